@@ -1,0 +1,124 @@
+//! The one place that reads time. Code asks a [`Clock`]; tests hold a manual one and move it.
+//!
+//! Two readings: a monotonic count of milliseconds since the clock was made (deadlines, the wheel)
+//! and wall-clock milliseconds since the Unix epoch (event ids, token times).
+
+#![allow(clippy::disallowed_methods)] // this file is where the bans in clippy.toml point to
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+
+/// A cheap handle to a source of time; clones read the same time.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System(Instant),
+    Manual(Arc<Manual>),
+}
+
+#[derive(Debug)]
+struct Manual {
+    elapsed_ms: watch::Sender<u64>,
+    unix_epoch_ms: AtomicU64,
+}
+
+impl Clock {
+    /// The machine's time.
+    pub fn system() -> Self {
+        Self(Source::System(Instant::now()))
+    }
+
+    /// A clock that stands still at `unix_ms` until [`Clock::advance`] moves it.
+    pub fn manual(unix_ms: u64) -> Self {
+        Self(Source::Manual(Arc::new(Manual {
+            elapsed_ms: watch::Sender::new(0),
+            unix_epoch_ms: AtomicU64::new(unix_ms),
+        })))
+    }
+
+    /// Milliseconds since the clock was made; never goes back.
+    pub fn now_ms(&self) -> u64 {
+        match &self.0 {
+            Source::System(start) => millis(start.elapsed()),
+            Source::Manual(manual) => *manual.elapsed_ms.borrow(),
+        }
+    }
+
+    /// Wall-clock milliseconds since the Unix epoch; may jump when the machine's clock is set.
+    pub fn unix_ms(&self) -> u64 {
+        match &self.0 {
+            Source::System(_) => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, millis),
+            Source::Manual(manual) => {
+                manual.unix_epoch_ms.load(Ordering::Relaxed) + *manual.elapsed_ms.borrow()
+            }
+        }
+    }
+
+    /// Waits until [`Clock::now_ms`] has reached `at_ms`.
+    pub async fn sleep_until(&self, at_ms: u64) {
+        match &self.0 {
+            Source::System(start) => {
+                let at = *start + Duration::from_millis(at_ms);
+                tokio::time::sleep_until(at.into()).await;
+            }
+            Source::Manual(manual) => {
+                let mut elapsed_ms = manual.elapsed_ms.subscribe();
+                // The sender lives in `manual`, so the channel cannot close while we hold it.
+                let _ = elapsed_ms.wait_for(|now_ms| *now_ms >= at_ms).await;
+            }
+        }
+    }
+
+    /// Waits for `duration`, rounded up to a millisecond.
+    pub async fn sleep(&self, duration: Duration) {
+        let rounded_ms = u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        self.sleep_until(self.now_ms().saturating_add(rounded_ms))
+            .await;
+    }
+
+    /// Moves a manual clock on and wakes whoever waits for a moment that has come.
+    ///
+    /// # Panics
+    /// On a system clock: nothing moves that one.
+    pub fn advance(&self, duration: Duration) {
+        match &self.0 {
+            Source::System(_) => panic!("only a manual clock can be advanced"),
+            Source::Manual(manual) => manual
+                .elapsed_ms
+                .send_modify(|now_ms| *now_ms += millis(duration)),
+        }
+    }
+}
+
+/// Whole milliseconds of `duration`, saturating far beyond any uptime.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_manual_clock_wakes_sleepers_when_their_moment_comes() {
+        let clock = Clock::manual(1_000);
+        let sleeper = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.sleep(Duration::from_secs(30)).await }
+        });
+        tokio::task::yield_now().await;
+        clock.advance(Duration::from_millis(29_999));
+        tokio::task::yield_now().await;
+        assert!(!sleeper.is_finished());
+        clock.advance(Duration::from_millis(1));
+        sleeper.await.unwrap();
+        assert_eq!((clock.now_ms(), clock.unix_ms()), (30_000, 31_000));
+    }
+}

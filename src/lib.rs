@@ -1,0 +1,16 @@
+//! Idlewild, a Server-Sent Events hub that holds an idle client for its kernel socket and one
+//! cache line.
+//!
+//! The parts, from the top layer down; a lower layer never imports a higher one:
+//!
+//! | layer | module | one purpose |
+//! |---|---|---|
+//! | 5 | [`cli`], [`server`] | commands; wiring, start, reload and drain |
+//! | 4 | [`public`], [`admin`] | the two hyper services |
+//! | 3 | [`shard`] | owns the sockets: acceptor, poller, table, wheel, delivery |
+//! | 3 | [`engine`] | where events come from and are kept |
+//! | 2 | [`directory`], [`log`], [`auth`] | who is connected where; what happened; who are you |
+//! | 1 | [`event`], [`frame`], [`topic`], [`config`], [`metrics`], [`clock`], [`sys`] | plain values, time and system calls |
+
+pub mod clock;
+pub mod config;

@@ -1,0 +1,3 @@
+//! The `idlewild` command.
+
+fn main() {}
