@@ -14,3 +14,11 @@
 
 pub mod clock;
 pub mod config;
+pub mod directory;
+pub mod engine;
+pub mod event;
+pub mod frame;
+pub mod log;
+pub mod metrics;
+pub mod shard;
+pub mod sys;

@@ -1,0 +1,251 @@
+use super::*;
+use crate::event::UserId;
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+const LIMIT: Limit = Limit {
+    connections: 5,
+    on_limit: OnLimit::Reject,
+};
+
+fn identity(user: &str, session: Option<&str>, issued: Option<IssuedAt>) -> Identity {
+    Identity {
+        user: user.into(),
+        session: session.map(Into::into),
+        issued,
+        expires_at: u64::MAX,
+        topics: Box::default(),
+    }
+}
+
+fn at(key: u32) -> ConnectionRef {
+    ConnectionRef {
+        shard: 0,
+        key,
+        generation: 7,
+    }
+}
+
+fn change(user: &str, keep: Option<&str>, at_unix_ms: u64) -> SessionChange {
+    SessionChange {
+        user: UserId::new(user).unwrap(),
+        keep: keep.map(Into::into),
+        at_unix_ms,
+    }
+}
+
+fn admit(directory: &Directory, identity: &Identity, key: u32) -> Result<UserHandle, NotAdmitted> {
+    directory
+        .admit(identity, at(key), LIMIT, || ())
+        .map(|(admitted, ())| admitted.user)
+}
+
+#[test]
+fn a_sixth_connection_is_refused_and_a_freed_place_can_be_taken() {
+    let directory = Directory::default();
+    let user = identity("42", None, None);
+    let handle = admit(&directory, &user, 0).unwrap();
+    for key in 1..5 {
+        admit(&directory, &user, key).unwrap();
+    }
+    assert_eq!(admit(&directory, &user, 5), Err(NotAdmitted::Limit));
+    assert!(directory.remove(handle, at(3)));
+    assert!(!directory.remove(handle, at(3)));
+    assert!(admit(&directory, &user, 5).is_ok());
+}
+
+#[test]
+fn the_oldest_gives_way_where_that_is_the_policy() {
+    let directory = Directory::default();
+    let limit = Limit {
+        connections: 1,
+        on_limit: OnLimit::EvictOldest,
+    };
+    let user = identity("42", None, None);
+    for key in 0..3 {
+        let (admitted, ()) = directory.admit(&user, at(key), limit, || ()).unwrap();
+        assert_eq!(admitted.evicted, key.checked_sub(1).map(at));
+    }
+    assert_eq!(directory.users_online(), 1);
+}
+
+#[test]
+fn another_session_is_forced_out_and_refused_from_then_on() {
+    let directory = Directory::default();
+    let (old, new) = (identity("1", Some("a"), None), identity("1", Some("b"), None));
+    let nameless = identity("1", None, Some(IssuedAt::from_seconds(100.0)));
+    admit(&directory, &old, 0).unwrap();
+    admit(&directory, &nameless, 1).unwrap();
+    admit(&directory, &new, 2).unwrap();
+    let ended = directory.change_session(&change("1", Some("b"), 200_000));
+    assert_eq!(ended, [at(0), at(1)]);
+    assert_eq!(admit(&directory, &old, 3), Err(NotAdmitted::Revoked));
+    assert_eq!(admit(&directory, &nameless, 3), Err(NotAdmitted::Revoked));
+    assert!(admit(&directory, &new, 3).is_ok());
+    let later = identity("1", None, Some(IssuedAt::from_seconds(201.0)));
+    assert!(admit(&directory, &later, 4).is_ok());
+}
+
+#[test]
+fn a_log_out_refuses_every_token_issued_until_then() {
+    let directory = Directory::default();
+    let issued = |session, seconds| identity("1", session, Some(IssuedAt::from_seconds(seconds)));
+    directory.change_session(&change("1", Some("a"), 100_000));
+    directory.change_session(&change("1", None, 200_500));
+    for refused in [
+        issued(Some("a"), 150.0),
+        issued(Some("c"), 150.0),
+        issued(None, 200.0),
+        issued(None, 200.499),
+        identity("1", Some("a"), None),
+    ] {
+        assert!(!directory.allows(&refused), "{refused:?}");
+    }
+    for allowed in [issued(Some("b"), 200.501), issued(None, 201.0)] {
+        assert!(directory.allows(&allowed), "{allowed:?}");
+    }
+}
+
+#[test]
+fn a_session_that_was_logged_out_does_not_come_back_with_its_old_tokens() {
+    let directory = Directory::default();
+    let issued = |session, seconds| identity("1", session, Some(IssuedAt::from_seconds(seconds)));
+    directory.change_session(&change("1", Some("a"), 100_000));
+    directory.change_session(&change("1", None, 200_000));
+    directory.change_session(&change("1", Some("a"), 300_000));
+    assert!(!directory.allows(&issued(Some("a"), 150.0)));
+    assert!(directory.allows(&issued(Some("a"), 301.0)));
+    directory.change_session(&change("1", Some("b"), 400_000));
+    assert!(directory.allows(&issued(Some("b"), 350.0)));
+}
+
+#[test]
+fn a_user_without_connections_or_session_is_forgotten() {
+    let directory = Directory::default();
+    let handle = admit(&directory, &identity("1", None, None), 0).unwrap();
+    assert!(directory.remove(handle, at(0)));
+    assert_eq!(admit(&directory, &identity("2", None, None), 0).map(|_| ()), Ok(()));
+    let users: usize = directory.stripes.iter().map(|stripe| stripe.lock().users.len()).sum();
+    assert_eq!(users, 1);
+}
+
+#[test]
+fn of_two_hundred_connects_at_once_five_stay() {
+    for on_limit in [OnLimit::Reject, OnLimit::EvictOldest] {
+        let directory = Directory::default();
+        let limit = Limit {
+            connections: 5,
+            on_limit,
+        };
+        let user = identity("1", None, None);
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (directory, user) = (&directory, &user);
+                scope.spawn(move || {
+                    for key in 0..25 {
+                        let _ = directory.admit(user, at(thread * 25 + key), limit, || ());
+                    }
+                });
+            }
+        });
+        let mut left = 0;
+        directory.connections("1", |_| left += 1);
+        assert_eq!(left, 5, "{on_limit:?}");
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Admit { user: u8, session: u8, evict: bool },
+    Remove { nth: usize },
+    Change { user: u8, keep: u8 },
+    Disconnect { user: u8 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..4u8, 0..3u8, any::<bool>())
+            .prop_map(|(user, session, evict)| Step::Admit { user, session, evict }),
+        2 => any::<usize>().prop_map(|nth| Step::Remove { nth }),
+        1 => (0..4u8, 0..3u8).prop_map(|(user, keep)| Step::Change { user, keep }),
+        1 => (0..4u8).prop_map(|user| Step::Disconnect { user }),
+    ]
+}
+
+fn session(number: u8) -> Option<&'static str> {
+    [None, Some("a"), Some("b")][usize::from(number)]
+}
+
+proptest! {
+    /// The model keeps a list of (user, session, key) and each user's current session; tokens
+    /// here carry no `iat`, so after a change only the named current session gets in.
+    #[test]
+    fn the_directory_agrees_with_a_naive_model(steps in prop::collection::vec(step(), 1..120)) {
+        let directory = Directory::default();
+        let mut connected: Vec<(u8, Option<&str>, u32, UserHandle)> = Vec::new();
+        let mut current: HashMap<u8, Option<&str>> = HashMap::new();
+        for (number, step) in steps.into_iter().enumerate() {
+            let key = u32::try_from(number).unwrap();
+            match step {
+                Step::Admit { user, session: named, evict } => {
+                    let on_limit = if evict { OnLimit::EvictOldest } else { OnLimit::Reject };
+                    let limit = Limit { connections: 3, on_limit };
+                    let identity = identity(&user.to_string(), session(named), None);
+                    let allowed = match current.get(&user) {
+                        None => true,
+                        Some(Some(keep)) => session(named) == Some(*keep),
+                        Some(None) => false,
+                    };
+                    let held = connected.iter().filter(|c| c.0 == user).count();
+                    match directory.admit(&identity, at(key), limit, || ()) {
+                        Ok((admitted, ())) => {
+                            prop_assert!(allowed && (held < 3 || evict));
+                            let oldest = connected.iter().position(|c| c.0 == user);
+                            let evicted = oldest.filter(|_| held == 3)
+                                .map(|oldest| at(connected.remove(oldest).2));
+                            prop_assert_eq!(admitted.evicted, evicted);
+                            connected.push((user, session(named), key, admitted.user));
+                        }
+                        Err(NotAdmitted::Revoked) => prop_assert!(!allowed),
+                        Err(NotAdmitted::Limit) => prop_assert!(allowed && held == 3 && !evict),
+                        Err(NotAdmitted::Full) => prop_assert!(false),
+                    }
+                }
+                Step::Remove { nth } => {
+                    if !connected.is_empty() {
+                        let (_, _, key, handle) = connected.remove(nth % connected.len());
+                        prop_assert!(directory.remove(handle, at(key)));
+                        prop_assert!(!directory.remove(handle, at(key)));
+                    }
+                }
+                Step::Change { user, keep } => {
+                    let keep = session(keep);
+                    let ended = directory.change_session(&change(&user.to_string(), keep, 1_000));
+                    let leaves = |c: &(u8, Option<&str>, u32, UserHandle)| {
+                        c.0 == user && (keep.is_none() || c.1 != keep)
+                    };
+                    let expected: Vec<_> = connected.iter().filter(|c| leaves(c)).map(|c| at(c.2)).collect();
+                    connected.retain(|c| !leaves(c));
+                    prop_assert_eq!(ended, expected);
+                    // A log-out followed by the same name needs a newer token; these have none.
+                    let revived = keep.is_some() && directory
+                        .allows(&identity(&user.to_string(), keep, None));
+                    current.insert(user, keep.filter(|_| revived));
+                }
+                Step::Disconnect { user } => {
+                    let ended = directory.disconnect_user(&user.to_string());
+                    prop_assert_eq!(ended.len(), connected.iter().filter(|c| c.0 == user).count());
+                    connected.retain(|c| c.0 != user);
+                }
+            }
+            for user in 0..4u8 {
+                let mut keys = Vec::new();
+                directory.connections(&user.to_string(), |c| keys.push(c.key));
+                let expected: Vec<_> = connected.iter().filter(|c| c.0 == user).map(|c| c.2).collect();
+                prop_assert_eq!(keys, expected);
+            }
+            let online = (0..4u8).filter(|user| connected.iter().any(|c| c.0 == *user)).count();
+            prop_assert_eq!(directory.users_online(), online);
+        }
+    }
+}

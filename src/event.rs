@@ -1,0 +1,238 @@
+//! What is published, as plain values: who it is for, its name, its data, its id.
+//!
+//! Everything here was parsed: a name that would break a stream's lines cannot be built.
+
+use std::fmt;
+use std::str::FromStr;
+
+use compact_str::CompactString;
+use thiserror::Error;
+
+use crate::topic::Topic;
+
+/// Longest event name, in bytes: it stands in every frame, so it is kept short.
+pub const MAX_NAME_BYTES: usize = 128;
+/// Longest user id, in bytes: a UUID or an address fits; it is kept for every user online.
+pub const MAX_USER_BYTES: usize = 256;
+/// Longest session id, in bytes; the same bound the token check holds.
+pub const MAX_SESSION_BYTES: usize = 256;
+/// Longest publisher's own id, in bytes: it is kept for ten minutes.
+pub const MAX_SOURCE_ID_BYTES: usize = 256;
+
+/// A position in the log that clients see: `<ms>-<seq>`, as Redis Streams writes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId {
+    /// Unix milliseconds.
+    pub ms: u64,
+    /// Rank among the events of that millisecond.
+    pub seq: u64,
+}
+
+impl EventId {
+    /// The id of an event accepted at `unix_ms`, after `self`; strictly greater than `self` even
+    /// if the machine's clock went back.
+    #[must_use]
+    pub fn next(self, unix_ms: u64) -> Self {
+        if unix_ms > self.ms {
+            Self {
+                ms: unix_ms,
+                seq: 0,
+            }
+        } else {
+            Self {
+                ms: self.ms,
+                seq: self.seq + 1,
+            }
+        }
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.ms, self.seq)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = InvalidEvent;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = |digits: &str| {
+            // `parse` alone would take a leading `+`.
+            if digits.bytes().all(|b| b.is_ascii_digit()) {
+                digits.parse().map_err(|_| InvalidEvent::Id)
+            } else {
+                Err(InvalidEvent::Id)
+            }
+        };
+        let (ms, seq) = text.split_once('-').ok_or(InvalidEvent::Id)?;
+        Ok(Self {
+            ms: number(ms)?,
+            seq: number(seq)?,
+        })
+    }
+}
+
+/// Who an event is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Every connection of one user.
+    User(UserId),
+    /// Every connection of some users.
+    Users(Box<[UserId]>),
+    /// Every connection that asked for the topic.
+    Topic(Topic),
+    /// Everybody.
+    All,
+}
+
+/// A user's id: 1 to [`MAX_USER_BYTES`] bytes without control characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UserId(CompactString);
+
+impl UserId {
+    /// Parses an id.
+    ///
+    /// # Errors
+    /// [`InvalidEvent::User`] where it is empty, too long or has control characters.
+    pub fn new(id: &str) -> Result<Self, InvalidEvent> {
+        if is_line(id, MAX_USER_BYTES) {
+            Ok(Self(id.into()))
+        } else {
+            Err(InvalidEvent::User)
+        }
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A session's id: 1 to [`MAX_SESSION_BYTES`] bytes without control characters.
+///
+/// # Errors
+/// [`InvalidEvent::Session`] for anything else.
+pub fn check_session(id: &str) -> Result<(), InvalidEvent> {
+    if is_line(id, MAX_SESSION_BYTES) {
+        Ok(())
+    } else {
+        Err(InvalidEvent::Session)
+    }
+}
+
+/// An event's name: 1 to [`MAX_NAME_BYTES`] bytes, one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventName(CompactString);
+
+impl EventName {
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// [`InvalidEvent::Name`] where it is empty, too long or would break the stream's lines.
+    pub fn new(name: &str) -> Result<Self, InvalidEvent> {
+        if is_line(name, MAX_NAME_BYTES) {
+            Ok(Self(name.into()))
+        } else {
+            Err(InvalidEvent::Name)
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for EventName {
+    /// `message`, what `EventSource.onmessage` listens to.
+    fn default() -> Self {
+        Self(CompactString::const_new("message"))
+    }
+}
+
+/// An event as a publisher hands it in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// Who it is for.
+    pub to: Target,
+    /// Its name.
+    pub name: EventName,
+    /// Its payload, sent line by line.
+    pub data: String,
+    /// The publisher's own id; a second draft with the same one is not published again.
+    pub source_id: Option<CompactString>,
+    /// Whether the event is kept for replay. One that is not goes out without an `id:` line, so
+    /// that a client never reconnects with an id that nobody remembers.
+    pub persist: bool,
+}
+
+/// A change of who may be connected as a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionChange {
+    /// Whose session.
+    pub user: UserId,
+    /// The session that stays; `None` logs everything out.
+    pub keep: Option<Box<str>>,
+    /// When, in Unix milliseconds: tokens issued until then are refused, where they do not name
+    /// the session that stays.
+    pub at_unix_ms: u64,
+}
+
+/// Why a value cannot be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[allow(missing_docs)] // each message says it
+pub enum InvalidEvent {
+    #[error("an event id has the form <ms>-<seq>")]
+    Id,
+    #[error("a user id has 1 to {MAX_USER_BYTES} bytes and no control characters")]
+    User,
+    #[error("a session id has 1 to {MAX_SESSION_BYTES} bytes and no control characters")]
+    Session,
+    #[error("an event name has 1 to {MAX_NAME_BYTES} bytes and no control characters")]
+    Name,
+}
+
+/// Whether `text` fits on one line of a stream or a log.
+fn is_line(text: &str, max_bytes: usize) -> bool {
+    !text.is_empty() && text.len() <= max_bytes && !text.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ids_rise_even_when_the_clock_goes_back() {
+        let first = EventId::default().next(1_000);
+        let second = first.next(999);
+        let third = second.next(1_001);
+        assert_eq!(first.to_string(), "1000-0");
+        assert_eq!(second.to_string(), "1000-1");
+        assert_eq!(third.to_string(), "1001-0");
+    }
+
+    #[test]
+    fn names_that_would_break_a_stream_are_refused() {
+        for name in ["", "a\nb", "a\rb", "a\0b", &"x".repeat(MAX_NAME_BYTES + 1)] {
+            assert_eq!(EventName::new(name), Err(InvalidEvent::Name));
+        }
+        assert_eq!(EventName::new("order.paid").unwrap().as_str(), "order.paid");
+    }
+
+    #[test]
+    fn ids_of_another_form_are_refused() {
+        for id in ["", "1", "1-", "-1", "1-2-3", "+1-2", "1- 2", "a-b", "99999999999999999999-0"] {
+            assert_eq!(id.parse::<EventId>(), Err(InvalidEvent::Id), "{id}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_id_reads_back_as_written(ms: u64, seq: u64) {
+            let id = EventId { ms, seq };
+            prop_assert_eq!(id.to_string().parse::<EventId>().unwrap(), id);
+        }
+    }
+}

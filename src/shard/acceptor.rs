@@ -1,0 +1,138 @@
+//! Takes connections from a listener and hands them to the handshake, within its bounds.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use super::handshakes::{Handshake, Handshakes};
+use super::listener::Listener;
+use crate::clock::Clock;
+use crate::metrics::ShardMetrics;
+
+/// Pause after a failed accept: out of descriptors or memory, the next try would fail as well.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
+/// Accepts in a row before the handshakes get a turn.
+const BATCH: usize = 32;
+
+/// A client's socket, as hyper uses it.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP, with the peer's address.
+    Tcp(TcpStream, SocketAddr),
+    /// A unix socket: nginx on the same machine.
+    Unix(UnixStream),
+}
+
+/// A connection that was just accepted.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Its socket.
+    pub socket: Socket,
+    /// Its place among the handshakes.
+    pub handshake: Handshake,
+}
+
+impl Socket {
+    /// Takes the socket out of the runtime. It stays non-blocking.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub fn into_fd(self) -> io::Result<OwnedFd> {
+        Ok(match self {
+            Self::Tcp(stream, _) => stream.into_std()?.into(),
+            Self::Unix(stream) => stream.into_std()?.into(),
+        })
+    }
+}
+
+/// A listener that the shard's runtime watches.
+#[derive(Debug)]
+pub(super) enum Acceptor {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Acceptor {
+    /// In the context of the shard's runtime.
+    pub(super) fn new(listener: Listener) -> io::Result<Self> {
+        Ok(match listener {
+            Listener::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
+            Listener::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?),
+        })
+    }
+
+    /// Accepts until the task is dropped.
+    pub(super) async fn run(
+        &self,
+        handshakes: Rc<Handshakes>,
+        clock: Clock,
+        metrics: &ShardMetrics,
+        start: impl Fn(Accepted),
+    ) {
+        let mut was_failing = false;
+        let mut batch = 0;
+        loop {
+            handshakes.room().await;
+            match self.accept().await {
+                Ok(socket) => {
+                    was_failing = false;
+                    start(Accepted {
+                        socket,
+                        handshake: handshakes.enter(),
+                    });
+                }
+                Err(error) if is_of_one_client(&error) => {}
+                Err(error) => {
+                    metrics.accept_errors.increment();
+                    if !was_failing {
+                        tracing::warn!(%error, "cannot accept; trying again every 100 ms");
+                    }
+                    was_failing = true;
+                    clock.sleep(ERROR_PAUSE).await;
+                }
+            }
+            batch += 1;
+            if batch == BATCH {
+                batch = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Makes the kernel refuse new connections, wherever copies of the listener are still open.
+    pub(super) fn stop(&self) {
+        let fd = match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        };
+        // A listener that is already shut is as good.
+        let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);
+    }
+
+    async fn accept(&self) -> io::Result<Socket> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok(Socket::Tcp(stream, peer))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Socket::Unix(stream))
+            }
+        }
+    }
+}
+
+/// The connection was gone before it was taken; the listener is fine.
+fn is_of_one_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}

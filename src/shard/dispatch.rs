@@ -1,0 +1,137 @@
+//! Hands the log to the shards: one reader, so that every inbox holds entries in log order.
+
+use std::sync::Arc;
+
+use super::Shared;
+use super::inbox::{Command, Inbox, Recipients};
+use super::table::SlotRef;
+use crate::directory::ConnectionRef;
+use crate::event::{Target, UserId};
+use crate::log::{Entry, Record};
+use crate::metrics::DisconnectReason;
+
+/// Entries handed over before the shards are woken: enough that a burst leaves in few sends.
+const BATCH: usize = 1_024;
+
+/// Tails the log for ever.
+pub async fn dispatch(shared: Shared) {
+    let mut outgoing: Vec<Vec<Command>> = shared.inboxes.iter().map(|_| Vec::new()).collect();
+    loop {
+        let batch = shared.log.next_batch(BATCH).await;
+        for entry in &batch {
+            route(&shared, entry, &mut outgoing);
+        }
+        for (inbox, commands) in shared.inboxes.iter().zip(&mut outgoing) {
+            inbox.room().await;
+            inbox.push_all(commands);
+        }
+        if let Some(last) = batch.last() {
+            shared.log.mark_dispatched(last, shared.clock.now_ms());
+        }
+    }
+}
+
+/// Takes all connections of a user off the server; they may come back.
+pub(super) fn disconnect_user(shared: &Shared, user: &UserId) -> usize {
+    let ended = shared.directory.disconnect_user(user.as_str());
+    for (inbox, tenants) in by_shard(&shared.inboxes, &ended) {
+        inbox.push(Command::End {
+            tenants,
+            frame: None,
+            reason: DisconnectReason::Evicted,
+            entry: None,
+        });
+    }
+    ended.len()
+}
+
+fn route(shared: &Shared, entry: &Arc<Entry>, outgoing: &mut [Vec<Command>]) {
+    match &entry.record {
+        Record::Event { to, .. } => match to {
+            Target::All => to_every_shard(entry, outgoing, || Recipients::Everyone),
+            Target::Topic(_) => to_every_shard(entry, outgoing, || Recipients::Subscribers),
+            Target::User(user) => to_users(shared, entry, std::slice::from_ref(user), outgoing),
+            Target::Users(users) => to_users(shared, entry, users, outgoing),
+        },
+        Record::Session { change, frame } => {
+            let ended = shared.directory.change_session(change);
+            to_tenants(&ended, entry, outgoing, |tenants| Command::End {
+                tenants,
+                frame: Some(frame.clone()),
+                reason: DisconnectReason::LoggedOut,
+                entry: Some(Arc::clone(entry)),
+            });
+        }
+    }
+}
+
+fn to_every_shard(
+    entry: &Arc<Entry>,
+    outgoing: &mut [Vec<Command>],
+    to: impl Fn() -> Recipients,
+) {
+    entry.expect_shards(outgoing.len());
+    for commands in outgoing {
+        commands.push(Command::Deliver {
+            entry: Arc::clone(entry),
+            to: to(),
+        });
+    }
+}
+
+fn to_users(shared: &Shared, entry: &Arc<Entry>, users: &[UserId], outgoing: &mut [Vec<Command>]) {
+    let mut connections = Vec::new();
+    for user in users {
+        shared
+            .directory
+            .connections(user.as_str(), |connection| connections.push(connection));
+    }
+    to_tenants(&connections, entry, outgoing, |tenants| Command::Deliver {
+        entry: Arc::clone(entry),
+        to: Recipients::Tenants(tenants),
+    });
+}
+
+fn to_tenants(
+    connections: &[ConnectionRef],
+    entry: &Entry,
+    outgoing: &mut [Vec<Command>],
+    command: impl Fn(Vec<SlotRef>) -> Command,
+) {
+    let groups = by_shard(outgoing, connections);
+    entry.expect_shards(groups.len());
+    for (commands, tenants) in groups {
+        commands.push(command(tenants));
+    }
+}
+
+/// Connections by the shard that owns them, shards without any left out.
+pub(super) fn by_shard<'a, S>(
+    shards: impl IntoIterator<Item = S> + 'a,
+    connections: &[ConnectionRef],
+) -> Vec<(S, Vec<SlotRef>)> {
+    shards
+        .into_iter()
+        .enumerate()
+        .filter_map(|(number, shard)| {
+            let tenants: Vec<SlotRef> = connections
+                .iter()
+                .filter(|connection| usize::from(connection.shard) == number)
+                .map(|connection| SlotRef {
+                    key: connection.key,
+                    generation: connection.generation,
+                })
+                .collect();
+            (!tenants.is_empty()).then_some((shard, tenants))
+        })
+        .collect()
+}
+
+impl Inbox {
+    /// Asks the shard who these are; an empty answer where the shard is gone.
+    pub(super) async fn describe(&self, tenants: Vec<SlotRef>) -> Vec<super::Description> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.push(Command::Describe { tenants, reply });
+        answer.await.unwrap_or_default()
+    }
+}

@@ -1,0 +1,453 @@
+//! One thread's share of the clients: it owns their sockets and is the only one to touch them.
+//!
+//! A shard is a current-thread runtime with its own listeners, handshakes, [`table`], [`wheel`]
+//! and epoll. Others talk to it through its [`Inbox`]. What a stream is told and when stands in
+//! [`delivery`], [`timers`] and [`drain`]; every byte leaves through [`write`].
+
+mod acceptor;
+mod backlog;
+mod delivery;
+mod dispatch;
+mod drain;
+mod handshakes;
+mod inbox;
+mod listener;
+mod poller;
+mod slot;
+mod table;
+mod thread;
+mod timers;
+mod wheel;
+mod write;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::auth::Identity;
+use crate::clock::{Clock, millis};
+use crate::directory::{ConnectionRef, Directory, Limit, NotAdmitted, UserHandle};
+use crate::frame::{Frame, Framing, LAST_CHUNK};
+use crate::log::Log;
+use crate::metrics::{DisconnectReason, Metrics, ShardMetrics, Transport};
+use crate::topic::Topic;
+use delivery::Deliveries;
+use drain::Drain;
+use inbox::Command;
+use poller::{Poller, Readiness};
+use slot::{Extra, Kind, Tenant};
+use table::{SlotRef, Table};
+use wheel::{Tick, Wheel};
+
+pub use acceptor::{Accepted, Socket};
+pub use dispatch::dispatch;
+pub use handshakes::{Handshake, Handshakes};
+pub use inbox::{Description, Inbox};
+pub use listener::{BindError, Listener, SocketOptions, bind};
+pub use thread::{Shards, StartError, StartHandshake, Starter};
+
+/// What bounds a client that reads too slowly or not at all, and how often it hears from us.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Silence after which a stream gets a heartbeat.
+    pub heartbeat: Duration,
+    /// Longest time without progress of a client that has a backlog.
+    pub stall_timeout: Duration,
+    /// Bytes kept for one client.
+    pub max_backlog_bytes: usize,
+    /// Reconnect delays told to clients, in milliseconds.
+    pub retry_ms: std::ops::RangeInclusive<u64>,
+    /// Slots reserved in each shard's table.
+    pub table_capacity: usize,
+    /// Public connections of one shard that are not (yet) a stream.
+    pub max_handshakes: usize,
+}
+
+/// What all shards share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// The time.
+    pub clock: Clock,
+    /// What happened.
+    pub log: Arc<Log>,
+    /// Who is connected where.
+    pub directory: Arc<Directory>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The shards' inboxes, by number.
+    pub inboxes: Arc<[Inbox]>,
+    /// Bounds and intervals.
+    pub settings: Arc<Settings>,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Shard {
+    number: u16,
+    shared: Shared,
+    table: Table,
+    wheel: Wheel,
+    poller: Rc<Poller>,
+    heartbeat: Frame,
+    heartbeat_ticks: u32,
+    stall_ticks: u32,
+    deliveries: Deliveries,
+    drain: Option<Drain>,
+    /// Wakes the shard's loop when a timer was armed earlier than it sleeps to.
+    rearmed: Rc<Notify>,
+    sleep: Sleep,
+}
+
+/// What the shard's loop waits for.
+#[derive(Clone, Copy, Debug)]
+enum Sleep {
+    /// Nothing: it is at work.
+    Awake,
+    /// The earliest timer it knew of.
+    Until(Tick),
+    /// Anything but a timer.
+    Unbounded,
+}
+
+/// A stream that asks to be let in.
+#[derive(Debug)]
+pub struct Admission {
+    /// Who it is; `None` for a test stream.
+    pub identity: Option<Identity>,
+    /// What it asked for, already checked.
+    pub topics: Box<[Topic]>,
+    /// How its body is delimited.
+    pub framing: Framing,
+    /// The client's address, where a trusted proxy told it.
+    pub forwarded_for: Option<std::net::IpAddr>,
+    /// When its token ends (Unix seconds), where that ends the stream.
+    pub expires_at_s: Option<u64>,
+    /// The user's limit.
+    pub limit: Limit,
+    /// Streams held at once, over all shards.
+    pub max_connections: usize,
+    /// Test streams at once.
+    pub max_test_streams: usize,
+}
+
+/// A place that is reserved everywhere but in the table; either [`Shard::join`] takes it or
+/// [`Shard::give_up`] returns it.
+#[derive(Debug)]
+#[must_use]
+pub struct Seat {
+    tenant: SlotRef,
+    user: UserHandle,
+    kind: Kind,
+    admission: Admission,
+}
+
+/// Why a stream was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSeated {
+    /// The server is going down.
+    Draining,
+    /// The server holds all it may.
+    Full,
+    /// The session ended, or the token was issued before it did.
+    Revoked,
+    /// The user holds all they may.
+    Limit,
+}
+
+impl Shard {
+    /// An empty shard, in the context of its runtime.
+    fn new(number: u16, shared: Shared, poller: Poller) -> Self {
+        let now = Tick::at_ms(shared.clock.now_ms());
+        let settings = &shared.settings;
+        Self {
+            number,
+            table: Table::new(settings.table_capacity),
+            wheel: Wheel::new(now),
+            poller: Rc::new(poller),
+            heartbeat: Frame::event(None, "heartbeat", "{}"),
+            heartbeat_ticks: Tick::span(millis(settings.heartbeat)),
+            stall_ticks: Tick::span(millis(settings.stall_timeout)),
+            deliveries: Deliveries::default(),
+            drain: None,
+            rearmed: Rc::default(),
+            sleep: Sleep::Awake,
+            shared,
+        }
+    }
+
+    /// The shard's number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// Reserves a place for a stream: in the count of all, under the user's session and limit,
+    /// and at a position of the log.
+    ///
+    /// # Errors
+    /// [`NotSeated`]; nothing is then reserved.
+    pub fn admit(&mut self, admission: Admission) -> Result<Seat, NotSeated> {
+        if self.drain.is_some() {
+            return Err(NotSeated::Draining);
+        }
+        let tenant = self.table.vacancy().ok_or(NotSeated::Full)?;
+        let metrics = &self.shared.metrics;
+        if !metrics.held.reserve(admission.max_connections as u64) {
+            return Err(NotSeated::Full);
+        }
+        let Some(identity) = &admission.identity else {
+            if !metrics.test_streams.reserve(admission.max_test_streams as u64) {
+                metrics.held.sub(1);
+                return Err(NotSeated::Full);
+            }
+            return Ok(Seat {
+                tenant,
+                user: UserHandle::NONE,
+                kind: Kind::Test,
+                admission,
+            });
+        };
+        let connection = self.connection(tenant);
+        let head = || self.shared.log.head();
+        match self
+            .shared
+            .directory
+            .admit(identity, connection, admission.limit, head)
+        {
+            Ok((admitted, joined)) => {
+                if let Some(oldest) = admitted.evicted {
+                    self.evict(oldest);
+                }
+                Ok(Seat {
+                    tenant,
+                    user: admitted.user,
+                    kind: Kind::Notifications { joined },
+                    admission,
+                })
+            }
+            Err(reason) => {
+                metrics.held.sub(1);
+                Err(match reason {
+                    NotAdmitted::Revoked => NotSeated::Revoked,
+                    NotAdmitted::Limit => NotSeated::Limit,
+                    NotAdmitted::Full => NotSeated::Full,
+                })
+            }
+        }
+    }
+
+    /// Puts a socket into its place and writes `head` (status line and header) and the first
+    /// frame to it.
+    ///
+    /// # Errors
+    /// What epoll says; the place is then given up.
+    pub fn join(&mut self, seat: Seat, fd: OwnedFd, head: &[u8]) -> io::Result<()> {
+        if let Err(error) = self.poller.add(fd.as_fd(), seat.tenant) {
+            self.give_up(seat);
+            return Err(error);
+        }
+        let now = self.now();
+        let unix_s = self.shared.clock.unix_ms() / 1_000;
+        let admission = seat.admission;
+        let tenant = Tenant {
+            user: seat.user,
+            framing: admission.framing,
+            kind: seat.kind,
+            expires_at_s: admission.expires_at_s,
+            extra: Extra {
+                topics: admission.topics,
+                session: admission.identity.and_then(|identity| identity.session),
+                forwarded_for: admission.forwarded_for,
+            },
+        };
+        let is_test = matches!(seat.kind, Kind::Test);
+        let SlotRef { key, .. } = self.table.insert(fd, tenant, now, unix_s);
+        let transport = if is_test {
+            Transport::Test
+        } else {
+            Transport::Sse
+        };
+        let metrics = self.metrics();
+        metrics.connections[transport as usize].add(1);
+        metrics.connects.at(transport as usize).increment();
+        self.write_head(key, head);
+        if is_test {
+            self.send_test_message(key);
+        } else {
+            let retry = Frame::retry(self.draw_retry_ms());
+            self.send_frame(key, &retry);
+        }
+        self.arm(key);
+        Ok(())
+    }
+
+    /// Returns a place that nobody takes.
+    pub fn give_up(&mut self, seat: Seat) {
+        let metrics = &self.shared.metrics;
+        metrics.held.sub(1);
+        match seat.kind {
+            Kind::Test => metrics.test_streams.sub(1),
+            Kind::Notifications { .. } => {
+                let connection = self.connection(seat.tenant);
+                self.shared.directory.remove(seat.user, connection);
+            }
+        }
+    }
+
+    /// Takes what the sockets have to say; true where there may be more.
+    fn poll_sockets(&mut self, happened: &mut Vec<Readiness>) -> bool {
+        let more = self.poller.poll(happened);
+        for readiness in happened.drain(..) {
+            let Some(key) = self.table.find(readiness.tenant) else {
+                continue;
+            };
+            if readiness.failed {
+                self.close_failed(key);
+            } else if readiness.hung_up {
+                self.close(key, DisconnectReason::ClientClosed);
+            } else {
+                if readiness.readable {
+                    self.discard_input(key);
+                }
+                if readiness.writable {
+                    self.flush(key);
+                }
+            }
+        }
+        more
+    }
+
+    /// Sends a last frame, where there is one, and the end of the body; the socket closes as
+    /// soon as all of it is out.
+    fn end(&mut self, key: u32, frame: Option<&Frame>, reason: DisconnectReason) {
+        let Some(slot) = self.table.get(key) else {
+            return;
+        };
+        if slot.is_ending() {
+            return;
+        }
+        let framing = slot.framing();
+        self.leave_directory(key);
+        if let Some(frame) = frame
+            && !self.send_frame(key, frame)
+        {
+            return;
+        }
+        if framing == Framing::Chunked && !self.send_bytes(key, LAST_CHUNK) {
+            return;
+        }
+        let Some(slot) = self.table.get_mut(key) else {
+            return;
+        };
+        slot.set_ending();
+        self.metrics().disconnects.at(reason as usize).increment();
+        if self
+            .table
+            .get(key)
+            .is_some_and(|slot| slot.backlog.is_none())
+        {
+            self.finish(key);
+        } else {
+            // What is left has `stall_timeout` to leave.
+            self.arm(key);
+        }
+    }
+
+    /// Closes a socket whose last byte is out. Its input is read empty first: closing over
+    /// unread bytes resets the connection, and the client could lose the end it was sent.
+    fn finish(&mut self, key: u32) {
+        self.drain_input(key);
+        self.close(key, DisconnectReason::ClientClosed);
+    }
+
+    /// Closes a socket and gives its place up. The reason counts unless an end was counted.
+    fn close(&mut self, key: u32, reason: DisconnectReason) {
+        self.leave_directory(key);
+        self.wheel.disarm(&mut self.table, key);
+        let Some(slot) = self.table.remove(key) else {
+            return;
+        };
+        let transport = slot.transport();
+        let metrics = self.metrics();
+        if !slot.is_ending() {
+            metrics.disconnects.at(reason as usize).increment();
+        }
+        metrics.connections[transport as usize].sub(1);
+        if let Some(backlog) = &slot.backlog {
+            metrics.backlog_bytes.sub(backlog.bytes() as u64);
+            metrics.backlogged.sub(1);
+        }
+        self.shared.metrics.held.sub(1);
+        if transport == Transport::Test {
+            self.shared.metrics.test_streams.sub(1);
+        }
+    }
+
+    fn leave_directory(&mut self, key: u32) {
+        let Some(slot) = self.table.get(key) else {
+            return;
+        };
+        if slot.user != UserHandle::NONE && !slot.is_ending() {
+            let connection = self.connection(SlotRef {
+                key,
+                generation: slot.generation,
+            });
+            self.shared.directory.remove(slot.user, connection);
+        }
+    }
+
+    fn evict(&self, oldest: ConnectionRef) {
+        if let Some(inbox) = self.shared.inboxes.get(usize::from(oldest.shard)) {
+            inbox.push(Command::End {
+                tenants: vec![SlotRef {
+                    key: oldest.key,
+                    generation: oldest.generation,
+                }],
+                frame: Some(Frame::event(None, "evicted", "{}")),
+                reason: DisconnectReason::Evicted,
+                entry: None,
+            });
+        }
+    }
+
+    fn connection(&self, tenant: SlotRef) -> ConnectionRef {
+        ConnectionRef {
+            shard: self.number,
+            key: tenant.key,
+            generation: tenant.generation,
+        }
+    }
+
+    fn draw_retry_ms(&self) -> u64 {
+        fastrand::u64(self.shared.settings.retry_ms.clone())
+    }
+
+    fn now(&self) -> Tick {
+        Tick::at_ms(self.shared.clock.now_ms())
+    }
+
+    fn metrics(&self) -> &ShardMetrics {
+        &self.shared.metrics.shards[usize::from(self.number)]
+    }
+
+    /// Streams held.
+    fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    fn inbox(&self) -> &Inbox {
+        &self.shared.inboxes[usize::from(self.number)]
+    }
+
+    fn take_commands(&mut self) {
+        if self.deliveries.is_idle() {
+            let mut queue = VecDeque::new();
+            self.inbox().take(&mut queue);
+            self.deliveries.extend(queue);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The shard's own epoll for sockets that left hyper. The runtime watches it as one descriptor.
+//!
+//! A socket is added once, edge-triggered for everything, and never modified: `EPOLLOUT` comes
+//! only after a full buffer drained, and closing the descriptor takes it out.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
+use rustix::time::Timespec;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::table::SlotRef;
+
+/// Events taken in one go, before the shard looks at its timers and its inbox again.
+const BATCH: usize = 256;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Poller {
+    epoll: AsyncFd<OwnedFd>,
+    events: RefCell<Vec<Event>>,
+}
+
+/// What happened to a client's socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Readiness {
+    pub(crate) tenant: SlotRef,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The peer closed its side.
+    pub(crate) hung_up: bool,
+    pub(crate) failed: bool,
+}
+
+impl Poller {
+    /// A new epoll, watched by the runtime whose context the caller is in.
+    pub(crate) fn new() -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        Ok(Self {
+            epoll: AsyncFd::with_interest(epoll, Interest::READABLE)?,
+            events: RefCell::new(Vec::with_capacity(BATCH)),
+        })
+    }
+
+    pub(crate) fn add(&self, fd: BorrowedFd<'_>, tenant: SlotRef) -> io::Result<()> {
+        let everything = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        epoll::add(
+            self.epoll.get_ref(),
+            fd,
+            EventData::new_u64(tenant.token()),
+            everything,
+        )?;
+        Ok(())
+    }
+
+    /// Waits until [`Poller::poll`] has something.
+    pub(crate) async fn ready(&self) {
+        if let Ok(mut ready) = self.epoll.readable().await {
+            // Cleared before polling: an event that comes while `poll` looks is a new edge.
+            ready.clear_ready();
+        }
+    }
+
+    /// What has happened, at most a batch; true where there may be more.
+    pub(crate) fn poll(&self, happened: &mut Vec<Readiness>) -> bool {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut events = self.events.borrow_mut();
+        events.clear();
+        let spare = rustix::buffer::spare_capacity(&mut events);
+        // Interrupted or not, the next turn looks again.
+        let count = epoll::wait(self.epoll.get_ref(), spare, Some(&now)).unwrap_or(0);
+        happened.extend(events.drain(..).map(|event| {
+            let flags = event.flags;
+            Readiness {
+                tenant: SlotRef::from_token(event.data.u64()),
+                readable: flags.contains(EventFlags::IN),
+                writable: flags.contains(EventFlags::OUT),
+                hung_up: flags.intersects(EventFlags::RDHUP | EventFlags::HUP),
+                failed: flags.contains(EventFlags::ERR),
+            }
+        }));
+        count == BATCH
+    }
+}

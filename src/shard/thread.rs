@@ -1,0 +1,361 @@
+//! The threads: how they start, take turns between sockets, timers and deliveries, and end.
+//!
+//! **Descriptors.** A tokio waker is an eventfd *number*, written from another thread. With
+//! `fd_tables = "per-shard"` each thread has a descriptor table of its own, so every runtime,
+//! eventfd, epoll and listener is made in [`Starter::new`], before the first thread unshares:
+//! each table is then a copy that holds them at the same numbers. Sockets made afterwards belong
+//! to types that are not `Send`. [`Shards::self_test`] wakes every shard from every thread
+//! before anything is served.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+
+use super::acceptor::{Accepted, Acceptor};
+use super::dispatch::{by_shard, disconnect_user};
+use super::handshakes::Handshakes;
+use super::inbox::{Command, Description, Inbox};
+use super::listener::Listener;
+use super::poller::Poller;
+use super::wheel::{TICKS_PER_S, Tick};
+use super::{Shard, Shared, Sleep};
+use crate::config::FdTables;
+use crate::event::UserId;
+use crate::sys;
+
+/// How long the start-up self-test may take. A wake-up takes microseconds; a lost one never
+/// comes.
+const SELF_TEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Quiet time after handshakes before the thread's free memory goes back to the kernel.
+const COLLECT_AFTER_MS: u64 = 2_000;
+
+/// What starts a handshake on a shard: layer 4's entry, called on the shard's thread.
+pub type StartHandshake = Box<dyn Fn(Accepted, &Rc<RefCell<Shard>>)>;
+
+/// Everything a shard thread needs, made before any thread runs.
+#[derive(Debug)]
+pub struct Starter {
+    number: u16,
+    runtime: Runtime,
+    poller: Poller,
+    acceptors: Vec<Acceptor>,
+}
+
+/// The running shards.
+#[derive(Debug)]
+pub struct Shards {
+    shared: Shared,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Why the shards do not run.
+#[derive(Debug, Error)]
+#[allow(missing_docs)] // each message says it
+pub enum StartError {
+    #[error("cannot start a shard: {0}")]
+    Io(#[from] io::Error),
+    #[error(
+        "shard {0} cannot be woken from the other threads; set fd_tables = \"shared\" and report this"
+    )]
+    Deaf(usize),
+}
+
+impl Starter {
+    /// Makes the shard's runtime, epoll and listeners.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn new(number: u16, listeners: Vec<Listener>) -> Result<Self, StartError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let context = runtime.enter();
+        let poller = Poller::new()?;
+        let acceptors = listeners
+            .into_iter()
+            .map(Acceptor::new)
+            .collect::<io::Result<_>>()?;
+        drop(context);
+        Ok(Self {
+            number,
+            runtime,
+            poller,
+            acceptors,
+        })
+    }
+
+    fn run(
+        self,
+        shared: Shared,
+        fd_tables: FdTables,
+        start: impl FnOnce() -> StartHandshake,
+    ) -> io::Result<()> {
+        sys::block_signals()?;
+        if fd_tables == FdTables::PerShard {
+            sys::unshare_descriptor_table()?;
+        }
+        let local = LocalSet::new();
+        let handshakes = Handshakes::new(
+            shared.settings.max_handshakes,
+            shared.clock.clone(),
+            Arc::clone(&shared.metrics),
+            self.number,
+        );
+        let shard = Shard::new(self.number, shared, self.poller);
+        let shard = Rc::new(RefCell::new(shard));
+        let start = Rc::new(start());
+        local.block_on(
+            &self.runtime,
+            serve(shard, handshakes, self.acceptors, start),
+        );
+        Ok(())
+    }
+}
+
+impl Shards {
+    /// Starts the threads and returns when every one of them was woken from every other.
+    ///
+    /// # Errors
+    /// [`StartError`]; a process that gets one has to end, its threads may be running.
+    pub async fn start(
+        starters: Vec<Starter>,
+        shared: Shared,
+        fd_tables: FdTables,
+        start: impl Fn() -> StartHandshake + Clone + Send + 'static,
+    ) -> Result<Self, StartError> {
+        let mut threads = Vec::with_capacity(starters.len());
+        for starter in starters {
+            let shared = shared.clone();
+            let start = start.clone();
+            let name = format!("shard-{}", starter.number);
+            let thread = std::thread::Builder::new().name(name).spawn(move || {
+                if let Err(error) = starter.run(shared, fd_tables, start) {
+                    // The self-test sees that this shard does not answer.
+                    tracing::error!(%error, "a shard did not start");
+                }
+            })?;
+            threads.push(thread);
+        }
+        let shards = Self { shared, threads };
+        shards.self_test().await?;
+        Ok(shards)
+    }
+
+    /// The shards' shared parts.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Who the user's connections are.
+    pub async fn describe(shared: &Shared, user: &UserId) -> Vec<Description> {
+        let mut connections = Vec::new();
+        shared
+            .directory
+            .connections(user.as_str(), |connection| connections.push(connection));
+        let mut descriptions = Vec::new();
+        for (inbox, tenants) in by_shard(shared.inboxes.iter(), &connections) {
+            descriptions.extend(inbox.describe(tenants).await);
+        }
+        descriptions
+    }
+
+    /// Ends all connections of a user and says how many; they may come back.
+    pub fn disconnect_user(shared: &Shared, user: &UserId) -> usize {
+        disconnect_user(shared, user)
+    }
+
+    /// Stops accepting and ends all streams, `streams_per_s` over all shards.
+    pub fn drain(&self, streams_per_s: u32) {
+        let shards = u32::try_from(self.threads.len()).unwrap_or(u32::MAX);
+        let each = streams_per_s.div_ceil(shards.max(1));
+        self.push(|| Command::Drain {
+            streams_per_s: each,
+        });
+    }
+
+    /// Ends all streams that are left, now.
+    pub fn stop(&self) {
+        self.push(|| Command::Stop);
+    }
+
+    /// Whether all threads have ended.
+    pub fn are_finished(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    fn push(&self, command: impl Fn() -> Command) {
+        for inbox in self.shared.inboxes.iter() {
+            inbox.push(command());
+        }
+    }
+
+    async fn self_test(&self) -> Result<(), StartError> {
+        for (number, inbox) in self.shared.inboxes.iter().enumerate() {
+            let answered = async {
+                ask(inbox, |reply| Command::Ping { reply }).await
+                    && ask(inbox, |reply| Command::PingOthers { reply }).await
+            };
+            // Real time, whatever clock the server runs on: a wake-up is lost or it is not.
+            match tokio::time::timeout(SELF_TEST_TIMEOUT, answered).await {
+                Ok(true) => {}
+                _ => return Err(StartError::Deaf(number)),
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn ask(inbox: &Inbox, command: impl FnOnce(oneshot::Sender<()>) -> Command) -> bool {
+    let (reply, answer) = oneshot::channel();
+    inbox.push(command(reply));
+    answer.await.is_ok()
+}
+
+/// A shard's whole life: accepts until the drain, then ends when the last stream has.
+async fn serve(
+    shard: Rc<RefCell<Shard>>,
+    handshakes: Rc<Handshakes>,
+    acceptors: Vec<Acceptor>,
+    start: Rc<StartHandshake>,
+) {
+    let shared = shard.borrow().shared.clone();
+    let number = shard.borrow().number;
+    let mut accepting = Some({
+        let tasks: Vec<_> = acceptors
+            .into_iter()
+            .map(|acceptor| {
+                let (shared, shard) = (shared.clone(), Rc::clone(&shard));
+                let (handshakes, start) = (Rc::clone(&handshakes), Rc::clone(&start));
+                tokio::task::spawn_local(async move {
+                    // Stopped on every way out, so also when the task is aborted.
+                    let acceptor = StopOnDrop(acceptor);
+                    let metrics = &shared.metrics.shards[usize::from(number)];
+                    acceptor
+                        .0
+                        .run(handshakes, shared.clock.clone(), metrics, |accepted| {
+                            start(accepted, &shard);
+                        })
+                        .await;
+                })
+            })
+            .collect();
+        tasks
+    });
+    let mut turn = Turn::new(&shard);
+    let mut collect_at_ms = None;
+    let mut seen_handshakes = 0;
+    loop {
+        let is_busy = turn.take(&shard);
+        if shard.borrow().is_draining() {
+            for task in accepting.take().into_iter().flatten() {
+                task.abort();
+            }
+            if shard.borrow().len() == 0 && handshakes.len() == 0 {
+                return;
+            }
+        }
+        if is_busy {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        let now_ms = shared.clock.now_ms();
+        if handshakes.entered() != seen_handshakes {
+            seen_handshakes = handshakes.entered();
+            collect_at_ms = Some(now_ms + COLLECT_AFTER_MS);
+        } else if collect_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
+            sys::collect_memory();
+            collect_at_ms = None;
+        }
+        turn.sleep(&shard, &handshakes, &shared, collect_at_ms).await;
+    }
+}
+
+struct StopOnDrop(Acceptor);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// One turn of the shard's loop and the sleep after it.
+struct Turn {
+    poller: Rc<Poller>,
+    rearmed: Rc<tokio::sync::Notify>,
+    happened: Vec<super::poller::Readiness>,
+}
+
+impl Turn {
+    fn new(shard: &RefCell<Shard>) -> Self {
+        let shard = shard.borrow();
+        Self {
+            poller: Rc::clone(&shard.poller),
+            rearmed: Rc::clone(&shard.rearmed),
+            happened: Vec::new(),
+        }
+    }
+
+    /// A slice of everything; true where there may be more.
+    fn take(&mut self, shard: &RefCell<Shard>) -> bool {
+        let shard = &mut *shard.borrow_mut();
+        shard.sleep = Sleep::Awake;
+        let more_sockets = shard.poll_sockets(&mut self.happened);
+        let more_timers = shard.run_timers();
+        let more_deliveries = shard.deliver();
+        shard.run_drain();
+        more_sockets || more_timers || more_deliveries
+    }
+
+    /// Sleeps until something may have to be done.
+    async fn sleep(
+        &self,
+        shard: &RefCell<Shard>,
+        handshakes: &Handshakes,
+        shared: &Shared,
+        collect_at_ms: Option<u64>,
+    ) {
+        let (number, wake_at_ms) = {
+            let mut shard = shard.borrow_mut();
+            let now_ms = shared.clock.now_ms();
+            let now = Tick::at_ms(now_ms);
+            let drain = shard.next_drain_tick(now);
+            let tick = match (shard.wheel.next_tick(), drain) {
+                (Some(timer), Some(drain)) => Some(timer.min(drain)),
+                (timer, drain) => timer.or(drain),
+            };
+            shard.sleep = tick.map_or(Sleep::Unbounded, Sleep::Until);
+            let tick_ms = tick.map(|tick| start_of(tick, now, now_ms));
+            let wake_at_ms = tick_ms.into_iter().chain(collect_at_ms).min();
+            (shard.number, wake_at_ms)
+        };
+        let inbox = &shared.inboxes[usize::from(number)];
+        let alarm = async {
+            match wake_at_ms {
+                Some(at_ms) => shared.clock.sleep_until(at_ms).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = inbox.filled() => {}
+            () = self.poller.ready() => {}
+            () = self.rearmed.notified() => {}
+            () = handshakes.one_left() => {}
+            () = alarm => {}
+        }
+    }
+}
+
+/// When `tick`, at most half a range after `now`, begins.
+fn start_of(tick: Tick, now: Tick, now_ms: u64) -> u64 {
+    let ahead = u64::from(tick.since(now));
+    let elapsed_ticks = now_ms * TICKS_PER_S / 1_000;
+    ((elapsed_ticks + ahead) * 1_000).div_ceil(TICKS_PER_S)
+}

@@ -1,0 +1,275 @@
+//! The one place where bytes leave for a client, and where what a client sends is thrown away.
+//!
+//! The fast path is one `send` from shared bytes: no copy, no allocation, no reference count.
+//! Only a short write clones the bytes it left into the client's [`Backlog`].
+
+use std::io::IoSlice;
+use std::os::fd::BorrowedFd;
+
+use bytes::Bytes;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
+
+use super::Shard;
+use super::backlog::Backlog;
+use super::wheel::Tick;
+use crate::frame::{Frame, Framing};
+use crate::metrics::DisconnectReason;
+
+/// Most frames in one send: few enough for the kernel's `UIO_MAXIOV`, and beyond a few dozen the
+/// cost of the call no longer shows.
+pub(super) const MAX_PARCEL_FRAMES: usize = 64;
+/// Most bytes in one send, a single larger frame aside: what a socket with the default
+/// `send_buffer` takes at once, so that a batch alone does not make a backlog.
+pub(super) const MAX_PARCEL_BYTES: usize = 32 * 1024;
+/// What a client may send after its request before it is closed: an EventSource sends nothing.
+const MAX_DISCARDED_BYTES: u16 = 8 * 1024;
+
+/// Frames that leave for a client in one send.
+pub(super) struct Parcel<'a> {
+    frames: &'a [&'a Frame],
+    chunked: Vec<IoSlice<'a>>,
+    raw: Vec<IoSlice<'a>>,
+    chunked_bytes: usize,
+    raw_bytes: usize,
+}
+
+impl<'a> Parcel<'a> {
+    pub(super) fn new(frames: &'a [&'a Frame]) -> Self {
+        let slices = |framing| -> Vec<IoSlice<'a>> {
+            frames
+                .iter()
+                .map(|frame| IoSlice::new(frame.bytes(framing)))
+                .collect()
+        };
+        let bytes = |framing| frames.iter().map(|frame| frame.bytes(framing).len()).sum();
+        Self {
+            frames,
+            chunked: slices(Framing::Chunked),
+            raw: slices(Framing::Raw),
+            chunked_bytes: bytes(Framing::Chunked),
+            raw_bytes: bytes(Framing::Raw),
+        }
+    }
+}
+
+impl Shard {
+    /// Sends a parcel; false where that ended the client.
+    pub(super) fn send_parcel(&mut self, key: u32, parcel: &Parcel<'_>) -> bool {
+        let now = self.now();
+        let Some(slot) = self.table.get_mut(key) else {
+            return false;
+        };
+        slot.last_write = now;
+        let framing = slot.framing();
+        let (slices, bytes) = match framing {
+            Framing::Chunked => (&parcel.chunked, parcel.chunked_bytes),
+            Framing::Raw => (&parcel.raw, parcel.raw_bytes),
+        };
+        let sent = if slot.backlog.is_some() {
+            0
+        } else {
+            match send_slices(&slot.fd, slices) {
+                Ok(sent) => sent,
+                Err(errno) => {
+                    self.close_broken(key, errno);
+                    return false;
+                }
+            }
+        };
+        if sent == bytes {
+            return true;
+        }
+        let mut skip = sent;
+        self.keep(
+            key,
+            now,
+            parcel.frames.iter().filter_map(|frame| {
+                let len = frame.bytes(framing).len();
+                let skipped = skip.min(len);
+                skip -= skipped;
+                (skipped < len).then(|| frame.share(framing, skipped))
+            }),
+        )
+    }
+
+    /// Sends one frame; false where that ended the client.
+    pub(super) fn send_frame(&mut self, key: u32, frame: &Frame) -> bool {
+        let Some(slot) = self.table.get(key) else {
+            return false;
+        };
+        let framing = slot.framing();
+        self.send_with(key, frame.bytes(framing), |sent| frame.share(framing, sent))
+    }
+
+    /// Sends bytes that live as long as the program; false where that ended the client.
+    pub(super) fn send_bytes(&mut self, key: u32, bytes: &'static [u8]) -> bool {
+        self.send_with(key, bytes, |sent| Bytes::from_static(&bytes[sent..]))
+    }
+
+    /// Sends a response's head; what a full socket leaves of it is copied.
+    pub(super) fn write_head(&mut self, key: u32, head: &[u8]) -> bool {
+        self.send_with(key, head, |sent| Bytes::copy_from_slice(&head[sent..]))
+    }
+
+    fn send_with(&mut self, key: u32, bytes: &[u8], rest: impl FnOnce(usize) -> Bytes) -> bool {
+        let now = self.now();
+        let Some(slot) = self.table.get_mut(key) else {
+            return false;
+        };
+        slot.last_write = now;
+        let sent = if slot.backlog.is_some() {
+            0
+        } else {
+            match sent(send(&slot.fd, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)) {
+                Ok(sent) => sent,
+                Err(errno) => {
+                    self.close_broken(key, errno);
+                    return false;
+                }
+            }
+        };
+        sent == bytes.len() || self.keep(key, now, std::iter::once(rest(sent)))
+    }
+
+    /// Puts what the socket did not take behind what it has not taken before; false where that
+    /// is too much.
+    fn keep(&mut self, key: u32, now: Tick, rest: impl Iterator<Item = Bytes>) -> bool {
+        let metrics = &self.shared.metrics.shards[usize::from(self.number)];
+        let Some(slot) = self.table.get_mut(key) else {
+            return false;
+        };
+        let is_new = slot.backlog.is_none();
+        let backlog = slot
+            .backlog
+            .get_or_insert_with(|| Box::new(Backlog::new(now)));
+        let before = backlog.bytes();
+        rest.for_each(|bytes| backlog.push(bytes));
+        let after = backlog.bytes();
+        metrics.backlog_bytes.add((after - before) as u64);
+        if is_new {
+            metrics.backlogged.add(1);
+        }
+        if after > self.shared.settings.max_backlog_bytes {
+            self.close(key, DisconnectReason::Slow);
+            return false;
+        }
+        if is_new {
+            // The stall may be due before the heartbeat that the timer stands for.
+            self.arm(key);
+        }
+        true
+    }
+
+    /// Sends what waits, now that the socket takes more.
+    pub(super) fn flush(&mut self, key: u32) {
+        let now = self.now();
+        let metrics = &self.shared.metrics.shards[usize::from(self.number)];
+        loop {
+            let Some(slot) = self.table.get_mut(key) else {
+                return;
+            };
+            let Some(backlog) = &mut slot.backlog else {
+                return;
+            };
+            let (slices, used) = backlog.slices();
+            match send_slices(&slot.fd, &slices[..used]) {
+                Ok(0) => return,
+                Ok(sent) => {
+                    backlog.advance(sent, now);
+                    slot.last_write = now;
+                    metrics.backlog_bytes.sub(sent as u64);
+                }
+                Err(errno) => {
+                    self.close_broken(key, errno);
+                    return;
+                }
+            }
+            if slot.backlog.as_ref().is_some_and(|backlog| backlog.is_empty()) {
+                slot.backlog = None;
+                metrics.backlogged.sub(1);
+                if slot.is_ending() {
+                    self.finish(key);
+                }
+                return;
+            }
+        }
+    }
+
+    /// Throws away what a client sent; a client that sends too much, or its end, is closed.
+    pub(super) fn discard_input(&mut self, key: u32) {
+        if let Some(reason) = self.drain_input(key) {
+            self.close(key, reason);
+        }
+    }
+
+    /// Reads a client's input empty; a reason to close it, where there is one.
+    pub(super) fn drain_input(&mut self, key: u32) -> Option<DisconnectReason> {
+        let mut scratch = [0; MAX_DISCARDED_BYTES as usize];
+        let slot = self.table.get_mut(key)?;
+        loop {
+            match recv(&slot.fd, &mut scratch, RecvFlags::DONTWAIT) {
+                Ok((_, 0)) => return Some(DisconnectReason::ClientClosed),
+                Ok((_, read)) => {
+                    let read = u16::try_from(read).unwrap_or(u16::MAX);
+                    slot.discarded_bytes = slot.discarded_bytes.saturating_add(read);
+                    if slot.discarded_bytes > MAX_DISCARDED_BYTES {
+                        return Some(DisconnectReason::Error);
+                    }
+                }
+                Err(Errno::AGAIN) => return None,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Some(reason_of(errno)),
+            }
+        }
+    }
+
+    /// Closes a socket that epoll says has failed.
+    pub(super) fn close_failed(&mut self, key: u32) {
+        let Some(slot) = self.table.get(key) else {
+            return;
+        };
+        let error = rustix::net::sockopt::socket_error(&slot.fd);
+        let errno = error.ok().and_then(Result::err).unwrap_or(Errno::CONNRESET);
+        self.close(key, reason_of(errno));
+    }
+
+    fn close_broken(&mut self, key: u32, errno: Errno) {
+        self.metrics().send_errors.increment();
+        self.close(key, reason_of(errno));
+    }
+}
+
+/// Who is to blame for a socket error.
+fn reason_of(errno: Errno) -> DisconnectReason {
+    match errno {
+        Errno::PIPE | Errno::CONNRESET => DisconnectReason::ClientClosed,
+        // `TCP_USER_TIMEOUT`: the peer acknowledged nothing.
+        Errno::TIMEDOUT => DisconnectReason::Stalled,
+        _ => DisconnectReason::Error,
+    }
+}
+
+fn send_slices(fd: &std::os::fd::OwnedFd, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    sent(match slices {
+        [one] => send(fd, one, flags),
+        many => sendmsg(fd, many, &mut SendAncillaryBuffer::default(), flags),
+    })
+}
+
+/// Nothing taken is not an error: the backlog takes it.
+fn sent(result: Result<usize, Errno>) -> Result<usize, Errno> {
+    match result {
+        Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS) => Ok(0),
+        other => other,
+    }
+}
+
+/// The peer's address of a socket, where it has one.
+pub(super) fn peer(fd: BorrowedFd<'_>) -> Option<std::net::IpAddr> {
+    let address = rustix::net::getpeername(fd).ok()?;
+    std::net::SocketAddr::try_from(address)
+        .ok()
+        .map(|address| address.ip())
+}

@@ -1,0 +1,99 @@
+//! Every system call beyond `std`, tokio and rustix's safe surface, and the only place with
+//! `unsafe`. What stands here has a safe signature; each block says why it is sound.
+
+#![allow(unsafe_code)]
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Raises the soft limit of open descriptors to the hard one and returns that.
+///
+/// # Errors
+/// What `setrlimit` says.
+pub fn raise_nofile() -> io::Result<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    )?;
+    Ok(limit.maximum.unwrap_or(u64::MAX))
+}
+
+/// Gives the calling thread a descriptor table of its own: a copy of the one it shared.
+///
+/// Descriptors opened afterwards by either side mean nothing, or something else, to the other;
+/// whatever threads share has to exist before (docs/decisions.md, "Descriptors").
+///
+/// # Errors
+/// What `unshare(CLONE_FILES)` says: out of memory, or a sandbox that forbids it.
+pub fn unshare_descriptor_table() -> io::Result<()> {
+    // SAFETY: the call copies the table, so every descriptor this thread owns stays valid at its
+    // number. The callers (shard threads, before they accept anything) own only descriptors that
+    // were made before and are never closed by another thread on their behalf.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }?;
+    Ok(())
+}
+
+/// Keeps the calling thread from ever running a signal handler: those write to a pipe whose
+/// descriptor number a private table need not hold.
+///
+/// # Errors
+/// What `pthread_sigmask` says.
+pub fn block_signals() -> io::Result<()> {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `sigfillset` initialises the set it is given; the set outlives both calls; a null
+    // old set is allowed.
+    let error = unsafe {
+        libc::sigfillset(set.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut())
+    };
+    if error == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(error))
+    }
+}
+
+/// Gives the calling thread's free memory back to the kernel. Meant for idle moments: it walks
+/// the thread's heap.
+pub fn collect_memory() {
+    // SAFETY: has no preconditions; it works on mimalloc's own state, used or not.
+    unsafe { libmimalloc_sys::mi_collect(true) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+    #[test]
+    fn an_unshared_table_does_not_see_later_descriptors() {
+        let (made, number) = std::sync::mpsc::channel::<i32>();
+        let (unshared, go) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            unshare_descriptor_table().unwrap();
+            unshared.send(()).unwrap();
+            let number = number.recv().unwrap();
+            // SAFETY: only asked about, never used; the answer is expected to be "not open".
+            let fd = unsafe { BorrowedFd::borrow_raw(number) };
+            rustix::io::fcntl_getfd(fd)
+        });
+        go.recv().unwrap();
+        // A number high enough that no other test's descriptor stands there in the copy.
+        let null: OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
+        let high = rustix::io::fcntl_dupfd_cloexec(null.as_fd(), 900).unwrap();
+        made.send(std::os::fd::AsRawFd::as_raw_fd(&high)).unwrap();
+        assert!(rustix::io::fcntl_getfd(&high).is_ok());
+        assert_eq!(thread.join().unwrap(), Err(rustix::io::Errno::BADF));
+    }
+
+    #[test]
+    fn the_descriptor_limit_is_raised_to_the_hard_one() {
+        let hard = raise_nofile().unwrap();
+        assert_eq!(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX), hard);
+    }
+}
