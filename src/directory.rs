@@ -8,7 +8,6 @@
 
 mod user;
 
-use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashTable;

@@ -4,8 +4,11 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Raises the soft limit of open descriptors to the hard one and returns that.
 ///
@@ -65,10 +68,21 @@ pub fn collect_memory() {
     unsafe { libmimalloc_sys::mi_collect(true) }
 }
 
+/// Lets the runtime whose context the caller is in watch a descriptor for being readable.
+///
+/// # Errors
+/// What the runtime says.
+pub fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` keeps its number and stays open until it is dropped, which the
+    // `AsyncFd` that owns it does after deregistering.
+    let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?;
+    Ok(watched)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+    use std::os::fd::{AsFd, BorrowedFd};
 
     #[test]
     fn an_unshared_table_does_not_see_later_descriptors() {

@@ -88,6 +88,20 @@ impl FromStr for TrustedProxy {
     }
 }
 
+impl TrustedProxy {
+    /// Whether a connection's peer is this one; `None` stands for a unix socket's.
+    pub fn covers(&self, peer: Option<IpAddr>) -> bool {
+        match (self, peer) {
+            (Self::Unix, None) => true,
+            (Self::Net { network, prefix }, Some(peer)) => {
+                let peer = peer.to_canonical();
+                peer.is_ipv4() == network.is_ipv4() && masked(peer, *prefix) == *network
+            }
+            _ => false,
+        }
+    }
+}
+
 /// `address` with all but its first `prefix` bits cleared.
 fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     match address {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::auth::IssuedAt;
 use crate::event::UserId;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -73,7 +74,7 @@ fn the_oldest_gives_way_where_that_is_the_policy() {
 fn another_session_is_forced_out_and_refused_from_then_on() {
     let directory = Directory::default();
     let (old, new) = (identity("1", Some("a"), None), identity("1", Some("b"), None));
-    let nameless = identity("1", None, Some(IssuedAt::from_seconds(100.0)));
+    let nameless = identity("1", None, Some(IssuedAt::from_unix_ms(100_000)));
     admit(&directory, &old, 0).unwrap();
     admit(&directory, &nameless, 1).unwrap();
     admit(&directory, &new, 2).unwrap();
@@ -82,26 +83,26 @@ fn another_session_is_forced_out_and_refused_from_then_on() {
     assert_eq!(admit(&directory, &old, 3), Err(NotAdmitted::Revoked));
     assert_eq!(admit(&directory, &nameless, 3), Err(NotAdmitted::Revoked));
     assert!(admit(&directory, &new, 3).is_ok());
-    let later = identity("1", None, Some(IssuedAt::from_seconds(201.0)));
+    let later = identity("1", None, Some(IssuedAt::from_unix_ms(201_000)));
     assert!(admit(&directory, &later, 4).is_ok());
 }
 
 #[test]
 fn a_log_out_refuses_every_token_issued_until_then() {
     let directory = Directory::default();
-    let issued = |session, seconds| identity("1", session, Some(IssuedAt::from_seconds(seconds)));
+    let issued = |session, unix_ms| identity("1", session, Some(IssuedAt::from_unix_ms(unix_ms)));
     directory.change_session(&change("1", Some("a"), 100_000));
     directory.change_session(&change("1", None, 200_500));
     for refused in [
-        issued(Some("a"), 150.0),
-        issued(Some("c"), 150.0),
-        issued(None, 200.0),
-        issued(None, 200.499),
+        issued(Some("a"), 150_000),
+        issued(Some("c"), 150_000),
+        issued(None, 200_000),
+        issued(None, 200_499),
         identity("1", Some("a"), None),
     ] {
         assert!(!directory.allows(&refused), "{refused:?}");
     }
-    for allowed in [issued(Some("b"), 200.501), issued(None, 201.0)] {
+    for allowed in [issued(Some("b"), 200_501), issued(None, 201_000)] {
         assert!(directory.allows(&allowed), "{allowed:?}");
     }
 }
@@ -109,14 +110,14 @@ fn a_log_out_refuses_every_token_issued_until_then() {
 #[test]
 fn a_session_that_was_logged_out_does_not_come_back_with_its_old_tokens() {
     let directory = Directory::default();
-    let issued = |session, seconds| identity("1", session, Some(IssuedAt::from_seconds(seconds)));
+    let issued = |session, unix_ms| identity("1", session, Some(IssuedAt::from_unix_ms(unix_ms)));
     directory.change_session(&change("1", Some("a"), 100_000));
     directory.change_session(&change("1", None, 200_000));
     directory.change_session(&change("1", Some("a"), 300_000));
-    assert!(!directory.allows(&issued(Some("a"), 150.0)));
-    assert!(directory.allows(&issued(Some("a"), 301.0)));
+    assert!(!directory.allows(&issued(Some("a"), 150_000)));
+    assert!(directory.allows(&issued(Some("a"), 301_000)));
     directory.change_session(&change("1", Some("b"), 400_000));
-    assert!(directory.allows(&issued(Some("b"), 350.0)));
+    assert!(directory.allows(&issued(Some("b"), 350_000)));
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub async fn dispatch(shared: Shared) {
 /// Takes all connections of a user off the server; they may come back.
 pub(super) fn disconnect_user(shared: &Shared, user: &UserId) -> usize {
     let ended = shared.directory.disconnect_user(user.as_str());
-    for (inbox, tenants) in by_shard(&shared.inboxes, &ended) {
+    for (inbox, tenants) in by_shard(shared.inboxes.iter(), &ended) {
         inbox.push(Command::End {
             tenants,
             frame: None,

@@ -3,16 +3,16 @@
 //! A socket is added once, edge-triggered for everything, and never modified: `EPOLLOUT` comes
 //! only after a full buffer drained, and closing the descriptor takes it out.
 
-use std::cell::RefCell;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::time::Timespec;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::table::SlotRef;
+use crate::sys;
 
 /// Events taken in one go, before the shard looks at its timers and its inbox again.
 const BATCH: usize = 256;
@@ -21,7 +21,6 @@ const BATCH: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Poller {
     epoll: AsyncFd<OwnedFd>,
-    events: RefCell<Vec<Event>>,
 }
 
 /// What happened to a client's socket.
@@ -40,8 +39,7 @@ impl Poller {
     pub(crate) fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         Ok(Self {
-            epoll: AsyncFd::with_interest(epoll, Interest::READABLE)?,
-            events: RefCell::new(Vec::with_capacity(BATCH)),
+            epoll: sys::watch_readable(epoll)?,
         })
     }
 
@@ -70,12 +68,13 @@ impl Poller {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        let mut events = self.events.borrow_mut();
-        events.clear();
-        let spare = rustix::buffer::spare_capacity(&mut events);
+        let mut events = [const { MaybeUninit::<Event>::uninit() }; BATCH];
         // Interrupted or not, the next turn looks again.
-        let count = epoll::wait(self.epoll.get_ref(), spare, Some(&now)).unwrap_or(0);
-        happened.extend(events.drain(..).map(|event| {
+        let Ok((events, _)) = epoll::wait(self.epoll.get_ref(), &mut events, Some(&now)) else {
+            return false;
+        };
+        let count = events.len();
+        happened.extend(events.iter().map(|event| {
             let flags = event.flags;
             Readiness {
                 tenant: SlotRef::from_token(event.data.u64()),

@@ -11,11 +11,11 @@ use crate::topic::Topic;
 
 /// Names a tenant for as long as it stays; outlived by nothing that matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlotRef {
+pub(crate) struct SlotRef {
     /// The slot.
-    pub key: u32,
+    pub(crate) key: u32,
     /// Which tenant of it.
-    pub generation: u32,
+    pub(crate) generation: u32,
 }
 
 impl SlotRef {

@@ -75,11 +75,6 @@ impl Links {
         due: Tick(0),
     };
 
-    /// When the timer is due; means something only while it is armed.
-    pub(crate) fn due(&self) -> Tick {
-        self.due
-    }
-
     fn is_armed(&self) -> bool {
         self.prev != NIL
     }

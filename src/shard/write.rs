@@ -268,7 +268,7 @@ fn sent(result: Result<usize, Errno>) -> Result<usize, Errno> {
 
 /// The peer's address of a socket, where it has one.
 pub(super) fn peer(fd: BorrowedFd<'_>) -> Option<std::net::IpAddr> {
-    let address = rustix::net::getpeername(fd).ok()?;
+    let address = rustix::net::getpeername(fd).ok()??;
     std::net::SocketAddr::try_from(address)
         .ok()
         .map(|address| address.ip())

@@ -1,0 +1,330 @@
+//! Publishing: one event, or a batch of lines.
+
+use compact_str::CompactString;
+use http_body_util::BodyExt;
+use hyper::StatusCode;
+use hyper::body::{Bytes, Incoming};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::Admin;
+use super::answer::{Answer, Problem, json, parse, read};
+use crate::event::{Draft, EventId, EventName, MAX_SOURCE_ID_BYTES, Target, UserId};
+use crate::metrics::PublishedTo;
+use crate::topic::Topic;
+
+/// Lines of a batch (API.md).
+const MAX_BATCH_LINES: usize = 10_000;
+/// Users of one event: their ids fill about a megabyte, and one lookup each takes a millisecond
+/// together.
+const MAX_USERS: usize = 10_000;
+/// What an event's JSON may have beside its data: name, id, and the users.
+const ENVELOPE_BYTES: usize = 64 * 1024;
+/// Errors that a batch's answer lists; the rest are counted.
+const MAX_LISTED_ERRORS: usize = 1_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Event {
+    to: To,
+    event: Option<String>,
+    data: Box<RawValue>,
+    id: Option<String>,
+    persist: Option<bool>,
+}
+
+/// One of the forms; an object with two of them is refused by [`To::target`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct To {
+    user: Option<Id>,
+    users: Option<Vec<Id>>,
+    topic: Option<String>,
+    all: Option<bool>,
+}
+
+/// A user id as text, or as the integer that Django's primary keys are.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Id {
+    Text(String),
+    Integer(i64),
+}
+
+#[derive(Serialize)]
+struct LineError {
+    line: usize,
+    message: String,
+}
+
+/// `POST /v1/events`
+pub(super) async fn publish(admin: &Admin, body: Incoming) -> Result<Answer, Problem> {
+    let body = read(body, max_event_bytes(admin)).await?;
+    let id = publish_one(admin, &body).await?;
+    Ok(json(
+        StatusCode::ACCEPTED,
+        &json!({"id": id.to_string()}),
+    ))
+}
+
+/// `POST /v1/events/batch`: reads lines as they come, so that a batch is never held whole.
+pub(super) async fn publish_batch(admin: &Admin, mut body: Incoming) -> Result<Answer, Problem> {
+    let mut batch = Batch::default();
+    let mut pending: Vec<u8> = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Problem::invalid(format!(
+                "the body was cut off after {} lines: {error}",
+                batch.lines
+            ))
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        batch.take(admin, &mut pending, &data).await;
+    }
+    let last = std::mem::take(&mut pending);
+    batch.line(admin, &last).await;
+    Ok(json(
+        StatusCode::ACCEPTED,
+        &json!({
+            "accepted": batch.accepted,
+            "errors": batch.errors,
+        }),
+    ))
+}
+
+#[derive(Default)]
+struct Batch {
+    lines: usize,
+    accepted: usize,
+    errors: Vec<LineError>,
+    /// The current line is over the limit; the rest of it is passed over.
+    is_skipping: bool,
+}
+
+impl Batch {
+    async fn take(&mut self, admin: &Admin, pending: &mut Vec<u8>, data: &Bytes) {
+        let mut rest = data.as_ref();
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let (line, after) = rest.split_at(end);
+            self.push(admin, pending, line);
+            let line = std::mem::take(pending);
+            self.line(admin, &line).await;
+            rest = after.get(1..).unwrap_or_default();
+        }
+        self.push(admin, pending, rest);
+    }
+
+    fn push(&mut self, admin: &Admin, pending: &mut Vec<u8>, bytes: &[u8]) {
+        if self.is_skipping {
+            return;
+        }
+        pending.extend_from_slice(bytes);
+        if pending.len() > max_event_bytes(admin) {
+            pending.clear();
+            self.is_skipping = true;
+        }
+    }
+
+    async fn line(&mut self, admin: &Admin, line: &[u8]) {
+        let was_skipped = std::mem::take(&mut self.is_skipping);
+        if !was_skipped && line.trim_ascii().is_empty() {
+            // A last newline is no line; nor is an empty one in between.
+            self.lines += usize::from(!line.is_empty());
+            return;
+        }
+        self.lines += 1;
+        let result = if self.lines > MAX_BATCH_LINES {
+            Err(Problem::invalid(format!(
+                "a batch has at most {MAX_BATCH_LINES} lines"
+            )))
+        } else if was_skipped {
+            Err(Problem::too_large(max_event_bytes(admin)))
+        } else {
+            publish_one(admin, line).await
+        };
+        match result {
+            Ok(_) => self.accepted += 1,
+            Err(problem) if self.errors.len() < MAX_LISTED_ERRORS => self.errors.push(LineError {
+                line: self.lines,
+                message: problem.message().to_owned(),
+            }),
+            Err(_) => {}
+        }
+    }
+}
+
+async fn publish_one(admin: &Admin, body: &[u8]) -> Result<EventId, Problem> {
+    let draft = parse::<Event>(body)?.draft(admin.max_publish_bytes())?;
+    let to = match &draft.to {
+        Target::User(_) => PublishedTo::User,
+        Target::Users(_) => PublishedTo::Users,
+        Target::Topic(_) => PublishedTo::Topic,
+        Target::All => PublishedTo::All,
+    };
+    let id = admin.engine.publish(draft).await?;
+    admin.shards.metrics.published.at(to as usize).increment();
+    Ok(id)
+}
+
+fn max_event_bytes(admin: &Admin) -> usize {
+    // Escapes may double the data's length on the way here.
+    admin.max_publish_bytes() * 2 + ENVELOPE_BYTES
+}
+
+impl Event {
+    fn draft(self, max_bytes: usize) -> Result<Draft, Problem> {
+        let data = payload(&self.data)?;
+        if data.len() > max_bytes {
+            return Err(Problem::too_large(max_bytes));
+        }
+        Ok(Draft {
+            to: self.to.target()?,
+            name: match self.event {
+                Some(name) => EventName::new(&name).map_err(invalid)?,
+                None => EventName::default(),
+            },
+            data,
+            source_id: self.id.map(source_id).transpose()?,
+            persist: self.persist.unwrap_or(true),
+        })
+    }
+}
+
+impl To {
+    fn target(self) -> Result<Target, Problem> {
+        match (self.user, self.users, self.topic, self.all) {
+            (Some(user), None, None, None) => Ok(Target::User(user.parse()?)),
+            (None, Some(users), None, None) => {
+                if users.len() > MAX_USERS {
+                    return Err(Problem::invalid(format!(
+                        "to.users: {} users, at most {MAX_USERS} in one event",
+                        users.len()
+                    )));
+                }
+                let mut users: Vec<UserId> = users
+                    .into_iter()
+                    .map(Id::parse)
+                    .collect::<Result<_, _>>()?;
+                // Named twice, a user still gets the event once.
+                users.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+                users.dedup();
+                Ok(Target::Users(users.into()))
+            }
+            (None, None, Some(topic), None) => Topic::parse(&topic)
+                .map(Target::Topic)
+                .map_err(|error| Problem::invalid(format!("to.topic: {error}"))),
+            (None, None, None, Some(true)) => Ok(Target::All),
+            _ => Err(Problem::invalid(
+                "to: expected one of {\"user\": id}, {\"users\": [ids]}, {\"topic\": name}, {\"all\": true}",
+            )),
+        }
+    }
+}
+
+impl Id {
+    fn parse(self) -> Result<UserId, Problem> {
+        let text = match self {
+            Self::Text(text) => text,
+            Self::Integer(number) => number.to_string(),
+        };
+        UserId::new(&text).map_err(invalid)
+    }
+}
+
+/// A string is sent as it is, other JSON compact.
+fn payload(data: &RawValue) -> Result<String, Problem> {
+    let raw = data.get();
+    if raw.starts_with('"') {
+        serde_json::from_str(raw).map_err(|error| Problem::invalid(error.to_string()))
+    } else {
+        Ok(compact(raw))
+    }
+}
+
+/// JSON without the white space between its tokens; numbers and key order stay as written.
+fn compact(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    let (mut in_string, mut is_escaped) = (false, false);
+    for character in json.chars() {
+        if in_string {
+            in_string = is_escaped || character != '"';
+            is_escaped = !is_escaped && character == '\\';
+        } else if character.is_ascii_whitespace() {
+            continue;
+        } else {
+            in_string = character == '"';
+        }
+        text.push(character);
+    }
+    text
+}
+
+fn source_id(id: String) -> Result<CompactString, Problem> {
+    if id.is_empty() || id.len() > MAX_SOURCE_ID_BYTES {
+        return Err(Problem::invalid(format!(
+            "id: {} bytes, 1 to {MAX_SOURCE_ID_BYTES} are kept for de-duplication",
+            id.len()
+        )));
+    }
+    Ok(id.into())
+}
+
+fn invalid(error: crate::event::InvalidEvent) -> Problem {
+    Problem::invalid(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn draft(json: &str) -> Result<Draft, Problem> {
+        parse::<Event>(json.as_bytes())?.draft(1_024)
+    }
+
+    #[test]
+    fn a_string_is_sent_as_it_is_and_other_json_compact() {
+        let data = |json| draft(&format!(r#"{{"to":{{"all":true}},"data":{json}}}"#)).unwrap().data;
+        assert_eq!(data(r#""a\n\"b""#), "a\n\"b");
+        assert_eq!(data(r#"{ "b" : 1.50, "a" : [ 1, "x y" ] }"#), r#"{"b":1.50,"a":[1,"x y"]}"#);
+        assert_eq!(data("null"), "null");
+    }
+
+    #[test]
+    fn a_target_is_exactly_one_form() {
+        for to in [r"{}", r#"{"all":false}"#, r#"{"user":"1","all":true}"#, r#"{"user":""}"#, r#"{"topic":"a//b"}"#, r#"{"who":1}"#] {
+            assert!(draft(&format!(r#"{{"to":{to},"data":1}}"#)).is_err(), "{to}");
+        }
+        let users = draft(r#"{"to":{"users":["2",1,"2"]},"data":1}"#).unwrap().to;
+        let expected = ["1", "2"].map(|id| UserId::new(id).unwrap());
+        assert_eq!(users, Target::Users(expected.into()));
+    }
+
+    #[test]
+    fn unknown_fields_and_bad_names_are_errors() {
+        for body in [
+            r#"{"to":{"all":true},"data":1,"dta":2}"#,
+            r#"{"to":{"all":true}}"#,
+            r#"{"to":{"all":true},"data":1,"event":"a\nb"}"#,
+            r#"{"to":{"all":true},"data":1,"id":""}"#,
+            "[]",
+            "",
+        ] {
+            assert!(draft(body).is_err(), "{body}");
+        }
+        let big = format!(r#"{{"to":{{"all":true}},"data":"{}"}}"#, "x".repeat(1_025));
+        assert_eq!(draft(&big).unwrap_err(), Problem::too_large(1_024));
+    }
+
+    proptest! {
+        #[test]
+        fn compact_json_means_the_same(value in "\\PC{0,30}", number: i64) {
+            let value = json!({ value.clone(): [number, value, null, {"a b": 1.5}] });
+            let pretty = serde_json::to_string_pretty(&value).unwrap();
+            prop_assert_eq!(compact(&pretty), value.to_string());
+        }
+    }
+}

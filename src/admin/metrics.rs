@@ -1,0 +1,272 @@
+//! `GET /metrics`: everything that is counted, in the Prometheus (OpenMetrics) text format.
+
+use std::fmt::Error;
+
+use hyper::StatusCode;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::Admin;
+use super::answer::{Answer, Problem, bytes};
+use super::process::{self, Process};
+use crate::metrics::{
+    DELIVERY_BOUNDS_MS, DisconnectReason, PublishedTo, RefusedReason, ShardMetrics, Transport,
+};
+use crate::shard::Shared;
+
+pub(super) fn answer(admin: &Admin) -> Result<Answer, Problem> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Scrape {
+        shards: admin.shards.clone(),
+        engine_up: admin.engine.ready().is_ok(),
+        started_unix_s: admin.started_unix_s,
+        process: process::read(),
+    }));
+    let mut page = String::with_capacity(16 * 1024);
+    text::encode(&mut page, &registry)
+        .map_err(|_| Problem::invalid("the metrics could not be written"))?;
+    Ok(bytes(
+        StatusCode::OK,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        page,
+    ))
+}
+
+/// One reading of all counters.
+#[derive(Debug)]
+struct Scrape {
+    shards: Shared,
+    engine_up: bool,
+    started_unix_s: u64,
+    process: Process,
+}
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let mut page = Page(encoder);
+        self.streams(&mut page)?;
+        self.events(&mut page)?;
+        self.process(&mut page)
+    }
+}
+
+impl Scrape {
+    fn streams(&self, page: &mut Page<'_>) -> Result<(), Error> {
+        let metrics = &self.shards.metrics;
+        let by_transport = |of: fn(&ShardMetrics, usize) -> u64| {
+            Transport::ALL.iter().map(move |transport| {
+                let value = metrics.sum(|shard| of(shard, *transport as usize));
+                (transport.label(), value)
+            })
+        };
+        page.gauges(
+            "idlewild_connections",
+            "Streams held",
+            "transport",
+            by_transport(|shard, transport| shard.connections.get(transport).map_or(0, crate::metrics::Gauge::value)),
+        )?;
+        page.counters(
+            "idlewild_connects",
+            "Streams opened",
+            "transport",
+            by_transport(|shard, transport| shard.connects.at(transport).value()),
+        )?;
+        page.counters(
+            "idlewild_disconnects",
+            "Streams that ended",
+            "reason",
+            DisconnectReason::ALL.iter().map(|reason| {
+                let count = metrics.sum(|shard| shard.disconnects.at(*reason as usize).value());
+                (reason.label(), count)
+            }),
+        )?;
+        page.counters(
+            "idlewild_refused",
+            "Streams that were not opened",
+            "reason",
+            RefusedReason::ALL
+                .iter()
+                .map(|reason| (reason.label(), metrics.refused.at(*reason as usize).value())),
+        )?;
+        page.gauge(
+            "idlewild_users",
+            "Users with at least one stream",
+            self.shards.directory.users_online() as u64,
+        )?;
+        page.gauge(
+            "idlewild_handshakes_in_flight",
+            "Public connections that are not a stream",
+            metrics.sum(|shard| shard.handshakes.value()),
+        )?;
+        page.gauge(
+            "idlewild_backlog_bytes",
+            "Bytes that wait for slow clients",
+            metrics.sum(|shard| shard.backlog_bytes.value()),
+        )?;
+        page.gauge(
+            "idlewild_backlogged_connections",
+            "Clients that bytes wait for",
+            metrics.sum(|shard| shard.backlogged.value()),
+        )?;
+        page.counter(
+            "idlewild_heartbeats",
+            "Heartbeats sent",
+            metrics.sum(|shard| shard.heartbeats.value()),
+        )?;
+        page.counter(
+            "idlewild_send_errors",
+            "Sends that failed",
+            metrics.sum(|shard| shard.send_errors.value()),
+        )?;
+        page.counter(
+            "idlewild_accept_errors",
+            "Accepts that failed for want of descriptors or memory",
+            metrics.sum(|shard| shard.accept_errors.value()),
+        )
+    }
+
+    fn events(&self, page: &mut Page<'_>) -> Result<(), Error> {
+        let metrics = &self.shards.metrics;
+        page.counters(
+            "idlewild_published",
+            "Events accepted",
+            "to",
+            PublishedTo::ALL
+                .iter()
+                .map(|to| (to.label(), metrics.published.at(*to as usize).value())),
+        )?;
+        page.counter(
+            "idlewild_delivered",
+            "Events handed to a client's socket or backlog",
+            metrics.sum(|shard| shard.delivered.value()),
+        )?;
+        let (history_bytes, history_events) = self.shards.log.retained();
+        page.gauge(
+            "idlewild_history_bytes",
+            "Bytes retained in the log",
+            history_bytes as u64,
+        )?;
+        page.gauge(
+            "idlewild_history_events",
+            "Entries retained in the log",
+            history_events as u64,
+        )?;
+        page.gauge(
+            "idlewild_engine_up",
+            "Whether events can be stored",
+            u64::from(self.engine_up),
+        )?;
+        page.delivery(&metrics.delivery)
+    }
+
+    fn process(&self, page: &mut Page<'_>) -> Result<(), Error> {
+        let Process {
+            cpu_seconds,
+            resident_bytes,
+            virtual_bytes,
+            threads,
+            open_fds,
+            max_fds,
+        } = self.process;
+        page.0
+            .encode_descriptor(
+                "process_cpu_seconds",
+                "User and system CPU time",
+                None,
+                MetricType::Counter,
+            )?
+            .encode_counter::<NoLabelSet, f64, u64>(&cpu_seconds, None)?;
+        page.gauge("process_resident_memory_bytes", "Resident memory", resident_bytes)?;
+        page.gauge("process_virtual_memory_bytes", "Virtual memory", virtual_bytes)?;
+        page.gauge("process_threads", "Threads", threads)?;
+        page.gauge("process_open_fds", "Open descriptors of the main thread's table", open_fds)?;
+        page.gauge("process_max_fds", "Limit of open descriptors", max_fds)?;
+        page.gauge(
+            "process_start_time_seconds",
+            "When the process started, in Unix seconds",
+            self.started_unix_s,
+        )
+    }
+}
+
+/// Writes families. Counters get their `_total` from the format.
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
+        self.0
+            .encode_descriptor(name, help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, u64, u64>(&value, None)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
+        self.0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?
+            .encode_gauge(&gauge_value(value))
+    }
+
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: impl Iterator<Item = (&'static str, u64)>,
+    ) -> Result<(), Error> {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (name, value) in values {
+            family
+                .encode_family(&[(label, name)])?
+                .encode_counter::<NoLabelSet, u64, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+
+    fn gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: impl Iterator<Item = (&'static str, u64)>,
+    ) -> Result<(), Error> {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (name, value) in values {
+            family
+                .encode_family(&[(label, name)])?
+                .encode_gauge(&gauge_value(value))?;
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::cast_precision_loss)] // seconds of a histogram
+    fn delivery(&mut self, delivery: &crate::metrics::Histogram) -> Result<(), Error> {
+        let counts = delivery.buckets();
+        let bounds = DELIVERY_BOUNDS_MS
+            .iter()
+            .map(|bound_ms| *bound_ms as f64 / 1_000.0)
+            .chain([f64::MAX]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
+        self.0
+            .encode_descriptor(
+                "idlewild_delivery_seconds",
+                "From accepted to the last client's send",
+                None,
+                MetricType::Histogram,
+            )?
+            .encode_histogram::<NoLabelSet>(
+                delivery.sum_ms() as f64 / 1_000.0,
+                counts.iter().sum(),
+                &buckets,
+                None,
+            )
+    }
+}
+
+fn gauge_value(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

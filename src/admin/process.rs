@@ -1,0 +1,57 @@
+//! What the kernel says of this process, from `/proc`.
+
+use std::fs;
+
+/// Clock ticks a second in `/proc/self/stat`: fixed in Linux's user interface (`USER_HZ`).
+const TICKS_PER_S: f64 = 100.0;
+const PAGE_BYTES: u64 = 4_096;
+
+/// Zeroes where `/proc` cannot be read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Process {
+    pub(super) cpu_seconds: f64,
+    pub(super) resident_bytes: u64,
+    pub(super) virtual_bytes: u64,
+    pub(super) threads: u64,
+    /// Of the table that the main thread uses.
+    pub(super) open_fds: u64,
+    pub(super) max_fds: u64,
+}
+
+pub(super) fn read() -> Process {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The command, in parentheses, may hold anything; the fields after it are numbers.
+    let fields: Vec<&str> = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.split_whitespace().collect())
+        .unwrap_or_default();
+    // proc_pid_stat(5) counts from 1 and includes the two fields cut off here.
+    let field = |number: usize| -> u64 {
+        fields
+            .get(number - 3)
+            .and_then(|field| field.parse().ok())
+            .unwrap_or(0)
+    };
+    #[allow(clippy::cast_precision_loss)] // seconds
+    let cpu_seconds = (field(14) + field(15)) as f64 / TICKS_PER_S;
+    Process {
+        cpu_seconds,
+        resident_bytes: field(24) * PAGE_BYTES,
+        virtual_bytes: field(23),
+        threads: field(20),
+        open_fds: fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64),
+        max_fds: rustix::process::getrlimit(rustix::process::Resource::Nofile)
+            .current
+            .unwrap_or(u64::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_kernel_is_read_right() {
+        let process = super::read();
+        assert!(process.resident_bytes > 100_000 && process.resident_bytes < process.virtual_bytes);
+        assert!(process.threads >= 1 && process.open_fds >= 3 && process.max_fds >= 3);
+    }
+}

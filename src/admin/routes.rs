@@ -1,0 +1,126 @@
+//! Which route a request is for, and who may ask.
+
+use form_urlencoded::percent_decode_path;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, AUTHORIZATION, HeaderValue};
+use hyper::{HeaderMap, Method, Request};
+
+use super::answer::{Answer, Problem};
+use super::{Admin, events, health, metrics, openapi, stats, users};
+use crate::event::UserId;
+
+/// A path that is served.
+#[derive(Debug, PartialEq, Eq)]
+enum Route {
+    Health,
+    Ready,
+    Metrics,
+    OpenApi,
+    Stats,
+    Events,
+    Batch,
+    User(String),
+    Session(String),
+    Logout(String),
+    Connections(String),
+}
+
+/// Answers a request.
+pub(super) async fn answer(admin: &Admin, request: Request<Incoming>) -> Answer {
+    match route(admin, request).await {
+        Ok(answer) => answer,
+        Err(problem) => problem.into(),
+    }
+}
+
+async fn route(admin: &Admin, request: Request<Incoming>) -> Result<Answer, Problem> {
+    let route = find(request.uri().path());
+    let is_open = matches!(route, Some(Route::Health | Route::Ready | Route::Metrics));
+    if !is_open {
+        let name = check_key(admin, request.headers())?;
+        tracing::debug!(key = %name, method = %request.method(), path = request.uri().path(), "admin");
+    }
+    let route = route.ok_or_else(Problem::not_found)?;
+    let allowed = methods(&route);
+    if !allowed.contains(request.method()) {
+        let mut answer = Answer::from(Problem::method_not_allowed());
+        let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+        if let Ok(value) = HeaderValue::from_str(&names.join(", ")) {
+            answer.headers_mut().insert(ALLOW, value);
+        }
+        return Ok(answer);
+    }
+    match route {
+        Route::Health => Ok(health::alive()),
+        Route::Ready => Ok(health::ready(admin)),
+        Route::Metrics => metrics::answer(admin),
+        Route::OpenApi => Ok(openapi::answer()),
+        Route::Stats => Ok(stats::answer(admin)),
+        Route::Events => events::publish(admin, request.into_body()).await,
+        Route::Batch => events::publish_batch(admin, request.into_body()).await,
+        Route::User(id) => users::presence(admin, &user(&id)?).await,
+        Route::Session(id) => {
+            users::change_session(admin, user(&id)?, request.into_body()).await
+        }
+        Route::Logout(id) => users::log_out(admin, user(&id)?, request.into_body()).await,
+        Route::Connections(id) => Ok(users::disconnect(admin, &user(&id)?)),
+    }
+}
+
+fn find(path: &str) -> Option<Route> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let mut segments = path.strip_prefix('/')?.split('/');
+    let route = match (segments.next()?, segments.next()) {
+        ("healthz", None) => Route::Health,
+        ("readyz", None) => Route::Ready,
+        ("metrics", None) => Route::Metrics,
+        ("openapi.json", None) => Route::OpenApi,
+        ("v1", Some("stats")) => Route::Stats,
+        ("v1", Some("events")) => match segments.next() {
+            None => Route::Events,
+            Some("batch") => Route::Batch,
+            Some(_) => return None,
+        },
+        ("v1", Some("users")) => {
+            let id = percent_decode_path(segments.next()?);
+            match segments.next() {
+                None => Route::User(id),
+                Some("session") => Route::Session(id),
+                Some("logout") => Route::Logout(id),
+                Some("connections") => Route::Connections(id),
+                Some(_) => return None,
+            }
+        }
+        _ => return None,
+    };
+    segments.next().is_none().then_some(route)
+}
+
+fn methods(route: &Route) -> &'static [Method] {
+    match route {
+        Route::Health | Route::Ready | Route::Metrics => &[Method::GET, Method::HEAD],
+        Route::OpenApi | Route::Stats | Route::User(_) => &[Method::GET],
+        Route::Events | Route::Batch | Route::Logout(_) => &[Method::POST],
+        Route::Session(_) => &[Method::PUT],
+        Route::Connections(_) => &[Method::DELETE],
+    }
+}
+
+/// The name of the key that the request carries.
+fn check_key(admin: &Admin, headers: &HeaderMap) -> Result<String, Problem> {
+    let presented = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, key)| key.trim());
+    let keys = admin.keys.load();
+    presented
+        .and_then(|key| keys.check(key))
+        .map(ToOwned::to_owned)
+        .ok_or_else(Problem::unauthorized)
+}
+
+fn user(id: &str) -> Result<UserId, Problem> {
+    UserId::new(id).map_err(|error| Problem::invalid(error.to_string()))
+}

@@ -1,0 +1,93 @@
+//! Where a client is: the socket's peer, or what a trusted proxy says.
+
+use std::net::IpAddr;
+
+use hyper::HeaderMap;
+
+use crate::config::TrustedProxy;
+
+/// The client's address where a trusted proxy tells another than the socket's peer.
+///
+/// `X-Forwarded-For` is read from its end: each proxy appends whom it saw, so the last address
+/// that is no trusted proxy is the client; what stands before it, the client may have written.
+pub(super) fn forwarded_for(
+    headers: &HeaderMap,
+    peer: Option<IpAddr>,
+    trusted: &[TrustedProxy],
+) -> Option<IpAddr> {
+    let is_trusted = |peer| trusted.iter().any(|proxy| proxy.covers(peer));
+    if !is_trusted(peer) {
+        return None;
+    }
+    let chain: Vec<&str> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .collect();
+    let mut client = None;
+    for hop in chain.iter().rev() {
+        // What is no address ends the part of the chain that can be believed.
+        let Some(address) = parse(hop) else { break };
+        client = Some(address);
+        if !is_trusted(Some(address)) {
+            break;
+        }
+    }
+    client
+        .or_else(|| parse(headers.get("x-real-ip")?.to_str().ok()?))
+        .filter(|client| Some(*client) != peer)
+}
+
+/// An address, perhaps with a port or in brackets, as proxies write it.
+fn parse(hop: &str) -> Option<IpAddr> {
+    let hop = hop.trim();
+    let address = hop
+        .parse()
+        .ok()
+        .or_else(|| hop.parse().ok().map(|socket: std::net::SocketAddr| socket.ip()))
+        .or_else(|| hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok())?;
+    Some(IpAddr::to_canonical(&address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+    use proptest::prelude::*;
+
+    fn client(peer: Option<&str>, forwarded: &[&str], trusted: &[&str]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append("x-forwarded-for", HeaderValue::from_str(value).unwrap());
+        }
+        let trusted: Vec<TrustedProxy> = trusted.iter().map(|p| p.parse().unwrap()).collect();
+        let peer = peer.map(|peer| peer.parse().unwrap());
+        forwarded_for(&headers, peer, &trusted).map(|address| address.to_string())
+    }
+
+    #[test]
+    fn only_a_trusted_peer_is_believed() {
+        let trusted = ["127.0.0.1/32", "unix"];
+        assert_eq!(client(Some("10.0.0.9"), &["1.2.3.4"], &trusted), None);
+        assert_eq!(client(Some("127.0.0.1"), &["1.2.3.4"], &trusted), Some("1.2.3.4".into()));
+        assert_eq!(client(None, &["1.2.3.4"], &trusted), Some("1.2.3.4".into()));
+        assert_eq!(client(None, &["1.2.3.4"], &["127.0.0.1/32"]), None);
+    }
+
+    #[test]
+    fn the_last_address_that_is_no_proxy_is_the_client() {
+        let trusted = ["127.0.0.1/32", "10.0.0.0/8"];
+        let chain = ["6.6.6.6, 1.2.3.4", "10.1.1.1:443"];
+        assert_eq!(client(Some("127.0.0.1"), &chain, &trusted), Some("1.2.3.4".into()));
+        assert_eq!(client(Some("127.0.0.1"), &["nonsense"], &trusted), None);
+        assert_eq!(client(Some("127.0.0.1"), &["[2001:db8::1]"], &trusted), Some("2001:db8::1".into()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_it_panic(value in "[ -~]{0,60}") {
+            let _ = client(Some("127.0.0.1"), &[&value], &["127.0.0.1/32"]);
+        }
+    }
+}

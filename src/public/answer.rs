@@ -1,0 +1,45 @@
+//! Answers that are not streams.
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde_json::json;
+
+pub(super) const EVENT_STREAM: &str = "text/event-stream";
+
+/// A small text body.
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    with_type(status, "text/plain; charset=utf-8", body)
+}
+
+/// A JSON body.
+pub(super) fn json(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
+    with_type(status, "application/json", body.to_string())
+}
+
+/// `{"error": "…"}`
+pub(super) fn error(status: StatusCode, reason: &str) -> Response<Full<Bytes>> {
+    json(status, &json!({ "error": reason }))
+}
+
+/// No body.
+pub(super) fn empty(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response
+}
+
+fn with_type(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // Tokens, tickets and refusals are of this moment.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}

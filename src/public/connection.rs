@@ -1,0 +1,192 @@
+//! Drives one public connection: hyper by hand, until it is done, too late, or a stream.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::{HttpService, service_fn};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::Public;
+use super::handoff::{Handoff, Offer};
+use super::io::Io;
+use super::refusal::Refusal;
+use super::routes;
+use crate::clock::millis;
+use crate::metrics::RefusedReason;
+use crate::shard::{Accepted, Handshake, Seat, Shard, Socket};
+
+/// Largest request head: a token of 8 KiB, cookies, and what proxies add.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// What is still read after the last answer, so that the client gets to read that: closing over
+/// unread input resets the connection.
+const MAX_LINGER_BYTES: usize = 256 * 1024;
+
+/// One connection, as its requests see it.
+pub(super) struct Connection {
+    pub(super) public: Arc<Public>,
+    pub(super) handoff: Handoff,
+    /// The socket's peer; `None` for a unix socket.
+    pub(super) peer: Option<IpAddr>,
+    handshake: Handshake,
+    /// When the connection came or was last answered.
+    answered_ms: Cell<u64>,
+    has_answered: Cell<bool>,
+}
+
+/// How a connection leaves hyper.
+enum Outcome {
+    Closed,
+    Seated(Seat, Vec<u8>),
+}
+
+/// Serves a connection to its end, or to where it becomes a stream.
+pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<RefCell<Shard>>) {
+    let Accepted { socket, handshake } = accepted;
+    let peer = match &socket {
+        Socket::Tcp(_, peer) => Some(peer.ip().to_canonical()),
+        Socket::Unix(_) => None,
+    };
+    let connection = Rc::new(Connection {
+        handoff: Handoff::default(),
+        peer,
+        handshake,
+        answered_ms: Cell::new(public.shards.clock.now_ms()),
+        has_answered: Cell::new(false),
+        public,
+    });
+    tokio::select! {
+        () = drive(&connection, socket, &shard) => {}
+        () = connection.overdue() => {
+            if !connection.has_answered.get() {
+                connection.public.shards.metrics.refuse(RefusedReason::Handshake);
+            }
+        }
+        () = connection.handshake.evicted() => {}
+    }
+}
+
+async fn drive(connection: &Rc<Connection>, socket: Socket, shard: &RefCell<Shard>) {
+    let blocked = Rc::new(Cell::new(false));
+    let io = TokioIo::new(Io::new(socket, Rc::clone(&blocked)));
+    let service = service_fn(|request| Box::pin(connection.answer(request)));
+    let mut http = http1::Builder::new()
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(io, service);
+    let mut draining = connection.public.draining.subscribe();
+    let mut is_told = false;
+    let outcome = loop {
+        tokio::select! {
+            outcome = poll_fn(|cx| poll_http(&mut http, connection, &blocked, shard, cx)) => {
+                break outcome;
+            }
+            _ = draining.wait_for(|draining| *draining), if !is_told => {
+                is_told = true;
+                Pin::new(&mut http).graceful_shutdown();
+            }
+        }
+    };
+    // Bytes that came behind the request are dropped with the buffer they came in.
+    let socket = http.into_parts().io.into_inner();
+    match outcome {
+        Outcome::Closed => linger(socket).await,
+        Outcome::Seated(seat, head) => detach(shard, socket.into_socket(), seat, &head),
+    }
+}
+
+/// Polls hyper; then, if a stream is offered and everything before it is out, seats it.
+fn poll_http<S>(
+    http: &mut http1::Connection<TokioIo<Io>, S>,
+    connection: &Connection,
+    blocked: &Cell<bool>,
+    shard: &RefCell<Shard>,
+    cx: &mut Context<'_>,
+) -> Poll<Outcome>
+where
+    S: HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible, Future: Unpin> + Unpin,
+{
+    loop {
+        if http.poll_without_shutdown(cx).is_ready() {
+            return Poll::Ready(Outcome::Closed);
+        }
+        // hyper tries to flush before it returns: with nothing blocked, nothing is left. When
+        // something is, hyper waits for the socket, and this is polled again.
+        if blocked.get() {
+            return Poll::Pending;
+        }
+        let Some(Offer { admission, head }) = connection.handoff.take() else {
+            return Poll::Pending;
+        };
+        match shard.borrow_mut().admit(admission) {
+            Ok(seat) => return Poll::Ready(Outcome::Seated(seat, head)),
+            Err(reason) => connection.handoff.refuse(Refusal::from(reason)),
+        }
+    }
+}
+
+/// Takes the socket out of the runtime and into its slot.
+fn detach(shard: &RefCell<Shard>, socket: Socket, seat: Seat, head: &[u8]) {
+    let mut shard = shard.borrow_mut();
+    match socket.into_fd() {
+        Ok(fd) => {
+            if let Err(error) = shard.join(seat, fd, head) {
+                tracing::warn!(%error, "a stream could not be watched");
+            }
+        }
+        Err(error) => {
+            shard.give_up(seat);
+            tracing::warn!(%error, "a stream could not be detached");
+        }
+    }
+}
+
+/// Lets the client read the last answer before the socket is closed. Ends at the connection's
+/// deadline, if not before.
+async fn linger(mut io: Io) {
+    if io.shutdown().await.is_err() {
+        return;
+    }
+    let mut scratch = [0; 4_096];
+    let mut read = 0;
+    while read < MAX_LINGER_BYTES {
+        match io.read(&mut scratch).await {
+            Ok(0) | Err(_) => return,
+            Ok(bytes) => read += bytes,
+        }
+    }
+}
+
+impl Connection {
+    async fn answer(
+        self: &Rc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        self.handshake.set_has_request(true);
+        let response = routes::answer(self, request).await;
+        self.handshake.set_has_request(false);
+        self.answered_ms.set(self.public.shards.clock.now_ms());
+        self.has_answered.set(true);
+        Ok(response)
+    }
+
+    /// Waits until no request has become an answer for `handshake_timeout`.
+    async fn overdue(&self) {
+        let clock = &self.public.shards.clock;
+        loop {
+            let due_ms = self.answered_ms.get() + millis(self.public.handshake_timeout);
+            if clock.now_ms() >= due_ms {
+                return;
+            }
+            clock.sleep_until(due_ms).await;
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Which pages of other origins may read (Fetch standard, "CORS protocol").
+
+use hyper::HeaderMap;
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, HeaderName, HeaderValue, ORIGIN, VARY,
+};
+
+use crate::config;
+
+/// What a page may send: the guide's two, and what EventSource and its replacements use.
+const ALLOWED_HEADERS: HeaderValue =
+    HeaderValue::from_static("Authorization, Content-Type, Cache-Control, Last-Event-ID");
+/// How long a browser may remember a preflight: an hour, so that a changed configuration shows.
+const MAX_AGE_S: HeaderValue = HeaderValue::from_static("3600");
+
+/// The rule, parsed from `[cors]`.
+#[derive(Debug)]
+pub(super) struct Cors {
+    any_origin: bool,
+    origins: Vec<HeaderValue>,
+    credentials: bool,
+}
+
+impl Cors {
+    pub(super) fn new(config: &config::Cors) -> Self {
+        Self {
+            any_origin: config.origins.iter().any(|origin| origin == "*"),
+            origins: config
+                .origins
+                .iter()
+                .filter_map(|origin| HeaderValue::from_str(origin).ok())
+                .collect(),
+            credentials: config.credentials,
+        }
+    }
+
+    /// The header fields for a request; none of permission for an origin that has none.
+    pub(super) fn fields(
+        &self,
+        request: &HeaderMap,
+        methods: &'static str,
+    ) -> Vec<(HeaderName, HeaderValue)> {
+        let mut fields = Vec::with_capacity(5);
+        let origin = request.get(ORIGIN);
+        // A wildcard means nothing to a request with cookies, so the origin is named instead.
+        let allowed = if self.any_origin && !self.credentials {
+            Some(HeaderValue::from_static("*"))
+        } else {
+            fields.push((VARY, HeaderValue::from_static("Origin")));
+            origin
+                .filter(|origin| self.any_origin || self.origins.contains(origin))
+                .cloned()
+        };
+        if let Some(allowed) = allowed {
+            fields.push((ACCESS_CONTROL_ALLOW_ORIGIN, allowed));
+            fields.push((ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS));
+            fields.push((
+                ACCESS_CONTROL_ALLOW_METHODS,
+                HeaderValue::from_static(methods),
+            ));
+            if self.credentials {
+                fields.push((
+                    ACCESS_CONTROL_ALLOW_CREDENTIALS,
+                    HeaderValue::from_static("true"),
+                ));
+            }
+        }
+        fields
+    }
+
+    /// The same for a preflight.
+    pub(super) fn preflight_fields(
+        &self,
+        request: &HeaderMap,
+        methods: &'static str,
+    ) -> Vec<(HeaderName, HeaderValue)> {
+        let mut fields = self.fields(request, methods);
+        fields.push((ACCESS_CONTROL_MAX_AGE, MAX_AGE_S));
+        fields
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin_for(origins: &[&str], credentials: bool, origin: Option<&str>) -> Option<String> {
+        let cors = Cors::new(&config::Cors {
+            origins: origins.iter().map(ToString::to_string).collect(),
+            credentials,
+        });
+        let mut request = HeaderMap::new();
+        if let Some(origin) = origin {
+            request.insert(ORIGIN, HeaderValue::from_str(origin).unwrap());
+        }
+        cors.fields(&request, "GET")
+            .into_iter()
+            .find(|(name, _)| name == ACCESS_CONTROL_ALLOW_ORIGIN)
+            .map(|(_, value)| value.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_wildcard_is_answered_with_a_wildcard_unless_cookies_are_allowed() {
+        assert_eq!(origin_for(&["*"], false, Some("http://a")), Some("*".into()));
+        assert_eq!(origin_for(&["*"], true, Some("http://a")), Some("http://a".into()));
+        assert_eq!(origin_for(&["*"], true, None), None);
+    }
+
+    #[test]
+    fn a_listed_origin_is_echoed_and_another_gets_no_permission() {
+        let origins = ["http://localhost:3000"];
+        assert_eq!(
+            origin_for(&origins, false, Some("http://localhost:3000")),
+            Some("http://localhost:3000".into())
+        );
+        assert_eq!(origin_for(&origins, false, Some("http://localhost:3001")), None);
+    }
+}

@@ -1,0 +1,65 @@
+//! How a request leaves hyper: the service offers a stream and stays pending; the driver, which
+//! sees that everything before it is flushed, takes the offer or has it refused.
+
+use std::cell::RefCell;
+use std::task::Poll;
+
+use super::refusal::Refusal;
+use crate::shard::Admission;
+
+/// A stream that was checked and waits for its seat.
+#[derive(Debug)]
+pub(super) struct Offer {
+    pub(super) admission: Admission,
+    /// Status line and header, as the client gets them.
+    pub(super) head: Vec<u8>,
+}
+
+/// One connection's cell between service and driver, both on the shard's thread.
+#[derive(Debug, Default)]
+pub(super) struct Handoff(RefCell<State>);
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Empty,
+    Offered(Offer),
+    Refused(Refusal),
+}
+
+impl Handoff {
+    /// For the service: offers a stream and waits. Only a refusal ever comes back; a taken offer
+    /// takes the connection, and this future, with it.
+    pub(super) async fn offer(&self, offer: Offer) -> Refusal {
+        *self.0.borrow_mut() = State::Offered(offer);
+        // Polled again by the driver, right after it refused: no waker is needed.
+        std::future::poll_fn(|_| {
+            let mut state = self.0.borrow_mut();
+            match std::mem::take(&mut *state) {
+                State::Refused(refusal) => Poll::Ready(refusal),
+                other => {
+                    *state = other;
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// For the driver: the offer, if there is one.
+    pub(super) fn take(&self) -> Option<Offer> {
+        let mut state = self.0.borrow_mut();
+        match std::mem::take(&mut *state) {
+            State::Offered(offer) => Some(offer),
+            other => {
+                *state = other;
+                None
+            }
+        }
+    }
+
+    /// For the driver: answers the offer it took. The service has to be polled then.
+    pub(super) fn refuse(&self, refusal: Refusal) {
+        *self.0.borrow_mut() = State::Refused(refusal);
+    }
+}

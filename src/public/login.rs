@@ -1,0 +1,173 @@
+//! `POST {base}/login/`, for development and small deployments: a user file instead of Django's
+//! login view.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{HeaderValue, RETRY_AFTER};
+use hyper::{Request, Response, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+use thiserror::Error;
+use tokio::sync::Semaphore;
+
+use super::Public;
+use super::address::forwarded_for;
+use super::answer::{error, json};
+use super::connection::Connection;
+use crate::auth::failures::{FailureKey, Failures, WINDOW_MS};
+use crate::auth::mint::{Claims, MintError, mint};
+use crate::auth::users::{User, Users};
+use crate::clock::Clock;
+use crate::engine::{EngineError, Notice};
+use crate::event::{SessionChange, UserId};
+
+/// A login's body: an address and a password.
+const MAX_BODY_BYTES: usize = 4 * 1024;
+/// Passwords hashed at once: each takes 19 MiB and a core for a while.
+const MAX_HASHING: usize = 2;
+
+/// Who can log in, and how often they failed to.
+#[derive(Debug)]
+pub struct Login {
+    users: Users,
+    failures: Failures,
+    hashing: Semaphore,
+    token_ttl: Duration,
+}
+
+/// Why a good password did not become a token.
+#[derive(Debug, Error)]
+#[allow(missing_docs)] // each message says it
+pub enum LoginError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Mint(#[from] MintError),
+    #[error("the user file holds an id that is none: {0}")]
+    User(#[from] crate::event::InvalidEvent),
+}
+
+#[derive(Deserialize)]
+struct Attempt {
+    email: String,
+    password: String,
+}
+
+impl Login {
+    /// A login of these users, whose tokens live for `token_ttl`.
+    pub fn new(users: Users, token_ttl: Duration, clock: Clock) -> Self {
+        Self {
+            users,
+            failures: Failures::new(clock),
+            hashing: Semaphore::new(MAX_HASHING),
+            token_ttl,
+        }
+    }
+}
+
+pub(super) async fn answer(
+    connection: &Connection,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let public = &connection.public;
+    let address = forwarded_for(
+        request.headers(),
+        connection.peer,
+        &public.trusted_proxies,
+    )
+    .or(connection.peer);
+    let Ok(body) = Limited::new(request.into_body(), MAX_BODY_BYTES)
+        .collect()
+        .await
+    else {
+        return error(StatusCode::PAYLOAD_TOO_LARGE, "Body too large");
+    };
+    let Ok(attempt) = serde_json::from_slice::<Attempt>(&body.to_bytes()) else {
+        return error(
+            StatusCode::BAD_REQUEST,
+            "Expected JSON with \"email\" and \"password\"",
+        );
+    };
+    // Hashing would hold up every stream of the shard.
+    let work = log_in(Arc::clone(public), attempt, address);
+    match public.control.spawn(work).await {
+        Ok(response) => response,
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "Login failed"),
+    }
+}
+
+async fn log_in(
+    public: Arc<Public>,
+    attempt: Attempt,
+    address: Option<IpAddr>,
+) -> Response<Full<Bytes>> {
+    let Some(login) = &public.login else {
+        return error(StatusCode::NOT_FOUND, "Not found");
+    };
+    let keys: Vec<FailureKey> = address
+        .map(FailureKey::address)
+        .into_iter()
+        .chain([FailureKey::account(&attempt.email)])
+        .collect();
+    // Checked under the permit: attempts in flight together cannot all pass the check first.
+    let Ok(_permit) = login.hashing.acquire().await else {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "Shutting down");
+    };
+    if keys.iter().any(|key| login.failures.limited(*key)) {
+        let mut response = error(StatusCode::TOO_MANY_REQUESTS, "Too many attempts");
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(WINDOW_MS / 1_000));
+        return response;
+    }
+    let checking = Arc::clone(&public);
+    let user = tokio::task::spawn_blocking(move || {
+        let login = checking.login.as_ref()?;
+        login.users.check(&attempt.email, &attempt.password).cloned()
+    })
+    .await;
+    let Ok(Some(user)) = user else {
+        keys.iter().for_each(|key| login.failures.record(*key));
+        return error(StatusCode::UNAUTHORIZED, "Wrong email or password");
+    };
+    match open_session(&public, login, &user).await {
+        Ok(access) => json(StatusCode::OK, &json!({"access": access, "user": user})),
+        Err(reason) => {
+            tracing::error!(%reason, "login failed");
+            error(StatusCode::SERVICE_UNAVAILABLE, "Login failed")
+        }
+    }
+}
+
+/// Makes a new session the user's only one, and signs its token.
+async fn open_session(public: &Public, login: &Login, user: &User) -> Result<String, LoginError> {
+    let session = crate::auth::random_name();
+    let id = user.id.to_string();
+    let clock = &public.shards.clock;
+    let change = SessionChange {
+        user: UserId::new(&id)?,
+        keep: Some(session.as_str().into()),
+        at_unix_ms: clock.unix_ms(),
+    };
+    let notice = Notice {
+        message: "You have been logged in from another device.".into(),
+        reason: "new_login".into(),
+    };
+    let changed = public.engine.change_session(change, notice).await?;
+    public.shards.log.dispatched(changed).await;
+    let live = public.live.load();
+    Ok(mint(
+        &live.auth,
+        &Claims {
+            user: &id,
+            session: Some(&session),
+            topics: &[],
+            ttl: login.token_ttl,
+            now_unix_ms: clock.unix_ms(),
+        },
+    )?)
+}

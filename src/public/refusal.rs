@@ -1,0 +1,100 @@
+//! Why a stream is not opened, and the one place that turns each reason into a status, the
+//! guide's body, and a metric label.
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Response, StatusCode};
+
+use super::answer::{EVENT_STREAM, text};
+use crate::metrics::RefusedReason;
+use crate::shard::NotSeated;
+
+/// See the module's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// None, bad, expired or revoked credential.
+    Unauthenticated,
+    /// A topic that no pattern of the token matches.
+    TopicNotAllowed,
+    /// The user's limit.
+    TooManyConnections,
+    /// The server's limit.
+    ServerFull,
+    /// The server is going down.
+    ShuttingDown,
+    /// The request is not one for a stream.
+    BadRequest(&'static str),
+}
+
+impl Refusal {
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::TopicNotAllowed => StatusCode::FORBIDDEN,
+            Self::TooManyConnections => StatusCode::TOO_MANY_REQUESTS,
+            Self::ServerFull | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "Authentication required",
+            Self::TopicNotAllowed => "Topic not allowed",
+            Self::TooManyConnections => "Too many connections",
+            Self::ServerFull => "Server full",
+            Self::ShuttingDown => "Shutting down",
+            Self::BadRequest(reason) => reason,
+        }
+    }
+
+    pub(super) fn metric(self) -> RefusedReason {
+        match self {
+            Self::Unauthenticated => RefusedReason::Auth,
+            Self::TopicNotAllowed => RefusedReason::Topic,
+            Self::TooManyConnections => RefusedReason::Limit,
+            Self::ServerFull | Self::ShuttingDown => RefusedReason::Full,
+            Self::BadRequest(_) => RefusedReason::Handshake,
+        }
+    }
+
+    /// The answer in the guide's shape.
+    pub(super) fn response(self, retry_after_s: u64) -> Response<Full<Bytes>> {
+        let body = format!(
+            "event: error\ndata: {{\"error\": \"{}\"}}\n\n",
+            self.reason()
+        );
+        let mut response = text(self.status(), body);
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
+        self.add_headers(&mut response, retry_after_s);
+        response
+    }
+
+    /// The header fields that go with the status, whatever the body's shape.
+    pub(super) fn add_headers(self, response: &mut Response<Full<Bytes>>, retry_after_s: u64) {
+        let headers = response.headers_mut();
+        match self.status() {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_s));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl From<NotSeated> for Refusal {
+    fn from(reason: NotSeated) -> Self {
+        match reason {
+            NotSeated::Draining => Self::ShuttingDown,
+            NotSeated::Full => Self::ServerFull,
+            NotSeated::Revoked => Self::Unauthenticated,
+            NotSeated::Limit => Self::TooManyConnections,
+        }
+    }
+}

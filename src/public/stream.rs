@@ -1,0 +1,223 @@
+//! A request for a stream: who asks, for what, and the head of the answer.
+
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{EXPECT, HeaderName, HeaderValue};
+use hyper::{Request, Response, Version};
+
+use http_body_util::Full;
+
+use super::address::forwarded_for;
+use super::connection::Connection;
+use super::handoff::Offer;
+use super::refusal::Refusal;
+use super::routes::Route;
+use super::{Live, Public};
+use crate::auth::Identity;
+use crate::auth::credentials::{self, Credential};
+use crate::config::OnExpiry;
+use crate::frame::Framing;
+use crate::shard::Admission;
+use crate::topic::{MAX_TOPICS_PER_STREAM, Topic, TopicPattern};
+
+/// Checks the request and offers it to the driver; returns only where it is refused.
+pub(super) async fn answer(
+    connection: &Connection,
+    live: &Live,
+    route: Route,
+    request: &Request<Incoming>,
+    cors: &[(HeaderName, HeaderValue)],
+) -> Response<Full<Bytes>> {
+    let public = &connection.public;
+    let refusal = match check(connection, live, route, request) {
+        Ok(admission) => {
+            let head = head(admission.framing, cors);
+            connection.handoff.offer(Offer { admission, head }).await
+        }
+        Err(refusal) => refusal,
+    };
+    public.shards.metrics.refuse(refusal.metric());
+    tracing::debug!(reason = refusal.reason(), peer = ?connection.peer, "stream refused");
+    refusal.response(public.retry_after_s)
+}
+
+fn check(
+    connection: &Connection,
+    live: &Live,
+    route: Route,
+    request: &Request<Incoming>,
+) -> Result<Admission, Refusal> {
+    let public = &connection.public;
+    if public.is_draining() {
+        return Err(Refusal::ShuttingDown);
+    }
+    // What may still come from the client would be read as the stream's input.
+    if !request.body().is_end_stream() {
+        return Err(Refusal::BadRequest("A stream request has no body"));
+    }
+    if request.headers().contains_key(EXPECT) {
+        return Err(Refusal::BadRequest("A stream request expects nothing"));
+    }
+    let (identity, topics) = if route == Route::TestStream {
+        (None, Box::default())
+    } else {
+        let identity = identify(public, live, request)?;
+        let topics = topics(request.uri().query(), &identity.topics)?;
+        (Some(identity), topics)
+    };
+    let expires_at_s = identity
+        .as_ref()
+        .filter(|_| live.auth.on_expiry == OnExpiry::Close)
+        .map(|identity| end_of(identity, live, public.shards.clock.unix_ms() / 1_000));
+    Ok(Admission {
+        identity,
+        topics,
+        framing: match request.version() {
+            Version::HTTP_10 => Framing::Raw,
+            _ => Framing::Chunked,
+        },
+        forwarded_for: forwarded_for(request.headers(), connection.peer, &public.trusted_proxies),
+        expires_at_s,
+        limit: live.limit,
+        max_connections: live.max_connections,
+        max_test_streams: public.max_test_streams,
+    })
+}
+
+/// The identity of the first credential that is present.
+fn identify(
+    public: &Public,
+    live: &Live,
+    request: &Request<Incoming>,
+) -> Result<Identity, Refusal> {
+    let found = credentials::find(
+        request.headers(),
+        request.uri().query(),
+        &live.auth.jwt_cookie,
+    );
+    let Some(credential) = found else {
+        return Err(Refusal::Unauthenticated);
+    };
+    match &credential {
+        Credential::Ticket(ticket) => {
+            public.tickets.redeem(ticket).ok_or(Refusal::Unauthenticated)
+        }
+        Credential::Bearer(token) | Credential::QueryToken(token) | Credential::Cookie(token) => {
+            live.verify(token, public.shards.clock.unix_ms(), credential.label())
+        }
+    }
+}
+
+impl Live {
+    /// Checks a token; the reason of a refusal goes to the log, never to the client.
+    pub(super) fn verify(
+        &self,
+        token: &str,
+        unix_ms: u64,
+        credential: &'static str,
+    ) -> Result<Identity, Refusal> {
+        self.verifier.verify(token, unix_ms).map_err(|reason| {
+            tracing::debug!(reason = reason.label(), credential, "token refused");
+            Refusal::Unauthenticated
+        })
+    }
+}
+
+/// When the stream ends with its token. One that came inside the leeway gets the leeway, rather
+/// than its end with its first frame.
+fn end_of(identity: &Identity, live: &Live, unix_s: u64) -> u64 {
+    if identity.expires_at > unix_s {
+        identity.expires_at
+    } else {
+        identity.expires_at + live.auth.leeway.as_secs().max(1)
+    }
+}
+
+/// The topics a stream gets: those asked for, or all that the token names outright.
+fn topics(query: Option<&str>, allowed: &[TopicPattern]) -> Result<Box<[Topic]>, Refusal> {
+    let mut topics: Vec<Topic> = Vec::new();
+    let mut ask = |topic: Topic| {
+        if topics.contains(&topic) {
+            return Ok(());
+        }
+        if topics.len() == MAX_TOPICS_PER_STREAM {
+            return Err(Refusal::BadRequest("At most 32 topics"));
+        }
+        topics.push(topic);
+        Ok(())
+    };
+    let mut has_asked = false;
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        if name == "topic" {
+            has_asked = true;
+            let topic = Topic::parse(&value).map_err(|_| Refusal::BadRequest("Invalid topic"))?;
+            if !allowed.iter().any(|pattern| pattern.matches(topic.as_str())) {
+                return Err(Refusal::TopicNotAllowed);
+            }
+            ask(topic)?;
+        }
+    }
+    if !has_asked {
+        for pattern in allowed.iter().filter(|pattern| pattern.is_literal()) {
+            if let Ok(topic) = Topic::parse(pattern.as_str()) {
+                ask(topic)?;
+            }
+        }
+    }
+    Ok(topics.into())
+}
+
+/// The head of a stream's answer, written past hyper.
+fn head(framing: Framing, cors: &[(HeaderName, HeaderValue)]) -> Vec<u8> {
+    let mut head = Vec::with_capacity(512);
+    head.extend_from_slice(match framing {
+        Framing::Chunked => {
+            b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n"
+        }
+        Framing::Raw => b"HTTP/1.0 200 OK\r\nConnection: close\r\n".as_slice(),
+    });
+    head.extend_from_slice(
+        b"Content-Type: text/event-stream\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n",
+    );
+    for (name, value) in cors {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pick(query: &str, allowed: &[&str]) -> Result<Vec<String>, Refusal> {
+        let allowed: Vec<_> = allowed
+            .iter()
+            .map(|pattern| TopicPattern::parse(pattern).unwrap())
+            .collect();
+        let topics = topics(Some(query), &allowed)?;
+        Ok(topics.iter().map(|topic| topic.as_str().to_owned()).collect())
+    }
+
+    #[test]
+    fn the_topics_asked_for_have_to_be_allowed() {
+        let allowed = ["orders/*", "news"];
+        assert_eq!(pick("topic=orders/1&topic=news&topic=news", &allowed).unwrap(), ["orders/1", "news"]);
+        assert_eq!(pick("topic=orders/1/2", &allowed), Err(Refusal::TopicNotAllowed));
+        assert!(matches!(pick("topic=a//b", &allowed), Err(Refusal::BadRequest(_))));
+    }
+
+    #[test]
+    fn without_a_wish_all_literal_topics_are_taken() {
+        assert_eq!(pick("token=x", &["orders/*", "news"]).unwrap(), ["news"]);
+    }
+
+    #[test]
+    fn a_thirty_third_topic_is_too_many() {
+        let query: Vec<String> = (0..33).map(|n| format!("topic=t{n}")).collect();
+        assert!(matches!(pick(&query.join("&"), &["**"]), Err(Refusal::BadRequest(_))));
+        assert_eq!(pick(&query[..32].join("&"), &["**"]).unwrap().len(), 32);
+    }
+}
