@@ -12,5 +12,7 @@
 //! | 2 | [`directory`], [`log`], [`auth`] | who is connected where; what happened; who are you |
 //! | 1 | [`event`], [`frame`], [`topic`], [`config`], [`metrics`], [`clock`], [`sys`] | plain values, time and system calls |
 
+pub mod auth;
 pub mod clock;
 pub mod config;
+pub mod topic;
