@@ -4,12 +4,17 @@
 //! the machine's descriptors suffice. The file is overlaid by `IDLEWILD_…` variables, those by
 //! flags.
 
+mod defaults;
+mod endpoint;
+mod error;
 mod load;
 mod units;
 mod validate;
 
-pub use load::{ConfigError, Sources, load};
+pub use error::ConfigError;
+pub use load::{Sources, load};
 pub use units::{parse_duration, parse_size};
+pub use validate::check_descriptors;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

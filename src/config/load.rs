@@ -1,0 +1,363 @@
+//! Layers the sources over the defaults and reads the whole once.
+//!
+//! Each layer replaces values in one TOML table, and every value remembers where it came from, so
+//! that an error can name the file, the variable or the flag to change. Text from variables and
+//! flags is read as the *default's* type at that key: a secret of digits stays a string.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::Config;
+use super::error::ConfigError;
+use super::validate::validate;
+
+/// Prefix of the variables that are read.
+const ENV_PREFIX: &str = "IDLEWILD_";
+
+/// Keys whose values never stand in an error.
+const SECRET_KEYS: [&str; 3] = ["auth.secret", "admin.api_keys", "admin.api_key"];
+
+/// Bytes of a secret made for `dev`: as many as HS256's digest.
+const DEV_SECRET_BYTES: usize = 32;
+
+/// Where a configuration comes from, weakest first.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// The TOML file.
+    pub file: Option<PathBuf>,
+    /// Variables of the environment; names without the prefix `IDLEWILD_` are passed over.
+    pub env: Vec<(String, String)>,
+    /// Flags by dotted key; a list's key may repeat, each adding to the list.
+    pub flags: Vec<(String, String)>,
+    /// Whether secrets that nobody configured are made up.
+    pub dev: bool,
+}
+
+/// Reads the sources into a valid configuration.
+///
+/// # Errors
+/// One line about the first thing that is wrong.
+pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
+    let mut layers = Layers::new()?;
+    if let Some(path) = &sources.file {
+        layers.overlay_file(path)?;
+    }
+    for (name, value) in &sources.env {
+        if let Some(rest) = name.strip_prefix(ENV_PREFIX) {
+            layers.overlay_variable(name, rest, value)?;
+        }
+    }
+    layers.overlay_flags(&sources.flags)?;
+    layers.read(sources.dev)
+}
+
+struct Layers {
+    defaults: Table,
+    table: Table,
+    /// Dotted key → file, variable or flag.
+    origins: BTreeMap<String, String>,
+}
+
+impl Layers {
+    fn new() -> Result<Self, ConfigError> {
+        let defaults = Table::try_from(Config::default())
+            .map_err(|error| ConfigError::key("defaults", error.to_string()))?;
+        Ok(Self {
+            table: defaults.clone(),
+            defaults,
+            origins: BTreeMap::new(),
+        })
+    }
+
+    fn overlay_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let over: Table = toml::from_str(&text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+            ConfigError::syntax(path.to_owned(), line, error.message())
+        })?;
+        let origin = path.display().to_string();
+        overlay(&mut self.table, over, "", &origin, &mut self.origins)
+            .map_err(|error| error.from(&origin))
+    }
+
+    fn overlay_variable(&mut self, name: &str, rest: &str, text: &str) -> Result<(), ConfigError> {
+        let key = rest.to_ascii_lowercase().replace("__", ".");
+        let default = find(&self.defaults, &key)
+            .ok_or_else(|| ConfigError::key(&key, self.unknown_variable(rest)).from(name))?;
+        let value = interpret(default, text)
+            .map_err(|problem| ConfigError::key(&key, problem).from(name))?;
+        self.set(&key, value, name);
+        Ok(())
+    }
+
+    fn overlay_flags(&mut self, flags: &[(String, String)]) -> Result<(), ConfigError> {
+        let mut values: BTreeMap<&str, Value> = BTreeMap::new();
+        for (key, text) in flags {
+            let flag = flag_name(key);
+            let value = find(&self.defaults, key)
+                .ok_or_else(|| "is no key of the configuration".to_owned())
+                .and_then(|default| interpret(default, text))
+                .map_err(|problem| ConfigError::key(key, problem).from(&flag))?;
+            match (values.get_mut(key.as_str()), value) {
+                (Some(Value::Array(before)), Value::Array(more)) => before.extend(more),
+                (_, value) => {
+                    values.insert(key, value);
+                }
+            }
+        }
+        for (key, value) in values {
+            self.set(key, value, &flag_name(key));
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, key: &str, value: Value, origin: &str) {
+        let (parents, last) = key.rsplit_once('.').unwrap_or(("", key));
+        let mut table = &mut self.table;
+        for parent in parents.split('.').filter(|parent| !parent.is_empty()) {
+            // `find` saw this path in the defaults, and no layer replaces a table by a value.
+            let Some(Value::Table(inner)) = table.get_mut(parent) else {
+                return;
+            };
+            table = inner;
+        }
+        table.insert(last.to_owned(), value);
+        self.origins.insert(key.to_owned(), origin.to_owned());
+    }
+
+    fn read(self, dev: bool) -> Result<Config, ConfigError> {
+        let Self { table, origins, .. } = self;
+        let traced = |error: ConfigError| match &error {
+            ConfigError::Key { key, .. } => match origin(&origins, key) {
+                Some(origin) => error.from(origin),
+                None => error,
+            },
+            _ => error,
+        };
+        let mut config: Config =
+            serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
+                let key = error.path().to_string();
+                let problem = error.into_inner().message().to_owned();
+                traced(ConfigError::key(&key, without_secret(&key, problem)))
+            })?;
+        resolve_secret(&mut config).map_err(traced)?;
+        if dev {
+            fill_dev_secrets(&mut config)?;
+        }
+        if config.base_path.ends_with('/') {
+            config.base_path.pop();
+        }
+        validate(&config).map_err(traced)?;
+        Ok(config)
+    }
+
+    fn unknown_variable(&self, rest: &str) -> String {
+        let flat = rest.to_ascii_lowercase().replace("__", "_");
+        let meant = paths(&self.defaults)
+            .into_iter()
+            .find(|path| path.replace('.', "_") == flat);
+        if let Some(path) = meant {
+            let name = path.replace('.', "__").to_ascii_uppercase();
+            return format!("unknown variable, did you mean {ENV_PREFIX}{name}");
+        }
+        // Kubernetes sets these for a service that is named idlewild.
+        if rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_") {
+            return "unknown variable (if Kubernetes set it for a service: enableServiceLinks: false, or another service name)".to_owned();
+        }
+        "unknown variable, unset it (two underscores a level, as in IDLEWILD_AUTH__SECRET; `idlewild check --dev` prints every key)".to_owned()
+    }
+}
+
+/// Puts the values of `over` into `base`, which holds every key that exists.
+fn overlay(
+    base: &mut Table,
+    over: Table,
+    parent: &str,
+    origin: &str,
+    origins: &mut BTreeMap<String, String>,
+) -> Result<(), ConfigError> {
+    for (name, value) in over {
+        let path = join(parent, &name);
+        match (base.get_mut(&name), value) {
+            (None, _) => {
+                return Err(ConfigError::key(
+                    path,
+                    "unknown key, remove it (`idlewild check --dev` prints every key)",
+                ));
+            }
+            (Some(Value::Table(base)), Value::Table(over)) => {
+                overlay(base, over, &path, origin, origins)?;
+            }
+            (Some(Value::Table(_)), other) => {
+                let kind = other.type_str();
+                let problem = format!("is a table and got a value of type {kind}, write [{path}]");
+                return Err(ConfigError::key(path, problem));
+            }
+            (Some(slot), value) => {
+                *slot = value;
+                origins.insert(path, origin.to_owned());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `text` as a value of `default`'s type.
+fn interpret(default: &Value, text: &str) -> Result<Value, String> {
+    match default {
+        Value::String(_) => Ok(Value::String(text.to_owned())),
+        Value::Integer(_) => text
+            .trim()
+            .parse()
+            .map(Value::Integer)
+            .map_err(|_| format!("`{text}` is no whole number")),
+        Value::Boolean(_) => text
+            .trim()
+            .parse()
+            .map(Value::Boolean)
+            .map_err(|_| format!("`{text}` is neither true nor false")),
+        Value::Array(_) => list(text.trim()),
+        Value::Table(_) => Err(
+            "is a table, set its keys (two underscores a level, as in IDLEWILD_AUTH__SECRET)"
+                .to_owned(),
+        ),
+        other => Err(format!("has a type that no key has, {}", other.type_str())),
+    }
+}
+
+/// `a, b` or `["a", "b"]`. Both brackets must stand, since `[::1]:8000` is one address.
+fn list(text: &str) -> Result<Value, String> {
+    if text.starts_with('[') && text.ends_with(']') {
+        return match text.parse() {
+            Ok(list @ Value::Array(_)) => Ok(list),
+            // The text may hold the hash of a key: it is not repeated.
+            _ => Err("starts with [ but is no TOML array (write [\"a\", \"b\"] or a,b)".to_owned()),
+        };
+    }
+    Ok(text
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .map(str::to_owned)
+        .collect::<Vec<_>>()
+        .into())
+}
+
+fn find<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
+    match key.split_once('.') {
+        None => table.get(key),
+        Some((name, rest)) => find(table.get(name)?.as_table()?, rest),
+    }
+}
+
+/// The dotted paths of all keys that hold values.
+fn paths(table: &Table) -> Vec<String> {
+    table
+        .iter()
+        .flat_map(|(name, value)| match value {
+            Value::Table(inner) => paths(inner).iter().map(|rest| join(name, rest)).collect(),
+            _ => vec![name.clone()],
+        })
+        .collect()
+}
+
+fn join(parent: &str, name: &str) -> String {
+    if parent.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{parent}.{name}")
+    }
+}
+
+fn flag_name(key: &str) -> String {
+    format!("--{}", key.replace(['_', '.'], "-"))
+}
+
+/// Who set `key`, or the list that `key` is an item of (`listen[1]`, `admin.api_keys[0].hash`).
+fn origin<'a>(origins: &'a BTreeMap<String, String>, key: &str) -> Option<&'a str> {
+    let mut key = key;
+    loop {
+        if let Some(origin) = origins.get(key) {
+            return Some(origin);
+        }
+        (key, _) = key.rsplit_once(['.', '['])?;
+    }
+}
+
+/// `problem`, unless it may quote the value of a secret.
+fn without_secret(key: &str, problem: String) -> String {
+    let secret = SECRET_KEYS.iter().any(|secret| key.starts_with(secret));
+    // These two name fields and quote no value.
+    let harmless = ["missing field", "unknown field"]
+        .iter()
+        .any(|start| problem.starts_with(start));
+    if secret && !harmless {
+        return "has the wrong type (its value is not shown; secrets are quoted strings)"
+            .to_owned();
+    }
+    problem
+}
+
+/// Puts the content of `auth.secret_file` where the secret is looked for.
+fn resolve_secret(config: &mut Config) -> Result<(), ConfigError> {
+    let path = &config.auth.secret_file;
+    if path.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let refused = |problem: String| ConfigError::key("auth.secret_file", problem);
+    if !config.auth.secret.is_empty() {
+        return Err(refused(format!(
+            "`{}` beside auth.secret, keep one of the two",
+            path.display()
+        )));
+    }
+    let mut secret = fs::read_to_string(path).map_err(|error| {
+        refused(format!(
+            "`{}` cannot be read: {error} (openssl rand -hex 32 > the file)",
+            path.display()
+        ))
+    })?;
+    if secret.ends_with('\n') {
+        secret.pop();
+        if secret.ends_with('\r') {
+            secret.pop();
+        }
+    }
+    config.auth.secret = secret;
+    Ok(())
+}
+
+/// Makes up what a developer did not configure; it lives as long as the process.
+fn fill_dev_secrets(config: &mut Config) -> Result<(), ConfigError> {
+    let auth = &mut config.auth;
+    if auth.secret.is_empty() && auth.public_keys.is_empty() && auth.jwks.is_empty() {
+        auth.secret = random_hex("auth.secret")?;
+    }
+    let admin = &mut config.admin;
+    if admin.api_key.is_empty() && admin.api_keys.is_empty() {
+        admin.api_key = random_hex("admin.api_key")?;
+    }
+    Ok(())
+}
+
+fn random_hex(key: &str) -> Result<String, ConfigError> {
+    let mut bytes = [0; DEV_SECRET_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        ConfigError::key(key, format!("the system gives no random bytes: {error}"))
+    })?;
+    Ok(bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}"); // a String takes any text
+        hex
+    }))
+}
+
+#[cfg(test)]
+mod tests;

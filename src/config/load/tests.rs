@@ -1,0 +1,300 @@
+use std::time::Duration;
+
+use super::*;
+use crate::config::{Algorithm, Endpoint, TrustedProxy};
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+/// Sources with a secret, a file of `toml` and these variables and flags.
+fn sources(dir: &tempfile::TempDir, toml: &str, env: Pairs<'_>, flags: Pairs<'_>) -> Sources {
+    let owned = |pairs: Pairs<'_>| {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let file = dir.path().join("idlewild.toml");
+    fs::write(&file, toml).unwrap();
+    Sources {
+        file: Some(file),
+        env: owned(env),
+        flags: owned(flags),
+        dev: false,
+    }
+}
+
+fn loaded(toml: &str, env: Pairs<'_>, flags: Pairs<'_>) -> Config {
+    let dir = tempfile::tempdir().unwrap();
+    load(&sources(&dir, toml, env, flags)).unwrap()
+}
+
+fn refused(toml: &str, env: Pairs<'_>, flags: Pairs<'_>) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let error = load(&sources(&dir, toml, env, flags))
+        .unwrap_err()
+        .to_string();
+    assert!(!error.contains('\n'), "{error:?}");
+    error
+}
+
+#[test]
+fn flags_beat_variables_beat_the_file_beats_the_defaults() {
+    let toml =
+        format!("shards = 1\nmax_connections = 1\nmax_handshakes = 1\nauth.secret = \"{SECRET}\"");
+    let config = loaded(
+        &toml,
+        &[("IDLEWILD_SHARDS", "2"), ("IDLEWILD_MAX_CONNECTIONS", "2")],
+        &[("shards", "3")],
+    );
+    assert_eq!(
+        (config.shards, config.max_connections, config.max_handshakes),
+        (3, 2, 1)
+    );
+    assert_eq!(config.max_connections_per_user, 5);
+}
+
+#[test]
+fn text_is_read_as_the_type_of_its_key() {
+    let digits = "1".repeat(32);
+    let config = loaded(
+        "max_backlog_bytes = 8192",
+        &[
+            ("IDLEWILD_AUTH__SECRET", &digits),
+            ("IDLEWILD_MAX_BACKLOG_BYTES", "32KiB"),
+            ("IDLEWILD_SEND_BUFFER", "4096"),
+            ("IDLEWILD_TEST_STREAM", "false"),
+            ("IDLEWILD_HEARTBEAT", "1m"),
+            ("IDLEWILD_LISTEN", "[::1]:8000, unix:/tmp/x"),
+            ("IDLEWILD_AUTH__ALGORITHMS", "[\"HS256\", \"HS512\"]"),
+            ("IDLEWILD_TRUSTED_PROXIES", ""),
+            ("PATH", "/bin"),
+        ],
+        &[],
+    );
+    assert_eq!(config.auth.secret, digits);
+    assert_eq!(
+        (config.max_backlog_bytes, config.send_buffer),
+        (32_768, 4096)
+    );
+    assert!(!config.test_stream);
+    assert_eq!(config.heartbeat, Duration::from_secs(60));
+    assert_eq!(
+        config.listen,
+        [
+            Endpoint::Tcp("[::1]:8000".parse().unwrap()),
+            Endpoint::Unix("/tmp/x".into())
+        ]
+    );
+    assert_eq!(config.auth.algorithms, [Algorithm::HS256, Algorithm::HS512]);
+    assert_eq!(config.trusted_proxies, Vec::<TrustedProxy>::new());
+}
+
+#[test]
+fn a_repeated_flag_adds_to_its_list() {
+    let config = loaded(
+        "listen = [\"127.0.0.1:1\"]",
+        &[("IDLEWILD_AUTH__SECRET", SECRET)],
+        &[
+            ("listen", "127.0.0.1:2"),
+            ("listen", "127.0.0.1:3"),
+            ("shards", "1"),
+            ("shards", "2"),
+        ],
+    );
+    let listen: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
+    assert_eq!(listen, ["127.0.0.1:2", "127.0.0.1:3"]);
+    assert_eq!(config.shards, 2);
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_with_its_key_and_origin() {
+    let cases: [(&str, Pairs<'_>, Pairs<'_>, &[&str]); 16] = [
+        (
+            "max_conections = 3",
+            &[],
+            &[],
+            &["max_conections: unknown key", "idlewild.toml"],
+        ),
+        (
+            "[auth]\nsecrt = \"x\"",
+            &[],
+            &[],
+            &["auth.secrt: unknown key", "idlewild.toml"],
+        ),
+        ("[oauth]\nx = 1", &[], &[], &["oauth: unknown key"]),
+        ("auth = 3", &[], &[], &["auth: is a table", "[auth]"]),
+        (
+            "heartbeat = 30",
+            &[],
+            &[],
+            &["heartbeat: ", "30", "idlewild.toml"],
+        ),
+        (
+            "heartbeat = \"30\"",
+            &[],
+            &[],
+            &["heartbeat: `30` has no unit", "250ms"],
+        ),
+        ("shards = -1", &[], &[], &["shards: ", "-1"]),
+        (
+            "listen = [\"127.0.0.1:1\", \"localhost:80\"]",
+            &[],
+            &[],
+            &["listen[1]: `localhost:80`"],
+        ),
+        (
+            "[[admin.api_keys]]\nname = \"a\"",
+            &[],
+            &[],
+            &["admin.api_keys[0]", "hash"],
+        ),
+        ("a = [", &[], &[], &["idlewild.toml, line 1: "]),
+        (
+            "",
+            &[("IDLEWILD_AUTH_SECRET", "x")],
+            &[],
+            &["did you mean IDLEWILD_AUTH__SECRET"],
+        ),
+        (
+            "",
+            &[("IDLEWILD_PORT_80_TCP", "x")],
+            &[],
+            &["port_80_tcp: ", "Kubernetes"],
+        ),
+        (
+            "",
+            &[("IDLEWILD_NOTHING", "x")],
+            &[],
+            &["nothing: ", "[from IDLEWILD_NOTHING]"],
+        ),
+        (
+            "",
+            &[("IDLEWILD_SHARDS", "many")],
+            &[],
+            &["shards: `many`", "[from IDLEWILD_SHARDS]"],
+        ),
+        (
+            "",
+            &[("IDLEWILD_LOG_LEVEL", "lo\nud")],
+            &[],
+            &["log_level: ", "lo\\nud", "`info`", "IDLEWILD_LOG_LEVEL"],
+        ),
+        (
+            "",
+            &[],
+            &[("log_level", "loud")],
+            &["log_level: ", "loud", "[from --log-level]"],
+        ),
+    ];
+    for (toml, env, flags, parts) in cases {
+        let error = refused(toml, env, flags);
+        for part in parts {
+            assert!(error.contains(part), "{error:?} lacks {part:?}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_never_stands_in_an_error() {
+    for toml in [
+        "auth.secret = 987654321",
+        "auth.secret = \"987654321\"",
+        "auth.secret = [\"987654321\"]",
+        "admin.api_key = 987654321",
+        "admin.api_keys = [\"987654321\"]",
+        "admin.api_keys = \"987654321\"",
+        "admin.api_keys = [{ name = \"a\", hash = 987654321 }]",
+        "admin = \"987654321\"",
+        "auth = \"987654321\"",
+        "auth.secret = \"987654321",
+    ] {
+        let error = refused(toml, &[], &[]);
+        assert!(!error.contains("987654321"), "{error:?}");
+    }
+    let error = refused("", &[("IDLEWILD_ADMIN__API_KEYS", "[987654321, ]x]")], &[]);
+    assert!(
+        !error.contains("987654321") && error.contains("admin.api_keys"),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_missing_file_is_refused_by_name() {
+    let error = load(&Sources {
+        file: Some("/nonexistent/idlewild.toml".into()),
+        ..Sources::default()
+    });
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .starts_with("/nonexistent/idlewild.toml: ")
+    );
+}
+
+#[test]
+fn the_secret_file_is_the_secret_without_its_newline() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("secret");
+    let env = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let file = env("IDLEWILD_AUTH__SECRET_FILE", path.to_str().unwrap());
+    for newline in ["", "\n", "\r\n"] {
+        fs::write(&path, format!("{SECRET}{newline}")).unwrap();
+        let config = load(&Sources {
+            env: vec![file.clone()],
+            ..Sources::default()
+        })
+        .unwrap();
+        assert_eq!(config.auth.secret, SECRET);
+    }
+    let both = vec![file.clone(), env("IDLEWILD_AUTH__SECRET", SECRET)];
+    let error = load(&Sources {
+        env: both,
+        ..Sources::default()
+    })
+    .unwrap_err()
+    .to_string();
+    assert!(
+        error.starts_with("auth.secret_file: ") && !error.contains(SECRET),
+        "{error}"
+    );
+    fs::remove_file(&path).unwrap();
+    let error = load(&Sources {
+        env: vec![file],
+        dev: true,
+        ..Sources::default()
+    });
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .starts_with("auth.secret_file: ")
+    );
+}
+
+#[test]
+fn dev_makes_up_only_what_is_missing() {
+    let dev = Sources {
+        dev: true,
+        ..Sources::default()
+    };
+    let (one, other) = (load(&dev).unwrap(), load(&dev).unwrap());
+    assert_eq!((one.auth.secret.len(), one.admin.api_key.len()), (64, 64));
+    assert_ne!(one.auth.secret, other.auth.secret);
+    let env = [
+        ("IDLEWILD_AUTH__SECRET", SECRET),
+        ("IDLEWILD_ADMIN__API_KEY", "mine"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let config = load(&Sources {
+        env: env.into(),
+        ..dev
+    })
+    .unwrap();
+    assert_eq!(
+        (config.auth.secret.as_str(), config.admin.api_key.as_str()),
+        (SECRET, "mine")
+    );
+}

@@ -1,0 +1,278 @@
+//! Durations (`250ms`, `30s`) and sizes (`64KiB`) as the configuration writes them.
+//!
+//! Owns both directions: text to value, and value to the shortest text that reads back as it.
+
+use std::time::Duration;
+
+/// Units of time, longest first, in milliseconds.
+const TIMES_MS: [(&str, u64); 4] = [
+    ("h", 60 * 60 * 1000),
+    ("m", 60 * 1000),
+    ("s", 1000),
+    ("ms", 1),
+];
+
+/// Units of size, largest first, in bytes.
+const SIZES_BYTES: [(&str, usize); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+
+/// Reads a duration such as `250ms`, `30s`, `10m` or `24h`.
+///
+/// # Errors
+/// A line that holds the text and the forms there are.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let refused = |what: &str| format!("`{text}` {what} (write e.g. 250ms, 30s, 10m or 24h)");
+    let (number, unit) = split(text);
+    let number: u64 = number
+        .parse()
+        .map_err(|_| refused("is not a duration, a whole number with a unit"))?;
+    if unit.is_empty() {
+        return Err(refused("has no unit"));
+    }
+    let (_, unit_ms) = TIMES_MS
+        .into_iter()
+        .find(|(name, _)| *name == unit)
+        .ok_or_else(|| refused("has an unknown unit"))?;
+    number
+        .checked_mul(unit_ms)
+        .map(Duration::from_millis)
+        .ok_or_else(|| refused("is longer than can be counted"))
+}
+
+/// Reads a size such as `64KiB`, `64MiB`, or a plain number of bytes.
+///
+/// # Errors
+/// A line that holds the text and the forms there are.
+pub fn parse_size(text: &str) -> Result<usize, String> {
+    let refused = |what: &str| format!("`{text}` {what} (write e.g. 64KiB, 64MiB or plain bytes)");
+    let (number, unit) = split(text);
+    let number: usize = number
+        .parse()
+        .map_err(|_| refused("is not a size, a whole number with or without a unit"))?;
+    if unit.is_empty() {
+        return Ok(number);
+    }
+    let (_, unit_bytes) = SIZES_BYTES
+        .into_iter()
+        .find(|(name, _)| *name == unit)
+        .ok_or_else(|| refused("has an unknown unit"))?;
+    number
+        .checked_mul(unit_bytes)
+        .ok_or_else(|| refused("is more than can be counted"))
+}
+
+/// The digits in front, and what follows them (`10 m` reads as `10m`).
+fn split(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    (number, unit.trim_start())
+}
+
+/// The shortest text for `duration`, counted in whole milliseconds.
+pub(super) fn duration_text(duration: Duration) -> String {
+    let ms = crate::clock::millis(duration);
+    if ms == 0 {
+        return "0s".to_owned();
+    }
+    TIMES_MS
+        .into_iter()
+        .find(|(_, unit_ms)| ms.is_multiple_of(*unit_ms))
+        .map_or_else(String::new, |(name, unit_ms)| {
+            format!("{}{name}", ms / unit_ms)
+        })
+}
+
+/// The shortest text for `bytes`: in the largest unit that divides it.
+fn size_text(bytes: usize) -> String {
+    SIZES_BYTES
+        .into_iter()
+        .find(|(_, unit_bytes)| bytes > 0 && bytes.is_multiple_of(*unit_bytes))
+        .map_or_else(
+            || bytes.to_string(),
+            |(name, unit_bytes)| format!("{}{name}", bytes / unit_bytes),
+        )
+}
+
+/// `#[serde(with = "units::duration")]`
+pub(super) mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(in crate::config) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::duration_text(*duration))
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        super::parse_duration(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// `#[serde(with = "units::size")]`; also reads a number that is not quoted.
+pub(super) mod size {
+    use std::fmt;
+
+    use serde::de::{Deserializer, Error, Unexpected, Visitor};
+    use serde::ser::Serializer;
+
+    // serde's `with` hands over a reference.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    pub(in crate::config) fn serialize<S: Serializer>(
+        bytes: &usize,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::size_text(*bytes))
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<usize, D::Error> {
+        deserializer.deserialize_any(TextOrNumber)
+    }
+
+    struct TextOrNumber;
+
+    impl Visitor<'_> for TextOrNumber {
+        type Value = usize;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a size such as \"64KiB\" or a number of bytes")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<usize, E> {
+            super::parse_size(text).map_err(E::custom)
+        }
+
+        fn visit_i64<E: Error>(self, bytes: i64) -> Result<usize, E> {
+            usize::try_from(bytes)
+                .map_err(|_| E::invalid_value(Unexpected::Signed(bytes), &"no less than 0 bytes"))
+        }
+
+        fn visit_u64<E: Error>(self, bytes: u64) -> Result<usize, E> {
+            usize::try_from(bytes)
+                .map_err(|_| E::invalid_value(Unexpected::Unsigned(bytes), &"a number of bytes"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations_read_as_documented() {
+        for (text, ms) in [
+            ("250ms", 250),
+            ("30s", 30_000),
+            ("10m", 600_000),
+            ("24h", 86_400_000),
+            (" 2 s ", 2_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(ms)),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn sizes_read_as_documented() {
+        for (text, bytes) in [
+            ("65536", 65_536),
+            ("64KiB", 65_536),
+            ("64MiB", 64 << 20),
+            ("1GiB", 1 << 30),
+            ("0", 0),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_neither_is_refused_with_its_text_and_the_way_out() {
+        for text in [
+            "",
+            "s",
+            "30",
+            "-1s",
+            "1.5s",
+            "30 sec",
+            "1d",
+            "1h30m",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
+            let error = parse_duration(text).unwrap_err();
+            assert!(
+                error.contains(&format!("`{text}`")) && error.contains("250ms"),
+                "{error}"
+            );
+        }
+        for text in [
+            "",
+            "KiB",
+            "-1",
+            "1.5MiB",
+            "64KB",
+            "64kib",
+            "18446744073709551615GiB",
+        ] {
+            let error = parse_size(text).unwrap_err();
+            assert!(
+                error.contains(&format!("`{text}`")) && error.contains("64KiB"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn values_are_written_in_their_largest_whole_unit() {
+        for (ms, text) in [
+            (0, "0s"),
+            (1, "1ms"),
+            (1_000, "1s"),
+            (90_000, "90s"),
+            (86_400_000, "24h"),
+        ] {
+            assert_eq!(duration_text(Duration::from_millis(ms)), text);
+        }
+        for (bytes, text) in [
+            (0, "0"),
+            (1_000, "1000"),
+            (1_024, "1KiB"),
+            (64 << 20, "64MiB"),
+        ] {
+            assert_eq!(size_text(bytes), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_written_duration_reads_back(ms: u64) {
+            let duration = Duration::from_millis(ms);
+            prop_assert_eq!(parse_duration(&duration_text(duration)), Ok(duration));
+        }
+
+        #[test]
+        fn a_written_size_reads_back(bytes: usize, shift in 0_u32..40) {
+            let bytes = bytes >> shift << shift; // many trailing zeros, so that units occur
+            prop_assert_eq!(parse_size(&size_text(bytes)), Ok(bytes));
+        }
+
+        #[test]
+        fn no_text_makes_the_parsers_panic(text: String) {
+            let _ = (parse_duration(&text), parse_size(&text));
+        }
+    }
+}

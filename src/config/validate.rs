@@ -1,0 +1,403 @@
+//! What a value must hold beyond its type, and what this version does not do yet.
+//!
+//! Every refusal is one line: key, value, way out. The first one found is reported.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use super::error::ConfigError;
+use super::units::duration_text;
+use super::{Algorithm, Auth, Config, Endpoint, EngineKind, FdTables};
+
+/// Descriptors beside clients: listeners, epoll and eventfds of at most 512 shards share this with
+/// admin connections, logs and files that are open for a moment.
+pub(super) const OTHER_DESCRIPTORS: u64 = 256;
+
+/// RFC 7518 §3.2: an HMAC key is at least as long as the hash's output; HS256's is the shortest.
+const SECRET_MIN_BYTES: usize = 32;
+
+/// Each shard is a thread with a runtime and an epoll; beyond this it is a typing error.
+const SHARDS_MAX: usize = 512;
+
+/// A backlog must hold a page, or every short write ends its client.
+const BACKLOG_MIN_BYTES: usize = 4 * 1024;
+
+/// Bounds of one event: below, hardly any passes; above, one event fills a client's memory.
+const PUBLISH_MIN_BYTES: usize = 1024;
+const PUBLISH_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Past a day of silence a heartbeat proves nothing.
+const HEARTBEAT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Hex digits of a SHA-256.
+const SHA256_HEX_DIGITS: usize = 64;
+
+type Checked = Result<(), ConfigError>;
+
+pub(super) fn validate(config: &Config) -> Checked {
+    later_versions(config)?;
+    listeners(config)?;
+    base_path(&config.base_path)?;
+    limits(config)?;
+    times(config)?;
+    auth(&config.auth)?;
+    config
+        .cors
+        .origins
+        .iter()
+        .enumerate()
+        .try_for_each(|(i, origin)| cors_origin(&format!("cors.origins[{i}]"), origin))?;
+    api_keys(config)?;
+    if !config.login.users_file.as_os_str().is_empty() {
+        file("login.users_file", &config.login.users_file)?;
+    }
+    Ok(())
+}
+
+/// Refuses more clients than the descriptor limit holds.
+///
+/// With `fd_tables = "per-shard"` the limit holds for each shard's share.
+///
+/// # Errors
+/// One line with what is needed, what there is and how to raise it.
+pub fn check_descriptors(config: &Config, nofile_hard: u64) -> Result<(), ConfigError> {
+    let (shards, whose) = match config.fd_tables {
+        FdTables::Shared => (1, ""),
+        FdTables::PerShard => {
+            let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+            let shards = Some(config.shards).filter(|shards| *shards > 0);
+            (shards.unwrap_or_else(cores), " a shard")
+        }
+    };
+    let share = |count: usize| u64::try_from(count.div_ceil(shards)).unwrap_or(u64::MAX);
+    let needed = share(config.max_connections)
+        .saturating_add(share(config.max_handshakes))
+        .saturating_add(OTHER_DESCRIPTORS);
+    if needed <= nofile_hard {
+        return Ok(());
+    }
+    refuse(
+        "max_connections",
+        format!(
+            "{} needs {needed} descriptors{whose} (max_handshakes and {OTHER_DESCRIPTORS} others included), nofile allows {nofile_hard} (ulimit -n {needed}, LimitNOFILE={needed}, or lower it)",
+            config.max_connections
+        ),
+    )
+}
+
+/// What the contract has and this version has not: refused, since ignoring it would be a lie.
+fn later_versions(config: &Config) -> Checked {
+    const TLS: &str = "native TLS is not part of this version; remove it and put nginx in front";
+    if !config.tls.listen.is_empty() {
+        return refuse("tls.listen", TLS);
+    }
+    if !config.tls.certificates.is_empty() {
+        return refuse("tls.certificates", TLS);
+    }
+    if config.engine.kind == EngineKind::Redis {
+        return refuse(
+            "engine.kind",
+            "\"redis\" is not part of this version; use \"memory\", one node",
+        );
+    }
+    let jwks = config.auth.jwks.to_ascii_lowercase();
+    if jwks.starts_with("http://") || jwks.starts_with("https://") {
+        return refuse(
+            "auth.jwks",
+            "fetching a key set from a URL is not part of this version; save it to a file and name that",
+        );
+    }
+    if !config.auth.session_auth_url.is_empty() {
+        return refuse(
+            "auth.session_auth_url",
+            "asking a URL about sessions is not part of this version; remove it and give clients a JWT",
+        );
+    }
+    if !config.proxy_protocol.is_empty() {
+        return refuse(
+            "proxy_protocol",
+            "PROXY headers are not part of this version; remove it and let nginx set X-Forwarded-For",
+        );
+    }
+    Ok(())
+}
+
+fn listeners(config: &Config) -> Checked {
+    let lists = [
+        ("listen", &config.listen),
+        ("admin_listen", &config.admin_listen),
+    ];
+    let mut seen = BTreeSet::new();
+    for (key, endpoints) in lists {
+        if endpoints.is_empty() {
+            return refuse(key, "is empty, at least one address is needed");
+        }
+        for (i, endpoint) in endpoints.iter().enumerate() {
+            // The kernel gives each port 0 a port of its own.
+            let chosen_by_kernel =
+                matches!(endpoint, Endpoint::Tcp(address) if address.port() == 0);
+            if !chosen_by_kernel && !seen.insert(endpoint.to_string()) {
+                return refuse(
+                    format!("{key}[{i}]"),
+                    format!("`{endpoint}` stands twice in listen and admin_listen, remove one"),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn base_path(path: &str) -> Checked {
+    let refused = |what: &str| refuse("base_path", format!("`{path}` {what}"));
+    if path.is_empty() {
+        return Ok(());
+    }
+    if !path.starts_with('/') {
+        return refused("does not start with / (/api/v1/auth)");
+    }
+    if path.ends_with('/') || path.contains("//") {
+        return refused("has an empty segment (/api/v1/auth)");
+    }
+    let odd = |c: char| "?#".contains(c) || c.is_whitespace() || c.is_control();
+    if path.contains(odd) {
+        return refused("holds a ?, # or space, which no path of a request does (/api/v1/auth)");
+    }
+    Ok(())
+}
+
+fn limits(config: &Config) -> Checked {
+    at_least("max_connections", config.max_connections, 1)?;
+    at_least(
+        "max_connections_per_user",
+        config.max_connections_per_user,
+        1,
+    )?;
+    at_least("max_handshakes", config.max_handshakes, 1)?;
+    at_least("drain_rate", config.drain_rate as usize, 1)?;
+    at_least(
+        "max_backlog_bytes",
+        config.max_backlog_bytes,
+        BACKLOG_MIN_BYTES,
+    )?;
+    at_least(
+        "max_publish_bytes",
+        config.max_publish_bytes,
+        PUBLISH_MIN_BYTES,
+    )?;
+    at_most(
+        "max_publish_bytes",
+        config.max_publish_bytes,
+        PUBLISH_MAX_BYTES,
+    )?;
+    at_most("shards", config.shards, SHARDS_MAX)?;
+    // The kernel reads SO_SNDBUF as a C int.
+    at_most("send_buffer", config.send_buffer, i32::MAX as usize)?;
+    at_least("history.max_bytes", config.history.max_bytes, 1)
+}
+
+fn times(config: &Config) -> Checked {
+    const MILLISECOND: Duration = Duration::from_millis(1);
+    const SECOND: Duration = Duration::from_secs(1);
+    for (key, value, least) in [
+        ("retry_min", config.retry_min, MILLISECOND),
+        ("heartbeat", config.heartbeat, SECOND),
+        ("handshake_timeout", config.handshake_timeout, MILLISECOND),
+        ("stall_timeout", config.stall_timeout, MILLISECOND),
+        ("history.max_age", config.history.max_age, MILLISECOND),
+        ("auth.ticket_ttl", config.auth.ticket_ttl, SECOND),
+        ("login.token_ttl", config.login.token_ttl, SECOND),
+    ] {
+        if value < least {
+            let (value, least) = (duration_text(value), duration_text(least));
+            return refuse(key, format!("{value}, write at least {least}"));
+        }
+    }
+    if config.heartbeat > HEARTBEAT_MAX {
+        let (value, most) = (
+            duration_text(config.heartbeat),
+            duration_text(HEARTBEAT_MAX),
+        );
+        return refuse("heartbeat", format!("{value}, write at most {most}"));
+    }
+    if config.retry_min > config.retry_max {
+        let (min, max) = (
+            duration_text(config.retry_min),
+            duration_text(config.retry_max),
+        );
+        return refuse(
+            "retry_min",
+            format!("{min} is longer than retry_max, {max}; lower it or raise retry_max"),
+        );
+    }
+    Ok(())
+}
+
+fn auth(auth: &Auth) -> Checked {
+    if auth.algorithms.is_empty() {
+        return refuse(
+            "auth.algorithms",
+            "is empty, nobody could sign in ([\"HS256\"])",
+        );
+    }
+    let symmetric = auth.algorithms.iter().find(|algorithm| {
+        matches!(
+            algorithm,
+            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512
+        )
+    });
+    let bytes = auth.secret.len();
+    match symmetric {
+        Some(algorithm) if bytes == 0 => {
+            return refuse(
+                "auth.secret",
+                format!(
+                    "is empty, {algorithm:?} needs at least {SECRET_MIN_BYTES} bytes (openssl rand -hex 32; or auth.secret_file, or another auth.algorithms, or --dev)"
+                ),
+            );
+        }
+        Some(algorithm) if bytes < SECRET_MIN_BYTES => {
+            return refuse(
+                "auth.secret",
+                format!(
+                    "{bytes} bytes, {algorithm:?} needs at least {SECRET_MIN_BYTES} (openssl rand -hex 32)"
+                ),
+            );
+        }
+        None if auth.public_keys.is_empty() && auth.jwks.is_empty() => {
+            return refuse(
+                "auth.public_keys",
+                format!(
+                    "is empty, {:?} needs a PEM file here or a key set in auth.jwks",
+                    auth.algorithms
+                ),
+            );
+        }
+        _ => {}
+    }
+    for (i, path) in auth.public_keys.iter().enumerate() {
+        file(&format!("auth.public_keys[{i}]"), path)?;
+    }
+    if !auth.jwks.is_empty() {
+        file("auth.jwks", Path::new(&auth.jwks))?;
+    }
+    if auth.user_claim.is_empty() {
+        return refuse("auth.user_claim", "is empty, name the claim (user_id)");
+    }
+    if auth.jwt_cookie.is_empty() || !auth.jwt_cookie.bytes().all(is_token_byte) {
+        return refuse(
+            "auth.jwt_cookie",
+            format!(
+                "`{}` is no cookie name: letters, digits, - and _ (access_token)",
+                auth.jwt_cookie
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// `tchar` of RFC 9110 §5.6.2, what RFC 6265 lets a cookie's name be made of.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Browsers send `scheme://host[:port]`, lower case, and origins are compared byte for byte: what
+/// could never be equal is refused.
+fn cors_origin(key: &str, origin: &str) -> Checked {
+    let refused = |what: &str| refuse(key, format!("`{origin}` {what} (https://app.example or *)"));
+    if origin == "*" {
+        return Ok(());
+    }
+    let Some((scheme, host)) = origin.split_once("://") else {
+        return refused("is no origin, scheme://host[:port]");
+    };
+    let scheme_ok = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    if !scheme_ok || host.is_empty() {
+        return refused("is no origin, scheme://host[:port]");
+    }
+    if host.contains(['/', '?', '#']) {
+        return refused("has a path, an origin ends with its host or port");
+    }
+    if host.contains(|c: char| "@*\\".contains(c) || !c.is_ascii_graphic()) {
+        return refused("has a host that no browser sends");
+    }
+    if origin.contains(|c: char| c.is_ascii_uppercase()) {
+        return refused("has upper case letters, browsers send lower case");
+    }
+    // The colons of an IPv6 address stand in brackets.
+    let after_address = host.rsplit_once(']').map_or(host, |(_, rest)| rest);
+    if let Some((name, port)) = after_address.rsplit_once(':') {
+        let bracketed = host.len() > after_address.len();
+        let digits = port.bytes().all(|b| b.is_ascii_digit());
+        if !digits || port.parse::<u16>().is_err() || (name.is_empty() && !bracketed) {
+            return refused("has no host or a port that is none");
+        }
+        if matches!((scheme, port), ("http", "80") | ("https", "443")) {
+            return refused("names its scheme's own port, which browsers leave out");
+        }
+    }
+    Ok(())
+}
+
+fn api_keys(config: &Config) -> Checked {
+    let mut names = BTreeSet::new();
+    for (i, key) in config.admin.api_keys.iter().enumerate() {
+        if key.name.trim().is_empty() {
+            return refuse(
+                format!("admin.api_keys[{i}].name"),
+                "is empty, name who uses the key (it stands in the log)",
+            );
+        }
+        if !names.insert(&key.name) {
+            return refuse(
+                format!("admin.api_keys[{i}].name"),
+                format!("`{}` names two keys, rename one", key.name),
+            );
+        }
+        let digest = key.hash.strip_prefix("sha256:").unwrap_or_default();
+        if digest.len() != SHA256_HEX_DIGITS || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return refuse(
+                format!("admin.api_keys[{i}].hash"),
+                "is not sha256: and 64 hex digits (`idlewild token api-key` prints a key with its hash)",
+            );
+        }
+    }
+    Ok(())
+}
+
+fn file(key: &str, path: &Path) -> Checked {
+    let found = path.metadata();
+    let problem = match found {
+        Ok(found) if found.is_file() => return Ok(()),
+        Ok(_) => "is no file".to_owned(),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    refuse(
+        key,
+        format!("`{}` {problem} (name a readable file)", path.display()),
+    )
+}
+
+fn at_least(key: &str, value: usize, least: usize) -> Checked {
+    if value < least {
+        return refuse(key, format!("{value}, write at least {least}"));
+    }
+    Ok(())
+}
+
+fn at_most(key: &str, value: usize, most: usize) -> Checked {
+    if value > most {
+        return refuse(key, format!("{value}, write at most {most}"));
+    }
+    Ok(())
+}
+
+fn refuse(key: impl Into<String>, problem: impl AsRef<str>) -> Checked {
+    Err(ConfigError::key(key, problem))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,322 @@
+use super::*;
+
+/// A valid configuration with `toml` over it; `{dir}` stands for a directory.
+fn checked(toml: &str) -> Result<Config, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("idlewild.toml");
+    std::fs::write(&file, toml.replace("{dir}", dir.path().to_str().unwrap())).unwrap();
+    let mut env = Vec::new();
+    if !toml.contains("secret") {
+        let secret = "x".repeat(SECRET_MIN_BYTES);
+        env.push(("IDLEWILD_AUTH__SECRET".to_owned(), secret));
+    }
+    let sources = crate::config::Sources {
+        file: Some(file),
+        env,
+        ..Default::default()
+    };
+    crate::config::load(&sources).map_err(|error| error.to_string())
+}
+
+#[test]
+fn every_refusal_names_its_key_and_the_way_out() {
+    let hash = "0".repeat(64);
+    let key = |name: &str, hash: &str| format!("{{ name = \"{name}\", hash = \"{hash}\" }}");
+    let good = key("a", &format!("sha256:{hash}"));
+    let cases: Vec<(String, &str, &str)> = [
+        ("auth.secret = \"\"", "auth.secret", "openssl rand -hex 32"),
+        (
+            "auth.secret = \"twelve bytes\"",
+            "auth.secret",
+            "12 bytes, HS256 needs at least 32 (openssl rand -hex 32)",
+        ),
+        (
+            "auth.secret = \"\"\nauth.algorithms = [\"RS256\", \"HS384\"]",
+            "auth.secret",
+            "HS384",
+        ),
+        ("auth.algorithms = []", "auth.algorithms", "HS256"),
+        (
+            "auth.algorithms = [\"RS256\"]",
+            "auth.public_keys",
+            "auth.jwks",
+        ),
+        ("auth.algorithms = [\"none\"]", "auth.algorithms[0]", "none"),
+        (
+            "auth.public_keys = [\"/nonexistent.pem\"]",
+            "auth.public_keys[0]",
+            "/nonexistent.pem",
+        ),
+        (
+            "auth.public_keys = [\"{dir}\"]",
+            "auth.public_keys[0]",
+            "is no file",
+        ),
+        (
+            "auth.jwks = \"/nonexistent.json\"",
+            "auth.jwks",
+            "/nonexistent.json",
+        ),
+        ("auth.user_claim = \"\"", "auth.user_claim", "user_id"),
+        ("auth.jwt_cookie = \"\"", "auth.jwt_cookie", "access_token"),
+        ("auth.jwt_cookie = \"a b\"", "auth.jwt_cookie", "`a b`"),
+        ("auth.jwt_cookie = \"a=b\"", "auth.jwt_cookie", "`a=b`"),
+        (
+            "auth.ticket_ttl = \"999ms\"",
+            "auth.ticket_ttl",
+            "999ms, write at least 1s",
+        ),
+        ("login.token_ttl = \"0s\"", "login.token_ttl", "1s"),
+        (
+            "login.users_file = \"/nonexistent.toml\"",
+            "login.users_file",
+            "/nonexistent.toml",
+        ),
+        (
+            "retry_min = \"7s\"",
+            "retry_min",
+            "7s is longer than retry_max, 6s",
+        ),
+        ("retry_min = \"0s\"", "retry_min", "at least 1ms"),
+        ("heartbeat = \"999ms\"", "heartbeat", "at least 1s"),
+        ("heartbeat = \"25h\"", "heartbeat", "25h, write at most 24h"),
+        (
+            "handshake_timeout = \"0s\"",
+            "handshake_timeout",
+            "at least 1ms",
+        ),
+        ("stall_timeout = \"0s\"", "stall_timeout", "at least 1ms"),
+        ("max_connections = 0", "max_connections", "at least 1"),
+        (
+            "max_connections_per_user = 0",
+            "max_connections_per_user",
+            "at least 1",
+        ),
+        ("max_handshakes = 0", "max_handshakes", "at least 1"),
+        ("shards = 513", "shards", "513, write at most 512"),
+        (
+            "max_backlog_bytes = \"4095\"",
+            "max_backlog_bytes",
+            "at least 4096",
+        ),
+        (
+            "max_publish_bytes = 1023",
+            "max_publish_bytes",
+            "at least 1024",
+        ),
+        (
+            "max_publish_bytes = \"17MiB\"",
+            "max_publish_bytes",
+            "at most 16777216",
+        ),
+        ("send_buffer = \"2GiB\"", "send_buffer", "at most"),
+        ("drain_rate = 0", "drain_rate", "at least 1"),
+        ("history.max_bytes = 0", "history.max_bytes", "at least 1"),
+        (
+            "history.max_age = \"0s\"",
+            "history.max_age",
+            "at least 1ms",
+        ),
+        (
+            "base_path = \"api\"",
+            "base_path",
+            "`api` does not start with /",
+        ),
+        ("base_path = \"/api//\"", "base_path", "empty segment"),
+        ("base_path = \"/a?b\"", "base_path", "`/a?b`"),
+        ("base_path = \"/a#b\"", "base_path", "`/a#b`"),
+        ("base_path = \"/a b\"", "base_path", "`/a b`"),
+        ("listen = []", "listen", "at least one"),
+        ("admin_listen = []", "admin_listen", "at least one"),
+        (
+            "admin_listen = [\"127.0.0.1:8000\"]",
+            "admin_listen[0]",
+            "`127.0.0.1:8000` stands twice",
+        ),
+        (
+            "listen = [\"unix:/a\", \"unix:/a\"]",
+            "listen[1]",
+            "`unix:/a` stands twice",
+        ),
+        (
+            "cors.origins = [\"*\", \"app.example\"]",
+            "cors.origins[1]",
+            "`app.example`",
+        ),
+        (
+            "cors.origins = [\"https://\"]",
+            "cors.origins[0]",
+            "scheme://host",
+        ),
+        (
+            "cors.origins = [\"https://a.example/\"]",
+            "cors.origins[0]",
+            "has a path",
+        ),
+        (
+            "cors.origins = [\"https://*.example\"]",
+            "cors.origins[0]",
+            "no browser",
+        ),
+        (
+            "cors.origins = [\"https://u@a.example\"]",
+            "cors.origins[0]",
+            "no browser",
+        ),
+        (
+            "cors.origins = [\"https://A.example\"]",
+            "cors.origins[0]",
+            "lower case",
+        ),
+        (
+            "cors.origins = [\"https://a:443\"]",
+            "cors.origins[0]",
+            "leave out",
+        ),
+        ("cors.origins = [\"http://a:x\"]", "cors.origins[0]", "port"),
+        (
+            "cors.origins = [\"http://:8080\"]",
+            "cors.origins[0]",
+            "no host",
+        ),
+        ("cors.origins = [\"null\"]", "cors.origins[0]", "`null`"),
+        (
+            "tls.listen = [\"0.0.0.0:8443\"]",
+            "tls.listen",
+            "put nginx in front",
+        ),
+        (
+            "tls.certificates = [{ cert = \"a\", key = \"b\" }]",
+            "tls.certificates",
+            "put nginx in front",
+        ),
+        ("engine.kind = \"redis\"", "engine.kind", "memory"),
+        (
+            "auth.jwks = \"https://a.example/jwks\"",
+            "auth.jwks",
+            "save it to a file",
+        ),
+        (
+            "auth.jwks = \"HTTP://a.example/jwks\"",
+            "auth.jwks",
+            "save it to a file",
+        ),
+        (
+            "auth.session_auth_url = \"http://a/\"",
+            "auth.session_auth_url",
+            "not part of this version",
+        ),
+        (
+            "proxy_protocol = [\"127.0.0.1:8000\"]",
+            "proxy_protocol",
+            "not part of this version",
+        ),
+    ]
+    .map(|(toml, key, part)| (toml.to_owned(), key, part))
+    .into_iter()
+    .chain([
+        (
+            format!("admin.api_keys = [{}]", key("a", "sha256:00")),
+            "admin.api_keys[0].hash",
+            "64 hex",
+        ),
+        (
+            format!("admin.api_keys = [{}]", key("a", &hash)),
+            "admin.api_keys[0].hash",
+            "token api-key",
+        ),
+        (
+            format!("admin.api_keys = [{}]", key(" ", &hash)),
+            "admin.api_keys[0].name",
+            "is empty",
+        ),
+        (
+            format!("admin.api_keys = [{good}, {good}]"),
+            "admin.api_keys[1].name",
+            "`a` names two",
+        ),
+    ])
+    .collect();
+    for (toml, key, part) in cases {
+        let error = checked(&toml).expect_err(&toml);
+        assert!(error.starts_with(&format!("{key}: ")), "{toml}: {error}");
+        assert!(error.contains(part), "{toml}: {error}");
+        assert!(!error.contains('\n'), "{error:?}");
+        // `auth.public_keys` is refused for its default.
+        let by_default = toml == "auth.algorithms = [\"RS256\"]";
+        assert!(by_default || error.ends_with("idlewild.toml]"), "{error}");
+    }
+}
+
+#[test]
+fn the_edges_that_are_allowed_pass() {
+    for toml in [
+        "",
+        "heartbeat = \"1s\"",
+        "heartbeat = \"24h\"",
+        "retry_min = \"1ms\"\nretry_max = \"1ms\"",
+        "shards = 512",
+        "max_backlog_bytes = \"4KiB\"",
+        "max_publish_bytes = \"1KiB\"",
+        "max_publish_bytes = \"16MiB\"",
+        "send_buffer = 0",
+        "listen = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\nadmin_listen = [\"127.0.0.1:0\"]",
+        "auth.algorithms = [\"EdDSA\"]\nauth.public_keys = [\"{dir}/idlewild.toml\"]",
+        "auth.algorithms = [\"ES256\"]\nauth.jwks = \"{dir}/idlewild.toml\"",
+        "login.users_file = \"{dir}/idlewild.toml\"",
+    ] {
+        checked(toml).unwrap_or_else(|error| panic!("{toml}: {error}"));
+    }
+    for origin in [
+        "*",
+        "http://localhost:5173",
+        "https://a.example",
+        "http://[::1]",
+        "http://[::1]:81",
+        "capacitor://localhost",
+    ] {
+        checked(&format!("cors.origins = [\"{origin}\"]")).unwrap();
+    }
+}
+
+#[test]
+fn one_trailing_slash_of_the_base_path_is_stripped() {
+    for (written, read) in [("", ""), ("/", ""), ("/api/", "/api"), ("/api", "/api")] {
+        let config = checked(&format!("base_path = \"{written}\"")).unwrap();
+        assert_eq!(config.base_path, read);
+    }
+}
+
+#[test]
+fn descriptors_are_counted_for_the_table_that_holds_them() {
+    let mut config = Config {
+        max_connections: 1000,
+        max_handshakes: 100,
+        ..Config::default()
+    };
+    let needed = 1000 + 100 + OTHER_DESCRIPTORS;
+    assert!(check_descriptors(&config, needed).is_ok());
+    let error = check_descriptors(&config, needed - 1)
+        .unwrap_err()
+        .to_string();
+    for part in [
+        "max_connections: 1000",
+        "1356",
+        "1355",
+        "ulimit -n 1356",
+        "LimitNOFILE=1356",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    config.fd_tables = FdTables::PerShard;
+    config.shards = 3;
+    let share = 334 + 34 + OTHER_DESCRIPTORS;
+    assert!(check_descriptors(&config, share).is_ok());
+    let error = check_descriptors(&config, share - 1)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("624 descriptors a shard"), "{error}");
+    config.max_connections = usize::MAX;
+    config.shards = 0;
+    assert!(check_descriptors(&config, u64::from(u32::MAX)).is_err());
+}
