@@ -12,6 +12,7 @@
 //! | 2 | [`directory`], [`log`], [`auth`] | who is connected where; what happened; who are you |
 //! | 1 | [`event`], [`frame`], [`topic`], [`config`], [`metrics`], [`clock`], [`sys`] | plain values, time and system calls |
 
+pub mod admin;
 pub mod auth;
 pub mod clock;
 pub mod config;
@@ -22,6 +23,7 @@ pub mod frame;
 pub mod log;
 pub mod metrics;
 pub mod public;
+pub mod server;
 pub mod shard;
 pub mod sys;
 pub mod topic;

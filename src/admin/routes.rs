@@ -1,9 +1,9 @@
 //! Which route a request is for, and who may ask.
 
-use form_urlencoded::percent_decode_path;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, AUTHORIZATION, HeaderValue};
 use hyper::{HeaderMap, Method, Request};
+use percent_encoding::percent_decode_str;
 
 use super::answer::{Answer, Problem};
 use super::{Admin, events, health, metrics, openapi, stats, users};
@@ -82,7 +82,8 @@ fn find(path: &str) -> Option<Route> {
             Some(_) => return None,
         },
         ("v1", Some("users")) => {
-            let id = percent_decode_path(segments.next()?);
+            let id = percent_decode_str(segments.next()?);
+            let id = id.decode_utf8().ok()?.into_owned();
             match segments.next() {
                 None => Route::User(id),
                 Some("session") => Route::Session(id),

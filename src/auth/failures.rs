@@ -1,0 +1,274 @@
+//! How often a login may fail: five times a minute for an account, and for an address.
+//!
+//! The window slides: each key keeps the times of its last five failures, and is limited while the
+//! oldest of them is less than a minute old. A fixed window would let ten through around its edge.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
+
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+
+use crate::clock::Clock;
+
+/// Failures after which a key is limited.
+pub const MAX_FAILURES: usize = 5;
+
+/// Time over which failures are counted.
+pub const WINDOW_MS: u64 = 60_000;
+
+/// Most keys remembered, some 2 MiB. Whoever floods this table has failed from two thousand
+/// addresses within a minute, since a limited address is not recorded again.
+pub const MAX_FAILING: usize = 10_000;
+
+/// Who failed: counted apart, so that many addresses on one account and one address on many
+/// accounts are both noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FailureKey(Who);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Who {
+    /// Half a SHA-256: an address of any length takes 16 bytes, and none stands in a dump.
+    Account([u8; 16]),
+    Address(IpAddr),
+}
+
+impl FailureKey {
+    /// The account that an email address names, known here or not.
+    pub fn account(email: &str) -> Self {
+        let hash: [u8; 32] = Sha256::digest(email.to_lowercase()).into();
+        let mut half = [0; 16];
+        half.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+        Self(Who::Account(half))
+    }
+
+    /// The peer. An IPv6 client commands a whole /64, so that is what counts.
+    pub fn address(address: IpAddr) -> Self {
+        Self(Who::Address(match address.to_canonical() {
+            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
+            v4 => v4,
+        }))
+    }
+}
+
+/// The login failures of the last minute.
+#[derive(Debug)]
+pub struct Failures {
+    clock: Clock,
+    table: Mutex<Table>,
+}
+
+impl Failures {
+    /// No failures yet.
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            table: Mutex::default(),
+        }
+    }
+
+    /// Whether `key` has failed [`MAX_FAILURES`] times within the last minute.
+    pub fn limited(&self, key: FailureKey) -> bool {
+        let now_ms = self.clock.now_ms();
+        let table = self.table.lock();
+        table
+            .failing
+            .get(&key)
+            .is_some_and(|failing| failing.recent(now_ms).count() >= MAX_FAILURES)
+    }
+
+    /// Counts a failure of `key`.
+    ///
+    /// Checking a password takes long enough for many more attempts to come in. Whoever records
+    /// before the check and [forgets](Self::forget) after a success lets none of them slip through.
+    pub fn record(&self, key: FailureKey) {
+        let now_ms = self.clock.now_ms();
+        self.table.lock().record(key, now_ms);
+    }
+
+    /// Takes the latest failure of `key` back: the attempt recorded in advance has succeeded.
+    pub fn forget(&self, key: FailureKey) {
+        self.table.lock().forget(key);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    failing: HashMap<FailureKey, Failing>,
+    /// The same keys by the time of their last failure, which is also the order they expire in.
+    by_age: BTreeMap<(u64, u64), FailureKey>,
+    recorded: u64,
+}
+
+#[derive(Debug)]
+struct Failing {
+    /// Place in `by_age`.
+    place: (u64, u64),
+    /// Times of the last failures, latest first.
+    at_ms: [Option<u64>; MAX_FAILURES],
+}
+
+impl Failing {
+    fn recent(&self, now_ms: u64) -> impl Iterator<Item = u64> {
+        self.at_ms
+            .iter()
+            .flatten()
+            .copied()
+            .filter(move |at_ms| now_ms.saturating_sub(*at_ms) < WINDOW_MS)
+    }
+}
+
+impl Table {
+    fn record(&mut self, key: FailureKey, now_ms: u64) {
+        let place = (now_ms, self.recorded);
+        self.recorded += 1;
+        let mut at_ms = [None; MAX_FAILURES];
+        if let Some(old) = self.remove(key) {
+            at_ms = old.at_ms;
+            at_ms.rotate_right(1);
+        }
+        if let Some(latest) = at_ms.first_mut() {
+            *latest = Some(now_ms);
+        }
+        self.drop_oldest(now_ms);
+        self.failing.insert(key, Failing { place, at_ms });
+        self.by_age.insert(place, key);
+        debug_assert_eq!(self.failing.len(), self.by_age.len());
+    }
+
+    fn forget(&mut self, key: FailureKey) {
+        // The place in `by_age` stays: it may only keep the key for longer than needed.
+        if let Some(failing) = self.failing.get_mut(&key) {
+            failing.at_ms.rotate_left(1);
+            if let Some(earliest) = failing.at_ms.last_mut() {
+                *earliest = None;
+            }
+            if failing.at_ms.iter().all(Option::is_none) {
+                self.remove(key);
+            }
+        }
+    }
+
+    /// Makes room for one key, first of those whose minute is over.
+    fn drop_oldest(&mut self, now_ms: u64) {
+        while let Some(((last_ms, _), key)) = self.by_age.first_key_value()
+            && (now_ms.saturating_sub(*last_ms) >= WINDOW_MS || self.by_age.len() >= MAX_FAILING)
+        {
+            let key = *key;
+            self.remove(key);
+        }
+    }
+
+    fn remove(&mut self, key: FailureKey) -> Option<Failing> {
+        let failing = self.failing.remove(&key)?;
+        self.by_age.remove(&failing.place);
+        Some(failing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn failures() -> (Clock, Failures) {
+        let clock = Clock::manual(0);
+        (clock.clone(), Failures::new(clock))
+    }
+
+    #[test]
+    fn the_fifth_failure_within_a_minute_limits() {
+        let (clock, failures) = failures();
+        let key = FailureKey::account("User@Example.com");
+        for _ in 0..4 {
+            failures.record(key);
+            clock.advance(Duration::from_secs(10));
+        }
+        assert!(!failures.limited(key));
+        failures.record(key);
+        assert!(failures.limited(key));
+        assert!(failures.limited(FailureKey::account("user@example.COM")));
+        assert!(!failures.limited(FailureKey::account("other@example.com")));
+    }
+
+    #[test]
+    fn the_window_slides() {
+        let (clock, failures) = failures();
+        let key = FailureKey::account("a");
+        for _ in 0..5 {
+            failures.record(key);
+            clock.advance(Duration::from_secs(10));
+        }
+        clock.advance(Duration::from_millis(9_999));
+        assert!(failures.limited(key));
+        clock.advance(Duration::from_millis(1));
+        assert!(!failures.limited(key));
+        failures.record(key);
+        assert!(failures.limited(key));
+    }
+
+    #[test]
+    fn a_success_takes_its_own_record_back_and_no_other() {
+        let (_, failures) = failures();
+        let key = FailureKey::account("a");
+        for _ in 0..5 {
+            failures.record(key);
+        }
+        failures.forget(key);
+        assert!(!failures.limited(key));
+        failures.record(key);
+        assert!(failures.limited(key));
+        (0..6).for_each(|_| failures.forget(key));
+        assert!(failures.table.lock().failing.is_empty());
+    }
+
+    #[test]
+    fn an_ipv6_network_counts_as_one_address() {
+        let key = |text: &str| FailureKey::address(text.parse().unwrap());
+        assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:0:0:2"));
+        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
+        assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
+        assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
+    }
+
+    #[test]
+    fn a_flood_of_keys_drops_those_that_expire_soonest() {
+        let (clock, failures) = failures();
+        let key = |number: usize| FailureKey::account(&number.to_string());
+        for number in 0..MAX_FAILING {
+            (0..5).for_each(|_| failures.record(key(number)));
+        }
+        clock.advance(Duration::from_millis(1));
+        failures.record(key(MAX_FAILING));
+        assert!(!failures.limited(key(0)));
+        assert!(failures.limited(key(1)));
+        assert_eq!(failures.table.lock().failing.len(), MAX_FAILING);
+        clock.advance(Duration::from_secs(60));
+        failures.record(key(0));
+        assert_eq!(failures.table.lock().failing.len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn limits_follow_the_failures_of_the_last_minute(
+            steps in prop::collection::vec((0..3_u8, 0..20_000_u64), 0..100)
+        ) {
+            let (clock, failures) = failures();
+            let mut all = Vec::new();
+            for (number, wait_ms) in steps {
+                let key = FailureKey::account(&number.to_string());
+                failures.record(key);
+                all.push((number, clock.now_ms()));
+                clock.advance(Duration::from_millis(wait_ms));
+                let recent = all
+                    .iter()
+                    .filter(|(who, at_ms)| *who == number && clock.now_ms() - at_ms < WINDOW_MS)
+                    .count();
+                prop_assert_eq!(failures.limited(key), recent >= MAX_FAILURES);
+            }
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! A token becomes an [`Identity`], or a reason why not. The signature comes first, and with it
+//! the rule that the header may choose among what is configured but never beyond it; then the
+//! claims, each strictly: one of the wrong type refuses the token rather than counting as absent.
+//!
+//! Time is an argument, so that nothing here reads a clock.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use compact_str::{CompactString, ToCompactString as _};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::keys::{KeySet, KeysError, algorithm_name, jose};
+use super::{Identity, IssuedAt, is_name};
+use crate::clock::millis;
+use crate::config;
+use crate::topic::TopicPattern;
+
+/// Longest token that is looked at. It fits beside everything else into the 8 KiB or so that
+/// proxies allow for a header line, and bounds what a stranger can make us decode.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// Most patterns in a token's `topics`: every topic a stream asks for is held against them.
+pub const MAX_PATTERNS: usize = 256;
+
+/// Checks tokens against the configured keys and rules.
+#[derive(Debug)]
+pub struct Verifier {
+    keys: KeySet,
+    algorithms: Box<[config::Algorithm]>,
+    user_claim: Box<str>,
+    session_claim: Box<str>,
+    token_type_claim: Box<str>,
+    audience: Option<Box<str>>,
+    issuer: Option<Box<str>>,
+    leeway_ms: u64,
+}
+
+impl Verifier {
+    /// Reads the keys that `auth` names.
+    pub fn new(auth: &config::Auth) -> Result<Self, KeysError> {
+        let configured = |text: &str| (!text.is_empty()).then(|| text.into());
+        Ok(Self {
+            keys: KeySet::load(auth)?,
+            algorithms: auth.algorithms.as_slice().into(),
+            user_claim: auth.user_claim.as_str().into(),
+            session_claim: auth.session_claim.as_str().into(),
+            token_type_claim: auth.token_type_claim.as_str().into(),
+            audience: configured(&auth.audience),
+            issuer: configured(&auth.issuer),
+            leeway_ms: millis(auth.leeway),
+        })
+    }
+
+    /// Who the token says its bearer is, if that can be believed at `now_unix_ms`.
+    pub fn verify(&self, token: &str, now_unix_ms: u64) -> Result<Identity, Rejected> {
+        let claims = self.signed_claims(token)?;
+        let expires_at_ms = self.check_times(&claims, now_unix_ms)?;
+        self.check_audience_and_issuer(&claims)?;
+        self.check_type(&claims)?;
+        Ok(Identity {
+            user: self.user(&claims)?,
+            session: self.session(&claims)?,
+            issued: claims
+                .get("iat")
+                .map(|iat| unix_ms(iat).map(IssuedAt::from_unix_ms))
+                .transpose()
+                .map_err(|NotATime| Rejected::Claim("iat"))?,
+            expires_at: expires_at_ms / 1_000,
+            topics: topics(&claims)?,
+        })
+    }
+
+    /// The claims of a token whose signature holds.
+    fn signed_claims(&self, token: &str) -> Result<Map<String, Value>, Rejected> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Rejected::TooLong);
+        }
+        let (message, signature) = token.rsplit_once('.').ok_or(Rejected::Malformed)?;
+        let (header, payload) = message.split_once('.').ok_or(Rejected::Malformed)?;
+        if payload.contains('.') {
+            return Err(Rejected::Malformed);
+        }
+        let header: Header = decode(header)?;
+        if header.crit.is_some() {
+            // RFC 7515 §4.1.11: what is marked critical must be understood; we extend nothing.
+            return Err(Rejected::Critical);
+        }
+        let alg = self
+            .algorithms
+            .iter()
+            .copied()
+            .find(|alg| algorithm_name(*alg) == header.alg)
+            .ok_or(Rejected::Algorithm)?;
+        let mut candidates = self
+            .keys
+            .candidates(alg, header.kid.as_deref())
+            .map_err(|_| Rejected::UnknownKid)?
+            .peekable();
+        if candidates.peek().is_none() {
+            return Err(Rejected::NoKey);
+        }
+        let holds = |key| {
+            jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, jose(alg))
+                .unwrap_or(false)
+        };
+        if !candidates.any(holds) {
+            return Err(Rejected::Signature);
+        }
+        decode(payload)
+    }
+
+    /// Checks `exp`, `nbf` and `iat`, and returns `exp` in milliseconds.
+    fn check_times(&self, claims: &Map<String, Value>, now_ms: u64) -> Result<u64, Rejected> {
+        let time = |name| match claims.get(name) {
+            None => Ok(None),
+            Some(value) => unix_ms(value)
+                .map(Some)
+                .map_err(|NotATime| Rejected::Claim(name)),
+        };
+        let expires_at_ms = time("exp")?.ok_or(Rejected::Missing("exp"))?;
+        if now_ms >= expires_at_ms.saturating_add(self.leeway_ms) {
+            return Err(Rejected::Expired);
+        }
+        let latest_ms = now_ms.saturating_add(self.leeway_ms);
+        if time("nbf")?.is_some_and(|nbf_ms| nbf_ms > latest_ms) {
+            return Err(Rejected::NotYetValid);
+        }
+        if time("iat")?.is_some_and(|iat_ms| iat_ms > latest_ms) {
+            return Err(Rejected::IssuedInFuture);
+        }
+        Ok(expires_at_ms)
+    }
+
+    fn check_audience_and_issuer(&self, claims: &Map<String, Value>) -> Result<(), Rejected> {
+        if let Some(audience) = self.audience.as_deref() {
+            let meant = match claims.get("aud").ok_or(Rejected::Missing("aud"))? {
+                Value::String(one) => one == audience,
+                Value::Array(many) => {
+                    if !many.iter().all(Value::is_string) {
+                        return Err(Rejected::Claim("aud"));
+                    }
+                    many.iter().any(|one| one == audience)
+                }
+                _ => return Err(Rejected::Claim("aud")),
+            };
+            if !meant {
+                return Err(Rejected::Audience);
+            }
+        }
+        if let Some(issuer) = self.issuer.as_deref() {
+            match claims.get("iss").ok_or(Rejected::Missing("iss"))? {
+                Value::String(one) if one == issuer => {}
+                Value::String(_) => return Err(Rejected::Issuer),
+                _ => return Err(Rejected::Claim("iss")),
+            }
+        }
+        Ok(())
+    }
+
+    /// A refresh token is worth more than a stream: it must not travel here, let alone open one.
+    fn check_type(&self, claims: &Map<String, Value>) -> Result<(), Rejected> {
+        match claims.get(&*self.token_type_claim) {
+            None => Ok(()),
+            Some(kind) if kind == "access" => Ok(()),
+            Some(_) => Err(Rejected::TokenType),
+        }
+    }
+
+    fn user(&self, claims: &Map<String, Value>) -> Result<CompactString, Rejected> {
+        claims
+            .get(&*self.user_claim)
+            .ok_or(Rejected::Missing("user"))
+            .and_then(|value| name(value).ok_or(Rejected::Claim("user")))
+    }
+
+    fn session(&self, claims: &Map<String, Value>) -> Result<Option<Box<str>>, Rejected> {
+        let Some(value) = claims.get(&*self.session_claim) else {
+            return Ok(None);
+        };
+        let session = name(value).ok_or(Rejected::Claim("session"))?;
+        Ok(Some(session.as_str().into()))
+    }
+}
+
+/// Why a token is refused. No variant holds any of it, so that all of it may be logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// More than [`MAX_TOKEN_BYTES`].
+    TooLong,
+    /// Not three parts, not base64url, not JSON.
+    Malformed,
+    /// An `alg` that is not in the allow-list.
+    Algorithm,
+    /// A header with `crit`.
+    Critical,
+    /// A `kid` that no key has.
+    UnknownKid,
+    /// No key of the kind that the `alg` needs.
+    NoKey,
+    /// The signature is not of the chosen key.
+    Signature,
+    /// This claim is required and not there.
+    Missing(&'static str),
+    /// This claim has a wrong type or form.
+    Claim(&'static str),
+    /// Past `exp`.
+    Expired,
+    /// Before `nbf`.
+    NotYetValid,
+    /// `iat` lies ahead.
+    IssuedInFuture,
+    /// Meant for someone else.
+    Audience,
+    /// From someone else.
+    Issuer,
+    /// Not an access token.
+    TokenType,
+}
+
+impl Rejected {
+    /// The reason as a log field.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::TooLong => "token_too_long",
+            Self::Malformed => "token_malformed",
+            Self::Algorithm => "alg_not_allowed",
+            Self::Critical => "crit_header",
+            Self::UnknownKid => "kid_unknown",
+            Self::NoKey => "no_key_for_alg",
+            Self::Signature => "bad_signature",
+            Self::Missing("exp") => "exp_missing",
+            Self::Missing("aud") => "aud_missing",
+            Self::Missing("iss") => "iss_missing",
+            Self::Missing(_) => "user_missing",
+            Self::Claim("exp") => "exp_invalid",
+            Self::Claim("nbf") => "nbf_invalid",
+            Self::Claim("iat") => "iat_invalid",
+            Self::Claim("aud") => "aud_invalid",
+            Self::Claim("iss") => "iss_invalid",
+            Self::Claim("session") => "session_invalid",
+            Self::Claim("topics") => "topics_invalid",
+            Self::Claim(_) => "user_invalid",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::IssuedInFuture => "issued_in_future",
+            Self::Audience => "wrong_audience",
+            Self::Issuer => "wrong_issuer",
+            Self::TokenType => "not_an_access_token",
+        }
+    }
+}
+
+/// What of a header decides; the rest (`jku`, `x5c`, an embedded `jwk`) is a stranger's word.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    /// Present even where it is `null`, which is no valid list either.
+    #[serde(default, deserialize_with = "present")]
+    crit: Option<()>,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<()>, D::Error> {
+    serde::de::IgnoredAny::deserialize(value).map(|_| Some(()))
+}
+
+fn decode<T: serde::de::DeserializeOwned>(part: &str) -> Result<T, Rejected> {
+    let json = URL_SAFE_NO_PAD
+        .decode(part)
+        .map_err(|_| Rejected::Malformed)?;
+    serde_json::from_slice(&json).map_err(|_| Rejected::Malformed)
+}
+
+struct NotATime;
+
+/// A NumericDate (RFC 7519 §2: seconds, perhaps with a fraction) in whole milliseconds.
+fn unix_ms(value: &Value) -> Result<u64, NotATime> {
+    if let Some(seconds) = value.as_u64() {
+        return Ok(seconds.saturating_mul(1_000));
+    }
+    let seconds = value.as_f64().ok_or(NotATime)?;
+    if !seconds.is_finite() || seconds < 0.0 {
+        return Err(NotATime);
+    }
+    // An f64 of today's seconds is exact to a quarter of a microsecond, so .123 may stand there as
+    // .12299998. A microsecond more, and rounding down gives the millisecond that was written.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // `as` saturates
+    Ok((seconds * 1_000.0 + 0.001) as u64)
+}
+
+/// A user or session: a name, or an integer as its decimal digits.
+fn name(value: &Value) -> Option<CompactString> {
+    match value {
+        Value::String(text) if is_name(text) => Some(text.into()),
+        Value::Number(number) if !number.is_f64() => Some(number.to_compact_string()),
+        _ => None,
+    }
+}
+
+fn topics(claims: &Map<String, Value>) -> Result<Box<[TopicPattern]>, Rejected> {
+    let bad = Rejected::Claim("topics");
+    match claims.get("topics") {
+        None => Ok(Box::default()),
+        Some(Value::Array(list)) if list.len() <= MAX_PATTERNS => list
+            .iter()
+            .map(|pattern| TopicPattern::parse(pattern.as_str().ok_or(bad)?).map_err(|_| bad))
+            .collect(),
+        Some(_) => Err(bad),
+    }
+}
+
+#[cfg(test)]
+mod tests;

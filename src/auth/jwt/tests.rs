@@ -1,0 +1,563 @@
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use config::Algorithm;
+use jsonwebtoken::EncodingKey;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+const SECRET: &str = "a secret of the tests, 32 bytes and more";
+const NOW_S: u64 = 1_700_000_000;
+const NOW_MS: u64 = NOW_S * 1_000;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/keys")
+        .join(name)
+}
+
+fn private(name: &str) -> EncodingKey {
+    let pem = std::fs::read(fixture(name)).unwrap();
+    EncodingKey::from_rsa_pem(&pem)
+        .or_else(|_| EncodingKey::from_ec_pem(&pem))
+        .or_else(|_| EncodingKey::from_ed_pem(&pem))
+        .unwrap()
+}
+
+fn secret() -> EncodingKey {
+    EncodingKey::from_secret(SECRET.as_bytes())
+}
+
+fn auth() -> config::Auth {
+    config::Auth {
+        secret: SECRET.to_owned(),
+        ..config::Auth::default()
+    }
+}
+
+fn with_key(algorithms: &[Algorithm], pem: &str) -> Verifier {
+    Verifier::new(&config::Auth {
+        algorithms: algorithms.to_vec(),
+        public_keys: vec![fixture(pem)],
+        ..auth()
+    })
+    .unwrap()
+}
+
+/// A token of any header and claims, signed as `alg` says, whatever the header says.
+fn sign(header: &Value, claims: &Value, alg: Algorithm, key: &EncodingKey) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let message = format!("{}.{}", part(header), part(claims));
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), key, jose(alg)).unwrap();
+    format!("{message}.{signature}")
+}
+
+fn claims() -> Value {
+    json!({"user_id": 42, "exp": NOW_S + 60, "iat": NOW_S})
+}
+
+fn with(name: &str, value: Value) -> Value {
+    let mut claims = claims();
+    claims[name] = value;
+    claims
+}
+
+fn without(name: &str) -> Value {
+    let mut claims = claims();
+    claims.as_object_mut().unwrap().remove(name);
+    claims
+}
+
+/// What a verifier configured as `auth` says to well-signed `claims`.
+fn verify_with(auth: &config::Auth, claims: &Value) -> Result<Identity, Rejected> {
+    let token = sign(
+        &json!({"alg": "HS256"}),
+        claims,
+        Algorithm::HS256,
+        &secret(),
+    );
+    Verifier::new(auth).unwrap().verify(&token, NOW_MS)
+}
+
+fn verify(claims: &Value) -> Result<Identity, Rejected> {
+    verify_with(&auth(), claims)
+}
+
+fn verify_header(header: &Value) -> Result<Identity, Rejected> {
+    let token = sign(header, &claims(), Algorithm::HS256, &secret());
+    Verifier::new(&auth()).unwrap().verify(&token, NOW_MS)
+}
+
+#[test]
+fn a_good_token_names_its_bearer() {
+    let identity = verify(&json!({
+        "user_id": "alice", "session_id": "s1", "token_type": "access", "jti": "x",
+        "exp": NOW_S + 60, "iat": NOW_S as f64 + 0.25, "nbf": NOW_S, "topics": ["a/*", "b"],
+    }))
+    .unwrap();
+    assert_eq!(identity.user, "alice");
+    assert_eq!(identity.session.as_deref(), Some("s1"));
+    assert_eq!(identity.issued, Some(IssuedAt::from_unix_ms(NOW_MS + 250)));
+    assert_eq!(identity.expires_at, NOW_S + 60);
+    assert_eq!(identity.topics.len(), 2);
+}
+
+#[test]
+fn every_algorithm_verifies_with_a_key_of_its_kind() {
+    for (alg, pem, key) in [
+        (Algorithm::HS256, None, secret()),
+        (Algorithm::HS384, None, secret()),
+        (Algorithm::HS512, None, secret()),
+        (Algorithm::RS256, Some("rsa.pem"), private("rsa.key.pem")),
+        (Algorithm::RS384, Some("rsa.pem"), private("rsa.key.pem")),
+        (
+            Algorithm::RS512,
+            Some("rsa.pkcs1.pem"),
+            private("rsa.key.pem"),
+        ),
+        (Algorithm::PS256, Some("rsa.pem"), private("rsa.key.pem")),
+        (Algorithm::ES256, Some("p256.pem"), private("p256.key.pem")),
+        (Algorithm::ES384, Some("p384.pem"), private("p384.key.pem")),
+        (
+            Algorithm::EdDSA,
+            Some("ed25519.pem"),
+            private("ed25519.key.pem"),
+        ),
+    ] {
+        let verifier = Verifier::new(&config::Auth {
+            algorithms: vec![alg],
+            public_keys: pem.map(fixture).into_iter().collect(),
+            ..auth()
+        })
+        .unwrap();
+        let header = json!({"alg": algorithm_name(alg), "typ": "JWT"});
+        let token = sign(&header, &claims(), alg, &key);
+        assert!(verifier.verify(&token, NOW_MS).is_ok(), "{alg:?}");
+        let (message, _) = token.rsplit_once('.').unwrap();
+        let forged = format!("{message}.{}", URL_SAFE_NO_PAD.encode([0; 64]));
+        assert_eq!(
+            verifier.verify(&forged, NOW_MS).unwrap_err(),
+            Rejected::Signature,
+            "{alg:?}"
+        );
+    }
+}
+
+#[test]
+fn hs256_signed_with_a_public_key_never_passes() {
+    let pem = std::fs::read(fixture("rsa.pem")).unwrap();
+    let forged = EncodingKey::from_secret(&pem);
+    let token = sign(
+        &json!({"alg": "HS256"}),
+        &claims(),
+        Algorithm::HS256,
+        &forged,
+    );
+
+    let both = with_key(&[Algorithm::RS256, Algorithm::HS256], "rsa.pem");
+    assert_eq!(
+        both.verify(&token, NOW_MS).unwrap_err(),
+        Rejected::Signature
+    );
+    let rsa_only = with_key(&[Algorithm::RS256], "rsa.pem");
+    assert_eq!(
+        rsa_only.verify(&token, NOW_MS).unwrap_err(),
+        Rejected::Algorithm
+    );
+    let without_secret = Verifier::new(&config::Auth {
+        algorithms: vec![Algorithm::RS256, Algorithm::HS256],
+        public_keys: vec![fixture("rsa.pem")],
+        secret: String::new(),
+        ..auth()
+    });
+    let rejected = without_secret.unwrap().verify(&token, NOW_MS).unwrap_err();
+    assert_eq!(rejected, Rejected::NoKey);
+}
+
+#[test]
+fn none_never_passes() {
+    for alg in ["none", "None", "NONE", ""] {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let message = format!("{}.{}", part(&json!({"alg": alg})), part(&claims()));
+        let verifier = Verifier::new(&auth()).unwrap();
+        for token in [format!("{message}."), format!("{message}.AAAA")] {
+            assert_eq!(
+                verifier.verify(&token, NOW_MS).unwrap_err(),
+                Rejected::Algorithm
+            );
+        }
+    }
+}
+
+#[test]
+fn an_algorithm_outside_the_allow_list_is_refused() {
+    let token = sign(
+        &json!({"alg": "HS512"}),
+        &claims(),
+        Algorithm::HS512,
+        &secret(),
+    );
+    let rejected = Verifier::new(&auth())
+        .unwrap()
+        .verify(&token, NOW_MS)
+        .unwrap_err();
+    assert_eq!(rejected, Rejected::Algorithm);
+    assert_eq!(
+        verify_header(&json!({"alg": "hs256"})).unwrap_err(),
+        Rejected::Algorithm
+    );
+}
+
+#[test]
+fn a_curve_serves_its_own_algorithm_only() {
+    let verifier = with_key(&[Algorithm::ES256, Algorithm::ES384], "p384.pem");
+    let key = private("p256.key.pem");
+    let token = sign(&json!({"alg": "ES256"}), &claims(), Algorithm::ES256, &key);
+    assert_eq!(
+        verifier.verify(&token, NOW_MS).unwrap_err(),
+        Rejected::NoKey
+    );
+}
+
+#[test]
+fn a_signature_of_another_algorithm_than_the_header_says_is_refused() {
+    let key = private("rsa.key.pem");
+    let verifier = with_key(&[Algorithm::RS256, Algorithm::PS256], "rsa.pem");
+    let token = sign(&json!({"alg": "PS256"}), &claims(), Algorithm::RS256, &key);
+    assert_eq!(
+        verifier.verify(&token, NOW_MS).unwrap_err(),
+        Rejected::Signature
+    );
+}
+
+#[test]
+fn an_unknown_kid_is_refused_where_keys_are_named() {
+    let bytes = std::fs::read(fixture("p256.pem")).unwrap();
+    let public = jsonwebtoken::DecodingKey::from_ec_pem(&bytes).unwrap();
+    let jwk = jsonwebtoken::jwk::Jwk::from_decoding_key(&public, None).unwrap();
+    let mut jwk = serde_json::to_value(jwk).unwrap();
+    jwk["kid"] = json!("2024");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("jwks.json");
+    std::fs::write(&path, json!({"keys": [jwk]}).to_string()).unwrap();
+    let verifier = Verifier::new(&config::Auth {
+        algorithms: vec![Algorithm::ES256, Algorithm::HS256],
+        jwks: path.to_str().unwrap().to_owned(),
+        ..auth()
+    })
+    .unwrap();
+    let verify = |header: Value| {
+        let token = sign(
+            &header,
+            &claims(),
+            Algorithm::ES256,
+            &private("p256.key.pem"),
+        );
+        verifier
+            .verify(&token, NOW_MS)
+            .map(|identity| identity.user)
+    };
+    assert_eq!(
+        verify(json!({"alg": "ES256", "kid": "2024"})),
+        Ok("42".into())
+    );
+    assert_eq!(verify(json!({"alg": "ES256"})), Ok("42".into()));
+    assert_eq!(
+        verify(json!({"alg": "ES256", "kid": "2023"})),
+        Err(Rejected::UnknownKid)
+    );
+    assert_eq!(
+        verify(json!({"alg": "HS256", "kid": "2024"})),
+        Err(Rejected::NoKey)
+    );
+    assert_eq!(
+        verify(json!({"alg": "ES256", "kid": 2024})),
+        Err(Rejected::Malformed)
+    );
+}
+
+#[test]
+fn a_critical_header_is_refused() {
+    for crit in [json!(["b64"]), json!([]), json!(null), json!("x")] {
+        let rejected = verify_header(&json!({"alg": "HS256", "crit": crit})).unwrap_err();
+        assert_eq!(rejected, Rejected::Critical);
+    }
+}
+
+#[test]
+fn keys_that_the_header_brings_along_are_ignored() {
+    let header =
+        json!({"alg": "HS256", "jku": "https://evil.example", "jwk": {"kty": "oct", "k": "AA"}});
+    assert!(verify_header(&header).is_ok());
+}
+
+#[test]
+fn a_token_has_exactly_three_parts_of_base64url_json() {
+    let verifier = Verifier::new(&auth()).unwrap();
+    let good = sign(
+        &json!({"alg": "HS256"}),
+        &claims(),
+        Algorithm::HS256,
+        &secret(),
+    );
+    assert!(verifier.verify(&good, NOW_MS).is_ok());
+    for token in ["", ".", "..", "a.b", "a.b.c", "🦀.🦀.🦀"] {
+        assert_eq!(
+            verifier.verify(token, NOW_MS).unwrap_err(),
+            Rejected::Malformed,
+            "{token}"
+        );
+    }
+    assert_eq!(
+        verifier.verify(&format!("{good}.x"), NOW_MS).unwrap_err(),
+        Rejected::Malformed
+    );
+    assert!(verifier.verify(&format!("{good}="), NOW_MS).is_err());
+    assert!(verifier.verify(&format!(" {good}"), NOW_MS).is_err());
+    assert!(verify(&json!([1])).is_err());
+}
+
+#[test]
+fn a_token_over_8_kib_is_not_looked_at() {
+    assert_eq!(
+        verify(&with("x", json!("x".repeat(6_200)))).unwrap_err(),
+        Rejected::TooLong
+    );
+    assert!(verify(&with("x", json!("x".repeat(5_900)))).is_ok());
+}
+
+#[test]
+fn exp_is_required_and_honoured_with_leeway() {
+    assert_eq!(
+        verify(&without("exp")).unwrap_err(),
+        Rejected::Missing("exp")
+    );
+    assert_eq!(
+        verify(&with("exp", json!(NOW_S - 5))).unwrap_err(),
+        Rejected::Expired
+    );
+    assert!(verify(&with("exp", json!(NOW_S - 4))).is_ok());
+    let strict = config::Auth {
+        leeway: Duration::ZERO,
+        ..auth()
+    };
+    let at =
+        |exp: Value| verify_with(&strict, &with("exp", exp)).map(|identity| identity.expires_at);
+    assert_eq!(at(json!(NOW_S)), Err(Rejected::Expired));
+    assert_eq!(at(json!(NOW_S as f64 + 0.5)), Ok(NOW_S));
+    assert_eq!(at(json!(1e300)), Ok(u64::MAX / 1_000));
+    assert_eq!(at(json!(u64::MAX)), Ok(u64::MAX / 1_000));
+}
+
+#[test]
+fn a_time_that_is_no_number_refuses_the_token() {
+    for name in ["exp", "nbf", "iat"] {
+        for value in [
+            json!("1700000000"),
+            json!(null),
+            json!(-1),
+            json!(-0.5),
+            json!([1]),
+            json!(true),
+        ] {
+            let rejected = verify(&with(name, value.clone())).unwrap_err();
+            assert_eq!(rejected, Rejected::Claim(name), "{value}");
+        }
+    }
+}
+
+#[test]
+fn nbf_and_iat_ahead_of_the_leeway_are_refused() {
+    for (name, rejected) in [
+        ("nbf", Rejected::NotYetValid),
+        ("iat", Rejected::IssuedInFuture),
+    ] {
+        assert!(verify(&with(name, json!(NOW_S + 5))).is_ok());
+        assert_eq!(
+            verify(&with(name, json!(NOW_S as f64 + 5.01))).unwrap_err(),
+            rejected
+        );
+        assert_eq!(verify(&with(name, json!(NOW_S + 6))).unwrap_err(), rejected);
+    }
+}
+
+#[test]
+fn iat_is_optional_and_kept_to_the_millisecond() {
+    assert_eq!(verify(&without("iat")).unwrap().issued, None);
+    for millis in 0..1_000 {
+        let iat: Value = serde_json::from_str(&format!("{}.{millis:03}", NOW_S - 1)).unwrap();
+        let issued = verify_claims_iat(&iat);
+        assert_eq!(
+            issued,
+            IssuedAt::from_unix_ms(NOW_MS - 1_000 + millis),
+            "{iat}"
+        );
+    }
+}
+
+fn verify_claims_iat(iat: &Value) -> IssuedAt {
+    IssuedAt::from_unix_ms(unix_ms(iat).ok().unwrap())
+}
+
+#[test]
+fn aud_is_checked_only_where_configured() {
+    assert!(verify(&with("aud", json!("anything"))).is_ok());
+    let auth = config::Auth {
+        audience: "idlewild".to_owned(),
+        ..auth()
+    };
+    let verify = |aud: Value| verify_with(&auth, &with("aud", aud)).map(|identity| identity.user);
+    assert!(verify(json!("idlewild")).is_ok());
+    assert!(verify(json!(["other", "idlewild"])).is_ok());
+    assert_eq!(verify(json!("other")), Err(Rejected::Audience));
+    assert_eq!(verify(json!([])), Err(Rejected::Audience));
+    assert_eq!(verify(json!(["idlewild", 1])), Err(Rejected::Claim("aud")));
+    assert_eq!(verify(json!(null)), Err(Rejected::Claim("aud")));
+    assert_eq!(
+        verify_with(&auth, &claims()).unwrap_err(),
+        Rejected::Missing("aud")
+    );
+}
+
+#[test]
+fn iss_is_checked_only_where_configured() {
+    assert!(verify(&with("iss", json!("anything"))).is_ok());
+    let auth = config::Auth {
+        issuer: "https://id".to_owned(),
+        ..auth()
+    };
+    let verify = |iss: Value| verify_with(&auth, &with("iss", iss)).map(|identity| identity.user);
+    assert!(verify(json!("https://id")).is_ok());
+    assert_eq!(verify(json!("https://other")), Err(Rejected::Issuer));
+    assert_eq!(verify(json!(["https://id"])), Err(Rejected::Claim("iss")));
+    assert_eq!(
+        verify_with(&auth, &claims()).unwrap_err(),
+        Rejected::Missing("iss")
+    );
+}
+
+#[test]
+fn the_user_is_a_short_text_or_an_integer() {
+    let user = |value: Value| verify(&with("user_id", value)).map(|identity| identity.user);
+    assert_eq!(user(json!(42)), Ok("42".into()));
+    assert_eq!(user(json!(u64::MAX)), Ok("18446744073709551615".into()));
+    assert_eq!(user(json!(-1)), Ok("-1".into()));
+    assert_eq!(user(json!("jörg")), Ok("jörg".into()));
+    for value in [
+        json!(""),
+        json!("a\nb"),
+        json!("x".repeat(257)),
+        json!(4.2),
+        json!(null),
+        json!([1]),
+        json!(true),
+    ] {
+        assert_eq!(user(value), Err(Rejected::Claim("user")));
+    }
+    assert_eq!(
+        verify(&without("user_id")).unwrap_err(),
+        Rejected::Missing("user")
+    );
+}
+
+#[test]
+fn the_claims_names_come_from_the_configuration() {
+    let auth = config::Auth {
+        user_claim: "sub".to_owned(),
+        session_claim: "sid".to_owned(),
+        token_type_claim: "typ".to_owned(),
+        ..auth()
+    };
+    let claims =
+        json!({"sub": "u", "sid": 7, "typ": "access", "token_type": "refresh", "exp": NOW_S + 1});
+    let identity = verify_with(&auth, &claims).unwrap();
+    assert_eq!(
+        (identity.user.as_str(), identity.session.as_deref()),
+        ("u", Some("7"))
+    );
+}
+
+#[test]
+fn a_refresh_token_opens_nothing() {
+    assert!(verify(&with("token_type", json!("access"))).is_ok());
+    for kind in [json!("refresh"), json!(null), json!(["access"]), json!("")] {
+        assert_eq!(
+            verify(&with("token_type", kind)).unwrap_err(),
+            Rejected::TokenType
+        );
+    }
+}
+
+#[test]
+fn a_session_is_optional_but_of_the_right_type() {
+    let session =
+        |value: Value| verify(&with("session_id", value)).map(|identity| identity.session);
+    assert_eq!(verify(&claims()).unwrap().session, None);
+    assert_eq!(session(json!("abc")), Ok(Some("abc".into())));
+    assert_eq!(session(json!(7)), Ok(Some("7".into())));
+    for value in [
+        json!(null),
+        json!(""),
+        json!({}),
+        json!(1.5),
+        json!("x".repeat(257)),
+    ] {
+        assert_eq!(session(value), Err(Rejected::Claim("session")));
+    }
+}
+
+#[test]
+fn topics_are_patterns_or_the_token_is_refused() {
+    let topics =
+        |value: Value| verify(&with("topics", value)).map(|identity| identity.topics.len());
+    assert_eq!(verify(&claims()).unwrap().topics.len(), 0);
+    assert_eq!(topics(json!(["a", "b/*", "c/**"])), Ok(3));
+    assert_eq!(topics(json!(vec!["t"; 256])), Ok(256));
+    for value in [
+        json!("a"),
+        json!(null),
+        json!([1]),
+        json!(["a//b"]),
+        json!(["**/a"]),
+        json!(vec!["t"; 257]),
+    ] {
+        assert_eq!(topics(value), Err(Rejected::Claim("topics")));
+    }
+}
+
+#[test]
+fn a_rejection_shows_a_reason_and_no_token() {
+    for rejected in [
+        Rejected::Expired,
+        Rejected::Missing("exp"),
+        Rejected::Claim("user"),
+    ] {
+        assert!(
+            rejected
+                .label()
+                .bytes()
+                .all(|byte| byte == b'_' || byte.is_ascii_lowercase())
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_sent_is_refused_without_a_panic(token in "\\PC*|[A-Za-z0-9_-]{0,40}(\\.[A-Za-z0-9_-]{0,40}){0,4}") {
+        let verifier = Verifier::new(&auth()).unwrap();
+        prop_assert!(verifier.verify(&token, NOW_MS).is_err());
+    }
+
+    #[test]
+    fn no_bit_of_a_token_can_be_changed(position: prop::sample::Index, letter in "[A-Za-z0-9_-]") {
+        let token = sign(&json!({"alg": "HS256"}), &claims(), Algorithm::HS256, &secret());
+        let at = position.index(token.len());
+        prop_assume!(token.as_bytes()[at] != letter.as_bytes()[0]);
+        let mut changed = token;
+        changed.replace_range(at..=at, &letter);
+        let verifier = Verifier::new(&auth()).unwrap();
+        prop_assert!(verifier.verify(&changed, NOW_MS).is_err());
+    }
+}

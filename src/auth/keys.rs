@@ -1,0 +1,472 @@
+//! The keys that tokens are checked with. Every key knows its kind, and a kind serves its own
+//! algorithms only: that is what keeps a public key from ever being used as a shared secret.
+//!
+//! A set that comes from a URL, refreshed in the background, belongs into a sibling `jwks_url.rs`.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
+
+use crate::config;
+use crate::config::Algorithm;
+
+/// Most keys held. An issuer publishes a handful; a set far beyond that is the wrong file.
+pub const MAX_KEYS: usize = 64;
+
+/// Most keys tried on a token that names none: each costs a signature check, and such a token may
+/// come from anyone. A set with more keys of one kind gives them `kid`s.
+pub const MAX_TRIES: usize = 8;
+
+/// Shortest shared secret, in bytes: RFC 7518 §3.2 asks for the hash's size, and HS256's is the
+/// least that the configuration speaks of.
+pub const MIN_SECRET_BYTES: usize = 32;
+
+/// Smallest RSA modulus, in bits (RFC 7518 §3.3).
+const MIN_RSA_BITS: usize = 2_048;
+
+/// Largest RSA modulus, in bits: what the crypto crate checks signatures of.
+const MAX_RSA_BITS: usize = 8_192;
+
+/// Every key that the configuration names.
+#[derive(Clone, Debug)]
+pub struct KeySet {
+    keys: Vec<Key>,
+    named: bool,
+}
+
+impl KeySet {
+    /// Reads the shared secret, the PEM files and the key set file of `auth`.
+    pub fn load(auth: &config::Auth) -> Result<Self, KeysError> {
+        let mut keys = Vec::new();
+        if auth
+            .algorithms
+            .iter()
+            .any(|alg| Kind::of(*alg) == Kind::Secret)
+            && let Some(secret) = shared_secret(auth)?
+        {
+            keys.push(Key::plain(Kind::Secret, DecodingKey::from_secret(&secret)));
+        }
+        for path in &auth.public_keys {
+            for key in pem_keys(path)? {
+                if !key.serves_any(&auth.algorithms) {
+                    return Err(KeysError::Unused {
+                        path: path.clone(),
+                        kind: key.kind.name(),
+                    });
+                }
+                keys.push(key);
+            }
+        }
+        if !auth.jwks.is_empty() {
+            if auth.jwks.starts_with("http://") || auth.jwks.starts_with("https://") {
+                return Err(KeysError::JwksUrl);
+            }
+            keys.extend(jwks_keys(Path::new(&auth.jwks), &auth.algorithms)?);
+        }
+        Self::new(keys)
+    }
+
+    fn new(keys: Vec<Key>) -> Result<Self, KeysError> {
+        if keys.len() > MAX_KEYS {
+            return Err(KeysError::TooMany(keys.len()));
+        }
+        let mut kids = HashSet::new();
+        for kid in keys.iter().filter_map(|key| key.kid.as_deref()) {
+            if !kids.insert(kid) {
+                return Err(KeysError::DuplicateKid(kid.to_owned()));
+            }
+        }
+        let named = !kids.is_empty();
+        Ok(Self { keys, named })
+    }
+
+    /// The keys that a token with this header may be signed with, at most [`MAX_TRIES`].
+    ///
+    /// Where any key has a `kid`, a token's `kid` chooses among those; where none has, it is a
+    /// name that nobody here knows how to read, and is ignored.
+    pub(super) fn candidates<'a>(
+        &'a self,
+        alg: Algorithm,
+        kid: Option<&str>,
+    ) -> Result<impl Iterator<Item = &'a DecodingKey>, UnknownKid> {
+        let kid = kid.filter(|_| self.named);
+        let chosen = match kid {
+            None => self.keys.as_slice(),
+            Some(kid) => self
+                .keys
+                .iter()
+                .find(|key| key.kid.as_deref() == Some(kid))
+                .map(std::slice::from_ref)
+                .ok_or(UnknownKid)?,
+        };
+        Ok(chosen
+            .iter()
+            .filter(move |key| key.serves(alg))
+            .map(|key| &key.decoding)
+            .take(MAX_TRIES))
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is no key, so that every token is refused.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+/// A token names a key that is not in the set.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct UnknownKid;
+
+/// The shared secret, from the configuration or from its file; nothing where neither is set.
+pub(super) fn shared_secret(auth: &config::Auth) -> Result<Option<Vec<u8>>, KeysError> {
+    let (secret, from) = if !auth.secret.is_empty() {
+        (auth.secret.clone().into_bytes(), "auth.secret")
+    } else if !auth.secret_file.as_os_str().is_empty() {
+        let mut secret = read(&auth.secret_file)?;
+        if secret.last() == Some(&b'\n') {
+            secret.pop();
+            if secret.last() == Some(&b'\r') {
+                secret.pop();
+            }
+        }
+        (secret, "auth.secret_file")
+    } else {
+        return Ok(None);
+    };
+    if secret.len() < MIN_SECRET_BYTES {
+        return Err(KeysError::ShortSecret {
+            from,
+            bytes: secret.len(),
+        });
+    }
+    Ok(Some(secret))
+}
+
+/// The standard's name of an algorithm, as it stands in a token's header.
+pub(super) fn algorithm_name(alg: Algorithm) -> &'static str {
+    match alg {
+        Algorithm::HS256 => "HS256",
+        Algorithm::HS384 => "HS384",
+        Algorithm::HS512 => "HS512",
+        Algorithm::RS256 => "RS256",
+        Algorithm::RS384 => "RS384",
+        Algorithm::RS512 => "RS512",
+        Algorithm::PS256 => "PS256",
+        Algorithm::ES256 => "ES256",
+        Algorithm::ES384 => "ES384",
+        Algorithm::EdDSA => "EdDSA",
+    }
+}
+
+/// The same algorithm in the crypto crate's words.
+pub(super) fn jose(alg: Algorithm) -> jsonwebtoken::Algorithm {
+    match alg {
+        Algorithm::HS256 => jsonwebtoken::Algorithm::HS256,
+        Algorithm::HS384 => jsonwebtoken::Algorithm::HS384,
+        Algorithm::HS512 => jsonwebtoken::Algorithm::HS512,
+        Algorithm::RS256 => jsonwebtoken::Algorithm::RS256,
+        Algorithm::RS384 => jsonwebtoken::Algorithm::RS384,
+        Algorithm::RS512 => jsonwebtoken::Algorithm::RS512,
+        Algorithm::PS256 => jsonwebtoken::Algorithm::PS256,
+        Algorithm::ES256 => jsonwebtoken::Algorithm::ES256,
+        Algorithm::ES384 => jsonwebtoken::Algorithm::ES384,
+        Algorithm::EdDSA => jsonwebtoken::Algorithm::EdDSA,
+    }
+}
+
+/// What a key is, and so what it may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Secret,
+    Rsa,
+    P256,
+    P384,
+    Ed25519,
+}
+
+impl Kind {
+    /// The one kind of key that an algorithm is used with.
+    pub(super) fn of(alg: Algorithm) -> Self {
+        match alg {
+            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => Self::Secret,
+            Algorithm::RS256 | Algorithm::RS384 | Algorithm::RS512 | Algorithm::PS256 => Self::Rsa,
+            Algorithm::ES256 => Self::P256,
+            Algorithm::ES384 => Self::P384,
+            Algorithm::EdDSA => Self::Ed25519,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Secret => "a shared secret",
+            Self::Rsa => "an RSA key",
+            Self::P256 => "a P-256 key",
+            Self::P384 => "a P-384 key",
+            Self::Ed25519 => "an Ed25519 key",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Key {
+    kind: Kind,
+    kid: Option<Box<str>>,
+    /// A JWK may bind itself to one algorithm.
+    only: Option<Algorithm>,
+    decoding: DecodingKey,
+}
+
+impl Key {
+    fn plain(kind: Kind, decoding: DecodingKey) -> Self {
+        Self {
+            kind,
+            kid: None,
+            only: None,
+            decoding,
+        }
+    }
+
+    fn serves(&self, alg: Algorithm) -> bool {
+        self.kind == Kind::of(alg) && self.only.is_none_or(|only| only == alg)
+    }
+
+    fn serves_any(&self, algorithms: &[Algorithm]) -> bool {
+        algorithms.iter().any(|alg| self.serves(*alg))
+    }
+}
+
+/// DER up to the key itself of a SubjectPublicKeyInfo. Named curves and lengths are fixed, so each
+/// kind has one prefix (RFC 5480, RFC 8410): comparing it says kind, curve and point form at once.
+const P256_SPKI: &[u8] = b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\
+    \x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00";
+const P384_SPKI: &[u8] = b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\
+    \x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00";
+const ED25519_SPKI: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
+
+/// First byte of a point that is not compressed (SEC 1 §2.3.3).
+const UNCOMPRESSED: u8 = 4;
+
+/// All public keys of a PEM file.
+fn pem_keys(path: &Path) -> Result<Vec<Key>, KeysError> {
+    let bad = |reason| KeysError::Pem {
+        path: path.to_owned(),
+        reason,
+    };
+    let text = String::from_utf8(read(path)?).map_err(|_| bad("is not text"))?;
+    let mut keys = Vec::new();
+    for block in text.split("-----BEGIN ").skip(1) {
+        let (label, rest) = block.split_once("-----").ok_or(bad("has a broken block"))?;
+        let end = format!("-----END {label}-----");
+        let (body, _) = rest
+            .split_once(&end)
+            .ok_or(bad("has a block without its end"))?;
+        keys.push(pem_key(label, body).map_err(bad)?);
+    }
+    if keys.is_empty() {
+        return Err(bad("holds no PEM block"));
+    }
+    Ok(keys)
+}
+
+fn pem_key(label: &str, body: &str) -> Result<Key, &'static str> {
+    match label {
+        "PUBLIC KEY" | "RSA PUBLIC KEY" => {}
+        _ if label.ends_with("PRIVATE KEY") => {
+            return Err("holds a private key; give only the public one (openssl pkey -pubout)");
+        }
+        _ => return Err("holds something else than a public key (openssl pkey -pubout)"),
+    }
+    let base64: String = body.split_ascii_whitespace().collect();
+    let der = STANDARD
+        .decode(base64)
+        .map_err(|_| "is not base64 inside")?;
+    let key = if let Some(point) = point(&der, P256_SPKI, 64) {
+        Key::plain(Kind::P256, DecodingKey::from_ec_der(point))
+    } else if let Some(point) = point(&der, P384_SPKI, 96) {
+        Key::plain(Kind::P384, DecodingKey::from_ec_der(point))
+    } else if let Some(public) = der.strip_prefix(ED25519_SPKI).filter(|key| key.len() == 32) {
+        Key::plain(Kind::Ed25519, DecodingKey::from_ed_der(public))
+    } else {
+        let pem = format!("-----BEGIN {label}-----{body}-----END {label}-----");
+        let key = DecodingKey::from_rsa_pem(pem.as_bytes())
+            .map_err(|_| "is none of: RSA, EC P-256, EC P-384, Ed25519")?;
+        let Ok(AlgorithmParameters::RSA(rsa)) =
+            Jwk::from_decoding_key(&key, None).map(|jwk| jwk.algorithm)
+        else {
+            return Err("is not a whole RSA key");
+        };
+        rsa_size(&rsa.n)?;
+        Key::plain(Kind::Rsa, key)
+    };
+    Ok(key)
+}
+
+fn point<'a>(der: &'a [u8], prefix: &[u8], bytes: usize) -> Option<&'a [u8]> {
+    der.strip_prefix(prefix)
+        .filter(|point| point.len() == 1 + bytes && point.first() == Some(&UNCOMPRESSED))
+}
+
+fn rsa_size(modulus: &str) -> Result<(), &'static str> {
+    let modulus = URL_SAFE_NO_PAD
+        .decode(modulus)
+        .map_err(|_| "is not base64url inside")?;
+    let bits = modulus
+        .iter()
+        .position(|byte| *byte != 0)
+        .and_then(|zeros| modulus.get(zeros..))
+        .and_then(|rest| Some(rest.len() * 8 - rest.first()?.leading_zeros() as usize))
+        .unwrap_or(0);
+    match bits {
+        MIN_RSA_BITS..=MAX_RSA_BITS => Ok(()),
+        _ => Err("is an RSA key of fewer than 2048 or more than 8192 bits"),
+    }
+}
+
+/// The keys of a JSON Web Key Set that can sign one of `allowed`.
+fn jwks_keys(path: &Path, allowed: &[Algorithm]) -> Result<Vec<Key>, KeysError> {
+    #[derive(serde::Deserialize)]
+    struct Set {
+        keys: Vec<serde_json::Value>,
+    }
+    let bad = |reason: String| KeysError::Jwks {
+        path: path.to_owned(),
+        reason,
+    };
+    let set: Set = serde_json::from_slice(&read(path)?).map_err(|error| bad(error.to_string()))?;
+    let mut keys = Vec::new();
+    for (index, value) in set.keys.into_iter().enumerate() {
+        let jwk: Jwk = serde_json::from_value(value)
+            .map_err(|error| bad(format!("keys[{index}]: {error}")))?;
+        if let Some(key) = jwk_key(&jwk).map_err(|reason| bad(format!("keys[{index}] {reason}")))?
+            && key.serves_any(allowed)
+        {
+            keys.push(key);
+        }
+    }
+    if keys.is_empty() {
+        return Err(bad("no key in it serves one of auth.algorithms".to_owned()));
+    }
+    Ok(keys)
+}
+
+/// One entry of a set; nothing where it is not a signature key of a kind known here, which a set
+/// may well hold (RFC 7517 §5).
+fn jwk_key(jwk: &Jwk) -> Result<Option<Key>, &'static str> {
+    let common = &jwk.common;
+    let signs = match (&common.public_key_use, &common.key_operations) {
+        (Some(usage), _) if *usage != PublicKeyUse::Signature => false,
+        (_, Some(operations)) => operations.contains(&KeyOperations::Verify),
+        _ => true,
+    };
+    if !signs {
+        return Ok(None);
+    }
+    let only = match common.key_algorithm.map(|alg| alg.to_string()) {
+        None => None,
+        Some(name) => match ALGORITHMS.iter().find(|alg| algorithm_name(**alg) == name) {
+            Some(alg) => Some(*alg),
+            None => return Ok(None),
+        },
+    };
+    let decode = |text: &str| {
+        URL_SAFE_NO_PAD
+            .decode(text)
+            .map_err(|_| "is not base64url inside")
+    };
+    let kind = match &jwk.algorithm {
+        AlgorithmParameters::RSA(rsa) => {
+            rsa_size(&rsa.n)?;
+            Kind::Rsa
+        }
+        AlgorithmParameters::EllipticCurve(ec) => {
+            let (kind, bytes) = match ec.curve {
+                EllipticCurve::P256 => (Kind::P256, 32),
+                EllipticCurve::P384 => (Kind::P384, 48),
+                _ => return Ok(None),
+            };
+            if decode(&ec.x)?.len() != bytes || decode(&ec.y)?.len() != bytes {
+                return Err("has a coordinate of the wrong length for its curve");
+            }
+            kind
+        }
+        AlgorithmParameters::OctetKeyPair(okp) => {
+            if okp.curve != EllipticCurve::Ed25519 {
+                return Ok(None);
+            }
+            if decode(&okp.x)?.len() != 32 {
+                return Err("has a key of the wrong length for Ed25519");
+            }
+            Kind::Ed25519
+        }
+        AlgorithmParameters::OctetKey(oct) => {
+            if decode(&oct.value)?.len() < MIN_SECRET_BYTES {
+                return Err("is a secret of fewer than 32 bytes");
+            }
+            Kind::Secret
+        }
+        _ => return Ok(None),
+    };
+    let decoding = DecodingKey::from_jwk(jwk).map_err(|_| "is not a whole key")?;
+    Ok(Some(Key {
+        kind,
+        kid: common.key_id.as_deref().map(Into::into),
+        only,
+        decoding,
+    }))
+}
+
+const ALGORITHMS: [Algorithm; 10] = [
+    Algorithm::HS256,
+    Algorithm::HS384,
+    Algorithm::HS512,
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
+
+fn read(path: &Path) -> Result<Vec<u8>, KeysError> {
+    std::fs::read(path).map_err(|source| KeysError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Why the configured keys cannot be used. No message holds key material.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum KeysError {
+    #[error("{path}: {source}")]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{from}: {bytes} bytes, HS256 needs at least 32 (openssl rand -hex 32)")]
+    ShortSecret { from: &'static str, bytes: usize },
+    #[error("auth.public_keys: {path} {reason}")]
+    Pem { path: PathBuf, reason: &'static str },
+    #[error("auth.public_keys: {path} is {kind}, but auth.algorithms names no algorithm for it")]
+    Unused { path: PathBuf, kind: &'static str },
+    #[error("auth.jwks: {path}: {reason}")]
+    Jwks { path: PathBuf, reason: String },
+    #[error("auth.jwks: two keys have the kid {0:?}; a kid must choose one")]
+    DuplicateKid(String),
+    #[error("auth: {0} keys, at most 64 are held; is auth.jwks the right file?")]
+    TooMany(usize),
+    #[error("auth.jwks: key sets are read from a file for now; save the URL's answer and name it")]
+    JwksUrl,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+//! Signs tokens, for the login and for `idlewild token`. What it signs, a [`Verifier`] of the same
+//! configuration accepts.
+//!
+//! [`Verifier`]: super::jwt::Verifier
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::{Map, Value};
+
+use super::jwt::{MAX_PATTERNS, MAX_TOKEN_BYTES};
+use super::keys::{KeysError, Kind, jose, shared_secret};
+use super::{is_name, random};
+use crate::clock::millis;
+use crate::config;
+use crate::topic::{TopicError, TopicPattern};
+
+/// What a new token says.
+#[derive(Clone, Copy, Debug)]
+pub struct Claims<'a> {
+    /// The user it is for.
+    pub user: &'a str,
+    /// The session it belongs to.
+    pub session: Option<&'a str>,
+    /// The topic patterns it allows.
+    pub topics: &'a [String],
+    /// How long it lives.
+    pub ttl: Duration,
+    /// The moment it is issued.
+    pub now_unix_ms: u64,
+}
+
+/// A token that says `claims`, signed with the configured secret and the first `HS*` algorithm of
+/// the allow-list.
+pub fn mint(auth: &config::Auth, claims: &Claims<'_>) -> Result<String, MintError> {
+    let alg = auth
+        .algorithms
+        .iter()
+        .copied()
+        .find(|alg| Kind::of(*alg) == Kind::Secret)
+        .ok_or(MintError::NoAlgorithm)?;
+    let secret = shared_secret(auth)?.ok_or(MintError::NoSecret)?;
+    let token = jsonwebtoken::encode(
+        &Header::new(jose(alg)),
+        &payload(auth, claims)?,
+        &EncodingKey::from_secret(&secret),
+    )
+    .map_err(MintError::Sign)?;
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(MintError::TooLong(token.len()));
+    }
+    Ok(token)
+}
+
+/// Why no token was made.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum MintError {
+    #[error("auth.algorithms: none of HS256, HS384, HS512; tokens are minted with a shared secret")]
+    NoAlgorithm,
+    #[error("auth.secret: not set; tokens are minted with a shared secret")]
+    NoSecret,
+    #[error(transparent)]
+    Secret(#[from] KeysError),
+    #[error("{0}: 1 to 256 bytes without control characters are needed")]
+    Name(&'static str),
+    #[error("topic {0:?}: {1}")]
+    Topic(String, TopicError),
+    #[error("{0} topics, a token holds at most 256")]
+    TooManyTopics(usize),
+    #[error("the token has {0} bytes, at most 8192 are accepted; name fewer topics or a pattern")]
+    TooLong(usize),
+    #[error("signing failed: {0}")]
+    Sign(jsonwebtoken::errors::Error),
+}
+
+fn payload(auth: &config::Auth, claims: &Claims<'_>) -> Result<Map<String, Value>, MintError> {
+    if !is_name(claims.user) {
+        return Err(MintError::Name("user"));
+    }
+    if claims.session.is_some_and(|session| !is_name(session)) {
+        return Err(MintError::Name("session"));
+    }
+    if claims.topics.len() > MAX_PATTERNS {
+        return Err(MintError::TooManyTopics(claims.topics.len()));
+    }
+    for topic in claims.topics {
+        TopicPattern::parse(topic).map_err(|error| MintError::Topic(topic.clone(), error))?;
+    }
+
+    // Whoever uses the token for the whole of its last second is still in time.
+    let expires_at = claims
+        .now_unix_ms
+        .saturating_add(millis(claims.ttl))
+        .div_ceil(1_000);
+    let mut payload = Map::new();
+    let mut say = |name: &str, value: Value| payload.insert(name.to_owned(), value);
+    if !auth.audience.is_empty() {
+        say("aud", auth.audience.as_str().into());
+    }
+    if !auth.issuer.is_empty() {
+        say("iss", auth.issuer.as_str().into());
+    }
+    if !claims.topics.is_empty() {
+        say("topics", claims.topics.into());
+    }
+    if let Some(session) = claims.session {
+        say(&auth.session_claim, session.into());
+    }
+    say(&auth.token_type_claim, "access".into());
+    say(&auth.user_claim, user(claims.user));
+    // With a fraction, so that a token from just after a revocation is told from one just before.
+    #[allow(clippy::cast_precision_loss)] // exact to far below a millisecond for 10,000 years
+    say("iat", (claims.now_unix_ms as f64 / 1_000.0).into());
+    say("exp", expires_at.into());
+    say("jti", URL_SAFE_NO_PAD.encode(random::<16>()).into());
+    Ok(payload)
+}
+
+/// An id of digits as the number it is, the way SimpleJWT writes it; anything that would read back
+/// differently stays a text.
+fn user(user: &str) -> Value {
+    match user.parse::<u64>() {
+        Ok(id) if id.to_string() == user => id.into(),
+        _ => user.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::jwt::Verifier;
+    use super::*;
+    use crate::config::Algorithm;
+
+    const NOW_MS: u64 = 1_700_000_000_123;
+
+    fn auth() -> config::Auth {
+        config::Auth {
+            secret: "a secret of the tests, 32 bytes and more".to_owned(),
+            ..config::Auth::default()
+        }
+    }
+
+    fn claims(user: &str) -> Claims<'_> {
+        Claims {
+            user,
+            session: None,
+            topics: &[],
+            ttl: Duration::from_secs(60),
+            now_unix_ms: NOW_MS,
+        }
+    }
+
+    fn said(token: &str) -> Value {
+        let payload = token.split('.').nth(1).unwrap();
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_minted_token_is_accepted_by_the_same_configuration() {
+        let auth = config::Auth {
+            algorithms: vec![Algorithm::EdDSA, Algorithm::HS384, Algorithm::HS256],
+            audience: "idlewild".to_owned(),
+            issuer: "login".to_owned(),
+            ..auth()
+        };
+        let topics = ["a/*".to_owned(), "b".to_owned()];
+        let claims = Claims {
+            session: Some("s"),
+            topics: &topics,
+            ..claims("42")
+        };
+        let token = mint(&auth, &claims).unwrap();
+        let identity = Verifier::new(&auth)
+            .unwrap()
+            .verify(&token, NOW_MS)
+            .unwrap();
+        assert_eq!(identity.user, "42");
+        assert_eq!(identity.session.as_deref(), Some("s"));
+        assert_eq!(identity.expires_at, 1_700_000_061);
+        assert_eq!(identity.topics.len(), 2);
+        let issued = identity.issued.unwrap();
+        assert!(issued.is_after(NOW_MS - 1) && !issued.is_after(NOW_MS));
+        assert_eq!(said(&token)["token_type"], "access");
+    }
+
+    #[test]
+    fn a_user_of_digits_is_written_as_simplejwt_writes_it() {
+        let user = |user| said(&mint(&auth(), &claims(user)).unwrap())["user_id"].clone();
+        assert_eq!(user("42"), 42);
+        assert_eq!(user("0"), 0);
+        for text in ["007", "+7", "-7", "4x", "18446744073709551616"] {
+            assert_eq!(user(text), text);
+        }
+    }
+
+    #[test]
+    fn two_tokens_of_one_moment_differ() {
+        let mint = || mint(&auth(), &claims("42")).unwrap();
+        assert_ne!(mint(), mint());
+    }
+
+    #[test]
+    fn what_cannot_be_minted_is_said() {
+        let error =
+            |auth: &config::Auth, claims: &Claims<'_>| mint(auth, claims).unwrap_err().to_string();
+        let no_hmac = config::Auth {
+            algorithms: vec![Algorithm::RS256],
+            ..auth()
+        };
+        assert!(error(&no_hmac, &claims("42")).starts_with("auth.algorithms: none of HS256"));
+        let no_secret = config::Auth {
+            secret: String::new(),
+            ..auth()
+        };
+        assert!(error(&no_secret, &claims("42")).starts_with("auth.secret: not set"));
+        assert!(error(&auth(), &claims("")).starts_with("user: 1 to 256 bytes"));
+        let topics = ["a//b".to_owned()];
+        let bad_topic = Claims {
+            topics: &topics,
+            ..claims("42")
+        };
+        assert!(error(&auth(), &bad_topic).contains("no empty segment"));
+        let topics = vec!["t".repeat(200); 100];
+        let too_long = Claims {
+            topics: &topics,
+            ..claims("42")
+        };
+        assert!(error(&auth(), &too_long).contains("at most 8192"));
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_survives_the_way_through_a_token(
+            user in "\\PC{1,40}", session in "\\PC{1,40}", now_ms in 0..4_000_000_000_000_u64
+        ) {
+            let claims = Claims { session: Some(&session), now_unix_ms: now_ms, ..claims(&user) };
+            let token = mint(&auth(), &claims).unwrap();
+            let identity = Verifier::new(&auth()).unwrap().verify(&token, now_ms).unwrap();
+            prop_assert_eq!(identity.user.as_str(), user.as_str());
+            prop_assert_eq!(identity.session.as_deref(), Some(session.as_str()));
+            let issued = identity.issued.unwrap();
+            prop_assert!(!issued.is_after(now_ms) && (now_ms == 0 || issued.is_after(now_ms - 1)));
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The login's user file: TOML, one `[[users]]` block a user, passwords as Argon2id hashes.
+//!
+//! A wrong password and an unknown address take the same time: an unknown address is checked
+//! against some user's hash all the same, and the answer thrown away.
+
+mod file;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use argon2::password_hash::{PasswordHash, PasswordHashString, SaltString};
+use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
+use serde::{Deserialize, Serialize};
+
+pub use file::add;
+
+use super::{is_name, random};
+
+/// Most users in a file: it is read whole at start, and meant for small deployments.
+pub const MAX_USERS: usize = 100_000;
+
+/// Longest email address (RFC 5321 §4.5.3.1.3 allows a path of 256 with its brackets).
+pub const MAX_EMAIL_BYTES: usize = 254;
+
+/// Everyone who can log in here.
+#[derive(Debug)]
+pub struct Users {
+    users: Vec<Account>,
+    /// By lower-case address.
+    by_email: HashMap<String, usize>,
+    /// What an unknown address is checked against where there is no user at all.
+    nobody: PasswordHashString,
+    decoys: ahash::RandomState,
+}
+
+#[derive(Debug)]
+struct Account {
+    user: User,
+    hash: PasswordHashString,
+}
+
+/// A user who can log in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct User {
+    /// As it stands in tokens.
+    pub id: UserKey,
+    /// As it stands in the file.
+    pub email: String,
+}
+
+/// A user's id: a number or a text, and shown to clients as what it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum UserKey {
+    /// A number, as Django's ids are.
+    Int(u64),
+    /// Anything else, a UUID say.
+    Text(String),
+}
+
+impl fmt::Display for UserKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Int(id) => id.fmt(f),
+            Self::Text(id) => id.fmt(f),
+        }
+    }
+}
+
+impl Users {
+    /// Reads a user file.
+    pub fn load(path: &Path) -> Result<Self, UsersError> {
+        let text = std::fs::read_to_string(path).map_err(|source| UsersError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text).map_err(|problem| UsersError::File {
+            path: path.to_owned(),
+            problem,
+        })
+    }
+
+    /// The one user of `--dev`: `user@example.com` with the password `password`, id 1.
+    pub fn development() -> Self {
+        // The least that Argon2id allows: what the password is stands in the documentation.
+        #[allow(clippy::expect_used)]
+        let params = Params::new(Params::MIN_M_COST, Params::MIN_T_COST, 1, None)
+            .expect("the least costs that the crate names are costs that it takes");
+        let user = User {
+            id: UserKey::Int(1),
+            email: "user@example.com".to_owned(),
+        };
+        let hash = hash_password("password", params);
+        Self {
+            by_email: HashMap::from([(user.email.clone(), 0)]),
+            nobody: hash.clone(),
+            users: vec![Account { user, hash }],
+            decoys: ahash::RandomState::new(),
+        }
+    }
+
+    /// The user with this address and password. It takes as long where there is no such user.
+    ///
+    /// Tens of milliseconds of a core, on purpose: call it where blocking is allowed.
+    pub fn check(&self, email: &str, password: &str) -> Option<&User> {
+        let email = email.to_lowercase();
+        let known = self.by_email.get(&email).copied();
+        // An unknown address always meets the same decoy, as a known one its own hash: where the
+        // users' costs differ, timing still does not tell the one from the other.
+        let decoy = || self.decoys.hash_one(&email) % self.users.len().max(1) as u64;
+        let index = known.or_else(|| usize::try_from(decoy()).ok());
+        let account = index.and_then(|index| self.users.get(index));
+        let hash = account.map_or(&self.nobody, |account| &account.hash);
+        let right = Argon2::default()
+            .verify_password(password.as_bytes(), &hash.password_hash())
+            .is_ok();
+        account
+            .filter(|_| right && known.is_some())
+            .map(|account| &account.user)
+    }
+
+    /// How many users there are.
+    pub fn len(&self) -> usize {
+        self.users.len()
+    }
+
+    /// Whether nobody can log in.
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let file: File = toml::from_str(text)
+            .map_err(|error| Problem::Toml(error.message().to_owned(), line(text, error.span())))?;
+        if file.users.len() > MAX_USERS {
+            return Err(Problem::TooMany(file.users.len()));
+        }
+        let mut by_email = HashMap::with_capacity(file.users.len());
+        let mut ids = HashSet::with_capacity(file.users.len());
+        let mut users = Vec::with_capacity(file.users.len());
+        for entry in file.users {
+            if !is_email(&entry.email) {
+                return Err(Problem::Email(entry.email));
+            }
+            // 1 and "1" are the same user in a token.
+            let id = entry.id.to_string();
+            if !is_name(&id) {
+                return Err(Problem::Id(id));
+            }
+            let email = entry.email.to_lowercase();
+            if by_email.insert(email, users.len()).is_some() {
+                return Err(Problem::DuplicateEmail(entry.email));
+            }
+            if !ids.insert(id.clone()) {
+                return Err(Problem::DuplicateId(id));
+            }
+            let hash = argon2id(&entry.hash).ok_or(Problem::Hash(entry.email.clone()))?;
+            let user = User {
+                id: entry.id,
+                email: entry.email,
+            };
+            users.push(Account { user, hash });
+        }
+        let nobody = match users.first() {
+            Some(account) => account.hash.clone(),
+            None => hash_password("", Params::default()),
+        };
+        Ok(Self {
+            users,
+            by_email,
+            nobody,
+            decoys: ahash::RandomState::new(),
+        })
+    }
+}
+
+/// The user file as it is written down.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    users: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    id: UserKey,
+    email: String,
+    hash: String,
+}
+
+/// Why a user file cannot be used or changed.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum UsersError {
+    #[error("{path}: {source}")]
+    Io {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{path}: {problem}")]
+    File { path: PathBuf, problem: Problem },
+    #[error("a password of 1 to 1024 bytes is needed")]
+    Password,
+}
+
+/// What is wrong with the contents of a user file.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum Problem {
+    #[error("line {1}: {0}")]
+    Toml(String, usize),
+    #[error("{0} users, at most 100000 are read")]
+    TooMany(usize),
+    #[error("{0:?} is no email address")]
+    Email(String),
+    #[error("id {0:?}: 1 to 256 bytes without control characters are needed")]
+    Id(String),
+    #[error("two users have the email {0:?}")]
+    DuplicateEmail(String),
+    #[error("two users have the id {0:?}")]
+    DuplicateId(String),
+    #[error("{0}: hash: no Argon2id hash (idlewild user add makes one)")]
+    Hash(String),
+}
+
+/// Not a grammar of addresses: only what would break elsewhere is refused.
+fn is_email(text: &str) -> bool {
+    text.len() <= MAX_EMAIL_BYTES
+        && text
+            .split_once('@')
+            .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty())
+        && !text.contains(|letter: char| letter.is_control() || letter.is_whitespace())
+}
+
+fn argon2id(text: &str) -> Option<PasswordHashString> {
+    let hash = PasswordHash::new(text).ok()?;
+    let usable = hash.algorithm == argon2::ARGON2ID_IDENT
+        && hash.salt.is_some()
+        && hash.hash.is_some()
+        && Params::try_from(&hash).is_ok();
+    usable.then(|| hash.serialize())
+}
+
+fn hash_password(password: &str, params: Params) -> PasswordHashString {
+    #[allow(clippy::expect_used)]
+    let salt = SaltString::encode_b64(&random::<16>())
+        .expect("16 bytes are the salt length that the PHC format recommends");
+    #[allow(clippy::expect_used)]
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password(password.as_bytes(), &salt)
+        .expect("the parameters are valid, and so is a password below 4 GiB")
+        .serialize()
+}
+
+/// The line that a TOML error is on.
+fn line(text: &str, span: Option<std::ops::Range<usize>>) -> usize {
+    let end = span.map_or(0, |span| span.start);
+    let before = text.as_bytes().get(..end).unwrap_or_default();
+    1 + before.iter().filter(|byte| **byte == b'\n').count()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Adds a user to a user file: what stands there stays as it is written, comments included, and
+//! whoever reads meanwhile sees the old file or the new one, never a part.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::path::{Path, PathBuf};
+
+use argon2::Params;
+
+use super::{Entry, File, Problem, UserKey, Users, UsersError, hash_password};
+use crate::auth::random_name;
+
+/// Longest password: Argon2 takes any, a login's body does not.
+const MAX_PASSWORD_BYTES: usize = 1_024;
+
+/// Largest number that TOML can write.
+const MAX_TOML_INT: u64 = i64::MAX as u64;
+
+/// Adds a user, with the next free number where no `id` is given, and returns the id. A file that
+/// is not there is made, readable by its owner alone.
+pub fn add(
+    file: &Path,
+    id: Option<&str>,
+    email: &str,
+    password: &str,
+) -> Result<String, UsersError> {
+    add_with(file, id, email, password, Params::default())
+}
+
+pub(super) fn add_with(
+    file: &Path,
+    id: Option<&str>,
+    email: &str,
+    password: &str,
+    params: Params,
+) -> Result<String, UsersError> {
+    if password.is_empty() || password.len() > MAX_PASSWORD_BYTES {
+        return Err(UsersError::Password);
+    }
+    let io = |source| UsersError::Io {
+        path: file.to_owned(),
+        source,
+    };
+    let bad = |problem| UsersError::File {
+        path: file.to_owned(),
+        problem,
+    };
+    // A link is followed, so that the file it leads to is replaced and not the link.
+    let (path, mut text) = match fs::read_to_string(file) {
+        Ok(text) => (fs::canonicalize(file).map_err(io)?, text),
+        Err(error) if error.kind() == ErrorKind::NotFound => (file.to_owned(), String::new()),
+        Err(error) => return Err(io(error)),
+    };
+
+    let id = match id {
+        Some(id) => user_key(id),
+        None => next_id(&Users::parse(&text).map_err(bad)?),
+    };
+    let name = id.to_string();
+    let addition = File {
+        users: vec![Entry {
+            id,
+            email: email.to_owned(),
+            hash: hash_password(password, params).as_str().to_owned(),
+        }],
+    };
+    let addition =
+        toml::to_string(&addition).map_err(|error| bad(Problem::Toml(error.to_string(), 0)))?;
+    if !text.is_empty() {
+        text.push_str(if text.ends_with('\n') { "\n" } else { "\n\n" });
+    }
+    text.push_str(&addition);
+    // Duplicates, a bad address, a file that cannot be added to: all of it shows when it is read.
+    Users::parse(&text).map_err(bad)?;
+    replace(&path, &text).map_err(io)?;
+    Ok(name)
+}
+
+fn user_key(id: &str) -> UserKey {
+    match id.parse::<u64>() {
+        Ok(number) if number.to_string() == id && number <= MAX_TOML_INT => UserKey::Int(number),
+        _ => UserKey::Text(id.to_owned()),
+    }
+}
+
+/// One more than the largest number in use, so that no id is ever given twice in a row.
+fn next_id(users: &Users) -> UserKey {
+    let largest = users
+        .users
+        .iter()
+        .filter_map(|account| account.user.id.to_string().parse::<u64>().ok())
+        .max();
+    UserKey::Int(largest.map_or(1, |id| id.saturating_add(1)))
+}
+
+/// Writes beside `path` and renames over it. Owner and mode stay those of the file before.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let temporary = beside(path);
+    let written = (|| {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        if let Ok(before) = fs::metadata(path) {
+            let own = file.metadata()?;
+            if (before.uid(), before.gid()) != (own.uid(), own.gid()) {
+                fchown(&file, Some(before.uid()), Some(before.gid()))?;
+            }
+            file.set_permissions(Permissions::from_mode(before.mode() & 0o777))?;
+        }
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary); // the first error is the one that matters
+    }
+    written
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}", random_name()))
+}

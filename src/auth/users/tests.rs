@@ -1,0 +1,181 @@
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::file::add_with;
+use super::*;
+
+fn cheap() -> Params {
+    Params::new(Params::MIN_M_COST, 1, 1, None).unwrap()
+}
+
+fn block(id: &str, email: &str) -> String {
+    let hash = hash_password("password", cheap());
+    format!("[[users]]\nid = {id}\nemail = \"{email}\"\nhash = \"{hash}\"\n")
+}
+
+fn problem(text: &str) -> String {
+    Users::parse(text).unwrap_err().to_string()
+}
+
+#[test]
+fn the_guides_user_logs_in_with_dev() {
+    let users = Users::development();
+    let user = users.check("user@example.com", "password").unwrap();
+    assert_eq!(user.id, UserKey::Int(1));
+    assert_eq!(
+        serde_json::to_string(user).unwrap(),
+        r#"{"id":1,"email":"user@example.com"}"#
+    );
+    assert!(users.check("user@example.com", "Password").is_none());
+    assert!(users.check("user@example.com", "").is_none());
+    assert!(users.check("nobody@example.com", "password").is_none());
+}
+
+#[test]
+fn an_address_is_compared_without_regard_to_case() {
+    let users = Users::parse(&block("\"u-1\"", "Ada@Example.com")).unwrap();
+    let user = users.check("aDA@exaMPLE.com", "password").unwrap();
+    assert_eq!(
+        (user.id.to_string().as_str(), user.email.as_str()),
+        ("u-1", "Ada@Example.com")
+    );
+    assert_eq!(serde_json::to_value(&user.id).unwrap(), "u-1");
+}
+
+#[test]
+fn an_empty_file_lets_nobody_in() {
+    let users = Users::parse("").unwrap();
+    assert!(users.is_empty());
+    assert!(users.check("user@example.com", "").is_none());
+}
+
+#[test]
+fn a_decoys_password_opens_nothing() {
+    let users = Users::parse(&block("1", "a@example.com")).unwrap();
+    for number in 0..20 {
+        assert!(
+            users
+                .check(&format!("{number}@example.com"), "password")
+                .is_none()
+        );
+    }
+}
+
+#[test]
+fn a_bad_file_says_where_and_what() {
+    let one = block("1", "a@example.com");
+    let twice = format!("{one}{}", block("2", "A@example.com"));
+    assert_eq!(
+        problem(&twice),
+        "two users have the email \"A@example.com\""
+    );
+    let twice = format!("{one}{}", block("\"1\"", "b@example.com"));
+    assert_eq!(problem(&twice), "two users have the id \"1\"");
+    assert!(problem(&format!("{one}admin = true\n")).starts_with("line 5: unknown field `admin`"));
+    assert!(problem("[[user]]\n").contains("unknown field"));
+    assert!(problem("[[users]]\nid = 1\n").contains("missing field"));
+    assert!(problem(&block("-1", "a@example.com")).starts_with("line 2: "));
+    assert!(problem(&block("\"\"", "a@example.com")).starts_with("id \"\""));
+    for email in ["", "a", "@b", "a@", "a b@c"] {
+        assert!(
+            problem(&block("1", email)).ends_with("is no email address"),
+            "{email}"
+        );
+    }
+    for hash in [
+        "",
+        "plain",
+        "$argon2i$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g",
+        "$argon2id$v=19$m=8,t=1,p=1",
+    ] {
+        let text = format!("[[users]]\nid = 1\nemail = \"a@b\"\nhash = \"{hash}\"\n");
+        assert!(
+            problem(&text).starts_with("a@b: hash: no Argon2id hash"),
+            "{hash}"
+        );
+    }
+}
+
+#[test]
+fn an_error_names_the_file() {
+    let message = Users::load(Path::new("/nonexistent/users.toml"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.starts_with("/nonexistent/users.toml: No such file"),
+        "{message}"
+    );
+}
+
+#[test]
+fn users_are_added_with_the_next_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users.toml");
+    let add = |id, email| add_with(&path, id, email, "password", cheap());
+    assert_eq!(add(None, "a@example.com").unwrap(), "1");
+    assert_eq!(add(Some("41"), "b@example.com").unwrap(), "41");
+    assert_eq!(add(Some("u-7"), "c@example.com").unwrap(), "u-7");
+    assert_eq!(add(None, "d@example.com").unwrap(), "42");
+    let users = Users::load(&path).unwrap();
+    assert_eq!(users.len(), 4);
+    assert_eq!(
+        users.check("d@example.com", "password").unwrap().id,
+        UserKey::Int(42)
+    );
+    assert_eq!(
+        users.check("c@example.com", "password").unwrap().id,
+        UserKey::Text("u-7".into())
+    );
+}
+
+#[test]
+fn a_new_file_is_its_owners_alone_and_an_old_one_keeps_its_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users.toml");
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    add_with(&path, None, "a@example.com", "password", cheap()).unwrap();
+    assert_eq!(mode(), 0o600);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    add_with(&path, None, "b@example.com", "password", cheap()).unwrap();
+    assert_eq!(mode(), 0o640);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn adding_keeps_what_is_written_and_refuses_what_it_would_break() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users.toml");
+    let before = format!(
+        "# the team\n{}# no newline at the end",
+        block("1", "a@example.com")
+    );
+    std::fs::write(&path, &before).unwrap();
+    let add = |id, email, password| add_with(&path, id, email, password, cheap());
+    assert!(add(None, "A@example.com", "password").is_err());
+    assert!(add(Some("1"), "b@example.com", "password").is_err());
+    assert!(add(None, "no address", "password").is_err());
+    assert!(add(None, "b@example.com", "").is_err());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+    add(None, "b@example.com", "password").unwrap();
+    assert!(std::fs::read_to_string(&path).unwrap().starts_with(&before));
+    assert_eq!(Users::load(&path).unwrap().len(), 2);
+}
+
+#[test]
+fn a_link_stays_a_link() {
+    let dir = tempfile::tempdir().unwrap();
+    let (target, link) = (dir.path().join("real.toml"), dir.path().join("users.toml"));
+    std::fs::write(&target, "").unwrap();
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    add_with(&link, None, "a@example.com", "password", cheap()).unwrap();
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(Users::load(&target).unwrap().len(), 1);
+}
+
+#[test]
+fn added_users_get_the_costs_that_owasp_recommends() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users.toml");
+    add(&path, None, "a@example.com", "password").unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains("$argon2id$v=19$m=19456,t=2,p=1$"), "{text}");
+}

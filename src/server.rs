@@ -1,0 +1,303 @@
+//! Wires the parts: start, reload, drain.
+//!
+//! Everything that another thread may touch by descriptor number is made before the first shard
+//! thread starts (see `shard::thread`): listeners, runtimes, and the control runtime's signal
+//! pipe.
+
+mod logging;
+mod run;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::admin::{self, Admin};
+use crate::auth::api_key::ApiKeys;
+use crate::auth::keys::KeysError;
+use crate::auth::users::{Users, UsersError};
+use crate::clock::{Clock, millis};
+use crate::config::{Config, ConfigError, Endpoint, check_descriptors};
+use crate::directory::Directory;
+use crate::engine::{Engine, MemoryEngine};
+use crate::log::Log;
+use crate::metrics::Metrics;
+use crate::public::{Live, Login, Public};
+use crate::shard::{
+    self, BindError, Inbox, Listener, Settings, Shards, Shared, SocketOptions, StartError, Starter,
+};
+use crate::sys;
+
+pub use run::run;
+
+/// How often a quiet log is looked through for what is too old, and the rates are sampled.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How often a drain looks whether the shards are done.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+/// What a stopped shard gets to end its streams and its thread.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// A server that serves.
+pub struct Server {
+    public: Arc<Public>,
+    admin: Arc<Admin>,
+    shards: Shards,
+    clock: Clock,
+    tasks: Vec<JoinHandle<()>>,
+    public_endpoints: Vec<Endpoint>,
+    admin_endpoints: Vec<Endpoint>,
+    drain_rate: u32,
+    drain_timeout: Duration,
+}
+
+/// Why a server does not start.
+#[derive(Debug, Error)]
+#[allow(missing_docs)] // each message says it
+pub enum ServerError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    #[error("login.users_file: {0}")]
+    Users(#[from] UsersError),
+    #[error("{key}: {source}")]
+    Bind {
+        key: &'static str,
+        source: BindError,
+    },
+    #[error("cannot raise the limit of open descriptors: {0}")]
+    Descriptors(io::Error),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("cannot listen: {0}")]
+    Listen(io::Error),
+}
+
+impl ServerError {
+    /// Whether the operator's configuration, and not the machine, is at fault.
+    pub fn is_configuration(&self) -> bool {
+        matches!(
+            self,
+            Self::Config(_) | Self::Keys(_) | Self::Users(_) | Self::Bind { .. }
+        )
+    }
+}
+
+impl Server {
+    /// Starts serving on the control runtime that the caller is in.
+    ///
+    /// `dev` brings the development user.
+    ///
+    /// # Errors
+    /// [`ServerError`]; nothing is served then.
+    pub async fn start(config: &Config, dev: bool, clock: Clock) -> Result<Self, ServerError> {
+        let nofile = sys::raise_nofile().map_err(ServerError::Descriptors)?;
+        check_descriptors(config, nofile)?;
+        let live = Live::new(config)?;
+        let login = login(config, dev, &clock)?;
+        let shard_count = shard_count(config);
+        let shared = shared(config, shard_count, nofile, clock.clone());
+
+        let options = SocketOptions {
+            send_buffer: config.send_buffer,
+            user_timeout: config.stall_timeout,
+        };
+        let admin_listeners = bind_all("admin_listen", &config.admin_listen, 1, options)?;
+        let listeners = bind_all("listen", &config.listen, shard_count, options)?;
+        let public_endpoints = endpoints(&listeners)?;
+        let admin_endpoints = endpoints(&admin_listeners)?;
+        let starters = starters(listeners, shard_count)?;
+
+        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::new(
+            Arc::clone(&shared.log),
+            clock.clone(),
+        ));
+        let public = Arc::new(Public::new(
+            config,
+            live,
+            login,
+            shared.clone(),
+            Arc::clone(&engine),
+            Handle::current(),
+        ));
+        let handshake = Arc::clone(&public);
+        let start = move || Arc::clone(&handshake).start_handshake();
+        let shards = Shards::start(starters, shared.clone(), config.fd_tables, start).await?;
+
+        let admin = Arc::new(Admin::new(
+            shared.clone(),
+            engine,
+            ApiKeys::new(&config.admin),
+            config.max_publish_bytes,
+        ));
+        let mut tasks = vec![
+            tokio::spawn(shard::dispatch(shared.clone())),
+            tokio::spawn(sweep(shared, Arc::clone(&admin))),
+        ];
+        for listener in admin_listeners.into_iter().flatten() {
+            let admin = Arc::clone(&admin);
+            tasks.push(tokio::spawn(async move {
+                if let Err(error) = admin::serve(admin, listener).await {
+                    tracing::error!(%error, "the admin listener failed");
+                }
+            }));
+        }
+        Ok(Self {
+            public,
+            admin,
+            shards,
+            clock,
+            tasks,
+            public_endpoints,
+            admin_endpoints,
+            drain_rate: config.drain_rate,
+            drain_timeout: config.drain_timeout,
+        })
+    }
+
+    /// Where the public listeners are; port 0 has become a number.
+    pub fn public_endpoints(&self) -> &[Endpoint] {
+        &self.public_endpoints
+    }
+
+    /// Where the admin listeners are.
+    pub fn admin_endpoints(&self) -> &[Endpoint] {
+        &self.admin_endpoints
+    }
+
+    /// Takes over secrets, keys, CORS and limits of another configuration.
+    ///
+    /// # Errors
+    /// [`KeysError`] where a key cannot be used; nothing has changed then.
+    pub fn reload(&self, config: &Config) -> Result<(), KeysError> {
+        self.public.reload(Live::new(config)?);
+        self.admin
+            .reload(ApiKeys::new(&config.admin), config.max_publish_bytes);
+        Ok(())
+    }
+
+    /// Ends all streams at `drain_rate`, and what is left after `drain_timeout` at once; returns
+    /// when the shards have ended.
+    pub async fn drain(self) {
+        self.admin.start_drain();
+        self.public.start_drain();
+        self.shards.drain(self.drain_rate);
+        let mut deadline_ms = self.clock.now_ms() + millis(self.drain_timeout);
+        let mut is_stopped = false;
+        while !self.shards.are_finished() {
+            if self.clock.now_ms() >= deadline_ms {
+                if is_stopped {
+                    break;
+                }
+                tracing::warn!("drain_timeout is over; ending the streams that are left");
+                self.shards.stop();
+                is_stopped = true;
+                deadline_ms = self.clock.now_ms() + millis(STOP_GRACE);
+            }
+            // Real time: a thread's end is no matter of the server's clock.
+            tokio::time::timeout(DRAIN_POLL, std::future::pending::<()>())
+                .await
+                .unwrap_or_default();
+        }
+        for task in &self.tasks {
+            task.abort();
+        }
+        for endpoint in self.public_endpoints.iter().chain(&self.admin_endpoints) {
+            if let Endpoint::Unix(path) = endpoint {
+                // Left behind, the next start would replace it.
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+}
+
+fn login(config: &Config, dev: bool, clock: &Clock) -> Result<Option<Login>, UsersError> {
+    let users = if !config.login.users_file.as_os_str().is_empty() {
+        Users::load(&config.login.users_file)?
+    } else if dev {
+        Users::development()
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(Login::new(
+        users,
+        config.login.token_ttl,
+        clock.clone(),
+    )))
+}
+
+fn shard_count(config: &Config) -> usize {
+    match config.shards {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        shards => shards,
+    }
+}
+
+fn shared(config: &Config, shard_count: usize, nofile: u64, clock: Clock) -> Shared {
+    let nofile = usize::try_from(nofile).unwrap_or(usize::MAX);
+    Shared {
+        clock,
+        log: Arc::new(Log::new(config.history.max_bytes, config.history.max_age)),
+        directory: Arc::new(Directory::default()),
+        metrics: Arc::new(Metrics::new(shard_count)),
+        inboxes: (0..shard_count).map(|_| Inbox::default()).collect(),
+        settings: Arc::new(Settings {
+            heartbeat: config.heartbeat,
+            stall_timeout: config.stall_timeout,
+            max_backlog_bytes: config.max_backlog_bytes,
+            retry_ms: millis(config.retry_min)..=millis(config.retry_max),
+            // The kernel spreads connections by hash, not evenly: each table could hold all.
+            table_capacity: config.max_connections.min(nofile),
+            max_handshakes: config.max_handshakes.div_ceil(shard_count),
+        }),
+    }
+}
+
+fn bind_all(
+    key: &'static str,
+    endpoints: &[Endpoint],
+    count: usize,
+    options: SocketOptions,
+) -> Result<Vec<Vec<Listener>>, ServerError> {
+    endpoints
+        .iter()
+        .map(|endpoint| {
+            shard::bind(endpoint, count, options)
+                .map_err(|source| ServerError::Bind { key, source })
+        })
+        .collect()
+}
+
+fn endpoints(listeners: &[Vec<Listener>]) -> Result<Vec<Endpoint>, ServerError> {
+    listeners
+        .iter()
+        .filter_map(|of_one| of_one.first())
+        .map(|listener| listener.endpoint().map_err(ServerError::Listen))
+        .collect()
+}
+
+/// One starter a shard, each with its share of every endpoint's listeners.
+fn starters(listeners: Vec<Vec<Listener>>, shard_count: usize) -> Result<Vec<Starter>, StartError> {
+    let mut shares: Vec<Vec<Listener>> = (0..shard_count).map(|_| Vec::new()).collect();
+    for of_one_endpoint in listeners {
+        for (share, listener) in shares.iter_mut().zip(of_one_endpoint) {
+            share.push(listener);
+        }
+    }
+    shares
+        .into_iter()
+        .enumerate()
+        .map(|(number, share)| Starter::new(u16::try_from(number).unwrap_or(u16::MAX), share))
+        .collect()
+}
+
+async fn sweep(shared: Shared, admin: Arc<Admin>) {
+    loop {
+        shared.clock.sleep(SWEEP).await;
+        shared.log.expire(shared.clock.now_ms());
+        admin.sample();
+    }
+}

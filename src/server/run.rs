@@ -1,0 +1,126 @@
+//! The process around a server: its runtime, its signals, its exit.
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Server, logging};
+use crate::clock::Clock;
+use crate::config::{Config, Sources, load};
+
+/// Threads of the control plane: admin, engine, signals. The shards have their own.
+const CONTROL_THREADS: usize = 2;
+
+/// Serves until SIGTERM or SIGINT; `sources` are read again at SIGHUP.
+///
+/// # Errors
+/// [`ServerError`](super::ServerError) where the server does not start, or what the machine says.
+pub fn run(config: &Config, sources: &Sources) -> anyhow::Result<()> {
+    let level = logging::init(config.log_level, config.log_format);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("cannot start the control runtime")?;
+    runtime.block_on(async {
+        // Before the shards: their descriptor tables must hold the signal pipe.
+        let mut signals = Signals::new().context("cannot listen to signals")?;
+        let server = Server::start(config, sources.dev, Clock::system()).await?;
+        announce(&server, config);
+        signals.until_stop(&server, config, sources, &level).await;
+        tracing::info!("draining");
+        tokio::select! {
+            () = server.drain() => tracing::info!("drained"),
+            () = signals.stop() => tracing::warn!("a second signal; not waiting for the drain"),
+        }
+        anyhow::Ok(())
+    })?;
+    // Shards that were not waited for hold their threads; the process goes anyway.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+fn announce(server: &Server, config: &Config) {
+    for endpoint in server.public_endpoints() {
+        tracing::info!(%endpoint, base_path = %config.base_path, "public listener");
+    }
+    for endpoint in server.admin_endpoints() {
+        tracing::info!(%endpoint, "admin listener");
+    }
+    if config.admin.api_keys.is_empty() && config.admin.api_key.is_empty() {
+        tracing::warn!("no admin.api_keys: nobody can publish (idlewild token api-key)");
+    }
+}
+
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// Reloads at every SIGHUP until it is time to stop.
+    async fn until_stop(
+        &mut self,
+        server: &Server,
+        config: &Config,
+        sources: &Sources,
+        level: &logging::Level,
+    ) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                _ = self.hangup.recv() => reload(server, config, sources, level),
+            }
+        }
+    }
+}
+
+/// Takes over what may change; a bad file changes nothing.
+fn reload(server: &Server, started_with: &Config, sources: &Sources, level: &logging::Level) {
+    let mut config = match load(sources) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!(%error, "not reloaded");
+            return;
+        }
+    };
+    // Drawn at start, not configured: drawn again they would cut everybody off.
+    if sources.dev {
+        config.auth.secret.clone_from(&started_with.auth.secret);
+        config.admin.clone_from(&started_with.admin);
+    }
+    // The tables were made for this many.
+    if config.max_connections > started_with.max_connections {
+        tracing::warn!(
+            asked = config.max_connections,
+            kept = started_with.max_connections,
+            "max_connections can only be lowered without a restart"
+        );
+        config.max_connections = started_with.max_connections;
+    }
+    match server.reload(&config) {
+        Ok(()) => {
+            level.set(config.log_level);
+            tracing::info!("reloaded");
+        }
+        Err(error) => tracing::error!(%error, "not reloaded"),
+    }
+}
