@@ -249,7 +249,7 @@ impl Page<'_> {
         let bounds = DELIVERY_BOUNDS_MS
             .iter()
             .map(|bound_ms| *bound_ms as f64 / 1_000.0)
-            .chain([f64::MAX]);
+            .chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
         self.0
             .encode_descriptor(

@@ -1,0 +1,59 @@
+//! An open stream: its head, its frames, its heartbeat, its end.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{NOTIFICATIONS, TestServer};
+
+#[test]
+fn a_stream_has_exactly_the_header_of_the_contract() {
+    let server = TestServer::start();
+    let stream = server.open(&format!("{NOTIFICATIONS}?token={}", server.token("42")));
+    let mut names: Vec<String> = stream
+        .head
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| format!("{}:{value}", name.to_lowercase()))
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "access-control-allow-headers: Authorization, Content-Type, Cache-Control, Last-Event-ID",
+            "access-control-allow-methods: GET",
+            "access-control-allow-origin: *",
+            "cache-control: no-cache",
+            "connection: keep-alive",
+            "content-type: text/event-stream",
+            "transfer-encoding: chunked",
+            "x-accel-buffering: no",
+        ]
+    );
+}
+
+#[test]
+fn an_event_for_a_user_reaches_all_of_their_streams_and_nobody_else() {
+    let server = TestServer::start();
+    let (mut first, mut second) = (server.stream("42"), server.stream("42"));
+    let mut other = server.stream("43");
+    let id = server.publish(&json!({"to": {"user": "42"}, "data": {"n": 1}}));
+    let frame = format!("id: {id}\nevent: message\ndata: {{\"n\":1}}\n\n");
+    assert_eq!(first.next(), Some(frame.clone()));
+    assert_eq!(second.next(), Some(frame));
+    let id = server.publish(&json!({"to": {"all": true}, "event": "news", "data": "a\nb"}));
+    let frame = format!("id: {id}\nevent: news\ndata: a\ndata: b\n\n");
+    assert_eq!(other.next(), Some(frame));
+}
+
+#[test]
+fn silence_is_broken_by_a_heartbeat_after_the_interval() {
+    let server = TestServer::start();
+    let mut stream = server.stream("42");
+    server.advance(Duration::from_millis(29_900));
+    server.publish(&json!({"to": {"user": "43"}, "data": 1}));
+    assert!(stream.is_silent());
+    server.advance(Duration::from_millis(1_100));
+    assert_eq!(stream.next().unwrap(), "event: heartbeat\ndata: {}\n\n");
+}

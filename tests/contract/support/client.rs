@@ -1,0 +1,222 @@
+//! Clients: a socket that says what it is told, and a reader of streams.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use super::PATIENCE;
+
+/// A connection that sends raw bytes.
+pub struct Client {
+    pub socket: TcpStream,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// Status line and header.
+    pub head: String,
+    pub body: String,
+}
+
+/// An answer that is read as it comes.
+pub struct Stream {
+    pub socket: TcpStream,
+    pub status: u16,
+    /// Status line and header.
+    pub head: String,
+    received: Vec<u8>,
+    is_chunked: bool,
+    text: String,
+    /// The body was ended as its framing says, not cut off.
+    pub is_complete: bool,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Self {
+        let socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_nodelay(true).unwrap();
+        Self { socket }
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.socket.write_all(bytes.as_ref()).unwrap();
+        self
+    }
+
+    /// Sends a GET and reads the head of the answer.
+    pub fn open(mut self, path: &str) -> Stream {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        self.stream()
+    }
+
+    /// Reads the head of an answer; what follows is read by the frame.
+    pub fn stream(self) -> Stream {
+        let mut stream = Stream {
+            socket: self.socket,
+            status: 0,
+            head: String::new(),
+            received: Vec::new(),
+            is_chunked: false,
+            text: String::new(),
+            is_complete: false,
+        };
+        stream.read_head();
+        stream
+    }
+
+    /// All bytes until the server closes.
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match self.socket.read_to_end(&mut bytes) {
+            Ok(_) => {}
+            // A reset is an end as well.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            Err(error) => panic!("the server did not close: {error}; read {} bytes", bytes.len()),
+        }
+        bytes
+    }
+}
+
+impl Stream {
+    /// The next frame, up to and including its blank line; `None` at the end of the body.
+    pub fn next(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.text.find("\n\n") {
+                let rest = self.text.split_off(end + 2);
+                return Some(std::mem::replace(&mut self.text, rest));
+            }
+            if self.is_complete || !self.decode_more() {
+                return None;
+            }
+        }
+    }
+
+    /// Whether nothing has come, now; for what must not happen. Anything that has been sent
+    /// before an answer to a later request was read has come by then (loopback keeps order only
+    /// per socket, so give the shard a moment with a round trip first).
+    pub fn is_silent(&mut self) -> bool {
+        self.socket.set_nonblocking(true).unwrap();
+        let mut byte = [0];
+        let silent = matches!(self.socket.peek(&mut byte), Err(error) if error.kind() == ErrorKind::WouldBlock);
+        self.socket.set_nonblocking(false).unwrap();
+        silent && self.text.is_empty() && self.received.is_empty()
+    }
+
+    /// The value of a header field of the answer.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+
+    fn read_head(&mut self) {
+        let end = loop {
+            if let Some(end) = find(&self.received, b"\r\n\r\n") {
+                break end + 4;
+            }
+            assert!(self.receive(), "closed inside the head: {:?}", String::from_utf8_lossy(&self.received));
+        };
+        let rest = self.received.split_off(end);
+        self.head = String::from_utf8(std::mem::replace(&mut self.received, rest)).unwrap();
+        self.status = self.head[9..12].parse().unwrap();
+        self.is_chunked = self.header("transfer-encoding") == Some("chunked");
+    }
+
+    /// Decodes another chunk; false at the end.
+    fn decode_more(&mut self) -> bool {
+        if !self.is_chunked {
+            let text = String::from_utf8(std::mem::take(&mut self.received)).unwrap();
+            if text.is_empty() && !self.receive() {
+                // Raw framing ends with the connection.
+                self.is_complete = true;
+                return false;
+            }
+            self.text.push_str(&text);
+            return true;
+        }
+        loop {
+            if let Some(line_end) = find(&self.received, b"\r\n") {
+                let line = std::str::from_utf8(&self.received[..line_end]).unwrap();
+                let size = usize::from_str_radix(line, 16).unwrap();
+                let end = line_end + 2 + size + 2;
+                if self.received.len() >= end {
+                    let chunk = self.received[line_end + 2..end - 2].to_vec();
+                    assert_eq!(&self.received[end - 2..end], b"\r\n");
+                    self.received.drain(..end);
+                    if size == 0 {
+                        self.is_complete = true;
+                        return false;
+                    }
+                    self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+                    return true;
+                }
+            }
+            if !self.receive() {
+                return false;
+            }
+        }
+    }
+
+    fn receive(&mut self) -> bool {
+        let mut buffer = [0; 16 * 1024];
+        match self.socket.read(&mut buffer) {
+            Ok(0) => false,
+            Ok(read) => {
+                self.received.extend_from_slice(&buffer[..read]);
+                true
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            Err(error) => panic!("nothing came: {error}"),
+        }
+    }
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+/// One request on a connection of its own.
+pub fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    let mut client = Client::connect(address);
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if !body.is_empty() {
+        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    client.send(format!("{head}\r\n{body}"));
+    let bytes = client.read_to_end();
+    let text = String::from_utf8(bytes).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {text:?}"));
+    Answer {
+        status: head[9..12].parse().unwrap(),
+        head: head.to_owned(),
+        body: body.to_owned(),
+    }
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| {
+        let (field, value) = line.split_once(':')?;
+        field.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack
+        .windows(needle.len())
+        .position(|window| window == needle)
+}

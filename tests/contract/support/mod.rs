@@ -1,0 +1,190 @@
+//! A server in this process with a clock that stands still, and clients that are as plain as a
+//! socket.
+
+mod client;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use idlewild::auth::mint::{Claims, mint};
+use idlewild::clock::Clock;
+use idlewild::config::{Config, Endpoint};
+use idlewild::server::Server;
+use serde_json::Value;
+
+pub use client::{Answer, Client, Stream, request};
+
+/// Where the manual clock starts: some noon in 2023.
+pub const START_UNIX_MS: u64 = 1_700_000_000_000;
+pub const BASE: &str = "/api/v1/auth";
+pub const NOTIFICATIONS: &str = "/api/v1/auth/sse/notifications/";
+pub const API_KEY: &str = "a key for tests only";
+pub const SECRET: &str = "a secret of more than thirty-two bytes";
+
+/// How long a test waits for what should come at once, before it fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct TestServer {
+    pub clock: Clock,
+    pub config: Config,
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
+    pub server: Option<Server>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl TestServer {
+    pub fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// Starts with a changed configuration: two shards, free ports, the development user.
+    pub fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config {
+            listen: vec!["127.0.0.1:0".parse().unwrap()],
+            admin_listen: vec!["127.0.0.1:0".parse().unwrap()],
+            shards: 2,
+            max_connections: 4_000,
+            ..Config::default()
+        };
+        config.auth.secret = SECRET.to_owned();
+        config.admin.api_key = API_KEY.to_owned();
+        change(&mut config);
+        let clock = Clock::manual(START_UNIX_MS);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let server = runtime
+            .block_on(Server::start(&config, true, clock.clone()))
+            .unwrap();
+        Self {
+            clock,
+            public: tcp(server.public_endpoints()),
+            admin: tcp(server.admin_endpoints()),
+            server: Some(server),
+            runtime: Some(runtime),
+            config,
+        }
+    }
+
+    /// A token of this user, good for an hour.
+    pub fn token(&self, user: &str) -> String {
+        self.token_with(user, None, &[])
+    }
+
+    pub fn token_with(&self, user: &str, session: Option<&str>, topics: &[&str]) -> String {
+        let topics: Vec<String> = topics.iter().map(ToString::to_string).collect();
+        let claims = Claims {
+            user,
+            session,
+            topics: &topics,
+            ttl: Duration::from_secs(3_600),
+            now_unix_ms: self.clock.unix_ms(),
+        };
+        mint(&self.config.auth, &claims).unwrap()
+    }
+
+    /// A connection to the public listener.
+    pub fn connect(&self) -> Client {
+        Client::connect(self.public)
+    }
+
+    /// An open notifications stream of this user; its head and `retry:` frame have been read.
+    pub fn stream(&self, user: &str) -> Stream {
+        self.stream_of(&self.token(user))
+    }
+
+    pub fn stream_of(&self, token: &str) -> Stream {
+        let mut stream = self.open(&format!("{NOTIFICATIONS}?token={token}"));
+        assert_eq!(stream.status, 200, "{}", stream.head);
+        let retry = stream.next().expect("the first frame");
+        assert!(retry.starts_with("retry: "), "{retry}");
+        stream
+    }
+
+    /// Asks for a stream and reads the head of whatever comes.
+    pub fn open(&self, path: &str) -> Stream {
+        self.connect().open(path)
+    }
+
+    /// One request on the public listener, on a connection of its own.
+    pub fn get(&self, path: &str) -> Answer {
+        request(self.public, "GET", path, &[], "")
+    }
+
+    /// One request on the admin listener, with the key.
+    pub fn admin(&self, method: &str, path: &str, body: &str) -> Answer {
+        let key = format!("Bearer {API_KEY}");
+        request(self.admin, method, path, &[("Authorization", &key)], body)
+    }
+
+    /// Publishes and returns the id.
+    pub fn publish(&self, event: &Value) -> String {
+        let answer = self.admin("POST", "/v1/events", &event.to_string());
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    pub fn advance(&self, duration: Duration) {
+        self.clock.advance(duration);
+    }
+
+    /// The value of a metric, `name{labels}` as written on the page; `None` where it is absent.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let page = request(self.admin, "GET", "/metrics", &[], "").body;
+        page.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    /// Waits until a metric has a value: for what another thread does a moment later.
+    pub fn wait_for_metric(&self, name: &str, value: f64) {
+        eventually(&format!("{name} = {value}"), || {
+            self.metric(name).is_some_and(|now| (now - value).abs() < 0.5)
+        });
+    }
+
+    /// Drains the server on a thread of its own, as SIGTERM would.
+    pub fn drain(&mut self) -> std::thread::JoinHandle<()> {
+        let server = self.server.take().expect("drained once");
+        let handle = self.runtime.as_ref().unwrap().handle().clone();
+        std::thread::spawn(move || handle.block_on(server.drain()))
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        if let (Some(server), Some(runtime)) = (self.server.take(), self.runtime.take()) {
+            // Past the drain's timeout, so that it does not wait for a clock that stands still.
+            let drained = runtime.spawn(server.drain());
+            while !drained.is_finished() {
+                self.clock.advance(Duration::from_secs(60));
+                std::thread::yield_now();
+            }
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Tries until it is so, or fails.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let tries = PATIENCE.as_millis() / 5;
+    for _ in 0..tries {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("never came true: {what}");
+}
+
+fn tcp(endpoints: &[Endpoint]) -> SocketAddr {
+    endpoints
+        .iter()
+        .find_map(|endpoint| match endpoint {
+            Endpoint::Tcp(address) => Some(*address),
+            Endpoint::Unix(_) => None,
+        })
+        .expect("a TCP listener")
+}
