@@ -40,6 +40,9 @@ pub struct KeySet {
 
 impl KeySet {
     /// Reads the shared secret, the PEM files and the key set file of `auth`.
+    ///
+    /// # Errors
+    /// A file or key that cannot be used, by name.
     pub fn load(auth: &config::Auth) -> Result<Self, KeysError> {
         let mut keys = Vec::new();
         if auth
@@ -62,7 +65,8 @@ impl KeySet {
             }
         }
         if !auth.jwks.is_empty() {
-            if auth.jwks.starts_with("http://") || auth.jwks.starts_with("https://") {
+            let scheme = auth.jwks.split_once("://").map_or("", |(scheme, _)| scheme);
+            if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") {
                 return Err(KeysError::JwksUrl);
             }
             keys.extend(jwks_keys(Path::new(&auth.jwks), &auth.algorithms)?);

@@ -10,6 +10,7 @@ use super::*;
 
 const SECRET: &str = "a secret of the tests, 32 bytes and more";
 const NOW_S: u64 = 1_700_000_000;
+const NOW_F: f64 = 1_700_000_000.0;
 const NOW_MS: u64 = NOW_S * 1_000;
 
 fn fixture(name: &str) -> PathBuf {
@@ -94,7 +95,7 @@ fn verify_header(header: &Value) -> Result<Identity, Rejected> {
 fn a_good_token_names_its_bearer() {
     let identity = verify(&json!({
         "user_id": "alice", "session_id": "s1", "token_type": "access", "jti": "x",
-        "exp": NOW_S + 60, "iat": NOW_S as f64 + 0.25, "nbf": NOW_S, "topics": ["a/*", "b"],
+        "exp": NOW_S + 60, "iat": NOW_F + 0.25, "nbf": NOW_S, "topics": ["a/*", "b"],
     }))
     .unwrap();
     assert_eq!(identity.user, "alice");
@@ -346,7 +347,7 @@ fn exp_is_required_and_honoured_with_leeway() {
     let at =
         |exp: Value| verify_with(&strict, &with("exp", exp)).map(|identity| identity.expires_at);
     assert_eq!(at(json!(NOW_S)), Err(Rejected::Expired));
-    assert_eq!(at(json!(NOW_S as f64 + 0.5)), Ok(NOW_S));
+    assert_eq!(at(json!(NOW_F + 0.5)), Ok(NOW_S));
     assert_eq!(at(json!(1e300)), Ok(u64::MAX / 1_000));
     assert_eq!(at(json!(u64::MAX)), Ok(u64::MAX / 1_000));
 }
@@ -376,7 +377,7 @@ fn nbf_and_iat_ahead_of_the_leeway_are_refused() {
     ] {
         assert!(verify(&with(name, json!(NOW_S + 5))).is_ok());
         assert_eq!(
-            verify(&with(name, json!(NOW_S as f64 + 5.01))).unwrap_err(),
+            verify(&with(name, json!(NOW_F + 5.01))).unwrap_err(),
             rejected
         );
         assert_eq!(verify(&with(name, json!(NOW_S + 6))).unwrap_err(), rejected);
@@ -388,7 +389,7 @@ fn iat_is_optional_and_kept_to_the_millisecond() {
     assert_eq!(verify(&without("iat")).unwrap().issued, None);
     for millis in 0..1_000 {
         let iat: Value = serde_json::from_str(&format!("{}.{millis:03}", NOW_S - 1)).unwrap();
-        let issued = verify_claims_iat(&iat);
+        let issued = issued_at(&iat);
         assert_eq!(
             issued,
             IssuedAt::from_unix_ms(NOW_MS - 1_000 + millis),
@@ -397,7 +398,7 @@ fn iat_is_optional_and_kept_to_the_millisecond() {
     }
 }
 
-fn verify_claims_iat(iat: &Value) -> IssuedAt {
+fn issued_at(iat: &Value) -> IssuedAt {
     IssuedAt::from_unix_ms(unix_ms(iat).ok().unwrap())
 }
 
