@@ -108,7 +108,11 @@ fn push_data(text: &mut String, data: &str) {
         text.push_str(line);
         text.push('\n');
         let Some(end) = end else { break };
-        let terminator = if rest[end..].starts_with("\r\n") { 2 } else { 1 };
+        let terminator = if rest[end..].starts_with("\r\n") {
+            2
+        } else {
+            1
+        };
         rest = &rest[end + terminator..];
     }
     text.push('\n');

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::ConfigArgs;
+use super::{ConfigArgs, say};
 use crate::auth::users::Users;
 use crate::config::{Config, check_descriptors, load};
 use crate::public::Live;
@@ -33,8 +33,7 @@ impl Check {
         for key in &mut config.admin.api_keys {
             REDACTED.clone_into(&mut key.hash);
         }
-        println!("# ok\n{}", toml::to_string(&config)?);
-        Ok(())
+        say(format_args!("# ok\n{}", toml::to_string(&config)?))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The commands. Wrong usage and a refused configuration end with one line on stderr and exit
 //! code 2, anything else that fails with 1.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)] // commands talk to people
+#![allow(clippy::print_stderr)] // commands talk to people
 
 mod check;
 mod publish;
@@ -9,6 +9,8 @@ mod serve;
 mod token;
 mod user;
 
+use std::fmt::Display;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -91,4 +93,10 @@ fn is_refused(error: &anyhow::Error) -> bool {
         || error
             .downcast_ref::<ServerError>()
             .is_some_and(ServerError::is_configuration)
+}
+
+/// Prints a command's result. A reader that went away (`| head`) is an error, not a panic.
+fn say(result: impl Display) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{result}")?;
+    Ok(())
 }

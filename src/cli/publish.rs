@@ -15,6 +15,8 @@ use serde_json::{Map, Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::say;
+
 /// How long the server may take: an answer comes in milliseconds, or after the two seconds that
 /// it waits for delivery to catch up.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -81,8 +83,7 @@ impl Publish {
                 .unwrap_or(answer);
             bail!("{status}: {message}");
         }
-        println!("{answer}");
-        Ok(())
+        say(answer)
     }
 
     fn event(&self) -> anyhow::Result<Value> {
@@ -126,13 +127,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 async fn post(url: &str, key: &str, body: String) -> anyhow::Result<(StatusCode, String)> {
     let (stream, host): (Box<dyn Stream>, &str) = if let Some(path) = url.strip_prefix("unix:") {
         let stream = UnixStream::connect(path).await;
-        (Box::new(stream.with_context(|| url.to_owned())?), "localhost")
+        (
+            Box::new(stream.with_context(|| url.to_owned())?),
+            "localhost",
+        )
     } else {
         let host = url
             .strip_prefix("http://")
             .context("--url starts with http:// or unix:")?
             .trim_end_matches('/');
-        ensure!(!host.contains('/'), "--url is a host and a port, without a path");
+        ensure!(
+            !host.contains('/'),
+            "--url is a host and a port, without a path"
+        );
         let stream = TcpStream::connect(host).await;
         (Box::new(stream.with_context(|| url.to_owned())?), host)
     };

@@ -56,7 +56,10 @@ impl Serve {
     }
 
     fn flags(&self) -> Vec<(String, String)> {
-        let lists = [("listen", &self.listen), ("admin_listen", &self.admin_listen)];
+        let lists = [
+            ("listen", &self.listen),
+            ("admin_listen", &self.admin_listen),
+        ];
         let single = [
             ("base_path", &self.base_path),
             ("shards", &self.shards),

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use super::ConfigArgs;
+use super::{ConfigArgs, say};
 use crate::auth::api_key;
 use crate::auth::mint::{Claims, mint};
 use crate::clock::Clock;
@@ -17,7 +18,7 @@ pub(super) struct Token {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    claims: Option<ClaimArgs>,
+    claims: ClaimArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -35,8 +36,8 @@ struct ClaimArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// Whose token it is.
-    #[arg(long)]
-    user: String,
+    #[arg(long, required = true)]
+    user: Option<String>,
     /// The session that it belongs to.
     #[arg(long)]
     session: Option<String>,
@@ -50,28 +51,31 @@ struct ClaimArgs {
 
 impl Token {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        match (self.command, self.claims) {
-            (Some(Command::ApiKey { name }), _) => {
+        match self.command {
+            Some(Command::ApiKey { name }) => {
                 let key = api_key::generate();
-                println!("# the key, shown once: {key}");
-                println!("[[admin.api_keys]]");
-                println!("name = {}", toml::Value::String(name));
-                println!("hash = \"{}\"", api_key::hash(&key));
+                say(format_args!(
+                    "# the key, shown once: {key}\n[[admin.api_keys]]\nname = {}\nhash = \"{}\"",
+                    toml::Value::String(name),
+                    api_key::hash(&key)
+                ))
             }
-            (None, Some(args)) => println!("{}", args.mint()?),
-            (None, None) => anyhow::bail!("--user says whose token it is"),
+            None => say(self.claims.mint()?),
         }
-        Ok(())
     }
 }
 
 impl ClaimArgs {
     fn mint(&self) -> anyhow::Result<String> {
+        let user = self
+            .user
+            .as_deref()
+            .context("--user says whose token it is")?;
         let config = load(&self.config.sources(Vec::new(), false))?;
         Ok(mint(
             &config.auth,
             &Claims {
-                user: &self.user,
+                user,
                 session: self.session.as_deref(),
                 topics: &self.topics,
                 ttl: self.ttl,

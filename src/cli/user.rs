@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
 
+use super::say;
 use crate::auth::users;
 
 #[derive(Args, Debug)]
@@ -48,7 +49,6 @@ impl User {
             "no password on standard input (printf '%s' \"$PASSWORD\" | idlewild user add …)"
         );
         let id = users::add(&file, id.as_deref(), &email, password)?;
-        println!("{email} has the id {id}");
-        Ok(())
+        say(format_args!("{email} has the id {id}"))
     }
 }

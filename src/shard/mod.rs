@@ -4,8 +4,12 @@
 //! and epoll. Others talk to it through its [`Inbox`]. What a stream is told and when stands in
 //! [`delivery`], [`timers`] and [`drain`]; every byte leaves through [`write`].
 
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
 mod acceptor;
 mod backlog;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod delivery;
 mod dispatch;
 mod drain;
@@ -200,7 +204,10 @@ impl Shard {
             return Err(NotSeated::Full);
         }
         let Some(identity) = &admission.identity else {
-            if !metrics.test_streams.reserve(admission.max_test_streams as u64) {
+            if !metrics
+                .test_streams
+                .reserve(admission.max_test_streams as u64)
+            {
                 metrics.held.sub(1);
                 return Err(NotSeated::Full);
             }
@@ -286,6 +293,7 @@ impl Shard {
     }
 
     /// Returns a place that nobody takes.
+    #[allow(clippy::needless_pass_by_value)] // a seat is used up once
     pub fn give_up(&mut self, seat: Seat) {
         let metrics = &self.shared.metrics;
         metrics.held.sub(1);
@@ -430,6 +438,7 @@ impl Shard {
         Tick::at_ms(self.shared.clock.now_ms())
     }
 
+    #[allow(clippy::indexing_slicing)] // a shard has metrics of its own number
     fn metrics(&self) -> &ShardMetrics {
         &self.shared.metrics.shards[usize::from(self.number)]
     }
@@ -439,6 +448,7 @@ impl Shard {
         self.table.len()
     }
 
+    #[allow(clippy::indexing_slicing)] // a shard has an inbox of its own number
     fn inbox(&self) -> &Inbox {
         &self.shared.inboxes[usize::from(self.number)]
     }

@@ -7,6 +7,8 @@
 //! to types that are not `Send`. [`Shards::self_test`] wakes every shard from every thread
 //! before anything is served.
 
+#![allow(clippy::indexing_slicing)] // a shard has metrics and an inbox of its own number
+
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
@@ -274,7 +276,8 @@ async fn serve(
             sys::collect_memory();
             collect_at_ms = None;
         }
-        turn.sleep(&shard, &handshakes, &shared, collect_at_ms).await;
+        turn.sleep(&shard, &handshakes, &shared, collect_at_ms)
+            .await;
     }
 }
 
