@@ -288,6 +288,10 @@ impl Stripe {
             entry.remove();
         }
         self.users.remove(index);
+        if self.users.is_empty() {
+            // What a burst of users grew goes back.
+            *self = Self::default();
+        }
     }
 }
 

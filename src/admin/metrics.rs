@@ -65,12 +65,7 @@ impl Scrape {
             "idlewild_connections",
             "Streams held",
             "transport",
-            by_transport(|shard, transport| {
-                shard
-                    .connections
-                    .get(transport)
-                    .map_or(0, crate::metrics::Gauge::value)
-            }),
+            by_transport(|shard, transport| shard.connections.at(transport).value()),
         )?;
         page.counters(
             "idlewild_connects",

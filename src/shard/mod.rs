@@ -39,6 +39,7 @@ use crate::directory::{ConnectionRef, Directory, Limit, NotAdmitted, UserHandle}
 use crate::frame::{Frame, Framing, LAST_CHUNK};
 use crate::log::Log;
 use crate::metrics::{DisconnectReason, Metrics, ShardMetrics, Transport};
+use crate::sys;
 use crate::topic::Topic;
 use delivery::Deliveries;
 use drain::Drain;
@@ -279,7 +280,7 @@ impl Shard {
             Transport::Sse
         };
         let metrics = self.metrics();
-        metrics.connections[transport as usize].add(1);
+        metrics.connections.at(transport as usize).add(1);
         metrics.connects.at(transport as usize).increment();
         self.write_head(key, head);
         if is_test {
@@ -384,7 +385,7 @@ impl Shard {
         if !slot.is_ending() {
             metrics.disconnects.at(reason as usize).increment();
         }
-        metrics.connections[transport as usize].sub(1);
+        metrics.connections.at(transport as usize).sub(1);
         if let Some(backlog) = &slot.backlog {
             metrics.backlog_bytes.sub(backlog.bytes() as u64);
             metrics.backlogged.sub(1);
@@ -441,6 +442,12 @@ impl Shard {
     #[allow(clippy::indexing_slicing)] // a shard has metrics of its own number
     fn metrics(&self) -> &ShardMetrics {
         &self.shared.metrics.shards[usize::from(self.number)]
+    }
+
+    /// Gives memory that a burst left behind back to the kernel.
+    fn release_memory(&mut self) {
+        self.table.release();
+        sys::collect_memory();
     }
 
     /// Streams held.

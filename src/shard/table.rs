@@ -113,6 +113,14 @@ impl Table {
             .map(|_| tenant.key)
     }
 
+    /// Gives the pages of an empty table back; its address space stays reserved.
+    pub(crate) fn release(&mut self) {
+        if self.slots.is_empty() && self.end > 0 {
+            self.slots = Slab::with_capacity(self.slots.capacity());
+            self.end = 0;
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
