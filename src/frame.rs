@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(raw(&frame), "event: heartbeat\ndata: {}\n\n");
         assert_eq!(
             frame.bytes(Framing::Chunked),
-            b"1c\r\nevent: heartbeat\ndata: {}\n\n\r\n"
+            b"1b\r\nevent: heartbeat\ndata: {}\n\n\r\n"
         );
     }
 

@@ -312,8 +312,9 @@ mod tests {
                             log.mark_dispatched(last, now_ms);
                         }
                     }
-                    _ => log.expire(now_ms),
+                    _ => {}
                 }
+                log.expire(now_ms);
                 while let Some(&(position, _, accepted)) = model.front() {
                     let bytes: usize = model.iter().map(|entry| entry.1).sum();
                     if position <= dispatched && (bytes > max_bytes || now_ms - accepted > max_age_ms) {
