@@ -1,3 +1,7 @@
-//! The load-test harness of Idlewild.
-
+//! tmp
+mod clock;
+mod engine;
+mod parse;
+mod sys;
+mod token;
 fn main() {}
