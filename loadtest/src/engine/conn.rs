@@ -78,7 +78,7 @@ impl Conn {
     ) -> Result<Reached, Malformed> {
         let seen = &mut self.seen;
         self.decoder.feed(input, scratch, &mut |event| {
-            note(event, now_ns, seen, tally)
+            note(event, now_ns, seen, tally);
         })
     }
 }
@@ -165,9 +165,9 @@ mod tests {
 
     #[test]
     fn a_gap_is_silent_and_its_late_filling_is_out_of_order() {
+        use Arrival::{Duplicate, InOrder, OutOfOrder};
         let mut seen = Sequence::default();
         let arrivals = [0, 1, 3, 2, 2, 3, 4].map(|offset| seen.take(offset));
-        use Arrival::{Duplicate, InOrder, OutOfOrder};
         assert_eq!(
             arrivals,
             [

@@ -5,6 +5,7 @@
 //! for longer than the limit it is given.
 
 mod conn;
+mod connect;
 mod source;
 mod tally;
 mod worker;

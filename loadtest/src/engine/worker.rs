@@ -4,9 +4,7 @@
 //! arrival is read after each `recv`, not once a wake-up, so that a client's place in the queue counts.
 
 use std::collections::VecDeque;
-use std::fmt::Write;
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,16 +17,15 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::time::Timespec;
 use slab::Slab;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::conn::{Conn, Phase, Window};
+use super::connect::{Pace, connect, write_request};
 use super::source::Sources;
 use super::tally::Tally;
-use super::{Command, Credential, Limits, Live, Target, share};
+use super::{Command, Limits, Live, Target, share};
 use crate::clock;
 use crate::parse::Reached;
 use crate::parse::sse::Block;
-use crate::sys;
 
 /// The eventfd's place in `epoll_data`; no slab key reaches it.
 const WAKE: u64 = u64::MAX;
@@ -70,13 +67,6 @@ struct Queue {
     next: u32,
     stride: u32,
     left: u32,
-}
-
-/// When the next connect may start.
-#[derive(Debug)]
-struct Pace {
-    interval_ns: u64,
-    next_ns: u64,
 }
 
 #[derive(Debug, Default)]
@@ -128,10 +118,7 @@ impl Worker {
             max_in_flight: share(limits.in_flight, limits.threads, index).max(1),
             handshake_ms: u32::try_from(limits.handshake.as_millis())
                 .context("--handshake-timeout")?,
-            pace: Pace {
-                interval_ns: clock::duration_ns(interval.unwrap_or_default()),
-                next_ns: 0,
-            },
+            pace: Pace::new(interval.unwrap_or_default(), TURN),
             start_ns: clock::now_ns(),
             tally: Tally::new(window),
             totals: Totals::default(),
@@ -383,115 +370,5 @@ impl Worker {
     fn now_ms(&self) -> u32 {
         u32::try_from((clock::now_ns() - self.start_ns) / 1_000_000)
             .expect("a run is shorter than 49 days")
-    }
-}
-
-impl Pace {
-    /// Whether a connect may start now; counts it when it may. A pause is not caught up on.
-    fn may_open(&mut self) -> bool {
-        if self.interval_ns == 0 {
-            return true;
-        }
-        let now_ns = clock::now_ns();
-        if now_ns < self.next_ns {
-            return false;
-        }
-        // Up to one turn's worth may be made good, or the pace would fall short by the sleep's length.
-        let slack_ns = clock::duration_ns(TURN).max(self.interval_ns);
-        self.next_ns = self.next_ns.max(now_ns.saturating_sub(slack_ns)) + self.interval_ns;
-        true
-    }
-}
-
-/// A socket on its way to `to`. Its close is an RST, so that a run leaves no TIME_WAIT behind.
-fn connect(to: SocketAddr, from: Ipv4Addr) -> Result<OwnedFd> {
-    let kind = Type::STREAM.nonblocking().cloexec();
-    let socket = Socket::new(Domain::for_address(to), kind, Some(Protocol::TCP))?;
-    socket.set_linger(Some(Duration::ZERO))?;
-    if to.is_ipv4() && to.ip().is_loopback() {
-        sys::bind_address_no_port(&socket)?;
-        socket.bind(&SockAddr::from(SocketAddr::from((from, 0))))?;
-    }
-    match socket.connect(&SockAddr::from(to)) {
-        Ok(()) => {}
-        Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
-        Err(error) => return Err(error.into()),
-    }
-    Ok(socket.into())
-}
-
-fn write_request(request: &mut String, target: &Target, number: u32) {
-    let Target {
-        host,
-        path,
-        credential,
-        ..
-    } = target;
-    let mut write =
-        |text: std::fmt::Arguments<'_>| request.write_fmt(text).expect("a String takes all");
-    write(format_args!("GET {path}"));
-    if let Credential::Query(minter) = credential {
-        let joint = if path.contains('?') { '&' } else { '?' };
-        write(format_args!("{joint}token={}", minter.mint(number)));
-    }
-    write(format_args!(
-        " HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n"
-    ));
-    if let Credential::Header(minter) = credential {
-        write(format_args!(
-            "Authorization: Bearer {}\r\n",
-            minter.mint(number)
-        ));
-    }
-    write(format_args!("\r\n"));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::token::Minter;
-
-    fn request(credential: Credential, path: &str) -> String {
-        let target = Target {
-            address: ([127, 0, 0, 1], 1).into(),
-            host: "localhost".to_owned(),
-            path: path.to_owned(),
-            credential,
-        };
-        let mut request = String::new();
-        write_request(&mut request, &target, 1);
-        request
-    }
-
-    #[test]
-    fn the_token_stands_where_it_was_asked_for() {
-        let minter = Minter::new(b"secret", 10, Duration::from_secs(60));
-        let query = request(Credential::Query(minter.clone()), "/sse");
-        assert!(
-            query.starts_with("GET /sse?token=ey") && !query.contains("Authorization"),
-            "{query}"
-        );
-        let joined = request(Credential::Query(minter.clone()), "/sse?topic=a");
-        assert!(joined.starts_with("GET /sse?topic=a&token=ey"), "{joined}");
-        let header = request(Credential::Header(minter), "/sse");
-        assert!(
-            header.contains("\r\nAuthorization: Bearer ey") && header.ends_with("\r\n\r\n"),
-            "{header}"
-        );
-        assert!(
-            request(Credential::None, "/sse")
-                .starts_with("GET /sse HTTP/1.1\r\nHost: localhost\r\n")
-        );
-    }
-
-    #[test]
-    fn the_pace_spreads_connects_and_makes_up_no_pause() {
-        let mut pace = Pace {
-            interval_ns: 1_000_000_000,
-            next_ns: 0,
-        };
-        assert!(pace.may_open());
-        let opened = (0..10).filter(|_| pace.may_open()).count();
-        assert!(opened <= 1, "{opened} at once after a long pause");
     }
 }

@@ -65,7 +65,7 @@ impl Dechunker {
                 self.bytes = digit(byte)?;
                 State::Size
             }
-            (State::Size, b'\r') | (State::Extension, b'\r') => State::SizeLf,
+            (State::Size | State::Extension, b'\r') => State::SizeLf,
             (State::Size, b';' | b' ' | b'\t') => State::Extension,
             (State::Size, _) => {
                 self.bytes = self.bytes * 16 + digit(byte)?;

@@ -14,6 +14,8 @@ pub(crate) struct Head {
     pub(crate) chunked: bool,
     /// `Content-Type: text/event-stream`, with or without parameters.
     pub(crate) event_stream: bool,
+    /// `Content-Length`, for the answers of the admin side.
+    pub(crate) content_length: Option<usize>,
 }
 
 /// Collects a head until its blank line; holds nothing while none of it has come.
@@ -73,12 +75,15 @@ pub(crate) fn parse(head: &[u8]) -> Result<Head, Malformed> {
         status,
         chunked: false,
         event_stream: false,
+        content_length: None,
     };
     for line in lines {
         let (name, value) = line.split_once(':').ok_or(Malformed::Head)?;
         let value = value.trim_matches([' ', '\t']);
         if name.eq_ignore_ascii_case("transfer-encoding") {
             parsed.chunked = value.eq_ignore_ascii_case("chunked");
+        } else if name.eq_ignore_ascii_case("content-length") {
+            parsed.content_length = Some(value.parse().map_err(|_| Malformed::Head)?);
         } else if name.eq_ignore_ascii_case("content-type") {
             let essence = value.split(';').next().unwrap_or_default().trim_end();
             parsed.event_stream = essence.eq_ignore_ascii_case("text/event-stream");
@@ -99,7 +104,8 @@ mod tests {
             Ok(Head {
                 status: 200,
                 chunked: true,
-                event_stream: true
+                event_stream: true,
+                content_length: None
             })
         );
     }
