@@ -5,6 +5,7 @@
 
 mod admin;
 mod delivery;
+mod drain;
 mod heartbeat;
 mod metrics;
 mod publish;
