@@ -82,8 +82,10 @@ pub(super) async fn publish_batch(admin: &Admin, mut body: Incoming) -> Result<A
         };
         batch.take(admin, &mut pending, &data).await;
     }
-    let last = std::mem::take(&mut pending);
-    batch.line(admin, &last).await;
+    // A newline at the end ends the last line; it begins no other.
+    if !pending.is_empty() || batch.is_skipping {
+        batch.line(admin, &pending).await;
+    }
     Ok(json(
         StatusCode::ACCEPTED,
         &json!({
@@ -128,12 +130,11 @@ impl Batch {
 
     async fn line(&mut self, admin: &Admin, line: &[u8]) {
         let was_skipped = std::mem::take(&mut self.is_skipping);
+        self.lines += 1;
         if !was_skipped && line.trim_ascii().is_empty() {
-            // A last newline is no line; nor is an empty one in between.
-            self.lines += usize::from(!line.is_empty());
+            // Counted, so that the numbers of errors are those an editor shows.
             return;
         }
-        self.lines += 1;
         let result = if self.lines > MAX_BATCH_LINES {
             Err(Problem::invalid(format!(
                 "a batch has at most {MAX_BATCH_LINES} lines"

@@ -7,7 +7,6 @@ use std::time::Duration;
 use compact_str::CompactString;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use serde_json::json;
 
 use super::{Appending, Engine, EngineError, Notice};
 use crate::clock::Clock;
@@ -85,10 +84,7 @@ impl Engine for MemoryEngine {
     fn change_session(&self, change: SessionChange, notice: Notice) -> Appending<'_> {
         Box::pin(async move {
             self.wait_for_room().await?;
-            let data = json!({"type": "FORCE_LOGOUT", "data": {
-                "message": notice.message, "reason": notice.reason,
-            }})
-            .to_string();
+            let data = notice.force_logout();
             Ok(self.append(|id| Record::Session {
                 change,
                 frame: Frame::event(Some(id), EventName::default().as_str(), &data),

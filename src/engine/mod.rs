@@ -6,6 +6,7 @@ mod memory;
 use std::future::Future;
 use std::pin::Pin;
 
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::event::{Draft, EventId, SessionChange};
@@ -32,12 +33,28 @@ pub trait Engine: Send + Sync {
 }
 
 /// The words of a `FORCE_LOGOUT` event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Notice {
     /// For people.
     pub message: String,
     /// For programs.
     pub reason: String,
+}
+
+impl Notice {
+    /// The event's data, its fields in the contract's order.
+    fn force_logout(&self) -> String {
+        #[derive(Serialize)]
+        struct Message<'a> {
+            r#type: &'static str,
+            data: &'a Notice,
+        }
+        let message = Message {
+            r#type: "FORCE_LOGOUT",
+            data: self,
+        };
+        serde_json::to_string(&message).expect("two strings serialise")
+    }
 }
 
 /// Why an event was not accepted. Nothing of it was stored.

@@ -375,6 +375,9 @@ impl Shard {
 
     /// Closes a socket and gives its place up. The reason counts unless an end was counted.
     fn close(&mut self, key: u32, reason: DisconnectReason) {
+        if self.table.get(key).is_none() {
+            return;
+        }
         self.leave_directory(key);
         self.wheel.disarm(&mut self.table, key);
         let Some(slot) = self.table.remove(key) else {

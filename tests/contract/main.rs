@@ -3,5 +3,13 @@
 #![allow(missing_docs, unreachable_pub)] // nobody but these tests sees it
 #![allow(clippy::format_push_string, clippy::must_use_candidate)]
 
+mod admin;
+mod delivery;
+mod drain;
+mod heartbeat;
+mod metrics;
+mod publish;
+mod single_device;
+mod slow;
 mod stream;
 mod support;

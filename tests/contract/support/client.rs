@@ -1,5 +1,7 @@
 //! Clients: a socket that says what it is told, and a reader of streams.
 
+mod arrived;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 

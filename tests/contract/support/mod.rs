@@ -2,6 +2,7 @@
 //! socket.
 
 mod client;
+mod probe;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use idlewild::server::Server;
 use serde_json::Value;
 
 pub use client::{Answer, Client, Stream, request};
+pub use probe::{Probe, shard_of};
 
 /// Where the manual clock starts: some noon in 2023.
 pub const START_UNIX_MS: u64 = 1_700_000_000_000;

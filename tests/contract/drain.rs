@@ -1,0 +1,202 @@
+//! Going down: at a rate, each stream with its own time to come back, nobody new.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::support::{
+    Client, NOTIFICATIONS, PATIENCE, Stream, TestServer, eventually, request, shard_of,
+};
+
+const DRAINED: &str = "idlewild_disconnects_total{reason=\"drained\"}";
+
+fn streams(server: &TestServer, count: usize) -> Vec<Stream> {
+    (0..count).map(|_| server.stream("42")).collect()
+}
+
+/// The delay of a stream's last frame, which has to be its only one.
+#[track_caller]
+fn last_retry_ms(stream: &mut Stream) -> u64 {
+    let frames = stream.rest();
+    assert_eq!(frames.len(), 1, "{frames:?}");
+    let retry = frames[0].strip_prefix("retry: ").unwrap();
+    retry.strip_suffix("\n\n").unwrap().parse().unwrap()
+}
+
+fn drained(server: &TestServer) -> u64 {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a count
+    server.metric(DRAINED).map_or(0, |count| count as u64)
+}
+
+#[test]
+fn streams_end_at_the_rate_each_with_its_own_delay() {
+    const STREAMS: usize = 100;
+    const RATE: u64 = 40;
+    let mut server = TestServer::with(|config| {
+        config.max_connections_per_user = STREAMS;
+        config.drain_rate = 40;
+        config.drain_timeout = Duration::from_secs(60);
+        config.retry_min = Duration::from_secs(3);
+        config.retry_max = Duration::from_secs(9);
+    });
+    let mut streams = streams(&server, STREAMS);
+    let presence = server.admin("GET", "/v1/users/42", "").json();
+    let mut held: HashMap<String, u64> = HashMap::new();
+    for connection in presence["connections"].as_array().unwrap() {
+        *held.entry(shard_of(connection["id"].as_str().unwrap())).or_default() += 1;
+    }
+    let drain = server.drain();
+    // Each shard ends its first stream at once, and then its half of the rate.
+    let ended_at_ms = |at_ms: u64, more: u64| -> u64 {
+        let each = at_ms * RATE / 2 / 1_000 + more;
+        held.values().map(|held| each.min(*held)).sum()
+    };
+    eventually("each shard has begun", || drained(&server) == ended_at_ms(0, 1));
+    let all = STREAMS as u64;
+    let mut at_ms = 0;
+    while ended_at_ms(at_ms, 0) < all {
+        assert!(drained(&server) <= ended_at_ms(at_ms, 2), "too fast at {at_ms} ms");
+        server.advance(Duration::from_millis(250));
+        at_ms += 250;
+        if ended_at_ms(at_ms, 0) == all {
+            break; // with its last stream gone, the server no longer answers
+        }
+        let due = ended_at_ms(at_ms, 0);
+        eventually("the rate is kept", || drained(&server) >= due);
+    }
+    // Half the streams at half the rate take a second and a quarter at least.
+    assert!(at_ms >= 2_000, "{at_ms}");
+    drain.join().unwrap();
+    let delays: HashSet<u64> = streams.iter_mut().map(last_retry_ms).collect();
+    assert!(delays.iter().all(|delay| (3_000..=9_000).contains(delay)), "{delays:?}");
+    // Drawn from 6,001, a hundred are almost all different.
+    assert!(delays.len() > 80, "{}", delays.len());
+    let spread = delays.iter().max().unwrap() - delays.iter().min().unwrap();
+    assert!(spread > 4_000, "{spread}");
+}
+
+#[test]
+fn nobody_new_is_let_in_and_readiness_says_why() {
+    let mut server = TestServer::with(|config| {
+        config.max_connections_per_user = 50;
+        config.drain_rate = 1;
+    });
+    let mut streams = streams(&server, 40);
+    let token = server.token("43");
+    let get = format!("GET {NOTIFICATIONS}?token={token} HTTP/1.1\r\nHost: test\r\n\r\n");
+    // In the middle of its request when the drain begins.
+    let mut waiting = server.connect();
+    waiting.send(&get[..get.len() / 2]);
+    for _ in 0..20 {
+        assert_eq!(server.get("/healthz").status, 200);
+    }
+    assert_eq!(request(server.admin, "GET", "/readyz", &[], "").status, 200);
+    let drain = server.drain();
+    eventually("not ready", || {
+        let answer = request(server.admin, "GET", "/readyz", &[], "");
+        answer.status == 503 && answer.json()["ready"] == false && answer.body.contains("draining")
+    });
+    eventually("each shard has begun", || drained(&server) == 2);
+    // Alive all the while.
+    assert_eq!(request(server.admin, "GET", "/healthz", &[], "").status, 200);
+    waiting.send(&get[get.len() / 2..]);
+    let mut refused = waiting.stream();
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("retry-after").is_some());
+    assert!(refused.next().unwrap().contains("Shutting down"));
+    for _ in 0..10 {
+        assert!(is_refused(&server, &get), "a stream was let in");
+    }
+    // What is open stays open until its turn comes.
+    let open = streams.iter_mut().map(Stream::is_silent);
+    assert_eq!(open.filter(|is_open| *is_open).count(), 38);
+    end(&server, drain);
+}
+
+#[test]
+fn what_is_left_at_the_timeout_ends_at_once() {
+    let mut server = TestServer::with(|config| {
+        config.max_connections_per_user = 50;
+        config.drain_rate = 1;
+        config.drain_timeout = Duration::from_secs(5);
+    });
+    let mut streams = streams(&server, 40);
+    let drain = server.drain();
+    eventually("each shard has begun", || drained(&server) == 2);
+    server.advance(Duration::from_millis(4_900));
+    eventually("a few more have ended", || drained(&server) >= 8);
+    assert!(drained(&server) <= 14);
+    server.advance(Duration::from_millis(100));
+    drain.join().unwrap();
+    for stream in &mut streams {
+        let delay = last_retry_ms(stream);
+        assert!((2_000..=6_000).contains(&delay), "{delay}");
+    }
+}
+
+#[test]
+fn a_server_without_streams_is_gone_at_once() {
+    let mut server = TestServer::start();
+    let stream = server.stream("42");
+    drop(stream);
+    server.wait_for_metric("idlewild_connections{transport=\"sse\"}", 0.0);
+    // The clock stands still.
+    server.drain().join().unwrap();
+    assert!(TcpStream::connect(server.public).is_err());
+}
+
+#[test]
+fn an_idle_connection_does_not_hold_the_drain_up() {
+    let mut server = TestServer::start();
+    let mut idle = Client::connect(server.public);
+    idle.send("GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert!(idle.socket.read(&mut [0; 1_024]).unwrap() > 0);
+    let mut silent = Client::connect(server.public);
+    server.wait_for_metric("idlewild_handshakes_in_flight", 2.0);
+    let drain = server.drain();
+    assert!(idle.read_to_end().is_empty());
+    assert!(silent.read_to_end().is_empty());
+    drop((idle, silent));
+    drain.join().unwrap();
+}
+
+#[test]
+fn a_client_that_reads_nothing_does_not_hold_the_drain_up_beyond_its_timeout() {
+    let mut server = TestServer::start();
+    let stream = server.stream("42");
+    let path = "/v1/events";
+    let body = serde_json::json!({"to": {"all": true}, "data": "x".repeat(60_000)}).to_string();
+    // Until something waits that the client's kernel did not take.
+    eventually("a backlog", || {
+        assert_eq!(server.admin("POST", path, &body).status, 202);
+        server.metric("idlewild_backlogged_connections") == Some(1.0)
+            || server.metric("idlewild_connections{transport=\"sse\"}") == Some(0.0)
+    });
+    let drain = server.drain();
+    end(&server, drain);
+    drop(stream);
+}
+
+/// Moves the clock until the server is gone.
+fn end(server: &TestServer, drain: std::thread::JoinHandle<()>) {
+    eventually("the drain is over", || {
+        server.advance(Duration::from_secs(1));
+        drain.is_finished()
+    });
+    drain.join().unwrap();
+}
+
+/// Whether the kernel or the server says no.
+fn is_refused(server: &TestServer, get: &str) -> bool {
+    let Ok(mut socket) = TcpStream::connect(server.public) else {
+        return true;
+    };
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answer = Vec::new();
+    // The server may have closed before either.
+    let _ = socket.write_all(get.as_bytes());
+    let _ = socket.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer);
+    answer.is_empty() || (answer.starts_with("HTTP/1.1 503") && answer.contains("Shutting down"))
+}

@@ -1,0 +1,205 @@
+//! One current session a user: who is told to go, and who may not come back.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{NOTIFICATIONS, Stream, TestServer, eventually};
+
+fn put_session(server: &TestServer, user: &str, body: &Value) -> String {
+    let path = format!("/v1/users/{user}/session");
+    let answer = server.admin("PUT", &path, &body.to_string());
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.json()["id"].as_str().unwrap().to_owned()
+}
+
+fn status(server: &TestServer, token: &str) -> u16 {
+    server.open(&format!("{NOTIFICATIONS}?token={token}")).status
+}
+
+fn forced_logout(id: &str, message: &str, reason: &str) -> String {
+    format!(
+        "id: {id}\nevent: message\ndata: {{\"type\":\"FORCE_LOGOUT\",\"data\":{{\"message\":\"{message}\",\"reason\":\"{reason}\"}}}}\n\n"
+    )
+}
+
+#[test]
+fn a_session_change_ends_every_other_connection_with_the_word() {
+    let server = TestServer::start();
+    let of = |session| server.stream_of(&server.token_with("42", session, &[]));
+    let mut others = [of(Some("old")), of(Some("older")), of(None)];
+    let mut current = of(Some("new"));
+    let mut stranger = server.stream("43");
+    let id = put_session(&server, "42", &json!({"session_id": "new", "message": "Bye"}));
+    for stream in &mut others {
+        assert_eq!(stream.rest(), [forced_logout(&id, "Bye", "new_login")]);
+    }
+    server.wait_for_metric("idlewild_disconnects_total{reason=\"logged_out\"}", 3.0);
+    server.publish(&json!({"to": {"all": true}, "data": "on"}));
+    assert!(current.next().unwrap().contains("data: on\n"));
+    assert!(stranger.next().unwrap().contains("data: on\n"));
+    let presence = server.admin("GET", "/v1/users/42", "").json();
+    assert_eq!(presence["connections"].as_array().unwrap().len(), 1);
+    assert_eq!(presence["connections"][0]["session"], "new");
+}
+
+#[test]
+fn a_session_change_without_words_has_words_all_the_same() {
+    let server = TestServer::start();
+    let mut stream = server.stream("42");
+    put_session(&server, "42", &json!({"session_id": "new"}));
+    let frames = stream.rest();
+    let data = frames[0].lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    let event: Value = serde_json::from_str(data).unwrap();
+    assert_eq!(event["type"], "FORCE_LOGOUT");
+    assert!(!event["data"]["message"].as_str().unwrap().is_empty());
+    assert!(!event["data"]["reason"].as_str().unwrap().is_empty());
+}
+
+#[test]
+fn what_was_published_before_the_change_comes_before_the_end_and_nothing_after_it() {
+    let server = TestServer::start();
+    let mut stream = server.stream("42");
+    for n in 0..50 {
+        server.publish(&json!({"to": {"user": "42"}, "data": n}));
+    }
+    put_session(&server, "42", &json!({"session_id": "new"}));
+    server.publish(&json!({"to": {"user": "42"}, "data": "late"}));
+    let frames = stream.rest();
+    assert_eq!(frames.len(), 51);
+    for (n, frame) in frames.iter().take(50).enumerate() {
+        assert!(frame.contains(&format!("data: {n}\n")), "{frame}");
+    }
+    assert!(frames[50].contains("FORCE_LOGOUT"));
+}
+
+#[test]
+fn other_sessions_and_older_nameless_tokens_do_not_come_back() {
+    let server = TestServer::start();
+    let token = |session| server.token_with("42", session, &[]);
+    let (old, nameless, new) = (token(Some("old")), token(None), token(Some("new")));
+    server.advance(Duration::from_secs(5));
+    put_session(&server, "42", &json!({"session_id": "new"}));
+    for refused in [&old, &nameless] {
+        let mut stream = server.open(&format!("{NOTIFICATIONS}?token={refused}"));
+        assert_eq!(stream.status, 401);
+        assert_eq!(stream.header("www-authenticate"), Some("Bearer"));
+        assert!(stream.next().unwrap().contains("Authentication required"));
+    }
+    assert_eq!(status(&server, &new), 200);
+    server.advance(Duration::from_secs(2));
+    // Issued later: the other session's are still another session's, nameless ones are good.
+    assert_eq!(status(&server, &server.token_with("42", Some("old"), &[])), 401);
+    assert_eq!(status(&server, &server.token_with("42", None, &[])), 200);
+    assert_eq!(status(&server, &nameless), 401);
+    // The next change takes the place of the first.
+    put_session(&server, "42", &json!({"session_id": "newer"}));
+    assert_eq!(status(&server, &new), 401);
+    assert_eq!(status(&server, &server.token_with("42", Some("newer"), &[])), 200);
+    // Nobody else is concerned.
+    assert_eq!(status(&server, &server.token_with("43", Some("old"), &[])), 200);
+}
+
+#[test]
+fn a_log_out_ends_all_connections_and_all_tokens_issued_until_then() {
+    let server = TestServer::start();
+    put_session(&server, "42", &json!({"session_id": "mine"}));
+    server.advance(Duration::from_secs(2));
+    let named = server.token_with("42", Some("mine"), &[]);
+    let nameless = server.token("42");
+    let mut streams = [server.stream_of(&named), server.stream_of(&nameless)];
+    let body = r#"{"message": "Account closed", "reason": "closed"}"#;
+    let answer = server.admin("POST", "/v1/users/42/logout", body);
+    assert_eq!(answer.status, 200);
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    for stream in &mut streams {
+        assert_eq!(stream.rest(), [forced_logout(&id, "Account closed", "closed")]);
+    }
+    assert_eq!(status(&server, &named), 401);
+    assert_eq!(status(&server, &nameless), 401);
+    server.advance(Duration::from_secs(1));
+    assert_eq!(status(&server, &server.token_with("42", Some("mine"), &[])), 200);
+    assert_eq!(status(&server, &server.token("42")), 200);
+    assert_eq!(status(&server, &named), 401);
+}
+
+#[test]
+fn a_log_out_of_somebody_who_is_not_there_still_ends_their_tokens() {
+    let server = TestServer::start();
+    let token = server.token("42");
+    assert_eq!(server.admin("POST", "/v1/users/42/logout", "").status, 200);
+    assert_eq!(status(&server, &token), 401);
+}
+
+#[test]
+fn a_log_out_is_not_undone_by_naming_the_session_again() {
+    let server = TestServer::start();
+    let token = server.token_with("42", Some("mine"), &[]);
+    put_session(&server, "42", &json!({"session_id": "mine"}));
+    server.advance(Duration::from_secs(1));
+    server.admin("POST", "/v1/users/42/logout", "");
+    server.advance(Duration::from_secs(1));
+    put_session(&server, "42", &json!({"session_id": "mine"}));
+    assert_eq!(status(&server, &token), 401);
+    server.advance(Duration::from_secs(1));
+    assert_eq!(status(&server, &server.token_with("42", Some("mine"), &[])), 200);
+}
+
+#[test]
+fn a_ticket_of_another_session_is_worth_nothing_after_the_change() {
+    let server = TestServer::start();
+    let token = server.token_with("42", Some("old"), &[]);
+    let answer = crate::support::request(
+        server.public,
+        "POST",
+        "/api/v1/auth/sse/ticket/",
+        &[("Authorization", &format!("Bearer {token}"))],
+        "",
+    );
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    let ticket = answer.json()["ticket"].as_str().unwrap().to_owned();
+    put_session(&server, "42", &json!({"session_id": "new"}));
+    let stream = server.open(&format!("{NOTIFICATIONS}?ticket={ticket}"));
+    assert_eq!(stream.status, 401);
+}
+
+#[test]
+fn a_change_that_races_with_connects_leaves_no_stranger_connected() {
+    const THREADS: usize = 4;
+    const EACH: usize = 6;
+    let server = TestServer::with(|config| config.max_connections_per_user = 100);
+    for round in 0..12 {
+        let user = format!("u{round}");
+        let token = server.token_with(&user, Some("old"), &[]);
+        let path = format!("{NOTIFICATIONS}?token={token}");
+        let mut opened: Vec<Stream> = Vec::new();
+        let mut id = String::new();
+        std::thread::scope(|scope| {
+            let connecting: Vec<_> = (0..THREADS)
+                .map(|_| {
+                    scope.spawn(|| -> Vec<Stream> { (0..EACH).map(|_| server.open(&path)).collect() })
+                })
+                .collect();
+            id = put_session(&server, &user, &json!({"session_id": "new"}));
+            for thread in connecting {
+                opened.extend(thread.join().unwrap());
+            }
+        });
+        for stream in &mut opened {
+            if stream.status == 200 {
+                let frames = stream.rest();
+                assert!(frames[0].starts_with("retry: "));
+                assert!(frames[1].starts_with(&format!("id: {id}\n")), "{frames:?}");
+                assert_eq!(frames.len(), 2);
+            } else {
+                assert_eq!(stream.status, 401);
+            }
+        }
+        eventually("nobody of the old session is there", || {
+            let presence = server.admin("GET", &format!("/v1/users/{user}"), "").json();
+            presence["online"] == false
+        });
+    }
+    server.wait_for_metric("idlewild_users", 0.0);
+    server.wait_for_metric("idlewild_connections{transport=\"sse\"}", 0.0);
+}

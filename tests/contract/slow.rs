@@ -1,0 +1,217 @@
+//! Clients that read slowly, not at all, or go away without a word.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::json;
+use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::support::{Client, NOTIFICATIONS, PATIENCE, Stream, TestServer, eventually};
+
+const SLOW: &str = "idlewild_disconnects_total{reason=\"slow\"}";
+const STALLED: &str = "idlewild_disconnects_total{reason=\"stalled\"}";
+const CLOSED: &str = "idlewild_disconnects_total{reason=\"client_closed\"}";
+const CONNECTIONS: &str = "idlewild_connections{transport=\"sse\"}";
+
+/// A stream whose client's kernel takes a few kilobytes and no more.
+fn narrow_stream(server: &TestServer, user: &str) -> Stream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    // Before connecting, so that the window is small from the start.
+    socket.set_recv_buffer_size(4 * 1024).unwrap();
+    socket.connect(&server.public.into()).unwrap();
+    let socket: TcpStream = socket.into();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut stream = Client { socket }.open(&format!("{NOTIFICATIONS}?token={}", server.token(user)));
+    assert_eq!(stream.status, 200);
+    assert!(stream.next().unwrap().starts_with("retry: "));
+    stream
+}
+
+/// Text that says where a piece of it is missing or doubled.
+fn text(bytes: usize) -> String {
+    let mut text: String = (0..bytes / 4).map(|n| format!("{n:>7} ")).collect();
+    text.truncate(bytes);
+    text
+}
+
+#[test]
+fn an_event_larger_than_the_socket_takes_arrives_whole_at_a_slow_reader() {
+    let server = TestServer::start();
+    let mut slow = narrow_stream(&server, "42");
+    let mut quick = server.stream("43");
+    let data = text(60 * 1024);
+    let id = server.publish(&json!({"to": {"all": true}, "data": data}));
+    let frame = format!("id: {id}\nevent: message\ndata: {data}\n\n");
+    assert_eq!(quick.next().as_ref(), Some(&frame));
+    server.wait_for_metric("idlewild_backlogged_connections", 1.0);
+    assert!(server.metric("idlewild_backlog_bytes").unwrap() > 1_000.0);
+    // What comes behind it waits its turn.
+    let small = server.publish(&json!({"to": {"all": true}, "data": "small"}));
+    assert!(quick.next().unwrap().contains("small"));
+    assert!(slow.next() == Some(frame), "the large event is broken");
+    assert_eq!(slow.next().unwrap(), format!("id: {small}\nevent: message\ndata: small\n\n"));
+    server.wait_for_metric("idlewild_backlogged_connections", 0.0);
+    server.wait_for_metric("idlewild_backlog_bytes", 0.0);
+    assert_eq!(server.metric(SLOW), Some(0.0));
+}
+
+#[test]
+fn a_slow_reader_gets_its_end_after_all_that_waits_for_it() {
+    let server = TestServer::start();
+    let mut slow = narrow_stream(&server, "42");
+    let data = text(60 * 1024);
+    server.publish(&json!({"to": {"user": "42"}, "data": data}));
+    server.wait_for_metric("idlewild_backlogged_connections", 1.0);
+    let answer = server.admin("POST", "/v1/users/42/logout", "");
+    assert_eq!(answer.status, 200);
+    // Out of the directory at once, although its end is still on the way.
+    server.wait_for_metric("idlewild_users", 0.0);
+    let frames = slow.rest();
+    assert_eq!(frames.len(), 2);
+    assert!(frames[0].contains(&data));
+    assert!(frames[1].contains("FORCE_LOGOUT"));
+    server.wait_for_metric(CONNECTIONS, 0.0);
+    server.wait_for_metric("idlewild_backlog_bytes", 0.0);
+}
+
+#[test]
+fn a_client_that_never_reads_is_disconnected_and_nobody_else_notices() {
+    let server = TestServer::start();
+    let mut slow = narrow_stream(&server, "42");
+    let mut others: Vec<Stream> = (0..10).map(|n| server.stream(&format!("u{n}"))).collect();
+    let data = text(4 * 1024);
+    let mut published = 0;
+    while server.metric(SLOW) == Some(0.0) {
+        assert!(published < 500, "never too slow");
+        let id = server.publish(&json!({"to": {"all": true}, "data": data}));
+        for other in &mut others {
+            assert!(other.next().unwrap().starts_with(&format!("id: {id}\n")));
+        }
+        published += 1;
+    }
+    // Not before the socket's buffer and the backlog were full.
+    assert!(published > 16, "after {published} events of 4 KiB");
+    server.wait_for_metric(SLOW, 1.0);
+    server.wait_for_metric(CONNECTIONS, 10.0);
+    server.wait_for_metric("idlewild_users", 10.0);
+    server.wait_for_metric("idlewild_backlog_bytes", 0.0);
+    server.wait_for_metric("idlewild_backlogged_connections", 0.0);
+    // What it reads in the end are whole events in order, and a body that was cut off.
+    let got: Vec<String> = std::iter::from_fn(|| slow.next()).collect();
+    assert!(!slow.is_complete);
+    assert!(got.iter().all(|frame| frame.contains(&data)));
+    // And it may come back.
+    let mut back = server.stream("42");
+    server.publish(&json!({"to": {"user": "42"}, "data": "again"}));
+    assert!(back.next().unwrap().contains("again"));
+}
+
+#[test]
+fn a_client_with_a_backlog_that_takes_nothing_is_disconnected_after_the_stall_timeout() {
+    // The heartbeat's timer must not stand for the stall's.
+    let server = TestServer::with(|config| {
+        config.stall_timeout = Duration::from_secs(20);
+        config.heartbeat = Duration::from_secs(120);
+    });
+    let _stalled = narrow_stream(&server, "42");
+    let mut other = server.stream("43");
+    server.publish(&json!({"to": {"user": "42"}, "data": text(60 * 1024)}));
+    server.wait_for_metric("idlewild_backlogged_connections", 1.0);
+    // The kernel's buffers fill up; then nothing moves.
+    let mut waiting = None;
+    eventually("the backlog stands still", || {
+        let before = waiting.replace(server.metric("idlewild_backlog_bytes"));
+        before == Some(server.metric("idlewild_backlog_bytes"))
+    });
+    server.advance(Duration::from_millis(19_500));
+    server.publish(&json!({"to": {"user": "43"}, "data": 1}));
+    assert!(other.next().unwrap().contains("data: 1\n"));
+    assert_eq!(server.metric(STALLED), Some(0.0));
+    server.advance(Duration::from_millis(600));
+    server.wait_for_metric(STALLED, 1.0);
+    server.wait_for_metric(CONNECTIONS, 1.0);
+    server.wait_for_metric("idlewild_backlog_bytes", 0.0);
+    server.publish(&json!({"to": {"all": true}, "data": 2}));
+    assert!(other.next().unwrap().contains("data: 2\n"));
+}
+
+#[test]
+fn a_client_without_a_backlog_is_not_stalled_however_long_it_is_silent() {
+    let server = TestServer::with(|config| config.stall_timeout = Duration::from_secs(5));
+    let mut stream = server.stream("42");
+    for _ in 0..10 {
+        server.advance(Duration::from_secs(31));
+        assert!(stream.next().unwrap().contains("heartbeat"));
+    }
+    assert_eq!(server.metric(STALLED), Some(0.0));
+}
+
+#[test]
+fn a_client_that_is_cut_off_is_forgotten() {
+    let server = TestServer::start();
+    let stream = server.stream("42");
+    let stays = server.stream("43");
+    server.wait_for_metric("idlewild_users", 2.0);
+    // Closing now resets the connection.
+    SockRef::from(&stream.socket).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    server.wait_for_metric("idlewild_users", 1.0);
+    server.wait_for_metric(CONNECTIONS, 1.0);
+    server.wait_for_metric(CLOSED, 1.0);
+    let presence = server.admin("GET", "/v1/users/42", "").json();
+    assert_eq!(presence["online"], false);
+    assert_eq!(server.metric("idlewild_disconnects_total{reason=\"error\"}"), Some(0.0));
+    drop(stays);
+}
+
+#[test]
+fn a_client_that_is_cut_off_with_a_backlog_leaves_none() {
+    let server = TestServer::start();
+    let stream = narrow_stream(&server, "42");
+    server.publish(&json!({"to": {"user": "42"}, "data": text(60 * 1024)}));
+    server.wait_for_metric("idlewild_backlogged_connections", 1.0);
+    SockRef::from(&stream.socket).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    for gauge in ["idlewild_backlogged_connections", "idlewild_backlog_bytes", "idlewild_users", CONNECTIONS] {
+        server.wait_for_metric(gauge, 0.0);
+    }
+    server.wait_for_metric(CLOSED, 1.0);
+}
+
+#[test]
+fn a_thousand_that_came_and_went_leave_nothing_behind() {
+    const THREADS: usize = 4;
+    const EACH: usize = 250;
+    let server = TestServer::start();
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let server = &server;
+            scope.spawn(move || {
+                for n in 0..EACH {
+                    let stream = server.stream(&format!("u{}-{}", thread, n % 50));
+                    if n % 3 == 0 {
+                        let reset = Some(Duration::ZERO);
+                        SockRef::from(&stream.socket).set_linger(reset).unwrap();
+                    }
+                    drop(stream);
+                    if n % 50 == 0 {
+                        server.publish(&json!({"to": {"all": true}, "data": n}));
+                    }
+                }
+            });
+        }
+    });
+    server.wait_for_metric(CONNECTIONS, 0.0);
+    server.wait_for_metric(CLOSED, 1_000.0);
+    for gauge in [
+        "idlewild_users", "idlewild_handshakes_in_flight", "idlewild_backlog_bytes",
+        "idlewild_backlogged_connections",
+    ] {
+        server.wait_for_metric(gauge, 0.0);
+    }
+    assert_eq!(server.metric("idlewild_connects_total{transport=\"sse\"}"), Some(1_000.0));
+    for user in ["u0-0", "u3-49"] {
+        let presence = server.admin("GET", &format!("/v1/users/{user}"), "").json();
+        assert_eq!(presence, json!({"user": user, "online": false, "connections": []}));
+    }
+}
