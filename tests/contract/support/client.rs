@@ -73,7 +73,10 @@ impl Client {
             Ok(_) => {}
             // A reset is an end as well.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-            Err(error) => panic!("the server did not close: {error}; read {} bytes", bytes.len()),
+            Err(error) => panic!(
+                "the server did not close: {error}; read {} bytes",
+                bytes.len()
+            ),
         }
         bytes
     }
@@ -104,6 +107,31 @@ impl Stream {
         silent && self.text.is_empty() && self.received.is_empty()
     }
 
+    /// The body of an answer with a `Content-Length`; what comes behind it stays.
+    pub fn body(&mut self) -> String {
+        let length = self
+            .header("content-length")
+            .map_or(0, |length| length.parse().unwrap());
+        while self.received.len() < length {
+            assert!(
+                self.receive(),
+                "closed inside a body of {length} bytes: {}",
+                self.head
+            );
+        }
+        let rest = self.received.split_off(length);
+        String::from_utf8(std::mem::replace(&mut self.received, rest)).unwrap()
+    }
+
+    /// Reads the head of the next answer on this connection; false where it has ended instead.
+    pub fn follow(&mut self) -> bool {
+        if self.received.is_empty() && !self.receive() {
+            return false;
+        }
+        self.read_head();
+        true
+    }
+
     /// The value of a header field of the answer.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.head, name)
@@ -114,7 +142,11 @@ impl Stream {
             if let Some(end) = find(&self.received, b"\r\n\r\n") {
                 break end + 4;
             }
-            assert!(self.receive(), "closed inside the head: {:?}", String::from_utf8_lossy(&self.received));
+            assert!(
+                self.receive(),
+                "closed inside the head: {:?}",
+                String::from_utf8_lossy(&self.received)
+            );
         };
         let rest = self.received.split_off(end);
         self.head = String::from_utf8(std::mem::replace(&mut self.received, rest)).unwrap();
@@ -200,7 +232,9 @@ pub fn request(
     client.send(format!("{head}\r\n{body}"));
     let bytes = client.read_to_end();
     let text = String::from_utf8(bytes).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {text:?}"));
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("no head in {text:?}"));
     Answer {
         status: head[9..12].parse().unwrap(),
         head: head.to_owned(),
