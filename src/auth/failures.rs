@@ -67,23 +67,21 @@ impl Failures {
         }
     }
 
-    /// Whether `key` has failed [`MAX_FAILURES`] times within the last minute.
-    pub fn limited(&self, key: FailureKey) -> bool {
-        let now_ms = self.clock.now_ms();
-        let table = self.table.lock();
-        table
-            .failing
-            .get(&key)
-            .is_some_and(|failing| failing.recent(now_ms).count() >= MAX_FAILURES)
-    }
-
-    /// Counts a failure of `key`.
+    /// Counts an attempt as a failure of all `keys` in advance; false, and nothing counted, where
+    /// one of them has failed [`MAX_FAILURES`] times within the last minute.
     ///
-    /// Checking a password takes long enough for many more attempts to come in. Whoever records
+    /// Checking a password takes long enough for many more attempts to come in. Whoever begins
     /// before the check and [forgets](Self::forget) after a success lets none of them slip through.
-    pub fn record(&self, key: FailureKey) {
+    pub fn begin(&self, keys: &[FailureKey]) -> bool {
         let now_ms = self.clock.now_ms();
-        self.table.lock().record(key, now_ms);
+        let mut table = self.table.lock();
+        if keys.iter().any(|key| table.limited(*key, now_ms)) {
+            return false;
+        }
+        for key in keys {
+            table.record(*key, now_ms);
+        }
+        true
     }
 
     /// Takes the latest failure of `key` back: the attempt recorded in advance has succeeded.
@@ -119,6 +117,12 @@ impl Failing {
 }
 
 impl Table {
+    fn limited(&self, key: FailureKey, now_ms: u64) -> bool {
+        self.failing
+            .get(&key)
+            .is_some_and(|failing| failing.recent(now_ms).count() >= MAX_FAILURES)
+    }
+
     fn record(&mut self, key: FailureKey, now_ms: u64) {
         let place = (now_ms, self.recorded);
         self.recorded += 1;
@@ -174,6 +178,16 @@ mod tests {
 
     use super::*;
 
+    impl Failures {
+        fn limited(&self, key: FailureKey) -> bool {
+            self.table.lock().limited(key, self.clock.now_ms())
+        }
+
+        fn record(&self, key: FailureKey) {
+            self.table.lock().record(key, self.clock.now_ms());
+        }
+    }
+
     fn failures() -> (Clock, Failures) {
         let clock = Clock::manual(0);
         (clock.clone(), Failures::new(clock))
@@ -208,6 +222,16 @@ mod tests {
         assert!(!failures.limited(key));
         failures.record(key);
         assert!(failures.limited(key));
+    }
+
+    #[test]
+    fn an_attempt_counts_for_all_of_its_keys_or_for_none() {
+        let (_, failures) = failures();
+        let keys = ["a", "b", "c"].map(FailureKey::account);
+        (0..5).for_each(|_| assert!(failures.begin(&keys[..1])));
+        assert!(!failures.begin(&keys[..2]));
+        (0..5).for_each(|_| assert!(failures.begin(&keys[1..])));
+        assert!(!failures.begin(&keys[2..]));
     }
 
     #[test]

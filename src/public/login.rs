@@ -109,11 +109,11 @@ async fn log_in(
         .into_iter()
         .chain([FailureKey::account(&attempt.email)])
         .collect();
-    // Checked under the permit: attempts in flight together cannot all pass the check first.
     let Ok(_permit) = login.hashing.acquire().await else {
         return error(StatusCode::SERVICE_UNAVAILABLE, "Shutting down");
     };
-    if keys.iter().any(|key| login.failures.limited(*key)) {
+    // Counted in advance: attempts whose passwords are checked together must not all pass.
+    if !login.failures.begin(&keys) {
         let mut response = error(StatusCode::TOO_MANY_REQUESTS, "Too many attempts");
         response
             .headers_mut()
@@ -130,11 +130,11 @@ async fn log_in(
     })
     .await;
     let Ok(Some(user)) = user else {
-        for key in keys {
-            login.failures.record(key);
-        }
         return error(StatusCode::UNAUTHORIZED, "Wrong email or password");
     };
+    for key in keys {
+        login.failures.forget(key);
+    }
     match open_session(&public, login, &user).await {
         Ok(access) => json(StatusCode::OK, &json!({"access": access, "user": user})),
         Err(reason) => {

@@ -4,11 +4,15 @@
 #![allow(clippy::format_push_string, clippy::must_use_candidate)]
 
 mod admin;
+mod credentials;
 mod delivery;
 mod drain;
+mod handshake;
 mod heartbeat;
+mod login;
 mod metrics;
 mod publish;
+mod refusal;
 mod single_device;
 mod slow;
 mod stream;

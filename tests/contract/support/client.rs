@@ -109,6 +109,31 @@ impl Stream {
         silent && self.text.is_empty() && self.received.is_empty()
     }
 
+    /// The body of an answer with a `Content-Length`; what comes behind it stays.
+    pub fn body(&mut self) -> String {
+        let length = self
+            .header("content-length")
+            .map_or(0, |length| length.parse().unwrap());
+        while self.received.len() < length {
+            assert!(
+                self.receive(),
+                "closed inside a body of {length} bytes: {}",
+                self.head
+            );
+        }
+        let rest = self.received.split_off(length);
+        String::from_utf8(std::mem::replace(&mut self.received, rest)).unwrap()
+    }
+
+    /// Reads the head of the next answer on this connection; false where it has ended instead.
+    pub fn follow(&mut self) -> bool {
+        if self.received.is_empty() && !self.receive() {
+            return false;
+        }
+        self.read_head();
+        true
+    }
+
     /// The value of a header field of the answer.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.head, name)

@@ -42,6 +42,15 @@ impl TestServer {
 
     /// Starts with a changed configuration: two shards, free ports, the development user.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::launch(true, change)
+    }
+
+    /// Starts without the development user.
+    pub fn without_dev() -> Self {
+        Self::launch(false, |_| {})
+    }
+
+    fn launch(dev: bool, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             admin_listen: vec!["127.0.0.1:0".parse().unwrap()],
@@ -59,7 +68,7 @@ impl TestServer {
             .build()
             .unwrap();
         let server = runtime
-            .block_on(Server::start(&config, true, clock.clone()))
+            .block_on(Server::start(&config, dev, clock.clone()))
             .unwrap();
         Self {
             clock,

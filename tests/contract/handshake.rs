@@ -1,0 +1,30 @@
+//! What happens on a connection before it is a stream, and what must never happen to it.
+
+mod endings;
+mod flood;
+mod pipelining;
+mod requests;
+
+use crate::support::TestServer;
+
+/// How many streams are open, as the metrics page tells it.
+const STREAMS: &str = "idlewild_connections{transport=\"sse\"}";
+const IN_FLIGHT: &str = "idlewild_handshakes_in_flight";
+
+/// Nothing is left of any connection.
+fn wait_until_empty(server: &TestServer) {
+    server.wait_for_metric(IN_FLIGHT, 0.0);
+    server.wait_for_metric(STREAMS, 0.0);
+    server.wait_for_metric("idlewild_users", 0.0);
+}
+
+/// The path of a stream that this user may open.
+fn stream_path(server: &TestServer, user: &str) -> String {
+    let token = server.token(user);
+    format!("{}?token={token}", crate::support::NOTIFICATIONS)
+}
+
+/// A plain GET with its header ended.
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")
+}

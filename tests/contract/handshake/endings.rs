@@ -1,0 +1,173 @@
+//! Clients that leave, and clients that are made to.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use super::{IN_FLIGHT, STREAMS, get, stream_path, wait_until_empty};
+use crate::support::{BASE, TestServer};
+
+/// Closes with a reset.
+fn reset(socket: TcpStream) {
+    let socket: socket2::Socket = socket.into();
+    socket.set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+#[test]
+fn a_client_that_half_closes_behind_its_request_leaves_nothing() {
+    let server = TestServer::start();
+    for _ in 0..20 {
+        let mut client = server.connect();
+        client.send(get(&stream_path(&server, "42")));
+        client.socket.shutdown(Shutdown::Write).unwrap();
+        client.read_to_end();
+    }
+    wait_until_empty(&server);
+}
+
+#[test]
+fn a_client_that_half_closes_an_open_stream_leaves_nothing() {
+    let server = TestServer::start();
+    let mut stream = server.stream("42");
+    stream.socket.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(stream.next(), None);
+    wait_until_empty(&server);
+    server.wait_for_metric("idlewild_disconnects_total{reason=\"client_closed\"}", 1.0);
+}
+
+#[test]
+fn a_client_that_ends_inside_a_head_leaves_nothing() {
+    let server = TestServer::start();
+    let request = get(&stream_path(&server, "42"));
+    for bytes in [0, 1, 3, 20, request.len() - 2, request.len() - 1] {
+        let mut client = server.connect();
+        client.send(&request[..bytes]);
+        client.socket.shutdown(Shutdown::Write).unwrap();
+        let answer = String::from_utf8(client.read_to_end()).unwrap();
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 400 "),
+            "{bytes}: {answer:?}"
+        );
+    }
+    wait_until_empty(&server);
+    assert_eq!(
+        server.metric("idlewild_connects_total{transport=\"sse\"}"),
+        Some(0.0)
+    );
+}
+
+#[test]
+fn clients_that_vanish_right_behind_their_request_leave_nothing() {
+    let server = TestServer::with(|config| config.max_connections_per_user = 1_000);
+    let path = stream_path(&server, "42");
+    for round in 0..100 {
+        let mut client = server.connect();
+        client.send(get(&path));
+        if round % 2 == 0 {
+            reset(client.socket);
+        }
+    }
+    wait_until_empty(&server);
+    // And so do those whose answer was on its way.
+    for round in 0..100 {
+        let stream = server.open(&path);
+        if round % 2 == 0 {
+            reset(stream.socket);
+        }
+    }
+    wait_until_empty(&server);
+    assert!(server.stream("42").is_silent());
+}
+
+#[test]
+fn an_idle_connection_is_closed_after_the_handshake_timeout() {
+    let server = TestServer::start();
+    let mut silent = server.connect();
+    let mut slow = server.connect();
+    slow.send("GET /heal");
+    let mut kept = server.open("/healthz");
+    kept.body();
+    server.wait_for_metric(IN_FLIGHT, 3.0);
+    server.advance(Duration::from_millis(9_900));
+    assert_eq!(server.get("/healthz").status, 200);
+    server.wait_for_metric(IN_FLIGHT, 3.0);
+    server.advance(Duration::from_millis(200));
+    assert_eq!(silent.read_to_end(), b"");
+    slow.read_to_end();
+    assert!(!kept.follow());
+    server.wait_for_metric(IN_FLIGHT, 0.0);
+    assert_eq!(
+        server.metric("idlewild_refused_total{reason=\"handshake\"}"),
+        Some(2.0)
+    );
+}
+
+#[test]
+fn a_slow_loris_gets_no_more_time_than_a_silent_client() {
+    let server = TestServer::start();
+    let mut client = server.connect();
+    server.wait_for_metric(IN_FLIGHT, 1.0);
+    client.send("G");
+    server.advance(Duration::from_secs(5));
+    client.send("E");
+    assert_eq!(server.metric(IN_FLIGHT), Some(1.0));
+    server.advance(Duration::from_secs(5));
+    let _ = client.socket.write_all(b"T");
+    let mut rest = Vec::new();
+    let _ = client.socket.read_to_end(&mut rest);
+    assert_eq!(rest, b"");
+    server.wait_for_metric(IN_FLIGHT, 0.0);
+}
+
+#[test]
+fn a_body_that_trickles_in_is_closed_after_the_handshake_timeout() {
+    let server = TestServer::start();
+    let mut client = server.connect();
+    client.send(format!(
+        "POST {BASE}/login/ HTTP/1.1\r\nHost: test\r\nContent-Length: 50\r\n\r\n{{"
+    ));
+    server.wait_for_metric(IN_FLIGHT, 1.0);
+    server.advance(Duration::from_secs(5));
+    client.send("\"");
+    server.advance(Duration::from_secs(5));
+    client.read_to_end();
+    server.wait_for_metric(IN_FLIGHT, 0.0);
+}
+
+#[test]
+fn an_answer_that_is_not_read_is_closed_after_the_handshake_timeout() {
+    let server = TestServer::start();
+    let mut client = server.connect();
+    let requests = get("/nowhere").repeat(100_000);
+    client.socket.set_nonblocking(true).unwrap();
+    // Until the server answers no more, because nobody reads.
+    crate::support::eventually("the server is blocked", || {
+        let mut is_blocked = true;
+        while client.socket.write(requests.as_bytes()).is_ok() {
+            is_blocked = false;
+        }
+        is_blocked
+    });
+    crate::support::eventually("the connection ended", || {
+        server.advance(Duration::from_secs(1));
+        server.metric(IN_FLIGHT) == Some(0.0)
+    });
+}
+
+#[test]
+fn what_a_client_sends_after_its_request_is_thrown_away_up_to_8_kib() {
+    let server = TestServer::start();
+    let mut stream = server.stream("42");
+    stream.socket.write_all(&[b'x'; 4_000]).unwrap();
+    stream.socket.write_all(&[b'x'; 4_192]).unwrap();
+    let id = server.publish(&serde_json::json!({"to": {"user": "42"}, "data": 1}));
+    assert_eq!(
+        stream.next().unwrap(),
+        format!("id: {id}\nevent: message\ndata: 1\n\n")
+    );
+    assert_eq!(server.metric(STREAMS), Some(1.0));
+    stream.socket.write_all(b"x").unwrap();
+    server.wait_for_metric("idlewild_disconnects_total{reason=\"error\"}", 1.0);
+    assert_eq!(stream.next(), None);
+    wait_until_empty(&server);
+}

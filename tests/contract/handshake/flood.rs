@@ -1,0 +1,73 @@
+//! More half-open connections than there is room for.
+
+use std::io::{ErrorKind, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+
+use super::{IN_FLIGHT, STREAMS, stream_path};
+use crate::support::{Client, TestServer, eventually};
+
+const IDLE: usize = 10_000;
+/// What `max_handshakes` is where nobody sets it.
+const MOST: f64 = 1_024.0;
+const STEP: Duration = Duration::from_millis(250);
+
+/// Begins to connect; the kernel goes on with it.
+fn begin_to_connect(address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
+    match socket.connect(&address.into()) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(error) => panic!("{error}"),
+    }
+    socket.into()
+}
+
+fn is_open(socket: &mut TcpStream) -> bool {
+    matches!(socket.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
+#[test]
+fn ten_thousand_idle_connections_do_not_keep_a_client_out() {
+    let server = TestServer::start();
+    let mut idle: Vec<_> = (0..IDLE).map(|_| begin_to_connect(server.public)).collect();
+    server.wait_for_metric(IN_FLIGHT, MOST);
+
+    let (address, path) = (server.public, stream_path(&server, "42"));
+    let fresh = std::thread::spawn(move || {
+        let mut stream = Client::connect(address).open(&path);
+        assert_eq!(stream.status, 200);
+        assert!(stream.next().unwrap().starts_with("retry: "));
+        stream
+    });
+    let in_flight = || server.metric(IN_FLIGHT).unwrap();
+    eventually("the fresh client is served", || {
+        assert!(in_flight() <= MOST);
+        server.advance(STEP);
+        fresh.is_finished()
+    });
+    let mut stream = fresh.join().unwrap();
+
+    eventually("all idle connections are gone", || {
+        assert!(in_flight() <= MOST);
+        server.advance(STEP);
+        idle.retain_mut(is_open);
+        idle.is_empty()
+    });
+    server.wait_for_metric(IN_FLIGHT, 0.0);
+    assert_eq!(
+        server.metric("idlewild_refused_total{reason=\"handshake\"}"),
+        Some(10_000.0)
+    );
+    // The stream has heard heartbeats meanwhile and nothing else.
+    assert_eq!(server.metric(STREAMS), Some(1.0));
+    let id = server.publish(&serde_json::json!({"to": {"user": "42"}, "data": 1}));
+    let frame =
+        std::iter::from_fn(|| stream.next()).find(|frame| !frame.starts_with("event: heartbeat"));
+    assert_eq!(
+        frame.unwrap(),
+        format!("id: {id}\nevent: message\ndata: 1\n\n")
+    );
+}

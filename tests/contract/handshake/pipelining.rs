@@ -1,0 +1,216 @@
+//! Several requests on one connection, a stream the last of them.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+
+use serde_json::json;
+use socket2::{Domain, Socket, Type};
+
+use super::{STREAMS, get, stream_path, wait_until_empty};
+use crate::support::{BASE, Client, NOTIFICATIONS, PATIENCE, Stream, TestServer};
+
+/// The next frame is the stream's first, and it is live: an event comes through.
+fn assert_streams(server: &TestServer, stream: &mut Stream, user: &str) {
+    assert_eq!(stream.status, 200, "{}", stream.head);
+    assert_eq!(stream.header("content-type"), Some("text/event-stream"));
+    let retry = stream.next().unwrap();
+    assert!(retry.starts_with("retry: "), "{retry}");
+    let id = server.publish(&json!({"to": {"user": user}, "data": "x"}));
+    assert_eq!(
+        stream.next().unwrap(),
+        format!("id: {id}\nevent: message\ndata: x\n\n")
+    );
+}
+
+#[test]
+fn a_stream_follows_several_answers_on_a_kept_connection() {
+    let server = TestServer::start();
+    let mut stream = server.open("/healthz");
+    for path in ["/nowhere", NOTIFICATIONS, "/healthz/"] {
+        stream.body();
+        stream.socket.write_all(get(path).as_bytes()).unwrap();
+        assert!(stream.follow());
+    }
+    assert_eq!(stream.body(), "ok\n");
+    stream
+        .socket
+        .write_all(get(&stream_path(&server, "42")).as_bytes())
+        .unwrap();
+    assert!(stream.follow());
+    assert_streams(&server, &mut stream, "42");
+}
+
+#[test]
+fn a_stream_asked_for_in_one_write_with_another_request_comes_after_its_answer() {
+    let server = TestServer::start();
+    let mut client = server.connect();
+    client.send(get("/healthz") + &get(&stream_path(&server, "42")));
+    let mut stream = client.stream();
+    assert_eq!((stream.status, stream.body().as_str()), (200, "ok\n"));
+    assert!(stream.follow());
+    assert_streams(&server, &mut stream, "42");
+}
+
+#[test]
+fn a_refused_stream_leaves_the_connection_for_the_next_request() {
+    let server = TestServer::start();
+    let mut client = server.connect();
+    client.send(get(NOTIFICATIONS) + &get(&stream_path(&server, "42")));
+    let mut stream = client.stream();
+    assert_eq!(stream.status, 401);
+    assert!(stream.body().contains("Authentication required"));
+    assert!(stream.follow());
+    assert_streams(&server, &mut stream, "42");
+}
+
+#[test]
+fn of_two_pipelined_streams_the_first_opens_and_the_second_is_thrown_away() {
+    let server = TestServer::start();
+    let mut client = server.connect();
+    client.send(get(&stream_path(&server, "42")) + &get(&stream_path(&server, "43")));
+    let mut stream = client.stream();
+    assert_streams(&server, &mut stream, "42");
+    assert_eq!(server.metric(STREAMS), Some(1.0));
+    assert_eq!(server.metric("idlewild_users"), Some(1.0));
+    assert!(stream.is_silent());
+}
+
+#[test]
+fn a_request_pipelined_behind_a_stream_is_thrown_away() {
+    let server = TestServer::start();
+    let mut client = server.connect();
+    client.send(get(&stream_path(&server, "42")) + &get("/healthz").repeat(20));
+    let mut stream = client.stream();
+    assert_streams(&server, &mut stream, "42");
+    assert!(stream.is_silent());
+}
+
+#[test]
+fn all_that_was_asked_before_a_stream_is_answered_whole_and_in_order_first() {
+    let server = TestServer::start();
+    // Few answers fit into the sockets' buffers, many do not: somewhere between, the offer of
+    // the stream meets an answer that is half out.
+    for (number, requests) in [10, 150, 250, 350, 450, 600, 800, 1_200, 2_000, 5_000]
+        .into_iter()
+        .enumerate()
+    {
+        let user = format!("reader-{number}");
+        let mut all: Vec<u8> = Vec::new();
+        for request in 0..requests {
+            let path = if request % 3 == 0 {
+                "/healthz"
+            } else {
+                "/nowhere"
+            };
+            all.extend_from_slice(get(path).as_bytes());
+        }
+        all.extend_from_slice(get(&stream_path(&server, &user)).as_bytes());
+        let client = small_client(&server);
+        let mut socket = client.socket.try_clone().unwrap();
+        let written = write_what_fits(&mut socket, &all);
+        // Round trips give both shards turns to answer as far as they can.
+        (0..20).for_each(|_| assert_eq!(server.get("/healthz").status, 200));
+        let writer = std::thread::spawn(move || socket.write_all(&all[written..]).unwrap());
+        let mut stream = client.stream();
+        for request in 0..requests {
+            let (status, body) = if request % 3 == 0 {
+                (200, "ok\n")
+            } else {
+                (404, "{\"error\":\"Not found\"}")
+            };
+            assert_eq!(
+                (stream.status, stream.body().as_str()),
+                (status, body),
+                "{request}"
+            );
+            assert!(stream.follow(), "ended after {request} of {requests}");
+        }
+        assert_streams(&server, &mut stream, &user);
+        writer.join().unwrap();
+    }
+}
+
+/// Takes few bytes from the server before it is read from.
+fn small_client(server: &TestServer) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    socket.connect(&server.public.into()).unwrap();
+    let socket: TcpStream = socket.into();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    Client { socket }
+}
+
+fn write_what_fits(socket: &mut TcpStream, all: &[u8]) -> usize {
+    socket.set_nonblocking(true).unwrap();
+    let mut written = 0;
+    while written < all.len() {
+        match socket.write(&all[written..]) {
+            Ok(bytes) => written += bytes,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    socket.set_nonblocking(false).unwrap();
+    written
+}
+
+#[test]
+fn a_body_that_has_not_ended_is_never_read_as_a_request() {
+    let server = TestServer::start();
+    let inside = get(&stream_path(&server, "42"));
+    for framing in [
+        "Content-Length: 1000000\r\n\r\n".to_owned(),
+        format!("Transfer-Encoding: chunked\r\n\r\nf4240\r\n"),
+    ] {
+        let mut client = server.connect();
+        let head = format!("POST {BASE}/sse/ticket/ HTTP/1.1\r\nHost: test\r\n{framing}");
+        // The server may close before it has all of this.
+        let _ = client
+            .socket
+            .write_all((head + &inside.repeat(10)).as_bytes());
+        let mut answer = client.stream();
+        assert_eq!(answer.status, 401);
+        assert_eq!(answer.body(), "{\"error\":\"Authentication required\"}");
+        let _ = answer.socket.write_all(inside.as_bytes());
+        let _ = answer.socket.shutdown(std::net::Shutdown::Write);
+        assert!(!answer.follow(), "{}", answer.head);
+    }
+    assert_eq!(
+        server.metric("idlewild_connects_total{transport=\"sse\"}"),
+        Some(0.0)
+    );
+    wait_until_empty(&server);
+}
+
+#[test]
+fn behind_a_large_body_that_nobody_read_comes_the_stream_or_the_end() {
+    let server = TestServer::start();
+    for bytes in [10, 4_000, 9_000, 70_000, 600_000] {
+        let client = server.connect();
+        let head = format!(
+            "POST {BASE}/sse/ticket/ HTTP/1.1\r\nHost: test\r\nContent-Length: {bytes}\r\n\r\n"
+        );
+        let all = format!(
+            "{head}{}{}",
+            "b".repeat(bytes),
+            get(&stream_path(&server, "42"))
+        );
+        let mut socket = client.socket.try_clone().unwrap();
+        let writer = std::thread::spawn(move || {
+            let _ = socket.write_all(all.as_bytes());
+        });
+        let mut answer = client.stream();
+        assert_eq!(
+            (answer.status, answer.body().as_str()),
+            (401, "{\"error\":\"Authentication required\"}")
+        );
+        if answer.follow() {
+            assert_streams(&server, &mut answer, "42");
+        } else {
+            assert_eq!(answer.socket.read(&mut [0]).unwrap_or(0), 0);
+        }
+        writer.join().unwrap();
+        drop(answer);
+        wait_until_empty(&server);
+    }
+}

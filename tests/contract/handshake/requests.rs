@@ -1,0 +1,265 @@
+//! Requests of every shape, in and out of order.
+
+use std::io::Write;
+
+use super::{get, stream_path, wait_until_empty};
+use crate::support::{NOTIFICATIONS, TestServer, request};
+
+/// Status of a stream request whose head gets these lines, and whose body is this.
+fn status_with(server: &TestServer, lines: &str, body: &str) -> u16 {
+    let path = stream_path(server, "42");
+    let mut client = server.connect();
+    client.send(format!(
+        "GET {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n{body}"
+    ));
+    client.stream().status
+}
+
+#[test]
+fn any_accept_header_gets_the_stream() {
+    let server = TestServer::start();
+    let values = [
+        "",
+        "Accept: */*\r\n",
+        "Accept: application/json\r\n",
+        "Accept: text/event-stream\r\n",
+        "Accept: text/html, application/xhtml+xml;q=0.9\r\n",
+        "Accept: text/event-stream;q=0\r\n",
+        "Accept:\r\n",
+        "Accept: ;;,=nonsense \u{e9}\r\n",
+    ];
+    for value in values {
+        assert_eq!(status_with(&server, value, ""), 200, "{value:?}");
+        wait_until_empty(&server);
+    }
+}
+
+#[test]
+fn a_stream_request_with_a_body_is_a_bad_request() {
+    let server = TestServer::start();
+    let refused = [
+        ("Content-Length: 5\r\n", "hello"),
+        ("Content-Length: 5\r\n", ""),
+        ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+        ("Transfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        ("Expect: 100-continue\r\nContent-Length: 5\r\n", ""),
+        ("Expect: 100-continue\r\n", ""),
+    ];
+    for (lines, body) in refused {
+        assert_eq!(status_with(&server, lines, body), 400, "{lines:?}");
+    }
+    wait_until_empty(&server);
+    assert_eq!(
+        server.metric("idlewild_connects_total{transport=\"sse\"}"),
+        Some(0.0)
+    );
+}
+
+#[test]
+fn a_bad_stream_request_is_told_why_in_the_shape_of_every_refusal() {
+    let server = TestServer::start();
+    let answer = request(
+        server.public,
+        "GET",
+        &stream_path(&server, "42"),
+        &[],
+        "hello",
+    );
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.header("content-type"), Some("text/event-stream"));
+    assert_eq!(
+        answer.body,
+        "event: error\ndata: {\"error\": \"A stream request has no body\"}\n\n"
+    );
+    assert_eq!(
+        server.metric("idlewild_refused_total{reason=\"handshake\"}"),
+        Some(1.0)
+    );
+}
+
+#[test]
+fn a_body_of_no_bytes_is_none() {
+    let server = TestServer::start();
+    assert_eq!(status_with(&server, "Content-Length: 0\r\n", ""), 200);
+}
+
+#[test]
+fn conflicting_lengths_are_a_bad_request_and_an_end() {
+    let server = TestServer::start();
+    for lines in [
+        "Content-Length: 5\r\nContent-Length: 0\r\n",
+        "Content-Length: 0x5\r\n",
+        "Transfer-Encoding: gzip\r\n",
+    ] {
+        let path = stream_path(&server, "42");
+        let mut client = server.connect();
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n"));
+        let mut answer = client.stream();
+        assert_eq!(answer.status, 400, "{lines:?}");
+        answer.body();
+        assert!(!answer.follow());
+    }
+}
+
+#[test]
+fn head_is_not_a_method_of_streams() {
+    let server = TestServer::start();
+    let mut client = server.connect();
+    let path = stream_path(&server, "42");
+    client.send(format!(
+        "HEAD {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    ));
+    let bytes = client.read_to_end();
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(text.starts_with("HTTP/1.1 405 "), "{text}");
+    assert!(
+        text.to_lowercase().contains("\r\nallow: get, options\r\n"),
+        "{text}"
+    );
+    assert!(text.ends_with("\r\n\r\n"), "a body behind HEAD: {text}");
+}
+
+#[test]
+fn http_1_0_gets_raw_frames_until_the_close() {
+    let server = TestServer::start();
+    for lines in ["", "Connection: keep-alive\r\n"] {
+        let path = stream_path(&server, "42");
+        let mut client = server.connect();
+        client.send(format!("GET {path} HTTP/1.0\r\n{lines}\r\n"));
+        let mut stream = client.stream();
+        assert_eq!(stream.status, 200);
+        assert_eq!(stream.header("connection"), Some("close"));
+        assert_eq!(stream.header("transfer-encoding"), None);
+        assert_eq!(stream.header("content-type"), Some("text/event-stream"));
+        assert!(stream.next().unwrap().starts_with("retry: "));
+        let id = server.publish(&serde_json::json!({"to": {"user": "42"}, "data": 1}));
+        assert_eq!(
+            stream.next().unwrap(),
+            format!("id: {id}\nevent: message\ndata: 1\n\n")
+        );
+        assert_eq!(
+            server
+                .admin("DELETE", "/v1/users/42/connections", "")
+                .status
+                / 100,
+            2
+        );
+        assert_eq!(stream.next(), None);
+        assert!(stream.is_complete);
+    }
+}
+
+#[test]
+fn a_request_may_come_one_byte_at_a_time() {
+    let server = TestServer::start();
+    let mut client = server.connect();
+    for byte in get(&stream_path(&server, "42")).bytes() {
+        client.send([byte]);
+    }
+    let mut stream = client.stream();
+    assert_eq!(stream.status, 200);
+    assert!(stream.next().unwrap().starts_with("retry: "));
+}
+
+#[test]
+fn an_absolute_uri_is_as_good_as_a_path() {
+    let server = TestServer::start();
+    let path = format!("http://example.org:8000{}", stream_path(&server, "42"));
+    assert_eq!(server.open(&path).status, 200);
+    assert_eq!(server.open("http://example.org/nowhere").status, 404);
+}
+
+#[test]
+fn a_request_without_a_host_does_no_harm() {
+    let server = TestServer::start();
+    let mut client = server.connect();
+    client.send(format!(
+        "GET {} HTTP/1.1\r\n\r\n",
+        stream_path(&server, "42")
+    ));
+    let status = client.stream().status;
+    assert!(status == 200 || status == 400, "{status}");
+}
+
+#[test]
+fn a_head_that_is_too_large_gets_431_and_the_client_gets_to_read_it() {
+    let server = TestServer::start();
+    let one = format!("X-Large: {}\r\n", "a".repeat(100_000));
+    let many: String = (0..1_000)
+        .map(|n| format!("X-{n}: {}\r\n", "a".repeat(90)))
+        .collect();
+    for lines in [one, many] {
+        let mut client = server.connect();
+        let mut socket = client.socket.try_clone().unwrap();
+        let head = format!(
+            "GET {} HTTP/1.1\r\nHost: test\r\n{lines}\r\n",
+            stream_path(&server, "42")
+        );
+        let writer = std::thread::spawn(move || {
+            let _ = socket.write_all(head.as_bytes());
+            let _ = socket.shutdown(std::net::Shutdown::Write);
+        });
+        let answer = String::from_utf8(client.read_to_end()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer:?}");
+        assert!(answer.contains("\r\n\r\n"), "{answer:?}");
+        writer.join().unwrap();
+    }
+    wait_until_empty(&server);
+}
+
+#[test]
+fn a_uri_that_is_too_long_is_refused_and_the_client_gets_to_read_it() {
+    let server = TestServer::start();
+    let mut client = server.connect();
+    client.send(get(&format!(
+        "{NOTIFICATIONS}?token={}",
+        "a".repeat(70_000)
+    )));
+    let answer = String::from_utf8(client.read_to_end()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer:?}");
+    drop(client);
+    wait_until_empty(&server);
+}
+
+#[test]
+fn a_token_of_the_largest_size_is_looked_at() {
+    let server = TestServer::start();
+    let path = format!("{NOTIFICATIONS}?token={}", "a".repeat(8_192));
+    assert_eq!(server.get(&path).status, 401);
+}
+
+#[test]
+fn garbage_is_a_bad_request_and_an_end() {
+    let server = TestServer::start();
+    let client_hello = [
+        b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03".as_slice(),
+        &[0x5a; 154],
+    ]
+    .concat();
+    let noise: Vec<u8> = (0..4_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    let garbage = [
+        b"garbage\r\n\r\n".as_slice(),
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHo st: x\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: a\0b\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\0\0\0\0\0\0\0\0",
+        &client_hello,
+        &noise,
+    ];
+    for bytes in garbage {
+        let mut client = server.connect();
+        client.send(bytes);
+        client.socket.shutdown(std::net::Shutdown::Write).unwrap();
+        let answer = String::from_utf8(client.read_to_end()).unwrap();
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
+            "{answer:?}"
+        );
+    }
+    wait_until_empty(&server);
+    assert_eq!(server.get("/healthz").body, "ok\n");
+}

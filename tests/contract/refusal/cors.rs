@@ -1,0 +1,157 @@
+//! Which pages of other origins may read.
+
+use crate::support::{Answer, BASE, NOTIFICATIONS, TestServer, request};
+
+const HERE: &str = "http://localhost:3000";
+const ELSEWHERE: &str = "http://evil.example";
+
+fn server(origins: &[&str], credentials: bool) -> TestServer {
+    TestServer::with(|config| {
+        config.cors.origins = origins.iter().map(ToString::to_string).collect();
+        config.cors.credentials = credentials;
+    })
+}
+
+fn ask(server: &TestServer, method: &str, path: &str, origin: &str) -> Answer {
+    request(server.public, method, path, &[("Origin", origin)], "")
+}
+
+/// Origin, credentials and `Vary` of an answer.
+fn permission(answer: &Answer) -> (Option<&str>, Option<&str>, Option<&str>) {
+    (
+        answer.header("access-control-allow-origin"),
+        answer.header("access-control-allow-credentials"),
+        answer.header("vary"),
+    )
+}
+
+/// A refusal, an error, an answer: each must be readable for a page.
+const PATHS: [&str; 3] = [NOTIFICATIONS, "/nowhere", "/healthz"];
+
+#[test]
+fn a_wildcard_permits_every_page_and_no_cookies() {
+    let server = server(&["*"], false);
+    for path in PATHS {
+        let answer = ask(&server, "GET", path, ELSEWHERE);
+        assert_eq!(permission(&answer), (Some("*"), None, None), "{path}");
+    }
+    let answer = server.get("/healthz");
+    assert_eq!(permission(&answer), (Some("*"), None, None));
+}
+
+#[test]
+fn a_list_permits_what_it_names() {
+    let server = server(&["https://app.example", HERE], false);
+    for path in PATHS {
+        let answer = ask(&server, "GET", path, HERE);
+        assert_eq!(
+            permission(&answer),
+            (Some(HERE), None, Some("Origin")),
+            "{path}"
+        );
+        for other in [
+            ELSEWHERE,
+            "http://localhost:3001",
+            "https://localhost:3000",
+            "null",
+            "*",
+            "http://localhost:3000.evil.example",
+        ] {
+            let answer = ask(&server, "GET", path, other);
+            assert_eq!(
+                permission(&answer),
+                (None, None, Some("Origin")),
+                "{path} {other}"
+            );
+            assert_eq!(answer.header("access-control-allow-methods"), None);
+        }
+        let answer = server.get(path);
+        assert_eq!(permission(&answer), (None, None, Some("Origin")), "{path}");
+    }
+}
+
+#[test]
+fn with_cookies_the_origin_is_echoed_and_never_a_wildcard() {
+    let any = server(&["*"], true);
+    let listed = server(&[HERE], true);
+    for path in PATHS {
+        for server in [&any, &listed] {
+            let answer = ask(server, "GET", path, HERE);
+            assert_eq!(
+                permission(&answer),
+                (Some(HERE), Some("true"), Some("Origin")),
+                "{path}"
+            );
+        }
+        assert_eq!(
+            permission(&ask(&listed, "GET", path, ELSEWHERE)),
+            (None, None, Some("Origin"))
+        );
+        assert_eq!(permission(&any.get(path)), (None, None, Some("Origin")));
+    }
+}
+
+#[test]
+fn a_stream_carries_the_same_permission() {
+    let server = server(&[HERE], true);
+    let path = format!("{NOTIFICATIONS}?token={}", server.token("42"));
+    for (origin, allowed) in [(HERE, Some(HERE)), (ELSEWHERE, None)] {
+        let mut client = server.connect();
+        client.send(format!(
+            "GET {path} HTTP/1.1\r\nHost: test\r\nOrigin: {origin}\r\n\r\n"
+        ));
+        let stream = client.stream();
+        assert_eq!(stream.status, 200);
+        assert_eq!(stream.header("access-control-allow-origin"), allowed);
+        assert_eq!(
+            stream.header("access-control-allow-credentials"),
+            allowed.map(|_| "true")
+        );
+        assert_eq!(stream.header("vary"), Some("Origin"));
+    }
+}
+
+#[test]
+fn a_preflight_says_what_a_page_may_send() {
+    let server = server(&[HERE], true);
+    for (path, method) in [
+        (NOTIFICATIONS.to_owned(), "GET"),
+        (format!("{BASE}/sse/test/"), "GET"),
+        (format!("{BASE}/sse/ticket/"), "POST"),
+        (format!("{BASE}/login/"), "POST"),
+    ] {
+        let headers = [
+            ("Origin", HERE),
+            ("Access-Control-Request-Method", method),
+            (
+                "Access-Control-Request-Headers",
+                "authorization,last-event-id",
+            ),
+        ];
+        let answer = request(server.public, "OPTIONS", &path, &headers, "");
+        assert_eq!(answer.status, 204, "{path}");
+        assert_eq!(
+            permission(&answer),
+            (Some(HERE), Some("true"), Some("Origin"))
+        );
+        assert_eq!(answer.header("access-control-allow-methods"), Some(method));
+        let allowed = answer.header("access-control-allow-headers").unwrap();
+        for header in [
+            "Authorization",
+            "Content-Type",
+            "Cache-Control",
+            "Last-Event-ID",
+        ] {
+            assert!(allowed.split(", ").any(|name| name == header), "{allowed}");
+        }
+        let refused = ask(&server, "OPTIONS", &path, ELSEWHERE);
+        assert_eq!(refused.status, 204);
+        assert_eq!(permission(&refused), (None, None, Some("Origin")));
+        for field in ["methods", "headers"] {
+            assert_eq!(
+                refused.header(&format!("access-control-allow-{field}")),
+                None
+            );
+        }
+    }
+}
