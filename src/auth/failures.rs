@@ -78,7 +78,9 @@ impl Failures {
         if keys.iter().any(|key| table.limited(*key, now_ms)) {
             return false;
         }
-        keys.iter().for_each(|key| table.record(*key, now_ms));
+        for key in keys {
+            table.record(*key, now_ms);
+        }
         true
     }
 

@@ -133,7 +133,9 @@ async fn log_in(
     let Ok(Some(user)) = user else {
         return error(StatusCode::UNAUTHORIZED, "Wrong email or password");
     };
-    keys.iter().for_each(|key| login.failures.forget(*key));
+    for key in &keys {
+        login.failures.forget(*key);
+    }
     match open_session(&public, login, &user).await {
         Ok(access) => json(StatusCode::OK, &json!({"access": access, "user": user})),
         Err(reason) => {
