@@ -32,8 +32,10 @@ use crate::engine::Engine;
 use crate::shard::{Listener, Shared};
 use stats::Rates;
 
-/// Admin connections at once: publishers with pools, scrapers, people. More wait to be accepted.
-const MAX_CONNECTIONS: usize = 1_024;
+/// Admin connections at once: publishers with pools, scrapers, people. More wait to be accepted;
+/// together with what the process needs they fit into the descriptors that the configuration check
+/// sets aside.
+const MAX_CONNECTIONS: usize = 128;
 /// Longest wait for a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause after a failed accept.
@@ -103,14 +105,21 @@ pub async fn serve(admin: Arc<Admin>, listener: Listener) -> io::Result<()> {
         Listener::Tcp(listener) => Acceptor::Tcp(TcpListener::from_std(listener)?),
         Listener::Unix(listener) => Acceptor::Unix(UnixListener::from_std(listener)?),
     };
+    let mut was_failing = false;
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return Ok(());
         };
         let socket = match listener.accept().await {
-            Ok(socket) => socket,
+            Ok(socket) => {
+                was_failing = false;
+                socket
+            }
             Err(error) => {
-                tracing::warn!(%error, "admin: cannot accept");
+                if !was_failing {
+                    tracing::warn!(%error, "admin: cannot accept; trying again every 100 ms");
+                }
+                was_failing = true;
                 admin.shards.clock.sleep(ERROR_PAUSE).await;
                 continue;
             }

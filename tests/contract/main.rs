@@ -6,14 +6,17 @@
 mod admin;
 mod credentials;
 mod delivery;
+mod descriptors;
 mod drain;
 mod handshake;
 mod heartbeat;
 mod login;
 mod metrics;
+mod process;
 mod publish;
 mod refusal;
 mod single_device;
 mod slow;
 mod stream;
 mod support;
+mod unix_socket;

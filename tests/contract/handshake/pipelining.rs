@@ -160,7 +160,7 @@ fn a_body_that_has_not_ended_is_never_read_as_a_request() {
     let inside = get(&stream_path(&server, "42"));
     for framing in [
         "Content-Length: 1000000\r\n\r\n".to_owned(),
-        format!("Transfer-Encoding: chunked\r\n\r\nf4240\r\n"),
+        "Transfer-Encoding: chunked\r\n\r\nf4240\r\n".to_owned(),
     ] {
         let mut client = server.connect();
         let head = format!("POST {BASE}/sse/ticket/ HTTP/1.1\r\nHost: test\r\n{framing}");

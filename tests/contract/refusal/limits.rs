@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use idlewild::config::OnLimit;
 use serde_json::json;
 
-use super::{Refused, refusals, refused};
+use super::{Refused, assert_refusals, refused};
 use crate::support::{BASE, Client, NOTIFICATIONS, Stream, TestServer};
 
 const STREAMS: &str = "idlewild_connections{transport=\"sse\"}";
@@ -24,7 +24,7 @@ fn a_sixth_stream_of_one_user_is_refused() {
         Refused::from(server.open(&path)),
         refused(429, "Too many connections")
     );
-    assert_eq!(refusals(&server, "limit"), 1.0);
+    assert_refusals(&server, "limit", 1.0);
     assert!(streams.iter_mut().all(Stream::is_silent));
     // Another user is another matter, and one that leaves makes room.
     assert_eq!(server.open(&path_of(&server, "43")).status, 200);
@@ -45,7 +45,7 @@ fn with_eviction_the_oldest_stream_of_the_user_gives_way() {
     server.wait_for_metric("idlewild_disconnects_total{reason=\"evicted\"}", 3.0);
     server.wait_for_metric(STREAMS, 5.0);
     assert!(streams[3..].iter_mut().all(Stream::is_silent));
-    assert_eq!(refusals(&server, "limit"), 0.0);
+    assert_refusals(&server, "limit", 0.0);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_full_server_refuses_whoever_comes() {
             "{path}"
         );
     }
-    assert_eq!(refusals(&server, "full"), 3.0);
+    assert_refusals(&server, "full", 3.0);
     streams.pop();
     let path = path_of(&server, "3");
     let mut last = None;

@@ -3,6 +3,7 @@
 
 mod client;
 mod probe;
+pub mod process;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,0 +1,146 @@
+//! Descriptors: private tables, and running out.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::Write;
+
+use rustix::process::{Resource, Rlimit, prlimit};
+
+use crate::support::process::{Process, idlewild};
+use crate::support::{API_KEY, Client, NOTIFICATIONS, SECRET, Stream, eventually, request};
+
+const CLIENTS: usize = 160;
+
+fn stream(process: &Process, user: usize) -> Stream {
+    let ended = idlewild(
+        &["token", "--user", &user.to_string()],
+        &[("IDLEWILD_AUTH__SECRET", SECRET)],
+        "",
+    );
+    let path = format!("{NOTIFICATIONS}?token={}", ended.stdout.trim());
+    let mut stream = Client::connect(process.public()).open(&path);
+    assert_eq!(stream.status, 200, "{}", stream.head);
+    stream.next().unwrap();
+    stream
+}
+
+fn publish(process: &Process, event: &str) {
+    let key = format!("Bearer {API_KEY}");
+    let headers = [("Authorization", key.as_str())];
+    let answer = request(process.admin(), "POST", "/v1/events", &headers, event);
+    assert_eq!(answer.status, 202, "{}", answer.body);
+}
+
+/// The descriptors of each shard thread's table, by the thread's name.
+fn tables(process: &Process) -> Vec<(String, HashSet<String>)> {
+    let pid = process.pid().as_raw_nonzero();
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let mut tables = Vec::new();
+    for task in tasks {
+        let task = task.unwrap().path();
+        let name = fs::read_to_string(task.join("comm")).unwrap();
+        if name.starts_with("shard-") {
+            let fds = fs::read_dir(task.join("fd")).unwrap();
+            // What a number stands for tells sockets apart: `socket:[inode]`.
+            let targets = fds
+                .filter_map(|fd| fs::read_link(fd.unwrap().path()).ok())
+                .map(|target| target.to_string_lossy().into_owned())
+                .collect();
+            tables.push((name.trim().to_owned(), targets));
+        }
+    }
+    tables
+}
+
+#[test]
+fn an_event_reaches_every_client_of_eight_private_tables() {
+    let process = Process::serve("shards = 8\nfd_tables = \"per-shard\"");
+    let mut streams: Vec<Stream> = (0..CLIENTS).map(|user| stream(&process, user)).collect();
+    publish(&process, r#"{"to": {"all": true}, "data": "to all"}"#);
+    for stream in &mut streams {
+        assert!(stream.next().unwrap().contains("data: to all\n"));
+    }
+    for user in [0, CLIENTS - 1] {
+        publish(
+            &process,
+            &format!(r#"{{"to": {{"user": {user}}}, "data": "to one"}}"#),
+        );
+        assert!(streams[user].next().unwrap().contains("data: to one\n"));
+    }
+    let tables = tables(&process);
+    assert_eq!(tables.len(), 8);
+    let listeners_and_clients: usize = tables.iter().map(|(_, targets)| targets.len()).sum();
+    let distinct: HashSet<&String> = tables.iter().flat_map(|(_, targets)| targets).collect();
+    assert!(
+        distinct.len() < listeners_and_clients,
+        "what was made before the threads stands in every table"
+    );
+    for (name, targets) in &tables {
+        assert!(targets.len() < CLIENTS, "{name} sees other shards' clients");
+    }
+}
+
+#[test]
+fn a_shared_table_is_shared() {
+    let process = Process::serve("shards = 3");
+    let _streams: Vec<Stream> = (0..8).map(|user| stream(&process, user)).collect();
+    let tables = tables(&process);
+    assert_eq!(tables.len(), 3);
+    assert!(tables.windows(2).all(|pair| pair[0].1 == pair[1].1));
+}
+
+#[test]
+fn running_out_of_descriptors_neither_spins_nor_ends_a_shard() {
+    let process = Process::serve("shards = 2");
+    let mut before = stream(&process, 0);
+    let mut admin = Client::connect(process.admin()).open("/metrics");
+    admin.body();
+    let limit = limit_of(&process);
+    // The soft limit goes to where every new descriptor is one too many.
+    let lowered = Rlimit {
+        current: Some(3),
+        maximum: limit.maximum,
+    };
+    prlimit(Some(process.pid()), Resource::Nofile, lowered).unwrap();
+    let mut waiting = Client::connect(process.public());
+    waiting.send("GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n");
+    let mut errors = 0;
+    eventually("accepting has failed a few times", || {
+        errors = metric(&mut admin, "idlewild_accept_errors_total");
+        errors >= 3
+    });
+    // At ten tries a second and listener this takes a moment; a loop that spins makes thousands.
+    assert!(errors < 100, "{errors} tries");
+    prlimit(Some(process.pid()), Resource::Nofile, limit).unwrap();
+    assert_eq!(waiting.stream().status, 200);
+    publish(&process, r#"{"to": {"all": true}, "data": "alive"}"#);
+    assert!(before.next().unwrap().contains("alive"));
+}
+
+/// The limit of open descriptors of the process, from the kernel's own file.
+fn limit_of(process: &Process) -> Rlimit {
+    let pid = process.pid().as_raw_nonzero();
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .unwrap();
+    let mut numbers = line.split_whitespace().map(|number| number.parse().ok());
+    Rlimit {
+        current: numbers.next().unwrap(),
+        maximum: numbers.next().unwrap(),
+    }
+}
+
+/// A metric over a connection that is already open.
+fn metric(admin: &mut Stream, name: &str) -> u64 {
+    admin
+        .socket
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n")
+        .unwrap();
+    assert!(admin.follow());
+    let page = admin.body();
+    page.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+        .unwrap()
+}

@@ -1,0 +1,313 @@
+//! The process: refusals at start, signals, exit codes, logs, the other commands.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use crate::support::process::{Process, config, idlewild};
+use crate::support::{API_KEY, BASE, Client, NOTIFICATIONS, SECRET, eventually, request};
+
+fn token(user: &str) -> String {
+    token_signed_with(SECRET, user)
+}
+
+fn token_signed_with(secret: &str, user: &str) -> String {
+    let ended = idlewild(
+        &["token", "--user", user],
+        &[("IDLEWILD_AUTH__SECRET", secret)],
+        "",
+    );
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended.stdout.trim().to_owned()
+}
+
+fn status(process: &Process, token: &str) -> u16 {
+    let path = format!("{NOTIFICATIONS}?token={token}");
+    Client::connect(process.public()).open(&path).status
+}
+
+#[test]
+fn what_is_refused_at_start_is_one_line_and_exit_code_2() {
+    let refused = [
+        (vec!["serve"], "auth.secret"),
+        (vec!["serve", "--dev", "--listen", "nonsense"], "listen"),
+        (
+            vec!["serve", "--dev", "--max-connections", "10000000"],
+            "max_connections",
+        ),
+        (
+            vec!["serve", "--config", "/nowhere/idlewild.toml"],
+            "/nowhere/idlewild.toml",
+        ),
+        (vec!["check"], "auth.secret"),
+        (vec!["token", "--user", "1"], "auth.secret"),
+    ];
+    for (args, named) in refused {
+        let ended = idlewild(&args, &[], "");
+        let lines: Vec<&str> = ended
+            .stderr
+            .lines()
+            .filter(|line| !line.contains("development API key"))
+            .collect();
+        assert_eq!(
+            (ended.code, lines.len()),
+            (Some(2), 1),
+            "{args:?}: {lines:?}"
+        );
+        assert!(lines[0].contains(named), "{args:?}: {lines:?}");
+    }
+    let ended = idlewild(&["serve", "--dev"], &[("IDLEWILD_NONSENSE", "1")], "");
+    assert_eq!(ended.code, Some(2));
+    assert!(
+        ended.stderr.contains("IDLEWILD_NONSENSE"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_listener_that_is_taken_is_refused() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ended = idlewild(&["serve", "--dev", "--listen", &address], &[], "");
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains(&address), "{}", ended.stderr);
+}
+
+#[test]
+fn sigterm_ends_streams_in_good_order_and_exits_with_0() {
+    let mut process = Process::serve("");
+    let path = format!("{NOTIFICATIONS}?token={}", token("42"));
+    let mut stream = Client::connect(process.public()).open(&path);
+    assert!(stream.next().unwrap().starts_with("retry: "));
+    process.signal(Signal::TERM);
+    assert!(stream.next().unwrap().starts_with("retry: "));
+    assert_eq!(stream.next(), None);
+    assert!(stream.is_complete);
+    assert_eq!(process.wait().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_the_drain() {
+    let mut process = Process::serve("drain_rate = 1\ndrain_timeout = \"24h\"\nshards = 1");
+    let tokens: Vec<String> = (0..8).map(|user| token(&user.to_string())).collect();
+    let streams: Vec<_> = tokens
+        .iter()
+        .map(|token| {
+            Client::connect(process.public()).open(&format!("{NOTIFICATIONS}?token={token}"))
+        })
+        .collect();
+    process.signal(Signal::INT);
+    eventually("it drains", || process.log().contains("draining"));
+    process.signal(Signal::TERM);
+    process.wait();
+    assert!(process.log().contains("second signal"), "{}", process.log());
+    drop(streams);
+}
+
+#[test]
+fn sighup_takes_over_secrets_and_keeps_streams() {
+    let process = Process::serve("");
+    let (old, new_secret) = (token("1"), "another secret of more than thirty-two bytes");
+    let path = format!("{NOTIFICATIONS}?token={old}");
+    let mut stream = Client::connect(process.public()).open(&path);
+    stream.next().unwrap();
+    let changed = config("max_connections_per_user = 1").replace(SECRET, new_secret);
+    fs::write(process.config_file(), changed).unwrap();
+    process.signal(Signal::HUP);
+    eventually("it is reloaded", || process.log().contains("reloaded"));
+    assert_eq!(status(&process, &old), 401);
+    let new = token_signed_with(new_secret, "2");
+    let first = Client::connect(process.public()).open(&format!("{NOTIFICATIONS}?token={new}"));
+    assert_eq!(first.status, 200);
+    assert_eq!(status(&process, &new), 429);
+    let event = r#"{"to": {"user": "1"}, "data": "still here"}"#;
+    publish(&process, event);
+    assert!(stream.next().unwrap().contains("still here"));
+}
+
+#[test]
+fn a_bad_file_at_sighup_changes_nothing() {
+    let process = Process::serve("");
+    fs::write(process.config_file(), "listen = 7").unwrap();
+    process.signal(Signal::HUP);
+    eventually("it is refused", || process.log().contains("not reloaded"));
+    assert!(process.log().contains("listen"));
+    assert_eq!(status(&process, &token("1")), 200);
+}
+
+#[test]
+fn a_log_holds_no_token_cookie_key_or_query() {
+    let mut process = Process::serve("log_level = \"trace\"\nlog_format = \"json\"");
+    let secrets = [
+        token("1"),
+        token("2"),
+        token("3"),
+        "an-unknown-ticket".to_owned(),
+    ];
+    let [header, query, cookie, ticket] = &secrets;
+    let public = process.public();
+    let admin = process.admin();
+    let get = |path: &str, field: &str, value: &str| {
+        let mut client = Client::connect(public);
+        client.send(format!(
+            "GET {path} HTTP/1.1\r\nHost: test\r\n{field}: {value}\r\n\r\n"
+        ));
+        client.stream().status
+    };
+    assert_eq!(
+        get(NOTIFICATIONS, "Authorization", &format!("Bearer {header}")),
+        200
+    );
+    assert_eq!(
+        get(NOTIFICATIONS, "Authorization", &format!("Bearer x{header}")),
+        401
+    );
+    assert_eq!(
+        get(NOTIFICATIONS, "Cookie", &format!("access_token={cookie}")),
+        200
+    );
+    assert_eq!(
+        get(&format!("{NOTIFICATIONS}?token={query}"), "X", "y"),
+        200
+    );
+    assert_eq!(
+        get(&format!("{NOTIFICATIONS}?ticket={ticket}"), "X", "y"),
+        401
+    );
+    let key = format!("Bearer {API_KEY}");
+    request(
+        admin,
+        "GET",
+        "/v1/stats?secret=query",
+        &[("Authorization", &key)],
+        "",
+    );
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait().code(), Some(0));
+    let log = process.log();
+    for secret in secrets
+        .iter()
+        .map(String::as_str)
+        .chain([API_KEY, SECRET, "secret=query"])
+    {
+        assert!(!log.contains(secret), "{secret} stands in {log}");
+    }
+    for line in log.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("one object a line");
+        assert!(line["level"].is_string() && line["timestamp"].is_string());
+    }
+}
+
+#[test]
+fn check_prints_the_configuration_without_its_secrets() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("idlewild.toml");
+    fs::write(&file, config("heartbeat = \"7s\"")).unwrap();
+    let ended = idlewild(&["check", "--config", file.to_str().unwrap()], &[], "");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("heartbeat = \"7s\""));
+    assert!(!ended.stdout.contains(SECRET) && !ended.stdout.contains(API_KEY));
+}
+
+#[test]
+fn a_user_who_was_added_logs_in_and_hears_what_the_command_publishes() {
+    let directory = tempfile::tempdir().unwrap();
+    let users = directory.path().join("users.toml");
+    let users = users.to_str().unwrap();
+    let add = [
+        "user",
+        "add",
+        "--file",
+        users,
+        "--email",
+        "ann@example.com",
+        "--id",
+        "ann",
+    ];
+    let ended = idlewild(&add, &[], "correct horse\n");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(idlewild(&add, &[], "again\n").code, Some(1));
+    let process = Process::serve_config(&format!(
+        "{}[login]\nusers_file = \"{users}\"\n",
+        config("")
+    ));
+    let body = r#"{"email": "Ann@Example.com", "password": "correct horse"}"#;
+    let login = request(
+        process.public(),
+        "POST",
+        &format!("{BASE}/login/"),
+        &[],
+        body,
+    );
+    assert_eq!(login.status, 200, "{}", login.body);
+    assert_eq!(login.json()["user"]["id"], "ann");
+    let access = login.json()["access"].as_str().unwrap().to_owned();
+    let mut stream =
+        Client::connect(process.public()).open(&format!("{NOTIFICATIONS}?token={access}"));
+    stream.next().unwrap();
+    let url = format!("http://{}", process.admin());
+    let publish = [
+        "publish",
+        "--user",
+        "ann",
+        "--event",
+        "news",
+        "--data",
+        "{\"n\": 1}",
+        "--url",
+        &url,
+    ];
+    let ended = idlewild(&publish, &[("IDLEWILD_ADMIN__API_KEY", API_KEY)], "");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let id = serde_json::from_str::<serde_json::Value>(&ended.stdout).unwrap()["id"].clone();
+    let id = id.as_str().unwrap();
+    assert_eq!(
+        stream.next().unwrap(),
+        format!("id: {id}\nevent: news\ndata: {{\"n\":1}}\n\n")
+    );
+    let ended = idlewild(&publish, &[("IDLEWILD_ADMIN__API_KEY", "wrong")], "");
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("401"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_new_api_key_fits_the_line_printed_with_it() {
+    let ended = idlewild(&["token", "api-key", "--name", "cron"], &[], "");
+    let key = ended
+        .stdout
+        .lines()
+        .next()
+        .unwrap()
+        .rsplit(' ')
+        .next()
+        .unwrap()
+        .to_owned();
+    let admin = ended.stdout.lines().skip(1).collect::<Vec<_>>().join("\n");
+    let file = config("").replace(&format!("[admin]\napi_key = \"{API_KEY}\"\n"), &admin);
+    let process = Process::serve_config(&file);
+    let status = |key: &str| {
+        let bearer = format!("Bearer {key}");
+        request(
+            process.admin(),
+            "GET",
+            "/v1/stats",
+            &[("Authorization", &bearer)],
+            "",
+        )
+        .status
+    };
+    assert_eq!((status(&key), status(API_KEY)), (200, 401));
+}
+
+fn publish(process: &Process, event: &str) {
+    let key = format!("Bearer {API_KEY}");
+    let answer = request(
+        process.admin(),
+        "POST",
+        "/v1/events",
+        &[("Authorization", &key)],
+        event,
+    );
+    assert_eq!(answer.status, 202, "{}", answer.body);
+}

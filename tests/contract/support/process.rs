@@ -1,0 +1,150 @@
+//! The real binary, as an operator runs it: a configuration file, signals, an exit code.
+
+use std::fs;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::{API_KEY, SECRET, eventually};
+
+/// A running `idlewild serve`.
+pub struct Process {
+    child: Child,
+    pub directory: TempDir,
+}
+
+/// What a command that ended left behind.
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a command to its end.
+pub fn idlewild(args: &[&str], env: &[(&str, &str)], stdin: &str) -> Ended {
+    use std::io::Write;
+    let mut child = command()
+        .args(args)
+        .envs(env.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that does not read its input may be gone already.
+    let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// The file that [`Process::serve`] writes: free ports, the tests' secret and key.
+pub fn config(more: &str) -> String {
+    format!(
+        "listen = [\"127.0.0.1:0\"]\nadmin_listen = [\"127.0.0.1:0\"]\n{more}\n\
+         [auth]\nsecret = \"{SECRET}\"\n[admin]\napi_key = \"{API_KEY}\"\n"
+    )
+}
+
+impl Process {
+    /// Serves with `more` at the top of the configuration, and waits until it does.
+    pub fn serve(more: &str) -> Self {
+        Self::serve_config(&config(more))
+    }
+
+    pub fn serve_config(config: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("idlewild.toml"), config).unwrap();
+        let log = fs::File::create(directory.path().join("log")).unwrap();
+        let child = command()
+            .arg("serve")
+            .arg("--config")
+            .arg(directory.path().join("idlewild.toml"))
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut process = Self { child, directory };
+        eventually("the server serves", || {
+            assert!(
+                process.child.try_wait().unwrap().is_none(),
+                "{}",
+                process.log()
+            );
+            process.log().contains("admin listener")
+        });
+        process
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.directory.path().join("idlewild.toml")
+    }
+
+    pub fn log(&self) -> String {
+        let mut log = String::new();
+        let mut file = fs::File::open(self.directory.path().join("log")).unwrap();
+        file.read_to_string(&mut log).unwrap();
+        log
+    }
+
+    pub fn public(&self) -> SocketAddr {
+        self.endpoint("public listener")
+    }
+
+    pub fn admin(&self) -> SocketAddr {
+        self.endpoint("admin listener")
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Waits for the end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the server ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    fn endpoint(&self, listener: &str) -> SocketAddr {
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains(listener)).unwrap();
+        // `endpoint=…` in text, `"endpoint":"…"` in JSON.
+        let (_, endpoint) = line.split_once("endpoint").unwrap();
+        let endpoint = endpoint.trim_start_matches(['=', '"', ':']);
+        let end = endpoint.find([' ', '"']).unwrap_or(endpoint.len());
+        endpoint[..end].parse().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Already gone in most tests; then there is nothing to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The binary, without variables of whoever runs the tests.
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_idlewild"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("IDLEWILD_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
