@@ -6,6 +6,7 @@
 //! interned: a slot holds a 4-byte [`UserHandle`]. A user without connections and without a
 //! session to remember costs nothing.
 
+mod name;
 mod user;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -177,7 +178,7 @@ impl Directory {
         }
         if user.is_offline() {
             self.online.fetch_sub(1, Ordering::Relaxed);
-            let hash = self.hasher.hash_one(user.name());
+            let hash = user.name_hash(&self.hasher);
             stripe.forget_if_unused(index, hash);
         }
         true
@@ -261,7 +262,7 @@ impl Directory {
 impl Stripe {
     fn find(&self, hash: u64, name: &str) -> Option<usize> {
         self.index
-            .find(hash, |index| self.users[*index as usize].name() == name)
+            .find(hash, |index| self.users[*index as usize].is(name))
             .map(|index| *index as usize)
     }
 
@@ -271,7 +272,7 @@ impl Stripe {
         let number = u32::try_from(index).ok()?;
         let users = &self.users;
         self.index.insert_unique(hash, number, |index| {
-            hasher.hash_one(users[*index as usize].name())
+            users[*index as usize].name_hash(hasher)
         });
         self.users.insert(User::new(name));
         Some(index)

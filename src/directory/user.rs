@@ -1,7 +1,6 @@
 //! One user: name, connections (oldest first), and what is remembered of their sessions.
 
-use compact_str::CompactString;
-
+use super::name::Name;
 use super::{ConnectionRef, Limit, NotAdmitted};
 use crate::auth::IssuedAt;
 use crate::config::OnLimit;
@@ -9,13 +8,13 @@ use crate::config::OnLimit;
 /// See the module's text. With one connection and no session to remember it is all there is.
 #[derive(Debug)]
 pub(super) struct User {
-    name: CompactString,
+    name: Name,
     connections: Connections,
     standing: Option<Box<Standing>>,
 }
 
 // The directory's share of "one user each" on top of the 64-byte slot (docs/decisions.md).
-const _: () = assert!(size_of::<User>() == 56);
+const _: () = assert!(size_of::<User>() == 48);
 
 /// Most users hold one connection; that one stands inline. The rest is boxed twice: a thin pointer
 /// keeps the enum at 24 bytes, and few users have it.
@@ -53,14 +52,18 @@ struct Standing {
 impl User {
     pub(super) fn new(name: &str) -> Self {
         Self {
-            name: name.into(),
+            name: Name::new(name),
             connections: Connections::None,
             standing: None,
         }
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.name
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.name.is(name)
+    }
+
+    pub(super) fn name_hash(&self, hasher: &ahash::RandomState) -> u64 {
+        self.name.hash(hasher)
     }
 
     pub(super) fn is_offline(&self) -> bool {
