@@ -4,7 +4,10 @@
 //!   of the shared ones, page tables and kernel memory not included.
 //! - **CPU** is user and system time of `/proc/PID/stat`, whole threads' work, in ticks of 10 ms.
 //! - **Kernel bytes** are live objects times object size of the caches in `/proc/slabinfo` that sockets
-//!   use. They are the machine's: both ends of every connection, whoever made them.
+//!   use. They are the machine's: both ends of every connection, whoever made them. Dentries and inode
+//!   labels are counted as one for each socket's inode: their caches hold those of every file too, and
+//!   a monitor that looks through `/proc/PID/fd` makes one for each descriptor. Kernels merge caches of
+//!   one size: `eventpoll_epi` may hold the client's port buckets as well.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,6 +28,8 @@ const CACHES: &[&str] = &[
     "tcp_bind_bucket",
     "tcp_bind2_bucket",
 ];
+/// Caches in which a socket has exactly one object and every other file on the machine has one too.
+const ONE_A_SOCKET: &[&str] = &["dentry", "lsm_inode_cache"];
 const CACHE_PREFIXES: &[&str] = &["skbuff", "eventpoll", "lsm_", "kmalloc-"];
 
 /// Proportional set size of `pid` in bytes.
@@ -72,16 +77,29 @@ fn parse_cpu_ticks(text: &str) -> Option<u64> {
 }
 
 fn parse_slab(text: &str) -> Slab {
-    let caches = text.lines().filter_map(|line| {
-        let mut fields = line.split_ascii_whitespace();
-        let name = fields.next()?;
-        let counted =
-            CACHES.contains(&name) || CACHE_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-        let objects: i64 = fields.next()?.parse().ok()?;
-        let object_bytes: i64 = fields.nth(1)?.parse().ok()?;
-        counted.then(|| (name.to_owned(), objects * object_bytes))
+    let caches: BTreeMap<&str, (i64, i64)> = text.lines().filter_map(cache).collect();
+    let sockets = caches.get("sock_inode_cache").map(|&(objects, _)| objects);
+    let counted = caches.into_iter().filter(|(name, _)| {
+        CACHES.contains(name) || CACHE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     });
-    caches.collect()
+    let bytes = counted.map(|(name, (objects, object_bytes))| {
+        let objects = if ONE_A_SOCKET.contains(&name) {
+            sockets.unwrap_or(objects)
+        } else {
+            objects
+        };
+        (name.to_owned(), objects * object_bytes)
+    });
+    bytes.collect()
+}
+
+/// A line of `/proc/slabinfo`: name, live objects, bytes of one.
+fn cache(line: &str) -> Option<(&str, (i64, i64))> {
+    let mut fields = line.split_ascii_whitespace();
+    let name = fields.next()?;
+    let objects = fields.next()?.parse().ok()?;
+    let object_bytes = fields.nth(1)?.parse().ok()?;
+    Some((name, (objects, object_bytes)))
 }
 
 #[cfg(test)]
@@ -107,6 +125,22 @@ mod tests {
         assert_eq!(
             parse_slab(text),
             Slab::from([("TCP".to_owned(), 61_568), ("kmalloc-64".to_owned(), 640)])
+        );
+    }
+
+    #[test]
+    fn files_that_someone_looks_at_are_not_taken_for_sockets() {
+        let text = "dentry 900 900 192 21 1 :\nsock_inode_cache 3 3 832 19 4 :\nlsm_inode_cache 800 800 32 128 1 :\n";
+        let expected = [
+            ("dentry", 576),
+            ("lsm_inode_cache", 96),
+            ("sock_inode_cache", 2_496),
+        ];
+        assert_eq!(
+            parse_slab(text),
+            expected
+                .map(|(name, bytes)| (name.to_owned(), bytes))
+                .into()
         );
     }
 
