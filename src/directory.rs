@@ -44,7 +44,9 @@ impl UserHandle {
     pub const NONE: Self = Self(u32::MAX);
 
     fn new(stripe: usize, index: usize) -> Option<Self> {
-        let index = u32::try_from(index).ok().filter(|index| *index < (1 << INDEX_BITS) - 1)?;
+        let index = u32::try_from(index)
+            .ok()
+            .filter(|index| *index < (1 << INDEX_BITS) - 1)?;
         Some(Self((u32::try_from(stripe).ok()? << INDEX_BITS) | index))
     }
 
@@ -146,7 +148,10 @@ impl Directory {
         if user.is_offline() && evicted.is_none() {
             self.online.fetch_add(1, Ordering::Relaxed);
         }
-        user.connect(connection, session.map(|session| self.session_hash(session)));
+        user.connect(
+            connection,
+            session.map(|session| self.session_hash(session)),
+        );
         let handle = UserHandle::new(stripe_number, index).ok_or(NotAdmitted::Full)?;
         let admitted = Admitted {
             user: handle,
@@ -283,6 +288,10 @@ impl Stripe {
             entry.remove();
         }
         self.users.remove(index);
+        if self.users.is_empty() {
+            // What a burst of users grew goes back.
+            *self = Self::default();
+        }
     }
 }
 

@@ -223,7 +223,17 @@ mod tests {
 
     #[test]
     fn ids_of_another_form_are_refused() {
-        for id in ["", "1", "1-", "-1", "1-2-3", "+1-2", "1- 2", "a-b", "99999999999999999999-0"] {
+        for id in [
+            "",
+            "1",
+            "1-",
+            "-1",
+            "1-2-3",
+            "+1-2",
+            "1- 2",
+            "a-b",
+            "99999999999999999999-0",
+        ] {
             assert_eq!(id.parse::<EventId>(), Err(InvalidEvent::Id), "{id}");
         }
     }

@@ -108,7 +108,11 @@ fn push_data(text: &mut String, data: &str) {
         text.push_str(line);
         text.push('\n');
         let Some(end) = end else { break };
-        let terminator = if rest[end..].starts_with("\r\n") { 2 } else { 1 };
+        let terminator = if rest[end..].starts_with("\r\n") {
+            2
+        } else {
+            1
+        };
         rest = &rest[end + terminator..];
     }
     text.push('\n');
@@ -139,7 +143,7 @@ mod tests {
         assert_eq!(raw(&frame), "event: heartbeat\ndata: {}\n\n");
         assert_eq!(
             frame.bytes(Framing::Chunked),
-            b"1c\r\nevent: heartbeat\ndata: {}\n\n\r\n"
+            b"1b\r\nevent: heartbeat\ndata: {}\n\n\r\n"
         );
     }
 

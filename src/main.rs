@@ -1,9 +1,11 @@
 //! The `idlewild` command.
-fn main() -> anyhow::Result<()> {
-    let sources = idlewild::config::Sources { file: std::env::args().nth(1).map(Into::into), env: std::env::vars().collect(), flags: vec![], dev: true };
-    let config = idlewild::config::load(&sources)?;
-    eprintln!("key {}", config.admin.api_key);
-    idlewild::server::run(&config, &sources)
-}
+
+use std::process::ExitCode;
+
+/// Small objects, many threads, and memory that goes back when told (`sys::collect_memory`).
 #[global_allocator]
-static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    idlewild::cli::main()
+}

@@ -135,19 +135,19 @@ labels! {
     }
 }
 
-/// A counter for each label.
+/// A number for each label.
 #[derive(Debug)]
-pub struct Counters<const N: usize>([Counter; N]);
+pub struct ByLabel<T, const N: usize>([T; N]);
 
-impl<const N: usize> Default for Counters<N> {
+impl<T: Default, const N: usize> Default for ByLabel<T, N> {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| Counter::default()))
+        Self(std::array::from_fn(|_| T::default()))
     }
 }
 
-impl<const N: usize> Counters<N> {
-    /// The counter at a label's index (`label as usize`).
-    pub fn at(&self, index: usize) -> &Counter {
+impl<T, const N: usize> ByLabel<T, N> {
+    /// The number at a label's index (`label as usize`).
+    pub fn at(&self, index: usize) -> &T {
         // The enums above have exactly N variants each.
         &self.0[index]
     }
@@ -158,11 +158,11 @@ impl<const N: usize> Counters<N> {
 #[repr(align(128))]
 pub struct ShardMetrics {
     /// Streams held, by transport.
-    pub connections: [Gauge; Transport::ALL.len()],
+    pub connections: ByLabel<Gauge, { Transport::ALL.len() }>,
     /// Streams ever held, by transport.
-    pub connects: Counters<{ Transport::ALL.len() }>,
+    pub connects: ByLabel<Counter, { Transport::ALL.len() }>,
     /// Streams that ended, by reason.
-    pub disconnects: Counters<{ DisconnectReason::ALL.len() }>,
+    pub disconnects: ByLabel<Counter, { DisconnectReason::ALL.len() }>,
     /// Events handed to a client's socket or backlog.
     pub delivered: Counter,
     /// Heartbeats sent.
@@ -182,7 +182,7 @@ pub struct ShardMetrics {
 impl ShardMetrics {
     /// Streams held, over all transports.
     pub fn connected(&self) -> u64 {
-        self.connections.iter().map(Gauge::value).sum()
+        self.connections.0.iter().map(Gauge::value).sum()
     }
 }
 
@@ -195,7 +195,7 @@ pub const DELIVERY_BOUNDS_MS: [u64; 14] = [
 /// Counts durations by [`DELIVERY_BOUNDS_MS`].
 #[derive(Debug, Default)]
 pub struct Histogram {
-    buckets: Counters<{ DELIVERY_BOUNDS_MS.len() + 1 }>,
+    buckets: ByLabel<Counter, { DELIVERY_BOUNDS_MS.len() + 1 }>,
     sum_ms: Counter,
 }
 
@@ -228,9 +228,9 @@ pub struct Metrics {
     /// Test streams among them.
     pub test_streams: Gauge,
     /// Streams not opened, by reason.
-    pub refused: Counters<{ RefusedReason::ALL.len() }>,
+    pub refused: ByLabel<Counter, { RefusedReason::ALL.len() }>,
     /// Events accepted, by target.
-    pub published: Counters<{ PublishedTo::ALL.len() }>,
+    pub published: ByLabel<Counter, { PublishedTo::ALL.len() }>,
     /// From accepted to the last client's send.
     pub delivery: Histogram,
 }
@@ -242,8 +242,8 @@ impl Metrics {
             shards: (0..shards).map(|_| ShardMetrics::default()).collect(),
             held: Gauge::default(),
             test_streams: Gauge::default(),
-            refused: Counters::default(),
-            published: Counters::default(),
+            refused: ByLabel::default(),
+            published: ByLabel::default(),
             delivery: Histogram::default(),
         }
     }

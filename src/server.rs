@@ -111,10 +111,8 @@ impl Server {
         let admin_endpoints = endpoints(&admin_listeners)?;
         let starters = starters(listeners, shard_count)?;
 
-        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::new(
-            Arc::clone(&shared.log),
-            clock.clone(),
-        ));
+        let engine: Arc<dyn Engine> =
+            Arc::new(MemoryEngine::new(Arc::clone(&shared.log), clock.clone()));
         let public = Arc::new(Public::new(
             config,
             live,

@@ -108,6 +108,9 @@ mod tests {
     #[test]
     fn the_descriptor_limit_is_raised_to_the_hard_one() {
         let hard = raise_nofile().unwrap();
-        assert_eq!(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX), hard);
+        assert_eq!(
+            getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
+            hard
+        );
     }
 }

@@ -22,6 +22,9 @@ pub struct Topic(CompactString);
 impl Topic {
     /// Reads a topic: 1 to [`MAX_TOPIC_BYTES`] bytes, no empty segment, no wildcard, no control
     /// character.
+    ///
+    /// # Errors
+    /// Which of these does not hold.
     pub fn parse(text: &str) -> Result<Self, TopicError> {
         check(text)?;
         if text.split('/').any(|segment| matches!(segment, "*" | "**")) {
@@ -49,6 +52,9 @@ pub struct TopicPattern(CompactString);
 impl TopicPattern {
     /// Reads a pattern: as [`Topic::parse`], with `*` for any one segment and, as the last
     /// segment only, `**` for any number of them.
+    ///
+    /// # Errors
+    /// Which of these does not hold.
     pub fn parse(text: &str) -> Result<Self, TopicError> {
         check(text)?;
         let mut segments = text.split('/');

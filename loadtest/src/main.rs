@@ -1,3 +1,53 @@
-//! The load-test harness of Idlewild.
+//! `idlewild-load`: an honest load for Idlewild and servers like it.
+//!
+//! # How it measures
+//! - **Open loop.** Events go out on a timetable fixed beforehand and carry their *scheduled* time; a
+//!   latency runs from there to the client's read. A server that falls behind is not waited for.
+//! - **Every event, every client.** Each connection follows the numbers it gets: lost, doubled and
+//!   out-of-order events are counted and fail the run.
+//! - **Slopes, not totals.** Bytes a connection are the difference between two plateaus, after a warm-up
+//!   burst and a rest, so that what a process costs at all is not shared out among its clients.
+//! - **Beside the floor.** The same clients, the same bytes, against a bare epoll server on the same
+//!   machine in the same run: on a noisy machine only the ratio means much.
+//!
+//! # What is where
+//! [`cli`] the command line; [`scenario`] what is run; [`subject`] the server or floor it is run against;
+//! [`floor`] the bare server; [`engine`] the clients' threads; [`parse`] their reading; [`token`] their
+//! sign-in; [`report`] and [`progress`] what is shown; [`clock`] and [`sys`] the machine.
+//! Nothing of the server's own code is used.
 
-fn main() {}
+mod cli;
+mod clock;
+mod engine;
+mod floor;
+mod parse;
+mod progress;
+mod report;
+mod scenario;
+mod subject;
+mod sys;
+mod token;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Hold(hold) => scenario::hold::run(&hold),
+        Command::Idle(idle) => scenario::idle::run(&idle),
+        Command::Broadcast(broadcast) => scenario::broadcast::run(&broadcast),
+        Command::FloorServe { threads } => floor::run(threads).map(|()| true),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "idlewild-load: {error:#}"); // nobody left to tell
+            ExitCode::from(2)
+        }
+    }
+}

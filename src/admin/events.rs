@@ -28,7 +28,8 @@ const MAX_LISTED_ERRORS: usize = 1_000;
 #[serde(deny_unknown_fields)]
 struct Event {
     to: To,
-    event: Option<String>,
+    #[serde(rename = "event")]
+    name: Option<String>,
     data: Box<RawValue>,
     id: Option<String>,
     persist: Option<bool>,
@@ -62,10 +63,7 @@ struct LineError {
 pub(super) async fn publish(admin: &Admin, body: Incoming) -> Result<Answer, Problem> {
     let body = read(body, max_event_bytes(admin)).await?;
     let id = publish_one(admin, &body).await?;
-    Ok(json(
-        StatusCode::ACCEPTED,
-        &json!({"id": id.to_string()}),
-    ))
+    Ok(json(StatusCode::ACCEPTED, &json!({"id": id.to_string()})))
 }
 
 /// `POST /v1/events/batch`: reads lines as they come, so that a batch is never held whole.
@@ -183,7 +181,7 @@ impl Event {
         }
         Ok(Draft {
             to: self.to.target()?,
-            name: match self.event {
+            name: match self.name {
                 Some(name) => EventName::new(&name).map_err(invalid)?,
                 None => EventName::default(),
             },
@@ -205,10 +203,8 @@ impl To {
                         users.len()
                     )));
                 }
-                let mut users: Vec<UserId> = users
-                    .into_iter()
-                    .map(Id::parse)
-                    .collect::<Result<_, _>>()?;
+                let mut users: Vec<UserId> =
+                    users.into_iter().map(Id::parse).collect::<Result<_, _>>()?;
                 // Named twice, a user still gets the event once.
                 users.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
                 users.dedup();
@@ -288,18 +284,37 @@ mod tests {
 
     #[test]
     fn a_string_is_sent_as_it_is_and_other_json_compact() {
-        let data = |json| draft(&format!(r#"{{"to":{{"all":true}},"data":{json}}}"#)).unwrap().data;
+        let data = |json| {
+            draft(&format!(r#"{{"to":{{"all":true}},"data":{json}}}"#))
+                .unwrap()
+                .data
+        };
         assert_eq!(data(r#""a\n\"b""#), "a\n\"b");
-        assert_eq!(data(r#"{ "b" : 1.50, "a" : [ 1, "x y" ] }"#), r#"{"b":1.50,"a":[1,"x y"]}"#);
+        assert_eq!(
+            data(r#"{ "b" : 1.50, "a" : [ 1, "x y" ] }"#),
+            r#"{"b":1.50,"a":[1,"x y"]}"#
+        );
         assert_eq!(data("null"), "null");
     }
 
     #[test]
     fn a_target_is_exactly_one_form() {
-        for to in [r"{}", r#"{"all":false}"#, r#"{"user":"1","all":true}"#, r#"{"user":""}"#, r#"{"topic":"a//b"}"#, r#"{"who":1}"#] {
-            assert!(draft(&format!(r#"{{"to":{to},"data":1}}"#)).is_err(), "{to}");
+        for to in [
+            r"{}",
+            r#"{"all":false}"#,
+            r#"{"user":"1","all":true}"#,
+            r#"{"user":""}"#,
+            r#"{"topic":"a//b"}"#,
+            r#"{"who":1}"#,
+        ] {
+            assert!(
+                draft(&format!(r#"{{"to":{to},"data":1}}"#)).is_err(),
+                "{to}"
+            );
         }
-        let users = draft(r#"{"to":{"users":["2",1,"2"]},"data":1}"#).unwrap().to;
+        let users = draft(r#"{"to":{"users":["2",1,"2"]},"data":1}"#)
+            .unwrap()
+            .to;
         let expected = ["1", "2"].map(|id| UserId::new(id).unwrap());
         assert_eq!(users, Target::Users(expected.into()));
     }

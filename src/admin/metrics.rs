@@ -65,7 +65,7 @@ impl Scrape {
             "idlewild_connections",
             "Streams held",
             "transport",
-            by_transport(|shard, transport| shard.connections.get(transport).map_or(0, crate::metrics::Gauge::value)),
+            by_transport(|shard, transport| shard.connections.at(transport).value()),
         )?;
         page.counters(
             "idlewild_connects",
@@ -178,10 +178,22 @@ impl Scrape {
                 MetricType::Counter,
             )?
             .encode_counter::<NoLabelSet, f64, u64>(&cpu_seconds, None)?;
-        page.gauge("process_resident_memory_bytes", "Resident memory", resident_bytes)?;
-        page.gauge("process_virtual_memory_bytes", "Virtual memory", virtual_bytes)?;
+        page.gauge(
+            "process_resident_memory_bytes",
+            "Resident memory",
+            resident_bytes,
+        )?;
+        page.gauge(
+            "process_virtual_memory_bytes",
+            "Virtual memory",
+            virtual_bytes,
+        )?;
         page.gauge("process_threads", "Threads", threads)?;
-        page.gauge("process_open_fds", "Open descriptors of the main thread's table", open_fds)?;
+        page.gauge(
+            "process_open_fds",
+            "Open descriptors of the main thread's table",
+            open_fds,
+        )?;
         page.gauge("process_max_fds", "Limit of open descriptors", max_fds)?;
         page.gauge(
             "process_start_time_seconds",

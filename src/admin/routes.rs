@@ -59,9 +59,7 @@ async fn route(admin: &Admin, request: Request<Incoming>) -> Result<Answer, Prob
         Route::Events => events::publish(admin, request.into_body()).await,
         Route::Batch => events::publish_batch(admin, request.into_body()).await,
         Route::User(id) => users::presence(admin, &user(&id)?).await,
-        Route::Session(id) => {
-            users::change_session(admin, user(&id)?, request.into_body()).await
-        }
+        Route::Session(id) => users::change_session(admin, user(&id)?, request.into_body()).await,
         Route::Logout(id) => users::log_out(admin, user(&id)?, request.into_body()).await,
         Route::Connections(id) => Ok(users::disconnect(admin, &user(&id)?)),
     }

@@ -75,7 +75,13 @@ pub(super) async fn change_session(
             .unwrap_or_else(|| "You have been logged in from another device.".to_owned()),
         reason: "new_login".to_owned(),
     };
-    let id = change(admin, user.clone(), Some(session_id.as_str().into()), notice).await?;
+    let id = change(
+        admin,
+        user.clone(),
+        Some(session_id.as_str().into()),
+        notice,
+    )
+    .await?;
     let body = json!({"user": user.as_str(), "session_id": session_id, "id": id});
     Ok(json(StatusCode::OK, &body))
 }

@@ -103,10 +103,7 @@ mod tests {
         let (django, worker) = (generate(), generate());
         let shouted = format!("sha256:{}", hash(&worker)["sha256:".len()..].to_uppercase());
         let keys = ApiKeys::new(&config::Admin {
-            api_keys: vec![
-                key("django", &hash(&django)),
-                key("worker", &shouted),
-            ],
+            api_keys: vec![key("django", &hash(&django)), key("worker", &shouted)],
             api_key: "raw".to_owned(),
         });
         assert_eq!(keys.check(&django), Some("django"));

@@ -104,6 +104,7 @@ mod tests {
     }
 
     #[track_caller]
+    #[allow(clippy::needless_pass_by_value)] // the call sites read better
     fn finds(pairs: &[(HeaderName, &str)], query: Option<&str>, expected: Option<Credential<'_>>) {
         assert!(find(&headers(pairs), query, "access_token") == expected);
     }

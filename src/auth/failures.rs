@@ -46,7 +46,7 @@ impl FailureKey {
     pub fn address(address: IpAddr) -> Self {
         Self(Who::Address(match address.to_canonical() {
             IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
-            v4 => v4,
+            IpAddr::V4(v4) => v4.into(),
         }))
     }
 }

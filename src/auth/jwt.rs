@@ -38,6 +38,9 @@ pub struct Verifier {
 
 impl Verifier {
     /// Reads the keys that `auth` names.
+    ///
+    /// # Errors
+    /// Where the keys cannot be used, and which.
     pub fn new(auth: &config::Auth) -> Result<Self, KeysError> {
         let configured = |text: &str| (!text.is_empty()).then(|| text.into());
         Ok(Self {
@@ -53,6 +56,9 @@ impl Verifier {
     }
 
     /// Who the token says its bearer is, if that can be believed at `now_unix_ms`.
+    ///
+    /// # Errors
+    /// Why the token is refused.
     pub fn verify(&self, token: &str, now_unix_ms: u64) -> Result<Identity, Rejected> {
         let claims = self.signed_claims(token)?;
         let expires_at_ms = self.check_times(&claims, now_unix_ms)?;

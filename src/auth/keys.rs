@@ -1,15 +1,17 @@
 //! The keys that tokens are checked with. Every key knows its kind, and a kind serves its own
 //! algorithms only: that is what keeps a public key from ever being used as a shared secret.
 //!
-//! A set that comes from a URL, refreshed in the background, belongs into a sibling `jwks_url.rs`.
+//! A set that comes from a URL, refreshed in the background, belongs beside `jwks` (a file).
+
+mod jwks;
+mod pem;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 
 use crate::config;
 use crate::config::Algorithm;
@@ -40,6 +42,9 @@ pub struct KeySet {
 
 impl KeySet {
     /// Reads the shared secret, the PEM files and the key set file of `auth`.
+    ///
+    /// # Errors
+    /// A file or key that cannot be used, by name.
     pub fn load(auth: &config::Auth) -> Result<Self, KeysError> {
         let mut keys = Vec::new();
         if auth
@@ -51,7 +56,7 @@ impl KeySet {
             keys.push(Key::plain(Kind::Secret, DecodingKey::from_secret(&secret)));
         }
         for path in &auth.public_keys {
-            for key in pem_keys(path)? {
+            for key in pem::keys(path)? {
                 if !key.serves_any(&auth.algorithms) {
                     return Err(KeysError::Unused {
                         path: path.clone(),
@@ -62,10 +67,11 @@ impl KeySet {
             }
         }
         if !auth.jwks.is_empty() {
-            if auth.jwks.starts_with("http://") || auth.jwks.starts_with("https://") {
+            let scheme = auth.jwks.split_once("://").map_or("", |(scheme, _)| scheme);
+            if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") {
                 return Err(KeysError::JwksUrl);
             }
-            keys.extend(jwks_keys(Path::new(&auth.jwks), &auth.algorithms)?);
+            keys.extend(jwks::keys(Path::new(&auth.jwks), &auth.algorithms)?);
         }
         Self::new(keys)
     }
@@ -243,77 +249,6 @@ impl Key {
     }
 }
 
-/// DER up to the key itself of a SubjectPublicKeyInfo. Named curves and lengths are fixed, so each
-/// kind has one prefix (RFC 5480, RFC 8410): comparing it says kind, curve and point form at once.
-const P256_SPKI: &[u8] = b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\
-    \x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00";
-const P384_SPKI: &[u8] = b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\
-    \x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00";
-const ED25519_SPKI: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
-
-/// First byte of a point that is not compressed (SEC 1 §2.3.3).
-const UNCOMPRESSED: u8 = 4;
-
-/// All public keys of a PEM file.
-fn pem_keys(path: &Path) -> Result<Vec<Key>, KeysError> {
-    let bad = |reason| KeysError::Pem {
-        path: path.to_owned(),
-        reason,
-    };
-    let text = String::from_utf8(read(path)?).map_err(|_| bad("is not text"))?;
-    let mut keys = Vec::new();
-    for block in text.split("-----BEGIN ").skip(1) {
-        let (label, rest) = block.split_once("-----").ok_or(bad("has a broken block"))?;
-        let end = format!("-----END {label}-----");
-        let (body, _) = rest
-            .split_once(&end)
-            .ok_or(bad("has a block without its end"))?;
-        keys.push(pem_key(label, body).map_err(bad)?);
-    }
-    if keys.is_empty() {
-        return Err(bad("holds no PEM block"));
-    }
-    Ok(keys)
-}
-
-fn pem_key(label: &str, body: &str) -> Result<Key, &'static str> {
-    match label {
-        "PUBLIC KEY" | "RSA PUBLIC KEY" => {}
-        _ if label.ends_with("PRIVATE KEY") => {
-            return Err("holds a private key; give only the public one (openssl pkey -pubout)");
-        }
-        _ => return Err("holds something else than a public key (openssl pkey -pubout)"),
-    }
-    let base64: String = body.split_ascii_whitespace().collect();
-    let der = STANDARD
-        .decode(base64)
-        .map_err(|_| "is not base64 inside")?;
-    let key = if let Some(point) = point(&der, P256_SPKI, 64) {
-        Key::plain(Kind::P256, DecodingKey::from_ec_der(point))
-    } else if let Some(point) = point(&der, P384_SPKI, 96) {
-        Key::plain(Kind::P384, DecodingKey::from_ec_der(point))
-    } else if let Some(public) = der.strip_prefix(ED25519_SPKI).filter(|key| key.len() == 32) {
-        Key::plain(Kind::Ed25519, DecodingKey::from_ed_der(public))
-    } else {
-        let pem = format!("-----BEGIN {label}-----{body}-----END {label}-----");
-        let key = DecodingKey::from_rsa_pem(pem.as_bytes())
-            .map_err(|_| "is none of: RSA, EC P-256, EC P-384, Ed25519")?;
-        let Ok(AlgorithmParameters::RSA(rsa)) =
-            Jwk::from_decoding_key(&key, None).map(|jwk| jwk.algorithm)
-        else {
-            return Err("is not a whole RSA key");
-        };
-        rsa_size(&rsa.n)?;
-        Key::plain(Kind::Rsa, key)
-    };
-    Ok(key)
-}
-
-fn point<'a>(der: &'a [u8], prefix: &[u8], bytes: usize) -> Option<&'a [u8]> {
-    der.strip_prefix(prefix)
-        .filter(|point| point.len() == 1 + bytes && point.first() == Some(&UNCOMPRESSED))
-}
-
 fn rsa_size(modulus: &str) -> Result<(), &'static str> {
     let modulus = URL_SAFE_NO_PAD
         .decode(modulus)
@@ -330,99 +265,7 @@ fn rsa_size(modulus: &str) -> Result<(), &'static str> {
     }
 }
 
-/// The keys of a JSON Web Key Set that can sign one of `allowed`.
-fn jwks_keys(path: &Path, allowed: &[Algorithm]) -> Result<Vec<Key>, KeysError> {
-    #[derive(serde::Deserialize)]
-    struct Set {
-        keys: Vec<serde_json::Value>,
-    }
-    let bad = |reason: String| KeysError::Jwks {
-        path: path.to_owned(),
-        reason,
-    };
-    let set: Set = serde_json::from_slice(&read(path)?).map_err(|error| bad(error.to_string()))?;
-    let mut keys = Vec::new();
-    for (index, value) in set.keys.into_iter().enumerate() {
-        let jwk: Jwk = serde_json::from_value(value)
-            .map_err(|error| bad(format!("keys[{index}]: {error}")))?;
-        if let Some(key) = jwk_key(&jwk).map_err(|reason| bad(format!("keys[{index}] {reason}")))?
-            && key.serves_any(allowed)
-        {
-            keys.push(key);
-        }
-    }
-    if keys.is_empty() {
-        return Err(bad("no key in it serves one of auth.algorithms".to_owned()));
-    }
-    Ok(keys)
-}
-
-/// One entry of a set; nothing where it is not a signature key of a kind known here, which a set
-/// may well hold (RFC 7517 §5).
-fn jwk_key(jwk: &Jwk) -> Result<Option<Key>, &'static str> {
-    let common = &jwk.common;
-    let signs = match (&common.public_key_use, &common.key_operations) {
-        (Some(usage), _) if *usage != PublicKeyUse::Signature => false,
-        (_, Some(operations)) => operations.contains(&KeyOperations::Verify),
-        _ => true,
-    };
-    if !signs {
-        return Ok(None);
-    }
-    let only = match common.key_algorithm.map(|alg| alg.to_string()) {
-        None => None,
-        Some(name) => match ALGORITHMS.iter().find(|alg| algorithm_name(**alg) == name) {
-            Some(alg) => Some(*alg),
-            None => return Ok(None),
-        },
-    };
-    let decode = |text: &str| {
-        URL_SAFE_NO_PAD
-            .decode(text)
-            .map_err(|_| "is not base64url inside")
-    };
-    let kind = match &jwk.algorithm {
-        AlgorithmParameters::RSA(rsa) => {
-            rsa_size(&rsa.n)?;
-            Kind::Rsa
-        }
-        AlgorithmParameters::EllipticCurve(ec) => {
-            let (kind, bytes) = match ec.curve {
-                EllipticCurve::P256 => (Kind::P256, 32),
-                EllipticCurve::P384 => (Kind::P384, 48),
-                _ => return Ok(None),
-            };
-            if decode(&ec.x)?.len() != bytes || decode(&ec.y)?.len() != bytes {
-                return Err("has a coordinate of the wrong length for its curve");
-            }
-            kind
-        }
-        AlgorithmParameters::OctetKeyPair(okp) => {
-            if okp.curve != EllipticCurve::Ed25519 {
-                return Ok(None);
-            }
-            if decode(&okp.x)?.len() != 32 {
-                return Err("has a key of the wrong length for Ed25519");
-            }
-            Kind::Ed25519
-        }
-        AlgorithmParameters::OctetKey(oct) => {
-            if decode(&oct.value)?.len() < MIN_SECRET_BYTES {
-                return Err("is a secret of fewer than 32 bytes");
-            }
-            Kind::Secret
-        }
-        _ => return Ok(None),
-    };
-    let decoding = DecodingKey::from_jwk(jwk).map_err(|_| "is not a whole key")?;
-    Ok(Some(Key {
-        kind,
-        kid: common.key_id.as_deref().map(Into::into),
-        only,
-        decoding,
-    }))
-}
-
+/// All that there are.
 const ALGORITHMS: [Algorithm; 10] = [
     Algorithm::HS256,
     Algorithm::HS384,

@@ -34,6 +34,9 @@ pub struct Claims<'a> {
 
 /// A token that says `claims`, signed with the configured secret and the first `HS*` algorithm of
 /// the allow-list.
+///
+/// # Errors
+/// No `HS*` algorithm or secret is configured, or the claims are such as would be refused.
 pub fn mint(auth: &config::Auth, claims: &Claims<'_>) -> Result<String, MintError> {
     let alg = auth
         .algorithms

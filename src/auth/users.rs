@@ -26,7 +26,7 @@ pub const MAX_EMAIL_BYTES: usize = 254;
 /// Everyone who can log in here.
 #[derive(Debug)]
 pub struct Users {
-    users: Vec<Account>,
+    accounts: Vec<Account>,
     /// By lower-case address.
     by_email: HashMap<String, usize>,
     /// What an unknown address is checked against where there is no user at all.
@@ -70,6 +70,9 @@ impl fmt::Display for UserKey {
 
 impl Users {
     /// Reads a user file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds something else than users.
     pub fn load(path: &Path) -> Result<Self, UsersError> {
         let text = std::fs::read_to_string(path).map_err(|source| UsersError::Io {
             path: path.to_owned(),
@@ -95,7 +98,7 @@ impl Users {
         Self {
             by_email: HashMap::from([(user.email.clone(), 0)]),
             nobody: hash.clone(),
-            users: vec![Account { user, hash }],
+            accounts: vec![Account { user, hash }],
             decoys: ahash::RandomState::new(),
         }
     }
@@ -108,9 +111,9 @@ impl Users {
         let known = self.by_email.get(&email).copied();
         // An unknown address always meets the same decoy, as a known one its own hash: where the
         // users' costs differ, timing still does not tell the one from the other.
-        let decoy = || self.decoys.hash_one(&email) % self.users.len().max(1) as u64;
+        let decoy = || self.decoys.hash_one(&email) % self.accounts.len().max(1) as u64;
         let index = known.or_else(|| usize::try_from(decoy()).ok());
-        let account = index.and_then(|index| self.users.get(index));
+        let account = index.and_then(|index| self.accounts.get(index));
         let hash = account.map_or(&self.nobody, |account| &account.hash);
         let right = Argon2::default()
             .verify_password(password.as_bytes(), &hash.password_hash())
@@ -122,12 +125,12 @@ impl Users {
 
     /// How many users there are.
     pub fn len(&self) -> usize {
-        self.users.len()
+        self.accounts.len()
     }
 
     /// Whether nobody can log in.
     pub fn is_empty(&self) -> bool {
-        self.users.is_empty()
+        self.accounts.is_empty()
     }
 
     fn parse(text: &str) -> Result<Self, Problem> {
@@ -167,7 +170,7 @@ impl Users {
             None => hash_password("", Params::default()),
         };
         Ok(Self {
-            users,
+            accounts: users,
             by_email,
             nobody,
             decoys: ahash::RandomState::new(),
@@ -257,8 +260,8 @@ fn hash_password(password: &str, params: Params) -> PasswordHashString {
 /// The line that a TOML error is on.
 fn line(text: &str, span: Option<std::ops::Range<usize>>) -> usize {
     let end = span.map_or(0, |span| span.start);
-    let before = text.as_bytes().get(..end).unwrap_or_default();
-    1 + before.iter().filter(|byte| **byte == b'\n').count()
+    let before = text.get(..end).unwrap_or_default();
+    1 + before.matches('\n').count()
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 //! flags is read as the *default's* type at that key: a secret of digits stays a string.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -21,9 +20,6 @@ const ENV_PREFIX: &str = "IDLEWILD_";
 /// Keys whose values never stand in an error.
 const SECRET_KEYS: [&str; 3] = ["auth.secret", "admin.api_keys", "admin.api_key"];
 
-/// Bytes of a secret made for `dev`: as many as HS256's digest.
-const DEV_SECRET_BYTES: usize = 32;
-
 /// Where a configuration comes from, weakest first.
 #[derive(Clone, Default)]
 pub struct Sources {
@@ -33,8 +29,17 @@ pub struct Sources {
     pub env: Vec<(String, String)>,
     /// Flags by dotted key; a list's key may repeat, each adding to the list.
     pub flags: Vec<(String, String)>,
-    /// Whether secrets that nobody configured are made up.
-    pub dev: bool,
+    /// What stands in for secrets that nobody configured; `None` leaves them missing.
+    pub dev: Option<DevSecrets>,
+}
+
+/// Secrets made up for `--dev`, once a process, so that a reload does not change them.
+#[derive(Clone)]
+pub struct DevSecrets {
+    /// Stands in for `auth.secret`.
+    pub auth_secret: String,
+    /// Stands in for `admin.api_key`.
+    pub api_key: String,
 }
 
 /// Reads the sources into a valid configuration.
@@ -52,7 +57,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
         }
     }
     layers.overlay_flags(&sources.flags)?;
-    layers.read(sources.dev)
+    layers.read(sources.dev.as_ref())
 }
 
 struct Layers {
@@ -133,7 +138,7 @@ impl Layers {
         self.origins.insert(key.to_owned(), origin.to_owned());
     }
 
-    fn read(self, dev: bool) -> Result<Config, ConfigError> {
+    fn read(self, dev: Option<&DevSecrets>) -> Result<Config, ConfigError> {
         let Self { table, origins, .. } = self;
         let traced = |error: ConfigError| match &error {
             ConfigError::Key { key, .. } => match origin(&origins, key) {
@@ -149,8 +154,8 @@ impl Layers {
                 traced(ConfigError::key(&key, without_secret(&key, problem)))
             })?;
         resolve_secret(&mut config).map_err(traced)?;
-        if dev {
-            fill_dev_secrets(&mut config)?;
+        if let Some(dev) = dev {
+            fill_dev_secrets(&mut config, dev);
         }
         if config.base_path.ends_with('/') {
             config.base_path.pop();
@@ -335,28 +340,16 @@ fn resolve_secret(config: &mut Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Makes up what a developer did not configure; it lives as long as the process.
-fn fill_dev_secrets(config: &mut Config) -> Result<(), ConfigError> {
+/// Puts the made-up secrets where a developer configured none.
+fn fill_dev_secrets(config: &mut Config, dev: &DevSecrets) {
     let auth = &mut config.auth;
     if auth.secret.is_empty() && auth.public_keys.is_empty() && auth.jwks.is_empty() {
-        auth.secret = random_hex("auth.secret")?;
+        auth.secret.clone_from(&dev.auth_secret);
     }
     let admin = &mut config.admin;
     if admin.api_key.is_empty() && admin.api_keys.is_empty() {
-        admin.api_key = random_hex("admin.api_key")?;
+        admin.api_key.clone_from(&dev.api_key);
     }
-    Ok(())
-}
-
-fn random_hex(key: &str) -> Result<String, ConfigError> {
-    let mut bytes = [0; DEV_SECRET_BYTES];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        ConfigError::key(key, format!("the system gives no random bytes: {error}"))
-    })?;
-    Ok(bytes.iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}"); // a String takes any text
-        hex
-    }))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ mod units;
 mod validate;
 
 pub use error::ConfigError;
-pub use load::{Sources, load};
+pub use load::{DevSecrets, Sources, load};
 pub use units::{parse_duration, parse_size};
 pub use validate::check_descriptors;
 

@@ -73,7 +73,10 @@ fn the_oldest_gives_way_where_that_is_the_policy() {
 #[test]
 fn another_session_is_forced_out_and_refused_from_then_on() {
     let directory = Directory::default();
-    let (old, new) = (identity("1", Some("a"), None), identity("1", Some("b"), None));
+    let (old, new) = (
+        identity("1", Some("a"), None),
+        identity("1", Some("b"), None),
+    );
     let nameless = identity("1", None, Some(IssuedAt::from_unix_ms(100_000)));
     admit(&directory, &old, 0).unwrap();
     admit(&directory, &nameless, 1).unwrap();
@@ -125,8 +128,15 @@ fn a_user_without_connections_or_session_is_forgotten() {
     let directory = Directory::default();
     let handle = admit(&directory, &identity("1", None, None), 0).unwrap();
     assert!(directory.remove(handle, at(0)));
-    assert_eq!(admit(&directory, &identity("2", None, None), 0).map(|_| ()), Ok(()));
-    let users: usize = directory.stripes.iter().map(|stripe| stripe.lock().users.len()).sum();
+    assert_eq!(
+        admit(&directory, &identity("2", None, None), 0).map(|_| ()),
+        Ok(())
+    );
+    let users: usize = directory
+        .stripes
+        .iter()
+        .map(|stripe| stripe.lock().users.len())
+        .sum();
     assert_eq!(users, 1);
 }
 

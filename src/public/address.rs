@@ -45,7 +45,11 @@ fn parse(hop: &str) -> Option<IpAddr> {
     let address = hop
         .parse()
         .ok()
-        .or_else(|| hop.parse().ok().map(|socket: std::net::SocketAddr| socket.ip()))
+        .or_else(|| {
+            hop.parse()
+                .ok()
+                .map(|socket: std::net::SocketAddr| socket.ip())
+        })
         .or_else(|| hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok())?;
     Some(IpAddr::to_canonical(&address))
 }
@@ -70,7 +74,10 @@ mod tests {
     fn only_a_trusted_peer_is_believed() {
         let trusted = ["127.0.0.1/32", "unix"];
         assert_eq!(client(Some("10.0.0.9"), &["1.2.3.4"], &trusted), None);
-        assert_eq!(client(Some("127.0.0.1"), &["1.2.3.4"], &trusted), Some("1.2.3.4".into()));
+        assert_eq!(
+            client(Some("127.0.0.1"), &["1.2.3.4"], &trusted),
+            Some("1.2.3.4".into())
+        );
         assert_eq!(client(None, &["1.2.3.4"], &trusted), Some("1.2.3.4".into()));
         assert_eq!(client(None, &["1.2.3.4"], &["127.0.0.1/32"]), None);
     }
@@ -79,9 +86,15 @@ mod tests {
     fn the_last_address_that_is_no_proxy_is_the_client() {
         let trusted = ["127.0.0.1/32", "10.0.0.0/8"];
         let chain = ["6.6.6.6, 1.2.3.4", "10.1.1.1:443"];
-        assert_eq!(client(Some("127.0.0.1"), &chain, &trusted), Some("1.2.3.4".into()));
+        assert_eq!(
+            client(Some("127.0.0.1"), &chain, &trusted),
+            Some("1.2.3.4".into())
+        );
         assert_eq!(client(Some("127.0.0.1"), &["nonsense"], &trusted), None);
-        assert_eq!(client(Some("127.0.0.1"), &["[2001:db8::1]"], &trusted), Some("2001:db8::1".into()));
+        assert_eq!(
+            client(Some("127.0.0.1"), &["[2001:db8::1]"], &trusted),
+            Some("2001:db8::1".into())
+        );
     }
 
     proptest! {

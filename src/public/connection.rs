@@ -46,7 +46,7 @@ pub(super) struct Connection {
 /// How a connection leaves hyper.
 enum Outcome {
     Closed,
-    Seated(Seat, Vec<u8>),
+    Seated(Box<Seat>, Vec<u8>),
 }
 
 /// Serves a connection to its end, or to where it becomes a stream.
@@ -99,7 +99,7 @@ async fn drive(connection: &Rc<Connection>, socket: Socket, shard: &RefCell<Shar
     let socket = http.into_parts().io.into_inner();
     match outcome {
         Outcome::Closed => linger(socket).await,
-        Outcome::Seated(seat, head) => detach(shard, socket.into_socket(), seat, &head),
+        Outcome::Seated(seat, head) => detach(shard, socket.into_socket(), *seat, &head),
     }
 }
 
@@ -127,7 +127,7 @@ where
             return Poll::Pending;
         };
         match shard.borrow_mut().admit(admission) {
-            Ok(seat) => return Poll::Ready(Outcome::Seated(seat, head)),
+            Ok(seat) => return Poll::Ready(Outcome::Seated(Box::new(seat), head)),
             Err(reason) => connection.handoff.refuse(Refusal::from(reason)),
         }
     }

@@ -102,8 +102,14 @@ mod tests {
 
     #[test]
     fn a_wildcard_is_answered_with_a_wildcard_unless_cookies_are_allowed() {
-        assert_eq!(origin_for(&["*"], false, Some("http://a")), Some("*".into()));
-        assert_eq!(origin_for(&["*"], true, Some("http://a")), Some("http://a".into()));
+        assert_eq!(
+            origin_for(&["*"], false, Some("http://a")),
+            Some("*".into())
+        );
+        assert_eq!(
+            origin_for(&["*"], true, Some("http://a")),
+            Some("http://a".into())
+        );
         assert_eq!(origin_for(&["*"], true, None), None);
     }
 
@@ -114,6 +120,9 @@ mod tests {
             origin_for(&origins, false, Some("http://localhost:3000")),
             Some("http://localhost:3000".into())
         );
-        assert_eq!(origin_for(&origins, false, Some("http://localhost:3001")), None);
+        assert_eq!(
+            origin_for(&origins, false, Some("http://localhost:3001")),
+            None
+        );
     }
 }

@@ -74,12 +74,8 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;
-    let address = forwarded_for(
-        request.headers(),
-        connection.peer,
-        &public.trusted_proxies,
-    )
-    .or(connection.peer);
+    let address = forwarded_for(request.headers(), connection.peer, &public.trusted_proxies)
+        .or(connection.peer);
     let Ok(body) = Limited::new(request.into_body(), MAX_BODY_BYTES)
         .collect()
         .await
@@ -127,11 +123,16 @@ async fn log_in(
     let checking = Arc::clone(&public);
     let user = tokio::task::spawn_blocking(move || {
         let login = checking.login.as_ref()?;
-        login.users.check(&attempt.email, &attempt.password).cloned()
+        login
+            .users
+            .check(&attempt.email, &attempt.password)
+            .cloned()
     })
     .await;
     let Ok(Some(user)) = user else {
-        keys.iter().for_each(|key| login.failures.record(*key));
+        for key in keys {
+            login.failures.record(key);
+        }
         return error(StatusCode::UNAUTHORIZED, "Wrong email or password");
     };
     match open_session(&public, login, &user).await {

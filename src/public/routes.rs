@@ -132,10 +132,23 @@ mod tests {
     fn a_trailing_slash_is_optional_and_nothing_else_is() {
         let routes = Routes::new(&Config::default(), true);
         let found = |path| routes.find(path);
-        assert_eq!(found("/api/v1/auth/sse/notifications/"), Some(Route::Notifications));
-        assert_eq!(found("/api/v1/auth/sse/notifications"), Some(Route::Notifications));
+        assert_eq!(
+            found("/api/v1/auth/sse/notifications/"),
+            Some(Route::Notifications)
+        );
+        assert_eq!(
+            found("/api/v1/auth/sse/notifications"),
+            Some(Route::Notifications)
+        );
         assert_eq!(found("/healthz/"), Some(Route::Health));
-        for path in ["/", "", "/api/v1/auth", "/sse/test", "/api/v1/auth/sse/notifications//", "/api/v1/authsse/test"] {
+        for path in [
+            "/",
+            "",
+            "/api/v1/auth",
+            "/sse/test",
+            "/api/v1/auth/sse/notifications//",
+            "/api/v1/authsse/test",
+        ] {
             assert_eq!(found(path), None, "{path}");
         }
     }

@@ -98,9 +98,10 @@ fn identify(
         return Err(Refusal::Unauthenticated);
     };
     match &credential {
-        Credential::Ticket(ticket) => {
-            public.tickets.redeem(ticket).ok_or(Refusal::Unauthenticated)
-        }
+        Credential::Ticket(ticket) => public
+            .tickets
+            .redeem(ticket)
+            .ok_or(Refusal::Unauthenticated),
         Credential::Bearer(token) | Credential::QueryToken(token) | Credential::Cookie(token) => {
             live.verify(token, public.shards.clock.unix_ms(), credential.label())
         }
@@ -150,7 +151,10 @@ fn topics(query: Option<&str>, allowed: &[TopicPattern]) -> Result<Box<[Topic]>,
         if name == "topic" {
             has_asked = true;
             let topic = Topic::parse(&value).map_err(|_| Refusal::BadRequest("Invalid topic"))?;
-            if !allowed.iter().any(|pattern| pattern.matches(topic.as_str())) {
+            if !allowed
+                .iter()
+                .any(|pattern| pattern.matches(topic.as_str()))
+            {
                 return Err(Refusal::TopicNotAllowed);
             }
             ask(topic)?;
@@ -198,15 +202,27 @@ mod tests {
             .map(|pattern| TopicPattern::parse(pattern).unwrap())
             .collect();
         let topics = topics(Some(query), &allowed)?;
-        Ok(topics.iter().map(|topic| topic.as_str().to_owned()).collect())
+        Ok(topics
+            .iter()
+            .map(|topic| topic.as_str().to_owned())
+            .collect())
     }
 
     #[test]
     fn the_topics_asked_for_have_to_be_allowed() {
         let allowed = ["orders/*", "news"];
-        assert_eq!(pick("topic=orders/1&topic=news&topic=news", &allowed).unwrap(), ["orders/1", "news"]);
-        assert_eq!(pick("topic=orders/1/2", &allowed), Err(Refusal::TopicNotAllowed));
-        assert!(matches!(pick("topic=a//b", &allowed), Err(Refusal::BadRequest(_))));
+        assert_eq!(
+            pick("topic=orders/1&topic=news&topic=news", &allowed).unwrap(),
+            ["orders/1", "news"]
+        );
+        assert_eq!(
+            pick("topic=orders/1/2", &allowed),
+            Err(Refusal::TopicNotAllowed)
+        );
+        assert!(matches!(
+            pick("topic=a//b", &allowed),
+            Err(Refusal::BadRequest(_))
+        ));
     }
 
     #[test]
@@ -217,7 +233,10 @@ mod tests {
     #[test]
     fn a_thirty_third_topic_is_too_many() {
         let query: Vec<String> = (0..33).map(|n| format!("topic=t{n}")).collect();
-        assert!(matches!(pick(&query.join("&"), &["**"]), Err(Refusal::BadRequest(_))));
+        assert!(matches!(
+            pick(&query.join("&"), &["**"]),
+            Err(Refusal::BadRequest(_))
+        ));
         assert_eq!(pick(&query[..32].join("&"), &["**"]).unwrap().len(), 32);
     }
 }

@@ -6,10 +6,10 @@ use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response, StatusCode};
 use serde_json::json;
 
+use super::Live;
 use super::answer::{error, json};
 use super::connection::Connection;
 use super::refusal::Refusal;
-use super::Live;
 use crate::auth::Identity;
 use crate::auth::credentials::{self, Credential};
 
@@ -20,13 +20,12 @@ pub(super) fn answer(
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;
     let ttl = live.auth.ticket_ttl;
-    let issued = identify(connection, live, request)
-        .and_then(|identity| {
-            public
-                .tickets
-                .issue(identity, ttl)
-                .map_err(|_| Refusal::ServerFull)
-        });
+    let issued = identify(connection, live, request).and_then(|identity| {
+        public
+            .tickets
+            .issue(identity, ttl)
+            .map_err(|_| Refusal::ServerFull)
+    });
     match issued {
         Ok(ticket) => json(
             StatusCode::CREATED,

@@ -21,9 +21,7 @@ pub(super) fn init(level: LogLevel, format: LogFormat) -> Level {
     // Somebody who embeds the server may log already; then their lines are used.
     let _ = match format {
         LogFormat::Text => registry.with(lines).try_init(),
-        LogFormat::Json => registry
-            .with(lines.json().flatten_event(true))
-            .try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
     Level(handle)
 }

@@ -25,7 +25,7 @@ pub fn run(config: &Config, sources: &Sources) -> anyhow::Result<()> {
     runtime.block_on(async {
         // Before the shards: their descriptor tables must hold the signal pipe.
         let mut signals = Signals::new().context("cannot listen to signals")?;
-        let server = Server::start(config, sources.dev, Clock::system()).await?;
+        let server = Server::start(config, sources.dev.is_some(), Clock::system()).await?;
         announce(&server, config);
         signals.until_stop(&server, config, sources, &level).await;
         tracing::info!("draining");
@@ -102,11 +102,6 @@ fn reload(server: &Server, started_with: &Config, sources: &Sources, level: &log
             return;
         }
     };
-    // Drawn at start, not configured: drawn again they would cut everybody off.
-    if sources.dev {
-        config.auth.secret.clone_from(&started_with.auth.secret);
-        config.admin.clone_from(&started_with.admin);
-    }
     // The tables were made for this many.
     if config.max_connections > started_with.max_connections {
         tracing::warn!(

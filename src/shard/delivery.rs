@@ -5,6 +5,8 @@
 //! Consecutive deliveries for one client leave in one send: neighbouring broadcasts walk the
 //! table together, neighbouring unicasts are grouped by client.
 
+#![allow(clippy::indexing_slicing)] // indices are places in the walk's own lists
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -245,7 +247,9 @@ impl Shard {
             self.send_parcel(key, &Parcel::new(&frames[missed..]))
         };
         if is_sent {
-            self.metrics().delivered.add((entries.len() - missed) as u64);
+            self.metrics()
+                .delivered
+                .add((entries.len() - missed) as u64);
         }
     }
 

@@ -65,11 +65,7 @@ fn route(shared: &Shared, entry: &Arc<Entry>, outgoing: &mut [Vec<Command>]) {
     }
 }
 
-fn to_every_shard(
-    entry: &Arc<Entry>,
-    outgoing: &mut [Vec<Command>],
-    to: impl Fn() -> Recipients,
-) {
+fn to_every_shard(entry: &Arc<Entry>, outgoing: &mut [Vec<Command>], to: impl Fn() -> Recipients) {
     entry.expect_shards(outgoing.len());
     for commands in outgoing {
         commands.push(Command::Deliver {

@@ -4,6 +4,8 @@
 //! taken, the oldest that has not sent a complete request gives way after a grace: idle
 //! half-open connections cannot keep others out.
 
+#![allow(clippy::indexing_slicing)] // a shard has metrics of its own number
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -24,10 +24,7 @@ pub(crate) const MAX_WAITING: usize = 65_536;
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Send an entry's frame.
-    Deliver {
-        entry: Arc<Entry>,
-        to: Recipients,
-    },
+    Deliver { entry: Arc<Entry>, to: Recipients },
     /// Send a last frame, where there is one, and end.
     End {
         tenants: Vec<SlotRef>,

@@ -32,7 +32,10 @@ pub enum Listener {
 #[allow(missing_docs)] // each message says it
 pub enum BindError {
     #[error("{endpoint}: {source}")]
-    Io { endpoint: Endpoint, source: io::Error },
+    Io {
+        endpoint: Endpoint,
+        source: io::Error,
+    },
     #[error("{0}: another process listens there; stop it or choose another path")]
     InUse(Endpoint),
     #[error("{0}: stands in the way and is no socket; remove it or choose another path")]
@@ -86,7 +89,11 @@ impl Listener {
     }
 }
 
-fn bind_tcp(address: SocketAddr, count: usize, options: SocketOptions) -> io::Result<Vec<Listener>> {
+fn bind_tcp(
+    address: SocketAddr,
+    count: usize,
+    options: SocketOptions,
+) -> io::Result<Vec<Listener>> {
     let mut address = address;
     let mut listeners = Vec::with_capacity(count);
     for _ in 0..count {

@@ -4,8 +4,12 @@
 //! and epoll. Others talk to it through its [`Inbox`]. What a stream is told and when stands in
 //! [`delivery`], [`timers`] and [`drain`]; every byte leaves through [`write`].
 
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
 mod acceptor;
 mod backlog;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod delivery;
 mod dispatch;
 mod drain;
@@ -35,6 +39,7 @@ use crate::directory::{ConnectionRef, Directory, Limit, NotAdmitted, UserHandle}
 use crate::frame::{Frame, Framing, LAST_CHUNK};
 use crate::log::Log;
 use crate::metrics::{DisconnectReason, Metrics, ShardMetrics, Transport};
+use crate::sys;
 use crate::topic::Topic;
 use delivery::Deliveries;
 use drain::Drain;
@@ -200,7 +205,10 @@ impl Shard {
             return Err(NotSeated::Full);
         }
         let Some(identity) = &admission.identity else {
-            if !metrics.test_streams.reserve(admission.max_test_streams as u64) {
+            if !metrics
+                .test_streams
+                .reserve(admission.max_test_streams as u64)
+            {
                 metrics.held.sub(1);
                 return Err(NotSeated::Full);
             }
@@ -272,7 +280,7 @@ impl Shard {
             Transport::Sse
         };
         let metrics = self.metrics();
-        metrics.connections[transport as usize].add(1);
+        metrics.connections.at(transport as usize).add(1);
         metrics.connects.at(transport as usize).increment();
         self.write_head(key, head);
         if is_test {
@@ -286,6 +294,7 @@ impl Shard {
     }
 
     /// Returns a place that nobody takes.
+    #[allow(clippy::needless_pass_by_value)] // a seat is used up once
     pub fn give_up(&mut self, seat: Seat) {
         let metrics = &self.shared.metrics;
         metrics.held.sub(1);
@@ -379,7 +388,7 @@ impl Shard {
         if !slot.is_ending() {
             metrics.disconnects.at(reason as usize).increment();
         }
-        metrics.connections[transport as usize].sub(1);
+        metrics.connections.at(transport as usize).sub(1);
         if let Some(backlog) = &slot.backlog {
             metrics.backlog_bytes.sub(backlog.bytes() as u64);
             metrics.backlogged.sub(1);
@@ -433,8 +442,15 @@ impl Shard {
         Tick::at_ms(self.shared.clock.now_ms())
     }
 
+    #[allow(clippy::indexing_slicing)] // a shard has metrics of its own number
     fn metrics(&self) -> &ShardMetrics {
         &self.shared.metrics.shards[usize::from(self.number)]
+    }
+
+    /// Gives memory that a burst left behind back to the kernel.
+    fn release_memory(&mut self) {
+        self.table.release();
+        sys::collect_memory();
     }
 
     /// Streams held.
@@ -442,6 +458,7 @@ impl Shard {
         self.table.len()
     }
 
+    #[allow(clippy::indexing_slicing)] // a shard has an inbox of its own number
     fn inbox(&self) -> &Inbox {
         &self.shared.inboxes[usize::from(self.number)]
     }

@@ -23,7 +23,8 @@ pub(crate) struct Poller {
     epoll: AsyncFd<OwnedFd>,
 }
 
-/// What happened to a client's socket.
+/// What happened to a client's socket: epoll's flags, which come in any combination.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Readiness {
     pub(crate) tenant: SlotRef,

@@ -37,7 +37,10 @@ pub(crate) struct Slot {
     pub(crate) discarded_bytes: u16,
 }
 
-const _: () = assert!(size_of::<Slot>() == 64, "a waiting client is one cache line");
+const _: () = assert!(
+    size_of::<Slot>() == 64,
+    "a waiting client is one cache line"
+);
 const _: () = assert!(
     size_of::<SlabEntry>() == 64,
     "the slab's own tag fits into the slot's descriptor"
@@ -101,7 +104,13 @@ const ENDING: u16 = 1 << 2;
 const REARMED: u16 = 1 << 3;
 
 impl Slot {
-    pub(crate) fn new(fd: OwnedFd, generation: u32, tenant: Tenant, now: Tick, unix_s: u64) -> Self {
+    pub(crate) fn new(
+        fd: OwnedFd,
+        generation: u32,
+        tenant: Tenant,
+        now: Tick,
+        unix_s: u64,
+    ) -> Self {
         let (joined_or_test, kind) = match tenant.kind {
             Kind::Notifications { joined } => (joined.0, 0),
             Kind::Test => (u64::from(now.0) << 32, TEST),
@@ -184,7 +193,6 @@ impl Slot {
         }
     }
 }
-
 
 #[allow(clippy::cast_possible_truncation)] // the halves of a packed pair
 fn high(packed: u64) -> u32 {

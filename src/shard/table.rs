@@ -65,7 +65,13 @@ impl Table {
     }
 
     /// Fills the vacancy that [`Table::vacancy`] named.
-    pub(crate) fn insert(&mut self, fd: OwnedFd, tenant: Tenant, now: Tick, unix_s: u64) -> SlotRef {
+    pub(crate) fn insert(
+        &mut self,
+        fd: OwnedFd,
+        tenant: Tenant,
+        now: Tick,
+        unix_s: u64,
+    ) -> SlotRef {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
         let slot = Slot::new(fd, generation, tenant, now, unix_s);
@@ -107,6 +113,14 @@ impl Table {
             .map(|_| tenant.key)
     }
 
+    /// Gives the pages of an empty table back; its address space stays reserved.
+    pub(crate) fn release(&mut self) {
+        if self.slots.is_empty() && self.end > 0 {
+            self.slots = Slab::with_capacity(self.slots.capacity());
+            self.end = 0;
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -125,6 +139,7 @@ impl Table {
 }
 
 impl Slots for Table {
+    #[allow(clippy::expect_used)]
     fn links(&mut self, key: u32) -> &mut Links {
         &mut self
             .slots

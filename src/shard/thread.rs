@@ -7,6 +7,8 @@
 //! to types that are not `Send`. [`Shards::self_test`] wakes every shard from every thread
 //! before anything is served.
 
+#![allow(clippy::indexing_slicing)] // a shard has metrics and an inbox of its own number
+
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
@@ -34,7 +36,8 @@ use crate::sys;
 /// How long the start-up self-test may take. A wake-up takes microseconds; a lost one never
 /// comes.
 const SELF_TEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Quiet time after handshakes before the thread's free memory goes back to the kernel.
+/// Quiet time, without handshakes or ends, before the thread's free memory goes back to the
+/// kernel.
 const COLLECT_AFTER_MS: u64 = 2_000;
 
 /// What starts a handshake on a shard: layer 4's entry, called on the shard's thread.
@@ -251,7 +254,7 @@ async fn serve(
     });
     let mut turn = Turn::new(&shard);
     let mut collect_at_ms = None;
-    let mut seen_handshakes = 0;
+    let mut seen_activity = (0, 0);
     loop {
         let is_busy = turn.take(&shard);
         if shard.borrow().is_draining() {
@@ -267,14 +270,17 @@ async fn serve(
             continue;
         }
         let now_ms = shared.clock.now_ms();
-        if handshakes.entered() != seen_handshakes {
-            seen_handshakes = handshakes.entered();
+        // After handshakes came or streams went, there is memory to give back.
+        let activity = (handshakes.entered(), shard.borrow().len());
+        if activity != seen_activity {
+            seen_activity = activity;
             collect_at_ms = Some(now_ms + COLLECT_AFTER_MS);
         } else if collect_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
-            sys::collect_memory();
+            shard.borrow_mut().release_memory();
             collect_at_ms = None;
         }
-        turn.sleep(&shard, &handshakes, &shared, collect_at_ms).await;
+        turn.sleep(&shard, &handshakes, &shared, collect_at_ms)
+            .await;
     }
 }
 

@@ -4,8 +4,8 @@
 //! tick; a timer that fires early is armed again at a random point of the last quarter of the
 //! heartbeat interval, so that a broadcast does not line everybody's heartbeats up.
 
-use super::{Shard, Sleep};
 use super::wheel::{TICKS_PER_S, Tick};
+use super::{Shard, Sleep};
 use crate::frame::Frame;
 use crate::metrics::DisconnectReason;
 
@@ -13,7 +13,8 @@ use crate::metrics::DisconnectReason;
 /// sockets and its inbox again.
 const SLICE_TIMERS: usize = 128;
 /// Between two messages of a test stream (API.md).
-const TEST_INTERVAL_TICKS: u32 = 2 * TICKS_PER_S as u32;
+const TEST_INTERVAL_TICKS: u32 = 64;
+const _: () = assert!(TEST_INTERVAL_TICKS as u64 == 2 * TICKS_PER_S);
 /// A token's end further off is looked at again by then; far below half the range of a tick.
 const MAX_EXPIRY_TICKS: u64 = 24 * 3_600 * TICKS_PER_S;
 
@@ -74,7 +75,10 @@ impl Shard {
             return false;
         }
         if let Some(test) = slot.test_stream() {
-            if now.reached(test.started.plus(test.next.wrapping_mul(TEST_INTERVAL_TICKS))) {
+            if now.reached(
+                test.started
+                    .plus(test.next.wrapping_mul(TEST_INTERVAL_TICKS)),
+            ) {
                 self.send_test_message(key);
             }
         } else if slot.backlog.is_none() {
@@ -151,7 +155,9 @@ impl Shard {
         if slot.expires_at_s != 0 {
             let at_ms = u64::from(slot.expires_at_s) * 1_000;
             let left_ms = at_ms.saturating_sub(self.shared.clock.unix_ms());
-            let left = (left_ms * TICKS_PER_S).div_ceil(1_000).min(MAX_EXPIRY_TICKS);
+            let left = (left_ms * TICKS_PER_S)
+                .div_ceil(1_000)
+                .min(MAX_EXPIRY_TICKS);
             due = due.min(now.plus(u32::try_from(left).unwrap_or(u32::MAX)));
         }
         Some(due)

@@ -6,6 +6,8 @@
 //! once a turn. Links stand in the slots, so the wheel itself is 4 KiB however many connections
 //! there are. `cargo bench --bench shard` prints the nanoseconds.
 
+#![allow(clippy::indexing_slicing)] // a bucket is a remainder of the number of buckets
+
 /// Ticks a second: a heartbeat may be late by a second, so 31.25 ms is fine enough.
 pub(crate) const TICKS_PER_S: u64 = 32;
 /// Buckets; with [`TICKS_PER_S`] they span 32 s, just over the default heartbeat.
@@ -41,12 +43,16 @@ impl Tick {
     /// Ticks from `earlier` to `self`; 0 where `earlier` is later.
     pub(crate) fn since(self, earlier: Self) -> u32 {
         let ticks = self.0.wrapping_sub(earlier.0);
-        if ticks > i32::MAX as u32 { 0 } else { ticks }
+        if i32::try_from(ticks).is_ok() {
+            ticks
+        } else {
+            0
+        }
     }
 
     /// Whether `self` is `other` or after it.
     pub(crate) fn reached(self, other: Self) -> bool {
-        self.0.wrapping_sub(other.0) <= i32::MAX as u32
+        i32::try_from(self.0.wrapping_sub(other.0)).is_ok()
     }
 
     /// The earlier of the two.

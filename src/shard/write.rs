@@ -3,6 +3,8 @@
 //! The fast path is one `send` from shared bytes: no copy, no allocation, no reference count.
 //! Only a short write clones the bytes it left into the client's [`Backlog`].
 
+#![allow(clippy::indexing_slicing)] // the kernel takes at most what it was given
+
 use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
 
@@ -121,7 +123,11 @@ impl Shard {
         let sent = if slot.backlog.is_some() {
             0
         } else {
-            match sent(send(&slot.fd, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)) {
+            match sent(send(
+                &slot.fd,
+                bytes,
+                SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+            )) {
                 Ok(sent) => sent,
                 Err(errno) => {
                     self.close_broken(key, errno);
@@ -185,7 +191,11 @@ impl Shard {
                     return;
                 }
             }
-            if slot.backlog.as_ref().is_some_and(|backlog| backlog.is_empty()) {
+            if slot
+                .backlog
+                .as_ref()
+                .is_some_and(|backlog| backlog.is_empty())
+            {
                 slot.backlog = None;
                 metrics.backlogged.sub(1);
                 if slot.is_ending() {

@@ -1,5 +1,6 @@
 use std::io::Write as _;
 
+use jsonwebtoken::jwk::Jwk;
 use serde_json::{Value, json};
 
 use super::*;

@@ -19,6 +19,9 @@ const MAX_TOML_INT: u64 = i64::MAX as u64;
 
 /// Adds a user, with the next free number where no `id` is given, and returns the id. A file that
 /// is not there is made, readable by its owner alone.
+///
+/// # Errors
+/// The file cannot be read, written or added to, or what would be added is a duplicate or no user.
 pub fn add(
     file: &Path,
     id: Option<&str>,
@@ -87,7 +90,7 @@ fn user_key(id: &str) -> UserKey {
 /// One more than the largest number in use, so that no id is ever given twice in a row.
 fn next_id(users: &Users) -> UserKey {
     let largest = users
-        .users
+        .accounts
         .iter()
         .filter_map(|account| account.user.id.to_string().parse::<u64>().ok())
         .max();

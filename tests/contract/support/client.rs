@@ -75,7 +75,10 @@ impl Client {
             Ok(_) => {}
             // A reset is an end as well.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-            Err(error) => panic!("the server did not close: {error}; read {} bytes", bytes.len()),
+            Err(error) => panic!(
+                "the server did not close: {error}; read {} bytes",
+                bytes.len()
+            ),
         }
         bytes
     }
@@ -116,7 +119,11 @@ impl Stream {
             if let Some(end) = find(&self.received, b"\r\n\r\n") {
                 break end + 4;
             }
-            assert!(self.receive(), "closed inside the head: {:?}", String::from_utf8_lossy(&self.received));
+            assert!(
+                self.receive(),
+                "closed inside the head: {:?}",
+                String::from_utf8_lossy(&self.received)
+            );
         };
         let rest = self.received.split_off(end);
         self.head = String::from_utf8(std::mem::replace(&mut self.received, rest)).unwrap();
@@ -202,7 +209,9 @@ pub fn request(
     client.send(format!("{head}\r\n{body}"));
     let bytes = client.read_to_end();
     let text = String::from_utf8(bytes).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {text:?}"));
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("no head in {text:?}"));
     Answer {
         status: head[9..12].parse().unwrap(),
         head: head.to_owned(),

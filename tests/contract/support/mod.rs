@@ -49,8 +49,8 @@ impl TestServer {
             max_connections: 4_000,
             ..Config::default()
         };
-        config.auth.secret = SECRET.to_owned();
-        config.admin.api_key = API_KEY.to_owned();
+        SECRET.clone_into(&mut config.auth.secret);
+        API_KEY.clone_into(&mut config.admin.api_key);
         change(&mut config);
         let clock = Clock::manual(START_UNIX_MS);
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -143,7 +143,8 @@ impl TestServer {
     /// Waits until a metric has a value: for what another thread does a moment later.
     pub fn wait_for_metric(&self, name: &str, value: f64) {
         eventually(&format!("{name} = {value}"), || {
-            self.metric(name).is_some_and(|now| (now - value).abs() < 0.5)
+            self.metric(name)
+                .is_some_and(|now| (now - value).abs() < 0.5)
         });
     }
 

@@ -1,0 +1,28 @@
+//! What encoding an event costs: once an event, whatever the number of clients.
+
+#![allow(missing_docs)]
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use idlewild::event::EventId;
+use idlewild::frame::Frame;
+
+fn encode(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("encode_event");
+    let id = Some(EventId {
+        ms: 1_700_000_000_000,
+        seq: 7,
+    });
+    for bytes in [64, 1_024, 16 * 1_024] {
+        let data = "x".repeat(bytes);
+        group.throughput(Throughput::Bytes(bytes as u64));
+        group.bench_function(bytes.to_string(), |bencher| {
+            bencher.iter(|| Frame::event(id, "message", black_box(&data)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, encode);
+criterion_main!(benches);

@@ -1,0 +1,59 @@
+//! The one place that reads time.
+//!
+//! Latency is measured across processes, so the reading is the kernel's `CLOCK_MONOTONIC` itself:
+//! the same nanosecond count in the publisher's thread, every worker and the floor.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Nanoseconds of `CLOCK_MONOTONIC`; never goes back.
+pub(crate) fn now_ns() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    nanos(time.tv_sec, time.tv_nsec)
+}
+
+/// Wall-clock seconds since the Unix epoch, for token times.
+pub(crate) fn unix_s() -> u64 {
+    u64::try_from(clock_gettime(ClockId::Realtime).tv_sec).unwrap_or(0)
+}
+
+/// A point on the monotonic clock that something must not outlast.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline(u64);
+
+impl Deadline {
+    /// The point `duration` from now.
+    pub(crate) fn after(duration: Duration) -> Self {
+        Self(now_ns().saturating_add(duration_ns(duration)))
+    }
+
+    /// Whether that point has come.
+    pub(crate) fn passed(self) -> bool {
+        now_ns() >= self.0
+    }
+}
+
+/// Sleeps until [`now_ns`] has reached `at_ns`; returns at once when it has.
+pub(crate) fn sleep_until_ns(at_ns: u64) {
+    let now_ns = now_ns();
+    if at_ns > now_ns {
+        std::thread::sleep(Duration::from_nanos(at_ns - now_ns));
+    }
+}
+
+/// Seconds between two readings of [`now_ns`].
+#[expect(clippy::cast_precision_loss, reason = "a run is shorter than 2^53 ns")]
+pub(crate) fn seconds_between(from_ns: u64, to_ns: u64) -> f64 {
+    to_ns.saturating_sub(from_ns) as f64 / 1e9
+}
+
+/// `duration` as whole nanoseconds.
+pub(crate) fn duration_ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn nanos(seconds: i64, nanos: i64) -> u64 {
+    // The monotonic clock starts at zero with the machine.
+    u64::try_from(seconds).unwrap_or(0) * 1_000_000_000 + u64::try_from(nanos).unwrap_or(0)
+}

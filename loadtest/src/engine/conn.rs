@@ -1,0 +1,203 @@
+//! One connection: its descriptor, how far its response has been read, and which events it has seen.
+
+use std::os::fd::OwnedFd;
+
+use serde::Deserialize;
+
+use super::tally::Tally;
+use crate::parse::sse::{Block, Event};
+use crate::parse::{Decoder, Malformed, Reached};
+
+/// What the client holds for a connection. The assertion below is the module's promise.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub(crate) fd: OwnedFd,
+    /// Milliseconds of the engine's clock at which it was opened.
+    pub(crate) opened_ms: u32,
+    /// Its number in the run, which names its user.
+    pub(crate) number: u32,
+    /// Index of its source address.
+    pub(crate) source: u16,
+    pub(crate) phase: Phase,
+    decoder: Decoder,
+    seen: Sequence,
+}
+
+const _: () = assert!(
+    size_of::<Conn>() < 64,
+    "a connection of the client is to cost less than a cache line"
+);
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The kernel is still connecting it.
+    Connecting,
+    /// The request is out, the answer's head is not in.
+    Asked,
+    /// It streams.
+    Open,
+}
+
+/// The numbered events a run publishes, `first..first + count`; anything else is foreign.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Window {
+    pub(crate) first: u32,
+    pub(crate) count: u32,
+}
+
+/// The payload of a numbered event.
+#[derive(Debug, Deserialize)]
+struct Stamp {
+    /// When the timetable had it, in nanoseconds of `CLOCK_MONOTONIC`.
+    scheduled_ns: u64,
+    n: u32,
+}
+
+impl Conn {
+    /// A connection under way.
+    pub(crate) fn new(fd: OwnedFd, opened_ms: u32, source: u16, number: u32) -> Self {
+        Self {
+            fd,
+            opened_ms,
+            number,
+            source,
+            phase: Phase::Connecting,
+            decoder: Decoder::new(),
+            seen: Sequence::default(),
+        }
+    }
+
+    /// Reads the next bytes and notes in `tally` what they bring.
+    pub(crate) fn feed(
+        &mut self,
+        input: &[u8],
+        now_ns: u64,
+        scratch: &mut Block,
+        tally: &mut Tally,
+    ) -> Result<Reached, Malformed> {
+        let seen = &mut self.seen;
+        self.decoder.feed(input, scratch, &mut |event| {
+            note(event, now_ns, seen, tally);
+        })
+    }
+}
+
+fn note(event: Event<'_>, now_ns: u64, seen: &mut Sequence, tally: &mut Tally) {
+    if event.name == b"heartbeat" {
+        tally.heartbeats += 1;
+        return;
+    }
+    let stamp = match serde_json::from_slice::<Stamp>(event.data) {
+        Ok(stamp) if event.name == b"message" => stamp,
+        _ => return tally.foreign += 1,
+    };
+    let Some(offset) = stamp
+        .n
+        .checked_sub(tally.window.first)
+        .filter(|&offset| offset < tally.window.count)
+    else {
+        return tally.foreign += 1;
+    };
+    match seen.take(offset) {
+        Arrival::InOrder => tally.arrived(offset, stamp.scheduled_ns, now_ns),
+        Arrival::OutOfOrder => {
+            tally.out_of_order += 1;
+            tally.arrived(offset, stamp.scheduled_ns, now_ns);
+        }
+        Arrival::Duplicate => tally.duplicates += 1,
+    }
+}
+
+/// Which events of the window a connection has had: the highest, and a bit for each of the 64 up to it.
+/// An event that comes more than 64 places late counts as a duplicate; either way the run fails.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sequence {
+    /// One past the highest offset seen.
+    next: u32,
+    /// Bit `i` is offset `next - 1 - i`.
+    recent: [u32; 2],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arrival {
+    InOrder,
+    OutOfOrder,
+    Duplicate,
+}
+
+impl Sequence {
+    fn take(&mut self, offset: u32) -> Arrival {
+        let recent = u64::from(self.recent[0]) | u64::from(self.recent[1]) << 32;
+        let (arrival, recent) = if offset >= self.next {
+            let shift = offset - self.next + 1;
+            self.next = offset + 1;
+            (Arrival::InOrder, recent.checked_shl(shift).unwrap_or(0) | 1)
+        } else {
+            let bit = 1u64.checked_shl(self.next - 1 - offset).unwrap_or(0);
+            let fresh = bit != 0 && recent & bit == 0;
+            (
+                if fresh {
+                    Arrival::OutOfOrder
+                } else {
+                    Arrival::Duplicate
+                },
+                recent | bit,
+            )
+        };
+        // Two halves, because a u64 would align the slot's tail to eight bytes.
+        self.recent = [low_half(recent), low_half(recent >> 32)];
+        arrival
+    }
+}
+
+fn low_half(bits: u64) -> u32 {
+    u32::try_from(bits & u64::from(u32::MAX)).expect("masked to 32 bits")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_gap_is_silent_and_its_late_filling_is_out_of_order() {
+        use Arrival::{Duplicate, InOrder, OutOfOrder};
+        let mut seen = Sequence::default();
+        let arrivals = [0, 1, 3, 2, 2, 3, 4].map(|offset| seen.take(offset));
+        assert_eq!(
+            arrivals,
+            [
+                InOrder, InOrder, InOrder, OutOfOrder, Duplicate, Duplicate, InOrder
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn it_agrees_with_a_set_within_its_memory(offsets in proptest::collection::vec(0u32..60, 0..100)) {
+            let mut seen = Sequence::default();
+            let mut model = BTreeSet::new();
+            for offset in offsets {
+                let expected = match model.last() {
+                    Some(&highest) if offset < highest && !model.contains(&offset) => Arrival::OutOfOrder,
+                    _ if model.contains(&offset) => Arrival::Duplicate,
+                    _ => Arrival::InOrder,
+                };
+                model.insert(offset);
+                prop_assert_eq!(seen.take(offset), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_jump_beyond_its_memory_is_in_order() {
+        let mut seen = Sequence::default();
+        assert_eq!(seen.take(5), Arrival::InOrder);
+        assert_eq!(seen.take(5000), Arrival::InOrder);
+        assert_eq!(seen.take(5000), Arrival::Duplicate);
+    }
+}

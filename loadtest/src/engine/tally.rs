@@ -1,0 +1,132 @@
+//! What the workers count. Each keeps its own tally, no counter is shared; they are merged at the end.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+
+use super::conn::Window;
+
+/// Latencies are recorded up to a minute; a later one counts as a minute.
+const MAX_LATENCY_NS: u64 = 60_000_000_000;
+
+/// Counts of one worker, or of all once merged.
+#[derive(Clone, Debug)]
+pub(crate) struct Tally {
+    /// The events that count.
+    pub(crate) window: Window,
+    /// From the scheduled time to the client's read, in nanoseconds, one value an event and client.
+    pub(crate) latency_ns: Histogram<u64>,
+    /// By offset in the window: how many clients got it, and when the last did.
+    pub(crate) events: Vec<Spread>,
+    /// Heartbeat events.
+    pub(crate) heartbeats: u64,
+    /// Copies of an event beyond the first, by client.
+    pub(crate) duplicates: u64,
+    /// Events that came after a later one.
+    pub(crate) out_of_order: u64,
+    /// Events that this run did not publish.
+    pub(crate) foreign: u64,
+    /// Why connections failed or ended, and how many each.
+    pub(crate) failures: BTreeMap<String, u64>,
+}
+
+/// How far one event has spread.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spread {
+    pub(crate) clients: u32,
+    pub(crate) last_ns: u64,
+    pub(crate) scheduled_ns: u64,
+}
+
+impl Tally {
+    /// An empty tally for the events of `window`.
+    pub(crate) fn new(window: Window) -> Self {
+        Self {
+            window,
+            latency_ns: Histogram::new_with_bounds(1_000, MAX_LATENCY_NS, 3)
+                .expect("the bounds are constants"),
+            events: vec![Spread::default(); window.count as usize],
+            heartbeats: 0,
+            duplicates: 0,
+            out_of_order: 0,
+            foreign: 0,
+            failures: BTreeMap::new(),
+        }
+    }
+
+    /// Notes that one more client has read the event at `offset`.
+    pub(crate) fn arrived(&mut self, offset: u32, scheduled_ns: u64, now_ns: u64) {
+        self.latency_ns
+            .saturating_record(now_ns.saturating_sub(scheduled_ns));
+        let Some(event) = self.events.get_mut(offset as usize) else {
+            return;
+        };
+        event.clients += 1;
+        event.last_ns = event.last_ns.max(now_ns);
+        event.scheduled_ns = scheduled_ns;
+    }
+
+    /// Notes why a connection ended.
+    pub(crate) fn failed(&mut self, reason: String) {
+        *self.failures.entry(reason).or_default() += 1;
+    }
+
+    /// Adds another worker's counts.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.latency_ns
+            .add(&other.latency_ns)
+            .expect("both have the same bounds");
+        for (mine, theirs) in self.events.iter_mut().zip(&other.events) {
+            mine.clients += theirs.clients;
+            mine.last_ns = mine.last_ns.max(theirs.last_ns);
+            mine.scheduled_ns = mine.scheduled_ns.max(theirs.scheduled_ns);
+        }
+        self.heartbeats += other.heartbeats;
+        self.duplicates += other.duplicates;
+        self.out_of_order += other.out_of_order;
+        self.foreign += other.foreign;
+        for (reason, count) in &other.failures {
+            *self.failures.entry(reason.clone()).or_default() += count;
+        }
+    }
+
+    /// Distinct (event, client) pairs that arrived.
+    pub(crate) fn received(&self) -> u64 {
+        self.events
+            .iter()
+            .map(|event| u64::from(event.clients))
+            .sum()
+    }
+
+    /// Nanoseconds from scheduled to the last client, for every event that all `clients` got.
+    pub(crate) fn times_to_last_ns(&self, clients: u32) -> Vec<u64> {
+        let whole = self.events.iter().filter(|event| event.clients == clients);
+        whole
+            .map(|event| event.last_ns.saturating_sub(event.scheduled_ns))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_client_is_the_last_of_all_workers() {
+        let window = Window { first: 0, count: 2 };
+        let (mut one, mut two) = (Tally::new(window), Tally::new(window));
+        one.arrived(0, 1_000, 5_000);
+        two.arrived(0, 1_000, 9_000);
+        two.arrived(1, 2_000, 9_000);
+        two.failed("status 503".to_owned());
+        one.merge(&two);
+        assert_eq!(one.received(), 3);
+        assert_eq!(
+            one.times_to_last_ns(2),
+            [8_000],
+            "event 1 has not reached both"
+        );
+        assert_eq!(one.failures["status 503"], 1);
+        assert_eq!(one.latency_ns.len(), 3);
+    }
+}

@@ -1,0 +1,374 @@
+//! One load thread: opens connections within its bounds, reads what comes, counts it.
+//!
+//! Sockets are registered once, edge-triggered, and read until a short read or EAGAIN. The time of an
+//! arrival is read after each `recv`, not once a wake-up, so that a client's place in the queue counts.
+
+use std::collections::VecDeque;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::time::Timespec;
+use slab::Slab;
+
+use super::conn::{Conn, Phase, Window};
+use super::connect::{Pace, connect, write_request};
+use super::source::Sources;
+use super::tally::Tally;
+use super::{Command, Limits, Live, Target, share};
+use crate::clock;
+use crate::parse::Reached;
+use crate::parse::sse::Block;
+
+/// The eventfd's place in `epoll_data`; no slab key reaches it.
+const WAKE: u64 = u64::MAX;
+/// Readiness taken from the kernel in one call.
+const EVENTS_PER_WAIT: usize = 512;
+/// Connects started before the thread looks at its sockets again.
+const OPENS_PER_TURN: u32 = 32;
+/// The pause between looks at the clock while there is something to open or to time out.
+const TURN: Duration = Duration::from_millis(2);
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// A load thread's state.
+#[derive(Debug)]
+pub(super) struct Worker {
+    target: Target,
+    epoll: OwnedFd,
+    inbox: Receiver<Command>,
+    wake: Arc<OwnedFd>,
+    live: Arc<Live>,
+    conns: Slab<Conn>,
+    sources: Sources,
+    queue: Queue,
+    /// Handshakes in the order they began: slab key and the time that tells a reused key.
+    handshakes: VecDeque<(u32, u32)>,
+    in_flight: u32,
+    max_in_flight: u32,
+    handshake_ms: u32,
+    pace: Pace,
+    start_ns: u64,
+    tally: Tally,
+    totals: Totals,
+    scratch: Block,
+    request: String,
+}
+
+/// The connects still to be made.
+#[derive(Debug, Default)]
+struct Queue {
+    next: u32,
+    stride: u32,
+    left: u32,
+}
+
+#[derive(Debug, Default)]
+struct Totals {
+    open: u64,
+    opened: u64,
+    failed: u64,
+    lost: u64,
+}
+
+/// How a connection left.
+#[derive(Debug)]
+enum Gone {
+    /// The other side ended it, or it broke.
+    Because(String),
+    /// We cut it.
+    Cut,
+}
+
+impl Worker {
+    /// The worker with this `index`, its slab reserved and its epoll made.
+    pub(super) fn new(
+        target: &Target,
+        limits: &Limits,
+        window: Window,
+        index: u32,
+        inbox: Receiver<Command>,
+        wake: Arc<OwnedFd>,
+        live: Arc<Live>,
+    ) -> Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &wake, EventData::new_u64(WAKE), EventFlags::IN)?;
+        // One more, because two ramps may each round up.
+        let connections = limits.connections.div_ceil(limits.threads) + 1;
+        let interval = limits
+            .rate
+            .map(|rate| Duration::from_secs_f64(f64::from(limits.threads) / rate));
+        Ok(Self {
+            target: target.clone(),
+            epoll,
+            inbox,
+            wake,
+            live,
+            conns: Slab::with_capacity(connections as usize),
+            sources: Sources::new(index, connections),
+            queue: Queue::default(),
+            handshakes: VecDeque::new(),
+            in_flight: 0,
+            max_in_flight: share(limits.in_flight, limits.threads, index).max(1),
+            handshake_ms: u32::try_from(limits.handshake.as_millis())
+                .context("--handshake-timeout")?,
+            pace: Pace::new(interval.unwrap_or_default(), TURN),
+            start_ns: clock::now_ns(),
+            tally: Tally::new(window),
+            totals: Totals::default(),
+            scratch: Block::default(),
+            request: String::with_capacity(1024),
+        })
+    }
+
+    /// Works until told to stop.
+    pub(super) fn run(mut self) {
+        let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
+        let mut buffer = vec![MaybeUninit::uninit(); READ_BUFFER_BYTES];
+        loop {
+            self.wait(&mut events);
+            for event in &events {
+                match event.data.u64() {
+                    WAKE => drop(rustix::io::read(&self.wake, &mut [0; 8])),
+                    // A key names one connection throughout a batch: each socket shows up once in it,
+                    // and keys are given out anew only after it.
+                    key => self.ready(
+                        usize::try_from(key).expect("our own key"),
+                        event.flags,
+                        &mut buffer,
+                    ),
+                }
+            }
+            while let Ok(command) = self.inbox.try_recv() {
+                match command {
+                    Command::Open {
+                        first,
+                        stride,
+                        count,
+                    } => {
+                        self.queue = Queue {
+                            next: first,
+                            stride,
+                            left: self.queue.left + count,
+                        };
+                    }
+                    Command::CloseAll(done) => {
+                        self.close_all();
+                        self.publish();
+                        let _ = done.send(()); // whoever asked may have given up
+                    }
+                    Command::Collect(reply) => drop(reply.send(self.tally.clone())),
+                    Command::Stop => return self.close_all(),
+                }
+            }
+            self.open_some();
+            self.expire_handshakes();
+            self.publish();
+        }
+    }
+
+    fn wait(&mut self, events: &mut Vec<epoll::Event>) {
+        events.clear();
+        let busy = self.queue.left > 0 || self.in_flight > 0;
+        let turn = Timespec::try_from(TURN).expect("a constant of some milliseconds");
+        let timeout = busy.then_some(&turn);
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => panic!("epoll_wait on our own epoll: {error}"),
+        }
+    }
+
+    fn open_some(&mut self) {
+        for _ in 0..OPENS_PER_TURN {
+            if self.queue.left == 0 || self.in_flight >= self.max_in_flight || !self.pace.may_open()
+            {
+                return;
+            }
+            let number = self.queue.next;
+            self.queue.next += self.queue.stride;
+            self.queue.left -= 1;
+            if let Err(error) = self.open(number) {
+                self.totals.failed += 1;
+                self.tally.failed(format!("connect: {error}"));
+            }
+        }
+    }
+
+    fn open(&mut self, number: u32) -> Result<()> {
+        let (source, from) = self
+            .sources
+            .take()
+            .ok_or_else(|| anyhow!("no source address has a place left"))?;
+        let socket =
+            connect(self.target.address, from).inspect_err(|_| self.sources.give_back(source))?;
+        let opened_ms = self.now_ms();
+        let slot = self.conns.vacant_entry();
+        let key = u32::try_from(slot.key()).expect("fewer connections than descriptors");
+        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        if let Err(error) = epoll::add(
+            &self.epoll,
+            &socket,
+            EventData::new_u64(u64::from(key)),
+            flags,
+        ) {
+            self.sources.give_back(source);
+            return Err(error.into());
+        }
+        slot.insert(Conn::new(socket, opened_ms, source, number));
+        self.in_flight += 1;
+        self.handshakes.push_back((key, opened_ms));
+        Ok(())
+    }
+
+    fn ready(&mut self, key: usize, flags: EventFlags, buffer: &mut [MaybeUninit<u8>]) {
+        let Some(conn) = self.conns.get(key) else {
+            return;
+        };
+        if conn.phase == Phase::Connecting {
+            if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
+                let error = rustix::net::sockopt::socket_error(&conn.fd);
+                let error = error
+                    .map_or_else(Some, Result::err)
+                    .unwrap_or(Errno::CONNRESET);
+                return self.gone(key, Gone::Because(format!("connect: {error}")));
+            }
+            if !flags.contains(EventFlags::OUT) {
+                return;
+            }
+            if let Err(reason) = self.ask(key) {
+                return self.gone(key, Gone::Because(reason));
+            }
+        }
+        if flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR)
+        {
+            let ending = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+            if let Err(reason) = self.read(key, ending, buffer) {
+                self.gone(key, Gone::Because(reason));
+            }
+        }
+    }
+
+    /// Sends the request.
+    fn ask(&mut self, key: usize) -> Result<(), String> {
+        let conn = &mut self.conns[key];
+        self.request.clear();
+        write_request(&mut self.request, &self.target, conn.number);
+        // A new socket's send buffer is larger than any request of ours.
+        match send(&conn.fd, self.request.as_bytes(), SendFlags::NOSIGNAL) {
+            Ok(sent) if sent == self.request.len() => {
+                conn.phase = Phase::Asked;
+                Ok(())
+            }
+            Ok(_) => Err("the request did not fit the send buffer".to_owned()),
+            Err(error) => Err(format!("request: {error}")),
+        }
+    }
+
+    fn read(
+        &mut self,
+        key: usize,
+        ending: bool,
+        buffer: &mut [MaybeUninit<u8>],
+    ) -> Result<(), String> {
+        let conn = &mut self.conns[key];
+        loop {
+            let bytes = match recv(&conn.fd, &mut *buffer, RecvFlags::empty()) {
+                Ok(((bytes, _), _)) => &*bytes,
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(format!("read: {error}")),
+            };
+            if bytes.is_empty() {
+                return Err("ended without a terminating chunk".to_owned());
+            }
+            let now_ns = clock::now_ns();
+            let reached = conn.feed(bytes, now_ns, &mut self.scratch, &mut self.tally);
+            match reached.map_err(|malformed| malformed.to_string())? {
+                Reached::Head => {}
+                Reached::Body => {
+                    if conn.phase == Phase::Asked {
+                        conn.phase = Phase::Open;
+                        self.in_flight -= 1;
+                        self.totals.open += 1;
+                        self.totals.opened += 1;
+                    }
+                }
+                Reached::End => return Err("ended by the server".to_owned()),
+            }
+            // Edge-triggered: a short read has drained the socket, and what comes later is a new edge.
+            if bytes.len() < READ_BUFFER_BYTES && !ending {
+                return Ok(());
+            }
+        }
+    }
+
+    fn gone(&mut self, key: usize, how: Gone) {
+        let conn = self.conns.remove(key);
+        self.sources.give_back(conn.source);
+        let streamed = conn.phase == Phase::Open;
+        if streamed {
+            self.totals.open -= 1;
+        } else {
+            self.in_flight -= 1;
+        }
+        if let Gone::Because(reason) = how {
+            *(if streamed {
+                &mut self.totals.lost
+            } else {
+                &mut self.totals.failed
+            }) += 1;
+            self.tally.failed(reason);
+        }
+    }
+
+    fn close_all(&mut self) {
+        self.queue = Queue::default();
+        self.handshakes.clear();
+        let keys: Vec<usize> = self.conns.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.gone(key, Gone::Cut);
+        }
+        debug_assert!(self.in_flight == 0 && self.totals.open == 0);
+    }
+
+    fn expire_handshakes(&mut self) {
+        let now_ms = self.now_ms();
+        while let Some(&(key, opened_ms)) = self.handshakes.front() {
+            let key = key as usize;
+            let waits = self
+                .conns
+                .get(key)
+                .is_some_and(|conn| conn.opened_ms == opened_ms && conn.phase != Phase::Open);
+            if waits {
+                if now_ms - opened_ms < self.handshake_ms {
+                    return;
+                }
+                self.gone(key, Gone::Because("handshake timed out".to_owned()));
+            }
+            self.handshakes.pop_front();
+        }
+    }
+
+    fn publish(&self) {
+        let live = &self.live;
+        live.open.store(self.totals.open, Ordering::Relaxed);
+        live.opened.store(self.totals.opened, Ordering::Relaxed);
+        live.failed.store(self.totals.failed, Ordering::Relaxed);
+        live.lost.store(self.totals.lost, Ordering::Relaxed);
+        live.heartbeats
+            .store(self.tally.heartbeats, Ordering::Relaxed);
+        live.received
+            .store(self.tally.latency_ns.len(), Ordering::Relaxed);
+    }
+
+    fn now_ms(&self) -> u32 {
+        u32::try_from((clock::now_ns() - self.start_ns) / 1_000_000)
+            .expect("a run is shorter than 49 days")
+    }
+}

@@ -1,0 +1,102 @@
+//! The floor: what the kernel alone costs. A bare epoll server that answers a fixed head, holds, and
+//! sends one buffer to all.
+//!
+//! It parses nothing, signs nobody in and keeps a descriptor and a byte a connection, so that what the server under
+//! test costs above it is that server's own. It runs as a process of its own (this program, the hidden
+//! command `floor-serve`), with as many `SO_REUSEPORT` threads as the server has shards, and takes
+//! commands as lines on stdin; the end of stdin ends it.
+
+mod serve;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use anyhow::{Context, Result};
+
+pub(crate) use serve::run;
+
+use crate::sys;
+
+/// The heartbeat of the contract, as one chunk: what the floor sends in the server's place.
+pub(crate) const HEARTBEAT: &[u8] = b"1b\r\nevent: heartbeat\ndata: {}\n\n\r\n";
+
+/// A running floor process; dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Floor {
+    child: Child,
+    commands: ChildStdin,
+    address: SocketAddr,
+}
+
+impl Floor {
+    /// Starts one with this many threads on a free port.
+    pub(crate) fn start(threads: u32) -> Result<Self> {
+        let this = std::env::current_exe().context("the path of this program")?;
+        let mut command = Command::new(this);
+        command.args(["floor-serve", "--threads", &threads.to_string()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        sys::end_with_parent(&mut command);
+        let mut child = command.spawn().context("starting the floor")?;
+        let commands = child.stdin.take().context("the floor's stdin")?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().context("the floor's stdout")?).read_line(&mut line)?;
+        let address = line
+            .trim()
+            .parse()
+            .with_context(|| format!("the floor said {line:?}"))?;
+        Ok(Self {
+            child,
+            commands,
+            address,
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends `frame` to every connection, each thread to its own in a loop of bare sends.
+    pub(crate) fn broadcast(&mut self, frame: &[u8]) -> Result<()> {
+        let mut command = format!("broadcast {}\n", frame.len()).into_bytes();
+        command.extend_from_slice(frame);
+        self.commands
+            .write_all(&command)
+            .context("the floor is gone")
+    }
+
+    /// Sends a heartbeat to every connection once in `period_ms`, spread evenly; 0 stops it.
+    pub(crate) fn heartbeats(&mut self, period_ms: u64) -> Result<()> {
+        writeln!(self.commands, "heartbeats {period_ms}").context("the floor is gone")
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it holds nothing worth a goodbye
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::chunked::Dechunker;
+
+    #[test]
+    fn the_heartbeat_is_one_whole_chunk() {
+        let (mut input, mut chunks) = (HEARTBEAT, Dechunker::default());
+        assert_eq!(
+            chunks.next(&mut input),
+            Ok(Some(&b"event: heartbeat\ndata: {}\n\n"[..]))
+        );
+        assert_eq!(chunks.next(&mut input), Ok(None));
+        assert!(input.is_empty());
+    }
+}

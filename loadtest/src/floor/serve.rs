@@ -1,0 +1,321 @@
+//! The floor's process: threads that accept, hold and send.
+
+use std::io::{BufRead, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use anyhow::{Context, Result, ensure};
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
+use rustix::time::Timespec;
+use slab::Slab;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::HEARTBEAT;
+use crate::{clock, sys};
+
+const HEAD: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\
+    Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\nd\r\nretry: 2000\n\n\r\n";
+const LISTENER: u64 = u64::MAX;
+const WAKE: u64 = u64::MAX - 1;
+const EVENTS_PER_WAIT: usize = 512;
+/// Connections accepted before a thread looks at its sockets again.
+const ACCEPTS_PER_TURN: u32 = 64;
+const BACKLOG: i32 = 4096;
+const MAX_FRAME_BYTES: usize = 1024 * 1024;
+/// How often due heartbeats are sent: the server's wheel turns as often, so both wake as often.
+const TICK_MS: u64 = 31;
+
+#[derive(Debug, Clone)]
+enum Command {
+    Broadcast(Arc<[u8]>),
+    Heartbeats { period_ms: u64 },
+}
+
+/// Serves until the end of stdin. The address goes to stdout as one line.
+pub(crate) fn run(threads: u32) -> Result<()> {
+    sys::raise_descriptor_limit();
+    let mut address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut inboxes: Vec<(Sender<Command>, Arc<OwnedFd>)> = Vec::new();
+    for index in 0..threads {
+        let listener = listen(address)?;
+        address = listener.local_addr()?;
+        let (commands, inbox) = channel();
+        let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
+        let thread = Thread::new(listener, inbox, Arc::clone(&wake))?;
+        std::thread::Builder::new()
+            .name(format!("floor-{index}"))
+            .spawn(move || thread.run())?;
+        inboxes.push((commands, wake));
+    }
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "{address}")?;
+    stdout.flush()?;
+
+    let mut stdin = std::io::stdin().lock();
+    while let Some(command) = next_command(&mut stdin)? {
+        for (commands, wake) in &inboxes {
+            commands
+                .send(command.clone())
+                .ok()
+                .context("a thread of the floor is gone")?;
+            rustix::io::write(wake, &1u64.to_ne_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+fn next_command(input: &mut impl BufRead) -> Result<Option<Command>> {
+    let mut line = String::new();
+    if input.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let (verb, number) = line
+        .trim()
+        .split_once(' ')
+        .with_context(|| format!("no command: {line:?}"))?;
+    let number: u64 = number
+        .parse()
+        .with_context(|| format!("no number: {line:?}"))?;
+    Ok(Some(match verb {
+        "broadcast" => {
+            let bytes = usize::try_from(number)?;
+            ensure!(
+                bytes <= MAX_FRAME_BYTES,
+                "a frame of {bytes} bytes is over {MAX_FRAME_BYTES}"
+            );
+            let mut frame = vec![0; bytes];
+            input.read_exact(&mut frame)?;
+            Command::Broadcast(frame.into())
+        }
+        "heartbeats" => Command::Heartbeats { period_ms: number },
+        _ => anyhow::bail!("no command: {line:?}"),
+    }))
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::IPV4,
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A thread: its listener, its sockets.
+#[derive(Debug)]
+struct Thread {
+    epoll: OwnedFd,
+    listener: TcpListener,
+    inbox: Receiver<Command>,
+    wake: Arc<OwnedFd>,
+    conns: Slab<Conn>,
+    beat: Beat,
+}
+
+#[derive(Debug)]
+struct Conn {
+    fd: OwnedFd,
+    /// Bytes of the request's closing `\r\n\r\n` seen in a row; 4 is a stream.
+    matched: u8,
+}
+
+impl Thread {
+    fn new(listener: TcpListener, inbox: Receiver<Command>, wake: Arc<OwnedFd>) -> Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(
+            &epoll,
+            &listener,
+            EventData::new_u64(LISTENER),
+            EventFlags::IN,
+        )?;
+        epoll::add(&epoll, &wake, EventData::new_u64(WAKE), EventFlags::IN)?;
+        Ok(Self {
+            epoll,
+            listener,
+            inbox,
+            wake,
+            conns: Slab::new(),
+            beat: Beat::default(),
+        })
+    }
+
+    fn run(mut self) {
+        let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
+        let tick = Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::try_from(TICK_MS * 1_000_000).expect("a constant"),
+        };
+        loop {
+            events.clear();
+            let timeout = (self.beat.period_ms > 0).then_some(&tick);
+            match epoll::wait(
+                &self.epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                timeout,
+            ) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => panic!("epoll_wait on our own epoll: {error}"),
+            }
+            for event in &events {
+                match event.data.u64() {
+                    LISTENER => self.accept(),
+                    WAKE => {
+                        let _ = rustix::io::read(&self.wake, &mut [0; 8]); // EAGAIN: a wake-up already taken
+                    }
+                    key => self.read(usize::try_from(key).expect("our own key")),
+                }
+            }
+            while let Ok(command) = self.inbox.try_recv() {
+                match command {
+                    Command::Broadcast(frame) => self.broadcast(&frame),
+                    Command::Heartbeats { period_ms } => {
+                        self.beat = Beat::new(period_ms, clock::now_ns());
+                    }
+                }
+            }
+            for _ in 0..self.beat.due(self.conns.len(), clock::now_ns()) {
+                self.beat_next();
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            let Ok(fd) = accept_with(&self.listener, flags) else {
+                return;
+            };
+            let slot = self.conns.vacant_entry();
+            let key = EventData::new_u64(slot.key() as u64);
+            let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+            if epoll::add(&self.epoll, &fd, key, interest).is_ok() {
+                slot.insert(Conn { fd, matched: 0 });
+            }
+        }
+    }
+
+    fn read(&mut self, key: usize) {
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
+        let mut buffer = [0; 4096];
+        loop {
+            match recv(&conn.fd, &mut buffer, RecvFlags::empty()) {
+                Ok((1.., _)) if conn.matched == 4 => {} // a stream's client has nothing to say
+                Ok((length @ 1.., _)) => {
+                    conn.matched = buffer[..length]
+                        .iter()
+                        .fold(conn.matched, |matched, &byte| match (matched, byte) {
+                            (4, _) => 4,
+                            (0 | 2, b'\r') | (1 | 3, b'\n') => matched + 1,
+                            (_, b'\r') => 1,
+                            _ => 0,
+                        });
+                    if conn.matched == 4 {
+                        // Short or failed, the client will say: it counts what does not come.
+                        let _ = send(&conn.fd, HEAD, SendFlags::NOSIGNAL);
+                    }
+                }
+                Err(Errno::AGAIN) => return,
+                Ok(_) | Err(_) => return drop(self.conns.remove(key)),
+            }
+        }
+    }
+
+    fn broadcast(&self, frame: &[u8]) {
+        for (_, conn) in &self.conns {
+            let _ = send(&conn.fd, frame, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+        }
+    }
+
+    /// The next connection in turn gets its heartbeat.
+    fn beat_next(&mut self) {
+        // Connections are made in one ramp, so the slots in use are dense.
+        let key = if self.conns.contains(self.beat.turn) {
+            self.beat.turn
+        } else {
+            0
+        };
+        self.beat.turn = key + 1;
+        if let Some(conn) = self.conns.get(key) {
+            let _ = send(
+                &conn.fd,
+                HEARTBEAT,
+                SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+            );
+        }
+    }
+}
+
+/// Heartbeats spread evenly over a period.
+#[derive(Debug, Default)]
+struct Beat {
+    period_ms: u64,
+    start_ns: u64,
+    sent: u64,
+    turn: usize,
+}
+
+impl Beat {
+    fn new(period_ms: u64, start_ns: u64) -> Self {
+        Self {
+            period_ms,
+            start_ns,
+            sent: 0,
+            turn: 0,
+        }
+    }
+
+    /// How many are due by `now_ns` among `conns` connections and not yet sent; counts them as sent.
+    fn due(&mut self, conns: usize, now_ns: u64) -> u64 {
+        if self.period_ms == 0 {
+            return 0;
+        }
+        let elapsed_us = now_ns.saturating_sub(self.start_ns) / 1_000;
+        let total = elapsed_us * conns as u64 / (self.period_ms * 1_000);
+        let due = total.saturating_sub(self.sent);
+        self.sent = self.sent.max(total);
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_read_off_a_pipe_with_their_bytes() {
+        let mut input = &b"heartbeats 5000\nbroadcast 5\nh\nllobroadcast 0\n"[..];
+        assert!(matches!(
+            next_command(&mut input),
+            Ok(Some(Command::Heartbeats { period_ms: 5000 }))
+        ));
+        let Ok(Some(Command::Broadcast(frame))) = next_command(&mut input) else {
+            panic!("no broadcast")
+        };
+        assert_eq!(&*frame, b"h\nllo");
+        assert!(matches!(
+            next_command(&mut input),
+            Ok(Some(Command::Broadcast(_)))
+        ));
+        assert!(matches!(next_command(&mut input), Ok(None)));
+        assert!(next_command(&mut &b"broadcast 99999999999\n"[..]).is_err());
+        assert!(next_command(&mut &b"dance 1\n"[..]).is_err());
+    }
+
+    #[test]
+    fn a_period_has_one_heartbeat_a_connection_however_often_it_is_asked() {
+        let mut beat = Beat::new(1_000, 0);
+        let sent: u64 = (1..=100).map(|tick| beat.due(7, tick * 10_000_000)).sum();
+        assert_eq!(sent, 7);
+    }
+}

@@ -1,0 +1,117 @@
+//! The client's reading of a stream: bytes to response head, to body, to events.
+//!
+//! Each layer is incremental (any split of the bytes gives the same result), keeps a few bytes of state
+//! while nothing is half-read, and bounds what it buffers. [`Decoder`] stacks them.
+
+pub(crate) mod chunked;
+pub(crate) mod head;
+pub(crate) mod sse;
+
+#[cfg(test)]
+mod model;
+
+use std::fmt;
+
+use chunked::Dechunker;
+use head::{Head, HeadParser};
+use sse::{Block, Event, EventParser};
+
+/// Reads one response from its first byte on.
+#[derive(Debug)]
+pub(crate) enum Decoder {
+    /// The head is not complete.
+    Head(HeadParser),
+    /// A body that ends with the connection.
+    Raw(EventParser),
+    /// A chunked body.
+    Chunked(Dechunker, EventParser),
+}
+
+/// What a call of [`Decoder::feed`] has reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// Still in the head.
+    Head,
+    /// In the body.
+    Body,
+    /// Past the terminating chunk.
+    End,
+}
+
+/// Why a response is not an event stream that can be read on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Malformed {
+    /// The bytes are not an HTTP/1 response head.
+    Head,
+    /// A status other than 200.
+    Status(u16),
+    /// 200, but not `text/event-stream`.
+    ContentType,
+    /// Broken chunk framing.
+    Chunk,
+    /// A head or an event longer than the bound.
+    TooLong,
+}
+
+impl Decoder {
+    /// A decoder in front of the status line.
+    pub(crate) fn new() -> Self {
+        Self::Head(HeadParser::default())
+    }
+
+    /// Takes the next bytes and hands every event they complete to `sink`. `scratch` is lent for events
+    /// that lie whole within `input`, so that those allocate nothing; it is empty before and after.
+    pub(crate) fn feed(
+        &mut self,
+        mut input: &[u8],
+        scratch: &mut Block,
+        sink: &mut impl FnMut(Event<'_>),
+    ) -> Result<Reached, Malformed> {
+        if let Self::Head(parser) = self {
+            let Some(head) = parser.feed(&mut input)? else {
+                return Ok(Reached::Head);
+            };
+            *self = Self::body(head)?;
+        }
+        match self {
+            Self::Head(_) => Ok(Reached::Head),
+            Self::Raw(events) => events.feed(input, scratch, sink).map(|()| Reached::Body),
+            Self::Chunked(chunks, events) => {
+                while let Some(bytes) = chunks.next(&mut input)? {
+                    events.feed(bytes, scratch, sink)?;
+                }
+                Ok(if chunks.ended() {
+                    Reached::End
+                } else {
+                    Reached::Body
+                })
+            }
+        }
+    }
+
+    fn body(head: Head) -> Result<Self, Malformed> {
+        if head.status != 200 {
+            return Err(Malformed::Status(head.status));
+        }
+        if !head.event_stream {
+            return Err(Malformed::ContentType);
+        }
+        Ok(if head.chunked {
+            Self::Chunked(Dechunker::default(), EventParser::default())
+        } else {
+            Self::Raw(EventParser::default())
+        })
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Head => f.write_str("not an HTTP/1 response head"),
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::ContentType => f.write_str("200, but not text/event-stream"),
+            Self::Chunk => f.write_str("broken chunk framing"),
+            Self::TooLong => f.write_str("a head or event beyond the client's bound"),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What is shown on stderr while a run goes on: a bar on a terminal, a line every two seconds otherwise.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::clock;
+
+const LINE_EVERY_NS: u64 = 2_000_000_000;
+const STEP: Duration = Duration::from_millis(100);
+
+/// One stage of a run, from nothing to `total`.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    label: String,
+    total: u64,
+    at: u64,
+    bar: Option<ProgressBar>,
+    start_ns: u64,
+    shown_ns: u64,
+}
+
+impl Stage {
+    /// Shows that a stage has begun.
+    pub(crate) fn new(label: impl Into<String>, total: u64) -> Self {
+        let label = label.into();
+        let bar = std::io::stderr().is_terminal().then(|| bar(&label, total));
+        let now_ns = clock::now_ns();
+        Self {
+            label,
+            total,
+            at: 0,
+            bar,
+            start_ns: now_ns,
+            shown_ns: now_ns,
+        }
+    }
+
+    /// Shows how far it is.
+    pub(crate) fn at(&mut self, at: u64) {
+        self.at = at;
+        match &self.bar {
+            Some(bar) => bar.set_position(at),
+            None if clock::now_ns() - self.shown_ns >= LINE_EVERY_NS => self.line("…"),
+            None => {}
+        }
+    }
+
+    fn line(&mut self, end: &str) {
+        self.shown_ns = clock::now_ns();
+        let elapsed_s = clock::seconds_between(self.start_ns, self.shown_ns);
+        let Self {
+            label, at, total, ..
+        } = self;
+        let _ = writeln!(
+            std::io::stderr(),
+            "{label}: {at}/{total} {elapsed_s:.1} s{end}"
+        ); // progress only
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        match self.bar.take() {
+            Some(bar) => bar.abandon(),
+            None => self.line(""),
+        }
+    }
+}
+
+/// Sleeps for `duration` and shows it.
+pub(crate) fn rest(label: &str, duration: Duration) {
+    let tenths = u64::try_from(duration.as_millis() / STEP.as_millis()).unwrap_or(u64::MAX);
+    let mut stage = Stage::new(format!("{label} (tenths of a second)"), tenths);
+    let start_ns = clock::now_ns();
+    for step in 1..=tenths {
+        clock::sleep_until_ns(start_ns + step * clock::duration_ns(STEP));
+        stage.at(step);
+    }
+    clock::sleep_until_ns(start_ns + clock::duration_ns(duration));
+}
+
+fn bar(label: &str, total: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:40} {bar:30} {pos}/{len} {elapsed} eta {eta}");
+    ProgressBar::new(total)
+        .with_style(style.expect("the template is a constant"))
+        .with_message(label.to_owned())
+}

@@ -1,0 +1,442 @@
+//! The figures of a run: a table on stdout, JSON with stable keys in a file, and whether it passed.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cli::Common;
+
+/// What one subject did. A scenario leaves out what it does not measure.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Figures {
+    /// Streams that were open when it was measured.
+    pub(crate) connected: u64,
+    /// Connections that never came to stream, warm-up included.
+    pub(crate) failed: u64,
+    /// Streams that ended before we cut them.
+    pub(crate) lost: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) connects_per_s: Option<f64>,
+    /// PSS slope of the server's process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user_bytes_per_connection: Option<f64>,
+    /// Slab slope of the machine less the client's end: half of what the floor's connections take,
+    /// or half of its own where no floor was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kernel_bytes_per_connection: Option<f64>,
+    /// Slab slope of the machine, both ends of a connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kernel_bytes_both_ends: Option<f64>,
+    /// The same by slab cache.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) kernel_bytes_by_object: BTreeMap<String, f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pss_mib: Option<Plateaus>,
+    /// CPU of the server's process while it was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server_cpu_s: Option<f64>,
+    /// Seconds it was measured for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) measured_s: Option<f64>,
+    /// Heartbeats the clients read meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) heartbeats: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none", flatten)]
+    pub(crate) delivery: Option<Delivery>,
+    /// Why connections failed or were lost.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) failures: BTreeMap<String, u64>,
+}
+
+/// PSS through a `hold`.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Plateaus {
+    /// After the warm-up burst, nobody connected.
+    pub(crate) warm: f64,
+    pub(crate) plateau: f64,
+    pub(crate) full: f64,
+    /// After all were cut, and a rest.
+    pub(crate) after: f64,
+}
+
+/// What became of the published events.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Delivery {
+    /// Distinct (event, client) pairs.
+    pub(crate) received: u64,
+    pub(crate) expected: u64,
+    pub(crate) missed: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) out_of_order: u64,
+    /// Events that this run did not publish.
+    pub(crate) foreign: u64,
+    /// The most that a publish began behind its timetable; it is part of the latency.
+    pub(crate) publish_late_ms_max: f64,
+    /// From the scheduled time to the last client's read, over events.
+    pub(crate) time_to_last_ms: Percentiles,
+    /// From the scheduled time to a client's read, over events and clients.
+    pub(crate) latency_ms: Percentiles,
+}
+
+/// Milliseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Percentiles {
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+    pub(crate) max: f64,
+}
+
+/// A whole run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) scenario: &'static str,
+    pub(crate) connections: u32,
+    #[serde(flatten)]
+    pub(crate) figures: Figures,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) floor: Option<Figures>,
+    /// Subject over floor, for the figures where that says something.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) ratio: BTreeMap<String, f64>,
+    /// Why the run did not pass.
+    pub(crate) problems: Vec<String>,
+}
+
+impl Report {
+    /// Sets the figures beside the floor's and judges them.
+    pub(crate) fn new(
+        scenario: &'static str,
+        common: &Common,
+        mut figures: Figures,
+        mut floor: Option<Figures>,
+    ) -> Self {
+        if let Some(both_ends) = figures.kernel_bytes_both_ends {
+            let client_end = floor
+                .as_ref()
+                .and_then(|floor| floor.kernel_bytes_both_ends)
+                .unwrap_or(both_ends)
+                / 2.0;
+            figures.kernel_bytes_per_connection = Some(both_ends - client_end);
+            if let Some(floor) = &mut floor {
+                floor.kernel_bytes_per_connection =
+                    floor.kernel_bytes_both_ends.map(|bytes| bytes - client_end);
+            }
+        }
+        let ratio = floor
+            .as_ref()
+            .map(|floor| ratios(&figures, floor))
+            .unwrap_or_default();
+        let mut problems = figures.problems("");
+        problems.extend(floor.iter().flat_map(|floor| floor.problems("floor: ")));
+        Self {
+            scenario,
+            connections: common.connections(),
+            figures,
+            floor,
+            ratio,
+            problems,
+        }
+    }
+
+    /// Prints the table, writes the JSON, and says whether the run passed.
+    pub(crate) fn finish(&self, common: &Common) -> Result<bool> {
+        if let Some(path) = &common.json {
+            let json = serde_json::to_string_pretty(self)? + "\n";
+            std::fs::write(path, json).with_context(|| path.display().to_string())?;
+        }
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(self.table().as_bytes())?;
+        stdout.flush()?;
+        Ok(self.problems.is_empty())
+    }
+
+    fn table(&self) -> String {
+        let (subject, floor) = (
+            flat(&self.figures),
+            self.floor.as_ref().map(flat).unwrap_or_default(),
+        );
+        let mut keys: Vec<&str> = subject.iter().map(|(key, _)| key.as_str()).collect();
+        keys.extend(
+            floor
+                .iter()
+                .map(|(key, _)| key.as_str())
+                .filter(|key| find(&subject, key).is_none()),
+        );
+        let mut table = format!("{}, {} connections\n", self.scenario, self.connections);
+        let headings = if self.floor.is_some() {
+            ["", "floor", "ratio"]
+        } else {
+            [""; 3]
+        };
+        table += &row("", "measured", headings[1], headings[2]);
+        for key in keys {
+            let cell = |cells: &[(String, f64)]| find(cells, key).map_or_else(String::new, number);
+            let ratio = self
+                .ratio
+                .get(key)
+                .map_or_else(String::new, |ratio| format!("{ratio:.3}"));
+            table += &row(key, &cell(&subject), &cell(&floor), &ratio);
+        }
+        for problem in &self.problems {
+            table.extend(["FAILED: ", problem, "\n"]);
+        }
+        table
+    }
+}
+
+impl Figures {
+    /// Adds another round of the same subject: counts and times add up, of the rest the worse stays.
+    pub(crate) fn merge(&mut self, round: Self) {
+        let plus = |one: Option<f64>, other: Option<f64>| Some(one? + other?);
+        self.connected = self.connected.min(round.connected);
+        self.failed += round.failed;
+        self.lost += round.lost;
+        self.connects_per_s = self
+            .connects_per_s
+            .zip(round.connects_per_s)
+            .map(|(one, other)| one.min(other));
+        self.server_cpu_s = plus(self.server_cpu_s, round.server_cpu_s);
+        self.measured_s = plus(self.measured_s, round.measured_s);
+        self.heartbeats = self
+            .heartbeats
+            .zip(round.heartbeats)
+            .map(|(one, other)| one + other);
+        for (reason, count) in round.failures {
+            *self.failures.entry(reason).or_default() += count;
+        }
+    }
+
+    fn problems(&self, whose: &str) -> Vec<String> {
+        let mut counts = vec![
+            ("connections failed", self.failed),
+            ("streams lost", self.lost),
+        ];
+        if let Some(delivery) = &self.delivery {
+            counts.extend([
+                ("events missed", delivery.missed),
+                ("events doubled", delivery.duplicates),
+                ("events out of order", delivery.out_of_order),
+            ]);
+        }
+        counts.retain(|&(_, count)| count > 0);
+        let mut problems: Vec<String> = counts
+            .iter()
+            .map(|(what, count)| format!("{whose}{count} {what}"))
+            .collect();
+        problems.extend(
+            self.failures
+                .iter()
+                .map(|(reason, count)| format!("{whose}{count} × {reason}")),
+        );
+        problems
+    }
+}
+
+impl Percentiles {
+    /// Those of a histogram of nanoseconds.
+    pub(crate) fn of(histogram_ns: &Histogram<u64>) -> Self {
+        let at = |quantile| milliseconds(histogram_ns.value_at_quantile(quantile));
+        Self {
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: milliseconds(histogram_ns.max()),
+        }
+    }
+}
+
+/// Nanoseconds as milliseconds.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "times of a run, far below 2^53 ns"
+)]
+pub(crate) fn milliseconds(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}
+
+/// Bytes as MiB.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "sizes of a process, far below 2^53 bytes"
+)]
+pub(crate) fn mib(bytes: u64) -> f64 {
+    bytes as f64 / 1_048_576.0
+}
+
+/// Only figures that depend on the server's work; the floor's user bytes are near nothing.
+fn ratios(figures: &Figures, floor: &Figures) -> BTreeMap<String, f64> {
+    let floor = flat(floor);
+    let compared = [
+        "kernel_bytes_per_connection",
+        "server_cpu_s",
+        "connects_per_s",
+        "time_to_last_ms",
+        "latency_ms",
+    ];
+    let rows = flat(figures).into_iter().filter_map(|(key, value)| {
+        let base = find(&floor, &key).filter(|&base| base > 0.0)?;
+        let counts = compared.contains(&key.split('.').next()?);
+        counts.then_some((key, value / base))
+    });
+    rows.collect()
+}
+
+/// The figures as `(dotted key, number)`, sorted by key; reasons for failure left out.
+fn flat(figures: &Figures) -> Vec<(String, f64)> {
+    fn walk(prefix: &str, value: &Value, into: &mut Vec<(String, f64)>) {
+        match value {
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    let key = if prefix.is_empty() {
+                        key.clone()
+                    } else {
+                        format!("{prefix}.{key}")
+                    };
+                    walk(&key, value, into);
+                }
+            }
+            _ => into.extend(value.as_f64().map(|number| (prefix.to_owned(), number))),
+        }
+    }
+    let mut rows = Vec::new();
+    let figures = Figures {
+        failures: BTreeMap::new(),
+        ..figures.clone()
+    };
+    walk(
+        "",
+        &serde_json::to_value(figures).expect("plain numbers and maps"),
+        &mut rows,
+    );
+    rows
+}
+
+fn find(rows: &[(String, f64)], key: &str) -> Option<f64> {
+    rows.iter()
+        .find(|(name, _)| name == key)
+        .map(|&(_, value)| value)
+}
+
+fn number(value: f64) -> String {
+    if value.fract() == 0.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.2}")
+    }
+}
+
+fn row(key: &str, measured: &str, floor: &str, ratio: &str) -> String {
+    let row = format!("  {key:<44}{measured:>14}{floor:>14}{ratio:>9}");
+    row.trim_end().to_owned() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn common() -> Common {
+        let Command::Idle(idle) = Cli::try_parse_from(["load", "idle", "-n", "5"])
+            .unwrap()
+            .command
+        else {
+            panic!("not idle")
+        };
+        idle.common
+    }
+
+    #[test]
+    fn the_clients_end_is_taken_from_the_floor() {
+        let figures = |bytes| Figures {
+            kernel_bytes_both_ends: Some(bytes),
+            ..Figures::default()
+        };
+        let report = Report::new("hold", &common(), figures(8_200.0), Some(figures(8_000.0)));
+        assert_eq!(report.figures.kernel_bytes_per_connection, Some(4_200.0));
+        assert_eq!(
+            report.floor.as_ref().unwrap().kernel_bytes_per_connection,
+            Some(4_000.0)
+        );
+        assert!((report.ratio["kernel_bytes_per_connection"] - 1.05).abs() < 1e-9);
+    }
+
+    #[test]
+    fn whatever_is_not_as_it_should_be_fails_the_run() {
+        assert!(
+            Report::new("idle", &common(), Figures::default(), None)
+                .problems
+                .is_empty()
+        );
+        let failures = BTreeMap::from([("status 503".to_owned(), 2)]);
+        let bad = Figures {
+            failed: 2,
+            failures,
+            ..Figures::default()
+        };
+        let report = Report::new("idle", &common(), Figures::default(), Some(bad));
+        assert_eq!(
+            report.problems,
+            ["floor: 2 connections failed", "floor: 2 × status 503"]
+        );
+        assert!(
+            report
+                .table()
+                .contains("FAILED: floor: 2 connections failed\n")
+        );
+    }
+
+    #[test]
+    fn the_keys_are_the_documented_ones() {
+        let zero = Percentiles {
+            p50: 1.0,
+            p90: 1.0,
+            p99: 1.0,
+            p999: 1.0,
+            max: 1.0,
+        };
+        let delivery = Delivery {
+            received: 1,
+            expected: 1,
+            missed: 0,
+            duplicates: 0,
+            out_of_order: 0,
+            foreign: 0,
+            publish_late_ms_max: 0.0,
+            time_to_last_ms: zero,
+            latency_ms: zero,
+        };
+        let figures = Figures {
+            delivery: Some(delivery),
+            ..Figures::default()
+        };
+        let report = Report::new("broadcast", &common(), figures.clone(), Some(figures));
+        let json = serde_json::to_value(&report).unwrap();
+        for key in [
+            "connected",
+            "failed",
+            "received",
+            "expected",
+            "duplicates",
+            "out_of_order",
+            "missed",
+        ] {
+            assert!(json[key].is_u64() && json["floor"][key].is_u64(), "{key}");
+        }
+        for key in ["p50", "p90", "p99", "p999", "max"] {
+            assert!(
+                json["latency_ms"][key].is_f64()
+                    && json["ratio"][format!("time_to_last_ms.{key}")].is_f64(),
+                "{key}"
+            );
+        }
+    }
+}

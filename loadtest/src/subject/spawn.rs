@@ -1,0 +1,252 @@
+//! `--spawn`: the server beside the load, on free ports, with a configuration that fits the run.
+//!
+//! Its files stand in a directory of their own that goes with it; only this child is ever signalled.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+
+use super::admin::Admin;
+use crate::cli::Common;
+use crate::clock::Deadline;
+use crate::sys;
+
+/// How long the server may take to answer `/readyz`.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// How long it may take to end: its own `drain_timeout` of 30 s and a little.
+const STOP_LIMIT: Duration = Duration::from_secs(35);
+const POLL: Duration = Duration::from_millis(20);
+/// Streams allowed beyond the run's: those of a round just cut may not be gone when the next begins.
+const SPARE_CONNECTIONS: u32 = 256;
+/// Lines of the server's log shown when it fails.
+const SHOWN_LINES: usize = 20;
+
+/// A server of ours; dropping it ends it.
+#[derive(Debug)]
+pub(super) struct Spawned {
+    child: Child,
+    directory: PathBuf,
+    public: SocketAddr,
+    admin: SocketAddr,
+    secret: String,
+    api_key: String,
+}
+
+impl Spawned {
+    /// Starts the server and waits until it is ready.
+    pub(super) fn start(common: &Common) -> Result<Self> {
+        sys::raise_descriptor_limit(); // inherited
+        let binary = common.server_bin()?;
+        ensure!(
+            binary.is_file(),
+            "{}: no server there; build it (cargo build --release) or name it with --server-bin",
+            binary.display()
+        );
+        let (public, admin) = free_ports()?;
+        let (secret, api_key) = (
+            sys::hex(&sys::random::<32>()),
+            sys::hex(&sys::random::<32>()),
+        );
+        let directory =
+            std::env::temp_dir().join(format!("idlewild-load-{}", sys::hex(&sys::random::<8>())));
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&directory)
+            .with_context(|| directory.display().to_string())?;
+        let config = directory.join("idlewild.toml");
+        let text = config_text(common, public, admin, &secret, &api_key);
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&config)?
+            .write_all(text.as_bytes())?;
+        let child = launch(&binary, &config, &log_path(&directory));
+        let child = child.inspect_err(|_| drop(fs::remove_dir_all(&directory)))?;
+        let mut spawned = Self {
+            child,
+            directory,
+            public,
+            admin,
+            secret,
+            api_key,
+        };
+        spawned.wait_until_ready()?;
+        Ok(spawned)
+    }
+
+    pub(super) fn public(&self) -> SocketAddr {
+        self.public
+    }
+
+    pub(super) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    pub(super) fn secret(&self) -> &[u8] {
+        self.secret.as_bytes()
+    }
+
+    pub(super) fn api_key(&self) -> &str {
+        &self.api_key
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks the server to end and waits; an exit other than 0 is an error.
+    pub(super) fn stop(mut self) -> Result<()> {
+        sys::terminate(self.pid())?;
+        let limit = Deadline::after(STOP_LIMIT);
+        match self.wait(limit)? {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => bail!("the server ended with {status}{}", self.log_tail()),
+            None => bail!(
+                "the server did not end within {STOP_LIMIT:?} of SIGTERM{}",
+                self.log_tail()
+            ),
+        }
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let limit = Deadline::after(START_LIMIT);
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the server ended at start with {status}{}", self.log_tail());
+            }
+            let answer = Admin::new(self.admin, None).request("GET", "/readyz", None);
+            match answer {
+                Ok((200, _)) => return Ok(()),
+                _ if !limit.passed() => std::thread::sleep(POLL),
+                Ok((status, body)) => bail!("/readyz stayed {status} {body}{}", self.log_tail()),
+                Err(error) => bail!("/readyz did not answer: {error:#}{}", self.log_tail()),
+            }
+        }
+    }
+
+    fn wait(&mut self, limit: Deadline) -> Result<Option<ExitStatus>> {
+        loop {
+            match self.child.try_wait()? {
+                None if !limit.passed() => std::thread::sleep(POLL),
+                ended => return Ok(ended),
+            }
+        }
+    }
+
+    fn log_tail(&self) -> String {
+        let log = fs::read(log_path(&self.directory)).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        let shown = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
+        if shown.is_empty() {
+            String::new()
+        } else {
+            format!("; its log ends:\n{}", shown.join("\n"))
+        }
+    }
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill(); // stop() was not reached, or it outlasted its limit
+            let _ = self.child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn launch(binary: &Path, config: &Path, log: &Path) -> Result<Child> {
+    let mut command = Command::new(binary);
+    command.args(["serve", "--config"]).arg(config);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(log)?);
+    sys::end_with_parent(&mut command);
+    command
+        .spawn()
+        .with_context(|| format!("starting {}", binary.display()))
+}
+
+fn log_path(directory: &Path) -> PathBuf {
+    directory.join("stderr.log")
+}
+
+/// Two ports that were free a moment ago; the server says so if one is taken meanwhile.
+fn free_ports() -> Result<(SocketAddr, SocketAddr)> {
+    let loopback = (Ipv4Addr::LOCALHOST, 0);
+    let (public, admin) = (TcpListener::bind(loopback)?, TcpListener::bind(loopback)?);
+    Ok((public.local_addr()?, admin.local_addr()?))
+}
+
+/// The configuration: ours, with each `--set` in place of ours or beside it. Every key is dotted from the
+/// top, so that `--set auth.leeway='"1s"'` extends a table rather than defining it twice.
+fn config_text(
+    common: &Common,
+    public: SocketAddr,
+    admin: SocketAddr,
+    secret: &str,
+    api_key: &str,
+) -> String {
+    let per_user = common.connections().div_ceil(common.users()) + 1;
+    let key_hash = sys::hex(&Sha256::digest(api_key));
+    let mut keys = vec![
+        ("listen", format!("[\"{public}\"]")),
+        ("admin_listen", format!("[\"{admin}\"]")),
+        (
+            "max_connections",
+            (common.connections() + SPARE_CONNECTIONS).to_string(),
+        ),
+        ("max_connections_per_user", per_user.max(5).to_string()),
+        ("auth.secret", format!("\"{secret}\"")),
+        (
+            "admin.api_keys",
+            format!("[{{ name = \"load\", hash = \"sha256:{key_hash}\" }}]"),
+        ),
+    ];
+    for (key, value) in &common.set {
+        keys.retain(|(ours, _)| ours != key);
+        keys.push((key, value.clone()));
+    }
+    keys.into_iter().fold(String::new(), |text, (key, value)| {
+        text + key + " = " + &value + "\n"
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn a_setting_replaces_ours_or_stands_beside_it() {
+        let line = "load hold --connections 100 --users 10 --spawn --set max_connections=7 --set auth.leeway=\"1s\"";
+        let Command::Hold(hold) = Cli::try_parse_from(line.split(' ')).unwrap().command else {
+            panic!("not hold")
+        };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let text = config_text(&hold.common, address, address, "s", "k");
+        assert_eq!(text.matches("max_connections = ").count(), 1);
+        assert!(text.contains("max_connections = 7\n"), "{text}");
+        assert!(text.contains("auth.leeway = \"1s\"\n"), "{text}");
+        assert!(text.contains("max_connections_per_user = 11\n"), "{text}");
+        // printf k | sha256sum
+        assert!(
+            text.contains(
+                "sha256:8254c329a92850f6d539dd376f4816ee2764517da5e0235514af433164480d7a"
+            ),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,93 @@
+//! Every raw system call beyond `std`, `rustix` and `socket2`, and the only `unsafe` of the crate.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, setrlimit};
+
+/// Descriptors a process of ours needs beside its connections: epolls, eventfds, pipes, files of /proc.
+pub(crate) const SPARE_DESCRIPTORS: u64 = 64;
+
+/// Raises the soft descriptor limit to the hard one and returns it.
+pub(crate) fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum.unwrap_or(u64::MAX),
+        Err(_) => limit.current.unwrap_or(u64::MAX),
+    }
+}
+
+/// Sets `IP_BIND_ADDRESS_NO_PORT`: binding chooses the source address only, so that the port is searched
+/// at `connect`, where it need be unique for this destination alone.
+pub(crate) fn bind_address_no_port(socket: impl AsFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let length = libc::socklen_t::try_from(size_of_val(&on)).expect("an int is four bytes");
+    // SAFETY: the descriptor is borrowed, hence open; the value points to a live `c_int` and `length` is its size.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            length,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Makes the kernel send SIGTERM to the child when the thread that spawns it ends, so that no server
+/// outlives a run that was killed.
+pub(crate) fn end_with_parent(command: &mut Command) {
+    // SAFETY: the closure runs between fork and exec and makes one `prctl` call: no allocation, no lock.
+    unsafe {
+        command.pre_exec(|| {
+            Ok(rustix::process::set_parent_process_death_signal(Some(
+                Signal::TERM,
+            ))?)
+        });
+    }
+}
+
+/// Asks the process `pid` to end.
+pub(crate) fn terminate(pid: u32) -> io::Result<()> {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(rustix::process::kill_process(pid, Signal::TERM)?)
+}
+
+/// `N` bytes from the kernel's random source.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let read = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    assert_eq!(
+        read,
+        Ok(N),
+        "getrandom fills up to 256 bytes whole once the machine is up"
+    );
+    bytes
+}
+
+/// `bytes` in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+            text
+        })
+}

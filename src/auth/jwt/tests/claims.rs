@@ -1,0 +1,204 @@
+//! What a well-signed token may and may not say.
+
+use std::time::Duration;
+
+use super::*;
+
+#[test]
+fn exp_is_required_and_honoured_with_leeway() {
+    assert_eq!(
+        verify(&without("exp")).unwrap_err(),
+        Rejected::Missing("exp")
+    );
+    assert_eq!(
+        verify(&with("exp", json!(NOW_S - 5))).unwrap_err(),
+        Rejected::Expired
+    );
+    assert!(verify(&with("exp", json!(NOW_S - 4))).is_ok());
+    let strict = config::Auth {
+        leeway: Duration::ZERO,
+        ..auth()
+    };
+    let at =
+        |exp: Value| verify_with(&strict, &with("exp", exp)).map(|identity| identity.expires_at);
+    assert_eq!(at(json!(NOW_S)), Err(Rejected::Expired));
+    assert_eq!(at(json!(NOW_F + 0.5)), Ok(NOW_S));
+    assert_eq!(at(json!(1e300)), Ok(u64::MAX / 1_000));
+    assert_eq!(at(json!(u64::MAX)), Ok(u64::MAX / 1_000));
+}
+
+#[test]
+fn a_time_that_is_no_number_refuses_the_token() {
+    for name in ["exp", "nbf", "iat"] {
+        for value in [
+            json!("1700000000"),
+            json!(null),
+            json!(-1),
+            json!(-0.5),
+            json!([1]),
+            json!(true),
+        ] {
+            let rejected = verify(&with(name, value.clone())).unwrap_err();
+            assert_eq!(rejected, Rejected::Claim(name), "{value}");
+        }
+    }
+}
+
+#[test]
+fn nbf_and_iat_ahead_of_the_leeway_are_refused() {
+    for (name, rejected) in [
+        ("nbf", Rejected::NotYetValid),
+        ("iat", Rejected::IssuedInFuture),
+    ] {
+        assert!(verify(&with(name, json!(NOW_S + 5))).is_ok());
+        assert_eq!(
+            verify(&with(name, json!(NOW_F + 5.01))).unwrap_err(),
+            rejected
+        );
+        assert_eq!(verify(&with(name, json!(NOW_S + 6))).unwrap_err(), rejected);
+    }
+}
+
+#[test]
+fn iat_is_optional_and_kept_to_the_millisecond() {
+    assert_eq!(verify(&without("iat")).unwrap().issued, None);
+    for millis in 0..1_000 {
+        let iat: Value = serde_json::from_str(&format!("{}.{millis:03}", NOW_S - 1)).unwrap();
+        let issued = issued_at(&iat);
+        assert_eq!(
+            issued,
+            IssuedAt::from_unix_ms(NOW_MS - 1_000 + millis),
+            "{iat}"
+        );
+    }
+}
+
+fn issued_at(iat: &Value) -> IssuedAt {
+    IssuedAt::from_unix_ms(unix_ms(iat).ok().unwrap())
+}
+
+#[test]
+fn aud_is_checked_only_where_configured() {
+    assert!(verify(&with("aud", json!("anything"))).is_ok());
+    let auth = config::Auth {
+        audience: "idlewild".to_owned(),
+        ..auth()
+    };
+    let verify = |aud: Value| verify_with(&auth, &with("aud", aud)).map(|identity| identity.user);
+    assert!(verify(json!("idlewild")).is_ok());
+    assert!(verify(json!(["other", "idlewild"])).is_ok());
+    assert_eq!(verify(json!("other")), Err(Rejected::Audience));
+    assert_eq!(verify(json!([])), Err(Rejected::Audience));
+    assert_eq!(verify(json!(["idlewild", 1])), Err(Rejected::Claim("aud")));
+    assert_eq!(verify(json!(null)), Err(Rejected::Claim("aud")));
+    assert_eq!(
+        verify_with(&auth, &claims()).unwrap_err(),
+        Rejected::Missing("aud")
+    );
+}
+
+#[test]
+fn iss_is_checked_only_where_configured() {
+    assert!(verify(&with("iss", json!("anything"))).is_ok());
+    let auth = config::Auth {
+        issuer: "https://id".to_owned(),
+        ..auth()
+    };
+    let verify = |iss: Value| verify_with(&auth, &with("iss", iss)).map(|identity| identity.user);
+    assert!(verify(json!("https://id")).is_ok());
+    assert_eq!(verify(json!("https://other")), Err(Rejected::Issuer));
+    assert_eq!(verify(json!(["https://id"])), Err(Rejected::Claim("iss")));
+    assert_eq!(
+        verify_with(&auth, &claims()).unwrap_err(),
+        Rejected::Missing("iss")
+    );
+}
+
+#[test]
+fn the_user_is_a_short_text_or_an_integer() {
+    let user = |value: Value| verify(&with("user_id", value)).map(|identity| identity.user);
+    assert_eq!(user(json!(42)), Ok("42".into()));
+    assert_eq!(user(json!(u64::MAX)), Ok("18446744073709551615".into()));
+    assert_eq!(user(json!(-1)), Ok("-1".into()));
+    assert_eq!(user(json!("jörg")), Ok("jörg".into()));
+    for value in [
+        json!(""),
+        json!("a\nb"),
+        json!("x".repeat(257)),
+        json!(4.2),
+        json!(null),
+        json!([1]),
+        json!(true),
+    ] {
+        assert_eq!(user(value), Err(Rejected::Claim("user")));
+    }
+    assert_eq!(
+        verify(&without("user_id")).unwrap_err(),
+        Rejected::Missing("user")
+    );
+}
+
+#[test]
+fn the_claims_names_come_from_the_configuration() {
+    let auth = config::Auth {
+        user_claim: "sub".to_owned(),
+        session_claim: "sid".to_owned(),
+        token_type_claim: "typ".to_owned(),
+        ..auth()
+    };
+    let claims =
+        json!({"sub": "u", "sid": 7, "typ": "access", "token_type": "refresh", "exp": NOW_S + 1});
+    let identity = verify_with(&auth, &claims).unwrap();
+    assert_eq!(
+        (identity.user.as_str(), identity.session.as_deref()),
+        ("u", Some("7"))
+    );
+}
+
+#[test]
+fn a_refresh_token_opens_nothing() {
+    assert!(verify(&with("token_type", json!("access"))).is_ok());
+    for kind in [json!("refresh"), json!(null), json!(["access"]), json!("")] {
+        assert_eq!(
+            verify(&with("token_type", kind)).unwrap_err(),
+            Rejected::TokenType
+        );
+    }
+}
+
+#[test]
+fn a_session_is_optional_but_of_the_right_type() {
+    let session =
+        |value: Value| verify(&with("session_id", value)).map(|identity| identity.session);
+    assert_eq!(verify(&claims()).unwrap().session, None);
+    assert_eq!(session(json!("abc")), Ok(Some("abc".into())));
+    assert_eq!(session(json!(7)), Ok(Some("7".into())));
+    for value in [
+        json!(null),
+        json!(""),
+        json!({}),
+        json!(1.5),
+        json!("x".repeat(257)),
+    ] {
+        assert_eq!(session(value), Err(Rejected::Claim("session")));
+    }
+}
+
+#[test]
+fn topics_are_patterns_or_the_token_is_refused() {
+    let topics =
+        |value: Value| verify(&with("topics", value)).map(|identity| identity.topics.len());
+    assert_eq!(verify(&claims()).unwrap().topics.len(), 0);
+    assert_eq!(topics(json!(["a", "b/*", "c/**"])), Ok(3));
+    assert_eq!(topics(json!(vec!["t"; 256])), Ok(256));
+    for value in [
+        json!("a"),
+        json!(null),
+        json!([1]),
+        json!(["a//b"]),
+        json!(["**/a"]),
+        json!(vec!["t"; 257]),
+    ] {
+        assert_eq!(topics(value), Err(Rejected::Claim("topics")));
+    }
+}

@@ -1,0 +1,48 @@
+//! `idlewild check`: what `serve` would refuse, without serving.
+
+use clap::Args;
+
+use super::{ConfigArgs, say};
+use crate::auth::users::Users;
+use crate::config::{Config, check_descriptors, load};
+use crate::public::Live;
+use crate::server::ServerError;
+use crate::sys;
+
+/// What stands in the place of a secret.
+const REDACTED: &str = "<redacted>";
+
+#[derive(Args, Debug)]
+pub(super) struct Check {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Make up missing secrets, as `serve --dev` does.
+    #[arg(long)]
+    dev: bool,
+}
+
+impl Check {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let mut config = load(&self.config.sources(Vec::new(), self.dev))?;
+        check(&config)?;
+        for secret in [&mut config.auth.secret, &mut config.admin.api_key] {
+            if !secret.is_empty() {
+                REDACTED.clone_into(secret);
+            }
+        }
+        for key in &mut config.admin.api_keys {
+            REDACTED.clone_into(&mut key.hash);
+        }
+        say(format_args!("# ok\n{}", toml::to_string(&config)?))
+    }
+}
+
+fn check(config: &Config) -> Result<(), ServerError> {
+    let nofile = sys::raise_nofile().map_err(ServerError::Descriptors)?;
+    check_descriptors(config, nofile)?;
+    Live::new(config)?;
+    if !config.login.users_file.as_os_str().is_empty() {
+        Users::load(&config.login.users_file)?;
+    }
+    Ok(())
+}

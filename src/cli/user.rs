@@ -1,0 +1,54 @@
+//! `idlewild user add`
+
+use std::io::{self, BufRead, IsTerminal};
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use clap::{Args, Subcommand};
+
+use super::say;
+use crate::auth::users;
+
+#[derive(Args, Debug)]
+pub(super) struct User {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Add a user to a file; the password is one line of standard input.
+    Add {
+        /// The file that `login.users_file` names; made where it is missing.
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+        /// What the user logs in with.
+        #[arg(long)]
+        email: String,
+        /// The user's id; the next number by default.
+        #[arg(long)]
+        id: Option<String>,
+    },
+}
+
+impl User {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let Command::Add { file, email, id } = self.command;
+        let stdin = io::stdin();
+        if stdin.is_terminal() {
+            eprintln!("password (it shows; pipe it in to avoid that):");
+        }
+        let mut line = String::new();
+        stdin
+            .lock()
+            .read_line(&mut line)
+            .context("cannot read the password from standard input")?;
+        let password = line.trim_end_matches(['\r', '\n']);
+        ensure!(
+            !password.is_empty(),
+            "no password on standard input (printf '%s' \"$PASSWORD\" | idlewild user add …)"
+        );
+        let id = users::add(&file, id.as_deref(), &email, password)?;
+        say(format_args!("{email} has the id {id}"))
+    }
+}
