@@ -181,15 +181,22 @@ mod tests {
     }
 
     fn topics(bits: u8) -> Box<[Topic]> {
-        let chosen = TOPICS.iter().enumerate().filter(|(n, _)| bits >> n & 1 == 1);
-        chosen.map(|(_, name)| Topic::parse(name).unwrap()).collect()
+        let chosen = TOPICS
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| bits >> n & 1 == 1);
+        chosen
+            .map(|(_, name)| Topic::parse(name).unwrap())
+            .collect()
     }
 
     fn tenant(bits: u8) -> Tenant {
         Tenant {
             user: UserHandle::NONE,
             framing: Framing::Chunked,
-            kind: Kind::Notifications { joined: Position(0) },
+            kind: Kind::Notifications {
+                joined: Position(0),
+            },
             expires_at_s: None,
             extra: Extra {
                 topics: topics(bits),

@@ -35,7 +35,13 @@ fn every_route_but_health_and_metrics_asks_for_the_key() {
     let shorter = format!("Bearer {}", &API_KEY[1..]);
     let token = format!("Bearer {}", server.token("42"));
     for (method, path) in ROUTES {
-        for key in [None, Some(&wrong), Some(&basic), Some(&shorter), Some(&token)] {
+        for key in [
+            None,
+            Some(&wrong),
+            Some(&basic),
+            Some(&shorter),
+            Some(&token),
+        ] {
             let headers: Vec<(&str, &str)> = key
                 .iter()
                 .map(|key| ("Authorization", key.as_str()))
@@ -57,7 +63,13 @@ fn every_route_but_health_and_metrics_asks_for_the_key() {
 fn the_scheme_of_the_key_may_be_written_in_any_case() {
     let server = TestServer::start();
     let key = format!("bEARER {API_KEY}");
-    let answer = request(server.admin, "GET", "/v1/stats", &[("authorization", &key)], "");
+    let answer = request(
+        server.admin,
+        "GET",
+        "/v1/stats",
+        &[("authorization", &key)],
+        "",
+    );
     assert_eq!(answer.status, 200);
 }
 
@@ -65,14 +77,29 @@ fn the_scheme_of_the_key_may_be_written_in_any_case() {
 fn a_route_that_is_not_there_is_404_and_a_trailing_slash_changes_nothing() {
     let server = TestServer::start();
     for path in [
-        "/v1", "/v1/", "/v2/events", "/v1/users", "/v1/users/", "/v1/users/42/nothing",
-        "/v1/users/42/session/more", "/v1/events/one", "/healthz/more", "/v1/users/%ff",
+        "/v1",
+        "/v1/",
+        "/v2/events",
+        "/v1/users",
+        "/v1/users/",
+        "/v1/users/42/nothing",
+        "/v1/users/42/session/more",
+        "/v1/events/one",
+        "/healthz/more",
+        "/v1/users/%ff",
     ] {
         let answer = server.admin("GET", path, "");
         assert_eq!(answer.status, 404, "{path}");
         assert_eq!(code(&answer.json()), "not_found");
     }
-    for path in ["/healthz/", "/readyz/", "/metrics/", "/v1/stats/", "/v1/users/42/", "/openapi.json/"] {
+    for path in [
+        "/healthz/",
+        "/readyz/",
+        "/metrics/",
+        "/v1/stats/",
+        "/v1/users/42/",
+        "/openapi.json/",
+    ] {
         assert_eq!(server.admin("GET", path, "").status, 200, "{path}");
     }
 }
@@ -89,8 +116,14 @@ fn a_wrong_method_is_405_and_says_which_are_allowed() {
             let answer = server.admin(method, path, "");
             assert_eq!(answer.status, 405, "{method} {path}");
             let allow = answer.header("allow").unwrap();
-            assert!(allow.split(", ").any(|name| name == allowed), "{path}: {allow}");
-            assert!(!allow.split(", ").any(|name| name == method), "{path}: {allow}");
+            assert!(
+                allow.split(", ").any(|name| name == allowed),
+                "{path}: {allow}"
+            );
+            assert!(
+                !allow.split(", ").any(|name| name == method),
+                "{path}: {allow}"
+            );
             assert_eq!(code(&answer.json()), "method_not_allowed");
         }
     }
@@ -100,12 +133,24 @@ fn a_wrong_method_is_405_and_says_which_are_allowed() {
 fn unknown_fields_and_what_is_no_json_are_refused() {
     let server = TestServer::start();
     for (method, path, body) in [
-        ("POST", "/v1/events", r#"{"to":{"all":true},"data":1,"more":1}"#),
-        ("POST", "/v1/events", r#"{"to":{"all":true,"more":1},"data":1}"#),
+        (
+            "POST",
+            "/v1/events",
+            r#"{"to":{"all":true},"data":1,"more":1}"#,
+        ),
+        (
+            "POST",
+            "/v1/events",
+            r#"{"to":{"all":true,"more":1},"data":1}"#,
+        ),
         ("POST", "/v1/events", "{"),
         ("POST", "/v1/events", "[1]"),
         ("POST", "/v1/events", r#"{"to":{"all":true},"data":1} 2"#),
-        ("PUT", "/v1/users/42/session", r#"{"session_id":"s","more":1}"#),
+        (
+            "PUT",
+            "/v1/users/42/session",
+            r#"{"session_id":"s","more":1}"#,
+        ),
         ("PUT", "/v1/users/42/session", r#"{"session_id":1}"#),
         ("PUT", "/v1/users/42/session", r#"{"session_id":""}"#),
         ("PUT", "/v1/users/42/session", r#"{"session_id":"a\nb"}"#),
@@ -137,7 +182,10 @@ fn a_session_change_of_many_kilobytes_is_refused() {
 fn presence_says_what_is_connected() {
     let server = TestServer::start();
     let nobody = server.admin("GET", "/v1/users/42", "").json();
-    assert_eq!(nobody, json!({"user": "42", "online": false, "connections": []}));
+    assert_eq!(
+        nobody,
+        json!({"user": "42", "online": false, "connections": []})
+    );
     let token = server.token_with("42", Some("laptop"), &["orders/*", "news"]);
     let _first = server.stream_of(&token);
     server.advance(std::time::Duration::from_secs(90));
@@ -146,7 +194,10 @@ fn presence_says_what_is_connected() {
     ));
     let _other = server.stream("43");
     let presence = server.admin("GET", "/v1/users/42", "").json();
-    assert_eq!((&presence["user"], &presence["online"]), (&json!("42"), &json!(true)));
+    assert_eq!(
+        (&presence["user"], &presence["online"]),
+        (&json!("42"), &json!(true))
+    );
     let mut connections = presence["connections"].as_array().unwrap().clone();
     let ids: Vec<Value> = connections
         .iter_mut()
@@ -174,8 +225,13 @@ fn a_user_id_in_a_path_may_be_percent_encoded() {
     let mut stream = server.stream(user);
     let path = "/v1/users/a%2Fb%20c%40ex%C3%A4mple%3F";
     let presence = server.admin("GET", path, "").json();
-    assert_eq!((&presence["user"], &presence["online"]), (&json!(user), &json!(true)));
-    let ended = server.admin("DELETE", &format!("{path}/connections"), "").json();
+    assert_eq!(
+        (&presence["user"], &presence["online"]),
+        (&json!(user), &json!(true))
+    );
+    let ended = server
+        .admin("DELETE", &format!("{path}/connections"), "")
+        .json();
     assert_eq!(ended["ended"], 1);
     assert!(stream.rest().is_empty());
 }
@@ -207,7 +263,9 @@ fn ended_connections_get_their_end_and_may_come_back() {
     server.publish(&json!({"to": {"all": true}, "data": "on"}));
     assert!(back.next().unwrap().contains("data: on\n"));
     assert!(other.next().unwrap().contains("data: on\n"));
-    let again = server.admin("DELETE", "/v1/users/44/connections", "").json();
+    let again = server
+        .admin("DELETE", "/v1/users/44/connections", "")
+        .json();
     assert_eq!(again["ended"], 0);
 }
 
@@ -220,15 +278,32 @@ fn stats_say_how_much_of_everything() {
     server.wait_for_metric("idlewild_delivered_total", 1.0);
     let stats = server.admin("GET", "/v1/stats", "").json();
     for number in [
-        "/uptime_s", "/connections", "/users", "/rates/connects_per_s", "/rates/disconnects_per_s",
-        "/rates/published_per_s", "/rates/delivered_per_s", "/totals/connects",
-        "/totals/disconnects", "/totals/published", "/totals/delivered", "/totals/heartbeats",
-        "/memory/resident_bytes", "/memory/history_bytes", "/memory/history_events",
+        "/uptime_s",
+        "/connections",
+        "/users",
+        "/rates/connects_per_s",
+        "/rates/disconnects_per_s",
+        "/rates/published_per_s",
+        "/rates/delivered_per_s",
+        "/totals/connects",
+        "/totals/disconnects",
+        "/totals/published",
+        "/totals/delivered",
+        "/totals/heartbeats",
+        "/memory/resident_bytes",
+        "/memory/history_bytes",
+        "/memory/history_events",
         "/memory/backlog_bytes",
     ] {
-        assert!(stats.pointer(number).is_some_and(Value::is_number), "{number} in {stats}");
+        assert!(
+            stats.pointer(number).is_some_and(Value::is_number),
+            "{number} in {stats}"
+        );
     }
-    assert_eq!((&stats["connections"], &stats["users"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (&stats["connections"], &stats["users"]),
+        (&json!(1), &json!(1))
+    );
     assert_eq!(stats["totals"]["published"], 1);
     assert_eq!(stats["totals"]["delivered"], 1);
     let shards = stats["shards"].as_array().unwrap();

@@ -44,7 +44,7 @@ fn streams_end_at_the_rate_each_with_its_own_delay() {
     let presence = server.admin("GET", "/v1/users/42", "").json();
     let mut held: HashMap<String, u64> = HashMap::new();
     for connection in presence["connections"].as_array().unwrap() {
-        *held.entry(shard_of(connection["id"].as_str().unwrap())).or_default() += 1;
+        *held.entry(shard_of(connection)).or_default() += 1;
     }
     let drain = server.drain();
     // Each shard ends its first stream at once, and then its half of the rate.
@@ -52,11 +52,16 @@ fn streams_end_at_the_rate_each_with_its_own_delay() {
         let each = at_ms * RATE / 2 / 1_000 + more;
         held.values().map(|held| each.min(*held)).sum()
     };
-    eventually("each shard has begun", || drained(&server) == ended_at_ms(0, 1));
+    eventually("each shard has begun", || {
+        drained(&server) == ended_at_ms(0, 1)
+    });
     let all = STREAMS as u64;
     let mut at_ms = 0;
     while ended_at_ms(at_ms, 0) < all {
-        assert!(drained(&server) <= ended_at_ms(at_ms, 2), "too fast at {at_ms} ms");
+        assert!(
+            drained(&server) <= ended_at_ms(at_ms, 2),
+            "too fast at {at_ms} ms"
+        );
         server.advance(Duration::from_millis(250));
         at_ms += 250;
         if ended_at_ms(at_ms, 0) == all {
@@ -69,7 +74,10 @@ fn streams_end_at_the_rate_each_with_its_own_delay() {
     assert!(at_ms >= 2_000, "{at_ms}");
     drain.join().unwrap();
     let delays: HashSet<u64> = streams.iter_mut().map(last_retry_ms).collect();
-    assert!(delays.iter().all(|delay| (3_000..=9_000).contains(delay)), "{delays:?}");
+    assert!(
+        delays.iter().all(|delay| (3_000..=9_000).contains(delay)),
+        "{delays:?}"
+    );
     // Drawn from 6,001, a hundred are almost all different.
     assert!(delays.len() > 80, "{}", delays.len());
     let spread = delays.iter().max().unwrap() - delays.iter().min().unwrap();
@@ -99,7 +107,10 @@ fn nobody_new_is_let_in_and_readiness_says_why() {
     });
     eventually("each shard has begun", || drained(&server) == 2);
     // Alive all the while.
-    assert_eq!(request(server.admin, "GET", "/healthz", &[], "").status, 200);
+    assert_eq!(
+        request(server.admin, "GET", "/healthz", &[], "").status,
+        200
+    );
     waiting.send(&get[get.len() / 2..]);
     let mut refused = waiting.stream();
     assert_eq!(refused.status, 503);

@@ -64,7 +64,10 @@ fn no_silence_is_longer_than_the_interval_and_a_second_whatever_is_published() {
         }
         for (stream, silent_ms) in &mut streams {
             *silent_ms += STEP_MS;
-            assert!(*silent_ms <= 31_000, "silent for {silent_ms} ms at step {step}");
+            assert!(
+                *silent_ms <= 31_000,
+                "silent for {silent_ms} ms at step {step}"
+            );
             for frame in stream.arrived() {
                 if frame.contains("heartbeat") {
                     assert_eq!(frame, HEARTBEAT);
@@ -85,7 +88,9 @@ fn heartbeats_do_not_line_up_after_a_broadcast() {
     const STREAMS: usize = 500;
     let server = TestServer::start();
     let mut probe = Probe::new(&server);
-    let mut streams: Vec<_> = (0..STREAMS).map(|n| server.stream(&format!("u{n}"))).collect();
+    let mut streams: Vec<_> = (0..STREAMS)
+        .map(|n| server.stream(&format!("u{n}")))
+        .collect();
     server.advance(Duration::from_secs(10));
     server.publish(&json!({"to": {"all": true}, "data": 1}));
     probe.flush(&server);
@@ -99,7 +104,10 @@ fn heartbeats_do_not_line_up_after_a_broadcast() {
         // More timers than a slice takes may be due at once: the shard is asked once more.
         probe.settle(&server);
         probe.flush(&server);
-        *heard_now = streams.iter_mut().map(|stream| stream.arrived().len()).sum();
+        *heard_now = streams
+            .iter_mut()
+            .map(|stream| stream.arrived().len())
+            .sum();
     }
     assert_eq!(heard.iter().sum::<usize>(), STREAMS);
     let first = heard.iter().position(|count| *count > 0).unwrap();
@@ -107,7 +115,10 @@ fn heartbeats_do_not_line_up_after_a_broadcast() {
     assert!(first >= 90 && last <= 124, "steps {first} to {last}");
     // 30 steps make the last quarter: 3 % each on average, far from all at once.
     let most = heard.iter().max().unwrap();
-    assert!(*most < STREAMS * 12 / 100, "{most} of {STREAMS} in one step: {heard:?}");
+    assert!(
+        *most < STREAMS * 12 / 100,
+        "{most} of {STREAMS} in one step: {heard:?}"
+    );
     assert!(last - first > 20, "steps {first} to {last}");
 }
 

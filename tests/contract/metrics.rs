@@ -18,9 +18,20 @@ fn every_metric_of_the_contract_is_on_the_page_from_the_start() {
             .collect()
     };
     let mut series = labelled("idlewild_connections", "transport", &["sse", "test"]);
-    series.extend(labelled("idlewild_connects_total", "transport", &["sse", "test"]));
+    series.extend(labelled(
+        "idlewild_connects_total",
+        "transport",
+        &["sse", "test"],
+    ));
     let reasons = [
-        "client_closed", "drained", "slow", "stalled", "expired", "logged_out", "evicted", "error",
+        "client_closed",
+        "drained",
+        "slow",
+        "stalled",
+        "expired",
+        "logged_out",
+        "evicted",
+        "error",
     ];
     series.extend(labelled("idlewild_disconnects_total", "reason", &reasons));
     let reasons = ["auth", "limit", "full", "topic", "handshake"];
@@ -29,20 +40,35 @@ fn every_metric_of_the_contract_is_on_the_page_from_the_start() {
     series.extend(labelled("idlewild_published_total", "to", &targets));
     series.extend(
         [
-            "idlewild_users", "idlewild_delivered_total", "idlewild_heartbeats_total",
-            "idlewild_send_errors_total", "idlewild_backlog_bytes",
-            "idlewild_backlogged_connections", "idlewild_handshakes_in_flight",
-            "idlewild_delivery_seconds_sum", "idlewild_delivery_seconds_count",
-            "idlewild_history_bytes", "idlewild_history_events", "idlewild_engine_up",
-            "process_cpu_seconds_total", "process_resident_memory_bytes",
-            "process_virtual_memory_bytes", "process_open_fds", "process_max_fds",
+            "idlewild_users",
+            "idlewild_delivered_total",
+            "idlewild_heartbeats_total",
+            "idlewild_send_errors_total",
+            "idlewild_backlog_bytes",
+            "idlewild_backlogged_connections",
+            "idlewild_handshakes_in_flight",
+            "idlewild_delivery_seconds_sum",
+            "idlewild_delivery_seconds_count",
+            "idlewild_history_bytes",
+            "idlewild_history_events",
+            "idlewild_engine_up",
+            "process_cpu_seconds_total",
+            "process_resident_memory_bytes",
+            "process_virtual_memory_bytes",
+            "process_open_fds",
+            "process_max_fds",
             "process_start_time_seconds",
         ]
         .map(str::to_owned),
     );
     for name in series {
-        let value = page.lines().find_map(|line| line.strip_prefix(&name)?.strip_prefix(' '));
-        assert!(value.is_some_and(|value| value.parse::<f64>().is_ok()), "{name} in\n{page}");
+        let value = page
+            .lines()
+            .find_map(|line| line.strip_prefix(&name)?.strip_prefix(' '));
+        assert!(
+            value.is_some_and(|value| value.parse::<f64>().is_ok()),
+            "{name} in\n{page}"
+        );
     }
 }
 
@@ -67,7 +93,10 @@ fn the_histogram_has_its_unbounded_bucket_and_only_rises() {
         })
         .collect();
     assert!(buckets.len() > 2);
-    assert!(buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{buckets:?}");
+    assert!(
+        buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1),
+        "{buckets:?}"
+    );
 }
 
 #[test]
@@ -82,7 +111,12 @@ fn streams_and_events_move_their_metrics() {
     is("idlewild_connections{transport=\"sse\"}", 2.0);
     is("idlewild_connections{transport=\"test\"}", 1.0);
     is("idlewild_users", 1.0);
-    for to in [json!({"user": "42"}), json!({"users": ["42", "43"]}), json!({"topic": "news"}), json!({"all": true})] {
+    for to in [
+        json!({"user": "42"}),
+        json!({"users": ["42", "43"]}),
+        json!({"topic": "news"}),
+        json!({"all": true}),
+    ] {
         server.publish(&json!({"to": to, "data": 1}));
         stream.next().unwrap();
     }
@@ -122,7 +156,10 @@ fn refusals_and_handshakes_move_their_metrics() {
     is("idlewild_refused_total{reason=\"auth\"}", 1.0);
     let token = server.token_with("42", None, &["news"]);
     let _stream = server.stream_of(&token);
-    assert_eq!(server.get(&format!("{NOTIFICATIONS}?token={token}")).status, 429);
+    assert_eq!(
+        server.get(&format!("{NOTIFICATIONS}?token={token}")).status,
+        429
+    );
     is("idlewild_refused_total{reason=\"limit\"}", 1.0);
     let path = format!("{NOTIFICATIONS}?token={token}&topic=secrets");
     assert_eq!(server.get(&path).status, 403);

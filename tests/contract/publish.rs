@@ -28,7 +28,10 @@ fn each_form_of_a_target_reaches_exactly_whom_it_names() {
     for (to, reached) in [
         (json!({"user": "1"}), [true, false, false]),
         (json!({"user": 2}), [false, true, false]),
-        (json!({"users": ["1", 3, "1", "nobody"]}), [true, false, true]),
+        (
+            json!({"users": ["1", 3, "1", "nobody"]}),
+            [true, false, true],
+        ),
         (json!({"users": []}), [false, false, false]),
         (json!({"topic": "a/b"}), [true, false, false]),
         (json!({"topic": "a"}), [false, false, false]),
@@ -55,9 +58,15 @@ fn a_string_is_sent_as_it_is_and_other_json_compact() {
         assert_eq!(server.admin("POST", "/v1/events", &body).status, 202);
         data(&mut stream)
     };
-    assert_eq!(sent(r#""plain \"quoted\" ünï ☃""#), ["plain \"quoted\" ünï ☃"]);
+    assert_eq!(
+        sent(r#""plain \"quoted\" ünï ☃""#),
+        ["plain \"quoted\" ünï ☃"]
+    );
     assert_eq!(sent(r#""{ \"a\": 1 }""#), ["{ \"a\": 1 }"]);
-    assert_eq!(sent("{ \"b\" : 1.50,\n\t\"a\" : [ 1, \"x  y\" ] }"), [r#"{"b":1.50,"a":[1,"x  y"]}"#]);
+    assert_eq!(
+        sent("{ \"b\" : 1.50,\n\t\"a\" : [ 1, \"x  y\" ] }"),
+        [r#"{"b":1.50,"a":[1,"x  y"]}"#]
+    );
     assert_eq!(sent("12345678901234567890.10"), ["12345678901234567890.10"]);
     assert_eq!(sent("null"), ["null"]);
     assert_eq!(sent("true"), ["true"]);
@@ -81,11 +90,19 @@ fn an_event_may_have_a_name_that_fits_on_a_line() {
     let longest = "n".repeat(128);
     for name in ["order.paid", "mit Leerzeichen", &longest] {
         server.publish(&json!({"to": {"user": "42"}, "event": name, "data": 1}));
-        assert!(stream.next().unwrap().contains(&format!("\nevent: {name}\n")));
+        assert!(
+            stream
+                .next()
+                .unwrap()
+                .contains(&format!("\nevent: {name}\n"))
+        );
     }
     let longer = "n".repeat(129);
     for name in ["", "a\nb", "a\rb", "a\u{0}", "a\u{85}b", &longer] {
-        let answer = post(&server, &json!({"to": {"all": true}, "event": name, "data": 1}));
+        let answer = post(
+            &server,
+            &json!({"to": {"all": true}, "event": name, "data": 1}),
+        );
         assert_eq!(answer.status, 400, "{name:?}");
         assert_eq!(answer.json()["error"]["code"], "invalid_request");
     }
@@ -136,7 +153,6 @@ fn an_id_of_the_publishers_own_is_delivered_once_in_ten_minutes() {
     let events: Vec<String> = std::iter::from_fn(|| stream.next())
         .filter(|frame| !frame.contains("heartbeat"))
         .take(3)
-        .map(|frame| frame.lines().last().unwrap_or_default().to_owned() + &frame)
         .collect();
     assert!(events[0].contains("data: 1\n"), "{events:?}");
     assert!(events[1].contains("data: other\n"), "{events:?}");
@@ -211,7 +227,9 @@ fn a_batch_ends_at_ten_thousand_lines() {
     let line = json!({"to": {"user": "nobody"}, "data": 1}).to_string() + "\n";
     let answer = server.admin("POST", "/v1/events/batch", &line.repeat(10_000));
     assert_eq!(answer.json(), json!({"accepted": 10_000, "errors": []}));
-    let answer = server.admin("POST", "/v1/events/batch", &line.repeat(10_003)).json();
+    let answer = server
+        .admin("POST", "/v1/events/batch", &line.repeat(10_003))
+        .json();
     assert_eq!(answer["accepted"], 10_000);
     let wrong: Vec<&Value> = answer["errors"]
         .as_array()

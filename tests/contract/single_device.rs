@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{NOTIFICATIONS, Stream, TestServer, eventually};
+use crate::support::{BASE, NOTIFICATIONS, Stream, TestServer, eventually, request};
 
 fn put_session(server: &TestServer, user: &str, body: &Value) -> String {
     let path = format!("/v1/users/{user}/session");
@@ -14,7 +14,9 @@ fn put_session(server: &TestServer, user: &str, body: &Value) -> String {
 }
 
 fn status(server: &TestServer, token: &str) -> u16 {
-    server.open(&format!("{NOTIFICATIONS}?token={token}")).status
+    server
+        .open(&format!("{NOTIFICATIONS}?token={token}"))
+        .status
 }
 
 fn forced_logout(id: &str, message: &str, reason: &str) -> String {
@@ -30,7 +32,11 @@ fn a_session_change_ends_every_other_connection_with_the_word() {
     let mut others = [of(Some("old")), of(Some("older")), of(None)];
     let mut current = of(Some("new"));
     let mut stranger = server.stream("43");
-    let id = put_session(&server, "42", &json!({"session_id": "new", "message": "Bye"}));
+    let id = put_session(
+        &server,
+        "42",
+        &json!({"session_id": "new", "message": "Bye"}),
+    );
     for stream in &mut others {
         assert_eq!(stream.rest(), [forced_logout(&id, "Bye", "new_login")]);
     }
@@ -49,7 +55,10 @@ fn a_session_change_without_words_has_words_all_the_same() {
     let mut stream = server.stream("42");
     put_session(&server, "42", &json!({"session_id": "new"}));
     let frames = stream.rest();
-    let data = frames[0].lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    let data = frames[0]
+        .lines()
+        .find_map(|line| line.strip_prefix("data: "))
+        .unwrap();
     let event: Value = serde_json::from_str(data).unwrap();
     assert_eq!(event["type"], "FORCE_LOGOUT");
     assert!(!event["data"]["message"].as_str().unwrap().is_empty());
@@ -89,15 +98,24 @@ fn other_sessions_and_older_nameless_tokens_do_not_come_back() {
     assert_eq!(status(&server, &new), 200);
     server.advance(Duration::from_secs(2));
     // Issued later: the other session's are still another session's, nameless ones are good.
-    assert_eq!(status(&server, &server.token_with("42", Some("old"), &[])), 401);
+    assert_eq!(
+        status(&server, &server.token_with("42", Some("old"), &[])),
+        401
+    );
     assert_eq!(status(&server, &server.token_with("42", None, &[])), 200);
     assert_eq!(status(&server, &nameless), 401);
     // The next change takes the place of the first.
     put_session(&server, "42", &json!({"session_id": "newer"}));
     assert_eq!(status(&server, &new), 401);
-    assert_eq!(status(&server, &server.token_with("42", Some("newer"), &[])), 200);
+    assert_eq!(
+        status(&server, &server.token_with("42", Some("newer"), &[])),
+        200
+    );
     // Nobody else is concerned.
-    assert_eq!(status(&server, &server.token_with("43", Some("old"), &[])), 200);
+    assert_eq!(
+        status(&server, &server.token_with("43", Some("old"), &[])),
+        200
+    );
 }
 
 #[test]
@@ -113,12 +131,18 @@ fn a_log_out_ends_all_connections_and_all_tokens_issued_until_then() {
     assert_eq!(answer.status, 200);
     let id = answer.json()["id"].as_str().unwrap().to_owned();
     for stream in &mut streams {
-        assert_eq!(stream.rest(), [forced_logout(&id, "Account closed", "closed")]);
+        assert_eq!(
+            stream.rest(),
+            [forced_logout(&id, "Account closed", "closed")]
+        );
     }
     assert_eq!(status(&server, &named), 401);
     assert_eq!(status(&server, &nameless), 401);
     server.advance(Duration::from_secs(1));
-    assert_eq!(status(&server, &server.token_with("42", Some("mine"), &[])), 200);
+    assert_eq!(
+        status(&server, &server.token_with("42", Some("mine"), &[])),
+        200
+    );
     assert_eq!(status(&server, &server.token("42")), 200);
     assert_eq!(status(&server, &named), 401);
 }
@@ -142,17 +166,20 @@ fn a_log_out_is_not_undone_by_naming_the_session_again() {
     put_session(&server, "42", &json!({"session_id": "mine"}));
     assert_eq!(status(&server, &token), 401);
     server.advance(Duration::from_secs(1));
-    assert_eq!(status(&server, &server.token_with("42", Some("mine"), &[])), 200);
+    assert_eq!(
+        status(&server, &server.token_with("42", Some("mine"), &[])),
+        200
+    );
 }
 
 #[test]
 fn a_ticket_of_another_session_is_worth_nothing_after_the_change() {
     let server = TestServer::start();
     let token = server.token_with("42", Some("old"), &[]);
-    let answer = crate::support::request(
+    let answer = request(
         server.public,
         "POST",
-        "/api/v1/auth/sse/ticket/",
+        &format!("{BASE}/sse/ticket/"),
         &[("Authorization", &format!("Bearer {token}"))],
         "",
     );
@@ -177,7 +204,9 @@ fn a_change_that_races_with_connects_leaves_no_stranger_connected() {
         std::thread::scope(|scope| {
             let connecting: Vec<_> = (0..THREADS)
                 .map(|_| {
-                    scope.spawn(|| -> Vec<Stream> { (0..EACH).map(|_| server.open(&path)).collect() })
+                    scope.spawn(|| -> Vec<Stream> {
+                        (0..EACH).map(|_| server.open(&path)).collect()
+                    })
                 })
                 .collect();
             id = put_session(&server, &user, &json!({"session_id": "new"}));

@@ -21,7 +21,8 @@ fn narrow_stream(server: &TestServer, user: &str) -> Stream {
     socket.connect(&server.public.into()).unwrap();
     let socket: TcpStream = socket.into();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut stream = Client { socket }.open(&format!("{NOTIFICATIONS}?token={}", server.token(user)));
+    let mut stream =
+        Client { socket }.open(&format!("{NOTIFICATIONS}?token={}", server.token(user)));
     assert_eq!(stream.status, 200);
     assert!(stream.next().unwrap().starts_with("retry: "));
     stream
@@ -29,9 +30,8 @@ fn narrow_stream(server: &TestServer, user: &str) -> Stream {
 
 /// Text that says where a piece of it is missing or doubled.
 fn text(bytes: usize) -> String {
-    let mut text: String = (0..bytes / 4).map(|n| format!("{n:>7} ")).collect();
-    text.truncate(bytes);
-    text
+    let numbers: Vec<String> = (0..bytes / 8).map(|n| format!("{n:>7}")).collect();
+    numbers.join(" ")
 }
 
 #[test]
@@ -49,7 +49,10 @@ fn an_event_larger_than_the_socket_takes_arrives_whole_at_a_slow_reader() {
     let small = server.publish(&json!({"to": {"all": true}, "data": "small"}));
     assert!(quick.next().unwrap().contains("small"));
     assert!(slow.next() == Some(frame), "the large event is broken");
-    assert_eq!(slow.next().unwrap(), format!("id: {small}\nevent: message\ndata: small\n\n"));
+    assert_eq!(
+        slow.next().unwrap(),
+        format!("id: {small}\nevent: message\ndata: small\n\n")
+    );
     server.wait_for_metric("idlewild_backlogged_connections", 0.0);
     server.wait_for_metric("idlewild_backlog_bytes", 0.0);
     assert_eq!(server.metric(SLOW), Some(0.0));
@@ -153,14 +156,19 @@ fn a_client_that_is_cut_off_is_forgotten() {
     let stays = server.stream("43");
     server.wait_for_metric("idlewild_users", 2.0);
     // Closing now resets the connection.
-    SockRef::from(&stream.socket).set_linger(Some(Duration::ZERO)).unwrap();
+    SockRef::from(&stream.socket)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
     drop(stream);
     server.wait_for_metric("idlewild_users", 1.0);
     server.wait_for_metric(CONNECTIONS, 1.0);
     server.wait_for_metric(CLOSED, 1.0);
     let presence = server.admin("GET", "/v1/users/42", "").json();
     assert_eq!(presence["online"], false);
-    assert_eq!(server.metric("idlewild_disconnects_total{reason=\"error\"}"), Some(0.0));
+    assert_eq!(
+        server.metric("idlewild_disconnects_total{reason=\"error\"}"),
+        Some(0.0)
+    );
     drop(stays);
 }
 
@@ -170,9 +178,16 @@ fn a_client_that_is_cut_off_with_a_backlog_leaves_none() {
     let stream = narrow_stream(&server, "42");
     server.publish(&json!({"to": {"user": "42"}, "data": text(60 * 1024)}));
     server.wait_for_metric("idlewild_backlogged_connections", 1.0);
-    SockRef::from(&stream.socket).set_linger(Some(Duration::ZERO)).unwrap();
+    SockRef::from(&stream.socket)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
     drop(stream);
-    for gauge in ["idlewild_backlogged_connections", "idlewild_backlog_bytes", "idlewild_users", CONNECTIONS] {
+    for gauge in [
+        "idlewild_backlogged_connections",
+        "idlewild_backlog_bytes",
+        "idlewild_users",
+        CONNECTIONS,
+    ] {
         server.wait_for_metric(gauge, 0.0);
     }
     server.wait_for_metric(CLOSED, 1.0);
@@ -204,14 +219,22 @@ fn a_thousand_that_came_and_went_leave_nothing_behind() {
     server.wait_for_metric(CONNECTIONS, 0.0);
     server.wait_for_metric(CLOSED, 1_000.0);
     for gauge in [
-        "idlewild_users", "idlewild_handshakes_in_flight", "idlewild_backlog_bytes",
+        "idlewild_users",
+        "idlewild_handshakes_in_flight",
+        "idlewild_backlog_bytes",
         "idlewild_backlogged_connections",
     ] {
         server.wait_for_metric(gauge, 0.0);
     }
-    assert_eq!(server.metric("idlewild_connects_total{transport=\"sse\"}"), Some(1_000.0));
+    assert_eq!(
+        server.metric("idlewild_connects_total{transport=\"sse\"}"),
+        Some(1_000.0)
+    );
     for user in ["u0-0", "u3-49"] {
         let presence = server.admin("GET", &format!("/v1/users/{user}"), "").json();
-        assert_eq!(presence, json!({"user": user, "online": false, "connections": []}));
+        assert_eq!(
+            presence,
+            json!({"user": user, "online": false, "connections": []})
+        );
     }
 }
