@@ -148,3 +148,134 @@ impl Slots for Table {
             .links
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::UserHandle;
+    use crate::frame::Framing;
+    use crate::log::Position;
+    use crate::shard::slot::{Extra, Kind};
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    const CAPACITY: usize = 6;
+    const TOPICS: [&str; 3] = ["news", "orders/1", "orders/2"];
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// With the topics whose bits are set.
+        Insert(u8),
+        /// Of those who are there, this one, counted round.
+        Remove(usize),
+        /// A key that may hold nobody.
+        RemoveKey(u32),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0u8..8).prop_map(Step::Insert),
+            3 => any::<usize>().prop_map(Step::Remove),
+            1 => (0u32..10).prop_map(Step::RemoveKey),
+        ]
+    }
+
+    fn topics(bits: u8) -> Box<[Topic]> {
+        let chosen = TOPICS
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| bits >> n & 1 == 1);
+        chosen
+            .map(|(_, name)| Topic::parse(name).unwrap())
+            .collect()
+    }
+
+    fn tenant(bits: u8) -> Tenant {
+        Tenant {
+            user: UserHandle::NONE,
+            framing: Framing::Chunked,
+            kind: Kind::Notifications {
+                joined: Position(0),
+            },
+            expires_at_s: None,
+            extra: Extra {
+                topics: topics(bits),
+                ..Extra::default()
+            },
+        }
+    }
+
+    fn fd() -> OwnedFd {
+        std::fs::File::open("/dev/null").unwrap().into()
+    }
+
+    proptest! {
+        #[test]
+        fn the_table_agrees_with_a_naive_model(steps in prop::collection::vec(step(), 1..60)) {
+            let mut table = Table::new(CAPACITY);
+            let capacity = table.slots.capacity();
+            // Who is there, with their topics; who was; the highest key ever.
+            let mut present: Vec<(SlotRef, u8)> = Vec::new();
+            let mut gone: Vec<SlotRef> = Vec::new();
+            let mut end = 0;
+            for step in steps {
+                match step {
+                    Step::Insert(bits) => {
+                        let vacancy = table.vacancy();
+                        prop_assert_eq!(vacancy.is_some(), present.len() < capacity);
+                        if let Some(vacancy) = vacancy {
+                            prop_assert_eq!(table.insert(fd(), tenant(bits), Tick(0), 0), vacancy);
+                            prop_assert!(!gone.contains(&vacancy));
+                            present.push((vacancy, bits));
+                            end = end.max(vacancy.key + 1);
+                        }
+                    }
+                    Step::Remove(nth) if !present.is_empty() => {
+                        let (tenant, _) = present.remove(nth % present.len());
+                        let slot = table.remove(tenant.key);
+                        prop_assert_eq!(slot.map(|slot| slot.generation), Some(tenant.generation));
+                        gone.push(tenant);
+                    }
+                    Step::Remove(_) => {}
+                    Step::RemoveKey(key) => {
+                        let at = present.iter().position(|(tenant, _)| tenant.key == key);
+                        prop_assert_eq!(table.remove(key).is_some(), at.is_some());
+                        gone.extend(at.map(|at| present.remove(at).0));
+                    }
+                }
+                prop_assert_eq!((table.len(), table.end()), (present.len(), end));
+                for (tenant, _) in &present {
+                    prop_assert_eq!(table.find(*tenant), Some(tenant.key));
+                    prop_assert_eq!(SlotRef::from_token(tenant.token()), *tenant);
+                }
+                for tenant in &gone {
+                    prop_assert_eq!(table.find(*tenant), None);
+                }
+                for (n, name) in TOPICS.iter().enumerate() {
+                    let subscribers = table.subscribers(&Topic::parse(name).unwrap());
+                    let found: BTreeSet<u32> = subscribers.iter().copied().collect();
+                    let asked = present.iter().filter(|(_, bits)| bits >> n & 1 == 1);
+                    let expected: BTreeSet<u32> = asked.map(|(tenant, _)| tenant.key).collect();
+                    prop_assert_eq!((subscribers.len(), found), (expected.len(), expected));
+                }
+                // A topic that nobody asks for costs nothing.
+                let asked = present.iter().fold(0, |all, (_, bits)| all | bits);
+                prop_assert_eq!(table.topics.len(), asked.count_ones() as usize);
+            }
+        }
+    }
+
+    #[test]
+    fn generations_come_round_after_the_last() {
+        let mut table = Table::new(2);
+        table.next_generation = u32::MAX;
+        let last = table.insert(fd(), tenant(0), Tick(0), 0);
+        let first = table.insert(fd(), tenant(0), Tick(0), 0);
+        assert_eq!((last.generation, first.generation), (u32::MAX, 0));
+        assert_eq!(SlotRef::from_token(last.token()), last);
+        table.remove(last.key);
+        let again = table.insert(fd(), tenant(0), Tick(0), 0);
+        assert_eq!((again.key, again.generation), (last.key, 1));
+        assert_eq!(table.find(last), None);
+    }
+}

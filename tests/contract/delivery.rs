@@ -77,30 +77,40 @@ fn each_client_gets_what_is_for_it_in_the_order_it_was_published() {
     probe.flush(&server);
     assert!(streams.iter_mut().all(Stream::is_silent));
     let total: usize = expected.iter().map(Vec::len).sum();
-    #[allow(clippy::cast_precision_loss)] // some ten thousands
-    server.wait_for_metric("idlewild_delivered_total", (total + probe.len()) as f64);
-    server.wait_for_metric("idlewild_delivery_seconds_count", (EVENTS + 1) as f64);
+    let is = |name: &str, value: usize| {
+        server.wait_for_metric(name, f64::from(u32::try_from(value).unwrap()));
+    };
+    is("idlewild_delivered_total", total + probe.len());
+    is("idlewild_delivery_seconds_count", EVENTS + 1);
 }
 
 #[test]
 fn a_client_that_joins_in_the_middle_gets_only_what_comes_later() {
     let server = TestServer::start();
-    let mut early = server.stream("42");
+    let join =
+        |user: usize| server.stream_of(&server.token_with(&format!("u{user}"), None, &["t"]));
+    // Enough of them that the first batch is still on its way when the late ones join: broadcasts
+    // and topics by turns leave one by one.
+    let mut early: Vec<Stream> = (0..200).map(join).collect();
     let events = |from: usize| -> Vec<Value> {
-        (from..from + 300)
+        (from..from + 100)
             .map(|n| match n % 2 {
                 0 => json!({"to": {"all": true}, "data": n}),
-                _ => json!({"to": {"user": "42"}, "data": n}),
+                _ => json!({"to": {"topic": "t"}, "data": n}),
             })
             .collect()
     };
     batch(&server, &events(0));
-    let mut late = server.stream("42");
-    batch(&server, &events(300));
+    let mut late: Vec<Stream> = (200..208).map(join).collect();
+    batch(&server, &events(100));
     let numbers =
         |range: std::ops::Range<usize>| -> Vec<String> { range.map(|n| n.to_string()).collect() };
-    assert_eq!(take(&mut late, 300), numbers(300..600));
-    assert_eq!(take(&mut early, 600), numbers(0..600));
+    for stream in &mut late {
+        assert_eq!(take(stream, 100), numbers(100..200));
+    }
+    for stream in &mut early {
+        assert_eq!(take(stream, 200), numbers(0..200));
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{NOTIFICATIONS, Stream, TestServer, eventually};
+use crate::support::{BASE, NOTIFICATIONS, Stream, TestServer, eventually, request};
 
 fn put_session(server: &TestServer, user: &str, body: &Value) -> String {
     let path = format!("/v1/users/{user}/session");
@@ -176,10 +176,10 @@ fn a_log_out_is_not_undone_by_naming_the_session_again() {
 fn a_ticket_of_another_session_is_worth_nothing_after_the_change() {
     let server = TestServer::start();
     let token = server.token_with("42", Some("old"), &[]);
-    let answer = crate::support::request(
+    let answer = request(
         server.public,
         "POST",
-        "/api/v1/auth/sse/ticket/",
+        &format!("{BASE}/sse/ticket/"),
         &[("Authorization", &format!("Bearer {token}"))],
         "",
     );

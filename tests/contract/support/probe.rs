@@ -1,39 +1,36 @@
-//! Knows when every shard has done all that it was asked for: streams of its own on each.
+//! Knows when every shard has done all that it was asked for: a stream of its own on each.
 
-use std::collections::HashSet;
-
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Stream, TestServer};
 
-const USER: &str = "probe";
-
 /// See the module's text. Its streams count in the server's metrics.
 pub struct Probe {
-    /// One on each shard.
-    streams: Vec<Stream>,
+    /// One on each of the two shards, with its user.
+    streams: Vec<(String, Stream)>,
     flushes: usize,
 }
 
 impl Probe {
-    /// Opens streams until each of the two shards holds one.
+    /// Opens streams until each shard holds one; the others are closed again.
     pub fn new(server: &TestServer) -> Self {
+        let mut shards = Vec::new();
         let mut streams = Vec::new();
-        loop {
-            streams.push(server.stream(USER));
-            let presence = server.admin("GET", "/v1/users/probe", "").json();
-            let shards: HashSet<String> = presence["connections"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|connection| shard_of(connection["id"].as_str().unwrap()))
-                .collect();
-            if shards.len() == 2 {
-                return Self {
-                    streams,
-                    flushes: 0,
-                };
+        for number in 0.. {
+            let user = format!("probe-{number}");
+            let stream = server.stream(&user);
+            let shard = shard_of(&connections(server, &user)[0]);
+            if !shards.contains(&shard) {
+                shards.push(shard);
+                streams.push((user, stream));
             }
+            if shards.len() == 2 {
+                break;
+            }
+        }
+        Self {
+            streams,
+            flushes: 0,
         }
     }
 
@@ -46,9 +43,9 @@ impl Probe {
     /// turn that may have begun before the clock moved, so it is asked twice.
     pub fn settle(&self, server: &TestServer) {
         for _ in 0..2 {
-            let presence = server.admin("GET", "/v1/users/probe", "").json();
-            let held = presence["connections"].as_array().unwrap().len();
-            assert_eq!(held, self.streams.len());
+            for (user, _) in &self.streams {
+                assert_eq!(connections(server, user).len(), 1);
+            }
         }
     }
 
@@ -56,8 +53,9 @@ impl Probe {
     pub fn flush(&mut self, server: &TestServer) {
         self.flushes += 1;
         let marker = format!("flush {}", self.flushes);
-        server.publish(&json!({"to": {"user": USER}, "data": marker}));
-        for stream in &mut self.streams {
+        let users: Vec<&str> = self.streams.iter().map(|(user, _)| user.as_str()).collect();
+        server.publish(&json!({"to": {"users": users}, "data": marker}));
+        for (_, stream) in &mut self.streams {
             while !stream.next().expect("the probe's stream").contains(&marker) {}
         }
         // Unicasts are grouped: behind the group, a question is answered.
@@ -65,7 +63,13 @@ impl Probe {
     }
 }
 
-/// The shard in a connection's id.
-pub fn shard_of(connection_id: &str) -> String {
-    connection_id.split('-').next().unwrap().to_owned()
+/// The shard of a connection in a user's presence.
+pub fn shard_of(connection: &Value) -> String {
+    let id = connection["id"].as_str().unwrap();
+    id.split('-').next().unwrap().to_owned()
+}
+
+fn connections(server: &TestServer, user: &str) -> Vec<Value> {
+    let presence = server.admin("GET", &format!("/v1/users/{user}"), "").json();
+    presence["connections"].as_array().unwrap().clone()
 }
