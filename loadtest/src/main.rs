@@ -13,12 +13,13 @@
 //! # What is where
 //! [`cli`] the command line; [`scenario`] what is run; [`subject`] the server or floor it is run against;
 //! [`floor`] the bare server; [`engine`] the clients' threads; [`parse`] their reading; [`token`] their
-//! sign-in; [`report`] and [`progress`] what is shown; [`clock`] and [`sys`] the machine.
+//! sign-in; [`figures`], [`report`] and [`progress`] what is shown; [`clock`] and [`sys`] the machine.
 //! Nothing of the server's own code is used.
 
 mod cli;
 mod clock;
 mod engine;
+mod figures;
 mod floor;
 mod parse;
 mod progress;

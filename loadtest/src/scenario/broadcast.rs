@@ -13,8 +13,9 @@ use super::{connection_figures, cpu_s, floor, merge_into, ramp, since};
 use crate::cli::Broadcast;
 use crate::clock::{self, Deadline};
 use crate::engine::{Engine, Tally, Window};
+use crate::figures::{Delivery, Figures, Percentiles, milliseconds};
 use crate::progress::{Stage, rest};
-use crate::report::{Delivery, Figures, Percentiles, Report, milliseconds};
+use crate::report::Report;
 use crate::subject::Subject;
 
 /// Quiet time around a round: after the ramp, and for the server to see the cut.

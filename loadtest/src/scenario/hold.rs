@@ -9,8 +9,9 @@ use anyhow::{Result, ensure};
 use super::{connection_figures, cpu_s, floor, ramp, since};
 use crate::cli::Hold;
 use crate::engine::{Engine, Window};
+use crate::figures::{Figures, Plateaus, mib};
 use crate::progress::rest;
-use crate::report::{Figures, Plateaus, Report, mib};
+use crate::report::Report;
 use crate::subject::Subject;
 use crate::subject::proc::{self, Slab};
 

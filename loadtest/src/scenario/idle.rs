@@ -12,8 +12,9 @@ use super::{connection_figures, cpu_s, floor, merge_into, ramp, since};
 use crate::cli::Idle;
 use crate::clock;
 use crate::engine::{Engine, Window};
+use crate::figures::Figures;
 use crate::progress::rest;
-use crate::report::{Figures, Report};
+use crate::report::Report;
 use crate::subject::Subject;
 
 /// Quiet time after the ramp, so that its work is over when the measurement begins.

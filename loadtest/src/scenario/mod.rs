@@ -9,8 +9,8 @@ use anyhow::Result;
 
 use crate::cli::Common;
 use crate::engine::{Counts, Engine};
+use crate::figures::Figures;
 use crate::progress::Stage;
-use crate::report::Figures;
 use crate::subject::{Subject, proc};
 
 /// The floor, when it is to be measured too.

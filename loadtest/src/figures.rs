@@ -1,0 +1,172 @@
+//! The figures of a run, by the keys they keep in JSON, and how rounds of them add up.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// What one subject did. A scenario leaves out what it does not measure.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Figures {
+    /// Streams that were open when it was measured.
+    pub(crate) connected: u64,
+    /// Connections that never came to stream, warm-up included.
+    pub(crate) failed: u64,
+    /// Streams that ended before we cut them.
+    pub(crate) lost: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) connects_per_s: Option<f64>,
+    /// PSS slope of the server's process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user_bytes_per_connection: Option<f64>,
+    /// Slab slope of the machine less the client's end: half of what the floor's connections take,
+    /// or half of its own where no floor was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kernel_bytes_per_connection: Option<f64>,
+    /// Slab slope of the machine, both ends of a connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kernel_bytes_both_ends: Option<f64>,
+    /// The same by slab cache.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) kernel_bytes_by_object: BTreeMap<String, f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pss_mib: Option<Plateaus>,
+    /// CPU of the server's process while it was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server_cpu_s: Option<f64>,
+    /// Seconds it was measured for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) measured_s: Option<f64>,
+    /// Heartbeats the clients read meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) heartbeats: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none", flatten)]
+    pub(crate) delivery: Option<Delivery>,
+    /// Why connections failed or were lost.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) failures: BTreeMap<String, u64>,
+}
+
+/// PSS through a `hold`.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Plateaus {
+    /// After the warm-up burst, nobody connected.
+    pub(crate) warm: f64,
+    pub(crate) plateau: f64,
+    pub(crate) full: f64,
+    /// After all were cut, and a rest.
+    pub(crate) after: f64,
+}
+
+/// What became of the published events.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Delivery {
+    /// Distinct (event, client) pairs.
+    pub(crate) received: u64,
+    pub(crate) expected: u64,
+    pub(crate) missed: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) out_of_order: u64,
+    /// Events that this run did not publish.
+    pub(crate) foreign: u64,
+    /// The most that a publish began behind its timetable; it is part of the latency.
+    pub(crate) publish_late_ms_max: f64,
+    /// From the scheduled time to the last client's read, over events.
+    pub(crate) time_to_last_ms: Percentiles,
+    /// From the scheduled time to a client's read, over events and clients.
+    pub(crate) latency_ms: Percentiles,
+}
+
+/// Milliseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Percentiles {
+    /// The least: on a noisy machine the reading nobody else disturbed.
+    pub(crate) min: f64,
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+    pub(crate) max: f64,
+}
+
+impl Figures {
+    /// Adds another round of the same subject: counts and times add up, of the rest the worse stays.
+    pub(crate) fn merge(&mut self, round: Self) {
+        let plus = |one: Option<f64>, other: Option<f64>| Some(one? + other?);
+        self.connected = self.connected.min(round.connected);
+        self.failed += round.failed;
+        self.lost += round.lost;
+        self.connects_per_s = self
+            .connects_per_s
+            .zip(round.connects_per_s)
+            .map(|(one, other)| one.min(other));
+        self.server_cpu_s = plus(self.server_cpu_s, round.server_cpu_s);
+        self.measured_s = plus(self.measured_s, round.measured_s);
+        self.heartbeats = self
+            .heartbeats
+            .zip(round.heartbeats)
+            .map(|(one, other)| one + other);
+        for (reason, count) in round.failures {
+            *self.failures.entry(reason).or_default() += count;
+        }
+    }
+
+    /// What keeps a run with these figures from passing, each in a few words.
+    pub(crate) fn problems(&self, whose: &str) -> Vec<String> {
+        let mut counts = vec![
+            ("connections failed", self.failed),
+            ("streams lost", self.lost),
+        ];
+        if let Some(delivery) = &self.delivery {
+            counts.extend([
+                ("events missed", delivery.missed),
+                ("events doubled", delivery.duplicates),
+                ("events out of order", delivery.out_of_order),
+            ]);
+        }
+        counts.retain(|&(_, count)| count > 0);
+        let mut problems: Vec<String> = counts
+            .iter()
+            .map(|(what, count)| format!("{whose}{count} {what}"))
+            .collect();
+        problems.extend(
+            self.failures
+                .iter()
+                .map(|(reason, count)| format!("{whose}{count} × {reason}")),
+        );
+        problems
+    }
+}
+
+impl Percentiles {
+    /// Those of a histogram of nanoseconds.
+    pub(crate) fn of(histogram_ns: &Histogram<u64>) -> Self {
+        let at = |quantile| milliseconds(histogram_ns.value_at_quantile(quantile));
+        Self {
+            min: milliseconds(histogram_ns.min()),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: milliseconds(histogram_ns.max()),
+        }
+    }
+}
+
+/// Nanoseconds as milliseconds.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "times of a run, far below 2^53 ns"
+)]
+pub(crate) fn milliseconds(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}
+
+/// Bytes as MiB.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "sizes of a process, far below 2^53 bytes"
+)]
+pub(crate) fn mib(bytes: u64) -> f64 {
+    bytes as f64 / 1_048_576.0
+}
