@@ -7,8 +7,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
+/// Bytes, since a variable need not be text.
+type Variables<'a> = &'a [(&'a str, &'a [u8])];
+
 /// `idlewild` with `args`, none of the caller's variables, and `input` on stdin.
-fn idlewild(args: &[&str], env: &[(&str, &[u8])], input: &str) -> Output {
+fn idlewild(args: &[&str], env: Variables<'_>, input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_idlewild"))
         .args(args)
         .env_clear()
@@ -27,7 +30,7 @@ fn idlewild(args: &[&str], env: &[(&str, &[u8])], input: &str) -> Output {
 }
 
 /// The one line that a failing command says, and its exit code.
-fn failure(args: &[&str], env: &[(&str, &[u8])]) -> (Option<i32>, String) {
+fn failure(args: &[&str], env: Variables<'_>) -> (Option<i32>, String) {
     let output = idlewild(args, env, "");
     let line = String::from_utf8(output.stderr).unwrap();
     assert!(output.stdout.is_empty(), "{args:?}: {:?}", output.stdout);
@@ -39,7 +42,7 @@ fn failure(args: &[&str], env: &[(&str, &[u8])]) -> (Option<i32>, String) {
 #[test]
 fn wrong_usage_and_a_refused_configuration_are_one_line_and_exit_code_2() {
     let publish = ["publish", "--all", "--data", "x", "--api-key", "k", "--url"];
-    let cases: [(&[&str], &[(&str, &[u8])], &str); 13] = [
+    let cases: [(&[&str], Variables<'_>, &str); 13] = [
         (&["serve", "--nope"], &[], "'--nope'"),
         (&["serve", "--listn", "x"], &[], "'--listen'"),
         (&["frobnicate"], &[], "'frobnicate'"),
