@@ -23,7 +23,7 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let mut config = load(&self.config.sources(Vec::new(), self.dev))?;
+        let mut config = load(&self.config.sources(Vec::new(), self.dev)?)?;
         check(&config)?;
         for secret in [&mut config.auth.secret, &mut config.admin.api_key] {
             if !secret.is_empty() {
@@ -33,7 +33,20 @@ impl Check {
         for key in &mut config.admin.api_keys {
             REDACTED.clone_into(&mut key.hash);
         }
+        config.engine.url = without_userinfo(&config.engine.url);
         say(format_args!("# ok\n{}", toml::to_string(&config)?))
+    }
+}
+
+/// `url` with what stands before the host's `@` hidden: it holds a password.
+fn without_userinfo(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    // The last `@`, wherever it stands: a password with a raw `/` must not slip through.
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{REDACTED}@{host}"),
+        None => url.to_owned(),
     }
 }
 

@@ -14,11 +14,19 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use thiserror::Error;
 
 use crate::auth::api_key;
-use crate::config::{ConfigError, DevSecrets, Sources};
+use crate::config::{ConfigError, DevSecrets, ENV_PREFIX, Sources};
 use crate::server::ServerError;
+
+/// Exit code of wrong usage and of a refused configuration.
+const REFUSED: u8 = 2;
+
+/// `idlewild` alone gets the help, which is more use than one line.
+const HELP_FOR_NOTHING: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 
 /// A Server-Sent Events hub that holds an idle client for its kernel socket and one cache line.
 #[derive(Debug, Parser)]
@@ -51,27 +59,58 @@ struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    fn sources(&self, flags: Vec<(String, String)>, dev: bool) -> Sources {
-        Sources {
+    fn sources(&self, flags: Vec<(String, String)>, dev: bool) -> Result<Sources, Usage> {
+        Ok(Sources {
             file: self.config.clone(),
-            // Variables that are not text are not ours.
-            env: std::env::vars_os()
-                .filter_map(|(name, value)| {
-                    Some((name.into_string().ok()?, value.into_string().ok()?))
-                })
-                .collect(),
+            env: variables()?,
             flags,
             dev: dev.then(|| DevSecrets {
                 auth_secret: api_key::generate(),
                 api_key: api_key::generate(),
             }),
-        }
+        })
     }
 }
 
+/// The variables that are ours. One of them that is not text is refused: passed over, it would
+/// leave a check such as `auth.audience` off without a word.
+fn variables() -> Result<Vec<(String, String)>, Usage> {
+    std::env::vars_os()
+        .filter(|(name, _)| name.as_encoded_bytes().starts_with(ENV_PREFIX.as_bytes()))
+        .map(|(name, value)| {
+            let name = name.into_string().map_err(|name| {
+                Usage(format!(
+                    "{}: the variable's name is no UTF-8",
+                    name.display()
+                ))
+            })?;
+            match value.into_string() {
+                Ok(value) => Ok((name, value)),
+                Err(_) => Err(Usage(format!(
+                    "{name}: its value is no UTF-8, set it again or unset it"
+                ))),
+            }
+        })
+        .collect()
+}
+
+/// The command line, or what it reads, is at fault.
+#[derive(Debug, Error)]
+#[error("{0}")]
+struct Usage(String);
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && error.kind() != HELP_FOR_NOTHING => {
+            eprintln!("idlewild: {}", usage_line(&error.to_string()));
+            return ExitCode::from(REFUSED);
+        }
+        // Help and the version, coloured where that can be seen.
+        Err(error) => error.exit(),
+    };
+    let result = match cli.command {
         Command::Serve(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Token(command) => command.run(),
@@ -81,8 +120,8 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("idlewild: {error:#}");
-            ExitCode::from(if is_refused(&error) { 2 } else { 1 })
+            eprintln!("idlewild: {}", error_line(&error));
+            ExitCode::from(if is_refused(&error) { REFUSED } else { 1 })
         }
     }
 }
@@ -90,9 +129,35 @@ pub fn main() -> ExitCode {
 /// Whether it is the operator's to mend: usage and configuration.
 fn is_refused(error: &anyhow::Error) -> bool {
     error.is::<ConfigError>()
+        || error.is::<Usage>()
         || error
             .downcast_ref::<ServerError>()
             .is_some_and(ServerError::is_configuration)
+}
+
+/// What clap says, without its heading, its usage block and its line breaks.
+fn usage_line(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let (reason, _) = text.split_once("\n\nUsage:").unwrap_or((text, ""));
+    let (reason, _) = reason
+        .split_once("\n\nFor more information")
+        .unwrap_or((reason, ""));
+    let words: Vec<_> = reason.split_whitespace().collect();
+    format!("{} (--help lists what there is)", words.join(" "))
+}
+
+/// An error with its causes; one that its effect already quotes is not said twice.
+fn error_line(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |line, cause| {
+        let cause = cause.to_string();
+        if line.is_empty() {
+            cause
+        } else if line.contains(&cause) {
+            line
+        } else {
+            format!("{line}: {cause}")
+        }
+    })
 }
 
 /// Prints a command's result. A reader that went away (`| head`) is an error, not a panic.

@@ -1,9 +1,9 @@
 //! `idlewild publish`: one event to a running server's admin listener.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use clap::{ArgGroup, Args};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -11,15 +11,20 @@ use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::say;
+use super::{Usage, say};
 
 /// How long the server may take: an answer comes in milliseconds, or after the two seconds that
 /// it waits for delivery to catch up.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Most that is read from standard input: as much as any server's `max_publish_bytes` lets pass.
+const STDIN_MAX_BYTES: usize = 16 * 1024 * 1024;
 
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("to").required(true)))]
@@ -45,8 +50,8 @@ pub(super) struct Publish {
     /// Deliver it now or never.
     #[arg(long)]
     no_persist: bool,
-    /// JSON, or a text that is sent as it is; `-` reads standard input.
-    #[arg(long, value_name = "DATA")]
+    /// JSON, or a text that is sent as it is; `-` reads standard input, without its last newline.
+    #[arg(long, value_name = "DATA", allow_hyphen_values = true)]
     data: String,
     /// Send the data as text even where it is JSON.
     #[arg(long)]
@@ -61,20 +66,25 @@ pub(super) struct Publish {
 
 impl Publish {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let key = match &self.api_key {
-            Some(key) => key.clone(),
-            None => std::env::var("IDLEWILD_ADMIN__API_KEY")
-                .context("no API key (--api-key or IDLEWILD_ADMIN__API_KEY)")?,
-        };
-        let event = self.event()?;
+        let key = self
+            .api_key
+            .clone()
+            .or_else(|| std::env::var("IDLEWILD_ADMIN__API_KEY").ok())
+            .filter(|key| !key.is_empty())
+            .ok_or_else(|| Usage("no API key (--api-key or IDLEWILD_ADMIN__API_KEY)".to_owned()))?;
+        let server = Address::parse(&self.url)?;
+        let data = self.data()?;
+        let event = serde_json::to_string(&self.event(data))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let (status, answer) = runtime.block_on(async {
-            let exchange = post(&self.url, &key, event.to_string());
+            let exchange = post(server, &key, event);
             tokio::time::timeout(TIMEOUT, exchange)
                 .await
-                .with_context(|| format!("{}: no answer in {TIMEOUT:?}", self.url))?
+                .with_context(|| format!("no answer in {TIMEOUT:?}"))
+                .flatten()
+                .with_context(|| self.url.clone())
         })?;
         if status != StatusCode::ACCEPTED {
             let message = serde_json::from_str::<Value>(&answer)
@@ -86,29 +96,29 @@ impl Publish {
         say(answer)
     }
 
-    fn event(&self) -> anyhow::Result<Value> {
-        let data = if self.data == "-" {
-            let mut data = String::new();
-            std::io::stdin()
-                .read_to_string(&mut data)
-                .context("standard input is no text")?;
-            data
+    /// The payload as it goes out. JSON stays the text it is: read into values, its keys would
+    /// change their order and its long numbers their digits.
+    fn data(&self) -> anyhow::Result<Box<RawValue>> {
+        let text = if self.data == "-" {
+            standard_input()?
         } else {
             self.data.clone()
         };
-        let json = serde_json::from_str(&data).ok().filter(|_| !self.string);
-        let mut event = Map::new();
-        event.insert("to".to_owned(), self.target());
-        event.insert("data".to_owned(), json.unwrap_or(Value::String(data)));
-        for (key, value) in [("event", &self.event), ("id", &self.id)] {
-            if let Some(value) = value {
-                event.insert(key.to_owned(), json!(value));
-            }
+        let json = serde_json::from_str(&text).ok().filter(|_| !self.string);
+        Ok(match json {
+            Some(json) => json,
+            None => to_raw_value(&text)?,
+        })
+    }
+
+    fn event(&self, data: Box<RawValue>) -> Body<'_> {
+        Body {
+            to: self.target(),
+            event: self.event.as_deref(),
+            data,
+            id: self.id.as_deref(),
+            persist: !self.no_persist,
         }
-        if self.no_persist {
-            event.insert("persist".to_owned(), json!(false));
-        }
-        Ok(Value::Object(event))
     }
 
     fn target(&self) -> Value {
@@ -121,27 +131,82 @@ impl Publish {
     }
 }
 
+/// The body of `POST /v1/events`.
+#[derive(Serialize)]
+struct Body<'a> {
+    to: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a str>,
+    data: Box<RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    persist: bool,
+}
+
+/// All of standard input, without the newline that `echo` ends it with: it would be an empty line
+/// of the event.
+fn standard_input() -> anyhow::Result<String> {
+    let mut text = String::new();
+    io::stdin()
+        .take(STDIN_MAX_BYTES as u64 + 1)
+        .read_to_string(&mut text)
+        .context("standard input is no text")?;
+    if text.len() > STDIN_MAX_BYTES {
+        return Err(Usage(format!(
+            "standard input: more than {STDIN_MAX_BYTES} bytes, which no server takes as one event"
+        ))
+        .into());
+    }
+    let end = text.strip_suffix('\n').map_or(text.len(), |text| {
+        text.strip_suffix('\r').unwrap_or(text).len()
+    });
+    text.truncate(end);
+    Ok(text)
+}
+
+/// Where the admin listener is.
+#[derive(Clone, Copy)]
+enum Address<'a> {
+    Tcp(&'a str),
+    Unix(&'a str),
+}
+
+impl<'a> Address<'a> {
+    fn parse(url: &'a str) -> Result<Self, Usage> {
+        let refused = |what| {
+            Usage(format!(
+                "--url: `{url}` {what} (http://127.0.0.1:8001 or unix:/path)"
+            ))
+        };
+        if let Some(path) = url.strip_prefix("unix:") {
+            return Ok(Self::Unix(path));
+        }
+        let host = url
+            .strip_prefix("http://")
+            .ok_or_else(|| refused("starts with neither http:// nor unix:"))?
+            .trim_end_matches('/');
+        if host.contains('/') {
+            return Err(refused("has a path"));
+        }
+        let port = host.rsplit_once(':').map_or("", |(_, port)| port);
+        if port.parse::<u16>().is_err() {
+            return Err(refused("names no port"));
+        }
+        Ok(Self::Tcp(host))
+    }
+}
+
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-async fn post(url: &str, key: &str, body: String) -> anyhow::Result<(StatusCode, String)> {
-    let (stream, host): (Box<dyn Stream>, &str) = if let Some(path) = url.strip_prefix("unix:") {
-        let stream = UnixStream::connect(path).await;
-        (
-            Box::new(stream.with_context(|| url.to_owned())?),
-            "localhost",
-        )
-    } else {
-        let host = url
-            .strip_prefix("http://")
-            .context("--url starts with http:// or unix:")?
-            .trim_end_matches('/');
-        ensure!(
-            !host.contains('/'),
-            "--url is a host and a port, without a path"
-        );
-        let stream = TcpStream::connect(host).await;
-        (Box::new(stream.with_context(|| url.to_owned())?), host)
+async fn post(
+    server: Address<'_>,
+    key: &str,
+    body: String,
+) -> anyhow::Result<(StatusCode, String)> {
+    let (stream, host): (Box<dyn Stream>, &str) = match server {
+        Address::Unix(path) => (Box::new(UnixStream::connect(path).await?), "localhost"),
+        Address::Tcp(host) => (Box::new(TcpStream::connect(host).await?), host),
     };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::builder()

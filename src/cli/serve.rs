@@ -45,7 +45,7 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let sources = self.config.sources(self.flags(), self.dev);
+        let sources = self.config.sources(self.flags(), self.dev)?;
         let config = load(&sources)?;
         if let Some(dev) = &sources.dev
             && dev.api_key == config.admin.api_key

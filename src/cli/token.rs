@@ -71,7 +71,7 @@ impl ClaimArgs {
             .user
             .as_deref()
             .context("--user says whose token it is")?;
-        let config = load(&self.config.sources(Vec::new(), false))?;
+        let config = load(&self.config.sources(Vec::new(), false)?)?;
         Ok(mint(
             &config.auth,
             &Claims {

@@ -3,10 +3,10 @@
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use super::say;
+use super::{Usage, say};
 use crate::auth::users;
 
 #[derive(Args, Debug)]
@@ -44,10 +44,13 @@ impl User {
             .read_line(&mut line)
             .context("cannot read the password from standard input")?;
         let password = line.trim_end_matches(['\r', '\n']);
-        ensure!(
-            !password.is_empty(),
-            "no password on standard input (printf '%s' \"$PASSWORD\" | idlewild user add …)"
-        );
+        if password.is_empty() {
+            return Err(Usage(
+                "no password on standard input (printf '%s' \"$PASSWORD\" | idlewild user add …)"
+                    .to_owned(),
+            )
+            .into());
+        }
         let id = users::add(&file, id.as_deref(), &email, password)?;
         say(format_args!("{email} has the id {id}"))
     }

@@ -15,7 +15,7 @@ use super::error::ConfigError;
 use super::validate::validate;
 
 /// Prefix of the variables that are read.
-const ENV_PREFIX: &str = "IDLEWILD_";
+pub(crate) const ENV_PREFIX: &str = "IDLEWILD_";
 
 /// Keys whose values never stand in an error.
 const SECRET_KEYS: [&str; 3] = ["auth.secret", "admin.api_keys", "admin.api_key"];

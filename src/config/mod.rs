@@ -12,6 +12,7 @@ mod units;
 mod validate;
 
 pub use error::ConfigError;
+pub(crate) use load::ENV_PREFIX;
 pub use load::{DevSecrets, Sources, load};
 pub use units::{parse_duration, parse_size};
 pub use validate::check_descriptors;

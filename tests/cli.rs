@@ -1,0 +1,205 @@
+//! The commands as a shell sees them: exit codes, one line on stderr, what goes over the wire.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+/// Bytes, since a variable need not be text.
+type Variables<'a> = &'a [(&'a str, &'a [u8])];
+
+/// `idlewild` with `args`, none of the caller's variables, and `input` on stdin.
+fn idlewild(args: &[&str], env: Variables<'_>, input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_idlewild"))
+        .args(args)
+        .env_clear()
+        .envs(
+            env.iter()
+                .map(|(name, value)| (name, OsStr::from_bytes(value))),
+        )
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that reads no input may be gone already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+/// The one line that a failing command says, and its exit code.
+fn failure(args: &[&str], env: Variables<'_>) -> (Option<i32>, String) {
+    let output = idlewild(args, env, "");
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert!(output.stdout.is_empty(), "{args:?}: {:?}", output.stdout);
+    assert!(line.starts_with("idlewild: "), "{args:?}: {line:?}");
+    assert_eq!(line.matches('\n').count(), 1, "{args:?}: {line:?}");
+    (output.status.code(), line)
+}
+
+#[test]
+fn wrong_usage_and_a_refused_configuration_are_one_line_and_exit_code_2() {
+    let publish = ["publish", "--all", "--data", "x", "--api-key", "k", "--url"];
+    let cases: [(&[&str], Variables<'_>, &str); 13] = [
+        (&["serve", "--nope"], &[], "'--nope'"),
+        (&["serve", "--listn", "x"], &[], "'--listen'"),
+        (&["frobnicate"], &[], "'frobnicate'"),
+        (&["token"], &[], "--user <USER>"),
+        (&["token", "--user", "4", "--ttl", "soon"], &[], "`soon`"),
+        (&["publish", "--data", "x"], &[], "--topic <TOPIC>"),
+        (&["publish", "--all", "--data", "x"], &[], "--api-key"),
+        (
+            &["publish", "--all", "--data", "x"],
+            &[("IDLEWILD_ADMIN__API_KEY", b"")],
+            "--api-key",
+        ),
+        (
+            &[&publish[..], &["https://x:1"]].concat(),
+            &[],
+            "`https://x:1`",
+        ),
+        (
+            &[&publish[..], &["http://x"]].concat(),
+            &[],
+            "names no port",
+        ),
+        (
+            &["user", "add", "--file", "/nonexistent/u", "--email", "a@b"],
+            &[],
+            "no password",
+        ),
+        (&["check"], &[], "auth.secret: is empty"),
+        (
+            &["check", "--dev"],
+            &[("IDLEWILD_AUTH__AUDIENCE", b"\xff")],
+            "IDLEWILD_AUTH__AUDIENCE: ",
+        ),
+    ];
+    for (args, env, part) in cases {
+        let (code, line) = failure(args, env);
+        assert_eq!(code, Some(2), "{args:?}: {line}");
+        assert!(line.contains(part), "{args:?}: {line}");
+    }
+}
+
+#[test]
+fn a_cause_is_said_once() {
+    let (code, line) = failure(&["check", "--config", "/nonexistent.toml"], &[]);
+    assert_eq!(code, Some(2));
+    assert_eq!(line.matches("No such file").count(), 1, "{line}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_exit_code_1() {
+    let (code, line) = failure(
+        &[
+            "publish",
+            "--all",
+            "--data",
+            "x",
+            "--api-key",
+            "k",
+            "--url",
+            "unix:/nonexistent",
+        ],
+        &[],
+    );
+    assert_eq!(code, Some(1));
+    assert!(line.contains("unix:/nonexistent: No such file"), "{line}");
+}
+
+#[test]
+fn check_prints_every_key_and_no_secret() {
+    let output = idlewild(
+        &["check"],
+        &[
+            (
+                "IDLEWILD_AUTH__SECRET",
+                b"hunter2hunter2hunter2hunter2hunter2",
+            ),
+            ("IDLEWILD_ADMIN__API_KEY", b"hunter2"),
+            ("IDLEWILD_ENGINE__URL", b"redis://me:hunter2/@cache:6379/0"),
+            // Others' variables are none of our business.
+            ("LANG", b"\xff"),
+        ],
+        "",
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(text.contains("ok\n") && !text.contains("hunter2"), "{text}");
+    let table: toml::Table = text.parse().unwrap();
+    let url = table["engine"]["url"].as_str();
+    assert_eq!(url, Some("redis://<redacted>@cache:6379/0"));
+    assert_eq!(table["heartbeat"].as_str(), Some("30s"));
+}
+
+/// What `publish` posts with `args` and `input`.
+fn posted(args: &[&str], input: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut body = Vec::new();
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            if let Some(length) = line.strip_prefix("content-length: ") {
+                body.resize(length.trim().parse().unwrap(), 0);
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+        }
+        reader.read_exact(&mut body).unwrap();
+        let answer = b"HTTP/1.1 202 Accepted\r\ncontent-length: 12\r\n\r\n{\"id\":\"1-0\"}";
+        stream.write_all(answer).unwrap();
+        String::from_utf8(body).unwrap()
+    });
+    let all = ["publish", "--all", "--api-key", "k", "--url", &url];
+    let output = idlewild(&[&all[..], args].concat(), &[], input);
+    // Asked first: a client that never came leaves the server waiting.
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(output.stdout, b"{\"id\":\"1-0\"}\n");
+    server.join().unwrap()
+}
+
+#[test]
+fn published_data_goes_out_as_it_was_written() {
+    let long = r#"{"b":1.10,"a":12345678901234567890123}"#;
+    let cases: [(&[&str], &str, &str); 8] = [
+        (&["--data", long], "", long),
+        (&["--data", "1e400"], "", "1e400"),
+        (&["--data", "-5"], "", "-5"),
+        (&["--data", "hello"], "", "\"hello\""),
+        (&["--data", "42", "--string"], "", "\"42\""),
+        (&["--data", "-"], "two\nlines\n", r#""two\nlines""#),
+        (&["--data", "-"], "[1]\r\n", "[1]"),
+        (&["--data", "-", "--string"], "[1]\r\n", "\"[1]\""),
+    ];
+    for (args, input, data) in cases {
+        let expected = format!(r#"{{"to":{{"all":true}},"data":{data},"persist":true}}"#);
+        assert_eq!(posted(args, input), expected, "{args:?}");
+    }
+    let args = [
+        "--event",
+        "note",
+        "--id",
+        "order-1",
+        "--no-persist",
+        "--data",
+        "1",
+    ];
+    let expected = r#"{"to":{"all":true},"event":"note","data":1,"id":"order-1","persist":false}"#;
+    assert_eq!(posted(&args, ""), expected);
+}
