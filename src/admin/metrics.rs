@@ -1,8 +1,10 @@
-//! `GET /metrics`: everything that is counted, in the Prometheus (OpenMetrics) text format.
+//! `GET /metrics`: everything that is counted, in the Prometheus text format, or in OpenMetrics for
+//! a scraper that asks for it.
 
-use std::fmt::Error;
+use std::fmt::{Error, Write};
 
-use hyper::StatusCode;
+use hyper::header::ACCEPT;
+use hyper::{HeaderMap, StatusCode};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -16,7 +18,9 @@ use crate::metrics::{
 };
 use crate::shard::Shared;
 
-pub(super) fn answer(admin: &Admin) -> Result<Answer, Problem> {
+const OPEN_METRICS: &str = "application/openmetrics-text";
+
+pub(super) fn answer(admin: &Admin, headers: &HeaderMap) -> Result<Answer, Problem> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape {
         shards: admin.shards.clone(),
@@ -27,11 +31,39 @@ pub(super) fn answer(admin: &Admin) -> Result<Answer, Problem> {
     let mut page = String::with_capacity(16 * 1024);
     text::encode(&mut page, &registry)
         .map_err(|_| Problem::invalid("the metrics could not be written"))?;
-    Ok(bytes(
-        StatusCode::OK,
-        "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        page,
-    ))
+    let wants_open_metrics = headers.get_all(ACCEPT).iter().any(|accept| {
+        accept
+            .to_str()
+            .is_ok_and(|accept| accept.contains(OPEN_METRICS))
+    });
+    Ok(if wants_open_metrics {
+        let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        bytes(StatusCode::OK, content_type, page)
+    } else {
+        let content_type = "text/plain; version=0.0.4; charset=utf-8";
+        bytes(StatusCode::OK, content_type, plain(&page))
+    })
+}
+
+/// The same page in the older text format: a counter's family is named as its samples are, and
+/// nothing marks the end.
+fn plain(page: &str) -> String {
+    let is_counter = |family: &str| page.contains(&format!("# TYPE {family} counter\n"));
+    let mut text = String::with_capacity(page.len());
+    for line in page.lines().filter(|line| *line != "# EOF") {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some(kind @ ("HELP" | "TYPE")), Some(family), Some(rest))
+                if is_counter(family) =>
+            {
+                let _ = writeln!(text, "# {kind} {family}_total {rest}");
+            }
+            _ => {
+                let _ = writeln!(text, "{line}");
+            }
+        }
+    }
+    text
 }
 
 /// One reading of all counters.
@@ -281,4 +313,18 @@ impl Page<'_> {
 
 fn gauge_value(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_the_older_format_a_counter_is_named_as_its_samples_are() {
+        let page = "# HELP a Some a.\n# TYPE a counter\na_total 1\n# HELP b B.\n# TYPE b gauge\nb 2\n# EOF\n";
+        assert_eq!(
+            plain(page),
+            "# HELP a_total Some a.\n# TYPE a_total counter\na_total 1\n# HELP b B.\n# TYPE b gauge\nb 2\n"
+        );
+    }
 }

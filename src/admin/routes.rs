@@ -53,7 +53,7 @@ async fn route(admin: &Admin, request: Request<Incoming>) -> Result<Answer, Prob
     match route {
         Route::Health => Ok(health::alive()),
         Route::Ready => Ok(health::ready(admin)),
-        Route::Metrics => metrics::answer(admin),
+        Route::Metrics => metrics::answer(admin, request.headers()),
         Route::OpenApi => Ok(openapi::answer()),
         Route::Stats => Ok(stats::answer(admin)),
         Route::Events => events::publish(admin, request.into_body()).await,

@@ -181,3 +181,26 @@ fn a_full_server_counts_whom_it_refuses() {
     assert!(answer.body.contains("Server full"));
     server.wait_for_metric("idlewild_refused_total{reason=\"full\"}", 1.0);
 }
+
+#[test]
+fn a_scraper_gets_the_format_it_asks_for() {
+    let server = TestServer::start();
+    let page = |headers: &[(&str, &str)]| request(server.admin, "GET", "/metrics", headers, "");
+    let plain = page(&[]);
+    assert_eq!(
+        plain.header("content-type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
+    assert!(
+        plain
+            .body
+            .contains("# TYPE idlewild_delivered_total counter\n")
+    );
+    assert!(!plain.body.contains("# EOF"));
+    let open = page(&[(
+        "Accept",
+        "application/openmetrics-text;version=1.0.0,*/*;q=0.1",
+    )]);
+    assert!(open.body.contains("# TYPE idlewild_delivered counter\n"));
+    assert!(open.body.ends_with("# EOF\n"));
+}
