@@ -71,8 +71,9 @@ pub struct Limit {
 pub struct Admitted {
     /// Its user, for the slot.
     pub user: UserHandle,
-    /// The oldest connection, already out of the directory, where the limit evicted one.
-    pub evicted: Option<ConnectionRef>,
+    /// The oldest connections, already out of the directory, where the limit evicts; more than one
+    /// only after it was lowered.
+    pub evicted: Vec<ConnectionRef>,
 }
 
 /// Why a connection was not let in.
@@ -146,7 +147,7 @@ impl Directory {
                 return Err(reason);
             }
         };
-        if user.is_offline() && evicted.is_none() {
+        if user.is_offline() && evicted.is_empty() {
             self.online.fetch_add(1, Ordering::Relaxed);
         }
         user.connect(

@@ -86,6 +86,21 @@ pub enum Target {
     All,
 }
 
+impl Target {
+    /// What it holds beside itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        match self {
+            Self::User(user) => user.as_str().len(),
+            Self::Users(users) => users
+                .iter()
+                .map(|user| size_of::<UserId>() + user.as_str().len())
+                .sum(),
+            Self::Topic(topic) => topic.as_str().len(),
+            Self::All => 0,
+        }
+    }
+}
+
 /// A user's id: 1 to [`MAX_USER_BYTES`] bytes without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UserId(CompactString);

@@ -21,6 +21,13 @@ use crate::frame::Frame;
 /// never idle, and few enough that a stuck shard is noticed by the publisher.
 pub const MAX_UNDISPATCHED: u64 = 16_384;
 
+/// Bytes of entries that are in the shards' inboxes and not yet with all their clients. Beyond
+/// it the dispatcher waits, so that what is undelivered stays in the ring, which is bounded; a
+/// few batches, so that no shard waits for the dispatcher.
+const MAX_IN_FLIGHT_BYTES: usize = 8 << 20;
+/// Bytes of one batch, a single larger entry aside.
+const MAX_BATCH_BYTES: usize = 1 << 20;
+
 /// What an entry costs beside its frame: the entry, its reference counts, its place in the ring.
 const ENTRY_OVERHEAD_BYTES: usize =
     size_of::<Entry>() + 2 * size_of::<usize>() + size_of::<usize>();
@@ -74,18 +81,14 @@ impl Record {
 }
 
 impl Entry {
-    /// Says how many shards will finish with the entry. Called once, before any of them sees it.
-    pub fn expect_shards(&self, shards: usize) {
-        self.unfinished_shards.store(shards, Ordering::Relaxed);
-    }
-
-    /// A shard has sent the entry to all its clients; true for the last one.
-    pub fn finish_shard(&self) -> bool {
-        self.unfinished_shards.fetch_sub(1, Ordering::AcqRel) == 1
-    }
-
     fn cost_bytes(&self) -> usize {
-        self.record.frame().len() + ENTRY_OVERHEAD_BYTES
+        let named = match &self.record {
+            Record::Event { to, .. } => to.heap_bytes(),
+            Record::Session { change, .. } => {
+                change.user.as_str().len() + change.keep.as_deref().map_or(0, str::len)
+            }
+        };
+        self.record.frame().len() + named + ENTRY_OVERHEAD_BYTES
     }
 }
 
@@ -97,8 +100,10 @@ pub struct Log {
     head: AtomicU64,
     /// Position of the newest dispatched entry; written under the ring's lock.
     dispatched: AtomicU64,
+    in_flight_bytes: AtomicUsize,
     appended: Notify,
     progressed: Notify,
+    delivered: Notify,
     max_bytes: usize,
     max_age_ms: u64,
 }
@@ -118,8 +123,10 @@ impl Log {
             ring: Mutex::default(),
             head: AtomicU64::new(0),
             dispatched: AtomicU64::new(0),
+            in_flight_bytes: AtomicUsize::new(0),
             appended: Notify::new(),
             progressed: Notify::new(),
+            delivered: Notify::new(),
             max_bytes,
             max_age_ms: millis(max_age),
         }
@@ -176,9 +183,34 @@ impl Log {
             .await;
     }
 
-    /// Waits for entries after the last dispatched one and returns up to `max` of them. One
-    /// reader only: the dispatcher.
+    /// Notes that so many shards will send the entry to their clients. Called once, before any of
+    /// them sees it.
+    pub fn expect_shards(&self, entry: &Entry, shards: usize) {
+        entry.unfinished_shards.store(shards, Ordering::Relaxed);
+        if shards > 0 {
+            self.in_flight_bytes
+                .fetch_add(entry.cost_bytes(), Ordering::Relaxed);
+        }
+    }
+
+    /// A shard has sent the entry to all its clients; true for the last one.
+    pub fn finish_shard(&self, entry: &Entry) -> bool {
+        let is_last = entry.unfinished_shards.fetch_sub(1, Ordering::AcqRel) == 1;
+        if is_last {
+            self.in_flight_bytes
+                .fetch_sub(entry.cost_bytes(), Ordering::Relaxed);
+            self.delivered.notify_one();
+        }
+        is_last
+    }
+
+    /// Waits for entries after the last dispatched one, and until the shards have room for them;
+    /// returns up to `max`. One reader only: the dispatcher.
     pub async fn next_batch(&self, max: usize) -> Vec<Arc<Entry>> {
+        while self.in_flight_bytes.load(Ordering::Relaxed) > MAX_IN_FLIGHT_BYTES {
+            // `notify_one` leaves a permit, so a delivery in between is not missed.
+            self.delivered.notified().await;
+        }
         loop {
             let batch = self.undispatched(max);
             if !batch.is_empty() {
@@ -215,7 +247,18 @@ impl Log {
         let dispatched = self.dispatched.load(Ordering::Relaxed);
         let waiting = self.head.load(Ordering::Relaxed) - dispatched;
         let first = ring.entries.len() - usize::try_from(waiting).unwrap_or(usize::MAX);
-        ring.entries.iter().skip(first).take(max).cloned().collect()
+        let mut bytes = 0;
+        ring.entries
+            .iter()
+            .skip(first)
+            .take(max)
+            .take_while(|entry| {
+                let is_first = bytes == 0;
+                bytes += entry.cost_bytes();
+                is_first || bytes <= MAX_BATCH_BYTES
+            })
+            .cloned()
+            .collect()
     }
 
     async fn progress_until(&self, done: impl Fn() -> bool) {

@@ -20,7 +20,9 @@ use crate::auth::api_key::ApiKeys;
 use crate::auth::keys::KeysError;
 use crate::auth::users::{Users, UsersError};
 use crate::clock::{Clock, millis};
-use crate::config::{Config, ConfigError, Endpoint, check_descriptors};
+use crate::config::{
+    Config, ConfigError, Endpoint, FdTables, OTHER_DESCRIPTORS, check_descriptors,
+};
 use crate::directory::Directory;
 use crate::engine::{Engine, MemoryEngine};
 use crate::log::Log;
@@ -183,17 +185,19 @@ impl Server {
         self.admin.start_drain();
         self.public.start_drain();
         self.shards.drain(self.drain_rate);
-        let mut deadline_ms = self.clock.now_ms() + millis(self.drain_timeout);
+        // The last part of the time is for ending what is left then.
+        let grace = STOP_GRACE.min(self.drain_timeout / 10);
+        let mut deadline_ms = self.clock.now_ms() + millis(self.drain_timeout - grace);
         let mut is_stopped = false;
         while !self.shards.are_finished() {
             if self.clock.now_ms() >= deadline_ms {
                 if is_stopped {
                     break;
                 }
-                tracing::warn!("drain_timeout is over; ending the streams that are left");
+                tracing::warn!("drain_timeout is almost over; ending what is left");
                 self.shards.stop();
                 is_stopped = true;
-                deadline_ms = self.clock.now_ms() + millis(STOP_GRACE);
+                deadline_ms = self.clock.now_ms() + millis(grace);
             }
             // Real time: a thread's end is no matter of the server's clock.
             tokio::time::timeout(DRAIN_POLL, std::future::pending::<()>())
@@ -203,19 +207,15 @@ impl Server {
         for task in &self.tasks {
             task.abort();
         }
-        for endpoint in self.public_endpoints.iter().chain(&self.admin_endpoints) {
-            if let Endpoint::Unix(path) = endpoint {
-                // Left behind, the next start would replace it.
-                let _ = std::fs::remove_file(path);
-            }
-        }
+        // Socket files stay: a server that was started meanwhile may have replaced them, and the
+        // next start does.
     }
 }
 
 fn login(config: &Config, dev: bool, clock: &Clock) -> Result<Option<Login>, UsersError> {
     let users = if !config.login.users_file.as_os_str().is_empty() {
         Users::load(&config.login.users_file)?
-    } else if dev {
+    } else if dev && !config.auth.secret.is_empty() {
         Users::development()
     } else {
         return Ok(None);
@@ -235,7 +235,6 @@ fn shard_count(config: &Config) -> usize {
 }
 
 fn shared(config: &Config, shard_count: usize, nofile: u64, clock: Clock) -> Shared {
-    let nofile = usize::try_from(nofile).unwrap_or(usize::MAX);
     Shared {
         clock,
         log: Arc::new(Log::new(config.history.max_bytes, config.history.max_age)),
@@ -247,11 +246,25 @@ fn shared(config: &Config, shard_count: usize, nofile: u64, clock: Clock) -> Sha
             stall_timeout: config.stall_timeout,
             max_backlog_bytes: config.max_backlog_bytes,
             retry_ms: millis(config.retry_min)..=millis(config.retry_max),
-            // The kernel spreads connections by hash, not evenly: each table could hold all.
-            table_capacity: config.max_connections.min(nofile),
+            table_capacity: table_capacity(config, shard_count, nofile),
             max_handshakes: config.max_handshakes.div_ceil(shard_count),
         }),
     }
+}
+
+/// The kernel spreads connections by hash, not evenly: each shard's table could hold all, as far
+/// as its descriptors go.
+fn table_capacity(config: &Config, shard_count: usize, nofile: u64) -> usize {
+    let own = match config.fd_tables {
+        FdTables::Shared => nofile,
+        FdTables::PerShard => {
+            let handshakes = config.max_handshakes.div_ceil(shard_count) as u64;
+            nofile.saturating_sub(handshakes + OTHER_DESCRIPTORS)
+        }
+    };
+    config
+        .max_connections
+        .min(usize::try_from(own).unwrap_or(usize::MAX))
 }
 
 fn bind_all(

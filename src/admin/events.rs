@@ -20,7 +20,7 @@ const MAX_BATCH_LINES: usize = 10_000;
 /// together.
 const MAX_USERS: usize = 10_000;
 /// What an event's JSON may have beside its data: name, id, and the users.
-const ENVELOPE_BYTES: usize = 64 * 1024;
+const ENVELOPE_BYTES: usize = 512 * 1024;
 /// Errors that a batch's answer lists; the rest are counted.
 const MAX_LISTED_ERRORS: usize = 1_000;
 
@@ -169,8 +169,8 @@ async fn publish_one(admin: &Admin, body: &[u8]) -> Result<EventId, Problem> {
 }
 
 fn max_event_bytes(admin: &Admin) -> usize {
-    // Escapes may double the data's length on the way here.
-    admin.max_publish_bytes() * 2 + ENVELOPE_BYTES
+    // JSON may write one byte in six (`\u0041`).
+    admin.max_publish_bytes() * 6 + ENVELOPE_BYTES
 }
 
 impl Event {

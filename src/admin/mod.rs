@@ -103,7 +103,7 @@ pub async fn serve(admin: Arc<Admin>, listener: Listener) -> io::Result<()> {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let listener = match listener {
         Listener::Tcp(listener) => Acceptor::Tcp(TcpListener::from_std(listener)?),
-        Listener::Unix(listener) => Acceptor::Unix(UnixListener::from_std(listener)?),
+        Listener::Unix(listener, _) => Acceptor::Unix(UnixListener::from_std(listener)?),
     };
     let mut was_failing = false;
     loop {

@@ -15,7 +15,7 @@ pub use error::ConfigError;
 pub(crate) use load::ENV_PREFIX;
 pub use load::{DevSecrets, Sources, load};
 pub use units::{parse_duration, parse_size};
-pub use validate::check_descriptors;
+pub use validate::{OTHER_DESCRIPTORS, check_descriptors};
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

@@ -12,7 +12,7 @@ use super::{Algorithm, Auth, Config, Endpoint, EngineKind, FdTables};
 
 /// Descriptors beside clients: listeners, epoll and eventfds of at most 512 shards share this with
 /// admin connections, logs and files that are open for a moment.
-pub(super) const OTHER_DESCRIPTORS: u64 = 256;
+pub const OTHER_DESCRIPTORS: u64 = 256;
 
 /// RFC 7518 §3.2: an HMAC key is at least as long as the hash's output; HS256's is the shortest.
 const SECRET_MIN_BYTES: usize = 32;

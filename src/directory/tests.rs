@@ -65,9 +65,24 @@ fn the_oldest_gives_way_where_that_is_the_policy() {
     let user = identity("42", None, None);
     for key in 0..3 {
         let (admitted, ()) = directory.admit(&user, at(key), limit, || ()).unwrap();
-        assert_eq!(admitted.evicted, key.checked_sub(1).map(at));
+        assert_eq!(admitted.evicted, Vec::from_iter(key.checked_sub(1).map(at)));
     }
     assert_eq!(directory.users_online(), 1);
+}
+
+#[test]
+fn a_lowered_limit_evicts_until_the_new_one_fits() {
+    let directory = Directory::default();
+    let user = identity("42", None, None);
+    for key in 0..4 {
+        admit(&directory, &user, key).unwrap();
+    }
+    let lowered = Limit {
+        connections: 2,
+        on_limit: OnLimit::EvictOldest,
+    };
+    let (admitted, ()) = directory.admit(&user, at(9), lowered, || ()).unwrap();
+    assert_eq!(admitted.evicted, [at(0), at(1), at(2)]);
 }
 
 #[test]
@@ -121,6 +136,9 @@ fn a_session_that_was_logged_out_does_not_come_back_with_its_old_tokens() {
     assert!(directory.allows(&issued(Some("a"), 301_000)));
     directory.change_session(&change("1", Some("b"), 400_000));
     assert!(directory.allows(&issued(Some("b"), 350_000)));
+    directory.change_session(&change("1", Some("a"), 500_000));
+    assert!(!directory.allows(&issued(Some("a"), 150_000)));
+    assert!(directory.allows(&issued(Some("a"), 200_000)));
 }
 
 #[test]
@@ -214,7 +232,7 @@ proptest! {
                             let oldest = connected.iter().position(|c| c.0 == user);
                             let evicted = oldest.filter(|_| held == 3)
                                 .map(|oldest| at(connected.remove(oldest).2));
-                            prop_assert_eq!(admitted.evicted, evicted);
+                            prop_assert_eq!(admitted.evicted, Vec::from_iter(evicted));
                             connected.push((user, session(named), key, admitted.user));
                         }
                         Err(NotAdmitted::Revoked) => prop_assert!(!allowed),

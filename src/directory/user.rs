@@ -39,14 +39,14 @@ struct Connection {
 /// What the last session change said. Kept without connections too: it refuses tokens.
 #[derive(Debug)]
 struct Standing {
-    /// The session that the last change named; after a log-out the one that was logged out.
+    /// The session that the last change named; `None` after a log-out.
     current: Option<Box<str>>,
-    /// Tokens that name no session are refused when issued until then (Unix milliseconds).
-    unnamed_after_ms: u64,
-    /// The same for tokens that do name one: a log-out refuses those too. 0 refuses none.
-    named_after_ms: u64,
-    /// No session is current, because the last change was a log-out.
-    logged_out: bool,
+    /// When the last change was (Unix milliseconds): tokens that name no session are refused
+    /// when issued until then.
+    changed_at_ms: u64,
+    /// When the last log-out was; 0 for never. Outlives later changes, so that a session named
+    /// again does not bring its old tokens back.
+    logged_out_at_ms: u64,
 }
 
 impl User {
@@ -84,56 +84,38 @@ impl User {
             return true;
         };
         let issued_after = |moment_ms| issued.is_some_and(|issued| issued.is_after(moment_ms));
-        match session {
-            None => issued_after(standing.unnamed_after_ms),
-            Some(session) => {
-                let is_current =
-                    standing.logged_out || standing.current.as_deref() == Some(session);
-                is_current
-                    && (standing.named_after_ms == 0 || issued_after(standing.named_after_ms))
+        match (session, standing.current.as_deref()) {
+            (None, _) | (Some(_), None) => issued_after(standing.changed_at_ms),
+            (Some(session), Some(current)) => {
+                session == current && !standing.was_logged_out_since(issued)
             }
         }
     }
 
-    /// Makes `keep` the only session, or none. A session that was logged out and is named again
-    /// does not revive the tokens it had before.
+    /// Makes `keep` the only session, or none.
     pub(super) fn change_session(&mut self, keep: Option<&str>, at_unix_ms: u64) {
         let last = self.standing.take();
-        let was_logged_out_as = |session: &str| {
-            last.as_ref()
-                .filter(|last| last.current.as_deref() == Some(session))
-                .map_or(0, |last| last.named_after_ms)
+        let logged_out_at_ms = match keep {
+            Some(_) => last.map_or(0, |last| last.logged_out_at_ms),
+            None => at_unix_ms,
         };
-        let standing = match keep {
-            Some(session) => Standing {
-                current: Some(session.into()),
-                unnamed_after_ms: at_unix_ms,
-                named_after_ms: was_logged_out_as(session),
-                logged_out: false,
-            },
-            None => Standing {
-                current: last.and_then(|last| last.current),
-                unnamed_after_ms: at_unix_ms,
-                named_after_ms: at_unix_ms,
-                logged_out: true,
-            },
-        };
-        self.standing = Some(Box::new(standing));
+        self.standing = Some(Box::new(Standing {
+            current: keep.map(Into::into),
+            changed_at_ms: at_unix_ms,
+            logged_out_at_ms,
+        }));
     }
 
-    /// Sees to it that one more connection fits: takes out and returns the oldest, if that is
-    /// the policy.
-    pub(super) fn make_room(&mut self, limit: Limit) -> Result<Option<ConnectionRef>, NotAdmitted> {
-        if self.slice().len() < limit.connections {
-            return Ok(None);
-        }
+    /// Sees to it that one more connection fits: takes out and returns the oldest ones, if that
+    /// is the policy.
+    pub(super) fn make_room(&mut self, limit: Limit) -> Result<Vec<ConnectionRef>, NotAdmitted> {
+        let too_many = (self.slice().len() + 1).saturating_sub(limit.connections);
         match limit.on_limit {
-            OnLimit::Reject => Err(NotAdmitted::Limit),
+            OnLimit::Reject if too_many > 0 => Err(NotAdmitted::Limit),
+            OnLimit::Reject => Ok(Vec::new()),
             OnLimit::EvictOldest => {
-                let oldest = self.connections().next();
-                if let Some(oldest) = oldest {
-                    self.disconnect(oldest);
-                }
+                let oldest: Vec<ConnectionRef> = self.connections().take(too_many).collect();
+                self.retain(|connection| !oldest.contains(&connection.at()));
                 Ok(oldest)
             }
         }
@@ -203,6 +185,16 @@ impl User {
                 }
             }
         }
+    }
+}
+
+impl Standing {
+    /// Whether a token of the current session is from before the last log-out. One of the same
+    /// second is let in: most tokens tell the second only, and a log-in right behind a log-out
+    /// has to work.
+    fn was_logged_out_since(&self, issued: Option<IssuedAt>) -> bool {
+        let second_began_ms = self.logged_out_at_ms / 1_000 * 1_000;
+        second_began_ms > 0 && issued.is_some_and(|issued| !issued.is_after(second_began_ms - 1))
     }
 }
 

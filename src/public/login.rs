@@ -29,12 +29,16 @@ use crate::event::{SessionChange, UserId};
 const MAX_BODY_BYTES: usize = 4 * 1024;
 /// Passwords hashed at once: each takes 19 MiB and a core for a while.
 const MAX_HASHING: usize = 2;
+/// Attempts that are hashed or wait for it, a few seconds' worth; more get 503. They outlive their
+/// connections, so those do not bound them.
+const MAX_ATTEMPTS: usize = 64;
 
 /// Who can log in, and how often they failed to.
 #[derive(Debug)]
 pub struct Login {
     users: Users,
     failures: Failures,
+    attempts: Semaphore,
     hashing: Semaphore,
     token_ttl: Duration,
 }
@@ -63,6 +67,7 @@ impl Login {
         Self {
             users,
             failures: Failures::new(clock),
+            attempts: Semaphore::new(MAX_ATTEMPTS),
             hashing: Semaphore::new(MAX_HASHING),
             token_ttl,
         }
@@ -109,8 +114,8 @@ async fn log_in(
         .into_iter()
         .chain([FailureKey::account(&attempt.email)])
         .collect();
-    let Ok(_permit) = login.hashing.acquire().await else {
-        return error(StatusCode::SERVICE_UNAVAILABLE, "Shutting down");
+    let Ok(_attempt) = login.attempts.try_acquire() else {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "Too many logins at once");
     };
     // Counted in advance: attempts whose passwords are checked together must not all pass.
     if !login.failures.begin(&keys) {
@@ -120,6 +125,9 @@ async fn log_in(
             .insert(RETRY_AFTER, HeaderValue::from(WINDOW_MS / 1_000));
         return response;
     }
+    let Ok(_permit) = login.hashing.acquire().await else {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "Shutting down");
+    };
     let checking = Arc::clone(&public);
     let user = tokio::task::spawn_blocking(move || {
         let login = checking.login.as_ref()?;
@@ -158,10 +166,9 @@ async fn open_session(public: &Public, login: &Login, user: &User) -> Result<Str
         message: "You have been logged in from another device.".into(),
         reason: "new_login".into(),
     };
-    let changed = public.engine.change_session(change, notice).await?;
-    public.shards.log.dispatched(changed).await;
-    let live = public.live.load();
-    Ok(mint(
+    // Signed first: what cannot be signed must not log the other devices out.
+    let live = public.live.load_full();
+    let token = mint(
         &live.auth,
         &Claims {
             user: &id,
@@ -170,5 +177,8 @@ async fn open_session(public: &Public, login: &Login, user: &User) -> Result<Str
             ttl: login.token_ttl,
             now_unix_ms: clock.unix_ms(),
         },
-    )?)
+    )?;
+    let changed = public.engine.change_session(change, notice).await?;
+    public.shards.log.dispatched(changed).await;
+    Ok(token)
 }

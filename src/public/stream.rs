@@ -101,6 +101,13 @@ fn identify(
         Credential::Ticket(ticket) => public
             .tickets
             .redeem(ticket)
+            // Its token may have ended in the meantime.
+            .filter(|identity| {
+                let ends_at_s = identity
+                    .expires_at
+                    .saturating_add(live.auth.leeway.as_secs());
+                public.shards.clock.unix_ms() / 1_000 < ends_at_s
+            })
             .ok_or(Refusal::Unauthenticated),
         Credential::Bearer(token) | Credential::QueryToken(token) | Credential::Cookie(token) => {
             live.verify(token, public.shards.clock.unix_ms(), credential.label())
@@ -129,7 +136,9 @@ fn end_of(identity: &Identity, live: &Live, unix_s: u64) -> u64 {
     if identity.expires_at > unix_s {
         identity.expires_at
     } else {
-        identity.expires_at + live.auth.leeway.as_secs().max(1)
+        identity
+            .expires_at
+            .saturating_add(live.auth.leeway.as_secs().max(1))
     }
 }
 

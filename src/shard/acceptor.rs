@@ -2,14 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::{Shutdown, shutdown};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::handshakes::{Handshake, Handshakes};
-use super::listener::Listener;
+use super::listener::{Listener, Shared};
 use crate::clock::Clock;
 use crate::metrics::ShardMetrics;
 
@@ -53,7 +55,8 @@ impl Socket {
 #[derive(Debug)]
 pub(super) enum Acceptor {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    /// With what its descriptors on other shards share.
+    Unix(UnixListener, Arc<Shared>),
 }
 
 impl Acceptor {
@@ -61,7 +64,9 @@ impl Acceptor {
     pub(super) fn new(listener: Listener) -> io::Result<Self> {
         Ok(match listener {
             Listener::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
-            Listener::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?),
+            Listener::Unix(listener, shared) => {
+                Self::Unix(UnixListener::from_std(listener)?, shared)
+            }
         })
     }
 
@@ -103,27 +108,33 @@ impl Acceptor {
         }
     }
 
-    /// Makes the kernel refuse new connections, wherever copies of the listener are still open.
-    pub(super) fn stop(&self) {
-        let fd = match self {
-            Self::Tcp(listener) => listener.as_fd(),
-            Self::Unix(listener) => listener.as_fd(),
-        };
-        // A listener that is already shut is as good.
-        let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);
-    }
-
     async fn accept(&self) -> io::Result<Socket> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 Ok(Socket::Tcp(stream, peer))
             }
-            Self::Unix(listener) => {
+            Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Socket::Unix(stream))
             }
         }
+    }
+}
+
+impl Drop for Acceptor {
+    /// Makes the kernel refuse new connections, wherever copies of the descriptor are still open.
+    fn drop(&mut self) {
+        // A listener that is already shut is as good.
+        let _ = match self {
+            Self::Tcp(listener) => shutdown(listener, Shutdown::Both),
+            // Shut down while another shard still accepts from it, it would always be ready there
+            // and never have a connection.
+            Self::Unix(listener, shared) => match Arc::into_inner(std::mem::take(shared)) {
+                Some(_) => shutdown(listener, Shutdown::Both),
+                None => Ok(()),
+            },
+        };
     }
 }
 

@@ -15,7 +15,7 @@ const MAX_SLICES: usize = 16;
 pub(crate) struct Backlog {
     chunks: VecDeque<Bytes>,
     bytes: usize,
-    /// When the socket last took something.
+    /// When the socket last took something, or the client's end was written.
     progress: Tick,
 }
 
@@ -58,12 +58,14 @@ impl Backlog {
         (slices, used)
     }
 
-    /// The socket took `sent` bytes at `now`.
-    pub(crate) fn advance(&mut self, mut sent: usize, now: Tick) {
+    /// Counts the time without progress from `now`.
+    pub(crate) fn start_timeout(&mut self, now: Tick) {
+        self.progress = now;
+    }
+
+    /// The socket took `sent` bytes.
+    pub(crate) fn advance(&mut self, mut sent: usize) {
         self.bytes -= sent;
-        if sent > 0 {
-            self.progress = now;
-        }
         while let Some(first) = self.chunks.front_mut() {
             if sent < first.len() {
                 first.advance(sent);
@@ -96,7 +98,7 @@ mod tests {
                 let offered: Vec<u8> = slices[..used].iter().flat_map(|s| s.to_vec()).collect();
                 let taken = take.min(offered.len());
                 out.extend_from_slice(&offered[..taken]);
-                backlog.advance(taken, Tick(1));
+                backlog.advance(taken);
             }
             let all = chunks.concat();
             prop_assert_eq!(&out[..], &all[..out.len()]);

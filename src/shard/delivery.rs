@@ -14,7 +14,7 @@ use std::sync::Arc;
 use compact_str::ToCompactString;
 
 use super::Shard;
-use super::inbox::{Command, Description, Recipients};
+use super::inbox::{Command, Description, Inbox, Recipients};
 use super::table::SlotRef;
 use super::write::{MAX_PARCEL_BYTES, MAX_PARCEL_FRAMES, Parcel, peer};
 use crate::event::Target;
@@ -37,15 +37,10 @@ pub(super) struct Deliveries {
 }
 
 impl Deliveries {
-    pub(super) fn is_idle(&self) -> bool {
-        self.walk.is_none() && self.queue.is_empty()
-    }
-
-    pub(super) fn extend(&mut self, commands: VecDeque<Command>) {
-        if self.queue.is_empty() {
-            self.queue = commands;
-        } else {
-            self.queue.extend(commands);
+    /// Takes what waits in the inbox, once everything taken before is delivered.
+    fn refill(&mut self, inbox: &Inbox) {
+        if self.walk.is_none() && self.queue.is_empty() {
+            inbox.take(&mut self.queue);
         }
     }
 }
@@ -73,7 +68,7 @@ enum Over {
 impl Shard {
     /// Delivers one slice; true where there is more to do.
     pub(super) fn deliver(&mut self) -> bool {
-        self.take_commands();
+        self.deliveries.refill(self.shared.inbox(self.number));
         let mut budget = SLICE_SENDS;
         loop {
             if let Some(mut walk) = self.deliveries.walk.take() {
@@ -121,8 +116,6 @@ impl Shard {
                 let _ = reply.send(());
             }
             Command::PingOthers { reply } => self.ping_others(reply),
-            Command::Drain { streams_per_s } => self.start_drain(streams_per_s),
-            Command::Stop => self.end_everything(),
         }
     }
 
@@ -268,6 +261,13 @@ impl Shard {
         let Some(slot) = self.table.get(key) else {
             return;
         };
+        if let [(_, entry)] = group {
+            // Most unicasts: one frame, and nothing to gather.
+            if slot.takes(entries[*entry].position) && self.send_frame(key, frames[*entry]) {
+                self.metrics().delivered.increment();
+            }
+            return;
+        }
         let wanted: Vec<&Frame> = group
             .iter()
             .filter(|(_, entry)| slot.takes(entries[*entry].position))
@@ -306,7 +306,7 @@ impl Shard {
 
     /// The last shard that is done with an entry notes how long it took.
     fn finish_entry(&self, entry: &Entry) {
-        if entry.finish_shard() {
+        if self.shared.log.finish_shard(entry) {
             let took_ms = self.shared.clock.now_ms().saturating_sub(entry.accepted_ms);
             self.shared.metrics.delivery.observe(took_ms);
         }

@@ -22,7 +22,6 @@ pub async fn dispatch(shared: Shared) {
             route(&shared, entry, &mut outgoing);
         }
         for (inbox, commands) in shared.inboxes.iter().zip(&mut outgoing) {
-            inbox.room().await;
             inbox.push_all(commands);
         }
         if let Some(last) = batch.last() {
@@ -48,14 +47,14 @@ pub(super) fn disconnect_user(shared: &Shared, user: &UserId) -> usize {
 fn route(shared: &Shared, entry: &Arc<Entry>, outgoing: &mut [Vec<Command>]) {
     match &entry.record {
         Record::Event { to, .. } => match to {
-            Target::All => to_every_shard(entry, outgoing, || Recipients::Everyone),
-            Target::Topic(_) => to_every_shard(entry, outgoing, || Recipients::Subscribers),
+            Target::All => to_every_shard(shared, entry, outgoing, || Recipients::Everyone),
+            Target::Topic(_) => to_every_shard(shared, entry, outgoing, || Recipients::Subscribers),
             Target::User(user) => to_users(shared, entry, std::slice::from_ref(user), outgoing),
             Target::Users(users) => to_users(shared, entry, users, outgoing),
         },
         Record::Session { change, frame } => {
             let ended = shared.directory.change_session(change);
-            to_tenants(&ended, entry, outgoing, |tenants| Command::End {
+            to_tenants(shared, &ended, entry, outgoing, |tenants| Command::End {
                 tenants,
                 frame: Some(frame.clone()),
                 reason: DisconnectReason::LoggedOut,
@@ -65,8 +64,13 @@ fn route(shared: &Shared, entry: &Arc<Entry>, outgoing: &mut [Vec<Command>]) {
     }
 }
 
-fn to_every_shard(entry: &Arc<Entry>, outgoing: &mut [Vec<Command>], to: impl Fn() -> Recipients) {
-    entry.expect_shards(outgoing.len());
+fn to_every_shard(
+    shared: &Shared,
+    entry: &Arc<Entry>,
+    outgoing: &mut [Vec<Command>],
+    to: impl Fn() -> Recipients,
+) {
+    shared.log.expect_shards(entry, outgoing.len());
     for commands in outgoing {
         commands.push(Command::Deliver {
             entry: Arc::clone(entry),
@@ -82,20 +86,23 @@ fn to_users(shared: &Shared, entry: &Arc<Entry>, users: &[UserId], outgoing: &mu
             .directory
             .connections(user.as_str(), |connection| connections.push(connection));
     }
-    to_tenants(&connections, entry, outgoing, |tenants| Command::Deliver {
-        entry: Arc::clone(entry),
-        to: Recipients::Tenants(tenants),
+    to_tenants(shared, &connections, entry, outgoing, |tenants| {
+        Command::Deliver {
+            entry: Arc::clone(entry),
+            to: Recipients::Tenants(tenants),
+        }
     });
 }
 
 fn to_tenants(
+    shared: &Shared,
     connections: &[ConnectionRef],
     entry: &Entry,
     outgoing: &mut [Vec<Command>],
     command: impl Fn(Vec<SlotRef>) -> Command,
 ) {
     let groups = by_shard(outgoing, connections);
-    entry.expect_shards(groups.len());
+    shared.log.expect_shards(entry, groups.len());
     for (commands, tenants) in groups {
         commands.push(command(tenants));
     }

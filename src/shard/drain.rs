@@ -16,7 +16,20 @@ pub(super) struct Drain {
 }
 
 impl Shard {
-    pub(super) fn start_drain(&mut self, streams_per_s: u32) {
+    /// Does what was ordered past the queue; true once everything has been ended.
+    pub(super) fn take_orders(&mut self) -> bool {
+        let inbox = self.shared.inbox(self.number);
+        let (rate, is_stopped) = (inbox.drain_order(), inbox.is_stopped());
+        if let Some(streams_per_s) = rate {
+            self.start_drain(streams_per_s);
+        }
+        if is_stopped {
+            self.end_everything();
+        }
+        is_stopped
+    }
+
+    fn start_drain(&mut self, streams_per_s: u32) {
         if self.drain.is_none() {
             self.drain = Some(Drain {
                 started_ms: self.shared.clock.now_ms(),
@@ -57,7 +70,7 @@ impl Shard {
     }
 
     /// Ends all streams now; what then stays unsent is lost with the socket.
-    pub(super) fn end_everything(&mut self) {
+    fn end_everything(&mut self) {
         self.start_drain(u32::MAX);
         for key in 0..self.table.end() {
             self.end_drained(key);

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use compact_str::CompactString;
 use parking_lot::Mutex;
@@ -15,10 +15,6 @@ use crate::directory::ConnectionRef;
 use crate::frame::Frame;
 use crate::log::Entry;
 use crate::metrics::{DisconnectReason, Transport};
-
-/// Deliveries that may wait for one shard before the dispatcher waits for it: a second of
-/// unicast at full speed.
-pub(crate) const MAX_WAITING: usize = 65_536;
 
 /// A request to a shard.
 #[derive(Debug)]
@@ -42,10 +38,6 @@ pub(crate) enum Command {
     Ping { reply: oneshot::Sender<()> },
     /// Wake all the other shards and answer when they did.
     PingOthers { reply: oneshot::Sender<()> },
-    /// End all streams, this many a second, and accept none.
-    Drain { streams_per_s: u32 },
-    /// End all streams now.
-    Stop,
 }
 
 /// Which of a shard's clients get an entry.
@@ -74,56 +66,62 @@ pub struct Description {
     pub topics: Vec<CompactString>,
 }
 
-/// The other end of a shard.
+/// The other end of a shard. What waits in it is bounded by the log's window for deliveries, and
+/// by the admin side's connections for the rest.
 #[derive(Debug, Default)]
 pub struct Inbox {
     queue: Mutex<VecDeque<Command>>,
-    waiting: AtomicUsize,
+    /// Streams to end a second; 0 while there is no drain.
+    drain_per_s: AtomicU32,
+    is_stopped: AtomicBool,
     filled: Notify,
-    emptied: Notify,
 }
 
 impl Inbox {
     /// Queues a command and wakes the shard.
     pub(crate) fn push(&self, command: Command) {
-        self.push_all(&mut vec![command]);
+        self.queue.lock().push_back(command);
+        self.filled.notify_one();
     }
 
     /// Queues commands, in order, and wakes the shard once.
     pub(crate) fn push_all(&self, commands: &mut Vec<Command>) {
-        if commands.is_empty() {
-            return;
+        if !commands.is_empty() {
+            self.queue.lock().extend(commands.drain(..));
+            self.filled.notify_one();
         }
-        self.waiting.fetch_add(commands.len(), Ordering::Relaxed);
-        self.queue.lock().extend(commands.drain(..));
+    }
+
+    /// Orders the shard to accept nothing more and to end its streams, so many a second. It does
+    /// not wait behind deliveries: servers are restarted when those are late.
+    pub(crate) fn order_drain(&self, streams_per_s: u32) {
+        self.drain_per_s
+            .store(streams_per_s.max(1), Ordering::Relaxed);
         self.filled.notify_one();
     }
 
-    /// Waits until fewer than [`MAX_WAITING`] commands wait.
-    pub(crate) async fn room(&self) {
-        while self.waiting.load(Ordering::Relaxed) >= MAX_WAITING {
-            // `notify_one` leaves a permit, so a shard that empties in between is not missed.
-            self.emptied.notified().await;
-        }
+    /// Orders the shard to end everything now.
+    pub(crate) fn order_stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+        self.filled.notify_one();
     }
 
-    /// Takes all that is queued. For the shard.
-    pub(crate) fn take(&self, into: &mut VecDeque<Command>) {
-        if self.waiting.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let mut queue = self.queue.lock();
-        self.waiting.fetch_sub(queue.len(), Ordering::Relaxed);
-        if into.is_empty() {
-            std::mem::swap(&mut *queue, into);
-        } else {
-            into.append(&mut queue);
-        }
-        drop(queue);
-        self.emptied.notify_one();
+    /// For the shard: the rate of a drain, if one was ordered.
+    pub(crate) fn drain_order(&self) -> Option<u32> {
+        Some(self.drain_per_s.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
     }
 
-    /// Waits until something may be queued. For the shard.
+    /// For the shard: whether to end everything now.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed)
+    }
+
+    /// For the shard: swaps what is queued for an empty queue.
+    pub(crate) fn take(&self, empty: &mut VecDeque<Command>) {
+        std::mem::swap(&mut *self.queue.lock(), empty);
+    }
+
+    /// Waits until something may be queued or ordered. For the shard.
     pub(crate) async fn filled(&self) {
         self.filled.notified().await;
     }

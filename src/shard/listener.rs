@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -23,9 +24,13 @@ const UNIX_MODE: u32 = 0o660;
 pub enum Listener {
     /// TCP.
     Tcp(std::net::TcpListener),
-    /// A unix socket.
-    Unix(UnixListener),
+    /// A unix socket, one of several descriptors of it, and what all of those share.
+    Unix(UnixListener, Arc<Shared>),
 }
+
+/// Tells the last descriptor of a shared listener from the others.
+#[derive(Debug, Default)]
+pub struct Shared;
 
 /// Why an endpoint cannot be listened on.
 #[derive(Debug, Error)]
@@ -81,7 +86,7 @@ impl Listener {
     pub fn endpoint(&self) -> io::Result<Endpoint> {
         Ok(match self {
             Self::Tcp(listener) => Endpoint::Tcp(listener.local_addr()?),
-            Self::Unix(listener) => {
+            Self::Unix(listener, _) => {
                 let address = listener.local_addr()?;
                 Endpoint::Unix(address.as_pathname().unwrap_or(Path::new("")).into())
             }
@@ -130,12 +135,13 @@ fn bind_unix(path: &Path, count: usize, options: SocketOptions) -> io::Result<Ve
     socket.bind(&socket2::SockAddr::unix(path)?)?;
     fs::set_permissions(path, fs::Permissions::from_mode(UNIX_MODE))?;
     socket.listen(ACCEPT_QUEUE)?;
+    let shared = Arc::default();
     let first: UnixListener = std::os::fd::OwnedFd::from(socket).into();
     let mut listeners = Vec::with_capacity(count);
     for _ in 1..count {
-        listeners.push(Listener::Unix(first.try_clone()?));
+        listeners.push(Listener::Unix(first.try_clone()?, Arc::clone(&shared)));
     }
-    listeners.push(Listener::Unix(first));
+    listeners.push(Listener::Unix(first, shared));
     Ok(listeners)
 }
 

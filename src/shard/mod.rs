@@ -24,7 +24,6 @@ mod timers;
 mod wheel;
 mod write;
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -88,6 +87,13 @@ pub struct Shared {
     pub inboxes: Arc<[Inbox]>,
     /// Bounds and intervals.
     pub settings: Arc<Settings>,
+}
+
+impl Shared {
+    #[allow(clippy::indexing_slicing)] // a shard has an inbox of its own number
+    fn inbox(&self, shard: u16) -> &Inbox {
+        &self.inboxes[usize::from(shard)]
+    }
 }
 
 /// See the module's text.
@@ -227,7 +233,7 @@ impl Shard {
             .admit(identity, connection, admission.limit, head)
         {
             Ok((admitted, joined)) => {
-                if let Some(oldest) = admitted.evicted {
+                for oldest in admitted.evicted {
                     self.evict(oldest);
                 }
                 Ok(Seat {
@@ -296,6 +302,8 @@ impl Shard {
     /// Returns a place that nobody takes.
     #[allow(clippy::needless_pass_by_value)] // a seat is used up once
     pub fn give_up(&mut self, seat: Seat) {
+        // It stood in the directory for a moment: what was sent there must not reach the next one.
+        self.table.skip_generation();
         let metrics = &self.shared.metrics;
         metrics.held.sub(1);
         match seat.kind {
@@ -340,6 +348,7 @@ impl Shard {
             return;
         }
         let framing = slot.framing();
+        let now = self.now();
         self.leave_directory(key);
         if let Some(frame) = frame
             && !self.send_frame(key, frame)
@@ -353,6 +362,9 @@ impl Shard {
             return;
         };
         slot.set_ending();
+        if let Some(backlog) = &mut slot.backlog {
+            backlog.start_timeout(now);
+        }
         self.metrics().disconnects.at(reason as usize).increment();
         if self
             .table
@@ -361,7 +373,7 @@ impl Shard {
         {
             self.finish(key);
         } else {
-            // What is left has `stall_timeout` to leave.
+            // What is left has `stall_timeout` to leave, however it trickles.
             self.arm(key);
         }
     }
@@ -456,18 +468,5 @@ impl Shard {
     /// Streams held.
     fn len(&self) -> usize {
         self.table.len()
-    }
-
-    #[allow(clippy::indexing_slicing)] // a shard has an inbox of its own number
-    fn inbox(&self) -> &Inbox {
-        &self.shared.inboxes[usize::from(self.number)]
-    }
-
-    fn take_commands(&mut self) {
-        if self.deliveries.is_idle() {
-            let mut queue = VecDeque::new();
-            self.inbox().take(&mut queue);
-            self.deliveries.extend(queue);
-        }
     }
 }

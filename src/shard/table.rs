@@ -64,6 +64,11 @@ impl Table {
         })
     }
 
+    /// Makes the next tenant another one than [`Table::vacancy`] named.
+    pub(crate) fn skip_generation(&mut self) {
+        self.next_generation = self.next_generation.wrapping_add(1);
+    }
+
     /// Fills the vacancy that [`Table::vacancy`] named.
     pub(crate) fn insert(
         &mut self,

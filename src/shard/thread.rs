@@ -31,6 +31,7 @@ use super::wheel::{TICKS_PER_S, Tick};
 use super::{Shard, Shared, Sleep};
 use crate::config::FdTables;
 use crate::event::UserId;
+use crate::metrics::ShardMetrics;
 use crate::sys;
 
 /// How long the start-up self-test may take. A wake-up takes microseconds; a lost one never
@@ -175,29 +176,30 @@ impl Shards {
         disconnect_user(shared, user)
     }
 
-    /// Stops accepting and ends all streams, `streams_per_s` over all shards.
+    /// Stops accepting and ends all streams, `streams_per_s` over all shards, each by its share.
     pub fn drain(&self, streams_per_s: u32) {
-        let shards = u32::try_from(self.threads.len()).unwrap_or(u32::MAX);
-        let each = streams_per_s.div_ceil(shards.max(1));
-        self.push(|| Command::Drain {
-            streams_per_s: each,
-        });
+        let held: Vec<u64> = self
+            .shared
+            .metrics
+            .shards
+            .iter()
+            .map(ShardMetrics::connected)
+            .collect();
+        let all = held.iter().sum::<u64>().max(1);
+        for (inbox, held) in self.shared.inboxes.iter().zip(held) {
+            let share = (u64::from(streams_per_s) * held).div_ceil(all);
+            inbox.order_drain(u32::try_from(share).unwrap_or(u32::MAX));
+        }
     }
 
-    /// Ends all streams that are left, now.
+    /// Ends everything that is left, now.
     pub fn stop(&self) {
-        self.push(|| Command::Stop);
+        self.shared.inboxes.iter().for_each(Inbox::order_stop);
     }
 
     /// Whether all threads have ended.
     pub fn are_finished(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)
-    }
-
-    fn push(&self, command: impl Fn() -> Command) {
-        for inbox in self.shared.inboxes.iter() {
-            inbox.push(command());
-        }
     }
 
     async fn self_test(&self) -> Result<(), StartError> {
@@ -238,11 +240,8 @@ async fn serve(
                 let (shared, shard) = (shared.clone(), Rc::clone(&shard));
                 let (handshakes, start) = (Rc::clone(&handshakes), Rc::clone(&start));
                 tokio::task::spawn_local(async move {
-                    // Stopped on every way out, so also when the task is aborted.
-                    let acceptor = StopOnDrop(acceptor);
                     let metrics = &shared.metrics.shards[usize::from(number)];
                     acceptor
-                        .0
                         .run(handshakes, shared.clock.clone(), metrics, |accepted| {
                             start(accepted, &shard);
                         })
@@ -261,7 +260,8 @@ async fn serve(
             for task in accepting.take().into_iter().flatten() {
                 task.abort();
             }
-            if shard.borrow().len() == 0 && handshakes.len() == 0 {
+            // A stop does not wait for requests that may never be complete.
+            if shard.borrow().len() == 0 && (handshakes.len() == 0 || turn.is_stopped) {
                 return;
             }
         }
@@ -284,19 +284,12 @@ async fn serve(
     }
 }
 
-struct StopOnDrop(Acceptor);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.stop();
-    }
-}
-
 /// One turn of the shard's loop and the sleep after it.
 struct Turn {
     poller: Rc<Poller>,
     rearmed: Rc<tokio::sync::Notify>,
     happened: Vec<super::poller::Readiness>,
+    is_stopped: bool,
 }
 
 impl Turn {
@@ -306,6 +299,7 @@ impl Turn {
             poller: Rc::clone(&shard.poller),
             rearmed: Rc::clone(&shard.rearmed),
             happened: Vec::new(),
+            is_stopped: false,
         }
     }
 
@@ -313,6 +307,7 @@ impl Turn {
     fn take(&mut self, shard: &RefCell<Shard>) -> bool {
         let shard = &mut *shard.borrow_mut();
         shard.sleep = Sleep::Awake;
+        self.is_stopped = shard.take_orders();
         let more_sockets = shard.poll_sockets(&mut self.happened);
         let more_timers = shard.run_timers();
         let more_deliveries = shard.deliver();
@@ -342,7 +337,7 @@ impl Turn {
             let wake_at_ms = tick_ms.into_iter().chain(collect_at_ms).min();
             (shard.number, wake_at_ms)
         };
-        let inbox = &shared.inboxes[usize::from(number)];
+        let inbox = shared.inbox(number);
         let alarm = async {
             match wake_at_ms {
                 Some(at_ms) => shared.clock.sleep_until(at_ms).await,

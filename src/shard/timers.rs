@@ -142,6 +142,9 @@ impl Shard {
         let mut due = if let Some(test) = slot.test_stream() {
             test.started
                 .plus(test.next.wrapping_mul(TEST_INTERVAL_TICKS))
+        } else if let Some(stall) = stall {
+            // The silence is the client's own; it needs no heartbeat before it reads.
+            stall
         } else if slot.is_rearmed() {
             let quarter = self.heartbeat_ticks / 4;
             let early = fastrand::u32(0..=quarter);

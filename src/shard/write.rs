@@ -156,7 +156,9 @@ impl Shard {
         if is_new {
             metrics.backlogged.add(1);
         }
-        if after > self.shared.settings.max_backlog_bytes {
+        // What the socket leaves of one send is always kept: it is shared, and a client that was
+        // up to date would come back for the same event for ever.
+        if before > 0 && after > self.shared.settings.max_backlog_bytes {
             self.close(key, DisconnectReason::Slow);
             return false;
         }
@@ -175,6 +177,7 @@ impl Shard {
             let Some(slot) = self.table.get_mut(key) else {
                 return;
             };
+            let is_ending = slot.is_ending();
             let Some(backlog) = &mut slot.backlog else {
                 return;
             };
@@ -182,7 +185,10 @@ impl Shard {
             match send_slices(&slot.fd, &slices[..used]) {
                 Ok(0) => return,
                 Ok(sent) => {
-                    backlog.advance(sent, now);
+                    backlog.advance(sent);
+                    if !is_ending {
+                        backlog.start_timeout(now);
+                    }
                     slot.last_write = now;
                     metrics.backlog_bytes.sub(sent as u64);
                 }
@@ -198,8 +204,11 @@ impl Shard {
             {
                 slot.backlog = None;
                 metrics.backlogged.sub(1);
-                if slot.is_ending() {
+                if is_ending {
                     self.finish(key);
+                } else {
+                    // No heartbeat was due while bytes waited.
+                    self.arm(key);
                 }
                 return;
             }

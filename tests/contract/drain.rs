@@ -47,10 +47,13 @@ fn streams_end_at_the_rate_each_with_its_own_delay() {
         *held.entry(shard_of(connection)).or_default() += 1;
     }
     let drain = server.drain();
-    // Each shard ends its first stream at once, and then its half of the rate.
+    // Each shard ends its first stream at once, and then its share of the rate.
     let ended_at_ms = |at_ms: u64, more: u64| -> u64 {
-        let each = at_ms * RATE / 2 / 1_000 + more;
-        held.values().map(|held| each.min(*held)).sum()
+        let ended = |held: u64| {
+            let share = (RATE * held).div_ceil(STREAMS as u64);
+            (at_ms * share / 1_000 + more).min(held)
+        };
+        held.values().map(|held| ended(*held)).sum()
     };
     eventually("each shard has begun", || {
         drained(&server) == ended_at_ms(0, 1)
@@ -70,7 +73,6 @@ fn streams_end_at_the_rate_each_with_its_own_delay() {
         let due = ended_at_ms(at_ms, 0);
         eventually("the rate is kept", || drained(&server) >= due);
     }
-    // Half the streams at half the rate take a second and a quarter at least.
     assert!(at_ms >= 2_000, "{at_ms}");
     drain.join().unwrap();
     let delays: HashSet<u64> = streams.iter_mut().map(last_retry_ms).collect();

@@ -112,10 +112,14 @@ impl Process {
     /// Waits for the end.
     pub fn wait(&mut self) -> ExitStatus {
         let mut status = None;
-        eventually("the server ends", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
+        let log = self.directory.path().join("log");
+        eventually(
+            &format!("the server ends; its log is {}", log.display()),
+            || {
+                status = self.child.try_wait().unwrap();
+                status.is_some()
+            },
+        );
         status.unwrap()
     }
 
