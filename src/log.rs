@@ -329,6 +329,33 @@ mod tests {
         assert_eq!(log.retained(), (0, 0));
     }
 
+    #[tokio::test]
+    async fn the_reader_waits_while_too_much_is_on_its_way() {
+        let log = Log::new(1 << 30, Duration::from_secs(600));
+        let data = "d".repeat(MAX_BATCH_BYTES);
+        let mut on_the_way = Vec::new();
+        for _ in 0..MAX_IN_FLIGHT_BYTES / MAX_BATCH_BYTES {
+            log.append(1_000, 0, broadcast(&data));
+            let batch = log.next_batch(10).await;
+            assert_eq!(batch.len(), 1, "a batch is bounded by its bytes");
+            log.expect_shards(&batch[0], 2);
+            log.mark_dispatched(&batch[0], 0);
+            on_the_way.extend(batch);
+        }
+        log.append(1_000, 0, broadcast("x"));
+        let mut next = Box::pin(log.next_batch(10));
+        let mut waits = async || {
+            tokio::select! {
+                biased;
+                _ = &mut next => false,
+                () = tokio::task::yield_now() => true,
+            }
+        };
+        assert!(waits().await);
+        assert!(!log.finish_shard(&on_the_way[0]) && waits().await);
+        assert!(log.finish_shard(&on_the_way[0]) && !waits().await);
+    }
+
     proptest! {
         #[test]
         fn the_ring_agrees_with_a_naive_model(steps in prop::collection::vec((0u8..4, 0usize..400, 0u64..500), 1..80)) {

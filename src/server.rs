@@ -187,7 +187,8 @@ impl Server {
         self.shards.drain(self.drain_rate);
         // The last part of the time is for ending what is left then.
         let grace = STOP_GRACE.min(self.drain_timeout / 10);
-        let mut deadline_ms = self.clock.now_ms() + millis(self.drain_timeout - grace);
+        let mut deadline_ms =
+            self.clock.now_ms() + millis(self.drain_timeout.saturating_sub(grace));
         let mut is_stopped = false;
         while !self.shards.are_finished() {
             if self.clock.now_ms() >= deadline_ms {

@@ -51,6 +51,12 @@ pub(super) fn validate(config: &Config) -> Checked {
     api_keys(config)?;
     if !config.login.users_file.as_os_str().is_empty() {
         file("login.users_file", &config.login.users_file)?;
+        if symmetric(&config.auth).is_none() {
+            return Err(ConfigError::key(
+                "login.users_file",
+                "is set, but the login signs with a shared secret (add HS256 to auth.algorithms, or leave the login to your application)",
+            ));
+        }
     }
     Ok(())
 }
@@ -240,14 +246,8 @@ fn auth(auth: &Auth) -> Checked {
             "is empty, nobody could sign in ([\"HS256\"])",
         );
     }
-    let symmetric = auth.algorithms.iter().find(|algorithm| {
-        matches!(
-            algorithm,
-            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512
-        )
-    });
     let bytes = auth.secret.len();
-    match symmetric {
+    match symmetric(auth) {
         Some(algorithm) if bytes == 0 => {
             return refuse(
                 "auth.secret",
@@ -397,6 +397,16 @@ fn at_most(key: &str, value: usize, most: usize) -> Checked {
 
 fn refuse(key: impl Into<String>, problem: impl AsRef<str>) -> Checked {
     Err(ConfigError::key(key, problem))
+}
+
+/// The first algorithm that signs with the shared secret.
+fn symmetric(auth: &Auth) -> Option<&Algorithm> {
+    auth.algorithms.iter().find(|algorithm| {
+        matches!(
+            algorithm,
+            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512
+        )
+    })
 }
 
 #[cfg(test)]

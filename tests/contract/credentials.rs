@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use idlewild::auth::mint::{Claims, mint};
 use idlewild::config::OnExpiry;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
@@ -187,6 +188,24 @@ fn a_ticket_works_once() {
     assert_eq!(use_ticket(&server, &ticket).status, 200);
     assert_eq!(use_ticket(&server, &ticket).status, 401);
     assert_eq!(use_ticket(&server, "unknown").status, 401);
+}
+
+#[test]
+fn a_ticket_whose_token_has_ended_is_refused() {
+    let server = TestServer::with(|config| config.auth.leeway = Duration::from_secs(1));
+    let claims = Claims {
+        user: "42",
+        session: None,
+        topics: &[],
+        ttl: Duration::from_secs(5),
+        now_unix_ms: server.clock.unix_ms(),
+    };
+    let token = mint(&server.config.auth, &claims).unwrap();
+    let (early, late) = (ticket(&server, &token), ticket(&server, &token));
+    server.advance(Duration::from_secs(4));
+    assert_eq!(use_ticket(&server, &early).status, 200);
+    server.advance(Duration::from_secs(3));
+    assert_eq!(use_ticket(&server, &late).status, 401);
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::support::{
-    Client, NOTIFICATIONS, PATIENCE, Stream, TestServer, eventually, request, shard_of,
+    Client, NOTIFICATIONS, PATIENCE, START_UNIX_MS, Stream, TestServer, eventually, request,
+    shard_of,
 };
 
 const DRAINED: &str = "idlewild_disconnects_total{reason=\"drained\"}";
@@ -212,4 +213,27 @@ fn is_refused(server: &TestServer, get: &str) -> bool {
     let _ = socket.read_to_end(&mut answer);
     let answer = String::from_utf8_lossy(&answer);
     answer.is_empty() || (answer.starts_with("HTTP/1.1 503") && answer.contains("Shutting down"))
+}
+
+#[test]
+fn a_request_that_is_never_complete_does_not_outlast_drain_timeout() {
+    let mut server = TestServer::with(|config| {
+        config.drain_timeout = Duration::from_secs(5);
+        config.handshake_timeout = Duration::from_secs(3_600);
+    });
+    let mut half = server.connect();
+    half.send("GET /healthz HTTP/1.1\r\nHo");
+    server.wait_for_metric("idlewild_handshakes_in_flight", 1.0);
+    let drain = server.drain();
+    eventually("it ends by then", || {
+        server.advance(Duration::from_millis(10));
+        drain.is_finished()
+    });
+    drain.join().unwrap();
+    let waited_ms = server.clock.unix_ms() - START_UNIX_MS;
+    // The threads' end is looked for in real time, so the clock may have run on a little.
+    assert!(
+        half.read_to_end().is_empty() && waited_ms >= 4_500,
+        "{waited_ms}"
+    );
 }

@@ -59,6 +59,20 @@ fn an_event_larger_than_the_socket_takes_arrives_whole_at_a_slow_reader() {
 }
 
 #[test]
+fn one_event_larger_than_the_backlog_limit_does_not_cut_those_who_were_up_to_date() {
+    let server = TestServer::with(|config| config.max_backlog_bytes = 4 * 1024);
+    let mut slow = narrow_stream(&server, "42");
+    let data = text(60 * 1024);
+    let id = server.publish(&json!({"to": {"all": true}, "data": data}));
+    server.wait_for_metric("idlewild_backlogged_connections", 1.0);
+    assert_eq!(
+        slow.next(),
+        Some(format!("id: {id}\nevent: message\ndata: {data}\n\n"))
+    );
+    assert_eq!(server.metric(SLOW), Some(0.0));
+}
+
+#[test]
 fn a_slow_reader_gets_its_end_after_all_that_waits_for_it() {
     let server = TestServer::start();
     let mut slow = narrow_stream(&server, "42");
