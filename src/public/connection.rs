@@ -59,8 +59,9 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
     let connection = Rc::new(Connection {
         handoff: Handoff::default(),
         peer,
+        // From accept on, however long this task waited for its first turn.
+        answered_ms: Cell::new(handshake.since_ms()),
         handshake,
-        answered_ms: Cell::new(public.shards.clock.now_ms()),
         has_answered: Cell::new(false),
         public,
     });

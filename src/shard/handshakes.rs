@@ -127,6 +127,11 @@ impl Handshakes {
 }
 
 impl Handshake {
+    /// When it began, on the monotonic clock.
+    pub fn since_ms(&self) -> u64 {
+        self.state.since_ms
+    }
+
     /// A complete request has come, or been answered: from here on the connection does not give
     /// way, or does again.
     pub fn set_has_request(&self, has_request: bool) {
