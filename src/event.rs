@@ -12,10 +12,9 @@ use crate::topic::Topic;
 
 /// Longest event name, in bytes: it stands in every frame, so it is kept short.
 pub const MAX_NAME_BYTES: usize = 128;
-/// Longest user id, in bytes: a UUID or an address fits; it is kept for every user online.
-pub const MAX_USER_BYTES: usize = 256;
-/// Longest session id, in bytes; the same bound the token check holds.
-pub const MAX_SESSION_BYTES: usize = 256;
+/// Longest user or session id, in bytes: a UUID or an address fits; it is kept for every user
+/// online.
+pub const MAX_ID_BYTES: usize = 256;
 /// Longest publisher's own id, in bytes: it is kept for ten minutes.
 pub const MAX_SOURCE_ID_BYTES: usize = 256;
 
@@ -101,7 +100,7 @@ impl Target {
     }
 }
 
-/// A user's id: 1 to [`MAX_USER_BYTES`] bytes without control characters.
+/// A user's id: 1 to [`MAX_ID_BYTES`] bytes without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UserId(CompactString);
 
@@ -111,7 +110,7 @@ impl UserId {
     /// # Errors
     /// [`InvalidEvent::User`] where it is empty, too long or has control characters.
     pub fn new(id: &str) -> Result<Self, InvalidEvent> {
-        if is_line(id, MAX_USER_BYTES) {
+        if is_id(id) {
             Ok(Self(id.into()))
         } else {
             Err(InvalidEvent::User)
@@ -124,12 +123,12 @@ impl UserId {
     }
 }
 
-/// A session's id: 1 to [`MAX_SESSION_BYTES`] bytes without control characters.
+/// A session's id: 1 to [`MAX_ID_BYTES`] bytes without control characters.
 ///
 /// # Errors
 /// [`InvalidEvent::Session`] for anything else.
 pub fn check_session(id: &str) -> Result<(), InvalidEvent> {
-    if is_line(id, MAX_SESSION_BYTES) {
+    if is_id(id) {
         Ok(())
     } else {
         Err(InvalidEvent::Session)
@@ -200,12 +199,18 @@ pub struct SessionChange {
 pub enum InvalidEvent {
     #[error("an event id has the form <ms>-<seq>")]
     Id,
-    #[error("a user id has 1 to {MAX_USER_BYTES} bytes and no control characters")]
+    #[error("a user id has 1 to {MAX_ID_BYTES} bytes and no control characters")]
     User,
-    #[error("a session id has 1 to {MAX_SESSION_BYTES} bytes and no control characters")]
+    #[error("a session id has 1 to {MAX_ID_BYTES} bytes and no control characters")]
     Session,
     #[error("an event name has 1 to {MAX_NAME_BYTES} bytes and no control characters")]
     Name,
+}
+
+/// Whether `text` can name a user or a session: 1 to [`MAX_ID_BYTES`] bytes that are safe in a log
+/// line.
+pub fn is_id(text: &str) -> bool {
+    is_line(text, MAX_ID_BYTES)
 }
 
 /// Whether `text` fits on one line of a stream or a log.
@@ -251,6 +256,13 @@ mod tests {
         ] {
             assert_eq!(id.parse::<EventId>(), Err(InvalidEvent::Id), "{id}");
         }
+    }
+
+    #[test]
+    fn names_are_short_and_printable() {
+        assert!(is_id("42") && is_id("jörg@example.com") && is_id(&"x".repeat(256)));
+        assert!(!is_id("") && !is_id(&"x".repeat(257)));
+        assert!(!is_id("a\nb") && !is_id("\0"));
     }
 
     proptest! {

@@ -11,9 +11,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::keys::{KeySet, KeysError, algorithm_name, jose};
-use super::{Identity, IssuedAt, is_name};
+use super::{Identity, IssuedAt};
 use crate::clock::millis;
 use crate::config;
+use crate::event::is_id;
 use crate::topic::TopicPattern;
 
 /// Longest token that is looked at. It fits beside everything else into the 8 KiB or so that
@@ -298,7 +299,7 @@ fn unix_ms(value: &Value) -> Result<u64, NotATime> {
 /// A user or session: a name, or an integer as its decimal digits.
 fn name(value: &Value) -> Option<CompactString> {
     match value {
-        Value::String(text) if is_name(text) => Some(text.into()),
+        Value::String(text) if is_id(text) => Some(text.into()),
         Value::Number(number) if !number.is_f64() => Some(number.to_compact_string()),
         _ => None,
     }

@@ -12,9 +12,10 @@ use serde_json::{Map, Value};
 
 use super::jwt::{MAX_PATTERNS, MAX_TOKEN_BYTES};
 use super::keys::{KeysError, Kind, jose, shared_secret};
-use super::{is_name, random};
+use super::random;
 use crate::clock::millis;
 use crate::config;
+use crate::event::is_id;
 use crate::topic::{TopicError, TopicPattern};
 
 /// What a new token says.
@@ -80,10 +81,10 @@ pub enum MintError {
 }
 
 fn payload(auth: &config::Auth, claims: &Claims<'_>) -> Result<Map<String, Value>, MintError> {
-    if !is_name(claims.user) {
+    if !is_id(claims.user) {
         return Err(MintError::Name("user"));
     }
-    if claims.session.is_some_and(|session| !is_name(session)) {
+    if claims.session.is_some_and(|session| !is_id(session)) {
         return Err(MintError::Name("session"));
     }
     if claims.topics.len() > MAX_PATTERNS {

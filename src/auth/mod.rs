@@ -31,10 +31,6 @@ use compact_str::CompactString;
 
 use crate::topic::TopicPattern;
 
-/// Longest user or session name, in bytes: longer than any UUID, address or distinguished name,
-/// short enough to be kept for each connected user.
-pub const MAX_NAME_BYTES: usize = 256;
-
 /// A client that has proved who it is, and what it may do.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -76,12 +72,6 @@ impl IssuedAt {
     }
 }
 
-/// Whether `text` can name a user or a session: 1 to [`MAX_NAME_BYTES`] bytes that are safe in a
-/// log line.
-pub fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= MAX_NAME_BYTES && !text.chars().any(char::is_control)
-}
-
 /// `N` unpredictable bytes.
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
@@ -115,13 +105,6 @@ mod tests {
         let issued = IssuedAt::from_unix_ms(1_700_000_000_500);
         assert!(issued.is_after(1_700_000_000_499));
         assert!(!issued.is_after(1_700_000_000_500));
-    }
-
-    #[test]
-    fn names_are_short_and_printable() {
-        assert!(is_name("42") && is_name("jörg@example.com") && is_name(&"x".repeat(256)));
-        assert!(!is_name("") && !is_name(&"x".repeat(257)));
-        assert!(!is_name("a\nb") && !is_name("\0"));
     }
 
     proptest! {

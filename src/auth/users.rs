@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 pub use file::add;
 
-use super::{is_name, random};
+use super::random;
+use crate::event::is_id;
 
 /// Most users in a file: it is read whole at start, and meant for small deployments.
 pub const MAX_USERS: usize = 100_000;
@@ -148,7 +149,7 @@ impl Users {
             }
             // 1 and "1" are the same user in a token.
             let id = entry.id.to_string();
-            if !is_name(&id) {
+            if !is_id(&id) {
                 return Err(Problem::Id(id));
             }
             let email = entry.email.to_lowercase();

@@ -362,19 +362,17 @@ impl Shard {
             return;
         };
         slot.set_ending();
-        if let Some(backlog) = &mut slot.backlog {
-            backlog.start_timeout(now);
-        }
+        let is_waiting = slot
+            .backlog
+            .as_mut()
+            .map(|backlog| backlog.start_timeout(now))
+            .is_some();
         self.metrics().disconnects.at(reason as usize).increment();
-        if self
-            .table
-            .get(key)
-            .is_some_and(|slot| slot.backlog.is_none())
-        {
-            self.finish(key);
-        } else {
+        if is_waiting {
             // What is left has `stall_timeout` to leave, however it trickles.
             self.arm(key);
+        } else {
+            self.finish(key);
         }
     }
 
