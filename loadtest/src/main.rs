@@ -13,7 +13,7 @@
 //! # What is where
 //! [`cli`] the command line; [`scenario`] what is run; [`subject`] the server or floor it is run against;
 //! [`floor`] the bare server; [`engine`] the clients' threads; [`parse`] their reading; [`token`] their
-//! sign-in; [`figures`], [`report`] and [`progress`] what is shown; [`clock`] and [`sys`] the machine.
+//! sign-in; [`figures`], [`outcome`] and [`progress`] what is shown; [`clock`] and [`sys`] the machine.
 //! Nothing of the server's own code is used.
 
 mod cli;
@@ -21,9 +21,9 @@ mod clock;
 mod engine;
 mod figures;
 mod floor;
+mod outcome;
 mod parse;
 mod progress;
-mod report;
 mod scenario;
 mod subject;
 mod sys;

@@ -14,8 +14,8 @@ use crate::cli::Broadcast;
 use crate::clock::{self, Deadline};
 use crate::engine::{Engine, Tally, Window};
 use crate::figures::{Delivery, Figures, Percentiles, milliseconds};
+use crate::outcome::Outcome;
 use crate::progress::{Stage, rest};
-use crate::report::Report;
 use crate::subject::Subject;
 
 /// Quiet time around a round: after the ramp, and for the server to see the cut.
@@ -50,7 +50,7 @@ pub(crate) fn run(broadcast: &Broadcast) -> Result<bool> {
     }
     subject.stop()?;
     let beside = floor.is_some().then(|| of_floor.figures());
-    Report::new("broadcast", &broadcast.common, of_subject.figures(), beside)
+    Outcome::new("broadcast", &broadcast.common, of_subject.figures(), beside)
         .finish(&broadcast.common)
 }
 

@@ -10,8 +10,8 @@ use super::{connection_figures, cpu_s, floor, ramp, since};
 use crate::cli::Hold;
 use crate::engine::{Engine, Window};
 use crate::figures::{Figures, Plateaus, mib};
+use crate::outcome::Outcome;
 use crate::progress::rest;
-use crate::report::Report;
 use crate::subject::Subject;
 use crate::subject::proc::{self, Slab};
 
@@ -33,7 +33,7 @@ pub(crate) fn run(hold: &Hold) -> Result<bool> {
         None => None,
     };
     subject.stop()?;
-    Report::new("hold", &hold.common, figures, beside).finish(&hold.common)
+    Outcome::new("hold", &hold.common, figures, beside).finish(&hold.common)
 }
 
 /// The subject's memory and the machine's slab at one time.

@@ -13,8 +13,8 @@ use crate::cli::Idle;
 use crate::clock;
 use crate::engine::{Engine, Window};
 use crate::figures::Figures;
+use crate::outcome::Outcome;
 use crate::progress::rest;
-use crate::report::Report;
 use crate::subject::Subject;
 
 /// Quiet time after the ramp, so that its work is over when the measurement begins.
@@ -35,7 +35,7 @@ pub(crate) fn run(idle: &Idle) -> Result<bool> {
         merge_into(&mut figures, round);
     }
     subject.stop()?;
-    Report::new("idle", &idle.common, figures.unwrap_or_default(), beside).finish(&idle.common)
+    Outcome::new("idle", &idle.common, figures.unwrap_or_default(), beside).finish(&idle.common)
 }
 
 fn measure(subject: &mut Subject, idle: &Idle, floor_period_ms: u64) -> Result<Figures> {

@@ -1,79 +1,13 @@
-//! The command line.
+//! What every scenario takes: what is measured, the clients, the output.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 
+use super::value::{duration, rate, setting};
 use crate::engine::Limits;
-
-/// An honest load for Server-Sent Events: it parses what it gets, counts what it misses, and sets each
-/// figure beside a bare epoll server's when asked (--vs-floor).
-#[derive(Debug, Parser)]
-#[command(name = "idlewild-load", version, max_term_width = 110)]
-pub(crate) struct Cli {
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
-
-/// The scenarios.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Memory: ramp to two plateaus and report bytes a connection as the slope between them
-    Hold(Hold),
-    /// CPU: hold idle connections and report what the server burns for its heartbeats
-    Idle(Idle),
-    /// Latency: publish to all on a fixed timetable; from the scheduled time to each client's read
-    Broadcast(Broadcast),
-    #[command(hide = true)]
-    FloorServe {
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
-        threads: u32,
-    },
-}
-
-/// `hold`
-#[derive(Debug, Args)]
-pub(crate) struct Hold {
-    #[command(flatten)]
-    pub(crate) common: Common,
-    /// Connections at the first reading [default: a third of --connections]
-    #[arg(long, value_name = "M")]
-    pub(crate) plateau: Option<u32>,
-    /// Quiet time before each reading
-    #[arg(long, default_value = "10s", value_parser = duration, value_name = "TIME")]
-    pub(crate) rest: Duration,
-}
-
-/// `idle`
-#[derive(Debug, Args)]
-pub(crate) struct Idle {
-    #[command(flatten)]
-    pub(crate) common: Common,
-    /// Seconds to measure for
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    pub(crate) seconds: u32,
-    /// With --vs-floor: how often server and floor take turns
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(crate) rounds: u32,
-}
-
-/// `broadcast`
-#[derive(Debug, Args)]
-pub(crate) struct Broadcast {
-    #[command(flatten)]
-    pub(crate) common: Common,
-    /// Events to publish in each round
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(crate) events: u32,
-    /// Events a second
-    #[arg(long, default_value_t = 2.0, value_parser = rate)]
-    pub(crate) rate: f64,
-    /// How often server and floor (with --vs-floor) take turns; each round connects anew
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(crate) rounds: u32,
-}
 
 /// How a client shows its token.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -251,59 +185,11 @@ fn read_line(path: impl AsRef<Path>) -> Result<String> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(rate) if (0.001..=1e6).contains(&rate) => Ok(rate),
-        _ => Err("expected a number a second, from 0.001 to 1000000".to_owned()),
-    }
-}
-
-fn setting(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text
-        .split_once('=')
-        .ok_or("expected KEY=VALUE, the value in TOML")?;
-    Ok((key.trim().to_owned(), value.trim().to_owned()))
-}
-
-/// `250ms`, `10s`, `5m`, up to an hour.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let unit_ms = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        _ => return Err("expected a time such as 250ms, 10s or 5m".to_owned()),
-    };
-    let ms = number
-        .parse::<u32>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit_ms));
-    match ms {
-        Some(ms @ 0..=3_600_000) => Ok(Duration::from_millis(u64::from(ms))),
-        _ => Err("expected a time of at most an hour".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::Parser;
 
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn times_are_bounded_and_have_a_unit() {
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
-        for bad in ["", "5", "s", "61m", "-1s", "99999999999s"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
+    use crate::cli::{Cli, Command};
 
     #[test]
     fn the_floor_has_as_many_threads_as_the_server_has_shards() {

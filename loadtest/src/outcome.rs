@@ -12,7 +12,7 @@ use crate::figures::Figures;
 
 /// A whole run.
 #[derive(Debug, Serialize)]
-pub(crate) struct Report {
+pub(crate) struct Outcome {
     pub(crate) scenario: &'static str,
     pub(crate) connections: u32,
     #[serde(flatten)]
@@ -26,7 +26,7 @@ pub(crate) struct Report {
     pub(crate) problems: Vec<String>,
 }
 
-impl Report {
+impl Outcome {
     /// Sets the figures beside the floor's and judges them.
     pub(crate) fn new(
         scenario: &'static str,
@@ -199,19 +199,19 @@ mod tests {
             kernel_bytes_both_ends: Some(bytes),
             ..Figures::default()
         };
-        let report = Report::new("hold", &common(), figures(8_200.0), Some(figures(8_000.0)));
-        assert_eq!(report.figures.kernel_bytes_per_connection, Some(4_200.0));
+        let outcome = Outcome::new("hold", &common(), figures(8_200.0), Some(figures(8_000.0)));
+        assert_eq!(outcome.figures.kernel_bytes_per_connection, Some(4_200.0));
         assert_eq!(
-            report.floor.as_ref().unwrap().kernel_bytes_per_connection,
+            outcome.floor.as_ref().unwrap().kernel_bytes_per_connection,
             Some(4_000.0)
         );
-        assert!((report.ratio["kernel_bytes_per_connection"] - 1.05).abs() < 1e-9);
+        assert!((outcome.ratio["kernel_bytes_per_connection"] - 1.05).abs() < 1e-9);
     }
 
     #[test]
     fn whatever_is_not_as_it_should_be_fails_the_run() {
         assert!(
-            Report::new("idle", &common(), Figures::default(), None)
+            Outcome::new("idle", &common(), Figures::default(), None)
                 .problems
                 .is_empty()
         );
@@ -221,13 +221,13 @@ mod tests {
             failures,
             ..Figures::default()
         };
-        let report = Report::new("idle", &common(), Figures::default(), Some(bad));
+        let outcome = Outcome::new("idle", &common(), Figures::default(), Some(bad));
         assert_eq!(
-            report.problems,
+            outcome.problems,
             ["floor: 2 connections failed", "floor: 2 × status 503"]
         );
         assert!(
-            report
+            outcome
                 .table()
                 .contains("FAILED: floor: 2 connections failed\n")
         );
@@ -258,8 +258,8 @@ mod tests {
             delivery: Some(delivery),
             ..Figures::default()
         };
-        let report = Report::new("broadcast", &common(), figures.clone(), Some(figures));
-        let json = serde_json::to_value(&report).unwrap();
+        let outcome = Outcome::new("broadcast", &common(), figures.clone(), Some(figures));
+        let json = serde_json::to_value(&outcome).unwrap();
         for key in [
             "connected",
             "failed",
