@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::engine::Limits;
+
 /// What one subject did. A scenario leaves out what it does not measure.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Figures {
@@ -42,6 +44,15 @@ pub(crate) struct Figures {
     pub(crate) heartbeats: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub(crate) delivery: Option<Delivery>,
+    #[serde(skip_serializing_if = "Option::is_none", flatten)]
+    pub(crate) storm: Option<Storm>,
+    #[serde(skip_serializing_if = "Option::is_none", flatten)]
+    pub(crate) slow: Option<Unread>,
+    #[serde(skip_serializing_if = "Option::is_none", flatten)]
+    pub(crate) soak: Option<Soak>,
+    /// The first round as it went.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) timeline: Vec<Sample>,
     /// Why connections failed or were lost.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) failures: BTreeMap<String, u64>,
@@ -69,6 +80,8 @@ pub(crate) struct Delivery {
     pub(crate) out_of_order: u64,
     /// Events that this run did not publish.
     pub(crate) foreign: u64,
+    /// Events for one user that another got.
+    pub(crate) misdirected: u64,
     /// The most that a publish began behind its timetable; it is part of the latency.
     pub(crate) publish_late_ms_max: f64,
     /// From the scheduled time to the last client's read, over events.
@@ -77,8 +90,50 @@ pub(crate) struct Delivery {
     pub(crate) latency_ms: Percentiles,
 }
 
-/// Milliseconds.
+/// What became of a crowd that was cut at once.
 #[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Storm {
+    /// Streams that were open again.
+    pub(crate) back: u64,
+    /// Seconds from the cut until the last of them was; the worst round's.
+    pub(crate) back_s: f64,
+}
+
+/// What clients that never read did to the others.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Unread {
+    pub(crate) slow_clients: u64,
+    /// Of them, those whose stream the server ended.
+    pub(crate) slow_dropped: u64,
+    /// The others' latency in the same run before there were any: `latency_ms` is with them.
+    pub(crate) latency_ms_without: Percentiles,
+}
+
+/// Coming and going.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Soak {
+    /// Clients that left, each replaced by another.
+    pub(crate) churned: u64,
+    /// PSS growth from the first quarter's end to the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pss_growth_mib: Option<f64>,
+}
+
+/// A run at one time.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Sample {
+    /// Seconds since the round began.
+    pub(crate) at_s: f64,
+    pub(crate) connected: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pss_mib: Option<f64>,
+    /// Used so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server_cpu_s: Option<f64>,
+}
+
+/// Milliseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Percentiles {
     /// The least: on a noisy machine the reading nobody else disturbed.
     pub(crate) min: f64,
@@ -90,6 +145,16 @@ pub(crate) struct Percentiles {
 }
 
 impl Figures {
+    /// Notes those that never read, if there were any; the latency without them is filled in later.
+    pub(crate) fn slow_clients(&mut self, limits: &Limits, connections: u32, dropped: u64) {
+        let slow_clients = u64::from(connections - limits.reading(connections));
+        self.slow = (slow_clients > 0).then(|| Unread {
+            slow_clients,
+            slow_dropped: dropped,
+            latency_ms_without: Percentiles::default(),
+        });
+    }
+
     /// Adds another round of the same subject: counts and times add up, of the rest the worse stays.
     pub(crate) fn merge(&mut self, round: Self) {
         let plus = |one: Option<f64>, other: Option<f64>| Some(one? + other?);
@@ -106,6 +171,14 @@ impl Figures {
             .heartbeats
             .zip(round.heartbeats)
             .map(|(one, other)| one + other);
+        self.storm = self.storm.zip(round.storm).map(|(one, other)| Storm {
+            back: one.back.min(other.back),
+            back_s: one.back_s.max(other.back_s),
+        });
+        if let Some((one, other)) = self.slow.as_mut().zip(round.slow) {
+            one.slow_clients += other.slow_clients;
+            one.slow_dropped += other.slow_dropped;
+        }
         for (reason, count) in round.failures {
             *self.failures.entry(reason).or_default() += count;
         }
@@ -122,6 +195,7 @@ impl Figures {
                 ("events missed", delivery.missed),
                 ("events doubled", delivery.duplicates),
                 ("events out of order", delivery.out_of_order),
+                ("events for somebody else", delivery.misdirected),
             ]);
         }
         counts.retain(|&(_, count)| count > 0);

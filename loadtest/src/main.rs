@@ -27,6 +27,7 @@ mod progress;
 mod scenario;
 mod subject;
 mod sys;
+mod template;
 mod token;
 
 use std::io::Write;
@@ -38,10 +39,15 @@ use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Hold(hold) => scenario::hold::run(&hold),
-        Command::Idle(idle) => scenario::idle::run(&idle),
-        Command::Broadcast(broadcast) => scenario::broadcast::run(&broadcast),
-        Command::FloorServe { threads } => floor::run(threads).map(|()| true),
+        Command::Scenario(scenario) => scenario::run(&scenario),
+        Command::Peer {
+            template,
+            mut scenario,
+        } => {
+            scenario.common_mut().peer = Some(template);
+            scenario::run(&scenario)
+        }
+        Command::Floor { threads } => floor::run(threads).map(|()| true),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

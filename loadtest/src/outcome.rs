@@ -8,12 +8,17 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::Common;
+use crate::clock;
 use crate::figures::Figures;
 
 /// A whole run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) scenario: &'static str,
+    /// What was measured: idlewild, a peer by its template's name, or the floor.
+    pub(crate) subject: String,
+    /// When it was judged.
+    pub(crate) ended_unix_s: u64,
     pub(crate) connections: u32,
     #[serde(flatten)]
     pub(crate) figures: Figures,
@@ -30,6 +35,7 @@ impl Outcome {
     /// Sets the figures beside the floor's and judges them.
     pub(crate) fn new(
         scenario: &'static str,
+        subject: &str,
         common: &Common,
         mut figures: Figures,
         mut floor: Option<Figures>,
@@ -54,6 +60,8 @@ impl Outcome {
         problems.extend(floor.iter().flat_map(|floor| floor.problems("floor: ")));
         Self {
             scenario,
+            subject: subject.to_owned(),
+            ended_unix_s: clock::unix_s(),
             connections: common.connections(),
             figures,
             floor,
@@ -86,7 +94,10 @@ impl Outcome {
                 .map(|(key, _)| key.as_str())
                 .filter(|key| find(&subject, key).is_none()),
         );
-        let mut table = format!("{}, {} connections\n", self.scenario, self.connections);
+        let mut table = format!(
+            "{}: {}, {} connections\n",
+            self.subject, self.scenario, self.connections
+        );
         let headings = if self.floor.is_some() {
             ["", "floor", "ratio"]
         } else {
@@ -117,6 +128,8 @@ fn ratios(figures: &Figures, floor: &Figures) -> BTreeMap<String, f64> {
         "connects_per_s",
         "time_to_last_ms",
         "latency_ms",
+        "latency_ms_without",
+        "back_s",
     ];
     let rows = flat(figures).into_iter().filter_map(|(key, value)| {
         let base = find(&floor, &key).filter(|&base| base > 0.0)?;
@@ -146,6 +159,7 @@ fn flat(figures: &Figures) -> Vec<(String, f64)> {
     let mut rows = Vec::new();
     let figures = Figures {
         failures: BTreeMap::new(),
+        timeline: Vec::new(),
         ..figures.clone()
     };
     walk(
@@ -180,14 +194,12 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::{Cli, Command, Scenario};
     use crate::figures::{Delivery, Percentiles};
 
     fn common() -> Common {
-        let Command::Idle(idle) = Cli::try_parse_from(["load", "idle", "-n", "5"])
-            .unwrap()
-            .command
-        else {
+        let cli = Cli::try_parse_from(["load", "idle", "-n", "5"]).unwrap();
+        let Command::Scenario(Scenario::Idle(idle)) = cli.command else {
             panic!("not idle")
         };
         idle.common
@@ -199,7 +211,13 @@ mod tests {
             kernel_bytes_both_ends: Some(bytes),
             ..Figures::default()
         };
-        let outcome = Outcome::new("hold", &common(), figures(8_200.0), Some(figures(8_000.0)));
+        let outcome = Outcome::new(
+            "hold",
+            "x",
+            &common(),
+            figures(8_200.0),
+            Some(figures(8_000.0)),
+        );
         assert_eq!(outcome.figures.kernel_bytes_per_connection, Some(4_200.0));
         assert_eq!(
             outcome.floor.as_ref().unwrap().kernel_bytes_per_connection,
@@ -211,7 +229,7 @@ mod tests {
     #[test]
     fn whatever_is_not_as_it_should_be_fails_the_run() {
         assert!(
-            Outcome::new("idle", &common(), Figures::default(), None)
+            Outcome::new("idle", "x", &common(), Figures::default(), None)
                 .problems
                 .is_empty()
         );
@@ -221,7 +239,7 @@ mod tests {
             failures,
             ..Figures::default()
         };
-        let outcome = Outcome::new("idle", &common(), Figures::default(), Some(bad));
+        let outcome = Outcome::new("idle", "x", &common(), Figures::default(), Some(bad));
         assert_eq!(
             outcome.problems,
             ["floor: 2 connections failed", "floor: 2 × status 503"]
@@ -250,6 +268,7 @@ mod tests {
             duplicates: 0,
             out_of_order: 0,
             foreign: 0,
+            misdirected: 0,
             publish_late_ms_max: 0.0,
             time_to_last_ms: zero,
             latency_ms: zero,
@@ -258,7 +277,7 @@ mod tests {
             delivery: Some(delivery),
             ..Figures::default()
         };
-        let outcome = Outcome::new("broadcast", &common(), figures.clone(), Some(figures));
+        let outcome = Outcome::new("broadcast", "x", &common(), figures.clone(), Some(figures));
         let json = serde_json::to_value(&outcome).unwrap();
         for key in [
             "connected",

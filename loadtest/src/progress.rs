@@ -69,14 +69,15 @@ impl Drop for Stage {
     }
 }
 
-/// Sleeps for `duration` and shows it.
-pub(crate) fn rest(label: &str, duration: Duration) {
+/// Sleeps for `duration` and shows it; `watch` is called ten times a second.
+pub(crate) fn rest(label: &str, duration: Duration, watch: &mut dyn FnMut()) {
     let tenths = u64::try_from(duration.as_millis() / STEP.as_millis()).unwrap_or(u64::MAX);
     let mut stage = Stage::new(format!("{label} (tenths of a second)"), tenths);
     let start_ns = clock::now_ns();
     for step in 1..=tenths {
         clock::sleep_until_ns(start_ns + step * clock::duration_ns(STEP));
         stage.at(step);
+        watch();
     }
     clock::sleep_until_ns(start_ns + clock::duration_ns(duration));
 }

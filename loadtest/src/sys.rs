@@ -3,13 +3,13 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, setrlimit};
 
-/// Descriptors a process of ours needs beside its connections: epolls, eventfds, pipes, files of /proc.
+/// Descriptors a thread of ours needs beside its connections: epoll, eventfd, what it inherits.
 pub(crate) const SPARE_DESCRIPTORS: u64 = 64;
 
 /// Raises the soft descriptor limit to the hard one and returns it.
@@ -22,6 +22,43 @@ pub(crate) fn raise_descriptor_limit() -> u64 {
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum.unwrap_or(u64::MAX),
         Err(_) => limit.current.unwrap_or(u64::MAX),
+    }
+}
+
+/// Files that all processes together may have open.
+pub(crate) fn file_max() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/sys/fs/file-max").ok()?;
+    text.trim().parse().ok()
+}
+
+/// Gives the calling thread a descriptor table of its own: the limit then holds for it alone, and no
+/// lock is shared with other threads. Of what the process has open only stdio and `kept` remain in it.
+pub(crate) fn own_descriptor_table(kept: BorrowedFd<'_>) -> io::Result<()> {
+    copy_descriptor_table()?;
+    let kept = kept.as_raw_fd();
+    close_all(libc::STDERR_FILENO + 1, kept - 1)?;
+    close_all(kept + 1, RawFd::MAX)
+}
+
+/// Gives the calling thread a copy of the descriptor table, which it shares with nobody from then on.
+pub(crate) fn copy_descriptor_table() -> io::Result<()> {
+    // SAFETY: in the copy every descriptor stays valid at its number. The callers are threads at their
+    // start: they use only what was made before, and nobody else closes it on their behalf.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }?;
+    Ok(())
+}
+
+fn close_all(first: RawFd, last: RawFd) -> io::Result<()> {
+    if last < first {
+        return Ok(());
+    }
+    // SAFETY: only reached from `own_descriptor_table`, whose table is private to a thread that uses no
+    // descriptor of this range.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
     }
 }
 

@@ -88,7 +88,7 @@ fn events_out_of_order_fail_the_run() {
 #[test]
 fn what_cannot_be_run_is_said_in_one_line() {
     for (line, reason) in [
-        ("hold -n 9000000 --floor", "ulimit -Hn"),
+        ("hold -n 9000000 --threads 1 --floor", "ulimit -Hn"),
         ("hold -n 10 --url http://192.0.2.1:80", "--allow-remote"),
         ("hold -n 10", "--spawn, --floor, --url"),
         ("hold -n 10 --plateau 10 --floor", "must be below"),
@@ -122,7 +122,7 @@ fn broadcast_to(fault: fn(&[String]) -> Vec<String>) -> (Output, Value) {
     std::thread::spawn(move || publish(&admin, &frames));
     let json = temp_file(&format!("{}.json", public_url.rsplit(':').next().unwrap()));
     let line = format!(
-        "broadcast -n {CLIENTS} --events {EVENTS} --rate 100 --rounds 1 --threads 1 --url {public_url} \
+        "broadcast -n {CLIENTS} --events {EVENTS} --rate 100 --rounds 1 --threads 1 --url {public_url} --api-key k \
          --admin-url {admin_url} --json {}",
         json.display()
     );

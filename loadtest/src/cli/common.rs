@@ -1,22 +1,16 @@
 //! What every scenario takes: what is measured, the clients, the output.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::value::{duration, rate, setting};
-use crate::engine::Limits;
-
-/// How a client shows its token.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum AuthStyle {
-    /// `?token=` in the URL
-    Query,
-    /// `Authorization: Bearer`
-    Header,
-}
+use crate::engine::{AuthStyle, Limits};
+use crate::sys;
+use crate::token::List;
 
 /// What every scenario takes.
 #[derive(Debug, Args)]
@@ -41,13 +35,18 @@ pub(crate) struct Common {
     /// Its admin listener
     #[arg(long, requires = "url", help_heading = "What is measured")]
     pub(crate) admin_url: Option<String>,
-    /// A file with the admin API key
+    /// The admin API key; a file keeps it out of the process list
     #[arg(
         long,
-        requires = "admin_url",
-        value_name = "FILE",
+        env = "IDLEWILD_LOAD_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY",
+        conflicts_with = "api_key_file",
         help_heading = "What is measured"
     )]
+    api_key: Option<String>,
+    /// A file with the admin API key
+    #[arg(long, value_name = "FILE", help_heading = "What is measured")]
     api_key_file: Option<PathBuf>,
     /// A file with the secret that tokens are signed with
     #[arg(
@@ -57,7 +56,16 @@ pub(crate) struct Common {
         help_heading = "What is measured"
     )]
     secret_file: Option<PathBuf>,
-    /// Its process, for memory and CPU
+    /// A file of tokens, one a line, each with its user after a space if single users are published to
+    #[arg(
+        long,
+        requires = "url",
+        conflicts_with_all = ["secret_file", "users"],
+        value_name = "FILE",
+        help_heading = "What is measured"
+    )]
+    tokens_file: Option<PathBuf>,
+    /// Its process, for memory and CPU; those it started are counted with it
     #[arg(
         long,
         requires = "url",
@@ -73,6 +81,9 @@ pub(crate) struct Common {
         help_heading = "What is measured"
     )]
     server_bin: Option<PathBuf>,
+    /// The template of a server that is not Idlewild, by name or file: set by `peer`
+    #[arg(skip)]
+    pub(crate) peer: Option<String>,
     /// A line of the spawned server's configuration, in TOML: heartbeat='"5s"', shards=1 (repeatable)
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting, requires = "spawn", help_heading = "What is measured")]
     pub(crate) set: Vec<(String, String)>,
@@ -84,7 +95,7 @@ pub(crate) struct Common {
     #[arg(long, help_heading = "Beside the floor")]
     pub(crate) vs_floor: bool,
     /// The floor's threads [default: the server's shards]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "Beside the floor")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_024), help_heading = "Beside the floor")]
     floor_threads: Option<u32>,
 
     /// Users the connections belong to, numbered from 0 [default: one each]
@@ -93,15 +104,19 @@ pub(crate) struct Common {
     /// How they show their token
     #[arg(long, value_enum, default_value_t = AuthStyle::Query, help_heading = "The clients")]
     pub(crate) auth: AuthStyle,
-    /// The stream's path
+    /// The stream's path, perhaps with ${user} and ${number} in it [default: the server's own]
+    #[arg(long, help_heading = "The clients")]
+    pub(crate) path: Option<String>,
+    /// Source addresses, up to 9,500 connections from each [default: as many of 127.1.0.0/16 as it takes]
     #[arg(
         long,
-        default_value = "/api/v1/auth/sse/notifications/",
+        value_name = "ADDRESS",
+        value_delimiter = ',',
         help_heading = "The clients"
     )]
-    pub(crate) path: String,
-    /// Threads [default: one a core]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "The clients")]
+    pub(crate) source: Vec<IpAddr>,
+    /// Threads, with a descriptor table each [default: one a core, more if the descriptor limit asks for it]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_024), help_heading = "The clients")]
     threads: Option<u32>,
     /// Handshakes under way at one time
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "The clients")]
@@ -112,6 +127,10 @@ pub(crate) struct Common {
     /// How long one handshake may take
     #[arg(long, default_value = "10s", value_parser = duration, value_name = "TIME", help_heading = "The clients")]
     handshake_timeout: Duration,
+
+    /// Bytes of an event's data, padded if need be [default: as few as it takes]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(..=500_000), help_heading = "The events")]
+    payload_bytes: Option<u32>,
 
     /// Write the figures as JSON
     #[arg(long, value_name = "FILE", help_heading = "Output")]
@@ -129,14 +148,43 @@ impl Common {
         self.users.unwrap_or(self.connections)
     }
 
+    /// Bytes of an event's data, at least.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.payload_bytes.unwrap_or(0) as usize
+    }
+
     /// The bounds of the client engine.
     pub(crate) fn limits(&self) -> Limits {
+        let held = sys::raise_descriptor_limit().saturating_sub(sys::SPARE_DESCRIPTORS);
+        let needed = u64::from(self.connections).div_ceil(held.max(1));
+        let needed = u32::try_from(needed).unwrap_or(u32::MAX);
+        let threads = self.threads.unwrap_or_else(|| cores().max(needed));
         Limits {
-            threads: self.threads.unwrap_or_else(cores).min(self.connections),
+            threads: threads.min(self.connections),
             connections: self.connections,
             in_flight: self.in_flight,
             rate: self.connect_rate,
             handshake: self.handshake_timeout,
+            deaf_per_cent: 0,
+        }
+    }
+
+    /// The spawned server's descriptor tables: one, or where that is too small as many shards with one
+    /// each as it takes.
+    pub(crate) fn spawned_tables(&self) -> Tables {
+        let limit = sys::raise_descriptor_limit();
+        let connections = u64::from(self.connections);
+        if connections + SHARED_RESERVE <= limit {
+            return Tables {
+                kind: "shared",
+                shards: 0,
+            };
+        }
+        let each = (limit / 5 * 4).max(1);
+        let shards = connections.div_ceil(each).max(cores().into());
+        Tables {
+            kind: "per-shard",
+            shards: u32::try_from(shards).unwrap_or(u32::MAX),
         }
     }
 
@@ -149,6 +197,7 @@ impl Common {
             .and_then(|(_, value)| value.parse().ok());
         self.floor_threads
             .or(shards)
+            .or(Some(self.spawned_tables().shards))
             .filter(|&threads| threads > 0)
             .unwrap_or_else(cores)
     }
@@ -164,7 +213,16 @@ impl Common {
 
     /// The admin API key, if one was named.
     pub(crate) fn api_key(&self) -> Result<Option<String>> {
-        self.api_key_file.as_ref().map(read_line).transpose()
+        match &self.api_key {
+            Some(key) => Ok(Some(key.clone())),
+            None => self.api_key_file.as_ref().map(read_line).transpose(),
+        }
+    }
+
+    /// The file of tokens, if one was named.
+    pub(crate) fn tokens(&self) -> Result<Option<List>> {
+        let path = self.tokens_file.as_deref();
+        path.map(List::read).transpose()
     }
 
     /// The token secret, if one was named.
@@ -173,6 +231,19 @@ impl Common {
         Ok(line.map(String::into_bytes))
     }
 }
+
+/// How the spawned server keeps its descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tables {
+    /// The value of its `fd_tables`.
+    pub(crate) kind: &'static str,
+    /// 0: as many as it has cores.
+    pub(crate) shards: u32,
+}
+
+/// Descriptors that the server wants beside the run's connections in a shared table: its handshakes
+/// (1,024), its others (256), and streams of a round just cut.
+const SHARED_RESERVE: u64 = 2_000;
 
 fn cores() -> u32 {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -189,14 +260,34 @@ fn read_line(path: impl AsRef<Path>) -> Result<String> {
 mod tests {
     use clap::Parser;
 
-    use crate::cli::{Cli, Command};
+    use super::*;
+    use crate::cli::{Cli, Command, Scenario};
+
+    fn parse(line: &str) -> Common {
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Command::Scenario(Scenario::Idle(idle)) = cli.command else {
+            panic!("not idle")
+        };
+        idle.common
+    }
 
     #[test]
     fn the_floor_has_as_many_threads_as_the_server_has_shards() {
         let line = "load idle -n 1 --spawn --set shards=3";
-        let Command::Idle(idle) = Cli::try_parse_from(line.split(' ')).unwrap().command else {
-            panic!("not idle")
+        assert_eq!(parse(line).floor_threads(), 3);
+    }
+
+    #[test]
+    fn a_crowd_that_one_table_cannot_hold_is_shared_out() {
+        let limit = sys::raise_descriptor_limit();
+        let tables = |connections: u64| {
+            parse(&format!("load idle -n {connections} --spawn")).spawned_tables()
         };
-        assert_eq!(idle.common.floor_threads(), 3);
+        assert_eq!(tables(100).kind, "shared");
+        let many = tables((limit * 3).min(9_000_000));
+        assert!(
+            limit * 3 > 9_000_000 || (many.kind == "per-shard" && many.shards >= 4),
+            "{many:?}"
+        );
     }
 }

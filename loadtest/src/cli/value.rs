@@ -18,6 +18,14 @@ pub(super) fn setting(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
+/// `10%` or `10`, from 1 to 99.
+pub(super) fn per_cent(text: &str) -> Result<u32, String> {
+    match text.strip_suffix('%').unwrap_or(text).parse() {
+        Ok(share @ 1..=99) => Ok(share),
+        _ => Err("expected a share from 1% to 99%".to_owned()),
+    }
+}
+
 /// `250ms`, `10s`, `5m`, up to an hour.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -41,6 +49,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_leaves_somebody_on_both_sides() {
+        assert_eq!((per_cent("10%"), per_cent("99")), (Ok(10), Ok(99)));
+        for bad in ["0%", "100%", "-1", "1.5%", "%"] {
+            assert!(per_cent(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn times_are_bounded_and_have_a_unit() {

@@ -1,9 +1,11 @@
 //! One connection: its descriptor, how far its response has been read, and which events it has seen.
 
+use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 
 use serde::Deserialize;
 
+use super::Target;
 use super::tally::Tally;
 use crate::parse::sse::{Block, Event};
 use crate::parse::{Decoder, Malformed, Reached};
@@ -37,6 +39,15 @@ pub(crate) enum Phase {
     Asked,
     /// It streams.
     Open,
+    /// It streams, and what comes is left in the kernel.
+    Deaf,
+}
+
+impl Phase {
+    /// Whether the stream has begun.
+    pub(crate) fn streams(self) -> bool {
+        matches!(self, Self::Open | Self::Deaf)
+    }
 }
 
 /// The numbered events a run publishes, `first..first + count`; anything else is foreign.
@@ -48,24 +59,57 @@ pub(crate) struct Window {
 
 /// The payload of a numbered event.
 #[derive(Debug, Deserialize)]
-struct Stamp {
+struct Stamp<'a> {
     /// When the timetable had it, in nanoseconds of `CLOCK_MONOTONIC`.
     scheduled_ns: u64,
     n: u32,
+    /// The one user it was published to.
+    #[serde(borrow)]
+    user: Option<Cow<'a, str>>,
+}
+
+/// What a client takes along when it is cut and comes back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    pub(crate) number: u32,
+    pub(crate) seen: Sequence,
+}
+
+impl Identity {
+    /// A client that has seen nothing yet.
+    pub(crate) fn new(number: u32) -> Self {
+        Self {
+            number,
+            seen: Sequence::default(),
+        }
+    }
 }
 
 impl Conn {
     /// A connection under way.
-    pub(crate) fn new(fd: OwnedFd, opened_ms: u32, source: u16, number: u32) -> Self {
+    pub(crate) fn new(fd: OwnedFd, opened_ms: u32, source: u16, identity: Identity) -> Self {
         Self {
             fd,
             opened_ms,
-            number,
+            number: identity.number,
             source,
             phase: Phase::Connecting,
             decoder: Decoder::new(),
-            seen: Sequence::default(),
+            seen: identity.seen,
         }
+    }
+
+    /// Who it is, for its return.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity {
+            number: self.number,
+            seen: self.seen,
+        }
+    }
+
+    /// Offset of the latest event it has seen.
+    pub(crate) fn last_offset(&self) -> Option<u32> {
+        self.seen.next.checked_sub(1)
     }
 
     /// Reads the next bytes and notes in `tally` what they bring.
@@ -73,22 +117,35 @@ impl Conn {
         &mut self,
         input: &[u8],
         now_ns: u64,
+        target: &Target,
         scratch: &mut Block,
         tally: &mut Tally,
     ) -> Result<Reached, Malformed> {
-        let seen = &mut self.seen;
+        let (seen, number) = (&mut self.seen, self.number);
         self.decoder.feed(input, scratch, &mut |event| {
-            note(event, now_ns, seen, tally);
+            note(
+                event,
+                now_ns,
+                seen,
+                &|user| target.is_user(number, user),
+                tally,
+            );
         })
     }
 }
 
-fn note(event: Event<'_>, now_ns: u64, seen: &mut Sequence, tally: &mut Tally) {
+fn note(
+    event: Event<'_>,
+    now_ns: u64,
+    seen: &mut Sequence,
+    is_mine: &dyn Fn(&str) -> bool,
+    tally: &mut Tally,
+) {
     if event.name == b"heartbeat" {
         tally.heartbeats += 1;
         return;
     }
-    let stamp = match serde_json::from_slice::<Stamp>(event.data) {
+    let stamp = match serde_json::from_slice::<Stamp<'_>>(event.data) {
         Ok(stamp) if event.name == b"message" => stamp,
         _ => return tally.foreign += 1,
     };
@@ -99,20 +156,25 @@ fn note(event: Event<'_>, now_ns: u64, seen: &mut Sequence, tally: &mut Tally) {
     else {
         return tally.foreign += 1;
     };
-    match seen.take(offset) {
-        Arrival::InOrder => tally.arrived(offset, stamp.scheduled_ns, now_ns),
-        Arrival::OutOfOrder => {
-            tally.out_of_order += 1;
-            tally.arrived(offset, stamp.scheduled_ns, now_ns);
-        }
-        Arrival::Duplicate => tally.duplicates += 1,
+    if stamp.user.is_some_and(|user| !is_mine(&user)) {
+        return tally.misdirected += 1;
+    }
+    let arrival = seen.take(offset);
+    match arrival {
+        Arrival::InOrder => {}
+        Arrival::OutOfOrder => tally.out_of_order += 1,
+        Arrival::Duplicate => return tally.duplicates += 1,
+    }
+    tally.arrived(offset, stamp.scheduled_ns, now_ns);
+    if let Some(id) = event.id {
+        tally.named(offset, id);
     }
 }
 
 /// Which events of the window a connection has had: the highest, and a bit for each of the 64 up to it.
 /// An event that comes more than 64 places late counts as a duplicate; either way the run fails.
 #[derive(Clone, Copy, Debug, Default)]
-struct Sequence {
+pub(crate) struct Sequence {
     /// One past the highest offset seen.
     next: u32,
     /// Bit `i` is offset `next - 1 - i`.

@@ -1,7 +1,6 @@
 //! Opening a connection: when it may start, its socket, its request.
 
-use std::fmt::Write;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use anyhow::Result;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::{Credential, Target};
+use super::{AuthStyle, Target};
 use crate::{clock, sys};
 
 /// When the next connect may start.
@@ -48,11 +47,18 @@ impl Pace {
 }
 
 /// A socket on its way to `to`. Its close is an RST, so that a run leaves no TIME_WAIT behind.
-pub(super) fn connect(to: SocketAddr, from: Ipv4Addr) -> Result<OwnedFd> {
+pub(super) fn connect(
+    to: SocketAddr,
+    from: Option<IpAddr>,
+    receive_buffer: Option<usize>,
+) -> Result<OwnedFd> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(to), kind, Some(Protocol::TCP))?;
     socket.set_linger(Some(Duration::ZERO))?;
-    if to.is_ipv4() && to.ip().is_loopback() {
+    if let Some(bytes) = receive_buffer {
+        socket.set_recv_buffer_size(bytes)?; // before the connect, which tells the peer the window
+    }
+    if let Some(from) = from {
         sys::bind_address_no_port(&socket)?;
         socket.bind(&SockAddr::from(SocketAddr::from((from, 0))))?;
     }
@@ -64,68 +70,107 @@ pub(super) fn connect(to: SocketAddr, from: Ipv4Addr) -> Result<OwnedFd> {
     Ok(socket.into())
 }
 
-pub(super) fn write_request(request: &mut String, target: &Target, number: u32) {
-    let Target {
+/// Writes the request of connection `number`; `last_id` is where its stream is to be resumed.
+pub(super) fn write_request(
+    request: &mut String,
+    target: &Target,
+    number: u32,
+    last_id: Option<&str>,
+) {
+    let token = |request: &mut String| {
+        if let Some(tokens) = &target.tokens {
+            tokens.write(number, request);
+        }
+    };
+    request.push_str("GET ");
+    target.path.write_for(number, target.users, request);
+    if target.auth == AuthStyle::Query && target.tokens.is_some() {
+        request.push(if target.path.has_query() { '&' } else { '?' });
+        request.push_str("token=");
+        token(request);
+    }
+    let host = &target.host;
+    request.extend([
+        " HTTP/1.1\r\nHost: ",
         host,
-        path,
-        credential,
-        ..
-    } = target;
-    let mut write =
-        |text: std::fmt::Arguments<'_>| request.write_fmt(text).expect("a String takes all");
-    write(format_args!("GET {path}"));
-    if let Credential::Query(minter) = credential {
-        let joint = if path.contains('?') { '&' } else { '?' };
-        write(format_args!("{joint}token={}", minter.mint(number)));
+        "\r\nAccept: text/event-stream\r\n",
+    ]);
+    if target.auth == AuthStyle::Header && target.tokens.is_some() {
+        request.push_str("Authorization: Bearer ");
+        token(request);
+        request.push_str("\r\n");
     }
-    write(format_args!(
-        " HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n"
-    ));
-    if let Credential::Header(minter) = credential {
-        write(format_args!(
-            "Authorization: Bearer {}\r\n",
-            minter.mint(number)
-        ));
+    for (name, value) in &target.headers {
+        request.extend([name, ": "]);
+        value.write_for(number, target.users, request);
+        request.push_str("\r\n");
     }
-    write(format_args!("\r\n"));
+    if let Some(id) = last_id {
+        request.extend(["Last-Event-ID: ", id, "\r\n"]);
+    }
+    request.push_str("\r\n");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::Minter;
+    use crate::engine::Origin;
+    use crate::template::{OF_CLIENT, Template};
+    use crate::token::{Minter, Tokens};
 
-    fn request(credential: Credential, path: &str) -> String {
+    fn request(auth: AuthStyle, path: &str, last_id: Option<&str>) -> String {
         let target = Target {
             address: ([127, 0, 0, 1], 1).into(),
             host: "localhost".to_owned(),
-            path: path.to_owned(),
-            credential,
+            path: Template::parse(path, OF_CLIENT).unwrap(),
+            headers: vec![(
+                "X-User".to_owned(),
+                Template::parse("u${user}", OF_CLIENT).unwrap(),
+            )],
+            auth,
+            tokens: Some(Tokens::Minted(Minter::new(
+                b"secret",
+                10,
+                Duration::from_secs(60),
+            ))),
+            users: 10,
+            origin: Origin::Loopback,
         };
         let mut request = String::new();
-        write_request(&mut request, &target, 1);
+        write_request(&mut request, &target, 11, last_id);
         request
     }
 
     #[test]
     fn the_token_stands_where_it_was_asked_for() {
-        let minter = Minter::new(b"secret", 10, Duration::from_secs(60));
-        let query = request(Credential::Query(minter.clone()), "/sse");
+        let query = request(AuthStyle::Query, "/sse", None);
         assert!(
             query.starts_with("GET /sse?token=ey") && !query.contains("Authorization"),
             "{query}"
         );
-        let joined = request(Credential::Query(minter.clone()), "/sse?topic=a");
+        let joined = request(AuthStyle::Query, "/sse?topic=a", None);
         assert!(joined.starts_with("GET /sse?topic=a&token=ey"), "{joined}");
-        let header = request(Credential::Header(minter), "/sse");
+        let header = request(AuthStyle::Header, "/sse", None);
         assert!(
             header.contains("\r\nAuthorization: Bearer ey") && header.ends_with("\r\n\r\n"),
             "{header}"
         );
+        let none = request(AuthStyle::None, "/s/${user}/${number}", None);
         assert!(
-            request(Credential::None, "/sse")
-                .starts_with("GET /sse HTTP/1.1\r\nHost: localhost\r\n")
+            none.starts_with("GET /s/1/11 HTTP/1.1\r\nHost: localhost\r\n")
+                && none.contains("\r\nX-User: u1\r\n"),
+            "{none}"
         );
+    }
+
+    #[test]
+    fn a_stream_is_resumed_at_the_last_id_it_had() {
+        let resumed = request(AuthStyle::None, "/sse", Some("17-3"));
+        assert!(
+            resumed.ends_with("\r\nLast-Event-ID: 17-3\r\n\r\n"),
+            "{resumed}"
+        );
+        assert!(!request(AuthStyle::None, "/sse", None).contains("Last-Event-ID"));
     }
 
     #[test]

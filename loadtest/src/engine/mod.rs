@@ -1,17 +1,19 @@
 //! The client engine: a few threads, an epoll each, a slab of small connections.
 //!
-//! Every thread owns its sockets, source addresses and counts; the engine sends commands through a
-//! channel and an eventfd, and reads counts that each thread publishes once a turn. Nothing here blocks
-//! for longer than the limit it is given.
+//! Every thread owns its sockets, source addresses, counts and descriptor table, so that a process holds
+//! as many connections as its limit times its threads; the engine sends commands through a channel and an
+//! eventfd, and reads counts that each thread publishes once a turn. Nothing here blocks for longer than
+//! the limit it is given.
 
+mod churn;
 mod conn;
 mod connect;
 mod source;
 mod tally;
+mod target;
 mod worker;
 
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -22,47 +24,16 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{EventfdFlags, eventfd};
 
 pub(crate) use conn::Window;
+pub(crate) use source::Origin;
 pub(crate) use tally::Tally;
+pub(crate) use target::{AuthStyle, Limits, Target};
 
 use crate::clock::{self, Deadline};
 use crate::sys;
-use crate::token::Minter;
 use worker::Worker;
 
-/// Where and how the clients connect.
-#[derive(Clone, Debug)]
-pub(crate) struct Target {
-    pub(crate) address: SocketAddr,
-    /// The `Host` header.
-    pub(crate) host: String,
-    /// The path of the stream, perhaps with a query.
-    pub(crate) path: String,
-    pub(crate) credential: Credential,
-}
-
-/// What a client shows.
-#[derive(Clone, Debug)]
-pub(crate) enum Credential {
-    None,
-    /// A minted token as `?token=`.
-    Query(Minter),
-    /// A minted token in the `Authorization` header.
-    Header(Minter),
-}
-
-/// The bounds a run is held to.
-#[derive(Clone, Debug)]
-pub(crate) struct Limits {
-    pub(crate) threads: u32,
-    /// Connections at one time.
-    pub(crate) connections: u32,
-    /// Connections not yet streaming at one time.
-    pub(crate) in_flight: u32,
-    /// Connects a second over all threads.
-    pub(crate) rate: Option<f64>,
-    /// How long one handshake may take.
-    pub(crate) handshake: Duration,
-}
+/// How long a thread may take to answer: cutting its every connection is the longest it has to do.
+const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 
 /// Running totals, added over the threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +46,8 @@ pub(crate) struct Counts {
     pub(crate) failed: u64,
     /// Streams the other side ended or broke.
     pub(crate) lost: u64,
+    /// Streams that never read and that the other side ended.
+    pub(crate) dropped: u64,
     pub(crate) heartbeats: u64,
     /// Distinct (event, client) pairs.
     pub(crate) received: u64,
@@ -87,6 +60,8 @@ pub(crate) struct Engine {
     limits: Limits,
     /// Connects ordered so far.
     ordered: u64,
+    /// Streams cut by [`Engine::cut_all`] that have not been ordered back.
+    cut: u64,
 }
 
 #[derive(Debug)]
@@ -108,6 +83,14 @@ enum Command {
     },
     /// Cut every connection with an RST; answer when done.
     CloseAll(Sender<()>),
+    /// The same, but remember who streamed; the answer is how many did.
+    CutAll(Sender<usize>),
+    /// Open those remembered anew, each where it left off.
+    Reopen,
+    /// Cut a stream every `interval` and open another in its place; zero ends that.
+    Churn {
+        interval: Duration,
+    },
     /// Hand over the counts so far.
     Collect(Sender<Tally>),
     Stop,
@@ -121,43 +104,47 @@ struct Live {
     opened: AtomicU64,
     failed: AtomicU64,
     lost: AtomicU64,
+    dropped: AtomicU64,
     heartbeats: AtomicU64,
     received: AtomicU64,
 }
 
 impl Engine {
-    /// Starts the threads. Says so when the connections do not fit this process's descriptors.
+    /// Starts the threads. Says so when the connections do not fit their descriptors or addresses.
     pub(crate) fn start(target: &Target, limits: &Limits, window: Window) -> Result<Self> {
-        let may_open = sys::raise_descriptor_limit();
-        let needed = u64::from(limits.connections) + sys::SPARE_DESCRIPTORS;
-        ensure!(
-            needed <= may_open,
-            "--connections {}: needs {needed} descriptors, this process may open {may_open} (ulimit -Hn): \
-             ask for at most {} or raise the limit",
-            limits.connections,
-            may_open.saturating_sub(sys::SPARE_DESCRIPTORS),
-        );
+        check_descriptors(limits)?;
+        target.origin.check(limits.connections, limits.threads)?;
         let mut engine = Self {
             workers: Vec::new(),
             limits: limits.clone(),
             ordered: 0,
+            cut: 0,
         };
         for index in 0..limits.threads {
             let (commands, inbox) = channel();
+            let (started, start) = channel();
+            // Its last owner is the handle, which joins the thread first: it is closed in the table it
+            // was made in.
             let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
             let live = Arc::new(Live::default());
-            let worker = Worker::new(
-                target,
-                limits,
-                window,
-                index,
-                inbox,
-                Arc::clone(&wake),
-                Arc::clone(&live),
-            )?;
+            let (target, limits) = (target.clone(), limits.clone());
+            let (its_wake, its_live) = (Arc::clone(&wake), Arc::clone(&live));
             let thread = std::thread::Builder::new()
                 .name(format!("load-{index}"))
-                .spawn(move || worker.run())
+                .spawn(move || {
+                    let worker = sys::own_descriptor_table(its_wake.as_fd())
+                        .context("a descriptor table of its own")
+                        .and_then(|()| {
+                            Worker::new(index, target, limits, window, inbox, its_wake, its_live)
+                        });
+                    match worker {
+                        Ok(worker) => {
+                            let _ = started.send(Ok(())); // nobody waits: told to stop next
+                            worker.run();
+                        }
+                        Err(error) => drop(started.send(Err(error))),
+                    }
+                })
                 .context("starting a load thread")?;
             engine.workers.push(Handle {
                 commands,
@@ -165,6 +152,7 @@ impl Engine {
                 live,
                 thread: Some(thread),
             });
+            start.recv().context("a load thread ended at its start")??;
         }
         Ok(engine)
     }
@@ -189,6 +177,12 @@ impl Engine {
             });
         }
         self.ordered += u64::from(more);
+        self.wait_for_ordered(more, watch)
+            .with_context(|| format!("the ramp to {connections}"))
+    }
+
+    /// Waits until every connect ordered has led to a stream or failed; returns the seconds it took.
+    fn wait_for_ordered(&self, more: u32, watch: &mut dyn FnMut(Counts)) -> Result<f64> {
         let start_ns = clock::now_ns();
         let limit = Deadline::after(self.ramp_limit(more));
         loop {
@@ -199,7 +193,7 @@ impl Engine {
             }
             if limit.passed() {
                 bail!(
-                    "the ramp to {connections} did not end: {} stream, {} failed",
+                    "did not end: {} stream, {} failed",
                     counts.open,
                     counts.failed
                 );
@@ -210,7 +204,55 @@ impl Engine {
 
     /// Cuts every connection with an RST and returns when all are gone.
     pub(crate) fn close_all(&mut self) -> Result<()> {
+        self.cut = 0;
         self.ask(Command::CloseAll).map(drop)
+    }
+
+    /// Cuts every connection with an RST; those that streamed can be opened anew. Returns how many.
+    pub(crate) fn cut_all(&mut self) -> Result<u64> {
+        let cut = self.ask(Command::CutAll)?;
+        self.cut = cut.into_iter().map(|cut| cut as u64).sum();
+        Ok(self.cut)
+    }
+
+    /// Opens what [`Engine::cut_all`] cut, each with the last event id it had. `watch` sees the counts
+    /// until each streams again or has failed; returns the seconds it took.
+    pub(crate) fn reopen(&mut self, watch: &mut dyn FnMut(Counts)) -> Result<f64> {
+        let returning = std::mem::take(&mut self.cut);
+        self.ordered += returning;
+        self.send_all(|| Command::Reopen);
+        self.wait_for_ordered(u32::try_from(returning)?, watch)
+            .context("the return of all")
+    }
+
+    /// From now on `rate` streams a second are cut, each for a newcomer in its place.
+    pub(crate) fn churn(&mut self, rate: f64) {
+        let interval = Duration::from_secs_f64(f64::from(self.limits.threads) / rate);
+        self.send_all(|| Command::Churn { interval });
+    }
+
+    /// Ends [`Engine::churn`] and waits until every newcomer streams or has failed.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        let interval = Duration::ZERO;
+        self.send_all(|| Command::Churn { interval });
+        // An answer comes after the command before it has been obeyed.
+        self.collect()?;
+        let limit = Deadline::after(2 * self.limits.handshake);
+        let missing = |counts: Counts| {
+            let present = counts.open + counts.failed + counts.lost;
+            present < u64::from(self.limits.connections)
+        };
+        while missing(self.counts()) {
+            ensure!(!limit.passed(), "the newcomers' handshakes do not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    fn send_all(&self, command: impl Fn() -> Command) {
+        for worker in &self.workers {
+            worker.send(command());
+        }
     }
 
     /// The merged counts since the start.
@@ -233,6 +275,7 @@ impl Engine {
                 opened: sum.opened + live.opened.load(Ordering::Relaxed),
                 failed: sum.failed + live.failed.load(Ordering::Relaxed),
                 lost: sum.lost + live.lost.load(Ordering::Relaxed),
+                dropped: sum.dropped + live.dropped.load(Ordering::Relaxed),
                 heartbeats: sum.heartbeats + live.heartbeats.load(Ordering::Relaxed),
                 received: sum.received + live.received.load(Ordering::Relaxed),
             })
@@ -249,12 +292,11 @@ impl Engine {
                 answer
             })
             .collect();
-        let wait = Duration::from_secs(30);
         replies
             .iter()
             .map(|reply| {
                 reply
-                    .recv_timeout(wait)
+                    .recv_timeout(ANSWER_LIMIT)
                     .context("a load thread does not answer")
             })
             .collect()
@@ -270,9 +312,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        for worker in &self.workers {
-            worker.send(Command::Stop);
-        }
+        self.send_all(|| Command::Stop);
         for thread in self
             .workers
             .iter_mut()
@@ -289,6 +329,27 @@ impl Handle {
         let _ = self.commands.send(command);
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
+}
+
+/// Says so when a thread's connections do not fit its descriptor table.
+fn check_descriptors(limits: &Limits) -> Result<()> {
+    let may_open = sys::raise_descriptor_limit();
+    let each = u64::from(limits.connections.div_ceil(limits.threads)) + sys::SPARE_DESCRIPTORS;
+    ensure!(
+        each <= may_open,
+        "--connections {} over {} threads: {each} descriptors a thread, the limit is {may_open} (ulimit -Hn): \
+         ask for more --threads or raise the limit",
+        limits.connections,
+        limits.threads,
+    );
+    if let Some(files) = sys::file_max() {
+        ensure!(
+            u64::from(limits.connections) <= files,
+            "--connections {}: the machine may open {files} files (sysctl fs.file-max)",
+            limits.connections,
+        );
+    }
+    Ok(())
 }
 
 /// How many of `total` fall to part `index` of `parts`.

@@ -1,41 +1,99 @@
-//! Source addresses: one of 127.0.0.0/8 for every 9,500 connections.
+//! Source addresses: one of 127.0.0.0/8 for every 9,500 connections, or those of a list.
 //!
 //! The kernel finds a free port by search, which slows as an address fills, and there are some 28,000
-//! ports to one. Each worker has addresses of its own, so no count is shared.
+//! ports to one. Each worker has places of its own, so no count is shared.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::{Result, ensure};
 
 /// Connections from one address.
 pub(crate) const MAX_PER_SOURCE: u32 = 9_500;
 
+/// Where the connections of a run come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    /// 127.1.0.1 and on: as many as it takes.
+    Loopback,
+    /// These addresses, shared by the workers.
+    Listed(Vec<IpAddr>),
+    /// Whatever the kernel chooses.
+    Kernel,
+}
+
+impl Origin {
+    /// The origin for a target: as listed, of one family with it; otherwise by where it is.
+    pub(crate) fn new(target: IpAddr, listed: &[IpAddr]) -> Result<Self> {
+        if !listed.is_empty() {
+            for source in listed {
+                ensure!(
+                    source.is_ipv4() == target.is_ipv4(),
+                    "--source {source} cannot reach {target}: one is IPv4, the other IPv6"
+                );
+            }
+            return Ok(Self::Listed(listed.to_vec()));
+        }
+        Ok(if target.is_ipv4() && target.is_loopback() {
+            Self::Loopback
+        } else {
+            Self::Kernel
+        })
+    }
+
+    /// Says so when `connections` find no place.
+    pub(crate) fn check(&self, connections: u32, workers: u32) -> Result<()> {
+        if let Self::Listed(sources) = self {
+            let room = u64::from(places_each(workers)) * u64::from(workers) * sources.len() as u64;
+            ensure!(
+                u64::from(connections) <= room,
+                "--connections {connections}: {} source addresses hold {room} ({MAX_PER_SOURCE} each); list more",
+                sources.len()
+            );
+        }
+        Ok(())
+    }
+}
+
 /// The addresses of one worker and how many connections each has.
 #[derive(Debug)]
 pub(crate) struct Sources {
-    /// Offset of the first within 127.1.0.0/16 and on.
-    first: u32,
+    addresses: Vec<Option<IpAddr>>,
     used: Vec<u32>,
+    /// Connections from one address by this worker.
+    places: u32,
     turn: usize,
 }
 
 impl Sources {
-    /// Addresses enough for `connections`, distinct from those of every other `worker`.
-    pub(crate) fn new(worker: u32, connections: u32) -> Self {
-        let sources = connections.div_ceil(MAX_PER_SOURCE).max(1);
-        let used = vec![0; sources as usize];
+    /// Addresses enough for the `connections` of one of `workers`.
+    pub(crate) fn new(origin: &Origin, worker: u32, workers: u32, connections: u32) -> Self {
+        let (addresses, places) = match origin {
+            Origin::Loopback => {
+                let count = connections.div_ceil(MAX_PER_SOURCE).max(1);
+                let mine = worker * count..(worker + 1) * count;
+                (mine.map(|at| Some(loopback(at))).collect(), MAX_PER_SOURCE)
+            }
+            Origin::Listed(listed) => (
+                listed.iter().copied().map(Some).collect(),
+                places_each(workers),
+            ),
+            Origin::Kernel => (vec![None], u32::MAX),
+        };
         Self {
-            first: worker * sources,
-            used,
+            used: vec![0; addresses.len()],
+            addresses,
+            places,
             turn: 0,
         }
     }
 
-    /// Takes a place on the next address that has one.
-    pub(crate) fn take(&mut self) -> Option<(u16, Ipv4Addr)> {
+    /// Takes a place on the next address that has one; no address leaves the choice to the kernel.
+    pub(crate) fn take(&mut self) -> Option<(u16, Option<IpAddr>)> {
         for _ in 0..self.used.len() {
             self.turn = (self.turn + 1) % self.used.len();
-            if self.used[self.turn] < MAX_PER_SOURCE {
+            if self.used[self.turn] < self.places {
                 self.used[self.turn] += 1;
-                return Some((u16::try_from(self.turn).ok()?, self.address(self.turn)));
+                return Some((u16::try_from(self.turn).ok()?, self.addresses[self.turn]));
             }
         }
         None
@@ -47,13 +105,17 @@ impl Sources {
         debug_assert!(*used > 0, "given back more often than taken");
         *used -= 1;
     }
+}
 
-    fn address(&self, index: usize) -> Ipv4Addr {
-        // From 127.1.0.1 on, without the .0 and .255 that look like networks.
-        let place = self.first + u32::try_from(index).expect("few sources");
-        let base = u32::from(Ipv4Addr::new(127, 1, 0, 1));
-        Ipv4Addr::from(base + place / 254 * 256 + place % 254)
-    }
+/// A worker's part of a listed address.
+fn places_each(workers: u32) -> u32 {
+    (MAX_PER_SOURCE / workers.max(1)).max(1)
+}
+
+/// From 127.1.0.1 on, without the .0 and .255 that look like networks.
+fn loopback(place: u32) -> IpAddr {
+    let base = u32::from(Ipv4Addr::new(127, 1, 0, 1));
+    Ipv4Addr::from(base + place / 254 * 256 + place % 254).into()
 }
 
 #[cfg(test)]
@@ -66,20 +128,20 @@ mod tests {
     fn no_address_has_more_than_its_share_and_workers_do_not_meet() {
         let mut per_address = BTreeMap::new();
         for worker in 0..3 {
-            let mut sources = Sources::new(worker, 30_000);
+            let mut sources = Sources::new(&Origin::Loopback, worker, 3, 30_000);
             for _ in 0..30_000 {
                 let (_, address) = sources.take().unwrap();
-                *per_address.entry(address).or_insert(0u32) += 1;
+                *per_address.entry(address.unwrap()).or_insert(0u32) += 1;
             }
         }
         assert_eq!(per_address.len(), 12);
-        assert!(per_address.keys().all(Ipv4Addr::is_loopback));
+        assert!(per_address.keys().all(IpAddr::is_loopback));
         assert!(per_address.values().all(|&count| count <= MAX_PER_SOURCE));
     }
 
     #[test]
     fn a_full_set_takes_no_more_until_one_is_given_back() {
-        let mut sources = Sources::new(0, 1);
+        let mut sources = Sources::new(&Origin::Loopback, 0, 1, 1);
         let (index, _) = (0..MAX_PER_SOURCE)
             .map(|_| sources.take().unwrap())
             .last()
@@ -87,5 +149,19 @@ mod tests {
         assert_eq!(sources.take(), None);
         sources.give_back(index);
         assert!(sources.take().is_some());
+    }
+
+    #[test]
+    fn a_list_is_shared_by_the_workers_and_refuses_what_it_cannot_hold() {
+        let listed: Vec<IpAddr> = ["127.9.0.1", "127.9.0.2"]
+            .map(|text| text.parse().unwrap())
+            .into();
+        let origin = Origin::new([127, 0, 0, 1].into(), &listed).unwrap();
+        let mut sources = Sources::new(&origin, 1, 2, 10);
+        let places = std::iter::from_fn(|| sources.take()).count();
+        assert_eq!(places, 9_500);
+        assert!(origin.check(19_000, 2).is_ok());
+        assert!(origin.check(19_001, 2).is_err());
+        assert!(Origin::new("::1".parse().unwrap(), &listed).is_err());
     }
 }

@@ -26,16 +26,20 @@ pub(crate) struct Tally {
     pub(crate) out_of_order: u64,
     /// Events that this run did not publish.
     pub(crate) foreign: u64,
+    /// Events for one user that another got.
+    pub(crate) misdirected: u64,
     /// Why connections failed or ended, and how many each.
     pub(crate) failures: BTreeMap<String, u64>,
 }
 
 /// How far one event has spread.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Spread {
     pub(crate) clients: u32,
     pub(crate) last_ns: u64,
     pub(crate) scheduled_ns: u64,
+    /// The id the server gave it.
+    id: Option<Box<str>>,
 }
 
 impl Tally {
@@ -50,6 +54,7 @@ impl Tally {
             duplicates: 0,
             out_of_order: 0,
             foreign: 0,
+            misdirected: 0,
             failures: BTreeMap::new(),
         }
     }
@@ -66,6 +71,21 @@ impl Tally {
         event.scheduled_ns = scheduled_ns;
     }
 
+    /// Notes the id that the event at `offset` came with; all clients get the same.
+    pub(crate) fn named(&mut self, offset: u32, id: &[u8]) {
+        if let Some(event) = self.events.get_mut(offset as usize)
+            && event.id.is_none()
+            && let Ok(id) = std::str::from_utf8(id)
+        {
+            event.id = Some(id.into());
+        }
+    }
+
+    /// The id of the event at `offset`.
+    pub(crate) fn id(&self, offset: u32) -> Option<&str> {
+        self.events.get(offset as usize)?.id.as_deref()
+    }
+
     /// Notes why a connection ended.
     pub(crate) fn failed(&mut self, reason: String) {
         *self.failures.entry(reason).or_default() += 1;
@@ -80,11 +100,15 @@ impl Tally {
             mine.clients += theirs.clients;
             mine.last_ns = mine.last_ns.max(theirs.last_ns);
             mine.scheduled_ns = mine.scheduled_ns.max(theirs.scheduled_ns);
+            if mine.id.is_none() {
+                mine.id.clone_from(&theirs.id);
+            }
         }
         self.heartbeats += other.heartbeats;
         self.duplicates += other.duplicates;
         self.out_of_order += other.out_of_order;
         self.foreign += other.foreign;
+        self.misdirected += other.misdirected;
         for (reason, count) in &other.failures {
             *self.failures.entry(reason.clone()).or_default() += count;
         }
@@ -97,13 +121,13 @@ impl Tally {
             .map(|event| u64::from(event.clients))
             .sum()
     }
+}
 
-    /// Nanoseconds from scheduled to the last client, for every event that all `clients` got.
-    pub(crate) fn times_to_last_ns(&self, clients: u32) -> Vec<u64> {
-        let whole = self.events.iter().filter(|event| event.clients == clients);
-        whole
-            .map(|event| event.last_ns.saturating_sub(event.scheduled_ns))
-            .collect()
+impl Spread {
+    /// Nanoseconds from scheduled to the last of `clients`; `None` when not all of them got it.
+    pub(crate) fn time_to_last_ns(&self, clients: u32) -> Option<u64> {
+        let whole = clients > 0 && self.clients == clients;
+        whole.then(|| self.last_ns.saturating_sub(self.scheduled_ns))
     }
 }
 
@@ -121,11 +145,8 @@ mod tests {
         two.failed("status 503".to_owned());
         one.merge(&two);
         assert_eq!(one.received(), 3);
-        assert_eq!(
-            one.times_to_last_ns(2),
-            [8_000],
-            "event 1 has not reached both"
-        );
+        assert_eq!(one.events[0].time_to_last_ns(2), Some(8_000));
+        assert_eq!(one.events[1].time_to_last_ns(2), None, "one of two");
         assert_eq!(one.failures["status 503"], 1);
         assert_eq!(one.latency_ns.len(), 3);
     }

@@ -18,7 +18,8 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::time::Timespec;
 use slab::Slab;
 
-use super::conn::{Conn, Phase, Window};
+use super::churn::Churn;
+use super::conn::{Conn, Identity, Phase, Window};
 use super::connect::{Pace, connect, write_request};
 use super::source::Sources;
 use super::tally::Tally;
@@ -36,6 +37,8 @@ const OPENS_PER_TURN: u32 = 32;
 /// The pause between looks at the clock while there is something to open or to time out.
 const TURN: Duration = Duration::from_millis(2);
 const READ_BUFFER_BYTES: usize = 64 * 1024;
+/// What a client that never reads lets the kernel hold for it, so that its server soon notices.
+const DEAF_BUFFER_BYTES: usize = 4 * 1024;
 
 /// A load thread's state.
 #[derive(Debug)]
@@ -48,6 +51,10 @@ pub(super) struct Worker {
     conns: Slab<Conn>,
     sources: Sources,
     queue: Queue,
+    /// Clients that were cut and are to come back.
+    cut: Vec<Identity>,
+    churn: Churn,
+    limits: Limits,
     /// Handshakes in the order they began: slab key and the time that tells a reused key.
     handshakes: VecDeque<(u32, u32)>,
     in_flight: u32,
@@ -67,6 +74,23 @@ struct Queue {
     next: u32,
     stride: u32,
     left: u32,
+    returning: Vec<Identity>,
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.left == 0 && self.returning.is_empty()
+    }
+
+    fn pop(&mut self) -> Option<Identity> {
+        if self.left == 0 {
+            return self.returning.pop();
+        }
+        let number = self.next;
+        self.next += self.stride;
+        self.left -= 1;
+        Some(Identity::new(number))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +99,7 @@ struct Totals {
     opened: u64,
     failed: u64,
     lost: u64,
+    dropped: u64,
 }
 
 /// How a connection left.
@@ -82,17 +107,20 @@ struct Totals {
 enum Gone {
     /// The other side ended it, or it broke.
     Because(String),
+    /// The server had enough of a client that never reads.
+    Dropped,
     /// We cut it.
     Cut,
 }
 
 impl Worker {
-    /// The worker with this `index`, its slab reserved and its epoll made.
+    /// The worker with this `index`, its slab reserved and its epoll made. Called in its thread, in a
+    /// descriptor table of its own.
     pub(super) fn new(
-        target: &Target,
-        limits: &Limits,
-        window: Window,
         index: u32,
+        target: Target,
+        limits: Limits,
+        window: Window,
         inbox: Receiver<Command>,
         wake: Arc<OwnedFd>,
         live: Arc<Live>,
@@ -105,20 +133,23 @@ impl Worker {
             .rate
             .map(|rate| Duration::from_secs_f64(f64::from(limits.threads) / rate));
         Ok(Self {
-            target: target.clone(),
+            sources: Sources::new(&target.origin, index, limits.threads, connections),
+            target,
             epoll,
             inbox,
             wake,
             live,
             conns: Slab::with_capacity(connections as usize),
-            sources: Sources::new(index, connections),
             queue: Queue::default(),
+            cut: Vec::new(),
+            churn: Churn::default(),
             handshakes: VecDeque::new(),
             in_flight: 0,
             max_in_flight: share(limits.in_flight, limits.threads, index).max(1),
             handshake_ms: u32::try_from(limits.handshake.as_millis())
                 .context("--handshake-timeout")?,
             pace: Pace::new(interval.unwrap_or_default(), TURN),
+            limits,
             start_ns: clock::now_ns(),
             tally: Tally::new(window),
             totals: Totals::default(),
@@ -146,36 +177,53 @@ impl Worker {
                 }
             }
             while let Ok(command) = self.inbox.try_recv() {
-                match command {
-                    Command::Open {
-                        first,
-                        stride,
-                        count,
-                    } => {
-                        self.queue = Queue {
-                            next: first,
-                            stride,
-                            left: self.queue.left + count,
-                        };
-                    }
-                    Command::CloseAll(done) => {
-                        self.close_all();
-                        self.publish();
-                        let _ = done.send(()); // whoever asked may have given up
-                    }
-                    Command::Collect(reply) => drop(reply.send(self.tally.clone())),
-                    Command::Stop => return self.close_all(),
+                if let Command::Stop = command {
+                    return self.close_all();
                 }
+                self.obey(command);
             }
+            self.churn_some();
             self.open_some();
             self.expire_handshakes();
             self.publish();
         }
     }
 
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Open {
+                first,
+                stride,
+                count,
+            } => {
+                self.queue.next = first;
+                self.queue.stride = stride;
+                self.queue.left += count;
+            }
+            Command::CloseAll(done) => {
+                self.close_all();
+                self.cut.clear();
+                self.publish();
+                let _ = done.send(()); // whoever asked may have given up
+            }
+            Command::CutAll(done) => {
+                let streaming = self.conns.iter().filter(|(_, conn)| conn.phase.streams());
+                let cut: Vec<Identity> = streaming.map(|(_, conn)| conn.identity()).collect();
+                self.close_all();
+                self.publish();
+                let _ = done.send(cut.len()); // as above
+                self.cut = cut;
+            }
+            Command::Reopen => self.queue.returning.append(&mut self.cut),
+            Command::Churn { interval } => self.churn = Churn::new(interval, TURN),
+            Command::Collect(reply) => drop(reply.send(self.tally.clone())),
+            Command::Stop => {}
+        }
+    }
+
     fn wait(&mut self, events: &mut Vec<epoll::Event>) {
         events.clear();
-        let busy = self.queue.left > 0 || self.in_flight > 0;
+        let busy = !self.queue.is_empty() || self.in_flight > 0 || self.churn.is_on();
         let turn = Timespec::try_from(TURN).expect("a constant of some milliseconds");
         let timeout = busy.then_some(&turn);
         match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout) {
@@ -186,27 +234,43 @@ impl Worker {
 
     fn open_some(&mut self) {
         for _ in 0..OPENS_PER_TURN {
-            if self.queue.left == 0 || self.in_flight >= self.max_in_flight || !self.pace.may_open()
+            if self.queue.is_empty()
+                || self.in_flight >= self.max_in_flight
+                || !self.pace.may_open()
             {
                 return;
             }
-            let number = self.queue.next;
-            self.queue.next += self.queue.stride;
-            self.queue.left -= 1;
-            if let Err(error) = self.open(number) {
+            let Some(identity) = self.queue.pop() else {
+                return;
+            };
+            if let Err(error) = self.open(identity) {
                 self.totals.failed += 1;
                 self.tally.failed(format!("connect: {error}"));
             }
         }
     }
 
-    fn open(&mut self, number: u32) -> Result<()> {
+    /// Lets some leave, each with a newcomer in its place.
+    fn churn_some(&mut self) {
+        for _ in 0..OPENS_PER_TURN {
+            let Some(key) = self.churn.next(&self.conns) else {
+                return;
+            };
+            let number = self.conns[key].number;
+            self.gone(key, Gone::Cut);
+            self.queue.returning.push(Identity::new(number));
+        }
+    }
+
+    fn open(&mut self, identity: Identity) -> Result<()> {
         let (source, from) = self
             .sources
             .take()
             .ok_or_else(|| anyhow!("no source address has a place left"))?;
-        let socket =
-            connect(self.target.address, from).inspect_err(|_| self.sources.give_back(source))?;
+        let deaf = self.limits.is_deaf(identity.number);
+        let receive_buffer = deaf.then_some(DEAF_BUFFER_BYTES);
+        let socket = connect(self.target.address, from, receive_buffer)
+            .inspect_err(|_| self.sources.give_back(source))?;
         let opened_ms = self.now_ms();
         let slot = self.conns.vacant_entry();
         let key = u32::try_from(slot.key()).expect("fewer connections than descriptors");
@@ -220,7 +284,7 @@ impl Worker {
             self.sources.give_back(source);
             return Err(error.into());
         }
-        slot.insert(Conn::new(socket, opened_ms, source, number));
+        slot.insert(Conn::new(socket, opened_ms, source, identity));
         self.in_flight += 1;
         self.handshakes.push_back((key, opened_ms));
         Ok(())
@@ -245,12 +309,17 @@ impl Worker {
                 return self.gone(key, Gone::Because(reason));
             }
         }
-        if flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR)
-        {
-            let ending = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
-            if let Err(reason) = self.read(key, ending, buffer) {
-                self.gone(key, Gone::Because(reason));
+        let ending = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+        if self.conns[key].phase == Phase::Deaf {
+            if ending {
+                self.gone(key, Gone::Dropped);
             }
+            return;
+        }
+        if (ending || flags.contains(EventFlags::IN))
+            && let Err(reason) = self.read(key, ending, buffer)
+        {
+            self.gone(key, Gone::Because(reason));
         }
     }
 
@@ -258,7 +327,8 @@ impl Worker {
     fn ask(&mut self, key: usize) -> Result<(), String> {
         let conn = &mut self.conns[key];
         self.request.clear();
-        write_request(&mut self.request, &self.target, conn.number);
+        let last_id = conn.last_offset().and_then(|offset| self.tally.id(offset));
+        write_request(&mut self.request, &self.target, conn.number, last_id);
         // A new socket's send buffer is larger than any request of ours.
         match send(&conn.fd, self.request.as_bytes(), SendFlags::NOSIGNAL) {
             Ok(sent) if sent == self.request.len() => {
@@ -288,15 +358,25 @@ impl Worker {
                 return Err("ended without a terminating chunk".to_owned());
             }
             let now_ns = clock::now_ns();
-            let reached = conn.feed(bytes, now_ns, &mut self.scratch, &mut self.tally);
+            let reached = conn.feed(
+                bytes,
+                now_ns,
+                &self.target,
+                &mut self.scratch,
+                &mut self.tally,
+            );
             match reached.map_err(|malformed| malformed.to_string())? {
                 Reached::Head => {}
                 Reached::Body => {
                     if conn.phase == Phase::Asked {
-                        conn.phase = Phase::Open;
                         self.in_flight -= 1;
                         self.totals.open += 1;
                         self.totals.opened += 1;
+                        conn.phase = Phase::Open;
+                        if self.limits.is_deaf(conn.number) {
+                            conn.phase = Phase::Deaf;
+                            return Ok(());
+                        }
                     }
                 }
                 Reached::End => return Err("ended by the server".to_owned()),
@@ -311,19 +391,23 @@ impl Worker {
     fn gone(&mut self, key: usize, how: Gone) {
         let conn = self.conns.remove(key);
         self.sources.give_back(conn.source);
-        let streamed = conn.phase == Phase::Open;
+        let streamed = conn.phase.streams();
         if streamed {
             self.totals.open -= 1;
         } else {
             self.in_flight -= 1;
         }
-        if let Gone::Because(reason) = how {
-            *(if streamed {
-                &mut self.totals.lost
-            } else {
-                &mut self.totals.failed
-            }) += 1;
-            self.tally.failed(reason);
+        match how {
+            Gone::Cut => {}
+            Gone::Dropped => self.totals.dropped += 1,
+            Gone::Because(reason) => {
+                *(if streamed {
+                    &mut self.totals.lost
+                } else {
+                    &mut self.totals.failed
+                }) += 1;
+                self.tally.failed(reason);
+            }
         }
     }
 
@@ -344,7 +428,7 @@ impl Worker {
             let waits = self
                 .conns
                 .get(key)
-                .is_some_and(|conn| conn.opened_ms == opened_ms && conn.phase != Phase::Open);
+                .is_some_and(|conn| conn.opened_ms == opened_ms && !conn.phase.streams());
             if waits {
                 if now_ms - opened_ms < self.handshake_ms {
                     return;
@@ -361,6 +445,7 @@ impl Worker {
         live.opened.store(self.totals.opened, Ordering::Relaxed);
         live.failed.store(self.totals.failed, Ordering::Relaxed);
         live.lost.store(self.totals.lost, Ordering::Relaxed);
+        live.dropped.store(self.totals.dropped, Ordering::Relaxed);
         live.heartbeats
             .store(self.tally.heartbeats, Ordering::Relaxed);
         live.received

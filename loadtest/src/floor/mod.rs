@@ -2,9 +2,9 @@
 //! sends one buffer to all.
 //!
 //! It parses nothing, signs nobody in and keeps a descriptor and a byte a connection, so that what the server under
-//! test costs above it is that server's own. It runs as a process of its own (this program, the hidden
-//! command `floor-serve`), with as many `SO_REUSEPORT` threads as the server has shards, and takes
-//! commands as lines on stdin; the end of stdin ends it.
+//! test costs above it is that server's own. It runs as a process of its own (this program, the
+//! command `floor`), with as many `SO_REUSEPORT` threads as the server has shards, each with a descriptor
+//! table of its own, and takes commands as lines on stdin; the end of stdin ends it.
 
 mod serve;
 
@@ -34,7 +34,7 @@ impl Floor {
     pub(crate) fn start(threads: u32) -> Result<Self> {
         let this = std::env::current_exe().context("the path of this program")?;
         let mut command = Command::new(this);
-        command.args(["floor-serve", "--threads", &threads.to_string()]);
+        command.args(["floor", "--threads", &threads.to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         sys::end_with_parent(&mut command);
         let mut child = command.spawn().context("starting the floor")?;
@@ -64,7 +64,16 @@ impl Floor {
 
     /// Sends `frame` to every connection, each thread to its own in a loop of bare sends.
     pub(crate) fn broadcast(&mut self, frame: &[u8]) -> Result<()> {
-        let mut command = format!("broadcast {}\n", frame.len()).into_bytes();
+        self.send(format!("broadcast {}\n", frame.len()), frame)
+    }
+
+    /// Sends `frame` to one connection: of all that it holds the `number`th, in an order of its own.
+    pub(crate) fn unicast(&mut self, number: u32, frame: &[u8]) -> Result<()> {
+        self.send(format!("unicast {number} {}\n", frame.len()), frame)
+    }
+
+    fn send(&mut self, command: String, frame: &[u8]) -> Result<()> {
+        let mut command = command.into_bytes();
         command.extend_from_slice(frame);
         self.commands
             .write_all(&command)

@@ -34,6 +34,7 @@ const TICK_MS: u64 = 31;
 #[derive(Debug, Clone)]
 enum Command {
     Broadcast(Arc<[u8]>),
+    Unicast { number: usize, frame: Arc<[u8]> },
     Heartbeats { period_ms: u64 },
 }
 
@@ -50,7 +51,8 @@ pub(crate) fn run(threads: u32) -> Result<()> {
         let thread = Thread::new(listener, inbox, Arc::clone(&wake))?;
         std::thread::Builder::new()
             .name(format!("floor-{index}"))
-            .spawn(move || thread.run())?;
+            .spawn(move || thread.run())
+            .context("starting a thread of the floor")?;
         inboxes.push((commands, wake));
     }
     let mut stdout = std::io::stdout();
@@ -59,12 +61,19 @@ pub(crate) fn run(threads: u32) -> Result<()> {
 
     let mut stdin = std::io::stdin().lock();
     while let Some(command) = next_command(&mut stdin)? {
-        for (commands, wake) in &inboxes {
-            commands
-                .send(command.clone())
-                .ok()
-                .context("a thread of the floor is gone")?;
+        let send = |(commands, wake): &(Sender<Command>, Arc<OwnedFd>), command| {
+            let sent = commands.send(command).ok();
+            sent.context("a thread of the floor is gone")?;
             rustix::io::write(wake, &1u64.to_ne_bytes())?;
+            anyhow::Ok(())
+        };
+        if let Command::Unicast { number, frame } = command {
+            let (thread, number) = (number % inboxes.len(), number / inboxes.len());
+            send(&inboxes[thread], Command::Unicast { number, frame })?;
+        } else {
+            for inbox in &inboxes {
+                send(inbox, command.clone())?;
+            }
         }
     }
     Ok(())
@@ -75,26 +84,31 @@ fn next_command(input: &mut impl BufRead) -> Result<Option<Command>> {
     if input.read_line(&mut line)? == 0 {
         return Ok(None);
     }
-    let (verb, number) = line
-        .trim()
-        .split_once(' ')
-        .with_context(|| format!("no command: {line:?}"))?;
-    let number: u64 = number
-        .parse()
-        .with_context(|| format!("no number: {line:?}"))?;
-    Ok(Some(match verb {
-        "broadcast" => {
-            let bytes = usize::try_from(number)?;
-            ensure!(
-                bytes <= MAX_FRAME_BYTES,
-                "a frame of {bytes} bytes is over {MAX_FRAME_BYTES}"
-            );
-            let mut frame = vec![0; bytes];
-            input.read_exact(&mut frame)?;
-            Command::Broadcast(frame.into())
-        }
-        "heartbeats" => Command::Heartbeats { period_ms: number },
-        _ => anyhow::bail!("no command: {line:?}"),
+    let bad = || format!("no command: {line:?}");
+    let mut words = line.split_ascii_whitespace();
+    let verb = words.next().with_context(bad)?;
+    let numbers: Vec<u64> = words
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .with_context(bad)?;
+    let mut frame = |bytes: u64| -> Result<Arc<[u8]>> {
+        let bytes = usize::try_from(bytes)?;
+        ensure!(
+            bytes <= MAX_FRAME_BYTES,
+            "a frame of {bytes} bytes is over {MAX_FRAME_BYTES}"
+        );
+        let mut frame = vec![0; bytes];
+        input.read_exact(&mut frame)?;
+        Ok(frame.into())
+    };
+    Ok(Some(match (verb, numbers.as_slice()) {
+        ("broadcast", &[bytes]) => Command::Broadcast(frame(bytes)?),
+        ("unicast", &[number, bytes]) => Command::Unicast {
+            number: usize::try_from(number)?,
+            frame: frame(bytes)?,
+        },
+        ("heartbeats", &[period_ms]) => Command::Heartbeats { period_ms },
+        _ => anyhow::bail!("{}", bad()),
     }))
 }
 
@@ -149,6 +163,10 @@ impl Thread {
     }
 
     fn run(mut self) {
+        // Nothing else of the process is used here but the epoll, listener and eventfd it already has.
+        if let Err(error) = sys::copy_descriptor_table() {
+            panic!("a descriptor table of its own: {error}");
+        }
         let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
         let tick = Timespec {
             tv_sec: 0,
@@ -177,6 +195,7 @@ impl Thread {
             while let Ok(command) = self.inbox.try_recv() {
                 match command {
                     Command::Broadcast(frame) => self.broadcast(&frame),
+                    Command::Unicast { number, frame } => self.unicast(number, &frame),
                     Command::Heartbeats { period_ms } => {
                         self.beat = Beat::new(period_ms, clock::now_ns());
                     }
@@ -233,13 +252,21 @@ impl Thread {
 
     fn broadcast(&self, frame: &[u8]) {
         for (_, conn) in &self.conns {
-            let _ = send(&conn.fd, frame, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+            conn.send(frame);
+        }
+    }
+
+    fn unicast(&self, number: usize, frame: &[u8]) {
+        // Connections are made in one ramp, so the slots in use are dense.
+        let key = number % self.conns.len().max(1);
+        if let Some(conn) = self.conns.get(key) {
+            conn.send(frame);
         }
     }
 
     /// The next connection in turn gets its heartbeat.
     fn beat_next(&mut self) {
-        // Connections are made in one ramp, so the slots in use are dense.
+        // As above.
         let key = if self.conns.contains(self.beat.turn) {
             self.beat.turn
         } else {
@@ -247,12 +274,16 @@ impl Thread {
         };
         self.beat.turn = key + 1;
         if let Some(conn) = self.conns.get(key) {
-            let _ = send(
-                &conn.fd,
-                HEARTBEAT,
-                SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
-            );
+            conn.send(HEARTBEAT);
         }
+    }
+}
+
+impl Conn {
+    fn send(&self, frame: &[u8]) {
+        // Short or failed, the client will say: it counts what does not come.
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let _ = send(&self.fd, frame, flags);
     }
 }
 
@@ -294,7 +325,7 @@ mod tests {
 
     #[test]
     fn commands_are_read_off_a_pipe_with_their_bytes() {
-        let mut input = &b"heartbeats 5000\nbroadcast 5\nh\nllobroadcast 0\n"[..];
+        let mut input = &b"heartbeats 5000\nbroadcast 5\nh\nllounicast 7 2\nhi"[..];
         assert!(matches!(
             next_command(&mut input),
             Ok(Some(Command::Heartbeats { period_ms: 5000 }))
@@ -303,10 +334,10 @@ mod tests {
             panic!("no broadcast")
         };
         assert_eq!(&*frame, b"h\nllo");
-        assert!(matches!(
-            next_command(&mut input),
-            Ok(Some(Command::Broadcast(_)))
-        ));
+        let Ok(Some(Command::Unicast { number: 7, frame })) = next_command(&mut input) else {
+            panic!("no unicast")
+        };
+        assert_eq!(&*frame, b"hi");
         assert!(matches!(next_command(&mut input), Ok(None)));
         assert!(next_command(&mut &b"broadcast 99999999999\n"[..]).is_err());
         assert!(next_command(&mut &b"dance 1\n"[..]).is_err());

@@ -6,12 +6,11 @@
 
 use anyhow::{Result, ensure};
 
-use super::{connection_figures, cpu_s, floor, ramp, since};
+use super::crowd::Crowd;
+use super::rounds::{self, Order, Round};
 use crate::cli::Hold;
-use crate::engine::{Engine, Window};
-use crate::figures::{Figures, Plateaus, mib};
-use crate::outcome::Outcome;
-use crate::progress::rest;
+use crate::engine::Window;
+use crate::figures::{Plateaus, mib};
 use crate::subject::Subject;
 use crate::subject::proc::{self, Slab};
 
@@ -19,21 +18,16 @@ use crate::subject::proc::{self, Slab};
 const WARM_UP: u32 = 2_000;
 
 /// Runs the scenario; whether it passed.
-pub(crate) fn run(hold: &Hold) -> Result<bool> {
+pub(super) fn run(hold: &Hold) -> Result<bool> {
     let connections = hold.common.connections();
     let plateau = hold.plateau.unwrap_or(connections / 3);
     ensure!(
         plateau < connections,
         "--plateau {plateau} must be below --connections {connections}"
     );
-    let subject = Subject::open(&hold.common)?;
-    let figures = measure(&subject, hold, plateau)?;
-    let beside = match floor(&hold.common)? {
-        Some(floor) => Some(measure(&floor, hold, plateau)?),
-        None => None,
-    };
-    subject.stop()?;
-    Outcome::new("hold", &hold.common, figures, beside).finish(&hold.common)
+    rounds::run("hold", &hold.common, 1, Order::Alternating, |subject, _| {
+        measure(subject, hold, plateau)
+    })
 }
 
 /// The subject's memory and the machine's slab at one time.
@@ -44,33 +38,33 @@ struct Reading {
     slab: Option<Slab>,
 }
 
-fn measure(subject: &Subject, hold: &Hold, plateau: u32) -> Result<Figures> {
+fn measure(subject: &Subject, hold: &Hold, plateau: u32) -> Result<Round> {
     let connections = hold.common.connections();
-    let mut engine = Engine::start(subject.target(), &hold.common.limits(), Window::default())?;
-    ramp(&mut engine, connections.min(WARM_UP), "warm-up burst")?;
-    engine.close_all()?;
-    rest("rest, all cut", hold.rest);
-    let warm = read(subject, &engine)?;
+    let mut crowd = Crowd::start(subject, &hold.common.limits(), Window::default())?;
+    crowd.ramp(connections.min(WARM_UP), "warm-up burst")?;
+    crowd.engine.close_all()?;
+    crowd.rest("rest, all cut", hold.rest);
+    let warm = read(subject, &crowd)?;
 
-    let first_s = ramp(&mut engine, plateau, "ramp")?;
-    rest("rest on the plateau", hold.rest);
-    let low = read(subject, &engine)?;
+    let first_s = crowd.ramp(plateau, "ramp")?;
+    crowd.rest("rest on the plateau", hold.rest);
+    let low = read(subject, &crowd)?;
 
-    let second_s = ramp(&mut engine, connections, "ramp")?;
-    let (cpu_before, heartbeats_before) = (cpu_s(subject)?, engine.counts().heartbeats);
-    rest("rest at the top", hold.rest);
-    let cpu = since(cpu_before, cpu_s(subject)?);
-    let heartbeats = engine.counts().heartbeats - heartbeats_before;
-    let high = read(subject, &engine)?;
+    let second_s = crowd.ramp(connections, "ramp")?;
+    let (meter, before) = (crowd.meter()?, crowd.engine.counts());
+    crowd.rest("rest at the top", hold.rest);
+    let (cpu_s, measured_s) = meter.read(&crowd)?;
+    let heartbeats = crowd.engine.counts().heartbeats - before.heartbeats;
+    let high = read(subject, &crowd)?;
 
-    let mut figures = connection_figures(&engine, high.open)?;
-    engine.close_all()?;
-    rest("rest, all cut", hold.rest);
-    let after = read(subject, &engine)?;
+    crowd.engine.close_all()?;
+    crowd.rest("rest, all cut", hold.rest);
+    let after = read(subject, &crowd)?;
 
+    let mut figures = crowd.end(high.open)?;
     figures.connects_per_s = Some(f64::from(connections) / (first_s + second_s));
-    figures.server_cpu_s = cpu;
-    figures.measured_s = Some(hold.rest.as_secs_f64());
+    figures.server_cpu_s = cpu_s;
+    figures.measured_s = Some(measured_s);
     figures.heartbeats = Some(heartbeats);
     figures.pss_mib = plateaus([&warm, &low, &high, &after]);
     let more = f64::from(u32::try_from(high.open.saturating_sub(low.open))?);
@@ -83,13 +77,16 @@ fn measure(subject: &Subject, hold: &Hold, plateau: u32) -> Result<Figures> {
             figures.kernel_bytes_both_ends = Some(figures.kernel_bytes_by_object.values().sum());
         }
     }
-    Ok(figures)
+    Ok(Round {
+        figures,
+        ..Round::default()
+    })
 }
 
-fn read(subject: &Subject, engine: &Engine) -> Result<Reading> {
+fn read(subject: &Subject, crowd: &Crowd) -> Result<Reading> {
     let pss_bytes = subject.pid().map(proc::pss_bytes).transpose()?;
     Ok(Reading {
-        open: engine.counts().open,
+        open: crowd.engine.counts().open,
         pss_bytes,
         slab: proc::slab(),
     })

@@ -1,4 +1,4 @@
-//! A small blocking HTTP client for the admin listener: one keep-alive connection, no retries.
+//! A small blocking HTTP client for the publishing side: one keep-alive connection, no retries.
 //!
 //! Nothing is sent twice, because an event published twice would be reported as the server's duplicate.
 
@@ -22,44 +22,37 @@ const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Admin {
     address: SocketAddr,
-    api_key: Option<String>,
     connection: Option<(TcpStream, Deadline)>,
 }
 
 impl Admin {
     /// A client that has not connected yet.
-    pub(super) fn new(address: SocketAddr, api_key: Option<String>) -> Self {
+    pub(super) fn new(address: SocketAddr) -> Self {
         Self {
             address,
-            api_key,
             connection: None,
         }
     }
 
-    /// Sends a request and reads the whole answer: its status and body.
+    /// Sends a request, with `headers` as lines, and reads the whole answer: its status and body.
     pub(super) fn request(
         &mut self,
         method: &str,
         path: &str,
+        headers: &str,
         body: Option<&str>,
     ) -> Result<(u16, String)> {
         let mut stream = match self.connection.take() {
             Some((stream, fresh)) if !fresh.passed() => stream,
             _ => self.connect()?,
         };
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
-        if let Some(key) = &self.api_key {
-            request.extend(["Authorization: Bearer ", key, "\r\n"]);
-        }
-        if let Some(body) = body {
-            let length = body.len().to_string();
-            request.extend([
-                "Content-Type: application/json\r\nContent-Length: ",
-                &length,
-                "\r\n",
-            ]);
-        }
-        request += "\r\n";
+        let length = body.map_or_else(String::new, |body| {
+            format!("Content-Length: {}\r\n", body.len())
+        });
+        let mut request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\n{headers}{length}\r\n",
+            self.address
+        );
         request += body.unwrap_or_default();
         stream
             .write_all(request.as_bytes())

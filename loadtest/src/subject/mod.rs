@@ -4,20 +4,25 @@
 //! which of the two it has, so whatever it measures can be set beside the floor.
 
 mod admin;
+mod peer;
 pub(crate) mod proc;
+mod publisher;
 mod spawn;
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::cli::{AuthStyle, Common};
+use crate::cli::Common;
 use crate::clock;
-use crate::engine::{Credential, Target};
+use crate::engine::{Origin, Target};
 use crate::floor::Floor;
-use crate::token::Minter;
-use admin::Admin;
+use crate::template::{OF_CLIENT, Template};
+use crate::token::{Minter, Tokens};
+use peer::Peer;
+use publisher::Publisher;
 use spawn::Spawned;
 
 /// Tokens outlive any run.
@@ -27,17 +32,27 @@ const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug)]
 pub(crate) struct Subject {
     kind: Kind,
+    name: String,
     target: Target,
+    payload_bytes: usize,
 }
 
 #[derive(Debug)]
 enum Kind {
-    Spawned(Spawned, Admin),
+    Spawned(Spawned, Publisher),
     Running {
-        admin: Option<Admin>,
+        publisher: Option<Publisher>,
         pid: Option<u32>,
     },
     Floor(Floor),
+}
+
+/// Whom an event is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    All,
+    /// The user with this number.
+    User(u32),
 }
 
 impl Subject {
@@ -46,49 +61,73 @@ impl Subject {
         if common.floor {
             return Self::floor(common);
         }
+        let peer = match &common.peer {
+            Some(name) => Peer::open(name)?,
+            None => Peer::idlewild()?,
+        };
+        let subject = |kind, target| Self {
+            kind,
+            name: peer.name.clone(),
+            target,
+            payload_bytes: common.payload_bytes(),
+        };
         if common.spawn {
+            ensure!(
+                common.peer.is_none(),
+                "--spawn starts Idlewild: start {} yourself and name it by --url",
+                peer.name
+            );
             let spawned = Spawned::start(common)?;
-            let admin = Admin::new(spawned.admin(), Some(spawned.api_key().to_owned()));
-            let target = target(common, spawned.public(), Some(spawned.secret()));
-            return Ok(Self {
-                kind: Kind::Spawned(spawned, admin),
-                target,
-            });
+            let key = Some(spawned.api_key().to_owned());
+            let publisher = Publisher::new(&peer, spawned.admin(), key);
+            let tokens = Some(minted(common, spawned.secret()));
+            let target = target(common, &peer, spawned.public(), tokens)?;
+            return Ok(subject(Kind::Spawned(spawned, publisher), target));
         }
         let Some(url) = &common.url else {
             bail!("what to measure? one of --spawn, --floor, --url")
         };
         let address = resolve(url, common.allow_remote)?;
-        let admin = match &common.admin_url {
-            Some(url) => Some(Admin::new(
+        let publisher = match &common.admin_url {
+            Some(url) => Some(Publisher::new(
+                &peer,
                 resolve(url, common.allow_remote)?,
                 common.api_key()?,
             )),
             None => None,
         };
-        let secret = common.secret()?;
-        let target = target(common, address, secret.as_deref());
-        Ok(Self {
-            kind: Kind::Running {
-                admin,
-                pid: common.server_pid,
-            },
-            target,
-        })
+        let tokens = match (common.tokens()?, common.secret()?) {
+            (Some(list), _) => Some(Tokens::Listed(Arc::new(list))),
+            (None, Some(secret)) => Some(minted(common, &secret)),
+            (None, None) => None,
+        };
+        let target = target(common, &peer, address, tokens)?;
+        let pid = common.server_pid;
+        Ok(subject(Kind::Running { publisher, pid }, target))
     }
 
     /// A floor with as many threads as the server has shards.
     pub(crate) fn floor(common: &Common) -> Result<Self> {
         let floor = Floor::start(common.floor_threads())?;
-        let target = target(
-            common,
-            floor.address(),
-            Some(b"the floor reads no token, but its request is as long"),
-        );
+        // The floor reads no token, but its requests are as long.
+        let tokens = Some(minted(common, b"a secret that nobody checks"));
+        let target = target(common, &Peer::idlewild()?, floor.address(), tokens)?;
         Ok(Self {
             kind: Kind::Floor(floor),
+            name: "floor".to_owned(),
             target,
+            payload_bytes: common.payload_bytes(),
         })
+    }
+
+    /// What it is called.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is the floor.
+    pub(crate) fn is_floor(&self) -> bool {
+        matches!(self.kind, Kind::Floor(_))
     }
 
     /// Where clients connect.
@@ -105,24 +144,34 @@ impl Subject {
         }
     }
 
-    /// Publishes event `n` to all.
-    pub(crate) fn publish(&mut self, n: u32, scheduled_ns: u64) -> Result<()> {
-        let data = format!(r#"{{"n":{n},"scheduled_ns":{scheduled_ns}}}"#);
-        match &mut self.kind {
-            Kind::Spawned(_, admin)
+    /// Publishes event `n`.
+    pub(crate) fn publish(&mut self, n: u32, scheduled_ns: u64, to: Audience) -> Result<()> {
+        let user = match to {
+            Audience::All => None,
+            Audience::User(number) => Some(self.target.user(number).with_context(|| {
+                format!("the token file does not name the user of connection {number}")
+            })?),
+        };
+        let publisher = match &mut self.kind {
+            Kind::Spawned(_, publisher)
             | Kind::Running {
-                admin: Some(admin), ..
-            } => {
-                let body = format!(r#"{{"to":{{"all":true}},"data":{data}}}"#);
-                let (status, answer) = admin.request("POST", "/v1/events", Some(&body))?;
-                ensure!(status == 202, "publishing event {n}: {status} {answer}");
-                Ok(())
+                publisher: Some(publisher),
+                ..
+            } => publisher,
+            Kind::Running {
+                publisher: None, ..
+            } => bail!("publishing needs --admin-url"),
+            Kind::Floor(floor) => {
+                let frame = chunk(&payload(n, scheduled_ns, None, self.payload_bytes));
+                return match to {
+                    Audience::All => floor.broadcast(&frame),
+                    Audience::User(number) => floor.unicast(number, &frame),
+                };
             }
-            Kind::Running { admin: None, .. } => {
-                bail!("publishing needs --admin-url and --api-key-file")
-            }
-            Kind::Floor(floor) => floor.broadcast(&chunk(&data)),
-        }
+        };
+        let data = payload(n, scheduled_ns, user.as_deref(), self.payload_bytes);
+        let published = publisher.publish(&data, user.as_deref());
+        published.with_context(|| format!("publishing event {n}"))
     }
 
     /// Where the subject is the floor: a heartbeat to each connection every `period_ms`.
@@ -142,6 +191,20 @@ impl Subject {
     }
 }
 
+/// An event's data: what the clients need to judge it, and padding up to `bytes`.
+fn payload(n: u32, scheduled_ns: u64, user: Option<&str>, bytes: usize) -> String {
+    let mut data = format!(r#"{{"n":{n},"scheduled_ns":{scheduled_ns}"#);
+    if let Some(user) = user {
+        data += r#","user":"#;
+        data += &serde_json::Value::from(user).to_string();
+    }
+    let padding = bytes.saturating_sub(data.len() + r#","pad":""}"#.len());
+    if padding > 0 {
+        data.extend([r#","pad":""#, &"x".repeat(padding), "\""]);
+    }
+    data + "}"
+}
+
 /// An event as the server writes it, to the byte: the floor sends the same.
 fn chunk(data: &str) -> Vec<u8> {
     let id_ms = clock::unix_s() * 1_000;
@@ -149,23 +212,33 @@ fn chunk(data: &str) -> Vec<u8> {
     format!("{:x}\r\n{frame}\r\n", frame.len()).into_bytes()
 }
 
-fn target(common: &Common, address: SocketAddr, secret: Option<&[u8]>) -> Target {
-    let credential = match secret {
-        None => Credential::None,
-        Some(secret) => {
-            let minter = Minter::new(secret, common.users(), TOKEN_TTL);
-            match common.auth {
-                AuthStyle::Query => Credential::Query(minter),
-                AuthStyle::Header => Credential::Header(minter),
-            }
-        }
+fn minted(common: &Common, secret: &[u8]) -> Tokens {
+    Tokens::Minted(Minter::new(secret, common.users(), TOKEN_TTL))
+}
+
+fn target(
+    common: &Common,
+    peer: &Peer,
+    address: SocketAddr,
+    tokens: Option<Tokens>,
+) -> Result<Target> {
+    let path = match &common.path {
+        Some(path) => Template::parse(path, OF_CLIENT).context("--path")?,
+        None => peer.path.clone(),
     };
-    Target {
+    Ok(Target {
         address,
         host: address.to_string(),
-        path: common.path.clone(),
-        credential,
-    }
+        path,
+        headers: peer.headers.clone(),
+        auth: common.auth,
+        users: match &tokens {
+            Some(Tokens::Listed(list)) => list.len().min(common.connections()),
+            _ => common.users(),
+        },
+        tokens,
+        origin: Origin::new(address.ip(), &common.source)?,
+    })
 }
 
 /// The address in `http://host:port`; a remote one only when it is allowed.
@@ -202,6 +275,22 @@ mod tests {
         assert!(resolve("http://192.0.2.1:8000", true).is_ok());
         assert!(resolve("https://127.0.0.1:8000", false).is_err());
         assert!(resolve("http://127.0.0.1", false).is_err());
+    }
+
+    #[test]
+    fn a_payload_is_padded_to_its_bytes_and_stays_json() {
+        for (user, bytes) in [(None, 0), (Some("a\"b"), 0), (None, 500), (Some("7"), 500)] {
+            let data = payload(3, 17, user, bytes);
+            assert!(
+                data.len() >= bytes && (bytes == 0 || data.len() == bytes),
+                "{data}"
+            );
+            let value: serde_json::Value = serde_json::from_str(&data).unwrap();
+            assert_eq!(
+                (value["n"].as_u64(), value["user"].as_str()),
+                (Some(3), user)
+            );
+        }
     }
 
     #[test]

@@ -17,6 +17,9 @@ use anyhow::{Context, Result};
 /// Bytes by slab cache.
 pub(crate) type Slab = BTreeMap<String, i64>;
 
+/// A server's processes; more are not looked through.
+const MAX_PROCESSES: usize = 1_024;
+
 /// The caches a held connection draws on; those that merely breathe with the machine are left out.
 const CACHES: &[&str] = &[
     "TCP",
@@ -32,23 +35,50 @@ const CACHES: &[&str] = &[
 const ONE_A_SOCKET: &[&str] = &["dentry", "lsm_inode_cache"];
 const CACHE_PREFIXES: &[&str] = &["skbuff", "eventpoll", "lsm_", "kmalloc-"];
 
-/// Proportional set size of `pid` in bytes.
+/// Proportional set size in bytes of `pid` and the processes it started.
 pub(crate) fn pss_bytes(pid: u32) -> Result<u64> {
-    let path = format!("/proc/{pid}/smaps_rollup");
-    let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-    parse_pss(&text).with_context(|| format!("{path}: no Pss"))
+    tree(pid)?.into_iter().try_fold(0, |sum, pid| {
+        let path = format!("/proc/{pid}/smaps_rollup");
+        let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+        let bytes = parse_pss(&text).with_context(|| format!("{path}: no Pss"))?;
+        Ok(sum + bytes)
+    })
 }
 
-/// User and system seconds that `pid` has used, its ended threads included.
+/// User and system seconds that `pid` and the processes it started have used, ended threads included.
 pub(crate) fn cpu_s(pid: u32) -> Result<f64> {
-    let path = format!("/proc/{pid}/stat");
-    let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-    let ticks = parse_cpu_ticks(&text).with_context(|| format!("{path}: no times"))?;
+    let ticks = tree(pid)?.into_iter().try_fold(0, |sum, pid| {
+        let path = format!("/proc/{pid}/stat");
+        let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+        let ticks = parse_cpu_ticks(&text).with_context(|| format!("{path}: no times"))?;
+        anyhow::Ok(sum + ticks)
+    })?;
     #[expect(
         clippy::cast_precision_loss,
         reason = "ticks of a process, far below 2^53"
     )]
     Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// `pid` and all its descendants: a server such as nginx does its work in children.
+fn tree(pid: u32) -> Result<Vec<u32>> {
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(&pid) = found.get(next).filter(|_| next < MAX_PROCESSES) {
+        next += 1;
+        let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+        let tasks = tasks.with_context(|| format!("no process {pid}"))?;
+        for task in tasks.flatten() {
+            // A thread may end meanwhile, and kernels without the list have no file for it.
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            found.extend(
+                children
+                    .split_ascii_whitespace()
+                    .filter_map(|pid| pid.parse::<u32>().ok()),
+            );
+        }
+    }
+    Ok(found)
 }
 
 /// Bytes in the socket-related slab caches; `None` where only root may read them.

@@ -122,7 +122,7 @@ impl Spawned {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the server ended at start with {status}{}", self.log_tail());
             }
-            let answer = Admin::new(self.admin, None).request("GET", "/readyz", None);
+            let answer = Admin::new(self.admin).request("GET", "/readyz", "", None);
             match answer {
                 Ok((200, _)) => return Ok(()),
                 _ if !limit.passed() => std::thread::sleep(POLL),
@@ -199,7 +199,10 @@ fn config_text(
 ) -> String {
     let per_user = common.connections().div_ceil(common.users()) + 1;
     let key_hash = sys::hex(&Sha256::digest(api_key));
+    let tables = common.spawned_tables();
     let mut keys = vec![
+        ("fd_tables", format!("\"{}\"", tables.kind)),
+        ("shards", tables.shards.to_string()),
         ("listen", format!("[\"{public}\"]")),
         ("admin_listen", format!("[\"{admin}\"]")),
         (
@@ -227,12 +230,13 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::{Cli, Command, Scenario};
 
     #[test]
     fn a_setting_replaces_ours_or_stands_beside_it() {
         let line = "load hold --connections 100 --users 10 --spawn --set max_connections=7 --set auth.leeway=\"1s\"";
-        let Command::Hold(hold) = Cli::try_parse_from(line.split(' ')).unwrap().command else {
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Command::Scenario(Scenario::Hold(hold)) = cli.command else {
             panic!("not hold")
         };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));

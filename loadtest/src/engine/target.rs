@@ -1,0 +1,110 @@
+//! Where and how the clients of a run connect, and the bounds it is held to.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::source::Origin;
+use crate::template::Template;
+use crate::token::Tokens;
+
+/// Where and how the clients connect.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    /// The `Host` header.
+    pub(crate) host: String,
+    /// The path of the stream, perhaps with a query.
+    pub(crate) path: Template,
+    /// Headers beside `Host`, `Accept` and the token's.
+    pub(crate) headers: Vec<(String, Template)>,
+    pub(crate) auth: AuthStyle,
+    pub(crate) tokens: Option<Tokens>,
+    /// Users that the connections belong to, in turn.
+    pub(crate) users: u32,
+    pub(crate) origin: Origin,
+}
+
+/// How a client shows its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AuthStyle {
+    /// `?token=` in the URL
+    Query,
+    /// `Authorization: Bearer`
+    Header,
+    /// Not at all
+    None,
+}
+
+/// The bounds a run is held to.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) threads: u32,
+    /// Connections at one time.
+    pub(crate) connections: u32,
+    /// Connections not yet streaming at one time.
+    pub(crate) in_flight: u32,
+    /// Connections a second over all threads.
+    pub(crate) rate: Option<f64>,
+    /// How long one handshake may take.
+    pub(crate) handshake: Duration,
+    /// So many in a hundred read the head of their stream and nothing after it.
+    pub(crate) deaf_per_cent: u32,
+}
+
+impl Target {
+    /// Whether connection `number` belongs to `user`, a user's id in an event.
+    pub(super) fn is_user(&self, number: u32, user: &str) -> bool {
+        match &self.tokens {
+            Some(tokens) => tokens.is_user(number, user),
+            None => user.parse() == Ok(number % self.users),
+        }
+    }
+
+    /// The id of the user with this number; `None` where a token file does not say.
+    pub(crate) fn user(&self, number: u32) -> Option<String> {
+        match &self.tokens {
+            Some(tokens) => tokens.user(number),
+            None => Some((number % self.users).to_string()),
+        }
+    }
+}
+
+impl Limits {
+    /// Whether connection `number` is one of those that never read: they are spread evenly.
+    pub(crate) fn is_deaf(&self, number: u32) -> bool {
+        let deaf_below = |number: u64| number * u64::from(self.deaf_per_cent) / 100;
+        deaf_below(u64::from(number) + 1) > deaf_below(number.into())
+    }
+
+    /// How many of the first `connections` read.
+    pub(crate) fn reading(&self, connections: u32) -> u32 {
+        let deaf = u64::from(connections) * u64::from(self.deaf_per_cent) / 100;
+        connections - u32::try_from(deaf).unwrap_or(connections)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deaf_are_as_many_as_asked_for_and_spread() {
+        let limits = Limits {
+            threads: 1,
+            connections: 1_000,
+            in_flight: 1,
+            rate: None,
+            handshake: Duration::ZERO,
+            deaf_per_cent: 10,
+        };
+        let deaf: Vec<u32> = (0..1_000)
+            .filter(|&number| limits.is_deaf(number))
+            .collect();
+        assert_eq!(deaf.len(), 100);
+        assert!(deaf.windows(2).all(|pair| pair[1] - pair[0] == 10));
+        assert_eq!(limits.reading(1_000), 900);
+        assert_eq!(limits.reading(5), 5);
+    }
+}

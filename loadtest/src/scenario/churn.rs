@@ -1,0 +1,71 @@
+//! `churn`: a soak. Clients leave at a rate, each with a newcomer in its place, and memory is followed.
+//!
+//! The first quarter brings pools and slabs to their working size; growth is counted from there.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::crowd::{Crowd, rest_after_cut};
+use super::rounds::{self, Order, Round};
+use crate::cli::Churn;
+use crate::engine::Window;
+use crate::figures::{Soak, mib};
+use crate::subject::{Subject, proc};
+
+/// Runs the scenario; whether it passed.
+pub(super) fn run(churn: &Churn) -> Result<bool> {
+    rounds::run(
+        "churn",
+        &churn.common,
+        1,
+        Order::Alternating,
+        |subject, _| measure(subject, churn),
+    )
+}
+
+fn measure(subject: &mut Subject, churn: &Churn) -> Result<Round> {
+    let connections = churn.common.connections();
+    let mut crowd = Crowd::start(subject, &churn.common.limits(), Window::default())?;
+    crowd.ramp(connections, "ramp")?;
+    crowd.settle(connections);
+    let before = crowd.engine.counts();
+    let meter = crowd.meter()?;
+    let whole = Duration::from_secs(churn.seconds.into());
+
+    crowd.engine.churn(churn.rate);
+    let quarter = whole / 4;
+    crowd.rest("churning, first quarter", quarter);
+    let early = pss_mib(subject)?;
+    crowd.rest("churning", 3 * quarter);
+    let late = pss_mib(subject)?;
+    crowd.engine.settle()?;
+
+    let (cpu_s, measured_s) = meter.read(&crowd)?;
+    let after = crowd.engine.counts();
+    let churned = after.opened - before.opened;
+    let mut figures = crowd.end(after.open)?;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "connects of a run, far below 2^53"
+    )]
+    let per_s = churned as f64 / measured_s;
+    figures.connects_per_s = Some(per_s);
+    figures.server_cpu_s = cpu_s;
+    figures.measured_s = Some(measured_s);
+    figures.heartbeats = Some(after.heartbeats - before.heartbeats);
+    figures.soak = Some(Soak {
+        churned,
+        pss_growth_mib: early.zip(late).map(|(early, late)| late - early),
+    });
+    rest_after_cut(connections);
+    Ok(Round {
+        figures,
+        ..Round::default()
+    })
+}
+
+fn pss_mib(subject: &Subject) -> Result<Option<f64>> {
+    let bytes = subject.pid().map(proc::pss_bytes).transpose()?;
+    Ok(bytes.map(mib))
+}

@@ -1,0 +1,143 @@
+//! The clients of a round: the engine with what every scenario does with it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::timeline::Timeline;
+use crate::clock::{self, Deadline};
+use crate::engine::{Counts, Engine, Limits, Tally, Window};
+use crate::figures::Figures;
+use crate::progress::{self, Stage};
+use crate::subject::{Subject, proc};
+
+/// Quiet time after a ramp or a cut, for the server to see it through, and more for every so many clients.
+const SETTLE: Duration = Duration::from_secs(1);
+const SETTLED_PER_S: u32 = 50_000;
+/// How long without any arrival until the rest is given up as missed, and how long at most.
+const QUIET: Duration = Duration::from_secs(5);
+const LAST_WAIT: Duration = Duration::from_secs(60);
+/// How long to watch for doubles once all has come.
+const AFTERWATCH: Duration = Duration::from_millis(300);
+
+/// A round's clients, and what was seen of the server meanwhile.
+#[derive(Debug)]
+pub(super) struct Crowd {
+    pub(super) engine: Engine,
+    pub(super) timeline: Timeline,
+    pid: Option<u32>,
+}
+
+impl Crowd {
+    /// The clients' threads, nobody connected yet.
+    pub(super) fn start(subject: &Subject, limits: &Limits, window: Window) -> Result<Self> {
+        Ok(Self {
+            engine: Engine::start(subject.target(), limits, window)?,
+            timeline: Timeline::start(subject),
+            pid: subject.pid(),
+        })
+    }
+
+    /// Opens streams until there are so many; returns the seconds it took.
+    pub(super) fn ramp(&mut self, connections: u32, label: &str) -> Result<f64> {
+        let mut stage = Stage::new(format!("{label} to {connections}"), connections.into());
+        let timeline = &mut self.timeline;
+        self.engine.ramp_to(connections, &mut |counts: Counts| {
+            stage.at(counts.open);
+            timeline.watch(counts.open);
+        })
+    }
+
+    /// Lets time pass.
+    pub(super) fn rest(&mut self, label: &str, duration: Duration) {
+        let (engine, timeline) = (&self.engine, &mut self.timeline);
+        progress::rest(label, duration, &mut || {
+            timeline.watch(engine.counts().open);
+        });
+    }
+
+    /// Lets the server come to rest after a ramp or cut of so many.
+    pub(super) fn settle(&mut self, connections: u32) {
+        self.rest("settling", settle_time(connections));
+    }
+
+    /// Waits until `expected` events have arrived in all, or none has for a while.
+    pub(super) fn wait_for(&mut self, expected: u64) {
+        let mut stage = Stage::new("arriving", expected);
+        let limit = Deadline::after(LAST_WAIT);
+        let mut quiet = Deadline::after(QUIET);
+        let mut received = 0;
+        while received < expected && !quiet.passed() && !limit.passed() {
+            std::thread::sleep(Duration::from_millis(5));
+            let counts = self.engine.counts();
+            if counts.received > received {
+                quiet = Deadline::after(QUIET);
+            }
+            received = counts.received;
+            stage.at(received);
+            self.timeline.watch(counts.open);
+        }
+    }
+
+    /// Waits a little for what should not come, then counts what has.
+    pub(super) fn tally(&self) -> Result<Tally> {
+        std::thread::sleep(AFTERWATCH);
+        self.engine.collect()
+    }
+
+    /// CPU seconds of the subject so far, where its process is known.
+    pub(super) fn cpu_s(&self) -> Result<Option<f64>> {
+        self.pid.map(proc::cpu_s).transpose()
+    }
+
+    /// Starts a measurement of CPU and time.
+    pub(super) fn meter(&self) -> Result<Meter> {
+        Ok(Meter {
+            cpu_s: self.cpu_s()?,
+            start_ns: clock::now_ns(),
+        })
+    }
+
+    /// Connection counts and failures as they stand, `connected` being what it was when it mattered; then
+    /// all are cut and the threads ended.
+    pub(super) fn end(self, connected: u64) -> Result<Figures> {
+        let counts = self.engine.counts();
+        let failures = self.engine.collect()?.failures;
+        Ok(Figures {
+            connected,
+            failed: counts.failed,
+            lost: counts.lost,
+            failures,
+            timeline: self.timeline.into_samples(),
+            ..Figures::default()
+        })
+    }
+}
+
+/// Lets the subject see a whole crowd gone before the next comes.
+pub(super) fn rest_after_cut(connections: u32) {
+    progress::rest("settling, all cut", settle_time(connections), &mut || {});
+}
+
+fn settle_time(connections: u32) -> Duration {
+    SETTLE + Duration::from_secs((connections / SETTLED_PER_S).into())
+}
+
+/// CPU and time since its start.
+#[derive(Debug)]
+pub(super) struct Meter {
+    cpu_s: Option<f64>,
+    start_ns: u64,
+}
+
+impl Meter {
+    /// Reads it: CPU seconds, where the process is known, and seconds.
+    pub(super) fn read(&self, crowd: &Crowd) -> Result<(Option<f64>, f64)> {
+        let now_s = crowd.cpu_s()?;
+        let cpu_s = self.cpu_s.zip(now_s).map(|(before, now)| now - before);
+        Ok((
+            cpu_s,
+            clock::seconds_between(self.start_ns, clock::now_ns()),
+        ))
+    }
+}

@@ -1,0 +1,116 @@
+//! What became of published events: counts and latencies, added up over rounds.
+
+use anyhow::Result;
+use hdrhistogram::Histogram;
+
+use crate::engine::Tally;
+use crate::figures::{Delivery, Percentiles, milliseconds};
+
+/// The deliveries of one or more rounds.
+#[derive(Clone, Debug)]
+pub(super) struct Deliveries {
+    latency_ns: Histogram<u64>,
+    to_last_ns: Histogram<u64>,
+    expected: u64,
+    received: u64,
+    missed: u64,
+    duplicates: u64,
+    out_of_order: u64,
+    foreign: u64,
+    misdirected: u64,
+    late_ns: u64,
+}
+
+impl Deliveries {
+    /// Judges a tally by how many clients each event was for, in the order of the events. `late_ns` is
+    /// the most that a publish began behind its timetable.
+    pub(super) fn new(tally: Tally, recipients: &[u32], late_ns: u64) -> Self {
+        let mut to_last_ns = tally.latency_ns.clone();
+        to_last_ns.reset();
+        let (mut expected, mut missed) = (0, 0);
+        // The time to the last client says something of events for many; where there are none, of all.
+        let most = recipients.iter().copied().max().unwrap_or(0);
+        for (event, &clients) in tally.events.iter().zip(recipients) {
+            expected += u64::from(clients);
+            missed += u64::from(clients.saturating_sub(event.clients));
+            let time_ns = event.time_to_last_ns(clients);
+            if let Some(time_ns) = time_ns.filter(|_| clients > 1 || most == 1) {
+                to_last_ns.saturating_record(time_ns);
+            }
+        }
+        Self {
+            to_last_ns,
+            expected,
+            received: tally.received(),
+            missed,
+            duplicates: tally.duplicates,
+            out_of_order: tally.out_of_order,
+            foreign: tally.foreign,
+            misdirected: tally.misdirected,
+            late_ns,
+            latency_ns: tally.latency_ns,
+        }
+    }
+
+    /// Adds another round's.
+    pub(super) fn add(&mut self, other: &Self) -> Result<()> {
+        self.latency_ns.add(&other.latency_ns)?;
+        self.to_last_ns.add(&other.to_last_ns)?;
+        self.expected += other.expected;
+        self.received += other.received;
+        self.missed += other.missed;
+        self.duplicates += other.duplicates;
+        self.out_of_order += other.out_of_order;
+        self.foreign += other.foreign;
+        self.misdirected += other.misdirected;
+        self.late_ns = self.late_ns.max(other.late_ns);
+        Ok(())
+    }
+
+    /// As they are shown.
+    pub(super) fn figures(&self) -> Delivery {
+        Delivery {
+            received: self.received,
+            expected: self.expected,
+            missed: self.missed,
+            duplicates: self.duplicates,
+            out_of_order: self.out_of_order,
+            foreign: self.foreign,
+            misdirected: self.misdirected,
+            publish_late_ms_max: milliseconds(self.late_ns),
+            time_to_last_ms: Percentiles::of(&self.to_last_ns),
+            latency_ms: Percentiles::of(&self.latency_ns),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Window;
+
+    #[test]
+    fn an_event_too_many_for_one_makes_up_for_none_too_few_for_another() {
+        let mut tally = Tally::new(Window { first: 0, count: 2 });
+        for _ in 0..3 {
+            tally.arrived(0, 1_000, 5_000);
+        }
+        let figures = Deliveries::new(tally, &[2, 1], 0).figures();
+        assert_eq!(
+            (figures.received, figures.expected, figures.missed),
+            (3, 3, 1)
+        );
+    }
+
+    #[test]
+    fn the_time_to_the_last_is_that_of_broadcasts_where_there_are_any() {
+        let mut tally = Tally::new(Window { first: 0, count: 2 });
+        tally.arrived(0, 0, 90_000_000);
+        tally.arrived(1, 0, 10_000_000);
+        tally.arrived(1, 0, 20_000_000);
+        let mixed = Deliveries::new(tally.clone(), &[1, 2], 0).figures();
+        assert!((mixed.time_to_last_ms.max - 20.0).abs() < 0.1);
+        let single = Deliveries::new(tally, &[1, 1], 0).figures();
+        assert!((single.time_to_last_ms.max - 90.0).abs() < 0.1);
+    }
+}

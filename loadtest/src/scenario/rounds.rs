@@ -1,0 +1,90 @@
+//! Subject and floor in turn, round by round, and what they come to.
+//!
+//! Who goes first alternates, so that a drift of the machine falls on both.
+
+use anyhow::Result;
+
+use super::deliveries::Deliveries;
+use crate::cli::Common;
+use crate::figures::Figures;
+use crate::outcome::Outcome;
+use crate::subject::Subject;
+
+/// What one round came to.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    pub(super) figures: Figures,
+    pub(super) deliveries: Option<Deliveries>,
+    /// What it was like without the slow clients.
+    pub(super) without: Option<Deliveries>,
+}
+
+/// Whether the floor may go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    Alternating,
+    /// The floor's round is made to fit the subject's.
+    SubjectFirst,
+}
+
+/// Measures the subject, and the floor when asked, in so many rounds; reports them; whether all went well.
+pub(super) fn run(
+    scenario: &'static str,
+    common: &Common,
+    rounds: u32,
+    order: Order,
+    mut measure: impl FnMut(&mut Subject, u32) -> Result<Round>,
+) -> Result<bool> {
+    let mut subject = Subject::open(common)?;
+    let mut floor = common
+        .vs_floor
+        .then(|| Subject::floor(common))
+        .transpose()?;
+    let (mut of_subject, mut of_floor) = (None, None);
+    for round in 0..rounds {
+        let floor_first = order == Order::Alternating && round % 2 == 1;
+        if !floor_first {
+            add(&mut of_subject, measure(&mut subject, round)?)?;
+        }
+        if let Some(floor) = &mut floor {
+            add(&mut of_floor, measure(floor, round)?)?;
+        }
+        if floor_first {
+            add(&mut of_subject, measure(&mut subject, round)?)?;
+        }
+    }
+    let name = subject.name().to_owned();
+    subject.stop()?;
+    let figures = of_subject.map(Round::into_figures).unwrap_or_default();
+    let beside = of_floor.map(Round::into_figures);
+    Outcome::new(scenario, &name, common, figures, beside).finish(common)
+}
+
+/// Adds a round to those before it.
+fn add(sum: &mut Option<Round>, round: Round) -> Result<()> {
+    let Some(sum) = sum else {
+        *sum = Some(round);
+        return Ok(());
+    };
+    sum.figures.merge(round.figures);
+    for (sum, round) in [
+        (&mut sum.deliveries, round.deliveries),
+        (&mut sum.without, round.without),
+    ] {
+        if let (Some(sum), Some(round)) = (sum, round) {
+            sum.add(&round)?;
+        }
+    }
+    Ok(())
+}
+
+impl Round {
+    fn into_figures(self) -> Figures {
+        let mut figures = self.figures;
+        figures.delivery = self.deliveries.as_ref().map(Deliveries::figures);
+        if let (Some(slow), Some(without)) = (&mut figures.slow, &self.without) {
+            slow.latency_ms_without = without.figures().latency_ms;
+        }
+        figures
+    }
+}

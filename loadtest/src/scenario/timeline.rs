@@ -1,0 +1,69 @@
+//! How a round went: connections, memory and CPU of the server, about twice a second.
+
+use anyhow::Result;
+
+use crate::clock;
+use crate::figures::{Sample, mib};
+use crate::subject::{Subject, proc};
+
+const FIRST_INTERVAL_NS: u64 = 500_000_000;
+/// When there are as many, every other goes and the interval doubles: a soak of days stays drawable.
+const MAX_SAMPLES: usize = 2_000;
+
+/// Takes the samples of a round.
+#[derive(Debug)]
+pub(super) struct Timeline {
+    pid: Option<u32>,
+    start_ns: u64,
+    next_ns: u64,
+    interval_ns: u64,
+    samples: Vec<Sample>,
+}
+
+impl Timeline {
+    /// Begins with the round.
+    pub(super) fn start(subject: &Subject) -> Self {
+        let now_ns = clock::now_ns();
+        Self {
+            pid: subject.pid(),
+            start_ns: now_ns,
+            next_ns: now_ns,
+            interval_ns: FIRST_INTERVAL_NS,
+            samples: Vec::new(),
+        }
+    }
+
+    /// Takes a sample if it is time for one.
+    pub(super) fn watch(&mut self, connected: u64) {
+        let now_ns = clock::now_ns();
+        if now_ns >= self.next_ns {
+            self.next_ns = now_ns + self.interval_ns;
+            self.take(connected, now_ns);
+        }
+    }
+
+    fn take(&mut self, connected: u64, now_ns: u64) {
+        // A server that is gone shows in the counts; a picture of the run is not worth ending it.
+        let read = |reading: fn(u32) -> Result<f64>| self.pid.and_then(|pid| reading(pid).ok());
+        let sample = Sample {
+            at_s: clock::seconds_between(self.start_ns, now_ns),
+            connected,
+            pss_mib: read(|pid| proc::pss_bytes(pid).map(mib)),
+            server_cpu_s: read(proc::cpu_s),
+        };
+        if self.samples.len() >= MAX_SAMPLES {
+            let mut index = 0;
+            self.samples.retain(|_| {
+                index += 1;
+                index % 2 == 1
+            });
+            self.interval_ns *= 2;
+        }
+        self.samples.push(sample);
+    }
+
+    /// What was taken.
+    pub(super) fn into_samples(self) -> Vec<Sample> {
+        self.samples
+    }
+}

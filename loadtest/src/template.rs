@@ -1,0 +1,140 @@
+//! Texts with `${…}` in them: paths, headers and bodies for servers other than ours.
+
+use std::fmt::Write;
+
+use anyhow::{Context, Result, bail};
+
+/// What may stand between the braces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Variable {
+    /// The user's number.
+    User,
+    /// The connection's number.
+    Number,
+    /// The event's payload as it is.
+    Data,
+    /// The payload as an event of a stream, `data: …` and a blank line, in a JSON string.
+    SseJson,
+    /// The payload percent-encoded, for a form or a query.
+    DataForm,
+    /// The API key.
+    Key,
+}
+
+/// What a client's request may depend on.
+pub(crate) const OF_CLIENT: &[Variable] = &[Variable::User, Variable::Number];
+/// What a publish to all may depend on.
+pub(crate) const OF_EVENT: &[Variable] = &[
+    Variable::Data,
+    Variable::SseJson,
+    Variable::DataForm,
+    Variable::Key,
+];
+/// What a publish to one user may depend on.
+pub(crate) const OF_UNICAST: &[Variable] = &[
+    Variable::Data,
+    Variable::SseJson,
+    Variable::DataForm,
+    Variable::Key,
+    Variable::User,
+];
+
+/// A parsed text.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Template {
+    /// A text and the variable after it.
+    pieces: Vec<(String, Variable)>,
+    rest: String,
+}
+
+impl Template {
+    /// Parses `text`, in which only the `allowed` variables may stand.
+    pub(crate) fn parse(text: &str, allowed: &[Variable]) -> Result<Self> {
+        let mut pieces = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            let (name, after) = after
+                .split_once('}')
+                .with_context(|| format!("{text:?}: a ${{ without its }}"))?;
+            let known = allowed.iter().find(|variable| variable.name() == name);
+            let Some(&variable) = known else {
+                let names: Vec<_> = allowed.iter().map(|variable| variable.name()).collect();
+                bail!(
+                    "{text:?}: no ${{{name}}} here; there are {}",
+                    names.join(", ")
+                );
+            };
+            pieces.push((before.to_owned(), variable));
+            rest = after;
+        }
+        Ok(Self {
+            pieces,
+            rest: rest.to_owned(),
+        })
+    }
+
+    /// Adds the text to `into`, each variable written by `value`.
+    pub(crate) fn write_with(
+        &self,
+        into: &mut String,
+        mut value: impl FnMut(Variable, &mut String),
+    ) {
+        for (text, variable) in &self.pieces {
+            into.push_str(text);
+            value(*variable, into);
+        }
+        into.push_str(&self.rest);
+    }
+
+    /// Adds the text of one of [`OF_CLIENT`] to `into`.
+    pub(crate) fn write_for(&self, number: u32, users: u32, into: &mut String) {
+        self.write_with(into, |variable, into| {
+            let value = if variable == Variable::User {
+                number % users
+            } else {
+                number
+            };
+            write!(into, "{value}").expect("a String takes all");
+        });
+    }
+
+    /// Whether the text holds a `?`.
+    pub(crate) fn has_query(&self) -> bool {
+        let texts = self.pieces.iter().map(|(text, _)| text);
+        texts.chain([&self.rest]).any(|text| text.contains('?'))
+    }
+}
+
+impl Variable {
+    fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Number => "number",
+            Self::Data => "data",
+            Self::SseJson => "sse_json",
+            Self::DataForm => "data_form",
+            Self::Key => "key",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_written_where_they_stand() {
+        let template = Template::parse("/sub/${user}?n=${number}&{}", OF_CLIENT).unwrap();
+        let mut text = "GET ".to_owned();
+        template.write_for(12, 10, &mut text);
+        assert_eq!(text, "GET /sub/2?n=12&{}");
+        assert!(template.has_query());
+    }
+
+    #[test]
+    fn a_variable_that_is_not_there_is_refused_with_those_that_are() {
+        let refused = |text| Template::parse(text, OF_CLIENT).unwrap_err().to_string();
+        assert!(refused("/${data}").contains("user, number"));
+        assert!(refused("/${user").contains("without its }"));
+    }
+}

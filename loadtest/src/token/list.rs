@@ -1,0 +1,123 @@
+//! Tokens from a file: one a line, and after white space the user that it signs in, if events are to be
+//! sent to single users. Empty lines and lines that begin with `#` are skipped.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+/// A file of tokens is read whole: no more than this.
+const MAX_FILE_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// The lines of a token file.
+#[derive(Debug)]
+pub(crate) struct List {
+    text: String,
+    lines: Vec<Line>,
+}
+
+/// Where a token and its user stand in the text.
+#[derive(Debug)]
+struct Line {
+    token: (usize, usize),
+    user: Option<(usize, usize)>,
+}
+
+impl List {
+    /// Reads a file; says which line is no token.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let name = || path.display().to_string();
+        let bytes = std::fs::metadata(path).with_context(name)?.len();
+        ensure!(
+            bytes <= MAX_FILE_BYTES,
+            "{}: {bytes} bytes of tokens, at most {MAX_FILE_BYTES} are read",
+            path.display()
+        );
+        Self::parse(std::fs::read_to_string(path).with_context(name)?).with_context(name)
+    }
+
+    fn parse(text: String) -> Result<Self> {
+        let mut lines = Vec::new();
+        let start = text.as_ptr() as usize;
+        let place = |part: &str| {
+            let from = part.as_ptr() as usize - start;
+            (from, from + part.len())
+        };
+        for (number, line) in (1..).zip(text.lines()) {
+            let mut words = line.split_ascii_whitespace();
+            let Some(token) = words.next().filter(|word| !word.starts_with('#')) else {
+                continue;
+            };
+            ensure!(
+                token.bytes().all(is_token_byte),
+                "line {number}: a token has letters, digits and -._~+/= only"
+            );
+            let user = words.next().map(place);
+            ensure!(
+                words.next().is_none(),
+                "line {number}: expected a token and perhaps its user"
+            );
+            lines.push(Line {
+                token: place(token),
+                user,
+            });
+        }
+        ensure!(!lines.is_empty(), "no token in it");
+        ensure!(
+            u32::try_from(lines.len()).is_ok(),
+            "more tokens than connections can have numbers"
+        );
+        Ok(Self { text, lines })
+    }
+
+    /// The token of this connection; connections beyond the lines take them in turn again.
+    pub(super) fn token(&self, connection: u32) -> &str {
+        let (from, to) = self.line(connection).token;
+        &self.text[from..to]
+    }
+
+    pub(super) fn user(&self, connection: u32) -> Option<&str> {
+        let (from, to) = self.line(connection).user?;
+        Some(&self.text[from..to])
+    }
+
+    /// Tokens in it.
+    pub(crate) fn len(&self) -> u32 {
+        u32::try_from(self.lines.len()).expect("checked when it was read")
+    }
+
+    fn line(&self, connection: u32) -> &Line {
+        &self.lines[(connection % self.len()) as usize]
+    }
+}
+
+/// What RFC 6750, section 2.1 lets a bearer token consist of: nothing that could end a header or query.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_taken_in_turn_with_their_users() {
+        let list = List::parse("# ours\naa.b.c 17\n\n  dd.e.f\tx@y\ngg\n".to_owned()).unwrap();
+        let tokens: Vec<_> = (0..4).map(|number| list.token(number)).collect();
+        assert_eq!(tokens, ["aa.b.c", "dd.e.f", "gg", "aa.b.c"]);
+        let users: Vec<_> = (0..3).map(|number| list.user(number)).collect();
+        assert_eq!(users, [Some("17"), Some("x@y"), None]);
+    }
+
+    #[test]
+    fn a_line_that_is_no_token_is_named() {
+        for (text, reason) in [
+            ("a\nb\u{e9}c\n", "line 2"),
+            ("a b c", "line 1"),
+            ("a\"b", "line 1"),
+            ("# only words\n", "no token"),
+        ] {
+            let refused = List::parse(text.to_owned()).unwrap_err().to_string();
+            assert!(refused.contains(reason), "{refused}");
+        }
+    }
+}
