@@ -8,7 +8,7 @@ use crate::measured::{Figures, KERNEL, USER};
 
 /// Instructions are counted, not measured: what is above is in the code.
 pub(crate) const MOST_MORE_INSTRUCTIONS: f64 = 0.02;
-/// The process grows by whole pages of the allocator; the median of a few runs keeps below 2 %.
+/// The process grows by whole pages of the allocator; the median of five runs moves by about 2 %.
 pub(crate) const MOST_MORE_BYTES: f64 = 0.05;
 
 /// How one figure changed.
