@@ -87,6 +87,8 @@ enum Command {
     CutAll(Sender<usize>),
     /// Open those remembered anew, each where it left off.
     Reopen,
+    /// Let those that never read discard what has come, and see whether their streams have ended.
+    Hear(Sender<()>),
     /// Cut a stream every `interval` and open another in its place; zero ends that.
     Churn {
         interval: Duration,
@@ -223,6 +225,12 @@ impl Engine {
         self.send_all(|| Command::Reopen);
         self.wait_for_ordered(u32::try_from(returning)?, watch)
             .context("the return of all")
+    }
+
+    /// Those that never read discard what has come from now on: streams that the server has ended show as
+    /// [`Counts::dropped`] a moment later.
+    pub(crate) fn hear(&mut self) -> Result<()> {
+        self.ask(Command::Hear).map(drop)
     }
 
     /// From now on `rate` streams a second are cut, each for a newcomer in its place.

@@ -54,6 +54,8 @@ pub(super) struct Worker {
     /// Clients that were cut and are to come back.
     cut: Vec<Identity>,
     churn: Churn,
+    /// Clients that never read do so now, to see whether they were cut off.
+    hearing: bool,
     limits: Limits,
     /// Handshakes in the order they began: slab key and the time that tells a reused key.
     handshakes: VecDeque<(u32, u32)>,
@@ -143,6 +145,7 @@ impl Worker {
             queue: Queue::default(),
             cut: Vec::new(),
             churn: Churn::default(),
+            hearing: false,
             handshakes: VecDeque::new(),
             in_flight: 0,
             max_in_flight: share(limits.in_flight, limits.threads, index).max(1),
@@ -215,6 +218,11 @@ impl Worker {
                 self.cut = cut;
             }
             Command::Reopen => self.queue.returning.append(&mut self.cut),
+            Command::Hear(done) => {
+                self.hearing = true;
+                self.hear_all();
+                let _ = done.send(()); // as above
+            }
             Command::Churn { interval } => self.churn = Churn::new(interval, TURN),
             Command::Collect(reply) => drop(reply.send(self.tally.clone())),
             Command::Stop => {}
@@ -311,7 +319,7 @@ impl Worker {
         }
         let ending = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
         if self.conns[key].phase == Phase::Deaf {
-            if ending {
+            if self.hearing && self.discard(key, buffer) {
                 self.gone(key, Gone::Dropped);
             }
             return;
@@ -320,6 +328,20 @@ impl Worker {
             && let Err(reason) = self.read(key, ending, buffer)
         {
             self.gone(key, Gone::Because(reason));
+        }
+    }
+
+    /// Reads what a client left in the kernel; whether its stream has ended. Until then neither side sees
+    /// the other's end: the server's stands behind bytes that there was no room for.
+    fn discard(&self, key: usize, buffer: &mut [MaybeUninit<u8>]) -> bool {
+        let fd = &self.conns[key].fd;
+        loop {
+            match recv(fd, &mut *buffer, RecvFlags::empty()) {
+                Ok((([], _), _)) => return true,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return false,
+                Err(_) => return true,
+            }
         }
     }
 
@@ -407,6 +429,20 @@ impl Worker {
                     &mut self.totals.failed
                 }) += 1;
                 self.tally.failed(reason);
+            }
+        }
+    }
+
+    fn hear_all(&mut self) {
+        let mut buffer = vec![MaybeUninit::uninit(); READ_BUFFER_BYTES];
+        let deaf = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| conn.phase == Phase::Deaf);
+        let keys: Vec<usize> = deaf.map(|(key, _)| key).collect();
+        for key in keys {
+            if self.discard(key, &mut buffer) {
+                self.gone(key, Gone::Dropped);
             }
         }
     }

@@ -48,7 +48,7 @@ pub(super) fn measure(
     crowd.wait_for(recipients.iter().copied().map(u64::from).sum());
     let (cpu_s, measured_s) = meter.read(&crowd)?;
     let tally = crowd.tally()?;
-    let dropped = crowd.engine.counts().dropped;
+    let dropped = crowd.dropped(limits, connections)?;
     let mut figures = crowd.end(open)?;
     figures.connects_per_s = Some(f64::from(connections) / ramp_s);
     figures.server_cpu_s = cpu_s;

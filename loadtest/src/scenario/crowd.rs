@@ -85,6 +85,15 @@ impl Crowd {
         self.engine.collect()
     }
 
+    /// Of the clients that never read, how many the server has cut off.
+    pub(super) fn dropped(&mut self, limits: &Limits, connections: u32) -> Result<u64> {
+        if limits.reading(connections) < connections {
+            self.engine.hear()?;
+            self.rest("the slow ones read", SETTLE);
+        }
+        Ok(self.engine.counts().dropped)
+    }
+
     /// CPU seconds of the subject so far, where its process is known.
     pub(super) fn cpu_s(&self) -> Result<Option<f64>> {
         self.pid.map(proc::cpu_s).transpose()
