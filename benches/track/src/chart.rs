@@ -126,7 +126,7 @@ impl Panel {
         let end = as_place(lines.len()) - 0.5;
         let mut chart = ChartBuilder::on(area)
             .margin_top(48)
-            .margin_right(16)
+            .margin_right(28)
             .margin_left(8)
             .x_label_area_size(26)
             .y_label_area_size(52)
@@ -142,8 +142,9 @@ impl Panel {
             .axis_style(FAINT)
             .label_style(text(11, &INK))
             .y_label_formatter(&|value| {
-                if unit.is_empty() {
-                    format!("{value:.0}")
+                // Neither -0 nor +0.
+                if unit.is_empty() || value.abs() < 0.5 {
+                    format!("{:.0}{unit}", value.abs())
                 } else {
                     format!("{value:+.0}{unit}")
                 }

@@ -29,17 +29,21 @@ Written by `scripts/bench` from [`benches/history.jsonl`](../benches/history.jso
 
 `scripts/bench` measures the commit that is checked out, adds a line to the history and draws this page. \
 It exits 1, and adds no line, where the run is worse than the last line: **over {:.0} % more instructions in any \
-benchmark, or over {:.0} % more bytes a connection**, user or kernel, or a figure that is missing. Times are \
+benchmark, or over {:.0} % more bytes a connection**, user or kernel, or a figure that is missing. \
+What is new has no line to be worse than. Times are \
 recorded and never judged. `scripts/test` judges the same way with `scripts/bench --gate`, which records nothing.
 
 A change that costs more on purpose is recorded with `scripts/bench --accept`; it is then the line that later \
 runs are compared with, and stands under *Accepted* below.
 
 Instruction counts are callgrind's, of [`benches/instructions`](../benches/instructions); each is a batch, as its \
-file says, so only its growth means something. They depend on the compiler, the C library, valgrind and what the \
+file says, so only its growth means something; kernel time is not in them, and valgrind knows no SHA \
+instructions, so a token check looks dearer than it is. They depend on the compiler, the C library, valgrind and what the \
 processor can do. On a machine that differs in any of it, or in its kernel, the last line's commit is first measured \
 there and the run is compared with that; the commit has to be in the clone (`git fetch --unshallow`). Bytes are \
-the slope between 22,000 and 88,000 connections, as in [figures.md](figures.md). The kernel's are read by root alone.
+the slope of `idlewild-load hold` between 22,000 and 88,000 connections, the median of five runs, each of which moves \
+by about 4 %. The kernel's are of the whole machine, and only root may read them: without root they are named as \
+not measured and fail nothing.
 
 ",
         MOST_MORE_INSTRUCTIONS * 100.0,
