@@ -92,6 +92,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<bool> {
+    let mut stdout = std::io::stdout().lock();
     let lines = history::read(&cli.history)?;
     match &cli.command {
         Command::Elsewhere => {
@@ -101,7 +102,7 @@ fn run(cli: &Cli) -> Result<bool> {
                     writeln!(std::io::stderr(), "{difference}")?;
                 }
                 if !differences.is_empty() {
-                    writeln!(std::io::stdout(), "{}", last.commit)?;
+                    writeln!(stdout, "{}", last.commit)?;
                 }
             }
             Ok(true)
@@ -115,9 +116,9 @@ fn run(cli: &Cli) -> Result<bool> {
             })?;
             let machine = Machine::this()?;
             let judged = run.judged(Some(last), &machine)?;
-            report(&judged.changes, Some(last))
+            report(&judged.changes, Some(last), &mut stdout)
         }
-        Command::Record(record) => record.append(cli, &lines),
+        Command::Record(record) => record.append(cli, &lines, &mut stdout),
         Command::Draw { directory } => {
             ensure!(
                 !lines.is_empty(),
@@ -166,13 +167,13 @@ impl Run {
 }
 
 impl Record {
-    fn append(&self, cli: &Cli, lines: &[Line]) -> Result<bool> {
+    fn append(&self, cli: &Cli, lines: &[Line], out: &mut impl Write) -> Result<bool> {
         let machine = Machine::this()?;
         let judged = self.run.judged(lines.last(), &machine)?;
-        let passed = report(&judged.changes, lines.last())?;
+        let passed = report(&judged.changes, lines.last(), out)?;
         if !passed && !self.accept {
             writeln!(
-                std::io::stderr(),
+                out,
                 "not recorded; if this is meant: scripts/bench --accept"
             )?;
             return Ok(false);
@@ -201,19 +202,18 @@ impl Record {
 }
 
 /// Prints what changed; whether all of it may pass.
-fn report(changes: &[Change], last: Option<&Line>) -> Result<bool> {
-    let mut stdout = std::io::stdout().lock();
+fn report(changes: &[Change], last: Option<&Line>, out: &mut impl Write) -> Result<bool> {
     let then = last.map_or("-", Line::short_commit);
-    writeln!(stdout, "  {:<32}{then:>12}{:>12}", "", "now")?;
+    writeln!(out, "  {:<32}{then:>12}{:>12}", "", "now")?;
     for change in changes {
-        writeln!(stdout, "{change}")?;
+        writeln!(out, "{change}")?;
     }
     let bad: Vec<&Change> = changes
         .iter()
         .filter(|change| change.verdict.is_bad())
         .collect();
     for change in &bad {
-        writeln!(stdout, "FAILED: {}", change.sentence())?;
+        writeln!(out, "FAILED: {}", change.sentence())?;
     }
     Ok(bad.is_empty())
 }
@@ -268,10 +268,13 @@ mod tests {
             accept: false,
         };
         let lines = std::slice::from_ref(&first);
-        assert!(!record.append(&cli, lines).unwrap());
+        let mut said = Vec::new();
+        assert!(!record.append(&cli, lines, &mut said).unwrap());
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("+2.10 %  REGRESSED\n"), "{said}");
         assert_eq!(history::read(&cli.history).unwrap(), []);
         record.accept = true;
-        assert!(record.append(&cli, lines).unwrap());
+        assert!(record.append(&cli, lines, &mut Vec::new()).unwrap());
         let recorded = history::read(&cli.history).unwrap();
         assert_eq!(
             recorded[0].accepted,
