@@ -14,7 +14,8 @@
 //! [`cli`] the command line; [`scenario`] what is run; [`subject`] the server or floor it is run against;
 //! [`floor`] the bare server; [`engine`] the clients' threads; [`parse`] their reading; [`token`] their
 //! sign-in; [`figures`], [`outcome`] and [`progress`] what is shown; [`run`] a run read back, [`report`] the
-//! page made of them; [`clock`], [`files`] and [`sys`] the machine.
+//! page made of some, [`plan`] what follows from one; [`clock`], [`files`] and [`sys`] the machine, [`number`]
+//! how it is written.
 //! Nothing of the server's own code is used.
 
 mod cli;
@@ -23,8 +24,10 @@ mod engine;
 mod figures;
 mod files;
 mod floor;
+mod number;
 mod outcome;
 mod parse;
+mod plan;
 mod progress;
 mod report;
 mod run;
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
             scenario::run(&scenario)
         }
         Command::Report(report) => report::run(&report).map(|()| true),
+        Command::Plan(plan) => plan::run(&plan),
         Command::Floor { threads } => floor::run(threads).map(|()| true),
     };
     match outcome {

@@ -4,7 +4,6 @@
 //! drawn of a scenario, [`table`] lists its figures, and [`page`] puts it together.
 
 mod charts;
-mod number;
 mod page;
 mod plot;
 mod scale;

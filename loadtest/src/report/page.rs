@@ -6,9 +6,9 @@ use std::fmt::Write;
 use anyhow::Result;
 
 use super::charts::{Chart, charts};
-use super::number::{grouped, utc};
 use super::plot::COLOURS;
 use super::table::tables;
+use crate::number::{grouped, utc};
 use crate::run::Run;
 
 const STYLE: &str = include_str!("page.css");

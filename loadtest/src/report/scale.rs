@@ -5,7 +5,7 @@ use std::ops::Range;
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter};
 use plotters::prelude::Ranged;
 
-use super::number::grouped;
+use crate::number::grouped;
 
 /// Ticks an axis has at most; more would run into one another.
 const MOST_TICKS: f64 = 6.0;

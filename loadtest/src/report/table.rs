@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::number::{grouped, number};
 use super::page::escape;
+use crate::number::{grouped, number};
 use crate::run::Run;
 
 /// Runs beside one another in a table; more would not fit on a page.

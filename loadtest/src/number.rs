@@ -1,7 +1,7 @@
 //! Numbers and times as a person reads them.
 
 /// A number with thousands marked and no more digits than say something.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let decimals = match value.abs() {
         _ if value.fract() == 0.0 => 0,
         size if size >= 1_000.0 => 0,
@@ -13,7 +13,7 @@ pub(super) fn number(value: f64) -> String {
 }
 
 /// A number with `decimals` places and a comma every three digits.
-pub(super) fn grouped(value: f64, decimals: usize) -> String {
+pub(crate) fn grouped(value: f64, decimals: usize) -> String {
     let text = format!("{:.decimals$}", value.abs());
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
     let mut out = String::new();
@@ -30,7 +30,7 @@ pub(super) fn grouped(value: f64, decimals: usize) -> String {
 }
 
 /// Seconds since the Unix epoch as `2026-11-24 09:15 UTC`.
-pub(super) fn utc(unix_s: u64) -> String {
+pub(crate) fn utc(unix_s: u64) -> String {
     let (days, minute) = (unix_s / 86_400, unix_s % 86_400 / 60);
     // Years counted from March, so that a leap day is a year's last; 146,097 days are 400 years.
     let since = days + 719_468;
