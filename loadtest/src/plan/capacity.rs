@@ -78,7 +78,7 @@ impl Cost {
             })?;
             ensure!(
                 bytes > 0.0,
-                "{}: `{key}` is {bytes:.1}, and a connection cannot cost that; hold more of them (-n), with a lower --plateau",
+                "{}: `{key}` is {bytes:.1}, and a connection cannot cost that; hold more of them (-n), with a lower --plateau, on a machine that does nothing else",
                 run.file
             );
             Ok(bytes)

@@ -73,9 +73,15 @@ pub(super) fn charts(runs: &[&Run], labels: &[String]) -> Result<Vec<Chart>> {
     }
     charts.push(chart(
         "Connections over time",
-        "Seconds since the first sample of each; a break is where it was not its turn.",
+        "Seconds since the first sample of each; a break is where none was taken.",
         (Axis::Linear("seconds"), Axis::Linear("connections")),
         lines(&|side| (series::ramp(side), Points::new())),
+    )?);
+    charts.push(chart(
+        "Memory over time",
+        "The same memory, over the same seconds.",
+        (Axis::Linear("seconds"), Axis::Linear("PSS, MiB")),
+        lines(&|side| (series::memory_over_time(side), Points::new())),
     )?);
     charts.push(chart(
         "CPU over time",

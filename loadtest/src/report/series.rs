@@ -14,15 +14,20 @@ const PAUSE_S: f64 = 3.0;
 
 /// Connections over seconds since the side's first sample.
 pub(super) fn ramp(side: &Side) -> Vec<Points> {
+    over_time(side, |sample| Some(sample.connected))
+}
+
+/// Memory in MiB over seconds since the side's first sample.
+pub(super) fn memory_over_time(side: &Side) -> Vec<Points> {
+    over_time(side, |sample| sample.pss_mib)
+}
+
+fn over_time(side: &Side, value: impl Fn(&Sample) -> Option<f64>) -> Vec<Points> {
     let samples = ordered(&side.timeline);
     let start_s = samples.first().map_or(0.0, |sample| sample.at_s);
+    let point = |sample: &Sample| Some((sample.at_s - start_s, value(sample)?));
     segments(&samples)
-        .map(|part| {
-            let points = part.iter();
-            points
-                .map(|sample| (sample.at_s - start_s, sample.connected))
-                .collect()
-        })
+        .map(|part| part.iter().filter_map(point).collect())
         .collect()
 }
 
@@ -134,7 +139,7 @@ mod tests {
             cpu(&side),
             [vec![(0.5, 50.0), (1.0, 0.0)], vec![(11.5, 50.0)]]
         );
-        assert_eq!(ramp(&side).len(), 2);
+        assert_eq!((ramp(&side).len(), memory_over_time(&side).len()), (2, 2));
     }
 
     #[test]
