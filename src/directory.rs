@@ -104,15 +104,26 @@ struct Stripe {
 
 impl Default for Directory {
     fn default() -> Self {
-        Self {
-            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
-            hasher: ahash::RandomState::new(),
-            online: AtomicUsize::new(0),
-        }
+        Self::with_hasher(ahash::RandomState::new())
     }
 }
 
 impl Directory {
+    /// One whose seeds are known, for counts that have to come out the same again: which maps
+    /// grow, and how long they are probed, is a matter of the seeds.
+    #[cfg(feature = "bench")]
+    pub fn with_known_seeds() -> Self {
+        Self::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4))
+    }
+
+    fn with_hasher(hasher: ahash::RandomState) -> Self {
+        Self {
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            hasher,
+            online: AtomicUsize::new(0),
+        }
+    }
+
     /// Lets a connection in, or says why not. `joined` runs inside the critical section, so that
     /// the log position it reads fits the moment the connection became a target.
     ///

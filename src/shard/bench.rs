@@ -1,10 +1,19 @@
-//! The wheel and the table for `benches/shard.rs`; not part of the library.
+//! The shard's inner parts for `benches/`; not part of the library.
 
+use std::cell::RefCell;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
 
+use super::acceptor::{Accepted, Socket};
+use super::handshakes::Handshakes;
+use super::poller::Poller;
 use super::slot::{Extra, Kind, Tenant};
 use super::table::{SlotRef, Table};
+use super::thread::StartHandshake;
 use super::wheel::{Tick, Wheel};
+use super::{Shard, Shared};
 use crate::directory::UserHandle;
 use crate::frame::Framing;
 use crate::log::Position;
@@ -64,5 +73,54 @@ impl Rig {
             fired += 1;
         }
         fired
+    }
+}
+
+/// A shard without its thread, for what its thread does: the caller takes its turns.
+#[derive(Debug)]
+pub struct Solo {
+    shard: Rc<RefCell<Shard>>,
+    handshakes: Rc<Handshakes>,
+}
+
+impl Solo {
+    /// Shard 0 of `shared`, in the context of its runtime.
+    ///
+    /// # Errors
+    /// What the kernel says to one epoll more.
+    pub fn new(shared: Shared) -> io::Result<Self> {
+        let handshakes = Handshakes::new(
+            shared.settings.max_handshakes,
+            shared.clock.clone(),
+            Arc::clone(&shared.metrics),
+            0,
+        );
+        let shard = Shard::new(0, shared, Poller::new()?);
+        Ok(Self {
+            shard: Rc::new(RefCell::new(shard)),
+            handshakes,
+        })
+    }
+
+    /// The shard, to let streams in.
+    pub fn shard(&self) -> &RefCell<Shard> {
+        &self.shard
+    }
+
+    /// Starts a handshake on a socket that was just accepted, in the context of a `LocalSet`.
+    pub fn accept(&self, socket: Socket, start: &StartHandshake) {
+        let handshake = self.handshakes.enter();
+        start(Accepted { socket, handshake }, &self.shard);
+    }
+
+    /// Delivers all that its inbox holds.
+    pub fn deliver(&self) {
+        while self.shard.borrow_mut().deliver() {}
+    }
+
+    /// Streams held.
+    #[allow(clippy::len_without_is_empty)] // nobody asks
+    pub fn len(&self) -> usize {
+        self.shard.borrow().len()
     }
 }

@@ -1,0 +1,113 @@
+//! An event on its last steps: from the log or the inbox to the clients' sockets.
+
+use std::os::unix::net::UnixStream;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use gungraun::{library_benchmark, library_benchmark_group};
+use idlewild::event::{Target, UserId};
+use idlewild::frame::Frame;
+use idlewild::log::Record;
+use idlewild::shard::bench::Solo;
+use idlewild::shard::{Shared, dispatch};
+use tokio::runtime::Runtime;
+
+use crate::fixture;
+
+/// Streams in the table: one broadcast is that many sends, ten turns of the shard's loop.
+const CLIENTS: usize = 1_000;
+/// Single events in one count, a client each.
+const UNICASTS: usize = 100;
+
+struct Stage {
+    // Dropped first: it is registered with the runtime.
+    solo: Solo,
+    shared: Shared,
+    _ends: Vec<UnixStream>,
+    _runtime: Runtime,
+}
+
+fn stage() -> Stage {
+    idlewild::sys::raise_nofile().expect("the soft limit can be raised");
+    let runtime = fixture::runtime();
+    let shared = fixture::shared();
+    let context = runtime.enter();
+    let solo = Solo::new(shared.clone()).expect("a shard starts");
+    drop(context);
+    let ends = fixture::connect(&solo, CLIENTS);
+    Stage {
+        solo,
+        shared,
+        _ends: ends,
+        _runtime: runtime,
+    }
+}
+
+fn append(shared: &Shared, to: Target) {
+    let record = |id| Record::Event {
+        to,
+        frame: Frame::event(
+            Some(id),
+            "message",
+            r#"{"type":"order_paid","data":{"id":7}}"#,
+        ),
+    };
+    shared.log.append(fixture::NOW_MS, 0, record);
+}
+
+/// Takes what the log holds into the inbox.
+fn route(shared: &Shared) {
+    let dispatch = pin!(dispatch(shared.clone()));
+    let is_ready = dispatch
+        .poll(&mut Context::from_waker(Waker::noop()))
+        .is_ready();
+    assert!(!is_ready, "the dispatcher waits for more");
+}
+
+fn one_for_all() -> Stage {
+    let stage = stage();
+    append(&stage.shared, Target::All);
+    route(&stage.shared);
+    stage
+}
+
+fn one_each() -> Stage {
+    let stage = stage();
+    for user in 0..UNICASTS {
+        let user = UserId::new(&user.to_string()).expect("a user's id");
+        append(&stage.shared, Target::User(user));
+    }
+    stage
+}
+
+fn expect_delivered(stage: &Stage, events: usize) {
+    let delivered = stage.shared.metrics.sum(|shard| shard.delivered.value());
+    assert_eq!(delivered, events as u64);
+}
+
+#[allow(clippy::needless_pass_by_value)] // as a teardown is called
+fn all_got_it(stage: Stage) {
+    expect_delivered(&stage, CLIENTS);
+}
+
+#[allow(clippy::needless_pass_by_value)] // as a teardown is called
+fn each_got_theirs(stage: Stage) {
+    expect_delivered(&stage, UNICASTS);
+}
+
+// The walk over the table, a send a client.
+#[library_benchmark(setup = one_for_all, teardown = all_got_it)]
+fn broadcast(stage: Stage) -> Stage {
+    stage.solo.deliver();
+    stage
+}
+
+// From the log: whose connections they are, the inbox, the sends.
+#[library_benchmark(setup = one_each, teardown = each_got_theirs)]
+fn unicast(stage: Stage) -> Stage {
+    route(&stage.shared);
+    stage.solo.deliver();
+    stage
+}
+
+library_benchmark_group!(name = delivery, benchmarks = [broadcast, unicast]);

@@ -1,0 +1,30 @@
+//! An event into its frame: once an event, whatever the number of clients.
+
+use std::hint::black_box;
+
+use gungraun::{library_benchmark, library_benchmark_group};
+use idlewild::event::EventId;
+use idlewild::frame::Frame;
+
+use crate::fixture::NOW_MS;
+
+/// Events in one count.
+const EVENTS: usize = 100;
+
+fn data(bytes: usize) -> String {
+    "x".repeat(bytes)
+}
+
+#[library_benchmark(setup = data)]
+#[bench::bytes_64(64)]
+#[bench::bytes_1024(1_024)]
+#[bench::bytes_16384(16_384)]
+fn event(data: String) -> String {
+    let id = Some(EventId { ms: NOW_MS, seq: 7 });
+    for _ in 0..EVENTS {
+        black_box(Frame::event(id, "message", black_box(&data)));
+    }
+    data
+}
+
+library_benchmark_group!(name = encode, benchmarks = event);

@@ -1,0 +1,8 @@
+//! What is counted, a file for each part of the server.
+
+pub mod admission;
+pub mod delivery;
+pub mod encode;
+pub mod handshake;
+pub mod jwt;
+pub mod shard;

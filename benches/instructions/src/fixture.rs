@@ -1,0 +1,107 @@
+//! What the counts share: what a shard is made of, its streams, tokens.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use idlewild::auth::Identity;
+use idlewild::auth::mint::{Claims, mint};
+use idlewild::clock::Clock;
+use idlewild::config::{Auth, OnLimit};
+use idlewild::directory::{Directory, Limit};
+use idlewild::frame::Framing;
+use idlewild::log::Log;
+use idlewild::metrics::Metrics;
+use idlewild::shard::bench::Solo;
+use idlewild::shard::{Admission, Inbox, Settings, Shared};
+use tokio::runtime::Runtime;
+
+/// Now, wherever it is asked for: time stands still.
+pub const NOW_MS: u64 = 1_700_000_000_000;
+/// Bytes the log retains: far more than any count appends.
+const LOG_BYTES: usize = 1 << 20;
+/// Far above what any count connects.
+const CAPACITY: usize = 4_096;
+
+/// How tokens are signed.
+pub fn auth() -> Auth {
+    Auth {
+        secret: "a secret of the benches, 32 bytes and more".to_owned(),
+        ..Auth::default()
+    }
+}
+
+/// A token of a user, good for a quarter of an hour from [`NOW_MS`].
+pub fn token(auth: &Auth, user: usize) -> String {
+    let user = user.to_string();
+    let claims = Claims {
+        user: &user,
+        session: Some("0b9d5f4e"),
+        topics: &[],
+        ttl: Duration::from_secs(900),
+        now_unix_ms: NOW_MS,
+    };
+    mint(auth, &claims).expect("the secret is long enough")
+}
+
+/// A runtime for one shard.
+pub fn runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().expect("a runtime starts")
+}
+
+/// What a single shard shares, with a clock that stands still.
+pub fn shared() -> Shared {
+    Shared {
+        clock: Clock::manual(NOW_MS),
+        log: Arc::new(Log::new(LOG_BYTES, Duration::from_secs(600))),
+        directory: Arc::new(Directory::with_known_seeds()),
+        metrics: Arc::new(Metrics::new(1)),
+        inboxes: Arc::new([Inbox::default()]),
+        settings: Arc::new(Settings {
+            heartbeat: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(30),
+            max_backlog_bytes: 64 * 1_024,
+            retry_ms: 2_000..=6_000,
+            table_capacity: CAPACITY,
+            max_handshakes: CAPACITY,
+        }),
+    }
+}
+
+/// Lets `clients` streams in, a user each; returns the clients' ends.
+pub fn connect(solo: &Solo, clients: usize) -> Vec<UnixStream> {
+    let mut shard = solo.shard().borrow_mut();
+    let ends = (0..clients).map(|user| {
+        let (client, server) = UnixStream::pair().expect("the limit allows two descriptors more");
+        let seat = shard.admit(admission(user)).expect("there is room");
+        shard
+            .join(seat, OwnedFd::from(server), b"HTTP/1.1 200 OK\r\n\r\n")
+            .expect("epoll takes it");
+        client
+    });
+    ends.collect()
+}
+
+fn admission(user: usize) -> Admission {
+    Admission {
+        identity: Some(Identity {
+            user: user.to_string().into(),
+            session: None,
+            issued: None,
+            expires_at: u64::MAX,
+            topics: Box::default(),
+        }),
+        topics: Box::default(),
+        framing: Framing::Chunked,
+        forwarded_for: None,
+        expires_at_s: None,
+        limit: Limit {
+            connections: 5,
+            on_limit: OnLimit::Reject,
+        },
+        max_connections: CAPACITY,
+        max_test_streams: 0,
+    }
+}

