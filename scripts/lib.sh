@@ -5,14 +5,24 @@ step() { printf '\n== %s\n' "$*"; }
 # Installs an apt package unless its command is there.
 need() {
     local command=$1 package=$2
-    command -v "$command" >/dev/null && return
+    command -v "$command" >/dev/null || install_package "$command" "$package"
+}
+
+# The same for a package that brings a file, not a command.
+need_file() {
+    local file=$1 package=$2
+    [ -e "$file" ] || install_package "$file" "$package"
+}
+
+install_package() {
+    local missing=$1 package=$2
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         step "installing $package"
         [ -n "${apt_updated:-}" ] || apt-get -qq update
         apt_updated=1
         DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$package" >/dev/null
     else
-        echo "$0: $command is missing; install the package $package" >&2
+        echo "$0: $missing is missing; install the package $package" >&2
         exit 1
     fi
 }

@@ -13,17 +13,24 @@
 //! # What is where
 //! [`cli`] the command line; [`scenario`] what is run; [`subject`] the server or floor it is run against;
 //! [`floor`] the bare server; [`engine`] the clients' threads; [`parse`] their reading; [`token`] their
-//! sign-in; [`figures`], [`outcome`] and [`progress`] what is shown; [`clock`] and [`sys`] the machine.
+//! sign-in; [`figures`], [`outcome`] and [`progress`] what is shown; [`run`] a run read back, [`report`] the
+//! page made of some, [`plan`] what follows from one; [`clock`], [`files`] and [`sys`] the machine, [`number`]
+//! how it is written.
 //! Nothing of the server's own code is used.
 
 mod cli;
 mod clock;
 mod engine;
 mod figures;
+mod files;
 mod floor;
+mod number;
 mod outcome;
 mod parse;
+mod plan;
 mod progress;
+mod report;
+mod run;
 mod scenario;
 mod subject;
 mod sys;
@@ -47,6 +54,8 @@ fn main() -> ExitCode {
             scenario.common_mut().peer = Some(template);
             scenario::run(&scenario)
         }
+        Command::Report(report) => report::run(&report).map(|()| true),
+        Command::Plan(plan) => plan::run(&plan),
         Command::Floor { threads } => floor::run(threads).map(|()| true),
     };
     match outcome {

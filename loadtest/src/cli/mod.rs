@@ -1,12 +1,16 @@
 //! The command line.
 
 mod common;
+mod plan;
+mod report;
 mod scenario;
 mod value;
 
 use clap::{Parser, Subcommand};
 
 pub(crate) use common::Common;
+pub(crate) use plan::Plan;
+pub(crate) use report::Report;
 pub(crate) use scenario::{Broadcast, Churn, Hold, Idle, Mixed, Scenario, Slow, Storm, Unicast};
 
 /// An honest load for Server-Sent Events: it parses what it gets, counts what it misses, and sets each
@@ -30,6 +34,10 @@ pub(crate) enum Command {
         #[command(subcommand)]
         scenario: Scenario,
     },
+    /// One self-contained HTML page with the figures and plots of runs written with --json
+    Report(Report),
+    /// From a measured slope: how many connections a machine holds, and what to set for them
+    Plan(Plan),
     /// Serve the bare epoll server that --vs-floor measures, until stdin ends
     Floor {
         /// Threads, with a listener and a descriptor table each

@@ -257,25 +257,26 @@ impl Thread {
     }
 
     fn unicast(&self, number: usize, frame: &[u8]) {
-        // Connections are made in one ramp, so the slots in use are dense.
-        let key = number % self.conns.len().max(1);
-        if let Some(conn) = self.conns.get(key) {
+        if let Some((_, conn)) = self.occupied(number) {
             conn.send(frame);
         }
     }
 
+    /// The connection in slot `at`, or in the next that has one. A ramp fills slots densely, so it is near.
+    fn occupied(&self, at: usize) -> Option<(usize, &Conn)> {
+        let slots = self.conns.capacity().max(1);
+        let at = at % slots;
+        let mut keys = (at..slots).chain(0..at);
+        keys.find_map(|key| Some((key, self.conns.get(key)?)))
+    }
+
     /// The next connection in turn gets its heartbeat.
     fn beat_next(&mut self) {
-        // As above.
-        let key = if self.conns.contains(self.beat.turn) {
-            self.beat.turn
-        } else {
-            0
+        let Some((key, conn)) = self.occupied(self.beat.turn) else {
+            return;
         };
+        conn.send(HEARTBEAT);
         self.beat.turn = key + 1;
-        if let Some(conn) = self.conns.get(key) {
-            conn.send(HEARTBEAT);
-        }
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Head {
     pub(crate) event_stream: bool,
     /// `Content-Length`, for the answers of the admin side.
     pub(crate) content_length: Option<usize>,
+    /// `Connection: close`.
+    pub(crate) close: bool,
 }
 
 /// Collects a head until its blank line; holds nothing while none of it has come.
@@ -76,6 +78,7 @@ pub(crate) fn parse(head: &[u8]) -> Result<Head, Malformed> {
         chunked: false,
         event_stream: false,
         content_length: None,
+        close: false,
     };
     for line in lines {
         let (name, value) = line.split_once(':').ok_or(Malformed::Head)?;
@@ -84,6 +87,8 @@ pub(crate) fn parse(head: &[u8]) -> Result<Head, Malformed> {
             parsed.chunked = value.eq_ignore_ascii_case("chunked");
         } else if name.eq_ignore_ascii_case("content-length") {
             parsed.content_length = Some(value.parse().map_err(|_| Malformed::Head)?);
+        } else if name.eq_ignore_ascii_case("connection") {
+            parsed.close = value.eq_ignore_ascii_case("close");
         } else if name.eq_ignore_ascii_case("content-type") {
             let essence = value.split(';').next().unwrap_or_default().trim_end();
             parsed.event_stream = essence.eq_ignore_ascii_case("text/event-stream");
@@ -105,7 +110,8 @@ mod tests {
                 status: 200,
                 chunked: true,
                 event_stream: true,
-                content_length: None
+                content_length: None,
+                close: false,
             })
         );
     }

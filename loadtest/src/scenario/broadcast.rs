@@ -44,7 +44,7 @@ pub(super) fn measure(
     let open = crowd.engine.counts().open;
     let recipients = table.recipients(subject, limits.reading(u32::try_from(open)?));
     let meter = crowd.meter()?;
-    let late_ns = table.publish(subject, window)?;
+    let late_ns = crowd.publish(table, subject, window)?;
     crowd.wait_for(recipients.iter().copied().map(u64::from).sum());
     let (cpu_s, measured_s) = meter.read(&crowd)?;
     let tally = crowd.tally()?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::timeline::Timeline;
+use super::timetable::Timetable;
 use crate::clock::{self, Deadline};
 use crate::engine::{Counts, Engine, Limits, Tally, Window};
 use crate::figures::Figures;
@@ -45,6 +46,19 @@ impl Crowd {
         self.engine.ramp_to(connections, &mut |counts: Counts| {
             stage.at(counts.open);
             timeline.watch(counts.open);
+        })
+    }
+
+    /// Publishes a timetable; returns the most that an event began late.
+    pub(super) fn publish(
+        &mut self,
+        table: &Timetable,
+        subject: &mut Subject,
+        window: Window,
+    ) -> Result<u64> {
+        let (engine, timeline) = (&self.engine, &mut self.timeline);
+        table.publish(subject, window, &mut || {
+            timeline.watch(engine.counts().open);
         })
     }
 

@@ -53,7 +53,7 @@ fn measure(subject: &mut Subject, storm: &Storm, round: u32) -> Result<Round> {
     crowd.settle(connections);
     let open = crowd.engine.counts().open;
     let meter = crowd.meter()?;
-    let late_before_ns = part.publish(subject, take(&part))?;
+    let late_before_ns = crowd.publish(&part, subject, take(&part))?;
     let mut expected = open * u64::from(part.len());
     crowd.wait_for(expected);
 
@@ -84,7 +84,7 @@ fn measure(subject: &mut Subject, storm: &Storm, round: u32) -> Result<Round> {
     expected += cut * u64::from(away.len());
     crowd.wait_for(expected);
 
-    let late_after_ns = part.publish(subject, take(&part))?;
+    let late_after_ns = crowd.publish(&part, subject, take(&part))?;
     expected += back * u64::from(part.len());
     crowd.wait_for(expected);
     let (cpu_s, measured_s) = meter.read(&crowd)?;

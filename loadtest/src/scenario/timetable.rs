@@ -12,6 +12,9 @@ use crate::subject::{Audience, Subject};
 /// The first event's distance from the start of the timetable.
 const LEAD_NS: u64 = 100_000_000;
 
+/// A look at the server takes some milliseconds: one in such a pause delays no event.
+const PAUSE_NS: u64 = 100_000_000;
+
 /// Events in the order they are due.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Timetable(Vec<Entry>);
@@ -61,11 +64,21 @@ impl Timetable {
         recipients.collect()
     }
 
-    /// Publishes all, numbered from the window's first; returns the most that one began late.
-    pub(super) fn publish(&self, subject: &mut Subject, window: Window) -> Result<u64> {
+    /// Publishes all, numbered from the window's first; returns the most that one began late. `watch` is
+    /// called in the pauses that are long enough for it.
+    pub(super) fn publish(
+        &self,
+        subject: &mut Subject,
+        window: Window,
+        watch: &mut dyn FnMut(),
+    ) -> Result<u64> {
         let mut stage = Stage::new("publishing", self.0.len() as u64);
         let mut publisher = self.begin(window);
         while let Some(due_ns) = publisher.due_ns() {
+            while clock::now_ns() + 2 * PAUSE_NS < due_ns {
+                watch();
+                clock::sleep_until_ns(due_ns.min(clock::now_ns() + PAUSE_NS));
+            }
             clock::sleep_until_ns(due_ns);
             publisher.publish_due(subject)?;
             stage.at(u64::from(publisher.next));

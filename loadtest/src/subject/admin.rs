@@ -58,7 +58,7 @@ impl Admin {
             .write_all(request.as_bytes())
             .with_context(|| format!("{method} {path}"))?;
         let (head, body) = answer(&mut stream).with_context(|| format!("{method} {path}"))?;
-        if head.chunked || head.content_length.is_some() {
+        if !head.close && (head.chunked || head.content_length.is_some()) {
             self.connection = Some((stream, Deadline::after(MAX_IDLE)));
         }
         Ok((head.status, body))

@@ -2,6 +2,9 @@
 //!
 //! Each test runs the built program; the faulty server is a few threads here.
 
+mod hub;
+mod scenarios;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output};
@@ -197,13 +200,13 @@ fn read_head(stream: &mut TcpStream) -> usize {
     }
 }
 
-fn load<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Output {
+pub(crate) fn load<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Output {
     Command::new(env!("CARGO_BIN_EXE_idlewild-load"))
         .args(arguments)
         .output()
         .unwrap()
 }
 
-fn temp_file(name: &str) -> std::path::PathBuf {
+pub(crate) fn temp_file(name: &str) -> std::path::PathBuf {
     std::env::temp_dir().join(format!("idlewild-load-test-{}-{name}", std::process::id()))
 }

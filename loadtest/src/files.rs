@@ -1,0 +1,116 @@
+//! Files read within a bound and written whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::sys;
+
+/// The text of a regular file of at most `max_bytes`; a pipe or device is refused, since it might never end.
+pub(crate) fn read_bounded(path: &Path, max_bytes: u64) -> Result<String> {
+    ensure!(fs::metadata(path)?.is_file(), "not a regular file");
+    let mut text = String::new();
+    File::open(path)?
+        .take(max_bytes + 1)
+        .read_to_string(&mut text)?;
+    ensure!(
+        text.len() as u64 <= max_bytes,
+        "larger than {} MiB",
+        max_bytes >> 20
+    );
+    Ok(text)
+}
+
+/// Writes the file beside its place and renames it there, so that nobody ever finds half of it.
+pub(crate) fn write_whole(path: &Path, text: &str) -> Result<()> {
+    let Some(name) = path.file_name() else {
+        bail!("{}: name a file to write", path.display())
+    };
+    // The rename would put a file in the place of a device or a link.
+    if let Ok(there) = fs::symlink_metadata(path) {
+        ensure!(
+            there.is_file(),
+            "{}: is there and not a regular file; name another",
+            path.display()
+        );
+    }
+    let mut draft = name.to_owned();
+    draft.push(format!(".{}.part", sys::hex(&sys::random::<8>())));
+    let draft = path.with_file_name(draft);
+    let written = fill(&draft, text).and_then(|()| fs::rename(&draft, path));
+    written
+        .inspect_err(|_| drop(fs::remove_file(&draft))) // the first error is the one to tell
+        .with_context(|| path.display().to_string())
+}
+
+fn fill(draft: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// A directory of a test's own that goes with it.
+    #[derive(Debug)]
+    pub(crate) struct Scratch(pub(crate) PathBuf);
+
+    impl Scratch {
+        pub(crate) fn new() -> Self {
+            let name = format!("idlewild-load-test-{}", sys::hex(&sys::random::<8>()));
+            let path = std::env::temp_dir().join(name);
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        /// Writes a file below it, with the directories on the way.
+        pub(crate) fn put(&self, name: &str, text: &str) -> PathBuf {
+            let path = self.0.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0); // a temporary directory at worst
+        }
+    }
+
+    #[test]
+    fn a_written_file_replaces_the_old_one_and_leaves_no_draft() {
+        let scratch = Scratch::new();
+        let path = scratch.put("page.html", "old");
+        write_whole(&path, "new").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_not_a_regular_file_is_neither_replaced_nor_read() {
+        let scratch = Scratch::new();
+        let link = scratch.0.join("link");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        let error = write_whole(&link, "text").unwrap_err();
+        assert!(error.to_string().contains("not a regular file"), "{error}");
+        assert!(read_bounded(&link, 1).is_err() && read_bounded(&scratch.0, 1).is_err());
+    }
+
+    #[test]
+    fn a_file_beyond_the_bound_is_refused() {
+        let scratch = Scratch::new();
+        let path = scratch.put("big", "12345");
+        assert_eq!(read_bounded(&path, 5).unwrap(), "12345");
+        assert!(read_bounded(&path, 4).is_err());
+    }
+}

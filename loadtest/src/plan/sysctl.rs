@@ -1,0 +1,287 @@
+//! The kernel's limits that a number of connections meets: what each has to be, what it is, and, if asked,
+//! raising it. Never lowers one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+
+/// Files of the rest of the system, in `fs.file-max`.
+const OTHER_FILES: u64 = 65_536;
+/// The server's listen backlog; the kernel caps it at `net.core.somaxconn`.
+const ACCEPT_QUEUE: u64 = 4_096;
+/// Connections of the rest of the system that are tracked.
+const OTHER_TRACKED: u64 = 16_384;
+
+/// What the limits are derived from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Needs {
+    pub(super) connections: u64,
+    /// Of one table: LimitNOFILE.
+    pub(super) limit_nofile: u64,
+    pub(super) handshakes: u64,
+}
+
+/// One limit; `tcp_mem` has three values, the others one.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Limit {
+    pub(super) name: &'static str,
+    /// `None` where this machine does not show it.
+    pub(super) now: Option<Vec<u64>>,
+    pub(super) wanted: Vec<u64>,
+    pub(super) why: &'static str,
+}
+
+/// A limit that was raised.
+#[derive(Debug, PartialEq)]
+pub(super) struct Raised {
+    pub(super) name: &'static str,
+    pub(super) from: String,
+    pub(super) to: String,
+}
+
+/// Every limit, read below `root`, which is `/proc/sys`.
+pub(super) fn limits(needs: &Needs, root: &Path) -> Vec<Limit> {
+    let n = needs.connections;
+    let all: [(&'static str, Vec<u64>, &'static str); 6] = [
+        (
+            "fs.nr_open",
+            vec![needs.limit_nofile],
+            "the most that LimitNOFILE may be",
+        ),
+        (
+            "fs.file-max",
+            vec![n + needs.handshakes + OTHER_FILES],
+            "files open on the whole machine: connections, handshakes and the rest of the system",
+        ),
+        (
+            "net.ipv4.tcp_mem",
+            vec![n * 3 / 4, n, n * 3 / 2],
+            "pages; a socket with a frame in its queue, however small, is charged a whole one, and an event to \
+             all puts one in each",
+        ),
+        (
+            "net.core.somaxconn",
+            vec![ACCEPT_QUEUE],
+            "caps the server's accept queue, which takes a rush of reconnects",
+        ),
+        (
+            "net.ipv4.tcp_max_syn_backlog",
+            vec![ACCEPT_QUEUE],
+            "the same for connections half open; it counts only where SYN cookies are off",
+        ),
+        (
+            "net.netfilter.nf_conntrack_max",
+            vec![n * 2 + OTHER_TRACKED],
+            "the firewall keeps an entry for each connection and, for two minutes, for each closed one: a \
+             reconnect of all needs two (or leave the port untracked)",
+        ),
+    ];
+    all.into_iter()
+        .map(|(name, wanted, why)| Limit {
+            name,
+            now: read(root, name).filter(|now| now.len() == wanted.len()),
+            wanted,
+            why,
+        })
+        // Without connection tracking there is nothing to raise.
+        .filter(|limit| limit.now.is_some() || !limit.name.starts_with("net.netfilter"))
+        .collect()
+}
+
+impl Limit {
+    /// Whether it is known to be too low.
+    pub(super) fn falls_short(&self) -> bool {
+        let short = |now: &Vec<u64>| {
+            now.iter()
+                .zip(&self.wanted)
+                .any(|(now, wanted)| now < wanted)
+        };
+        self.now.as_ref().is_some_and(short)
+    }
+
+    /// What to write: each value as wanted, or as it is where that is more.
+    pub(super) fn target(&self) -> String {
+        match &self.now {
+            Some(now) => {
+                let raised = now.iter().zip(&self.wanted);
+                joined(
+                    &raised
+                        .map(|(now, wanted)| *now.max(wanted))
+                        .collect::<Vec<_>>(),
+                )
+            }
+            None => joined(&self.wanted),
+        }
+    }
+
+    /// Raises it if it falls short.
+    fn raise(&self, root: &Path) -> Result<Option<Raised>> {
+        let Some(now) = self.now.as_ref().filter(|_| self.falls_short()) else {
+            return Ok(None);
+        };
+        let (from, to) = (joined(now), self.target());
+        fs::write(path(root, self.name), &to).with_context(|| {
+            format!(
+                "{}: cannot be set to {to}; it takes root, outside a container",
+                self.name
+            )
+        })?;
+        let after = read(root, self.name).map(|after| joined(&after));
+        ensure!(
+            after.as_deref() == Some(to.as_str()),
+            "{}: was set to {to} and is {}",
+            self.name,
+            after.as_deref().unwrap_or("not readable")
+        );
+        Ok(Some(Raised {
+            name: self.name,
+            from,
+            to,
+        }))
+    }
+}
+
+/// Raises what falls short, in order; `told` hears of each as it is done.
+pub(super) fn apply(limits: &[Limit], root: &Path, mut told: impl FnMut(&Raised)) -> Result<()> {
+    for limit in limits {
+        if let Some(raised) = limit.raise(root)? {
+            told(&raised);
+        }
+    }
+    Ok(())
+}
+
+/// The values of a sysctl of numbers.
+fn read(root: &Path, name: &str) -> Option<Vec<u64>> {
+    let text = fs::read_to_string(path(root, name)).ok()?;
+    let values: Option<Vec<u64>> = text
+        .split_ascii_whitespace()
+        .map(|value| value.parse().ok())
+        .collect();
+    values.filter(|values| !values.is_empty())
+}
+
+/// Ports this machine may connect from to one address, if it says.
+pub(super) fn local_ports(root: &Path) -> Option<u64> {
+    match read(root, "net.ipv4.ip_local_port_range")?.as_slice() {
+        [first, last] => Some(last.saturating_sub(*first) + 1),
+        _ => None,
+    }
+}
+
+fn path(root: &Path, name: &str) -> PathBuf {
+    root.join(name.replace('.', "/"))
+}
+
+pub(super) fn joined(values: &[u64]) -> String {
+    let texts: Vec<String> = values.iter().map(u64::to_string).collect();
+    texts.join(" ")
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::files::tests::Scratch;
+
+    const NEEDS: Needs = Needs {
+        connections: 1_000_000,
+        limit_nofile: 1_001_280,
+        handshakes: 1_024,
+    };
+
+    /// A small machine's `/proc/sys`.
+    pub(in crate::plan) fn small() -> Scratch {
+        let root = Scratch::new();
+        for (name, text) in [
+            ("fs/nr_open", "1048576\n"),
+            ("fs/file-max", "9223372036854775807\n"),
+            ("net/ipv4/tcp_mem", "190000\t253333\t1600000\n"),
+            ("net/core/somaxconn", "128\n"),
+            ("net/ipv4/tcp_max_syn_backlog", "8192\n"),
+            ("net/ipv4/ip_local_port_range", "32768\t60999\n"),
+        ] {
+            root.put(name, text);
+        }
+        root
+    }
+
+    fn short(limits: &[Limit]) -> Vec<&str> {
+        let short = limits.iter().filter(|limit| limit.falls_short());
+        short.map(|limit| limit.name).collect()
+    }
+
+    #[test]
+    fn only_what_falls_short_is_raised_and_nothing_is_lowered() {
+        let root = small();
+        let limits = limits(&NEEDS, &root.0);
+        assert_eq!(short(&limits), ["net.ipv4.tcp_mem", "net.core.somaxconn"]);
+        let mut told = Vec::new();
+        apply(&limits, &root.0, |raised| {
+            told.push((raised.from.clone(), raised.to.clone()));
+        })
+        .unwrap();
+        assert_eq!(
+            told,
+            [
+                (
+                    "190000 253333 1600000".to_owned(),
+                    "750000 1000000 1600000".to_owned()
+                ),
+                ("128".to_owned(), "4096".to_owned()),
+            ]
+        );
+        assert_eq!(
+            read(&root.0, "fs.file-max"),
+            Some(vec![9_223_372_036_854_775_807])
+        );
+        assert_eq!(
+            read(&root.0, "net.ipv4.tcp_max_syn_backlog"),
+            Some(vec![8_192])
+        );
+        assert!(short(&super::limits(&NEEDS, &root.0)).is_empty());
+    }
+
+    #[test]
+    fn connection_tracking_is_spoken_of_only_where_there_is_some() {
+        let root = small();
+        let named = |root: &Path| {
+            limits(&NEEDS, root)
+                .iter()
+                .any(|limit| limit.name.contains("conntrack"))
+        };
+        assert!(!named(&root.0));
+        root.put("net/netfilter/nf_conntrack_max", "262144");
+        assert!(named(&root.0));
+        let limits = limits(&NEEDS, &root.0);
+        assert_eq!(limits[5].wanted, [2_016_384]);
+    }
+
+    #[test]
+    fn a_limit_that_cannot_be_read_is_named_and_left_alone() {
+        let root = Scratch::new();
+        let limits = limits(&NEEDS, &root.0);
+        assert_eq!((limits.len(), short(&limits).len()), (5, 0));
+        apply(&limits, &root.0, |raised| panic!("{raised:?}")).unwrap();
+        assert_eq!(fs::read_dir(&root.0).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_limit_that_cannot_be_set_says_what_it_takes() {
+        let root = small();
+        let limits = limits(&NEEDS, &root.0);
+        fs::remove_file(root.0.join("net/ipv4/tcp_mem")).unwrap();
+        fs::create_dir(root.0.join("net/ipv4/tcp_mem")).unwrap();
+        let error = apply(&limits, &root.0, |_| {}).unwrap_err().to_string();
+        assert!(
+            error.contains("net.ipv4.tcp_mem") && error.contains("root"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn ports_to_connect_from_are_counted_with_both_ends() {
+        assert_eq!(local_ports(&small().0), Some(28_232));
+    }
+}

@@ -1,0 +1,174 @@
+//! The page: inline styles and drawings, no script, nothing loaded from anywhere.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use anyhow::Result;
+
+use super::charts::{Chart, charts};
+use super::plot::COLOURS;
+use super::table::tables;
+use crate::number::{grouped, utc};
+use crate::run::Run;
+
+const STYLE: &str = include_str!("page.css");
+/// Scenarios in the order in which they are read; others follow by name.
+const ORDER: &[&str] = &[
+    "hold",
+    "idle",
+    "broadcast",
+    "unicast",
+    "mixed",
+    "storm",
+    "slow",
+    "churn",
+];
+
+/// The whole page.
+pub(super) fn page(runs: &[Run], made_unix_s: u64) -> Result<String> {
+    let mut scenarios: BTreeMap<(usize, &str), Vec<&Run>> = BTreeMap::new();
+    for run in runs {
+        let known = ORDER.iter().position(|name| *name == run.scenario);
+        let place = (known.unwrap_or(ORDER.len()), run.scenario.as_str());
+        scenarios.entry(place).or_default().push(run);
+    }
+    let failed = runs.iter().filter(|run| !run.problems.is_empty()).count();
+    let verdict = match failed {
+        0 => "<p class=\"good\">Every run passed.</p>".to_owned(),
+        _ => format!(
+            "<p class=\"bad\">{failed} of {} did not pass; see below.</p>",
+            counted(runs.len())
+        ),
+    };
+    let mut html = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>Load runs</title>\n<style>\n{STYLE}</style></head>\n<body>\n\
+         <h1>Load runs</h1>\n<p>Made {} from {}.</p>\n{verdict}\n",
+        utc(made_unix_s),
+        counted(runs.len()),
+    );
+    for ((_, scenario), runs) in &scenarios {
+        html += &section(scenario, runs)?;
+    }
+    html += "<footer>The floor is a bare epoll server that is given the same clients and the same bytes \
+             on the same machine; a ratio is measured over floor, 1 is no difference.</footer>\n</body></html>\n";
+    Ok(html)
+}
+
+/// `text` as HTML, in an attribute too.
+pub(super) fn escape(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            _ => html.push(character),
+        }
+    }
+    html
+}
+
+fn section(scenario: &str, runs: &[&Run]) -> Result<String> {
+    let labels = labels(runs);
+    let mut html = format!(
+        "<section>\n<h2>{}</h2>\n<ul class=\"files\">\n",
+        escape(scenario)
+    );
+    for (run, label) in runs.iter().zip(&labels) {
+        html += &origin(run, label);
+    }
+    html += "</ul>\n";
+    let charts = charts(runs, &labels)?;
+    if charts.is_empty() {
+        html += "<p>No plots: these files have neither a timeline, nor plateaus, nor percentiles.</p>\n";
+    } else if runs.len() > COLOURS.len() {
+        let _ = writeln!(
+            html,
+            "<p>The first {} are drawn.</p>",
+            counted(COLOURS.len())
+        ); // to a String
+    }
+    html += "<div class=\"plots\">\n";
+    for chart in &charts {
+        html += &figure(chart);
+    }
+    html += "</div>\n";
+    html += &tables(runs, &labels);
+    Ok(html + "</section>\n")
+}
+
+/// Where a run is from, and what was wrong with it.
+fn origin(run: &Run, label: &str) -> String {
+    let mut facts = vec![format!("<b>{}</b>", escape(label))];
+    facts.extend(
+        run.connections
+            .map(|n| format!("{} connections", grouped(n, 0))),
+    );
+    facts.extend(run.ended_unix_s.map(|at| format!("ended {}", utc(at))));
+    facts.extend(
+        run.commit
+            .as_ref()
+            .map(|commit| format!("commit {}", escape(commit))),
+    );
+    facts.push(format!("<code>{}</code>", escape(&run.file)));
+    let mut html = format!("<li>{}", facts.join(", "));
+    if !run.problems.is_empty() {
+        html += "<ul class=\"bad\">";
+        for problem in &run.problems {
+            let _ = write!(html, "<li>Failed: {}</li>", escape(problem)); // to a String
+        }
+        html += "</ul>";
+    }
+    html + "</li>\n"
+}
+
+fn figure(chart: &Chart) -> String {
+    let title = escape(&chart.title);
+    let mut html = format!("<figure>\n<h3>{title}</h3>\n<p class=\"legend\">");
+    for entry in &chart.legend {
+        let (red, green, blue) = COLOURS[entry.colour % COLOURS.len()];
+        let dashes = if entry.dashed {
+            " stroke-dasharray=\"6 4\""
+        } else {
+            ""
+        };
+        let _ = write!(
+            html,
+            "<span><svg width=\"30\" height=\"10\" aria-hidden=\"true\"><path d=\"M1 5h28\" \
+             stroke=\"rgb({red},{green},{blue})\" stroke-width=\"3\"{dashes}/></svg> {}</span> ",
+            escape(&entry.label)
+        ); // to a String
+    }
+    let svg = chart.svg.replacen(
+        "<svg ",
+        &format!("<svg role=\"img\" aria-label=\"{title}\" "),
+        1,
+    );
+    html + "</p>\n" + &svg + "<figcaption>" + &escape(chart.note) + "</figcaption>\n</figure>\n"
+}
+
+/// A name for each run: who was measured, and the file where that alone does not tell them apart.
+fn labels(runs: &[&Run]) -> Vec<String> {
+    let named = |subject: &str| runs.iter().filter(|run| run.subject == subject).count();
+    let label = |run: &&Run| {
+        let stem = run.file.strip_suffix(".json").unwrap_or(&run.file);
+        if named(&run.subject) > 1 {
+            format!("{} ({stem})", run.subject)
+        } else {
+            run.subject.clone()
+        }
+    };
+    runs.iter().map(label).collect()
+}
+
+fn counted(count: usize) -> String {
+    match count {
+        1 => "one run".to_owned(),
+        _ => format!("{count} runs"),
+    }
+}

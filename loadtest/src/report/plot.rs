@@ -1,0 +1,166 @@
+//! Draws lines on two axes as SVG.
+
+use anyhow::Result;
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::scale::{Axis, Scale};
+use super::series::Points;
+
+/// Drawn size; the page scales it to the room there is.
+const SIZE: (u32, u32) = (640, 360);
+/// Drawn at four fifths of this, in the same units as [`SIZE`].
+const TEXT: (&str, u32) = ("sans-serif", 20);
+const INK: RGBColor = RGBColor(40, 40, 40);
+const GRID: RGBColor = RGBColor(222, 222, 222);
+const LINE_WIDTH: u32 = 2;
+const MARK_RADIUS: i32 = 4;
+/// Pixels of a dash and of the gap after it.
+const DASH: (i32, i32) = (6, 4);
+
+/// Colours that stay apart for the colour-blind (Okabe and Ito), on white; yellow is left out as too pale.
+pub(super) const COLOURS: [(u8, u8, u8); 7] = [
+    (0, 114, 178),
+    (213, 94, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 0, 0),
+];
+
+/// What is drawn.
+#[derive(Debug)]
+pub(super) struct Plot {
+    pub(super) x: Axis,
+    pub(super) y: Axis,
+    pub(super) lines: Vec<Line>,
+}
+
+/// One line, in several parts where it has gaps, and marks on it.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// Index into [`COLOURS`].
+    pub(super) colour: usize,
+    pub(super) dashed: bool,
+    pub(super) parts: Vec<Points>,
+    pub(super) marks: Points,
+}
+
+impl Line {
+    /// Whether there is nothing to draw.
+    pub(super) fn is_empty(&self) -> bool {
+        self.marks.is_empty() && self.parts.iter().all(Vec::is_empty)
+    }
+
+    fn points(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.parts.iter().flatten().chain(&self.marks).copied()
+    }
+}
+
+impl Plot {
+    /// The drawing.
+    pub(super) fn svg(&self) -> Result<String> {
+        let mut svg = String::new();
+        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        self.draw(&area)?;
+        area.present()?;
+        drop(area);
+        Ok(svg)
+    }
+
+    fn draw(&self, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<()> {
+        area.fill(&WHITE)?;
+        let points = || self.lines.iter().flat_map(Line::points);
+        let x = Scale::new(self.x, points().map(|(x, _)| x));
+        let y = Scale::new(self.y, points().map(|(_, y)| y));
+        let mut chart = ChartBuilder::on(area)
+            .margin_top(12)
+            .margin_right(40)
+            .margin_bottom(6)
+            .margin_left(6)
+            .x_label_area_size(56)
+            .y_label_area_size(90)
+            .build_cartesian_2d(x.clone(), y.clone())?;
+        let text = TEXT.into_font().color(&INK);
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .bold_line_style(GRID)
+            .light_line_style(TRANSPARENT)
+            .axis_style(INK)
+            .label_style(text.clone())
+            .axis_desc_style(text.pos(Pos::new(HPos::Center, VPos::Top)))
+            .x_labels(x.ticks())
+            .y_labels(y.ticks())
+            .x_desc(x.name())
+            .y_desc(y.name())
+            .draw()?;
+        let place = |points: &Points| -> Points {
+            let placed = points.iter();
+            placed
+                .filter_map(|&(at, value)| Some((x.place(at)?, y.place(value)?)))
+                .collect()
+        };
+        // The dashed ones first, so that what was measured lies over the floor.
+        let (dashed, solid) = self.lines.iter().partition::<Vec<_>, _>(|line| line.dashed);
+        for line in dashed.into_iter().chain(solid) {
+            let colour = rgb(line.colour);
+            let stroke = colour.stroke_width(LINE_WIDTH);
+            for part in line.parts.iter().map(place) {
+                if line.dashed {
+                    let (dash, gap) = DASH;
+                    chart.draw_series(DashedLineSeries::new(part, dash, gap, stroke))?;
+                } else {
+                    chart.draw_series(LineSeries::new(part, stroke))?;
+                }
+            }
+            let inside = if line.dashed { WHITE } else { colour };
+            for mark in place(&line.marks) {
+                chart.draw_series([Circle::new(mark, MARK_RADIUS, inside.filled())])?;
+                chart.draw_series([Circle::new(mark, MARK_RADIUS, stroke)])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn rgb(colour: usize) -> RGBColor {
+    let (red, green, blue) = COLOURS[colour % COLOURS.len()];
+    RGBColor(red, green, blue)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plot_has_its_axes_and_every_value_that_can_be_shown() {
+        let line = |dashed| Line {
+            colour: 0,
+            dashed,
+            parts: vec![vec![(0.0, 1.0), (1.0, f64::MAX), (2.0, 40.0)], vec![]],
+            marks: vec![(2.0, 40.0)],
+        };
+        let plot = Plot {
+            x: Axis::Linear("seconds"),
+            y: Axis::Log("milliseconds"),
+            lines: vec![line(false), line(true)],
+        };
+        let svg = plot.svg().unwrap();
+        for part in ["<svg", "seconds", "milliseconds", "#0072B2", "<circle"] {
+            assert!(svg.contains(part), "{part}\n{svg}");
+        }
+    }
+
+    #[test]
+    fn nothing_to_draw_is_an_empty_plot() {
+        let plot = Plot {
+            x: Axis::Linear("seconds"),
+            y: Axis::Linear("MiB"),
+            lines: Vec::new(),
+        };
+        assert!(plot.svg().unwrap().contains("seconds"));
+    }
+}

@@ -1,0 +1,130 @@
+//! The figures of a scenario's runs side by side.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use super::page::escape;
+use crate::number::{grouped, number};
+use crate::run::Run;
+
+/// Runs beside one another in a table; more would not fit on a page.
+const RUNS_A_TABLE: usize = 3;
+/// Figures in the order in which they are read; others follow by name.
+const ORDER: &[&str] = &[
+    "connected",
+    "failed",
+    "lost",
+    "connects_per_s",
+    "user_bytes_per_connection",
+    "kernel_bytes_per_connection",
+    "kernel_bytes_both_ends",
+    "pss_mib",
+    "server_cpu_s",
+    "measured_s",
+    "heartbeats",
+    "received",
+    "expected",
+    "missed",
+    "duplicates",
+    "out_of_order",
+    "foreign",
+    "misdirected",
+    "back",
+    "back_s",
+    "slow_clients",
+    "slow_dropped",
+    "churned",
+    "pss_growth_mib",
+    "publish_late_ms_max",
+    "latency_ms",
+    "latency_ms_without",
+    "time_to_last_ms",
+];
+/// The same for what stands behind the dot.
+const LEAVES: &[&str] = &[
+    "warm", "plateau", "full", "after", "min", "p50", "p90", "p99", "p999", "max",
+];
+/// Figures that explain another one, in a table of their own.
+const DETAIL: &str = "kernel_bytes_by_object.";
+
+/// The tables of a scenario.
+pub(super) fn tables(runs: &[&Run], labels: &[String]) -> String {
+    let mut html = String::new();
+    for (runs, labels) in runs.chunks(RUNS_A_TABLE).zip(labels.chunks(RUNS_A_TABLE)) {
+        let keys = keys(runs);
+        let (detail, main): (Vec<&str>, Vec<&str>) =
+            keys.into_iter().partition(|key| key.starts_with(DETAIL));
+        html += &table(runs, labels, "figure", &main, "");
+        html += &table(
+            runs,
+            labels,
+            "kernel bytes a connection, both ends, by slab cache",
+            &detail,
+            DETAIL,
+        );
+    }
+    html
+}
+
+fn table(runs: &[&Run], labels: &[String], what: &str, keys: &[&str], prefix: &str) -> String {
+    if keys.is_empty() {
+        return String::new();
+    }
+    let mut html = format!("<div class=\"wide\"><table>\n<thead><tr><th rowspan=\"2\">{what}</th>");
+    for (run, label) in runs.iter().zip(labels) {
+        let span = if run.floor.is_some() { 3 } else { 1 };
+        let _ = write!(
+            html,
+            "<th class=\"run\" colspan=\"{span}\">{}</th>",
+            escape(label)
+        ); // to a String
+    }
+    html += "</tr>\n<tr>";
+    for run in runs {
+        html += "<th class=\"run\">measured</th>";
+        if run.floor.is_some() {
+            html += "<th>floor</th><th>ratio</th>";
+        }
+    }
+    html += "</tr></thead>\n<tbody>\n";
+    for key in keys {
+        let name = key.strip_prefix(prefix).unwrap_or(key);
+        let _ = write!(html, "<tr><th>{}</th>", escape(name)); // to a String
+        for run in runs {
+            html += &cell("run", run.measured.figure(key).map(number));
+            if let Some(floor) = &run.floor {
+                html += &cell("", floor.figure(key).map(number));
+                html += &cell("", run.ratio.get(*key).map(|&ratio| grouped(ratio, 3)));
+            }
+        }
+        html += "</tr>\n";
+    }
+    html + "</tbody></table></div>\n"
+}
+
+fn cell(class: &str, text: Option<String>) -> String {
+    let text = text.unwrap_or_default();
+    if class.is_empty() {
+        format!("<td>{text}</td>")
+    } else {
+        format!("<td class=\"{class}\">{text}</td>")
+    }
+}
+
+/// Every key that one of the runs or floors has, in reading order.
+fn keys<'a>(runs: &[&'a Run]) -> Vec<&'a str> {
+    let sides = runs
+        .iter()
+        .flat_map(|run| Some(&run.measured).into_iter().chain(&run.floor));
+    let keys: BTreeSet<&str> = sides
+        .flat_map(|side| side.figures.keys().map(String::as_str))
+        .collect();
+    let mut keys: Vec<&str> = keys.into_iter().collect();
+    let place = |list: &[&str], name: &str| list.iter().position(|&known| known == name);
+    keys.sort_by_key(|key| {
+        let (head, leaf) = key.split_once('.').unwrap_or((key, ""));
+        let (head, leaf) = (place(ORDER, head), place(LEAVES, leaf));
+        (head.unwrap_or(ORDER.len()), leaf.unwrap_or(LEAVES.len()))
+    });
+    keys
+}

@@ -1,0 +1,179 @@
+//! A small hub that does what it is told to, faults included: one thread owns clients and history.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use serde_json::Value;
+
+/// What is wrong with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Faults {
+    /// `Last-Event-ID` is ignored.
+    pub(crate) forgetful: bool,
+    /// An event for one user goes to all.
+    pub(crate) talkative: bool,
+}
+
+/// A client's request.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) head: String,
+    pub(crate) from: IpAddr,
+}
+
+/// A running hub; its threads end with the test's process.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    pub(crate) public_url: String,
+    pub(crate) admin_url: String,
+    pub(crate) requests: Receiver<Request>,
+}
+
+enum Message {
+    Join {
+        stream: TcpStream,
+        user: String,
+        last_id: Option<usize>,
+    },
+    Publish {
+        user: Option<String>,
+        data: String,
+        done: Sender<()>,
+    },
+}
+
+/// An event and whom it was for.
+type Logged = (String, Option<String>);
+
+impl Hub {
+    pub(crate) fn start(faults: Faults) -> Self {
+        let (public, admin) = (listener(), listener());
+        let url = |listener: &TcpListener| format!("http://{}", listener.local_addr().unwrap());
+        let (public_url, admin_url) = (url(&public), url(&admin));
+        let (messages, inbox) = channel();
+        let (seen, requests) = channel();
+        std::thread::spawn(move || run(&inbox, faults));
+        let joins = messages.clone();
+        std::thread::spawn(move || {
+            for stream in public.incoming().flatten() {
+                let (joins, seen) = (joins.clone(), seen.clone());
+                std::thread::spawn(move || join(stream, &joins, &seen));
+            }
+        });
+        std::thread::spawn(move || {
+            for stream in admin.incoming().flatten() {
+                let messages = messages.clone();
+                std::thread::spawn(move || publish(stream, &messages));
+            }
+        });
+        Self {
+            public_url,
+            admin_url,
+            requests,
+        }
+    }
+}
+
+fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+fn run(inbox: &Receiver<Message>, faults: Faults) {
+    let mut clients: Vec<(TcpStream, String)> = Vec::new();
+    let mut log: Vec<Logged> = Vec::new();
+    for message in inbox {
+        match message {
+            Message::Join {
+                mut stream,
+                user,
+                last_id,
+            } => {
+                let _ = stream.write_all(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 2000\n\n",
+                );
+                if let Some(last_id) = last_id.filter(|_| !faults.forgetful) {
+                    for (frame, to) in &log[last_id + 1..] {
+                        send(&mut stream, frame, to.as_deref(), &user);
+                    }
+                }
+                clients.push((stream, user));
+            }
+            Message::Publish { user, data, done } => {
+                let frame = format!("id: {}\ndata: {data}\n\n", log.len());
+                for (stream, its_user) in &mut clients {
+                    let to = user.as_deref().filter(|_| !faults.talkative);
+                    send(stream, &frame, to, its_user);
+                }
+                log.push((frame, user));
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+fn send(stream: &mut TcpStream, frame: &str, to: Option<&str>, user: &str) {
+    if to.is_none_or(|to| to == user) {
+        let _ = stream.write_all(frame.as_bytes()); // one that was cut
+    }
+}
+
+/// The user is the last part of the path.
+fn join(mut stream: TcpStream, hub: &Sender<Message>, seen: &Sender<Request>) {
+    let head = read_head(&mut stream);
+    let from = stream.peer_addr().unwrap().ip();
+    let path = head.split(' ').nth(1).unwrap().split('?').next().unwrap();
+    let user = path.rsplit('/').next().unwrap().to_owned();
+    let last_id = header(&head, "last-event-id").map(|id| id.parse().unwrap());
+    let _ = seen.send(Request { head, from }); // a test that does not look
+    let reader = stream.try_clone().unwrap();
+    hub.send(Message::Join {
+        stream,
+        user,
+        last_id,
+    })
+    .unwrap();
+    let _ = { reader }.read(&mut [0]);
+}
+
+fn publish(mut stream: TcpStream, hub: &Sender<Message>) {
+    loop {
+        let head = read_head(&mut stream);
+        let Some(length) = header(&head, "content-length") else {
+            return;
+        };
+        let mut body = vec![0; length.parse().unwrap()];
+        stream.read_exact(&mut body).unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        let (done, wait) = channel();
+        hub.send(Message::Publish {
+            user: body["to"]["user"].as_str().map(str::to_owned),
+            data: body["data"].to_string(),
+            done,
+        })
+        .unwrap();
+        wait.recv().unwrap();
+        stream
+            .write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}")
+            .unwrap();
+    }
+}
+
+/// Reads a request's head byte by byte, so that nothing after it is taken; empty when there is none.
+fn read_head(stream: &mut TcpStream) -> String {
+    let mut reader = BufReader::with_capacity(1, stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).unwrap_or(0) == 0 {
+            return String::new();
+        }
+    }
+    head
+}
+
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| {
+        let (its_name, value) = line.split_once(": ")?;
+        its_name.eq_ignore_ascii_case(name).then_some(value)
+    })
+}

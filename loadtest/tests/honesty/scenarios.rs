@@ -1,0 +1,208 @@
+//! Every scenario once, against the floor or a hub whose faults are known.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+use crate::hub::{Faults, Hub, Request, header};
+use crate::{load, temp_file};
+
+/// Runs a line with `--json`; the exit code and the report.
+fn run(line: &str) -> (Option<i32>, Value, String) {
+    let json = temp_file(&format!(
+        "{}.json",
+        line.len() * 1000 + usize::from(line.as_bytes()[0])
+    ));
+    let path = json.display().to_string();
+    let output = load(line.split(' ').chain(["--json", path.as_str()]));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = std::fs::read(&json).unwrap_or_else(|_| panic!("{line}: {said}"));
+    std::fs::remove_file(&json).unwrap();
+    (
+        output.status.code(),
+        serde_json::from_slice(&report).unwrap(),
+        said,
+    )
+}
+
+/// The same against a hub; the requests it saw.
+fn run_on_hub(faults: Faults, line: &str) -> (Option<i32>, Value, Vec<Request>) {
+    let hub = Hub::start(faults);
+    let line = format!(
+        "{line} --path /s/${{user}} --url {} --admin-url {} --api-key k",
+        hub.public_url, hub.admin_url
+    );
+    let (code, report, _) = run(&line);
+    (code, report, hub.requests.try_iter().collect())
+}
+
+#[test]
+fn unicasts_reach_one_client_each() {
+    // In the second round the floor's slots are as the first one left them.
+    let line = "unicast --floor --vs-floor -n 40 --events 100 --rate 1000 --rounds 2";
+    let (code, report, _) = run(&format!("{line} --floor-threads 3"));
+    assert_eq!(code, Some(0), "{report}");
+    for figures in [&report, &report["floor"]] {
+        assert_eq!(
+            (&figures["received"], &figures["missed"]),
+            (&200.into(), &0.into())
+        );
+    }
+    let (code, report, _) = run_on_hub(
+        Faults::default(),
+        "unicast -n 12 --users 4 --events 20 --rate 500 --rounds 1",
+    );
+    assert_eq!(code, Some(0));
+    assert_eq!(report["expected"], 60, "three connections a user");
+}
+
+#[test]
+fn an_event_for_somebody_else_fails_the_run() {
+    let talkative = Faults {
+        talkative: true,
+        ..Faults::default()
+    };
+    let line = "unicast -n 5 --events 10 --rate 500 --rounds 1";
+    let (code, report, _) = run_on_hub(talkative, line);
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        (&report["misdirected"], &report["missed"]),
+        (&40.into(), &0.into())
+    );
+}
+
+#[test]
+fn mixed_counts_both_kinds() {
+    let line = "mixed -n 10 --seconds 1 --broadcast-rate 5 --unicast-rate 50";
+    let (code, report, _) = run_on_hub(Faults::default(), line);
+    assert_eq!(code, Some(0));
+    assert_eq!(report["expected"], 5 * 10 + 50);
+}
+
+#[test]
+fn a_storm_is_resumed_where_it_was_cut() {
+    let line = "storm -n 20 --events 5 --rate 200";
+    let (code, report, requests) = run_on_hub(Faults::default(), line);
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(
+        (&report["back"], &report["expected"]),
+        (&20.into(), &300.into())
+    );
+    assert!(report["back_s"].as_f64().unwrap() > 0.0);
+    let (first, second) = requests.split_at(20);
+    let resumed = |request: &Request| header(&request.head, "last-event-id") == Some("4");
+    assert!(!first.iter().any(resumed) && second.iter().all(resumed));
+}
+
+#[test]
+fn a_storm_against_a_server_without_history_misses_events() {
+    let forgetful = Faults {
+        forgetful: true,
+        ..Faults::default()
+    };
+    // At this rate all are out before the first client is back.
+    let (code, report, _) = run_on_hub(
+        forgetful,
+        "storm -n 20 --events 5 --rate 20 --connect-rate 10",
+    );
+    assert_eq!(code, Some(1));
+    assert!(report["missed"].as_u64().unwrap() > 0, "{report}");
+    let (code, report, _) = run_on_hub(forgetful, "storm -n 20 --events 5 --rate 200 --no-replay");
+    assert_eq!(code, Some(0));
+    assert_eq!(report["expected"], 200);
+}
+
+#[test]
+fn the_slow_are_left_out_of_what_is_expected() {
+    let (code, report, _) = run("slow 20% --floor -n 50 --events 5 --rate 50 --threads 2");
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        (&report["slow_clients"], &report["expected"]),
+        (&10.into(), &200.into())
+    );
+    assert!(report["latency_ms_without"]["p50"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn churn_replaces_whom_it_takes_away() {
+    let (code, report, _) = run("churn --floor -n 50 --rate 100 --seconds 2 --threads 2");
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        (&report["connected"], &report["failed"]),
+        (&50.into(), &0.into())
+    );
+    assert!(report["churned"].as_u64().unwrap() >= 50, "{report}");
+    assert!(report["timeline"].as_array().unwrap().len() >= 2);
+}
+
+#[test]
+fn tokens_and_sources_come_from_lists() {
+    let tokens = temp_file("tokens");
+    std::fs::write(&tokens, "aa.b.c 0\ndd.e.f 1\n").unwrap();
+    let line = format!(
+        "unicast -n 4 --events 10 --rate 500 --rounds 1 --source 127.9.8.7,127.9.8.8 --tokens-file {}",
+        tokens.display()
+    );
+    let (code, report, requests) = run_on_hub(Faults::default(), &line);
+    std::fs::remove_file(&tokens).unwrap();
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["expected"], 20, "two connections a token");
+    let from: BTreeSet<IpAddr> = requests.iter().map(|request| request.from).collect();
+    let expected = ["127.9.8.7", "127.9.8.8"].map(|address| address.parse().unwrap());
+    assert_eq!(from, expected.into());
+    for token in ["aa.b.c", "dd.e.f"] {
+        let with = |request: &&Request| request.head.contains(&format!("?token={token} "));
+        assert_eq!(requests.iter().filter(with).count(), 2);
+    }
+}
+
+#[test]
+fn a_peer_is_spoken_to_as_its_template_says() {
+    let template = temp_file("peer.toml");
+    std::fs::write(
+        &template,
+        "name = 'other'\nsubscribe = { path = '/feed/${user}', headers = { X-Feed = 'f${number}' } }\n\
+         [publish]\npath = '/push?all'\nbody = '{\"data\":${data}}'\nstatus = [202]\n",
+    )
+    .unwrap();
+    let hub = Hub::start(Faults::default());
+    let line = |scenario: &str| {
+        format!(
+            "peer {} {scenario} -n 3 --events 4 --rate 100 --rounds 1 --url {} --admin-url {}",
+            template.display(),
+            hub.public_url,
+            hub.admin_url
+        )
+    };
+    let (code, report, _) = run(&line("broadcast"));
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(
+        (&report["subject"], &report["received"]),
+        (&"other".into(), &12.into())
+    );
+    let heads: Vec<String> = hub
+        .requests
+        .try_iter()
+        .map(|request| request.head)
+        .collect();
+    assert!(heads.iter().any(|head| {
+        head.starts_with("GET /feed/2 HTTP/1.1\r\n") && head.contains("X-Feed: f2\r\n")
+    }));
+    let refused = load(line("unicast").split(' '));
+    std::fs::remove_file(&template).unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("template does not say"), "{said}");
+}
+
+#[test]
+fn the_floor_serves_by_itself_until_its_input_ends() {
+    let output = load(["floor", "--threads", "2"]);
+    assert!(output.status.success());
+    let address = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        address.trim().parse::<std::net::SocketAddr>().is_ok(),
+        "{address}"
+    );
+}
