@@ -118,7 +118,7 @@ fn run(cli: &Cli) -> Result<bool> {
             let judged = run.judged(Some(last), &machine)?;
             report(&judged.changes, Some(last), &mut stdout)
         }
-        Command::Record(record) => record.append(cli, &lines, &mut stdout),
+        Command::Record(record) => record.append(cli, &lines, Machine::this()?, &mut stdout),
         Command::Draw { directory } => {
             ensure!(
                 !lines.is_empty(),
@@ -167,8 +167,13 @@ impl Run {
 }
 
 impl Record {
-    fn append(&self, cli: &Cli, lines: &[Line], out: &mut impl Write) -> Result<bool> {
-        let machine = Machine::this()?;
+    fn append(
+        &self,
+        cli: &Cli,
+        lines: &[Line],
+        machine: Machine,
+        out: &mut impl Write,
+    ) -> Result<bool> {
         let judged = self.run.judged(lines.last(), &machine)?;
         let passed = report(&judged.changes, lines.last(), out)?;
         if !passed && !self.accept {
@@ -256,7 +261,7 @@ mod tests {
             command: Command::Elsewhere,
         };
         let first = Line {
-            machine: Machine::this().unwrap(),
+            machine: Machine::default(),
             ..line("first", 1_000, 120.0)
         };
         let mut record = Record {
@@ -269,12 +274,20 @@ mod tests {
         };
         let lines = std::slice::from_ref(&first);
         let mut said = Vec::new();
-        assert!(!record.append(&cli, lines, &mut said).unwrap());
+        assert!(
+            !record
+                .append(&cli, lines, Machine::default(), &mut said)
+                .unwrap()
+        );
         let said = String::from_utf8(said).unwrap();
         assert!(said.contains("+2.10 %  REGRESSED\n"), "{said}");
         assert_eq!(history::read(&cli.history).unwrap(), []);
         record.accept = true;
-        assert!(record.append(&cli, lines, &mut Vec::new()).unwrap());
+        assert!(
+            record
+                .append(&cli, lines, Machine::default(), &mut Vec::new())
+                .unwrap()
+        );
         let recorded = history::read(&cli.history).unwrap();
         assert_eq!(
             recorded[0].accepted,

@@ -60,7 +60,10 @@ fn come(mut hall: Hall) -> Hall {
 
 fn admit(directory: &Directory, identity: &Identity, at: ConnectionRef) -> UserHandle {
     let admitted = directory.admit(identity, at, LIMIT, || ());
-    admitted.map_or(UserHandle::NONE, |(admitted, ())| admitted.user)
+    let Ok((admitted, ())) = admitted else {
+        panic!("refused: nothing would be counted")
+    };
+    admitted.user
 }
 
 fn identity(user: u32) -> Identity {

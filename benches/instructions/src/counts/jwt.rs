@@ -23,7 +23,7 @@ fn tokens() -> (Verifier, Vec<String>) {
 #[library_benchmark(setup = tokens)]
 fn verify_hs256((verifier, tokens): (Verifier, Vec<String>)) -> (Verifier, Vec<String>) {
     for token in &tokens {
-        black_box(verifier.verify(black_box(token), NOW_MS).is_ok());
+        assert!(verifier.verify(black_box(token), NOW_MS).is_ok());
     }
     (verifier, tokens)
 }
