@@ -90,6 +90,19 @@ pub(crate) struct Delivery {
     pub(crate) latency_ms: Percentiles,
 }
 
+impl Delivery {
+    /// Adds another's expectations and what fell short of them; its latencies stay its own.
+    pub(crate) fn add_faults(&mut self, other: &Self) {
+        self.received += other.received;
+        self.expected += other.expected;
+        self.missed += other.missed;
+        self.duplicates += other.duplicates;
+        self.out_of_order += other.out_of_order;
+        self.foreign += other.foreign;
+        self.misdirected += other.misdirected;
+    }
+}
+
 /// What became of a crowd that was cut at once.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Storm {

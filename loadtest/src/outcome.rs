@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::Common;
 use crate::clock;
 use crate::figures::Figures;
+use crate::files;
 
 /// A whole run.
 #[derive(Debug, Serialize)]
@@ -72,13 +73,12 @@ impl Outcome {
 
     /// Prints the table, writes the JSON, and says whether the run passed.
     pub(crate) fn finish(&self, common: &Common) -> Result<bool> {
-        if let Some(path) = &common.json {
-            let json = serde_json::to_string_pretty(self)? + "\n";
-            std::fs::write(path, json).with_context(|| path.display().to_string())?;
-        }
         let mut stdout = std::io::stdout().lock();
         stdout.write_all(self.table().as_bytes())?;
         stdout.flush()?;
+        if let Some(path) = &common.json {
+            files::write_whole(path, &(serde_json::to_string_pretty(self)? + "\n"))?;
+        }
         Ok(self.problems.is_empty())
     }
 

@@ -38,7 +38,6 @@ pub(crate) struct Run {
     /// Who was measured.
     pub(crate) subject: String,
     pub(crate) connections: Option<f64>,
-    pub(crate) commit: Option<String>,
     pub(crate) ended_unix_s: Option<u64>,
     pub(crate) measured: Side,
     pub(crate) floor: Option<Side>,
@@ -99,7 +98,6 @@ impl Run {
             scenario,
             subject: text("subject").unwrap_or_else(|| UNNAMED.to_owned()),
             connections: keys.get("connections").and_then(Value::as_f64),
-            commit: text("commit"),
             ended_unix_s: keys.get("ended_unix_s").and_then(Value::as_u64),
             measured: Side::parse(keys)?,
             floor: floor

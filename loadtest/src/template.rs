@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 /// What may stand between the braces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Variable {
-    /// The user's number.
+    /// The user's id: its number, or what the token file says.
     User,
     /// The connection's number.
     Number,
@@ -86,15 +86,14 @@ impl Template {
         into.push_str(&self.rest);
     }
 
-    /// Adds the text of one of [`OF_CLIENT`] to `into`.
-    pub(crate) fn write_for(&self, number: u32, users: u32, into: &mut String) {
+    /// Adds the text of one of [`OF_CLIENT`] to `into`, for the connection of this `number`.
+    pub(crate) fn write_for(&self, number: u32, user: impl Fn() -> String, into: &mut String) {
         self.write_with(into, |variable, into| {
-            let value = if variable == Variable::User {
-                number % users
+            if variable == Variable::User {
+                into.push_str(&user());
             } else {
-                number
-            };
-            write!(into, "{value}").expect("a String takes all");
+                write!(into, "{number}").expect("a String takes all");
+            }
         });
     }
 
@@ -126,7 +125,7 @@ mod tests {
     fn variables_are_written_where_they_stand() {
         let template = Template::parse("/sub/${user}?n=${number}&{}", OF_CLIENT).unwrap();
         let mut text = "GET ".to_owned();
-        template.write_for(12, 10, &mut text);
+        template.write_for(12, || "2".to_owned(), &mut text);
         assert_eq!(text, "GET /sub/2?n=12&{}");
         assert!(template.has_query());
     }

@@ -33,12 +33,21 @@ impl Churn {
     /// The key of the client that leaves now, if it is time for one.
     pub(super) fn next(&mut self, conns: &Slab<Conn>) -> Option<usize> {
         let pace = self.pace.as_mut()?;
-        let key = (0..MAX_LOOKS).find_map(|_| {
-            let key = self.cursor;
-            self.cursor = (key + 1) % conns.capacity().max(1);
-            let conn = conns.get(key)?;
-            (conn.phase == Phase::Open).then_some(key)
-        })?;
-        pace.may_open().then_some(key)
+        let slots = conns.capacity().max(1);
+        let streams = |key: &usize| {
+            let conn = conns.get(*key);
+            conn.is_some_and(|conn| conn.phase == Phase::Open)
+        };
+        let mut looked_at = (0..MAX_LOOKS).map(|step| (self.cursor + step) % slots);
+        let found = looked_at.find(streams);
+        let Some(key) = found else {
+            self.cursor = (self.cursor + MAX_LOOKS) % slots;
+            return None;
+        };
+        self.cursor = key;
+        pace.may_open().then(|| {
+            self.cursor = (key + 1) % slots;
+            key
+        })
     }
 }

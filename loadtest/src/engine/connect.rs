@@ -82,8 +82,13 @@ pub(super) fn write_request(
             tokens.write(number, request);
         }
     };
+    // A file that names no users has them by the numbers of their lines.
+    let user = || {
+        let named = target.user(number);
+        named.unwrap_or_else(|| (number % target.users).to_string())
+    };
     request.push_str("GET ");
-    target.path.write_for(number, target.users, request);
+    target.path.write_for(number, user, request);
     if target.auth == AuthStyle::Query && target.tokens.is_some() {
         request.push(if target.path.has_query() { '&' } else { '?' });
         request.push_str("token=");
@@ -102,7 +107,7 @@ pub(super) fn write_request(
     }
     for (name, value) in &target.headers {
         request.extend([name, ": "]);
-        value.write_for(number, target.users, request);
+        value.write_for(number, user, request);
         request.push_str("\r\n");
     }
     if let Some(id) = last_id {

@@ -115,6 +115,12 @@ impl Engine {
     /// Starts the threads. Says so when the connections do not fit their descriptors or addresses.
     pub(crate) fn start(target: &Target, limits: &Limits, window: Window) -> Result<Self> {
         check_descriptors(limits)?;
+        ensure!(
+            limits.in_flight >= limits.threads,
+            "--in-flight {}: each of {} threads has to have one handshake under way; ask for as many",
+            limits.in_flight,
+            limits.threads,
+        );
         target.origin.check(limits.connections, limits.threads)?;
         let mut engine = Self {
             workers: Vec::new(),

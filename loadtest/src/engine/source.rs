@@ -43,10 +43,13 @@ impl Origin {
     /// Says so when `connections` find no place.
     pub(crate) fn check(&self, connections: u32, workers: u32) -> Result<()> {
         if let Self::Listed(sources) = self {
-            let room = u64::from(places_each(workers)) * u64::from(workers) * sources.len() as u64;
+            let room = u64::from(places_each(workers)) * sources.len() as u64;
+            // One more, because two ramps may each round up.
+            let needed = u64::from(connections.div_ceil(workers)) + 1;
             ensure!(
-                u64::from(connections) <= room,
-                "--connections {connections}: {} source addresses hold {room} ({MAX_PER_SOURCE} each); list more",
+                needed <= room,
+                "--connections {connections}: {} source addresses hold {room} for each of {workers} threads, \
+                 {needed} are needed; list more (they hold {MAX_PER_SOURCE} each)",
                 sources.len()
             );
         }
@@ -160,8 +163,8 @@ mod tests {
         let mut sources = Sources::new(&origin, 1, 2, 10);
         let places = std::iter::from_fn(|| sources.take()).count();
         assert_eq!(places, 9_500);
-        assert!(origin.check(19_000, 2).is_ok());
-        assert!(origin.check(19_001, 2).is_err());
+        assert!(origin.check(18_998, 2).is_ok());
+        assert!(origin.check(18_999, 2).is_err());
         assert!(Origin::new("::1".parse().unwrap(), &listed).is_err());
     }
 }

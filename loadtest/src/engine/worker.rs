@@ -148,7 +148,7 @@ impl Worker {
             hearing: false,
             handshakes: VecDeque::new(),
             in_flight: 0,
-            max_in_flight: share(limits.in_flight, limits.threads, index).max(1),
+            max_in_flight: share(limits.in_flight, limits.threads, index),
             handshake_ms: u32::try_from(limits.handshake.as_millis())
                 .context("--handshake-timeout")?,
             pace: Pace::new(interval.unwrap_or_default(), TURN),

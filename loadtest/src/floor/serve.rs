@@ -4,6 +4,7 @@ use std::io::{BufRead, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use anyhow::{Context, Result, ensure};
@@ -42,18 +43,23 @@ enum Command {
 pub(crate) fn run(threads: u32) -> Result<()> {
     sys::raise_descriptor_limit();
     let mut address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut inboxes: Vec<(Sender<Command>, Arc<OwnedFd>)> = Vec::new();
+    let mut handles = Vec::new();
     for index in 0..threads {
         let listener = listen(address)?;
         address = listener.local_addr()?;
         let (commands, inbox) = channel();
         let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
-        let thread = Thread::new(listener, inbox, Arc::clone(&wake))?;
+        let held = Arc::new(AtomicUsize::new(0));
+        let thread = Thread::new(listener, inbox, Arc::clone(&wake), Arc::clone(&held))?;
         std::thread::Builder::new()
             .name(format!("floor-{index}"))
             .spawn(move || thread.run())
             .context("starting a thread of the floor")?;
-        inboxes.push((commands, wake));
+        handles.push(Handle {
+            commands,
+            wake,
+            held,
+        });
     }
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{address}")?;
@@ -61,22 +67,41 @@ pub(crate) fn run(threads: u32) -> Result<()> {
 
     let mut stdin = std::io::stdin().lock();
     while let Some(command) = next_command(&mut stdin)? {
-        let send = |(commands, wake): &(Sender<Command>, Arc<OwnedFd>), command| {
-            let sent = commands.send(command).ok();
-            sent.context("a thread of the floor is gone")?;
-            rustix::io::write(wake, &1u64.to_ne_bytes())?;
-            anyhow::Ok(())
-        };
         if let Command::Unicast { number, frame } = command {
-            let (thread, number) = (number % inboxes.len(), number / inboxes.len());
-            send(&inboxes[thread], Command::Unicast { number, frame })?;
+            // SO_REUSEPORT may have left a thread without any connection.
+            let holding = handles
+                .iter()
+                .filter(|handle| handle.held.load(Ordering::Relaxed) > 0);
+            let holding: Vec<&Handle> = holding.collect();
+            if let Some(handle) = holding.get(number % holding.len().max(1)) {
+                let number = number / holding.len();
+                handle.send(Command::Unicast { number, frame })?;
+            }
         } else {
-            for inbox in &inboxes {
-                send(inbox, command.clone())?;
+            for handle in &handles {
+                handle.send(command.clone())?;
             }
         }
     }
     Ok(())
+}
+
+/// A thread as the main one sees it.
+#[derive(Debug)]
+struct Handle {
+    commands: Sender<Command>,
+    wake: Arc<OwnedFd>,
+    /// Connections it holds, as of its last turn.
+    held: Arc<AtomicUsize>,
+}
+
+impl Handle {
+    fn send(&self, command: Command) -> Result<()> {
+        let sent = self.commands.send(command).ok();
+        sent.context("a thread of the floor is gone")?;
+        rustix::io::write(&self.wake, &1u64.to_ne_bytes())?;
+        Ok(())
+    }
 }
 
 fn next_command(input: &mut impl BufRead) -> Result<Option<Command>> {
@@ -131,6 +156,7 @@ struct Thread {
     listener: TcpListener,
     inbox: Receiver<Command>,
     wake: Arc<OwnedFd>,
+    held: Arc<AtomicUsize>,
     conns: Slab<Conn>,
     beat: Beat,
 }
@@ -143,7 +169,12 @@ struct Conn {
 }
 
 impl Thread {
-    fn new(listener: TcpListener, inbox: Receiver<Command>, wake: Arc<OwnedFd>) -> Result<Self> {
+    fn new(
+        listener: TcpListener,
+        inbox: Receiver<Command>,
+        wake: Arc<OwnedFd>,
+        held: Arc<AtomicUsize>,
+    ) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(
             &epoll,
@@ -157,6 +188,7 @@ impl Thread {
             listener,
             inbox,
             wake,
+            held,
             conns: Slab::new(),
             beat: Beat::default(),
         })
@@ -192,6 +224,7 @@ impl Thread {
                     key => self.read(usize::try_from(key).expect("our own key")),
                 }
             }
+            self.held.store(self.conns.len(), Ordering::Relaxed);
             while let Ok(command) = self.inbox.try_recv() {
                 match command {
                     Command::Broadcast(frame) => self.broadcast(&frame),

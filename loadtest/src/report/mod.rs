@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn free_text_is_shown_and_not_obeyed() {
         let hostile = "<img src=x onerror='alert(1)'>";
-        let json = serde_json::json!({"scenario": hostile, "subject": hostile, "commit": hostile,
+        let json = serde_json::json!({"scenario": hostile, "subject": hostile,
             "problems": [hostile], hostile: 1, "latency_ms": {"p50": 1, "max": 2},
             format!("{hostile}_ms"): {"p50": 1, "max": 2}, "kernel_bytes_by_object": {hostile: 1}, "floor": {}});
         let page = page_of(&[("<b>.json", &json.to_string())]).unwrap();

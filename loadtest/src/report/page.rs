@@ -110,11 +110,6 @@ fn origin(run: &Run, label: &str) -> String {
             .map(|n| format!("{} connections", grouped(n, 0))),
     );
     facts.extend(run.ended_unix_s.map(|at| format!("ended {}", utc(at))));
-    facts.extend(
-        run.commit
-            .as_ref()
-            .map(|commit| format!("commit {}", escape(commit))),
-    );
     facts.push(format!("<code>{}</code>", escape(&run.file)));
     let mut html = format!("<li>{}", facts.join(", "));
     if !run.problems.is_empty() {

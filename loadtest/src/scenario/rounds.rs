@@ -2,7 +2,9 @@
 //!
 //! Who goes first alternates, so that a drift of the machine falls on both.
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 
 use super::deliveries::Deliveries;
 use crate::cli::Common;
@@ -35,6 +37,10 @@ pub(super) fn run(
     order: Order,
     mut measure: impl FnMut(&mut Subject, u32) -> Result<Round>,
 ) -> Result<bool> {
+    // Before minutes of measuring, not after them.
+    if let Some(directory) = common.json.as_deref().and_then(Path::parent) {
+        std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    }
     let mut subject = Subject::open(common)?;
     let mut floor = common
         .vs_floor
@@ -82,8 +88,15 @@ impl Round {
     fn into_figures(self) -> Figures {
         let mut figures = self.figures;
         figures.delivery = self.deliveries.as_ref().map(Deliveries::figures);
-        if let (Some(slow), Some(without)) = (&mut figures.slow, &self.without) {
+        let Some(without) = &self.without else {
+            return figures;
+        };
+        if let Some(slow) = &mut figures.slow {
             slow.latency_ms_without = without.figures().latency_ms;
+        }
+        // What goes wrong without slow clients is no less wrong.
+        if let Some(delivery) = &mut figures.delivery {
+            delivery.add_faults(&without.figures());
         }
         figures
     }

@@ -4,7 +4,7 @@
 //! their stream, so that it counts as open, and nothing after it, with a small receive buffer. That the
 //! server ends their streams is expected; that a reader misses an event is not.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::broadcast::measure;
 use super::rounds::{self, Order, Round};
@@ -16,16 +16,24 @@ use crate::engine::Limits;
 pub(super) fn run(slow: &Slow) -> Result<bool> {
     let table = Timetable::broadcasts(slow.events, slow.rate);
     let (common, order) = (&slow.common, Order::Alternating);
+    let connections = common.connections();
+    let limits = Limits {
+        deaf_per_cent: slow.share,
+        ..common.limits()
+    };
+    ensure!(
+        limits.reading(connections) < connections,
+        "{}% of --connections {connections} is nobody: ask for more of either",
+        slow.share
+    );
     rounds::run("slow", common, slow.rounds, order, |subject, round| {
-        let limits = common.limits();
-        let without = measure(subject, common, &limits, &table, 2 * round)?;
-        let limits = Limits {
-            deaf_per_cent: slow.share,
-            ..limits
-        };
+        let without = measure(subject, common, &common.limits(), &table, 2 * round)?;
         let mut with = measure(subject, common, &limits, &table, 2 * round + 1)?;
         with.figures.failed += without.figures.failed;
         with.figures.lost += without.figures.lost;
+        for (reason, count) in without.figures.failures {
+            *with.figures.failures.entry(reason).or_default() += count;
+        }
         Ok(Round {
             without: without.deliveries,
             ..with

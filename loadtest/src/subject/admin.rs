@@ -16,6 +16,8 @@ use crate::parse::head::{Head, HeadParser};
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection idle for longer is not used again: the server may be about to close it.
 const MAX_IDLE: Duration = Duration::from_secs(4);
+/// An answer that has no body, whatever its head says (RFC 9110, section 15.3.5).
+const NO_CONTENT: u16 = 204;
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 /// Speaks to one admin listener.
@@ -58,7 +60,8 @@ impl Admin {
             .write_all(request.as_bytes())
             .with_context(|| format!("{method} {path}"))?;
         let (head, body) = answer(&mut stream).with_context(|| format!("{method} {path}"))?;
-        if !head.close && (head.chunked || head.content_length.is_some()) {
+        let delimited = head.chunked || head.content_length.is_some() || head.status == NO_CONTENT;
+        if !head.close && delimited {
             self.connection = Some((stream, Deadline::after(MAX_IDLE)));
         }
         Ok((head.status, body))
@@ -90,6 +93,9 @@ fn answer(stream: &mut impl Read) -> Result<(Head, String)> {
         }
         let done = match &head {
             None => false,
+            Some(Head {
+                status: NO_CONTENT, ..
+            }) => true,
             Some(head) if head.chunked => {
                 while let Some(bytes) = chunks
                     .next(&mut input)
@@ -148,6 +154,7 @@ mod tests {
                 200,
                 "{}",
             ),
+            ("HTTP/1.1 204 No Content\r\n\r\nnever read", 204, ""),
             ("HTTP/1.0 503 No\r\n\r\ndraining", 503, "draining"),
             ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 200, ""),
         ] {

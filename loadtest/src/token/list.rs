@@ -1,6 +1,7 @@
 //! Tokens from a file: one a line, and after white space the user that it signs in, if events are to be
 //! sent to single users. Empty lines and lines that begin with `#` are skipped.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -37,6 +38,7 @@ impl List {
 
     fn parse(text: String) -> Result<Self> {
         let mut lines = Vec::new();
+        let mut users = HashSet::new();
         let start = text.as_ptr() as usize;
         let place = |part: &str| {
             let from = part.as_ptr() as usize - start;
@@ -51,7 +53,13 @@ impl List {
                 token.bytes().all(is_token_byte),
                 "line {number}: a token has letters, digits and -._~+/= only"
             );
-            let user = words.next().map(place);
+            let user = words.next();
+            // How many clients an event for a user is to reach is counted by lines.
+            ensure!(
+                user.is_none_or(|user| users.insert(user)),
+                "line {number}: a user has one line; its connections take it in turn"
+            );
+            let user = user.map(place);
             ensure!(
                 words.next().is_none(),
                 "line {number}: expected a token and perhaps its user"
@@ -113,6 +121,7 @@ mod tests {
         for (text, reason) in [
             ("a\nb\u{e9}c\n", "line 2"),
             ("a b c", "line 1"),
+            ("a 17\nb 17", "line 2"),
             ("a\"b", "line 1"),
             ("# only words\n", "no token"),
         ] {

@@ -91,7 +91,6 @@ fn events_out_of_order_fail_the_run() {
 #[test]
 fn what_cannot_be_run_is_said_in_one_line() {
     for (line, reason) in [
-        ("hold -n 9000000 --threads 1 --floor", "ulimit -Hn"),
         ("hold -n 10 --url http://192.0.2.1:80", "--allow-remote"),
         ("hold -n 10", "--spawn, --floor, --url"),
         ("hold -n 10 --plateau 10 --floor", "must be below"),
@@ -108,6 +107,19 @@ fn what_cannot_be_run_is_said_in_one_line() {
             "{line}: {said}"
         );
     }
+}
+
+#[test]
+fn more_than_a_threads_table_holds_is_refused() {
+    let program = env!("CARGO_BIN_EXE_idlewild-load");
+    let line = format!("ulimit -n 256 && exec {program} hold -n 1000 --threads 2 --floor");
+    let output = Command::new("sh").args(["-c", &line]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("564 descriptors a thread, the limit is 256"),
+        "{said}"
+    );
 }
 
 const CLIENTS: usize = 10;
