@@ -8,6 +8,7 @@
 mod churn;
 mod conn;
 mod connect;
+mod queue;
 mod source;
 mod tally;
 mod target;

@@ -21,6 +21,7 @@ use slab::Slab;
 use super::churn::Churn;
 use super::conn::{Conn, Identity, Phase, Window};
 use super::connect::{Pace, connect, write_request};
+use super::queue::Queue;
 use super::source::Sources;
 use super::tally::Tally;
 use super::{Command, Limits, Live, Target, share};
@@ -68,31 +69,6 @@ pub(super) struct Worker {
     totals: Totals,
     scratch: Block,
     request: String,
-}
-
-/// The connects still to be made.
-#[derive(Debug, Default)]
-struct Queue {
-    next: u32,
-    stride: u32,
-    left: u32,
-    returning: Vec<Identity>,
-}
-
-impl Queue {
-    fn is_empty(&self) -> bool {
-        self.left == 0 && self.returning.is_empty()
-    }
-
-    fn pop(&mut self) -> Option<Identity> {
-        if self.left == 0 {
-            return self.returning.pop();
-        }
-        let number = self.next;
-        self.next += self.stride;
-        self.left -= 1;
-        Some(Identity::new(number))
-    }
 }
 
 #[derive(Debug, Default)]
@@ -199,9 +175,7 @@ impl Worker {
                 stride,
                 count,
             } => {
-                self.queue.next = first;
-                self.queue.stride = stride;
-                self.queue.left += count;
+                self.queue.add(first, stride, count);
             }
             Command::CloseAll(done) => {
                 self.close_all();
@@ -217,7 +191,7 @@ impl Worker {
                 let _ = done.send(cut.len()); // as above
                 self.cut = cut;
             }
-            Command::Reopen => self.queue.returning.append(&mut self.cut),
+            Command::Reopen => self.queue.add_returning(&mut self.cut),
             Command::Hear(done) => {
                 self.hearing = true;
                 self.hear_all();
@@ -266,7 +240,7 @@ impl Worker {
             };
             let number = self.conns[key].number;
             self.gone(key, Gone::Cut);
-            self.queue.returning.push(Identity::new(number));
+            self.queue.add_newcomer(number);
         }
     }
 

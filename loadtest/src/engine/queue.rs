@@ -1,0 +1,46 @@
+//! Who is to connect next.
+
+use super::conn::Identity;
+
+/// The connects still to be made: newcomers by number, then those that come back.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    next: u32,
+    stride: u32,
+    left: u32,
+    returning: Vec<Identity>,
+}
+
+impl Queue {
+    /// Newcomers numbered `first`, `first + stride`, …
+    pub(super) fn add(&mut self, first: u32, stride: u32, count: u32) {
+        self.next = first;
+        self.stride = stride;
+        self.left += count;
+    }
+
+    /// One newcomer with this number.
+    pub(super) fn add_newcomer(&mut self, number: u32) {
+        self.returning.push(Identity::new(number));
+    }
+
+    /// Clients that were cut, with what they have seen.
+    pub(super) fn add_returning(&mut self, cut: &mut Vec<Identity>) {
+        self.returning.append(cut);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.left == 0 && self.returning.is_empty()
+    }
+
+    /// The next to connect.
+    pub(super) fn pop(&mut self) -> Option<Identity> {
+        if self.left == 0 {
+            return self.returning.pop();
+        }
+        let number = self.next;
+        self.next += self.stride;
+        self.left -= 1;
+        Some(Identity::new(number))
+    }
+}
