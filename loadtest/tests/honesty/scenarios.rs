@@ -38,6 +38,36 @@ fn run_on_hub(faults: Faults, line: &str) -> (Option<i32>, Value, Vec<Request>) 
 }
 
 #[test]
+fn a_hold_measures_memory_and_makes_the_directory_for_its_report() {
+    let directory = temp_file("runs");
+    let json = directory.join("hold.json");
+    let path = json.display().to_string();
+    let line = "hold --floor --vs-floor -n 60 --rest 200ms --threads 2 --json";
+    let output = load(line.split(' ').chain([path.as_str()]));
+    assert!(output.status.success(), "{output:?}");
+    let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    for figures in [&report, &report["floor"]] {
+        assert_eq!(figures["connected"], 60);
+        assert!(figures["pss_mib"]["full"].as_f64().unwrap() > 0.0);
+        assert!(figures["user_bytes_per_connection"].is_f64());
+    }
+}
+
+#[test]
+fn idle_counts_what_the_server_says_while_it_holds() {
+    let (code, report, _) = run("idle --floor --vs-floor -n 30 --seconds 1");
+    assert_eq!(code, Some(0));
+    for figures in [&report, &report["floor"]] {
+        assert_eq!(
+            (&figures["connected"], &figures["heartbeats"]),
+            (&30.into(), &0.into())
+        );
+        assert!(figures["server_cpu_s"].is_f64());
+    }
+}
+
+#[test]
 fn unicasts_reach_one_client_each() {
     // In the second round the floor's slots are as the first one left them.
     let line = "unicast --floor --vs-floor -n 40 --events 100 --rate 1000 --rounds 2";
