@@ -65,14 +65,18 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
         has_answered: Cell::new(false),
         public,
     });
-    tokio::select! {
-        () = drive(&connection, socket, &shard) => {}
-        () = connection.overdue() => {
-            if !connection.has_answered.get() {
-                connection.public.shards.metrics.refuse(RefusedReason::Handshake);
-            }
-        }
-        () = connection.handshake.evicted() => {}
+    // Both may come at once: a connection is refused once.
+    let refused = tokio::select! {
+        () = drive(&connection, socket, &shard) => false,
+        () = connection.overdue() => !connection.has_answered.get(),
+        () = connection.handshake.evicted() => true,
+    };
+    if refused {
+        connection
+            .public
+            .shards
+            .metrics
+            .refuse(RefusedReason::Handshake);
     }
 }
 

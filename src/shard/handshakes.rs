@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::metrics::{Metrics, RefusedReason};
+use crate::metrics::Metrics;
 
 /// How long a connection may hold its place without a request while others wait: longer than
 /// any round trip, and short enough that a flood of idle ones passes through in seconds.
@@ -78,7 +78,6 @@ impl Handshakes {
                 Some(oldest) if oldest.since_ms + GRACE_MS <= self.clock.now_ms() => {
                     oldest.has_request.set(true); // so that it is chosen once
                     oldest.evicted.notify_one();
-                    self.metrics.refuse(RefusedReason::Handshake);
                     None
                 }
                 Some(oldest) => Some(oldest.since_ms + GRACE_MS),

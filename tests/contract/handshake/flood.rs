@@ -9,10 +9,11 @@ use socket2::{Domain, Socket, Type};
 use super::{IN_FLIGHT, STREAMS, stream_path};
 use crate::support::{Client, TestServer, eventually};
 
-const IDLE: usize = 10_000;
 /// What `max_handshakes` is where nobody sets it.
 const MOST: f64 = 1_024.0;
 const STEP: Duration = Duration::from_millis(250);
+/// Longer than `handshake_timeout`.
+const LONG_STEP: Duration = Duration::from_secs(11);
 
 /// Begins to connect; the kernel goes on with it.
 fn begin_to_connect(address: SocketAddr) -> TcpStream {
@@ -31,8 +32,20 @@ fn is_open(socket: &mut TcpStream) -> bool {
 
 #[test]
 fn ten_thousand_idle_connections_do_not_keep_a_client_out() {
+    flood(10_000, STEP);
+}
+
+#[test]
+fn one_that_is_overdue_when_it_has_to_give_way_is_refused_once() {
+    flood(2_500, LONG_STEP);
+}
+
+/// Idle connections come and, `step` by `step` of the server's time, go.
+fn flood(connections: u32, step: Duration) {
     let server = TestServer::start();
-    let mut idle: Vec<_> = (0..IDLE).map(|_| begin_to_connect(server.public)).collect();
+    let mut idle: Vec<_> = (0..connections)
+        .map(|_| begin_to_connect(server.public))
+        .collect();
     server.wait_for_metric(IN_FLIGHT, MOST);
 
     let (address, path) = (server.public, stream_path(&server, "42"));
@@ -45,21 +58,21 @@ fn ten_thousand_idle_connections_do_not_keep_a_client_out() {
     let in_flight = || server.metric(IN_FLIGHT).unwrap();
     eventually("the fresh client is served", || {
         assert!(in_flight() <= MOST);
-        server.advance(STEP);
+        server.advance(step);
         fresh.is_finished()
     });
     let mut stream = fresh.join().unwrap();
 
     eventually("all idle connections are gone", || {
         assert!(in_flight() <= MOST);
-        server.advance(STEP);
+        server.advance(step);
         idle.retain_mut(is_open);
         idle.is_empty()
     });
     server.wait_for_metric(IN_FLIGHT, 0.0);
     assert_eq!(
         server.metric("idlewild_refused_total{reason=\"handshake\"}"),
-        Some(10_000.0)
+        Some(f64::from(connections))
     );
     // The stream has heard heartbeats meanwhile and nothing else.
     assert_eq!(server.metric(STREAMS), Some(1.0));
