@@ -90,19 +90,6 @@ pub(crate) struct Delivery {
     pub(crate) latency_ms: Percentiles,
 }
 
-impl Delivery {
-    /// Adds another's expectations and what fell short of them; its latencies stay its own.
-    pub(crate) fn add_faults(&mut self, other: &Self) {
-        self.received += other.received;
-        self.expected += other.expected;
-        self.missed += other.missed;
-        self.duplicates += other.duplicates;
-        self.out_of_order += other.out_of_order;
-        self.foreign += other.foreign;
-        self.misdirected += other.misdirected;
-    }
-}
-
 /// What became of a crowd that was cut at once.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Storm {
@@ -172,8 +159,6 @@ impl Figures {
     pub(crate) fn merge(&mut self, round: Self) {
         let plus = |one: Option<f64>, other: Option<f64>| Some(one? + other?);
         self.connected = self.connected.min(round.connected);
-        self.failed += round.failed;
-        self.lost += round.lost;
         self.connects_per_s = self
             .connects_per_s
             .zip(round.connects_per_s)
@@ -192,6 +177,13 @@ impl Figures {
             one.slow_clients += other.slow_clients;
             one.slow_dropped += other.slow_dropped;
         }
+        self.add_failures(round);
+    }
+
+    /// Adds the connections of another round that failed or were lost, and why.
+    pub(crate) fn add_failures(&mut self, round: Self) {
+        self.failed += round.failed;
+        self.lost += round.lost;
         for (reason, count) in round.failures {
             *self.failures.entry(reason).or_default() += count;
         }

@@ -56,6 +56,13 @@ impl Deliveries {
     pub(super) fn add(&mut self, other: &Self) -> Result<()> {
         self.latency_ns.add(&other.latency_ns)?;
         self.to_last_ns.add(&other.to_last_ns)?;
+        self.late_ns = self.late_ns.max(other.late_ns);
+        self.add_counts(other);
+        Ok(())
+    }
+
+    /// Adds what another's events came to; latencies stay its own.
+    pub(super) fn add_counts(&mut self, other: &Self) {
         self.expected += other.expected;
         self.received += other.received;
         self.missed += other.missed;
@@ -63,8 +70,6 @@ impl Deliveries {
         self.out_of_order += other.out_of_order;
         self.foreign += other.foreign;
         self.misdirected += other.misdirected;
-        self.late_ns = self.late_ns.max(other.late_ns);
-        Ok(())
     }
 
     /// As they are shown.

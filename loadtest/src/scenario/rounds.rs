@@ -86,18 +86,15 @@ fn add(sum: &mut Option<Round>, round: Round) -> Result<()> {
 
 impl Round {
     fn into_figures(self) -> Figures {
-        let mut figures = self.figures;
-        figures.delivery = self.deliveries.as_ref().map(Deliveries::figures);
-        let Some(without) = &self.without else {
-            return figures;
-        };
-        if let Some(slow) = &mut figures.slow {
-            slow.latency_ms_without = without.figures().latency_ms;
+        let (mut figures, mut deliveries) = (self.figures, self.deliveries);
+        if let (Some(deliveries), Some(without)) = (&mut deliveries, &self.without) {
+            // What goes wrong without slow clients is no less wrong.
+            deliveries.add_counts(without);
+            if let Some(slow) = &mut figures.slow {
+                slow.latency_ms_without = without.figures().latency_ms;
+            }
         }
-        // What goes wrong without slow clients is no less wrong.
-        if let Some(delivery) = &mut figures.delivery {
-            delivery.add_faults(&without.figures());
-        }
+        figures.delivery = deliveries.as_ref().map(Deliveries::figures);
         figures
     }
 }

@@ -29,11 +29,7 @@ pub(super) fn run(slow: &Slow) -> Result<bool> {
     rounds::run("slow", common, slow.rounds, order, |subject, round| {
         let without = measure(subject, common, &common.limits(), &table, 2 * round)?;
         let mut with = measure(subject, common, &limits, &table, 2 * round + 1)?;
-        with.figures.failed += without.figures.failed;
-        with.figures.lost += without.figures.lost;
-        for (reason, count) in without.figures.failures {
-            *with.figures.failures.entry(reason).or_default() += count;
-        }
+        with.figures.add_failures(without.figures);
         Ok(Round {
             without: without.deliveries,
             ..with
