@@ -78,7 +78,7 @@ pub enum Target {
     /// Every connection of one user.
     User(UserId),
     /// Every connection of some users.
-    Users(Box<[UserId]>),
+    Users(Users),
     /// Every connection that asked for the topic.
     Topic(Topic),
     /// Everybody.
@@ -89,19 +89,53 @@ impl Target {
     /// What it holds beside itself.
     pub(crate) fn heap_bytes(&self) -> usize {
         match self {
-            Self::User(user) => user.as_str().len(),
-            Self::Users(users) => users
+            Self::User(user) => heap_bytes(&user.0),
+            Self::Users(Users(users)) => users
                 .iter()
-                .map(|user| size_of::<UserId>() + user.as_str().len())
+                .map(|user| size_of::<UserId>() + heap_bytes(&user.0))
                 .sum(),
-            Self::Topic(topic) => topic.as_str().len(),
+            Self::Topic(topic) => heap_bytes(topic.as_compact()),
             Self::All => 0,
         }
     }
 }
 
+/// What a text holds beside itself; a short one stands inline.
+fn heap_bytes(text: &CompactString) -> usize {
+    if text.is_heap_allocated() {
+        text.capacity()
+    } else {
+        0
+    }
+}
+
+/// Some users, each once and in the order of their ids, so that one is found among many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Users(Box<[UserId]>);
+
+impl Users {
+    /// The users of a list; named twice, a user is meant once.
+    pub fn new(mut users: Vec<UserId>) -> Self {
+        users.sort_unstable();
+        users.dedup();
+        Self(users.into())
+    }
+
+    /// All of them.
+    pub fn as_slice(&self) -> &[UserId] {
+        &self.0
+    }
+
+    /// The place of a user among them.
+    pub(crate) fn place_of(&self, user: &str) -> Option<usize> {
+        self.0
+            .binary_search_by(|candidate| candidate.as_str().cmp(user))
+            .ok()
+    }
+}
+
 /// A user's id: 1 to [`MAX_ID_BYTES`] bytes without control characters.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(CompactString);
 
 impl UserId {
@@ -191,6 +225,13 @@ pub struct SessionChange {
     /// When, in Unix milliseconds: tokens issued until then are refused, where they do not name
     /// the session that stays.
     pub at_unix_ms: u64,
+}
+
+impl SessionChange {
+    /// What it holds beside itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        heap_bytes(&self.user.0) + self.keep.as_deref().map_or(0, str::len)
+    }
 }
 
 /// Why a value cannot be published.

@@ -37,6 +37,10 @@ impl Topic {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    pub(crate) fn as_compact(&self) -> &CompactString {
+        &self.0
+    }
 }
 
 impl fmt::Display for Topic {

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::Admin;
 use super::answer::{Answer, Problem, json, parse, read};
-use crate::event::{Draft, EventId, EventName, MAX_SOURCE_ID_BYTES, Target, UserId};
+use crate::event::{Draft, EventId, EventName, MAX_SOURCE_ID_BYTES, Target, UserId, Users};
 use crate::metrics::PublishedTo;
 use crate::topic::Topic;
 
@@ -203,12 +203,8 @@ impl To {
                         users.len()
                     )));
                 }
-                let mut users: Vec<UserId> =
-                    users.into_iter().map(Id::parse).collect::<Result<_, _>>()?;
-                // Named twice, a user still gets the event once.
-                users.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
-                users.dedup();
-                Ok(Target::Users(users.into()))
+                let users = users.into_iter().map(Id::parse);
+                Ok(Target::Users(Users::new(users.collect::<Result<_, _>>()?)))
             }
             (None, None, Some(topic), None) => Topic::parse(&topic)
                 .map(Target::Topic)
@@ -316,7 +312,7 @@ mod tests {
             .unwrap()
             .to;
         let expected = ["1", "2"].map(|id| UserId::new(id).unwrap());
-        assert_eq!(users, Target::Users(expected.into()));
+        assert_eq!(users, Target::Users(Users::new(expected.into())));
     }
 
     #[test]

@@ -50,7 +50,7 @@ fn route(shared: &Shared, entry: &Arc<Entry>, outgoing: &mut [Vec<Command>]) {
             Target::All => to_every_shard(shared, entry, outgoing, || Recipients::Everyone),
             Target::Topic(_) => to_every_shard(shared, entry, outgoing, || Recipients::Subscribers),
             Target::User(user) => to_users(shared, entry, std::slice::from_ref(user), outgoing),
-            Target::Users(users) => to_users(shared, entry, users, outgoing),
+            Target::Users(users) => to_users(shared, entry, users.as_slice(), outgoing),
         },
         Record::Session { change, frame } => {
             let ended = shared.directory.change_session(change);
