@@ -165,6 +165,10 @@ pub struct ShardMetrics {
     pub disconnects: ByLabel<Counter, { DisconnectReason::ALL.len() }>,
     /// Events handed to a client's socket or backlog.
     pub delivered: Counter,
+    /// Events handed to a client that had missed them.
+    pub replayed: Counter,
+    /// Clients told that what they missed is not all retained.
+    pub replay_gaps: Counter,
     /// Heartbeats sent.
     pub heartbeats: Counter,
     /// Sends that failed.

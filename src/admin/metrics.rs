@@ -174,6 +174,16 @@ impl Scrape {
             "Events handed to a client's socket or backlog",
             metrics.sum(|shard| shard.delivered.value()),
         )?;
+        page.counter(
+            "idlewild_replayed",
+            "Events handed to a client that had missed them",
+            metrics.sum(|shard| shard.replayed.value()),
+        )?;
+        page.counter(
+            "idlewild_replay_gaps",
+            "Clients told that what they missed is not all retained",
+            metrics.sum(|shard| shard.replay_gaps.value()),
+        )?;
         let (history_bytes, history_events) = self.shards.log.retained();
         page.gauge(
             "idlewild_history_bytes",

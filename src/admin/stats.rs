@@ -97,6 +97,8 @@ pub(super) fn answer(admin: &Admin) -> Answer {
             "disconnects": metrics.sum(disconnects),
             "published": published(metrics),
             "delivered": metrics.sum(|shard| shard.delivered.value()),
+            "replayed": metrics.sum(|shard| shard.replayed.value()),
+            "replay_gaps": metrics.sum(|shard| shard.replay_gaps.value()),
             "heartbeats": metrics.sum(|shard| shard.heartbeats.value()),
         },
         "memory": {

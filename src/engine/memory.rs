@@ -67,6 +67,7 @@ impl Engine for MemoryEngine {
                 self.append(|id| Record::Event {
                     to,
                     frame: Frame::event(persist.then_some(id), name.as_str(), &data),
+                    persist,
                 })
             };
             Ok(match source_id {

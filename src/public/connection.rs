@@ -104,7 +104,7 @@ async fn drive(connection: &Rc<Connection>, socket: Socket, shard: &RefCell<Shar
     let socket = http.into_parts().io.into_inner();
     match outcome {
         Outcome::Closed => linger(socket).await,
-        Outcome::Seated(seat, head) => detach(shard, socket.into_socket(), *seat, &head),
+        Outcome::Seated(seat, head) => detach(shard, socket.into_socket(), *seat, head),
     }
 }
 
@@ -139,7 +139,7 @@ where
 }
 
 /// Takes the socket out of the runtime and into its slot.
-fn detach(shard: &RefCell<Shard>, socket: Socket, seat: Seat, head: &[u8]) {
+fn detach(shard: &RefCell<Shard>, socket: Socket, seat: Seat, head: Vec<u8>) {
     let mut shard = shard.borrow_mut();
     match socket.into_fd() {
         Ok(fd) => {

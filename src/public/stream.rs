@@ -1,7 +1,9 @@
 //! A request for a stream: who asks, for what, and the head of the answer.
 
+use std::borrow::Cow;
+
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{EXPECT, HeaderName, HeaderValue};
+use hyper::header::{EXPECT, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, Version};
 
 use http_body_util::Full;
@@ -64,6 +66,9 @@ fn check(
         let topics = topics(request.uri().query(), &identity.topics)?;
         (Some(identity), topics)
     };
+    let last_event_id = identity
+        .as_ref()
+        .and_then(|_| last_event_id(request.headers(), request.uri().query()));
     let expires_at_s = identity
         .as_ref()
         .filter(|_| live.auth.on_expiry == OnExpiry::Close)
@@ -75,6 +80,7 @@ fn check(
             Version::HTTP_10 => Framing::Raw,
             _ => Framing::Chunked,
         },
+        last_event_id,
         forwarded_for: forwarded_for(request.headers(), connection.peer, &public.trusted_proxies),
         expires_at_s,
         limit: live.limit,
@@ -179,6 +185,22 @@ fn topics(query: Option<&str>, allowed: &[TopicPattern]) -> Result<Box<[Topic]>,
     Ok(topics.into())
 }
 
+/// The id of the last event that the client has: of the header, or else of the query. An empty
+/// one is none, as the EventSource standard has it.
+fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> Option<Box<str>> {
+    let header = headers
+        .get("last-event-id")
+        .map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let asked = || {
+        form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+            .find(|(name, _)| name == "last_event_id")
+            .map(|(_, value)| value)
+    };
+    let is_id = |id: &Cow<'_, str>| !id.is_empty();
+    let id = header.filter(is_id).or_else(|| asked().filter(is_id))?;
+    Some(id.as_ref().into())
+}
+
 /// The head of a stream's answer, written past hyper.
 fn head(framing: Framing, cors: &[(HeaderName, HeaderValue)]) -> Vec<u8> {
     let mut head = Vec::with_capacity(512);
@@ -237,6 +259,23 @@ mod tests {
     #[test]
     fn without_a_wish_all_literal_topics_are_taken() {
         assert_eq!(pick("token=x", &["orders/*", "news"]).unwrap(), ["news"]);
+    }
+
+    #[test]
+    fn the_header_names_the_last_event_before_the_query_does() {
+        let last = |header: Option<&str>, query| {
+            let mut headers = HeaderMap::new();
+            if let Some(header) = header {
+                headers.insert("last-event-id", HeaderValue::from_str(header).unwrap());
+            }
+            last_event_id(&headers, query).map(String::from)
+        };
+        let query = Some("token=x&last_event_id=2-0");
+        assert_eq!(last(Some("1-0"), query).as_deref(), Some("1-0"));
+        assert_eq!(last(Some(""), query).as_deref(), Some("2-0"));
+        assert_eq!(last(None, query).as_deref(), Some("2-0"));
+        assert_eq!(last(None, Some("last_event_id=")), None);
+        assert_eq!(last(None, None), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::acceptor::{Accepted, Socket};
 use super::handshakes::Handshakes;
 use super::poller::Poller;
-use super::slot::{Extra, Kind, Tenant};
+use super::slot::{Kind, Tenant};
 use super::table::{SlotRef, Table};
 use super::thread::StartHandshake;
 use super::wheel::{Tick, Wheel};
@@ -45,7 +45,9 @@ impl Rig {
                 joined: Position(0),
             },
             expires_at_s: None,
-            extra: Extra::default(),
+            topics: Box::default(),
+            session: None,
+            forwarded_for: None,
         };
         let SlotRef { key, .. } = self.table.insert(fd, tenant, self.now, 0);
         self.rearm(key, due_ticks);

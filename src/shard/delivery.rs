@@ -146,7 +146,7 @@ impl Shard {
             Record::Event {
                 to: Target::Topic(topic),
                 ..
-            } => self.table.subscribers(topic),
+            } => self.table.subscribers(topic).to_vec(),
             _ => Vec::new(),
         };
         Walk {
@@ -217,7 +217,7 @@ impl Shard {
     }
 
     /// Sends the entries of a walk to one slot: all in one parcel, or, to a client that joined
-    /// in between, those after it joined.
+    /// in between or catches up, those it takes.
     fn send_entries(
         &mut self,
         key: u32,
@@ -229,20 +229,31 @@ impl Shard {
         let Some(slot) = self.table.get(key) else {
             return;
         };
-        let missed = entries.partition_point(|entry| !slot.takes(entry.position));
-        if missed == entries.len() {
+        let Some(first) = entries.first() else {
             return;
-        }
-        *budget -= 1;
-        let is_sent = if missed == 0 {
-            self.send_parcel(key, parcel)
-        } else {
-            self.send_parcel(key, &Parcel::new(&frames[missed..]))
         };
-        if is_sent {
-            self.metrics()
-                .delivered
-                .add((entries.len() - missed) as u64);
+        let is_for_all = slot.takes_all_from(first);
+        let wanted: Vec<&Frame> = if is_for_all {
+            Vec::new()
+        } else {
+            entries
+                .iter()
+                .zip(frames)
+                .filter(|(entry, _)| slot.takes(entry))
+                .map(|(_, frame)| *frame)
+                .collect()
+        };
+        let (sent, count) = if is_for_all {
+            *budget -= 1;
+            (self.send_parcel(key, parcel), entries.len())
+        } else if wanted.is_empty() {
+            return;
+        } else {
+            *budget -= 1;
+            (self.send_parcel(key, &Parcel::new(&wanted)), wanted.len())
+        };
+        if sent {
+            self.metrics().delivered.add(count as u64);
         }
     }
 
@@ -263,14 +274,14 @@ impl Shard {
         };
         if let [(_, entry)] = group {
             // Most unicasts: one frame, and nothing to gather.
-            if slot.takes(entries[*entry].position) && self.send_frame(key, frames[*entry]) {
+            if slot.takes(&entries[*entry]) && self.send_frame(key, frames[*entry]) {
                 self.metrics().delivered.increment();
             }
             return;
         }
         let wanted: Vec<&Frame> = group
             .iter()
-            .filter(|(_, entry)| slot.takes(entries[*entry].position))
+            .filter(|(_, entry)| slot.takes(&entries[*entry]))
             .map(|(_, entry)| frames[*entry])
             .collect();
         if !wanted.is_empty() && self.send_parcel(key, &Parcel::new(&wanted)) {
@@ -286,11 +297,18 @@ impl Shard {
         entry: Option<&Entry>,
     ) {
         for tenant in tenants {
-            if let Some(key) = self.table.find(*tenant) {
-                self.end(key, frame, reason);
-                if entry.is_some() {
-                    self.metrics().delivered.increment();
-                }
+            let Some(key) = self.table.find(*tenant) else {
+                continue;
+            };
+            // Behind what it missed, as it would be behind what was delivered.
+            if let (Some(rank), Some(frame)) = (entry.and_then(|entry| entry.rank), frame)
+                && self.end_after_catch_up(key, rank, frame, reason)
+            {
+                continue;
+            }
+            self.end(key, frame, reason);
+            if entry.is_some() {
+                self.metrics().delivered.increment();
             }
         }
         if let Some(entry) = entry {
@@ -322,9 +340,9 @@ impl Shard {
             transport: slot.transport(),
             remote: forwarded_for.or_else(|| peer(std::os::fd::AsFd::as_fd(&slot.fd))),
             session: extra.and_then(|extra| extra.session.clone()),
-            topics: extra
-                .into_iter()
-                .flat_map(|extra| &extra.topics)
+            topics: self
+                .table
+                .topics(slot)
                 .map(|topic| topic.as_str().to_compact_string())
                 .collect(),
         })

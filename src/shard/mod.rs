@@ -7,9 +7,11 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod acceptor;
+mod audience;
 mod backlog;
 #[cfg(feature = "bench")]
 pub mod bench;
+mod catch_up;
 mod delivery;
 mod dispatch;
 mod drain;
@@ -24,6 +26,7 @@ mod timers;
 mod wheel;
 mod write;
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -36,7 +39,7 @@ use crate::auth::Identity;
 use crate::clock::{Clock, millis};
 use crate::directory::{ConnectionRef, Directory, Limit, NotAdmitted, UserHandle};
 use crate::frame::{Frame, Framing, LAST_CHUNK};
-use crate::log::Log;
+use crate::log::{Gap, Log, Replay};
 use crate::metrics::{DisconnectReason, Metrics, ShardMetrics, Transport};
 use crate::sys;
 use crate::topic::Topic;
@@ -44,7 +47,7 @@ use delivery::Deliveries;
 use drain::Drain;
 use inbox::Command;
 use poller::{Poller, Readiness};
-use slot::{Extra, Kind, Tenant};
+use slot::{Kind, Tenant};
 use table::{SlotRef, Table};
 use wheel::{Tick, Wheel};
 
@@ -108,6 +111,8 @@ pub struct Shard {
     heartbeat_ticks: u32,
     stall_ticks: u32,
     deliveries: Deliveries,
+    /// Clients with more to catch up with and no backlog.
+    catching_up: VecDeque<SlotRef>,
     drain: Option<Drain>,
     /// Wakes the shard's loop when a timer was armed earlier than it sleeps to.
     rearmed: Rc<Notify>,
@@ -134,6 +139,8 @@ pub struct Admission {
     pub topics: Box<[Topic]>,
     /// How its body is delimited.
     pub framing: Framing,
+    /// The id of the last event it has, as it says.
+    pub last_event_id: Option<Box<str>>,
     /// The client's address, where a trusted proxy told it.
     pub forwarded_for: Option<std::net::IpAddr>,
     /// When its token ends (Unix seconds), where that ends the stream.
@@ -154,7 +161,15 @@ pub struct Seat {
     tenant: SlotRef,
     user: UserHandle,
     kind: Kind,
+    missed: Missed,
     admission: Admission,
+}
+
+/// What a client that comes back has missed.
+#[derive(Debug, Default)]
+struct Missed {
+    gap: Option<Gap>,
+    replay: Option<Replay>,
 }
 
 /// Why a stream was not let in.
@@ -184,6 +199,7 @@ impl Shard {
             heartbeat_ticks: Tick::span(millis(settings.heartbeat)),
             stall_ticks: Tick::span(millis(settings.stall_timeout)),
             deliveries: Deliveries::default(),
+            catching_up: VecDeque::new(),
             drain: None,
             rearmed: Rc::default(),
             sleep: Sleep::Awake,
@@ -222,15 +238,21 @@ impl Shard {
                 tenant,
                 user: UserHandle::NONE,
                 kind: Kind::Test,
+                missed: Missed::default(),
                 admission,
             });
         };
         let connection = self.connection(tenant);
-        let head = || self.shared.log.head();
+        let join = || {
+            let last_event_id = admission.last_event_id.as_deref();
+            self.shared
+                .log
+                .join(&identity.user, &admission.topics, last_event_id)
+        };
         match self
             .shared
             .directory
-            .admit(identity, connection, admission.limit, head)
+            .admit(identity, connection, admission.limit, join)
         {
             Ok((admitted, joined)) => {
                 for oldest in admitted.evicted {
@@ -239,7 +261,13 @@ impl Shard {
                 Ok(Seat {
                     tenant,
                     user: admitted.user,
-                    kind: Kind::Notifications { joined },
+                    kind: Kind::Notifications {
+                        joined: joined.position,
+                    },
+                    missed: Missed {
+                        gap: joined.gap,
+                        replay: joined.replay,
+                    },
                     admission,
                 })
             }
@@ -254,12 +282,12 @@ impl Shard {
         }
     }
 
-    /// Puts a socket into its place and writes `head` (status line and header) and the first
-    /// frame to it.
+    /// Puts a socket into its place and writes `head` (status line and header), the first frame,
+    /// and what the client missed to it.
     ///
     /// # Errors
     /// What epoll says; the place is then given up.
-    pub fn join(&mut self, seat: Seat, fd: OwnedFd, head: &[u8]) -> io::Result<()> {
+    pub fn join(&mut self, seat: Seat, fd: OwnedFd, mut head: Vec<u8>) -> io::Result<()> {
         if let Err(error) = self.poller.add(fd.as_fd(), seat.tenant) {
             self.give_up(seat);
             return Err(error);
@@ -272,11 +300,9 @@ impl Shard {
             framing: admission.framing,
             kind: seat.kind,
             expires_at_s: admission.expires_at_s,
-            extra: Extra {
-                topics: admission.topics,
-                session: admission.identity.and_then(|identity| identity.session),
-                forwarded_for: admission.forwarded_for,
-            },
+            topics: admission.topics,
+            session: admission.identity.and_then(|identity| identity.session),
+            forwarded_for: admission.forwarded_for,
         };
         let is_test = matches!(seat.kind, Kind::Test);
         let SlotRef { key, .. } = self.table.insert(fd, tenant, now, unix_s);
@@ -288,12 +314,20 @@ impl Shard {
         let metrics = self.metrics();
         metrics.connections.at(transport as usize).add(1);
         metrics.connects.at(transport as usize).increment();
-        self.write_head(key, head);
         if is_test {
+            self.write_head(key, &head);
             self.send_test_message(key);
         } else {
             let retry = Frame::retry(self.draw_retry_ms());
-            self.send_frame(key, &retry);
+            head.extend_from_slice(retry.bytes(admission.framing));
+            self.write_head(key, &head);
+        }
+        let Missed { gap, replay } = seat.missed;
+        if let (Some(gap), Some(last_event_id)) = (gap, &admission.last_event_id) {
+            self.send_gap(key, last_event_id, gap);
+        }
+        if let Some(replay) = replay {
+            self.start_catch_up(key, replay);
         }
         self.arm(key);
         Ok(())

@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
+use super::audience::Subscription;
 use super::backlog::Backlog;
 use super::wheel::{Links, Tick};
 use crate::directory::UserHandle;
-use crate::frame::Framing;
-use crate::log::Position;
-use crate::metrics::Transport;
+use crate::frame::{Frame, Framing};
+use crate::log::{Entry, Position, Replay};
+use crate::metrics::{DisconnectReason, Transport};
 use crate::topic::Topic;
 
 /// One client.
@@ -27,8 +28,8 @@ pub(crate) struct Slot {
     pub(crate) expires_at_s: u32,
     /// When it came, in Unix seconds.
     pub(crate) since_s: u32,
-    /// See [`Slot::joined`] and [`Slot::test_stream`]; a test stream gets no events and needs no
-    /// position.
+    /// The position that events come live after ([`REPLAYING`]: none does), or, of a test stream,
+    /// which gets no events, its timetable ([`Slot::test_stream`]).
     joined_or_test: u64,
     pub(crate) backlog: Option<Box<Backlog>>,
     pub(crate) extra: Option<Box<Extra>>,
@@ -56,16 +57,31 @@ enum SlabEntry {
 /// What few connections have.
 #[derive(Debug, Default)]
 pub(crate) struct Extra {
-    pub(crate) topics: Box<[Topic]>,
+    /// The topics it gets; the table's own.
+    pub(crate) subscriptions: Box<[Subscription]>,
     pub(crate) session: Option<Box<str>>,
     /// The client behind a proxy; without one the socket knows its peer.
     pub(crate) forwarded_for: Option<IpAddr>,
+    /// What it still has to get of what it missed.
+    pub(crate) catch_up: Option<Box<CatchUp>>,
 }
 
 impl Extra {
     fn is_needed(&self) -> bool {
-        !self.topics.is_empty() || self.session.is_some() || self.forwarded_for.is_some()
+        !self.subscriptions.is_empty()
+            || self.session.is_some()
+            || self.forwarded_for.is_some()
+            || self.catch_up.is_some()
     }
+}
+
+/// A client that gets what it missed, before anything live.
+#[derive(Debug)]
+pub(crate) struct CatchUp {
+    pub(crate) replay: Replay,
+    /// How it ends when it has caught up, where its session ended meanwhile: what came before
+    /// that is still its own.
+    pub(crate) end: Option<(Frame, DisconnectReason)>,
 }
 
 /// What the shard is told about a client that is let in.
@@ -76,7 +92,9 @@ pub(crate) struct Tenant {
     pub(crate) kind: Kind,
     /// Unix seconds; `None` for never.
     pub(crate) expires_at_s: Option<u64>,
-    pub(crate) extra: Extra,
+    pub(crate) topics: Box<[Topic]>,
+    pub(crate) session: Option<Box<str>>,
+    pub(crate) forwarded_for: Option<IpAddr>,
 }
 
 /// Which stream it is.
@@ -102,12 +120,18 @@ const TEST: u16 = 1 << 1;
 const ENDING: u16 = 1 << 2;
 /// The timer was armed for the last quarter of the heartbeat interval.
 const REARMED: u16 = 1 << 3;
+/// Its session is over; it gets nothing but what came before that, and its end.
+const LEAVING: u16 = 1 << 4;
+
+/// In [`Slot::joined_or_test`]: no event comes live yet.
+const REPLAYING: u64 = u64::MAX;
 
 impl Slot {
     pub(crate) fn new(
         fd: OwnedFd,
         generation: u32,
         tenant: Tenant,
+        subscriptions: Box<[Subscription]>,
         now: Tick,
         unix_s: u64,
     ) -> Self {
@@ -118,6 +142,12 @@ impl Slot {
         let framing = match tenant.framing {
             Framing::Chunked => 0,
             Framing::Raw => RAW,
+        };
+        let extra = Extra {
+            subscriptions,
+            session: tenant.session,
+            forwarded_for: tenant.forwarded_for,
+            catch_up: None,
         };
         Self {
             fd,
@@ -131,10 +161,16 @@ impl Slot {
             since_s: u32::try_from(unix_s).unwrap_or(u32::MAX),
             joined_or_test,
             backlog: None,
-            extra: tenant.extra.is_needed().then(|| Box::new(tenant.extra)),
+            extra: extra.is_needed().then(|| Box::new(extra)),
             flags: kind | framing,
             discarded_bytes: 0,
         }
+    }
+
+    pub(crate) fn subscriptions(&self) -> &[Subscription] {
+        self.extra
+            .as_deref()
+            .map_or(&[], |extra| &extra.subscriptions)
     }
 
     pub(crate) fn framing(&self) -> Framing {
@@ -174,10 +210,44 @@ impl Slot {
         }
     }
 
-    /// Whether an event at `position` is for this tenant: it came before the event, and takes
-    /// events at all.
-    pub(crate) fn takes(&self, position: Position) -> bool {
-        self.flags & (TEST | ENDING) == 0 && position.0 > self.joined_or_test
+    /// Whether an entry that is for this tenant is to be sent to it now. One that is kept is,
+    /// where it came after the tenant joined; what came before, the tenant has or gets by replay.
+    /// One that is not kept is for whoever is there when it passes.
+    pub(crate) fn takes(&self, entry: &Entry) -> bool {
+        self.flags & (TEST | ENDING | LEAVING) == 0
+            && (entry.position.0 > self.joined_or_test || entry.is_fleeting())
+    }
+
+    /// Whether it takes every entry from this one on.
+    pub(crate) fn takes_all_from(&self, entry: &Entry) -> bool {
+        self.flags & (TEST | ENDING | LEAVING) == 0 && entry.position.0 > self.joined_or_test
+    }
+
+    /// Lets the tenant wait for what it missed: nothing that is kept comes live.
+    pub(crate) fn start_catch_up(&mut self, replay: Replay) {
+        self.joined_or_test = REPLAYING;
+        let extra = self.extra.get_or_insert_default();
+        extra.catch_up = Some(Box::new(CatchUp { replay, end: None }));
+    }
+
+    /// What it still has to get of what it missed.
+    pub(crate) fn catch_up(&mut self) -> Option<&mut CatchUp> {
+        self.extra.as_mut()?.catch_up.as_deref_mut()
+    }
+
+    /// Lets the tenant get events live from `position` on. What catching up took is given back.
+    pub(crate) fn finish_catch_up(&mut self, position: Position) -> Option<CatchUp> {
+        self.joined_or_test = position.0;
+        let extra = self.extra.as_mut()?;
+        let catch_up = extra.catch_up.take().map(|catch_up| *catch_up);
+        if !extra.is_needed() {
+            self.extra = None;
+        }
+        catch_up
+    }
+
+    pub(crate) fn set_leaving(&mut self) {
+        self.flags |= LEAVING;
     }
 
     pub(crate) fn test_stream(&self) -> Option<TestStream> {

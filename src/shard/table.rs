@@ -2,9 +2,9 @@
 
 use std::os::fd::OwnedFd;
 
-use hashbrown::{HashMap, HashSet};
 use slab::Slab;
 
+use super::audience::Audiences;
 use super::slot::{Slot, Tenant};
 use super::wheel::{Links, MAX_KEYS, Slots, Tick};
 use crate::topic::Topic;
@@ -40,7 +40,7 @@ pub(crate) struct Table {
     next_generation: u32,
     /// One above the highest key ever used: where a walk over everybody ends.
     end: u32,
-    topics: HashMap<Topic, HashSet<u32, ahash::RandomState>, ahash::RandomState>,
+    audiences: Audiences,
 }
 
 impl Table {
@@ -51,7 +51,7 @@ impl Table {
             slots: Slab::with_capacity(capacity.min(MAX_KEYS)),
             next_generation: 0,
             end: 0,
-            topics: HashMap::default(),
+            audiences: Audiences::default(),
         }
     }
 
@@ -79,24 +79,33 @@ impl Table {
     ) -> SlotRef {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
-        let slot = Slot::new(fd, generation, tenant, now, unix_s);
-        let topics = slot.extra.as_ref().map(|extra| extra.topics.clone());
-        let key = u32::try_from(self.slots.insert(slot)).unwrap_or(u32::MAX);
+        let key = u32::try_from(self.slots.vacant_key()).unwrap_or(u32::MAX);
+        let subscriptions = tenant
+            .topics
+            .iter()
+            .map(|topic| self.audiences.join(topic, key))
+            .collect();
+        let slot = Slot::new(fd, generation, tenant, subscriptions, now, unix_s);
+        self.slots.insert(slot);
         self.end = self.end.max(key + 1);
-        for topic in topics.into_iter().flatten() {
-            self.topics.entry(topic).or_default().insert(key);
-        }
         SlotRef { key, generation }
     }
 
     /// Takes a tenant out. Its timer has to be disarmed before.
     pub(crate) fn remove(&mut self, key: u32) -> Option<Slot> {
         let slot = self.slots.try_remove(key as usize)?;
-        for topic in slot.extra.iter().flat_map(|extra| &extra.topics) {
-            if let Some(keys) = self.topics.get_mut(topic) {
-                keys.remove(&key);
-                if keys.is_empty() {
-                    self.topics.remove(topic);
+        for subscription in slot.subscriptions() {
+            let Some(moved) = self.audiences.leave(*subscription) else {
+                continue;
+            };
+            // The audience's last has taken the place, and has to know.
+            if let Some(extra) = self
+                .slots
+                .get_mut(moved.key as usize)
+                .and_then(|slot| slot.extra.as_mut())
+            {
+                for other in &mut extra.subscriptions {
+                    other.follow(moved);
                 }
             }
         }
@@ -135,11 +144,14 @@ impl Table {
     }
 
     /// Who asked for the topic.
-    pub(crate) fn subscribers(&self, topic: &Topic) -> Vec<u32> {
-        self.topics
-            .get(topic)
-            .map(|keys| keys.iter().copied().collect())
-            .unwrap_or_default()
+    pub(crate) fn subscribers(&self, topic: &Topic) -> &[u32] {
+        self.audiences.of(topic)
+    }
+
+    /// The topics that a slot gets.
+    pub(crate) fn topics<'a>(&'a self, slot: &'a Slot) -> impl Iterator<Item = &'a Topic> {
+        let subscriptions = slot.subscriptions().iter();
+        subscriptions.filter_map(|subscription| self.audiences.topic(*subscription))
     }
 }
 
@@ -160,7 +172,7 @@ mod tests {
     use crate::directory::UserHandle;
     use crate::frame::Framing;
     use crate::log::Position;
-    use crate::shard::slot::{Extra, Kind};
+    use crate::shard::slot::Kind;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
@@ -203,10 +215,9 @@ mod tests {
                 joined: Position(0),
             },
             expires_at_s: None,
-            extra: Extra {
-                topics: topics(bits),
-                ..Extra::default()
-            },
+            topics: topics(bits),
+            session: None,
+            forwarded_for: None,
         }
     }
 
@@ -256,6 +267,10 @@ mod tests {
                 for tenant in &gone {
                     prop_assert_eq!(table.find(*tenant), None);
                 }
+                for (tenant, bits) in &present {
+                    let slot = table.get(tenant.key).unwrap();
+                    prop_assert!(table.topics(slot).eq(&topics(*bits)));
+                }
                 for (n, name) in TOPICS.iter().enumerate() {
                     let subscribers = table.subscribers(&Topic::parse(name).unwrap());
                     let found: BTreeSet<u32> = subscribers.iter().copied().collect();
@@ -265,7 +280,7 @@ mod tests {
                 }
                 // A topic that nobody asks for costs nothing.
                 let asked = present.iter().fold(0, |all, (_, bits)| all | bits);
-                prop_assert_eq!(table.topics.len(), asked.count_ones() as usize);
+                prop_assert_eq!(table.audiences.len(), asked.count_ones() as usize);
             }
         }
     }

@@ -311,8 +311,9 @@ impl Turn {
         let more_sockets = shard.poll_sockets(&mut self.happened);
         let more_timers = shard.run_timers();
         let more_deliveries = shard.deliver();
+        let more_catch_ups = shard.run_catch_ups();
         shard.run_drain();
-        more_sockets || more_timers || more_deliveries
+        more_sockets || more_timers || more_deliveries || more_catch_ups
     }
 
     /// Sleeps until something may have to be done.

@@ -209,6 +209,7 @@ impl Shard {
                 } else {
                     // No heartbeat was due while bytes waited.
                     self.arm(key);
+                    self.resume_catch_up(key);
                 }
                 return;
             }

@@ -15,6 +15,7 @@ mod metrics;
 mod process;
 mod publish;
 mod refusal;
+mod replay;
 mod single_device;
 mod slow;
 mod stream;

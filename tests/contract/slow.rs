@@ -1,12 +1,11 @@
 //! Clients that read slowly, not at all, or go away without a word.
 
-use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::json;
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::SockRef;
 
-use crate::support::{Client, NOTIFICATIONS, PATIENCE, Stream, TestServer, eventually};
+use crate::support::{NOTIFICATIONS, Stream, TestServer, eventually, numbered_text as text};
 
 const SLOW: &str = "idlewild_disconnects_total{reason=\"slow\"}";
 const STALLED: &str = "idlewild_disconnects_total{reason=\"stalled\"}";
@@ -15,23 +14,12 @@ const CONNECTIONS: &str = "idlewild_connections{transport=\"sse\"}";
 
 /// A stream whose client's kernel takes a few kilobytes and no more.
 fn narrow_stream(server: &TestServer, user: &str) -> Stream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    // Before connecting, so that the window is small from the start.
-    socket.set_recv_buffer_size(4 * 1024).unwrap();
-    socket.connect(&server.public.into()).unwrap();
-    let socket: TcpStream = socket.into();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut stream =
-        Client { socket }.open(&format!("{NOTIFICATIONS}?token={}", server.token(user)));
+    let mut stream = server
+        .connect_narrow()
+        .open(&format!("{NOTIFICATIONS}?token={}", server.token(user)));
     assert_eq!(stream.status, 200);
     assert!(stream.next().unwrap().starts_with("retry: "));
     stream
-}
-
-/// Text that says where a piece of it is missing or doubled.
-fn text(bytes: usize) -> String {
-    let numbers: Vec<String> = (0..bytes / 8).map(|n| format!("{n:>7}")).collect();
-    numbers.join(" ")
 }
 
 #[test]

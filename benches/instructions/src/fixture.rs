@@ -77,7 +77,11 @@ pub fn connect(solo: &Solo, clients: usize) -> Vec<UnixStream> {
         let (client, server) = UnixStream::pair().expect("the limit allows two descriptors more");
         let seat = shard.admit(admission(user)).expect("there is room");
         shard
-            .join(seat, OwnedFd::from(server), b"HTTP/1.1 200 OK\r\n\r\n")
+            .join(
+                seat,
+                OwnedFd::from(server),
+                b"HTTP/1.1 200 OK\r\n\r\n".to_vec(),
+            )
             .expect("epoll takes it");
         client
     });
@@ -95,6 +99,7 @@ fn admission(user: usize) -> Admission {
         }),
         topics: Box::default(),
         framing: Framing::Chunked,
+        last_event_id: None,
         forwarded_for: None,
         expires_at_s: None,
         limit: Limit {

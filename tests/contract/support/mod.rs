@@ -5,7 +5,7 @@ mod client;
 mod probe;
 pub mod process;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use idlewild::auth::mint::{Claims, mint};
@@ -13,6 +13,7 @@ use idlewild::clock::Clock;
 use idlewild::config::{Config, Endpoint};
 use idlewild::server::Server;
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 pub use client::{Answer, Client, Stream, request};
 pub use probe::{Probe, shard_of};
@@ -103,6 +104,17 @@ impl TestServer {
         Client::connect(self.public)
     }
 
+    /// A connection whose client's kernel takes a few kilobytes and no more.
+    pub fn connect_narrow(&self) -> Client {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        // Before connecting, so that the window is small from the start.
+        socket.set_recv_buffer_size(4 * 1024).unwrap();
+        socket.connect(&self.public.into()).unwrap();
+        let socket: TcpStream = socket.into();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Client { socket }
+    }
+
     /// An open notifications stream of this user; its head and `retry:` frame have been read.
     pub fn stream(&self, user: &str) -> Stream {
         self.stream_of(&self.token(user))
@@ -178,6 +190,12 @@ impl Drop for TestServer {
             runtime.shutdown_background();
         }
     }
+}
+
+/// Text that says where a piece of it is missing or doubled.
+pub fn numbered_text(bytes: usize) -> String {
+    let numbers: Vec<String> = (0..bytes / 8).map(|n| format!("{n:>7}")).collect();
+    numbers.join(" ")
 }
 
 /// Tries until it is so, or fails.

@@ -51,6 +51,7 @@ fn append(shared: &Shared, to: Target) {
             "message",
             r#"{"type":"order_paid","data":{"id":7}}"#,
         ),
+        persist: true,
     };
     shared.log.append(fixture::NOW_MS, 0, record);
 }

@@ -1,0 +1,254 @@
+//! What one client missed, taken from the log in pieces.
+//!
+//! A replay is a sequence of rounds. Each fixes its end at the log's newest entry, walks the
+//! client's chains back to where the client is, and takes their entries forward, merged by rank,
+//! which is the order of ids. When a round ends and nothing was appended meanwhile, the client
+//! has caught up, and the position it then joins at is read in the same critical section: what
+//! comes later reaches it live, and nothing twice. A round costs the entries it takes, whatever
+//! the log holds beside; between pieces a replay holds eight bytes a chain.
+
+use std::sync::Arc;
+
+use super::entry::{Entry, Position, Rank};
+use super::ring::{Chain, Ring};
+use crate::topic::Topic;
+
+/// Links followed back while the log is locked: 0.1 ms or so, so that nobody waits for long. Few
+/// in tests, so that they see walks that are interrupted.
+const MAX_STEPS: usize = if cfg!(test) { 3 } else { 1_024 };
+
+/// How much one piece may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct PieceLimit {
+    /// Entries.
+    pub entries: usize,
+    /// Bytes of their frames, a single larger one aside.
+    pub bytes: usize,
+}
+
+/// Where a replay stands after a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There may be more; the piece may be empty.
+    More,
+    /// Everything up to here was taken; what comes after it is delivered live.
+    CaughtUp(Position),
+    /// Everything up to where it was told to end was taken.
+    Ended,
+    /// What comes next was evicted before it was taken.
+    Lost,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Replay {
+    user: Box<str>,
+    topics: Box<[Topic]>,
+    /// All that is for the client up to this rank was taken.
+    after: Rank,
+    /// It was told of a gap and takes what is retained: as long as nothing was taken, eviction
+    /// only moves its start.
+    from_oldest: bool,
+    /// Nothing after it is taken, where it is set.
+    end: Option<Rank>,
+    round: Option<Round>,
+}
+
+#[derive(Debug)]
+struct Round {
+    last: Rank,
+    /// The next entry to take of each chain, or, while walking back, the earliest seen so far;
+    /// [`Rank::NONE`] for none.
+    cursors: Box<[Rank]>,
+    /// Chains whose cursor has been walked back to the start.
+    ready: usize,
+}
+
+impl Replay {
+    /// What is for this client after `after`, for all that is retained where `from_oldest`;
+    /// nothing where there is nothing now. Called in the critical section that the client joins
+    /// in.
+    pub(super) fn begin(
+        ring: &Ring,
+        user: &str,
+        topics: &[Topic],
+        after: Rank,
+        from_oldest: bool,
+    ) -> Option<Self> {
+        let cursors = cursors(ring, chains(user, topics), after)?;
+        Some(Self {
+            user: user.into(),
+            topics: topics.into(),
+            after,
+            from_oldest,
+            end: None,
+            round: Some(Round {
+                last: ring.newest(),
+                cursors,
+                ready: 0,
+            }),
+        })
+    }
+
+    /// Takes nothing after `rank` from now on; only the first call counts.
+    pub fn end_at(&mut self, rank: Rank) {
+        self.end.get_or_insert(rank);
+    }
+
+    /// Takes the next entries. `head` is the log's newest position.
+    pub(super) fn next_piece(
+        &mut self,
+        ring: &Ring,
+        head: Position,
+        limit: PieceLimit,
+        piece: &mut Vec<Arc<Entry>>,
+    ) -> Progress {
+        let mut budget = Budget {
+            steps: MAX_STEPS,
+            bytes: 0,
+            limit,
+        };
+        loop {
+            let Some(mut round) = self.round.take() else {
+                if self.end.is_some_and(|end| end <= self.after) {
+                    return Progress::Ended;
+                }
+                if ring.newest() == self.after {
+                    return Progress::CaughtUp(head);
+                }
+                if ring.is_evicted(self.after.next()) {
+                    return Progress::Lost;
+                }
+                match self.next_round(ring) {
+                    Some(round) => self.round = Some(round),
+                    None => self.after = ring.newest(),
+                }
+                continue;
+            };
+            let taken = self
+                .walk_back(ring, &mut round, &mut budget)
+                .and_then(|()| self.take(ring, &mut round, &mut budget, piece));
+            match taken {
+                Ok(()) => self.after = round.last,
+                Err(Stop::Full) => {
+                    self.from_oldest &= piece.is_empty();
+                    self.round = Some(round);
+                    return Progress::More;
+                }
+                Err(Stop::Lost) if self.from_oldest && piece.is_empty() => {
+                    // Nothing was promised but what is retained: that has become less.
+                    self.after = ring.before_oldest();
+                }
+                Err(Stop::Lost) => return Progress::Lost,
+            }
+        }
+    }
+
+    fn next_round(&self, ring: &Ring) -> Option<Round> {
+        let cursors = cursors(ring, chains(&self.user, &self.topics), self.after)?;
+        Some(Round {
+            last: ring.newest(),
+            cursors,
+            ready: 0,
+        })
+    }
+
+    /// Moves the cursors to the first entries after where the client is.
+    fn walk_back(&self, ring: &Ring, round: &mut Round, budget: &mut Budget) -> Result<(), Stop> {
+        let chains = chains(&self.user, &self.topics);
+        for (cursor, chain) in round.cursors.iter_mut().zip(chains).skip(round.ready) {
+            while *cursor != Rank::NONE {
+                if ring.is_evicted(*cursor) {
+                    return Err(Stop::Lost);
+                }
+                let previous = ring.previous(*cursor, chain);
+                if previous <= self.after {
+                    break;
+                }
+                if budget.steps == 0 {
+                    return Err(Stop::Full);
+                }
+                budget.steps -= 1;
+                *cursor = previous;
+            }
+            round.ready += 1;
+        }
+        Ok(())
+    }
+
+    /// Takes entries in the order of their ranks until the round's end.
+    fn take(
+        &self,
+        ring: &Ring,
+        round: &mut Round,
+        budget: &mut Budget,
+        piece: &mut Vec<Arc<Entry>>,
+    ) -> Result<(), Stop> {
+        let last = self.end.map_or(round.last, |end| end.min(round.last));
+        loop {
+            let chains = chains(&self.user, &self.topics);
+            let earliest = round
+                .cursors
+                .iter_mut()
+                .zip(chains)
+                .filter(|(cursor, _)| **cursor != Rank::NONE)
+                .min_by_key(|(cursor, _)| **cursor);
+            let Some((cursor, chain)) = earliest.filter(|(cursor, _)| **cursor <= last) else {
+                return Ok(());
+            };
+            if ring.is_evicted(*cursor) {
+                return Err(Stop::Lost);
+            }
+            let entry = ring.entry(*cursor);
+            budget.bytes += entry.record.frame().len();
+            let is_full = piece.len() == budget.limit.entries
+                || (budget.bytes > budget.limit.bytes && !piece.is_empty());
+            if is_full {
+                return Err(Stop::Full);
+            }
+            piece.push(Arc::clone(entry));
+            *cursor = ring.next(*cursor, chain);
+        }
+    }
+}
+
+/// What one piece may still cost.
+struct Budget {
+    steps: usize,
+    bytes: usize,
+    limit: PieceLimit,
+}
+
+/// Why a round does not go on.
+enum Stop {
+    /// The piece is full, or the log was locked long enough.
+    Full,
+    /// The next entry was evicted.
+    Lost,
+}
+
+/// Where to look in each chain for what comes after `after`; nothing where no chain has any. A
+/// chain that is all after it is taken from its oldest on, another is walked back from its newest.
+fn cursors<'a>(
+    ring: &Ring,
+    chains: impl Iterator<Item = Chain<'a>>,
+    after: Rank,
+) -> Option<Box<[Rank]>> {
+    let cursors: Box<[Rank]> = chains
+        .map(|chain| match ring.ends(chain) {
+            Some(ends) if ends.oldest > after => ends.oldest,
+            Some(ends) if ends.newest > after => ends.newest,
+            _ => Rank::NONE,
+        })
+        .collect();
+    cursors
+        .iter()
+        .any(|cursor| *cursor != Rank::NONE)
+        .then_some(cursors)
+}
+
+/// The chains that a client is on.
+fn chains<'a>(user: &'a str, topics: &'a [Topic]) -> impl Iterator<Item = Chain<'a>> {
+    let topics = topics.iter().map(|topic| Chain::Topic(topic.as_str()));
+    [Chain::All, Chain::User(user)].into_iter().chain(topics)
+}

@@ -1,0 +1,369 @@
+//! What is retained, oldest first, and the chains through it.
+//!
+//! Every user, every topic and the broadcasts each have a *chain*: the entries that are for them,
+//! linked both ways. A chain costs its entries two words a link and one place in a table while
+//! one of its entries is retained, and nothing before and after. Ranks are dense, so that a link
+//! is followed by an index; one that points before the front means "evicted".
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+
+use super::entry::{Entry, Rank, Record};
+use crate::event::{EventId, Target, Users};
+
+/// Which entries belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Chain<'a> {
+    /// For everybody.
+    All,
+    /// For this user, alone or among others.
+    User(&'a str),
+    /// For this topic.
+    Topic(&'a str),
+}
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub(super) struct Ring {
+    retained: VecDeque<Retained>,
+    /// Rank of the newest entry ever retained.
+    newest: Rank,
+    broadcasts: Option<Ends>,
+    /// The ends of each user's and each topic's chain that has an entry.
+    ends: HashTable<Ends>,
+    hasher: ahash::RandomState,
+    /// Of the entries and their links; the ring's and the table's own are added in
+    /// [`Ring::bytes`].
+    entry_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Retained {
+    entry: Arc<Entry>,
+    /// When it is too old, on the monotonic clock.
+    expires_ms: u64,
+    links: Links,
+}
+
+/// An entry's neighbours in the chains it is on, in the order of its targets.
+#[derive(Debug)]
+enum Links {
+    None,
+    One(Link),
+    Many(Box<[Link]>),
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    previous: Rank,
+    next: Rank,
+}
+
+/// A chain's first and last entry. Its name stands in the last one: the table holds no copy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    pub(super) oldest: Rank,
+    pub(super) newest: Rank,
+    /// Which of the newest entry's targets, where it has several.
+    place: u32,
+}
+
+impl Ring {
+    /// Rank of the newest entry ever retained.
+    pub(super) fn newest(&self) -> Rank {
+        self.newest
+    }
+
+    /// Whether an entry of this rank was retained once and is no more.
+    pub(super) fn is_evicted(&self, rank: Rank) -> bool {
+        rank < self.oldest()
+    }
+
+    /// Id of the oldest entry.
+    pub(super) fn oldest_id(&self) -> Option<EventId> {
+        Some(self.retained.front()?.entry.id)
+    }
+
+    /// Rank before the oldest entry's: "after this one" means all that is retained.
+    pub(super) fn before_oldest(&self) -> Rank {
+        Rank(self.oldest().0 - 1)
+    }
+
+    /// Rank of the entry with this id.
+    pub(super) fn find(&self, id: EventId) -> Option<Rank> {
+        let index = self
+            .retained
+            .binary_search_by_key(&id, |retained| retained.entry.id);
+        index.ok().map(|index| Rank(self.oldest().0 + index as u64))
+    }
+
+    /// The entry of a rank that is retained.
+    pub(super) fn entry(&self, rank: Rank) -> &Arc<Entry> {
+        &self.at(rank).entry
+    }
+
+    /// The ends of a chain that has an entry.
+    pub(super) fn ends(&self, chain: Chain<'_>) -> Option<Ends> {
+        if chain == Chain::All {
+            return self.broadcasts;
+        }
+        let (oldest, retained) = (self.oldest(), &self.retained);
+        let hash = self.hasher.hash_one(Some(chain));
+        let known = self
+            .ends
+            .find(hash, |ends| ends.chain(retained, oldest) == Some(chain));
+        known.copied()
+    }
+
+    /// The one before a retained entry in a chain; it may be evicted, and is [`Rank::NONE`] for
+    /// the chain's first.
+    pub(super) fn previous(&self, rank: Rank, chain: Chain<'_>) -> Rank {
+        self.link(rank, chain).previous
+    }
+
+    /// The one after a retained entry in a chain; [`Rank::NONE`] for its newest.
+    pub(super) fn next(&self, rank: Rank, chain: Chain<'_>) -> Rank {
+        self.link(rank, chain).next
+    }
+
+    /// Rank of the next entry.
+    pub(super) fn next_rank(&self) -> Rank {
+        self.newest.next()
+    }
+
+    /// Retains an entry with [`Ring::next_rank`] until `expires_ms`, and links it.
+    pub(super) fn push(&mut self, entry: &Arc<Entry>, expires_ms: u64) {
+        let rank = self.next_rank();
+        debug_assert_eq!(entry.rank, Some(rank));
+        self.newest = rank;
+        self.retained.push_back(Retained {
+            entry: Arc::clone(entry),
+            expires_ms,
+            links: Links::None,
+        });
+        let links = match &entry.record {
+            Record::Session { .. } => Links::None,
+            Record::Event {
+                to: Target::Users(users),
+                ..
+            } => Links::Many(
+                (0..)
+                    .zip(users.as_slice())
+                    .map(|(place, user)| self.lengthen(Chain::User(user.as_str()), rank, place))
+                    .collect(),
+            ),
+            Record::Event { .. } => chains_of(&entry.record)
+                .next()
+                .map_or(Links::None, |chain| {
+                    Links::One(self.lengthen(chain, rank, 0))
+                }),
+        };
+        self.entry_bytes += entry.heap_bytes() + links.heap_bytes();
+        if let Some(retained) = self.retained.back_mut() {
+            retained.links = links;
+        }
+    }
+
+    /// The oldest entry, and when it is too old.
+    pub(super) fn front(&self) -> Option<(&Entry, u64)> {
+        let front = self.retained.front()?;
+        Some((&front.entry, front.expires_ms))
+    }
+
+    /// Evicts the oldest entry.
+    pub(super) fn pop(&mut self) {
+        let Some(front) = self.retained.front() else {
+            return;
+        };
+        let entry = Arc::clone(&front.entry);
+        for (place, chain) in (0..).zip(chains_of(&entry.record)) {
+            self.shorten(chain, place);
+        }
+        let Some(front) = self.retained.pop_front() else {
+            return;
+        };
+        self.entry_bytes -= entry.heap_bytes() + front.links.heap_bytes();
+        if self.retained.is_empty() {
+            self.retained = VecDeque::new();
+            self.ends = HashTable::new();
+        }
+    }
+
+    /// Gives room back that a burst left behind.
+    pub(super) fn shrink(&mut self) {
+        if self.retained.len() < self.retained.capacity() / 4 {
+            self.retained.shrink_to(self.retained.len() * 2);
+        }
+        if self.ends.len() < self.ends.capacity() / 4 {
+            let (oldest, retained, hasher) = (self.oldest(), &self.retained, &self.hasher);
+            self.ends.shrink_to(self.ends.len() * 2, |ends| {
+                hasher.hash_one(ends.chain(retained, oldest))
+            });
+        }
+    }
+
+    /// Bytes of all of it.
+    pub(super) fn bytes(&self) -> usize {
+        self.entry_bytes
+            + self.retained.capacity() * size_of::<Retained>()
+            + self.ends.allocation_size()
+    }
+
+    /// Entries retained.
+    pub(super) fn len(&self) -> usize {
+        self.retained.len()
+    }
+
+    /// Makes `rank` the newest of a chain and returns its link.
+    fn lengthen(&mut self, chain: Chain<'_>, rank: Rank, place: u32) -> Link {
+        let (oldest, retained, hasher) = (self.oldest(), &self.retained, &self.hasher);
+        let known = if chain == Chain::All {
+            self.broadcasts.as_mut()
+        } else {
+            let hash = hasher.hash_one(Some(chain));
+            self.ends
+                .find_mut(hash, |ends| ends.chain(retained, oldest) == Some(chain))
+        };
+        let previous = if let Some(ends) = known {
+            let previous = *ends;
+            (ends.newest, ends.place) = (rank, place);
+            self.set_next(previous, rank);
+            previous.newest
+        } else {
+            let ends = Ends {
+                oldest: rank,
+                newest: rank,
+                place,
+            };
+            if chain == Chain::All {
+                self.broadcasts = Some(ends);
+            } else {
+                let hash = hasher.hash_one(Some(chain));
+                self.ends.insert_unique(hash, ends, |ends| {
+                    hasher.hash_one(ends.chain(retained, oldest))
+                });
+            }
+            Rank::NONE
+        };
+        Link {
+            previous,
+            next: Rank::NONE,
+        }
+    }
+
+    /// Takes the ring's oldest entry out of a chain, whose oldest it is.
+    fn shorten(&mut self, chain: Chain<'_>, place: u32) {
+        let rank = self.oldest();
+        let next = self.links(rank).at(place as usize).next;
+        if chain == Chain::All {
+            self.broadcasts = self.broadcasts.filter(|_| next != Rank::NONE);
+            if let Some(ends) = &mut self.broadcasts {
+                ends.oldest = next;
+            }
+            return;
+        }
+        let hash = self.hasher.hash_one(Some(chain));
+        let retained = &self.retained;
+        let known = self
+            .ends
+            .find_entry(hash, |ends| ends.chain(retained, rank) == Some(chain));
+        if let Ok(mut known) = known {
+            if next == Rank::NONE {
+                known.remove();
+            } else {
+                known.get_mut().oldest = next;
+            }
+        }
+    }
+
+    fn set_next(&mut self, of: Ends, next: Rank) {
+        let index = index_from(self.oldest(), of.newest);
+        match &mut self.retained[index].links {
+            Links::One(link) => link.next = next,
+            Links::Many(links) => links[of.place as usize].next = next,
+            Links::None => unreachable!("an entry of no chain is no chain's newest"),
+        }
+    }
+
+    fn oldest(&self) -> Rank {
+        Rank(self.newest.0 + 1 - self.retained.len() as u64)
+    }
+
+    fn at(&self, rank: Rank) -> &Retained {
+        &self.retained[index_from(self.oldest(), rank)]
+    }
+
+    fn links(&self, rank: Rank) -> &Links {
+        &self.at(rank).links
+    }
+
+    fn link(&self, rank: Rank, chain: Chain<'_>) -> Link {
+        let place = match (&self.entry(rank).record, chain) {
+            (
+                Record::Event {
+                    to: Target::Users(users),
+                    ..
+                },
+                Chain::User(user),
+            ) => users.place_of(user).unwrap_or_default(),
+            _ => 0,
+        };
+        self.links(rank).at(place)
+    }
+}
+
+impl Links {
+    fn at(&self, place: usize) -> Link {
+        match self {
+            Self::None => Link::default(),
+            Self::One(link) => *link,
+            Self::Many(links) => links[place],
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::None | Self::One(_) => 0,
+            Self::Many(links) => size_of_val::<[Link]>(links),
+        }
+    }
+}
+
+impl Ends {
+    /// Which chain's they are. Takes the ring's parts, so that the table can be changed meanwhile.
+    fn chain(self, retained: &VecDeque<Retained>, oldest: Rank) -> Option<Chain<'_>> {
+        match &retained[index_from(oldest, self.newest)].entry.record {
+            Record::Event {
+                to: Target::Users(users),
+                ..
+            } => users
+                .as_slice()
+                .get(self.place as usize)
+                .map(|user| Chain::User(user.as_str())),
+            record => chains_of(record).next(),
+        }
+    }
+}
+
+fn index_from(oldest: Rank, rank: Rank) -> usize {
+    // What wraps is out of bounds.
+    usize::try_from(rank.0.wrapping_sub(oldest.0)).unwrap_or(usize::MAX)
+}
+
+/// The chains that a record is on.
+fn chains_of(record: &Record) -> impl Iterator<Item = Chain<'_>> {
+    let (one, many) = match record {
+        Record::Session { .. } => (None, None),
+        Record::Event { to, .. } => match to {
+            Target::All => (Some(Chain::All), None),
+            Target::User(user) => (Some(Chain::User(user.as_str())), None),
+            Target::Topic(topic) => (Some(Chain::Topic(topic.as_str())), None),
+            Target::Users(users) => (None, Some(users)),
+        },
+    };
+    let many = many.into_iter().flat_map(Users::as_slice);
+    one.into_iter()
+        .chain(many.map(|user| Chain::User(user.as_str())))
+}

@@ -1,0 +1,139 @@
+//! Clients that get what they missed: a piece a turn, as fast as their sockets take it, before
+//! anything live.
+//!
+//! Meanwhile live events wait where they are, in the log: a client that catches up skips them in
+//! the inbox and takes them from there. So a replay of any length holds no more than one piece in
+//! the client's backlog, and the seam is one position, read when nothing is left to take.
+
+use std::sync::Arc;
+
+use super::Shard;
+use super::slot::CatchUp;
+use super::table::SlotRef;
+use super::write::{MAX_PARCEL_BYTES, MAX_PARCEL_FRAMES, Parcel};
+use crate::frame::Frame;
+use crate::log::{Entry, Gap, PieceLimit, Progress, Rank, Replay};
+use crate::metrics::DisconnectReason;
+
+/// Pieces in one turn: a millisecond or two of full ones.
+const SLICE_PIECES: usize = 32;
+/// What leaves in one send.
+const PIECE: PieceLimit = PieceLimit {
+    entries: MAX_PARCEL_FRAMES,
+    bytes: MAX_PARCEL_BYTES,
+};
+
+impl Shard {
+    /// Tells a client that its last id is not in the log (API.md, "Replay").
+    pub(super) fn send_gap(&mut self, key: u32, last_event_id: &str, gap: Gap) -> bool {
+        self.metrics().replay_gaps.increment();
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let oldest = gap.oldest.map(|oldest| oldest.to_string());
+        let data = format!(
+            r#"{{"last_event_id": {}, "oldest": {}}}"#,
+            quoted(last_event_id),
+            oldest.map_or_else(|| "null".to_owned(), |oldest| quoted(&oldest)),
+        );
+        self.send_frame(key, &Frame::event(None, "replay_gap", &data))
+    }
+
+    /// Begins to send a client what it missed.
+    pub(super) fn start_catch_up(&mut self, key: u32, replay: Replay) {
+        if let Some(slot) = self.table.get_mut(key) {
+            slot.start_catch_up(replay);
+            self.catch_up(key);
+        }
+    }
+
+    /// Lets a client that catches up end as soon as it has all that came before its session's
+    /// end; false where it does not catch up.
+    pub(super) fn end_after_catch_up(
+        &mut self,
+        key: u32,
+        rank: Rank,
+        frame: &Frame,
+        reason: DisconnectReason,
+    ) -> bool {
+        let Some(slot) = self.table.get_mut(key) else {
+            return false;
+        };
+        let Some(catch_up) = slot.catch_up() else {
+            return false;
+        };
+        catch_up.replay.end_at(rank);
+        catch_up.end.get_or_insert_with(|| (frame.clone(), reason));
+        slot.set_leaving();
+        true
+    }
+
+    /// Goes on with a client whose backlog is out.
+    pub(super) fn resume_catch_up(&mut self, key: u32) {
+        if let Some(slot) = self.table.get_mut(key)
+            && slot.catch_up().is_some()
+        {
+            let generation = slot.generation;
+            self.catching_up.push_back(SlotRef { key, generation });
+        }
+    }
+
+    /// Sends pieces to those whose sockets take more; true where there are more to send.
+    pub(super) fn run_catch_ups(&mut self) -> bool {
+        for _ in 0..SLICE_PIECES {
+            let Some(tenant) = self.catching_up.pop_front() else {
+                return false;
+            };
+            if let Some(key) = self.table.find(tenant) {
+                self.catch_up(key);
+            }
+        }
+        !self.catching_up.is_empty()
+    }
+
+    fn catch_up(&mut self, key: u32) {
+        let Some(slot) = self.table.get_mut(key) else {
+            return;
+        };
+        // With a backlog, it goes on when that is out.
+        if slot.is_ending() || slot.backlog.is_some() {
+            return;
+        }
+        let Some(CatchUp { replay, .. }) = slot.catch_up() else {
+            return;
+        };
+        let mut piece: Vec<Arc<Entry>> = Vec::new();
+        let progress = self.shared.log.replay(replay, PIECE, &mut piece);
+        if !piece.is_empty() {
+            let frames: Vec<&Frame> = piece.iter().map(|entry| entry.record.frame()).collect();
+            if !self.send_parcel(key, &Parcel::new(&frames)) {
+                return;
+            }
+            self.metrics().replayed.add(piece.len() as u64);
+        }
+        match progress {
+            Progress::More => {
+                let has_backlog = self
+                    .table
+                    .get(key)
+                    .is_some_and(|slot| slot.backlog.is_some());
+                if !has_backlog {
+                    self.resume_catch_up(key);
+                }
+            }
+            Progress::CaughtUp(position) => {
+                if let Some(slot) = self.table.get_mut(key) {
+                    slot.finish_catch_up(position);
+                }
+            }
+            Progress::Ended => {
+                let slot = self.table.get_mut(key);
+                let end = slot.and_then(|slot| slot.catch_up()?.end.take());
+                if let Some((frame, reason)) = end {
+                    self.end(key, Some(&frame), reason);
+                    self.metrics().delivered.increment();
+                }
+            }
+            // It comes back with its last id and is told of the gap.
+            Progress::Lost => self.close(key, DisconnectReason::Slow),
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! A client that comes back misses nothing and sees nothing twice.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    Client, NOTIFICATIONS, Probe, Stream, TestServer, eventually, numbered_text, request,
+};
+
+const REPLAYED: &str = "idlewild_replayed_total";
+const GAPS: &str = "idlewild_replay_gaps_total";
+const SLOW: &str = "idlewild_disconnects_total{reason=\"slow\"}";
+
+/// Comes back with the id of its last event, as EventSource does.
+fn come_back(server: &TestServer, token: &str, last_event_id: &str) -> Stream {
+    come_back_on(server.connect(), token, last_event_id)
+}
+
+fn come_back_on(mut client: Client, token: &str, last_event_id: &str) -> Stream {
+    client.send(format!(
+        "GET {NOTIFICATIONS}?token={token} HTTP/1.1\r\nHost: test\r\nLast-Event-ID: {last_event_id}\r\n\r\n"
+    ));
+    let mut stream = client.stream();
+    assert_eq!(stream.status, 200, "{}", stream.head);
+    assert!(stream.next().unwrap().starts_with("retry: "));
+    stream
+}
+
+fn event(id: &str, data: &str) -> String {
+    format!("id: {id}\nevent: message\ndata: {data}\n\n")
+}
+
+#[track_caller]
+fn expect(stream: &mut Stream, events: &[(&str, &str)]) {
+    for (id, data) in events {
+        assert_eq!(stream.next().unwrap(), event(id, data));
+    }
+}
+
+/// The number that an event's data begin with.
+#[track_caller]
+fn number(frame: &str) -> usize {
+    let (_, data) = frame.split_once("data: ").unwrap();
+    let end = data.find(|c: char| !c.is_ascii_digit()).unwrap();
+    data[..end].parse().unwrap()
+}
+
+fn publish_batch(server: &TestServer, events: impl Iterator<Item = Value>) {
+    let lines: Vec<String> = events.map(|event| event.to_string()).collect();
+    let answer = server.admin("POST", "/v1/events/batch", &lines.join("\n"));
+    assert_eq!(answer.json()["accepted"], json!(lines.len()));
+}
+
+#[test]
+fn what_was_missed_comes_first_and_once_and_then_what_is_live() {
+    let server = TestServer::start();
+    let token = server.token_with("42", None, &["news"]);
+    let mut stream = server.stream_of(&token);
+    let first = server.publish(&json!({"to": {"user": "42"}, "data": "first"}));
+    expect(&mut stream, &[(&first, "first")]);
+    drop(stream);
+    let own = server.publish(&json!({"to": {"user": "42"}, "data": "own"}));
+    let topic = server.publish(&json!({"to": {"topic": "news"}, "data": "topic"}));
+    server.publish(&json!({"to": {"user": "43"}, "data": "another's"}));
+    server.publish(&json!({"to": {"topic": "olds"}, "data": "another topic"}));
+    let some = server.publish(&json!({"to": {"users": ["9", "42", "7"]}, "data": "some"}));
+    let all = server.publish(&json!({"to": {"all": true}, "data": "all"}));
+    let mut stream = come_back(&server, &token, &first);
+    let missed = [
+        (own.as_str(), "own"),
+        (&topic, "topic"),
+        (&some, "some"),
+        (&all, "all"),
+    ];
+    expect(&mut stream, &missed);
+    let live = server.publish(&json!({"to": {"user": "42"}, "data": "live"}));
+    expect(&mut stream, &[(&live, "live")]);
+    server.wait_for_metric(REPLAYED, 4.0);
+    assert_eq!(server.metric(GAPS), Some(0.0));
+    // Another stream, which asks for no topic, has not missed the topic's.
+    let token = server.token("42");
+    let mut stream = come_back(&server, &token, &first);
+    expect(
+        &mut stream,
+        &[missed[0], missed[2], missed[3], (&live, "live")],
+    );
+    let mut probe = Probe::new(&server);
+    probe.flush(&server);
+    assert!(stream.is_silent());
+}
+
+#[test]
+fn the_last_id_may_stand_in_the_query_and_the_header_wins() {
+    let server = TestServer::start();
+    let ids: Vec<String> = (0..4)
+        .map(|n| server.publish(&json!({"to": {"user": "42"}, "data": n.to_string()})))
+        .collect();
+    let token = server.token("42");
+    let asked = format!("{NOTIFICATIONS}?token={token}&last_event_id={}", ids[1]);
+    let mut stream = server.open(&asked);
+    assert!(stream.next().unwrap().starts_with("retry: "));
+    expect(&mut stream, &[(&ids[2], "2"), (&ids[3], "3")]);
+    for (header, first) in [(ids[2].as_str(), 3), ("", 2)] {
+        let mut client = server.connect();
+        client.send(format!(
+            "GET {asked} HTTP/1.1\r\nHost: test\r\nLast-Event-ID: {header}\r\n\r\n"
+        ));
+        let mut stream = client.stream();
+        stream.next().unwrap();
+        expect(&mut stream, &[(&ids[first], &first.to_string())]);
+    }
+    // A ticket stands for the token in every way.
+    let bearer = format!("Bearer {token}");
+    let path = "/api/v1/auth/sse/ticket/";
+    let answer = request(
+        server.public,
+        "POST",
+        path,
+        &[("Authorization", &bearer)],
+        "",
+    );
+    let ticket = answer.json()["ticket"].as_str().unwrap().to_owned();
+    let mut stream = server.open(&format!(
+        "{NOTIFICATIONS}?ticket={ticket}&last_event_id={}",
+        ids[2]
+    ));
+    stream.next().unwrap();
+    expect(&mut stream, &[(&ids[3], "3")]);
+}
+
+#[test]
+fn who_has_everything_gets_nothing_again() {
+    let server = TestServer::start();
+    let token = server.token("42");
+    server.publish(&json!({"to": {"user": "42"}, "data": "old"}));
+    let last = server.publish(&json!({"to": {"user": "42"}, "data": "last"}));
+    let mut with_id = come_back(&server, &token, &last);
+    // Nor does one that never had anything: it asks for nothing.
+    let mut without = server.stream("42");
+    let live = server.publish(&json!({"to": {"user": "42"}, "data": "live"}));
+    for stream in [&mut with_id, &mut without] {
+        expect(stream, &[(&live, "live")]);
+    }
+    assert_eq!(server.metric(REPLAYED), Some(0.0));
+    // A test stream has no history, whatever it asks for.
+    let mut test = server.open(&format!("/api/v1/auth/sse/test/?last_event_id={last}"));
+    assert!(test.next().unwrap().starts_with("data: Test message 0"));
+    assert_eq!(server.metric(GAPS), Some(0.0));
+}
+
+#[test]
+fn an_id_that_is_not_retained_is_a_gap_that_is_told() {
+    let server = TestServer::with(|config| config.history.max_age = Duration::from_secs(60));
+    let token = server.token("42");
+    let gap = |last: &str, oldest: &str| {
+        format!("event: replay_gap\ndata: {{\"last_event_id\": {last}, \"oldest\": {oldest}}}\n\n")
+    };
+    let mut stream = come_back(&server, &token, "1-1");
+    assert_eq!(stream.next().unwrap(), gap("\"1-1\"", "null"));
+    let old = server.publish(&json!({"to": {"user": "42"}, "data": "old"}));
+    expect(&mut stream, &[(&old, "old")]);
+    server.advance(Duration::from_secs(40));
+    let foreign = server.publish(&json!({"to": {"user": "43"}, "data": "foreign"}));
+    let own = server.publish(&json!({"to": {"user": "42"}, "data": "own"}));
+    server.advance(Duration::from_secs(21));
+    server.wait_for_metric("idlewild_history_events", 2.0);
+    let oldest = format!("\"{foreign}\"");
+    // Too old, never given out, from the future, of no form.
+    let unknown = [
+        old.as_str(),
+        "5-5",
+        "9999999999999-0",
+        "a \"quoted\\ one",
+        "\u{fc}",
+    ];
+    for last in unknown {
+        let mut stream = come_back(&server, &token, last);
+        let quoted = Value::from(last).to_string();
+        assert_eq!(stream.next().unwrap(), gap(&quoted, &oldest));
+        expect(&mut stream, &[(&own, "own")]);
+    }
+    server.wait_for_metric(GAPS, 6.0);
+    // Another's event is a place in the log like any other.
+    let mut stream = come_back(&server, &token, &foreign);
+    expect(&mut stream, &[(&own, "own")]);
+}
+
+#[test]
+fn an_event_that_is_not_kept_is_delivered_and_never_replayed() {
+    let server = TestServer::start();
+    let token = server.token("42");
+    let mut stream = server.stream_of(&token);
+    let kept = server.publish(&json!({"to": {"user": "42"}, "data": "kept"}));
+    expect(&mut stream, &[(&kept, "kept")]);
+    let fleeting = json!({"to": {"user": "42"}, "data": "fleeting", "persist": false});
+    server.publish(&fleeting);
+    assert_eq!(stream.next().unwrap(), "event: message\ndata: fleeting\n\n");
+    let after = server.publish(&json!({"to": {"user": "42"}, "data": "after"}));
+    expect(&mut stream, &[(&after, "after")]);
+    let mut back = come_back(&server, &token, &kept);
+    expect(&mut back, &[(&after, "after")]);
+    server.wait_for_metric("idlewild_history_events", 2.0);
+    // It takes no room from those that are kept.
+    let bytes = server.metric("idlewild_history_bytes");
+    for _ in 0..20 {
+        server.publish(&fleeting);
+    }
+    let mut probe = Probe::new(&server);
+    probe.flush(&server);
+    assert_eq!(server.metric("idlewild_history_events"), Some(3.0));
+    let grown = server.metric("idlewild_history_bytes").unwrap() - bytes.unwrap();
+    assert!(grown < 1_000.0, "{grown} bytes for the probe's one event");
+}
+
+#[test]
+fn a_replay_larger_than_any_buffer_arrives_whole_at_a_slow_reader_and_live_events_wait() {
+    const EVENTS: usize = 2_000;
+    let server = TestServer::start();
+    let token = server.token("42");
+    let first = server.publish(&json!({"to": {"user": "42"}, "data": "first"}));
+    // Some eight megabytes, a hundred times the backlog limit; some larger than one piece.
+    let data = |n: usize| {
+        let bytes = if n.is_multiple_of(100) { 50_000 } else { 4_000 };
+        format!("{n} {}", numbered_text(bytes))
+    };
+    let mut next = 0;
+    while next < EVENTS {
+        let end = (next + 100).min(EVENTS);
+        let to = |n: usize| match n % 3 {
+            0 => json!({"all": true}),
+            _ => json!({"user": "42"}),
+        };
+        publish_batch(
+            &server,
+            (next..end).map(|n| json!({"to": to(n), "data": data(n)})),
+        );
+        next = end;
+    }
+    let mut slow = come_back_on(server.connect_narrow(), &token, &first);
+    server.wait_for_metric("idlewild_backlogged_connections", 1.0);
+    // Live events while it catches up: all of them wait in the log, none in its backlog.
+    publish_batch(
+        &server,
+        (EVENTS..EVENTS + 100).map(|n| json!({"to": {"user": "42"}, "data": data(n)})),
+    );
+    for n in 0..EVENTS + 100 {
+        let frame = slow.next().expect("another event");
+        assert!(
+            frame.ends_with(&format!("data: {}\n\n", data(n))),
+            "event {n}"
+        );
+        if n.is_multiple_of(200) {
+            let waiting = server.metric("idlewild_backlog_bytes").unwrap();
+            assert!(waiting <= 64.0 * 1024.0, "{waiting} bytes wait");
+        }
+    }
+    let live = server.publish(&json!({"to": {"user": "42"}, "data": "live"}));
+    expect(&mut slow, &[(&live, "live")]);
+    assert_eq!(server.metric(SLOW), Some(0.0));
+    server.wait_for_metric("idlewild_backlog_bytes", 0.0);
+}
+
+#[test]
+fn clients_that_come_and_go_while_events_are_published_have_each_once_and_in_order() {
+    const CLIENTS: usize = 8;
+    let server = TestServer::start();
+    let start = server.publish(&json!({"to": {"all": true}, "data": "0"}));
+    let reconnects = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let (server, start) = (&server, start.clone());
+                scope.spawn(move || {
+                    let token = server.token_with(&format!("u{client}"), None, &["t"]);
+                    let mut random = fastrand::Rng::with_seed(client as u64);
+                    let (mut last, mut seen, mut reconnects) = (start, 0, 0);
+                    loop {
+                        let mut stream = come_back(server, &token, &last);
+                        reconnects += 1;
+                        // Away again after a few events, in the middle of whatever comes.
+                        for _ in 0..random.usize(1..400) {
+                            let frame = stream.next().unwrap();
+                            assert_eq!(number(&frame), seen + 1, "client {client}");
+                            seen += 1;
+                            let (id, _) = frame[4..].split_once('\n').unwrap();
+                            id.clone_into(&mut last);
+                            if frame.contains(" end\n") {
+                                return reconnects;
+                            }
+                        }
+                    }
+                })
+            })
+            .collect();
+        let mut n = 0;
+        for _ in 0..150 {
+            let events: Vec<Value> = (0..20)
+                .map(|_| {
+                    n += 1;
+                    match n % 2 {
+                        0 => json!({"to": {"all": true}, "data": n.to_string()}),
+                        _ => json!({"to": {"topic": "t"}, "data": n.to_string()}),
+                    }
+                })
+                .collect();
+            publish_batch(&server, events.into_iter());
+        }
+        server.publish(&json!({"to": {"all": true}, "data": format!("{} end", n + 1)}));
+        clients
+            .into_iter()
+            .map(|client| client.join().unwrap())
+            .sum::<usize>()
+    });
+    assert!(reconnects > 5 * CLIENTS, "{reconnects} reconnects");
+    assert_eq!(server.metric(GAPS), Some(0.0));
+}
+
+#[test]
+fn a_log_out_reaches_a_client_that_catches_up_behind_what_it_missed() {
+    let server = TestServer::start();
+    let old = server.token_with("42", Some("old"), &[]);
+    let first = server.publish(&json!({"to": {"user": "42"}, "data": "first"}));
+    let data = numbered_text(4_000);
+    publish_batch(
+        &server,
+        (0..100).map(|n| json!({"to": {"user": "42"}, "data": format!("{n} {data}")})),
+    );
+    let mut slow = come_back_on(server.connect_narrow(), &old, &first);
+    server.wait_for_metric("idlewild_backlogged_connections", 1.0);
+    let answer = server.admin("PUT", "/v1/users/42/session", r#"{"session_id": "new"}"#);
+    let change = answer.json()["id"].as_str().unwrap().to_owned();
+    // In force at once, although the end is still on the way.
+    let presence = server.admin("GET", "/v1/users/42", "").json();
+    assert_eq!(presence["online"], false);
+    assert_eq!(
+        server.open(&format!("{NOTIFICATIONS}?token={old}")).status,
+        401
+    );
+    // For the other device, and for nobody who is on the way out.
+    server.publish(&json!({"to": {"user": "42"}, "data": "secret"}));
+    server.publish(&json!({"to": {"all": true}, "data": "for all"}));
+    server.publish(&json!({"to": {"all": true}, "data": "fleeting", "persist": false}));
+    let frames = slow.rest();
+    assert_eq!(frames.len(), 101);
+    for (n, frame) in frames[..100].iter().enumerate() {
+        assert_eq!(number(frame), n);
+    }
+    assert!(frames[100].starts_with(&format!("id: {change}\nevent: message\n")));
+    assert!(frames[100].contains("FORCE_LOGOUT"));
+    // The new session's client, which was at the first event: it is not the one to log out.
+    let new = server.token_with("42", Some("new"), &[]);
+    let mut stream = come_back(&server, &new, &first);
+    for n in 0..100 {
+        assert_eq!(number(&stream.next().unwrap()), n);
+    }
+    assert!(stream.next().unwrap().contains("secret"));
+    assert!(stream.next().unwrap().contains("for all"));
+    // And the id of the change is a place to go on from.
+    let mut stream = come_back(&server, &new, &change);
+    assert!(stream.next().unwrap().contains("secret"));
+    assert_eq!(server.metric(GAPS), Some(0.0));
+    server.wait_for_metric("idlewild_disconnects_total{reason=\"logged_out\"}", 1.0);
+}
+
+#[test]
+fn a_client_that_reads_more_slowly_than_history_goes_is_cut_off_and_told_of_the_gap() {
+    let server = TestServer::with(|config| config.history.max_age = Duration::from_secs(60));
+    let token = server.token("42");
+    let first = server.publish(&json!({"to": {"user": "42"}, "data": "first"}));
+    let data = numbered_text(4_000);
+    publish_batch(
+        &server,
+        (0..500).map(|n| json!({"to": {"user": "42"}, "data": format!("{n} {data}")})),
+    );
+    let mut slow = come_back_on(server.connect_narrow(), &token, &first);
+    server.wait_for_metric("idlewild_backlogged_connections", 1.0);
+    // Not so long that it counts as stalled.
+    for _ in 0..2 {
+        server.advance(Duration::from_secs(25));
+        for _ in 0..40 {
+            slow.next().unwrap();
+        }
+    }
+    server.advance(Duration::from_secs(11));
+    server.wait_for_metric("idlewild_history_events", 0.0);
+    let mut last = String::new();
+    let mut seen = 80;
+    while let Some(frame) = slow.next() {
+        assert_eq!(number(&frame), seen);
+        seen += 1;
+        let (id, _) = frame[4..].split_once('\n').unwrap();
+        id.clone_into(&mut last);
+    }
+    assert!(!slow.is_complete && seen < 500, "after {seen} events");
+    server.wait_for_metric(SLOW, 1.0);
+    let mut back = come_back(&server, &token, &last);
+    assert!(back.next().unwrap().starts_with("event: replay_gap\n"));
+}
+
+#[test]
+fn an_old_client_gets_what_it_missed_in_bare_frames() {
+    let server = TestServer::start();
+    let ids: Vec<String> = (0..200)
+        .map(|n| server.publish(&json!({"to": {"user": "42"}, "data": n.to_string()})))
+        .collect();
+    let token = server.token("42");
+    let mut client = server.connect();
+    client.send(format!(
+        "GET {NOTIFICATIONS}?token={token} HTTP/1.0\r\nLast-Event-ID: {}\r\n\r\n",
+        ids[0]
+    ));
+    let mut stream = client.stream();
+    assert!(stream.next().unwrap().starts_with("retry: "));
+    for (n, id) in ids.iter().enumerate().skip(1) {
+        assert_eq!(stream.next().unwrap(), event(id, &n.to_string()));
+    }
+}
+
+#[test]
+fn what_is_not_kept_reaches_a_client_that_catches_up_now() {
+    let server = TestServer::start();
+    let token = server.token("42");
+    let first = server.publish(&json!({"to": {"user": "42"}, "data": "first"}));
+    let data = numbered_text(4_000);
+    publish_batch(
+        &server,
+        (0..300).map(|n| json!({"to": {"user": "42"}, "data": format!("{n} {data}")})),
+    );
+    let mut slow = come_back_on(server.connect_narrow(), &token, &first);
+    server.wait_for_metric("idlewild_backlogged_connections", 1.0);
+    server.publish(&json!({"to": {"user": "42"}, "data": "fleeting", "persist": false}));
+    let frames: Vec<String> = (0..301).map(|_| slow.next().unwrap()).collect();
+    let at = frames.iter().position(|frame| frame.contains("fleeting"));
+    assert!(at.is_some_and(|at| at < 300), "{at:?}");
+    let numbered = frames.iter().filter(|frame| !frame.contains("fleeting"));
+    assert!(numbered.map(|frame| number(frame)).eq(0..300));
+}
+
+#[test]
+fn a_client_that_catches_up_is_drained_like_any_other() {
+    let mut server = TestServer::start();
+    let token = server.token("42");
+    let first = server.publish(&json!({"to": {"user": "42"}, "data": "first"}));
+    let data = numbered_text(4_000);
+    publish_batch(
+        &server,
+        (0..300).map(|n| json!({"to": {"user": "42"}, "data": format!("{n} {data}")})),
+    );
+    let mut slow = come_back_on(server.connect_narrow(), &token, &first);
+    server.wait_for_metric("idlewild_backlogged_connections", 1.0);
+    let drained = server.drain();
+    let frames = slow.rest();
+    let (last, events) = frames.split_last().unwrap();
+    assert!(last.starts_with("retry: "), "{last}");
+    assert!(events.len() < 300);
+    assert!(events.iter().map(|frame| number(frame)).eq(0..events.len()));
+    eventually("the drain ends", || drained.is_finished());
+}
