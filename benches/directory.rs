@@ -34,14 +34,14 @@ fn connection(key: u32) -> ConnectionRef {
 fn admission(criterion: &mut Criterion) {
     let directory = Directory::default();
     for user in 0..USERS {
-        let admitted = directory.admit(&identity(user), connection(user), LIMIT, || ());
+        let admitted = directory.admit(&identity(user), connection(user), LIMIT, |_| ());
         assert!(admitted.is_ok());
     }
     let stranger = identity(USERS);
     criterion.bench_function("admit_and_remove/new_user_among_100k", |bencher| {
         bencher.iter(|| {
             let at = connection(USERS);
-            if let Ok((admitted, ())) = directory.admit(&stranger, at, LIMIT, || ()) {
+            if let Ok((admitted, ())) = directory.admit(&stranger, at, LIMIT, |_| ()) {
                 directory.remove(admitted.user, at);
             }
         });
@@ -50,7 +50,7 @@ fn admission(criterion: &mut Criterion) {
     criterion.bench_function("admit_and_remove/second_connection", |bencher| {
         bencher.iter(|| {
             let at = connection(USERS);
-            if let Ok((admitted, ())) = directory.admit(&known, at, LIMIT, || ()) {
+            if let Ok((admitted, ())) = directory.admit(&known, at, LIMIT, |_| ()) {
                 directory.remove(admitted.user, at);
             }
         });

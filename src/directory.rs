@@ -18,6 +18,7 @@ use slab::Slab;
 use crate::auth::Identity;
 use crate::config::OnLimit;
 use crate::event::SessionChange;
+use crate::log::Position;
 use user::User;
 
 /// Locks of the directory: with two shards admitting at once, a collision is a rare event.
@@ -125,7 +126,8 @@ impl Directory {
     }
 
     /// Lets a connection in, or says why not. `joined` runs inside the critical section, so that
-    /// the log position it reads fits the moment the connection became a target.
+    /// the log position it reads fits the moment the connection became a target; it is given the
+    /// position of the user's last session change that is in force.
     ///
     /// # Errors
     /// [`NotAdmitted`]; the directory is then unchanged.
@@ -134,7 +136,7 @@ impl Directory {
         identity: &Identity,
         connection: ConnectionRef,
         limit: Limit,
-        joined: impl FnOnce() -> J,
+        joined: impl FnOnce(Position) -> J,
     ) -> Result<(Admitted, J), NotAdmitted> {
         let session = identity.session.as_deref();
         let (stripe_number, hash) = self.place(&identity.user);
@@ -165,12 +167,13 @@ impl Directory {
             connection,
             session.map(|session| self.session_hash(session)),
         );
+        let settled = user.settled();
         let handle = UserHandle::new(stripe_number, index).ok_or(NotAdmitted::Full)?;
         let admitted = Admitted {
             user: handle,
             evicted,
         };
-        Ok((admitted, joined()))
+        Ok((admitted, joined(settled)))
     }
 
     /// Takes a connection out; false where somebody else already did.
@@ -205,9 +208,9 @@ impl Directory {
         }
     }
 
-    /// Makes the change the rule for admissions from now on, and takes out and returns the
-    /// connections that it ends.
-    pub fn change_session(&self, change: &SessionChange) -> Vec<ConnectionRef> {
+    /// Makes the change, which stands in the log at `settled`, the rule for admissions from now on,
+    /// and takes out and returns the connections that it ends.
+    pub fn change_session(&self, change: &SessionChange, settled: Position) -> Vec<ConnectionRef> {
         let name = change.user.as_str();
         let keep = change.keep.as_deref();
         let (stripe, hash) = self.place(name);
@@ -221,7 +224,7 @@ impl Directory {
         };
         let user = &mut stripe.users[index];
         let was_online = !user.is_offline();
-        user.change_session(keep, change.at_unix_ms);
+        user.change_session(keep, change.at_unix_ms, settled);
         let ended = user.disconnect_others(keep.map(|session| self.session_hash(session)));
         if was_online && user.is_offline() {
             self.online.fetch_sub(1, Ordering::Relaxed);

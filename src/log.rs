@@ -25,11 +25,10 @@ use tokio::sync::Notify;
 
 use crate::clock::millis;
 use crate::event::EventId;
-use crate::topic::Topic;
 use ring::Ring;
 
 pub use entry::{Entry, Position, Rank, Record};
-pub use replay::{PieceLimit, Progress, Replay};
+pub use replay::{Newcomer, PieceLimit, Progress, Replay};
 
 /// Entries that may wait for dispatch before publishing waits: several batches, so that shards
 /// never idle, and few enough that a stuck shard is noticed by the publisher.
@@ -151,12 +150,12 @@ impl Log {
     }
 
     /// Lets a client join: fixes the position from which on it gets events live, and what it
-    /// missed since `last_event_id`. Called in the critical section that makes it a target.
+    /// missed since its last one. Called in the critical section that makes it a target.
     ///
     /// An id that is not in the log, of whatever form, is a gap: then all that is retained for
     /// the client counts as missed.
-    pub fn join(&self, user: &str, topics: &[Topic], last_event_id: Option<&str>) -> Joined {
-        let Some(last_event_id) = last_event_id else {
+    pub fn join(&self, client: &Newcomer<'_>) -> Joined {
+        let Some(last_event_id) = client.last_event_id else {
             return Joined {
                 position: self.head(),
                 gap: None,
@@ -173,7 +172,7 @@ impl Log {
             gap: known.is_none().then(|| Gap {
                 oldest: ring.oldest_id(),
             }),
-            replay: Replay::begin(ring, user, topics, after, known.is_none()),
+            replay: Replay::begin(ring, client, after, known.is_none()),
         }
     }
 

@@ -37,7 +37,7 @@ fn change(user: &str, keep: Option<&str>, at_unix_ms: u64) -> SessionChange {
 
 fn admit(directory: &Directory, identity: &Identity, key: u32) -> Result<UserHandle, NotAdmitted> {
     directory
-        .admit(identity, at(key), LIMIT, || ())
+        .admit(identity, at(key), LIMIT, |_| ())
         .map(|(admitted, ())| admitted.user)
 }
 
@@ -64,7 +64,7 @@ fn the_oldest_gives_way_where_that_is_the_policy() {
     };
     let user = identity("42", None, None);
     for key in 0..3 {
-        let (admitted, ()) = directory.admit(&user, at(key), limit, || ()).unwrap();
+        let (admitted, ()) = directory.admit(&user, at(key), limit, |_| ()).unwrap();
         assert_eq!(admitted.evicted, Vec::from_iter(key.checked_sub(1).map(at)));
     }
     assert_eq!(directory.users_online(), 1);
@@ -81,7 +81,7 @@ fn a_lowered_limit_evicts_until_the_new_one_fits() {
         connections: 2,
         on_limit: OnLimit::EvictOldest,
     };
-    let (admitted, ()) = directory.admit(&user, at(9), lowered, || ()).unwrap();
+    let (admitted, ()) = directory.admit(&user, at(9), lowered, |_| ()).unwrap();
     assert_eq!(admitted.evicted, [at(0), at(1), at(2)]);
 }
 
@@ -96,7 +96,7 @@ fn another_session_is_forced_out_and_refused_from_then_on() {
     admit(&directory, &old, 0).unwrap();
     admit(&directory, &nameless, 1).unwrap();
     admit(&directory, &new, 2).unwrap();
-    let ended = directory.change_session(&change("1", Some("b"), 200_000));
+    let ended = directory.change_session(&change("1", Some("b"), 200_000), Position(1));
     assert_eq!(ended, [at(0), at(1)]);
     assert_eq!(admit(&directory, &old, 3), Err(NotAdmitted::Revoked));
     assert_eq!(admit(&directory, &nameless, 3), Err(NotAdmitted::Revoked));
@@ -109,8 +109,8 @@ fn another_session_is_forced_out_and_refused_from_then_on() {
 fn a_log_out_refuses_every_token_issued_until_then() {
     let directory = Directory::default();
     let issued = |session, unix_ms| identity("1", session, Some(IssuedAt::from_unix_ms(unix_ms)));
-    directory.change_session(&change("1", Some("a"), 100_000));
-    directory.change_session(&change("1", None, 200_500));
+    directory.change_session(&change("1", Some("a"), 100_000), Position(1));
+    directory.change_session(&change("1", None, 200_500), Position(1));
     for refused in [
         issued(Some("a"), 150_000),
         issued(Some("c"), 150_000),
@@ -129,14 +129,14 @@ fn a_log_out_refuses_every_token_issued_until_then() {
 fn a_session_that_was_logged_out_does_not_come_back_with_its_old_tokens() {
     let directory = Directory::default();
     let issued = |session, unix_ms| identity("1", session, Some(IssuedAt::from_unix_ms(unix_ms)));
-    directory.change_session(&change("1", Some("a"), 100_000));
-    directory.change_session(&change("1", None, 200_000));
-    directory.change_session(&change("1", Some("a"), 300_000));
+    directory.change_session(&change("1", Some("a"), 100_000), Position(1));
+    directory.change_session(&change("1", None, 200_000), Position(1));
+    directory.change_session(&change("1", Some("a"), 300_000), Position(1));
     assert!(!directory.allows(&issued(Some("a"), 150_000)));
     assert!(directory.allows(&issued(Some("a"), 301_000)));
-    directory.change_session(&change("1", Some("b"), 400_000));
+    directory.change_session(&change("1", Some("b"), 400_000), Position(1));
     assert!(directory.allows(&issued(Some("b"), 350_000)));
-    directory.change_session(&change("1", Some("a"), 500_000));
+    directory.change_session(&change("1", Some("a"), 500_000), Position(1));
     assert!(!directory.allows(&issued(Some("a"), 150_000)));
     assert!(directory.allows(&issued(Some("a"), 200_000)));
 }
@@ -172,7 +172,7 @@ fn of_two_hundred_connects_at_once_five_stay() {
                 let (directory, user) = (&directory, &user);
                 scope.spawn(move || {
                     for key in 0..25 {
-                        let _ = directory.admit(user, at(thread * 25 + key), limit, || ());
+                        let _ = directory.admit(user, at(thread * 25 + key), limit, |_| ());
                     }
                 });
             }
@@ -226,7 +226,7 @@ proptest! {
                         Some(None) => false,
                     };
                     let held = connected.iter().filter(|c| c.0 == user).count();
-                    match directory.admit(&identity, at(key), limit, || ()) {
+                    match directory.admit(&identity, at(key), limit, |_| ()) {
                         Ok((admitted, ())) => {
                             prop_assert!(allowed && (held < 3 || evict));
                             let oldest = connected.iter().position(|c| c.0 == user);
@@ -249,7 +249,7 @@ proptest! {
                 }
                 Step::Change { user, keep } => {
                     let keep = session(keep);
-                    let ended = directory.change_session(&change(&user.to_string(), keep, 1_000));
+                    let ended = directory.change_session(&change(&user.to_string(), keep, 1_000), Position(1));
                     let leaves = |c: &(u8, Option<&str>, u32, UserHandle)| {
                         c.0 == user && (keep.is_none() || c.1 != keep)
                     };

@@ -4,6 +4,7 @@ use super::name::Name;
 use super::{ConnectionRef, Limit, NotAdmitted};
 use crate::auth::IssuedAt;
 use crate::config::OnLimit;
+use crate::log::Position;
 
 /// See the module's text. With one connection and no session to remember it is all there is.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ struct Standing {
     /// When the last change was (Unix milliseconds): tokens that name no session are refused
     /// when issued until then.
     changed_at_ms: u64,
+    /// Where in the log the last change stands.
+    settled: Position,
     /// When the last log-out was; 0 for never. Outlives later changes, so that a session named
     /// again does not bring its old tokens back.
     logged_out_at_ms: u64,
@@ -92,8 +95,20 @@ impl User {
         }
     }
 
-    /// Makes `keep` the only session, or none.
-    pub(super) fn change_session(&mut self, keep: Option<&str>, at_unix_ms: u64) {
+    /// Where in the log the last session change that is in force stands.
+    pub(super) fn settled(&self) -> Position {
+        self.standing
+            .as_ref()
+            .map_or(Position(0), |standing| standing.settled)
+    }
+
+    /// Makes `keep` the only session, or none, as the log says at `settled`.
+    pub(super) fn change_session(
+        &mut self,
+        keep: Option<&str>,
+        at_unix_ms: u64,
+        settled: Position,
+    ) {
         let last = self.standing.take();
         let logged_out_at_ms = match keep {
             Some(_) => last.map_or(0, |last| last.logged_out_at_ms),
@@ -102,6 +117,7 @@ impl User {
         self.standing = Some(Box::new(Standing {
             current: keep.map(Into::into),
             changed_at_ms: at_unix_ms,
+            settled,
             logged_out_at_ms,
         }));
     }

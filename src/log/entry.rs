@@ -54,7 +54,8 @@ pub enum Record {
         persist: bool,
     },
     /// A user's session changed; the others get the frame and their end. Kept, so that its id is
-    /// known, and never replayed: whoever may come back is not whom it was for.
+    /// known, and never replayed: whoever may come back is not whom it was for. A client that
+    /// catches up meets its end here.
     Session {
         /// The change.
         change: SessionChange,
@@ -68,6 +69,16 @@ impl Record {
     pub fn frame(&self) -> &Frame {
         match self {
             Self::Event { frame, .. } | Self::Session { frame, .. } => frame,
+        }
+    }
+
+    /// Whether it ends a client of this session.
+    pub(super) fn ends(&self, session: Option<&str>) -> bool {
+        match self {
+            Self::Event { .. } => false,
+            Self::Session { change, .. } => {
+                change.keep.is_none() || change.keep.as_deref() != session
+            }
         }
     }
 

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::entry::{Entry, Position, Rank};
+use super::entry::{Entry, Position, Rank, Record};
 use super::ring::{Chain, Ring};
 use crate::topic::Topic;
 
@@ -27,30 +27,47 @@ pub struct PieceLimit {
 }
 
 /// Where a replay stands after a piece.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Progress {
     /// There may be more; the piece may be empty.
     More,
     /// Everything up to here was taken; what comes after it is delivered live.
     CaughtUp(Position),
-    /// Everything up to where it was told to end was taken.
-    Ended,
+    /// The client's session ended here; what comes later is not for it.
+    Ended(Arc<Entry>),
     /// What comes next was evicted before it was taken.
     Lost,
+}
+
+/// A client that joins.
+#[derive(Clone, Copy, Debug)]
+pub struct Newcomer<'a> {
+    /// Who it is.
+    pub user: &'a str,
+    /// Its token's session.
+    pub session: Option<&'a str>,
+    /// The topics it gets.
+    pub topics: &'a [Topic],
+    /// The id of the last event it has, as it says.
+    pub last_event_id: Option<&'a str>,
+    /// The position of its user's last session change that was in force when it was let in: a
+    /// later one may end it.
+    pub settled: Position,
 }
 
 /// See the module's text.
 #[derive(Debug)]
 pub struct Replay {
     user: Box<str>,
+    session: Option<Box<str>>,
     topics: Box<[Topic]>,
+    /// Session changes up to here were in force when the client was let in.
+    settled: Position,
     /// All that is for the client up to this rank was taken.
     after: Rank,
     /// It was told of a gap and takes what is retained: as long as nothing was taken, eviction
     /// only moves its start.
     from_oldest: bool,
-    /// Nothing after it is taken, where it is set.
-    end: Option<Rank>,
     round: Option<Round>,
 }
 
@@ -70,29 +87,24 @@ impl Replay {
     /// in.
     pub(super) fn begin(
         ring: &Ring,
-        user: &str,
-        topics: &[Topic],
+        client: &Newcomer<'_>,
         after: Rank,
         from_oldest: bool,
     ) -> Option<Self> {
-        let cursors = cursors(ring, chains(user, topics), after)?;
+        let cursors = cursors(ring, chains(client.user, client.topics), after)?;
         Some(Self {
-            user: user.into(),
-            topics: topics.into(),
+            user: client.user.into(),
+            session: client.session.map(Into::into),
+            topics: client.topics.into(),
+            settled: client.settled,
             after,
             from_oldest,
-            end: None,
             round: Some(Round {
                 last: ring.newest(),
                 cursors,
                 ready: 0,
             }),
         })
-    }
-
-    /// Takes nothing after `rank` from now on; only the first call counts.
-    pub fn end_at(&mut self, rank: Rank) {
-        self.end.get_or_insert(rank);
     }
 
     /// Takes the next entries. `head` is the log's newest position.
@@ -110,9 +122,6 @@ impl Replay {
         };
         loop {
             let Some(mut round) = self.round.take() else {
-                if self.end.is_some_and(|end| end <= self.after) {
-                    return Progress::Ended;
-                }
                 if ring.newest() == self.after {
                     return Progress::CaughtUp(head);
                 }
@@ -140,6 +149,7 @@ impl Replay {
                     self.after = ring.before_oldest();
                 }
                 Err(Stop::Lost) => return Progress::Lost,
+                Err(Stop::Ended(entry)) => return Progress::Ended(entry),
             }
         }
     }
@@ -184,7 +194,6 @@ impl Replay {
         budget: &mut Budget,
         piece: &mut Vec<Arc<Entry>>,
     ) -> Result<(), Stop> {
-        let last = self.end.map_or(round.last, |end| end.min(round.last));
         loop {
             let chains = chains(&self.user, &self.topics);
             let earliest = round
@@ -193,13 +202,21 @@ impl Replay {
                 .zip(chains)
                 .filter(|(cursor, _)| **cursor != Rank::NONE)
                 .min_by_key(|(cursor, _)| **cursor);
-            let Some((cursor, chain)) = earliest.filter(|(cursor, _)| **cursor <= last) else {
+            let Some((cursor, chain)) = earliest.filter(|(cursor, _)| **cursor <= round.last)
+            else {
                 return Ok(());
             };
             if ring.is_evicted(*cursor) {
                 return Err(Stop::Lost);
             }
             let entry = ring.entry(*cursor);
+            if let Record::Session { .. } = entry.record {
+                if entry.position > self.settled && entry.record.ends(self.session.as_deref()) {
+                    return Err(Stop::Ended(Arc::clone(entry)));
+                }
+                *cursor = ring.next(*cursor, chain);
+                continue;
+            }
             budget.bytes += entry.record.frame().len();
             let is_full = piece.len() == budget.limit.entries
                 || (budget.bytes > budget.limit.bytes && !piece.is_empty());
@@ -225,6 +242,8 @@ enum Stop {
     Full,
     /// The next entry was evicted.
     Lost,
+    /// The client's session ended.
+    Ended(Arc<Entry>),
 }
 
 /// Where to look in each chain for what comes after `after`; nothing where no chain has any. A

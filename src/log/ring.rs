@@ -144,7 +144,6 @@ impl Ring {
             links: Links::None,
         });
         let links = match &entry.record {
-            Record::Session { .. } => Links::None,
             Record::Event {
                 to: Target::Users(users),
                 ..
@@ -154,11 +153,9 @@ impl Ring {
                     .map(|(place, user)| self.lengthen(Chain::User(user.as_str()), rank, place))
                     .collect(),
             ),
-            Record::Event { .. } => chains_of(&entry.record)
-                .next()
-                .map_or(Links::None, |chain| {
-                    Links::One(self.lengthen(chain, rank, 0))
-                }),
+            record => chains_of(record).next().map_or(Links::None, |chain| {
+                Links::One(self.lengthen(chain, rank, 0))
+            }),
         };
         self.entry_bytes += entry.heap_bytes() + links.heap_bytes();
         if let Some(retained) = self.retained.back_mut() {
@@ -355,7 +352,7 @@ fn index_from(oldest: Rank, rank: Rank) -> usize {
 /// The chains that a record is on.
 fn chains_of(record: &Record) -> impl Iterator<Item = Chain<'_>> {
     let (one, many) = match record {
-        Record::Session { .. } => (None, None),
+        Record::Session { change, .. } => (Some(Chain::User(change.user.as_str())), None),
         Record::Event { to, .. } => match to {
             Target::All => (Some(Chain::All), None),
             Target::User(user) => (Some(Chain::User(user.as_str())), None),

@@ -1,6 +1,7 @@
 use super::*;
-use crate::event::{Target, UserId, Users};
+use crate::event::{SessionChange, Target, UserId, Users};
 use crate::frame::{Frame, Framing};
+use crate::topic::Topic;
 use proptest::prelude::*;
 
 const NO_LIMIT: PieceLimit = PieceLimit {
@@ -20,8 +21,30 @@ fn broadcast(data: &str) -> impl FnOnce(EventId) -> Record {
     event(Target::All, data, true)
 }
 
+fn change(id: &str, keep: &str) -> impl FnOnce(EventId) -> Record {
+    let change = SessionChange {
+        user: user(id),
+        keep: Some(keep.into()),
+        at_unix_ms: 1_000,
+    };
+    move |id| Record::Session {
+        change,
+        frame: Frame::event(Some(id), "message", "FORCE_LOGOUT"),
+    }
+}
+
 fn user(id: &str) -> UserId {
     UserId::new(id).unwrap()
+}
+
+fn newcomer<'a>(user: &'a str, topics: &'a [Topic], last_event_id: &'a str) -> Newcomer<'a> {
+    Newcomer {
+        user,
+        session: None,
+        topics,
+        last_event_id: Some(last_event_id),
+        settled: Position(0),
+    }
 }
 
 fn dispatch_all(log: &Log, now_ms: u64) {
@@ -35,7 +58,7 @@ fn take(log: &Log, replay: &mut Replay, limit: PieceLimit) -> (Progress, Vec<Eve
     let mut piece = Vec::new();
     loop {
         let progress = log.replay(replay, limit, &mut piece);
-        if progress != Progress::More || !piece.is_empty() {
+        if !matches!(progress, Progress::More) || !piece.is_empty() {
             return (progress, piece.iter().map(|entry| entry.id).collect());
         }
     }
@@ -43,11 +66,11 @@ fn take(log: &Log, replay: &mut Replay, limit: PieceLimit) -> (Progress, Vec<Eve
 
 /// What a client that was at `last_event_id` gets.
 fn missed(log: &Log, user: &str, topics: &[Topic], last_event_id: &str) -> Vec<EventId> {
-    let Some(mut replay) = log.join(user, topics, Some(last_event_id)).replay else {
+    let Some(mut replay) = log.join(&newcomer(user, topics, last_event_id)).replay else {
         return Vec::new();
     };
     let (progress, ids) = take(log, &mut replay, NO_LIMIT);
-    assert_eq!(progress, Progress::CaughtUp(log.head()));
+    assert!(matches!(progress, Progress::CaughtUp(at) if at == log.head()));
     ids
 }
 
@@ -153,7 +176,7 @@ fn a_client_gets_what_was_for_it_after_its_last_event() {
 fn an_id_that_the_log_does_not_hold_is_a_gap() {
     let log = Log::new(1 << 20, Duration::from_secs(1));
     assert_eq!(
-        log.join("1", &[], Some("1-0")).gap,
+        log.join(&newcomer("1", &[], "1-0")).gap,
         Some(Gap { oldest: None })
     );
     let ids: Vec<EventId> = (0..4)
@@ -171,14 +194,17 @@ fn an_id_that_the_log_does_not_hold_is_a_gap() {
         (false, "99999999-0".to_owned()),
         (false, "nonsense".to_owned()),
     ] {
-        let joined = log.join("1", &[], Some(&id));
+        let joined = log.join(&newcomer("1", &[], &id));
         assert_eq!(joined.gap, (!known).then_some(Gap { oldest }), "{id}");
         if !known {
             assert_eq!(missed(&log, "1", &[], &id), ids[2..], "{id}");
         }
     }
     // Nobody asked.
-    let joined = log.join("1", &[], None);
+    let joined = log.join(&Newcomer {
+        last_event_id: None,
+        ..newcomer("1", &[], "")
+    });
     assert!(joined.gap.is_none() && joined.replay.is_none());
 }
 
@@ -186,17 +212,18 @@ fn an_id_that_the_log_does_not_hold_is_a_gap() {
 fn a_session_change_has_an_id_and_is_replayed_to_nobody() {
     let log = Log::new(1 << 20, Duration::from_secs(600));
     let before = log.append(1_000, 0, broadcast("x"));
-    let change = log.append(1_000, 0, |id| Record::Session {
-        change: crate::event::SessionChange {
-            user: user("1"),
-            keep: None,
-            at_unix_ms: 1_000,
-        },
-        frame: Frame::event(Some(id), "message", "FORCE_LOGOUT"),
-    });
+    let change = log.append(1_000, 0, change("1", "a"));
+    let settled = log.head();
     let after = log.append(1_000, 0, broadcast("y"));
-    assert_eq!(missed(&log, "1", &[], &before.to_string()), [after]);
-    assert_eq!(missed(&log, "1", &[], &change.to_string()), [after]);
+    for last in [before, change] {
+        let id = last.to_string();
+        let client = Newcomer {
+            settled,
+            ..newcomer("1", &[], &id)
+        };
+        let mut replay = log.join(&client).replay.unwrap();
+        assert_eq!(take(&log, &mut replay, NO_LIMIT).1, [after]);
+    }
 }
 
 #[test]
@@ -207,17 +234,22 @@ fn a_replay_that_eviction_overtakes_says_so() {
         log.append(1_000, n * 100, broadcast(&n.to_string()));
     }
     dispatch_all(&log, 900);
-    let mut replay = log.join("1", &[], Some(&first.to_string())).replay.unwrap();
+    let mut replay = log
+        .join(&newcomer("1", &[], &first.to_string()))
+        .replay
+        .unwrap();
     let limit = PieceLimit {
         entries: 3,
         ..NO_LIMIT
     };
     let (progress, first_piece) = take(&log, &mut replay, limit);
-    assert_eq!((progress, first_piece.len()), (Progress::More, 3));
+    assert!(matches!(progress, Progress::More) && first_piece.len() == 3);
     log.expire(1_301);
-    assert_eq!(take(&log, &mut replay, limit).0, Progress::More);
+    let (progress, _) = take(&log, &mut replay, limit);
+    assert!(matches!(progress, Progress::More));
     log.expire(2_000);
-    assert_eq!(take(&log, &mut replay, limit).0, Progress::Lost);
+    let (progress, _) = take(&log, &mut replay, limit);
+    assert!(matches!(progress, Progress::Lost));
 }
 
 #[test]
@@ -227,24 +259,44 @@ fn who_was_told_of_a_gap_begins_with_what_is_left() {
         .map(|n| log.append(1_000, n * 100, broadcast("x")))
         .collect();
     dispatch_all(&log, 900);
-    let mut replay = log.join("1", &[], Some("1-1")).replay.unwrap();
+    let mut replay = log.join(&newcomer("1", &[], "1-1")).replay.unwrap();
     log.expire(1_401);
     let (progress, taken) = take(&log, &mut replay, NO_LIMIT);
-    assert_eq!(progress, Progress::CaughtUp(log.head()));
+    assert!(matches!(progress, Progress::CaughtUp(at) if at == log.head()));
     assert_eq!(taken, ids[5..]);
 }
 
 #[test]
-fn a_replay_ends_where_it_is_told_to() {
+fn a_replay_ends_where_its_clients_session_does() {
     let log = Log::new(1 << 20, Duration::from_secs(600));
     let first = log.append(1_000, 0, broadcast("0"));
+    let earlier = log.append(1_000, 0, change("1", "b"));
+    let settled = log.head();
     let second = log.append(1_000, 0, broadcast("1"));
-    let mut replay = log.join("1", &[], Some(&first.to_string())).replay.unwrap();
-    let end = log.undispatched(10)[1].rank.unwrap();
-    log.append(1_000, 0, broadcast("2"));
-    replay.end_at(end);
-    let taken = take(&log, &mut replay, NO_LIMIT);
-    assert_eq!(taken, (Progress::Ended, vec![second]));
+    log.append(1_000, 0, change("2", "b"));
+    let end = log.append(1_000, 0, change("1", "b"));
+    let third = log.append(1_000, 0, broadcast("2"));
+    let of = |session, settled| {
+        let id = first.to_string();
+        let client = Newcomer {
+            session,
+            settled,
+            ..newcomer("1", &[], &id)
+        };
+        let mut replay = log.join(&client).replay.unwrap();
+        let (progress, ids) = take(&log, &mut replay, NO_LIMIT);
+        let end = match progress {
+            Progress::Ended(entry) => Some(entry.id),
+            _ => None,
+        };
+        (end, ids)
+    };
+    // Let in after the earlier change, and in spite of it.
+    assert_eq!(of(Some("a"), settled), (Some(end), vec![second]));
+    assert_eq!(of(None, settled), (Some(end), vec![second]));
+    assert_eq!(of(Some("b"), settled), (None, vec![second, third]));
+    // Let in before it was in force.
+    assert_eq!(of(Some("a"), Position(0)), (Some(earlier), vec![]));
 }
 
 #[test]
@@ -368,7 +420,7 @@ proptest! {
                     let last = events.len().checked_sub(nth + 1);
                     let id = last.map_or_else(|| "0-1".to_owned(), |last| events[last].id.to_string());
                     let topics: Vec<Topic> = topics.into_iter().map(topic).collect();
-                    let joined = log.join(&user.to_string(), &topics, Some(&id));
+                    let joined = log.join(&newcomer(&user.to_string(), &topics, &id));
                     prop_assert_eq!(joined.position, log.head());
                     let known = last.filter(|last| *last >= oldest);
                     let gap = Gap { oldest: events.get(oldest).map(|event| event.id) };
@@ -411,7 +463,7 @@ proptest! {
                             }
                             // A piece may be short, where the log was held for long enough.
                             Progress::More => prop_assert!(taken.len() <= most),
-                            Progress::Ended => prop_assert!(false, "nobody asked for an end"),
+                            Progress::Ended(_) => prop_assert!(false, "nobody's session changed"),
                         }
                         prop_assert_eq!(&taken[..], &expected[..taken.len()]);
                         let is_mine = |event: &Published| is_for(&event.to, client.user, &client.topics);
@@ -446,7 +498,7 @@ proptest! {
         let log = Log::new(1 << 20, Duration::from_secs(600));
         let first = log.append(1_000, 0, broadcast("x"));
         let id = log.append(1_000, 0, broadcast(&data));
-        let mut replay = log.join("1", &[], Some(&first.to_string())).replay.unwrap();
+        let mut replay = log.join(&newcomer("1", &[], &first.to_string())).replay.unwrap();
         let mut piece = Vec::new();
         log.replay(&mut replay, NO_LIMIT, &mut piece);
         let frame = Frame::event(Some(id), "message", &data);

@@ -8,18 +8,17 @@
 use std::sync::Arc;
 
 use super::Shard;
-use super::slot::CatchUp;
 use super::table::SlotRef;
 use super::write::{MAX_PARCEL_BYTES, MAX_PARCEL_FRAMES, Parcel};
 use crate::frame::Frame;
-use crate::log::{Entry, Gap, PieceLimit, Progress, Rank, Replay};
+use crate::log::{Entry, Gap, PieceLimit, Progress, Replay};
 use crate::metrics::DisconnectReason;
 
 /// Pieces in one turn: a millisecond or two of full ones.
-const SLICE_PIECES: usize = 32;
-/// What leaves in one send.
+const SLICE_PIECES: usize = if cfg!(test) { 1 } else { 32 };
+/// What leaves in one send; little in tests, so that they see replays that are interrupted.
 const PIECE: PieceLimit = PieceLimit {
-    entries: MAX_PARCEL_FRAMES,
+    entries: if cfg!(test) { 3 } else { MAX_PARCEL_FRAMES },
     bytes: MAX_PARCEL_BYTES,
 };
 
@@ -45,31 +44,23 @@ impl Shard {
         }
     }
 
-    /// Lets a client that catches up end as soon as it has all that came before its session's
-    /// end; false where it does not catch up.
-    pub(super) fn end_after_catch_up(
-        &mut self,
-        key: u32,
-        rank: Rank,
-        frame: &Frame,
-        reason: DisconnectReason,
-    ) -> bool {
+    /// Whether the client catches up. Then its session's end is not news to it: it meets that in
+    /// the log, behind what came before, and till then gets nothing that comes after.
+    pub(super) fn meets_its_end(&mut self, key: u32) -> bool {
         let Some(slot) = self.table.get_mut(key) else {
             return false;
         };
-        let Some(catch_up) = slot.catch_up() else {
-            return false;
-        };
-        catch_up.replay.end_at(rank);
-        catch_up.end.get_or_insert_with(|| (frame.clone(), reason));
-        slot.set_leaving();
-        true
+        let catches_up = slot.replay().is_some();
+        if catches_up {
+            slot.set_leaving();
+        }
+        catches_up
     }
 
     /// Goes on with a client whose backlog is out.
     pub(super) fn resume_catch_up(&mut self, key: u32) {
         if let Some(slot) = self.table.get_mut(key)
-            && slot.catch_up().is_some()
+            && slot.replay().is_some()
         {
             let generation = slot.generation;
             self.catching_up.push_back(SlotRef { key, generation });
@@ -97,7 +88,7 @@ impl Shard {
         if slot.is_ending() || slot.backlog.is_some() {
             return;
         }
-        let Some(CatchUp { replay, .. }) = slot.catch_up() else {
+        let Some(replay) = slot.replay() else {
             return;
         };
         let mut piece: Vec<Arc<Entry>> = Vec::new();
@@ -124,13 +115,9 @@ impl Shard {
                     slot.finish_catch_up(position);
                 }
             }
-            Progress::Ended => {
-                let slot = self.table.get_mut(key);
-                let end = slot.and_then(|slot| slot.catch_up()?.end.take());
-                if let Some((frame, reason)) = end {
-                    self.end(key, Some(&frame), reason);
-                    self.metrics().delivered.increment();
-                }
+            Progress::Ended(entry) => {
+                self.end(key, Some(entry.record.frame()), DisconnectReason::LoggedOut);
+                self.metrics().delivered.increment();
             }
             // It comes back with its last id and is told of the gap.
             Progress::Lost => self.close(key, DisconnectReason::Slow),

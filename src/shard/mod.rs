@@ -18,6 +18,8 @@ mod drain;
 mod handshakes;
 mod inbox;
 mod listener;
+#[cfg(test)]
+mod model;
 mod poller;
 mod slot;
 mod table;
@@ -39,7 +41,7 @@ use crate::auth::Identity;
 use crate::clock::{Clock, millis};
 use crate::directory::{ConnectionRef, Directory, Limit, NotAdmitted, UserHandle};
 use crate::frame::{Frame, Framing, LAST_CHUNK};
-use crate::log::{Gap, Log, Replay};
+use crate::log::{Gap, Log, Newcomer, Replay};
 use crate::metrics::{DisconnectReason, Metrics, ShardMetrics, Transport};
 use crate::sys;
 use crate::topic::Topic;
@@ -243,11 +245,14 @@ impl Shard {
             });
         };
         let connection = self.connection(tenant);
-        let join = || {
-            let last_event_id = admission.last_event_id.as_deref();
-            self.shared
-                .log
-                .join(&identity.user, &admission.topics, last_event_id)
+        let join = |settled| {
+            self.shared.log.join(&Newcomer {
+                user: &identity.user,
+                session: identity.session.as_deref(),
+                topics: &admission.topics,
+                last_event_id: admission.last_event_id.as_deref(),
+                settled,
+            })
         };
         match self
             .shared

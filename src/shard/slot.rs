@@ -7,9 +7,9 @@ use super::audience::Subscription;
 use super::backlog::Backlog;
 use super::wheel::{Links, Tick};
 use crate::directory::UserHandle;
-use crate::frame::{Frame, Framing};
+use crate::frame::Framing;
 use crate::log::{Entry, Position, Replay};
-use crate::metrics::{DisconnectReason, Transport};
+use crate::metrics::Transport;
 use crate::topic::Topic;
 
 /// One client.
@@ -63,7 +63,7 @@ pub(crate) struct Extra {
     /// The client behind a proxy; without one the socket knows its peer.
     pub(crate) forwarded_for: Option<IpAddr>,
     /// What it still has to get of what it missed.
-    pub(crate) catch_up: Option<Box<CatchUp>>,
+    pub(crate) replay: Option<Box<Replay>>,
 }
 
 impl Extra {
@@ -71,17 +71,8 @@ impl Extra {
         !self.subscriptions.is_empty()
             || self.session.is_some()
             || self.forwarded_for.is_some()
-            || self.catch_up.is_some()
+            || self.replay.is_some()
     }
-}
-
-/// A client that gets what it missed, before anything live.
-#[derive(Debug)]
-pub(crate) struct CatchUp {
-    pub(crate) replay: Replay,
-    /// How it ends when it has caught up, where its session ended meanwhile: what came before
-    /// that is still its own.
-    pub(crate) end: Option<(Frame, DisconnectReason)>,
 }
 
 /// What the shard is told about a client that is let in.
@@ -147,7 +138,7 @@ impl Slot {
             subscriptions,
             session: tenant.session,
             forwarded_for: tenant.forwarded_for,
-            catch_up: None,
+            replay: None,
         };
         Self {
             fd,
@@ -227,23 +218,23 @@ impl Slot {
     pub(crate) fn start_catch_up(&mut self, replay: Replay) {
         self.joined_or_test = REPLAYING;
         let extra = self.extra.get_or_insert_default();
-        extra.catch_up = Some(Box::new(CatchUp { replay, end: None }));
+        extra.replay = Some(Box::new(replay));
     }
 
     /// What it still has to get of what it missed.
-    pub(crate) fn catch_up(&mut self) -> Option<&mut CatchUp> {
-        self.extra.as_mut()?.catch_up.as_deref_mut()
+    pub(crate) fn replay(&mut self) -> Option<&mut Replay> {
+        self.extra.as_mut()?.replay.as_deref_mut()
     }
 
     /// Lets the tenant get events live from `position` on. What catching up took is given back.
-    pub(crate) fn finish_catch_up(&mut self, position: Position) -> Option<CatchUp> {
+    pub(crate) fn finish_catch_up(&mut self, position: Position) {
         self.joined_or_test = position.0;
-        let extra = self.extra.as_mut()?;
-        let catch_up = extra.catch_up.take().map(|catch_up| *catch_up);
-        if !extra.is_needed() {
-            self.extra = None;
+        if let Some(extra) = &mut self.extra {
+            extra.replay = None;
+            if !extra.is_needed() {
+                self.extra = None;
+            }
         }
-        catch_up
     }
 
     pub(crate) fn set_leaving(&mut self) {

@@ -144,8 +144,14 @@ impl Table {
     }
 
     /// Who asked for the topic.
-    pub(crate) fn subscribers(&self, topic: &Topic) -> &[u32] {
-        self.audiences.of(topic)
+    pub(crate) fn subscribers(&self, topic: &Topic) -> impl Iterator<Item = SlotRef> {
+        self.audiences.of(topic).iter().filter_map(|key| {
+            let generation = self.get(*key)?.generation;
+            Some(SlotRef {
+                key: *key,
+                generation,
+            })
+        })
     }
 
     /// The topics that a slot gets.
@@ -272,10 +278,11 @@ mod tests {
                     prop_assert!(table.topics(slot).eq(&topics(*bits)));
                 }
                 for (n, name) in TOPICS.iter().enumerate() {
-                    let subscribers = table.subscribers(&Topic::parse(name).unwrap());
-                    let found: BTreeSet<u32> = subscribers.iter().copied().collect();
+                    let topic = Topic::parse(name).unwrap();
+                    let subscribers: Vec<SlotRef> = table.subscribers(&topic).collect();
+                    let found: BTreeSet<u64> = subscribers.iter().map(|one| one.token()).collect();
                     let asked = present.iter().filter(|(_, bits)| bits >> n & 1 == 1);
-                    let expected: BTreeSet<u32> = asked.map(|(tenant, _)| tenant.key).collect();
+                    let expected: BTreeSet<u64> = asked.map(|(tenant, _)| tenant.token()).collect();
                     prop_assert_eq!((subscribers.len(), found), (expected.len(), expected));
                 }
                 // A topic that nobody asks for costs nothing.

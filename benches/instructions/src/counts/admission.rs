@@ -59,7 +59,7 @@ fn come(mut hall: Hall) -> Hall {
 }
 
 fn admit(directory: &Directory, identity: &Identity, at: ConnectionRef) -> UserHandle {
-    let admitted = directory.admit(identity, at, LIMIT, || ());
+    let admitted = directory.admit(identity, at, LIMIT, |_| ());
     let Ok((admitted, ())) = admitted else {
         panic!("refused: nothing would be counted")
     };

@@ -1,0 +1,599 @@
+//! The log, the directory and two shards against a naive model: clients join, read, stall, leave
+//! and come back at random while events are published, sessions change and history is evicted.
+//! Every client's history has to be what the model says: each event for it once and in order, or
+//! a gap that it was told of.
+
+use std::io::{ErrorKind, Read};
+use std::os::unix::net::UnixStream;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use proptest::prelude::*;
+use tokio::runtime::Runtime;
+
+use super::*;
+use crate::config::OnLimit;
+use crate::event::{EventId, SessionChange, Target, UserId, Users};
+use crate::log::Record;
+
+const SHARDS: u16 = 2;
+const USERS: usize = 3;
+const TOPICS: [&str; 2] = ["news", "orders/1"];
+const SESSIONS: [&str; 2] = ["a", "b"];
+/// Small, so that history is evicted and backlogs overflow.
+const HISTORY_BYTES: usize = 30_000;
+const HISTORY_AGE: Duration = Duration::from_secs(10);
+const BACKLOG_BYTES: usize = 6_000;
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// So many of the same kind.
+    Publish {
+        to: Target,
+        bytes: usize,
+        persist: bool,
+        count: usize,
+    },
+    /// This user's session becomes that one.
+    ChangeSession(usize, usize),
+    Dispatch,
+    Connect(usize),
+    Leave(usize),
+    /// A client reads so many bytes.
+    Read(usize, usize),
+    /// A shard does a slice of one thing.
+    Sockets(usize),
+    Deliver(usize),
+    CatchUp(usize),
+    Pass(u64),
+}
+
+fn target() -> impl Strategy<Value = Target> {
+    let user = || (0..USERS).prop_map(user);
+    prop_oneof![
+        3 => user().prop_map(Target::User),
+        1 => prop::collection::vec(user(), 0..4).prop_map(|users| Target::Users(Users::new(users))),
+        2 => (0..TOPICS.len()).prop_map(|n| Target::Topic(topic(n))),
+        2 => Just(Target::All),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let shard = || 0..usize::from(SHARDS);
+    let device = || 0..devices().len();
+    prop_oneof![
+        10 => (target(), 0usize..1_500, 0u8..6, 1usize..8).prop_map(|(to, bytes, n, count)| {
+            Step::Publish {
+                to,
+                bytes,
+                persist: n > 0,
+                count,
+            }
+        }),
+        1 => (0..USERS, 0..SESSIONS.len()).prop_map(|(user, n)| Step::ChangeSession(user, n)),
+        6 => Just(Step::Dispatch),
+        5 => device().prop_map(Step::Connect),
+        2 => device().prop_map(Step::Leave),
+        6 => (device(), 1usize..5_000).prop_map(|(device, bytes)| Step::Read(device, bytes)),
+        4 => shard().prop_map(Step::Sockets),
+        6 => shard().prop_map(Step::Deliver),
+        6 => shard().prop_map(Step::CatchUp),
+        1 => (0u64..4_000).prop_map(Step::Pass),
+    ]
+}
+
+fn user(n: usize) -> UserId {
+    UserId::new(&n.to_string()).unwrap()
+}
+
+fn topic(n: usize) -> Topic {
+    Topic::parse(TOPICS[n]).unwrap()
+}
+
+/// User, session, topics: one of each kind that may be confused with another.
+fn devices() -> Vec<(usize, usize, Vec<usize>)> {
+    vec![
+        (0, 0, vec![]),
+        (0, 1, vec![0]),
+        (1, 0, vec![0, 1]),
+        (1, 0, vec![1]),
+        (1, 1, vec![]),
+        (2, 0, vec![0, 1]),
+    ]
+}
+
+/// What happened, in the model.
+struct Happened {
+    id: EventId,
+    what: What,
+}
+
+enum What {
+    Event { to: Target, persist: bool },
+    Session { user: usize, keep: usize },
+}
+
+/// A browser: it keeps the id of its last event while its connections come and go.
+struct Device {
+    user: usize,
+    session: usize,
+    topics: Vec<usize>,
+    last_id: Option<EventId>,
+    /// Of what happened, everything before this that is for it has been seen.
+    seen: usize,
+    connection: Option<Connection>,
+}
+
+#[allow(clippy::struct_excessive_bools)] // each is asked for by itself
+struct Connection {
+    socket: UnixStream,
+    received: Vec<u8>,
+    has_head: bool,
+    /// It was told of a gap and has seen nothing since.
+    has_gap: bool,
+    /// What had happened when its session ended.
+    over_at: Option<usize>,
+    is_logged_out: bool,
+    is_complete: bool,
+    is_over: bool,
+    fleeting: Vec<usize>,
+}
+
+struct World {
+    // Before the runtime that their descriptors are registered with.
+    shards: Vec<Shard>,
+    shared: Shared,
+    _runtime: Runtime,
+    happened: Vec<Happened>,
+    /// The session that refuses others, where one was named.
+    current: [Option<usize>; USERS],
+    devices: Vec<Device>,
+    gaps_told: usize,
+}
+
+impl World {
+    fn new() -> Self {
+        let clock = Clock::manual(1_700_000_000_000);
+        let shared = Shared {
+            clock,
+            log: Arc::new(Log::new(HISTORY_BYTES, HISTORY_AGE)),
+            directory: Arc::new(Directory::default()),
+            metrics: Arc::new(Metrics::new(usize::from(SHARDS))),
+            inboxes: (0..SHARDS).map(|_| Inbox::default()).collect(),
+            settings: Arc::new(Settings {
+                heartbeat: Duration::from_secs(3_600),
+                stall_timeout: Duration::from_secs(3_600),
+                max_backlog_bytes: BACKLOG_BYTES,
+                retry_ms: 2_000..=6_000,
+                table_capacity: 64,
+                max_handshakes: 64,
+            }),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let context = runtime.enter();
+        let shards = (0..SHARDS)
+            .map(|number| Shard::new(number, shared.clone(), Poller::new().unwrap()))
+            .collect();
+        drop(context);
+        let devices = devices()
+            .into_iter()
+            .map(|(user, session, topics)| Device {
+                user,
+                session,
+                topics,
+                last_id: None,
+                seen: 0,
+                connection: None,
+            })
+            .collect();
+        Self {
+            shards,
+            shared,
+            _runtime: runtime,
+            happened: Vec::new(),
+            current: [None; USERS],
+            devices,
+            gaps_told: 0,
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Publish {
+                to,
+                bytes,
+                persist,
+                count,
+            } => {
+                for _ in 0..count {
+                    self.publish(to.clone(), bytes, persist);
+                }
+            }
+            Step::ChangeSession(user, keep) => self.change_session(user, keep),
+            Step::Dispatch => self.dispatch(),
+            Step::Connect(device) => self.connect(device),
+            Step::Leave(device) => self.devices[device].connection = None,
+            Step::Read(device, bytes) => {
+                self.read(device, bytes);
+            }
+            Step::Sockets(shard) => {
+                self.shards[shard].poll_sockets(&mut Vec::new());
+            }
+            Step::Deliver(shard) => {
+                self.shards[shard].deliver();
+            }
+            Step::CatchUp(shard) => {
+                self.shards[shard].run_catch_ups();
+            }
+            Step::Pass(ms) => {
+                self.shared.clock.advance(Duration::from_millis(ms));
+                self.shared.log.expire(self.shared.clock.now_ms());
+            }
+        }
+    }
+
+    fn append(&mut self, what: What, record: impl FnOnce(EventId) -> Record) {
+        let clock = &self.shared.clock;
+        let id = self
+            .shared
+            .log
+            .append(clock.unix_ms(), clock.now_ms(), record);
+        self.happened.push(Happened { id, what });
+    }
+
+    fn publish(&mut self, to: Target, bytes: usize, persist: bool) {
+        // The number tells a fleeting event, which has no id, from others.
+        let data = format!("{} {}", self.happened.len(), "d".repeat(bytes));
+        let what = What::Event {
+            to: to.clone(),
+            persist,
+        };
+        self.append(what, |id| Record::Event {
+            to,
+            frame: Frame::event(persist.then_some(id), "message", &data),
+            persist,
+        });
+    }
+
+    /// Appended and in force in one step, as the answer to whoever asked for it says.
+    fn change_session(&mut self, who: usize, keep: usize) {
+        let change = SessionChange {
+            user: user(who),
+            keep: Some(SESSIONS[keep].into()),
+            at_unix_ms: self.shared.clock.unix_ms(),
+        };
+        self.append(What::Session { user: who, keep }, |id| Record::Session {
+            change,
+            frame: Frame::event(Some(id), "message", "FORCE_LOGOUT"),
+        });
+        self.dispatch();
+        self.current[who] = Some(keep);
+        for device in &mut self.devices {
+            if let Some(connection) = &mut device.connection
+                && device.user == who
+                && device.session != keep
+            {
+                connection.over_at.get_or_insert(self.happened.len());
+            }
+        }
+    }
+
+    fn dispatch(&self) {
+        let dispatch = pin!(dispatch(self.shared.clone()));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(dispatch.poll(&mut context).is_pending());
+    }
+
+    /// Index of the oldest that is retained.
+    fn oldest(&self) -> usize {
+        let retained = self.shared.log.retained().1;
+        let kept = self.happened.iter().enumerate().rev();
+        let mut kept = kept.filter(|(_, happened)| happened.is_kept());
+        match retained {
+            0 => self.happened.len(),
+            retained => kept.nth(retained - 1).unwrap().0,
+        }
+    }
+
+    fn connect(&mut self, n: usize) {
+        let oldest = self.oldest();
+        let device = &mut self.devices[n];
+        device.connection = None;
+        let identity = Identity {
+            user: device.user.to_string().into(),
+            session: Some(SESSIONS[device.session].into()),
+            issued: None,
+            expires_at: u64::MAX,
+            topics: Box::default(),
+        };
+        let framing = Framing::Chunked;
+        let admission = Admission {
+            identity: Some(identity),
+            topics: device.topics.iter().map(|n| topic(*n)).collect(),
+            framing,
+            last_event_id: device.last_id.map(|id| id.to_string().into()),
+            forwarded_for: None,
+            expires_at_s: None,
+            limit: Limit {
+                connections: 100,
+                on_limit: OnLimit::Reject,
+            },
+            max_connections: 1_000,
+            max_test_streams: 0,
+        };
+        let shard = &mut self.shards[n % usize::from(SHARDS)];
+        let seat = shard.admit(admission);
+        let is_current = self.current[device.user].is_none_or(|current| current == device.session);
+        assert_eq!(seat.is_ok(), is_current, "device {n}");
+        let Ok(seat) = seat else { return };
+        let (client, server) = UnixStream::pair().unwrap();
+        client.set_nonblocking(true).unwrap();
+        rustix::net::sockopt::set_socket_send_buffer_size(&server, 4_096).unwrap();
+        shard
+            .join(seat, server.into(), b"HEAD\r\n\r\n".to_vec())
+            .unwrap();
+        let is_known = device.last_id.is_none_or(|last| {
+            let at = self.happened.iter().position(|other| other.id == last);
+            at.is_some_and(|at| at >= oldest)
+        });
+        if device.last_id.is_none() {
+            device.seen = self.happened.len();
+        }
+        self.gaps_told += usize::from(!is_known);
+        device.connection = Some(Connection {
+            socket: client,
+            received: Vec::new(),
+            has_head: false,
+            has_gap: false,
+            over_at: None,
+            is_logged_out: false,
+            is_complete: false,
+            is_over: false,
+            fleeting: Vec::new(),
+        });
+    }
+
+    /// Reads and checks what came; says how much.
+    fn read(&mut self, n: usize, bytes: usize) -> usize {
+        let oldest = self.oldest();
+        let device = &mut self.devices[n];
+        let Some(connection) = &mut device.connection else {
+            return 0;
+        };
+        let mut buffer = vec![0; bytes];
+        let read = match connection.socket.read(&mut buffer) {
+            Ok(read) => {
+                connection.is_over = read == 0;
+                read
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => panic!("{error}"),
+        };
+        connection.received.extend_from_slice(&buffer[..read]);
+        let frames: Vec<String> = std::iter::from_fn(|| connection.next_frame()).collect();
+        for frame in frames {
+            device.check(&frame, &self.happened, oldest);
+        }
+        if let Some(connection) = &device.connection
+            && connection.is_over
+        {
+            assert_eq!(connection.is_complete, connection.is_logged_out);
+            device.connection = None;
+        }
+        read
+    }
+
+    /// Lets everything happen that is under way.
+    fn settle(&mut self) {
+        self.dispatch();
+        loop {
+            let mut is_busy = false;
+            for shard in &mut self.shards {
+                is_busy |= shard.poll_sockets(&mut Vec::new());
+                is_busy |= shard.deliver();
+                is_busy |= shard.run_catch_ups();
+            }
+            for device in 0..self.devices.len() {
+                is_busy |= self.read(device, 64 * 1_024) > 0;
+            }
+            if !is_busy {
+                return;
+            }
+        }
+    }
+
+    /// At rest, each client has everything, and the parts agree about who is there.
+    fn check(&mut self) {
+        // Those that were cut off come back; whose session is over may not.
+        for device in 0..self.devices.len() {
+            if self.devices[device].connection.is_none() {
+                self.connect(device);
+            }
+        }
+        self.settle();
+        let oldest = self.oldest();
+        for (n, device) in self.devices.iter().enumerate() {
+            let Some(connection) = &device.connection else {
+                // Cut off again, by what came while it caught up, or refused.
+                continue;
+            };
+            assert_eq!(connection.received, b"", "half a frame");
+            let from = if connection.has_gap {
+                device.seen.max(oldest)
+            } else {
+                device.seen
+            };
+            let missing = device.first_missing(&self.happened, from..self.happened.len());
+            assert_eq!(missing, None, "device {n} never got it");
+        }
+        let online = |device: &&Device| device.connection.is_some();
+        let held = self.devices.iter().filter(online).count();
+        let in_tables: usize = self.shards.iter().map(Shard::len).sum();
+        assert_eq!(in_tables, held);
+        for who in 0..USERS {
+            let mut of_user = 0;
+            self.shared
+                .directory
+                .connections(&who.to_string(), |_| of_user += 1);
+            let mine = self.devices.iter().filter(online);
+            assert_eq!(of_user, mine.filter(|device| device.user == who).count());
+        }
+        let metrics = &self.shared.metrics;
+        let told = metrics.sum(|shard| shard.replay_gaps.value());
+        assert_eq!(told, self.gaps_told as u64);
+        assert_eq!(metrics.sum(|shard| shard.backlogged.value()), 0);
+        assert_eq!(metrics.sum(|shard| shard.backlog_bytes.value()), 0);
+        for shard in &self.shards {
+            assert!(shard.catching_up.is_empty());
+            for key in 0..shard.table.end() {
+                let slot = shard.table.get(key);
+                assert!(slot.is_none_or(|slot| {
+                    slot.extra
+                        .as_ref()
+                        .is_none_or(|extra| extra.replay.is_none())
+                }));
+            }
+        }
+    }
+}
+
+impl Happened {
+    fn is_kept(&self) -> bool {
+        match self.what {
+            What::Event { persist, .. } => persist,
+            What::Session { .. } => true,
+        }
+    }
+}
+
+impl Connection {
+    /// Takes a whole chunk out of what was received.
+    fn next_frame(&mut self) -> Option<String> {
+        let find = |bytes: &[u8], what: &[u8]| {
+            let at = bytes
+                .windows(what.len())
+                .position(|window| window == what)?;
+            Some(at + what.len())
+        };
+        if !self.has_head {
+            let end = find(&self.received, b"HEAD\r\n\r\n")?;
+            self.received.drain(..end);
+            self.has_head = true;
+        }
+        let line_end = find(&self.received, b"\r\n")?;
+        let size = std::str::from_utf8(&self.received[..line_end - 2]).unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        let end = line_end + size + 2;
+        if self.received.len() < end {
+            return None;
+        }
+        let chunk: Vec<u8> = self.received.drain(..end).collect();
+        Some(String::from_utf8(chunk[line_end..end - 2].to_vec()).unwrap())
+    }
+}
+
+impl Device {
+    fn is_mine(&self, happened: &Happened) -> bool {
+        match &happened.what {
+            What::Session { .. } => false,
+            What::Event { to, .. } => match to {
+                Target::All => true,
+                Target::User(id) => *id == user(self.user),
+                Target::Users(users) => users.as_slice().contains(&user(self.user)),
+                Target::Topic(other) => self.topics.iter().any(|n| topic(*n) == *other),
+            },
+        }
+    }
+
+    /// The first of these that is kept and for this device.
+    fn first_missing(&self, happened: &[Happened], range: std::ops::Range<usize>) -> Option<usize> {
+        range
+            .into_iter()
+            .find(|n| happened[*n].is_kept() && self.is_mine(&happened[*n]))
+    }
+
+    /// Checks the next frame of its stream against what happened.
+    fn check(&mut self, frame: &str, happened: &[Happened], oldest: usize) {
+        let connection = self.connection.as_mut().unwrap();
+        assert!(!connection.is_complete, "behind the end: {frame:?}");
+        if frame.is_empty() {
+            connection.is_complete = true;
+            return;
+        }
+        assert!(!connection.is_logged_out, "after its log-out: {frame:?}");
+        if frame.starts_with("retry: ") {
+            return;
+        }
+        if frame.starts_with("event: replay_gap\n") {
+            assert!(!connection.has_gap, "told twice");
+            connection.has_gap = true;
+            return;
+        }
+        let Some(rest) = frame.strip_prefix("id: ") else {
+            let data = frame.strip_prefix("event: message\ndata: ").unwrap();
+            let number: usize = data[..data.find(' ').unwrap()].parse().unwrap();
+            assert!(!connection.fleeting.contains(&number), "{number} twice");
+            connection.fleeting.push(number);
+            assert!(connection.over_at.is_none_or(|over_at| number < over_at));
+            assert!(self.is_mine(&happened[number]) && !happened[number].is_kept());
+            return;
+        };
+        let id: EventId = rest[..rest.find('\n').unwrap()].parse().unwrap();
+        let at = happened.iter().position(|other| other.id == id).unwrap();
+        let has_gap = std::mem::take(&mut connection.has_gap);
+        match happened[at].what {
+            What::Session { user, keep } => {
+                assert!(user == self.user && keep != self.session);
+                connection.is_logged_out = true;
+            }
+            What::Event { .. } => assert!(self.is_mine(&happened[at])),
+        }
+        assert!(at >= self.seen, "{at} again, seen up to {}", self.seen);
+        let missing = self.first_missing(happened, self.seen..at);
+        assert!(
+            missing.is_none_or(|_| has_gap),
+            "{missing:?} is missing before {at}"
+        );
+        // A gap is of what was evicted, and of nothing else.
+        let late = self.first_missing(happened, oldest.max(self.seen)..at);
+        assert_eq!(late, None, "retained and skipped");
+        self.seen = at + 1;
+        self.last_id = Some(id);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_client_has_what_the_model_says(steps in prop::collection::vec(step(), 1..200)) {
+        let mut world = World::new();
+        for step in steps {
+            world.take(step);
+        }
+        world.settle();
+        world.check();
+    }
+}
+
+#[test]
+fn who_is_there_when_a_fleeting_event_passes_gets_it_once() {
+    let mut world = World::new();
+    for device in 0..world.devices.len() {
+        world.connect(device);
+    }
+    world.publish(Target::All, 10, false);
+    world.publish(Target::User(user(1)), 10, false);
+    world.settle();
+    for device in &world.devices {
+        let expected = if device.user == 1 {
+            vec![0, 1]
+        } else {
+            vec![0]
+        };
+        assert_eq!(device.connection.as_ref().unwrap().fleeting, expected);
+    }
+}
