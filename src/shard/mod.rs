@@ -7,6 +7,7 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod acceptor;
+mod admission;
 mod audience;
 mod backlog;
 #[cfg(feature = "bench")]
@@ -29,31 +30,26 @@ mod wheel;
 mod write;
 
 use std::collections::VecDeque;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::auth::Identity;
 use crate::clock::{Clock, millis};
-use crate::directory::{ConnectionRef, Directory, Limit, NotAdmitted, UserHandle};
+use crate::directory::{ConnectionRef, Directory, UserHandle};
 use crate::frame::{Frame, Framing, LAST_CHUNK};
-use crate::log::{Gap, Log, Newcomer, Replay};
+use crate::log::Log;
 use crate::metrics::{DisconnectReason, Metrics, ShardMetrics, Transport};
 use crate::sys;
-use crate::topic::Topic;
 use delivery::Deliveries;
 use drain::Drain;
-use inbox::Command;
 use poller::{Poller, Readiness};
-use slot::{Kind, Tenant};
 use table::{SlotRef, Table};
 use wheel::{Tick, Wheel};
 
 pub use acceptor::{Accepted, Socket};
+pub use admission::{Admission, NotSeated, Seat};
 pub use dispatch::dispatch;
 pub use handshakes::{Handshake, Handshakes};
 pub use inbox::{Description, Inbox};
@@ -132,61 +128,6 @@ enum Sleep {
     Unbounded,
 }
 
-/// A stream that asks to be let in.
-#[derive(Debug)]
-pub struct Admission {
-    /// Who it is; `None` for a test stream.
-    pub identity: Option<Identity>,
-    /// What it asked for, already checked.
-    pub topics: Box<[Topic]>,
-    /// How its body is delimited.
-    pub framing: Framing,
-    /// The id of the last event it has, as it says.
-    pub last_event_id: Option<Box<str>>,
-    /// The client's address, where a trusted proxy told it.
-    pub forwarded_for: Option<std::net::IpAddr>,
-    /// When its token ends (Unix seconds), where that ends the stream.
-    pub expires_at_s: Option<u64>,
-    /// The user's limit.
-    pub limit: Limit,
-    /// Streams held at once, over all shards.
-    pub max_connections: usize,
-    /// Test streams at once.
-    pub max_test_streams: usize,
-}
-
-/// A place that is reserved everywhere but in the table; either [`Shard::join`] takes it or
-/// [`Shard::give_up`] returns it.
-#[derive(Debug)]
-#[must_use]
-pub struct Seat {
-    tenant: SlotRef,
-    user: UserHandle,
-    kind: Kind,
-    missed: Missed,
-    admission: Admission,
-}
-
-/// What a client that comes back has missed.
-#[derive(Debug, Default)]
-struct Missed {
-    gap: Option<Gap>,
-    replay: Option<Replay>,
-}
-
-/// Why a stream was not let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotSeated {
-    /// The server is going down.
-    Draining,
-    /// The server holds all it may.
-    Full,
-    /// The session ended, or the token was issued before it did.
-    Revoked,
-    /// The user holds all they may.
-    Limit,
-}
-
 impl Shard {
     /// An empty shard, in the context of its runtime.
     fn new(number: u16, shared: Shared, poller: Poller) -> Self {
@@ -212,146 +153,6 @@ impl Shard {
     /// The shard's number.
     pub fn number(&self) -> u16 {
         self.number
-    }
-
-    /// Reserves a place for a stream: in the count of all, under the user's session and limit,
-    /// and at a position of the log.
-    ///
-    /// # Errors
-    /// [`NotSeated`]; nothing is then reserved.
-    pub fn admit(&mut self, admission: Admission) -> Result<Seat, NotSeated> {
-        if self.drain.is_some() {
-            return Err(NotSeated::Draining);
-        }
-        let tenant = self.table.vacancy().ok_or(NotSeated::Full)?;
-        let metrics = &self.shared.metrics;
-        if !metrics.held.reserve(admission.max_connections as u64) {
-            return Err(NotSeated::Full);
-        }
-        let Some(identity) = &admission.identity else {
-            if !metrics
-                .test_streams
-                .reserve(admission.max_test_streams as u64)
-            {
-                metrics.held.sub(1);
-                return Err(NotSeated::Full);
-            }
-            return Ok(Seat {
-                tenant,
-                user: UserHandle::NONE,
-                kind: Kind::Test,
-                missed: Missed::default(),
-                admission,
-            });
-        };
-        let connection = self.connection(tenant);
-        let join = |settled| {
-            self.shared.log.join(&Newcomer {
-                user: &identity.user,
-                session: identity.session.as_deref(),
-                topics: &admission.topics,
-                last_event_id: admission.last_event_id.as_deref(),
-                settled,
-            })
-        };
-        match self
-            .shared
-            .directory
-            .admit(identity, connection, admission.limit, join)
-        {
-            Ok((admitted, joined)) => {
-                for oldest in admitted.evicted {
-                    self.evict(oldest);
-                }
-                Ok(Seat {
-                    tenant,
-                    user: admitted.user,
-                    kind: Kind::Notifications {
-                        joined: joined.position,
-                    },
-                    missed: Missed {
-                        gap: joined.gap,
-                        replay: joined.replay,
-                    },
-                    admission,
-                })
-            }
-            Err(reason) => {
-                metrics.held.sub(1);
-                Err(match reason {
-                    NotAdmitted::Revoked => NotSeated::Revoked,
-                    NotAdmitted::Limit => NotSeated::Limit,
-                    NotAdmitted::Full => NotSeated::Full,
-                })
-            }
-        }
-    }
-
-    /// Puts a socket into its place and writes `head` (status line and header), the first frame,
-    /// and what the client missed to it.
-    ///
-    /// # Errors
-    /// What epoll says; the place is then given up.
-    pub fn join(&mut self, seat: Seat, fd: OwnedFd, mut head: Vec<u8>) -> io::Result<()> {
-        if let Err(error) = self.poller.add(fd.as_fd(), seat.tenant) {
-            self.give_up(seat);
-            return Err(error);
-        }
-        let now = self.now();
-        let unix_s = self.shared.clock.unix_ms() / 1_000;
-        let admission = seat.admission;
-        let tenant = Tenant {
-            user: seat.user,
-            framing: admission.framing,
-            kind: seat.kind,
-            expires_at_s: admission.expires_at_s,
-            topics: admission.topics,
-            session: admission.identity.and_then(|identity| identity.session),
-            forwarded_for: admission.forwarded_for,
-        };
-        let is_test = matches!(seat.kind, Kind::Test);
-        let SlotRef { key, .. } = self.table.insert(fd, tenant, now, unix_s);
-        let transport = if is_test {
-            Transport::Test
-        } else {
-            Transport::Sse
-        };
-        let metrics = self.metrics();
-        metrics.connections.at(transport as usize).add(1);
-        metrics.connects.at(transport as usize).increment();
-        if is_test {
-            self.write_head(key, &head);
-            self.send_test_message(key);
-        } else {
-            let retry = Frame::retry(self.draw_retry_ms());
-            head.extend_from_slice(retry.bytes(admission.framing));
-            self.write_head(key, &head);
-        }
-        let Missed { gap, replay } = seat.missed;
-        if let (Some(gap), Some(last_event_id)) = (gap, &admission.last_event_id) {
-            self.send_gap(key, last_event_id, gap);
-        }
-        if let Some(replay) = replay {
-            self.start_catch_up(key, replay);
-        }
-        self.arm(key);
-        Ok(())
-    }
-
-    /// Returns a place that nobody takes.
-    #[allow(clippy::needless_pass_by_value)] // a seat is used up once
-    pub fn give_up(&mut self, seat: Seat) {
-        // It stood in the directory for a moment: what was sent there must not reach the next one.
-        self.table.skip_generation();
-        let metrics = &self.shared.metrics;
-        metrics.held.sub(1);
-        match seat.kind {
-            Kind::Test => metrics.test_streams.sub(1),
-            Kind::Notifications { .. } => {
-                let connection = self.connection(seat.tenant);
-                self.shared.directory.remove(seat.user, connection);
-            }
-        }
     }
 
     /// Takes what the sockets have to say; true where there may be more.
@@ -458,20 +259,6 @@ impl Shard {
                 generation: slot.generation,
             });
             self.shared.directory.remove(slot.user, connection);
-        }
-    }
-
-    fn evict(&self, oldest: ConnectionRef) {
-        if let Some(inbox) = self.shared.inboxes.get(usize::from(oldest.shard)) {
-            inbox.push(Command::End {
-                tenants: vec![SlotRef {
-                    key: oldest.key,
-                    generation: oldest.generation,
-                }],
-                frame: Some(Frame::event(None, "evicted", "{}")),
-                reason: DisconnectReason::Evicted,
-                entry: None,
-            });
         }
     }
 

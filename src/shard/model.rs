@@ -3,6 +3,8 @@
 //! Every client's history has to be what the model says: each event for it once and in order, or
 //! a gap that it was told of.
 
+mod device;
+
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
@@ -12,9 +14,13 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::auth::Identity;
 use crate::config::OnLimit;
+use crate::directory::Limit;
 use crate::event::{EventId, SessionChange, Target, UserId, Users};
 use crate::log::Record;
+use crate::topic::Topic;
+use device::{Connection, Device, Happened, What};
 
 const SHARDS: u16 = 2;
 const USERS: usize = 3;
@@ -100,43 +106,6 @@ fn devices() -> Vec<(usize, usize, Vec<usize>)> {
         (1, 1, vec![]),
         (2, 0, vec![0, 1]),
     ]
-}
-
-/// What happened, in the model.
-struct Happened {
-    id: EventId,
-    what: What,
-}
-
-enum What {
-    Event { to: Target, persist: bool },
-    Session { user: usize, keep: usize },
-}
-
-/// A browser: it keeps the id of its last event while its connections come and go.
-struct Device {
-    user: usize,
-    session: usize,
-    topics: Vec<usize>,
-    last_id: Option<EventId>,
-    /// Of what happened, everything before this that is for it has been seen.
-    seen: usize,
-    connection: Option<Connection>,
-}
-
-#[allow(clippy::struct_excessive_bools)] // each is asked for by itself
-struct Connection {
-    socket: UnixStream,
-    received: Vec<u8>,
-    has_head: bool,
-    /// It was told of a gap and has seen nothing since.
-    has_gap: bool,
-    /// What had happened when its session ended.
-    over_at: Option<usize>,
-    is_logged_out: bool,
-    is_complete: bool,
-    is_over: bool,
-    fleeting: Vec<usize>,
 }
 
 struct World {
@@ -457,111 +426,6 @@ impl World {
                 }));
             }
         }
-    }
-}
-
-impl Happened {
-    fn is_kept(&self) -> bool {
-        match self.what {
-            What::Event { persist, .. } => persist,
-            What::Session { .. } => true,
-        }
-    }
-}
-
-impl Connection {
-    /// Takes a whole chunk out of what was received.
-    fn next_frame(&mut self) -> Option<String> {
-        let find = |bytes: &[u8], what: &[u8]| {
-            let at = bytes
-                .windows(what.len())
-                .position(|window| window == what)?;
-            Some(at + what.len())
-        };
-        if !self.has_head {
-            let end = find(&self.received, b"HEAD\r\n\r\n")?;
-            self.received.drain(..end);
-            self.has_head = true;
-        }
-        let line_end = find(&self.received, b"\r\n")?;
-        let size = std::str::from_utf8(&self.received[..line_end - 2]).unwrap();
-        let size = usize::from_str_radix(size, 16).unwrap();
-        let end = line_end + size + 2;
-        if self.received.len() < end {
-            return None;
-        }
-        let chunk: Vec<u8> = self.received.drain(..end).collect();
-        Some(String::from_utf8(chunk[line_end..end - 2].to_vec()).unwrap())
-    }
-}
-
-impl Device {
-    fn is_mine(&self, happened: &Happened) -> bool {
-        match &happened.what {
-            What::Session { .. } => false,
-            What::Event { to, .. } => match to {
-                Target::All => true,
-                Target::User(id) => *id == user(self.user),
-                Target::Users(users) => users.as_slice().contains(&user(self.user)),
-                Target::Topic(other) => self.topics.iter().any(|n| topic(*n) == *other),
-            },
-        }
-    }
-
-    /// The first of these that is kept and for this device.
-    fn first_missing(&self, happened: &[Happened], range: std::ops::Range<usize>) -> Option<usize> {
-        range
-            .into_iter()
-            .find(|n| happened[*n].is_kept() && self.is_mine(&happened[*n]))
-    }
-
-    /// Checks the next frame of its stream against what happened.
-    fn check(&mut self, frame: &str, happened: &[Happened], oldest: usize) {
-        let connection = self.connection.as_mut().unwrap();
-        assert!(!connection.is_complete, "behind the end: {frame:?}");
-        if frame.is_empty() {
-            connection.is_complete = true;
-            return;
-        }
-        assert!(!connection.is_logged_out, "after its log-out: {frame:?}");
-        if frame.starts_with("retry: ") {
-            return;
-        }
-        if frame.starts_with("event: replay_gap\n") {
-            assert!(!connection.has_gap, "told twice");
-            connection.has_gap = true;
-            return;
-        }
-        let Some(rest) = frame.strip_prefix("id: ") else {
-            let data = frame.strip_prefix("event: message\ndata: ").unwrap();
-            let number: usize = data[..data.find(' ').unwrap()].parse().unwrap();
-            assert!(!connection.fleeting.contains(&number), "{number} twice");
-            connection.fleeting.push(number);
-            assert!(connection.over_at.is_none_or(|over_at| number < over_at));
-            assert!(self.is_mine(&happened[number]) && !happened[number].is_kept());
-            return;
-        };
-        let id: EventId = rest[..rest.find('\n').unwrap()].parse().unwrap();
-        let at = happened.iter().position(|other| other.id == id).unwrap();
-        let has_gap = std::mem::take(&mut connection.has_gap);
-        match happened[at].what {
-            What::Session { user, keep } => {
-                assert!(user == self.user && keep != self.session);
-                connection.is_logged_out = true;
-            }
-            What::Event { .. } => assert!(self.is_mine(&happened[at])),
-        }
-        assert!(at >= self.seen, "{at} again, seen up to {}", self.seen);
-        let missing = self.first_missing(happened, self.seen..at);
-        assert!(
-            missing.is_none_or(|_| has_gap),
-            "{missing:?} is missing before {at}"
-        );
-        // A gap is of what was evicted, and of nothing else.
-        let late = self.first_missing(happened, oldest.max(self.seen)..at);
-        assert_eq!(late, None, "retained and skipped");
-        self.seen = at + 1;
-        self.last_id = Some(id);
     }
 }
 

@@ -52,6 +52,20 @@ fn publish_batch(server: &TestServer, events: impl Iterator<Item = Value>) {
     assert_eq!(answer.json()["accepted"], json!(lines.len()));
 }
 
+/// A client that reads slowly and has so many events to catch up with, numbered from 0, each of
+/// 4,000 bytes; with the id that it came back with.
+fn catching_up(server: &TestServer, token: &str, events: usize) -> (String, Stream) {
+    let first = server.publish(&json!({"to": {"user": "42"}, "data": "first"}));
+    let data = numbered_text(4_000);
+    publish_batch(
+        server,
+        (0..events).map(|n| json!({"to": {"user": "42"}, "data": format!("{n} {data}")})),
+    );
+    let slow = come_back_on(server.connect_narrow(), token, &first);
+    server.wait_for_metric("idlewild_backlogged_connections", 1.0);
+    (first, slow)
+}
+
 #[test]
 fn what_was_missed_comes_first_and_once_and_then_what_is_live() {
     let server = TestServer::start();
@@ -319,14 +333,7 @@ fn clients_that_come_and_go_while_events_are_published_have_each_once_and_in_ord
 fn a_log_out_reaches_a_client_that_catches_up_behind_what_it_missed() {
     let server = TestServer::start();
     let old = server.token_with("42", Some("old"), &[]);
-    let first = server.publish(&json!({"to": {"user": "42"}, "data": "first"}));
-    let data = numbered_text(4_000);
-    publish_batch(
-        &server,
-        (0..100).map(|n| json!({"to": {"user": "42"}, "data": format!("{n} {data}")})),
-    );
-    let mut slow = come_back_on(server.connect_narrow(), &old, &first);
-    server.wait_for_metric("idlewild_backlogged_connections", 1.0);
+    let (first, mut slow) = catching_up(&server, &old, 100);
     let answer = server.admin("PUT", "/v1/users/42/session", r#"{"session_id": "new"}"#);
     let change = answer.json()["id"].as_str().unwrap().to_owned();
     // In force at once, although the end is still on the way.
@@ -366,14 +373,7 @@ fn a_log_out_reaches_a_client_that_catches_up_behind_what_it_missed() {
 fn a_client_that_reads_more_slowly_than_history_goes_is_cut_off_and_told_of_the_gap() {
     let server = TestServer::with(|config| config.history.max_age = Duration::from_secs(60));
     let token = server.token("42");
-    let first = server.publish(&json!({"to": {"user": "42"}, "data": "first"}));
-    let data = numbered_text(4_000);
-    publish_batch(
-        &server,
-        (0..500).map(|n| json!({"to": {"user": "42"}, "data": format!("{n} {data}")})),
-    );
-    let mut slow = come_back_on(server.connect_narrow(), &token, &first);
-    server.wait_for_metric("idlewild_backlogged_connections", 1.0);
+    let (_, mut slow) = catching_up(&server, &token, 500);
     // Not so long that it counts as stalled.
     for _ in 0..2 {
         server.advance(Duration::from_secs(25));
@@ -420,14 +420,7 @@ fn an_old_client_gets_what_it_missed_in_bare_frames() {
 fn what_is_not_kept_reaches_a_client_that_catches_up_now() {
     let server = TestServer::start();
     let token = server.token("42");
-    let first = server.publish(&json!({"to": {"user": "42"}, "data": "first"}));
-    let data = numbered_text(4_000);
-    publish_batch(
-        &server,
-        (0..300).map(|n| json!({"to": {"user": "42"}, "data": format!("{n} {data}")})),
-    );
-    let mut slow = come_back_on(server.connect_narrow(), &token, &first);
-    server.wait_for_metric("idlewild_backlogged_connections", 1.0);
+    let (_, mut slow) = catching_up(&server, &token, 300);
     server.publish(&json!({"to": {"user": "42"}, "data": "fleeting", "persist": false}));
     let frames: Vec<String> = (0..301).map(|_| slow.next().unwrap()).collect();
     let at = frames.iter().position(|frame| frame.contains("fleeting"));
@@ -440,14 +433,7 @@ fn what_is_not_kept_reaches_a_client_that_catches_up_now() {
 fn a_client_that_catches_up_is_drained_like_any_other() {
     let mut server = TestServer::start();
     let token = server.token("42");
-    let first = server.publish(&json!({"to": {"user": "42"}, "data": "first"}));
-    let data = numbered_text(4_000);
-    publish_batch(
-        &server,
-        (0..300).map(|n| json!({"to": {"user": "42"}, "data": format!("{n} {data}")})),
-    );
-    let mut slow = come_back_on(server.connect_narrow(), &token, &first);
-    server.wait_for_metric("idlewild_backlogged_connections", 1.0);
+    let (_, mut slow) = catching_up(&server, &token, 300);
     let drained = server.drain();
     let frames = slow.rest();
     let (last, events) = frames.split_last().unwrap();

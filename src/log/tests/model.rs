@@ -1,0 +1,178 @@
+//! The log against a list of all that was ever published: who has what of it, and how much of it is
+//! still there.
+
+use super::*;
+
+/// A client of the model: who it is, what it has, and its replay while it has one.
+struct Client {
+    user: usize,
+    topics: Vec<Topic>,
+    /// Of the model's events, those up to this one do not concern it any more.
+    seen: usize,
+    /// It was told of a gap and has got nothing since: eviction only moves where it begins.
+    begins_with_the_oldest: bool,
+    replay: Option<Replay>,
+}
+
+/// An event of the model.
+#[derive(Clone, Debug)]
+struct Published {
+    id: EventId,
+    to: Target,
+    accepted_ms: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// To this target, with so many bytes.
+    Publish(Target, usize),
+    /// After the model's nth event, counted from its newest; an unknown id where there is none.
+    Join(usize, Vec<usize>, usize),
+    /// So many entries at once.
+    Take(usize),
+    Dispatch,
+    /// Milliseconds.
+    Pass(u64),
+}
+
+const TOPICS: [&str; 3] = ["a", "b/c", "b/d"];
+
+fn topic(n: usize) -> Topic {
+    Topic::parse(TOPICS[n]).unwrap()
+}
+
+fn target() -> impl Strategy<Value = Target> {
+    let id = || (0usize..4).prop_map(|n| user(&n.to_string()));
+    prop_oneof![
+        3 => id().prop_map(Target::User),
+        2 => prop::collection::vec(id(), 0..4).prop_map(|users| Target::Users(Users::new(users))),
+        2 => (0usize..TOPICS.len()).prop_map(|n| Target::Topic(topic(n))),
+        2 => Just(Target::All),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let topics = prop::collection::btree_set(0usize..TOPICS.len(), 0..3);
+    prop_oneof![
+        8 => (target(), 0usize..300).prop_map(|(to, bytes)| Step::Publish(to, bytes)),
+        3 => (0usize..4, topics, 0usize..40)
+            .prop_map(|(user, topics, nth)| Step::Join(user, topics.into_iter().collect(), nth)),
+        4 => (1usize..6).prop_map(Step::Take),
+        3 => Just(Step::Dispatch),
+        2 => (0u64..400).prop_map(Step::Pass),
+    ]
+}
+
+fn is_for(to: &Target, who: usize, topics: &[Topic]) -> bool {
+    let who = who.to_string();
+    match to {
+        Target::All => true,
+        Target::User(user) => user.as_str() == who,
+        Target::Users(users) => users.as_slice().iter().any(|user| user.as_str() == who),
+        Target::Topic(topic) => topics.contains(topic),
+    }
+}
+
+proptest! {
+    /// All that was ever published, who has what of it, and how much of it is still there.
+    #[test]
+    fn the_log_agrees_with_a_naive_model(steps in prop::collection::vec(step(), 1..120)) {
+        let (max_bytes, max_age_ms) = (6_000, 1_000);
+        let log = Log::new(max_bytes, Duration::from_millis(max_age_ms));
+        let mut events: Vec<Published> = Vec::new();
+        let mut clients: Vec<Client> = Vec::new();
+        let (mut now_ms, mut dispatched) = (0, 0);
+        for step in steps {
+            match step {
+                Step::Publish(to, bytes) => {
+                    let data = "d".repeat(bytes);
+                    let id = log.append(5_000, now_ms, event(to.clone(), &data, true));
+                    events.push(Published { id, to, accepted_ms: now_ms });
+                }
+                Step::Dispatch => {
+                    dispatch_all(&log, now_ms);
+                    dispatched = events.len();
+                }
+                Step::Pass(ms) => {
+                    now_ms += ms;
+                    log.expire(now_ms);
+                }
+                Step::Join(user, topics, nth) => {
+                    let retained = log.retained().1;
+                    let oldest = events.len() - retained;
+                    let last = events.len().checked_sub(nth + 1);
+                    let id = last.map_or_else(|| "0-1".to_owned(), |last| events[last].id.to_string());
+                    let topics: Vec<Topic> = topics.into_iter().map(topic).collect();
+                    let joined = log.join(&newcomer(&user.to_string(), &topics, &id));
+                    prop_assert_eq!(joined.position, log.head());
+                    let known = last.filter(|last| *last >= oldest);
+                    let gap = Gap { oldest: events.get(oldest).map(|event| event.id) };
+                    prop_assert_eq!(joined.gap, known.is_none().then_some(gap));
+                    let seen = known.map_or(oldest, |last| last + 1);
+                    let some = events[seen..].iter().any(|event| is_for(&event.to, user, &topics));
+                    prop_assert_eq!(joined.replay.is_some(), some);
+                    clients.push(Client {
+                        user,
+                        topics,
+                        seen,
+                        begins_with_the_oldest: known.is_none(),
+                        replay: joined.replay,
+                    });
+                }
+                Step::Take(most) => {
+                    let oldest = events.len() - log.retained().1;
+                    for client in &mut clients {
+                        let Some(replay) = &mut client.replay else { continue };
+                        let mut piece = Vec::new();
+                        let limit = PieceLimit { entries: most, ..NO_LIMIT };
+                        let progress = log.replay(replay, limit, &mut piece);
+                        let wanted: Vec<usize> = (client.seen.max(oldest)..events.len())
+                            .filter(|n| is_for(&events[*n].to, client.user, &client.topics))
+                            .collect();
+                        let taken: Vec<EventId> = piece.iter().map(|entry| entry.id).collect();
+                        let expected: Vec<EventId> =
+                            wanted.iter().take(most).map(|n| events[*n].id).collect();
+                        match progress {
+                            Progress::Lost => {
+                                // Only where something after what it has is gone.
+                                prop_assert!(oldest > client.seen);
+                                client.replay = None;
+                                continue;
+                            }
+                            Progress::CaughtUp(position) => {
+                                prop_assert_eq!(position, log.head());
+                                prop_assert_eq!(taken.len(), wanted.len());
+                                client.replay = None;
+                            }
+                            // A piece may be short, where the log was held for long enough.
+                            Progress::More => prop_assert!(taken.len() <= most),
+                            Progress::Ended(_) => prop_assert!(false, "nobody's session changed"),
+                        }
+                        prop_assert_eq!(&taken[..], &expected[..taken.len()]);
+                        let is_mine = |event: &Published| is_for(&event.to, client.user, &client.topics);
+                        let gone = &events[client.seen..client.seen.max(oldest)];
+                        let goes_on = !taken.is_empty() || matches!(progress, Progress::CaughtUp(_));
+                        let misses_some = goes_on && gone.iter().any(is_mine);
+                        prop_assert!(client.begins_with_the_oldest || !misses_some);
+                        client.begins_with_the_oldest &= taken.is_empty();
+                        if let Some(last) = taken.last() {
+                            client.seen = 1 + events.iter().position(|event| event.id == *last).unwrap();
+                        }
+                    }
+                }
+            }
+            // What is retained is the newest, as much as age, size and dispatch allow.
+            let (bytes, retained) = log.retained();
+            let oldest = events.len() - retained;
+            prop_assert!(oldest <= dispatched);
+            let all_fits = bytes <= max_bytes || oldest == dispatched;
+            prop_assert!(all_fits, "{bytes} bytes");
+            if let Some(event) = events.get(oldest) {
+                prop_assert!(now_ms <= event.accepted_ms + max_age_ms || oldest == dispatched);
+            }
+            if retained == 0 {
+                prop_assert_eq!(bytes, 0);
+            }
+        }
+    }
+}
