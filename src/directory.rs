@@ -7,6 +7,7 @@
 //! session to remember costs nothing.
 
 mod name;
+mod standing;
 mod user;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,6 +20,7 @@ use crate::auth::Identity;
 use crate::config::OnLimit;
 use crate::event::SessionChange;
 use crate::log::Position;
+pub use standing::Standing;
 use user::User;
 
 /// Locks of the directory: with two shards admitting at once, a collision is a rare event.
@@ -211,25 +213,25 @@ impl Directory {
     /// Makes the change, which stands in the log at `settled`, the rule for admissions from now on,
     /// and takes out and returns the connections that it ends.
     pub fn change_session(&self, change: &SessionChange, settled: Position) -> Vec<ConnectionRef> {
-        let name = change.user.as_str();
         let keep = change.keep.as_deref();
-        let (stripe, hash) = self.place(name);
-        let mut stripe = self.stripes[stripe].lock();
-        let index = match stripe.find(hash, name) {
-            Some(index) => index,
-            None => match stripe.intern(hash, name, &self.hasher) {
-                Some(index) => index,
-                None => return Vec::new(),
-            },
-        };
-        let user = &mut stripe.users[index];
-        let was_online = !user.is_offline();
-        user.change_session(keep, change.at_unix_ms, settled);
-        let ended = user.disconnect_others(keep.map(|session| self.session_hash(session)));
-        if was_online && user.is_offline() {
-            self.online.fetch_sub(1, Ordering::Relaxed);
-        }
-        ended
+        let keep_hash = keep.map(|session| self.session_hash(session));
+        let ended = self.with_user(change.user.as_str(), |user| {
+            let was_online = !user.is_offline();
+            let standing = Standing::after(change, user.standing());
+            user.remember(standing, settled);
+            let ended = user.disconnect_others(keep_hash);
+            if was_online && user.is_offline() {
+                self.online.fetch_sub(1, Ordering::Relaxed);
+            }
+            ended
+        });
+        ended.unwrap_or_default()
+    }
+
+    /// Remembers what an earlier process stored of a user's sessions; `settled` is the newest
+    /// position of the log.
+    pub fn restore(&self, user: &str, standing: Standing, settled: Position) {
+        self.with_user(user, |user| user.remember(standing, settled));
     }
 
     /// Takes out and returns every connection of the user; they may come back.
@@ -259,6 +261,17 @@ impl Directory {
     /// Users with at least one connection.
     pub fn users_online(&self) -> usize {
         self.online.load(Ordering::Relaxed)
+    }
+
+    /// Does something to a user who is interned first; nothing where that cannot be.
+    fn with_user<T>(&self, name: &str, change: impl FnOnce(&mut User) -> T) -> Option<T> {
+        let (stripe, hash) = self.place(name);
+        let mut stripe = self.stripes[stripe].lock();
+        let index = match stripe.find(hash, name) {
+            Some(index) => index,
+            None => stripe.intern(hash, name, &self.hasher)?,
+        };
+        Some(change(&mut stripe.users[index]))
     }
 
     fn place(&self, name: &str) -> (usize, u64) {

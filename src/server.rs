@@ -24,7 +24,7 @@ use crate::config::{
     Config, ConfigError, Endpoint, FdTables, OTHER_DESCRIPTORS, check_descriptors,
 };
 use crate::directory::Directory;
-use crate::engine::{Engine, MemoryEngine};
+use crate::engine::{DurableEngine, Engine, MemoryEngine, OpenError};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::public::{Live, Login, Public};
@@ -46,6 +46,7 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 pub struct Server {
     public: Arc<Public>,
     admin: Arc<Admin>,
+    engine: Arc<dyn Engine>,
     shards: Shards,
     clock: Clock,
     tasks: Vec<JoinHandle<()>>,
@@ -76,6 +77,8 @@ pub enum ServerError {
     Start(#[from] StartError),
     #[error("cannot listen: {0}")]
     Listen(io::Error),
+    #[error(transparent)]
+    History(#[from] OpenError),
 }
 
 impl ServerError {
@@ -83,7 +86,7 @@ impl ServerError {
     pub fn is_configuration(&self) -> bool {
         matches!(
             self,
-            Self::Config(_) | Self::Keys(_) | Self::Users(_) | Self::Bind { .. }
+            Self::Config(_) | Self::Keys(_) | Self::Users(_) | Self::Bind { .. } | Self::History(_)
         )
     }
 }
@@ -113,8 +116,7 @@ impl Server {
         let admin_endpoints = endpoints(&admin_listeners)?;
         let starters = starters(listeners, shard_count)?;
 
-        let engine: Arc<dyn Engine> =
-            Arc::new(MemoryEngine::new(Arc::clone(&shared.log), clock.clone()));
+        let engine = engine(config, &shared);
         let public = Arc::new(Public::new(
             config,
             live,
@@ -126,10 +128,13 @@ impl Server {
         let handshake = Arc::clone(&public);
         let start = move || Arc::clone(&handshake).start_handshake();
         let shards = Shards::start(starters, shared.clone(), config.fd_tables, start).await?;
+        // Not before: a private descriptor table would keep copies of the engine's files.
+        engine.open().await?;
+        shards.open();
 
         let admin = Arc::new(Admin::new(
             shared.clone(),
-            engine,
+            Arc::clone(&engine),
             ApiKeys::new(&config.admin),
             config.max_publish_bytes,
         ));
@@ -148,6 +153,7 @@ impl Server {
         Ok(Self {
             public,
             admin,
+            engine,
             shards,
             clock,
             tasks,
@@ -180,7 +186,7 @@ impl Server {
     }
 
     /// Ends all streams at `drain_rate`, and what is left after `drain_timeout` at once; returns
-    /// when the shards have ended.
+    /// when the shards have ended and the history is closed.
     pub async fn drain(self) {
         self.admin.start_drain();
         self.public.start_drain();
@@ -208,6 +214,7 @@ impl Server {
         for task in &self.tasks {
             task.abort();
         }
+        self.engine.close().await;
         // Socket files stay: a server that was started meanwhile may have replaced them, and the
         // next start does.
     }
@@ -226,6 +233,21 @@ fn login(config: &Config, dev: bool, clock: &Clock) -> Result<Option<Login>, Use
         config.login.token_ttl,
         clock.clone(),
     )))
+}
+
+fn engine(config: &Config, shared: &Shared) -> Arc<dyn Engine> {
+    let (log, clock) = (Arc::clone(&shared.log), shared.clock.clone());
+    let history = &config.history;
+    if history.path.as_os_str().is_empty() {
+        return Arc::new(MemoryEngine::new(log, clock));
+    }
+    Arc::new(DurableEngine::new(
+        history.path.clone(),
+        history.fsync,
+        log,
+        Arc::clone(&shared.directory),
+        clock,
+    ))
 }
 
 fn shard_count(config: &Config) -> usize {

@@ -1,5 +1,6 @@
-//! The broadcast path allocates nothing per client. A target of its own: the allocator that
-//! counts is the whole process's, and no other test may run beside.
+//! What is allocated: nothing per client on the broadcast path, what the log says for the log,
+//! few bytes for a topic. A target of its own: the allocator that counts is the whole process's,
+//! so its tests take turns.
 
 #![allow(missing_docs, unreachable_pub)] // nobody but this test sees it
 #![allow(clippy::format_push_string, clippy::must_use_candidate)]
@@ -10,7 +11,15 @@ mod support;
 
 use std::alloc::System;
 use std::io::Read;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
+use idlewild::event::{Target, UserId, Users};
+use idlewild::frame::Frame;
+use idlewild::log::{Log, Record};
+use idlewild::topic::Topic;
+use parking_lot::Mutex;
 use serde_json::json;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use support::{Stream, TestServer};
@@ -19,9 +28,114 @@ use support::{Stream, TestServer};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const ROUNDS: usize = 15;
+/// Held by the test that runs.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Bytes that are allocated and not given back by what `make` returns.
+fn bytes_held<T>(make: impl FnOnce() -> T) -> (usize, T) {
+    let region = Region::new(ALLOCATOR);
+    let made = make();
+    let change = region.change();
+    (change.bytes_allocated - change.bytes_deallocated, made)
+}
+
+#[test]
+fn the_log_is_as_large_as_it_says() {
+    let _turn = TURN.lock();
+    // Threads of the test before may still give something back: that can only disturb.
+    let tries: Vec<(usize, usize)> = (0..5).map(|_| log_bytes()).collect();
+    // Beside the ring there is what waits for dispatch, a hundred pointers at the most here.
+    assert!(
+        tries
+            .iter()
+            .any(|(said, held)| said.abs_diff(*held) < 4_096),
+        "(accounted, held): {tries:?}"
+    );
+}
+
+/// What a full log says of its size, and what it holds.
+fn log_bytes() -> (usize, usize) {
+    let mut random = fastrand::Rng::with_seed(3);
+    let user = |random: &mut fastrand::Rng| {
+        // Short ids stand inline, long ones on the heap.
+        let n = random.usize(0..300);
+        UserId::new(&format!(
+            "{n}{}",
+            "-a-long-name-of-a-user-here".repeat(n % 2)
+        ))
+        .unwrap()
+    };
+    let (held, log) = bytes_held(|| {
+        let log = Log::new(4 << 20, Duration::from_secs(600));
+        for n in 0..20_000_u64 {
+            let to = match random.u8(0..8) {
+                0 => Target::All,
+                1 => Target::Topic(Topic::parse(&format!("topic/{}", random.u8(0..50))).unwrap()),
+                2 => Target::Users(Users::new((0..7).map(|_| user(&mut random)).collect())),
+                _ => Target::User(user(&mut random)),
+            };
+            let data = "d".repeat(random.usize(0..400));
+            log.append(1_000 + n, n, |id| Record::Event {
+                to,
+                frame: Frame::event(Some(id), "message", &data),
+                persist: n % 10 > 0,
+            });
+            if n % 100 == 99 {
+                dispatch(&log);
+            }
+        }
+        log.expire(20_000);
+        log
+    });
+    let (bytes, entries) = log.retained();
+    assert!(bytes <= 4 << 20 && entries > 2_000, "{bytes} for {entries}");
+    log.expire(10_000_000);
+    assert_eq!(log.retained(), (0, 0));
+    (bytes, held)
+}
+
+fn dispatch(log: &Log) {
+    let mut context = Context::from_waker(Waker::noop());
+    while let Poll::Ready(batch) = pin!(log.next_batch(1_000)).poll(&mut context) {
+        log.mark_dispatched(batch.last().unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_topic_of_a_client_is_at_most_16_bytes() {
+    const CLIENTS: usize = 1_000;
+    const FEW: usize = 4;
+    const MANY: usize = 32;
+    let _turn = TURN.lock();
+    let names: Vec<String> = (0..MANY).map(|n| format!("topic/{n}")).collect();
+    let connect = |topics: usize| {
+        let server = TestServer::start();
+        let topics: Vec<&str> = names[..topics].iter().map(String::as_str).collect();
+        // What every topic and every shard costs once.
+        let open = |n: usize| server.stream_of(&server.token_with(&format!("u{n}"), None, &topics));
+        let first: Vec<Stream> = (0..40).map(open).collect();
+        let (held, streams) = bytes_held(|| {
+            let streams: Vec<Stream> = (40..40 + CLIENTS).map(open).collect();
+            server.wait_for_metric("idlewild_handshakes_in_flight", 0.0);
+            streams
+        });
+        drop((first, streams));
+        held
+    };
+    let pairs = CLIENTS * (MANY - FEW);
+    let a_pair = |many: usize, few: usize| (many.saturating_sub(few)) as f64 / pairs as f64;
+    let mut tries: Vec<f64> = (0..3)
+        .map(|_| a_pair(connect(MANY), connect(FEW)))
+        .collect();
+    tries.sort_by(f64::total_cmp);
+    let bytes = tries[1];
+    println!("{bytes:.1} bytes a (client, topic) pair");
+    assert!((8.0..=16.0).contains(&bytes), "{bytes} bytes a pair");
+}
 
 #[test]
 fn a_broadcast_allocates_nothing_for_a_client() {
+    let _turn = TURN.lock();
     let few = median_allocations(100);
     let many = median_allocations(1_000);
     // A slice of about a hundred sends may have its few lists of frames; 900 more clients that

@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 
 use super::Admin;
 use super::answer::{Answer, Problem, json, parse, read};
-use crate::event::{Draft, EventId, EventName, MAX_SOURCE_ID_BYTES, Target, UserId, Users};
+use crate::engine::{Accepted, EngineError, MAX_DRAFTS};
+use crate::event::{Draft, EventName, MAX_SOURCE_ID_BYTES, Target, UserId, Users};
 use crate::metrics::PublishedTo;
 use crate::topic::Topic;
 
@@ -21,6 +22,8 @@ const MAX_BATCH_LINES: usize = 10_000;
 const MAX_USERS: usize = 10_000;
 /// What an event's JSON may have beside its data: name, id, and the users.
 const ENVELOPE_BYTES: usize = 512 * 1024;
+/// Bytes of a batch's lines that are published together; a single larger line goes by itself.
+const MAX_GROUP_BYTES: usize = 1 << 20;
 /// Errors that a batch's answer lists; the rest are counted.
 const MAX_LISTED_ERRORS: usize = 1_000;
 
@@ -62,8 +65,10 @@ struct LineError {
 /// `POST /v1/events`
 pub(super) async fn publish(admin: &Admin, body: Incoming) -> Result<Answer, Problem> {
     let body = read(body, max_event_bytes(admin)).await?;
-    let id = publish_one(admin, &body).await?;
-    Ok(json(StatusCode::ACCEPTED, &json!({"id": id.to_string()})))
+    let draft = draft(admin, &body)?;
+    let answers = publish_all(admin, vec![draft]).await;
+    let [id] = <[_; 1]>::try_from(answers).unwrap_or([Err(EngineError::NotStored)]);
+    Ok(json(StatusCode::ACCEPTED, &json!({"id": id?.to_string()})))
 }
 
 /// `POST /v1/events/batch`: reads lines as they come, so that a batch is never held whole.
@@ -71,12 +76,16 @@ pub(super) async fn publish_batch(admin: &Admin, mut body: Incoming) -> Result<A
     let mut batch = Batch::default();
     let mut pending: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            Problem::invalid(format!(
-                "the body was cut off after {} lines: {error}",
-                batch.lines
-            ))
-        })?;
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => {
+                batch.publish(admin).await;
+                return Err(Problem::invalid(format!(
+                    "the body was cut off after {} lines: {error}",
+                    batch.lines
+                )));
+            }
+        };
         let Ok(data) = frame.into_data() else {
             continue;
         };
@@ -86,6 +95,8 @@ pub(super) async fn publish_batch(admin: &Admin, mut body: Incoming) -> Result<A
     if !pending.is_empty() || batch.is_skipping {
         batch.line(admin, &pending).await;
     }
+    batch.publish(admin).await;
+    batch.errors.sort_by_key(|error| error.line);
     Ok(json(
         StatusCode::ACCEPTED,
         &json!({
@@ -102,6 +113,11 @@ struct Batch {
     errors: Vec<LineError>,
     /// The current line is over the limit; the rest of it is passed over.
     is_skipping: bool,
+    /// What is published together next.
+    drafts: Vec<Draft>,
+    /// Their lines.
+    numbers: Vec<usize>,
+    draft_bytes: usize,
 }
 
 impl Batch {
@@ -135,37 +151,75 @@ impl Batch {
             // Counted, so that the numbers of errors are those an editor shows.
             return;
         }
-        let result = if self.lines > MAX_BATCH_LINES {
+        let draft = if self.lines > MAX_BATCH_LINES {
             Err(Problem::invalid(format!(
                 "a batch has at most {MAX_BATCH_LINES} lines"
             )))
         } else if was_skipped {
             Err(Problem::too_large(max_event_bytes(admin)))
         } else {
-            publish_one(admin, line).await
+            draft(admin, line)
         };
-        match result {
-            Ok(_) => self.accepted += 1,
-            Err(problem) if self.errors.len() < MAX_LISTED_ERRORS => self.errors.push(LineError {
-                line: self.lines,
+        match draft {
+            Ok(draft) => {
+                self.draft_bytes += line.len();
+                self.drafts.push(draft);
+                self.numbers.push(self.lines);
+                if self.drafts.len() == MAX_DRAFTS || self.draft_bytes >= MAX_GROUP_BYTES {
+                    self.publish(admin).await;
+                }
+            }
+            Err(problem) => self.note(self.lines, &problem),
+        }
+    }
+
+    async fn publish(&mut self, admin: &Admin) {
+        self.draft_bytes = 0;
+        let drafts = std::mem::take(&mut self.drafts);
+        let numbers = std::mem::take(&mut self.numbers);
+        if drafts.is_empty() {
+            return;
+        }
+        let answers = publish_all(admin, drafts).await;
+        for (line, answer) in numbers.into_iter().zip(answers) {
+            match answer {
+                Ok(_) => self.accepted += 1,
+                Err(error) => self.note(line, &error.into()),
+            }
+        }
+    }
+
+    fn note(&mut self, line: usize, problem: &Problem) {
+        if self.errors.len() < MAX_LISTED_ERRORS {
+            self.errors.push(LineError {
+                line,
                 message: problem.message().to_owned(),
-            }),
-            Err(_) => {}
+            });
         }
     }
 }
 
-async fn publish_one(admin: &Admin, body: &[u8]) -> Result<EventId, Problem> {
-    let draft = parse::<Event>(body)?.draft(admin.max_publish_bytes())?;
-    let to = match &draft.to {
-        Target::User(_) => PublishedTo::User,
-        Target::Users(_) => PublishedTo::Users,
-        Target::Topic(_) => PublishedTo::Topic,
-        Target::All => PublishedTo::All,
-    };
-    let id = admin.engine.publish(draft).await?;
-    admin.shards.metrics.published.at(to as usize).increment();
-    Ok(id)
+fn draft(admin: &Admin, body: &[u8]) -> Result<Draft, Problem> {
+    parse::<Event>(body)?.draft(admin.max_publish_bytes())
+}
+
+async fn publish_all(admin: &Admin, drafts: Vec<Draft>) -> Vec<Accepted> {
+    let to: Vec<PublishedTo> = drafts
+        .iter()
+        .map(|draft| match &draft.to {
+            Target::User(_) => PublishedTo::User,
+            Target::Users(_) => PublishedTo::Users,
+            Target::Topic(_) => PublishedTo::Topic,
+            Target::All => PublishedTo::All,
+        })
+        .collect();
+    let answers = admin.engine.publish(drafts).await;
+    for (to, answer) in to.into_iter().zip(&answers) {
+        if answer.is_ok() {
+            admin.shards.metrics.published.at(to as usize).increment();
+        }
+    }
+    answers
 }
 
 fn max_event_bytes(admin: &Admin) -> usize {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Admin, Algorithm, Auth, Config, Cors, Endpoint, Engine, EngineKind, FdTables, History,
+    Admin, Algorithm, Auth, Config, Cors, Endpoint, Engine, EngineKind, FdTables, Fsync, History,
     LogFormat, LogLevel, Login, OnExpiry, OnLimit, Tls, TrustedProxy,
 };
 
@@ -102,6 +102,8 @@ impl Default for History {
         Self {
             max_bytes: 64 * 1024 * 1024,
             max_age: Duration::from_secs(10 * 60),
+            path: PathBuf::new(),
+            fsync: Fsync::Interval,
         }
     }
 }
@@ -129,7 +131,7 @@ impl Default for Login {
 mod tests {
     use super::*;
 
-    /// The contract's TOML, word for word but for the example key.
+    /// The contract's TOML, word for word but for the example key, and where the history is kept.
     const CONTRACT: &str = r#"
 listen = ["127.0.0.1:8000"]
 admin_listen = ["127.0.0.1:8001"]
@@ -186,6 +188,8 @@ credentials = false
 [history]
 max_bytes = "64MiB"
 max_age = "10m"
+path = ""
+fsync = "interval"
 
 [engine]
 kind = "memory"

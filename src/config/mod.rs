@@ -263,7 +263,7 @@ pub struct Cors {
     pub credentials: bool,
 }
 
-/// `[history]`: what the log retains.
+/// `[history]`: what the log retains, and where.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct History {
@@ -273,6 +273,21 @@ pub struct History {
     /// Age retained.
     #[serde(with = "units::duration")]
     pub max_age: Duration,
+    /// Directory that holds it across restarts; empty keeps it in memory alone.
+    pub path: PathBuf,
+    /// When what was accepted is on the disk.
+    pub fsync: Fsync,
+}
+
+/// When the directory of `history.path` is flushed to the disk. In either case an event that was
+/// accepted outlives the process; the difference is a crash of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fsync {
+    /// Once a second.
+    Interval,
+    /// Before an event is accepted.
+    Always,
 }
 
 /// `[engine]`: where events come from and are kept.

@@ -41,6 +41,7 @@ pub(super) fn validate(config: &Config) -> Checked {
     base_path(&config.base_path)?;
     limits(config)?;
     times(config)?;
+    history(&config.history.path)?;
     auth(&config.auth)?;
     config
         .cors
@@ -200,6 +201,29 @@ fn limits(config: &Config) -> Checked {
     // The kernel reads SO_SNDBUF as a C int.
     at_most("send_buffer", config.send_buffer, i32::MAX as usize)?;
     at_least("history.max_bytes", config.history.max_bytes, 1)
+}
+
+/// The directory is made when the server starts; its parent has to be there.
+fn history(path: &Path) -> Checked {
+    let refused =
+        |problem: String| refuse("history.path", format!("`{}` {problem}", path.display()));
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    if path.exists() {
+        return refused("is no directory (name one, it is made where it is missing)".to_owned());
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if parent.is_dir() {
+        return Ok(());
+    }
+    refused(format!(
+        "cannot be made: `{}` is no directory (mkdir -p it)",
+        parent.display()
+    ))
 }
 
 fn times(config: &Config) -> Checked {

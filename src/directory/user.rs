@@ -1,6 +1,7 @@
 //! One user: name, connections (oldest first), and what is remembered of their sessions.
 
 use super::name::Name;
+use super::standing::Standing;
 use super::{ConnectionRef, Limit, NotAdmitted};
 use crate::auth::IssuedAt;
 use crate::config::OnLimit;
@@ -11,7 +12,7 @@ use crate::log::Position;
 pub(super) struct User {
     name: Name,
     connections: Connections,
-    standing: Option<Box<Standing>>,
+    remembered: Option<Box<Remembered>>,
 }
 
 // The directory's share of "one user each" on top of the 64-byte slot (docs/decisions.md).
@@ -37,19 +38,12 @@ struct Connection {
     has_session: bool,
 }
 
-/// What the last session change said. Kept without connections too: it refuses tokens.
+/// Kept without connections too: it refuses tokens.
 #[derive(Debug)]
-struct Standing {
-    /// The session that the last change named; `None` after a log-out.
-    current: Option<Box<str>>,
-    /// When the last change was (Unix milliseconds): tokens that name no session are refused
-    /// when issued until then.
-    changed_at_ms: u64,
-    /// Where in the log the last change stands.
+struct Remembered {
+    standing: Standing,
+    /// Where in the log its last change stands.
     settled: Position,
-    /// When the last log-out was; 0 for never. Outlives later changes, so that a session named
-    /// again does not bring its old tokens back.
-    logged_out_at_ms: u64,
 }
 
 impl User {
@@ -57,7 +51,7 @@ impl User {
         Self {
             name: Name::new(name),
             connections: Connections::None,
-            standing: None,
+            remembered: None,
         }
     }
 
@@ -74,7 +68,7 @@ impl User {
     }
 
     pub(super) fn is_forgettable(&self) -> bool {
-        self.is_offline() && self.standing.is_none()
+        self.is_offline() && self.remembered.is_none()
     }
 
     pub(super) fn connections(&self) -> impl Iterator<Item = ConnectionRef> {
@@ -83,43 +77,26 @@ impl User {
 
     /// Whether a token of `session`, issued at `issued`, is still good.
     pub(super) fn allows(&self, session: Option<&str>, issued: Option<IssuedAt>) -> bool {
-        let Some(standing) = &self.standing else {
-            return true;
-        };
-        let issued_after = |moment_ms| issued.is_some_and(|issued| issued.is_after(moment_ms));
-        match (session, standing.current.as_deref()) {
-            (None, _) | (Some(_), None) => issued_after(standing.changed_at_ms),
-            (Some(session), Some(current)) => {
-                session == current && !standing.was_logged_out_since(issued)
-            }
-        }
+        self.remembered
+            .as_ref()
+            .is_none_or(|remembered| remembered.standing.allows(session, issued))
     }
 
     /// Where in the log the last session change that is in force stands.
     pub(super) fn settled(&self) -> Position {
-        self.standing
+        self.remembered
             .as_ref()
-            .map_or(Position(0), |standing| standing.settled)
+            .map_or(Position(0), |remembered| remembered.settled)
     }
 
-    /// Makes `keep` the only session, or none, as the log says at `settled`.
-    pub(super) fn change_session(
-        &mut self,
-        keep: Option<&str>,
-        at_unix_ms: u64,
-        settled: Position,
-    ) {
-        let last = self.standing.take();
-        let logged_out_at_ms = match keep {
-            Some(_) => last.map_or(0, |last| last.logged_out_at_ms),
-            None => at_unix_ms,
-        };
-        self.standing = Some(Box::new(Standing {
-            current: keep.map(Into::into),
-            changed_at_ms: at_unix_ms,
-            settled,
-            logged_out_at_ms,
-        }));
+    /// What is remembered of the user's sessions.
+    pub(super) fn standing(&self) -> Option<&Standing> {
+        Some(&self.remembered.as_ref()?.standing)
+    }
+
+    /// Remembers a standing, which came about at `settled` in the log.
+    pub(super) fn remember(&mut self, standing: Standing, settled: Position) {
+        self.remembered = Some(Box::new(Remembered { standing, settled }));
     }
 
     /// Sees to it that one more connection fits: takes out and returns the oldest ones, if that
@@ -201,16 +178,6 @@ impl User {
                 }
             }
         }
-    }
-}
-
-impl Standing {
-    /// Whether a token of the current session is from before the last log-out. One of the same
-    /// second is let in: most tokens tell the second only, and a log-in right behind a log-out
-    /// has to work.
-    fn was_logged_out_since(&self, issued: Option<IssuedAt>) -> bool {
-        let second_began_ms = self.logged_out_at_ms / 1_000 * 1_000;
-        second_began_ms > 0 && issued.is_some_and(|issued| !issued.is_after(second_began_ms - 1))
     }
 }
 

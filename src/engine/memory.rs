@@ -1,23 +1,17 @@
 //! The default engine: this process's memory. What it accepted is gone with the process.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use compact_str::CompactString;
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-use super::{Appending, Engine, EngineError, Notice};
+use super::sources::{SOURCE_ID_MS, Sources};
+use super::{Accepted, Answer, Engine, EngineError, Notice, OpenError};
 use crate::clock::Clock;
 use crate::event::{Draft, EventId, EventName, SessionChange};
 use crate::frame::Frame;
 use crate::log::{Log, Record};
 
-/// How long a publisher's own id is remembered (API.md, `POST /v1/events`).
-const SOURCE_ID_MS: u64 = 10 * 60 * 1_000;
-/// Most ids remembered, about 32 MiB of short ones; beyond it the oldest are forgotten early.
-const MAX_SOURCE_IDS: usize = 262_144;
 /// Longest wait for delivery to catch up before a publisher is told to come again.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -38,12 +32,33 @@ impl MemoryEngine {
         }
     }
 
-    async fn wait_for_room(&self) -> Result<(), EngineError> {
-        tokio::select! {
-            biased;
-            () = self.log.room() => Ok(()),
-            () = self.clock.sleep(ROOM_TIMEOUT) => Err(EngineError::Behind),
+    fn publish_one(&self, draft: Draft) -> EventId {
+        let Draft {
+            to,
+            name,
+            data,
+            source_id,
+            persist,
+        } = draft;
+        let append = || {
+            self.append(|id| Record::Event {
+                to,
+                frame: Frame::event(persist.then_some(id), name.as_str(), &data),
+                persist,
+            })
+        };
+        let Some(source_id) = source_id else {
+            return append();
+        };
+        let now_ms = self.clock.now_ms();
+        // The lock spans the append: of two drafts with one id at once, one is stored.
+        let mut sources = self.sources.lock();
+        if let Some(id) = sources.find(&source_id, now_ms) {
+            return id;
         }
+        let id = append();
+        sources.remember(source_id, id, now_ms + SOURCE_ID_MS);
+        id
     }
 
     fn append(&self, record: impl FnOnce(EventId) -> Record) -> EventId {
@@ -53,38 +68,24 @@ impl MemoryEngine {
 }
 
 impl Engine for MemoryEngine {
-    fn publish(&self, draft: Draft) -> Appending<'_> {
+    fn open(&self) -> Answer<'_, Result<(), OpenError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn publish(&self, drafts: Vec<Draft>) -> Answer<'_, Vec<Accepted>> {
         Box::pin(async move {
-            self.wait_for_room().await?;
-            let Draft {
-                to,
-                name,
-                data,
-                source_id,
-                persist,
-            } = draft;
-            let append = || {
-                self.append(|id| Record::Event {
-                    to,
-                    frame: Frame::event(persist.then_some(id), name.as_str(), &data),
-                    persist,
-                })
-            };
-            Ok(match source_id {
-                None => append(),
-                // The lock spans the append: of two drafts with one id at once, one is stored.
-                Some(source_id) => {
-                    self.sources
-                        .lock()
-                        .first(source_id, self.clock.now_ms(), append)
-                }
-            })
+            let mut accepted = Vec::with_capacity(drafts.len());
+            for draft in drafts {
+                let room = wait_for_room(&self.log, &self.clock).await;
+                accepted.push(room.map(|()| self.publish_one(draft)));
+            }
+            accepted
         })
     }
 
-    fn change_session(&self, change: SessionChange, notice: Notice) -> Appending<'_> {
+    fn change_session(&self, change: SessionChange, notice: Notice) -> Answer<'_, Accepted> {
         Box::pin(async move {
-            self.wait_for_room().await?;
+            wait_for_room(&self.log, &self.clock).await?;
             let data = notice.force_logout();
             Ok(self.append(|id| Record::Session {
                 change,
@@ -96,41 +97,21 @@ impl Engine for MemoryEngine {
     fn ready(&self) -> Result<(), EngineError> {
         Ok(())
     }
-}
 
-/// The publishers' own ids of the last ten minutes.
-#[derive(Default)]
-struct Sources {
-    ids: HashMap<CompactString, EventId, ahash::RandomState>,
-    by_age: VecDeque<(u64, CompactString)>,
-}
-
-impl Sources {
-    fn first(
-        &mut self,
-        source_id: CompactString,
-        now_ms: u64,
-        append: impl FnOnce() -> EventId,
-    ) -> EventId {
-        self.forget(now_ms);
-        if let Some(id) = self.ids.get(&source_id) {
-            return *id;
-        }
-        let id = append();
-        self.ids.insert(source_id.clone(), id);
-        self.by_age.push_back((now_ms, source_id));
-        id
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async {})
     }
+}
 
-    fn forget(&mut self, now_ms: u64) {
-        while let Some((seen_ms, _)) = self.by_age.front() {
-            if now_ms - seen_ms <= SOURCE_ID_MS && self.by_age.len() < MAX_SOURCE_IDS {
-                break;
-            }
-            if let Some((_, source_id)) = self.by_age.pop_front() {
-                self.ids.remove(&source_id);
-            }
-        }
+/// Waits until the log takes more.
+///
+/// # Errors
+/// [`EngineError::Behind`] where that takes too long.
+pub(super) async fn wait_for_room(log: &Log, clock: &Clock) -> Result<(), EngineError> {
+    tokio::select! {
+        biased;
+        () = log.room() => Ok(()),
+        () = clock.sleep(ROOM_TIMEOUT) => Err(EngineError::Behind),
     }
 }
 
@@ -159,26 +140,30 @@ mod tests {
         )
     }
 
+    async fn publish(engine: &MemoryEngine, draft: Draft) -> Accepted {
+        engine.publish(vec![draft]).await.remove(0)
+    }
+
     #[tokio::test]
     async fn a_source_id_is_published_once_in_ten_minutes() {
         let (engine, log, clock) = engine();
-        let first = engine.publish(draft(Some("a"))).await.unwrap();
-        let other = engine.publish(draft(Some("b"))).await.unwrap();
+        let first = publish(&engine, draft(Some("a"))).await.unwrap();
+        let other = publish(&engine, draft(Some("b"))).await.unwrap();
         clock.advance(Duration::from_secs(600));
-        assert_eq!(engine.publish(draft(Some("a"))).await, Ok(first));
+        assert_eq!(publish(&engine, draft(Some("a"))).await, Ok(first));
         assert_ne!(first, other);
         assert_eq!(log.retained().1, 2);
         clock.advance(Duration::from_secs(1));
-        assert_ne!(engine.publish(draft(Some("a"))).await, Ok(first));
+        assert_ne!(publish(&engine, draft(Some("a"))).await, Ok(first));
     }
 
     #[tokio::test]
     async fn a_publisher_far_ahead_of_delivery_is_told_to_wait() {
         let (engine, log, clock) = engine();
         for _ in 0..crate::log::MAX_UNDISPATCHED {
-            engine.publish(draft(None)).await.unwrap();
+            publish(&engine, draft(None)).await.unwrap();
         }
-        let held = tokio::spawn(async move { engine.publish(draft(None)).await });
+        let held = tokio::spawn(async move { publish(&engine, draft(None)).await });
         tokio::task::yield_now().await;
         clock.advance(ROOM_TIMEOUT);
         assert_eq!(held.await.unwrap(), Err(EngineError::Behind));
@@ -193,7 +178,7 @@ mod tests {
         let (engine, log, _) = engine();
         let mut fleeting = draft(None);
         fleeting.persist = false;
-        engine.publish(fleeting).await.unwrap();
+        publish(&engine, fleeting).await.unwrap();
         let entry = &log.next_batch(1).await[0];
         let text = entry.record.frame().bytes(crate::frame::Framing::Raw);
         assert!(text.starts_with(b"event: message\n"));

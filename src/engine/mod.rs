@@ -1,7 +1,15 @@
 //! Where events come from and are kept. Engines append to the [`Log`](crate::log::Log);
 //! everything else reads it, so that an event takes one path whatever the engine.
+//!
+//! | module | one purpose |
+//! |---|---|
+//! | [`memory`] | the log and nothing else |
+//! | [`durable`] | the log, and a directory that outlives the process |
+//! | [`sources`] | a publisher's retry publishes nothing |
 
+mod durable;
 mod memory;
+mod sources;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,25 +19,39 @@ use thiserror::Error;
 
 use crate::event::{Draft, EventId, SessionChange};
 
+pub use durable::{DurableEngine, OpenError};
 pub use memory::MemoryEngine;
 
-/// What an engine's calls return: an id that is in the log, or will be when it has been tailed.
-pub type Appending<'a> = Pin<Box<dyn Future<Output = Result<EventId, EngineError>> + Send + 'a>>;
+/// What an engine's calls return.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// An id that is in the log, or will be when it has been tailed.
+pub type Accepted = Result<EventId, EngineError>;
+
+/// Drafts that are published together: many to a commit, few enough that nobody waits behind them
+/// for long.
+pub const MAX_DRAFTS: usize = 256;
 
 /// A store of events. An id that is returned stands for an event that was accepted and stored.
 pub trait Engine: Send + Sync {
-    /// Stores an event; a draft whose `source_id` was seen in the last ten minutes is not stored
-    /// again and gets the first one's id.
-    fn publish(&self, draft: Draft) -> Appending<'_>;
+    /// Reads what is stored. Called once, when no descriptor that is opened from now on is copied
+    /// into a shard's table, and before anything else is asked.
+    fn open(&self) -> Answer<'_, Result<(), OpenError>>;
+
+    /// Stores up to [`MAX_DRAFTS`] events in their order; one whose `source_id` was seen in the
+    /// last ten minutes is not stored again and gets the first one's id. As many answers.
+    fn publish(&self, drafts: Vec<Draft>) -> Answer<'_, Vec<Accepted>>;
 
     /// Stores a change of session together with the event that tells the other devices.
-    fn change_session(&self, change: SessionChange, notice: Notice) -> Appending<'_>;
+    fn change_session(&self, change: SessionChange, notice: Notice) -> Answer<'_, Accepted>;
 
     /// Whether events can be stored now.
     ///
     /// # Errors
     /// Why not.
     fn ready(&self) -> Result<(), EngineError>;
+
+    /// Leaves everything that was accepted on the disk. Nothing is accepted afterwards.
+    fn close(&self) -> Answer<'_, ()>;
 }
 
 /// The words of a `FORCE_LOGOUT` event.
@@ -63,4 +85,10 @@ pub enum EngineError {
     /// Delivery is so far behind that accepting more would only grow memory.
     #[error("delivery is behind; publish again in a second")]
     Behind,
+    /// The history is not open: it is being read, or the server goes down.
+    #[error("the history is not open; publish again in a second")]
+    NotOpen,
+    /// The disk refused it.
+    #[error("the event could not be stored; the server's log says why")]
+    NotStored,
 }

@@ -71,6 +71,8 @@ pub struct Description {
 #[derive(Debug, Default)]
 pub struct Inbox {
     queue: Mutex<VecDeque<Command>>,
+    /// Whether connections are accepted.
+    is_open: AtomicBool,
     /// Streams to end a second; 0 while there is no drain.
     drain_per_s: AtomicU32,
     is_stopped: AtomicBool,
@@ -92,6 +94,12 @@ impl Inbox {
         }
     }
 
+    /// Orders the shard to accept connections.
+    pub(crate) fn order_open(&self) {
+        self.is_open.store(true, Ordering::Relaxed);
+        self.filled.notify_one();
+    }
+
     /// Orders the shard to accept nothing more and to end its streams, so many a second. It does
     /// not wait behind deliveries: servers are restarted when those are late.
     pub(crate) fn order_drain(&self, streams_per_s: u32) {
@@ -104,6 +112,11 @@ impl Inbox {
     pub(crate) fn order_stop(&self) {
         self.is_stopped.store(true, Ordering::Relaxed);
         self.filled.notify_one();
+    }
+
+    /// For the shard: whether to accept connections.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed)
     }
 
     /// For the shard: the rate of a drain, if one was ordered.

@@ -153,6 +153,11 @@ impl Shards {
         Ok(shards)
     }
 
+    /// Begins to accept connections. Until then they wait in the listeners' queues.
+    pub fn open(&self) {
+        self.shared.inboxes.iter().for_each(Inbox::order_open);
+    }
+
     /// The shards' shared parts.
     pub fn shared(&self) -> &Shared {
         &self.shared
@@ -224,7 +229,7 @@ async fn ask(inbox: &Inbox, command: impl FnOnce(oneshot::Sender<()>) -> Command
     answer.await.is_ok()
 }
 
-/// A shard's whole life: accepts until the drain, then ends when the last stream has.
+/// A shard's whole life: accepts from [`Shards::open`] until the drain, then ends when the last stream has.
 async fn serve(
     shard: Rc<RefCell<Shard>>,
     handshakes: Rc<Handshakes>,
@@ -233,30 +238,25 @@ async fn serve(
 ) {
     let shared = shard.borrow().shared.clone();
     let number = shard.borrow().number;
-    let mut accepting = Some({
-        let tasks: Vec<_> = acceptors
-            .into_iter()
-            .map(|acceptor| {
-                let (shared, shard) = (shared.clone(), Rc::clone(&shard));
-                let (handshakes, start) = (Rc::clone(&handshakes), Rc::clone(&start));
-                tokio::task::spawn_local(async move {
-                    let metrics = &shared.metrics.shards[usize::from(number)];
-                    acceptor
-                        .run(handshakes, shared.clock.clone(), metrics, |accepted| {
-                            start(accepted, &shard);
-                        })
-                        .await;
-                })
-            })
-            .collect();
-        tasks
-    });
+    let mut closed = Some(acceptors);
+    let mut accepting: Option<Vec<_>> = None;
     let mut turn = Turn::new(&shard);
     let mut collect_at_ms = None;
     let mut seen_activity = (0, 0);
     loop {
         let is_busy = turn.take(&shard);
+        if shared.inbox(number).is_open()
+            && let Some(acceptors) = closed.take()
+        {
+            let accept = |acceptor| {
+                let (shared, shard) = (shared.clone(), Rc::clone(&shard));
+                let (handshakes, start) = (Rc::clone(&handshakes), Rc::clone(&start));
+                tokio::task::spawn_local(accept(acceptor, shared, handshakes, shard, start))
+            };
+            accepting = Some(acceptors.into_iter().map(accept).collect());
+        }
         if shard.borrow().is_draining() {
+            closed = None;
             for task in accepting.take().into_iter().flatten() {
                 task.abort();
             }
@@ -282,6 +282,23 @@ async fn serve(
         turn.sleep(&shard, &handshakes, &shared, collect_at_ms)
             .await;
     }
+}
+
+/// Starts a handshake on each connection of a listener.
+async fn accept(
+    acceptor: Acceptor,
+    shared: Shared,
+    handshakes: Rc<Handshakes>,
+    shard: Rc<RefCell<Shard>>,
+    start: Rc<StartHandshake>,
+) {
+    let number = shard.borrow().number;
+    let metrics = &shared.metrics.shards[usize::from(number)];
+    acceptor
+        .run(handshakes, shared.clock.clone(), metrics, |accepted| {
+            start(accepted, &shard);
+        })
+        .await;
 }
 
 /// One turn of the shard's loop and the sleep after it.

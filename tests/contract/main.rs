@@ -8,6 +8,7 @@ mod credentials;
 mod delivery;
 mod descriptors;
 mod drain;
+mod durable;
 mod handshake;
 mod heartbeat;
 mod login;

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use serde_json::json;
-use socket2::SockRef;
+use socket2::{SockFilter, SockRef};
 
 use crate::support::{NOTIFICATIONS, Stream, TestServer, eventually, numbered_text as text};
 
+/// `BPF_RET | BPF_K`: the verdict of a socket filter.
+const BPF_RET: u16 = 0x06;
 const SLOW: &str = "idlewild_disconnects_total{reason=\"slow\"}";
 const STALLED: &str = "idlewild_disconnects_total{reason=\"stalled\"}";
 const CLOSED: &str = "idlewild_disconnects_total{reason=\"client_closed\"}";
@@ -139,6 +141,40 @@ fn a_client_with_a_backlog_that_takes_nothing_is_disconnected_after_the_stall_ti
     server.wait_for_metric("idlewild_backlog_bytes", 0.0);
     server.publish(&json!({"to": {"all": true}, "data": 2}));
     assert!(other.next().unwrap().contains("data: 2\n"));
+}
+
+/// `TCP_USER_TIMEOUT` is the kernel's and runs in real time; the server's own clock stands still.
+const USER_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_peer_that_acknowledges_nothing_is_given_up_by_the_kernel() {
+    let server = TestServer::with(|config| config.stall_timeout = USER_TIMEOUT);
+    let gone = server.stream("42");
+    let mut other = server.stream("43");
+    // A phone out of reach: nothing arrives there any more, and nothing comes back.
+    let drop_all = [SockFilter::new(BPF_RET, 0, 0, 0)];
+    SockRef::from(&gone.socket)
+        .attach_filter(&drop_all)
+        .unwrap();
+    server.publish(&json!({"to": {"all": true}, "data": 1}));
+    assert!(other.next().unwrap().contains("data: 1\n"));
+    server.wait_for_metric(STALLED, 1.0);
+    server.wait_for_metric(CONNECTIONS, 1.0);
+    server.wait_for_metric("idlewild_users", 1.0);
+}
+
+#[test]
+fn a_peer_that_acknowledges_and_takes_nothing_is_given_up_without_a_backlog() {
+    let server = TestServer::with(|config| config.stall_timeout = USER_TIMEOUT);
+    let _full = narrow_stream(&server, "42");
+    let mut other = server.stream("43");
+    // More than the client's window, less than the server's socket buffer: the kernel's alone.
+    server.publish(&json!({"to": {"all": true}, "data": text(16 * 1024)}));
+    assert!(other.next().is_some());
+    assert_eq!(server.metric("idlewild_backlogged_connections"), Some(0.0));
+    server.wait_for_metric(STALLED, 1.0);
+    server.wait_for_metric(CONNECTIONS, 1.0);
+    assert_eq!(server.metric(SLOW), Some(0.0));
 }
 
 #[test]

@@ -118,6 +118,21 @@ fn every_refusal_names_its_key_and_the_way_out() {
             "at least 1ms",
         ),
         (
+            "history.path = \"/dev/null\"",
+            "history.path",
+            "is no directory",
+        ),
+        (
+            "history.path = \"/nowhere/history\"",
+            "history.path",
+            "mkdir -p",
+        ),
+        (
+            "history.fsync = \"never\"",
+            "history.fsync",
+            "expected `interval` or `always`",
+        ),
+        (
             "base_path = \"api\"",
             "base_path",
             "`api` does not start with /",

@@ -1,0 +1,209 @@
+//! An engine whose events, sessions and publishers' ids outlive the process: they are written to
+//! a directory before they are accepted, and read from it at the next start.
+//!
+//! One thread owns the store. It takes all requests that wait, writes them in one commit, appends
+//! them to the log, and answers: so a commit, and with `fsync = "always"` a flush, is shared by
+//! everybody who waits for one, and what is delivered is stored.
+
+mod record;
+mod store;
+mod sync;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::memory::wait_for_room;
+use super::{Accepted, Answer, Engine, EngineError, Notice};
+use crate::clock::Clock;
+use crate::config::Fsync;
+use crate::directory::Directory;
+use crate::event::{Draft, SessionChange};
+use crate::log::Log;
+use store::StoreError;
+use writer::{Request, Writer};
+
+/// Requests that wait for the writer; each is of a publisher who waits for its answer.
+const MAX_WAITING: usize = 4_096;
+
+/// See the module's text.
+pub struct DurableEngine {
+    path: PathBuf,
+    fsync: Fsync,
+    log: Arc<Log>,
+    directory: Arc<Directory>,
+    clock: Clock,
+    health: Arc<Health>,
+    writer: Mutex<Option<Handle>>,
+}
+
+/// The directory of `history.path` cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("history.path: `{}` {source}", path.display())]
+pub struct OpenError {
+    path: PathBuf,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// The other end of the writer.
+struct Handle {
+    requests: SyncSender<Request>,
+    ended: oneshot::Receiver<()>,
+}
+
+/// Whether the store takes what is written.
+#[derive(Debug, Default)]
+struct Health(AtomicU8);
+
+const NOT_OPEN: u8 = 0;
+const WELL: u8 = 1;
+const FAILING: u8 = 2;
+
+impl Health {
+    fn set(&self, health: u8) {
+        self.0.store(health, Ordering::Relaxed);
+    }
+
+    fn is_failing(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == FAILING
+    }
+
+    fn ready(&self) -> Result<(), EngineError> {
+        match self.0.load(Ordering::Relaxed) {
+            NOT_OPEN => Err(EngineError::NotOpen),
+            FAILING => Err(EngineError::NotStored),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl DurableEngine {
+    /// An engine that appends to `log` and keeps it in the directory `path`.
+    pub fn new(
+        path: PathBuf,
+        fsync: Fsync,
+        log: Arc<Log>,
+        directory: Arc<Directory>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            path,
+            fsync,
+            log,
+            directory,
+            clock,
+            health: Arc::default(),
+            writer: Mutex::default(),
+        }
+    }
+
+    fn failed(&self, source: StoreError) -> OpenError {
+        OpenError {
+            path: self.path.clone(),
+            source: Box::new(source),
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, EngineError>>) -> Request,
+    ) -> Result<T, EngineError> {
+        wait_for_room(&self.log, &self.clock).await?;
+        let (reply, answer) = oneshot::channel();
+        {
+            let writer = self.writer.lock();
+            let writer = writer.as_ref().ok_or(EngineError::NotOpen)?;
+            writer
+                .requests
+                .try_send(request(reply))
+                .map_err(|error| match error {
+                    TrySendError::Full(_) => EngineError::Behind,
+                    TrySendError::Disconnected(_) => EngineError::NotOpen,
+                })?;
+        }
+        answer.await.unwrap_or(Err(EngineError::NotOpen))
+    }
+}
+
+impl Engine for DurableEngine {
+    fn open(&self) -> Answer<'_, Result<(), OpenError>> {
+        Box::pin(async move {
+            let (requests, waiting) = sync_channel(MAX_WAITING);
+            let (opened, is_open) = oneshot::channel();
+            let (end, ended) = oneshot::channel();
+            let (path, fsync) = (self.path.clone(), self.fsync);
+            let (log, directory) = (Arc::clone(&self.log), Arc::clone(&self.directory));
+            let (clock, health) = (self.clock.clone(), Arc::clone(&self.health));
+            let run = move || {
+                match Writer::open(&path, fsync, log, &directory, clock, health) {
+                    Ok(writer) => {
+                        // An asker who left needs no answer, here and below.
+                        let _ = opened.send(Ok(()));
+                        writer.run(&waiting);
+                    }
+                    Err(error) => {
+                        let _ = opened.send(Err(error));
+                    }
+                }
+                let _ = end.send(());
+            };
+            std::thread::Builder::new()
+                .name("history".to_owned())
+                .spawn(run)
+                .map_err(|error| self.failed(error.into()))?;
+            match is_open.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(self.failed(error)),
+                Err(_) => {
+                    let gone = std::io::Error::other("its thread ended");
+                    return Err(self.failed(gone.into()));
+                }
+            }
+            *self.writer.lock() = Some(Handle { requests, ended });
+            self.health.set(WELL);
+            Ok(())
+        })
+    }
+
+    fn publish(&self, drafts: Vec<Draft>) -> Answer<'_, Vec<Accepted>> {
+        Box::pin(async move {
+            let count = drafts.len();
+            match self.ask(|reply| Request::Publish { drafts, reply }).await {
+                Ok(ids) => ids.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error); count],
+            }
+        })
+    }
+
+    fn change_session(&self, change: SessionChange, notice: Notice) -> Answer<'_, Accepted> {
+        let data = notice.force_logout();
+        Box::pin(self.ask(move |reply| Request::ChangeSession {
+            change,
+            data,
+            reply,
+        }))
+    }
+
+    fn ready(&self) -> Result<(), EngineError> {
+        self.health.ready()
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let handle = self.writer.lock().take();
+            if let Some(Handle { requests, ended }) = handle {
+                self.health.set(NOT_OPEN);
+                drop(requests);
+                let _ = ended.await;
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! An entry of the log as it is stored: JSON, so that an operator can read it with any tool, and
+//! so that what a later version adds to an event does not change what is there.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{
+    EventId, EventName, InvalidEvent, SessionChange, Target, UserId, Users, check_session,
+};
+use crate::frame::Frame;
+use crate::log::Record;
+use crate::topic::{Topic, TopicError};
+
+/// See the module's text.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Stored<'a> {
+    Event {
+        to: To<'a>,
+        #[serde(borrow)]
+        event: Cow<'a, str>,
+        #[serde(borrow)]
+        data: Cow<'a, str>,
+    },
+    Session {
+        #[serde(borrow)]
+        user: Cow<'a, str>,
+        keep: Option<Cow<'a, str>>,
+        at_unix_ms: u64,
+        #[serde(borrow)]
+        data: Cow<'a, str>,
+    },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum To<'a> {
+    #[serde(borrow)]
+    User(Cow<'a, str>),
+    Users(Vec<Cow<'a, str>>),
+    #[serde(borrow)]
+    Topic(Cow<'a, str>),
+    All,
+}
+
+/// Why a stored entry is none: somebody else wrote it, or the disk did.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // each message says it
+pub(super) enum Unreadable {
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    #[error("{0}")]
+    Event(#[from] InvalidEvent),
+    #[error("{0}")]
+    Topic(#[from] TopicError),
+}
+
+impl<'a> Stored<'a> {
+    pub(super) fn event(to: &'a Target, name: &'a EventName, data: &'a str) -> Self {
+        let to = match to {
+            Target::User(user) => To::User(user.as_str().into()),
+            Target::Users(users) => {
+                let users = users.as_slice().iter();
+                To::Users(users.map(|user| user.as_str().into()).collect())
+            }
+            Target::Topic(topic) => To::Topic(topic.as_str().into()),
+            Target::All => To::All,
+        };
+        Self::Event {
+            to,
+            event: name.as_str().into(),
+            data: data.into(),
+        }
+    }
+
+    pub(super) fn session(change: &'a SessionChange, data: &'a str) -> Self {
+        Self::Session {
+            user: change.user.as_str().into(),
+            keep: change.keep.as_deref().map(Into::into),
+            at_unix_ms: change.at_unix_ms,
+            data: data.into(),
+        }
+    }
+
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("texts and numbers serialise")
+    }
+
+    pub(super) fn from_json(json: &'a str) -> Result<Self, Unreadable> {
+        Ok(serde_json::from_str(json)?)
+    }
+
+    /// What the log holds of it.
+    pub(super) fn record(&self, id: EventId) -> Result<Record, Unreadable> {
+        Ok(match self {
+            Self::Event { to, event, data } => Record::Event {
+                to: match to {
+                    To::User(user) => Target::User(UserId::new(user)?),
+                    To::Users(users) => {
+                        let users = users.iter().map(|user| UserId::new(user));
+                        Target::Users(Users::new(users.collect::<Result<_, _>>()?))
+                    }
+                    To::Topic(topic) => Target::Topic(Topic::parse(topic)?),
+                    To::All => Target::All,
+                },
+                frame: Frame::event(Some(id), EventName::new(event)?.as_str(), data),
+                persist: true,
+            },
+            Self::Session {
+                user,
+                keep,
+                at_unix_ms,
+                data,
+            } => Record::Session {
+                change: SessionChange {
+                    user: UserId::new(user)?,
+                    keep: keep
+                        .as_deref()
+                        .map(|keep| check_session(keep).map(|()| keep.into()))
+                        .transpose()?,
+                    at_unix_ms: *at_unix_ms,
+                },
+                frame: Frame::event(Some(id), EventName::default().as_str(), data),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Framing;
+    use proptest::prelude::*;
+
+    const ID: EventId = EventId { ms: 17, seq: 3 };
+
+    fn round_trip(stored: &Stored<'_>) -> (String, Record) {
+        let json = stored.to_json();
+        let record = Stored::from_json(&json).unwrap().record(ID).unwrap();
+        (json, record)
+    }
+
+    #[test]
+    fn an_entry_is_stored_as_json_that_people_can_read() {
+        let to = Target::User(UserId::new("42").unwrap());
+        let (json, _) = round_trip(&Stored::event(&to, &EventName::default(), "{\"a\":1}"));
+        assert_eq!(
+            json,
+            r#"{"event":{"to":{"user":"42"},"event":"message","data":"{\"a\":1}"}}"#
+        );
+        let (json, _) = round_trip(&Stored::event(&Target::All, &EventName::default(), "x"));
+        assert_eq!(
+            json,
+            r#"{"event":{"to":"all","event":"message","data":"x"}}"#
+        );
+    }
+
+    #[test]
+    fn what_is_no_entry_is_an_error() {
+        for json in [
+            "",
+            "{}",
+            r#"{"event":{"to":"all","event":"a\nb","data":"x"}}"#,
+            r#"{"event":{"to":{"user":""},"event":"message","data":"x"}}"#,
+            r#"{"event":{"to":{"topic":"a//b"},"event":"message","data":"x"}}"#,
+            r#"{"event":{"to":"all","event":"message","data":"x","more":1}}"#,
+            r#"{"session":{"user":"1","keep":"","at_unix_ms":1,"data":"x"}}"#,
+        ] {
+            let read = Stored::from_json(json).and_then(|stored| stored.record(ID));
+            assert!(read.is_err(), "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_entry_comes_back_as_it_was_stored(
+            users in prop::collection::vec("[^\\p{Cc}]{1,9}", 0..4),
+            topic in "[a-zé]{1,9}(/[a-z0-9]{1,3})?",
+            keep in prop::option::of("[^\\p{Cc}]{1,9}"),
+            data in "\\PC{0,9}(\\r|\\n|\u{0}|\"|\\\\)?\\PC{0,9}",
+        ) {
+            let name = EventName::new("näme").unwrap();
+            let ids: Vec<UserId> = users.iter().map(|user| UserId::new(user).unwrap()).collect();
+            let mut targets = vec![Target::All, Target::Topic(Topic::parse(&topic).unwrap())];
+            targets.extend(ids.first().cloned().map(Target::User));
+            targets.push(Target::Users(Users::new(ids)));
+            for to in targets {
+                let (_, record) = round_trip(&Stored::event(&to, &name, &data));
+                let Record::Event { to: read, frame, persist: true } = record else {
+                    panic!("another kind")
+                };
+                let expected = Frame::event(Some(ID), name.as_str(), &data);
+                prop_assert_eq!(read, to);
+                prop_assert_eq!(frame.bytes(Framing::Chunked), expected.bytes(Framing::Chunked));
+            }
+            let change = SessionChange {
+                user: UserId::new("1").unwrap(),
+                keep: keep.as_deref().map(Into::into),
+                at_unix_ms: 5,
+            };
+            let (_, record) = round_trip(&Stored::session(&change, &data));
+            let Record::Session { change: read, frame } = record else {
+                panic!("another kind")
+            };
+            prop_assert_eq!(read, change);
+            let expected = Frame::event(Some(ID), "message", &data);
+            prop_assert_eq!(frame.bytes(Framing::Chunked), expected.bytes(Framing::Chunked));
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! The directory of `history.path`: an SQLite database in WAL mode (docs/decisions.md says why),
+//! and a lock that keeps a second server out.
+//!
+//! A commit is one transaction: events, the publishers' own ids, sessions, and the rows that the
+//! log no longer retains. Rows are numbered in the order of ids without holes, so that "all but
+//! the newest n" is a range.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use crate::config::Fsync;
+use crate::event::EventId;
+
+const DATABASE: &str = "history.sqlite";
+const LOCK: &str = "lock";
+/// Of the tables below.
+const FORMAT: i64 = 1;
+/// Pages that SQLite keeps in memory, in KiB: what is written is read once, at the next start.
+const CACHE_KIB: i64 = 1_024;
+/// What the write-ahead log is cut back to after a burst.
+const MAX_WAL_BYTES: i64 = 8 << 20;
+/// Rows that may be there beyond what is retained: a `DELETE` for each commit costs more than they
+/// do.
+const MAX_STALE_ROWS: i64 = 256;
+
+/// How long a write waits for another process, which can only be somebody's tool: the lock keeps
+/// servers out.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
+
+const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS events
+        (n INTEGER PRIMARY KEY, ms INTEGER NOT NULL, seq INTEGER NOT NULL, entry TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS sources
+        (seen_ms INTEGER NOT NULL, source TEXT NOT NULL, ms INTEGER NOT NULL, seq INTEGER NOT NULL,
+         PRIMARY KEY (seen_ms, source)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS sessions
+        (user TEXT PRIMARY KEY, standing TEXT NOT NULL) WITHOUT ROWID;
+";
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Store {
+    db: Connection,
+    wal: PathBuf,
+    /// Number of the oldest row of `events`; one above [`Store::last`] where there is none.
+    oldest: i64,
+    last: i64,
+    /// Held as long as the database is open.
+    _lock: File,
+}
+
+/// Something to store.
+#[derive(Debug)]
+pub(super) enum Row {
+    Event {
+        id: EventId,
+        entry: String,
+    },
+    /// A publisher's own id and its event's.
+    Source {
+        source: String,
+        id: EventId,
+        seen_ms: u64,
+    },
+    Session {
+        user: String,
+        standing: String,
+    },
+}
+
+/// What need not be kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Of the rows that are there, the newest so many are retained.
+    pub(super) retained: usize,
+    /// Publishers' own ids seen before this Unix millisecond are forgotten.
+    pub(super) sources_from_ms: u64,
+}
+
+/// Why the directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StoreError {
+    #[error("is in use by another server; stop that one, or name another directory")]
+    InUse,
+    #[error("{0} (it has to be a directory that this user may write)")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Database(#[from] rusqlite::Error),
+    #[error("was written by another version (format {0}, not {FORMAT}); use that version")]
+    Format(i64),
+    #[error("{table}: {what} cannot be read: {why}; move the directory away to start without it")]
+    Unreadable {
+        table: &'static str,
+        what: String,
+        why: String,
+    },
+}
+
+impl Store {
+    /// Opens the directory, and makes what is missing of it.
+    pub(super) fn open(directory: &Path, fsync: Fsync) -> Result<Self, StoreError> {
+        fs::create_dir_all(directory)?;
+        // SQLite lets several processes in; two servers would each believe in ids of their own.
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(directory.join(LOCK))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => StoreError::InUse,
+            TryLockError::Error(error) => error.into(),
+        })?;
+        let db = Connection::open(directory.join(DATABASE))?;
+        db.busy_timeout(BUSY_TIMEOUT)?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        // In WAL mode NORMAL writes a commit to the file and leaves the flush to us, FULL flushes.
+        let synchronous = match fsync {
+            Fsync::Interval => "NORMAL",
+            Fsync::Always => "FULL",
+        };
+        db.pragma_update(None, "synchronous", synchronous)?;
+        db.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        db.pragma_update(None, "journal_size_limit", MAX_WAL_BYTES)?;
+        let format: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if format != 0 && format != FORMAT {
+            return Err(StoreError::Format(format));
+        }
+        db.execute_batch(TABLES)?;
+        db.pragma_update(None, "user_version", FORMAT)?;
+        let (oldest, last) = db.query_row("SELECT min(n), max(n) FROM events", [], |row| {
+            Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?))
+        })?;
+        let last = last.unwrap_or(0);
+        Ok(Self {
+            wal: directory.join(format!("{DATABASE}-wal")),
+            oldest: oldest.unwrap_or(last + 1),
+            last,
+            db,
+            _lock: lock,
+        })
+    }
+
+    /// The file whose flush puts every commit before it on the disk.
+    pub(super) fn wal(&self) -> io::Result<File> {
+        // Closing another descriptor of the database's main file would drop SQLite's locks on it;
+        // this one has none.
+        File::open(&self.wal)
+    }
+
+    /// Every entry, the oldest first.
+    pub(super) fn entries(
+        &self,
+        mut each: impl FnMut(EventId, &str) -> Result<(), String>,
+    ) -> Result<(), StoreError> {
+        let mut statement = self
+            .db
+            .prepare("SELECT ms, seq, entry FROM events ORDER BY n")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let id = id_at(row, 0)?;
+            let entry = row.get_ref(2)?;
+            let read = match entry.as_str() {
+                Ok(entry) => each(id, entry),
+                Err(error) => Err(error.to_string()),
+            };
+            read.map_err(|why| StoreError::Unreadable {
+                table: "events",
+                what: id.to_string(),
+                why,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Every publisher's own id, the oldest first: when it was seen, what it is, and its event's.
+    pub(super) fn sources(
+        &self,
+        mut each: impl FnMut(u64, &str, EventId),
+    ) -> Result<(), StoreError> {
+        let mut statement = self
+            .db
+            .prepare("SELECT seen_ms, source, ms, seq FROM sources ORDER BY seen_ms")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let source: String = row.get(1)?;
+            each(unsigned(row.get(0)?), &source, id_at(row, 2)?);
+        }
+        Ok(())
+    }
+
+    /// Every user's session.
+    pub(super) fn sessions(
+        &self,
+        mut each: impl FnMut(&str, &str) -> Result<(), String>,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.db.prepare("SELECT user, standing FROM sessions")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (user, standing): (String, String) = (row.get(0)?, row.get(1)?);
+            each(&user, &standing).map_err(|why| StoreError::Unreadable {
+                table: "sessions",
+                what: user,
+                why,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// One user's session.
+    pub(super) fn session(&self, user: &str) -> Result<Option<String>, StoreError> {
+        let mut statement = self
+            .db
+            .prepare_cached("SELECT standing FROM sessions WHERE user = ?1")?;
+        Ok(statement.query_row([user], |row| row.get(0)).optional()?)
+    }
+
+    /// Stores all of these or nothing, and drops what need not be kept.
+    pub(super) fn commit(&mut self, rows: &[Row], limits: Limits) -> Result<(), StoreError> {
+        let mut last = self.last;
+        let first_kept = self.first_kept(limits.retained);
+        let transaction = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for row in rows {
+            match row {
+                Row::Event { id, entry } => {
+                    last += 1;
+                    transaction
+                        .prepare_cached(
+                            "INSERT INTO events (n, ms, seq, entry) VALUES (?1, ?2, ?3, ?4)",
+                        )?
+                        .execute(params![last, signed(id.ms), signed(id.seq), entry])?;
+                }
+                Row::Source {
+                    source,
+                    id,
+                    seen_ms,
+                } => {
+                    transaction
+                        .prepare_cached(
+                            "INSERT OR REPLACE INTO sources (seen_ms, source, ms, seq)
+                             VALUES (?1, ?2, ?3, ?4)",
+                        )?
+                        .execute(params![
+                            signed(*seen_ms),
+                            source,
+                            signed(id.ms),
+                            signed(id.seq)
+                        ])?;
+                }
+                Row::Session { user, standing } => {
+                    transaction
+                        .prepare_cached(
+                            "INSERT INTO sessions (user, standing) VALUES (?1, ?2)
+                             ON CONFLICT (user) DO UPDATE SET standing = excluded.standing",
+                        )?
+                        .execute([user, standing])?;
+                }
+            }
+        }
+        let has_stale = first_kept - self.oldest >= MAX_STALE_ROWS || rows.is_empty();
+        if has_stale {
+            transaction
+                .prepare_cached("DELETE FROM events WHERE n < ?1")?
+                .execute([first_kept])?;
+            transaction
+                .prepare_cached("DELETE FROM sources WHERE seen_ms < ?1")?
+                .execute([signed(limits.sources_from_ms)])?;
+        }
+        transaction.commit()?;
+        self.last = last;
+        if has_stale {
+            self.oldest = first_kept;
+        }
+        Ok(())
+    }
+
+    /// Whether rows are there that need not be kept.
+    pub(super) fn has_stale(&self, limits: Limits) -> bool {
+        self.first_kept(limits.retained) > self.oldest
+    }
+
+    /// Writes something, to see whether that works again.
+    pub(super) fn probe(&self) -> Result<(), StoreError> {
+        Ok(self.db.pragma_update(None, "user_version", FORMAT)?)
+    }
+
+    /// Moves everything into the database's own file.
+    pub(super) fn close(self) -> Result<(), StoreError> {
+        self.db.close().map_err(|(_, error)| error.into())
+    }
+
+    /// The last row always stays: ids go on from it, even where nothing is retained.
+    fn first_kept(&self, retained: usize) -> i64 {
+        let retained = i64::try_from(retained).unwrap_or(i64::MAX).max(1);
+        (self.last + 1 - retained).max(self.oldest)
+    }
+}
+
+fn id_at(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<EventId> {
+    Ok(EventId {
+        ms: unsigned(row.get(column)?),
+        seq: unsigned(row.get(column + 1)?),
+    })
+}
+
+/// SQLite's integers have a sign. Milliseconds and ranks need 63 bits in three hundred million
+/// years.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u64) -> EventId {
+        EventId { ms: n, seq: n }
+    }
+
+    fn event(n: u64) -> Row {
+        Row::Event {
+            id: id(n),
+            entry: format!("entry {n}"),
+        }
+    }
+
+    fn keep(retained: usize) -> Limits {
+        Limits {
+            retained,
+            sources_from_ms: 0,
+        }
+    }
+
+    fn stored(store: &Store) -> Vec<u64> {
+        let mut ids = Vec::new();
+        store
+            .entries(|id, entry| {
+                assert_eq!(entry, format!("entry {}", id.ms));
+                ids.push(id.ms);
+                Ok(())
+            })
+            .unwrap();
+        ids
+    }
+
+    #[test]
+    fn what_was_committed_is_there_after_it_was_opened_again() {
+        let directory = tempfile::tempdir().unwrap();
+        for fsync in [Fsync::Interval, Fsync::Always] {
+            let path = directory.path().join(format!("{fsync:?}"));
+            let mut store = Store::open(&path, fsync).unwrap();
+            store.commit(&[event(1), event(2)], keep(0)).unwrap();
+            store
+                .commit(
+                    &[
+                        Row::Source {
+                            source: "a".to_owned(),
+                            id: id(2),
+                            seen_ms: 7,
+                        },
+                        Row::Session {
+                            user: "42".to_owned(),
+                            standing: "old".to_owned(),
+                        },
+                        Row::Session {
+                            user: "42".to_owned(),
+                            standing: "new".to_owned(),
+                        },
+                    ],
+                    keep(2),
+                )
+                .unwrap();
+            // Dropped, not closed: as a process that is killed leaves it.
+            drop(store);
+            let store = Store::open(&path, fsync).unwrap();
+            assert_eq!(stored(&store), [1, 2]);
+            let mut sources = Vec::new();
+            store
+                .sources(|seen_ms, source, id| sources.push((seen_ms, source.to_owned(), id)))
+                .unwrap();
+            assert_eq!(sources, [(7, "a".to_owned(), id(2))]);
+            assert_eq!(store.session("42").unwrap().as_deref(), Some("new"));
+            assert_eq!(store.session("43").unwrap(), None);
+            store.close().unwrap();
+        }
+    }
+
+    #[test]
+    fn rows_that_are_not_retained_go_and_the_last_one_never_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = Store::open(directory.path(), Fsync::Interval).unwrap();
+        for n in 1..=1_000 {
+            store.commit(&[event(n)], keep(10)).unwrap();
+        }
+        let rows = i64::try_from(stored(&store).len()).unwrap();
+        assert!((10..=10 + MAX_STALE_ROWS).contains(&rows), "{rows} rows");
+        assert!(store.has_stale(keep(10)));
+        store.commit(&[], keep(10)).unwrap();
+        assert!(!store.has_stale(keep(10)));
+        assert_eq!(stored(&store), (991..=1_000).collect::<Vec<u64>>());
+        store.commit(&[], keep(0)).unwrap();
+        assert_eq!(stored(&store), [1_000]);
+        // Numbers go on where they were.
+        drop(store);
+        let mut store = Store::open(directory.path(), Fsync::Interval).unwrap();
+        store.commit(&[event(1_001)], keep(1)).unwrap();
+        assert_eq!(stored(&store), [1_000, 1_001]);
+    }
+
+    #[test]
+    fn a_directory_is_one_servers() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), Fsync::Interval).unwrap();
+        let second = Store::open(directory.path(), Fsync::Interval);
+        assert!(matches!(second, Err(StoreError::InUse)));
+        store.close().unwrap();
+        assert!(Store::open(directory.path(), Fsync::Interval).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_database_of_ours_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(DATABASE), "not a database, only text").unwrap();
+        let opened = Store::open(directory.path(), Fsync::Interval);
+        assert!(matches!(opened, Err(StoreError::Database(_))));
+        fs::remove_file(directory.path().join(DATABASE)).unwrap();
+        let store = Store::open(directory.path(), Fsync::Interval).unwrap();
+        store.db.pragma_update(None, "user_version", 99).unwrap();
+        store.close().unwrap();
+        let opened = Store::open(directory.path(), Fsync::Interval);
+        assert!(matches!(opened, Err(StoreError::Format(99))));
+    }
+}

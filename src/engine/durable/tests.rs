@@ -1,0 +1,247 @@
+use super::*;
+use crate::auth::{Identity, IssuedAt};
+use crate::event::{EventId, EventName, Target, UserId};
+use crate::log::Newcomer;
+use std::path::Path;
+use std::time::Duration;
+
+/// A process's life: what it keeps in memory, and the engine over a directory.
+struct Life {
+    engine: DurableEngine,
+    log: Arc<Log>,
+    directory: Arc<Directory>,
+    clock: Clock,
+}
+
+impl Life {
+    async fn begin(path: &Path, fsync: Fsync, unix_ms: u64) -> Self {
+        let life = Self::new(path, fsync, unix_ms);
+        life.engine.open().await.unwrap();
+        life
+    }
+
+    fn new(path: &Path, fsync: Fsync, unix_ms: u64) -> Self {
+        let clock = Clock::manual(unix_ms);
+        let log = Arc::new(Log::new(1 << 20, Duration::from_secs(600)));
+        let directory = Arc::new(Directory::default());
+        let engine = DurableEngine::new(
+            path.to_owned(),
+            fsync,
+            Arc::clone(&log),
+            Arc::clone(&directory),
+            clock.clone(),
+        );
+        Self {
+            engine,
+            log,
+            directory,
+            clock,
+        }
+    }
+
+    async fn publish(&self, source_id: Option<&str>, persist: bool) -> Accepted {
+        let draft = Draft {
+            to: Target::User(UserId::new("42").unwrap()),
+            name: EventName::default(),
+            data: "x".into(),
+            source_id: source_id.map(Into::into),
+            persist,
+        };
+        self.engine.publish(vec![draft]).await.remove(0)
+    }
+
+    /// Says what the dispatcher would do with it.
+    async fn change_session(&self, keep: Option<&str>) -> EventId {
+        let change = SessionChange {
+            user: UserId::new("42").unwrap(),
+            keep: keep.map(Into::into),
+            at_unix_ms: self.clock.unix_ms(),
+        };
+        self.directory.change_session(&change, self.log.head());
+        let notice = Notice {
+            message: "bye".to_owned(),
+            reason: "test".to_owned(),
+        };
+        self.engine.change_session(change, notice).await.unwrap()
+    }
+
+    fn allows(&self, session: Option<&str>, issued_unix_ms: u64) -> bool {
+        self.directory.allows(&Identity {
+            user: "42".into(),
+            session: session.map(Into::into),
+            issued: Some(IssuedAt::from_unix_ms(issued_unix_ms)),
+            expires_at: u64::MAX,
+            topics: Box::default(),
+        })
+    }
+
+    fn missed(&self, last: EventId) -> Option<Vec<EventId>> {
+        let id = last.to_string();
+        let joined = self.log.join(&Newcomer {
+            user: "42",
+            session: None,
+            topics: &[],
+            last_event_id: Some(&id),
+            settled: self.log.head(),
+        });
+        if joined.gap.is_some() {
+            return None;
+        }
+        let mut ids = Vec::new();
+        if let Some(mut replay) = joined.replay {
+            let mut piece = Vec::new();
+            let limit = crate::log::PieceLimit {
+                entries: 100,
+                bytes: usize::MAX,
+            };
+            for _ in 0..10 {
+                self.log.replay(&mut replay, limit, &mut piece);
+                ids.extend(piece.drain(..).map(|entry| entry.id));
+            }
+        }
+        Some(ids)
+    }
+}
+
+#[tokio::test]
+async fn a_restart_keeps_ids_events_sessions_and_publishers_ids() {
+    for fsync in [Fsync::Interval, Fsync::Always] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("history");
+        let life = Life::begin(&path, fsync, 1_000_000).await;
+        let first = life.publish(None, true).await.unwrap();
+        let second = life.publish(Some("a"), true).await.unwrap();
+        let fleeting = life.publish(Some("b"), false).await.unwrap();
+        let change = life.change_session(Some("new")).await;
+        life.engine.close().await;
+        assert_eq!(life.publish(None, true).await, Err(EngineError::NotOpen));
+
+        // The clock went back meanwhile.
+        let life = Life::begin(&path, fsync, 900_000).await;
+        assert_eq!(life.log.retained().1, 3);
+        assert_eq!(life.missed(first), Some(vec![second]));
+        assert_eq!(life.publish(Some("a"), true).await, Ok(second));
+        assert_eq!(life.publish(Some("b"), true).await, Ok(fleeting));
+        let third = life.publish(None, true).await.unwrap();
+        assert!(third > change && change > second);
+        assert_eq!(life.missed(change), Some(vec![third]));
+        assert!(life.allows(Some("new"), 1_000_000));
+        assert!(!life.allows(Some("old"), 2_000_000));
+        assert!(!life.allows(None, 1_000_000) && life.allows(None, 1_000_001));
+        // A log-out outlives the session that is named after it, a restart between them or not.
+        life.clock.advance(Duration::from_secs(300));
+        life.change_session(None).await;
+        life.engine.close().await;
+        let life = Life::begin(&path, fsync, 1_250_000).await;
+        life.change_session(Some("new")).await;
+        life.engine.close().await;
+        let life = Life::begin(&path, fsync, 1_260_000).await;
+        assert!(!life.allows(Some("new"), 1_100_000));
+        assert!(life.allows(Some("new"), 1_200_500));
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_old_at_a_restart_is_gone_and_ids_still_rise() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
+    let old = life.publish(Some("a"), true).await.unwrap();
+    life.clock.advance(Duration::from_secs(500));
+    let young = life.publish(None, true).await.unwrap();
+    life.engine.close().await;
+    let life = Life::begin(&path, Fsync::Interval, 1_700_000).await;
+    assert_eq!(life.log.retained().1, 1);
+    assert_eq!((life.missed(old), life.missed(young)), (None, Some(vec![])));
+    assert_ne!(life.publish(Some("a"), true).await, Ok(old));
+    life.engine.close().await;
+    // Nothing is left of it, and the clock is before its beginning.
+    let life = Life::begin(&path, Fsync::Interval, 9_000_000).await;
+    assert_eq!(life.log.retained(), (0, 0));
+    life.engine.close().await;
+    let life = Life::begin(&path, Fsync::Interval, 500_000).await;
+    assert!(life.publish(None, true).await.unwrap() > young);
+}
+
+#[tokio::test]
+async fn many_who_publish_at_once_are_stored_in_the_order_of_their_ids() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Arc::new(Life::begin(&path, Fsync::Always, 1_000_000).await);
+    let first = life.publish(None, true).await.unwrap();
+    let publishers: Vec<_> = (0..20)
+        .map(|n| {
+            let life = Arc::clone(&life);
+            // Half of them say the same.
+            let source_id = format!("s{}", n / 2);
+            tokio::spawn(async move { life.publish(Some(&source_id), true).await.unwrap() })
+        })
+        .collect();
+    let mut ids = Vec::new();
+    for publisher in publishers {
+        ids.push(publisher.await.unwrap());
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 10);
+    assert_eq!(life.missed(first).as_ref(), Some(&ids));
+    life.engine.close().await;
+    let life = Life::begin(&path, Fsync::Always, 1_000_000).await;
+    assert_eq!(life.missed(first), Some(ids));
+}
+
+#[tokio::test]
+async fn a_directory_in_use_or_of_no_use_is_refused_in_one_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
+    let second = Life::new(&path, Fsync::Interval, 1_000_000);
+    let error = second.engine.open().await.unwrap_err().to_string();
+    assert!(error.contains("is in use by another server"), "{error}");
+    assert_eq!(second.engine.ready(), Err(EngineError::NotOpen));
+    life.publish(None, true).await.unwrap();
+    life.engine.close().await;
+    let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    database
+        .execute("UPDATE events SET entry = '{\"event\":1}'", [])
+        .unwrap();
+    drop(database);
+    let error = second.engine.open().await.unwrap_err().to_string();
+    assert!(
+        error.contains("events: 1000000-0 cannot be read"),
+        "{error}"
+    );
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let third = Life::new(&file, Fsync::Interval, 1_000_000);
+    let error = third.engine.open().await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("history.path: `") && !error.contains('\n'),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn what_the_disk_refuses_is_not_accepted_until_it_takes_it_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
+    let first = life.publish(None, true).await.unwrap();
+    // Another connection holds the database's write lock: a write fails as on a full disk.
+    let blocker = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(
+        life.publish(Some("a"), true).await,
+        Err(EngineError::NotStored)
+    );
+    assert_eq!(life.engine.ready(), Err(EngineError::NotStored));
+    assert_eq!(life.missed(first), Some(vec![]));
+    blocker.execute_batch("ROLLBACK").unwrap();
+    // Its publisher tries again: it was not taken for published.
+    let second = life.publish(Some("a"), true).await.unwrap();
+    assert_eq!(life.engine.ready(), Ok(()));
+    assert_eq!(life.missed(first), Some(vec![second]));
+    life.engine.close().await;
+    let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
+    assert_eq!(life.missed(first), Some(vec![second]));
+}

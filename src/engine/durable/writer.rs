@@ -1,0 +1,338 @@
+//! The thread that owns the store: reads it at the start, then writes what is asked, many requests
+//! to a commit.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::record::Stored;
+use super::store::{Limits, Row, Store, StoreError};
+use super::sync::Syncer;
+use super::{FAILING, Health, WELL};
+use crate::clock::Clock;
+use crate::config::Fsync;
+use crate::directory::{Directory, Standing};
+use crate::engine::sources::{SOURCE_ID_MS, Sources};
+use crate::engine::{EngineError, MAX_DRAFTS};
+use crate::event::{Draft, EventId, EventName, SessionChange};
+use crate::frame::Frame;
+use crate::log::{Log, Record};
+
+/// Events in one commit; beyond it the first who asked wait longer than the commit saves.
+const MAX_GROUP: usize = 4 * MAX_DRAFTS;
+/// How often a quiet store is looked through for what need not be kept.
+const TIDY: Duration = Duration::from_secs(1);
+
+/// Something to store, and who waits for it.
+#[derive(Debug)]
+pub(super) enum Request {
+    Publish {
+        drafts: Vec<Draft>,
+        reply: oneshot::Sender<Result<Vec<EventId>, EngineError>>,
+    },
+    ChangeSession {
+        change: SessionChange,
+        /// Of the `FORCE_LOGOUT` event.
+        data: String,
+        reply: oneshot::Sender<Result<EventId, EngineError>>,
+    },
+}
+
+/// See the module's text.
+pub(super) struct Writer {
+    store: Store,
+    syncer: Option<Syncer>,
+    log: Arc<Log>,
+    clock: Clock,
+    health: Arc<Health>,
+    sources: Sources,
+    last_id: EventId,
+}
+
+/// What one commit is about.
+#[derive(Default)]
+struct Group {
+    rows: Vec<Row>,
+    /// For the log, once it is stored.
+    entries: Vec<(EventId, Record)>,
+    /// For who asked, in order.
+    ids: Vec<EventId>,
+    sources: usize,
+}
+
+impl Writer {
+    /// Opens the store and puts what it holds into the log and the directory.
+    pub(super) fn open(
+        path: &Path,
+        fsync: Fsync,
+        log: Arc<Log>,
+        directory: &Directory,
+        clock: Clock,
+        health: Arc<Health>,
+    ) -> Result<Self, StoreError> {
+        let store = Store::open(path, fsync)?;
+        let (unix_ms, now_ms) = (clock.unix_ms(), clock.now_ms());
+        let mut last_id = EventId::default();
+        store.entries(|id, entry| {
+            let record = Stored::from_json(entry).and_then(|stored| stored.record(id));
+            let record = record.map_err(|error| error.to_string())?;
+            let age = Duration::from_millis(unix_ms.saturating_sub(id.ms));
+            log.restore(id, age, now_ms, record);
+            last_id = id;
+            Ok(())
+        })?;
+        let settled = log.head();
+        store.sessions(|user, standing| {
+            let standing: Standing =
+                serde_json::from_str(standing).map_err(|error| error.to_string())?;
+            directory.restore(user, standing, settled);
+            Ok(())
+        })?;
+        let mut sources = Sources::default();
+        store.sources(|seen_ms, source, id| {
+            let left_ms = SOURCE_ID_MS.saturating_sub(unix_ms.saturating_sub(seen_ms));
+            if left_ms > 0 {
+                sources.remember(source.into(), id, now_ms + left_ms);
+            }
+        })?;
+        let syncer = match fsync {
+            Fsync::Always => None,
+            Fsync::Interval => {
+                let health = Arc::clone(&health);
+                let failed = move |error| {
+                    tracing::error!(%error, "history.path: the disk refuses to flush");
+                    health.set(FAILING);
+                };
+                Some(Syncer::start(store.wal()?, failed)?)
+            }
+        };
+        let (bytes, entries) = log.retained();
+        tracing::info!(path = %path.display(), entries, bytes, "history read");
+        Ok(Self {
+            store,
+            syncer,
+            log,
+            clock,
+            health,
+            sources,
+            last_id,
+        })
+    }
+
+    /// Serves until nobody can ask any more.
+    pub(super) fn run(mut self, requests: &Receiver<Request>) {
+        loop {
+            match requests.recv_timeout(TIDY) {
+                Ok(first) => self.serve(first, requests),
+                Err(RecvTimeoutError::Timeout) => self.tidy(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        drop(self.syncer);
+        if let Err(error) = self.store.close() {
+            tracing::error!(%error, "history.path: not closed; it is read from its log");
+        }
+    }
+
+    /// Takes what waits behind the first request and writes all of it in one commit.
+    fn serve(&mut self, first: Request, waiting: &Receiver<Request>) {
+        let mut group = Group::default();
+        let mut requests = Vec::new();
+        let mut next = Some(first);
+        let mut stored = Ok(());
+        while let Some(request) = next.take() {
+            let begin = group.ids.len();
+            if stored.is_ok() {
+                stored = self.prepare(&request, &mut group);
+            }
+            requests.push((request, begin..group.ids.len()));
+            if group.entries.len() < MAX_GROUP {
+                next = waiting.try_recv().ok();
+            }
+        }
+        let stored = stored.and_then(|()| {
+            if group.rows.is_empty() {
+                return Ok(());
+            }
+            self.store.commit(&group.rows, self.limits())
+        });
+        match stored {
+            Ok(()) => self.accept(group, requests),
+            Err(error) => {
+                self.sources.undo(group.sources);
+                self.fail(&error);
+                for (request, _) in requests {
+                    request.refuse();
+                }
+            }
+        }
+    }
+
+    fn prepare(&mut self, request: &Request, group: &mut Group) -> Result<(), StoreError> {
+        match request {
+            Request::Publish { drafts, .. } => {
+                for draft in drafts {
+                    let id = self.prepare_event(draft, group);
+                    group.ids.push(id);
+                }
+            }
+            Request::ChangeSession { change, data, .. } => {
+                let user = change.user.as_str();
+                // One that is in this commit, too, counts.
+                let before = group.rows.iter().rev().find_map(|row| match row {
+                    Row::Session {
+                        user: other,
+                        standing,
+                    } if other == user => Some(standing.clone()),
+                    _ => None,
+                });
+                let before = match before {
+                    Some(before) => Some(before),
+                    None => self.store.session(user)?,
+                };
+                // What cannot be read was refused at the start.
+                let before: Option<Standing> =
+                    before.and_then(|before| serde_json::from_str(&before).ok());
+                let standing = Standing::after(change, before.as_ref());
+                let id = self.next_id();
+                group.rows.push(Row::Event {
+                    id,
+                    entry: Stored::session(change, data).to_json(),
+                });
+                group.rows.push(Row::Session {
+                    user: user.to_owned(),
+                    standing: serde_json::to_string(&standing)
+                        .expect("texts and numbers serialise"),
+                });
+                let name = EventName::default();
+                let record = Record::Session {
+                    change: change.clone(),
+                    frame: Frame::event(Some(id), name.as_str(), data),
+                };
+                group.entries.push((id, record));
+                group.ids.push(id);
+            }
+        }
+        Ok(())
+    }
+
+    fn prepare_event(&mut self, draft: &Draft, group: &mut Group) -> EventId {
+        let now_ms = self.clock.now_ms();
+        if let Some(source_id) = &draft.source_id
+            && let Some(id) = self.sources.find(source_id, now_ms)
+        {
+            return id;
+        }
+        let id = self.next_id();
+        let Draft {
+            to,
+            name,
+            data,
+            source_id,
+            persist,
+        } = draft;
+        if *persist {
+            group.rows.push(Row::Event {
+                id,
+                entry: Stored::event(to, name, data).to_json(),
+            });
+        }
+        if let Some(source_id) = source_id {
+            group.rows.push(Row::Source {
+                source: source_id.to_string(),
+                id,
+                seen_ms: self.clock.unix_ms(),
+            });
+            self.sources
+                .remember(source_id.clone(), id, now_ms + SOURCE_ID_MS);
+            group.sources += 1;
+        }
+        let record = Record::Event {
+            to: to.clone(),
+            frame: Frame::event(persist.then_some(id), name.as_str(), data),
+            persist: *persist,
+        };
+        group.entries.push((id, record));
+        id
+    }
+
+    fn next_id(&mut self) -> EventId {
+        self.last_id = self.last_id.next(self.clock.unix_ms());
+        self.last_id
+    }
+
+    /// Hands what is stored to the log, and its ids to who asked.
+    fn accept(&mut self, group: Group, requests: Vec<(Request, std::ops::Range<usize>)>) {
+        if !group.rows.is_empty() {
+            if let Some(syncer) = &self.syncer {
+                syncer.note_write();
+            }
+            self.health.set(WELL);
+        }
+        let now_ms = self.clock.now_ms();
+        for (id, record) in group.entries {
+            self.log.append_stored(id, now_ms, record);
+        }
+        for (request, range) in requests {
+            request.accept(&group.ids[range]);
+        }
+    }
+
+    fn tidy(&mut self) {
+        let limits = self.limits();
+        let tidied = if self.health.is_failing() {
+            self.store.probe()
+        } else if self.store.has_stale(limits) {
+            self.store.commit(&[], limits)
+        } else {
+            return;
+        };
+        match tidied {
+            Ok(()) => self.health.set(WELL),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// The log retains the newest rows, each of its entries being one.
+    fn limits(&self) -> Limits {
+        Limits {
+            retained: self.log.retained().1,
+            sources_from_ms: self.clock.unix_ms().saturating_sub(SOURCE_ID_MS),
+        }
+    }
+
+    fn fail(&self, error: &StoreError) {
+        if !self.health.is_failing() {
+            tracing::error!(%error, "history.path: cannot write; nothing is accepted until that works again");
+        }
+        self.health.set(FAILING);
+    }
+}
+
+impl Request {
+    /// A publisher who left needs no answer.
+    fn accept(self, ids: &[EventId]) {
+        match self {
+            Self::Publish { reply, .. } => {
+                let _ = reply.send(Ok(ids.to_vec()));
+            }
+            Self::ChangeSession { reply, .. } => {
+                let _ = reply.send(ids.first().copied().ok_or(EngineError::NotStored));
+            }
+        }
+    }
+
+    fn refuse(self) {
+        match self {
+            Self::Publish { reply, .. } => {
+                let _ = reply.send(Err(EngineError::NotStored));
+            }
+            Self::ChangeSession { reply, .. } => {
+                let _ = reply.send(Err(EngineError::NotStored));
+            }
+        }
+    }
+}

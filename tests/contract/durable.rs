@@ -1,0 +1,362 @@
+//! A history that outlives the process: `[history] path`.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use idlewild::auth::mint::{Claims, mint};
+use idlewild::config::Auth;
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::process::{Process, config, idlewild};
+use crate::support::{
+    API_KEY, Answer, Client, NOTIFICATIONS, SECRET, Stream, TestServer, eventually, request,
+};
+
+/// What [`Process::serve`] is given for a history in this directory.
+fn history(path: &Path, more: &str) -> String {
+    format!("history.path = \"{}\"\n{more}", path.display())
+}
+
+fn serve(path: &Path, more: &str) -> Process {
+    Process::serve(&history(path, more))
+}
+
+#[allow(clippy::disallowed_methods)] // the server in its own process reads the machine's clock
+fn token(user: &str, session: Option<&str>) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let auth = Auth {
+        secret: SECRET.to_owned(),
+        ..Auth::default()
+    };
+    let claims = Claims {
+        user,
+        session,
+        topics: &[],
+        ttl: Duration::from_secs(3_600),
+        now_unix_ms: u64::try_from(now.as_millis()).unwrap(),
+    };
+    mint(&auth, &claims).unwrap()
+}
+
+fn admin(process: &Process, method: &str, path: &str, body: &str) -> Answer {
+    let key = format!("Bearer {API_KEY}");
+    request(
+        process.admin(),
+        method,
+        path,
+        &[("Authorization", &key)],
+        body,
+    )
+}
+
+fn publish(process: &Process, source_id: Option<&str>, data: &str) -> String {
+    let mut event = json!({"to": {"user": "42"}, "data": data});
+    if let Some(source_id) = source_id {
+        event["id"] = json!(source_id);
+    }
+    let answer = admin(process, "POST", "/v1/events", &event.to_string());
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    answer.json()["id"].as_str().unwrap().to_owned()
+}
+
+fn open(process: &Process, token: &str, last_event_id: &str) -> Stream {
+    let mut client = Client::connect(process.public());
+    client.send(format!(
+        "GET {NOTIFICATIONS}?token={token} HTTP/1.1\r\nHost: test\r\nLast-Event-ID: {last_event_id}\r\n\r\n"
+    ));
+    let mut stream = client.stream();
+    if stream.status == 200 {
+        assert!(stream.next().unwrap().starts_with("retry: "));
+    }
+    stream
+}
+
+fn event(id: &str, data: &str) -> String {
+    format!("id: {id}\nevent: message\ndata: {data}\n\n")
+}
+
+#[test]
+fn a_client_goes_on_where_it_was_after_the_server_was_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let mut process = serve(&path, "");
+    let first = publish(&process, None, "first");
+    let second = publish(&process, Some("s"), "second\nline");
+    let (old, new) = (token("42", Some("old")), token("42", Some("new")));
+    assert_eq!(open(&process, &old, &first).status, 200);
+    let change = admin(
+        &process,
+        "PUT",
+        "/v1/users/42/session",
+        r#"{"session_id": "new"}"#,
+    );
+    assert_eq!(change.status, 200);
+    let third = publish(&process, None, "third");
+    process.signal(Signal::KILL);
+    process.wait();
+
+    let process = serve(&path, "");
+    let mut stream = open(&process, &new, &first);
+    let frame = format!("id: {second}\nevent: message\ndata: second\ndata: line\n\n");
+    assert_eq!(stream.next().unwrap(), frame);
+    assert_eq!(stream.next().unwrap(), event(&third, "third"));
+    // A publisher whose answer was lost says it again.
+    assert_eq!(publish(&process, Some("s"), "second\nline"), second);
+    let fourth = publish(&process, None, "fourth");
+    assert_eq!(stream.next().unwrap(), event(&fourth, "fourth"));
+    // The other device's token has not come back to life.
+    assert_eq!(open(&process, &old, &first).status, 401);
+    let metrics = request(process.admin(), "GET", "/metrics", &[], "").body;
+    assert!(metrics.contains("\nidlewild_replay_gaps_total 0\n"));
+    assert!(metrics.contains("\nidlewild_history_events 5\n"));
+}
+
+#[test]
+fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged() {
+    const ROUNDS: usize = 8;
+    const PUBLISHERS: usize = 4;
+    let mut random = fastrand::Rng::with_seed(4);
+    for fsync in ["interval", "always"] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("history");
+        let more = format!("history.fsync = \"{fsync}\"");
+        let mut process = serve(&path, &more);
+        let start = publish(&process, None, "start");
+        let mut acknowledged: Vec<(String, String)> = Vec::new();
+        for round in 0..ROUNDS {
+            let is_killed = AtomicBool::new(false);
+            let admin = process.admin();
+            std::thread::scope(|scope| {
+                let publishers: Vec<_> = (0..PUBLISHERS)
+                    .map(|publisher| {
+                        let is_killed = &is_killed;
+                        scope.spawn(move || publish_until(admin, is_killed, round, publisher))
+                    })
+                    .collect();
+                std::thread::sleep(Duration::from_millis(random.u64(20..120)));
+                process.signal(Signal::KILL);
+                is_killed.store(true, Ordering::Relaxed);
+                for publisher in publishers {
+                    acknowledged.extend(publisher.join().unwrap());
+                }
+            });
+            process.wait();
+            process = serve(&path, &more);
+        }
+        let end = publish(&process, None, "end");
+        let mut stream = open(&process, &token("42", None), &start);
+        let mut replayed = Vec::new();
+        loop {
+            let frame = stream.next().unwrap();
+            let mut lines = frame.lines();
+            let id = lines
+                .next()
+                .unwrap()
+                .strip_prefix("id: ")
+                .unwrap()
+                .to_owned();
+            let data = lines
+                .nth(1)
+                .unwrap()
+                .strip_prefix("data: ")
+                .unwrap()
+                .to_owned();
+            if id == end {
+                break;
+            }
+            replayed.push((id, data));
+        }
+        let lost: Vec<_> = acknowledged
+            .iter()
+            .filter(|event| !replayed.contains(event))
+            .collect();
+        assert!(lost.is_empty(), "{fsync}: {lost:?}");
+        // What was cut off between the disk and its answer may be there, too: one a publisher.
+        let more = replayed.len() - acknowledged.len();
+        assert!(more <= ROUNDS * PUBLISHERS, "{fsync}: {more} more");
+        assert!(
+            acknowledged.len() > ROUNDS * PUBLISHERS,
+            "{fsync}: only {acknowledged:?}"
+        );
+    }
+}
+
+/// Publishes one event after the other; those that were acknowledged.
+fn publish_until(
+    admin: std::net::SocketAddr,
+    is_killed: &AtomicBool,
+    round: usize,
+    publisher: usize,
+) -> Vec<(String, String)> {
+    use std::io::{Read, Write};
+    let mut acknowledged = Vec::new();
+    for n in 0.. {
+        if is_killed.load(Ordering::Relaxed) {
+            break;
+        }
+        let data = format!("{round}/{publisher}/{n}");
+        let body = json!({"to": {"user": "42"}, "data": data}).to_string();
+        let Ok(mut socket) = std::net::TcpStream::connect(admin) else {
+            continue;
+        };
+        let head = format!(
+            "POST /v1/events HTTP/1.1\r\nHost: test\r\nConnection: close\r\nAuthorization: Bearer {API_KEY}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut answer = String::new();
+        let asked = socket
+            .write_all(head.as_bytes())
+            .and_then(|()| socket.read_to_string(&mut answer));
+        if asked.is_ok()
+            && answer.starts_with("HTTP/1.1 202")
+            && let Some((_, body)) = answer.split_once("\r\n\r\n")
+        {
+            let body: serde_json::Value = serde_json::from_str(body).unwrap();
+            acknowledged.push((body["id"].as_str().unwrap().to_owned(), data));
+        }
+    }
+    acknowledged
+}
+
+#[test]
+fn a_second_server_on_the_same_history_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let first = serve(&path, "");
+    let file = directory.path().join("second.toml");
+    fs::write(&file, config(&history(&path, ""))).unwrap();
+    let ended = idlewild(&["serve", "--config", file.to_str().unwrap()], &[], "");
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    let last = ended.stderr.lines().last().unwrap();
+    assert!(
+        last.contains("history.path") && last.contains("in use by another server"),
+        "{last}"
+    );
+    publish(&first, None, "it goes on");
+}
+
+#[test]
+fn a_server_that_is_told_to_end_leaves_the_history_closed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let mut process = serve(&path, "");
+    let first = publish(&process, None, "first");
+    publish(&process, None, "second");
+    process.signal(Signal::TERM);
+    assert!(process.wait().success());
+    let mut names: Vec<_> = fs::read_dir(&path)
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["history.sqlite", "lock"]);
+    let process = serve(&path, "");
+    let mut stream = open(&process, &token("42", None), &first);
+    assert!(stream.next().unwrap().contains("data: second\n"));
+}
+
+#[test]
+fn private_descriptor_tables_hold_none_of_its_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let process = serve(&path, "shards = 4\nfd_tables = \"per-shard\"");
+    let first = publish(&process, None, "first");
+    let second = publish(&process, None, "second");
+    let mut stream = open(&process, &token("42", None), &first);
+    assert_eq!(stream.next().unwrap(), event(&second, "second"));
+    let pid = process.pid().as_raw_nonzero();
+    let mut holders = Vec::new();
+    let mut shards = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let task = task.unwrap().path();
+        let name = fs::read_to_string(task.join("comm")).unwrap();
+        shards += usize::from(name.starts_with("shard-"));
+        let holds = fs::read_dir(task.join("fd")).unwrap().any(|fd| {
+            fs::read_link(fd.unwrap().path()).is_ok_and(|target| target.starts_with(&path))
+        });
+        if holds {
+            holders.push(name.trim().to_owned());
+        }
+    }
+    assert_eq!(shards, 4);
+    assert!(holders.contains(&"history".to_owned()), "{holders:?}");
+    assert!(
+        !holders.iter().any(|name| name.starts_with("shard-")),
+        "{holders:?}"
+    );
+}
+
+#[test]
+fn a_batch_is_stored_in_its_order_and_its_errors_name_their_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let start = |path: &Path| {
+        let path = path.to_owned();
+        TestServer::with(move |config| config.history.path = path)
+    };
+    let first = {
+        let server = start(&path);
+        let first = server.publish(&json!({"to": {"user": "42"}, "data": "first"}));
+        let lines: Vec<String> = (1..=1_000)
+            .map(|line| match line {
+                300 | 900 => "no JSON".to_owned(),
+                _ => json!({"to": {"user": "42"}, "data": line.to_string()}).to_string(),
+            })
+            .collect();
+        let answer = server.admin("POST", "/v1/events/batch", &lines.join("\n"));
+        let answer = answer.json();
+        assert_eq!(answer["accepted"], 998);
+        let errors = answer["errors"].as_array().unwrap();
+        let numbers: Vec<&serde_json::Value> = errors.iter().map(|error| &error["line"]).collect();
+        assert_eq!(numbers, [300, 900]);
+        first
+    };
+    let server = start(&path);
+    let path = format!(
+        "{NOTIFICATIONS}?token={}&last_event_id={first}",
+        server.token("42")
+    );
+    let mut stream = server.open(&path);
+    stream.next().unwrap();
+    for line in (1..=1_000).filter(|line| ![300, 900].contains(line)) {
+        let frame = stream.next().unwrap();
+        assert!(
+            frame.ends_with(&format!("data: {line}\n\n")),
+            "{line}: {frame}"
+        );
+    }
+}
+
+#[test]
+fn a_history_that_is_full_on_the_disk_shrinks_to_what_is_retained() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let server = TestServer::with({
+        let path = path.clone();
+        move |config| {
+            config.history.path = path;
+            config.history.max_bytes = 1 << 20;
+        }
+    });
+    let data = "x".repeat(10_000);
+    // Twenty times what is retained.
+    for _ in 0..20 {
+        let lines: Vec<String> = (0..100)
+            .map(|_| json!({"to": {"all": true}, "data": data}).to_string())
+            .collect();
+        let answer = server.admin("POST", "/v1/events/batch", &lines.join("\n"));
+        assert_eq!(answer.json()["accepted"], 100);
+    }
+    assert!(server.metric("idlewild_history_bytes").unwrap() <= f64::from(1 << 20));
+    let size = || -> u64 {
+        let files = fs::read_dir(&path).unwrap();
+        files
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .sum()
+    };
+    // The write-ahead log beside it goes back to 8 MiB at the most, whatever a burst made of it.
+    eventually("the directory is small", || size() < 16 << 20);
+}
