@@ -5,7 +5,6 @@ use std::fmt::Write;
 
 use super::client::Client;
 use super::publisher::Published;
-use super::server::IS_DURABLE;
 use super::world::World;
 
 /// Failures that are told in full.
@@ -32,13 +31,8 @@ pub fn failures(world: &World, clients: &[Client], published: &[Published]) -> S
     if wrong > 0 {
         let _ = writeln!(text, "{wrong} clients in all");
     }
-    if IS_DURABLE {
-        published
-            .iter()
-            .filter_map(|published| disorder(world, published))
-            .for_each(|disorder| {
-                let _ = writeln!(text, "{disorder}");
-            });
+    for disorder in published.iter().filter_map(|one| disorder(world, one)) {
+        let _ = writeln!(text, "{disorder}");
     }
     text
 }
@@ -56,7 +50,7 @@ fn difference(world: &World, client: &Client) -> Option<String> {
     if let Some((number, times)) = times.iter().find(|(_, times)| **times > 1) {
         return Some(format!("event {number} came {times} times"));
     }
-    // It was told that some are gone; those that came were in order, each once.
+    // Then it was told that some are gone; those that came were in order, each once.
     if client.gaps > 0 {
         return None;
     }

@@ -10,8 +10,8 @@ pub const CLIENTS: usize = 2_000;
 pub const VIRTUAL_MS: u32 = 180_000;
 /// Virtual milliseconds in a real one.
 pub const SPEED: u32 = 6;
-/// Two, so that requests, and the lock over source ids, meet.
-pub const PUBLISHERS: usize = 2;
+/// Several, so that their requests meet in one commit, and that a kill meets a few of them.
+pub const PUBLISHERS: usize = 4;
 
 const USERS: u16 = 600;
 const TOPICS: u8 = 20;
@@ -23,12 +23,15 @@ const BROADCASTS_IN_A_ROW: usize = 8;
 /// Publishes around each kill, so that it meets some of them half done.
 const AROUND_A_KILL: usize = 40;
 const CUTS: usize = 1_800;
-const BURSTS: usize = 6;
+/// At once, beside one before each kill.
+const BURSTS: usize = 4;
 const CUT_IN_A_BURST: usize = CLIENTS / 10;
 const STALLS: usize = 300;
 const HALF_OPEN: usize = 150;
 /// When the server is killed, somewhere in each.
 const KILLS: [Range<u32>; 2] = [50_000..70_000, 110_000..130_000];
+/// Cut before a kill as long as a client waits, so that it meets them when they catch up.
+const BURST_BEFORE_A_KILL_MS: u32 = 1_200;
 
 /// See the module's text.
 pub struct Plan {
@@ -111,6 +114,7 @@ impl Plan {
                 let events = request(&mut random);
                 drafts.push((random.u32(at - 300..at + 60), Draft::Publish(events)));
             }
+            burst(&mut random, at - BURST_BEFORE_A_KILL_MS, &mut drafts);
             drafts.push((at, Draft::Kill));
         }
         drafts.sort_by_key(|(at, _)| *at);
@@ -214,9 +218,13 @@ fn troubles(random: &mut Rng, clients: &[Person], drafts: &mut Vec<(u32, Draft)>
     }
     for _ in 0..BURSTS {
         let at = random.u32(0..VIRTUAL_MS);
-        for client in random.choose_multiple(0..CLIENTS, CUT_IN_A_BURST) {
-            drafts.push((at, Draft::Trouble(client, cut(random))));
-        }
+        burst(random, at, drafts);
+    }
+}
+
+fn burst(random: &mut Rng, at: u32, drafts: &mut Vec<(u32, Draft)>) {
+    for client in random.choose_multiple(0..CLIENTS, CUT_IN_A_BURST) {
+        drafts.push((at, Draft::Trouble(client, cut(random))));
     }
 }
 

@@ -11,13 +11,12 @@ use serde_json::{Value, json};
 use super::client::parse_id;
 use super::http::{Admin, Answer};
 use super::plan::{Plan, To};
-use super::server::IS_DURABLE;
 use super::world::Id;
 
 /// Half a minute with the pauses between.
 const MAX_TRIES: usize = 1_500;
 const PAUSE: Duration = Duration::from_millis(20);
-/// Every so-manieth event is sent once more after it was accepted.
+/// After every so many events an old one is sent once more.
 const ASK_AGAIN: usize = 16;
 
 pub struct Publisher {
@@ -28,8 +27,6 @@ pub struct Publisher {
 
 #[derive(Default)]
 pub struct Published {
-    /// Events that exist; of those that are not kept, some of which nobody knows.
-    pub events: usize,
     /// What the server called them.
     pub ids: Vec<(usize, Id)>,
     /// Numbers in the order that they were sent in.
@@ -57,7 +54,6 @@ impl Publisher {
 
     pub fn publish(&mut self, events: Range<usize>) {
         let plan = Arc::clone(&self.plan);
-        self.published.events += events.len();
         if events.len() > 1 {
             let lines: Vec<String> = events
                 .clone()
@@ -85,10 +81,19 @@ impl Publisher {
         let id = self.insist("/v1/events", &body, |answer| Some(accepted_id(&answer)));
         self.published.ids.push((number, id));
         self.published.order.push(number);
-        if IS_DURABLE && number.is_multiple_of(ASK_AGAIN) {
-            let again = self.insist("/v1/events", &body, |answer| Some(accepted_id(&answer)));
-            assert_eq!(again, id, "event {number} has two ids");
+        if number.is_multiple_of(ASK_AGAIN) {
+            self.ask_again();
         }
+    }
+
+    /// Publishes once more what was accepted some time ago, as an application that has forgotten
+    /// how far it was: maybe from a server that is dead.
+    fn ask_again(&mut self) {
+        let ids = &self.published.ids;
+        let (number, id) = ids[ids.len() / 2];
+        let body = self.body(number).to_string();
+        let again = self.insist("/v1/events", &body, |answer| Some(accepted_id(&answer)));
+        assert_eq!(again, id, "event {number} was published twice");
     }
 
     /// Sends it until it is accepted.

@@ -14,9 +14,6 @@ use super::plan::CLIENTS;
 
 pub const SECRET: &str = "a secret of more than thirty-two bytes";
 
-/// Whether what was accepted outlives the process.
-pub const IS_DURABLE: bool = false;
-
 /// How long the server may take to serve, recovery and a port that is taken for a moment included.
 const START_PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
@@ -193,12 +190,7 @@ fn log_file(directory: &Path, start: usize) -> PathBuf {
 
 /// Short times and small buffers, so that half a minute holds what otherwise takes an hour.
 fn write_config(directory: &Path, public: SocketAddr, admin: SocketAddr) {
-    let history = if IS_DURABLE {
-        let path = directory.join("history");
-        format!("path = \"{}\"\nfsync = \"interval\"", path.display())
-    } else {
-        String::new()
-    };
+    let history = directory.join("history");
     let config = format!(
         r#"
 listen = ["{public}"]
@@ -221,9 +213,11 @@ secret = "{SECRET}"
 api_key = "{API_KEY}"
 
 [history]
-{history}
+path = "{}"
+fsync = "interval"
 "#,
-        2 * CLIENTS
+        2 * CLIENTS,
+        history.display()
     );
     fs::write(directory.join("idlewild.toml"), config).unwrap();
 }
