@@ -28,7 +28,7 @@ pub struct Client {
     token: String,
     retry: Duration,
     last: Option<Id>,
-    /// What came with an id, in the order it came.
+    /// What came with an id, in the order it came; since the last gap, where there was one.
     pub seen: Vec<(Id, usize)>,
     /// Numbers of what came without.
     pub fleeting: Vec<usize>,
@@ -199,6 +199,9 @@ impl Client {
             } if event == "replay_gap" => {
                 self.gaps += 1;
                 self.note(&format!("gap: {data}"));
+                // All that is retained comes now, what it has of that as well.
+                self.last = None;
+                self.seen.clear();
             }
             Frame {
                 id,
