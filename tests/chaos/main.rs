@@ -56,6 +56,7 @@ fn every_client_has_each_of_its_events_once_and_in_order_whatever_happens() {
     }
     let Aftermath {
         world,
+        connections,
         counted,
         since_restart,
         deaf_since_restart,
@@ -64,6 +65,8 @@ fn every_client_has_each_of_its_events_once_and_in_order_whatever_happens() {
     } = &aftermath;
     // What was accepted outlives a kill, and all of it is retained for as long as this takes.
     assert_eq!((*gaps, counted.gaps), (0, 0), "{summary}");
+    // Nobody is there twice: all the deaf ones were reaped.
+    assert_eq!(*connections, world.plan.clients.len() as u64, "{summary}");
     // It cannot pass by doing nothing.
     let counts = &world.counts;
     assert!(counts.cuts.get() > 2_000, "{summary}");

@@ -33,6 +33,8 @@ pub struct Aftermath {
     pub kills: u32,
     /// Times that clients were told of a gap.
     pub gaps: usize,
+    /// Streams that the server had open in the end.
+    pub connections: u64,
     pub counted: Counted,
     pub since_restart: Counted,
     /// Half-open connections to the server of now.
@@ -82,19 +84,21 @@ pub fn run(plan: &Arc<Plan>, server: &mut Server) -> Aftermath {
         tasks.block_on(&runtime, crew.carry_out(plan, &troubles))
     });
     publish_alone(plan, admin, plan.last());
-    let (clients, (counted, since_restart)) = tasks.block_on(&runtime, async {
-        // Whoever is still without it when this ends is told by the check.
+    let (clients, (connections, counted, since_restart)) = tasks.block_on(&runtime, async {
+        // All have the last event, and all who were cut off or fell silent are gone. What is not
+        // so when the patience is at its end, the checks tell.
         let deadline = now() + PATIENCE;
-        while world.counts.have_last.get() < everybody && now() < deadline {
+        while (world.counts.have_last.get() < everybody || server.connections() != everybody as u64)
+            && now() < deadline
+        {
             sleep(POLL).await;
         }
-        // All who were cut off or fell silent are gone, too.
-        eventually("nobody is there twice", || {
-            server.connections() == everybody as u64
-        })
-        .await;
         // Before they all close.
-        let counted = (server.counted(), server.counted_since_start());
+        let counted = (
+            server.connections(),
+            server.counted(),
+            server.counted_since_start(),
+        );
         drop(troubles);
         let mut ended = Vec::with_capacity(everybody);
         for client in clients {
@@ -106,6 +110,7 @@ pub fn run(plan: &Arc<Plan>, server: &mut Server) -> Aftermath {
         kills: servers.current(),
         gaps: clients.iter().map(|client| client.gaps).sum(),
         deaf_since_restart: world.deaf_to(servers.current()),
+        connections,
         counted,
         since_restart,
         world,
