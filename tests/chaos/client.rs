@@ -86,7 +86,7 @@ impl Client {
                     match Connection::open(&self.world, self.number, &self.token, self.last).await {
                         Ok(opened) => {
                             count(&self.world.counts.connects);
-                            self.note(&format!("connected after {:?}", self.last));
+                            self.note(&format!("connected from {} after {:?}", opened.address(), self.last));
                             *connection = Some(opened);
                         }
                         // The server is away.

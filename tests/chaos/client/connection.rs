@@ -56,6 +56,11 @@ impl Connection {
         })
     }
 
+    /// The client's end of it.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.socket.local_addr().unwrap()
+    }
+
     /// Reads once, at most `max` bytes; an error is the connection's end. Loses nothing when it
     /// is dropped.
     pub(super) async fn read(&mut self, max: usize) -> Result<(), String> {
