@@ -24,7 +24,7 @@ pub fn failures(world: &World, clients: &[Client], published: &[Published]) -> S
             let _ = writeln!(
                 text,
                 "client {}, user {}, topics {:?}, narrow {}: {difference}\n{}",
-                client.number, person.user, person.topics, person.is_narrow, client.story
+                client.number, person.user, person.topics, person.is_narrow, client.journal.story
             );
         }
     }
@@ -39,19 +39,19 @@ pub fn failures(world: &World, clients: &[Client], published: &[Published]) -> S
 
 /// The first thing that is not as it should be with this client.
 fn difference(world: &World, client: &Client) -> Option<String> {
-    if let Some(fault) = client.faults.first() {
+    if let Some(fault) = client.journal.faults.first() {
         return Some(fault.clone());
     }
     let mut times: HashMap<usize, usize> = HashMap::new();
-    let numbers = client.seen.iter().map(|(_, number)| number);
-    for number in numbers.chain(&client.fleeting) {
+    let numbers = client.journal.seen.iter().map(|(_, number)| number);
+    for number in numbers.chain(&client.journal.fleeting) {
         *times.entry(*number).or_default() += 1;
     }
     if let Some((number, times)) = times.iter().find(|(_, times)| **times > 1) {
         return Some(format!("event {number} came {times} times"));
     }
     // Then it was told that some are gone; those that came were in order, each once.
-    if client.gaps > 0 {
+    if client.journal.gaps > 0 {
         return None;
     }
     let missing: Vec<usize> = (0..world.plan.events.len())

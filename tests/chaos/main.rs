@@ -86,7 +86,7 @@ fn summary(aftermath: &Aftermath) -> String {
     format!(
         "chaos seed {}: events sent {sent}, received {}, cuts {}, stalls {}, half-open {}, \
          kills {}, reconnects {}, gaps {}; publishes sent again {retries}, events torn {}, \
-         stalls that the server ended {}, troubles that met nobody {}; by the server: slow {}, \
+         stalls that the server ended {}, unheard ends {}, troubles that met nobody {}; by the server: slow {}, \
          stalled {}, client closed {}, error {}, replayed {}; {:.1} s",
         aftermath.world.plan.seed,
         counts.received.get(),
@@ -98,6 +98,7 @@ fn summary(aftermath: &Aftermath) -> String {
         aftermath.gaps,
         counts.torn.get(),
         counts.stalls_ended.get(),
+        counts.unheard_ends.get(),
         counts.missed.get(),
         counted.slow,
         counted.stalled,

@@ -108,7 +108,7 @@ pub fn run(plan: &Arc<Plan>, server: &mut Server) -> Aftermath {
     });
     Aftermath {
         kills: servers.current(),
-        gaps: clients.iter().map(|client| client.gaps).sum(),
+        gaps: clients.iter().map(|client| client.journal.gaps).sum(),
         deaf_since_restart: world.deaf_to(servers.current()),
         connections,
         counted,

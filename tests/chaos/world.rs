@@ -44,6 +44,8 @@ pub struct Counts {
     pub stalls: Cell<usize>,
     /// Of the stalls, those that the server ended.
     pub stalls_ended: Cell<usize>,
+    /// Connections that the server ended without a word.
+    pub unheard_ends: Cell<usize>,
     pub half_open: Cell<usize>,
     /// Troubles that met a client between two connections.
     pub missed: Cell<usize>,

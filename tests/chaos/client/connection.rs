@@ -1,7 +1,8 @@
 //! A client's socket.
 
+use std::fs;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpStream as StdStream};
+use std::net::{SocketAddr, SocketAddrV4, TcpStream as StdStream};
 use std::time::Duration;
 
 use socket2::{SockFilter, SockRef};
@@ -83,6 +84,18 @@ impl Connection {
         Ok(read)
     }
 
+    /// Whether the kernel has the other end of it, the server's.
+    pub(super) fn is_known_to(&self, server: SocketAddr) -> bool {
+        let SocketAddr::V4(client) = self.address() else {
+            return false;
+        };
+        let SocketAddr::V4(server) = server else {
+            return false;
+        };
+        let ends = format!("{} {} ", in_hexadecimal(server), in_hexadecimal(client));
+        fs::read_to_string("/proc/net/tcp").unwrap().contains(&ends)
+    }
+
     /// Lets the close be a RST.
     pub(super) fn reset_on_close(&self) {
         SockRef::from(&self.socket)
@@ -95,6 +108,12 @@ impl Connection {
         SockRef::from(&self.socket).attach_filter(filter).unwrap();
         self.socket.into_std().unwrap()
     }
+}
+
+/// As `/proc/net/tcp` writes it.
+fn in_hexadecimal(address: SocketAddrV4) -> String {
+    let ip = u32::from_ne_bytes(address.ip().octets());
+    format!("{ip:08X}:{:04X}", address.port())
 }
 
 fn request(uses_query: bool, token: &str, last: Option<Id>) -> String {
