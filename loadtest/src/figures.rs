@@ -107,6 +107,8 @@ pub(crate) struct Unread {
     pub(crate) slow_dropped: u64,
     /// The others' latency in the same run before there were any: `latency_ms` is with them.
     pub(crate) latency_ms_without: Percentiles,
+    /// The same for the time to the last of them.
+    pub(crate) time_to_last_ms_without: Percentiles,
 }
 
 /// Coming and going.
@@ -152,6 +154,7 @@ impl Figures {
             slow_clients,
             slow_dropped: dropped,
             latency_ms_without: Percentiles::default(),
+            time_to_last_ms_without: Percentiles::default(),
         });
     }
 

@@ -129,6 +129,7 @@ fn ratios(figures: &Figures, floor: &Figures) -> BTreeMap<String, f64> {
         "time_to_last_ms",
         "latency_ms",
         "latency_ms_without",
+        "time_to_last_ms_without",
         "back_s",
     ];
     let rows = flat(figures).into_iter().filter_map(|(key, value)| {

@@ -33,7 +33,9 @@ impl Standing {
         }
     }
 
-    /// Whether a token of `session`, issued at `issued`, is still good.
+    /// Whether a token of `session`, issued at `issued`, is still good. Few users have a standing;
+    /// inlined, it would cost the others registers.
+    #[inline(never)]
     pub(super) fn allows(&self, session: Option<&str>, issued: Option<IssuedAt>) -> bool {
         let issued_after = |moment_ms| issued.is_some_and(|issued| issued.is_after(moment_ms));
         match (session, self.current.as_deref()) {

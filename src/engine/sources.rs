@@ -42,6 +42,13 @@ impl Sources {
         }
     }
 
+    /// How long ago the oldest one that is remembered was seen; 0 where there is none.
+    pub(super) fn oldest_ms(&self, now_ms: u64) -> u64 {
+        self.by_age.front().map_or(0, |(expires_ms, _)| {
+            (now_ms + SOURCE_ID_MS).saturating_sub(*expires_ms)
+        })
+    }
+
     fn forget(&mut self, now_ms: u64) {
         while let Some((expires_ms, _)) = self.by_age.front() {
             if now_ms <= *expires_ms && self.by_age.len() < MAX_SOURCE_IDS {

@@ -120,6 +120,16 @@ impl Solo {
         while self.shard.borrow_mut().deliver() {}
     }
 
+    /// Sends all that clients who came back have missed.
+    pub fn catch_up(&self) {
+        while self.shard.borrow_mut().run_catch_ups() {}
+    }
+
+    /// Takes what the sockets have to say.
+    pub fn poll(&self) {
+        while self.shard.borrow_mut().poll_sockets(&mut Vec::new()) {}
+    }
+
     /// Streams held.
     #[allow(clippy::len_without_is_empty)] // nobody asks
     pub fn len(&self) -> usize {

@@ -230,34 +230,43 @@ impl Shard {
         parcel: &Parcel<'_>,
         budget: &mut usize,
     ) {
+        let (Some(slot), Some(first)) = (self.table.get(key), entries.first()) else {
+            return;
+        };
+        if !slot.takes_all_from(first) {
+            self.send_some(key, entries, frames, budget);
+            return;
+        }
+        *budget -= 1;
+        if self.send_parcel(key, parcel) {
+            self.metrics().delivered.add(entries.len() as u64);
+        }
+    }
+
+    /// Sends those of the entries that a slot takes.
+    #[cold]
+    fn send_some(
+        &mut self,
+        key: u32,
+        entries: &[Arc<Entry>],
+        frames: &[&Frame],
+        budget: &mut usize,
+    ) {
         let Some(slot) = self.table.get(key) else {
             return;
         };
-        let Some(first) = entries.first() else {
+        let wanted: Vec<&Frame> = entries
+            .iter()
+            .zip(frames)
+            .filter(|(entry, _)| slot.takes(entry))
+            .map(|(_, frame)| *frame)
+            .collect();
+        if wanted.is_empty() {
             return;
-        };
-        let is_for_all = slot.takes_all_from(first);
-        let wanted: Vec<&Frame> = if is_for_all {
-            Vec::new()
-        } else {
-            entries
-                .iter()
-                .zip(frames)
-                .filter(|(entry, _)| slot.takes(entry))
-                .map(|(_, frame)| *frame)
-                .collect()
-        };
-        let (sent, count) = if is_for_all {
-            *budget -= 1;
-            (self.send_parcel(key, parcel), entries.len())
-        } else if wanted.is_empty() {
-            return;
-        } else {
-            *budget -= 1;
-            (self.send_parcel(key, &Parcel::new(&wanted)), wanted.len())
-        };
-        if sent {
-            self.metrics().delivered.add(count as u64);
+        }
+        *budget -= 1;
+        if self.send_parcel(key, &Parcel::new(&wanted)) {
+            self.metrics().delivered.add(wanted.len() as u64);
         }
     }
 

@@ -134,12 +134,16 @@ impl Slot {
             Framing::Chunked => 0,
             Framing::Raw => RAW,
         };
-        let extra = Extra {
-            subscriptions,
-            session: tenant.session,
-            forwarded_for: tenant.forwarded_for,
-            replay: None,
-        };
+        let is_plain =
+            subscriptions.is_empty() && tenant.session.is_none() && tenant.forwarded_for.is_none();
+        let extra = (!is_plain).then(|| {
+            Box::new(Extra {
+                subscriptions,
+                session: tenant.session,
+                forwarded_for: tenant.forwarded_for,
+                replay: None,
+            })
+        });
         Self {
             fd,
             generation,
@@ -152,7 +156,7 @@ impl Slot {
             since_s: u32::try_from(unix_s).unwrap_or(u32::MAX),
             joined_or_test,
             backlog: None,
-            extra: extra.is_needed().then(|| Box::new(extra)),
+            extra,
             flags: kind | framing,
             discarded_bytes: 0,
         }

@@ -80,11 +80,14 @@ impl Table {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
         let key = u32::try_from(self.slots.vacant_key()).unwrap_or(u32::MAX);
-        let subscriptions = tenant
-            .topics
-            .iter()
-            .map(|topic| self.audiences.join(topic, key))
-            .collect();
+        let subscriptions = if tenant.topics.is_empty() {
+            Box::default()
+        } else {
+            let topics = tenant.topics.iter();
+            topics
+                .map(|topic| self.audiences.join(topic, key))
+                .collect()
+        };
         let slot = Slot::new(fd, generation, tenant, subscriptions, now, unix_s);
         self.slots.insert(slot);
         self.end = self.end.max(key + 1);

@@ -17,6 +17,7 @@ use counts::delivery::delivery;
 use counts::encode::encode;
 use counts::handshake::handshake;
 use counts::jwt::jwt;
+use counts::replay::replay;
 use counts::shard::{table, wheel};
 
 /// As in the server: an allocation is part of what things cost.
@@ -27,5 +28,7 @@ main!(
     config = LibraryBenchmarkConfig::default()
         // Instructions are what is asked for; simulating caches takes several times as long.
         .tool(Callgrind::with_args(["--cache-sim=no"])),
-    library_benchmark_groups = [encode, wheel, table, admission, jwt, delivery, handshake]
+    library_benchmark_groups = [
+        encode, wheel, table, admission, jwt, delivery, handshake, replay
+    ]
 );

@@ -39,6 +39,7 @@ const ORDER: &[&str] = &[
     "latency_ms",
     "latency_ms_without",
     "time_to_last_ms",
+    "time_to_last_ms_without",
 ];
 /// The same for what stands behind the dot.
 const LEAVES: &[&str] = &[

@@ -91,7 +91,9 @@ impl Round {
             // What goes wrong without slow clients is no less wrong.
             deliveries.add_counts(without);
             if let Some(slow) = &mut figures.slow {
-                slow.latency_ms_without = without.figures().latency_ms;
+                let without = without.figures();
+                slow.latency_ms_without = without.latency_ms;
+                slow.time_to_last_ms_without = without.time_to_last_ms;
             }
         }
         figures.delivery = deliveries.as_ref().map(Deliveries::figures);

@@ -5,8 +5,9 @@
 //! log no longer retains. Rows are numbered in the order of ids without holes, so that "all but
 //! the newest n" is a range.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,9 +24,10 @@ const FORMAT: i64 = 1;
 const CACHE_KIB: i64 = 1_024;
 /// What the write-ahead log is cut back to after a burst.
 const MAX_WAL_BYTES: i64 = 8 << 20;
-/// Rows that may be there beyond what is retained: a `DELETE` for each commit costs more than they
-/// do.
+/// Rows that may be there beyond what is retained, and commits between two looks at what need not
+/// be kept: a `DELETE` for each commit costs more than they do.
 const MAX_STALE_ROWS: i64 = 256;
+const MAX_UNTIDY_COMMITS: u32 = 256;
 
 /// How long a write waits for another process, which can only be somebody's tool: the lock keeps
 /// servers out.
@@ -49,6 +51,8 @@ pub(super) struct Store {
     /// Number of the oldest row of `events`; one above [`Store::last`] where there is none.
     oldest: i64,
     last: i64,
+    /// Commits since what need not be kept was dropped.
+    untidy_commits: u32,
     /// Held as long as the database is open.
     _lock: File,
 }
@@ -103,7 +107,11 @@ pub(super) enum StoreError {
 impl Store {
     /// Opens the directory, and makes what is missing of it.
     pub(super) fn open(directory: &Path, fsync: Fsync) -> Result<Self, StoreError> {
-        fs::create_dir_all(directory)?;
+        // Events are nobody else's business. A directory that is there keeps its mode.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
         // SQLite lets several processes in; two servers would each believe in ids of their own.
         let lock = OpenOptions::new()
             .create(true)
@@ -139,6 +147,7 @@ impl Store {
             wal: directory.join(format!("{DATABASE}-wal")),
             oldest: oldest.unwrap_or(last + 1),
             last,
+            untidy_commits: 0,
             db,
             _lock: lock,
         })
@@ -262,8 +271,10 @@ impl Store {
                 }
             }
         }
-        let has_stale = first_kept - self.oldest >= MAX_STALE_ROWS || rows.is_empty();
-        if has_stale {
+        let is_tidied = rows.is_empty()
+            || first_kept - self.oldest >= MAX_STALE_ROWS
+            || self.untidy_commits >= MAX_UNTIDY_COMMITS;
+        if is_tidied {
             transaction
                 .prepare_cached("DELETE FROM events WHERE n < ?1")?
                 .execute([first_kept])?;
@@ -273,15 +284,16 @@ impl Store {
         }
         transaction.commit()?;
         self.last = last;
-        if has_stale {
-            self.oldest = first_kept;
+        self.untidy_commits += 1;
+        if is_tidied {
+            (self.oldest, self.untidy_commits) = (first_kept, 0);
         }
         Ok(())
     }
 
-    /// Whether rows are there that need not be kept.
-    pub(super) fn has_stale(&self, limits: Limits) -> bool {
-        self.first_kept(limits.retained) > self.oldest
+    /// Whether rows may be there that need not be kept.
+    pub(super) fn is_untidy(&self, limits: Limits) -> bool {
+        self.untidy_commits > 0 || self.first_kept(limits.retained) > self.oldest
     }
 
     /// Writes something, to see whether that works again.
@@ -321,6 +333,8 @@ fn unsigned(number: i64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     fn id(n: u64) -> EventId {
         EventId { ms: n, seq: n }
@@ -381,6 +395,8 @@ mod tests {
                 .unwrap();
             // Dropped, not closed: as a process that is killed leaves it.
             drop(store);
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "others may read it");
             let store = Store::open(&path, fsync).unwrap();
             assert_eq!(stored(&store), [1, 2]);
             let mut sources = Vec::new();
@@ -403,9 +419,9 @@ mod tests {
         }
         let rows = i64::try_from(stored(&store).len()).unwrap();
         assert!((10..=10 + MAX_STALE_ROWS).contains(&rows), "{rows} rows");
-        assert!(store.has_stale(keep(10)));
+        assert!(store.is_untidy(keep(10)));
         store.commit(&[], keep(10)).unwrap();
-        assert!(!store.has_stale(keep(10)));
+        assert!(!store.is_untidy(keep(10)));
         assert_eq!(stored(&store), (991..=1_000).collect::<Vec<u64>>());
         store.commit(&[], keep(0)).unwrap();
         assert_eq!(stored(&store), [1_000]);
@@ -414,6 +430,27 @@ mod tests {
         let mut store = Store::open(directory.path(), Fsync::Interval).unwrap();
         store.commit(&[event(1_001)], keep(1)).unwrap();
         assert_eq!(stored(&store), [1_000, 1_001]);
+    }
+
+    #[test]
+    fn publishers_ids_go_where_no_event_is_stored_with_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = Store::open(directory.path(), Fsync::Interval).unwrap();
+        for n in 0..2_000 {
+            let row = Row::Source {
+                source: n.to_string(),
+                id: id(n),
+                seen_ms: n,
+            };
+            let limits = Limits {
+                retained: 0,
+                sources_from_ms: n.saturating_sub(100),
+            };
+            store.commit(&[row], limits).unwrap();
+        }
+        let mut kept = 0;
+        store.sources(|_, _, _| kept += 1).unwrap();
+        assert!(kept <= 100 + MAX_UNTIDY_COMMITS + 2, "{kept} rows");
     }
 
     #[test]

@@ -23,6 +23,8 @@ use crate::log::{Log, Record};
 
 /// Events in one commit; beyond it the first who asked wait longer than the commit saves.
 const MAX_GROUP: usize = 4 * MAX_DRAFTS;
+/// The same by the bytes of their data, a single larger request aside.
+const MAX_GROUP_BYTES: usize = 4 << 20;
 /// How often a quiet store is looked through for what need not be kept.
 const TIDY: Duration = Duration::from_secs(1);
 
@@ -61,6 +63,8 @@ struct Group {
     /// For who asked, in order.
     ids: Vec<EventId>,
     sources: usize,
+    /// Of the events' data.
+    bytes: usize,
 }
 
 impl Writer {
@@ -149,7 +153,7 @@ impl Writer {
                 stored = self.prepare(&request, &mut group);
             }
             requests.push((request, begin..group.ids.len()));
-            if group.entries.len() < MAX_GROUP {
+            if group.entries.len() < MAX_GROUP && group.bytes < MAX_GROUP_BYTES {
                 next = waiting.try_recv().ok();
             }
         }
@@ -255,6 +259,7 @@ impl Writer {
             frame: Frame::event(persist.then_some(id), name.as_str(), data),
             persist: *persist,
         };
+        group.bytes += data.len();
         group.entries.push((id, record));
         id
     }
@@ -270,7 +275,7 @@ impl Writer {
             if let Some(syncer) = &self.syncer {
                 syncer.note_write();
             }
-            self.health.set(WELL);
+            self.recover();
         }
         let now_ms = self.clock.now_ms();
         for (id, record) in group.entries {
@@ -285,22 +290,30 @@ impl Writer {
         let limits = self.limits();
         let tidied = if self.health.is_failing() {
             self.store.probe()
-        } else if self.store.has_stale(limits) {
+        } else if self.store.is_untidy(limits) {
             self.store.commit(&[], limits)
         } else {
             return;
         };
         match tidied {
-            Ok(()) => self.health.set(WELL),
+            Ok(()) => self.recover(),
             Err(error) => self.fail(&error),
         }
     }
 
     /// The log retains the newest rows, each of its entries being one.
     fn limits(&self) -> Limits {
+        let oldest_ms = self.sources.oldest_ms(self.clock.now_ms());
         Limits {
             retained: self.log.retained().1,
-            sources_from_ms: self.clock.unix_ms().saturating_sub(SOURCE_ID_MS),
+            sources_from_ms: self.clock.unix_ms().saturating_sub(oldest_ms),
+        }
+    }
+
+    fn recover(&self) {
+        if self.health.is_failing() {
+            tracing::info!("history.path: can be written again");
+            self.health.set(WELL);
         }
     }
 

@@ -5,4 +5,5 @@ pub mod delivery;
 pub mod encode;
 pub mod handshake;
 pub mod jwt;
+pub mod replay;
 pub mod shard;
