@@ -1,0 +1,92 @@
+//! The end: who has what, against the plan.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use super::client::Client;
+use super::publisher::Published;
+use super::world::World;
+
+/// Failures that are told in full.
+const MAX_TOLD: usize = 3;
+
+/// Everything that is wrong, in words; empty where all is well.
+pub fn failures(world: &World, clients: &[Client], published: &[Published]) -> String {
+    let mut text = String::new();
+    let mut wrong = 0;
+    for client in clients {
+        let Some(difference) = difference(world, client) else {
+            continue;
+        };
+        wrong += 1;
+        if wrong <= MAX_TOLD {
+            let person = client.person();
+            let _ = writeln!(
+                text,
+                "client {}, user {}, topics {:?}, narrow {}: {difference}\n{}",
+                client.number, person.user, person.topics, person.is_narrow, client.journal.story
+            );
+        }
+    }
+    if wrong > 0 {
+        let _ = writeln!(text, "{wrong} clients in all");
+    }
+    for disorder in published.iter().filter_map(|one| disorder(world, one)) {
+        let _ = writeln!(text, "{disorder}");
+    }
+    text
+}
+
+/// The first thing that is not as it should be with this client.
+fn difference(world: &World, client: &Client) -> Option<String> {
+    if let Some(fault) = client.journal.faults.first() {
+        return Some(fault.clone());
+    }
+    let mut times: HashMap<usize, usize> = HashMap::new();
+    let numbers = client.journal.seen.iter().map(|(_, number)| number);
+    for number in numbers.chain(&client.journal.fleeting) {
+        *times.entry(*number).or_default() += 1;
+    }
+    if let Some((number, times)) = times.iter().find(|(_, times)| **times > 1) {
+        return Some(format!("event {number} came {times} times"));
+    }
+    // Then it was told that some are gone; those that came were in order, each once.
+    if client.journal.gaps > 0 {
+        return None;
+    }
+    let missing: Vec<usize> = (0..world.plan.events.len())
+        .filter(|number| {
+            let event = &world.plan.events[*number];
+            event.persist && client.person().wants(event) && !times.contains_key(number)
+        })
+        .collect();
+    let first = *missing.first()?;
+    Some(format!(
+        "event {first}, {:?}, did not come, nor {} others",
+        world.id(first),
+        missing.len() - 1
+    ))
+}
+
+/// Where clients saw what one publisher sent under other ids than it was told, or in another
+/// order than it was sent in.
+fn disorder(world: &World, published: &Published) -> Option<String> {
+    for (number, id) in &published.ids {
+        if let Some(seen) = world.id(*number)
+            && seen != *id
+        {
+            return Some(format!(
+                "event {number} was accepted as {id:?} and seen as {seen:?}"
+            ));
+        }
+    }
+    let mut last = None;
+    for number in &published.order {
+        let id = world.id(*number);
+        if id.is_some() && id <= last {
+            return Some(format!("event {number} is {id:?}, after {last:?}"));
+        }
+        last = id.or(last);
+    }
+    None
+}

@@ -1,0 +1,101 @@
+//! The publisher's side of the admin listener: one connection that is kept, and made again when it
+//! breaks.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+
+/// The machine's other loopback addresses are the clients'. From the server's own, a connect to a
+/// port where nobody listens may, by chance, be given that port and meet itself, and then the
+/// server cannot have it back.
+pub const CLIENT_ADDRESSES: [Ipv4Addr; 4] = [
+    Ipv4Addr::new(127, 0, 0, 2),
+    Ipv4Addr::new(127, 0, 0, 3),
+    Ipv4Addr::new(127, 0, 0, 4),
+    Ipv4Addr::new(127, 0, 0, 5),
+];
+
+/// An answer is waited for so long: a server that was killed says so at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub const API_KEY: &str = "a key for the chaos test only";
+
+pub struct Admin {
+    address: SocketAddr,
+    connection: Option<TcpStream>,
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub body: String,
+}
+
+impl Admin {
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            connection: None,
+        }
+    }
+
+    /// One request. After an error it may or may not have been obeyed.
+    pub fn request(&mut self, method: &str, path: &str, body: &str) -> io::Result<Answer> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connect(self.address)?,
+        };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: chaos\r\nAuthorization: Bearer {API_KEY}\r\n\
+             Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        connection.write_all(format!("{head}{body}").as_bytes())?;
+        let answer = read_answer(&mut connection)?;
+        self.connection = Some(connection);
+        Ok(answer)
+    }
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((CLIENT_ADDRESSES[0], 0)).into())?;
+    socket.connect_timeout(&address.into(), PATIENCE)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_tcp_nodelay(true)?;
+    Ok(socket.into())
+}
+
+fn read_answer(connection: &mut TcpStream) -> io::Result<Answer> {
+    let mut received = Vec::new();
+    loop {
+        if let Some(answer) = parse(&received) {
+            return Ok(answer);
+        }
+        let mut buffer = [0; 16 * 1024];
+        match connection.read(&mut buffer)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => received.extend_from_slice(&buffer[..read]),
+        }
+    }
+}
+
+/// A whole answer; every answer of the admin listener has a `Content-Length`.
+fn parse(received: &[u8]) -> Option<Answer> {
+    let text = std::str::from_utf8(received).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let length = head
+        .lines()
+        .find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length")
+                .then(|| value.trim().parse::<usize>())
+        })
+        .expect("a Content-Length")
+        .expect("a number");
+    (body.len() == length).then(|| Answer {
+        status: head[9..12].parse().expect("a status"),
+        body: body.to_owned(),
+    })
+}

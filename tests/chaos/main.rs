@@ -1,0 +1,115 @@
+//! Two thousand clients, three minutes of trouble in half a minute, and a server that is killed
+//! twice: in the end everybody has every event that was for them, once and in order.
+//!
+//! `CHAOS_SEED=7 cargo test --test chaos` repeats a run, as far as the kernel's timing does.
+//!
+//! | module | one purpose |
+//! |---|---|
+//! | [`plan`] | what happens to whom and when, from the seed |
+//! | [`storm`] | lets it happen |
+//! | [`client`], [`stream`] | an EventSource, and what it reads |
+//! | [`publisher`], [`http`] | an application that publishes until it is told "accepted" |
+//! | [`server`] | the real binary, killed and started again |
+//! | [`world`] | what the clients share and count |
+//! | [`check`] | who has what |
+
+#![allow(missing_docs, unreachable_pub)] // nobody but this test sees it
+
+mod check;
+mod client;
+mod http;
+mod plan;
+mod publisher;
+mod server;
+mod storm;
+mod stream;
+mod world;
+
+use std::io::Write;
+use std::sync::Arc;
+
+use plan::Plan;
+use server::Server;
+use storm::Aftermath;
+
+const SEED: u64 = 7;
+
+#[test]
+fn every_client_has_each_of_its_events_once_and_in_order_whatever_happens() {
+    let seed = std::env::var("CHAOS_SEED").map_or(SEED, |seed| seed.parse().unwrap());
+    // A socket a client, and the forgotten ones: shells allow 1,024.
+    idlewild::sys::raise_nofile().unwrap();
+    say(&format!("chaos seed {seed}: begins"));
+    let plan = Arc::new(Plan::new(seed));
+    let mut server = Server::start();
+    let aftermath = storm::run(&plan, &mut server);
+    let summary = summary(&aftermath);
+    say(&summary);
+
+    let failures = check::failures(&aftermath.world, &aftermath.clients, &aftermath.published);
+    if !failures.is_empty() {
+        let directory = server.keep_directory();
+        panic!(
+            "{summary}\n{failures}its directory: {}",
+            directory.display()
+        );
+    }
+    let Aftermath {
+        world,
+        connections,
+        counted,
+        since_restart,
+        deaf_since_restart,
+        gaps,
+        ..
+    } = &aftermath;
+    // What was accepted outlives a kill, and all of it is retained for as long as this takes.
+    assert_eq!((*gaps, counted.gaps), (0, 0), "{summary}");
+    // Nobody is there twice: all the deaf ones were reaped.
+    assert_eq!(*connections, world.plan.clients.len() as u64, "{summary}");
+    // It cannot pass by doing nothing.
+    let counts = &world.counts;
+    assert!(counts.cuts.get() > 2_000, "{summary}");
+    assert!(counts.stalls_ended.get() > 0, "{summary}");
+    assert!(counts.torn.get() > 0, "{summary}");
+    assert!(counted.slow > 0 && counted.replayed > 0, "{summary}");
+    assert!(*deaf_since_restart > 0, "{summary}");
+    let reaped = since_restart.stalled + since_restart.slow;
+    assert!(reaped >= *deaf_since_restart as u64, "{summary}");
+}
+
+fn summary(aftermath: &Aftermath) -> String {
+    let counts = &aftermath.world.counts;
+    let counted = &aftermath.counted;
+    let sent = aftermath.world.plan.events.len();
+    let retries: usize = aftermath.published.iter().map(|one| one.retries).sum();
+    format!(
+        "chaos seed {}: events sent {sent}, received {}, cuts {}, stalls {}, half-open {}, \
+         kills {}, reconnects {}, gaps {}; publishes sent again {retries}, events torn {}, \
+         stalls that the server ended {}, unheard ends {}, troubles that met nobody {}; by the server: slow {}, \
+         stalled {}, client closed {}, error {}, replayed {}; {:.1} s",
+        aftermath.world.plan.seed,
+        counts.received.get(),
+        counts.cuts.get(),
+        counts.stalls.get(),
+        counts.half_open.get(),
+        aftermath.kills,
+        counts.connects.get() - aftermath.clients.len(),
+        aftermath.gaps,
+        counts.torn.get(),
+        counts.stalls_ended.get(),
+        counts.unheard_ends.get(),
+        counts.missed.get(),
+        counted.slow,
+        counted.stalled,
+        counted.client_closed,
+        counted.error,
+        counted.replayed,
+        aftermath.took.as_secs_f64(),
+    )
+}
+
+/// Past the test harness, which shows only what failing tests print.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

@@ -1,0 +1,283 @@
+//! What happens to whom and when: made from the seed before anything starts, so that a failure can
+//! be repeated as far as real sockets and two schedulers allow.
+
+use std::ops::Range;
+
+use fastrand::Rng;
+
+pub const CLIENTS: usize = 2_000;
+/// The virtual schedule.
+pub const VIRTUAL_MS: u32 = 180_000;
+/// Virtual milliseconds in a real one.
+pub const SPEED: u32 = 6;
+/// Several, so that their requests meet in one commit, and that a kill meets a few of them.
+pub const PUBLISHERS: usize = 4;
+
+const USERS: u16 = 600;
+const TOPICS: u8 = 20;
+/// Lone publishes, batches counted as one.
+const PUBLISHES: usize = 1_200;
+/// Rows of broadcasts without a pause: more than the backlog of a client that does not read.
+const BROADCAST_ROWS: usize = 5;
+const BROADCASTS_IN_A_ROW: usize = 8;
+/// Publishes around each kill, so that it meets some of them half done.
+const AROUND_A_KILL: usize = 40;
+const CUTS: usize = 1_800;
+/// At once, beside one before each kill.
+const BURSTS: usize = 4;
+const CUT_IN_A_BURST: usize = CLIENTS / 10;
+const STALLS: usize = 300;
+const HALF_OPEN: usize = 150;
+/// When the server is killed, somewhere in each.
+const KILLS: [Range<u32>; 2] = [50_000..70_000, 110_000..130_000];
+/// Cut before a kill as long as a client waits, so that it meets them when they catch up.
+const BURST_BEFORE_A_KILL_MS: u32 = 1_200;
+
+/// See the module's text.
+pub struct Plan {
+    pub seed: u64,
+    pub clients: Vec<Person>,
+    /// By number. The first reaches everybody before the schedule begins, so that everybody has
+    /// an id to come back with; the last ends the run.
+    pub events: Vec<Event>,
+    /// By virtual millisecond.
+    pub steps: Vec<(u32, Step)>,
+}
+
+/// One client.
+pub struct Person {
+    pub user: u16,
+    pub topics: Vec<u8>,
+    /// Its kernel takes a few kilobytes, so that silence soon reaches the server.
+    pub is_narrow: bool,
+    /// Bytes of one read: small ones leave events half read when the cut comes.
+    pub read_bytes: usize,
+    /// Credential and last id in the query rather than in the header.
+    pub uses_query: bool,
+}
+
+pub struct Event {
+    pub to: To,
+    pub data: String,
+    pub persist: bool,
+}
+
+pub enum To {
+    User(u16),
+    Users(Vec<u16>),
+    Topic(u8),
+    All,
+}
+
+pub enum Step {
+    /// These events, as one request.
+    Publish {
+        publisher: usize,
+        events: Range<usize>,
+    },
+    Trouble {
+        client: usize,
+        trouble: Trouble,
+    },
+    Kill,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Trouble {
+    /// Gone with a RST.
+    Reset,
+    /// Closed as a browser tab is.
+    Close,
+    /// Does not read for so many virtual milliseconds.
+    Stall(u32),
+    /// From now on neither end hears of the other, as when a phone changes networks.
+    HalfOpen,
+}
+
+/// A step whose events have no numbers yet.
+enum Draft {
+    Publish(Vec<Event>),
+    Trouble(usize, Trouble),
+    Kill,
+}
+
+impl Plan {
+    pub fn new(seed: u64) -> Self {
+        let mut random = Rng::with_seed(seed);
+        let clients: Vec<Person> = (0..CLIENTS).map(|_| person(&mut random)).collect();
+        let mut drafts = Vec::new();
+        publishes(&mut random, &mut drafts);
+        troubles(&mut random, &clients, &mut drafts);
+        for within in KILLS {
+            let at = random.u32(within);
+            for _ in 0..AROUND_A_KILL {
+                let events = request(&mut random);
+                drafts.push((random.u32(at - 300..at + 60), Draft::Publish(events)));
+            }
+            burst(&mut random, at - BURST_BEFORE_A_KILL_MS, &mut drafts);
+            drafts.push((at, Draft::Kill));
+        }
+        drafts.sort_by_key(|(at, _)| *at);
+
+        let mut events = vec![to_all(&mut random)];
+        let mut steps = Vec::with_capacity(drafts.len());
+        for (at, draft) in drafts {
+            let step = match draft {
+                Draft::Publish(drafted) => {
+                    let first = events.len();
+                    events.extend(drafted);
+                    Step::Publish {
+                        publisher: random.usize(0..PUBLISHERS),
+                        events: first..events.len(),
+                    }
+                }
+                Draft::Trouble(client, trouble) => Step::Trouble { client, trouble },
+                Draft::Kill => Step::Kill,
+            };
+            steps.push((at, step));
+        }
+        events.push(to_all(&mut random));
+        for (number, event) in events.iter_mut().enumerate() {
+            event.data.insert_str(0, &format!("{number} "));
+        }
+        Self {
+            seed,
+            clients,
+            events,
+            steps,
+        }
+    }
+
+    /// The number of the event that ends the run.
+    pub fn last(&self) -> usize {
+        self.events.len() - 1
+    }
+
+    /// The name that the publisher gives to an event.
+    pub fn source_id(&self, number: usize) -> String {
+        format!("chaos-{}-{number}", self.seed)
+    }
+}
+
+impl Person {
+    pub fn wants(&self, event: &Event) -> bool {
+        match &event.to {
+            To::User(user) => *user == self.user,
+            To::Users(users) => users.contains(&self.user),
+            To::Topic(topic) => self.topics.contains(topic),
+            To::All => true,
+        }
+    }
+}
+
+fn person(random: &mut Rng) -> Person {
+    let topics = random.usize(0..=3);
+    Person {
+        user: random.u16(0..USERS),
+        topics: random.choose_multiple(0..TOPICS, topics),
+        is_narrow: random.u8(0..4) == 0,
+        read_bytes: [700, 4 * 1024, 16 * 1024][random.usize(0..3)],
+        uses_query: random.bool(),
+    }
+}
+
+fn publishes(random: &mut Rng, drafts: &mut Vec<(u32, Draft)>) {
+    for _ in 0..PUBLISHES {
+        let events = request(random);
+        drafts.push((random.u32(0..VIRTUAL_MS), Draft::Publish(events)));
+    }
+    for _ in 0..BROADCAST_ROWS {
+        let at = random.u32(0..VIRTUAL_MS);
+        for _ in 0..BROADCASTS_IN_A_ROW {
+            drafts.push((at, Draft::Publish(vec![to_all(random)])));
+        }
+    }
+}
+
+fn troubles(random: &mut Rng, clients: &[Person], drafts: &mut Vec<(u32, Draft)>) {
+    let mut add = |random: &mut Rng, client: usize, trouble: Trouble| {
+        drafts.push((random.u32(0..VIRTUAL_MS), Draft::Trouble(client, trouble)));
+    };
+    for _ in 0..CUTS {
+        let (client, cut) = (random.usize(0..CLIENTS), cut(random));
+        add(random, client, cut);
+    }
+    let narrow: Vec<usize> = (0..CLIENTS).filter(|n| clients[*n].is_narrow).collect();
+    for _ in 0..STALLS {
+        // Half of them longer than the server's patience.
+        let stall = Trouble::Stall(random.u32(2_000..26_000));
+        let client = match random.u8(0..5) {
+            0 => random.usize(0..CLIENTS),
+            _ => narrow[random.usize(0..narrow.len())],
+        };
+        add(random, client, stall);
+    }
+    for _ in 0..HALF_OPEN {
+        let client = random.usize(0..CLIENTS);
+        add(random, client, Trouble::HalfOpen);
+    }
+    for _ in 0..BURSTS {
+        let at = random.u32(0..VIRTUAL_MS);
+        burst(random, at, drafts);
+    }
+}
+
+fn burst(random: &mut Rng, at: u32, drafts: &mut Vec<(u32, Draft)>) {
+    for client in random.choose_multiple(0..CLIENTS, CUT_IN_A_BURST) {
+        drafts.push((at, Draft::Trouble(client, cut(random))));
+    }
+}
+
+fn cut(random: &mut Rng) -> Trouble {
+    if random.bool() {
+        Trouble::Reset
+    } else {
+        Trouble::Close
+    }
+}
+
+/// One event, or a batch of them.
+fn request(random: &mut Rng) -> Vec<Event> {
+    if random.u8(0..8) > 0 {
+        let mut event = event(random);
+        event.persist = random.u8(0..25) > 0;
+        return vec![event];
+    }
+    (0..random.usize(2..=16)).map(|_| event(random)).collect()
+}
+
+fn event(random: &mut Rng) -> Event {
+    let to = match random.u8(0..10) {
+        0..4 => To::User(random.u16(0..USERS)),
+        4..6 => {
+            let users = random.usize(2..=20);
+            To::Users(random.choose_multiple(0..USERS, users))
+        }
+        _ => To::Topic(random.u8(0..TOPICS)),
+    };
+    Event {
+        to,
+        data: text(random),
+        persist: true,
+    }
+}
+
+fn to_all(random: &mut Rng) -> Event {
+    Event {
+        to: To::All,
+        data: text(random),
+        persist: true,
+    }
+}
+
+/// 100 bytes to 4 KiB, with line ends in some, which become several `data:` lines.
+fn text(random: &mut Rng) -> String {
+    let has_lines = random.u8(0..5) == 0;
+    (0..random.usize(100..4_000))
+        .map(|_| match random.u8(0..64) {
+            0 if has_lines => '\n',
+            1..8 => ' ',
+            _ => random.lowercase(),
+        })
+        .collect()
+}

@@ -1,0 +1,225 @@
+//! Lets the plan happen: the clients in one thread, each publisher and the killer in their own, so
+//! that a kill meets publishes and replays half done.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::{Scope, ScopedJoinHandle};
+use std::time::{Duration, SystemTime};
+
+use idlewild::auth::mint::{Claims, mint};
+use idlewild::config::Auth;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::{JoinHandle, LocalSet};
+
+use super::client::Client;
+use super::http::Admin;
+use super::plan::{PUBLISHERS, Person, Plan, SPEED, Step, Trouble};
+use super::publisher::{Published, Publisher, topic_name, user_name};
+use super::server::{Counted, SECRET, Server};
+use super::world::{Servers, World, now, sleep};
+
+/// How long what should come soon may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(10);
+
+/// What is left when it is over.
+pub struct Aftermath {
+    pub world: Rc<World>,
+    pub clients: Vec<Client>,
+    pub published: Vec<Published>,
+    pub kills: u32,
+    /// Times that clients were told of a gap.
+    pub gaps: usize,
+    /// Streams that the server had open in the end.
+    pub connections: u64,
+    pub counted: Counted,
+    pub since_restart: Counted,
+    /// Half-open connections to the server of now.
+    pub deaf_since_restart: usize,
+    pub took: Duration,
+}
+
+/// Those who make trouble.
+struct Crew<'scope> {
+    publishers: Vec<mpsc::Sender<Range<usize>>>,
+    publishing: Vec<ScopedJoinHandle<'scope, Published>>,
+    kills: mpsc::Sender<()>,
+    killing: ScopedJoinHandle<'scope, ()>,
+}
+
+/// Runs the whole plan against a server that has just started.
+pub fn run(plan: &Arc<Plan>, server: &mut Server) -> Aftermath {
+    let began = now();
+    let servers = Arc::new(Servers::default());
+    let world = World::new(Arc::clone(plan), server.public, Arc::clone(&servers));
+    let world = Rc::new(world);
+    let admin = server.admin;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let tasks = LocalSet::new();
+
+    let everybody = plan.clients.len();
+    let (troubles, clients) = tasks.block_on(&runtime, async {
+        let called = call_everybody(&world);
+        eventually("everybody is there", || {
+            world.counts.begun.get() == everybody
+        })
+        .await;
+        called
+    });
+    publish_alone(plan, admin, 0);
+    tasks.block_on(
+        &runtime,
+        eventually("everybody has the first event", || {
+            world.counts.have_first.get() == everybody
+        }),
+    );
+    let published = std::thread::scope(|scope| {
+        let crew = Crew::start(scope, plan, admin, server, &servers);
+        tasks.block_on(&runtime, crew.carry_out(plan, &troubles))
+    });
+    publish_alone(plan, admin, plan.last());
+    let (clients, (connections, counted, since_restart)) = tasks.block_on(&runtime, async {
+        // All have the last event, and all who were cut off or fell silent are gone. What is not
+        // so when the patience is at its end, the checks tell.
+        let deadline = now() + PATIENCE;
+        while (world.counts.have_last.get() < everybody || server.connections() != everybody as u64)
+            && now() < deadline
+        {
+            sleep(POLL).await;
+        }
+        // Before they all close.
+        let counted = (
+            server.connections(),
+            server.counted(),
+            server.counted_since_start(),
+        );
+        drop(troubles);
+        let mut ended = Vec::with_capacity(everybody);
+        for client in clients {
+            ended.push(client.await.unwrap());
+        }
+        (ended, counted)
+    });
+    Aftermath {
+        kills: servers.current(),
+        gaps: clients.iter().map(|client| client.journal.gaps).sum(),
+        deaf_since_restart: world.deaf_to(servers.current()),
+        connections,
+        counted,
+        since_restart,
+        world,
+        clients,
+        published,
+        took: now().duration_since(began),
+    }
+}
+
+impl<'scope> Crew<'scope> {
+    fn start(
+        scope: &'scope Scope<'scope, '_>,
+        plan: &'scope Arc<Plan>,
+        admin: SocketAddr,
+        server: &'scope mut Server,
+        servers: &'scope Servers,
+    ) -> Self {
+        let (publishers, publishing) = (0..PUBLISHERS)
+            .map(|_| {
+                let (requests, queue) = mpsc::channel();
+                let publisher = Publisher::new(Arc::clone(plan), Admin::new(admin));
+                (requests, scope.spawn(move || publisher.run(&queue)))
+            })
+            .unzip();
+        let (kills, queue) = mpsc::channel();
+        let killing = scope.spawn(move || {
+            for () in queue {
+                servers.begin_kill();
+                server.kill_and_restart(|| servers.end_kill());
+            }
+        });
+        Self {
+            publishers,
+            publishing,
+            kills,
+            killing,
+        }
+    }
+
+    /// Takes every step of the plan when it is due, and waits until all is published.
+    async fn carry_out(self, plan: &Plan, troubles: &[UnboundedSender<Trouble>]) -> Vec<Published> {
+        let began = now();
+        for (virtual_ms, step) in &plan.steps {
+            let due = began + Duration::from_millis(u64::from(virtual_ms / SPEED));
+            let left = due.saturating_duration_since(now());
+            if !left.is_zero() {
+                sleep(left).await;
+            }
+            match step {
+                Step::Publish { publisher, events } => {
+                    self.publishers[*publisher].send(events.clone()).unwrap();
+                }
+                Step::Trouble { client, trouble } => troubles[*client].send(*trouble).unwrap(),
+                Step::Kill => self.kills.send(()).unwrap(),
+            }
+        }
+        drop((self.publishers, self.kills));
+        eventually("all is published", || {
+            self.killing.is_finished() && self.publishing.iter().all(ScopedJoinHandle::is_finished)
+        })
+        .await;
+        self.killing.join().unwrap();
+        self.publishing
+            .into_iter()
+            .map(|publishing| publishing.join().unwrap())
+            .collect()
+    }
+}
+
+type Everybody = (Vec<UnboundedSender<Trouble>>, Vec<JoinHandle<Client>>);
+
+fn call_everybody(world: &Rc<World>) -> Everybody {
+    (0..world.plan.clients.len())
+        .map(|number| {
+            let (trouble, troubles) = unbounded_channel();
+            let token = token(&world.plan.clients[number]);
+            let client = Client::new(number, Rc::clone(world), token);
+            (trouble, tokio::task::spawn_local(client.live(troubles)))
+        })
+        .unzip()
+}
+
+/// Publishes an event before or after all others.
+fn publish_alone(plan: &Arc<Plan>, admin: SocketAddr, number: usize) {
+    Publisher::new(Arc::clone(plan), Admin::new(admin)).publish(number..number + 1);
+}
+
+fn token(person: &Person) -> String {
+    let auth = Auth {
+        secret: SECRET.to_owned(),
+        ..Auth::default()
+    };
+    #[allow(clippy::disallowed_methods)] // a real process in real time
+    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let topics: Vec<String> = person.topics.iter().copied().map(topic_name).collect();
+    let claims = Claims {
+        user: &user_name(person.user),
+        session: None,
+        topics: &topics,
+        ttl: Duration::from_secs(3_600),
+        now_unix_ms: u64::try_from(unix.unwrap().as_millis()).unwrap(),
+    };
+    mint(&auth, &claims).unwrap()
+}
+
+async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = now() + PATIENCE;
+    while !is_so() {
+        assert!(now() < deadline, "never came true: {what}");
+        sleep(POLL).await;
+    }
+}

@@ -1,0 +1,132 @@
+//! What the clients have in common: the plan, where the server is and which one it is, and what
+//! they counted.
+
+use std::cell::{Cell, RefCell};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::plan::Plan;
+
+/// An event's id as the server writes it: milliseconds and a number within.
+pub type Id = (u64, u64);
+
+/// How many servers there have been: one is on its way out from `begin_kill` to `end_kill`.
+#[derive(Default)]
+pub struct Servers {
+    doomed: AtomicU32,
+    gone: AtomicU32,
+}
+
+/// See the module's text. Of one thread.
+pub struct World {
+    pub plan: Arc<Plan>,
+    pub public: SocketAddr,
+    pub servers: Arc<Servers>,
+    pub counts: Counts,
+    /// The id each event was seen with.
+    ids: RefCell<Vec<Option<Id>>>,
+    /// Sockets that hear nothing, and which server they were made to. They stay open, so that
+    /// nothing tells the server.
+    deaf: RefCell<Vec<(u32, TcpStream)>>,
+    began: Instant,
+}
+
+#[derive(Default)]
+pub struct Counts {
+    /// Connections that asked for the stream, and those that got its first frame.
+    pub connects: Cell<usize>,
+    pub begun: Cell<usize>,
+    pub cuts: Cell<usize>,
+    pub stalls: Cell<usize>,
+    /// Of the stalls, those that the server ended.
+    pub stalls_ended: Cell<usize>,
+    /// Connections that the server ended without a word.
+    pub unheard_ends: Cell<usize>,
+    pub half_open: Cell<usize>,
+    /// Troubles that met a client between two connections.
+    pub missed: Cell<usize>,
+    /// Whole events.
+    pub received: Cell<usize>,
+    /// Connections that ended in the middle of an event.
+    pub torn: Cell<usize>,
+    /// Clients that have the first event, and that have the last.
+    pub have_first: Cell<usize>,
+    pub have_last: Cell<usize>,
+}
+
+impl Servers {
+    pub fn begin_kill(&self) {
+        self.doomed.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub fn end_kill(&self) {
+        self.gone.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Which server a connection that begins now is made to, or an earlier one.
+    pub fn current(&self) -> u32 {
+        self.gone.load(Ordering::SeqCst)
+    }
+
+    /// Whether nobody has begun to kill this server.
+    pub fn is_well(&self, server: u32) -> bool {
+        self.doomed.load(Ordering::SeqCst) == server
+    }
+}
+
+impl World {
+    pub fn new(plan: Arc<Plan>, public: SocketAddr, servers: Arc<Servers>) -> Self {
+        let ids = RefCell::new(vec![None; plan.events.len()]);
+        Self {
+            plan,
+            public,
+            servers,
+            counts: Counts::default(),
+            ids,
+            deaf: RefCell::default(),
+            began: now(),
+        }
+    }
+
+    pub fn now_ms(&self) -> u128 {
+        now().duration_since(self.began).as_millis()
+    }
+
+    /// Notes the id of an event; false where somebody saw it with another.
+    pub fn identify(&self, number: usize, id: Id) -> bool {
+        *self.ids.borrow_mut()[number].get_or_insert(id) == id
+    }
+
+    pub fn id(&self, number: usize) -> Option<Id> {
+        self.ids.borrow()[number]
+    }
+
+    /// Keeps a socket that hears nothing.
+    pub fn forget(&self, server: u32, socket: TcpStream) {
+        self.deaf.borrow_mut().push((server, socket));
+    }
+
+    /// Deaf sockets of a server.
+    pub fn deaf_to(&self, server: u32) -> usize {
+        let deaf = self.deaf.borrow();
+        deaf.iter().filter(|(of, _)| *of == server).count()
+    }
+}
+
+pub fn count(cell: &Cell<usize>) {
+    cell.set(cell.get() + 1);
+}
+
+pub fn now() -> Instant {
+    #[allow(clippy::disallowed_methods)] // a real process in real time
+    Instant::now()
+}
+
+pub async fn sleep(duration: Duration) {
+    #[allow(clippy::disallowed_methods)] // a real process in real time
+    tokio::time::sleep(duration).await;
+}
