@@ -41,6 +41,9 @@ const MAX_IN_FLIGHT_BYTES: usize = 8 << 20;
 /// Bytes of one batch, a single larger entry aside.
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
+/// Entries that are dropped for their age while the log is locked: 50 µs or so.
+const MAX_EVICTED: usize = 256;
+
 /// See the module's text.
 #[derive(Debug)]
 pub struct Log {
@@ -141,12 +144,6 @@ impl Log {
         let entry = Entry::new(position, rank, id, record, now_ms);
         state.ring.push(&Arc::new(entry), now_ms + left_ms);
         self.evict(&mut state, now_ms);
-    }
-
-    /// Makes `id` the last one, so that those to come are greater.
-    pub fn restore_last_id(&self, id: EventId) {
-        let mut state = self.state.lock();
-        state.last_id = state.last_id.max(id);
     }
 
     /// Lets a client join: fixes the position from which on it gets events live, and what it
@@ -267,9 +264,9 @@ impl Log {
 
     /// Drops what is too old at `now_ms`; called now and then, so that a quiet log shrinks.
     pub fn expire(&self, now_ms: u64) {
-        let mut state = self.state.lock();
-        self.evict(&mut state, now_ms);
-        state.ring.shrink();
+        // What was published together is too old together: the log is given free in between.
+        while self.evict(&mut self.state.lock(), now_ms) {}
+        self.state.lock().ring.shrink();
     }
 
     /// Bytes of the whole log, to the allocation, and entries retained.
@@ -331,15 +328,24 @@ impl Log {
         }
     }
 
-    fn evict(&self, state: &mut State, now_ms: u64) {
+    /// Drops what makes the log too large, and of what is too old [`MAX_EVICTED`] at the most; true
+    /// where there may be more.
+    fn evict(&self, state: &mut State, now_ms: u64) -> bool {
         let dispatched = Position(self.dispatched.load(Ordering::Relaxed));
+        let mut evicted = 0;
         while let Some((oldest, expires_ms)) = state.ring.front() {
-            let is_due = expires_ms < now_ms || state.bytes() > self.max_bytes;
+            let is_too_large = state.bytes() > self.max_bytes;
+            let is_due = is_too_large || expires_ms < now_ms;
             if oldest.position > dispatched || !is_due {
-                break;
+                return false;
+            }
+            if evicted >= MAX_EVICTED && !is_too_large {
+                return true;
             }
             state.ring.pop();
+            evicted += 1;
         }
+        false
     }
 }
 

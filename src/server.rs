@@ -39,7 +39,7 @@ pub use run::run;
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often a drain looks whether the shards are done.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
-/// What a stopped shard gets to end its streams and its thread.
+/// What a stopped shard gets to end its streams and its thread, and then the history to close.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// A server that serves.
@@ -214,7 +214,12 @@ impl Server {
         for task in &self.tasks {
             task.abort();
         }
-        self.engine.close().await;
+        if tokio::time::timeout(STOP_GRACE, self.engine.close())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the history is not closed in time; it is read from its log");
+        }
         // Socket files stay: a server that was started meanwhile may have replaced them, and the
         // next start does.
     }

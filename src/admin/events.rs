@@ -1,5 +1,8 @@
 //! Publishing: one event, or a batch of lines.
 
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
 use compact_str::CompactString;
 use http_body_util::BodyExt;
 use hyper::StatusCode;
@@ -75,7 +78,17 @@ pub(super) async fn publish(admin: &Admin, body: Incoming) -> Result<Answer, Pro
 pub(super) async fn publish_batch(admin: &Admin, mut body: Incoming) -> Result<Answer, Problem> {
     let mut batch = Batch::default();
     let mut pending: Vec<u8> = Vec::new();
-    while let Some(frame) = body.frame().await {
+    loop {
+        let mut next = pin!(body.frame());
+        let frame = match poll_once(next.as_mut()).await {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                // A batch that is written line by line is published line by line.
+                batch.publish(admin).await;
+                next.await
+            }
+        };
+        let Some(frame) = frame else { break };
         let frame = match frame {
             Ok(frame) => frame,
             Err(error) => {
@@ -104,6 +117,11 @@ pub(super) async fn publish_batch(admin: &Admin, mut body: Incoming) -> Result<A
             "errors": batch.errors,
         }),
     ))
+}
+
+/// What a future says now.
+async fn poll_once<F: Future + Unpin>(mut future: F) -> Poll<F::Output> {
+    std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut future).poll(cx))).await
 }
 
 #[derive(Default)]

@@ -13,7 +13,7 @@ use crate::frame::Frame;
 use crate::log::{Log, Record};
 
 /// Longest wait for delivery to catch up before a publisher is told to come again.
-const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// See the module's text.
 pub struct MemoryEngine {

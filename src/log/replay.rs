@@ -68,6 +68,8 @@ pub struct Replay {
     /// It was told of a gap and takes what is retained: as long as nothing was taken, eviction
     /// only moves its start.
     from_oldest: bool,
+    /// The change that ended its session, once that is in force.
+    end: Option<Arc<Entry>>,
     round: Option<Round>,
 }
 
@@ -99,12 +101,19 @@ impl Replay {
             settled: client.settled,
             after,
             from_oldest,
+            end: None,
             round: Some(Round {
                 last: ring.newest(),
                 cursors,
                 ready: 0,
             }),
         })
+    }
+
+    /// Takes nothing from behind the change that ended the client's session, also where the replay
+    /// does not meet it: it may be evicted by then, or from before where the client said it was.
+    pub fn end_at(&mut self, change: Arc<Entry>) {
+        self.end.get_or_insert(change);
     }
 
     /// Takes the next entries. `head` is the log's newest position.
@@ -122,6 +131,11 @@ impl Replay {
         };
         loop {
             let Some(mut round) = self.round.take() else {
+                if let Some(end) = &self.end
+                    && end.rank <= Some(self.after)
+                {
+                    return Progress::Ended(Arc::clone(end));
+                }
                 if ring.newest() == self.after {
                     return Progress::CaughtUp(head);
                 }
@@ -206,6 +220,11 @@ impl Replay {
             else {
                 return Ok(());
             };
+            if let Some(end) = &self.end
+                && end.rank < Some(*cursor)
+            {
+                return Err(Stop::Ended(Arc::clone(end)));
+            }
             if ring.is_evicted(*cursor) {
                 return Err(Stop::Lost);
             }
@@ -214,6 +233,10 @@ impl Replay {
                 if entry.position > self.settled && entry.record.ends(self.session.as_deref()) {
                     return Err(Stop::Ended(Arc::clone(entry)));
                 }
+                if budget.steps == 0 {
+                    return Err(Stop::Full);
+                }
+                budget.steps -= 1;
                 *cursor = ring.next(*cursor, chain);
                 continue;
             }

@@ -302,6 +302,41 @@ fn a_replay_ends_where_its_clients_session_does() {
 }
 
 #[test]
+fn whose_session_ended_gets_nothing_from_behind_that_even_where_the_change_is_gone() {
+    let log = Log::new(1 << 20, Duration::from_secs(1));
+    log.append(1_000, 0, broadcast("0"));
+    // One was told of a gap, one says it is at an id that no dispatcher has seen yet.
+    let mut told_of_a_gap = log.join(&newcomer("1", &[], "1-1")).replay.unwrap();
+    log.append(1_000, 0, change("1", "b"));
+    let change = log.undispatched(10).pop().unwrap();
+    let later = log.append(1_000, 900, broadcast("1")).to_string();
+    log.append(1_000, 900, broadcast("2"));
+    let mut ahead = log.join(&newcomer("1", &[], &later)).replay.unwrap();
+    dispatch_all(&log, 900);
+    log.expire(1_100);
+    assert_eq!(log.retained().1, 2, "the change is evicted");
+    for replay in [&mut told_of_a_gap, &mut ahead] {
+        replay.end_at(Arc::clone(&change));
+        let (progress, taken) = take(&log, replay, NO_LIMIT);
+        assert!(matches!(progress, Progress::Ended(end) if end.id == change.id));
+        assert_eq!(taken, [], "what came later is not for it");
+    }
+}
+
+#[test]
+fn many_that_are_too_old_together_go_in_slices() {
+    let log = Log::new(1 << 30, Duration::from_secs(1));
+    for _ in 0..3 * MAX_EVICTED {
+        log.append(1_000, 0, broadcast("x"));
+    }
+    dispatch_all(&log, 0);
+    log.append(1_000, 5_000, broadcast("y"));
+    assert_eq!(log.retained().1, 2 * MAX_EVICTED + 1);
+    log.expire(5_000);
+    assert_eq!(log.retained().1, 1);
+}
+
+#[test]
 fn what_an_earlier_process_stored_is_there_and_nothing_is_sent_again() {
     let log = Log::new(1 << 20, Duration::from_secs(60));
     let id = |n| EventId { ms: n, seq: 0 };
@@ -318,8 +353,6 @@ fn what_an_earlier_process_stored_is_there_and_nothing_is_sent_again() {
     dispatch_all(&log, 0);
     log.expire(20_001);
     assert_eq!(log.retained().1, 2);
-    log.restore_last_id(id(9));
-    assert_eq!(log.append(1, 0, broadcast("z")), EventId { ms: 9, seq: 1 });
 }
 
 proptest! {

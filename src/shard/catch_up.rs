@@ -44,17 +44,18 @@ impl Shard {
         }
     }
 
-    /// Whether the client catches up. Then its session's end is not news to it: it meets that in
-    /// the log, behind what came before, and till then gets nothing that comes after.
-    pub(super) fn meets_its_end(&mut self, key: u32) -> bool {
+    /// Lets a client that catches up get what came before the change that ended its session, then
+    /// its end; false where it does not catch up.
+    pub(super) fn end_caught_up(&mut self, key: u32, change: &Arc<Entry>) -> bool {
         let Some(slot) = self.table.get_mut(key) else {
             return false;
         };
-        let catches_up = slot.replay().is_some();
-        if catches_up {
-            slot.set_leaving();
-        }
-        catches_up
+        let Some(replay) = slot.replay() else {
+            return false;
+        };
+        replay.end_at(Arc::clone(change));
+        slot.set_leaving();
+        true
     }
 
     /// Goes on with a client whose backlog is out.

@@ -104,7 +104,7 @@ impl Shard {
                 frame,
                 reason,
                 entry,
-            } => self.end_all(&tenants, frame.as_ref(), reason, entry.as_deref()),
+            } => self.end_all(&tenants, frame.as_ref(), reason, entry.as_ref()),
             Command::Describe { tenants, reply } => {
                 let descriptions = tenants
                     .iter()
@@ -307,13 +307,13 @@ impl Shard {
         tenants: &[SlotRef],
         frame: Option<&Frame>,
         reason: DisconnectReason,
-        entry: Option<&Entry>,
+        entry: Option<&Arc<Entry>>,
     ) {
         for tenant in tenants {
             let Some(key) = self.table.find(*tenant) else {
                 continue;
             };
-            if entry.is_some() && self.meets_its_end(key) {
+            if entry.is_some_and(|change| self.end_caught_up(key, change)) {
                 continue;
             }
             self.end(key, frame, reason);

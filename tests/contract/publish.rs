@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Stream, TestServer};
+use crate::support::{API_KEY, Answer, Client, Stream, TestServer};
 
 fn post(server: &TestServer, event: &Value) -> Answer {
     server.admin("POST", "/v1/events", &event.to_string())
@@ -247,4 +247,27 @@ fn an_empty_batch_accepts_nothing() {
         let answer = server.admin("POST", "/v1/events/batch", body).json();
         assert_eq!(answer, json!({"accepted": 0, "errors": []}), "{body:?}");
     }
+}
+
+#[test]
+fn a_batch_that_is_written_line_by_line_is_published_line_by_line() {
+    let server = TestServer::start();
+    let mut stream = server.stream("42");
+    let mut publisher = Client::connect(server.admin);
+    publisher.send(format!(
+        "POST /v1/events/batch HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\
+         Authorization: Bearer {API_KEY}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    ));
+    for n in 0..3 {
+        let line = json!({"to": {"user": "42"}, "data": n}).to_string() + "\n";
+        publisher.send(format!("{:x}\r\n{line}\r\n", line.len()));
+        // Before the batch is over.
+        assert!(stream.next().unwrap().contains(&format!("data: {n}\n")));
+    }
+    publisher.send("0\r\n\r\n");
+    let answer = String::from_utf8(publisher.read_to_end()).unwrap();
+    assert!(
+        answer.ends_with(r#"{"accepted":3,"errors":[]}"#),
+        "{answer}"
+    );
 }

@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::memory::wait_for_room;
+use super::memory::{ROOM_TIMEOUT, wait_for_room};
 use super::{Accepted, Answer, Engine, EngineError, Notice};
 use crate::clock::Clock;
 use crate::config::Fsync;
@@ -28,8 +28,11 @@ use crate::log::Log;
 use store::StoreError;
 use writer::{Request, Writer};
 
-/// Requests that wait for the writer; each is of a publisher who waits for its answer.
-const MAX_WAITING: usize = 4_096;
+/// Kibibytes of events that wait for the writer or are with it, each event being one at the least:
+/// so many events that the log takes them at once. Who finds no share waits as for the log's room.
+const MAX_WAITING_KIB: u32 = 16_384;
+/// Requests: none is without a share.
+const MAX_WAITING: usize = MAX_WAITING_KIB as usize;
 
 /// See the module's text.
 pub struct DurableEngine {
@@ -39,6 +42,7 @@ pub struct DurableEngine {
     directory: Arc<Directory>,
     clock: Clock,
     health: Arc<Health>,
+    waiting: Arc<Semaphore>,
     writer: Mutex<Option<Handle>>,
 }
 
@@ -62,21 +66,25 @@ struct Health(AtomicU8);
 
 const NOT_OPEN: u8 = 0;
 const WELL: u8 = 1;
+/// A commit failed.
 const FAILING: u8 = 2;
+/// What was committed could not be flushed. That a later flush succeeds proves nothing: the kernel
+/// may have given up the pages that the first one was about.
+const UNFLUSHED: u8 = 3;
 
 impl Health {
     fn set(&self, health: u8) {
         self.0.store(health, Ordering::Relaxed);
     }
 
-    fn is_failing(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == FAILING
+    fn is(&self, health: u8) -> bool {
+        self.0.load(Ordering::Relaxed) == health
     }
 
     fn ready(&self) -> Result<(), EngineError> {
         match self.0.load(Ordering::Relaxed) {
             NOT_OPEN => Err(EngineError::NotOpen),
-            FAILING => Err(EngineError::NotStored),
+            FAILING | UNFLUSHED => Err(EngineError::NotStored),
             _ => Ok(()),
         }
     }
@@ -98,6 +106,7 @@ impl DurableEngine {
             directory,
             clock,
             health: Arc::default(),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             writer: Mutex::default(),
         }
     }
@@ -111,8 +120,16 @@ impl DurableEngine {
 
     async fn ask<T>(
         &self,
-        request: impl FnOnce(oneshot::Sender<Result<T, EngineError>>) -> Request,
+        kib: u32,
+        request: impl FnOnce(oneshot::Sender<Result<T, EngineError>>, OwnedSemaphorePermit) -> Request,
     ) -> Result<T, EngineError> {
+        let share = tokio::select! {
+            biased;
+            share = Arc::clone(&self.waiting).acquire_many_owned(kib.min(MAX_WAITING_KIB)) => {
+                share.map_err(|_| EngineError::NotOpen)?
+            }
+            () = self.clock.sleep(ROOM_TIMEOUT) => return Err(EngineError::Behind),
+        };
         wait_for_room(&self.log, &self.clock).await?;
         let (reply, answer) = oneshot::channel();
         {
@@ -120,7 +137,7 @@ impl DurableEngine {
             let writer = writer.as_ref().ok_or(EngineError::NotOpen)?;
             writer
                 .requests
-                .try_send(request(reply))
+                .try_send(request(reply, share))
                 .map_err(|error| match error {
                     TrySendError::Full(_) => EngineError::Behind,
                     TrySendError::Disconnected(_) => EngineError::NotOpen,
@@ -173,7 +190,13 @@ impl Engine for DurableEngine {
     fn publish(&self, drafts: Vec<Draft>) -> Answer<'_, Vec<Accepted>> {
         Box::pin(async move {
             let count = drafts.len();
-            match self.ask(|reply| Request::Publish { drafts, reply }).await {
+            let kib = drafts.iter().map(|draft| kib(&draft.data)).sum();
+            let publish = |reply, share| Request::Publish {
+                drafts,
+                reply,
+                share,
+            };
+            match self.ask(kib, publish).await {
                 Ok(ids) => ids.into_iter().map(Ok).collect(),
                 Err(error) => vec![Err(error); count],
             }
@@ -182,11 +205,14 @@ impl Engine for DurableEngine {
 
     fn change_session(&self, change: SessionChange, notice: Notice) -> Answer<'_, Accepted> {
         let data = notice.force_logout();
-        Box::pin(self.ask(move |reply| Request::ChangeSession {
-            change,
-            data,
-            reply,
-        }))
+        Box::pin(
+            self.ask(kib(&data), move |reply, share| Request::ChangeSession {
+                change,
+                data,
+                reply,
+                share,
+            }),
+        )
     }
 
     fn ready(&self) -> Result<(), EngineError> {
@@ -203,6 +229,11 @@ impl Engine for DurableEngine {
             }
         })
     }
+}
+
+/// What an event takes of [`MAX_WAITING_KIB`].
+fn kib(data: &str) -> u32 {
+    u32::try_from(data.len() / 1_024 + 1).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -94,6 +94,12 @@ pub(super) enum StoreError {
     Io(#[from] io::Error),
     #[error("{0}")]
     Database(#[from] rusqlite::Error),
+    #[error(
+        "is on a file system that SQLite's write-ahead log does not work on (its mode stays {0}); name a directory on a local disk"
+    )]
+    NoWal(String),
+    #[error("cannot be flushed: {0} pages of the log were left")]
+    Unflushed(i64),
     #[error("was written by another version (format {0}, not {FORMAT}); use that version")]
     Format(i64),
     #[error("{table}: {what} cannot be read: {why}; move the directory away to start without it")]
@@ -122,9 +128,20 @@ impl Store {
             TryLockError::WouldBlock => StoreError::InUse,
             TryLockError::Error(error) => error.into(),
         })?;
+        // Made here for its mode, which SQLite gives the files beside it, too: a directory that was
+        // there before us may be open to others.
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(directory.join(DATABASE))?;
         let db = Connection::open(directory.join(DATABASE))?;
         db.busy_timeout(BUSY_TIMEOUT)?;
-        db.pragma_update(None, "journal_mode", "WAL")?;
+        let mode: String =
+            db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(StoreError::NoWal(mode));
+        }
         // In WAL mode NORMAL writes a commit to the file and leaves the flush to us, FULL flushes.
         let synchronous = match fsync {
             Fsync::Interval => "NORMAL",
@@ -301,6 +318,19 @@ impl Store {
         Ok(self.db.pragma_update(None, "user_version", FORMAT)?)
     }
 
+    /// Writes everything from the log into the database's own file, both flushed.
+    pub(super) fn checkpoint(&self) -> Result<(), StoreError> {
+        let (is_busy, left): (bool, i64) =
+            self.db
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                    Ok((row.get(0)?, row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))
+                })?;
+        if is_busy {
+            return Err(StoreError::Unflushed(left));
+        }
+        Ok(())
+    }
+
     /// Moves everything into the database's own file.
     pub(super) fn close(self) -> Result<(), StoreError> {
         self.db.close().map_err(|(_, error)| error.into())
@@ -372,6 +402,12 @@ mod tests {
         for fsync in [Fsync::Interval, Fsync::Always] {
             let path = directory.path().join(format!("{fsync:?}"));
             let mut store = Store::open(&path, fsync).unwrap();
+            // SQLite's numbers: NORMAL leaves the flush to the syncer, FULL flushes a commit.
+            let synchronous: i64 = store
+                .db
+                .pragma_query_value(None, "synchronous", |row| row.get(0))
+                .unwrap();
+            assert_eq!(synchronous, if fsync == Fsync::Always { 2 } else { 1 });
             store.commit(&[event(1), event(2)], keep(0)).unwrap();
             store
                 .commit(
@@ -397,6 +433,12 @@ mod tests {
             drop(store);
             let mode = fs::metadata(&path).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o700, "others may read it");
+            for file in fs::read_dir(&path).unwrap() {
+                let file = file.unwrap();
+                let mode = file.metadata().unwrap().permissions().mode();
+                let is_private = mode & 0o777 == 0o600 || file.file_name() == LOCK;
+                assert!(is_private, "others may read {:?}", file.file_name());
+            }
             let store = Store::open(&path, fsync).unwrap();
             assert_eq!(stored(&store), [1, 2]);
             let mut sources = Vec::new();

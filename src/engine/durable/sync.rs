@@ -1,14 +1,14 @@
 //! Flushes what was written to the disk, once a second: `fsync = "interval"`.
 
-use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// What a crash of the machine may cost.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// What a crash of the machine may cost. Short in tests.
+const INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1_000 });
 
 /// A thread of its own: a flush may take a disk's whole queue, and nobody's answer waits for it.
 #[derive(Debug)]
@@ -20,11 +20,11 @@ pub(super) struct Syncer {
 }
 
 impl Syncer {
-    /// Flushes `wal` from now on; `failed` is told what the disk says to that.
+    /// Flushes what was written from now on; `failed` is told what the disk says to that.
     pub(super) fn start(
-        wal: File,
-        failed: impl Fn(std::io::Error) + Send + 'static,
-    ) -> std::io::Result<Self> {
+        flush: impl Fn() -> io::Result<()> + Send + 'static,
+        failed: impl Fn(io::Error) + Send + 'static,
+    ) -> io::Result<Self> {
         let is_dirty = Arc::new(AtomicBool::new(false));
         let (stop, stopped) = channel::<()>();
         let dirty = Arc::clone(&is_dirty);
@@ -32,7 +32,7 @@ impl Syncer {
             // Real time, whatever clock the server runs on: it is the disk's.
             while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 if dirty.swap(false, Ordering::AcqRel)
-                    && let Err(error) = wal.sync_data()
+                    && let Err(error) = flush()
                 {
                     failed(error);
                 }
@@ -61,5 +61,31 @@ impl Drop for Syncer {
             // It panics nowhere; and if it did, there is nobody left to tell.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn what_was_written_is_flushed_once_and_a_failure_is_told() {
+        let (flushed, flushes) = channel();
+        let (failed, failures) = channel();
+        let flush = move || {
+            flushed.send(()).unwrap();
+            Err(io::Error::other("broken"))
+        };
+        let syncer = Syncer::start(flush, move |error| failed.send(error).unwrap()).unwrap();
+        for _ in 0..2 {
+            // Nothing written, nothing flushed: whatever comes is of the write behind it.
+            assert!(flushes.try_recv().is_err());
+            syncer.note_write();
+            flushes.recv().unwrap();
+            assert_eq!(failures.recv().unwrap().to_string(), "broken");
+        }
+        drop(syncer);
+        assert!(flushes.recv().is_err(), "its thread has ended");
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::auth::{Identity, IssuedAt};
 use crate::event::{EventId, EventName, Target, UserId};
-use crate::log::Newcomer;
+use crate::log::{Newcomer, PieceLimit, Progress};
 use std::path::Path;
 use std::time::Duration;
 
@@ -90,14 +90,12 @@ impl Life {
         let mut ids = Vec::new();
         if let Some(mut replay) = joined.replay {
             let mut piece = Vec::new();
-            let limit = crate::log::PieceLimit {
-                entries: 100,
+            let limit = PieceLimit {
+                entries: 10_000,
                 bytes: usize::MAX,
             };
-            for _ in 0..10 {
-                self.log.replay(&mut replay, limit, &mut piece);
-                ids.extend(piece.drain(..).map(|entry| entry.id));
-            }
+            while let Progress::More = self.log.replay(&mut replay, limit, &mut piece) {}
+            ids.extend(piece.iter().map(|entry| entry.id));
         }
         Some(ids)
     }
@@ -235,6 +233,8 @@ async fn what_the_disk_refuses_is_not_accepted_until_it_takes_it_again() {
         Err(EngineError::NotStored)
     );
     assert_eq!(life.engine.ready(), Err(EngineError::NotStored));
+    // Nor is what needs no place there: whether it could be stored is not known.
+    assert_eq!(life.publish(None, false).await, Err(EngineError::NotStored));
     assert_eq!(life.missed(first), Some(vec![]));
     blocker.execute_batch("ROLLBACK").unwrap();
     // Its publisher tries again: it was not taken for published.
@@ -244,4 +244,64 @@ async fn what_the_disk_refuses_is_not_accepted_until_it_takes_it_again() {
     life.engine.close().await;
     let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
     assert_eq!(life.missed(first), Some(vec![second]));
+}
+
+#[tokio::test]
+async fn after_a_flush_that_failed_nothing_is_accepted_before_all_of_it_was_written_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
+    let first = life.publish(None, true).await.unwrap();
+    life.engine.health.set(UNFLUSHED);
+    assert_eq!(life.engine.ready(), Err(EngineError::NotStored));
+    let blocker = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(life.publish(None, true).await, Err(EngineError::NotStored));
+    assert!(life.engine.health.is(UNFLUSHED));
+    blocker.execute_batch("ROLLBACK").unwrap();
+    let second = life.publish(None, true).await.unwrap();
+    assert_eq!(life.engine.ready(), Ok(()));
+    assert_eq!(life.missed(first), Some(vec![second]));
+}
+
+#[tokio::test]
+async fn a_publishers_id_is_on_the_disk_for_as_long_as_it_is_remembered() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
+    let first = life.publish(Some("a"), true).await.unwrap();
+    // What need not be kept is dropped at the 257th commit; the clocks have moved on by then.
+    for _ in 0..300 {
+        life.clock.advance(Duration::from_secs(1));
+        life.publish(None, true).await.unwrap();
+    }
+    life.engine.close().await;
+    let life = Life::begin(&path, Fsync::Interval, 1_300_000).await;
+    assert_eq!(life.publish(Some("a"), true).await, Ok(first));
+}
+
+#[tokio::test]
+async fn whose_publisher_left_is_not_stored_and_everybody_else_is_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Arc::new(Life::begin(&path, Fsync::Always, 1_000_000).await);
+    let first = life.publish(None, true).await.unwrap();
+    let publishers: Vec<_> = (0..50)
+        .map(|_| {
+            let life = Arc::clone(&life);
+            tokio::spawn(async move { life.publish(None, true).await })
+        })
+        .collect();
+    // Closed in their midst: each is answered, stored or not.
+    tokio::task::yield_now().await;
+    life.engine.close().await;
+    let mut accepted = Vec::new();
+    for publisher in publishers {
+        match publisher.await.unwrap() {
+            Ok(id) => accepted.push(id),
+            Err(error) => assert_eq!(error, EngineError::NotOpen),
+        }
+    }
+    let life = Life::begin(&path, Fsync::Always, 1_000_000).await;
+    assert_eq!(life.missed(first), Some(accepted));
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::record::Stored;
 use super::store::{Limits, Row, Store, StoreError};
 use super::sync::Syncer;
-use super::{FAILING, Health, WELL};
+use super::{FAILING, Health, UNFLUSHED, WELL};
 use crate::clock::Clock;
 use crate::config::Fsync;
 use crate::directory::{Directory, Standing};
@@ -25,6 +25,9 @@ use crate::log::{Log, Record};
 const MAX_GROUP: usize = 4 * MAX_DRAFTS;
 /// The same by the bytes of their data, a single larger request aside.
 const MAX_GROUP_BYTES: usize = 4 << 20;
+/// Publishers' ids are dropped so much later than they are forgotten. Their age is told by one clock
+/// and kept by another, which is set now and then.
+const SOURCE_SLACK_MS: u64 = 60_000;
 /// How often a quiet store is looked through for what need not be kept.
 const TIDY: Duration = Duration::from_secs(1);
 
@@ -34,12 +37,15 @@ pub(super) enum Request {
     Publish {
         drafts: Vec<Draft>,
         reply: oneshot::Sender<Result<Vec<EventId>, EngineError>>,
+        /// Its share of what may wait, given back when it is in the log.
+        share: OwnedSemaphorePermit,
     },
     ChangeSession {
         change: SessionChange,
         /// Of the `FORCE_LOGOUT` event.
         data: String,
         reply: oneshot::Sender<Result<EventId, EngineError>>,
+        share: OwnedSemaphorePermit,
     },
 }
 
@@ -105,12 +111,12 @@ impl Writer {
         let syncer = match fsync {
             Fsync::Always => None,
             Fsync::Interval => {
-                let health = Arc::clone(&health);
+                let (wal, health) = (store.wal()?, Arc::clone(&health));
                 let failed = move |error| {
-                    tracing::error!(%error, "history.path: the disk refuses to flush");
-                    health.set(FAILING);
+                    tracing::error!(%error, "history.path: cannot flush; nothing is accepted until that works again");
+                    health.set(UNFLUSHED);
                 };
-                Some(Syncer::start(store.wal()?, failed)?)
+                Some(Syncer::start(move || wal.sync_data(), failed)?)
             }
         };
         let (bytes, entries) = log.retained();
@@ -148,20 +154,29 @@ impl Writer {
         let mut next = Some(first);
         let mut stored = Ok(());
         while let Some(request) = next.take() {
-            let begin = group.ids.len();
-            if stored.is_ok() {
-                stored = self.prepare(&request, &mut group);
+            // Whose publisher left is not stored: it was not accepted.
+            if !request.is_closed() {
+                let begin = group.ids.len();
+                if stored.is_ok() {
+                    stored = self.prepare(&request, &mut group);
+                }
+                requests.push((request, begin..group.ids.len()));
             }
-            requests.push((request, begin..group.ids.len()));
             if group.entries.len() < MAX_GROUP && group.bytes < MAX_GROUP_BYTES {
                 next = waiting.try_recv().ok();
             }
         }
         let stored = stored.and_then(|()| {
-            if group.rows.is_empty() {
-                return Ok(());
+            if self.health.is(UNFLUSHED) {
+                self.store.checkpoint()?;
+                self.recover();
             }
-            self.store.commit(&group.rows, self.limits())
+            match group.rows.is_empty() {
+                false => self.store.commit(&group.rows, self.limits()),
+                // Nothing to store is no reason to believe that something could be.
+                true if self.health.is(FAILING) => self.store.probe(),
+                true => Ok(()),
+            }
         });
         match stored {
             Ok(()) => self.accept(group, requests),
@@ -271,10 +286,12 @@ impl Writer {
 
     /// Hands what is stored to the log, and its ids to who asked.
     fn accept(&mut self, group: Group, requests: Vec<(Request, std::ops::Range<usize>)>) {
-        if !group.rows.is_empty() {
-            if let Some(syncer) = &self.syncer {
-                syncer.note_write();
-            }
+        if let Some(syncer) = &self.syncer
+            && !group.rows.is_empty()
+        {
+            syncer.note_write();
+        }
+        if self.health.is(FAILING) {
             self.recover();
         }
         let now_ms = self.clock.now_ms();
@@ -288,22 +305,26 @@ impl Writer {
 
     fn tidy(&mut self) {
         let limits = self.limits();
-        let tidied = if self.health.is_failing() {
+        let recovered = if self.health.is(UNFLUSHED) {
+            self.store.checkpoint()
+        } else if self.health.is(FAILING) {
             self.store.probe()
-        } else if self.store.is_untidy(limits) {
-            self.store.commit(&[], limits)
         } else {
+            if self.store.is_untidy(limits)
+                && let Err(error) = self.store.commit(&[], limits)
+            {
+                self.fail(&error);
+            }
             return;
         };
-        match tidied {
-            Ok(()) => self.recover(),
-            Err(error) => self.fail(&error),
+        if recovered.is_ok() {
+            self.recover();
         }
     }
 
     /// The log retains the newest rows, each of its entries being one.
     fn limits(&self) -> Limits {
-        let oldest_ms = self.sources.oldest_ms(self.clock.now_ms());
+        let oldest_ms = self.sources.oldest_ms(self.clock.now_ms()) + SOURCE_SLACK_MS;
         Limits {
             retained: self.log.retained().1,
             sources_from_ms: self.clock.unix_ms().saturating_sub(oldest_ms),
@@ -311,17 +332,16 @@ impl Writer {
     }
 
     fn recover(&self) {
-        if self.health.is_failing() {
-            tracing::info!("history.path: can be written again");
-            self.health.set(WELL);
-        }
+        tracing::info!("history.path: can be written again");
+        self.health.set(WELL);
     }
 
     fn fail(&self, error: &StoreError) {
-        if !self.health.is_failing() {
+        // A flush that failed stays the worse of the two.
+        if self.health.is(WELL) {
             tracing::error!(%error, "history.path: cannot write; nothing is accepted until that works again");
+            self.health.set(FAILING);
         }
-        self.health.set(FAILING);
     }
 }
 
@@ -329,12 +349,21 @@ impl Request {
     /// A publisher who left needs no answer.
     fn accept(self, ids: &[EventId]) {
         match self {
-            Self::Publish { reply, .. } => {
+            Self::Publish { reply, share, .. } => {
+                drop(share);
                 let _ = reply.send(Ok(ids.to_vec()));
             }
-            Self::ChangeSession { reply, .. } => {
+            Self::ChangeSession { reply, share, .. } => {
+                drop(share);
                 let _ = reply.send(ids.first().copied().ok_or(EngineError::NotStored));
             }
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Publish { reply, .. } => reply.is_closed(),
+            Self::ChangeSession { reply, .. } => reply.is_closed(),
         }
     }
 
