@@ -133,9 +133,13 @@ impl User {
 
     /// Takes one connection out; false where it is not there.
     pub(super) fn disconnect(&mut self, at: ConnectionRef) -> bool {
-        let before = self.slice().len();
-        self.retain(|connection| connection.at() != at);
-        self.slice().len() < before
+        let mut was_there = false;
+        self.retain(|connection| {
+            let is_this = connection.at() == at;
+            was_there |= is_this;
+            !is_this
+        });
+        was_there
     }
 
     /// Takes out and returns all connections of another session than `keep`, or of none.
