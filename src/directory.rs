@@ -201,6 +201,17 @@ impl Directory {
         true
     }
 
+    /// Whether a connection is in, and nobody has taken it out.
+    pub fn holds(&self, user: UserHandle, connection: ConnectionRef) -> bool {
+        let (stripe, index) = user.parts();
+        let Some(stripe) = self.stripes.get(stripe) else {
+            return false;
+        };
+        let stripe = stripe.lock();
+        let user = stripe.users.get(index);
+        user.is_some_and(|user| user.connections().any(|other| other == connection))
+    }
+
     /// Calls `each` for every connection of the user.
     pub fn connections(&self, user: &str, each: impl FnMut(ConnectionRef)) {
         let (stripe, hash) = self.place(user);

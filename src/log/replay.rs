@@ -31,6 +31,9 @@ pub struct PieceLimit {
 pub enum Progress {
     /// There may be more; the piece may be empty.
     More,
+    /// The start has moved to the oldest entry. Whatever stood before that is gone, the end of the
+    /// client's session perhaps with it: nothing is taken before [`Replay::confirm`].
+    Moved,
     /// Everything up to here was taken; what comes after it is delivered live.
     CaughtUp(Position),
     /// The client's session ended here; what comes later is not for it.
@@ -68,6 +71,8 @@ pub struct Replay {
     /// It was told of a gap and takes what is retained: as long as nothing was taken, eviction
     /// only moves its start.
     from_oldest: bool,
+    /// Its start has moved, and nobody has confirmed that its session goes on.
+    has_moved: bool,
     /// The change that ended its session, once that is in force.
     end: Option<Arc<Entry>>,
     round: Option<Round>,
@@ -101,6 +106,7 @@ impl Replay {
             settled: client.settled,
             after,
             from_oldest,
+            has_moved: false,
             end: None,
             round: Some(Round {
                 last: ring.newest(),
@@ -116,6 +122,16 @@ impl Replay {
         self.end.get_or_insert(change);
     }
 
+    /// Whether [`Replay::end_at`] was called.
+    pub fn knows_its_end(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// The client's session had not ended after [`Progress::Moved`].
+    pub fn confirm(&mut self) {
+        self.has_moved = false;
+    }
+
     /// Takes the next entries. `head` is the log's newest position.
     pub(super) fn next_piece(
         &mut self,
@@ -124,6 +140,9 @@ impl Replay {
         limit: PieceLimit,
         piece: &mut Vec<Arc<Entry>>,
     ) -> Progress {
+        if self.has_moved && self.end.is_none() {
+            return Progress::Moved;
+        }
         let mut budget = Budget {
             steps: MAX_STEPS,
             bytes: 0,
@@ -140,7 +159,7 @@ impl Replay {
                     return Progress::CaughtUp(head);
                 }
                 if ring.is_evicted(self.after.next()) {
-                    return Progress::Lost;
+                    return self.lose(ring, piece);
                 }
                 match self.next_round(ring) {
                     Some(round) => self.round = Some(round),
@@ -158,14 +177,21 @@ impl Replay {
                     self.round = Some(round);
                     return Progress::More;
                 }
-                Err(Stop::Lost) if self.from_oldest && piece.is_empty() => {
-                    // Nothing was promised but what is retained: that has become less.
-                    self.after = ring.before_oldest();
-                }
-                Err(Stop::Lost) => return Progress::Lost,
+                Err(Stop::Lost) => return self.lose(ring, piece),
                 Err(Stop::Ended(entry)) => return Progress::Ended(entry),
             }
         }
+    }
+
+    /// What comes next was evicted.
+    fn lose(&mut self, ring: &Ring, piece: &[Arc<Entry>]) -> Progress {
+        if !self.from_oldest || !piece.is_empty() {
+            return Progress::Lost;
+        }
+        // Nothing was promised but what is retained: that has become less.
+        self.after = ring.before_oldest();
+        self.has_moved = true;
+        Progress::Moved
     }
 
     fn next_round(&self, ring: &Ring) -> Option<Round> {

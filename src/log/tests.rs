@@ -60,6 +60,10 @@ fn take(log: &Log, replay: &mut Replay, limit: PieceLimit) -> (Progress, Vec<Eve
     let mut piece = Vec::new();
     loop {
         let progress = log.replay(replay, limit, &mut piece);
+        if let Progress::Moved = progress {
+            replay.confirm();
+            continue;
+        }
         if !matches!(progress, Progress::More) || !piece.is_empty() {
             return (progress, piece.iter().map(|entry| entry.id).collect());
         }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::Shard;
+use super::slot::Slot;
 use super::table::SlotRef;
 use super::write::{MAX_PARCEL_BYTES, MAX_PARCEL_FRAMES, Parcel};
 use crate::frame::Frame;
@@ -55,6 +56,8 @@ impl Shard {
         };
         replay.end_at(Arc::clone(change));
         slot.set_leaving();
+        // It may have been waiting for this.
+        self.resume_catch_up(key);
         true
     }
 
@@ -89,11 +92,22 @@ impl Shard {
         if slot.is_ending() || slot.backlog.is_some() {
             return;
         }
-        let Some(replay) = slot.replay() else {
+        let (user, generation) = (slot.user, slot.generation);
+        let connection = self.connection(SlotRef { key, generation });
+        let Some(replay) = self.table.get_mut(key).and_then(Slot::replay) else {
             return;
         };
         let mut piece: Vec<Arc<Entry>> = Vec::new();
-        let progress = self.shared.log.replay(replay, PIECE, &mut piece);
+        let mut progress = self.shared.log.replay(replay, PIECE, &mut piece);
+        while let Progress::Moved = progress {
+            // Of a session's end that is gone only the directory knows. Whoever is not in it has its
+            // end on the way, and goes on when that is here.
+            if !replay.knows_its_end() && !self.shared.directory.holds(user, connection) {
+                return;
+            }
+            replay.confirm();
+            progress = self.shared.log.replay(replay, PIECE, &mut piece);
+        }
         if !piece.is_empty() {
             let frames: Vec<&Frame> = piece.iter().map(|entry| entry.record.frame()).collect();
             if !self.send_parcel(key, &Parcel::new(&frames)) {
@@ -102,7 +116,7 @@ impl Shard {
             self.metrics().replayed.add(piece.len() as u64);
         }
         match progress {
-            Progress::More => {
+            Progress::More | Progress::Moved => {
                 let has_backlog = self
                     .table
                     .get(key)

@@ -282,3 +282,42 @@ fn an_old_client_gets_bare_frames_until_the_close() {
     server.admin("DELETE", "/v1/users/42/connections", "");
     assert!(stream.rest().is_empty());
 }
+
+#[test]
+fn a_stream_has_up_to_32_topics_of_up_to_256_bytes() {
+    let server = TestServer::start();
+    let token = server.token_with("42", None, &["**"]);
+    let ask = |topics: &[String]| {
+        let query = topics.join("&topic=");
+        server.open(&format!("{NOTIFICATIONS}?token={token}&topic={query}"))
+    };
+    let numbered = |count: usize| -> Vec<String> { (0..count).map(|n| format!("t{n}")).collect() };
+    let mut refused = ask(&numbered(33));
+    assert_eq!(refused.status, 400);
+    assert!(refused.next().unwrap().contains("At most 32 topics"));
+    assert_eq!(ask(&["x".repeat(257)]).status, 400);
+    let mut topics = numbered(31);
+    topics.push("x".repeat(256));
+    // Named twice, a topic is one.
+    topics.push("t0".to_owned());
+    let mut stream = ask(&topics);
+    assert_eq!(stream.status, 200, "{}", stream.head);
+    stream.next().unwrap();
+    for topic in [&topics[0], &topics[30], &topics[31]] {
+        server.publish(&json!({"to": {"topic": topic}, "data": 1}));
+        parse(&stream.next().unwrap());
+    }
+    let presence = server.admin("GET", "/v1/users/42", "").json();
+    let named = presence["connections"][0]["topics"].as_array().unwrap();
+    assert_eq!(named.len(), 32);
+    // None asked for is all that the token names outright: those, too, are 32 at the most.
+    let many = numbered(33);
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let with = |topics: &[&str]| {
+        let token = server.token_with("43", None, topics);
+        server
+            .open(&format!("{NOTIFICATIONS}?token={token}"))
+            .status
+    };
+    assert_eq!((with(&many), with(&many[1..])), (400, 200));
+}

@@ -146,6 +146,10 @@ proptest! {
                             }
                             // A piece may be short, where the log was held for long enough.
                             Progress::More => prop_assert!(taken.len() <= most),
+                            Progress::Moved => {
+                                prop_assert!(client.begins_with_the_oldest && taken.is_empty());
+                                replay.confirm();
+                            }
                             Progress::Ended(_) => prop_assert!(false, "nobody's session changed"),
                         }
                         prop_assert_eq!(&taken[..], &expected[..taken.len()]);

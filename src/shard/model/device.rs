@@ -78,6 +78,11 @@ impl Connection {
 }
 
 impl Device {
+    /// Begins anew, with an id that the log does not hold.
+    pub(super) fn forget(&mut self) {
+        (self.last_id, self.seen) = (Some(EventId { ms: 1, seq: 1 }), 0);
+    }
+
     fn is_mine(&self, happened: &Happened) -> bool {
         match &happened.what {
             What::Session { .. } => false,
@@ -135,7 +140,11 @@ impl Device {
                 assert!(user == self.user && keep != self.session);
                 connection.is_logged_out = true;
             }
-            What::Event { .. } => assert!(self.is_mine(&happened[at])),
+            What::Event { .. } => {
+                let is_before_its_end = connection.over_at.is_none_or(|over_at| at < over_at);
+                assert!(is_before_its_end, "{at} is from after its log-out");
+                assert!(self.is_mine(&happened[at]));
+            }
         }
         assert!(at >= self.seen, "{at} again, seen up to {}", self.seen);
         let missing = self.first_missing(happened, self.seen..at);

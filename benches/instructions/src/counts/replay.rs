@@ -94,7 +94,7 @@ fn come_back(absence: Absence) -> Absence {
             taken += piece.len();
             piece.clear();
             match progress {
-                Progress::More => {}
+                Progress::More | Progress::Moved => {}
                 Progress::CaughtUp(_) => break,
                 Progress::Ended(_) | Progress::Lost => panic!("nothing was to be counted"),
             }
