@@ -4,6 +4,7 @@
 //! a gap that it was told of.
 
 mod device;
+mod step;
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -17,10 +18,11 @@ use super::*;
 use crate::auth::Identity;
 use crate::config::OnLimit;
 use crate::directory::Limit;
-use crate::event::{EventId, SessionChange, Target, UserId, Users};
+use crate::event::{EventId, SessionChange, Target, UserId};
 use crate::log::Record;
 use crate::topic::Topic;
 use device::{Connection, Device, Happened, What};
+use step::{Step, step};
 
 const SHARDS: u16 = 2;
 const USERS: usize = 3;
@@ -30,73 +32,6 @@ const SESSIONS: [&str; 2] = ["a", "b"];
 const HISTORY_BYTES: usize = 30_000;
 const HISTORY_AGE: Duration = Duration::from_secs(10);
 const BACKLOG_BYTES: usize = 6_000;
-
-#[derive(Clone, Debug)]
-enum Step {
-    /// So many of the same kind.
-    Publish {
-        to: Target,
-        bytes: usize,
-        persist: bool,
-        count: usize,
-    },
-    /// This user's session becomes that one.
-    ChangeSession(usize, usize),
-    Dispatch,
-    Connect {
-        device: usize,
-        /// It lost what it knew, and says an id that nobody gave it.
-        forgets: bool,
-        /// Its socket takes nothing yet, as behind answers that it has not read.
-        is_full: bool,
-    },
-    Leave(usize),
-    /// A client reads so many bytes.
-    Read(usize, usize),
-    /// A shard does a slice of one thing.
-    Sockets(usize),
-    Deliver(usize),
-    CatchUp(usize),
-    Pass(u64),
-}
-
-fn target() -> impl Strategy<Value = Target> {
-    let user = || (0..USERS).prop_map(user);
-    prop_oneof![
-        3 => user().prop_map(Target::User),
-        1 => prop::collection::vec(user(), 0..4).prop_map(|users| Target::Users(Users::new(users))),
-        2 => (0..TOPICS.len()).prop_map(|n| Target::Topic(topic(n))),
-        2 => Just(Target::All),
-    ]
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let shard = || 0..usize::from(SHARDS);
-    let device = || 0..devices().len();
-    prop_oneof![
-        10 => (target(), 0usize..1_500, 0u8..6, 1usize..8).prop_map(|(to, bytes, n, count)| {
-            Step::Publish {
-                to,
-                bytes,
-                persist: n > 0,
-                count,
-            }
-        }),
-        1 => (0..USERS, 0..SESSIONS.len()).prop_map(|(user, n)| Step::ChangeSession(user, n)),
-        6 => Just(Step::Dispatch),
-        5 => (device(), 0u8..6, 0u8..3).prop_map(|(device, forgets, full)| Step::Connect {
-            device,
-            forgets: forgets == 0,
-            is_full: full == 0,
-        }),
-        2 => device().prop_map(Step::Leave),
-        6 => (device(), 1usize..5_000).prop_map(|(device, bytes)| Step::Read(device, bytes)),
-        4 => shard().prop_map(Step::Sockets),
-        6 => shard().prop_map(Step::Deliver),
-        6 => shard().prop_map(Step::CatchUp),
-        1 => (0u64..4_000).prop_map(Step::Pass),
-    ]
-}
 
 fn user(n: usize) -> UserId {
     UserId::new(&n.to_string()).unwrap()
