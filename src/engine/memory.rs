@@ -8,8 +8,7 @@ use parking_lot::Mutex;
 use super::sources::{SOURCE_ID_MS, Sources};
 use super::{Accepted, Answer, Engine, EngineError, Notice, OpenError};
 use crate::clock::Clock;
-use crate::event::{Draft, EventId, EventName, SessionChange};
-use crate::frame::Frame;
+use crate::event::{Draft, EventId, SessionChange};
 use crate::log::{Log, Record};
 
 /// Longest wait for delivery to catch up before a publisher is told to come again.
@@ -40,13 +39,7 @@ impl MemoryEngine {
             source_id,
             persist,
         } = draft;
-        let append = || {
-            self.append(|id| Record::Event {
-                to,
-                frame: Frame::event(persist.then_some(id), name.as_str(), &data),
-                persist,
-            })
-        };
+        let append = || self.append(|id| Record::event(id, to, &name, &data, persist));
         let Some(source_id) = source_id else {
             return append();
         };
@@ -87,10 +80,7 @@ impl Engine for MemoryEngine {
         Box::pin(async move {
             wait_for_room(&self.log, &self.clock).await?;
             let data = notice.force_logout();
-            Ok(self.append(|id| Record::Session {
-                change,
-                frame: Frame::event(Some(id), EventName::default().as_str(), &data),
-            }))
+            Ok(self.append(|id| Record::session(id, change, &data)))
         })
     }
 
@@ -118,7 +108,7 @@ pub(super) async fn wait_for_room(log: &Log, clock: &Clock) -> Result<(), Engine
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Target;
+    use crate::event::{EventName, Target};
 
     fn draft(source_id: Option<&str>) -> Draft {
         Draft {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::event::{EventId, SessionChange, Target};
+use crate::event::{EventId, EventName, SessionChange, Target};
 use crate::frame::Frame;
 
 /// A place in this process's log; the first entry has 1. Connections remember the one they
@@ -65,6 +65,24 @@ pub enum Record {
 }
 
 impl Record {
+    /// An event. One that is not kept has no `id:` line, so that no client comes back with an id
+    /// that nobody remembers.
+    pub fn event(id: EventId, to: Target, name: &EventName, data: &str, persist: bool) -> Self {
+        Self::Event {
+            to,
+            frame: Frame::event(persist.then_some(id), name.as_str(), data),
+            persist,
+        }
+    }
+
+    /// A change of session; `data` is that of its `FORCE_LOGOUT` event.
+    pub fn session(id: EventId, change: SessionChange, data: &str) -> Self {
+        Self::Session {
+            change,
+            frame: Frame::event(Some(id), EventName::default().as_str(), data),
+        }
+    }
+
     /// The bytes that clients get.
     pub fn frame(&self) -> &Frame {
         match self {

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use crate::event::{
     EventId, EventName, InvalidEvent, SessionChange, Target, UserId, Users, check_session,
 };
-use crate::frame::Frame;
 use crate::log::Record;
 use crate::topic::{Topic, TopicError};
 
@@ -94,8 +93,8 @@ impl<'a> Stored<'a> {
     /// What the log holds of it.
     pub(super) fn record(&self, id: EventId) -> Result<Record, Unreadable> {
         Ok(match self {
-            Self::Event { to, event, data } => Record::Event {
-                to: match to {
+            Self::Event { to, event, data } => {
+                let to = match to {
                     To::User(user) => Target::User(UserId::new(user)?),
                     To::Users(users) => {
                         let users = users.iter().map(|user| UserId::new(user));
@@ -103,26 +102,25 @@ impl<'a> Stored<'a> {
                     }
                     To::Topic(topic) => Target::Topic(Topic::parse(topic)?),
                     To::All => Target::All,
-                },
-                frame: Frame::event(Some(id), EventName::new(event)?.as_str(), data),
-                persist: true,
-            },
+                };
+                Record::event(id, to, &EventName::new(event)?, data, true)
+            }
             Self::Session {
                 user,
                 keep,
                 at_unix_ms,
                 data,
-            } => Record::Session {
-                change: SessionChange {
+            } => {
+                let keep = keep.as_deref();
+                let change = SessionChange {
                     user: UserId::new(user)?,
                     keep: keep
-                        .as_deref()
                         .map(|keep| check_session(keep).map(|()| keep.into()))
                         .transpose()?,
                     at_unix_ms: *at_unix_ms,
-                },
-                frame: Frame::event(Some(id), EventName::default().as_str(), data),
-            },
+                };
+                Record::session(id, change, data)
+            }
         })
     }
 }
@@ -130,7 +128,7 @@ impl<'a> Stored<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Framing;
+    use crate::frame::{Frame, Framing};
     use proptest::prelude::*;
 
     const ID: EventId = EventId { ms: 17, seq: 3 };

@@ -17,8 +17,7 @@ use crate::config::Fsync;
 use crate::directory::{Directory, Standing};
 use crate::engine::sources::{SOURCE_ID_MS, Sources};
 use crate::engine::{EngineError, MAX_DRAFTS};
-use crate::event::{Draft, EventId, EventName, SessionChange};
-use crate::frame::Frame;
+use crate::event::{Draft, EventId, SessionChange};
 use crate::log::{Log, Record};
 
 /// Events in one commit; beyond it the first who asked wait longer than the commit saves.
@@ -226,11 +225,7 @@ impl Writer {
                     standing: serde_json::to_string(&standing)
                         .expect("texts and numbers serialise"),
                 });
-                let name = EventName::default();
-                let record = Record::Session {
-                    change: change.clone(),
-                    frame: Frame::event(Some(id), name.as_str(), data),
-                };
+                let record = Record::session(id, change.clone(), data);
                 group.entries.push((id, record));
                 group.ids.push(id);
             }
@@ -269,11 +264,7 @@ impl Writer {
                 .remember(source_id.clone(), id, now_ms + SOURCE_ID_MS);
             group.sources += 1;
         }
-        let record = Record::Event {
-            to: to.clone(),
-            frame: Frame::event(persist.then_some(id), name.as_str(), data),
-            persist: *persist,
-        };
+        let record = Record::event(id, to.clone(), name, data, *persist);
         group.bytes += data.len();
         group.entries.push((id, record));
         id
