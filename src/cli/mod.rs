@@ -3,7 +3,9 @@
 
 #![allow(clippy::print_stderr)] // commands talk to people
 
+mod admin;
 mod check;
+mod health;
 mod publish;
 mod serve;
 mod token;
@@ -46,6 +48,8 @@ enum Command {
     Token(token::Token),
     /// Publish an event to a running server.
     Publish(publish::Publish),
+    /// Say whether a running server is ready; exit code 1 if not.
+    Health(health::Health),
     /// Look after the users of the built-in login.
     User(user::User),
 }
@@ -115,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Token(command) => command.run(),
         Command::Publish(command) => command.run(),
+        Command::Health(command) => command.run(),
         Command::User(command) => command.run(),
     };
     match result {

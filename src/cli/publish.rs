@@ -5,18 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{ArgGroup, Args};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::{Request, StatusCode};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 
+use super::admin::Server;
 use super::{Usage, say};
 
 /// How long the server may take: an answer comes in milliseconds, or after the two seconds that
@@ -56,9 +53,8 @@ pub(super) struct Publish {
     /// Send the data as text even where it is JSON.
     #[arg(long)]
     string: bool,
-    /// The admin listener, http://host:port or unix:/path.
-    #[arg(long, default_value = "http://127.0.0.1:8001")]
-    url: String,
+    #[command(flatten)]
+    server: Server,
     /// The API key; IDLEWILD_ADMIN__API_KEY where it is missing.
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
@@ -72,20 +68,14 @@ impl Publish {
             .or_else(|| std::env::var("IDLEWILD_ADMIN__API_KEY").ok())
             .filter(|key| !key.is_empty())
             .ok_or_else(|| Usage("no API key (--api-key or IDLEWILD_ADMIN__API_KEY)".to_owned()))?;
-        let server = Address::parse(&self.url)?;
+        let server = self.server.address()?;
         let data = self.data()?;
         let event = serde_json::to_string(&self.event(data))?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let (status, answer) = runtime.block_on(async {
-            let exchange = post(server, &key, event);
-            tokio::time::timeout(TIMEOUT, exchange)
-                .await
-                .with_context(|| format!("no answer in {TIMEOUT:?}"))
-                .flatten()
-                .with_context(|| self.url.clone())
-        })?;
+        let request = Request::post("/v1/events")
+            .header(AUTHORIZATION, format!("Bearer {key}"))
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(event)))?;
+        let (status, answer) = server.ask(request, TIMEOUT)?;
         if status != StatusCode::ACCEPTED {
             let message = serde_json::from_str::<Value>(&answer)
                 .ok()
@@ -162,63 +152,4 @@ fn standard_input() -> anyhow::Result<String> {
     });
     text.truncate(end);
     Ok(text)
-}
-
-/// Where the admin listener is.
-#[derive(Clone, Copy)]
-enum Address<'a> {
-    Tcp(&'a str),
-    Unix(&'a str),
-}
-
-impl<'a> Address<'a> {
-    fn parse(url: &'a str) -> Result<Self, Usage> {
-        let refused = |what| {
-            Usage(format!(
-                "--url: `{url}` {what} (http://127.0.0.1:8001 or unix:/path)"
-            ))
-        };
-        if let Some(path) = url.strip_prefix("unix:") {
-            return Ok(Self::Unix(path));
-        }
-        let host = url
-            .strip_prefix("http://")
-            .ok_or_else(|| refused("starts with neither http:// nor unix:"))?
-            .trim_end_matches('/');
-        if host.contains('/') {
-            return Err(refused("has a path"));
-        }
-        let port = host.rsplit_once(':').map_or("", |(_, port)| port);
-        if port.parse::<u16>().is_err() {
-            return Err(refused("names no port"));
-        }
-        Ok(Self::Tcp(host))
-    }
-}
-
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
-async fn post(
-    server: Address<'_>,
-    key: &str,
-    body: String,
-) -> anyhow::Result<(StatusCode, String)> {
-    let (stream, host): (Box<dyn Stream>, &str) = match server {
-        Address::Unix(path) => (Box::new(UnixStream::connect(path).await?), "localhost"),
-        Address::Tcp(host) => (Box::new(TcpStream::connect(host).await?), host),
-    };
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri("/v1/events")
-        .header(HOST, host)
-        .header(AUTHORIZATION, format!("Bearer {key}"))
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))?;
-    tokio::spawn(connection);
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }

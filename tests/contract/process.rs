@@ -4,21 +4,11 @@ use std::fs;
 
 use rustix::process::Signal;
 
-use crate::support::process::{Process, config, idlewild};
+use crate::support::process::{Process, config, idlewild, token_signed_with};
 use crate::support::{API_KEY, BASE, Client, NOTIFICATIONS, SECRET, eventually, request};
 
 fn token(user: &str) -> String {
     token_signed_with(SECRET, user)
-}
-
-fn token_signed_with(secret: &str, user: &str) -> String {
-    let ended = idlewild(
-        &["token", "--user", user],
-        &[("IDLEWILD_AUTH__SECRET", secret)],
-        "",
-    );
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    ended.stdout.trim().to_owned()
 }
 
 fn status(process: &Process, token: &str) -> u16 {
@@ -310,4 +300,33 @@ fn publish(process: &Process, event: &str) {
         event,
     );
     assert_eq!(answer.status, 202, "{}", answer.body);
+}
+
+#[test]
+fn health_says_whether_the_server_is_ready() {
+    let mut process = Process::serve("drain_rate = 1");
+    let url = format!("http://{}", process.admin());
+    let health = || idlewild(&["health", "--url", &url], &[], "");
+    let ready = health();
+    assert_eq!(ready.code, Some(0), "{}", ready.stderr);
+    assert_eq!(ready.stdout, "ready\n");
+
+    let token = token("42");
+    let path = format!("{NOTIFICATIONS}?token={token}");
+    let streams = [(); 3].map(|()| Client::connect(process.public()).open(&path));
+    process.signal(Signal::TERM);
+    eventually("it drains", || process.log().contains("draining"));
+    let draining = health();
+    assert_eq!(draining.code, Some(1));
+    assert_eq!(draining.stderr, "idlewild: not ready: draining\n");
+
+    drop(streams);
+    process.wait();
+    let gone = health();
+    assert_eq!(gone.code, Some(1));
+    assert!(
+        gone.stderr.starts_with(&format!("idlewild: {url}: ")),
+        "{}",
+        gone.stderr
+    );
 }

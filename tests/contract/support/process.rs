@@ -45,6 +45,17 @@ pub fn idlewild(args: &[&str], env: &[(&str, &str)], stdin: &str) -> Ended {
     }
 }
 
+/// A token as `idlewild token` prints it.
+pub fn token_signed_with(secret: &str, user: &str) -> String {
+    let ended = idlewild(
+        &["token", "--user", user],
+        &[("IDLEWILD_AUTH__SECRET", secret)],
+        "",
+    );
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended.stdout.trim().to_owned()
+}
+
 /// The file that [`Process::serve`] writes: free ports, the tests' secret and key.
 pub fn config(more: &str) -> String {
     format!(
@@ -62,14 +73,18 @@ impl Process {
     pub fn serve_config(config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("idlewild.toml"), config).unwrap();
-        let log = fs::File::create(directory.path().join("log")).unwrap();
-        let child = command()
+        let mut command = command();
+        command
             .arg("serve")
             .arg("--config")
-            .arg(directory.path().join("idlewild.toml"))
-            .stderr(log)
-            .spawn()
-            .unwrap();
+            .arg(directory.path().join("idlewild.toml"));
+        Self::start(command, directory)
+    }
+
+    /// Starts a command that serves, and waits until it does; its log goes to `directory`.
+    pub fn start(mut command: Command, directory: TempDir) -> Self {
+        let log = fs::File::create(directory.path().join("log")).unwrap();
+        let child = command.stderr(log).spawn().unwrap();
         let mut process = Self { child, directory };
         eventually("the server serves", || {
             assert!(
@@ -143,7 +158,7 @@ impl Drop for Process {
 }
 
 /// The binary, without variables of whoever runs the tests.
-fn command() -> Command {
+pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_idlewild"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("IDLEWILD_") {

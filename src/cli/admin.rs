@@ -1,0 +1,110 @@
+//! Commands' requests to a running server's admin listener.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{HOST, HeaderValue};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::Usage;
+
+/// Which server is asked.
+#[derive(Args, Debug)]
+pub(super) struct Server {
+    /// The admin listener, http://host:port or unix:/path.
+    #[arg(long, default_value = "http://127.0.0.1:8001")]
+    url: String,
+}
+
+/// Where its admin listener is.
+#[derive(Clone, Copy)]
+pub(super) struct Address<'a> {
+    url: &'a str,
+    socket: Socket<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Socket<'a> {
+    Tcp(&'a str),
+    Unix(&'a str),
+}
+
+impl Server {
+    pub(super) fn address(&self) -> Result<Address<'_>, Usage> {
+        let url = self.url.as_str();
+        let refused = |what| {
+            Usage(format!(
+                "--url: `{url}` {what} (http://127.0.0.1:8001 or unix:/path)"
+            ))
+        };
+        if let Some(path) = url.strip_prefix("unix:") {
+            let socket = Socket::Unix(path);
+            return Ok(Address { url, socket });
+        }
+        let host = url
+            .strip_prefix("http://")
+            .ok_or_else(|| refused("starts with neither http:// nor unix:"))?
+            .trim_end_matches('/');
+        if host.contains('/') {
+            return Err(refused("has a path"));
+        }
+        let port = host.rsplit_once(':').map_or("", |(_, port)| port);
+        if port.parse::<u16>().is_err() {
+            return Err(refused("names no port"));
+        }
+        let socket = Socket::Tcp(host);
+        Ok(Address { url, socket })
+    }
+}
+
+impl Address<'_> {
+    /// One request on a connection of its own: the answer's status and body.
+    ///
+    /// # Errors
+    /// There is no connection, or no answer within `timeout`.
+    pub(super) fn ask(
+        self,
+        request: Request<Full<Bytes>>,
+        timeout: Duration,
+    ) -> anyhow::Result<(StatusCode, String)> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            tokio::time::timeout(timeout, exchange(self.socket, request))
+                .await
+                .with_context(|| format!("no answer in {timeout:?}"))
+                .flatten()
+                .with_context(|| self.url.to_owned())
+        })
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+async fn exchange(
+    server: Socket<'_>,
+    mut request: Request<Full<Bytes>>,
+) -> anyhow::Result<(StatusCode, String)> {
+    let (stream, host): (Box<dyn Stream>, &str) = match server {
+        Socket::Unix(path) => (Box::new(UnixStream::connect(path).await?), "localhost"),
+        Socket::Tcp(host) => (Box::new(TcpStream::connect(host).await?), host),
+    };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    request
+        .headers_mut()
+        .insert(HOST, HeaderValue::from_str(host)?);
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}
