@@ -4,8 +4,11 @@
 //! thread starts (see `shard::thread`): listeners, runtimes, and the control runtime's signal
 //! pipe.
 
+mod listeners;
 mod logging;
+mod passed;
 mod run;
+mod supervisor;
 
 use std::io;
 use std::sync::Arc;
@@ -33,6 +36,7 @@ use crate::shard::{
 };
 use crate::sys;
 
+pub use passed::{Passed, PassedError};
 pub use run::run;
 
 /// How often a quiet log is looked through for what is too old, and the rates are sampled.
@@ -71,6 +75,8 @@ pub enum ServerError {
         key: &'static str,
         source: BindError,
     },
+    #[error(transparent)]
+    Passed(#[from] PassedError),
     #[error("cannot raise the limit of open descriptors: {0}")]
     Descriptors(io::Error),
     #[error(transparent)]
@@ -86,7 +92,12 @@ impl ServerError {
     pub fn is_configuration(&self) -> bool {
         matches!(
             self,
-            Self::Config(_) | Self::Keys(_) | Self::Users(_) | Self::Bind { .. } | Self::History(_)
+            Self::Config(_)
+                | Self::Keys(_)
+                | Self::Users(_)
+                | Self::Bind { .. }
+                | Self::Passed(_)
+                | Self::History(_)
         )
     }
 }
@@ -94,11 +105,16 @@ impl ServerError {
 impl Server {
     /// Starts serving on the control runtime that the caller is in.
     ///
-    /// `dev` brings the development user.
+    /// `dev` brings the development user; `passed` are sockets that a supervisor has bound.
     ///
     /// # Errors
     /// [`ServerError`]; nothing is served then.
-    pub async fn start(config: &Config, dev: bool, clock: Clock) -> Result<Self, ServerError> {
+    pub async fn start(
+        config: &Config,
+        dev: bool,
+        passed: Passed,
+        clock: Clock,
+    ) -> Result<Self, ServerError> {
         let nofile = sys::raise_nofile().map_err(ServerError::Descriptors)?;
         check_descriptors(config, nofile)?;
         let live = Live::new(config)?;
@@ -110,11 +126,11 @@ impl Server {
             send_buffer: config.send_buffer,
             user_timeout: config.stall_timeout,
         };
-        let admin_listeners = bind_all("admin_listen", &config.admin_listen, 1, options)?;
-        let listeners = bind_all("listen", &config.listen, shard_count, options)?;
-        let public_endpoints = endpoints(&listeners)?;
-        let admin_endpoints = endpoints(&admin_listeners)?;
-        let starters = starters(listeners, shard_count)?;
+        let public_listeners = listeners::public(config, passed.public, shard_count, options)?;
+        let admin_listeners = listeners::admin(config, passed.admin, options)?;
+        let public_endpoints = listeners::endpoints(&public_listeners)?;
+        let admin_endpoints = listeners::endpoints(&admin_listeners)?;
+        let starters = starters(public_listeners, shard_count)?;
 
         let engine = engine(config, &shared);
         let public = Arc::new(Public::new(
@@ -183,6 +199,11 @@ impl Server {
         self.admin
             .reload(ApiKeys::new(&config.admin), config.max_publish_bytes);
         Ok(())
+    }
+
+    /// Whether every shard's thread takes a turn within `time`, which this lasts.
+    pub async fn is_alive(&self, time: Duration) -> bool {
+        self.shards.are_awake(&self.clock, time).await
     }
 
     /// Ends all streams at `drain_rate`, and what is left after `drain_timeout` at once; returns
@@ -293,29 +314,6 @@ fn table_capacity(config: &Config, shard_count: usize, nofile: u64) -> usize {
     config
         .max_connections
         .min(usize::try_from(own).unwrap_or(usize::MAX))
-}
-
-fn bind_all(
-    key: &'static str,
-    endpoints: &[Endpoint],
-    count: usize,
-    options: SocketOptions,
-) -> Result<Vec<Vec<Listener>>, ServerError> {
-    endpoints
-        .iter()
-        .map(|endpoint| {
-            shard::bind(endpoint, count, options)
-                .map_err(|source| ServerError::Bind { key, source })
-        })
-        .collect()
-}
-
-fn endpoints(listeners: &[Vec<Listener>]) -> Result<Vec<Endpoint>, ServerError> {
-    listeners
-        .iter()
-        .filter_map(|of_one| of_one.first())
-        .map(|listener| listener.endpoint().map_err(ServerError::Listen))
-        .collect()
 }
 
 /// One starter a shard, each with its share of every endpoint's listeners.

@@ -4,7 +4,8 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::Interest;
@@ -59,6 +60,24 @@ pub fn block_signals() -> io::Result<()> {
     } else {
         Err(io::Error::from_raw_os_error(error))
     }
+}
+
+/// Takes the descriptors that a supervisor passed (`LISTEN_FDS`, `sd_listen_fds(3)`), each with its
+/// name. Later calls get none.
+///
+/// # Errors
+/// The variables are wrong, or count descriptors that are not open.
+pub fn passed_descriptors() -> io::Result<Vec<(OwnedFd, String)>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Ok(Vec::new());
+    }
+    let passed = sd_notify::listen_fds_with_names()?.map(|(number, name)| {
+        // SAFETY: the descriptor was seen open just now. Under `LISTEN_PID`, which names this
+        // process, it was made for it and is used by nothing else in it; it is taken once.
+        (unsafe { OwnedFd::from_raw_fd(number) }, name)
+    });
+    Ok(passed.collect())
 }
 
 /// Gives the calling thread's free memory back to the kernel. Meant for idle moments: it walks

@@ -29,7 +29,7 @@ use tokio::sync::Semaphore;
 
 use crate::auth::api_key::ApiKeys;
 use crate::engine::Engine;
-use crate::shard::{Listener, Shared};
+use crate::shard::{Listener, ListenerSocket, Shared};
 use stats::Rates;
 
 /// Admin connections at once: publishers with pools, scrapers, people. More wait to be accepted;
@@ -101,9 +101,9 @@ impl Admin {
 /// What the runtime says when it takes the listener over.
 pub async fn serve(admin: Arc<Admin>, listener: Listener) -> io::Result<()> {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let listener = match listener {
-        Listener::Tcp(listener) => Acceptor::Tcp(TcpListener::from_std(listener)?),
-        Listener::Unix(listener, _) => Acceptor::Unix(UnixListener::from_std(listener)?),
+    let listener = match listener.socket {
+        ListenerSocket::Tcp(listener) => Acceptor::Tcp(TcpListener::from_std(listener)?),
+        ListenerSocket::Unix(listener) => Acceptor::Unix(UnixListener::from_std(listener)?),
     };
     let mut was_failing = false;
     loop {

@@ -37,7 +37,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn key(key: impl Into<String>, problem: impl AsRef<str>) -> Self {
+    pub(crate) fn key(key: impl Into<String>, problem: impl AsRef<str>) -> Self {
         Self::Key {
             key: one_line(&key.into()),
             problem: one_line(problem.as_ref()),

@@ -79,7 +79,7 @@ pub struct Config {
     /// Whether the shards share the process's descriptor table.
     pub fd_tables: FdTables,
     /// Public listeners where a PROXY header is required.
-    pub proxy_protocol: Vec<String>,
+    pub proxy_protocol: Vec<Endpoint>,
     /// Peers whose `X-Forwarded-For` and `X-Real-IP` are believed.
     pub trusted_proxies: Vec<TrustedProxy>,
     /// Least severe level that is logged.

@@ -121,12 +121,6 @@ fn later_versions(config: &Config) -> Checked {
             "asking a URL about sessions is not part of this version; remove it and give clients a JWT",
         );
     }
-    if !config.proxy_protocol.is_empty() {
-        return refuse(
-            "proxy_protocol",
-            "PROXY headers are not part of this version; remove it and let nginx set X-Forwarded-For",
-        );
-    }
     Ok(())
 }
 
@@ -150,6 +144,14 @@ fn listeners(config: &Config) -> Checked {
                     format!("`{endpoint}` stands twice in listen and admin_listen, remove one"),
                 );
             }
+        }
+    }
+    for (i, endpoint) in config.proxy_protocol.iter().enumerate() {
+        if !config.listen.contains(endpoint) {
+            return refuse(
+                format!("proxy_protocol[{i}]"),
+                format!("`{endpoint}` is not in listen, write it as it stands there"),
+            );
         }
     }
     Ok(())

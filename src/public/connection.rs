@@ -12,13 +12,15 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
-use hyper::{Request, Response};
+use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Public;
+use super::address::forwarded_for;
 use super::handoff::{Handoff, Offer};
 use super::io::Io;
+use super::proxy_header::{self, NoHeader};
 use super::refusal::Refusal;
 use super::routes;
 use crate::clock::millis;
@@ -36,7 +38,9 @@ pub(super) struct Connection {
     pub(super) public: Arc<Public>,
     pub(super) handoff: Handoff,
     /// The socket's peer; `None` for a unix socket.
-    pub(super) peer: Option<IpAddr>,
+    socket_peer: Option<IpAddr>,
+    /// The client that the PROXY header names.
+    proxied: Cell<Option<IpAddr>>,
     handshake: Handshake,
     /// When the connection came or was last answered.
     answered_ms: Cell<u64>,
@@ -51,14 +55,19 @@ enum Outcome {
 
 /// Serves a connection to its end, or to where it becomes a stream.
 pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<RefCell<Shard>>) {
-    let Accepted { socket, handshake } = accepted;
-    let peer = match &socket {
+    let Accepted {
+        socket,
+        handshake,
+        wants_proxy_header,
+    } = accepted;
+    let socket_peer = match &socket {
         Socket::Tcp(_, peer) => Some(peer.ip().to_canonical()),
         Socket::Unix(_) => None,
     };
     let connection = Rc::new(Connection {
         handoff: Handoff::default(),
-        peer,
+        socket_peer,
+        proxied: Cell::new(None),
         // From accept on, however long this task waited for its first turn.
         answered_ms: Cell::new(handshake.since_ms()),
         handshake,
@@ -67,7 +76,7 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
     });
     // Both may come at once: a connection is refused once.
     let refused = tokio::select! {
-        () = drive(&connection, socket, &shard) => false,
+        is_served = connection.serve(socket, &shard, wants_proxy_header) => !is_served,
         () = connection.overdue() => !connection.has_answered.get(),
         () = connection.handshake.evicted() => true,
     };
@@ -171,6 +180,37 @@ async fn linger(mut io: Io) {
 }
 
 impl Connection {
+    /// Serves to the end; `false` where a PROXY header had to come and something else did.
+    async fn serve(
+        self: &Rc<Self>,
+        socket: Socket,
+        shard: &RefCell<Shard>,
+        wants_proxy_header: bool,
+    ) -> bool {
+        if wants_proxy_header {
+            match proxy_header::read(&socket).await {
+                Ok(client) => self.proxied.set(client),
+                Err(NoHeader::Closed) => return true,
+                Err(NoHeader::Malformed) => {
+                    self.public.without_proxy_header(self.socket_peer);
+                    return false;
+                }
+            }
+        }
+        drive(self, socket, shard).await;
+        true
+    }
+
+    /// Who speaks HTTP here: the client or the last proxy before us; `None` for a unix socket.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        self.proxied.get().or(self.socket_peer)
+    }
+
+    /// The client, where it is another than the socket's peer.
+    pub(super) fn remote(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        forwarded_for(headers, self.peer(), &self.public.trusted_proxies).or(self.proxied.get())
+    }
+
     async fn answer(
         self: &Rc<Self>,
         request: Request<Incoming>,

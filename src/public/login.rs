@@ -15,7 +15,6 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 
 use super::Public;
-use super::address::forwarded_for;
 use super::answer::{error, json};
 use super::connection::Connection;
 use crate::auth::failures::{FailureKey, Failures, WINDOW_MS};
@@ -79,8 +78,7 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;
-    let address = forwarded_for(request.headers(), connection.peer, &public.trusted_proxies)
-        .or(connection.peer);
+    let address = connection.remote(request.headers()).or(connection.peer());
     let Ok(body) = Limited::new(request.into_body(), MAX_BODY_BYTES)
         .collect()
         .await

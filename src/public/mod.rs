@@ -13,13 +13,16 @@ mod cors;
 mod handoff;
 mod io;
 mod login;
+mod proxy_header;
 mod refusal;
 mod routes;
 mod stream;
 mod ticket;
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -50,6 +53,8 @@ pub struct Public {
     retry_after_s: u64,
     max_test_streams: usize,
     draining: watch::Sender<bool>,
+    /// Somebody came to a listener with PROXY headers without one, and it was said.
+    said_no_proxy_header: AtomicBool,
     /// Where work runs that is not the shards': hashing passwords, waiting for the engine.
     control: Handle,
 }
@@ -103,6 +108,7 @@ impl Public {
             retry_after_s: config.retry_max.as_secs().max(1),
             max_test_streams: config.max_test_streams,
             draining: watch::Sender::new(false),
+            said_no_proxy_header: AtomicBool::new(false),
             shards,
             control,
         }
@@ -121,6 +127,17 @@ impl Public {
     /// Whether [`Public::start_drain`] was called.
     pub fn is_draining(&self) -> bool {
         *self.draining.borrow()
+    }
+
+    /// Says once that a balancer does not do what the configuration says of it; after that such
+    /// connections are counted, since anybody may open them.
+    fn without_proxy_header(&self, peer: Option<IpAddr>) {
+        if !self.said_no_proxy_header.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                ?peer,
+                "a connection without PROXY header where proxy_protocol requires one; closed"
+            );
+        }
     }
 
     /// What a shard's acceptor calls for each connection.

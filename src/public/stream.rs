@@ -8,7 +8,6 @@ use hyper::{Request, Response, Version};
 
 use http_body_util::Full;
 
-use super::address::forwarded_for;
 use super::connection::Connection;
 use super::handoff::Offer;
 use super::refusal::Refusal;
@@ -42,7 +41,7 @@ pub(super) async fn answer(
         Err(refusal) => refusal,
     };
     public.shards.metrics.refuse(refusal.metric());
-    tracing::debug!(reason = refusal.reason(), peer = ?connection.peer, "stream refused");
+    tracing::debug!(reason = refusal.reason(), peer = ?connection.peer(), "stream refused");
     refusal.response(public.retry_after_s)
 }
 
@@ -85,7 +84,7 @@ fn check(
             _ => Framing::Chunked,
         },
         last_event_id,
-        forwarded_for: forwarded_for(request.headers(), connection.peer, &public.trusted_proxies),
+        forwarded_for: connection.remote(request.headers()),
         expires_at_s,
         limit: live.limit,
         max_connections: live.max_connections,

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Server, logging};
+use super::{Passed, Server, ServerError, logging, supervisor};
 use crate::clock::Clock;
 use crate::config::{Config, Sources, load};
 
@@ -13,8 +13,9 @@ const CONTROL_THREADS: usize = 2;
 /// Serves until SIGTERM or SIGINT; `sources` are read again at SIGHUP.
 ///
 /// # Errors
-/// [`ServerError`](super::ServerError) where the server does not start, or what the machine says.
+/// [`ServerError`] where the server does not start, or what the machine says.
 pub fn run(config: &Config, sources: &Sources) -> anyhow::Result<()> {
+    let passed = Passed::to_this_process().map_err(ServerError::from)?;
     let level = logging::init(config.log_level, config.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
@@ -25,13 +26,26 @@ pub fn run(config: &Config, sources: &Sources) -> anyhow::Result<()> {
     runtime.block_on(async {
         // Before the shards: their descriptor tables must hold the signal pipe.
         let mut signals = Signals::new().context("cannot listen to signals")?;
-        let server = Server::start(config, sources.dev.is_some(), Clock::system()).await?;
+        let clock = Clock::system();
+        let server = Server::start(config, sources.dev.is_some(), passed, clock.clone()).await?;
         announce(&server, config);
-        signals.until_stop(&server, config, sources, &level).await;
+        supervisor::ready(&server);
+        let server_lives = |time| server.is_alive(time);
+        tokio::select! {
+            () = signals.until_stop(&server, config, sources, &level) => {}
+            never = supervisor::keep_alive(server_lives) => match never {},
+        }
         tracing::info!("draining");
+        supervisor::stopping(config.drain_timeout);
+        // Shards end while it drains, and drain_timeout bounds it: nobody is asked any more.
+        let lives = async |time| {
+            clock.sleep(time).await;
+            true
+        };
         tokio::select! {
             () = server.drain() => tracing::info!("drained"),
             () = signals.stop() => tracing::warn!("a second signal; not waiting for the drain"),
+            never = supervisor::keep_alive(lives) => match never {},
         }
         anyhow::Ok(())
     })?;
@@ -87,7 +101,11 @@ impl Signals {
             tokio::select! {
                 _ = self.interrupt.recv() => return,
                 _ = self.terminate.recv() => return,
-                _ = self.hangup.recv() => reload(server, config, sources, level),
+                _ = self.hangup.recv() => {
+                    supervisor::reloading();
+                    reload(server, config, sources, level);
+                    supervisor::reloaded();
+                }
             }
         }
     }

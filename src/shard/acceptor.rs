@@ -11,7 +11,7 @@ use rustix::net::{Shutdown, shutdown};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::handshakes::{Handshake, Handshakes};
-use super::listener::{Listener, Shared};
+use super::listener::{Listener, ListenerSocket, Owner};
 use crate::clock::Clock;
 use crate::metrics::ShardMetrics;
 
@@ -36,6 +36,8 @@ pub struct Accepted {
     pub socket: Socket,
     /// Its place among the handshakes.
     pub handshake: Handshake,
+    /// A PROXY header has to come first.
+    pub wants_proxy_header: bool,
 }
 
 impl Socket {
@@ -53,20 +55,29 @@ impl Socket {
 
 /// A listener that the shard's runtime watches.
 #[derive(Debug)]
-pub(super) enum Acceptor {
+pub(super) struct Acceptor {
+    socket: Watched,
+    owner: Owner,
+    wants_proxy_header: bool,
+}
+
+#[derive(Debug)]
+enum Watched {
     Tcp(TcpListener),
-    /// With what its descriptors on other shards share.
-    Unix(UnixListener, Arc<Shared>),
+    Unix(UnixListener),
 }
 
 impl Acceptor {
     /// In the context of the shard's runtime.
     pub(super) fn new(listener: Listener) -> io::Result<Self> {
-        Ok(match listener {
-            Listener::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
-            Listener::Unix(listener, shared) => {
-                Self::Unix(UnixListener::from_std(listener)?, shared)
-            }
+        let socket = match listener.socket {
+            ListenerSocket::Tcp(listener) => Watched::Tcp(TcpListener::from_std(listener)?),
+            ListenerSocket::Unix(listener) => Watched::Unix(UnixListener::from_std(listener)?),
+        };
+        Ok(Self {
+            socket,
+            owner: listener.owner,
+            wants_proxy_header: listener.wants_proxy_header,
         })
     }
 
@@ -88,6 +99,7 @@ impl Acceptor {
                     start(Accepted {
                         socket,
                         handshake: handshakes.enter(),
+                        wants_proxy_header: self.wants_proxy_header,
                     });
                 }
                 Err(error) if is_of_one_client(&error) => {}
@@ -109,12 +121,12 @@ impl Acceptor {
     }
 
     async fn accept(&self) -> io::Result<Socket> {
-        match self {
-            Self::Tcp(listener) => {
+        match &self.socket {
+            Watched::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 Ok(Socket::Tcp(stream, peer))
             }
-            Self::Unix(listener, _) => {
+            Watched::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Socket::Unix(stream))
             }
@@ -125,16 +137,19 @@ impl Acceptor {
 impl Drop for Acceptor {
     /// Makes the kernel refuse new connections, wherever copies of the descriptor are still open.
     fn drop(&mut self) {
-        // A listener that is already shut is as good.
-        let _ = match self {
-            Self::Tcp(listener) => shutdown(listener, Shutdown::Both),
-            // Shut down while another shard still accepts from it, it would always be ready there
-            // and never have a connection.
-            Self::Unix(listener, shared) => match Arc::into_inner(std::mem::take(shared)) {
-                Some(_) => shutdown(listener, Shutdown::Both),
-                None => Ok(()),
-            },
+        // Shut down while another shard still accepts from it, a shared socket would always be
+        // ready there and never have a connection.
+        let is_last = match std::mem::replace(&mut self.owner, Owner::Supervisor) {
+            Owner::Us(shared) => Arc::into_inner(shared).is_some(),
+            Owner::Supervisor => false,
         };
+        if is_last {
+            // A listener that is already shut is as good.
+            let _ = match &self.socket {
+                Watched::Tcp(listener) => shutdown(listener, Shutdown::Both),
+                Watched::Unix(listener) => shutdown(listener, Shutdown::Both),
+            };
+        }
     }
 }
 

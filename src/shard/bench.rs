@@ -112,7 +112,14 @@ impl Solo {
     /// Starts a handshake on a socket that was just accepted, in the context of a `LocalSet`.
     pub fn accept(&self, socket: Socket, start: &StartHandshake) {
         let handshake = self.handshakes.enter();
-        start(Accepted { socket, handshake }, &self.shard);
+        start(
+            Accepted {
+                socket,
+                handshake,
+                wants_proxy_header: false,
+            },
+            &self.shard,
+        );
     }
 
     /// Delivers all that its inbox holds.

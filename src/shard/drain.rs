@@ -19,6 +19,7 @@ impl Shard {
     /// Does what was ordered past the queue; true once everything has been ended.
     pub(super) fn take_orders(&mut self) -> bool {
         let inbox = self.shared.inbox(self.number);
+        inbox.note_turn();
         let (rate, is_stopped) = (inbox.drain_order(), inbox.is_stopped());
         if let Some(streams_per_s) = rate {
             self.start_drain(streams_per_s);

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use compact_str::CompactString;
 use parking_lot::Mutex;
@@ -76,6 +76,8 @@ pub struct Inbox {
     /// Streams to end a second; 0 while there is no drain.
     drain_per_s: AtomicU32,
     is_stopped: AtomicBool,
+    /// Turns that the shard has taken; it alone counts.
+    turns: AtomicU64,
     filled: Notify,
 }
 
@@ -112,6 +114,23 @@ impl Inbox {
     pub(crate) fn order_stop(&self) {
         self.is_stopped.store(true, Ordering::Relaxed);
         self.filled.notify_one();
+    }
+
+    /// Wakes the shard, so that it takes a turn, and says how many it had taken.
+    pub(crate) fn prod(&self) -> u64 {
+        let turns = self.turns();
+        self.filled.notify_one();
+        turns
+    }
+
+    /// How many turns the shard has taken.
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// For the shard: counts a turn.
+    pub(crate) fn note_turn(&self) {
+        self.turns.store(self.turns() + 1, Ordering::Relaxed);
     }
 
     /// For the shard: whether to accept connections.

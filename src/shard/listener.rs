@@ -1,8 +1,10 @@
-//! Listening sockets: one per shard and TCP address (`SO_REUSEPORT`), one per unix path.
+//! Listening sockets: one per shard and TCP address (`SO_REUSEPORT`), one per unix path, or what a
+//! supervisor has bound and passed.
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -21,16 +23,33 @@ const UNIX_MODE: u32 = 0o660;
 
 /// A bound socket that listens.
 #[derive(Debug)]
-pub enum Listener {
-    /// TCP.
-    Tcp(std::net::TcpListener),
-    /// A unix socket, one of several descriptors of it, and what all of those share.
-    Unix(UnixListener, Arc<Shared>),
+pub struct Listener {
+    /// The socket itself.
+    pub socket: ListenerSocket,
+    pub(super) owner: Owner,
+    pub(super) wants_proxy_header: bool,
 }
 
-/// Tells the last descriptor of a shared listener from the others.
+/// What a [`Listener`] listens on.
+#[derive(Debug)]
+#[allow(missing_docs)] // the names say it
+pub enum ListenerSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Who decides about a socket's end.
+#[derive(Clone, Debug)]
+pub(super) enum Owner {
+    /// This process. All descriptors of one socket share this: the last one shuts it.
+    Us(Arc<Shared>),
+    /// Whoever passed it, and listens on after this process: connections wait there for the next.
+    Supervisor,
+}
+
+/// Tells the last descriptor of a socket from the others.
 #[derive(Debug, Default)]
-pub struct Shared;
+pub(super) struct Shared;
 
 /// Why an endpoint cannot be listened on.
 #[derive(Debug, Error)]
@@ -45,6 +64,10 @@ pub enum BindError {
     InUse(Endpoint),
     #[error("{0}: stands in the way and is no socket; remove it or choose another path")]
     NotASocket(Endpoint),
+    #[error("a passed socket is none that listens for streams (ListenStream= of its unit)")]
+    NotAListener,
+    #[error("a passed socket cannot be used: {0}")]
+    Passed(io::Error),
 }
 
 /// What every connection of a listener inherits.
@@ -78,20 +101,96 @@ pub fn bind(
     }
 }
 
+/// Takes over a listening socket that a supervisor has bound. The shards share its queue.
+///
+/// # Errors
+/// [`BindError`] where it is no TCP or unix socket that listens.
+pub fn adopt(
+    fd: OwnedFd,
+    count: usize,
+    options: SocketOptions,
+) -> Result<Vec<Listener>, BindError> {
+    let socket = Socket::from(fd);
+    let listens = socket
+        .is_listener()
+        .and_then(|it| Ok((it, socket.r#type()?)));
+    match listens {
+        Ok((true, Type::STREAM)) => {}
+        Ok(_) => return Err(BindError::NotAListener),
+        // No socket at all.
+        Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => {
+            return Err(BindError::NotAListener);
+        }
+        Err(error) => return Err(BindError::Passed(error)),
+    }
+    adopt_listening(&socket, count, options).map_err(BindError::Passed)
+}
+
 impl Listener {
     /// Where clients find it; port 0 has become a number.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn endpoint(&self) -> io::Result<Endpoint> {
-        Ok(match self {
-            Self::Tcp(listener) => Endpoint::Tcp(listener.local_addr()?),
-            Self::Unix(listener, _) => {
+        Ok(match &self.socket {
+            ListenerSocket::Tcp(listener) => Endpoint::Tcp(listener.local_addr()?),
+            ListenerSocket::Unix(listener) => {
                 let address = listener.local_addr()?;
                 Endpoint::Unix(address.as_pathname().unwrap_or(Path::new("")).into())
             }
         })
     }
+
+    /// From now on each connection has to begin with a PROXY header.
+    pub fn require_proxy_header(&mut self) {
+        self.wants_proxy_header = true;
+    }
+
+    fn ours(socket: ListenerSocket, shared: &Arc<Shared>) -> Self {
+        Self {
+            socket,
+            owner: Owner::Us(Arc::clone(shared)),
+            wants_proxy_header: false,
+        }
+    }
+}
+
+impl SocketOptions {
+    /// Sets what the kernel hands down to every accepted socket, which saves calls for each.
+    fn apply(self, socket: &Socket, is_tcp: bool) -> io::Result<()> {
+        if is_tcp {
+            socket.set_tcp_nodelay(true)?;
+            socket.set_tcp_user_timeout(Some(self.user_timeout))?;
+        }
+        if self.send_buffer > 0 {
+            socket.set_send_buffer_size(self.send_buffer)?;
+        }
+        Ok(())
+    }
+}
+
+fn adopt_listening(
+    socket: &Socket,
+    count: usize,
+    options: SocketOptions,
+) -> io::Result<Vec<Listener>> {
+    let is_tcp = socket.domain()? != Domain::UNIX;
+    options.apply(socket, is_tcp)?;
+    socket.set_nonblocking(true)?;
+    (0..count)
+        .map(|_| {
+            let fd = OwnedFd::from(socket.try_clone()?);
+            Ok(Listener {
+                socket: if is_tcp {
+                    ListenerSocket::Tcp(fd.into())
+                } else {
+                    ListenerSocket::Unix(fd.into())
+                },
+                owner: Owner::Supervisor,
+                wants_proxy_header: false,
+            })
+        })
+        .collect()
 }
 
 fn bind_tcp(
@@ -110,18 +209,17 @@ fn bind_tcp(
         socket.set_reuse_address(true)?;
         // Only where shards share the address: alone, a second server on the port is an error.
         socket.set_reuse_port(count > 1)?;
-        // The kernel hands these down to every accepted socket, which saves three calls each.
-        socket.set_tcp_nodelay(true)?;
-        socket.set_tcp_user_timeout(Some(options.user_timeout))?;
-        if options.send_buffer > 0 {
-            socket.set_send_buffer_size(options.send_buffer)?;
-        }
+        options.apply(&socket, true)?;
         socket.bind(&address.into())?;
         socket.listen(ACCEPT_QUEUE)?;
-        let listener: std::net::TcpListener = socket.into();
+        let listener: TcpListener = socket.into();
         // The first one finds the port where it was 0.
         address = listener.local_addr()?;
-        listeners.push(Listener::Tcp(listener));
+        // Each has a queue of its own in the kernel.
+        listeners.push(Listener::ours(
+            ListenerSocket::Tcp(listener),
+            &Arc::default(),
+        ));
     }
     Ok(listeners)
 }
@@ -129,19 +227,18 @@ fn bind_tcp(
 /// All shards accept from one queue: unix sockets have no `SO_REUSEPORT`.
 fn bind_unix(path: &Path, count: usize, options: SocketOptions) -> io::Result<Vec<Listener>> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-    if options.send_buffer > 0 {
-        socket.set_send_buffer_size(options.send_buffer)?;
-    }
+    options.apply(&socket, false)?;
     socket.bind(&socket2::SockAddr::unix(path)?)?;
     fs::set_permissions(path, fs::Permissions::from_mode(UNIX_MODE))?;
     socket.listen(ACCEPT_QUEUE)?;
     let shared = Arc::default();
-    let first: UnixListener = std::os::fd::OwnedFd::from(socket).into();
+    let first: UnixListener = OwnedFd::from(socket).into();
     let mut listeners = Vec::with_capacity(count);
     for _ in 1..count {
-        listeners.push(Listener::Unix(first.try_clone()?, Arc::clone(&shared)));
+        let copy = ListenerSocket::Unix(first.try_clone()?);
+        listeners.push(Listener::ours(copy, &shared));
     }
-    listeners.push(Listener::Unix(first, shared));
+    listeners.push(Listener::ours(ListenerSocket::Unix(first), &shared));
     Ok(listeners)
 }
 

@@ -53,7 +53,7 @@ pub use admission::{Admission, NotSeated, Seat};
 pub use dispatch::dispatch;
 pub use handshakes::{Handshake, Handshakes};
 pub use inbox::{Description, Inbox};
-pub use listener::{BindError, Listener, SocketOptions, bind};
+pub use listener::{BindError, Listener, ListenerSocket, SocketOptions, adopt, bind};
 pub use thread::{Shards, StartError, StartHandshake, Starter};
 
 /// What bounds a client that reads too slowly or not at all, and how often it hears from us.

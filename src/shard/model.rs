@@ -68,21 +68,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let clock = Clock::manual(1_700_000_000_000);
-        let shared = Shared {
-            clock,
-            log: Arc::new(Log::new(HISTORY_BYTES, HISTORY_AGE)),
-            directory: Arc::new(Directory::default()),
-            metrics: Arc::new(Metrics::new(usize::from(SHARDS))),
-            inboxes: (0..SHARDS).map(|_| Inbox::default()).collect(),
-            settings: Arc::new(Settings {
-                heartbeat: Duration::from_secs(3_600),
-                stall_timeout: Duration::from_secs(3_600),
-                max_backlog_bytes: BACKLOG_BYTES,
-                retry_ms: 2_000..=6_000,
-                table_capacity: 64,
-                max_handshakes: 64,
-            }),
-        };
+        let shared = shared(clock, SHARDS);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -434,5 +420,24 @@ fn who_is_there_when_a_fleeting_event_passes_gets_it_once() {
             vec![0]
         };
         assert_eq!(device.connection.as_ref().unwrap().fleeting, expected);
+    }
+}
+
+/// What shards share, with room for a test's clients.
+pub(super) fn shared(clock: Clock, shards: u16) -> Shared {
+    Shared {
+        clock,
+        log: Arc::new(Log::new(HISTORY_BYTES, HISTORY_AGE)),
+        directory: Arc::new(Directory::default()),
+        metrics: Arc::new(Metrics::new(usize::from(shards))),
+        inboxes: (0..shards).map(|_| Inbox::default()).collect(),
+        settings: Arc::new(Settings {
+            heartbeat: Duration::from_secs(3_600),
+            stall_timeout: Duration::from_secs(3_600),
+            max_backlog_bytes: BACKLOG_BYTES,
+            retry_ms: 2_000..=6_000,
+            table_capacity: 64,
+            max_handshakes: 64,
+        }),
     }
 }

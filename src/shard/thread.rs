@@ -29,6 +29,7 @@ use super::listener::Listener;
 use super::poller::Poller;
 use super::wheel::{TICKS_PER_S, Tick};
 use super::{Shard, Shared, Sleep};
+use crate::clock::Clock;
 use crate::config::FdTables;
 use crate::event::UserId;
 use crate::metrics::ShardMetrics;
@@ -207,6 +208,18 @@ impl Shards {
         self.threads.iter().all(JoinHandle::is_finished)
     }
 
+    /// Whether every thread that has not ended takes a turn within `time`, which this lasts.
+    /// Deliveries that wait in its inbox do not matter: a long broadcast is many turns.
+    pub async fn are_awake(&self, clock: &Clock, time: Duration) -> bool {
+        let before: Vec<_> = self.shared.inboxes.iter().map(Inbox::prod).collect();
+        clock.sleep(time).await;
+        let inboxes = self.shared.inboxes.iter().zip(before);
+        self.threads
+            .iter()
+            .zip(inboxes)
+            .all(|(thread, (inbox, before))| thread.is_finished() || inbox.turns() != before)
+    }
+
     async fn self_test(&self) -> Result<(), StartError> {
         for (number, inbox) in self.shared.inboxes.iter().enumerate() {
             let answered = async {
@@ -377,4 +390,36 @@ fn start_of(tick: Tick, now: Tick, now_ms: u64) -> u64 {
     let ahead = u64::from(tick.since(now));
     let elapsed_ticks = now_ms * TICKS_PER_S / 1_000;
     ((elapsed_ticks + ahead) * 1_000).div_ceil(TICKS_PER_S)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::model::shared;
+
+    #[tokio::test]
+    async fn a_shard_that_takes_no_turn_is_not_awake() {
+        let clock = Clock::manual(0);
+        let (running, ended) = std::sync::mpsc::channel::<()>();
+        let shards = Shards {
+            shared: shared(clock.clone(), 1),
+            threads: vec![std::thread::spawn(move || {
+                ended.recv().unwrap_or_default();
+            })],
+        };
+        let are_awake = async || {
+            let (are_awake, ()) =
+                tokio::join!(shards.are_awake(&clock, Duration::from_secs(1)), async {
+                    clock.advance(Duration::from_secs(1));
+                });
+            are_awake
+        };
+        assert!(!are_awake().await);
+        drop(running);
+        while !shards.are_finished() {
+            std::thread::yield_now();
+        }
+        // Ended, as in a drain, is not stuck.
+        assert!(are_awake().await);
+    }
 }

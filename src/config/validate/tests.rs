@@ -222,9 +222,9 @@ fn every_refusal_names_its_key_and_the_way_out() {
             "not part of this version",
         ),
         (
-            "proxy_protocol = [\"127.0.0.1:8000\"]",
-            "proxy_protocol",
-            "not part of this version",
+            "proxy_protocol = [\"0.0.0.0:8000\"]",
+            "proxy_protocol[0]",
+            "is not in listen",
         ),
     ]
     .map(|(toml, key, part)| (toml.to_owned(), key, part))

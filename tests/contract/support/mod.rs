@@ -11,7 +11,7 @@ use std::time::Duration;
 use idlewild::auth::mint::{Claims, mint};
 use idlewild::clock::Clock;
 use idlewild::config::{Config, Endpoint};
-use idlewild::server::Server;
+use idlewild::server::{Passed, Server};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
@@ -70,7 +70,12 @@ impl TestServer {
             .build()
             .unwrap();
         let server = runtime
-            .block_on(Server::start(&config, dev, clock.clone()))
+            .block_on(Server::start(
+                &config,
+                dev,
+                Passed::default(),
+                clock.clone(),
+            ))
             .unwrap();
         Self {
             clock,

@@ -1,0 +1,256 @@
+//! The PROXY header (versions 1 and 2 of HAProxy's "The PROXY protocol"), in which a level-4
+//! balancer says for whom it speaks.
+//!
+//! Behind it stands the request, and hyper has to find that as if there had been no header: so
+//! bytes are looked at first, and only the header's are taken.
+
+use std::io;
+use std::net::IpAddr;
+
+use proxy_header::{ParseConfig, ProxyHeader};
+use rustix::net::{RecvFlags, recv};
+use tokio::io::Interest;
+
+use crate::shard::Socket;
+
+/// Longest header that is taken: a client certificate's subject and a balancer's own fields fit,
+/// and a peer cannot make us hold more.
+const MAX_BYTES: usize = 4_096;
+/// The longest of version 1, with its line end (section 2.1).
+const V1_MAX_BYTES: usize = 107;
+const V1_START: &[u8] = b"PROXY ";
+/// What a header of version 2 starts with (section 2.2).
+const V2_START: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// The fixed part of version 2; its last two bytes count what follows.
+const V2_FIXED_BYTES: usize = 16;
+
+/// Why there is no header.
+#[derive(Debug)]
+pub(super) enum NoHeader {
+    /// The peer is gone, as after a balancer's check of the port.
+    Closed,
+    /// Something else was sent.
+    Malformed,
+}
+
+/// Reads the header: the client's address, or `None` where the balancer speaks for itself.
+///
+/// # Errors
+/// [`NoHeader`]; the connection is of no use then. Takes as long as the peer likes.
+pub(super) async fn read(socket: &Socket) -> Result<Option<IpAddr>, NoHeader> {
+    let mut header = Header::default();
+    let mut scratch = vec![0; MAX_BYTES];
+    loop {
+        let seen = receive(socket, &mut scratch, RecvFlags::PEEK).await?;
+        let seen = scratch.get(..seen).unwrap_or_default();
+        let taken = header.take(seen)?;
+        let read = receive(
+            socket,
+            scratch.get_mut(..taken).unwrap_or_default(),
+            RecvFlags::empty(),
+        )
+        .await?;
+        debug_assert_eq!(read, taken, "the kernel holds what it showed");
+        if header.is_complete() {
+            return header.client();
+        }
+    }
+}
+
+/// Receives at least one byte.
+async fn receive(socket: &Socket, buf: &mut [u8], flags: RecvFlags) -> Result<usize, NoHeader> {
+    let received = match socket {
+        Socket::Tcp(stream, _) => {
+            let receive = || Ok(recv(stream, &mut *buf, flags)?.0);
+            stream.async_io(Interest::READABLE, receive).await
+        }
+        Socket::Unix(stream) => {
+            let receive = || Ok(recv(stream, &mut *buf, flags)?.0);
+            stream.async_io(Interest::READABLE, receive).await
+        }
+    };
+    match received {
+        Ok(0) => Err(NoHeader::Closed),
+        Ok(bytes) => Ok(bytes),
+        Err(error) => {
+            let _: io::Error = error;
+            Err(NoHeader::Closed)
+        }
+    }
+}
+
+/// What has come of a header.
+#[derive(Debug, Default)]
+struct Header(Vec<u8>);
+
+impl Header {
+    /// Takes what belongs to the header from the bytes behind it, and says how many that were: at
+    /// least one.
+    fn take(&mut self, next: &[u8]) -> Result<usize, NoHeader> {
+        let before = self.0.len();
+        self.0.extend_from_slice(next);
+        let length = self.known_length().ok_or(NoHeader::Malformed)?;
+        self.0.truncate(length.max(before));
+        Ok(self.0.len() - before)
+    }
+
+    /// How many of the bytes held are the header's, or may be; `None` if this is no header.
+    fn known_length(&self) -> Option<usize> {
+        let held = self.0.as_slice();
+        if starts_like(held, V1_START) {
+            let line = held.iter().position(|byte| *byte == b'\n');
+            let length = line.map_or(held.len(), |end| end + 1);
+            return (length <= V1_MAX_BYTES && (line.is_some() || length < V1_MAX_BYTES))
+                .then_some(length);
+        }
+        if starts_like(held, V2_START) {
+            let length = v2_length(held).unwrap_or(V2_FIXED_BYTES);
+            return (length <= MAX_BYTES).then_some(length.min(held.len()));
+        }
+        None
+    }
+
+    fn is_complete(&self) -> bool {
+        let held = self.0.as_slice();
+        held.starts_with(V1_START) && held.ends_with(b"\n")
+            || v2_length(held).is_some_and(|length| held.len() == length)
+    }
+
+    fn client(&self) -> Result<Option<IpAddr>, NoHeader> {
+        let (header, _) =
+            ProxyHeader::parse(&self.0, ParseConfig::default()).map_err(|_| NoHeader::Malformed)?;
+        let address = header.proxied_address();
+        Ok(address.map(|address| address.source.ip().to_canonical()))
+    }
+}
+
+/// The whole length of a header of version 2, once its fixed part is there.
+fn v2_length(held: &[u8]) -> Option<usize> {
+    let fixed = held.get(..V2_FIXED_BYTES)?;
+    let rest = fixed.last_chunk().map(|bytes| u16::from_be_bytes(*bytes))?;
+    fixed
+        .starts_with(V2_START)
+        .then_some(V2_FIXED_BYTES + usize::from(rest))
+}
+
+/// Whether `held` starts with `start`, as far as either goes.
+fn starts_like(held: &[u8], start: &[u8]) -> bool {
+    held.iter().zip(start).all(|(held, start)| held == start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use proxy_header::ProxiedAddress;
+    use std::net::SocketAddr;
+
+    /// Feeds `bytes` in pieces; the client and how many bytes were taken.
+    fn fed(bytes: &[u8], pieces: impl Iterator<Item = usize>) -> Option<(Option<IpAddr>, usize)> {
+        let mut header = Header::default();
+        let mut taken = 0;
+        for piece in pieces {
+            let next = &bytes[taken..bytes.len().min(taken + piece.max(1))];
+            if next.is_empty() {
+                return None;
+            }
+            let more = header.take(next).ok()?;
+            assert!(more > 0 && more <= next.len());
+            taken += more;
+            if header.is_complete() {
+                return header.client().ok().map(|client| (client, taken));
+            }
+        }
+        unreachable!("the pieces do not end")
+    }
+
+    fn whole(bytes: &[u8]) -> Option<(Option<IpAddr>, usize)> {
+        fed(bytes, std::iter::repeat(MAX_BYTES))
+    }
+
+    fn version_2(source: &str, destination: &str, fields: usize) -> Vec<u8> {
+        let parse = |address: &str| -> SocketAddr { address.parse().unwrap() };
+        let addresses = ProxiedAddress::stream(parse(source), parse(destination));
+        let mut header = ProxyHeader::with_address(addresses);
+        header.append_tlv(proxy_header::Tlv::UniqueId(vec![7; fields].into()));
+        let mut bytes = vec![0; MAX_BYTES * 2];
+        let length = header.encode_to_slice_v2(&mut bytes).unwrap();
+        bytes.truncate(length);
+        bytes
+    }
+
+    #[test]
+    fn both_versions_tell_the_client_and_leave_the_request() {
+        let headers: [(&[u8], Option<&str>); 5] = [
+            (
+                b"PROXY TCP4 192.0.2.7 192.0.2.1 4321 443\r\n",
+                Some("192.0.2.7"),
+            ),
+            (
+                b"PROXY TCP6 2001:db8::7 2001:db8::1 4321 443\r\n",
+                Some("2001:db8::7"),
+            ),
+            (b"PROXY UNKNOWN\r\n", None),
+            (
+                &version_2("192.0.2.7:4321", "192.0.2.1:443", 3),
+                Some("192.0.2.7"),
+            ),
+            // LOCAL: the balancer's own check of health.
+            (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", None),
+        ];
+        for (header, client) in headers {
+            let mut bytes = header.to_vec();
+            bytes.extend(b"GET / HTTP/1.1\r\n\r\n");
+            let client = client.map(|client| client.parse().unwrap());
+            assert_eq!(whole(&bytes), Some((client, header.len())));
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_is_refused_at_its_first_odd_byte() {
+        for bytes in [
+            &b"G"[..],
+            b"POST",
+            b"\r\n\r\n\r",
+            b"\x16\x03\x01",
+            b"PROXY TCP4 192.0.2.7\r\n",
+            b"PROXY TCP4 x 192.0.2.1 1 2\r\n",
+            b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\x0c123456789012",
+        ] {
+            assert_eq!(whole(bytes), None, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_header_is_bounded() {
+        let endless = [b"PROXY UNKNOWN ".as_slice(), &[b'x'; 200]].concat();
+        assert_eq!(whole(&endless), None);
+        assert!(whole(&version_2("192.0.2.7:1", "192.0.2.1:2", 4_000)).is_some());
+        assert_eq!(whole(&version_2("192.0.2.7:1", "192.0.2.1:2", 4_096)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_make_no_difference(
+            pieces in proptest::collection::vec(1_usize..40, 1..40),
+            is_first_version: bool,
+            fields in 0_usize..60,
+        ) {
+            let header = if is_first_version {
+                b"PROXY TCP4 192.0.2.7 192.0.2.1 4321 443\r\n".to_vec()
+            } else {
+                version_2("[2001:db8::7]:1", "[2001:db8::1]:2", fields)
+            };
+            let bytes = [header.as_slice(), b"GET / HTTP/1.1\r\n\r\n"].concat();
+            let cut = fed(&bytes, pieces.into_iter().chain(std::iter::repeat(1)));
+            prop_assert_eq!(cut, whole(&bytes));
+            prop_assert_eq!(cut.unwrap().1, header.len());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(start in 0_usize..3, bytes: Vec<u8>) {
+            let start = [&b""[..], V1_START, V2_START][start];
+            let _ = whole(&[start, bytes.as_slice()].concat());
+        }
+    }
+}

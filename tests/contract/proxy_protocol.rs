@@ -1,0 +1,215 @@
+//! PROXY headers: whom a balancer speaks for.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use idlewild::config::Endpoint;
+
+use crate::support::{Client, NOTIFICATIONS, TestServer, eventually};
+
+const VERSION_1: &[u8] = b"PROXY TCP4 192.0.2.7 192.0.2.1 4321 443\r\n";
+/// Version 2, from 2001:db8::7, with a field of three bytes behind the addresses.
+const VERSION_2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x21\x00\x2a\
+    \x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x07\
+    \x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\
+    \x10\xe1\x01\xbb\x05\x00\x03abc";
+/// Version 2: the balancer looks whether we live.
+const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
+
+const REFUSED: &str = "idlewild_refused_total{reason=\"handshake\"}";
+
+/// A server whose TCP listener requires a header.
+fn server() -> TestServer {
+    TestServer::with(|config| config.proxy_protocol = config.listen.clone())
+}
+
+fn request(server: &TestServer, headers: &str) -> String {
+    format!(
+        "GET {NOTIFICATIONS}?token={} HTTP/1.1\r\nHost: test\r\n{headers}\r\n",
+        server.token("42")
+    )
+}
+
+/// Where the only connection of user 42 comes from, as the admin listener tells.
+fn remote(server: &TestServer) -> String {
+    let presence = server.admin("GET", "/v1/users/42", "").json();
+    let connections = presence["connections"].as_array().unwrap();
+    assert_eq!(connections.len(), 1, "{presence}");
+    connections[0]["remote"].as_str().unwrap().to_owned()
+}
+
+/// Whether the server ends the connection without a byte.
+fn is_ended(client: &mut Client) -> bool {
+    client.read_to_end().is_empty()
+}
+
+#[test]
+fn both_versions_tell_where_the_client_is() {
+    for (header, address) in [
+        (VERSION_1, "192.0.2.7"),
+        (VERSION_2, "2001:db8::7"),
+        (LOCAL, "127.0.0.1"),
+        (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
+    ] {
+        let server = server();
+        let mut client = server.connect();
+        client.send([header, request(&server, "").as_bytes()].concat());
+        let mut stream = client.stream();
+        assert_eq!(stream.status, 200);
+        assert!(stream.next().unwrap().starts_with("retry: "));
+        assert_eq!(remote(&server), address);
+        server.publish(&serde_json::json!({"to": {"user": "42"}, "data": "hello"}));
+        assert!(stream.next().unwrap().contains("data: hello"));
+    }
+}
+
+#[test]
+fn a_header_may_come_in_pieces() {
+    let server = server();
+    for header in [VERSION_1, VERSION_2] {
+        let mut client = server.connect();
+        client.socket.set_nodelay(true).unwrap();
+        for byte in header {
+            client.send([*byte]);
+        }
+        client.send(request(&server, ""));
+        assert_eq!(client.stream().status, 200);
+    }
+}
+
+#[test]
+fn later_requests_of_the_connection_need_none() {
+    let server = server();
+    let mut client = server.connect();
+    client.send([VERSION_1, b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n"].concat());
+    let mut head = [0; 15];
+    client.socket.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200 OK");
+    client.send(request(&server, ""));
+    eventually("the client is seated", || {
+        server.metric("idlewild_connections{transport=\"sse\"}") == Some(1.0)
+    });
+    assert_eq!(remote(&server), "192.0.2.7");
+}
+
+#[test]
+fn without_a_header_the_connection_is_ended_and_counted() {
+    let server = server();
+    for (number, bytes) in (1_u32..).zip([
+        request(&server, "").into_bytes(),
+        b"PROXY TCP4 nowhere 192.0.2.1 1 2\r\n".to_vec(),
+        [b"PROXY UNKNOWN ".as_slice(), &[b'x'; 200]].concat(),
+    ]) {
+        let mut client = server.connect();
+        client.send(bytes);
+        assert!(is_ended(&mut client));
+        server.wait_for_metric(REFUSED, f64::from(number));
+    }
+}
+
+#[test]
+fn a_check_of_the_port_is_no_refusal() {
+    let server = server();
+    for start in [&b""[..], b"PROXY TCP4"] {
+        let mut client = server.connect();
+        client.send(start);
+        client.socket.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(is_ended(&mut client));
+    }
+    server.wait_for_metric("idlewild_handshakes_in_flight", 0.0);
+    assert!(server.metric(REFUSED).unwrap() < 0.5);
+}
+
+#[test]
+fn the_header_has_the_handshakes_time() {
+    let server = server();
+    let mut silent = server.connect();
+    let mut half = server.connect();
+    half.send(&VERSION_1[..20]);
+    server.wait_for_metric("idlewild_handshakes_in_flight", 2.0);
+    server.advance(Duration::from_secs(11));
+    assert!(is_ended(&mut silent));
+    assert!(is_ended(&mut half));
+    server.wait_for_metric(REFUSED, 2.0);
+}
+
+#[test]
+fn a_client_cannot_name_another_address_behind_the_balancer() {
+    let server = server();
+    let mut client = server.connect();
+    let spoofed = request(&server, "X-Forwarded-For: 198.51.100.1\r\n");
+    client.send([VERSION_1, spoofed.as_bytes()].concat());
+    let _stream = client.stream();
+    assert_eq!(remote(&server), "192.0.2.7");
+}
+
+#[test]
+fn a_trusted_proxy_behind_the_balancer_is_believed() {
+    let server = TestServer::with(|config| {
+        config.proxy_protocol = config.listen.clone();
+        config.trusted_proxies = vec!["192.0.2.0/24".parse().unwrap()];
+    });
+    let mut client = server.connect();
+    let forwarded = request(&server, "X-Forwarded-For: 198.51.100.1\r\n");
+    client.send([VERSION_1, forwarded.as_bytes()].concat());
+    let _stream = client.stream();
+    assert_eq!(remote(&server), "198.51.100.1");
+}
+
+#[test]
+fn login_failures_count_for_the_client_and_not_for_the_balancer() {
+    let server = server();
+    let body = r#"{"email": "nobody@example.com", "password": "wrong"}"#;
+    let login = |client: &str, account: usize| {
+        let mut connection = server.connect();
+        let body = body.replace("nobody", &format!("nobody{account}"));
+        connection.send(format!(
+            "PROXY TCP4 {client} 192.0.2.1 4321 443\r\n\
+             POST /api/v1/auth/login/ HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        let answer = String::from_utf8(connection.read_to_end()).unwrap();
+        answer[9..12].to_owned()
+    };
+    for account in 0..5 {
+        assert_eq!(login("192.0.2.7", account), "401");
+    }
+    assert_eq!(login("192.0.2.7", 5), "429");
+    assert_eq!(login("192.0.2.8", 6), "401");
+}
+
+#[test]
+fn other_listeners_take_no_header() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("public.sock");
+    let server = TestServer::with(|config| {
+        config.proxy_protocol = config.listen.clone();
+        config.listen.push(Endpoint::Unix(path.clone()));
+    });
+    let mut plain = UnixStream::connect(&path).unwrap();
+    plain.write_all(VERSION_1).unwrap();
+    let mut answer = String::new();
+    plain.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    drop(server);
+}
+
+#[test]
+fn a_unix_socket_may_require_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("public.sock");
+    let server = TestServer::with(|config| {
+        config.listen.push(Endpoint::Unix(path.clone()));
+        config.proxy_protocol = vec![Endpoint::Unix(path.clone())];
+    });
+    let mut client = UnixStream::connect(&path).unwrap();
+    client
+        .write_all(&[VERSION_2, request(&server, "").as_bytes()].concat())
+        .unwrap();
+    eventually("the client is seated", || {
+        server.metric("idlewild_connections{transport=\"sse\"}") == Some(1.0)
+    });
+    assert_eq!(remote(&server), "2001:db8::7");
+}
