@@ -104,6 +104,9 @@ pub(crate) struct Common {
     /// How they show their token
     #[arg(long, value_enum, default_value_t = AuthStyle::Query, help_heading = "The clients")]
     pub(crate) auth: AuthStyle,
+    /// Begin each connection with a PROXY header and a client address of 198.18.0.0/15, as a level-4 balancer does
+    #[arg(long, help_heading = "The clients")]
+    pub(crate) proxy_protocol: bool,
     /// The stream's path, perhaps with ${user} and ${number} in it [default: the server's own]
     #[arg(long, help_heading = "The clients")]
     pub(crate) path: Option<String>,

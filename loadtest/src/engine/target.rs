@@ -20,6 +20,8 @@ pub(crate) struct Target {
     /// Headers beside `Host`, `Accept` and the token's.
     pub(crate) headers: Vec<(String, Template)>,
     pub(crate) auth: AuthStyle,
+    /// Whether a PROXY header comes before the request.
+    pub(crate) proxy_protocol: bool,
     pub(crate) tokens: Option<Tokens>,
     /// Users that the connections belong to, in turn.
     pub(crate) users: u32,

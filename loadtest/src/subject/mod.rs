@@ -232,6 +232,7 @@ fn target(
         path,
         headers: peer.headers.clone(),
         auth: common.auth,
+        proxy_protocol: common.proxy_protocol,
         users: match &tokens {
             Some(Tokens::Listed(list)) => list.len().min(common.connections()),
             _ => common.users(),

@@ -216,6 +216,9 @@ fn config_text(
             format!("[{{ name = \"load\", hash = \"sha256:{key_hash}\" }}]"),
         ),
     ];
+    if common.proxy_protocol {
+        keys.push(("proxy_protocol", format!("[\"{public}\"]")));
+    }
     for (key, value) in &common.set {
         keys.retain(|(ours, _)| ours != key);
         keys.push((key, value.clone()));
