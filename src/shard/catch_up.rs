@@ -89,7 +89,7 @@ impl Shard {
             return;
         };
         // With a backlog, it goes on when that is out.
-        if slot.is_ending() || slot.backlog.is_some() {
+        if slot.is_ending() || slot.is_backlogged() {
             return;
         }
         let (user, generation) = (slot.user, slot.generation);
@@ -117,10 +117,7 @@ impl Shard {
         }
         match progress {
             Progress::More | Progress::Moved => {
-                let has_backlog = self
-                    .table
-                    .get(key)
-                    .is_some_and(|slot| slot.backlog.is_some());
+                let has_backlog = self.table.get(key).is_some_and(Slot::is_backlogged);
                 if !has_backlog {
                     self.resume_catch_up(key);
                 }

@@ -343,12 +343,13 @@ impl Shard {
     fn describe(&self, tenant: SlotRef) -> Option<Description> {
         let slot = self.table.get(self.table.find(tenant)?)?;
         let extra = slot.extra.as_deref();
-        let forwarded_for = extra.and_then(|extra| extra.forwarded_for);
         Some(Description {
             connection: self.connection(tenant),
             since_s: slot.since_s,
             transport: slot.transport(),
-            remote: forwarded_for.or_else(|| peer(std::os::fd::AsFd::as_fd(&slot.fd))),
+            remote: slot
+                .forwarded_for()
+                .or_else(|| peer(std::os::fd::AsFd::as_fd(&slot.fd))),
             session: extra.and_then(|extra| extra.session.clone()),
             topics: self
                 .table

@@ -203,8 +203,7 @@ impl Shard {
         };
         slot.set_ending();
         let is_waiting = slot
-            .backlog
-            .as_mut()
+            .backlog_mut()
             .map(|backlog| backlog.start_timeout(now))
             .is_some();
         self.metrics().disconnects.at(reason as usize).increment();
@@ -239,7 +238,7 @@ impl Shard {
             metrics.disconnects.at(reason as usize).increment();
         }
         metrics.connections.at(transport as usize).sub(1);
-        if let Some(backlog) = &slot.backlog {
+        if let Some(backlog) = slot.backlog() {
             metrics.backlog_bytes.sub(backlog.bytes() as u64);
             metrics.backlogged.sub(1);
         }

@@ -1,6 +1,6 @@
 //! What a waiting client costs: one cache line.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 
 use super::audience::Subscription;
@@ -31,8 +31,9 @@ pub(crate) struct Slot {
     /// The position that events come live after ([`REPLAYING`]: none does), or, of a test stream,
     /// which gets no events, its timetable ([`Slot::test_stream`]).
     joined_or_test: u64,
-    pub(crate) backlog: Option<Box<Backlog>>,
     pub(crate) extra: Option<Box<Extra>>,
+    /// The client behind a proxy, which is the usual case; 0 without one, or with IPv6.
+    forwarded_v4: u32,
     flags: u16,
     /// Bytes it sent, which nobody asked for.
     pub(crate) discarded_bytes: u16,
@@ -60,8 +61,11 @@ pub(crate) struct Extra {
     /// The topics it gets; the table's own.
     pub(crate) subscriptions: Box<[Subscription]>,
     pub(crate) session: Option<Box<str>>,
-    /// The client behind a proxy; without one the socket knows its peer.
-    pub(crate) forwarded_for: Option<IpAddr>,
+    /// The client behind a proxy, where it has an IPv6 address.
+    forwarded_v6: Option<Box<Ipv6Addr>>,
+    /// What its socket has not taken yet. [`BACKLOGGED`] says whether there is one, so that a send
+    /// need not look here.
+    pub(crate) backlog: Option<Box<Backlog>>,
     /// What it still has to get of what it missed.
     pub(crate) replay: Option<Box<Replay>>,
 }
@@ -70,7 +74,8 @@ impl Extra {
     fn is_needed(&self) -> bool {
         !self.subscriptions.is_empty()
             || self.session.is_some()
-            || self.forwarded_for.is_some()
+            || self.forwarded_v6.is_some()
+            || self.backlog.is_some()
             || self.replay.is_some()
     }
 }
@@ -113,6 +118,8 @@ const ENDING: u16 = 1 << 2;
 const REARMED: u16 = 1 << 3;
 /// Its session is over; it gets nothing but what came before that, and its end.
 const LEAVING: u16 = 1 << 4;
+/// [`Extra::backlog`] is there.
+const BACKLOGGED: u16 = 1 << 5;
 
 /// In [`Slot::joined_or_test`]: no event comes live yet.
 const REPLAYING: u64 = u64::MAX;
@@ -134,13 +141,19 @@ impl Slot {
             Framing::Chunked => 0,
             Framing::Raw => RAW,
         };
+        let (forwarded_v4, forwarded_v6) = match tenant.forwarded_for {
+            None => (0, None),
+            Some(IpAddr::V4(address)) => (address.to_bits(), None),
+            Some(IpAddr::V6(address)) => (0, Some(address)),
+        };
         let is_plain =
-            subscriptions.is_empty() && tenant.session.is_none() && tenant.forwarded_for.is_none();
+            subscriptions.is_empty() && tenant.session.is_none() && forwarded_v6.is_none();
         let extra = (!is_plain).then(|| {
             Box::new(Extra {
                 subscriptions,
                 session: tenant.session,
-                forwarded_for: tenant.forwarded_for,
+                forwarded_v6: forwarded_v6.map(Box::new),
+                backlog: None,
                 replay: None,
             })
         });
@@ -155,8 +168,8 @@ impl Slot {
                 .map_or(0, |at| u32::try_from(at).unwrap_or(0)),
             since_s: u32::try_from(unix_s).unwrap_or(u32::MAX),
             joined_or_test,
-            backlog: None,
             extra,
+            forwarded_v4,
             flags: kind | framing,
             discarded_bytes: 0,
         }
@@ -235,9 +248,55 @@ impl Slot {
         self.joined_or_test = position.0;
         if let Some(extra) = &mut self.extra {
             extra.replay = None;
-            if !extra.is_needed() {
-                self.extra = None;
-            }
+        }
+        self.drop_unneeded();
+    }
+
+    /// The client, where a proxy said who it is; without one the socket knows its peer.
+    pub(crate) fn forwarded_for(&self) -> Option<IpAddr> {
+        if self.forwarded_v4 != 0 {
+            return Some(Ipv4Addr::from_bits(self.forwarded_v4).into());
+        }
+        let address = self.extra.as_deref()?.forwarded_v6.as_deref()?;
+        Some((*address).into())
+    }
+
+    /// Whether something waits for its socket to take more.
+    pub(crate) fn is_backlogged(&self) -> bool {
+        self.flags & BACKLOGGED != 0
+    }
+
+    /// What waits for its socket to take more.
+    pub(crate) fn backlog(&self) -> Option<&Backlog> {
+        self.extra.as_deref()?.backlog.as_deref()
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn backlog_mut(&mut self) -> Option<&mut Backlog> {
+        self.extra.as_deref_mut()?.backlog.as_deref_mut()
+    }
+
+    /// The same, begun now where there is none.
+    pub(crate) fn backlog_or_new(&mut self, now: Tick) -> &mut Backlog {
+        self.flags |= BACKLOGGED;
+        let extra = self.extra.get_or_insert_default();
+        extra
+            .backlog
+            .get_or_insert_with(|| Box::new(Backlog::new(now)))
+    }
+
+    /// Forgets the backlog; what it took is given back.
+    pub(crate) fn drop_backlog(&mut self) {
+        self.flags &= !BACKLOGGED;
+        if let Some(extra) = &mut self.extra {
+            extra.backlog = None;
+        }
+        self.drop_unneeded();
+    }
+
+    fn drop_unneeded(&mut self) {
+        if self.extra.as_ref().is_some_and(|extra| !extra.is_needed()) {
+            self.extra = None;
         }
     }
 
@@ -267,4 +326,52 @@ fn high(packed: u64) -> u32 {
 #[allow(clippy::cast_possible_truncation)] // the halves of a packed pair
 fn low(packed: u64) -> u32 {
     packed as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(forwarded_for: Option<IpAddr>) -> Slot {
+        let tenant = Tenant {
+            user: UserHandle::NONE,
+            framing: Framing::Chunked,
+            kind: Kind::Test,
+            expires_at_s: None,
+            topics: Box::default(),
+            session: None,
+            forwarded_for,
+        };
+        let fd = std::fs::File::open("/dev/null").unwrap().into();
+        Slot::new(fd, 1, tenant, Box::default(), Tick(0), 0)
+    }
+
+    #[test]
+    fn a_client_behind_a_proxy_is_one_cache_line_too() {
+        let address = IpAddr::from([192, 0, 2, 7]);
+        let slot = slot(Some(address));
+        assert_eq!(slot.forwarded_for(), Some(address));
+        assert!(slot.extra.is_none());
+    }
+
+    #[test]
+    fn an_address_of_ipv6_stands_aside() {
+        let address: IpAddr = "2001:db8::7".parse().unwrap();
+        let mut slot = slot(Some(address));
+        slot.backlog_or_new(Tick(0));
+        slot.drop_backlog();
+        assert_eq!(slot.forwarded_for(), Some(address));
+    }
+
+    #[test]
+    fn what_a_backlog_took_is_given_back() {
+        let mut slot = slot(None);
+        assert!(!slot.is_backlogged() && slot.backlog().is_none());
+        slot.backlog_or_new(Tick(0))
+            .push(bytes::Bytes::from_static(b"rest"));
+        assert_eq!(slot.backlog_or_new(Tick(9)).bytes(), 4);
+        assert!(slot.is_backlogged());
+        slot.drop_backlog();
+        assert!(!slot.is_backlogged() && slot.extra.is_none());
+    }
 }

@@ -56,8 +56,7 @@ impl Shard {
             return false;
         };
         let is_stalled = slot
-            .backlog
-            .as_ref()
+            .backlog()
             .is_some_and(|backlog| now.since(backlog.progress()) >= self.stall_ticks);
         if is_stalled {
             self.close(key, DisconnectReason::Stalled);
@@ -81,7 +80,7 @@ impl Shard {
             ) {
                 self.send_test_message(key);
             }
-        } else if slot.backlog.is_none() {
+        } else if !slot.is_backlogged() {
             return self.beat(key, now);
         }
         self.table.get(key).is_some()
@@ -133,8 +132,7 @@ impl Shard {
     fn due(&self, key: u32, now: Tick) -> Option<Tick> {
         let slot = self.table.get(key)?;
         let stall = slot
-            .backlog
-            .as_ref()
+            .backlog()
             .map(|backlog| backlog.progress().plus(self.stall_ticks));
         if slot.is_ending() {
             return stall;

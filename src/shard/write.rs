@@ -68,7 +68,7 @@ impl Shard {
             Framing::Chunked => (&parcel.chunked, parcel.chunked_bytes),
             Framing::Raw => (&parcel.raw, parcel.raw_bytes),
         };
-        let sent = if slot.backlog.is_some() {
+        let sent = if slot.is_backlogged() {
             0
         } else {
             match send_slices(&slot.fd, slices) {
@@ -120,7 +120,7 @@ impl Shard {
             return false;
         };
         slot.last_write = now;
-        let sent = if slot.backlog.is_some() {
+        let sent = if slot.is_backlogged() {
             0
         } else {
             match sent(send(
@@ -145,10 +145,8 @@ impl Shard {
         let Some(slot) = self.table.get_mut(key) else {
             return false;
         };
-        let is_new = slot.backlog.is_none();
-        let backlog = slot
-            .backlog
-            .get_or_insert_with(|| Box::new(Backlog::new(now)));
+        let is_new = !slot.is_backlogged();
+        let backlog = slot.backlog_or_new(now);
         let before = backlog.bytes();
         rest.for_each(|bytes| backlog.push(bytes));
         let after = backlog.bytes();
@@ -178,7 +176,11 @@ impl Shard {
                 return;
             };
             let is_ending = slot.is_ending();
-            let Some(backlog) = &mut slot.backlog else {
+            let Some(backlog) = slot
+                .extra
+                .as_deref_mut()
+                .and_then(|extra| extra.backlog.as_deref_mut())
+            else {
                 return;
             };
             let (slices, used) = backlog.slices();
@@ -197,12 +199,8 @@ impl Shard {
                     return;
                 }
             }
-            if slot
-                .backlog
-                .as_ref()
-                .is_some_and(|backlog| backlog.is_empty())
-            {
-                slot.backlog = None;
+            if slot.backlog().is_some_and(Backlog::is_empty) {
+                slot.drop_backlog();
                 metrics.backlogged.sub(1);
                 if is_ending {
                     self.finish(key);
