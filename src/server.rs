@@ -6,6 +6,7 @@
 
 mod logging;
 mod run;
+mod telemetry;
 
 use std::io;
 use std::sync::Arc;

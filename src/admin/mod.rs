@@ -10,6 +10,7 @@ mod metrics;
 mod openapi;
 mod process;
 mod routes;
+mod span;
 mod stats;
 mod users;
 

@@ -1,10 +1,13 @@
 //! The process around a server: its runtime, its signals, its exit.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::telemetry::Telemetry;
 use super::{Server, logging};
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::config::{Config, Sources, load};
 
 /// Threads of the control plane: admin, engine, signals. The shards have their own.
@@ -15,26 +18,42 @@ const CONTROL_THREADS: usize = 2;
 /// # Errors
 /// [`ServerError`](super::ServerError) where the server does not start, or what the machine says.
 pub fn run(config: &Config, sources: &Sources) -> anyhow::Result<()> {
-    let level = logging::init(config.log_level, config.log_format);
+    let clock = Clock::system();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
         .enable_all()
         .build()
         .context("cannot start the control runtime")?;
-    runtime.block_on(async {
+    let telemetry = config.telemetry.traces()?.map(|traces| {
+        let runtime = runtime.handle().clone();
+        Telemetry::start(&config.telemetry, traces, clock.clone(), runtime)
+    });
+    let export = telemetry.as_ref().map(Telemetry::layer);
+    let level = logging::init(config.log_level, config.log_format, export);
+    let flush_by_ms = runtime.block_on(async {
         // Before the shards: their descriptor tables must hold the signal pipe.
         let mut signals = Signals::new().context("cannot listen to signals")?;
-        let server = Server::start(config, sources.dev.is_some(), Clock::system()).await?;
+        let server = Server::start(config, sources.dev.is_some(), clock.clone()).await?;
         announce(&server, config);
         signals.until_stop(&server, config, sources, &level).await;
         tracing::info!("draining");
-        tokio::select! {
-            () = server.drain() => tracing::info!("drained"),
-            () = signals.stop() => tracing::warn!("a second signal; not waiting for the drain"),
+        let end_by_ms = clock.now_ms() + millis(config.drain_timeout);
+        let is_drained = tokio::select! {
+            () = server.drain() => true,
+            () = signals.stop() => false,
+        };
+        if is_drained {
+            tracing::info!("drained");
+        } else {
+            tracing::warn!("a second signal; not waiting for the drain");
         }
-        anyhow::Ok(())
+        anyhow::Ok(is_drained.then_some(end_by_ms))
     })?;
+    if let (Some(telemetry), Some(flush_by_ms)) = (telemetry, flush_by_ms) {
+        let left_ms = flush_by_ms.saturating_sub(clock.now_ms());
+        telemetry.flush(Duration::from_millis(left_ms));
+    }
     // Shards that were not waited for hold their threads; the process goes anyway.
     runtime.shutdown_background();
     Ok(())

@@ -21,4 +21,5 @@ mod single_device;
 mod slow;
 mod stream;
 mod support;
+mod tracing;
 mod unix_socket;

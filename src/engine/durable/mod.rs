@@ -17,6 +17,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tracing::Span;
 
 use super::memory::{ROOM_TIMEOUT, wait_for_room};
 use super::{Accepted, Answer, Engine, EngineError, Notice};
@@ -195,6 +196,7 @@ impl Engine for DurableEngine {
                 drafts,
                 reply,
                 share,
+                span: Span::current(),
             };
             match self.ask(kib, publish).await {
                 Ok(ids) => ids.into_iter().map(Ok).collect(),
@@ -211,6 +213,7 @@ impl Engine for DurableEngine {
                 data,
                 reply,
                 share,
+                span: Span::current(),
             }),
         )
     }

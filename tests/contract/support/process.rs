@@ -60,6 +60,11 @@ impl Process {
     }
 
     pub fn serve_config(config: &str) -> Self {
+        Self::serve_with(config, &[])
+    }
+
+    /// Serves with these variables beside the file.
+    pub fn serve_with(config: &str, env: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("idlewild.toml"), config).unwrap();
         let log = fs::File::create(directory.path().join("log")).unwrap();
@@ -67,6 +72,7 @@ impl Process {
             .arg("serve")
             .arg("--config")
             .arg(directory.path().join("idlewild.toml"))
+            .envs(env.iter().copied())
             .stderr(log)
             .spawn()
             .unwrap();
