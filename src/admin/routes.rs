@@ -1,5 +1,7 @@
 //! Which route a request is for, and who may ask.
 
+use std::net::SocketAddr;
+
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, AUTHORIZATION, HeaderValue};
 use hyper::{HeaderMap, Method, Request};
@@ -27,17 +29,29 @@ enum Route {
 }
 
 /// Answers a request.
-pub(super) async fn answer(admin: &Admin, request: Request<Incoming>) -> Answer {
+pub(super) async fn answer(
+    admin: &Admin,
+    request: Request<Incoming>,
+    peer: Option<SocketAddr>,
+) -> Answer {
     let route = find(request.uri().path());
+    let template = route.as_ref().map(Route::template);
     let is_open = matches!(route, Some(Route::Health | Route::Ready | Route::Metrics));
     // Probes and scrapers would be most of the traces.
     let span = if is_open {
         Span::none()
     } else {
-        span::of(route.as_ref().map(Route::template), &request)
+        span::of(template, &request)
     };
-    let served = serve(admin, route, is_open, request).instrument(span.clone());
-    let answer = served.await.unwrap_or_else(Answer::from);
+    let method = request.method().clone();
+    let served = serve(admin, route, is_open, request)
+        .instrument(span.clone())
+        .await;
+    if let Err(problem) = &served {
+        let clock = &admin.shards.clock;
+        admin.refusals.note(problem, &method, template, peer, clock);
+    }
+    let answer = served.unwrap_or_else(Answer::from);
     span::answered(&span, answer.status());
     answer
 }

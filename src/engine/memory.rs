@@ -62,6 +62,10 @@ impl MemoryEngine {
 }
 
 impl Engine for MemoryEngine {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
     fn open(&self) -> Answer<'_, Result<(), OpenError>> {
         Box::pin(async { Ok(()) })
     }

@@ -25,6 +25,7 @@ pub fn run(config: &Config, sources: &Sources) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the control runtime")?;
+    // Before the shards, too: its thread and its sockets are the control runtime's.
     let telemetry = config.telemetry.traces()?.map(|traces| {
         let runtime = runtime.handle().clone();
         Telemetry::start(&config.telemetry, traces, clock.clone(), runtime)
@@ -39,16 +40,17 @@ pub fn run(config: &Config, sources: &Sources) -> anyhow::Result<()> {
         signals.until_stop(&server, config, sources, &level).await;
         tracing::info!("draining");
         let end_by_ms = clock.now_ms() + millis(config.drain_timeout);
-        let is_drained = tokio::select! {
-            () = server.drain() => true,
-            () = signals.stop() => false,
+        let flush_by_ms = tokio::select! {
+            () = server.drain() => {
+                tracing::info!("drained");
+                Some(end_by_ms)
+            }
+            () = signals.stop() => {
+                tracing::warn!("a second signal; not waiting for the drain");
+                None
+            }
         };
-        if is_drained {
-            tracing::info!("drained");
-        } else {
-            tracing::warn!("a second signal; not waiting for the drain");
-        }
-        anyhow::Ok(is_drained.then_some(end_by_ms))
+        anyhow::Ok(flush_by_ms)
     })?;
     if let (Some(telemetry), Some(flush_by_ms)) = (telemetry, flush_by_ms) {
         let left_ms = flush_by_ms.saturating_sub(clock.now_ms());
@@ -65,6 +67,9 @@ fn announce(server: &Server, config: &Config) {
     }
     for endpoint in server.admin_endpoints() {
         tracing::info!(%endpoint, "admin listener");
+    }
+    if !config.telemetry.otlp_endpoint.is_empty() {
+        tracing::info!(endpoint = %config.telemetry.otlp_endpoint, "traces are exported");
     }
     if config.admin.api_keys.is_empty() && config.admin.api_key.is_empty() {
         tracing::warn!("no admin.api_keys: nobody can publish (idlewild token api-key)");

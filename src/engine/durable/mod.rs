@@ -149,6 +149,10 @@ impl DurableEngine {
 }
 
 impl Engine for DurableEngine {
+    fn kind(&self) -> &'static str {
+        "durable"
+    }
+
     fn open(&self) -> Answer<'_, Result<(), OpenError>> {
         Box::pin(async move {
             let (requests, waiting) = sync_channel(MAX_WAITING);
