@@ -52,32 +52,44 @@ impl Tally {
         has_room
     }
 
+    // Lines are written without the lock: whoever ends a span would wait for stderr.
+
     /// A batch has arrived.
     pub(super) fn arrived(&self, spans: usize) {
-        let mut state = self.state.lock();
-        state.waiting = state.waiting.saturating_sub(spans);
-        state.is_failing = false;
-        if state.lost > 0 && state.may_say(self.clock.now_ms()) {
-            let lost = std::mem::take(&mut state.lost);
+        let now_ms = self.clock.now_ms();
+        let lost = {
+            let mut state = self.state.lock();
+            state.waiting = state.waiting.saturating_sub(spans);
+            state.is_failing = false;
+            let has_lost = state.lost > 0 && state.may_say(now_ms);
+            has_lost.then(|| std::mem::take(&mut state.lost))
+        };
+        if let Some(lost) = lost {
             tracing::warn!(lost, endpoint = %self.endpoint, "telemetry: spans are exported, but some were lost");
         }
     }
 
     /// A batch has not arrived and is gone.
     pub(super) fn failed(&self, spans: usize, error: &impl Display) {
-        let mut state = self.state.lock();
-        state.waiting = state.waiting.saturating_sub(spans);
-        state.lost += spans as u64;
-        let was_failing = std::mem::replace(&mut state.is_failing, true);
-        if !was_failing && state.may_say(self.clock.now_ms()) {
+        let now_ms = self.clock.now_ms();
+        let is_news = {
+            let mut state = self.state.lock();
+            state.waiting = state.waiting.saturating_sub(spans);
+            state.lost += spans as u64;
+            let was_failing = std::mem::replace(&mut state.is_failing, true);
+            !was_failing && state.may_say(now_ms)
+        };
+        if is_news {
             tracing::warn!(%error, endpoint = %self.endpoint, "telemetry: cannot export spans; they are dropped until that works again");
         }
     }
 
     /// Nothing is exported any more.
     pub(super) fn close(&self) {
-        let state = self.state.lock();
-        let lost = state.lost + state.waiting as u64;
+        let lost = {
+            let state = self.state.lock();
+            state.lost + state.waiting as u64
+        };
         if lost > 0 {
             tracing::warn!(lost, endpoint = %self.endpoint, "telemetry: spans were lost");
         }
