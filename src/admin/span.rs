@@ -13,6 +13,10 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::spans::TARGET;
 
+/// What W3C's recommendation asks to be passed on of a `tracestate`; spans wait in memory, and a
+/// longer one is left out.
+const MAX_STATE_BYTES: usize = 512;
+
 /// The span of a request to a route, `None` being one that is not there.
 pub(super) fn of<B>(route: Option<&'static str>, request: &Request<B>) -> Span {
     let method = known(request.method());
@@ -72,7 +76,8 @@ impl Extractor for Headers<'_> {
     fn get(&self, name: &str) -> Option<&str> {
         let mut values = self.0.get_all(name).iter();
         let value = values.next()?;
-        values.next().is_none().then_some(value)?.to_str().ok()
+        let is_one = values.next().is_none() && value.len() <= MAX_STATE_BYTES;
+        is_one.then_some(value)?.to_str().ok()
     }
 
     fn keys(&self) -> Vec<&str> {

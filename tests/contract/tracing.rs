@@ -93,6 +93,29 @@ fn a_publish_goes_on_with_the_publishers_trace() {
 }
 
 #[test]
+fn a_tracestate_goes_on_unless_it_is_long() {
+    let collector = collector();
+    let process = Process::serve(&collector.config());
+    let key = format!("Bearer {API_KEY}");
+    let parent = format!("00-{TRACE_ID}-{PARENT_ID}-01");
+    for state in ["vendor=1".to_owned(), format!("vendor={}", "1".repeat(600))] {
+        let headers = [
+            ("Authorization", key.as_str()),
+            ("traceparent", parent.as_str()),
+            ("tracestate", state.as_str()),
+        ];
+        request(process.admin(), "GET", "/v1/stats", &headers, "");
+    }
+    end(process);
+    let states: Vec<String> = collector
+        .named("GET /v1/stats")
+        .into_iter()
+        .map(|span| span.trace_state)
+        .collect();
+    assert_eq!(states, ["vendor=1", ""]);
+}
+
+#[test]
 fn a_batch_is_a_request_with_a_span_for_each_group_of_its_lines() {
     let collector = collector();
     let process = Process::serve(&collector.config());
