@@ -10,7 +10,7 @@
 //! | 3 | [`shard`] | owns the sockets: acceptor, poller, table, wheel, delivery |
 //! | 3 | [`engine`] | where events come from and are kept |
 //! | 2 | [`directory`], [`log`], [`auth`] | who is connected where; what happened; who are you |
-//! | 1 | [`event`], [`frame`], [`topic`], [`config`], [`metrics`], [`clock`], [`sys`] | plain values, time and system calls |
+//! | 1 | [`event`], [`frame`], [`topic`], [`config`], [`metrics`], [`spans`], [`clock`], [`sys`] | plain values, time and system calls |
 
 pub mod admin;
 pub mod auth;
@@ -26,5 +26,6 @@ pub mod metrics;
 pub mod public;
 pub mod server;
 pub mod shard;
+pub mod spans;
 pub mod sys;
 pub mod topic;

@@ -188,6 +188,16 @@ impl ShardMetrics {
     pub fn connected(&self) -> u64 {
         self.connections.0.iter().map(Gauge::value).sum()
     }
+
+    /// Streams ever held, over all transports.
+    pub fn connects_ever(&self) -> u64 {
+        self.connects.0.iter().map(Counter::value).sum()
+    }
+
+    /// Streams that ended, over all reasons.
+    pub fn disconnects_ever(&self) -> u64 {
+        self.disconnects.0.iter().map(Counter::value).sum()
+    }
 }
 
 /// Upper bounds of [`Histogram`]'s buckets, in milliseconds: from a hand-over between threads to

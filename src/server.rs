@@ -9,6 +9,7 @@ mod logging;
 mod passed;
 mod run;
 mod supervisor;
+mod telemetry;
 
 use std::io;
 use std::sync::Arc;
@@ -19,7 +20,6 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin};
-use crate::auth::api_key::ApiKeys;
 use crate::auth::keys::KeysError;
 use crate::auth::users::{Users, UsersError};
 use crate::clock::{Clock, millis};
@@ -148,12 +148,7 @@ impl Server {
         engine.open().await?;
         shards.open();
 
-        let admin = Arc::new(Admin::new(
-            shared.clone(),
-            Arc::clone(&engine),
-            ApiKeys::new(&config.admin),
-            config.max_publish_bytes,
-        ));
+        let admin = Arc::new(Admin::new(config, shared.clone(), Arc::clone(&engine)));
         let mut tasks = vec![
             tokio::spawn(shard::dispatch(shared.clone())),
             tokio::spawn(sweep(shared, Arc::clone(&admin))),
@@ -196,8 +191,7 @@ impl Server {
     /// [`KeysError`] where a key cannot be used; nothing has changed then.
     pub fn reload(&self, config: &Config) -> Result<(), KeysError> {
         self.public.reload(Live::new(config)?);
-        self.admin
-            .reload(ApiKeys::new(&config.admin), config.max_publish_bytes);
+        self.admin.reload(config);
         Ok(())
     }
 

@@ -10,12 +10,14 @@ use hyper::body::{Bytes, Incoming};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
+use tracing::Instrument;
 
 use super::Admin;
 use super::answer::{Answer, Problem, json, parse, read};
 use crate::engine::{Accepted, EngineError, MAX_DRAFTS};
 use crate::event::{Draft, EventName, MAX_SOURCE_ID_BYTES, Target, UserId, Users};
 use crate::metrics::PublishedTo;
+use crate::spans;
 use crate::topic::Topic;
 
 /// Lines of a batch (API.md).
@@ -231,7 +233,11 @@ async fn publish_all(admin: &Admin, drafts: Vec<Draft>) -> Vec<Accepted> {
             Target::All => PublishedTo::All,
         })
         .collect();
-    let answers = admin.engine.publish(drafts).await;
+    let span = spans::publish(drafts.len());
+    let answers = admin.engine.publish(drafts).instrument(span.clone()).await;
+    if let Some(error) = answers.iter().find_map(|answer| answer.as_ref().err()) {
+        spans::fail(&span, error);
+    }
     for (to, answer) in to.into_iter().zip(&answers) {
         if answer.is_ok() {
             admin.shards.metrics.published.at(to as usize).increment();

@@ -2,7 +2,6 @@
 
 use hyper::StatusCode;
 use serde_json::json;
-use std::sync::atomic::Ordering;
 
 use super::Admin;
 use super::answer::{Answer, bytes, json};
@@ -14,12 +13,7 @@ pub(super) fn alive() -> Answer {
 
 /// Ready: the listeners are bound (this one is the last), the engine stores, no drain.
 pub(super) fn ready(admin: &Admin) -> Answer {
-    let reason = if admin.is_draining.load(Ordering::Relaxed) {
-        Some("draining".to_owned())
-    } else {
-        admin.engine.ready().err().map(|error| error.to_string())
-    };
-    match reason {
+    match admin.not_ready() {
         None => json(StatusCode::OK, &json!({"ready": true})),
         Some(reason) => json(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -25,6 +25,7 @@ pub(super) fn answer(admin: &Admin, headers: &HeaderMap) -> Result<Answer, Probl
     registry.register_collector(Box::new(Scrape {
         shards: admin.shards.clone(),
         engine_up: admin.engine.ready().is_ok(),
+        max_connections: admin.limits.load().connections,
         started_unix_s: admin.started_unix_s,
         process: process::read(),
     }));
@@ -71,6 +72,7 @@ fn plain(page: &str) -> String {
 struct Scrape {
     shards: Shared,
     engine_up: bool,
+    max_connections: usize,
     started_unix_s: u64,
     process: Process,
 }
@@ -98,6 +100,11 @@ impl Scrape {
             "Streams held",
             "transport",
             by_transport(|shard, transport| shard.connections.at(transport).value()),
+        )?;
+        page.gauge(
+            "idlewild_max_connections",
+            "Streams that may be held",
+            self.max_connections as u64,
         )?;
         page.counters(
             "idlewild_connects",

@@ -9,14 +9,18 @@ mod health;
 mod metrics;
 mod openapi;
 mod process;
+mod rates;
+mod refusals;
 mod routes;
+mod span;
 mod stats;
 mod users;
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -28,9 +32,11 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 
 use crate::auth::api_key::ApiKeys;
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::shard::{Listener, ListenerSocket, Shared};
-use stats::Rates;
+use rates::Rates;
+use refusals::Refusals;
 
 /// Admin connections at once: publishers with pools, scrapers, people. More wait to be accepted;
 /// together with what the process needs they fit into the descriptors that the configuration check
@@ -46,37 +52,56 @@ pub struct Admin {
     shards: Shared,
     engine: Arc<dyn Engine>,
     keys: ArcSwap<ApiKeys>,
-    max_publish_bytes: AtomicUsize,
+    limits: ArcSwap<Limits>,
+    max_handshakes: usize,
+    max_history_bytes: usize,
+    max_history_age: Duration,
     is_draining: AtomicBool,
     rates: Rates,
+    refusals: Refusals,
     /// When the process started, in Unix seconds.
     started_unix_s: u64,
 }
 
+/// What SIGHUP may change, beside the keys.
+struct Limits {
+    publish_bytes: usize,
+    connections: usize,
+    connections_per_user: usize,
+}
+
+impl Limits {
+    fn new(config: &Config) -> Self {
+        Self {
+            publish_bytes: config.max_publish_bytes,
+            connections: config.max_connections,
+            connections_per_user: config.max_connections_per_user,
+        }
+    }
+}
+
 impl Admin {
-    /// The service over these shards and this engine.
-    pub fn new(
-        shards: Shared,
-        engine: Arc<dyn Engine>,
-        keys: ApiKeys,
-        max_publish_bytes: usize,
-    ) -> Self {
+    /// The service of `config` over these shards and this engine.
+    pub fn new(config: &Config, shards: Shared, engine: Arc<dyn Engine>) -> Self {
         Self {
             started_unix_s: shards.clock.unix_ms() / 1_000,
             shards,
             engine,
-            keys: ArcSwap::from_pointee(keys),
-            max_publish_bytes: AtomicUsize::new(max_publish_bytes),
+            keys: ArcSwap::from_pointee(ApiKeys::new(&config.admin)),
+            limits: ArcSwap::from_pointee(Limits::new(config)),
+            max_handshakes: config.max_handshakes,
+            max_history_bytes: config.history.max_bytes,
+            max_history_age: config.history.max_age,
             is_draining: AtomicBool::new(false),
             rates: Rates::default(),
+            refusals: Refusals::default(),
         }
     }
 
     /// Takes over reloaded keys and limits.
-    pub fn reload(&self, keys: ApiKeys, max_publish_bytes: usize) {
-        self.keys.store(Arc::new(keys));
-        self.max_publish_bytes
-            .store(max_publish_bytes, Ordering::Relaxed);
+    pub fn reload(&self, config: &Config) {
+        self.keys.store(Arc::new(ApiKeys::new(&config.admin)));
+        self.limits.store(Arc::new(Limits::new(config)));
     }
 
     /// `/readyz` answers 503 from now on.
@@ -91,7 +116,15 @@ impl Admin {
     }
 
     fn max_publish_bytes(&self) -> usize {
-        self.max_publish_bytes.load(Ordering::Relaxed)
+        self.limits.load().publish_bytes
+    }
+
+    /// Why no client should be sent here; `None` where one may be.
+    fn not_ready(&self) -> Option<String> {
+        if self.is_draining.load(Ordering::Relaxed) {
+            return Some("draining".to_owned());
+        }
+        self.engine.ready().err().map(|error| error.to_string())
     }
 }
 
@@ -110,10 +143,10 @@ pub async fn serve(admin: Arc<Admin>, listener: Listener) -> io::Result<()> {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return Ok(());
         };
-        let socket = match listener.accept().await {
-            Ok(socket) => {
+        let (socket, peer) = match listener.accept().await {
+            Ok(accepted) => {
                 was_failing = false;
-                socket
+                accepted
             }
             Err(error) => {
                 if !was_failing {
@@ -128,7 +161,7 @@ pub async fn serve(admin: Arc<Admin>, listener: Listener) -> io::Result<()> {
         tokio::spawn(async move {
             let service = service_fn(|request| {
                 let admin = Arc::clone(&admin);
-                async move { Ok::<_, Infallible>(routes::answer(&admin, request).await) }
+                async move { Ok::<_, Infallible>(routes::answer(&admin, request, peer).await) }
             });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -152,13 +185,14 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 impl Acceptor {
-    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+    /// The next connection, and its other end where that has an address.
+    async fn accept(&self) -> io::Result<(Box<dyn Stream>, Option<SocketAddr>)> {
         Ok(match self {
             Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                Box::new(stream)
+                let (stream, peer) = listener.accept().await?;
+                (Box::new(stream), Some(peer))
             }
-            Self::Unix(listener) => Box::new(listener.accept().await?.0),
+            Self::Unix(listener) => (Box::new(listener.accept().await?.0), None),
         })
     }
 }

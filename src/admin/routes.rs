@@ -1,12 +1,15 @@
 //! Which route a request is for, and who may ask.
 
+use std::net::SocketAddr;
+
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, AUTHORIZATION, HeaderValue};
 use hyper::{HeaderMap, Method, Request};
 use percent_encoding::percent_decode_str;
+use tracing::{Instrument, Span};
 
 use super::answer::{Answer, Problem};
-use super::{Admin, events, health, metrics, openapi, stats, users};
+use super::{Admin, events, health, metrics, openapi, span, stats, users};
 use crate::event::UserId;
 
 /// A path that is served.
@@ -26,16 +29,39 @@ enum Route {
 }
 
 /// Answers a request.
-pub(super) async fn answer(admin: &Admin, request: Request<Incoming>) -> Answer {
-    match route(admin, request).await {
-        Ok(answer) => answer,
-        Err(problem) => problem.into(),
+pub(super) async fn answer(
+    admin: &Admin,
+    request: Request<Incoming>,
+    peer: Option<SocketAddr>,
+) -> Answer {
+    let route = find(request.uri().path());
+    let template = route.as_ref().map(Route::template);
+    let is_open = matches!(route, Some(Route::Health | Route::Ready | Route::Metrics));
+    // Probes and scrapers would be most of the traces.
+    let span = if is_open {
+        Span::none()
+    } else {
+        span::of(template, &request)
+    };
+    let method = request.method().clone();
+    let served = serve(admin, route, is_open, request)
+        .instrument(span.clone())
+        .await;
+    if let Err(problem) = &served {
+        let clock = &admin.shards.clock;
+        admin.refusals.note(problem, &method, template, peer, clock);
     }
+    let answer = served.unwrap_or_else(Answer::from);
+    span::answered(&span, answer.status());
+    answer
 }
 
-async fn route(admin: &Admin, request: Request<Incoming>) -> Result<Answer, Problem> {
-    let route = find(request.uri().path());
-    let is_open = matches!(route, Some(Route::Health | Route::Ready | Route::Metrics));
+async fn serve(
+    admin: &Admin,
+    route: Option<Route>,
+    is_open: bool,
+    request: Request<Incoming>,
+) -> Result<Answer, Problem> {
     if !is_open {
         let name = check_key(admin, request.headers())?;
         tracing::debug!(key = %name, method = %request.method(), path = request.uri().path(), "admin");
@@ -62,6 +88,25 @@ async fn route(admin: &Admin, request: Request<Incoming>) -> Result<Answer, Prob
         Route::Session(id) => users::change_session(admin, user(&id)?, request.into_body()).await,
         Route::Logout(id) => users::log_out(admin, user(&id)?, request.into_body()).await,
         Route::Connections(id) => Ok(users::disconnect(admin, &user(&id)?)),
+    }
+}
+
+impl Route {
+    /// As the OpenAPI document writes it.
+    fn template(&self) -> &'static str {
+        match self {
+            Self::Health => "/healthz",
+            Self::Ready => "/readyz",
+            Self::Metrics => "/metrics",
+            Self::OpenApi => "/openapi.json",
+            Self::Stats => "/v1/stats",
+            Self::Events => "/v1/events",
+            Self::Batch => "/v1/events/batch",
+            Self::User(_) => "/v1/users/{id}",
+            Self::Session(_) => "/v1/users/{id}/session",
+            Self::Logout(_) => "/v1/users/{id}/logout",
+            Self::Connections(_) => "/v1/users/{id}/connections",
+        }
     }
 }
 

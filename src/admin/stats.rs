@@ -1,79 +1,96 @@
-//! `GET /v1/stats`: how much of everything, at a glance.
+//! `GET /v1/stats`: how much of everything, at a glance. `openapi.json` has the shape.
 
-use std::collections::VecDeque;
-
+use chrono::{DateTime, SecondsFormat};
 use hyper::StatusCode;
-use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, json};
+use super::rates::Sample;
 use super::{Admin, process};
-use crate::metrics::{DisconnectReason, Metrics, PublishedTo, ShardMetrics, Transport};
-
-/// Samples that rates are made over, one a second.
-const SAMPLES: usize = 11;
-
-/// The last seconds of the counters that rates are made of.
-#[derive(Debug, Default)]
-pub(super) struct Rates(Mutex<VecDeque<Sample>>);
-
-#[derive(Clone, Copy, Debug)]
-struct Sample {
-    at_ms: u64,
-    connects: u64,
-    disconnects: u64,
-    published: u64,
-    delivered: u64,
-}
-
-impl Rates {
-    pub(super) fn sample(&self, now_ms: u64, metrics: &Metrics) {
-        let mut samples = self.0.lock();
-        samples.push_back(Sample::new(now_ms, metrics));
-        if samples.len() > SAMPLES {
-            samples.pop_front();
-        }
-    }
-
-    /// Events a second since the oldest sample.
-    fn per_second(&self, now: Sample) -> Value {
-        let oldest = self.0.lock().front().copied().unwrap_or(now);
-        let elapsed_ms = now.at_ms.saturating_sub(oldest.at_ms).max(1_000);
-        #[allow(clippy::cast_precision_loss)] // a rate of seconds
-        let rate = |count: fn(&Sample) -> u64| {
-            let rate = (count(&now) - count(&oldest)) as f64 * 1_000.0 / elapsed_ms as f64;
-            (rate * 10.0).round() / 10.0
-        };
-        json!({
-            "connects_per_s": rate(|sample| sample.connects),
-            "disconnects_per_s": rate(|sample| sample.disconnects),
-            "published_per_s": rate(|sample| sample.published),
-            "delivered_per_s": rate(|sample| sample.delivered),
-        })
-    }
-}
-
-impl Sample {
-    fn new(at_ms: u64, metrics: &Metrics) -> Self {
-        Self {
-            at_ms,
-            connects: metrics.sum(connects),
-            disconnects: metrics.sum(disconnects),
-            published: published(metrics),
-            delivered: metrics.sum(|shard| shard.delivered.value()),
-        }
-    }
-}
+use crate::clock::millis;
+use crate::metrics::{
+    DELIVERY_BOUNDS_MS, DisconnectReason, Metrics, PublishedTo, RefusedReason, ShardMetrics,
+    Transport,
+};
 
 pub(super) fn answer(admin: &Admin) -> Answer {
     let metrics = &admin.shards.metrics;
     let now_ms = admin.shards.clock.now_ms();
+    let sample = Sample::new(now_ms, metrics);
+    let limits = admin.limits.load();
     let (history_bytes, history_events) = admin.shards.log.retained();
     let process = process::read();
-    let shards: Vec<Value> = metrics
-        .shards
-        .iter()
-        .enumerate()
+    let not_ready = admin.not_ready();
+    let started_s = i64::try_from(admin.started_unix_s).unwrap_or_default();
+    let started = DateTime::from_timestamp(started_s, 0).unwrap_or_default();
+    let sum = |of: fn(&ShardMetrics) -> u64| metrics.sum(of);
+    let body = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "started_at": started.to_rfc3339_opts(SecondsFormat::Secs, true),
+        "uptime_s": now_ms / 1_000,
+        "ready": not_ready.is_none(),
+        "reason": not_ready,
+        "engine": {
+            "kind": admin.engine.kind(),
+            "up": admin.engine.ready().is_ok(),
+        },
+        "limits": {
+            "max_connections": limits.connections,
+            "max_connections_per_user": limits.connections_per_user,
+            "max_handshakes": admin.max_handshakes,
+            "max_publish_bytes": limits.publish_bytes,
+            "max_history_bytes": admin.max_history_bytes,
+            "max_history_age_s": millis(admin.max_history_age) / 1_000,
+        },
+        "connections": sum(ShardMetrics::connected),
+        "connections_by_transport": by_label(Transport::ALL, Transport::label, |transport| {
+            metrics.sum(|shard| shard.connections.at(transport as usize).value())
+        }),
+        "users": admin.shards.directory.users_online(),
+        "handshakes_in_flight": sum(|shard| shard.handshakes.value()),
+        "rates": admin.rates.per_second(&sample),
+        "delivery": delivery(admin, &sample),
+        "totals": {
+            "connects": sample.connects,
+            "disconnects": sample.disconnects,
+            "refused": sample.refused,
+            "published": sample.published,
+            "delivered": sample.delivered,
+            "replayed": sum(|shard| shard.replayed.value()),
+            "replay_gaps": sum(|shard| shard.replay_gaps.value()),
+            "heartbeats": sample.heartbeats,
+            "send_errors": sum(|shard| shard.send_errors.value()),
+            "accept_errors": sum(|shard| shard.accept_errors.value()),
+        },
+        "published": by_label(PublishedTo::ALL, PublishedTo::label, |to| {
+            metrics.published.at(to as usize).value()
+        }),
+        "refused": by_label(RefusedReason::ALL, RefusedReason::label, |reason| {
+            metrics.refused.at(reason as usize).value()
+        }),
+        "disconnects": by_label(DisconnectReason::ALL, DisconnectReason::label, |reason| {
+            metrics.sum(|shard| shard.disconnects.at(reason as usize).value())
+        }),
+        "memory": {
+            "resident_bytes": process.resident_bytes,
+            "history_bytes": history_bytes,
+            "history_events": history_events,
+            "backlog_bytes": sum(|shard| shard.backlog_bytes.value()),
+        },
+        "process": {
+            "cpu_seconds": process.cpu_seconds,
+            "threads": process.threads,
+            "open_fds": process.open_fds,
+            "max_fds": process.max_fds,
+        },
+        "shards": shards(metrics),
+    });
+    json(StatusCode::OK, &body)
+}
+
+fn shards(metrics: &Metrics) -> Vec<Value> {
+    let shards = metrics.shards.iter().enumerate();
+    shards
         .map(|(number, shard)| {
             json!({
                 "shard": number,
@@ -81,51 +98,71 @@ pub(super) fn answer(admin: &Admin) -> Answer {
                 "handshakes_in_flight": shard.handshakes.value(),
                 "backlogged_connections": shard.backlogged.value(),
                 "backlog_bytes": shard.backlog_bytes.value(),
+                "connects": shard.connects_ever(),
+                "disconnects": shard.disconnects_ever(),
                 "delivered": shard.delivered.value(),
+                "replayed": shard.replayed.value(),
                 "heartbeats": shard.heartbeats.value(),
+                "send_errors": shard.send_errors.value(),
             })
         })
+        .collect()
+}
+
+/// The histogram since the start, for whoever takes differences; and what the events of the last
+/// seconds took at most, `null` where there was none.
+fn delivery(admin: &Admin, now: &Sample) -> Value {
+    let bounds = DELIVERY_BOUNDS_MS.iter().map(|bound_ms| json!(bound_ms));
+    let buckets: Vec<Value> = bounds
+        .chain([Value::Null])
+        .zip(now.delivery)
+        .map(|(le_ms, count)| json!({"le_ms": le_ms, "count": count}))
         .collect();
-    let body = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "uptime_s": now_ms / 1_000,
-        "connections": metrics.sum(ShardMetrics::connected),
-        "users": admin.shards.directory.users_online(),
-        "rates": admin.rates.per_second(Sample::new(now_ms, metrics)),
-        "totals": {
-            "connects": metrics.sum(connects),
-            "disconnects": metrics.sum(disconnects),
-            "published": published(metrics),
-            "delivered": metrics.sum(|shard| shard.delivered.value()),
-            "replayed": metrics.sum(|shard| shard.replayed.value()),
-            "replay_gaps": metrics.sum(|shard| shard.replay_gaps.value()),
-            "heartbeats": metrics.sum(|shard| shard.heartbeats.value()),
-        },
-        "memory": {
-            "resident_bytes": process.resident_bytes,
-            "history_bytes": history_bytes,
-            "history_events": history_events,
-            "backlog_bytes": metrics.sum(|shard| shard.backlog_bytes.value()),
-        },
-        "shards": shards,
+    let recent = admin.rates.recent_delivery(now);
+    json!({
+        "count": now.delivery.iter().sum::<u64>(),
+        "sum_ms": admin.shards.metrics.delivery.sum_ms(),
+        "buckets": buckets,
+        "recent_p50_ms": quantile_ms(&recent, 50),
+        "recent_p99_ms": quantile_ms(&recent, 99),
+    })
+}
+
+/// The upper bound of the bucket that holds a percentile. Beyond the last bound nothing is known
+/// but that it is more, so that bound it is.
+fn quantile_ms(buckets: &[u64], percent: u64) -> Option<u64> {
+    let count: u64 = buckets.iter().sum();
+    let rank = (count * percent).div_ceil(100);
+    let mut below = 0;
+    let bucket = buckets.iter().position(|bucket| {
+        below += bucket;
+        below >= rank
     });
-    json(StatusCode::OK, &body)
+    let last_ms = DELIVERY_BOUNDS_MS.last()?;
+    let bound_ms = DELIVERY_BOUNDS_MS.get(bucket?).unwrap_or(last_ms);
+    (count > 0).then_some(*bound_ms)
 }
 
-fn connects(shard: &ShardMetrics) -> u64 {
-    let all = Transport::ALL.iter();
-    all.map(|transport| shard.connects.at(*transport as usize).value())
-        .sum()
+fn by_label<L: Copy>(all: &[L], label: fn(L) -> &'static str, value: impl Fn(L) -> u64) -> Value {
+    let numbers = all
+        .iter()
+        .map(|of| (label(*of).to_owned(), value(*of).into()));
+    Value::Object(numbers.collect::<Map<_, _>>())
 }
 
-fn disconnects(shard: &ShardMetrics) -> u64 {
-    let all = DisconnectReason::ALL.iter();
-    all.map(|reason| shard.disconnects.at(*reason as usize).value())
-        .sum()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn published(metrics: &Metrics) -> u64 {
-    let all = PublishedTo::ALL.iter();
-    all.map(|to| metrics.published.at(*to as usize).value())
-        .sum()
+    #[test]
+    fn a_percentile_is_its_buckets_upper_bound() {
+        let mut buckets = [0; DELIVERY_BOUNDS_MS.len() + 1];
+        assert_eq!(quantile_ms(&buckets, 50), None);
+        buckets[0] = 98;
+        buckets[3] = 1;
+        buckets[14] = 1;
+        assert_eq!(quantile_ms(&buckets, 50), Some(1));
+        assert_eq!(quantile_ms(&buckets, 99), Some(10));
+        assert_eq!(quantile_ms(&buckets, 100), Some(30_000));
+    }
 }

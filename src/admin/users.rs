@@ -5,12 +5,14 @@ use hyper::StatusCode;
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tracing::Instrument;
 
 use super::Admin;
 use super::answer::{Answer, Problem, json, parse, read};
 use crate::engine::Notice;
 use crate::event::{SessionChange, UserId, check_session};
 use crate::shard::{Description, Shards};
+use crate::spans;
 
 /// A session change's body: an id and two sentences.
 const MAX_BODY_BYTES: usize = 8 * 1024;
@@ -120,13 +122,24 @@ async fn change(
     keep: Option<Box<str>>,
     notice: Notice,
 ) -> Result<String, Problem> {
+    let span = match keep {
+        Some(_) => spans::change_session(),
+        None => spans::log_out(),
+    };
     let change = SessionChange {
         user,
         keep,
         at_unix_ms: admin.shards.clock.unix_ms(),
     };
-    let id = admin.engine.change_session(change, notice).await?;
-    admin.shards.log.dispatched(id).await;
+    let changed = admin
+        .engine
+        .change_session(change, notice)
+        .instrument(span.clone())
+        .await;
+    let id = changed.inspect_err(|error| spans::fail(&span, error))?;
+    drop(span);
+    let dispatched = admin.shards.log.dispatched(id);
+    dispatched.instrument(spans::dispatch()).await;
     Ok(id.to_string())
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     Admin, Algorithm, Auth, Config, Cors, Endpoint, Engine, EngineKind, FdTables, Fsync, History,
-    LogFormat, LogLevel, Login, OnExpiry, OnLimit, Tls, TrustedProxy,
+    LogFormat, LogLevel, Login, OnExpiry, OnLimit, Telemetry, Tls, TrustedProxy,
 };
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -52,6 +52,7 @@ impl Default for Config {
             engine: Engine::default(),
             admin: Admin::default(),
             login: Login::default(),
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -127,11 +128,22 @@ impl Default for Login {
     }
 }
 
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            otlp_endpoint: String::new(),
+            service_name: "idlewild".to_owned(),
+            sample_ratio: 1.0,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The contract's TOML, word for word but for the example key, and where the history is kept.
+    /// The contract's TOML, word for word but for the example key, where the history is kept,
+    /// and the telemetry.
     const CONTRACT: &str = r#"
 listen = ["127.0.0.1:8000"]
 admin_listen = ["127.0.0.1:8001"]
@@ -203,6 +215,11 @@ api_key = ""
 [login]
 users_file = ""
 token_ttl = "15m"
+
+[telemetry]
+otlp_endpoint = ""
+service_name = "idlewild"
+sample_ratio = 1.0
 "#;
 
     #[test]

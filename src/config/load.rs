@@ -224,6 +224,11 @@ fn interpret(default: &Value, text: &str) -> Result<Value, String> {
             .parse()
             .map(Value::Integer)
             .map_err(|_| format!("`{text}` is no whole number")),
+        Value::Float(_) => text
+            .trim()
+            .parse()
+            .map(Value::Float)
+            .map_err(|_| format!("`{text}` is no number")),
         Value::Boolean(_) => text
             .trim()
             .parse()
@@ -234,7 +239,7 @@ fn interpret(default: &Value, text: &str) -> Result<Value, String> {
             "is a table, set its keys (two underscores a level, as in IDLEWILD_AUTH__SECRET)"
                 .to_owned(),
         ),
-        other => Err(format!("has a type that no key has, {}", other.type_str())),
+        Value::Datetime(_) => Err("has a type that no key has, datetime".to_owned()),
     }
 }
 

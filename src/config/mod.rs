@@ -8,12 +8,14 @@ mod defaults;
 mod endpoint;
 mod error;
 mod load;
+mod telemetry;
 mod units;
 mod validate;
 
 pub use error::ConfigError;
 pub(crate) use load::ENV_PREFIX;
 pub use load::{DevSecrets, Sources, load};
+pub use telemetry::Telemetry;
 pub use units::{parse_duration, parse_size};
 pub use validate::{OTHER_DESCRIPTORS, check_descriptors};
 
@@ -100,6 +102,8 @@ pub struct Config {
     pub admin: Admin,
     /// `[login]`
     pub login: Login,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
 }
 
 /// Where a listener stands: `127.0.0.1:8000` or `unix:/run/idlewild/public.sock`.

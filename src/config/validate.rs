@@ -50,6 +50,7 @@ pub(super) fn validate(config: &Config) -> Checked {
         .enumerate()
         .try_for_each(|(i, origin)| cors_origin(&format!("cors.origins[{i}]"), origin))?;
     api_keys(config)?;
+    config.telemetry.check()?;
     if !config.login.users_file.as_os_str().is_empty() {
         file("login.users_file", &config.login.users_file)?;
         if symmetric(&config.auth).is_none() {

@@ -10,6 +10,7 @@ use super::{Accepted, Answer, Engine, EngineError, Notice, OpenError};
 use crate::clock::Clock;
 use crate::event::{Draft, EventId, SessionChange};
 use crate::log::{Log, Record};
+use crate::spans;
 
 /// Longest wait for delivery to catch up before a publisher is told to come again.
 pub(super) const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
@@ -61,12 +62,17 @@ impl MemoryEngine {
 }
 
 impl Engine for MemoryEngine {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
     fn open(&self) -> Answer<'_, Result<(), OpenError>> {
         Box::pin(async { Ok(()) })
     }
 
     fn publish(&self, drafts: Vec<Draft>) -> Answer<'_, Vec<Accepted>> {
         Box::pin(async move {
+            let _span = spans::append(drafts.len());
             let mut accepted = Vec::with_capacity(drafts.len());
             for draft in drafts {
                 let room = wait_for_room(&self.log, &self.clock).await;
@@ -78,6 +84,7 @@ impl Engine for MemoryEngine {
 
     fn change_session(&self, change: SessionChange, notice: Notice) -> Answer<'_, Accepted> {
         Box::pin(async move {
+            let _span = spans::append(1);
             wait_for_room(&self.log, &self.clock).await?;
             let data = notice.force_logout();
             Ok(self.append(|id| Record::session(id, change, &data)))

@@ -33,6 +33,9 @@ pub const MAX_DRAFTS: usize = 256;
 
 /// A store of events. An id that is returned stands for an event that was accepted and stored.
 pub trait Engine: Send + Sync {
+    /// Which one it is, for people.
+    fn kind(&self) -> &'static str;
+
     /// Reads what is stored. Called once, when no descriptor that is opened from now on is copied
     /// into a shard's table, and before anything else is asked.
     fn open(&self) -> Answer<'_, Result<(), OpenError>>;

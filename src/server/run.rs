@@ -1,10 +1,13 @@
 //! The process around a server: its runtime, its signals, its exit.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::telemetry::Telemetry;
 use super::{Passed, Server, ServerError, logging, supervisor};
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::config::{Config, Sources, load};
 
 /// Threads of the control plane: admin, engine, signals. The shards have their own.
@@ -16,17 +19,23 @@ const CONTROL_THREADS: usize = 2;
 /// [`ServerError`] where the server does not start, or what the machine says.
 pub fn run(config: &Config, sources: &Sources) -> anyhow::Result<()> {
     let passed = Passed::to_this_process().map_err(ServerError::from)?;
-    let level = logging::init(config.log_level, config.log_format);
+    let clock = Clock::system();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
         .enable_all()
         .build()
         .context("cannot start the control runtime")?;
-    runtime.block_on(async {
+    // Before the shards, too: its thread and its sockets are the control runtime's.
+    let telemetry = config.telemetry.traces()?.map(|traces| {
+        let runtime = runtime.handle().clone();
+        Telemetry::start(&config.telemetry, traces, clock.clone(), runtime)
+    });
+    let export = telemetry.as_ref().map(Telemetry::layer);
+    let level = logging::init(config.log_level, config.log_format, export);
+    let flush_by_ms = runtime.block_on(async {
         // Before the shards: their descriptor tables must hold the signal pipe.
         let mut signals = Signals::new().context("cannot listen to signals")?;
-        let clock = Clock::system();
         let server = Server::start(config, sources.dev.is_some(), passed, clock.clone()).await?;
         announce(&server, config);
         supervisor::ready(&server);
@@ -42,13 +51,24 @@ pub fn run(config: &Config, sources: &Sources) -> anyhow::Result<()> {
             clock.sleep(time).await;
             true
         };
-        tokio::select! {
-            () = server.drain() => tracing::info!("drained"),
-            () = signals.stop() => tracing::warn!("a second signal; not waiting for the drain"),
+        let end_by_ms = clock.now_ms() + millis(config.drain_timeout);
+        let flush_by_ms = tokio::select! {
+            () = server.drain() => {
+                tracing::info!("drained");
+                Some(end_by_ms)
+            }
+            () = signals.stop() => {
+                tracing::warn!("a second signal; not waiting for the drain");
+                None
+            }
             never = supervisor::keep_alive(lives) => match never {},
-        }
-        anyhow::Ok(())
+        };
+        anyhow::Ok(flush_by_ms)
     })?;
+    if let (Some(telemetry), Some(flush_by_ms)) = (telemetry, flush_by_ms) {
+        let left_ms = flush_by_ms.saturating_sub(clock.now_ms());
+        telemetry.flush(Duration::from_millis(left_ms));
+    }
     // Shards that were not waited for hold their threads; the process goes anyway.
     runtime.shutdown_background();
     Ok(())
@@ -60,6 +80,9 @@ fn announce(server: &Server, config: &Config) {
     }
     for endpoint in server.admin_endpoints() {
         tracing::info!(%endpoint, "admin listener");
+    }
+    if !config.telemetry.otlp_endpoint.is_empty() {
+        tracing::info!(endpoint = %config.telemetry.otlp_endpoint, "traces are exported");
     }
     if config.admin.api_keys.is_empty() && config.admin.api_key.is_empty() {
         tracing::warn!("no admin.api_keys: nobody can publish (idlewild token api-key)");

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{API_KEY, NOTIFICATIONS, TestServer, request};
+use crate::support::{API_KEY, NOTIFICATIONS, TestServer, eventually, request};
 
 /// Every route of the contract that asks for the key, with its method.
 const ROUTES: [(&str, &str); 8] = [
@@ -275,37 +275,36 @@ fn stats_say_how_much_of_everything() {
     let mut stream = server.stream("42");
     server.publish(&json!({"to": {"user": "42"}, "data": 1}));
     stream.next().unwrap();
-    server.wait_for_metric("idlewild_delivered_total", 1.0);
+    server.wait_for_metric("idlewild_delivery_seconds_count", 1.0);
+    assert_eq!(server.get(NOTIFICATIONS).status, 401);
+    server.advance(std::time::Duration::from_secs(5));
     let stats = server.admin("GET", "/v1/stats", "").json();
-    for number in [
-        "/uptime_s",
-        "/connections",
-        "/users",
-        "/rates/connects_per_s",
-        "/rates/disconnects_per_s",
-        "/rates/published_per_s",
-        "/rates/delivered_per_s",
-        "/totals/connects",
-        "/totals/disconnects",
-        "/totals/published",
-        "/totals/delivered",
-        "/totals/heartbeats",
-        "/memory/resident_bytes",
-        "/memory/history_bytes",
-        "/memory/history_events",
-        "/memory/backlog_bytes",
+    for (number, value) in [
+        ("/version", json!(env!("CARGO_PKG_VERSION"))),
+        ("/started_at", json!("2023-11-14T22:13:20Z")),
+        ("/uptime_s", json!(5)),
+        ("/ready", json!(true)),
+        ("/reason", Value::Null),
+        ("/engine", json!({"kind": "memory", "up": true})),
+        ("/limits/max_connections", json!(4_000)),
+        ("/limits/max_connections_per_user", json!(5)),
+        ("/limits/max_history_age_s", json!(600)),
+        ("/connections", json!(1)),
+        ("/connections_by_transport", json!({"sse": 1, "test": 0})),
+        ("/users", json!(1)),
+        ("/totals/connects", json!(1)),
+        ("/totals/published", json!(1)),
+        ("/totals/delivered", json!(1)),
+        ("/totals/refused", json!(1)),
+        ("/refused/auth", json!(1)),
+        ("/published/user", json!(1)),
+        ("/delivery/count", json!(1)),
+        ("/delivery/buckets/0", json!({"le_ms": 1, "count": 1})),
+        ("/delivery/buckets/14/le_ms", Value::Null),
+        ("/memory/history_events", json!(1)),
     ] {
-        assert!(
-            stats.pointer(number).is_some_and(Value::is_number),
-            "{number} in {stats}"
-        );
+        assert_eq!(stats.pointer(number), Some(&value), "{number} in {stats}");
     }
-    assert_eq!(
-        (&stats["connections"], &stats["users"]),
-        (&json!(1), &json!(1))
-    );
-    assert_eq!(stats["totals"]["published"], 1);
-    assert_eq!(stats["totals"]["delivered"], 1);
     let shards = stats["shards"].as_array().unwrap();
     assert_eq!(shards.len(), 2);
     let held: u64 = shards
@@ -313,6 +312,76 @@ fn stats_say_how_much_of_everything() {
         .map(|shard| shard["connections"].as_u64().unwrap())
         .sum();
     assert_eq!(held, 1);
+    drop(stream);
+    server.wait_for_metric("idlewild_connections{transport=\"sse\"}", 0.0);
+    let stats = server.admin("GET", "/v1/stats", "").json();
+    assert_eq!(stats["disconnects"]["client_closed"], 1);
+}
+
+#[test]
+fn stats_tell_what_is_recent_from_what_was_ever() {
+    let server = TestServer::start();
+    let mut stream = server.stream("42");
+    let recent = || {
+        let stats = server.admin("GET", "/v1/stats", "").json();
+        stats["delivery"]["recent_p99_ms"].clone()
+    };
+    assert_eq!(recent(), Value::Null);
+    // Sampled once a second, and kept for ten.
+    let second = || {
+        server.advance(std::time::Duration::from_secs(1));
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    second();
+    server.publish(&json!({"to": {"user": "42"}, "data": 1}));
+    stream.next().unwrap();
+    server.wait_for_metric("idlewild_delivery_seconds_count", 1.0);
+    assert_eq!(recent(), 1);
+    eventually("it is no longer recent", || {
+        second();
+        recent() == Value::Null
+    });
+}
+
+#[test]
+fn stats_are_as_they_are_described() {
+    let server = TestServer::start();
+    let document = server.admin("GET", "/openapi.json", "").json();
+    let stats = server.admin("GET", "/v1/stats", "").json();
+    described(&stats, &document["components"]["schemas"]["Stats"], "Stats");
+}
+
+/// Whether a value has its schema's type and exactly its properties, all the way down.
+#[track_caller]
+fn described(value: &Value, schema: &Value, path: &str) {
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_u64() && schema["type"] != "number" => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let is_one_of = |kinds: &Vec<Value>| kinds.iter().any(|name| name == kind);
+    assert!(
+        schema["type"] == kind || schema["type"].as_array().is_some_and(is_one_of),
+        "{path}: {value} is no {}",
+        schema["type"]
+    );
+    if let Some(fields) = value.as_object() {
+        let properties = schema["properties"].as_object().unwrap();
+        let required = schema["required"].as_array().unwrap();
+        let names: Vec<&String> = fields.keys().collect();
+        assert_eq!(names, properties.keys().collect::<Vec<_>>(), "{path}");
+        assert_eq!(required.len(), names.len(), "{path}");
+        for (name, field) in fields {
+            described(field, &properties[name], &format!("{path}.{name}"));
+        }
+    }
+    for item in value.as_array().into_iter().flatten() {
+        described(item, &schema["items"], &format!("{path}[]"));
+    }
 }
 
 #[test]

@@ -23,4 +23,5 @@ mod slow;
 mod stream;
 mod supervisor;
 mod support;
+mod tracing;
 mod unix_socket;

@@ -40,6 +40,7 @@ fn every_metric_of_the_contract_is_on_the_page_from_the_start() {
     series.extend(labelled("idlewild_published_total", "to", &targets));
     series.extend(
         [
+            "idlewild_max_connections",
             "idlewild_users",
             "idlewild_delivered_total",
             "idlewild_heartbeats_total",

@@ -128,7 +128,29 @@ fn a_bad_file_at_sighup_changes_nothing() {
 
 #[test]
 fn a_log_holds_no_token_cookie_key_or_query() {
-    let mut process = Process::serve("log_level = \"trace\"\nlog_format = \"json\"");
+    for format in ["json", "text"] {
+        let log = log_of_secrets(format);
+        for line in log.lines().filter(|_| format == "json") {
+            let line: serde_json::Value = serde_json::from_str(line).expect("one object a line");
+            for field in ["timestamp", "level", "target", "message"] {
+                assert!(line[field].is_string(), "{field} in {line}");
+            }
+        }
+    }
+}
+
+/// The log of a server that was shown secrets of every kind, none of which stands in it.
+fn log_of_secrets(format: &str) -> String {
+    let logging = format!("log_level = \"trace\"\nlog_format = \"{format}\"");
+    let directory = tempfile::tempdir().unwrap();
+    let users = directory.path().join("users.toml");
+    let users = users.to_str().unwrap();
+    let add = ["user", "add", "--file", users, "--email", "ann@example.com"];
+    assert_eq!(idlewild(&add, &[], "password of ann\n").code, Some(0));
+    let mut process = Process::serve_config(&format!(
+        "{}[login]\nusers_file = \"{users}\"\n",
+        config(&logging)
+    ));
     let secrets = [
         token("1"),
         token("2"),
@@ -173,20 +195,40 @@ fn a_log_holds_no_token_cookie_key_or_query() {
         &[("Authorization", &key)],
         "",
     );
+    let wrong = [("Authorization", "Bearer no-such-key")];
+    let event = r#"{"to": {"all": true}, "data": "what is published"}"#;
+    request(admin, "POST", "/v1/events?secret=query", &wrong, event);
+    publish(&process, event);
+    for password in ["password of ann", "wrong password"] {
+        let body = format!(r#"{{"email": "ann@example.com", "password": "{password}"}}"#);
+        request(
+            public,
+            "POST",
+            &format!("{BASE}/login/?secret=query"),
+            &[],
+            &body,
+        );
+    }
     process.signal(Signal::TERM);
     assert_eq!(process.wait().code(), Some(0));
     let log = process.log();
+    // What an operator has to know is said.
+    let refused = log
+        .lines()
+        .find(|line| line.contains("admin request refused"));
+    let refused = refused.expect("the wrong key");
+    for said in ["401", "POST", "/v1/events", "127.0.0.1:"] {
+        assert!(refused.contains(said), "{said} in {refused}");
+    }
     for secret in secrets
         .iter()
         .map(String::as_str)
-        .chain([API_KEY, SECRET, "secret=query"])
+        .chain([API_KEY, SECRET, "secret=query", "no-such-key"])
+        .chain(["what is published", "password of ann", "wrong password"])
     {
         assert!(!log.contains(secret), "{secret} stands in {log}");
     }
-    for line in log.lines() {
-        let line: serde_json::Value = serde_json::from_str(line).expect("one object a line");
-        assert!(line["level"].is_string() && line["timestamp"].is_string());
-    }
+    log
 }
 
 #[test]

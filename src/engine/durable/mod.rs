@@ -17,6 +17,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tracing::Span;
 
 use super::memory::{ROOM_TIMEOUT, wait_for_room};
 use super::{Accepted, Answer, Engine, EngineError, Notice};
@@ -148,6 +149,10 @@ impl DurableEngine {
 }
 
 impl Engine for DurableEngine {
+    fn kind(&self) -> &'static str {
+        "durable"
+    }
+
     fn open(&self) -> Answer<'_, Result<(), OpenError>> {
         Box::pin(async move {
             let (requests, waiting) = sync_channel(MAX_WAITING);
@@ -195,6 +200,7 @@ impl Engine for DurableEngine {
                 drafts,
                 reply,
                 share,
+                span: Span::current(),
             };
             match self.ask(kib, publish).await {
                 Ok(ids) => ids.into_iter().map(Ok).collect(),
@@ -211,6 +217,7 @@ impl Engine for DurableEngine {
                 data,
                 reply,
                 share,
+                span: Span::current(),
             }),
         )
     }

@@ -7,6 +7,8 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::spans;
+
 /// What a crash of the machine may cost. Short in tests.
 const INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1_000 });
 
@@ -31,10 +33,12 @@ impl Syncer {
         let run = move || {
             // Real time, whatever clock the server runs on: it is the disk's.
             while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                if dirty.swap(false, Ordering::AcqRel)
-                    && let Err(error) = flush()
-                {
-                    failed(error);
+                if dirty.swap(false, Ordering::AcqRel) {
+                    let span = spans::flush();
+                    if let Err(error) = flush() {
+                        spans::fail(&span, &error);
+                        failed(error);
+                    }
                 }
             }
         };

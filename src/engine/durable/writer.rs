@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tracing::Span;
 
 use super::record::Stored;
 use super::store::{Limits, Row, Store, StoreError};
@@ -19,6 +20,7 @@ use crate::engine::sources::{SOURCE_ID_MS, Sources};
 use crate::engine::{EngineError, MAX_DRAFTS};
 use crate::event::{Draft, EventId, SessionChange};
 use crate::log::{Log, Record};
+use crate::spans;
 
 /// Events in one commit; beyond it the first who asked wait longer than the commit saves.
 const MAX_GROUP: usize = 4 * MAX_DRAFTS;
@@ -38,6 +40,8 @@ pub(super) enum Request {
         reply: oneshot::Sender<Result<Vec<EventId>, EngineError>>,
         /// Its share of what may wait, given back when it is in the log.
         share: OwnedSemaphorePermit,
+        /// Of who asks.
+        span: Span,
     },
     ChangeSession {
         change: SessionChange,
@@ -45,6 +49,7 @@ pub(super) enum Request {
         data: String,
         reply: oneshot::Sender<Result<EventId, EngineError>>,
         share: OwnedSemaphorePermit,
+        span: Span,
     },
 }
 
@@ -165,6 +170,11 @@ impl Writer {
                 next = waiting.try_recv().ok();
             }
         }
+        // Everybody's trace has the commit that they waited for.
+        let commits: Vec<Span> = requests
+            .iter()
+            .map(|(request, _)| spans::commit(request.span(), group.entries.len()))
+            .collect();
         let stored = stored.and_then(|()| {
             if self.health.is(UNFLUSHED) {
                 self.store.checkpoint()?;
@@ -178,8 +188,14 @@ impl Writer {
             }
         });
         match stored {
-            Ok(()) => self.accept(group, requests),
+            Ok(()) => {
+                drop(commits);
+                self.accept(group, requests);
+            }
             Err(error) => {
+                for span in &commits {
+                    spans::fail(span, &error);
+                }
                 self.sources.undo(group.sources);
                 self.fail(&error);
                 for (request, _) in requests {
@@ -348,6 +364,12 @@ impl Request {
                 drop(share);
                 let _ = reply.send(ids.first().copied().ok_or(EngineError::NotStored));
             }
+        }
+    }
+
+    fn span(&self) -> &Span {
+        match self {
+            Self::Publish { span, .. } | Self::ChangeSession { span, .. } => span,
         }
     }
 

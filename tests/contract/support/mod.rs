@@ -2,6 +2,7 @@
 //! socket.
 
 mod client;
+pub mod collector;
 mod probe;
 pub mod process;
 

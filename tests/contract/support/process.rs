@@ -71,13 +71,19 @@ impl Process {
     }
 
     pub fn serve_config(config: &str) -> Self {
+        Self::serve_with(config, &[])
+    }
+
+    /// Serves with these variables beside the file.
+    pub fn serve_with(config: &str, env: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("idlewild.toml"), config).unwrap();
         let mut command = command();
         command
             .arg("serve")
             .arg("--config")
-            .arg(directory.path().join("idlewild.toml"));
+            .arg(directory.path().join("idlewild.toml"))
+            .envs(env.iter().copied());
         Self::start(command, directory)
     }
 

@@ -1,0 +1,131 @@
+//! Posts batches of spans to the collector: OTLP over HTTP, as protobuf.
+//!
+//! The SDK drives it from a thread without a runtime, so the request itself runs on the control
+//! runtime. One connection is kept. Nothing is sent twice: a batch that does not arrive is lost.
+
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::header::CONTENT_TYPE;
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
+use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::trace::{SpanData, SpanExporter};
+use prost::Message;
+use thiserror::Error;
+use tokio::runtime::Handle;
+
+use super::tally::Tally;
+
+/// Longest wait for the collector, connecting included.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// An answer is a few bytes; a longer one ends its connection.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Exporter {
+    traces: Uri,
+    client: Client<HttpConnector, Full<Bytes>>,
+    resource: ResourceAttributesWithSchema,
+    tally: Arc<Tally>,
+    runtime: Handle,
+}
+
+/// Why a batch did not arrive.
+#[derive(Debug, Error)]
+enum Lost {
+    #[error("{0}")]
+    Unreachable(String),
+    #[error("no answer in {TIMEOUT:?}")]
+    Late,
+    #[error("the collector answered {0}")]
+    Refused(StatusCode),
+}
+
+impl Exporter {
+    pub(super) fn new(
+        traces: Uri,
+        resource: &Resource,
+        tally: Arc<Tally>,
+        runtime: Handle,
+    ) -> Self {
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_max_idle_per_host(1)
+            .build_http();
+        Self {
+            traces,
+            client,
+            resource: resource.into(),
+            tally,
+            runtime,
+        }
+    }
+
+    async fn post(&self, body: Vec<u8>) -> Result<(), Lost> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(self.traces.clone())
+            .header(CONTENT_TYPE, "application/x-protobuf")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| Lost::Unreachable(error.to_string()))?;
+        let client = self.client.clone();
+        let exchange = async move {
+            let answer = client.request(request).await.map_err(|error| {
+                // The innermost is what the system said.
+                let mut cause = error.source();
+                while let Some(inner) = cause.and_then(std::error::Error::source) {
+                    cause = Some(inner);
+                }
+                Lost::Unreachable(cause.map_or_else(|| error.to_string(), ToString::to_string))
+            })?;
+            let status = answer.status();
+            // Read to its end, so that the connection serves again.
+            let _ = Limited::new(answer.into_body(), MAX_ANSWER_BYTES)
+                .collect()
+                .await;
+            if status.is_success() {
+                Ok(())
+            } else {
+                Err(Lost::Refused(status))
+            }
+        };
+        self.runtime
+            .spawn(async move {
+                tokio::time::timeout(TIMEOUT, exchange)
+                    .await
+                    .unwrap_or(Err(Lost::Late))
+            })
+            .await
+            .map_err(|error| Lost::Unreachable(error.to_string()))?
+    }
+}
+
+impl SpanExporter for Exporter {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        let request = ExportTraceServiceRequest {
+            resource_spans: group_spans_by_resource_and_scope(batch, &self.resource),
+        };
+        match self.post(request.encode_to_vec()).await {
+            Ok(()) => {
+                self.tally.arrived(spans);
+                Ok(())
+            }
+            Err(error) => {
+                self.tally.failed(spans, &error);
+                Err(OTelSdkError::InternalFailure(error.to_string()))
+            }
+        }
+    }
+}

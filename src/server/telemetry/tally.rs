@@ -1,0 +1,149 @@
+//! How many spans wait and how many were lost, and when that is worth a log line.
+
+use std::fmt::Display;
+
+use hyper::Uri;
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+
+/// Between two log lines about the export: a collector that comes and goes must not fill the log.
+const QUIET_MS: u64 = 60_000;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Tally {
+    max_waiting: usize,
+    endpoint: Uri,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Spans that were let in and whose batch is not yet done.
+    waiting: usize,
+    /// Spans lost since that was last said.
+    lost: u64,
+    /// The last batch did not arrive.
+    is_failing: bool,
+    said_ms: Option<u64>,
+}
+
+impl Tally {
+    pub(super) fn new(max_waiting: usize, endpoint: Uri, clock: Clock) -> Self {
+        Self {
+            max_waiting,
+            endpoint,
+            clock,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Whether there is room for another span; it is lost where there is none.
+    pub(super) fn admit(&self) -> bool {
+        let mut state = self.state.lock();
+        let has_room = state.waiting < self.max_waiting;
+        if has_room {
+            state.waiting += 1;
+        } else {
+            state.lost += 1;
+        }
+        has_room
+    }
+
+    // Lines are written without the lock: whoever ends a span would wait for stderr.
+
+    /// A batch has arrived.
+    pub(super) fn arrived(&self, spans: usize) {
+        let now_ms = self.clock.now_ms();
+        let lost = {
+            let mut state = self.state.lock();
+            state.waiting = state.waiting.saturating_sub(spans);
+            state.is_failing = false;
+            let has_lost = state.lost > 0 && state.may_say(now_ms);
+            has_lost.then(|| std::mem::take(&mut state.lost))
+        };
+        if let Some(lost) = lost {
+            tracing::warn!(lost, endpoint = %self.endpoint, "telemetry: spans are exported, but some were lost");
+        }
+    }
+
+    /// A batch has not arrived and is gone.
+    pub(super) fn failed(&self, spans: usize, error: &impl Display) {
+        let now_ms = self.clock.now_ms();
+        let is_news = {
+            let mut state = self.state.lock();
+            state.waiting = state.waiting.saturating_sub(spans);
+            state.lost += spans as u64;
+            let was_failing = std::mem::replace(&mut state.is_failing, true);
+            !was_failing && state.may_say(now_ms)
+        };
+        if is_news {
+            tracing::warn!(%error, endpoint = %self.endpoint, "telemetry: cannot export spans; they are dropped until that works again");
+        }
+    }
+
+    /// Nothing is exported any more.
+    pub(super) fn close(&self) {
+        let lost = {
+            let state = self.state.lock();
+            state.lost + state.waiting as u64
+        };
+        if lost > 0 {
+            tracing::warn!(lost, endpoint = %self.endpoint, "telemetry: spans were lost");
+        }
+    }
+}
+
+impl State {
+    fn may_say(&mut self, now_ms: u64) -> bool {
+        let may = self
+            .said_ms
+            .is_none_or(|said_ms| now_ms - said_ms >= QUIET_MS);
+        if may {
+            self.said_ms = Some(now_ms);
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn tally() -> (Tally, Clock) {
+        let clock = Clock::manual(0);
+        let endpoint = Uri::from_static("http://127.0.0.1:4318/v1/traces");
+        (Tally::new(3, endpoint, clock.clone()), clock)
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_what_is_done_makes_room() {
+        let (tally, _) = tally();
+        let admitted = (0..5).filter(|_| tally.admit()).count();
+        assert_eq!((admitted, tally.state.lock().lost), (3, 2));
+        tally.failed(2, &"gone");
+        assert_eq!(tally.state.lock().lost, 4);
+        assert!(tally.admit() && tally.admit() && !tally.admit());
+    }
+
+    #[test]
+    fn a_collector_that_comes_and_goes_is_said_once_a_minute() {
+        let (tally, clock) = tally();
+        tally.failed(1, &"gone");
+        assert_eq!(tally.state.lock().said_ms, Some(0));
+        for _ in 0..59 {
+            clock.advance(Duration::from_secs(1));
+            tally.arrived(1);
+            tally.failed(1, &"gone");
+        }
+        assert_eq!(tally.state.lock().said_ms, Some(0));
+        clock.advance(Duration::from_secs(1));
+        tally.arrived(1);
+        let state = tally.state.lock();
+        assert_eq!((state.said_ms, state.lost), (Some(60_000), 0));
+    }
+}
