@@ -72,6 +72,10 @@ pub fn passed_descriptors() -> io::Result<Vec<(OwnedFd, String)>> {
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Ok(Vec::new());
     }
+    // Passed to another process, they leave their names behind.
+    if sd_notify::listen_fds()?.len() == 0 {
+        return Ok(Vec::new());
+    }
     let passed = sd_notify::listen_fds_with_names()?.map(|(number, name)| {
         // SAFETY: the descriptor was seen open just now. Under `LISTEN_PID`, which names this
         // process, it was made for it and is used by nothing else in it; it is taken once.

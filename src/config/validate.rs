@@ -147,14 +147,6 @@ fn listeners(config: &Config) -> Checked {
             }
         }
     }
-    for (i, endpoint) in config.proxy_protocol.iter().enumerate() {
-        if !config.listen.contains(endpoint) {
-            return refuse(
-                format!("proxy_protocol[{i}]"),
-                format!("`{endpoint}` is not in listen, write it as it stands there"),
-            );
-        }
-    }
     Ok(())
 }
 

@@ -39,7 +39,9 @@ pub(super) struct Connection {
     pub(super) handoff: Handoff,
     /// The socket's peer; `None` for a unix socket.
     socket_peer: Option<IpAddr>,
-    /// The client that the PROXY header names.
+    /// A PROXY header says who the client is, and nothing else does.
+    has_proxy_header: bool,
+    /// The client that it names.
     proxied: Cell<Option<IpAddr>>,
     handshake: Handshake,
     /// When the connection came or was last answered.
@@ -67,6 +69,7 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
     let connection = Rc::new(Connection {
         handoff: Handoff::default(),
         socket_peer,
+        has_proxy_header: wants_proxy_header,
         proxied: Cell::new(None),
         // From accept on, however long this task waited for its first turn.
         answered_ms: Cell::new(handshake.since_ms()),
@@ -76,7 +79,7 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
     });
     // Both may come at once: a connection is refused once.
     let refused = tokio::select! {
-        is_served = connection.serve(socket, &shard, wants_proxy_header) => !is_served,
+        is_served = connection.serve(socket, &shard) => !is_served,
         () = connection.overdue() => !connection.has_answered.get(),
         () = connection.handshake.evicted() => true,
     };
@@ -181,14 +184,15 @@ async fn linger(mut io: Io) {
 
 impl Connection {
     /// Serves to the end; `false` where a PROXY header had to come and something else did.
-    async fn serve(
-        self: &Rc<Self>,
-        socket: Socket,
-        shard: &RefCell<Shard>,
-        wants_proxy_header: bool,
-    ) -> bool {
-        if wants_proxy_header {
-            match proxy_header::read(&socket).await {
+    async fn serve(self: &Rc<Self>, socket: Socket, shard: &RefCell<Shard>) -> bool {
+        if self.has_proxy_header {
+            let mut draining = self.public.draining.subscribe();
+            let header = tokio::select! {
+                header = proxy_header::read(&socket) => header,
+                // Nobody has asked for anything yet.
+                _ = draining.wait_for(|draining| *draining) => return true,
+            };
+            match header {
                 Ok(client) => self.proxied.set(client),
                 Err(NoHeader::Closed) => return true,
                 Err(NoHeader::Malformed) => {
@@ -208,6 +212,10 @@ impl Connection {
 
     /// The client, where it is another than the socket's peer.
     pub(super) fn remote(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        // The balancer's own address, trusted or not, has put nothing into the headers.
+        if self.has_proxy_header && self.proxied.get().is_none() {
+            return None;
+        }
         forwarded_for(headers, self.peer(), &self.public.trusted_proxies).or(self.proxied.get())
     }
 

@@ -21,6 +21,8 @@ const V1_MAX_BYTES: usize = 107;
 const V1_START: &[u8] = b"PROXY ";
 /// What a header of version 2 starts with (section 2.2).
 const V2_START: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// Version 2, command LOCAL.
+const V2_LOCAL: u8 = 0x20;
 /// The fixed part of version 2; its last two bytes count what follows.
 const V2_FIXED_BYTES: usize = 16;
 
@@ -33,7 +35,8 @@ pub(super) enum NoHeader {
     Malformed,
 }
 
-/// Reads the header: the client's address, or `None` where the balancer speaks for itself.
+/// Reads the header: the client's address, or `None` where the balancer speaks for itself or does
+/// not say for whom.
 ///
 /// # Errors
 /// [`NoHeader`]; the connection is of no use then. Takes as long as the peer likes.
@@ -117,10 +120,16 @@ impl Header {
     }
 
     fn client(&self) -> Result<Option<IpAddr>, NoHeader> {
+        // The balancer speaks for itself; what it says of addresses is to be ignored.
+        if self.0.starts_with(V2_START) && self.0.get(V2_START.len()) == Some(&V2_LOCAL) {
+            return Ok(None);
+        }
         let (header, _) =
             ProxyHeader::parse(&self.0, ParseConfig::default()).map_err(|_| NoHeader::Malformed)?;
         let address = header.proxied_address();
-        Ok(address.map(|address| address.source.ip().to_canonical()))
+        Ok(address
+            .map(|address| address.source.ip().to_canonical())
+            .filter(|address| !address.is_unspecified()))
     }
 }
 
@@ -181,7 +190,7 @@ mod tests {
 
     #[test]
     fn both_versions_tell_the_client_and_leave_the_request() {
-        let headers: [(&[u8], Option<&str>); 5] = [
+        let headers: [(&[u8], Option<&str>); 7] = [
             (
                 b"PROXY TCP4 192.0.2.7 192.0.2.1 4321 443\r\n",
                 Some("192.0.2.7"),
@@ -197,6 +206,8 @@ mod tests {
             ),
             // LOCAL: the balancer's own check of health.
             (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", None),
+            (b"\r\n\r\n\0\r\nQUIT\n\x20\x11\0\0", None),
+            (b"PROXY TCP4 0.0.0.0 192.0.2.1 4321 443\r\n", None),
         ];
         for (header, client) in headers {
             let mut bytes = header.to_vec();

@@ -16,14 +16,21 @@ pub(super) fn public(
 ) -> Result<Vec<Vec<Listener>>, ServerError> {
     let mut named = named("listen", &config.listen, passed, count, options)?;
     for wanted in &config.proxy_protocol {
-        let Some((_, listeners)) = named.iter_mut().find(|(endpoint, _)| endpoint == wanted) else {
-            let refusal =
-                format!("`{wanted}` is none of the sockets that were passed (LISTEN_FDS)");
+        let mut is_there = false;
+        for (_, listeners) in named.iter_mut().filter(|(endpoint, _)| endpoint == wanted) {
+            is_there = true;
+            listeners
+                .iter_mut()
+                .for_each(Listener::require_proxy_header);
+        }
+        if !is_there {
+            let listeners: Vec<_> = named.iter().map(|(there, _)| there.to_string()).collect();
+            let refusal = format!(
+                "`{wanted}` is no public listener, write it as it stands there: {}",
+                listeners.join(", ")
+            );
             return Err(ConfigError::key("proxy_protocol", refusal).into());
-        };
-        listeners
-            .iter_mut()
-            .for_each(Listener::require_proxy_header);
+        }
     }
     Ok(named.into_iter().map(|(_, listeners)| listeners).collect())
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::supervisor::Supervisor;
 use super::telemetry::Telemetry;
-use super::{Passed, Server, ServerError, logging, supervisor};
+use super::{Passed, Server, ServerError, logging};
 use crate::clock::{Clock, millis};
 use crate::config::{Config, Sources, load};
 
@@ -33,19 +34,20 @@ pub fn run(config: &Config, sources: &Sources) -> anyhow::Result<()> {
     });
     let export = telemetry.as_ref().map(Telemetry::layer);
     let level = logging::init(config.log_level, config.log_format, export);
+    let supervisor = Supervisor::of_this_process();
     let flush_by_ms = runtime.block_on(async {
         // Before the shards: their descriptor tables must hold the signal pipe.
         let mut signals = Signals::new().context("cannot listen to signals")?;
         let server = Server::start(config, sources.dev.is_some(), passed, clock.clone()).await?;
         announce(&server, config);
-        supervisor::ready(&server);
+        supervisor.ready(&server);
         let server_lives = |time| server.is_alive(time);
         tokio::select! {
-            () = signals.until_stop(&server, config, sources, &level) => {}
-            never = supervisor::keep_alive(server_lives) => match never {},
+            () = signals.until_stop(&server, config, sources, &level, &supervisor) => {}
+            never = supervisor.keep_alive(server_lives) => match never {},
         }
         tracing::info!("draining");
-        supervisor::stopping(config.drain_timeout);
+        supervisor.stopping(config.drain_timeout);
         // Shards end while it drains, and drain_timeout bounds it: nobody is asked any more.
         let lives = async |time| {
             clock.sleep(time).await;
@@ -61,7 +63,7 @@ pub fn run(config: &Config, sources: &Sources) -> anyhow::Result<()> {
                 tracing::warn!("a second signal; not waiting for the drain");
                 None
             }
-            never = supervisor::keep_alive(lives) => match never {},
+            never = supervisor.keep_alive(lives) => match never {},
         };
         anyhow::Ok(flush_by_ms)
     })?;
@@ -119,15 +121,16 @@ impl Signals {
         config: &Config,
         sources: &Sources,
         level: &logging::Level,
+        supervisor: &Supervisor,
     ) {
         loop {
             tokio::select! {
                 _ = self.interrupt.recv() => return,
                 _ = self.terminate.recv() => return,
                 _ = self.hangup.recv() => {
-                    supervisor::reloading();
+                    supervisor.reloading();
                     reload(server, config, sources, level);
-                    supervisor::reloaded();
+                    supervisor.reloaded();
                 }
             }
         }

@@ -346,7 +346,7 @@ fn publish(process: &Process, event: &str) {
 
 #[test]
 fn health_says_whether_the_server_is_ready() {
-    let mut process = Process::serve("drain_rate = 1");
+    let mut process = Process::serve("shards = 1\ndrain_rate = 1");
     let url = format!("http://{}", process.admin());
     let health = || idlewild(&["health", "--url", &url], &[], "");
     let ready = health();

@@ -145,6 +145,32 @@ fn a_client_cannot_name_another_address_behind_the_balancer() {
 }
 
 #[test]
+fn where_the_balancer_names_nobody_the_client_cannot_name_somebody() {
+    for header in [
+        LOCAL,
+        b"PROXY UNKNOWN\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x00\x00\x00",
+    ] {
+        let server = server();
+        let mut client = server.connect();
+        let spoofed = request(&server, "X-Forwarded-For: 198.51.100.1\r\n");
+        client.send([header, spoofed.as_bytes()].concat());
+        let _stream = client.stream();
+        assert_eq!(remote(&server), "127.0.0.1");
+    }
+}
+
+#[test]
+fn a_connection_without_its_header_does_not_hold_up_a_drain() {
+    let mut server = server();
+    let mut silent = server.connect();
+    server.wait_for_metric("idlewild_handshakes_in_flight", 1.0);
+    let drained = server.drain();
+    assert!(is_ended(&mut silent));
+    drained.join().unwrap();
+}
+
+#[test]
 fn a_trusted_proxy_behind_the_balancer_is_believed() {
     let server = TestServer::with(|config| {
         config.proxy_protocol = config.listen.clone();

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -12,7 +13,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::process::{Process, command, config, token_signed_with};
-use crate::support::{API_KEY, Client, NOTIFICATIONS, PATIENCE, SECRET, request};
+use crate::support::{API_KEY, Client, NOTIFICATIONS, PATIENCE, SECRET, eventually, request};
 
 /// `idlewild serve` with descriptors 3 and 4 as `sd_listen_fds(3)` passes them: a shell moves them
 /// there and becomes the server.
@@ -23,7 +24,7 @@ fn activated(names: &str, public: OwnedFd, admin: OwnedFd, config: &Path) -> Com
         .arg("-c")
         .arg(
             "exec 3<&0 4<&1 </dev/null >/dev/null; \
-             LISTEN_PID=$$ LISTEN_FDS=2 exec \"$0\" serve --config \"$1\"",
+             LISTEN_PID=${LISTEN_PID:-$$} LISTEN_FDS=2 exec \"$0\" serve --config \"$1\"",
         )
         .arg(serve.get_program())
         .arg(config)
@@ -44,7 +45,7 @@ fn directory(config: &str) -> TempDir {
     directory
 }
 
-fn listener() -> (TcpListener, SocketAddr) {
+fn listener_of_tcp() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
@@ -60,8 +61,8 @@ fn health(address: SocketAddr) -> u16 {
 
 #[test]
 fn passed_sockets_take_the_place_of_the_configured_and_outlive_the_server() {
-    let (public, public_address) = listener();
-    let (admin, admin_address) = listener();
+    let (public, public_address) = listener_of_tcp();
+    let (admin, admin_address) = listener_of_tcp();
     let start = || {
         let directory = directory(&config("shards = 3"));
         let file = directory.path().join("idlewild.toml");
@@ -100,8 +101,8 @@ fn passed_sockets_take_the_place_of_the_configured_and_outlive_the_server() {
 
 #[test]
 fn private_descriptor_tables_serve_passed_sockets_too() {
-    let (public, public_address) = listener();
-    let (admin, _) = listener();
+    let (public, public_address) = listener_of_tcp();
+    let (admin, _) = listener_of_tcp();
     let directory = directory(&config(
         "shards = 3\nmax_connections = 100\nfd_tables = \"per-shard\"",
     ));
@@ -125,9 +126,92 @@ fn private_descriptor_tables_serve_passed_sockets_too() {
 }
 
 #[test]
+fn a_passed_unix_socket_outlives_the_server_too() {
+    let sockets = tempfile::tempdir().unwrap();
+    let path = sockets.path().join("public.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let (admin, _) = listener_of_tcp();
+    let health = || {
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client
+            .write_all(b"GET /healthz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        client
+    };
+    for _ in 0..2 {
+        // Before anybody accepts.
+        let mut waiting = health();
+        let directory = directory(&config("shards = 2"));
+        let file = directory.path().join("idlewild.toml");
+        let public = listener.try_clone().unwrap().into();
+        let command = activated("public:admin", public, copy(&admin), &file);
+        let mut process = Process::start(command, directory);
+        let mut answer = String::new();
+        waiting.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        drop(waiting);
+        process.signal(Signal::TERM);
+        assert_eq!(process.wait().code(), Some(0));
+    }
+}
+
+#[test]
+fn what_is_passed_to_another_process_is_left_alone() {
+    let (public, public_address) = listener_of_tcp();
+    let (admin, _) = listener_of_tcp();
+    let directory = directory(&config(""));
+    let file = directory.path().join("idlewild.toml");
+    let mut command = activated("public:admin", copy(&public), copy(&admin), &file);
+    command.env("LISTEN_PID", "1");
+    let process = Process::start(command, directory);
+    assert_ne!(process.public(), public_address);
+    assert_eq!(health(process.public()), 200);
+}
+
+#[test]
+fn sockets_for_clients_alone_leave_the_admin_listener_to_the_configuration() {
+    let (public, _) = listener_of_tcp();
+    let (other, other_address) = listener_of_tcp();
+    let directory = directory(&config(""));
+    let file = directory.path().join("idlewild.toml");
+    let command = activated("web:idlewild.socket", copy(&public), copy(&other), &file);
+    let process = Process::start(command, directory);
+    assert_eq!(health(other_address), 200);
+    assert_ne!(process.admin(), other_address);
+    assert_eq!(health(process.admin()), 200);
+}
+
+#[test]
+fn a_passed_socket_may_require_proxy_headers() {
+    let (public, address) = listener_of_tcp();
+    let (admin, _) = listener_of_tcp();
+    let directory = directory(&config(&format!("proxy_protocol = [\"{address}\"]")));
+    let file = directory.path().join("idlewild.toml");
+    let command = activated("public:admin", copy(&public), copy(&admin), &file);
+    let _process = Process::start(command, directory);
+    let answer = |header: &str| {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client
+            .write_all(
+                format!("{header}GET /healthz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+                    .as_bytes(),
+            )
+            .unwrap();
+        let mut answer = Vec::new();
+        // Closed over unread bytes, it is reset.
+        let _ = client.read_to_end(&mut answer);
+        String::from_utf8(answer).unwrap()
+    };
+    assert!(answer("PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\n").starts_with("HTTP/1.1 200 "));
+    assert_eq!(answer(""), "");
+}
+
+#[test]
 fn what_does_not_listen_is_refused() {
-    let (admin, _) = listener();
-    let (public, public_address) = listener();
+    let (admin, _) = listener_of_tcp();
+    let (public, public_address) = listener_of_tcp();
     let connected = TcpStream::connect(public_address).unwrap();
     drop(public);
     let file: OwnedFd = File::open("/dev/null").unwrap().into();
@@ -152,8 +236,8 @@ fn what_does_not_listen_is_refused() {
 
 #[test]
 fn a_proxy_header_on_a_socket_that_was_not_passed_is_refused() {
-    let (public, _) = listener();
-    let (admin, _) = listener();
+    let (public, public_address) = listener_of_tcp();
+    let (admin, _) = listener_of_tcp();
     let proxied = config("proxy_protocol = [\"127.0.0.1:0\"]");
     let directory = directory(&proxied);
     let file = directory.path().join("idlewild.toml");
@@ -165,24 +249,30 @@ fn a_proxy_header_on_a_socket_that_was_not_passed_is_refused() {
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(
-        said.contains("proxy_protocol: `127.0.0.1:0` is none of"),
-        "{said}"
+    let there = format!(
+        "proxy_protocol: `127.0.0.1:0` is no public listener, write it as it stands there: {public_address}"
     );
+    assert!(said.contains(&there), "{said}");
 }
 
 /// What `systemd` would hear.
 struct Supervisor {
     socket: UnixDatagram,
-    directory: TempDir,
+    name: String,
+    _directory: TempDir,
 }
 
 impl Supervisor {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let socket = UnixDatagram::bind(directory.path().join("notify")).unwrap();
+        let path = directory.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { socket, directory }
+        Self {
+            socket,
+            name: path.to_str().unwrap().to_owned(),
+            _directory: directory,
+        }
     }
 
     fn serve(&self, config: &str, env: &[(&str, &str)]) -> Process {
@@ -192,7 +282,7 @@ impl Supervisor {
             .arg("serve")
             .arg("--config")
             .arg(directory.path().join("idlewild.toml"))
-            .env("NOTIFY_SOCKET", self.directory.path().join("notify"))
+            .env("NOTIFY_SOCKET", &self.name)
             .envs(env.iter().copied());
         Process::start(command, directory)
     }
@@ -228,23 +318,74 @@ fn a_supervisor_is_told_when_it_serves_reloads_and_drains() {
 }
 
 #[test]
+fn a_supervisor_may_have_a_name_that_is_no_path() {
+    let mut supervisor = Supervisor::new();
+    let name = format!("idlewild-test-{}", std::process::id());
+    let address = UnixAddr::from_abstract_name(&name).unwrap();
+    supervisor.socket = UnixDatagram::bind_addr(&address).unwrap();
+    supervisor.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    supervisor.name = format!("@{name}");
+    let _process = supervisor.serve(&config(""), &[]);
+    assert!(supervisor.hear().starts_with("READY=1"));
+}
+
+#[test]
+fn a_supervisor_that_does_not_listen_stops_nothing() {
+    let supervisor = Supervisor::new();
+    let mut process = supervisor.serve(&config(""), &[("WATCHDOG_USEC", "4000")]);
+    // Until its socket and what waits for that are full.
+    let queue = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").unwrap();
+    let messages = queue.trim().parse::<u32>().unwrap() + 64;
+    std::thread::sleep(std::time::Duration::from_millis(2) * messages);
+    process.signal(Signal::HUP);
+    eventually("it reloads", || process.log().contains("reloaded"));
+    assert_eq!(health(process.public()), 200);
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait().code(), Some(0));
+
+    let gone = Supervisor::new();
+    std::fs::remove_file(&gone.name).unwrap();
+    let mut process = gone.serve(&config(""), &[("WATCHDOG_USEC", "4000")]);
+    eventually("it is said", || process.log().contains("NOTIFY_SOCKET"));
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait().code(), Some(0));
+    assert_eq!(process.log().matches("NOTIFY_SOCKET").count(), 1);
+}
+
+#[test]
 fn the_watchdog_hears_that_the_shards_live_also_in_a_drain() {
     let supervisor = Supervisor::new();
-    let limits = config("drain_rate = 1\ndrain_timeout = \"10s\"");
-    let mut process = supervisor.serve(&limits, &[("WATCHDOG_USEC", "40000")]);
+    // One shard ends one stream at once and the next a second later.
+    let config = config("shards = 1\ndrain_rate = 1\ndrain_timeout = \"10s\"");
+    let mut process = supervisor.serve(&config, &[("WATCHDOG_USEC", "80000")]);
     assert!(supervisor.hear().starts_with("READY=1"));
     for _ in 0..3 {
-        assert_eq!(supervisor.hear().trim_end(), "WATCHDOG=1");
+        assert_eq!(supervisor.hear(), "WATCHDOG=1");
     }
     let token = token_signed_with(SECRET, "42");
-    let open = || Client::connect(process.public()).open(&format!("{NOTIFICATIONS}?token={token}"));
-    // One stream is ended at once; the other keeps the drain going for a moment.
-    let streams = [open(), open(), open()];
+    let path = format!("{NOTIFICATIONS}?token={token}");
+    let streams = [(); 3].map(|()| Client::connect(process.public()).open(&path));
     process.signal(Signal::TERM);
     while !supervisor.hear().starts_with("STOPPING=1") {}
     for _ in 0..3 {
-        assert_eq!(supervisor.hear().trim_end(), "WATCHDOG=1");
+        assert_eq!(supervisor.hear(), "WATCHDOG=1");
     }
     drop(streams);
     assert_eq!(process.wait().code(), Some(0));
+}
+
+#[test]
+fn a_watchdog_of_another_process_or_of_no_time_is_not_told() {
+    let supervisor = Supervisor::new();
+    for watchdog in [
+        [("WATCHDOG_USEC", "0"), ("WATCHDOG_PID", "")],
+        [("WATCHDOG_USEC", "4000"), ("WATCHDOG_PID", "1")],
+    ] {
+        let mut process = supervisor.serve(&config(""), &watchdog);
+        assert!(supervisor.hear().starts_with("READY=1"));
+        process.signal(Signal::TERM);
+        assert!(supervisor.hear().starts_with("STOPPING=1"));
+        assert_eq!(process.wait().code(), Some(0));
+        assert!(!process.log().contains("ERROR"), "{}", process.log());
+    }
 }

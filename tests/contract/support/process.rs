@@ -167,7 +167,13 @@ impl Drop for Process {
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_idlewild"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("IDLEWILD_") {
+        let of_a_supervisor = ["NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_"];
+        let name_text = name.to_string_lossy();
+        if name_text.starts_with("IDLEWILD_")
+            || of_a_supervisor
+                .iter()
+                .any(|of_it| name_text.starts_with(of_it))
+        {
             command.env_remove(name);
         }
     }
