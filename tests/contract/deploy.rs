@@ -125,6 +125,13 @@ fn what_is_shipped_as_configuration_is_accepted() {
 }
 
 #[test]
+fn the_admin_socket_is_told_from_the_public_ones() {
+    let names = |socket| values(&read(socket), "FileDescriptorName=").collect::<Vec<_>>();
+    assert_eq!(names("deploy/systemd/idlewild-admin.socket"), ["admin"]);
+    assert!(names("deploy/systemd/idlewild.socket").is_empty());
+}
+
+#[test]
 fn whoever_stops_the_server_gives_it_time_to_drain() {
     let needed = Config::default().drain_timeout + AFTER_THE_DRAIN;
     for (file, key) in [
