@@ -123,6 +123,7 @@ impl Store {
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600) // whoever can open it can hold it
             .open(directory.join(LOCK))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => StoreError::InUse,

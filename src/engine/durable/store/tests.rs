@@ -72,8 +72,12 @@ fn what_was_committed_is_there_after_it_was_opened_again() {
         for file in fs::read_dir(&path).unwrap() {
             let file = file.unwrap();
             let mode = file.metadata().unwrap().permissions().mode();
-            let is_private = mode & 0o777 == 0o600 || file.file_name() == LOCK;
-            assert!(is_private, "others may read {:?}", file.file_name());
+            assert_eq!(
+                mode & 0o777,
+                0o600,
+                "others may read {:?}",
+                file.file_name()
+            );
         }
         let store = Store::open(&path, fsync).unwrap();
         assert_eq!(stored(&store), [1, 2]);
