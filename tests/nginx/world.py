@@ -78,7 +78,7 @@ class World:
         self.processes = []
         self.tokens = []
         self.idlewild = self.server = self.django = None
-        self.tls, self.plain, self.http, self.status, self.direct, self.stream, self.admin = free_ports(7)
+        self.tls, self.plain, self.http, self.status, self.stream, self.admin = free_ports(6)
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
              "-subj", "/CN=example.com", "-addext", "subjectAltName=DNS:example.com,DNS:stream.example.com",
@@ -115,7 +115,7 @@ class World:
             ("status.conf", r"127\.0\.0\.1:8009", f"127.0.0.1:{self.status}"),
             ("stream-direct.conf", r"listen 8443", f"listen 127.0.0.1:{self.stream}"),
             ("stream-direct.conf", r"listen \[::\]:8443[^;]*;", ""),
-            ("stream-direct.conf", r"server 127\.0\.0\.1:8000", f"server 127.0.0.1:{self.direct}"),
+            ("stream-direct.conf", r"unix:/run/idlewild/public\.sock", f"unix:{self.socket}"),
         ]
         if not self.debian:
             # Its modules are Debian's; this nginx has the one it needs built in.
