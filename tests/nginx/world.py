@@ -141,8 +141,10 @@ class World:
 
     # Processes.
 
-    def start(self, command, log, **kwargs):
-        process = subprocess.Popen(command, stdout=open(self.logs / log, "a"), stderr=subprocess.STDOUT, **kwargs)
+    def start(self, command, log=None, **kwargs):
+        if log:
+            kwargs |= {"stdout": open(self.logs / log, "a"), "stderr": subprocess.STDOUT}
+        process = subprocess.Popen(command, **kwargs)
         self.processes.append(process)
         return process
 
