@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -149,8 +148,8 @@ def websocket(world):
     stub = socket.socket(socket.AF_UNIX)
     world.socket.unlink(missing_ok=True)
     stub.bind(str(world.socket))
-    shutil.chown(world.socket, group="www-data")
     world.socket.chmod(0o660)
+    world.share_socket()
     stub.listen()
     heads = []
 

@@ -183,9 +183,14 @@ class World:
             raise Failed(f"Idlewild did not start: {(self.logs / log).read_text().strip().splitlines()[-1]}")
         if listen is None:
             # As with a group that both are in (nginx/README.md).
-            shutil.chown(self.socket, group="www-data")
+            self.share_socket()
             self.idlewild = process
         return process
+
+    def share_socket(self):
+        """Lets nginx's workers reach the socket; unless started by root, they are this user anyway."""
+        if os.geteuid() == 0:
+            shutil.chown(self.socket, group="www-data")
 
     def ready(self, admin=None):
         try:
