@@ -16,7 +16,7 @@ SHORT = ("proxy.conf", r"proxy_read_timeout 75s", "proxy_read_timeout 3s")
 
 
 def loads(world):
-    """nginx -t on every shipped file: both layouts, both upstreams, the spelling of HTTP/2 for older and newer nginx"""
+    """nginx -t on every shipped file: both layouts, both upstreams, both spellings of HTTP/2, parts in a configuration of one's own"""
     new = world.version >= (1, 25, 1)
     for layout in ("idlewild.conf", "idlewild-direct.conf"):
         for upstream in ("unix", "tcp") if layout == "idlewild.conf" else ("unix",):
@@ -27,6 +27,19 @@ def loads(world):
                 expected = new and not directive
                 check(all("http2" in line and "deprecated" in line for line in said) and bool(said) == expected,
                       f"{layout}, {upstream}, directive {directive}: {said}")
+    world.configure()
+    (world.work / "nginx" / "nginx.conf").write_text(f"""
+        pid {world.work}/nginx.pid;
+        error_log {world.logs}/error.log;
+        events {{}}
+        http {{
+            access_log {world.logs}/access.log;
+            include idlewild/http.conf;
+            include idlewild/upstream-unix.conf;
+            server {{ listen 127.0.0.1:{world.plain}; include idlewild/locations.conf; }}
+        }}""")
+    said = world.test_nginx()
+    check(not said, f"parts in another configuration: {said}")
 
 
 def guide(world):
