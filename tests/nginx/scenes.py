@@ -333,7 +333,8 @@ def reload(world):
     for one in held:
         read_to(one, b"", 10)
         one.close()
-    check([one.ended(3) for one in listeners] != [0, 0], "a cut stream looked complete")
+    statuses = [one.ended(3) for one in listeners]
+    check(0 not in statuses, f"a cut stream looked complete: curl ended with {statuses}")
     wait("the old workers' end", lambda: not any(os.path.exists(f"/proc/{one}") for one in old))
     check(newcomer.process.poll() is None, "a stream of a new worker was cut")
     newcomer.leave()
