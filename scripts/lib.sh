@@ -80,3 +80,34 @@ need_deploy_tools() {
     "$tools/deploy/bin/pip" install --quiet --disable-pip-version-check $wanted
     echo "$wanted" >"$tools/deploy/installed"
 }
+
+# Sets $current_nginx: Debian's is years behind, and what changed since (how HTTP/2 is spelt, for one) has to be tried.
+# Its source comes as a crate; it is built in a minute, once.
+need_current_nginx() {
+    local version=1.28.5 source work=$tools/nginx-build
+    current_nginx=$tools/nginx-$version
+    [ ! -x "$current_nginx" ] || return 0
+    need_build_tools
+    need_file /usr/include/openssl/ssl.h libssl-dev
+    need_file /usr/include/pcre2.h libpcre2-dev
+    need_file /usr/include/zlib.h zlib1g-dev
+    step "building nginx (nginx-src $version)"
+    rm -rf "$work"
+    mkdir -p "$work/fetch/src"
+    # A workspace of its own, so that the lock file here does not get to know it.
+    printf '[package]\nname = "fetch"\nversion = "0.0.0"\n[workspace]\n[dependencies]\nnginx-src = "=%s"\n' "$version" \
+        >"$work/fetch/Cargo.toml"
+    touch "$work/fetch/src/lib.rs"
+    source=$(cargo metadata --quiet --format-version 1 --manifest-path "$work/fetch/Cargo.toml" |
+        python3 -c 'import json, os, sys
+print(*(os.path.dirname(p["manifest_path"]) for p in json.load(sys.stdin)["packages"] if p["name"] == "nginx-src"))')
+    cp -r "$source/nginx" "$work/nginx"
+    (
+        cd "$work/nginx"
+        auto/configure --with-http_ssl_module --with-http_v2_module --with-http_realip_module \
+            --with-http_stub_status_module --with-stream --with-stream_ssl_module --with-stream_ssl_preread_module
+        nice make
+    ) >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; exit 1; }
+    mv "$work/nginx/objs/nginx" "$current_nginx"
+    rm -rf "$work"
+}
