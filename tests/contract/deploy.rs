@@ -152,13 +152,11 @@ fn what_the_package_is_made_of_is_there() {
         if source.starts_with("target/") {
             continue;
         }
-        let is_there = match source.strip_suffix('*') {
-            Some(start) => fs::read_dir(root()).unwrap().any(|entry| {
-                entry
-                    .unwrap()
-                    .file_name()
-                    .to_string_lossy()
-                    .starts_with(start)
+        let (folder, name) = source.rsplit_once('/').unwrap_or((".", source));
+        let is_there = match name.split_once('*') {
+            Some((start, end)) => fs::read_dir(root().join(folder)).unwrap().any(|entry| {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                name.starts_with(start) && name.ends_with(end)
             }),
             None => root().join(source).is_file(),
         };
