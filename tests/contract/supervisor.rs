@@ -39,6 +39,29 @@ fn activated(names: &str, public: OwnedFd, admin: OwnedFd, config: &Path) -> Com
     shell
 }
 
+/// A server with these sockets, in place of those of `config`.
+fn start(names: &str, public: OwnedFd, admin: &TcpListener, config: &str) -> Process {
+    let directory = directory(config);
+    let file = directory.path().join("idlewild.toml");
+    Process::start(activated(names, public, copy(admin), &file), directory)
+}
+
+/// What a server with these sockets says when it refuses to start.
+fn refusal(public: OwnedFd, admin: &TcpListener, config: &str) -> String {
+    let directory = directory(config);
+    let file = directory.path().join("idlewild.toml");
+    let output = activated("public:admin", public, copy(admin), &file)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    said
+}
+
 fn directory(config: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("idlewild.toml"), config).unwrap();
@@ -63,12 +86,7 @@ fn health(address: SocketAddr) -> u16 {
 fn passed_sockets_take_the_place_of_the_configured_and_outlive_the_server() {
     let (public, public_address) = listener_of_tcp();
     let (admin, admin_address) = listener_of_tcp();
-    let start = || {
-        let directory = directory(&config("shards = 3"));
-        let file = directory.path().join("idlewild.toml");
-        let command = activated("public:admin", copy(&public), copy(&admin), &file);
-        Process::start(command, directory)
-    };
+    let start = || start("public:admin", copy(&public), &admin, &config("shards = 3"));
     let mut first = start();
     assert_eq!(first.public(), public_address);
     assert_eq!(first.admin(), admin_address);
@@ -103,12 +121,8 @@ fn passed_sockets_take_the_place_of_the_configured_and_outlive_the_server() {
 fn private_descriptor_tables_serve_passed_sockets_too() {
     let (public, public_address) = listener_of_tcp();
     let (admin, _) = listener_of_tcp();
-    let directory = directory(&config(
-        "shards = 3\nmax_connections = 100\nfd_tables = \"per-shard\"",
-    ));
-    let file = directory.path().join("idlewild.toml");
-    let command = activated("any:admin", copy(&public), copy(&admin), &file);
-    let mut process = Process::start(command, directory);
+    let config = config("shards = 3\nmax_connections = 100\nfd_tables = \"per-shard\"");
+    let mut process = start("any:admin", copy(&public), &admin, &config);
     let token = token_signed_with(SECRET, "42");
     let streams: Vec<_> = (0..5)
         .map(|_| {
@@ -142,11 +156,8 @@ fn a_passed_unix_socket_outlives_the_server_too() {
     for _ in 0..2 {
         // Before anybody accepts.
         let mut waiting = health();
-        let directory = directory(&config("shards = 2"));
-        let file = directory.path().join("idlewild.toml");
         let public = listener.try_clone().unwrap().into();
-        let command = activated("public:admin", public, copy(&admin), &file);
-        let mut process = Process::start(command, directory);
+        let mut process = start("public:admin", public, &admin, &config("shards = 2"));
         let mut answer = String::new();
         waiting.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -173,10 +184,7 @@ fn what_is_passed_to_another_process_is_left_alone() {
 fn sockets_for_clients_alone_leave_the_admin_listener_to_the_configuration() {
     let (public, _) = listener_of_tcp();
     let (other, other_address) = listener_of_tcp();
-    let directory = directory(&config(""));
-    let file = directory.path().join("idlewild.toml");
-    let command = activated("web:idlewild.socket", copy(&public), copy(&other), &file);
-    let process = Process::start(command, directory);
+    let process = start("web:idlewild.socket", copy(&public), &other, &config(""));
     assert_eq!(health(other_address), 200);
     assert_ne!(process.admin(), other_address);
     assert_eq!(health(process.admin()), 200);
@@ -186,10 +194,8 @@ fn sockets_for_clients_alone_leave_the_admin_listener_to_the_configuration() {
 fn a_passed_socket_may_require_proxy_headers() {
     let (public, address) = listener_of_tcp();
     let (admin, _) = listener_of_tcp();
-    let directory = directory(&config(&format!("proxy_protocol = [\"{address}\"]")));
-    let file = directory.path().join("idlewild.toml");
-    let command = activated("public:admin", copy(&public), copy(&admin), &file);
-    let _process = Process::start(command, directory);
+    let config = config(&format!("proxy_protocol = [\"{address}\"]"));
+    let _process = start("public:admin", copy(&public), &admin, &config);
     let answer = |header: &str| {
         let mut client = TcpStream::connect(address).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -216,21 +222,11 @@ fn what_does_not_listen_is_refused() {
     drop(public);
     let file: OwnedFd = File::open("/dev/null").unwrap().into();
     for passed in [file, connected.into()] {
-        let directory = directory(&config(""));
-        let file = directory.path().join("idlewild.toml");
-        let output = activated("public:admin", passed, copy(&admin), &file)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-            .wait_with_output()
-            .unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{said}");
+        let said = refusal(passed, &admin, &config(""));
         assert!(
             said.contains("listen: a passed socket is none that listens"),
             "{said}"
         );
-        assert_eq!(said.lines().count(), 1, "{said}");
     }
 }
 
@@ -239,16 +235,7 @@ fn a_proxy_header_on_a_socket_that_was_not_passed_is_refused() {
     let (public, public_address) = listener_of_tcp();
     let (admin, _) = listener_of_tcp();
     let proxied = config("proxy_protocol = [\"127.0.0.1:0\"]");
-    let directory = directory(&proxied);
-    let file = directory.path().join("idlewild.toml");
-    let output = activated("public:admin", copy(&public), copy(&admin), &file)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-        .wait_with_output()
-        .unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    let said = refusal(copy(&public), &admin, &proxied);
     let there = format!(
         "proxy_protocol: `127.0.0.1:0` is no public listener, write it as it stands there: {public_address}"
     );
