@@ -5,8 +5,8 @@ use std::task::Poll;
 
 use compact_str::CompactString;
 use http_body_util::BodyExt;
-use hyper::StatusCode;
 use hyper::body::{Bytes, Incoming};
+use hyper::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -201,11 +201,23 @@ impl Batch {
             return;
         }
         let answers = publish_all(admin, drafts).await;
+        let mut failure = None;
         for (line, answer) in numbers.into_iter().zip(answers) {
             match answer {
                 Ok(_) => self.accepted += 1,
-                Err(error) => self.note(line, &error.into()),
+                Err(error) => {
+                    let problem = error.into();
+                    self.note(line, &problem);
+                    failure = Some(problem);
+                }
             }
+        }
+        // The batch itself is answered 202, so nobody else says it.
+        if let Some(problem) = failure {
+            let (route, clock) = ("/v1/events/batch", &admin.shards.clock);
+            admin
+                .refusals
+                .note(&problem, &Method::POST, Some(route), None, clock);
         }
     }
 

@@ -84,7 +84,8 @@ impl Admin {
     /// The service of `config` over these shards and this engine.
     pub fn new(config: &Config, shards: Shared, engine: Arc<dyn Engine>) -> Self {
         Self {
-            started_unix_s: shards.clock.unix_ms() / 1_000,
+            // Not now: the history was read first.
+            started_unix_s: (shards.clock.unix_ms() - shards.clock.now_ms()) / 1_000,
             shards,
             engine,
             keys: ArcSwap::from_pointee(ApiKeys::new(&config.admin)),

@@ -7,6 +7,7 @@ use hyper::{Method, StatusCode};
 use parking_lot::Mutex;
 
 use super::answer::Problem;
+use super::span;
 use crate::clock::Clock;
 
 /// Between two lines.
@@ -14,7 +15,11 @@ const QUIET_MS: u64 = 1_000;
 
 /// See the module's text.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(Mutex<State>);
+pub(super) struct Refusals {
+    /// Anybody can be refused for his key, and must not hide what the server cannot do.
+    of_key: Mutex<State>,
+    of_server: Mutex<State>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -35,15 +40,17 @@ impl Refusals {
         clock: &Clock,
     ) {
         let status = problem.status();
-        if status != StatusCode::UNAUTHORIZED && !status.is_server_error() {
-            return;
-        }
-        let Some(unsaid) = self.unsaid(clock.now_ms()) else {
+        let state = match status {
+            StatusCode::UNAUTHORIZED => &self.of_key,
+            status if status.is_server_error() => &self.of_server,
+            _ => return,
+        };
+        let Some(unsaid) = state.lock().unsaid(clock.now_ms()) else {
             return;
         };
         tracing::warn!(
             status = status.as_u16(),
-            %method,
+            method = span::known(method).unwrap_or("other"),
             route,
             peer = peer.map(tracing::field::display),
             reason = problem.message(),
@@ -51,19 +58,18 @@ impl Refusals {
             "admin request refused"
         );
     }
+}
 
+impl State {
     /// How many were passed over since the last line, when it is time for another.
-    fn unsaid(&self, now_ms: u64) -> Option<u64> {
-        let mut state = self.0.lock();
-        if state
-            .said_ms
-            .is_some_and(|said_ms| now_ms - said_ms < QUIET_MS)
-        {
-            state.unsaid += 1;
+    fn unsaid(&mut self, now_ms: u64) -> Option<u64> {
+        let is_quiet = |said_ms| now_ms.saturating_sub(said_ms) < QUIET_MS;
+        if self.said_ms.is_some_and(is_quiet) {
+            self.unsaid += 1;
             return None;
         }
-        state.said_ms = Some(now_ms);
-        Some(std::mem::take(&mut state.unsaid))
+        self.said_ms = Some(now_ms);
+        Some(std::mem::take(&mut self.unsaid))
     }
 }
 
@@ -73,9 +79,9 @@ mod tests {
 
     #[test]
     fn a_second_has_one_line_that_says_how_many_it_stands_for() {
-        let refusals = Refusals::default();
+        let mut state = State::default();
         let said: Vec<_> = [0, 1, 999, 1_000, 1_001, 3_000]
-            .map(|now_ms| refusals.unsaid(now_ms))
+            .map(|now_ms| state.unsaid(now_ms))
             .into();
         assert_eq!(said, [Some(0), None, None, Some(2), None, Some(1)]);
     }

@@ -37,16 +37,25 @@ pub(super) async fn answer(
     let route = find(request.uri().path());
     let template = route.as_ref().map(Route::template);
     let is_open = matches!(route, Some(Route::Health | Route::Ready | Route::Metrics));
-    // Probes and scrapers would be most of the traces.
-    let span = if is_open {
-        Span::none()
+    let key = if is_open {
+        Ok(None)
     } else {
-        span::of(template, &request)
+        check_key(admin, request.headers()).map(Some)
+    };
+    // Probes and scrapers would be most of the traces; and who has no key may not write into them.
+    let span = match key {
+        Ok(Some(_)) => span::of(template, &request),
+        _ => Span::none(),
     };
     let method = request.method().clone();
-    let served = serve(admin, route, is_open, request)
-        .instrument(span.clone())
-        .await;
+    let served = match key {
+        Ok(key) => {
+            serve(admin, route, key, request)
+                .instrument(span.clone())
+                .await
+        }
+        Err(problem) => Err(problem),
+    };
     if let Err(problem) = &served {
         let clock = &admin.shards.clock;
         admin.refusals.note(problem, &method, template, peer, clock);
@@ -59,12 +68,11 @@ pub(super) async fn answer(
 async fn serve(
     admin: &Admin,
     route: Option<Route>,
-    is_open: bool,
+    key: Option<String>,
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
-    if !is_open {
-        let name = check_key(admin, request.headers())?;
-        tracing::debug!(key = %name, method = %request.method(), path = request.uri().path(), "admin");
+    if let Some(key) = key {
+        tracing::debug!(%key, method = %request.method(), path = request.uri().path(), "admin");
     }
     let route = route.ok_or_else(Problem::not_found)?;
     let allowed = methods(&route);

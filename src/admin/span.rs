@@ -61,8 +61,8 @@ fn name(method: Option<&'static str>, route: Option<&'static str>) -> String {
     }
 }
 
-/// A method that is one: a span's name must not be for the sender to choose.
-fn known(method: &Method) -> Option<&'static str> {
+/// A method that is one: what is exported and logged must not be for the sender to choose.
+pub(super) fn known(method: &Method) -> Option<&'static str> {
     const METHODS: [&str; 9] = [
         "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE",
     ];

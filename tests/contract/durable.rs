@@ -400,3 +400,29 @@ fn what_cannot_be_stored_is_a_503_and_the_server_says_when_it_can_again() {
     assert_eq!(accepted.status, 202, "{}", accepted.body);
     assert!(stream.next().unwrap().contains("data: x\n"));
 }
+
+#[test]
+fn a_batch_that_cannot_be_stored_is_said_in_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let process = serve(&path, "");
+    let blocker = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let line = json!({"to": {"all": true}, "data": "x"}).to_string();
+    let answer = admin(
+        &process,
+        "POST",
+        "/v1/events/batch",
+        &format!("{line}\n{line}\n"),
+    );
+    assert_eq!(
+        (answer.status, answer.json()["accepted"].clone()),
+        (202, json!(0))
+    );
+    eventually("it is said", || {
+        process
+            .log()
+            .lines()
+            .any(|line| line.contains("admin request refused") && line.contains("/v1/events/batch"))
+    });
+}

@@ -25,8 +25,8 @@ struct State {
     waiting: usize,
     /// Spans lost since that was last said.
     lost: u64,
-    /// The last batch did not arrive.
-    is_failing: bool,
+    /// That batches do not arrive was said, and none has since.
+    is_said: bool,
     said_ms: Option<u64>,
 }
 
@@ -60,7 +60,7 @@ impl Tally {
         let lost = {
             let mut state = self.state.lock();
             state.waiting = state.waiting.saturating_sub(spans);
-            state.is_failing = false;
+            state.is_said = false;
             let has_lost = state.lost > 0 && state.may_say(now_ms);
             has_lost.then(|| std::mem::take(&mut state.lost))
         };
@@ -76,8 +76,9 @@ impl Tally {
             let mut state = self.state.lock();
             state.waiting = state.waiting.saturating_sub(spans);
             state.lost += spans as u64;
-            let was_failing = std::mem::replace(&mut state.is_failing, true);
-            !was_failing && state.may_say(now_ms)
+            let is_news = !state.is_said && state.may_say(now_ms);
+            state.is_said |= is_news;
+            is_news
         };
         if is_news {
             tracing::warn!(%error, endpoint = %self.endpoint, "telemetry: cannot export spans; they are dropped until that works again");
@@ -100,7 +101,7 @@ impl State {
     fn may_say(&mut self, now_ms: u64) -> bool {
         let may = self
             .said_ms
-            .is_none_or(|said_ms| now_ms - said_ms >= QUIET_MS);
+            .is_none_or(|said_ms| now_ms.saturating_sub(said_ms) >= QUIET_MS);
         if may {
             self.said_ms = Some(now_ms);
         }
@@ -128,6 +129,24 @@ mod tests {
         tally.failed(2, &"gone");
         assert_eq!(tally.state.lock().lost, 4);
         assert!(tally.admit() && tally.admit() && !tally.admit());
+    }
+
+    #[test]
+    fn an_outage_that_begins_in_the_quiet_minute_is_said_after_it() {
+        let (tally, clock) = tally();
+        let said = || tally.state.lock().said_ms;
+        tally.failed(1, &"gone");
+        clock.advance(Duration::from_secs(30));
+        tally.arrived(1);
+        clock.advance(Duration::from_secs(10));
+        tally.failed(1, &"gone again");
+        assert_eq!(said(), Some(0));
+        clock.advance(Duration::from_secs(20));
+        tally.failed(1, &"still gone");
+        assert_eq!(said(), Some(60_000));
+        clock.advance(Duration::from_secs(60));
+        tally.failed(1, &"still gone");
+        assert_eq!(said(), Some(60_000), "once an outage");
     }
 
     #[test]
