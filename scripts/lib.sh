@@ -14,6 +14,25 @@ need_file() {
     [ -e "$file" ] || install_package "$file" "$package"
 }
 
+# The same for a program that Debian starts as a service while it installs it: here it is not.
+need_without_service() {
+    command -v "$1" >/dev/null || without_services install_package "$@"
+}
+
+# Runs a command while Debian's package scripts may start nothing (invoke-rc.d, deb-systemd-invoke).
+without_services() {
+    local policy=/usr/sbin/policy-rc.d
+    if [ -e "$policy" ] || [ "$(id -u)" != 0 ]; then
+        "$@"
+        return
+    fi
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+    # In a shell of its own: what fails there ends that, and the policy goes all the same.
+    ("$@") || { rm "$policy"; return 1; }
+    rm "$policy"
+}
+
 install_package() {
     local missing=$1 package=$2
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
