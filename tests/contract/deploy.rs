@@ -99,23 +99,30 @@ fn what_is_shipped_as_configuration_is_accepted() {
     let config = accepted(&unindented.join("\n"), &[]);
     assert_eq!(config.listen[0].to_string(), "0.0.0.0:8000");
 
-    // A container is told by variables: the image's, and compose.yaml's on top.
+    // The image's variables would beat a file that somebody mounts, so it has none.
     let image = read("deploy/Dockerfile");
-    let image = image.lines().filter_map(|line| {
-        let line = line.trim_start_matches("ENV").trim_end_matches('\\').trim();
-        line.starts_with("IDLEWILD_")
-            .then(|| line.split_once('='))?
-    });
+    assert!(!image.contains("IDLEWILD_"));
+    let command = image.lines().find_map(|line| line.strip_prefix("CMD "));
+    let command: Vec<&str> = serde_json::from_str(command.unwrap()).unwrap();
+    assert_eq!(
+        command,
+        [
+            "serve",
+            "--listen",
+            "0.0.0.0:8000",
+            "--admin-listen",
+            "0.0.0.0:8001"
+        ]
+    );
     let compose = read("deploy/compose.yaml");
     let compose = compose.lines().filter_map(|line| {
         let line = line.trim();
         line.starts_with("IDLEWILD_")
             .then(|| line.split_once(": "))?
     });
-    let variables: Vec<(&str, &str)> = image.chain(compose).collect();
-    assert!(variables.len() > 5, "{variables:?}");
-    let config = accepted("", &variables);
-    assert_eq!(config.admin_listen[0].to_string(), "0.0.0.0:8001");
+    let variables: Vec<(&str, &str)> = compose.collect();
+    assert!(variables.len() > 3, "{variables:?}");
+    accepted("", &variables);
 }
 
 #[test]

@@ -28,14 +28,15 @@ fn activated(names: &str, public: OwnedFd, admin: OwnedFd, config: &Path) -> Com
         )
         .arg(serve.get_program())
         .arg(config)
-        .envs(
-            serve
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
-        .env("LISTEN_FDNAMES", names)
         .stdin(Stdio::from(public))
         .stdout(Stdio::from(admin));
+    for (name, value) in serve.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell.env("LISTEN_FDNAMES", names);
     shell
 }
 
