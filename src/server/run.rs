@@ -71,6 +71,7 @@ pub fn run(config: &Config, sources: &Sources) -> anyhow::Result<()> {
         let left_ms = flush_by_ms.saturating_sub(clock.now_ms());
         telemetry.flush(Duration::from_millis(left_ms));
     }
+    supervisor.finish();
     // Shards that were not waited for hold their threads; the process goes anyway.
     runtime.shutdown_background();
     Ok(())

@@ -23,34 +23,47 @@ const MAX_WAITING: usize = 16;
 /// What a drain may take beyond `drain_timeout`: the history closes, the process ends.
 const STOP_SLACK: Duration = Duration::from_secs(5);
 
+/// How long the end of the process waits for what is not told yet.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// Whoever started this process and wants to know of it, if anybody does.
 pub(super) struct Supervisor {
-    messages: Option<SyncSender<String>>,
+    teller: Option<Teller>,
+}
+
+/// The thread that tells.
+struct Teller {
+    messages: SyncSender<String>,
+    /// Closed when all is told.
+    done: Receiver<Infallible>,
 }
 
 impl Supervisor {
     /// As `NOTIFY_SOCKET` says. Starts a thread, so it has to come before the shards.
     pub(super) fn of_this_process() -> Self {
         let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
-            return Self { messages: None };
+            return Self { teller: None };
         };
         let (messages, waiting) = sync_channel(MAX_WAITING);
+        let (telling, done) = sync_channel(0);
         let started = address(&name).and_then(|address| {
             let socket = UnixDatagram::unbound()?;
-            let tell = move || tell_all(&socket, &address, &waiting);
+            let tell = move || {
+                let _telling: SyncSender<Infallible> = telling;
+                tell_all(&socket, &address, &waiting);
+            };
             std::thread::Builder::new()
                 .name("supervisor".into())
                 .spawn(tell)
         });
-        match started {
-            Ok(_) => Self {
-                messages: Some(messages),
-            },
+        let teller = match started {
+            Ok(_) => Some(Teller { messages, done }),
             Err(error) => {
                 tracing::warn!(%error, "the supervisor cannot be told (NOTIFY_SOCKET)");
-                Self { messages: None }
+                None
             }
-        }
+        };
+        Self { teller }
     }
 
     /// Serving: whoever was ordered after this unit may start.
@@ -101,10 +114,19 @@ impl Supervisor {
         }
     }
 
+    /// Waits until all is told, but not for long.
+    pub(super) fn finish(self) {
+        if let Some(Teller { messages, done }) = self.teller {
+            drop(messages);
+            // It ends by the thread's end, or is not worth a longer wait.
+            let _ = done.recv_timeout(LAST_WORDS);
+        }
+    }
+
     fn tell(&self, message: String) {
-        if let Some(messages) = &self.messages {
-            // Full: see MAX_WAITING. Without its receiver: said by the thread.
-            let _ = messages.try_send(message);
+        if let Some(teller) = &self.teller {
+            // Full: see MAX_WAITING.
+            let _ = teller.messages.try_send(message);
         }
     }
 }
