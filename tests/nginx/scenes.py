@@ -392,7 +392,8 @@ def logs(world):
     ask({200, 503}, "gone")
     world.start_idlewild()
     world.stop_nginx()
-    world.configure(change=[impatient, ("http.conf", r"rate=50r/s", "rate=1r/s"), ("proxy.conf", r" burst=500 nodelay", "")])
+    scarce = [("http.conf", r"rate=50r/s", "rate=1r/s"), ("proxy.conf", r" burst=500 nodelay", "")]
+    world.configure(change=[impatient, *scarce])
     world.start_nginx()
     ask({200, 401, 403, 404, 429}, "limited")
     log = (world.logs / "access.log").read_text()
@@ -402,11 +403,7 @@ def logs(world):
     check((world.logs / "error.log").exists(), "no error log")
     # Our parts in a configuration that logs queries: what nginx itself answers, 429 and 503, is ours, too.
     world.stop_nginx()
-    world.configure_own()
-    conf = world.work / "nginx" / "idlewild" / "http.conf"
-    conf.write_text(re.sub(r"rate=50r/s", "rate=1r/s", conf.read_text()))
-    conf = world.work / "nginx" / "idlewild" / "proxy.conf"
-    conf.write_text(re.sub(r" burst=500 nodelay", "", conf.read_text()))
+    world.configure_own(change=scarce)
     world.start_nginx()
     url = f"{world.url(port=world.plain, scheme='http')}?token={world.token(10)}&topic=a"
     statuses = [world.head("--max-time", "2", url)[0] for _ in range(2)]

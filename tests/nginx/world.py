@@ -140,9 +140,9 @@ class World:
         passed_over = ("syntax is ok", "test is successful", '"user" directive makes sense only if')
         return [line for line in done.stderr.splitlines() if not any(words in line for words in passed_over)]
 
-    def configure_own(self):
+    def configure_own(self, change=()):
         """A configuration of somebody's own, which logs queries, and our parts in it."""
-        self.configure()
+        self.configure(change=change)
         (self.work / "nginx" / "nginx.conf").write_text(f"""
             {"user www-data;" if os.geteuid() == 0 else ""}
             pid {self.work}/nginx.pid;
