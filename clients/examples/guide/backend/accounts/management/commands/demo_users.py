@@ -1,0 +1,23 @@
+"""The people of the example."""
+
+from typing import Any
+
+from accounts.models import User
+from django.core.management.base import BaseCommand
+
+PASSWORD = "password"
+
+
+class Command(BaseCommand):
+    """Makes them unless they are there; what was changed since stays."""
+
+    help = "Makes user@, friend@ and admin@example.com"
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        for email, is_staff in (
+            ("user@example.com", False),
+            ("friend@example.com", False),
+            ("admin@example.com", True),
+        ):
+            if not User.objects.filter(email=email).exists():
+                User.objects.create_user(email, PASSWORD, is_staff=is_staff, is_superuser=is_staff)

@@ -1,0 +1,18 @@
+import { SSETest } from "@idlewild/react";
+import { useState } from "react";
+
+/** The guide's test component, while it is asked for: it holds a stream of its own. */
+export function ConnectionTest() {
+  const [isShown, setIsShown] = useState(false);
+  return (
+    <section className="card">
+      <div className="bar">
+        <h2>Connectivity</h2>
+        <button className="quiet" onClick={() => setIsShown(!isShown)}>
+          {isShown ? "Stop" : "Try the test stream"}
+        </button>
+      </div>
+      {isShown && <SSETest url="/api/v1/auth/sse/test/" />}
+    </section>
+  );
+}
