@@ -1,0 +1,148 @@
+"""Idlewild's admin listener, over connections that are kept open.
+
+A client belongs to one process, since a forked worker must not share its parent's connections,
+and an asynchronous one to one event loop as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import httpx
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.asyncio import async_unsafe
+
+from .attempts import RETRIED_STATUSES, Attempts
+from .conf import SETTING, Config
+from .errors import Rejected, Unauthorized, Unavailable
+from .operations import Operation, Request
+
+T = TypeVar("T")
+
+
+class Hub:
+    def __init__(self, config: Config) -> None:
+        if not config.api_key:
+            raise ImproperlyConfigured(
+                f'{SETTING}["API_KEY"] is missing; `idlewild token api-key` makes one'
+            )
+        self._config = config
+        self._clients: dict[int, httpx.Client] = {}
+        self._async_pid = os.getpid()
+        self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
+            WeakKeyDictionary()
+        )
+
+    @async_unsafe("This waits for Idlewild. Use the asynchronous twin, as in `asend_to_user`.")
+    def perform(self, operation: Operation[T]) -> T:
+        request, attempts = operation.request(), Attempts(self._config)
+        while True:
+            try:
+                response = self._client().request(**_arguments(request, attempts))
+            except httpx.TransportError as error:
+                pause = attempts.pause_after_error(error)
+            else:
+                if response.status_code not in RETRIED_STATUSES:
+                    return operation.result(_read(response))
+                pause = attempts.pause_after_answer(response)
+            time.sleep(pause)
+
+    async def aperform(self, operation: Operation[T]) -> T:
+        request, attempts = operation.request(), Attempts(self._config)
+        while True:
+            try:
+                response = await self._async_client().request(**_arguments(request, attempts))
+            except httpx.TransportError as error:
+                pause = attempts.pause_after_error(error)
+            else:
+                if response.status_code not in RETRIED_STATUSES:
+                    return operation.result(_read(response))
+                pause = attempts.pause_after_answer(response)
+            await asyncio.sleep(pause)
+
+    def close(self) -> None:
+        """Ends this process's connections; those of event loops end with their loops."""
+        client = self._clients.pop(os.getpid(), None)
+        if client is not None:
+            client.close()
+
+    def _client(self) -> httpx.Client:
+        pid = os.getpid()
+        client = self._clients.get(pid)
+        if client is None:
+            # No lock: one that another thread held at a fork would be held for ever in the child.
+            # Of two threads that come first, one makes a client in vain.
+            transport = httpx.HTTPTransport(limits=_limits(self._config), uds=_socket(self._config))
+            made = httpx.Client(transport=transport, **_settings(self._config))
+            client = self._clients.setdefault(pid, made)
+        return client
+
+    def _async_client(self) -> httpx.AsyncClient:
+        if self._async_pid != os.getpid():
+            self._async_pid = os.getpid()
+            self._async_clients = WeakKeyDictionary()
+        loop = asyncio.get_running_loop()
+        client = self._async_clients.get(loop)
+        if client is None:
+            transport = httpx.AsyncHTTPTransport(
+                limits=_limits(self._config), uds=_socket(self._config)
+            )
+            client = httpx.AsyncClient(transport=transport, **_settings(self._config))
+            self._async_clients[loop] = client
+        return client
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    return {
+        "base_url": config.base_url,
+        "headers": {
+            "Authorization": f"Bearer {config.api_key}",
+            "Content-Type": "application/json",
+            "User-Agent": "idlewild-django",
+        },
+        # A proxy named in the environment is for the outside, and the admin listener is inside.
+        "trust_env": False,
+    }
+
+
+def _limits(config: Config) -> httpx.Limits:
+    return httpx.Limits(
+        max_connections=config.pool_size, max_keepalive_connections=config.pool_size
+    )
+
+
+def _socket(config: Config) -> str | None:
+    return config.socket_path
+
+
+def _arguments(request: Request, attempts: Attempts) -> dict[str, Any]:
+    return {
+        "method": request.method,
+        "url": request.path,
+        "content": request.body,
+        "timeout": attempts.timeout(),
+    }
+
+
+def _read(response: httpx.Response) -> dict[str, Any]:
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = None
+    if response.is_success and isinstance(answer, dict):
+        return answer
+    error = answer.get("error") if isinstance(answer, dict) else None
+    code, message = (
+        (str(error.get("code", "unknown")), str(error.get("message", "")))
+        if isinstance(error, dict)
+        else ("unknown", f"status {response.status_code} from {response.url}, not Idlewild's JSON")
+    )
+    if response.status_code in (401, 403):
+        raise Unauthorized(code, message)
+    if response.is_client_error:
+        raise Rejected(code, message)
+    raise Unavailable(f"status {response.status_code}: {message}")

@@ -1,0 +1,25 @@
+"""A small project, as one that installs the package would have it."""
+
+SECRET_KEY = "of-the-tests-and-of-nothing-else-0123456789"
+DEBUG = True
+USE_TZ = True
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "tests.urls"
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "idlewild_django",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "idlewild_django.authentication.SingleDeviceJWTAuthentication"
+    ],
+}
+IDLEWILD = {"API_KEY": "idw_of-the-tests", "TIMEOUT": 2.0}
