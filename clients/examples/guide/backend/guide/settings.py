@@ -12,11 +12,13 @@ TOKEN_SECRET = (RUN / "token.secret").read_text().strip()
 
 DEBUG = False
 ALLOWED_HOSTS = ["localhost", "127.0.0.1"]
+# nginx hands on the host without its port, so Django would take its own pages for another origin's.
+CSRF_TRUSTED_ORIGINS = [os.environ.get("GUIDE_ORIGIN", "http://localhost:8080")]
 ROOT_URLCONF = "guide.urls"
 WSGI_APPLICATION = "guide.wsgi.application"
 AUTH_USER_MODEL = "accounts.User"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-USE_TZ = True
+TIME_ZONE = "UTC"
 
 INSTALLED_APPS = [
     "django.contrib.admin",
