@@ -34,7 +34,7 @@ class Server:
         self.directory = directory
         self.socket = directory / "admin.sock"
         # Kept over a restart, so that a publisher finds the server where it was.
-        self._ports = (_free_port(), _free_port())
+        self._ports = (free_port(), free_port())
         self._config = directory / "idlewild.toml"
         key = hashlib.sha256(API_KEY.encode()).hexdigest()
         self._config.write_text(
@@ -96,7 +96,7 @@ hash = "sha256:{key}"
             self._process = None
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -3,6 +3,7 @@
 SECRET_KEY = "of-the-tests-and-of-nothing-else-0123456789"
 DEBUG = True
 USE_TZ = True
+STATIC_URL = "static/"
 ALLOWED_HOSTS = ["*"]
 ROOT_URLCONF = "tests.urls"
 INSTALLED_APPS = [

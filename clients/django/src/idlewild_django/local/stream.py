@@ -40,6 +40,8 @@ class Stream:
 
     def deliver(self, frame: str) -> None:
         with self._changed:
+            if self._is_ending:
+                return
             if len(self._frames) < MAX_FRAMES:
                 self._frames.append(frame)
             else:
