@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,11 +26,10 @@ class Asked:
 class Answer:
     status: int = 202
     json: Any = None
+    """What it says, or a function that is called for it."""
     headers: tuple[tuple[str, str], ...] = ()
     is_dropped: bool = False
     """The connection is closed in its place."""
-    before: Callable[[], object] | None = None
-    """Called before the answer is sent."""
 
 
 class Admin:
@@ -88,13 +87,12 @@ class Admin:
         )
         number = len(self.asked)
         answer = self.answers.popleft() if self.answers else Answer()
-        if answer.before:
-            answer.before()
+        said = answer.json() if callable(answer.json) else answer.json
         if answer.is_dropped:
             handler.close_connection = True
             return
         fallback = {"id": f"{number}-0", "ended": 0}
-        payload = json.dumps(fallback if answer.json is None else answer.json).encode()
+        payload = json.dumps(fallback if said is None else said).encode()
         handler.send_response(answer.status)
         for name, value in (*answer.headers, ("Content-Length", str(len(payload)))):
             handler.send_header(name, value)

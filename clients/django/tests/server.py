@@ -28,9 +28,9 @@ def binary() -> str:
 
 
 class Server:
-    """`more` is TOML of top-level keys and tables, after the tests' own."""
+    """`auth` is TOML for the table of that name."""
 
-    def __init__(self, directory: Path, more: str = "") -> None:
+    def __init__(self, directory: Path, auth: str = "") -> None:
         self.directory = directory
         self.socket = directory / "admin.sock"
         # Kept over a restart, so that a publisher finds the server where it was.
@@ -47,13 +47,14 @@ max_handshakes = 50
 drain_timeout = "2s"
 [auth]
 secret = "{settings.SECRET_KEY}"
+{auth}
 [history]
 path = "{directory / "history"}"
 fsync = "always"
 [[admin.api_keys]]
 name = "tests"
 hash = "sha256:{key}"
-{more}"""
+"""
         )
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -86,12 +87,6 @@ hash = "sha256:{key}"
     def stop(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait(START_TIMEOUT_S)
-            self._process = None
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
             self._process.wait(START_TIMEOUT_S)
             self._process = None
 

@@ -82,6 +82,8 @@ class StreamClient:
         fields: dict[str, str] = {}
         try:
             for line in self._response.iter_lines():
+                if line.startswith(":"):
+                    continue
                 if line:
                     name, _, value = line.partition(": ")
                     fields[name] = f"{fields[name]}\n{value}" if name in fields else value

@@ -73,7 +73,7 @@ def test_a_slow_answer_is_not_waited_for(admin, settings):
     settings.IDLEWILD |= {"TIMEOUT": 0.2}
     for attempt in both_ways(admin, []):
         release = threading.Event()
-        admin.answers.append(Answer(before=lambda held=release: held.wait(10)))
+        admin.answers.append(Answer(json=lambda held=release: held.wait(10)))
         assert attempt() == "2-0"
         release.set()
 

@@ -23,6 +23,7 @@ from idlewild_django.local.backend import TooManyConnections, frame
 from idlewild_django.local.stream import (
     HEARTBEAT,
     MAX_FRAMES,
+    PROBE,
     RETRY,
     Client,
     LoopStream,
@@ -130,6 +131,12 @@ def test_silence_is_broken_by_heartbeats(local, settings):
         return [await anext(stream) for _ in range(3)]
 
     assert asyncio.run(in_a_loop()) == [RETRY, HEARTBEAT, HEARTBEAT]
+
+
+def test_a_thread_probes_for_a_client_that_has_gone(local, monkeypatch):
+    monkeypatch.setattr("idlewild_django.local.stream.PROBE_S", 0.01)
+    stream = iter(local.open(ThreadStream, Client("1")))
+    assert [next(stream) for _ in range(3)] == [RETRY, PROBE, PROBE]
 
 
 @pytest.mark.parametrize("kind", [ThreadStream, LoopStream])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 
 import pytest
 from django.core.asgi import get_asgi_application
@@ -14,7 +15,7 @@ from idlewild_django import force_logout, presence, send_to_topic, send_to_user
 from idlewild_django.local.stream import RETRY
 
 from .conftest import bearer, log_in
-from .streams import StreamClient
+from .streams import WAIT_S, StreamClient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -121,6 +122,17 @@ def test_a_sixth_stream_is_refused(url, access, settings):
     ):
         assert (refused.status, refused.headers["Retry-After"]) == (429, "5")
         assert refused.frame().json == {"error": "Too many connections"}
+
+
+def test_a_client_that_goes_is_forgotten(url, access, user, monkeypatch):
+    monkeypatch.setattr("idlewild_django.local.stream.PROBE_S", 0.01)
+    with StreamClient(url, params={"token": access}) as opened:
+        assert opened.frame().fields == {"retry": "3000"}
+        assert presence(user).online
+    deadline = time.monotonic() + WAIT_S
+    while presence(user).online:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_topics_are_those_of_the_token(url, access):

@@ -191,7 +191,7 @@ def test_a_login_that_overtakes_another_wins_in_both_places(admin, user):
         thread.join()
         connection.close()
 
-    admin.answers.append(Answer(before=second_login))
+    admin.answers.append(Answer(json=second_login))
     start_session(user)
     assert row(user).session_id == sessions[0]
     assert admin.asked[-1].json["session_id"] == sessions[0]
