@@ -1,9 +1,12 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
+from django.db import connections
 
 from idlewild_django.backends import backend
 from idlewild_django.local.backend import Local
@@ -12,11 +15,13 @@ from .admin import Admin
 from .server import API_KEY, Server, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
     from pathlib import Path
 
     from django.contrib.auth.models import User
     from django.test import Client
+
+T = TypeVar("T")
 
 PASSWORD = "correct horse"
 
@@ -27,6 +32,18 @@ def log_in(client: Client, **more: str) -> dict[str, Any]:
     answer = client.post("/api/v1/auth/login/", given, content_type="application/json")
     assert answer.status_code == 200, answer.content
     return answer.json()
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """In a loop of its own; the thread that Django's synchronous code gets closes its database."""
+
+    async def main() -> T:
+        try:
+            return await coroutine
+        finally:
+            await sync_to_async(connections.close_all)()
+
+    return asyncio.run(main())
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from rest_framework_simplejwt.tokens import AccessToken
 from idlewild_django import force_logout, presence, send_to_topic, send_to_user
 from idlewild_django.local.stream import RETRY
 
-from .conftest import bearer, log_in
+from .conftest import bearer, log_in, run
 from .streams import WAIT_S, StreamClient
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -180,7 +180,7 @@ def test_under_asgi_the_same_stream_is_asynchronous(access, user):
         response.close()
         return found
 
-    retry, event = asyncio.run(read())
+    retry, event = run(read())
     assert retry == RETRY
     assert event.endswith("event: message\ndata: x\n\n")
     assert not presence(user).online
@@ -219,4 +219,4 @@ def test_under_asgi_a_client_that_goes_is_forgotten(access, user):
         await asyncio.wait_for(task, 10)
         return online.online, (await asyncio.to_thread(presence, user)).online
 
-    assert asyncio.run(go()) == (True, False)
+    assert run(go()) == (True, False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import uuid
 from typing import TYPE_CHECKING
@@ -25,7 +24,7 @@ from idlewild_django import (
 )
 
 from .admin import Answer
-from .conftest import bearer
+from .conftest import bearer, run
 from .server import API_KEY
 from .streams import StreamClient
 
@@ -74,13 +73,13 @@ def test_every_twin_does_the_same(server, name):
 
     with stream(server, name, topics=["orders/eu"]) as opened:
         opened.frame()
-        asyncio.run(twins(opened))
+        run(twins(opened))
 
 
 def test_a_log_out_has_a_twin(server, user):
     with stream(server, str(user.pk)) as opened:
         opened.frame()
-        asyncio.run(idlewild_django.aforce_logout(user, "Bye."))
+        run(idlewild_django.aforce_logout(user, "Bye."))
         assert opened.event().json["data"]["message"] == "Bye."
 
 
@@ -187,7 +186,7 @@ def test_a_unix_socket_serves_as_well(server, name, settings):
         opened.frame()
         send_to_user(name, "by socket")
         assert opened.event().fields["data"] == "by socket"
-        assert asyncio.run(idlewild_django.apresence(name)).online
+        assert run(idlewild_django.apresence(name)).online
     assert presence("nobody").connections == ()
 
 
