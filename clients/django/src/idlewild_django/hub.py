@@ -101,6 +101,8 @@ class Hub:
         return held[0]
 
     def _transport(self) -> dict[str, Any]:
+        # Given to the client, so that it makes none for a proxy that the environment names: that
+        # is for the outside, and the admin listener is inside.
         size = self._config.pool_size
         return {
             "uds": self._config.socket_path,
@@ -116,8 +118,6 @@ class Hub:
                 "Content-Type": "application/json",
                 "User-Agent": "idlewild-django",
             },
-            # A proxy named in the environment is for the outside; the admin listener is inside.
-            "trust_env": False,
         }
 
 

@@ -51,10 +51,10 @@ def _session_user(request: HttpRequest) -> Any | None:
 def _read_only(session: SessionBase) -> SessionBase:
     """Takes from a session what `get_user` would write with.
 
-    It empties a session after a password change, and gives it a new key after a change of
-    SECRET_KEY. The browser would not hear of the new key and be logged out.
+    It gives a session a new key after a change of SECRET_KEY. The browser would not hear of it
+    and be logged out.
     """
-    for method in ("save", "delete", "cycle_key", "flush"):
+    for method in ("save", "delete"):
         setattr(session, method, lambda *_, **__: None)
     return session
 
