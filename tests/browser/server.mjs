@@ -8,12 +8,12 @@ const BINARY = process.env.IDLEWILD_BIN;
 /** How long the server may take to start. */
 const PATIENCE_MS = 20_000;
 
-/** Starts `idlewild serve --dev` and waits until it serves. */
-export async function startServer(...options) {
+/** Starts `idlewild serve --dev` with options and variables beside, and waits until it serves. */
+export async function startServer({ options = [], admin = "127.0.0.1:0", env = {} } = {}) {
   if (!BINARY) throw new Error("IDLEWILD_BIN has to name the idlewild binary");
   const child = spawn(BINARY, [
-    "serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", ...options,
-  ], { stdio: ["ignore", "ignore", "pipe"], env: { PATH: process.env.PATH } });
+    "serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", admin, ...options,
+  ], { stdio: ["ignore", "ignore", "pipe"], env });
   const server = new Server(child);
   const late = setTimeout(() => child.kill("SIGKILL"), PATIENCE_MS);
   for await (const line of createInterface({ input: child.stderr })) {

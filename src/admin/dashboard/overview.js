@@ -79,8 +79,7 @@ function showStats(stats) {
 function showShards(shards) {
   const most = Math.max(1, ...shards.map((shard) => shard.connections));
   const all = shards.reduce((sum, shard) => sum + shard.connections, 0);
-  const uneven = all ? (most * shards.length) / all : 1;
-  say($("balance"), all ? `the fullest has ${tenths.format(uneven * 100 - 100)} % more than its share` : "");
+  say($("balance"), all ? `the fullest has ${tenths.format((most * shards.length) / all)} × the mean` : "");
   $("shards").replaceChildren(...shards.map((shard) => {
     const bar = make("div");
     bar.style.width = `${(shard.connections / most) * 100}%`;

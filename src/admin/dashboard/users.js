@@ -22,10 +22,11 @@ function showUser(presence) {
   const { connections } = presence;
   say($("found-user"), presence.user);
   mark($("found-state"), presence.online ? "good" : "", presence.online ? plural(connections.length, "connection", "connections") : "offline");
+  say($("found-at"), `at ${clockTime.format(new Date())}`);
   $("end").disabled = !presence.online;
   $("found-scroll").hidden = !presence.online;
   $("found-connections").replaceChildren(...connections.map((connection) => make("tr", {},
-    make("td", { title: connection.since }, dayAndTime.format(new Date(connection.since))),
+    make("td", { className: "when", title: connection.since }, dayAndTime.format(new Date(connection.since))),
     make("td", {}, connection.transport),
     make("td", { className: "mono" }, connection.remote),
     make("td", { className: "id mono" }, connection.session ?? "–"),

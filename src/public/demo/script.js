@@ -62,7 +62,7 @@ function connect() {
   stream.addEventListener("open", () => {
     mark($("state"), "good", "connected");
     const wait = lostAt ? `after ${((performance.now() - lostAt) / 1000).toFixed(1)} s` : "";
-    if (lostAt) say($("retry"), `last time ${wait}`);
+    if (lostAt) say($("reconnect"), wait);
     note("good", "open", lostAt ? `connected again ${wait}` : "connected");
   });
   stream.addEventListener("error", () => {
@@ -87,8 +87,8 @@ function connect() {
 
 function receive({ data, lastEventId }) {
   if (lastEventId) say($("last-id"), lastEventId);
-  note("event", "message", data, lastEventId);
   const message = forcedOut(data);
+  note(message === null ? "event" : "bad", "message", data, lastEventId);
   if (message === null) return;
   logOut();
   say($("forced-text"), message);
@@ -111,7 +111,7 @@ function logOut() {
   sessionStorage.removeItem(TOKEN);
   sessionStorage.removeItem(USER);
   say($("last-id"), "none");
-  say($("retry"), "as the server says");
+  say($("reconnect"), "none yet");
   mark($("state"), "", "logged out");
   $("session").hidden = true;
   $("login").hidden = false;
