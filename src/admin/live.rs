@@ -37,8 +37,6 @@ pub(super) struct Live(Mutex<State>);
 struct State {
     past: Past,
     readers: Vec<Reader>,
-    /// As the readers last got them.
-    refusals: Bytes,
     is_finished: bool,
 }
 
@@ -47,6 +45,8 @@ struct Reader {
     events: mpsc::Sender<Bytes>,
     /// Of the key that it was let in with.
     key_hash: String,
+    /// As it last got them.
+    refusals: Bytes,
     line: Arc<Line>,
 }
 
@@ -64,19 +64,13 @@ impl Live {
         if state.readers.is_empty() {
             return;
         }
+        let stats = event("stats", &stats::now(admin));
         let refusals = event("refusals", &recent_refusals::now(admin));
-        let are_new = refusals != state.refusals;
-        if are_new {
-            state.refusals = refusals.clone();
-        }
-        let events = [
-            Some(event("stats", &stats::now(admin))),
-            point,
-            are_new.then_some(refusals),
-        ];
-        for event in events.into_iter().flatten() {
-            state.readers.retain(|reader| reader.send(&event));
-        }
+        state.readers.retain_mut(|reader| {
+            reader.send(&stats)
+                && point.as_ref().is_none_or(|point| reader.send(point))
+                && reader.tell_refusals(&refusals)
+        });
     }
 
     /// Ends all streams, and those to come.
@@ -95,9 +89,10 @@ pub(super) fn answer(
 ) -> Result<Answer, Problem> {
     let key = presented_key(headers).ok_or_else(Problem::unauthorized)?;
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let reader = Reader {
+    let mut reader = Reader {
         events: sender,
         key_hash: api_key::hash(key),
+        refusals: Bytes::new(),
         line: Arc::clone(line),
     };
     let stats = event("stats", &stats::now(admin));
@@ -111,10 +106,9 @@ pub(super) fn answer(
             "{MAX_STREAMS} dashboards are open; close one"
         )));
     }
-    let refusals = event("refusals", &recent_refusals::now(admin));
-    for event in [event("history", &state.past.json()), refusals, stats] {
-        reader.send(&event);
-    }
+    reader.send(&event("history", &state.past.json()));
+    reader.tell_refusals(&event("refusals", &recent_refusals::now(admin)));
+    reader.send(&stats);
     state.readers.push(reader);
     drop(state);
     let mut answer = Response::new(Either::Right(Events(receiver)));
@@ -133,6 +127,15 @@ impl Reader {
     /// Whether it is still there, with a key that still is one.
     fn may_stay(&self, admin: &Admin) -> bool {
         !self.events.is_closed() && admin.keys.load().has(&self.key_hash)
+    }
+
+    /// Sends them if they are others than it got last; as [`Reader::send`].
+    fn tell_refusals(&mut self, refusals: &Bytes) -> bool {
+        if self.refusals == refusals {
+            return true;
+        }
+        self.refusals = refusals.clone();
+        self.send(refusals)
     }
 
     /// False where it is gone, or has too much waiting: then its connection is cut.

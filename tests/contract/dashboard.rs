@@ -290,13 +290,19 @@ fn a_refused_ticket_is_listed_too() {
 fn a_live_stream_tells_new_refusals_once() {
     let server = TestServer::start();
     let mut stream = live(&server);
-    assert_eq!(server.get(NOTIFICATIONS).status, 401);
-    server.advance(SECOND);
-    let told = next_named(&mut stream, "refusals");
-    assert_eq!(told["refusals"][0]["reason"], "auth");
-    for _ in 0..3 {
+    // What came with the second before.
+    let mut before = || {
         server.advance(SECOND);
-        let (name, _) = next(&mut stream).unwrap();
-        assert_ne!(name, "refusals");
-    }
+        let events = std::iter::from_fn(|| next(&mut stream));
+        let events: Vec<Event> = events.take_while(|(name, _)| name != "stats").collect();
+        events
+    };
+    assert_eq!(before(), []);
+    assert_eq!(before()[0].0, "point");
+    assert_eq!(server.get(NOTIFICATIONS).status, 401);
+    assert_eq!(before(), []);
+    let told = before();
+    assert_eq!((told.len(), told[0].0.as_str()), (1, "refusals"));
+    assert_eq!(told[0].1["refusals"][0]["reason"], "auth");
+    assert_eq!(before(), []);
 }

@@ -36,7 +36,9 @@ fn the_demo_page_knows_where_the_routes_and_the_admin_side_are() {
 #[test]
 fn without_dev_there_is_no_demo_page() {
     let server = TestServer::without_dev();
-    let answer = server.get("/");
-    assert_eq!(answer.status, 404);
-    assert_eq!(answer.json(), json!({"error": "Not found"}));
+    for method in ["GET", "POST", "OPTIONS"] {
+        let answer = request(server.public, method, "/", &[], "");
+        assert_eq!(answer.status, 404, "{method}");
+        assert_eq!(answer.json(), json!({"error": "Not found"}));
+    }
 }
