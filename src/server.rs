@@ -106,7 +106,8 @@ impl ServerError {
 impl Server {
     /// Starts serving on the control runtime that the caller is in.
     ///
-    /// `dev` brings the development user and the demo page; `passed` are sockets that a supervisor has bound.
+    /// `dev` brings the development user and the demo page; `passed` are sockets that a supervisor
+    /// has bound.
     ///
     /// # Errors
     /// [`ServerError`]; nothing is served then.

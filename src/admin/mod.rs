@@ -1,5 +1,5 @@
-//! The admin listener: publish, users, health, metrics, the dashboard. An ordinary hyper service on the control
-//! runtime; nothing here holds bytes per client.
+//! The admin listener: publish, users, health, metrics, the dashboard. An ordinary hyper service on
+//! the control runtime; nothing here holds bytes per client.
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 

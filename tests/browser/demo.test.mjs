@@ -47,6 +47,14 @@ describe("the demo page", { timeout: 120_000 }, () => {
     assert.deepEqual(page.complaints, []);
   });
 
+  it("shows an event that is markup as the text it is", async () => {
+    await logIn(page);
+    await publish("<img src=x onerror=alert(1)>");
+    await line(page, "message", "<img src=x onerror=alert(1)>").waitFor();
+    assert.equal(await page.locator("img").count(), 0);
+    assert.deepEqual(page.complaints, []);
+  });
+
   it("says what is wrong with a login", async () => {
     await page.getByLabel("Password").fill("wrong");
     await page.getByRole("button", { name: "Log in" }).click();
