@@ -79,7 +79,7 @@ function showStats(stats) {
 function showShards(shards) {
   const most = Math.max(1, ...shards.map((shard) => shard.connections));
   const all = shards.reduce((sum, shard) => sum + shard.connections, 0);
-  say($("balance"), all ? `the fullest has ${tenths.format((most * shards.length) / all)} × the mean` : "");
+  say($("balance"), all ? `the fullest has ${((most * shards.length) / all).toFixed(2)} × the mean` : "");
   $("shards").replaceChildren(...shards.map((shard) => {
     const bar = make("div");
     bar.style.width = `${(shard.connections / most) * 100}%`;
