@@ -30,7 +30,7 @@ use crate::directory::Directory;
 use crate::engine::{DurableEngine, Engine, MemoryEngine, OpenError};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::public::{Live, Login, Public};
+use crate::public::{Demo, Live, Login, Public};
 use crate::shard::{
     self, BindError, Inbox, Listener, Settings, Shards, Shared, SocketOptions, StartError, Starter,
 };
@@ -39,7 +39,8 @@ use crate::sys;
 pub use passed::{Passed, PassedError};
 pub use run::run;
 
-/// How often a quiet log is looked through for what is too old, and the rates are sampled.
+/// How often a quiet log is looked through for what is too old, the rates are sampled, and the
+/// dashboards get their numbers.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often a drain looks whether the shards are done.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -105,7 +106,8 @@ impl ServerError {
 impl Server {
     /// Starts serving on the control runtime that the caller is in.
     ///
-    /// `dev` brings the development user; `passed` are sockets that a supervisor has bound.
+    /// `dev` brings the development user and the demo page; `passed` are sockets that a supervisor
+    /// has bound.
     ///
     /// # Errors
     /// [`ServerError`]; nothing is served then.
@@ -137,6 +139,7 @@ impl Server {
             config,
             live,
             login,
+            dev.then(|| Demo::new(&config.base_path, admin_endpoints.first())),
             shared.clone(),
             Arc::clone(&engine),
             Handle::current(),
@@ -148,7 +151,12 @@ impl Server {
         engine.open().await?;
         shards.open();
 
-        let admin = Arc::new(Admin::new(config, shared.clone(), Arc::clone(&engine)));
+        let admin = Arc::new(Admin::new(
+            config,
+            shared.clone(),
+            Arc::clone(&engine),
+            public.refusals(),
+        ));
         let mut tasks = vec![
             tokio::spawn(shard::dispatch(shared.clone())),
             tokio::spawn(sweep(shared, Arc::clone(&admin))),
@@ -229,6 +237,7 @@ impl Server {
         for task in &self.tasks {
             task.abort();
         }
+        self.admin.finish();
         if tokio::time::timeout(STOP_GRACE, self.engine.close())
             .await
             .is_err()
@@ -329,6 +338,6 @@ async fn sweep(shared: Shared, admin: Arc<Admin>) {
     loop {
         shared.clock.sleep(SWEEP).await;
         shared.log.expire(shared.clock.now_ms());
-        admin.sample();
+        admin.tick();
     }
 }

@@ -10,6 +10,7 @@ mod address;
 mod answer;
 mod connection;
 mod cors;
+mod demo;
 mod handoff;
 mod io;
 mod login;
@@ -35,8 +36,11 @@ use crate::auth::ticket::Tickets;
 use crate::config::{Auth, Config, TrustedProxy};
 use crate::directory::Limit;
 use crate::engine::Engine;
+use crate::metrics::RefusedReason;
+use crate::refusals::{RecentRefusals, RefusalNote};
 use crate::shard::{Shared, StartHandshake};
 use cors::Cors;
+pub use demo::Demo;
 pub use login::{Login, LoginError};
 use routes::Routes;
 
@@ -48,6 +52,8 @@ pub struct Public {
     routes: Routes,
     tickets: Tickets,
     login: Option<Login>,
+    demo: Option<Demo>,
+    refusals: Arc<RecentRefusals>,
     trusted_proxies: Vec<TrustedProxy>,
     handshake_timeout: Duration,
     retry_after_s: u64,
@@ -93,6 +99,7 @@ impl Public {
         config: &Config,
         live: Live,
         login: Option<Login>,
+        demo: Option<Demo>,
         shards: Shared,
         engine: Arc<dyn Engine>,
         control: Handle,
@@ -100,9 +107,11 @@ impl Public {
         Self {
             engine,
             live: ArcSwap::from_pointee(live),
-            routes: Routes::new(config, login.is_some()),
+            routes: Routes::new(config, login.is_some(), demo.is_some()),
             tickets: Tickets::new(shards.clock.clone()),
             login,
+            demo,
+            refusals: Arc::default(),
             trusted_proxies: config.trusted_proxies.clone(),
             handshake_timeout: config.handshake_timeout,
             retry_after_s: config.retry_max.as_secs().max(1),
@@ -127,6 +136,17 @@ impl Public {
     /// Whether [`Public::start_drain`] was called.
     pub fn is_draining(&self) -> bool {
         *self.draining.borrow()
+    }
+
+    /// The streams of late that were not opened.
+    pub fn refusals(&self) -> Arc<RecentRefusals> {
+        Arc::clone(&self.refusals)
+    }
+
+    /// Counts a stream that was not opened, and lists it for the operator.
+    fn refused(&self, reason: RefusedReason, note: impl FnOnce() -> RefusalNote) {
+        self.shards.metrics.refuse(reason);
+        self.refusals.note(&self.shards.clock, reason, note);
     }
 
     /// Says once that a balancer does not do what the configuration says of it; after that such

@@ -10,7 +10,7 @@ use http_body_util::Full;
 
 use super::connection::Connection;
 use super::handoff::Offer;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, Refused};
 use super::routes::Route;
 use super::{Live, Public};
 use crate::auth::Identity;
@@ -33,15 +33,16 @@ pub(super) async fn answer(
     cors: &[(HeaderName, HeaderValue)],
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;
-    let refusal = match check(connection, live, route, request) {
+    let refused = match check(connection, live, route, request) {
         Ok(admission) => {
             let head = head(admission.framing, cors);
             connection.handoff.offer(Offer { admission, head }).await
         }
-        Err(refusal) => refusal,
+        Err(refused) => refused,
     };
-    public.shards.metrics.refuse(refusal.metric());
+    let refusal = refused.reason;
     tracing::debug!(reason = refusal.reason(), peer = ?connection.peer(), "stream refused");
+    connection.refused(refused, request.headers());
     refusal.response(public.retry_after_s)
 }
 
@@ -50,24 +51,29 @@ fn check(
     live: &Live,
     route: Route,
     request: &Request<Incoming>,
-) -> Result<Admission, Refusal> {
+) -> Result<Admission, Refused> {
     let public = &connection.public;
     if public.is_draining() {
-        return Err(Refusal::ShuttingDown);
+        return Err(Refusal::ShuttingDown.into());
     }
     // What may still come from the client would be read as the stream's input.
     if !request.body().is_end_stream() {
-        return Err(Refusal::BadRequest("A stream request has no body"));
+        return Err(Refusal::BadRequest("A stream request has no body").into());
     }
     if request.headers().contains_key(EXPECT) {
-        return Err(Refusal::BadRequest("A stream request expects nothing"));
+        return Err(Refusal::BadRequest("A stream request expects nothing").into());
     }
     let (identity, topics) = if route == Route::TestStream {
         (None, Box::default())
     } else {
         let identity = identify(public, live, request)?;
-        let topics = topics(request.uri().query(), &identity.topics)?;
-        (Some(identity), topics)
+        match topics(request.uri().query(), &identity.topics) {
+            Ok(topics) => (Some(identity), topics),
+            Err(reason) => {
+                let user = Some(identity.user);
+                return Err(Refused { reason, user });
+            }
+        }
     };
     let last_event_id = identity
         .as_ref()

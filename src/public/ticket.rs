@@ -32,7 +32,7 @@ pub(super) fn answer(
             &json!({"ticket": ticket, "expires_in": ttl.as_secs()}),
         ),
         Err(refusal) => {
-            public.shards.metrics.refuse(refusal.metric());
+            connection.refused(refusal.into(), request.headers());
             let mut response = error(refusal.status(), refusal.reason());
             refusal.add_headers(&mut response, public.retry_after_s);
             response

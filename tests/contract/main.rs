@@ -5,7 +5,9 @@
 
 mod admin;
 mod credentials;
+mod dashboard;
 mod delivery;
+mod demo;
 mod deploy;
 mod descriptors;
 mod drain;

@@ -3,6 +3,8 @@
 
 mod client;
 pub mod collector;
+pub mod description;
+pub mod page;
 mod probe;
 pub mod process;
 
