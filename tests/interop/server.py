@@ -44,6 +44,11 @@ def free_ports(count):
     return ports
 
 
+def environment():
+    """Ours, without what would configure the server, or be refused by it as IDLEWILD_BIN is."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("IDLEWILD_")}
+
+
 class Server:
     """Keeps its address and its history when it is stopped and started again."""
 
@@ -61,7 +66,7 @@ class Server:
     def start(self, port=None):
         self.process = subprocess.Popen(
             [self.binary, "serve", "--config", self.config, "--listen", f"127.0.0.1:{port or self.public}"],
-            env=os.environ | {"IDLEWILD_ADMIN__API_KEY": API_KEY}, stderr=open(self.log, "a"))
+            env=environment() | {"IDLEWILD_ADMIN__API_KEY": API_KEY}, stderr=open(self.log, "a"))
         wait("the server is ready", lambda: self.process.poll() is not None or self.is_ready())
         check(self.process.poll() is None, "the server did not start")
 
@@ -85,7 +90,7 @@ class Server:
 
     def token(self, user):
         made = subprocess.run([self.binary, "token", "--config", self.config, "--user", user],
-                              capture_output=True, text=True, check=True)
+                              env=environment(), capture_output=True, text=True, check=True)
         return made.stdout.strip()
 
     def url(self, token=None):
