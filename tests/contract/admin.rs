@@ -157,6 +157,8 @@ fn unknown_fields_and_what_is_no_json_are_refused() {
         ("PUT", "/v1/users/42/session", ""),
         ("POST", "/v1/users/42/logout", r#"{"more":1}"#),
         ("POST", "/v1/users/42/logout", "nonsense"),
+        ("POST", "/v1/users/42/logout", "[null, null]"),
+        ("PUT", "/v1/users/42/session", r#"["a", null]"#),
     ] {
         let answer = server.admin(method, path, body);
         assert_eq!(answer.status, 400, "{method} {path} {body}");
