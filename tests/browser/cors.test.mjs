@@ -81,8 +81,23 @@ async function reads(server, page, url, init) {
   assert.deepEqual(await shown, { data: 'hello', lastEventId: id });
 }
 
+/** How many streams the server opened and refused: what the browser kept from the page did get there. */
+async function reached(server) {
+  const { connects, refused } = (await server.ask('GET', '/v1/stats')).totals;
+  return { connects, refused };
+}
+
 const isOnline = async (server) => (await server.ask('GET', `/v1/users/${USER}`)).online;
 const pause = () => new Promise((resolve) => setTimeout(resolve, 20));
+
+/** The statuses of the preflights that the page's requests cause from now on. */
+async function watchPreflights(context, page) {
+  const devtools = await context.newCDPSession(page);
+  const statuses = [];
+  devtools.on('Network.responseReceived', ({ type, response }) => type === 'Preflight' && statuses.push(response.status));
+  await devtools.send('Network.enable');
+  return statuses;
+}
 
 /** The server's cookie with a token, as the application's login would have set it. */
 const cookie = (token, attributes) => [{
@@ -103,10 +118,7 @@ describe('a page of a listed origin', () => {
   }));
 
   test('reads by fetch with its own headers, after a preflight', () => visit(cors([listed()]), listed(), async ({ server, page, context }) => {
-    const seen = await context.newCDPSession(page);
-    const preflights = [];
-    seen.on('Network.responseReceived', ({ type, response }) => type === 'Preflight' && preflights.push(response.status));
-    await seen.send('Network.enable');
+    const preflights = await watchPreflights(context, page);
     const first = await server.publish(USER, 'first');
     await server.publish(USER, 'second');
     const { status, body } = await fetched(page, server.stream(), {
@@ -116,6 +128,23 @@ describe('a page of a listed origin', () => {
     assert.equal(status, 200);
     assert.match(body, /^retry: \d+\n\nid: [\d-]+\nevent: message\ndata: second\n\n$/);
     assert.deepEqual(preflights, [204]);
+  }));
+
+  test('comes back by itself with its last id, without a preflight', () => visit(`retry_min = "1s"\nretry_max = "1s"\n${cors([listed()])}`, listed(), async ({ server, page, context }) => {
+    const preflights = await watchPreflights(context, page);
+    await page.evaluate((address) => {
+      window.got = [];
+      new EventSource(address).onmessage = ({ data }) => window.got.push(data);
+    }, server.stream({ token: server.token(USER) }));
+    const shows = (events) => page.waitForFunction((wanted) => window.got.join() === wanted, events.join());
+    while (!(await isOnline(server))) await pause();
+    await server.publish(USER, 'before');
+    await shows(['before']);
+    await server.ask('DELETE', `/v1/users/${USER}/connections`);
+    await server.publish(USER, 'meanwhile');
+    await shows(['before', 'meanwhile']);
+    assert.equal((await server.ask('GET', '/v1/stats')).totals.replayed, 1);
+    assert.deepEqual(preflights, []);
   }));
 
   test('reads why it was refused', () => visit(`max_connections_per_user = 1\n${cors([listed()])}`, listed(), async ({ server, page }) => {
@@ -197,6 +226,7 @@ describe('a page of an origin that is not listed', () => {
     await server.publish(USER, 'a secret');
     const address = server.stream({ token: server.token(USER), last_event_id: '0-0' });
     assert.deepEqual(await firstEvent(page, address), { error: true, closed: true });
+    assert.deepEqual(await reached(server), { connects: 1, refused: 0 });
   }));
 
   test('reads nothing by fetch, with and without a preflight, not even a refusal', () => visit(settings(), refused(), async ({ server, page }) => {
@@ -205,6 +235,7 @@ describe('a page of an origin that is not listed', () => {
     assert.deepEqual(await fetched(page, server.stream(), { headers: { Authorization: `Bearer ${server.token(USER)}` } }), rejected);
     assert.deepEqual(await fetched(page, server.stream()), rejected);
     assert.deepEqual(await fetched(page, `${server.origin}${BASE}/nothing/`), rejected);
+    assert.deepEqual(await reached(server), { connects: 1, refused: 1 });
   }));
 });
 
@@ -221,6 +252,7 @@ describe('the default, any origin without credentials', () => {
     await context.addCookies(cookie(server.token(USER), { sameSite: 'Lax' }));
     assert.deepEqual(await firstEvent(page, server.stream(), { withCredentials: true }), { error: true, closed: true });
     assert.deepEqual(await fetched(page, server.stream(), { credentials: 'include' }), { rejected: 'TypeError' });
+    assert.deepEqual(await reached(server), { connects: 2, refused: 0 });
   }));
 });
 
