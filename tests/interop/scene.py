@@ -10,7 +10,7 @@ from server import Failed, check, wait
 
 # A heartbeat a second, so that there are some; clients come back after a good second.
 RETRY_MS = range(1000, 1501)
-SETTINGS = 'heartbeat = "1s"\nretry_min = "1s"\nretry_max = "1.5s"'.replace("1.5s", "1500ms")
+SETTINGS = 'heartbeat = "1s"\nretry_min = "1s"\nretry_max = "1500ms"'
 
 PAYLOADS = [
     ("a string", {"data": "a plain string: with a colon, and a space at the end "}),
@@ -34,7 +34,7 @@ class Scene:
         self.expected = {one.user: [] for one in self.running}
 
     def play(self, say):
-        for act in (self.open, self.events, self.burst, self.heartbeat, self.cut, self.restart, self.crash, self.log_out):
+        for act in (self.open, self.events, self.burst, self.heartbeat, self.cut, self.cut_again, self.restart, self.crash, self.log_out):
             began = time.monotonic()
             act()
             say(f"{act.__doc__} ({time.monotonic() - began:.1f} s)")
@@ -69,12 +69,19 @@ class Scene:
 
     def cut(self):
         """the server ends the stream: all come back and miss nothing"""
-        opened = {one.user: len(one.all("open")) for one in self.running}
+        self.end_streams({"data": "while it was away"})
+
+    def cut_again(self):
+        """and once more, when a heartbeat is all that has come since"""
+        self.heartbeat()
+        self.end_streams()
+        self.heartbeat()
+        event = {"data": "while it was away again"}
+        # Who forgets its id here would miss the event, and gets it when it is back.
+        self.end_streams(event, to=[one for one in self.running if one.client.keeps_id])
         for one in self.running:
-            ended = self.server.ask(f"/v1/users/{one.user}/connections", method="DELETE")
-            check(ended["ended"] == 1, f"{one.name} had {ended['ended']} connections, not one")
-            self.publish(one, {"data": "while it was away"})
-        self.each("came back", lambda one: len(one.all("open")) > opened[one.user])
+            if not one.client.keeps_id:
+                self.publish(one, event)
         self.each_has_all()
 
     def restart(self):
@@ -101,6 +108,17 @@ class Scene:
                 check(words in one.all("away"), f"{one.name} never said {words!r}: {one.all('away')}")
 
     # What they are made of.
+
+    def end_streams(self, event=None, to=None):
+        """Ends the streams, publishes before the clients are back (to all, if not said), and waits until they are."""
+        opened = {one.user: len(one.all("open")) for one in self.running}
+        for one in self.running:
+            ended = self.server.ask(f"/v1/users/{one.user}/connections", method="DELETE")
+            check(ended["ended"] == 1, f"{one.name} had {ended['ended']} connections, not one")
+            if event and (to is None or one in to):
+                self.publish(one, event)
+        self.each("came back", lambda one: len(one.all("open")) > opened[one.user])
+        self.each_has_all()
 
     def away(self, how):
         """Nobody is there while this is published: the server that takes it has its public listener elsewhere."""
