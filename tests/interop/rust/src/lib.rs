@@ -19,7 +19,11 @@ impl Arguments {
     /// If it has fewer arguments.
     pub fn read() -> Self {
         let mut arguments = std::env::args().skip(1);
-        let mut next = |name| arguments.next().unwrap_or_else(|| panic!("{name} is missing"));
+        let mut next = |name| {
+            arguments
+                .next()
+                .unwrap_or_else(|| panic!("{name} is missing"))
+        };
         Self {
             url: next("URL"),
             token: next("TOKEN"),
@@ -49,5 +53,7 @@ pub fn away(why: &str) {
 
 fn print(line: &Value) {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).expect("somebody reads it");
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .expect("somebody reads it");
 }
