@@ -346,11 +346,14 @@ fn stats_tell_what_is_recent_from_what_was_ever() {
 }
 
 #[test]
-fn stats_are_as_they_are_described() {
+fn stats_and_presence_are_as_they_are_described() {
     let server = TestServer::start();
+    let _stream = server.stream_of(&server.token_with("42", Some("laptop"), &["news"]));
     let document = server.admin("GET", "/openapi.json", "").json();
-    let stats = server.admin("GET", "/v1/stats", "").json();
-    described(&stats, &document["components"]["schemas"]["Stats"], "Stats");
+    for (path, name) in [("/v1/stats", "Stats"), ("/v1/users/42", "Presence")] {
+        let answer = server.admin("GET", path, "").json();
+        described(&answer, &document["components"]["schemas"][name], name);
+    }
 }
 
 /// Whether a value has its schema's type and exactly its properties, all the way down.
