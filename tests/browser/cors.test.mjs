@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { BASE, launchBrowser, launchWithThirdPartyCookies, startPages, startServer } from './support.mjs';
+import { BASE, launchBrowser, launchWithThirdPartyCookies, startPages, startServer, until } from './support.mjs';
 
 // The user of `--dev`, too.
 const USER = '1';
@@ -52,8 +52,8 @@ const hold = (page, url) => page.evaluate((address) => new Promise((resolve) => 
   window.held.onopen = resolve;
 }), url);
 
-/** A page's fetch: the status, the named header fields, and the body up to `until`; or that it was rejected. */
-const fetched = (page, url, { until, fields = [], ...init } = {}) => page.evaluate(async ([address, options, end, names]) => {
+/** A page's fetch: the status, the named header fields, and the body up to `upTo`; or that it was rejected. */
+const fetched = (page, url, { upTo, fields = [], ...init } = {}) => page.evaluate(async ([address, options, end, names]) => {
   try {
     const response = await fetch(address, options);
     const headers = Object.fromEntries(names.map((name) => [name, response.headers.get(name)]));
@@ -69,14 +69,14 @@ const fetched = (page, url, { until, fields = [], ...init } = {}) => page.evalua
   } catch (error) {
     return { rejected: error.name };
   }
-}, [url, init, until, fields]);
+}, [url, init, upTo, fields]);
 
 /** What the page's EventSource shows first, of an event that is published when its user is there. */
 async function reads(server, page, url, init) {
   const shown = firstEvent(page, url, init);
   let ended = false;
   shown.finally(() => { ended = true; });
-  while (!ended && !(await isOnline(server))) await pause();
+  await until('the stream is open, or refused', async () => ended || isOnline(server));
   const { id } = await server.publish(USER, 'hello');
   assert.deepEqual(await shown, { data: 'hello', lastEventId: id });
 }
@@ -88,7 +88,6 @@ async function reached(server) {
 }
 
 const isOnline = async (server) => (await server.ask('GET', `/v1/users/${USER}`)).online;
-const pause = () => new Promise((resolve) => setTimeout(resolve, 20));
 
 /** The statuses of the preflights that the page's requests cause from now on. */
 async function watchPreflights(context, page) {
@@ -123,7 +122,7 @@ describe('a page of a listed origin', () => {
     await server.publish(USER, 'second');
     const { status, body } = await fetched(page, server.stream(), {
       headers: { Authorization: `Bearer ${server.token(USER)}`, 'Last-Event-ID': first.id },
-      until: 'data: ',
+      upTo: 'second\n\n',
     });
     assert.equal(status, 200);
     assert.match(body, /^retry: \d+\n\nid: [\d-]+\nevent: message\ndata: second\n\n$/);
@@ -137,7 +136,7 @@ describe('a page of a listed origin', () => {
       new EventSource(address).onmessage = ({ data }) => window.got.push(data);
     }, server.stream({ token: server.token(USER) }));
     const shows = (events) => page.waitForFunction((wanted) => window.got.join() === wanted, events.join());
-    while (!(await isOnline(server))) await pause();
+    await until('the stream is open', () => isOnline(server));
     await server.publish(USER, 'before');
     await shows(['before']);
     await server.ask('DELETE', `/v1/users/${USER}/connections`);
@@ -243,7 +242,7 @@ describe('the default, any origin without credentials', () => {
   test('lets any page read with a token', () => visit('', pages.at('127.0.0.1'), async ({ server, page }) => {
     await reads(server, page, server.stream({ token: server.token(USER) }));
     const { status } = await fetched(page, server.stream(), {
-      headers: { Authorization: `Bearer ${server.token('2')}` }, until: '\n\n',
+      headers: { Authorization: `Bearer ${server.token('2')}` }, upTo: '\n\n',
     });
     assert.equal(status, 200);
   }));

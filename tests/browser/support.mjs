@@ -12,13 +12,14 @@ import { chromium } from 'playwright-core';
 
 const SECRET = 'the-secret-of-the-browser-tests-0123456789';
 const API_KEY = 'the-api-key-of-the-browser-tests-0123456789';
-const START_TIMEOUT_MS = 10_000;
+/** Many times what anything here takes. */
+const TIMEOUT_MS = 10_000;
 
 export const BASE = '/api/v1/auth';
 const STREAM = `${BASE}/sse/notifications/`;
 
 /** The server under test: IDLEWILD_BIN, else the release build. */
-export function binary() {
+function binary() {
   const path = process.env.IDLEWILD_BIN
     ?? fileURLToPath(new URL('../../target/release/idlewild', import.meta.url));
   if (!existsSync(path)) {
@@ -55,12 +56,13 @@ function launchOptions() {
  * it: cookies and sites go by names.
  */
 export async function startServer({ config = '', args = [], host = '127.0.0.1' } = {}) {
+  const server = binary();
   const directory = await mkdtemp(join(tmpdir(), 'idlewild-browser-'));
   const file = join(directory, 'idlewild.toml');
   const write = (settings) => writeFile(file, `${settings}\n[auth]\nsecret = "${SECRET}"\n`);
   await write(config);
   const child = spawn(
-    binary(),
+    server,
     ['serve', '--config', file, '--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0', ...args],
     { env: { ...environment(), IDLEWILD_ADMIN__API_KEY: API_KEY }, stdio: ['ignore', 'ignore', 'pipe'] },
   );
@@ -129,7 +131,7 @@ function logOf(child) {
         if (found) done(resolve, found);
         else if (child.exitCode !== null) fail(`the server ended with ${child.exitCode}`);
       };
-      const timer = setTimeout(() => fail(`${START_TIMEOUT_MS} ms passed`), START_TIMEOUT_MS);
+      const timer = setTimeout(() => fail(`${TIMEOUT_MS} ms passed`), TIMEOUT_MS);
       watchers.add(look);
       look();
     }),
@@ -142,6 +144,15 @@ function token(user, claims = {}) {
   const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
   const signed = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ user_id: user, iat: now, exp: now + 900, ...claims })}`;
   return `${signed}.${createHmac('sha256', SECRET).update(signed).digest('base64url')}`;
+}
+
+/** Polls until `condition` holds. */
+export async function until(what, condition) {
+  const end = Date.now() + TIMEOUT_MS;
+  while (!(await condition())) {
+    if (Date.now() > end) throw new Error(`${what}: not within ${TIMEOUT_MS} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 /** An origin with one empty page: a port, which several host names reach. */

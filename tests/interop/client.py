@@ -3,6 +3,7 @@
 import json
 import subprocess
 import threading
+import time
 
 
 class Running:
@@ -24,7 +25,6 @@ class Running:
         self.thread.start()
 
     def run(self):
-        pause = threading.Event()
         while not self.is_over:
             self.starts += 1
             with open(self.errors, "a") as errors:
@@ -35,7 +35,7 @@ class Running:
             self.process.wait()
             if self.client.comes_back or self.all("refused"):
                 break
-            pause.wait(0.2)
+            time.sleep(0.2)
 
     def last_id(self):
         if self.client.comes_back:
