@@ -1,11 +1,15 @@
 //! The admin side's answers: JSON, and errors as `{"error": {"code", "message"}}`.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
 use super::live::Events;
@@ -137,12 +141,39 @@ pub(super) async fn read(body: Incoming, max_bytes: usize) -> Result<Bytes, Prob
     }
 }
 
-/// A body of JSON. An empty one reads as `{}`.
+/// A body of a JSON object. An empty one reads as `{}`.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.trim_ascii().is_empty() {
         b"{}"
     } else {
         body
     };
-    serde_json::from_slice(body).map_err(|error| Problem::invalid(error.to_string()))
+    serde_json::from_slice::<Object<T>>(body)
+        .map(|Object(value)| value)
+        .map_err(|error| Problem::invalid(error.to_string()))
+}
+
+/// A value from a JSON object only: serde's own reading of a struct takes its fields from an array,
+/// too, in the order in which the source happens to have them.
+#[derive(Debug)]
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
 }

@@ -163,6 +163,8 @@ fn unknown_fields_and_what_is_no_json_are_refused() {
         ("PUT", "/v1/users/42/session", ""),
         ("POST", "/v1/users/42/logout", r#"{"more":1}"#),
         ("POST", "/v1/users/42/logout", "nonsense"),
+        ("POST", "/v1/users/42/logout", "[null, null]"),
+        ("PUT", "/v1/users/42/session", r#"["a", null]"#),
     ] {
         let answer = server.admin(method, path, body);
         assert_eq!(answer.status, 400, "{method} {path} {body}");
@@ -350,10 +352,13 @@ fn stats_tell_what_is_recent_from_what_was_ever() {
 }
 
 #[test]
-fn stats_are_as_they_are_described() {
+fn stats_and_presence_are_as_they_are_described() {
     let server = TestServer::start();
-    let stats = server.admin("GET", "/v1/stats", "").json();
-    Description::of(&server).covers("Stats", &stats);
+    let _stream = server.stream_of(&server.token_with("42", Some("laptop"), &["news"]));
+    let description = Description::of(&server);
+    for (path, name) in [("/v1/stats", "Stats"), ("/v1/users/42", "Presence")] {
+        description.covers(name, &server.admin("GET", path, "").json());
+    }
 }
 
 #[test]
