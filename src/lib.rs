@@ -10,7 +10,7 @@
 //! | 3 | [`shard`] | owns the sockets: acceptor, poller, table, wheel, delivery |
 //! | 3 | [`engine`] | where events come from and are kept |
 //! | 2 | [`directory`], [`log`], [`auth`] | who is connected where; what happened; who are you |
-//! | 1 | [`event`], [`frame`], [`topic`], [`config`], [`metrics`], [`spans`], [`clock`], [`sys`] | plain values, time and system calls |
+//! | 1 | [`event`], [`frame`], [`topic`], [`config`], [`metrics`], [`spans`], [`clock`], [`outbound`], [`sys`] | plain values, time, questions to others, system calls |
 
 pub mod admin;
 pub mod auth;
@@ -23,6 +23,7 @@ pub mod event;
 pub mod frame;
 pub mod log;
 pub mod metrics;
+mod outbound;
 pub mod public;
 pub mod server;
 pub mod shard;

@@ -102,7 +102,7 @@ pub(super) async fn answer(
                 Route::Notifications | Route::TestStream => {
                     stream::answer(connection, &live, route, &request, &fields).await
                 }
-                Route::Ticket => ticket::answer(connection, &live, &request),
+                Route::Ticket => ticket::answer(connection, &live, &request).await,
                 Route::Login => login::answer(connection, request).await,
                 Route::Health => text(StatusCode::OK, "ok\n"),
             }
