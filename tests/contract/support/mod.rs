@@ -1,8 +1,10 @@
 //! A server in this process with a clock that stands still, and clients that are as plain as a
 //! socket.
 
+pub mod backend;
 mod client;
 pub mod collector;
+pub mod http;
 mod probe;
 pub mod process;
 
