@@ -44,11 +44,15 @@ fn keys(document: &[u8], allowed: &[Algorithm], secrets: Secrets) -> Result<Vec<
     struct Set {
         keys: Vec<serde_json::Value>,
     }
-    let set: Set = serde_json::from_slice(document).map_err(|error| error.to_string())?;
+    // serde's own words quote what they are about, which may be a key.
+    let set: Set = serde_json::from_slice(document).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        format!("no JSON Web Key Set, from line {line}, column {column} on")
+    })?;
     let mut keys = Vec::new();
     for (index, value) in set.keys.into_iter().enumerate() {
-        let jwk: Jwk =
-            serde_json::from_value(value).map_err(|error| format!("keys[{index}]: {error}"))?;
+        let jwk: Jwk = serde_json::from_value(value)
+            .map_err(|_| format!("keys[{index}] is no JSON Web Key (RFC 7517)"))?;
         if secrets == Secrets::Refused && matches!(jwk.algorithm, AlgorithmParameters::OctetKey(_))
         {
             return Err(format!(

@@ -206,6 +206,13 @@ fn unfit_sets_are_refused_with_the_entry() {
     assert!(message(json!([p256, p384])).contains("two keys have the kid \"k\""));
     assert!(message(json!([])).contains("no key in it serves"));
     assert!(message(json!(["x"])).contains("keys[0]"));
+    for quoted in [
+        json!("hunter2"),
+        json!(["hunter2"]),
+        json!([{"kty": "hunter2"}]),
+    ] {
+        assert!(!message(quoted).contains("hunter2"));
+    }
     assert!(message(json!([jwk("rsa1024.pem", &json!({}))])).contains("keys[0] is an RSA key of"));
     assert!(message(json!([{"kty": "oct", "k": "AAAA"}])).contains("fewer than 32 bytes"));
     assert!(message(json!([jwk("p256.pem", &json!({"x": "AAAA"}))])).contains("wrong length"));
