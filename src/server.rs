@@ -20,7 +20,6 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin};
-use crate::auth::keys::KeysError;
 use crate::auth::users::{Users, UsersError};
 use crate::clock::{Clock, millis};
 use crate::config::{
@@ -30,7 +29,7 @@ use crate::directory::Directory;
 use crate::engine::{DurableEngine, Engine, MemoryEngine, OpenError};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::public::{Demo, Live, Login, Public};
+use crate::public::{Demo, Live, LiveError, Login, Public};
 use crate::shard::{
     self, BindError, Inbox, Listener, Settings, Shards, Shared, SocketOptions, StartError, Starter,
 };
@@ -68,7 +67,7 @@ pub enum ServerError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
-    Keys(#[from] KeysError),
+    Live(#[from] LiveError),
     #[error("login.users_file: {0}")]
     Users(#[from] UsersError),
     #[error("{key}: {source}")]
@@ -94,7 +93,7 @@ impl ServerError {
         matches!(
             self,
             Self::Config(_)
-                | Self::Keys(_)
+                | Self::Live(_)
                 | Self::Users(_)
                 | Self::Bind { .. }
                 | Self::Passed(_)
@@ -147,6 +146,7 @@ impl Server {
         let handshake = Arc::clone(&public);
         let start = move || Arc::clone(&handshake).start_handshake();
         let shards = Shards::start(starters, shared.clone(), config.fd_tables, start).await?;
+        public.fetch_keys();
         // Not before: a private descriptor table would keep copies of the engine's files.
         engine.open().await?;
         shards.open();
@@ -156,6 +156,7 @@ impl Server {
             shared.clone(),
             Arc::clone(&engine),
             public.refusals(),
+            not_ready(&public),
         ));
         let mut tasks = vec![
             tokio::spawn(shard::dispatch(shared.clone())),
@@ -196,9 +197,9 @@ impl Server {
     /// Takes over secrets, keys, CORS and limits of another configuration.
     ///
     /// # Errors
-    /// [`KeysError`] where a key cannot be used; nothing has changed then.
-    pub fn reload(&self, config: &Config) -> Result<(), KeysError> {
-        self.public.reload(Live::new(config)?);
+    /// [`LiveError`] where something cannot be used; nothing has changed then.
+    pub fn reload(&self, config: &Config) -> Result<(), LiveError> {
+        self.public.reload(Live::new(config)?)?;
         self.admin.reload(config);
         Ok(())
     }
@@ -247,6 +248,12 @@ impl Server {
         // Socket files stay: a server that was started meanwhile may have replaced them, and the
         // next start does.
     }
+}
+
+/// Why the public side lets nobody in, for the admin side to tell.
+fn not_ready(public: &Arc<Public>) -> admin::NotReady {
+    let public = Arc::clone(public);
+    Box::new(move || public.not_ready())
 }
 
 fn login(config: &Config, dev: bool, clock: &Clock) -> Result<Option<Login>, UsersError> {

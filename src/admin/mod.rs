@@ -57,10 +57,14 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause after a failed accept.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
+/// Says why the public side lets nobody in; `None` where it does.
+pub type NotReady = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// The admin service.
 pub struct Admin {
     shards: Shared,
     engine: Arc<dyn Engine>,
+    public_not_ready: NotReady,
     keys: ArcSwap<ApiKeys>,
     limits: ArcSwap<Limits>,
     max_handshakes: usize,
@@ -94,18 +98,20 @@ impl Limits {
 
 impl Admin {
     /// The service of `config` over these shards and this engine; `recent_refusals` are the public
-    /// side's.
+    /// side's, and so is what it waits for (`public_not_ready`).
     pub fn new(
         config: &Config,
         shards: Shared,
         engine: Arc<dyn Engine>,
         recent_refusals: Arc<RecentRefusals>,
+        public_not_ready: NotReady,
     ) -> Self {
         Self {
             // Not now: the history was read first.
             started_unix_s: (shards.clock.unix_ms() - shards.clock.now_ms()) / 1_000,
             shards,
             engine,
+            public_not_ready,
             keys: ArcSwap::from_pointee(ApiKeys::new(&config.admin)),
             limits: ArcSwap::from_pointee(Limits::new(config)),
             max_handshakes: config.max_handshakes,
@@ -152,7 +158,8 @@ impl Admin {
         if self.is_draining.load(Ordering::Relaxed) {
             return Some("draining".to_owned());
         }
-        self.engine.ready().err().map(|error| error.to_string())
+        let engine = self.engine.ready().err().map(|error| error.to_string());
+        engine.or_else(|| (self.public_not_ready)())
     }
 }
 

@@ -12,6 +12,7 @@ mod connection;
 mod cors;
 mod demo;
 mod handoff;
+mod identify;
 mod io;
 mod login;
 mod proxy_header;
@@ -32,8 +33,9 @@ use tokio::sync::watch;
 
 use crate::auth::jwt::Verifier;
 use crate::auth::keys::KeysError;
+use crate::auth::session::SessionAuth;
 use crate::auth::ticket::Tickets;
-use crate::config::{Auth, Config, TrustedProxy};
+use crate::config::{Auth, Config, ConfigError, TrustedProxy};
 use crate::directory::Limit;
 use crate::engine::Engine;
 use crate::metrics::RefusedReason;
@@ -68,6 +70,8 @@ pub struct Public {
 /// What SIGHUP may change.
 pub struct Live {
     verifier: Verifier,
+    /// Where clients without a token are asked about.
+    sessions: Option<Arc<SessionAuth>>,
     auth: Auth,
     cors: Cors,
     limit: Limit,
@@ -75,13 +79,18 @@ pub struct Live {
 }
 
 impl Live {
-    /// Loads the keys that the configuration names.
+    /// Loads the keys that the configuration names; asks no URL.
     ///
     /// # Errors
-    /// [`KeysError`] where one cannot be used.
-    pub fn new(config: &Config) -> Result<Self, KeysError> {
+    /// [`LiveError`] where something cannot be used.
+    pub fn new(config: &Config) -> Result<Self, LiveError> {
+        let sessions = match config.auth.session_url()? {
+            Some(url) => Some(Arc::new(SessionAuth::new(url).map_err(LiveError::Trust)?)),
+            None => None,
+        };
         Ok(Self {
             verifier: Verifier::new(&config.auth)?,
+            sessions,
             auth: config.auth.clone(),
             cors: Cors::new(&config.cors),
             limit: Limit {
@@ -91,6 +100,35 @@ impl Live {
             max_connections: config.max_connections,
         })
     }
+
+    /// Keeps what `before` has learnt from the URLs that are still the same.
+    fn take_over(&mut self, before: &Self) -> Result<(), KeysError> {
+        if let (Some(keys), Some(known)) =
+            (self.verifier.remote_keys(), before.verifier.remote_keys())
+        {
+            keys.take_over(known)?;
+        }
+        if let (Some(own), Some(known)) = (&self.sessions, &before.sessions)
+            && own.is_same(known)
+        {
+            self.sessions = Some(Arc::clone(known));
+        }
+        Ok(())
+    }
+}
+
+/// Why what may change cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum LiveError {
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(
+        "auth.session_auth_url: {0} (install ca-certificates, or name a file in SSL_CERT_FILE)"
+    )]
+    Trust(std::io::Error),
 }
 
 impl Public {
@@ -124,8 +162,28 @@ impl Public {
     }
 
     /// Takes over reloaded secrets, keys, CORS and limits for the requests to come.
-    pub fn reload(&self, live: Live) {
+    ///
+    /// # Errors
+    /// [`KeysError`] where the key set that was fetched does not go with them; nothing has changed
+    /// then.
+    pub fn reload(&self, mut live: Live) -> Result<(), KeysError> {
+        live.take_over(&self.live.load())?;
         self.live.store(Arc::new(live));
+        self.fetch_keys();
+        Ok(())
+    }
+
+    /// Fetches the keys that come from a URL, from now on, for the configuration in force. Not
+    /// before the shards have their descriptor tables: they would keep copies of its sockets.
+    pub fn fetch_keys(&self) {
+        if let Some(keys) = self.live.load().verifier.remote_keys() {
+            keys.keep_fresh(&self.control, self.shards.clock.clone());
+        }
+    }
+
+    /// Why nobody who is in the right can be let in; `None` where somebody can.
+    pub fn not_ready(&self) -> Option<String> {
+        self.live.load().verifier.remote_keys()?.missing()
     }
 
     /// Answers 503 to streams from now on and closes connections after their answer.

@@ -25,6 +25,8 @@ pub(super) enum Refusal {
     TooManyConnections,
     /// The server's limit.
     ServerFull,
+    /// Whoever knows whether the credential is good does not say.
+    AuthUnavailable,
     /// The server is going down.
     ShuttingDown,
     /// The request is not one for a stream.
@@ -72,7 +74,9 @@ impl Refusal {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::TopicNotAllowed => StatusCode::FORBIDDEN,
             Self::TooManyConnections => StatusCode::TOO_MANY_REQUESTS,
-            Self::ServerFull | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ServerFull | Self::AuthUnavailable | Self::ShuttingDown => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
         }
     }
@@ -83,6 +87,7 @@ impl Refusal {
             Self::TopicNotAllowed => "Topic not allowed",
             Self::TooManyConnections => "Too many connections",
             Self::ServerFull => "Server full",
+            Self::AuthUnavailable => "Authentication unavailable",
             Self::ShuttingDown => "Shutting down",
             Self::BadRequest(reason) => reason,
         }
@@ -90,7 +95,7 @@ impl Refusal {
 
     pub(super) fn metric(self) -> RefusedReason {
         match self {
-            Self::Unauthenticated => RefusedReason::Auth,
+            Self::Unauthenticated | Self::AuthUnavailable => RefusedReason::Auth,
             Self::TopicNotAllowed => RefusedReason::Topic,
             Self::TooManyConnections => RefusedReason::Limit,
             Self::ServerFull | Self::ShuttingDown => RefusedReason::Full,

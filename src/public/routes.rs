@@ -9,7 +9,7 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::answer::{empty, error, text};
 use super::connection::Connection;
-use super::{demo, login, stream, ticket};
+use super::{cors, demo, login, stream, ticket};
 use crate::config::Config;
 
 /// A path that is served.
@@ -95,7 +95,7 @@ pub(super) async fn answer(
     };
     let (allow, methods) = route.methods();
     let mut response;
-    let fields = if request.method() == Method::OPTIONS {
+    let mut fields = if request.method() == Method::OPTIONS {
         response = empty(StatusCode::NO_CONTENT);
         response
             .headers_mut()
@@ -108,7 +108,7 @@ pub(super) async fn answer(
                 Route::Notifications | Route::TestStream => {
                     stream::answer(connection, &live, route, &request, &fields).await
                 }
-                Route::Ticket => ticket::answer(connection, &live, &request),
+                Route::Ticket => ticket::answer(connection, &live, &request).await,
                 Route::Login => login::answer(connection, request).await,
                 Route::Health => text(StatusCode::OK, "ok\n"),
                 Route::Demo => demo::answer(public),
@@ -122,6 +122,10 @@ pub(super) async fn answer(
         };
         fields
     };
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        cors::expose_reasons(&mut fields);
+    }
     response.headers_mut().extend(fields);
     if public.is_draining() {
         response
