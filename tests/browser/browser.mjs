@@ -1,15 +1,4 @@
-// Chromium, and pages that write down what a page must not do.
-
-import { chromium } from "playwright-core";
-
-const EXECUTABLE = process.env.CHROMIUM_BIN ?? "/usr/bin/chromium";
-
-export function launch() {
-  return chromium.launch({
-    executablePath: EXECUTABLE,
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update"],
-  });
-}
+// Pages that write down what a page must not do.
 
 /** A page of a context of its own; `options` as Playwright has them for a context. */
 export async function openPage(browser, options = {}) {

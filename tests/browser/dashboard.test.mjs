@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 
-import { launch, openPage, origins } from "./browser.mjs";
+import { openPage, origins } from "./browser.mjs";
 import { startServer } from "./server.mjs";
+import { launchBrowser } from "./support.mjs";
 
 const NARROW = { width: 390, height: 844 };
 const WIDE = { width: 1440, height: 900 };
@@ -15,7 +16,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
   let pages;
 
   before(async () => {
-    browser = await launch();
+    browser = await launchBrowser();
   });
   after(() => browser.close());
 

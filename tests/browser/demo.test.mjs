@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 
-import { launch, openPage, origins, watch } from "./browser.mjs";
+import { openPage, origins, watch } from "./browser.mjs";
 import { startServer } from "./server.mjs";
+import { launchBrowser } from "./support.mjs";
 
 describe("the demo page", { timeout: 120_000 }, () => {
   let browser;
@@ -12,7 +13,7 @@ describe("the demo page", { timeout: 120_000 }, () => {
   let page;
 
   before(async () => {
-    browser = await launch();
+    browser = await launchBrowser();
   });
   after(() => browser.close());
 

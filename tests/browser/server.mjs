@@ -4,14 +4,14 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 
-const BINARY = process.env.IDLEWILD_BIN;
+import { binary } from "./support.mjs";
+
 /** How long the server may take to start. */
 const PATIENCE_MS = 20_000;
 
 /** Starts `idlewild serve --dev` with options and variables beside, and waits until it serves. */
 export async function startServer({ options = [], admin = "127.0.0.1:0", env = {} } = {}) {
-  if (!BINARY) throw new Error("IDLEWILD_BIN has to name the idlewild binary");
-  const child = spawn(BINARY, [
+  const child = spawn(binary(), [
     "serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", admin, ...options,
   ], { stdio: ["ignore", "ignore", "pipe"], env });
   const server = new Server(child);

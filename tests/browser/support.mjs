@@ -19,7 +19,7 @@ export const BASE = '/api/v1/auth';
 const STREAM = `${BASE}/sse/notifications/`;
 
 /** The server under test: IDLEWILD_BIN, else the release build. */
-function binary() {
+export function binary() {
   const path = process.env.IDLEWILD_BIN
     ?? fileURLToPath(new URL('../../target/release/idlewild', import.meta.url));
   if (!existsSync(path)) {
@@ -48,7 +48,7 @@ function launchOptions() {
   if (!existsSync(executablePath)) {
     throw new Error(`no browser at ${executablePath}: install Debian's chromium, or set CHROMIUM`);
   }
-  return { executablePath, args: ['--no-sandbox', '--disable-gpu', '--disable-quic'] };
+  return { executablePath, args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update'] };
 }
 
 /**
