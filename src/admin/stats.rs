@@ -14,6 +14,10 @@ use crate::metrics::{
 };
 
 pub(super) fn answer(admin: &Admin) -> Answer {
+    json(StatusCode::OK, &now(admin))
+}
+
+pub(super) fn now(admin: &Admin) -> Value {
     let metrics = &admin.shards.metrics;
     let now_ms = admin.shards.clock.now_ms();
     let sample = Sample::new(now_ms, metrics);
@@ -24,7 +28,7 @@ pub(super) fn answer(admin: &Admin) -> Answer {
     let started_s = i64::try_from(admin.started_unix_s).unwrap_or_default();
     let started = DateTime::from_timestamp(started_s, 0).unwrap_or_default();
     let sum = |of: fn(&ShardMetrics) -> u64| metrics.sum(of);
-    let body = json!({
+    json!({
         "version": env!("CARGO_PKG_VERSION"),
         "started_at": started.to_rfc3339_opts(SecondsFormat::Secs, true),
         "uptime_s": now_ms / 1_000,
@@ -84,8 +88,7 @@ pub(super) fn answer(admin: &Admin) -> Answer {
             "max_fds": process.max_fds,
         },
         "shards": shards(metrics),
-    });
-    json(StatusCode::OK, &body)
+    })
 }
 
 fn shards(metrics: &Metrics) -> Vec<Value> {

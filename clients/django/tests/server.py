@@ -28,13 +28,13 @@ def binary() -> str:
 
 
 class Server:
-    """`more` is TOML of top-level keys and tables, after the tests' own."""
+    """`auth` is TOML for the table of that name."""
 
-    def __init__(self, directory: Path, more: str = "") -> None:
+    def __init__(self, directory: Path, auth: str = "") -> None:
         self.directory = directory
         self.socket = directory / "admin.sock"
         # Kept over a restart, so that a publisher finds the server where it was.
-        self._ports = (_free_port(), _free_port())
+        self._ports = (free_port(), free_port())
         self._config = directory / "idlewild.toml"
         key = hashlib.sha256(API_KEY.encode()).hexdigest()
         self._config.write_text(
@@ -47,13 +47,14 @@ max_handshakes = 50
 drain_timeout = "2s"
 [auth]
 secret = "{settings.SECRET_KEY}"
+{auth}
 [history]
 path = "{directory / "history"}"
 fsync = "always"
 [[admin.api_keys]]
 name = "tests"
 hash = "sha256:{key}"
-{more}"""
+"""
         )
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -89,14 +90,8 @@ hash = "sha256:{key}"
             self._process.wait(START_TIMEOUT_S)
             self._process = None
 
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(START_TIMEOUT_S)
-            self._process = None
 
-
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -8,7 +8,7 @@ import queue
 import socket
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -46,7 +46,7 @@ class StreamClient:
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> StreamClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -82,6 +82,8 @@ class StreamClient:
         fields: dict[str, str] = {}
         try:
             for line in self._response.iter_lines():
+                if line.startswith(":"):
+                    continue
                 if line:
                     name, _, value = line.partition(": ")
                     fields[name] = f"{fields[name]}\n{value}" if name in fields else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -14,8 +15,10 @@ from .conf import config
 from .errors import Rejected
 from .users import UserOrId, user_id
 
-# What one event of Idlewild's admin listener takes (docs/publishing.md).
+# What one event may have (docs/publishing.md): so many users, and half a megabyte of them, with
+# room left for the event's name and id.
 MAX_USERS_PER_EVENT = 10_000
+MAX_USERS_BYTES = 500_000
 
 
 @dataclass(frozen=True)
@@ -58,20 +61,33 @@ def encode(value: Any) -> str:
 
 
 def for_users(
-    users: list[UserOrId], data: Any, name: str, id: str | None, persist: bool
+    users: Iterable[UserOrId], data: Any, name: str, id: str | None, persist: bool
 ) -> list[Event]:
-    """One event for as many users as one event may have, the next for the rest."""
-    ids = list(dict.fromkeys(user_id(user) for user in users))
+    """One event for as many users as one may have, another for the next ones."""
+    parts = list(_parts(dict.fromkeys(user_id(user) for user in users)))
     source = id or str(uuid.uuid4())
-    chunks = range(0, len(ids), MAX_USERS_PER_EVENT)
     # Each part has an id of its own, or all but the first would count as repeats of it.
     return [
         Event.new(
-            {"users": ids[start : start + MAX_USERS_PER_EVENT]},
+            {"users": part},
             data,
             name,
-            source if len(chunks) == 1 else f"{source}:{part}",
+            source if len(parts) == 1 else f"{source}:{number}",
             persist,
         )
-        for part, start in enumerate(chunks)
+        for number, part in enumerate(parts)
     ]
+
+
+def _parts(ids: Iterable[str]) -> Iterator[list[str]]:
+    part: list[str] = []
+    size = 0
+    for id in ids:
+        id_size = len(encode(id).encode()) + 1
+        if part and (len(part) == MAX_USERS_PER_EVENT or size + id_size > MAX_USERS_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(id)
+        size += id_size
+    if part:
+        yield part

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import time
+from collections.abc import AsyncGenerator
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 import httpx
 from django.core.exceptions import ImproperlyConfigured
@@ -31,11 +32,13 @@ class Hub:
                 f'{SETTING}["API_KEY"] is missing; `idlewild token api-key` makes one'
             )
         self._config = config
+        # The system's authorities, read once: it takes longer than a request.
+        self._ssl = ssl.create_default_context()
         self._clients: dict[int, httpx.Client] = {}
-        self._async_pid = os.getpid()
-        self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
-            WeakKeyDictionary()
-        )
+        self._loops_pid = os.getpid()
+        self._loops: dict[
+            asyncio.AbstractEventLoop, tuple[httpx.AsyncClient, AsyncGenerator[None]]
+        ] = {}
 
     @async_unsafe("This waits for Idlewild. Use the asynchronous twin, as in `asend_to_user`.")
     def perform(self, operation: Operation[T]) -> T:
@@ -55,7 +58,8 @@ class Hub:
         request, attempts = operation.request(), Attempts(self._config)
         while True:
             try:
-                response = await self._async_client().request(**_arguments(request, attempts))
+                client = await self._async_client()
+                response = await client.request(**_arguments(request, attempts))
             except httpx.TransportError as error:
                 pause = attempts.pause_after_error(error)
             else:
@@ -76,47 +80,52 @@ class Hub:
         if client is None:
             # No lock: one that another thread held at a fork would be held for ever in the child.
             # Of two threads that come first, one makes a client in vain.
-            transport = httpx.HTTPTransport(limits=_limits(self._config), uds=_socket(self._config))
-            made = httpx.Client(transport=transport, **_settings(self._config))
+            transport = httpx.HTTPTransport(**self._transport())
+            made = httpx.Client(transport=transport, **self._defaults())
             client = self._clients.setdefault(pid, made)
         return client
 
-    def _async_client(self) -> httpx.AsyncClient:
-        if self._async_pid != os.getpid():
-            self._async_pid = os.getpid()
-            self._async_clients = WeakKeyDictionary()
+    async def _async_client(self) -> httpx.AsyncClient:
+        if self._loops_pid != os.getpid():
+            self._loops_pid, self._loops = os.getpid(), {}
         loop = asyncio.get_running_loop()
-        client = self._async_clients.get(loop)
-        if client is None:
-            transport = httpx.AsyncHTTPTransport(
-                limits=_limits(self._config), uds=_socket(self._config)
-            )
-            client = httpx.AsyncClient(transport=transport, **_settings(self._config))
-            self._async_clients[loop] = client
-        return client
+        held = self._loops.get(loop)
+        if held is None:
+            for ended in [each for each in list(self._loops) if each.is_closed()]:
+                self._loops.pop(ended, None)
+            transport = httpx.AsyncHTTPTransport(**self._transport())
+            client = httpx.AsyncClient(transport=transport, **self._defaults())
+            closing = _close_with_the_loop(client)
+            held = self._loops[loop] = (client, closing)
+            await anext(closing)
+        return held[0]
+
+    def _transport(self) -> dict[str, Any]:
+        # Given to the client, so that it makes none for a proxy that the environment names: that
+        # is for the outside, and the admin listener is inside.
+        size = self._config.pool_size
+        return {
+            "uds": self._config.socket_path,
+            "verify": self._ssl,
+            "limits": httpx.Limits(max_connections=size, max_keepalive_connections=size),
+        }
+
+    def _defaults(self) -> dict[str, Any]:
+        return {
+            "base_url": self._config.base_url,
+            "headers": {
+                "Authorization": f"Bearer {self._config.api_key}",
+                "Content-Type": "application/json",
+                "User-Agent": "idlewild-django",
+            },
+        }
 
 
-def _settings(config: Config) -> dict[str, Any]:
-    return {
-        "base_url": config.base_url,
-        "headers": {
-            "Authorization": f"Bearer {config.api_key}",
-            "Content-Type": "application/json",
-            "User-Agent": "idlewild-django",
-        },
-        # A proxy named in the environment is for the outside, and the admin listener is inside.
-        "trust_env": False,
-    }
-
-
-def _limits(config: Config) -> httpx.Limits:
-    return httpx.Limits(
-        max_connections=config.pool_size, max_keepalive_connections=config.pool_size
-    )
-
-
-def _socket(config: Config) -> str | None:
-    return config.socket_path
+async def _close_with_the_loop(client: httpx.AsyncClient) -> AsyncGenerator[None]:
+    # A loop closes the generators that were begun in it before it ends itself, as `asyncio.run`
+    # and `async_to_sync` let it. There is no other sign of its end.
+    async with client:
+        yield
 
 
 def _arguments(request: Request, attempts: Attempts) -> dict[str, Any]:

@@ -63,8 +63,11 @@ def send_to_users(
     on_commit: bool = True,
     using: str | None = None,
 ) -> list[str] | None:
-    """Sends one event to many users: one request for every 10,000 of them."""
-    made = for_users(list(users), data, event, id, persist)
+    """Sends one event to many users: one request for every 10,000 of them.
+
+    Where one of several requests fails, the same call with the same `id` sends to the rest.
+    """
+    made = for_users(users, data, event, id, persist)
     return _now_or_on_commit(
         lambda: [backend().perform(Publish(each)) for each in made], on_commit, using
     )
@@ -78,7 +81,7 @@ async def asend_to_users(
     id: str | None = None,
     persist: bool = True,
 ) -> list[str]:
-    made = for_users(list(users), data, event, id, persist)
+    made = for_users(users, data, event, id, persist)
     return [await backend().aperform(Publish(each)) for each in made]
 
 

@@ -39,12 +39,11 @@ def _before_save(
 def _after_save(
     instance: Model,
     created: bool,
-    raw: bool,
     using: str,
     update_fields: Collection[str] | None,
     **_: Any,
 ) -> None:
-    if raw or not isinstance(instance, get_user_model()):
+    if not isinstance(instance, get_user_model()):
         return
     was_active = instance.__dict__.pop(WAS_ACTIVE, False)
     if was_active:

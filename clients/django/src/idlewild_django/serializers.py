@@ -30,6 +30,7 @@ class SessionNotRegistered(APIException):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = _("Logging in is not possible at the moment. Please try again.")
     default_code = "session_not_registered"
+    wait = 5  # seconds, which DRF writes as Retry-After
 
 
 class SingleDeviceTokenObtainPairSerializer(TokenObtainPairSerializer):

@@ -43,25 +43,20 @@ def _session_user(request: HttpRequest) -> Any | None:
     if not key:
         return None
     asked = HttpRequest()
-    asked.session = _read_only(import_module(settings.SESSION_ENGINE).SessionStore)(key)
+    asked.session = _read_only(import_module(settings.SESSION_ENGINE).SessionStore(key))
     user = get_user(asked)
     return user if user.is_authenticated else None
 
 
-def _read_only(store: type[SessionBase]) -> type[SessionBase]:
-    """A session store of the project's kind, where what Django changes while reading is lost.
+def _read_only(session: SessionBase) -> SessionBase:
+    """Takes from a session what `get_user` would write with.
 
-    `get_user` empties a session after a password change, and gives it a new key after a change of
-    SECRET_KEY. The browser would not hear of the new key and be logged out.
+    It gives a session a new key after a change of SECRET_KEY. The browser would not hear of it
+    and be logged out.
     """
-
-    class ReadOnlyStore(store):  # type: ignore[valid-type, misc]
-        def save(self, must_create: bool = False) -> None: ...
-        def delete(self, session_key: str | None = None) -> None: ...
-        def cycle_key(self) -> None: ...
-        def flush(self) -> None: ...
-
-    return ReadOnlyStore
+    for method in ("save", "delete"):
+        setattr(session, method, lambda *_, **__: None)
+    return session
 
 
 def _rest_framework_user(request: HttpRequest) -> Any | None:

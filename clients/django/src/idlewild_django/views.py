@@ -10,8 +10,8 @@ from .serializers import (
 )
 
 
-# With ATOMIC_REQUESTS the session would be committed only after the answer was made, and Idlewild
-# could not be told before the client comes with its token.
+# With ATOMIC_REQUESTS a refused login would undo what it notes of Idlewild, and one that fails
+# after it has told Idlewild would leave a session there that the database does not know.
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
 class LoginView(TokenObtainPairView):
     """`{"email", "password"}` → `{"access", "refresh", "user": {"id", "email"}}`."""

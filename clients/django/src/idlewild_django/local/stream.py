@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,11 @@ from datetime import UTC, datetime
 
 HEARTBEAT = "event: heartbeat\ndata: {}\n\n"
 RETRY = "retry: 3000\n\n"
+# A comment, which clients pass over. Under WSGI only a write tells that a client has gone, and a
+# page that is loaded again leaves its last stream behind; so it counts for seconds, not for a
+# heartbeat's time.
+PROBE = ":\n\n"
+PROBE_S = 2.0
 # Frames kept for a client that reads too slowly; with the next one it is cut off.
 MAX_FRAMES = 1_000
 
@@ -40,6 +46,8 @@ class Stream:
 
     def deliver(self, frame: str) -> None:
         with self._changed:
+            if self._is_ending:
+                return
             if len(self._frames) < MAX_FRAMES:
                 self._frames.append(frame)
             else:
@@ -65,14 +73,20 @@ class ThreadStream(Stream):
     """For WSGI: waits in the request's thread."""
 
     def __iter__(self) -> Iterator[str]:
+        quiet_since = time.monotonic()
         while True:
+            heartbeat_in = quiet_since + self._heartbeat - time.monotonic()
             with self._changed:
                 if not self._frames and not self._is_ending:
-                    self._changed.wait(self._heartbeat)
+                    self._changed.wait(min(PROBE_S, heartbeat_in))
                 if not self._frames and self._is_ending:
                     return
-                frame = self._frames.popleft() if self._frames else HEARTBEAT
-            yield frame
+                frame = self._frames.popleft() if self._frames else None
+            if frame is None and time.monotonic() < quiet_since + self._heartbeat:
+                yield PROBE
+            else:
+                yield frame or HEARTBEAT
+                quiet_since = time.monotonic()
 
 
 class LoopStream(Stream):
