@@ -16,6 +16,9 @@ const PROBE_AFTER_MS = 10_000;
 /** One that has not answered by then is frozen or hung, and its lock is taken. */
 const ANSWER_WITHIN_MS = 3_000;
 
+/** What a leader said last (a forced log-out!) may still be under way when its lock is passed on. */
+const LAST_WORDS_MS = 50;
+
 /** Tells leaders apart; only has to differ from those of the other tabs. */
 const LEADER_ID_RANGE = 2 ** 48;
 
@@ -26,6 +29,7 @@ export class SharedSource implements Source {
   readonly #stream: Stream;
   readonly #election: Election;
   readonly #probe: Timer;
+  readonly #lastWords: Timer;
   readonly #id: string;
   /** Of all tabs, while this one leads. */
   readonly #names = new Set<string>();
@@ -40,8 +44,9 @@ export class SharedSource implements Source {
     this.#sink = sink;
     this.#id = Math.floor(settings.environment.random() * LEADER_ID_RANGE).toString(36);
     this.#probe = new Timer(settings.environment);
+    this.#lastWords = new Timer(settings.environment);
     this.#election = new Election(locks, name, {
-      elected: () => { this.#lead(); },
+      elected: () => { this.#elected(); },
       deposed: () => { this.#follow(); },
     });
     this.#stream = new Stream(settings, credentials, {
@@ -71,6 +76,7 @@ export class SharedSource implements Source {
     this.#leading = false;
     this.#leader = null;
     this.#probe.clear();
+    this.#lastWords.clear();
     this.#stream.stop();
     // After the stream has stopped: the next leader must find the place free.
     this.#election.withdraw();
@@ -100,6 +106,11 @@ export class SharedSource implements Source {
     else if (this.#channel !== null && !this.#election.isCandidate) this.#follow();
   }
 
+  #elected(): void {
+    if (this.#leader === null) this.#lead();
+    else this.#lastWords.set(LAST_WORDS_MS, () => { this.#lead(); });
+  }
+
   #lead(): void {
     this.#leading = true;
     this.#leader = null;
@@ -111,6 +122,7 @@ export class SharedSource implements Source {
 
   /** Listens to the leader, and waits to be the next one. */
   #follow(): void {
+    this.#lastWords.clear();
     if (this.#leading) {
       this.#leading = false;
       this.#stream.stop();
