@@ -1,0 +1,36 @@
+// How long to wait before the next attempt.
+
+/** Used until the server has said a `retry:` of its own; the middle of the server's default range. */
+export const DEFAULT_RETRY_MS = 4_000;
+/** No backoff is longer than this, however many attempts have failed. */
+export const MAX_BACKOFF_MS = 30_000;
+/** A stream that ended is not taken up sooner: a server that says `retry: 0` must not be spun on. */
+export const MIN_RETRY_MS = 100;
+/** Longer than this, a `Retry-After` is more likely a mistake than a wish. */
+export const MAX_RETRY_AFTER_MS = 5 * 60_000;
+/** Spreads attempts that have no reason to wait (the network came back, a status is to be looked at). */
+export const SMALL_JITTER_MS = 500;
+
+export interface Wait {
+  /** Attempts that have failed since the stream was last open; 0 when an open stream ended. */
+  readonly failures: number;
+  readonly retryMs: number | null;
+  readonly retryAfterMs: number | null;
+  readonly random: () => number;
+}
+
+export function waitMs({ failures, retryMs, retryAfterMs, random }: Wait): number {
+  const base = retryMs ?? DEFAULT_RETRY_MS;
+  if (retryAfterMs !== null) return Math.min(retryAfterMs, MAX_RETRY_AFTER_MS) + random() * Math.min(base, MAX_BACKOFF_MS);
+  // The server draws `retry:` for each stream, so the first wait is spread already: it is taken as it is.
+  if (failures === 0 && retryMs !== null) return Math.min(Math.max(base, MIN_RETRY_MS), MAX_BACKOFF_MS);
+  return random() * Math.min(base * 2 ** failures, MAX_BACKOFF_MS);
+}
+
+/** Reads a `Retry-After` header: seconds or a date. */
+export function parseRetryAfter(value: string | null, now: number): number | null {
+  if (value === null) return null;
+  if (/^\d+$/.test(value.trim())) return Number(value) * 1000;
+  const date = Date.parse(value);
+  return Number.isNaN(date) ? null : Math.max(0, date - now);
+}

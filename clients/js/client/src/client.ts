@@ -1,0 +1,236 @@
+// The client as an application sees it: events, a status, and five verbs.
+
+import { Credentials } from './credentials.js';
+import { Emitter, type Listener } from './emitter.js';
+import { isAfter } from './event-id.js';
+import {
+  OWN_NAMES, serverName, toForceLogout, toMessage, toReplayGap, type ClientEvents, type StreamMessage,
+} from './events.js';
+import { resolve, type ClientOptions, type LastEventIdStorage, type Settings } from './options.js';
+import { OwnSource } from './own-source.js';
+import { Page } from './page.js';
+import { sharingKey } from './share/identity.js';
+import { SharedSource } from './share/shared-source.js';
+import type { Source, SourceSink } from './source.js';
+import { IDLE, type Status } from './status.js';
+import { readClaims } from './token.js';
+import type { RawEvent } from './transport/transport.js';
+
+export class IdlewildClient {
+  readonly #settings: Settings;
+  readonly #emitter = new Emitter();
+  readonly #credentials: Credentials;
+  readonly #page: Page;
+  readonly #storage: LastEventIdStorage | undefined;
+  readonly #names = new Set<string>(OWN_NAMES);
+  #source: Source;
+  /** The key of the source in use. */
+  #key: string | null;
+  #running = false;
+  #status: Status = { ...IDLE, shared: false, leader: false };
+  #lastEventId: string | null;
+
+  constructor(options: ClientOptions) {
+    this.#settings = resolve(options);
+    const { environment, refreshBefore, pauseHiddenAfter } = this.#settings;
+    this.#storage = options.storage;
+    this.#lastEventId = options.lastEventId ?? this.#load();
+    let user = userOf(options.token ?? null);
+    this.#credentials = new Credentials({
+      token: options.token ?? null,
+      getToken: options.getToken,
+      refreshBefore,
+      environment,
+      changed: (token) => {
+        const before = user;
+        user = userOf(token) ?? before;
+        this.#tokenChanged(token, before !== null && user !== before);
+      },
+      failed: (message) => { this.#emitter.emit('error', { code: 'token', message }); },
+    });
+    this.#page = new Page(environment, pauseHiddenAfter, {
+      changed: () => { this.#pageChanged(); },
+      woke: () => { if (this.#running && this.#page.obstacle === null) this.#source.check(); },
+    });
+    this.#key = sharingKey(this.#settings, this.#credentials.token);
+    this.#source = this.#makeSource();
+  }
+
+  get status(): Status {
+    return this.#status;
+  }
+
+  /** The id of the last event seen, from which the stream goes on. */
+  get lastEventId(): string | null {
+    return this.#lastEventId;
+  }
+
+  /** Does nothing while connected, nor after a forced log-out: that takes a new token. */
+  connect(): void {
+    if (this.#running || this.#status.state === 'logged-out') return;
+    this.#running = true;
+    this.#page.watch();
+    this.#pageChanged();
+  }
+
+  /** Connects at once, also from `evicted`, `unauthorized`, `forbidden` and `failed`. */
+  reconnect(): void {
+    if (!this.#running) this.connect();
+    else if (this.#page.obstacle === null) this.#source.reconnect();
+  }
+
+  close(): void {
+    this.#finish('closed');
+  }
+
+  /** Goes over to another token without losing events; `null` closes. */
+  setToken(token: string | null): void {
+    if (token === null) this.close();
+    this.#credentials.set(token);
+  }
+
+  /**
+   * Hears an event of the client, or one of the server by its name. A server's event that is named like one of the
+   * client's is `event:<name>`. Returns what takes the listener away again.
+   */
+  on<Name extends keyof ClientEvents>(name: Name, listener: (value: ClientEvents[Name]) => void): () => void;
+  on(name: string, listener: (message: StreamMessage) => void): () => void;
+  on(name: string, listener: Listener): () => void {
+    const server = serverName(name);
+    this.#emitter.add(keyOf(name), listener);
+    if (server !== null && !this.#names.has(server)) {
+      this.#names.add(server);
+      if (this.#running) this.#source.listen(server);
+    }
+    return () => { this.#emitter.remove(keyOf(name), listener); };
+  }
+
+  off<Name extends keyof ClientEvents>(name: Name, listener: (value: ClientEvents[Name]) => void): void;
+  off(name: string, listener: (message: StreamMessage) => void): void;
+  off(name: string, listener: Listener): void {
+    this.#emitter.remove(keyOf(name), listener);
+  }
+
+  #makeSource(): Source {
+    const { environment } = this.#settings;
+    const sink: SourceSink = {
+      status: (status) => { this.#sourceStatus(status); },
+      event: (event) => { this.#received(event); },
+      error: (error) => { this.#emitter.emit('error', error); },
+      lastEventId: () => this.#lastEventId,
+      joined: (position) => { this.#lastEventId ??= position; },
+      names: () => this.#names,
+    };
+    const { locks, BroadcastChannel } = environment;
+    if (this.#key === null || locks === undefined || BroadcastChannel === undefined) {
+      return new OwnSource(this.#settings, this.#credentials, sink);
+    }
+    return new SharedSource(this.#key, this.#settings, locks, this.#credentials, sink);
+  }
+
+  #tokenChanged(token: string, otherUser: boolean): void {
+    const key = sharingKey(this.#settings, token);
+    if (key !== this.#key || otherUser) {
+      // Another user, or another session: its stream is another one, and so are the ids that it has seen.
+      if (otherUser) this.#lastEventId = null;
+      this.#key = key;
+      this.#source.stop();
+      this.#source = this.#makeSource();
+      if (this.#running) this.#pageChanged();
+    } else if (this.#running) {
+      this.#source.tokenChanged();
+    }
+    if (this.#status.state === 'logged-out') {
+      this.#setStatus({ ...IDLE, shared: false, leader: false });
+      this.connect();
+    }
+  }
+
+  #pageChanged(): void {
+    const { obstacle } = this.#page;
+    if (obstacle === null) {
+      this.#source.start();
+    } else {
+      this.#source.stop();
+      this.#setStatus({ ...this.#status, state: obstacle, transport: null, until: null, leader: false });
+    }
+  }
+
+  #sourceStatus(status: Status): void {
+    // A source that stops says so; why it was stopped is the status then.
+    if (!this.#running || status.state === 'idle') return;
+    if (status.state === 'logged-out') {
+      this.#finish('logged-out');
+      this.#emitter.emit('force-logout', { message: '', reason: '' });
+    } else {
+      this.#setStatus(status);
+    }
+  }
+
+  #received(event: RawEvent): void {
+    if (event.id) {
+      // Where connections overlap or go back, an event comes twice.
+      if (!isAfter(event.id, this.#lastEventId)) return;
+      this.#lastEventId = event.id;
+      this.#save(event.id);
+    }
+    const message = toMessage(event);
+    if (event.event === 'replay_gap') this.#gap(message);
+    const logout = event.event === 'message' ? toForceLogout(message) : null;
+    // First of all, so that a listener which logs in again is not undone.
+    if (logout !== null) this.#finish('logged-out');
+    if (event.event === 'message' || event.event === 'heartbeat') this.#emitter.emit(event.event, message);
+    this.#emitter.emit(`event:${event.event}`, message);
+    if (logout !== null) this.#emitter.emit('force-logout', logout);
+  }
+
+  #gap(message: StreamMessage): void {
+    const gap = toReplayGap(message);
+    // The gap of another tab, which was away for longer than this one.
+    if (gap.lastEventId !== null && this.#lastEventId !== null && isAfter(this.#lastEventId, gap.lastEventId)) return;
+    // The ids of a new log need not come after those of the one that is gone.
+    this.#lastEventId = null;
+    this.#emitter.emit('replay-gap', gap);
+  }
+
+  #finish(state: 'closed' | 'logged-out'): void {
+    this.#running = false;
+    this.#source.stop();
+    this.#page.unwatch();
+    this.#setStatus({ ...this.#status, ...IDLE, state, leader: false });
+  }
+
+  #setStatus(status: Status): void {
+    const before = this.#status;
+    const keys = Object.keys(status) as (keyof Status)[];
+    if (keys.every((key) => status[key] === before[key])) return;
+    this.#status = status;
+    this.#emitter.emit('status', status);
+  }
+
+  #load(): string | null {
+    try {
+      return this.#storage?.load() ?? null;
+    } catch {
+      // There is nobody to tell yet; the stream begins as if nothing were stored.
+      return null;
+    }
+  }
+
+  #save(id: string): void {
+    try {
+      this.#storage?.save(id);
+    } catch {
+      this.#emitter.emit('error', { code: 'storage', message: 'The last event id could not be stored' });
+    }
+  }
+}
+
+function keyOf(name: string): string {
+  const server = serverName(name);
+  return server === null ? name : `event:${server}`;
+}
+
+function userOf(token: string | null): string | null {
+  return token === null ? null : readClaims(token).user;
+}

@@ -1,0 +1,34 @@
+// Listeners by name. A listener that throws is reported as an uncaught error and disturbs nobody else.
+
+export type Listener = (value: never) => void;
+
+export class Emitter {
+  readonly #listeners = new Map<string, Set<Listener>>();
+
+  /** Returns whether it is the first listener of this name. */
+  add(name: string, listener: Listener): boolean {
+    const listeners = this.#listeners.get(name);
+    if (listeners === undefined) {
+      this.#listeners.set(name, new Set([listener]));
+      return true;
+    }
+    listeners.add(listener);
+    return false;
+  }
+
+  remove(name: string, listener: Listener): void {
+    const listeners = this.#listeners.get(name);
+    listeners?.delete(listener);
+    if (listeners?.size === 0) this.#listeners.delete(name);
+  }
+
+  emit(name: string, value: unknown): void {
+    for (const listener of [...(this.#listeners.get(name) ?? [])]) {
+      try {
+        listener(value as never);
+      } catch (error) {
+        queueMicrotask(() => { throw error; });
+      }
+    }
+  }
+}

@@ -1,0 +1,128 @@
+// What an application may choose, and what is taken where it chooses nothing.
+
+import { defaultEnvironment, type Environment, type EventSourceConstructor } from './environment.js';
+import type { TransportName } from './status.js';
+
+/** How the client says who it is. */
+export type AuthMode = 'query' | 'header' | 'cookie' | 'ticket' | 'none';
+
+export type TokenReason =
+  /** There is none yet. */
+  | 'initial'
+  /** The one in use expires soon. */
+  | 'expiring'
+  /** The server refused it (401). */
+  | 'unauthorized'
+  /** The server ended the stream because it expired. */
+  | 'expired';
+
+export type GetToken = (request: { readonly reason: TokenReason }) => string | null | Promise<string | null>;
+
+/** Keeps the last event id across page loads. */
+export interface LastEventIdStorage {
+  load(): string | null;
+  save(lastEventId: string): void;
+}
+
+export interface ClientOptions {
+  /** Of the stream: `https://example.com/api/v1/auth/sse/notifications/`; relative to the page in a browser. */
+  readonly url: string | URL;
+  readonly token?: string | null;
+  /** Asked for a token when one is needed; `null` means that there is none and stops the client. */
+  readonly getToken?: GetToken;
+  /** Default: `query`; `header` with `transport: 'fetch'`; `none` without `token` and `getToken`. */
+  readonly auth?: AuthMode;
+  /** Default: `eventsource` where there is one and `auth` allows it, else `fetch`. */
+  readonly transport?: TransportName;
+  readonly topics?: readonly string[];
+  /** Where to begin: everything after this id that the server still has comes first. */
+  readonly lastEventId?: string | null;
+  readonly storage?: LastEventIdStorage;
+  /** Where tickets are traded; default: `sse/ticket/` beside the stream. */
+  readonly ticketUrl?: string | URL;
+  /** One stream for all tabs of a user; a string names the user where the token cannot tell. */
+  readonly share?: boolean | string;
+  /** A new token is asked for this long before the old one expires, or at two thirds of a short one's life. */
+  readonly refreshBefore?: number;
+  /** A stream that says nothing for this long is dead; 0 for a server without heartbeats. */
+  readonly heartbeatTimeout?: number;
+  /** An attempt that is not open by then has failed. */
+  readonly connectTimeout?: number;
+  /** A page that is hidden for this long gives its stream up until it is seen again. */
+  readonly pauseHiddenAfter?: number | null;
+  /** In Node: the class from the npm package `eventsource`. */
+  readonly EventSource?: EventSourceConstructor;
+  readonly environment?: Partial<Environment>;
+}
+
+/** Options with every default filled in and every contradiction refused. */
+export interface Settings {
+  readonly url: URL;
+  readonly ticketUrl: URL | null;
+  readonly auth: AuthMode;
+  readonly transport: TransportName;
+  readonly share: boolean | string;
+  readonly refreshBefore: number;
+  readonly heartbeatTimeout: number;
+  readonly connectTimeout: number;
+  readonly pauseHiddenAfter: number | null;
+  readonly environment: Environment;
+}
+
+const REFRESH_BEFORE_MS = 30_000;
+/** One and a half of the server's default heartbeat of 30 s. */
+const HEARTBEAT_TIMEOUT_MS = 45_000;
+const CONNECT_TIMEOUT_MS = 10_000;
+
+export function resolve(options: ClientOptions): Settings {
+  const environment: Environment = {
+    ...defaultEnvironment(),
+    ...(options.EventSource && { EventSource: options.EventSource }),
+    ...options.environment,
+  };
+  const auth = options.auth ?? defaultAuth(options);
+  const transport = options.transport ?? (auth !== 'header' && environment.EventSource ? 'eventsource' : 'fetch');
+  if (auth === 'header' && transport !== 'fetch') {
+    throw new TypeError(`transport: '${transport}' cannot send headers; use 'fetch', or auth: 'query' or 'ticket'`);
+  }
+  if (options.share === true && (auth === 'cookie' || auth === 'none')) {
+    throw new TypeError(`share: true needs a token to know the user by; with auth: '${auth}' name the user: share: 'user-42'`);
+  }
+  const base = environment.document?.baseURI;
+  const url = new URL(options.url, base);
+  for (const topic of options.topics ?? []) url.searchParams.append('topic', topic);
+  return {
+    url,
+    ticketUrl: auth === 'ticket' ? ticketUrl(options, url, base) : null,
+    auth,
+    transport,
+    share: options.share ?? false,
+    refreshBefore: milliseconds('refreshBefore', options.refreshBefore ?? REFRESH_BEFORE_MS),
+    heartbeatTimeout: milliseconds('heartbeatTimeout', options.heartbeatTimeout ?? HEARTBEAT_TIMEOUT_MS),
+    connectTimeout: milliseconds('connectTimeout', options.connectTimeout ?? CONNECT_TIMEOUT_MS),
+    pauseHiddenAfter:
+      options.pauseHiddenAfter == null ? null : milliseconds('pauseHiddenAfter', options.pauseHiddenAfter),
+    environment,
+  };
+}
+
+function defaultAuth({ token, getToken, transport }: ClientOptions): AuthMode {
+  if (token === undefined && getToken === undefined) return 'none';
+  return transport === 'fetch' ? 'header' : 'query';
+}
+
+function ticketUrl(options: ClientOptions, url: URL, base: string | undefined): URL {
+  if (options.ticketUrl !== undefined) return new URL(options.ticketUrl, base);
+  const found = new URL(url);
+  found.search = '';
+  found.pathname = url.pathname.replace(/\/(sse|ws)\/notifications\/?$/, '/sse/ticket/');
+  if (found.pathname === url.pathname) {
+    throw new TypeError(`ticketUrl: needed, because '${url.pathname}' does not end in /sse/notifications/`);
+  }
+  return found;
+}
+
+function milliseconds(name: string, value: number): number {
+  if (Number.isFinite(value) && value >= 0) return value;
+  throw new TypeError(`${name}: ${value} is not a number of milliseconds, 0 or more`);
+}

@@ -1,0 +1,48 @@
+// What the end of a connection means for the next one, in one place.
+
+import type { ErrorCode, State, StreamError } from './status.js';
+import type { End } from './transport/transport.js';
+
+export type Verdict =
+  /** Try again after a while. */
+  | { readonly next: 'wait'; readonly error: StreamError | null; readonly retryAfterMs: number | null }
+  /** Try again at once: nothing speaks against it. */
+  | { readonly next: 'soon'; readonly error: StreamError | null }
+  /** Try again by a transport that sees the status. */
+  | { readonly next: 'probe' }
+  /** The token was refused. */
+  | { readonly next: 'renew' }
+  | { readonly next: 'stop'; readonly state: State; readonly error: StreamError | null };
+
+/** Refusals that a later attempt may not meet; every other 4xx is the application's mistake and stays one. */
+const PASSING_4XX = new Set([408, 425, 429]);
+
+export function judge(end: End): Verdict {
+  switch (end.kind) {
+    case 'unseen':
+      return { next: 'probe' };
+    case 'ended':
+      return { next: 'wait', error: null, retryAfterMs: null };
+    case 'logged-out':
+      return { next: 'stop', state: 'logged-out', error: null };
+    case 'broken': {
+      const error = { code: end.code, message: end.message };
+      return end.code === 'silent' ? { next: 'soon', error } : { next: 'wait', error, retryAfterMs: null };
+    }
+    case 'refused':
+      return judgeStatus(end.status, end.reason, end.retryAfterMs);
+  }
+}
+
+function judgeStatus(status: number, reason: string, retryAfterMs: number | null): Verdict {
+  if (status === 401) return { next: 'renew' };
+  if (status === 403) return { next: 'stop', state: 'forbidden', error: refusal('forbidden', status, reason) };
+  if (status === 429) return { next: 'wait', error: refusal('too-many-connections', status, reason), retryAfterMs };
+  const final = status === 204 || (status >= 400 && status < 500 && !PASSING_4XX.has(status));
+  if (final) return { next: 'stop', state: 'failed', error: refusal('refused', status, reason) };
+  return { next: 'wait', error: refusal('unavailable', status, reason), retryAfterMs };
+}
+
+export function refusal(code: ErrorCode, status: number, reason: string): StreamError {
+  return { code, status, message: `The server answered ${status}${reason === '' ? '' : ` (${reason})`}` };
+}

@@ -1,0 +1,28 @@
+// What tabs say to each other on their channel.
+
+import type { StreamError, StreamStatus } from '../status.js';
+import type { RawEvent } from '../transport/transport.js';
+
+export type FromLeader =
+  /** "I lead": said on election and in answer to `hello` and `probe`. */
+  | { readonly kind: 'leading'; readonly leader: string; readonly status: StreamStatus; readonly position: string | null }
+  | { readonly kind: 'status'; readonly leader: string; readonly status: StreamStatus }
+  | { readonly kind: 'event'; readonly leader: string; readonly event: RawEvent }
+  | { readonly kind: 'error'; readonly leader: string; readonly error: StreamError };
+
+export type FromFollower =
+  /** A tab that listens from now on; it has seen everything up to `lastEventId`. */
+  | { readonly kind: 'hello'; readonly lastEventId: string | null; readonly names: readonly string[] }
+  /** "Is anybody there?" */
+  | { readonly kind: 'probe' }
+  | { readonly kind: 'names'; readonly names: readonly string[] }
+  /** The application of a follower asks for a new connection. */
+  | { readonly kind: 'reconnect' }
+  /** A follower's page came to the front or its network came back: is the stream alive? */
+  | { readonly kind: 'check' };
+
+export type TabMessage = FromLeader | FromFollower;
+
+export function isFromLeader(message: TabMessage): message is FromLeader {
+  return 'leader' in message;
+}

@@ -1,0 +1,84 @@
+// The stream over WebSocket: one JSON text message an event, and close codes in place of statuses.
+
+import type { Environment } from '../environment.js';
+import { withLastEventId, type Connection, type ConnectionRequest, type ConnectionSink, type End } from './transport.js';
+
+/** A refusal comes as a close right behind an accepted handshake; one that has not come by then is none. */
+const SETTLE_MS = 500;
+
+export function connectByWebSocket(request: ConnectionRequest, sink: ConnectionSink, environment: Environment): Connection {
+  if (environment.WebSocket === undefined) throw new TypeError('there is no WebSocket here');
+  const url = withLastEventId(request);
+  url.protocol = url.protocol.replace(/^http/, 'ws');
+  url.pathname = url.pathname.replace(/\/sse\/notifications(\/?)$/, '/ws/notifications$1');
+  const socket = new environment.WebSocket(url.href);
+  let closed = false;
+  let opened = false;
+  let settling: unknown = null;
+  const settle = () => {
+    if (settling !== null) environment.clearTimeout(settling);
+    settling = null;
+  };
+  const open = () => {
+    settle();
+    if (!opened) {
+      opened = true;
+      sink.opened();
+    }
+  };
+
+  socket.addEventListener('open', () => {
+    if (!closed) settling = environment.setTimeout(open, SETTLE_MS);
+  });
+  socket.addEventListener('message', ({ data }) => {
+    if (closed || typeof data !== 'string') return;
+    open();
+    const event = parse(data);
+    if (event !== null) sink.event(event);
+  });
+  // What failed is told by the close that follows; an unheard error would be thrown in Node.
+  socket.addEventListener('error', () => undefined);
+  socket.addEventListener('close', ({ code, reason }) => {
+    if (closed) return;
+    closed = true;
+    settle();
+    sink.ended(endOf(code, reason));
+  });
+  return {
+    close: () => {
+      closed = true;
+      settle();
+      socket.close();
+    },
+    listen: () => undefined,
+  };
+}
+
+function parse(text: string): { event: string; data: string; id: string | undefined } | null {
+  try {
+    const { id, event, data } = JSON.parse(text) as { id?: unknown; event?: unknown; data?: unknown };
+    return {
+      event: typeof event === 'string' ? event : 'message',
+      data: typeof data === 'string' ? data : JSON.stringify(data ?? null),
+      id: typeof id === 'string' ? id : undefined,
+    };
+  } catch {
+    return null;
+  }
+}
+
+function endOf(code: number, reason: string): End {
+  switch (code) {
+    case 1000:
+    case 1001:
+      return { kind: 'ended' };
+    case 4001:
+      return { kind: 'refused', status: 401, retryAfterMs: null, reason };
+    case 4003:
+      return { kind: 'logged-out' };
+    case 4029:
+      return { kind: 'refused', status: 429, retryAfterMs: null, reason };
+    default:
+      return { kind: 'broken', code: 'network', message: `The socket closed with code ${code}` };
+  }
+}

@@ -1,0 +1,69 @@
+import { describe, expect, it } from 'vitest';
+import { MAX_BACKOFF_MS, MAX_RETRY_AFTER_MS, parseRetryAfter, waitMs } from '../../src/backoff.js';
+import { isAfter } from '../../src/event-id.js';
+import { readClaims } from '../../src/token.js';
+import { jwt } from '../support/world.js';
+
+const wait = (failures: number, retryMs: number | null, retryAfterMs: number | null, random: number) =>
+  waitMs({ failures, retryMs, retryAfterMs, random: () => random });
+
+describe('the wait before the next attempt', () => {
+  it('is what the server drew, when an open stream ends', () => {
+    expect(wait(0, 3210, null, 0.1)).toBe(3210);
+  });
+
+  it('is not nothing, even if the server says so', () => {
+    expect(wait(0, 0, null, 0)).toBeGreaterThan(0);
+  });
+
+  it('is drawn from twice as much with every failure, up to the bound', () => {
+    expect([1, 2, 3, 4].map((failures) => wait(failures, 1000, null, 1))).toEqual([2000, 4000, 8000, 16000]);
+    expect(wait(2, 1000, null, 0.25)).toBe(1000);
+    expect(wait(500, 1000, null, 1)).toBe(MAX_BACKOFF_MS);
+  });
+
+  it('is never less than Retry-After, and spread beyond it', () => {
+    expect(wait(5, 1000, 7000, 0)).toBe(7000);
+    expect(wait(0, 1000, 7000, 0.5)).toBe(7500);
+    expect(wait(0, 1000, 86_400_000, 0)).toBe(MAX_RETRY_AFTER_MS);
+  });
+});
+
+describe('Retry-After', () => {
+  it('is seconds or a date', () => {
+    expect(parseRetryAfter('12', 0)).toBe(12_000);
+    expect(parseRetryAfter('Thu, 01 Jan 1970 00:00:30 GMT', 10_000)).toBe(20_000);
+    expect(parseRetryAfter('Thu, 01 Jan 1970 00:00:30 GMT', 90_000)).toBe(0);
+    expect(parseRetryAfter('soon', 0)).toBeNull();
+    expect(parseRetryAfter(null, 0)).toBeNull();
+  });
+});
+
+describe('the order of ids', () => {
+  it('goes by milliseconds, then by sequence, as numbers', () => {
+    expect(isAfter('1700000000000-10', '1700000000000-9')).toBe(true);
+    expect(isAfter('1700000000001-0', '1700000000000-9')).toBe(true);
+    expect(isAfter('999999999999-0', '1700000000000-0')).toBe(false);
+    expect(isAfter('1700000000000-9', '1700000000000-9')).toBe(false);
+    expect(isAfter('1700000000000-0', null)).toBe(true);
+  });
+
+  it('is unknown for ids of another shape, which only differ or do not', () => {
+    expect(isAfter('a', 'b')).toBe(true);
+    expect(isAfter('b', 'b')).toBe(false);
+  });
+});
+
+describe('the claims of a token', () => {
+  it('are read from its payload, whatever alphabet that needs', () => {
+    expect(readClaims(jwt({ exp: 17, user_id: 42, session_id: 's' }))).toEqual({ expiresAt: 17_000, user: '42', session: 's' });
+    const payload = Buffer.from(JSON.stringify({ sub: 'Zoë 😀??>>' })).toString('base64url');
+    expect(readClaims(`e30.${payload}.x`)).toEqual({ expiresAt: null, user: 'Zoë 😀??>>', session: null });
+  });
+
+  it('are unknown for a token that is no JWT', () => {
+    for (const token of ['opaque', 'a.b.c', 'e30.bnVsbA.x', '..']) {
+      expect(readClaims(token)).toEqual({ expiresAt: null, user: null, session: null });
+    }
+  });
+});

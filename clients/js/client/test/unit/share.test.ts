@@ -1,0 +1,275 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { ClientOptions } from '../../src/index.js';
+import { pass, scene, settle, type Scene } from '../support/client.js';
+import { Browser, type Tab } from '../support/tabs.js';
+import { jwt, World } from '../support/world.js';
+
+beforeEach(() => { vi.useFakeTimers(); });
+afterEach(() => { vi.useRealTimers(); });
+
+const TOKEN = jwt({ user_id: 42, session_id: 's' });
+
+interface TabScene extends Scene {
+  readonly tab: Tab;
+}
+
+function openTab(browser: Browser, options: Partial<ClientOptions> = {}): TabScene {
+  const tab = browser.tab();
+  const world = new World();
+  const environment = { ...world.environment, ...tab.environment };
+  const made = scene({ token: TOKEN, share: true, environment, ...options }, world);
+  made.client.connect();
+  return { ...made, tab };
+}
+
+/** As many tabs, the first of which leads and is open. */
+async function openTabs(count: number, options: Partial<ClientOptions> = {}): Promise<[TabScene, ...TabScene[]]> {
+  const browser = new Browser();
+  const first = openTab(browser, options);
+  await settle();
+  first.world.source.open();
+  const rest = Array.from({ length: count - 1 }, () => openTab(browser, options));
+  await pass(10);
+  return [first, ...rest];
+}
+
+const sources = (tabs: readonly TabScene[]) => tabs.reduce((sum, { world }) => sum + world.sources.length, 0);
+const data = ({ messages }: Scene) => messages.map((message) => message.data);
+const at = (tabs: readonly TabScene[], index: number): TabScene => {
+  const tab = tabs[index];
+  if (tab === undefined) throw new Error(`no tab ${index}`);
+  return tab;
+};
+
+describe('tabs of one user', () => {
+  it('have one stream, and all of them hear it and know its state', async () => {
+    const tabs = await openTabs(6);
+    tabs[0].world.source.send('message', 1, '1-0');
+    await pass(10);
+    expect(sources(tabs)).toBe(1);
+    expect(tabs.map(data)).toEqual([[1], [1], [1], [1], [1], [1]]);
+    expect(tabs.map(({ client }) => client.status.state)).toEqual(Array(6).fill('open'));
+    expect(tabs.map(({ client }) => client.status.leader)).toEqual([true, ...Array<boolean>(5).fill(false)]);
+    expect(tabs.every(({ client }) => client.status.shared)).toBe(true);
+    tabs[0].world.source.breaks();
+    await pass(10);
+    expect(at(tabs, 3).client.status).toMatchObject({ state: 'connecting', error: { code: 'network' } });
+  });
+
+  it('hear events by the names that any of them listens to', async () => {
+    const tabs = await openTabs(2);
+    const follower = at(tabs, 1);
+    const heard: unknown[] = [];
+    follower.client.on('order', (order) => heard.push(order.data));
+    await pass(10);
+    tabs[0].world.source.send('order', 7);
+    await pass(10);
+    expect(heard).toEqual([7]);
+  });
+
+  it('go on with another leader when theirs closes, from the last id, without loss or repeat', async () => {
+    const tabs = await openTabs(3);
+    tabs[0].world.source.send('message', 1, '1-0');
+    await pass(10);
+    tabs[0].client.close();
+    await pass(60);
+    const second = at(tabs, 1);
+    expect(tabs[0].world.source.readyState).toBe(2);
+    expect(second.world.source.query.get('last_event_id')).toBe('1-0');
+    second.world.source.open();
+    second.world.source.send('message', 1, '1-0');
+    second.world.source.send('message', 2, '2-0');
+    await pass(10);
+    expect(data(second)).toEqual([1, 2]);
+    expect(data(at(tabs, 2))).toEqual([1, 2]);
+    expect(at(tabs, 2).client.status).toMatchObject({ state: 'open', leader: false });
+  });
+
+  it('go on when the leader crashes, and the new one knows the names of the rest', async () => {
+    const tabs = await openTabs(3);
+    const third = at(tabs, 2);
+    const heard: unknown[] = [];
+    third.client.on('order', (order) => heard.push(order.data));
+    await pass(10);
+    tabs[0].tab.crash();
+    await pass(60);
+    const { source } = at(tabs, 1).world;
+    source.open();
+    source.send('order', 7, '3-0');
+    await pass(10);
+    expect(heard).toEqual([7]);
+  });
+
+  it('take the lead from a leader that is frozen and does not answer; thawed, it follows', async () => {
+    const tabs = await openTabs(2);
+    const [leader, follower] = [tabs[0], at(tabs, 1)];
+    leader.tab.freeze();
+    await pass(13_070);
+    follower.world.source.open();
+    leader.tab.thaw();
+    await pass(10);
+    expect(leader.world.source.readyState).toBe(2);
+    expect(leader.client.status).toMatchObject({ state: 'open', leader: false });
+    expect(follower.client.status).toMatchObject({ state: 'open', leader: true });
+    follower.world.source.send('message', 1, '1-0');
+    await pass(10);
+    expect(data(leader)).toEqual([1]);
+    expect(sources(tabs)).toBe(2);
+  });
+
+  it('leave a quiet leader in place for as long as it answers', async () => {
+    const tabs = await openTabs(3, { heartbeatTimeout: 0 });
+    await pass(600_000);
+    expect(sources(tabs)).toBe(1);
+  });
+
+  it('are logged out together', async () => {
+    const tabs = await openTabs(3);
+    tabs[0].world.source.send('message', { type: 'FORCE_LOGOUT', data: { message: 'bye', reason: 'logout' } }, '1-0');
+    await pass(60_000);
+    expect(tabs.map(({ client }) => client.status.state)).toEqual(Array(3).fill('logged-out'));
+    expect(sources(tabs)).toBe(1);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it('close without a trace', async () => {
+    const tabs = await openTabs(3);
+    for (const { client } of tabs) client.close();
+    await settle();
+    expect(sources(tabs)).toBe(1);
+    expect(vi.getTimerCount()).toBe(0);
+    expect(tabs[0].tab.browser.channels.values().next().value?.size).toBe(0);
+  });
+
+  it('reconnect for each other', async () => {
+    const tabs = await openTabs(2);
+    tabs[0].world.source.send('evicted', {});
+    await pass(10);
+    expect(at(tabs, 1).client.status.state).toBe('evicted');
+    at(tabs, 1).client.reconnect();
+    await pass(10);
+    expect(tabs[0].world.sources).toHaveLength(2);
+    tabs[0].world.source.open();
+    await pass(10);
+    expect(at(tabs, 1).client.status.state).toBe('open');
+  });
+});
+
+describe('a tab that comes later', () => {
+  it('hears only what comes from then on, even if another makes the stream go back', async () => {
+    const browser = new Browser();
+    const leader = openTab(browser);
+    await settle();
+    leader.world.source.open();
+    leader.world.source.send('message', 1, '1-0');
+    leader.world.source.send('message', 2, '2-0');
+    const fresh = openTab(browser);
+    await pass(10);
+    const late = openTab(browser, { lastEventId: '1-0' });
+    await pass(10);
+    expect(leader.world.sources).toHaveLength(2);
+    expect(leader.world.source.query.get('last_event_id')).toBe('1-0');
+    leader.world.source.open();
+    leader.world.source.send('message', 2, '2-0');
+    leader.world.source.send('message', 3, '3-0');
+    await pass(510);
+    expect([leader, fresh, late].map(data)).toEqual([[1, 2, 3], [3], [2, 3]]);
+  });
+
+  it('is told of a gap that only it has', async () => {
+    const browser = new Browser();
+    const leader = openTab(browser, { lastEventId: '5-0' });
+    await settle();
+    leader.world.source.open();
+    const late = openTab(browser, { lastEventId: '1-0' });
+    const gaps = { leader: 0, late: 0 };
+    leader.client.on('replay-gap', () => { gaps.leader += 1; });
+    late.client.on('replay-gap', () => { gaps.late += 1; });
+    await pass(10);
+    leader.world.source.open();
+    leader.world.source.send('replay_gap', { last_event_id: '1-0', oldest: '4-0' });
+    leader.world.source.send('message', 4, '4-0');
+    await pass(510);
+    expect(gaps).toEqual({ leader: 0, late: 1 });
+    expect([leader, late].map(data)).toEqual([[], [4]]);
+  });
+});
+
+describe('a leader whose token is refused', () => {
+  it('leaves the lead to a tab with a better one, and hears that stream', async () => {
+    const browser = new Browser();
+    const leader = openTab(browser, { share: 'user-42', transport: 'fetch', token: 'bad' });
+    await settle();
+    const follower = openTab(browser, { share: 'user-42', transport: 'fetch', token: 'good' });
+    await pass(10);
+    leader.world.request.refused(401);
+    await pass(10);
+    expect(leader.client.status.state).toBe('unauthorized');
+    await pass(50);
+    expect(follower.world.request.headers.get('Authorization')).toBe('Bearer good');
+    follower.world.request.open();
+    await pass(10);
+    follower.world.request.send('data: 1\n\n');
+    await pass(10);
+    expect(data(leader)).toEqual([1]);
+    expect(leader.client.status).toMatchObject({ state: 'open', leader: false });
+  });
+
+  it('does not stand again until it has another, though it is alone', async () => {
+    const browser = new Browser();
+    const { world, client } = openTab(browser, { transport: 'fetch' });
+    await settle();
+    world.request.refused(401);
+    await pass(600_000);
+    expect(world.requests).toHaveLength(1);
+    client.setToken(jwt({ user_id: 42, session_id: 's', fresh: true }));
+    await pass(10);
+    expect(world.requests).toHaveLength(2);
+  });
+});
+
+describe('tabs share with nobody', () => {
+  it('of another user or another session', async () => {
+    const browser = new Browser();
+    const tokens = [TOKEN, jwt({ user_id: 43, session_id: 's' }), jwt({ user_id: 42, session_id: 't' })];
+    const tabs = tokens.map((token) => openTab(browser, { token }));
+    await pass(10);
+    expect(tabs.map(({ world }) => world.sources.length)).toEqual([1, 1, 1]);
+    tabs[0]?.world.source.open();
+    tabs[0]?.world.source.send('message', 'mine', '1-0');
+    await pass(10);
+    expect(tabs.map(data)).toEqual([['mine'], [], []]);
+  });
+
+  it('where the token does not tell whose it is, or the browser has no locks; and they say so', async () => {
+    const browser = new Browser();
+    const opaque = openTab(browser, { token: 'opaque' });
+    const { world, tab } = openTab(browser);
+    const environment = { ...world.environment, ...tab.environment, locks: undefined };
+    const insecure = scene({ token: TOKEN, share: true, environment });
+    insecure.client.connect();
+    await settle();
+    expect(opaque.client.status).toMatchObject({ state: 'connecting', shared: false });
+    expect(insecure.client.status).toMatchObject({ state: 'connecting', shared: false });
+  });
+
+  it('any more when the user changes', async () => {
+    const tabs = await openTabs(2);
+    tabs[0].client.setToken(jwt({ user_id: 43 }));
+    await pass(60);
+    expect(tabs.map(({ client }) => client.status.leader)).toEqual([true, true]);
+    expect(tabs[0].world.sources).toHaveLength(2);
+    expect(at(tabs, 1).world.sources).toHaveLength(1);
+  });
+});
+
+describe('a token that is asked for', () => {
+  it('tells whom to share with once it is there', async () => {
+    const browser = new Browser();
+    const options = { token: null, getToken: () => TOKEN } as const;
+    const tabs = [openTab(browser, options), openTab(browser, options)];
+    await pass(10);
+    expect(sources(tabs)).toBe(1);
+    expect(tabs.every(({ client }) => client.status.shared)).toBe(true);
+  });
+});

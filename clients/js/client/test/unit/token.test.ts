@@ -1,0 +1,299 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { TokenReason } from '../../src/index.js';
+import { openScene, pass, scene, settle } from '../support/client.js';
+import { jwt } from '../support/world.js';
+
+beforeEach(() => { vi.useFakeTimers(); });
+afterEach(() => { vi.useRealTimers(); });
+
+/** Gives `t1`, `t2`, ... and notes why it was asked. */
+function tokens() {
+  const reasons: TokenReason[] = [];
+  const getToken = ({ reason }: { reason: TokenReason }) => {
+    reasons.push(reason);
+    return Promise.resolve(`t${reasons.length}`);
+  };
+  return { reasons, getToken };
+}
+
+const expiring = (seconds: number) => jwt({ exp: Math.floor(Date.now() / 1000) + seconds });
+
+describe('a token', () => {
+  it('is asked for when there is none', async () => {
+    const { reasons, getToken } = tokens();
+    const { world } = await openScene({ token: null, getToken });
+    expect(reasons).toEqual(['initial']);
+    expect(world.source.query.get('token')).toBe('t1');
+  });
+
+  it('that cannot be had yet is asked for again, after a while', async () => {
+    const getToken = vi.fn().mockRejectedValueOnce(new Error('offline')).mockResolvedValue('later');
+    const { world, client, errors } = scene({ token: null, getToken });
+    client.connect();
+    await settle();
+    expect(client.status.state).toBe('waiting');
+    expect(errors.map(({ code }) => code)).toEqual(['token']);
+    await pass(30_000);
+    expect(world.source.query.get('token')).toBe('later');
+  });
+
+  it('that does not exist stops the client', async () => {
+    const { client } = scene({ token: null, getToken: () => null });
+    client.connect();
+    await settle();
+    expect(client.status.state).toBe('unauthorized');
+    client.setToken('one');
+    await settle();
+    expect(client.status.state).toBe('connecting');
+  });
+});
+
+describe('a refused token', () => {
+  it('is renewed once; if that one is refused, too, the client stops', async () => {
+    const { reasons, getToken } = tokens();
+    const { world, client } = scene({ transport: 'fetch', getToken });
+    client.connect();
+    await settle();
+    world.request.refused(401);
+    await settle();
+    expect(world.request.headers.get('Authorization')).toBe('Bearer t1');
+    world.request.refused(401);
+    await settle();
+    expect(reasons).toEqual(['unauthorized']);
+    expect(world.requests).toHaveLength(2);
+    expect(client.status).toMatchObject({ state: 'unauthorized', error: { code: 'unauthorized', status: 401 } });
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it('may be renewed again once a stream was open', async () => {
+    const { reasons, getToken } = tokens();
+    const { world, client } = scene({ transport: 'fetch', getToken });
+    client.connect();
+    await settle();
+    world.request.refused(401);
+    await settle();
+    world.request.open();
+    await settle();
+    world.request.end();
+    await pass(4_000);
+    world.request.refused(401);
+    await settle();
+    expect(reasons).toEqual(['unauthorized', 'unauthorized']);
+    expect(client.status.state).toBe('connecting');
+  });
+
+  it('is not tried again where `getToken` has no other', async () => {
+    const { world, client } = scene({ transport: 'fetch', getToken: () => 'one' });
+    client.connect();
+    await settle();
+    world.request.refused(401);
+    await settle();
+    expect(world.requests).toHaveLength(1);
+    expect(client.status.state).toBe('unauthorized');
+  });
+
+  it('of an EventSource is found out by fetch, and the next EventSource has the new one', async () => {
+    const { getToken } = tokens();
+    const { world } = await openScene({ getToken });
+    world.source.refused();
+    await pass(250);
+    world.request.refused(401);
+    await settle();
+    expect(world.request.url.searchParams.get('token')).toBe('t1');
+  });
+
+  it('in a cookie is the application\'s to renew', async () => {
+    const getToken = vi.fn(() => 'done');
+    const { world, client } = scene({ auth: 'cookie', transport: 'fetch', getToken });
+    client.connect();
+    await settle();
+    expect(world.request.init.credentials).toBe('include');
+    world.request.refused(401);
+    await settle();
+    expect(getToken).toHaveBeenCalledOnce();
+    expect(world.requests).toHaveLength(2);
+    world.request.refused(401);
+    await settle();
+    expect(client.status.state).toBe('unauthorized');
+  });
+});
+
+describe('a token that expires', () => {
+  it('is renewed half a minute before', async () => {
+    const { reasons, getToken } = tokens();
+    await openScene({ token: expiring(600), getToken });
+    await pass(569_000);
+    expect(reasons).toEqual([]);
+    await pass(1_001);
+    expect(reasons).toEqual(['expiring']);
+  });
+
+  it('is renewed at two thirds of its life where that is short', async () => {
+    const { reasons, getToken } = tokens();
+    await openScene({ token: expiring(30), getToken });
+    await pass(21_000);
+    expect(reasons).toEqual(['expiring']);
+  });
+
+  it('does not make the client ask for ever on a machine whose clock is wrong', async () => {
+    const getToken = vi.fn(() => expiring(-3600));
+    const { world } = await openScene({ token: expiring(-7200), getToken });
+    await pass(20_000);
+    world.source.send('heartbeat', {});
+    await pass(20_000);
+    expect(getToken).not.toHaveBeenCalled();
+  });
+
+  it('is asked for again while `getToken` fails, and used until its end', async () => {
+    const getToken = vi.fn().mockRejectedValue(new Error('offline'));
+    const { client, errors } = await openScene({ token: expiring(30), getToken });
+    await pass(30_000);
+    expect(getToken.mock.calls.length).toBeGreaterThan(2);
+    expect(getToken.mock.calls.length).toBeLessThan(10);
+    expect(errors.every(({ code }) => code === 'token')).toBe(true);
+    expect(client.status.state).toBe('open');
+  });
+
+  it('is renewed when the server says that it has expired', async () => {
+    const { reasons, getToken } = tokens();
+    const { world } = await openScene({ getToken });
+    world.source.send('message', 1, '5-0');
+    world.source.send('token_expired', {});
+    await settle();
+    expect(reasons).toEqual(['expired']);
+    expect(world.source.query.get('token')).toBe('t1');
+    expect(world.source.query.get('last_event_id')).toBe('5-0');
+  });
+
+  it('stops a client that cannot get another', async () => {
+    const { world, client } = await openScene();
+    world.source.send('token_expired', {});
+    expect(client.status).toMatchObject({ state: 'unauthorized', error: { message: 'The token expired' } });
+  });
+});
+
+describe('going over to a new token', () => {
+  it('opens the new stream beside the old, loses nothing and doubles nothing', async () => {
+    const { world, client, messages, states } = await openScene();
+    const [old] = world.sources;
+    old?.send('message', 1, '1-0');
+    client.setToken('two');
+    const next = world.source;
+    expect(next.query.get('token')).toBe('two');
+    expect(next.query.get('last_event_id')).toBe('1-0');
+    old?.send('message', 2, '2-0');
+    next.open();
+    next.send('message', 2, '2-0');
+    next.send('message', 4, '4-0');
+    old?.send('message', 3, '3-0');
+    await pass(500);
+    expect(old?.readyState).toBe(2);
+    next.send('message', 5, '5-0');
+    expect(messages.map(({ data }) => data)).toEqual([1, 2, 3, 4, 5]);
+    expect(states).toEqual(['connecting', 'open']);
+  });
+
+  it('makes room first where there is none for two', async () => {
+    const { world, client, states } = scene({ transport: 'fetch' });
+    client.connect();
+    await settle();
+    const first = world.request;
+    first.open();
+    await settle();
+    first.send('id: 1-0\ndata: 1\n\n');
+    await settle();
+    client.setToken('two');
+    await settle();
+    world.request.refused(429, { 'Retry-After': '1' });
+    await settle();
+    expect(first.aborted).toBe(true);
+    expect(world.requests).toHaveLength(3);
+    expect(world.request.headers.get('Last-Event-ID')).toBe('1-0');
+    world.request.open();
+    await settle();
+    expect(states).toEqual(['connecting', 'open', 'connecting', 'open']);
+  });
+
+  it('keeps the old stream where the new token is refused', async () => {
+    const { world, client, errors } = scene({ transport: 'fetch' });
+    client.connect();
+    await settle();
+    world.request.open();
+    await settle();
+    client.setToken('bad');
+    await settle();
+    world.request.refused(401);
+    await settle();
+    expect(client.status.state).toBe('open');
+    expect(world.requests[0]?.aborted).toBe(false);
+    expect(errors.map(({ code }) => code)).toEqual(['unauthorized']);
+  });
+
+  it('is tried again where the server could not be reached', async () => {
+    const { world, client } = scene({ transport: 'fetch' });
+    client.connect();
+    await settle();
+    world.request.open();
+    await settle();
+    client.setToken('two');
+    await settle();
+    world.request.fails();
+    await pass(4_000);
+    expect(world.requests).toHaveLength(3);
+    world.request.open();
+    await pass(500);
+    expect(world.requests[0]?.aborted).toBe(true);
+    expect(client.status.state).toBe('open');
+  });
+
+  it('does not wait for an old stream that ends meanwhile, nor takes its eviction for its own', async () => {
+    const { world, client } = await openScene();
+    const [old] = world.sources;
+    client.setToken('two');
+    old?.send('evicted', {});
+    expect(client.status.state).toBe('open');
+    world.source.open();
+    old?.refused();
+    world.source.send('message', 1, '1-0');
+    expect(client.lastEventId).toBe('1-0');
+    await pass(20_000);
+    expect(client.status.state).toBe('open');
+    expect(world.sources).toHaveLength(2);
+  });
+});
+
+describe('a ticket', () => {
+  it('is traded for each connection, so that no token stands in an address', async () => {
+    const { world, client } = scene({ auth: 'ticket' });
+    client.connect();
+    await settle();
+    expect(world.request.url.href).toBe('https://api.test/api/v1/auth/sse/ticket/');
+    expect(world.request.init.method).toBe('POST');
+    expect(world.request.headers.get('Authorization')).toBe('Bearer one');
+    world.request.json({ ticket: 'first', expires_in: 30 });
+    await settle();
+    expect(world.source.url).toBe('https://api.test/api/v1/auth/sse/notifications/?ticket=first');
+    world.source.open();
+    // The ticket is used up: the browser must not try it again by itself.
+    world.source.breaks();
+    expect(world.source.readyState).toBe(2);
+    await pass(4_000);
+    world.request.json({ ticket: 'second', expires_in: 30 });
+    await settle();
+    expect(world.source.query.get('ticket')).toBe('second');
+  });
+
+  it('that is refused counts like a refused stream', async () => {
+    const { world, client } = scene({ auth: 'ticket' });
+    client.connect();
+    await settle();
+    world.request.refused(503, { 'Retry-After': '9' });
+    await settle();
+    expect(client.status).toMatchObject({ state: 'waiting', until: Date.now() + 11_000 });
+    await pass(11_000);
+    world.request.refused(401);
+    await settle();
+    expect(client.status.state).toBe('unauthorized');
+    expect(world.sources).toHaveLength(0);
+  });
+});

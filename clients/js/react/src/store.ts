@@ -1,0 +1,71 @@
+// What the hook shows, kept outside of React so that it reads one consistent state at any time.
+
+import type { IdlewildClient, Status, StreamMessage } from '@idlewild/client';
+
+export interface Snapshot {
+  readonly isConnected: boolean;
+  /** Data of the last event of the default name. */
+  readonly lastMessage: unknown;
+  readonly error: string | null;
+  readonly status: Status;
+}
+
+const DISCONNECTED: Status = {
+  state: 'closed',
+  transport: null,
+  attempt: 0,
+  until: null,
+  error: null,
+  shared: false,
+  leader: false,
+};
+
+/** Without a client, and on a server. */
+export const EMPTY: Snapshot = { isConnected: false, lastMessage: null, error: null, status: DISCONNECTED };
+
+export class Store {
+  #snapshot = EMPTY;
+  readonly #listeners = new Set<() => void>();
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  };
+
+  readonly snapshot = (): Snapshot => this.#snapshot;
+
+  /** Shows this client from now on; `null` when there is none. */
+  show(client: IdlewildClient | null): void {
+    this.#set(client === null ? EMPTY : { ...EMPTY, status: client.status });
+    client?.on('status', (status) => {
+      this.#set({ ...this.#snapshot, status, isConnected: status.state === 'open', error: errorText(status) });
+    });
+    client?.on('message', (message: StreamMessage) => {
+      this.#set({ ...this.#snapshot, lastMessage: message.data });
+    });
+  }
+
+  #set(snapshot: Snapshot): void {
+    this.#snapshot = snapshot;
+    for (const listener of [...this.#listeners]) listener();
+  }
+}
+
+function errorText({ state, error }: Status): string | null {
+  switch (state) {
+    case 'unauthorized':
+      return 'Authentication required';
+    case 'forbidden':
+      return 'Topic not allowed';
+    case 'evicted':
+      return 'Too many connections';
+    case 'logged-out':
+      return 'Logged out';
+    case 'offline':
+      return 'Offline';
+    case 'failed':
+      return error?.message ?? 'Connection refused';
+    default:
+      return error === null ? null : 'Connection error';
+  }
+}
