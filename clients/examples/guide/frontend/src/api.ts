@@ -60,7 +60,7 @@ export async function refreshAccess(): Promise<string | null> {
 
 async function authorized(path: string, body?: unknown): Promise<Response> {
   const ask = (access: string) => {
-    const init = body === undefined ? {} : json(body);
+    const init: RequestInit = body === undefined ? {} : json(body);
     return fetch(path, { ...init, headers: { ...init.headers, Authorization: `Bearer ${access}` } });
   };
   let response = await ask(readSession()?.access ?? "");
