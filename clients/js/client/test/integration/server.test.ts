@@ -73,7 +73,7 @@ describe.concurrent.each(TRANSPORTS)('with %s', (_name, options) => {
   it('goes over to a new token before the old one expires, without losing or doubling an event', async () => {
     const user = newUser();
     const getToken = vi.fn(() => server.token(user));
-    const { open, data, states } = connect(server, { ...options, token: server.token(user, '3s'), getToken });
+    const { open, data, states } = connect(server, { ...options, token: server.token(user, '6s'), getToken });
     await open();
     const published: number[] = [];
     while (getToken.mock.calls.length === 0 || published.length < 40) {
@@ -95,7 +95,7 @@ describe.concurrent.each(TRANSPORTS)('with %s', (_name, options) => {
       reasons.push(reason);
       return reason === 'expired' ? server.token(user) : null;
     };
-    const { open, client } = connect(server, { ...options, token: server.token(user, '2s'), getToken });
+    const { open, client } = connect(server, { ...options, token: server.token(user, '6s'), getToken });
     await open();
     await soon(() => { expect(reasons).toContain('expired'); });
     await soon(() => { expect(client.status).toMatchObject({ state: 'open', error: null }); });
