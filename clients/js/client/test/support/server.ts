@@ -2,8 +2,10 @@
 
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 
 const BINARY = process.env.IDLEWILD_BIN ?? fileURLToPath(new URL('../../../../../target/release/idlewild', import.meta.url));
@@ -104,17 +106,26 @@ export class Server {
   }
 
   async connections(user: string): Promise<number> {
-    const answer = await this.#ask(`/v1/users/${user}`, {});
-    return ((await answer.json()) as { connections: unknown[] }).connections.length;
+    const { connections } = (await this.#ask('GET', `/v1/users/${user}`)) as { connections: unknown[] };
+    return connections.length;
   }
 
   async #post(path: string, body: unknown): Promise<void> {
-    await this.#ask(path, { method: 'POST', body: JSON.stringify(body) });
+    await this.#ask('POST', path, body);
   }
 
-  async #ask(path: string, init: RequestInit): Promise<Response> {
-    const answer = await fetch(`http://${this.#admin}${path}`, { ...init, headers: { Authorization: `Bearer ${this.#key}` } });
-    if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
-    return answer;
+  /** Each time over a connection of its own: one that is kept would not survive a restart of the server. */
+  #ask(method: string, path: string, body?: unknown): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const headers = { Authorization: `Bearer ${this.#key}` };
+      const asked = request(`http://${this.#admin}${path}`, { method, headers, agent: false }, (answer) => {
+        text(answer).then((said) => {
+          if ((answer.statusCode ?? 0) < 300) resolve(JSON.parse(said));
+          else reject(new Error(`${path}: ${answer.statusCode ?? 0} ${said}`));
+        }, reject);
+      });
+      asked.on('error', reject);
+      asked.end(body === undefined ? undefined : JSON.stringify(body));
+    });
   }
 }
