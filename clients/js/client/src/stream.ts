@@ -101,7 +101,7 @@ export class Stream {
   /** Goes back to an earlier place, so that a tab which was away gets what it missed. */
   rewind(lastEventId: string): void {
     const position = this.#place();
-    if (!this.#running || position === null || !isAfter(position, lastEventId)) return;
+    if (!this.#running || (position !== null && !isAfter(position, lastEventId))) return;
     this.#rewindTo = lastEventId;
     if (this.#current !== null) this.#move();
   }
@@ -290,7 +290,7 @@ export class Stream {
   #waitFor(milliseconds: number, error: StreamError | null): void {
     this.#dropConnections();
     this.#timer.set(milliseconds, () => { void this.#connect(); });
-    this.#setStatus('waiting', error, this.#settings.environment.now() + milliseconds);
+    this.#setStatus('waiting', error, Math.round(this.#settings.environment.now() + milliseconds));
   }
 
   #stopWith(state: State, error: StreamError | null): void {

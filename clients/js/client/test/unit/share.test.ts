@@ -80,6 +80,7 @@ describe('tabs of one user', () => {
     second.world.source.send('message', 1, '1-0');
     second.world.source.send('message', 2, '2-0');
     await pass(10);
+    expect(second.world.sources).toHaveLength(1);
     expect(data(second)).toEqual([1, 2]);
     expect(data(at(tabs, 2))).toEqual([1, 2]);
     expect(at(tabs, 2).client.status).toMatchObject({ state: 'open', leader: false });
@@ -174,6 +175,16 @@ describe('a tab that comes later', () => {
     leader.world.source.send('message', 3, '3-0');
     await pass(510);
     expect([leader, fresh, late].map(data)).toEqual([[1, 2, 3], [3], [2, 3]]);
+  });
+
+  it('makes a stream go back that has not brought anything yet', async () => {
+    const browser = new Browser();
+    const leader = openTab(browser);
+    await settle();
+    leader.world.source.open();
+    openTab(browser, { lastEventId: '1-0' });
+    await pass(10);
+    expect(leader.world.source.query.get('last_event_id')).toBe('1-0');
   });
 
   it('is told of a gap that only it has', async () => {
