@@ -116,7 +116,6 @@ export class SharedSource implements Source {
     this.#leading = true;
     this.#leader = null;
     this.#probe.clear();
-    this.#names.clear();
     this.#stream.start(this.#sink.lastEventId());
     this.#introduce();
   }

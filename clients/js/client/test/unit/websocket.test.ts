@@ -91,6 +91,16 @@ describe('over WebSocket', () => {
     expect(sockets[1]?.url).toContain('last_event_id=5-0');
   });
 
+  it('a connection that was replaced disturbs nothing when it ends', async () => {
+    const { client } = connect();
+    const socket = await accepted();
+    client.reconnect();
+    await accepted(2);
+    await soon(() => { expect(socket.readyState).toBe(WebSocket.CLOSED); });
+    await soon(() => { expect(client.status.state).toBe('open'); });
+    expect(sockets).toHaveLength(2);
+  });
+
   it('too many connections are waited out', async () => {
     const { client } = connect();
     (await accepted()).close(4029);
