@@ -26,6 +26,7 @@ export class IdlewildClient {
   #source: Source;
   /** The key of the source in use. */
   #key: string | null;
+  #canShare: boolean;
   #running = false;
   #status: Status = { ...IDLE, shared: false, leader: false };
   #lastEventId: string | null;
@@ -52,7 +53,8 @@ export class IdlewildClient {
       changed: () => { this.#pageChanged(); },
       woke: () => { if (this.#running && this.#page.obstacle === null) this.#source.check(); },
     });
-    this.#key = sharingKey(this.#settings, this.#credentials.token);
+    this.#canShare = environment.locks !== undefined && environment.BroadcastChannel !== undefined;
+    this.#key = this.#keyFor(this.#credentials.token);
     this.#source = this.#makeSource();
   }
 
@@ -118,25 +120,28 @@ export class IdlewildClient {
       event: (event) => { this.#received(event); },
       error: (error) => { this.#emitter.emit('error', error); },
       lastEventId: () => this.#lastEventId,
+      cannotShare: () => {
+        this.#canShare = false;
+        this.#key = null;
+        this.#replaceSource();
+      },
       joined: (position) => { this.#lastEventId ??= position; },
       names: () => this.#names,
     };
-    const { locks, BroadcastChannel } = environment;
-    if (this.#key === null || locks === undefined || BroadcastChannel === undefined) {
+    const { locks } = environment;
+    if (this.#key === null || locks === undefined) {
       return new OwnSource(this.#settings, this.#credentials, sink);
     }
     return new SharedSource(this.#key, this.#settings, locks, this.#credentials, sink);
   }
 
   #tokenChanged(token: string, otherUser: boolean): void {
-    const key = sharingKey(this.#settings, token);
+    const key = this.#keyFor(token);
     if (key !== this.#key || otherUser) {
       // Another user, or another session: its stream is another one, and so are the ids that it has seen.
       if (otherUser) this.#lastEventId = null;
       this.#key = key;
-      this.#source.stop();
-      this.#source = this.#makeSource();
-      if (this.#running) this.#pageChanged();
+      this.#replaceSource();
     } else if (this.#running) {
       this.#source.tokenChanged();
     }
@@ -144,6 +149,16 @@ export class IdlewildClient {
       this.#setStatus({ ...IDLE, shared: false, leader: false });
       this.connect();
     }
+  }
+
+  #keyFor(token: string | null): string | null {
+    return this.#canShare ? sharingKey(this.#settings, token) : null;
+  }
+
+  #replaceSource(): void {
+    this.#source.stop();
+    this.#source = this.#makeSource();
+    if (this.#running) this.#pageChanged();
   }
 
   #pageChanged(): void {

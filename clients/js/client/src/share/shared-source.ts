@@ -49,6 +49,7 @@ export class SharedSource implements Source {
     this.#election = new Election(locks, name, {
       elected: () => { this.#elected(); },
       deposed: () => { this.#follow(); },
+      failed: () => { sink.cannotShare(); },
     });
     this.#stream = new Stream(settings, credentials, {
       status: (status) => { this.#streamStatus(status); },

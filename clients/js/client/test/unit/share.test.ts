@@ -335,6 +335,20 @@ describe('tabs share with nobody', () => {
     expect(insecure.client.status).toMatchObject({ state: 'connecting', shared: false });
   });
 
+  it('where the page may not use locks', async () => {
+    const browser = new Browser();
+    const { world, tab } = openTab(browser);
+    const request = vi.fn(() => Promise.reject(new DOMException('sandboxed', 'SecurityError')));
+    const sandboxed = scene({ token: TOKEN, share: true, environment: { ...world.environment, ...tab.environment, locks: { request } } }, world);
+    sandboxed.client.connect();
+    await settle();
+    world.source.open();
+    sandboxed.client.setToken(jwt({ user_id: 42, session_id: 's', fresh: true }));
+    await pass(1_000);
+    expect(sandboxed.client.status).toMatchObject({ state: 'open', shared: false });
+    expect(request).toHaveBeenCalledOnce();
+  });
+
   it('any more when the user changes', async () => {
     const tabs = await openTabs(2);
     tabs[0].client.setToken(jwt({ user_id: 43 }));

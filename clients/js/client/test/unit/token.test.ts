@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { TokenReason } from '../../src/index.js';
 import { openScene, pass, scene, settle } from '../support/client.js';
-import { jwt } from '../support/world.js';
+import { jwt, World } from '../support/world.js';
 
 beforeEach(() => { vi.useFakeTimers(); });
 afterEach(() => { vi.useRealTimers(); });
@@ -360,6 +360,21 @@ describe('a ticket', () => {
     expect(first?.aborted).toBe(true);
     expect(world.requests).toHaveLength(2);
     expect(client.status.state).toBe('connecting');
+  });
+
+  it('that comes too late opens no second stream', async () => {
+    const answers: ((answer: Response) => void)[] = [];
+    const world = new World();
+    const fetch = () => new Promise<Response>((resolve) => answers.push(resolve));
+    const { client } = scene({ auth: 'ticket', environment: { ...world.environment, fetch } }, world);
+    client.connect();
+    await settle();
+    client.reconnect();
+    await settle();
+    answers[1]?.(Response.json({ ticket: 'second' }));
+    answers[0]?.(Response.json({ ticket: 'first' }));
+    await settle();
+    expect(world.sources.map(({ query }) => query.get('ticket'))).toEqual(['second']);
   });
 
   it('that is refused counts like a refused stream', async () => {
