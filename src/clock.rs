@@ -83,6 +83,15 @@ impl Clock {
             .await;
     }
 
+    /// What `future` comes to, if it does before `time` is over; past that it is not even begun.
+    pub async fn within<T>(&self, time: Duration, future: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.sleep(time) => None,
+            outcome = future => Some(outcome),
+        }
+    }
+
     /// Moves a manual clock on and wakes whoever waits for a moment that has come.
     ///
     /// # Panics
@@ -120,5 +129,16 @@ mod tests {
         clock.advance(Duration::from_millis(1));
         sleeper.await.unwrap();
         assert_eq!((clock.now_ms(), clock.unix_ms()), (30_000, 31_000));
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_time_is_had_and_what_does_not_is_given_up() {
+        let clock = Clock::manual(0);
+        let second = Duration::from_secs(1);
+        assert_eq!(clock.within(second, async { 1 }).await, Some(1));
+        assert_eq!(clock.within(Duration::ZERO, async { 1 }).await, None);
+        let late = clock.within(second, std::future::pending::<()>());
+        let (late, ()) = tokio::join!(late, async { clock.advance(second) });
+        assert_eq!(late, None);
     }
 }

@@ -9,8 +9,8 @@
 //! | 4 | [`public`], [`admin`] | the two hyper services |
 //! | 3 | [`shard`] | owns the sockets: acceptor, poller, table, wheel, delivery |
 //! | 3 | [`engine`] | where events come from and are kept |
-//! | 2 | [`directory`], [`log`], [`auth`] | who is connected where; what happened; who are you |
-//! | 1 | [`event`], [`frame`], [`topic`], [`config`], [`metrics`], [`spans`], [`clock`], [`sys`] | plain values, time and system calls |
+//! | 2 | [`directory`], [`log`], [`auth`], [`refusals`] | who is connected where; what happened; who are you; who was not let in |
+//! | 1 | [`event`], [`frame`], [`topic`], [`config`], [`metrics`], [`spans`], [`clock`], [`outbound`], [`sys`], `page` | plain values, time, questions to others, system calls, and what pages in the binary have in common |
 
 pub mod admin;
 pub mod auth;
@@ -23,7 +23,10 @@ pub mod event;
 pub mod frame;
 pub mod log;
 pub mod metrics;
+mod outbound;
+mod page;
 pub mod public;
+pub mod refusals;
 pub mod server;
 pub mod shard;
 pub mod spans;

@@ -151,6 +151,11 @@ impl<T, const N: usize> ByLabel<T, N> {
         // The enums above have exactly N variants each.
         &self.0[index]
     }
+
+    /// The same, to be changed.
+    pub fn at_mut(&mut self, index: usize) -> &mut T {
+        &mut self.0[index]
+    }
 }
 
 /// What one shard counts. Aligned so that no two shards write to one cache line.

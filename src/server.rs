@@ -20,7 +20,6 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin};
-use crate::auth::keys::KeysError;
 use crate::auth::users::{Users, UsersError};
 use crate::clock::{Clock, millis};
 use crate::config::{
@@ -30,7 +29,7 @@ use crate::directory::Directory;
 use crate::engine::{DurableEngine, Engine, MemoryEngine, OpenError};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::public::{Live, Login, Public};
+use crate::public::{Demo, Live, LiveError, Login, Public};
 use crate::shard::{
     self, BindError, Inbox, Listener, Settings, Shards, Shared, SocketOptions, StartError, Starter,
 };
@@ -39,7 +38,8 @@ use crate::sys;
 pub use passed::{Passed, PassedError};
 pub use run::run;
 
-/// How often a quiet log is looked through for what is too old, and the rates are sampled.
+/// How often a quiet log is looked through for what is too old, the rates are sampled, and the
+/// dashboards get their numbers.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often a drain looks whether the shards are done.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -67,7 +67,7 @@ pub enum ServerError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
-    Keys(#[from] KeysError),
+    Live(#[from] LiveError),
     #[error("login.users_file: {0}")]
     Users(#[from] UsersError),
     #[error("{key}: {source}")]
@@ -93,7 +93,7 @@ impl ServerError {
         matches!(
             self,
             Self::Config(_)
-                | Self::Keys(_)
+                | Self::Live(_)
                 | Self::Users(_)
                 | Self::Bind { .. }
                 | Self::Passed(_)
@@ -105,7 +105,8 @@ impl ServerError {
 impl Server {
     /// Starts serving on the control runtime that the caller is in.
     ///
-    /// `dev` brings the development user; `passed` are sockets that a supervisor has bound.
+    /// `dev` brings the development user and the demo page; `passed` are sockets that a supervisor
+    /// has bound.
     ///
     /// # Errors
     /// [`ServerError`]; nothing is served then.
@@ -137,6 +138,7 @@ impl Server {
             config,
             live,
             login,
+            dev.then(|| Demo::new(&config.base_path, admin_endpoints.first())),
             shared.clone(),
             Arc::clone(&engine),
             Handle::current(),
@@ -144,11 +146,18 @@ impl Server {
         let handshake = Arc::clone(&public);
         let start = move || Arc::clone(&handshake).start_handshake();
         let shards = Shards::start(starters, shared.clone(), config.fd_tables, start).await?;
+        public.fetch_keys();
         // Not before: a private descriptor table would keep copies of the engine's files.
         engine.open().await?;
         shards.open();
 
-        let admin = Arc::new(Admin::new(config, shared.clone(), Arc::clone(&engine)));
+        let admin = Arc::new(Admin::new(
+            config,
+            shared.clone(),
+            Arc::clone(&engine),
+            public.refusals(),
+            not_ready(&public),
+        ));
         let mut tasks = vec![
             tokio::spawn(shard::dispatch(shared.clone())),
             tokio::spawn(sweep(shared, Arc::clone(&admin))),
@@ -188,9 +197,9 @@ impl Server {
     /// Takes over secrets, keys, CORS and limits of another configuration.
     ///
     /// # Errors
-    /// [`KeysError`] where a key cannot be used; nothing has changed then.
-    pub fn reload(&self, config: &Config) -> Result<(), KeysError> {
-        self.public.reload(Live::new(config)?);
+    /// [`LiveError`] where something cannot be used; nothing has changed then.
+    pub fn reload(&self, config: &Config) -> Result<(), LiveError> {
+        self.public.reload(Live::new(config)?)?;
         self.admin.reload(config);
         Ok(())
     }
@@ -229,6 +238,7 @@ impl Server {
         for task in &self.tasks {
             task.abort();
         }
+        self.admin.finish();
         if tokio::time::timeout(STOP_GRACE, self.engine.close())
             .await
             .is_err()
@@ -238,6 +248,12 @@ impl Server {
         // Socket files stay: a server that was started meanwhile may have replaced them, and the
         // next start does.
     }
+}
+
+/// Why the public side lets nobody in, for the admin side to tell.
+fn not_ready(public: &Arc<Public>) -> admin::NotReady {
+    let public = Arc::clone(public);
+    Box::new(move || public.not_ready())
 }
 
 fn login(config: &Config, dev: bool, clock: &Clock) -> Result<Option<Login>, UsersError> {
@@ -329,6 +345,6 @@ async fn sweep(shared: Shared, admin: Arc<Admin>) {
     loop {
         shared.clock.sleep(SWEEP).await;
         shared.log.expire(shared.clock.now_ms());
-        admin.sample();
+        admin.tick();
     }
 }

@@ -1,16 +1,21 @@
 //! The admin side's answers: JSON, and errors as `{"error": {"code", "message"}}`.
 
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use std::fmt;
+use std::marker::PhantomData;
+
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
+use super::live::Events;
 use crate::engine::EngineError;
 
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Either<Full<Bytes>, Events>>;
 
 /// What went wrong with a request; becomes its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +58,10 @@ impl Problem {
         )
     }
 
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }
@@ -72,11 +81,7 @@ impl Problem {
 
 impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            error.to_string(),
-        )
+        Self::unavailable(error.to_string())
     }
 }
 
@@ -119,7 +124,7 @@ pub(super) fn bytes(
     content_type: &'static str,
     body: impl Into<Bytes>,
 ) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(Either::Left(Full::new(body.into())));
     *answer.status_mut() = status;
     answer
         .headers_mut()
@@ -136,12 +141,39 @@ pub(super) async fn read(body: Incoming, max_bytes: usize) -> Result<Bytes, Prob
     }
 }
 
-/// A body of JSON. An empty one reads as `{}`.
+/// A body of a JSON object. An empty one reads as `{}`.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.trim_ascii().is_empty() {
         b"{}"
     } else {
         body
     };
-    serde_json::from_slice(body).map_err(|error| Problem::invalid(error.to_string()))
+    serde_json::from_slice::<Object<T>>(body)
+        .map(|Object(value)| value)
+        .map_err(|error| Problem::invalid(error.to_string()))
+}
+
+/// A value from a JSON object only: serde's own reading of a struct takes its fields from an array,
+/// too, in the order in which the source happens to have them.
+#[derive(Debug)]
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
 }

@@ -7,13 +7,13 @@ use compact_str::CompactString;
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, StatusCode};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use tracing::Instrument;
 
 use super::Admin;
-use super::answer::{Answer, Problem, json, parse, read};
+use super::answer::{Answer, Object, Problem, json, parse, read};
 use crate::engine::{Accepted, EngineError, MAX_DRAFTS};
 use crate::event::{Draft, EventName, MAX_SOURCE_ID_BYTES, Target, UserId, Users};
 use crate::metrics::PublishedTo;
@@ -35,7 +35,7 @@ const MAX_LISTED_ERRORS: usize = 1_000;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Event {
-    to: To,
+    to: Object<To>,
     #[serde(rename = "event")]
     name: Option<String>,
     data: Box<RawValue>,
@@ -47,15 +47,26 @@ struct Event {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct To {
+    #[serde(default, deserialize_with = "given")]
     user: Option<Id>,
+    #[serde(default, deserialize_with = "given")]
     users: Option<Vec<Id>>,
+    #[serde(default, deserialize_with = "given")]
     topic: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     all: Option<bool>,
+}
+
+/// Not `null`: a publisher whose user is missing must not reach somebody else by what is left.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// A user id as text, or as the integer that Django's primary keys are.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a user id is text or an integer")]
 enum Id {
     Text(String),
     Integer(i64),
@@ -270,7 +281,7 @@ impl Event {
             return Err(Problem::too_large(max_bytes));
         }
         Ok(Draft {
-            to: self.to.target()?,
+            to: self.to.0.target()?,
             name: match self.name {
                 Some(name) => EventName::new(&name).map_err(invalid)?,
                 None => EventName::default(),
@@ -392,6 +403,8 @@ mod tests {
             r#"{"user":""}"#,
             r#"{"topic":"a//b"}"#,
             r#"{"who":1}"#,
+            r#"{"user":null,"all":true}"#,
+            r#"["1",null,null,null]"#,
         ] {
             assert!(
                 draft(&format!(r#"{{"to":{to},"data":1}}"#)).is_err(),

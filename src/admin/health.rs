@@ -11,7 +11,8 @@ pub(super) fn alive() -> Answer {
     bytes(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")
 }
 
-/// Ready: the listeners are bound (this one is the last), the engine stores, no drain.
+/// Ready: the listeners are bound (this one is the last), the engine stores, clients'
+/// tokens can be checked, no drain.
 pub(super) fn ready(admin: &Admin) -> Answer {
     match admin.not_ready() {
         None => json(StatusCode::OK, &json!({"ready": true})),

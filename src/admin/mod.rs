@@ -1,15 +1,21 @@
-//! The admin listener: publish, users, health, metrics. An ordinary hyper service on the control
-//! runtime; nothing here holds bytes per client.
+//! The admin listener: publish, users, health, metrics, the dashboard. An ordinary hyper service on
+//! the control runtime; nothing here holds bytes per client.
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod answer;
+mod dashboard;
 mod events;
 mod health;
+mod line;
+mod live;
 mod metrics;
+mod moment;
 mod openapi;
+mod past;
 mod process;
 mod rates;
+mod recent_refusals;
 mod refusals;
 mod routes;
 mod span;
@@ -34,7 +40,10 @@ use tokio::sync::Semaphore;
 use crate::auth::api_key::ApiKeys;
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::refusals::RecentRefusals;
 use crate::shard::{Listener, ListenerSocket, Shared};
+use line::Line;
+use live::Live;
 use rates::Rates;
 use refusals::Refusals;
 
@@ -42,15 +51,21 @@ use refusals::Refusals;
 /// together with what the process needs they fit into the descriptors that the configuration check
 /// sets aside.
 const MAX_CONNECTIONS: usize = 128;
+/// A connection's buffer: the largest head it may send, and what waits for a slow reader in it.
+const BUFFER_BYTES: usize = 64 * 1024;
 /// Longest wait for a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause after a failed accept.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
+/// Says why the public side lets nobody in; `None` where it does.
+pub type NotReady = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// The admin service.
 pub struct Admin {
     shards: Shared,
     engine: Arc<dyn Engine>,
+    public_not_ready: NotReady,
     keys: ArcSwap<ApiKeys>,
     limits: ArcSwap<Limits>,
     max_handshakes: usize,
@@ -58,7 +73,9 @@ pub struct Admin {
     max_history_age: Duration,
     is_draining: AtomicBool,
     rates: Rates,
+    live: Live,
     refusals: Refusals,
+    recent_refusals: Arc<RecentRefusals>,
     /// When the process started, in Unix seconds.
     started_unix_s: u64,
 }
@@ -81,13 +98,21 @@ impl Limits {
 }
 
 impl Admin {
-    /// The service of `config` over these shards and this engine.
-    pub fn new(config: &Config, shards: Shared, engine: Arc<dyn Engine>) -> Self {
+    /// The service of `config` over these shards and this engine; `recent_refusals` are the public
+    /// side's, and so is what it waits for (`public_not_ready`).
+    pub fn new(
+        config: &Config,
+        shards: Shared,
+        engine: Arc<dyn Engine>,
+        recent_refusals: Arc<RecentRefusals>,
+        public_not_ready: NotReady,
+    ) -> Self {
         Self {
             // Not now: the history was read first.
             started_unix_s: (shards.clock.unix_ms() - shards.clock.now_ms()) / 1_000,
             shards,
             engine,
+            public_not_ready,
             keys: ArcSwap::from_pointee(ApiKeys::new(&config.admin)),
             limits: ArcSwap::from_pointee(Limits::new(config)),
             max_handshakes: config.max_handshakes,
@@ -95,7 +120,9 @@ impl Admin {
             max_history_age: config.history.max_age,
             is_draining: AtomicBool::new(false),
             rates: Rates::default(),
+            live: Live::default(),
             refusals: Refusals::default(),
+            recent_refusals,
         }
     }
 
@@ -110,10 +137,17 @@ impl Admin {
         self.is_draining.store(true, Ordering::Relaxed);
     }
 
-    /// Samples the counters that `/v1/stats` makes rates of; called once a second.
-    pub fn sample(&self) {
+    /// Samples the counters that `/v1/stats` makes rates of, and tells the dashboards; called once
+    /// a second.
+    pub fn tick(&self) {
         self.rates
             .sample(self.shards.clock.now_ms(), &self.shards.metrics);
+        self.live.tick(self);
+    }
+
+    /// Ends the dashboards' streams: there is nothing more to tell.
+    pub fn finish(&self) {
+        self.live.finish();
     }
 
     fn max_publish_bytes(&self) -> usize {
@@ -125,7 +159,8 @@ impl Admin {
         if self.is_draining.load(Ordering::Relaxed) {
             return Some("draining".to_owned());
         }
-        self.engine.ready().err().map(|error| error.to_string())
+        let engine = self.engine.ready().err().map(|error| error.to_string());
+        engine.or_else(|| (self.public_not_ready)())
     }
 }
 
@@ -160,17 +195,23 @@ pub async fn serve(admin: Arc<Admin>, listener: Listener) -> io::Result<()> {
         };
         let admin = Arc::clone(&admin);
         tokio::spawn(async move {
+            let line = Arc::new(Line::new(peer));
             let service = service_fn(|request| {
-                let admin = Arc::clone(&admin);
-                async move { Ok::<_, Infallible>(routes::answer(&admin, request, peer).await) }
+                let (admin, line) = (Arc::clone(&admin), Arc::clone(&line));
+                async move { Ok::<_, Infallible>(routes::answer(&admin, request, &line).await) }
             });
-            let served = http1::Builder::new()
+            let serving = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(socket), service)
-                .await;
-            if let Err(error) = served {
-                tracing::debug!(%error, "admin connection ended");
+                .max_buf_size(BUFFER_BYTES)
+                .serve_connection(TokioIo::new(socket), service);
+            tokio::select! {
+                served = serving => {
+                    if let Err(error) = served {
+                        tracing::debug!(%error, "admin connection ended");
+                    }
+                }
+                () = line.is_cut() => tracing::debug!("a dashboard did not keep up; cut off"),
             }
             drop(permit);
         });

@@ -74,6 +74,10 @@ impl Rates {
 }
 
 impl Sample {
+    pub(super) fn at_ms(&self) -> u64 {
+        self.at_ms
+    }
+
     pub(super) fn new(at_ms: u64, metrics: &Metrics) -> Self {
         let refused = RefusedReason::ALL.iter();
         let published = PublishedTo::ALL.iter();

@@ -1,6 +1,6 @@
 //! Which route a request is for, and who may ask.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, AUTHORIZATION, HeaderValue};
@@ -9,17 +9,23 @@ use percent_encoding::percent_decode_str;
 use tracing::{Instrument, Span};
 
 use super::answer::{Answer, Problem};
-use super::{Admin, events, health, metrics, openapi, span, stats, users};
+use super::{
+    Admin, Line, dashboard, events, health, live, metrics, openapi, recent_refusals, span, stats,
+    users,
+};
 use crate::event::UserId;
 
 /// A path that is served.
 #[derive(Debug, PartialEq, Eq)]
 enum Route {
+    Dashboard,
     Health,
     Ready,
     Metrics,
     OpenApi,
     Stats,
+    LiveStats,
+    Refusals,
     Events,
     Batch,
     User(String),
@@ -29,14 +35,13 @@ enum Route {
 }
 
 /// Answers a request.
-pub(super) async fn answer(
-    admin: &Admin,
-    request: Request<Incoming>,
-    peer: Option<SocketAddr>,
-) -> Answer {
+pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, line: &Arc<Line>) -> Answer {
     let route = find(request.uri().path());
     let template = route.as_ref().map(Route::template);
-    let is_open = matches!(route, Some(Route::Health | Route::Ready | Route::Metrics));
+    let is_open = matches!(
+        route,
+        Some(Route::Dashboard | Route::Health | Route::Ready | Route::Metrics)
+    );
     let key = if is_open {
         Ok(None)
     } else {
@@ -50,7 +55,7 @@ pub(super) async fn answer(
     let method = request.method().clone();
     let served = match key {
         Ok(key) => {
-            serve(admin, route, key, request)
+            serve(admin, route, key, request, line)
                 .instrument(span.clone())
                 .await
         }
@@ -58,7 +63,9 @@ pub(super) async fn answer(
     };
     if let Err(problem) = &served {
         let clock = &admin.shards.clock;
-        admin.refusals.note(problem, &method, template, peer, clock);
+        admin
+            .refusals
+            .note(problem, &method, template, line.peer(), clock);
     }
     let answer = served.unwrap_or_else(Answer::from);
     span::answered(&span, answer.status());
@@ -70,6 +77,7 @@ async fn serve(
     route: Option<Route>,
     key: Option<String>,
     request: Request<Incoming>,
+    line: &Arc<Line>,
 ) -> Result<Answer, Problem> {
     if let Some(key) = key {
         tracing::debug!(%key, method = %request.method(), path = request.uri().path(), "admin");
@@ -85,11 +93,14 @@ async fn serve(
         return Ok(answer);
     }
     match route {
+        Route::Dashboard => Ok(dashboard::answer()),
         Route::Health => Ok(health::alive()),
         Route::Ready => Ok(health::ready(admin)),
         Route::Metrics => metrics::answer(admin, request.headers()),
         Route::OpenApi => Ok(openapi::answer()),
         Route::Stats => Ok(stats::answer(admin)),
+        Route::LiveStats => live::answer(admin, request.headers(), line),
+        Route::Refusals => Ok(recent_refusals::answer(admin)),
         Route::Events => events::publish(admin, request.into_body()).await,
         Route::Batch => events::publish_batch(admin, request.into_body()).await,
         Route::User(id) => users::presence(admin, &user(&id)?).await,
@@ -103,11 +114,14 @@ impl Route {
     /// As the OpenAPI document writes it.
     fn template(&self) -> &'static str {
         match self {
+            Self::Dashboard => "/",
             Self::Health => "/healthz",
             Self::Ready => "/readyz",
             Self::Metrics => "/metrics",
             Self::OpenApi => "/openapi.json",
             Self::Stats => "/v1/stats",
+            Self::LiveStats => "/v1/stats/live",
+            Self::Refusals => "/v1/refusals",
             Self::Events => "/v1/events",
             Self::Batch => "/v1/events/batch",
             Self::User(_) => "/v1/users/{id}",
@@ -120,13 +134,21 @@ impl Route {
 
 fn find(path: &str) -> Option<Route> {
     let path = path.strip_suffix('/').unwrap_or(path);
+    if path.is_empty() {
+        return Some(Route::Dashboard);
+    }
     let mut segments = path.strip_prefix('/')?.split('/');
     let route = match (segments.next()?, segments.next()) {
         ("healthz", None) => Route::Health,
         ("readyz", None) => Route::Ready,
         ("metrics", None) => Route::Metrics,
         ("openapi.json", None) => Route::OpenApi,
-        ("v1", Some("stats")) => Route::Stats,
+        ("v1", Some("stats")) => match segments.next() {
+            None => Route::Stats,
+            Some("live") => Route::LiveStats,
+            Some(_) => return None,
+        },
+        ("v1", Some("refusals")) => Route::Refusals,
         ("v1", Some("events")) => match segments.next() {
             None => Route::Events,
             Some("batch") => Route::Batch,
@@ -150,8 +172,12 @@ fn find(path: &str) -> Option<Route> {
 
 fn methods(route: &Route) -> &'static [Method] {
     match route {
-        Route::Health | Route::Ready | Route::Metrics => &[Method::GET, Method::HEAD],
-        Route::OpenApi | Route::Stats | Route::User(_) => &[Method::GET],
+        Route::Dashboard | Route::Health | Route::Ready | Route::Metrics => {
+            &[Method::GET, Method::HEAD]
+        }
+        Route::OpenApi | Route::Stats | Route::LiveStats | Route::Refusals | Route::User(_) => {
+            &[Method::GET]
+        }
         Route::Events | Route::Batch | Route::Logout(_) => &[Method::POST],
         Route::Session(_) => &[Method::PUT],
         Route::Connections(_) => &[Method::DELETE],
@@ -160,17 +186,17 @@ fn methods(route: &Route) -> &'static [Method] {
 
 /// The name of the key that the request carries.
 fn check_key(admin: &Admin, headers: &HeaderMap) -> Result<String, Problem> {
-    let presented = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, key)| key.trim());
     let keys = admin.keys.load();
-    presented
+    presented_key(headers)
         .and_then(|key| keys.check(key))
         .map(ToOwned::to_owned)
         .ok_or_else(Problem::unauthorized)
+}
+
+/// The key that the request carries, good or not.
+pub(super) fn presented_key(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, key) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
 }
 
 fn user(id: &str) -> Result<UserId, Problem> {

@@ -65,6 +65,11 @@ impl ApiKeys {
         Some(name)
     }
 
+    /// Whether the key of this [`hash`] is one of these.
+    pub fn has(&self, hash: &str) -> bool {
+        parse(hash).is_some_and(|hash| self.keys.iter().any(|(_, own)| *own == hash))
+    }
+
     /// Whether there is no key, so that nobody may publish.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()

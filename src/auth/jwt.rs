@@ -4,13 +4,16 @@
 //!
 //! Time is an argument, so that nothing here reads a clock.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use compact_str::{CompactString, ToCompactString as _};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::keys::{KeySet, KeysError, algorithm_name, jose};
+use super::keys::remote::{Keys, RemoteKeys};
+use super::keys::{KeysError, algorithm_name, jose};
 use super::{Identity, IssuedAt};
 use crate::clock::millis;
 use crate::config;
@@ -27,7 +30,7 @@ pub const MAX_PATTERNS: usize = 256;
 /// Checks tokens against the configured keys and rules.
 #[derive(Debug)]
 pub struct Verifier {
-    keys: KeySet,
+    keys: Keys,
     algorithms: Box<[config::Algorithm]>,
     user_claim: Box<str>,
     session_claim: Box<str>,
@@ -45,7 +48,7 @@ impl Verifier {
     pub fn new(auth: &config::Auth) -> Result<Self, KeysError> {
         let configured = |text: &str| (!text.is_empty()).then(|| text.into());
         Ok(Self {
-            keys: KeySet::load(auth)?,
+            keys: Keys::load(auth)?,
             algorithms: auth.algorithms.as_slice().into(),
             user_claim: auth.user_claim.as_str().into(),
             session_claim: auth.session_claim.as_str().into(),
@@ -78,6 +81,14 @@ impl Verifier {
         })
     }
 
+    /// The keys that come from a URL, where some do.
+    pub fn remote_keys(&self) -> Option<&Arc<RemoteKeys>> {
+        match &self.keys {
+            Keys::Fixed(_) => None,
+            Keys::Remote(keys) => Some(keys),
+        }
+    }
+
     /// The claims of a token whose signature holds.
     fn signed_claims(&self, token: &str) -> Result<Map<String, Value>, Rejected> {
         if token.len() > MAX_TOKEN_BYTES {
@@ -99,21 +110,24 @@ impl Verifier {
             .copied()
             .find(|alg| algorithm_name(*alg) == header.alg)
             .ok_or(Rejected::Algorithm)?;
-        let mut candidates = self
-            .keys
-            .candidates(alg, header.kid.as_deref())
-            .map_err(|_| Rejected::UnknownKid)?
-            .peekable();
-        if candidates.peek().is_none() {
-            return Err(Rejected::NoKey);
-        }
-        let holds = |key| {
-            jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, jose(alg))
-                .unwrap_or(false)
-        };
-        if !candidates.any(holds) {
-            return Err(Rejected::Signature);
-        }
+        self.keys.check(alg, |keys| {
+            let mut candidates = keys
+                .candidates(alg, header.kid.as_deref())
+                .map_err(|_| Rejected::UnknownKid)?
+                .peekable();
+            if candidates.peek().is_none() {
+                return Err(Rejected::NoKey);
+            }
+            let holds = |key| {
+                jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, jose(alg))
+                    .unwrap_or(false)
+            };
+            if candidates.any(holds) {
+                Ok(())
+            } else {
+                Err(Rejected::Signature)
+            }
+        })?;
         decode(payload)
     }
 
@@ -205,6 +219,8 @@ pub enum Rejected {
     UnknownKid,
     /// No key of the kind that the `alg` needs.
     NoKey,
+    /// The key may be one of a set that was not fetched yet.
+    KeysAway,
     /// The signature is not of the chosen key.
     Signature,
     /// This claim is required and not there.
@@ -235,6 +251,7 @@ impl Rejected {
             Self::Critical => "crit_header",
             Self::UnknownKid => "kid_unknown",
             Self::NoKey => "no_key_for_alg",
+            Self::KeysAway => "keys_not_fetched",
             Self::Signature => "bad_signature",
             Self::Missing("exp") => "exp_missing",
             Self::Missing("aud") => "aud_missing",
@@ -297,7 +314,7 @@ fn unix_ms(value: &Value) -> Result<u64, NotATime> {
 }
 
 /// A user or session: a name, or an integer as its decimal digits.
-fn name(value: &Value) -> Option<CompactString> {
+pub(super) fn name(value: &Value) -> Option<CompactString> {
     match value {
         Value::String(text) if is_id(text) => Some(text.into()),
         Value::Number(number) if !number.is_f64() => Some(number.to_compact_string()),

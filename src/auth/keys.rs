@@ -1,10 +1,12 @@
 //! The keys that tokens are checked with. Every key knows its kind, and a kind serves its own
 //! algorithms only: that is what keeps a public key from ever being used as a shared secret.
 //!
-//! A set that comes from a URL, refreshed in the background, belongs beside `jwks` (a file).
+//! What does not change while a configuration is in force is a [`KeySet`]; a set that a URL serves
+//! stands beside it ([`remote`]).
 
 mod jwks;
 mod pem;
+pub mod remote;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use jsonwebtoken::DecodingKey;
 
 use crate::config;
 use crate::config::Algorithm;
+use crate::outbound::NoTrust;
 
 /// Most keys held. An issuer publishes a handful; a set far beyond that is the wrong file.
 pub const MAX_KEYS: usize = 64;
@@ -33,7 +36,7 @@ const MIN_RSA_BITS: usize = 2_048;
 /// Largest RSA modulus, in bits: what the crypto crate checks signatures of.
 const MAX_RSA_BITS: usize = 8_192;
 
-/// Every key that the configuration names.
+/// Keys that were read.
 #[derive(Clone, Debug)]
 pub struct KeySet {
     keys: Vec<Key>,
@@ -41,7 +44,8 @@ pub struct KeySet {
 }
 
 impl KeySet {
-    /// Reads the shared secret, the PEM files and the key set file of `auth`.
+    /// Reads the shared secret, the PEM files and the key set file of `auth`. A key set at a URL is
+    /// not read here.
     ///
     /// # Errors
     /// A file or key that cannot be used, by name.
@@ -66,14 +70,21 @@ impl KeySet {
                 keys.push(key);
             }
         }
-        if !auth.jwks.is_empty() {
-            let scheme = auth.jwks.split_once("://").map_or("", |(scheme, _)| scheme);
-            if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") {
-                return Err(KeysError::JwksUrl);
-            }
-            keys.extend(jwks::keys(Path::new(&auth.jwks), &auth.algorithms)?);
+        if !auth.jwks.is_empty() && auth.jwks_url()?.is_none() {
+            keys.extend(jwks::of_file(Path::new(&auth.jwks), &auth.algorithms)?);
         }
         Self::new(keys)
+    }
+
+    /// These and the public keys of a set that a URL served.
+    fn with_document(
+        &self,
+        document: &[u8],
+        url: &str,
+        algorithms: &[Algorithm],
+    ) -> Result<Self, KeysError> {
+        let more = jwks::of_url(document, url, algorithms)?;
+        Self::new(self.keys.iter().cloned().chain(more).collect())
     }
 
     fn new(keys: Vec<Key>) -> Result<Self, KeysError> {
@@ -301,14 +312,16 @@ pub enum KeysError {
     Pem { path: PathBuf, reason: &'static str },
     #[error("auth.public_keys: {path} is {kind}, but auth.algorithms names no algorithm for it")]
     Unused { path: PathBuf, kind: &'static str },
-    #[error("auth.jwks: {path}: {reason}")]
-    Jwks { path: PathBuf, reason: String },
+    #[error("auth.jwks: {from}: {reason}")]
+    Jwks { from: String, reason: String },
     #[error("auth.jwks: two keys have the kid {0:?}; a kid must choose one")]
     DuplicateKid(String),
-    #[error("auth: {0} keys, at most 64 are held; is auth.jwks the right file?")]
+    #[error("auth: {0} keys, at most 64 are held; does auth.jwks name the right set?")]
     TooMany(usize),
-    #[error("auth.jwks: key sets are read from a file for now; save the URL's answer and name it")]
-    JwksUrl,
+    #[error("auth.jwks: {0}")]
+    Trust(NoTrust),
+    #[error(transparent)]
+    Config(#[from] config::ConfigError),
 }
 
 #[cfg(test)]

@@ -5,14 +5,15 @@
 //! | [`credentials`] | which of a request's credentials decides |
 //! | [`keys`] | the keys that tokens are checked with, each of a known kind |
 //! | [`jwt`] | a token becomes an [`Identity`], or a reason why not |
+//! | [`session`] | asks the application whom a session cookie is of |
 //! | [`ticket`] | one-time tickets that stand in a URL in a token's place |
 //! | [`mint`] | signs tokens: the login and `idlewild token` |
 //! | [`users`] | the login's user file |
 //! | [`failures`] | how often a login may fail |
 //! | [`api_key`] | the admin side's keys |
 //!
-//! Nothing here does input or output while a client waits, and nothing reads the time but through
-//! what it is given.
+//! Nothing reads the time but through what it is given. What is asked of others ([`session`], a key
+//! set at a URL) is asked on the control runtime; a shard's clients only wait for it.
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -22,6 +23,7 @@ pub mod failures;
 pub mod jwt;
 pub mod keys;
 pub mod mint;
+pub mod session;
 pub mod ticket;
 pub mod users;
 
@@ -40,10 +42,15 @@ pub struct Identity {
     pub session: Option<Box<str>>,
     /// When the token was issued, where it says so.
     pub issued: Option<IssuedAt>,
-    /// When the token ends, in Unix seconds, leeway not added.
+    /// When the token ends, in Unix seconds, leeway not added; [`Identity::NO_END`] for never.
     pub expires_at: u64,
     /// The topics that may be subscribed to.
     pub topics: Box<[TopicPattern]>,
+}
+
+impl Identity {
+    /// What does not end by itself.
+    pub const NO_END: u64 = u64::MAX;
 }
 
 /// The moment a token was issued at, as precisely as its `iat` tells.

@@ -10,6 +10,7 @@ use hyper::client::conn::http1;
 use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -85,6 +86,14 @@ impl Address<'_> {
                 .with_context(|| self.url.to_owned())
         })
     }
+}
+
+/// What an answer tells at `pointer`; all of it where it has no such text.
+pub(super) fn told(answer: String, pointer: &str) -> String {
+    serde_json::from_str::<Value>(&answer)
+        .ok()
+        .and_then(|answer| Some(answer.pointer(pointer)?.as_str()?.to_owned()))
+        .unwrap_or(answer)
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}

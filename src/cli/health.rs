@@ -7,9 +7,8 @@ use anyhow::bail;
 use clap::Args;
 use http_body_util::Full;
 use hyper::{Request, StatusCode};
-use serde_json::Value;
 
-use super::admin::Server;
+use super::admin::{Server, told};
 use super::say;
 
 /// How long the server may take: readiness is known without waiting for anything.
@@ -26,11 +25,7 @@ impl Health {
         let request = Request::get("/readyz").body(Full::default())?;
         let (status, answer) = self.server.address()?.ask(request, TIMEOUT)?;
         if status != StatusCode::OK {
-            let reason = serde_json::from_str::<Value>(&answer)
-                .ok()
-                .and_then(|answer| Some(answer.get("reason")?.as_str()?.to_owned()))
-                .unwrap_or(answer);
-            bail!("not ready: {reason}");
+            bail!("not ready: {}", told(answer, "/reason"));
         }
         say("ready")
     }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
-use super::admin::Server;
+use super::admin::{Server, told};
 use super::{Usage, say};
 
 /// How long the server may take: an answer comes in milliseconds, or after the two seconds that
@@ -77,11 +77,7 @@ impl Publish {
             .body(Full::new(Bytes::from(event)))?;
         let (status, answer) = server.ask(request, TIMEOUT)?;
         if status != StatusCode::ACCEPTED {
-            let message = serde_json::from_str::<Value>(&answer)
-                .ok()
-                .and_then(|answer| Some(answer.pointer("/error/message")?.as_str()?.to_owned()))
-                .unwrap_or(answer);
-            bail!("{status}: {message}");
+            bail!("{status}: {}", told(answer, "/error/message"));
         }
         say(answer)
     }

@@ -10,8 +10,8 @@ use crate::server;
 pub(super) struct Serve {
     #[command(flatten)]
     config: ConfigArgs,
-    /// For trying things out: made-up secrets, an API key on stderr, and the user
-    /// user@example.com with the password `password`.
+    /// For trying things out: made-up secrets, an API key on stderr, the user user@example.com
+    /// with the password `password`, and a demo page at / of the public listener.
     #[arg(long)]
     dev: bool,
     /// Public listener, 127.0.0.1:8000 or unix:/path; may be repeated.

@@ -10,6 +10,7 @@ mod error;
 mod load;
 mod telemetry;
 mod units;
+mod url;
 mod validate;
 
 pub use error::ConfigError;
@@ -200,7 +201,7 @@ pub struct Auth {
     pub leeway: Duration,
     /// Cookie that may hold the JWT.
     pub jwt_cookie: String,
-    /// Where session cookies are asked about; empty asks nowhere.
+    /// URL that is asked whom a session cookie is of; empty asks nowhere.
     pub session_auth_url: String,
     /// What happens to a stream at its token's `exp`.
     pub on_expiry: OnExpiry,

@@ -11,7 +11,8 @@ use super::units::duration_text;
 use super::{Algorithm, Auth, Config, Endpoint, EngineKind, FdTables};
 
 /// Descriptors beside clients: listeners, epoll and eventfds of at most 512 shards share this with
-/// admin connections, logs and files that are open for a moment.
+/// admin connections, questions to the application and the key set's URL, logs and files that are
+/// open for a moment.
 pub const OTHER_DESCRIPTORS: u64 = 256;
 
 /// RFC 7518 §3.2: an HMAC key is at least as long as the hash's output; HS256's is the shortest.
@@ -53,11 +54,18 @@ pub(super) fn validate(config: &Config) -> Checked {
     config.telemetry.check()?;
     if !config.login.users_file.as_os_str().is_empty() {
         file("login.users_file", &config.login.users_file)?;
-        if symmetric(&config.auth).is_none() {
-            return Err(ConfigError::key(
+        let refused = |way_out: &str| {
+            let problem = "is set, but the login signs with a shared secret";
+            refuse(
                 "login.users_file",
-                "is set, but the login signs with a shared secret (add HS256 to auth.algorithms, or leave the login to your application)",
-            ));
+                format!("{problem} ({way_out}, or leave the login to your application)"),
+            )
+        };
+        if symmetric(&config.auth).is_none() {
+            return refused("add HS256 to auth.algorithms");
+        }
+        if config.auth.secret.is_empty() {
+            return refused("set auth.secret");
         }
     }
     Ok(())
@@ -107,19 +115,6 @@ fn later_versions(config: &Config) -> Checked {
         return refuse(
             "engine.kind",
             "\"redis\" is not part of this version; use \"memory\", one node",
-        );
-    }
-    let jwks = config.auth.jwks.to_ascii_lowercase();
-    if jwks.starts_with("http://") || jwks.starts_with("https://") {
-        return refuse(
-            "auth.jwks",
-            "fetching a key set from a URL is not part of this version; save it to a file and name that",
-        );
-    }
-    if !config.auth.session_auth_url.is_empty() {
-        return refuse(
-            "auth.session_auth_url",
-            "asking a URL about sessions is not part of this version; remove it and give clients a JWT",
         );
     }
     Ok(())
@@ -266,8 +261,11 @@ fn auth(auth: &Auth) -> Checked {
         );
     }
     let bytes = auth.secret.len();
+    let jwks_url = auth.jwks_url()?;
+    // Where the application is asked about sessions, there may be no tokens at all.
+    let needs_keys = auth.session_url()?.is_none();
     match symmetric(auth) {
-        Some(algorithm) if bytes == 0 => {
+        Some(algorithm) if bytes == 0 && needs_keys => {
             return refuse(
                 "auth.secret",
                 format!(
@@ -275,7 +273,7 @@ fn auth(auth: &Auth) -> Checked {
                 ),
             );
         }
-        Some(algorithm) if bytes < SECRET_MIN_BYTES => {
+        Some(algorithm) if (1..SECRET_MIN_BYTES).contains(&bytes) => {
             return refuse(
                 "auth.secret",
                 format!(
@@ -283,7 +281,7 @@ fn auth(auth: &Auth) -> Checked {
                 ),
             );
         }
-        None if auth.public_keys.is_empty() && auth.jwks.is_empty() => {
+        None if needs_keys && auth.public_keys.is_empty() && auth.jwks.is_empty() => {
             return refuse(
                 "auth.public_keys",
                 format!(
@@ -297,7 +295,7 @@ fn auth(auth: &Auth) -> Checked {
     for (i, path) in auth.public_keys.iter().enumerate() {
         file(&format!("auth.public_keys[{i}]"), path)?;
     }
-    if !auth.jwks.is_empty() {
+    if !auth.jwks.is_empty() && jwks_url.is_none() {
         file("auth.jwks", Path::new(&auth.jwks))?;
     }
     if auth.user_claim.is_empty() {

@@ -21,10 +21,11 @@ use super::address::forwarded_for;
 use super::handoff::{Handoff, Offer};
 use super::io::Io;
 use super::proxy_header::{self, NoHeader};
-use super::refusal::Refusal;
+use super::refusal::Refused;
 use super::routes;
 use crate::clock::millis;
 use crate::metrics::RefusedReason;
+use crate::refusals::RefusalNote;
 use crate::shard::{Accepted, Handshake, Seat, Shard, Socket};
 
 /// Largest request head: a token of 8 KiB, cookies, and what proxies add.
@@ -78,17 +79,24 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
         public,
     });
     // Both may come at once: a connection is refused once.
-    let refused = tokio::select! {
-        is_served = connection.serve(socket, &shard) => !is_served,
-        () = connection.overdue() => !connection.has_answered.get(),
-        () = connection.handshake.evicted() => true,
+    let given_up = tokio::select! {
+        is_served = connection.serve(socket, &shard) => {
+            (!is_served).then_some("No PROXY header")
+        }
+        () = connection.overdue() => {
+            (!connection.has_answered.get()).then_some("No request in time")
+        }
+        () = connection.handshake.evicted() => Some("Gave way to newer connections"),
     };
-    if refused {
-        connection
-            .public
-            .shards
-            .metrics
-            .refuse(RefusedReason::Handshake);
+    if let Some(text) = given_up {
+        let reason = RefusedReason::Handshake;
+        connection.public.refused(reason, || RefusalNote {
+            reason,
+            text,
+            status: None,
+            remote: connection.peer(),
+            user: None,
+        });
     }
 }
 
@@ -145,7 +153,7 @@ where
         };
         match shard.borrow_mut().admit(admission) {
             Ok(seat) => return Poll::Ready(Outcome::Seated(Box::new(seat), head)),
-            Err(reason) => connection.handoff.refuse(Refusal::from(reason)),
+            Err(declined) => connection.handoff.refuse(Refused::from(declined)),
         }
     }
 }
@@ -217,6 +225,13 @@ impl Connection {
             return None;
         }
         forwarded_for(headers, self.peer(), &self.public.trusted_proxies).or(self.proxied.get())
+    }
+
+    /// Counts a request for a stream that was refused, and lists it for the operator.
+    pub(super) fn refused(&self, refused: Refused, headers: &HeaderMap) {
+        self.public.refused(refused.reason.metric(), || {
+            refused.note(self.remote(headers).or(self.peer()))
+        });
     }
 
     async fn answer(

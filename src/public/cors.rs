@@ -3,7 +3,8 @@
 use hyper::HeaderMap;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, HeaderName, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderName,
+    HeaderValue, ORIGIN, VARY,
 };
 
 use crate::config;
@@ -11,6 +12,8 @@ use crate::config;
 /// What a page may send: the guide's two, and what EventSource and its replacements use.
 const ALLOWED_HEADERS: HeaderValue =
     HeaderValue::from_static("Authorization, Content-Type, Cache-Control, Last-Event-ID");
+/// What a page may read of a refusal beside its status.
+const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("Retry-After, WWW-Authenticate");
 /// How long a browser may remember a preflight: an hour, so that a changed configuration shows.
 const MAX_AGE_S: HeaderValue = HeaderValue::from_static("3600");
 
@@ -78,6 +81,17 @@ impl Cors {
         let mut fields = self.fields(request, methods);
         fields.push((ACCESS_CONTROL_MAX_AGE, MAX_AGE_S));
         fields
+    }
+}
+
+/// Lets a page that may read a refusal read what its status goes with: when to come back, and how
+/// to sign in. A stream has neither.
+pub(super) fn expose_reasons(fields: &mut Vec<(HeaderName, HeaderValue)>) {
+    if fields
+        .iter()
+        .any(|(name, _)| name == ACCESS_CONTROL_ALLOW_ORIGIN)
+    {
+        fields.push((ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS));
     }
 }
 

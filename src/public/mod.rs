@@ -10,7 +10,9 @@ mod address;
 mod answer;
 mod connection;
 mod cors;
+mod demo;
 mod handoff;
+mod identify;
 mod io;
 mod login;
 mod proxy_header;
@@ -31,12 +33,17 @@ use tokio::sync::watch;
 
 use crate::auth::jwt::Verifier;
 use crate::auth::keys::KeysError;
+use crate::auth::session::SessionAuth;
 use crate::auth::ticket::Tickets;
-use crate::config::{Auth, Config, TrustedProxy};
+use crate::config::{Auth, Config, ConfigError, TrustedProxy};
 use crate::directory::Limit;
 use crate::engine::Engine;
+use crate::metrics::RefusedReason;
+use crate::outbound::NoTrust;
+use crate::refusals::{RecentRefusals, RefusalNote};
 use crate::shard::{Shared, StartHandshake};
 use cors::Cors;
+pub use demo::Demo;
 pub use login::{Login, LoginError};
 use routes::Routes;
 
@@ -48,6 +55,8 @@ pub struct Public {
     routes: Routes,
     tickets: Tickets,
     login: Option<Login>,
+    demo: Option<Demo>,
+    refusals: Arc<RecentRefusals>,
     trusted_proxies: Vec<TrustedProxy>,
     handshake_timeout: Duration,
     retry_after_s: u64,
@@ -62,6 +71,8 @@ pub struct Public {
 /// What SIGHUP may change.
 pub struct Live {
     verifier: Verifier,
+    /// Where clients without a token are asked about.
+    sessions: Option<Arc<SessionAuth>>,
     auth: Auth,
     cors: Cors,
     limit: Limit,
@@ -69,13 +80,18 @@ pub struct Live {
 }
 
 impl Live {
-    /// Loads the keys that the configuration names.
+    /// Loads the keys that the configuration names; asks no URL.
     ///
     /// # Errors
-    /// [`KeysError`] where one cannot be used.
-    pub fn new(config: &Config) -> Result<Self, KeysError> {
+    /// [`LiveError`] where something cannot be used.
+    pub fn new(config: &Config) -> Result<Self, LiveError> {
+        let sessions = match config.auth.session_url()? {
+            Some(url) => Some(Arc::new(SessionAuth::new(url).map_err(LiveError::Trust)?)),
+            None => None,
+        };
         Ok(Self {
             verifier: Verifier::new(&config.auth)?,
+            sessions,
             auth: config.auth.clone(),
             cors: Cors::new(&config.cors),
             limit: Limit {
@@ -85,6 +101,33 @@ impl Live {
             max_connections: config.max_connections,
         })
     }
+
+    /// Keeps what `before` has learnt from the URLs that are still the same.
+    fn take_over(&mut self, before: &Self) -> Result<(), KeysError> {
+        if let (Some(keys), Some(known)) =
+            (self.verifier.remote_keys(), before.verifier.remote_keys())
+        {
+            keys.take_over(known)?;
+        }
+        if let (Some(own), Some(known)) = (&self.sessions, &before.sessions)
+            && own.is_same(known)
+        {
+            self.sessions = Some(Arc::clone(known));
+        }
+        Ok(())
+    }
+}
+
+/// Why what may change cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum LiveError {
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("auth.session_auth_url: {0}")]
+    Trust(NoTrust),
 }
 
 impl Public {
@@ -93,6 +136,7 @@ impl Public {
         config: &Config,
         live: Live,
         login: Option<Login>,
+        demo: Option<Demo>,
         shards: Shared,
         engine: Arc<dyn Engine>,
         control: Handle,
@@ -100,9 +144,11 @@ impl Public {
         Self {
             engine,
             live: ArcSwap::from_pointee(live),
-            routes: Routes::new(config, login.is_some()),
+            routes: Routes::new(config, login.is_some(), demo.is_some()),
             tickets: Tickets::new(shards.clock.clone()),
             login,
+            demo,
+            refusals: Arc::default(),
             trusted_proxies: config.trusted_proxies.clone(),
             handshake_timeout: config.handshake_timeout,
             retry_after_s: config.retry_max.as_secs().max(1),
@@ -115,8 +161,28 @@ impl Public {
     }
 
     /// Takes over reloaded secrets, keys, CORS and limits for the requests to come.
-    pub fn reload(&self, live: Live) {
+    ///
+    /// # Errors
+    /// [`KeysError`] where the key set that was fetched does not go with them; nothing has changed
+    /// then.
+    pub fn reload(&self, mut live: Live) -> Result<(), KeysError> {
+        live.take_over(&self.live.load())?;
         self.live.store(Arc::new(live));
+        self.fetch_keys();
+        Ok(())
+    }
+
+    /// Fetches the keys that come from a URL, from now on, for the configuration in force. Not
+    /// before the shards have their descriptor tables: they would keep copies of its sockets.
+    pub fn fetch_keys(&self) {
+        if let Some(keys) = self.live.load().verifier.remote_keys() {
+            keys.keep_fresh(&self.control, self.shards.clock.clone());
+        }
+    }
+
+    /// Why nobody who is in the right can be let in; `None` where somebody can.
+    pub fn not_ready(&self) -> Option<String> {
+        self.live.load().verifier.remote_keys()?.missing()
     }
 
     /// Answers 503 to streams from now on and closes connections after their answer.
@@ -127,6 +193,17 @@ impl Public {
     /// Whether [`Public::start_drain`] was called.
     pub fn is_draining(&self) -> bool {
         *self.draining.borrow()
+    }
+
+    /// The streams of late that were not opened.
+    pub fn refusals(&self) -> Arc<RecentRefusals> {
+        Arc::clone(&self.refusals)
+    }
+
+    /// Counts a stream that was not opened, and lists it for the operator.
+    fn refused(&self, reason: RefusedReason, note: impl FnOnce() -> RefusalNote) {
+        self.shards.metrics.refuse(reason);
+        self.refusals.note(&self.shards.clock, reason, note);
     }
 
     /// Says once that a balancer does not do what the configuration says of it; after that such

@@ -4,7 +4,6 @@
 //! Behind it stands the request, and hyper has to find that as if there had been no header: so
 //! bytes are looked at first, and only the header's are taken.
 
-use std::io;
 use std::net::IpAddr;
 
 use proxy_header::{ParseConfig, ProxyHeader};
@@ -73,12 +72,8 @@ async fn receive(socket: &Socket, buf: &mut [u8], flags: RecvFlags) -> Result<us
         }
     };
     match received {
-        Ok(0) => Err(NoHeader::Closed),
+        Ok(0) | Err(_) => Err(NoHeader::Closed),
         Ok(bytes) => Ok(bytes),
-        Err(error) => {
-            let _: io::Error = error;
-            Err(NoHeader::Closed)
-        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Why a stream is not opened, and the one place that turns each reason into a status, the
 //! guide's body, and a metric label.
 
+use std::net::IpAddr;
+
+use compact_str::CompactString;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -8,7 +11,8 @@ use hyper::{Response, StatusCode};
 
 use super::answer::{EVENT_STREAM, text};
 use crate::metrics::RefusedReason;
-use crate::shard::NotSeated;
+use crate::refusals::RefusalNote;
+use crate::shard::{Declined, NotSeated};
 
 /// See the module's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +25,47 @@ pub(super) enum Refusal {
     TooManyConnections,
     /// The server's limit.
     ServerFull,
+    /// Whoever knows whether the credential is good does not say.
+    AuthUnavailable,
     /// The server is going down.
     ShuttingDown,
     /// The request is not one for a stream.
     BadRequest(&'static str),
+}
+
+/// A refusal, and whose stream it was, where the credential was good.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) reason: Refusal,
+    pub(super) user: Option<CompactString>,
+}
+
+impl Refused {
+    /// As it is listed for the operator.
+    pub(super) fn note(self, remote: Option<IpAddr>) -> RefusalNote {
+        RefusalNote {
+            reason: self.reason.metric(),
+            text: self.reason.reason(),
+            status: Some(self.reason.status().as_u16()),
+            remote,
+            user: self.user,
+        }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(reason: Refusal) -> Self {
+        Self { reason, user: None }
+    }
+}
+
+impl From<Declined> for Refused {
+    fn from(Declined { reason, user }: Declined) -> Self {
+        Self {
+            reason: reason.into(),
+            user,
+        }
+    }
 }
 
 impl Refusal {
@@ -33,7 +74,9 @@ impl Refusal {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::TopicNotAllowed => StatusCode::FORBIDDEN,
             Self::TooManyConnections => StatusCode::TOO_MANY_REQUESTS,
-            Self::ServerFull | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ServerFull | Self::AuthUnavailable | Self::ShuttingDown => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
         }
     }
@@ -44,6 +87,7 @@ impl Refusal {
             Self::TopicNotAllowed => "Topic not allowed",
             Self::TooManyConnections => "Too many connections",
             Self::ServerFull => "Server full",
+            Self::AuthUnavailable => "Authentication unavailable",
             Self::ShuttingDown => "Shutting down",
             Self::BadRequest(reason) => reason,
         }
@@ -51,7 +95,7 @@ impl Refusal {
 
     pub(super) fn metric(self) -> RefusedReason {
         match self {
-            Self::Unauthenticated => RefusedReason::Auth,
+            Self::Unauthenticated | Self::AuthUnavailable => RefusedReason::Auth,
             Self::TopicNotAllowed => RefusedReason::Topic,
             Self::TooManyConnections => RefusedReason::Limit,
             Self::ServerFull | Self::ShuttingDown => RefusedReason::Full,

@@ -9,7 +9,7 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::answer::{empty, error, text};
 use super::connection::Connection;
-use super::{login, stream, ticket};
+use super::{cors, demo, login, stream, ticket};
 use crate::config::Config;
 
 /// A path that is served.
@@ -20,6 +20,7 @@ pub(super) enum Route {
     Ticket,
     Login,
     Health,
+    Demo,
 }
 
 /// The paths of this configuration.
@@ -28,14 +29,16 @@ pub(super) struct Routes {
     base_path: String,
     has_test_stream: bool,
     has_login: bool,
+    has_demo: bool,
 }
 
 impl Routes {
-    pub(super) fn new(config: &Config, has_login: bool) -> Self {
+    pub(super) fn new(config: &Config, has_login: bool, has_demo: bool) -> Self {
         Self {
             base_path: config.base_path.clone(),
             has_test_stream: config.test_stream,
             has_login,
+            has_demo,
         }
     }
 
@@ -44,6 +47,9 @@ impl Routes {
         let path = path.strip_suffix('/').unwrap_or(path);
         if path == "/healthz" {
             return Some(Route::Health);
+        }
+        if path.is_empty() && self.has_demo {
+            return Some(Route::Demo);
         }
         match path.strip_prefix(&self.base_path)? {
             "/sse/notifications" => Some(Route::Notifications),
@@ -61,7 +67,7 @@ impl Route {
         match self {
             Self::Notifications | Self::TestStream => ("GET, OPTIONS", "GET"),
             Self::Ticket | Self::Login => ("POST, OPTIONS", "POST"),
-            Self::Health => ("GET, HEAD, OPTIONS", "GET"),
+            Self::Health | Self::Demo => ("GET, HEAD, OPTIONS", "GET"),
         }
     }
 
@@ -69,7 +75,7 @@ impl Route {
         match self {
             Self::Notifications | Self::TestStream => method == Method::GET,
             Self::Ticket | Self::Login => method == Method::POST,
-            Self::Health => method == Method::GET || method == Method::HEAD,
+            Self::Health | Self::Demo => method == Method::GET || method == Method::HEAD,
         }
     }
 }
@@ -89,7 +95,7 @@ pub(super) async fn answer(
     };
     let (allow, methods) = route.methods();
     let mut response;
-    let fields = if request.method() == Method::OPTIONS {
+    let mut fields = if request.method() == Method::OPTIONS {
         response = empty(StatusCode::NO_CONTENT);
         response
             .headers_mut()
@@ -102,9 +108,10 @@ pub(super) async fn answer(
                 Route::Notifications | Route::TestStream => {
                     stream::answer(connection, &live, route, &request, &fields).await
                 }
-                Route::Ticket => ticket::answer(connection, &live, &request),
+                Route::Ticket => ticket::answer(connection, &live, &request).await,
                 Route::Login => login::answer(connection, request).await,
                 Route::Health => text(StatusCode::OK, "ok\n"),
+                Route::Demo => demo::answer(public),
             }
         } else {
             let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed");
@@ -115,6 +122,10 @@ pub(super) async fn answer(
         };
         fields
     };
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        cors::expose_reasons(&mut fields);
+    }
     response.headers_mut().extend(fields);
     if public.is_draining() {
         response
@@ -130,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_trailing_slash_is_optional_and_nothing_else_is() {
-        let routes = Routes::new(&Config::default(), true);
+        let routes = Routes::new(&Config::default(), true, false);
         let found = |path| routes.find(path);
         assert_eq!(
             found("/api/v1/auth/sse/notifications/"),
@@ -159,7 +170,7 @@ mod tests {
             test_stream: false,
             ..Config::default()
         };
-        let routes = Routes::new(&config, false);
+        let routes = Routes::new(&config, false, false);
         assert_eq!(routes.find("/api/v1/auth/sse/test/"), None);
         assert_eq!(routes.find("/api/v1/auth/login/"), None);
     }

@@ -10,11 +10,11 @@ use http_body_util::Full;
 
 use super::connection::Connection;
 use super::handoff::Offer;
-use super::refusal::Refusal;
+use super::identify::{Verdict, identify};
+use super::refusal::{Refusal, Refused};
 use super::routes::Route;
 use super::{Live, Public};
 use crate::auth::Identity;
-use crate::auth::credentials::{self, Credential};
 use crate::config::OnExpiry;
 use crate::frame::Framing;
 use crate::shard::Admission;
@@ -33,25 +33,34 @@ pub(super) async fn answer(
     cors: &[(HeaderName, HeaderValue)],
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;
-    let refusal = match check(connection, live, route, request) {
+    let checked = match check(public, request) {
+        Err(refusal) => Err(refusal.into()),
+        Ok(()) if route == Route::TestStream => admission(connection, live, request, None),
+        Ok(()) => {
+            let identified = match identify(public, live, request) {
+                Verdict::Now(identified) => identified,
+                Verdict::Later(identified) => identified.await,
+            };
+            identified
+                .map_err(Refused::from)
+                .and_then(|who| admission(connection, live, request, Some(who)))
+        }
+    };
+    let refused = match checked {
         Ok(admission) => {
             let head = head(admission.framing, cors);
             connection.handoff.offer(Offer { admission, head }).await
         }
-        Err(refusal) => refusal,
+        Err(refused) => refused,
     };
-    public.shards.metrics.refuse(refusal.metric());
+    let refusal = refused.reason;
     tracing::debug!(reason = refusal.reason(), peer = ?connection.peer(), "stream refused");
+    connection.refused(refused, request.headers());
     refusal.response(public.retry_after_s)
 }
 
-fn check(
-    connection: &Connection,
-    live: &Live,
-    route: Route,
-    request: &Request<Incoming>,
-) -> Result<Admission, Refusal> {
-    let public = &connection.public;
+/// Whether it is a request for a stream at all.
+fn check(public: &Public, request: &Request<Incoming>) -> Result<(), Refusal> {
     if public.is_draining() {
         return Err(Refusal::ShuttingDown);
     }
@@ -62,12 +71,22 @@ fn check(
     if request.headers().contains_key(EXPECT) {
         return Err(Refusal::BadRequest("A stream request expects nothing"));
     }
-    let (identity, topics) = if route == Route::TestStream {
-        (None, Box::default())
-    } else {
-        let identity = identify(public, live, request)?;
-        let topics = topics(request.uri().query(), &identity.topics)?;
-        (Some(identity), topics)
+    Ok(())
+}
+
+fn admission(
+    connection: &Connection,
+    live: &Live,
+    request: &Request<Incoming>,
+    identity: Option<Identity>,
+) -> Result<Admission, Refused> {
+    let public = &connection.public;
+    let topics = match &identity {
+        None => Box::default(),
+        Some(identity) => topics(request.uri().query(), &identity.topics).map_err(|reason| {
+            let user = Some(identity.user.clone());
+            Refused { reason, user }
+        })?,
     };
     let last_event_id = identity
         .as_ref()
@@ -90,53 +109,6 @@ fn check(
         max_connections: live.max_connections,
         max_test_streams: public.max_test_streams,
     })
-}
-
-/// The identity of the first credential that is present.
-fn identify(
-    public: &Public,
-    live: &Live,
-    request: &Request<Incoming>,
-) -> Result<Identity, Refusal> {
-    let found = credentials::find(
-        request.headers(),
-        request.uri().query(),
-        &live.auth.jwt_cookie,
-    );
-    let Some(credential) = found else {
-        return Err(Refusal::Unauthenticated);
-    };
-    match &credential {
-        Credential::Ticket(ticket) => public
-            .tickets
-            .redeem(ticket)
-            // Its token may have ended in the meantime.
-            .filter(|identity| {
-                let ends_at_s = identity
-                    .expires_at
-                    .saturating_add(live.auth.leeway.as_secs());
-                public.shards.clock.unix_ms() / 1_000 < ends_at_s
-            })
-            .ok_or(Refusal::Unauthenticated),
-        Credential::Bearer(token) | Credential::QueryToken(token) | Credential::Cookie(token) => {
-            live.verify(token, public.shards.clock.unix_ms(), credential.label())
-        }
-    }
-}
-
-impl Live {
-    /// Checks a token; the reason of a refusal goes to the log, never to the client.
-    pub(super) fn verify(
-        &self,
-        token: &str,
-        unix_ms: u64,
-        credential: &'static str,
-    ) -> Result<Identity, Refusal> {
-        self.verifier.verify(token, unix_ms).map_err(|reason| {
-            tracing::debug!(reason = reason.label(), credential, "token refused");
-            Refusal::Unauthenticated
-        })
-    }
 }
 
 /// When the stream ends with its token. One that came inside the leeway gets the leeway, rather

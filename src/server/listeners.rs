@@ -70,11 +70,7 @@ fn named(
         };
         return configured.iter().map(bind).collect();
     }
-    let adopt = |fd| {
-        let listeners = shard::adopt(fd, count, options).map_err(failed)?;
-        let endpoint = listeners.first().map(Listener::endpoint);
-        let endpoint = endpoint.unwrap_or(Ok(Endpoint::Unix("".into())));
-        Ok((endpoint.map_err(ServerError::Listen)?, listeners))
-    };
-    passed.into_iter().map(adopt).collect()
+    let adopt = |fd| shard::adopt(fd, count, options).map_err(failed);
+    let adopted: Vec<_> = passed.into_iter().map(adopt).collect::<Result<_, _>>()?;
+    Ok(endpoints(&adopted)?.into_iter().zip(adopted).collect())
 }

@@ -59,7 +59,7 @@ impl Supervisor {
         let teller = match started {
             Ok(_) => Some(Teller { messages, done }),
             Err(error) => {
-                tracing::warn!(%error, "the supervisor cannot be told (NOTIFY_SOCKET)");
+                cannot_tell(&error);
                 None
             }
         };
@@ -147,8 +147,12 @@ fn tell_all(socket: &UnixDatagram, to: &SocketAddr, messages: &Receiver<String>)
     for message in messages {
         let told = socket.send_to_addr(message.as_bytes(), to);
         if let (Err(error), false) = (&told, is_failing) {
-            tracing::warn!(%error, "the supervisor cannot be told (NOTIFY_SOCKET)");
+            cannot_tell(error);
         }
         is_failing = told.is_err();
     }
+}
+
+fn cannot_tell(error: &io::Error) {
+    tracing::warn!(%error, "the supervisor cannot be told (NOTIFY_SOCKET)");
 }

@@ -4,6 +4,8 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use compact_str::CompactString;
+
 use super::Shard;
 use super::inbox::Command;
 use super::slot::{Kind, Tenant};
@@ -57,6 +59,15 @@ struct Missed {
     replay: Option<Replay>,
 }
 
+/// A stream that was not let in.
+#[derive(Debug)]
+pub struct Declined {
+    /// Why.
+    pub reason: NotSeated,
+    /// Whose it would have been.
+    pub user: Option<CompactString>,
+}
+
 /// Why a stream was not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotSeated {
@@ -70,20 +81,31 @@ pub enum NotSeated {
     Limit,
 }
 
+impl Admission {
+    fn declined(self, reason: NotSeated) -> Declined {
+        Declined {
+            reason,
+            user: self.identity.map(|identity| identity.user),
+        }
+    }
+}
+
 impl Shard {
     /// Reserves a place for a stream: in the count of all, under the user's session and limit,
     /// and at a position of the log.
     ///
     /// # Errors
-    /// [`NotSeated`]; nothing is then reserved.
-    pub fn admit(&mut self, admission: Admission) -> Result<Seat, NotSeated> {
+    /// [`Declined`]; nothing is then reserved.
+    pub fn admit(&mut self, admission: Admission) -> Result<Seat, Declined> {
         if self.drain.is_some() {
-            return Err(NotSeated::Draining);
+            return Err(admission.declined(NotSeated::Draining));
         }
-        let tenant = self.table.vacancy().ok_or(NotSeated::Full)?;
+        let Some(tenant) = self.table.vacancy() else {
+            return Err(admission.declined(NotSeated::Full));
+        };
         let metrics = &self.shared.metrics;
         if !metrics.held.reserve(admission.max_connections as u64) {
-            return Err(NotSeated::Full);
+            return Err(admission.declined(NotSeated::Full));
         }
         let Some(identity) = &admission.identity else {
             if !metrics
@@ -91,7 +113,7 @@ impl Shard {
                 .reserve(admission.max_test_streams as u64)
             {
                 metrics.held.sub(1);
-                return Err(NotSeated::Full);
+                return Err(admission.declined(NotSeated::Full));
             }
             return Ok(Seat {
                 tenant,
@@ -135,11 +157,11 @@ impl Shard {
             }
             Err(reason) => {
                 metrics.held.sub(1);
-                Err(match reason {
+                Err(admission.declined(match reason {
                     NotAdmitted::Revoked => NotSeated::Revoked,
                     NotAdmitted::Limit => NotSeated::Limit,
                     NotAdmitted::Full => NotSeated::Full,
-                })
+                }))
             }
         }
     }

@@ -49,7 +49,7 @@ use table::{SlotRef, Table};
 use wheel::{Tick, Wheel};
 
 pub use acceptor::{Accepted, Socket};
-pub use admission::{Admission, NotSeated, Seat};
+pub use admission::{Admission, Declined, NotSeated, Seat};
 pub use dispatch::dispatch;
 pub use handshakes::{Handshake, Handshakes};
 pub use inbox::{Description, Inbox};

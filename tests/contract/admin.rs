@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
+use crate::support::description::Description;
 use crate::support::{API_KEY, NOTIFICATIONS, TestServer, eventually, request};
 
 /// Every route of the contract that asks for the key, with its method.
-const ROUTES: [(&str, &str); 8] = [
+const ROUTES: [(&str, &str); 10] = [
     ("POST", "/v1/events"),
     ("POST", "/v1/events/batch"),
     ("GET", "/v1/users/42"),
@@ -13,9 +14,11 @@ const ROUTES: [(&str, &str); 8] = [
     ("POST", "/v1/users/42/logout"),
     ("DELETE", "/v1/users/42/connections"),
     ("GET", "/v1/stats"),
+    ("GET", "/v1/stats/live"),
+    ("GET", "/v1/refusals"),
     ("GET", "/openapi.json"),
 ];
-const OPEN_ROUTES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+const OPEN_ROUTES: [&str; 4] = ["/", "/healthz", "/readyz", "/metrics"];
 
 /// The error's code, where the body has the contract's shape and nothing else.
 #[track_caller]
@@ -28,7 +31,7 @@ fn code(body: &Value) -> &str {
 }
 
 #[test]
-fn every_route_but_health_and_metrics_asks_for_the_key() {
+fn every_route_but_health_metrics_and_the_page_asks_for_the_key() {
     let server = TestServer::start();
     let wrong = format!("Bearer {API_KEY}x");
     let basic = format!("Basic {API_KEY}");
@@ -85,6 +88,9 @@ fn a_route_that_is_not_there_is_404_and_a_trailing_slash_changes_nothing() {
         "/v1/users/42/nothing",
         "/v1/users/42/session/more",
         "/v1/events/one",
+        "/v1/stats/dead",
+        "/v1/refusals/one",
+        "//",
         "/healthz/more",
         "/v1/users/%ff",
     ] {
@@ -157,6 +163,8 @@ fn unknown_fields_and_what_is_no_json_are_refused() {
         ("PUT", "/v1/users/42/session", ""),
         ("POST", "/v1/users/42/logout", r#"{"more":1}"#),
         ("POST", "/v1/users/42/logout", "nonsense"),
+        ("POST", "/v1/users/42/logout", "[null, null]"),
+        ("PUT", "/v1/users/42/session", r#"["a", null]"#),
     ] {
         let answer = server.admin(method, path, body);
         assert_eq!(answer.status, 400, "{method} {path} {body}");
@@ -344,43 +352,12 @@ fn stats_tell_what_is_recent_from_what_was_ever() {
 }
 
 #[test]
-fn stats_are_as_they_are_described() {
+fn stats_and_presence_are_as_they_are_described() {
     let server = TestServer::start();
-    let document = server.admin("GET", "/openapi.json", "").json();
-    let stats = server.admin("GET", "/v1/stats", "").json();
-    described(&stats, &document["components"]["schemas"]["Stats"], "Stats");
-}
-
-/// Whether a value has its schema's type and exactly its properties, all the way down.
-#[track_caller]
-fn described(value: &Value, schema: &Value, path: &str) {
-    let kind = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(number) if number.is_u64() && schema["type"] != "number" => "integer",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    let is_one_of = |kinds: &Vec<Value>| kinds.iter().any(|name| name == kind);
-    assert!(
-        schema["type"] == kind || schema["type"].as_array().is_some_and(is_one_of),
-        "{path}: {value} is no {}",
-        schema["type"]
-    );
-    if let Some(fields) = value.as_object() {
-        let properties = schema["properties"].as_object().unwrap();
-        let required = schema["required"].as_array().unwrap();
-        let names: Vec<&String> = fields.keys().collect();
-        assert_eq!(names, properties.keys().collect::<Vec<_>>(), "{path}");
-        assert_eq!(required.len(), names.len(), "{path}");
-        for (name, field) in fields {
-            described(field, &properties[name], &format!("{path}.{name}"));
-        }
-    }
-    for item in value.as_array().into_iter().flatten() {
-        described(item, &schema["items"], &format!("{path}[]"));
+    let _stream = server.stream_of(&server.token_with("42", Some("laptop"), &["news"]));
+    let description = Description::of(&server);
+    for (path, name) in [("/v1/stats", "Stats"), ("/v1/users/42", "Presence")] {
+        description.covers(name, &server.admin("GET", path, "").json());
     }
 }
 

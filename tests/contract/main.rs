@@ -5,13 +5,16 @@
 
 mod admin;
 mod credentials;
+mod dashboard;
 mod delivery;
+mod demo;
 mod deploy;
 mod descriptors;
 mod drain;
 mod durable;
 mod handshake;
 mod heartbeat;
+mod jwks_url;
 mod login;
 mod metrics;
 mod process;
@@ -19,6 +22,7 @@ mod proxy_protocol;
 mod publish;
 mod refusal;
 mod replay;
+mod session_auth;
 mod single_device;
 mod slow;
 mod stream;

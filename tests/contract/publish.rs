@@ -120,6 +120,10 @@ fn a_bad_target_or_id_is_refused() {
         json!({"to": {"user": ""}, "data": 1}),
         json!({"to": {"user": "a\nb"}, "data": 1}),
         json!({"to": {"user": 1.5}, "data": 1}),
+        json!({"to": {"user": null, "all": true}, "data": 1}),
+        // The fields in the order in which the server's source has them.
+        json!({"to": ["1", null, null, null], "data": 1}),
+        json!([{"all": true}, null, 1, null, null]),
         json!({"to": {"users": "1"}, "data": 1}),
         json!({"to": {"topic": "a//b"}, "data": 1}),
         json!({"to": {"topic": "a/*"}, "data": 1}),

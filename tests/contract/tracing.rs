@@ -415,7 +415,7 @@ fn publish_much(telemetry: &str) -> String {
 #[test]
 fn without_an_endpoint_nothing_is_exported() {
     let collector = collector();
-    let endpoint = format!("http://{}", collector.address);
+    let endpoint = collector.endpoint();
     // What other programs obey is not obeyed here.
     let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())];
     let process = Process::serve_with(&config(""), &env);
@@ -427,7 +427,7 @@ fn without_an_endpoint_nothing_is_exported() {
 #[test]
 fn the_endpoint_may_be_a_variable_and_a_wrong_one_is_refused_at_start() {
     let collector = collector();
-    let endpoint = format!("http://{}", collector.address);
+    let endpoint = collector.endpoint();
     let env = [
         ("IDLEWILD_TELEMETRY__OTLP_ENDPOINT", endpoint.as_str()),
         ("IDLEWILD_TELEMETRY__SERVICE_NAME", "push"),

@@ -10,29 +10,63 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, 
 use super::{ALGORITHMS, Key, KeysError, Kind, MIN_SECRET_BYTES, algorithm_name, read, rsa_size};
 use crate::config::Algorithm;
 
-/// The keys of a JSON Web Key Set that can sign one of `allowed`.
-pub(super) fn keys(path: &Path, allowed: &[Algorithm]) -> Result<Vec<Key>, KeysError> {
+/// The keys of a set in a file that can sign one of `allowed`.
+pub(super) fn of_file(path: &Path, allowed: &[Algorithm]) -> Result<Vec<Key>, KeysError> {
+    keys(&read(path)?, allowed, Secrets::Taken).map_err(|reason| KeysError::Jwks {
+        from: path.display().to_string(),
+        reason,
+    })
+}
+
+/// The same of a set that a URL served: public keys only. Where a secret is published, somebody
+/// has made a mistake, and it is not made worse by believing whoever has read it.
+pub(super) fn of_url(
+    document: &[u8],
+    url: &str,
+    allowed: &[Algorithm],
+) -> Result<Vec<Key>, KeysError> {
+    keys(document, allowed, Secrets::Refused).map_err(|reason| KeysError::Jwks {
+        from: url.to_owned(),
+        reason,
+    })
+}
+
+/// What becomes of a symmetric key in a set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Secrets {
+    Taken,
+    /// And the set with it.
+    Refused,
+}
+
+fn keys(document: &[u8], allowed: &[Algorithm], secrets: Secrets) -> Result<Vec<Key>, String> {
     #[derive(serde::Deserialize)]
     struct Set {
         keys: Vec<serde_json::Value>,
     }
-    let bad = |reason: String| KeysError::Jwks {
-        path: path.to_owned(),
-        reason,
-    };
-    let set: Set = serde_json::from_slice(&read(path)?).map_err(|error| bad(error.to_string()))?;
+    // serde's own words quote what they are about, which may be a key.
+    let set: Set = serde_json::from_slice(document).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        format!("no JSON Web Key Set, from line {line}, column {column} on")
+    })?;
     let mut keys = Vec::new();
     for (index, value) in set.keys.into_iter().enumerate() {
         let jwk: Jwk = serde_json::from_value(value)
-            .map_err(|error| bad(format!("keys[{index}]: {error}")))?;
-        if let Some(key) = key(&jwk).map_err(|reason| bad(format!("keys[{index}] {reason}")))?
+            .map_err(|_| format!("keys[{index}] is no JSON Web Key (RFC 7517)"))?;
+        if secrets == Secrets::Refused && matches!(jwk.algorithm, AlgorithmParameters::OctetKey(_))
+        {
+            return Err(format!(
+                "keys[{index}] is a shared secret, and what a URL serves is public"
+            ));
+        }
+        if let Some(key) = key(&jwk).map_err(|reason| format!("keys[{index}] {reason}"))?
             && key.serves_any(allowed)
         {
             keys.push(key);
         }
     }
     if keys.is_empty() {
-        return Err(bad("no key in it serves one of auth.algorithms".to_owned()));
+        return Err("no key in it serves one of auth.algorithms".to_owned());
     }
     Ok(keys)
 }

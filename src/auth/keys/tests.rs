@@ -206,6 +206,13 @@ fn unfit_sets_are_refused_with_the_entry() {
     assert!(message(json!([p256, p384])).contains("two keys have the kid \"k\""));
     assert!(message(json!([])).contains("no key in it serves"));
     assert!(message(json!(["x"])).contains("keys[0]"));
+    for quoted in [
+        json!("hunter2"),
+        json!(["hunter2"]),
+        json!([{"kty": "hunter2"}]),
+    ] {
+        assert!(!message(quoted).contains("hunter2"));
+    }
     assert!(message(json!([jwk("rsa1024.pem", &json!({}))])).contains("keys[0] is an RSA key of"));
     assert!(message(json!([{"kty": "oct", "k": "AAAA"}])).contains("fewer than 32 bytes"));
     assert!(message(json!([jwk("p256.pem", &json!({"x": "AAAA"}))])).contains("wrong length"));
@@ -224,10 +231,29 @@ fn a_token_without_kid_is_tried_on_a_bounded_number_of_keys() {
 }
 
 #[test]
-fn a_url_is_refused_rather_than_ignored() {
-    let auth = config::Auth {
-        jwks: "https://id.example.com/jwks.json".to_owned(),
-        ..auth(&[Algorithm::RS256])
+fn a_set_of_a_url_adds_public_keys_and_none_that_is_a_secret() {
+    let algorithms = [Algorithm::ES256, Algorithm::HS256];
+    let fixed = KeySet::load(&config::Auth {
+        secret: "s".repeat(32),
+        ..auth(&algorithms)
+    })
+    .unwrap();
+    let with = |keys: Value, algorithms: &[Algorithm]| {
+        let document = json!({ "keys": keys }).to_string();
+        fixed.with_document(document.as_bytes(), "https://id/", algorithms)
     };
-    assert!(matches!(KeySet::load(&auth), Err(KeysError::JwksUrl)));
+    let p256 = jwk("p256.pem", &json!({"kid": "p"}));
+    let keys = with(json!([p256]), &algorithms).unwrap();
+    assert_eq!(tried(&keys, Algorithm::ES256, Some("p")), Some(1));
+    assert_eq!(tried(&keys, Algorithm::HS256, None), Some(1));
+    let secret = json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode([7; 32]), "kid": "s"});
+    for algorithms in [&algorithms[..], &[Algorithm::ES256]] {
+        let error = with(json!([p256, secret]), algorithms).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "auth.jwks: https://id/: keys[1] is a shared secret, and what a URL serves is public"
+        );
+    }
+    let many = json!(vec![jwk("p256.pem", &json!({})); MAX_KEYS]);
+    assert!(with(many, &algorithms).is_err(), "the secret counts, too");
 }

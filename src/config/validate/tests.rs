@@ -57,6 +57,22 @@ fn every_refusal_names_its_key_and_the_way_out() {
             "auth.jwks",
             "/nonexistent.json",
         ),
+        ("auth.jwks = \"https://a:0/\"", "auth.jwks", "port"),
+        (
+            "auth.session_auth_url = \"a.example/\"",
+            "auth.session_auth_url",
+            "neither http:// nor https://",
+        ),
+        (
+            "auth.secret = \"short\"\nauth.session_auth_url = \"http://a/\"",
+            "auth.secret",
+            "5 bytes",
+        ),
+        (
+            "auth.secret = \"\"\nauth.session_auth_url = \"http://a/\"\nlogin.users_file = \"{dir}/idlewild.toml\"",
+            "login.users_file",
+            "set auth.secret",
+        ),
         ("auth.user_claim = \"\"", "auth.user_claim", "user_id"),
         ("auth.jwt_cookie = \"\"", "auth.jwt_cookie", "access_token"),
         ("auth.jwt_cookie = \"a b\"", "auth.jwt_cookie", "`a b`"),
@@ -206,21 +222,6 @@ fn every_refusal_names_its_key_and_the_way_out() {
             "put nginx in front",
         ),
         ("engine.kind = \"redis\"", "engine.kind", "memory"),
-        (
-            "auth.jwks = \"https://a.example/jwks\"",
-            "auth.jwks",
-            "save it to a file",
-        ),
-        (
-            "auth.jwks = \"HTTP://a.example/jwks\"",
-            "auth.jwks",
-            "save it to a file",
-        ),
-        (
-            "auth.session_auth_url = \"http://a/\"",
-            "auth.session_auth_url",
-            "not part of this version",
-        ),
     ]
     .map(|(toml, key, part)| (toml.to_owned(), key, part))
     .into_iter()
@@ -273,6 +274,10 @@ fn the_edges_that_are_allowed_pass() {
         "listen = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\nadmin_listen = [\"127.0.0.1:0\"]",
         "auth.algorithms = [\"EdDSA\"]\nauth.public_keys = [\"{dir}/idlewild.toml\"]",
         "auth.algorithms = [\"ES256\"]\nauth.jwks = \"{dir}/idlewild.toml\"",
+        "auth.algorithms = [\"ES256\"]\nauth.jwks = \"https://a.example/jwks?p=1\"",
+        "auth.jwks = \"HTTP://a.example/jwks\"",
+        "auth.secret = \"\"\nauth.session_auth_url = \"http://a/\"",
+        "auth.algorithms = [\"RS256\"]\nauth.session_auth_url = \"http://a/\"",
         "login.users_file = \"{dir}/idlewild.toml\"",
     ] {
         checked(toml).unwrap_or_else(|error| panic!("{toml}: {error}"));

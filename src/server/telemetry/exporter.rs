@@ -3,7 +3,6 @@
 //! The SDK drives it from a thread without a runtime, so the request itself runs on the control
 //! runtime. One connection is kept. Nothing is sent twice: a batch that does not arrive is lost.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ use thiserror::Error;
 use tokio::runtime::Handle;
 
 use super::tally::Tally;
+use crate::outbound::innermost;
 
 /// Longest wait for the collector, connecting included.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -81,14 +81,10 @@ impl Exporter {
             .map_err(|error| Lost::Unreachable(error.to_string()))?;
         let client = self.client.clone();
         let exchange = async move {
-            let answer = client.request(request).await.map_err(|error| {
-                // The innermost is what the system said.
-                let mut cause = error.source();
-                while let Some(inner) = cause.and_then(std::error::Error::source) {
-                    cause = Some(inner);
-                }
-                Lost::Unreachable(cause.map_or_else(|| error.to_string(), ToString::to_string))
-            })?;
+            let answer = client
+                .request(request)
+                .await
+                .map_err(|error| Lost::Unreachable(innermost(&error).to_string()))?;
             let status = answer.status();
             // Read to its end, so that the connection serves again.
             let _ = Limited::new(answer.into_body(), MAX_ANSWER_BYTES)

@@ -155,3 +155,24 @@ fn a_preflight_says_what_a_page_may_send() {
         }
     }
 }
+
+#[test]
+fn a_page_may_read_when_to_come_back_and_how_to_sign_in() {
+    let exposed = |server: &TestServer, path: &str, origin: &str| {
+        let answer = ask(server, "GET", path, origin);
+        let header = answer.header("access-control-expose-headers");
+        header.map(ToOwned::to_owned)
+    };
+    let expected = Some("Retry-After, WWW-Authenticate".to_owned());
+    let any = server(&["*"], false);
+    let listed = server(&[HERE], true);
+    for server in [&any, &listed] {
+        assert_eq!(exposed(server, NOTIFICATIONS, HERE), expected);
+        assert_eq!(exposed(server, "/healthz", HERE), None, "no refusal");
+    }
+    assert_eq!(exposed(&listed, NOTIFICATIONS, ELSEWHERE), None);
+    let path = format!("{NOTIFICATIONS}?token={}", any.token("42"));
+    let stream = any.open(&path);
+    assert_eq!(stream.status, 200);
+    assert_eq!(stream.header("access-control-expose-headers"), None);
+}

@@ -18,7 +18,7 @@ fn assert_not_found(answer: &Answer) {
 fn an_unknown_path_is_not_found_whatever_the_method() {
     let server = TestServer::start();
     for path in [
-        "/",
+        "//",
         "/api/v1/auth",
         "/api/v1/auth/",
         "/api/v1/auth/sse/",
@@ -31,7 +31,6 @@ fn an_unknown_path_is_not_found_whatever_the_method() {
         "/metrics",
         "/readyz",
         "/v1/events",
-        "/?token=x",
     ] {
         for method in ["GET", "POST", "OPTIONS", "DELETE"] {
             assert_not_found(&ask(&server, method, path));

@@ -1,9 +1,6 @@
 //! An OpenTelemetry collector that keeps what it is sent.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -11,6 +8,8 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use parking_lot::Mutex;
 use prost::Message;
+
+use super::http::{HttpServer, Reply};
 
 /// How it answers.
 #[derive(Clone, Copy, Debug)]
@@ -23,51 +22,53 @@ pub enum Manner {
 
 /// See the module's text.
 pub struct Collector {
-    pub address: SocketAddr,
-    received: Arc<Mutex<Received>>,
-}
-
-#[derive(Default)]
-struct Received {
-    connections: usize,
-    bodies: Vec<Vec<u8>>,
+    server: HttpServer,
+    /// The bodies.
+    received: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Collector {
     pub fn start(manner: Manner) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let received = Arc::new(Mutex::new(Received::default()));
+        let received = Arc::new(Mutex::new(Vec::new()));
         let shared = Arc::clone(&received);
-        std::thread::spawn(move || {
-            for socket in listener.incoming() {
-                shared.lock().connections += 1;
-                let shared = Arc::clone(&shared);
-                let _: JoinHandle<()> = std::thread::spawn(move || {
-                    serve(socket.unwrap(), manner, &shared);
-                });
+        let server = HttpServer::start(move |request| {
+            let head = &request.head;
+            assert!(head.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{head}");
+            assert_eq!(
+                request.header("content-type"),
+                Some("application/x-protobuf"),
+                "{head}"
+            );
+            shared.lock().push(request.body.clone());
+            match manner {
+                Manner::Status(status) => Reply::status(status),
+                Manner::Silent => Reply::Nothing,
             }
         });
-        Self { address, received }
+        Self { server, received }
+    }
+
+    pub fn endpoint(&self) -> String {
+        self.server.url("")
     }
 
     /// The section that has a server export to it.
     pub fn config(&self) -> String {
-        format!("telemetry.otlp_endpoint = \"http://{}\"\n", self.address)
+        format!("telemetry.otlp_endpoint = \"{}\"\n", self.endpoint())
     }
 
     pub fn connections(&self) -> usize {
-        self.received.lock().connections
+        self.server.connections()
     }
 
     pub fn requests(&self) -> usize {
-        self.received.lock().bodies.len()
+        self.received.lock().len()
     }
 
     /// Whether these bytes stand anywhere in what came.
     pub fn holds(&self, text: &str) -> bool {
         let received = self.received.lock();
-        received.bodies.iter().any(|body| {
+        received.iter().any(|body| {
             body.windows(text.len())
                 .any(|bytes| bytes == text.as_bytes())
         })
@@ -118,7 +119,6 @@ impl Collector {
     fn decoded(&self) -> Vec<ExportTraceServiceRequest> {
         let received = self.received.lock();
         received
-            .bodies
             .iter()
             .map(|body| ExportTraceServiceRequest::decode(body.as_slice()).unwrap())
             .collect()
@@ -140,45 +140,4 @@ fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
         Value::IntValue(number) => number.to_string(),
         other => format!("{other:?}"),
     })
-}
-
-/// Reads requests until the connection ends.
-fn serve(mut socket: TcpStream, manner: Manner, received: &Mutex<Received>) {
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 16 * 1024];
-    loop {
-        while let Some((head, end)) = request(&bytes) {
-            assert!(head.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{head}");
-            assert!(
-                head.to_lowercase()
-                    .contains("content-type: application/x-protobuf\r\n"),
-                "{head}"
-            );
-            let body = bytes[head.len()..end].to_vec();
-            bytes.drain(..end);
-            received.lock().bodies.push(body);
-            if let Manner::Status(status) = manner {
-                let answer = format!("HTTP/1.1 {status} Whatever\r\nContent-Length: 0\r\n\r\n");
-                if socket.write_all(answer.as_bytes()).is_err() {
-                    return;
-                }
-            }
-        }
-        match socket.read(&mut buffer) {
-            Ok(0) | Err(_) => return,
-            Ok(read) => bytes.extend_from_slice(&buffer[..read]),
-        }
-    }
-}
-
-/// The head of the first request, and where its body ends, if it is whole.
-fn request(bytes: &[u8]) -> Option<(String, usize)> {
-    let head_end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
-    let head = String::from_utf8(bytes[..head_end].to_vec()).unwrap();
-    let length: usize = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        let is_length = name.eq_ignore_ascii_case("content-length");
-        is_length.then(|| value.trim().parse().unwrap())
-    })?;
-    (bytes.len() >= head_end + length).then_some((head, head_end + length))
 }

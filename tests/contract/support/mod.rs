@@ -1,8 +1,12 @@
 //! A server in this process with a clock that stands still, and clients that are as plain as a
 //! socket.
 
+pub mod backend;
 mod client;
 pub mod collector;
+pub mod description;
+pub mod http;
+pub mod page;
 mod probe;
 pub mod process;
 

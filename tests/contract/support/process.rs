@@ -167,13 +167,16 @@ impl Drop for Process {
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_idlewild"));
     for (name, _) in std::env::vars_os() {
-        let of_a_supervisor = ["NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_"];
+        // Its own, a supervisor's, and which authorities are trusted.
+        let obeyed = [
+            "IDLEWILD_",
+            "NOTIFY_SOCKET",
+            "WATCHDOG_",
+            "LISTEN_",
+            "SSL_CERT_",
+        ];
         let name_text = name.to_string_lossy();
-        if name_text.starts_with("IDLEWILD_")
-            || of_a_supervisor
-                .iter()
-                .any(|of_it| name_text.starts_with(of_it))
-        {
+        if obeyed.iter().any(|start| name_text.starts_with(start)) {
             command.env_remove(name);
         }
     }

@@ -43,6 +43,7 @@ fn door() -> Door {
         &config,
         Live::new(&config).expect("the configuration is good"),
         None,
+        None,
         shared.clone(),
         Arc::new(engine),
         runtime.handle().clone(),

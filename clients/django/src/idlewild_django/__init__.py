@@ -1,0 +1,47 @@
+"""Publishes to Idlewild from Django. README.md shows how; `publish` holds the functions."""
+
+from .errors import IdlewildError, Rejected, Unauthorized, Unavailable
+from .operations import Connection, Presence
+from .publish import (
+    abroadcast,
+    adisconnect,
+    aforce_logout,
+    apresence,
+    asend_to_topic,
+    asend_to_user,
+    asend_to_users,
+    aset_session,
+    broadcast,
+    disconnect,
+    force_logout,
+    presence,
+    send_to_topic,
+    send_to_user,
+    send_to_users,
+    set_session,
+)
+
+__all__ = [
+    "Connection",
+    "IdlewildError",
+    "Presence",
+    "Rejected",
+    "Unauthorized",
+    "Unavailable",
+    "abroadcast",
+    "adisconnect",
+    "aforce_logout",
+    "apresence",
+    "asend_to_topic",
+    "asend_to_user",
+    "asend_to_users",
+    "aset_session",
+    "broadcast",
+    "disconnect",
+    "force_logout",
+    "presence",
+    "send_to_topic",
+    "send_to_user",
+    "send_to_users",
+    "set_session",
+]

@@ -1,0 +1,43 @@
+"""Where operations go: to Idlewild, or to this process's own streams (`BACKEND`)."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from django.core.signals import setting_changed
+
+from .conf import SETTING, config
+from .hub import Hub
+from .local.backend import Local
+from .operations import Operation
+
+T = TypeVar("T")
+
+
+class Backend(Protocol):
+    def perform(self, operation: Operation[T]) -> T: ...
+    async def aperform(self, operation: Operation[T]) -> T: ...
+    def close(self) -> None: ...
+
+
+# One, under its only key. `setdefault` settles which of two threads came first, without a lock,
+# which a fork could leave held for ever.
+_made: dict[None, Backend] = {}
+
+
+def backend() -> Backend:
+    return _made.get(None) or _made.setdefault(None, _make())
+
+
+def _make() -> Backend:
+    current = config()
+    return Local() if current.backend == "local" else Hub(current)
+
+
+def _replace(*, setting: str, **_: object) -> None:
+    if setting == SETTING and _made:
+        _made.pop(None).close()
+
+
+# After the one of `conf`, which this module imports: the next is made of the new setting.
+setting_changed.connect(_replace, dispatch_uid="idlewild_django.backends")

@@ -1,0 +1,67 @@
+"""A changed password, a deactivated or deleted account: the user is logged out everywhere.
+
+`QuerySet.update()` sends no signal; call `force_logout` after one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db.models import Model
+from django.db.models.signals import post_delete, post_save, pre_save
+
+from .publish import log_out_on_commit
+
+WAS_ACTIVE = "_idlewild_was_active"
+
+
+def connect() -> None:
+    # Of every model, since a user may be saved as a proxy or a child of the user model.
+    pre_save.connect(_before_save, dispatch_uid="idlewild_django.pre_save")
+    post_save.connect(_after_save, dispatch_uid="idlewild_django.post_save")
+    post_delete.connect(_after_delete, dispatch_uid="idlewild_django.post_delete")
+
+
+def _before_save(
+    instance: Model, raw: bool, using: str, update_fields: Collection[str] | None, **_: Any
+) -> None:
+    if raw or not isinstance(instance, get_user_model()):
+        return
+    is_ending = not instance.is_active and _is_saved("is_active", update_fields)
+    if not is_ending or instance.pk is None:
+        return
+    rows = get_user_model()._base_manager.using(using).filter(pk=instance.pk)
+    setattr(instance, WAS_ACTIVE, rows.values_list("is_active", flat=True).first() is True)
+
+
+def _after_save(
+    instance: Model,
+    created: bool,
+    using: str,
+    update_fields: Collection[str] | None,
+    **_: Any,
+) -> None:
+    if not isinstance(instance, get_user_model()):
+        return
+    was_active = instance.__dict__.pop(WAS_ACTIVE, False)
+    if was_active:
+        log_out_on_commit(instance, "deactivated", using)
+    elif not created and _is_saved("password", update_fields) and _has_new_password(instance):
+        log_out_on_commit(instance, "password_changed", using)
+
+
+def _after_delete(instance: Model, using: str, **_: Any) -> None:
+    if isinstance(instance, get_user_model()):
+        log_out_on_commit(instance, "deactivated", using)
+
+
+def _has_new_password(user: Model) -> bool:
+    # What `set_password` leaves until the row is saved. `check_password` takes it away again when
+    # it stores the same password under a newer hasher, which logs nobody out.
+    return getattr(user, "_password", None) is not None
+
+
+def _is_saved(field: str, update_fields: Collection[str] | None) -> bool:
+    return update_fields is None or field in update_fields

@@ -1,0 +1,99 @@
+"""SimpleJWT's login and refresh, with a session in the tokens. Needs the extra `simplejwt`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers, status
+from rest_framework.exceptions import APIException
+from rest_framework_simplejwt.exceptions import AuthenticationFailed
+from rest_framework_simplejwt.serializers import (
+    TokenObtainPairSerializer,
+    TokenRefreshSerializer,
+)
+from rest_framework_simplejwt.settings import api_settings
+from rest_framework_simplejwt.tokens import Token
+
+from .conf import config
+from .errors import IdlewildError
+from .models import DeviceSession
+from .sessions import register_session, start_session
+
+logger = logging.getLogger("idlewild_django")
+
+
+class SessionNotRegistered(APIException):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = _("Logging in is not possible at the moment. Please try again.")
+    default_code = "session_not_registered"
+    wait = 5  # seconds, which DRF writes as Retry-After
+
+
+class SingleDeviceTokenObtainPairSerializer(TokenObtainPairSerializer):
+    """Starts a session that ends the user's others.
+
+    Where the user model logs in by another field than its address, `email` is taken as well, if
+    only one user has it.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._email_field: str = get_user_model().get_email_field_name()
+        if self._email_field not in self.fields:
+            self.fields[self.username_field].required = False
+            self.fields[self._email_field] = serializers.EmailField(write_only=True, required=False)
+
+    @classmethod
+    def get_token(cls, user: Any) -> Token:
+        try:
+            session_id = start_session(user)
+        except IdlewildError as error:
+            logger.exception("login of user %s refused", user.pk)
+            raise SessionNotRegistered from error
+        token = super().get_token(user)
+        token[config().session_claim] = session_id
+        return token
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if self.username_field not in attrs:
+            attrs[self.username_field] = self._username(attrs.pop(self._email_field, None))
+        data: dict[str, Any] = super().validate(attrs)
+        return data | {"user": self.user_data(self.user)}
+
+    def user_data(self, user: Any) -> dict[str, Any]:
+        """What the answer says of the user."""
+        return {"id": user.pk, "email": getattr(user, user.get_email_field_name(), "")}
+
+    def _username(self, email: str | None) -> str:
+        if not email:
+            required = serializers.Field.default_error_messages["required"]
+            raise serializers.ValidationError({self.username_field: required})
+        names = get_user_model()._default_manager.filter(**{f"{self._email_field}__iexact": email})
+        found = list(names.values_list(self.username_field, flat=True)[:2])
+        # An address of nobody goes on as a name of nobody, and takes as long to be refused.
+        return str(found[0]) if len(found) == 1 else email
+
+
+class SingleDeviceTokenRefreshSerializer(TokenRefreshSerializer):
+    """Refuses a session that is not the current one, and registers one that Idlewild missed."""
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        refresh = self.token_class(attrs["refresh"])
+        session_id = refresh.get(config().session_claim)
+        user_key = f"user__{api_settings.USER_ID_FIELD}"
+        row = (
+            DeviceSession.objects.select_related("user")
+            .filter(**{user_key: refresh.get(api_settings.USER_ID_CLAIM)})
+            .first()
+        )
+        if row is None or not session_id or row.session_id != session_id:
+            raise AuthenticationFailed(
+                gettext("This session has ended. Please log in again."), code="session_ended"
+            )
+        data: dict[str, Any] = super().validate(attrs)
+        register_session(row.user)
+        return data

@@ -1,0 +1,33 @@
+"""A small project, as one that installs the package would have it."""
+
+import json
+import os
+
+SECRET_KEY = "of-the-tests-and-of-nothing-else-0123456789"
+DEBUG = True
+USE_TZ = True
+STATIC_URL = "static/"
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "tests.urls"
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "idlewild_django",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+]
+# Another one, such as PostgreSQL with its row locks, is given as JSON.
+DATABASES = {
+    "default": json.loads(os.environ.get("IDLEWILD_TEST_DATABASE", "null"))
+    or {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+}
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "idlewild_django.authentication.SingleDeviceJWTAuthentication"
+    ],
+}
+IDLEWILD = {"API_KEY": "idw_of-the-tests", "TIMEOUT": 2.0}

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+from django.test import override_settings
+
+from idlewild_django.checks import check_settings
+
+KEY = {"API_KEY": "idw_x"}
+
+
+def found(**settings) -> list[str]:
+    with override_settings(**settings):
+        return [each.id.removeprefix("idlewild_django.") for each in check_settings()]
+
+
+def test_a_good_project_has_nothing_to_hear():
+    assert found(IDLEWILD=KEY) == []
+    assert found(IDLEWILD={"BACKEND": "local"}, DEBUG=True) == []
+
+
+@pytest.mark.parametrize(
+    ("expected", "settings"),
+    [
+        ("E001", {"IDLEWILD": {"APIKEY": "x"}}),
+        ("E002", {"IDLEWILD": {}}),
+        ("W003", {"IDLEWILD": {"BACKEND": "local"}, "DEBUG": False}),
+        ("W004", {"IDLEWILD": KEY, "SIMPLE_JWT": {"USER_ID_CLAIM": "sub"}}),
+        ("W004", {"IDLEWILD": KEY, "SIMPLE_JWT": {"TOKEN_TYPE_CLAIM": "typ"}}),
+        ("W005", {"IDLEWILD": KEY, "SIMPLE_JWT": {"SIGNING_KEY": "short"}}),
+        ("W006", {"IDLEWILD": KEY, "SIMPLE_JWT": {"USER_ID_FIELD": "username"}}),
+        (
+            "W007",
+            {
+                "IDLEWILD": KEY,
+                "REST_FRAMEWORK": {
+                    "DEFAULT_AUTHENTICATION_CLASSES": [
+                        "rest_framework_simplejwt.authentication.JWTAuthentication"
+                    ]
+                },
+            },
+        ),
+    ],
+)
+def test_each_mistake_has_its_number(expected, settings):
+    assert found(**settings) == [expected]
+
+
+def test_the_same_field_under_both_its_names_is_no_mistake():
+    by_name = {"USER_ID_FIELD": "username"}
+    assert found(IDLEWILD=KEY | by_name, SIMPLE_JWT=by_name) == []
+    assert found(IDLEWILD=KEY | {"USER_ID_FIELD": "id"}) == []

@@ -1,0 +1,73 @@
+"""Inside an atomic block, what is sent waits for the commit."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from django.db import transaction
+
+from idlewild_django import Unavailable, broadcast, force_logout, send_to_user, send_to_users
+
+from .admin import Answer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_outside_a_transaction_it_goes_at_once(admin):
+    assert send_to_user(1, "x") == "1-0"
+
+
+def test_in_a_transaction_it_goes_after_the_commit_and_in_order(admin):
+    with transaction.atomic():
+        assert send_to_user(1, "first") is None
+        assert send_to_users([1, 2], "second") is None
+        assert broadcast("third") is None
+        assert force_logout(1) is None
+        assert admin.asked == []
+    assert admin.paths == ["POST /v1/events"] * 3 + ["POST /v1/users/1/logout"]
+    assert [each.json["data"] for each in admin.asked[:3]] == ["first", "second", "third"]
+
+
+def test_what_is_rolled_back_is_never_sent(admin):
+    with transaction.atomic():
+        send_to_user(1, "x")
+        transaction.set_rollback(True)
+    with transaction.atomic():
+        with transaction.atomic():
+            send_to_user(1, "inner")
+            transaction.set_rollback(True)
+        send_to_user(1, "outer")
+    assert [each.json["data"] for each in admin.asked] == ["outer"]
+
+
+def test_the_event_is_what_it_was_when_it_was_sent(admin):
+    data = {"state": "paid"}
+    with transaction.atomic():
+        send_to_user(1, data)
+        data["state"] = "changed"
+    assert admin.asked[0].json["data"] == {"state": "paid"}
+
+
+def test_a_failure_after_the_commit_is_logged_and_breaks_nothing(away, caplog):
+    with caplog.at_level(logging.ERROR, "idlewild_django"), transaction.atomic():
+        send_to_user(1, "x")
+    assert "not sent after the commit" in caplog.text
+
+
+def test_any_failure_after_the_commit_leaves_the_other_hooks(admin):
+    called = []
+    admin.answers.append(Answer(202, {"no": "id"}))
+    with transaction.atomic():
+        send_to_user(1, "x")
+        transaction.on_commit(lambda: called.append(1))
+    assert called == [1]
+
+
+def test_at_once_means_at_once_and_raises(admin, settings):
+    with transaction.atomic():
+        assert send_to_user(1, "x", on_commit=False) == "1-0"
+        settings.IDLEWILD |= {"RETRIES": 0}
+        admin.answers.append(Answer(503))
+        with pytest.raises(Unavailable):
+            send_to_user(1, "x", on_commit=False)

@@ -1,0 +1,242 @@
+"""Requests to the admin listener over real sockets: what is retried, and on which connections."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
+from django.test import override_settings
+
+from idlewild_django import (
+    Rejected,
+    Unauthorized,
+    Unavailable,
+    asend_to_user,
+    broadcast,
+    disconnect,
+    send_to_user,
+    send_to_users,
+    set_session,
+)
+from idlewild_django.attempts import LONGEST_PAUSE_S, Attempts
+from idlewild_django.conf import parse
+
+from .admin import Answer
+from .server import API_KEY
+
+
+def send(user: object, data: object) -> str | None:
+    return send_to_user(user, data, on_commit=False)
+
+
+def error(status: int, code: str = "invalid", message: str = "no") -> Answer:
+    return Answer(status, {"error": {"code": code, "message": message}})
+
+
+def both_ways(admin, answers: list[Answer]):
+    """Sends with the function and with its twin, after the same answers."""
+    for attempt in (lambda: send(1, "x"), lambda: asyncio.run(asend_to_user(1, "x"))):
+        admin.asked.clear()
+        admin.answers.clear()
+        admin.answers.extend(answers)
+        yield attempt
+
+
+def test_an_event_carries_the_key_and_returns_its_id(admin):
+    for attempt in both_ways(admin, []):
+        assert attempt() == "1-0"
+        (asked,) = admin.asked
+        assert (asked.method, asked.path) == ("POST", "/v1/events")
+        assert asked.headers["Authorization"] == f"Bearer {API_KEY}"
+        assert asked.json["to"] == {"user": "1"}
+        assert asked.json["event"] == "message"
+        assert asked.json["persist"] is True
+
+
+@pytest.mark.parametrize(
+    "failure", [Answer(502), Answer(503), Answer(504), Answer(is_dropped=True)], ids=str
+)
+def test_a_retry_is_the_same_event(admin, failure):
+    for attempt in both_ways(admin, [failure, failure]):
+        assert attempt() == "3-0"
+        assert len(admin.asked) == 3
+        assert len({each.json["id"] for each in admin.asked}) == 1
+
+
+def test_a_slow_answer_is_not_waited_for(admin, settings):
+    settings.IDLEWILD |= {"TIMEOUT": 0.2}
+    for attempt in both_ways(admin, []):
+        release = threading.Event()
+        admin.answers.append(Answer(json=lambda held=release: held.wait(10)))
+        assert attempt() == "2-0"
+        release.set()
+
+
+def test_after_so_many_retries_it_is_given_up(admin, settings):
+    settings.IDLEWILD |= {"RETRIES": 2}
+    for attempt in both_ways(admin, [Answer(503)] * 9):
+        with pytest.raises(Unavailable, match=r"status 503; tried 3 times"):
+            attempt()
+        assert len(admin.asked) == 3
+
+
+def test_nobody_listening_is_unavailable(away):
+    with pytest.raises(Unavailable, match=r"ConnectError.*tried 4 times"):
+        send(1, "x")
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 413, 429])
+def test_a_refusal_is_not_retried_and_says_why(admin, status):
+    for attempt in both_ways(admin, [error(status, "invalid", "to: expected one")]):
+        with pytest.raises(Rejected, match="to: expected one") as raised:
+            attempt()
+        assert (raised.value.code, len(admin.asked)) == ("invalid", 1)
+
+
+def test_a_wrong_key_has_a_type_of_its_own(admin):
+    for attempt in both_ways(admin, [error(401, "unauthorized", "no such key")]):
+        with pytest.raises(Unauthorized, match="no such key"):
+            attempt()
+
+
+def test_an_answer_that_is_not_idlewilds_is_told(admin):
+    admin.answers.extend([Answer(404, ["<html>"]), Answer(500, "x"), Answer(200, ["list"])])
+    with pytest.raises(Rejected, match="status 404 from"):
+        send(1, "x")
+    for status in (500, 200):
+        with pytest.raises(Unavailable, match=f"status {status}"):
+            send(1, "x")
+
+
+def test_retry_after_is_honoured_within_the_total_time():
+    attempts = Attempts(parse({"TOTAL_TIMEOUT": 60}))
+    assert attempts.pause_after_answer(httpx.Response(503, headers={"Retry-After": "7"})) == 7
+    impatient = Attempts(parse({"TOTAL_TIMEOUT": 5}))
+    with pytest.raises(Unavailable, match="tried once"):
+        impatient.pause_after_answer(httpx.Response(503, headers={"Retry-After": "7"}))
+
+
+def test_pauses_grow_to_a_bound_and_differ(monkeypatch):
+    monkeypatch.setattr("idlewild_django.attempts.FIRST_PAUSE_S", 0.1)
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    attempts = Attempts(parse({"RETRIES": 9, "TOTAL_TIMEOUT": 99}))
+    pauses = [attempts.pause_after_error(httpx.ConnectError("x")) for _ in range(7)]
+    assert pauses[:4] == [0.1, 0.2, 0.4, 0.8]
+    assert pauses[-1] == LONGEST_PAUSE_S
+
+
+def test_an_attempt_waits_no_longer_than_what_is_left(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("idlewild_django.attempts.time.monotonic", lambda: now)
+    attempts = Attempts(parse({"TIMEOUT": 2, "TOTAL_TIMEOUT": 5}))
+    assert attempts.timeout() == 2
+    now = 104.0
+    assert attempts.timeout() == 1
+    now = 106.0
+    assert 0 < attempts.timeout() < 0.01
+
+
+def test_our_own_mistakes_are_not_retried():
+    with pytest.raises(Unavailable, match="tried once"):
+        Attempts(parse({})).pause_after_error(httpx.UnsupportedProtocol("x"))
+
+
+def test_connections_are_kept(admin):
+    for _ in range(5):
+        send(1, "x")
+    assert {each.connection for each in admin.asked} == {0}
+
+    async def several() -> None:
+        for _ in range(5):
+            await asend_to_user(1, "x")
+
+    asyncio.run(several())
+    assert {each.connection for each in admin.asked} == {0, 1}
+
+
+def test_threads_share_the_pool(admin):
+    barrier = threading.Barrier(4)
+
+    def work() -> None:
+        barrier.wait()
+        for _ in range(10):
+            broadcast("x", on_commit=False)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(admin.asked) == 40
+    # Four that are kept, and one or another that a thread made while it was not first.
+    assert len({each.connection for each in admin.asked}) <= 8
+
+
+def test_a_forked_worker_has_connections_of_its_own(admin):
+    send(1, "parent")
+    pid = os.fork()
+    if pid == 0:
+        try:
+            send(1, "child")
+        finally:
+            os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    send(1, "parent")
+    parent, child, again = (each.connection for each in admin.asked)
+    assert parent == again != child
+
+
+def test_event_loops_that_end_leave_no_connections(admin):
+    def descriptors() -> int:
+        gc.collect()
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    asyncio.run(asend_to_user(1, "x"))
+    before = descriptors()
+    for _ in range(20):
+        asyncio.run(asend_to_user(1, "x"))
+    # The listener's own ends of them are in this process, too.
+    assert descriptors() < before + 10
+
+
+def test_the_function_says_so_in_asynchronous_code(admin):
+    async def wrong() -> None:
+        send_to_user(1, "x", on_commit=False)
+
+    with pytest.raises(SynchronousOnlyOperation, match="asend_to_user"):
+        asyncio.run(wrong())
+
+
+def test_without_a_key_nothing_is_tried():
+    with (
+        override_settings(IDLEWILD={}),
+        pytest.raises(ImproperlyConfigured, match="idlewild token api-key"),
+    ):
+        send(1, "x")
+
+
+def test_a_proxy_of_the_environment_is_not_asked(admin, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    assert send(1, "x") == "1-0"
+
+
+def test_a_users_id_is_one_segment_of_the_path(admin):
+    set_session("a/b ?", "s", "Elsewhere.")
+    disconnect("ü")
+    assert admin.paths == [
+        "PUT /v1/users/a%2Fb%20%3F/session",
+        "DELETE /v1/users/%C3%BC/connections",
+    ]
+    assert admin.asked[0].json == {"session_id": "s", "message": "Elsewhere."}
+
+
+def test_a_list_of_users_is_as_many_requests_as_it_needs(admin):
+    assert send_to_users(range(10_001), "x", on_commit=False) == ["1-0", "2-0"]
+    assert [len(each.json["to"]["users"]) for each in admin.asked] == [10_000, 1]

@@ -1,0 +1,145 @@
+"""A new password, a deactivated or deleted account: who is logged out, and who is not."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, User
+from django.db import transaction
+
+from idlewild_django.models import DeviceSession
+from idlewild_django.sessions import start_session
+
+from .conftest import PASSWORD
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Proxy(User):
+    class Meta:
+        proxy = True
+        app_label = "auth"
+
+
+@pytest.fixture
+def reasons(admin, user):
+    """The reasons of the log-outs that Idlewild was told of since."""
+    start_session(user)
+    return lambda: [
+        each.json["reason"] for each in admin.asked if each.path == f"/v1/users/{user.pk}/logout"
+    ]
+
+
+def test_a_new_password_logs_out_and_ends_the_session(admin, user, reasons):
+    user.set_password("new")
+    user.save()
+    assert reasons() == ["password_changed"]
+    assert admin.asked[-1].json["message"] == "Your password was changed. Please log in again."
+    row = DeviceSession.objects.get(user=user)
+    assert (row.session_id, row.registered) == ("", True)
+
+
+def test_a_new_password_is_noticed_by_its_field(user, reasons):
+    user.set_password("new")
+    user.save(update_fields=["last_login"])
+    assert reasons() == []
+    user.set_password("new")
+    user.save(update_fields=["password"])
+    assert reasons() == ["password_changed"]
+
+
+def test_a_stronger_hash_of_the_same_password_logs_nobody_out(user, reasons, settings):
+    before = user.password
+    settings.PASSWORD_HASHERS = [
+        "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+        "django.contrib.auth.hashers.MD5PasswordHasher",
+    ]
+    assert user.check_password(PASSWORD)
+    user.refresh_from_db()
+    assert user.password != before
+    assert reasons() == []
+
+
+def test_other_changes_log_nobody_out(admin, user):
+    start_session(user)
+    user.first_name = "Ann"
+    user.save()
+    Group.objects.create(name="staff")
+    get_user_model().objects.create_user("bob", password="x")
+    get_user_model().objects.create_user("cyd", is_active=False)
+    new = get_user_model()(username="dan")
+    new.set_password("x")
+    new.save()
+    assert not any(path.endswith("/logout") for path in admin.paths)
+
+
+def test_deactivation_logs_out_once(user, reasons):
+    user.is_active = False
+    user.save(update_fields=["first_name"])
+    assert reasons() == []
+    user.save()
+    assert reasons() == ["deactivated"]
+    user.save()
+    user.is_active = True
+    user.save()
+    assert reasons() == ["deactivated"]
+
+
+def test_a_user_is_one_also_as_a_proxy(user, reasons):
+    same = Proxy.objects.get(pk=user.pk)
+    same.is_active = False
+    same.save()
+    assert reasons() == ["deactivated"]
+
+
+def test_deletion_logs_out(user, admin):
+    start_session(user)
+    pk = user.pk
+    user.delete()
+    assert admin.asked[-1].path == f"/v1/users/{pk}/logout"
+    assert admin.asked[-1].json["reason"] == "deactivated"
+
+
+def test_it_waits_for_the_commit(user, reasons):
+    with transaction.atomic():
+        user.set_password("new")
+        user.save()
+        transaction.set_rollback(True)
+    assert reasons() == []
+    assert DeviceSession.objects.get(user=user).session_id != ""
+    with transaction.atomic():
+        user.set_password("new")
+        user.save()
+        assert reasons() == []
+    assert reasons() == ["password_changed"]
+
+
+def test_a_project_words_it(admin, user, reasons, settings):
+    settings.IDLEWILD |= {"MESSAGES": {"password_changed": "Neues Passwort."}}
+    user.set_password("new")
+    user.save()
+    assert admin.asked[-1].json["message"] == "Neues Passwort."
+
+
+def test_with_idlewild_away_the_password_is_changed_all_the_same(user, away, caplog):
+    start_session(user)
+    with caplog.at_level(logging.ERROR, "idlewild_django"):
+        user.set_password("new")
+        user.save()
+    assert "not sent after the commit" in caplog.text
+    user.refresh_from_db()
+    assert user.check_password("new")
+    row = DeviceSession.objects.get(user=user)
+    assert (row.session_id, row.registered) == ("", False)
+
+
+def test_a_fixture_that_is_loaded_logs_nobody_out(user, reasons):
+    from django.core import serializers
+
+    user.is_active = False
+    dumped = serializers.serialize("json", [user])
+    for each in serializers.deserialize("json", dumped):
+        each.save()
+    assert reasons() == []

@@ -1,0 +1,288 @@
+//! Keys that a URL serves: fetched in the background, every [`REFRESH`] and whenever a token names
+//! a key that is not among them. What a URL serves adds to the configured keys and replaces
+//! nothing but what it served before; while it is away or serves nonsense, that stays.
+//!
+//! Nobody waits for a fetch but a token whose key may come with it, and that not for long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hyper::body::Bytes;
+use hyper::header::{ACCEPT, HeaderMap, HeaderValue};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::{KeySet, KeysError, Kind};
+use crate::auth::jwt::Rejected;
+use crate::clock::{Clock, millis};
+use crate::config::{self, Algorithm};
+use crate::outbound::Source;
+
+/// Between two fetches: how long a key that was withdrawn is still believed.
+pub const REFRESH: Duration = Duration::from_secs(5 * 60);
+/// Between two fetches that tokens cause: anybody can make up the name of a key.
+pub const MIN_BETWEEN_DEMANDS: Duration = Duration::from_secs(10);
+/// Longest wait of a token for a fetch; its client waits with it.
+pub const MAX_WAIT: Duration = Duration::from_secs(2);
+/// First pause after a fetch that failed; it doubles with each one more.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+/// Longest pause after a fetch that failed.
+const RETRY_MAX: Duration = Duration::from_secs(60);
+/// Longest fetch. More than a token waits: a slow answer is still worth having.
+const MAX_FETCH: Duration = Duration::from_secs(5);
+/// Largest key set: 64 RSA keys of 8,192 bits with their certificates.
+pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
+
+/// The keys of a configuration.
+#[derive(Debug)]
+pub(in crate::auth) enum Keys {
+    /// They stay as they are.
+    Fixed(KeySet),
+    /// Some come from a URL.
+    Remote(Arc<RemoteKeys>),
+}
+
+impl Keys {
+    pub(in crate::auth) fn load(auth: &config::Auth) -> Result<Self, KeysError> {
+        let fixed = KeySet::load(auth)?;
+        Ok(match auth.jwks_url()? {
+            None => Self::Fixed(fixed),
+            Some(url) => {
+                let source = Source::new(url, MAX_DOCUMENT_BYTES).map_err(KeysError::Trust)?;
+                let keys = RemoteKeys::new(source, fixed, &auth.algorithms);
+                Self::Remote(Arc::new(keys))
+            }
+        })
+    }
+
+    /// Has a signature of this algorithm checked against the keys that there are.
+    pub(in crate::auth) fn check(
+        &self,
+        alg: Algorithm,
+        check: impl FnOnce(&KeySet) -> Result<(), Rejected>,
+    ) -> Result<(), Rejected> {
+        match self {
+            Self::Fixed(keys) => check(keys),
+            // No secret comes from a URL, so neither its names nor its absence mean anything here.
+            Self::Remote(keys) if Kind::of(alg) == Kind::Secret => check(&keys.fixed),
+            Self::Remote(keys) => check(&keys.current.load()).map_err(|reason| {
+                if keys.is_fetched() {
+                    reason
+                } else {
+                    Rejected::KeysAway
+                }
+            }),
+        }
+    }
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct RemoteKeys {
+    source: Source,
+    /// What the configuration names beside the URL.
+    fixed: KeySet,
+    algorithms: Box<[Algorithm]>,
+    /// All: those, and what the URL served last.
+    current: ArcSwap<KeySet>,
+    state: Mutex<State>,
+    /// Wakes the task that fetches; ends it when this is dropped.
+    demands: watch::Sender<()>,
+    /// How many fetches have ended.
+    ended: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The last good key set, as it came.
+    document: Option<Bytes>,
+    /// A fetch is under way, or about to be.
+    is_coming: bool,
+    /// What was wrong with the last fetch.
+    failure: Option<String>,
+    /// Fetches that failed since one did not.
+    failures: u32,
+    demanded_ms: Option<u64>,
+}
+
+impl RemoteKeys {
+    fn new(source: Source, fixed: KeySet, algorithms: &[Algorithm]) -> Self {
+        Self {
+            source,
+            current: ArcSwap::from_pointee(fixed.clone()),
+            fixed,
+            algorithms: algorithms.into(),
+            state: Mutex::new(State {
+                document: None,
+                is_coming: true,
+                failure: None,
+                failures: 0,
+                demanded_ms: None,
+            }),
+            demands: watch::Sender::new(()),
+            ended: watch::Sender::new(0),
+        }
+    }
+
+    /// Starts with what `before` has fetched, where that is from the same URL.
+    ///
+    /// # Errors
+    /// [`KeysError`] where that serves none of the algorithms that are allowed now.
+    pub fn take_over(&self, before: &Self) -> Result<(), KeysError> {
+        let document = before.state.lock().document.clone();
+        match document {
+            Some(document) if self.source.is_same(&before.source) => self.adopt(&document),
+            _ => Ok(()),
+        }
+    }
+
+    /// Fetches on `control` from now on, until this is dropped.
+    pub fn keep_fresh(self: &Arc<Self>, control: &Handle, clock: Clock) {
+        let keys = Arc::downgrade(self);
+        let mut demands = self.demands.subscribe();
+        control.spawn(async move {
+            loop {
+                let Some(keys) = keys.upgrade() else { return };
+                let pause = keys.fetch(&clock).await;
+                drop(keys);
+                tokio::select! {
+                    () = clock.sleep(pause) => {}
+                    demand = demands.changed() => if demand.is_err() { return },
+                }
+            }
+        });
+    }
+
+    /// Waits for the fetch that is under way, or for one that is begun for whoever asks; not at
+    /// all where one was begun for another token a moment ago. Whether there is nothing better to
+    /// be had, now, than what there is then.
+    pub async fn are_fresh(&self, clock: &Clock) -> bool {
+        let mut ended = self.ended.subscribe();
+        if self.demand(clock.now_ms()) {
+            let _ = clock.within(MAX_WAIT, ended.changed()).await;
+        }
+        let state = self.state.lock();
+        !state.is_coming && state.failure.is_none()
+    }
+
+    /// Why no token can be checked with a key of the URL; `None` once one was fetched.
+    pub fn missing(&self) -> Option<String> {
+        let state = self.state.lock();
+        if state.document.is_some() {
+            return None;
+        }
+        let why = state.failure.as_deref().unwrap_or("it does not answer");
+        Some(format!(
+            "auth.jwks: {} was never fetched: {why}",
+            self.source
+        ))
+    }
+
+    fn is_fetched(&self) -> bool {
+        self.state.lock().document.is_some()
+    }
+
+    /// Whether a fetch is coming that is worth waiting for.
+    fn demand(&self, now_ms: u64) -> bool {
+        let mut state = self.state.lock();
+        if state.is_coming {
+            return true;
+        }
+        let is_too_soon = state
+            .demanded_ms
+            .is_some_and(|at_ms| now_ms < at_ms + millis(MIN_BETWEEN_DEMANDS));
+        if is_too_soon {
+            return false;
+        }
+        state.demanded_ms = Some(now_ms);
+        state.is_coming = true;
+        self.demands.send_replace(());
+        true
+    }
+
+    /// Fetches once, and says when to fetch again.
+    async fn fetch(&self, clock: &Clock) -> Duration {
+        self.state.lock().is_coming = true;
+        let accept = HeaderValue::from_static("application/jwk-set+json, application/json");
+        let headers = HeaderMap::from_iter([(ACCEPT, accept)]);
+        let fetched = match clock.within(MAX_FETCH, self.source.get(headers)).await {
+            Some(Ok(document)) => self.adopt(&document).map_err(|error| error.to_string()),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err(format!("no answer in {MAX_FETCH:?}")),
+        };
+        let pause = self.settle(fetched);
+        self.ended.send_modify(|ended| *ended += 1);
+        pause
+    }
+
+    fn adopt(&self, document: &Bytes) -> Result<(), KeysError> {
+        let url = self.source.to_string();
+        let keys = self.fixed.with_document(document, &url, &self.algorithms)?;
+        let count = keys.len() - self.fixed.len();
+        self.current.store(Arc::new(keys));
+        let before = self.state.lock().document.replace(document.clone());
+        if before.as_ref() != Some(document) {
+            tracing::info!(%url, keys = count, "auth.jwks: the key set was fetched");
+        }
+        Ok(())
+    }
+
+    fn settle(&self, fetched: Result<(), String>) -> Duration {
+        let (pause, is_news, has_keys) = {
+            let mut state = self.state.lock();
+            state.is_coming = false;
+            state.failures = if fetched.is_ok() {
+                0
+            } else {
+                state.failures + 1
+            };
+            state.failure = fetched.as_ref().err().cloned();
+            let pause = match state.failures {
+                0 => REFRESH,
+                failures => retry_after(failures),
+            };
+            (pause, state.failures == 1, state.document.is_some())
+        };
+        if let Err(error) = fetched {
+            let url = &self.source;
+            // Once an outage: tokens that name unknown keys may cause many more fetches.
+            if is_news {
+                tracing::warn!(%url, %error, has_keys, "auth.jwks: the key set was not fetched; trying again, with the keys that there are");
+            } else {
+                tracing::debug!(%url, %error, has_keys, "auth.jwks: the key set was not fetched");
+            }
+        }
+        pause
+    }
+}
+
+/// Doubling, and drawn from the upper half, so that servers that lost one URL together do not come
+/// back to it together.
+fn retry_after(failures: u32) -> Duration {
+    let doubled = RETRY_MIN.saturating_mul(1_u32.checked_shl(failures - 1).unwrap_or(u32::MAX));
+    let longest_ms = millis(doubled.min(RETRY_MAX));
+    Duration::from_millis(fastrand::u64(longest_ms / 2..=longest_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pauses_double_up_to_a_minute() {
+        let longest_s = [1, 2, 4, 8, 16, 32, 60, 60];
+        for (failures, longest_s) in (1..).zip(longest_s) {
+            for _ in 0..50 {
+                let pause = retry_after(failures);
+                let longest = Duration::from_secs(longest_s);
+                assert!(
+                    pause >= longest / 2 && pause <= longest,
+                    "{failures}: {pause:?}"
+                );
+            }
+        }
+        assert!(retry_after(u32::MAX) <= RETRY_MAX);
+    }
+}

@@ -1,0 +1,236 @@
+//! What the application said a moment ago, and what it is being asked. Bounded: past
+//! `max_kept`, the answer that would run out first goes. Questions are bounded by the clients that
+//! wait for them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use tokio::sync::watch;
+
+/// What stands for a request's cookies.
+pub(super) type Key = [u8; 32];
+
+/// What the application said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The session is this user's.
+    SignedIn {
+        user: CompactString,
+        /// When the question was sent.
+        asked_unix_ms: u64,
+    },
+    /// It is nobody's.
+    Refused,
+}
+
+/// How a question ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Answered(Answer),
+    Unknown,
+}
+
+/// Where a question's end is told.
+pub(super) type Ending = Arc<watch::Sender<Option<Verdict>>>;
+
+/// What is known of a session.
+#[derive(Debug)]
+pub(super) enum Found {
+    Kept(Answer),
+    /// Somebody asks.
+    Coming(watch::Receiver<Option<Verdict>>),
+    /// Whoever gets this has to ask, and to settle or forget it.
+    Unasked(Ending),
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Answers {
+    entries: HashMap<Key, Entry>,
+    /// The kept ones, by when they run out.
+    by_end: BTreeMap<End, Key>,
+    settled: u64,
+    max_kept: usize,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Coming(Ending),
+    Kept(Answer, End),
+}
+
+/// First by time, then by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct End {
+    at_ms: u64,
+    number: u64,
+}
+
+impl Answers {
+    pub(super) fn new(max_kept: usize) -> Self {
+        Self {
+            entries: HashMap::new(),
+            by_end: BTreeMap::new(),
+            settled: 0,
+            max_kept,
+        }
+    }
+
+    /// What is known of `key`; a kept answer only if it has not run out and `holds`.
+    pub(super) fn find(
+        &mut self,
+        key: Key,
+        now_ms: u64,
+        holds: impl FnOnce(&Answer) -> bool,
+    ) -> Found {
+        match self.entries.get(&key) {
+            Some(Entry::Coming(verdict)) => return Found::Coming(verdict.subscribe()),
+            Some(Entry::Kept(answer, end)) if end.at_ms > now_ms && holds(answer) => {
+                return Found::Kept(answer.clone());
+            }
+            _ => self.forget(key),
+        }
+        let verdict = Ending::default();
+        let entry = Entry::Coming(Arc::clone(&verdict));
+        self.entries.insert(key, entry);
+        Found::Unasked(verdict)
+    }
+
+    /// Ends a question; its answer, if there is one, is kept until `end_ms`.
+    pub(super) fn settle(&mut self, key: Key, answer: Option<&Answer>, end_ms: u64, now_ms: u64) {
+        self.forget(key);
+        let room = self.max_kept - usize::from(answer.is_some());
+        while let Some((end, oldest)) = self.by_end.first_key_value()
+            && (end.at_ms <= now_ms || self.by_end.len() > room)
+        {
+            let oldest = *oldest;
+            self.forget(oldest);
+        }
+        if let Some(answer) = answer {
+            let end = End {
+                at_ms: end_ms,
+                number: self.settled,
+            };
+            self.settled += 1;
+            self.by_end.insert(end, key);
+            self.entries.insert(key, Entry::Kept(answer.clone(), end));
+        }
+    }
+
+    /// As if nobody had ever asked.
+    pub(super) fn forget(&mut self, key: Key) {
+        if let Some(Entry::Kept(_, end)) = self.entries.remove(&key) {
+            self.by_end.remove(&end);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEPT_MS: u64 = 5_000;
+    const MAX_KEPT: usize = 3;
+
+    fn key(number: u8) -> Key {
+        [number; 32]
+    }
+
+    fn signed_in(number: u8, asked_unix_ms: u64) -> Answer {
+        Answer::SignedIn {
+            user: number.to_string().into(),
+            asked_unix_ms,
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Find { number: u8, holds: bool },
+        Settle { number: u8, is_answered: bool },
+        GiveUp { number: u8 },
+        Advance(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let number = || 0..6_u8;
+        prop_oneof![
+            4 => (number(), prop::bool::weighted(0.9)).prop_map(|(number, holds)| Step::Find { number, holds }),
+            4 => (number(), prop::bool::weighted(0.8)).prop_map(|(number, is_answered)| Step::Settle { number, is_answered }),
+            1 => number().prop_map(|number| Step::GiveUp { number }),
+            2 => (0..3_000_u64).prop_map(Step::Advance),
+        ]
+    }
+
+    /// What is known, told as simply as possible: the oldest answer first.
+    #[derive(Default)]
+    struct Model {
+        asked: Vec<(u8, u64)>,
+        kept: Vec<(u8, u64)>,
+    }
+
+    impl Model {
+        fn is_asked(&self, number: u8) -> bool {
+            self.asked.iter().any(|(other, _)| *other == number)
+        }
+
+        fn end_question(&mut self, number: u8) -> Option<u64> {
+            let place = self.asked.iter().position(|(other, _)| *other == number)?;
+            Some(self.asked.remove(place).1)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn answers_are_kept_as_described(steps in prop::collection::vec(step(), 0..200)) {
+            let mut answers = Answers::new(MAX_KEPT);
+            let mut model = Model::default();
+            let mut now_ms = 0;
+            for step in steps {
+                match step {
+                    Step::Advance(ms) => now_ms += ms,
+                    Step::Find { number, holds } => {
+                        let found = answers.find(key(number), now_ms, |_| holds);
+                        let kept = model.kept.iter().find(|(other, asked_ms)| {
+                            *other == number && asked_ms + KEPT_MS > now_ms && holds
+                        });
+                        match found {
+                            Found::Kept(answer) => {
+                                prop_assert_eq!(Some(answer), kept.map(|(_, asked_ms)| signed_in(number, *asked_ms)));
+                            }
+                            Found::Coming(_) => prop_assert!(model.is_asked(number)),
+                            Found::Unasked(_) => {
+                                prop_assert!(kept.is_none() && !model.is_asked(number));
+                                model.kept.retain(|(other, _)| *other != number);
+                                model.asked.push((number, now_ms));
+                            }
+                        }
+                    }
+                    Step::Settle { number, is_answered } => {
+                        let Some(asked_ms) = model.end_question(number) else { continue };
+                        let answer = signed_in(number, asked_ms);
+                        let answer = is_answered.then_some(&answer);
+                        answers.settle(key(number), answer, asked_ms + KEPT_MS, now_ms);
+                        model.kept.retain(|(_, asked_ms)| asked_ms + KEPT_MS > now_ms);
+                        // A stable sort: of two that run out together, the first settled goes first.
+                        model.kept.sort_by_key(|(_, asked_ms)| *asked_ms);
+                        if is_answered {
+                            let excess = (model.kept.len() + 1).saturating_sub(MAX_KEPT);
+                            model.kept.drain(..excess);
+                            model.kept.push((number, asked_ms));
+                        }
+                    }
+                    Step::GiveUp { number } => {
+                        if model.end_question(number).is_some() {
+                            answers.forget(key(number));
+                        }
+                    }
+                }
+                prop_assert!(answers.by_end.len() <= MAX_KEPT);
+                prop_assert_eq!(answers.entries.len(), answers.by_end.len() + model.asked.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+
+/** The demo: a client as an application has one, with the browser's own EventSource. */
+const { basePath: BASE, admin: ADMIN } = document.documentElement.dataset;
+/** In this tab alone, so that a second tab is a second device. */
+const TOKEN = "idlewild.demo.token";
+const USER = "idlewild.demo.user";
+const MOST_LINES = 500;
+
+const clock = new Intl.DateTimeFormat([], {
+  hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23",
+});
+
+let stream = null;
+let lines = 0;
+
+function note(kind, name, text, id = "") {
+  const row = make("tr", { className: `is-${kind}` },
+    make("td", { className: "mono" }, clock.format(new Date())),
+    make("td", { className: "tag" }, name),
+    make("td", { className: "mono" }, id),
+    make("td", { className: "data mono" }, text));
+  $("log").prepend(row);
+  if ($("log").children.length > MOST_LINES) $("log").lastChild.remove();
+  $("nothing").hidden = true;
+  lines += 1;
+  say($("count"), `${lines} so far, the latest first`);
+}
+
+async function logIn() {
+  say($("login-error"), "");
+  const response = await fetch(`${BASE}/login/`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ email: $("email").value, password: $("password").value }),
+  }).catch(() => null);
+  const answer = await response?.json().catch(() => null);
+  if (!response?.ok) {
+    say($("login-error"), answer?.error ?? "The server does not answer");
+    return;
+  }
+  sessionStorage.setItem(TOKEN, answer.access);
+  sessionStorage.setItem(USER, JSON.stringify(answer.user));
+  note("good", "logged in", `as ${answer.user.email}, user ${answer.user.id}`);
+  connect();
+}
+
+function connect() {
+  const user = JSON.parse(sessionStorage.getItem(USER));
+  $("login").hidden = true;
+  $("session").hidden = false;
+  say($("who"), `${user.email} (id ${user.id})`);
+  showCurl(user.id);
+  const query = new URLSearchParams({ token: sessionStorage.getItem(TOKEN) });
+  // EventSource keeps the last id between its own reconnects; after a cut by hand it goes along.
+  const last = $("last-id").textContent;
+  if (last !== "none") query.set("last_event_id", last);
+  stream = new EventSource(`${BASE}/sse/notifications/?${query}`);
+  mark($("state"), "warn", "connecting");
+  say($("cut"), "Cut the connection");
+
+  let lostAt = 0;
+  stream.addEventListener("open", () => {
+    mark($("state"), "good", "connected");
+    const wait = lostAt ? `after ${((performance.now() - lostAt) / 1000).toFixed(1)} s` : "";
+    if (lostAt) say($("reconnect"), wait);
+    note("good", "open", lostAt ? `connected again ${wait}` : "connected");
+  });
+  stream.addEventListener("error", () => {
+    if (stream.readyState === EventSource.CLOSED) {
+      note("bad", "refused", "the server refused the stream; the token is no longer good");
+      logOut();
+      return;
+    }
+    lostAt = performance.now();
+    mark($("state"), "warn", "reconnecting");
+    note("bad", "lost", "the browser waits for the retry time that the server told, and comes back");
+  });
+  stream.addEventListener("message", receive);
+  stream.addEventListener("heartbeat", () => note("quiet", "heartbeat", "still there"));
+  stream.addEventListener("replay_gap", ({ data }) => note("bad", "replay_gap", `some events are gone: ${data}`));
+  stream.addEventListener("evicted", () => note("bad", "evicted", "a newer connection took this one's place"));
+  stream.addEventListener("token_expired", () => {
+    note("bad", "token_expired", "the token's time is over");
+    logOut();
+  });
+}
+
+function receive({ data, lastEventId }) {
+  if (lastEventId) say($("last-id"), lastEventId);
+  const message = forcedOut(data);
+  note(message === null ? "event" : "bad", "message", data, lastEventId);
+  if (message === null) return;
+  logOut();
+  say($("forced-text"), message);
+  $("forced-out").showModal();
+}
+
+/** The message of a FORCE_LOGOUT; `null` of anything else. */
+function forcedOut(data) {
+  try {
+    const event = JSON.parse(data);
+    return event?.type === "FORCE_LOGOUT" ? event.data.message : null;
+  } catch {
+    return null;
+  }
+}
+
+function logOut() {
+  stream?.close();
+  stream = null;
+  sessionStorage.removeItem(TOKEN);
+  sessionStorage.removeItem(USER);
+  say($("last-id"), "none");
+  say($("reconnect"), "none yet");
+  mark($("state"), "", "logged out");
+  $("session").hidden = true;
+  $("login").hidden = false;
+}
+
+function showCurl(user) {
+  const event = JSON.stringify({ to: { user: `${user}` }, data: { type: "NOTIFICATION", data: { message: "Hello" } } });
+  say($("curl"), [
+    `curl ${ADMIN}/v1/events \\`,
+    '  -H "Authorization: Bearer $KEY" \\',
+    `  -d '${event}'`,
+  ].join("\n"));
+}
+
+const test = {
+  stream: null,
+
+  toggle() {
+    if (this.stream) this.close();
+    else this.open();
+  },
+
+  open() {
+    this.stream = new EventSource(`${BASE}/sse/test/`);
+    mark($("test-state"), "warn", "connecting");
+    say($("test"), "Close the test stream");
+    this.stream.addEventListener("open", () => mark($("test-state"), "good", "open"));
+    this.stream.addEventListener("message", ({ data }) => say($("test-line"), data));
+    this.stream.addEventListener("error", () => {
+      if (this.stream?.readyState === EventSource.CLOSED) {
+        this.close();
+        say($("test-line"), "refused: it is turned off, or too many are open");
+      } else mark($("test-state"), "warn", "reconnecting");
+    });
+  },
+
+  close() {
+    this.stream.close();
+    this.stream = null;
+    mark($("test-state"), "", "closed");
+    say($("test"), "Open the test stream");
+  },
+};
+
+$("login").addEventListener("submit", (event) => {
+  event.preventDefault();
+  logIn();
+});
+$("log-out").addEventListener("click", () => {
+  note("quiet", "logged out", "the stream is closed and the token forgotten, here");
+  logOut();
+});
+$("cut").addEventListener("click", () => {
+  if (!stream) {
+    connect();
+    return;
+  }
+  stream.close();
+  stream = null;
+  mark($("state"), "", "cut");
+  say($("cut"), "Connect again");
+  note("quiet", "cut", "the stream is closed; the server keeps what comes");
+});
+$("copy").addEventListener("click", async () => {
+  try {
+    await navigator.clipboard.writeText($("curl").textContent);
+    say($("copied"), "copied");
+  } catch {
+    say($("copied"), "select the line and copy it: this page may not");
+  }
+});
+$("clear").addEventListener("click", () => {
+  $("log").replaceChildren();
+  $("nothing").hidden = false;
+});
+$("test").addEventListener("click", () => test.toggle());
+$("second").href = location.pathname;
+
+showCurl(1);
+if (sessionStorage.getItem(TOKEN)) connect();

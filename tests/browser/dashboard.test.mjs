@@ -1,0 +1,220 @@
+// The dashboard in Chromium, on the real binary.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, beforeEach, describe, it } from "node:test";
+
+import { openPage, origins } from "./browser.mjs";
+import { startDevServer } from "./server.mjs";
+import { launchBrowser } from "./support.mjs";
+
+const NARROW = { width: 390, height: 844 };
+const WIDE = { width: 1440, height: 900 };
+
+describe("the dashboard", { timeout: 120_000 }, () => {
+  let browser;
+  let server;
+  let pages;
+
+  before(async () => {
+    browser = await launchBrowser();
+  });
+  after(() => browser.close());
+
+  beforeEach(async () => {
+    server = await startDevServer({ options: ["--shards", "2"] });
+    pages = [];
+  });
+  afterEach(async () => {
+    await Promise.all(pages.map((page) => page.context().close()));
+    await server.stop();
+    for (const page of pages) assert.deepEqual(origins(page), [server.admin], "the page asks its server and nobody else");
+  });
+
+  /** The page, without a key. */
+  async function open(options) {
+    const page = await openPage(browser, { viewport: WIDE, ...options });
+    pages.push(page);
+    await page.goto(`${server.admin}/`);
+    return page;
+  }
+
+  async function enter(page, key = server.key) {
+    await page.getByLabel("API key").fill(key);
+    await page.getByRole("button", { name: "Open the dashboard" }).click();
+  }
+
+  /** The page, with numbers. */
+  async function dashboard(options) {
+    const page = await open(options);
+    await enter(page);
+    await text(page, "#live", "live");
+    return page;
+  }
+
+  const text = (page, selector, expected) => page.waitForFunction(
+    ([selector, expected]) => document.querySelector(selector).textContent.trim() === expected,
+    [selector, expected],
+  );
+
+  async function find(page, user) {
+    await page.getByRole("search").getByLabel("User id").fill(user);
+    await page.getByRole("button", { name: "Find", exact: true }).click();
+    await text(page, "#found-user", user);
+  }
+
+  async function confirm(page, action) {
+    await page.getByRole("button", { name: action }).click();
+    await page.getByRole("dialog").getByRole("button", { name: action }).click();
+  }
+
+  for (const colorScheme of ["light", "dark"]) {
+    for (const viewport of [WIDE, NARROW]) {
+      it(`shows what is there, ${colorScheme}, ${viewport.width} px wide`, async () => {
+        const token = await server.logIn();
+        const streams = await Promise.all([1, 2, 3].map(() => server.stream(`token=${token}`)));
+        const page = await dashboard({ colorScheme, viewport });
+        await text(page, "#connections", "3");
+        await text(page, "#users", "1");
+        await server.ask("POST", "/v1/events", { to: { user: "1" }, data: "hello" });
+        await page.waitForFunction(() => document.querySelector("#latency .bin:not(.is-empty)"));
+        assert.match(await page.textContent("#p99"), /≤ \d+ ms/);
+        assert.equal(await page.locator("#shards tr").count(), 2);
+        const ground = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+        assert.equal(ground, colorScheme === "dark" ? "rgb(14, 18, 23)" : "rgb(244, 245, 247)");
+        const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+        assert.ok(overflow <= 0, `${overflow} px too wide`);
+        assert.deepEqual(page.complaints, []);
+        streams.forEach((stream) => stream.close());
+      });
+    }
+  }
+
+  it("draws the plots as time goes on, and tells their values to the arrow keys", async () => {
+    const page = await dashboard();
+    // Two points make a line: ten seconds at most.
+    await page.waitForFunction(() => document.querySelector("#held .line").getAttribute("d"), null, { timeout: 15_000 });
+    await page.locator("#held").press("ArrowLeft");
+    assert.match(await page.textContent("#held .value"), /^\d\d:\d\d:\d\d\nconnections 0\nusers 0$/);
+    assert.match(await page.locator("#held svg").getAttribute("aria-label"), /^connections: now 0, highest 0/);
+  });
+
+  it("asks again for a key that is none", async () => {
+    const page = await open();
+    await enter(page, "wrong");
+    await page.getByText("The server does not know this key.").waitFor();
+    assert.ok(await page.getByLabel("API key").isVisible());
+    assert.equal(await page.evaluate(() => sessionStorage.length), 0);
+    await enter(page);
+    await text(page, "#live", "live");
+  });
+
+  it("keeps the key in the tab, out of every address, until it is told to forget it", async () => {
+    const page = await dashboard();
+    await page.reload();
+    await text(page, "#live", "live");
+    assert.ok(page.requested.every((url) => !url.includes(server.key)));
+    assert.deepEqual(await page.evaluate(() => [localStorage.length, document.cookie]), [0, ""]);
+    await page.getByRole("button", { name: "Forget key" }).click();
+    assert.ok(await page.getByLabel("API key").isVisible());
+    assert.equal(await page.evaluate(() => sessionStorage.length), 0);
+  });
+
+  it("finds a user and ends the connections, but not before it is confirmed", async () => {
+    const token = await server.logIn();
+    const stream = await server.stream(`token=${token}`);
+    const page = await dashboard();
+    await find(page, "1");
+    await text(page, "#found-state", "1 connection");
+    const row = page.locator("#found-connections tr");
+    assert.match(await row.textContent(), /sse127\.0\.0\.1/);
+    await page.getByRole("button", { name: "End connections" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Cancel" }).click();
+    assert.equal((await server.ask("GET", "/v1/users/1")).connections.length, 1);
+    await confirm(page, "End connections");
+    await text(page, "#user-result", "1 connection ended.");
+    await text(page, "#found-state", "offline");
+    await stream.ended;
+    assert.deepEqual(page.complaints, []);
+  });
+
+  it("logs a user out with a message", async () => {
+    const stream = await server.stream(`token=${await server.logIn()}`);
+    const page = await dashboard();
+    await find(page, "1");
+    await page.getByRole("button", { name: "Log out" }).click();
+    await page.getByLabel("Message to the user").fill("Closed for today.");
+    await page.getByRole("dialog").getByRole("button", { name: "Log out" }).click();
+    await page.getByText("Logged out, event").waitFor();
+    await stream.ended;
+    assert.match(stream.text, /"type":"FORCE_LOGOUT","data":\{"message":"Closed for today\."/);
+  });
+
+  it("sends a test event and says its id, or what is wrong with it", async () => {
+    const stream = await server.stream(`token=${await server.logIn()}`);
+    const page = await dashboard();
+    const form = page.locator("#publish-form");
+    await form.getByLabel("User id").fill("1");
+    await form.getByLabel("Event name").fill("test");
+    await form.getByLabel("Data").fill("one\ntwo");
+    await form.getByRole("button", { name: "Send" }).click();
+    await page.waitForSelector("#publish-result code");
+    const id = await page.textContent("#publish-result code");
+    const frame = `id: ${id}\nevent: test\ndata: one\ndata: two\n\n`;
+    while (!stream.text.includes(frame)) await new Promise((resolve) => setTimeout(resolve, 20));
+    stream.close();
+    await form.getByRole("combobox", { name: "To", exact: true }).selectOption("topic");
+    await form.getByRole("textbox", { name: "Topic" }).fill("a//b");
+    await form.getByRole("button", { name: "Send" }).click();
+    await page.waitForSelector("#publish-result.bad");
+    assert.notEqual(await page.textContent("#publish-result"), "");
+  });
+
+  it("lists who was refused, and finds the user from there", async () => {
+    const token = await server.logIn();
+    const streams = await Promise.all([1, 2, 3, 4, 5].map(() => server.stream(`token=${token}`)));
+    const page = await dashboard();
+    assert.equal((await server.stream(`token=${token}`)).status, 429);
+    await page.locator("#refusals").getByText("Too many connections").waitFor();
+    await page.locator("#refusals").getByRole("button", { name: "1" }).click();
+    await text(page, "#found-state", "5 connections");
+    streams.forEach((stream) => stream.close());
+  });
+
+  it("shows a user id that is markup as the text it is", async () => {
+    const id = "<img src=x onerror=alert(1)>";
+    const page = await dashboard();
+    await find(page, id);
+    await page.getByRole("button", { name: "Log out" }).click();
+    assert.equal(await page.textContent("#confirm-title"), `Log ${id} out?`);
+    assert.equal(await page.locator("img").count(), 0);
+    assert.deepEqual(page.complaints, []);
+  });
+
+  it("says that the server drains", async () => {
+    await server.stop();
+    server = await startDevServer({ env: { IDLEWILD_DRAIN_RATE: "1" } });
+    const token = await server.logIn();
+    const streams = await Promise.all([1, 2, 3, 4, 5].map(() => server.stream(`token=${token}`)));
+    const page = await dashboard();
+    const stopped = server.stop();
+    await page.getByText("The server drains").waitFor();
+    assert.equal(await page.textContent("#ready"), "draining");
+    await stopped;
+    streams.forEach((stream) => stream.close());
+  });
+
+  it("says that the server is away, and comes back to the one that takes its place", async () => {
+    const page = await dashboard();
+    const { port } = new URL(server.admin);
+    await server.stop();
+    await page.getByText("trying again in").waitFor();
+    assert.equal(await page.textContent("#live"), "away");
+    const key = server.key;
+    server = await startDevServer({ admin: `127.0.0.1:${port}` });
+    // Another process, another key: the page asks for it.
+    assert.notEqual(server.key, key);
+    await page.getByText("The server does not know this key.").waitFor();
+    await enter(page);
+    await text(page, "#live", "live");
+  });
+});

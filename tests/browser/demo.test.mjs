@@ -1,0 +1,126 @@
+// The demo page in Chromium, on the real binary.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, beforeEach, describe, it } from "node:test";
+
+import { openPage, origins, watch } from "./browser.mjs";
+import { startDevServer } from "./server.mjs";
+import { launchBrowser } from "./support.mjs";
+
+describe("the demo page", { timeout: 120_000 }, () => {
+  let browser;
+  let server;
+  let page;
+
+  before(async () => {
+    browser = await launchBrowser();
+  });
+  after(() => browser.close());
+
+  beforeEach(async () => {
+    server = await startDevServer({ options: ["--base-path", "/realtime", "--heartbeat", "1s"] });
+    page = await openPage(browser);
+    await page.goto(`${server.public}/`);
+  });
+  afterEach(async () => {
+    assert.deepEqual(origins(page), [server.public], "the page asks its server and nobody else");
+    await page.context().close();
+    await server.stop();
+  });
+
+  async function logIn(page) {
+    await page.getByRole("button", { name: "Log in" }).click();
+    await page.locator("#state").getByText("connected").waitFor();
+  }
+
+  /** A line of the log with this event and this text. */
+  const line = (page, event, text) => page.locator("#log tr").filter({ hasText: event }).filter({ hasText: text });
+
+  const publish = (data) => server.ask("POST", "/v1/events", { to: { user: "1" }, data });
+
+  it("logs in and shows what comes, with its id", async () => {
+    await logIn(page);
+    const { id } = await publish({ type: "NEWS" });
+    await line(page, "message", '{"type":"NEWS"}').waitFor();
+    assert.ok(await line(page, "message", id).isVisible());
+    assert.equal(await page.textContent("#last-id"), id);
+    await line(page, "heartbeat", "still there").first().waitFor();
+    assert.deepEqual(page.complaints, []);
+  });
+
+  it("shows an event that is markup as the text it is", async () => {
+    await logIn(page);
+    await publish("<img src=x onerror=alert(1)>");
+    await line(page, "message", "<img src=x onerror=alert(1)>").waitFor();
+    assert.equal(await page.locator("img").count(), 0);
+    assert.deepEqual(page.complaints, []);
+  });
+
+  it("says what is wrong with a login", async () => {
+    await page.getByLabel("Password").fill("wrong");
+    await page.getByRole("button", { name: "Log in" }).click();
+    await page.getByText("Wrong email or password").waitFor();
+  });
+
+  it("is forced out when a second tab logs in", async () => {
+    await logIn(page);
+    const opened = page.waitForEvent("popup");
+    await page.getByRole("link", { name: "Open a second tab" }).click();
+    const second = watch(await opened);
+    assert.ok(await second.getByLabel("Email").isVisible(), "a tab of its own has no token");
+    await logIn(second);
+    const dialog = page.getByRole("dialog");
+    await dialog.getByText("You have been logged in from another device.").waitFor();
+    await dialog.getByRole("button", { name: "Understood" }).click();
+    assert.equal(await page.textContent("#state"), "logged out");
+    assert.equal(await page.evaluate(() => sessionStorage.length), 0);
+    assert.equal((await server.ask("GET", "/v1/users/1")).connections.length, 1);
+    assert.equal(await second.textContent("#state"), "connected");
+    assert.deepEqual([...page.complaints, ...second.complaints], []);
+  });
+
+  it("gets what it missed after the connection was cut", async () => {
+    await logIn(page);
+    await publish("before");
+    await line(page, "message", "before").waitFor();
+    await page.getByRole("button", { name: "Cut the connection" }).click();
+    await publish("meanwhile");
+    await page.getByRole("button", { name: "Connect again" }).click();
+    await line(page, "message", "meanwhile").waitFor();
+    assert.equal(await line(page, "message", "before").count(), 1);
+  });
+
+  it("comes back by itself when the server ends the stream", async () => {
+    await logIn(page);
+    await server.ask("DELETE", "/v1/users/1/connections");
+    await line(page, "lost", "comes back").waitFor();
+    await line(page, "open", "connected again").waitFor({ timeout: 20_000 });
+    assert.equal(await page.textContent("#state"), "connected");
+  });
+
+  it("has a line for the shell that publishes", async () => {
+    await logIn(page);
+    const curl = await page.textContent("#curl");
+    const [, url] = curl.match(/^curl (\S+)/);
+    const [, body] = curl.match(/-d '(.*)'$/);
+    assert.equal(`http://${url}`, `${server.admin}/v1/events`);
+    await server.ask("POST", "/v1/events", JSON.parse(body));
+    await line(page, "message", "Hello").waitFor();
+  });
+
+  it("shows the test stream without a login", async () => {
+    await page.getByRole("button", { name: "Open the test stream" }).click();
+    await page.getByText(/^Test message 0 at \d\d:\d\d:\d\d$/).waitFor();
+    await page.getByRole("button", { name: "Close the test stream" }).click();
+    assert.equal(await page.textContent("#test-state"), "closed");
+  });
+
+  it("fits a narrow screen, light and dark", async () => {
+    await page.setViewportSize({ width: 390, height: 844 });
+    for (const colorScheme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme });
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+      assert.ok(overflow <= 0, `${overflow} px too wide`);
+    }
+  });
+});

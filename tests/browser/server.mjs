@@ -1,0 +1,63 @@
+// The real binary on free ports, and the requests that a test makes beside the browser.
+
+import { spawn } from "node:child_process";
+
+import { binary, logOf } from "./support.mjs";
+
+/** Starts `idlewild serve --dev` with options and variables beside, and waits until it serves. */
+export async function startDevServer({ options = [], admin = "127.0.0.1:0", env = {} } = {}) {
+  const child = spawn(binary(), [
+    "serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", admin, ...options,
+  ], { stdio: ["ignore", "ignore", "pipe"], env });
+  const log = logOf(child);
+  const told = async (pattern) => (await log.says(pattern))[1];
+  return new Server(child, log.ended, {
+    public: `http://${await told(/public listener.* endpoint=(\S+)\s/)}`,
+    admin: `http://${await told(/admin listener.* endpoint=(\S+)\s/)}`,
+    key: await told(/development API key: (\S+)\s/),
+  });
+}
+
+class Server {
+  constructor(child, ended, told) {
+    this.child = child;
+    this.ended = ended;
+    Object.assign(this, told);
+  }
+
+  /** A request on the admin listener; its JSON. */
+  async ask(method, path, body) {
+    const response = await fetch(this.admin + path, {
+      method,
+      headers: { Authorization: `Bearer ${this.key}` },
+      body: body && JSON.stringify(body),
+    });
+    return response.json();
+  }
+
+  /** Logs the development user in; the token. */
+  async logIn() {
+    const response = await fetch(`${this.public}/api/v1/auth/login/`, {
+      method: "POST",
+      body: JSON.stringify({ email: "user@example.com", password: "password" }),
+    });
+    return (await response.json()).access;
+  }
+
+  /** An open stream with this query: its status, and what came in `text`. */
+  async stream(query) {
+    const stop = new AbortController();
+    const response = await fetch(`${this.public}/api/v1/auth/sse/notifications/?${query}`, { signal: stop.signal });
+    const stream = { status: response.status, text: "", close: () => stop.abort() };
+    stream.ended = (async () => {
+      const decoder = new TextDecoder();
+      for await (const chunk of response.body) stream.text += decoder.decode(chunk, { stream: true });
+    })().catch(() => {});
+    return stream;
+  }
+
+  async stop() {
+    this.child.kill("SIGTERM");
+    await this.ended;
+  }
+}

@@ -1,0 +1,170 @@
+// What the browser tests share: a real server, a real Chromium, and pages of other origins.
+
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { createHmac } from 'node:crypto';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+
+const SECRET = 'the-secret-of-the-browser-tests-0123456789';
+const API_KEY = 'the-api-key-of-the-browser-tests-0123456789';
+/** Many times what anything here takes. */
+const TIMEOUT_MS = 10_000;
+
+export const BASE = '/api/v1/auth';
+const STREAM = `${BASE}/sse/notifications/`;
+
+/** The server under test: IDLEWILD_BIN, else the release build. */
+export function binary() {
+  const path = process.env.IDLEWILD_BIN
+    ?? fileURLToPath(new URL('../../target/release/idlewild', import.meta.url));
+  if (!existsSync(path)) {
+    throw new Error(`no server at ${path}: build it (cargo build --release), or set IDLEWILD_BIN`);
+  }
+  return path;
+}
+
+export const launchBrowser = () => chromium.launch(launchOptions());
+
+/**
+ * A browser that sends cookies to other sites, as Chrome does in an ordinary window, and neither Debian's Chromium nor a
+ * private window.
+ */
+export async function launchWithThirdPartyCookies() {
+  const directory = await mkdtemp(join(tmpdir(), 'idlewild-profile-'));
+  await mkdir(join(directory, 'Default'));
+  await writeFile(join(directory, 'Default', 'Preferences'), JSON.stringify({ profile: { cookie_controls_mode: 0 } }));
+  const context = await chromium.launchPersistentContext(directory, launchOptions());
+  context.once('close', () => rm(directory, { recursive: true, force: true, maxRetries: 5 }));
+  return context;
+}
+
+function launchOptions() {
+  const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
+  if (!existsSync(executablePath)) {
+    throw new Error(`no browser at ${executablePath}: install Debian's chromium, or set CHROMIUM`);
+  }
+  return { executablePath, args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update'] };
+}
+
+/**
+ * Starts a server on free ports; `config` is TOML, keys of the top level first. `host` is the name by which pages know
+ * it: cookies and sites go by names.
+ */
+export async function startServer({ config = '', args = [], host = '127.0.0.1' } = {}) {
+  const server = binary();
+  const directory = await mkdtemp(join(tmpdir(), 'idlewild-browser-'));
+  const file = join(directory, 'idlewild.toml');
+  const write = (settings) => writeFile(file, `${settings}\n[auth]\nsecret = "${SECRET}"\n`);
+  await write(config);
+  const child = spawn(
+    server,
+    ['serve', '--config', file, '--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0', ...args],
+    { env: { ...environment(), IDLEWILD_ADMIN__API_KEY: API_KEY }, stdio: ['ignore', 'ignore', 'pipe'] },
+  );
+  const log = logOf(child);
+  const ended = log.ended.then(() => rm(directory, { recursive: true, force: true }));
+  const port = async (listener) => (await log.says(new RegExp(`${listener} listener endpoint=[0-9.]+:(\\d+)`)))[1];
+  const admin = `http://127.0.0.1:${await port('admin')}`;
+  const origin = `http://${host}:${await port('public')}`;
+
+  return {
+    origin,
+    stream: (query = {}) => `${origin}${STREAM}?${new URLSearchParams(query)}`,
+    token,
+    /** Asks the admin listener; answers with the JSON. */
+    async ask(method, path, body) {
+      const answer = await fetch(admin + path, {
+        method,
+        headers: { Authorization: `Bearer ${API_KEY}` },
+        body: body && JSON.stringify(body),
+      });
+      if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`);
+      return answer.json();
+    },
+    publish(user, data, more = {}) {
+      return this.ask('POST', '/v1/events', { to: { user }, data, ...more });
+    },
+    async reload(settings) {
+      await write(settings);
+      child.kill('SIGHUP');
+      await log.says(/ reloaded/);
+    },
+    async stop() {
+      child.kill('SIGTERM');
+      await ended;
+    },
+  };
+}
+
+/** Ours, without what would configure the server, or be refused by it as IDLEWILD_BIN is. */
+function environment() {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('IDLEWILD_')));
+}
+
+/** What a process writes to stderr, and its end. */
+export function logOf(child) {
+  let text = '';
+  const watchers = new Set();
+  const tell = () => watchers.forEach((look) => look());
+  child.stderr.setEncoding('utf8').on('data', (more) => {
+    text += more;
+    tell();
+  });
+  const ended = new Promise((resolve) => child.once('close', resolve)).then(tell);
+  return {
+    ended,
+    text: () => text,
+    says: (pattern) => new Promise((resolve, reject) => {
+      const done = (settle, value) => {
+        clearTimeout(timer);
+        watchers.delete(look);
+        settle(value);
+      };
+      const fail = (why) => done(reject, new Error(`${why} before ${pattern}:\n${text}`));
+      const look = () => {
+        const found = text.match(pattern);
+        if (found) done(resolve, found);
+        else if (child.exitCode !== null) fail(`the server ended with ${child.exitCode}`);
+      };
+      const timer = setTimeout(() => fail(`${TIMEOUT_MS} ms passed`), TIMEOUT_MS);
+      watchers.add(look);
+      look();
+    }),
+  };
+}
+
+/** A JWT as an application makes it. */
+function token(user, claims = {}) {
+  const now = Math.floor(Date.now() / 1000);
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const signed = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ user_id: user, iat: now, exp: now + 900, ...claims })}`;
+  return `${signed}.${createHmac('sha256', SECRET).update(signed).digest('base64url')}`;
+}
+
+/** Polls until `condition` holds. */
+export async function until(what, condition) {
+  const end = Date.now() + TIMEOUT_MS;
+  while (!(await condition())) {
+    if (Date.now() > end) throw new Error(`${what}: not within ${TIMEOUT_MS} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** An origin with one empty page: a port, which several host names reach. */
+export async function startPages() {
+  const server = createServer((_, response) => response.setHeader('Content-Type', 'text/html').end('<!doctype html>'));
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address();
+  return {
+    at: (host) => `http://${host}:${port}`,
+    stop: () => new Promise((resolve) => {
+      server.close(resolve);
+      server.closeAllConnections();
+    }),
+  };
+}

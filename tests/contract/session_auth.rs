@@ -1,0 +1,532 @@
+//! Clients without a token, about whom the application is asked.
+
+use std::time::Duration;
+
+use idlewild::auth::session::{KEPT, MAX_ANSWER_BYTES, MAX_QUESTIONS, MAX_WAIT};
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::backend::Backend;
+use crate::support::http::Reply;
+use crate::support::process::Process;
+use crate::support::{
+    API_KEY, BASE, Client, NOTIFICATIONS, SECRET, Stream, TestServer, eventually, request,
+};
+
+const UNAVAILABLE: &str = "event: error\ndata: {\"error\": \"Authentication unavailable\"}\n\n";
+const COOKIE: &str = "Cookie: sessionid=s3ss10n\r\n";
+
+fn signs_in(user: &str) -> Reply {
+    Reply::body(200, &json!({ "user_id": user }).to_string())
+}
+
+/// A server that asks `backend` and knows no key.
+fn server(backend: &Backend) -> TestServer {
+    TestServer::with(|config| {
+        config.auth.secret.clear();
+        config.auth.session_auth_url = backend.url();
+    })
+}
+
+/// A request for a stream with these header lines, its answer not yet read.
+fn send(server: &TestServer, lines: &str) -> Client {
+    let mut client = server.connect();
+    client.send(get(NOTIFICATIONS, lines));
+    client
+}
+
+fn get(path: &str, lines: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n")
+}
+
+fn ask(server: &TestServer, lines: &str) -> Stream {
+    send(server, lines).stream()
+}
+
+fn cookie(number: usize) -> String {
+    format!("Cookie: sessionid={number}\r\n")
+}
+
+/// An open stream whose `retry:` frame has been read.
+fn stream(server: &TestServer, lines: &str) -> Stream {
+    let mut stream = ask(server, lines);
+    assert_eq!(stream.status, 200, "{}", stream.head);
+    assert!(stream.next().unwrap().starts_with("retry: "));
+    stream
+}
+
+fn wait_for_handshakes(server: &TestServer, count: u32) {
+    server.wait_for_metric("idlewild_handshakes_in_flight", f64::from(count));
+}
+
+#[track_caller]
+fn is_unavailable(answer: &mut Stream) {
+    assert_eq!(answer.status, 503, "{}", answer.head);
+    assert_eq!(answer.header("retry-after"), Some("6"));
+    assert_eq!(answer.body(), UNAVAILABLE);
+}
+
+#[test]
+fn the_application_says_whose_session_it_is() {
+    for (reply, user) in [
+        (Reply::body(200, "{\"user_id\": \"42\"}"), "42"),
+        (Reply::body(200, "{\"user_id\": 42}"), "42"),
+        (
+            Reply::body(200, "{\"name\": \"Ada\", \"user_id\": \"a-b\"}"),
+            "a-b",
+        ),
+    ] {
+        let backend = Backend::start(reply);
+        let server = server(&backend);
+        let mut stream = stream(&server, COOKIE);
+        let id = server.publish(&json!({"to": {"user": user}, "data": 1}));
+        let event = format!("id: {id}\nevent: message\ndata: 1\n\n");
+        assert_eq!(stream.next().unwrap(), event);
+    }
+}
+
+#[test]
+fn cookies_and_authorization_are_forwarded_and_nothing_else() {
+    let backend = Backend::start(signs_in("42"));
+    let server = server(&backend);
+    let lines = "Cookie: sessionid=1; theme=dark\r\nAuthorization: Basic dTpw\r\n\
+                 Cookie: csrftoken=2\r\nX-Forwarded-For: 1.2.3.4\r\nOrigin: http://app\r\n\
+                 User-Agent: Browser/1.0\r\nAccept: text/event-stream\r\nX-Other: 1\r\n";
+    assert_eq!(ask(&server, lines).status, 200);
+    let question = &backend.questions()[0];
+    assert_eq!(question.request_line, "GET /asked?by=test HTTP/1.1");
+    let agent = format!("idlewild/{}", env!("CARGO_PKG_VERSION"));
+    let url = backend.url();
+    let host = url.split('/').nth(2).unwrap();
+    let expected = [
+        ("accept", vec!["application/json"]),
+        ("authorization", vec!["Basic dTpw"]),
+        ("cookie", vec!["sessionid=1; theme=dark", "csrftoken=2"]),
+        ("host", vec![host]),
+        ("user-agent", vec![agent.as_str()]),
+    ];
+    let fields = question.fields.iter();
+    let fields: Vec<(&str, Vec<&str>)> = fields
+        .map(|(name, values)| (name.as_str(), values.iter().map(String::as_str).collect()))
+        .collect();
+    assert_eq!(fields, expected);
+}
+
+#[test]
+fn what_the_application_refuses_is_refused() {
+    for status in [401, 403] {
+        let backend = Backend::start(Reply::body(status, "{\"user_id\": \"42\"}"));
+        let server = server(&backend);
+        for _ in 0..3 {
+            let mut answer = ask(&server, COOKIE);
+            assert_eq!(answer.status, 401);
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+            assert_eq!(
+                answer.body(),
+                "event: error\ndata: {\"error\": \"Authentication required\"}\n\n"
+            );
+        }
+        assert_eq!(backend.asked(), 1, "a refusal is remembered");
+        backend.reply(signs_in("42"));
+        server.advance(KEPT);
+        assert_eq!(ask(&server, COOKIE).status, 200);
+        let refused = server.metric("idlewild_refused_total{reason=\"auth\"}");
+        assert_eq!(refused, Some(3.0));
+    }
+}
+
+#[test]
+fn the_application_is_asked_only_where_no_other_credential_is() {
+    let backend = Backend::start(signs_in("42"));
+    let server = TestServer::with(|config| config.auth.session_auth_url = backend.url());
+    let refused = [
+        "",
+        "X-Session: 1\r\n",
+        "Authorization: Bearer bad\r\nCookie: sessionid=1\r\n",
+        "Authorization: Bearer\r\nCookie: sessionid=1\r\n",
+        "Cookie: sessionid=1; access_token=bad\r\n",
+    ];
+    for lines in refused {
+        assert_eq!(ask(&server, lines).status, 401, "{lines}");
+    }
+    for query in ["?token=bad", "?ticket=bad"] {
+        let mut client = server.connect();
+        client.send(get(&format!("{NOTIFICATIONS}{query}"), COOKIE));
+        assert_eq!(client.stream().status, 401, "{query}");
+    }
+    let bearer = format!("Authorization: Bearer {}\r\n{COOKIE}", server.token("7"));
+    assert_eq!(ask(&server, &bearer).status, 200);
+    assert_eq!(backend.asked(), 0);
+    for lines in ["Authorization: Basic dTpw\r\n", "Cookie: sessionid=1\r\n"] {
+        assert_eq!(ask(&server, lines).status, 200, "{lines}");
+    }
+    assert_eq!(backend.asked(), 2);
+}
+
+#[test]
+fn without_a_key_every_token_is_refused() {
+    let backend = Backend::start(signs_in("42"));
+    let server = server(&backend);
+    let signed = TestServer::start().token("42");
+    let lines = format!("Authorization: Bearer {signed}\r\n{COOKIE}");
+    assert_eq!(ask(&server, &lines).status, 401);
+    assert_eq!(backend.asked(), 0);
+}
+
+#[test]
+fn a_session_is_traded_for_no_ticket() {
+    let backend = Backend::start(signs_in("42"));
+    let server = server(&backend);
+    let headers = [("Cookie", "sessionid=1")];
+    let path = format!("{BASE}/sse/ticket/");
+    let answer = request(server.public, "POST", &path, &headers, "");
+    assert_eq!((answer.status, backend.asked()), (401, 0));
+}
+
+#[test]
+fn an_answer_that_says_nothing_is_unavailable_and_forgotten() {
+    let elsewhere = Backend::start(signs_in("42"));
+    let location = elsewhere.url();
+    let redirect =
+        format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+    let short = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"user_id\": \"42\"}".to_vec();
+    let chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"use\r\n".to_vec();
+    let padded = |bytes: usize| {
+        Reply::body(
+            200,
+            &format!("{{\"user_id\": \"42\"{}}}", " ".repeat(bytes - 17)),
+        )
+    };
+    let said_nothing = [
+        ("a status", Reply::status(500)),
+        ("another success", Reply::body(201, "{\"user_id\": \"42\"}")),
+        ("no content", Reply::status(204)),
+        ("not found", Reply::status(404)),
+        ("a redirect", Reply::Bytes(redirect.into_bytes())),
+        ("a short body", Reply::Last(short)),
+        ("a short chunk", Reply::Last(chunks)),
+        ("nothing", Reply::Last(Vec::new())),
+        ("no HTTP", Reply::Last(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec())),
+        ("a long body", padded(MAX_ANSWER_BYTES + 1)),
+        ("no JSON", Reply::body(200, "<html>")),
+        ("no user", Reply::body(200, "{\"user\": 42}")),
+        ("an empty user", Reply::body(200, "{\"user_id\": \"\"}")),
+        ("a list", Reply::body(200, "[42]")),
+        ("a long user", signs_in(&"x".repeat(257))),
+        ("a control character", signs_in("4\n2")),
+    ];
+    let backend = Backend::start(Reply::status(500));
+    let server = server(&backend);
+    for (number, (what, reply)) in (1..).zip(said_nothing) {
+        backend.reply(reply);
+        let mut answer = ask(&server, COOKIE);
+        assert_eq!(answer.status, 503, "{what}");
+        is_unavailable(&mut answer);
+        assert_eq!(backend.asked(), number, "{what}");
+    }
+    let refused = server.metric("idlewild_refused_total{reason=\"auth\"}");
+    assert_eq!(refused, Some(16.0));
+    backend.reply(padded(10_000));
+    assert_eq!(ask(&server, COOKIE).status, 200);
+    assert_eq!(elsewhere.asked(), 0, "a redirect is not followed");
+}
+
+#[test]
+fn an_application_that_never_answers_costs_two_seconds() {
+    let backend = Backend::start(Reply::Nothing);
+    let server = server(&backend);
+    let client = send(&server, COOKIE);
+    backend.wait_until_asked(1);
+    server.advance(Duration::from_millis(1_999));
+    wait_for_handshakes(&server, 1);
+    server.advance(Duration::from_millis(1));
+    is_unavailable(&mut client.stream());
+}
+
+#[test]
+fn an_answer_that_comes_in_pieces_has_the_same_two_seconds() {
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"user_id\"".to_vec();
+    let backend = Backend::start(Reply::Bytes(head));
+    let server = server(&backend);
+    let client = send(&server, COOKIE);
+    backend.wait_until_asked(1);
+    server.advance(MAX_WAIT);
+    is_unavailable(&mut client.stream());
+}
+
+#[test]
+fn an_answer_holds_for_five_seconds_and_for_the_same_headers() {
+    let backend = Backend::start(signs_in("42"));
+    let server = server(&backend);
+    let first = stream(&server, COOKIE);
+    // Another user's, as far as the application is concerned.
+    backend.reply(signs_in("7"));
+    server.advance(Duration::from_millis(4_999));
+    drop(stream(&server, COOKIE));
+    assert_eq!(backend.asked(), 1);
+    drop(stream(&server, "Cookie: sessionid=other\r\n"));
+    let with_more = format!("{COOKIE}Authorization: Basic dTpw\r\n");
+    drop(stream(&server, &with_more));
+    assert_eq!(backend.asked(), 3);
+    server.advance(Duration::from_millis(1));
+    drop(stream(&server, COOKIE));
+    assert_eq!(backend.asked(), 4);
+    drop(first);
+}
+
+#[test]
+fn clients_with_the_same_cookies_share_a_question() {
+    let backend = Backend::start(signs_in("42"));
+    let server = TestServer::with(|config| {
+        config.auth.session_auth_url = backend.url();
+        config.max_connections_per_user = 20;
+    });
+    backend.hold();
+    let mut waiting: Vec<_> = (0..20).map(|_| send(&server, COOKIE)).collect();
+    wait_for_handshakes(&server, 20);
+    backend.wait_until_asked(1);
+    // One of them goes, and takes nobody with it.
+    drop(waiting.remove(0));
+    wait_for_handshakes(&server, 19);
+    backend.release();
+    for client in waiting {
+        assert_eq!(client.stream().status, 200);
+    }
+    assert_eq!(backend.asked(), 1);
+}
+
+#[test]
+fn a_client_that_goes_away_leaves_its_answer_to_the_next() {
+    let backend = Backend::start(signs_in("42"));
+    let server = server(&backend);
+    backend.hold();
+    let first = send(&server, COOKIE);
+    backend.wait_until_asked(1);
+    drop(first);
+    wait_for_handshakes(&server, 0);
+    let next = send(&server, COOKIE);
+    wait_for_handshakes(&server, 1);
+    backend.release();
+    assert_eq!(next.stream().status, 200);
+    assert_eq!(backend.asked(), 1);
+}
+
+#[test]
+fn a_storm_asks_so_much_at_once_and_waits_its_turn() {
+    let backend = Backend::start(signs_in("42"));
+    let server = TestServer::with(|config| {
+        config.auth.session_auth_url = backend.url();
+        config.max_connections_per_user = 100;
+    });
+    backend.hold();
+    let storm: Vec<_> = (0..100)
+        .map(|number| send(&server, &cookie(number)))
+        .collect();
+    wait_for_handshakes(&server, 100);
+    backend.wait_until_asked(MAX_QUESTIONS);
+    backend.release();
+    for client in storm {
+        assert_eq!(client.stream().status, 200);
+    }
+    assert_eq!(backend.asked(), 100);
+    assert_eq!(backend.most_waiting(), MAX_QUESTIONS);
+}
+
+#[test]
+fn a_storm_on_an_application_that_never_answers_is_told_so_and_leaves_no_trace() {
+    let backend = Backend::start(Reply::Nothing);
+    let server = server(&backend);
+    let storm: Vec<_> = (0..MAX_QUESTIONS + 8)
+        .map(|number| send(&server, &cookie(number)))
+        .collect();
+    backend.wait_until_asked(MAX_QUESTIONS);
+    eventually("all are told", || {
+        server.advance(Duration::from_millis(500));
+        server.metric("idlewild_refused_total{reason=\"auth\"}") == Some(40.0)
+    });
+    for client in storm {
+        is_unavailable(&mut client.stream());
+    }
+    backend.reply(signs_in("42"));
+    assert_eq!(ask(&server, &cookie(0)).status, 200, "turns come back");
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_is_not_asked_when_its_turn_comes() {
+    let backend = Backend::start(signs_in("42"));
+    let server = TestServer::with(|config| {
+        config.auth.session_auth_url = backend.url();
+        config.max_connections_per_user = 100;
+    });
+    backend.hold();
+    let first: Vec<_> = (0..MAX_QUESTIONS)
+        .map(|number| send(&server, &cookie(number)))
+        .collect();
+    backend.wait_until_asked(MAX_QUESTIONS);
+    let impatient = send(&server, "Cookie: sessionid=impatient\r\n");
+    wait_for_handshakes(&server, 33);
+    drop(impatient);
+    wait_for_handshakes(&server, 32);
+    let last = send(&server, "Cookie: sessionid=last\r\n");
+    wait_for_handshakes(&server, 33);
+    backend.release();
+    for client in first.into_iter().chain([last]) {
+        assert_eq!(client.stream().status, 200);
+    }
+    let asked = backend.questions();
+    assert_eq!(asked.len(), MAX_QUESTIONS + 1);
+    assert_eq!(asked.last().unwrap().fields["cookie"], ["sessionid=last"]);
+}
+
+#[test]
+fn a_client_that_was_logged_out_is_asked_about_anew() {
+    let backend = Backend::start(signs_in("42"));
+    let server = server(&backend);
+    let mut logged_out = stream(&server, COOKIE);
+    server.advance(Duration::from_millis(1));
+    let answer = server.admin("POST", "/v1/users/42/logout", "{}");
+    assert_eq!(answer.status / 100, 2, "{}", answer.body);
+    assert!(logged_out.next().unwrap().contains("FORCE_LOGOUT"));
+    assert_eq!(logged_out.next(), None);
+    // Kept, but from before the log-out: what the application says now is what counts.
+    server.advance(Duration::from_millis(1));
+    assert_eq!(ask(&server, COOKIE).status, 200);
+    assert_eq!(backend.asked(), 2);
+    server.advance(Duration::from_millis(1));
+    server.admin("POST", "/v1/users/42/logout", "{}");
+    backend.reply(Reply::status(403));
+    server.advance(Duration::from_millis(1));
+    assert_eq!(ask(&server, COOKIE).status, 401);
+    assert_eq!(backend.asked(), 3);
+}
+
+#[test]
+fn a_log_out_during_the_question_is_later_than_its_answer() {
+    let backend = Backend::start(signs_in("42"));
+    let server = server(&backend);
+    backend.hold();
+    let client = send(&server, COOKIE);
+    backend.wait_until_asked(1);
+    server.advance(Duration::from_millis(1));
+    server.admin("POST", "/v1/users/42/logout", "{}");
+    server.advance(Duration::from_millis(1));
+    backend.release();
+    assert_eq!(client.stream().status, 401);
+    server.advance(Duration::from_millis(1));
+    assert_eq!(ask(&server, COOKIE).status, 200);
+    assert_eq!(backend.asked(), 2);
+}
+
+#[test]
+fn a_session_change_ends_streams_of_sessions_that_have_no_name() {
+    let backend = Backend::start(signs_in("42"));
+    let server = server(&backend);
+    let mut other = stream(&server, COOKIE);
+    let answer = server.admin("PUT", "/v1/users/42/session", "{\"session_id\": \"new\"}");
+    assert_eq!(answer.status / 100, 2, "{}", answer.body);
+    assert!(other.next().unwrap().contains("FORCE_LOGOUT"));
+    assert_eq!(other.next(), None);
+}
+
+#[test]
+fn the_limit_of_a_user_holds_for_sessions() {
+    let backend = Backend::start(signs_in("42"));
+    let server = server(&backend);
+    let streams: Vec<_> = (0..6).map(|_| ask(&server, COOKIE)).collect();
+    let statuses: Vec<_> = streams.iter().map(|stream| stream.status).collect();
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 429]);
+}
+
+#[test]
+fn a_session_allows_no_topics_and_has_no_end() {
+    let backend = Backend::start(signs_in("42"));
+    let server = server(&backend);
+    let mut client = server.connect();
+    client.send(get(&format!("{NOTIFICATIONS}?topic=news"), COOKIE));
+    assert_eq!(client.stream().status, 403);
+    let mut stream = stream(&server, COOKIE);
+    server.advance(Duration::from_secs(366 * 24 * 3_600));
+    assert_eq!(stream.next().unwrap(), "event: heartbeat\ndata: {}\n\n");
+    let id = server.publish(&json!({"to": {"user": "42"}, "data": 1}));
+    let event = format!("id: {id}\nevent: message\ndata: 1\n\n");
+    eventually("the stream lives", || stream.next().unwrap() == event);
+}
+
+/// The configuration of a process that asks this backend, and has a secret, too.
+fn config_of(backend: &Backend, more: &str) -> String {
+    format!(
+        "listen = [\"127.0.0.1:0\"]\nadmin_listen = [\"127.0.0.1:0\"]\n{more}\n\
+         [auth]\nsecret = \"{SECRET}\"\nsession_auth_url = \"{}\"\n\
+         [admin]\napi_key = \"{API_KEY}\"\n",
+        backend.url()
+    )
+}
+
+fn status_in(process: &Process, lines: &str) -> u16 {
+    let mut client = Client::connect(process.public());
+    client.send(get(NOTIFICATIONS, lines));
+    client.stream().status
+}
+
+#[test]
+fn a_reload_keeps_answers_of_the_same_url_and_asks_another_at_once() {
+    let backend = Backend::start(signs_in("42"));
+    let process = Process::serve_config(&config_of(&backend, ""));
+    let reload = |times: usize| {
+        process.signal(Signal::HUP);
+        eventually("it is reloaded", || {
+            process.log().matches("reloaded").count() == times
+        });
+    };
+    assert_eq!(status_in(&process, COOKIE), 200);
+    reload(1);
+    assert_eq!(status_in(&process, COOKIE), 200);
+    assert_eq!(backend.asked(), 1);
+    let other = Backend::start(Reply::status(403));
+    std::fs::write(process.config_file(), config_of(&other, "")).unwrap();
+    reload(2);
+    assert_eq!(status_in(&process, COOKIE), 401);
+    assert_eq!((backend.asked(), other.asked()), (1, 1));
+}
+
+#[test]
+fn sessions_are_asked_about_where_every_shard_has_its_own_descriptors() {
+    let backend = Backend::start(signs_in("42"));
+    let more = "fd_tables = \"per-shard\"\nshards = 2\nmax_connections = 200";
+    let process = Process::serve_config(&config_of(&backend, more));
+    for number in 0..50 {
+        assert_eq!(status_in(&process, &cookie(number)), 200);
+    }
+    assert_eq!(backend.asked(), 50);
+}
+
+#[test]
+fn no_log_shows_a_cookie() {
+    for format in ["text", "json"] {
+        let backend = Backend::start(signs_in("42"));
+        let more = format!("log_level = \"trace\"\nlog_format = \"{format}\"");
+        let process = Process::serve_config(&config_of(&backend, &more));
+        let lines = "Cookie: sessionid=hunter2\r\nAuthorization: Basic hunter2\r\n";
+        assert_eq!(status_in(&process, lines), 200);
+        let lines = "Cookie: sessionid=hunter2; other=1\r\n";
+        for (reply, status) in [
+            (Reply::body(200, "hunter2"), 503),
+            (Reply::body(200, "{\"user_id\": \"hunter2\\n\"}"), 503),
+            (Reply::body(500, "hunter2"), 503),
+            (
+                Reply::Last(b"HTTP/1.1 200 hunter2\r\nhunter2\r\n\r\n".to_vec()),
+                503,
+            ),
+            (Reply::body(401, "hunter2"), 401),
+        ] {
+            backend.reply(reply);
+            assert_eq!(status_in(&process, lines), status);
+        }
+        let log = process.log();
+        assert!(log.contains("a session was not checked"), "{log}");
+        assert!(
+            !log.contains("hunter2") && !log.contains("by=test"),
+            "{log}"
+        );
+    }
+}

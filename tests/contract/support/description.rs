@@ -1,0 +1,57 @@
+//! Whether an answer is as `/openapi.json` describes it.
+
+use serde_json::Value;
+
+use super::TestServer;
+
+/// The document that a server answers with.
+pub struct Description(Value);
+
+impl Description {
+    pub fn of(server: &TestServer) -> Self {
+        Self(server.admin("GET", "/openapi.json", "").json())
+    }
+
+    /// Checks that a value has the type of a schema of this name and exactly its properties, all
+    /// the way down.
+    #[track_caller]
+    pub fn covers(&self, name: &str, value: &Value) {
+        self.check(value, &self.0["components"]["schemas"][name], name);
+    }
+
+    #[track_caller]
+    fn check(&self, value: &Value, schema: &Value, path: &str) {
+        if let Some(reference) = schema["$ref"].as_str() {
+            let schema = self.0.pointer(reference.trim_start_matches('#')).unwrap();
+            return self.check(value, schema, path);
+        }
+        let kind = match value {
+            Value::Null => "null",
+            Value::Bool(_) => "boolean",
+            Value::Number(number) if number.is_u64() && schema["type"] != "number" => "integer",
+            Value::Number(_) => "number",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        };
+        let is_one_of = |kinds: &Vec<Value>| kinds.iter().any(|name| name == kind);
+        assert!(
+            schema["type"] == kind || schema["type"].as_array().is_some_and(is_one_of),
+            "{path}: {value} is no {}",
+            schema["type"]
+        );
+        if let Some(fields) = value.as_object() {
+            let properties = schema["properties"].as_object().unwrap();
+            let required = schema["required"].as_array().unwrap();
+            let names: Vec<&String> = fields.keys().collect();
+            assert_eq!(names, properties.keys().collect::<Vec<_>>(), "{path}");
+            assert_eq!(required.len(), names.len(), "{path}");
+            for (name, field) in fields {
+                self.check(field, &properties[name], &format!("{path}.{name}"));
+            }
+        }
+        for item in value.as_array().into_iter().flatten() {
+            self.check(item, &schema["items"], &format!("{path}[]"));
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What holds for every page that the server brings.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
+
+use super::Answer;
+
+/// A page is small: it is read as fast as it is served, and it stands in the binary.
+const MAX_PAGE_BYTES: usize = 60_000;
+
+/// Checks that a page may run and fetch what stands in it, and nothing else.
+#[track_caller]
+pub fn assert_self_contained(page: &Answer) {
+    assert_eq!(page.status, 200, "{}", page.head);
+    for (name, value) in [
+        ("content-type", "text/html; charset=utf-8"),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("cache-control", "no-cache"),
+    ] {
+        assert_eq!(page.header(name), Some(value), "{name}");
+    }
+    let html = &page.body;
+    assert!(html.len() < MAX_PAGE_BYTES, "{} bytes", html.len());
+    let hash = |tag: &str| {
+        let inside = between(html, &format!("<{tag}"), &format!("</{tag}>"));
+        let (_, text) = inside.split_once('>').unwrap();
+        assert!(text.len() > 500, "{tag}: {text}");
+        STANDARD.encode(Sha256::digest(text))
+    };
+    let policy = format!(
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'; \
+         img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+         require-trusted-types-for 'script'",
+        hash("script"),
+        hash("style")
+    );
+    let header = page.header("content-security-policy").unwrap();
+    assert_eq!(header, policy);
+    // What the policy would block, and what it would not notice.
+    for forbidden in [
+        "http://",
+        "https://",
+        " style=\"",
+        " onclick=",
+        " src=",
+        "innerHTML",
+        "localStorage",
+        "@import",
+    ] {
+        assert!(!html.contains(forbidden), "{forbidden}");
+    }
+}
+
+/// What stands between two texts that are there once.
+#[track_caller]
+fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
+    assert_eq!(text.matches(start).count(), 1, "{start}");
+    assert_eq!(text.matches(end).count(), 1, "{end}");
+    let (_, rest) = text.split_once(start).unwrap();
+    rest.split_once(end).unwrap().0
+}

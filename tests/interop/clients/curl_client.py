@@ -1,0 +1,48 @@
+"""`curl -N`, and the standard's own reading of what it prints (WHATWG HTML, "Interpreting an event stream")."""
+
+import re
+import subprocess
+
+from report import headers, show, url
+
+fields = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
+# -i: the status is on the first line, at once. With `-w` it would come at the end.
+curl = subprocess.Popen(["curl", "-sSNi", *fields, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def lines():
+    """Lines as they come; splitting at more than \\n would be right too, but this server writes no \\r."""
+    for line in curl.stdout:
+        yield line.decode().removesuffix("\n")
+
+
+got = lines()
+status = int(next(got, "HTTP/1.1 0").split()[1])
+for line in got:
+    if not line.strip("\r"):
+        break
+
+if status == 200:
+    show(open=True)
+    name, data, last_id = "", [], ""
+    for line in got:
+        if not line:
+            if data:
+                show(event=name or "message", id=last_id, data="\n".join(data))
+            name, data = "", []
+            continue
+        field, value = re.fullmatch("([^:]*)(?:: ?(.*))?", line).groups(default="")
+        if field == "data":
+            data.append(value)
+        elif field == "event":
+            name = value
+        elif field == "id":
+            last_id = value
+        elif field == "retry":
+            show(retry=int(value))
+
+ended = curl.wait()
+if status not in (0, 200):
+    show(refused=status)
+else:
+    show(away=f"curl ended with {ended}: {curl.stderr.read().decode().strip()}")

@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""run.py IDLEWILD [CLIENT …]: has other people's clients read a real server's stream, and prints a line an act; at the
+first failure, why."""
+
+import signal
+import sys
+
+from clients import CLIENTS
+from scene import SETTINGS, Scene
+from scenes_common import Failed, check
+from server import Server
+
+
+def main():
+    binary, *names = sys.argv[1:]
+    unknown = set(names) - {client.name for client in CLIENTS}
+    if unknown:
+        print(f"test-interop: no client {', '.join(sorted(unknown))}; there are {', '.join(c.name for c in CLIENTS)}", file=sys.stderr)
+        return 2
+    # As an exception, so that what was started is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    server = Server(binary, SETTINGS)
+    scene = None
+    try:
+        server.start()
+        scene = Scene(server, [client for client in CLIENTS if not names or client.name in names])
+        print(", ".join(one.name for one in scene.running), flush=True)
+        scene.play(lambda line: print(line, flush=True))
+        leaks = server.leaks()
+        check(not leaks, f"a token stands in the log: {leaks[:1]}")
+    except Failed as reason:
+        print(f"\ntest-interop: {reason}", file=sys.stderr)
+        print("--- the server's log, its last lines", *server.log.read_text().splitlines()[-15:], sep="\n", file=sys.stderr)
+        return 1
+    finally:
+        if scene:
+            scene.close()
+        server.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

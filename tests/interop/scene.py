@@ -1,0 +1,202 @@
+"""The scene that every client goes through, all at once, each as a user of its own; and the judge."""
+
+import json
+import re
+import signal
+import time
+
+from client import Running
+from scenes_common import Failed, check
+from server import wait
+
+# A heartbeat a second, so that there are some; clients come back after a good second.
+RETRY_MS = range(1000, 1501)
+SETTINGS = 'heartbeat = "1s"\nretry_min = "1s"\nretry_max = "1500ms"'
+
+PAYLOADS = [
+    ("a string", {"data": "a plain string: with a colon, and a space at the end "}),
+    ("JSON", {"data": {"type": "order_paid", "data": {"id": 7, "amount": 1.5, "note": None}}}),
+    ("lines", {"data": "first\nsecond\r\nthird\rfourth\n\nsixth, after an empty one"}),
+    ("a line that looks like a field", {"data": "one\nid: 0-0\nevent: evil\n: comment"}),
+    ("a space in front", {"data": " two \n  three"}),
+    ("unicode", {"data": "Zażółć 日本語 👩‍👩‍👧 \u2028 \u0085 \x0b \u00a0\ufeff end"}),
+    ("a name", {"event": "order.paid", "data": "named"}),
+    ("60 KB", {"data": "0123456789ab日 " * 3750}),
+    ("no id", {"data": "not kept", "persist": False}),
+    ("an id again", {"data": "kept"}),
+]
+BURST = 200
+
+
+class Scene:
+    def __init__(self, server, clients):
+        self.server = server
+        self.running = [Running(client, way, server) for client in clients for way in client.tokens]
+        self.expected = {one.user: [] for one in self.running}
+
+    def play(self, say):
+        for act in (self.open, self.events, self.burst, self.heartbeat, self.cut, self.cut_again, self.restart, self.crash, self.log_out):
+            began = time.monotonic()
+            act()
+            say(f"{act.__doc__} ({time.monotonic() - began:.1f} s)")
+
+    def close(self):
+        for one in self.running:
+            one.end()
+
+    # The acts.
+
+    def open(self):
+        """every client opens its stream and is told when to come back"""
+        self.each("opened", lambda one: one.all("open"))
+        self.each("is online", self.is_online)
+
+    def events(self):
+        """text, JSON, lines, unicode, a name, 60 KB, and one without an id"""
+        for _, event in PAYLOADS:
+            for one in self.running:
+                self.publish(one, event)
+        self.each_has_all()
+
+    def burst(self):
+        """200 events at once"""
+        self.publish_many([{"data": {"burst": number}} for number in range(BURST)])
+        self.each_has_all()
+
+    def heartbeat(self):
+        """heartbeats, which change no last id"""
+        before = {one.user: len(one.heartbeats()) for one in self.running}
+        self.each("a heartbeat", lambda one: len(one.heartbeats()) > before[one.user])
+
+    def cut(self):
+        """the server ends the stream: all come back and miss nothing"""
+        self.end_streams({"data": "while it was away"})
+
+    def cut_again(self):
+        """and once more, when a heartbeat is all that has come since"""
+        self.heartbeat()
+        self.end_streams()
+        self.heartbeat()
+        event = {"data": "while it was away again"}
+        # Who forgets its id here would miss the event, and gets it when it is back.
+        self.end_streams(event, to=[one for one in self.running if one.client.keeps_id])
+        for one in self.running:
+            if not one.client.keeps_id:
+                self.publish(one, event)
+        self.each_has_all()
+
+    def restart(self):
+        """the server drains and comes back, with events from meanwhile"""
+        self.away(signal.SIGTERM)
+
+    def crash(self):
+        """the server is killed and comes back, with events from meanwhile"""
+        self.away(signal.SIGKILL)
+
+    def log_out(self):
+        """FORCE_LOGOUT is the last event, and a 401 what comes after"""
+        for one in self.running:
+            done = self.server.ask(f"/v1/users/{one.user}/logout", {"message": "Goodbye.", "reason": "test"})
+            message = {"type": "FORCE_LOGOUT", "data": {"message": "Goodbye.", "reason": "test"}}
+            self.expected[one.user].append(("message", done["id"], json.dumps(message, separators=(",", ":"))))
+        self.each("was refused", lambda one: one.all("refused"))
+        self.each_has_all()
+        for one in self.running:
+            told = one.all("refused")
+            wanted = 401 if one.client.tells_status else None
+            check(told == [wanted], f"{one.name} was told {told}, not [{wanted}]")
+            for words in one.client.says:
+                check(words in one.all("away"), f"{one.name} never said {words!r}: {one.all('away')}")
+
+    # What they are made of.
+
+    def end_streams(self, event=None, to=None):
+        """Ends the streams, publishes before the clients are back (to all, if not said), and waits until they are."""
+        opened = {one.user: len(one.all("open")) for one in self.running}
+        for one in self.running:
+            ended = self.server.ask(f"/v1/users/{one.user}/connections", method="DELETE")
+            check(ended["ended"] == 1, f"{one.name} had {ended['ended']} connections, not one")
+            if event and (to is None or one in to):
+                self.publish(one, event)
+        self.each("came back", lambda one: len(one.all("open")) > opened[one.user])
+        self.each_has_all()
+
+    def away(self, how):
+        """Nobody is there while this is published: the server that takes it has its public listener elsewhere."""
+        opened = {one.user: len(one.all("open")) for one in self.running}
+        self.server.stop(how)
+        self.server.start(self.server.elsewhere)
+        self.publish_many([{"data": f"missed {number}"} for number in range(20)])
+        self.server.stop()
+        self.server.start()
+        self.publish_many([{"data": "after the restart"}])
+        self.each("came back", lambda one: len(one.all("open")) > opened[one.user])
+        self.each_has_all()
+        replayed = self.server.ask("/v1/stats")["totals"]["replayed"]
+        check(replayed >= 20 * len(self.running), f"{replayed} events were replayed, not 20 to each of {len(self.running)}")
+
+    def publish(self, one, event):
+        accepted = self.server.ask("/v1/events", {"to": {"user": one.user}, **event})
+        self.expect(one, event, accepted["id"])
+
+    def publish_many(self, events):
+        """To everyone, in one batch. A batch's answer has no ids, so they are not compared but for their order."""
+        lines = [json.dumps({"to": {"user": one.user}, **event}) for event in events for one in self.running]
+        accepted = self.server.ask("/v1/events/batch", "\n".join(lines).encode())
+        check(accepted == {"accepted": len(lines), "errors": []}, f"the batch was answered {accepted}")
+        for event in events:
+            for one in self.running:
+                self.expect(one, event, ...)
+
+    def expect(self, one, event, id):
+        data = event["data"] if isinstance(event["data"], str) else json.dumps(event["data"], separators=(",", ":"))
+        # What ends a line inside an event is \n, whatever it was (WHATWG).
+        data = re.sub("\r\n|\r", "\n", data)
+        self.expected[one.user].append((event.get("event", "message"), id if event.get("persist", True) else None, data))
+
+    def each_has_all(self):
+        self.each("got them all", lambda one: len(one.events()) >= len(self.expected[one.user]))
+        for one in self.running:
+            judge(one, self.expected[one.user])
+
+    def each(self, what, condition):
+        for one in self.running:
+            try:
+                wait(f"{one.name}: {what}", lambda: condition(one) or not one.thread.is_alive())
+                check(condition(one), f"{one.name} ended before: {what}")
+            except Failed as reason:
+                raise Failed(f"{reason}\n--- what it said last\n{one.said()}") from None
+
+    def is_online(self, one):
+        return self.server.ask(f"/v1/users/{one.user}")["online"]
+
+
+def judge(one, expected):
+    """Compares what came with what was published: names, data, order, number; ids where they are known."""
+    got = one.events()
+    last = ""
+    for at, (wanted, came) in enumerate(zip(expected, got)):
+        name, id, data = wanted
+        check(came[0] == name, f"{one.name}, event {at}: its name is {came[0]!r}, not {name!r}")
+        check(came[2] == data, f"{one.name}, event {at}: its data is {came[2][:200]!r}, not {data[:200]!r}")
+        if id is None:
+            check(came[1] in ("", last), f"{one.name}, event {at}: its id is {came[1]!r}, and it was sent without")
+            continue
+        check(id in (..., came[1]), f"{one.name}, event {at}: its id is {came[1]!r}, not {id!r}")
+        check(position(came[1]) > position(last), f"{one.name}, event {at}: id {came[1]!r} after {last!r}")
+        last = came[1]
+    check(len(got) == len(expected), f"{one.name} got {len(got)} events, not {len(expected)}; the last: {got[-1][0]} {got[-1][2][:100]!r}")
+    heartbeats = one.heartbeats()
+    check(set(heartbeats) <= {"{}"}, f"{one.name}: heartbeats say {set(heartbeats)}")
+    retries = one.all("retry")
+    if one.client.shows_retry:
+        opened = one.all("open")
+        check(len(retries) >= len(opened), f"{one.name} was told {len(retries)} times when to come back, over {len(opened)} streams")
+        check(retries[0] in RETRY_MS, f"{one.name} was told to come back after {retries[0]} ms")
+    if one.client.comes_back:
+        check(one.starts == 1, f"{one.name} was started {one.starts} times")
+
+
+def position(id):
+    """An id as a pair that sorts."""
+    return tuple(map(int, id.split("-"))) if id else (0, 0)
