@@ -16,6 +16,9 @@ import { IDLE, type Status } from './status.js';
 import { readClaims } from './token.js';
 import type { RawEvent } from './transport/transport.js';
 
+/** A name that is not one of the client's, so that a listener of the wrong type is refused and not taken for a server's. */
+type ServersOwn<Name extends string> = Name extends keyof ClientEvents ? never : Name;
+
 export class IdlewildClient {
   readonly #settings: Settings;
   readonly #emitter = new Emitter();
@@ -96,7 +99,7 @@ export class IdlewildClient {
    * client's is `event:<name>`. Returns what takes the listener away again.
    */
   on<Name extends keyof ClientEvents>(name: Name, listener: (value: ClientEvents[Name]) => void): () => void;
-  on(name: string, listener: (message: StreamMessage) => void): () => void;
+  on<Name extends string>(name: ServersOwn<Name>, listener: (message: StreamMessage) => void): () => void;
   on(name: string, listener: Listener): () => void {
     const server = serverName(name);
     this.#emitter.add(keyOf(name), listener);
@@ -108,7 +111,7 @@ export class IdlewildClient {
   }
 
   off<Name extends keyof ClientEvents>(name: Name, listener: (value: ClientEvents[Name]) => void): void;
-  off(name: string, listener: (message: StreamMessage) => void): void;
+  off<Name extends string>(name: ServersOwn<Name>, listener: (message: StreamMessage) => void): void;
   off(name: string, listener: Listener): void {
     this.#emitter.remove(keyOf(name), listener);
   }
