@@ -38,6 +38,11 @@ pub(crate) struct Source {
     max_answer_bytes: usize,
 }
 
+/// No certificate is trusted here, so that nobody could be asked over TLS.
+#[derive(Debug, Error)]
+#[error("{0} (install ca-certificates, or name a file in SSL_CERT_FILE)")]
+pub struct NoTrust(#[from] io::Error);
+
 /// Why there is no answer to go by. No variant holds anything of what was sent.
 #[derive(Debug, Error)]
 pub(crate) enum NoAnswer {
@@ -57,7 +62,7 @@ impl Source {
     ///
     /// # Errors
     /// The URL asks for TLS, and no certificate is trusted here.
-    pub(crate) fn new(url: Uri, max_answer_bytes: usize) -> io::Result<Self> {
+    pub(crate) fn new(url: Uri, max_answer_bytes: usize) -> Result<Self, NoTrust> {
         let builder = HttpsConnectorBuilder::new();
         let provider = aws_lc_rs::default_provider();
         let builder = if url.scheme_str() == Some("https") {

@@ -10,6 +10,7 @@ mod health;
 mod line;
 mod live;
 mod metrics;
+mod moment;
 mod openapi;
 mod past;
 mod process;

@@ -2,11 +2,10 @@
 
 use std::collections::VecDeque;
 
-use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
 use super::rates::Sample;
-use super::{Admin, process};
+use super::{Admin, moment, process};
 use crate::metrics::ShardMetrics;
 
 /// Between two points.
@@ -69,7 +68,7 @@ impl Point {
 
     pub(super) fn json(&self) -> Value {
         json!({
-            "at": rfc3339(self.unix_ms),
+            "at": moment::of_millis(self.unix_ms),
             "uptime_ms": self.counts.at_ms(),
             "connections": self.connections,
             "users": self.users,
@@ -84,11 +83,4 @@ impl Point {
             "delivery": self.counts.delivery,
         })
     }
-}
-
-/// A moment to the millisecond.
-pub(super) fn rfc3339(unix_ms: u64) -> String {
-    let unix_ms = i64::try_from(unix_ms).unwrap_or_default();
-    let moment = DateTime::from_timestamp_millis(unix_ms).unwrap_or_default();
-    moment.to_rfc3339_opts(SecondsFormat::Millis, true)
 }

@@ -3,9 +3,8 @@
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::Admin;
 use super::answer::{Answer, json};
-use super::past::rfc3339;
+use super::{Admin, moment};
 
 pub(super) fn answer(admin: &Admin) -> Answer {
     json(StatusCode::OK, &now(admin))
@@ -20,7 +19,7 @@ pub(super) fn now(admin: &Admin) -> Value {
             let note = &refusal.note;
             let remote = note.remote.map(|remote| remote.to_string());
             json!({
-                "at": rfc3339(refusal.at_unix_ms),
+                "at": moment::of_millis(refusal.at_unix_ms),
                 "reason": note.reason.label(),
                 "text": note.text,
                 "status": note.status,

@@ -1,12 +1,11 @@
 //! `GET /v1/stats`: how much of everything, at a glance. `openapi.json` has the shape.
 
-use chrono::{DateTime, SecondsFormat};
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, json};
 use super::rates::Sample;
-use super::{Admin, process};
+use super::{Admin, moment, process};
 use crate::clock::millis;
 use crate::metrics::{
     DELIVERY_BOUNDS_MS, DisconnectReason, Metrics, PublishedTo, RefusedReason, ShardMetrics,
@@ -25,12 +24,10 @@ pub(super) fn now(admin: &Admin) -> Value {
     let (history_bytes, history_events) = admin.shards.log.retained();
     let process = process::read();
     let not_ready = admin.not_ready();
-    let started_s = i64::try_from(admin.started_unix_s).unwrap_or_default();
-    let started = DateTime::from_timestamp(started_s, 0).unwrap_or_default();
     let sum = |of: fn(&ShardMetrics) -> u64| metrics.sum(of);
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "started_at": started.to_rfc3339_opts(SecondsFormat::Secs, true),
+        "started_at": moment::of_seconds(admin.started_unix_s),
         "uptime_s": now_ms / 1_000,
         "ready": not_ready.is_none(),
         "reason": not_ready,

@@ -1,14 +1,13 @@
 //! Who is online, whose session is current, and ending connections.
 
-use chrono::{DateTime, SecondsFormat};
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tracing::Instrument;
 
-use super::Admin;
 use super::answer::{Answer, Problem, json, parse, read};
+use super::{Admin, moment};
 use crate::engine::Notice;
 use crate::event::{SessionChange, UserId, check_session};
 use crate::shard::{Description, Shards};
@@ -146,10 +145,9 @@ async fn change(
 impl<'a> From<&'a Description> for Connection<'a> {
     fn from(description: &'a Description) -> Self {
         let place = description.connection;
-        let since = DateTime::from_timestamp(i64::from(description.since_s), 0).unwrap_or_default();
         Self {
             id: format!("{}-{}-{}", place.shard, place.key, place.generation),
-            since: since.to_rfc3339_opts(SecondsFormat::Secs, true),
+            since: moment::of_seconds(description.since_s.into()),
             transport: description.transport.label(),
             remote: description
                 .remote

@@ -17,6 +17,7 @@ use jsonwebtoken::DecodingKey;
 
 use crate::config;
 use crate::config::Algorithm;
+use crate::outbound::NoTrust;
 
 /// Most keys held. An issuer publishes a handful; a set far beyond that is the wrong file.
 pub const MAX_KEYS: usize = 64;
@@ -317,8 +318,8 @@ pub enum KeysError {
     DuplicateKid(String),
     #[error("auth: {0} keys, at most 64 are held; does auth.jwks name the right set?")]
     TooMany(usize),
-    #[error("auth.jwks: {0} (install ca-certificates, or name a file in SSL_CERT_FILE)")]
-    Trust(std::io::Error),
+    #[error("auth.jwks: {0}")]
+    Trust(NoTrust),
     #[error(transparent)]
     Config(#[from] config::ConfigError),
 }

@@ -8,7 +8,6 @@
 
 mod answers;
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,7 +25,7 @@ use tokio::sync::{Semaphore, watch};
 use super::jwt::name;
 use super::{Identity, IssuedAt};
 use crate::clock::{Clock, millis};
-use crate::outbound::{NoAnswer, Source};
+use crate::outbound::{NoAnswer, NoTrust, Source};
 use answers::{Answer, Answers, Found, Key, Verdict};
 
 /// How long an answer holds, from when it was asked for.
@@ -67,7 +66,7 @@ impl SessionAuth {
     ///
     /// # Errors
     /// It asks for TLS, and no certificate is trusted here.
-    pub fn new(url: Uri) -> io::Result<Self> {
+    pub fn new(url: Uri) -> Result<Self, NoTrust> {
         Ok(Self {
             source: Source::new(url, MAX_ANSWER_BYTES)?,
             turns: Semaphore::new(MAX_QUESTIONS),

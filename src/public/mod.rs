@@ -39,6 +39,7 @@ use crate::config::{Auth, Config, ConfigError, TrustedProxy};
 use crate::directory::Limit;
 use crate::engine::Engine;
 use crate::metrics::RefusedReason;
+use crate::outbound::NoTrust;
 use crate::refusals::{RecentRefusals, RefusalNote};
 use crate::shard::{Shared, StartHandshake};
 use cors::Cors;
@@ -125,10 +126,8 @@ pub enum LiveError {
     Keys(#[from] KeysError),
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error(
-        "auth.session_auth_url: {0} (install ca-certificates, or name a file in SSL_CERT_FILE)"
-    )]
-    Trust(std::io::Error),
+    #[error("auth.session_auth_url: {0}")]
+    Trust(NoTrust),
 }
 
 impl Public {

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 
 import { openPage, origins } from "./browser.mjs";
-import { startServer } from "./server.mjs";
+import { startDevServer } from "./server.mjs";
 import { launchBrowser } from "./support.mjs";
 
 const NARROW = { width: 390, height: 844 };
@@ -21,7 +21,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
   after(() => browser.close());
 
   beforeEach(async () => {
-    server = await startServer({ options: ["--shards", "2"] });
+    server = await startDevServer({ options: ["--shards", "2"] });
     pages = [];
   });
   afterEach(async () => {
@@ -192,7 +192,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
 
   it("says that the server drains", async () => {
     await server.stop();
-    server = await startServer({ env: { IDLEWILD_DRAIN_RATE: "1" } });
+    server = await startDevServer({ env: { IDLEWILD_DRAIN_RATE: "1" } });
     const token = await server.logIn();
     const streams = await Promise.all([1, 2, 3, 4, 5].map(() => server.stream(`token=${token}`)));
     const page = await dashboard();
@@ -210,7 +210,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     await page.getByText("trying again in").waitFor();
     assert.equal(await page.textContent("#live"), "away");
     const key = server.key;
-    server = await startServer({ admin: `127.0.0.1:${port}` });
+    server = await startDevServer({ admin: `127.0.0.1:${port}` });
     // Another process, another key: the page asks for it.
     assert.notEqual(server.key, key);
     await page.getByText("The server does not know this key.").waitFor();

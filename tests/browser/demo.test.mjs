@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 
 import { openPage, origins, watch } from "./browser.mjs";
-import { startServer } from "./server.mjs";
+import { startDevServer } from "./server.mjs";
 import { launchBrowser } from "./support.mjs";
 
 describe("the demo page", { timeout: 120_000 }, () => {
@@ -18,7 +18,7 @@ describe("the demo page", { timeout: 120_000 }, () => {
   after(() => browser.close());
 
   beforeEach(async () => {
-    server = await startServer({ options: ["--base-path", "/realtime", "--heartbeat", "1s"] });
+    server = await startDevServer({ options: ["--base-path", "/realtime", "--heartbeat", "1s"] });
     page = await openPage(browser);
     await page.goto(`${server.public}/`);
   });

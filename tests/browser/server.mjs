@@ -1,48 +1,28 @@
 // The real binary on free ports, and the requests that a test makes beside the browser.
 
 import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { createInterface } from "node:readline";
 
-import { binary } from "./support.mjs";
-
-/** How long the server may take to start. */
-const PATIENCE_MS = 20_000;
+import { binary, logOf } from "./support.mjs";
 
 /** Starts `idlewild serve --dev` with options and variables beside, and waits until it serves. */
-export async function startServer({ options = [], admin = "127.0.0.1:0", env = {} } = {}) {
+export async function startDevServer({ options = [], admin = "127.0.0.1:0", env = {} } = {}) {
   const child = spawn(binary(), [
     "serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", admin, ...options,
   ], { stdio: ["ignore", "ignore", "pipe"], env });
-  const server = new Server(child);
-  const late = setTimeout(() => child.kill("SIGKILL"), PATIENCE_MS);
-  for await (const line of createInterface({ input: child.stderr })) {
-    server.read(line);
-    if (server.isServing()) break;
-  }
-  clearTimeout(late);
-  if (!server.isServing()) throw new Error(`the server did not start:\n${server.log.join("\n")}`);
-  child.stderr.resume();
-  return server;
+  const log = logOf(child);
+  const told = async (pattern) => (await log.says(pattern))[1];
+  return new Server(child, log.ended, {
+    public: `http://${await told(/public listener.* endpoint=(\S+)\s/)}`,
+    admin: `http://${await told(/admin listener.* endpoint=(\S+)\s/)}`,
+    key: await told(/development API key: (\S+)\s/),
+  });
 }
 
 class Server {
-  log = [];
-
-  constructor(child) {
+  constructor(child, ended, told) {
     this.child = child;
-    this.ended = once(child, "exit");
-  }
-
-  read(line) {
-    this.log.push(line);
-    this.key ??= line.match(/development API key: (\S+)/)?.[1];
-    const [, listener, address] = line.match(/(public|admin) listener.* endpoint=(\S+)/) ?? [];
-    if (listener) this[listener] = `http://${address}`;
-  }
-
-  isServing() {
-    return Boolean(this.key && this.public && this.admin);
+    this.ended = ended;
+    Object.assign(this, told);
   }
 
   /** A request on the admin listener; its JSON. */

@@ -107,7 +107,7 @@ function environment() {
 }
 
 /** What a process writes to stderr, and its end. */
-function logOf(child) {
+export function logOf(child) {
   let text = '';
   const watchers = new Set();
   const tell = () => watchers.forEach((look) => look());

@@ -236,6 +236,8 @@ fn refusals_are_listed_with_who_and_why() {
     );
     assert_eq!(asked.status, 403);
     server.advance(SECOND);
+    // The ones before count until they are closed.
+    server.wait_for_metric("idlewild_handshakes_in_flight", 0.0);
     let mut silent = server.connect();
     silent.send("GET");
     server.wait_for_metric("idlewild_handshakes_in_flight", 1.0);

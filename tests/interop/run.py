@@ -7,7 +7,8 @@ import sys
 
 from clients import CLIENTS
 from scene import SETTINGS, Scene
-from server import Failed, Server, check
+from scenes_common import Failed, check
+from server import Server
 
 
 def main():

@@ -6,7 +6,8 @@ import signal
 import time
 
 from client import Running
-from server import Failed, check, wait
+from scenes_common import Failed, check
+from server import wait
 
 # A heartbeat a second, so that there are some; clients come back after a good second.
 RETRY_MS = range(1000, 1501)

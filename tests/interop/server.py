@@ -10,38 +10,17 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
+
+import scenes_common
+from scenes_common import check, free_ports
 
 API_KEY = "the-api-key-of-the-interop-scene-0123456789"
 STREAM = "/api/v1/auth/sse/notifications/"
 
-
-class Failed(Exception):
-    """Why the scene failed."""
-
-
-def check(holds, reason):
-    if not holds:
-        raise Failed(reason)
-
-
-def wait(what, condition, seconds=30.0):
-    """Polls until `condition` gives something true, and returns it."""
-    end = time.monotonic() + seconds
-    while not (got := condition()):
-        check(time.monotonic() < end, f"{what() if callable(what) else what}: not within {seconds:g} s")
-        time.sleep(0.02)
-    return got
-
-
-def free_ports(count):
-    held = [socket.socket() for _ in range(count)]
-    for one in held:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
+# Some clients take their time to come back.
+wait = partial(scenes_common.wait, seconds=30.0)
 
 
 def environment():

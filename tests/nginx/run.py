@@ -5,7 +5,8 @@ import sys
 import time
 
 import scenes
-from world import Failed, World
+from scenes_common import Failed
+from world import World
 
 
 def main():

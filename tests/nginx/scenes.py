@@ -9,7 +9,8 @@ import subprocess
 import threading
 import time
 
-from world import API_KEY, BASE, SECRET, STREAM, Failed, check, free_ports, wait
+from scenes_common import Failed, check, free_ports, wait
+from world import API_KEY, BASE, SECRET, STREAM
 
 # The read timeout of the test copies, three heartbeats of the scenes' Idlewild.
 SHORT = ("proxy.conf", r"proxy_read_timeout 75s", "proxy_read_timeout 3s")

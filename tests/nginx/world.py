@@ -22,41 +22,13 @@ import time
 import urllib.request
 from pathlib import Path
 
+from scenes_common import Failed, check, free_ports, wait
+
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "the-secret-of-the-nginx-scenes-0123456789"
 API_KEY = "the-api-key-of-the-nginx-scenes-0123456789"
 BASE = "/api/v1/auth"
 STREAM = f"{BASE}/sse/notifications/"
-
-
-class Failed(Exception):
-    """A scene's reason."""
-
-
-def check(holds, reason):
-    if not holds:
-        raise Failed(reason)
-
-
-def wait(what, condition, seconds=10.0):
-    """Polls until `condition` gives something true, and returns it."""
-    end = time.monotonic() + seconds
-    while True:
-        got = condition()
-        if got:
-            return got
-        check(time.monotonic() < end, f"{what}: not within {seconds:g} s")
-        time.sleep(0.02)
-
-
-def free_ports(count):
-    held = [socket.socket() for _ in range(count)]
-    for one in held:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 class World:

@@ -18,7 +18,7 @@ use super::{KeySet, KeysError, Kind};
 use crate::auth::jwt::Rejected;
 use crate::clock::{Clock, millis};
 use crate::config::{self, Algorithm};
-use crate::outbound::{NoAnswer, Source};
+use crate::outbound::Source;
 
 /// Between two fetches: how long a key that was withdrawn is still believed.
 pub const REFRESH: Duration = Duration::from_secs(5 * 60);
@@ -209,7 +209,7 @@ impl RemoteKeys {
         let headers = HeaderMap::from_iter([(ACCEPT, accept)]);
         let fetched = match clock.within(MAX_FETCH, self.source.get(headers)).await {
             Some(Ok(document)) => self.adopt(&document).map_err(|error| error.to_string()),
-            Some(Err(error)) => Err(NoAnswer::to_string(&error)),
+            Some(Err(error)) => Err(error.to_string()),
             None => Err(format!("no answer in {MAX_FETCH:?}")),
         };
         let pause = self.settle(fetched);

@@ -16,6 +16,9 @@ import { IDLE, type Status } from './status.js';
 import { readClaims } from './token.js';
 import type { RawEvent } from './transport/transport.js';
 
+/** A name that is not one of the client's, so that a listener of the wrong type is refused and not taken for a server's. */
+type ServersOwn<Name extends string> = Name extends keyof ClientEvents ? never : Name;
+
 export class IdlewildClient {
   readonly #settings: Settings;
   readonly #emitter = new Emitter();
@@ -26,6 +29,7 @@ export class IdlewildClient {
   #source: Source;
   /** The key of the source in use. */
   #key: string | null;
+  #canShare: boolean;
   #running = false;
   #status: Status = { ...IDLE, shared: false, leader: false };
   #lastEventId: string | null;
@@ -52,7 +56,8 @@ export class IdlewildClient {
       changed: () => { this.#pageChanged(); },
       woke: () => { if (this.#running && this.#page.obstacle === null) this.#source.check(); },
     });
-    this.#key = sharingKey(this.#settings, this.#credentials.token);
+    this.#canShare = environment.locks !== undefined && environment.BroadcastChannel !== undefined;
+    this.#key = this.#keyFor(this.#credentials.token);
     this.#source = this.#makeSource();
   }
 
@@ -94,7 +99,7 @@ export class IdlewildClient {
    * client's is `event:<name>`. Returns what takes the listener away again.
    */
   on<Name extends keyof ClientEvents>(name: Name, listener: (value: ClientEvents[Name]) => void): () => void;
-  on(name: string, listener: (message: StreamMessage) => void): () => void;
+  on<Name extends string>(name: ServersOwn<Name>, listener: (message: StreamMessage) => void): () => void;
   on(name: string, listener: Listener): () => void {
     const server = serverName(name);
     this.#emitter.add(keyOf(name), listener);
@@ -106,7 +111,7 @@ export class IdlewildClient {
   }
 
   off<Name extends keyof ClientEvents>(name: Name, listener: (value: ClientEvents[Name]) => void): void;
-  off(name: string, listener: (message: StreamMessage) => void): void;
+  off<Name extends string>(name: ServersOwn<Name>, listener: (message: StreamMessage) => void): void;
   off(name: string, listener: Listener): void {
     this.#emitter.remove(keyOf(name), listener);
   }
@@ -118,25 +123,28 @@ export class IdlewildClient {
       event: (event) => { this.#received(event); },
       error: (error) => { this.#emitter.emit('error', error); },
       lastEventId: () => this.#lastEventId,
+      cannotShare: () => {
+        this.#canShare = false;
+        this.#key = null;
+        this.#replaceSource();
+      },
       joined: (position) => { this.#lastEventId ??= position; },
       names: () => this.#names,
     };
-    const { locks, BroadcastChannel } = environment;
-    if (this.#key === null || locks === undefined || BroadcastChannel === undefined) {
+    const { locks } = environment;
+    if (this.#key === null || locks === undefined) {
       return new OwnSource(this.#settings, this.#credentials, sink);
     }
     return new SharedSource(this.#key, this.#settings, locks, this.#credentials, sink);
   }
 
   #tokenChanged(token: string, otherUser: boolean): void {
-    const key = sharingKey(this.#settings, token);
+    const key = this.#keyFor(token);
     if (key !== this.#key || otherUser) {
       // Another user, or another session: its stream is another one, and so are the ids that it has seen.
       if (otherUser) this.#lastEventId = null;
       this.#key = key;
-      this.#source.stop();
-      this.#source = this.#makeSource();
-      if (this.#running) this.#pageChanged();
+      this.#replaceSource();
     } else if (this.#running) {
       this.#source.tokenChanged();
     }
@@ -144,6 +152,16 @@ export class IdlewildClient {
       this.#setStatus({ ...IDLE, shared: false, leader: false });
       this.connect();
     }
+  }
+
+  #keyFor(token: string | null): string | null {
+    return this.#canShare ? sharingKey(this.#settings, token) : null;
+  }
+
+  #replaceSource(): void {
+    this.#source.stop();
+    this.#source = this.#makeSource();
+    if (this.#running) this.#pageChanged();
   }
 
   #pageChanged(): void {

@@ -25,6 +25,8 @@ export interface SourceSink {
   lastEventId(): string | null;
   /** This tab listens to a stream that has come to this id; what came before is not meant for it. */
   joined(position: string | null): void;
+  /** The browser does not let this page share. */
+  cannotShare(): void;
   /** Names of events that this tab listens to. */
   names(): ReadonlySet<string>;
 }

@@ -101,7 +101,7 @@ export class Stream {
   /** Goes back to an earlier place, so that a tab which was away gets what it missed. */
   rewind(lastEventId: string): void {
     const position = this.#place();
-    if (!this.#running || position === null || !isAfter(position, lastEventId)) return;
+    if (!this.#running || (position !== null && !isAfter(position, lastEventId))) return;
     this.#rewindTo = lastEventId;
     if (this.#current !== null) this.#move();
   }
@@ -115,20 +115,18 @@ export class Stream {
     const plan = this.#plan;
     const { auth } = this.#settings;
     this.#setStatus('connecting', this.#status.error);
-    if (auth !== 'none' && (auth !== 'cookie' || renew !== null)) {
-      const token = await this.#token(renew).catch(() => undefined);
-      if (plan !== this.#plan) return;
-      if (token === undefined) {
-        this.#wait({ code: 'token', message: 'getToken failed' }, null);
-        return;
-      }
-      if (token === null || (auth !== 'cookie' && token === refused)) {
-        this.#stopWith('unauthorized', refusedToken(token === null ? 'There is no token' : 'There is no newer token'));
-        return;
-      }
-    }
-    // Whoever heard the status may have changed the plan.
+    const needed = auth !== 'none' && (auth !== 'cookie' || renew !== null);
+    const token = await (needed ? this.#token(renew).catch(() => undefined) : null);
+    // Meanwhile the plan may have changed, if only by whoever heard the status.
     if (plan !== this.#plan) return;
+    if (token === undefined) {
+      this.#wait({ code: 'token', message: 'getToken failed' }, null);
+      return;
+    }
+    if (needed && (token === null || (auth !== 'cookie' && token === refused))) {
+      this.#stopWith('unauthorized', refusedToken(token === null ? 'There is no token' : 'There is no newer token'));
+      return;
+    }
     this.#current = this.#attempt(this.#attemptSink());
     this.#current.start();
   }
@@ -192,7 +190,6 @@ export class Stream {
   #ended(end: End): void {
     const attempt = this.#current;
     if (attempt === null) return;
-    this.#position = attempt.position;
     if (this.#handover !== null) {
       this.#takeOver(this.#handover);
       return;
@@ -219,7 +216,6 @@ export class Stream {
   }
 
   #renewToken(reason: 'expired' | 'unauthorized', attempt: Attempt): void {
-    this.#position = attempt.position;
     if (this.#credentials.token !== attempt.token && this.#settings.auth !== 'cookie') {
       // There is a newer one already.
       void this.#connect();
@@ -235,7 +231,6 @@ export class Stream {
     this.#handover?.close();
     this.#handover = null;
     if (this.#current?.isOpen !== true) {
-      this.#position = this.#place();
       void this.#connect();
       return;
     }
@@ -272,7 +267,6 @@ export class Stream {
     if (full || verdict.next === 'probe') {
       // There is no room for two: the first makes room, the second begins where it was.
       this.#probe = verdict.next === 'probe';
-      this.#position = this.#place();
       void this.#connect();
     } else if (verdict.next === 'renew' || verdict.next === 'stop') {
       this.#sink.error(verdict.next === 'stop' && verdict.error ? verdict.error : refusal('unauthorized', 401, 'the new token'));
@@ -290,7 +284,7 @@ export class Stream {
   #waitFor(milliseconds: number, error: StreamError | null): void {
     this.#dropConnections();
     this.#timer.set(milliseconds, () => { void this.#connect(); });
-    this.#setStatus('waiting', error, this.#settings.environment.now() + milliseconds);
+    this.#setStatus('waiting', error, Math.round(this.#settings.environment.now() + milliseconds));
   }
 
   #stopWith(state: State, error: StreamError | null): void {

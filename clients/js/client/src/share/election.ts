@@ -7,16 +7,18 @@ export class Election {
   readonly #name: string;
   readonly #elected: () => void;
   readonly #deposed: () => void;
+  readonly #failed: () => void;
   #cancel: AbortController | null = null;
   #release: (() => void) | null = null;
   /** Tells the candidacy that counts from earlier ones whose end is still under way. */
   #candidacy = 0;
 
-  constructor(locks: Locks, name: string, on: { elected: () => void; deposed: () => void }) {
+  constructor(locks: Locks, name: string, on: { elected: () => void; deposed: () => void; failed: () => void }) {
     this.#locks = locks;
     this.#name = name;
     this.#elected = on.elected;
     this.#deposed = on.deposed;
+    this.#failed = on.failed;
   }
 
   get isCandidate(): boolean {
@@ -40,8 +42,9 @@ export class Election {
     void this.#locks.request(this.#name, steal ? { steal } : { signal: cancel.signal }, hold).catch((error: unknown) => {
       if (candidacy !== this.#candidacy) return;
       this.withdraw();
-      // Anything but a theft (the page is being taken down) leaves the tab a listener.
+      // The lock was stolen; anything else says that this page may not use locks (a sandbox, blocked storage).
       if ((error as Error).name === 'AbortError') this.#deposed();
+      else this.#failed();
     });
   }
 

@@ -3,6 +3,7 @@
 
 import type { Credentials } from '../credentials.js';
 import type { BroadcastChannelLike, Environment, Locks } from '../environment.js';
+import { isAfter } from '../event-id.js';
 import type { Settings } from '../options.js';
 import type { Source, SourceSink } from '../source.js';
 import { IDLE, type StreamStatus } from '../status.js';
@@ -48,6 +49,7 @@ export class SharedSource implements Source {
     this.#election = new Election(locks, name, {
       elected: () => { this.#elected(); },
       deposed: () => { this.#follow(); },
+      failed: () => { sink.cannotShare(); },
     });
     this.#stream = new Stream(settings, credentials, {
       status: (status) => { this.#streamStatus(status); },
@@ -115,7 +117,6 @@ export class SharedSource implements Source {
     this.#leading = true;
     this.#leader = null;
     this.#probe.clear();
-    this.#names.clear();
     this.#stream.start(this.#sink.lastEventId());
     this.#introduce();
   }
@@ -128,12 +129,8 @@ export class SharedSource implements Source {
       this.#stream.stop();
     }
     this.#election.stand();
-    this.#sayHello();
+    this.#ask({ kind: 'hello' });
     this.#expectLeader();
-  }
-
-  #sayHello(): void {
-    this.#ask({ kind: 'hello', lastEventId: this.#sink.lastEventId(), names: [...this.#sink.names()] });
   }
 
   #heard(message: TabMessage): void {
@@ -144,18 +141,11 @@ export class SharedSource implements Source {
   #heardLeader(message: FromLeader): void {
     // Two leaders: this one was frozen and its lock taken; the news of that is under way.
     if (this.#leading) return;
-    if (message.kind === 'leading' && message.leader !== this.#leader) {
-      // A new leader has gone on from where it was itself, and knows nothing of this tab.
-      this.#leader = message.leader;
-      this.#sayHello();
-    }
+    if (message.kind === 'leading' && message.leader !== this.#leader) this.#join(message.leader, message.position);
     if (message.leader !== this.#leader) return;
     this.#expectLeader();
     switch (message.kind) {
       case 'leading':
-        this.#sink.joined(message.position);
-        this.#show(message.status);
-        break;
       case 'status':
         this.#show(message.status);
         break;
@@ -168,15 +158,24 @@ export class SharedSource implements Source {
     }
   }
 
+  /** A new leader goes on from where it was itself, and knows nothing of this tab. */
+  #join(leader: string, position: string | null): void {
+    this.#leader = leader;
+    this.#ask({ kind: 'names', names: [...this.#sink.names()] });
+    const seen = this.#sink.lastEventId();
+    if (seen === null) this.#sink.joined(position);
+    // What comes after `position` is still to be heard here; what lies between is not.
+    else if (position === null || isAfter(position, seen)) this.#ask({ kind: 'rewind', lastEventId: seen });
+  }
+
   #answer(message: FromFollower): void {
     switch (message.kind) {
       case 'hello':
-        this.#hear(message.names);
-        this.#introduce();
-        if (message.lastEventId !== null) this.#stream.rewind(message.lastEventId);
-        break;
       case 'probe':
         this.#introduce();
+        break;
+      case 'rewind':
+        this.#stream.rewind(message.lastEventId);
         break;
       case 'names':
         this.#hear(message.names);

@@ -40,6 +40,11 @@ export class Browser {
     });
   }
 
+  /** Requests for a lock that wait for it. */
+  get waiting(): number {
+    return [...this.#waiting.values()].reduce((sum, requests) => sum + requests.length, 0);
+  }
+
   crashed(tab: Tab): void {
     for (const [name, request] of [...this.#held]) {
       if (request.tab === tab) {

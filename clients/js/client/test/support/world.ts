@@ -21,7 +21,7 @@ export class FakeEventSource extends EventTarget {
   }
 
   send(event: string, data: unknown, id?: string): void {
-    if (this.readyState === 2) return;
+    // Also when it is closed: a client must not rely on the good manners of every EventSource.
     if (id !== undefined) this.lastEventId = id;
     const text = typeof data === 'string' ? data : JSON.stringify(data);
     this.dispatchEvent(Object.assign(new Event(event), { data: text, lastEventId: this.lastEventId }));
@@ -48,6 +48,7 @@ export class FakeRequest {
   readonly #answer: (response: Response) => void;
   readonly #fail: (error: Error) => void;
   readonly response: Promise<Response>;
+  cancelled = false;
   #body: ReadableStreamDefaultController<Uint8Array> | null = null;
   readonly url: URL;
   readonly headers: Headers;
@@ -71,7 +72,10 @@ export class FakeRequest {
   }
 
   open(contentType = 'text/event-stream'): void {
-    const body = new ReadableStream<Uint8Array>({ start: (controller) => { this.#body = controller; } });
+    const body = new ReadableStream<Uint8Array>({ 
+      start: (controller) => { this.#body = controller; },
+      cancel: () => { this.cancelled = true; },
+    });
     this.#answer(new Response(body, { headers: { 'Content-Type': contentType } }));
   }
 

@@ -168,8 +168,10 @@ describe('options', () => {
 
 describe('closing', () => {
   it('leaves no connection, no timer, and no listener on the page', async () => {
-    const { world, client, states } = await openScene({ pauseHiddenAfter: 1000 });
+    const { world, client, states, messages } = await openScene({ pauseHiddenAfter: 1000 });
     client.close();
+    world.source.send('message', 'late');
+    expect(messages).toEqual([]);
     world.goesOffline();
     world.document.show('hidden');
     expect(world.source.readyState).toBe(2);
@@ -196,10 +198,24 @@ describe('closing', () => {
 
   it('within a listener holds, whatever was about to happen', async () => {
     const { world, client } = scene();
-    client.on('status', ({ state }) => { if (state === 'connecting' || state === 'waiting') client.close(); });
+    client.on('status', ({ state }) => { if (state === 'connecting') client.close(); });
     client.connect();
     await settle();
     expect(world.sources).toHaveLength(0);
+
+    const expired = await openScene({ getToken: () => 'two' });
+    expired.client.on('token_expired', () => { expired.client.close(); });
+    expired.world.source.send('token_expired', {});
+    await settle();
+    expect(expired.world.sources).toHaveLength(1);
+
+    const waiting = scene({ transport: 'fetch' });
+    waiting.client.on('status', ({ state }) => { if (state === 'waiting') waiting.client.close(); });
+    waiting.client.connect();
+    await settle();
+    waiting.world.request.refused(503);
+    await settle();
+    expect(waiting.client.status.state).toBe('closed');
     expect(vi.getTimerCount()).toBe(0);
   });
 });

@@ -20,6 +20,16 @@ describe('a page that goes offline', () => {
     expect(client.status.state).toBe('connecting');
   });
 
+  it('stays so when it was online only for a moment', async () => {
+    const { world, client } = await openScene();
+    world.goesOffline();
+    world.comesOnline();
+    await pass(100);
+    world.goesOffline();
+    await pass(10_000);
+    expect(client.status.state).toBe('offline');
+  });
+
   it('was offline from the beginning', async () => {
     const world = new World();
     world.onLine = false;
@@ -45,6 +55,7 @@ describe('a hidden page', () => {
     world.document.show('hidden');
     await pass(29_000);
     world.document.show('visible');
+    await pass(29_000);
     world.document.show('hidden');
     await pass(29_000);
     expect(client.status.state).toBe('open');

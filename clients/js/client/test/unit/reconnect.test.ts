@@ -118,6 +118,7 @@ describe('a refusal', () => {
     world.request.open('text/html');
     await settle();
     expect(client.status).toMatchObject({ state: 'waiting', error: { code: 'not-a-stream' } });
+    expect(world.request.cancelled).toBe(true);
   });
 });
 
@@ -177,6 +178,15 @@ describe('a connection', () => {
     expect(messages.map(({ id }) => id)).toEqual(['6-0']);
     expect(errors.map(({ code }) => code)).toEqual(['too-large']);
     expect(client.status.state).toBe('open');
+  });
+
+  it('that breaks behind such an event does not ask for it again', async () => {
+    const { world } = await openFetch();
+    world.request.send(`id: 5-0\ndata: ${'x'.repeat(2 ** 20)}\n\n`);
+    await settle();
+    world.request.end();
+    await pass(4_000);
+    expect(world.request.headers.get('Last-Event-ID')).toBe('5-0');
   });
 });
 

@@ -33,6 +33,12 @@ async function openTabs(count: number, options: Partial<ClientOptions> = {}): Pr
   return [first, ...rest];
 }
 
+function browserOf({ browser, environment }: Tab) {
+  const { BroadcastChannel } = environment;
+  if (BroadcastChannel === undefined) throw new Error('no channel');
+  return { browser, environment: { BroadcastChannel } };
+}
+
 const sources = (tabs: readonly TabScene[]) => tabs.reduce((sum, { world }) => sum + world.sources.length, 0);
 const data = ({ messages }: Scene) => messages.map((message) => message.data);
 const at = (tabs: readonly TabScene[], index: number): TabScene => {
@@ -80,6 +86,7 @@ describe('tabs of one user', () => {
     second.world.source.send('message', 1, '1-0');
     second.world.source.send('message', 2, '2-0');
     await pass(10);
+    expect(second.world.sources).toHaveLength(1);
     expect(data(second)).toEqual([1, 2]);
     expect(data(at(tabs, 2))).toEqual([1, 2]);
     expect(at(tabs, 2).client.status).toMatchObject({ state: 'open', leader: false });
@@ -119,8 +126,60 @@ describe('tabs of one user', () => {
 
   it('leave a quiet leader in place for as long as it answers', async () => {
     const tabs = await openTabs(3, { heartbeatTimeout: 0 });
+    let changes = 0;
+    at(tabs, 1).client.on('status', () => { changes += 1; });
     await pass(600_000);
     expect(sources(tabs)).toBe(1);
+    expect(changes).toBe(0);
+  });
+
+  it('do not take the lead when it was they who slept', async () => {
+    const tabs = await openTabs(2);
+    tabs[0].tab.freeze();
+    await pass(10_010);
+    // The question is asked; now the machine sleeps, and the answer is not yet read when the timers run.
+    vi.setSystemTime(Date.now() + 60_000);
+    await pass(3_000);
+    tabs[0].tab.thaw();
+    await pass(10_000);
+    expect(at(tabs, 1).world.sources).toHaveLength(0);
+  });
+
+  it('have the stream looked at when any of them comes to the front', async () => {
+    const tabs = await openTabs(2);
+    vi.setSystemTime(Date.now() + 120_000);
+    at(tabs, 1).world.document.show('visible');
+    await pass(300);
+    expect(tabs[0].world.sources).toHaveLength(2);
+    expect(at(tabs, 1).world.sources).toHaveLength(0);
+  });
+
+  it('hear nobody but their leader, who hears nobody', async () => {
+    const tabs = await openTabs(2);
+    const { browser, environment } = browserOf(tabs[0].tab);
+    const [name = ''] = browser.channels.keys();
+    const stranger = new environment.BroadcastChannel(name);
+    const status = { ...tabs[0].client.status, state: 'failed' };
+    stranger.postMessage({ kind: 'event', leader: 'x', event: { event: 'message', data: '"forged"', id: '9-0' } });
+    stranger.postMessage({ kind: 'status', leader: 'x', status });
+    await pass(10);
+    expect(tabs.map(data)).toEqual([[], []]);
+    expect(at(tabs, 1).client.status.state).toBe('open');
+    stranger.postMessage({ kind: 'leading', leader: 'x', status, position: null });
+    await pass(10);
+    expect(tabs[0].client.status.state).toBe('open');
+  });
+
+  it('do not lead without the lock, if it is taken from them before they began', async () => {
+    const tabs = await openTabs(2);
+    const follower = at(tabs, 1);
+    const { browser } = follower.tab;
+    const [name = ''] = browser.channels.keys();
+    tabs[0].client.close();
+    await pass(10);
+    void browser.request(browser.tab(), name, { steal: true }, () => new Promise(() => undefined));
+    await pass(1_000);
+    expect(follower.world.sources).toHaveLength(0);
   });
 
   it('are logged out together', async () => {
@@ -139,6 +198,16 @@ describe('tabs of one user', () => {
     expect(sources(tabs)).toBe(1);
     expect(vi.getTimerCount()).toBe(0);
     expect(tabs[0].tab.browser.channels.values().next().value?.size).toBe(0);
+  });
+
+  it('that close leave the queue, and do not lead though the lock was on its way', async () => {
+    const tabs = await openTabs(2);
+    at(tabs, 1).client.close();
+    expect(tabs[0].tab.browser.waiting).toBe(0);
+    const hasty = openTab(new Browser());
+    hasty.client.close();
+    await pass(100);
+    expect(hasty.world.sources).toHaveLength(0);
   });
 
   it('reconnect for each other', async () => {
@@ -174,6 +243,19 @@ describe('a tab that comes later', () => {
     leader.world.source.send('message', 3, '3-0');
     await pass(510);
     expect([leader, fresh, late].map(data)).toEqual([[1, 2, 3], [3], [2, 3]]);
+    leader.world.source.refused();
+    await pass(250);
+    expect(leader.world.request.url.searchParams.get('last_event_id')).toBe('3-0');
+  });
+
+  it('makes a stream go back that has not brought anything yet', async () => {
+    const browser = new Browser();
+    const leader = openTab(browser);
+    await settle();
+    leader.world.source.open();
+    openTab(browser, { lastEventId: '1-0' });
+    await pass(10);
+    expect(leader.world.source.query.get('last_event_id')).toBe('1-0');
   });
 
   it('is told of a gap that only it has', async () => {
@@ -251,6 +333,20 @@ describe('tabs share with nobody', () => {
     await settle();
     expect(opaque.client.status).toMatchObject({ state: 'connecting', shared: false });
     expect(insecure.client.status).toMatchObject({ state: 'connecting', shared: false });
+  });
+
+  it('where the page may not use locks', async () => {
+    const browser = new Browser();
+    const { world, tab } = openTab(browser);
+    const request = vi.fn(() => Promise.reject(new DOMException('sandboxed', 'SecurityError')));
+    const sandboxed = scene({ token: TOKEN, share: true, environment: { ...world.environment, ...tab.environment, locks: { request } } }, world);
+    sandboxed.client.connect();
+    await settle();
+    world.source.open();
+    sandboxed.client.setToken(jwt({ user_id: 42, session_id: 's', fresh: true }));
+    await pass(1_000);
+    expect(sandboxed.client.status).toMatchObject({ state: 'open', shared: false });
+    expect(request).toHaveBeenCalledOnce();
   });
 
   it('any more when the user changes', async () => {

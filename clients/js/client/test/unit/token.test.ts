@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { TokenReason } from '../../src/index.js';
 import { openScene, pass, scene, settle } from '../support/client.js';
-import { jwt } from '../support/world.js';
+import { jwt, World } from '../support/world.js';
 
 beforeEach(() => { vi.useFakeTimers(); });
 afterEach(() => { vi.useRealTimers(); });
@@ -172,7 +172,74 @@ describe('a token that expires', () => {
   });
 });
 
+describe('a question for a token', () => {
+  const pending = () => {
+    const answers: ((token: string) => void)[] = [];
+    const getToken = vi.fn(() => new Promise<string>((resolve) => answers.push(resolve)));
+    return { answers, getToken };
+  };
+
+  it('is asked once, though there are two reasons for it', async () => {
+    const { answers, getToken } = pending();
+    const { world } = await openScene({ token: expiring(30), getToken });
+    await pass(21_000);
+    world.source.send('token_expired', {});
+    await settle();
+    expect(getToken).toHaveBeenCalledExactlyOnceWith({ reason: 'expiring' });
+    answers[0]?.('two');
+    await settle();
+    expect(world.sources).toHaveLength(2);
+    expect(world.source.query.get('token')).toBe('two');
+  });
+
+  it('is answered by `setToken`, and what comes later is old', async () => {
+    const { answers, getToken } = pending();
+    const { world, client } = scene({ transport: 'fetch', token: null, getToken });
+    client.connect();
+    await settle();
+    client.setToken('app');
+    answers[0]?.('late');
+    await settle();
+    expect(world.requests).toHaveLength(1);
+    expect(world.request.headers.get('Authorization')).toBe('Bearer app');
+  });
+
+  it('about that token is another one than about the one before', async () => {
+    const { answers, getToken } = pending();
+    const { world, client } = await openScene({ transport: 'eventsource', token: expiring(30), getToken });
+    await pass(21_000);
+    client.setToken('app');
+    world.sources[0]?.refused();
+    world.source.open();
+    world.source.send('token_expired', {});
+    await settle();
+    expect(getToken.mock.calls).toEqual([[{ reason: 'expiring' }], [{ reason: 'expired' }]]);
+    answers[1]?.('three');
+    await settle();
+    expect(world.source.query.get('token')).toBe('three');
+  });
+});
+
 describe('going over to a new token', () => {
+  it('does not hold a long replay back', async () => {
+    const { world, client, messages } = await openScene();
+    client.setToken('two');
+    world.source.open();
+    for (let n = 1; n <= 1_000; n += 1) world.source.send('message', n, `${n}-0`);
+    expect(messages).toHaveLength(1_000);
+    expect(world.sources[0]?.readyState).toBe(2);
+  });
+
+  it('has no need of two streams while the old one is being reconnected', async () => {
+    const { world, client } = await openScene();
+    world.source.breaks();
+    client.setToken('two');
+    await settle();
+    expect(world.sources.map(({ readyState }) => readyState)).toEqual([2, 0]);
+    world.source.open();
+    expect(client.status.state).toBe('open');
+  });
+
   it('opens the new stream beside the old, loses nothing and doubles nothing', async () => {
     const { world, client, messages, states } = await openScene();
     const [old] = world.sources;
@@ -281,6 +348,33 @@ describe('a ticket', () => {
     world.request.json({ ticket: 'second', expires_in: 30 });
     await settle();
     expect(world.source.query.get('ticket')).toBe('second');
+  });
+
+  it('that is not needed any more is not waited for, and disturbs nothing', async () => {
+    const { world, client } = scene({ auth: 'ticket' });
+    client.connect();
+    await settle();
+    const [first] = world.requests;
+    client.reconnect();
+    await settle();
+    expect(first?.aborted).toBe(true);
+    expect(world.requests).toHaveLength(2);
+    expect(client.status.state).toBe('connecting');
+  });
+
+  it('that comes too late opens no second stream', async () => {
+    const answers: ((answer: Response) => void)[] = [];
+    const world = new World();
+    const fetch = () => new Promise<Response>((resolve) => answers.push(resolve));
+    const { client } = scene({ auth: 'ticket', environment: { ...world.environment, fetch } }, world);
+    client.connect();
+    await settle();
+    client.reconnect();
+    await settle();
+    answers[1]?.(Response.json({ ticket: 'second' }));
+    answers[0]?.(Response.json({ ticket: 'first' }));
+    await settle();
+    expect(world.sources.map(({ query }) => query.get('ticket'))).toEqual(['second']);
   });
 
   it('that is refused counts like a refused stream', async () => {

@@ -1,0 +1,33 @@
+// The client and a server that is restarted under it.
+
+import { afterAll, describe, expect, it } from 'vitest';
+import { closeAll, connect, newUser, soon, TRANSPORTS } from '../support/connect.js';
+import { Server } from '../support/server.js';
+
+afterAll(closeAll);
+
+describe.concurrent.each(TRANSPORTS)('with %s', (_name, options) => {
+  it('a restart of the server loses nothing and doubles nothing', async ({ onTestFinished }) => {
+    const server = await Server.start();
+    onTestFinished(() => server.stop());
+    const user = newUser();
+    const { open, data, states } = connect(server, { ...options, token: server.token(user) });
+    const other = connect(server, { ...options, token: server.token(user) });
+    await open();
+    await other.open();
+    await server.publish(user, 1);
+    await soon(() => { expect([...data(), ...other.data()]).toEqual([1, 1]); });
+    other.client.close();
+    await server.publish(user, 2);
+    await soon(() => { expect(data()).toEqual([1, 2]); });
+    await server.down();
+    await server.up();
+    await server.publish(user, 3);
+    other.client.connect();
+    await open();
+    await server.publish(user, 4);
+    await soon(() => { expect(data()).toEqual([1, 2, 3, 4]); });
+    await soon(() => { expect(other.data()).toEqual([1, 2, 3, 4]); });
+    expect(states.at(-1)).toBe('open');
+  });
+});

@@ -1,0 +1,131 @@
+// A real server with a configuration and a history of its own, on free ports.
+
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
+
+const BINARY = process.env.IDLEWILD_BIN ?? fileURLToPath(new URL('../../../../../target/release/idlewild', import.meta.url));
+/** The server takes every `IDLEWILD_...` for one of its settings. */
+const ENVIRONMENT = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('IDLEWILD_')));
+const START_WITHIN_MS = 10_000;
+const SECRET = '0123456789abcdef0123456789abcdef';
+
+export class Server {
+  readonly #directory = mkdtempSync(join(tmpdir(), 'idlewild-js-'));
+  #process: ChildProcess | null = null;
+  #public = '127.0.0.1:0';
+  #admin = '127.0.0.1:0';
+  #key = '';
+
+  static async start(): Promise<Server> {
+    if (!existsSync(BINARY)) {
+      throw new Error(`${BINARY}: no such server; build it (cargo build --release) or name one in IDLEWILD_BIN`);
+    }
+    const server = new Server();
+    writeFileSync(
+      server.#config,
+      `retry_min = "100ms"\nretry_max = "200ms"\n
+       [auth]\nsecret = "${SECRET}"\nleeway = "0s"\n
+       [history]\npath = "${join(server.#directory, 'history')}"\n`,
+    );
+    await server.up();
+    return server;
+  }
+
+  get #config(): string {
+    return join(this.#directory, 'idlewild.toml');
+  }
+
+  get base(): string {
+    return `http://${this.#public}/api/v1/auth`;
+  }
+
+  get stream(): string {
+    return `${this.base}/sse/notifications/`;
+  }
+
+  /** Starts the process; after `down`, on the same ports. */
+  async up(): Promise<void> {
+    const args = ['serve', '--dev', '--config', this.#config, '--listen', this.#public, '--admin-listen', this.#admin];
+    const started = spawn(BINARY, args, { env: ENVIRONMENT, stdio: ['ignore', 'ignore', 'pipe'] });
+    this.#process = started;
+    let log = '';
+    await new Promise<void>((resolve, reject) => {
+      const late = setTimeout(() => { reject(new Error(`the server did not start:\n${log}`)); }, START_WITHIN_MS);
+      started.once('exit', (code) => { reject(new Error(`the server ended with ${code}:\n${log}`)); });
+      started.stderr.on('data', (chunk: Buffer) => {
+        log += chunk.toString();
+        const found = /public listener endpoint=(\S+)[^]*admin listener endpoint=(\S+)/.exec(log);
+        const key = /development API key: (\S+)/.exec(log);
+        if (found?.[1] === undefined || found[2] === undefined || key?.[1] === undefined) return;
+        clearTimeout(late);
+        [this.#public, this.#admin, this.#key] = [found[1], found[2], key[1]];
+        resolve();
+      });
+    });
+  }
+
+  /** Drains and ends the process. */
+  async down(): Promise<void> {
+    const running = this.#process;
+    if (running === null) return;
+    this.#process = null;
+    const ended = new Promise((resolve) => running.once('exit', resolve));
+    running.kill('SIGTERM');
+    await ended;
+  }
+
+  async stop(): Promise<void> {
+    await this.down();
+    rmSync(this.#directory, { recursive: true });
+  }
+
+  token(user: string, ttl = '15m'): string {
+    const args = ['token', '--config', this.#config, '--user', user, '--ttl', ttl];
+    return execFileSync(BINARY, args, { env: ENVIRONMENT, encoding: 'utf8' }).trim();
+  }
+
+  async login(): Promise<string> {
+    const answer = await fetch(`${this.base}/login/`, {
+      method: 'POST',
+      body: JSON.stringify({ email: 'user@example.com', password: 'password' }),
+    });
+    return ((await answer.json()) as { access: string }).access;
+  }
+
+  async publish(user: string, data: unknown, event = 'message'): Promise<void> {
+    await this.#post('/v1/events', { to: { user }, event, data });
+  }
+
+  async logout(user: string, message: string): Promise<void> {
+    await this.#post(`/v1/users/${user}/logout`, { message, reason: 'test' });
+  }
+
+  async connections(user: string): Promise<number> {
+    const { connections } = (await this.#ask('GET', `/v1/users/${user}`)) as { connections: unknown[] };
+    return connections.length;
+  }
+
+  async #post(path: string, body: unknown): Promise<void> {
+    await this.#ask('POST', path, body);
+  }
+
+  /** Each time over a connection of its own: one that is kept would not survive a restart of the server. */
+  #ask(method: string, path: string, body?: unknown): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const headers = { Authorization: `Bearer ${this.#key}` };
+      const asked = request(`http://${this.#admin}${path}`, { method, headers, agent: false }, (answer) => {
+        text(answer).then((said) => {
+          if ((answer.statusCode ?? 0) < 300) resolve(JSON.parse(said));
+          else reject(new Error(`${path}: ${answer.statusCode ?? 0} ${said}`));
+        }, reject);
+      });
+      asked.on('error', reject);
+      asked.end(body === undefined ? undefined : JSON.stringify(body));
+    });
+  }
+}

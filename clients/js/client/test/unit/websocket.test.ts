@@ -1,0 +1,125 @@
+// The client against a small server that speaks the WebSocket part of the contract.
+
+import type { AddressInfo } from 'node:net';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { WebSocket, WebSocketServer } from 'ws';
+import { IdlewildClient, type ClientOptions, type StreamMessage } from '../../src/index.js';
+
+let server: WebSocketServer;
+let client: IdlewildClient | null = null;
+const sockets: { socket: WebSocket; url: string }[] = [];
+const soon = (check: () => void) => vi.waitFor(check, { timeout: 10_000, interval: 10 });
+
+beforeEach(async () => {
+  sockets.length = 0;
+  server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+  server.on('connection', (socket, { url }) => sockets.push({ socket, url: url ?? '' }));
+  await new Promise((resolve) => server.once('listening', resolve));
+});
+afterEach(() => {
+  client?.close();
+  for (const { socket } of sockets) socket.terminate();
+  server.close();
+});
+
+function connect(options: Partial<ClientOptions> = {}) {
+  const { port } = server.address() as AddressInfo;
+  const created = new IdlewildClient({
+    url: `http://127.0.0.1:${port}/api/v1/auth/sse/notifications/`,
+    transport: 'websocket',
+    token: 'one',
+    // Half of a retry of the default kind is too long for a test.
+    environment: { WebSocket, random: () => 0.01 },
+    ...options,
+  });
+  client = created;
+  const messages: StreamMessage[] = [];
+  created.on('message', (message) => messages.push(message));
+  created.connect();
+  return { client: created, messages };
+}
+
+/** The so-many-th connection. */
+function accepted(count = 1): Promise<WebSocket> {
+  return vi.waitFor(() => {
+    const { socket } = sockets[count - 1] ?? {};
+    if (socket === undefined) throw new Error(`${sockets.length} connections until now`);
+    return socket;
+  }, { timeout: 10_000, interval: 10 });
+}
+
+const send = (socket: WebSocket, id: string | null, event: string, data: unknown) => {
+  socket.send(JSON.stringify({ id, event, data }));
+};
+
+describe('over WebSocket', () => {
+  it('events come as JSON messages, at the address that the contract says', async () => {
+    const { client, messages } = connect();
+    const orders: unknown[] = [];
+    client.on('order', ({ data, raw }) => orders.push([data, raw]));
+    const socket = await accepted();
+    expect(sockets[0]?.url).toBe('/api/v1/auth/ws/notifications/?token=one');
+    socket.send('not JSON');
+    send(socket, '5-0', 'message', { a: 1 });
+    send(socket, null, 'order', 'text');
+    await soon(() => { expect(orders).toEqual([['text', 'text']]); });
+    expect(messages).toEqual([{ event: 'message', data: { a: 1 }, raw: '{"a":1}', id: '5-0' }]);
+    expect(client.status).toMatchObject({ state: 'open', transport: 'websocket' });
+  });
+
+  it('a handshake alone is not open yet: a refusal comes right behind it', async () => {
+    const getToken = vi.fn(() => 'two');
+    const { client } = connect({ getToken });
+    const states: string[] = [];
+    client.on('status', ({ state }) => states.push(state));
+    (await accepted()).close(4001);
+    const second = await accepted(2);
+    expect(sockets[1]?.url).toContain('token=two');
+    second.close(4001);
+    await soon(() => { expect(client.status.state).toBe('unauthorized'); });
+    expect(states).not.toContain('open');
+    expect(getToken).toHaveBeenCalledOnce();
+  });
+
+  it('a drain is followed by a new connection, from the last id', async () => {
+    const { messages } = connect();
+    const socket = await accepted();
+    send(socket, '5-0', 'message', 1);
+    await soon(() => { expect(messages).toHaveLength(1); });
+    socket.close(1001);
+    await accepted(2);
+    expect(sockets[1]?.url).toContain('last_event_id=5-0');
+  });
+
+  it('a connection that was replaced disturbs nothing when it ends', async () => {
+    const { client } = connect();
+    const socket = await accepted();
+    client.reconnect();
+    await accepted(2);
+    await soon(() => { expect(socket.readyState).toBe(WebSocket.CLOSED); });
+    await soon(() => { expect(client.status.state).toBe('open'); });
+    expect(sockets).toHaveLength(2);
+  });
+
+  it('too many connections are waited out', async () => {
+    const { client } = connect();
+    (await accepted()).close(4029);
+    await soon(() => { expect(client.status).toMatchObject({ state: 'waiting', error: { code: 'too-many-connections' } }); });
+    await accepted(2);
+  });
+
+  it('a forced log-out is told once, by its message or by the code alone', async () => {
+    const told: unknown[] = [];
+    const first = connect();
+    first.client.on('force-logout', (logout) => told.push(logout));
+    const socket = await accepted();
+    send(socket, '6-0', 'message', { type: 'FORCE_LOGOUT', data: { message: 'bye', reason: 'r' } });
+    socket.close(4003);
+    await soon(() => { expect(first.client.status.state).toBe('logged-out'); });
+    const second = connect();
+    second.client.on('force-logout', (logout) => told.push(logout));
+    (await accepted(2)).close(4003);
+    await soon(() => { expect(second.client.status.state).toBe('logged-out'); });
+    expect(told).toEqual([{ message: 'bye', reason: 'r' }, { message: '', reason: '' }]);
+  });
+});

@@ -1,0 +1,170 @@
+// @vitest-environment happy-dom
+import { act, cleanup, renderHook } from '@testing-library/react';
+import { StrictMode } from 'react';
+import { renderToString } from 'react-dom/server';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { jwt, World } from '../../client/test/support/world.js';
+import { useSSE, type UseSSEOptions } from '../src/index.js';
+
+const URL_OF_STREAM = 'https://api.test/api/v1/auth/sse/notifications/';
+
+let world: World;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  world = new World();
+});
+afterEach(() => {
+  cleanup();
+  vi.useRealTimers();
+});
+
+const settle = () => act(() => vi.advanceTimersByTimeAsync(0));
+
+interface Props {
+  readonly url?: string;
+  readonly token: string | null;
+  readonly options?: UseSSEOptions;
+}
+
+/** The hook as a component uses it: with options that are another object at every render. */
+async function open({ token = 'one', options = {} }: Partial<Props> = {}, strict = false) {
+  const initialProps: Props = { token, options };
+  const hook = renderHook(
+    ({ url, token, options }: Props) => useSSE<{ n: number }>(url ?? URL_OF_STREAM, token, { ...options, environment: world.environment }),
+    { initialProps, ...(strict && { wrapper: StrictMode }) },
+  );
+  await settle();
+  if (token !== null) act(() => { world.source.open(); });
+  return hook;
+}
+
+describe('useSSE', () => {
+  it('shows the connection and the last message', async () => {
+    const { result } = await open();
+    expect(result.current).toMatchObject({ isConnected: true, error: null, lastMessage: null });
+    act(() => { world.source.send('message', { n: 1 }, '1-0'); });
+    expect(result.current.lastMessage).toEqual({ n: 1 });
+    expect(result.current.status.state).toBe('open');
+  });
+
+  it('says that there is an error, and that it is over', async () => {
+    const onError = vi.fn();
+    const { result } = await open({ options: { onError } });
+    act(() => { world.source.breaks(); });
+    expect(result.current).toMatchObject({ isConnected: false, error: 'Connection error' });
+    expect(onError).toHaveBeenCalledOnce();
+    act(() => { world.source.open(); });
+    expect(result.current).toMatchObject({ isConnected: true, error: null });
+  });
+
+  it.each([
+    ['evicted', 'Too many connections'],
+    ['token_expired', 'Authentication required'],
+  ])('names what has stopped it: %s', async (event, error) => {
+    const { result } = await open();
+    act(() => { world.source.send(event, {}); });
+    expect(result.current).toMatchObject({ isConnected: false, error });
+  });
+
+  it('does not throw at a message that is no JSON', async () => {
+    const onMessage = vi.fn();
+    const { result } = await open({ options: { onMessage } });
+    act(() => { world.source.send('message', '{oops'); });
+    expect(result.current.lastMessage).toBe('{oops');
+    expect(onMessage.mock.calls[0]?.[0]).toBe('{oops');
+  });
+
+  it('keeps its connection through renders, and calls the functions of the last one', async () => {
+    const [first, last] = [vi.fn(), vi.fn()];
+    const { rerender } = await open({ options: { onMessage: first, topics: ['a'], onEvent: { order: first } } });
+    rerender({ token: 'one', options: { onMessage: last, topics: ['a'], onEvent: { order: last } } });
+    await settle();
+    act(() => {
+      world.source.send('message', { n: 1 });
+      world.source.send('order', 2);
+    });
+    expect(world.sources).toHaveLength(1);
+    expect(first).not.toHaveBeenCalled();
+    expect(last.mock.calls.map(([data]) => data as unknown)).toEqual([{ n: 1 }, 2]);
+  });
+
+  it('has one connection under StrictMode', async () => {
+    const { result, unmount } = await open({}, true);
+    expect(world.sources).toHaveLength(1);
+    expect(result.current.isConnected).toBe(true);
+    unmount();
+    expect(world.source.readyState).toBe(2);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it('makes another connection for another address or other topics', async () => {
+    const { rerender, result } = await open();
+    rerender({ token: 'one', options: { topics: ['a'] } });
+    await settle();
+    rerender({ token: 'one', options: { topics: ['a'] }, url: 'https://other.test/' });
+    await settle();
+    expect(world.sources.map(({ readyState }) => readyState)).toEqual([2, 2, 0]);
+    expect(world.source.url).toBe('https://other.test/?topic=a&token=one');
+    expect(result.current.isConnected).toBe(false);
+  });
+
+  it('goes over to a new token without a moment of disconnection', async () => {
+    const { rerender, result } = await open();
+    const connected: boolean[] = [];
+    act(() => { world.source.send('message', { n: 1 }, '1-0'); });
+    rerender({ token: 'two' });
+    await settle();
+    connected.push(result.current.isConnected);
+    expect(world.source.query.get('last_event_id')).toBe('1-0');
+    act(() => { world.source.open(); });
+    await act(() => vi.advanceTimersByTimeAsync(500));
+    connected.push(result.current.isConnected);
+    expect(connected).toEqual([true, true]);
+    expect(world.sources.map(({ readyState }) => readyState)).toEqual([2, 1]);
+  });
+
+  it('is closed without a token, and connects when there is one', async () => {
+    const { rerender, result } = await open({ token: null });
+    expect(world.sources).toHaveLength(0);
+    expect(result.current).toMatchObject({ isConnected: false, error: null, status: { state: 'closed' } });
+    rerender({ token: 'one' });
+    await settle();
+    act(() => { world.source.open(); });
+    expect(result.current.isConnected).toBe(true);
+    rerender({ token: null });
+    expect(world.source.readyState).toBe(2);
+    expect(result.current).toMatchObject({ isConnected: false, lastMessage: null });
+  });
+
+  it('tells a forced log-out, and comes back with the token of the next login', async () => {
+    const onForceLogout = vi.fn();
+    const { rerender, result } = await open({ token: jwt({ user_id: 1 }), options: { onForceLogout } });
+    act(() => { world.source.send('message', { type: 'FORCE_LOGOUT', data: { message: 'bye', reason: 'r' } }); });
+    expect(onForceLogout).toHaveBeenCalledExactlyOnceWith({ message: 'bye', reason: 'r' });
+    expect(result.current).toMatchObject({ isConnected: false, error: 'Logged out' });
+    rerender({ token: jwt({ user_id: 1, again: true }) });
+    await settle();
+    act(() => { world.source.open(); });
+    expect(result.current.isConnected).toBe(true);
+  });
+
+  it('connects anew when asked to, by a function that stays the same', async () => {
+    const { result } = await open();
+    const { reconnect } = result.current;
+    act(() => { world.source.send('evicted', {}); });
+    act(() => { reconnect(); });
+    await settle();
+    expect(world.sources).toHaveLength(2);
+    expect(result.current.reconnect).toBe(reconnect);
+  });
+
+  it('draws on a server without a connection', () => {
+    const Drawn = () => {
+      const { isConnected } = useSSE(URL_OF_STREAM, 'one', { environment: world.environment });
+      return <p>{isConnected ? 'Connected' : 'Disconnected'}</p>;
+    };
+    expect(renderToString(<Drawn />)).toBe('<p>Disconnected</p>');
+    expect(world.sources).toHaveLength(0);
+  });
+});

@@ -1,0 +1,33 @@
+"""What the scenes of tests/nginx and tests/interop share: why one fails, waiting, free ports. Their scripts put this
+directory into PYTHONPATH."""
+
+import socket
+import time
+
+
+class Failed(Exception):
+    """Why a scene failed."""
+
+
+def check(holds, reason):
+    if not holds:
+        raise Failed(reason)
+
+
+def wait(what, condition, seconds=10.0):
+    """Polls until `condition` gives something true, and returns it; `what` is a text, or makes one at the end."""
+    end = time.monotonic() + seconds
+    while not (got := condition()):
+        check(time.monotonic() < end, f"{what() if callable(what) else what}: not within {seconds:g} s")
+        time.sleep(0.02)
+    return got
+
+
+def free_ports(count):
+    held = [socket.socket() for _ in range(count)]
+    for one in held:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return ports
