@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { launchBrowser } from "./support.mjs";
 import { startExample } from "./example.mjs";
 
-describe("the guide's application", () => {
+describe("the guide's application", { timeout: 300_000 }, () => {
   let example;
   let browser;
 
