@@ -145,7 +145,7 @@ describe("the guide's application", { timeout: 300_000 }, () => {
   });
 });
 
-test("an access token that ends is renewed, and nothing is lost", async (t) => {
+test("an access token that ends is renewed, and nothing is lost", { timeout: 180_000 }, async (t) => {
   const example = await startExample({ tokenSeconds: 8 });
   t.after(() => example.stop());
   const browser = await launchBrowser();
