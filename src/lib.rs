@@ -9,7 +9,7 @@
 //! | 4 | [`public`], [`admin`] | the two hyper services |
 //! | 3 | [`shard`] | owns the sockets: acceptor, poller, table, wheel, delivery |
 //! | 3 | [`engine`] | where events come from and are kept |
-//! | 2 | [`directory`], [`log`], [`auth`], [`refusals`] | who is connected where; what happened; who are you; who was not let in |
+//! | 2 | [`directory`], [`log`], [`auth`], [`refusals`], [`tls`] | who is connected where; what happened; who are you; who was not let in; what streams are sealed with |
 //! | 1 | [`event`], [`frame`], [`topic`], [`config`], [`metrics`], [`spans`], [`clock`], [`outbound`], [`sys`], `page` | plain values, time, questions to others, system calls, and what pages in the binary have in common |
 
 pub mod admin;
@@ -31,4 +31,5 @@ pub mod server;
 pub mod shard;
 pub mod spans;
 pub mod sys;
+pub mod tls;
 pub mod topic;

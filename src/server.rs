@@ -34,6 +34,7 @@ use crate::shard::{
     self, BindError, Inbox, Listener, Settings, Shards, Shared, SocketOptions, StartError, Starter,
 };
 use crate::sys;
+use crate::tls::{KeyLog, Tls, TlsError};
 
 pub use passed::{Passed, PassedError};
 pub use run::run;
@@ -49,12 +50,14 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 /// A server that serves.
 pub struct Server {
     public: Arc<Public>,
+    tls: Option<Arc<Tls>>,
     admin: Arc<Admin>,
     engine: Arc<dyn Engine>,
     shards: Shards,
     clock: Clock,
     tasks: Vec<JoinHandle<()>>,
     public_endpoints: Vec<Endpoint>,
+    tls_endpoints: Vec<Endpoint>,
     admin_endpoints: Vec<Endpoint>,
     drain_rate: u32,
     drain_timeout: Duration,
@@ -68,6 +71,8 @@ pub enum ServerError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Live(#[from] LiveError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("login.users_file: {0}")]
     Users(#[from] UsersError),
     #[error("{key}: {source}")]
@@ -94,6 +99,7 @@ impl ServerError {
             self,
             Self::Config(_)
                 | Self::Live(_)
+                | Self::Tls(_)
                 | Self::Users(_)
                 | Self::Bind { .. }
                 | Self::Passed(_)
@@ -127,11 +133,20 @@ impl Server {
             send_buffer: config.send_buffer,
             user_timeout: config.stall_timeout,
         };
-        let public_listeners = listeners::public(config, passed.public, shard_count, options)?;
+        let key_log = if dev {
+            KeyLog::Environment
+        } else {
+            KeyLog::Off
+        };
+        let tls = Tls::new(&config.tls, key_log, clock.clone())?.map(Arc::new);
+        let listeners::Public {
+            listeners,
+            plain,
+            tls: tls_endpoints,
+        } = listeners::public(config, passed.public, passed.tls, shard_count, options)?;
         let admin_listeners = listeners::admin(config, passed.admin, options)?;
-        let public_endpoints = listeners::endpoints(&public_listeners)?;
         let admin_endpoints = listeners::endpoints(&admin_listeners)?;
-        let starters = starters(public_listeners, shard_count)?;
+        let starters = starters(listeners, shard_count)?;
 
         let engine = engine(config, &shared);
         let public = Arc::new(Public::new(
@@ -141,6 +156,7 @@ impl Server {
             dev.then(|| Demo::new(&config.base_path, admin_endpoints.first())),
             shared.clone(),
             Arc::clone(&engine),
+            tls.clone(),
             Handle::current(),
         ));
         let handshake = Arc::clone(&public);
@@ -162,6 +178,9 @@ impl Server {
             tokio::spawn(shard::dispatch(shared.clone())),
             tokio::spawn(sweep(shared, Arc::clone(&admin))),
         ];
+        if let Some(tls) = tls.clone() {
+            tasks.push(tokio::spawn(async move { tls.watch().await }));
+        }
         for listener in admin_listeners.into_iter().flatten() {
             let admin = Arc::clone(&admin);
             tasks.push(tokio::spawn(async move {
@@ -172,12 +191,14 @@ impl Server {
         }
         Ok(Self {
             public,
+            tls,
             admin,
             engine,
             shards,
             clock,
             tasks,
-            public_endpoints,
+            public_endpoints: plain,
+            tls_endpoints,
             admin_endpoints,
             drain_rate: config.drain_rate,
             drain_timeout: config.drain_timeout,
@@ -189,17 +210,30 @@ impl Server {
         &self.public_endpoints
     }
 
+    /// Where the public listeners with TLS are.
+    pub fn tls_endpoints(&self) -> &[Endpoint] {
+        &self.tls_endpoints
+    }
+
     /// Where the admin listeners are.
     pub fn admin_endpoints(&self) -> &[Endpoint] {
         &self.admin_endpoints
     }
 
-    /// Takes over secrets, keys, CORS and limits of another configuration.
+    /// Takes over secrets, keys, certificates, CORS and limits of another configuration.
     ///
     /// # Errors
-    /// [`LiveError`] where something cannot be used; nothing has changed then.
-    pub fn reload(&self, config: &Config) -> Result<(), LiveError> {
-        self.public.reload(Live::new(config)?)?;
+    /// [`ServerError`] where something cannot be used; nothing has changed then.
+    pub fn reload(&self, config: &Config) -> Result<(), ServerError> {
+        let live = Live::new(config)?;
+        let certificates = match &self.tls {
+            Some(tls) => tls.read(&config.tls)?,
+            None => None,
+        };
+        self.public.reload(live).map_err(LiveError::from)?;
+        if let (Some(tls), Some(certificates)) = (&self.tls, certificates) {
+            tls.replace(certificates);
+        }
         self.admin.reload(config);
         Ok(())
     }

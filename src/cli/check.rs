@@ -4,10 +4,12 @@ use clap::Args;
 
 use super::{ConfigArgs, say};
 use crate::auth::users::Users;
+use crate::clock::Clock;
 use crate::config::{Config, check_descriptors, load};
 use crate::public::Live;
 use crate::server::ServerError;
 use crate::sys;
+use crate::tls::{KeyLog, Tls};
 
 /// What stands in the place of a secret.
 const REDACTED: &str = "<redacted>";
@@ -54,6 +56,7 @@ fn check(config: &Config) -> Result<(), ServerError> {
     let nofile = sys::raise_nofile().map_err(ServerError::Descriptors)?;
     check_descriptors(config, nofile)?;
     Live::new(config)?;
+    Tls::new(&config.tls, KeyLog::Off, Clock::system())?;
     if !config.login.users_file.as_os_str().is_empty() {
         Users::load(&config.login.users_file)?;
     }

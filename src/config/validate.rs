@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 use super::units::duration_text;
-use super::{Algorithm, Auth, Config, Endpoint, EngineKind, FdTables};
+use super::{Algorithm, Auth, Config, Endpoint, EngineKind, FdTables, Tls};
 
 /// Descriptors beside clients: listeners, epoll and eventfds of at most 512 shards share this with
 /// admin connections, questions to the application and the key set's URL, logs and files that are
@@ -39,6 +39,7 @@ type Checked = Result<(), ConfigError>;
 pub(super) fn validate(config: &Config) -> Checked {
     later_versions(config)?;
     listeners(config)?;
+    tls(&config.tls)?;
     base_path(&config.base_path)?;
     limits(config)?;
     times(config)?;
@@ -104,13 +105,6 @@ pub fn check_descriptors(config: &Config, nofile_hard: u64) -> Result<(), Config
 
 /// What the contract has and this version has not: refused, since ignoring it would be a lie.
 fn later_versions(config: &Config) -> Checked {
-    const TLS: &str = "native TLS is not part of this version; remove it and put nginx in front";
-    if !config.tls.listen.is_empty() {
-        return refuse("tls.listen", TLS);
-    }
-    if !config.tls.certificates.is_empty() {
-        return refuse("tls.certificates", TLS);
-    }
     if config.engine.kind == EngineKind::Redis {
         return refuse(
             "engine.kind",
@@ -124,10 +118,13 @@ fn listeners(config: &Config) -> Checked {
     let lists = [
         ("listen", &config.listen),
         ("admin_listen", &config.admin_listen),
+        ("tls.listen", &config.tls.listen),
     ];
     let mut seen = BTreeSet::new();
     for (key, endpoints) in lists {
-        if endpoints.is_empty() {
+        // Whoever has TLS here needs no other listener.
+        let may_be_empty = key == "tls.listen" || key == "listen" && !config.tls.listen.is_empty();
+        if endpoints.is_empty() && !may_be_empty {
             return refuse(key, "is empty, at least one address is needed");
         }
         for (i, endpoint) in endpoints.iter().enumerate() {
@@ -137,7 +134,9 @@ fn listeners(config: &Config) -> Checked {
             if !chosen_by_kernel && !seen.insert(endpoint.to_string()) {
                 return refuse(
                     format!("{key}[{i}]"),
-                    format!("`{endpoint}` stands twice in listen and admin_listen, remove one"),
+                    format!(
+                        "`{endpoint}` stands twice in listen, admin_listen and tls.listen, remove one"
+                    ),
                 );
             }
         }
@@ -249,6 +248,20 @@ fn times(config: &Config) -> Checked {
             "retry_min",
             format!("{min} is longer than retry_max, {max}; lower it or raise retry_max"),
         );
+    }
+    Ok(())
+}
+
+fn tls(tls: &Tls) -> Checked {
+    if !tls.listen.is_empty() && tls.certificates.is_empty() {
+        return refuse(
+            "tls.certificates",
+            "is empty, tls.listen needs one ([{ cert = \"fullchain.pem\", key = \"key.pem\" }])",
+        );
+    }
+    for (i, certificate) in tls.certificates.iter().enumerate() {
+        file(&format!("tls.certificates[{i}].cert"), &certificate.cert)?;
+        file(&format!("tls.certificates[{i}].key"), &certificate.key)?;
     }
     Ok(())
 }

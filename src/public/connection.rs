@@ -14,19 +14,20 @@ use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::Public;
 use super::address::forwarded_for;
+use super::encryption::{NotEncrypted, encrypt};
 use super::handoff::{Handoff, Offer};
-use super::io::Io;
+use super::io::{Io, LooseEnds, Wire};
 use super::proxy_header::{self, NoHeader};
 use super::refusal::Refused;
 use super::routes;
 use crate::clock::millis;
 use crate::metrics::RefusedReason;
 use crate::refusals::RefusalNote;
-use crate::shard::{Accepted, Handshake, Seat, Shard, Socket};
+use crate::shard::{Accepted, Handshake, Preface, Seat, Shard, Socket};
 
 /// Largest request head: a token of 8 KiB, cookies, and what proxies add.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -40,8 +41,7 @@ pub(super) struct Connection {
     pub(super) handoff: Handoff,
     /// The socket's peer; `None` for a unix socket.
     socket_peer: Option<IpAddr>,
-    /// A PROXY header says who the client is, and nothing else does.
-    has_proxy_header: bool,
+    preface: Preface,
     /// The client that it names.
     proxied: Cell<Option<IpAddr>>,
     handshake: Handshake,
@@ -61,7 +61,7 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
     let Accepted {
         socket,
         handshake,
-        wants_proxy_header,
+        preface,
     } = accepted;
     let socket_peer = match &socket {
         Socket::Tcp(_, peer) => Some(peer.ip().to_canonical()),
@@ -70,7 +70,7 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
     let connection = Rc::new(Connection {
         handoff: Handoff::default(),
         socket_peer,
-        has_proxy_header: wants_proxy_header,
+        preface,
         proxied: Cell::new(None),
         // From accept on, however long this task waited for its first turn.
         answered_ms: Cell::new(handshake.since_ms()),
@@ -80,9 +80,7 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
     });
     // Both may come at once: a connection is refused once.
     let given_up = tokio::select! {
-        is_served = connection.serve(socket, &shard) => {
-            (!is_served).then_some("No PROXY header")
-        }
+        served = connection.serve(socket, &shard) => served.err(),
         () = connection.overdue() => {
             (!connection.has_answered.get()).then_some("No request in time")
         }
@@ -100,9 +98,13 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
     }
 }
 
-async fn drive(connection: &Rc<Connection>, socket: Socket, shard: &RefCell<Shard>) {
-    let blocked = Rc::new(Cell::new(false));
-    let io = TokioIo::new(Io::new(socket, Rc::clone(&blocked)));
+async fn drive(
+    connection: &Rc<Connection>,
+    io: Io,
+    loose_ends: &LooseEnds,
+    shard: &RefCell<Shard>,
+) {
+    let io = TokioIo::new(io);
     let service = service_fn(|request| Box::pin(connection.answer(request)));
     let mut http = http1::Builder::new()
         .max_buf_size(MAX_HEAD_BYTES)
@@ -111,7 +113,7 @@ async fn drive(connection: &Rc<Connection>, socket: Socket, shard: &RefCell<Shar
     let mut is_told = false;
     let outcome = loop {
         tokio::select! {
-            outcome = poll_fn(|cx| poll_http(&mut http, connection, &blocked, shard, cx)) => {
+            outcome = poll_fn(|cx| poll_http(&mut http, connection, loose_ends, shard, cx)) => {
                 break outcome;
             }
             _ = draining.wait_for(|draining| *draining), if !is_told => {
@@ -121,10 +123,10 @@ async fn drive(connection: &Rc<Connection>, socket: Socket, shard: &RefCell<Shar
         }
     };
     // Bytes that came behind the request are dropped with the buffer they came in.
-    let socket = http.into_parts().io.into_inner();
+    let io = http.into_parts().io.into_inner();
     match outcome {
-        Outcome::Closed => linger(socket).await,
-        Outcome::Seated(seat, head) => detach(shard, socket.into_socket(), *seat, head),
+        Outcome::Closed => linger(io).await,
+        Outcome::Seated(seat, head) => detach(shard, io, *seat, head),
     }
 }
 
@@ -132,7 +134,7 @@ async fn drive(connection: &Rc<Connection>, socket: Socket, shard: &RefCell<Shar
 fn poll_http<S>(
     http: &mut http1::Connection<TokioIo<Io>, S>,
     connection: &Connection,
-    blocked: &Cell<bool>,
+    loose_ends: &LooseEnds,
     shard: &RefCell<Shard>,
     cx: &mut Context<'_>,
 ) -> Poll<Outcome>
@@ -144,8 +146,9 @@ where
             return Poll::Ready(Outcome::Closed);
         }
         // hyper tries to flush before it returns: with nothing blocked, nothing is left. When
-        // something is, hyper waits for the socket, and this is polled again.
-        if blocked.get() {
+        // something is, hyper waits for the socket, and this is polled again. So it is when half
+        // a record is here: hyper reads, to see the client's end.
+        if !loose_ends.are_none() {
             return Poll::Pending;
         }
         let Some(Offer { admission, head }) = connection.handoff.take() else {
@@ -158,12 +161,12 @@ where
     }
 }
 
-/// Takes the socket out of the runtime and into its slot.
-fn detach(shard: &RefCell<Shard>, socket: Socket, seat: Seat, head: Vec<u8>) {
+/// Takes the connection out of the runtime and into its slot.
+fn detach(shard: &RefCell<Shard>, io: Io, seat: Seat, head: Vec<u8>) {
     let mut shard = shard.borrow_mut();
-    match socket.into_fd() {
-        Ok(fd) => {
-            if let Err(error) = shard.join(seat, fd, head) {
+    match io.detach() {
+        Ok(detached) => {
+            if let Err(error) = shard.join(seat, detached, head) {
                 tracing::warn!(%error, "a stream could not be watched");
             }
         }
@@ -176,7 +179,7 @@ fn detach(shard: &RefCell<Shard>, socket: Socket, seat: Seat, head: Vec<u8>) {
 
 /// Lets the client read the last answer before the socket is closed. Ends at the connection's
 /// deadline, if not before.
-async fn linger(mut io: Io) {
+async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) {
     if io.shutdown().await.is_err() {
         return;
     }
@@ -191,26 +194,63 @@ async fn linger(mut io: Io) {
 }
 
 impl Connection {
-    /// Serves to the end; `false` where a PROXY header had to come and something else did.
-    async fn serve(self: &Rc<Self>, socket: Socket, shard: &RefCell<Shard>) -> bool {
-        if self.has_proxy_header {
-            let mut draining = self.public.draining.subscribe();
-            let header = tokio::select! {
-                header = proxy_header::read(&socket) => header,
-                // Nobody has asked for anything yet.
-                _ = draining.wait_for(|draining| *draining) => return true,
-            };
-            match header {
+    /// Serves to the end; an error says why the connection did not come so far as to be asked
+    /// anything.
+    async fn serve(
+        self: &Rc<Self>,
+        socket: Socket,
+        shard: &RefCell<Shard>,
+    ) -> Result<(), &'static str> {
+        let mut draining = self.public.draining.subscribe();
+        let loose_ends = Rc::new(if self.preface.tls {
+            LooseEnds::of_tls()
+        } else {
+            LooseEnds::default()
+        });
+        let io = tokio::select! {
+            biased;
+            io = self.begin(socket, &loose_ends) => io?,
+            // Nobody has asked for anything yet.
+            _ = draining.wait_for(|draining| *draining) => return Ok(()),
+        };
+        if let Some(io) = io {
+            drive(self, io, &loose_ends, shard).await;
+        }
+        Ok(())
+    }
+
+    /// Reads what has to come before any request; `None` where the peer has left meanwhile.
+    async fn begin(
+        &self,
+        socket: Socket,
+        loose_ends: &Rc<LooseEnds>,
+    ) -> Result<Option<Io>, &'static str> {
+        if self.preface.proxy_header {
+            match proxy_header::read(&socket).await {
                 Ok(client) => self.proxied.set(client),
-                Err(NoHeader::Closed) => return true,
+                Err(NoHeader::Closed) => return Ok(None),
                 Err(NoHeader::Malformed) => {
                     self.public.without_proxy_header(self.socket_peer);
-                    return false;
+                    return Err("No PROXY header");
                 }
             }
         }
-        drive(self, socket, shard).await;
-        true
+        let wire = Wire::new(socket, Rc::clone(loose_ends));
+        if !self.preface.tls {
+            return Ok(Some(Io::Plain(wire)));
+        }
+        let Some(tls) = &self.public.tls else {
+            return Ok(None);
+        };
+        match encrypt(wire, tls.server_config()).await {
+            Ok(stream) => Ok(Some(Io::Tls(Box::new(stream)))),
+            Err(NotEncrypted::Closed) => Ok(None),
+            Err(NotEncrypted::Refused(refusal, wire)) => {
+                self.public.not_encrypted(refusal, self.peer());
+                linger(wire).await;
+                Err(refusal.text())
+            }
+        }
     }
 
     /// Who speaks HTTP here: the client or the last proxy before us; `None` for a unix socket.
@@ -221,7 +261,7 @@ impl Connection {
     /// The client, where it is another than the socket's peer.
     pub(super) fn remote(&self, headers: &HeaderMap) -> Option<IpAddr> {
         // The balancer's own address, trusted or not, has put nothing into the headers.
-        if self.has_proxy_header && self.proxied.get().is_none() {
+        if self.preface.proxy_header && self.proxied.get().is_none() {
             return None;
         }
         forwarded_for(headers, self.peer(), &self.public.trusted_proxies).or(self.proxied.get())

@@ -1,5 +1,4 @@
-//! A client's socket under hyper. Remembers whether the last write could not go on: then an
-//! earlier answer is not out yet, and the connection must not be detached.
+//! A client's connection under hyper: its socket, with or without TLS between the two.
 
 use std::cell::Cell;
 use std::io;
@@ -8,53 +7,114 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
 
-use crate::shard::Socket;
+use super::records::Records;
+use crate::shard::{Detached, Socket};
+use crate::tls::Secrets;
 
 /// See the module's text.
 #[derive(Debug)]
-pub(super) struct Io {
+pub(super) enum Io {
+    Plain(Wire),
+    Tls(Box<TlsStream<Wire>>),
+}
+
+/// The socket. Notes what speaks against detaching it.
+#[derive(Debug)]
+pub(super) struct Wire {
     socket: Socket,
-    blocked: Rc<Cell<bool>>,
+    loose_ends: Rc<LooseEnds>,
+}
+
+/// What is under way in a connection; shared with its driver.
+#[derive(Debug, Default)]
+pub(super) struct LooseEnds {
+    /// The last write could not go on: an earlier answer is not out yet.
+    is_blocked: Cell<bool>,
+    /// Of a connection with TLS: how much of a record has been read.
+    records: Option<Cell<Records>>,
+}
+
+impl LooseEnds {
+    pub(super) fn of_tls() -> Self {
+        Self {
+            is_blocked: Cell::default(),
+            records: Some(Cell::default()),
+        }
+    }
+
+    /// Whether the connection may be detached, as far as its socket knows.
+    pub(super) fn are_none(&self) -> bool {
+        let records = self.records.as_ref().map(Cell::get);
+        !self.is_blocked.get() && records.is_none_or(Records::is_between)
+    }
 }
 
 impl Io {
-    /// `blocked` is shared with the connection's driver.
-    pub(super) fn new(socket: Socket, blocked: Rc<Cell<bool>>) -> Self {
-        Self { socket, blocked }
+    /// Takes the connection out of the runtime, and its secrets out of rustls. Everything that was
+    /// written has to be out.
+    ///
+    /// # Errors
+    /// What the runtime or rustls says.
+    pub(super) fn detach(self) -> io::Result<Detached> {
+        let (wire, secrets) = match self {
+            Self::Plain(wire) => (wire, None),
+            Self::Tls(stream) => {
+                let (wire, connection) = stream.into_inner();
+                let extracted = connection
+                    .dangerous_extract_secrets()
+                    .map_err(io::Error::other)?;
+                let secrets = Secrets::new(&extracted)
+                    .ok_or_else(|| io::Error::other("rustls agreed on another cipher"))?;
+                (wire, Some(secrets))
+            }
+        };
+        Ok(Detached {
+            fd: wire.socket.into_fd()?,
+            secrets,
+        })
     }
+}
 
-    pub(super) fn into_socket(self) -> Socket {
-        self.socket
+impl Wire {
+    pub(super) fn new(socket: Socket, loose_ends: Rc<LooseEnds>) -> Self {
+        Self { socket, loose_ends }
     }
 
     fn note<T>(&self, poll: Poll<T>) -> Poll<T> {
-        self.blocked.set(poll.is_pending());
+        self.loose_ends.is_blocked.set(poll.is_pending());
         poll
     }
 }
 
-/// Calls one of the two streams' methods.
+/// Calls a method of whichever stream it is.
 macro_rules! on_socket {
-    ($io:expr, $stream:ident => $call:expr) => {
-        match &mut $io.socket {
+    ($wire:expr, $stream:ident => $call:expr) => {
+        match &mut $wire.socket {
             Socket::Tcp($stream, _) => $call,
             Socket::Unix($stream) => $call,
         }
     };
 }
 
-impl AsyncRead for Io {
+impl AsyncRead for Wire {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        on_socket!(self, stream => Pin::new(stream).poll_read(cx, buf))
+        let before = buf.filled().len();
+        let poll = on_socket!(self, stream => Pin::new(stream).poll_read(cx, buf));
+        if let Some(records) = &self.loose_ends.records {
+            let new = buf.filled().get(before..).unwrap_or_default();
+            records.set(records.get().after(new));
+        }
+        poll
     }
 }
 
-impl AsyncWrite for Io {
+impl AsyncWrite for Wire {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -83,5 +143,55 @@ impl AsyncWrite for Io {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         on_socket!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+/// The same of a connection.
+macro_rules! on_stream {
+    ($io:expr, $stream:ident => $call:expr) => {
+        match $io.get_mut() {
+            Io::Plain($stream) => $call,
+            Io::Tls($stream) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        on_stream!(self, stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        on_stream!(self, stream => Pin::new(stream).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        on_stream!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, stream => Pin::new(stream).poll_shutdown(cx))
     }
 }

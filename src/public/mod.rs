@@ -11,11 +11,13 @@ mod answer;
 mod connection;
 mod cors;
 mod demo;
+mod encryption;
 mod handoff;
 mod identify;
 mod io;
 mod login;
 mod proxy_header;
+mod records;
 mod refusal;
 mod routes;
 mod stream;
@@ -42,8 +44,10 @@ use crate::metrics::RefusedReason;
 use crate::outbound::NoTrust;
 use crate::refusals::{RecentRefusals, RefusalNote};
 use crate::shard::{Shared, StartHandshake};
+use crate::tls::Tls;
 use cors::Cors;
 pub use demo::Demo;
+use encryption::Refusal;
 pub use login::{Login, LoginError};
 use routes::Routes;
 
@@ -62,8 +66,12 @@ pub struct Public {
     retry_after_s: u64,
     max_test_streams: usize,
     draining: watch::Sender<bool>,
+    /// What handshakes of encrypted connections are made with, where there are any.
+    tls: Option<Arc<Tls>>,
     /// Somebody came to a listener with PROXY headers without one, and it was said.
     said_no_proxy_header: AtomicBool,
+    /// Somebody came with a version of TLS that is too old, and it was said.
+    said_old_version: AtomicBool,
     /// Where work runs that is not the shards': hashing passwords, waiting for the engine.
     control: Handle,
 }
@@ -139,6 +147,7 @@ impl Public {
         demo: Option<Demo>,
         shards: Shared,
         engine: Arc<dyn Engine>,
+        tls: Option<Arc<Tls>>,
         control: Handle,
     ) -> Self {
         Self {
@@ -154,6 +163,8 @@ impl Public {
             retry_after_s: config.retry_max.as_secs().max(1),
             max_test_streams: config.max_test_streams,
             draining: watch::Sender::new(false),
+            tls,
+            said_old_version: AtomicBool::new(false),
             said_no_proxy_header: AtomicBool::new(false),
             shards,
             control,
@@ -214,6 +225,18 @@ impl Public {
                 ?peer,
                 "a connection without PROXY header where proxy_protocol requires one; closed"
             );
+        }
+    }
+
+    /// Says once that clients are refused which a proxy could serve; after that they are counted.
+    fn not_encrypted(&self, refusal: Refusal, peer: Option<IpAddr>) {
+        if refusal == Refusal::Version && !self.said_old_version.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                ?peer,
+                "a client without TLS 1.3 was refused; older ones, and HTTP/2, need a proxy in front (docs/tls.md)"
+            );
+        } else {
+            tracing::debug!(?peer, reason = refusal.text(), "no encrypted connection");
         }
     }
 

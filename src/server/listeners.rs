@@ -7,14 +7,33 @@ use super::ServerError;
 use crate::config::{Config, ConfigError, Endpoint};
 use crate::shard::{self, Listener, SocketOptions};
 
-/// What clients connect to; each endpoint has `count` listeners, one a shard.
+/// What clients connect to.
+pub(super) struct Public {
+    /// For each endpoint, one listener a shard.
+    pub(super) listeners: Vec<Vec<Listener>>,
+    /// Where those without TLS are.
+    pub(super) plain: Vec<Endpoint>,
+    /// Where those with TLS are.
+    pub(super) tls: Vec<Endpoint>,
+}
+
+/// What clients connect to; each endpoint has `count` listeners.
 pub(super) fn public(
     config: &Config,
     passed: Vec<OwnedFd>,
+    passed_tls: Vec<OwnedFd>,
     count: usize,
     options: SocketOptions,
-) -> Result<Vec<Vec<Listener>>, ServerError> {
+) -> Result<Public, ServerError> {
     let mut named = named("listen", &config.listen, passed, count, options)?;
+    let mut encrypted = self::named("tls.listen", &config.tls.listen, passed_tls, count, options)?;
+    let of_encrypted = encrypted.iter_mut().flat_map(|(_, listeners)| listeners);
+    of_encrypted.for_each(Listener::require_tls);
+    if !encrypted.is_empty() && config.tls.certificates.is_empty() {
+        let problem = "is empty, and a socket for TLS was passed (FileDescriptorName=tls)";
+        return Err(ConfigError::key("tls.certificates", problem).into());
+    }
+    named.append(&mut encrypted);
     for wanted in &config.proxy_protocol {
         let mut is_there = false;
         for (_, listeners) in named.iter_mut().filter(|(endpoint, _)| endpoint == wanted) {
@@ -32,7 +51,13 @@ pub(super) fn public(
             return Err(ConfigError::key("proxy_protocol", refusal).into());
         }
     }
-    Ok(named.into_iter().map(|(_, listeners)| listeners).collect())
+    let listeners: Vec<_> = named.into_iter().map(|(_, listeners)| listeners).collect();
+    let is_tls = |of_one: &&Vec<Listener>| of_one.first().is_some_and(Listener::is_tls);
+    Ok(Public {
+        plain: endpoints(listeners.iter().filter(|of_one| !is_tls(of_one)))?,
+        tls: endpoints(listeners.iter().filter(is_tls))?,
+        listeners,
+    })
 }
 
 /// What publishers and operators connect to.
@@ -46,9 +71,11 @@ pub(super) fn admin(
 }
 
 /// Where each of them is; port 0 has become a number.
-pub(super) fn endpoints(listeners: &[Vec<Listener>]) -> Result<Vec<Endpoint>, ServerError> {
+pub(super) fn endpoints<'a>(
+    listeners: impl IntoIterator<Item = &'a Vec<Listener>>,
+) -> Result<Vec<Endpoint>, ServerError> {
     listeners
-        .iter()
+        .into_iter()
         .filter_map(|of_one| of_one.first())
         .map(|listener| listener.endpoint().map_err(ServerError::Listen))
         .collect()

@@ -10,15 +10,18 @@ use thiserror::Error;
 
 use crate::sys;
 
-/// The name (`FileDescriptorName=`) of sockets for publishers and operators. All others are for
-/// clients.
+/// The name (`FileDescriptorName=`) of sockets for publishers and operators.
 const ADMIN: &str = "admin";
+/// The name of sockets for clients that come with TLS.
+const TLS: &str = "tls";
 
 /// Sockets to serve on in place of what the configuration names, where there are any.
 #[derive(Debug, Default)]
 pub struct Passed {
     /// In place of `listen`.
     pub public: Vec<OwnedFd>,
+    /// In place of `tls.listen`.
+    pub tls: Vec<OwnedFd>,
     /// In place of `admin_listen`.
     pub admin: Vec<OwnedFd>,
 }
@@ -36,11 +39,12 @@ impl Passed {
     pub fn to_this_process() -> Result<Self, PassedError> {
         let mut passed = Self::default();
         for (fd, name) in sys::passed_descriptors().map_err(PassedError)? {
-            if name == ADMIN {
-                passed.admin.push(fd);
-            } else {
-                passed.public.push(fd);
-            }
+            let of_its_kind = match name.as_str() {
+                ADMIN => &mut passed.admin,
+                TLS => &mut passed.tls,
+                _ => &mut passed.public,
+            };
+            of_its_kind.push(fd);
         }
         Ok(passed)
     }

@@ -81,6 +81,9 @@ fn announce(server: &Server, config: &Config) {
     for endpoint in server.public_endpoints() {
         tracing::info!(%endpoint, base_path = %config.base_path, "public listener");
     }
+    for endpoint in server.tls_endpoints() {
+        tracing::info!(%endpoint, base_path = %config.base_path, "public TLS listener");
+    }
     for endpoint in server.admin_endpoints() {
         tracing::info!(%endpoint, "admin listener");
     }

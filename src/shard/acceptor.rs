@@ -11,7 +11,7 @@ use rustix::net::{Shutdown, shutdown};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::handshakes::{Handshake, Handshakes};
-use super::listener::{Listener, ListenerSocket, Owner};
+use super::listener::{Listener, ListenerSocket, Owner, Preface};
 use crate::clock::Clock;
 use crate::metrics::ShardMetrics;
 
@@ -36,8 +36,8 @@ pub struct Accepted {
     pub socket: Socket,
     /// Its place among the handshakes.
     pub handshake: Handshake,
-    /// A PROXY header has to come first.
-    pub wants_proxy_header: bool,
+    /// What has to come before its first request.
+    pub preface: Preface,
 }
 
 impl Socket {
@@ -58,7 +58,7 @@ impl Socket {
 pub(super) struct Acceptor {
     socket: Watched,
     owner: Owner,
-    wants_proxy_header: bool,
+    preface: Preface,
 }
 
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Acceptor {
         Ok(Self {
             socket,
             owner: listener.owner,
-            wants_proxy_header: listener.wants_proxy_header,
+            preface: listener.preface,
         })
     }
 
@@ -99,7 +99,7 @@ impl Acceptor {
                     start(Accepted {
                         socket,
                         handshake: handshakes.enter(),
-                        wants_proxy_header: self.wants_proxy_header,
+                        preface: self.preface,
                     });
                 }
                 Err(error) if is_of_one_client(&error) => {}

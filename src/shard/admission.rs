@@ -15,6 +15,7 @@ use crate::directory::{ConnectionRef, Limit, NotAdmitted, UserHandle};
 use crate::frame::{Frame, Framing};
 use crate::log::{Gap, Newcomer, Replay};
 use crate::metrics::{DisconnectReason, Transport};
+use crate::tls::Secrets;
 use crate::topic::Topic;
 
 /// A stream that asks to be let in.
@@ -57,6 +58,14 @@ pub struct Seat {
 struct Missed {
     gap: Option<Gap>,
     replay: Option<Replay>,
+}
+
+/// A connection that has left hyper, and rustls.
+#[derive(Debug)]
+pub struct Detached {
+    pub(crate) fd: OwnedFd,
+    /// Where it is encrypted.
+    pub(crate) secrets: Option<Secrets>,
 }
 
 /// A stream that was not let in.
@@ -171,7 +180,8 @@ impl Shard {
     ///
     /// # Errors
     /// What epoll says; the place is then given up.
-    pub fn join(&mut self, seat: Seat, fd: OwnedFd, mut head: Vec<u8>) -> io::Result<()> {
+    pub fn join(&mut self, seat: Seat, detached: Detached, mut head: Vec<u8>) -> io::Result<()> {
+        let Detached { fd, secrets } = detached;
         if let Err(error) = self.poller.add(fd.as_fd(), seat.tenant) {
             self.give_up(seat);
             return Err(error);
@@ -187,6 +197,7 @@ impl Shard {
             topics: admission.topics,
             session: admission.identity.and_then(|identity| identity.session),
             forwarded_for: admission.forwarded_for,
+            secrets,
         };
         let is_test = matches!(seat.kind, Kind::Test);
         let SlotRef { key, .. } = self.table.insert(fd, tenant, now, unix_s);

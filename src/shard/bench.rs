@@ -48,6 +48,7 @@ impl Rig {
             topics: Box::default(),
             session: None,
             forwarded_for: None,
+            secrets: None,
         };
         let SlotRef { key, .. } = self.table.insert(fd, tenant, self.now, 0);
         self.rearm(key, due_ticks);
@@ -116,7 +117,7 @@ impl Solo {
             Accepted {
                 socket,
                 handshake,
-                wants_proxy_header: false,
+                preface: Preface::default(),
             },
             &self.shard,
         );

@@ -79,7 +79,8 @@ impl Shard {
         }
     }
 
-    fn end_drained(&mut self, key: u32) -> bool {
+    /// Ends a stream so that its client comes back; false where it is ending already.
+    pub(super) fn end_drained(&mut self, key: u32) -> bool {
         if self.table.get(key).is_none_or(super::slot::Slot::is_ending) {
             return false;
         }

@@ -27,7 +27,16 @@ pub struct Listener {
     /// The socket itself.
     pub socket: ListenerSocket,
     pub(super) owner: Owner,
-    pub(super) wants_proxy_header: bool,
+    pub(super) preface: Preface,
+}
+
+/// What a connection has to begin with, before any request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Preface {
+    /// A PROXY header, first of all.
+    pub proxy_header: bool,
+    /// A TLS handshake.
+    pub tls: bool,
 }
 
 /// What a [`Listener`] listens on.
@@ -143,14 +152,24 @@ impl Listener {
 
     /// From now on each connection has to begin with a PROXY header.
     pub fn require_proxy_header(&mut self) {
-        self.wants_proxy_header = true;
+        self.preface.proxy_header = true;
+    }
+
+    /// From now on each connection has to begin with a TLS handshake.
+    pub fn require_tls(&mut self) {
+        self.preface.tls = true;
+    }
+
+    /// Whether its connections are encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.preface.tls
     }
 
     fn ours(socket: ListenerSocket, shared: &Arc<Shared>) -> Self {
         Self {
             socket,
             owner: Owner::Us(Arc::clone(shared)),
-            wants_proxy_header: false,
+            preface: Preface::default(),
         }
     }
 }
@@ -187,7 +206,7 @@ fn adopt_listening(
                     ListenerSocket::Unix(fd.into())
                 },
                 owner: Owner::Supervisor,
-                wants_proxy_header: false,
+                preface: Preface::default(),
             })
         })
         .collect()

@@ -22,6 +22,7 @@ mod listener;
 #[cfg(test)]
 mod model;
 mod poller;
+mod sealed;
 mod slot;
 mod table;
 mod thread;
@@ -42,6 +43,7 @@ use crate::frame::{Frame, Framing, LAST_CHUNK};
 use crate::log::Log;
 use crate::metrics::{DisconnectReason, Metrics, ShardMetrics, Transport};
 use crate::sys;
+use crate::tls::Alert;
 use delivery::Deliveries;
 use drain::Drain;
 use poller::{Poller, Readiness};
@@ -49,11 +51,11 @@ use table::{SlotRef, Table};
 use wheel::{Tick, Wheel};
 
 pub use acceptor::{Accepted, Socket};
-pub use admission::{Admission, Declined, NotSeated, Seat};
+pub use admission::{Admission, Declined, Detached, NotSeated, Seat};
 pub use dispatch::dispatch;
 pub use handshakes::{Handshake, Handshakes};
 pub use inbox::{Description, Inbox};
-pub use listener::{BindError, Listener, ListenerSocket, SocketOptions, adopt, bind};
+pub use listener::{BindError, Listener, ListenerSocket, Preface, SocketOptions, adopt, bind};
 pub use thread::{Shards, StartError, StartHandshake, Starter};
 
 /// What bounds a client that reads too slowly or not at all, and how often it hears from us.
@@ -109,6 +111,8 @@ pub struct Shard {
     heartbeat_ticks: u32,
     stall_ticks: u32,
     deliveries: Deliveries,
+    /// Where records for clients with TLS are sealed.
+    records: Vec<u8>,
     /// Clients with more to catch up with and no backlog.
     catching_up: VecDeque<SlotRef>,
     drain: Option<Drain>,
@@ -142,6 +146,7 @@ impl Shard {
             heartbeat_ticks: Tick::span(millis(settings.heartbeat)),
             stall_ticks: Tick::span(millis(settings.stall_timeout)),
             deliveries: Deliveries::default(),
+            records: Vec::new(),
             catching_up: VecDeque::new(),
             drain: None,
             rearmed: Rc::default(),
@@ -198,6 +203,9 @@ impl Shard {
         if framing == Framing::Chunked && !self.send_bytes(key, LAST_CHUNK) {
             return;
         }
+        if !self.send_close_notify(key) {
+            return;
+        }
         let Some(slot) = self.table.get_mut(key) else {
             return;
         };
@@ -224,8 +232,16 @@ impl Shard {
 
     /// Closes a socket and gives its place up. The reason counts unless an end was counted.
     fn close(&mut self, key: u32, reason: DisconnectReason) {
-        if self.table.get(key).is_none() {
+        self.close_with(key, reason, Alert::CloseNotify);
+    }
+
+    /// The same, telling a client with TLS why.
+    fn close_with(&mut self, key: u32, reason: DisconnectReason, alert: Alert) {
+        let Some(slot) = self.table.get(key) else {
             return;
+        };
+        if slot.is_tls() {
+            self.say_goodbye(key, alert);
         }
         self.leave_directory(key);
         self.wheel.disarm(&mut self.table, key);

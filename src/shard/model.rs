@@ -4,6 +4,7 @@
 //! a gap that it was told of.
 
 mod device;
+pub(super) mod opener;
 mod step;
 
 use std::io::{ErrorKind, Read, Write};
@@ -22,6 +23,7 @@ use crate::event::{EventId, SessionChange, Target, UserId};
 use crate::log::Record;
 use crate::topic::Topic;
 use device::{Connection, Device, Happened, What};
+use opener::Opener;
 use step::{Step, step};
 
 const SHARDS: u16 = 2;
@@ -245,8 +247,14 @@ impl World {
             server.set_nonblocking(true).unwrap();
             while (&server).write(&[b'.'; 512]).is_ok() {}
         }
+        // Every other device comes with TLS, each of them with a cipher of its own.
+        let (secrets, opener) = (n % 2 == 1).then(|| Opener::pair(n / 2)).unzip();
+        let detached = Detached {
+            fd: server.into(),
+            secrets,
+        };
         shard
-            .join(seat, server.into(), b"HEAD\r\n\r\n".to_vec())
+            .join(seat, detached, b"HEAD\r\n\r\n".to_vec())
             .unwrap();
         let is_known = device.last_id.is_none_or(|last| {
             let at = self.happened.iter().position(|other| other.id == last);
@@ -258,6 +266,7 @@ impl World {
         self.gaps_told += usize::from(!is_known);
         device.connection = Some(Connection {
             socket: client,
+            opener,
             received: Vec::new(),
             has_head: false,
             has_gap: false,
@@ -285,7 +294,7 @@ impl World {
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(error) => panic!("{error}"),
         };
-        connection.received.extend_from_slice(&buffer[..read]);
+        connection.receive(&buffer[..read]);
         let frames: Vec<String> = std::iter::from_fn(|| connection.next_frame()).collect();
         for frame in frames {
             device.check(&frame, &self.happened, oldest);
@@ -294,6 +303,12 @@ impl World {
             && connection.is_over
         {
             assert_eq!(connection.is_complete, connection.is_logged_out);
+            if let Some(opener) = &connection.opener {
+                assert!(
+                    !connection.is_complete || opener.is_told,
+                    "an end without close_notify"
+                );
+            }
             device.connection = None;
         }
         read
@@ -380,11 +395,7 @@ impl World {
             assert!(shard.catching_up.is_empty());
             for key in 0..shard.table.end() {
                 let slot = shard.table.get(key);
-                assert!(slot.is_none_or(|slot| {
-                    slot.extra
-                        .as_ref()
-                        .is_none_or(|extra| extra.replay.is_none())
-                }));
+                assert!(slot.is_none_or(|slot| !slot.is_behind()));
             }
         }
     }

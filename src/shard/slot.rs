@@ -10,6 +10,7 @@ use crate::directory::UserHandle;
 use crate::frame::Framing;
 use crate::log::{Entry, Position, Replay};
 use crate::metrics::Transport;
+use crate::tls::Secrets;
 use crate::topic::Topic;
 
 /// One client.
@@ -63,11 +64,24 @@ pub(crate) struct Extra {
     pub(crate) session: Option<Box<str>>,
     /// The client behind a proxy, where it has an IPv6 address.
     forwarded_v6: Option<Box<Ipv6Addr>>,
+    /// What its bytes are sealed with. [`TLS`] says whether there are any.
+    secrets: Option<Secrets>,
+    behind: Option<Box<Behind>>,
+}
+
+const _: () = assert!(
+    size_of::<Extra>() == 64,
+    "what few connections have is one cache line more"
+);
+
+/// Why a client is not up to date.
+#[derive(Debug, Default)]
+struct Behind {
     /// What its socket has not taken yet. [`BACKLOGGED`] says whether there is one, so that a send
     /// need not look here.
-    pub(crate) backlog: Option<Box<Backlog>>,
+    backlog: Option<Backlog>,
     /// What it still has to get of what it missed.
-    pub(crate) replay: Option<Box<Replay>>,
+    replay: Option<Replay>,
 }
 
 impl Extra {
@@ -75,8 +89,14 @@ impl Extra {
         !self.subscriptions.is_empty()
             || self.session.is_some()
             || self.forwarded_v6.is_some()
-            || self.backlog.is_some()
-            || self.replay.is_some()
+            || self.secrets.is_some()
+            || self.behind.is_some()
+    }
+}
+
+impl Behind {
+    fn is_needed(&self) -> bool {
+        self.backlog.is_some() || self.replay.is_some()
     }
 }
 
@@ -91,6 +111,8 @@ pub(crate) struct Tenant {
     pub(crate) topics: Box<[Topic]>,
     pub(crate) session: Option<Box<str>>,
     pub(crate) forwarded_for: Option<IpAddr>,
+    /// Of a client that came with TLS.
+    pub(crate) secrets: Option<Secrets>,
 }
 
 /// Which stream it is.
@@ -120,6 +142,8 @@ const REARMED: u16 = 1 << 3;
 const LEAVING: u16 = 1 << 4;
 /// [`Extra::backlog`] is there.
 const BACKLOGGED: u16 = 1 << 5;
+/// [`Extra::secrets`] are there.
+const TLS: u16 = 1 << 6;
 
 /// In [`Slot::joined_or_test`]: no event comes live yet.
 const REPLAYING: u64 = u64::MAX;
@@ -147,17 +171,14 @@ impl Slot {
             Some(IpAddr::V4(address)) => (address.to_bits(), None),
             Some(IpAddr::V6(address)) => (0, Some(address)),
         };
-        let is_plain =
-            subscriptions.is_empty() && tenant.session.is_none() && forwarded_v6.is_none();
-        let extra = (!is_plain).then(|| {
-            Box::new(Extra {
-                subscriptions,
-                session: tenant.session,
-                forwarded_v6: forwarded_v6.map(Box::new),
-                backlog: None,
-                replay: None,
-            })
-        });
+        let tls = if tenant.secrets.is_some() { TLS } else { 0 };
+        let extra = Extra {
+            subscriptions,
+            session: tenant.session,
+            forwarded_v6: forwarded_v6.map(Box::new),
+            secrets: tenant.secrets,
+            behind: None,
+        };
         Self {
             fd,
             generation,
@@ -169,9 +190,9 @@ impl Slot {
                 .map_or(0, |at| u32::try_from(at).unwrap_or(0)),
             since_s: u32::try_from(unix_s).unwrap_or(u32::MAX),
             joined_or_test,
-            extra,
+            extra: extra.is_needed().then(|| Box::new(extra)),
             forwarded_v4,
-            flags: kind | framing,
+            flags: kind | framing | tls,
             discarded_bytes: 0,
         }
     }
@@ -236,19 +257,25 @@ impl Slot {
     pub(crate) fn start_catch_up(&mut self, replay: Replay) {
         self.joined_or_test = REPLAYING;
         let extra = self.extra.get_or_insert_default();
-        extra.replay = Some(Box::new(replay));
+        extra.behind.get_or_insert_default().replay = Some(replay);
+    }
+
+    /// Whether anything is still under way to it.
+    #[cfg(test)]
+    pub(crate) fn is_behind(&self) -> bool {
+        self.extra.as_ref().is_some_and(|it| it.behind.is_some())
     }
 
     /// What it still has to get of what it missed.
     pub(crate) fn replay(&mut self) -> Option<&mut Replay> {
-        self.extra.as_mut()?.replay.as_deref_mut()
+        self.extra.as_mut()?.behind.as_mut()?.replay.as_mut()
     }
 
     /// Lets the tenant get events live from `position` on. What catching up took is given back.
     pub(crate) fn finish_catch_up(&mut self, position: Position) {
         self.joined_or_test = position.0;
-        if let Some(extra) = &mut self.extra {
-            extra.replay = None;
+        if let Some(behind) = self.behind_mut() {
+            behind.replay = None;
         }
         self.drop_unneeded();
     }
@@ -269,36 +296,68 @@ impl Slot {
 
     /// What waits for its socket to take more.
     pub(crate) fn backlog(&self) -> Option<&Backlog> {
-        self.extra.as_deref()?.backlog.as_deref()
+        self.extra.as_deref()?.behind.as_deref()?.backlog.as_ref()
     }
 
     /// The same, to be changed.
     pub(crate) fn backlog_mut(&mut self) -> Option<&mut Backlog> {
-        self.extra.as_deref_mut()?.backlog.as_deref_mut()
+        self.behind_mut()?.backlog.as_mut()
+    }
+
+    /// The socket beside what waits for it.
+    pub(crate) fn fd_and_backlog(&mut self) -> (&OwnedFd, Option<&mut Backlog>) {
+        let behind = self
+            .extra
+            .as_deref_mut()
+            .and_then(|extra| extra.behind.as_deref_mut());
+        (&self.fd, behind.and_then(|behind| behind.backlog.as_mut()))
     }
 
     /// The same, begun now where there is none.
     pub(crate) fn backlog_or_new(&mut self, now: Tick) -> &mut Backlog {
         self.flags |= BACKLOGGED;
         let extra = self.extra.get_or_insert_default();
-        extra
-            .backlog
-            .get_or_insert_with(|| Box::new(Backlog::new(now)))
+        let behind = extra.behind.get_or_insert_default();
+        behind.backlog.get_or_insert_with(|| Backlog::new(now))
     }
 
     /// Forgets the backlog; what it took is given back.
     pub(crate) fn drop_backlog(&mut self) {
         self.flags &= !BACKLOGGED;
-        if let Some(extra) = &mut self.extra {
-            extra.backlog = None;
+        if let Some(behind) = self.behind_mut() {
+            behind.backlog = None;
         }
         self.drop_unneeded();
     }
 
+    fn behind_mut(&mut self) -> Option<&mut Behind> {
+        self.extra.as_deref_mut()?.behind.as_deref_mut()
+    }
+
     fn drop_unneeded(&mut self) {
+        if let Some(extra) = &mut self.extra
+            && extra.behind.as_ref().is_some_and(|it| !it.is_needed())
+        {
+            extra.behind = None;
+        }
         if self.extra.as_ref().is_some_and(|extra| !extra.is_needed()) {
             self.extra = None;
         }
+    }
+
+    /// Whether its bytes are sealed.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.flags & TLS != 0
+    }
+
+    /// What its bytes are sealed with.
+    pub(crate) fn secrets(&self) -> Option<&Secrets> {
+        self.extra.as_deref()?.secrets.as_ref()
+    }
+
+    /// The same, to be used.
+    pub(crate) fn secrets_mut(&mut self) -> Option<&mut Secrets> {
+        self.extra.as_deref_mut()?.secrets.as_mut()
     }
 
     pub(crate) fn set_leaving(&mut self) {
@@ -342,6 +401,7 @@ mod tests {
             topics: Box::default(),
             session: None,
             forwarded_for,
+            secrets: None,
         };
         let fd = std::fs::File::open("/dev/null").unwrap().into();
         Slot::new(fd, 1, tenant, Box::default(), Tick(0), 0)

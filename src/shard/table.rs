@@ -227,6 +227,7 @@ mod tests {
             topics: topics(bits),
             session: None,
             forwarded_for: None,
+            secrets: None,
         }
     }
 

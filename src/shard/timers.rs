@@ -8,6 +8,7 @@ use super::wheel::{TICKS_PER_S, Tick};
 use super::{Shard, Sleep};
 use crate::frame::Frame;
 use crate::metrics::DisconnectReason;
+use crate::tls::Secrets;
 
 /// Timers taken in one turn, about a millisecond of heartbeats, before the shard looks at its
 /// sockets and its inbox again.
@@ -64,6 +65,10 @@ impl Shard {
         }
         if slot.is_ending() {
             return true;
+        }
+        if slot.secrets().is_some_and(Secrets::are_worn) {
+            self.end_drained(key);
+            return false;
         }
         let expired = slot.expires_at_s != 0
             && u64::from(slot.expires_at_s) * 1_000 <= self.shared.clock.unix_ms();
@@ -136,6 +141,9 @@ impl Shard {
             .map(|backlog| backlog.progress().plus(self.stall_ticks));
         if slot.is_ending() {
             return stall;
+        }
+        if slot.secrets().is_some_and(Secrets::are_worn) {
+            return Some(now);
         }
         let mut due = if let Some(test) = slot.test_stream() {
             test.started

@@ -14,6 +14,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg
 
 use super::Shard;
 use super::backlog::Backlog;
+use super::slot::Slot;
 use super::wheel::Tick;
 use crate::frame::{Frame, Framing};
 use crate::metrics::DisconnectReason;
@@ -25,7 +26,7 @@ pub(super) const MAX_PARCEL_FRAMES: usize = 64;
 /// `send_buffer` takes at once, so that a batch alone does not make a backlog.
 pub(super) const MAX_PARCEL_BYTES: usize = 32 * 1024;
 /// What a client may send after its request before it is closed: an EventSource sends nothing.
-const MAX_DISCARDED_BYTES: u16 = 8 * 1024;
+pub(super) const MAX_DISCARDED_BYTES: u16 = 8 * 1024;
 
 /// Frames that leave for a client in one send.
 pub(super) struct Parcel<'a> {
@@ -62,8 +63,12 @@ impl Shard {
         let Some(slot) = self.table.get_mut(key) else {
             return false;
         };
-        slot.last_write = now;
         let framing = slot.framing();
+        if slot.is_tls() {
+            let parts = parcel.frames.iter().map(|frame| frame.bytes(framing));
+            return self.send_sealed(key, parts);
+        }
+        slot.last_write = now;
         let (slices, bytes) = match framing {
             Framing::Chunked => (&parcel.chunked, parcel.chunked_bytes),
             Framing::Raw => (&parcel.raw, parcel.raw_bytes),
@@ -115,6 +120,19 @@ impl Shard {
     }
 
     fn send_with(&mut self, key: u32, bytes: &[u8], rest: impl FnOnce(usize) -> Bytes) -> bool {
+        if self.table.get(key).is_some_and(Slot::is_tls) {
+            return self.send_sealed(key, [bytes]);
+        }
+        self.send_as_it_is(key, bytes, rest)
+    }
+
+    /// Sends bytes that are sealed or need not be; false where that ended the client.
+    pub(super) fn send_as_it_is(
+        &mut self,
+        key: u32,
+        bytes: &[u8],
+        rest: impl FnOnce(usize) -> Bytes,
+    ) -> bool {
         let now = self.now();
         let Some(slot) = self.table.get_mut(key) else {
             return false;
@@ -176,15 +194,11 @@ impl Shard {
                 return;
             };
             let is_ending = slot.is_ending();
-            let Some(backlog) = slot
-                .extra
-                .as_deref_mut()
-                .and_then(|extra| extra.backlog.as_deref_mut())
-            else {
+            let (fd, Some(backlog)) = slot.fd_and_backlog() else {
                 return;
             };
             let (slices, used) = backlog.slices();
-            match send_slices(&slot.fd, &slices[..used]) {
+            match send_slices(fd, &slices[..used]) {
                 Ok(0) => return,
                 Ok(sent) => {
                     backlog.advance(sent);
@@ -216,7 +230,13 @@ impl Shard {
 
     /// Throws away what a client sent; a client that sends too much, or its end, is closed.
     pub(super) fn discard_input(&mut self, key: u32) {
-        if let Some(reason) = self.drain_input(key) {
+        if self
+            .table
+            .get(key)
+            .is_some_and(|slot| slot.is_tls() && !slot.is_ending())
+        {
+            self.open_input(key);
+        } else if let Some(reason) = self.drain_input(key) {
             self.close(key, reason);
         }
     }
@@ -259,7 +279,7 @@ impl Shard {
 }
 
 /// Who is to blame for a socket error.
-fn reason_of(errno: Errno) -> DisconnectReason {
+pub(super) fn reason_of(errno: Errno) -> DisconnectReason {
     match errno {
         Errno::PIPE | Errno::CONNRESET => DisconnectReason::ClientClosed,
         // `TCP_USER_TIMEOUT`: the peer acknowledged nothing.

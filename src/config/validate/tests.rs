@@ -213,13 +213,13 @@ fn every_refusal_names_its_key_and_the_way_out() {
         ("cors.origins = [\"null\"]", "cors.origins[0]", "`null`"),
         (
             "tls.listen = [\"0.0.0.0:8443\"]",
-            "tls.listen",
-            "put nginx in front",
+            "tls.certificates",
+            "is empty",
         ),
         (
             "tls.certificates = [{ cert = \"a\", key = \"b\" }]",
-            "tls.certificates",
-            "put nginx in front",
+            "tls.certificates[0].cert",
+            "cannot be read",
         ),
         ("engine.kind = \"redis\"", "engine.kind", "memory"),
     ]

@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 
-use super::{topic, user};
+use super::{Opener, topic, user};
 use crate::event::{EventId, Target};
 
 /// What happened, in the model.
@@ -30,6 +30,8 @@ pub(super) struct Device {
 #[allow(clippy::struct_excessive_bools)] // each is asked for by itself
 pub(super) struct Connection {
     pub(super) socket: UnixStream,
+    /// Of a connection with TLS.
+    pub(super) opener: Option<Opener>,
     pub(super) received: Vec<u8>,
     pub(super) has_head: bool,
     /// It was told of a gap and has seen nothing since.
@@ -52,6 +54,13 @@ impl Happened {
 }
 
 impl Connection {
+    pub(super) fn receive(&mut self, bytes: &[u8]) {
+        match &mut self.opener {
+            Some(opener) => opener.receive(bytes, &mut self.received),
+            None => self.received.extend_from_slice(bytes),
+        }
+    }
+
     /// Takes a whole chunk out of what was received.
     pub(super) fn next_frame(&mut self) -> Option<String> {
         let find = |bytes: &[u8], what: &[u8]| {

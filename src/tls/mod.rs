@@ -1,0 +1,17 @@
+//! TLS 1.3 for public listeners: rustls does the handshake, and what follows it until a stream
+//! detaches; from there on the shard seals and opens records itself, with [`Secrets`].
+//!
+//! Older versions and HTTP/2 are left to a proxy in front (docs/tls.md).
+
+mod certificates;
+mod record;
+mod resolver;
+mod secrets;
+mod service;
+
+pub use certificates::TlsError;
+pub(crate) use record::{Alert, Received, record_bytes};
+#[cfg(test)]
+pub(crate) use secrets::MAX_RECORDS;
+pub(crate) use secrets::Secrets;
+pub use service::{Certificates, KeyLog, Tls};

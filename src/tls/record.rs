@@ -1,0 +1,192 @@
+//! Records of TLS 1.3 (RFC 8446 §5): sealed into a buffer that the shard's clients share, opened
+//! where they were received.
+
+#![allow(clippy::indexing_slicing)] // places in a buffer that was just measured
+
+use aws_lc_rs::aead::Aad;
+
+use super::secrets::Secrets;
+
+/// Most content of one record (RFC 8446 §5.1).
+const MAX_CONTENT_BYTES: usize = 1 << 14;
+/// What encryption may add to that (§5.2).
+const MAX_EXPANSION_BYTES: usize = 256;
+const HEADER_BYTES: usize = 5;
+/// Of all three ciphers.
+const TAG_BYTES: usize = 16;
+
+/// The record versions' bytes stay those of TLS 1.2 (§5.1).
+const LEGACY_VERSION: [u8; 2] = [3, 3];
+/// Content types (§5.1). Outside, everything that is encrypted is data (§5.2).
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+const DATA: u8 = 23;
+/// The only handshake message that a client may send after its handshake (§4.6.3).
+const KEY_UPDATE: u8 = 24;
+/// A client's warning that it is about to close (§6.1).
+const USER_CANCELED: u8 = 90;
+
+/// Why a connection ends, as its peer is told (RFC 8446 §6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alert {
+    CloseNotify = 0,
+    UnexpectedMessage = 10,
+    BadRecordMac = 20,
+    RecordOverflow = 22,
+}
+
+/// What a client's record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// Nothing that a stream listens to.
+    Data,
+    /// The client ends the connection.
+    CloseNotify,
+    /// The client gives the connection up, or says that we are at fault.
+    Failure,
+    /// It uses new keys from here on.
+    KeyUpdate,
+}
+
+/// The length of the record that begins here, header included; `None` where too little is here to
+/// tell.
+///
+/// # Errors
+/// The alert to answer with, where no record of an established connection begins like this.
+pub(crate) fn record_bytes(start: &[u8]) -> Result<Option<usize>, Alert> {
+    if start.first().is_some_and(|outer| *outer != DATA) {
+        return Err(Alert::UnexpectedMessage);
+    }
+    let Some(header) = start.first_chunk::<HEADER_BYTES>() else {
+        return Ok(None);
+    };
+    let [.., high, low] = *header;
+    let bytes = usize::from(u16::from_be_bytes([high, low]));
+    if bytes > MAX_CONTENT_BYTES + MAX_EXPANSION_BYTES {
+        return Err(Alert::RecordOverflow);
+    }
+    Ok(Some(HEADER_BYTES + bytes))
+}
+
+impl Secrets {
+    /// Appends `parts`, sealed, to `out`: as few records as hold them, whatever the parts' bounds.
+    pub(crate) fn seal<'a>(
+        &mut self,
+        parts: impl IntoIterator<Item = &'a [u8]>,
+        out: &mut Vec<u8>,
+    ) {
+        let mut start = begin(out);
+        for mut part in parts {
+            while !part.is_empty() {
+                let room = MAX_CONTENT_BYTES - content_bytes(start, out);
+                if room == 0 {
+                    self.finish(DATA, start, out);
+                    start = begin(out);
+                    continue;
+                }
+                let (now, later) = part.split_at(room.min(part.len()));
+                out.extend_from_slice(now);
+                part = later;
+            }
+        }
+        if content_bytes(start, out) > 0 {
+            self.finish(DATA, start, out);
+        } else {
+            out.truncate(start);
+        }
+    }
+
+    /// Appends an alert, sealed, to `out`.
+    pub(crate) fn seal_alert(&mut self, alert: Alert, out: &mut Vec<u8>) {
+        const WARNING: u8 = 1;
+        const FATAL: u8 = 2;
+        let level = match alert {
+            Alert::CloseNotify => WARNING,
+            _ => FATAL,
+        };
+        let start = begin(out);
+        out.extend_from_slice(&[level, alert as u8]);
+        self.finish(ALERT, start, out);
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::expect_used)] // a record's length is bounded
+    fn finish(&mut self, typed: u8, start: usize, out: &mut Vec<u8>) {
+        out.push(typed);
+        let body = start + HEADER_BYTES;
+        let length = (out.len() - body + TAG_BYTES) as u16;
+        let [high, low] = length.to_be_bytes();
+        let [major, minor] = LEGACY_VERSION;
+        let header = [DATA, major, minor, high, low];
+        out[start..body].copy_from_slice(&header);
+        let mut cipher = self.sending();
+        let nonce = cipher.next_nonce();
+        let tag = cipher
+            .key
+            .seal_in_place_separate_tag(nonce, Aad::from(header), &mut out[body..])
+            .expect("a record is shorter than what a cipher seals");
+        out.extend_from_slice(tag.as_ref());
+    }
+
+    /// Opens a whole record in place and says what is in it.
+    ///
+    /// # Errors
+    /// The alert to answer with. Nothing more can be received then.
+    pub(crate) fn open(&mut self, record: &mut [u8]) -> Result<Received, Alert> {
+        const CLOSE_NOTIFY: u8 = Alert::CloseNotify as u8;
+        match self.decrypt(record)? {
+            (DATA, _) | (ALERT, [_, USER_CANCELED]) => Ok(Received::Data),
+            (ALERT, [_, CLOSE_NOTIFY]) => Ok(Received::CloseNotify),
+            (ALERT, [_, _]) => Ok(Received::Failure),
+            (HANDSHAKE, [KEY_UPDATE, ..]) => Ok(Received::KeyUpdate),
+            _ => Err(Alert::UnexpectedMessage),
+        }
+    }
+
+    /// The content's type, and the content.
+    pub(crate) fn decrypt<'a>(&mut self, record: &'a mut [u8]) -> Result<(u8, &'a [u8]), Alert> {
+        let (header, body) = record
+            .split_first_chunk_mut::<HEADER_BYTES>()
+            .ok_or(Alert::UnexpectedMessage)?;
+        let mut cipher = self.receiving();
+        let nonce = cipher.next_nonce();
+        let inner = cipher
+            .key
+            .open_in_place(nonce, Aad::from(*header), body)
+            .map_err(|_| Alert::BadRecordMac)?;
+        if inner.len() > MAX_CONTENT_BYTES + 1 {
+            return Err(Alert::RecordOverflow);
+        }
+        // Behind the content stands its type, and then zeros (§5.4).
+        let padding = inner.iter().rev().take_while(|byte| **byte == 0).count();
+        inner[..inner.len() - padding]
+            .split_last()
+            .map(|(typed, content)| (*typed, content))
+            .ok_or(Alert::UnexpectedMessage)
+    }
+}
+
+/// Makes room for a record's header, and says where it begins.
+fn begin(out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER_BYTES]);
+    start
+}
+
+fn content_bytes(start: usize, out: &[u8]) -> usize {
+    out.len() - start - HEADER_BYTES
+}
+
+#[cfg(test)]
+impl Secrets {
+    /// One record, of any type.
+    pub(crate) fn record(&mut self, typed: u8, content: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let start = begin(&mut out);
+        out.extend_from_slice(content);
+        self.finish(typed, start, &mut out);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! Which certificate a client gets: the first that is good for the name it asks for (SNI), else the
+//! first of all.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::client::verify_server_name;
+use rustls::pki_types::ServerName;
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+/// The certificates in force.
+#[derive(Debug)]
+pub(super) struct Resolver(ArcSwap<Vec<Arc<CertifiedKey>>>);
+
+impl Resolver {
+    pub(super) fn new(certificates: Vec<Arc<CertifiedKey>>) -> Self {
+        Self(ArcSwap::from_pointee(certificates))
+    }
+
+    /// Handshakes from now on get these.
+    pub(super) fn replace(&self, certificates: Vec<Arc<CertifiedKey>>) {
+        self.0.store(Arc::new(certificates));
+    }
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let certificates = self.0.load();
+        let name = hello
+            .server_name()
+            .and_then(|name| ServerName::try_from(name).ok());
+        name.and_then(|name| certificates.iter().find(|it| is_good_for(it, &name)))
+            .or_else(|| certificates.first())
+            .cloned()
+    }
+}
+
+fn is_good_for(certificate: &CertifiedKey, name: &ServerName<'_>) -> bool {
+    certificate
+        .end_entity_cert()
+        .and_then(ParsedCertificate::try_from)
+        .is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
+}

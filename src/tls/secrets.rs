@@ -1,0 +1,210 @@
+//! What is left of a TLS connection when it leaves rustls: a key, a nonce base and a sequence
+//! number for each direction. Wiped when dropped.
+
+use aws_lc_rs::aead::{
+    AES_128_GCM, AES_256_GCM, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
+};
+use rustls::ConnectionTrafficSecrets::{Aes128Gcm, Aes256Gcm, Chacha20Poly1305};
+use rustls::{ConnectionTrafficSecrets, ExtractedSecrets};
+use zeroize::Zeroize;
+
+/// Nonces of all three ciphers (RFC 8446 §5.3).
+const IV_BYTES: usize = 12;
+
+/// After this many records a stream is ended, so that its client comes back with new keys. AES-GCM
+/// is safe for 2^24.5 full ones (RFC 8446 §5.5): what is still sent at the end has room.
+pub(crate) const MAX_RECORDS: u32 = if cfg!(test) { 64 } else { 1 << 23 };
+
+/// The secrets of one connection, by the cipher that was agreed on.
+#[derive(Debug)]
+pub(crate) enum Secrets {
+    Aes128(Box<Keys<16>>),
+    Aes256(Box<Keys<32>>),
+    ChaCha20(Box<Keys<32>>),
+}
+
+const _: () = assert!(
+    size_of::<Keys<16>>() == 64,
+    "the usual cipher's secrets are one cache line"
+);
+const _: () = assert!(
+    size_of::<Keys<32>>() <= 128,
+    "nobody's secrets are more than two"
+);
+
+/// Both directions' keys, `N` bytes each.
+pub(crate) struct Keys<const N: usize> {
+    sending: Direction<N>,
+    receiving: Direction<N>,
+}
+
+struct Direction<const N: usize> {
+    key: [u8; N],
+    iv: [u8; IV_BYTES],
+    /// Of the next record. 32 bits, because [`MAX_RECORDS`] ends the stream before.
+    sequence: u32,
+}
+
+/// One direction's cipher, set up for a few records.
+pub(super) struct Cipher<'a> {
+    pub(super) key: LessSafeKey,
+    iv: &'a [u8; IV_BYTES],
+    sequence: &'a mut u32,
+}
+
+impl Secrets {
+    /// The secrets as rustls gives them out; `None` where they are not both of one cipher that
+    /// this server knows, which [`super::Tls`] never agrees on.
+    pub(crate) fn new(extracted: &ExtractedSecrets) -> Option<Self> {
+        let (sending, receiving) = (part(&extracted.tx)?, part(&extracted.rx)?);
+        let secrets = match (&extracted.tx.1, &extracted.rx.1) {
+            (Aes128Gcm { .. }, Aes128Gcm { .. }) => {
+                Self::Aes128(Keys::boxed(&sending, &receiving)?)
+            }
+            (Aes256Gcm { .. }, Aes256Gcm { .. }) => {
+                Self::Aes256(Keys::boxed(&sending, &receiving)?)
+            }
+            (Chacha20Poly1305 { .. }, Chacha20Poly1305 { .. }) => {
+                Self::ChaCha20(Keys::boxed(&sending, &receiving)?)
+            }
+            _ => return None,
+        };
+        Some(secrets)
+    }
+
+    /// Whether the stream has to end now, for its keys have sealed enough.
+    pub(crate) fn are_worn(&self) -> bool {
+        let sent = match self {
+            Self::Aes128(keys) => keys.sending.sequence,
+            Self::Aes256(keys) | Self::ChaCha20(keys) => keys.sending.sequence,
+        };
+        sent >= MAX_RECORDS
+    }
+
+    pub(super) fn sending(&mut self) -> Cipher<'_> {
+        match self {
+            Self::Aes128(keys) => keys.sending.cipher(&AES_128_GCM),
+            Self::Aes256(keys) => keys.sending.cipher(&AES_256_GCM),
+            Self::ChaCha20(keys) => keys.sending.cipher(&CHACHA20_POLY1305),
+        }
+    }
+
+    pub(super) fn receiving(&mut self) -> Cipher<'_> {
+        match self {
+            Self::Aes128(keys) => keys.receiving.cipher(&AES_128_GCM),
+            Self::Aes256(keys) => keys.receiving.cipher(&AES_256_GCM),
+            Self::ChaCha20(keys) => keys.receiving.cipher(&CHACHA20_POLY1305),
+        }
+    }
+}
+
+impl<const N: usize> Keys<N> {
+    /// `None` where a key is not as long as the cipher's.
+    fn boxed(sending: &Part<'_>, receiving: &Part<'_>) -> Option<Box<Self>> {
+        let direction = |part: &Part<'_>| {
+            Some(Direction {
+                key: part.key.try_into().ok()?,
+                iv: part.iv.try_into().ok()?,
+                sequence: part.sequence,
+            })
+        };
+        Some(Box::new(Self {
+            sending: direction(sending)?,
+            receiving: direction(receiving)?,
+        }))
+    }
+}
+
+/// One direction as rustls gives it out.
+struct Part<'a> {
+    key: &'a [u8],
+    iv: &'a [u8],
+    sequence: u32,
+}
+
+fn part((sequence, secrets): &(u64, ConnectionTrafficSecrets)) -> Option<Part<'_>> {
+    match secrets {
+        Aes128Gcm { key, iv } | Aes256Gcm { key, iv } | Chacha20Poly1305 { key, iv } => {
+            Some(Part {
+                key: key.as_ref(),
+                iv: iv.as_ref(),
+                sequence: u32::try_from(*sequence).ok()?,
+            })
+        }
+        _ => None,
+    }
+}
+
+/// No byte of it: debug output ends up in logs.
+impl<const N: usize> std::fmt::Debug for Keys<N> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys")
+    }
+}
+
+impl<const N: usize> Drop for Direction<N> {
+    fn drop(&mut self) {
+        self.key.zeroize();
+        self.iv.zeroize();
+    }
+}
+
+impl<const N: usize> Direction<N> {
+    #[allow(clippy::expect_used)]
+    fn cipher(&mut self, algorithm: &'static Algorithm) -> Cipher<'_> {
+        let key =
+            UnboundKey::new(algorithm, &self.key).expect("the key is as long as the cipher's");
+        Cipher {
+            key: LessSafeKey::new(key),
+            iv: &self.iv,
+            sequence: &mut self.sequence,
+        }
+    }
+}
+
+impl Cipher<'_> {
+    /// The next record's nonce (RFC 8446 §5.3). None comes twice.
+    #[allow(clippy::expect_used)]
+    pub(super) fn next_nonce(&mut self) -> Nonce {
+        let mut nonce = *self.iv;
+        let sequence = u64::from(*self.sequence).to_be_bytes();
+        let last = nonce.iter_mut().skip(IV_BYTES - sequence.len());
+        last.zip(sequence).for_each(|(byte, of)| *byte ^= of);
+        *self.sequence = (*self.sequence)
+            .checked_add(1)
+            .expect("a stream ends long before its sequence number does");
+        Nonce::assume_unique_for_key(nonce)
+    }
+}
+
+#[cfg(test)]
+impl Secrets {
+    /// Both ends of a connection: the server's, and its client's.
+    pub(crate) fn pair(cipher: usize) -> (Self, Self) {
+        fn ends<const N: usize>() -> (Box<Keys<N>>, Box<Keys<N>>) {
+            let part = |key, iv| Part {
+                key,
+                iv,
+                sequence: 0,
+            };
+            let down = part(&[0xa5; N], &[1; IV_BYTES]);
+            let up = part(&[0x5a; N], &[2; IV_BYTES]);
+            let server = Keys::boxed(&down, &up).unwrap();
+            (server, Keys::boxed(&up, &down).unwrap())
+        }
+        match cipher % 3 {
+            0 => {
+                let (server, client) = ends();
+                (Self::Aes128(server), Self::Aes128(client))
+            }
+            1 => {
+                let (server, client) = ends();
+                (Self::Aes256(server), Self::Aes256(client))
+            }
+            _ => {
+                let (server, client) = ends();
+                (Self::ChaCha20(server), Self::ChaCha20(client))
+            }
+        }
+    }
+}
