@@ -110,7 +110,7 @@ fn replay(criterion: &mut Criterion) {
                         let mut shard = solo.shard().borrow_mut();
                         let seat = shard.admit(admission(&last)).expect("there is room");
                         shard
-                            .join(seat, OwnedFd::from(server), Vec::new())
+                            .join(seat, OwnedFd::from(server).into(), Vec::new())
                             .expect("epoll takes it");
                         drop(shard);
                         solo.catch_up();

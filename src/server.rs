@@ -29,7 +29,7 @@ use crate::directory::Directory;
 use crate::engine::{DurableEngine, Engine, MemoryEngine, OpenError};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::public::{Demo, Live, LiveError, Login, Public};
+use crate::public::{Demo, Extras, Live, LiveError, Login, Public};
 use crate::shard::{
     self, BindError, Inbox, Listener, Settings, Shards, Shared, SocketOptions, StartError, Starter,
 };
@@ -152,11 +152,13 @@ impl Server {
         let public = Arc::new(Public::new(
             config,
             live,
-            login,
-            dev.then(|| Demo::new(&config.base_path, admin_endpoints.first())),
+            Extras {
+                login,
+                demo: dev.then(|| Demo::new(&config.base_path, admin_endpoints.first())),
+                tls: tls.clone(),
+            },
             shared.clone(),
             Arc::clone(&engine),
-            tls.clone(),
             Handle::current(),
         ));
         let handshake = Arc::clone(&public);

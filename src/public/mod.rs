@@ -76,6 +76,17 @@ pub struct Public {
     control: Handle,
 }
 
+/// What a server may have or not.
+#[derive(Default)]
+pub struct Extras {
+    /// A login of its own.
+    pub login: Option<Login>,
+    /// The demo page.
+    pub demo: Option<Demo>,
+    /// What its encrypted connections begin with.
+    pub tls: Option<Arc<Tls>>,
+}
+
 /// What SIGHUP may change.
 pub struct Live {
     verifier: Verifier,
@@ -143,13 +154,12 @@ impl Public {
     pub fn new(
         config: &Config,
         live: Live,
-        login: Option<Login>,
-        demo: Option<Demo>,
+        extras: Extras,
         shards: Shared,
         engine: Arc<dyn Engine>,
-        tls: Option<Arc<Tls>>,
         control: Handle,
     ) -> Self {
+        let Extras { login, demo, tls } = extras;
         Self {
             engine,
             live: ArcSwap::from_pointee(live),

@@ -68,6 +68,13 @@ pub struct Detached {
     pub(crate) secrets: Option<Secrets>,
 }
 
+impl From<OwnedFd> for Detached {
+    /// A connection without TLS.
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd, secrets: None }
+    }
+}
+
 /// A stream that was not let in.
 #[derive(Debug)]
 pub struct Declined {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::acceptor::{Accepted, Socket};
 use super::handshakes::Handshakes;
+use super::listener::Preface;
 use super::poller::Poller;
 use super::slot::{Kind, Tenant};
 use super::table::{SlotRef, Table};

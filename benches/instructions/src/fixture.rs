@@ -79,7 +79,7 @@ pub fn connect(solo: &Solo, clients: usize) -> Vec<UnixStream> {
         shard
             .join(
                 seat,
-                OwnedFd::from(server),
+                OwnedFd::from(server).into(),
                 b"HTTP/1.1 200 OK\r\n\r\n".to_vec(),
             )
             .expect("epoll takes it");

@@ -212,7 +212,7 @@ fn a_stream_ends_politely_before_its_keys_are_worn() {
     assert!(scene.opener.is_told);
     assert!((MAX_RECORDS - 8..=MAX_RECORDS).contains(&sent), "{sent}");
     let text = String::from_utf8(scene.received).unwrap();
-    assert!(text.contains(&format!("data: {}\n", sent)), "{text}");
+    assert!(text.contains(&format!("data: {sent}\n")), "{text}");
     assert!(
         text.contains("retry: ") && text.ends_with("0\r\n\r\n"),
         "{text}"

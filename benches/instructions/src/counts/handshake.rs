@@ -8,7 +8,7 @@ use std::sync::Arc;
 use gungraun::{library_benchmark, library_benchmark_group};
 use idlewild::config::Config;
 use idlewild::engine::MemoryEngine;
-use idlewild::public::{Live, Public};
+use idlewild::public::{Extras, Live, Public};
 use idlewild::shard::bench::Solo;
 use idlewild::shard::{Shared, Socket, StartHandshake};
 use tokio::runtime::Runtime;
@@ -42,8 +42,7 @@ fn door() -> Door {
     let public = Arc::new(Public::new(
         &config,
         Live::new(&config).expect("the configuration is good"),
-        None,
-        None,
+        Extras::default(),
         shared.clone(),
         Arc::new(engine),
         runtime.handle().clone(),
