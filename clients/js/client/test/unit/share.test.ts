@@ -191,6 +191,28 @@ describe('tabs of one user', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
+  it('are logged out together by a code without a message, too', async () => {
+    const sockets: EventTarget[] = [];
+    const WebSocket = class extends EventTarget {
+      constructor() {
+        super();
+        sockets.push(this);
+      }
+      close() { return undefined; }
+    };
+    const browser = new Browser();
+    const tabs = Array.from({ length: 3 }, () => {
+      const { environment } = browser.tab();
+      return scene({ token: TOKEN, share: true, transport: 'websocket', environment: { ...environment, WebSocket } as never });
+    });
+    for (const { client } of tabs) client.connect();
+    await pass(10);
+    sockets[0]?.dispatchEvent(Object.assign(new Event('close'), { code: 4003, reason: '' }));
+    await pass(60_000);
+    expect(tabs.map(({ client }) => client.status.state)).toEqual(Array(3).fill('logged-out'));
+    expect(sockets).toHaveLength(1);
+  });
+
   it('close without a trace', async () => {
     const tabs = await openTabs(3);
     for (const { client } of tabs) client.close();
@@ -307,6 +329,41 @@ describe('a leader whose token is refused', () => {
     client.setToken(jwt({ user_id: 42, session_id: 's', fresh: true }));
     await pass(10);
     expect(world.requests).toHaveLength(2);
+  });
+});
+
+describe('tabs whose tokens are all refused', () => {
+  it('say so, and try no more', async () => {
+    const browser = new Browser();
+    const tabs = Array.from({ length: 3 }, () => openTab(browser, { transport: 'fetch' }));
+    let refused = 0;
+    for (let second = 0; second < 120; second += 1) {
+      for (const { world } of tabs) for (const request of world.requests) request.refused(401);
+      refused = tabs.reduce((sum, { world }) => sum + world.requests.length, 0);
+      await pass(1_000);
+    }
+    expect(refused).toBe(3);
+    expect(tabs.map(({ client }) => client.status.state)).toEqual(Array(3).fill('unauthorized'));
+  });
+
+  it('try once more each, when the tab with a good one is gone', async () => {
+    const browser = new Browser();
+    const tabs = Array.from({ length: 3 }, (_, index) => openTab(browser, { share: 'u', transport: 'fetch', token: index === 2 ? 'good' : 'bad' }));
+    for (let second = 0; second < 3; second += 1) {
+      await pass(1_000);
+      for (const { world } of tabs.slice(0, 2)) world.requests.at(-1)?.refused(401);
+    }
+    const good = at(tabs, 2);
+    good.world.request.open();
+    await pass(10);
+    expect(tabs.map(({ client }) => client.status.state)).toEqual(Array(3).fill('open'));
+    good.client.close();
+    for (let second = 0; second < 120; second += 1) {
+      await pass(1_000);
+      for (const { world } of tabs.slice(0, 2)) world.requests.at(-1)?.refused(401);
+    }
+    expect(tabs.map(({ world }) => world.requests.length)).toEqual([2, 2, 1]);
+    expect(tabs.map(({ client }) => client.status.state)).toEqual(['unauthorized', 'unauthorized', 'closed']);
   });
 });
 
