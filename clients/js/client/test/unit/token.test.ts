@@ -82,6 +82,19 @@ describe('a refused token', () => {
     expect(client.status.state).toBe('connecting');
   });
 
+  it('is renewed when that is possible again: a `getToken` that fails has renewed nothing', async () => {
+    const getToken = vi.fn().mockRejectedValueOnce(new Error('offline')).mockResolvedValue('two');
+    const { world, client } = scene({ transport: 'fetch', getToken });
+    client.connect();
+    await settle();
+    world.request.refused(401);
+    await pass(2_000);
+    world.request.refused(401);
+    await settle();
+    expect(world.requests).toHaveLength(3);
+    expect(world.request.headers.get('Authorization')).toBe('Bearer two');
+  });
+
   it('is not tried again where `getToken` has no other', async () => {
     const { world, client } = scene({ transport: 'fetch', getToken: () => 'one' });
     client.connect();
@@ -204,6 +217,41 @@ describe('a question for a token', () => {
     expect(world.request.headers.get('Authorization')).toBe('Bearer app');
   });
 
+  it('that fails after the client was closed is nobody\'s error', async () => {
+    let fail: (error: Error) => void = () => undefined;
+    const getToken = () => new Promise<string>((_, reject) => { fail = reject; });
+    const { client, errors } = await openScene({ token: expiring(30), getToken });
+    await pass(21_000);
+    client.close();
+    fail(new Error('offline'));
+    await settle();
+    expect(errors).toEqual([]);
+  });
+
+  it('does not undo a forced log-out by its answer, nor `setToken(null)`', async () => {
+    const { answers, getToken } = pending();
+    const { world, client, states } = await openScene({ token: expiring(30), getToken });
+    await pass(21_000);
+    world.source.send('message', { type: 'FORCE_LOGOUT' });
+    answers[0]?.('of the session that is over');
+    await settle();
+    expect(states.at(-1)).toBe('logged-out');
+    expect(world.sources).toHaveLength(1);
+    client.setToken('of the next');
+    await settle();
+    expect(world.source.query.get('token')).toBe('of the next');
+
+    const signedOut = scene({ token: null, getToken });
+    signedOut.client.connect();
+    await settle();
+    signedOut.client.setToken(null);
+    answers[1]?.('too late');
+    await settle();
+    signedOut.client.connect();
+    await settle();
+    expect(getToken).toHaveBeenCalledTimes(3);
+  });
+
   it('about that token is another one than about the one before', async () => {
     const { answers, getToken } = pending();
     const { world, client } = await openScene({ transport: 'eventsource', token: expiring(30), getToken });
@@ -258,6 +306,20 @@ describe('going over to a new token', () => {
     next.send('message', 5, '5-0');
     expect(messages.map(({ data }) => data)).toEqual([1, 2, 3, 4, 5]);
     expect(states).toEqual(['connecting', 'open']);
+  });
+
+  it('doubles no event that has no id, and keeps those that the new stream alone has brought', async () => {
+    const { world, client, messages } = await openScene();
+    const [old] = world.sources;
+    client.setToken('two');
+    const next = world.source;
+    old?.send('message', 'a');
+    next.open();
+    for (const source of [old, next]) source?.send('message', 'b');
+    for (const source of [next, old, next]) source?.send('message', 'c');
+    next.send('message', 'd');
+    await pass(500);
+    expect(messages.map(({ data }) => data)).toEqual(['a', 'b', 'c', 'c', 'd']);
   });
 
   it('makes room first where there is none for two', async () => {
