@@ -272,7 +272,8 @@ export class Stream {
     } else if (verdict.next === 'renew' || verdict.next === 'stop') {
       this.#sink.error(verdict.next === 'stop' && verdict.error ? verdict.error : refusal('unauthorized', 401, 'the new token'));
     } else {
-      this.#moveTimer.set(this.#delay(1, null), () => { this.#move(); });
+      const retryAfterMs = verdict.next === 'wait' ? verdict.retryAfterMs : null;
+      this.#moveTimer.set(this.#delay(1, retryAfterMs), () => { this.#move(); });
     }
   }
 

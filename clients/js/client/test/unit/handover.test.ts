@@ -111,6 +111,21 @@ describe('going over to a new token', () => {
     expect(client.status.state).toBe('open');
   });
 
+  it('waits as long as the server asks for', async () => {
+    const { world, client } = scene({ transport: 'fetch', heartbeatTimeout: 0 });
+    client.connect();
+    await settle();
+    world.request.open();
+    await settle();
+    client.setToken('two');
+    await settle();
+    world.request.refused(503, { 'Retry-After': '60' });
+    await pass(59_000);
+    expect(world.requests).toHaveLength(2);
+    await pass(3_000);
+    expect(world.requests).toHaveLength(3);
+  });
+
   it('does not wait for an old stream that ends meanwhile, nor takes its eviction for its own', async () => {
     const { world, client } = await openScene();
     const [old] = world.sources;
