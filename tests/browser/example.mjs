@@ -12,9 +12,9 @@ import { fileURLToPath } from "node:url";
 
 const EXAMPLE = fileURLToPath(new URL("../../clients/examples/guide/", import.meta.url));
 
-/** Starts Idlewild, Django and nginx on a free port, with files of their own. */
+/** Starts Idlewild, Django and nginx on a free port, with files of their own, under a path with a space as many a home has. */
 export async function startExample({ tokenSeconds = 900 } = {}) {
-  const run = mkdtempSync(join(tmpdir(), "guide-"));
+  const run = mkdtempSync(join(tmpdir(), "guide run-"));
   const port = await freePort();
   const start = spawn(join(EXAMPLE, "start"), ["--port", String(port), "--run", run], {
     env: { ...process.env, GUIDE_TOKEN_SECONDS: String(tokenSeconds) },

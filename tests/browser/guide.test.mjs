@@ -101,6 +101,56 @@ describe("the guide's application", { timeout: 300_000 }, () => {
     example.shell(`from accounts.models import User; u = ${user("friend")}; u.set_password("password"); u.save()`);
   });
 
+  test("a new access token that comes too late does not bring back who has logged out", async (t) => {
+    const context = await device();
+    t.after(() => context.close());
+    const page = await logIn(context, "user");
+    let release;
+    const released = new Promise((resolve) => (release = resolve));
+    await page.route("**/api/v1/auth/refresh/", async (route) => {
+      const response = await route.fetch();
+      await released;
+      await route.fulfill({ response });
+    });
+    await page.evaluate(() => {
+      const session = JSON.parse(localStorage.getItem("guide.session"));
+      localStorage.setItem("guide.session", JSON.stringify({ ...session, access: "no longer good" }));
+    });
+    const asked = page.waitForRequest("**/api/v1/auth/refresh/");
+    await page.getByLabel("Text").fill("never sent");
+    await page.getByRole("button", { name: "Send" }).click();
+    await asked;
+    await page.getByRole("button", { name: "Log out" }).click();
+    await page.getByLabel("Address").fill("friend@example.com");
+    await page.getByRole("button", { name: "Log in" }).click();
+    await connected(page);
+    const answered = page.waitForResponse("**/api/v1/auth/refresh/");
+    release();
+    await (await answered).finished();
+    // Whoever waits for the lock comes after the answer was dealt with.
+    await page.evaluate(() => navigator.locks.request("guide.refresh", () => {}));
+    await page.reload();
+    await page.getByRole("heading", { name: "friend@example.com" }).waitFor();
+  });
+
+  test("a tab that learns at once of a logout and another's login shows nothing of the first user", async (t) => {
+    const context = await device();
+    t.after(() => context.close());
+    const page = await logIn(context, "user");
+    await send(page, "user", "for my eyes only");
+    await page.getByText("for my eyes only").waitFor();
+    const other = await open(context);
+    await other.evaluate(async () => {
+      const body = JSON.stringify({ email: "friend@example.com", password: "password" });
+      const headers = { "Content-Type": "application/json" };
+      const response = await fetch("/api/v1/auth/login/", { method: "POST", headers, body });
+      localStorage.setItem("guide.session", await response.text());
+    });
+    await page.getByRole("heading", { name: "friend@example.com" }).waitFor();
+    await connected(page);
+    assert.equal(await page.getByText("for my eyes only").count(), 0);
+  });
+
   for (const signal of ["SIGTERM", "SIGKILL"]) {
     test(`six tabs share one stream; after ${signal} to the server each shows what it missed, once`, async (t) => {
       const context = await device();

@@ -144,6 +144,11 @@ export class Attempt {
         this.#sink.failed({ code: 'too-large', message: 'An event was too large and is left out' });
       },
       reconnecting: () => {
+        if (!this.#open) {
+          // Its waits do not grow: one that a browser made in vain is enough.
+          this.#end({ kind: 'broken', code: 'network', message: 'The connection failed or broke' });
+          return;
+        }
         this.#open = false;
         this.#silenceTimer.clear();
         this.#watchOpening(NATIVE_RETRY_MS + this.#settings.connectTimeout);

@@ -4,7 +4,7 @@
 export const DEFAULT_RETRY_MS = 4_000;
 /** No backoff is longer than this, however many attempts have failed. */
 export const MAX_BACKOFF_MS = 30_000;
-/** A stream that ended is not taken up sooner: a server that says `retry: 0` must not be spun on. */
+/** Waits are reckoned from no less: a server that says `retry: 0` must not be spun on. */
 export const MIN_RETRY_MS = 100;
 /** Longer than this, a `Retry-After` is more likely a mistake than a wish. */
 export const MAX_RETRY_AFTER_MS = 5 * 60_000;
@@ -20,10 +20,10 @@ export interface Wait {
 }
 
 export function waitMs({ failures, retryMs, retryAfterMs, random }: Wait): number {
-  const base = retryMs ?? DEFAULT_RETRY_MS;
+  const base = Math.max(retryMs ?? DEFAULT_RETRY_MS, MIN_RETRY_MS);
   if (retryAfterMs !== null) return Math.min(retryAfterMs, MAX_RETRY_AFTER_MS) + random() * Math.min(base, MAX_BACKOFF_MS);
   // The server draws `retry:` for each stream, so the first wait is spread already: it is taken as it is.
-  if (failures === 0 && retryMs !== null) return Math.min(Math.max(base, MIN_RETRY_MS), MAX_BACKOFF_MS);
+  if (failures === 0 && retryMs !== null) return Math.min(base, MAX_BACKOFF_MS);
   return random() * Math.min(base * 2 ** failures, MAX_BACKOFF_MS);
 }
 

@@ -90,7 +90,10 @@ export class IdlewildClient {
 
   /** Goes over to another token without losing events; `null` closes. */
   setToken(token: string | null): void {
-    if (token === null) this.close();
+    if (token === null) {
+      this.close();
+      this.#credentials.forget();
+    }
     this.#credentials.set(token);
   }
 
@@ -178,7 +181,7 @@ export class IdlewildClient {
     // A source that stops says so; why it was stopped is the status then.
     if (!this.#running || status.state === 'idle') return;
     if (status.state === 'logged-out') {
-      this.#finish('logged-out');
+      this.#loggedOut();
       this.#emitter.emit('force-logout', { message: '', reason: '' });
     } else {
       this.#setStatus(status);
@@ -196,7 +199,7 @@ export class IdlewildClient {
     if (event.event === 'replay_gap') this.#gap(message);
     const logout = event.event === 'message' ? toForceLogout(message) : null;
     // First of all, so that a listener which logs in again is not undone.
-    if (logout !== null) this.#finish('logged-out');
+    if (logout !== null) this.#loggedOut();
     if (event.event === 'message' || event.event === 'heartbeat') this.#emitter.emit(event.event, message);
     this.#emitter.emit(`event:${event.event}`, message);
     if (logout !== null) this.#emitter.emit('force-logout', logout);
@@ -209,6 +212,12 @@ export class IdlewildClient {
     // The ids of a new log need not come after those of the one that is gone.
     this.#lastEventId = null;
     this.#emitter.emit('replay-gap', gap);
+  }
+
+  #loggedOut(): void {
+    // A token that is on its way is one of the session that is over.
+    this.#credentials.forget();
+    this.#finish('logged-out');
   }
 
   #finish(state: 'closed' | 'logged-out'): void {

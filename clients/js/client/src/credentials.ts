@@ -42,8 +42,7 @@ export class Credentials {
   set(token: string | null): void {
     if (token === this.#token) return;
     this.#token = token;
-    // An answer to a question that was asked before is no longer wanted.
-    this.#asking = null;
+    this.forget();
     this.#plan();
     if (token !== null) this.#options.changed(token);
   }
@@ -56,11 +55,21 @@ export class Credentials {
   /** Asks the application, once however many ask at a time; without `getToken` there is none. */
   renew(reason: TokenReason): Promise<string | null> {
     if (this.#asking !== null) return this.#asking;
-    const asking = this.#ask(reason).finally(() => {
+    const asking = this.#ask(reason).then((token) => {
+      // `set` was called meanwhile, or the session ended: what was asked for before is no longer wanted.
+      if (this.#asking !== asking) return this.#token;
+      if (token !== null) this.set(token);
+      return token;
+    }).finally(() => {
       if (this.#asking === asking) this.#asking = null;
     });
     this.#asking = asking;
     return asking;
+  }
+
+  /** An answer that is still to come is no longer wanted. */
+  forget(): void {
+    this.#asking = null;
   }
 
   /** From now on the token is renewed before it expires. */
@@ -75,12 +84,7 @@ export class Credentials {
   }
 
   async #ask(reason: TokenReason): Promise<string | null> {
-    const before = this.#token;
-    const token = (await this.#options.getToken?.({ reason })) ?? null;
-    // `set` was called meanwhile: what the application said there is newer.
-    if (this.#token !== before) return this.#token;
-    if (token !== null) this.set(token);
-    return token;
+    return (await this.#options.getToken?.({ reason })) ?? null;
   }
 
   #plan(): void {
@@ -97,7 +101,9 @@ export class Credentials {
     this.#due.set(milliseconds, () => {
       const old = this.#token;
       void this.renew('expiring')
-        .catch(() => { this.#options.failed('getToken failed; the token in use expires soon'); })
+        .catch(() => {
+          if (this.#watched) this.#options.failed('getToken failed; the token in use expires soon');
+        })
         .then(() => {
           if (this.#watched && this.#token === old && old !== null) this.#again(old);
         });

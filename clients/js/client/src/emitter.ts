@@ -5,15 +5,10 @@ export type Listener = (value: never) => void;
 export class Emitter {
   readonly #listeners = new Map<string, Set<Listener>>();
 
-  /** Returns whether it is the first listener of this name. */
-  add(name: string, listener: Listener): boolean {
+  add(name: string, listener: Listener): void {
     const listeners = this.#listeners.get(name);
-    if (listeners === undefined) {
-      this.#listeners.set(name, new Set([listener]));
-      return true;
-    }
-    listeners.add(listener);
-    return false;
+    if (listeners === undefined) this.#listeners.set(name, new Set([listener]));
+    else listeners.add(listener);
   }
 
   remove(name: string, listener: Listener): void {

@@ -25,6 +25,7 @@ export class Handover {
   readonly attempt: Attempt;
   readonly #overlap: Timer;
   readonly #held: RawEvent[] = [];
+  readonly #brought: string[] = [];
 
   constructor(environment: Environment, sink: HandoverSink, make: (sink: AttemptSink) => Attempt) {
     this.#overlap = new Timer(environment);
@@ -44,15 +45,29 @@ export class Handover {
     });
   }
 
-  /** The connection and what it has brought until now; it reports to `sink` from here on. */
+  /** The first connection has brought this, which the second brings, too; without an id nobody else would notice. */
+  brought(event: RawEvent): void {
+    if (!event.id && this.#brought.length < MAX_HELD_EVENTS) this.#brought.push(contentOf(event));
+  }
+
+  /** The connection and what it alone has brought until now; it reports to `sink` from here on. */
   take(sink: AttemptSink): { attempt: Attempt; held: readonly RawEvent[] } {
     this.#overlap.clear();
     this.attempt.handTo(sink);
-    return { attempt: this.attempt, held: this.#held };
+    const held = this.#held.filter((event) => {
+      const twin = event.id ? -1 : this.#brought.indexOf(contentOf(event));
+      if (twin !== -1) this.#brought.splice(twin, 1);
+      return twin === -1;
+    });
+    return { attempt: this.attempt, held };
   }
 
   close(): void {
     this.#overlap.clear();
     this.attempt.close();
   }
+}
+
+function contentOf({ event, data }: RawEvent): string {
+  return `${event}\n${data}`;
 }

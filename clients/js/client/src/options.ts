@@ -74,6 +74,9 @@ const REFRESH_BEFORE_MS = 30_000;
 const HEARTBEAT_TIMEOUT_MS = 45_000;
 const CONNECT_TIMEOUT_MS = 10_000;
 
+/** What of the environment a transport is made with. */
+const NEEDED = { eventsource: 'EventSource', fetch: 'fetch', websocket: 'WebSocket' } as const;
+
 export function resolve(options: ClientOptions): Settings {
   const environment: Environment = {
     ...defaultEnvironment(),
@@ -84,6 +87,13 @@ export function resolve(options: ClientOptions): Settings {
   const transport = options.transport ?? (auth !== 'header' && environment.EventSource ? 'eventsource' : 'fetch');
   if (auth === 'header' && transport !== 'fetch') {
     throw new TypeError(`transport: '${transport}' cannot send headers; use 'fetch', or auth: 'query' or 'ticket'`);
+  }
+  const needed = NEEDED[transport];
+  if (environment[needed] === undefined) {
+    throw new TypeError(`transport: '${transport}' needs ${needed}, which is not here; give it as environment: { ${needed} }`);
+  }
+  if (auth === 'ticket' && environment.fetch === undefined) {
+    throw new TypeError("auth: 'ticket' needs fetch, which is not here; give it as environment: { fetch }");
   }
   if (options.share === true && (auth === 'cookie' || auth === 'none')) {
     throw new TypeError(`share: true needs a token to know the user by; with auth: '${auth}' name the user: share: 'user-42'`);

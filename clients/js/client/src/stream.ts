@@ -123,6 +123,7 @@ export class Stream {
       this.#wait({ code: 'token', message: 'getToken failed' }, null);
       return;
     }
+    if (renew !== null) this.#renewed = renew === 'unauthorized';
     if (needed && (token === null || (auth !== 'cookie' && token === refused))) {
       this.#stopWith('unauthorized', refusedToken(token === null ? 'There is no token' : 'There is no newer token'));
       return;
@@ -176,6 +177,7 @@ export class Stream {
 
   #received(event: RawEvent): void {
     const attempt = this.#current;
+    this.#handover?.brought(event);
     this.#sink.event(event);
     // A listener may have closed or moved the stream.
     if (attempt === null || attempt !== this.#current) return;
@@ -222,7 +224,6 @@ export class Stream {
     } else if (!this.#credentials.canAsk || (reason === 'unauthorized' && this.#renewed)) {
       this.#stopWith('unauthorized', reason === 'expired' ? refusedToken('The token expired') : refusal('unauthorized', 401, ''));
     } else {
-      this.#renewed = reason === 'unauthorized';
       void this.#connect(reason, attempt.token);
     }
   }
@@ -271,7 +272,8 @@ export class Stream {
     } else if (verdict.next === 'renew' || verdict.next === 'stop') {
       this.#sink.error(verdict.next === 'stop' && verdict.error ? verdict.error : refusal('unauthorized', 401, 'the new token'));
     } else {
-      this.#moveTimer.set(this.#delay(1, null), () => { this.#move(); });
+      const retryAfterMs = verdict.next === 'wait' ? verdict.retryAfterMs : null;
+      this.#moveTimer.set(this.#delay(1, retryAfterMs), () => { this.#move(); });
     }
   }
 

@@ -16,12 +16,14 @@ export interface SSEManagerProps extends Omit<UseSSEOptions, 'onForceLogout'> {
 }
 
 export function SSEManager({ url, accessToken, logout, onForceLogout = alertUser, children, ...options }: SSEManagerProps) {
-  const state = useSSE(url, accessToken, {
-    ...options,
-    onForceLogout: (told) => {
-      void Promise.resolve(onForceLogout(told)).finally(() => logout?.());
-    },
-  });
+  const end = async (told: ForceLogout) => {
+    try {
+      await onForceLogout(told);
+    } finally {
+      logout?.();
+    }
+  };
+  const state = useSSE(url, accessToken, { ...options, onForceLogout: (told) => { void end(told); } });
   if (children !== undefined) return <>{children(state)}</>;
   return (
     <div>

@@ -78,8 +78,8 @@ function create(url: string, latest: Latest): IdlewildClient {
   return client;
 }
 
-/** What about the options makes another client: their values, not the object that they stand in, and no function. */
-function settingsKey({ onEvent, EventSource, environment, storage, lastEventId, ...options }: UseSSEOptions): string {
+/** What about the options makes another client: their values, not the object they stand in; of functions, which there are. */
+function settingsKey({ onEvent, getToken, EventSource, environment, storage, lastEventId, ...options }: UseSSEOptions): string {
   const values = Object.entries(options).filter(([, value]) => typeof value !== 'function');
-  return JSON.stringify([Object.keys(onEvent ?? {}), values.sort(([a], [b]) => (a < b ? -1 : 1))]);
+  return JSON.stringify([Object.keys(onEvent ?? {}), getToken !== undefined, values.sort(([a], [b]) => (a < b ? -1 : 1))]);
 }

@@ -46,6 +46,16 @@ describe('SSEManager', () => {
     expect(said).toEqual(['Signed in elsewhere', 'logout']);
   });
 
+  it('logs out though the user could not be told', async () => {
+    const logout = vi.fn();
+    const unhandled = new Promise((resolve) => process.once('unhandledRejection', resolve));
+    await manager({ logout, onForceLogout: () => { throw new Error('no dialog'); } });
+    act(() => { world.source.send('message', LOGOUT); });
+    await settle();
+    expect(logout).toHaveBeenCalledOnce();
+    expect(await unhandled).toEqual(new Error('no dialog'));
+  });
+
   it('tells the user in the application\'s own way, and waits for that before it logs out', async () => {
     const said: string[] = [];
     let read: () => void = () => undefined;

@@ -109,6 +109,18 @@ describe('useSSE', () => {
     expect(result.current.isConnected).toBe(false);
   });
 
+  it('asks for a token by a function that was not there at first', async () => {
+    const getToken = vi.fn(() => 'two');
+    const { rerender } = await open();
+    rerender({ token: 'one', options: { getToken } });
+    await settle();
+    act(() => { world.source.open(); });
+    act(() => { world.source.send('token_expired', {}); });
+    await settle();
+    expect(getToken).toHaveBeenCalledOnce();
+    expect(world.source.query.get('token')).toBe('two');
+  });
+
   it('goes over to a new token without a moment of disconnection', async () => {
     const { rerender, result } = await open();
     const connected: boolean[] = [];

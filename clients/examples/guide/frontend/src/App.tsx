@@ -20,7 +20,7 @@ export function App() {
         </p>
       )}
       {session ? (
-        <Home session={session} onForceLogout={forceOut} />
+        <Home key={session.user.id} session={session} onForceLogout={forceOut} />
       ) : (
         <Login onDone={() => setFarewell(null)} />
       )}

@@ -8,13 +8,13 @@ import { useNotifications } from "./useNotifications";
 
 export function Home({ session, onForceLogout }: { session: Session; onForceLogout: (message: string) => void }) {
   const { logout } = useAuth();
-  const { notifications, isConnected, status, error } = useNotifications(onForceLogout);
+  const { notifications, isConnected, error } = useNotifications(onForceLogout);
 
   return (
     <>
       <header className="bar">
         <h1>{session.user.email}</h1>
-        <span className={isConnected ? "status open" : "status"} role="status" data-status={status}>
+        <span className={isConnected ? "status open" : "status"} role="status">
           {isConnected ? "Connected" : "Disconnected"}
           {error !== null && ` (${error})`}
         </span>

@@ -43,18 +43,15 @@ export async function refreshAccess(): Promise<string | null> {
   if (!before) return null;
   return navigator.locks.request("guide.refresh", async () => {
     const session = readSession();
-    if (!session) return null;
+    if (session?.user.id !== before.user.id) return null;
     if (session.access !== before.access) return session.access;
     const response = await fetch("/api/v1/auth/refresh/", json({ refresh: session.refresh }));
-    if (response.status === 401) {
-      writeSession(null);
-      return null;
-    }
-    if (!response.ok) throw await failure(response);
-    const tokens = (await response.json()) as Partial<Session>;
-    const renewed = { ...session, ...tokens };
+    if (!response.ok && response.status !== 401) throw await failure(response);
+    const renewed = response.ok ? { ...session, ...((await response.json()) as Partial<Session>) } : null;
+    // Whoever logged out meanwhile, or in as another, is not brought back.
+    if (readSession()?.refresh !== session.refresh) return null;
     writeSession(renewed);
-    return renewed.access;
+    return renewed?.access ?? null;
   });
 }
 

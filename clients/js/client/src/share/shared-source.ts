@@ -141,6 +141,11 @@ export class SharedSource implements Source {
   #heardLeader(message: FromLeader): void {
     // Two leaders: this one was frozen and its lock taken; the news of that is under way.
     if (this.#leading) return;
+    if (this.#leader === null && !this.#election.isCandidate) {
+      // This tab has resigned. Attempts that may end as its own did are no news; a stream that is open is.
+      if (!('status' in message) || message.status.state !== 'open') return;
+      if (message.kind === 'status') this.#ask({ kind: 'hello' });
+    }
     if (message.kind === 'leading' && message.leader !== this.#leader) this.#join(message.leader, message.position);
     if (message.leader !== this.#leader) return;
     this.#expectLeader();
@@ -204,9 +209,10 @@ export class SharedSource implements Source {
   #streamStatus(status: StreamStatus): void {
     // The stream of a tab that has just stopped leading says `idle`; that is nobody's status.
     if (!this.#leading) return;
+    // The others first: hearing of a forced log-out, this tab leaves.
+    if (status.state !== 'unauthorized') this.#tell({ kind: 'status', leader: this.#id, status });
     this.#show(status);
     if (status.state === 'unauthorized') this.#resign();
-    else this.#tell({ kind: 'status', leader: this.#id, status });
   }
 
   /** Another tab may have a better token. This one listens, but does not stand until it has one, too. */

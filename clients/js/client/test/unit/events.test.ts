@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { openScene, scene, settle, URL_OF_STREAM } from '../support/client.js';
+import { FakeEventSource } from '../support/world.js';
 
 beforeEach(() => { vi.useFakeTimers(); });
 afterEach(() => { vi.useRealTimers(); });
@@ -153,6 +154,8 @@ describe('options', () => {
     [{ auth: 'header', transport: 'eventsource' } as const, /cannot send headers/],
     [{ share: true, auth: 'cookie' } as const, /name the user/],
     [{ auth: 'ticket', url: 'https://api.test/stream' } as const, /ticketUrl: needed/],
+    [{ transport: 'websocket', environment: { WebSocket: undefined } } as const, /'websocket' needs WebSocket/],
+    [{ auth: 'ticket', transport: 'eventsource', environment: { EventSource: FakeEventSource, fetch: undefined } } as const, /'ticket' needs fetch/],
     [{ heartbeatTimeout: -1 }, /heartbeatTimeout: -1 is not/],
   ])('that contradict each other are refused: %o', (options, message) => {
     expect(() => scene(options)).toThrow(message);

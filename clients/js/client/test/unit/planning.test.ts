@@ -14,6 +14,7 @@ describe('the wait before the next attempt', () => {
 
   it('is not nothing, even if the server says so', () => {
     expect(wait(0, 0, null, 0)).toBeGreaterThan(0);
+    expect(wait(3, 0, null, 0.5)).toBeGreaterThan(0);
   });
 
   it('is drawn from twice as much with every failure, up to the bound', () => {

@@ -37,6 +37,22 @@ describe('an EventSource that lost its connection', () => {
   });
 });
 
+describe('an EventSource that does not come back', () => {
+  it('is replaced after longer and longer waits, which the browser by itself would not make', async () => {
+    const { world } = await openScene();
+    world.source.breaks();
+    const waits: number[] = [];
+    for (let n = 1; n <= 6; n += 1) {
+      const made = world.sources.length;
+      world.source.breaks();
+      let waited = 0;
+      for (; world.sources.length === made && waited < 60_000; waited += 1_000) await pass(1_000);
+      waits.push(waited);
+    }
+    expect(waits).toEqual([4_000, 8_000, 15_000, 15_000, 15_000, 15_000]);
+  });
+});
+
 describe('an EventSource that was refused', () => {
   it('is followed by a fetch that sees why, without headers that need a preflight', async () => {
     const { world, client, states } = await openScene({ lastEventId: '5-0' });

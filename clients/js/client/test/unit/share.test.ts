@@ -1,51 +1,17 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { ClientOptions } from '../../src/index.js';
-import { pass, scene, settle, type Scene } from '../support/client.js';
+import { pass, scene, settle } from '../support/client.js';
+import { at, data, openTab, openTabs, sources, TOKEN } from '../support/shared.js';
 import { Browser, type Tab } from '../support/tabs.js';
-import { jwt, World } from '../support/world.js';
+import { jwt } from '../support/world.js';
 
 beforeEach(() => { vi.useFakeTimers(); });
 afterEach(() => { vi.useRealTimers(); });
-
-const TOKEN = jwt({ user_id: 42, session_id: 's' });
-
-interface TabScene extends Scene {
-  readonly tab: Tab;
-}
-
-function openTab(browser: Browser, options: Partial<ClientOptions> = {}): TabScene {
-  const tab = browser.tab();
-  const world = new World();
-  const environment = { ...world.environment, ...tab.environment };
-  const made = scene({ token: TOKEN, share: true, environment, ...options }, world);
-  made.client.connect();
-  return { ...made, tab };
-}
-
-/** As many tabs, the first of which leads and is open. */
-async function openTabs(count: number, options: Partial<ClientOptions> = {}): Promise<[TabScene, ...TabScene[]]> {
-  const browser = new Browser();
-  const first = openTab(browser, options);
-  await settle();
-  first.world.source.open();
-  const rest = Array.from({ length: count - 1 }, () => openTab(browser, options));
-  await pass(10);
-  return [first, ...rest];
-}
 
 function browserOf({ browser, environment }: Tab) {
   const { BroadcastChannel } = environment;
   if (BroadcastChannel === undefined) throw new Error('no channel');
   return { browser, environment: { BroadcastChannel } };
 }
-
-const sources = (tabs: readonly TabScene[]) => tabs.reduce((sum, { world }) => sum + world.sources.length, 0);
-const data = ({ messages }: Scene) => messages.map((message) => message.data);
-const at = (tabs: readonly TabScene[], index: number): TabScene => {
-  const tab = tabs[index];
-  if (tab === undefined) throw new Error(`no tab ${index}`);
-  return tab;
-};
 
 describe('tabs of one user', () => {
   it('have one stream, and all of them hear it and know its state', async () => {
@@ -191,6 +157,28 @@ describe('tabs of one user', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
+  it('are logged out together by a code without a message, too', async () => {
+    const sockets: EventTarget[] = [];
+    const WebSocket = class extends EventTarget {
+      constructor() {
+        super();
+        sockets.push(this);
+      }
+      close() { return undefined; }
+    };
+    const browser = new Browser();
+    const tabs = Array.from({ length: 3 }, () => {
+      const { environment } = browser.tab();
+      return scene({ token: TOKEN, share: true, transport: 'websocket', environment: { ...environment, WebSocket } as never });
+    });
+    for (const { client } of tabs) client.connect();
+    await pass(10);
+    sockets[0]?.dispatchEvent(Object.assign(new Event('close'), { code: 4003, reason: '' }));
+    await pass(60_000);
+    expect(tabs.map(({ client }) => client.status.state)).toEqual(Array(3).fill('logged-out'));
+    expect(sockets).toHaveLength(1);
+  });
+
   it('close without a trace', async () => {
     const tabs = await openTabs(3);
     for (const { client } of tabs) client.close();
@@ -274,39 +262,6 @@ describe('a tab that comes later', () => {
     await pass(510);
     expect(gaps).toEqual({ leader: 0, late: 1 });
     expect([leader, late].map(data)).toEqual([[], [4]]);
-  });
-});
-
-describe('a leader whose token is refused', () => {
-  it('leaves the lead to a tab with a better one, and hears that stream', async () => {
-    const browser = new Browser();
-    const leader = openTab(browser, { share: 'user-42', transport: 'fetch', token: 'bad' });
-    await settle();
-    const follower = openTab(browser, { share: 'user-42', transport: 'fetch', token: 'good' });
-    await pass(10);
-    leader.world.request.refused(401);
-    await pass(10);
-    expect(leader.client.status.state).toBe('unauthorized');
-    await pass(50);
-    expect(follower.world.request.headers.get('Authorization')).toBe('Bearer good');
-    follower.world.request.open();
-    await pass(10);
-    follower.world.request.send('data: 1\n\n');
-    await pass(10);
-    expect(data(leader)).toEqual([1]);
-    expect(leader.client.status).toMatchObject({ state: 'open', leader: false });
-  });
-
-  it('does not stand again until it has another, though it is alone', async () => {
-    const browser = new Browser();
-    const { world, client } = openTab(browser, { transport: 'fetch' });
-    await settle();
-    world.request.refused(401);
-    await pass(600_000);
-    expect(world.requests).toHaveLength(1);
-    client.setToken(jwt({ user_id: 42, session_id: 's', fresh: true }));
-    await pass(10);
-    expect(world.requests).toHaveLength(2);
   });
 });
 

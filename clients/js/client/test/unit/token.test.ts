@@ -82,6 +82,19 @@ describe('a refused token', () => {
     expect(client.status.state).toBe('connecting');
   });
 
+  it('is renewed when that is possible again: a `getToken` that fails has renewed nothing', async () => {
+    const getToken = vi.fn().mockRejectedValueOnce(new Error('offline')).mockResolvedValue('two');
+    const { world, client } = scene({ transport: 'fetch', getToken });
+    client.connect();
+    await settle();
+    world.request.refused(401);
+    await pass(2_000);
+    world.request.refused(401);
+    await settle();
+    expect(world.requests).toHaveLength(3);
+    expect(world.request.headers.get('Authorization')).toBe('Bearer two');
+  });
+
   it('is not tried again where `getToken` has no other', async () => {
     const { world, client } = scene({ transport: 'fetch', getToken: () => 'one' });
     client.connect();
@@ -204,6 +217,41 @@ describe('a question for a token', () => {
     expect(world.request.headers.get('Authorization')).toBe('Bearer app');
   });
 
+  it('that fails after the client was closed is nobody\'s error', async () => {
+    let fail: (error: Error) => void = () => undefined;
+    const getToken = () => new Promise<string>((_, reject) => { fail = reject; });
+    const { client, errors } = await openScene({ token: expiring(30), getToken });
+    await pass(21_000);
+    client.close();
+    fail(new Error('offline'));
+    await settle();
+    expect(errors).toEqual([]);
+  });
+
+  it('does not undo a forced log-out by its answer, nor `setToken(null)`', async () => {
+    const { answers, getToken } = pending();
+    const { world, client, states } = await openScene({ token: expiring(30), getToken });
+    await pass(21_000);
+    world.source.send('message', { type: 'FORCE_LOGOUT' });
+    answers[0]?.('of the session that is over');
+    await settle();
+    expect(states.at(-1)).toBe('logged-out');
+    expect(world.sources).toHaveLength(1);
+    client.setToken('of the next');
+    await settle();
+    expect(world.source.query.get('token')).toBe('of the next');
+
+    const signedOut = scene({ token: null, getToken });
+    signedOut.client.connect();
+    await settle();
+    signedOut.client.setToken(null);
+    answers[1]?.('too late');
+    await settle();
+    signedOut.client.connect();
+    await settle();
+    expect(getToken).toHaveBeenCalledTimes(3);
+  });
+
   it('about that token is another one than about the one before', async () => {
     const { answers, getToken } = pending();
     const { world, client } = await openScene({ transport: 'eventsource', token: expiring(30), getToken });
@@ -217,115 +265,6 @@ describe('a question for a token', () => {
     answers[1]?.('three');
     await settle();
     expect(world.source.query.get('token')).toBe('three');
-  });
-});
-
-describe('going over to a new token', () => {
-  it('does not hold a long replay back', async () => {
-    const { world, client, messages } = await openScene();
-    client.setToken('two');
-    world.source.open();
-    for (let n = 1; n <= 1_000; n += 1) world.source.send('message', n, `${n}-0`);
-    expect(messages).toHaveLength(1_000);
-    expect(world.sources[0]?.readyState).toBe(2);
-  });
-
-  it('has no need of two streams while the old one is being reconnected', async () => {
-    const { world, client } = await openScene();
-    world.source.breaks();
-    client.setToken('two');
-    await settle();
-    expect(world.sources.map(({ readyState }) => readyState)).toEqual([2, 0]);
-    world.source.open();
-    expect(client.status.state).toBe('open');
-  });
-
-  it('opens the new stream beside the old, loses nothing and doubles nothing', async () => {
-    const { world, client, messages, states } = await openScene();
-    const [old] = world.sources;
-    old?.send('message', 1, '1-0');
-    client.setToken('two');
-    const next = world.source;
-    expect(next.query.get('token')).toBe('two');
-    expect(next.query.get('last_event_id')).toBe('1-0');
-    old?.send('message', 2, '2-0');
-    next.open();
-    next.send('message', 2, '2-0');
-    next.send('message', 4, '4-0');
-    old?.send('message', 3, '3-0');
-    await pass(500);
-    expect(old?.readyState).toBe(2);
-    next.send('message', 5, '5-0');
-    expect(messages.map(({ data }) => data)).toEqual([1, 2, 3, 4, 5]);
-    expect(states).toEqual(['connecting', 'open']);
-  });
-
-  it('makes room first where there is none for two', async () => {
-    const { world, client, states } = scene({ transport: 'fetch' });
-    client.connect();
-    await settle();
-    const first = world.request;
-    first.open();
-    await settle();
-    first.send('id: 1-0\ndata: 1\n\n');
-    await settle();
-    client.setToken('two');
-    await settle();
-    world.request.refused(429, { 'Retry-After': '1' });
-    await settle();
-    expect(first.aborted).toBe(true);
-    expect(world.requests).toHaveLength(3);
-    expect(world.request.headers.get('Last-Event-ID')).toBe('1-0');
-    world.request.open();
-    await settle();
-    expect(states).toEqual(['connecting', 'open', 'connecting', 'open']);
-  });
-
-  it('keeps the old stream where the new token is refused', async () => {
-    const { world, client, errors } = scene({ transport: 'fetch' });
-    client.connect();
-    await settle();
-    world.request.open();
-    await settle();
-    client.setToken('bad');
-    await settle();
-    world.request.refused(401);
-    await settle();
-    expect(client.status.state).toBe('open');
-    expect(world.requests[0]?.aborted).toBe(false);
-    expect(errors.map(({ code }) => code)).toEqual(['unauthorized']);
-  });
-
-  it('is tried again where the server could not be reached', async () => {
-    const { world, client } = scene({ transport: 'fetch' });
-    client.connect();
-    await settle();
-    world.request.open();
-    await settle();
-    client.setToken('two');
-    await settle();
-    world.request.fails();
-    await pass(4_000);
-    expect(world.requests).toHaveLength(3);
-    world.request.open();
-    await pass(500);
-    expect(world.requests[0]?.aborted).toBe(true);
-    expect(client.status.state).toBe('open');
-  });
-
-  it('does not wait for an old stream that ends meanwhile, nor takes its eviction for its own', async () => {
-    const { world, client } = await openScene();
-    const [old] = world.sources;
-    client.setToken('two');
-    old?.send('evicted', {});
-    expect(client.status.state).toBe('open');
-    world.source.open();
-    old?.refused();
-    world.source.send('message', 1, '1-0');
-    expect(client.lastEventId).toBe('1-0');
-    await pass(20_000);
-    expect(client.status.state).toBe('open');
-    expect(world.sources).toHaveLength(2);
   });
 });
 
