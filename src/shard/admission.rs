@@ -204,10 +204,12 @@ impl Shard {
             topics: admission.topics,
             session: admission.identity.and_then(|identity| identity.session),
             forwarded_for: admission.forwarded_for,
-            secrets,
         };
         let is_test = matches!(seat.kind, Kind::Test);
         let SlotRef { key, .. } = self.table.insert(fd, tenant, now, unix_s);
+        if let (Some(secrets), Some(slot)) = (secrets, self.table.get_mut(key)) {
+            slot.set_secrets(secrets);
+        }
         let transport = if is_test {
             Transport::Test
         } else {

@@ -49,7 +49,6 @@ impl Rig {
             topics: Box::default(),
             session: None,
             forwarded_for: None,
-            secrets: None,
         };
         let SlotRef { key, .. } = self.table.insert(fd, tenant, self.now, 0);
         self.rearm(key, due_ticks);

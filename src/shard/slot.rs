@@ -111,8 +111,6 @@ pub(crate) struct Tenant {
     pub(crate) topics: Box<[Topic]>,
     pub(crate) session: Option<Box<str>>,
     pub(crate) forwarded_for: Option<IpAddr>,
-    /// Of a client that came with TLS.
-    pub(crate) secrets: Option<Secrets>,
 }
 
 /// Which stream it is.
@@ -171,14 +169,17 @@ impl Slot {
             Some(IpAddr::V4(address)) => (address.to_bits(), None),
             Some(IpAddr::V6(address)) => (0, Some(address)),
         };
-        let tls = if tenant.secrets.is_some() { TLS } else { 0 };
-        let extra = Extra {
-            subscriptions,
-            session: tenant.session,
-            forwarded_v6: forwarded_v6.map(Box::new),
-            secrets: tenant.secrets,
-            behind: None,
-        };
+        let is_plain =
+            subscriptions.is_empty() && tenant.session.is_none() && forwarded_v6.is_none();
+        let extra = (!is_plain).then(|| {
+            Box::new(Extra {
+                subscriptions,
+                session: tenant.session,
+                forwarded_v6: forwarded_v6.map(Box::new),
+                secrets: None,
+                behind: None,
+            })
+        });
         Self {
             fd,
             generation,
@@ -190,9 +191,9 @@ impl Slot {
                 .map_or(0, |at| u32::try_from(at).unwrap_or(0)),
             since_s: u32::try_from(unix_s).unwrap_or(u32::MAX),
             joined_or_test,
-            extra: extra.is_needed().then(|| Box::new(extra)),
+            extra,
             forwarded_v4,
-            flags: kind | framing | tls,
+            flags: kind | framing,
             discarded_bytes: 0,
         }
     }
@@ -350,6 +351,12 @@ impl Slot {
         self.flags & TLS != 0
     }
 
+    /// From now on its bytes are sealed.
+    pub(crate) fn set_secrets(&mut self, secrets: Secrets) {
+        self.flags |= TLS;
+        self.extra.get_or_insert_default().secrets = Some(secrets);
+    }
+
     /// What its bytes are sealed with.
     pub(crate) fn secrets(&self) -> Option<&Secrets> {
         self.extra.as_deref()?.secrets.as_ref()
@@ -401,7 +408,6 @@ mod tests {
             topics: Box::default(),
             session: None,
             forwarded_for,
-            secrets: None,
         };
         let fd = std::fs::File::open("/dev/null").unwrap().into();
         Slot::new(fd, 1, tenant, Box::default(), Tick(0), 0)

@@ -227,7 +227,6 @@ mod tests {
             topics: topics(bits),
             session: None,
             forwarded_for: None,
-            secrets: None,
         }
     }
 
