@@ -6,8 +6,9 @@ import logging
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import Group, User
-from django.db import transaction
+from django.db import IntegrityError, connection, models, transaction
 
 from idlewild_django.models import DeviceSession
 from idlewild_django.sessions import start_session
@@ -21,6 +22,29 @@ class Proxy(User):
     class Meta:
         proxy = True
         app_label = "auth"
+
+
+class Member(AbstractBaseUser):
+    """Whose activity is no field."""
+
+    is_closed = models.BooleanField(default=False)
+
+    class Meta:
+        app_label = "auth"
+
+    @property
+    def is_active(self):
+        return not self.is_closed
+
+
+@pytest.fixture
+def member(admin, settings):
+    settings.AUTH_USER_MODEL = "auth.Member"
+    with connection.schema_editor() as editor:
+        editor.create_model(Member)
+    yield Member.objects.create()
+    with connection.schema_editor() as editor:
+        editor.delete_model(Member)
 
 
 @pytest.fixture
@@ -85,6 +109,35 @@ def test_deactivation_logs_out_once(user, reasons):
     user.is_active = True
     user.save()
     assert reasons() == ["deactivated"]
+
+
+def test_a_deactivation_that_was_not_saved_is_forgotten(user, reasons):
+    get_user_model().objects.create_user("bob")
+    user.username, user.is_active = "bob", False
+    with pytest.raises(IntegrityError):
+        user.save()
+    user.username, user.is_active = "ann", True
+    user.save()
+    assert reasons() == []
+
+
+def test_activity_may_be_a_property(admin, member):
+    member.is_closed = True
+    member.save()
+    member.save()
+    assert admin.paths == [f"POST /v1/users/{member.pk}/logout"]
+    assert admin.asked[0].json["reason"] == "deactivated"
+
+
+def test_whom_idlewild_cannot_know_is_saved_and_deleted_without_it(admin, settings):
+    settings.IDLEWILD |= {"USER_ID_FIELD": "email"}
+    user = get_user_model().objects.create_user("bob", password="x")
+    user.set_password("new")
+    user.save()
+    user.is_active = False
+    user.save()
+    user.delete()
+    assert admin.paths == []
 
 
 def test_a_user_is_one_also_as_a_proxy(user, reasons):

@@ -13,6 +13,7 @@ from django.db.models import Model
 from django.db.models.signals import post_delete, post_save, pre_save
 
 from .publish import log_out_on_commit
+from .users import has_id
 
 WAS_ACTIVE = "_idlewild_was_active"
 
@@ -29,11 +30,14 @@ def _before_save(
 ) -> None:
     if raw or not isinstance(instance, get_user_model()):
         return
+    # Of a save that failed.
+    instance.__dict__.pop(WAS_ACTIVE, None)
     is_ending = not instance.is_active and _is_saved("is_active", update_fields)
     if not is_ending or instance.pk is None:
         return
-    rows = get_user_model()._base_manager.using(using).filter(pk=instance.pk)
-    setattr(instance, WAS_ACTIVE, rows.values_list("is_active", flat=True).first() is True)
+    # All of the row: `is_active` may be a property.
+    before = get_user_model()._base_manager.using(using).filter(pk=instance.pk).first()
+    setattr(instance, WAS_ACTIVE, before is not None and before.is_active)
 
 
 def _after_save(
@@ -47,14 +51,20 @@ def _after_save(
         return
     was_active = instance.__dict__.pop(WAS_ACTIVE, False)
     if was_active:
-        log_out_on_commit(instance, "deactivated", using)
+        _log_out(instance, "deactivated", using)
     elif not created and _is_saved("password", update_fields) and _has_new_password(instance):
-        log_out_on_commit(instance, "password_changed", using)
+        _log_out(instance, "password_changed", using)
 
 
 def _after_delete(instance: Model, using: str, **_: Any) -> None:
     if isinstance(instance, get_user_model()):
-        log_out_on_commit(instance, "deactivated", using)
+        _log_out(instance, "deactivated", using)
+
+
+def _log_out(user: Model, reason: str, using: str) -> None:
+    # Nobody's stream is of a user whose `USER_ID_FIELD` is empty, and saving one goes on.
+    if has_id(user):
+        log_out_on_commit(user, reason, using)
 
 
 def _has_new_password(user: Model) -> bool:
