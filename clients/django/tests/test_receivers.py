@@ -8,8 +8,12 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import Group, User
+from django.contrib.sessions.models import Session
 from django.db import IntegrityError, connection, models, transaction
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
+from idlewild_django import receivers
 from idlewild_django.models import DeviceSession
 from idlewild_django.sessions import start_session
 
@@ -153,6 +157,20 @@ def test_deletion_logs_out(user, admin):
     user.delete()
     assert admin.asked[-1].path == f"/v1/users/{pk}/logout"
     assert admin.asked[-1].json["reason"] == "deactivated"
+
+
+def test_deletion_as_a_proxy_logs_out_once(admin, user):
+    receivers.connect()  # Again, since the proxy came later than the apps.
+    same = Proxy.objects.get(pk=user.pk)
+    same.delete()
+    assert admin.paths == [f"POST /v1/users/{user.pk}/logout"]
+
+
+def test_rows_of_other_models_are_still_deleted_without_being_read(user):
+    Session.objects.create(session_key="1", expire_date=timezone.now())
+    with CaptureQueriesContext(connection) as asked:
+        assert Session.objects.all().delete()[0] == 1
+    assert not any("SELECT" in each["sql"] for each in asked.captured_queries)
 
 
 def test_it_waits_for_the_commit(user, reasons):

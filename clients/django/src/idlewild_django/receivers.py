@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db.models import Model
 from django.db.models.signals import post_delete, post_save, pre_save
@@ -22,7 +23,13 @@ def connect() -> None:
     # Of every model, since a user may be saved as a proxy or a child of the user model.
     pre_save.connect(_before_save, dispatch_uid="idlewild_django.pre_save")
     post_save.connect(_after_save, dispatch_uid="idlewild_django.post_save")
-    post_delete.connect(_after_delete, dispatch_uid="idlewild_django.post_delete")
+    # Not so here: rows of a model that has a receiver are all read before they are deleted. With a
+    # child, its user is deleted as one.
+    user_model = get_user_model()._meta.concrete_model
+    for model in apps.get_models():
+        if model._meta.concrete_model is user_model:
+            uid = f"idlewild_django.post_delete.{model._meta.label}"
+            post_delete.connect(_after_delete, sender=model, dispatch_uid=uid)
 
 
 def _before_save(
@@ -57,8 +64,7 @@ def _after_save(
 
 
 def _after_delete(instance: Model, using: str, **_: Any) -> None:
-    if isinstance(instance, get_user_model()):
-        _log_out(instance, "deactivated", using)
+    _log_out(instance, "deactivated", using)
 
 
 def _log_out(user: Model, reason: str, using: str) -> None:
