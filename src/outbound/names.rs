@@ -85,7 +85,10 @@ mod tests {
     }
 
     #[tokio::test]
-    #[expect(clippy::await_holding_lock, reason = "threads wait for it, and no task")]
+    #[expect(
+        clippy::await_holding_lock,
+        reason = "threads wait for it, and no task"
+    )]
     async fn lookups_that_were_given_up_hold_their_turns_until_they_end() {
         let silence = SILENCE.lock();
         let mut names = Names::new(silent);
