@@ -5,6 +5,8 @@
 //! Sockets belong to the runtime that a question is asked on. That has to be the control runtime:
 //! a shard's descriptor table may be its own.
 
+mod names;
+
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -22,6 +24,8 @@ use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use thiserror::Error;
 
+use names::Names;
+
 /// How long a connection waits for the next question. Servers close theirs after two seconds and
 /// more (gunicorn's `keepalive`); a question that meets the close would be lost.
 const MAX_IDLE: Duration = Duration::from_secs(1);
@@ -34,7 +38,7 @@ const AGENT: HeaderValue =
 #[derive(Debug)]
 pub(crate) struct Source {
     url: Uri,
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector<Names>>, Empty<Bytes>>,
     max_answer_bytes: usize,
 }
 
@@ -76,10 +80,14 @@ impl Source {
                 .with_no_client_auth();
             builder.with_tls_config(config)
         };
+        let mut connector = HttpConnector::new_with_resolver(Names::of_the_system());
+        // TLS is the layer's above.
+        connector.enforce_http(false);
+        let builder = builder.https_or_http().enable_http1();
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(MAX_IDLE)
-            .build(builder.https_or_http().enable_http1().build());
+            .build(builder.wrap_connector(connector));
         Ok(Self {
             url,
             client,

@@ -135,6 +135,20 @@ fn tokens_are_checked_with_the_keys_of_a_url() {
 }
 
 #[test]
+fn a_key_of_a_file_stays_one_whatever_its_tokens_call_it() {
+    let backend = Backend::start(set(&[NEW]));
+    let server = TestServer::with(|config| {
+        configure(config, &backend);
+        config.auth.public_keys = vec![fixture("p256.pem")];
+    });
+    eventually("it is ready", || readiness(&server).status == 200);
+    assert_eq!(open(&server, OLD).status, 200);
+    assert_eq!(open(&server, NEW).status, 200);
+    let forged = Key { kid: "old", ..NEW };
+    assert_eq!(open(&server, forged).status, 401);
+}
+
+#[test]
 fn a_url_that_is_away_at_start_is_waited_for() {
     let backend = Backend::start(Reply::Last(Vec::new()));
     let server = TestServer::with(|config| configure(config, &backend));

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import time
+from typing import Any
 
 import pytest
 from django.core.asgi import get_asgi_application
@@ -12,7 +14,8 @@ from django.test import AsyncClient, Client
 from rest_framework_simplejwt.tokens import AccessToken
 
 from idlewild_django import force_logout, presence, send_to_topic, send_to_user
-from idlewild_django.local.stream import RETRY
+from idlewild_django.local.backend import Local
+from idlewild_django.local.stream import RETRY, LoopStream
 
 from .conftest import bearer, log_in, run
 from .streams import WAIT_S, StreamClient
@@ -185,37 +188,68 @@ def test_under_asgi_the_same_stream_is_asynchronous(access, user):
     assert not presence(user).online
 
 
-def test_under_asgi_a_client_that_goes_is_forgotten(access, user):
-    """Drives the application as a server does, and goes away in the middle."""
+async def ask(access: str, started: asyncio.Event, gone: asyncio.Event) -> None:
+    """Drives the application as a server does, for a client that goes away."""
+    requests = [{"type": "http.request", "body": b"", "more_body": False}]
 
+    async def receive() -> dict:
+        if requests:
+            return requests.pop()
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict) -> None:
+        if message["type"] == "http.response.body":
+            started.set()
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "path": PATH,
+        "query_string": f"token={access}".encode(),
+        "headers": [],
+    }
+    await asyncio.wait_for(get_asgi_application()(scope, receive, send), 10)
+
+
+def test_under_asgi_a_client_that_goes_is_forgotten(access, user):
     async def go() -> tuple[bool, bool]:
         started, gone = asyncio.Event(), asyncio.Event()
-
-        requests = [{"type": "http.request", "body": b"", "more_body": False}]
-
-        async def receive() -> dict:
-            if requests:
-                return requests.pop()
-            await gone.wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message: dict) -> None:
-            if message["type"] == "http.response.body":
-                started.set()
-
-        scope = {
-            "type": "http",
-            "http_version": "1.1",
-            "method": "GET",
-            "path": PATH,
-            "query_string": f"token={access}".encode(),
-            "headers": [],
-        }
-        task = asyncio.create_task(get_asgi_application()(scope, receive, send))
+        task = asyncio.create_task(ask(access, started, gone))
         await asyncio.wait_for(started.wait(), 10)
         online = await asyncio.to_thread(presence, user)
         gone.set()
-        await asyncio.wait_for(task, 10)
+        await task
         return online.online, (await asyncio.to_thread(presence, user)).online
 
     assert run(go()) == (True, False)
+
+
+def test_under_asgi_a_client_that_goes_before_its_stream_begins_is_forgotten(
+    access, user, monkeypatch
+):
+    """Django then drops the view's response without closing it."""
+
+    async def turns() -> None:
+        # Of the loop; a few are enough for Django to hear of it and to cancel the request.
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+    async def go() -> None:
+        loop, gone = asyncio.get_running_loop(), asyncio.Event()
+        opened = Local.open
+
+        def open_and_lose(*given: Any) -> LoopStream:
+            stream = opened(*given)
+            assert presence(user).online
+            loop.call_soon_threadsafe(gone.set)
+            asyncio.run_coroutine_threadsafe(turns(), loop).result(10)
+            return stream
+
+        monkeypatch.setattr(Local, "open", open_and_lose)
+        await ask(access, asyncio.Event(), gone)
+
+    run(go())
+    gc.collect()
+    assert not presence(user).online

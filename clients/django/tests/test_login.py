@@ -239,6 +239,26 @@ def test_the_command_says_how_far_it_came(away, user):
         call_command("idlewild_register_sessions")
 
 
+def test_one_user_that_idlewild_refuses_keeps_the_command_from_no_other(
+    admin, user, capsys, settings
+):
+    others = [get_user_model().objects.create_user(name) for name in ("bob", "cyd")]
+    refused = Answer(400, {"error": {"code": "invalid", "message": "user: too long"}})
+    for each in (user, *others):
+        admin.answers.append(refused)
+        start_session(each)
+    admin.answers.append(refused)
+    settings.IDLEWILD |= {"USER_ID_FIELD": "email"}
+    others[0].email = "bob@example.com"
+    others[0].save()
+    with pytest.raises(CommandError, match="1 told, 2 not"):
+        call_command("idlewild_register_sessions")
+    assert [row(each).registered for each in (user, *others)] == [False, True, False]
+    said = capsys.readouterr().err
+    assert f"user {user.pk}: user: too long (invalid)" in said
+    assert f"user {others[1].pk}: user: <User: cyd> has no id (email)" in said
+
+
 def test_a_row_says_whose_session_it_is(admin, user):
     session_id = start_session(user)
     assert str(row(user)) == f"{user.pk}: {session_id}"

@@ -6,9 +6,14 @@ import logging
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import Group, User
-from django.db import transaction
+from django.contrib.sessions.models import Session
+from django.db import IntegrityError, connection, models, transaction
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
+from idlewild_django import receivers
 from idlewild_django.models import DeviceSession
 from idlewild_django.sessions import start_session
 
@@ -21,6 +26,29 @@ class Proxy(User):
     class Meta:
         proxy = True
         app_label = "auth"
+
+
+class Member(AbstractBaseUser):
+    """Whose activity is no field."""
+
+    is_closed = models.BooleanField(default=False)
+
+    class Meta:
+        app_label = "auth"
+
+    @property
+    def is_active(self):
+        return not self.is_closed
+
+
+@pytest.fixture
+def member(admin, settings):
+    settings.AUTH_USER_MODEL = "auth.Member"
+    with connection.schema_editor() as editor:
+        editor.create_model(Member)
+    yield Member.objects.create()
+    with connection.schema_editor() as editor:
+        editor.delete_model(Member)
 
 
 @pytest.fixture
@@ -87,6 +115,35 @@ def test_deactivation_logs_out_once(user, reasons):
     assert reasons() == ["deactivated"]
 
 
+def test_a_deactivation_that_was_not_saved_is_forgotten(user, reasons):
+    get_user_model().objects.create_user("bob")
+    user.username, user.is_active = "bob", False
+    with pytest.raises(IntegrityError):
+        user.save()
+    user.username, user.is_active = "ann", True
+    user.save()
+    assert reasons() == []
+
+
+def test_activity_may_be_a_property(admin, member):
+    member.is_closed = True
+    member.save()
+    member.save()
+    assert admin.paths == [f"POST /v1/users/{member.pk}/logout"]
+    assert admin.asked[0].json["reason"] == "deactivated"
+
+
+def test_whom_idlewild_cannot_know_is_saved_and_deleted_without_it(admin, settings):
+    settings.IDLEWILD |= {"USER_ID_FIELD": "email"}
+    user = get_user_model().objects.create_user("bob", password="x")
+    user.set_password("new")
+    user.save()
+    user.is_active = False
+    user.save()
+    user.delete()
+    assert admin.paths == []
+
+
 def test_a_user_is_one_also_as_a_proxy(user, reasons):
     same = Proxy.objects.get(pk=user.pk)
     same.is_active = False
@@ -100,6 +157,20 @@ def test_deletion_logs_out(user, admin):
     user.delete()
     assert admin.asked[-1].path == f"/v1/users/{pk}/logout"
     assert admin.asked[-1].json["reason"] == "deactivated"
+
+
+def test_deletion_as_a_proxy_logs_out_once(admin, user):
+    receivers.connect()  # Again, since the proxy came later than the apps.
+    same = Proxy.objects.get(pk=user.pk)
+    same.delete()
+    assert admin.paths == [f"POST /v1/users/{user.pk}/logout"]
+
+
+def test_rows_of_other_models_are_still_deleted_without_being_read(user):
+    Session.objects.create(session_key="1", expire_date=timezone.now())
+    with CaptureQueriesContext(connection) as asked:
+        assert Session.objects.all().delete()[0] == 1
+    assert not any("SELECT" in each["sql"] for each in asked.captured_queries)
 
 
 def test_it_waits_for_the_commit(user, reasons):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.sessions.models import Session
+from django.test import Client
 from django.urls import reverse
 
 from .conftest import bearer, log_in
@@ -101,3 +102,14 @@ def test_classes_of_rest_framework_are_asked_where_named(user, client, admin, se
     assert client.get(URL, headers=bearer(token)).json() == {"user_id": str(user.pk)}
     assert client.get(URL, headers=bearer("forged")).status_code == 401
     assert client.get(URL).status_code == 401
+
+
+def test_a_site_that_sends_everyone_to_tls_can_exempt_it(settings):
+    settings.MIDDLEWARE = [
+        "django.middleware.security.SecurityMiddleware",
+        *settings.MIDDLEWARE,
+    ]
+    settings.SECURE_SSL_REDIRECT = True
+    assert Client().get(URL).status_code == 301
+    settings.SECURE_REDIRECT_EXEMPT = [r"^api/v1/auth/session-auth/$"]
+    assert Client().get(URL).status_code == 401

@@ -83,13 +83,23 @@ async function follow(on, stop) {
       const network = error instanceof TypeError || error.name === "AbortError";
       const waitMs = Math.min(1000 * 2 ** failures++, LONGEST_WAIT_MS) * (0.75 + Math.random() / 4);
       on.lost(network ? "The server does not answer." : error.message, waitMs);
-      await new Promise((resolve) => {
-        setTimeout(resolve, waitMs);
-        stop.addEventListener("abort", resolve);
-      });
+      await pause(waitMs, stop);
     } finally {
       clearTimeout(silence);
       stop.removeEventListener("abort", giveUp);
     }
   }
+}
+
+/** Ends early where `stop` is aborted, and leaves nothing on it: a server may be away for days. */
+function pause(ms, stop) {
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      stop.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    stop.addEventListener("abort", end);
+  });
 }

@@ -61,19 +61,19 @@ impl Keys {
     pub(in crate::auth) fn check(
         &self,
         alg: Algorithm,
-        check: impl FnOnce(&KeySet) -> Result<(), Rejected>,
+        check: impl Fn(&KeySet) -> Result<(), Rejected>,
     ) -> Result<(), Rejected> {
         match self {
             Self::Fixed(keys) => check(keys),
             // No secret comes from a URL, so neither its names nor its absence mean anything here.
             Self::Remote(keys) if Kind::of(alg) == Kind::Secret => check(&keys.fixed),
-            Self::Remote(keys) => check(&keys.current.load()).map_err(|reason| {
-                if keys.is_fetched() {
-                    reason
-                } else {
-                    Rejected::KeysAway
-                }
-            }),
+            Self::Remote(keys) => match check(&keys.current.load()) {
+                Ok(()) => Ok(()),
+                Err(_) if !keys.is_fetched() => Err(Rejected::KeysAway),
+                // The configured keys have no names, also where those of the URL have some.
+                Err(Rejected::UnknownKid) => check(&keys.fixed).map_err(|_| Rejected::UnknownKid),
+                Err(reason) => Err(reason),
+            },
         }
     }
 }

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db.models import Model
 from django.db.models.signals import post_delete, post_save, pre_save
 
 from .publish import log_out_on_commit
+from .users import has_id
 
 WAS_ACTIVE = "_idlewild_was_active"
 
@@ -21,7 +23,13 @@ def connect() -> None:
     # Of every model, since a user may be saved as a proxy or a child of the user model.
     pre_save.connect(_before_save, dispatch_uid="idlewild_django.pre_save")
     post_save.connect(_after_save, dispatch_uid="idlewild_django.post_save")
-    post_delete.connect(_after_delete, dispatch_uid="idlewild_django.post_delete")
+    # Not so here: rows of a model that has a receiver are all read before they are deleted. With a
+    # child, its user is deleted as one.
+    user_model = get_user_model()._meta.concrete_model
+    for model in apps.get_models():
+        if model._meta.concrete_model is user_model:
+            uid = f"idlewild_django.post_delete.{model._meta.label}"
+            post_delete.connect(_after_delete, sender=model, dispatch_uid=uid)
 
 
 def _before_save(
@@ -29,11 +37,14 @@ def _before_save(
 ) -> None:
     if raw or not isinstance(instance, get_user_model()):
         return
+    # Of a save that failed.
+    instance.__dict__.pop(WAS_ACTIVE, None)
     is_ending = not instance.is_active and _is_saved("is_active", update_fields)
     if not is_ending or instance.pk is None:
         return
-    rows = get_user_model()._base_manager.using(using).filter(pk=instance.pk)
-    setattr(instance, WAS_ACTIVE, rows.values_list("is_active", flat=True).first() is True)
+    # All of the row: `is_active` may be a property.
+    before = get_user_model()._base_manager.using(using).filter(pk=instance.pk).first()
+    setattr(instance, WAS_ACTIVE, before is not None and before.is_active)
 
 
 def _after_save(
@@ -47,14 +58,19 @@ def _after_save(
         return
     was_active = instance.__dict__.pop(WAS_ACTIVE, False)
     if was_active:
-        log_out_on_commit(instance, "deactivated", using)
+        _log_out(instance, "deactivated", using)
     elif not created and _is_saved("password", update_fields) and _has_new_password(instance):
-        log_out_on_commit(instance, "password_changed", using)
+        _log_out(instance, "password_changed", using)
 
 
 def _after_delete(instance: Model, using: str, **_: Any) -> None:
-    if isinstance(instance, get_user_model()):
-        log_out_on_commit(instance, "deactivated", using)
+    _log_out(instance, "deactivated", using)
+
+
+def _log_out(user: Model, reason: str, using: str) -> None:
+    # Nobody's stream is of a user whose `USER_ID_FIELD` is empty, and saving one goes on.
+    if has_id(user):
+        log_out_on_commit(user, reason, using)
 
 
 def _has_new_password(user: Model) -> bool:

@@ -13,7 +13,14 @@ UserOrId: TypeAlias = Model | str | int | uuid.UUID
 
 
 def user_id(user: UserOrId) -> str:
-    value = getattr(user, config().user_id_field) if isinstance(user, Model) else user
-    if value is None or value == "":
-        raise ValueError(f"user: {user!r} has no id; save it first")
-    return str(value)
+    if not has_id(user):
+        raise ValueError(f"user: {user!r} has no id ({config().user_id_field}); save it first")
+    return str(_value(user))
+
+
+def has_id(user: UserOrId) -> bool:
+    return _value(user) not in (None, "")
+
+
+def _value(user: UserOrId) -> object:
+    return getattr(user, config().user_id_field) if isinstance(user, Model) else user

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from ..conf import config
 from ..errors import Rejected
@@ -27,7 +28,8 @@ class TooManyConnections(Exception):
 class Local:
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._streams: dict[Stream, str] = {}
+        # Weak: Django drops a response unclosed whose client goes before it begins.
+        self._streams: WeakKeyDictionary[Stream, str] = WeakKeyDictionary()
         self._numbers = itertools.count(1)
         self._last_id = (0, 0)
 

@@ -1,0 +1,109 @@
+//! Addresses of host names, as the system looks them up: a few lookups at a time.
+//!
+//! A lookup holds a thread and its sockets for as long as the name servers are silent, often half a
+//! minute, and nothing ends it sooner. Whoever asked has given up long before; so it is the lookup
+//! that holds its turn, and not who asked for it.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::vec::IntoIter;
+
+use hyper_util::client::legacy::connect::dns::Name;
+use tokio::sync::Semaphore;
+use tower_service::Service;
+
+/// Lookups under way at once. One that is answered takes milliseconds, and most of the questions
+/// find a connection that is open.
+const MAX_LOOKUPS: usize = 4;
+
+type Addresses = IntoIter<SocketAddr>;
+
+/// See the module's text.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    turns: Arc<Semaphore>,
+    lookup: fn(&str) -> io::Result<Addresses>,
+}
+
+impl Names {
+    pub(super) fn of_the_system() -> Self {
+        // The connector sets the port itself.
+        Self::new(|name| (name, 0).to_socket_addrs())
+    }
+
+    fn new(lookup: fn(&str) -> io::Result<Addresses>) -> Self {
+        Self {
+            turns: Arc::new(Semaphore::new(MAX_LOOKUPS)),
+            lookup,
+        }
+    }
+}
+
+impl Service<Name> for Names {
+    type Response = Addresses;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Addresses>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let (turns, lookup) = (Arc::clone(&self.turns), self.lookup);
+        Box::pin(async move {
+            let turn = turns.acquire_owned().await.map_err(io::Error::other)?;
+            let looked_up = tokio::task::spawn_blocking(move || {
+                let found = lookup(name.as_str());
+                drop(turn);
+                found
+            });
+            looked_up.await.map_err(io::Error::other)?
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Waker;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    /// Held while the name servers are silent.
+    static SILENCE: Mutex<()> = Mutex::new(());
+    static BEGUN: AtomicUsize = AtomicUsize::new(0);
+
+    fn silent(_: &str) -> io::Result<Addresses> {
+        BEGUN.fetch_add(1, Ordering::Relaxed);
+        drop(SILENCE.lock());
+        ("127.0.0.1", 0).to_socket_addrs()
+    }
+
+    #[tokio::test]
+    #[expect(
+        clippy::await_holding_lock,
+        reason = "threads wait for it, and no task"
+    )]
+    async fn lookups_that_were_given_up_hold_their_turns_until_they_end() {
+        let silence = SILENCE.lock();
+        let mut names = Names::new(silent);
+        let mut look_up = || names.call("id.example.com".parse().unwrap());
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..10 * MAX_LOOKUPS {
+            assert!(look_up().as_mut().poll(&mut cx).is_pending());
+        }
+        while BEGUN.load(Ordering::Relaxed) < MAX_LOOKUPS {
+            tokio::task::yield_now().await;
+        }
+        // Threads take their work in order: what was handed to one before this has begun.
+        tokio::task::spawn_blocking(|| {}).await.unwrap();
+        assert_eq!(BEGUN.load(Ordering::Relaxed), MAX_LOOKUPS);
+        drop(silence);
+        assert_eq!(look_up().await.unwrap().len(), 1);
+    }
+}
