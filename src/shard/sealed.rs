@@ -15,21 +15,10 @@ use super::Shard;
 use super::slot::Slot;
 use super::write::{MAX_DISCARDED_BYTES, reason_of};
 use crate::metrics::DisconnectReason;
-use crate::tls::{Alert, Received, record_bytes};
+use crate::tls::{Alert, Verdict};
 
 /// What the buffer keeps after a large frame: a full parcel's records.
 const MAX_KEPT_BYTES: usize = 64 * 1024;
-
-/// What becomes of a client after what it sent.
-enum Verdict {
-    Stays,
-    /// It is gone, or on its way.
-    Left(DisconnectReason),
-    /// It is told why it is cut off.
-    Broke(Alert),
-    /// It has new keys, which nobody here follows.
-    Renewed,
-}
 
 impl Shard {
     /// Sends `parts`, sealed in as few records as hold them; false where that ended the client.
@@ -98,71 +87,55 @@ impl Shard {
 
     /// Takes what a client sent: its end, or nothing that matters.
     pub(super) fn open_input(&mut self, key: u32) {
-        match self.receive(key) {
+        let verdict = match self.receive(key) {
+            Ok(verdict) => verdict,
+            Err(errno) => {
+                self.close(key, reason_of(errno));
+                return;
+            }
+        };
+        match verdict {
             Verdict::Stays => {}
-            Verdict::Left(reason) => self.close(key, reason),
-            Verdict::Broke(alert) => {
+            Verdict::Leaves => self.close(key, DisconnectReason::ClientClosed),
+            Verdict::Fails | Verdict::Floods => self.close(key, DisconnectReason::Error),
+            Verdict::Breaks(alert) => {
                 // Over unread input the kernel would reset the connection, and the alert with it.
                 self.drain_input(key);
                 self.close_with(key, DisconnectReason::Error, alert);
             }
-            Verdict::Renewed => {
+            Verdict::Renews => {
                 self.end_drained(key);
             }
         }
     }
 
-    fn receive(&mut self, key: u32) -> Verdict {
+    /// Takes whole records from the socket and leaves what has come of the next one there: the rest
+    /// of it makes the socket ready again.
+    fn receive(&mut self, key: u32) -> Result<Verdict, Errno> {
         let mut scratch = [0; MAX_DISCARDED_BYTES as usize];
         let Some(slot) = self.table.get_mut(key) else {
-            return Verdict::Stays;
+            return Ok(Verdict::Stays);
         };
         loop {
             let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
             let seen = match recv(&slot.fd, &mut scratch, flags) {
-                Ok((_, 0)) => return Verdict::Left(DisconnectReason::ClientClosed),
+                Ok((_, 0)) => return Ok(Verdict::Leaves),
                 Ok((_, seen)) => seen,
-                Err(Errno::AGAIN) => return Verdict::Stays,
+                Err(Errno::AGAIN) => return Ok(Verdict::Stays),
                 Err(Errno::INTR) => continue,
-                Err(errno) => return Verdict::Left(reason_of(errno)),
+                Err(errno) => return Err(errno),
             };
-            let mut opened = 0;
-            loop {
-                let rest = &mut scratch[opened..seen];
-                let length = match record_bytes(rest) {
-                    Ok(Some(length)) => length,
-                    Ok(None) => break,
-                    Err(alert) => return Verdict::Broke(alert),
-                };
-                // Counted when it begins: a record is not waited for that would be too much.
-                let sum = usize::from(slot.discarded_bytes) + length;
-                if sum > usize::from(MAX_DISCARDED_BYTES) {
-                    return Verdict::Left(DisconnectReason::Error);
-                }
-                let Some(record) = rest.get_mut(..length) else {
-                    break;
-                };
-                let Some(secrets) = slot.secrets_mut() else {
-                    return Verdict::Stays;
-                };
-                match secrets.open(record) {
-                    Ok(Received::Data) => {}
-                    Ok(Received::CloseNotify) => {
-                        return Verdict::Left(DisconnectReason::ClientClosed);
-                    }
-                    Ok(Received::Failure) => return Verdict::Left(DisconnectReason::Error),
-                    Ok(Received::KeyUpdate) => return Verdict::Renewed,
-                    Err(alert) => return Verdict::Broke(alert),
-                }
-                slot.discarded_bytes = u16::try_from(sum).unwrap_or(u16::MAX);
-                opened += length;
+            let budget = usize::from(MAX_DISCARDED_BYTES - slot.discarded_bytes);
+            let Some(secrets) = slot.secrets_mut() else {
+                return Ok(Verdict::Stays);
+            };
+            let (taken, verdict) = secrets.receive(&mut scratch[..seen], budget);
+            if taken == 0 || verdict != Verdict::Stays {
+                return Ok(verdict);
             }
-            if opened == 0 {
-                // The rest of it makes the socket ready again.
-                return Verdict::Stays;
-            }
-            // What was looked at is there.
-            let _ = recv(&slot.fd, &mut scratch[..opened], RecvFlags::DONTWAIT);
+            slot.discarded_bytes += u16::try_from(taken).unwrap_or(MAX_DISCARDED_BYTES);
+            // It was there a moment ago.
+            recv(&slot.fd, &mut scratch[..taken], RecvFlags::DONTWAIT)?;
         }
     }
 }

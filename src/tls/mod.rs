@@ -4,13 +4,17 @@
 //! Older versions and HTTP/2 are left to a proxy in front (docs/tls.md).
 
 mod certificates;
+mod inbound;
 mod record;
 mod resolver;
 mod secrets;
 mod service;
 
 pub use certificates::TlsError;
-pub(crate) use record::{Alert, Received, record_bytes};
+pub(crate) use inbound::Verdict;
+pub(crate) use record::Alert;
+#[cfg(test)]
+pub(crate) use record::record_bytes;
 #[cfg(test)]
 pub(crate) use secrets::MAX_RECORDS;
 pub(crate) use secrets::Secrets;
