@@ -74,7 +74,7 @@ impl Supervisor {
         };
         self.tell(format!(
             "READY=1\nSTATUS=serving on {}, admin on {}",
-            list(server.public_endpoints()),
+            list(&[server.public_endpoints(), server.tls_endpoints()].concat()),
             list(server.admin_endpoints())
         ));
     }

@@ -357,12 +357,13 @@ impl Slot {
         self.extra.get_or_insert_default().secrets = Some(secrets);
     }
 
-    /// What its bytes are sealed with.
-    pub(crate) fn secrets(&self) -> Option<&Secrets> {
-        self.extra.as_deref()?.secrets.as_ref()
+    /// Whether it has to end, for its keys have sealed enough.
+    pub(crate) fn is_worn(&self) -> bool {
+        let secrets = || self.extra.as_deref()?.secrets.as_ref();
+        self.is_tls() && secrets().is_some_and(Secrets::are_worn)
     }
 
-    /// The same, to be used.
+    /// What its bytes are sealed with.
     pub(crate) fn secrets_mut(&mut self) -> Option<&mut Secrets> {
         self.extra.as_deref_mut()?.secrets.as_mut()
     }

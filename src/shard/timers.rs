@@ -8,7 +8,6 @@ use super::wheel::{TICKS_PER_S, Tick};
 use super::{Shard, Sleep};
 use crate::frame::Frame;
 use crate::metrics::DisconnectReason;
-use crate::tls::Secrets;
 
 /// Timers taken in one turn, about a millisecond of heartbeats, before the shard looks at its
 /// sockets and its inbox again.
@@ -66,7 +65,7 @@ impl Shard {
         if slot.is_ending() {
             return true;
         }
-        if slot.secrets().is_some_and(Secrets::are_worn) {
+        if slot.is_worn() {
             self.end_drained(key);
             return false;
         }
@@ -142,7 +141,7 @@ impl Shard {
         if slot.is_ending() {
             return stall;
         }
-        if slot.secrets().is_some_and(Secrets::are_worn) {
+        if slot.is_worn() {
             return Some(now);
         }
         let mut due = if let Some(test) = slot.test_stream() {
