@@ -149,7 +149,7 @@ mod tests {
     }
 
     proptest! {
-        /// `scripts/fuzz` runs ten million of these.
+        /// Ten million of these: `PROPTEST_CASES=10000000 cargo test --release --lib tls::inbound`.
         #[test]
         fn a_client_is_understood_however_its_bytes_come(
             cipher in 0usize..3,
