@@ -17,6 +17,7 @@ use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::HEARTBEAT;
+use super::whole::{self, Whole};
 use crate::{clock, sys};
 
 const HEAD: &[u8] =
@@ -40,8 +41,9 @@ enum Command {
 }
 
 /// Serves until the end of stdin. The address goes to stdout as one line.
-pub(crate) fn run(threads: u32) -> Result<()> {
+pub(crate) fn run(threads: u32, tls_whole: bool) -> Result<()> {
     sys::raise_descriptor_limit();
+    let config = tls_whole.then(whole::config).transpose()?;
     let mut address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut handles = Vec::new();
     for index in 0..threads {
@@ -50,7 +52,8 @@ pub(crate) fn run(threads: u32) -> Result<()> {
         let (commands, inbox) = channel();
         let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
         let held = Arc::new(AtomicUsize::new(0));
-        let thread = Thread::new(listener, inbox, Arc::clone(&wake), Arc::clone(&held))?;
+        let whole = config.clone().map(Whole::new);
+        let thread = Thread::new(listener, inbox, Arc::clone(&wake), Arc::clone(&held), whole)?;
         std::thread::Builder::new()
             .name(format!("floor-{index}"))
             .spawn(move || thread.run())
@@ -158,6 +161,8 @@ struct Thread {
     wake: Arc<OwnedFd>,
     held: Arc<AtomicUsize>,
     conns: Slab<Conn>,
+    /// Their TLS, where they have it.
+    whole: Option<Whole>,
     beat: Beat,
 }
 
@@ -174,6 +179,7 @@ impl Thread {
         inbox: Receiver<Command>,
         wake: Arc<OwnedFd>,
         held: Arc<AtomicUsize>,
+        whole: Option<Whole>,
     ) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(
@@ -190,6 +196,7 @@ impl Thread {
             wake,
             held,
             conns: Slab::new(),
+            whole,
             beat: Beat::default(),
         })
     }
@@ -247,6 +254,10 @@ impl Thread {
                 return;
             };
             let slot = self.conns.vacant_entry();
+            let accepted = self.whole.as_mut().map(|whole| whole.accepted(slot.key()));
+            if let Some(Err(_)) = accepted {
+                continue; // the client will say
+            }
             let key = EventData::new_u64(slot.key() as u64);
             let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
             if epoll::add(&self.epoll, &fd, key, interest).is_ok() {
@@ -261,63 +272,90 @@ impl Thread {
         };
         let mut buffer = [0; 4096];
         loop {
-            match recv(&conn.fd, &mut buffer, RecvFlags::empty()) {
-                Ok((1.., _)) if conn.matched == 4 => {} // a stream's client has nothing to say
-                Ok((length @ 1.., _)) => {
-                    conn.matched = buffer[..length]
-                        .iter()
-                        .fold(conn.matched, |matched, &byte| match (matched, byte) {
-                            (4, _) => 4,
-                            (0 | 2, b'\r') | (1 | 3, b'\n') => matched + 1,
-                            (_, b'\r') => 1,
-                            _ => 0,
-                        });
-                    if conn.matched == 4 {
-                        // Short or failed, the client will say: it counts what does not come.
-                        let _ = send(&conn.fd, HEAD, SendFlags::NOSIGNAL);
+            let length = match recv(&conn.fd, &mut buffer, RecvFlags::empty()) {
+                Ok((length @ 1.., _)) => length,
+                Err(Errno::AGAIN) => break,
+                Ok(_) | Err(_) => return self.closed(key),
+            };
+            let opened;
+            let request = match &mut self.whole {
+                None => &buffer[..length],
+                Some(whole) => match whole.received(key, &conn.fd, &buffer[..length]) {
+                    Ok(bytes) => {
+                        opened = bytes;
+                        &opened[..]
                     }
-                }
-                Err(Errno::AGAIN) => return,
-                Ok(_) | Err(_) => return drop(self.conns.remove(key)),
+                    Err(_) => return self.closed(key), // the client will say
+                },
+            };
+            if conn.asks(request) {
+                conn.send(key, &mut self.whole, HEAD);
             }
         }
-    }
-
-    fn broadcast(&self, frame: &[u8]) {
-        for (_, conn) in &self.conns {
-            conn.send(frame);
+        if let Some(whole) = &mut self.whole {
+            let _ = whole.flush(key, &conn.fd); // as in `Conn::send`
         }
     }
 
-    fn unicast(&self, number: usize, frame: &[u8]) {
-        if let Some((_, conn)) = self.occupied(number) {
-            conn.send(frame);
+    fn closed(&mut self, key: usize) {
+        self.conns.remove(key);
+        if let Some(whole) = &mut self.whole {
+            whole.closed(key);
+        }
+    }
+
+    fn broadcast(&mut self, frame: &[u8]) {
+        for (key, conn) in &self.conns {
+            conn.send(key, &mut self.whole, frame);
+        }
+    }
+
+    fn unicast(&mut self, number: usize, frame: &[u8]) {
+        if let Some(key) = self.occupied(number) {
+            self.conns[key].send(key, &mut self.whole, frame);
         }
     }
 
     /// The connection in slot `at`, or in the next that has one. A ramp fills slots densely, so it is near.
-    fn occupied(&self, at: usize) -> Option<(usize, &Conn)> {
+    fn occupied(&self, at: usize) -> Option<usize> {
         let slots = self.conns.capacity().max(1);
         let at = at % slots;
         let mut keys = (at..slots).chain(0..at);
-        keys.find_map(|key| Some((key, self.conns.get(key)?)))
+        keys.find(|&key| self.conns.contains(key))
     }
 
     /// The next connection in turn gets its heartbeat.
     fn beat_next(&mut self) {
-        let Some((key, conn)) = self.occupied(self.beat.turn) else {
+        let Some(key) = self.occupied(self.beat.turn) else {
             return;
         };
-        conn.send(HEARTBEAT);
+        self.conns[key].send(key, &mut self.whole, HEARTBEAT);
         self.beat.turn = key + 1;
     }
 }
 
 impl Conn {
-    fn send(&self, frame: &[u8]) {
+    /// Whether these bytes end its request; a stream's client has nothing to say.
+    fn asks(&mut self, bytes: &[u8]) -> bool {
+        let asked = self.matched == 4;
+        self.matched = bytes
+            .iter()
+            .fold(self.matched, |matched, &byte| match (matched, byte) {
+                (4, _) => 4,
+                (0 | 2, b'\r') | (1 | 3, b'\n') => matched + 1,
+                (_, b'\r') => 1,
+                _ => 0,
+            });
+        self.matched == 4 && !asked
+    }
+
+    fn send(&self, key: usize, whole: &mut Option<Whole>, frame: &[u8]) {
         // Short or failed, the client will say: it counts what does not come.
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        let _ = send(&self.fd, frame, flags);
+        match whole {
+            None => drop(send(&self.fd, frame, flags)),
+            Some(whole) => drop(whole.send(key, &self.fd, frame)),
+        }
     }
 }
 
