@@ -3,7 +3,7 @@
 
 use super::UNFINISHED;
 use crate::parse::{Malformed, Reached};
-use crate::tls::{Client, Counts, Fault, Link, Stopped};
+use crate::tls::{Client, Counts, Fault, Input, Link, Stopped};
 
 /// The TLS of a worker's connections.
 #[derive(Debug)]
@@ -40,16 +40,16 @@ impl Links {
         Ok(())
     }
 
-    /// Takes what was read of a connection; see [`Link::receive`].
+    /// Takes the next part of the response off what was read of a connection; see [`Link::receive`].
     pub(super) fn receive(
         &mut self,
         key: usize,
-        input: &mut [u8],
+        input: &mut Input<'_>,
         outgoing: &mut Vec<u8>,
         sink: &mut impl FnMut(&[u8]) -> Result<Reached, Malformed>,
-    ) -> Result<Reached, String> {
+    ) -> Result<Option<Reached>, String> {
         let Some(link) = &mut self.by_key[key] else {
-            return Ok(Reached::Head);
+            return Ok(None);
         };
         let received = link.receive(input, outgoing, &mut self.counts, sink);
         received.map_err(|stopped| match stopped {

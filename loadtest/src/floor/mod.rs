@@ -5,7 +5,11 @@
 //! test costs above it is that server's own. It runs as a process of its own (this program, the
 //! command `floor`), with as many `SO_REUSEPORT` threads as the server has shards, each with a descriptor
 //! table of its own, and takes commands as lines on stdin; the end of stdin ends it.
+//!
+//! Asked for TLS, it is no floor but a yardstick of another kind: what TLS costs a server that keeps all that rustls
+//! has of each client ([`whole`]).
 
+mod beat;
 mod serve;
 mod whole;
 

@@ -17,8 +17,9 @@ use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::HEARTBEAT;
-use super::whole::{self, Whole};
-use crate::{clock, sys};
+use super::beat::Beat;
+use super::whole::Whole;
+use crate::{clock, sys, tls};
 
 const HEAD: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\
@@ -43,7 +44,7 @@ enum Command {
 /// Serves until the end of stdin. The address goes to stdout as one line.
 pub(crate) fn run(threads: u32, tls_whole: bool) -> Result<()> {
     sys::raise_descriptor_limit();
-    let config = tls_whole.then(whole::config).transpose()?;
+    let config = tls_whole.then(tls::server_config).transpose()?;
     let mut address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut handles = Vec::new();
     for index in 0..threads {
@@ -213,7 +214,7 @@ impl Thread {
         };
         loop {
             events.clear();
-            let timeout = (self.beat.period_ms > 0).then_some(&tick);
+            let timeout = self.beat.is_on().then_some(&tick);
             match epoll::wait(
                 &self.epoll,
                 rustix::buffer::spare_capacity(&mut events),
@@ -359,38 +360,6 @@ impl Conn {
     }
 }
 
-/// Heartbeats spread evenly over a period.
-#[derive(Debug, Default)]
-struct Beat {
-    period_ms: u64,
-    start_ns: u64,
-    sent: u64,
-    turn: usize,
-}
-
-impl Beat {
-    fn new(period_ms: u64, start_ns: u64) -> Self {
-        Self {
-            period_ms,
-            start_ns,
-            sent: 0,
-            turn: 0,
-        }
-    }
-
-    /// How many are due by `now_ns` among `conns` connections and not yet sent; counts them as sent.
-    fn due(&mut self, conns: usize, now_ns: u64) -> u64 {
-        if self.period_ms == 0 {
-            return 0;
-        }
-        let elapsed_us = now_ns.saturating_sub(self.start_ns) / 1_000;
-        let total = elapsed_us * conns as u64 / (self.period_ms * 1_000);
-        let due = total.saturating_sub(self.sent);
-        self.sent = self.sent.max(total);
-        due
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -413,12 +382,5 @@ mod tests {
         assert!(matches!(next_command(&mut input), Ok(None)));
         assert!(next_command(&mut &b"broadcast 99999999999\n"[..]).is_err());
         assert!(next_command(&mut &b"dance 1\n"[..]).is_err());
-    }
-
-    #[test]
-    fn a_period_has_one_heartbeat_a_connection_however_often_it_is_asked() {
-        let mut beat = Beat::new(1_000, 0);
-        let sent: u64 = (1..=100).map(|tick| beat.due(7, tick * 10_000_000)).sum();
-        assert_eq!(sent, 7);
     }
 }

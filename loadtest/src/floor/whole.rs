@@ -9,11 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
-use rustls::crypto::aws_lc_rs;
-use rustls::version::TLS13;
 use rustls::{ServerConfig, ServerConnection};
-
-use crate::tls::Certificate;
 
 /// The TLS of a thread's connections.
 #[derive(Debug)]
@@ -83,18 +79,6 @@ impl Whole {
         let tls = self.by_key.get_mut(key).and_then(Option::as_deref_mut);
         tls.context("a connection without its TLS")
     }
-}
-
-/// TLS 1.3 with a certificate made for the occasion, and tickets that are the server's whole state sealed.
-pub(super) fn config() -> Result<Arc<ServerConfig>> {
-    let made = Certificate::for_loopback()?;
-    let mut config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
-        .with_protocol_versions(&[&TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(vec![made.certificate], made.key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config.ticketer = aws_lc_rs::Ticketer::new()?;
-    Ok(Arc::new(config))
 }
 
 fn flush(tls: &mut ServerConnection, fd: &OwnedFd) -> Result<()> {

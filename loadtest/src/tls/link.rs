@@ -65,39 +65,36 @@ impl Link {
         })
     }
 
-    /// Takes what was read off the socket and hands what is in it to `sink`, which says how far the response has
-    /// come; so does the result. What is to be sent is added to `outgoing`.
+    /// Takes records off what was read, up to the next that holds a part of the response; that goes to `sink`, which
+    /// says how far the response has come. `None` when no such record is whole. What is to be sent is added to
+    /// `outgoing`.
     pub(crate) fn receive(
         &mut self,
-        input: &mut [u8],
+        input: &mut Input<'_>,
         outgoing: &mut Vec<u8>,
         counts: &mut Counts,
         sink: &mut impl FnMut(&[u8]) -> Result<Reached, Malformed>,
-    ) -> Result<Reached, Stopped> {
-        let mut input = Input(input);
-        let mut reached = Reached::Head;
-        while let Some(mut record) = self.records.next(&mut input)? {
+    ) -> Result<Option<Reached>, Stopped> {
+        while let Some(mut record) = self.records.next(input)? {
             let record = record.bytes();
-            reached = match &mut self.state {
+            match &mut self.state {
                 State::Handshake(tls) => {
                     let response = shake_hands(tls, record, outgoing, counts)?;
-                    if response.is_empty() {
-                        continue;
+                    if !response.is_empty() {
+                        self.detach()?;
+                        return Ok(Some(sink(&response)?));
                     }
-                    self.detach()?;
-                    sink(&response)?
                 }
-                State::Stream(keys) => match content(keys, record)? {
-                    [] => continue,
-                    bytes => sink(bytes)?,
-                },
+                State::Stream(keys) => {
+                    let response = content(keys, record)?;
+                    if !response.is_empty() {
+                        return Ok(Some(sink(response)?));
+                    }
+                }
                 State::Spent => return Err(Stopped::Closed),
-            };
-            if reached == Reached::End {
-                break;
             }
         }
-        Ok(reached)
+        Ok(None)
     }
 
     /// Keeps of rustls what opens the records to come.

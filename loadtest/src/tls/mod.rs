@@ -9,6 +9,9 @@ mod client;
 mod keys;
 mod link;
 mod record;
+mod server;
+#[cfg(test)]
+mod tests;
 mod tickets;
 
 use std::fmt;
@@ -18,6 +21,8 @@ use serde::Serialize;
 pub(crate) use certificate::Certificate;
 pub(crate) use client::{Cipher, Client, Trust};
 pub(crate) use link::{Link, Stopped};
+pub(crate) use record::Input;
+pub(crate) use server::server_config;
 
 /// What came of the connections' TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

@@ -22,7 +22,7 @@ struct Partial {
 
 /// What was read and is not yet taken.
 #[derive(Debug)]
-pub(super) struct Input<'a>(pub(super) &'a mut [u8]);
+pub(crate) struct Input<'a>(pub(crate) &'a mut [u8]);
 
 /// A record with its header.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::hub::{Faults, Hub, Request, header};
 use crate::{load, temp_file};
 
-/// Runs a line with `--json`; the exit code and the report.
-fn run(line: &str) -> (Option<i32>, Value, String) {
+/// Runs a line with `--json`; the exit code, the report, and what was said.
+pub(crate) fn run(line: &str) -> (Option<i32>, Value, String) {
     let json = temp_file(&format!(
         "{}.json",
         line.len() * 1000 + usize::from(line.as_bytes()[0])

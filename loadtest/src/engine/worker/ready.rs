@@ -13,6 +13,7 @@ use crate::engine::UNFINISHED;
 use crate::engine::conn::Phase;
 use crate::engine::connect::{proxy_header, write_request};
 use crate::parse::Reached;
+use crate::tls::Input;
 
 impl Worker {
     pub(super) fn ready(&mut self, key: usize, flags: EventFlags, buffer: &mut [MaybeUninit<u8>]) {
@@ -89,9 +90,8 @@ impl Worker {
         ending: bool,
         buffer: &mut [MaybeUninit<u8>],
     ) -> Result<(), String> {
-        let conn = &mut self.conns[key];
         loop {
-            let bytes = match recv(&conn.fd, &mut *buffer, RecvFlags::empty()) {
+            let bytes = match recv(&self.conns[key].fd, &mut *buffer, RecvFlags::empty()) {
                 Ok(((bytes, _), _)) => bytes,
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(Errno::INTR) => continue,
@@ -103,42 +103,59 @@ impl Worker {
                     None => UNFINISHED.to_owned(),
                 });
             }
-            let now_ns = clock::now_ns();
             let length = bytes.len();
-            let (target, scratch, tally) = (&self.target, &mut self.scratch, &mut self.tally);
-            let mut take = |bytes: &[u8]| conn.feed(bytes, now_ns, target, scratch, tally);
-            let reached = match &mut self.links {
-                None => take(bytes).map_err(|malformed| malformed.to_string())?,
-                Some(links) => {
-                    self.outgoing.clear();
-                    let reached = links.receive(key, bytes, &mut self.outgoing, &mut take)?;
-                    if !self.outgoing.is_empty() {
-                        send_whole(&conn.fd, &self.outgoing)?;
-                    }
-                    reached
-                }
-            };
-            match reached {
-                Reached::Head => {}
-                Reached::Body => {
-                    if conn.phase == Phase::Asked {
-                        self.in_flight -= 1;
-                        self.totals.open += 1;
-                        self.totals.opened += 1;
-                        conn.phase = Phase::Open;
-                        if self.limits.is_deaf(conn.number) {
-                            conn.phase = Phase::Deaf;
-                            self.end_link(key);
-                            return Ok(());
-                        }
-                    }
-                }
-                Reached::End => return Err("ended by the server".to_owned()),
-            }
+            let read_on = self.take(key, bytes, clock::now_ns())?;
             // Edge-triggered: a short read has drained the socket, and what comes later is a new edge.
-            if length < READ_BUFFER_BYTES && !ending {
+            if !read_on || length < READ_BUFFER_BYTES && !ending {
                 return Ok(());
             }
+        }
+    }
+
+    /// Takes what was read at `now_ns`; whether to read on.
+    fn take(&mut self, key: usize, bytes: &mut [u8], now_ns: u64) -> Result<bool, String> {
+        let mut input = Input(bytes);
+        self.outgoing.clear();
+        loop {
+            let conn = &mut self.conns[key];
+            let (target, scratch, tally) = (&self.target, &mut self.scratch, &mut self.tally);
+            let mut feed = |bytes: &[u8]| conn.feed(bytes, now_ns, target, scratch, tally);
+            let Some(links) = &mut self.links else {
+                let reached = feed(input.0).map_err(|malformed| malformed.to_string())?;
+                return self.reached(key, reached);
+            };
+            let Some(reached) = links.receive(key, &mut input, &mut self.outgoing, &mut feed)?
+            else {
+                break;
+            };
+            if !self.reached(key, reached)? {
+                return Ok(false);
+            }
+        }
+        if !self.outgoing.is_empty() {
+            send_whole(&self.conns[key].fd, &self.outgoing)?;
+        }
+        Ok(true)
+    }
+
+    /// Notes how far a response has come; whether to read on.
+    fn reached(&mut self, key: usize, reached: Reached) -> Result<bool, String> {
+        let conn = &mut self.conns[key];
+        match reached {
+            Reached::Body if conn.phase == Phase::Asked => {
+                self.in_flight -= 1;
+                self.totals.open += 1;
+                self.totals.opened += 1;
+                conn.phase = Phase::Open;
+                if self.limits.is_deaf(conn.number) {
+                    conn.phase = Phase::Deaf;
+                    self.end_link(key);
+                    return Ok(false);
+                }
+                Ok(true)
+            }
+            Reached::Head | Reached::Body => Ok(true),
+            Reached::End => Err("ended by the server".to_owned()),
         }
     }
 
