@@ -260,6 +260,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_to_be_known_stands_under_the_figures_and_fails_nothing() {
+        let outcome = Outcome {
+            notes: vec!["the floor is plain".to_owned()],
+            ..Outcome::new("idle", "x", &common(), Figures::default(), None)
+        };
+        assert!(outcome.table().ends_with("NOTE: the floor is plain\n"));
+        assert!(outcome.problems.is_empty());
+    }
+
+    #[test]
     fn the_keys_are_the_documented_ones() {
         let zero = Percentiles {
             min: 1.0,

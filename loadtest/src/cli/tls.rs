@@ -9,19 +9,23 @@ use crate::tls::{Cipher, Client, Trust};
 
 /// The flags of TLS.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "The clients")]
 pub(crate) struct Tls {
     /// Come by TLS; with --spawn to a certificate made for the run, with --floor to one that keeps rustls whole
-    #[arg(long = "tls")]
+    #[arg(long = "tls", help_heading = "The clients")]
     on: bool,
     /// Take the certificates in this PEM file and those they sign [default: any, nothing is verified]
-    #[arg(long = "tls-ca", value_name = "FILE", requires = "url")]
+    #[arg(
+        long = "tls-ca",
+        value_name = "FILE",
+        requires = "url",
+        help_heading = "The clients"
+    )]
     ca: Option<PathBuf>,
     /// Whether later connections use the tickets of those before
-    #[arg(long = "tls-resume", value_enum, default_value_t = Switch::On)]
+    #[arg(long = "tls-resume", value_enum, default_value_t = Switch::On, help_heading = "The clients")]
     resume: Switch,
     /// What the clients offer to seal with [default: all, in this order]
-    #[arg(long = "tls-cipher", value_enum)]
+    #[arg(long = "tls-cipher", value_enum, help_heading = "The clients")]
     cipher: Option<Cipher>,
 }
 

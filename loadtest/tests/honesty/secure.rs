@@ -1,5 +1,8 @@
 //! The harness by TLS: the same scenarios, handshakes counted, and what is wrong with a stream's TLS noticed.
 
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+
 use serde_json::Value;
 
 use crate::hub::{Faults, Hub};
@@ -46,29 +49,65 @@ fn a_crowd_returns_by_the_tickets_it_was_given() {
 
 #[test]
 fn every_scenario_runs_by_tls_and_says_whose_it_is() {
-    for (line, received) in [
-        ("hold -n 40 --rest 200ms", None),
-        ("idle -n 20 --seconds 1", None),
+    let scenarios = [
+        ("hold -n 40 --rest 200ms", None, 80),
+        ("idle -n 20 --seconds 1", None, 20),
         (
-            "broadcast -n 20 --events 5 --rate 100 --rounds 1",
-            Some(100),
+            "broadcast -n 20 --events 5 --rate 100 --rounds 2",
+            Some(200),
+            40,
         ),
-        ("unicast -n 20 --events 50 --rate 500 --rounds 1", Some(50)),
+        (
+            "unicast -n 20 --events 50 --rate 500 --rounds 1",
+            Some(50),
+            20,
+        ),
         (
             "mixed -n 20 --seconds 1 --broadcast-rate 5 --unicast-rate 20",
             Some(120),
+            20,
         ),
-        ("slow 20% -n 20 --events 5 --rate 100", Some(180)),
-        ("churn -n 20 --rate 50 --seconds 1", None),
-    ] {
-        let (code, report, _) = run(&format!("{line} --floor --tls --threads 2"));
-        assert_eq!(code, Some(0), "{line}: {report}");
-        assert_eq!(report["received"].as_u64(), received, "{line}");
-        let [full, resumed] = handshakes(&report);
-        assert!(full + resumed >= 20, "{line}: {full} and {resumed}");
-        let note = report["notes"][0].as_str().unwrap();
-        assert!(note.contains("a whole rustls connection"), "{note}");
-    }
+        ("storm -n 20 --events 5 --rate 100", Some(200), 40),
+        ("slow 20% -n 20 --events 5 --rate 100", Some(180), 40),
+        ("churn -n 20 --rate 50 --seconds 1", None, 21),
+    ];
+    std::thread::scope(|scope| {
+        for (line, received, least_handshakes) in scenarios {
+            scope.spawn(move || {
+                let (code, report, _) = run(&format!("{line} --floor --tls --threads 2"));
+                assert_eq!(code, Some(0), "{line}: {report}");
+                assert_eq!(report["received"].as_u64(), received, "{line}");
+                let [full, resumed] = handshakes(&report);
+                assert!(
+                    full + resumed >= least_handshakes,
+                    "{line}: {full}, {resumed}"
+                );
+                let note = report["notes"][0].as_str().unwrap();
+                assert!(note.contains("a whole rustls connection"), "{note}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_proxy_header_goes_out_before_tls() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let first = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(stream);
+        let (mut header, mut kind) = (String::new(), [0]);
+        reader.read_line(&mut header).unwrap();
+        reader.read_exact(&mut kind).unwrap();
+        (header, kind)
+    });
+    let (code, report, _) = run(&format!(
+        "idle -n 1 --seconds 1 --proxy-protocol --url {url}"
+    ));
+    assert_eq!((code, &report["failed"]), (Some(1), &1.into()));
+    let (header, kind) = first.join().unwrap();
+    assert!(header.starts_with("PROXY TCP4 198.18.0.0 "), "{header}");
+    assert_eq!(kind, [22], "a record of a handshake");
 }
 
 #[test]
