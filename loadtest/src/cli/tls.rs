@@ -10,7 +10,7 @@ use crate::tls::{Cipher, Client, Trust};
 /// The flags of TLS.
 #[derive(Debug, Args)]
 pub(crate) struct Tls {
-    /// Come by TLS; with --spawn to a certificate made for the run, with --floor to one that keeps rustls whole
+    /// Come by TLS; --spawn makes a certificate for the run, --floor keeps a whole rustls connection a client
     #[arg(long = "tls", help_heading = "The clients")]
     on: bool,
     /// Take the certificates in this PEM file and those they sign [default: any, nothing is verified]

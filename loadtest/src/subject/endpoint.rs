@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 /// A listener.
 #[derive(Debug)]
@@ -17,18 +17,15 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// The listener of `http://host:port` or `https://host:port`; a remote one only when it is allowed.
     pub(super) fn resolve(url: &str, allow_remote: bool) -> Result<Self> {
-        let (secure, authority) = match url.split_once("://") {
-            Some(("http", authority)) => (false, authority),
-            Some(("https", authority)) => (true, authority),
-            _ => bail!("{url}: only http:// and https:// are spoken"),
-        };
+        let (scheme, authority) = url.split_once("://").unwrap_or_default();
+        ensure!(
+            ["http", "https"].contains(&scheme),
+            "{url}: only http:// and https:// are spoken"
+        );
         let authority = authority.trim_end_matches('/');
-        let mut addresses = authority.to_socket_addrs().with_context(|| {
-            format!(
-                "{url}: expected {}host:port",
-                &url[..url.len() - authority.len()]
-            )
-        })?;
+        let mut addresses = authority
+            .to_socket_addrs()
+            .with_context(|| format!("{url}: expected {scheme}://host:port"))?;
         let address = addresses
             .next()
             .with_context(|| format!("{url}: no address"))?;
@@ -39,7 +36,7 @@ impl Endpoint {
         let (host, _) = authority.rsplit_once(':').unwrap_or((authority, ""));
         Ok(Self {
             address,
-            secure,
+            secure: scheme == "https",
             host: host.trim_matches(['[', ']']).to_owned(),
         })
     }

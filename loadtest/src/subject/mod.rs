@@ -69,12 +69,12 @@ pub(crate) enum Audience {
 impl Subject {
     /// The subject the command line asks for.
     pub(crate) fn open(common: &Common) -> Result<Self> {
-        let by_tls = |url: &String| url.starts_with("https://");
-        if !common.tls.asked_for() && !common.url.as_ref().is_some_and(by_tls) {
+        let secure = |url: &String| url.starts_with("https://");
+        let by_tls = common.tls.asked_for() || common.url.as_ref().is_some_and(secure);
+        if !by_tls {
             common.tls.check_unused()?;
         }
         if common.floor {
-            let by_tls = common.tls.asked_for();
             let kind = if by_tls {
                 FloorKind::Rustls
             } else {

@@ -55,9 +55,10 @@ impl Link {
         outgoing: &mut Vec<u8>,
     ) -> Result<Self, Fault> {
         let mut tls = Box::new(client.connect()?);
+        tls.set_buffer_limit(None); // the request's length is the limit
         tls.writer()
             .write_all(request)
-            .expect("a request is shorter than what rustls keeps until it may be sent");
+            .expect("without a limit it takes all");
         flush(&mut tls, outgoing);
         Ok(Self {
             records: Records::default(),

@@ -195,6 +195,14 @@ proptest! {
 }
 
 #[test]
+fn the_clients_speak_http_1_and_say_so() {
+    let server = server_config().unwrap();
+    let mut session = Session::new(&client(None, None), &server);
+    session.ask(&[usize::MAX]);
+    assert_eq!(session.server.alpn_protocol(), Some(&b"http/1.1"[..]));
+}
+
+#[test]
 fn a_second_session_is_resumed_by_the_ticket_of_the_first_one_only_if_tickets_are_kept() {
     let server = server_config().unwrap();
     let keeping = client(None, Some(8));
