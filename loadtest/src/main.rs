@@ -12,10 +12,10 @@
 //!
 //! # What is where
 //! [`cli`] the command line; [`scenario`] what is run; [`subject`] the server or floor it is run against;
-//! [`floor`] the bare server; [`engine`] the clients' threads; [`parse`] their reading; [`tls`] what
-//! seals it; [`token`] their sign-in; [`figures`], [`outcome`] and [`progress`] what is shown; [`run`] a run read back, [`report`] the
-//! page made of some, [`plan`] what follows from one; [`clock`], [`files`] and [`sys`] the machine, [`number`]
-//! how it is written.
+//! [`floor`] the bare server; [`engine`] the clients' threads; [`parse`] their reading; [`tls`] what seals it;
+//! [`token`] their sign-in; [`figures`], [`outcome`] and [`progress`] what is shown; [`run`] a run read back,
+//! [`report`] the page made of some, [`plan`] what follows from one; [`clock`], [`files`] and [`sys`] the
+//! machine, [`number`] how it is written.
 //! Nothing of the server's own code is used.
 
 mod cli;

@@ -13,7 +13,7 @@ pub(crate) struct Tls {
     /// Come by TLS; --spawn makes a certificate for the run, --floor keeps a whole rustls connection a client
     #[arg(long = "tls", help_heading = "The clients")]
     on: bool,
-    /// Take the certificates in this PEM file and those they sign [default: any, nothing is verified]
+    /// Take no certificates but those in this PEM file and what they sign [default: any, nothing is verified]
     #[arg(
         long = "tls-ca",
         value_name = "FILE",

@@ -74,7 +74,8 @@ mod tests {
         "floor": {"connected": 6000, "user_bytes_per_connection": 18.432},
         "ratio": {"user_bytes_per_connection": 0.582}}"#;
     const BARE: &str = r#"{"scenario": "idle", "connected": 3141}"#;
-    const BROADCAST: &str = r#"{"scenario": "broadcast", "subject": "nchan", "problems": ["7 events missed"], "notes": ["the floor is <plain>"],
+    const BROADCAST: &str = r#"{"scenario": "broadcast", "subject": "nchan", "problems": ["7 events missed"],
+        "notes": ["the floor is <plain>"],
         "latency_ms": {"min": 0.4, "p50": 14.25, "p90": 31, "p99": 44, "p999": 46, "max": 48}}"#;
 
     fn page_of(runs: &[(&str, &str)]) -> Result<String> {

@@ -1,24 +1,19 @@
-//! What all connections of a run share: whom they trust, what they offer, the tickets they have.
+//! What all connections of a run share: what they offer, whom they trust, the tickets they have.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::cipher_suite::{
     TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
 };
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    SupportedCipherSuite,
-};
+use rustls::{ClientConfig, ClientConnection, SupportedCipherSuite};
 
+use super::Trust;
 use super::tickets::Tickets;
 
 /// What a client offers to seal with.
@@ -30,15 +25,6 @@ pub(crate) enum Cipher {
     Aes256,
     /// ChaCha20-Poly1305
     Chacha20,
-}
-
-/// Whose certificate is taken.
-#[derive(Debug)]
-pub(crate) enum Trust {
-    /// These certificates' and those that they sign.
-    Of(Vec<CertificateDer<'static>>),
-    /// Anybody's: nothing is verified.
-    Anybody,
 }
 
 /// The clients' side of TLS. A copy shares its tickets.
@@ -95,77 +81,5 @@ impl Cipher {
             Self::Aes256 => TLS13_AES_256_GCM_SHA384,
             Self::Chacha20 => TLS13_CHACHA20_POLY1305_SHA256,
         }
-    }
-}
-
-impl Trust {
-    /// The certificates in a PEM file.
-    pub(crate) fn of_file(path: &Path) -> Result<Self> {
-        let named = || path.display().to_string();
-        let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect)
-            .with_context(named)?;
-        ensure!(
-            !certificates.is_empty(),
-            "{}: no certificate in it; PEM is expected",
-            named()
-        );
-        Ok(Self::Of(certificates))
-    }
-
-    fn verifier(self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>> {
-        let Self::Of(certificates) = self else {
-            return Ok(Arc::new(Unverified(
-                provider
-                    .signature_verification_algorithms
-                    .supported_schemes(),
-            )));
-        };
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates {
-            roots.add(certificate)?;
-        }
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-        Ok(verifier.build()?)
-    }
-}
-
-/// Takes every certificate: the load is pointed at a server that its user chose, and the report says so.
-#[derive(Debug)]
-struct Unverified(Vec<SignatureScheme>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.clone()
     }
 }

@@ -13,16 +13,18 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod trust;
 
 use std::fmt;
 
 use serde::Serialize;
 
 pub(crate) use certificate::Certificate;
-pub(crate) use client::{Cipher, Client, Trust};
+pub(crate) use client::{Cipher, Client};
 pub(crate) use link::{Link, Stopped};
 pub(crate) use record::Input;
 pub(crate) use server::server_config;
+pub(crate) use trust::Trust;
 
 /// What came of the connections' TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

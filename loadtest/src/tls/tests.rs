@@ -3,11 +3,14 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use aws_lc_rs::aead::{
+use ::aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
 };
 use clap::ValueEnum;
 use proptest::prelude::*;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::{ConnectionTrafficSecrets, ServerConfig, ServerConnection};
 
 use super::*;
@@ -298,19 +301,48 @@ fn what_has_no_place_in_a_stream_is_refused_by_its_kind() {
     assert_eq!(received, Err(Fault::Unexpected(20).into()), "not sealed");
 }
 
-#[test]
-fn a_server_that_is_not_trusted_is_refused_in_the_handshake() {
-    let server = server_config().unwrap();
-    let other = Certificate::for_loopback().unwrap();
-    let trust = Trust::Of(vec![other.certificate]);
+/// Whether a client that trusts `trusted` takes this certificate from 127.0.0.1.
+fn takes(
+    trusted: &CertificateDer<'static>,
+    certificate: &CertificateDer<'static>,
+    key: &KeyPair,
+) -> bool {
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    let server = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key.into())
+        .unwrap();
+    let trust = Trust::Of(vec![trusted.clone()]);
     let client = Client::new("127.0.0.1", trust, None, None).unwrap();
-    let mut session = Session::new(&client, &server);
+    let mut session = Session::new(&client, &Arc::new(server));
     let hello = std::mem::take(&mut session.outgoing);
     session.server.read_tls(&mut hello.as_slice()).unwrap();
     session.server.process_new_packets().unwrap();
-    let refused = session.deliver(&[usize::MAX]);
-    let Err(Stopped::Faulty(Fault::Handshake(rustls::Error::InvalidCertificate(_)))) = refused
-    else {
-        panic!("{refused:?}")
+    match session.deliver(&[usize::MAX]) {
+        Ok(()) => true,
+        Err(Stopped::Faulty(Fault::Handshake(rustls::Error::InvalidCertificate(_)))) => false,
+        Err(stopped) => panic!("{stopped:?}"),
+    }
+}
+
+#[test]
+fn a_certificate_is_taken_if_it_is_named_or_signed_by_one_that_is() {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained); // as openssl's self-signed ones are
+    let authority: CertificateDer<'static> = params.self_signed(&key).unwrap().into();
+    let issuer = Issuer::new(params, &key);
+    let signed = |name: &str| -> CertificateDer<'static> {
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.signed_by(&key, &issuer).unwrap().into()
     };
+    let (here, elsewhere) = (signed("127.0.0.1"), signed("example.com"));
+    assert!(takes(&authority, &authority, &key), "named");
+    assert!(takes(&authority, &here, &key), "signed");
+    assert!(!takes(&authority, &elsewhere, &key), "of another name");
+    assert!(takes(&elsewhere, &elsewhere, &key), "named itself");
+    let stranger = Certificate::for_loopback().unwrap().certificate;
+    assert!(!takes(&stranger, &here, &key), "neither");
 }
