@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::engine::Limits;
+use crate::tls;
 
 /// What one subject did. A scenario leaves out what it does not measure.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -50,6 +51,9 @@ pub(crate) struct Figures {
     pub(crate) slow: Option<Unread>,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub(crate) soak: Option<Soak>,
+    /// Where the clients came by TLS: their handshakes, warm-up included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<tls::Counts>,
     /// The first round as it went.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) timeline: Vec<Sample>,
@@ -183,10 +187,13 @@ impl Figures {
         self.add_failures(round);
     }
 
-    /// Adds the connections of another round that failed or were lost, and why.
+    /// Adds the connections of another round that failed or were lost, and why, and its handshakes.
     pub(crate) fn add_failures(&mut self, round: Self) {
         self.failed += round.failed;
         self.lost += round.lost;
+        if let Some((one, other)) = self.tls.as_mut().zip(round.tls) {
+            one.merge(other);
+        }
         for (reason, count) in round.failures {
             *self.failures.entry(reason).or_default() += count;
         }

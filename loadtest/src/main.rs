@@ -12,10 +12,10 @@
 //!
 //! # What is where
 //! [`cli`] the command line; [`scenario`] what is run; [`subject`] the server or floor it is run against;
-//! [`floor`] the bare server; [`engine`] the clients' threads; [`parse`] their reading; [`token`] their
-//! sign-in; [`figures`], [`outcome`] and [`progress`] what is shown; [`run`] a run read back, [`report`] the
-//! page made of some, [`plan`] what follows from one; [`clock`], [`files`] and [`sys`] the machine, [`number`]
-//! how it is written.
+//! [`floor`] the bare server; [`engine`] the clients' threads; [`parse`] their reading; [`tls`] what seals it;
+//! [`token`] their sign-in; [`figures`], [`outcome`] and [`progress`] what is shown; [`run`] a run read back,
+//! [`report`] the page made of some, [`plan`] what follows from one; [`clock`], [`files`] and [`sys`] the
+//! machine, [`number`] how it is written.
 //! Nothing of the server's own code is used.
 
 mod cli;
@@ -35,6 +35,7 @@ mod scenario;
 mod subject;
 mod sys;
 mod template;
+mod tls;
 mod token;
 
 use std::io::Write;
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
         }
         Command::Report(report) => report::run(&report).map(|()| true),
         Command::Plan(plan) => plan::run(&plan),
-        Command::Floor { threads } => floor::run(threads).map(|()| true),
+        Command::Floor { threads, tls_whole } => floor::run(threads, tls_whole).map(|()| true),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -28,6 +28,9 @@ pub(crate) struct Outcome {
     /// Subject over floor, for the figures where that says something.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) ratio: BTreeMap<String, f64>,
+    /// What is to be known of the run beside its figures.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notes: Vec<String>,
     /// Why the run did not pass.
     pub(crate) problems: Vec<String>,
 }
@@ -67,6 +70,7 @@ impl Outcome {
             figures,
             floor,
             ratio,
+            notes: Vec::new(),
             problems,
         }
     }
@@ -111,6 +115,9 @@ impl Outcome {
                 .get(key)
                 .map_or_else(String::new, |ratio| format!("{ratio:.3}"));
             table += &row(key, &cell(&subject), &cell(&floor), &ratio);
+        }
+        for note in &self.notes {
+            table.extend(["NOTE: ", note, "\n"]);
         }
         for problem in &self.problems {
             table.extend(["FAILED: ", problem, "\n"]);
@@ -250,6 +257,16 @@ mod tests {
                 .table()
                 .contains("FAILED: floor: 2 connections failed\n")
         );
+    }
+
+    #[test]
+    fn what_is_to_be_known_stands_under_the_figures_and_fails_nothing() {
+        let outcome = Outcome {
+            notes: vec!["the floor is plain".to_owned()],
+            ..Outcome::new("idle", "x", &common(), Figures::default(), None)
+        };
+        assert!(outcome.table().ends_with("NOTE: the floor is plain\n"));
+        assert!(outcome.problems.is_empty());
     }
 
     #[test]

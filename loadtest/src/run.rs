@@ -24,6 +24,7 @@ const NOT_FIGURES: &[&str] = &[
     "ended_unix_s",
     "failures",
     "floor",
+    "notes",
     "problems",
     "ratio",
     "timeline",
@@ -43,6 +44,8 @@ pub(crate) struct Run {
     pub(crate) floor: Option<Side>,
     /// Measured over floor.
     pub(crate) ratio: BTreeMap<String, f64>,
+    /// What is to be known of it beside its figures.
+    pub(crate) notes: Vec<String>,
     /// Why it did not pass.
     pub(crate) problems: Vec<String>,
 }
@@ -106,7 +109,8 @@ impl Run {
                 .transpose()
                 .context("floor")?,
             ratio: ratio.transpose()?.unwrap_or_default(),
-            problems: problems(keys)?,
+            notes: texts(keys, "notes")?,
+            problems: texts(keys, "problems")?,
         })
     }
 }
@@ -153,15 +157,15 @@ fn sample(value: &Value) -> Option<Sample> {
     })
 }
 
-fn problems(keys: &Map<String, Value>) -> Result<Vec<String>> {
-    let Some(value) = present(keys, "problems") else {
+fn texts(keys: &Map<String, Value>, key: &str) -> Result<Vec<String>> {
+    let Some(value) = present(keys, key) else {
         return Ok(Vec::new());
     };
     let texts = value.as_array().and_then(|all| {
         let texts = all.iter().map(|one| one.as_str().map(str::to_owned));
         texts.collect()
     });
-    texts.context("`problems` is not an array of strings")
+    texts.with_context(|| format!("`{key}` is not an array of strings"))
 }
 
 /// Every number in `value` by its dotted key.
@@ -225,7 +229,7 @@ mod tests {
     fn what_is_not_a_run_is_refused_with_what_is_wrong() {
         assert!(refusal(&json!([])).contains("object"));
         assert!(refusal(&json!({"connected": 5})).contains("scenario"));
-        for key in ["floor", "ratio", "timeline", "problems"] {
+        for key in ["floor", "ratio", "timeline", "notes", "problems"] {
             let mut run = json!({"scenario": "hold"});
             run[key] = json!("text");
             assert!(refusal(&run).contains(key), "{key}");

@@ -7,9 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 
+use super::tls::Tls;
 use super::value::{duration, rate, setting};
 use crate::engine::{AuthStyle, Limits};
 use crate::sys;
+use crate::tls::{Client, Trust};
 use crate::token::List;
 
 /// What every scenario takes.
@@ -29,7 +31,7 @@ pub(crate) struct Common {
     /// Measure the built-in floor in the server's place
     #[arg(long, conflicts_with = "url", help_heading = "What is measured")]
     pub(crate) floor: bool,
-    /// A running server's public listener, http://host:port
+    /// A running server's public listener, http://host:port or https://host:port
     #[arg(long, help_heading = "What is measured")]
     pub(crate) url: Option<String>,
     /// Its admin listener
@@ -107,6 +109,8 @@ pub(crate) struct Common {
     /// Begin each connection with a PROXY header and a client address of 198.18.0.0/15, as a level-4 balancer does
     #[arg(long, help_heading = "The clients")]
     pub(crate) proxy_protocol: bool,
+    #[command(flatten)]
+    pub(crate) tls: Tls,
     /// The stream's path, perhaps with ${user} and ${number} in it [default: the server's own]
     #[arg(long, help_heading = "The clients")]
     pub(crate) path: Option<String>,
@@ -170,6 +174,11 @@ impl Common {
             handshake: self.handshake_timeout,
             deaf_per_cent: 0,
         }
+    }
+
+    /// The clients of `host`, which come by TLS.
+    pub(crate) fn tls_client(&self, host: &str, trust: Trust) -> Result<Client> {
+        self.tls.client(host, trust, self.in_flight)
     }
 
     /// The spawned server's descriptor tables: one, or where that is too small as many shards with one

@@ -4,6 +4,7 @@ mod common;
 mod plan;
 mod report;
 mod scenario;
+mod tls;
 mod value;
 
 use clap::{Parser, Subcommand};
@@ -43,6 +44,9 @@ pub(crate) enum Command {
         /// Threads, with a listener and a descriptor table each
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_024))]
         threads: u32,
+        /// With TLS, a whole rustls connection kept for each client
+        #[arg(long, hide = true)]
+        tls_whole: bool,
     },
 }
 

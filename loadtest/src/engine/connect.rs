@@ -87,9 +87,6 @@ pub(super) fn write_request(
         let named = target.user(number);
         named.unwrap_or_else(|| (number % target.users).to_string())
     };
-    if target.proxy_protocol {
-        write_proxy_header(request, target.address, number);
-    }
     request.push_str("GET ");
     target.path.write_for(number, user, request);
     if target.auth == AuthStyle::Query && target.tokens.is_some() {
@@ -119,16 +116,15 @@ pub(super) fn write_request(
     request.push_str("\r\n");
 }
 
-/// Version 1 of HAProxy's PROXY protocol: the client is one of the addresses that RFC 2544 sets aside
-/// for benchmarks.
-fn write_proxy_header(request: &mut String, to: SocketAddr, number: u32) {
+/// The header of connection `number` in version 1 of HAProxy's PROXY protocol: the client is one of the addresses
+/// that RFC 2544 sets aside for benchmarks.
+pub(super) fn proxy_header(to: SocketAddr, number: u32) -> String {
     const FIRST: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
     const COUNT: u32 = 1 << 17;
     let client = Ipv4Addr::from_bits(FIRST.to_bits() + number % COUNT);
     // The protocol wants both addresses of one kind; what the balancer's is, is of no account.
     let port = to.port();
-    let line = format!("PROXY TCP4 {client} {FIRST} 50000 {port}\r\n");
-    request.push_str(&line);
+    format!("PROXY TCP4 {client} {FIRST} 50000 {port}\r\n")
 }
 
 #[cfg(test)]
@@ -149,6 +145,7 @@ mod tests {
             )],
             auth,
             proxy_protocol: false,
+            tls: None,
             tokens: Some(Tokens::Minted(Minter::new(
                 b"secret",
                 10,
@@ -196,12 +193,10 @@ mod tests {
 
     #[test]
     fn a_proxy_header_names_a_client_of_the_range_for_benchmarks() {
-        let mut header = String::new();
         let to = ([127, 0, 0, 1], 80).into();
-        write_proxy_header(&mut header, to, 131_073);
+        let header = proxy_header(to, 131_073);
         assert_eq!(header, "PROXY TCP4 198.18.0.1 198.18.0.0 50000 80\r\n");
-        header.clear();
-        write_proxy_header(&mut header, to, 131_071);
+        let header = proxy_header(to, 131_071);
         assert!(header.starts_with("PROXY TCP4 198.19.255.255 "), "{header}");
     }
 

@@ -8,6 +8,7 @@
 mod churn;
 mod conn;
 mod connect;
+mod links;
 mod queue;
 mod source;
 mod tally;
@@ -35,6 +36,9 @@ use worker::Worker;
 
 /// How long a thread may take to answer: cutting its every connection is the longest it has to do.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+
+/// Why a stream is lost whose connection has ended and whose body has not.
+const UNFINISHED: &str = "ended without a terminating chunk";
 
 /// Running totals, added over the threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

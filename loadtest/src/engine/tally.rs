@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use super::conn::Window;
+use crate::tls;
 
 /// Latencies are recorded up to a minute; a later one counts as a minute.
 const MAX_LATENCY_NS: u64 = 60_000_000_000;
@@ -28,6 +29,8 @@ pub(crate) struct Tally {
     pub(crate) foreign: u64,
     /// Events for one user that another got.
     pub(crate) misdirected: u64,
+    /// What came of their TLS.
+    pub(crate) tls: tls::Counts,
     /// Why connections failed or ended, and how many each.
     pub(crate) failures: BTreeMap<String, u64>,
 }
@@ -55,6 +58,7 @@ impl Tally {
             out_of_order: 0,
             foreign: 0,
             misdirected: 0,
+            tls: tls::Counts::default(),
             failures: BTreeMap::new(),
         }
     }
@@ -109,6 +113,7 @@ impl Tally {
         self.out_of_order += other.out_of_order;
         self.foreign += other.foreign;
         self.misdirected += other.misdirected;
+        self.tls.merge(other.tls);
         for (reason, count) in &other.failures {
             *self.failures.entry(reason.clone()).or_default() += count;
         }

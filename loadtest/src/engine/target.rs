@@ -7,6 +7,7 @@ use clap::ValueEnum;
 
 use super::source::Origin;
 use crate::template::Template;
+use crate::tls;
 use crate::token::Tokens;
 
 /// Where and how the clients connect.
@@ -20,8 +21,10 @@ pub(crate) struct Target {
     /// Headers beside `Host`, `Accept` and the token's.
     pub(crate) headers: Vec<(String, Template)>,
     pub(crate) auth: AuthStyle,
-    /// Whether a PROXY header comes before the request.
+    /// Whether a PROXY header comes first, before any TLS.
     pub(crate) proxy_protocol: bool,
+    /// How they come by TLS, if they do.
+    pub(crate) tls: Option<tls::Client>,
     pub(crate) tokens: Option<Tokens>,
     /// Users that the connections belong to, in turn.
     pub(crate) users: u32,

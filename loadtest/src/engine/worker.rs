@@ -2,6 +2,9 @@
 //!
 //! Sockets are registered once, edge-triggered, and read until a short read or EAGAIN. The time of an
 //! arrival is read after each `recv`, not once a wake-up, so that a client's place in the queue counts.
+//! [`ready`] has what is done with one that is ready.
+
+mod ready;
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
@@ -14,19 +17,18 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::time::Timespec;
 use slab::Slab;
 
 use super::churn::Churn;
 use super::conn::{Conn, Identity, Phase, Window};
-use super::connect::{Pace, connect, write_request};
+use super::connect::{Pace, connect};
+use super::links::Links;
 use super::queue::Queue;
 use super::source::Sources;
 use super::tally::Tally;
 use super::{Command, Limits, Live, Target, share};
 use crate::clock;
-use crate::parse::Reached;
 use crate::parse::sse::Block;
 
 /// The eventfd's place in `epoll_data`; no slab key reaches it.
@@ -50,6 +52,8 @@ pub(super) struct Worker {
     wake: Arc<OwnedFd>,
     live: Arc<Live>,
     conns: Slab<Conn>,
+    /// Their TLS, where they come by it.
+    links: Option<Links>,
     sources: Sources,
     queue: Queue,
     /// Clients that were cut and are to come back.
@@ -69,6 +73,7 @@ pub(super) struct Worker {
     totals: Totals,
     scratch: Block,
     request: String,
+    outgoing: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
@@ -112,6 +117,10 @@ impl Worker {
             .map(|rate| Duration::from_secs_f64(f64::from(limits.threads) / rate));
         Ok(Self {
             sources: Sources::new(&target.origin, index, limits.threads, connections),
+            links: target
+                .tls
+                .clone()
+                .map(|client| Links::new(client, connections as usize)),
             target,
             epoll,
             inbox,
@@ -134,6 +143,7 @@ impl Worker {
             totals: Totals::default(),
             scratch: Block::default(),
             request: String::with_capacity(1024),
+            outgoing: Vec::with_capacity(2048),
         })
     }
 
@@ -198,7 +208,10 @@ impl Worker {
                 let _ = done.send(()); // as above
             }
             Command::Churn { interval } => self.churn = Churn::new(interval, TURN),
-            Command::Collect(reply) => drop(reply.send(self.tally.clone())),
+            Command::Collect(reply) => {
+                self.tally.tls = self.links.as_ref().map(Links::counts).unwrap_or_default();
+                drop(reply.send(self.tally.clone()));
+            }
             Command::Stop => {}
         }
     }
@@ -272,120 +285,9 @@ impl Worker {
         Ok(())
     }
 
-    fn ready(&mut self, key: usize, flags: EventFlags, buffer: &mut [MaybeUninit<u8>]) {
-        let Some(conn) = self.conns.get(key) else {
-            return;
-        };
-        if conn.phase == Phase::Connecting {
-            if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
-                let error = rustix::net::sockopt::socket_error(&conn.fd);
-                let error = error
-                    .map_or_else(Some, Result::err)
-                    .unwrap_or(Errno::CONNRESET);
-                return self.gone(key, Gone::Because(format!("connect: {error}")));
-            }
-            if !flags.contains(EventFlags::OUT) {
-                return;
-            }
-            if let Err(reason) = self.ask(key) {
-                return self.gone(key, Gone::Because(reason));
-            }
-        }
-        let ending = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
-        if self.conns[key].phase == Phase::Deaf {
-            if self.hearing && self.discard(key, buffer) {
-                self.gone(key, Gone::Dropped);
-            }
-            return;
-        }
-        if (ending || flags.contains(EventFlags::IN))
-            && let Err(reason) = self.read(key, ending, buffer)
-        {
-            self.gone(key, Gone::Because(reason));
-        }
-    }
-
-    /// Reads what a client left in the kernel; whether its stream has ended. Until then neither side sees
-    /// the other's end: the server's stands behind bytes that there was no room for.
-    fn discard(&self, key: usize, buffer: &mut [MaybeUninit<u8>]) -> bool {
-        let fd = &self.conns[key].fd;
-        loop {
-            match recv(fd, &mut *buffer, RecvFlags::empty()) {
-                Ok((([], _), _)) => return true,
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return false,
-                Err(_) => return true,
-            }
-        }
-    }
-
-    /// Sends the request.
-    fn ask(&mut self, key: usize) -> Result<(), String> {
-        let conn = &mut self.conns[key];
-        self.request.clear();
-        let last_id = conn.last_offset().and_then(|offset| self.tally.id(offset));
-        write_request(&mut self.request, &self.target, conn.number, last_id);
-        // A new socket's send buffer is larger than any request of ours.
-        match send(&conn.fd, self.request.as_bytes(), SendFlags::NOSIGNAL) {
-            Ok(sent) if sent == self.request.len() => {
-                conn.phase = Phase::Asked;
-                Ok(())
-            }
-            Ok(_) => Err("the request did not fit the send buffer".to_owned()),
-            Err(error) => Err(format!("request: {error}")),
-        }
-    }
-
-    fn read(
-        &mut self,
-        key: usize,
-        ending: bool,
-        buffer: &mut [MaybeUninit<u8>],
-    ) -> Result<(), String> {
-        let conn = &mut self.conns[key];
-        loop {
-            let bytes = match recv(&conn.fd, &mut *buffer, RecvFlags::empty()) {
-                Ok(((bytes, _), _)) => &*bytes,
-                Err(Errno::AGAIN) => return Ok(()),
-                Err(Errno::INTR) => continue,
-                Err(error) => return Err(format!("read: {error}")),
-            };
-            if bytes.is_empty() {
-                return Err("ended without a terminating chunk".to_owned());
-            }
-            let now_ns = clock::now_ns();
-            let reached = conn.feed(
-                bytes,
-                now_ns,
-                &self.target,
-                &mut self.scratch,
-                &mut self.tally,
-            );
-            match reached.map_err(|malformed| malformed.to_string())? {
-                Reached::Head => {}
-                Reached::Body => {
-                    if conn.phase == Phase::Asked {
-                        self.in_flight -= 1;
-                        self.totals.open += 1;
-                        self.totals.opened += 1;
-                        conn.phase = Phase::Open;
-                        if self.limits.is_deaf(conn.number) {
-                            conn.phase = Phase::Deaf;
-                            return Ok(());
-                        }
-                    }
-                }
-                Reached::End => return Err("ended by the server".to_owned()),
-            }
-            // Edge-triggered: a short read has drained the socket, and what comes later is a new edge.
-            if bytes.len() < READ_BUFFER_BYTES && !ending {
-                return Ok(());
-            }
-        }
-    }
-
     fn gone(&mut self, key: usize, how: Gone) {
         let conn = self.conns.remove(key);
+        self.end_link(key);
         self.sources.give_back(conn.source);
         let streamed = conn.phase.streams();
         if streamed {

@@ -5,8 +5,13 @@
 //! test costs above it is that server's own. It runs as a process of its own (this program, the
 //! command `floor`), with as many `SO_REUSEPORT` threads as the server has shards, each with a descriptor
 //! table of its own, and takes commands as lines on stdin; the end of stdin ends it.
+//!
+//! Asked for TLS, it is no floor but a yardstick of another kind: what TLS costs a server that keeps all that rustls
+//! has of each client ([`whole`]).
 
+mod beat;
 mod serve;
+mod whole;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -30,11 +35,14 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    /// Starts one with this many threads on a free port.
-    pub(crate) fn start(threads: u32) -> Result<Self> {
+    /// Starts one with this many threads on a free port; with TLS if it is to keep a whole rustls connection a client.
+    pub(crate) fn start(threads: u32, tls_whole: bool) -> Result<Self> {
         let this = std::env::current_exe().context("the path of this program")?;
         let mut command = Command::new(this);
         command.args(["floor", "--threads", &threads.to_string()]);
+        if tls_whole {
+            command.arg("--tls-whole");
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         sys::end_with_parent(&mut command);
         let mut child = command.spawn().context("starting the floor")?;

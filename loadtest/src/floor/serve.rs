@@ -17,7 +17,9 @@ use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::HEARTBEAT;
-use crate::{clock, sys};
+use super::beat::Beat;
+use super::whole::Whole;
+use crate::{clock, sys, tls};
 
 const HEAD: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\
@@ -40,8 +42,9 @@ enum Command {
 }
 
 /// Serves until the end of stdin. The address goes to stdout as one line.
-pub(crate) fn run(threads: u32) -> Result<()> {
+pub(crate) fn run(threads: u32, tls_whole: bool) -> Result<()> {
     sys::raise_descriptor_limit();
+    let config = tls_whole.then(tls::server_config).transpose()?;
     let mut address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut handles = Vec::new();
     for index in 0..threads {
@@ -50,7 +53,8 @@ pub(crate) fn run(threads: u32) -> Result<()> {
         let (commands, inbox) = channel();
         let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
         let held = Arc::new(AtomicUsize::new(0));
-        let thread = Thread::new(listener, inbox, Arc::clone(&wake), Arc::clone(&held))?;
+        let whole = config.clone().map(Whole::new);
+        let thread = Thread::new(listener, inbox, Arc::clone(&wake), Arc::clone(&held), whole)?;
         std::thread::Builder::new()
             .name(format!("floor-{index}"))
             .spawn(move || thread.run())
@@ -158,6 +162,8 @@ struct Thread {
     wake: Arc<OwnedFd>,
     held: Arc<AtomicUsize>,
     conns: Slab<Conn>,
+    /// Their TLS, where they have it.
+    whole: Option<Whole>,
     beat: Beat,
 }
 
@@ -174,6 +180,7 @@ impl Thread {
         inbox: Receiver<Command>,
         wake: Arc<OwnedFd>,
         held: Arc<AtomicUsize>,
+        whole: Option<Whole>,
     ) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(
@@ -190,6 +197,7 @@ impl Thread {
             wake,
             held,
             conns: Slab::new(),
+            whole,
             beat: Beat::default(),
         })
     }
@@ -206,7 +214,7 @@ impl Thread {
         };
         loop {
             events.clear();
-            let timeout = (self.beat.period_ms > 0).then_some(&tick);
+            let timeout = self.beat.is_on().then_some(&tick);
             match epoll::wait(
                 &self.epoll,
                 rustix::buffer::spare_capacity(&mut events),
@@ -247,6 +255,10 @@ impl Thread {
                 return;
             };
             let slot = self.conns.vacant_entry();
+            let accepted = self.whole.as_mut().map(|whole| whole.accepted(slot.key()));
+            if let Some(Err(_)) = accepted {
+                continue; // the client will say
+            }
             let key = EventData::new_u64(slot.key() as u64);
             let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
             if epoll::add(&self.epoll, &fd, key, interest).is_ok() {
@@ -261,95 +273,90 @@ impl Thread {
         };
         let mut buffer = [0; 4096];
         loop {
-            match recv(&conn.fd, &mut buffer, RecvFlags::empty()) {
-                Ok((1.., _)) if conn.matched == 4 => {} // a stream's client has nothing to say
-                Ok((length @ 1.., _)) => {
-                    conn.matched = buffer[..length]
-                        .iter()
-                        .fold(conn.matched, |matched, &byte| match (matched, byte) {
-                            (4, _) => 4,
-                            (0 | 2, b'\r') | (1 | 3, b'\n') => matched + 1,
-                            (_, b'\r') => 1,
-                            _ => 0,
-                        });
-                    if conn.matched == 4 {
-                        // Short or failed, the client will say: it counts what does not come.
-                        let _ = send(&conn.fd, HEAD, SendFlags::NOSIGNAL);
+            let length = match recv(&conn.fd, &mut buffer, RecvFlags::empty()) {
+                Ok((length @ 1.., _)) => length,
+                Err(Errno::AGAIN) => break,
+                Ok(_) | Err(_) => return self.closed(key),
+            };
+            let opened;
+            let request = match &mut self.whole {
+                None => &buffer[..length],
+                Some(whole) => match whole.received(key, &conn.fd, &buffer[..length]) {
+                    Ok(bytes) => {
+                        opened = bytes;
+                        &opened[..]
                     }
-                }
-                Err(Errno::AGAIN) => return,
-                Ok(_) | Err(_) => return drop(self.conns.remove(key)),
+                    Err(_) => return self.closed(key), // the client will say
+                },
+            };
+            if conn.asks(request) {
+                conn.send(key, &mut self.whole, HEAD);
             }
         }
-    }
-
-    fn broadcast(&self, frame: &[u8]) {
-        for (_, conn) in &self.conns {
-            conn.send(frame);
+        if let Some(whole) = &mut self.whole {
+            let _ = whole.flush(key, &conn.fd); // as in `Conn::send`
         }
     }
 
-    fn unicast(&self, number: usize, frame: &[u8]) {
-        if let Some((_, conn)) = self.occupied(number) {
-            conn.send(frame);
+    fn closed(&mut self, key: usize) {
+        self.conns.remove(key);
+        if let Some(whole) = &mut self.whole {
+            whole.closed(key);
+        }
+    }
+
+    fn broadcast(&mut self, frame: &[u8]) {
+        for (key, conn) in &self.conns {
+            conn.send(key, &mut self.whole, frame);
+        }
+    }
+
+    fn unicast(&mut self, number: usize, frame: &[u8]) {
+        if let Some(key) = self.occupied(number) {
+            self.conns[key].send(key, &mut self.whole, frame);
         }
     }
 
     /// The connection in slot `at`, or in the next that has one. A ramp fills slots densely, so it is near.
-    fn occupied(&self, at: usize) -> Option<(usize, &Conn)> {
+    fn occupied(&self, at: usize) -> Option<usize> {
         let slots = self.conns.capacity().max(1);
         let at = at % slots;
         let mut keys = (at..slots).chain(0..at);
-        keys.find_map(|key| Some((key, self.conns.get(key)?)))
+        keys.find(|&key| self.conns.contains(key))
     }
 
     /// The next connection in turn gets its heartbeat.
     fn beat_next(&mut self) {
-        let Some((key, conn)) = self.occupied(self.beat.turn) else {
+        let Some(key) = self.occupied(self.beat.turn) else {
             return;
         };
-        conn.send(HEARTBEAT);
+        self.conns[key].send(key, &mut self.whole, HEARTBEAT);
         self.beat.turn = key + 1;
     }
 }
 
 impl Conn {
-    fn send(&self, frame: &[u8]) {
+    /// Whether these bytes end its request; a stream's client has nothing to say.
+    fn asks(&mut self, bytes: &[u8]) -> bool {
+        let asked = self.matched == 4;
+        self.matched = bytes
+            .iter()
+            .fold(self.matched, |matched, &byte| match (matched, byte) {
+                (4, _) => 4,
+                (0 | 2, b'\r') | (1 | 3, b'\n') => matched + 1,
+                (_, b'\r') => 1,
+                _ => 0,
+            });
+        self.matched == 4 && !asked
+    }
+
+    fn send(&self, key: usize, whole: &mut Option<Whole>, frame: &[u8]) {
         // Short or failed, the client will say: it counts what does not come.
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        let _ = send(&self.fd, frame, flags);
-    }
-}
-
-/// Heartbeats spread evenly over a period.
-#[derive(Debug, Default)]
-struct Beat {
-    period_ms: u64,
-    start_ns: u64,
-    sent: u64,
-    turn: usize,
-}
-
-impl Beat {
-    fn new(period_ms: u64, start_ns: u64) -> Self {
-        Self {
-            period_ms,
-            start_ns,
-            sent: 0,
-            turn: 0,
+        match whole {
+            None => drop(send(&self.fd, frame, flags)),
+            Some(whole) => drop(whole.send(key, &self.fd, frame)),
         }
-    }
-
-    /// How many are due by `now_ns` among `conns` connections and not yet sent; counts them as sent.
-    fn due(&mut self, conns: usize, now_ns: u64) -> u64 {
-        if self.period_ms == 0 {
-            return 0;
-        }
-        let elapsed_us = now_ns.saturating_sub(self.start_ns) / 1_000;
-        let total = elapsed_us * conns as u64 / (self.period_ms * 1_000);
-        let due = total.saturating_sub(self.sent);
-        self.sent = self.sent.max(total);
-        due
     }
 }
 
@@ -375,12 +382,5 @@ mod tests {
         assert!(matches!(next_command(&mut input), Ok(None)));
         assert!(next_command(&mut &b"broadcast 99999999999\n"[..]).is_err());
         assert!(next_command(&mut &b"dance 1\n"[..]).is_err());
-    }
-
-    #[test]
-    fn a_period_has_one_heartbeat_a_connection_however_often_it_is_asked() {
-        let mut beat = Beat::new(1_000, 0);
-        let sent: u64 = (1..=100).map(|tick| beat.due(7, tick * 10_000_000)).sum();
-        assert_eq!(sent, 7);
     }
 }

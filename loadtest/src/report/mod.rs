@@ -75,6 +75,7 @@ mod tests {
         "ratio": {"user_bytes_per_connection": 0.582}}"#;
     const BARE: &str = r#"{"scenario": "idle", "connected": 3141}"#;
     const BROADCAST: &str = r#"{"scenario": "broadcast", "subject": "nchan", "problems": ["7 events missed"],
+        "notes": ["the floor is <plain>"],
         "latency_ms": {"min": 0.4, "p50": 14.25, "p90": 31, "p99": 44, "p999": 46, "max": 48}}"#;
 
     fn page_of(runs: &[(&str, &str)]) -> Result<String> {
@@ -105,6 +106,7 @@ mod tests {
             "3,141",
             "14.25",
             "7 events missed",
+            "the floor is &lt;plain&gt;",
             "1 of 3 runs",
         ] {
             assert!(page.contains(shown), "{shown}");

@@ -112,6 +112,13 @@ fn origin(run: &Run, label: &str) -> String {
     facts.extend(run.ended_unix_s.map(|at| format!("ended {}", utc(at))));
     facts.push(format!("<code>{}</code>", escape(&run.file)));
     let mut html = format!("<li>{}", facts.join(", "));
+    if !run.notes.is_empty() {
+        html += "<ul>";
+        for note in &run.notes {
+            let _ = write!(html, "<li>{}</li>", escape(note)); // to a String
+        }
+        html += "</ul>";
+    }
     if !run.problems.is_empty() {
         html += "<ul class=\"bad\">";
         for problem in &run.problems {

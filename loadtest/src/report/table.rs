@@ -15,6 +15,7 @@ const ORDER: &[&str] = &[
     "failed",
     "lost",
     "connects_per_s",
+    "tls",
     "user_bytes_per_connection",
     "kernel_bytes_per_connection",
     "kernel_bytes_both_ends",

@@ -27,6 +27,7 @@ pub(super) struct Crowd {
     pub(super) engine: Engine,
     pub(super) timeline: Timeline,
     pid: Option<u32>,
+    by_tls: bool,
 }
 
 impl Crowd {
@@ -36,6 +37,7 @@ impl Crowd {
             engine: Engine::start(subject.target(), limits, window)?,
             timeline: Timeline::start(subject),
             pid: subject.pid(),
+            by_tls: subject.target().tls.is_some(),
         })
     }
 
@@ -125,12 +127,13 @@ impl Crowd {
     /// all are cut and the threads ended.
     pub(super) fn end(self, connected: u64) -> Result<Figures> {
         let counts = self.engine.counts();
-        let failures = self.engine.collect()?.failures;
+        let tally = self.engine.collect()?;
         Ok(Figures {
             connected,
             failed: counts.failed,
             lost: counts.lost,
-            failures,
+            tls: self.by_tls.then_some(tally.tls),
+            failures: tally.failures,
             timeline: self.timeline.into_samples(),
             ..Figures::default()
         })

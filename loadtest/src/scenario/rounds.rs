@@ -10,7 +10,7 @@ use super::deliveries::Deliveries;
 use crate::cli::Common;
 use crate::figures::Figures;
 use crate::outcome::Outcome;
-use crate::subject::Subject;
+use crate::subject::{FloorKind, Subject};
 
 /// What one round came to.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ pub(super) fn run(
     let mut subject = Subject::open(common)?;
     let mut floor = common
         .vs_floor
-        .then(|| Subject::floor(common))
+        .then(|| Subject::floor(common, FloorKind::Plain))
         .transpose()?;
     let (mut of_subject, mut of_floor) = (None, None);
     for round in 0..rounds {
@@ -59,11 +59,15 @@ pub(super) fn run(
             add(&mut of_subject, measure(&mut subject, round)?)?;
         }
     }
-    let name = subject.name().to_owned();
+    let (name, notes) = (subject.name().to_owned(), subject.notes(common));
     subject.stop()?;
     let figures = of_subject.map(Round::into_figures).unwrap_or_default();
     let beside = of_floor.map(Round::into_figures);
-    Outcome::new(scenario, &name, common, figures, beside).finish(common)
+    let outcome = Outcome {
+        notes,
+        ..Outcome::new(scenario, &name, common, figures, beside)
+    };
+    outcome.finish(common)
 }
 
 /// Adds a round to those before it.

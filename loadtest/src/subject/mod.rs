@@ -4,12 +4,13 @@
 //! which of the two it has, so whatever it measures can be set beside the floor.
 
 mod admin;
+mod endpoint;
 mod peer;
 pub(crate) mod proc;
 mod publisher;
 mod spawn;
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,9 @@ use crate::clock;
 use crate::engine::{Origin, Target};
 use crate::floor::Floor;
 use crate::template::{OF_CLIENT, Template};
+use crate::tls::{self, Trust};
 use crate::token::{Minter, Tokens};
+use endpoint::Endpoint;
 use peer::Peer;
 use publisher::Publisher;
 use spawn::Spawned;
@@ -39,12 +42,20 @@ pub(crate) struct Subject {
 
 #[derive(Debug)]
 enum Kind {
-    Spawned(Spawned, Publisher),
+    Spawned(Box<Spawned>, Publisher),
     Running {
         publisher: Option<Publisher>,
         pid: Option<u32>,
     },
     Floor(Floor),
+}
+
+/// How the floor is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FloorKind {
+    Plain,
+    /// By TLS, with a whole rustls connection a client: what a server costs that does not keep less of it.
+    Rustls,
 }
 
 /// Whom an event is for.
@@ -58,8 +69,18 @@ pub(crate) enum Audience {
 impl Subject {
     /// The subject the command line asks for.
     pub(crate) fn open(common: &Common) -> Result<Self> {
+        let secure = |url: &String| url.starts_with("https://");
+        let by_tls = common.tls.asked_for() || common.url.as_ref().is_some_and(secure);
+        if !by_tls {
+            common.tls.check_unused()?;
+        }
         if common.floor {
-            return Self::floor(common);
+            let kind = if by_tls {
+                FloorKind::Rustls
+            } else {
+                FloorKind::Plain
+            };
+            return Self::floor(common, kind);
         }
         let peer = match &common.peer {
             Some(name) => Peer::open(name)?,
@@ -81,17 +102,33 @@ impl Subject {
             let key = Some(spawned.api_key().to_owned());
             let publisher = Publisher::new(&peer, spawned.admin(), key);
             let tokens = Some(minted(common, spawned.secret()));
-            let target = target(common, &peer, spawned.public(), tokens)?;
-            return Ok(subject(Kind::Spawned(spawned, publisher), target));
+            let tls = match spawned.certificate() {
+                Some(certificate) => {
+                    let trust = Trust::Of(vec![certificate.clone()]);
+                    Some(common.tls_client(&spawned.public().ip().to_string(), trust)?)
+                }
+                None => None,
+            };
+            let target = target(common, &peer, spawned.public(), tokens, tls)?;
+            return Ok(subject(Kind::Spawned(Box::new(spawned), publisher), target));
         }
         let Some(url) = &common.url else {
             bail!("what to measure? one of --spawn, --floor, --url")
         };
-        let address = resolve(url, common.allow_remote)?;
+        let endpoint = Endpoint::resolve(url, common.allow_remote)?;
+        ensure!(
+            endpoint.secure || !common.tls.asked_for(),
+            "--tls --url {url}: say https:// if its listener speaks TLS"
+        );
+        let tls = if endpoint.secure {
+            Some(common.tls_client(&endpoint.host, common.tls.trust()?)?)
+        } else {
+            None
+        };
         let publisher = match &common.admin_url {
             Some(url) => Some(Publisher::new(
                 &peer,
-                resolve(url, common.allow_remote)?,
+                Endpoint::resolve_plain(url, common.allow_remote)?,
                 common.api_key()?,
             )),
             None => None,
@@ -101,17 +138,24 @@ impl Subject {
             (None, Some(secret)) => Some(minted(common, &secret)),
             (None, None) => None,
         };
-        let target = target(common, &peer, address, tokens)?;
+        let target = target(common, &peer, endpoint.address, tokens, tls)?;
         let pid = common.server_pid;
         Ok(subject(Kind::Running { publisher, pid }, target))
     }
 
     /// A floor with as many threads as the server has shards.
-    pub(crate) fn floor(common: &Common) -> Result<Self> {
-        let floor = Floor::start(common.floor_threads())?;
+    pub(crate) fn floor(common: &Common, kind: FloorKind) -> Result<Self> {
+        let floor = Floor::start(common.floor_threads(), kind == FloorKind::Rustls)?;
+        let tls = match kind {
+            FloorKind::Rustls => {
+                let host = floor.address().ip().to_string();
+                Some(common.tls_client(&host, Trust::Anybody)?)
+            }
+            FloorKind::Plain => None,
+        };
         // The floor reads no token, but its requests are as long.
         let tokens = Some(minted(common, b"a secret that nobody checks"));
-        let target = target(common, &Peer::idlewild()?, floor.address(), tokens)?;
+        let target = target(common, &Peer::idlewild()?, floor.address(), tokens, tls)?;
         Ok(Self {
             kind: Kind::Floor(floor),
             name: "floor".to_owned(),
@@ -123,6 +167,29 @@ impl Subject {
     /// What it is called.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What is to be known of the figures of a run of it.
+    pub(crate) fn notes(&self, common: &Common) -> Vec<String> {
+        let by_tls = self.target.tls.is_some();
+        let mut notes = Vec::new();
+        if by_tls && self.is_floor() {
+            notes.push(
+                "the floor measured here keeps a whole rustls connection a client".to_owned(),
+            );
+        }
+        if by_tls && common.url.is_some() && !common.tls.verifies() {
+            notes.push(
+                "the server's certificate was not verified: --tls-ca names whom to trust"
+                    .to_owned(),
+            );
+        }
+        if by_tls && common.vs_floor {
+            notes.push(
+                "the floor beside it has no TLS: the ratio contains what TLS adds".to_owned(),
+            );
+        }
+        notes
     }
 
     /// Whether it is the floor.
@@ -221,6 +288,7 @@ fn target(
     peer: &Peer,
     address: SocketAddr,
     tokens: Option<Tokens>,
+    tls: Option<tls::Client>,
 ) -> Result<Target> {
     let path = match &common.path {
         Some(path) => Template::parse(path, OF_CLIENT).context("--path")?,
@@ -233,6 +301,7 @@ fn target(
         headers: peer.headers.clone(),
         auth: common.auth,
         proxy_protocol: common.proxy_protocol,
+        tls,
         users: match &tokens {
             Some(Tokens::Listed(list)) => list.len().min(common.connections()),
             _ => common.users(),
@@ -242,41 +311,9 @@ fn target(
     })
 }
 
-/// The address in `http://host:port`; a remote one only when it is allowed.
-fn resolve(url: &str, allow_remote: bool) -> Result<SocketAddr> {
-    let authority = url
-        .strip_prefix("http://")
-        .with_context(|| format!("{url}: only http:// is spoken"))?;
-    let authority = authority.trim_end_matches('/');
-    let mut addresses = authority
-        .to_socket_addrs()
-        .with_context(|| format!("{url}: expected http://host:port"))?;
-    let address = addresses
-        .next()
-        .with_context(|| format!("{url}: no address"))?;
-    ensure!(
-        allow_remote || address.ip().is_loopback(),
-        "{url} is {address}, not this machine: a load test of another host needs --allow-remote"
-    );
-    Ok(address)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_remote_target_is_refused_unless_allowed() {
-        assert!(resolve("http://127.0.0.1:8000/", false).is_ok());
-        assert!(resolve("http://[::1]:8000", false).is_ok());
-        let refused = resolve("http://192.0.2.1:8000", false)
-            .unwrap_err()
-            .to_string();
-        assert!(refused.contains("--allow-remote"), "{refused}");
-        assert!(resolve("http://192.0.2.1:8000", true).is_ok());
-        assert!(resolve("https://127.0.0.1:8000", false).is_err());
-        assert!(resolve("http://127.0.0.1", false).is_err());
-    }
 
     #[test]
     fn a_payload_is_padded_to_its_bytes_and_stays_json() {

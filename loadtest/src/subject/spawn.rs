@@ -11,12 +11,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 
 use super::admin::Admin;
 use crate::cli::Common;
 use crate::clock::Deadline;
 use crate::sys;
+use crate::tls::Certificate;
 
 /// How long the server may take to answer `/readyz`.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -33,10 +35,26 @@ const SHOWN_LINES: usize = 20;
 pub(super) struct Spawned {
     child: Child,
     directory: PathBuf,
+    ways: Ways,
+}
+
+/// The ways in, all of which the configuration names.
+#[derive(Debug)]
+struct Ways {
     public: SocketAddr,
     admin: SocketAddr,
     secret: String,
     api_key: String,
+    tls: Option<TlsWay>,
+}
+
+/// The public listener with TLS, its certificate and its key.
+#[derive(Debug)]
+struct TlsWay {
+    address: SocketAddr,
+    certificate: CertificateDer<'static>,
+    certificate_path: PathBuf,
+    key_path: PathBuf,
 }
 
 impl Spawned {
@@ -49,53 +67,47 @@ impl Spawned {
             "{}: no server there; build it (cargo build --release) or name it with --server-bin",
             binary.display()
         );
-        let (public, admin) = free_ports()?;
-        let (secret, api_key) = (
-            sys::hex(&sys::random::<32>()),
-            sys::hex(&sys::random::<32>()),
-        );
         let directory =
             std::env::temp_dir().join(format!("idlewild-load-{}", sys::hex(&sys::random::<8>())));
         DirBuilder::new()
             .mode(0o700)
             .create(&directory)
             .with_context(|| directory.display().to_string())?;
-        let config = directory.join("idlewild.toml");
-        let text = config_text(common, public, admin, &secret, &api_key);
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&config)?
-            .write_all(text.as_bytes())?;
-        let child = launch(&binary, &config, &log_path(&directory));
-        let child = child.inspect_err(|_| drop(fs::remove_dir_all(&directory)))?;
+        let started = configure(common, &directory).and_then(|(ways, config)| {
+            Ok((launch(&binary, &config, &log_path(&directory))?, ways))
+        });
+        let (child, ways) = started.inspect_err(|_| drop(fs::remove_dir_all(&directory)))?;
         let mut spawned = Self {
             child,
             directory,
-            public,
-            admin,
-            secret,
-            api_key,
+            ways,
         };
         spawned.wait_until_ready()?;
         Ok(spawned)
     }
 
+    /// Where the clients come: the listener with TLS if there is one.
     pub(super) fn public(&self) -> SocketAddr {
-        self.public
+        let tls = self.ways.tls.as_ref();
+        tls.map_or(self.ways.public, |way| way.address)
+    }
+
+    /// The certificate of the listener with TLS, if there is one.
+    pub(super) fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        let tls = self.ways.tls.as_ref();
+        tls.map(|way| &way.certificate)
     }
 
     pub(super) fn admin(&self) -> SocketAddr {
-        self.admin
+        self.ways.admin
     }
 
     pub(super) fn secret(&self) -> &[u8] {
-        self.secret.as_bytes()
+        self.ways.secret.as_bytes()
     }
 
     pub(super) fn api_key(&self) -> &str {
-        &self.api_key
+        &self.ways.api_key
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -122,7 +134,7 @@ impl Spawned {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the server ended at start with {status}{}", self.log_tail());
             }
-            let answer = Admin::new(self.admin).request("GET", "/readyz", "", None);
+            let answer = Admin::new(self.ways.admin).request("GET", "/readyz", "", None);
             match answer {
                 Ok((200, _)) => return Ok(()),
                 _ if !limit.passed() => std::thread::sleep(POLL),
@@ -181,22 +193,61 @@ fn log_path(directory: &Path) -> PathBuf {
     directory.join("stderr.log")
 }
 
-/// Two ports that were free a moment ago; the server says so if one is taken meanwhile.
-fn free_ports() -> Result<(SocketAddr, SocketAddr)> {
-    let loopback = (Ipv4Addr::LOCALHOST, 0);
-    let (public, admin) = (TcpListener::bind(loopback)?, TcpListener::bind(loopback)?);
-    Ok((public.local_addr()?, admin.local_addr()?))
+/// Writes what the server reads at its start into `directory`: the ways in, the certificate, the configuration.
+fn configure(common: &Common, directory: &Path) -> Result<(Ways, PathBuf)> {
+    let [public, admin, tls] = free_ports()?;
+    let mut ways = Ways {
+        public,
+        admin,
+        secret: sys::hex(&sys::random::<32>()),
+        api_key: sys::hex(&sys::random::<32>()),
+        tls: None,
+    };
+    if common.tls.asked_for() {
+        let made = Certificate::for_loopback()?;
+        let (certificate_pem, key_pem) = made.pem();
+        ways.tls = Some(TlsWay {
+            address: tls,
+            certificate_path: write_new(directory, "certificate.pem", &certificate_pem)?,
+            key_path: write_new(directory, "key.pem", &key_pem)?,
+            certificate: made.certificate,
+        });
+    }
+    let config = write_new(directory, "idlewild.toml", &config_text(common, &ways))?;
+    Ok((ways, config))
+}
+
+/// Writes a file that only we may read.
+fn write_new(directory: &Path, name: &str, text: &str) -> Result<PathBuf> {
+    let path = directory.join(name);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| path.display().to_string())?;
+    file.write_all(text.as_bytes())?;
+    Ok(path)
+}
+
+/// Ports that were free a moment ago; the server says so if one is taken meanwhile.
+fn free_ports() -> Result<[SocketAddr; 3]> {
+    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let held = [bind()?, bind()?, bind()?]; // at one time, so that they differ
+    let [public, admin, tls] = &held;
+    Ok([public.local_addr()?, admin.local_addr()?, tls.local_addr()?])
 }
 
 /// The configuration: ours, with each `--set` in place of ours or beside it. Every key is dotted from the
 /// top, so that `--set auth.leeway='"1s"'` extends a table rather than defining it twice.
-fn config_text(
-    common: &Common,
-    public: SocketAddr,
-    admin: SocketAddr,
-    secret: &str,
-    api_key: &str,
-) -> String {
+fn config_text(common: &Common, ways: &Ways) -> String {
+    let Ways {
+        public,
+        admin,
+        secret,
+        api_key,
+        tls,
+    } = ways;
     let per_user = common.connections().div_ceil(common.users()) + 1;
     let key_hash = sys::hex(&Sha256::digest(api_key));
     let tables = common.spawned_tables();
@@ -216,8 +267,20 @@ fn config_text(
             format!("[{{ name = \"load\", hash = \"sha256:{key_hash}\" }}]"),
         ),
     ];
+    if let Some(way) = tls {
+        let quoted = |path: &Path| toml::Value::from(path.display().to_string()).to_string();
+        let (certificate, key) = (quoted(&way.certificate_path), quoted(&way.key_path));
+        keys.extend([
+            ("tls.listen", format!("[\"{}\"]", way.address)),
+            (
+                "tls.certificates",
+                format!("[{{ cert = {certificate}, key = {key} }}]"),
+            ),
+        ]);
+    }
     if common.proxy_protocol {
-        keys.push(("proxy_protocol", format!("[\"{public}\"]")));
+        let address = tls.as_ref().map_or(*public, |way| way.address);
+        keys.push(("proxy_protocol", format!("[\"{address}\"]")));
     }
     for (key, value) in &common.set {
         keys.retain(|(ours, _)| ours != key);
@@ -235,15 +298,43 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command, Scenario};
 
-    #[test]
-    fn a_setting_replaces_ours_or_stands_beside_it() {
-        let line = "load hold --connections 100 --users 10 --spawn --set max_connections=7 --set auth.leeway=\"1s\"";
+    fn text_for(line: &str, tls: Option<TlsWay>) -> String {
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
         let Command::Scenario(Scenario::Hold(hold)) = cli.command else {
             panic!("not hold")
         };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let text = config_text(&hold.common, address, address, "s", "k");
+        let ways = Ways {
+            public: address,
+            admin: address,
+            secret: "s".to_owned(),
+            api_key: "k".to_owned(),
+            tls,
+        };
+        config_text(&hold.common, &ways)
+    }
+
+    #[test]
+    fn clients_with_tls_come_by_a_listener_beside_the_plain_one() {
+        let way = TlsWay {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 2)),
+            certificate: Vec::new().into(),
+            certificate_path: "/a \"b\"/c.pem".into(),
+            key_path: "/k.pem".into(),
+        };
+        let text = text_for("load hold -n 10 --spawn --tls --proxy-protocol", Some(way));
+        let value: toml::Table = toml::from_str(&text).unwrap();
+        assert_eq!(value["listen"][0].as_str(), Some("127.0.0.1:1"));
+        assert_eq!(value["tls"]["listen"][0].as_str(), Some("127.0.0.1:2"));
+        let certificate = value["tls"]["certificates"][0]["cert"].as_str();
+        assert_eq!(certificate, Some("/a \"b\"/c.pem"));
+        assert_eq!(value["proxy_protocol"][0].as_str(), Some("127.0.0.1:2"));
+    }
+
+    #[test]
+    fn a_setting_replaces_ours_or_stands_beside_it() {
+        let line = "load hold --connections 100 --users 10 --spawn --set max_connections=7 --set auth.leeway=\"1s\"";
+        let text = text_for(line, None);
         assert_eq!(text.matches("max_connections = ").count(), 1);
         assert!(text.contains("max_connections = 7\n"), "{text}");
         assert!(text.contains("auth.leeway = \"1s\"\n"), "{text}");

@@ -4,6 +4,8 @@
 
 mod hub;
 mod scenarios;
+mod secure;
+mod terminator;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -93,6 +95,16 @@ fn what_cannot_be_run_is_said_in_one_line() {
     for (line, reason) in [
         ("hold -n 10 --url http://192.0.2.1:80", "--allow-remote"),
         ("hold -n 10", "--spawn, --floor, --url"),
+        ("hold -n 10 --tls --url http://127.0.0.1:1", "say https://"),
+        ("hold -n 10 --tls-cipher aes128 --floor", "ask for --tls"),
+        (
+            "idle -n 10 --url https://127.0.0.1:1 --admin-url https://127.0.0.1:2",
+            "without TLS",
+        ),
+        (
+            "idle -n 10 --url https://127.0.0.1:1 --tls-ca /dev/null",
+            "no certificate in it",
+        ),
         ("hold -n 10 --plateau 10 --floor", "must be below"),
         (
             "idle -n 10 --spawn --server-bin /nonexistent",

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
 use crate::hub::{Faults, Hub, Request, header};
 use crate::{load, temp_file};
 
-/// Runs a line with `--json`; the exit code and the report.
-fn run(line: &str) -> (Option<i32>, Value, String) {
+/// Runs a line with `--json`; the exit code, the report, and what was said.
+pub(crate) fn run(line: &str) -> (Option<i32>, Value, String) {
+    static RUNS: AtomicU32 = AtomicU32::new(0);
     let json = temp_file(&format!(
-        "{}.json",
-        line.len() * 1000 + usize::from(line.as_bytes()[0])
+        "run-{}.json",
+        RUNS.fetch_add(1, Ordering::Relaxed)
     ));
     let path = json.display().to_string();
     let output = load(line.split(' ').chain(["--json", path.as_str()]));

@@ -1,0 +1,177 @@
+//! What is done with a connection whose socket is ready.
+
+use std::mem::MaybeUninit;
+
+use rustix::event::epoll::EventFlags;
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+use super::{Gone, READ_BUFFER_BYTES, Worker};
+use crate::clock;
+use crate::engine::UNFINISHED;
+use crate::engine::conn::Phase;
+use crate::engine::connect::{proxy_header, write_request};
+use crate::parse::Reached;
+use crate::tls::Input;
+
+impl Worker {
+    pub(super) fn ready(&mut self, key: usize, flags: EventFlags, buffer: &mut [MaybeUninit<u8>]) {
+        let Some(conn) = self.conns.get(key) else {
+            return;
+        };
+        if conn.phase == Phase::Connecting {
+            if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
+                let error = rustix::net::sockopt::socket_error(&conn.fd);
+                let error = error
+                    .map_or_else(Some, Result::err)
+                    .unwrap_or(Errno::CONNRESET);
+                return self.gone(key, Gone::Because(format!("connect: {error}")));
+            }
+            if !flags.contains(EventFlags::OUT) {
+                return;
+            }
+            if let Err(reason) = self.ask(key) {
+                return self.gone(key, Gone::Because(reason));
+            }
+        }
+        let ending = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+        if self.conns[key].phase == Phase::Deaf {
+            if self.hearing && self.discard(key, buffer) {
+                self.gone(key, Gone::Dropped);
+            }
+            return;
+        }
+        if (ending || flags.contains(EventFlags::IN))
+            && let Err(reason) = self.read(key, ending, buffer)
+        {
+            self.gone(key, Gone::Because(reason));
+        }
+    }
+
+    /// Reads what a client left in the kernel; whether its stream has ended. Until then neither side sees
+    /// the other's end: the server's stands behind bytes that there was no room for.
+    pub(super) fn discard(&self, key: usize, buffer: &mut [MaybeUninit<u8>]) -> bool {
+        let fd = &self.conns[key].fd;
+        loop {
+            match recv(fd, &mut *buffer, RecvFlags::empty()) {
+                Ok((([], _), _)) => return true,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return false,
+                Err(_) => return true,
+            }
+        }
+    }
+
+    /// Sends the request, or begins the TLS that it goes out by.
+    fn ask(&mut self, key: usize) -> Result<(), String> {
+        let conn = &mut self.conns[key];
+        self.request.clear();
+        self.outgoing.clear();
+        let last_id = conn.last_offset().and_then(|offset| self.tally.id(offset));
+        write_request(&mut self.request, &self.target, conn.number, last_id);
+        if self.target.proxy_protocol {
+            let header = proxy_header(self.target.address, conn.number);
+            self.outgoing.extend_from_slice(header.as_bytes());
+        }
+        let request = self.request.as_bytes();
+        match &mut self.links {
+            Some(links) => links.start(key, request, &mut self.outgoing)?,
+            None => self.outgoing.extend_from_slice(request),
+        }
+        send_whole(&conn.fd, &self.outgoing)?;
+        conn.phase = Phase::Asked;
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        key: usize,
+        ending: bool,
+        buffer: &mut [MaybeUninit<u8>],
+    ) -> Result<(), String> {
+        loop {
+            let bytes = match recv(&self.conns[key].fd, &mut *buffer, RecvFlags::empty()) {
+                Ok(((bytes, _), _)) => bytes,
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(format!("read: {error}")),
+            };
+            if bytes.is_empty() {
+                return Err(match &mut self.links {
+                    Some(links) => links.truncated(),
+                    None => UNFINISHED.to_owned(),
+                });
+            }
+            let length = bytes.len();
+            let read_on = self.take(key, bytes, clock::now_ns())?;
+            // Edge-triggered: a short read has drained the socket, and what comes later is a new edge.
+            if !read_on || length < READ_BUFFER_BYTES && !ending {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes what was read at `now_ns`; whether to read on.
+    fn take(&mut self, key: usize, bytes: &mut [u8], now_ns: u64) -> Result<bool, String> {
+        let mut input = Input(bytes);
+        self.outgoing.clear();
+        loop {
+            let conn = &mut self.conns[key];
+            let (target, scratch, tally) = (&self.target, &mut self.scratch, &mut self.tally);
+            let mut feed = |bytes: &[u8]| conn.feed(bytes, now_ns, target, scratch, tally);
+            let Some(links) = &mut self.links else {
+                let reached = feed(input.0).map_err(|malformed| malformed.to_string())?;
+                return self.reached(key, reached);
+            };
+            let Some(reached) = links.receive(key, &mut input, &mut self.outgoing, &mut feed)?
+            else {
+                break;
+            };
+            if !self.reached(key, reached)? {
+                return Ok(false);
+            }
+        }
+        if !self.outgoing.is_empty() {
+            send_whole(&self.conns[key].fd, &self.outgoing)?;
+        }
+        Ok(true)
+    }
+
+    /// Notes how far a response has come; whether to read on.
+    fn reached(&mut self, key: usize, reached: Reached) -> Result<bool, String> {
+        let conn = &mut self.conns[key];
+        match reached {
+            Reached::Body if conn.phase == Phase::Asked => {
+                self.in_flight -= 1;
+                self.totals.open += 1;
+                self.totals.opened += 1;
+                conn.phase = Phase::Open;
+                if self.limits.is_deaf(conn.number) {
+                    conn.phase = Phase::Deaf;
+                    self.end_link(key);
+                    return Ok(false);
+                }
+                Ok(true)
+            }
+            Reached::Head | Reached::Body => Ok(true),
+            Reached::End => Err("ended by the server".to_owned()),
+        }
+    }
+
+    /// Forgets the TLS of a connection.
+    pub(super) fn end_link(&mut self, key: usize) {
+        if let Some(links) = &mut self.links {
+            links.end(key);
+        }
+    }
+}
+
+/// A new socket's send buffer is larger than anything that a client says.
+fn send_whole(fd: impl AsFd, bytes: &[u8]) -> Result<(), String> {
+    match send(fd, bytes, SendFlags::NOSIGNAL) {
+        Ok(sent) if sent == bytes.len() => Ok(()),
+        Ok(_) => Err("the request did not fit the send buffer".to_owned()),
+        Err(error) => Err(format!("request: {error}")),
+    }
+}

@@ -1,0 +1,100 @@
+//! TLS before a plain server, faults included: what a proxy that ends TLS does.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// What it does once it has passed on the first bytes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Passes on the rest.
+    GoOn,
+    /// Says that the stream has ended.
+    Close,
+    /// Ends the connection without a word.
+    Truncate,
+    /// Sends a record that nobody sealed.
+    Tamper,
+}
+
+/// A running one; its threads end with the test's process.
+#[derive(Debug)]
+pub(crate) struct Terminator {
+    pub(crate) url: String,
+    /// Its certificate, self-signed, as the text of a PEM file.
+    pub(crate) pem: String,
+}
+
+impl Terminator {
+    /// Before the server of `http://address`.
+    pub(crate) fn start(plain_url: &str, then: Then) -> Self {
+        let plain = plain_url.strip_prefix("http://").unwrap().to_owned();
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let text = STANDARD.encode(cert.der());
+        let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
+        let mut config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.into()], key.into())
+            .unwrap();
+        config.ticketer = aws_lc_rs::Ticketer::new().unwrap();
+        let config = Arc::new(config);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
+                let stream = StreamOwned::new(tls, stream);
+                let server = TcpStream::connect(&plain).unwrap();
+                std::thread::spawn(move || serve(stream, server, then));
+            }
+        });
+        Self {
+            url,
+            pem: format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n"),
+        }
+    }
+}
+
+type Client = StreamOwned<ServerConnection, TcpStream>;
+
+/// Ends when either side has.
+fn serve(mut client: Client, mut server: TcpStream, then: Then) -> Option<()> {
+    let mut request = String::new();
+    let mut reader = BufReader::with_capacity(1, &mut client);
+    while !request.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut request).ok()? == 0 {
+            return None;
+        }
+    }
+    server.write_all(request.as_bytes()).ok()?;
+    let mut buffer = [0; 8192];
+    loop {
+        let length = server.read(&mut buffer).ok().filter(|&length| length > 0)?;
+        client.write_all(&buffer[..length]).ok()?;
+        match then {
+            Then::GoOn => continue,
+            Then::Close => {
+                client.conn.send_close_notify();
+                client.flush().ok()?;
+            }
+            Then::Truncate => {}
+            Then::Tamper => {
+                let record = [&[23, 3, 3, 0, 40][..], &[7; 40]].concat();
+                client.sock.write_all(&record).ok()?;
+            }
+        }
+        client.sock.shutdown(std::net::Shutdown::Write).ok()?;
+        let _ = client.sock.read(&mut buffer); // held until the load cuts it
+        return None;
+    }
+}
