@@ -22,7 +22,7 @@ BATCH = 500
 LARGE = SINGLE // 2
 LARGE_BYTES = 40_000
 MAX_RECORD_BYTES = 16_384
-# Sizes go through all of these, in an order that does not repeat within them.
+# Every size of these comes, in leaps.
 SIZES = range(0, 1_500)
 SIZE_STEP = 611
 # Half a day of heartbeats.
@@ -40,6 +40,14 @@ class Hours:
         self.opened = {}
         self.published = 0
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *reason):
+        for peer in self.peers:
+            peer.close()
+        self.server.__exit__(*reason)
+
     def play(self, say):
         for act in (self.open, self.single, self.batches, self.heartbeats, self.drain, self.judge):
             began = time.monotonic()
@@ -47,11 +55,6 @@ class Hours:
             say(f"{act.__doc__} ({time.monotonic() - began:.1f} s)")
         for peer in self.peers:
             say(f"  {peer.name}: {self.published} events in {self.records(peer)} records")
-
-    def close(self):
-        for peer in self.peers:
-            peer.close()
-        self.server.close()
 
     def open(self):
         """every peer opens its stream with each cipher"""
@@ -103,6 +106,8 @@ class Hours:
                 raise Failed(f"{peer.name}: {reason}\n--- what it said last\n{peer.said.read_text()[-1000:]}") from None
             records = self.records(peer)
             check(records >= MIN_RECORDS, f"{peer.name} got all in {records} records, too few to say anything about hours")
+        leaks = self.server.leaks()
+        check(not leaks, f"a token stands in the log: {leaks[:1]}")
 
     def records(self, peer):
         """Since its stream opened."""
@@ -137,5 +142,7 @@ def judge(peer, expected):
     events = [one for one in stream.events if one.name != "heartbeat"]
     for number, (one, data) in enumerate(zip(events, expected)):
         check(one.data == data, f"event {number} is {one.data[-100:]!r}, not {data[-100:]!r}")
+    positions = [one.position() for one in events]
+    check(positions == sorted(set(positions)), "an id comes twice, or before a smaller one")
     check(len(events) == len(expected), f"{len(events)} events, not {len(expected)}")
     check(stream.frames[-1].startswith("retry: "), f"the last frame is {stream.frames[-1]!r}, not when to come back")

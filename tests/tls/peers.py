@@ -10,7 +10,6 @@ from tap import Tap
 
 HERE = Path(__file__).parent
 CIPHERS = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
-PEERS = ("curl", "openssl", "python", "node")
 # How much of what a peer printed last is looked at: more than an event is long.
 TAIL_BYTES = 128 * 1024
 
@@ -37,18 +36,17 @@ class Peer:
 
     def __init__(self, name, cipher, server, certificate):
         self.name = f"{name} {cipher}"
-        self.cipher = cipher
         self.user = f"{name}-{cipher}"
         self.tap = Tap(server.tls_port)
         self.printed = server.work / f"{self.user}.out"
         self.said = server.work / f"{self.user}.err"
         ask = Ask(self.tap.port, server.target(self.user), certificate.chain, cipher)
+        request = server.work / f"{self.user}.in"
+        request.write_bytes(ask.request)
         command, self.shows_chunks, self.agreed = COMMANDS[name](ask)
         self.process = subprocess.Popen(
             command, env=environment() | variables(name, cipher, server.work),
-            stdin=subprocess.PIPE, stdout=open(self.printed, "wb"), stderr=open(self.said, "wb"))
-        self.process.stdin.write(ask.request)
-        self.process.stdin.close()
+            stdin=open(request), stdout=open(self.printed, "wb"), stderr=open(self.said, "wb"))
 
     def after(self, text):
         """What it printed after the last `text`; nothing, as long as that has not come."""
@@ -86,6 +84,7 @@ def node(ask):
 
 # Its command, whether the chunks of HTTP are in what it prints, and what it says when TLS is agreed on.
 COMMANDS = {"curl": curl, "openssl": openssl, "python": python, "node": node}
+PEERS = tuple(COMMANDS)
 
 
 def variables(name, cipher, directory):

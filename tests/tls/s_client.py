@@ -2,6 +2,7 @@
 
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from scenes_common import check, wait
@@ -13,10 +14,14 @@ class SClient:
         output = tempfile.NamedTemporaryFile(dir=server.work, delete=False)
         self.output = Path(output.name)
         self.process = subprocess.Popen(
-            ["openssl", "s_client", "-ign_eof", "-connect", f"127.0.0.1:{server.tls_port}", *options],
-            env=environment(), stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT)
-        self.process.stdin.write(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-        self.process.stdin.close()
+            ["openssl", "s_client", "-connect", f"127.0.0.1:{server.tls_port}", *options],
+            env=environment(), bufsize=0, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT)
+        self.type(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+
+    def type(self, text):
+        # Whoever is refused may be gone by now.
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(text.encode())
 
     def text(self):
         return self.output.read_text()
@@ -34,11 +39,12 @@ class SClient:
     def end(self):
         """What it said, once the server has ended the connection."""
         try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
+            wait(lambda: f"the connection ends, and not\n{self.text()}", lambda: self.process.poll() is not None)
+        finally:
             self.process.kill()
             self.process.wait()
-            check(False, f"the connection does not end:\n{self.text()}")
+            self.process.stdin.close()
+        check("unexpected eof" not in self.text(), f"the connection ended without close_notify:\n{self.text()}")
         return self.text()
 
 

@@ -12,6 +12,9 @@ class Event:
     name: str
     data: str
 
+    def position(self):
+        return tuple(map(int, self.id.split("-")))
+
 
 class Stream:
     """`shows_chunks`: head and chunks of HTTP are in it, else the body at most after a head."""

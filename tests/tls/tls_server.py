@@ -1,8 +1,10 @@
 """A server with a TLS listener beside its plain one."""
 
 import re
+import sys
+from functools import partial
 
-from scenes_server import STREAM, Server
+from scenes_server import STREAM, Server, wait
 
 
 class TlsServer(Server):
@@ -13,12 +15,16 @@ class TlsServer(Server):
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
+        if kind:
+            print("--- the server's log, its last lines", *self.log.read_text().splitlines()[-15:], sep="\n", file=sys.stderr)
         self.close()
 
-    @property
-    def tls_port(self):
-        return int(re.findall(r"public TLS listener endpoint=127\.0\.0\.1:(\d+)", self.log.read_text())[-1])
+    def start(self, **how):
+        super().start(**how)
+        # It may be ready a moment before it says where.
+        said = partial(re.search, r"public TLS listener endpoint=127\.0\.0\.1:(\d+)")
+        self.tls_port = int(wait("the TLS listener's port", lambda: said(self.log.read_text()))[1])
 
     def target(self, user):
         """The user's stream, as a request on any port names it."""
