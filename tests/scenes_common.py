@@ -1,5 +1,5 @@
-"""What the scenes of tests/nginx and tests/interop share: why one fails, waiting, free ports. Their scripts put this
-directory into PYTHONPATH."""
+"""What the scenes of tests/nginx, tests/interop and tests/tls share: why one fails, waiting, free ports. Their scripts
+put this directory into PYTHONPATH."""
 
 import socket
 import time

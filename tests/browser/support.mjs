@@ -28,7 +28,8 @@ export function binary() {
   return path;
 }
 
-export const launchBrowser = () => chromium.launch(launchOptions());
+/** `args`: Chromium's, beside those that all need. */
+export const launchBrowser = ({ args = [] } = {}) => chromium.launch(launchOptions(args));
 
 /**
  * A browser that sends cookies to other sites, as Chrome does in an ordinary window, and neither Debian's Chromium nor a
@@ -43,23 +44,23 @@ export async function launchWithThirdPartyCookies() {
   return context;
 }
 
-function launchOptions() {
+function launchOptions(args = []) {
   const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
   if (!existsSync(executablePath)) {
     throw new Error(`no browser at ${executablePath}: install Debian's chromium, or set CHROMIUM`);
   }
-  return { executablePath, args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update'] };
+  return { executablePath, args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', ...args] };
 }
 
 /**
  * Starts a server on free ports; `config` is TOML, keys of the top level first. `host` is the name by which pages know
- * it: cookies and sites go by names.
+ * it: cookies and sites go by names. With `tls`, `{ certificate, port }`, they know it by its TLS listener.
  */
-export async function startServer({ config = '', args = [], host = '127.0.0.1' } = {}) {
+export async function startServer({ config = '', args = [], host = '127.0.0.1', tls } = {}) {
   const server = binary();
   const directory = await mkdtemp(join(tmpdir(), 'idlewild-browser-'));
   const file = join(directory, 'idlewild.toml');
-  const write = (settings) => writeFile(file, `${settings}\n[auth]\nsecret = "${SECRET}"\n`);
+  const write = (settings) => writeFile(file, `${settings}\n${tlsTable(tls)}[auth]\nsecret = "${SECRET}"\n`);
   await write(config);
   const child = spawn(
     server,
@@ -70,7 +71,7 @@ export async function startServer({ config = '', args = [], host = '127.0.0.1' }
   const ended = log.ended.then(() => rm(directory, { recursive: true, force: true }));
   const port = async (listener) => (await log.says(new RegExp(`${listener} listener endpoint=[0-9.]+:(\\d+)`)))[1];
   const admin = `http://127.0.0.1:${await port('admin')}`;
-  const origin = `http://${host}:${await port('public')}`;
+  const origin = tls ? `https://${host}:${await port('public TLS')}` : `http://${host}:${await port('public')}`;
 
   return {
     origin,
@@ -99,6 +100,12 @@ export async function startServer({ config = '', args = [], host = '127.0.0.1' }
       await ended;
     },
   };
+}
+
+function tlsTable(tls) {
+  if (!tls) return '';
+  const { chain, key } = tls.certificate;
+  return `[tls]\nlisten = ["127.0.0.1:${tls.port ?? 0}"]\ncertificates = [{ cert = "${chain}", key = "${key}" }]\n`;
 }
 
 /** Ours, without what would configure the server, or be refused by it as IDLEWILD_BIN is. */

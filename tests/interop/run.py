@@ -8,7 +8,7 @@ import sys
 from clients import CLIENTS
 from scene import SETTINGS, Scene
 from scenes_common import Failed, check
-from server import Server
+from scenes_server import Server
 
 
 def main():

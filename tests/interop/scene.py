@@ -7,7 +7,7 @@ import time
 
 from client import Running
 from scenes_common import Failed, check
-from server import wait
+from scenes_server import wait
 
 # A heartbeat a second, so that there are some; clients come back after a good second.
 RETRY_MS = range(1000, 1501)

@@ -1,4 +1,5 @@
-"""The real server, its admin listener, and what it needs around it: free ports, a token, a directory."""
+"""The real server of tests/interop and tests/tls, its admin listener, and what it needs around it: free ports, a token, a
+directory."""
 
 import json
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 import scenes_common
 from scenes_common import check, free_ports
 
-API_KEY = "the-api-key-of-the-interop-scene-0123456789"
+API_KEY = "the-api-key-of-the-scenes-0123456789"
 STREAM = "/api/v1/auth/sse/notifications/"
 
 # Some clients take their time to come back.
@@ -33,19 +34,19 @@ class Server:
 
     def __init__(self, binary, settings):
         self.binary = Path(binary)
-        self.work = Path(tempfile.mkdtemp(prefix="idlewild-interop-"))
+        self.work = Path(tempfile.mkdtemp(prefix="idlewild-scenes-"))
         self.log = self.work / "log"
         self.public, self.elsewhere, self.admin = free_ports(3)
         self.config = self.work / "idlewild.toml"
         self.config.write_text(
             f'admin_listen = ["127.0.0.1:{self.admin}"]\n{settings}\n'
-            f'[auth]\nsecret = "the-secret-of-the-interop-scene-0123456789"\n[history]\npath = "{self.work}/history"\n')
+            f'[auth]\nsecret = "the-secret-of-the-scenes-0123456789"\n[history]\npath = "{self.work}/history"\n')
         self.process = None
 
-    def start(self, port=None):
+    def start(self, port=None, options=(), variables={}):
         self.process = subprocess.Popen(
-            [self.binary, "serve", "--config", self.config, "--listen", f"127.0.0.1:{port or self.public}"],
-            env=environment() | {"IDLEWILD_ADMIN__API_KEY": API_KEY}, stderr=open(self.log, "a"))
+            [self.binary, "serve", "--config", self.config, "--listen", f"127.0.0.1:{port or self.public}", *options],
+            env=environment() | {"IDLEWILD_ADMIN__API_KEY": API_KEY, **variables}, stderr=open(self.log, "a"))
         wait("the server is ready", lambda: self.process.poll() is not None or self.is_ready())
         check(self.process.poll() is None, "the server did not start")
 

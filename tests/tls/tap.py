@@ -1,0 +1,58 @@
+"""Stands between one peer and the server, passes every byte on, and counts the server's records: what no peer tells."""
+
+import socket
+import threading
+
+# RFC 8446 §5: type, version and length; the only outer type of what is encrypted; and how long an alert is inside: two
+# bytes, its type, and the cipher's tag.
+HEADER_BYTES = 5
+ENCRYPTED = 23
+ALERT_BYTES = 2 + 1 + 16
+
+
+class Tap:
+    def __init__(self, server_port):
+        self.server_port = server_port
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        # Of each encrypted record of the server's, without its header.
+        self.lengths = []
+        self.pending = bytearray()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        with self.listener:
+            peer, _ = self.listener.accept()
+        server = socket.create_connection(("127.0.0.1", self.server_port))
+        threading.Thread(target=copy, args=(peer, server), daemon=True).start()
+        copy(server, peer, self.count)
+
+    def count(self, chunk):
+        self.pending += chunk
+        at = 0
+        while len(self.pending) >= at + HEADER_BYTES:
+            length = int.from_bytes(self.pending[at + 3:at + HEADER_BYTES])
+            if len(self.pending) < at + HEADER_BYTES + length:
+                break
+            if self.pending[at] == ENCRYPTED:
+                self.lengths.append(length)
+            at += HEADER_BYTES + length
+        del self.pending[:at]
+
+    def ended_with_alert(self):
+        """Whether the server's last record is as long as a close_notify, and whole."""
+        return not self.pending and self.lengths[-1] == ALERT_BYTES
+
+
+def copy(source, sink, look=lambda chunk: None):
+    """Until the source ends; then the sink hears of it."""
+    try:
+        while chunk := source.recv(65536):
+            look(chunk)
+            sink.sendall(chunk)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        # One side is gone altogether, so the other goes as well.
+        for end in (source, sink):
+            end.close()

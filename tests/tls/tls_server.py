@@ -1,0 +1,31 @@
+"""A server with a TLS listener beside its plain one."""
+
+import re
+import sys
+from functools import partial
+
+from scenes_server import STREAM, Server, wait
+
+
+class TlsServer(Server):
+    def __init__(self, binary, certificates, settings="", tls=""):
+        named = ", ".join(certificate.toml() for certificate in certificates)
+        super().__init__(binary, f'{settings}\n[tls]\nlisten = ["127.0.0.1:0"]\ncertificates = [{named}]\n{tls}')
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind:
+            print("--- the server's log, its last lines", *self.log.read_text().splitlines()[-15:], sep="\n", file=sys.stderr)
+        self.close()
+
+    def start(self, **how):
+        super().start(**how)
+        # It may be ready a moment before it says where.
+        said = partial(re.search, r"public TLS listener endpoint=127\.0\.0\.1:(\d+)")
+        self.tls_port = int(wait("the TLS listener's port", lambda: said(self.log.read_text()))[1])
+
+    def target(self, user):
+        """The user's stream, as a request on any port names it."""
+        return f"{STREAM}?token={self.token(user)}"
