@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::process::{Process, command, config, directory, token_signed_with};
+use crate::support::transport;
 use crate::support::{
     API_KEY, Address, Client, NOTIFICATIONS, PATIENCE, SECRET, eventually, request,
 };
@@ -51,9 +52,13 @@ fn start(names: &str, public: OwnedFd, admin: &TcpListener, config: &str) -> Pro
 
 /// What a server with these sockets says when it refuses to start.
 fn refusal(public: OwnedFd, admin: &TcpListener, config: &str) -> String {
+    refusal_as("public:admin", public, admin, config)
+}
+
+fn refusal_as(names: &str, public: OwnedFd, admin: &TcpListener, config: &str) -> String {
     let directory = plain_directory(config);
     let file = directory.path().join("idlewild.toml");
-    let output = activated("public:admin", public, copy(admin), &file)
+    let output = activated(names, public, copy(admin), &file)
         .stderr(Stdio::piped())
         .spawn()
         .unwrap()
@@ -219,6 +224,23 @@ fn a_passed_socket_may_require_proxy_headers() {
 }
 
 #[test]
+fn a_passed_socket_of_that_name_is_for_tls_and_needs_certificates() {
+    let (public, address) = listener_of_tcp();
+    let (admin, _) = listener_of_tcp();
+    let certificates = tempfile::tempdir().unwrap();
+    let file = transport::with_tls_listener(&config(""), certificates.path());
+    let process = start("tls:admin", copy(&public), &admin, &file);
+    assert_eq!(process.tls(), Address::of_tls(address));
+    assert_eq!(health(Address::of_tls(address)), 200);
+    drop(process);
+    let said = refusal_as("tls:admin", copy(&public), &admin, &config(""));
+    assert!(
+        said.contains("tls.certificates: is empty, and a socket for TLS was passed"),
+        "{said}"
+    );
+}
+
+#[test]
 fn what_does_not_listen_is_refused() {
     let (admin, _) = listener_of_tcp();
     let (public, public_address) = listener_of_tcp();
@@ -288,10 +310,17 @@ impl Supervisor {
 #[test]
 fn a_supervisor_is_told_when_it_serves_reloads_and_drains() {
     let supervisor = Supervisor::new();
-    let mut process = supervisor.serve(&config("drain_timeout = \"20s\""), &[]);
+    let certificates = tempfile::tempdir().unwrap();
+    let file = config("drain_timeout = \"20s\"");
+    let file = transport::with_tls_listener(&file, certificates.path());
+    let mut process = supervisor.serve(&file, &[]);
     let ready = supervisor.hear();
     assert!(ready.starts_with("READY=1\nSTATUS=serving on "), "{ready}");
-    assert!(ready.contains(&process.public().to_string()), "{ready}");
+    assert!(
+        ready.contains(&process.plain().to_string())
+            && ready.contains(&format!("{} (TLS)", process.tls())),
+        "{ready}"
+    );
     process.signal(Signal::HUP);
     let reloading = supervisor.hear();
     assert!(

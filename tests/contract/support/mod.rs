@@ -7,6 +7,7 @@ mod client;
 pub mod collector;
 pub mod description;
 pub mod http;
+pub mod log;
 pub mod page;
 mod probe;
 pub mod process;
@@ -55,15 +56,20 @@ impl TestServer {
 
     /// Starts with a changed configuration: two shards, free ports, the development user.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
-        Self::launch(true, change)
+        Self::launch(true, transport::is_tls(), change)
+    }
+
+    /// The same, for clients that come over TLS whatever the others' come over.
+    pub fn with_tls(change: impl FnOnce(&mut Config)) -> Self {
+        Self::launch(true, true, change)
     }
 
     /// Starts without the development user.
     pub fn without_dev() -> Self {
-        Self::launch(false, |_| {})
+        Self::launch(false, transport::is_tls(), |_| {})
     }
 
-    fn launch(dev: bool, change: impl FnOnce(&mut Config)) -> Self {
+    fn launch(dev: bool, is_tls: bool, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             admin_listen: vec!["127.0.0.1:0".parse().unwrap()],
@@ -74,7 +80,7 @@ impl TestServer {
         SECRET.clone_into(&mut config.auth.secret);
         API_KEY.clone_into(&mut config.admin.api_key);
         let certificates = tempfile::tempdir().unwrap();
-        if transport::is_tls() {
+        if is_tls {
             transport::add_listener(&mut config, certificates.path());
         }
         change(&mut config);
@@ -92,7 +98,7 @@ impl TestServer {
                 clock.clone(),
             ))
             .unwrap();
-        let public = if transport::is_tls() {
+        let public = if is_tls {
             Address::of_tls(tcp(server.tls_endpoints()))
         } else {
             tcp(server.public_endpoints()).into()

@@ -125,7 +125,7 @@ impl Process {
     /// Where clients come to, over whichever transport these tests run.
     pub fn public(&self) -> Address {
         if transport::is_tls() {
-            Address::of_tls(self.endpoint("public TLS listener"))
+            self.tls()
         } else {
             self.plain()
         }
@@ -162,6 +162,11 @@ impl Process {
         status.unwrap()
     }
 
+    /// Where clients come to with TLS, whatever the others come over.
+    pub fn tls(&self) -> Address {
+        Address::of_tls(self.endpoint("public TLS listener"))
+    }
+
     fn endpoint(&self, listener: &str) -> SocketAddr {
         let log = self.log();
         let line = log.lines().find(|line| line.contains(listener)).unwrap();
@@ -185,13 +190,14 @@ impl Drop for Process {
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_idlewild"));
     for (name, _) in std::env::vars_os() {
-        // Its own, a supervisor's, and which authorities are trusted.
+        // Its own, a supervisor's, which authorities are trusted, and where keys are written to.
         let obeyed = [
             "IDLEWILD_",
             "NOTIFY_SOCKET",
             "WATCHDOG_",
             "LISTEN_",
             "SSL_CERT_",
+            "SSLKEYLOGFILE",
         ];
         let name_text = name.to_string_lossy();
         if obeyed.iter().any(|start| name_text.starts_with(start)) {

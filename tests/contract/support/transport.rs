@@ -50,9 +50,15 @@ pub fn add_listener(config: &mut Config, directory: &Path) {
 
 /// A configuration file of a server with a listener for these tests' clients.
 pub fn with_listener(file: &str, directory: &Path) -> String {
-    if !is_tls() {
-        return file.to_owned();
+    if is_tls() && !file.contains("\n[tls]\n") {
+        with_tls_listener(file, directory)
+    } else {
+        file.to_owned()
     }
+}
+
+/// The same, with TLS whatever the other tests' clients come over.
+pub fn with_tls_listener(file: &str, directory: &Path) -> String {
     let config::Certificate { cert, key } = certificate().write(directory, "shared");
     format!(
         "{file}\n[tls]\nlisten = [\"127.0.0.1:0\"]\n[[tls.certificates]]\ncert = \"{}\"\nkey = \"{}\"\n",

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, LazyLock};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustls::{ClientConfig, ClientConnection};
 
 use crate::support::PATIENCE;
@@ -83,6 +83,29 @@ impl Socket {
         self.tls.is_some()
     }
 
+    /// The client's side of TLS, where there is one.
+    pub fn session(&self) -> MutexGuard<'_, ClientConnection> {
+        self.tls.as_ref().expect("TLS").connection.lock()
+    }
+
+    /// Sends what the session has to say.
+    pub fn send_pending(&mut self) -> io::Result<()> {
+        let tls = self.tls.as_ref().expect("TLS");
+        tls.send(&self.tcp, |_| Ok(()))
+    }
+
+    /// Seals bytes and keeps them from being sent.
+    pub fn seal(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.handshake().unwrap();
+        let mut session = self.session();
+        session.writer().write_all(bytes).unwrap();
+        let mut records = Vec::new();
+        while session.wants_write() {
+            session.write_tls(&mut records).unwrap();
+        }
+        records
+    }
+
     /// Whether reading gives something now, be it the end.
     pub fn is_readable(&mut self) -> bool {
         self.handshake().unwrap();
@@ -110,7 +133,11 @@ impl Socket {
                 Ok(())
             })?;
         }
-        self.tcp.shutdown(Shutdown::Write)
+        match self.tcp.shutdown(Shutdown::Write) {
+            // The server has closed at the first word.
+            Err(error) if self.is_tls() && error.kind() == ErrorKind::NotConnected => Ok(()),
+            shut => shut,
+        }
     }
 
     /// Sends the preface, and with TLS shakes hands; does nothing when that is done.
