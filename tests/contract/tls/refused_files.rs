@@ -26,7 +26,8 @@ fn refusal(directory: &Path) -> String {
         entry(&directory.join("cert.pem"), &directory.join("cert.key.pem"))
     );
     fs::write(&file, text).unwrap();
-    let [serve, check] = ["serve", "check"].map(|command| {
+    // A server that does not refuse would serve for ever: `check` comes first.
+    let [check, serve] = ["check", "serve"].map(|command| {
         let ended = idlewild(&[command, "--config", file.to_str().unwrap()], &[], "");
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
