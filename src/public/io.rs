@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use super::records::Records;
@@ -104,11 +104,18 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let poll = on_socket!(self, stream => Pin::new(stream).poll_read(cx, buf));
-        if let Some(records) = &self.loose_ends.records {
-            let new = buf.filled().get(before..).unwrap_or_default();
-            records.set(records.get().after(new));
+        let Some(records) = self.loose_ends.records.as_ref().map(Cell::get) else {
+            return on_socket!(self, stream => Pin::new(stream).poll_read(cx, buf));
+        };
+        // Never beyond a record, for the reason that `Io` has.
+        let bytes = records.readable_bytes().min(buf.remaining());
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(bytes));
+        let poll = on_socket!(self, stream => Pin::new(stream).poll_read(cx, &mut part));
+        let records = records.after(part.filled());
+        let read = part.filled().len();
+        buf.advance(read);
+        if let Some(of_wire) = &self.loose_ends.records {
+            of_wire.set(records);
         }
         poll
     }
@@ -162,7 +169,19 @@ impl AsyncRead for Io {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        on_stream!(self, stream => Pin::new(stream).poll_read(cx, buf))
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            // One record, and no more: it may be all that hyper wants, and then nobody would read
+            // the rest of another that has begun, without which the connection cannot be detached.
+            Self::Tls(stream) => {
+                let mut stream = Pin::new(stream.as_mut());
+                let content = ready!(stream.as_mut().poll_fill_buf(cx))?;
+                let bytes = content.len().min(buf.remaining());
+                buf.put_slice(content.get(..bytes).unwrap_or_default());
+                stream.consume(bytes);
+                Poll::Ready(Ok(()))
+            }
+        }
     }
 }
 

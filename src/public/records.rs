@@ -20,6 +20,16 @@ impl Records {
         self.header == 0 && self.missing == 0
     }
 
+    /// How many bytes may be read so that what follows the next record, or its header, is not. At
+    /// least one.
+    pub(super) fn readable_bytes(self) -> usize {
+        if self.missing > 0 {
+            usize::from(self.missing)
+        } else {
+            usize::from(HEADER_BYTES - self.header)
+        }
+    }
+
     /// What is after these bytes, too.
     pub(super) fn after(mut self, mut bytes: &[u8]) -> Self {
         loop {
@@ -63,6 +73,10 @@ mod tests {
             let (mut records, mut read) = (Records::default(), 0);
             for next in reads {
                 let upto = (read + next).min(bytes.len());
+                let until = read + records.readable_bytes();
+                prop_assert!(until > read);
+                let passed = ends.iter().any(|end| (read + 1..until).contains(end));
+                prop_assert!(!passed, "an end between {} and {}", read, until);
                 records = records.after(&bytes[read..upto]);
                 read = upto;
                 prop_assert_eq!(records.is_between(), ends.contains(&read), "at {}", read);

@@ -68,14 +68,16 @@ impl Supervisor {
 
     /// Serving: whoever was ordered after this unit may start.
     pub(super) fn ready(&self, server: &Server) {
-        let list = |endpoints: &[Endpoint]| {
-            let endpoints: Vec<_> = endpoints.iter().map(ToString::to_string).collect();
-            endpoints.join(", ")
-        };
+        let plain = server.public_endpoints().iter().map(Endpoint::to_string);
+        let tls = server
+            .tls_endpoints()
+            .iter()
+            .map(|it| format!("{it} (TLS)"));
+        let admin = server.admin_endpoints().iter().map(Endpoint::to_string);
         self.tell(format!(
             "READY=1\nSTATUS=serving on {}, admin on {}",
-            list(&[server.public_endpoints(), server.tls_endpoints()].concat()),
-            list(server.admin_endpoints())
+            plain.chain(tls).collect::<Vec<_>>().join(", "),
+            admin.collect::<Vec<_>>().join(", ")
         ));
     }
 

@@ -24,9 +24,9 @@ pub struct TlsError {
 
 #[derive(Debug, Error)]
 enum Problem {
-    #[error("{}: {problem} (name a PEM file of the chain, the server's own certificate first)", .path.display())]
+    #[error("{}: {} (name a PEM file of the chain, the server's own certificate first)", .path.display(), said_of(.problem))]
     Chain { path: PathBuf, problem: pem::Error },
-    #[error("{}: {problem} (name a PEM file of the private key, without a passphrase)", .path.display())]
+    #[error("{}: {} (name a PEM file of the private key, without a passphrase)", .path.display(), said_of(.problem))]
     Key { path: PathBuf, problem: pem::Error },
     #[error("{}: holds no certificate (name a PEM file of the chain)", .0.display())]
     Empty(PathBuf),
@@ -40,6 +40,19 @@ enum Problem {
     Mismatch { key: PathBuf, cert: PathBuf },
     #[error("{}: {problem} (use an ECDSA, Ed25519 or RSA key)", .path.display())]
     Unusable { path: PathBuf, problem: Error },
+}
+
+/// In words: the library's own show bytes as numbers.
+fn said_of(problem: &pem::Error) -> String {
+    match problem {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            let marker = String::from_utf8_lossy(end_marker);
+            format!("is cut off before `-----END {marker}-----`")
+        }
+        pem::Error::IllegalSectionStart { .. } => "has a `-----BEGIN` line that is broken".into(),
+        pem::Error::NoItemsFound => "holds no private key".into(),
+        problem => problem.to_string(),
+    }
 }
 
 /// Reads all certificates; `unix_s` has to be in the time that each is valid for.

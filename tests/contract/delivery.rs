@@ -116,7 +116,8 @@ fn a_client_that_joins_in_the_middle_gets_only_what_comes_later() {
 #[test]
 fn clients_that_join_a_busy_server_miss_and_repeat_nothing_from_there_on() {
     const JOINS: usize = 40;
-    let server = TestServer::start();
+    // Nobody reads before all have joined, however long that takes.
+    let server = TestServer::with(|config| config.max_backlog_bytes = 64 * 1024 * 1024);
     let has_joined = AtomicBool::new(false);
     let mut streams: Vec<(usize, Stream)> = Vec::new();
     let mut published = 0;

@@ -28,5 +28,6 @@ mod slow;
 mod stream;
 mod supervisor;
 mod support;
+mod tls;
 mod tracing;
 mod unix_socket;

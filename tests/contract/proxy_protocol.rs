@@ -1,6 +1,7 @@
 //! PROXY headers: whom a balancer speaks for.
 
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -54,7 +55,8 @@ fn both_versions_tell_where_the_client_is() {
     ] {
         let server = server();
         let mut client = server.connect();
-        client.send([header, request(&server, "").as_bytes()].concat());
+        client.socket.begin_with(header);
+        client.send(request(&server, ""));
         let mut stream = client.stream();
         assert_eq!(stream.status, 200);
         assert!(stream.next().unwrap().starts_with("retry: "));
@@ -69,9 +71,8 @@ fn a_header_may_come_in_pieces() {
     let server = server();
     for header in [VERSION_1, VERSION_2] {
         let mut client = server.connect();
-        client.socket.set_nodelay(true).unwrap();
         for byte in header {
-            client.send([*byte]);
+            client.socket.tcp().write_all(&[*byte]).unwrap();
         }
         client.send(request(&server, ""));
         assert_eq!(client.stream().status, 200);
@@ -82,7 +83,8 @@ fn a_header_may_come_in_pieces() {
 fn later_requests_of_the_connection_need_none() {
     let server = server();
     let mut client = server.connect();
-    client.send([VERSION_1, b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n"].concat());
+    client.socket.begin_with(VERSION_1);
+    client.send("GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n");
     let mut head = [0; 15];
     client.socket.read_exact(&mut head).unwrap();
     assert_eq!(&head, b"HTTP/1.1 200 OK");
@@ -102,7 +104,7 @@ fn without_a_header_the_connection_is_ended_and_counted() {
         [b"PROXY UNKNOWN ".as_slice(), &[b'x'; 200]].concat(),
     ]) {
         let mut client = server.connect();
-        client.send(bytes);
+        client.socket.tcp().write_all(&bytes).unwrap();
         assert!(is_ended(&mut client));
         server.wait_for_metric(REFUSED, f64::from(number));
     }
@@ -113,8 +115,8 @@ fn a_check_of_the_port_is_no_refusal() {
     let server = server();
     for start in [&b""[..], b"PROXY TCP4"] {
         let mut client = server.connect();
-        client.send(start);
-        client.socket.shutdown(std::net::Shutdown::Write).unwrap();
+        client.socket.tcp().write_all(start).unwrap();
+        client.socket.tcp().shutdown(Shutdown::Write).unwrap();
         assert!(is_ended(&mut client));
     }
     server.wait_for_metric("idlewild_handshakes_in_flight", 0.0);
@@ -126,7 +128,7 @@ fn the_header_has_the_handshakes_time() {
     let server = server();
     let mut silent = server.connect();
     let mut half = server.connect();
-    half.send(&VERSION_1[..20]);
+    half.socket.tcp().write_all(&VERSION_1[..20]).unwrap();
     server.wait_for_metric("idlewild_handshakes_in_flight", 2.0);
     server.advance(Duration::from_secs(11));
     assert!(is_ended(&mut silent));
@@ -139,7 +141,8 @@ fn a_client_cannot_name_another_address_behind_the_balancer() {
     let server = server();
     let mut client = server.connect();
     let spoofed = request(&server, "X-Forwarded-For: 198.51.100.1\r\n");
-    client.send([VERSION_1, spoofed.as_bytes()].concat());
+    client.socket.begin_with(VERSION_1);
+    client.send(spoofed);
     let _stream = client.stream();
     assert_eq!(remote(&server), "192.0.2.7");
 }
@@ -154,7 +157,8 @@ fn where_the_balancer_names_nobody_the_client_cannot_name_somebody() {
         let server = server();
         let mut client = server.connect();
         let spoofed = request(&server, "X-Forwarded-For: 198.51.100.1\r\n");
-        client.send([header, spoofed.as_bytes()].concat());
+        client.socket.begin_with(header);
+        client.send(spoofed);
         let _stream = client.stream();
         assert_eq!(remote(&server), "127.0.0.1");
     }
@@ -178,7 +182,8 @@ fn a_trusted_proxy_behind_the_balancer_is_believed() {
     });
     let mut client = server.connect();
     let forwarded = request(&server, "X-Forwarded-For: 198.51.100.1\r\n");
-    client.send([VERSION_1, forwarded.as_bytes()].concat());
+    client.socket.begin_with(VERSION_1);
+    client.send(forwarded);
     let _stream = client.stream();
     assert_eq!(remote(&server), "198.51.100.1");
 }
@@ -190,9 +195,10 @@ fn login_failures_count_for_the_client_and_not_for_the_balancer() {
     let login = |client: &str, account: usize| {
         let mut connection = server.connect();
         let body = body.replace("nobody", &format!("nobody{account}"));
+        let header = format!("PROXY TCP4 {client} 192.0.2.1 4321 443\r\n");
+        connection.socket.begin_with(header.as_bytes());
         connection.send(format!(
-            "PROXY TCP4 {client} 192.0.2.1 4321 443\r\n\
-             POST /api/v1/auth/login/ HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\
+            "POST /api/v1/auth/login/ HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         ));

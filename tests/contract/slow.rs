@@ -153,7 +153,7 @@ fn a_peer_that_acknowledges_nothing_is_given_up_by_the_kernel() {
     let mut other = server.stream("43");
     // A phone out of reach: nothing arrives there any more, and nothing comes back.
     let drop_all = [SockFilter::new(BPF_RET, 0, 0, 0)];
-    SockRef::from(&gone.socket)
+    SockRef::from(gone.socket.tcp())
         .attach_filter(&drop_all)
         .unwrap();
     server.publish(&json!({"to": {"all": true}, "data": 1}));
@@ -195,7 +195,7 @@ fn a_client_that_is_cut_off_is_forgotten() {
     let stays = server.stream("43");
     server.wait_for_metric("idlewild_users", 2.0);
     // Closing now resets the connection.
-    SockRef::from(&stream.socket)
+    SockRef::from(stream.socket.tcp())
         .set_linger(Some(Duration::ZERO))
         .unwrap();
     drop(stream);
@@ -217,7 +217,7 @@ fn a_client_that_is_cut_off_with_a_backlog_leaves_none() {
     let stream = narrow_stream(&server, "42");
     server.publish(&json!({"to": {"user": "42"}, "data": text(60 * 1024)}));
     server.wait_for_metric("idlewild_backlogged_connections", 1.0);
-    SockRef::from(&stream.socket)
+    SockRef::from(stream.socket.tcp())
         .set_linger(Some(Duration::ZERO))
         .unwrap();
     drop(stream);
@@ -245,7 +245,9 @@ fn a_thousand_that_came_and_went_leave_nothing_behind() {
                     let stream = server.stream(&format!("u{}-{}", thread, n % 50));
                     if n % 3 == 0 {
                         let reset = Some(Duration::ZERO);
-                        SockRef::from(&stream.socket).set_linger(reset).unwrap();
+                        SockRef::from(stream.socket.tcp())
+                            .set_linger(reset)
+                            .unwrap();
                     }
                     drop(stream);
                     if n % 50 == 0 {

@@ -12,8 +12,11 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::support::process::{Process, command, config, token_signed_with};
-use crate::support::{API_KEY, Client, NOTIFICATIONS, PATIENCE, SECRET, eventually, request};
+use crate::support::process::{Process, command, config, directory, token_signed_with};
+use crate::support::transport;
+use crate::support::{
+    API_KEY, Address, Client, NOTIFICATIONS, PATIENCE, SECRET, eventually, request,
+};
 
 /// `idlewild serve` with descriptors 3 and 4 as `sd_listen_fds(3)` passes them: a shell moves them
 /// there and becomes the server.
@@ -42,16 +45,20 @@ fn activated(names: &str, public: OwnedFd, admin: OwnedFd, config: &Path) -> Com
 
 /// A server with these sockets, in place of those of `config`.
 fn start(names: &str, public: OwnedFd, admin: &TcpListener, config: &str) -> Process {
-    let directory = directory(config);
+    let directory = plain_directory(config);
     let file = directory.path().join("idlewild.toml");
     Process::start(activated(names, public, copy(admin), &file), directory)
 }
 
 /// What a server with these sockets says when it refuses to start.
 fn refusal(public: OwnedFd, admin: &TcpListener, config: &str) -> String {
-    let directory = directory(config);
+    refusal_as("public:admin", public, admin, config)
+}
+
+fn refusal_as(names: &str, public: OwnedFd, admin: &TcpListener, config: &str) -> String {
+    let directory = plain_directory(config);
     let file = directory.path().join("idlewild.toml");
-    let output = activated("public:admin", public, copy(admin), &file)
+    let output = activated(names, public, copy(admin), &file)
         .stderr(Stdio::piped())
         .spawn()
         .unwrap()
@@ -63,7 +70,8 @@ fn refusal(public: OwnedFd, admin: &TcpListener, config: &str) -> String {
     said
 }
 
-fn directory(config: &str) -> TempDir {
+/// Without TLS: here the name says for whom a socket is, and `tls` is one of the names (tls/listeners.rs).
+fn plain_directory(config: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("idlewild.toml"), config).unwrap();
     directory
@@ -79,7 +87,7 @@ fn copy(listener: &TcpListener) -> OwnedFd {
     listener.try_clone().unwrap().into()
 }
 
-fn health(address: SocketAddr) -> u16 {
+fn health(address: impl Into<Address>) -> u16 {
     request(address, "GET", "/healthz", &[], "").status
 }
 
@@ -89,7 +97,7 @@ fn passed_sockets_take_the_place_of_the_configured_and_outlive_the_server() {
     let (admin, admin_address) = listener_of_tcp();
     let start = || start("public:admin", copy(&public), &admin, &config("shards = 3"));
     let mut first = start();
-    assert_eq!(first.public(), public_address);
+    assert_eq!(first.plain(), public_address.into());
     assert_eq!(first.admin(), admin_address);
     for _ in 0..20 {
         assert_eq!(health(public_address), 200);
@@ -172,13 +180,13 @@ fn a_passed_unix_socket_outlives_the_server_too() {
 fn what_is_passed_to_another_process_is_left_alone() {
     let (public, public_address) = listener_of_tcp();
     let (admin, _) = listener_of_tcp();
-    let directory = directory(&config(""));
+    let directory = plain_directory(&config(""));
     let file = directory.path().join("idlewild.toml");
     let mut command = activated("public:admin", copy(&public), copy(&admin), &file);
     command.env("LISTEN_PID", "1");
     let process = Process::start(command, directory);
-    assert_ne!(process.public(), public_address);
-    assert_eq!(health(process.public()), 200);
+    assert_ne!(process.plain(), public_address.into());
+    assert_eq!(health(process.plain()), 200);
 }
 
 #[test]
@@ -213,6 +221,23 @@ fn a_passed_socket_may_require_proxy_headers() {
     };
     assert!(answer("PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\n").starts_with("HTTP/1.1 200 "));
     assert_eq!(answer(""), "");
+}
+
+#[test]
+fn a_passed_socket_of_that_name_is_for_tls_and_needs_certificates() {
+    let (public, address) = listener_of_tcp();
+    let (admin, _) = listener_of_tcp();
+    let certificates = tempfile::tempdir().unwrap();
+    let file = transport::with_tls_listener(&config(""), certificates.path());
+    let process = start("tls:admin", copy(&public), &admin, &file);
+    assert_eq!(process.tls(), Address::of_tls(address));
+    assert_eq!(health(Address::of_tls(address)), 200);
+    drop(process);
+    let said = refusal_as("tls:admin", copy(&public), &admin, &config(""));
+    assert!(
+        said.contains("tls.certificates: is empty, and a socket for TLS was passed"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -285,10 +310,17 @@ impl Supervisor {
 #[test]
 fn a_supervisor_is_told_when_it_serves_reloads_and_drains() {
     let supervisor = Supervisor::new();
-    let mut process = supervisor.serve(&config("drain_timeout = \"20s\""), &[]);
+    let certificates = tempfile::tempdir().unwrap();
+    let file = config("drain_timeout = \"20s\"");
+    let file = transport::with_tls_listener(&file, certificates.path());
+    let mut process = supervisor.serve(&file, &[]);
     let ready = supervisor.hear();
     assert!(ready.starts_with("READY=1\nSTATUS=serving on "), "{ready}");
-    assert!(ready.contains(&process.public().to_string()), "{ready}");
+    assert!(
+        ready.contains(&process.plain().to_string())
+            && ready.contains(&format!("{} (TLS)", process.tls())),
+        "{ready}"
+    );
     process.signal(Signal::HUP);
     let reloading = supervisor.hear();
     assert!(

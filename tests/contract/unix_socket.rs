@@ -1,4 +1,5 @@
-//! Unix sockets on both listeners.
+//! Unix sockets on both listeners. They stay plain whatever the tests come over: what is on one machine
+//! needs no TLS.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;

@@ -1,16 +1,18 @@
 //! Clients that leave, and clients that are made to.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
+use socket2::SockRef;
+
 use super::{IN_FLIGHT, STREAMS, get, stream_path, wait_until_empty};
-use crate::support::{BASE, TestServer};
+use crate::support::{BASE, Socket, TestServer};
 
 /// Closes with a reset.
-fn reset(socket: TcpStream) {
-    let socket: socket2::Socket = socket.into();
-    socket.set_linger(Some(Duration::ZERO)).unwrap();
+fn reset(socket: &Socket) {
+    SockRef::from(socket.tcp())
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
 }
 
 #[test]
@@ -19,7 +21,7 @@ fn a_client_that_half_closes_behind_its_request_leaves_nothing() {
     for _ in 0..20 {
         let mut client = server.connect();
         client.send(get(&stream_path(&server, "42")));
-        client.socket.shutdown(Shutdown::Write).unwrap();
+        client.socket.shutdown_write().unwrap();
         client.read_to_end();
     }
     wait_until_empty(&server);
@@ -29,7 +31,7 @@ fn a_client_that_half_closes_behind_its_request_leaves_nothing() {
 fn a_client_that_half_closes_an_open_stream_leaves_nothing() {
     let server = TestServer::start();
     let mut stream = server.stream("42");
-    stream.socket.shutdown(Shutdown::Write).unwrap();
+    stream.socket.shutdown_write().unwrap();
     assert_eq!(stream.next(), None);
     wait_until_empty(&server);
     server.wait_for_metric("idlewild_disconnects_total{reason=\"client_closed\"}", 1.0);
@@ -42,7 +44,7 @@ fn a_client_that_ends_inside_a_head_leaves_nothing() {
     for bytes in [0, 1, 3, 20, request.len() - 2, request.len() - 1] {
         let mut client = server.connect();
         client.send(&request[..bytes]);
-        client.socket.shutdown(Shutdown::Write).unwrap();
+        client.socket.shutdown_write().unwrap();
         let answer = String::from_utf8(client.read_to_end()).unwrap();
         assert!(
             answer.is_empty() || answer.starts_with("HTTP/1.1 400 "),
@@ -64,7 +66,7 @@ fn clients_that_vanish_right_behind_their_request_leave_nothing() {
         let mut client = server.connect();
         client.send(get(&path));
         if round % 2 == 0 {
-            reset(client.socket);
+            reset(&client.socket);
         }
     }
     wait_until_empty(&server);
@@ -72,7 +74,7 @@ fn clients_that_vanish_right_behind_their_request_leave_nothing() {
     for round in 0..100 {
         let stream = server.open(&path);
         if round % 2 == 0 {
-            reset(stream.socket);
+            reset(&stream.socket);
         }
     }
     wait_until_empty(&server);
@@ -139,7 +141,7 @@ fn an_answer_that_is_not_read_is_closed_after_the_handshake_timeout() {
     let server = TestServer::start();
     let mut client = server.connect();
     let requests = get("/nowhere").repeat(100_000);
-    client.socket.set_nonblocking(true).unwrap();
+    client.socket.set_nonblocking(true);
     // Until the server answers no more, because nobody reads.
     crate::support::eventually("the server is blocked", || {
         let mut is_blocked = true;
@@ -156,10 +158,14 @@ fn an_answer_that_is_not_read_is_closed_after_the_handshake_timeout() {
 
 #[test]
 fn what_a_client_sends_after_its_request_is_thrown_away_up_to_8_kib() {
+    // With TLS, records are counted: header, type and tag as well.
+    const RECORD: usize = 5 + 1 + 16;
     let server = TestServer::start();
     let mut stream = server.stream("42");
-    stream.socket.write_all(&[b'x'; 4_000]).unwrap();
-    stream.socket.write_all(&[b'x'; 4_192]).unwrap();
+    let more = if stream.socket.is_tls() { RECORD } else { 0 };
+    for bytes in [4_000, 4_192] {
+        stream.socket.write_all(&vec![b'x'; bytes - more]).unwrap();
+    }
     let id = server.publish(&serde_json::json!({"to": {"user": "42"}, "data": 1}));
     assert_eq!(
         stream.next().unwrap(),

@@ -1,13 +1,11 @@
 //! Several requests on one connection, a stream the last of them.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
 
 use serde_json::json;
-use socket2::{Domain, Socket, Type};
 
 use super::{STREAMS, get, stream_path, wait_until_empty};
-use crate::support::{BASE, Client, NOTIFICATIONS, PATIENCE, Stream, TestServer};
+use crate::support::{BASE, NOTIFICATIONS, Socket, Stream, TestServer};
 
 /// The next frame is the stream's first, and it is live: an event comes through.
 fn assert_streams(server: &TestServer, stream: &mut Stream, user: &str) {
@@ -105,12 +103,15 @@ fn all_that_was_asked_before_a_stream_is_answered_whole_and_in_order_first() {
             all.extend_from_slice(get(path).as_bytes());
         }
         all.extend_from_slice(get(&stream_path(&server, &user)).as_bytes());
-        let client = small_client(&server);
+        let client = server.connect_narrow();
         let mut socket = client.socket.try_clone().unwrap();
         let written = write_what_fits(&mut socket, &all);
         // Round trips give both shards turns to answer as far as they can.
         (0..20).for_each(|_| assert_eq!(server.get("/healthz").status, 200));
-        let writer = std::thread::spawn(move || socket.write_all(&all[written..]).unwrap());
+        let writer = std::thread::spawn(move || {
+            socket.write_all(&all[written..]).unwrap();
+            socket.flush().unwrap();
+        });
         let mut stream = client.stream();
         for request in 0..requests {
             let (status, body) = if request % 3 == 0 {
@@ -130,18 +131,8 @@ fn all_that_was_asked_before_a_stream_is_answered_whole_and_in_order_first() {
     }
 }
 
-/// Takes few bytes from the server before it is read from.
-fn small_client(server: &TestServer) -> Client {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4_096).unwrap();
-    socket.connect(&server.public.into()).unwrap();
-    let socket: TcpStream = socket.into();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    Client { socket }
-}
-
-fn write_what_fits(socket: &mut TcpStream, all: &[u8]) -> usize {
-    socket.set_nonblocking(true).unwrap();
+fn write_what_fits(socket: &mut Socket, all: &[u8]) -> usize {
+    socket.set_nonblocking(true);
     let mut written = 0;
     while written < all.len() {
         match socket.write(&all[written..]) {
@@ -150,7 +141,7 @@ fn write_what_fits(socket: &mut TcpStream, all: &[u8]) -> usize {
             Err(error) => panic!("{error}"),
         }
     }
-    socket.set_nonblocking(false).unwrap();
+    socket.set_nonblocking(false);
     written
 }
 
@@ -172,7 +163,7 @@ fn a_body_that_has_not_ended_is_never_read_as_a_request() {
         assert_eq!(answer.status, 401);
         assert_eq!(answer.body(), "{\"error\":\"Authentication required\"}");
         let _ = answer.socket.write_all(inside.as_bytes());
-        let _ = answer.socket.shutdown(std::net::Shutdown::Write);
+        let _ = answer.socket.shutdown_write();
         assert!(!answer.follow(), "{}", answer.head);
     }
     assert_eq!(

@@ -195,7 +195,7 @@ fn a_head_that_is_too_large_gets_431_and_the_client_gets_to_read_it() {
         );
         let writer = std::thread::spawn(move || {
             let _ = socket.write_all(head.as_bytes());
-            let _ = socket.shutdown(std::net::Shutdown::Write);
+            let _ = socket.shutdown_write();
         });
         let answer = String::from_utf8(client.read_to_end()).unwrap();
         assert!(answer.starts_with("HTTP/1.1 431 "), "{answer:?}");
@@ -251,7 +251,7 @@ fn garbage_is_a_bad_request_and_an_end() {
     for bytes in garbage {
         let mut client = server.connect();
         client.send(bytes);
-        client.socket.shutdown(std::net::Shutdown::Write).unwrap();
+        client.socket.shutdown_write().unwrap();
         let answer = String::from_utf8(client.read_to_end()).unwrap();
         assert!(
             answer.is_empty() || answer.starts_with("HTTP/1.1 4"),

@@ -1,15 +1,17 @@
 //! Clients: a socket that says what it is told, and a reader of streams.
 
 mod arrived;
+mod socket;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
 
-use super::PATIENCE;
+use super::transport::Address;
+
+pub use socket::Socket;
 
 /// A connection that sends raw bytes.
 pub struct Client {
-    pub socket: TcpStream,
+    pub socket: Socket,
 }
 
 /// A whole answer.
@@ -23,7 +25,7 @@ pub struct Answer {
 
 /// An answer that is read as it comes.
 pub struct Stream {
-    pub socket: TcpStream,
+    pub socket: Socket,
     pub status: u16,
     /// Status line and header.
     pub head: String,
@@ -32,13 +34,13 @@ pub struct Stream {
     text: String,
     /// The body was ended as its framing says, not cut off.
     pub is_complete: bool,
+    /// The connection ended without a word: a reset, or TLS without a `close_notify`.
+    is_cut_off: bool,
 }
 
 impl Client {
-    pub fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.set_nodelay(true).unwrap();
+    pub fn connect(address: impl Into<Address>) -> Self {
+        let socket = Socket::connect(address.into());
         Self { socket }
     }
 
@@ -55,7 +57,19 @@ impl Client {
 
     /// Reads the head of an answer; what follows is read by the frame.
     pub fn stream(self) -> Stream {
-        let mut stream = Stream {
+        let mut stream = self.unanswered();
+        stream.read_head();
+        stream
+    }
+
+    /// The same; `None` where the connection ended instead.
+    pub fn answered(self) -> Option<Stream> {
+        let mut stream = self.unanswered();
+        stream.follow().then_some(stream)
+    }
+
+    fn unanswered(self) -> Stream {
+        Stream {
             socket: self.socket,
             status: 0,
             head: String::new(),
@@ -63,9 +77,8 @@ impl Client {
             is_chunked: false,
             text: String::new(),
             is_complete: false,
-        };
-        stream.read_head();
-        stream
+            is_cut_off: false,
+        }
     }
 
     /// All bytes until the server closes.
@@ -73,8 +86,7 @@ impl Client {
         let mut bytes = Vec::new();
         match self.socket.read_to_end(&mut bytes) {
             Ok(_) => {}
-            // A reset is an end as well.
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            Err(error) if is_cut_off(&error) => {}
             Err(error) => panic!(
                 "the server did not close: {error}; read {} bytes",
                 bytes.len()
@@ -102,11 +114,7 @@ impl Stream {
     /// before an answer to a later request was read has come by then (loopback keeps order only
     /// per socket, so give the shard a moment with a round trip first).
     pub fn is_silent(&mut self) -> bool {
-        self.socket.set_nonblocking(true).unwrap();
-        let mut byte = [0];
-        let silent = matches!(self.socket.peek(&mut byte), Err(error) if error.kind() == ErrorKind::WouldBlock);
-        self.socket.set_nonblocking(false).unwrap();
-        silent && self.text.is_empty() && self.received.is_empty()
+        self.text.is_empty() && self.received.is_empty() && !self.socket.is_readable()
     }
 
     /// The body of an answer with a `Content-Length`; what comes behind it stays.
@@ -162,7 +170,7 @@ impl Stream {
             let text = String::from_utf8(std::mem::take(&mut self.received)).unwrap();
             if text.is_empty() && !self.receive() {
                 // Raw framing ends with the connection.
-                self.is_complete = true;
+                self.is_complete = !self.is_cut_off;
                 return false;
             }
             self.text.push_str(&text);
@@ -199,7 +207,10 @@ impl Stream {
                 self.received.extend_from_slice(&buffer[..read]);
                 true
             }
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            Err(error) if is_cut_off(&error) => {
+                self.is_cut_off = true;
+                false
+            }
             Err(error) => panic!("nothing came: {error}"),
         }
     }
@@ -217,7 +228,7 @@ impl Answer {
 
 /// One request on a connection of its own.
 pub fn request(
-    address: SocketAddr,
+    address: impl Into<Address>,
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
@@ -242,6 +253,12 @@ pub fn request(
         head: head.to_owned(),
         body: body.to_owned(),
     }
+}
+
+/// Whether reading ended at an end that nobody announced: a reset, or TLS without a `close_notify`.
+fn is_cut_off(error: &std::io::Error) -> bool {
+    use ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {

@@ -2,15 +2,18 @@
 //! socket.
 
 pub mod backend;
+pub mod certificate;
 mod client;
 pub mod collector;
 pub mod description;
 pub mod http;
+pub mod log;
 pub mod page;
 mod probe;
 pub mod process;
+pub mod transport;
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use idlewild::auth::mint::{Claims, mint};
@@ -18,10 +21,12 @@ use idlewild::clock::Clock;
 use idlewild::config::{Config, Endpoint};
 use idlewild::server::{Passed, Server};
 use serde_json::Value;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, Type};
+use tempfile::TempDir;
 
-pub use client::{Answer, Client, Stream, request};
+pub use client::{Answer, Client, Socket, Stream, request};
 pub use probe::{Probe, shard_of};
+pub use transport::Address;
 
 /// Where the manual clock starts: some noon in 2023.
 pub const START_UNIX_MS: u64 = 1_700_000_000_000;
@@ -36,10 +41,12 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct TestServer {
     pub clock: Clock,
     pub config: Config,
-    pub public: SocketAddr,
+    /// Where clients come to, over whichever transport these tests run.
+    pub public: Address,
     pub admin: SocketAddr,
     pub server: Option<Server>,
     runtime: Option<tokio::runtime::Runtime>,
+    _certificates: TempDir,
 }
 
 impl TestServer {
@@ -49,15 +56,20 @@ impl TestServer {
 
     /// Starts with a changed configuration: two shards, free ports, the development user.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
-        Self::launch(true, change)
+        Self::launch(true, transport::is_tls(), change)
+    }
+
+    /// The same, for clients that come over TLS whatever the others' come over.
+    pub fn with_tls(change: impl FnOnce(&mut Config)) -> Self {
+        Self::launch(true, true, change)
     }
 
     /// Starts without the development user.
     pub fn without_dev() -> Self {
-        Self::launch(false, |_| {})
+        Self::launch(false, transport::is_tls(), |_| {})
     }
 
-    fn launch(dev: bool, change: impl FnOnce(&mut Config)) -> Self {
+    fn launch(dev: bool, is_tls: bool, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             admin_listen: vec!["127.0.0.1:0".parse().unwrap()],
@@ -67,6 +79,10 @@ impl TestServer {
         };
         SECRET.clone_into(&mut config.auth.secret);
         API_KEY.clone_into(&mut config.admin.api_key);
+        let certificates = tempfile::tempdir().unwrap();
+        if is_tls {
+            transport::add_listener(&mut config, certificates.path());
+        }
         change(&mut config);
         let clock = Clock::manual(START_UNIX_MS);
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -82,13 +98,19 @@ impl TestServer {
                 clock.clone(),
             ))
             .unwrap();
+        let public = if is_tls {
+            Address::of_tls(tcp(server.tls_endpoints()))
+        } else {
+            tcp(server.public_endpoints()).into()
+        };
         Self {
             clock,
-            public: tcp(server.public_endpoints()),
+            public,
             admin: tcp(server.admin_endpoints()),
             server: Some(server),
             runtime: Some(runtime),
             config,
+            _certificates: certificates,
         }
     }
 
@@ -116,12 +138,11 @@ impl TestServer {
 
     /// A connection whose client's kernel takes a few kilobytes and no more.
     pub fn connect_narrow(&self) -> Client {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let tcp = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         // Before connecting, so that the window is small from the start.
-        socket.set_recv_buffer_size(4 * 1024).unwrap();
-        socket.connect(&self.public.into()).unwrap();
-        let socket: TcpStream = socket.into();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        tcp.set_recv_buffer_size(4 * 1024).unwrap();
+        tcp.connect(&self.public.tcp.into()).unwrap();
+        let socket = Socket::over(tcp.into(), self.public.is_tls);
         Client { socket }
     }
 

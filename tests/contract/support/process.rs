@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::transport::{self, Address};
 use super::{API_KEY, SECRET, eventually};
 
 /// A running `idlewild serve`.
@@ -56,6 +57,14 @@ pub fn token_signed_with(secret: &str, user: &str) -> String {
     ended.stdout.trim().to_owned()
 }
 
+/// A directory with this configuration, and a listener for these tests' clients in it.
+pub fn directory(config: &str) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let config = transport::with_listener(config, directory.path());
+    fs::write(directory.path().join("idlewild.toml"), config).unwrap();
+    directory
+}
+
 /// The file that [`Process::serve`] writes: free ports, the tests' secret and key.
 pub fn config(more: &str) -> String {
     format!(
@@ -76,8 +85,7 @@ impl Process {
 
     /// Serves with these variables beside the file.
     pub fn serve_with(config: &str, env: &[(&str, &str)]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("idlewild.toml"), config).unwrap();
+        let directory = directory(config);
         let mut command = command();
         command
             .arg("serve")
@@ -114,8 +122,18 @@ impl Process {
         log
     }
 
-    pub fn public(&self) -> SocketAddr {
-        self.endpoint("public listener")
+    /// Where clients come to, over whichever transport these tests run.
+    pub fn public(&self) -> Address {
+        if transport::is_tls() {
+            self.tls()
+        } else {
+            self.plain()
+        }
+    }
+
+    /// Where clients come to without TLS.
+    pub fn plain(&self) -> Address {
+        self.endpoint("public listener").into()
     }
 
     pub fn admin(&self) -> SocketAddr {
@@ -144,6 +162,11 @@ impl Process {
         status.unwrap()
     }
 
+    /// Where clients come to with TLS, whatever the others come over.
+    pub fn tls(&self) -> Address {
+        Address::of_tls(self.endpoint("public TLS listener"))
+    }
+
     fn endpoint(&self, listener: &str) -> SocketAddr {
         let log = self.log();
         let line = log.lines().find(|line| line.contains(listener)).unwrap();
@@ -167,13 +190,14 @@ impl Drop for Process {
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_idlewild"));
     for (name, _) in std::env::vars_os() {
-        // Its own, a supervisor's, and which authorities are trusted.
+        // Its own, a supervisor's, which authorities are trusted, and where keys are written to.
         let obeyed = [
             "IDLEWILD_",
             "NOTIFY_SOCKET",
             "WATCHDOG_",
             "LISTEN_",
             "SSL_CERT_",
+            "SSLKEYLOGFILE",
         ];
         let name_text = name.to_string_lossy();
         if obeyed.iter().any(|start| name_text.starts_with(start)) {

@@ -1,7 +1,5 @@
 //! What has come by now, without waiting.
 
-use std::io::ErrorKind;
-
 use super::Stream;
 
 impl Stream {
@@ -14,24 +12,20 @@ impl Stream {
                 let rest = self.text.split_off(end + 2);
                 frames.push(std::mem::replace(&mut self.text, rest));
             }
-            let has_more = !self.received.is_empty() || self.is_readable();
+            let has_more = !self.received.is_empty() || self.socket.is_readable();
             if self.is_complete || !has_more || !self.decode_more() {
                 return frames;
             }
         }
     }
 
-    /// All frames until the body ends as its framing says.
+    /// All frames until the body ends as its framing says; TLS has to say so, too.
     pub fn rest(&mut self) -> Vec<String> {
         let frames = std::iter::from_fn(|| self.next()).collect();
         assert!(self.is_complete, "the stream was cut off after {frames:?}");
+        if self.socket.is_tls() {
+            assert!(!self.receive() && !self.is_cut_off, "no close_notify");
+        }
         frames
-    }
-
-    fn is_readable(&mut self) -> bool {
-        self.socket.set_nonblocking(true).unwrap();
-        let peeked = self.socket.peek(&mut [0]);
-        self.socket.set_nonblocking(false).unwrap();
-        !matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
 }

@@ -1,0 +1,238 @@
+//! Which certificate a client gets, and how a server comes to another.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use idlewild::config;
+use tempfile::TempDir;
+
+use super::{assert_lives, come, tls_error};
+use crate::support::certificate::Certificate;
+use crate::support::{TestServer, eventually, log};
+
+/// How often files are looked at.
+const WATCH: Duration = Duration::from_secs(10);
+
+/// A server with these, in its order.
+fn serve(certificates: &[&Certificate]) -> (TestServer, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let server = TestServer::with_tls(|config| {
+        config.tls.certificates = written(certificates, directory.path());
+    });
+    (server, directory)
+}
+
+fn written(certificates: &[&Certificate], directory: &Path) -> Vec<config::Certificate> {
+    let write =
+        |(n, certificate): (usize, &&Certificate)| certificate.write(directory, &n.to_string());
+    certificates.iter().enumerate().map(write).collect()
+}
+
+/// Puts a file in the place of another, as tools that renew certificates do.
+fn replace(path: &Path, text: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(new, path).unwrap();
+}
+
+fn renew(files: &config::Certificate, certificate: &Certificate) {
+    replace(&files.cert, &certificate.cert_pem);
+    replace(&files.key, &certificate.key_pem);
+}
+
+/// Whether a client that trusts this certificate alone gets it for the name.
+fn shows(server: &TestServer, certificate: &Certificate, name: &str) -> bool {
+    let mut client = come(server, &Arc::new(certificate.client()), name);
+    if client.socket.handshake().is_err() {
+        return false;
+    }
+    let shown = client
+        .socket
+        .session()
+        .peer_certificates()
+        .unwrap()
+        .to_vec();
+    shown == [certificate.der.clone()]
+}
+
+/// Lets the server look at its files until it is so. It may have begun to wait only now.
+fn watched(server: &TestServer, what: &str, mut is_so: impl FnMut() -> bool) {
+    eventually(what, || {
+        server.advance(WATCH);
+        is_so()
+    });
+}
+
+#[test]
+fn a_client_gets_the_certificate_of_the_name_it_asks_for_or_the_first() {
+    let first = Certificate::of(&["first.test", "127.0.0.1"]);
+    let second = Certificate::of(&["second.test", "*.second.test"]);
+    let also_second = Certificate::of(&["second.test", "third.test"]);
+    let (server, _directory) = serve(&[&first, &second, &also_second]);
+    assert!(shows(&server, &first, "first.test"));
+    assert!(shows(&server, &second, "second.test"));
+    assert!(shows(&server, &second, "SECOND.test"));
+    assert!(shows(&server, &second, "www.second.test"));
+    assert!(shows(&server, &also_second, "third.test"));
+    // An address is no name to ask for.
+    assert!(shows(&server, &first, "127.0.0.1"));
+    // A wildcard stands for one label.
+    for nobodys in ["fourth.test", "a.b.second.test"] {
+        let mut client = come(&server, &Arc::new(first.client()), nobodys);
+        let error = tls_error(client.socket.handshake()).to_string();
+        assert!(
+            error.contains("not valid for name") && error.contains("first.test"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_reload_brings_new_certificates_and_open_streams_stay() {
+    let (old, new) = (
+        Certificate::of(&["old.test"]),
+        Certificate::of(&["new.test"]),
+    );
+    let (mut server, directory) = serve(&[&old]);
+    let mut stream =
+        come(&server, &Arc::new(old.client()), "old.test").open(&super::stream_path(&server, "42"));
+    assert!(stream.next().unwrap().starts_with("retry: "));
+    assert!(shows(&server, &old, "old.test"));
+
+    server.config.tls.certificates = vec![new.write(directory.path(), "new")];
+    let running = server.server.as_ref().unwrap();
+    running.reload(&server.config).unwrap();
+    assert!(shows(&server, &new, "new.test"));
+    assert!(!shows(&server, &old, "old.test"));
+    assert_lives(&server, &mut stream, "42");
+}
+
+#[test]
+fn a_reload_with_a_file_that_is_broken_changes_nothing() {
+    let old = Certificate::of(&["old.test"]);
+    let (mut server, directory) = serve(&[&old]);
+    let files = Certificate::of(&["new.test"]).write(directory.path(), "new");
+    fs::write(&files.cert, "").unwrap();
+    server.config.auth.secret = "another secret of more than thirty-two bytes".to_owned();
+    server.config.tls.certificates.push(files.clone());
+    let running = server.server.as_ref().unwrap();
+    let error = running.reload(&server.config).err().unwrap().to_string();
+    assert_eq!(
+        error,
+        format!(
+            "tls.certificates[1]: {}: holds no certificate (name a PEM file of the chain)",
+            files.cert.display()
+        )
+    );
+    assert!(shows(&server, &old, "old.test"));
+    // Nor the secret.
+    let old_client = Arc::new(old.client());
+    let with_new_secret = super::stream_path(&server, "42");
+    let answer = come(&server, &old_client, "old.test").open(&with_new_secret);
+    assert_eq!(answer.status, 401);
+}
+
+#[test]
+fn a_reload_that_names_no_certificates_keeps_those_that_there_are() {
+    let old = Certificate::of(&["old.test"]);
+    let (mut server, _directory) = serve(&[&old]);
+    server.config.tls.certificates.clear();
+    let running = server.server.as_ref().unwrap();
+    running.reload(&server.config).unwrap();
+    assert!(shows(&server, &old, "old.test"));
+}
+
+#[test]
+fn files_that_were_replaced_are_taken_over_by_themselves() {
+    let (old, new) = (
+        Certificate::of(&["old.test"]),
+        Certificate::of(&["new.test"]),
+    );
+    let (server, _directory) = serve(&[&old]);
+    renew(&server.config.tls.certificates[0], &new);
+    assert!(shows(&server, &old, "old.test"), "before its time");
+    watched(&server, "the new is in force", || {
+        shows(&server, &new, "new.test")
+    });
+    assert!(!shows(&server, &old, "old.test"));
+}
+
+#[test]
+fn files_behind_a_link_that_was_turned_are_taken_over_too() {
+    let (old, new) = (
+        Certificate::of(&["old.test"]),
+        Certificate::of(&["new.test"]),
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    for (certificate, name) in [(&old, "1"), (&new, "2")] {
+        fs::create_dir(path(name)).unwrap();
+        certificate.write(&path(name), "own");
+    }
+    symlink("1", path("live")).unwrap();
+    let server = TestServer::with_tls(|config| {
+        config.tls.certificates = vec![config::Certificate {
+            cert: path("live").join("own.pem"),
+            key: path("live").join("own.key.pem"),
+        }];
+    });
+    assert!(shows(&server, &old, "old.test"));
+    symlink("2", path("next")).unwrap();
+    fs::rename(path("next"), path("live")).unwrap();
+    watched(&server, "the new is in force", || {
+        shows(&server, &new, "new.test")
+    });
+}
+
+#[test]
+fn files_that_are_broken_leave_the_old_in_force_until_they_are_whole_and_are_said_once() {
+    log::listen();
+    let (old, new) = (
+        Certificate::of(&["old.test"]),
+        Certificate::of(&["new.test"]),
+    );
+    let (server, directory) = serve(&[&old]);
+    let files = &server.config.tls.certificates[0];
+    let name = directory.path().to_str().unwrap();
+
+    // One file of two, as between the writes of whatever renews them.
+    replace(&files.cert, &new.cert_pem);
+    watched(&server, "it is said", || !log::lines(name).is_empty());
+    assert!(shows(&server, &old, "old.test"));
+    for _ in 0..3 {
+        server.advance(WATCH);
+        assert_eq!(server.admin("GET", "/v1/stats", "").status, 200);
+    }
+    let said = log::lines(name);
+    assert_eq!(said.len(), 1, "{said:?}");
+    let text = format!(
+        "the certificates before stay in force error=tls.certificates[0]: {} is not the key of {} \
+         (name the two files that were issued together)",
+        files.key.display(),
+        files.cert.display()
+    );
+    assert!(said[0].contains(&text), "{said:?}");
+
+    replace(&files.key, &new.key_pem);
+    watched(&server, "the new is in force", || {
+        shows(&server, &new, "new.test")
+    });
+    assert_eq!(log::lines(name).len(), 1);
+}
+
+#[test]
+fn a_reload_decides_which_files_are_looked_at() {
+    let [old, new, newest] =
+        ["old.test", "new.test", "newest.test"].map(|name| Certificate::of(&[name]));
+    let (mut server, directory) = serve(&[&old]);
+    server.config.tls.certificates = vec![new.write(directory.path(), "new")];
+    let running = server.server.as_ref().unwrap();
+    running.reload(&server.config).unwrap();
+    renew(&server.config.tls.certificates[0], &newest);
+    watched(&server, "the newest is in force", || {
+        shows(&server, &newest, "newest.test")
+    });
+}

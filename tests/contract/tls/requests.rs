@@ -1,0 +1,172 @@
+//! Requests as records bring them, a stream the last of them.
+
+use std::io::Write;
+
+use super::{IN_FLIGHT, STREAMS, assert_ends_with_close_notify, assert_lives, get, stream_path};
+use crate::support::{Client, NOTIFICATIONS, Stream, TestServer};
+
+/// Sends bytes as they are, sealed or not.
+fn send_raw(client: &Client, bytes: &[u8]) {
+    client.socket.tcp().write_all(bytes).unwrap();
+}
+
+/// The answer is a stream that lives.
+#[track_caller]
+fn assert_streams(server: &TestServer, stream: &mut Stream, user: &str) {
+    assert_eq!(stream.status, 200, "{}", stream.head);
+    assert!(stream.next().unwrap().starts_with("retry: "));
+    assert_lives(server, stream, user);
+}
+
+/// Lets the shards take what they have been sent.
+fn settle(server: &TestServer) {
+    (0..10).for_each(|_| assert_eq!(server.get("/healthz").status, 200));
+}
+
+#[test]
+fn a_stream_follows_several_answers_on_one_connection() {
+    let server = TestServer::with_tls(|_| {});
+    let mut stream = server.open("/healthz");
+    for path in ["/nowhere", NOTIFICATIONS, "/healthz"] {
+        stream.body();
+        stream.socket.write_all(get(path).as_bytes()).unwrap();
+        assert!(stream.follow());
+    }
+    assert_eq!(stream.body(), "ok\n");
+    let last = get(&stream_path(&server, "42"));
+    stream.socket.write_all(last.as_bytes()).unwrap();
+    assert!(stream.follow());
+    assert_streams(&server, &mut stream, "42");
+}
+
+#[test]
+fn keys_that_were_renewed_between_two_requests_are_those_of_the_stream() {
+    let server = TestServer::with_tls(|_| {});
+    let mut stream = server.open("/healthz");
+    for _ in 0..3 {
+        assert_eq!(stream.body(), "ok\n");
+        let renewed = stream.socket.session().refresh_traffic_keys();
+        renewed.unwrap();
+        stream.socket.write_all(get("/healthz").as_bytes()).unwrap();
+        assert!(stream.follow());
+    }
+    stream.body();
+    let last = get(&stream_path(&server, "42"));
+    stream.socket.write_all(last.as_bytes()).unwrap();
+    assert!(stream.follow());
+    assert_streams(&server, &mut stream, "42");
+    stream.socket.session().send_close_notify();
+    stream.socket.send_pending().unwrap();
+    server.wait_for_metric("idlewild_disconnects_total{reason=\"client_closed\"}", 1.0);
+}
+
+#[test]
+fn a_request_may_come_in_two_records_and_they_at_once_or_one_by_one() {
+    let server = TestServer::with_tls(|_| {});
+    for (user, at_once) in [("1", true), ("2", false)] {
+        let request = get(&stream_path(&server, user));
+        let (start, rest) = request.as_bytes().split_at(request.len() / 2);
+        let mut client = server.connect();
+        let mut records = client.socket.seal(start);
+        if !at_once {
+            send_raw(&client, &records);
+            settle(&server);
+            records.clear();
+        }
+        records.append(&mut client.socket.seal(rest));
+        send_raw(&client, &records);
+        assert_streams(&server, &mut client.stream(), user);
+    }
+}
+
+#[test]
+fn a_request_may_come_a_byte_at_a_time() {
+    let server = TestServer::with_tls(|_| {});
+    let mut client = server.connect();
+    let records = client
+        .socket
+        .seal(get(&stream_path(&server, "42")).as_bytes());
+    for byte in records {
+        send_raw(&client, &[byte]);
+    }
+    assert_streams(&server, &mut client.stream(), "42");
+}
+
+#[test]
+fn a_request_of_many_records_of_a_byte_each_is_a_request() {
+    let server = TestServer::with_tls(|_| {});
+    let mut client = server.connect();
+    let mut records = Vec::new();
+    for byte in get(&stream_path(&server, "42")).as_bytes() {
+        records.append(&mut client.socket.seal(&[*byte]));
+    }
+    send_raw(&client, &records);
+    assert_streams(&server, &mut client.stream(), "42");
+}
+
+#[test]
+fn half_a_request_is_no_request() {
+    let server = TestServer::with_tls(|_| {});
+    let mut client = server.connect();
+    let records = client
+        .socket
+        .seal(get(&stream_path(&server, "42")).as_bytes());
+    let (last, before) = records.split_last().unwrap();
+    send_raw(&client, before);
+    settle(&server);
+    server.wait_for_metric(IN_FLIGHT, 1.0);
+    assert_eq!(server.metric(STREAMS), Some(0.0));
+    send_raw(&client, &[*last]);
+    assert_streams(&server, &mut client.stream(), "42");
+}
+
+#[test]
+fn what_comes_behind_the_request_is_thrown_away() {
+    let server = TestServer::with_tls(|_| {});
+    // In the request's record, in one of its own, and in both.
+    for (user, within, behind) in [("1", "x", ""), ("2", "", "x"), ("3", "x", "x")] {
+        let mut client = server.connect();
+        let more = |text: &str| get("/healthz").repeat(20 * text.len());
+        let mut records = client
+            .socket
+            .seal((get(&stream_path(&server, user)) + &more(within)).as_bytes());
+        records.append(&mut client.socket.seal(more(behind).as_bytes()));
+        send_raw(&client, &records);
+        let mut stream = client.stream();
+        assert_streams(&server, &mut stream, user);
+        assert!(stream.is_silent());
+        // The shard goes on with the client's records where rustls stopped.
+        stream.socket.write_all(b"more").unwrap();
+        stream.socket.shutdown_write().unwrap();
+        assert!(stream.next().is_none());
+    }
+    server.wait_for_metric("idlewild_disconnects_total{reason=\"client_closed\"}", 3.0);
+}
+
+#[test]
+fn a_record_that_has_begun_behind_the_request_is_waited_for() {
+    let server = TestServer::with_tls(|_| {});
+    for (user, within) in [("1", ""), ("2", "behind the request")] {
+        let request = get(&stream_path(&server, user)) + within;
+        let mut client = server.connect();
+        let mut records = client.socket.seal(request.as_bytes());
+        let behind = client.socket.seal(&[b'x'; 1_000]);
+        let (begun, rest) = behind.split_at(500);
+        records.extend_from_slice(begun);
+        send_raw(&client, &records);
+        settle(&server);
+        send_raw(&client, rest);
+        assert_streams(&server, &mut client.stream(), user);
+    }
+}
+
+#[test]
+fn an_answer_that_ends_the_connection_ends_tls_too() {
+    let server = TestServer::with_tls(|_| {});
+    let mut client = server.connect();
+    client.send("GET /healthz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    assert_ends_with_close_notify(&mut client.socket);
+    let mut broken = server.connect();
+    broken.send("garbage\r\n\r\n");
+    assert_ends_with_close_notify(&mut broken.socket);
+}

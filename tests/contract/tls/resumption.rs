@@ -1,0 +1,57 @@
+//! Clients that come back, and are known by their tickets.
+
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::{ClientConfig, HandshakeKind};
+
+use super::{assert_lives, come, get, stream_path};
+use crate::support::{TestServer, transport};
+
+fn client() -> Arc<ClientConfig> {
+    let mut client = transport::certificate().client();
+    client.resumption = Resumption::in_memory_sessions(8);
+    Arc::new(client)
+}
+
+/// How the client shook hands for a request that was answered.
+fn ask(server: &TestServer, client: &Arc<ClientConfig>) -> Option<HandshakeKind> {
+    let mut connection = come(server, client, "localhost");
+    connection.send(get("/healthz"));
+    let mut answer = connection.stream();
+    assert_eq!(answer.body(), "ok\n");
+    answer.socket.session().handshake_kind()
+}
+
+#[test]
+fn a_client_that_comes_back_resumes_and_has_a_stream_as_well() {
+    let server = TestServer::with_tls(|_| {});
+    let client = client();
+    for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+        let mut connection = come(&server, &client, "localhost");
+        connection.send(get(&stream_path(&server, "42")));
+        let mut stream = connection.stream();
+        assert!(stream.next().unwrap().starts_with("retry: "));
+        assert_eq!(stream.socket.session().handshake_kind(), Some(kind));
+        assert_lives(&server, &mut stream, "42");
+    }
+}
+
+#[test]
+fn a_reload_forgets_no_client() {
+    let server = TestServer::with_tls(|_| {});
+    let client = client();
+    assert_eq!(ask(&server, &client), Some(HandshakeKind::Full));
+    let running = server.server.as_ref().unwrap();
+    running.reload(&server.config).unwrap();
+    assert_eq!(ask(&server, &client), Some(HandshakeKind::Resumed));
+}
+
+#[test]
+fn without_tickets_every_handshake_is_whole() {
+    let server = TestServer::with_tls(|config| config.tls.session_tickets = false);
+    let client = client();
+    for _ in 0..3 {
+        assert_eq!(ask(&server, &client), Some(HandshakeKind::Full));
+    }
+}

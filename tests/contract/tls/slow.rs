@@ -1,0 +1,130 @@
+//! Clients that read late: what waits for them is sealed, and comes whole.
+
+use std::io::Read;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{STREAMS, get, stream_path};
+use crate::support::{Stream, TestServer, numbered_text};
+
+const BACKLOGGED: &str = "idlewild_backlogged_connections";
+
+/// A stream whose client's kernel takes a few kilobytes and no more.
+fn narrow_stream(server: &TestServer, user: &str) -> Stream {
+    let mut stream = server.connect_narrow().open(&stream_path(server, user));
+    assert!(stream.next().unwrap().starts_with("retry: "));
+    stream
+}
+
+#[test]
+fn a_reader_that_goes_on_gets_every_byte_of_what_waited() {
+    let server = TestServer::with_tls(|config| config.max_backlog_bytes = 1024 * 1024);
+    let mut slow = narrow_stream(&server, "42");
+    let mut expected = Vec::new();
+    for n in 0..12 {
+        let data = format!("{n} {}", numbered_text(n * 5_000));
+        let id = server.publish(&json!({"to": {"all": true}, "data": data}));
+        expected.push(format!("id: {id}\nevent: message\ndata: {data}\n\n"));
+    }
+    server.wait_for_metric(BACKLOGGED, 1.0);
+    assert!(server.metric("idlewild_backlog_bytes").unwrap() > 100_000.0);
+    for frame in expected {
+        assert!(slow.next() == Some(frame), "a frame is broken");
+    }
+    server.wait_for_metric(BACKLOGGED, 0.0);
+    server.wait_for_metric("idlewild_backlog_bytes", 0.0);
+    super::assert_lives(&server, &mut slow, "42");
+}
+
+#[test]
+fn nothing_that_waits_is_ever_sent_in_plain() {
+    let server = TestServer::with_tls(|_| {});
+    let slow = narrow_stream(&server, "42");
+    let data = numbered_text(60 * 1024);
+    server.publish(&json!({"to": {"user": "42"}, "data": data}));
+    server.wait_for_metric(BACKLOGGED, 1.0);
+    server.admin("POST", "/v1/users/42/logout", "");
+    // The wire itself, to its end, and then what it says.
+    let mut wire = Vec::new();
+    slow.socket.tcp().read_to_end(&mut wire).unwrap();
+    let mut text = Vec::new();
+    let mut rest = &wire[..];
+    let mut session = slow.socket.session();
+    while !rest.is_empty() {
+        session.read_tls(&mut rest).unwrap();
+        let state = session.process_new_packets().unwrap();
+        let mut opened = vec![0; state.plaintext_bytes_to_read()];
+        session.reader().read_exact(&mut opened).unwrap();
+        text.append(&mut opened);
+    }
+    assert!(session.process_new_packets().unwrap().peer_has_closed());
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains(&data), "{} bytes", text.len());
+    assert!(text.contains("FORCE_LOGOUT") && text.ends_with("\r\n0\r\n\r\n"));
+    for plain in ["event: message", "      1       2", "FORCE_LOGOUT"] {
+        let mut windows = wire.windows(plain.len());
+        assert!(!windows.any(|window| window == plain.as_bytes()), "{plain}");
+    }
+}
+
+#[test]
+fn a_client_that_never_reads_is_cut_off_without_close_notify() {
+    let server = TestServer::with_tls(|_| {});
+    let mut slow = narrow_stream(&server, "42");
+    let mut other = server.stream("43");
+    let data = numbered_text(16 * 1024);
+    while server.metric("idlewild_disconnects_total{reason=\"slow\"}") == Some(0.0) {
+        server.publish(&json!({"to": {"all": true}, "data": data}));
+        assert!(other.next().unwrap().contains(&data));
+    }
+    server.wait_for_metric(STREAMS, 1.0);
+    let error = slow.socket.read_to_end(&mut Vec::new()).unwrap_err();
+    // It cannot take an attacker's end for the server's.
+    assert!(
+        matches!(
+            error.kind(),
+            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_client_that_comes_back_gets_what_it_missed() {
+    let server = TestServer::with_tls(|_| {});
+    let mut stream = server.stream("42");
+    let ids: Vec<String> = (0..300)
+        .map(|n| server.publish(&json!({"to": {"user": "42"}, "data": n})))
+        .collect();
+    for id in &ids[..100] {
+        assert!(stream.next().unwrap().starts_with(&format!("id: {id}\n")));
+    }
+    drop(stream);
+    let mut client = server.connect();
+    let head = get(&stream_path(&server, "42"));
+    let last = format!("\r\nLast-Event-ID: {}\r\n\r\n", ids[99]);
+    client.send(head.replace("\r\n\r\n", &last));
+    let mut back = client.stream();
+    let frames: Vec<String> = std::iter::from_fn(|| back.next())
+        .filter(|frame| !frame.starts_with("retry: "))
+        .take(200)
+        .collect();
+    for (n, frame) in (100..).zip(&frames) {
+        assert_eq!(
+            *frame,
+            format!("id: {}\nevent: message\ndata: {n}\n\n", ids[n])
+        );
+    }
+    super::assert_lives(&server, &mut back, "42");
+}
+
+#[test]
+fn a_heartbeat_is_sealed_like_all_else() {
+    let server = TestServer::with_tls(|_| {});
+    let mut stream = server.stream("42");
+    for _ in 0..5 {
+        server.advance(Duration::from_secs(31));
+        assert_eq!(stream.next().unwrap(), "event: heartbeat\ndata: {}\n\n");
+    }
+}
