@@ -98,7 +98,7 @@ mod tests {
         let all: Vec<u8> = content.iter().copied().chain([typed]).collect();
         let end = all.iter().rposition(|byte| *byte != 0);
         match end.map(|end| (all[end], &all[..end])) {
-            Some((23, _)) | Some((21, [_, 90])) => Verdict::Stays,
+            Some((23, _) | (21, [_, 90])) => Verdict::Stays,
             Some((21, [_, 0])) => Verdict::Leaves,
             Some((21, [_, _])) => Verdict::Fails,
             Some((22, [24, ..])) => Verdict::Renews,
