@@ -108,7 +108,6 @@ impl Socket {
 
     /// Whether reading gives something now, be it the end.
     pub fn is_readable(&mut self) -> bool {
-        self.handshake().unwrap();
         self.set_nonblocking(true);
         let is_readable = match &self.tls {
             None => !would_block(&self.tcp.peek(&mut [0])),
