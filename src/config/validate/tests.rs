@@ -253,9 +253,15 @@ fn every_refusal_names_its_key_and_the_way_out() {
         assert!(error.starts_with(&format!("{key}: ")), "{toml}: {error}");
         assert!(error.contains(part), "{toml}: {error}");
         assert!(!error.contains('\n'), "{error:?}");
-        // `auth.public_keys` is refused for its default.
-        let by_default = toml == "auth.algorithms = [\"RS256\"]";
-        assert!(by_default || error.ends_with("idlewild.toml]"), "{error}");
+        // `auth.public_keys` and `tls.certificates` are refused for their defaults.
+        let by_default = [
+            "auth.algorithms = [\"RS256\"]",
+            "tls.listen = [\"0.0.0.0:8443\"]",
+        ];
+        assert!(
+            by_default.contains(&toml.as_str()) || error.ends_with("idlewild.toml]"),
+            "{error}"
+        );
     }
 }
 
@@ -272,6 +278,7 @@ fn the_edges_that_are_allowed_pass() {
         "max_publish_bytes = \"16MiB\"",
         "send_buffer = 0",
         "listen = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\nadmin_listen = [\"127.0.0.1:0\"]",
+        "listen = []\ntls.listen = [\"127.0.0.1:0\"]\ntls.certificates = [{ cert = \"{dir}/idlewild.toml\", key = \"{dir}/idlewild.toml\" }]",
         "auth.algorithms = [\"EdDSA\"]\nauth.public_keys = [\"{dir}/idlewild.toml\"]",
         "auth.algorithms = [\"ES256\"]\nauth.jwks = \"{dir}/idlewild.toml\"",
         "auth.algorithms = [\"ES256\"]\nauth.jwks = \"https://a.example/jwks?p=1\"",
