@@ -249,7 +249,7 @@ pub struct Tls {
 }
 
 /// A certificate chain with its key.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Certificate {
     /// PEM file of the chain.

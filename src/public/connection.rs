@@ -48,6 +48,8 @@ pub(super) struct Connection {
     /// When the connection came or was last answered.
     answered_ms: Cell<u64>,
     has_answered: Cell<bool>,
+    /// It was refused before it could ask for anything.
+    is_refused: Cell<bool>,
 }
 
 /// How a connection leaves hyper.
@@ -76,6 +78,7 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
         answered_ms: Cell::new(handshake.since_ms()),
         handshake,
         has_answered: Cell::new(false),
+        is_refused: Cell::new(false),
         public,
     });
     // Both may come at once: a connection is refused once.
@@ -87,14 +90,7 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
         () = connection.handshake.evicted() => Some("Gave way to newer connections"),
     };
     if let Some(text) = given_up {
-        let reason = RefusedReason::Handshake;
-        connection.public.refused(reason, || RefusalNote {
-            reason,
-            text,
-            status: None,
-            remote: connection.peer(),
-            user: None,
-        });
+        connection.refuse_handshake(text);
     }
 }
 
@@ -247,8 +243,10 @@ impl Connection {
             Err(NotEncrypted::Closed) => Ok(None),
             Err(NotEncrypted::Refused(refusal, wire)) => {
                 self.public.not_encrypted(refusal, self.peer());
+                // Before the client takes its time to read why.
+                self.refuse_handshake(refusal.text());
                 linger(wire).await;
-                Err(refusal.text())
+                Ok(None)
             }
         }
     }
@@ -265,6 +263,21 @@ impl Connection {
             return None;
         }
         forwarded_for(headers, self.peer(), &self.public.trusted_proxies).or(self.proxied.get())
+    }
+
+    /// Counts a connection that did not come so far as to ask for anything, once, and lists it.
+    fn refuse_handshake(&self, text: &'static str) {
+        if self.is_refused.replace(true) {
+            return;
+        }
+        let reason = RefusedReason::Handshake;
+        self.public.refused(reason, || RefusalNote {
+            reason,
+            text,
+            status: None,
+            remote: self.peer(),
+            user: None,
+        });
     }
 
     /// Counts a request for a stream that was refused, and lists it for the operator.

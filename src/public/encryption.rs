@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::{Error, PeerIncompatible, ServerConfig};
+use rustls::{Error, InvalidMessage, PeerIncompatible, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -54,7 +54,9 @@ impl Refusal {
                 | PeerIncompatible::Tls12NotOffered
                 | PeerIncompatible::Tls12NotOfferedOrEnabled,
             ) => Self::Version,
-            Error::InvalidMessage(_) => Self::NoTls,
+            Error::InvalidMessage(
+                InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+            ) => Self::NoTls,
             Error::NoApplicationProtocol => Self::Protocol,
             Error::AlertReceived(_) => Self::GaveUp,
             _ => Self::Failed,

@@ -1,11 +1,12 @@
 //! A client's connection under hyper: its socket, with or without TLS between the two.
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, Write};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use rustls::ServerConnection;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
@@ -61,7 +62,8 @@ impl Io {
         let (wire, secrets) = match self {
             Self::Plain(wire) => (wire, None),
             Self::Tls(stream) => {
-                let (wire, connection) = stream.into_inner();
+                let (wire, mut connection) = stream.into_inner();
+                answer_key_update(&mut connection)?;
                 let extracted = connection
                     .dangerous_extract_secrets()
                     .map_err(io::Error::other)?;
@@ -75,6 +77,12 @@ impl Io {
             secrets,
         })
     }
+}
+
+/// Lets rustls write its answer to a client's new keys, which it holds back until something is
+/// written: with the answer its own keys are new as well, and the client has to know.
+fn answer_key_update(connection: &mut ServerConnection) -> io::Result<()> {
+    connection.writer().write(&[]).map(drop)
 }
 
 impl Wire {
@@ -207,7 +215,13 @@ impl AsyncWrite for Io {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_stream!(self, stream => Pin::new(stream).poll_flush(cx))
+        match self.get_mut() {
+            Self::Plain(wire) => Pin::new(wire).poll_flush(cx),
+            Self::Tls(stream) => {
+                answer_key_update(stream.get_mut().1)?;
+                Pin::new(stream).poll_flush(cx)
+            }
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

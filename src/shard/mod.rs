@@ -240,7 +240,9 @@ impl Shard {
         let Some(slot) = self.table.get(key) else {
             return;
         };
-        if slot.is_tls() {
+        if slot.is_tls() && !slot.is_ending() {
+            // Over unread input the kernel would reset the connection, and the goodbye with it.
+            self.drain_input(key);
             self.say_goodbye(key, alert);
         }
         self.leave_directory(key);
@@ -301,6 +303,7 @@ impl Shard {
     /// Gives memory that a burst left behind back to the kernel.
     fn release_memory(&mut self) {
         self.table.release();
+        self.records = Vec::new();
         sys::collect_memory();
     }
 

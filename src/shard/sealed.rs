@@ -17,9 +17,6 @@ use super::write::{MAX_DISCARDED_BYTES, reason_of};
 use crate::metrics::DisconnectReason;
 use crate::tls::{Alert, Verdict};
 
-/// What the buffer keeps after a large frame: a full parcel's records.
-const MAX_KEPT_BYTES: usize = 64 * 1024;
-
 impl Shard {
     /// Sends `parts`, sealed in as few records as hold them; false where that ended the client.
     pub(super) fn send_sealed<'a>(
@@ -61,7 +58,7 @@ impl Shard {
         let Some(slot) = self.table.get_mut(key) else {
             return;
         };
-        if slot.is_ending() || slot.is_backlogged() {
+        if slot.is_backlogged() {
             return;
         }
         let Some(secrets) = slot.secrets_mut() else {
@@ -80,7 +77,6 @@ impl Shard {
             Bytes::copy_from_slice(&records[sent..])
         });
         records.clear();
-        records.shrink_to(MAX_KEPT_BYTES);
         self.records = records;
         is_there
     }
@@ -98,11 +94,7 @@ impl Shard {
             Verdict::Stays => {}
             Verdict::Leaves => self.close(key, DisconnectReason::ClientClosed),
             Verdict::Fails | Verdict::Floods => self.close(key, DisconnectReason::Error),
-            Verdict::Breaks(alert) => {
-                // Over unread input the kernel would reset the connection, and the alert with it.
-                self.drain_input(key);
-                self.close_with(key, DisconnectReason::Error, alert);
-            }
+            Verdict::Breaks(alert) => self.close_with(key, DisconnectReason::Error, alert),
             Verdict::Renews => {
                 self.end_drained(key);
             }

@@ -45,7 +45,7 @@ struct Direction<const N: usize> {
     sequence: u32,
 }
 
-/// One direction's cipher, set up for a few records.
+/// One direction's cipher, set up for a record.
 pub(super) struct Cipher<'a> {
     pub(super) key: LessSafeKey,
     iv: &'a [u8; IV_BYTES],
@@ -101,17 +101,14 @@ impl Secrets {
 impl<const N: usize> Keys<N> {
     /// `None` where a key is not as long as the cipher's.
     fn boxed(sending: &Part<'_>, receiving: &Part<'_>) -> Option<Box<Self>> {
-        let direction = |part: &Part<'_>| {
-            Some(Direction {
-                key: part.key.try_into().ok()?,
-                iv: part.iv.try_into().ok()?,
-                sequence: part.sequence,
-            })
-        };
-        Some(Box::new(Self {
-            sending: direction(sending)?,
-            receiving: direction(receiving)?,
-        }))
+        // Filled in place: what was on the stack would stay there.
+        let mut keys = Box::new(Self {
+            sending: Direction::EMPTY,
+            receiving: Direction::EMPTY,
+        });
+        keys.sending.fill(sending)?;
+        keys.receiving.fill(receiving)?;
+        Some(keys)
     }
 }
 
@@ -150,6 +147,21 @@ impl<const N: usize> Drop for Direction<N> {
 }
 
 impl<const N: usize> Direction<N> {
+    const EMPTY: Self = Self {
+        key: [0; N],
+        iv: [0; IV_BYTES],
+        sequence: 0,
+    };
+
+    fn fill(&mut self, part: &Part<'_>) -> Option<()> {
+        let (key, iv): (&[u8; N], &[u8; IV_BYTES]) =
+            (part.key.try_into().ok()?, part.iv.try_into().ok()?);
+        self.key.copy_from_slice(key);
+        self.iv.copy_from_slice(iv);
+        self.sequence = part.sequence;
+        Some(())
+    }
+
     #[allow(clippy::expect_used)]
     fn cipher(&mut self, algorithm: &'static Algorithm) -> Cipher<'_> {
         let key =

@@ -108,19 +108,23 @@ impl Tls {
 
     /// Handshakes from now on are made with these.
     pub fn replace(&self, certificates: Certificates) {
+        let mut files = self.files.lock();
         self.resolver.replace(certificates.keys);
-        *self.files.lock() = certificates.files;
+        *files = certificates.files;
     }
 
     /// Takes over certificates whose files were replaced, until it is dropped.
     pub async fn watch(&self) {
+        let mut said = String::new();
         loop {
             self.clock.sleep(WATCH).await;
-            self.look();
+            self.look(&mut said);
         }
     }
 
-    fn look(&self) {
+    /// `said` is what was wrong with the files before: it is said once, and looked at again, since
+    /// who may read a file and what time it is change nothing that can be seen of it.
+    fn look(&self, said: &mut String) {
         let (certificates, before) = {
             let files = self.files.lock();
             (files.certificates.clone(), files.stamps.clone())
@@ -130,15 +134,21 @@ impl Tls {
             return;
         }
         match Certificates::read(&certificates, &self.provider, &self.clock) {
-            Ok(certificates) => {
-                self.replace(certificates);
-                tracing::info!("certificates were replaced");
+            Ok(read) => {
+                let mut files = self.files.lock();
+                // A reload meanwhile has named others, and read them.
+                if files.certificates == certificates {
+                    self.resolver.replace(read.keys);
+                    *files = read.files;
+                    said.clear();
+                    tracing::info!("certificates were replaced");
+                }
             }
-            Err(error) => {
-                // Said once: what is half written changes again.
-                *self.files.lock() = seen;
+            Err(error) if error.to_string() != *said => {
+                *said = error.to_string();
                 tracing::error!(%error, "the certificates before stay in force");
             }
+            Err(_) => {}
         }
     }
 }

@@ -40,6 +40,20 @@ fn a_stream_follows_several_answers_on_one_connection() {
 }
 
 #[test]
+fn keys_that_were_renewed_before_the_request_are_those_of_the_stream() {
+    let server = TestServer::with_tls(|_| {});
+    let mut stream = server.open("/healthz");
+    assert_eq!(stream.body(), "ok\n");
+    // The answer to this has no other to come with.
+    let renewed = stream.socket.session().refresh_traffic_keys();
+    renewed.unwrap();
+    let last = get(&stream_path(&server, "42"));
+    stream.socket.write_all(last.as_bytes()).unwrap();
+    assert!(stream.follow());
+    assert_streams(&server, &mut stream, "42");
+}
+
+#[test]
 fn keys_that_were_renewed_between_two_requests_are_those_of_the_stream() {
     let server = TestServer::with_tls(|_| {});
     let mut stream = server.open("/healthz");
