@@ -15,6 +15,7 @@ use hyper::service::{HttpService, service_fn};
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
 
 use super::Public;
 use super::address::forwarded_for;
@@ -41,8 +42,9 @@ pub(super) struct Connection {
     pub(super) handoff: Handoff,
     /// The socket's peer; `None` for a unix socket.
     socket_peer: Option<IpAddr>,
+    /// What had to come before any request.
     preface: Preface,
-    /// The client that it names.
+    /// The client that a PROXY header names.
     proxied: Cell<Option<IpAddr>>,
     handshake: Handshake,
     /// When the connection came or was last answered.
@@ -83,7 +85,7 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
     });
     // Both may come at once: a connection is refused once.
     let given_up = tokio::select! {
-        served = connection.serve(socket, &shard) => served.err(),
+        () = connection.serve(socket, &shard) => None,
         () = connection.overdue() => {
             (!connection.has_answered.get()).then_some("No request in time")
         }
@@ -98,6 +100,7 @@ async fn drive(
     connection: &Rc<Connection>,
     io: Io,
     loose_ends: &LooseEnds,
+    mut draining: watch::Receiver<bool>,
     shard: &RefCell<Shard>,
 ) {
     let io = TokioIo::new(io);
@@ -105,7 +108,6 @@ async fn drive(
     let mut http = http1::Builder::new()
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(io, service);
-    let mut draining = connection.public.draining.subscribe();
     let mut is_told = false;
     let outcome = loop {
         tokio::select! {
@@ -190,13 +192,8 @@ async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) {
 }
 
 impl Connection {
-    /// Serves to the end; an error says why the connection did not come so far as to be asked
-    /// anything.
-    async fn serve(
-        self: &Rc<Self>,
-        socket: Socket,
-        shard: &RefCell<Shard>,
-    ) -> Result<(), &'static str> {
+    /// Serves to the end.
+    async fn serve(self: &Rc<Self>, socket: Socket, shard: &RefCell<Shard>) {
         let mut draining = self.public.draining.subscribe();
         let loose_ends = Rc::new(if self.preface.tls {
             LooseEnds::of_tls()
@@ -205,48 +202,43 @@ impl Connection {
         });
         let io = tokio::select! {
             biased;
-            io = self.begin(socket, &loose_ends) => io?,
+            io = self.begin(socket, &loose_ends) => io,
             // Nobody has asked for anything yet.
-            _ = draining.wait_for(|draining| *draining) => return Ok(()),
+            _ = draining.wait_for(|draining| *draining) => return,
         };
         if let Some(io) = io {
-            drive(self, io, &loose_ends, shard).await;
+            drive(self, io, &loose_ends, draining, shard).await;
         }
-        Ok(())
     }
 
-    /// Reads what has to come before any request; `None` where the peer has left meanwhile.
-    async fn begin(
-        &self,
-        socket: Socket,
-        loose_ends: &Rc<LooseEnds>,
-    ) -> Result<Option<Io>, &'static str> {
+    /// Reads what has to come before any request; `None` where the peer has left meanwhile, or was
+    /// refused.
+    async fn begin(&self, socket: Socket, loose_ends: &Rc<LooseEnds>) -> Option<Io> {
         if self.preface.proxy_header {
             match proxy_header::read(&socket).await {
                 Ok(client) => self.proxied.set(client),
-                Err(NoHeader::Closed) => return Ok(None),
+                Err(NoHeader::Closed) => return None,
                 Err(NoHeader::Malformed) => {
                     self.public.without_proxy_header(self.socket_peer);
-                    return Err("No PROXY header");
+                    self.refuse_handshake("No PROXY header");
+                    return None;
                 }
             }
         }
         let wire = Wire::new(socket, Rc::clone(loose_ends));
         if !self.preface.tls {
-            return Ok(Some(Io::Plain(wire)));
+            return Some(Io::Plain(wire));
         }
-        let Some(tls) = &self.public.tls else {
-            return Ok(None);
-        };
-        match encrypt(wire, tls.server_config()).await {
-            Ok(stream) => Ok(Some(Io::Tls(Box::new(stream)))),
-            Err(NotEncrypted::Closed) => Ok(None),
+        let config = self.public.tls.as_ref()?.server_config();
+        match encrypt(wire, config).await {
+            Ok(stream) => Some(Io::Tls(Box::new(stream))),
+            Err(NotEncrypted::Closed) => None,
             Err(NotEncrypted::Refused(refusal, wire)) => {
                 self.public.not_encrypted(refusal, self.peer());
                 // Before the client takes its time to read why.
                 self.refuse_handshake(refusal.text());
                 linger(wire).await;
-                Ok(None)
+                None
             }
         }
     }

@@ -127,8 +127,12 @@ fn plain_http_is_answered_with_an_alert_and_no_http() {
         (21, 7, 2),
         "{answer:?}"
     );
-    drop(plain);
+    // The client takes its time, and is told of once all the same.
     assert_refusal(&server, "No TLS");
+    server.advance(server.config.handshake_timeout);
+    server.wait_for_metric(IN_FLIGHT, 0.0);
+    assert_refusal(&server, "No TLS");
+    drop(plain);
     assert_eq!(server.metric(STREAMS), Some(0.0));
 }
 

@@ -224,6 +224,29 @@ fn files_that_are_broken_leave_the_old_in_force_until_they_are_whole_and_are_sai
 }
 
 #[test]
+fn a_certificate_that_comes_before_its_time_is_taken_over_in_its_time() {
+    log::listen();
+    let old = Certificate::of(&["old.test"]);
+    // The server's clock begins on the day before.
+    let new = Certificate::with(&["new.test"], |params| {
+        params.not_before = rcgen::date_time_ymd(2023, 11, 15);
+    });
+    let (server, directory) = serve(&[&old]);
+    renew(&server.config.tls.certificates[0], &new);
+    let name = directory.path().to_str().unwrap();
+    watched(&server, "it is said", || {
+        let said = log::lines(name);
+        said.iter().any(|line| line.contains("is not valid before"))
+    });
+    assert!(shows(&server, &old, "old.test"));
+    // Nothing about the files changes.
+    server.advance(Duration::from_secs(24 * 60 * 60));
+    watched(&server, "the new is in force", || {
+        shows(&server, &new, "new.test")
+    });
+}
+
+#[test]
 fn a_reload_decides_which_files_are_looked_at() {
     let [old, new, newest] =
         ["old.test", "new.test", "newest.test"].map(|name| Certificate::of(&[name]));
