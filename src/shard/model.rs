@@ -329,8 +329,8 @@ impl World {
                 is_busy |= self.read(device, 64 * 1_024) > 0;
             }
             // A test beside this one may take a copy of the descriptor table, which holds a socket that
-            // was closed here open for a moment.
-            let waits = self.in_tables() < self.held() && patience > 0;
+            // was closed here, at either end, open for a moment.
+            let waits = self.in_tables() != self.held() && patience > 0;
             if !is_busy && !waits {
                 return;
             }
