@@ -217,7 +217,8 @@ fn a_stream_ends_politely_before_its_keys_are_worn() {
         sent += 1;
         scene.shard.send_frame(key, &Frame::data(&sent.to_string()));
         scene.shard.shared.clock.advance(Duration::from_millis(40));
-        scene.shard.run_timers();
+        let now = scene.shard.now();
+        scene.shard.run_timers(now);
     }
     assert!(scene.opener.is_told);
     assert!((MAX_RECORDS - 8..=MAX_RECORDS).contains(&sent), "{sent}");
