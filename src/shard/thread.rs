@@ -257,6 +257,7 @@ async fn serve(
         // One reading a turn: what is due by it is done, and what is not says when it will be.
         let now_ms = shared.clock.now_ms();
         let is_busy = turn.take(&shard, now_ms);
+        give_back(&shard, &handshakes, &start);
         if shared.inbox(number).is_open()
             && let Some(acceptors) = closed.take()
         {
@@ -292,6 +293,32 @@ async fn serve(
         }
         let wake_at_ms = turn.wake_at_ms(&shard, now_ms, collect_at_ms);
         turn.sleep(&handshakes, &shared, wake_at_ms).await;
+    }
+}
+
+/// Starts a handshake on each connection whose stream has ended, so that it may ask again.
+fn give_back(shard: &Rc<RefCell<Shard>>, handshakes: &Rc<Handshakes>, start: &Rc<StartHandshake>) {
+    let (returned, is_draining) = {
+        let mut shard = shard.borrow_mut();
+        (std::mem::take(&mut shard.returned), shard.is_draining())
+    };
+    for connection in returned {
+        if is_draining || !handshakes.has_room_for_returned() {
+            connection.close();
+            continue;
+        }
+        match connection.reopen() {
+            Ok((socket, preface, earlier)) => start(
+                Accepted {
+                    socket,
+                    handshake: handshakes.enter(),
+                    preface,
+                    earlier: Some(earlier),
+                },
+                shard,
+            ),
+            Err(error) => tracing::debug!(%error, "a connection was gone after its stream"),
+        }
     }
 }
 
@@ -401,6 +428,7 @@ mod tests {
                 identity: None,
                 topics: Box::default(),
                 framing: Framing::Chunked,
+                keep_alive: true,
                 last_event_id: None,
                 forwarded_for: None,
                 expires_at_s: None,
@@ -412,10 +440,7 @@ mod tests {
                 max_test_streams: streams,
             };
             let seat = shard.admit(admission).unwrap();
-            let detached = Detached {
-                fd: server.into(),
-                secrets: None,
-            };
+            let detached = Detached::from(std::os::fd::OwnedFd::from(server));
             shard.join(seat, detached, b"HEAD".to_vec()).unwrap();
             client
         });
@@ -441,10 +466,16 @@ mod tests {
         shared.inbox(0).order_drain(4);
         let (held, wake_at_ms) = take();
         assert_eq!(held, STREAMS - 1);
-        assert!(wake_at_ms.is_some_and(|at_ms| at_ms <= 1_000), "{wake_at_ms:?}");
+        assert!(
+            wake_at_ms.is_some_and(|at_ms| at_ms <= 1_000),
+            "{wake_at_ms:?}"
+        );
         let (held, wake_at_ms) = take();
         assert_eq!(held, STREAMS - 5);
-        assert!(wake_at_ms.is_some_and(|at_ms| at_ms <= 2_000), "{wake_at_ms:?}");
+        assert!(
+            wake_at_ms.is_some_and(|at_ms| at_ms <= 2_000),
+            "{wake_at_ms:?}"
+        );
         let (held, wake_at_ms) = take();
         assert_eq!((held, wake_at_ms), (0, None));
     }
