@@ -65,6 +65,7 @@ fn admission(last_event_id: &str) -> Admission {
         topics: Box::default(),
         framing: Framing::Chunked,
         last_event_id: Some(last_event_id.into()),
+        keep_alive: true,
         forwarded_for: None,
         expires_at_s: None,
         limit: Limit {

@@ -248,23 +248,25 @@ impl Server {
     /// Ends all streams at `drain_rate`, and what is left after `drain_timeout` at once; returns
     /// when the shards have ended and the history is closed.
     pub async fn drain(self) {
+        // Read before anything ends: the time begins with the order.
+        let begun_ms = self.clock.now_ms();
         self.admin.start_drain();
         self.public.start_drain();
         self.shards.drain(self.drain_rate);
         // The last part of the time is for ending what is left then.
         let grace = STOP_GRACE.min(self.drain_timeout / 10);
-        let mut deadline_ms =
-            self.clock.now_ms() + millis(self.drain_timeout.saturating_sub(grace));
+        let mut deadline_ms = begun_ms + millis(self.drain_timeout.saturating_sub(grace));
         let mut is_stopped = false;
         while !self.shards.are_finished() {
-            if self.clock.now_ms() >= deadline_ms {
+            let now_ms = self.clock.now_ms();
+            if now_ms >= deadline_ms {
                 if is_stopped {
                     break;
                 }
                 tracing::warn!("drain_timeout is almost over; ending what is left");
                 self.shards.stop();
                 is_stopped = true;
-                deadline_ms = self.clock.now_ms() + millis(grace);
+                deadline_ms = now_ms + millis(grace);
             }
             // Real time: a thread's end is no matter of the server's clock.
             tokio::time::timeout(DRAIN_POLL, std::future::pending::<()>())
@@ -378,9 +380,12 @@ fn starters(listeners: Vec<Vec<Listener>>, shard_count: usize) -> Result<Vec<Sta
 }
 
 async fn sweep(shared: Shared, admin: Arc<Admin>) {
+    let mut now_ms = shared.clock.now_ms();
     loop {
-        shared.clock.sleep(SWEEP).await;
-        shared.log.expire(shared.clock.now_ms());
+        // From the reading that the last sweep went by, not from when it was done.
+        shared.clock.sleep_until(now_ms + millis(SWEEP)).await;
+        now_ms = shared.clock.now_ms();
+        shared.log.expire(now_ms);
         admin.tick();
     }
 }

@@ -40,7 +40,7 @@ impl Past {
         if self.0.len() == POINTS {
             self.0.pop_front();
         }
-        self.0.push_back(Point::new(admin));
+        self.0.push_back(Point::new(admin, now_ms));
         self.0.back()
     }
 
@@ -52,12 +52,12 @@ impl Past {
 }
 
 impl Point {
-    fn new(admin: &Admin) -> Self {
+    fn new(admin: &Admin, now_ms: u64) -> Self {
         let shards = &admin.shards;
         let (history_bytes, _) = shards.log.retained();
         Self {
             unix_ms: shards.clock.unix_ms(),
-            counts: Sample::new(shards.clock.now_ms(), &shards.metrics),
+            counts: Sample::new(now_ms, &shards.metrics),
             connections: shards.metrics.sum(ShardMetrics::connected),
             users: shards.directory.users_online() as u64,
             resident_bytes: process::resident_bytes(),

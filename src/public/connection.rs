@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,10 +26,11 @@ use super::io::{Io, LooseEnds, Wire};
 use super::proxy_header::{self, NoHeader};
 use super::refusal::Refused;
 use super::routes;
+use super::sealed::Sealed;
 use crate::clock::millis;
 use crate::metrics::RefusedReason;
 use crate::refusals::RefusalNote;
-use crate::shard::{Accepted, Handshake, Preface, Seat, Shard, Socket};
+use crate::shard::{Accepted, Detached, Earlier, Handshake, Origin, Preface, Seat, Shard, Socket};
 
 /// Largest request head: a token of 8 KiB, cookies, and what proxies add.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -66,6 +68,7 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
         socket,
         handshake,
         preface,
+        earlier,
     } = accepted;
     let socket_peer = match &socket {
         Socket::Tcp(_, peer) => Some(peer.ip().to_canonical()),
@@ -79,13 +82,13 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
         // From accept on, however long this task waited for its first turn.
         answered_ms: Cell::new(handshake.since_ms()),
         handshake,
-        has_answered: Cell::new(false),
+        has_answered: Cell::new(earlier.is_some()),
         is_refused: Cell::new(false),
         public,
     });
     // Both may come at once: a connection is refused once.
     let given_up = tokio::select! {
-        () = connection.serve(socket, &shard) => None,
+        () = connection.serve(socket, earlier, &shard) => None,
         () = connection.overdue() => {
             (!connection.has_answered.get()).then_some("No request in time")
         }
@@ -121,10 +124,17 @@ async fn drive(
         }
     };
     // Bytes that came behind the request are dropped with the buffer they came in.
-    let io = http.into_parts().io.into_inner();
+    let parts = http.into_parts();
+    let io = parts.io.into_inner();
     match outcome {
         Outcome::Closed => linger(io).await,
-        Outcome::Seated(seat, head) => detach(shard, io, *seat, head),
+        Outcome::Seated(seat, head) => {
+            let lost_input = !parts.read_buf.is_empty();
+            let detached = io
+                .detach()
+                .map(|detached| detached.of(connection.origin(), lost_input));
+            detach(shard, detached, *seat, head);
+        }
     }
 }
 
@@ -160,9 +170,9 @@ where
 }
 
 /// Takes the connection out of the runtime and into its slot.
-fn detach(shard: &RefCell<Shard>, io: Io, seat: Seat, head: Vec<u8>) {
+fn detach(shard: &RefCell<Shard>, detached: io::Result<Detached>, seat: Seat, head: Vec<u8>) {
     let mut shard = shard.borrow_mut();
-    match io.detach() {
+    match detached {
         Ok(detached) => {
             if let Err(error) = shard.join(seat, detached, head) {
                 tracing::warn!(%error, "a stream could not be watched");
@@ -193,7 +203,12 @@ async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) {
 
 impl Connection {
     /// Serves to the end.
-    async fn serve(self: &Rc<Self>, socket: Socket, shard: &RefCell<Shard>) {
+    async fn serve(
+        self: &Rc<Self>,
+        socket: Socket,
+        earlier: Option<Earlier>,
+        shard: &RefCell<Shard>,
+    ) {
         let mut draining = self.public.draining.subscribe();
         let loose_ends = Rc::new(if self.preface.tls {
             LooseEnds::of_tls()
@@ -202,7 +217,7 @@ impl Connection {
         });
         let io = tokio::select! {
             biased;
-            io = self.begin(socket, &loose_ends) => io,
+            io = self.begin(socket, earlier, &loose_ends) => io,
             // Nobody has asked for anything yet.
             _ = draining.wait_for(|draining| *draining) => return,
         };
@@ -213,7 +228,20 @@ impl Connection {
 
     /// Reads what has to come before any request; `None` where the peer has left meanwhile, or was
     /// refused.
-    async fn begin(&self, socket: Socket, loose_ends: &Rc<LooseEnds>) -> Option<Io> {
+    async fn begin(
+        &self,
+        socket: Socket,
+        earlier: Option<Earlier>,
+        loose_ends: &Rc<LooseEnds>,
+    ) -> Option<Io> {
+        if let Some(Earlier { named, secrets }) = earlier {
+            self.proxied.set(named);
+            let wire = Wire::new(socket, Rc::clone(loose_ends));
+            return Some(match secrets {
+                None => Io::Plain(wire),
+                Some(secrets) => Io::Sealed(Box::new(Sealed::new(wire, secrets))),
+            });
+        }
         if self.preface.proxy_header {
             match proxy_header::read(&socket).await {
                 Ok(client) => self.proxied.set(client),
@@ -246,6 +274,14 @@ impl Connection {
     /// Who speaks HTTP here: the client or the last proxy before us; `None` for a unix socket.
     pub(super) fn peer(&self) -> Option<IpAddr> {
         self.proxied.get().or(self.socket_peer)
+    }
+
+    /// What came before its first request, to be known when the stream has ended.
+    fn origin(&self) -> Origin {
+        Origin {
+            proxy_header: self.preface.proxy_header,
+            named: self.proxied.get(),
+        }
     }
 
     /// The client, where it is another than the socket's peer.

@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use super::records::Records;
+use super::sealed::Sealed;
 use crate::shard::{Detached, Socket};
 use crate::tls::Secrets;
 
@@ -19,6 +20,8 @@ use crate::tls::Secrets;
 pub(super) enum Io {
     Plain(Wire),
     Tls(Box<TlsStream<Wire>>),
+    /// With TLS, and a stream before.
+    Sealed(Box<Sealed>),
 }
 
 /// The socket. Notes what speaks against detaching it.
@@ -59,8 +62,12 @@ impl Io {
     /// # Errors
     /// What the runtime or rustls says.
     pub(super) fn detach(self) -> io::Result<Detached> {
-        let (wire, secrets) = match self {
-            Self::Plain(wire) => (wire, None),
+        let (wire, secrets, lost_input) = match self {
+            Self::Plain(wire) => (wire, None, false),
+            Self::Sealed(sealed) => {
+                let (wire, secrets, lost_input) = sealed.detach()?;
+                (wire, Some(secrets), lost_input)
+            }
             Self::Tls(stream) => {
                 let (wire, mut connection) = stream.into_inner();
                 answer_key_update(&mut connection)?;
@@ -69,13 +76,10 @@ impl Io {
                     .map_err(io::Error::other)?;
                 let secrets = Secrets::new(&extracted)
                     .ok_or_else(|| io::Error::other("rustls agreed on another cipher"))?;
-                (wire, Some(secrets))
+                (wire, Some(secrets), false)
             }
         };
-        Ok(Detached {
-            fd: wire.socket.into_fd()?,
-            secrets,
-        })
+        Ok(Detached::new(wire.socket.into_fd()?, secrets, lost_input))
     }
 }
 
@@ -167,6 +171,7 @@ macro_rules! on_stream {
         match $io.get_mut() {
             Io::Plain($stream) => $call,
             Io::Tls($stream) => $call,
+            Io::Sealed($stream) => $call,
         }
     };
 }
@@ -179,6 +184,7 @@ impl AsyncRead for Io {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Sealed(stream) => Pin::new(stream).poll_read(cx, buf),
             // One record, and no more: it may be all that hyper wants, and then nobody would read
             // the rest of another that has begun, without which the connection cannot be detached.
             Self::Tls(stream) => {
@@ -217,6 +223,7 @@ impl AsyncWrite for Io {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(wire) => Pin::new(wire).poll_flush(cx),
+            Self::Sealed(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => {
                 answer_key_update(stream.get_mut().1)?;
                 Pin::new(stream).poll_flush(cx)

@@ -20,6 +20,7 @@ mod proxy_header;
 mod records;
 mod refusal;
 mod routes;
+mod sealed;
 mod stream;
 mod ticket;
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{EXPECT, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, Version};
 
 use http_body_util::Full;
@@ -102,6 +102,7 @@ fn admission(
             Version::HTTP_10 => Framing::Raw,
             _ => Framing::Chunked,
         },
+        keep_alive: keeps_alive(request),
         last_event_id,
         forwarded_for: connection.remote(request.headers()),
         expires_at_s,
@@ -109,6 +110,16 @@ fn admission(
         max_connections: live.max_connections,
         max_test_streams: public.max_test_streams,
     })
+}
+
+/// Whether the client may use its connection again when the stream has ended (RFC 9112 §9.3).
+fn keeps_alive(request: &Request<Incoming>) -> bool {
+    let options = request.headers().get_all(CONNECTION).iter();
+    let closes = options
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|option| option.trim().eq_ignore_ascii_case("close"));
+    request.version() == Version::HTTP_11 && !closes
 }
 
 /// When the stream ends with its token. One that came inside the leeway gets the leeway, rather

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::handshakes::{Handshake, Handshakes};
 use super::listener::{Listener, ListenerSocket, Owner, Preface};
+use super::returned::Earlier;
 use crate::clock::Clock;
 use crate::metrics::ShardMetrics;
 
@@ -29,7 +30,7 @@ pub enum Socket {
     Unix(UnixStream),
 }
 
-/// A connection that was just accepted.
+/// A connection that was just accepted, or that has just ended being a stream.
 #[derive(Debug)]
 pub struct Accepted {
     /// Its socket.
@@ -38,6 +39,8 @@ pub struct Accepted {
     pub handshake: Handshake,
     /// What has to come before its first request.
     pub preface: Preface,
+    /// What is known of it where that has come already, because it has been a stream.
+    pub earlier: Option<Earlier>,
 }
 
 impl Socket {
@@ -100,6 +103,7 @@ impl Acceptor {
                         socket,
                         handshake: handshakes.enter(),
                         preface: self.preface,
+                        earlier: None,
                     });
                 }
                 Err(error) if is_of_one_client(&error) => {}

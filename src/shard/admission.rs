@@ -8,6 +8,7 @@ use compact_str::CompactString;
 
 use super::Shard;
 use super::inbox::Command;
+use super::returned::Origin;
 use super::slot::{Kind, Tenant};
 use super::table::SlotRef;
 use crate::auth::Identity;
@@ -27,6 +28,8 @@ pub struct Admission {
     pub topics: Box<[Topic]>,
     /// How its body is delimited.
     pub framing: Framing,
+    /// Whether its connection is for another request once the stream has ended.
+    pub keep_alive: bool,
     /// The id of the last event it has, as it says.
     pub last_event_id: Option<Box<str>>,
     /// The client's address, where a trusted proxy told it.
@@ -66,12 +69,38 @@ pub struct Detached {
     pub(crate) fd: OwnedFd,
     /// Where it is encrypted.
     pub(crate) secrets: Option<Secrets>,
+    /// What came before its first request.
+    origin: Origin,
+    /// Bytes that came behind its request were thrown away: what comes next may be the rest of a
+    /// request, and nobody would know.
+    lost_input: bool,
+}
+
+impl Detached {
+    /// A connection that nothing is under way in.
+    pub(crate) fn new(fd: OwnedFd, secrets: Option<Secrets>, lost_input: bool) -> Self {
+        Self {
+            fd,
+            secrets,
+            origin: Origin::default(),
+            lost_input,
+        }
+    }
+
+    /// The same, with what came before its first request. Some bytes may have been read and thrown
+    /// away since.
+    #[must_use]
+    pub fn of(mut self, origin: Origin, lost_input: bool) -> Self {
+        self.origin = origin;
+        self.lost_input |= lost_input;
+        self
+    }
 }
 
 impl From<OwnedFd> for Detached {
     /// A connection without TLS.
     fn from(fd: OwnedFd) -> Self {
-        Self { fd, secrets: None }
+        Self::new(fd, None, false)
     }
 }
 
@@ -188,7 +217,12 @@ impl Shard {
     /// # Errors
     /// What epoll says; the place is then given up.
     pub fn join(&mut self, seat: Seat, detached: Detached, mut head: Vec<u8>) -> io::Result<()> {
-        let Detached { fd, secrets } = detached;
+        let Detached {
+            fd,
+            secrets,
+            origin,
+            lost_input,
+        } = detached;
         if let Err(error) = self.poller.add(fd.as_fd(), seat.tenant) {
             self.give_up(seat);
             return Err(error);
@@ -207,8 +241,16 @@ impl Shard {
         };
         let is_test = matches!(seat.kind, Kind::Test);
         let SlotRef { key, .. } = self.table.insert(fd, tenant, now, unix_s);
-        if let (Some(secrets), Some(slot)) = (secrets, self.table.get_mut(key)) {
-            slot.set_secrets(secrets);
+        if let Some(slot) = self.table.get_mut(key) {
+            if let Some(secrets) = secrets {
+                slot.set_secrets(secrets);
+            }
+            if origin.proxy_header {
+                slot.set_named(origin.named);
+            }
+            if admission.keep_alive && !lost_input {
+                slot.set_keeps_alive();
+            }
         }
         let transport = if is_test {
             Transport::Test

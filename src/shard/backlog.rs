@@ -58,6 +58,11 @@ impl Backlog {
         (slices, used)
     }
 
+    /// Whether [`Backlog::slices`] are all there is.
+    pub(crate) fn fits_one_send(&self) -> bool {
+        self.chunks.len() <= MAX_SLICES
+    }
+
     /// Counts the time without progress from `now`.
     pub(crate) fn start_timeout(&mut self, now: Tick) {
         self.progress = now;

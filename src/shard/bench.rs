@@ -118,6 +118,7 @@ impl Solo {
                 socket,
                 handshake,
                 preface: Preface::default(),
+                earlier: None,
             },
             &self.shard,
         );

@@ -1,7 +1,7 @@
 //! Going down without a stampede: streams end at a rate, each with a reconnect delay of its own.
 
 use super::Shard;
-use super::wheel::{TICKS_PER_S, Tick};
+use super::wheel::{TICKS_PER_S, next_tick_ms};
 use crate::frame::Frame;
 use crate::metrics::DisconnectReason;
 
@@ -13,30 +13,33 @@ pub(super) struct Drain {
     ended: u64,
     /// The next slot to look at.
     next: u32,
+    /// When another stream may end, from the reading that ended the last one.
+    due_ms: u64,
 }
 
 impl Shard {
     /// Does what was ordered past the queue; true once everything has been ended.
-    pub(super) fn take_orders(&mut self) -> bool {
+    pub(super) fn take_orders(&mut self, now_ms: u64) -> bool {
         let inbox = self.shared.inbox(self.number);
         inbox.note_turn();
         let (rate, is_stopped) = (inbox.drain_order(), inbox.is_stopped());
         if let Some(streams_per_s) = rate {
-            self.start_drain(streams_per_s);
+            self.start_drain(streams_per_s, now_ms);
         }
         if is_stopped {
-            self.end_everything();
+            self.end_everything(now_ms);
         }
         is_stopped
     }
 
-    fn start_drain(&mut self, streams_per_s: u32) {
+    fn start_drain(&mut self, streams_per_s: u32, now_ms: u64) {
         if self.drain.is_none() {
             self.drain = Some(Drain {
-                started_ms: self.shared.clock.now_ms(),
+                started_ms: now_ms,
                 streams_per_s,
                 ended: 0,
                 next: 0,
+                due_ms: now_ms,
             });
         }
     }
@@ -46,12 +49,12 @@ impl Shard {
         self.drain.is_some()
     }
 
-    /// Ends as many streams as the rate allows by now.
-    pub(super) fn run_drain(&mut self) {
+    /// Ends as many streams as the rate allows by `now_ms`, the turn's reading of the clock.
+    pub(super) fn run_drain(&mut self, now_ms: u64) {
         let Some(mut drain) = self.drain.take() else {
             return;
         };
-        let elapsed_ms = self.shared.clock.now_ms().saturating_sub(drain.started_ms);
+        let elapsed_ms = now_ms.saturating_sub(drain.started_ms);
         // The first tick's share ends at once, so that an almost empty server goes at once.
         let allowed = (elapsed_ms + 1_000 / TICKS_PER_S) * u64::from(drain.streams_per_s) / 1_000;
         while drain.ended <= allowed && drain.next < self.table.end() {
@@ -61,18 +64,20 @@ impl Shard {
                 drain.ended += 1;
             }
         }
+        // A later reading would skip what became due in between.
+        drain.due_ms = next_tick_ms(now_ms);
         self.drain = Some(drain);
     }
 
     /// When the drain goes on; `None` when all streams have been told.
-    pub(super) fn next_drain_tick(&self, now: Tick) -> Option<Tick> {
+    pub(super) fn drain_due_ms(&self) -> Option<u64> {
         let drain = self.drain.as_ref()?;
-        (drain.next < self.table.end()).then(|| now.plus(1))
+        (drain.next < self.table.end()).then_some(drain.due_ms)
     }
 
     /// Ends all streams now; what then stays unsent is lost with the socket.
-    fn end_everything(&mut self) {
-        self.start_drain(u32::MAX);
+    fn end_everything(&mut self, now_ms: u64) {
+        self.start_drain(u32::MAX, now_ms);
         for key in 0..self.table.end() {
             self.end_drained(key);
             self.close(key, DisconnectReason::Drained);

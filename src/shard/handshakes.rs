@@ -70,6 +70,12 @@ impl Handshakes {
         self.next.get()
     }
 
+    /// Whether a connection that was a stream finds a place. They get half of them at most: when
+    /// many streams end at once, newcomers do not have to wait.
+    pub(super) fn has_room_for_returned(&self) -> bool {
+        self.len() < self.most / 2
+    }
+
     /// Waits for a free place, making one where an idle handshake is past its grace.
     pub(super) async fn room(&self) {
         while self.len() >= self.most {

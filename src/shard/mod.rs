@@ -22,6 +22,7 @@ mod listener;
 #[cfg(test)]
 mod model;
 mod poller;
+mod returned;
 mod sealed;
 mod slot;
 mod table;
@@ -31,15 +32,17 @@ mod wheel;
 mod write;
 
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::{Shutdown, shutdown};
 use tokio::sync::Notify;
 
 use crate::clock::{Clock, millis};
 use crate::directory::{ConnectionRef, Directory, UserHandle};
-use crate::frame::{Frame, Framing, LAST_CHUNK};
+use crate::frame::Frame;
 use crate::log::Log;
 use crate::metrics::{DisconnectReason, Metrics, ShardMetrics, Transport};
 use crate::sys;
@@ -47,6 +50,8 @@ use crate::tls::Alert;
 use delivery::Deliveries;
 use drain::Drain;
 use poller::{Poller, Readiness};
+use returned::Returned;
+use slot::Slot;
 use table::{SlotRef, Table};
 use wheel::{Tick, Wheel};
 
@@ -56,6 +61,7 @@ pub use dispatch::dispatch;
 pub use handshakes::{Handshake, Handshakes};
 pub use inbox::{Description, Inbox};
 pub use listener::{BindError, Listener, ListenerSocket, Preface, SocketOptions, adopt, bind};
+pub use returned::{Earlier, Origin};
 pub use thread::{Shards, StartError, StartHandshake, Starter};
 
 /// What bounds a client that reads too slowly or not at all, and how often it hears from us.
@@ -116,6 +122,8 @@ pub struct Shard {
     /// Clients with more to catch up with and no backlog.
     catching_up: VecDeque<SlotRef>,
     drain: Option<Drain>,
+    /// Connections on their way back to HTTP, until the end of the turn.
+    returned: Vec<Returned>,
     /// Wakes the shard's loop when a timer was armed earlier than it sleeps to.
     rearmed: Rc<Notify>,
     sleep: Sleep,
@@ -149,6 +157,7 @@ impl Shard {
             records: Vec::new(),
             catching_up: VecDeque::new(),
             drain: None,
+            returned: Vec::new(),
             rearmed: Rc::default(),
             sleep: Sleep::Awake,
             shared,
@@ -183,27 +192,25 @@ impl Shard {
         more
     }
 
-    /// Sends a last frame, where there is one, and the end of the body; the socket closes as
-    /// soon as all of it is out.
+    /// Sends a last frame, where there is one, and the end of the body. As soon as all of it is
+    /// out, the connection goes back to HTTP or closes.
     fn end(&mut self, key: u32, frame: Option<&Frame>, reason: DisconnectReason) {
-        let Some(slot) = self.table.get(key) else {
+        let is_draining = self.is_draining();
+        let Some(slot) = self.table.get_mut(key) else {
             return;
         };
         if slot.is_ending() {
             return;
         }
-        let framing = slot.framing();
+        // A client whose input was thrown away may wait for an answer to it. Closed, it knows that
+        // none will come. Whoever has to come back, for a new server or new keys, is closed too.
+        let is_over = is_draining || reason == DisconnectReason::Drained || slot.is_worn();
+        if is_over || slot.discarded_bytes > 0 {
+            slot.set_closes();
+        }
         let now = self.now();
         self.leave_directory(key);
-        if let Some(frame) = frame
-            && !self.send_frame(key, frame)
-        {
-            return;
-        }
-        if framing == Framing::Chunked && !self.send_bytes(key, LAST_CHUNK) {
-            return;
-        }
-        if !self.send_close_notify(key) {
+        if !self.send_end(key, frame) {
             return;
         }
         let Some(slot) = self.table.get_mut(key) else {
@@ -223,11 +230,37 @@ impl Shard {
         }
     }
 
-    /// Closes a socket whose last byte is out. Its input is read empty first: closing over
-    /// unread bytes resets the connection, and the client could lose the end it was sent.
+    /// Gives a connection whose last byte is out back to HTTP, or closes it. Its input is read
+    /// empty before it is closed: over unread bytes the kernel would reset the connection, and the
+    /// client could lose the end it was sent.
     fn finish(&mut self, key: u32) {
+        let is_draining = self.is_draining();
+        let Some(slot) = self.table.get(key) else {
+            return;
+        };
+        if slot.keeps_alive() {
+            if !is_draining {
+                self.give_back(key);
+                return;
+            }
+            self.say_goodbye(key, Alert::CloseNotify);
+        }
+        if let Some(slot) = self.table.get(key) {
+            // Sends what was held back for it: the last bytes and the FIN leave together.
+            let _ = shutdown(&slot.fd, Shutdown::Write);
+        }
         self.drain_input(key);
         self.close(key, DisconnectReason::ClientClosed);
+    }
+
+    fn give_back(&mut self, key: u32) {
+        let Some(slot) = self.take_out(key, DisconnectReason::ClientClosed) else {
+            return;
+        };
+        match self.poller.remove(slot.fd.as_fd()) {
+            Ok(()) => self.returned.push(slot.into_returned()),
+            Err(error) => tracing::warn!(%error, "a connection could not be given back to HTTP"),
+        }
     }
 
     /// Closes a socket and gives its place up. The reason counts unless an end was counted.
@@ -245,11 +278,14 @@ impl Shard {
             self.drain_input(key);
             self.say_goodbye(key, alert);
         }
+        self.take_out(key, reason);
+    }
+
+    /// Gives a stream's place up.
+    fn take_out(&mut self, key: u32, reason: DisconnectReason) -> Option<Slot> {
         self.leave_directory(key);
         self.wheel.disarm(&mut self.table, key);
-        let Some(slot) = self.table.remove(key) else {
-            return;
-        };
+        let slot = self.table.remove(key)?;
         let transport = slot.transport();
         let metrics = self.metrics();
         if !slot.is_ending() {
@@ -264,6 +300,7 @@ impl Shard {
         if transport == Transport::Test {
             self.shared.metrics.test_streams.sub(1);
         }
+        Some(slot)
     }
 
     fn leave_directory(&mut self, key: u32) {

@@ -20,6 +20,7 @@ use crate::auth::Identity;
 use crate::config::OnLimit;
 use crate::directory::Limit;
 use crate::event::{EventId, SessionChange, Target, UserId};
+use crate::frame::Framing;
 use crate::log::Record;
 use crate::topic::Topic;
 use device::{Connection, Device, Happened, What};
@@ -144,6 +145,14 @@ impl World {
                 self.shared.log.expire(self.shared.clock.now_ms());
             }
         }
+        self.close_returned();
+    }
+
+    /// Nobody here speaks HTTP: connections that are given back to it find no room.
+    fn close_returned(&mut self) {
+        for shard in &mut self.shards {
+            shard.returned.drain(..).for_each(Returned::close);
+        }
     }
 
     fn append(&mut self, what: What, record: impl FnOnce(EventId) -> Record) {
@@ -225,6 +234,8 @@ impl World {
             identity: Some(identity),
             topics: device.topics.iter().map(|n| topic(*n)).collect(),
             framing,
+            // Of those with TLS, and of those without, some.
+            keep_alive: n < 4,
             last_event_id: device.last_id.map(|id| id.to_string().into()),
             forwarded_for: None,
             expires_at_s: None,
@@ -249,10 +260,7 @@ impl World {
         }
         // Every other device comes with TLS, each of them with a cipher of its own.
         let (secrets, opener) = (n % 2 == 1).then(|| Opener::pair(n / 2)).unzip();
-        let detached = Detached {
-            fd: server.into(),
-            secrets,
-        };
+        let detached = Detached::new(server.into(), secrets, false);
         shard
             .join(seat, detached, b"HEAD\r\n\r\n".to_vec())
             .unwrap();
@@ -325,6 +333,7 @@ impl World {
                 is_busy |= shard.deliver();
                 is_busy |= shard.run_catch_ups();
             }
+            self.close_returned();
             for device in 0..self.devices.len() {
                 is_busy |= self.read(device, 64 * 1_024) > 0;
             }

@@ -1,7 +1,8 @@
 //! The shard's own epoll for sockets that left hyper. The runtime watches it as one descriptor.
 //!
 //! A socket is added once, edge-triggered for everything, and never modified: `EPOLLOUT` comes
-//! only after a full buffer drained, and closing the descriptor takes it out.
+//! only after a full buffer drained. Closing the descriptor takes it out; one that goes back to HTTP
+//! is removed.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -52,6 +53,12 @@ impl Poller {
             EventData::new_u64(tenant.token()),
             everything,
         )?;
+        Ok(())
+    }
+
+    /// Forgets a socket that stays open. What has happened to it is forgotten, too.
+    pub(crate) fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        epoll::delete(self.epoll.get_ref(), fd)?;
         Ok(())
     }
 

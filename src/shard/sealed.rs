@@ -38,19 +38,6 @@ impl Shard {
         is_there
     }
 
-    /// Says that nothing more comes; false where that ended the client.
-    pub(super) fn send_close_notify(&mut self, key: u32) -> bool {
-        let Some(slot) = self.table.get_mut(key) else {
-            return false;
-        };
-        let Some(secrets) = slot.secrets_mut() else {
-            return true;
-        };
-        self.records.clear();
-        secrets.seal_alert(Alert::CloseNotify, &mut self.records);
-        self.send_records(key)
-    }
-
     /// Tells a client why it is about to be cut off, as far as its socket takes that. With a backlog
     /// it is not told: in the middle of a record there is no place for another.
     #[cold]

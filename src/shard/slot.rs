@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use super::audience::Subscription;
 use super::backlog::Backlog;
+use super::returned::{Origin, Returned};
 use super::wheel::{Links, Tick};
 use crate::directory::UserHandle;
 use crate::frame::Framing;
@@ -62,8 +63,8 @@ pub(crate) struct Extra {
     /// The topics it gets; the table's own.
     pub(crate) subscriptions: Box<[Subscription]>,
     pub(crate) session: Option<Box<str>>,
-    /// The client behind a proxy, where it has an IPv6 address.
-    forwarded_v6: Option<Box<Ipv6Addr>>,
+    /// The addresses that do not fit into the slot.
+    addresses: Option<Box<Addresses>>,
     /// What its bytes are sealed with. [`TLS`] says whether there are any.
     secrets: Option<Secrets>,
     behind: Option<Box<Behind>>,
@@ -73,6 +74,15 @@ const _: () = assert!(
     size_of::<Extra>() == 64,
     "what few connections have is one cache line more"
 );
+
+/// Addresses of a client behind a proxy, where one of four bytes is not all there is to know.
+#[derive(Debug, Default)]
+struct Addresses {
+    /// The client, where it has an IPv6 address.
+    forwarded_v6: Option<Ipv6Addr>,
+    /// Whom the connection's PROXY header named, where the request's header named somebody else.
+    named: Option<IpAddr>,
+}
 
 /// Why a client is not up to date.
 #[derive(Debug, Default)]
@@ -88,7 +98,7 @@ impl Extra {
     fn is_needed(&self) -> bool {
         !self.subscriptions.is_empty()
             || self.session.is_some()
-            || self.forwarded_v6.is_some()
+            || self.addresses.is_some()
             || self.secrets.is_some()
             || self.behind.is_some()
     }
@@ -142,6 +152,10 @@ const LEAVING: u16 = 1 << 4;
 const BACKLOGGED: u16 = 1 << 5;
 /// [`Extra::secrets`] are there.
 const TLS: u16 = 1 << 6;
+/// The client may use its connection again when the stream has ended.
+const KEEPS_ALIVE: u16 = 1 << 7;
+/// The connection began with a PROXY header.
+const PROXY_HEADER: u16 = 1 << 8;
 
 /// In [`Slot::joined_or_test`]: no event comes live yet.
 const REPLAYING: u64 = u64::MAX;
@@ -175,7 +189,12 @@ impl Slot {
             Box::new(Extra {
                 subscriptions,
                 session: tenant.session,
-                forwarded_v6: forwarded_v6.map(Box::new),
+                addresses: forwarded_v6.map(|address| {
+                    Box::new(Addresses {
+                        forwarded_v6: Some(address),
+                        named: None,
+                    })
+                }),
                 secrets: None,
                 behind: None,
             })
@@ -286,8 +305,56 @@ impl Slot {
         if self.forwarded_v4 != 0 {
             return Some(Ipv4Addr::from_bits(self.forwarded_v4).into());
         }
-        let address = self.extra.as_deref()?.forwarded_v6.as_deref()?;
-        Some((*address).into())
+        Some(self.addresses()?.forwarded_v6?.into())
+    }
+
+    fn addresses(&self) -> Option<&Addresses> {
+        self.extra.as_deref()?.addresses.as_deref()
+    }
+
+    /// Its connection began with a PROXY header, which named this client.
+    pub(crate) fn set_named(&mut self, named: Option<IpAddr>) {
+        self.flags |= PROXY_HEADER;
+        if named != self.forwarded_for() {
+            let extra = self.extra.get_or_insert_default();
+            extra.addresses.get_or_insert_default().named = named;
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        let proxy_header = self.flags & PROXY_HEADER != 0;
+        let named = || {
+            let aside = self.addresses().and_then(|addresses| addresses.named);
+            aside.or(self.forwarded_for())
+        };
+        Origin {
+            proxy_header,
+            named: proxy_header.then(named).flatten(),
+        }
+    }
+
+    /// Whether its connection goes back to HTTP when the stream has ended.
+    pub(crate) fn keeps_alive(&self) -> bool {
+        self.flags & KEEPS_ALIVE != 0
+    }
+
+    pub(crate) fn set_keeps_alive(&mut self) {
+        self.flags |= KEEPS_ALIVE;
+    }
+
+    /// Its connection ends with the stream.
+    pub(crate) fn set_closes(&mut self) {
+        self.flags &= !KEEPS_ALIVE;
+    }
+
+    /// What goes back to HTTP.
+    pub(crate) fn into_returned(self) -> Returned {
+        let origin = self.origin();
+        Returned {
+            origin,
+            fd: self.fd,
+            secrets: self.extra.and_then(|extra| extra.secrets),
+        }
     }
 
     /// Whether something waits for its socket to take more.
@@ -429,6 +496,32 @@ mod tests {
         slot.backlog_or_new(Tick(0));
         slot.drop_backlog();
         assert_eq!(slot.forwarded_for(), Some(address));
+    }
+
+    #[test]
+    fn the_client_that_a_proxy_header_named_is_known_to_the_end() {
+        let clients = [None, Some("192.0.2.7"), Some("2001:db8::7")];
+        let clients = clients.map(|client| client.map(|address| address.parse().unwrap()));
+        for named in clients {
+            // A request may name another one, if its connection comes from a proxy that may.
+            for forwarded in clients
+                .into_iter()
+                .filter(|it| named.is_some() || it.is_none())
+            {
+                let mut slot = slot(forwarded.or(named));
+                slot.set_named(named);
+                slot.backlog_or_new(Tick(0));
+                slot.drop_backlog();
+                assert_eq!(slot.forwarded_for(), forwarded.or(named));
+                let origin = Origin {
+                    proxy_header: true,
+                    named,
+                };
+                assert_eq!(slot.into_returned().origin, origin);
+            }
+        }
+        let slot = slot(Some("192.0.2.7".parse().unwrap()));
+        assert_eq!(slot.into_returned().origin, Origin::default());
     }
 
     #[test]

@@ -27,7 +27,7 @@ use super::handshakes::Handshakes;
 use super::inbox::{Command, Description, Inbox};
 use super::listener::Listener;
 use super::poller::Poller;
-use super::wheel::{TICKS_PER_S, Tick};
+use super::wheel::{Tick, start_of};
 use super::{Shard, Shared, Sleep};
 use crate::clock::Clock;
 use crate::config::FdTables;
@@ -254,7 +254,10 @@ async fn serve(
     let mut collect_at_ms = None;
     let mut seen_activity = (0, 0);
     loop {
-        let is_busy = turn.take(&shard);
+        // One reading a turn: what is due by it is done, and what is not says when it will be.
+        let now_ms = shared.clock.now_ms();
+        let is_busy = turn.take(&shard, now_ms);
+        give_back(&shard, &handshakes, &start);
         if shared.inbox(number).is_open()
             && let Some(acceptors) = closed.take()
         {
@@ -279,7 +282,6 @@ async fn serve(
             tokio::task::yield_now().await;
             continue;
         }
-        let now_ms = shared.clock.now_ms();
         // After handshakes came or streams went, there is memory to give back.
         let activity = (handshakes.entered(), shard.borrow().len());
         if activity != seen_activity {
@@ -289,8 +291,34 @@ async fn serve(
             shard.borrow_mut().release_memory();
             collect_at_ms = None;
         }
-        turn.sleep(&shard, &handshakes, &shared, collect_at_ms)
-            .await;
+        let wake_at_ms = turn.wake_at_ms(&shard, now_ms, collect_at_ms);
+        turn.sleep(&handshakes, &shared, wake_at_ms).await;
+    }
+}
+
+/// Starts a handshake on each connection whose stream has ended, so that it may ask again.
+fn give_back(shard: &Rc<RefCell<Shard>>, handshakes: &Rc<Handshakes>, start: &Rc<StartHandshake>) {
+    let (returned, is_draining) = {
+        let mut shard = shard.borrow_mut();
+        (std::mem::take(&mut shard.returned), shard.is_draining())
+    };
+    for connection in returned {
+        if is_draining || !handshakes.has_room_for_returned() {
+            connection.close();
+            continue;
+        }
+        match connection.reopen() {
+            Ok((socket, preface, earlier)) => start(
+                Accepted {
+                    socket,
+                    handshake: handshakes.enter(),
+                    preface,
+                    earlier: Some(earlier),
+                },
+                shard,
+            ),
+            Err(error) => tracing::debug!(%error, "a connection was gone after its stream"),
+        }
     }
 }
 
@@ -313,6 +341,7 @@ async fn accept(
 
 /// One turn of the shard's loop and the sleep after it.
 struct Turn {
+    number: u16,
     poller: Rc<Poller>,
     rearmed: Rc<tokio::sync::Notify>,
     happened: Vec<super::poller::Readiness>,
@@ -323,6 +352,7 @@ impl Turn {
     fn new(shard: &RefCell<Shard>) -> Self {
         let shard = shard.borrow();
         Self {
+            number: shard.number,
             poller: Rc::clone(&shard.poller),
             rearmed: Rc::clone(&shard.rearmed),
             happened: Vec::new(),
@@ -331,41 +361,37 @@ impl Turn {
     }
 
     /// A slice of everything; true where there may be more.
-    fn take(&mut self, shard: &RefCell<Shard>) -> bool {
+    fn take(&mut self, shard: &RefCell<Shard>, now_ms: u64) -> bool {
         let shard = &mut *shard.borrow_mut();
         shard.sleep = Sleep::Awake;
-        self.is_stopped = shard.take_orders();
+        self.is_stopped = shard.take_orders(now_ms);
         let more_sockets = shard.poll_sockets(&mut self.happened);
-        let more_timers = shard.run_timers();
+        let more_timers = shard.run_timers(Tick::at_ms(now_ms));
         let more_deliveries = shard.deliver();
         let more_catch_ups = shard.run_catch_ups();
-        shard.run_drain();
+        shard.run_drain(now_ms);
         more_sockets || more_timers || more_deliveries || more_catch_ups
     }
 
-    /// Sleeps until something may have to be done.
-    async fn sleep(
+    /// When the clock next gives the shard something to do. `now_ms` is the reading of the turn:
+    /// with a later one, what became due in between would be neither done nor waited for.
+    fn wake_at_ms(
         &self,
         shard: &RefCell<Shard>,
-        handshakes: &Handshakes,
-        shared: &Shared,
+        now_ms: u64,
         collect_at_ms: Option<u64>,
-    ) {
-        let (number, wake_at_ms) = {
-            let mut shard = shard.borrow_mut();
-            let now_ms = shared.clock.now_ms();
-            let now = Tick::at_ms(now_ms);
-            let drain = shard.next_drain_tick(now);
-            let tick = match (shard.wheel.next_tick(), drain) {
-                (Some(timer), Some(drain)) => Some(timer.min(drain)),
-                (timer, drain) => timer.or(drain),
-            };
-            shard.sleep = tick.map_or(Sleep::Unbounded, Sleep::Until);
-            let tick_ms = tick.map(|tick| start_of(tick, now, now_ms));
-            let wake_at_ms = tick_ms.into_iter().chain(collect_at_ms).min();
-            (shard.number, wake_at_ms)
-        };
-        let inbox = shared.inbox(number);
+    ) -> Option<u64> {
+        let mut shard = shard.borrow_mut();
+        let timer = shard.wheel.next_tick();
+        shard.sleep = timer.map_or(Sleep::Unbounded, Sleep::Until);
+        let timer_ms = timer.map(|tick| start_of(tick, now_ms));
+        let due_ms = [timer_ms, shard.drain_due_ms(), collect_at_ms];
+        due_ms.into_iter().flatten().min()
+    }
+
+    /// Sleeps until something may have to be done, at the latest until `wake_at_ms`.
+    async fn sleep(&self, handshakes: &Handshakes, shared: &Shared, wake_at_ms: Option<u64>) {
+        let inbox = shared.inbox(self.number);
         let alarm = async {
             match wake_at_ms {
                 Some(at_ms) => shared.clock.sleep_until(at_ms).await,
@@ -382,17 +408,77 @@ impl Turn {
     }
 }
 
-/// When `tick`, at most half a range after `now`, begins.
-fn start_of(tick: Tick, now: Tick, now_ms: u64) -> u64 {
-    let ahead = u64::from(tick.since(now));
-    let elapsed_ticks = now_ms * TICKS_PER_S / 1_000;
-    ((elapsed_ticks + ahead) * 1_000).div_ceil(TICKS_PER_S)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
+    use crate::config::OnLimit;
+    use crate::directory::Limit;
+    use crate::frame::Framing;
     use crate::shard::model::shared;
+    use crate::shard::{Admission, Detached};
+
+    /// A shard with this many test streams, and its clients' ends of them.
+    fn shard_of(streams: usize, shared: Shared) -> (RefCell<Shard>, Vec<UnixStream>) {
+        let mut shard = Shard::new(0, shared, Poller::new().unwrap());
+        let clients = (0..streams).map(|_| {
+            let (client, server) = UnixStream::pair().unwrap();
+            let admission = Admission {
+                identity: None,
+                topics: Box::default(),
+                framing: Framing::Chunked,
+                keep_alive: true,
+                last_event_id: None,
+                forwarded_for: None,
+                expires_at_s: None,
+                limit: Limit {
+                    connections: 1,
+                    on_limit: OnLimit::Reject,
+                },
+                max_connections: streams,
+                max_test_streams: streams,
+            };
+            let seat = shard.admit(admission).unwrap();
+            let detached = Detached::from(std::os::fd::OwnedFd::from(server));
+            shard.join(seat, detached, b"HEAD".to_vec()).unwrap();
+            client
+        });
+        let clients = clients.collect();
+        (RefCell::new(shard), clients)
+    }
+
+    #[tokio::test]
+    async fn what_becomes_due_between_a_turn_and_its_sleep_is_not_slept_over() {
+        const STREAMS: usize = 8;
+        let clock = Clock::manual(0);
+        let shared = shared(clock.clone(), 1);
+        let (shard, _clients) = shard_of(STREAMS, shared.clone());
+        let mut turn = Turn::new(&shard);
+        let mut take = || {
+            let now_ms = clock.now_ms();
+            while turn.take(&shard, now_ms) {}
+            // Before the sleep, and then nobody moves the clock any more.
+            clock.advance(Duration::from_secs(1));
+            let wake_at_ms = turn.wake_at_ms(&shard, now_ms, None);
+            (shard.borrow().len(), wake_at_ms)
+        };
+        shared.inbox(0).order_drain(4);
+        let (held, wake_at_ms) = take();
+        assert_eq!(held, STREAMS - 1);
+        assert!(
+            wake_at_ms.is_some_and(|at_ms| at_ms <= 1_000),
+            "{wake_at_ms:?}"
+        );
+        let (held, wake_at_ms) = take();
+        assert_eq!(held, STREAMS - 5);
+        assert!(
+            wake_at_ms.is_some_and(|at_ms| at_ms <= 2_000),
+            "{wake_at_ms:?}"
+        );
+        let (held, wake_at_ms) = take();
+        assert_eq!((held, wake_at_ms), (0, None));
+    }
 
     #[tokio::test]
     async fn a_shard_that_takes_no_turn_is_not_awake() {

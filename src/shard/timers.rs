@@ -19,9 +19,8 @@ const _: () = assert!(TEST_INTERVAL_TICKS as u64 == 2 * TICKS_PER_S);
 const MAX_EXPIRY_TICKS: u64 = 24 * 3_600 * TICKS_PER_S;
 
 impl Shard {
-    /// Takes due timers; true where there may be more.
-    pub(super) fn run_timers(&mut self) -> bool {
-        let now = self.now();
+    /// Takes the timers that are due at `now`; true where there may be more.
+    pub(super) fn run_timers(&mut self, now: Tick) -> bool {
         for _ in 0..SLICE_TIMERS {
             let Some(key) = self.wheel.pop_due(&mut self.table, now) else {
                 return false;

@@ -65,6 +65,18 @@ impl Tick {
     }
 }
 
+/// When the tick after the one of `now_ms` begins.
+pub(crate) fn next_tick_ms(now_ms: u64) -> u64 {
+    start_of(Tick::at_ms(now_ms).plus(1), now_ms)
+}
+
+/// When `tick`, at most half a range after `now_ms`, begins.
+pub(crate) fn start_of(tick: Tick, now_ms: u64) -> u64 {
+    let ahead = u64::from(tick.since(Tick::at_ms(now_ms)));
+    let elapsed_ticks = now_ms * TICKS_PER_S / 1_000;
+    ((elapsed_ticks + ahead) * 1_000).div_ceil(TICKS_PER_S)
+}
+
 /// What a timer needs inside its slot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Links {

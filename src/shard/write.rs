@@ -16,8 +16,9 @@ use super::Shard;
 use super::backlog::Backlog;
 use super::slot::Slot;
 use super::wheel::Tick;
-use crate::frame::{Frame, Framing};
+use crate::frame::{Frame, Framing, LAST_CHUNK};
 use crate::metrics::DisconnectReason;
+use crate::tls::Alert;
 
 /// Most frames in one send: few enough for the kernel's `UIO_MAXIOV`, and beyond a few dozen the
 /// cost of the call no longer shows.
@@ -27,6 +28,10 @@ pub(super) const MAX_PARCEL_FRAMES: usize = 64;
 pub(super) const MAX_PARCEL_BYTES: usize = 32 * 1024;
 /// What a client may send after its request before it is closed: an EventSource sends nothing.
 pub(super) const MAX_DISCARDED_BYTES: u16 = 8 * 1024;
+
+/// Of every send: a client that is gone is an error and no signal, and a full socket is not waited
+/// for.
+const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 /// Frames that leave for a client in one send.
 pub(super) struct Parcel<'a> {
@@ -76,7 +81,7 @@ impl Shard {
         let sent = if slot.is_backlogged() {
             0
         } else {
-            match send_slices(&slot.fd, slices) {
+            match send_slices(&slot.fd, slices, FLAGS) {
                 Ok(sent) => sent,
                 Err(errno) => {
                     self.close_broken(key, errno);
@@ -109,9 +114,46 @@ impl Shard {
         self.send_with(key, frame.bytes(framing), |sent| frame.share(framing, sent))
     }
 
-    /// Sends bytes that live as long as the program; false where that ended the client.
-    pub(super) fn send_bytes(&mut self, key: u32, bytes: &'static [u8]) -> bool {
-        self.send_with(key, bytes, |sent| Bytes::from_static(&bytes[sent..]))
+    /// Sends all that a client still gets: a last frame, where there is one, the end of the body,
+    /// and, where the connection closes, the end of TLS. False where that ended the client.
+    ///
+    /// It is one send. Where the connection closes, the kernel holds it back for the FIN: a client
+    /// with a connection pool sees the end and the close at once, and sends no request in between.
+    pub(super) fn send_end(&mut self, key: u32, frame: Option<&Frame>) -> bool {
+        let mut bytes = std::mem::take(&mut self.records);
+        bytes.clear();
+        let Some(slot) = self.table.get_mut(key) else {
+            return false;
+        };
+        let (framing, closes) = (slot.framing(), !slot.keeps_alive());
+        let frame = frame.map(|frame| frame.bytes(framing)).unwrap_or_default();
+        let end = match framing {
+            Framing::Chunked => LAST_CHUNK,
+            Framing::Raw => &[],
+        };
+        match slot.secrets_mut() {
+            Some(secrets) => {
+                secrets.seal([frame, end], &mut bytes);
+                if closes {
+                    secrets.seal_alert(Alert::CloseNotify, &mut bytes);
+                }
+            }
+            None => {
+                bytes.extend_from_slice(frame);
+                bytes.extend_from_slice(end);
+            }
+        }
+        let flags = if closes {
+            FLAGS | SendFlags::MORE
+        } else {
+            FLAGS
+        };
+        let is_there = self.send_flagged(key, &bytes, flags, |sent| {
+            Bytes::copy_from_slice(&bytes[sent..])
+        });
+        bytes.clear();
+        self.records = bytes;
+        is_there
     }
 
     /// Sends a response's head; what a full socket leaves of it is copied.
@@ -133,6 +175,17 @@ impl Shard {
         bytes: &[u8],
         rest: impl FnOnce(usize) -> Bytes,
     ) -> bool {
+        self.send_flagged(key, bytes, FLAGS, rest)
+    }
+
+    #[inline] // the flags are constants
+    fn send_flagged(
+        &mut self,
+        key: u32,
+        bytes: &[u8],
+        flags: SendFlags,
+        rest: impl FnOnce(usize) -> Bytes,
+    ) -> bool {
         let now = self.now();
         let Some(slot) = self.table.get_mut(key) else {
             return false;
@@ -141,11 +194,7 @@ impl Shard {
         let sent = if slot.is_backlogged() {
             0
         } else {
-            match sent(send(
-                &slot.fd,
-                bytes,
-                SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
-            )) {
+            match sent(send(&slot.fd, bytes, flags)) {
                 Ok(sent) => sent,
                 Err(errno) => {
                     self.close_broken(key, errno);
@@ -188,17 +237,25 @@ impl Shard {
     /// Sends what waits, now that the socket takes more.
     pub(super) fn flush(&mut self, key: u32) {
         let now = self.now();
+        let is_draining = self.is_draining();
         let metrics = &self.shared.metrics.shards[usize::from(self.number)];
         loop {
             let Some(slot) = self.table.get_mut(key) else {
                 return;
             };
             let is_ending = slot.is_ending();
+            let closes = is_ending && (is_draining || !slot.keeps_alive());
             let (fd, Some(backlog)) = slot.fd_and_backlog() else {
                 return;
             };
             let (slices, used) = backlog.slices();
-            match send_slices(fd, &slices[..used]) {
+            // The last bytes wait for the FIN, as in `send_end`.
+            let flags = if closes && backlog.fits_one_send() {
+                FLAGS | SendFlags::MORE
+            } else {
+                FLAGS
+            };
+            match send_slices(fd, &slices[..used], flags) {
                 Ok(0) => return,
                 Ok(sent) => {
                     backlog.advance(sent);
@@ -230,11 +287,12 @@ impl Shard {
 
     /// Throws away what a client sent; a client that sends too much, or its end, is closed.
     pub(super) fn discard_input(&mut self, key: u32) {
-        if self
-            .table
-            .get(key)
-            .is_some_and(|slot| slot.is_tls() && !slot.is_ending())
-        {
+        let Some(slot) = self.table.get(key) else {
+            return;
+        };
+        if slot.is_ending() && slot.keeps_alive() {
+            // It may be the next request: HTTP reads it when the last byte is out.
+        } else if slot.is_tls() && !slot.is_ending() {
             self.open_input(key);
         } else if let Some(reason) = self.drain_input(key) {
             self.close(key, reason);
@@ -288,8 +346,12 @@ pub(super) fn reason_of(errno: Errno) -> DisconnectReason {
     }
 }
 
-fn send_slices(fd: &std::os::fd::OwnedFd, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+#[inline] // the flags are constants
+fn send_slices(
+    fd: &std::os::fd::OwnedFd,
+    slices: &[IoSlice<'_>],
+    flags: SendFlags,
+) -> Result<usize, Errno> {
     sent(match slices {
         [one] => send(fd, one, flags),
         many => sendmsg(fd, many, &mut SendAncillaryBuffer::default(), flags),

@@ -42,7 +42,7 @@ impl Secrets {
             };
             taken += bytes;
             let verdict = match self.open(record) {
-                Ok(Received::Data) => continue,
+                Ok(Received::Data(_)) => continue,
                 Ok(Received::CloseNotify) => Verdict::Leaves,
                 Ok(Received::Failure) => Verdict::Fails,
                 Ok(Received::KeyUpdate) => Verdict::Renews,

@@ -1,5 +1,5 @@
 //! TLS 1.3 for public listeners: rustls does the handshake, and what follows it until a stream
-//! detaches; from there on the shard seals and opens records itself, with [`Secrets`].
+//! detaches; from there on the server seals and opens records itself, with [`Secrets`].
 //!
 //! Older versions and HTTP/2 are left to a proxy in front (docs/tls.md).
 
@@ -12,9 +12,7 @@ mod service;
 
 pub use certificates::TlsError;
 pub(crate) use inbound::Verdict;
-pub(crate) use record::Alert;
-#[cfg(test)]
-pub(crate) use record::record_bytes;
+pub(crate) use record::{Alert, HEADER_BYTES, MAX_CONTENT_BYTES, Received, record_bytes};
 #[cfg(test)]
 pub(crate) use secrets::MAX_RECORDS;
 pub(crate) use secrets::Secrets;

@@ -8,10 +8,11 @@ use aws_lc_rs::aead::Aad;
 use super::secrets::Secrets;
 
 /// Most content of one record (RFC 8446 §5.1).
-const MAX_CONTENT_BYTES: usize = 1 << 14;
+pub(crate) const MAX_CONTENT_BYTES: usize = 1 << 14;
 /// What encryption may add to that (§5.2).
 const MAX_EXPANSION_BYTES: usize = 256;
-const HEADER_BYTES: usize = 5;
+/// Type, version and length (§5.1).
+pub(crate) const HEADER_BYTES: usize = 5;
 /// Of all three ciphers.
 const TAG_BYTES: usize = 16;
 
@@ -37,9 +38,9 @@ pub(crate) enum Alert {
 
 /// What a client's record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Received {
-    /// Nothing that a stream listens to.
-    Data,
+pub(crate) enum Received<'a> {
+    /// Bytes, or nothing: a stream listens to neither, HTTP to the bytes.
+    Data(&'a [u8]),
     /// The client ends the connection.
     CloseNotify,
     /// The client gives the connection up, or says that we are at fault.
@@ -131,10 +132,11 @@ impl Secrets {
     ///
     /// # Errors
     /// The alert to answer with. Nothing more can be received then.
-    pub(crate) fn open(&mut self, record: &mut [u8]) -> Result<Received, Alert> {
+    pub(crate) fn open<'a>(&mut self, record: &'a mut [u8]) -> Result<Received<'a>, Alert> {
         const CLOSE_NOTIFY: u8 = Alert::CloseNotify as u8;
         match self.decrypt(record)? {
-            (DATA, _) | (ALERT, [_, USER_CANCELED]) => Ok(Received::Data),
+            (DATA, content) => Ok(Received::Data(content)),
+            (ALERT, [_, USER_CANCELED]) => Ok(Received::Data(&[])),
             (ALERT, [_, CLOSE_NOTIFY]) => Ok(Received::CloseNotify),
             (ALERT, [_, _]) => Ok(Received::Failure),
             (HANDSHAKE, [KEY_UPDATE, ..]) => Ok(Received::KeyUpdate),

@@ -74,11 +74,22 @@ impl Secrets {
 
     /// Whether the stream has to end now, for its keys have sealed enough.
     pub(crate) fn are_worn(&self) -> bool {
-        let sent = match self {
-            Self::Aes128(keys) => keys.sending.sequence,
-            Self::Aes256(keys) | Self::ChaCha20(keys) => keys.sending.sequence,
-        };
-        sent >= MAX_RECORDS
+        self.sequences().0 >= MAX_RECORDS
+    }
+
+    /// Whether the connection has to end: the keys of one direction have sealed enough. A stream
+    /// need not ask, for its client may send few records.
+    pub(crate) fn are_worn_either_way(&self) -> bool {
+        let (sent, received) = self.sequences();
+        sent.max(received) >= MAX_RECORDS
+    }
+
+    /// Numbers of the next records, sent and received.
+    fn sequences(&self) -> (u32, u32) {
+        match self {
+            Self::Aes128(keys) => keys.sequences(),
+            Self::Aes256(keys) | Self::ChaCha20(keys) => keys.sequences(),
+        }
     }
 
     pub(super) fn sending(&mut self) -> Cipher<'_> {
@@ -109,6 +120,12 @@ impl<const N: usize> Keys<N> {
         keys.sending.fill(sending)?;
         keys.receiving.fill(receiving)?;
         Some(keys)
+    }
+}
+
+impl<const N: usize> Keys<N> {
+    fn sequences(&self) -> (u32, u32) {
+        (self.sending.sequence, self.receiving.sequence)
     }
 }
 

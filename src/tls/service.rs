@@ -19,7 +19,7 @@ use rustls::{KeyLogFile, version};
 
 use super::certificates::{self, TlsError};
 use super::resolver::Resolver;
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::config;
 
 /// How often the files are looked at. A certificate is renewed weeks before its end.
@@ -116,8 +116,11 @@ impl Tls {
     /// Takes over certificates whose files were replaced, until it is dropped.
     pub async fn watch(&self) {
         let mut said = String::new();
+        let mut now_ms = self.clock.now_ms();
         loop {
-            self.clock.sleep(WATCH).await;
+            // From the reading before the last look, not from when that was done.
+            self.clock.sleep_until(now_ms + millis(WATCH)).await;
+            now_ms = self.clock.now_ms();
             self.look(&mut said);
         }
     }

@@ -100,6 +100,7 @@ fn admission(user: usize) -> Admission {
         topics: Box::default(),
         framing: Framing::Chunked,
         last_event_id: None,
+        keep_alive: true,
         forwarded_for: None,
         expires_at_s: None,
         limit: Limit {

@@ -43,6 +43,7 @@ impl Scene {
             identity: None,
             topics: Box::default(),
             framing: Framing::Chunked,
+            keep_alive: true,
             last_event_id: None,
             forwarded_for: None,
             expires_at_s: None,
@@ -57,10 +58,7 @@ impl Scene {
         let (client, server) = UnixStream::pair().unwrap();
         client.set_nonblocking(true).unwrap();
         let (secrets, opener) = Opener::pair(0);
-        let detached = Detached {
-            fd: server.into(),
-            secrets: Some(secrets),
-        };
+        let detached = Detached::new(server.into(), Some(secrets), false);
         shard.join(seat, detached, b"HEAD".to_vec()).unwrap();
         Self {
             shard,
@@ -217,7 +215,8 @@ fn a_stream_ends_politely_before_its_keys_are_worn() {
         sent += 1;
         scene.shard.send_frame(key, &Frame::data(&sent.to_string()));
         scene.shard.shared.clock.advance(Duration::from_millis(40));
-        scene.shard.run_timers();
+        let now = scene.shard.now();
+        scene.shard.run_timers(now);
     }
     assert!(scene.opener.is_told);
     assert!((MAX_RECORDS - 8..=MAX_RECORDS).contains(&sent), "{sent}");

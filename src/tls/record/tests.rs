@@ -64,7 +64,7 @@ fn a_record_is_good_once_and_in_its_place() {
     let (mut server, mut client) = Secrets::pair(0);
     let first = client.record(DATA, b"1");
     let second = client.record(DATA, b"2");
-    assert_eq!(server.open(&mut first.clone()), Ok(Received::Data));
+    assert_eq!(server.open(&mut first.clone()), Ok(Received::Data(b"1")));
     assert_eq!(
         server.open(&mut first.clone()),
         Err(Alert::BadRecordMac),
@@ -80,13 +80,17 @@ fn a_record_is_good_once_and_in_its_place() {
 
 #[test]
 fn ends_are_told_from_all_else() {
-    let cases: [(u8, &[u8], Result<Received, Alert>); 12] = [
-        (DATA, b"GET / HTTP/1.1", Ok(Received::Data)),
-        (DATA, b"", Ok(Received::Data)),
+    let cases: [(u8, &[u8], Result<Received<'_>, Alert>); 12] = [
+        (
+            DATA,
+            b"GET / HTTP/1.1",
+            Ok(Received::Data(b"GET / HTTP/1.1")),
+        ),
+        (DATA, b"", Ok(Received::Data(b""))),
         // Padding (§5.4) behind the type: here the content is what looks like a type.
-        (0, &[1, DATA, 0, 0], Ok(Received::Data)),
+        (0, &[1, DATA, 0, 0], Ok(Received::Data(&[1]))),
         (ALERT, &[1, 0], Ok(Received::CloseNotify)),
-        (ALERT, &[1, 90], Ok(Received::Data)),
+        (ALERT, &[1, 90], Ok(Received::Data(b""))),
         (ALERT, &[2, 20], Ok(Received::Failure)),
         (ALERT, &[1], Err(Alert::UnexpectedMessage)),
         (HANDSHAKE, &[24, 0, 0, 1, 0], Ok(Received::KeyUpdate)),

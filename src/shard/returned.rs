@@ -1,0 +1,80 @@
+//! Streams that have ended as they should and whose sockets go back to HTTP, as the head of their
+//! response promised: a client with a connection pool sends its next request there.
+//!
+//! What a socket brings along is all that the server cannot learn again: the client that a PROXY
+//! header named, and the secrets of TLS.
+
+use std::io;
+use std::net::{IpAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use rustix::net::sockopt::socket_domain;
+use rustix::net::{AddressFamily, SendFlags, Shutdown, send, shutdown};
+
+use super::acceptor::Socket;
+use super::listener::Preface;
+use crate::tls::{Alert, Secrets};
+
+/// What came before the first request of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// There was a PROXY header.
+    pub proxy_header: bool,
+    /// The client that it named.
+    pub named: Option<IpAddr>,
+}
+
+/// A connection that was a stream, and whose last byte is out.
+#[derive(Debug)]
+pub(super) struct Returned {
+    pub(super) fd: OwnedFd,
+    pub(super) secrets: Option<Secrets>,
+    pub(super) origin: Origin,
+}
+
+/// What is known of a connection that has been here before: nothing precedes its next request.
+#[derive(Debug)]
+pub struct Earlier {
+    /// The client that a PROXY header named.
+    pub named: Option<IpAddr>,
+    /// The keys of its TLS.
+    pub(crate) secrets: Option<Secrets>,
+}
+
+impl Returned {
+    /// Puts the socket into the runtime whose context the caller is in.
+    ///
+    /// # Errors
+    /// The peer is gone, or what the runtime says.
+    pub(super) fn reopen(self) -> io::Result<(Socket, Preface, Earlier)> {
+        let preface = Preface {
+            proxy_header: self.origin.proxy_header,
+            tls: self.secrets.is_some(),
+        };
+        let earlier = Earlier {
+            named: self.origin.named,
+            secrets: self.secrets,
+        };
+        let socket = if socket_domain(&self.fd)? == AddressFamily::UNIX {
+            Socket::Unix(tokio::net::UnixStream::from_std(UnixStream::from(self.fd))?)
+        } else {
+            let stream = TcpStream::from(self.fd);
+            let peer = stream.peer_addr()?;
+            Socket::Tcp(tokio::net::TcpStream::from_std(stream)?, peer)
+        };
+        Ok((socket, preface, earlier))
+    }
+
+    /// Closes the connection, which has no place among the handshakes.
+    pub(super) fn close(mut self) {
+        if let Some(secrets) = &mut self.secrets {
+            let mut goodbye = Vec::new();
+            secrets.seal_alert(Alert::CloseNotify, &mut goodbye);
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            // It may be gone, and then it needs no goodbye.
+            let _ = send(&self.fd, &goodbye, flags);
+        }
+        let _ = shutdown(&self.fd, Shutdown::Write);
+    }
+}
