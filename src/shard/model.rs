@@ -34,6 +34,10 @@ const SESSIONS: [&str; 2] = ["a", "b"];
 const HISTORY_BYTES: usize = 30_000;
 const HISTORY_AGE: Duration = Duration::from_secs(10);
 const BACKLOG_BYTES: usize = 6_000;
+const ORIGIN: EventId = EventId {
+    ms: 1_600_000_000_000,
+    seq: 7,
+};
 
 fn user(n: usize) -> UserId {
     UserId::new(&n.to_string()).unwrap()
@@ -438,7 +442,7 @@ fn who_is_there_when_a_fleeting_event_passes_gets_it_once() {
 pub(super) fn shared(clock: Clock, shards: u16) -> Shared {
     Shared {
         clock,
-        log: Arc::new(Log::new(HISTORY_BYTES, HISTORY_AGE)),
+        log: Arc::new(Log::new(HISTORY_BYTES, HISTORY_AGE, ORIGIN)),
         directory: Arc::new(Directory::default()),
         metrics: Arc::new(Metrics::new(usize::from(shards))),
         inboxes: (0..shards).map(|_| Inbox::default()).collect(),

@@ -69,7 +69,7 @@ fn open(process: &Process, token: &str, last_event_id: &str) -> Stream {
     ));
     let mut stream = client.stream();
     if stream.status == 200 {
-        assert!(stream.next().unwrap().starts_with("retry: "));
+        stream.begin();
     }
     stream
 }

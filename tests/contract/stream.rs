@@ -24,7 +24,7 @@ fn a_stream_has_exactly_the_header_of_the_contract() {
             "access-control-allow-headers: Authorization, Content-Type, Cache-Control, Last-Event-ID",
             "access-control-allow-methods: GET",
             "access-control-allow-origin: *",
-            "cache-control: no-cache",
+            "cache-control: no-cache, no-transform",
             "connection: keep-alive",
             "content-type: text/event-stream",
             "transfer-encoding: chunked",

@@ -22,7 +22,11 @@ impl Life {
 
     fn new(path: &Path, fsync: Fsync, unix_ms: u64) -> Self {
         let clock = Clock::manual(unix_ms);
-        let log = Arc::new(Log::new(1 << 20, Duration::from_secs(600)));
+        let origin = EventId {
+            ms: unix_ms,
+            seq: 0,
+        };
+        let log = Arc::new(Log::new(1 << 20, Duration::from_secs(600), origin));
         let directory = Arc::new(Directory::default());
         let engine = DurableEngine::new(
             path.to_owned(),

@@ -24,7 +24,7 @@ use serde_json::Value;
 use socket2::{Domain, Type};
 use tempfile::TempDir;
 
-pub use client::{Answer, Client, Socket, Stream, request};
+pub use client::{Answer, Client, Socket, Stream, heartbeat, request};
 pub use probe::{Probe, shard_of};
 pub use transport::Address;
 
@@ -146,16 +146,14 @@ impl TestServer {
         Client { socket }
     }
 
-    /// An open notifications stream of this user; its head and `retry:` frame have been read.
+    /// An open notifications stream of this user; its head and first block have been read.
     pub fn stream(&self, user: &str) -> Stream {
         self.stream_of(&self.token(user))
     }
 
     pub fn stream_of(&self, token: &str) -> Stream {
         let mut stream = self.open(&format!("{NOTIFICATIONS}?token={token}"));
-        assert_eq!(stream.status, 200, "{}", stream.head);
-        let retry = stream.next().expect("the first frame");
-        assert!(retry.starts_with("retry: "), "{retry}");
+        stream.begin();
         stream
     }
 
