@@ -99,6 +99,14 @@ pub enum NotSeated {
     Limit,
 }
 
+#[cfg(test)]
+impl Seat {
+    /// Whether the client is told that what it missed is not all retained.
+    pub(super) fn has_gap(&self) -> bool {
+        self.start.gap.is_some()
+    }
+}
+
 impl Admission {
     fn declined(self, reason: NotSeated) -> Declined {
         Declined {

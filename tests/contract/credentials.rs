@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, BASE, NOTIFICATIONS, SECRET, START_UNIX_MS, Stream, TestServer, request,
+    Answer, BASE, NOTIFICATIONS, SECRET, START_UNIX_MS, Stream, TestServer, heartbeat, request,
 };
 
 const NOW_S: u64 = START_UNIX_MS / 1_000;

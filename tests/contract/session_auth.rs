@@ -10,7 +10,8 @@ use crate::support::backend::Backend;
 use crate::support::http::Reply;
 use crate::support::process::Process;
 use crate::support::{
-    API_KEY, BASE, Client, NOTIFICATIONS, SECRET, Stream, TestServer, eventually, request,
+    API_KEY, BASE, Client, NOTIFICATIONS, SECRET, Stream, TestServer, eventually, heartbeat,
+    request,
 };
 
 const UNAVAILABLE: &str = "event: error\ndata: {\"error\": \"Authentication unavailable\"}\n\n";

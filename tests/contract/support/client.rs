@@ -5,6 +5,7 @@ mod socket;
 
 use std::io::{ErrorKind, Read, Write};
 
+use super::NOTIFICATIONS;
 use super::transport::Address;
 
 pub use socket::Socket;
@@ -54,6 +55,14 @@ impl Client {
     /// Sends a GET and reads the head of the answer.
     pub fn open(mut self, path: &str) -> Stream {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        self.stream()
+    }
+
+    /// Asks for the notifications after an event, as EventSource does, and reads the head.
+    pub fn come_back(mut self, token: &str, last_event_id: &str) -> Stream {
+        self.send(format!(
+            "GET {NOTIFICATIONS}?token={token} HTTP/1.1\r\nHost: test\r\nLast-Event-ID: {last_event_id}\r\n\r\n"
+        ));
         self.stream()
     }
 
