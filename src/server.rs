@@ -26,6 +26,7 @@ use crate::config::{
     Config, ConfigError, Endpoint, FdTables, OTHER_DESCRIPTORS, check_descriptors,
 };
 use crate::directory::Directory;
+use crate::event::EventId;
 use crate::engine::{DurableEngine, Engine, MemoryEngine, OpenError};
 use crate::log::Log;
 use crate::metrics::Metrics;
@@ -332,9 +333,11 @@ fn shard_count(config: &Config) -> usize {
 }
 
 fn shared(config: &Config, shard_count: usize, nofile: u64, clock: Clock) -> Shared {
+    let (max_bytes, max_age) = (config.history.max_bytes, config.history.max_age);
+    let origin = EventId::origin(clock.unix_ms());
     Shared {
         clock,
-        log: Arc::new(Log::new(config.history.max_bytes, config.history.max_age)),
+        log: Arc::new(Log::new(max_bytes, max_age, origin)),
         directory: Arc::new(Directory::default()),
         metrics: Arc::new(Metrics::new(shard_count)),
         inboxes: (0..shard_count).map(|_| Inbox::default()).collect(),

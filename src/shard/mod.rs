@@ -17,6 +17,7 @@ mod delivery;
 mod dispatch;
 mod drain;
 mod handshakes;
+mod heartbeat;
 mod inbox;
 mod listener;
 #[cfg(test)]
@@ -49,6 +50,7 @@ use crate::sys;
 use crate::tls::Alert;
 use delivery::Deliveries;
 use drain::Drain;
+use heartbeat::Served;
 use poller::{Poller, Readiness};
 use returned::Returned;
 use slot::Slot;
@@ -113,7 +115,7 @@ pub struct Shard {
     table: Table,
     wheel: Wheel,
     poller: Rc<Poller>,
-    heartbeat: Frame,
+    served: Served,
     heartbeat_ticks: u32,
     stall_ticks: u32,
     deliveries: Deliveries,
@@ -150,7 +152,7 @@ impl Shard {
             table: Table::new(settings.table_capacity),
             wheel: Wheel::new(now),
             poller: Rc::new(poller),
-            heartbeat: Frame::event(None, "heartbeat", "{}"),
+            served: Served::new(),
             heartbeat_ticks: Tick::span(millis(settings.heartbeat)),
             stall_ticks: Tick::span(millis(settings.stall_timeout)),
             deliveries: Deliveries::default(),
