@@ -21,6 +21,7 @@ mod inbox;
 mod listener;
 #[cfg(test)]
 mod model;
+mod places;
 mod poller;
 mod sealed;
 mod slot;
