@@ -68,6 +68,7 @@ fn admission(last_event_id: &str) -> Admission {
         }),
         topics: Box::default(),
         framing: Framing::Chunked,
+        keep_alive: true,
         last_event_id: Some(last_event_id.into()),
         keep_alive: true,
         forwarded_for: None,

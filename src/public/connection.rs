@@ -5,9 +5,11 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -37,6 +39,8 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// What is still read after the last answer, so that the client gets to read that: closing over
 /// unread input resets the connection.
 const MAX_LINGER_BYTES: usize = 256 * 1024;
+/// How long a drain waits for a client to read its last answer and close: a round trip.
+const DRAIN_LINGER: Duration = Duration::from_millis(500);
 
 /// One connection, as its requests see it.
 pub(super) struct Connection {
@@ -49,9 +53,12 @@ pub(super) struct Connection {
     /// The client that a PROXY header names.
     proxied: Cell<Option<IpAddr>>,
     handshake: Handshake,
+    loose_ends: Rc<LooseEnds>,
+    /// Its client may close its side and gets its answer all the same.
+    holds_end: Cell<bool>,
     /// When the connection came or was last answered.
     answered_ms: Cell<u64>,
-    has_answered: Cell<bool>,
+    answers: Cell<u64>,
     /// It was refused before it could ask for anything.
     is_refused: Cell<bool>,
 }
@@ -70,29 +77,34 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
         preface,
         earlier,
     } = accepted;
-    let socket_peer = match &socket {
-        Socket::Tcp(_, peer) => Some(peer.ip().to_canonical()),
-        Socket::Unix(_) => None,
-    };
+    let loose_ends = Rc::new(if preface.tls {
+        LooseEnds::of_tls()
+    } else {
+        LooseEnds::default()
+    });
     let connection = Rc::new(Connection {
         handoff: Handoff::default(),
-        socket_peer,
+        socket_peer: socket.peer(),
         preface,
         proxied: Cell::new(None),
         // From accept on, however long this task waited for its first turn.
         answered_ms: Cell::new(handshake.since_ms()),
         handshake,
-        has_answered: Cell::new(earlier.is_some()),
+        loose_ends,
+        holds_end: Cell::new(false),
+        answers: Cell::new(u64::from(earlier.is_some())),
         is_refused: Cell::new(false),
         public,
     });
-    // Both may come at once: a connection is refused once.
+    // Both may come at once: a connection is refused once. What the client has sent is looked at
+    // before anything else.
     let given_up = tokio::select! {
+        biased;
         () = connection.serve(socket, earlier, &shard) => None,
         () = connection.overdue() => {
-            (!connection.has_answered.get()).then_some("No request in time")
+            (connection.answers.get() == 0).then_some("No request in time")
         }
-        () = connection.handshake.evicted() => Some("Gave way to newer connections"),
+        () = connection.gives_way() => Some("Gave way to newer connections"),
     };
     if let Some(text) = given_up {
         connection.refuse_handshake(text);
@@ -102,38 +114,51 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
 async fn drive(
     connection: &Rc<Connection>,
     io: Io,
-    loose_ends: &LooseEnds,
     mut draining: watch::Receiver<bool>,
     shard: &RefCell<Shard>,
 ) {
     let io = TokioIo::new(io);
-    let service = service_fn(|request| Box::pin(connection.answer(request)));
+    let service = service_fn(|request| {
+        connection.hold_end();
+        Box::pin(connection.answer(request))
+    });
     let mut http = http1::Builder::new()
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(io, service);
-    let mut is_told = false;
+    let mut answers_before_drain = None;
     let outcome = loop {
         tokio::select! {
-            outcome = poll_fn(|cx| poll_http(&mut http, connection, loose_ends, shard, cx)) => {
+            outcome = poll_fn(|cx| poll_http(&mut http, connection, shard, cx)) => {
                 break outcome;
             }
-            _ = draining.wait_for(|draining| *draining), if !is_told => {
-                is_told = true;
+            _ = draining.wait_for(|draining| *draining), if answers_before_drain.is_none() => {
+                answers_before_drain = Some(connection.answers.get());
                 Pin::new(&mut http).graceful_shutdown();
             }
         }
     };
+    connection.loose_ends.pass_end();
     // Bytes that came behind the request are dropped with the buffer they came in.
     let parts = http.into_parts();
-    let io = parts.io.into_inner();
+    let mut io = parts.io.into_inner();
     match outcome {
-        Outcome::Closed => linger(io).await,
         Outcome::Seated(seat, head) => {
             let lost_input = !parts.read_buf.is_empty();
             let detached = io
                 .detach()
                 .map(|detached| detached.of(connection.origin(), lost_input));
             detach(shard, detached, *seat, head);
+        }
+        // Nothing was under way: there is no answer that the client has yet to read.
+        Outcome::Closed if answers_before_drain == Some(connection.answers.get()) => {
+            let clock = &connection.public.shards.clock;
+            let _ = clock.within(DRAIN_LINGER, io.shutdown()).await;
+        }
+        Outcome::Closed => {
+            tokio::select! {
+                () = linger(io) => {}
+                () = connection.drain_lingers(&mut draining) => {}
+            }
         }
     }
 }
@@ -142,7 +167,6 @@ async fn drive(
 fn poll_http<S>(
     http: &mut http1::Connection<TokioIo<Io>, S>,
     connection: &Connection,
-    loose_ends: &LooseEnds,
     shard: &RefCell<Shard>,
     cx: &mut Context<'_>,
 ) -> Poll<Outcome>
@@ -154,9 +178,16 @@ where
             return Poll::Ready(Outcome::Closed);
         }
         // hyper tries to flush before it returns: with nothing blocked, nothing is left. When
-        // something is, hyper waits for the socket, and this is polled again. So it is when half
-        // a record is here: hyper reads, to see the client's end.
-        if !loose_ends.are_none() {
+        // something is, hyper waits for the socket, and this is polled again.
+        if connection.loose_ends.is_blocked() {
+            return Poll::Pending;
+        }
+        if !connection.holds_end.get() && connection.loose_ends.pass_held_end() {
+            continue;
+        }
+        // When half a record is here, this is polled again, too: hyper reads, to see the client's
+        // end.
+        if !connection.loose_ends.are_none() {
             return Poll::Pending;
         }
         let Some(Offer { admission, head }) = connection.handoff.take() else {
@@ -210,33 +241,23 @@ impl Connection {
         shard: &RefCell<Shard>,
     ) {
         let mut draining = self.public.draining.subscribe();
-        let loose_ends = Rc::new(if self.preface.tls {
-            LooseEnds::of_tls()
-        } else {
-            LooseEnds::default()
-        });
         let io = tokio::select! {
             biased;
-            io = self.begin(socket, earlier, &loose_ends) => io,
+            io = self.begin(socket, earlier) => io,
             // Nobody has asked for anything yet.
             _ = draining.wait_for(|draining| *draining) => return,
         };
         if let Some(io) = io {
-            drive(self, io, &loose_ends, draining, shard).await;
+            drive(self, io, draining, shard).await;
         }
     }
 
     /// Reads what has to come before any request; `None` where the peer has left meanwhile, or was
     /// refused.
-    async fn begin(
-        &self,
-        socket: Socket,
-        earlier: Option<Earlier>,
-        loose_ends: &Rc<LooseEnds>,
-    ) -> Option<Io> {
+    async fn begin(&self, socket: Socket, earlier: Option<Earlier>) -> Option<Io> {
         if let Some(Earlier { named, secrets }) = earlier {
             self.proxied.set(named);
-            let wire = Wire::new(socket, Rc::clone(loose_ends));
+            let wire = Wire::new(socket, Rc::clone(&self.loose_ends));
             return Some(match secrets {
                 None => Io::Plain(wire),
                 Some(secrets) => Io::Sealed(Box::new(Sealed::new(wire, secrets))),
@@ -244,7 +265,10 @@ impl Connection {
         }
         if self.preface.proxy_header {
             match proxy_header::read(&socket).await {
-                Ok(client) => self.proxied.set(client),
+                Ok(client) => {
+                    self.proxied.set(client);
+                    self.handshake.set_address(self.peer());
+                }
                 Err(NoHeader::Closed) => return None,
                 Err(NoHeader::Malformed) => {
                     self.public.without_proxy_header(self.socket_peer);
@@ -253,7 +277,7 @@ impl Connection {
                 }
             }
         }
-        let wire = Wire::new(socket, Rc::clone(loose_ends));
+        let wire = Wire::new(socket, Rc::clone(&self.loose_ends));
         if !self.preface.tls {
             return Some(Io::Plain(wire));
         }
@@ -319,12 +343,62 @@ impl Connection {
         self: &Rc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Full<Bytes>>, Infallible> {
-        self.handshake.set_has_request(true);
+        // A proxy's connections are its clients' for as long as their requests last.
+        let client = self.remote(request.headers()).or(self.peer());
+        self.handshake.set_address(client);
         let response = routes::answer(self, request).await;
-        self.handshake.set_has_request(false);
+        self.handshake.set_address(self.peer());
         self.answered_ms.set(self.public.shards.clock.now_ms());
-        self.has_answered.set(true);
+        self.answers.set(self.answers.get() + 1);
+        // The driver waits until the answer is out.
+        self.pass_end();
         Ok(response)
+    }
+
+    /// A client that closes its side from now on gets its answer all the same: its request is here.
+    pub(super) fn hold_end(&self) {
+        self.holds_end.set(true);
+    }
+
+    /// A client that closes its side has gone: it has not sent all of its request, or waits for a
+    /// stream.
+    pub(super) fn pass_end(&self) {
+        self.holds_end.set(false);
+    }
+
+    /// Waits for what the server has to do for the request, which protects the connection from
+    /// having to give way. Never for the client.
+    pub(super) async fn working<T>(&self, work: impl Future<Output = T>) -> T {
+        self.handshake.working(work).await
+    }
+
+    /// Waits until the connection has to give way. If bytes of the client's are here by then, it was
+    /// not the client that was late.
+    async fn gives_way(&self) {
+        loop {
+            let mut reads = 0;
+            let mut evicted = pin!(self.handshake.evicted());
+            poll_fn(|cx| {
+                let asked = evicted.as_mut().poll(cx);
+                if asked.is_pending() {
+                    reads = self.loose_ends.reads();
+                }
+                asked
+            })
+            .await;
+            // The runtime looks at the sockets, and then whoever reads this one has its turn.
+            tokio::task::yield_now().await;
+            if self.loose_ends.reads() == reads || !self.handshake.stay() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until a drain is under way and whoever still reads its last answer has had time to.
+    async fn drain_lingers(&self, draining: &mut watch::Receiver<bool>) {
+        // An error means that the server is gone.
+        let _ = draining.wait_for(|draining| *draining).await;
+        self.public.shards.clock.sleep(DRAIN_LINGER).await;
     }
 
     /// Waits until no request has become an answer for `handshake_timeout`.

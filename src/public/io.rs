@@ -38,20 +38,70 @@ pub(super) struct LooseEnds {
     is_blocked: Cell<bool>,
     /// Of a connection with TLS: how much of a record has been read.
     records: Option<Cell<Records>>,
+    /// Reads that brought something: the client has done its part.
+    reads: Cell<u64>,
+    end: Cell<End>,
+}
+
+/// The client's end, which it may send behind its last request. hyper gives up a request whose
+/// client has ended, so the driver decides when hyper may see it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum End {
+    #[default]
+    Ahead,
+    /// It has come, and hyper has not seen it.
+    Held,
+    Passes,
 }
 
 impl LooseEnds {
     pub(super) fn of_tls() -> Self {
         Self {
-            is_blocked: Cell::default(),
             records: Some(Cell::default()),
+            ..Self::default()
         }
+    }
+
+    /// How often something was read.
+    pub(super) fn reads(&self) -> u64 {
+        self.reads.get()
+    }
+
+    /// Lets the client's end through from now on.
+    pub(super) fn pass_end(&self) {
+        self.end.set(End::Passes);
+    }
+
+    /// The same, if it was held; true where hyper has to look once more.
+    pub(super) fn pass_held_end(&self) -> bool {
+        let is_held = self.end.get() == End::Held;
+        if is_held {
+            self.pass_end();
+        }
+        is_held
+    }
+
+    /// Notes the end; true where hyper is not to see it.
+    fn holds_end(&self) -> bool {
+        if self.end.get() == End::Ahead {
+            self.end.set(End::Held);
+        }
+        self.end.get() == End::Held
+    }
+
+    fn note_read(&self) {
+        self.reads.set(self.reads.get() + 1);
+    }
+
+    /// Whether something that was written is not out yet.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.is_blocked.get()
     }
 
     /// Whether the connection may be detached, as far as its socket knows.
     pub(super) fn are_none(&self) -> bool {
         let records = self.records.as_ref().map(Cell::get);
-        !self.is_blocked.get() && records.is_none_or(Records::is_between)
+        !self.is_blocked() && records.is_none_or(Records::is_between)
     }
 }
 
@@ -117,7 +167,12 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let Some(records) = self.loose_ends.records.as_ref().map(Cell::get) else {
-            return on_socket!(self, stream => Pin::new(stream).poll_read(cx, buf));
+            let before = buf.filled().len();
+            let poll = on_socket!(self, stream => Pin::new(stream).poll_read(cx, buf));
+            if buf.filled().len() > before {
+                self.loose_ends.note_read();
+            }
+            return poll;
         };
         // Never beyond a record, for the reason that `Io` has.
         let bytes = records.readable_bytes().min(buf.remaining());
@@ -126,6 +181,9 @@ impl AsyncRead for Wire {
         let records = records.after(part.filled());
         let read = part.filled().len();
         buf.advance(read);
+        if read > 0 {
+            self.loose_ends.note_read();
+        }
         if let Some(of_wire) = &self.loose_ends.records {
             of_wire.set(records);
         }
@@ -182,7 +240,33 @@ impl AsyncRead for Io {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
+        let this = self.get_mut();
+        let (space, before) = (buf.remaining(), buf.filled().len());
+        ready!(this.poll_content(cx, buf))?;
+        let is_end = space > 0 && buf.filled().len() == before;
+        if is_end && this.loose_ends().holds_end() {
+            // Whoever lets it pass has hyper look again.
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Io {
+    fn loose_ends(&self) -> &LooseEnds {
+        match self {
+            Self::Plain(wire) => &wire.loose_ends,
+            Self::Sealed(stream) => &stream.wire().loose_ends,
+            Self::Tls(stream) => &stream.get_ref().0.loose_ends,
+        }
+    }
+
+    fn poll_content(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Sealed(stream) => Pin::new(stream).poll_read(cx, buf),
             // One record, and no more: it may be all that hyper wants, and then nobody would read

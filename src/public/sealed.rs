@@ -51,6 +51,11 @@ impl Sealed {
         }
     }
 
+    /// What it reads from and writes to.
+    pub(super) fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
     /// Takes the connection apart. What was read and not used is lost: says whether there was
     /// something.
     ///

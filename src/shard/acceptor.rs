@@ -1,7 +1,7 @@
 //! Takes connections from a listener and hands them to the handshake, within its bounds.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -44,6 +44,14 @@ pub struct Accepted {
 }
 
 impl Socket {
+    /// The other end's address; a unix socket's has none.
+    pub fn peer(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(_, peer) => Some(peer.ip().to_canonical()),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Takes the socket out of the runtime. It stays non-blocking.
     ///
     /// # Errors
@@ -99,9 +107,10 @@ impl Acceptor {
             match self.accept().await {
                 Ok(socket) => {
                     was_failing = false;
+                    let handshake = handshakes.enter(socket.peer());
                     start(Accepted {
                         socket,
-                        handshake: handshakes.enter(),
+                        handshake,
                         preface: self.preface,
                         earlier: None,
                     });

@@ -1,30 +1,35 @@
-//! Public connections that are not (yet) a stream: how many, how old, and which gives way.
+//! Public connections that are not (yet) a stream: how many there are, and which gives way.
 //!
-//! They are what costs memory (about 20 KB each), so they are bounded. When all places are
-//! taken, the oldest that has not sent a complete request gives way after a grace: idle
-//! half-open connections cannot keep others out.
+//! Each costs about 20 KB, so they are bounded. When all places are taken, a connection that
+//! waits for its client gives way to a newcomer: for the rest of a head, a body or a TLS record,
+//! or for the last answer to be read. One that the server itself works on does not
+//! ([`Handshake::working`]). [`Places`] says whose turn it is.
 
 #![allow(clippy::indexing_slicing)] // a shard has metrics of its own number
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::places::{Origin, Places};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
-/// How long a connection may hold its place without a request while others wait: longer than
-/// any round trip, and short enough that a flood of idle ones passes through in seconds.
+/// How long a connection keeps its place while others wait: longer than any round trip, and short
+/// enough that a flood of idle ones passes through in seconds.
 const GRACE_MS: u64 = 500;
+/// The same for an address that holds more than its share: most round trips, and twice the pace
+/// for whoever has to wait behind a flood.
+const CROWD_GRACE_MS: u64 = 250;
 
 /// One shard's handshakes in flight.
 #[derive(Debug)]
 pub struct Handshakes {
-    in_flight: RefCell<BTreeMap<u64, Rc<State>>>,
-    next: Cell<u64>,
+    places: RefCell<Places<Rc<Holder>>>,
+    entered: Cell<u64>,
     most: usize,
     left: Notify,
     clock: Clock,
@@ -33,25 +38,26 @@ pub struct Handshakes {
 }
 
 #[derive(Debug)]
-struct State {
+struct Holder {
     since_ms: u64,
-    has_request: Cell<bool>,
     evicted: Notify,
+    /// It did not leave when it was first asked to.
+    has_stayed: Cell<bool>,
 }
 
 /// A place among the handshakes, given back when dropped.
 #[derive(Debug)]
 pub struct Handshake {
     all: Rc<Handshakes>,
-    number: u64,
-    state: Rc<State>,
+    key: usize,
+    holder: Rc<Holder>,
 }
 
 impl Handshakes {
     pub(super) fn new(most: usize, clock: Clock, metrics: Arc<Metrics>, shard: u16) -> Rc<Self> {
         Rc::new(Self {
-            in_flight: RefCell::default(),
-            next: Cell::new(0),
+            places: RefCell::new(Places::new(most)),
+            entered: Cell::new(0),
             most,
             left: Notify::new(),
             clock,
@@ -62,12 +68,12 @@ impl Handshakes {
 
     /// Handshakes in flight.
     pub(super) fn len(&self) -> usize {
-        self.in_flight.borrow().len()
+        self.places.borrow().held()
     }
 
     /// Handshakes that ever began.
     pub(super) fn entered(&self) -> u64 {
-        self.next.get()
+        self.entered.get()
     }
 
     /// Whether a connection that was a stream finds a place. They get half of them at most: when
@@ -76,20 +82,11 @@ impl Handshakes {
         self.len() < self.most / 2
     }
 
-    /// Waits for a free place, making one where an idle handshake is past its grace.
+    /// Waits for a free place, making one where a connection that waits is past its grace.
     pub(super) async fn room(&self) {
         while self.len() >= self.most {
             let left = self.left.notified();
-            let grace_ends_ms = match self.oldest_idle() {
-                Some(oldest) if oldest.since_ms + GRACE_MS <= self.clock.now_ms() => {
-                    oldest.has_request.set(true); // so that it is chosen once
-                    oldest.evicted.notify_one();
-                    None
-                }
-                Some(oldest) => Some(oldest.since_ms + GRACE_MS),
-                None => None,
-            };
-            match grace_ends_ms {
+            match self.make_room() {
                 Some(at_ms) => tokio::select! {
                     () = left => {}
                     () = self.clock.sleep_until(at_ms) => {}
@@ -104,58 +101,186 @@ impl Handshakes {
         self.left.notified().await;
     }
 
-    pub(super) fn enter(self: &Rc<Self>) -> Handshake {
-        let number = self.next.replace(self.next.get() + 1);
-        let state = Rc::new(State {
+    /// Takes a place, which counts against this address; `None` stands for a unix socket's peer.
+    pub(super) fn enter(self: &Rc<Self>, address: Option<IpAddr>) -> Handshake {
+        self.entered.set(self.entered.get() + 1);
+        let holder = Rc::new(Holder {
             since_ms: self.clock.now_ms(),
-            has_request: Cell::new(false),
             evicted: Notify::new(),
+            has_stayed: Cell::new(false),
         });
-        self.in_flight
-            .borrow_mut()
-            .insert(number, Rc::clone(&state));
+        let mut places = self.places.borrow_mut();
+        let key = places.enter(Origin::of(address), Rc::clone(&holder));
         self.metrics.shards[usize::from(self.shard)]
             .handshakes
             .add(1);
         Handshake {
             all: Rc::clone(self),
-            number,
-            state,
+            key,
+            holder,
         }
     }
 
-    fn oldest_idle(&self) -> Option<Rc<State>> {
-        let in_flight = self.in_flight.borrow();
-        let oldest = in_flight.values().find(|state| !state.has_request.get());
-        oldest.cloned()
+    /// Asks whose turn it is to leave, or says when they may be asked.
+    fn make_room(&self) -> Option<u64> {
+        let mut places = self.places.borrow_mut();
+        let next = places.candidate()?;
+        let grace_ms = if next.is_of_crowd {
+            CROWD_GRACE_MS
+        } else {
+            GRACE_MS
+        };
+        let holder = places.get(next.key);
+        let at_ms = holder.since_ms + grace_ms;
+        if at_ms > self.clock.now_ms() {
+            return Some(at_ms);
+        }
+        holder.evicted.notify_one();
+        places.start_leaving(next.key);
+        None
     }
 }
 
 impl Handshake {
     /// When it began, on the monotonic clock.
     pub fn since_ms(&self) -> u64 {
-        self.state.since_ms
+        self.holder.since_ms
     }
 
-    /// A complete request has come, or been answered: from here on the connection does not give
-    /// way, or does again.
-    pub fn set_has_request(&self, has_request: bool) {
-        self.state.has_request.set(has_request);
+    /// Counts it against this address from now on: whom a PROXY header or a trusted proxy names.
+    pub fn set_address(&self, address: Option<IpAddr>) {
+        let mut places = self.all.places.borrow_mut();
+        places.move_to(self.key, Origin::of(address));
     }
 
-    /// Waits until the connection has to give way.
+    /// Waits for what the server does, and not the client: until then the connection does not give
+    /// way, up to a share of each address.
+    pub async fn working<T>(&self, work: impl Future<Output = T>) -> T {
+        self.all.places.borrow_mut().start_work(self.key);
+        let _rest = Rest(self);
+        work.await
+    }
+
+    /// Waits until the connection is asked to give way.
     pub async fn evicted(&self) {
-        self.state.evicted.notified().await;
+        self.holder.evicted.notified().await;
+    }
+
+    /// Stays instead, behind the others, since the client was not what it waited for; false where
+    /// it has done so before.
+    pub fn stay(&self) -> bool {
+        let mut places = self.all.places.borrow_mut();
+        let may_stay = !self.holder.has_stayed.replace(true) || places.is_working(self.key);
+        if may_stay {
+            places.stay(self.key);
+        }
+        may_stay
+    }
+}
+
+/// Ends the work on a connection, however that ends.
+struct Rest<'a>(&'a Handshake);
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        self.0.all.places.borrow_mut().end_work(self.0.key);
     }
 }
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        self.all.in_flight.borrow_mut().remove(&self.number);
+        self.all.places.borrow_mut().leave(self.key);
         self.all.metrics.shards[usize::from(self.all.shard)]
             .handshakes
             .sub(1);
         // The acceptor and the shard's loop both wait for this.
         self.all.left.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const MOST: usize = 16;
+    const MS: Duration = Duration::from_millis(1);
+
+    fn handshakes() -> (Clock, Rc<Handshakes>) {
+        let clock = Clock::manual(0);
+        let metrics = Arc::new(Metrics::new(1));
+        (clock.clone(), Handshakes::new(MOST, clock, metrics, 0))
+    }
+
+    fn address(number: u8) -> Option<IpAddr> {
+        Some([192, 0, 2, number].into())
+    }
+
+    /// Whether it is asked to leave, once.
+    async fn is_asked(handshake: &Handshake) -> bool {
+        tokio::select! {
+            biased;
+            () = handshake.evicted() => true,
+            () = std::future::ready(()) => false,
+        }
+    }
+
+    /// Whether there is room now; asks whoever has to leave for it.
+    async fn has_room(handshakes: &Handshakes) -> bool {
+        tokio::select! {
+            biased;
+            () = handshakes.room() => true,
+            () = tokio::task::yield_now() => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_crowd_has_less_time_than_the_others() {
+        for (crowded, grace_ms) in [(true, CROWD_GRACE_MS), (false, GRACE_MS)] {
+            let (clock, handshakes) = handshakes();
+            let number = |place: u8| if crowded { 0 } else { place };
+            let all: Vec<_> = (0..16)
+                .map(|place| handshakes.enter(address(number(place))))
+                .collect();
+            clock.advance(MS * u32::try_from(grace_ms - 1).unwrap());
+            assert!(!has_room(&handshakes).await);
+            assert!(!is_asked(&all[0]).await);
+            clock.advance(MS);
+            assert!(!has_room(&handshakes).await);
+            assert!(is_asked(&all[0]).await && !is_asked(&all[1]).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn each_newcomer_has_one_give_way() {
+        let (clock, handshakes) = handshakes();
+        let mut all: Vec<_> = (0..16).map(|_| handshakes.enter(address(0))).collect();
+        clock.advance(Duration::from_secs(1));
+        let mut newcomers = Vec::new();
+        for number in 1..=10 {
+            assert!(!has_room(&handshakes).await);
+            assert!(is_asked(&all[0]).await);
+            all.remove(0);
+            assert!(has_room(&handshakes).await);
+            newcomers.push(handshakes.enter(address(number)));
+        }
+        assert_eq!(handshakes.len(), MOST);
+        for handshake in all.iter().chain(&newcomers) {
+            assert!(!is_asked(handshake).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn whose_bytes_are_here_stays_once() {
+        let (clock, handshakes) = handshakes();
+        let all: Vec<_> = (0..16).map(|_| handshakes.enter(address(0))).collect();
+        clock.advance(Duration::from_secs(1));
+        for handshake in &all {
+            assert!(!has_room(&handshakes).await);
+            assert!(is_asked(handshake).await && handshake.stay());
+        }
+        assert!(!has_room(&handshakes).await);
+        assert!(is_asked(&all[0]).await && !all[0].stay());
     }
 }

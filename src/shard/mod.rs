@@ -22,6 +22,7 @@ mod inbox;
 mod listener;
 #[cfg(test)]
 mod model;
+mod places;
 mod poller;
 mod returned;
 mod sealed;

@@ -157,7 +157,8 @@ impl World {
                 self.shards[shard].run_catch_ups();
             }
             Step::Timers(shard) => {
-                self.shards[shard].run_timers();
+                let now = self.shards[shard].now();
+                self.shards[shard].run_timers(now);
             }
             Step::Pass(ms) => {
                 self.shared.clock.advance(Duration::from_millis(ms));

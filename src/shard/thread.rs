@@ -308,15 +308,16 @@ fn give_back(shard: &Rc<RefCell<Shard>>, handshakes: &Rc<Handshakes>, start: &Rc
             continue;
         }
         match connection.reopen() {
-            Ok((socket, preface, earlier)) => start(
-                Accepted {
+            Ok((socket, preface, earlier)) => {
+                let handshake = handshakes.enter(earlier.named.or(socket.peer()));
+                let accepted = Accepted {
                     socket,
-                    handshake: handshakes.enter(),
+                    handshake,
                     preface,
                     earlier: Some(earlier),
-                },
-                shard,
-            ),
+                };
+                start(accepted, shard);
+            }
             Err(error) => tracing::debug!(%error, "a connection was gone after its stream"),
         }
     }

@@ -102,6 +102,7 @@ fn admission(user: usize) -> Admission {
         }),
         topics: Box::default(),
         framing: Framing::Chunked,
+        keep_alive: true,
         last_event_id: None,
         keep_alive: true,
         forwarded_for: None,

@@ -74,12 +74,7 @@ impl TestServer {
         Self::launch(false, transport::is_tls(), START_UNIX_MS, |_| {})
     }
 
-    fn launch(
-        dev: bool,
-        is_tls: bool,
-        unix_ms: u64,
-        change: impl FnOnce(&mut Config),
-    ) -> Self {
+    fn launch(dev: bool, is_tls: bool, unix_ms: u64, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             admin_listen: vec!["127.0.0.1:0".parse().unwrap()],
@@ -178,6 +173,11 @@ impl TestServer {
     /// Asks for a stream and reads the head of whatever comes.
     pub fn open(&self, path: &str) -> Stream {
         self.connect().open(path)
+    }
+
+    /// Where clients come to without TLS, whatever the others come over.
+    pub fn plain(&self) -> Address {
+        tcp(self.server.as_ref().unwrap().public_endpoints()).into()
     }
 
     /// One request on the public listener, on a connection of its own.
