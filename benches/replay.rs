@@ -70,7 +70,6 @@ fn admission(last_event_id: &str) -> Admission {
         framing: Framing::Chunked,
         keep_alive: true,
         last_event_id: Some(last_event_id.into()),
-        keep_alive: true,
         forwarded_for: None,
         expires_at_s: None,
         limit: Limit {
