@@ -104,7 +104,6 @@ fn admission(user: usize) -> Admission {
         framing: Framing::Chunked,
         keep_alive: true,
         last_event_id: None,
-        keep_alive: true,
         forwarded_for: None,
         expires_at_s: None,
         limit: Limit {
