@@ -156,7 +156,7 @@ fn events_that_leave_together_are_a_chunk_each() {
     let mut client = server.connect();
     let token = server.token("42");
     client.send(format!(
-        "GET {NOTIFICATIONS}?token={token} HTTP/1.1\r\nHost: test\r\n\r\n"
+        "GET {NOTIFICATIONS}?token={token} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
     ));
     server.wait_for_metric("idlewild_connections{transport=\"sse\"}", 1.0);
     let data = |n: usize| format!("{n} {}", "ü☃\n".repeat(n % 40));

@@ -18,7 +18,7 @@ fn streams(server: &TestServer, count: usize) -> Vec<Stream> {
 /// The delay of a stream's last frame, which has to be its only one.
 #[track_caller]
 fn last_retry_ms(stream: &mut Stream) -> u64 {
-    let frames = stream.rest();
+    let frames = stream.last();
     assert_eq!(frames.len(), 1, "{frames:?}");
     let retry = frames[0].strip_prefix("retry: ").unwrap();
     retry.strip_suffix("\n\n").unwrap().parse().unwrap()

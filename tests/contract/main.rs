@@ -23,6 +23,7 @@ mod proxy_protocol;
 mod publish;
 mod refusal;
 mod replay;
+mod reuse;
 mod session_auth;
 mod single_device;
 mod slow;

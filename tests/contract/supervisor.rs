@@ -143,7 +143,7 @@ fn private_descriptor_tables_serve_passed_sockets_too() {
         .collect();
     process.signal(Signal::TERM);
     for mut stream in streams {
-        assert!(stream.rest().last().unwrap().starts_with("retry: "));
+        assert!(stream.last().last().unwrap().starts_with("retry: "));
     }
     assert_eq!(process.wait().code(), Some(0));
 }

@@ -193,6 +193,7 @@ impl Stream {
         self.head = String::from_utf8(std::mem::replace(&mut self.received, rest)).unwrap();
         self.status = self.head[9..12].parse().unwrap();
         self.is_chunked = self.header("transfer-encoding") == Some("chunked");
+        self.is_complete = false;
     }
 
     /// Decodes another chunk; false at the end.

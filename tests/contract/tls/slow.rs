@@ -40,7 +40,13 @@ fn a_reader_that_goes_on_gets_every_byte_of_what_waited() {
 #[test]
 fn nothing_that_waits_is_ever_sent_in_plain() {
     let server = TestServer::with_tls(|_| {});
-    let slow = narrow_stream(&server, "42");
+    let mut client = server.connect_narrow();
+    let path = stream_path(&server, "42");
+    client.send(format!(
+        "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    ));
+    let mut slow = client.stream();
+    assert!(slow.next().unwrap().starts_with("retry: "));
     let data = numbered_text(60 * 1024);
     server.publish(&json!({"to": {"user": "42"}, "data": data}));
     server.wait_for_metric(BACKLOGGED, 1.0);

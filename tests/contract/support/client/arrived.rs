@@ -1,5 +1,7 @@
 //! What has come by now, without waiting.
 
+use std::io::Write;
+
 use super::Stream;
 
 impl Stream {
@@ -19,13 +21,26 @@ impl Stream {
         }
     }
 
-    /// All frames until the body ends as its framing says; TLS has to say so, too.
+    /// All frames until the body ends as its framing says. The connection stays.
     pub fn rest(&mut self) -> Vec<String> {
         let frames = std::iter::from_fn(|| self.next()).collect();
         assert!(self.is_complete, "the stream was cut off after {frames:?}");
-        if self.socket.is_tls() {
-            assert!(!self.receive() && !self.is_cut_off, "no close_notify");
-        }
         frames
+    }
+
+    /// The same, and the connection ends with it; TLS has to say so, too.
+    pub fn last(&mut self) -> Vec<String> {
+        let frames = self.rest();
+        assert!(!self.receive(), "the connection stays");
+        assert!(!self.is_cut_off, "no close_notify, or a reset");
+        frames
+    }
+
+    /// The next answer on this connection.
+    pub fn ask(&mut self, path: &str) -> &mut Self {
+        let get = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+        self.socket.write_all(get.as_bytes()).unwrap();
+        assert!(self.follow(), "the connection was closed");
+        self
     }
 }

@@ -1,0 +1,257 @@
+//! What becomes of a connection whose stream has ended: it serves the next request, as the head of
+//! the stream said, or it closes at once.
+
+use std::io::Write;
+use std::time::Duration;
+
+use idlewild::config::{Config, OnLimit};
+use rustix::event::{PollFd, PollFlags, poll};
+use serde_json::json;
+
+use crate::support::{NOTIFICATIONS, Stream, TestServer, eventually, numbered_text};
+
+const STREAMS: &str = "idlewild_connections{transport=\"sse\"}";
+const IN_FLIGHT: &str = "idlewild_handshakes_in_flight";
+const REFUSED: &str = "idlewild_refused_total{reason=\"handshake\"}";
+
+/// Runs a test over plain TCP and over TLS.
+fn over_both(change: impl Fn(&mut Config) + Copy, test: impl Fn(TestServer)) {
+    test(TestServer::with(change));
+    test(TestServer::with_tls(change));
+}
+
+fn path(server: &TestServer, user: &str) -> String {
+    format!("{NOTIFICATIONS}?token={}", server.token(user))
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")
+}
+
+fn disconnect(server: &TestServer, user: &str) {
+    let path = format!("/v1/users/{user}/connections");
+    assert_eq!(server.admin("DELETE", &path, "").status, 200);
+}
+
+/// The stream that the last answer is sends what is published.
+#[track_caller]
+fn assert_lives(server: &TestServer, stream: &mut Stream, user: &str) {
+    assert_eq!(stream.status, 200, "{}", stream.head);
+    assert!(stream.next().unwrap().contains("retry: "));
+    let id = server.publish(&json!({"to": {"user": user}, "data": "x"}));
+    assert_eq!(
+        stream.next().unwrap(),
+        format!("id: {id}\nevent: message\ndata: x\n\n")
+    );
+}
+
+/// The connection answers other requests and opens another stream.
+#[track_caller]
+fn assert_serves(server: &TestServer, stream: &mut Stream, user: &str) {
+    assert_eq!(stream.ask("/healthz").body(), "ok\n");
+    assert_eq!(stream.ask("/nowhere").status, 404);
+    stream.body();
+    stream.ask(&path(server, user));
+    assert_lives(server, stream, user);
+}
+
+#[test]
+fn a_connection_outlives_many_streams() {
+    over_both(
+        |_| {},
+        |server| {
+            let mut stream = server.stream("0");
+            for user in 0..20 {
+                disconnect(&server, &user.to_string());
+                assert_eq!(stream.rest(), [""; 0]);
+                server.wait_for_metric(STREAMS, 0.0);
+                server.wait_for_metric(IN_FLIGHT, 1.0);
+                assert_serves(&server, &mut stream, &(user + 1).to_string());
+                server.wait_for_metric(IN_FLIGHT, 0.0);
+            }
+            let evicted = "idlewild_disconnects_total{reason=\"evicted\"}";
+            assert_eq!(server.metric(evicted), Some(20.0));
+            assert_eq!(server.metric(REFUSED), Some(0.0));
+        },
+    );
+}
+
+#[test]
+fn each_way_to_end_a_stream_leaves_its_connection() {
+    let change = |config: &mut Config| {
+        config.max_connections_per_user = 1;
+        config.on_limit = OnLimit::EvictOldest;
+        config.heartbeat = Duration::from_secs(7_200);
+    };
+    over_both(change, |server| {
+        let mut stream = server.stream("1");
+        server.admin("POST", "/v1/users/1/logout", "");
+        assert!(stream.rest()[0].contains("FORCE_LOGOUT"));
+        assert_serves(&server, &mut stream, "2");
+        let body = json!({"session_id": "new"}).to_string();
+        let answer = server.admin("PUT", "/v1/users/2/session", &body);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert!(stream.rest()[0].contains("FORCE_LOGOUT"));
+        assert_serves(&server, &mut stream, "3");
+        let newer = server.stream("3");
+        assert_eq!(stream.rest(), ["event: evicted\ndata: {}\n\n"]);
+        assert_serves(&server, &mut stream, "4");
+        drop(newer);
+        server.advance(Duration::from_secs(3_601));
+        assert_eq!(stream.rest(), ["event: token_expired\ndata: {}\n\n"]);
+        assert_serves(&server, &mut stream, "5");
+    });
+}
+
+#[test]
+fn a_request_that_comes_with_the_end_of_a_stream_is_answered() {
+    over_both(
+        |_| {},
+        |server| {
+            let mut slow = server.connect_narrow().open(&path(&server, "42"));
+            slow.next();
+            let data = numbered_text(60 * 1024);
+            server.publish(&json!({"to": {"user": "42"}, "data": data}));
+            server.wait_for_metric("idlewild_backlogged_connections", 1.0);
+            disconnect(&server, "42");
+            server.wait_for_metric("idlewild_users", 0.0);
+            // The end is written and waits for the client.
+            slow.socket.write_all(get("/healthz").as_bytes()).unwrap();
+            (0..10).for_each(|_| assert_eq!(server.get("/healthz").status, 200));
+            let frames = slow.rest();
+            assert!(frames.len() == 1 && frames[0].contains(&data));
+            assert!(slow.follow(), "the connection was closed");
+            assert_eq!(slow.body(), "ok\n");
+            assert_serves(&server, &mut slow, "43");
+        },
+    );
+}
+
+#[test]
+fn a_client_that_sends_during_its_stream_is_closed_with_it() {
+    over_both(
+        |_| {},
+        |server| {
+            let mut stream = server.stream("42");
+            stream.socket.write_all(get("/healthz").as_bytes()).unwrap();
+            // The shard has looked at it by the time that it has looked at the heartbeat's clock.
+            server.advance(Duration::from_secs(31));
+            assert!(stream.next().unwrap().contains("heartbeat"));
+            disconnect(&server, "42");
+            assert_eq!(stream.last(), [""; 0]);
+            // Nor is a request answered that came in one piece with that for the stream.
+            let mut client = server.connect();
+            client.send(get(&path(&server, "42")) + &get("/healthz"));
+            let mut stream = client.stream();
+            assert_lives(&server, &mut stream, "42");
+            disconnect(&server, "42");
+            assert_eq!(stream.last(), [""; 0]);
+        },
+    );
+}
+
+#[test]
+fn who_asked_for_the_end_of_the_connection_gets_it() {
+    over_both(
+        |_| {},
+        |server| {
+            for (version, headers) in [("1.1", "Connection: foo, Close\r\n"), ("1.0", "")] {
+                let mut client = server.connect();
+                let path = path(&server, "42");
+                client.send(format!(
+                    "GET {path} HTTP/{version}\r\nHost: test\r\n{headers}\r\n"
+                ));
+                let mut stream = client.stream();
+                assert_lives(&server, &mut stream, "42");
+                server.admin("POST", "/v1/users/42/logout", "");
+                let frames = stream.last();
+                assert!(frames[0].contains("FORCE_LOGOUT"), "{frames:?}");
+                server.advance(Duration::from_secs(1));
+            }
+            server.wait_for_metric(IN_FLIGHT, 0.0);
+        },
+    );
+}
+
+#[test]
+fn a_connection_without_another_request_has_the_time_of_a_handshake() {
+    over_both(
+        |_| {},
+        |server| {
+            server.advance(Duration::from_secs(60));
+            let mut stream = server.stream("42");
+            disconnect(&server, "42");
+            assert_eq!(stream.rest(), [""; 0]);
+            server.wait_for_metric(IN_FLIGHT, 1.0);
+            server.advance(Duration::from_millis(9_900));
+            assert_eq!(server.get("/healthz").status, 200);
+            assert_eq!(stream.ask("/healthz").body(), "ok\n");
+            server.advance(Duration::from_millis(10_100));
+            assert!(!stream.follow());
+            server.wait_for_metric(IN_FLIGHT, 0.0);
+            assert_eq!(server.metric(REFUSED), Some(0.0));
+        },
+    );
+}
+
+#[test]
+fn connections_without_a_place_are_closed_and_newcomers_find_one() {
+    const STREAMS_HELD: usize = 40;
+    let change = |config: &mut Config| {
+        config.max_connections_per_user = STREAMS_HELD;
+        config.max_handshakes = 16;
+    };
+    over_both(change, |server| {
+        let mut streams: Vec<Stream> = (0..STREAMS_HELD).map(|_| server.stream("42")).collect();
+        disconnect(&server, "42");
+        let mut kept = 0;
+        for stream in &mut streams {
+            assert_eq!(stream.rest(), [""; 0]);
+        }
+        server.wait_for_metric(STREAMS, 0.0);
+        // Time stands still: nobody gives way.
+        assert_eq!(server.get("/healthz").status, 200);
+        for stream in &mut streams {
+            kept += usize::from(!stream.socket.is_readable());
+        }
+        assert!((4..=8).contains(&kept), "{kept}");
+        assert_eq!(server.metric(IN_FLIGHT), Some(kept as f64));
+    });
+}
+
+#[test]
+fn a_drain_sends_the_end_of_a_stream_and_of_its_connection_at_once() {
+    over_both(
+        |config| {
+            config.max_connections_per_user = 100;
+            config.drain_rate = 1_000;
+        },
+        |mut server| {
+            let mut streams: Vec<Stream> = (0..50).map(|_| server.stream("42")).collect();
+            let drain = server.drain();
+            for stream in &mut streams {
+                // Whoever sees one sees the other, or there would be a moment for a request.
+                let flags = PollFlags::IN | PollFlags::RDHUP;
+                let mut seen = [PollFd::new(stream.socket.tcp(), flags)];
+                eventually("the end", || {
+                    server.advance(Duration::from_millis(50));
+                    poll(
+                        &mut seen,
+                        Some(&rustix::time::Timespec {
+                            tv_sec: 0,
+                            tv_nsec: 1_000_000,
+                        }),
+                    )
+                    .unwrap()
+                        == 1
+                });
+                assert_eq!(seen[0].revents(), flags);
+                assert!(stream.last()[0].contains("retry: "));
+            }
+            eventually("the drain is over", || {
+                server.advance(Duration::from_secs(1));
+                drain.is_finished()
+            });
+        },
+    );
+}
