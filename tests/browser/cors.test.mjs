@@ -125,7 +125,7 @@ describe('a page of a listed origin', () => {
       upTo: 'second\n\n',
     });
     assert.equal(status, 200);
-    assert.match(body, /^retry: \d+\n\nid: [\d-]+\nevent: message\ndata: second\n\n$/);
+    assert.match(body, /^id: [\d-]+\nretry: \d+\nevent: heartbeat\ndata: \{\}\n\nid: [\d-]+\nevent: message\ndata: second\n\n$/);
     assert.deepEqual(preflights, [204]);
   }));
 

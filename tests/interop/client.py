@@ -58,6 +58,9 @@ class Running:
     def heartbeats(self):
         return [line["data"] for line in list(self.lines) if line.get("event") == "heartbeat"]
 
+    def positions(self):
+        return [line["id"] for line in list(self.lines) if line.get("event") == "heartbeat"]
+
     def said(self):
         """Its last words, for whoever has to find out why."""
         last = "\n".join(json.dumps(line)[:200] for line in self.lines[-8:])

@@ -16,7 +16,7 @@ class Client:
     tokens: tuple = ("query", "header")
     # Comes back by itself, with the last id; else the scene starts it again.
     comes_back: bool = True
-    # Keeps its last id when the first event of a new stream has none, as a heartbeat.
+    # Keeps its last id when the first event of a new stream has none, as one of `"persist": false`.
     keeps_id: bool = True
     # Tells the status of a refusal.
     tells_status: bool = True

@@ -76,7 +76,10 @@ function connect() {
     note("bad", "lost", "the browser waits for the retry time that the server told, and comes back");
   });
   stream.addEventListener("message", receive);
-  stream.addEventListener("heartbeat", () => note("quiet", "heartbeat", "still there"));
+  stream.addEventListener("heartbeat", ({ lastEventId }) => {
+    if (lastEventId) say($("last-id"), lastEventId);
+    note("quiet", "heartbeat", "still there", lastEventId);
+  });
   stream.addEventListener("replay_gap", ({ data }) => note("bad", "replay_gap", `some events are gone: ${data}`));
   stream.addEventListener("evicted", () => note("bad", "evicted", "a newer connection took this one's place"));
   stream.addEventListener("token_expired", () => {
