@@ -72,6 +72,8 @@ pub enum MintError {
     Name(&'static str),
     #[error("topic {0:?}: {1}")]
     Topic(String, TopicError),
+    #[error("{0:?} is longer than auth.max_token_life, {1:?}; the token would be refused")]
+    LivesTooLong(Duration, Duration),
     #[error("{0} topics, a token holds at most 256")]
     TooManyTopics(usize),
     #[error("the token has {0} bytes, at most 8192 are accepted; name fewer topics or a pattern")]
@@ -86,6 +88,9 @@ fn payload(auth: &config::Auth, claims: &Claims<'_>) -> Result<Map<String, Value
     }
     if claims.session.is_some_and(|session| !is_id(session)) {
         return Err(MintError::Name("session"));
+    }
+    if claims.ttl > auth.max_token_life {
+        return Err(MintError::LivesTooLong(claims.ttl, auth.max_token_life));
     }
     if claims.topics.len() > MAX_PATTERNS {
         return Err(MintError::TooManyTopics(claims.topics.len()));

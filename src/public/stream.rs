@@ -10,7 +10,7 @@ use http_body_util::Full;
 
 use super::connection::Connection;
 use super::handoff::Offer;
-use super::identify::{Verdict, identify};
+use super::identify::{Asker, Verdict, identify};
 use super::refusal::{Refusal, Refused};
 use super::routes::Route;
 use super::{Live, Public};
@@ -37,7 +37,7 @@ pub(super) async fn answer(
         Err(refusal) => Err(refusal.into()),
         Ok(()) if route == Route::TestStream => admission(connection, live, request, None),
         Ok(()) => {
-            let identified = match identify(public, live, request) {
+            let identified = match identify(connection, live, request) {
                 Verdict::Now(identified) => identified,
                 Verdict::Later(identified) => identified.await,
             };
@@ -49,7 +49,16 @@ pub(super) async fn answer(
     let refused = match checked {
         Ok(admission) => {
             let head = head(admission.framing, cors);
-            connection.handoff.offer(Offer { admission, head }).await
+            let refused = connection.handoff.offer(Offer { admission, head }).await;
+            if refused.reason == Refusal::Unauthenticated {
+                let asker = Asker {
+                    connection,
+                    credential: "any",
+                    address: connection.address(request.headers()),
+                };
+                asker.denied("session_ended");
+            }
+            refused
         }
         Err(refused) => refused,
     };
