@@ -16,9 +16,7 @@ use tracing::Instrument;
 use super::Admin;
 use super::answer::{Answer, Object, Problem, json, parse, read};
 use crate::engine::{Accepted, EngineError, MAX_DRAFTS};
-use crate::event::{
-    Draft, EventName, MAX_SOURCE_ID_BYTES, Target, UserId, Users, integer_digits,
-};
+use crate::event::{Draft, EventName, MAX_SOURCE_ID_BYTES, Target, UserId, Users, integer_digits};
 use crate::metrics::PublishedTo;
 use crate::spans;
 use crate::topic::Topic;
@@ -426,6 +424,30 @@ mod tests {
             .to;
         let expected = ["1", "2"].map(|id| UserId::new(id).unwrap());
         assert_eq!(users, Target::Users(Users::new(expected.into())));
+    }
+
+    #[test]
+    fn an_integer_of_any_size_is_a_user_by_its_digits() {
+        for digits in ["0", "-7", "9223372036854775808", "184467440737095516160"] {
+            let to = |ids: &str| draft(&format!(r#"{{"to":{ids},"data":1}}"#)).unwrap().to;
+            let user = UserId::new(digits).unwrap();
+            assert_eq!(
+                to(&format!(r#"{{"user": {digits} }}"#)),
+                Target::User(user.clone())
+            );
+            let users = Target::Users(Users::new(vec![user]));
+            assert_eq!(to(&format!(r#"{{"users":[{digits}]}}"#)), users);
+        }
+        for literal in ["1.0", "1e3", "-0", "true", "[1]", "{}"] {
+            let event = format!(r#"{{"to":{{"user":{literal}}},"data":1}}"#);
+            let error = draft(&event).unwrap_err();
+            assert!(
+                error.message().contains("a user id is text or an integer"),
+                "{error:?}"
+            );
+        }
+        let long = format!(r#"{{"to":{{"user":{}}},"data":1}}"#, "1".repeat(257));
+        assert!(draft(&long).is_err());
     }
 
     #[test]

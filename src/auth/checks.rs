@@ -60,3 +60,41 @@ impl Checks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::super::jwt::Verifier;
+    use super::*;
+    use crate::config::{self, Algorithm};
+
+    const TOKEN: &str = "eyJhbGciOiJFUzM4NCJ9.e30.AAAA";
+
+    fn check() -> SignatureCheck {
+        let pem = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/p384.pem");
+        let verifier = Verifier::new(&config::Auth {
+            algorithms: vec![Algorithm::ES384],
+            public_keys: vec![pem.into()],
+            ..config::Auth::default()
+        });
+        verifier.unwrap().begin(TOKEN).unwrap()
+    }
+
+    #[test]
+    fn whoever_asks_does_nothing_but_wait() {
+        // Its tasks run when it is driven, and not before.
+        let control = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let checks = Checks::new(control.handle().clone());
+        let mut asking = pin!(checks.run(check(), TOKEN.to_owned(), Origin::from(None)));
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..10 {
+            assert!(asking.as_mut().poll(&mut context).is_pending());
+        }
+        let checked = control.block_on(asking).unwrap();
+        assert_eq!(checked.err(), Some(Rejected::Signature));
+    }
+}

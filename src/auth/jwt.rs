@@ -220,10 +220,7 @@ impl SignatureCheck {
     /// # Errors
     /// The signature is of none of them, and what that means.
     pub fn run<T: AsRef<str>>(&self, token: T) -> Result<Signed<T>, Rejected> {
-        let (message, signature) = token
-            .as_ref()
-            .rsplit_once('.')
-            .ok_or(Rejected::Malformed)?;
+        let (message, signature) = token.as_ref().rsplit_once('.').ok_or(Rejected::Malformed)?;
         let holds = |key: &Arc<DecodingKey>| {
             jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, jose(self.alg))
                 .unwrap_or(false)

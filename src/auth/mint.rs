@@ -208,6 +208,20 @@ mod tests {
     }
 
     #[test]
+    fn a_token_of_the_longest_life_is_accepted_whatever_the_millisecond() {
+        for ms in [0, 1, 500, 999] {
+            let claims = Claims {
+                ttl: auth().max_token_life,
+                now_unix_ms: NOW_MS + ms,
+                ..claims("42")
+            };
+            let token = mint(&auth(), &claims).unwrap();
+            let verifier = Verifier::new(&auth()).unwrap();
+            assert!(verifier.verify(&token, NOW_MS + ms).is_ok(), "{ms}");
+        }
+    }
+
+    #[test]
     fn two_tokens_of_one_moment_differ() {
         let mint = || mint(&auth(), &claims("42")).unwrap();
         assert_ne!(mint(), mint());
@@ -227,6 +241,11 @@ mod tests {
             ..auth()
         };
         assert!(error(&no_secret, &claims("42")).starts_with("auth.secret: not set"));
+        let for_long = Claims {
+            ttl: auth().max_token_life + Duration::from_secs(1),
+            ..claims("42")
+        };
+        assert!(error(&auth(), &for_long).contains("is longer than auth.max_token_life"));
         assert!(error(&auth(), &claims("")).starts_with("user: 1 to 256 bytes"));
         let topics = ["a//b".to_owned()];
         let bad_topic = Claims {

@@ -39,7 +39,9 @@ mod tests {
 
     #[test]
     fn what_is_neither_text_nor_integer_names_nobody() {
-        for literal in ["1.0", "1e3", "1E400000", "-0", "-0.0", "true", "[1]", "{}", "\"\""] {
+        for literal in [
+            "1.0", "1e3", "1E400000", "-0", "-0.0", "true", "[1]", "{}", "\"\"",
+        ] {
             if serde_json::from_str::<Value>(literal).is_ok() {
                 assert_eq!(read(literal), None, "{literal}");
             }

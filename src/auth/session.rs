@@ -250,7 +250,11 @@ fn forwarded(headers: &HeaderMap, address: Option<IpAddr>) -> HeaderMap {
     }
     // HTTP/2 lets a client send several, and a proxy may pass them on as they are; an application
     // behind HTTP/1.1 expects one (RFC 9113, section 8.2.3).
-    let lines: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let lines: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
     if let Ok(cookies) = HeaderValue::from_bytes(&lines.join(&b"; "[..]))
         && !lines.is_empty()
     {

@@ -151,7 +151,9 @@ impl Entry {
             issued: self.issued,
             expires_at: self.expires_at,
             // Each was a pattern when it was written there.
-            topics: topics.filter_map(|topic| TopicPattern::parse(topic).ok()).collect(),
+            topics: topics
+                .filter_map(|topic| TopicPattern::parse(topic).ok())
+                .collect(),
         }
     }
 

@@ -185,8 +185,10 @@ token_type_claim = "token_type"
 audience = ""
 issuer = ""
 leeway = "5s"
+max_token_life = "30d"
 jwt_cookie = "access_token"
 session_auth_url = ""
+session_cookie = ["sessionid"]
 on_expiry = "close"
 ticket_ttl = "30s"
 

@@ -50,7 +50,10 @@ pub(super) fn identify<'a>(
             let unix_ms = public.shards.clock.unix_ms();
             let ends_ms = |identity: &Identity| {
                 let leeway_s = live.auth.leeway.as_secs();
-                identity.expires_at.saturating_add(leeway_s).saturating_mul(1_000)
+                identity
+                    .expires_at
+                    .saturating_add(leeway_s)
+                    .saturating_mul(1_000)
             };
             Verdict::Now(match public.tickets.redeem(&ticket) {
                 None => Err(asker.denied("ticket_used_unknown_or_late")),
@@ -105,12 +108,25 @@ pub(super) struct Asker<'a> {
     pub(super) address: Option<IpAddr>,
 }
 
-impl Asker<'_> {
+impl<'a> Asker<'a> {
+    /// Whoever sends this request for a stream.
+    pub(super) fn of(connection: &'a Connection, live: &Live, request: &Request<Incoming>) -> Self {
+        let (headers, query) = (request.headers(), request.uri().query());
+        let found = credentials::find(headers, query, &live.auth.jwt_cookie);
+        Self {
+            connection,
+            credential: found.map_or("session", |credential| credential.label()),
+            address: connection.address(headers),
+        }
+    }
+
     /// Refuses the credential; the reason goes to the log, never to the client.
     pub(super) fn denied(&self, reason: &'static str) -> Refusal {
         let public = &self.connection.public;
         let clock = &public.shards.clock;
-        public.denials.note(clock, reason, self.credential, self.address);
+        public
+            .denials
+            .note(clock, reason, self.credential, self.address);
         Refusal::Unauthenticated
     }
 }

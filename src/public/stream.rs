@@ -51,12 +51,7 @@ pub(super) async fn answer(
             let head = head(admission.framing, cors);
             let refused = connection.handoff.offer(Offer { admission, head }).await;
             if refused.reason == Refusal::Unauthenticated {
-                let asker = Asker {
-                    connection,
-                    credential: "any",
-                    address: connection.address(request.headers()),
-                };
-                asker.denied("session_ended");
+                Asker::of(connection, live, request).denied("session_ended");
             }
             refused
         }

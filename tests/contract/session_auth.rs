@@ -227,7 +227,10 @@ fn an_answer_that_says_nothing_is_unavailable_and_forgotten() {
         ("no user", Reply::body(200, "{\"user\": 42}")),
         ("an empty user", Reply::body(200, "{\"user_id\": \"\"}")),
         ("a list", Reply::body(200, "[42]")),
-        ("two marks", Reply::body(200, "\u{feff}\u{feff}{\"user_id\": 42}")),
+        (
+            "two marks",
+            Reply::body(200, "\u{feff}\u{feff}{\"user_id\": 42}"),
+        ),
         ("a long user", signs_in(&"x".repeat(257))),
         ("a control character", signs_in("4\n2")),
     ];
@@ -501,7 +504,10 @@ fn only_the_session_cookies_tell_requests_apart() {
     });
     for (lines, asked) in [
         ("Cookie: sid=1; tenant=a; theme=dark\r\n", 1),
-        ("Cookie: theme=light; sid=1\r\nCookie: tenant=a; _ga=2\r\n", 1),
+        (
+            "Cookie: theme=light; sid=1\r\nCookie: tenant=a; _ga=2\r\n",
+            1,
+        ),
         ("Cookie: sid=1; tenant=b\r\n", 2),
         ("Cookie: sid=1\r\n", 3),
         ("Cookie: tenant=a\r\n", 4),

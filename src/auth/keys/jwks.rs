@@ -151,7 +151,10 @@ fn key(entry: Value, secrets: Secrets) -> Result<Key, &'static str> {
     let Value::Object(fields) = &entry else {
         return Err("is no object");
     };
-    if !matches!(fields.get("kid"), None | Some(Value::Null | Value::String(_))) {
+    if !matches!(
+        fields.get("kid"),
+        None | Some(Value::Null | Value::String(_))
+    ) {
         return Err("has a kid that is no string (RFC 7517, section 4.5)");
     }
     let jwk: Jwk =

@@ -106,7 +106,11 @@ fn a_user_with_many_topics_holds_few_tickets() {
         tickets.issue(with_topics("42", &many_topics()), TTL);
     }
     let one = TICKET_BYTES + 6_000;
-    assert!(tickets.bytes() <= MAX_BYTES_PER_USER + one, "{}", tickets.bytes());
+    assert!(
+        tickets.bytes() <= MAX_BYTES_PER_USER + one,
+        "{}",
+        tickets.bytes()
+    );
     assert!(tickets.redeem(&other).is_some());
 }
 

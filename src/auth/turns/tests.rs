@@ -14,7 +14,7 @@ type Taking = Pin<Box<dyn Future<Output = Result<Turn, Busy>>>>;
 /// What has become of somebody who wants a turn.
 enum Client {
     Waits(Taking),
-    Has(Turn),
+    Has { _turn: Turn },
     Gone,
 }
 
@@ -52,10 +52,12 @@ impl World {
 
     fn look(&mut self) {
         let mut context = Context::from_waker(Waker::noop());
-        for (_, client) in &mut self.clients {
+        // Twice: one that comes last may make one before it give way.
+        for place in (0..self.clients.len()).chain(0..self.clients.len()) {
+            let (_, client) = &mut self.clients[place];
             if let Client::Waits(taking) = client {
                 match taking.as_mut().poll(&mut context) {
-                    Poll::Ready(Ok(turn)) => *client = Client::Has(turn),
+                    Poll::Ready(Ok(turn)) => *client = Client::Has { _turn: turn },
                     Poll::Ready(Err(Busy)) => *client = Client::Gone,
                     Poll::Pending => {}
                 }
@@ -64,7 +66,7 @@ impl World {
     }
 
     fn has_turn(&self, client: usize) -> bool {
-        matches!(self.clients[client].1, Client::Has(_))
+        matches!(self.clients[client].1, Client::Has { .. })
     }
 
     fn with_turn(&self) -> Vec<usize> {
