@@ -192,6 +192,14 @@ pub fn check_session(id: &str) -> Result<(), InvalidEvent> {
     }
 }
 
+/// The digits of an integer as JSON has it, however large; nothing for any other value. `-0` is
+/// no way to write an id.
+pub(crate) fn integer_digits(json: &str) -> Option<&str> {
+    let digits = json.strip_prefix('-').unwrap_or(json);
+    let is_integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    (is_integer && json != "-0").then_some(json)
+}
+
 /// An event's name: 1 to [`MAX_NAME_BYTES`] bytes, one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventName(CompactString);

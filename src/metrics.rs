@@ -39,6 +39,11 @@ impl Gauge {
         self.0.fetch_sub(amount, Ordering::Relaxed);
     }
 
+    /// Makes it `value`.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
     /// Adds one, if the number is then at most `most`; says whether it did.
     pub fn reserve(&self, most: u64) -> bool {
         self.0
@@ -252,6 +257,8 @@ pub struct Metrics {
     pub published: ByLabel<Counter, { PublishedTo::ALL.len() }>,
     /// From accepted to the last client's send.
     pub delivery: Histogram,
+    /// Keys of the key set that were skipped.
+    pub jwks_unusable_keys: Gauge,
 }
 
 impl Metrics {
@@ -264,6 +271,7 @@ impl Metrics {
             refused: ByLabel::default(),
             published: ByLabel::default(),
             delivery: Histogram::default(),
+            jwks_unusable_keys: Gauge::default(),
         }
     }
 

@@ -40,8 +40,8 @@ use crate::tls::{KeyLog, Tls, TlsError};
 pub use passed::{Passed, PassedError};
 pub use run::run;
 
-/// How often a quiet log is looked through for what is too old, the rates are sampled, and the
-/// dashboards get their numbers.
+/// How often a quiet log and the tickets are looked through for what is too old, the rates are
+/// sampled, and the dashboards get their numbers.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often a drain looks whether the shards are done.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -179,7 +179,7 @@ impl Server {
         ));
         let mut tasks = vec![
             tokio::spawn(shard::dispatch(shared.clone())),
-            tokio::spawn(sweep(shared, Arc::clone(&admin))),
+            tokio::spawn(sweep(shared, Arc::clone(&public), Arc::clone(&admin))),
         ];
         if let Some(tls) = tls.clone() {
             tasks.push(tokio::spawn(async move { tls.watch().await }));
@@ -382,13 +382,14 @@ fn starters(listeners: Vec<Vec<Listener>>, shard_count: usize) -> Result<Vec<Sta
         .collect()
 }
 
-async fn sweep(shared: Shared, admin: Arc<Admin>) {
+async fn sweep(shared: Shared, public: Arc<Public>, admin: Arc<Admin>) {
     let mut now_ms = shared.clock.now_ms();
     loop {
         // From the reading that the last sweep went by, not from when it was done.
         shared.clock.sleep_until(now_ms + millis(SWEEP)).await;
         now_ms = shared.clock.now_ms();
         shared.log.expire(now_ms);
+        public.sweep();
         admin.tick();
     }
 }

@@ -1,5 +1,5 @@
 //! What is allocated: nothing per client on the broadcast path, what the log says for the log,
-//! few bytes for a topic. A target of its own: the allocator that counts is the whole process's,
+//! what they say for tickets, few bytes for a topic. A target of its own: the allocator that counts is the whole process's,
 //! so its tests take turns.
 
 #![allow(missing_docs, unreachable_pub)] // nobody but this test sees it
@@ -15,10 +15,13 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use idlewild::auth::Identity;
+use idlewild::auth::ticket::{MAX_BYTES as MAX_TICKET_BYTES, Tickets};
+use idlewild::clock::Clock;
 use idlewild::event::{EventId, Target, UserId, Users};
 use idlewild::frame::Frame;
 use idlewild::log::{Log, Record};
-use idlewild::topic::Topic;
+use idlewild::topic::{Topic, TopicPattern};
 use parking_lot::Mutex;
 use serde_json::json;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -98,6 +101,51 @@ fn dispatch(log: &Log) {
     let mut context = Context::from_waker(Waker::noop());
     while let Poll::Ready(batch) = pin!(log.next_batch(1_000)).poll(&mut context) {
         log.mark_dispatched(batch.last().unwrap(), 0);
+    }
+}
+
+#[test]
+fn tickets_hold_no_more_than_they_say_and_give_it_back() {
+    const TTL: Duration = Duration::from_secs(30);
+    let _turn = TURN.lock();
+    let topics = |n: usize, count: usize| -> Box<[TopicPattern]> {
+        (0..count)
+            .map(|topic| TopicPattern::parse(&format!("a/topic/of/{n}/{topic}")).unwrap())
+            .collect()
+    };
+    // (users, topics of each, length of their names): small and many, and as large as tokens are.
+    for (users, count, name_bytes) in [(20_000, 0, 6), (20_000, 2, 40), (8_000, 250, 6)] {
+        let clock = Clock::manual(0);
+        let tickets = Tickets::new(clock.clone());
+        let (held, ()) = bytes_held(|| {
+            for n in 0..users {
+                let identity = Identity {
+                    user: format!("{n:0>name_bytes$}").into(),
+                    session: (n % 2 == 0).then(|| format!("session {n}").into()),
+                    issued: None,
+                    expires_at: u64::MAX,
+                    topics: topics(n, count),
+                };
+                tickets.issue(identity, TTL);
+            }
+        });
+        let said = tickets.bytes();
+        println!("{users} users, {count} topics: {held} bytes held, {said} accounted");
+        // Threads of another test may still give something back: that can only lower it.
+        assert!(
+            held <= said && said <= MAX_TICKET_BYTES,
+            "{held} held, {said} accounted"
+        );
+        let region = Region::new(ALLOCATOR);
+        clock.advance(TTL);
+        tickets.sweep();
+        let change = region.change();
+        assert_eq!(tickets.bytes(), 0);
+        let back = change.bytes_deallocated - change.bytes_allocated;
+        assert!(
+            held.abs_diff(back) < 4_096,
+            "{back} of {held} bytes came back"
+        );
     }
 }
 

@@ -7,6 +7,7 @@ use compact_str::CompactString;
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, StatusCode};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -15,7 +16,7 @@ use tracing::Instrument;
 use super::Admin;
 use super::answer::{Answer, Object, Problem, json, parse, read};
 use crate::engine::{Accepted, EngineError, MAX_DRAFTS};
-use crate::event::{Draft, EventName, MAX_SOURCE_ID_BYTES, Target, UserId, Users};
+use crate::event::{Draft, EventName, MAX_SOURCE_ID_BYTES, Target, UserId, Users, integer_digits};
 use crate::metrics::PublishedTo;
 use crate::spans;
 use crate::topic::Topic;
@@ -64,12 +65,23 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(deserializer).map(Some)
 }
 
-/// A user id as text, or as the integer that Django's primary keys are.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a user id is text or an integer")]
-enum Id {
-    Text(String),
-    Integer(i64),
+/// A user id as text, or as the digits of the integer that Django's primary keys are, however
+/// large it is.
+struct Id(String);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = Box::<RawValue>::deserialize(deserializer)?;
+        let json = json.get();
+        let text = if json.starts_with('"') {
+            serde_json::from_str(json).map_err(D::Error::custom)?
+        } else {
+            integer_digits(json)
+                .ok_or_else(|| D::Error::custom("a user id is text or an integer"))?
+                .to_owned()
+        };
+        Ok(Self(text))
+    }
 }
 
 #[derive(Serialize)]
@@ -320,11 +332,7 @@ impl To {
 
 impl Id {
     fn parse(self) -> Result<UserId, Problem> {
-        let text = match self {
-            Self::Text(text) => text,
-            Self::Integer(number) => number.to_string(),
-        };
-        UserId::new(&text).map_err(invalid)
+        UserId::new(&self.0).map_err(invalid)
     }
 }
 
@@ -416,6 +424,30 @@ mod tests {
             .to;
         let expected = ["1", "2"].map(|id| UserId::new(id).unwrap());
         assert_eq!(users, Target::Users(Users::new(expected.into())));
+    }
+
+    #[test]
+    fn an_integer_of_any_size_is_a_user_by_its_digits() {
+        for digits in ["0", "-7", "9223372036854775808", "184467440737095516160"] {
+            let to = |ids: &str| draft(&format!(r#"{{"to":{ids},"data":1}}"#)).unwrap().to;
+            let user = UserId::new(digits).unwrap();
+            assert_eq!(
+                to(&format!(r#"{{"user": {digits} }}"#)),
+                Target::User(user.clone())
+            );
+            let users = Target::Users(Users::new(vec![user]));
+            assert_eq!(to(&format!(r#"{{"users":[{digits}]}}"#)), users);
+        }
+        for literal in ["1.0", "1e3", "-0", "true", "[1]", "{}"] {
+            let event = format!(r#"{{"to":{{"user":{literal}}},"data":1}}"#);
+            let error = draft(&event).unwrap_err();
+            assert!(
+                error.message().contains("a user id is text or an integer"),
+                "{error:?}"
+            );
+        }
+        let long = format!(r#"{{"to":{{"user":{}}},"data":1}}"#, "1".repeat(257));
+        assert!(draft(&long).is_err());
     }
 
     #[test]

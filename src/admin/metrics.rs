@@ -140,6 +140,11 @@ impl Scrape {
             metrics.sum(|shard| shard.handshakes.value()),
         )?;
         page.gauge(
+            "idlewild_jwks_unusable_keys",
+            "Keys of auth.jwks that cannot be used",
+            metrics.jwks_unusable_keys.value(),
+        )?;
+        page.gauge(
             "idlewild_backlog_bytes",
             "Bytes that wait for slow clients",
             metrics.sum(|shard| shard.backlog_bytes.value()),

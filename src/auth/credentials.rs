@@ -72,20 +72,25 @@ fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
 }
 
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<Cow<'a, str>> {
+    cookies(headers).find_map(|(key, value)| {
+        let value = match value {
+            [b'"', inside @ .., b'"'] => inside,
+            plain => plain,
+        };
+        (key == name.as_bytes() && !value.is_empty()).then(|| String::from_utf8_lossy(value))
+    })
+}
+
+/// Names and values of all cookies, in their order.
+pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     headers
         .get_all(COOKIE)
         .iter()
         .flat_map(|header| header.as_bytes().split(|byte| *byte == b';'))
-        .find_map(|pair| {
+        .filter_map(|pair| {
             let equals = pair.iter().position(|byte| *byte == b'=')?;
-            let (key, value) = pair.split_at(equals);
-            let value = value.strip_prefix(b"=")?.trim_ascii();
-            let value = match value {
-                [b'"', inside @ .., b'"'] => inside,
-                plain => plain,
-            };
-            (key.trim_ascii() == name.as_bytes() && !value.is_empty())
-                .then(|| String::from_utf8_lossy(value))
+            let (name, value) = pair.split_at(equals);
+            Some((name.trim_ascii(), value.strip_prefix(b"=")?.trim_ascii()))
         })
 }
 

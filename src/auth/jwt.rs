@@ -1,6 +1,10 @@
 //! A token becomes an [`Identity`], or a reason why not. The signature comes first, and with it
 //! the rule that the header may choose among what is configured but never beyond it; then the
 //! claims, each strictly: one of the wrong type refuses the token rather than counting as absent.
+//! One that is `null` counts as absent, since serialisers write it for what is not set.
+//!
+//! Checking a public key's signature is slow, so it is a step of its own ([`SignatureCheck`]) that
+//! another thread can take.
 //!
 //! Time is an argument, so that nothing here reads a clock.
 
@@ -8,16 +12,16 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use compact_str::{CompactString, ToCompactString as _};
+use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::keys::remote::{Keys, RemoteKeys};
-use super::keys::{KeysError, algorithm_name, jose};
+use super::keys::{KeysError, Kind, algorithm_name, jose};
+use super::name::name;
 use super::{Identity, IssuedAt};
 use crate::clock::millis;
 use crate::config;
-use crate::event::is_id;
 use crate::topic::TopicPattern;
 
 /// Longest token that is looked at. It fits beside everything else into the 8 KiB or so that
@@ -38,6 +42,7 @@ pub struct Verifier {
     audience: Option<Box<str>>,
     issuer: Option<Box<str>>,
     leeway_ms: u64,
+    max_life_s: u64,
 }
 
 impl Verifier {
@@ -56,6 +61,7 @@ impl Verifier {
             audience: configured(&auth.audience),
             issuer: configured(&auth.issuer),
             leeway_ms: millis(auth.leeway),
+            max_life_s: auth.max_token_life.as_secs(),
         })
     }
 
@@ -64,42 +70,17 @@ impl Verifier {
     /// # Errors
     /// Why the token is refused.
     pub fn verify(&self, token: &str, now_unix_ms: u64) -> Result<Identity, Rejected> {
-        let claims = self.signed_claims(token)?;
-        let expires_at_ms = self.check_times(&claims, now_unix_ms)?;
-        self.check_audience_and_issuer(&claims)?;
-        self.check_type(&claims)?;
-        Ok(Identity {
-            user: self.user(&claims)?,
-            session: self.session(&claims)?,
-            issued: claims
-                .get("iat")
-                .map(|iat| unix_ms(iat).map(IssuedAt::from_unix_ms))
-                .transpose()
-                .map_err(|NotATime| Rejected::Claim("iat"))?,
-            expires_at: expires_at_ms / 1_000,
-            topics: topics(&claims)?,
-        })
+        let signed = self.begin(token)?.run(token)?;
+        self.identity(&signed, now_unix_ms)
     }
 
-    /// The keys that come from a URL, where some do.
-    pub fn remote_keys(&self) -> Option<&Arc<RemoteKeys>> {
-        match &self.keys {
-            Keys::Fixed(_) => None,
-            Keys::Remote(keys) => Some(keys),
-        }
-    }
-
-    /// The claims of a token whose signature holds.
-    fn signed_claims(&self, token: &str) -> Result<Map<String, Value>, Rejected> {
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(Rejected::TooLong);
-        }
-        let (message, signature) = token.rsplit_once('.').ok_or(Rejected::Malformed)?;
-        let (header, payload) = message.split_once('.').ok_or(Rejected::Malformed)?;
-        if payload.contains('.') {
-            return Err(Rejected::Malformed);
-        }
-        let header: Header = decode(header)?;
+    /// Reads the header, and chooses the keys that the token may be signed with.
+    ///
+    /// # Errors
+    /// Why the token is refused whatever its signature is.
+    pub fn begin(&self, token: &str) -> Result<SignatureCheck, Rejected> {
+        let [header, _, _] = parts(token)?;
+        let header: Header = from_json(&decode(header)?)?;
         if header.crit.is_some() {
             // RFC 7515 §4.1.11: what is marked critical must be understood; we extend nothing.
             return Err(Rejected::Critical);
@@ -110,45 +91,76 @@ impl Verifier {
             .copied()
             .find(|alg| algorithm_name(*alg) == header.alg)
             .ok_or(Rejected::Algorithm)?;
-        self.keys.check(alg, |keys| {
-            let mut candidates = keys
-                .candidates(alg, header.kid.as_deref())
-                .map_err(|_| Rejected::UnknownKid)?
-                .peekable();
-            if candidates.peek().is_none() {
-                return Err(Rejected::NoKey);
-            }
-            let holds = |key| {
-                jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, jose(alg))
-                    .unwrap_or(false)
-            };
-            if candidates.any(holds) {
-                Ok(())
-            } else {
-                Err(Rejected::Signature)
-            }
-        })?;
-        decode(payload)
+        let chosen = self.keys.choose(alg, header.kid.as_deref())?;
+        Ok(SignatureCheck {
+            alg,
+            keys: chosen.keys,
+            otherwise: chosen.otherwise,
+        })
+    }
+
+    /// Who a token whose signature holds says its bearer is, if it is in force at `now_unix_ms`.
+    ///
+    /// # Errors
+    /// Why the token is refused.
+    pub fn identity<T: AsRef<str>>(
+        &self,
+        signed: &Signed<T>,
+        now_unix_ms: u64,
+    ) -> Result<Identity, Rejected> {
+        let [_, payload, _] = parts(signed.0.as_ref())?;
+        let json = decode(payload)?;
+        let mut claims: Map<String, Value> = from_json(&json)?;
+        claims.retain(|_, value| !value.is_null());
+        let expires_at_ms = self.check_times(&claims, now_unix_ms)?;
+        self.check_audience_and_issuer(&claims)?;
+        self.check_type(&claims)?;
+        let named = |claim: &str| claims.get(claim).map(|value| name(value, &json, claim));
+        let user = named(&self.user_claim).ok_or(Rejected::Missing("user"))?;
+        let session = named(&self.session_claim)
+            .map(|session| session.ok_or(Rejected::Claim("session")))
+            .transpose()?;
+        Ok(Identity {
+            user: user.ok_or(Rejected::Claim("user"))?,
+            session: session.map(|session| session.as_str().into()),
+            issued: time(&claims, "iat")?.map(IssuedAt::from_unix_ms),
+            expires_at: expires_at_ms / 1_000,
+            topics: topics(&claims)?,
+        })
+    }
+
+    /// How many keys of the key set cannot be used.
+    pub fn unusable_keys(&self) -> usize {
+        self.keys.unusable()
+    }
+
+    /// The keys that come from a URL, where some do.
+    pub fn remote_keys(&self) -> Option<&Arc<RemoteKeys>> {
+        match &self.keys {
+            Keys::Fixed(_) => None,
+            Keys::Remote(keys) => Some(keys),
+        }
     }
 
     /// Checks `exp`, `nbf` and `iat`, and returns `exp` in milliseconds.
     fn check_times(&self, claims: &Map<String, Value>, now_ms: u64) -> Result<u64, Rejected> {
-        let time = |name| match claims.get(name) {
-            None => Ok(None),
-            Some(value) => unix_ms(value)
-                .map(Some)
-                .map_err(|NotATime| Rejected::Claim(name)),
-        };
-        let expires_at_ms = time("exp")?.ok_or(Rejected::Missing("exp"))?;
+        let expires_at_ms = time(claims, "exp")?.ok_or(Rejected::Missing("exp"))?;
         if now_ms >= expires_at_ms.saturating_add(self.leeway_ms) {
             return Err(Rejected::Expired);
         }
         let latest_ms = now_ms.saturating_add(self.leeway_ms);
-        if time("nbf")?.is_some_and(|nbf_ms| nbf_ms > latest_ms) {
+        if time(claims, "nbf")?.is_some_and(|nbf_ms| nbf_ms > latest_ms) {
             return Err(Rejected::NotYetValid);
         }
-        if time("iat")?.is_some_and(|iat_ms| iat_ms > latest_ms) {
+        let issued_ms = time(claims, "iat")?;
+        if issued_ms.is_some_and(|iat_ms| iat_ms > latest_ms) {
             return Err(Rejected::IssuedInFuture);
+        }
+        // Without `iat`, what is left of its life is all that is known of it. Whole seconds,
+        // because issuers round `exp` up and `iat` down.
+        let life_ms = expires_at_ms.saturating_sub(issued_ms.unwrap_or(now_ms));
+        if life_ms / 1_000 > self.max_life_s {
+            return Err(Rejected::LivesTooLong);
         }
         Ok(expires_at_ms)
     }
@@ -187,22 +199,42 @@ impl Verifier {
             Some(_) => Err(Rejected::TokenType),
         }
     }
+}
 
-    fn user(&self, claims: &Map<String, Value>) -> Result<CompactString, Rejected> {
-        claims
-            .get(&*self.user_claim)
-            .ok_or(Rejected::Missing("user"))
-            .and_then(|value| name(value).ok_or(Rejected::Claim("user")))
+/// The part of the work that takes long where the key is public: up to 0.3 ms a key.
+#[derive(Debug)]
+pub struct SignatureCheck {
+    alg: config::Algorithm,
+    keys: Vec<Arc<DecodingKey>>,
+    otherwise: Rejected,
+}
+
+impl SignatureCheck {
+    /// Whether it takes so long that it must not be done on a shard's thread.
+    pub fn is_slow(&self) -> bool {
+        Kind::of(self.alg).is_slow()
     }
 
-    fn session(&self, claims: &Map<String, Value>) -> Result<Option<Box<str>>, Rejected> {
-        let Some(value) = claims.get(&*self.session_claim) else {
-            return Ok(None);
+    /// Checks the token's signature with each key until one fits.
+    ///
+    /// # Errors
+    /// The signature is of none of them, and what that means.
+    pub fn run<T: AsRef<str>>(&self, token: T) -> Result<Signed<T>, Rejected> {
+        let (message, signature) = token.as_ref().rsplit_once('.').ok_or(Rejected::Malformed)?;
+        let holds = |key: &Arc<DecodingKey>| {
+            jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, jose(self.alg))
+                .unwrap_or(false)
         };
-        let session = name(value).ok_or(Rejected::Claim("session"))?;
-        Ok(Some(session.as_str().into()))
+        if self.keys.iter().any(holds) {
+            Ok(Signed(token))
+        } else {
+            Err(self.otherwise)
+        }
     }
 }
+
+/// A token whose signature holds. Made by [`SignatureCheck::run`] alone.
+pub struct Signed<T>(T);
 
 /// Why a token is refused. No variant holds any of it, so that all of it may be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,6 +249,8 @@ pub enum Rejected {
     Critical,
     /// A `kid` that no key has.
     UnknownKid,
+    /// No `kid`, and several named keys fit.
+    NoKid,
     /// No key of the kind that the `alg` needs.
     NoKey,
     /// The key may be one of a set that was not fetched yet.
@@ -233,6 +267,8 @@ pub enum Rejected {
     NotYetValid,
     /// `iat` lies ahead.
     IssuedInFuture,
+    /// Valid for longer than `auth.max_token_life`.
+    LivesTooLong,
     /// Meant for someone else.
     Audience,
     /// From someone else.
@@ -250,6 +286,7 @@ impl Rejected {
             Self::Algorithm => "alg_not_allowed",
             Self::Critical => "crit_header",
             Self::UnknownKid => "kid_unknown",
+            Self::NoKid => "kid_missing",
             Self::NoKey => "no_key_for_alg",
             Self::KeysAway => "keys_not_fetched",
             Self::Signature => "bad_signature",
@@ -268,6 +305,7 @@ impl Rejected {
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::IssuedInFuture => "issued_in_future",
+            Self::LivesTooLong => "over_max_token_life",
             Self::Audience => "wrong_audience",
             Self::Issuer => "wrong_issuer",
             Self::TokenType => "not_an_access_token",
@@ -289,11 +327,36 @@ fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<()>, D::
     serde::de::IgnoredAny::deserialize(value).map(|_| Some(()))
 }
 
-fn decode<T: serde::de::DeserializeOwned>(part: &str) -> Result<T, Rejected> {
-    let json = URL_SAFE_NO_PAD
+/// Header, payload and signature.
+fn parts(token: &str) -> Result<[&str; 3], Rejected> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(Rejected::TooLong);
+    }
+    let (message, signature) = token.rsplit_once('.').ok_or(Rejected::Malformed)?;
+    let (header, payload) = message.split_once('.').ok_or(Rejected::Malformed)?;
+    if payload.contains('.') {
+        return Err(Rejected::Malformed);
+    }
+    Ok([header, payload, signature])
+}
+
+fn decode(part: &str) -> Result<Vec<u8>, Rejected> {
+    URL_SAFE_NO_PAD
         .decode(part)
-        .map_err(|_| Rejected::Malformed)?;
-    serde_json::from_slice(&json).map_err(|_| Rejected::Malformed)
+        .map_err(|_| Rejected::Malformed)
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, Rejected> {
+    serde_json::from_slice(json).map_err(|_| Rejected::Malformed)
+}
+
+/// A claim that is a time, in milliseconds.
+fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, Rejected> {
+    claims
+        .get(name)
+        .map(unix_ms)
+        .transpose()
+        .map_err(|NotATime| Rejected::Claim(name))
 }
 
 struct NotATime;
@@ -311,15 +374,6 @@ fn unix_ms(value: &Value) -> Result<u64, NotATime> {
     // .12299998. A microsecond more, and rounding down gives the millisecond that was written.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // `as` saturates
     Ok((seconds * 1_000.0 + 0.001) as u64)
-}
-
-/// A user or session: a name, or an integer as its decimal digits.
-pub(super) fn name(value: &Value) -> Option<CompactString> {
-    match value {
-        Value::String(text) if is_id(text) => Some(text.into()),
-        Value::Number(number) if !number.is_f64() => Some(number.to_compact_string()),
-        _ => None,
-    }
 }
 
 fn topics(claims: &Map<String, Value>) -> Result<Box<[TopicPattern]>, Rejected> {

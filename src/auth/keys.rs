@@ -3,13 +3,16 @@
 //!
 //! What does not change while a configuration is in force is a [`KeySet`]; a set that a URL serves
 //! stands beside it ([`remote`]).
+//!
+//! A key of a JSON Web Key Set that cannot be used is skipped, counted and logged: an issuer's one
+//! bad key must not lock out the users of the others.
 
 mod jwks;
 mod pem;
 pub mod remote;
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -40,7 +43,10 @@ const MAX_RSA_BITS: usize = 8_192;
 #[derive(Clone, Debug)]
 pub struct KeySet {
     keys: Vec<Key>,
+    /// Whether any key has a `kid`.
     named: bool,
+    /// How many entries of key sets were skipped.
+    unusable: usize,
 }
 
 impl KeySet {
@@ -51,6 +57,7 @@ impl KeySet {
     /// A file or key that cannot be used, by name.
     pub fn load(auth: &config::Auth) -> Result<Self, KeysError> {
         let mut keys = Vec::new();
+        let mut unusable = 0;
         if auth
             .algorithms
             .iter()
@@ -71,60 +78,71 @@ impl KeySet {
             }
         }
         if !auth.jwks.is_empty() && auth.jwks_url()?.is_none() {
-            keys.extend(jwks::of_file(Path::new(&auth.jwks), &auth.algorithms)?);
+            let set = jwks::of_file(Path::new(&auth.jwks), &auth.algorithms)?;
+            set.warn(&auth.jwks);
+            unusable = set.unusable.len();
+            keys.extend(set.keys);
         }
-        Self::new(keys)
+        Self::new(keys, unusable)
     }
 
     /// These and the public keys of a set that a URL served.
-    fn with_document(
-        &self,
-        document: &[u8],
-        url: &str,
-        algorithms: &[Algorithm],
-    ) -> Result<Self, KeysError> {
-        let more = jwks::of_url(document, url, algorithms)?;
-        Self::new(self.keys.iter().cloned().chain(more).collect())
+    fn with(&self, more: Vec<Key>) -> Result<Self, KeysError> {
+        Self::new(self.keys.iter().cloned().chain(more).collect(), 0)
     }
 
-    fn new(keys: Vec<Key>) -> Result<Self, KeysError> {
+    fn new(keys: Vec<Key>, unusable: usize) -> Result<Self, KeysError> {
         if keys.len() > MAX_KEYS {
             return Err(KeysError::TooMany(keys.len()));
         }
-        let mut kids = HashSet::new();
-        for kid in keys.iter().filter_map(|key| key.kid.as_deref()) {
-            if !kids.insert(kid) {
-                return Err(KeysError::DuplicateKid(kid.to_owned()));
-            }
-        }
-        let named = !kids.is_empty();
-        Ok(Self { keys, named })
+        let named = keys.iter().any(|key| key.kid.is_some());
+        Ok(Self {
+            keys,
+            named,
+            unusable,
+        })
     }
 
-    /// The keys that a token with this header may be signed with, at most [`MAX_TRIES`].
+    /// The keys that a token with this header may be signed with, 1 to [`MAX_TRIES`].
     ///
-    /// Where any key has a `kid`, a token's `kid` chooses among those; where none has, it is a
-    /// name that nobody here knows how to read, and is ignored.
-    pub(super) fn candidates<'a>(
-        &'a self,
+    /// A token's `kid` chooses among the keys of that name, and of those the ones that fit its
+    /// algorithm. A token without `kid` may be signed with any unnamed key that fits, or with a
+    /// named one if no other key fits: so an issuer of named keys cannot be made to have all of
+    /// them tried. Where no key has a name, a `kid` is one that nobody here knows how to read, and
+    /// is ignored.
+    pub(super) fn candidates(
+        &self,
         alg: Algorithm,
         kid: Option<&str>,
-    ) -> Result<impl Iterator<Item = &'a DecodingKey>, UnknownKid> {
+    ) -> Result<Vec<Arc<DecodingKey>>, NoCandidate> {
         let kid = kid.filter(|_| self.named);
-        let chosen = match kid {
-            None => self.keys.as_slice(),
-            Some(kid) => self
-                .keys
-                .iter()
-                .find(|key| key.kid.as_deref() == Some(kid))
-                .map(std::slice::from_ref)
-                .ok_or(UnknownKid)?,
-        };
-        Ok(chosen
-            .iter()
-            .filter(move |key| key.serves(alg))
-            .map(|key| &key.decoding)
-            .take(MAX_TRIES))
+        if kid.is_some() && !self.keys.iter().any(|key| key.kid.as_deref() == kid) {
+            return Err(NoCandidate::UnknownKid);
+        }
+        let fitting = || self.keys.iter().filter(move |key| key.serves(alg));
+        let named_so = |key: &&Key| key.kid.as_deref() == kid;
+        let mut chosen: Vec<_> = fitting()
+            .filter(named_so)
+            .take(MAX_TRIES)
+            .map(|key| Arc::clone(&key.decoding))
+            .collect();
+        if chosen.is_empty() && kid.is_none() {
+            let mut named = fitting();
+            match (named.next(), named.next()) {
+                (None, _) => {}
+                (Some(only), None) => chosen.push(Arc::clone(&only.decoding)),
+                (Some(_), Some(_)) => return Err(NoCandidate::NoKid),
+            }
+        }
+        if chosen.is_empty() {
+            return Err(NoCandidate::NoKey);
+        }
+        Ok(chosen)
+    }
+
+    /// How many entries of a key set file were skipped.
+    pub(super) fn unusable(&self) -> usize {
+        self.unusable
     }
 
     /// How many keys there are.
@@ -138,23 +156,24 @@ impl KeySet {
     }
 }
 
-/// A token names a key that is not in the set.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct UnknownKid;
+/// Why no key is tried on a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoCandidate {
+    /// It names a key that is not in the set.
+    UnknownKid,
+    /// It names no key, and several named ones fit.
+    NoKid,
+    /// No key, or none of its name, fits its algorithm.
+    NoKey,
+}
 
 /// The shared secret, from the configuration or from its file; nothing where neither is set.
 pub(super) fn shared_secret(auth: &config::Auth) -> Result<Option<Vec<u8>>, KeysError> {
     let (secret, from) = if !auth.secret.is_empty() {
         (auth.secret.clone().into_bytes(), "auth.secret")
     } else if !auth.secret_file.as_os_str().is_empty() {
-        let mut secret = read(&auth.secret_file)?;
-        if secret.last() == Some(&b'\n') {
-            secret.pop();
-            if secret.last() == Some(&b'\r') {
-                secret.pop();
-            }
-        }
-        (secret, "auth.secret_file")
+        let secret = read(&auth.secret_file)?;
+        (secret.trim_ascii().to_vec(), "auth.secret_file")
     } else {
         return Ok(None);
     };
@@ -221,6 +240,12 @@ impl Kind {
         }
     }
 
+    /// Whether checking a signature takes so long (0.05 to 0.3 ms) that it must not be done on a
+    /// shard's thread. An HMAC takes a microsecond.
+    pub(super) fn is_slow(self) -> bool {
+        self != Self::Secret
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Secret => "a shared secret",
@@ -238,7 +263,8 @@ struct Key {
     kid: Option<Box<str>>,
     /// A JWK may bind itself to one algorithm.
     only: Option<Algorithm>,
-    decoding: DecodingKey,
+    /// Shared with the signature checks under way.
+    decoding: Arc<DecodingKey>,
 }
 
 impl Key {
@@ -247,7 +273,7 @@ impl Key {
             kind,
             kid: None,
             only: None,
-            decoding,
+            decoding: Arc::new(decoding),
         }
     }
 
@@ -314,8 +340,6 @@ pub enum KeysError {
     Unused { path: PathBuf, kind: &'static str },
     #[error("auth.jwks: {from}: {reason}")]
     Jwks { from: String, reason: String },
-    #[error("auth.jwks: two keys have the kid {0:?}; a kid must choose one")]
-    DuplicateKid(String),
     #[error("auth: {0} keys, at most 64 are held; does auth.jwks name the right set?")]
     TooMany(usize),
     #[error("auth.jwks: {0}")]

@@ -72,6 +72,8 @@ pub enum MintError {
     Name(&'static str),
     #[error("topic {0:?}: {1}")]
     Topic(String, TopicError),
+    #[error("{0:?} is longer than auth.max_token_life, {1:?}; the token would be refused")]
+    LivesTooLong(Duration, Duration),
     #[error("{0} topics, a token holds at most 256")]
     TooManyTopics(usize),
     #[error("the token has {0} bytes, at most 8192 are accepted; name fewer topics or a pattern")]
@@ -86,6 +88,9 @@ fn payload(auth: &config::Auth, claims: &Claims<'_>) -> Result<Map<String, Value
     }
     if claims.session.is_some_and(|session| !is_id(session)) {
         return Err(MintError::Name("session"));
+    }
+    if claims.ttl > auth.max_token_life {
+        return Err(MintError::LivesTooLong(claims.ttl, auth.max_token_life));
     }
     if claims.topics.len() > MAX_PATTERNS {
         return Err(MintError::TooManyTopics(claims.topics.len()));
@@ -203,6 +208,20 @@ mod tests {
     }
 
     #[test]
+    fn a_token_of_the_longest_life_is_accepted_whatever_the_millisecond() {
+        for ms in [0, 1, 500, 999] {
+            let claims = Claims {
+                ttl: auth().max_token_life,
+                now_unix_ms: NOW_MS + ms,
+                ..claims("42")
+            };
+            let token = mint(&auth(), &claims).unwrap();
+            let verifier = Verifier::new(&auth()).unwrap();
+            assert!(verifier.verify(&token, NOW_MS + ms).is_ok(), "{ms}");
+        }
+    }
+
+    #[test]
     fn two_tokens_of_one_moment_differ() {
         let mint = || mint(&auth(), &claims("42")).unwrap();
         assert_ne!(mint(), mint());
@@ -222,6 +241,11 @@ mod tests {
             ..auth()
         };
         assert!(error(&no_secret, &claims("42")).starts_with("auth.secret: not set"));
+        let for_long = Claims {
+            ttl: auth().max_token_life + Duration::from_secs(1),
+            ..claims("42")
+        };
+        assert!(error(&auth(), &for_long).contains("is longer than auth.max_token_life"));
         assert!(error(&auth(), &claims("")).starts_with("user: 1 to 256 bytes"));
         let topics = ["a//b".to_owned()];
         let bad_topic = Claims {

@@ -5,10 +5,13 @@
 //! | [`credentials`] | which of a request's credentials decides |
 //! | [`keys`] | the keys that tokens are checked with, each of a known kind |
 //! | [`jwt`] | a token becomes an [`Identity`], or a reason why not |
+//! | [`checks`] | checks signatures on other threads |
 //! | [`session`] | asks the application whom a session cookie is of |
 //! | [`ticket`] | one-time tickets that stand in a URL in a token's place |
+//! | [`turns`] | whose costly question is next, fair between addresses |
 //! | [`mint`] | signs tokens: the login and `idlewild token` |
 //! | [`users`] | the login's user file |
+//! | [`allowance`] | how often an address may be wrong |
 //! | [`failures`] | how often a login may fail |
 //! | [`api_key`] | the admin side's keys |
 //!
@@ -17,14 +20,18 @@
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+pub mod allowance;
 pub mod api_key;
+pub mod checks;
 pub mod credentials;
 pub mod failures;
 pub mod jwt;
 pub mod keys;
 pub mod mint;
+mod name;
 pub mod session;
 pub mod ticket;
+pub mod turns;
 pub mod users;
 
 use base64::Engine as _;

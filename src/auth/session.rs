@@ -1,28 +1,39 @@
 //! Asks the application whom a session cookie is of: the last way in, for clients that have no
 //! token.
 //!
-//! Each question costs the application a request, and clients come back in storms. So an answer is
-//! kept for [`KEPT`], requests with the same cookies share one question, and at most
-//! [`MAX_QUESTIONS`] are under way. What the application did not answer is not kept: it may be
-//! back with the next request, and the bounds hold without it.
+//! Each question costs the application a request, clients come back in storms, and anybody can make
+//! up a cookie. So:
+//! - only a request with one of the session cookies, or `Authorization`, is asked about;
+//! - an answer is kept for [`KEPT`], and requests with the same session share one question;
+//! - at most [`MAX_QUESTIONS`] are under way, of one address [`MAX_QUESTIONS_EACH`], and addresses
+//!   take turns;
+//! - an address whose sessions are refused again and again is asked about more slowly
+//!   ([`MAX_REFUSALS`]). What is answered well costs it nothing.
+//!
+//! What the application did not answer is not kept: it may be back with the next request, and the
+//! bounds hold without it.
 
 mod answers;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use compact_str::CompactString;
 use hyper::body::Bytes;
-use hyper::header::{ACCEPT, AUTHORIZATION, COOKIE, HeaderMap, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{StatusCode, Uri};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
-use super::jwt::name;
+use super::allowance::Allowance;
+use super::credentials::cookies;
+use super::name::name;
+use super::turns::{Bounds, Busy, Origin, Turns};
 use super::{Identity, IssuedAt};
 use crate::clock::{Clock, millis};
 use crate::outbound::{NoAnswer, NoTrust, Source};
@@ -35,10 +46,22 @@ pub const MAX_WAIT: Duration = Duration::from_secs(2);
 /// Questions under way at once: as many as an application's few processes with their threads
 /// answer side by side. At 10 ms a question, 3,200 clients a second get in.
 pub const MAX_QUESTIONS: usize = 32;
+/// Questions of one address under way at once: a quarter, so that one that makes the application
+/// slow leaves the others most turns.
+pub const MAX_QUESTIONS_EACH: usize = 8;
+/// Questions that wait for a turn. Clients wait with them, so `max_handshakes` bounds them, too.
+const MAX_WAITING: usize = 4 * 1024;
+/// Refusals of one address at once: more expired sessions than come back together from an office.
+pub const MAX_REFUSALS: u64 = 100;
+/// Between two refusals of an address that has used those up.
+pub const REFUSAL_EVERY: Duration = Duration::from_millis(100);
 /// Answers kept at once, some 3 MiB. More than are asked for in [`KEPT`] at that rate.
 pub const MAX_ANSWERS: usize = 16 * 1024;
 /// Longest answer: an id of 256 bytes, and whatever else the application likes to tell.
 pub const MAX_ANSWER_BYTES: usize = 16 * 1024;
+/// What some editors and frameworks write at the start of a text (U+FEFF).
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Between two log lines about an application that does not answer.
 const QUIET_MS: u64 = 60_000;
 
@@ -46,7 +69,10 @@ const QUIET_MS: u64 = 60_000;
 #[derive(Debug)]
 pub struct SessionAuth {
     source: Source,
-    turns: Semaphore,
+    /// The cookies that the answer depends on.
+    cookies: Box<[String]>,
+    turns: Turns,
+    refusals: Allowance,
     answers: Mutex<Answers>,
     /// When the log was last told that there is no answer; `u64::MAX` for never.
     complained_ms: AtomicU64,
@@ -59,28 +85,36 @@ pub enum NoSession {
     Refused,
     /// The application did not say.
     Unknown,
+    /// It is not asked: its address was refused too often.
+    NotAsked,
 }
 
 impl SessionAuth {
-    /// Asks `url`.
+    /// Asks `url` about requests that have one of the `cookies`.
     ///
     /// # Errors
     /// It asks for TLS, and no certificate is trusted here.
-    pub fn new(url: Uri) -> Result<Self, NoTrust> {
+    pub fn new(url: Uri, cookies: &[String]) -> Result<Self, NoTrust> {
         Ok(Self {
             source: Source::new(url, MAX_ANSWER_BYTES)?,
-            turns: Semaphore::new(MAX_QUESTIONS),
+            cookies: cookies.into(),
+            turns: Turns::new(Bounds {
+                at_once: MAX_QUESTIONS,
+                at_once_each: MAX_QUESTIONS_EACH,
+                waiting: MAX_WAITING,
+            }),
+            refusals: Allowance::new(MAX_REFUSALS, millis(REFUSAL_EVERY)),
             answers: Mutex::new(Answers::new(MAX_ANSWERS)),
             complained_ms: AtomicU64::new(u64::MAX),
         })
     }
 
-    /// Whether this asks where the other does.
+    /// Whether this asks where the other does, about the same requests.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.source.is_same(&other.source)
+        self.source.is_same(&other.source) && self.cookies == other.cookies
     }
 
-    /// Who sends a request with these headers. An answer from before a log-out or a session change
+    /// Who sends a request with these headers, from `address`. An answer from before a log-out or a session change
     /// of its user, which `is_allowed` knows of, counts no more: the application is asked again.
     ///
     /// The question itself runs on `control`, and to its end even where the client goes away.
@@ -90,30 +124,37 @@ impl SessionAuth {
     pub async fn identify(
         self: &Arc<Self>,
         headers: &HeaderMap,
+        address: Option<IpAddr>,
         is_allowed: impl Fn(&Identity) -> bool,
         clock: &Clock,
         control: &Handle,
     ) -> Result<Identity, NoSession> {
-        let headers = forwarded(headers);
-        if headers.is_empty() {
-            return Err(NoSession::Refused);
-        }
-        let key = key(&headers);
+        let key = key(headers, &self.cookies).ok_or(NoSession::Refused)?;
+        let origin = Origin::from(address);
         let holds = |answer: &Answer| answer.identity().is_none_or(|who| is_allowed(&who));
         let found = self.answers.lock().find(key, clock.now_ms(), holds);
         let mut coming = match found {
             Found::Kept(answer) => return answer.identity().ok_or(NoSession::Refused),
             Found::Coming(coming) => coming,
             Found::Unasked(verdict) => {
+                if !self.refusals.has_some(origin, clock.now_ms()) {
+                    self.answers.lock().forget(key);
+                    return Err(NoSession::NotAsked);
+                }
                 let coming = verdict.subscribe();
+                let headers = forwarded(headers, address);
                 let (this, clock) = (Arc::clone(self), clock.clone());
-                control.spawn(async move { this.ask(key, headers, &verdict, &clock).await });
+                control.spawn(async move {
+                    let question = this.ask(key, headers, origin, &verdict, &clock);
+                    question.await;
+                });
                 coming
             }
         };
         // An error means that nobody asks any more, as the server ends.
         match coming.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(Verdict::Answered(answer))) => answer.identity().ok_or(NoSession::Refused),
+            Ok(Some(Verdict::NotAsked)) => Err(NoSession::NotAsked),
             _ => Err(NoSession::Unknown),
         }
     }
@@ -122,33 +163,55 @@ impl SessionAuth {
     async fn ask(
         &self,
         key: Key,
-        mut headers: HeaderMap,
+        headers: HeaderMap,
+        origin: Origin,
         verdict: &watch::Sender<Option<Verdict>>,
         clock: &Clock,
     ) {
         let asked_ms = clock.now_ms();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let question = async {
             let turn = tokio::select! {
-                turn = self.turns.acquire() => turn,
+                turn = self.turns.take(origin) => turn,
                 () = self.is_given_up(key, verdict) => return None,
             };
+            let _turn = match turn {
+                Ok(turn) => turn,
+                Err(Busy) => return Some(Err("too many questions wait".to_owned())),
+            };
+            // In advance: those that are asked together must not all be refused.
+            if !self.refusals.take(origin, clock.now_ms()) {
+                return Some(Ok(None));
+            }
             // Before the question: a log-out that comes during it is later than what it is told.
             let asked_unix_ms = clock.unix_ms();
-            let answer = self.source.get(headers).await;
-            drop(turn);
-            Some(read(answer, asked_unix_ms))
+            let answer = read(self.source.get(headers).await, asked_unix_ms);
+            if !matches!(answer, Ok(Answer::Refused)) {
+                self.refusals.give_back(origin);
+            }
+            Some(answer.map(Some))
         };
         let answer = match clock.within(MAX_WAIT, question).await {
             Some(None) => return,
             Some(Some(answer)) => answer,
             None => Err(format!("no answer in {MAX_WAIT:?}")),
         };
-        let answer = answer.map_err(|error| self.complain(&error, clock.now_ms()));
+        let verdict_now = match answer {
+            Ok(Some(answer)) => Verdict::Answered(answer),
+            Ok(None) => Verdict::NotAsked,
+            Err(error) => {
+                self.complain(&error, clock.now_ms());
+                Verdict::Unknown
+            }
+        };
+        let answer = match &verdict_now {
+            Verdict::Answered(answer) => Some(answer),
+            Verdict::Unknown | Verdict::NotAsked => None,
+        };
         let kept_until_ms = asked_ms + millis(KEPT);
-        let mut answers = self.answers.lock();
-        answers.settle(key, answer.as_ref().ok(), kept_until_ms, clock.now_ms());
-        verdict.send_replace(Some(answer.map_or(Verdict::Unknown, Verdict::Answered)));
+        self.answers
+            .lock()
+            .settle(key, answer, kept_until_ms, clock.now_ms());
+        verdict.send_replace(Some(verdict_now));
     }
 
     /// Comes true when every client that waited for a question has gone; it is then forgotten.
@@ -177,35 +240,64 @@ impl SessionAuth {
     }
 }
 
-/// What the application gets of a request: its cookies and its `Authorization`, as they are.
-fn forwarded(headers: &HeaderMap) -> HeaderMap {
+/// What the application gets of a request: its cookies, on one line, its `Authorization`, and
+/// where it comes from.
+fn forwarded(headers: &HeaderMap, address: Option<IpAddr>) -> HeaderMap {
     let mut forwarded = HeaderMap::new();
-    for name in [COOKIE, AUTHORIZATION] {
-        for value in headers.get_all(&name) {
-            forwarded.append(&name, value.clone());
-        }
+    forwarded.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    for value in headers.get_all(AUTHORIZATION) {
+        forwarded.append(AUTHORIZATION, value.clone());
+    }
+    // HTTP/2 lets a client send several, and a proxy may pass them on as they are; an application
+    // behind HTTP/1.1 expects one (RFC 9113, section 8.2.3).
+    let lines: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(cookies) = HeaderValue::from_bytes(&lines.join(&b"; "[..]))
+        && !lines.is_empty()
+    {
+        forwarded.insert(COOKIE, cookies);
+    }
+    let address = address.map(|address| HeaderValue::from_str(&address.to_string()));
+    if let Some(Ok(address)) = address {
+        forwarded.insert(X_FORWARDED_FOR, address);
     }
     forwarded
 }
 
-/// Stands for what is forwarded: no cookie is kept, and none can be made up that gets another's
-/// answer. Lengths go in, so that no header can pass for two.
-fn key(forwarded: &HeaderMap) -> Key {
+/// Stands for the session of a request: its session cookies and its `Authorization`; `None` where
+/// there is neither. No cookie is kept, and none can be made up that gets another's answer:
+/// lengths go in, so that no value can pass for two.
+fn key(headers: &HeaderMap, session_cookies: &[String]) -> Option<Key> {
     let mut hash = Sha256::new();
-    for (name, value) in forwarded {
-        for part in [name.as_str().as_bytes(), value.as_bytes()] {
+    let mut has_any = false;
+    let mut add = |name: &[u8], value: &[u8]| {
+        has_any |= !value.is_empty();
+        for part in [name, value] {
             hash.update(part.len().to_le_bytes());
             hash.update(part);
         }
+    };
+    for (name, value) in cookies(headers) {
+        if session_cookies.iter().any(|own| own.as_bytes() == name) {
+            add(name, value);
+        }
     }
-    hash.finalize().into()
+    for value in headers.get_all(AUTHORIZATION) {
+        // With a colon, which no cookie's name has.
+        add(b"authorization:", value.as_bytes());
+    }
+    has_any.then(|| hash.finalize().into())
 }
 
 /// What an answer says; of one that says nothing, why.
 fn read(answer: Result<Bytes, NoAnswer>, asked_unix_ms: u64) -> Result<Answer, String> {
     let user = |body: &[u8]| -> Option<CompactString> {
-        let body: Map<String, Value> = serde_json::from_slice(body).ok()?;
-        name(body.get("user_id")?)
+        let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+        let fields: Map<String, Value> = serde_json::from_slice(body).ok()?;
+        name(fields.get("user_id")?, body, "user_id")
     };
     match answer {
         Ok(body) => match user(&body) {

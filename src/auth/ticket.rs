@@ -1,27 +1,49 @@
 //! One-time tickets: a client trades its token for one, so that what stands in a URL (and in the
 //! access logs along the way) is worthless half a minute later.
 //!
-//! A ticket is 256 random bits, kept only as its SHA-256: neither a memory dump nor the timing of
-//! a look-up tells a usable one. Every operation costs O(log n) in the tickets held, and the
-//! number held is bounded; tickets that ran out are dropped as others are issued.
+//! A ticket is 256 random bits, kept only as half of its SHA-256: neither a memory dump nor the
+//! timing of a look-up tells a usable one. The table is bounded by bytes, since a token may carry
+//! 8 KiB of topics. When it is full, the tickets that would run out first give way: a client uses
+//! its ticket at once, so those are the ones that nobody is going to use. A user's own oldest give
+//! way first, so that no user can push out another's with less than a hundred accounts.
+//!
+//! B-trees rather than hash tables: they give memory back as they empty, and never stop a shard for
+//! a rehash. Every operation costs O(log n) in the tickets held.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use compact_str::CompactString;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
-use super::{Identity, random_name};
+use super::{Identity, IssuedAt, random_name};
 use crate::clock::{Clock, millis};
+use crate::topic::TopicPattern;
 
-/// Most unused tickets at once: with the default life of 30 s, room for 2,000 clients a second
-/// that reconnect by ticket, in some 20 MiB.
-pub const MAX_TICKETS: usize = 65_536;
+/// Most that unused tickets hold: 80,000 without topics. With the default life of 30 s, 2,700
+/// clients a second may fetch one and never use it.
+pub const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// Most unused tickets of one user, so that nobody fills the table alone. One more drops the
-/// user's oldest: a client that asks again has most likely lost the earlier one.
+/// Most unused tickets of one user. One more drops the user's oldest: a client that asks again has
+/// most likely lost the earlier one.
 pub const MAX_TICKETS_PER_USER: usize = 32;
+
+/// Most that the unused tickets of one user hold: seven of the largest.
+pub const MAX_BYTES_PER_USER: usize = 64 * 1024;
+
+/// A ticket without what its texts hold: 192 bytes in three B-trees, whose nodes are half full at
+/// the least.
+const TICKET_BYTES: usize = 400;
+
+/// What the allocator adds to a text of its own, at the most.
+const ALLOCATION_BYTES: usize = 16;
+
+/// Expired tickets that are dropped for each that is issued, so that no request pays for many.
+const DROPPED_PER_ISSUE: usize = 4;
+
+/// Expired tickets that a sweep drops before it lets others at the table.
+const DROPPED_PER_LOCK: usize = 256;
 
 /// The tickets that were issued and not yet used.
 #[derive(Debug)]
@@ -33,50 +55,65 @@ pub struct Tickets {
 impl Tickets {
     /// No tickets yet.
     pub fn new(clock: Clock) -> Self {
+        Self::with_bytes(clock, MAX_BYTES)
+    }
+
+    /// None yet, and at most so many bytes of them.
+    fn with_bytes(clock: Clock, max_bytes: usize) -> Self {
         Self {
             clock,
-            table: Mutex::default(),
+            table: Mutex::new(Table {
+                max_bytes,
+                ..Table::default()
+            }),
         }
     }
 
     /// A ticket that stands for `identity` once, within `ttl`.
-    ///
-    /// # Errors
-    /// [`MAX_TICKETS`] are unused.
-    pub fn issue(&self, identity: Identity, ttl: Duration) -> Result<String, TicketsFull> {
+    pub fn issue(&self, identity: Identity, ttl: Duration) -> String {
         let ticket = random_name();
         let now_ms = self.clock.now_ms();
         let expires_ms = now_ms.saturating_add(millis(ttl));
         let mut table = self.table.lock();
-        table.expire(now_ms);
-        table.insert(digest(&ticket), expires_ms, identity)?;
-        Ok(ticket)
+        table.expire(now_ms, DROPPED_PER_ISSUE);
+        table.insert(digest(&ticket), expires_ms, identity);
+        ticket
     }
 
     /// Whom the ticket stands for, if it was issued, is unused and in time. It is used up, even if
     /// what follows (revocation, limits) refuses the client.
     pub fn redeem(&self, ticket: &str) -> Option<Identity> {
-        let entry = self.table.lock().remove(&digest(ticket))?;
-        (self.clock.now_ms() < entry.place.expires_ms).then_some(entry.identity)
+        let entry = self.table.lock().remove(digest(ticket))?;
+        (self.clock.now_ms() < entry.place.expires_ms).then(|| entry.identity())
+    }
+
+    /// Drops those that ran out, and gives back what they held.
+    pub fn sweep(&self) {
+        let now_ms = self.clock.now_ms();
+        while self.table.lock().expire(now_ms, DROPPED_PER_LOCK) {}
+    }
+
+    /// What the unused tickets hold, at the most.
+    pub fn bytes(&self) -> usize {
+        self.table.lock().bytes
     }
 
     /// Whom the ticket would stand for; it stays unused.
     pub fn look(&self, ticket: &str) -> Option<Identity> {
         let table = self.table.lock();
         let entry = table.tickets.get(&digest(ticket))?;
-        (self.clock.now_ms() < entry.place.expires_ms).then(|| entry.identity.clone())
+        (self.clock.now_ms() < entry.place.expires_ms).then(|| entry.identity())
     }
 }
 
-/// The table holds [`MAX_TICKETS`] unused tickets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many unused tickets")]
-pub struct TicketsFull;
+/// Half a SHA-256 stands for a ticket, and for a user: 128 bits are beyond anybody's guess.
+type Hash = u128;
 
-type TicketHash = [u8; 32];
-
-fn digest(ticket: &str) -> TicketHash {
-    Sha256::digest(ticket).into()
+fn digest(text: &str) -> Hash {
+    let hash: [u8; 32] = Sha256::digest(text).into();
+    let mut half = [0; 16];
+    half.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+    Hash::from_le_bytes(half)
 }
 
 /// Where a ticket stands among all: first by when it runs out, then by when it was issued.
@@ -86,229 +123,152 @@ struct Place {
     number: u64,
 }
 
+/// An identity whose topics are one text.
 #[derive(Debug)]
 struct Entry {
     place: Place,
-    identity: Identity,
+    user: CompactString,
+    session: Option<Box<str>>,
+    issued: Option<IssuedAt>,
+    expires_at: u64,
+    /// A pattern a line: no pattern has control characters.
+    topics: Box<str>,
+}
+
+impl Entry {
+    fn new(place: Place, identity: Identity) -> Self {
+        let topics: Vec<&str> = identity.topics.iter().map(TopicPattern::as_str).collect();
+        let mut user = identity.user;
+        user.shrink_to_fit();
+        Self {
+            place,
+            user,
+            session: identity.session,
+            issued: identity.issued,
+            expires_at: identity.expires_at,
+            topics: topics.join("\n").into(),
+        }
+    }
+
+    fn identity(&self) -> Identity {
+        let topics = self.topics.lines();
+        Identity {
+            user: self.user.clone(),
+            session: self.session.clone(),
+            issued: self.issued,
+            expires_at: self.expires_at,
+            // Each was a pattern when it was written there.
+            topics: topics
+                .filter_map(|topic| TopicPattern::parse(topic).ok())
+                .collect(),
+        }
+    }
+
+    /// What it holds at the most.
+    fn bytes(&self) -> usize {
+        let session = self.session.as_deref().unwrap_or_default();
+        let texts = [session, &self.topics].map(|text| match text.len() {
+            0 => 0,
+            bytes => bytes + ALLOCATION_BYTES,
+        });
+        let user = if self.user.is_heap_allocated() {
+            self.user.capacity() + ALLOCATION_BYTES
+        } else {
+            0
+        };
+        TICKET_BYTES + user + texts.iter().sum::<usize>()
+    }
 }
 
 /// Three views of the same tickets; each ticket is in all of them or in none.
 #[derive(Debug, Default)]
 struct Table {
-    tickets: HashMap<TicketHash, Entry>,
-    by_expiry: BTreeMap<Place, TicketHash>,
-    /// A user's tickets, oldest first; no entry is empty.
-    by_user: HashMap<CompactString, VecDeque<TicketHash>>,
+    tickets: BTreeMap<Hash, Entry>,
+    by_place: BTreeMap<Place, Hash>,
+    /// A user's tickets stand together, the one that runs out first before the others.
+    by_user: BTreeMap<(Hash, Place), Hash>,
+    bytes: usize,
+    max_bytes: usize,
     issued: u64,
 }
 
 impl Table {
-    fn expire(&mut self, now_ms: u64) {
-        while let Some((place, hash)) = self.by_expiry.first_key_value()
-            && place.expires_ms <= now_ms
-        {
-            let hash = *hash;
-            self.remove(&hash);
+    /// Drops up to `most` tickets that ran out; whether there may be more.
+    fn expire(&mut self, now_ms: u64, most: usize) -> bool {
+        for _ in 0..most {
+            match self.by_place.first_key_value() {
+                Some((place, hash)) if place.expires_ms <= now_ms => {
+                    let hash = *hash;
+                    self.remove(hash);
+                }
+                _ => return false,
+            }
         }
+        true
     }
 
-    fn insert(
-        &mut self,
-        hash: TicketHash,
-        expires_ms: u64,
-        identity: Identity,
-    ) -> Result<(), TicketsFull> {
-        if let Some(own) = self.by_user.get(&identity.user)
-            && own.len() >= MAX_TICKETS_PER_USER
-            && let Some(oldest) = own.front().copied()
-        {
-            self.remove(&oldest);
-        }
-        if self.tickets.len() >= MAX_TICKETS {
-            return Err(TicketsFull);
-        }
+    fn insert(&mut self, hash: Hash, expires_ms: u64, identity: Identity) {
         let place = Place {
             expires_ms,
             number: self.issued,
         };
         self.issued += 1;
-        self.by_expiry.insert(place, hash);
-        self.by_user
-            .entry(identity.user.clone())
-            .or_default()
-            .push_back(hash);
-        self.tickets.insert(hash, Entry { place, identity });
-        debug_assert_eq!(self.tickets.len(), self.by_expiry.len());
-        Ok(())
+        let entry = Entry::new(place, identity);
+        let user = digest(&entry.user);
+        self.make_room_of_user(user, entry.bytes());
+        while self.bytes + entry.bytes() > self.max_bytes
+            && let Some((_, oldest)) = self.by_place.first_key_value()
+        {
+            let oldest = *oldest;
+            self.remove(oldest);
+        }
+        self.bytes += entry.bytes();
+        self.by_place.insert(place, hash);
+        self.by_user.insert((user, place), hash);
+        self.tickets.insert(hash, entry);
+        debug_assert_eq!(self.tickets.len(), self.by_place.len());
+        debug_assert_eq!(self.tickets.len(), self.by_user.len());
     }
 
-    fn remove(&mut self, hash: &TicketHash) -> Option<Entry> {
-        let entry = self.tickets.remove(hash)?;
-        self.by_expiry.remove(&entry.place);
-        if let Some(own) = self.by_user.get_mut(&entry.identity.user) {
-            own.retain(|other| other != hash);
-            if own.is_empty() {
-                self.by_user.remove(&entry.identity.user);
+    /// Drops a user's oldest tickets until one more, of so many bytes, is within the bounds.
+    fn make_room_of_user(&mut self, user: Hash, bytes: usize) {
+        let first = Place {
+            expires_ms: 0,
+            number: 0,
+        };
+        let last = Place {
+            expires_ms: u64::MAX,
+            number: u64::MAX,
+        };
+        // At most `MAX_TICKETS_PER_USER`.
+        let own: Vec<Hash> = self
+            .by_user
+            .range((user, first)..=(user, last))
+            .map(|(_, hash)| *hash)
+            .collect();
+        let size = |hash: &Hash| self.tickets.get(hash).map_or(0, Entry::bytes);
+        let mut held = bytes + own.iter().map(size).sum::<usize>();
+        let mut dropped = Vec::new();
+        for (more, hash) in (1..=own.len()).rev().zip(&own) {
+            if more < MAX_TICKETS_PER_USER && held <= MAX_BYTES_PER_USER {
+                break;
             }
+            held -= size(hash);
+            dropped.push(*hash);
         }
+        for hash in dropped {
+            self.remove(hash);
+        }
+    }
+
+    fn remove(&mut self, hash: Hash) -> Option<Entry> {
+        let entry = self.tickets.remove(&hash)?;
+        self.by_place.remove(&entry.place);
+        self.by_user.remove(&(digest(&entry.user), entry.place));
+        self.bytes -= entry.bytes();
         Some(entry)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const TTL: Duration = Duration::from_secs(30);
-
-    fn identity(user: &str) -> Identity {
-        Identity {
-            user: user.into(),
-            session: None,
-            issued: None,
-            expires_at: 2_000_000_000,
-            topics: Box::default(),
-        }
-    }
-
-    fn user(identity: Option<Identity>) -> Option<CompactString> {
-        identity.map(|identity| identity.user)
-    }
-
-    #[test]
-    fn a_ticket_works_once() {
-        let tickets = Tickets::new(Clock::manual(0));
-        let ticket = tickets.issue(identity("42"), TTL).unwrap();
-        assert_eq!(ticket.len(), 43);
-        assert_eq!(user(tickets.look(&ticket)), Some("42".into()));
-        assert_eq!(user(tickets.redeem(&ticket)), Some("42".into()));
-        assert!(tickets.look(&ticket).is_none());
-        assert!(tickets.redeem(&ticket).is_none());
-        assert!(tickets.redeem("unknown").is_none());
-        assert!(tickets.redeem("").is_none());
-    }
-
-    #[test]
-    fn a_ticket_works_until_its_time_and_not_at_it() {
-        let clock = Clock::manual(0);
-        let tickets = Tickets::new(clock.clone());
-        let early = tickets.issue(identity("42"), TTL).unwrap();
-        let late = tickets.issue(identity("42"), TTL).unwrap();
-        clock.advance(Duration::from_millis(29_999));
-        assert!(tickets.redeem(&early).is_some());
-        clock.advance(Duration::from_millis(1));
-        assert!(tickets.redeem(&late).is_none());
-    }
-
-    #[test]
-    fn a_user_who_asks_too_often_loses_the_oldest_ticket() {
-        let tickets = Tickets::new(Clock::manual(0));
-        let other = tickets.issue(identity("other"), TTL).unwrap();
-        let own: Vec<_> = (0..=MAX_TICKETS_PER_USER)
-            .map(|_| tickets.issue(identity("42"), TTL).unwrap())
-            .collect();
-        assert!(tickets.redeem(&own[0]).is_none());
-        assert!(
-            own[1..]
-                .iter()
-                .all(|ticket| tickets.redeem(ticket).is_some())
-        );
-        assert!(tickets.redeem(&other).is_some());
-    }
-
-    #[test]
-    fn a_full_table_refuses_until_tickets_run_out() {
-        let clock = Clock::manual(0);
-        let tickets = Tickets::new(clock.clone());
-        for number in 0..MAX_TICKETS {
-            let user = number.to_string();
-            tickets.issue(identity(&user), TTL).unwrap();
-        }
-        assert_eq!(tickets.issue(identity("new"), TTL), Err(TicketsFull));
-        clock.advance(TTL);
-        let ticket = tickets.issue(identity("new"), TTL).unwrap();
-        assert!(tickets.redeem(&ticket).is_some());
-        let table = tickets.table.lock();
-        assert_eq!(
-            (
-                table.tickets.len(),
-                table.by_expiry.len(),
-                table.by_user.len()
-            ),
-            (0, 0, 0)
-        );
-    }
-
-    #[test]
-    fn the_table_never_holds_a_usable_ticket() {
-        let tickets = Tickets::new(Clock::manual(0));
-        let ticket = tickets.issue(identity("42"), TTL).unwrap();
-        assert!(!format!("{tickets:?}").contains(&ticket));
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Issue { user: u8, ttl_ms: u64 },
-        Redeem(prop::sample::Index),
-        Advance(u64),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            4 => (0..2_u8, 0..500_u64).prop_map(|(user, ttl_ms)| Step::Issue { user, ttl_ms }),
-            2 => any::<prop::sample::Index>().prop_map(Step::Redeem),
-            1 => (0..300_u64).prop_map(Step::Advance),
-        ]
-    }
-
-    /// What a ticket is worth, told as simply as possible.
-    struct Model {
-        ticket: String,
-        user: u8,
-        expires_ms: u64,
-        usable: bool,
-    }
-
-    proptest! {
-        #[test]
-        fn tickets_behave_as_their_description(steps in prop::collection::vec(step(), 0..200)) {
-            let clock = Clock::manual(0);
-            let tickets = Tickets::new(clock.clone());
-            let mut all: Vec<Model> = Vec::new();
-            for step in steps {
-                let now_ms = clock.now_ms();
-                match step {
-                    Step::Advance(ms) => clock.advance(Duration::from_millis(ms)),
-                    Step::Issue { user, ttl_ms } => {
-                        let ttl = Duration::from_millis(ttl_ms);
-                        let ticket = tickets.issue(identity(&user.to_string()), ttl).unwrap();
-                        let mut own: Vec<_> = all
-                            .iter_mut()
-                            .filter(|old| old.user == user && old.usable && old.expires_ms > now_ms)
-                            .collect();
-                        if own.len() == MAX_TICKETS_PER_USER {
-                            own[0].usable = false;
-                        }
-                        let expires_ms = now_ms + ttl_ms;
-                        all.push(Model { ticket, user, expires_ms, usable: true });
-                    }
-                    Step::Redeem(index) if !all.is_empty() => {
-                        let index = index.index(all.len());
-                        let model = &mut all[index];
-                        let expected = (model.usable && now_ms < model.expires_ms)
-                            .then(|| model.user.to_string().into());
-                        prop_assert_eq!(user(tickets.redeem(&model.ticket)), expected);
-                        model.usable = false;
-                    }
-                    Step::Redeem(_) => {}
-                }
-                let table = tickets.table.lock();
-                prop_assert_eq!(table.tickets.len(), table.by_expiry.len());
-                let by_user: usize = table.by_user.values().map(VecDeque::len).sum();
-                prop_assert_eq!(table.tickets.len(), by_user);
-            }
-        }
-    }
-}
+mod tests;

@@ -66,6 +66,7 @@ impl Publish {
             .api_key
             .clone()
             .or_else(|| std::env::var("IDLEWILD_ADMIN__API_KEY").ok())
+            .map(|key| key.trim().to_owned())
             .filter(|key| !key.is_empty())
             .ok_or_else(|| Usage("no API key (--api-key or IDLEWILD_ADMIN__API_KEY)".to_owned()))?;
         let server = self.server.address()?;

@@ -71,8 +71,10 @@ impl Default for Auth {
             audience: String::new(),
             issuer: String::new(),
             leeway: Duration::from_secs(5),
+            max_token_life: Duration::from_secs(30 * 24 * 60 * 60),
             jwt_cookie: "access_token".to_owned(),
             session_auth_url: String::new(),
+            session_cookie: vec!["sessionid".to_owned()],
             on_expiry: OnExpiry::Close,
             ticket_ttl: Duration::from_secs(30),
         }
@@ -183,8 +185,10 @@ token_type_claim = "token_type"
 audience = ""
 issuer = ""
 leeway = "5s"
+max_token_life = "30d"
 jwt_cookie = "access_token"
 session_auth_url = ""
+session_cookie = ["sessionid"]
 on_expiry = "close"
 ticket_ttl = "30s"
 

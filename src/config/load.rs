@@ -153,6 +153,7 @@ impl Layers {
                 let problem = error.into_inner().message().to_owned();
                 traced(ConfigError::key(&key, without_secret(&key, problem)))
             })?;
+        trim_secrets(&mut config);
         resolve_secret(&mut config).map_err(traced)?;
         if let Some(dev) = dev {
             fill_dev_secrets(&mut config, dev);
@@ -329,20 +330,24 @@ fn resolve_secret(config: &mut Config) -> Result<(), ConfigError> {
             path.display()
         )));
     }
-    let mut secret = fs::read_to_string(path).map_err(|error| {
+    let secret = fs::read_to_string(path).map_err(|error| {
         refused(format!(
             "`{}` cannot be read: {error} (openssl rand -hex 32 > the file)",
             path.display()
         ))
     })?;
-    if secret.ends_with('\n') {
-        secret.pop();
-        if secret.ends_with('\r') {
-            secret.pop();
-        }
-    }
-    config.auth.secret = secret;
+    secret.trim().clone_into(&mut config.auth.secret);
     Ok(())
+}
+
+/// Drops the white space around secrets and keys: a line feed that a shell or a secret store adds
+/// would otherwise make every token bad.
+fn trim_secrets(config: &mut Config) {
+    let hashes = config.admin.api_keys.iter_mut().map(|key| &mut key.hash);
+    let secrets = [&mut config.auth.secret, &mut config.admin.api_key];
+    for secret in hashes.chain(secrets) {
+        *secret = secret.trim().to_owned();
+    }
 }
 
 /// Puts the made-up secrets where a developer configured none.

@@ -199,10 +199,16 @@ pub struct Auth {
     /// Clock difference allowed on `exp`, `nbf` and `iat`.
     #[serde(with = "units::duration")]
     pub leeway: Duration,
+    /// Longest life of a token; what was revoked longer ago than this may be forgotten.
+    #[serde(with = "units::duration")]
+    pub max_token_life: Duration,
     /// Cookie that may hold the JWT.
     pub jwt_cookie: String,
     /// URL that is asked whom a session cookie is of; empty asks nowhere.
     pub session_auth_url: String,
+    /// The cookies that the answer depends on; without one of them, or `Authorization`, nothing is
+    /// asked.
+    pub session_cookie: Vec<String>,
     /// What happens to a stream at its token's `exp`.
     pub on_expiry: OnExpiry,
     /// Time within which a ticket must be used.

@@ -4,8 +4,11 @@
 
 use std::time::Duration;
 
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
 /// Units of time, longest first, in milliseconds.
-const TIMES_MS: [(&str, u64); 4] = [
+const TIMES_MS: [(&str, u64); 5] = [
+    ("d", DAY_MS),
     ("h", 60 * 60 * 1000),
     ("m", 60 * 1000),
     ("s", 1000),
@@ -15,12 +18,12 @@ const TIMES_MS: [(&str, u64); 4] = [
 /// Units of size, largest first, in bytes.
 const SIZES_BYTES: [(&str, usize); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
-/// Reads a duration such as `250ms`, `30s`, `10m` or `24h`.
+/// Reads a duration such as `250ms`, `30s`, `10m`, `24h` or `30d`.
 ///
 /// # Errors
 /// A line that holds the text and the forms there are.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let refused = |what: &str| format!("`{text}` {what} (write e.g. 250ms, 30s, 10m or 24h)");
+    let refused = |what: &str| format!("`{text}` {what} (write e.g. 250ms, 30s, 10m, 24h or 30d)");
     let (number, unit) = split(text);
     let number: u64 = number
         .parse()
@@ -70,7 +73,8 @@ fn split(text: &str) -> (&str, &str) {
     (number, unit.trim_start())
 }
 
-/// The shortest text for `duration`, counted in whole milliseconds.
+/// The shortest text for `duration`, counted in whole milliseconds. One day is 24 hours, as people
+/// write it.
 pub(super) fn duration_text(duration: Duration) -> String {
     let ms = crate::clock::millis(duration);
     if ms == 0 {
@@ -78,7 +82,7 @@ pub(super) fn duration_text(duration: Duration) -> String {
     }
     TIMES_MS
         .into_iter()
-        .find(|(_, unit_ms)| ms.is_multiple_of(*unit_ms))
+        .find(|(_, unit_ms)| ms.is_multiple_of(*unit_ms) && !(ms == DAY_MS && *unit_ms == DAY_MS))
         .map_or_else(String::new, |(name, unit_ms)| {
             format!("{}{name}", ms / unit_ms)
         })
@@ -175,6 +179,8 @@ mod tests {
             ("30s", 30_000),
             ("10m", 600_000),
             ("24h", 86_400_000),
+            ("1d", 86_400_000),
+            ("30d", 2_592_000_000),
             (" 2 s ", 2_000),
             ("0s", 0),
         ] {
@@ -208,7 +214,7 @@ mod tests {
             "-1s",
             "1.5s",
             "30 sec",
-            "1d",
+            "1w",
             "1h30m",
             "99999999999999999999s",
             "18446744073709551615h",
@@ -244,6 +250,8 @@ mod tests {
             (1_000, "1s"),
             (90_000, "90s"),
             (86_400_000, "24h"),
+            (90_000_000, "25h"),
+            (30 * 86_400_000, "30d"),
         ] {
             assert_eq!(duration_text(Duration::from_millis(ms)), text);
         }

@@ -225,12 +225,23 @@ fn times(config: &Config) -> Checked {
         ("stall_timeout", config.stall_timeout, MILLISECOND),
         ("history.max_age", config.history.max_age, MILLISECOND),
         ("auth.ticket_ttl", config.auth.ticket_ttl, SECOND),
+        ("auth.max_token_life", config.auth.max_token_life, SECOND),
         ("login.token_ttl", config.login.token_ttl, SECOND),
     ] {
         if value < least {
             let (value, least) = (duration_text(value), duration_text(least));
             return refuse(key, format!("{value}, write at least {least}"));
         }
+    }
+    if config.login.token_ttl > config.auth.max_token_life {
+        let (ttl, most) = (
+            duration_text(config.login.token_ttl),
+            duration_text(config.auth.max_token_life),
+        );
+        return refuse(
+            "login.token_ttl",
+            format!("{ttl} is longer than auth.max_token_life, {most}; lower it or raise that"),
+        );
     }
     if config.heartbeat > HEARTBEAT_MAX {
         let (value, most) = (
@@ -314,13 +325,18 @@ fn auth(auth: &Auth) -> Checked {
     if auth.user_claim.is_empty() {
         return refuse("auth.user_claim", "is empty, name the claim (user_id)");
     }
-    if auth.jwt_cookie.is_empty() || !auth.jwt_cookie.bytes().all(is_token_byte) {
+    cookie_name("auth.jwt_cookie", &auth.jwt_cookie, "access_token")?;
+    for (i, name) in auth.session_cookie.iter().enumerate() {
+        cookie_name(&format!("auth.session_cookie[{i}]"), name, "sessionid")?;
+    }
+    Ok(())
+}
+
+fn cookie_name(key: &str, name: &str, example: &str) -> Checked {
+    if name.is_empty() || !name.bytes().all(is_token_byte) {
         return refuse(
-            "auth.jwt_cookie",
-            format!(
-                "`{}` is no cookie name: letters, digits, - and _ (access_token)",
-                auth.jwt_cookie
-            ),
+            key,
+            format!("`{name}` is no cookie name: letters, digits, - and _ ({example})"),
         );
     }
     Ok(())

@@ -317,6 +317,11 @@ impl Connection {
         forwarded_for(headers, self.peer(), &self.public.trusted_proxies).or(self.proxied.get())
     }
 
+    /// Where the client is, as far as is known.
+    pub(super) fn address(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        self.remote(headers).or(self.peer())
+    }
+
     /// Counts a connection that did not come so far as to ask for anything, once, and lists it.
     fn refuse_handshake(&self, text: &'static str) {
         if self.is_refused.replace(true) {
@@ -335,7 +340,7 @@ impl Connection {
     /// Counts a request for a stream that was refused, and lists it for the operator.
     pub(super) fn refused(&self, refused: Refused, headers: &HeaderMap) {
         self.public.refused(refused.reason.metric(), || {
-            refused.note(self.remote(headers).or(self.peer()))
+            refused.note(self.address(headers))
         });
     }
 

@@ -1,20 +1,22 @@
-//! Who asks: the first credential that is present decides. Most are judged on the spot; what others
-//! have to say of the rest (a key set's URL, the application) is waited for.
+//! Who asks: the first credential that is present decides. Most are judged on the spot. What takes
+//! long (the signature of a public key), or is known to others (a key set's URL, the application),
+//! is waited for.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::pin::Pin;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request};
 
+use super::Live;
+use super::connection::Connection;
 use super::refusal::Refusal;
-use super::{Live, Public};
 use crate::auth::Identity;
 use crate::auth::credentials::{self, Credential};
-use crate::auth::jwt::Rejected;
-use crate::auth::keys::remote::RemoteKeys;
+use crate::auth::jwt::{Rejected, SignatureCheck};
 use crate::auth::session::NoSession;
-use crate::clock::Clock;
+use crate::auth::turns::Busy;
 
 /// Who asks, or why nobody is let in.
 pub(super) type Identified = Result<Identity, Refusal>;
@@ -28,107 +30,183 @@ pub(super) enum Verdict<'a> {
 
 /// Who asks for a stream.
 pub(super) fn identify<'a>(
-    public: &'a Public,
+    connection: &'a Connection,
     live: &'a Live,
     request: &'a Request<Incoming>,
 ) -> Verdict<'a> {
+    let public = &connection.public;
     let headers = request.headers();
     let query = request.uri().query();
     let Some(credential) = credentials::find(headers, query, &live.auth.jwt_cookie) else {
-        return by_session(public, live, request);
+        return by_session(connection, live, request);
     };
-    let clock = &public.shards.clock;
-    let label = credential.label();
+    let asker = Asker {
+        connection,
+        credential: credential.label(),
+        address: connection.address(headers),
+    };
     match credential {
-        Credential::Ticket(ticket) => Verdict::Now(
-            // Who asks for a head wants to use it later.
-            if request.method() == Method::HEAD {
+        Credential::Ticket(ticket) => {
+            let unix_ms = public.shards.clock.unix_ms();
+            let ends_ms = |identity: &Identity| {
+                let leeway_s = live.auth.leeway.as_secs();
+                identity
+                    .expires_at
+                    .saturating_add(leeway_s)
+                    .saturating_mul(1_000)
+            };
+            // Who asks for a head wants to use the ticket later.
+            let identity = if request.method() == Method::HEAD {
                 public.tickets.look(&ticket)
             } else {
                 public.tickets.redeem(&ticket)
-            }
-            // Its token may have ended in the meantime.
-            .filter(|identity| {
-                let ends_at_s = identity
-                    .expires_at
-                    .saturating_add(live.auth.leeway.as_secs());
-                clock.unix_ms() / 1_000 < ends_at_s
+            };
+            Verdict::Now(match identity {
+                None => Err(asker.denied("ticket_used_unknown_or_late")),
+                // Its token has ended in the meantime.
+                Some(identity) if ends_ms(&identity) <= unix_ms => {
+                    Err(asker.denied(Rejected::Expired.label()))
+                }
+                Some(identity) => Ok(identity),
             })
-            .ok_or(Refusal::Unauthenticated),
-        ),
+        }
         Credential::Bearer(token) | Credential::QueryToken(token) | Credential::Cookie(token) => {
-            live.verify(token, clock, label)
+            live.verify(token, asker)
         }
     }
 }
 
 fn by_session<'a>(
-    public: &'a Public,
+    connection: &'a Connection,
     live: &'a Live,
     request: &'a Request<Incoming>,
 ) -> Verdict<'a> {
-    let Some(sessions) = &live.sessions else {
-        return Verdict::Now(Err(Refusal::Unauthenticated));
+    let headers = request.headers();
+    let asker = |credential| Asker {
+        connection,
+        credential,
+        address: connection.address(headers),
     };
-    Verdict::Later(Box::pin(async {
-        let directory = &public.shards.directory;
-        let is_allowed = |identity: &Identity| directory.allows(identity);
+    let Some(sessions) = &live.sessions else {
+        return Verdict::Now(Err(asker("none").denied("no_credential")));
+    };
+    Verdict::Later(Box::pin(async move {
+        let public = &connection.public;
+        let asker = asker("session");
+        let is_allowed = |identity: &Identity| public.shards.directory.allows(identity);
         let clock = &public.shards.clock;
         sessions
-            .identify(request.headers(), is_allowed, clock, &public.control)
+            .identify(headers, asker.address, is_allowed, clock, &public.control)
             .await
             .map_err(|reason| match reason {
-                NoSession::Refused => Refusal::Unauthenticated,
-                NoSession::Unknown => Refusal::AuthUnavailable,
+                NoSession::Refused => asker.denied("no_session"),
+                NoSession::Unknown | NoSession::NotAsked => Refusal::AuthUnavailable,
             })
     }))
 }
 
-impl Live {
-    /// Checks a token; the reason of a refusal goes to the log, never to the client.
-    pub(super) fn verify<'a>(
-        &'a self,
-        token: Cow<'a, str>,
-        clock: &'a Clock,
-        credential: &'static str,
-    ) -> Verdict<'a> {
-        match self.verifier.verify(&token, clock.unix_ms()) {
-            Ok(identity) => Verdict::Now(Ok(identity)),
-            Err(reason) => {
-                if let Rejected::UnknownKid | Rejected::KeysAway = reason
-                    && let Some(keys) = self.verifier.remote_keys()
-                {
-                    let verified = self.verify_again(token, keys, clock, credential);
-                    return Verdict::Later(Box::pin(verified));
-                }
-                refused(reason, credential);
-                Verdict::Now(Err(Refusal::Unauthenticated))
-            }
+/// Whoever sends a credential.
+#[derive(Clone, Copy)]
+pub(super) struct Asker<'a> {
+    pub(super) connection: &'a Connection,
+    /// Where the credential stood.
+    pub(super) credential: &'static str,
+    pub(super) address: Option<IpAddr>,
+}
+
+impl<'a> Asker<'a> {
+    /// Whoever sends this request for a stream.
+    pub(super) fn of(connection: &'a Connection, live: &Live, request: &Request<Incoming>) -> Self {
+        let (headers, query) = (request.headers(), request.uri().query());
+        let found = credentials::find(headers, query, &live.auth.jwt_cookie);
+        Self {
+            connection,
+            credential: found.map_or("session", |credential| credential.label()),
+            address: connection.address(headers),
         }
     }
 
-    /// Checks a token once more when its key has had the time to come.
-    async fn verify_again(
-        &self,
-        token: Cow<'_, str>,
-        keys: &RemoteKeys,
-        clock: &Clock,
-        credential: &'static str,
-    ) -> Identified {
-        let are_fresh = keys.are_fresh(clock).await;
-        let verdict = self.verifier.verify(&token, clock.unix_ms());
-        verdict.map_err(|reason| {
-            refused(reason, credential);
-            match reason {
-                // Nobody can tell what key that is: not the client's fault, as far as is known.
-                Rejected::KeysAway => Refusal::AuthUnavailable,
-                Rejected::UnknownKid if !are_fresh => Refusal::AuthUnavailable,
-                _ => Refusal::Unauthenticated,
-            }
-        })
+    /// Refuses the credential; the reason goes to the log, never to the client.
+    pub(super) fn denied(&self, reason: &'static str) -> Refusal {
+        let public = &self.connection.public;
+        let clock = &public.shards.clock;
+        public
+            .denials
+            .note(clock, reason, self.credential, self.address);
+        Refusal::Unauthenticated
     }
 }
 
-fn refused(reason: Rejected, credential: &'static str) {
-    tracing::debug!(reason = reason.label(), credential, "token refused");
+impl Live {
+    /// Checks a token.
+    pub(super) fn verify<'a>(&'a self, token: Cow<'a, str>, asker: Asker<'a>) -> Verdict<'a> {
+        let begun = self.verifier.begin(&token);
+        if begun.as_ref().is_ok_and(SignatureCheck::is_slow) {
+            return Verdict::Later(Box::pin(self.verify_slowly(begun, token, asker)));
+        }
+        let clock = &asker.connection.public.shards.clock;
+        let verdict = begun
+            .and_then(|check| check.run(&*token))
+            .and_then(|signed| self.verifier.identity(&signed, clock.unix_ms()));
+        match verdict {
+            Ok(identity) => Verdict::Now(Ok(identity)),
+            Err(reason) if self.may_get_a_key(reason) => {
+                Verdict::Later(Box::pin(self.verify_slowly(Err(reason), token, asker)))
+            }
+            Err(reason) => Verdict::Now(Err(asker.denied(reason.label()))),
+        }
+    }
+
+    /// Whether its key may be one of a set that is to be fetched.
+    fn may_get_a_key(&self, reason: Rejected) -> bool {
+        matches!(reason, Rejected::UnknownKid | Rejected::KeysAway)
+            && self.verifier.remote_keys().is_some()
+    }
+
+    /// Checks a token on another thread, and once more when its key has had the time to come.
+    async fn verify_slowly(
+        &self,
+        begun: Result<SignatureCheck, Rejected>,
+        token: Cow<'_, str>,
+        asker: Asker<'_>,
+    ) -> Identified {
+        let refused = |reason: Rejected| asker.denied(reason.label());
+        match self.finish(begun, &token, asker).await? {
+            Ok(identity) => return Ok(identity),
+            Err(reason) if !self.may_get_a_key(reason) => return Err(refused(reason)),
+            Err(_) => {}
+        }
+        let clock = &asker.connection.public.shards.clock;
+        let are_fresh = match self.verifier.remote_keys() {
+            Some(keys) => keys.are_fresh(clock).await,
+            None => true,
+        };
+        let begun = self.verifier.begin(&token);
+        self.finish(begun, &token, asker)
+            .await?
+            .map_err(|reason| match reason {
+                // Nobody can tell what key that is: not the client's fault, as far as is known.
+                Rejected::KeysAway => Refusal::AuthUnavailable,
+                Rejected::UnknownKid if !are_fresh => Refusal::AuthUnavailable,
+                reason => refused(reason),
+            })
+    }
+
+    async fn finish(
+        &self,
+        begun: Result<SignatureCheck, Rejected>,
+        token: &str,
+        asker: Asker<'_>,
+    ) -> Result<Result<Identity, Rejected>, Refusal> {
+        let check = match begun {
+            Ok(check) => check,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let public = &asker.connection.public;
+        let origin = asker.address.into();
+        let checked = public.checks.run(check, token.to_owned(), origin).await;
+        let signed = checked.map_err(|Busy| Refusal::AuthUnavailable)?;
+        let unix_ms = public.shards.clock.unix_ms();
+        Ok(signed.and_then(|signed| self.verifier.identity(&signed, unix_ms)))
+    }
 }

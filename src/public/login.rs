@@ -78,7 +78,7 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;
-    let address = connection.remote(request.headers()).or(connection.peer());
+    let address = connection.address(request.headers());
     connection.pass_end();
     let body = Limited::new(request.into_body(), MAX_BODY_BYTES)
         .collect()

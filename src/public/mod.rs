@@ -12,6 +12,7 @@ mod connection;
 mod cors;
 mod date;
 mod demo;
+mod denials;
 mod encryption;
 mod handoff;
 mod identify;
@@ -35,6 +36,7 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::auth::checks::Checks;
 use crate::auth::jwt::Verifier;
 use crate::auth::keys::KeysError;
 use crate::auth::session::SessionAuth;
@@ -49,6 +51,7 @@ use crate::shard::{Shared, StartHandshake};
 use crate::tls::Tls;
 use cors::Cors;
 pub use demo::Demo;
+use denials::Denials;
 use encryption::Refusal;
 pub use login::{Login, LoginError};
 use routes::Routes;
@@ -60,6 +63,8 @@ pub struct Public {
     live: ArcSwap<Live>,
     routes: Routes,
     tickets: Tickets,
+    checks: Checks,
+    denials: Denials,
     login: Option<Login>,
     demo: Option<Demo>,
     refusals: Arc<RecentRefusals>,
@@ -107,7 +112,10 @@ impl Live {
     /// [`LiveError`] where something cannot be used.
     pub fn new(config: &Config) -> Result<Self, LiveError> {
         let sessions = match config.auth.session_url()? {
-            Some(url) => Some(Arc::new(SessionAuth::new(url).map_err(LiveError::Trust)?)),
+            Some(url) => {
+                let sessions = SessionAuth::new(url, &config.auth.session_cookie);
+                Some(Arc::new(sessions.map_err(LiveError::Trust)?))
+            }
             None => None,
         };
         Ok(Self {
@@ -167,6 +175,8 @@ impl Public {
             live: ArcSwap::from_pointee(live),
             routes: Routes::new(config, login.is_some(), demo.is_some()),
             tickets: Tickets::new(shards.clock.clone()),
+            checks: Checks::new(control.clone()),
+            denials: Denials::default(),
             login,
             demo,
             refusals: Arc::default(),
@@ -201,6 +211,19 @@ impl Public {
         if let Some(keys) = self.live.load().verifier.remote_keys() {
             keys.keep_fresh(&self.control, self.shards.clock.clone());
         }
+        self.count_unusable_keys();
+    }
+
+    /// What is to be done every second: drops tickets that ran out, and counts keys that cannot be
+    /// used.
+    pub fn sweep(&self) {
+        self.tickets.sweep();
+        self.count_unusable_keys();
+    }
+
+    fn count_unusable_keys(&self) {
+        let unusable = self.live.load().verifier.unusable_keys() as u64;
+        self.shards.metrics.jwks_unusable_keys.set(unusable);
     }
 
     /// Why nobody who is in the right can be let in; `None` where somebody can.

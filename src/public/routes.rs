@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONNECTION, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::answer::{empty, error, text};
@@ -73,6 +73,11 @@ impl Route {
         }
     }
 
+    /// Whether its answers hold what nobody may keep.
+    fn gives_credentials(self) -> bool {
+        matches!(self, Self::Ticket | Self::Login)
+    }
+
     fn serves(self, method: &Method) -> bool {
         match self {
             Self::Notifications | Self::TestStream | Self::Health | Self::Demo => {
@@ -133,6 +138,10 @@ pub(super) async fn answer(
         };
         fields
     };
+    if route.gives_credentials() {
+        let no_store = HeaderValue::from_static("no-store");
+        response.headers_mut().insert(CACHE_CONTROL, no_store);
+    }
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
         cors::expose_reasons(&mut fields);

@@ -10,7 +10,7 @@ use super::answer::{EVENT_STREAM, empty};
 use super::connection::Connection;
 use super::date;
 use super::handoff::Offer;
-use super::identify::{Verdict, identify};
+use super::identify::{Asker, Verdict, identify};
 use super::refusal::{Refusal, Refused};
 use super::routes::{Route, close_after};
 use super::{Live, Public};
@@ -58,7 +58,7 @@ pub(super) async fn answer(
         Err(refusal) => Err(refusal.into()),
         Ok(()) if route == Route::TestStream => admission(connection, live, request, None),
         Ok(()) => {
-            let identified = match identify(public, live, request) {
+            let identified = match identify(connection, live, request) {
                 Verdict::Now(identified) => identified,
                 Verdict::Later(identified) => {
                     awaiting(connection, connection.working(identified)).await
@@ -79,7 +79,11 @@ pub(super) async fn answer(
             let unix_s = public.shards.clock.unix_ms() / 1_000;
             let head = head(admission.framing, admission.keep_alive, unix_s, cors);
             let offer = Offer { admission, head };
-            awaiting(connection, connection.handoff.offer(offer)).await
+            let refused = awaiting(connection, connection.handoff.offer(offer)).await;
+            if refused.reason == Refusal::Unauthenticated {
+                Asker::of(connection, live, request).denied("session_ended");
+            }
+            refused
         }
         Err(refused) => refused,
     };

@@ -9,8 +9,7 @@ use serde_json::json;
 use super::Live;
 use super::answer::{error, json};
 use super::connection::Connection;
-use super::identify::{Identified, Verdict};
-use super::refusal::Refusal;
+use super::identify::{Asker, Identified, Verdict};
 use crate::auth::credentials::{self, Credential};
 
 pub(super) async fn answer(
@@ -20,19 +19,14 @@ pub(super) async fn answer(
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;
     let ttl = live.auth.ticket_ttl;
-    let issued = identify(connection, live, request)
-        .await
-        .and_then(|identity| {
-            public
-                .tickets
-                .issue(identity, ttl)
-                .map_err(|_| Refusal::ServerFull)
-        });
-    match issued {
-        Ok(ticket) => json(
-            StatusCode::CREATED,
-            &json!({"ticket": ticket, "expires_in": ttl.as_secs()}),
-        ),
+    match identify(connection, live, request).await {
+        Ok(identity) => {
+            let ticket = public.tickets.issue(identity, ttl);
+            json(
+                StatusCode::CREATED,
+                &json!({"ticket": ticket, "expires_in": ttl.as_secs()}),
+            )
+        }
         Err(refusal) => {
             connection.refused(refusal.into(), request.headers());
             let mut response = error(refusal.status(), refusal.reason());
@@ -44,22 +38,23 @@ pub(super) async fn answer(
 
 /// Header or cookie only: a URL is what the ticket is to keep the token out of.
 async fn identify(connection: &Connection, live: &Live, request: &Request<Incoming>) -> Identified {
-    let public = &connection.public;
-    let found = credentials::find(request.headers(), None, &live.auth.jwt_cookie);
-    let Some(credential) = found else {
-        return Err(Refusal::Unauthenticated);
+    let headers = request.headers();
+    let found = credentials::find(headers, None, &live.auth.jwt_cookie);
+    let asker = Asker {
+        connection,
+        credential: found.as_ref().map_or("none", Credential::label),
+        address: connection.address(headers),
     };
-    let label = credential.label();
-    let (Credential::Bearer(token) | Credential::Cookie(token)) = credential else {
-        return Err(Refusal::Unauthenticated);
+    let Some(Credential::Bearer(token) | Credential::Cookie(token)) = found else {
+        return Err(asker.denied("no_credential"));
     };
-    let identity = match live.verify(token, &public.shards.clock, label) {
+    let identity = match live.verify(token, asker) {
         Verdict::Now(identified) => identified,
         Verdict::Later(identified) => connection.working(identified).await,
     }?;
-    if public.shards.directory.allows(&identity) {
+    if connection.public.shards.directory.allows(&identity) {
         Ok(identity)
     } else {
-        Err(Refusal::Unauthenticated)
+        Err(asker.denied("session_ended"))
     }
 }

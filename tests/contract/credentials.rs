@@ -157,6 +157,7 @@ fn a_ticket_is_made_from_a_header_or_a_cookie_only() {
     let answer = trade(&server, &token);
     assert_eq!(answer.status, 201);
     assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
     let body = answer.json();
     assert_eq!(body["expires_in"], 30);
     assert!(body["ticket"].as_str().unwrap().len() >= 22, "{body}");
@@ -177,6 +178,7 @@ fn a_ticket_is_made_from_a_header_or_a_cookie_only() {
     for answer in refused {
         assert_eq!(answer.status, 401);
         assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
         assert_eq!(answer.json(), json!({"error": "Authentication required"}));
     }
 }
@@ -363,6 +365,9 @@ fn tokens_in_order_are_taken_as_they_come_from_other_signers() {
         json!({"user_id": 42, "exp": NOW_S + 60, "iat": NOW_S, "jti": "x", "token_type": "access"}),
         json!({"user_id": 42, "exp": NOW_S + 60, "nbf": NOW_S + 4}),
         json!({"user_id": 42, "exp": NOW_S - 4}),
+        json!({"user_id": 42, "exp": NOW_S + 60, "iat": null, "nbf": null, "session_id": null}),
+        json!({"user_id": 42, "exp": NOW_S + 60, "token_type": null, "topics": null}),
+        json!({"user_id": 42, "exp": NOW_S + 30 * 24 * 3_600, "iat": NOW_S}),
     ] {
         let token = sign(Algorithm::HS256, SECRET, &claims);
         let stream = ask(&server, "", &bearer(&token));
@@ -401,7 +406,9 @@ fn tokens_of_a_wrong_signature_algorithm_type_or_time_are_refused() {
         hs256(json!({"user_id": "42", "exp": "never"})),
         hs256(json!({"user_id": "42", "exp": NOW_S + 60, "nbf": NOW_S + 30})),
         hs256(json!({"user_id": "42", "exp": NOW_S + 60, "token_type": "refresh"})),
-        hs256(json!({"user_id": "42", "exp": NOW_S + 60, "token_type": null})),
+        hs256(json!({"user_id": "42", "exp": null})),
+        hs256(json!({"user_id": "42", "exp": NOW_S + 30 * 24 * 3_600 + 1, "iat": NOW_S})),
+        hs256(json!({"user_id": "42", "exp": NOW_S + 30 * 24 * 3_600 + 1})),
         hs256(json!({"user_id": "", "exp": NOW_S + 60})),
         hs256(json!({"user_id": null, "exp": NOW_S + 60})),
         hs256(json!({"sub": "42", "exp": NOW_S + 60})),

@@ -94,6 +94,34 @@ fn set_of(keys: &[Value]) -> Reply {
     Reply::body(200, &json!({ "keys": keys }).to_string())
 }
 
+fn a_secret() -> Value {
+    json!({"kty": "oct", "kid": "s", "k": "c".repeat(43)})
+}
+
+/// Entries that no token can be checked with.
+fn unusable() -> Vec<Value> {
+    let changed = |field: &str, value: Value| {
+        let mut jwk = OLD.jwk();
+        jwk[field] = value;
+        jwk
+    };
+    let x = OLD.jwk()["x"].as_str().unwrap().to_owned();
+    let rsa = std::fs::read(fixture("rsa1024.pem")).unwrap();
+    let rsa = DecodingKey::from_rsa_pem(&rsa).unwrap();
+    vec![
+        Value::Null,
+        json!("key"),
+        serde_json::to_value(Jwk::from_decoding_key(&rsa, None).unwrap()).unwrap(),
+        changed("kid", json!(7)),
+        changed("x", json!(x[4..])),
+        changed("x", json!(format!("{x}="))),
+        changed("crv", json!("secp256k1")),
+        changed("use", json!("enc")),
+        json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"}),
+        a_secret(),
+    ]
+}
+
 fn configure(config: &mut Config, backend: &Backend) {
     config.auth.algorithms = vec![HS256, ES256, ES384];
     config.auth.jwks = backend.url();
@@ -132,6 +160,133 @@ fn tokens_are_checked_with_the_keys_of_a_url() {
     let mut names: Vec<_> = question.fields.keys().map(String::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["accept", "host", "user-agent"]);
+}
+
+#[test]
+fn keys_that_cannot_be_used_are_counted_and_keep_nobody_out() {
+    let mut keys = unusable();
+    let count = f64::from(u32::try_from(keys.len()).unwrap());
+    keys.push(OLD.jwk());
+    let backend = Backend::start(set_of(&keys));
+    let server = server(&backend);
+    assert_eq!(open(&server, OLD).status, 200);
+    server.advance(Duration::from_secs(1));
+    server.wait_for_metric("idlewild_jwks_unusable_keys", count);
+    // A rotation to a new key beside a bad one.
+    backend.reply(set_of(&[Value::Null, NEW.jwk()]));
+    assert_eq!(open(&server, NEW).status, 200);
+    server.advance(Duration::from_secs(1));
+    server.wait_for_metric("idlewild_jwks_unusable_keys", 1.0);
+    backend.reply(set(&[NEW]));
+    server.advance(REFRESH);
+    backend.wait_until_asked(3);
+    eventually("all are good", || {
+        server.advance(Duration::from_secs(1));
+        server.metric("idlewild_jwks_unusable_keys") == Some(0.0)
+    });
+}
+
+#[test]
+fn keys_of_one_name_are_told_apart_by_their_algorithms() {
+    let same = Key { kid: "new", ..OLD };
+    let backend = Backend::start(set(&[NEW, same]));
+    let server = server(&backend);
+    assert_eq!(open(&server, NEW).status, 200);
+    assert_eq!(open(&server, same).status, 200);
+}
+
+#[test]
+fn a_set_without_a_key_of_use_is_not_ready_and_the_reasons_are_said() {
+    let backend = Backend::start(set_of(&unusable()));
+    let server = TestServer::with(|config| configure(config, &backend));
+    eventually("the set has come", || {
+        let ready = readiness(&server);
+        assert_eq!(ready.status, 503);
+        let reason = ready.json()["reason"].as_str().unwrap().to_owned();
+        reason.contains(
+            "no keys yet: no key in it serves one of auth.algorithms: keys[0] is no object",
+        ) && reason.contains("keys[2] is an RSA key of fewer than 2048")
+    });
+    assert_eq!(open(&server, OLD).status, 503);
+    server.advance(Duration::from_secs(1));
+    let count = f64::from(u32::try_from(unusable().len()).unwrap());
+    server.wait_for_metric("idlewild_jwks_unusable_keys", count);
+    backend.reply(set(&[OLD]));
+    eventually("it is ready", || {
+        server.advance(Duration::from_millis(500));
+        readiness(&server).status == 200
+    });
+    assert_eq!(open(&server, OLD).status, 200);
+}
+
+#[test]
+fn a_file_with_a_bad_key_is_used_and_one_without_a_good_key_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("jwks.json");
+    let serve = |keys: &[Value]| {
+        std::fs::write(&file, json!({ "keys": keys }).to_string()).unwrap();
+        let file = file.to_str().unwrap();
+        format!(
+            "listen = [\"127.0.0.1:0\"]\nadmin_listen = [\"127.0.0.1:0\"]\n\
+             [auth]\nalgorithms = [\"ES256\"]\njwks = \"{file}\"\n\
+             [admin]\napi_key = \"{API_KEY}\"\n"
+        )
+    };
+    let process = Process::serve_config(&serve(&[Value::Null, OLD.jwk()]));
+    assert_eq!(status_in(&process, OLD), 200);
+    let page = request(process.admin(), "GET", "/metrics", &[], "").body;
+    assert!(page.contains("idlewild_jwks_unusable_keys 1\n"), "{page}");
+    let log = process.log();
+    let warning = log
+        .lines()
+        .find(|line| line.contains("keys that cannot be used"));
+    let warning = warning.expect("a warning");
+    assert!(
+        warning.contains("WARN") && warning.contains("keys[0] is no object"),
+        "{warning}"
+    );
+    let config = directory.path().join("idlewild.toml");
+    std::fs::write(&config, serve(&unusable())).unwrap();
+    let ended = idlewild(&["serve", "--config", config.to_str().unwrap()], &[], "");
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .contains("no key in it serves one of auth.algorithms: keys[0] is no object"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn tokens_of_public_keys_are_traded_for_tickets_and_open_streams() {
+    let backend = Backend::start(set(&[OLD]));
+    let server = server(&backend);
+    let trade = |token: &str| {
+        let authorization = format!("Bearer {token}");
+        let headers = [("Authorization", authorization.as_str())];
+        request(
+            server.public,
+            "POST",
+            &format!("{BASE}/sse/ticket/"),
+            &headers,
+            "",
+        )
+    };
+    let answer = trade(&OLD.token(server.clock.unix_ms() / 1_000));
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    let ticket = answer.json()["ticket"].as_str().unwrap().to_owned();
+    assert_eq!(
+        server
+            .open(&format!("{NOTIFICATIONS}?ticket={ticket}"))
+            .status,
+        200
+    );
+    let forged = Key { kid: "old", ..NEW };
+    assert_eq!(
+        trade(&forged.token(server.clock.unix_ms() / 1_000)).status,
+        401
+    );
 }
 
 #[test]
@@ -268,7 +423,6 @@ fn a_url_that_does_not_answer_costs_a_token_two_seconds() {
 
 #[test]
 fn what_is_no_key_set_changes_nothing() {
-    let secret = json!({"kty": "oct", "kid": "s", "k": "c".repeat(43)});
     let elsewhere = Backend::start(set(&[NEW]));
     let location = elsewhere.url();
     let redirect =
@@ -280,7 +434,6 @@ fn what_is_no_key_set_changes_nothing() {
         NEW.jwk(),
         "x".repeat(256 * 1024)
     );
-    let same_kid = Key { kid: "new", ..OLD };
     let bad = [
         ("a status", Reply::status(500)),
         ("no content", Reply::status(204)),
@@ -297,9 +450,8 @@ fn what_is_no_key_set_changes_nothing() {
             "keys of no use",
             set_of(&[json!({"kty": "AKP", "alg": "ML-DSA-44"})]),
         ),
-        ("two of a name", set(&[NEW, same_kid])),
         ("too many", set_of(&vec![NEW.jwk(); 65])),
-        ("a secret", set_of(&[NEW.jwk(), secret])),
+        ("a secret", set_of(&[a_secret()])),
     ];
     for (what, reply) in bad {
         let backend = Backend::start(set(&[OLD]));

@@ -44,6 +44,7 @@ fn the_login_of_the_guide_gives_a_token_that_opens_a_stream() {
         "{\"email\": \"user@example.com\", \"password\": \"password\"}",
     );
     assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
     let token = access(&answer);
     assert_eq!(answer.json()["user"], json!({"id": 1, "email": EMAIL}));
     assert_eq!(answer.json().as_object().unwrap().len(), 2);
@@ -53,6 +54,19 @@ fn the_login_of_the_guide_gives_a_token_that_opens_a_stream() {
         stream.next().unwrap(),
         format!("id: {id}\nevent: message\ndata: hello\n\n")
     );
+}
+
+#[test]
+fn no_answer_of_the_login_is_stored() {
+    let server = TestServer::start();
+    for body in [
+        "{}",
+        "{\"email\": \"user@example.com\", \"password\": \"wrong\"}",
+    ] {
+        let answer = post(&server, "192.0.2.1", body);
+        assert!(answer.status >= 400, "{}", answer.status);
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{body}");
+    }
 }
 
 #[test]

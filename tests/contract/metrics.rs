@@ -48,6 +48,7 @@ fn every_metric_of_the_contract_is_on_the_page_from_the_start() {
             "idlewild_backlog_bytes",
             "idlewild_backlogged_connections",
             "idlewild_handshakes_in_flight",
+            "idlewild_jwks_unusable_keys",
             "idlewild_delivery_seconds_sum",
             "idlewild_delivery_seconds_count",
             "idlewild_history_bytes",

@@ -127,6 +127,76 @@ fn a_bad_file_at_sighup_changes_nothing() {
 }
 
 #[test]
+fn the_log_says_why_clients_are_not_let_in_once_for_each_reason() {
+    let process = Process::serve("");
+    let expired = {
+        let claims = serde_json::json!({"user_id": 1, "exp": 1_700_000_000});
+        let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+        jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
+    };
+    let bad = format!("{}x", token("1"));
+    let logged_out = token("2");
+    let key = [("Authorization", &*format!("Bearer {API_KEY}"))];
+    request(process.admin(), "POST", "/v1/users/2/logout", &key, "{}");
+    for _ in 0..3 {
+        for query in [
+            format!("?token={expired}"),
+            format!("?token={bad}"),
+            format!("?token={logged_out}"),
+            "?ticket=unknown".to_owned(),
+            String::new(),
+        ] {
+            let client = Client::connect(process.public());
+            assert_eq!(
+                client.open(&format!("{NOTIFICATIONS}{query}")).status,
+                401,
+                "{query}"
+            );
+        }
+    }
+    let log = process.log();
+    for (reason, credential) in [
+        ("expired", "query_token"),
+        ("bad_signature", "query_token"),
+        ("session_ended", "query_token"),
+        ("ticket_used_unknown_or_late", "ticket"),
+        ("no_credential", "none"),
+    ] {
+        let reason = format!("reason=\"{reason}\" credential=\"{credential}\"");
+        let lines = log.lines().filter(|line| line.contains(&reason));
+        let lines: Vec<&str> = lines.collect();
+        assert_eq!(lines.len(), 1, "{reason} in\n{log}");
+        for said in ["INFO", "not authenticated", "127.0.0.1"] {
+            assert!(lines[0].contains(said), "{said} in {}", lines[0]);
+        }
+    }
+    for secret in [&expired, &bad, &logged_out] {
+        assert!(!log.contains(secret.as_str()), "{log}");
+    }
+}
+
+#[test]
+fn a_secret_and_a_key_with_a_line_feed_from_a_variable_are_what_they_are_without() {
+    let config = "listen = [\"127.0.0.1:0\"]\nadmin_listen = [\"127.0.0.1:0\"]\n";
+    let secret = format!("{SECRET}\n");
+    let key = format!("{API_KEY}\n");
+    let env = [
+        ("IDLEWILD_AUTH__SECRET", secret.as_str()),
+        ("IDLEWILD_ADMIN__API_KEY", key.as_str()),
+    ];
+    let process = Process::serve_with(config, &env);
+    assert_eq!(status(&process, &token("1")), 200);
+    publish(&process, r#"{"to": {"all": true}, "data": 1}"#);
+    let url = format!("http://{}", process.admin());
+    let ended = idlewild(
+        &["publish", "--all", "--data", "1", "--url", &url],
+        &env[1..],
+        "",
+    );
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[test]
 fn a_log_holds_no_token_cookie_key_or_query() {
     for format in ["json", "text"] {
         let log = log_of_secrets(format);

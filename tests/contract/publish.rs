@@ -50,6 +50,22 @@ fn each_form_of_a_target_reaches_exactly_whom_it_names() {
 }
 
 #[test]
+fn an_integer_beyond_63_and_64_bits_reaches_the_user_of_its_digits() {
+    let server = TestServer::start();
+    for digits in [
+        "9223372036854775808",
+        "18446744073709551615",
+        "18446744073709551617",
+    ] {
+        let mut stream = server.stream(digits);
+        let body = format!("{{\"to\": {{\"user\": {digits}}}, \"data\": 1}}");
+        let answer = server.admin("POST", "/v1/events", &body);
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        assert_eq!(data(&mut stream), ["1"]);
+    }
+}
+
+#[test]
 fn a_string_is_sent_as_it_is_and_other_json_compact() {
     let server = TestServer::start();
     let mut stream = server.stream("42");

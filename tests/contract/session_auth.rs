@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use idlewild::auth::session::{KEPT, MAX_ANSWER_BYTES, MAX_QUESTIONS, MAX_WAIT};
+use idlewild::auth::session::{
+    KEPT, MAX_ANSWER_BYTES, MAX_QUESTIONS, MAX_QUESTIONS_EACH, MAX_REFUSALS, MAX_WAIT,
+    REFUSAL_EVERY,
+};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -48,6 +51,11 @@ fn cookie(number: usize) -> String {
     format!("Cookie: sessionid={number}\r\n")
 }
 
+/// The same, of a client at an address of its own behind the proxy that these tests are.
+fn cookie_from(address: &str, number: usize) -> String {
+    format!("{}X-Forwarded-For: {address}\r\n", cookie(number))
+}
+
 /// An open stream whose `retry:` frame has been read.
 fn stream(server: &TestServer, lines: &str) -> Stream {
     let mut stream = ask(server, lines);
@@ -72,6 +80,11 @@ fn the_application_says_whose_session_it_is() {
     for (reply, user) in [
         (Reply::body(200, "{\"user_id\": \"42\"}"), "42"),
         (Reply::body(200, "{\"user_id\": 42}"), "42"),
+        (Reply::body(200, "\u{feff}{\"user_id\": 43}"), "43"),
+        (
+            Reply::body(200, "{\"user_id\": 184467440737095516150}"),
+            "184467440737095516150",
+        ),
         (
             Reply::body(200, "{\"name\": \"Ada\", \"user_id\": \"a-b\"}"),
             "a-b",
@@ -87,11 +100,11 @@ fn the_application_says_whose_session_it_is() {
 }
 
 #[test]
-fn cookies_and_authorization_are_forwarded_and_nothing_else() {
+fn cookies_authorization_and_the_address_are_forwarded_and_nothing_else() {
     let backend = Backend::start(signs_in("42"));
     let server = server(&backend);
     let lines = "Cookie: sessionid=1; theme=dark\r\nAuthorization: Basic dTpw\r\n\
-                 Cookie: csrftoken=2\r\nX-Forwarded-For: 1.2.3.4\r\nOrigin: http://app\r\n\
+                 Cookie: csrftoken=2\r\nX-Forwarded-For: 6.6.6.6, 1.2.3.4\r\nOrigin: http://app\r\n\
                  User-Agent: Browser/1.0\r\nAccept: text/event-stream\r\nX-Other: 1\r\n";
     assert_eq!(ask(&server, lines).status, 200);
     let question = &backend.questions()[0];
@@ -102,9 +115,10 @@ fn cookies_and_authorization_are_forwarded_and_nothing_else() {
     let expected = [
         ("accept", vec!["application/json"]),
         ("authorization", vec!["Basic dTpw"]),
-        ("cookie", vec!["sessionid=1; theme=dark", "csrftoken=2"]),
+        ("cookie", vec!["sessionid=1; theme=dark; csrftoken=2"]),
         ("host", vec![host]),
         ("user-agent", vec![agent.as_str()]),
+        ("x-forwarded-for", vec!["1.2.3.4"]),
     ];
     let fields = question.fields.iter();
     let fields: Vec<(&str, Vec<&str>)> = fields
@@ -143,6 +157,7 @@ fn the_application_is_asked_only_where_no_other_credential_is() {
     let refused = [
         "",
         "X-Session: 1\r\n",
+        "Cookie: theme=dark; sessionid2=1; sessionid=\r\n",
         "Authorization: Bearer bad\r\nCookie: sessionid=1\r\n",
         "Authorization: Bearer\r\nCookie: sessionid=1\r\n",
         "Cookie: sessionid=1; access_token=bad\r\n",
@@ -213,6 +228,10 @@ fn an_answer_that_says_nothing_is_unavailable_and_forgotten() {
         ("no user", Reply::body(200, "{\"user\": 42}")),
         ("an empty user", Reply::body(200, "{\"user_id\": \"\"}")),
         ("a list", Reply::body(200, "[42]")),
+        (
+            "two marks",
+            Reply::body(200, "\u{feff}\u{feff}{\"user_id\": 42}"),
+        ),
         ("a long user", signs_in(&"x".repeat(257))),
         ("a control character", signs_in("4\n2")),
     ];
@@ -226,7 +245,7 @@ fn an_answer_that_says_nothing_is_unavailable_and_forgotten() {
         assert_eq!(backend.asked(), number, "{what}");
     }
     let refused = server.metric("idlewild_refused_total{reason=\"auth\"}");
-    assert_eq!(refused, Some(16.0));
+    assert_eq!(refused, Some(17.0));
     backend.reply(padded(10_000));
     assert_eq!(ask(&server, COOKIE).status, 200);
     assert_eq!(elsewhere.asked(), 0, "a redirect is not followed");
@@ -321,7 +340,10 @@ fn a_storm_asks_so_much_at_once_and_waits_its_turn() {
     });
     backend.hold();
     let storm: Vec<_> = (0..100)
-        .map(|number| send(&server, &cookie(number)))
+        .map(|number| {
+            let address = format!("10.0.0.{}", number % 20);
+            send(&server, &cookie_from(&address, number))
+        })
         .collect();
     wait_for_handshakes(&server, 100);
     backend.wait_until_asked(MAX_QUESTIONS);
@@ -338,7 +360,7 @@ fn a_storm_on_an_application_that_never_answers_is_told_so_and_leaves_no_trace()
     let backend = Backend::start(Reply::Nothing);
     let server = server(&backend);
     let storm: Vec<_> = (0..MAX_QUESTIONS + 8)
-        .map(|number| send(&server, &cookie(number)))
+        .map(|number| send(&server, &cookie_from(&format!("10.0.0.{number}"), number)))
         .collect();
     backend.wait_until_asked(MAX_QUESTIONS);
     eventually("all are told", || {
@@ -360,23 +382,142 @@ fn what_nobody_waits_for_any_more_is_not_asked_when_its_turn_comes() {
         config.max_connections_per_user = 100;
     });
     backend.hold();
-    let first: Vec<_> = (0..MAX_QUESTIONS)
+    let first: Vec<_> = (0..MAX_QUESTIONS_EACH)
         .map(|number| send(&server, &cookie(number)))
         .collect();
-    backend.wait_until_asked(MAX_QUESTIONS);
+    backend.wait_until_asked(MAX_QUESTIONS_EACH);
     let impatient = send(&server, "Cookie: sessionid=impatient\r\n");
-    wait_for_handshakes(&server, 33);
+    wait_for_handshakes(&server, 9);
     drop(impatient);
-    wait_for_handshakes(&server, 32);
+    wait_for_handshakes(&server, 8);
     let last = send(&server, "Cookie: sessionid=last\r\n");
-    wait_for_handshakes(&server, 33);
+    wait_for_handshakes(&server, 9);
     backend.release();
     for client in first.into_iter().chain([last]) {
         assert_eq!(client.stream().status, 200);
     }
     let asked = backend.questions();
-    assert_eq!(asked.len(), MAX_QUESTIONS + 1);
+    assert_eq!(asked.len(), MAX_QUESTIONS_EACH + 1);
     assert_eq!(asked.last().unwrap().fields["cookie"], ["sessionid=last"]);
+}
+
+#[test]
+fn an_address_has_a_part_of_the_turns_and_waits_alone_for_more() {
+    let backend = Backend::start(signs_in("42"));
+    let server = TestServer::with(|config| {
+        config.auth.session_auth_url = backend.url();
+        config.max_connections_per_user = 100;
+    });
+    backend.hold();
+    let busy: Vec<_> = (0..40)
+        .map(|number| send(&server, &cookie_from("10.0.0.1", number)))
+        .collect();
+    wait_for_handshakes(&server, 40);
+    backend.wait_until_asked(MAX_QUESTIONS_EACH);
+    let other = send(&server, &cookie_from("10.0.0.2", 100));
+    backend.wait_until_asked(MAX_QUESTIONS_EACH + 1);
+    let asked = backend.questions();
+    assert_eq!(asked.len(), MAX_QUESTIONS_EACH + 1);
+    assert_eq!(asked.last().unwrap().fields["cookie"], ["sessionid=100"]);
+    backend.release();
+    for client in busy.into_iter().chain([other]) {
+        assert_eq!(client.stream().status, 200);
+    }
+    assert_eq!(backend.most_waiting(), MAX_QUESTIONS_EACH + 1);
+}
+
+/// An application that knows the sessions from 1,000 on.
+fn application() -> Backend {
+    Backend::answering(|question| {
+        let cookie = question.fields["cookie"][0].replace("sessionid=", "");
+        let number: usize = cookie.parse().unwrap();
+        if number < 1_000 {
+            Reply::status(401)
+        } else {
+            signs_in(&number.to_string())
+        }
+    })
+}
+
+#[test]
+fn random_cookies_from_one_address_keep_no_session_out_and_are_soon_not_asked_about() {
+    let backend = application();
+    let server = server(&backend);
+    let most = usize::try_from(MAX_REFUSALS).unwrap();
+    let mut real = Vec::new();
+    for number in 0..600 {
+        let status = ask(&server, &cookie_from("10.0.0.66", number)).status;
+        assert_eq!(status, if number < most { 401 } else { 503 }, "{number}");
+        if number % 50 == 0 {
+            let session = cookie_from(&format!("10.0.1.{}", number / 50), 1_000 + number);
+            real.push(stream(&server, &session));
+        }
+    }
+    assert_eq!(real.len(), 12);
+    assert_eq!(backend.asked(), most + 12);
+    // The address is asked about again as time passes, one session at a time.
+    server.advance(REFUSAL_EVERY);
+    assert_eq!(ask(&server, &cookie_from("10.0.0.66", 600)).status, 401);
+    assert_eq!(ask(&server, &cookie_from("10.0.0.66", 601)).status, 503);
+    assert_eq!(backend.asked(), most + 13);
+}
+
+#[test]
+fn random_cookies_that_wait_together_are_not_all_asked_about() {
+    let backend = application();
+    let server = server(&backend);
+    backend.hold();
+    let flood: Vec<_> = (0..300)
+        .map(|number| send(&server, &cookie_from("10.0.0.66", number)))
+        .collect();
+    wait_for_handshakes(&server, 300);
+    backend.wait_until_asked(MAX_QUESTIONS_EACH);
+    let real = send(&server, &cookie_from("10.0.0.1", 1_000));
+    backend.wait_until_asked(MAX_QUESTIONS_EACH + 1);
+    backend.release();
+    assert_eq!(real.stream().status, 200);
+    let mut refused = 0;
+    for client in flood {
+        let status = client.stream().status;
+        assert!(status == 401 || status == 503, "{status}");
+        refused += u64::from(status == 401);
+    }
+    assert_eq!(refused, MAX_REFUSALS);
+    assert_eq!(backend.asked() as u64, MAX_REFUSALS + 1);
+}
+
+#[test]
+fn sessions_that_are_good_use_up_nothing() {
+    let backend = application();
+    let server = server(&backend);
+    for number in 1_000..1_300 {
+        assert_eq!(ask(&server, &cookie(number)).status, 200, "{number}");
+    }
+    assert_eq!(backend.asked(), 300);
+}
+
+#[test]
+fn only_the_session_cookies_tell_requests_apart() {
+    let backend = Backend::start(signs_in("42"));
+    let server = TestServer::with(|config| {
+        config.auth.session_auth_url = backend.url();
+        config.auth.session_cookie = vec!["sid".to_owned(), "tenant".to_owned()];
+    });
+    for (lines, asked) in [
+        ("Cookie: sid=1; tenant=a; theme=dark\r\n", 1),
+        (
+            "Cookie: theme=light; sid=1\r\nCookie: tenant=a; _ga=2\r\n",
+            1,
+        ),
+        ("Cookie: sid=1; tenant=b\r\n", 2),
+        ("Cookie: sid=1\r\n", 3),
+        ("Cookie: tenant=a\r\n", 4),
+    ] {
+        drop(stream(&server, lines));
+        assert_eq!(backend.asked(), asked, "{lines}");
+    }
+    assert_eq!(ask(&server, COOKIE).status, 401);
+    assert_eq!(backend.asked(), 4);
 }
 
 #[test]
@@ -496,7 +637,7 @@ fn sessions_are_asked_about_where_every_shard_has_its_own_descriptors() {
     let more = "fd_tables = \"per-shard\"\nshards = 2\nmax_connections = 200";
     let process = Process::serve_config(&config_of(&backend, more));
     for number in 0..50 {
-        assert_eq!(status_in(&process, &cookie(number)), 200);
+        assert_eq!(status_in(&process, &cookie(number)), 200, "{number}");
     }
     assert_eq!(backend.asked(), 50);
 }

@@ -148,6 +148,25 @@ fn every_algorithm_verifies_with_a_key_of_its_kind() {
 }
 
 #[test]
+fn a_signature_of_a_public_key_is_slow_to_check_and_an_hmac_is_not() {
+    for (alg, pem, is_slow) in [
+        (Algorithm::HS512, "rsa.pem", false),
+        (Algorithm::RS256, "rsa.pem", true),
+        (Algorithm::PS256, "rsa.pem", true),
+        (Algorithm::ES384, "p384.pem", true),
+        (Algorithm::EdDSA, "ed25519.pem", true),
+    ] {
+        let algorithms = [Algorithm::HS512, Algorithm::RS256, Algorithm::PS256];
+        let more = [Algorithm::ES384, Algorithm::EdDSA];
+        let verifier = with_key(&[&algorithms[..], &more].concat(), pem);
+        let header = URL_SAFE_NO_PAD.encode(json!({"alg": algorithm_name(alg)}).to_string());
+        let check = verifier.begin(&format!("{header}.e30.AAAA")).unwrap();
+        assert_eq!(check.is_slow(), is_slow, "{alg:?}");
+        assert_eq!(check.run("e30.e30.AAAA").err(), Some(Rejected::Signature));
+    }
+}
+
+#[test]
 fn hs256_signed_with_a_public_key_never_passes() {
     let pem = std::fs::read(fixture("rsa.pem")).unwrap();
     let forged = EncodingKey::from_secret(&pem);

@@ -10,11 +10,12 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, HeaderMap, HeaderValue};
+use jsonwebtoken::DecodingKey;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::{KeySet, KeysError, Kind};
+use super::{KeySet, KeysError, Kind, NoCandidate, jwks};
 use crate::auth::jwt::Rejected;
 use crate::clock::{Clock, millis};
 use crate::config::{self, Algorithm};
@@ -57,23 +58,66 @@ impl Keys {
         })
     }
 
-    /// Has a signature of this algorithm checked against the keys that there are.
-    pub(in crate::auth) fn check(
+    /// The keys that a token with this header may be signed with.
+    pub(in crate::auth) fn choose(
         &self,
         alg: Algorithm,
-        check: impl Fn(&KeySet) -> Result<(), Rejected>,
-    ) -> Result<(), Rejected> {
+        kid: Option<&str>,
+    ) -> Result<Chosen, Rejected> {
+        let chosen = |keys, otherwise| Chosen { keys, otherwise };
         match self {
-            Self::Fixed(keys) => check(keys),
+            Self::Fixed(keys) => keys
+                .candidates(alg, kid)
+                .map(|keys| chosen(keys, Rejected::Signature))
+                .map_err(Rejected::from),
             // No secret comes from a URL, so neither its names nor its absence mean anything here.
-            Self::Remote(keys) if Kind::of(alg) == Kind::Secret => check(&keys.fixed),
-            Self::Remote(keys) => match check(&keys.current.load()) {
-                Ok(()) => Ok(()),
-                Err(_) if !keys.is_fetched() => Err(Rejected::KeysAway),
-                // The configured keys have no names, also where those of the URL have some.
-                Err(Rejected::UnknownKid) => check(&keys.fixed).map_err(|_| Rejected::UnknownKid),
-                Err(reason) => Err(reason),
-            },
+            Self::Remote(keys) if Kind::of(alg) == Kind::Secret => keys
+                .fixed
+                .candidates(alg, kid)
+                .map(|keys| chosen(keys, Rejected::Signature))
+                .map_err(Rejected::from),
+            Self::Remote(keys) => {
+                let is_fetched = keys.is_fetched();
+                match keys.current.load().candidates(alg, kid) {
+                    Ok(found) if is_fetched => Ok(chosen(found, Rejected::Signature)),
+                    Ok(found) => Ok(chosen(found, Rejected::KeysAway)),
+                    Err(_) if !is_fetched => Err(Rejected::KeysAway),
+                    // The configured keys have no names, also where those of the URL have some.
+                    Err(NoCandidate::UnknownKid) => keys
+                        .fixed
+                        .candidates(alg, kid)
+                        .map(|keys| chosen(keys, Rejected::UnknownKid))
+                        .map_err(|_| Rejected::UnknownKid),
+                    Err(reason) => Err(reason.into()),
+                }
+            }
+        }
+    }
+
+    /// How many keys of the key set that is in force, or was refused last, cannot be used.
+    pub(in crate::auth) fn unusable(&self) -> usize {
+        match self {
+            Self::Fixed(keys) => keys.unusable(),
+            Self::Remote(keys) => keys.state.lock().unusable,
+        }
+    }
+}
+
+/// The keys to try on a token.
+#[derive(Debug)]
+pub(in crate::auth) struct Chosen {
+    /// At least one.
+    pub(in crate::auth) keys: Vec<Arc<DecodingKey>>,
+    /// What it means that the signature is of none of them.
+    pub(in crate::auth) otherwise: Rejected,
+}
+
+impl From<NoCandidate> for Rejected {
+    fn from(reason: NoCandidate) -> Self {
+        match reason {
+            NoCandidate::UnknownKid => Self::UnknownKid,
+            NoCandidate::NoKid => Self::NoKid,
+            NoCandidate::NoKey => Self::NoKey,
         }
     }
 }
@@ -104,6 +148,8 @@ struct State {
     failure: Option<String>,
     /// Fetches that failed since one did not.
     failures: u32,
+    /// Entries of the last document that cannot be used.
+    unusable: usize,
     demanded_ms: Option<u64>,
 }
 
@@ -119,6 +165,7 @@ impl RemoteKeys {
                 is_coming: true,
                 failure: None,
                 failures: 0,
+                unusable: 0,
                 demanded_ms: None,
             }),
             demands: watch::Sender::new(()),
@@ -133,7 +180,12 @@ impl RemoteKeys {
     pub fn take_over(&self, before: &Self) -> Result<(), KeysError> {
         let document = before.state.lock().document.clone();
         match document {
-            Some(document) if self.source.is_same(&before.source) => self.adopt(&document),
+            Some(document) if self.source.is_same(&before.source) => {
+                self.adopt(&document).map_err(|reason| KeysError::Jwks {
+                    from: self.source.to_string(),
+                    reason,
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -174,10 +226,7 @@ impl RemoteKeys {
             return None;
         }
         let why = state.failure.as_deref().unwrap_or("it does not answer");
-        Some(format!(
-            "auth.jwks: {} was never fetched: {why}",
-            self.source
-        ))
+        Some(format!("auth.jwks: {}: no keys yet: {why}", self.source))
     }
 
     fn is_fetched(&self) -> bool {
@@ -208,7 +257,7 @@ impl RemoteKeys {
         let accept = HeaderValue::from_static("application/jwk-set+json, application/json");
         let headers = HeaderMap::from_iter([(ACCEPT, accept)]);
         let fetched = match clock.within(MAX_FETCH, self.source.get(headers)).await {
-            Some(Ok(document)) => self.adopt(&document).map_err(|error| error.to_string()),
+            Some(Ok(document)) => self.adopt(&document),
             Some(Err(error)) => Err(error.to_string()),
             None => Err(format!("no answer in {MAX_FETCH:?}")),
         };
@@ -217,13 +266,22 @@ impl RemoteKeys {
         pause
     }
 
-    fn adopt(&self, document: &Bytes) -> Result<(), KeysError> {
+    fn adopt(&self, document: &Bytes) -> Result<(), String> {
         let url = self.source.to_string();
-        let keys = self.fixed.with_document(document, &url, &self.algorithms)?;
-        let count = keys.len() - self.fixed.len();
+        let served = jwks::of_url(document, &self.algorithms)?;
+        self.state.lock().unusable = served.unusable;
+        let set = served.set?;
+        let before = self.state.lock().document.clone();
+        let is_news = before.as_ref() != Some(document);
+        if is_news {
+            set.warn(&url);
+        }
+        let count = set.keys.len();
+        let keys = self.fixed.with(set.keys);
+        let keys = keys.map_err(|error| error.to_string())?;
         self.current.store(Arc::new(keys));
-        let before = self.state.lock().document.replace(document.clone());
-        if before.as_ref() != Some(document) {
+        self.state.lock().document = Some(document.clone());
+        if is_news {
             tracing::info!(%url, keys = count, "auth.jwks: the key set was fetched");
         }
         Ok(())

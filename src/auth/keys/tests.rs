@@ -47,8 +47,13 @@ fn jwk(name: &str, more: &Value) -> Value {
     jwk
 }
 
+/// How many keys are tried; `None` for a `kid` that no key has.
 fn tried(keys: &KeySet, alg: Algorithm, kid: Option<&str>) -> Option<usize> {
-    keys.candidates(alg, kid).ok().map(Iterator::count)
+    match keys.candidates(alg, kid) {
+        Ok(keys) => Some(keys.len()),
+        Err(NoCandidate::UnknownKid) => None,
+        Err(NoCandidate::NoKid | NoCandidate::NoKey) => Some(0),
+    }
 }
 
 #[test]
@@ -117,15 +122,16 @@ fn a_secret_is_long_enough_and_serves_hmac_alone() {
 }
 
 #[test]
-fn a_secret_file_loses_its_trailing_newline_only() {
+fn white_space_around_a_secret_in_a_file_is_no_part_of_it() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    write!(file, " {} \r\n", "s".repeat(32)).unwrap();
+    write!(file, "\n {} {}\t \r\n\n", "s".repeat(16), "s".repeat(16)).unwrap();
     let auth = config::Auth {
         secret_file: file.path().to_owned(),
         ..auth(&[Algorithm::HS256])
     };
     let secret = shared_secret(&auth).unwrap().unwrap();
-    assert_eq!(secret, format!(" {} ", "s".repeat(32)).as_bytes());
+    let expected = format!("{} {}", "s".repeat(16), "s".repeat(16));
+    assert_eq!(secret, expected.as_bytes());
 }
 
 #[test]
@@ -168,22 +174,176 @@ fn a_jwks_alg_binds_its_key() {
     assert_eq!(tried(&keys, Algorithm::RS256, None), Some(0));
 }
 
-#[test]
-fn entries_that_do_not_sign_or_are_unknown_are_skipped() {
-    let keys = jwks(
-        &[Algorithm::RS256, Algorithm::ES256],
-        &json!([
-            jwk("p256.pem", &json!({"kid": "same"})),
-            jwk("rsa.pem", &json!({"kid": "same", "use": "enc"})),
-            jwk("rsa.pem", &json!({"key_ops": ["encrypt"]})),
+/// One entry for each way to be of no use, and what is said of it.
+fn unusable() -> Vec<(Value, &'static str)> {
+    let p256 = |more: &Value| jwk("p256.pem", more);
+    let mut padded = p256(&json!({}));
+    padded["x"] = format!("{}=", padded["x"].as_str().unwrap()).into();
+    let mut cut = p256(&json!({}));
+    let x = URL_SAFE_NO_PAD.decode(cut["x"].as_str().unwrap()).unwrap();
+    cut["x"] = URL_SAFE_NO_PAD.encode(&x[1..]).into();
+    let mut without_y = p256(&json!({}));
+    without_y.as_object_mut().unwrap().remove("y");
+    vec![
+        (Value::Null, "is no object"),
+        (json!("hunter2"), "is no object"),
+        (json!(["hunter2"]), "is no object"),
+        (json!({}), "is no JSON Web Key"),
+        (
+            json!({"kty": "hunter2"}),
+            "is of a type that is not supported",
+        ),
+        (
+            json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"}),
+            "is of a type that is not supported",
+        ),
+        (p256(&json!({"kid": 7})), "has a kid that is no string"),
+        (p256(&json!({"kid": ["k"]})), "has a kid that is no string"),
+        (p256(&json!({"use": "enc"})), "is not for signatures"),
+        (
+            p256(&json!({"key_ops": ["encrypt"]})),
+            "is not for signatures",
+        ),
+        (
+            p256(&json!({"alg": "RS256"})),
+            "is of another type than its alg needs",
+        ),
+        (padded, "is not base64url without padding"),
+        (cut, "has a coordinate of the wrong length"),
+        (
+            p256(&json!({"x": "AAAA"})),
+            "has a coordinate of the wrong length",
+        ),
+        (without_y, "is no JSON Web Key"),
+        (
+            json!({"kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA"}),
+            "is ",
+        ),
+        (
+            jwk("rsa1024.pem", &json!({})),
+            "is an RSA key of fewer than 2048",
+        ),
+        (jwk("rsa.pem", &json!({"n": "AQ=="})), "is not base64url"),
+        (
             jwk("rsa.pem", &json!({"alg": "RSA-OAEP"})),
+            "is for an algorithm that is not supported",
+        ),
+        (
             jwk("rsa.pem", &json!({"alg": "PS384"})),
-            jwk("ed25519.pem", &json!({"kid": "not allowed"})),
-            {"kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA"},
-            {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"},
-        ]),
+            "is for an algorithm that is not supported",
+        ),
+        (
+            jwk("ed25519.pem", &json!({"x": "AAAA"})),
+            "has a key of the wrong length",
+        ),
+        (
+            json!({"kty": "oct", "k": "AAAA"}),
+            "is a secret of fewer than 32 bytes",
+        ),
+    ]
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_skipped_and_counted_and_affects_no_other() {
+    let good = jwk("p384.pem", &json!({"kid": "good"}));
+    let bad: Vec<Value> = unusable().into_iter().map(|(entry, _)| entry).collect();
+    for entry in &bad {
+        let keys = jwks(&ALGORITHMS, &json!([entry, good])).unwrap();
+        assert_eq!((keys.len(), keys.unusable()), (1, 1), "{entry}");
+        assert_eq!(
+            tried(&keys, Algorithm::ES384, Some("good")),
+            Some(1),
+            "{entry}"
+        );
+    }
+    let count = bad.len();
+    let all: Vec<Value> = bad.into_iter().chain([good]).collect();
+    let keys = jwks(&ALGORITHMS, &json!(all)).unwrap();
+    assert_eq!((keys.len(), keys.unusable()), (1, count));
+}
+
+#[test]
+fn a_set_without_a_key_of_use_is_refused_with_the_reasons() {
+    for (entry, reason) in unusable() {
+        let entry = &entry;
+        let message = jwks(&ALGORITHMS, &json!([entry])).unwrap_err().to_string();
+        assert!(
+            message.contains("no key in it serves one of auth.algorithms: keys[0]"),
+            "{message}"
+        );
+        assert!(message.contains(reason), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+    let named = jwk("rsa1024.pem", &json!({"kid": "a\nb".repeat(50)}));
+    let message = jwks(&ALGORITHMS, &json!(vec![named; 20]))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("keys[7] (kid \"a\\nb") && message.ends_with("; and 12 more"),
+        "{message}"
     );
-    assert_eq!(keys.unwrap().len(), 1);
+    assert!(
+        !message.contains("keys[8]") && !message.contains('\n'),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_good_key_that_no_algorithm_asks_for_is_not_counted() {
+    let keys = jwks(
+        &[Algorithm::ES256],
+        &json!([jwk("p256.pem", &json!({})), jwk("ed25519.pem", &json!({}))]),
+    )
+    .unwrap();
+    assert_eq!((keys.len(), keys.unusable()), (1, 0));
+}
+
+#[test]
+fn keys_that_share_a_kid_are_tried_where_type_and_algorithm_fit() {
+    let keys = jwks(
+        &ALGORITHMS,
+        &json!([
+            jwk("rsa.pem", &json!({"kid": "k", "alg": "RS256"})),
+            jwk("rsa.pem", &json!({"kid": "k", "alg": "PS256"})),
+            jwk("p256.pem", &json!({"kid": "k"})),
+            jwk("p256.pem", &json!({"kid": "k"})),
+            jwk("p384.pem", &json!({"kid": "other"})),
+        ]),
+    )
+    .unwrap();
+    assert_eq!(keys.len(), 5);
+    for (alg, expected) in [
+        (Algorithm::RS256, 1),
+        (Algorithm::PS256, 1),
+        (Algorithm::RS512, 0),
+        (Algorithm::ES256, 2),
+        (Algorithm::ES384, 0),
+    ] {
+        assert_eq!(tried(&keys, alg, Some("k")), Some(expected), "{alg:?}");
+    }
+}
+
+#[test]
+fn a_token_without_kid_tries_unnamed_keys_and_a_named_one_only_if_no_other_fits() {
+    let p256 = |kid: Option<&str>| match kid {
+        Some(kid) => jwk("p256.pem", &json!({ "kid": kid })),
+        None => jwk("p256.pem", &json!({})),
+    };
+    let p384 = jwk("p384.pem", &json!({"kid": "q"}));
+    let candidates = |set: Value| {
+        let keys = jwks(&[Algorithm::ES256, Algorithm::ES384], &set).unwrap();
+        keys.candidates(Algorithm::ES256, None)
+            .map(|keys| keys.len())
+    };
+    assert_eq!(candidates(json!([p256(Some("p")), p384])), Ok(1));
+    assert_eq!(candidates(json!([p256(None), p384])), Ok(1));
+    assert_eq!(
+        candidates(json!([p256(None), p256(Some("p")), p256(None)])),
+        Ok(2)
+    );
+    let several = json!([p256(Some("p")), p256(Some("o")), p384]);
+    assert_eq!(candidates(several), Err(NoCandidate::NoKid));
+    assert_eq!(candidates(json!([p384])), Err(NoCandidate::NoKey));
 }
 
 #[test]
@@ -199,23 +359,17 @@ fn a_secret_in_a_set_counts_only_where_hmac_is_allowed() {
 }
 
 #[test]
-fn unfit_sets_are_refused_with_the_entry() {
+fn unfit_sets_are_refused() {
     let message = |keys: Value| jwks(&ALGORITHMS, &keys).unwrap_err().to_string();
-    let p256 = jwk("p256.pem", &json!({"kid": "k"}));
-    let p384 = jwk("p384.pem", &json!({"kid": "k"}));
-    assert!(message(json!([p256, p384])).contains("two keys have the kid \"k\""));
-    assert!(message(json!([])).contains("no key in it serves"));
-    assert!(message(json!(["x"])).contains("keys[0]"));
-    for quoted in [
-        json!("hunter2"),
-        json!(["hunter2"]),
-        json!([{"kty": "hunter2"}]),
-    ] {
-        assert!(!message(quoted).contains("hunter2"));
+    assert!(message(json!([])).ends_with("no key in it serves one of auth.algorithms"));
+    for no_set in [json!("hunter2"), json!({"a": "hunter2"}), json!(null)] {
+        let message = message(no_set);
+        assert!(
+            message.contains("no JSON Web Key Set, from line 1"),
+            "{message}"
+        );
+        assert!(!message.contains("hunter2"), "{message}");
     }
-    assert!(message(json!([jwk("rsa1024.pem", &json!({}))])).contains("keys[0] is an RSA key of"));
-    assert!(message(json!([{"kty": "oct", "k": "AAAA"}])).contains("fewer than 32 bytes"));
-    assert!(message(json!([jwk("p256.pem", &json!({"x": "AAAA"}))])).contains("wrong length"));
     let many = json!(vec![jwk("p256.pem", &json!({})); MAX_KEYS + 1]);
     assert!(message(many).contains("65 keys"));
 }
@@ -238,22 +392,35 @@ fn a_set_of_a_url_adds_public_keys_and_none_that_is_a_secret() {
         ..auth(&algorithms)
     })
     .unwrap();
-    let with = |keys: Value, algorithms: &[Algorithm]| {
+    let served = |keys: Value, algorithms: &[Algorithm]| {
         let document = json!({ "keys": keys }).to_string();
-        fixed.with_document(document.as_bytes(), "https://id/", algorithms)
+        jwks::of_url(document.as_bytes(), algorithms).unwrap()
     };
+    let with = |served: jwks::Served| fixed.with(served.set.unwrap().keys);
     let p256 = jwk("p256.pem", &json!({"kid": "p"}));
-    let keys = with(json!([p256]), &algorithms).unwrap();
+    let keys = with(served(json!([p256]), &algorithms)).unwrap();
     assert_eq!(tried(&keys, Algorithm::ES256, Some("p")), Some(1));
     assert_eq!(tried(&keys, Algorithm::HS256, None), Some(1));
     let secret = json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode([7; 32]), "kid": "s"});
     for algorithms in [&algorithms[..], &[Algorithm::ES256]] {
-        let error = with(json!([p256, secret]), algorithms).unwrap_err();
+        let both = served(json!([p256, secret]), algorithms);
+        assert_eq!(both.unusable, 1);
         assert_eq!(
-            error.to_string(),
-            "auth.jwks: https://id/: keys[1] is a shared secret, and what a URL serves is public"
+            with(both).unwrap().len(),
+            2,
+            "the configured secret, and p256"
+        );
+        let alone = served(json!([secret]), algorithms).set.unwrap_err();
+        assert!(
+            alone.ends_with(
+                "keys[0] (kid \"s\") is a shared secret, and what a URL serves is public"
+            ),
+            "{alone}"
         );
     }
     let many = json!(vec![jwk("p256.pem", &json!({})); MAX_KEYS]);
-    assert!(with(many, &algorithms).is_err(), "the secret counts, too");
+    assert!(
+        with(served(many, &algorithms)).is_err(),
+        "the secret counts, too"
+    );
 }

@@ -29,6 +29,8 @@ pub(super) enum Answer {
 pub(super) enum Verdict {
     Answered(Answer),
     Unknown,
+    /// The address that was to be asked about was refused too often.
+    NotAsked,
 }
 
 /// Where a question's end is told.

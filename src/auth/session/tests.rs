@@ -11,8 +11,10 @@ fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
     headers
 }
 
-fn key_of(pairs: &[(HeaderName, &str)]) -> Key {
-    key(&forwarded(&headers(pairs)))
+const ADDRESS: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)));
+
+fn key_of(pairs: &[(HeaderName, &str)]) -> Option<Key> {
+    key(&headers(pairs), &["a".to_owned(), "b".to_owned()])
 }
 
 fn user(body: &str) -> Option<String> {
@@ -27,37 +29,65 @@ fn user(body: &str) -> Option<String> {
 }
 
 #[test]
-fn cookies_and_authorization_are_forwarded_and_nothing_else() {
+fn cookies_authorization_and_the_address_are_forwarded_and_nothing_else() {
     let asked = headers(&[
         (COOKIE, "a=1"),
         (ACCEPT, "text/event-stream"),
         (COOKIE, "b=2"),
         (AUTHORIZATION, "Basic x"),
         (hyper::header::HOST, "events"),
-        (HeaderName::from_static("x-forwarded-for"), "1.2.3.4"),
+        (X_FORWARDED_FOR, "1.2.3.4"),
     ]);
-    let expected = headers(&[(COOKIE, "a=1"), (COOKIE, "b=2"), (AUTHORIZATION, "Basic x")]);
-    assert_eq!(forwarded(&asked), expected);
+    let accept = (ACCEPT, "application/json");
+    let expected = headers(&[
+        accept.clone(),
+        (AUTHORIZATION, "Basic x"),
+        (COOKIE, "a=1; b=2"),
+        (X_FORWARDED_FOR, "10.0.0.1"),
+    ]);
+    assert_eq!(forwarded(&asked, ADDRESS), expected);
+    assert_eq!(forwarded(&headers(&[]), None), headers(&[accept]));
 }
 
 #[test]
-fn what_is_forwarded_alike_shares_an_answer_and_nothing_else_does() {
-    let same = [(COOKIE, "a=1"), (AUTHORIZATION, "Basic x")];
-    let other_order = [(ACCEPT, "*/*"), (AUTHORIZATION, "Basic x"), (COOKIE, "a=1")];
-    assert_eq!(key_of(&same), key_of(&other_order));
-    let different: [&[(HeaderName, &str)]; 7] = [
+fn the_session_cookies_and_authorization_make_the_key_and_nothing_else_does() {
+    let same = [(COOKIE, "a=1; c=3"), (AUTHORIZATION, "Basic x")];
+    let alike = [
+        (ACCEPT, "*/*"),
+        (AUTHORIZATION, "Basic x"),
+        (COOKIE, "d=4"),
+        (COOKIE, "c=4; a = 1"),
+    ];
+    assert_eq!(key_of(&same), key_of(&alike));
+    let different: [&[(HeaderName, &str)]; 9] = [
         &same,
         &[(COOKIE, "a=1")],
+        &[(COOKIE, "b=1")],
+        &[(COOKIE, "a=1; b=1")],
+        &[(COOKIE, "a=1; a=1")],
         &[(COOKIE, "a=1"), (AUTHORIZATION, "Basic y")],
-        &[(COOKIE, "a=1 "), (AUTHORIZATION, "Basic x")],
-        &[(COOKIE, "a="), (COOKIE, "1"), (AUTHORIZATION, "Basic x")],
-        &[(COOKIE, "a=1"), (COOKIE, "Basic x")],
-        &[(AUTHORIZATION, "a=1"), (COOKIE, "Basic x")],
+        &[(COOKIE, "a=12"), (AUTHORIZATION, "Basic x")],
+        &[(AUTHORIZATION, "a=1")],
+        &[(COOKIE, "authorization:=a=1; b=2")],
     ];
     for (index, one) in different.iter().enumerate() {
+        assert!(key_of(one).is_some());
         for other in &different[index + 1..] {
             assert_ne!(key_of(one), key_of(other), "{one:?} {other:?}");
         }
+    }
+}
+
+#[test]
+fn without_a_session_cookie_or_authorization_there_is_nothing_to_ask() {
+    for pairs in [
+        &[][..],
+        &[(COOKIE, "c=1; A=1")],
+        &[(COOKIE, "a=; b")],
+        &[(AUTHORIZATION, "")],
+        &[(ACCEPT, "a=1")],
+    ] {
+        assert_eq!(key_of(pairs), None, "{pairs:?}");
     }
 }
 
@@ -67,6 +97,12 @@ fn a_user_is_a_text_or_an_integer_as_in_a_token() {
         ("{\"user_id\": \"42\"}", Some("42")),
         ("{\"user_id\": 42}", Some("42")),
         (" {\"name\": \"x\", \"user_id\": \"é\"}\n", Some("é")),
+        ("\u{feff}{\"user_id\": 42}", Some("42")),
+        ("\u{feff}\u{feff}{\"user_id\": 42}", None),
+        (
+            "{\"user_id\": 18446744073709551617}",
+            Some("18446744073709551617"),
+        ),
         ("{\"user_id\": 42.0}", None),
         ("{\"user_id\": null}", None),
         ("{\"user_id\": true}", None),
@@ -104,13 +140,16 @@ async fn waiting_for_a_turn_counts_and_who_waited_too_long_is_not_asked_about() 
     let application = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     application.set_nonblocking(true).unwrap();
     let url = format!("http://{}/", application.local_addr().unwrap());
-    let sessions = Arc::new(SessionAuth::new(url.parse().unwrap()).unwrap());
-    let turns = u32::try_from(MAX_QUESTIONS).unwrap();
-    let taken = sessions.turns.acquire_many(turns).await.unwrap();
+    let cookies = ["a".to_owned()];
+    let sessions = Arc::new(SessionAuth::new(url.parse().unwrap(), &cookies).unwrap());
+    let mut taken = Vec::new();
+    for _ in 0..MAX_QUESTIONS_EACH {
+        taken.push(sessions.turns.take(ADDRESS.into()).await.unwrap());
+    }
     let clock = Clock::manual(0);
     let headers = headers(&[(COOKIE, "a=1")]);
     let control = Handle::current();
-    let asked = sessions.identify(&headers, |_| true, &clock, &control);
+    let asked = sessions.identify(&headers, ADDRESS, |_| true, &clock, &control);
     let time_passes = async {
         // The question is spawned, and then waits.
         for _ in 0..3 {
@@ -122,7 +161,8 @@ async fn waiting_for_a_turn_counts_and_who_waited_too_long_is_not_asked_about() 
     let (asked, ()) = tokio::join!(asked, time_passes);
     assert_eq!(asked.unwrap_err(), NoSession::Unknown);
     assert!(application.accept().is_err(), "a connection came");
-    assert_eq!(sessions.turns.available_permits(), MAX_QUESTIONS);
+    let free = sessions.turns.take(ADDRESS.into());
+    assert!(clock.within(MAX_WAIT, free).await.is_some());
 }
 
 proptest! {

@@ -235,13 +235,13 @@ fn a_missing_file_is_refused_by_name() {
 }
 
 #[test]
-fn the_secret_file_is_the_secret_without_its_newline() {
+fn the_secret_file_is_the_secret_without_the_white_space_around_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("secret");
     let env = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let file = env("IDLEWILD_AUTH__SECRET_FILE", path.to_str().unwrap());
-    for newline in ["", "\n", "\r\n"] {
-        fs::write(&path, format!("{SECRET}{newline}")).unwrap();
+    for space in ["", "\n", "\r\n", " \t\n\n"] {
+        fs::write(&path, format!("{space}{SECRET}{space}")).unwrap();
         let config = load(&Sources {
             env: vec![file.clone()],
             ..Sources::default()
@@ -279,6 +279,59 @@ fn dev_secrets() -> DevSecrets {
         auth_secret: "made up for a developer, 32 bytes".to_owned(),
         api_key: "made up".to_owned(),
     }
+}
+
+#[test]
+fn white_space_around_secrets_and_keys_is_trimmed() {
+    let hash = format!("sha256:{}", "0".repeat(64));
+    let toml = format!("admin.api_keys = [{{ name = \"django\", hash = \" {hash}\\n\" }}]");
+    let config = loaded(
+        &toml,
+        &[
+            ("IDLEWILD_AUTH__SECRET", &format!(" {SECRET}\n")),
+            ("IDLEWILD_ADMIN__API_KEY", "a key of the tests\r\n"),
+        ],
+        &[],
+    );
+    assert_eq!(config.auth.secret, SECRET);
+    assert_eq!(config.admin.api_key, "a key of the tests");
+    assert_eq!(config.admin.api_keys[0].hash, hash);
+    // What is nothing else is no secret, and what is too short without it stays too short.
+    let none = refused("", &[("IDLEWILD_AUTH__SECRET", " \n")], &[]);
+    assert!(none.starts_with("auth.secret: is empty"), "{none}");
+    let padded = format!("short{}", " ".repeat(40));
+    let short = refused("", &[("IDLEWILD_AUTH__SECRET", &padded)], &[]);
+    assert!(short.starts_with("auth.secret: 5 bytes"), "{short}");
+}
+
+#[test]
+fn session_cookies_are_a_list_of_names() {
+    let toml = format!("auth.secret = \"{SECRET}\"");
+    let config = loaded(&toml, &[], &[]);
+    assert_eq!(config.auth.session_cookie, ["sessionid"]);
+    let names = [("IDLEWILD_AUTH__SESSION_COOKIE", "sid, tenant")];
+    assert_eq!(
+        loaded(&toml, &names, &[]).auth.session_cookie,
+        ["sid", "tenant"]
+    );
+    let bad = [("IDLEWILD_AUTH__SESSION_COOKIE", "sid,a b")];
+    let error = refused(&toml, &bad, &[]);
+    assert!(
+        error.starts_with("auth.session_cookie[1]: `a b` is no cookie name"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_login_makes_no_tokens_that_live_too_long() {
+    let toml = format!("auth.secret = \"{SECRET}\"\nlogin.token_ttl = \"31d\"");
+    let error = refused(&toml, &[], &[]);
+    assert!(
+        error.starts_with("login.token_ttl: 31d is longer than auth.max_token_life, 30d"),
+        "{error}"
+    );
+    let longer = [("IDLEWILD_AUTH__MAX_TOKEN_LIFE", "31d")];
+    loaded(&toml, &longer, &[]);
 }
 
 #[test]

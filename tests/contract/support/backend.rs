@@ -15,8 +15,12 @@ pub struct Backend {
     shared: Arc<Shared>,
 }
 
+type Answering = Box<dyn Fn(&Question) -> Reply + Send + Sync>;
+
 struct Shared {
     reply: Mutex<Reply>,
+    /// Chooses the reply where there is one.
+    answering: Option<Answering>,
     /// The paths of the questions, and the other lines of their heads.
     asked: Mutex<Vec<Question>>,
     /// Questions wait for their answer.
@@ -36,7 +40,19 @@ pub struct Question {
 
 impl Backend {
     pub fn start(reply: Reply) -> Self {
-        let shared = Arc::new(Shared::new(reply));
+        Self::with(Shared::new(reply))
+    }
+
+    /// Answers each question as it asks for.
+    pub fn answering(answer: impl Fn(&Question) -> Reply + Send + Sync + 'static) -> Self {
+        Self::with(Shared {
+            answering: Some(Box::new(answer)),
+            ..Shared::new(Reply::Nothing)
+        })
+    }
+
+    fn with(shared: Shared) -> Self {
+        let shared = Arc::new(shared);
         let answering = Arc::clone(&shared);
         let http = HttpServer::start(move |request| answering.answer(request));
         Self { http, shared }
@@ -93,6 +109,7 @@ impl Shared {
     fn new(reply: Reply) -> Self {
         Self {
             reply: Mutex::new(reply),
+            answering: None,
             asked: Mutex::default(),
             is_holding: Mutex::default(),
             released: Condvar::new(),
@@ -112,15 +129,19 @@ impl Shared {
             waiting.0 += 1;
             waiting.1 = waiting.1.max(waiting.0);
         }
-        self.asked.lock().push(Question {
+        let question = Question {
             request_line,
             fields,
-        });
+        };
+        self.asked.lock().push(question.clone());
         let mut is_holding = self.is_holding.lock();
         self.released
             .wait_while(&mut is_holding, |is_holding| *is_holding);
         drop(is_holding);
         self.waiting.lock().0 -= 1;
-        self.reply.lock().clone()
+        match &self.answering {
+            Some(answer) => answer(&question),
+            None => self.reply.lock().clone(),
+        }
     }
 }

@@ -17,6 +17,7 @@ fn exp_is_required_and_honoured_with_leeway() {
     assert!(verify(&with("exp", json!(NOW_S - 4))).is_ok());
     let strict = config::Auth {
         leeway: Duration::ZERO,
+        max_token_life: Duration::MAX,
         ..auth()
     };
     let at =
@@ -32,7 +33,6 @@ fn a_time_that_is_no_number_refuses_the_token() {
     for name in ["exp", "nbf", "iat"] {
         for value in [
             json!("1700000000"),
-            json!(null),
             json!(-1),
             json!(-0.5),
             json!([1]),
@@ -90,7 +90,7 @@ fn aud_is_checked_only_where_configured() {
     assert_eq!(verify(json!("other")), Err(Rejected::Audience));
     assert_eq!(verify(json!([])), Err(Rejected::Audience));
     assert_eq!(verify(json!(["idlewild", 1])), Err(Rejected::Claim("aud")));
-    assert_eq!(verify(json!(null)), Err(Rejected::Claim("aud")));
+    assert_eq!(verify(json!(null)), Err(Rejected::Missing("aud")));
     assert_eq!(
         verify_with(&auth, &claims()).unwrap_err(),
         Rejected::Missing("aud")
@@ -126,7 +126,7 @@ fn the_user_is_a_short_text_or_an_integer() {
         json!("a\nb"),
         json!("x".repeat(257)),
         json!(4.2),
-        json!(null),
+        json!(4.0),
         json!([1]),
         json!(true),
     ] {
@@ -158,7 +158,7 @@ fn the_claims_names_come_from_the_configuration() {
 #[test]
 fn a_refresh_token_opens_nothing() {
     assert!(verify(&with("token_type", json!("access"))).is_ok());
-    for kind in [json!("refresh"), json!(null), json!(["access"]), json!("")] {
+    for kind in [json!("refresh"), json!(["access"]), json!("")] {
         assert_eq!(
             verify(&with("token_type", kind)).unwrap_err(),
             Rejected::TokenType
@@ -173,13 +173,7 @@ fn a_session_is_optional_but_of_the_right_type() {
     assert_eq!(verify(&claims()).unwrap().session, None);
     assert_eq!(session(json!("abc")), Ok(Some("abc".into())));
     assert_eq!(session(json!(7)), Ok(Some("7".into())));
-    for value in [
-        json!(null),
-        json!(""),
-        json!({}),
-        json!(1.5),
-        json!("x".repeat(257)),
-    ] {
+    for value in [json!(""), json!({}), json!(1.5), json!("x".repeat(257))] {
         assert_eq!(session(value), Err(Rejected::Claim("session")));
     }
 }
@@ -193,12 +187,104 @@ fn topics_are_patterns_or_the_token_is_refused() {
     assert_eq!(topics(json!(vec!["t"; 256])), Ok(256));
     for value in [
         json!("a"),
-        json!(null),
         json!([1]),
+        json!([null]),
         json!(["a//b"]),
         json!(["**/a"]),
         json!(vec!["t"; 257]),
     ] {
         assert_eq!(topics(value), Err(Rejected::Claim("topics")));
+    }
+}
+
+#[test]
+fn a_claim_that_is_null_counts_as_absent() {
+    let auth = config::Auth {
+        audience: "a".to_owned(),
+        issuer: "i".to_owned(),
+        ..auth()
+    };
+    let whole = json!({
+        "user_id": 42, "session_id": "s", "token_type": "access", "topics": ["t"],
+        "exp": NOW_S + 60, "iat": NOW_S, "nbf": NOW_S, "aud": "a", "iss": "i", "jti": "x",
+    });
+    assert!(verify_with(&auth, &whole).is_ok());
+    let described = |claims: &Value| match verify_with(&auth, claims) {
+        Ok(identity) => format!("{identity:?}"),
+        Err(reason) => reason.label().to_owned(),
+    };
+    for name in whole.as_object().unwrap().keys() {
+        let (mut null, mut absent) = (whole.clone(), whole.clone());
+        null[name] = Value::Null;
+        absent.as_object_mut().unwrap().remove(name);
+        assert_eq!(described(&null), described(&absent), "{name}");
+    }
+    let mut no_end = whole;
+    no_end["exp"] = Value::Null;
+    assert_eq!(described(&no_end), "exp_missing");
+}
+
+#[test]
+fn a_token_that_lives_too_long_is_refused() {
+    let auth = config::Auth {
+        max_token_life: Duration::from_secs(100),
+        ..auth()
+    };
+    let life = |claims: Value| verify_with(&auth, &claims).map(|identity| identity.expires_at);
+    let token = |exp: Value, iat: Value| json!({"user_id": 1, "exp": exp, "iat": iat});
+    let too_long = Err(Rejected::LivesTooLong);
+    assert_eq!(
+        life(token(json!(NOW_S + 100), json!(NOW_S))),
+        Ok(NOW_S + 100)
+    );
+    assert_eq!(life(token(json!(NOW_S + 101), json!(NOW_S))), too_long);
+    assert_eq!(
+        life(token(json!(NOW_S + 1), json!(NOW_S - 99))),
+        Ok(NOW_S + 1)
+    );
+    assert_eq!(life(token(json!(NOW_S + 1), json!(NOW_S - 100))), too_long);
+    // `exp` rounded up, `iat` with its fraction.
+    assert_eq!(
+        life(token(json!(NOW_S + 101), json!(NOW_F + 0.5))),
+        Ok(NOW_S + 101)
+    );
+    // Without `iat`, what is left counts.
+    assert_eq!(
+        life(token(json!(NOW_S + 100), json!(null))),
+        Ok(NOW_S + 100)
+    );
+    assert_eq!(life(token(json!(NOW_S + 101), json!(null))), too_long);
+    assert_eq!(life(token(json!(1e300), json!(NOW_S))), too_long);
+    assert_eq!(life(token(json!(u64::MAX), json!(0))), too_long);
+}
+
+#[test]
+fn an_integer_of_any_size_is_a_user_by_its_digits() {
+    for digits in [
+        "9223372036854775808",
+        "18446744073709551615",
+        "18446744073709551616",
+        "18446744073709551617",
+        "-9223372036854775809",
+        "340282366920938463463374607431768211456",
+    ] {
+        let payload = format!(
+            "{{\"user_id\": {digits}, \"session_id\" : {digits} , \"exp\": {}}}",
+            NOW_S + 60
+        );
+        let message = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode("{\"alg\":\"HS256\"}"),
+            URL_SAFE_NO_PAD.encode(payload)
+        );
+        let alg = jose(Algorithm::HS256);
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &secret(), alg).unwrap();
+        let token = format!("{message}.{signature}");
+        let identity = Verifier::new(&auth())
+            .unwrap()
+            .verify(&token, NOW_MS)
+            .unwrap();
+        assert_eq!(identity.user, digits);
+        assert_eq!(identity.session.as_deref(), Some(digits));
     }
 }

@@ -1,0 +1,184 @@
+//! How often an address may be wrong: each has an allowance that is used up by what goes wrong and
+//! comes back with time. Whoever is right as a rule never notices, however much it asks.
+//!
+//! The allowance of an address is one number, the moment at which it will be whole again (the
+//! generic cell rate algorithm). At most [`MAX_ORIGINS`] are remembered; one more forgets the one
+//! that is whole soonest.
+
+use std::collections::{BTreeSet, HashMap};
+
+use parking_lot::Mutex;
+
+use super::turns::Origin;
+
+/// Most addresses remembered, some 2 MiB.
+pub const MAX_ORIGINS: usize = 16 * 1024;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Allowance {
+    /// How long one takes to come back.
+    each_ms: u64,
+    /// How long all take to come back.
+    all_ms: u64,
+    used: Mutex<Used>,
+}
+
+/// Two views of the same addresses: those whose allowance is not whole.
+#[derive(Debug, Default)]
+struct Used {
+    whole_at_ms: HashMap<Origin, u64>,
+    by_time: BTreeSet<(u64, Origin)>,
+}
+
+impl Allowance {
+    /// `at_once` for each address, of which one comes back every `each_ms`.
+    pub fn new(at_once: u64, each_ms: u64) -> Self {
+        Self {
+            each_ms,
+            all_ms: at_once * each_ms,
+            used: Mutex::default(),
+        }
+    }
+
+    /// Whether anything is left.
+    pub fn has_some(&self, origin: Origin, now_ms: u64) -> bool {
+        self.has_room(self.used.lock().whole_at_ms(origin), now_ms)
+    }
+
+    /// Uses up one, if one is left.
+    pub fn take(&self, origin: Origin, now_ms: u64) -> bool {
+        let mut used = self.used.lock();
+        used.forget_whole(now_ms);
+        let whole_at_ms = used.whole_at_ms(origin);
+        let has_room = self.has_room(whole_at_ms, now_ms);
+        if has_room {
+            used.set(origin, whole_at_ms.max(now_ms) + self.each_ms);
+        }
+        has_room
+    }
+
+    /// Gives back one that was taken: nothing went wrong.
+    pub fn give_back(&self, origin: Origin) {
+        let mut used = self.used.lock();
+        let whole_at_ms = used.whole_at_ms(origin);
+        used.set(origin, whole_at_ms.saturating_sub(self.each_ms));
+    }
+
+    fn has_room(&self, whole_at_ms: u64, now_ms: u64) -> bool {
+        whole_at_ms.max(now_ms) + self.each_ms <= now_ms + self.all_ms
+    }
+}
+
+impl Used {
+    /// In the past, or 0, where the allowance is whole.
+    fn whole_at_ms(&self, origin: Origin) -> u64 {
+        self.whole_at_ms.get(&origin).copied().unwrap_or(0)
+    }
+
+    fn set(&mut self, origin: Origin, whole_at_ms: u64) {
+        if let Some(before_ms) = self.whole_at_ms.remove(&origin) {
+            self.by_time.remove(&(before_ms, origin));
+        }
+        if whole_at_ms == 0 {
+            return;
+        }
+        if self.whole_at_ms.len() >= MAX_ORIGINS
+            && let Some((_, soonest)) = self.by_time.pop_first()
+        {
+            self.whole_at_ms.remove(&soonest);
+        }
+        self.whole_at_ms.insert(origin, whole_at_ms);
+        self.by_time.insert((whole_at_ms, origin));
+    }
+
+    fn forget_whole(&mut self, now_ms: u64) {
+        while let Some((whole_at_ms, origin)) = self.by_time.first().copied()
+            && whole_at_ms <= now_ms
+        {
+            self.by_time.remove(&(whole_at_ms, origin));
+            self.whole_at_ms.remove(&origin);
+        }
+        if self.by_time.is_empty() {
+            // What a flood grew goes back.
+            *self = Self::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn origin(number: u32) -> Origin {
+        Origin::from(Some(Ipv4Addr::from_bits(number).into()))
+    }
+
+    #[test]
+    fn it_is_used_up_and_comes_back_one_by_one() {
+        let allowance = Allowance::new(3, 100);
+        let take = |now_ms| allowance.take(origin(1), now_ms);
+        assert!(take(1_000) && take(1_000) && take(1_000));
+        assert!(!take(1_000) && !take(1_099));
+        assert!(take(1_100) && !take(1_100));
+        assert!(allowance.take(origin(2), 1_100), "another has its own");
+    }
+
+    #[test]
+    fn what_is_given_back_is_there_again() {
+        let allowance = Allowance::new(2, 100);
+        for _ in 0..1_000 {
+            assert!(allowance.take(origin(1), 5));
+            allowance.give_back(origin(1));
+        }
+        assert!(allowance.has_some(origin(1), 5));
+    }
+
+    #[test]
+    fn more_addresses_than_are_remembered_take_no_more_room() {
+        let allowance = Allowance::new(2, 100);
+        for number in 0..u32::try_from(MAX_ORIGINS).unwrap() + 10 {
+            assert!(allowance.take(origin(number), 0));
+        }
+        let used = || {
+            let used = allowance.used.lock();
+            (used.whole_at_ms.len(), used.by_time.len())
+        };
+        assert_eq!(used(), (MAX_ORIGINS, MAX_ORIGINS));
+        assert!(allowance.take(origin(0), 100));
+        assert_eq!(used(), (1, 1));
+    }
+
+    proptest! {
+        #[test]
+        fn it_behaves_as_a_bucket_that_fills_steadily(
+            steps in prop::collection::vec((0..3_u32, 0..150_u64, any::<bool>()), 0..200),
+            at_once in 1..6_u64,
+        ) {
+            const EACH_MS: u64 = 50;
+            let allowance = Allowance::new(at_once, EACH_MS);
+            let mut now_ms = 1_000;
+            // What is missing from each bucket, in milliseconds of filling.
+            let mut missing_ms = [0_u64; 3];
+            for (number, wait_ms, is_given_back) in steps {
+                now_ms += wait_ms;
+                missing_ms = missing_ms.map(|missing| missing.saturating_sub(wait_ms));
+                let missing = &mut missing_ms[number as usize];
+                let has_room = *missing + EACH_MS <= at_once * EACH_MS;
+                prop_assert_eq!(allowance.has_some(origin(number), now_ms), has_room);
+                prop_assert_eq!(allowance.take(origin(number), now_ms), has_room);
+                if has_room {
+                    *missing += EACH_MS;
+                    if is_given_back {
+                        *missing -= EACH_MS;
+                        allowance.give_back(origin(number));
+                    }
+                }
+            }
+        }
+    }
+}
