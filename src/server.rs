@@ -21,11 +21,11 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin};
 use crate::auth::users::{Users, UsersError};
-use crate::clock::{Clock, millis};
+use crate::clock::{Clock, SteadyTime, millis};
 use crate::config::{
     Config, ConfigError, Endpoint, FdTables, OTHER_DESCRIPTORS, check_descriptors,
 };
-use crate::directory::Directory;
+use crate::directory::{Directory, Rules};
 use crate::engine::{DurableEngine, Engine, MemoryEngine, OpenError};
 use crate::log::Log;
 use crate::metrics::Metrics;
@@ -53,6 +53,7 @@ pub struct Server {
     tls: Option<Arc<Tls>>,
     admin: Arc<Admin>,
     engine: Arc<dyn Engine>,
+    directory: Arc<Directory>,
     shards: Shards,
     clock: Clock,
     tasks: Vec<JoinHandle<()>>,
@@ -176,6 +177,7 @@ impl Server {
             public.refusals(),
             not_ready(&public),
         ));
+        let directory = Arc::clone(&shared.directory);
         let mut tasks = vec![
             tokio::spawn(shard::dispatch(shared.clone())),
             tokio::spawn(sweep(shared, Arc::clone(&admin))),
@@ -196,6 +198,7 @@ impl Server {
             tls,
             admin,
             engine,
+            directory,
             shards,
             clock,
             tasks,
@@ -236,6 +239,7 @@ impl Server {
         if let (Some(tls), Some(certificates)) = (&self.tls, certificates) {
             tls.replace(certificates);
         }
+        self.directory.set_rules(Rules::of(&config.auth));
         self.admin.reload(config);
         Ok(())
     }
@@ -329,11 +333,19 @@ fn shard_count(config: &Config) -> usize {
     }
 }
 
+/// The last moment that the log knows of; now if there was none.
+fn newest_ms(shared: &Shared) -> u64 {
+    match shared.log.newest_id().ms {
+        0 => shared.clock.unix_ms(),
+        ms => ms,
+    }
+}
+
 fn shared(config: &Config, shard_count: usize, nofile: u64, clock: Clock) -> Shared {
     Shared {
         clock,
         log: Arc::new(Log::new(config.history.max_bytes, config.history.max_age)),
-        directory: Arc::new(Directory::default()),
+        directory: Arc::new(Directory::new(Rules::of(&config.auth))),
         metrics: Arc::new(Metrics::new(shard_count)),
         inboxes: (0..shard_count).map(|_| Inbox::default()).collect(),
         settings: Arc::new(Settings {
@@ -378,9 +390,12 @@ fn starters(listeners: Vec<Vec<Listener>>, shard_count: usize) -> Result<Vec<Sta
 }
 
 async fn sweep(shared: Shared, admin: Arc<Admin>) {
+    let clock = &shared.clock;
+    let mut steady = SteadyTime::since(newest_ms(&shared), clock);
     loop {
         shared.clock.sleep(SWEEP).await;
         shared.log.expire(shared.clock.now_ms());
+        shared.directory.sweep(steady.unix_ms(clock));
         admin.tick();
     }
 }

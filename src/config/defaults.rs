@@ -71,6 +71,7 @@ impl Default for Auth {
             audience: String::new(),
             issuer: String::new(),
             leeway: Duration::from_secs(5),
+            max_token_life: Duration::from_secs(30 * 24 * 60 * 60),
             jwt_cookie: "access_token".to_owned(),
             session_auth_url: String::new(),
             on_expiry: OnExpiry::Close,
@@ -183,6 +184,7 @@ token_type_claim = "token_type"
 audience = ""
 issuer = ""
 leeway = "5s"
+max_token_life = "30d"
 jwt_cookie = "access_token"
 session_auth_url = ""
 on_expiry = "close"

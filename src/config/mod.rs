@@ -199,6 +199,9 @@ pub struct Auth {
     /// Clock difference allowed on `exp`, `nbf` and `iat`.
     #[serde(with = "units::duration")]
     pub leeway: Duration,
+    /// Longest life (`exp` − `iat`) of a token; a log-out is remembered for as long.
+    #[serde(with = "units::duration")]
+    pub max_token_life: Duration,
     /// Cookie that may hold the JWT.
     pub jwt_cookie: String,
     /// URL that is asked whom a session cookie is of; empty asks nowhere.

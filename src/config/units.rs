@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 /// Units of time, longest first, in milliseconds.
-const TIMES_MS: [(&str, u64); 4] = [
+const TIMES_MS: [(&str, u64); 5] = [
+    ("d", 24 * 60 * 60 * 1000),
     ("h", 60 * 60 * 1000),
     ("m", 60 * 1000),
     ("s", 1000),
@@ -15,12 +16,12 @@ const TIMES_MS: [(&str, u64); 4] = [
 /// Units of size, largest first, in bytes.
 const SIZES_BYTES: [(&str, usize); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
-/// Reads a duration such as `250ms`, `30s`, `10m` or `24h`.
+/// Reads a duration such as `250ms`, `30s`, `10m`, `24h` or `30d`.
 ///
 /// # Errors
 /// A line that holds the text and the forms there are.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let refused = |what: &str| format!("`{text}` {what} (write e.g. 250ms, 30s, 10m or 24h)");
+    let refused = |what: &str| format!("`{text}` {what} (write e.g. 250ms, 30s, 10m, 24h or 30d)");
     let (number, unit) = split(text);
     let number: u64 = number
         .parse()
@@ -175,6 +176,7 @@ mod tests {
             ("30s", 30_000),
             ("10m", 600_000),
             ("24h", 86_400_000),
+            ("30d", 30 * 86_400_000),
             (" 2 s ", 2_000),
             ("0s", 0),
         ] {
@@ -208,7 +210,7 @@ mod tests {
             "-1s",
             "1.5s",
             "30 sec",
-            "1d",
+            "1w",
             "1h30m",
             "99999999999999999999s",
             "18446744073709551615h",
@@ -243,7 +245,8 @@ mod tests {
             (1, "1ms"),
             (1_000, "1s"),
             (90_000, "90s"),
-            (86_400_000, "24h"),
+            (82_800_000, "23h"),
+            (86_400_000, "1d"),
         ] {
             assert_eq!(duration_text(Duration::from_millis(ms)), text);
         }
