@@ -106,6 +106,49 @@ impl Clock {
     }
 }
 
+/// How long the machine's clock has to stay ahead until that is its time: whoever set it wrong
+/// has noticed by then.
+const BELIEVED_AFTER_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// Wall-clock time for what is forgotten for good once its time is over. A clock that is set far
+/// ahead by mistake, at a start or later, must not forget what is needed when it is right again.
+#[derive(Debug)]
+pub struct SteadyTime {
+    unix_ms: u64,
+    /// When that was, on the monotonic clock.
+    at_ms: u64,
+    /// Since when the machine's clock has been ahead of it.
+    ahead_since_ms: Option<u64>,
+}
+
+impl SteadyTime {
+    /// Begins at `past_unix_ms`, a moment that has certainly been, or now if that is earlier.
+    pub fn since(past_unix_ms: u64, clock: &Clock) -> Self {
+        Self {
+            unix_ms: past_unix_ms.min(clock.unix_ms()),
+            at_ms: clock.now_ms(),
+            ahead_since_ms: None,
+        }
+    }
+
+    /// Unix milliseconds: the machine's, unless it went ahead of the time that has passed less
+    /// than a day ago.
+    pub fn unix_ms(&mut self, clock: &Clock) -> u64 {
+        let (unix_ms, now_ms) = (clock.unix_ms(), clock.now_ms());
+        let passed_ms = self.unix_ms.saturating_add(now_ms - self.at_ms);
+        let ahead_since_ms = *self.ahead_since_ms.get_or_insert(now_ms);
+        let is_believed = now_ms - ahead_since_ms >= BELIEVED_AFTER_MS;
+        if unix_ms <= passed_ms || is_believed {
+            self.unix_ms = unix_ms;
+            self.ahead_since_ms = None;
+        } else {
+            self.unix_ms = passed_ms;
+        }
+        self.at_ms = now_ms;
+        self.unix_ms
+    }
+}
+
 /// Whole milliseconds of `duration`, saturating far beyond any uptime.
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -129,6 +172,23 @@ mod tests {
         clock.advance(Duration::from_millis(1));
         sleeper.await.unwrap();
         assert_eq!((clock.now_ms(), clock.unix_ms()), (30_000, 31_000));
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_is_believed_after_a_day() {
+        const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+        let clock = Clock::manual(100 * DAY_MS);
+        let mut steady = SteadyTime::since(60 * DAY_MS, &clock);
+        assert_eq!(steady.unix_ms(&clock), 60 * DAY_MS);
+        clock.advance(Duration::from_millis(DAY_MS - 1));
+        assert_eq!(steady.unix_ms(&clock), 61 * DAY_MS - 1);
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(steady.unix_ms(&clock), 101 * DAY_MS);
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(steady.unix_ms(&clock), 101 * DAY_MS + 5_000);
+        // One that is behind is believed at once.
+        let mut steady = SteadyTime::since(200 * DAY_MS, &clock);
+        assert_eq!(steady.unix_ms(&clock), clock.unix_ms());
     }
 
     #[tokio::test]

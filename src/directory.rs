@@ -5,12 +5,21 @@
 //! and so is removal; a connection is removed exactly once, by whoever sees it end. Users are
 //! interned: a slot holds a 4-byte [`UserHandle`]. A user without connections and without a
 //! session to remember costs nothing.
+//!
+//! | module | one purpose |
+//! |---|---|
+//! | [`user`] | one user's connections |
+//! | [`standing`] | one user's session changes, and which tokens they allow |
+//! | [`standings`] | the standings of many users, until nothing depends on them |
+//! | [`name`], [`digest`] | what users and sessions are told apart by |
 
+mod digest;
 mod name;
 mod standing;
+mod standings;
 mod user;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
 use parking_lot::Mutex;
@@ -20,11 +29,16 @@ use crate::auth::Identity;
 use crate::config::OnLimit;
 use crate::event::SessionChange;
 use crate::log::Position;
-pub use standing::Standing;
+pub use standing::{Rules, Standing};
+use standings::Standings;
 use user::User;
 
 /// Locks of the directory: with two shards admitting at once, a collision is a rare event.
 const STRIPES: usize = 256;
+/// Standings that one sweep looks at: a millisecond or two, and a million users in a minute.
+const MAX_SWEPT: usize = 16_384;
+/// Of those, standings that are looked at while a stripe is locked: 20 µs or so.
+const MAX_SWEPT_LOCKED: usize = 256;
 /// Bits of a [`UserHandle`] that say the place inside a stripe.
 const INDEX_BITS: u32 = 24;
 
@@ -96,34 +110,65 @@ pub struct Directory {
     stripes: Box<[Mutex<Stripe>]>,
     hasher: ahash::RandomState,
     online: AtomicUsize,
+    leeway_ms: AtomicU64,
+    max_token_life_ms: AtomicU64,
+    /// Where the next sweep begins: a stripe, and a place in its standings.
+    sweep: Mutex<(usize, usize)>,
 }
 
 #[derive(Debug, Default)]
 struct Stripe {
+    /// Users with connections.
     users: Slab<User>,
     /// Places in `users`, found by the name's hash.
     index: HashTable<u32>,
+    standings: Standings,
 }
 
 impl Default for Directory {
+    /// One with the default configuration's rules.
     fn default() -> Self {
-        Self::with_hasher(ahash::RandomState::new())
+        Self::new(Rules::of(&crate::config::Auth::default()))
     }
 }
 
 impl Directory {
+    /// An empty one.
+    pub fn new(rules: Rules) -> Self {
+        Self::with_hasher(ahash::RandomState::new(), rules)
+    }
+
     /// One whose seeds are known, for counts that have to come out the same again: which maps
     /// grow, and how long they are probed, is a matter of the seeds.
     #[cfg(feature = "bench")]
     pub fn with_known_seeds() -> Self {
-        Self::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4))
+        let rules = Rules::of(&crate::config::Auth::default());
+        Self::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4), rules)
     }
 
-    fn with_hasher(hasher: ahash::RandomState) -> Self {
+    fn with_hasher(hasher: ahash::RandomState, rules: Rules) -> Self {
         Self {
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             hasher,
             online: AtomicUsize::new(0),
+            leeway_ms: AtomicU64::new(rules.leeway_ms),
+            max_token_life_ms: AtomicU64::new(rules.max_token_life_ms),
+            sweep: Mutex::default(),
+        }
+    }
+
+    /// What changes are judged by from now on.
+    pub fn set_rules(&self, rules: Rules) {
+        self.leeway_ms.store(rules.leeway_ms, Ordering::Relaxed);
+        self.max_token_life_ms
+            .store(rules.max_token_life_ms, Ordering::Relaxed);
+    }
+
+    /// What changes are judged by.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            leeway_ms: self.leeway_ms.load(Ordering::Relaxed),
+            max_token_life_ms: self.max_token_life_ms.load(Ordering::Relaxed),
         }
     }
 
@@ -143,6 +188,11 @@ impl Directory {
         let session = identity.session.as_deref();
         let (stripe_number, hash) = self.place(&identity.user);
         let mut stripe = self.stripes[stripe_number].lock();
+        let settled = match stripe.standings.find(hash, &identity.user) {
+            None => Position(0),
+            Some(user) if user.standing.allows(session, identity.issued) => user.settled,
+            Some(_) => return Err(NotAdmitted::Revoked),
+        };
         let index = match stripe.find(hash, &identity.user) {
             Some(index) => index,
             None => stripe
@@ -150,12 +200,7 @@ impl Directory {
                 .ok_or(NotAdmitted::Full)?,
         };
         let user = &mut stripe.users[index];
-        let verdict = if user.allows(session, identity.issued) {
-            user.make_room(limit)
-        } else {
-            Err(NotAdmitted::Revoked)
-        };
-        let evicted = match verdict {
+        let evicted = match user.make_room(limit) {
             Ok(evicted) => evicted,
             Err(reason) => {
                 stripe.forget_if_unused(index, hash);
@@ -169,7 +214,6 @@ impl Directory {
             connection,
             session.map(|session| self.session_hash(session)),
         );
-        let settled = user.settled();
         let handle = UserHandle::new(stripe_number, index).ok_or(NotAdmitted::Full)?;
         let admitted = Admitted {
             user: handle,
@@ -221,52 +265,84 @@ impl Directory {
         }
     }
 
-    /// Makes the change, which stands in the log at `settled`, the rule for admissions from now on,
-    /// and takes out and returns the connections that it ends.
-    pub fn change_session(&self, change: &SessionChange, settled: Position) -> Vec<ConnectionRef> {
+    /// Makes the change the rule for admissions from now on, and takes out and returns the
+    /// connections that it ends: none if the session is the current one already. It stands in the
+    /// log at `settled`, under an id of `log_ms`.
+    pub fn change_session(
+        &self,
+        change: &SessionChange,
+        log_ms: u64,
+        settled: Position,
+    ) -> Vec<ConnectionRef> {
+        let name = change.user.as_str();
         let keep = change.keep.as_deref();
-        let keep_hash = keep.map(|session| self.session_hash(session));
-        let ended = self.with_user(change.user.as_str(), |user| {
-            let was_online = !user.is_offline();
-            let standing = Standing::after(change, user.standing());
-            user.remember(standing, settled);
-            let ended = user.disconnect_others(keep_hash);
-            if was_online && user.is_offline() {
-                self.online.fetch_sub(1, Ordering::Relaxed);
-            }
-            ended
-        });
-        ended.unwrap_or_default()
+        let (stripe, hash) = self.place(name);
+        let mut stripe = self.stripes[stripe].lock();
+        let before = stripe.standings.find(hash, name).map(|user| &user.standing);
+        let changes_nothing =
+            keep.is_some_and(|keep| before.is_some_and(|before| before.names(keep)));
+        let standing = Standing::after(change, log_ms, before, self.rules());
+        stripe
+            .standings
+            .remember(hash, name, standing, settled, &self.hasher);
+        if changes_nothing {
+            return Vec::new();
+        }
+        let keep = keep.map(|session| self.session_hash(session));
+        self.disconnect(&mut stripe, hash, name, keep)
     }
 
-    /// Remembers what an earlier process stored of a user's sessions; `settled` is the newest
-    /// position of the log.
-    pub fn restore(&self, user: &str, standing: Standing, settled: Position) {
-        self.with_user(user, |user| user.remember(standing, settled));
+    /// Whether this is the user's current session.
+    pub fn is_current(&self, user: &str, session: &str) -> bool {
+        let (stripe, hash) = self.place(user);
+        let stripe = self.stripes[stripe].lock();
+        let remembered = stripe.standings.find(hash, user);
+        remembered.is_some_and(|user| user.standing.names(session))
+    }
+
+    /// Remembers what an earlier process stored of a user's sessions, if anything can depend on it
+    /// at `unix_ms`; `settled` is the newest position of the log.
+    pub fn restore(&self, user: &str, mut standing: Standing, unix_ms: u64, settled: Position) {
+        if standing.fade(unix_ms, self.rules()) {
+            let (stripe, hash) = self.place(user);
+            let mut stripe = self.stripes[stripe].lock();
+            stripe
+                .standings
+                .remember(hash, user, standing, settled, &self.hasher);
+        }
+    }
+
+    /// Forgets some of the standings that nothing can depend on any more. Called now and then.
+    pub fn sweep(&self, unix_ms: u64) {
+        let rules = self.rules();
+        let mut sweep = self.sweep.lock();
+        let (mut stripe, mut place) = *sweep;
+        let (mut looked_at, mut visited) = (0, 0);
+        while looked_at < MAX_SWEPT && visited < STRIPES {
+            looked_at += MAX_SWEPT_LOCKED;
+            let mut locked = self.stripes[stripe].lock();
+            let standings = &mut locked.standings;
+            let next = standings.fade(place, MAX_SWEPT_LOCKED, unix_ms, rules, &self.hasher);
+            if next.is_none() {
+                visited += 1;
+                stripe = (stripe + 1) % STRIPES;
+            }
+            place = next.unwrap_or(0);
+        }
+        *sweep = (stripe, place);
     }
 
     /// Takes out and returns every connection of the user; they may come back.
     pub fn disconnect_user(&self, name: &str) -> Vec<ConnectionRef> {
         let (stripe, hash) = self.place(name);
-        let mut stripe = self.stripes[stripe].lock();
-        let Some(index) = stripe.find(hash, name) else {
-            return Vec::new();
-        };
-        let ended = stripe.users[index].disconnect_others(None);
-        if !ended.is_empty() {
-            self.online.fetch_sub(1, Ordering::Relaxed);
-            stripe.forget_if_unused(index, hash);
-        }
-        ended
+        self.disconnect(&mut self.stripes[stripe].lock(), hash, name, None)
     }
 
     /// Whether a token of this identity would be let in now, the limit aside.
     pub fn allows(&self, identity: &Identity) -> bool {
         let (stripe, hash) = self.place(&identity.user);
         let stripe = self.stripes[stripe].lock();
-        stripe.find(hash, &identity.user).is_none_or(|index| {
-            stripe.users[index].allows(identity.session.as_deref(), identity.issued)
-        })
+        stripe.allows(hash, identity)
     }
 
     /// Whether [`Directory::admit`] would let a connection in now.
@@ -276,17 +352,12 @@ impl Directory {
     pub fn would_admit(&self, identity: &Identity, limit: Limit) -> Result<(), NotAdmitted> {
         let (stripe, hash) = self.place(&identity.user);
         let stripe = self.stripes[stripe].lock();
-        let Some(index) = stripe.find(hash, &identity.user) else {
-            return Ok(());
-        };
-        let user = &stripe.users[index];
-        if !user.allows(identity.session.as_deref(), identity.issued) {
+        if !stripe.allows(hash, identity) {
             return Err(NotAdmitted::Revoked);
         }
-        if user.has_room(limit) {
-            Ok(())
-        } else {
-            Err(NotAdmitted::Limit)
+        match stripe.find(hash, &identity.user) {
+            Some(index) if !stripe.users[index].has_room(limit) => Err(NotAdmitted::Limit),
+            _ => Ok(()),
         }
     }
 
@@ -295,15 +366,24 @@ impl Directory {
         self.online.load(Ordering::Relaxed)
     }
 
-    /// Does something to a user who is interned first; nothing where that cannot be.
-    fn with_user<T>(&self, name: &str, change: impl FnOnce(&mut User) -> T) -> Option<T> {
-        let (stripe, hash) = self.place(name);
-        let mut stripe = self.stripes[stripe].lock();
-        let index = match stripe.find(hash, name) {
-            Some(index) => index,
-            None => stripe.intern(hash, name, &self.hasher)?,
+    /// Takes out and returns the user's connections of other sessions than `keep`, or of none.
+    fn disconnect(
+        &self,
+        stripe: &mut Stripe,
+        hash: u64,
+        name: &str,
+        keep: Option<u64>,
+    ) -> Vec<ConnectionRef> {
+        let Some(index) = stripe.find(hash, name) else {
+            return Vec::new();
         };
-        Some(change(&mut stripe.users[index]))
+        let user = &mut stripe.users[index];
+        let ended = user.disconnect_others(keep);
+        if user.is_offline() {
+            self.online.fetch_sub(1, Ordering::Relaxed);
+            stripe.forget_if_unused(index, hash);
+        }
+        ended
     }
 
     fn place(&self, name: &str) -> (usize, u64) {
@@ -320,6 +400,16 @@ impl Directory {
 }
 
 impl Stripe {
+    /// Whether a token of this identity is still good.
+    fn allows(&self, hash: u64, identity: &Identity) -> bool {
+        self.standings
+            .find(hash, &identity.user)
+            .is_none_or(|user| {
+                let session = identity.session.as_deref();
+                user.standing.allows(session, identity.issued)
+            })
+    }
+
     fn find(&self, hash: u64, name: &str) -> Option<usize> {
         self.index
             .find(hash, |index| self.users[*index as usize].is(name))
@@ -339,7 +429,7 @@ impl Stripe {
     }
 
     fn forget_if_unused(&mut self, index: usize, hash: u64) {
-        if !self.users[index].is_forgettable() {
+        if !self.users[index].is_offline() {
             return;
         }
         if let Ok(entry) = self
@@ -351,7 +441,7 @@ impl Stripe {
         self.users.remove(index);
         if self.users.is_empty() {
             // What a burst of users grew goes back.
-            *self = Self::default();
+            (self.users, self.index) = Default::default();
         }
     }
 }

@@ -262,6 +262,11 @@ impl Log {
         }
     }
 
+    /// The newest id there was, retained or not.
+    pub fn newest_id(&self) -> EventId {
+        self.state.lock().last_id
+    }
+
     /// Waits until appending does not run ahead of dispatching: by [`MAX_UNDISPATCHED`] entries,
     /// or by so many bytes that the log is over its size.
     pub async fn room(&self) {

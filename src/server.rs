@@ -21,11 +21,11 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin};
 use crate::auth::users::{Users, UsersError};
-use crate::clock::{Clock, millis};
+use crate::clock::{Clock, SteadyTime, millis};
 use crate::config::{
     Config, ConfigError, Endpoint, FdTables, OTHER_DESCRIPTORS, check_descriptors,
 };
-use crate::directory::Directory;
+use crate::directory::{Directory, Rules};
 use crate::engine::{DurableEngine, Engine, MemoryEngine, OpenError};
 use crate::event::EventId;
 use crate::log::Log;
@@ -54,6 +54,7 @@ pub struct Server {
     tls: Option<Arc<Tls>>,
     admin: Arc<Admin>,
     engine: Arc<dyn Engine>,
+    directory: Arc<Directory>,
     shards: Shards,
     clock: Clock,
     tasks: Vec<JoinHandle<()>>,
@@ -177,6 +178,7 @@ impl Server {
             public.refusals(),
             not_ready(&public),
         ));
+        let directory = Arc::clone(&shared.directory);
         let mut tasks = vec![
             tokio::spawn(shard::dispatch(shared.clone())),
             tokio::spawn(sweep(shared, Arc::clone(&public), Arc::clone(&admin))),
@@ -197,6 +199,7 @@ impl Server {
             tls,
             admin,
             engine,
+            directory,
             shards,
             clock,
             tasks,
@@ -237,6 +240,7 @@ impl Server {
         if let (Some(tls), Some(certificates)) = (&self.tls, certificates) {
             tls.replace(certificates);
         }
+        self.directory.set_rules(Rules::of(&config.auth));
         self.admin.reload(config);
         Ok(())
     }
@@ -332,13 +336,21 @@ fn shard_count(config: &Config) -> usize {
     }
 }
 
+/// The last moment that the log knows of; now if there was none.
+fn newest_ms(shared: &Shared) -> u64 {
+    match shared.log.newest_id().ms {
+        0 => shared.clock.unix_ms(),
+        ms => ms,
+    }
+}
+
 fn shared(config: &Config, shard_count: usize, nofile: u64, clock: Clock) -> Shared {
     let (max_bytes, max_age) = (config.history.max_bytes, config.history.max_age);
     let origin = EventId::origin(clock.unix_ms());
     Shared {
         clock,
         log: Arc::new(Log::new(max_bytes, max_age, origin)),
-        directory: Arc::new(Directory::default()),
+        directory: Arc::new(Directory::new(Rules::of(&config.auth))),
         metrics: Arc::new(Metrics::new(shard_count)),
         inboxes: (0..shard_count).map(|_| Inbox::default()).collect(),
         settings: Arc::new(Settings {
@@ -383,12 +395,15 @@ fn starters(listeners: Vec<Vec<Listener>>, shard_count: usize) -> Result<Vec<Sta
 }
 
 async fn sweep(shared: Shared, public: Arc<Public>, admin: Arc<Admin>) {
-    let mut now_ms = shared.clock.now_ms();
+    let clock = &shared.clock;
+    let mut steady = SteadyTime::since(newest_ms(&shared), clock);
+    let mut now_ms = clock.now_ms();
     loop {
         // From the reading that the last sweep went by, not from when it was done.
-        shared.clock.sleep_until(now_ms + millis(SWEEP)).await;
-        now_ms = shared.clock.now_ms();
+        clock.sleep_until(now_ms + millis(SWEEP)).await;
+        now_ms = clock.now_ms();
         shared.log.expire(now_ms);
+        shared.directory.sweep(steady.unix_ms(clock));
         public.sweep();
         admin.tick();
     }

@@ -121,6 +121,13 @@ async fn change(
     keep: Option<Box<str>>,
     notice: Notice,
 ) -> Result<String, Problem> {
+    let shards = &admin.shards;
+    if let Some(session) = &keep
+        && shards.directory.is_current(user.as_str(), session)
+    {
+        // It logs nobody out, so that nobody is told.
+        return Ok(shards.log.newest_id().to_string());
+    }
     let span = match keep {
         Some(_) => spans::change_session(),
         None => spans::log_out(),
@@ -128,7 +135,7 @@ async fn change(
     let change = SessionChange {
         user,
         keep,
-        at_unix_ms: admin.shards.clock.unix_ms(),
+        at_unix_ms: shards.clock.unix_ms(),
     };
     let changed = admin
         .engine
@@ -137,7 +144,7 @@ async fn change(
         .await;
     let id = changed.inspect_err(|error| spans::fail(&span, error))?;
     drop(span);
-    let dispatched = admin.shards.log.dispatched(id);
+    let dispatched = shards.log.dispatched(id);
     dispatched.instrument(spans::dispatch()).await;
     Ok(id.to_string())
 }

@@ -199,7 +199,7 @@ pub struct Auth {
     /// Clock difference allowed on `exp`, `nbf` and `iat`.
     #[serde(with = "units::duration")]
     pub leeway: Duration,
-    /// Longest life of a token; what was revoked longer ago than this may be forgotten.
+    /// Longest life (`exp` − `iat`) of a token; a log-out is remembered for as long.
     #[serde(with = "units::duration")]
     pub max_token_life: Duration,
     /// Cookie that may hold the JWT.

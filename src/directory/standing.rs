@@ -1,56 +1,203 @@
-//! What is remembered of a user's sessions: which tokens are still good.
+//! What is remembered of a user's sessions, and which tokens it allows (API.md, "Single device").
+//!
+//! Every bound is computed when a change is made, so that a check compares numbers. Bounds only
+//! rise as long as a token from before them can still be valid: a token that a log-out revoked
+//! never becomes valid again, whatever is named later and whatever the clock does.
+
+mod past;
 
 use serde::{Deserialize, Serialize};
 
+use super::digest::Digest;
 use crate::auth::IssuedAt;
+use crate::clock::millis;
+use crate::config;
 use crate::event::SessionChange;
+use past::{Claim, Past};
 
-/// What the last session change said. A durable engine stores it, so that a token that was
-/// revoked stays so.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What the configuration says about tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// How far an issuer's clock may be off.
+    pub leeway_ms: u64,
+    /// The longest life of a token that is accepted.
+    pub max_token_life_ms: u64,
+}
+
+impl Rules {
+    /// Those of a configuration.
+    pub fn of(auth: &config::Auth) -> Self {
+        Self {
+            leeway_ms: millis(auth.leeway),
+            max_token_life_ms: millis(auth.max_token_life),
+        }
+    }
+}
+
+/// The session changes of one user, as far as a valid token can depend on them. A durable engine
+/// stores it, so that a token that was revoked stays so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Row", into = "Row")]
 pub struct Standing {
     /// The session that the last change named; `None` after a log-out.
-    current: Option<Box<str>>,
-    /// When the last change was (Unix milliseconds): tokens that name no session are refused
-    /// when issued until then.
+    current: Option<Claim>,
+    /// Tokens that name no session have to be issued after this (Unix milliseconds). Never falls,
+    /// also if the clock does.
     changed_at_ms: u64,
-    /// When the last log-out was; 0 for never. Outlives later changes, so that a session named
-    /// again does not bring its old tokens back.
+    /// When the last log-out was; 0 for never.
     logged_out_at_ms: u64,
+    /// Sessions that may be named again.
+    past: Past,
 }
 
 impl Standing {
-    /// What holds after `change`, with what held before it.
-    pub fn after(change: &SessionChange, before: Option<&Self>) -> Self {
-        let logged_out_at_ms = match change.keep {
-            Some(_) => before.map_or(0, |before| before.logged_out_at_ms),
-            None => change.at_unix_ms,
-        };
-        Self {
-            current: change.keep.clone(),
-            changed_at_ms: change.at_unix_ms,
-            logged_out_at_ms,
+    /// What holds after `change`, which is stored under an id of `log_ms`, with what held before.
+    pub fn after(change: &SessionChange, log_ms: u64, before: Option<&Self>, rules: Rules) -> Self {
+        let mut standing = before.cloned().unwrap_or_default();
+        match change.keep.as_deref() {
+            Some(session) => standing.name(Digest::of(session), change.at_unix_ms, rules),
+            // Ids rise also if the clock was set back. A log-out that was recorded while the clock
+            // was slow covers all that came before it all the same.
+            None => standing.log_out(change.at_unix_ms.max(log_ms), rules),
         }
+        standing
+    }
+
+    /// Whether `session` is the current one.
+    pub(super) fn names(&self, session: &str) -> bool {
+        self.current
+            .is_some_and(|current| current.session == Digest::of(session))
     }
 
     /// Whether a token of `session`, issued at `issued`, is still good. Few users have a standing;
     /// inlined, it would cost the others registers.
     #[inline(never)]
     pub(super) fn allows(&self, session: Option<&str>, issued: Option<IssuedAt>) -> bool {
-        let issued_after = |moment_ms| issued.is_some_and(|issued| issued.is_after(moment_ms));
-        match (session, self.current.as_deref()) {
-            (None, _) | (Some(_), None) => issued_after(self.changed_at_ms),
+        match (session, self.current) {
             (Some(session), Some(current)) => {
-                session == current && !self.was_logged_out_since(issued)
+                current.session == Digest::of(session) && current.allows(issued)
             }
+            _ => issued.is_some_and(|issued| issued.is_after(self.changed_at_ms)),
         }
     }
 
-    /// Whether a token of the current session is from before the last log-out. One of the same
-    /// second is let in: most tokens tell the second only, and a log-in right behind a log-out
-    /// has to work.
-    fn was_logged_out_since(&self, issued: Option<IssuedAt>) -> bool {
-        let second_began_ms = self.logged_out_at_ms / 1_000 * 1_000;
-        second_began_ms > 0 && issued.is_some_and(|issued| !issued.is_after(second_began_ms - 1))
+    /// Drops what no token can depend on any more at `unix_ms`. False if nothing is left.
+    pub(super) fn fade(&mut self, unix_ms: u64, rules: Rules) -> bool {
+        // A token of the last moment may be dated ahead by the leeway, and is accepted for as long
+        // after its end.
+        let last_needed_ms = self
+            .changed_at_ms
+            .max(self.logged_out_at_ms)
+            .saturating_add(rules.max_token_life_ms)
+            .saturating_add(rules.leeway_ms.saturating_mul(2));
+        if unix_ms > last_needed_ms {
+            self.past = Past::default();
+            return self.current.is_some();
+        }
+        true
+    }
+
+    /// Whether no token can depend on any of it at `unix_ms`.
+    pub fn is_over(&self, unix_ms: u64, rules: Rules) -> bool {
+        !self.clone().fade(unix_ms, rules)
+    }
+
+    fn name(&mut self, session: Digest, at_unix_ms: u64, rules: Rules) {
+        if self
+            .current
+            .is_some_and(|current| current.session == session)
+        {
+            // Naming it again changes nothing.
+            return;
+        }
+        if let Some(replaced) = self.current.take() {
+            self.past.replaced(replaced);
+        }
+        // The log-out was before now. If its time says otherwise, the clock was fast then, and must
+        // not keep a new session out today.
+        let after_ms = self.logged_out_at_ms.min(at_unix_ms);
+        let from_ms = match self.logged_out_at_ms {
+            0 => 0,
+            _ => second_of(after_ms.saturating_sub(rules.leeway_ms)),
+        };
+        self.current = Some(self.past.claim(session, from_ms));
+        self.changed_at_ms = self.changed_at_ms.max(at_unix_ms);
+    }
+
+    fn log_out(&mut self, at_ms: u64, rules: Rules) {
+        // A token that was accepted until now may be dated ahead by the leeway.
+        let from_ms = at_ms.saturating_add(rules.leeway_ms).saturating_add(1);
+        self.past.logged_out(self.current.take(), from_ms);
+        self.logged_out_at_ms = self.logged_out_at_ms.max(at_ms);
+        self.changed_at_ms = self.changed_at_ms.max(at_ms);
     }
 }
+
+/// The second's beginning. Most tokens tell the second of their issue only, and a login right
+/// behind a log-out has to work.
+fn second_of(unix_ms: u64) -> u64 {
+    unix_ms / 1_000 * 1_000
+}
+
+/// A standing as it is stored. What is zero or empty is left out: there is a row for each user.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Row {
+    /// The current session's name, as earlier versions wrote it.
+    #[serde(skip_serializing)]
+    current: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<Digest>,
+    #[serde(skip_serializing_if = "is_default")]
+    from_ms: u64,
+    #[serde(skip_serializing_if = "is_default")]
+    needs_iat: bool,
+    changed_at_ms: u64,
+    #[serde(skip_serializing_if = "is_default")]
+    logged_out_at_ms: u64,
+    #[serde(skip_serializing_if = "is_default")]
+    past: Past,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl From<Standing> for Row {
+    fn from(standing: Standing) -> Self {
+        Self {
+            current: None,
+            session: standing.current.map(|current| current.session),
+            from_ms: standing.current.map_or(0, |current| current.from_ms),
+            needs_iat: standing.current.is_some_and(|current| current.needs_iat),
+            changed_at_ms: standing.changed_at_ms,
+            logged_out_at_ms: standing.logged_out_at_ms,
+            past: standing.past,
+        }
+    }
+}
+
+impl From<Row> for Standing {
+    fn from(row: Row) -> Self {
+        let named = row.session.map(|session| Claim {
+            session,
+            from_ms: row.from_ms,
+            needs_iat: row.needs_iat,
+        });
+        // Which session a log-out ended was not stored then; that of its second was let in.
+        let named_by_text = row.current.map(|session| Claim {
+            session: Digest::of(&session),
+            from_ms: second_of(row.logged_out_at_ms),
+            needs_iat: false,
+        });
+        Self {
+            current: named.or(named_by_text),
+            changed_at_ms: row.changed_at_ms,
+            logged_out_at_ms: row.logged_out_at_ms,
+            past: row.past,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

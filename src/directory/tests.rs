@@ -35,6 +35,16 @@ fn change(user: &str, keep: Option<&str>, at_unix_ms: u64) -> SessionChange {
     }
 }
 
+fn change_session(
+    directory: &Directory,
+    user: &str,
+    keep: Option<&str>,
+    at_unix_ms: u64,
+) -> Vec<ConnectionRef> {
+    let change = change(user, keep, at_unix_ms);
+    directory.change_session(&change, at_unix_ms, Position(1))
+}
+
 fn admit(directory: &Directory, identity: &Identity, key: u32) -> Result<UserHandle, NotAdmitted> {
     directory
         .admit(identity, at(key), LIMIT, |_| ())
@@ -96,7 +106,7 @@ fn another_session_is_forced_out_and_refused_from_then_on() {
     admit(&directory, &old, 0).unwrap();
     admit(&directory, &nameless, 1).unwrap();
     admit(&directory, &new, 2).unwrap();
-    let ended = directory.change_session(&change("1", Some("b"), 200_000), Position(1));
+    let ended = change_session(&directory, "1", Some("b"), 200_000);
     assert_eq!(ended, [at(0), at(1)]);
     assert_eq!(admit(&directory, &old, 3), Err(NotAdmitted::Revoked));
     assert_eq!(admit(&directory, &nameless, 3), Err(NotAdmitted::Revoked));
@@ -109,8 +119,8 @@ fn another_session_is_forced_out_and_refused_from_then_on() {
 fn a_log_out_refuses_every_token_issued_until_then() {
     let directory = Directory::default();
     let issued = |session, unix_ms| identity("1", session, Some(IssuedAt::from_unix_ms(unix_ms)));
-    directory.change_session(&change("1", Some("a"), 100_000), Position(1));
-    directory.change_session(&change("1", None, 200_500), Position(1));
+    change_session(&directory, "1", Some("a"), 100_000);
+    change_session(&directory, "1", None, 200_500);
     for refused in [
         issued(Some("a"), 150_000),
         issued(Some("c"), 150_000),
@@ -126,19 +136,70 @@ fn a_log_out_refuses_every_token_issued_until_then() {
 }
 
 #[test]
-fn a_session_that_was_logged_out_does_not_come_back_with_its_old_tokens() {
+fn naming_the_current_session_again_ends_nobody() {
     let directory = Directory::default();
     let issued = |session, unix_ms| identity("1", session, Some(IssuedAt::from_unix_ms(unix_ms)));
-    directory.change_session(&change("1", Some("a"), 100_000), Position(1));
-    directory.change_session(&change("1", None, 200_000), Position(1));
-    directory.change_session(&change("1", Some("a"), 300_000), Position(1));
-    assert!(!directory.allows(&issued(Some("a"), 150_000)));
-    assert!(directory.allows(&issued(Some("a"), 301_000)));
-    directory.change_session(&change("1", Some("b"), 400_000), Position(1));
-    assert!(directory.allows(&issued(Some("b"), 350_000)));
-    directory.change_session(&change("1", Some("a"), 500_000), Position(1));
-    assert!(!directory.allows(&issued(Some("a"), 150_000)));
-    assert!(directory.allows(&issued(Some("a"), 200_000)));
+    change_session(&directory, "1", Some("a"), 100_000);
+    let (named, nameless) = (issued(Some("a"), 50_000), issued(None, 150_000));
+    admit(&directory, &named, 0).unwrap();
+    admit(&directory, &nameless, 1).unwrap();
+    assert!(directory.is_current("1", "a"));
+    assert_eq!(change_session(&directory, "1", Some("a"), 200_000), []);
+    assert!(directory.allows(&named) && directory.allows(&nameless));
+    assert_eq!(
+        change_session(&directory, "1", Some("b"), 300_000),
+        [at(0), at(1)]
+    );
+    assert!(!directory.is_current("1", "a"));
+    assert_eq!(directory.users_online(), 0);
+}
+
+#[test]
+fn users_whose_last_change_was_a_log_out_cost_nothing_once_no_token_is_left() {
+    const USERS: u64 = 20_000;
+    const MONTH_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+    let directory = Directory::default();
+    // One of them stays online, and another has a session: neither holds the others' memory.
+    admit(&directory, &identity("0", None, None), 0).unwrap();
+    change_session(&directory, "1", Some("a"), 1_000);
+    for user in 0..USERS {
+        change_session(&directory, &user.to_string(), None, 1_000 + user);
+    }
+    change_session(&directory, "1", Some("b"), 1_000 + USERS);
+    let remembered = || -> usize {
+        let stripes = directory.stripes.iter();
+        stripes.map(|stripe| stripe.lock().standings.len()).sum()
+    };
+    let everybody = usize::try_from(USERS).unwrap();
+    let sweep = |unix_ms| {
+        // As often as it takes to look at all of them twice.
+        for _ in 0..2 * (everybody / MAX_SWEPT + 1) {
+            directory.sweep(unix_ms);
+        }
+    };
+    let leeway_ms = directory.rules().leeway_ms;
+    sweep(1_000 + MONTH_MS + 2 * leeway_ms);
+    assert_eq!(remembered(), everybody);
+    // Each is forgotten in its turn.
+    sweep(1_000 + USERS / 2 + MONTH_MS + 2 * leeway_ms);
+    assert_eq!(remembered(), everybody / 2 + 1);
+    sweep(1_000 + USERS + MONTH_MS + 2 * leeway_ms);
+    assert_eq!(remembered(), 1);
+    assert!(directory.is_current("1", "b"));
+    assert!(directory.allows(&identity("2", None, None)));
+}
+
+#[test]
+fn one_sweep_does_a_bounded_amount_of_work() {
+    let directory = Directory::default();
+    let users = 2 * MAX_SWEPT;
+    for user in 0..users {
+        change_session(&directory, &user.to_string(), None, 1_000);
+    }
+    directory.sweep(u64::MAX);
+    let stripes = directory.stripes.iter();
+    let left: usize = stripes.map(|stripe| stripe.lock().standings.len()).sum();
+    assert!((users - MAX_SWEPT..users).contains(&left), "{left} left");
 }
 
 #[test]
@@ -249,9 +310,10 @@ proptest! {
                 }
                 Step::Change { user, keep } => {
                     let keep = session(keep);
-                    let ended = directory.change_session(&change(&user.to_string(), keep, 1_000), Position(1));
+                    let ended = change_session(&directory, &user.to_string(), keep, 1_000);
+                    let is_again = keep.is_some() && current.get(&user) == Some(&keep);
                     let leaves = |c: &(u8, Option<&str>, u32, UserHandle)| {
-                        c.0 == user && (keep.is_none() || c.1 != keep)
+                        c.0 == user && !is_again && (keep.is_none() || c.1 != keep)
                     };
                     let expected: Vec<_> = connected.iter().filter(|c| leaves(c)).map(|c| at(c.2)).collect();
                     connected.retain(|c| !leaves(c));

@@ -1,22 +1,18 @@
-//! One user: name, connections (oldest first), and what is remembered of their sessions.
+//! One user with connections: name and connections, the oldest first.
 
 use super::name::Name;
-use super::standing::Standing;
 use super::{ConnectionRef, Limit, NotAdmitted};
-use crate::auth::IssuedAt;
 use crate::config::OnLimit;
-use crate::log::Position;
 
-/// See the module's text. With one connection and no session to remember it is all there is.
+/// See the module's text. With one connection it is all there is.
 #[derive(Debug)]
 pub(super) struct User {
     name: Name,
     connections: Connections,
-    remembered: Option<Box<Remembered>>,
 }
 
 // The directory's share of "one user each" on top of the 64-byte slot (docs/decisions.md).
-const _: () = assert!(size_of::<User>() == 48);
+const _: () = assert!(size_of::<User>() == 40);
 
 /// Most users hold one connection; that one stands inline. The rest is boxed twice: a thin pointer
 /// keeps the enum at 24 bytes, and few users have it.
@@ -38,20 +34,11 @@ struct Connection {
     has_session: bool,
 }
 
-/// Kept without connections too: it refuses tokens.
-#[derive(Debug)]
-struct Remembered {
-    standing: Standing,
-    /// Where in the log its last change stands.
-    settled: Position,
-}
-
 impl User {
     pub(super) fn new(name: &str) -> Self {
         Self {
             name: Name::new(name),
             connections: Connections::None,
-            remembered: None,
         }
     }
 
@@ -67,36 +54,8 @@ impl User {
         matches!(self.connections, Connections::None)
     }
 
-    pub(super) fn is_forgettable(&self) -> bool {
-        self.is_offline() && self.remembered.is_none()
-    }
-
     pub(super) fn connections(&self) -> impl Iterator<Item = ConnectionRef> {
         self.slice().iter().map(Connection::at)
-    }
-
-    /// Whether a token of `session`, issued at `issued`, is still good.
-    pub(super) fn allows(&self, session: Option<&str>, issued: Option<IssuedAt>) -> bool {
-        self.remembered
-            .as_ref()
-            .is_none_or(|remembered| remembered.standing.allows(session, issued))
-    }
-
-    /// Where in the log the last session change that is in force stands.
-    pub(super) fn settled(&self) -> Position {
-        self.remembered
-            .as_ref()
-            .map_or(Position(0), |remembered| remembered.settled)
-    }
-
-    /// What is remembered of the user's sessions.
-    pub(super) fn standing(&self) -> Option<&Standing> {
-        Some(&self.remembered.as_ref()?.standing)
-    }
-
-    /// Remembers a standing, which came about at `settled` in the log.
-    pub(super) fn remember(&mut self, standing: Standing, settled: Position) {
-        self.remembered = Some(Box::new(Remembered { standing, settled }));
     }
 
     /// Whether [`User::make_room`] would make room.

@@ -53,7 +53,9 @@ fn route(shared: &Shared, entry: &Arc<Entry>, outgoing: &mut [Vec<Command>]) {
             Target::Users(users) => to_users(shared, entry, users.as_slice(), outgoing),
         },
         Record::Session { change, frame } => {
-            let ended = shared.directory.change_session(change, entry.position);
+            let ended = shared
+                .directory
+                .change_session(change, entry.id.ms, entry.position);
             to_tenants(shared, &ended, entry, outgoing, |tenants| Command::End {
                 tenants,
                 frame: Some(frame.clone()),

@@ -162,7 +162,7 @@ impl Engine for DurableEngine {
             let (log, directory) = (Arc::clone(&self.log), Arc::clone(&self.directory));
             let (clock, health) = (self.clock.clone(), Arc::clone(&self.health));
             let run = move || {
-                match Writer::open(&path, fsync, log, &directory, clock, health) {
+                match Writer::open(&path, fsync, log, directory, clock, health) {
                     Ok(writer) => {
                         // An asker who left needs no answer, here and below.
                         let _ = opened.send(Ok(()));

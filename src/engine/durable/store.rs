@@ -74,6 +74,10 @@ pub(super) enum Row {
         user: String,
         standing: String,
     },
+    /// Nothing depends on this user's session changes any more.
+    NoSession {
+        user: String,
+    },
 }
 
 /// What need not be kept.
@@ -237,6 +241,25 @@ impl Store {
         Ok(())
     }
 
+    /// The sessions of up to `limit` users, in the order of their ids, of those after `user`.
+    pub(super) fn sessions_after(
+        &self,
+        user: &str,
+        limit: usize,
+        mut each: impl FnMut(&str, &str),
+    ) -> Result<(), StoreError> {
+        let mut statement = self.db.prepare_cached(
+            "SELECT user, standing FROM sessions WHERE user > ?1 ORDER BY user LIMIT ?2",
+        )?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut rows = statement.query(params![user, limit])?;
+        while let Some(row) = rows.next()? {
+            let (user, standing): (String, String) = (row.get(0)?, row.get(1)?);
+            each(&user, &standing);
+        }
+        Ok(())
+    }
+
     /// One user's session.
     pub(super) fn session(&self, user: &str) -> Result<Option<String>, StoreError> {
         let mut statement = self
@@ -286,6 +309,11 @@ impl Store {
                              ON CONFLICT (user) DO UPDATE SET standing = excluded.standing",
                         )?
                         .execute([user, standing])?;
+                }
+                Row::NoSession { user } => {
+                    transaction
+                        .prepare_cached("DELETE FROM sessions WHERE user = ?1")?
+                        .execute([user])?;
                 }
             }
         }

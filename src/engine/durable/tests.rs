@@ -61,12 +61,15 @@ impl Life {
             keep: keep.map(Into::into),
             at_unix_ms: self.clock.unix_ms(),
         };
-        self.directory.change_session(&change, self.log.head());
         let notice = Notice {
             message: "bye".to_owned(),
             reason: "test".to_owned(),
         };
-        self.engine.change_session(change, notice).await.unwrap()
+        let id = self.engine.change_session(change.clone(), notice).await;
+        let id = id.unwrap();
+        self.directory
+            .change_session(&change, id.ms, self.log.head());
+        id
     }
 
     fn allows(&self, session: Option<&str>, issued_unix_ms: u64) -> bool {

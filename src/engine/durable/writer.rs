@@ -13,7 +13,7 @@ use super::record::Stored;
 use super::store::{Limits, Row, Store, StoreError};
 use super::sync::Syncer;
 use super::{FAILING, Health, UNFLUSHED, WELL};
-use crate::clock::Clock;
+use crate::clock::{Clock, SteadyTime};
 use crate::config::Fsync;
 use crate::directory::{Directory, Standing};
 use crate::engine::sources::{SOURCE_ID_MS, Sources};
@@ -31,6 +31,10 @@ const MAX_GROUP_BYTES: usize = 4 << 20;
 const SOURCE_SLACK_MS: u64 = 60_000;
 /// How often a quiet store is looked through for what need not be kept.
 const TIDY: Duration = Duration::from_secs(1);
+/// How often some sessions' rows are looked at, whether anything depends on them still.
+const SWEEP_MS: u64 = 1_000;
+/// So many at once, within a few milliseconds: a million in ten minutes.
+const MAX_SWEPT: usize = 2_048;
 
 /// Something to store, and who waits for it.
 #[derive(Debug)]
@@ -58,10 +62,20 @@ pub(super) struct Writer {
     store: Store,
     syncer: Option<Syncer>,
     log: Arc<Log>,
+    directory: Arc<Directory>,
     clock: Clock,
     health: Arc<Health>,
     sources: Sources,
     last_id: EventId,
+    sweep: Sweep,
+}
+
+/// The next look at some sessions' rows.
+struct Sweep {
+    at_ms: u64,
+    time: SteadyTime,
+    /// The last user who was looked at.
+    after: String,
 }
 
 /// What one commit is about.
@@ -83,7 +97,7 @@ impl Writer {
         path: &Path,
         fsync: Fsync,
         log: Arc<Log>,
-        directory: &Directory,
+        directory: Arc<Directory>,
         clock: Clock,
         health: Arc<Health>,
     ) -> Result<Self, StoreError> {
@@ -109,10 +123,12 @@ impl Writer {
             None => begin(&mut store, &log)?,
         };
         let settled = log.head();
+        let mut steady = SteadyTime::since(last_id.ms, &clock);
+        let steady_ms = steady.unix_ms(&clock);
         store.sessions(|user, standing| {
             let standing: Standing =
                 serde_json::from_str(standing).map_err(|error| error.to_string())?;
-            directory.restore(user, standing, settled);
+            directory.restore(user, standing, steady_ms, settled);
             Ok(())
         })?;
         let mut sources = Sources::default();
@@ -133,16 +149,23 @@ impl Writer {
                 Some(Syncer::start(move || wal.sync_data(), failed)?)
             }
         };
+        let sweep = Sweep {
+            at_ms: now_ms,
+            time: steady,
+            after: String::new(),
+        };
         let (bytes, entries) = log.retained();
         tracing::info!(path = %path.display(), entries, bytes, "history read");
         Ok(Self {
             store,
             syncer,
             log,
+            directory,
             clock,
             health,
             sources,
             last_id,
+            sweep,
         })
     }
 
@@ -154,6 +177,7 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => self.tidy(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.sweep();
         }
         drop(self.syncer);
         if let Err(error) = self.store.close() {
@@ -240,8 +264,9 @@ impl Writer {
                 // What cannot be read was refused at the start.
                 let before: Option<Standing> =
                     before.and_then(|before| serde_json::from_str(&before).ok());
-                let standing = Standing::after(change, before.as_ref());
                 let id = self.next_id();
+                let rules = self.directory.rules();
+                let standing = Standing::after(change, id.ms, before.as_ref(), rules);
                 group.rows.push(Row::Event {
                     id,
                     entry: Stored::session(change, data).to_json(),
@@ -336,6 +361,45 @@ impl Writer {
         };
         if recovered.is_ok() {
             self.recover();
+        }
+    }
+
+    /// Drops some of the sessions' rows that nothing can depend on any more. What is in the
+    /// directory is not asked: a change that is stored may be on its way there.
+    fn sweep(&mut self) {
+        let now_ms = self.clock.now_ms();
+        if now_ms < self.sweep.at_ms || !self.health.is(WELL) {
+            return;
+        }
+        self.sweep.at_ms = now_ms + SWEEP_MS;
+        let rules = self.directory.rules();
+        let unix_ms = self.sweep.time.unix_ms(&self.clock);
+        let after = std::mem::take(&mut self.sweep.after);
+        let mut over = Vec::new();
+        let mut last = None;
+        let mut looked_at = 0;
+        let swept = self
+            .store
+            .sessions_after(&after, MAX_SWEPT, |user, standing| {
+                looked_at += 1;
+                last = Some(user.to_owned());
+                // What cannot be read was refused at the start.
+                if let Ok(standing) = serde_json::from_str::<Standing>(standing)
+                    && standing.is_over(unix_ms, rules)
+                {
+                    let user = user.to_owned();
+                    over.push(Row::NoSession { user });
+                }
+            });
+        let swept = swept.and_then(|()| match over.is_empty() {
+            true => Ok(()),
+            false => self.store.commit(&over, self.limits()),
+        });
+        match swept {
+            // At the end it begins again.
+            Ok(()) if looked_at == MAX_SWEPT => self.sweep.after = last.unwrap_or_default(),
+            Ok(()) => {}
+            Err(error) => self.fail(&error),
         }
     }
 

@@ -1,0 +1,199 @@
+//! The standings of a stripe's users, whether they are connected or not.
+//!
+//! Nothing points into this table, so that it shrinks when users are forgotten; a table of
+//! connected users cannot.
+
+use hashbrown::HashTable;
+
+use super::name::Name;
+use super::standing::{Rules, Standing};
+use crate::log::Position;
+
+/// A table whose use falls below this part of its size gives half of it back.
+const SPARSE: usize = 4;
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub(super) struct Standings {
+    /// Boxed, so that the place kept free for growth is a pointer each.
+    #[allow(clippy::vec_box)]
+    users: Vec<Box<Remembered>>,
+    /// Places in `users`, found by the name's hash.
+    index: HashTable<u32>,
+}
+
+/// One user's standing.
+#[derive(Debug)]
+pub(super) struct Remembered {
+    name: Name,
+    pub(super) standing: Standing,
+    /// Where in the log its last change stands.
+    pub(super) settled: Position,
+}
+
+// With its pointer, its place in the index and the allocator's rounding about 115 bytes
+// (docs/decisions.md).
+const _: () = assert!(size_of::<Remembered>() == 88);
+
+impl Standings {
+    pub(super) fn find(&self, hash: u64, name: &str) -> Option<&Remembered> {
+        if self.users.is_empty() {
+            return None;
+        }
+        let place = self.place(hash, name)?;
+        self.users.get(place).map(AsRef::as_ref)
+    }
+
+    /// Remembers a standing, which came about at `settled` in the log. Nothing is remembered if
+    /// the table is full: it holds four billion.
+    pub(super) fn remember(
+        &mut self,
+        hash: u64,
+        name: &str,
+        standing: Standing,
+        settled: Position,
+        hasher: &ahash::RandomState,
+    ) {
+        if let Some(place) = self.place(hash, name) {
+            let user = &mut self.users[place];
+            (user.standing, user.settled) = (standing, settled);
+            return;
+        }
+        let Ok(place) = u32::try_from(self.users.len()) else {
+            return;
+        };
+        let Self { users, index } = self;
+        users.push(Box::new(Remembered {
+            name: Name::new(name),
+            standing,
+            settled,
+        }));
+        index.insert_unique(hash, place, |place| {
+            users[*place as usize].name.hash(hasher)
+        });
+    }
+
+    /// Forgets what is over, looking at up to `budget` users from `place` on; returns where to go
+    /// on, or nothing at the end.
+    pub(super) fn fade(
+        &mut self,
+        mut place: usize,
+        budget: usize,
+        unix_ms: u64,
+        rules: Rules,
+        hasher: &ahash::RandomState,
+    ) -> Option<usize> {
+        let mut looked_at = 0;
+        while looked_at < budget
+            && let Some(user) = self.users.get_mut(place)
+        {
+            looked_at += 1;
+            if user.standing.fade(unix_ms, rules) {
+                place += 1;
+            } else {
+                self.remove(place, hasher);
+            }
+        }
+        self.shrink(hasher);
+        (place < self.users.len()).then_some(place)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.users.len()
+    }
+
+    fn place(&self, hash: u64, name: &str) -> Option<usize> {
+        self.index
+            .find(hash, |place| self.users[*place as usize].name.is(name))
+            .map(|place| *place as usize)
+    }
+
+    fn remove(&mut self, place: usize, hasher: &ahash::RandomState) {
+        let removed = self.users.swap_remove(place);
+        let hash = removed.name.hash(hasher);
+        if let Ok(entry) = self
+            .index
+            .find_entry(hash, |candidate| *candidate as usize == place)
+        {
+            entry.remove();
+        }
+        // The last one has moved into its place.
+        if let Some(moved) = self.users.get(place) {
+            let (hash, from) = (moved.name.hash(hasher), self.users.len());
+            let number = self
+                .index
+                .find_mut(hash, |candidate| *candidate as usize == from);
+            if let (Some(number), Ok(place)) = (number, u32::try_from(place)) {
+                *number = place;
+            }
+        }
+    }
+
+    fn shrink(&mut self, hasher: &ahash::RandomState) {
+        let Self { users, index } = self;
+        if users.is_empty() {
+            *self = Self::default();
+        } else if users.len() < users.capacity() / SPARSE {
+            users.shrink_to(users.len() * 2);
+            index.shrink_to(users.len() * 2, |place| {
+                users[*place as usize].name.hash(hasher)
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{SessionChange, UserId};
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    const RULES: Rules = Rules {
+        leeway_ms: 0,
+        max_token_life_ms: 1_000,
+    };
+
+    fn logged_out(user: &str, at_unix_ms: u64) -> Standing {
+        let change = SessionChange {
+            user: UserId::new(user).unwrap(),
+            keep: None,
+            at_unix_ms,
+        };
+        Standing::after(&change, 0, None, RULES)
+    }
+
+    proptest! {
+        #[test]
+        fn whom_it_forgets_is_over_and_all_others_are_found(
+            log_outs in prop::collection::vec((0..40_u8, 1..3_000_u64), 0..200),
+            sweeps in prop::collection::vec((0..5_000_u64, 1..20_usize), 0..20),
+        ) {
+            let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+            let mut standings = Standings::default();
+            let mut model: BTreeMap<String, u64> = BTreeMap::new();
+            for (user, at_ms) in log_outs {
+                let name = user.to_string();
+                let (hash, standing) = (hasher.hash_one(name.as_str()), logged_out(&name, at_ms));
+                standings.remember(hash, &name, standing, Position(at_ms), &hasher);
+                model.insert(name, at_ms);
+            }
+            for (unix_ms, budget) in sweeps {
+                let mut place = Some(0);
+                while let Some(from) = place {
+                    place = standings.fade(from, budget, unix_ms, RULES, &hasher);
+                }
+                model.retain(|_, at_ms| *at_ms + 1_000 >= unix_ms);
+                for user in 0..40_u8 {
+                    let name = user.to_string();
+                    let found = standings.find(hasher.hash_one(name.as_str()), &name);
+                    let found = found.map(|remembered| remembered.settled.0);
+                    prop_assert_eq!(found, model.get(&name).copied());
+                }
+                prop_assert_eq!(standings.len(), model.len());
+                prop_assert_eq!(standings.index.len(), model.len());
+            }
+        }
+    }
+}
