@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use idlewild::config::Endpoint;
+use idlewild::config::{Config, Endpoint};
 
 use crate::support::{Client, NOTIFICATIONS, TestServer, eventually};
 
@@ -93,6 +93,50 @@ fn later_requests_of_the_connection_need_none() {
         server.metric("idlewild_connections{transport=\"sse\"}") == Some(1.0)
     });
     assert_eq!(remote(&server), "192.0.2.7");
+}
+
+#[test]
+fn a_connection_that_outlives_its_stream_needs_no_other() {
+    let change = |config: &mut Config| {
+        config.proxy_protocol = config.listen.clone();
+        config.proxy_protocol.extend_from_slice(&config.tls.listen);
+        config.trusted_proxies = vec!["192.0.2.7".parse().unwrap()];
+    };
+    for server in [TestServer::with(change), TestServer::with_tls(change)] {
+        for (header, address) in [
+            (VERSION_1, "192.0.2.7"),
+            (VERSION_2, "2001:db8::7"),
+            (LOCAL, "127.0.0.1"),
+        ] {
+            // The client is known by the header, then by a request where its sender is trusted, and then
+            // by the header again.
+            let forwarded = if header == VERSION_1 {
+                "198.51.100.9"
+            } else {
+                address
+            };
+            let mut client = server.connect();
+            client.socket.begin_with(header);
+            client.send(request(&server, ""));
+            let mut stream = client.stream();
+            for (headers, address) in [
+                ("X-Forwarded-For: 198.51.100.9\r\n", forwarded),
+                ("X-Forwarded-For: 198.51.100.9\r\n", forwarded),
+                ("", address),
+                ("", address),
+            ] {
+                assert_eq!(stream.status, 200);
+                server.admin("DELETE", "/v1/users/42/connections", "");
+                stream.rest();
+                let request = request(&server, headers);
+                stream.socket.write_all(request.as_bytes()).unwrap();
+                assert!(stream.follow());
+                assert_eq!(remote(&server), address);
+            }
+            drop(stream);
+            server.wait_for_metric("idlewild_users", 0.0);
+        }
+    }
 }
 
 #[test]
