@@ -55,7 +55,7 @@ pub(super) async fn answer(
     };
     let refusal = refused.reason;
     tracing::debug!(reason = refusal.reason(), peer = ?connection.peer(), "stream refused");
-    connection.refused(refused, request.headers());
+    connection.refused(refused, route == Route::TestStream, request.headers());
     refusal.response(public.retry_after_s)
 }
 

@@ -34,7 +34,7 @@ pub(super) async fn answer(
             &json!({"ticket": ticket, "expires_in": ttl.as_secs()}),
         ),
         Err(refusal) => {
-            connection.refused(refusal.into(), request.headers());
+            connection.refused(refusal.into(), false, request.headers());
             let mut response = error(refusal.status(), refusal.reason());
             refusal.add_headers(&mut response, public.retry_after_s);
             response

@@ -7,9 +7,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::supervisor::Supervisor;
 use super::telemetry::Telemetry;
-use super::{Passed, Server, ServerError, logging};
+use super::{Dev, Passed, Server, ServerError, logging};
 use crate::clock::{Clock, millis};
-use crate::config::{Config, Sources, load};
+use crate::config::{Config, Sources, load, warnings};
 
 /// Threads of the control plane: admin, engine, signals. The shards have their own.
 const CONTROL_THREADS: usize = 2;
@@ -18,7 +18,7 @@ const CONTROL_THREADS: usize = 2;
 ///
 /// # Errors
 /// [`ServerError`] where the server does not start, or what the machine says.
-pub fn run(config: &Config, sources: &Sources) -> anyhow::Result<()> {
+pub fn run(config: &Config, sources: &Sources, dev: Option<Dev>) -> anyhow::Result<()> {
     let passed = Passed::to_this_process().map_err(ServerError::from)?;
     let clock = Clock::system();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -34,11 +34,12 @@ pub fn run(config: &Config, sources: &Sources) -> anyhow::Result<()> {
     });
     let export = telemetry.as_ref().map(Telemetry::layer);
     let level = logging::init(config.log_level, config.log_format, export);
+    warn(sources, config);
     let supervisor = Supervisor::of_this_process();
     let flush_by_ms = runtime.block_on(async {
         // Before the shards: their descriptor tables must hold the signal pipe.
         let mut signals = Signals::new().context("cannot listen to signals")?;
-        let server = Server::start(config, sources.dev.is_some(), passed, clock.clone()).await?;
+        let server = Server::start(config, dev, passed, clock.clone()).await?;
         announce(&server, config);
         supervisor.ready(&server);
         let server_lives = |time| server.is_alive(time);
@@ -95,10 +96,19 @@ fn announce(server: &Server, config: &Config) {
     }
 }
 
+fn warn(sources: &Sources, config: &Config) {
+    for line in warnings(sources, config) {
+        tracing::warn!("{line}");
+    }
+}
+
 struct Signals {
     hangup: Signal,
     interrupt: Signal,
     terminate: Signal,
+    /// Both would end a process that does not listen to them.
+    user_1: Signal,
+    user_2: Signal,
 }
 
 impl Signals {
@@ -107,6 +117,8 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            user_1: signal(SignalKind::user_defined1())?,
+            user_2: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -136,6 +148,10 @@ impl Signals {
                     reload(server, config, sources, level);
                     supervisor.reloaded();
                 }
+                _ = self.user_1.recv() => tracing::info!("SIGUSR1 means nothing here; ignored"),
+                _ = self.user_2.recv() => {
+                    tracing::warn!("SIGUSR2: an upgrade is not supported yet; ignored");
+                }
             }
         }
     }
@@ -162,6 +178,7 @@ fn reload(server: &Server, started_with: &Config, sources: &Sources, level: &log
     match server.reload(&config) {
         Ok(()) => {
             level.set(config.log_level);
+            warn(sources, &config);
             tracing::info!("reloaded");
         }
         Err(error) => tracing::error!(%error, "not reloaded"),
