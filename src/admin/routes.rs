@@ -38,7 +38,12 @@ enum Route {
 /// Answers a request.
 pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, line: &Arc<Line>) -> Answer {
     let clock = admin.shards.clock.clone();
-    let mut answer = served(admin, request.map(|body| Body::new(body, line, clock)), line).await;
+    let mut answer = served(
+        admin,
+        request.map(|body| Body::new(body, line, clock)),
+        line,
+    )
+    .await;
     if line.has_unread() {
         // What is left of the body stands where the next request would.
         let close = HeaderValue::from_static("close");
@@ -198,11 +203,7 @@ fn methods(route: &Route) -> &'static [Method] {
 
 /// The name of the key that the request carries. A wrong one waits for its refusal, if its address
 /// has sent many.
-async fn check_key(
-    admin: &Admin,
-    headers: &HeaderMap,
-    line: &Line,
-) -> Result<String, Problem> {
+async fn check_key(admin: &Admin, headers: &HeaderMap, line: &Line) -> Result<String, Problem> {
     let presented = presented_key(headers).ok_or_else(Problem::unauthorized)?;
     if let Some(name) = admin.keys.load().check(presented) {
         return Ok(name.to_owned());

@@ -88,11 +88,7 @@ pub(super) async fn change_session(
 }
 
 /// `POST /v1/users/{id}/logout`
-pub(super) async fn log_out(
-    admin: &Admin,
-    user: UserId,
-    body: Body,
-) -> Result<Answer, Problem> {
+pub(super) async fn log_out(admin: &Admin, user: UserId, body: Body) -> Result<Answer, Problem> {
     let LogoutBody { message, reason } = parse(&body.whole(MAX_BODY_BYTES).await?)?;
     let notice = Notice {
         message: message.unwrap_or_else(|| "You have been logged out.".to_owned()),

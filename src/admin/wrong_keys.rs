@@ -86,7 +86,11 @@ mod tests {
     #[test]
     fn twenty_are_answered_at_once_then_one_a_second_and_then_none() {
         let keys = WrongKeys::default();
-        let (a, same, b) = (peer("[2001:db8::1]:1"), peer("[2001:db8::2]:2"), peer("192.0.2.1:1"));
+        let (a, same, b) = (
+            peer("[2001:db8::1]:1"),
+            peer("[2001:db8::2]:2"),
+            peer("192.0.2.1:1"),
+        );
         assert_eq!(delays(&keys, a, 0, 20), [Some(0); 20]);
         let then = [Some(1), Some(2), Some(3), Some(4), Some(5), None, None];
         assert_eq!(delays(&keys, same, 0, 7), then);

@@ -66,7 +66,11 @@ impl Publish {
         let key = self
             .api_key
             .clone()
-            .or_else(|| API_KEY_VARIABLES.iter().find_map(|name| std::env::var(name).ok()))
+            .or_else(|| {
+                API_KEY_VARIABLES
+                    .iter()
+                    .find_map(|name| std::env::var(name).ok())
+            })
             .map(|key| key.trim().to_owned())
             .filter(|key| !key.is_empty())
             .ok_or_else(|| Usage("no API key (--api-key or IDLEWILD_ADMIN__API_KEY)".to_owned()))?;

@@ -136,8 +136,15 @@ impl Layers {
         })?;
         let origin = path.display().to_string();
         let known = paths(&self.defaults);
-        overlay(&mut self.table, over, "", &known, &origin, &mut self.origins)
-            .map_err(|error| error.from(&origin))
+        overlay(
+            &mut self.table,
+            over,
+            "",
+            &known,
+            &origin,
+            &mut self.origins,
+        )
+        .map_err(|error| error.from(&origin))
     }
 
     fn overlay_variable(&mut self, name: &str, rest: &str, text: &str) -> Result<(), ConfigError> {
@@ -254,7 +261,11 @@ fn overlay(
 
 /// The key, or the table, that an unknown one most likely stands for.
 fn meant<'a>(path: &str, value: &Value, known: &'a [String]) -> &'a str {
-    let tables = || known.iter().filter_map(|path| Some(path.rsplit_once('.')?.0));
+    let tables = || {
+        known
+            .iter()
+            .filter_map(|path| Some(path.rsplit_once('.')?.0))
+    };
     let nearest = if value.is_table() {
         nearest(path, tables())
     } else {

@@ -20,8 +20,8 @@ pub(crate) use load::is_known_variable;
 pub use load::{DevSecrets, Sources, load, warnings};
 pub use telemetry::Telemetry;
 pub use units::{parse_duration, parse_size};
-pub(crate) use variables::{API_KEY_VARIABLES, ENV_PREFIX};
 pub use validate::{OTHER_DESCRIPTORS, SPARE_ADMIN_CONNECTIONS, check_descriptors};
+pub(crate) use variables::{API_KEY_VARIABLES, ENV_PREFIX};
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

@@ -365,8 +365,8 @@ fn cors(cors: &Cors) -> Checked {
         cors_origin(&key, origin)?;
         if cors.credentials && origin == "*" {
             return refuse(
-                key,
-                "`*` with cors.credentials would let every page on the web read a visitor's events (list the origins of your pages, or set cors.credentials = false)",
+                "cors.credentials",
+                "true with cors.origins = [\"*\"] would let every page on the web read a visitor's events (list the origins of your pages, or set cors.credentials = false)",
             );
         }
     }
@@ -374,7 +374,9 @@ fn cors(cors: &Cors) -> Checked {
         if header.is_empty() || header == "*" || !header.bytes().all(is_token_byte) {
             return refuse(
                 format!("cors.headers[{i}]"),
-                format!("`{header}` is no header's name (X-Tenant; `*` does not cover Authorization, name each)"),
+                format!(
+                    "`{header}` is no header's name (X-Tenant; `*` does not cover Authorization, name each)"
+                ),
             );
         }
     }

@@ -45,8 +45,11 @@ pub(super) fn unknown<'a>(
     }
     if let Some(first) = links.first() {
         let meant = of_path(
-            nearest(&path(&first[ENV_PREFIX.len()..]), known.iter().map(String::as_str))
-                .unwrap_or_default(),
+            nearest(
+                &path(&first[ENV_PREFIX.len()..]),
+                known.iter().map(String::as_str),
+            )
+            .unwrap_or_default(),
         );
         lines.push(format!(
             "{first}: unknown variable, ignored, as are {} more of the kind that Kubernetes sets for a service (enableServiceLinks: false turns them off); the nearest is {meant}",

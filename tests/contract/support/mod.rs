@@ -19,7 +19,7 @@ use std::time::Duration;
 use idlewild::auth::mint::{Claims, mint};
 use idlewild::clock::Clock;
 use idlewild::config::{Config, Endpoint};
-use idlewild::server::{Passed, Server};
+use idlewild::server::{Dev, Passed, Server};
 use serde_json::Value;
 use socket2::{Domain, Type};
 use tempfile::TempDir;
@@ -93,7 +93,10 @@ impl TestServer {
         let server = runtime
             .block_on(Server::start(
                 &config,
-                dev,
+                dev.then_some(Dev {
+                    has_user: true,
+                    anywhere: false,
+                }),
                 Passed::default(),
                 clock.clone(),
             ))
