@@ -311,11 +311,6 @@ fn login(config: &Config, dev: Option<Dev>, clock: &Clock) -> Result<Option<Logi
     } else if dev.is_some_and(|dev| dev.has_user) {
         Users::development()
     } else {
-        if dev.is_some() {
-            tracing::info!(
-                "--dev: no development user, since keys for tokens are configured (`idlewild token --user 1` makes a token)"
-            );
-        }
         return Ok(None);
     };
     Ok(Some(Login::new(

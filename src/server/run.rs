@@ -34,13 +34,13 @@ pub fn run(config: &Config, sources: &Sources, dev: Option<Dev>) -> anyhow::Resu
     });
     let export = telemetry.as_ref().map(Telemetry::layer);
     let level = logging::init(config.log_level, config.log_format, export);
-    warn(sources, config);
     let supervisor = Supervisor::of_this_process();
     let flush_by_ms = runtime.block_on(async {
         // Before the shards: their descriptor tables must hold the signal pipe.
         let mut signals = Signals::new().context("cannot listen to signals")?;
         let server = Server::start(config, dev, passed, clock.clone()).await?;
-        announce(&server, config);
+        announce(&server, config, dev);
+        warn(sources, config);
         supervisor.ready(&server);
         let server_lives = |time| server.is_alive(time);
         tokio::select! {
@@ -78,7 +78,7 @@ pub fn run(config: &Config, sources: &Sources, dev: Option<Dev>) -> anyhow::Resu
     Ok(())
 }
 
-fn announce(server: &Server, config: &Config) {
+fn announce(server: &Server, config: &Config, dev: Option<Dev>) {
     for endpoint in server.public_endpoints() {
         tracing::info!(%endpoint, base_path = %config.base_path, "public listener");
     }
@@ -90,6 +90,12 @@ fn announce(server: &Server, config: &Config) {
     }
     if !config.telemetry.otlp_endpoint.is_empty() {
         tracing::info!(endpoint = %config.telemetry.otlp_endpoint, "traces are exported");
+    }
+    let has_users = !config.login.users_file.as_os_str().is_empty();
+    if dev.is_some_and(|dev| !dev.has_user) && !has_users {
+        tracing::info!(
+            "--dev: no development user, since keys for tokens are configured (`idlewild token --user 1` makes a token)"
+        );
     }
     if config.admin.api_keys.is_empty() && config.admin.api_key.is_empty() {
         tracing::warn!("no admin.api_keys: nobody can publish (idlewild token api-key)");

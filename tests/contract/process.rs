@@ -73,9 +73,13 @@ fn unknown_variables_are_warned_of_and_stop_nothing() {
     ];
     let process = Process::serve_with(&config(""), &env);
     assert_eq!(status(&process, &token("1")), 200);
-    let log = process.log();
+    let mut log = String::new();
+    eventually("both are warned of", || {
+        log = process.log();
+        log.contains("IDLEWILD_MAX_CONECTIONS") && log.contains("enableServiceLinks")
+    });
     assert!(
-        log.contains("IDLEWILD_MAX_CONECTIONS") && log.contains("IDLEWILD_MAX_CONNECTIONS"),
+        log.contains("the nearest is IDLEWILD_MAX_CONNECTIONS"),
         "{log}"
     );
     assert_eq!(log.matches("enableServiceLinks").count(), 1, "{log}");
@@ -92,7 +96,6 @@ fn an_api_key_works_under_its_short_name_and_with_a_line_feed_behind_it() {
         let key = format!("  {API_KEY}\r\n");
         let process = Process::serve_with(&file, &[(variable, key.as_str())]);
         publish(&process, r#"{"to": {"all": true}, "data": 1}"#);
-        assert!(process.log().contains("admin.api_key: 20 bytes long"));
         let url = format!("http://{}", process.admin());
         let args = ["publish", "--all", "--data", "x", "--url", &url];
         let ended = idlewild(&args, &[(variable, key.as_str())], "");

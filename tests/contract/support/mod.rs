@@ -32,7 +32,7 @@ pub use transport::Address;
 pub const START_UNIX_MS: u64 = 1_700_000_000_000;
 pub const BASE: &str = "/api/v1/auth";
 pub const NOTIFICATIONS: &str = "/api/v1/auth/sse/notifications/";
-pub const API_KEY: &str = "a key for tests only";
+pub const API_KEY: &str = "a key for tests and for nothing else";
 pub const SECRET: &str = "a secret of more than thirty-two bytes";
 
 /// How long a test waits for what should come at once, before it fails.
