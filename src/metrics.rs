@@ -121,6 +121,8 @@ labels! {
         Full = "full",
         /// A topic that the token does not allow.
         Topic = "topic",
+        /// A test stream, which anybody may ask for, whatever the reason.
+        Test = "test",
         /// It never became a request.
         Handshake = "handshake",
     }

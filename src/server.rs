@@ -48,6 +48,16 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// What a stopped shard gets to end its streams and its thread, and then the history to close.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
+/// What `--dev` brings: the demo page, and more as its fields say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dev {
+    /// The user with the well-known password. Only where tokens are signed with a secret that
+    /// `--dev` made up: with the application's own, that password would open the application.
+    pub has_user: bool,
+    /// Whether other machines may reach it.
+    pub anywhere: bool,
+}
+
 /// A server that serves.
 pub struct Server {
     public: Arc<Public>,
@@ -113,14 +123,13 @@ impl ServerError {
 impl Server {
     /// Starts serving on the control runtime that the caller is in.
     ///
-    /// `dev` brings the development user and the demo page; `passed` are sockets that a supervisor
-    /// has bound.
+    /// `passed` are sockets that a supervisor has bound.
     ///
     /// # Errors
     /// [`ServerError`]; nothing is served then.
     pub async fn start(
         config: &Config,
-        dev: bool,
+        dev: Option<Dev>,
         passed: Passed,
         clock: Clock,
     ) -> Result<Self, ServerError> {
@@ -135,7 +144,7 @@ impl Server {
             send_buffer: config.send_buffer,
             user_timeout: config.stall_timeout,
         };
-        let key_log = if dev {
+        let key_log = if dev.is_some() {
             KeyLog::Environment
         } else {
             KeyLog::Off
@@ -148,6 +157,10 @@ impl Server {
         } = listeners::public(config, passed.public, passed.tls, shard_count, options)?;
         let admin_listeners = listeners::admin(config, passed.admin, options)?;
         let admin_endpoints = listeners::endpoints(&admin_listeners)?;
+        if let Some(dev) = dev {
+            let endpoints = plain.iter().chain(&tls_endpoints).chain(&admin_endpoints);
+            listeners::check_reach(endpoints, dev)?;
+        }
         let starters = starters(listeners, shard_count)?;
 
         let engine = engine(config, &shared);
@@ -156,7 +169,7 @@ impl Server {
             live,
             Extras {
                 login,
-                demo: dev.then(|| Demo::new(&config.base_path, admin_endpoints.first())),
+                demo: dev.map(|_| Demo::new(&config.base_path, admin_endpoints.first())),
                 tls: tls.clone(),
             },
             shared.clone(),
@@ -299,10 +312,10 @@ fn not_ready(public: &Arc<Public>) -> admin::NotReady {
     Box::new(move || public.not_ready())
 }
 
-fn login(config: &Config, dev: bool, clock: &Clock) -> Result<Option<Login>, UsersError> {
+fn login(config: &Config, dev: Option<Dev>, clock: &Clock) -> Result<Option<Login>, UsersError> {
     let users = if !config.login.users_file.as_os_str().is_empty() {
         Users::load(&config.login.users_file)?
-    } else if dev && !config.auth.secret.is_empty() {
+    } else if dev.is_some_and(|dev| dev.has_user) {
         Users::development()
     } else {
         return Ok(None);

@@ -119,7 +119,7 @@ fn check_prints_every_key_and_no_secret() {
                 "IDLEWILD_AUTH__SECRET",
                 b"hunter2hunter2hunter2hunter2hunter2",
             ),
-            ("IDLEWILD_ADMIN__API_KEY", b"hunter2"),
+            ("IDLEWILD_ADMIN__API_KEY", b"hunter2hunter2hunter2"),
             ("IDLEWILD_ENGINE__URL", b"redis://me:hunter2/@cache:6379/0"),
             // Others' variables are none of our business.
             ("LANG", b"\xff"),

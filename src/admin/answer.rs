@@ -3,8 +3,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{Either, Full};
+use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde::de::value::MapAccessDeserializer;
@@ -49,6 +49,18 @@ impl Problem {
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
+    }
+
+    pub(super) fn throttled() -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_requests",
+            "too many wrong keys from this address",
+        )
+    }
+
+    pub(super) fn late(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", message)
     }
 
     pub(super) fn too_large(max_bytes: usize) -> Self {
@@ -109,7 +121,10 @@ impl From<Problem> for Answer {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(
+            status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        ) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         answer
@@ -139,15 +154,6 @@ pub(super) fn bytes(
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
-}
-
-/// The whole body, if it is not over the limit.
-pub(super) async fn read(body: Incoming, max_bytes: usize) -> Result<Bytes, Problem> {
-    match Limited::new(body, max_bytes).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Problem::too_large(max_bytes)),
-        Err(error) => Err(Problem::invalid(format!("the body was cut off: {error}"))),
-    }
 }
 
 /// A body of a JSON object. An empty one reads as `{}`.

@@ -4,8 +4,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use compact_str::CompactString;
-use http_body_util::BodyExt;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -14,7 +13,8 @@ use serde_json::value::RawValue;
 use tracing::Instrument;
 
 use super::Admin;
-use super::answer::{Answer, Object, Problem, json, parse, read};
+use super::answer::{Answer, Object, Problem, json, parse};
+use super::body::{Body, Unfinished};
 use crate::engine::{Accepted, EngineError, MAX_DRAFTS};
 use crate::event::{Draft, EventName, MAX_SOURCE_ID_BYTES, Target, UserId, Users, integer_digits};
 use crate::metrics::PublishedTo;
@@ -91,8 +91,8 @@ struct LineError {
 }
 
 /// `POST /v1/events`
-pub(super) async fn publish(admin: &Admin, body: Incoming) -> Result<Answer, Problem> {
-    let body = read(body, max_event_bytes(admin)).await?;
+pub(super) async fn publish(admin: &Admin, body: Body) -> Result<Answer, Problem> {
+    let body = body.whole(max_event_bytes(admin)).await?;
     let draft = draft(admin, &body)?;
     let answers = publish_all(admin, vec![draft]).await;
     let [id] = <[_; 1]>::try_from(answers).unwrap_or([Err(EngineError::NotStored)]);
@@ -100,34 +100,38 @@ pub(super) async fn publish(admin: &Admin, body: Incoming) -> Result<Answer, Pro
 }
 
 /// `POST /v1/events/batch`: reads lines as they come, so that a batch is never held whole.
-pub(super) async fn publish_batch(admin: &Admin, mut body: Incoming) -> Result<Answer, Problem> {
+pub(super) async fn publish_batch(admin: &Admin, mut body: Body) -> Result<Answer, Problem> {
     let mut batch = Batch::default();
     let mut pending: Vec<u8> = Vec::new();
+    let line = body.line();
     loop {
-        let mut next = pin!(body.frame());
-        let frame = match poll_once(next.as_mut()).await {
-            Poll::Ready(frame) => frame,
+        let mut next = pin!(body.next());
+        let next = match poll_once(next.as_mut()).await {
+            Poll::Ready(next) => next,
             Poll::Pending => {
                 // A batch that is written line by line is published line by line.
+                line.set_busy(true);
                 batch.publish(admin).await;
+                line.set_busy(false);
                 next.await
             }
         };
-        let Some(frame) = frame else { break };
-        let frame = match frame {
-            Ok(frame) => frame,
-            Err(error) => {
+        match next {
+            Ok(None) => break,
+            Ok(Some(data)) => batch.take(admin, &mut pending, &data).await,
+            Err(unfinished) => {
                 batch.publish(admin).await;
-                return Err(Problem::invalid(format!(
-                    "the body was cut off after {} lines: {error}",
-                    batch.lines
-                )));
+                let lines = batch.lines;
+                return Err(match unfinished {
+                    Unfinished::Late => Problem::late(format!(
+                        "the rest of the batch did not come in time; {lines} lines were read"
+                    )),
+                    Unfinished::CutOff(error) => Problem::invalid(format!(
+                        "the body was cut off after {lines} lines: {error}"
+                    )),
+                });
             }
-        };
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        batch.take(admin, &mut pending, &data).await;
+        }
     }
     // A newline at the end ends the last line; it begins no other.
     if !pending.is_empty() || batch.is_skipping {

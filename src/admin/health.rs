@@ -15,6 +15,8 @@ pub(super) fn alive() -> Answer {
 /// tokens can be checked, no drain.
 pub(super) fn ready(admin: &Admin) -> Answer {
     match admin.not_ready() {
+        // Those who are connected are served: a balancer must not take the server out for it.
+        None if admin.is_full() => json(StatusCode::OK, &json!({"ready": true, "reason": "full"})),
         None => json(StatusCode::OK, &json!({"ready": true})),
         Some(reason) => json(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -1,6 +1,7 @@
-//! An admin connection, as its requests see it.
+//! An admin connection, as its requests and the table of all see it.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
@@ -9,13 +10,27 @@ use tokio::sync::Notify;
 pub(super) struct Line {
     peer: Option<SocketAddr>,
     cut: Notify,
+    gone: Notify,
+    /// The server works on a request: nobody waits for this client.
+    is_busy: AtomicBool,
+    /// Something of the current request's body has not been read.
+    has_unread: AtomicBool,
+    /// Its place among all moments at which some connection moved.
+    moved: AtomicU64,
+    /// When that was.
+    moved_ms: AtomicU64,
 }
 
 impl Line {
-    pub(super) fn new(peer: Option<SocketAddr>) -> Self {
+    pub(super) fn new(peer: Option<SocketAddr>, moved: u64, now_ms: u64) -> Self {
         Self {
             peer,
             cut: Notify::new(),
+            gone: Notify::new(),
+            is_busy: AtomicBool::new(false),
+            has_unread: AtomicBool::new(false),
+            moved: AtomicU64::new(moved),
+            moved_ms: AtomicU64::new(now_ms),
         }
     }
 
@@ -32,5 +47,56 @@ impl Line {
     /// Waits until somebody cuts it.
     pub(super) async fn is_cut(&self) {
         self.cut.notified().await;
+    }
+
+    /// Its socket is closed.
+    pub(super) fn left(&self) {
+        self.gone.notify_one();
+    }
+
+    /// Waits until its socket is closed.
+    pub(super) async fn is_gone(&self) {
+        self.gone.notified().await;
+    }
+
+    /// Whether the server works on a request, or waits for the client.
+    pub(super) fn set_busy(&self, is_busy: bool) {
+        self.is_busy.store(is_busy, Ordering::Relaxed);
+    }
+
+    /// Whether something of the current request's body has not been read.
+    pub(super) fn set_unread(&self, has_unread: bool) {
+        self.has_unread.store(has_unread, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_unread(&self) -> bool {
+        self.has_unread.load(Ordering::Relaxed)
+    }
+
+    /// Bytes came or went, as the `moved`th of all.
+    pub(super) fn moved(&self, moved: u64, now_ms: u64) {
+        self.moved.store(moved, Ordering::Relaxed);
+        self.moved_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// It has had its last answer, and is the first that may be cut.
+    pub(super) fn is_done(&self) {
+        self.set_busy(false);
+        self.moved.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the server works on a request.
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_busy.load(Ordering::Relaxed)
+    }
+
+    /// Sorts by who is cut first: of those that wait for their client, the one that has not moved
+    /// for longest.
+    pub(super) fn rank(&self) -> (bool, u64) {
+        (self.is_busy(), self.moved.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn idle_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.moved_ms.load(Ordering::Relaxed))
     }
 }

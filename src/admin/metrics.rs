@@ -80,6 +80,12 @@ struct Scrape {
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let mut page = Page(encoder);
+        page.info(
+            "idlewild_build_info",
+            "The version that runs; always 1",
+            "version",
+            env!("CARGO_PKG_VERSION"),
+        )?;
         self.streams(&mut page)?;
         self.events(&mut page)?;
         self.process(&mut page)
@@ -271,6 +277,16 @@ impl Page<'_> {
         self.0
             .encode_descriptor(name, help, None, MetricType::Gauge)?
             .encode_gauge(&gauge_value(value))
+    }
+
+    fn info(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        value: &'static str,
+    ) -> Result<(), Error> {
+        self.gauges(name, help, label, std::iter::once((value, 1)))
     }
 
     fn counters(

@@ -3,7 +3,10 @@
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod acceptor;
 mod answer;
+mod body;
+mod connection;
 mod dashboard;
 mod events;
 mod health;
@@ -13,7 +16,9 @@ mod metrics;
 mod moment;
 mod openapi;
 mod past;
+mod places;
 mod process;
+mod quiet;
 mod rates;
 mod recent_refusals;
 mod refusals;
@@ -21,42 +26,29 @@ mod routes;
 mod span;
 mod stats;
 mod users;
+mod wrong_keys;
 
-use std::convert::Infallible;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
 
 use crate::auth::api_key::ApiKeys;
-use crate::config::Config;
+use crate::config::{Config, SPARE_ADMIN_CONNECTIONS};
 use crate::engine::Engine;
 use crate::refusals::RecentRefusals;
-use crate::shard::{Listener, ListenerSocket, Shared};
+use crate::shard::Shared;
+pub use acceptor::serve;
 use line::Line;
 use live::Live;
+use places::Places;
 use rates::Rates;
 use refusals::Refusals;
+use wrong_keys::WrongKeys;
 
-/// Admin connections at once: publishers with pools, scrapers, people. More wait to be accepted;
-/// together with what the process needs they fit into the descriptors that the configuration check
-/// sets aside.
-const MAX_CONNECTIONS: usize = 128;
 /// A connection's buffer: the largest head it may send, and what waits for a slow reader in it.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// Longest wait for a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Pause after a failed accept.
-const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 /// Says why the public side lets nobody in; `None` where it does.
 pub type NotReady = Box<dyn Fn() -> Option<String> + Send + Sync>;
@@ -67,6 +59,8 @@ pub struct Admin {
     engine: Arc<dyn Engine>,
     public_not_ready: NotReady,
     keys: ArcSwap<ApiKeys>,
+    wrong_keys: WrongKeys,
+    places: Arc<Places>,
     limits: ArcSwap<Limits>,
     max_handshakes: usize,
     max_history_bytes: usize,
@@ -110,6 +104,12 @@ impl Admin {
         Self {
             // Not now: the history was read first.
             started_unix_s: (shards.clock.unix_ms() - shards.clock.now_ms()) / 1_000,
+            places: Arc::new(Places::new(
+                shards.clock.clone(),
+                config.admin_max_connections,
+                SPARE_ADMIN_CONNECTIONS,
+            )),
+            wrong_keys: WrongKeys::default(),
             shards,
             engine,
             public_not_ready,
@@ -162,79 +162,10 @@ impl Admin {
         let engine = self.engine.ready().err().map(|error| error.to_string());
         engine.or_else(|| (self.public_not_ready)())
     }
-}
 
-/// Serves a listener until its task is dropped.
-///
-/// # Errors
-/// What the runtime says when it takes the listener over.
-pub async fn serve(admin: Arc<Admin>, listener: Listener) -> io::Result<()> {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let listener = match listener.socket {
-        ListenerSocket::Tcp(listener) => Acceptor::Tcp(TcpListener::from_std(listener)?),
-        ListenerSocket::Unix(listener) => Acceptor::Unix(UnixListener::from_std(listener)?),
-    };
-    let mut was_failing = false;
-    loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-            return Ok(());
-        };
-        let (socket, peer) = match listener.accept().await {
-            Ok(accepted) => {
-                was_failing = false;
-                accepted
-            }
-            Err(error) => {
-                if !was_failing {
-                    tracing::warn!(%error, "admin: cannot accept; trying again every 100 ms");
-                }
-                was_failing = true;
-                admin.shards.clock.sleep(ERROR_PAUSE).await;
-                continue;
-            }
-        };
-        let admin = Arc::clone(&admin);
-        tokio::spawn(async move {
-            let line = Arc::new(Line::new(peer));
-            let service = service_fn(|request| {
-                let (admin, line) = (Arc::clone(&admin), Arc::clone(&line));
-                async move { Ok::<_, Infallible>(routes::answer(&admin, request, &line).await) }
-            });
-            let serving = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .max_buf_size(BUFFER_BYTES)
-                .serve_connection(TokioIo::new(socket), service);
-            tokio::select! {
-                served = serving => {
-                    if let Err(error) = served {
-                        tracing::debug!(%error, "admin connection ended");
-                    }
-                }
-                () = line.is_cut() => tracing::debug!("a dashboard did not keep up; cut off"),
-            }
-            drop(permit);
-        });
-    }
-}
-
-enum Acceptor {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
-impl Acceptor {
-    /// The next connection, and its other end where that has an address.
-    async fn accept(&self) -> io::Result<(Box<dyn Stream>, Option<SocketAddr>)> {
-        Ok(match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                (Box::new(stream), Some(peer))
-            }
-            Self::Unix(listener) => (Box::new(listener.accept().await?.0), None),
-        })
+    /// Whether no more streams fit.
+    fn is_full(&self) -> bool {
+        let most = self.limits.load().connections as u64;
+        self.shards.metrics.held.value() >= most
     }
 }

@@ -9,6 +9,7 @@ use percent_encoding::percent_decode_str;
 use tracing::{Instrument, Span};
 
 use super::answer::{Answer, Problem};
+use super::body::Body;
 use super::{
     Admin, Line, dashboard, events, health, live, metrics, openapi, recent_refusals, span, stats,
     users,
@@ -43,6 +44,18 @@ pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, line: &Arc
         answer.headers_mut().insert(CONNECTION, close);
         return answer;
     }
+    let clock = admin.shards.clock.clone();
+    let request = request.map(|body| Body::new(body, line, clock));
+    let mut answer = served(admin, request, line).await;
+    if line.has_unread() {
+        // What is left of the body stands where the next request would.
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(CONNECTION, close);
+    }
+    answer
+}
+
+async fn served(admin: &Admin, request: Request<Body>, line: &Arc<Line>) -> Answer {
     let route = find(request.uri().path());
     let template = route.as_ref().map(Route::template);
     let is_open = matches!(
@@ -52,7 +65,7 @@ pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, line: &Arc
     let key = if is_open {
         Ok(None)
     } else {
-        check_key(admin, request.headers()).map(Some)
+        check_key(admin, request.headers(), line).await.map(Some)
     };
     // Probes and scrapers would be most of the traces; and who has no key may not write into them.
     let span = match key {
@@ -83,7 +96,7 @@ async fn serve(
     admin: &Admin,
     route: Option<Route>,
     key: Option<String>,
-    request: Request<Incoming>,
+    request: Request<Body>,
     line: &Arc<Line>,
 ) -> Result<Answer, Problem> {
     if let Some(key) = key {
@@ -191,13 +204,20 @@ fn methods(route: &Route) -> &'static [Method] {
     }
 }
 
-/// The name of the key that the request carries.
-fn check_key(admin: &Admin, headers: &HeaderMap) -> Result<String, Problem> {
-    let keys = admin.keys.load();
-    presented_key(headers)
-        .and_then(|key| keys.check(key))
-        .map(ToOwned::to_owned)
-        .ok_or_else(Problem::unauthorized)
+/// The name of the key that the request carries. A wrong one waits for its refusal, if its address
+/// has sent many.
+async fn check_key(admin: &Admin, headers: &HeaderMap, line: &Line) -> Result<String, Problem> {
+    let presented = presented_key(headers).ok_or_else(Problem::unauthorized)?;
+    if let Some(name) = admin.keys.load().check(presented) {
+        return Ok(name.to_owned());
+    }
+    let clock = &admin.shards.clock;
+    let delay = admin.wrong_keys.delay(line.peer(), clock.now_ms());
+    let delay = delay.ok_or_else(Problem::throttled)?;
+    line.set_busy(false);
+    clock.sleep(delay).await;
+    line.set_busy(true);
+    Err(Problem::unauthorized())
 }
 
 /// The key that the request carries, good or not.

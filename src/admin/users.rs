@@ -1,12 +1,12 @@
 //! Who is online, whose session is current, and ending connections.
 
 use hyper::StatusCode;
-use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tracing::Instrument;
 
-use super::answer::{Answer, Problem, json, parse, read};
+use super::answer::{Answer, Problem, json, parse};
+use super::body::Body;
 use super::{Admin, moment};
 use crate::engine::Notice;
 use crate::event::{SessionChange, UserId, check_session};
@@ -64,12 +64,12 @@ pub(super) async fn presence(admin: &Admin, user: &UserId) -> Result<Answer, Pro
 pub(super) async fn change_session(
     admin: &Admin,
     user: UserId,
-    body: Incoming,
+    body: Body,
 ) -> Result<Answer, Problem> {
     let SessionBody {
         session_id,
         message,
-    } = parse(&read(body, MAX_BODY_BYTES).await?)?;
+    } = parse(&body.whole(MAX_BODY_BYTES).await?)?;
     check_session(&session_id).map_err(|error| Problem::invalid(error.to_string()))?;
     let notice = Notice {
         message: message
@@ -88,12 +88,8 @@ pub(super) async fn change_session(
 }
 
 /// `POST /v1/users/{id}/logout`
-pub(super) async fn log_out(
-    admin: &Admin,
-    user: UserId,
-    body: Incoming,
-) -> Result<Answer, Problem> {
-    let LogoutBody { message, reason } = parse(&read(body, MAX_BODY_BYTES).await?)?;
+pub(super) async fn log_out(admin: &Admin, user: UserId, body: Body) -> Result<Answer, Problem> {
+    let LogoutBody { message, reason } = parse(&body.whole(MAX_BODY_BYTES).await?)?;
     let notice = Notice {
         message: message.unwrap_or_else(|| "You have been logged out.".to_owned()),
         reason: reason.unwrap_or_else(|| "logout".to_owned()),

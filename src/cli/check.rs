@@ -5,7 +5,7 @@ use clap::Args;
 use super::{ConfigArgs, say};
 use crate::auth::users::Users;
 use crate::clock::Clock;
-use crate::config::{Config, check_descriptors, load};
+use crate::config::{Config, check_descriptors, load, warnings};
 use crate::public::Live;
 use crate::server::ServerError;
 use crate::sys;
@@ -25,8 +25,12 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let mut config = load(&self.config.sources(Vec::new(), self.dev)?)?;
+        let sources = self.config.sources(Vec::new(), self.dev)?;
+        let mut config = load(&sources)?;
         check(&config)?;
+        for line in warnings(&sources, &config) {
+            eprintln!("idlewild: {line}");
+        }
         for secret in [&mut config.auth.secret, &mut config.admin.api_key] {
             if !secret.is_empty() {
                 REDACTED.clone_into(secret);

@@ -21,7 +21,7 @@ use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
 
 use crate::auth::api_key;
-use crate::config::{ConfigError, DevSecrets, ENV_PREFIX, Sources};
+use crate::config::{ConfigError, DevSecrets, ENV_PREFIX, Sources, is_known_variable};
 use crate::server::ServerError;
 
 /// Exit code of wrong usage and of a refused configuration.
@@ -76,23 +76,19 @@ impl ConfigArgs {
     }
 }
 
-/// The variables that are ours. One of them that is not text is refused: passed over, it would
-/// leave a check such as `auth.audience` off without a word.
+/// The variables that begin like ours. One that sets a key and is not text is refused: passed over,
+/// it would leave a check such as `auth.audience` off without a word.
 fn variables() -> Result<Vec<(String, String)>, Usage> {
     std::env::vars_os()
         .filter(|(name, _)| name.as_encoded_bytes().starts_with(ENV_PREFIX.as_bytes()))
-        .map(|(name, value)| {
-            let name = name.into_string().map_err(|name| {
-                Usage(format!(
-                    "{}: the variable's name is no UTF-8",
-                    name.display()
-                ))
-            })?;
+        .filter_map(|(name, value)| {
+            let name = name.to_string_lossy().into_owned();
             match value.into_string() {
-                Ok(value) => Ok((name, value)),
-                Err(_) => Err(Usage(format!(
+                Ok(value) => Some(Ok((name, value))),
+                Err(_) if !is_known_variable(&name) => None,
+                Err(_) => Some(Err(Usage(format!(
                     "{name}: its value is no UTF-8, set it again or unset it"
-                ))),
+                )))),
             }
         })
         .collect()

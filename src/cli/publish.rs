@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::admin::{Server, told};
 use super::{Usage, say};
+use crate::config::API_KEY_VARIABLES;
 
 /// How long the server may take: an answer comes in milliseconds, or after the two seconds that
 /// it waits for delivery to catch up.
@@ -65,7 +66,11 @@ impl Publish {
         let key = self
             .api_key
             .clone()
-            .or_else(|| std::env::var("IDLEWILD_ADMIN__API_KEY").ok())
+            .or_else(|| {
+                API_KEY_VARIABLES
+                    .iter()
+                    .find_map(|name| std::env::var(name).ok())
+            })
             .map(|key| key.trim().to_owned())
             .filter(|key| !key.is_empty())
             .ok_or_else(|| Usage("no API key (--api-key or IDLEWILD_ADMIN__API_KEY)".to_owned()))?;

@@ -4,16 +4,20 @@ use clap::Args;
 
 use super::ConfigArgs;
 use crate::config::load;
-use crate::server;
+use crate::server::{self, Dev};
 
 #[derive(Args, Debug)]
 pub(super) struct Serve {
     #[command(flatten)]
     config: ConfigArgs,
-    /// For trying things out: made-up secrets, an API key on stderr, the user user@example.com
-    /// with the password `password`, and a demo page at / of the public listener.
+    /// For trying things out: made-up secrets, an API key on stderr, a demo page at / of the public
+    /// listener, and, unless a secret is configured, the user user@example.com with the password
+    /// `password`.
     #[arg(long)]
     dev: bool,
+    /// Let --dev listen where other machines can connect.
+    #[arg(long, requires = "dev")]
+    dev_anywhere: bool,
     /// Public listener, 127.0.0.1:8000 or unix:/path; may be repeated.
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<String>,
@@ -52,7 +56,11 @@ impl Serve {
         {
             eprintln!("idlewild: development API key: {}", dev.api_key);
         }
-        server::run(&config, &sources)
+        let dev = sources.dev.as_ref().map(|secrets| Dev {
+            has_user: secrets.sign(&config),
+            anywhere: self.dev_anywhere,
+        });
+        server::run(&config, &sources, dev)
     }
 
     fn flags(&self) -> Vec<(String, String)> {

@@ -16,6 +16,7 @@ impl Default for Config {
         Self {
             listen: vec![Endpoint::Tcp(SocketAddr::new(LOCALHOST, 8000))],
             admin_listen: vec![Endpoint::Tcp(SocketAddr::new(LOCALHOST, 8001))],
+            admin_max_connections: 1024,
             base_path: "/api/v1/auth".to_owned(),
             shards: 0,
             max_connections: 15_000,
@@ -96,6 +97,7 @@ impl Default for Cors {
         Self {
             origins: vec!["*".to_owned()],
             credentials: false,
+            headers: Vec::new(),
         }
     }
 }
@@ -149,6 +151,7 @@ mod tests {
     const CONTRACT: &str = r#"
 listen = ["127.0.0.1:8000"]
 admin_listen = ["127.0.0.1:8001"]
+admin_max_connections = 1024
 base_path = "/api/v1/auth"
 shards = 0
 max_connections = 15000
@@ -200,6 +203,7 @@ session_tickets = true
 [cors]
 origins = ["*"]
 credentials = false
+headers = []
 
 [history]
 max_bytes = "64MiB"

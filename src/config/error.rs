@@ -79,7 +79,7 @@ impl fmt::Display for From<'_> {
 }
 
 /// `text` with control characters escaped: a value may hold line breaks, its report may not.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             let (plain, escaped) = if c.is_control() {

@@ -11,11 +11,10 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::Config;
-use super::error::ConfigError;
-use super::validate::validate;
-
-/// Prefix of the variables that are read.
-pub(crate) const ENV_PREFIX: &str = "IDLEWILD_";
+use super::error::{ConfigError, one_line};
+use super::nearest::nearest;
+use super::validate::{API_KEY_ADVISED_BYTES, validate};
+use super::variables::{self, API_KEY_VARIABLES, ENV_PREFIX, SHORT_API_KEY};
 
 /// Keys whose values never stand in an error.
 const SECRET_KEYS: [&str; 3] = ["auth.secret", "admin.api_keys", "admin.api_key"];
@@ -42,6 +41,13 @@ pub struct DevSecrets {
     pub api_key: String,
 }
 
+impl DevSecrets {
+    /// Whether tokens are signed with the made-up secret, and not with a configured one.
+    pub fn sign(&self, config: &Config) -> bool {
+        self.auth_secret == config.auth.secret
+    }
+}
+
 /// Reads the sources into a valid configuration.
 ///
 /// # Errors
@@ -51,13 +57,53 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     if let Some(path) = &sources.file {
         layers.overlay_file(path)?;
     }
-    for (name, value) in &sources.env {
-        if let Some(rest) = name.strip_prefix(ENV_PREFIX) {
-            layers.overlay_variable(name, rest, value)?;
-        }
+    let of_ours = |(name, value)| {
+        let (name, value): (&String, &String) = (name, value);
+        Some((name.strip_prefix(ENV_PREFIX)?, name, value))
+    };
+    let variables = sources.env.iter().map(|(name, value)| (name, value));
+    let mut variables: Vec<_> = variables.filter_map(of_ours).collect();
+    // First, so that the key's full name overrides it.
+    variables.sort_by_key(|(rest, ..)| *rest != SHORT_API_KEY);
+    for (rest, name, value) in variables {
+        layers.overlay_variable(name, rest, value)?;
     }
     layers.overlay_flags(&sources.flags)?;
     layers.read(sources.dev.as_ref())
+}
+
+/// What is worth a word to the operator although the configuration is accepted; a line each.
+pub fn warnings(sources: &Sources, config: &Config) -> Vec<String> {
+    let names = sources.env.iter().map(|(name, _)| name.as_str());
+    let mut lines: Vec<String> = variables::unknown(names, &known_paths())
+        .map(|line| one_line(&line))
+        .collect();
+    let [raw, short] = API_KEY_VARIABLES.map(|wanted| {
+        let mut env = sources.env.iter();
+        env.find_map(|(name, value)| (name == wanted).then_some(value.trim()))
+    });
+    if raw.is_some() && short.is_some() && raw != short {
+        let [raw, short] = API_KEY_VARIABLES;
+        lines.push(format!("{short}: ignored, {raw} is set to another key"));
+    }
+    let bytes = config.admin.api_key.len();
+    if (1..API_KEY_ADVISED_BYTES).contains(&bytes) {
+        lines.push(format!(
+            "admin.api_key: {bytes} bytes long, use at least {API_KEY_ADVISED_BYTES} (`idlewild token api-key` makes one)"
+        ));
+    }
+    lines
+}
+
+/// Whether the variable of this name sets a key.
+pub(crate) fn is_known_variable(name: &str) -> bool {
+    name.strip_prefix(ENV_PREFIX)
+        .is_some_and(|rest| known_paths().contains(&variables::path(rest)))
+}
+
+/// The dotted paths of all keys.
+fn known_paths() -> Vec<String> {
+    Table::try_from(Config::default()).map_or_else(|_| Vec::new(), |table| paths(&table))
 }
 
 struct Layers {
@@ -89,14 +135,24 @@ impl Layers {
             ConfigError::syntax(path.to_owned(), line, error.message())
         })?;
         let origin = path.display().to_string();
-        overlay(&mut self.table, over, "", &origin, &mut self.origins)
-            .map_err(|error| error.from(&origin))
+        let known = paths(&self.defaults);
+        overlay(
+            &mut self.table,
+            over,
+            "",
+            &known,
+            &origin,
+            &mut self.origins,
+        )
+        .map_err(|error| error.from(&origin))
     }
 
     fn overlay_variable(&mut self, name: &str, rest: &str, text: &str) -> Result<(), ConfigError> {
-        let key = rest.to_ascii_lowercase().replace("__", ".");
-        let default = find(&self.defaults, &key)
-            .ok_or_else(|| ConfigError::key(&key, self.unknown_variable(rest)).from(name))?;
+        let key = variables::path(rest);
+        // One that sets no key is somebody else's; `warnings` tells.
+        let Some(default) = find(&self.defaults, &key).filter(|default| !default.is_table()) else {
+            return Ok(());
+        };
         let value = interpret(default, text)
             .map_err(|problem| ConfigError::key(&key, problem).from(name))?;
         self.set(&key, value, name);
@@ -164,43 +220,30 @@ impl Layers {
         validate(&config).map_err(traced)?;
         Ok(config)
     }
-
-    fn unknown_variable(&self, rest: &str) -> String {
-        let flat = rest.to_ascii_lowercase().replace("__", "_");
-        let meant = paths(&self.defaults)
-            .into_iter()
-            .find(|path| path.replace('.', "_") == flat);
-        if let Some(path) = meant {
-            let name = path.replace('.', "__").to_ascii_uppercase();
-            return format!("unknown variable, did you mean {ENV_PREFIX}{name}");
-        }
-        // Kubernetes sets these for a service that is named idlewild.
-        if rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_") {
-            return "unknown variable (if Kubernetes set it for a service: enableServiceLinks: false, or another service name)".to_owned();
-        }
-        "unknown variable, unset it (two underscores a level, as in IDLEWILD_AUTH__SECRET; `idlewild check --dev` prints every key)".to_owned()
-    }
 }
 
-/// Puts the values of `over` into `base`, which holds every key that exists.
+/// Puts the values of `over` into `base`, which holds every key that exists; `known` are their
+/// paths.
 fn overlay(
     base: &mut Table,
     over: Table,
     parent: &str,
+    known: &[String],
     origin: &str,
     origins: &mut BTreeMap<String, String>,
 ) -> Result<(), ConfigError> {
     for (name, value) in over {
         let path = join(parent, &name);
         match (base.get_mut(&name), value) {
-            (None, _) => {
-                return Err(ConfigError::key(
-                    path,
-                    "unknown key, remove it (`idlewild check --dev` prints every key)",
-                ));
+            (None, value) => {
+                let problem = format!(
+                    "unknown key, the nearest is {} (`idlewild check --dev` prints every key)",
+                    meant(&path, &value, known)
+                );
+                return Err(ConfigError::key(path, problem));
             }
             (Some(Value::Table(base)), Value::Table(over)) => {
-                overlay(base, over, &path, origin, origins)?;
+                overlay(base, over, &path, known, origin, origins)?;
             }
             (Some(Value::Table(_)), other) => {
                 let kind = other.type_str();
@@ -214,6 +257,21 @@ fn overlay(
         }
     }
     Ok(())
+}
+
+/// The key, or the table, that an unknown one most likely stands for.
+fn meant<'a>(path: &str, value: &Value, known: &'a [String]) -> &'a str {
+    let tables = || {
+        known
+            .iter()
+            .filter_map(|path| Some(path.rsplit_once('.')?.0))
+    };
+    let nearest = if value.is_table() {
+        nearest(path, tables())
+    } else {
+        nearest(path, known.iter().map(String::as_str))
+    };
+    nearest.unwrap_or_default()
 }
 
 /// `text` as a value of `default`'s type.

@@ -8,17 +8,20 @@ mod defaults;
 mod endpoint;
 mod error;
 mod load;
+mod nearest;
 mod telemetry;
 mod units;
 mod url;
 mod validate;
+mod variables;
 
 pub use error::ConfigError;
-pub(crate) use load::ENV_PREFIX;
-pub use load::{DevSecrets, Sources, load};
+pub(crate) use load::is_known_variable;
+pub use load::{DevSecrets, Sources, load, warnings};
 pub use telemetry::Telemetry;
 pub use units::{parse_duration, parse_size};
-pub use validate::{OTHER_DESCRIPTORS, check_descriptors};
+pub use validate::{OTHER_DESCRIPTORS, SPARE_ADMIN_CONNECTIONS, check_descriptors};
+pub(crate) use variables::{API_KEY_VARIABLES, ENV_PREFIX};
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -34,6 +37,8 @@ pub struct Config {
     pub listen: Vec<Endpoint>,
     /// Admin listeners.
     pub admin_listen: Vec<Endpoint>,
+    /// Connections to all admin listeners together; one more takes the place of the longest idle.
+    pub admin_max_connections: usize,
     /// Prefix of the public routes, without a trailing slash; empty or starting with `/`.
     pub base_path: String,
     /// Shard threads; 0 stands for one per core.
@@ -272,6 +277,8 @@ pub struct Cors {
     pub origins: Vec<String>,
     /// Whether cookies may be sent.
     pub credentials: bool,
+    /// Request headers that pages may send besides the usual ones.
+    pub headers: Vec<String>,
 }
 
 /// `[history]`: what the log retains, and where.

@@ -8,12 +8,19 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 use super::units::duration_text;
-use super::{Algorithm, Auth, Config, Endpoint, EngineKind, FdTables, Tls};
+use super::{Algorithm, Auth, Config, Cors, Endpoint, EngineKind, FdTables, Tls};
 
-/// Descriptors beside clients: listeners, epoll and eventfds of at most 512 shards share this with
-/// admin connections, questions to the application and the key set's URL, logs and files that are
-/// open for a moment.
+/// Descriptors of the process itself: questions to the application and the key set's URL, the
+/// history, traces, logs, and files that are open for a moment.
 pub const OTHER_DESCRIPTORS: u64 = 256;
+
+/// Admin connections beyond `admin_max_connections`: each listener has one in its hands while
+/// another makes room for it, and while no connection is idle these keep health and metrics
+/// answering.
+pub const SPARE_ADMIN_CONNECTIONS: usize = 64;
+
+/// What a shard opens for itself, its listeners aside: epolls, eventfds, its runtime's signal pipe.
+const DESCRIPTORS_PER_SHARD: usize = 8;
 
 /// RFC 7518 §3.2: an HMAC key is at least as long as the hash's output; HS256's is the shortest.
 const SECRET_MIN_BYTES: usize = 32;
@@ -31,6 +38,16 @@ const PUBLISH_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Past a day of silence a heartbeat proves nothing.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// An API key shorter than this can be guessed; a made one has 47 bytes.
+const API_KEY_MIN_BYTES: usize = 16;
+
+/// An API key that is shorter than this is warned of.
+pub(super) const API_KEY_ADVISED_BYTES: usize = 32;
+
+/// Bounds of `admin_max_connections`: a few publishers and probes; what anybody has descriptors for.
+const ADMIN_CONNECTIONS_MIN: usize = 8;
+const ADMIN_CONNECTIONS_MAX: usize = 65_536;
+
 /// Hex digits of a SHA-256.
 const SHA256_HEX_DIGITS: usize = 64;
 
@@ -45,12 +62,7 @@ pub(super) fn validate(config: &Config) -> Checked {
     times(config)?;
     history(&config.history.path)?;
     auth(&config.auth)?;
-    config
-        .cors
-        .origins
-        .iter()
-        .enumerate()
-        .try_for_each(|(i, origin)| cors_origin(&format!("cors.origins[{i}]"), origin))?;
+    cors(&config.cors)?;
     api_keys(config)?;
     config.telemetry.check()?;
     if !config.login.users_file.as_os_str().is_empty() {
@@ -79,25 +91,31 @@ pub(super) fn validate(config: &Config) -> Checked {
 /// # Errors
 /// One line with what is needed, what there is and how to raise it.
 pub fn check_descriptors(config: &Config, nofile_hard: u64) -> Result<(), ConfigError> {
-    let (shards, whose) = match config.fd_tables {
-        FdTables::Shared => (1, ""),
-        FdTables::PerShard => {
-            let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-            let shards = Some(config.shards).filter(|shards| *shards > 0);
-            (shards.unwrap_or_else(cores), " a shard")
-        }
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let shards = Some(config.shards).filter(|shards| *shards > 0);
+    let shards = shards.unwrap_or_else(cores);
+    // What is made before the shards' threads stands in every table.
+    let own = shards * (DESCRIPTORS_PER_SHARD + config.listen.len() + config.tls.listen.len());
+    let own = own as u64 + OTHER_DESCRIPTORS;
+    let admin = (config.admin_max_connections + SPARE_ADMIN_CONNECTIONS) as u64;
+    let share = |count: usize, tables: usize| count.div_ceil(tables) as u64;
+    let clients = |tables| {
+        share(config.max_connections, tables).saturating_add(share(config.max_handshakes, tables))
     };
-    let share = |count: usize| u64::try_from(count.div_ceil(shards)).unwrap_or(u64::MAX);
-    let needed = share(config.max_connections)
-        .saturating_add(share(config.max_handshakes))
-        .saturating_add(OTHER_DESCRIPTORS);
+    let (needed, whose) = match config.fd_tables {
+        FdTables::Shared => (clients(1).saturating_add(own + admin), ""),
+        FdTables::PerShard => (
+            clients(shards).saturating_add(own).max(own + admin),
+            " a table",
+        ),
+    };
     if needed <= nofile_hard {
         return Ok(());
     }
     refuse(
         "max_connections",
         format!(
-            "{} needs {needed} descriptors{whose} (max_handshakes and {OTHER_DESCRIPTORS} others included), nofile allows {nofile_hard} (ulimit -n {needed}, LimitNOFILE={needed}, or lower it)",
+            "{} needs {needed} descriptors{whose} (with max_handshakes, admin_max_connections and what the process opens itself), nofile allows {nofile_hard} (ulimit -n {needed}, LimitNOFILE={needed}, or lower one of the three)",
             config.max_connections
         ),
     )
@@ -170,6 +188,16 @@ fn limits(config: &Config) -> Checked {
         1,
     )?;
     at_least("max_handshakes", config.max_handshakes, 1)?;
+    at_least(
+        "admin_max_connections",
+        config.admin_max_connections,
+        ADMIN_CONNECTIONS_MIN,
+    )?;
+    at_most(
+        "admin_max_connections",
+        config.admin_max_connections,
+        ADMIN_CONNECTIONS_MAX,
+    )?;
     at_least("drain_rate", config.drain_rate as usize, 1)?;
     at_least(
         "max_backlog_bytes",
@@ -347,6 +375,30 @@ fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
+fn cors(cors: &Cors) -> Checked {
+    for (i, origin) in cors.origins.iter().enumerate() {
+        let key = format!("cors.origins[{i}]");
+        cors_origin(&key, origin)?;
+        if cors.credentials && origin == "*" {
+            return refuse(
+                "cors.credentials",
+                "true with cors.origins = [\"*\"] would let every page on the web read a visitor's events (list the origins of your pages, or set cors.credentials = false)",
+            );
+        }
+    }
+    for (i, header) in cors.headers.iter().enumerate() {
+        if header.is_empty() || header == "*" || !header.bytes().all(is_token_byte) {
+            return refuse(
+                format!("cors.headers[{i}]"),
+                format!(
+                    "`{header}` is no header's name (X-Tenant; `*` does not cover Authorization, name each)"
+                ),
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Browsers send `scheme://host[:port]`, lower case, and origins are compared byte for byte: what
 /// could never be equal is refused.
 fn cors_origin(key: &str, origin: &str) -> Checked {
@@ -389,6 +441,23 @@ fn cors_origin(key: &str, origin: &str) -> Checked {
 }
 
 fn api_keys(config: &Config) -> Checked {
+    let raw = config.admin.api_key.as_str();
+    let printable = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    if !raw.bytes().all(printable) {
+        return refuse(
+            "admin.api_key",
+            "holds other characters than printable ASCII, which no header carries (`idlewild token api-key` makes a key)",
+        );
+    }
+    if (1..API_KEY_MIN_BYTES).contains(&raw.len()) {
+        return refuse(
+            "admin.api_key",
+            format!(
+                "{} bytes long, at least {API_KEY_MIN_BYTES} are needed (`idlewild token api-key` makes a key)",
+                raw.len()
+            ),
+        );
+    }
     let mut names = BTreeSet::new();
     for (i, key) in config.admin.api_keys.iter().enumerate() {
         if key.name.trim().is_empty() {

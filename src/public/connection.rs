@@ -338,10 +338,16 @@ impl Connection {
     }
 
     /// Counts a request for a stream that was refused, and lists it for the operator.
-    pub(super) fn refused(&self, refused: Refused, headers: &HeaderMap) {
-        self.public.refused(refused.reason.metric(), || {
-            refused.note(self.address(headers))
-        });
+    pub(super) fn refused(&self, refused: Refused, is_test: bool, headers: &HeaderMap) {
+        // Nobody has to say who they are for a test stream, so its refusals must not hide or
+        // outnumber those of users.
+        let counted = if is_test {
+            RefusedReason::Test
+        } else {
+            refused.reason.metric()
+        };
+        self.public
+            .refused(counted, || refused.note(counted, self.address(headers)));
     }
 
     async fn answer(

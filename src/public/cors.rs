@@ -9,9 +9,11 @@ use hyper::header::{
 
 use crate::config;
 
-/// What a page may send: the guide's two, and what EventSource and its replacements use.
-const ALLOWED_HEADERS: HeaderValue =
-    HeaderValue::from_static("Authorization, Content-Type, Cache-Control, Last-Event-ID");
+/// What a page may send: the guide's two, what EventSource and its replacements use, what Django's
+/// pages add, and what tracing and error reporting put on every request. One that is missing here
+/// would keep the whole request from being sent.
+const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Cache-Control, Last-Event-ID, \
+    X-Requested-With, X-CSRFToken, traceparent, tracestate, baggage, sentry-trace";
 /// What a page may read of a refusal beside its status.
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("Retry-After, WWW-Authenticate");
 /// How long a browser may remember a preflight: an hour, so that a changed configuration shows.
@@ -23,18 +25,26 @@ pub(super) struct Cors {
     any_origin: bool,
     origins: Vec<HeaderValue>,
     credentials: bool,
+    headers: HeaderValue,
 }
 
 impl Cors {
     pub(super) fn new(config: &config::Cors) -> Self {
+        let more = config.headers.iter().map(String::as_str);
+        let headers: Vec<&str> = std::iter::once(ALLOWED_HEADERS).chain(more).collect();
         Self {
-            any_origin: config.origins.iter().any(|origin| origin == "*"),
+            // With cookies a wildcard would be everybody's permission to read a visitor's events.
+            any_origin: !config.credentials && config.origins.iter().any(|origin| origin == "*"),
             origins: config
                 .origins
                 .iter()
+                .filter(|origin| *origin != "*")
                 .filter_map(|origin| HeaderValue::from_str(origin).ok())
                 .collect(),
             credentials: config.credentials,
+            // The configuration's check lets nothing else pass.
+            headers: HeaderValue::from_str(&headers.join(", "))
+                .unwrap_or(HeaderValue::from_static(ALLOWED_HEADERS)),
         }
     }
 
@@ -46,18 +56,17 @@ impl Cors {
     ) -> Vec<(HeaderName, HeaderValue)> {
         let mut fields = Vec::with_capacity(5);
         let origin = request.get(ORIGIN);
-        // A wildcard means nothing to a request with cookies, so the origin is named instead.
-        let allowed = if self.any_origin && !self.credentials {
+        let allowed = if self.any_origin {
             Some(HeaderValue::from_static("*"))
         } else {
             fields.push((VARY, HeaderValue::from_static("Origin")));
             origin
-                .filter(|origin| self.any_origin || self.origins.contains(origin))
+                .filter(|origin| self.origins.contains(origin))
                 .cloned()
         };
         if let Some(allowed) = allowed {
             fields.push((ACCESS_CONTROL_ALLOW_ORIGIN, allowed));
-            fields.push((ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS));
+            fields.push((ACCESS_CONTROL_ALLOW_HEADERS, self.headers.clone()));
             fields.push((
                 ACCESS_CONTROL_ALLOW_METHODS,
                 HeaderValue::from_static(methods),
@@ -103,6 +112,7 @@ mod tests {
         let cors = Cors::new(&config::Cors {
             origins: origins.iter().map(ToString::to_string).collect(),
             credentials,
+            headers: Vec::new(),
         });
         let mut request = HeaderMap::new();
         if let Some(origin) = origin {
@@ -115,16 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_is_answered_with_a_wildcard_unless_cookies_are_allowed() {
+    fn a_wildcard_is_answered_with_a_wildcard_and_permits_nothing_with_cookies() {
         assert_eq!(
             origin_for(&["*"], false, Some("http://a")),
             Some("*".into())
         );
-        assert_eq!(
-            origin_for(&["*"], true, Some("http://a")),
-            Some("http://a".into())
-        );
-        assert_eq!(origin_for(&["*"], true, None), None);
+        for origin in [Some("http://a"), Some("null"), Some("*"), None] {
+            assert_eq!(origin_for(&["*"], true, origin), None, "{origin:?}");
+        }
     }
 
     #[test]

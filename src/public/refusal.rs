@@ -41,10 +41,10 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// As it is listed for the operator.
-    pub(super) fn note(self, remote: Option<IpAddr>) -> RefusalNote {
+    /// As it is listed for the operator, under what it is counted.
+    pub(super) fn note(self, counted: RefusedReason, remote: Option<IpAddr>) -> RefusalNote {
         RefusalNote {
-            reason: self.reason.metric(),
+            reason: counted,
             text: self.reason.reason(),
             status: Some(self.reason.status().as_u16()),
             remote,

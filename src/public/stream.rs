@@ -91,7 +91,7 @@ pub(super) async fn answer(
     tracing::debug!(reason = refusal.reason(), peer = ?connection.peer(), "stream refused");
     // Who asks for a head asks for no stream.
     if !is_head {
-        connection.refused(refused, request.headers());
+        connection.refused(refused, route == Route::TestStream, request.headers());
     }
     refusal.response(public.retry_after_s)
 }

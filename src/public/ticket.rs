@@ -28,7 +28,7 @@ pub(super) async fn answer(
             )
         }
         Err(refusal) => {
-            connection.refused(refusal.into(), request.headers());
+            connection.refused(refusal.into(), false, request.headers());
             let mut response = error(refusal.status(), refusal.reason());
             refusal.add_headers(&mut response, public.retry_after_s);
             response

@@ -3,7 +3,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::ServerError;
+use super::{Dev, ServerError};
 use crate::config::{Config, ConfigError, Endpoint};
 use crate::shard::{self, Listener, SocketOptions};
 
@@ -68,6 +68,29 @@ pub(super) fn admin(
 ) -> Result<Vec<Vec<Listener>>, ServerError> {
     let named = named("admin_listen", &config.admin_listen, passed, 1, options)?;
     Ok(named.into_iter().map(|(_, listeners)| listeners).collect())
+}
+
+/// Refuses `--dev` where other machines can connect, unless that was asked for.
+pub(super) fn check_reach<'a>(
+    endpoints: impl IntoIterator<Item = &'a Endpoint>,
+    dev: Dev,
+) -> Result<(), ConfigError> {
+    for endpoint in endpoints {
+        let Endpoint::Tcp(address) = endpoint else {
+            continue;
+        };
+        if address.ip().to_canonical().is_loopback() {
+            continue;
+        }
+        if !dev.anywhere {
+            let problem = format!(
+                "is for this machine alone, and other machines reach {endpoint} (listen on 127.0.0.1, or add --dev-anywhere)"
+            );
+            return Err(ConfigError::key("--dev", problem));
+        }
+        tracing::warn!(%endpoint, "--dev where other machines can connect");
+    }
+    Ok(())
 }
 
 /// Where each of them is; port 0 has become a number.

@@ -7,9 +7,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::supervisor::Supervisor;
 use super::telemetry::Telemetry;
-use super::{Passed, Server, ServerError, logging};
+use super::{Dev, Passed, Server, ServerError, logging};
 use crate::clock::{Clock, millis};
-use crate::config::{Config, Sources, load};
+use crate::config::{Config, Sources, load, warnings};
 
 /// Threads of the control plane: admin, engine, signals. The shards have their own.
 const CONTROL_THREADS: usize = 2;
@@ -18,7 +18,7 @@ const CONTROL_THREADS: usize = 2;
 ///
 /// # Errors
 /// [`ServerError`] where the server does not start, or what the machine says.
-pub fn run(config: &Config, sources: &Sources) -> anyhow::Result<()> {
+pub fn run(config: &Config, sources: &Sources, dev: Option<Dev>) -> anyhow::Result<()> {
     let passed = Passed::to_this_process().map_err(ServerError::from)?;
     let clock = Clock::system();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -38,8 +38,9 @@ pub fn run(config: &Config, sources: &Sources) -> anyhow::Result<()> {
     let flush_by_ms = runtime.block_on(async {
         // Before the shards: their descriptor tables must hold the signal pipe.
         let mut signals = Signals::new().context("cannot listen to signals")?;
-        let server = Server::start(config, sources.dev.is_some(), passed, clock.clone()).await?;
-        announce(&server, config);
+        let server = Server::start(config, dev, passed, clock.clone()).await?;
+        announce(&server, config, dev);
+        warn(sources, config);
         supervisor.ready(&server);
         let server_lives = |time| server.is_alive(time);
         tokio::select! {
@@ -77,7 +78,7 @@ pub fn run(config: &Config, sources: &Sources) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn announce(server: &Server, config: &Config) {
+fn announce(server: &Server, config: &Config, dev: Option<Dev>) {
     for endpoint in server.public_endpoints() {
         tracing::info!(%endpoint, base_path = %config.base_path, "public listener");
     }
@@ -90,8 +91,20 @@ fn announce(server: &Server, config: &Config) {
     if !config.telemetry.otlp_endpoint.is_empty() {
         tracing::info!(endpoint = %config.telemetry.otlp_endpoint, "traces are exported");
     }
+    let has_users = !config.login.users_file.as_os_str().is_empty();
+    if dev.is_some_and(|dev| !dev.has_user) && !has_users {
+        tracing::info!(
+            "--dev: no development user, since keys for tokens are configured (`idlewild token --user 1` makes a token)"
+        );
+    }
     if config.admin.api_keys.is_empty() && config.admin.api_key.is_empty() {
         tracing::warn!("no admin.api_keys: nobody can publish (idlewild token api-key)");
+    }
+}
+
+fn warn(sources: &Sources, config: &Config) {
+    for line in warnings(sources, config) {
+        tracing::warn!("{line}");
     }
 }
 
@@ -99,6 +112,9 @@ struct Signals {
     hangup: Signal,
     interrupt: Signal,
     terminate: Signal,
+    /// Both would end a process that does not listen to them.
+    user_1: Signal,
+    user_2: Signal,
 }
 
 impl Signals {
@@ -107,6 +123,8 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            user_1: signal(SignalKind::user_defined1())?,
+            user_2: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -136,6 +154,10 @@ impl Signals {
                     reload(server, config, sources, level);
                     supervisor.reloaded();
                 }
+                _ = self.user_1.recv() => tracing::info!("SIGUSR1 means nothing here; ignored"),
+                _ = self.user_2.recv() => {
+                    tracing::warn!("SIGUSR2: an upgrade is not supported yet; ignored");
+                }
             }
         }
     }
@@ -162,6 +184,7 @@ fn reload(server: &Server, started_with: &Config, sources: &Sources, level: &log
     match server.reload(&config) {
         Ok(()) => {
             level.set(config.log_level);
+            warn(sources, &config);
             tracing::info!("reloaded");
         }
         Err(error) => tracing::error!(%error, "not reloaded"),

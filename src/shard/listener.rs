@@ -69,7 +69,7 @@ pub enum BindError {
         endpoint: Endpoint,
         source: io::Error,
     },
-    #[error("{0}: another process listens there; stop it or choose another path")]
+    #[error("{0}: another process listens there; stop it or choose another address")]
     InUse(Endpoint),
     #[error("{0}: stands in the way and is no socket; remove it or choose another path")]
     NotASocket(Endpoint),
@@ -102,7 +102,12 @@ pub fn bind(
         source,
     };
     match endpoint {
-        Endpoint::Tcp(address) => bind_tcp(*address, count, options).map_err(failed),
+        Endpoint::Tcp(address) => {
+            bind_tcp(*address, count, options).map_err(|error| match error.kind() {
+                io::ErrorKind::AddrInUse => BindError::InUse(endpoint.clone()),
+                _ => failed(error),
+            })
+        }
         Endpoint::Unix(path) => {
             clear_path(endpoint, path)?;
             bind_unix(path, count, options).map_err(failed)
@@ -219,18 +224,24 @@ fn bind_tcp(
 ) -> io::Result<Vec<Listener>> {
     let mut address = address;
     let mut listeners = Vec::with_capacity(count);
-    for _ in 0..count {
+    for number in 0..count {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM.nonblocking(),
             Some(Protocol::TCP),
         )?;
         socket.set_reuse_address(true)?;
-        // Only where shards share the address: alone, a second server on the port is an error.
-        socket.set_reuse_port(count > 1)?;
         options.apply(&socket, true)?;
+        // The first socket claims the address for this process alone: it does not share until it
+        // listens, so that of two servers one fails, however close they start. Sockets of past
+        // connections are no obstacle (SO_REUSEADDR).
+        let is_first = number == 0;
+        socket.set_reuse_port(!is_first)?;
         socket.bind(&address.into())?;
         socket.listen(ACCEPT_QUEUE)?;
+        if is_first && count > 1 {
+            socket.set_reuse_port(true)?;
+        }
         let listener: TcpListener = socket.into();
         // The first one finds the port where it was 0.
         address = listener.local_addr()?;

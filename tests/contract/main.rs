@@ -4,12 +4,14 @@
 #![allow(clippy::format_push_string, clippy::must_use_candidate)]
 
 mod admin;
+mod admin_connections;
 mod credentials;
 mod dashboard;
 mod delivery;
 mod demo;
 mod deploy;
 mod descriptors;
+mod development;
 mod drain;
 mod durable;
 mod handshake;

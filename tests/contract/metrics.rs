@@ -34,8 +34,10 @@ fn every_metric_of_the_contract_is_on_the_page_from_the_start() {
         "error",
     ];
     series.extend(labelled("idlewild_disconnects_total", "reason", &reasons));
-    let reasons = ["auth", "limit", "full", "topic", "handshake"];
+    let reasons = ["auth", "limit", "full", "topic", "test", "handshake"];
     series.extend(labelled("idlewild_refused_total", "reason", &reasons));
+    let version = [env!("CARGO_PKG_VERSION")];
+    series.extend(labelled("idlewild_build_info", "version", &version));
     let targets = ["user", "users", "topic", "all"];
     series.extend(labelled("idlewild_published_total", "to", &targets));
     series.extend(

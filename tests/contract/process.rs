@@ -46,13 +46,75 @@ fn what_is_refused_at_start_is_one_line_and_exit_code_2() {
         );
         assert!(lines[0].contains(named), "{args:?}: {lines:?}");
     }
-    let ended = idlewild(&["serve", "--dev"], &[("IDLEWILD_NONSENSE", "1")], "");
-    assert_eq!(ended.code, Some(2));
+    for key in [
+        "short",
+        "fifteen bytes..",
+        "of sixteen bytes\u{fc}",
+        "sixteen\nbytes...",
+    ] {
+        let ended = idlewild(&["serve", "--dev"], &[("IDLEWILD_API_KEY", key)], "");
+        assert_eq!(ended.code, Some(2), "{key:?}");
+        assert!(ended.stderr.contains("admin.api_key: "), "{}", ended.stderr);
+        assert!(!ended.stderr.contains(key), "{}", ended.stderr);
+    }
+}
+
+/// What Kubernetes sets for a service of this name, and a slip.
+#[test]
+fn unknown_variables_are_warned_of_and_stop_nothing() {
+    let env = [
+        ("IDLEWILD_SERVICE_HOST", "10.0.0.1"),
+        ("IDLEWILD_SERVICE_PORT", "8000"),
+        ("IDLEWILD_PORT", "tcp://10.0.0.1:8000"),
+        ("IDLEWILD_PORT_8000_TCP", "tcp://10.0.0.1:8000"),
+        ("IDLEWILD_PORT_8000_TCP_ADDR", "10.0.0.1"),
+        ("IDLEWILD_AUTH", "a table, and so no key"),
+        ("IDLEWILD_MAX_CONECTIONS", "a value that stays unsaid"),
+    ];
+    let process = Process::serve_with(&config(""), &env);
+    assert_eq!(status(&process, &token("1")), 200);
+    let mut log = String::new();
+    eventually("both are warned of", || {
+        log = process.log();
+        log.contains("IDLEWILD_MAX_CONECTIONS") && log.contains("enableServiceLinks")
+    });
     assert!(
-        ended.stderr.contains("IDLEWILD_NONSENSE"),
-        "{}",
-        ended.stderr
+        log.contains("the nearest is IDLEWILD_MAX_CONNECTIONS"),
+        "{log}"
     );
+    assert_eq!(log.matches("enableServiceLinks").count(), 1, "{log}");
+    assert!(
+        !log.contains("unsaid") && !log.contains("10.0.0.1"),
+        "{log}"
+    );
+}
+
+#[test]
+fn an_api_key_works_under_its_short_name_and_with_a_line_feed_behind_it() {
+    let file = config("").replace(&format!("api_key = \"{API_KEY}\"\n"), "");
+    for variable in ["IDLEWILD_API_KEY", "IDLEWILD_ADMIN__API_KEY"] {
+        let key = format!("  {API_KEY}\r\n");
+        let process = Process::serve_with(&file, &[(variable, key.as_str())]);
+        publish(&process, r#"{"to": {"all": true}, "data": 1}"#);
+        let url = format!("http://{}", process.admin());
+        let args = ["publish", "--all", "--data", "x", "--url", &url];
+        let ended = idlewild(&args, &[(variable, key.as_str())], "");
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn signals_of_the_user_do_not_end_the_process() {
+    let mut process = Process::serve("");
+    process.signal(Signal::USR1);
+    process.signal(Signal::USR2);
+    eventually("both are taken", || {
+        let log = process.log();
+        log.contains("SIGUSR1") && log.contains("SIGUSR2: an upgrade is not supported yet")
+    });
+    assert_eq!(status(&process, &token("1")), 200);
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait().code(), Some(0));
 }
 
 #[test]
@@ -62,6 +124,103 @@ fn a_listener_that_is_taken_is_refused() {
     let ended = idlewild(&["serve", "--dev", "--listen", &address], &[], "");
     assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.contains(&address), "{}", ended.stderr);
+}
+
+fn serve_at(public: &str, admin: &str) -> String {
+    config("shards = 3")
+        .replace(
+            "admin_listen = [\"127.0.0.1:0\"]",
+            &format!("admin_listen = [\"{admin}\"]"),
+        )
+        .replacen(
+            "listen = [\"127.0.0.1:0\"]",
+            &format!("listen = [\"{public}\"]"),
+            1,
+        )
+}
+
+fn refusal(config: &str) -> String {
+    let directory = crate::support::process::directory(config);
+    let file = directory.path().join("idlewild.toml");
+    let ended = idlewild(&["serve", "--config", file.to_str().unwrap()], &[], "");
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    ended.stderr
+}
+
+#[test]
+fn a_second_server_does_not_share_the_addresses_of_the_first() {
+    let mut first = Process::serve("shards = 3");
+    let (public, admin) = (first.plain(), first.admin());
+    let everywhere = format!("0.0.0.0:{}", public.tcp.port());
+    for (listen, admin_listen, named) in [
+        (
+            public.to_string(),
+            "127.0.0.1:0".to_owned(),
+            public.to_string(),
+        ),
+        (everywhere.clone(), "127.0.0.1:0".to_owned(), everywhere),
+        (
+            "127.0.0.1:0".to_owned(),
+            admin.to_string(),
+            admin.to_string(),
+        ),
+        // Its public listener must not take what the other's publishers send, either.
+        (
+            admin.to_string(),
+            "127.0.0.1:0".to_owned(),
+            admin.to_string(),
+        ),
+    ] {
+        let said = refusal(&serve_at(&listen, &admin_listen));
+        assert!(said.contains(&named), "{said}");
+        assert!(said.contains("another process listens there"), "{said}");
+    }
+    assert_eq!(request(public, "GET", "/healthz", &[], "").status, 200);
+
+    // The past connections of a server that has gone keep nobody out.
+    let streams: Vec<_> = (0..5)
+        .map(|_| Client::connect(public).open(&format!("{NOTIFICATIONS}?token={}", token("1"))))
+        .collect();
+    first.signal(Signal::TERM);
+    assert_eq!(first.wait().code(), Some(0));
+    let next = Process::serve_config(&serve_at(&public.to_string(), &admin.to_string()));
+    assert_eq!((next.plain(), next.admin()), (public, admin));
+    drop(streams);
+    // All of its shards accept.
+    for _ in 0..32 {
+        assert_eq!(request(public, "GET", "/healthz", &[], "").status, 200);
+    }
+    drop(next);
+    // Killed, with its connections open.
+    let _again = Process::serve_config(&serve_at(&public.to_string(), &admin.to_string()));
+}
+
+#[test]
+fn of_two_servers_that_start_at_once_one_fails() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let options = idlewild::shard::SocketOptions {
+        send_buffer: 0,
+        user_timeout: std::time::Duration::from_secs(30),
+    };
+    let endpoint = idlewild::config::Endpoint::Tcp(address);
+    for _ in 0..50 {
+        let barrier = std::sync::Barrier::new(2);
+        let bind = || {
+            barrier.wait();
+            let bound = idlewild::shard::bind(&endpoint, 4, options);
+            // Both have tried before one lets go.
+            barrier.wait();
+            bound.is_ok()
+        };
+        let bound = std::thread::scope(|scope| {
+            let other = scope.spawn(bind);
+            [bind(), other.join().unwrap()]
+        });
+        assert!(!(bound[0] && bound[1]), "both serve one address");
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn a_stream_has_exactly_the_header_of_the_contract() {
     assert_eq!(
         names,
         [
-            "access-control-allow-headers: Authorization, Content-Type, Cache-Control, Last-Event-ID",
+            "access-control-allow-headers: Authorization, Content-Type, Cache-Control, Last-Event-ID, X-Requested-With, X-CSRFToken, traceparent, tracestate, baggage, sentry-trace",
             "access-control-allow-methods: GET",
             "access-control-allow-origin: *",
             "cache-control: no-cache, no-transform",

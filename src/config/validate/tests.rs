@@ -222,6 +222,37 @@ fn every_refusal_names_its_key_and_the_way_out() {
             "cannot be read",
         ),
         ("engine.kind = \"redis\"", "engine.kind", "memory"),
+        (
+            "cors.credentials = true",
+            "cors.credentials",
+            "list the origins of your pages, or set cors.credentials = false",
+        ),
+        (
+            "cors.credentials = true\ncors.origins = [\"https://a.example\", \"*\"]",
+            "cors.credentials",
+            "true with cors.origins = [\"*\"]",
+        ),
+        ("cors.headers = [\"*\"]", "cors.headers[0]", "name each"),
+        (
+            "cors.headers = [\"X-A\", \"X-B, X-C\"]",
+            "cors.headers[1]",
+            "`X-B, X-C`",
+        ),
+        (
+            "admin_max_connections = 7",
+            "admin_max_connections",
+            "at least 8",
+        ),
+        (
+            "admin.api_key = \"fifteen bytes..\"",
+            "admin.api_key",
+            "15 bytes long, at least 16",
+        ),
+        (
+            "admin.api_key = \"a key of gr\u{fc}ner tee\"",
+            "admin.api_key",
+            "printable ASCII",
+        ),
     ]
     .map(|(toml, key, part)| (toml.to_owned(), key, part))
     .into_iter()
@@ -286,6 +317,9 @@ fn the_edges_that_are_allowed_pass() {
         "auth.secret = \"\"\nauth.session_auth_url = \"http://a/\"",
         "auth.algorithms = [\"RS256\"]\nauth.session_auth_url = \"http://a/\"",
         "login.users_file = \"{dir}/idlewild.toml\"",
+        "admin.api_key = \"of sixteen bytes\"",
+        "cors.headers = [\"X-Tenant\"]",
+        "cors.credentials = true\ncors.origins = [\"https://a.example\"]",
     ] {
         checked(toml).unwrap_or_else(|error| panic!("{toml}: {error}"));
     }
@@ -314,30 +348,40 @@ fn descriptors_are_counted_for_the_table_that_holds_them() {
     let mut config = Config {
         max_connections: 1000,
         max_handshakes: 100,
+        admin_max_connections: 50,
+        shards: 2,
         ..Config::default()
     };
-    let needed = 1000 + 100 + OTHER_DESCRIPTORS;
+    let own = 2 * (8 + 1) + OTHER_DESCRIPTORS;
+    let needed = 1000 + 100 + 50 + 64 + own;
+    assert_eq!(needed, 1488);
     assert!(check_descriptors(&config, needed).is_ok());
     let error = check_descriptors(&config, needed - 1)
         .unwrap_err()
         .to_string();
     for part in [
         "max_connections: 1000",
-        "1356",
-        "1355",
-        "ulimit -n 1356",
-        "LimitNOFILE=1356",
+        "1488",
+        "1487",
+        "ulimit -n 1488",
+        "LimitNOFILE=1488",
     ] {
         assert!(error.contains(part), "{error}");
     }
     config.fd_tables = FdTables::PerShard;
     config.shards = 3;
-    let share = 334 + 34 + OTHER_DESCRIPTORS;
+    let own = 3 * (8 + 1) + OTHER_DESCRIPTORS;
+    let share = 334 + 34 + own;
     assert!(check_descriptors(&config, share).is_ok());
     let error = check_descriptors(&config, share - 1)
         .unwrap_err()
         .to_string();
-    assert!(error.contains("624 descriptors a shard"), "{error}");
+    let descriptors = format!("{share} descriptors a table");
+    assert!(error.contains(&descriptors), "{error}");
+    // The admin connections are in the main thread's table.
+    config.admin_max_connections = 1000;
+    assert!(check_descriptors(&config, 1064 + own).is_ok());
+    assert!(check_descriptors(&config, 1064 + own - 1).is_err());
     config.max_connections = usize::MAX;
     config.shards = 0;
     assert!(check_descriptors(&config, u64::from(u32::MAX)).is_err());

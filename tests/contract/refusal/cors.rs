@@ -75,18 +75,20 @@ fn with_cookies_the_origin_is_echoed_and_never_a_wildcard() {
     let any = server(&["*"], true);
     let listed = server(&[HERE], true);
     for path in PATHS {
-        for server in [&any, &listed] {
-            let answer = ask(server, "GET", path, HERE);
-            assert_eq!(
-                permission(&answer),
-                (Some(HERE), Some("true"), Some("Origin")),
-                "{path}"
-            );
-        }
+        let answer = ask(&listed, "GET", path, HERE);
         assert_eq!(
-            permission(&ask(&listed, "GET", path, ELSEWHERE)),
-            (None, None, Some("Origin"))
+            permission(&answer),
+            (Some(HERE), Some("true"), Some("Origin")),
+            "{path}"
         );
+        for other in [ELSEWHERE, "null", "*"] {
+            // The configuration's check refuses the wildcard; where it was not asked, nobody is
+            // permitted by it.
+            for server in [&any, &listed] {
+                let answer = ask(server, "GET", path, other);
+                assert_eq!(permission(&answer), (None, None, Some("Origin")), "{other}");
+            }
+        }
         assert_eq!(permission(&any.get(path)), (None, None, Some("Origin")));
     }
 }
@@ -141,6 +143,12 @@ fn a_preflight_says_what_a_page_may_send() {
             "Content-Type",
             "Cache-Control",
             "Last-Event-ID",
+            "X-Requested-With",
+            "X-CSRFToken",
+            "traceparent",
+            "tracestate",
+            "baggage",
+            "sentry-trace",
         ] {
             assert!(allowed.split(", ").any(|name| name == header), "{allowed}");
         }
@@ -153,6 +161,16 @@ fn a_preflight_says_what_a_page_may_send() {
                 None
             );
         }
+    }
+}
+
+#[test]
+fn headers_of_the_configuration_are_allowed_besides_the_usual_ones() {
+    let server = TestServer::with(|config| config.cors.headers = vec!["X-Tenant".to_owned()]);
+    let answer = ask(&server, "OPTIONS", NOTIFICATIONS, HERE);
+    let allowed = answer.header("access-control-allow-headers").unwrap();
+    for header in ["Authorization", "traceparent", "X-Tenant"] {
+        assert!(allowed.split(", ").any(|name| name == header), "{allowed}");
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use idlewild::auth::mint::{Claims, mint};
 use idlewild::clock::Clock;
 use idlewild::config::{Config, Endpoint};
-use idlewild::server::{Passed, Server};
+use idlewild::server::{Dev, Passed, Server};
 use serde_json::Value;
 use socket2::{Domain, Type};
 use tempfile::TempDir;
@@ -32,7 +32,7 @@ pub use transport::Address;
 pub const START_UNIX_MS: u64 = 1_700_000_000_000;
 pub const BASE: &str = "/api/v1/auth";
 pub const NOTIFICATIONS: &str = "/api/v1/auth/sse/notifications/";
-pub const API_KEY: &str = "a key for tests only";
+pub const API_KEY: &str = "a key for tests and for nothing else";
 pub const SECRET: &str = "a secret of more than thirty-two bytes";
 
 /// How long a test waits for what should come at once, before it fails.
@@ -98,7 +98,10 @@ impl TestServer {
         let server = runtime
             .block_on(Server::start(
                 &config,
-                dev,
+                dev.then_some(Dev {
+                    has_user: true,
+                    anywhere: false,
+                }),
                 Passed::default(),
                 clock.clone(),
             ))

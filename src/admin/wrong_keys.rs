@@ -1,0 +1,117 @@
+//! Wrong API keys, by address: after a few at once, one a second is answered. Whoever has a right key
+//! is never asked about here.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+/// Between two answers to wrong keys of one address.
+const INTERVAL_MS: u64 = 1_000;
+/// Wrong keys of one address that are answered at once: a deployment that still has the old key.
+const AT_ONCE: u64 = 20;
+/// Answers that wait for one address; past these, 429.
+const MAX_WAITING: u64 = 5;
+/// Addresses remembered, about 200 KiB. Those that find no room share one entry.
+const MAX_ADDRESSES: usize = 4_096;
+/// Between two looks through a full table for what can be forgotten.
+const SWEEP_MS: u64 = 1_000;
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub(super) struct WrongKeys(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    /// When the allowance of an address will be whole again.
+    whole_ms: HashMap<Option<IpAddr>, u64>,
+    others_whole_ms: u64,
+    swept_ms: Option<u64>,
+}
+
+impl WrongKeys {
+    /// How long the answer to a wrong key of this peer has to wait; `None` where too many wait.
+    pub(super) fn delay(&self, peer: Option<SocketAddr>, now_ms: u64) -> Option<Duration> {
+        let mut table = self.0.lock();
+        let whole_ms = table.entry(peer.map(network), now_ms);
+        let next_ms = (*whole_ms).max(now_ms) + INTERVAL_MS;
+        let at_once_ms = AT_ONCE * INTERVAL_MS;
+        let delay_ms = (next_ms - now_ms).saturating_sub(at_once_ms);
+        if delay_ms > MAX_WAITING * INTERVAL_MS {
+            return None;
+        }
+        *whole_ms = next_ms;
+        Some(Duration::from_millis(delay_ms))
+    }
+}
+
+impl Table {
+    fn entry(&mut self, address: Option<IpAddr>, now_ms: u64) -> &mut u64 {
+        if self.whole_ms.len() >= MAX_ADDRESSES && !self.whole_ms.contains_key(&address) {
+            let is_due = |swept_ms| now_ms.saturating_sub(swept_ms) >= SWEEP_MS;
+            if self.swept_ms.is_none_or(is_due) {
+                self.swept_ms = Some(now_ms);
+                self.whole_ms.retain(|_, whole_ms| *whole_ms > now_ms);
+            }
+            if self.whole_ms.len() >= MAX_ADDRESSES {
+                return &mut self.others_whole_ms;
+            }
+        }
+        self.whole_ms.entry(address).or_default()
+    }
+}
+
+/// Whom an address stands for: an IPv6 client commands a whole /64.
+fn network(peer: SocketAddr) -> IpAddr {
+    match peer.ip().to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(text: &str) -> Option<SocketAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    fn delays(keys: &WrongKeys, peer: Option<SocketAddr>, now_ms: u64, n: u64) -> Vec<Option<u64>> {
+        let delay = |_| Some(keys.delay(peer, now_ms)?.as_secs());
+        (0..n).map(delay).collect()
+    }
+
+    #[test]
+    fn twenty_are_answered_at_once_then_one_a_second_and_then_none() {
+        let keys = WrongKeys::default();
+        let (a, same, b) = (
+            peer("[2001:db8::1]:1"),
+            peer("[2001:db8::2]:2"),
+            peer("192.0.2.1:1"),
+        );
+        assert_eq!(delays(&keys, a, 0, 20), [Some(0); 20]);
+        let then = [Some(1), Some(2), Some(3), Some(4), Some(5), None, None];
+        assert_eq!(delays(&keys, same, 0, 7), then);
+        assert_eq!(delays(&keys, b, 0, 1), [Some(0)]);
+        assert_eq!(delays(&keys, None, 0, 1), [Some(0)]);
+        // One more a second later, and all is forgotten in the end.
+        assert_eq!(delays(&keys, a, 1_000, 2), [Some(5), None]);
+        assert_eq!(delays(&keys, a, 60_000, 20), [Some(0); 20]);
+    }
+
+    #[test]
+    fn addresses_beyond_the_table_share_an_entry_and_get_their_own_when_there_is_room() {
+        let keys = WrongKeys::default();
+        let address = |n: u32| Some(SocketAddr::new(IpAddr::V4(n.into()), 1));
+        for n in 0..10_000 {
+            keys.delay(address(n), 0);
+        }
+        assert_eq!(keys.0.lock().whole_ms.len(), MAX_ADDRESSES);
+        assert_eq!(keys.delay(address(20_000), 0), None);
+        let later_ms = 10_000 * INTERVAL_MS;
+        assert_eq!(keys.delay(address(20_000), later_ms), Some(Duration::ZERO));
+        assert_eq!(keys.0.lock().whole_ms.len(), 1);
+    }
+}

@@ -1,0 +1,419 @@
+//! The admin listener under load and against clients that are slow: health answers, answers arrive,
+//! and nobody holds a place for ever.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::process::{Process, command, config, directory, idlewild};
+use crate::support::{API_KEY, Client, NOTIFICATIONS, PATIENCE, TestServer, eventually, request};
+
+const LIMIT: usize = 16;
+
+fn limited() -> TestServer {
+    TestServer::with(|config| {
+        config.admin_max_connections = LIMIT;
+        config.admin_listen = vec!["127.0.0.1:0".parse().unwrap(); 3];
+    })
+}
+
+fn admin_addresses(server: &TestServer) -> Vec<SocketAddr> {
+    let endpoints = server.server.as_ref().unwrap().admin_endpoints();
+    endpoints
+        .iter()
+        .map(|endpoint| endpoint.to_string().parse().unwrap())
+        .collect()
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// A connection that has had an answer, so that the server knows it, and stays.
+fn kept(address: SocketAddr) -> Client {
+    let mut client = Client::connect(address);
+    ask(&mut client);
+    client
+}
+
+/// A request on a connection that stays open.
+fn ask(client: &mut Client) {
+    client.send("GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n");
+    let mut answer = Vec::new();
+    let mut buffer = [0; 1_024];
+    while !answer.ends_with(b"ok\n") {
+        let read = client.socket.read(&mut buffer).unwrap();
+        assert!(read > 0, "closed");
+        answer.extend_from_slice(&buffer[..read]);
+    }
+}
+
+/// Whether the server has closed it, now.
+fn is_closed(socket: &TcpStream) -> bool {
+    socket.set_nonblocking(true).unwrap();
+    let peeked = socket.peek(&mut [0]);
+    socket.set_nonblocking(false).unwrap();
+    match peeked {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+    }
+}
+
+#[test]
+fn health_readiness_and_metrics_answer_although_all_places_are_taken() {
+    let server = limited();
+    let addresses = admin_addresses(&server);
+    let mut held: Vec<TcpStream> = Vec::new();
+    for number in 0..4 * LIMIT {
+        let mut socket = connect(addresses[number % 3]);
+        if number % 2 == 0 {
+            // A body that never arrives holds its place no better than silence.
+            let key = format!("Authorization: Bearer {API_KEY}");
+            let head = format!(
+                "POST /v1/events HTTP/1.1\r\nHost: t\r\n{key}\r\nContent-Length: 9\r\n\r\n{{"
+            );
+            socket.write_all(head.as_bytes()).unwrap();
+        }
+        held.push(socket);
+    }
+    for address in addresses {
+        for path in ["/healthz", "/readyz", "/metrics"] {
+            assert_eq!(request(address, "GET", path, &[], "").status, 200, "{path}");
+        }
+        let url = format!("http://{address}");
+        assert_eq!(idlewild(&["health", "--url", &url], &[], "").code, Some(0));
+    }
+    server.publish(&json!({"to": {"all": true}, "data": 1}));
+    eventually("all listeners share the limit", || {
+        held.iter().filter(|socket| !is_closed(socket)).count() <= LIMIT
+    });
+}
+
+#[test]
+fn the_connection_that_is_idle_longest_is_closed_and_the_one_in_use_is_not() {
+    let server = limited();
+    let mut held: Vec<Client> = (0..LIMIT).map(|_| kept(server.admin)).collect();
+    let mut used = held.remove(0);
+    let next_idle = held.remove(0);
+    ask(&mut used);
+    let _new = kept(server.admin);
+    eventually("the longest idle is closed", || {
+        is_closed(next_idle.socket.tcp())
+    });
+    ask(&mut used);
+    held.iter_mut().for_each(ask);
+}
+
+#[test]
+fn a_connection_that_makes_room_is_logged_once_a_second() {
+    let process = Process::serve(&format!("admin_max_connections = {LIMIT}"));
+    let _held: Vec<Client> = (0..3 * LIMIT).map(|_| kept(process.admin())).collect();
+    let line = |log: &str| log.matches("idle longest").count();
+    eventually("it is logged", || line(&process.log()) > 0);
+    assert!(line(&process.log()) < LIMIT, "{}", process.log());
+    let log = process.log();
+    let line = log.lines().find(|line| line.contains("idle longest"));
+    for field in [
+        "WARN",
+        "admin_max_connections=16",
+        "peer=127.0.0.1:",
+        "suppressed=",
+    ] {
+        assert!(line.unwrap().contains(field), "{field} in {line:?}");
+    }
+}
+
+#[test]
+fn a_body_that_does_not_come_is_given_up() {
+    let server = TestServer::start();
+    for path in ["/v1/events", "/v1/events/batch", "/v1/users/42/logout"] {
+        let mut client = Client::connect(server.admin);
+        client.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {API_KEY}\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"
+        ));
+        // The server asks for the body, so it waits for it.
+        let mut go_on = [0; 25];
+        client.socket.read_exact(&mut go_on).unwrap();
+        assert!(go_on.starts_with(b"HTTP/1.1 100 "));
+        let moved = thread::spawn({
+            let clock = server.clock.clone();
+            move || {
+                for _ in 0..62 {
+                    clock.advance(Duration::from_secs(1));
+                    thread::sleep(Duration::from_millis(2));
+                }
+            }
+        });
+        let bytes = client.read_to_end();
+        moved.join().unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.starts_with("HTTP/1.1 408 "), "{path}: {text}");
+        assert!(text.contains("connection: close"), "{path}: {text}");
+        assert!(text.contains("\"timeout\""), "{path}: {text}");
+    }
+}
+
+/// The answer to a request whose body is sent piece by piece, to the end, before it is read.
+fn answer_to_a_writer(address: SocketAddr, head: &str, pieces: usize, piece: &[u8]) -> String {
+    let mut socket = connect(address);
+    socket.set_nodelay(true).unwrap();
+    let length = pieces * piece.len();
+    let head = format!("{head}Content-Length: {length}\r\n\r\n");
+    socket.write_all(head.as_bytes()).unwrap();
+    for _ in 0..pieces {
+        // The server has answered by now, and must go on reading all the same.
+        thread::sleep(Duration::from_millis(5));
+        socket.write_all(piece).unwrap();
+    }
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn an_answer_before_the_body_reaches_a_client_that_writes_slowly() {
+    let server = TestServer::start();
+    let wrong =
+        "POST /v1/events HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer nobody's key at all\r\n";
+    let right = format!(
+        "PUT /v1/users/42/session HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {API_KEY}\r\n"
+    );
+    for (head, status) in [(wrong, 401), (right.as_str(), 413)] {
+        let answer = answer_to_a_writer(server.admin, head, 40, &[b'x'; 1_000]);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+}
+
+#[test]
+fn an_answer_before_the_body_reaches_a_client_with_five_megabytes() {
+    let server = TestServer::start();
+    let wrong =
+        "POST /v1/events HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer nobody's key at all\r\n";
+    let right =
+        format!("POST /v1/events HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {API_KEY}\r\n");
+    let none = "POST /v1/events HTTP/1.1\r\nHost: t\r\n";
+    let nowhere =
+        format!("POST /v1/nowhere HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {API_KEY}\r\n");
+    for (head, status) in [
+        (wrong, 401),
+        (none, 401),
+        (right.as_str(), 413),
+        (nowhere.as_str(), 404),
+    ] {
+        let answer = answer_to_a_writer(server.admin, head, 5, &vec![b'x'; 1 << 20]);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+    }
+}
+
+#[test]
+fn a_client_that_has_its_last_answer_and_stays_does_not_keep_its_place() {
+    let server = TestServer::start();
+    let mut socket = connect(server.admin);
+    socket
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    // To the server's end, while ours stays open.
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("ok\n"));
+    eventually("the server has closed its socket", || {
+        server.advance(Duration::from_secs(1));
+        // Whatever is sent to a closed socket is reset.
+        socket.write_all(b"x").is_err()
+    });
+    let _ = socket.shutdown(Shutdown::Both);
+}
+
+#[test]
+fn a_peer_that_is_gone_is_found_out() {
+    let server = TestServer::start();
+    let client = kept(server.admin);
+    let hex = |address: SocketAddr| match address.ip() {
+        std::net::IpAddr::V4(v4) => {
+            format!("{:08X}:{:04X}", v4.to_bits().swap_bytes(), address.port())
+        }
+        std::net::IpAddr::V6(_) => unreachable!("the tests' addresses"),
+    };
+    let ends = format!(
+        "{} {}",
+        hex(server.admin),
+        hex(client.socket.tcp().local_addr().unwrap())
+    );
+    let sockets = fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let line = sockets.lines().find(|line| line.contains(&ends)).unwrap();
+    // proc(5): the fifth field's first number is the timer that runs, and 2 is keepalive's.
+    let timer = line.split_whitespace().nth(5).unwrap();
+    assert!(timer.starts_with("02:"), "{line}");
+}
+
+#[test]
+fn wrong_keys_are_slowed_down_and_a_right_one_is_not() {
+    let server = TestServer::start();
+    let ask = |key: &str| {
+        let headers = [("Authorization", key)];
+        request(server.admin, "GET", "/v1/stats", &headers, "")
+    };
+    for _ in 0..20 {
+        assert_eq!(ask("Bearer not the key").status, 401);
+    }
+    // The clock stands still: five wait, and to wait for more is too much.
+    let mut asked: Vec<Client> = (0..8)
+        .map(|_| {
+            let mut client = Client::connect(server.admin);
+            client.send(
+                "GET /v1/stats HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer not the key\r\nConnection: close\r\n\r\n",
+            );
+            client
+        })
+        .collect();
+    eventually("three are answered", || {
+        let answered = asked.iter_mut().map(|client| client.socket.is_readable());
+        answered.filter(|is_readable| *is_readable).count() == 3
+    });
+    assert_eq!(ask("Bearer not the key").status, 429);
+    assert_eq!(ask(&format!("Bearer {API_KEY}")).status, 200);
+    // No key at all is no guess.
+    assert_eq!(
+        request(server.admin, "GET", "/v1/stats", &[], "").status,
+        401
+    );
+    server.advance(Duration::from_secs(5));
+    let answers = asked.iter_mut().map(|client| client.read_to_end());
+    let answers: Vec<String> = answers.map(|it| String::from_utf8(it).unwrap()).collect();
+    let with = |status: &str| {
+        let line = format!("HTTP/1.1 {status} ");
+        answers
+            .iter()
+            .filter(move |answer| answer.starts_with(&line))
+    };
+    assert_eq!(
+        (with("401").count(), with("429").count()),
+        (5, 3),
+        "{answers:?}"
+    );
+    assert!(with("429").all(|answer| answer.contains("retry-after: 1")));
+}
+
+#[test]
+fn readiness_says_when_no_more_streams_fit() {
+    let server = TestServer::with(|config| config.max_connections = 1);
+    let ready = || {
+        let answer = request(server.admin, "GET", "/readyz", &[], "");
+        (answer.status, answer.json())
+    };
+    assert_eq!(ready(), (200, json!({"ready": true})));
+    let stream = server.stream("42");
+    assert_eq!(ready(), (200, json!({"ready": true, "reason": "full"})));
+    drop(stream);
+    eventually("there is room again", || {
+        ready().1 == json!({"ready": true})
+    });
+}
+
+#[test]
+fn a_head_of_health_readiness_and_metrics_has_no_body() {
+    let server = TestServer::start();
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        let head = request(server.admin, "HEAD", path, &[], "");
+        assert_eq!((head.status, head.body.as_str()), (200, ""), "{path}");
+        let length: usize = head.header("content-length").unwrap().parse().unwrap();
+        assert!(length > 2, "{path}");
+    }
+    let head = request(server.public, "HEAD", "/healthz", &[], "");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert_eq!(head.header("content-length"), Some("3"));
+}
+
+/// Starts with exactly the descriptors that the configuration check asks for, and fills every place
+/// there is.
+#[test]
+fn the_descriptors_that_are_asked_for_suffice_when_everything_is_full() {
+    let file =
+        config("shards = 2\nmax_connections = 20\nmax_handshakes = 10\nadmin_max_connections = 24")
+            .replace(
+                "admin_listen = [\"127.0.0.1:0\"]",
+                "admin_listen = [\"127.0.0.1:0\", \"127.0.0.1:0\", \"127.0.0.1:0\"]",
+            );
+    let directory = directory(&file);
+    let path = directory.path().join("idlewild.toml");
+    let serve = |descriptors: &str| {
+        let idlewild = command();
+        let mut shell = std::process::Command::new("sh");
+        shell
+            .arg("-c")
+            .arg("ulimit -n \"$1\" && exec \"$0\" serve --config \"$2\"")
+            .arg(idlewild.get_program())
+            .arg(descriptors)
+            .arg(&path);
+        for (name, value) in idlewild.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        shell
+    };
+    let refused = serve("50").output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    let needed = said.split("ulimit -n ").nth(1).unwrap();
+    let needed: String = needed.chars().take_while(char::is_ascii_digit).collect();
+    let enough = serve(&needed);
+    drop(serve);
+    let process = Process::start(enough, directory);
+    let log = process.log();
+    let admin: Vec<SocketAddr> = log
+        .lines()
+        .filter(|line| line.contains("admin listener"))
+        .map(|line| {
+            line.split("endpoint=")
+                .nth(1)
+                .unwrap()
+                .trim()
+                .parse()
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(admin.len(), 3, "{log}");
+    let streams: Vec<_> = (0..20)
+        .map(|user| {
+            let token = crate::support::process::token_signed_with(
+                crate::support::SECRET,
+                &user.to_string(),
+            );
+            let path = format!("{NOTIFICATIONS}?token={token}");
+            let stream = Client::connect(process.public()).open(&path);
+            assert_eq!(stream.status, 200);
+            stream
+        })
+        .collect();
+    let handshakes: Vec<_> = (0..30).map(|_| Client::connect(process.public())).collect();
+    let flood: Vec<_> = (0..400).map(|number| connect(admin[number % 3])).collect();
+    for address in &admin {
+        assert_eq!(request(*address, "GET", "/readyz", &[], "").status, 200);
+    }
+    process.signal(rustix::process::Signal::HUP);
+    eventually("it reloads", || process.log().contains("reloaded"));
+    let log = process.log();
+    assert!(!log.contains("not reloaded"), "{log}");
+    assert!(!log.contains("cannot accept"), "{log}");
+    let page = request(admin[0], "GET", "/metrics", &[], "").body;
+    assert!(
+        page.contains("\nidlewild_accept_errors_total 0\n"),
+        "{page}"
+    );
+    drop((streams, handshakes, flood));
+}
