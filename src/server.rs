@@ -26,8 +26,8 @@ use crate::config::{
     Config, ConfigError, Endpoint, FdTables, OTHER_DESCRIPTORS, check_descriptors,
 };
 use crate::directory::Directory;
-use crate::event::EventId;
 use crate::engine::{DurableEngine, Engine, MemoryEngine, OpenError};
+use crate::event::EventId;
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::public::{Demo, Extras, Live, LiveError, Login, Public};

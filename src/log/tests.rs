@@ -247,7 +247,11 @@ fn an_empty_log_has_a_position_and_a_gap_is_told_once() {
     log.expire(2_000);
     assert_eq!(log.retained().1, 0);
     assert_eq!(log.join(&asks_for_nothing).id, first);
-    assert!(log.join(&newcomer("1", &[], &first.to_string())).gap.is_none());
+    assert!(
+        log.join(&newcomer("1", &[], &first.to_string()))
+            .gap
+            .is_none()
+    );
     let late = log.join(&newcomer("1", &[], &ORIGIN.to_string()));
     assert!(late.gap.is_some(), "it has missed the first");
     assert_eq!(late.id, first);
@@ -289,7 +293,11 @@ fn who_missed_nothing_is_told_of_no_gap_because_its_event_is_gone() {
     assert_eq!(missed(&log, "1", &[], &ids[0].to_string()), [all]);
     log.expire(4_000);
     assert!(is_gap("1", &[], 0) && is_gap("9", &[], 4));
-    assert!(log.join(&newcomer("1", &[], &all.to_string())).gap.is_none());
+    assert!(
+        log.join(&newcomer("1", &[], &all.to_string()))
+            .gap
+            .is_none()
+    );
 }
 
 #[test]

@@ -62,7 +62,11 @@ impl Served {
             self.frame = Frame::event(id, "heartbeat", "{}");
             self.id = id;
         }
-        let frame = if id.is_some() { &self.frame } else { &self.plain };
+        let frame = if id.is_some() {
+            &self.frame
+        } else {
+            &self.plain
+        };
         Heartbeat {
             up_to: place.map_or(Position(u64::MAX), |place| place.position),
             frame: frame.clone(),
@@ -90,7 +94,8 @@ impl Shard {
         }
         // Whoever has entries that others do not have yet was written to since then.
         let walks_since = self.deliveries.walks_since();
-        let may_be_ahead = walks_since.is_some_and(|since| now.since(since) >= self.least_silence());
+        let may_be_ahead =
+            walks_since.is_some_and(|since| now.since(since) >= self.least_silence());
         self.served.heartbeat(may_be_ahead)
     }
 

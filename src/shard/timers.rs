@@ -102,11 +102,7 @@ impl Shard {
             return false;
         };
         let silence = now.since(slot.last_write);
-        let enough = if slot.is_rearmed() {
-            least
-        } else {
-            interval
-        };
+        let enough = if slot.is_rearmed() { least } else { interval };
         if silence < enough {
             slot.set_rearmed(true);
             return true;

@@ -12,7 +12,11 @@ const STEP_MS: u64 = 250;
 const TEST_STREAM: &str = "/api/v1/auth/sse/test/";
 
 fn id_of(frame: &str) -> &str {
-    let (id, _) = frame.strip_prefix("id: ").unwrap().split_once('\n').unwrap();
+    let (id, _) = frame
+        .strip_prefix("id: ")
+        .unwrap()
+        .split_once('\n')
+        .unwrap();
     id
 }
 

@@ -186,7 +186,12 @@ fn who_missed_nothing_is_told_of_no_gap_where_its_last_event_has_just_been_evict
     assert_eq!(server.come_back(&token, &own).position, own);
     assert_eq!(server.metric(GAPS), Some(0.0));
     let mut missed = server.come_back(&server.token("43"), &own);
-    assert!(missed.next().unwrap().starts_with(&format!("id: {others}\nevent: replay_gap\n")));
+    assert!(
+        missed
+            .next()
+            .unwrap()
+            .starts_with(&format!("id: {others}\nevent: replay_gap\n"))
+    );
     // An id that was never given out stays unknown.
     let (ms, seq) = own.split_once('-').unwrap();
     let foreign = format!("{ms}-{}", seq.parse::<u64>().unwrap() + 1_000);
@@ -208,7 +213,11 @@ fn a_heartbeat_names_the_newest_event_whomever_it_was_for() {
         let id = server.publish(&json!({"to": to, "data": 1, "persist": persist}));
         probe.settle(&server);
         // Of one that is not kept nobody comes back with the id.
-        let position = if persist { id } else { server.stream("9").position };
+        let position = if persist {
+            id
+        } else {
+            server.stream("9").position
+        };
         server.advance(Duration::from_secs(31));
         probe.settle(&server);
         for stream in &mut streams {
@@ -223,7 +232,10 @@ fn a_heartbeat_names_the_newest_event_whomever_it_was_for() {
     server.advance(Duration::from_secs(31));
     probe.settle(&server);
     assert_eq!(*streams[0].arrived().last().unwrap(), heartbeat(&change));
-    assert_eq!(server.come_back(&server.token("0"), &change).position, change);
+    assert_eq!(
+        server.come_back(&server.token("0"), &change).position,
+        change
+    );
     assert_eq!(server.metric(GAPS), Some(0.0));
 }
 
@@ -233,7 +245,12 @@ fn polyfills_name_their_last_id_in_the_query_as_they_like() {
     let token = server.token("42");
     let position = server.stream("42").position;
     let id = server.publish(&json!({"to": {"user": "42"}, "data": "x"}));
-    for name in ["last_event_id", "lastEventId", "lastEventID", "Last-Event-ID"] {
+    for name in [
+        "last_event_id",
+        "lastEventId",
+        "lastEventID",
+        "Last-Event-ID",
+    ] {
         let path = format!("{NOTIFICATIONS}?{name}={position}&token={token}");
         let mut stream = server.open(&path);
         assert_eq!(stream.begin().position, position);

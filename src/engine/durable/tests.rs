@@ -155,7 +155,10 @@ async fn what_is_too_old_at_a_restart_is_gone_and_ids_still_rise() {
     life.engine.close().await;
     let life = Life::begin(&path, Fsync::Interval, 1_700_000).await;
     assert_eq!(life.log.retained().1, 1);
-    assert_eq!((life.missed(older), life.missed(young)), (None, Some(vec![])));
+    assert_eq!(
+        (life.missed(older), life.missed(young)),
+        (None, Some(vec![]))
+    );
     // Of what is gone, nothing came after this one.
     assert_eq!(life.missed(old), Some(vec![young]));
     assert_ne!(life.publish(Some("a"), true).await, Ok(old));
@@ -199,7 +202,9 @@ async fn where_a_history_begins_is_known_after_restarts() {
         life.engine.close().await;
         // A history of an earlier version begins with an event.
         let database = rusqlite::Connection::open(copy.join("history.sqlite")).unwrap();
-        database.execute("DELETE FROM events WHERE n = 1", []).unwrap();
+        database
+            .execute("DELETE FROM events WHERE n = 1", [])
+            .unwrap();
         drop(database);
         let life = Life::begin(&copy, fsync, 2_500_000).await;
         assert_eq!(life.missed(origin), None);

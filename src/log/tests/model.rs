@@ -125,7 +125,11 @@ fn join(
         prop_assert_eq!(joined.gap, Some(gap));
         let is_known = id == id_before(oldest) || events[oldest..].iter().any(|it| it.id == id);
         prop_assert!(!is_known, "it was there all the time");
-        let told = if joined.replay.is_some() { oldest } else { events.len() };
+        let told = if joined.replay.is_some() {
+            oldest
+        } else {
+            events.len()
+        };
         prop_assert_eq!(joined.id, id_before(told));
         // It is told once.
         let id = joined.id.to_string();

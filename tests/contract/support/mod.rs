@@ -74,12 +74,7 @@ impl TestServer {
         Self::launch(false, transport::is_tls(), START_UNIX_MS, |_| {})
     }
 
-    fn launch(
-        dev: bool,
-        is_tls: bool,
-        unix_ms: u64,
-        change: impl FnOnce(&mut Config),
-    ) -> Self {
+    fn launch(dev: bool, is_tls: bool, unix_ms: u64, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             admin_listen: vec!["127.0.0.1:0".parse().unwrap()],
