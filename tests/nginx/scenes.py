@@ -46,7 +46,7 @@ def guide(world):
         one.leave()
     for version in versions:
         listener = world.listen(version, "-w", "%{http_version}", world.url() + f"?token={world.token(1)}")
-        listener.sees(r"^retry: \d+\n\n")
+        listener.sees(r"(?m)^retry: \d+\n")
         world.publish({"type": "order_paid", "data": {"id": 7}}, {"user": "1"})
         listener.sees(r'\nid: \d+-\d+\nevent: message\ndata: \{"type":"order_paid","data":\{"id":7\}\}\n\n')
         listener.leave()
@@ -78,9 +78,58 @@ def unbuffered(world):
         listener.leave()
 
 
+def two_in_a_row(world):
+    """behind another nginx with default settings, which buffers, the head and each event arrive at once"""
+    port, outer = world.start_outer_nginx()
+    listener = world.listen("-i", f"http://127.0.0.1:{port}{STREAM}?token={world.token(12)}")
+    listener.sees(r"^HTTP/1\.1 200 [^\0]*?\n\n")
+    listener.sees("retry: ")
+    for n in range(3):
+        world.publish({"n": n}, {"user": "12"})
+        listener.sees(rf'data: {{"n":{n}}}\n\n')
+    listener.leave()
+    world.end(outer)
+
+
+def compressing(world):
+    """behind an nginx that compresses event streams each event arrives at once, compressed: it does not heed no-transform"""
+    port, outer = world.start_outer_nginx("gzip on; gzip_types text/event-stream; gzip_proxied any; gzip_http_version 1.0; gzip_min_length 0;")
+    url = f"http://127.0.0.1:{port}{STREAM}?token={world.token(13)}"
+    listener = world.listen("-i", "--compressed", url)
+    head = listener.sees(r"^HTTP/1\.1 200 [^\0]*?\n\n").group().lower()
+    check("\ncontent-encoding: gzip\n" in head, f"not compressed: {head}")
+    listener.sees("retry: ")
+    for n in range(3):
+        world.publish({"n": n}, {"user": "13"})
+        listener.sees(rf'data: {{"n":{n}}}\n\n')
+    listener.leave()
+    # Who does heed it has to be able to see it.
+    _, direct, _ = world.head("--unix-socket", str(world.socket), "--max-time", "0.5", "-H", f"Authorization: Bearer {world.token(13)}", f"http://example.com{STREAM}")
+    _, proxied, _ = world.head("--max-time", "0.5", url)
+    check(proxied["cache-control"] == direct["cache-control"], f"Cache-Control: {proxied['cache-control']}, and {direct['cache-control']} without nginx")
+    world.end(outer)
+
+
+def own_compression(world):
+    """a site that compresses event streams of its own does not compress Idlewild's: `gzip off` in proxy.conf wins"""
+    world.stop_nginx()
+    world.configure(change=[("http.conf", r"\Z", "gzip on; gzip_types text/event-stream; gzip_proxied any; gzip_min_length 0;\n")])
+    world.start_nginx()
+    for version in ("--http1.1", "--http2"):
+        listener = world.listen(version, "-i", "--compressed", world.url() + f"?token={world.token(14)}")
+        head = listener.sees(r"^HTTP/[^\0]*?\n\n").group().lower()
+        check("content-encoding" not in head, f"compressed: {head}")
+        world.publish({"n": 1}, {"user": "14"})
+        listener.sees(r'data: {"n":1}\n\n')
+        listener.leave()
+    world.stop_nginx()
+    world.configure()
+    world.start_nginx()
+
+
 def untouched(world):
     """OPTIONS, CORS and every header of Idlewild pass as they are"""
-    own = {"server", "date", "x-accel-buffering", "strict-transport-security", "connection", "transfer-encoding", "keep-alive"}
+    own = {"server", "date", "strict-transport-security", "connection", "transfer-encoding", "keep-alive"}
 
     def fields(via, *args):
         if via == "nginx":
@@ -107,7 +156,7 @@ def heartbeats(world):
     world.start_nginx()
     kept = [world.listen(version, world.url() + f"?token={world.token(4)}") for version in ("--http1.1", "--http2")]
     for one in kept:
-        one.sees(r"(event: heartbeat\ndata: \{\}\n\n){4}", 8)
+        one.sees(r"((id: \S+\n)?event: heartbeat\ndata: \{\}\n\n){4}", 8)
         check(one.process.poll() is None, "cut")
         one.leave()
     world.end(world.idlewild)
@@ -472,4 +521,4 @@ def direct(world):
 
 
 # In this order; a scene may find the nginx and the Idlewild of the one before it.
-SCENES = [loads, guide, unbuffered, untouched, heartbeats, disconnects, addresses, websocket, limits, crowd, reload, drain, logs, several, direct]
+SCENES = [loads, guide, unbuffered, two_in_a_row, compressing, own_compression, untouched, heartbeats, disconnects, addresses, websocket, limits, crowd, reload, drain, logs, several, direct]
