@@ -65,10 +65,10 @@ class StreamClient:
         return found
 
     def event(self) -> Frame:
-        """The next frame with data."""
+        """The next event; heartbeats are none."""
         while True:
             found = self.frame()
-            if "data" in found.fields:
+            if "data" in found.fields and found.name != "heartbeat":
                 return found
 
     def rest(self) -> list[Frame]:

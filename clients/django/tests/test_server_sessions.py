@@ -40,7 +40,7 @@ def test_a_refreshed_token_opens_a_stream_and_a_refresh_token_does_not(server, u
 def test_a_second_login_forces_the_first_device_out(server, user, client):
     first = log_in(client)["access"]
     with stream(server, first) as opened:
-        assert opened.frame().fields.keys() == {"retry"}
+        assert opened.frame().fields.keys() == {"id", "retry", "event", "data"}
         second = log_in(client)["access"]
         (told,) = opened.rest()
         assert told.json == {
