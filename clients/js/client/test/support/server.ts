@@ -49,9 +49,10 @@ export class Server {
     return `${this.base}/sse/notifications/`;
   }
 
-  /** Starts the process; after `down`, on the same ports. */
-  async up(): Promise<void> {
-    const args = ['serve', '--dev', '--config', this.#config, '--listen', this.#public, '--admin-listen', this.#admin];
+  /** Starts the process; after `down`, on the same ports. `elsewhere`, no client finds it. */
+  async up(elsewhere = false): Promise<void> {
+    const listen = elsewhere ? '127.0.0.1:0' : this.#public;
+    const args = ['serve', '--dev', '--config', this.#config, '--listen', listen, '--admin-listen', this.#admin];
     const started = spawn(BINARY, args, { env: ENVIRONMENT, stdio: ['ignore', 'ignore', 'pipe'] });
     this.#process = started;
     let log = '';
@@ -64,7 +65,8 @@ export class Server {
         const key = /development API key: (\S+)/.exec(log);
         if (found?.[1] === undefined || found[2] === undefined || key?.[1] === undefined) return;
         clearTimeout(late);
-        [this.#public, this.#admin, this.#key] = [found[1], found[2], key[1]];
+        if (!elsewhere) this.#public = found[1];
+        [this.#admin, this.#key] = [found[2], key[1]];
         resolve();
       });
     });
@@ -105,13 +107,26 @@ export class Server {
     await this.#post('/v1/events', { to: { user }, event, data });
   }
 
+  /** Publishes to everybody while the clients are away, and comes back. */
+  async restartAndBroadcast(data: unknown): Promise<void> {
+    await this.down();
+    await this.up(true);
+    await this.#post('/v1/events', { to: { all: true }, data });
+    await this.down();
+    await this.up();
+  }
+
   async logout(user: string, message: string): Promise<void> {
     await this.#post(`/v1/users/${user}/logout`, { message, reason: 'test' });
   }
 
   async connections(user: string): Promise<number> {
-    const { connections } = (await this.#ask('GET', `/v1/users/${user}`)) as { connections: unknown[] };
-    return connections.length;
+    return (await this.connectionIds(user)).length;
+  }
+
+  async connectionIds(user: string): Promise<unknown[]> {
+    const { connections } = (await this.#ask('GET', `/v1/users/${user}`)) as { connections: { id: unknown }[] };
+    return connections.map(({ id }) => id);
   }
 
   async #post(path: string, body: unknown): Promise<void> {

@@ -115,6 +115,17 @@ describe('over WebSocket', () => {
     expect(beats.slice(0, 3)).toEqual(['7-0', '7-0', '9-0']);
   });
 
+  it('and so it is with a ticket, which each connection has of its own', async () => {
+    let tickets = 0;
+    const fetch = () => Promise.resolve(Response.json({ ticket: `ticket-${(tickets += 1)}`, expires_in: 30 }));
+    connect({ auth: 'ticket', environment: { WebSocket, random: () => 0.01, fetch } });
+    const socket = await accepted();
+    send(socket, '7-0', 'open', { retry: 110 });
+    socket.close(1001);
+    await accepted(2);
+    expect(sockets[1]?.url).toMatch(/ticket=ticket-2.*last_event_id=7-0/);
+  });
+
   it('an application event called `evicted` stops nothing; followed by its close code it does', async () => {
     const { client } = connect();
     const socket = await accepted();
