@@ -6,5 +6,5 @@ const source = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 export default defineConfig({
   // Tests run on the sources, so that a stale build never answers for them.
   resolve: { alias: { '@idlewild/client': source('client/src/index.ts') } },
-  test: { include: ['{client,react}/test/**/*.test.{ts,tsx}'], testTimeout: 30_000, maxConcurrency: 20 },
+  test: { include: ['{client,react}/test/**/*.test.{ts,tsx}'], testTimeout: 30_000, hookTimeout: 30_000, maxConcurrency: 20 },
 });
