@@ -13,7 +13,7 @@ const BINARY = process.env.IDLEWILD_BIN ?? fileURLToPath(new URL('../../../../..
 /** The server takes every `IDLEWILD_...` for one of its settings. */
 const ENVIRONMENT = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('IDLEWILD_')));
 /** Far more than it takes. */
-const START_WITHIN_MS = 25_000;
+const START_WITHIN_MS = 50_000;
 const SECRET = '0123456789abcdef0123456789abcdef';
 
 export class Server {
