@@ -6,5 +6,6 @@ const source = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 export default defineConfig({
   // Tests run on the sources, so that a stale build never answers for them.
   resolve: { alias: { '@idlewild/client': source('client/src/index.ts') } },
-  test: { include: ['{client,react}/test/**/*.test.{ts,tsx}'], testTimeout: 30_000, maxConcurrency: 20 },
+  // What hangs fails; a machine that is busy with other things does not.
+  test: { include: ['{client,react}/test/**/*.test.{ts,tsx}'], testTimeout: 120_000, hookTimeout: 60_000, maxConcurrency: 20 },
 });

@@ -125,7 +125,9 @@ describe('a page of a listed origin', () => {
       upTo: 'second\n\n',
     });
     assert.equal(status, 200);
-    assert.match(body, /^id: [\d-]+\nretry: \d+\nevent: heartbeat\ndata: \{\}\n\nid: [\d-]+\nevent: message\ndata: second\n\n$/);
+    const [firstBlock, ...rest] = body.split(/(?<=\n\n)/);
+    assert.match(firstBlock, new RegExp(`^id: ${first.id}\nretry: \\d+\nevent: heartbeat\ndata: \\{\\}\n\n$`));
+    assert.match(rest.join(''), /^id: [\d-]+\nevent: message\ndata: second\n\n$/);
     assert.deepEqual(preflights, [204]);
   }));
 

@@ -90,6 +90,15 @@ describe("the demo page", { timeout: 120_000 }, () => {
     assert.equal(await line(page, "message", "before").count(), 1);
   });
 
+  it("gets what it missed when it was cut before its first event", async () => {
+    await logIn(page);
+    await page.locator("#last-id").getByText(/^\d+-\d+$/).waitFor();
+    await page.getByRole("button", { name: "Cut the connection" }).click();
+    await publish("meanwhile");
+    await page.getByRole("button", { name: "Connect again" }).click();
+    await line(page, "message", "meanwhile").waitFor();
+  });
+
   it("comes back by itself when the server ends the stream", async () => {
     await logIn(page);
     await server.ask("DELETE", "/v1/users/1/connections");

@@ -161,9 +161,6 @@ describe("the guide's application", { timeout: 300_000 }, () => {
       const { id, connections } = await presence("user");
       assert.equal(connections.length, 1);
 
-      // Without an id a client that comes back cannot say what it has.
-      await send(tabs[0], "user", `before ${signal}`);
-      await Promise.all(tabs.map((tab) => tab.getByText(`before ${signal}`).waitFor()));
       await example.restartIdlewild(signal);
       const text = `sent while the tabs were away (${signal})`;
       const data = { type: "NOTIFICATION", data: { id: 1_000_000, sender: "nobody", text, sent_at: new Date() } };

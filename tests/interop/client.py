@@ -53,10 +53,13 @@ class Running:
 
     def events(self):
         """Name, id and data of every event but heartbeats, as a page would see them."""
-        return [(line["event"], line["id"], line["data"]) for line in list(self.lines) if line.get("event", "heartbeat") != "heartbeat"]
+        return [event for event in self.everything() if event[0] != "heartbeat"]
 
     def heartbeats(self):
-        return [line["data"] for line in list(self.lines) if line.get("event") == "heartbeat"]
+        return [event for event in self.everything() if event[0] == "heartbeat"]
+
+    def everything(self):
+        return [(line["event"], line["id"], line["data"]) for line in list(self.lines) if "event" in line]
 
     def positions(self):
         return [line["id"] for line in list(self.lines) if line.get("event") == "heartbeat"]

@@ -16,8 +16,6 @@ class Client:
     tokens: tuple = ("query", "header")
     # Comes back by itself, with the last id; else the scene starts it again.
     comes_back: bool = True
-    # Keeps its last id when the first event of a new stream has none, as one of `"persist": false`.
-    keeps_id: bool = True
     # Tells the status of a refusal.
     tells_status: bool = True
     # Shows the server's `retry:`.
@@ -41,11 +39,12 @@ def rust(name):
 CLIENTS = [
     Client("chromium", node("chromium.mjs"), tokens=("query",), tells_status=False),
     Client("eventsource", node("eventsource.mjs")),
+    Client("event-source-polyfill", node("event-source-polyfill.mjs")),
     Client("fetch-event-source", node("fetch-event-source.mjs"), shows_retry=True),
     Client("httpx-sse", python("httpx_sse_client.py"), comes_back=False, shows_retry=True),
     Client("sseclient-py", python("sseclient_py_client.py"), comes_back=False),
-    Client("eventsource-client", rust("eventsource-client"), keeps_id=False),
-    Client("reqwest-eventsource", rust("reqwest-eventsource"), keeps_id=False),
+    Client("eventsource-client", rust("eventsource-client")),
+    Client("reqwest-eventsource", rust("reqwest-eventsource")),
     # 0 is curl's own: a whole response, the last chunk included.
     Client("curl", python("curl_client.py"), comes_back=False, shows_retry=True, says=("curl ended with 0: ",)),
 ]

@@ -52,8 +52,18 @@ class Scene:
         self.each("is online", self.is_online)
 
     def cut_first(self):
-        """the server ends every stream before its first event: all come back and miss nothing"""
-        self.end_streams({"data": "before anything else"})
+        """cut before the first event, by a restart: each gets the broadcast sent while it was away"""
+        self.each("its position", lambda one: one.heartbeats())
+        for one in self.running:
+            check(not one.events(), f"{one.name} has had an event: {one.events()[:1]}")
+        opened = {one.user: len(one.all("open")) for one in self.running}
+        self.server.stop()
+        self.server.start(self.server.elsewhere)
+        self.broadcast({"data": "while nobody was there"})
+        self.server.stop()
+        self.server.start()
+        self.each("came back", lambda one: len(one.all("open")) > opened[one.user])
+        self.each_has_all()
 
     def events(self):
         """text, JSON, lines, unicode, a name, 60 KB, and one without an id"""
@@ -68,9 +78,11 @@ class Scene:
         self.each_has_all()
 
     def heartbeat(self):
-        """heartbeats, which say where a client is"""
+        """heartbeats, whose ids are positions that never go back"""
         before = {one.user: len(one.heartbeats()) for one in self.running}
         self.each("a heartbeat", lambda one: len(one.heartbeats()) > before[one.user])
+        for one in self.running:
+            check(one.heartbeats()[-1][1], f"{one.name}: a heartbeat without an id on a quiet stream")
 
     def cut(self):
         """the server ends the stream: all come back and miss nothing"""
@@ -81,13 +93,7 @@ class Scene:
         self.heartbeat()
         self.end_streams()
         self.heartbeat()
-        event = {"data": "while it was away again"}
-        # Who forgets its id here would miss the event, and gets it when it is back.
-        self.end_streams(event, to=[one for one in self.running if one.client.keeps_id])
-        for one in self.running:
-            if not one.client.keeps_id:
-                self.publish(one, event)
-        self.each_has_all()
+        self.end_streams({"data": "while it was away again"})
 
     def restart(self):
         """the server drains and comes back, with events from meanwhile"""
@@ -114,13 +120,13 @@ class Scene:
 
     # What they are made of.
 
-    def end_streams(self, event=None, to=None):
-        """Ends the streams, publishes before the clients are back (to all, if not said), and waits until they are."""
+    def end_streams(self, event=None):
+        """Ends the streams, publishes before the clients are back, and waits until they are."""
         opened = {one.user: len(one.all("open")) for one in self.running}
         for one in self.running:
             ended = self.server.ask(f"/v1/users/{one.user}/connections", method="DELETE")
             check(ended["ended"] == 1, f"{one.name} had {ended['ended']} connections, not one")
-            if event and (to is None or one in to):
+            if event:
                 self.publish(one, event)
         self.each("came back", lambda one: len(one.all("open")) > opened[one.user])
         self.each_has_all()
@@ -142,6 +148,11 @@ class Scene:
     def publish(self, one, event):
         accepted = self.server.ask("/v1/events", {"to": {"user": one.user}, **event})
         self.expect(one, event, accepted["id"])
+
+    def broadcast(self, event):
+        accepted = self.server.ask("/v1/events", {"to": {"all": True}, **event})
+        for one in self.running:
+            self.expect(one, event, accepted["id"])
 
     def publish_many(self, events):
         """To everyone, in one batch. A batch's answer has no ids, so they are not compared but for their order."""
@@ -177,23 +188,20 @@ class Scene:
 
 def judge(one, expected):
     """Compares what came with what was published: names, data, order, number; ids where they are known."""
-    got = one.events()
-    last = ""
-    # What an event without an id may be shown with: the one before it, which may be a heartbeat's.
-    told = {"", *one.positions()}
+    got = with_ids_before(one)
     for at, (wanted, came) in enumerate(zip(expected, got)):
         name, id, data = wanted
+        before = came[3]
         check(came[0] == name, f"{one.name}, event {at}: its name is {came[0]!r}, not {name!r}")
         check(came[2] == data, f"{one.name}, event {at}: its data is {came[2][:200]!r}, not {data[:200]!r}")
         if id is None:
-            check(came[1] in told | {last}, f"{one.name}, event {at}: its id is {came[1]!r}, and it was sent without")
+            check(came[1] in ("", before), f"{one.name}, event {at}: its id is {came[1]!r}, and it was sent without")
             continue
         check(id in (..., came[1]), f"{one.name}, event {at}: its id is {came[1]!r}, not {id!r}")
-        check(position(came[1]) > position(last), f"{one.name}, event {at}: id {came[1]!r} after {last!r}")
-        last = came[1]
+        check(position(came[1]) > position(before), f"{one.name}, event {at}: id {came[1]!r} after {before!r}")
     check(len(got) == len(expected), f"{one.name} got {len(got)} events, not {len(expected)}; the last: {got[-1][0]} {got[-1][2][:100]!r}")
-    heartbeats = one.heartbeats()
-    check(set(heartbeats) <= {"{}"}, f"{one.name}: heartbeats say {set(heartbeats)}")
+    said = {data for _, _, data in one.heartbeats()}
+    check(said <= {"{}"}, f"{one.name}: heartbeats say {said}")
     retries = one.all("retry")
     if one.client.shows_retry:
         opened = one.all("open")
@@ -201,6 +209,18 @@ def judge(one, expected):
         check(retries[0] in RETRY_MS, f"{one.name} was told to come back after {retries[0]} ms")
     if one.client.comes_back:
         check(one.starts == 1, f"{one.name} was started {one.starts} times")
+
+
+def with_ids_before(one):
+    """The events but heartbeats, each with the last id before it, which may be a heartbeat's. No id goes back."""
+    last, events = "", []
+    for name, id, data in one.everything():
+        if name != "heartbeat":
+            events.append((name, id, data, last))
+        if id:
+            check(position(id) >= position(last), f"{one.name}: {name} has id {id!r} after {last!r}")
+            last = id
+    return events
 
 
 def position(id):

@@ -67,7 +67,7 @@ class World:
         (conf / "mime.types").write_text("types { text/html html; }\n")
         if http2_directive is None:
             http2_directive = self.version >= (1, 25, 1)
-        temporary = "".join(f"{kind}_temp_path {self.work}/{kind}; " for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        temporary = self.temporary_paths()
         edits = [
             ("nginx.conf", r"/run/nginx\.pid", f"{self.work}/nginx.pid"),
             ("nginx.conf", r"/var/log/nginx", str(self.logs)),
@@ -101,8 +101,12 @@ class World:
             check(times, f"{file} has nothing like `{pattern}` any more")
             path.write_text(text)
 
-    def nginx_command(self, *more):
-        return [self.nginx, *([] if self.debian else ["-p", str(self.work)]), "-e", str(self.logs / "start.log"), "-c", str(self.work / "nginx" / "nginx.conf"), *more]
+    def temporary_paths(self, name=""):
+        return "".join(f"{kind}_temp_path {self.work}/{name}{kind}; " for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+
+    def nginx_command(self, *more, conf=None):
+        return [self.nginx, *([] if self.debian else ["-p", str(self.work)]), "-e", str(self.logs / "start.log"),
+                "-c", str(conf or self.work / "nginx" / "nginx.conf"), *more]
 
     def test_nginx(self):
         """`nginx -t`: what it says beside that all is well."""
@@ -141,6 +145,26 @@ class World:
         wait("nginx listens", lambda: self.server.poll() is not None or answers(self.tls))
         if self.server.poll() is not None:
             raise Failed(f"nginx did not start: {(self.logs / 'nginx.out').read_text()}{(self.logs / 'start.log').read_text()}")
+
+    def start_outer_nginx(self, settings=""):
+        """Another nginx in front of the first, with nothing but defaults and `settings`; where it listens, and its process."""
+        [port] = free_ports(1)
+        conf = self.work / "outer.conf"
+        conf.write_text(f"""
+            {"user www-data;" if os.geteuid() == 0 else ""}
+            pid {self.work}/outer.pid;
+            error_log {self.logs}/outer-error.log;
+            events {{}}
+            http {{
+                {self.temporary_paths("outer-")}
+                access_log off;
+                {settings}
+                server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{self.plain}; }} }}
+            }}""")
+        process = self.start(self.nginx_command("-g", "daemon off;", conf=conf), "outer.out")
+        wait("the outer nginx listens", lambda: process.poll() is not None or answers(port))
+        check(process.poll() is None, f"the outer nginx did not start: {(self.logs / 'outer.out').read_text()}")
+        return port, process
 
     def workers(self):
         """The processes of nginx's workers that are not on their way out."""

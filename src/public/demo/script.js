@@ -76,11 +76,14 @@ function connect() {
     note("bad", "lost", "the browser waits for the retry time that the server told, and comes back");
   });
   stream.addEventListener("message", receive);
-  stream.addEventListener("heartbeat", ({ lastEventId }) => {
-    if (lastEventId) say($("last-id"), lastEventId);
-    note("quiet", "heartbeat", "still there", lastEventId);
+  stream.addEventListener("heartbeat", (event) => {
+    keepId(event);
+    note("quiet", "heartbeat", "still there");
   });
-  stream.addEventListener("replay_gap", ({ data }) => note("bad", "replay_gap", `some events are gone: ${data}`));
+  stream.addEventListener("replay_gap", (event) => {
+    keepId(event);
+    note("bad", "replay_gap", `some events are gone: ${event.data}`);
+  });
   stream.addEventListener("evicted", () => note("bad", "evicted", "a newer connection took this one's place"));
   stream.addEventListener("token_expired", () => {
     note("bad", "token_expired", "the token's time is over");
@@ -88,8 +91,14 @@ function connect() {
   });
 }
 
-function receive({ data, lastEventId }) {
+/** Heartbeats carry an id, too: the position that the stream has come to. */
+function keepId({ lastEventId }) {
   if (lastEventId) say($("last-id"), lastEventId);
+}
+
+function receive(event) {
+  const { data, lastEventId } = event;
+  keepId(event);
   const message = forcedOut(data);
   note(message === null ? "event" : "bad", "message", data, lastEventId);
   if (message === null) return;

@@ -22,7 +22,7 @@ await fetchEventSource(url, {
   },
   onmessage({ event, id, data, retry }) {
     if (retry !== undefined) print({ retry });
-    // A frame of nothing but `retry:` is handed over as well.
+    // A frame of nothing but `retry:` (the server sends one before it drains) is handed over as well.
     if (data) printEvent({ event: event || 'message', id, data });
   },
   onclose() {

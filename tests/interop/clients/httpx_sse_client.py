@@ -15,7 +15,7 @@ try:
             for got in stream.iter_sse():
                 if got.retry is not None:
                     show(retry=got.retry)
-                # A frame of nothing but `retry:` is handed over as well.
+                # A frame of nothing but `retry:` (the server sends one before it drains) is handed over as well.
                 if got.data:
                     show(event=got.event, id=got.id, data=got.data)
             show(away="the stream ended")

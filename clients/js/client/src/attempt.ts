@@ -46,6 +46,7 @@ export class Attempt {
   readonly #silenceTimer: Timer;
   #connection: Connection | null = null;
   #position: string | null;
+  #from: string | null;
   #lastHeard = 0;
   #over = false;
   #open = false;
@@ -57,6 +58,7 @@ export class Attempt {
     this.token = request.token;
     this.transport = request.transport;
     this.#position = request.lastEventId;
+    this.#from = request.lastEventId;
     this.#openTimer = new Timer(settings.environment);
     this.#silenceTimer = new Timer(settings.environment);
   }
@@ -78,6 +80,11 @@ export class Attempt {
   /** The id after which this connection goes on: what it was asked for, then what it has brought. */
   get position(): string | null {
     return this.#position;
+  }
+
+  /** The id after which it began: it brings everything that came later. `null` until the first id of a new stream. */
+  get from(): string | null {
+    return this.#from;
   }
 
   get isOpen(): boolean {
@@ -134,13 +141,13 @@ export class Attempt {
       },
       event: (event) => {
         this.#heard();
-        if (event.id) this.#position = event.id;
+        this.#moveTo(event.id);
         this.#sink.event(event);
       },
       activity: () => { this.#heard(); },
       retry: (milliseconds) => { this.#sink.retry(milliseconds); },
       oversized: (id) => {
-        if (id) this.#position = id;
+        this.#moveTo(id);
         this.#sink.failed({ code: 'too-large', message: 'An event was too large and is left out' });
       },
       reconnecting: () => {
@@ -158,6 +165,13 @@ export class Attempt {
     };
   }
 
+  #moveTo(id: string | undefined): void {
+    if (id === undefined) return;
+    // An empty id takes the last one back (HTML standard, 9.2.6).
+    this.#position = id === '' ? null : id;
+    this.#from ??= this.#position;
+  }
+
   #heard(): void {
     this.#lastHeard = this.#settings.environment.now();
   }
@@ -170,8 +184,7 @@ export class Attempt {
   // Events only note the time; the timer looks at it when it fires and sleeps for the rest.
   #watchSilence(): void {
     const { heartbeatTimeout, environment } = this.#settings;
-    // A WebSocket's heartbeat is a ping, which the browser answers without telling.
-    if (heartbeatTimeout === 0 || this.transport === 'websocket') return;
+    if (heartbeatTimeout === 0) return;
     const silence = environment.now() - this.#lastHeard;
     if (silence < 0) this.#heard();
     if (silence >= heartbeatTimeout) {

@@ -38,7 +38,8 @@ export class IdlewildClient {
     this.#settings = resolve(options);
     const { environment, refreshBefore, pauseHiddenAfter } = this.#settings;
     this.#storage = options.storage;
-    this.#lastEventId = options.lastEventId ?? this.#load();
+    const begin = options.lastEventId ?? this.#load();
+    this.#lastEventId = begin === '' ? null : begin;
     let user = userOf(options.token ?? null);
     this.#credentials = new Credentials({
       token: options.token ?? null,
@@ -65,7 +66,7 @@ export class IdlewildClient {
     return this.#status;
   }
 
-  /** The id of the last event seen, from which the stream goes on. */
+  /** The id of the last event or heartbeat seen, after which the stream goes on. */
   get lastEventId(): string | null {
     return this.#lastEventId;
   }
@@ -189,14 +190,9 @@ export class IdlewildClient {
   }
 
   #received(event: RawEvent): void {
-    if (event.id) {
-      // Where connections overlap or go back, an event comes twice.
-      if (!isAfter(event.id, this.#lastEventId)) return;
-      this.#lastEventId = event.id;
-      this.#save(event.id);
-    }
     const message = toMessage(event);
     if (event.event === 'replay_gap') this.#gap(message);
+    else if (!this.#moveTo(event.id) && event.event !== 'heartbeat') return;
     const logout = event.event === 'message' ? toForceLogout(message) : null;
     // First of all, so that a listener which logs in again is not undone.
     if (logout !== null) this.#loggedOut();
@@ -211,7 +207,22 @@ export class IdlewildClient {
     if (gap.lastEventId !== null && this.#lastEventId !== null && isAfter(this.#lastEventId, gap.lastEventId)) return;
     // The ids of a new log need not come after those of the one that is gone.
     this.#lastEventId = null;
+    this.#moveTo(message.id ?? undefined);
     this.#emitter.emit('replay-gap', gap);
+  }
+
+  /** Whether what carries this id is new. */
+  #moveTo(id: string | undefined): boolean {
+    if (id === undefined) return true;
+    if (id === '') {
+      this.#lastEventId = null;
+    } else {
+      // Where connections overlap or go back, an event comes twice.
+      if (!isAfter(id, this.#lastEventId)) return false;
+      this.#lastEventId = id;
+    }
+    this.#save(id);
+    return true;
   }
 
   #loggedOut(): void {

@@ -29,6 +29,7 @@ export interface ClientEvents {
   status: Status;
   /** Events of the default name. */
   message: StreamMessage;
+  /** A sign of life; its id is a position in the log, not that of an event. */
   heartbeat: StreamMessage;
   /** Something was missed for good: load the state of things anew. */
   'replay-gap': ReplayGap;
@@ -51,7 +52,8 @@ export function serverName(name: string): string | null {
 }
 
 export function toMessage({ event, data, id }: RawEvent): StreamMessage {
-  return { event, data: parse(data), raw: data, id: id ?? null };
+  // An empty id is none: it only takes the last one back.
+  return { event, data: parse(data), raw: data, id: id === undefined || id === '' ? null : id };
 }
 
 function parse(text: string): unknown {

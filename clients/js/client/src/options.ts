@@ -21,6 +21,7 @@ export type GetToken = (request: { readonly reason: TokenReason }) => string | n
 /** Keeps the last event id across page loads. */
 export interface LastEventIdStorage {
   load(): string | null;
+  /** Empty where the server took the last id back; an empty one that is loaded is none. */
   save(lastEventId: string): void;
 }
 

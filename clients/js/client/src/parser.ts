@@ -11,6 +11,8 @@ export interface ParsedEvent {
 
 export interface ParserSink {
   event(event: ParsedEvent): void;
+  /** A block without data is no event, but its id counts all the same. Empty: there is no last id any more. */
+  position(id: string): void;
   /** A `retry:` field, in milliseconds. */
   retry(milliseconds: number): void;
   /** An event or a line was longer than the limit and is dropped; `id` is the id it carried. */
@@ -114,17 +116,17 @@ export class EventStreamParser {
   #dispatch(): void {
     const { event, data } = { event: this.#event, data: this.#data };
     const [id, oversized] = [this.#id, this.#oversized];
+    this.#id = undefined;
     this.#event = '';
     this.#data = [];
     this.#dataChars = 0;
     this.#oversized = false;
     if (oversized) {
-      this.#id = undefined;
       this.#sink.oversized(id);
     } else if (data.length > 0) {
-      this.#id = undefined;
       this.#sink.event({ event: event === '' ? 'message' : event, data: data.join('\n'), id });
+    } else if (id !== undefined) {
+      this.#sink.position(id);
     }
-    // A block without data is no event, but its id counts: it goes with the next event.
   }
 }

@@ -12,9 +12,15 @@ import { IDLE, isStopped, type State, type StreamError, type StreamStatus, type 
 import { Timer } from './timer.js';
 import type { End, RawEvent } from './transport/transport.js';
 
+/** The events that the server's last word may be. */
+const FAREWELLS: ReadonlySet<string> = new Set(['evicted', 'token_expired']);
+/** The end comes in the same packet; this is for what a proxy adds. */
+const FAREWELL_MS = 2_000;
+
 export interface StreamSink {
   status(status: StreamStatus): void;
-  event(event: RawEvent): void;
+  /** `from` is the id after which the connection began that has brought it. */
+  event(event: RawEvent, from: string | null): void;
   error(error: StreamError): void;
   names(): ReadonlySet<string>;
 }
@@ -38,6 +44,11 @@ export class Stream {
   #probe = false;
   /** The token was renewed after a 401, and no stream has opened since. */
   #renewed = false;
+  /**
+   * The last event, if it says why the stream ends. It counts with the end only: an event of the application may have
+   * the same name.
+   */
+  #farewell: { readonly event: string; readonly at: number } | null = null;
   /** Rises with every change of plan, so that an answer to an old question is known as such. */
   #plan = 0;
 
@@ -157,6 +168,11 @@ export class Stream {
       event: (event) => { this.#received(event); },
       retry: (milliseconds) => { this.#retryMs = milliseconds; },
       reconnecting: () => {
+        // The server has said why: to come back like this would be refused, or evict another stream.
+        if (this.#lastWord() !== null) {
+          this.#ended({ kind: 'ended' });
+          return;
+        }
         this.#failures += 1;
         const error: StreamError = { code: 'network', message: 'The connection failed or broke' };
         this.#setStatus('connecting', error);
@@ -176,24 +192,32 @@ export class Stream {
   }
 
   #received(event: RawEvent): void {
-    const attempt = this.#current;
+    const { event: name } = event;
+    this.#farewell = FAREWELLS.has(name) ? { event: name, at: this.#settings.environment.now() } : null;
     this.#handover?.brought(event);
-    this.#sink.event(event);
-    // A listener may have closed or moved the stream.
-    if (attempt === null || attempt !== this.#current) return;
-    // With a successor at the door, the eviction is its doing.
-    if (event.event === 'evicted' && this.#handover === null) {
-      this.#stopWith('evicted', { code: 'evicted', message: 'The user has too many streams; this was the oldest' });
-    } else if (event.event === 'token_expired') {
-      this.#renewToken('expired', attempt);
-    }
+    this.#sink.event(event, this.#current?.from ?? null);
+  }
+
+  #lastWord(): string | null {
+    const said = this.#farewell;
+    return said !== null && this.#settings.environment.now() - said.at <= FAREWELL_MS ? said.event : null;
   }
 
   #ended(end: End): void {
     const attempt = this.#current;
     if (attempt === null) return;
+    // With a successor at the door, an eviction is its doing.
     if (this.#handover !== null) {
       this.#takeOver(this.#handover);
+      return;
+    }
+    const lastWord = this.#lastWord();
+    if (lastWord === 'evicted') {
+      this.#stopWith('evicted', { code: 'evicted', message: 'The user has too many streams; this was the oldest' });
+      return;
+    }
+    if (lastWord === 'token_expired') {
+      this.#renewToken('expired', attempt);
       return;
     }
     const verdict = judge(end);
@@ -252,6 +276,7 @@ export class Stream {
   #takeOver(handover: Handover): void {
     this.#current?.close();
     this.#handover = null;
+    this.#farewell = null;
     const { attempt, held } = handover.take(this.#attemptSink());
     this.#current = attempt;
     if (attempt.isOpen) this.#opened();
@@ -306,6 +331,7 @@ export class Stream {
     this.#plan += 1;
     this.#timer.clear();
     this.#moveTimer.clear();
+    this.#farewell = null;
     if (this.#current !== null) this.#position = this.#current.position;
     this.#current?.close();
     this.#current = null;

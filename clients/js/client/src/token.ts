@@ -15,9 +15,11 @@ export function readClaims(token: string): TokenClaims {
   try {
     const binary = atob(payload.replaceAll('-', '+').replaceAll('_', '/'));
     const bytes = Uint8Array.from(binary, (character) => character.charCodeAt(0));
-    const claims: unknown = JSON.parse(new TextDecoder().decode(bytes));
+    const text = new TextDecoder().decode(bytes);
+    const claims: unknown = JSON.parse(text);
     if (typeof claims !== 'object' || claims === null) return UNKNOWN;
-    const { exp, user_id, sub, session_id, sid } = claims as Record<string, unknown>;
+    const { exp } = claims as Record<string, unknown>;
+    const { user_id, sub, session_id, sid } = JSON.parse(quoteNumbers(text)) as Record<string, unknown>;
     return {
       expiresAt: typeof exp === 'number' ? exp * 1000 : null,
       user: name(user_id) ?? name(sub),
@@ -29,6 +31,11 @@ export function readClaims(token: string): TokenClaims {
   }
 }
 
+/** The same JSON with each number as a string of its digits: read as doubles, two ids above 2^53 can be equal. */
+function quoteNumbers(json: string): string {
+  return json.replace(/"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g, (token) => (token.startsWith('"') ? token : `"${token}"`));
+}
+
 function name(claim: unknown): string | null {
-  return typeof claim === 'string' || typeof claim === 'number' ? String(claim) : null;
+  return typeof claim === 'string' ? claim : null;
 }

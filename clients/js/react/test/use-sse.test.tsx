@@ -63,7 +63,7 @@ describe('useSSE', () => {
     ['token_expired', 'Authentication required'],
   ])('names what has stopped it: %s', async (event, error) => {
     const { result } = await open();
-    act(() => { world.source.send(event, {}); });
+    act(() => { world.source.ends(event); });
     expect(result.current).toMatchObject({ isConnected: false, error });
   });
 
@@ -115,7 +115,7 @@ describe('useSSE', () => {
     rerender({ token: 'one', options: { getToken } });
     await settle();
     act(() => { world.source.open(); });
-    act(() => { world.source.send('token_expired', {}); });
+    act(() => { world.source.ends('token_expired'); });
     await settle();
     expect(getToken).toHaveBeenCalledOnce();
     expect(world.source.query.get('token')).toBe('two');
@@ -164,7 +164,7 @@ describe('useSSE', () => {
   it('connects anew when asked to, by a function that stays the same', async () => {
     const { result } = await open();
     const { reconnect } = result.current;
-    act(() => { world.source.send('evicted', {}); });
+    act(() => { world.source.ends('evicted'); });
     act(() => { reconnect(); });
     await settle();
     expect(world.sources).toHaveLength(2);

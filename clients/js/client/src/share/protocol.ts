@@ -7,7 +7,8 @@ export type FromLeader =
   /** "I lead, and have come to `position`": said on election and in answer to `hello` and `probe`. */
   | { readonly kind: 'leading'; readonly leader: string; readonly status: StreamStatus; readonly position: string | null }
   | { readonly kind: 'status'; readonly leader: string; readonly status: StreamStatus }
-  | { readonly kind: 'event'; readonly leader: string; readonly event: RawEvent }
+  /** `from` is the id after which the connection began that has brought it; a tab of an older version does not say. */
+  | { readonly kind: 'event'; readonly leader: string; readonly event: RawEvent; readonly from?: string | null }
   | { readonly kind: 'error'; readonly leader: string; readonly error: StreamError };
 
 export type FromFollower =

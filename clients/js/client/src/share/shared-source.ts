@@ -9,6 +9,7 @@ import type { Source, SourceSink } from '../source.js';
 import { IDLE, type StreamStatus } from '../status.js';
 import { Stream } from '../stream.js';
 import { Timer } from '../timer.js';
+import type { RawEvent } from '../transport/transport.js';
 import { Election } from './election.js';
 import { isFromLeader, type FromFollower, type FromLeader, type TabMessage } from './protocol.js';
 
@@ -38,6 +39,8 @@ export class SharedSource implements Source {
   #leading = false;
   /** Whom this tab follows. */
   #leader: string | null = null;
+  /** The id after which this tab has missed something, until the leader's stream has gone back there. */
+  #missing: string | null = null;
 
   constructor(name: string, settings: Settings, locks: Locks, credentials: Credentials, sink: SourceSink) {
     this.#name = name;
@@ -53,8 +56,8 @@ export class SharedSource implements Source {
     });
     this.#stream = new Stream(settings, credentials, {
       status: (status) => { this.#streamStatus(status); },
-      event: (event) => {
-        this.#tell({ kind: 'event', leader: this.#id, event });
+      event: (event, from) => {
+        this.#tell({ kind: 'event', leader: this.#id, event, from });
         sink.event(event);
       },
       error: (error) => {
@@ -155,7 +158,7 @@ export class SharedSource implements Source {
         this.#show(message.status);
         break;
       case 'event':
-        this.#sink.event(message.event);
+        this.#heardEvent(message.event, message.from);
         break;
       case 'error':
         this.#sink.error(message.error);
@@ -163,14 +166,26 @@ export class SharedSource implements Source {
     }
   }
 
+  // What comes by the old connection is still to come by the one that goes back; heard here and now, its id would make
+  // what was missed before it look like old news.
+  #heardEvent(event: RawEvent, from: string | null | undefined): void {
+    if (this.#missing !== null && from !== null && (from === undefined || !isAfter(from, this.#missing))) this.#missing = null;
+    if (this.#missing === null || event.id === undefined) this.#sink.event(event);
+  }
+
   /** A new leader goes on from where it was itself, and knows nothing of this tab. */
   #join(leader: string, position: string | null): void {
     this.#leader = leader;
     this.#ask({ kind: 'names', names: [...this.#sink.names()] });
     const seen = this.#sink.lastEventId();
-    if (seen === null) this.#sink.joined(position);
-    // What comes after `position` is still to be heard here; what lies between is not.
-    else if (position === null || isAfter(position, seen)) this.#ask({ kind: 'rewind', lastEventId: seen });
+    this.#missing = null;
+    if (seen === null) {
+      this.#sink.joined(position);
+    } else if (position === null || isAfter(position, seen)) {
+      // What comes after `position` is still to be heard here; what lies between is not.
+      this.#missing = seen;
+      this.#ask({ kind: 'rewind', lastEventId: seen });
+    }
   }
 
   #answer(message: FromFollower): void {

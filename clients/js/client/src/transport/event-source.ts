@@ -11,6 +11,8 @@ export function connectByEventSource(request: ConnectionRequest, sink: Connectio
   const source = new environment.EventSource(withLastEventId(request).href, { withCredentials: request.withCredentials });
   let closed = false;
   let previousId = '';
+  /** An empty `id:` took the last id back. */
+  let reset = false;
   const close = () => {
     closed = true;
     source.close();
@@ -22,6 +24,7 @@ export function connectByEventSource(request: ConnectionRequest, sink: Connectio
     // `lastEventId` stays as it was at an event that has no id of its own.
     const id = lastEventId === previousId ? undefined : lastEventId;
     previousId = lastEventId;
+    if (id !== undefined) reset = id === '';
     sink.event({ event: type, data, id });
   };
 
@@ -44,9 +47,10 @@ export function connectByEventSource(request: ConnectionRequest, sink: Connectio
     } else if (source.readyState === CLOSED) {
       close();
       sink.ended({ kind: 'unseen' });
-    } else if (request.reusable) {
+    } else if (request.reusable && !(reset && request.lastEventId !== null)) {
       sink.reconnecting();
     } else {
+      // The address must not be used again: its ticket is used up, or its id was taken back.
       close();
       sink.ended({ kind: 'ended' });
     }

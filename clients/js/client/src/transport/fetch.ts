@@ -47,7 +47,11 @@ async function stream(
     return { kind: 'broken', code: 'not-a-stream', message: `The answer is '${type}', not an event stream` };
   }
   sink.opened();
-  const parser = new EventStreamParser(sink);
+  const parser = new EventStreamParser({
+    ...sink,
+    // An id by itself says what a heartbeat says.
+    position: (id) => { sink.event({ event: 'heartbeat', data: '{}', id }); },
+  });
   const reader = response.body.getReader();
   for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
     sink.activity();
@@ -68,6 +72,7 @@ async function reasonOf(response: Response): Promise<string> {
           const { error } = JSON.parse(data) as { error?: unknown };
           if (typeof error === 'string') reason = error;
         },
+        position: () => undefined,
         retry: () => undefined,
         oversized: () => undefined,
       }).push(chunk.value);

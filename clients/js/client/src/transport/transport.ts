@@ -7,7 +7,7 @@ import type { ErrorCode } from '../status.js';
 export interface RawEvent {
   readonly event: string;
   readonly data: string;
-  /** The id that this event carried, `undefined` where it had none. */
+  /** The id that this event carried, `undefined` where it had none; an empty one takes the last id back. */
   readonly id: string | undefined;
 }
 

@@ -1,7 +1,7 @@
 // The stream over WebSocket: one JSON text message an event, and close codes in place of statuses.
 
 import type { Environment } from '../environment.js';
-import { withLastEventId, type Connection, type ConnectionRequest, type ConnectionSink, type End } from './transport.js';
+import { withLastEventId, type Connection, type ConnectionRequest, type ConnectionSink, type End, type RawEvent } from './transport.js';
 
 /** A refusal comes as a close right behind an accepted handshake; one that has not come by then is none. */
 const SETTLE_MS = 500;
@@ -34,7 +34,14 @@ export function connectByWebSocket(request: ConnectionRequest, sink: ConnectionS
     if (closed || typeof data !== 'string') return;
     open();
     const event = parse(data);
-    if (event !== null) sink.event(event);
+    if (event?.event === 'open') {
+      // It says what the first block of an event stream says.
+      const retry = retryOf(event.data);
+      if (retry !== null) sink.retry(retry);
+      sink.event({ event: 'heartbeat', data: '{}', id: event.id });
+    } else if (event !== null) {
+      sink.event(event);
+    }
   });
   // What failed is told by the close that follows; an unheard error would be thrown in Node.
   socket.addEventListener('error', () => undefined);
@@ -54,7 +61,7 @@ export function connectByWebSocket(request: ConnectionRequest, sink: ConnectionS
   };
 }
 
-function parse(text: string): { event: string; data: string; id: string | undefined } | null {
+function parse(text: string): RawEvent | null {
   try {
     const { id, event, data } = JSON.parse(text) as { id?: unknown; event?: unknown; data?: unknown };
     return {
@@ -67,6 +74,11 @@ function parse(text: string): { event: string; data: string; id: string | undefi
   }
 }
 
+function retryOf(data: string): number | null {
+  const retry = /^\{"retry":(\d+)\}$/.exec(data);
+  return retry === null ? null : Number(retry[1]);
+}
+
 function endOf(code: number, reason: string): End {
   switch (code) {
     case 1000:
@@ -76,8 +88,12 @@ function endOf(code: number, reason: string): End {
       return { kind: 'refused', status: 401, retryAfterMs: null, reason };
     case 4003:
       return { kind: 'logged-out' };
+    case 4004:
+      return { kind: 'refused', status: 403, retryAfterMs: null, reason };
     case 4029:
       return { kind: 'refused', status: 429, retryAfterMs: null, reason };
+    case 1013:
+      return { kind: 'refused', status: 503, retryAfterMs: null, reason };
     default:
       return { kind: 'broken', code: 'network', message: `The socket closed with code ${code}` };
   }

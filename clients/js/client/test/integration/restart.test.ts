@@ -30,4 +30,37 @@ describe.concurrent.each(TRANSPORTS)('with %s', (_name, options) => {
     await soon(() => { expect(other.data()).toEqual([1, 2, 3, 4]); });
     expect(states.at(-1)).toBe('open');
   });
+
+  it('a client that is cut before its first event gets what was sent while it was away', async ({ onTestFinished }) => {
+    const server = await Server.start();
+    onTestFinished(() => server.stop());
+    const user = newUser();
+    const gaps: unknown[] = [];
+    const { client, open, data } = connect(server, { ...options, token: server.token(user) });
+    client.on('replay-gap', (gap) => gaps.push(gap));
+    await open();
+    await soon(() => { expect(client.lastEventId).toMatch(/^\d+-\d+$/); });
+    await server.restartAndBroadcast(1);
+    await soon(() => { expect(data()).toEqual([1]); });
+    expect(gaps).toEqual([]);
+  });
+
+  it('and so does one that has gone over to a new token', async ({ onTestFinished }) => {
+    const server = await Server.start();
+    onTestFinished(() => server.stop());
+    const user = newUser();
+    const { client, open, data, states } = connect(server, { ...options, token: server.token(user) });
+    await open();
+    await soon(() => { expect(client.lastEventId).toMatch(/^\d+-\d+$/); });
+    const [first] = await server.connectionIds(user);
+    client.setToken(server.token(user, 901));
+    await soon(async () => {
+      const ids = await server.connectionIds(user);
+      expect(ids).toHaveLength(1);
+      expect(ids).not.toContain(first);
+    });
+    expect(states).toEqual(['connecting', 'open']);
+    await server.restartAndBroadcast(1);
+    await soon(() => { expect(data()).toEqual([1]); });
+  });
 });

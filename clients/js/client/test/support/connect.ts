@@ -11,7 +11,7 @@ let users = 100;
 export const newUser = () => String((users += 1));
 
 /** Far more than anything here takes. */
-export const soon = (check: () => void | Promise<void>) => vi.waitFor(check, { timeout: 20_000, interval: 20 });
+export const soon = (check: () => void | Promise<void>) => vi.waitFor(check, { timeout: 60_000, interval: 20 });
 
 export const TRANSPORTS: [string, Partial<ClientOptions>][] = [
   ['fetch and a header', { transport: 'fetch' }],

@@ -4,6 +4,7 @@ import type { ParsedEvent } from '../../src/parser.js';
 
 export function parseWhole(bytes: Uint8Array, limit = Infinity) {
   const events: ParsedEvent[] = [];
+  const positions: string[] = [];
   const retries: number[] = [];
   const oversized: (string | undefined)[] = [];
   // A stream is never at its end for a client: an incomplete character there is no text yet.
@@ -20,7 +21,8 @@ export function parseWhole(bytes: Uint8Array, limit = Infinity) {
     } else if (line === '') {
       if (tooLarge) oversized.push(id);
       else if (data.length > 0) events.push({ event: event || 'message', data: data.join('\n'), id });
-      if (tooLarge || data.length > 0) id = undefined;
+      else if (id !== undefined) positions.push(id);
+      id = undefined;
       data = [];
       chars = 0;
       event = '';
@@ -38,5 +40,5 @@ export function parseWhole(bytes: Uint8Array, limit = Infinity) {
       if (name === 'retry' && /^\d+$/.test(text)) retries.push(Number(text));
     }
   }
-  return { events, retries, oversized };
+  return { events, positions, retries, oversized };
 }

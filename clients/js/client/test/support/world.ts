@@ -33,6 +33,12 @@ export class FakeEventSource extends EventTarget {
     this.dispatchEvent(new Event('error'));
   }
 
+  /** The server says why, and ends the stream; for the browser that is a break like any other. */
+  ends(event: string): void {
+    this.send(event, {});
+    this.breaks();
+  }
+
   /** The server answered with something other than 200. */
   refused(): void {
     this.readyState = 2;

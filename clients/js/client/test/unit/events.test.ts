@@ -208,7 +208,7 @@ describe('closing', () => {
 
     const expired = await openScene({ getToken: () => 'two' });
     expired.client.on('token_expired', () => { expired.client.close(); });
-    expired.world.source.send('token_expired', {});
+    expired.world.source.ends('token_expired');
     await settle();
     expect(expired.world.sources).toHaveLength(1);
 

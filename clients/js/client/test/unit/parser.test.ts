@@ -7,15 +7,17 @@ const encoder = new TextEncoder();
 
 interface Parsed {
   readonly events: ParsedEvent[];
+  readonly positions: string[];
   readonly retries: number[];
   readonly oversized: (string | undefined)[];
 }
 
 function parseChunks(chunks: Iterable<Uint8Array>, limit?: number): Parsed {
-  const parsed: Parsed = { events: [], retries: [], oversized: [] };
+  const parsed: Parsed = { events: [], positions: [], retries: [], oversized: [] };
   const parser = new EventStreamParser(
     {
       event: (event) => parsed.events.push(event),
+      position: (id) => parsed.positions.push(id),
       retry: (milliseconds) => parsed.retries.push(milliseconds),
       oversized: (id) => parsed.oversized.push(id),
     },
@@ -89,6 +91,16 @@ describe('the parser', () => {
 
   it('does not deliver an event that the end of the stream cuts off', () => {
     expect(parse('data: a\n\ndata: b\n').events).toHaveLength(1);
+  });
+
+  it('tells an empty id apart from none', () => {
+    expect(parse('id: 5-0\ndata: a\n\ndata: b\n\nid:\ndata: c\n\nid\ndata: d\n\n').events.map(({ id }) => id)).toEqual(['5-0', undefined, '', '']);
+  });
+
+  it('tells the id of a block without data at once, and does not add it to the next event', () => {
+    const { events, positions } = parse('id: 5-0\nretry: 9\n\nid:\n\ndata: a\n\n');
+    expect(positions).toEqual(['5-0', '']);
+    expect(events).toEqual([{ event: 'message', data: 'a', id: undefined }]);
   });
 
   it('tells the id of an event that it drops, so that the client can go on behind it', () => {

@@ -62,6 +62,17 @@ describe('the claims of a token', () => {
     expect(readClaims(`e30.${payload}.x`)).toEqual({ expiresAt: null, user: 'Zoë 😀??>>', session: null });
   });
 
+  it('keep every digit of a number, which a double would not', () => {
+    const token = (payload: string) => `e30.${Buffer.from(payload).toString('base64url')}.x`;
+    for (const id of ['9007199254740993', '9007199254740992', '18446744073709551615', '-42', '0']) {
+      expect(readClaims(token(`{"exp": 17, "user_id": ${id}, "session_id": ${id}}`))).toEqual({ expiresAt: 17_000, user: id, session: id });
+    }
+    const tricky = token('{"name": "a\\"user_id\\": 7 \\\\", "n": [1.5e+3, -0, {"user_id": 8}], "user_id":9007199254740993 }');
+    expect(readClaims(tricky).user).toBe('9007199254740993');
+    expect(readClaims(token('{"user_id": "9007199254740993", "exp": "17"}'))).toEqual({ expiresAt: null, user: '9007199254740993', session: null });
+    expect(readClaims(token('{"user_id": null, "sub": true}')).user).toBeNull();
+  });
+
   it('are unknown for a token that is no JWT', () => {
     for (const token of ['opaque', 'a.b.c', 'e30.bnVsbA.x', '..']) {
       expect(readClaims(token)).toEqual({ expiresAt: null, user: null, session: null });

@@ -209,7 +209,7 @@ describe('a connection', () => {
 describe('an eviction', () => {
   it('stops the client, for coming back at once would evict another', async () => {
     const { world, client } = await openScene();
-    world.source.send('evicted', {});
+    world.source.ends('evicted');
     expect(client.status).toMatchObject({ state: 'evicted', error: { code: 'evicted' } });
     await pass(600_000);
     expect(world.sources).toHaveLength(1);

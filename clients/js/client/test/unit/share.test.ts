@@ -200,7 +200,7 @@ describe('tabs of one user', () => {
 
   it('reconnect for each other', async () => {
     const tabs = await openTabs(2);
-    tabs[0].world.source.send('evicted', {});
+    tabs[0].world.source.ends('evicted');
     await pass(10);
     expect(at(tabs, 1).client.status.state).toBe('evicted');
     at(tabs, 1).client.reconnect();
@@ -246,6 +246,49 @@ describe('a tab that comes later', () => {
     expect(leader.world.source.query.get('last_event_id')).toBe('1-0');
   });
 
+  it('misses nothing to what comes by the old connection before the stream has gone back', async () => {
+    const browser = new Browser();
+    const leader = openTab(browser, { lastEventId: '2-0' });
+    await settle();
+    leader.world.source.open();
+    leader.world.source.send('heartbeat', {}, '2-0');
+    const late = openTab(browser, { lastEventId: '1-0' });
+    await pass(10);
+    const [old] = leader.world.sources;
+    expect(leader.world.source.query.get('last_event_id')).toBe('1-0');
+    old?.send('message', 3, '3-0');
+    old?.send('message', 'fleeting', '3-0');
+    old?.send('heartbeat', {}, '4-0');
+    await pass(10);
+    expect(late.client.lastEventId).toBe('1-0');
+    leader.world.source.open();
+    leader.world.source.send('heartbeat', {}, '1-0');
+    for (const id of [2, 3, 5]) leader.world.source.send('message', id, `${id}-0`);
+    await pass(510);
+    expect(data(late)).toEqual(['fleeting', 2, 3, 5]);
+    expect(data(leader)).toEqual([3, 'fleeting', 5]);
+    leader.world.source.send('message', 6, '6-0');
+    await pass(10);
+    expect(data(late).at(-1)).toBe(6);
+  });
+
+  it('hears a leader of an older version, which does not say where its connection began', async () => {
+    const tabs = await openTabs(1, { lastEventId: '1-0' });
+    const { browser, environment } = browserOf(tabs[0].tab);
+    const [name = ''] = browser.channels.keys();
+    tabs[0].client.close();
+    await pass(10);
+    void browser.request(browser.tab(), name, {}, () => new Promise(() => undefined));
+    const follower = openTab(browser, { lastEventId: '1-0' });
+    await pass(10);
+    const old = new environment.BroadcastChannel(name);
+    const status = { ...tabs[0].client.status, state: 'open' };
+    old.postMessage({ kind: 'leading', leader: 'x', status, position: '4-0' });
+    old.postMessage({ kind: 'event', leader: 'x', event: { event: 'message', data: '2', id: '2-0' } });
+    await pass(10);
+    expect(data(follower)).toEqual([2]);
+  });
+
   it('is told of a gap that only it has', async () => {
     const browser = new Browser();
     const leader = openTab(browser, { lastEventId: '5-0' });
@@ -266,6 +309,18 @@ describe('a tab that comes later', () => {
 });
 
 describe('tabs share with nobody', () => {
+  it('of a user whose number differs in a digit that a double does not have', async () => {
+    const browser = new Browser();
+    const tokens = ['9007199254740992', '9007199254740993'].map((id) => `e30.${btoa(`{"user_id": ${id}}`).replaceAll('=', '')}.x`);
+    const tabs = tokens.map((token) => openTab(browser, { token }));
+    await pass(10);
+    expect(tabs.map(({ world }) => world.sources.length)).toEqual([1, 1]);
+    tabs[0]?.world.source.open();
+    tabs[0]?.world.source.send('message', 'mine', '1-0');
+    await pass(10);
+    expect(tabs.map(data)).toEqual([['mine'], []]);
+  });
+
   it('of another user or another session', async () => {
     const browser = new Browser();
     const tokens = [TOKEN, jwt({ user_id: 43, session_id: 's' }), jwt({ user_id: 42, session_id: 't' })];

@@ -171,7 +171,7 @@ describe('a token that expires', () => {
     const { reasons, getToken } = tokens();
     const { world } = await openScene({ getToken });
     world.source.send('message', 1, '5-0');
-    world.source.send('token_expired', {});
+    world.source.ends('token_expired');
     await settle();
     expect(reasons).toEqual(['expired']);
     expect(world.source.query.get('token')).toBe('t1');
@@ -180,7 +180,7 @@ describe('a token that expires', () => {
 
   it('stops a client that cannot get another', async () => {
     const { world, client } = await openScene();
-    world.source.send('token_expired', {});
+    world.source.ends('token_expired');
     expect(client.status).toMatchObject({ state: 'unauthorized', error: { message: 'The token expired' } });
   });
 });
@@ -196,7 +196,7 @@ describe('a question for a token', () => {
     const { answers, getToken } = pending();
     const { world } = await openScene({ token: expiring(30), getToken });
     await pass(21_000);
-    world.source.send('token_expired', {});
+    world.source.ends('token_expired');
     await settle();
     expect(getToken).toHaveBeenCalledExactlyOnceWith({ reason: 'expiring' });
     answers[0]?.('two');
@@ -259,7 +259,7 @@ describe('a question for a token', () => {
     client.setToken('app');
     world.sources[0]?.refused();
     world.source.open();
-    world.source.send('token_expired', {});
+    world.source.ends('token_expired');
     await settle();
     expect(getToken.mock.calls).toEqual([[{ reason: 'expiring' }], [{ reason: 'expired' }]]);
     answers[1]?.('three');

@@ -91,6 +91,60 @@ describe('over WebSocket', () => {
     expect(sockets[1]?.url).toContain('last_event_id=5-0');
   });
 
+  it('the position of the first message and of a heartbeat is where it goes on; neither is a message', async () => {
+    const beats: (string | null)[] = [];
+    const { client, messages } = connect();
+    client.on('heartbeat', ({ id }) => beats.push(id));
+    const socket = await accepted();
+    send(socket, '7-0', 'open', { retry: 110 });
+    socket.close(1001);
+    const second = await accepted(2);
+    expect(sockets[1]?.url).toContain('last_event_id=7-0');
+    send(second, '7-0', 'open', { retry: 110 });
+    send(second, '9-0', 'heartbeat', {});
+    await soon(() => { expect(client.lastEventId).toBe('9-0'); });
+    client.setToken('two');
+    const third = await accepted(3);
+    expect(sockets[2]?.url).toMatch(/token=two.*last_event_id=9-0/);
+    send(third, '9-0', 'open', { retry: 110 });
+    await soon(() => { expect(second.readyState).toBe(WebSocket.CLOSED); });
+    third.close(1001);
+    await accepted(4);
+    expect(sockets[3]?.url).toContain('last_event_id=9-0');
+    expect(messages).toEqual([]);
+    expect(beats.slice(0, 3)).toEqual(['7-0', '7-0', '9-0']);
+  });
+
+  it('and so it is with a ticket, which each connection has of its own', async () => {
+    let tickets = 0;
+    const fetch = () => Promise.resolve(Response.json({ ticket: `ticket-${(tickets += 1)}`, expires_in: 30 }));
+    connect({ auth: 'ticket', environment: { WebSocket, random: () => 0.01, fetch } });
+    const socket = await accepted();
+    send(socket, '7-0', 'open', { retry: 110 });
+    socket.close(1001);
+    await accepted(2);
+    expect(sockets[1]?.url).toMatch(/ticket=ticket-2.*last_event_id=7-0/);
+  });
+
+  it('an application event called `evicted` stops nothing; followed by its close code it does', async () => {
+    // A clock that stands still: however slow the machine is, the end is right behind the event.
+    const { client } = connect({ environment: { WebSocket, random: () => 0.01, now: () => 1_000 } });
+    const socket = await accepted();
+    send(socket, '5-0', 'evicted', { seat: 7 });
+    send(socket, '6-0', 'message', 1);
+    await soon(() => { expect(client.lastEventId).toBe('6-0'); });
+    expect(client.status.state).toBe('open');
+    send(socket, null, 'evicted', {});
+    socket.close(4029);
+    await soon(() => { expect(client.status.state).toBe('evicted'); });
+  });
+
+  it('a topic that is not allowed stops it', async () => {
+    const { client } = connect();
+    (await accepted()).close(4004);
+    await soon(() => { expect(client.status).toMatchObject({ state: 'forbidden', error: { status: 403 } }); });
+  });
+
   it('a connection that was replaced disturbs nothing when it ends', async () => {
     const { client } = connect();
     const socket = await accepted();
