@@ -132,6 +132,14 @@ pub(super) fn bytes(
     answer
 }
 
+/// What some editors and libraries put before a text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// A text without the byte order mark that it may begin with.
+pub(super) fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+}
+
 /// The whole body, if it is not over the limit.
 pub(super) async fn read(body: Incoming, max_bytes: usize) -> Result<Bytes, Problem> {
     match Limited::new(body, max_bytes).collect().await {
@@ -141,7 +149,12 @@ pub(super) async fn read(body: Incoming, max_bytes: usize) -> Result<Bytes, Prob
     }
 }
 
-/// A body of a JSON object. An empty one reads as `{}`.
+/// A body of a JSON object. An empty one reads as `{}`, and one byte order mark is skipped.
+pub(super) fn parse_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    parse(without_mark(body))
+}
+
+/// A JSON object. An empty text reads as `{}`.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.trim_ascii().is_empty() {
         b"{}"

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tracing::Instrument;
 
-use super::answer::{Answer, Problem, json, parse, read};
+use super::answer::{Answer, Problem, json, parse_body, read};
 use super::{Admin, moment};
 use crate::engine::Notice;
 use crate::event::{SessionChange, UserId, check_session};
@@ -69,7 +69,7 @@ pub(super) async fn change_session(
     let SessionBody {
         session_id,
         message,
-    } = parse(&read(body, MAX_BODY_BYTES).await?)?;
+    } = parse_body(&read(body, MAX_BODY_BYTES).await?)?;
     check_session(&session_id).map_err(|error| Problem::invalid(error.to_string()))?;
     let notice = Notice {
         message: message
@@ -93,7 +93,7 @@ pub(super) async fn log_out(
     user: UserId,
     body: Incoming,
 ) -> Result<Answer, Problem> {
-    let LogoutBody { message, reason } = parse(&read(body, MAX_BODY_BYTES).await?)?;
+    let LogoutBody { message, reason } = parse_body(&read(body, MAX_BODY_BYTES).await?)?;
     let notice = Notice {
         message: message.unwrap_or_else(|| "You have been logged out.".to_owned()),
         reason: reason.unwrap_or_else(|| "logout".to_owned()),

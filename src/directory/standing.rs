@@ -52,12 +52,7 @@ pub struct Standing {
 
 impl Standing {
     /// What holds after `change`, which is stored under an id of `log_ms`, with what held before.
-    pub fn after(
-        change: &SessionChange,
-        log_ms: u64,
-        before: Option<&Self>,
-        rules: Rules,
-    ) -> Self {
+    pub fn after(change: &SessionChange, log_ms: u64, before: Option<&Self>, rules: Rules) -> Self {
         let mut standing = before.cloned().unwrap_or_default();
         match change.keep.as_deref() {
             Some(session) => standing.name(Digest::of(session), change.at_unix_ms, rules),
@@ -108,7 +103,10 @@ impl Standing {
     }
 
     fn name(&mut self, session: Digest, at_unix_ms: u64, rules: Rules) {
-        if self.current.is_some_and(|current| current.session == session) {
+        if self
+            .current
+            .is_some_and(|current| current.session == session)
+        {
             // Naming it again changes nothing.
             return;
         }

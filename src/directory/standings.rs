@@ -68,7 +68,9 @@ impl Standings {
             standing,
             settled,
         }));
-        index.insert_unique(hash, place, |place| users[*place as usize].name.hash(hasher));
+        index.insert_unique(hash, place, |place| {
+            users[*place as usize].name.hash(hasher)
+        });
     }
 
     /// Forgets what is over, looking at up to `budget` users from `place` on; returns where to go

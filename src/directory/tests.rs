@@ -146,7 +146,10 @@ fn naming_the_current_session_again_ends_nobody() {
     assert!(directory.is_current("1", "a"));
     assert_eq!(change_session(&directory, "1", Some("a"), 200_000), []);
     assert!(directory.allows(&named) && directory.allows(&nameless));
-    assert_eq!(change_session(&directory, "1", Some("b"), 300_000), [at(0), at(1)]);
+    assert_eq!(
+        change_session(&directory, "1", Some("b"), 300_000),
+        [at(0), at(1)]
+    );
     assert!(!directory.is_current("1", "a"));
     assert_eq!(directory.users_online(), 0);
 }

@@ -154,8 +154,7 @@ fn tokens_that_name_no_session_never_become_valid_again() {
 #[test]
 fn a_row_of_an_earlier_version_means_what_it_meant() {
     let read = |json| User(Some(serde_json::from_str(json).unwrap()));
-    let user =
-        read(r#"{"current":"mine","changed_at_ms":300000,"logged_out_at_ms":200500}"#);
+    let user = read(r#"{"current":"mine","changed_at_ms":300000,"logged_out_at_ms":200500}"#);
     assert!(user.allows("mine", 200_000) && !user.allows("mine", 199_999));
     assert!(!user.allows("other", 400_000));
     assert!(user.allows(None, 300_001) && !user.allows(None, 300_000));
@@ -195,10 +194,16 @@ fn a_standing_is_over_when_the_last_token_from_before_is() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Name { session: u8 },
+    Name {
+        session: u8,
+    },
     LogOut,
     /// A token is issued, by a clock that is off by this.
-    Issue { session: u8, skew_ms: i64, detail: Detail },
+    Issue {
+        session: u8,
+        skew_ms: i64,
+        detail: Detail,
+    },
 }
 
 /// What a token tells of when it was issued.
@@ -219,18 +224,13 @@ struct Token {
 
 fn step() -> impl Strategy<Value = (u64, Step)> {
     let leeway = i64::try_from(LEEWAY_MS).unwrap();
-    let detail = prop::sample::select(vec![
-        Detail::Milliseconds,
-        Detail::Seconds,
-        Detail::Nothing,
-    ]);
-    let issue = (0..5_u8, -leeway..=leeway, detail).prop_map(|(session, skew_ms, detail)| {
-        Step::Issue {
+    let detail = prop::sample::select(vec![Detail::Milliseconds, Detail::Seconds, Detail::Nothing]);
+    let issue =
+        (0..5_u8, -leeway..=leeway, detail).prop_map(|(session, skew_ms, detail)| Step::Issue {
             session,
             skew_ms,
             detail,
-        }
-    });
+        });
     let step = prop_oneof![
         3 => (1..5_u8).prop_map(|session| Step::Name { session }),
         2 => Just(Step::LogOut),

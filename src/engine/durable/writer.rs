@@ -16,7 +16,7 @@ use super::{FAILING, Health, UNFLUSHED, WELL};
 use crate::clock::{Clock, SteadyTime};
 use crate::config::Fsync;
 use crate::directory::{Directory, Standing};
-use crate::engine::sources::{SOURCE_ID_MS, Sources};
+use crate::engine::sources::{SOURCE_ID_MS, SourceKey, Sources};
 use crate::engine::{EngineError, MAX_DRAFTS};
 use crate::event::{Draft, EventId, SessionChange};
 use crate::log::{Log, Record};
@@ -124,8 +124,10 @@ impl Writer {
         let mut sources = Sources::default();
         store.sources(|seen_ms, source, id| {
             let left_ms = SOURCE_ID_MS.saturating_sub(unix_ms.saturating_sub(seen_ms));
-            if left_ms > 0 {
-                sources.remember(source.into(), id, now_ms + left_ms);
+            if left_ms > 0
+                && let Some(key) = SourceKey::from_text(source)
+            {
+                sources.remember(key, id, now_ms + left_ms);
             }
         })?;
         let syncer = match fsync {
@@ -276,8 +278,10 @@ impl Writer {
 
     fn prepare_event(&mut self, draft: &Draft, group: &mut Group) -> EventId {
         let now_ms = self.clock.now_ms();
-        if let Some(source_id) = &draft.source_id
-            && let Some(id) = self.sources.find(source_id, now_ms)
+        let source_id = draft.source_id.as_deref();
+        let key = source_id.map(|source_id| SourceKey::new(&draft.to, source_id));
+        if let Some(key) = key
+            && let Some(id) = self.sources.find(key, now_ms)
         {
             return id;
         }
@@ -286,8 +290,8 @@ impl Writer {
             to,
             name,
             data,
-            source_id,
             persist,
+            ..
         } = draft;
         if *persist {
             group.rows.push(Row::Event {
@@ -295,14 +299,13 @@ impl Writer {
                 entry: Stored::event(to, name, data).to_json(),
             });
         }
-        if let Some(source_id) = source_id {
+        if let Some(key) = key {
             group.rows.push(Row::Source {
-                source: source_id.to_string(),
+                source: key.to_text(),
                 id,
                 seen_ms: self.clock.unix_ms(),
             });
-            self.sources
-                .remember(source_id.clone(), id, now_ms + SOURCE_ID_MS);
+            self.sources.remember(key, id, now_ms + SOURCE_ID_MS);
             group.sources += 1;
         }
         let record = Record::event(id, to.clone(), name, data, *persist);
@@ -368,17 +371,19 @@ impl Writer {
         let mut over = Vec::new();
         let mut last = None;
         let mut looked_at = 0;
-        let swept = self.store.sessions_after(&after, MAX_SWEPT, |user, standing| {
-            looked_at += 1;
-            last = Some(user.to_owned());
-            // What cannot be read was refused at the start.
-            if let Ok(standing) = serde_json::from_str::<Standing>(standing)
-                && standing.is_over(unix_ms, rules)
-            {
-                let user = user.to_owned();
-                over.push(Row::NoSession { user });
-            }
-        });
+        let swept = self
+            .store
+            .sessions_after(&after, MAX_SWEPT, |user, standing| {
+                looked_at += 1;
+                last = Some(user.to_owned());
+                // What cannot be read was refused at the start.
+                if let Ok(standing) = serde_json::from_str::<Standing>(standing)
+                    && standing.is_over(unix_ms, rules)
+                {
+                    let user = user.to_owned();
+                    over.push(Row::NoSession { user });
+                }
+            });
         let swept = swept.and_then(|()| match over.is_empty() {
             true => Ok(()),
             false => self.store.commit(&over, self.limits()),
