@@ -12,6 +12,16 @@ use crate::topic::Topic;
 
 /// Longest event name, in bytes: it stands in every frame, so it is kept short.
 pub const MAX_NAME_BYTES: usize = 128;
+/// Names of what the server itself says (API.md). A client could not tell an event of that name
+/// from the protocol's own.
+const RESERVED_NAMES: [&str; 6] = [
+    "heartbeat",
+    "replay_gap",
+    "token_expired",
+    "evicted",
+    "open",
+    "error",
+];
 /// Longest user or session id, in bytes: a UUID or an address fits; it is kept for every user
 /// online.
 pub const MAX_ID_BYTES: usize = 256;
@@ -217,6 +227,18 @@ impl EventName {
         }
     }
 
+    /// Parses a name that a publisher chose.
+    ///
+    /// # Errors
+    /// [`InvalidEvent::Reserved`] if it is one of the protocol's own, otherwise as
+    /// [`EventName::new`].
+    pub fn of_publisher(name: &str) -> Result<Self, InvalidEvent> {
+        match RESERVED_NAMES.into_iter().find(|own| *own == name) {
+            Some(own) => Err(InvalidEvent::Reserved(own)),
+            None => Self::new(name),
+        }
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -277,6 +299,11 @@ pub enum InvalidEvent {
     Session,
     #[error("an event name has 1 to {MAX_NAME_BYTES} bytes and no control characters")]
     Name,
+    #[error(
+        "event: `{0}` is a name that the server itself uses, as are {others}; choose another, such as `my_{0}`",
+        others = RESERVED_NAMES.into_iter().filter(|name| name != .0).collect::<Vec<_>>().join(", ")
+    )]
+    Reserved(&'static str),
 }
 
 /// Whether `text` can name a user or a session: 1 to [`MAX_ID_BYTES`] bytes that are safe in a log
@@ -311,6 +338,21 @@ mod tests {
             assert_eq!(EventName::new(name), Err(InvalidEvent::Name));
         }
         assert_eq!(EventName::new("order.paid").unwrap().as_str(), "order.paid");
+    }
+
+    #[test]
+    fn a_publisher_may_not_use_the_protocols_own_names() {
+        for name in RESERVED_NAMES {
+            let error = EventName::of_publisher(name).unwrap_err();
+            assert_eq!(error, InvalidEvent::Reserved(name));
+            // What an earlier version stored is read all the same.
+            assert!(EventName::new(name).is_ok());
+        }
+        let error = InvalidEvent::Reserved("open").to_string();
+        assert!(error.contains("`open`") && error.contains("replay_gap, token_expired"));
+        for name in ["Heartbeat", "errors", "message", "open "] {
+            assert!(EventName::of_publisher(name).is_ok(), "{name}");
+        }
     }
 
     #[test]

@@ -185,7 +185,7 @@ pub struct ShardMetrics {
     pub heartbeats: Counter,
     /// Sends that failed.
     pub send_errors: Counter,
-    /// Bytes in backlogs.
+    /// Bytes that backlogs keep in memory: whole frames, also if few of their bytes wait.
     pub backlog_bytes: Gauge,
     /// Connections with a backlog.
     pub backlogged: Gauge,

@@ -15,6 +15,7 @@ use serde_json::json;
 use super::live::Events;
 use crate::engine::EngineError;
 use crate::request::Fault;
+use crate::text::without_byte_order_mark;
 
 pub(super) type Answer = Response<Either<Full<Bytes>, Events>>;
 
@@ -156,7 +157,12 @@ pub(super) fn bytes(
     answer
 }
 
-/// A body of a JSON object. An empty one reads as `{}`.
+/// A body of a JSON object. An empty one reads as `{}`, and one byte order mark is skipped.
+pub(super) fn parse_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    parse(without_byte_order_mark(body))
+}
+
+/// A JSON object. An empty text reads as `{}`.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.trim_ascii().is_empty() {
         b"{}"

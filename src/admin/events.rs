@@ -19,6 +19,7 @@ use crate::engine::{Accepted, EngineError, MAX_DRAFTS};
 use crate::event::{Draft, EventName, MAX_SOURCE_ID_BYTES, Target, UserId, Users, integer_digits};
 use crate::metrics::PublishedTo;
 use crate::spans;
+use crate::text::without_byte_order_mark;
 use crate::topic::Topic;
 
 /// Lines of a batch (API.md).
@@ -93,7 +94,7 @@ struct LineError {
 /// `POST /v1/events`
 pub(super) async fn publish(admin: &Admin, body: Body) -> Result<Answer, Problem> {
     let body = body.whole(max_event_bytes(admin)).await?;
-    let draft = draft(admin, &body)?;
+    let draft = draft(admin, without_byte_order_mark(&body))?;
     let answers = publish_all(admin, vec![draft]).await;
     let [id] = <[_; 1]>::try_from(answers).unwrap_or([Err(EngineError::NotStored)]);
     Ok(json(StatusCode::ACCEPTED, &json!({"id": id?.to_string()})))
@@ -194,6 +195,10 @@ impl Batch {
     async fn line(&mut self, admin: &Admin, line: &[u8]) {
         let was_skipped = std::mem::take(&mut self.is_skipping);
         self.lines += 1;
+        let line = match self.lines {
+            1 => without_byte_order_mark(line),
+            _ => line,
+        };
         if !was_skipped && line.trim_ascii().is_empty() {
             // Counted, so that the numbers of errors are those an editor shows.
             return;
@@ -299,7 +304,7 @@ impl Event {
         Ok(Draft {
             to: self.to.0.target()?,
             name: match self.name {
-                Some(name) => EventName::new(&name).map_err(invalid)?,
+                Some(name) => EventName::of_publisher(&name).map_err(invalid)?,
                 None => EventName::default(),
             },
             data,
@@ -460,6 +465,7 @@ mod tests {
             r#"{"to":{"all":true},"data":1,"dta":2}"#,
             r#"{"to":{"all":true}}"#,
             r#"{"to":{"all":true},"data":1,"event":"a\nb"}"#,
+            r#"{"to":{"all":true},"data":1,"event":"heartbeat"}"#,
             r#"{"to":{"all":true},"data":1,"id":""}"#,
             "[]",
             "",

@@ -152,7 +152,7 @@ impl Scrape {
         )?;
         page.gauge(
             "idlewild_backlog_bytes",
-            "Bytes that wait for slow clients",
+            "Bytes that slow clients keep in memory, whole frames",
             metrics.sum(|shard| shard.backlog_bytes.value()),
         )?;
         page.gauge(

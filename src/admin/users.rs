@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tracing::Instrument;
 
-use super::answer::{Answer, Problem, json, parse};
+use super::answer::{Answer, Problem, json, parse_body};
 use super::body::Body;
 use super::{Admin, moment};
 use crate::engine::Notice;
@@ -69,7 +69,7 @@ pub(super) async fn change_session(
     let SessionBody {
         session_id,
         message,
-    } = parse(&body.whole(MAX_BODY_BYTES).await?)?;
+    } = parse_body(&body.whole(MAX_BODY_BYTES).await?)?;
     check_session(&session_id).map_err(|error| Problem::invalid(error.to_string()))?;
     let notice = Notice {
         message: message
@@ -89,7 +89,7 @@ pub(super) async fn change_session(
 
 /// `POST /v1/users/{id}/logout`
 pub(super) async fn log_out(admin: &Admin, user: UserId, body: Body) -> Result<Answer, Problem> {
-    let LogoutBody { message, reason } = parse(&body.whole(MAX_BODY_BYTES).await?)?;
+    let LogoutBody { message, reason } = parse_body(&body.whole(MAX_BODY_BYTES).await?)?;
     let notice = Notice {
         message: message.unwrap_or_else(|| "You have been logged out.".to_owned()),
         reason: reason.unwrap_or_else(|| "logout".to_owned()),

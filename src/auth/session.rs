@@ -37,6 +37,7 @@ use super::turns::{Bounds, Busy, Origin, Turns};
 use super::{Identity, IssuedAt};
 use crate::clock::{Clock, millis};
 use crate::outbound::{NoAnswer, NoTrust, Source};
+use crate::text::without_byte_order_mark;
 use answers::{Answer, Answers, Found, Key, Verdict};
 
 /// How long an answer holds, from when it was asked for.
@@ -59,8 +60,6 @@ pub const REFUSAL_EVERY: Duration = Duration::from_millis(100);
 pub const MAX_ANSWERS: usize = 16 * 1024;
 /// Longest answer: an id of 256 bytes, and whatever else the application likes to tell.
 pub const MAX_ANSWER_BYTES: usize = 16 * 1024;
-/// What some editors and frameworks write at the start of a text (U+FEFF).
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Between two log lines about an application that does not answer.
 const QUIET_MS: u64 = 60_000;
@@ -295,7 +294,7 @@ fn key(headers: &HeaderMap, session_cookies: &[String]) -> Option<Key> {
 /// What an answer says; of one that says nothing, why.
 fn read(answer: Result<Bytes, NoAnswer>, asked_unix_ms: u64) -> Result<Answer, String> {
     let user = |body: &[u8]| -> Option<CompactString> {
-        let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+        let body = without_byte_order_mark(body);
         let fields: Map<String, Value> = serde_json::from_slice(body).ok()?;
         name(fields.get("user_id")?, body, "user_id")
     };

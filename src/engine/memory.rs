@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::sources::{SOURCE_ID_MS, Sources};
+use super::sources::{SOURCE_ID_MS, SourceKey, Sources};
 use super::{Accepted, Answer, Engine, EngineError, Notice, OpenError};
 use crate::clock::Clock;
 use crate::event::{Draft, EventId, SessionChange};
@@ -40,18 +40,19 @@ impl MemoryEngine {
             source_id,
             persist,
         } = draft;
+        let key = source_id.map(|source_id| SourceKey::new(&to, &source_id));
         let append = || self.append(|id| Record::event(id, to, &name, &data, persist));
-        let Some(source_id) = source_id else {
+        let Some(key) = key else {
             return append();
         };
         let now_ms = self.clock.now_ms();
         // The lock spans the append: of two drafts with one id at once, one is stored.
         let mut sources = self.sources.lock();
-        if let Some(id) = sources.find(&source_id, now_ms) {
+        if let Some(id) = sources.find(key, now_ms) {
             return id;
         }
         let id = append();
-        sources.remember(source_id, id, now_ms + SOURCE_ID_MS);
+        sources.remember(key, id, now_ms + SOURCE_ID_MS);
         id
     }
 

@@ -6,15 +6,43 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 
 use super::wheel::Tick;
+use crate::frame::{Frame, Framing};
 
 /// Slices handed to one send: more are rarely taken by a socket that was full a moment ago.
 const MAX_SLICES: usize = 16;
 
+/// Bytes that wait, and what they keep alive.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    bytes: Bytes,
+    /// Of the allocation that the bytes are a part of: as long as one of them waits, all of it stays.
+    pinned: usize,
+}
+
+impl Chunk {
+    /// What a client of this framing gets of a frame, from `sent` on, shared with the frame.
+    pub(crate) fn of_frame(frame: &Frame, framing: Framing, sent: usize) -> Self {
+        Self {
+            bytes: frame.share(framing, sent),
+            pinned: frame.len(),
+        }
+    }
+
+    /// A copy of `rest`.
+    pub(crate) fn copy(rest: &[u8]) -> Self {
+        Self {
+            bytes: Bytes::copy_from_slice(rest),
+            pinned: rest.len(),
+        }
+    }
+}
+
 /// The bytes after a short write. Exists only while there are some.
 #[derive(Debug)]
 pub(crate) struct Backlog {
-    chunks: VecDeque<Bytes>,
+    chunks: VecDeque<Chunk>,
     bytes: usize,
+    pinned: usize,
     /// When the socket last took something, or the client's end was written.
     progress: Tick,
 }
@@ -24,19 +52,27 @@ impl Backlog {
         Self {
             chunks: VecDeque::new(),
             bytes: 0,
+            pinned: 0,
             progress: now,
         }
     }
 
-    pub(crate) fn push(&mut self, chunk: Bytes) {
-        if !chunk.is_empty() {
-            self.bytes += chunk.len();
+    pub(crate) fn push(&mut self, chunk: Chunk) {
+        if !chunk.bytes.is_empty() {
+            self.bytes += chunk.bytes.len();
+            self.pinned += chunk.pinned;
             self.chunks.push_back(chunk);
         }
     }
 
+    /// Bytes that the client still has to get.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes that stay in memory for them.
+    pub(crate) fn pinned(&self) -> usize {
+        self.pinned
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -52,7 +88,7 @@ impl Backlog {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let mut used = 0;
         for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
-            *slice = IoSlice::new(chunk);
+            *slice = IoSlice::new(&chunk.bytes);
             used += 1;
         }
         (slices, used)
@@ -72,11 +108,12 @@ impl Backlog {
     pub(crate) fn advance(&mut self, mut sent: usize) {
         self.bytes -= sent;
         while let Some(first) = self.chunks.front_mut() {
-            if sent < first.len() {
-                first.advance(sent);
+            if sent < first.bytes.len() {
+                first.bytes.advance(sent);
                 break;
             }
-            sent -= first.len();
+            sent -= first.bytes.len();
+            self.pinned -= first.pinned;
             self.chunks.pop_front();
         }
     }
@@ -95,7 +132,7 @@ mod tests {
         ) {
             let mut backlog = Backlog::new(Tick(0));
             for chunk in &chunks {
-                backlog.push(Bytes::from(chunk.clone()));
+                backlog.push(Chunk::copy(chunk));
             }
             let mut out = Vec::new();
             for take in takes {
@@ -108,6 +145,32 @@ mod tests {
             let all = chunks.concat();
             prop_assert_eq!(&out[..], &all[..out.len()]);
             prop_assert_eq!(backlog.bytes(), all.len() - out.len());
+            // A chunk is there as a whole until its last byte has left.
+            let mut rest = backlog.bytes();
+            let waiting = chunks.iter().rev().take_while(|chunk| {
+                let waits = rest > 0;
+                rest = rest.saturating_sub(chunk.len());
+                waits
+            });
+            prop_assert_eq!(backlog.pinned(), waiting.map(Vec::len).sum::<usize>());
         }
+    }
+
+    #[test]
+    fn the_rest_of_a_frame_pins_all_of_it() {
+        let frame = Frame::data(&"x".repeat(10_000));
+        let mut backlog = Backlog::new(Tick(0));
+        for framing in [Framing::Chunked, Framing::Raw] {
+            let len = frame.bytes(framing).len();
+            backlog.push(Chunk::of_frame(&frame, framing, len - 10));
+        }
+        backlog.push(Chunk::fixed(b"0\r\n\r\n"));
+        assert_eq!((backlog.bytes(), backlog.pinned()), (25, 2 * frame.len()));
+        backlog.advance(9);
+        assert_eq!((backlog.bytes(), backlog.pinned()), (16, 2 * frame.len()));
+        backlog.advance(11);
+        assert_eq!((backlog.bytes(), backlog.pinned()), (5, 0));
+        backlog.advance(5);
+        assert!(backlog.is_empty());
     }
 }

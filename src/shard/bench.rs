@@ -136,7 +136,9 @@ impl Solo {
 
     /// Does what is due by the clock.
     pub fn run_timers(&self) {
-        while self.shard.borrow_mut().run_timers() {}
+        let mut shard = self.shard.borrow_mut();
+        let now = shard.now();
+        while shard.run_timers(now) {}
     }
 
     /// Takes what the sockets have to say.

@@ -296,7 +296,7 @@ impl Shard {
         }
         metrics.connections.at(transport as usize).sub(1);
         if let Some(backlog) = slot.backlog() {
-            metrics.backlog_bytes.sub(backlog.bytes() as u64);
+            metrics.backlog_bytes.sub(backlog.pinned() as u64);
             metrics.backlogged.sub(1);
         }
         self.shared.metrics.held.sub(1);

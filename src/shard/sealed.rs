@@ -7,11 +7,11 @@
 
 #![allow(clippy::indexing_slicing)] // the kernel gives at most what it was asked for
 
-use bytes::Bytes;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::Shard;
+use super::backlog::Chunk;
 use super::slot::Slot;
 use super::write::{MAX_DISCARDED_BYTES, reason_of};
 use crate::metrics::DisconnectReason;
@@ -60,9 +60,7 @@ impl Shard {
 
     fn send_records(&mut self, key: u32) -> bool {
         let mut records = std::mem::take(&mut self.records);
-        let is_there = self.send_as_it_is(key, &records, |sent| {
-            Bytes::copy_from_slice(&records[sent..])
-        });
+        let is_there = self.send_as_it_is(key, &records, |sent| Chunk::copy(&records[sent..]));
         records.clear();
         self.records = records;
         is_there

@@ -470,6 +470,7 @@ fn low(packed: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::backlog::Chunk;
     use super::*;
 
     fn slot(forwarded_for: Option<IpAddr>) -> Slot {
@@ -533,8 +534,7 @@ mod tests {
     fn what_a_backlog_took_is_given_back() {
         let mut slot = slot(None);
         assert!(!slot.is_backlogged() && slot.backlog().is_none());
-        slot.backlog_or_new(Tick(0))
-            .push(bytes::Bytes::from_static(b"rest"));
+        slot.backlog_or_new(Tick(0)).push(Chunk::fixed(b"rest"));
         assert_eq!(slot.backlog_or_new(Tick(9)).bytes(), 4);
         assert!(slot.is_backlogged());
         slot.drop_backlog();

@@ -8,12 +8,11 @@
 use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
 
-use bytes::Bytes;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 
 use super::Shard;
-use super::backlog::Backlog;
+use super::backlog::{Backlog, Chunk};
 use super::slot::Slot;
 use super::wheel::Tick;
 use crate::frame::{Frame, Framing, LAST_CHUNK};
@@ -100,7 +99,7 @@ impl Shard {
                 let len = frame.bytes(framing).len();
                 let skipped = skip.min(len);
                 skip -= skipped;
-                (skipped < len).then(|| frame.share(framing, skipped))
+                (skipped < len).then(|| Chunk::of_frame(frame, framing, skipped))
             }),
         )
     }
@@ -111,7 +110,9 @@ impl Shard {
             return false;
         };
         let framing = slot.framing();
-        self.send_with(key, frame.bytes(framing), |sent| frame.share(framing, sent))
+        self.send_with(key, frame.bytes(framing), |sent| {
+            Chunk::of_frame(frame, framing, sent)
+        })
     }
 
     /// Sends all that a client still gets: a last frame, where there is one, the end of the body,
@@ -148,9 +149,7 @@ impl Shard {
         } else {
             FLAGS
         };
-        let is_there = self.send_flagged(key, &bytes, flags, |sent| {
-            Bytes::copy_from_slice(&bytes[sent..])
-        });
+        let is_there = self.send_flagged(key, &bytes, flags, |sent| Chunk::copy(&bytes[sent..]));
         bytes.clear();
         self.records = bytes;
         is_there
@@ -158,10 +157,10 @@ impl Shard {
 
     /// Sends a response's head; what a full socket leaves of it is copied.
     pub(super) fn write_head(&mut self, key: u32, head: &[u8]) -> bool {
-        self.send_with(key, head, |sent| Bytes::copy_from_slice(&head[sent..]))
+        self.send_with(key, head, |sent| Chunk::copy(&head[sent..]))
     }
 
-    fn send_with(&mut self, key: u32, bytes: &[u8], rest: impl FnOnce(usize) -> Bytes) -> bool {
+    fn send_with(&mut self, key: u32, bytes: &[u8], rest: impl FnOnce(usize) -> Chunk) -> bool {
         if self.table.get(key).is_some_and(Slot::is_tls) {
             return self.send_sealed(key, [bytes]);
         }
@@ -173,7 +172,7 @@ impl Shard {
         &mut self,
         key: u32,
         bytes: &[u8],
-        rest: impl FnOnce(usize) -> Bytes,
+        rest: impl FnOnce(usize) -> Chunk,
     ) -> bool {
         self.send_flagged(key, bytes, FLAGS, rest)
     }
@@ -184,7 +183,7 @@ impl Shard {
         key: u32,
         bytes: &[u8],
         flags: SendFlags,
-        rest: impl FnOnce(usize) -> Bytes,
+        rest: impl FnOnce(usize) -> Chunk,
     ) -> bool {
         let now = self.now();
         let Some(slot) = self.table.get_mut(key) else {
@@ -207,17 +206,18 @@ impl Shard {
 
     /// Puts what the socket did not take behind what it has not taken before; false where that
     /// is too much.
-    fn keep(&mut self, key: u32, now: Tick, rest: impl Iterator<Item = Bytes>) -> bool {
+    fn keep(&mut self, key: u32, now: Tick, rest: impl Iterator<Item = Chunk>) -> bool {
         let metrics = &self.shared.metrics.shards[usize::from(self.number)];
         let Some(slot) = self.table.get_mut(key) else {
             return false;
         };
         let is_new = !slot.is_backlogged();
         let backlog = slot.backlog_or_new(now);
-        let before = backlog.bytes();
-        rest.for_each(|bytes| backlog.push(bytes));
+        let (before, pinned_before) = (backlog.bytes(), backlog.pinned());
+        rest.for_each(|chunk| backlog.push(chunk));
         let after = backlog.bytes();
-        metrics.backlog_bytes.add((after - before) as u64);
+        let pinned = backlog.pinned() - pinned_before;
+        metrics.backlog_bytes.add(pinned as u64);
         if is_new {
             metrics.backlogged.add(1);
         }
@@ -258,12 +258,14 @@ impl Shard {
             match send_slices(fd, &slices[..used], flags) {
                 Ok(0) => return,
                 Ok(sent) => {
+                    let pinned = backlog.pinned();
                     backlog.advance(sent);
+                    let freed = pinned - backlog.pinned();
                     if !is_ending {
                         backlog.start_timeout(now);
                     }
                     slot.last_write = now;
-                    metrics.backlog_bytes.sub(sent as u64);
+                    metrics.backlog_bytes.sub(freed as u64);
                 }
                 Err(errno) => {
                     self.close_broken(key, errno);

@@ -180,6 +180,90 @@ fn an_id_of_the_publishers_own_is_delivered_once_in_ten_minutes() {
 }
 
 #[test]
+fn a_publishers_id_belongs_to_its_target() {
+    let server = TestServer::start();
+    let mut streams = ["1", "2", "3"].map(|user| server.stream(user));
+    let event = |to: &Value| server.publish(&json!({"to": to, "data": to, "id": "order-1"}));
+    let users = ["1", "2", "3"].map(|user| json!({"user": user}));
+    let ids: Vec<String> = users.iter().map(event).collect();
+    for (stream, to) in streams.iter_mut().zip(&users) {
+        assert_eq!(data(stream), [to.to_string()]);
+    }
+    // Of a list, it is the set of users that counts.
+    let both = event(&json!({"users": ["1", "2"]}));
+    assert_eq!(event(&json!({"users": [2, "1", "2"]})), both);
+    assert!(!ids.contains(&both));
+    let others = [
+        json!({"all": true}),
+        json!({"topic": "1"}),
+        json!({"users": ["1"]}),
+    ];
+    for to in &others {
+        let id = event(to);
+        assert!(id != both && !ids.contains(&id), "{to}");
+        assert_eq!(event(to), id);
+    }
+    let again: Vec<String> = users.iter().map(event).collect();
+    assert_eq!(again, ids);
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped() {
+    const MARK: &str = "\u{feff}";
+    let server = TestServer::start();
+    let mut stream = server.stream("42");
+    let event = |n: u8| json!({"to": {"user": "42"}, "data": n}).to_string();
+    let body = format!("{MARK}{}", event(1));
+    assert_eq!(server.admin("POST", "/v1/events", &body).status, 202);
+    assert_eq!(data(&mut stream), ["1"]);
+    let body = format!("{MARK}{}\n{}\n", event(2), event(3));
+    let answer = server.admin("POST", "/v1/events/batch", &body).json();
+    assert_eq!(answer, json!({"accepted": 2, "errors": []}));
+    assert_eq!(data(&mut stream), ["2"]);
+    assert_eq!(data(&mut stream), ["3"]);
+    // One, and at the beginning.
+    let body = format!("{MARK}{MARK}{}\n{MARK}{}\n{}", event(4), event(5), event(6));
+    let answer = server.admin("POST", "/v1/events/batch", &body).json();
+    assert_eq!(answer["accepted"], 1);
+    assert_eq!(answer["errors"][0]["line"], 1);
+    assert_eq!(answer["errors"][1]["line"], 2);
+    let body = format!("{MARK}{}", json!({"session_id": "s"}));
+    let answer = server.admin("PUT", "/v1/users/43/session", &body);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+#[test]
+fn the_protocols_own_names_are_not_for_publishers() {
+    const OWN: [&str; 6] = [
+        "heartbeat",
+        "replay_gap",
+        "token_expired",
+        "evicted",
+        "open",
+        "error",
+    ];
+    let server = TestServer::start();
+    let mut stream = server.stream("42");
+    let event = |name: &str| json!({"to": {"user": "42"}, "event": name, "data": name});
+    for name in OWN {
+        let answer = post(&server, &event(name));
+        assert_eq!(answer.status, 400, "{name}");
+        let message = answer.json()["error"]["message"].to_string();
+        assert!(message.contains(&format!("`{name}`")), "{message}");
+    }
+    let names = OWN.into_iter().chain(["opened"]);
+    let lines: String = names.map(|name| format!("{}\n", event(name))).collect();
+    let answer = server.admin("POST", "/v1/events/batch", &lines).json();
+    assert_eq!(answer["accepted"], 1);
+    for (n, name) in OWN.into_iter().enumerate() {
+        assert_eq!(answer["errors"][n]["line"], n + 1);
+        let message = answer["errors"][n]["message"].as_str().unwrap();
+        assert!(message.contains(&format!("`{name}`")), "{message}");
+    }
+    assert_eq!(data(&mut stream), ["opened"]);
+}
+
+#[test]
 fn an_event_that_is_not_kept_goes_out_without_an_id_line() {
     let server = TestServer::start();
     let mut stream = server.stream("42");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
 use crate::support::{BASE, NOTIFICATIONS, Stream, TestServer, eventually, request};
@@ -165,11 +166,125 @@ fn a_log_out_is_not_undone_by_naming_the_session_again() {
     server.advance(Duration::from_secs(1));
     put_session(&server, "42", &json!({"session_id": "mine"}));
     assert_eq!(status(&server, &token), 401);
-    server.advance(Duration::from_secs(1));
+    // Its issuer's clock may be ahead by the leeway.
+    server.advance(Duration::from_secs(3));
+    assert_eq!(
+        status(&server, &server.token_with("42", Some("mine"), &[])),
+        401
+    );
+    server.advance(Duration::from_secs(2));
     assert_eq!(
         status(&server, &server.token_with("42", Some("mine"), &[])),
         200
     );
+    assert_eq!(status(&server, &token), 401);
+}
+
+fn now_s(server: &TestServer) -> u64 {
+    server.clock.unix_ms() / 1_000
+}
+
+/// The status that user 42's token of these claims gets.
+fn status_of(server: &TestServer, claims: &Value) -> u16 {
+    let mut claims = claims.clone();
+    claims["user_id"] = json!("42");
+    claims["exp"] = json!(now_s(server) + 600);
+    let key = EncodingKey::from_secret(server.config.auth.secret.as_bytes());
+    let token = jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap();
+    status(server, &token)
+}
+
+#[test]
+fn a_login_right_after_a_log_out_works_though_the_issuers_clock_is_slow() {
+    let server = TestServer::start();
+    put_session(&server, "42", &json!({"session_id": "old"}));
+    server.advance(Duration::from_secs(60));
+    server.admin("POST", "/v1/users/42/logout", "");
+    put_session(&server, "42", &json!({"session_id": "new"}));
+    let now_s = now_s(&server);
+    for slow_s in [0, 1, 4] {
+        let claims = json!({"session_id": "new", "iat": now_s - slow_s});
+        assert_eq!(status_of(&server, &claims), 200, "{slow_s} s slow");
+    }
+    assert_eq!(status_of(&server, &json!({"session_id": "new"})), 200);
+    let claims = json!({"session_id": "new", "iat": now_s - 10});
+    assert_eq!(status_of(&server, &claims), 401);
+    let claims = json!({"session_id": "old", "iat": now_s});
+    assert_eq!(status_of(&server, &claims), 401);
+}
+
+#[test]
+fn tokens_without_a_time_or_dated_ahead_do_not_survive_the_log_out() {
+    let server = TestServer::start();
+    put_session(&server, "42", &json!({"session_id": "mine"}));
+    let now_s = now_s(&server);
+    let tokens = [
+        json!({"session_id": "mine"}),
+        json!({"session_id": "mine", "iat": now_s}),
+        json!({"session_id": "mine", "iat": now_s + 4}),
+    ];
+    for claims in &tokens {
+        assert_eq!(status_of(&server, claims), 200, "{claims}");
+    }
+    server.admin("POST", "/v1/users/42/logout", "");
+    for session in ["mine", "other", "another", "mine"] {
+        put_session(&server, "42", &json!({"session_id": session}));
+        server.advance(Duration::from_secs(1));
+        for claims in &tokens {
+            assert_eq!(status_of(&server, claims), 401, "{claims} after {session}");
+        }
+    }
+    server.admin("POST", "/v1/users/42/logout", "");
+    put_session(&server, "42", &json!({"session_id": "other"}));
+    server.admin("POST", "/v1/users/42/logout", "");
+    put_session(&server, "42", &json!({"session_id": "mine"}));
+    for claims in &tokens {
+        assert_eq!(status_of(&server, claims), 401, "{claims} in the end");
+    }
+}
+
+#[test]
+fn naming_the_current_session_again_logs_nobody_out() {
+    let server = TestServer::start();
+    let body = json!({"session_id": "mine"});
+    let before = server.token_with("42", Some("mine"), &[]);
+    put_session(&server, "42", &body);
+    server.advance(Duration::from_secs(2));
+    let nameless = server.token("42");
+    let mut streams = [server.stream_of(&before), server.stream_of(&nameless)];
+    let first = server.publish(&json!({"to": {"user": "42"}, "data": "first"}));
+    server.advance(Duration::from_secs(2));
+    put_session(&server, "42", &body);
+    server.publish(&json!({"to": {"user": "42"}, "data": "on"}));
+    for stream in &mut streams {
+        assert!(stream.next().unwrap().contains("data: first\n"));
+        assert!(stream.next().unwrap().contains("data: on\n"));
+    }
+    for token in [&before, &nameless] {
+        assert_eq!(status(&server, token), 200);
+        // Nor is one that comes back told to go.
+        let path = format!("{NOTIFICATIONS}?token={token}&last_event_id={first}");
+        let mut stream = server.open(&path);
+        assert!(std::iter::from_fn(|| stream.next()).any(|frame| frame.contains("data: on\n")));
+    }
+    server.wait_for_metric("idlewild_disconnects_total{reason=\"logged_out\"}", 0.0);
+}
+
+#[test]
+fn a_log_out_is_forgotten_when_no_token_from_before_it_is_left() {
+    let server = TestServer::with(|config| {
+        config.auth.max_token_life = Duration::from_secs(3_600);
+    });
+    let claims = json!({"session_id": "mine", "iat": now_s(&server)});
+    server.admin("POST", "/v1/users/42/logout", "");
+    server.advance(Duration::from_secs(3_600));
+    assert_eq!(status_of(&server, &claims), 401);
+    server.advance(Duration::from_secs(60));
+    // The sweep is on its way.
+    eventually("nothing is known of the user", || {
+        server.advance(Duration::from_secs(1));
+        status_of(&server, &json!({"session_id": "mine"})) == 200
+    });
 }
 
 #[test]

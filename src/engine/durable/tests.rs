@@ -1,6 +1,6 @@
 use super::*;
 use crate::auth::{Identity, IssuedAt};
-use crate::event::{EventId, EventName, Target, UserId};
+use crate::event::{EventId, EventName, Target, UserId, Users};
 use crate::log::{Newcomer, PieceLimit, Progress};
 use std::path::Path;
 use std::time::Duration;
@@ -56,8 +56,12 @@ impl Life {
 
     /// Says what the dispatcher would do with it.
     async fn change_session(&self, keep: Option<&str>) -> EventId {
+        self.change_session_of("42", keep).await
+    }
+
+    async fn change_session_of(&self, user: &str, keep: Option<&str>) -> EventId {
         let change = SessionChange {
-            user: UserId::new("42").unwrap(),
+            user: UserId::new(user).unwrap(),
             keep: keep.map(Into::into),
             at_unix_ms: self.clock.unix_ms(),
         };
@@ -142,7 +146,8 @@ async fn a_restart_keeps_ids_events_sessions_and_publishers_ids() {
         life.engine.close().await;
         let life = Life::begin(&path, fsync, 1_260_000).await;
         assert!(!life.allows(Some("new"), 1_100_000));
-        assert!(life.allows(Some("new"), 1_200_500));
+        assert!(!life.allows(Some("new"), 1_205_000));
+        assert!(life.allows(Some("new"), 1_205_001));
     }
 }
 
@@ -359,4 +364,88 @@ async fn whose_publisher_left_is_not_stored_and_everybody_else_is_answered() {
     }
     let life = Life::begin(&path, Fsync::Always, 1_000_000).await;
     assert_eq!(life.missed(first), Some(accepted));
+}
+
+#[tokio::test]
+async fn a_publishers_id_belongs_to_its_target_also_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let to = |users: &[&str]| {
+        let users = users.iter().map(|user| UserId::new(user).unwrap());
+        Draft {
+            to: Target::Users(Users::new(users.collect())),
+            name: EventName::default(),
+            data: "x".into(),
+            source_id: Some("a".into()),
+            persist: true,
+        }
+    };
+    let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
+    let drafts = vec![to(&["1", "2"]), to(&["1"]), to(&["2", "1", "1"])];
+    let ids = life.engine.publish(drafts).await;
+    assert_ne!(ids[0], ids[1]);
+    assert_eq!(ids[0], ids[2]);
+    life.engine.close().await;
+    let life = Life::begin(&path, Fsync::Interval, 1_000_500).await;
+    let drafts = vec![to(&["2", "1"]), to(&["1"]), to(&["3"])];
+    let again = life.engine.publish(drafts).await;
+    assert_eq!(again[..2], ids[..2]);
+    assert!(!ids.contains(&again[2]));
+}
+
+#[tokio::test]
+async fn rows_of_users_who_logged_out_go_once_no_token_is_left() {
+    const MONTH_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let rows = || -> i64 {
+        let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+        let count = "SELECT count(*) FROM sessions";
+        database.query_row(count, [], |row| row.get(0)).unwrap()
+    };
+    let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
+    for user in 0..100 {
+        life.change_session_of(&format!("u{user}"), None).await;
+    }
+    life.change_session(Some("mine")).await;
+    assert_eq!(rows(), 101);
+    life.clock.advance(Duration::from_millis(MONTH_MS + 10_000));
+    // The sweep comes behind what is stored.
+    for _ in 0..2 {
+        life.publish(None, true).await.unwrap();
+    }
+    assert_eq!(rows(), 101);
+    life.clock.advance(Duration::from_secs(1));
+    for _ in 0..2 {
+        life.publish(None, true).await.unwrap();
+    }
+    assert_eq!(rows(), 1);
+    life.engine.close().await;
+    let life = Life::begin(&path, Fsync::Interval, 1_000_000 + 2 * MONTH_MS).await;
+    assert!(life.allows(Some("mine"), 1_000_000) && !life.allows(Some("old"), u64::MAX));
+    // A log-out that is over is not read either.
+    life.change_session(None).await;
+    life.publish(None, true).await.unwrap();
+    life.clock.advance(Duration::from_millis(MONTH_MS + 11_000));
+    life.publish(None, true).await.unwrap();
+    life.engine.close().await;
+    assert!(rows() <= 1);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_months_ahead_at_a_start_forgets_no_log_out() {
+    const MONTH_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
+    life.change_session(None).await;
+    life.engine.close().await;
+    let life = Life::begin(&path, Fsync::Interval, 1_000_000 + 3 * MONTH_MS).await;
+    for _ in 0..2 {
+        life.clock.advance(Duration::from_secs(2));
+        life.publish(None, true).await.unwrap();
+    }
+    life.engine.close().await;
+    let life = Life::begin(&path, Fsync::Interval, 1_010_000).await;
+    assert!(!life.allows(Some("mine"), 1_000_000));
 }

@@ -16,7 +16,7 @@ use super::{FAILING, Health, UNFLUSHED, WELL};
 use crate::clock::{Clock, SteadyTime};
 use crate::config::Fsync;
 use crate::directory::{Directory, Standing};
-use crate::engine::sources::{SOURCE_ID_MS, Sources};
+use crate::engine::sources::{SOURCE_ID_MS, SourceKey, Sources};
 use crate::engine::{EngineError, MAX_DRAFTS};
 use crate::event::{Draft, EventId, SessionChange};
 use crate::log::{Log, Record};
@@ -134,8 +134,10 @@ impl Writer {
         let mut sources = Sources::default();
         store.sources(|seen_ms, source, id| {
             let left_ms = SOURCE_ID_MS.saturating_sub(unix_ms.saturating_sub(seen_ms));
-            if left_ms > 0 {
-                sources.remember(source.into(), id, now_ms + left_ms);
+            if left_ms > 0
+                && let Some(key) = SourceKey::from_text(source)
+            {
+                sources.remember(key, id, now_ms + left_ms);
             }
         })?;
         let syncer = match fsync {
@@ -286,8 +288,10 @@ impl Writer {
 
     fn prepare_event(&mut self, draft: &Draft, group: &mut Group) -> EventId {
         let now_ms = self.clock.now_ms();
-        if let Some(source_id) = &draft.source_id
-            && let Some(id) = self.sources.find(source_id, now_ms)
+        let source_id = draft.source_id.as_deref();
+        let key = source_id.map(|source_id| SourceKey::new(&draft.to, source_id));
+        if let Some(key) = key
+            && let Some(id) = self.sources.find(key, now_ms)
         {
             return id;
         }
@@ -296,8 +300,8 @@ impl Writer {
             to,
             name,
             data,
-            source_id,
             persist,
+            ..
         } = draft;
         if *persist {
             group.rows.push(Row::Event {
@@ -305,14 +309,13 @@ impl Writer {
                 entry: Stored::event(to, name, data).to_json(),
             });
         }
-        if let Some(source_id) = source_id {
+        if let Some(key) = key {
             group.rows.push(Row::Source {
-                source: source_id.to_string(),
+                source: key.to_text(),
                 id,
                 seen_ms: self.clock.unix_ms(),
             });
-            self.sources
-                .remember(source_id.clone(), id, now_ms + SOURCE_ID_MS);
+            self.sources.remember(key, id, now_ms + SOURCE_ID_MS);
             group.sources += 1;
         }
         let record = Record::event(id, to.clone(), name, data, *persist);
