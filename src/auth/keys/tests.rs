@@ -195,7 +195,7 @@ fn unusable() -> Vec<(Value, &'static str)> {
         ),
         (
             json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"}),
-            "is of a type that is not supported",
+            "is for an algorithm that is not supported",
         ),
         (p256(&json!({"kid": 7})), "has a kid that is no string"),
         (p256(&json!({"kid": ["k"]})), "has a kid that is no string"),
