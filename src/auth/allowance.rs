@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use parking_lot::Mutex;
 
-use super::turns::Origin;
+use super::turns::{Origin, Repute};
 
 /// Most addresses remembered, some 2 MiB.
 pub const MAX_ORIGINS: usize = 16 * 1024;
@@ -44,6 +44,17 @@ impl Allowance {
     /// Whether anything is left.
     pub fn has_some(&self, origin: Origin, now_ms: u64) -> bool {
         self.has_room(self.used.lock().whole_at_ms(origin), now_ms)
+    }
+
+    /// Whether so much was used up that something is wrong with the address: a tenth, which is more
+    /// than one person's mistakes.
+    pub fn repute(&self, origin: Origin, now_ms: u64) -> Repute {
+        let used_ms = self.used.lock().whole_at_ms(origin).saturating_sub(now_ms);
+        if used_ms > self.all_ms / 10 {
+            Repute::Suspect
+        } else {
+            Repute::Good
+        }
     }
 
     /// Uses up one, if one is left.
@@ -126,6 +137,19 @@ mod tests {
         assert!(!take(1_000) && !take(1_099));
         assert!(take(1_100) && !take(1_100));
         assert!(allowance.take(origin(2), 1_100), "another has its own");
+    }
+
+    #[test]
+    fn an_address_is_suspect_while_more_than_a_tenth_is_used() {
+        let allowance = Allowance::new(100, 100);
+        let repute = |now_ms| allowance.repute(origin(1), now_ms);
+        for _ in 0..10 {
+            assert!(allowance.take(origin(1), 0));
+            assert_eq!(repute(0), Repute::Good);
+        }
+        assert!(allowance.take(origin(1), 0));
+        assert_eq!((repute(0), repute(100)), (Repute::Suspect, Repute::Good));
+        assert_eq!(allowance.repute(origin(2), 0), Repute::Good);
     }
 
     #[test]

@@ -1,64 +1,163 @@
 //! Checks signatures of public keys, on other threads than the shards': such a check takes up to
 //! 0.3 ms a key, and anybody can send a token that needs one. Addresses take turns, so a flood of
 //! forgeries from one of them delays the others by one check.
+//!
+//! The most likely key comes first, and its checks have turns of their own: a forgery costs as many
+//! checks as there are keys, a good token mostly one, and does not wait for the forgeries' others.
 
-use tokio::runtime::Handle;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::allowance::Allowance;
 use super::jwt::{Rejected, SignatureCheck, Signed};
 use super::turns::{Bounds, Busy, Origin, Turns};
+use crate::clock::Clock;
 
 /// Checks that wait. Their clients wait with them, so `max_handshakes` bounds them, too.
 const MAX_WAITING: usize = 4 * 1024;
 
+/// The same, of one address that sends forgeries: few enough to leave the places among the
+/// handshakes to others.
+const MAX_WAITING_SUSPECT: usize = 64;
+
+/// Bad signatures of one address at once, a tenth of which makes it suspect.
+const MAX_FORGERIES: u64 = 100;
+
+/// How long one of them is remembered.
+const FORGERY_MS: u64 = 100;
+
+/// Longest wait for a turn: past that a flood has the address's turns, and the client's place among
+/// the handshakes is worth more to others.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// How nice the threads are: where a shard is busy, too, it gets three times their share of a core.
+/// Streams that are open come first.
+const NICE: i32 = 5;
+
 /// See the module's text.
 #[derive(Debug)]
 pub struct Checks {
-    turns: Turns,
-    control: Handle,
+    /// For the most likely key.
+    first: Lane,
+    /// For the others.
+    rest: Lane,
+    forgeries: Allowance,
+    clock: Clock,
 }
 
 impl Checks {
     /// As many at once as half of the cores can do: the other half is for those that are let in.
-    pub fn new(control: Handle) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let at_once = (cores / 2).max(1);
-        let bounds = Bounds {
-            at_once,
-            at_once_each: at_once,
-            waiting: MAX_WAITING,
-        };
+    /// The threads end when this is dropped.
+    ///
+    /// To be called before the shards' threads start: a thread wakes them by the numbers in its own
+    /// descriptor table.
+    pub fn new(clock: Clock) -> Self {
         Self {
-            turns: Turns::new(bounds),
-            control,
+            first: Lane::new(at_once()),
+            rest: Lane::new(at_once()),
+            forgeries: Allowance::new(MAX_FORGERIES, FORGERY_MS),
+            clock,
         }
     }
 
     /// Checks the signature of a token that came from `origin`.
     ///
     /// # Errors
-    /// Too many wait, or the server ends.
+    /// Too many wait, or it has waited for too long.
     pub async fn run(
         &self,
         check: SignatureCheck,
         token: String,
         origin: Origin,
     ) -> Result<Result<Signed<String>, Rejected>, Busy> {
-        let turn = self.turns.take(origin).await?;
-        // A thread has the descriptor table of whoever starts it, and a shard's may be its own: so
-        // it is the control runtime that asks for one.
-        let checking = self.control.spawn(async move {
-            let checking = tokio::task::spawn_blocking(move || {
-                let checked = check.run(token);
-                drop(turn);
-                checked
-            });
-            checking.await
+        let work = move || {
+            let checked = check.run_first(token);
+            (check, checked)
+        };
+        let (check, checked) = self.work(&self.first, origin, work).await?;
+        let checked = match checked {
+            Ok(signed) => Ok(signed),
+            Err(token) if check.has_more() => {
+                let work = move || check.run_rest(token);
+                self.work(&self.rest, origin, work).await?
+            }
+            Err(token) => check.run_rest(token),
+        };
+        if checked.is_err() {
+            self.forgeries.take(origin, self.clock.now_ms());
+        }
+        Ok(checked)
+    }
+
+    /// Has the work done when its turn comes.
+    async fn work<T: Send + 'static>(
+        &self,
+        lane: &Lane,
+        origin: Origin,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Busy> {
+        let repute = self.forgeries.repute(origin, self.clock.now_ms());
+        let turn = lane.turns.take(origin, repute);
+        let turn = self.clock.within(MAX_WAIT, turn).await.ok_or(Busy)??;
+        let (answer, answered) = oneshot::channel();
+        let job = Box::new(move || {
+            // Nobody may wait for it any more.
+            let _ = answer.send(work());
+            drop(turn);
         });
-        match checking.await {
-            Ok(Ok(checked)) => Ok(checked),
-            _ => Err(Busy),
+        lane.jobs.send(job).map_err(|_| Busy)?;
+        answered.await.map_err(|_| Busy)
+    }
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Threads, and the turns at them.
+#[derive(Debug)]
+struct Lane {
+    turns: Turns,
+    /// Never more than threads: each has a turn.
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Lane {
+    fn new(threads: usize) -> Self {
+        let (jobs, receiver) = mpsc::channel::<Job>();
+        let receiver = Arc::new(Mutex::new(receiver));
+        for _ in 0..threads {
+            let receiver = Arc::clone(&receiver);
+            let thread = std::thread::Builder::new().name("signatures".to_owned());
+            let spawned = thread.spawn(move || {
+                // On Linux this is about the calling thread. Without it the checks only take more.
+                let _ = rustix::process::nice(NICE);
+                // One of them waits for a job, the others for the lock.
+                while let Ok(job) = { receiver.lock().recv() } {
+                    job();
+                }
+            });
+            if let Err(error) = spawned {
+                // Without any, tokens of public keys get 503.
+                tracing::error!(%error, "cannot start a thread that checks signatures");
+            }
+        }
+        Self {
+            turns: Turns::new(Bounds {
+                at_once: threads,
+                at_once_each: threads,
+                waiting: MAX_WAITING,
+                waiting_suspect: MAX_WAITING_SUSPECT,
+            }),
+            jobs,
         }
     }
+}
+
+fn at_once() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (cores / 2).max(1)
 }
 
 #[cfg(test)]
@@ -66,35 +165,100 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Waker};
 
+    use jsonwebtoken::{EncodingKey, Header};
+
     use super::super::jwt::Verifier;
+    use super::super::turns::Repute;
     use super::*;
     use crate::config::{self, Algorithm};
 
-    const TOKEN: &str = "eyJhbGciOiJFUzM4NCJ9.e30.AAAA";
+    const FORGED: &str = "eyJhbGciOiJFUzM4NCJ9.e30.AAAA";
 
-    fn check() -> SignatureCheck {
+    /// With two keys.
+    fn verifier() -> Verifier {
         let pem = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/p384.pem");
         let verifier = Verifier::new(&config::Auth {
             algorithms: vec![Algorithm::ES384],
-            public_keys: vec![pem.into()],
+            public_keys: vec![pem.into(), pem.into()],
             ..config::Auth::default()
         });
-        verifier.unwrap().begin(TOKEN).unwrap()
+        verifier.unwrap()
+    }
+
+    fn signed() -> String {
+        let pem = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/p384.key.pem");
+        let key = EncodingKey::from_ec_pem(&std::fs::read(pem).unwrap()).unwrap();
+        let header = Header::new(jsonwebtoken::Algorithm::ES384);
+        jsonwebtoken::encode(&header, &serde_json::json!({}), &key).unwrap()
     }
 
     #[test]
     fn whoever_asks_does_nothing_but_wait() {
-        // Its tasks run when it is driven, and not before.
-        let control = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        let checks = Checks::new(control.handle().clone());
-        let mut asking = pin!(checks.run(check(), TOKEN.to_owned(), Origin::from(None)));
+        let verifier = verifier();
+        let checks = Checks::new(Clock::manual(0));
+        let origin = Origin::from(None);
         let mut context = Context::from_waker(Waker::noop());
-        for _ in 0..10 {
-            assert!(asking.as_mut().poll(&mut context).is_pending());
+        for (token, is_good) in [(signed(), true), (FORGED.to_owned(), false)] {
+            let asked_by = std::thread::current().id();
+            let (sender, checked_by) = mpsc::channel();
+            let work = move || sender.send(std::thread::current().id());
+            let mut working = pin!(checks.work(&checks.first, origin, work));
+            let _ = working.as_mut().poll(&mut context);
+            assert_ne!(checked_by.recv().unwrap(), asked_by);
+            let check = verifier.begin(&token).unwrap();
+            let checked = block_on(checks.run(check, token, origin)).unwrap();
+            assert_eq!(checked.is_ok(), is_good);
         }
-        let checked = control.block_on(asking).unwrap();
-        assert_eq!(checked.err(), Some(Rejected::Signature));
+    }
+
+    #[test]
+    fn a_good_token_does_not_wait_for_the_further_keys_of_forgeries() {
+        let verifier = verifier();
+        let clock = Clock::manual(0);
+        let checks = Checks::new(clock.clone());
+        let origin = Origin::from(None);
+        let run = |token: String| checks.run(verifier.begin(&token).unwrap(), token, origin);
+        block_on(async {
+            let mut taken = Vec::new();
+            for _ in 0..at_once() {
+                taken.push(checks.rest.turns.take(origin, Repute::Good).await.unwrap());
+            }
+            assert!(run(signed()).await.unwrap().is_ok());
+            let time_passes = async {
+                loop {
+                    clock.advance(MAX_WAIT);
+                    tokio::task::yield_now().await;
+                }
+            };
+            let forged = tokio::select! {
+                forged = run(FORGED.to_owned()) => forged,
+                () = time_passes => return,
+            };
+            assert_eq!(forged.err(), Some(Busy));
+        });
+    }
+
+    #[test]
+    fn an_address_that_sends_forgeries_becomes_suspect() {
+        let verifier = verifier();
+        let checks = Checks::new(Clock::manual(0));
+        let origin = Origin::from(None);
+        let run = |token: String| {
+            let check = verifier.begin(&token).unwrap();
+            block_on(checks.run(check, token, origin)).unwrap()
+        };
+        for _ in 0..20 {
+            assert!(run(signed()).is_ok());
+        }
+        assert_eq!(checks.forgeries.repute(origin, 0), Repute::Good);
+        for _ in 0..20 {
+            assert!(run(FORGED.to_owned()).is_err());
+        }
+        assert_eq!(checks.forgeries.repute(origin, 0), Repute::Suspect);
+    }
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.build().unwrap().block_on(future)
     }
 }

@@ -4,11 +4,12 @@
 //! oldest of them is less than a minute old. A fixed window would let ten through around its edge.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
+use super::turns::Origin;
 use crate::clock::Clock;
 
 /// Failures after which a key is limited.
@@ -30,7 +31,7 @@ pub struct FailureKey(Who);
 enum Who {
     /// Half a SHA-256: an address of any length takes 16 bytes, and none stands in a dump.
     Account([u8; 16]),
-    Address(IpAddr),
+    Address(Origin),
 }
 
 impl FailureKey {
@@ -42,12 +43,9 @@ impl FailureKey {
         Self(Who::Account(half))
     }
 
-    /// The peer. An IPv6 client commands a whole /64, so that is what counts.
+    /// The peer.
     pub fn address(address: IpAddr) -> Self {
-        Self(Who::Address(match address.to_canonical() {
-            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
-            IpAddr::V4(v4) => v4.into(),
-        }))
+        Self(Who::Address(Some(address).into()))
     }
 }
 

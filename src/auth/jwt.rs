@@ -12,12 +12,11 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::keys::remote::{Keys, RemoteKeys};
-use super::keys::{KeysError, Kind, algorithm_name, jose};
+use super::keys::{KeysError, Kind, TriedKey, algorithm_name};
 use super::name::name;
 use super::{Identity, IssuedAt};
 use crate::clock::millis;
@@ -205,7 +204,7 @@ impl Verifier {
 #[derive(Debug)]
 pub struct SignatureCheck {
     alg: config::Algorithm,
-    keys: Vec<Arc<DecodingKey>>,
+    keys: Vec<Arc<TriedKey>>,
     otherwise: Rejected,
 }
 
@@ -220,15 +219,34 @@ impl SignatureCheck {
     /// # Errors
     /// The signature is of none of them, and what that means.
     pub fn run<T: AsRef<str>>(&self, token: T) -> Result<Signed<T>, Rejected> {
-        let (message, signature) = token.as_ref().rsplit_once('.').ok_or(Rejected::Malformed)?;
-        let holds = |key: &Arc<DecodingKey>| {
-            jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, jose(self.alg))
-                .unwrap_or(false)
-        };
-        if self.keys.iter().any(holds) {
+        self.run_with(&self.keys, token).map_err(|_| self.otherwise)
+    }
+
+    /// Checks it with the key that is the most likely one.
+    pub(super) fn run_first<T: AsRef<str>>(&self, token: T) -> Result<Signed<T>, T> {
+        self.run_with(self.keys.get(..1).unwrap_or_default(), token)
+    }
+
+    /// Whether there is more than that key.
+    pub(super) fn has_more(&self) -> bool {
+        self.keys.len() > 1
+    }
+
+    /// Checks it with the others.
+    pub(super) fn run_rest<T: AsRef<str>>(&self, token: T) -> Result<Signed<T>, Rejected> {
+        self.run_with(self.keys.get(1..).unwrap_or_default(), token)
+            .map_err(|_| self.otherwise)
+    }
+
+    fn run_with<T: AsRef<str>>(&self, keys: &[Arc<TriedKey>], token: T) -> Result<Signed<T>, T> {
+        let text = token.as_ref();
+        // Without a dot it is no token; the signature of nothing is of no key.
+        let (message, signature) = text.rsplit_once('.').unwrap_or((text, ""));
+        let holds = |key: &Arc<TriedKey>| key.holds(signature, message.as_bytes(), self.alg);
+        if keys.iter().any(holds) {
             Ok(Signed(token))
         } else {
-            Err(self.otherwise)
+            Err(token)
         }
     }
 }

@@ -11,8 +11,10 @@ mod jwks;
 mod pem;
 pub mod remote;
 
+use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -103,7 +105,8 @@ impl KeySet {
         })
     }
 
-    /// The keys that a token with this header may be signed with, 1 to [`MAX_TRIES`].
+    /// The keys that a token with this header may be signed with, 1 to [`MAX_TRIES`]; first the one
+    /// that a token was signed with last, since an issuer signs with one key at a time.
     ///
     /// A token's `kid` chooses among the keys of that name, and of those the ones that fit its
     /// algorithm. A token without `kid` may be signed with any unnamed key that fits, or with a
@@ -114,7 +117,7 @@ impl KeySet {
         &self,
         alg: Algorithm,
         kid: Option<&str>,
-    ) -> Result<Vec<Arc<DecodingKey>>, NoCandidate> {
+    ) -> Result<Vec<Arc<TriedKey>>, NoCandidate> {
         let kid = kid.filter(|_| self.named);
         if kid.is_some() && !self.keys.iter().any(|key| key.kid.as_deref() == kid) {
             return Err(NoCandidate::UnknownKid);
@@ -124,13 +127,14 @@ impl KeySet {
         let mut chosen: Vec<_> = fitting()
             .filter(named_so)
             .take(MAX_TRIES)
-            .map(|key| Arc::clone(&key.decoding))
+            .map(|key| Arc::clone(&key.tried))
             .collect();
+        chosen.sort_by_key(|key| Reverse(key.last_hit.load(Ordering::Relaxed)));
         if chosen.is_empty() && kid.is_none() {
             let mut named = fitting();
             match (named.next(), named.next()) {
                 (None, _) => {}
-                (Some(only), None) => chosen.push(Arc::clone(&only.decoding)),
+                (Some(only), None) => chosen.push(Arc::clone(&only.tried)),
                 (Some(_), Some(_)) => return Err(NoCandidate::NoKid),
             }
         }
@@ -264,7 +268,39 @@ struct Key {
     /// A JWK may bind itself to one algorithm.
     only: Option<Algorithm>,
     /// Shared with the signature checks under way.
-    decoding: Arc<DecodingKey>,
+    tried: Arc<TriedKey>,
+}
+
+/// A key as signatures are checked with it.
+#[derive(Debug)]
+pub(super) struct TriedKey {
+    decoding: DecodingKey,
+    /// When a signature was last found to be of this key, in [`HITS`].
+    last_hit: AtomicU64,
+}
+
+/// Signatures that were found to be of a key, ever and of any.
+static HITS: AtomicU64 = AtomicU64::new(0);
+
+impl TriedKey {
+    fn new(decoding: DecodingKey) -> Arc<Self> {
+        Arc::new(Self {
+            decoding,
+            last_hit: AtomicU64::new(0),
+        })
+    }
+
+    /// Whether the signature is of this key.
+    pub(super) fn holds(&self, signature: &str, message: &[u8], alg: Algorithm) -> bool {
+        let is_good = jsonwebtoken::crypto::verify(signature, message, &self.decoding, jose(alg))
+            .unwrap_or(false);
+        // Where there is one key only, as with HMAC, nothing has to be remembered.
+        if is_good && Kind::of(alg).is_slow() {
+            self.last_hit
+                .store(HITS.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+        is_good
+    }
 }
 
 impl Key {
@@ -273,7 +309,7 @@ impl Key {
             kind,
             kid: None,
             only: None,
-            decoding: Arc::new(decoding),
+            tried: TriedKey::new(decoding),
         }
     }
 

@@ -52,6 +52,9 @@ pub const MAX_QUESTIONS: usize = 32;
 pub const MAX_QUESTIONS_EACH: usize = 8;
 /// Questions that wait for a turn. Clients wait with them, so `max_handshakes` bounds them, too.
 const MAX_WAITING: usize = 4 * 1024;
+/// The same, of one address whose sessions are refused again and again: what it gets through in
+/// [`MAX_WAIT`], more or less.
+const MAX_WAITING_SUSPECT: usize = 64;
 /// Refusals of one address at once: more expired sessions than come back together from an office.
 pub const MAX_REFUSALS: u64 = 100;
 /// Between two refusals of an address that has used those up.
@@ -101,6 +104,7 @@ impl SessionAuth {
                 at_once: MAX_QUESTIONS,
                 at_once_each: MAX_QUESTIONS_EACH,
                 waiting: MAX_WAITING,
+                waiting_suspect: MAX_WAITING_SUSPECT,
             }),
             refusals: Allowance::new(MAX_REFUSALS, millis(REFUSAL_EVERY)),
             answers: Mutex::new(Answers::new(MAX_ANSWERS)),
@@ -168,9 +172,10 @@ impl SessionAuth {
         clock: &Clock,
     ) {
         let asked_ms = clock.now_ms();
+        let repute = self.refusals.repute(origin, asked_ms);
         let question = async {
             let turn = tokio::select! {
-                turn = self.turns.take(origin) => turn,
+                turn = self.turns.take(origin, repute) => turn,
                 () = self.is_given_up(key, verdict) => return None,
             };
             let _turn = match turn {

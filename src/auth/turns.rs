@@ -1,10 +1,13 @@
 //! Whose turn it is: work that is costly is done a few at a time, and fairly between the addresses
 //! that cause it. However much one address asks for, another waits for a few turns at most.
 //!
-//! Each address has a queue of its own, and the queues are served in rotation. Within a queue the
-//! newest goes first: when more is asked than can be done, somebody has to wait in vain, and the
-//! one that has waited longest is the one whose time runs out. First come, first served would let
-//! everybody wait until then.
+//! Each address has a queue of its own, and the queues are served in rotation. Who waits is served
+//! in the order of arrival, and held back by nothing but the number of handshakes: that is how a
+//! storm of clients gets through whole.
+//!
+//! The queue of an address that is [`Suspect`](Repute::Suspect) is short and serves the newest
+//! first. A flood asks for more than can be done, so somebody has to wait in vain; in the order of
+//! arrival everybody would, also whoever is honest and shares the address.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -36,6 +39,17 @@ pub struct Bounds {
     pub at_once_each: usize,
     /// That wait for a turn. One more ends the longest wait of the address that waits most.
     pub waiting: usize,
+    /// That wait for a turn at one address that is suspect. One more ends the longest wait there.
+    pub waiting_suspect: usize,
+}
+
+/// What is known of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repute {
+    /// Nothing bad.
+    Good,
+    /// Much of what it asked for was in vain.
+    Suspect,
 }
 
 /// See the module's text. Clones share the turns.
@@ -56,6 +70,8 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Line {
+    /// As it was told last.
+    is_suspect: bool,
     taken: usize,
     /// Oldest first.
     waiting: VecDeque<Waiter>,
@@ -95,7 +111,7 @@ impl Turns {
     ///
     /// # Errors
     /// Too many wait, and this one gave way.
-    pub async fn take(&self, origin: Origin) -> Result<Turn, Busy> {
+    pub async fn take(&self, origin: Origin, repute: Repute) -> Result<Turn, Busy> {
         let (number, turn) = {
             let mut state = self.0.lock();
             if state.is_free(origin) {
@@ -103,7 +119,7 @@ impl Turns {
                 drop(state);
                 return Ok(self.turn(origin));
             }
-            state.enter(origin)
+            state.enter(origin, repute)
         };
         // Whoever stops waiting leaves the queue.
         let _place = Place {
@@ -154,7 +170,7 @@ impl State {
         self.forget_if_empty(origin);
     }
 
-    fn enter(&mut self, origin: Origin) -> (u64, oneshot::Receiver<Turn>) {
+    fn enter(&mut self, origin: Origin, repute: Repute) -> (u64, oneshot::Receiver<Turn>) {
         let (sender, receiver) = oneshot::channel();
         let number = self.entered;
         self.entered += 1;
@@ -166,8 +182,12 @@ impl State {
             number,
             turn: sender,
         });
+        line.is_suspect = repute == Repute::Suspect;
+        let is_over = line.is_suspect && line.waiting.len() > self.bounds.waiting_suspect;
         self.waiting += 1;
-        if self.waiting > self.bounds.waiting {
+        if is_over {
+            self.take_out(origin, VecDeque::pop_front);
+        } else if self.waiting > self.bounds.waiting {
             let most = self.lines.iter().max_by_key(|(_, line)| line.waiting.len());
             if let Some((most, _)) = most {
                 let most = *most;
@@ -188,7 +208,11 @@ impl State {
         // To the end, if it waits for more.
         self.rotation.remove(place);
         self.rotation.push_back(origin);
-        let waiter = self.take_out(origin, VecDeque::pop_back)?;
+        let waiter = if self.lines.get(&origin)?.is_suspect {
+            self.take_out(origin, VecDeque::pop_back)?
+        } else {
+            self.take_out(origin, VecDeque::pop_front)?
+        };
         self.grant(origin);
         Some((origin, waiter))
     }

@@ -100,7 +100,11 @@ fn by_session<'a>(
             .await
             .map_err(|reason| match reason {
                 NoSession::Refused => asker.denied("no_session"),
-                NoSession::Unknown | NoSession::NotAsked => Refusal::AuthUnavailable,
+                NoSession::Unknown => Refusal::AuthUnavailable,
+                NoSession::NotAsked => {
+                    asker.denied("address_refused_too_often");
+                    Refusal::AuthUnavailable
+                }
             })
     }))
 }

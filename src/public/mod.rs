@@ -175,7 +175,7 @@ impl Public {
             live: ArcSwap::from_pointee(live),
             routes: Routes::new(config, login.is_some(), demo.is_some()),
             tickets: Tickets::new(shards.clock.clone()),
-            checks: Checks::new(control.clone()),
+            checks: Checks::new(shards.clock.clone()),
             denials: Denials::default(),
             login,
             demo,

@@ -5,6 +5,7 @@ use jsonwebtoken::EncodingKey;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::super::keys::jose;
 use super::*;
 
 mod claims;

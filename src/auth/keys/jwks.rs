@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,7 +9,9 @@ use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use serde_json::Value;
 
-use super::{ALGORITHMS, Key, KeysError, Kind, MIN_SECRET_BYTES, algorithm_name, read, rsa_size};
+use super::{
+    ALGORITHMS, Key, KeysError, Kind, MIN_SECRET_BYTES, TriedKey, algorithm_name, read, rsa_size,
+};
 use crate::config::Algorithm;
 
 /// Unusable entries that a warning names; the rest are counted.
@@ -225,6 +226,6 @@ fn key(entry: Value, secrets: Secrets) -> Result<Key, &'static str> {
         kind,
         kid: common.key_id.as_deref().map(Into::into),
         only,
-        decoding: Arc::new(decoding),
+        tried: TriedKey::new(decoding),
     })
 }

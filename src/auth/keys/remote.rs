@@ -10,12 +10,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, HeaderMap, HeaderValue};
-use jsonwebtoken::DecodingKey;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::{KeySet, KeysError, Kind, NoCandidate, jwks};
+use super::{KeySet, KeysError, Kind, NoCandidate, TriedKey, jwks};
 use crate::auth::jwt::Rejected;
 use crate::clock::{Clock, millis};
 use crate::config::{self, Algorithm};
@@ -107,7 +106,7 @@ impl Keys {
 #[derive(Debug)]
 pub(in crate::auth) struct Chosen {
     /// At least one.
-    pub(in crate::auth) keys: Vec<Arc<DecodingKey>>,
+    pub(in crate::auth) keys: Vec<Arc<TriedKey>>,
     /// What it means that the signature is of none of them.
     pub(in crate::auth) otherwise: Rejected,
 }

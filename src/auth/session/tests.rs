@@ -2,6 +2,7 @@ use hyper::header::HeaderName;
 use proptest::prelude::*;
 
 use super::*;
+use crate::auth::turns::Repute;
 
 fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -124,6 +125,18 @@ fn a_user_is_a_text_or_an_integer_as_in_a_token() {
 }
 
 #[test]
+fn answers_about_other_cookies_are_not_taken_over() {
+    let asks = |url: &str, cookies: &[&str]| {
+        let cookies: Vec<String> = cookies.iter().map(ToString::to_string).collect();
+        SessionAuth::new(url.parse().unwrap(), &cookies).unwrap()
+    };
+    let own = asks("http://app/", &["a"]);
+    assert!(own.is_same(&asks("http://app/", &["a"])));
+    assert!(!own.is_same(&asks("http://app/", &["a", "b"])));
+    assert!(!own.is_same(&asks("http://other/", &["a"])));
+}
+
+#[test]
 fn two_statuses_refuse_and_the_others_say_nothing() {
     for status in [401, 403] {
         let status = StatusCode::from_u16(status).unwrap();
@@ -144,7 +157,13 @@ async fn waiting_for_a_turn_counts_and_who_waited_too_long_is_not_asked_about() 
     let sessions = Arc::new(SessionAuth::new(url.parse().unwrap(), &cookies).unwrap());
     let mut taken = Vec::new();
     for _ in 0..MAX_QUESTIONS_EACH {
-        taken.push(sessions.turns.take(ADDRESS.into()).await.unwrap());
+        taken.push(
+            sessions
+                .turns
+                .take(ADDRESS.into(), Repute::Good)
+                .await
+                .unwrap(),
+        );
     }
     let clock = Clock::manual(0);
     let headers = headers(&[(COOKIE, "a=1")]);
@@ -161,7 +180,7 @@ async fn waiting_for_a_turn_counts_and_who_waited_too_long_is_not_asked_about() 
     let (asked, ()) = tokio::join!(asked, time_passes);
     assert_eq!(asked.unwrap_err(), NoSession::Unknown);
     assert!(application.accept().is_err(), "a connection came");
-    let free = sessions.turns.take(ADDRESS.into());
+    let free = sessions.turns.take(ADDRESS.into(), Repute::Good);
     assert!(clock.within(MAX_WAIT, free).await.is_some());
 }
 

@@ -21,6 +21,7 @@ enum Client {
 /// Clients in the order they came.
 struct World {
     turns: Turns,
+    repute: Repute,
     clients: Vec<(u8, Client)>,
 }
 
@@ -30,16 +31,18 @@ impl World {
             at_once,
             at_once_each,
             waiting,
+            waiting_suspect: 2,
         };
         Self {
             turns: Turns::new(bounds),
+            repute: Repute::Good,
             clients: Vec::new(),
         }
     }
 
     fn come(&mut self, from: u8) -> usize {
-        let turns = self.turns.clone();
-        let taking: Taking = Box::pin(async move { turns.take(origin(from)).await });
+        let (turns, repute) = (self.turns.clone(), self.repute);
+        let taking: Taking = Box::pin(async move { turns.take(origin(from), repute).await });
         self.clients.push((from, Client::Waits(taking)));
         self.look();
         self.clients.len() - 1
@@ -100,13 +103,25 @@ fn a_flood_from_one_address_costs_another_one_turn() {
 }
 
 #[test]
-fn within_an_address_the_newest_goes_first() {
+fn within_an_address_the_oldest_goes_first_and_nobody_is_turned_away() {
     let mut world = World::new(1, 1, 10);
-    let clients: Vec<usize> = (0..4).map(|_| world.come(1)).collect();
-    world.leave(clients[0]);
-    assert_eq!(world.with_turn(), [clients[3]]);
-    world.leave(clients[3]);
-    assert_eq!(world.with_turn(), [clients[2]]);
+    let clients: Vec<usize> = (0..5).map(|_| world.come(1)).collect();
+    for client in clients {
+        assert_eq!(world.with_turn(), [client]);
+        world.leave(client);
+    }
+}
+
+#[test]
+fn at_a_suspect_address_the_newest_goes_first_and_few_wait() {
+    let mut world = World::new(1, 1, 10);
+    world.repute = Repute::Suspect;
+    let clients: Vec<usize> = (0..5).map(|_| world.come(1)).collect();
+    assert_eq!(world.waiting(), clients[3..]);
+    for client in [clients[0], clients[4], clients[3]] {
+        assert_eq!(world.with_turn(), [client]);
+        world.leave(client);
+    }
 }
 
 #[test]
@@ -145,6 +160,7 @@ fn an_ipv6_network_is_one_address_and_a_mapped_one_is_itself() {
 #[derive(Clone, Debug)]
 enum Step {
     Come(u8),
+    ComeSuspect(u8),
     Leave(prop::sample::Index),
 }
 
@@ -153,6 +169,7 @@ proptest! {
     fn no_turn_is_lost_and_none_is_kept_from_who_may_have_it(
         steps in prop::collection::vec(prop_oneof![
             (0..4_u8).prop_map(Step::Come),
+            (0..4_u8).prop_map(Step::ComeSuspect),
             any::<prop::sample::Index>().prop_map(Step::Leave),
         ], 0..120),
         at_once in 1..5_usize, each in 1..4_usize, most_waiting in 1..8_usize,
@@ -160,7 +177,14 @@ proptest! {
         let mut world = World::new(at_once, each, most_waiting);
         for step in steps {
             match step {
-                Step::Come(from) => { world.come(from); }
+                Step::Come(from) => {
+                    world.repute = Repute::Good;
+                    world.come(from);
+                }
+                Step::ComeSuspect(from) => {
+                    world.repute = Repute::Suspect;
+                    world.come(from);
+                }
                 Step::Leave(index) if !world.clients.is_empty() => {
                     world.leave(index.index(world.clients.len()));
                 }
