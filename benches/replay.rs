@@ -29,7 +29,11 @@ const CLIENTS: usize = 256;
 fn shared() -> Shared {
     Shared {
         clock: Clock::manual(1_700_000_000_000),
-        log: Arc::new(Log::new(1 << 30, Duration::from_secs(600))),
+        log: Arc::new(Log::new(
+            1 << 30,
+            Duration::from_secs(600),
+            EventId::origin(1),
+        )),
         directory: Arc::new(Directory::default()),
         metrics: Arc::new(Metrics::new(1)),
         inboxes: Arc::new([Inbox::default()]),

@@ -28,6 +28,29 @@ pub struct EventId {
 }
 
 impl EventId {
+    /// The position of a log before its first event: no event gets it, and all later ids are
+    /// greater. Partly random, so that of two logs that began in the same millisecond neither takes
+    /// the other's clients for its own.
+    pub fn origin(unix_ms: u64) -> Self {
+        Self {
+            ms: unix_ms.max(1),
+            seq: u64::from(fastrand::u32(..)),
+        }
+    }
+
+    /// An id that lies between this one and whichever came before it, or is that one.
+    #[must_use]
+    pub fn before(self) -> Self {
+        match (self.ms, self.seq) {
+            (0, 0) => self,
+            (ms, 0) => Self {
+                ms: ms - 1,
+                seq: u64::MAX,
+            },
+            (ms, seq) => Self { ms, seq: seq - 1 },
+        }
+    }
+
     /// The id of an event accepted at `unix_ms`, after `self`; strictly greater than `self` even
     /// if the machine's clock went back.
     #[must_use]

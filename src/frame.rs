@@ -52,6 +52,17 @@ impl Frame {
         Self::from_text(&text)
     }
 
+    /// Encodes the first block of a stream: a heartbeat that says where the client is, unless that
+    /// comes next, and when to come back.
+    pub fn first(id: Option<EventId>, retry_ms: u64) -> Self {
+        let mut text = String::with_capacity(96);
+        if let Some(id) = id {
+            let _ = writeln!(text, "id: {id}");
+        }
+        let _ = write!(text, "retry: {retry_ms}\nevent: heartbeat\ndata: {{}}\n\n");
+        Self::from_text(&text)
+    }
+
     /// Encodes the reconnect delay.
     pub fn retry(retry_ms: u64) -> Self {
         Self::from_text(&format!("retry: {retry_ms}\n\n"))
@@ -138,7 +149,20 @@ mod tests {
     }
 
     #[test]
-    fn a_heartbeat_has_no_id() {
+    fn the_first_block_is_a_heartbeat_with_the_place_and_the_delay() {
+        let id = EventId { ms: 17, seq: 3 };
+        assert_eq!(
+            raw(&Frame::first(Some(id), 2_000)),
+            "id: 17-3\nretry: 2000\nevent: heartbeat\ndata: {}\n\n"
+        );
+        assert_eq!(
+            raw(&Frame::first(None, 2_000)),
+            "retry: 2000\nevent: heartbeat\ndata: {}\n\n"
+        );
+    }
+
+    #[test]
+    fn a_heartbeat_without_a_place_has_no_id() {
         let frame = Frame::event(None, "heartbeat", "{}");
         assert_eq!(raw(&frame), "event: heartbeat\ndata: {}\n\n");
         assert_eq!(

@@ -9,9 +9,11 @@
 //! |---|---|
 //! | [`entry`] | one thing that happened |
 //! | [`ring`] | what is retained, and each client's chain through it |
+//! | [`past`] | what is remembered of what is not |
 //! | [`replay`] | what one client missed, in pieces |
 
 mod entry;
+mod past;
 mod replay;
 mod ring;
 
@@ -25,6 +27,8 @@ use tokio::sync::Notify;
 
 use crate::clock::millis;
 use crate::event::EventId;
+use past::Past;
+use replay::chains;
 use ring::Ring;
 
 pub use entry::{Entry, Position, Rank, Record};
@@ -60,15 +64,27 @@ pub struct Log {
     max_age_ms: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     ring: Ring,
+    past: Past,
     /// What waits for dispatch; what is kept of it stands in the ring, too.
     pending: VecDeque<Arc<Entry>>,
     /// Of entries that are pending and not kept.
     fleeting_bytes: usize,
     last_id: EventId,
     dispatched_id: EventId,
+    /// Of the newest dispatched entry that is kept; the log's origin before the first.
+    dispatched_kept_id: EventId,
+}
+
+/// How far a client has been served, in this process's numbers and as the client knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What comes after it is still to come.
+    pub position: Position,
+    /// The newest id up to there that can be resumed from.
+    pub id: EventId,
 }
 
 /// A client's place in the log, taken in the critical section that makes it a target.
@@ -76,13 +92,17 @@ struct State {
 pub struct Joined {
     /// What comes after it is delivered live, once `replay` has caught up.
     pub position: Position,
+    /// The id that the client resumes from if it is cut off before it gets anything: its own last
+    /// one where that is known, the one right before what follows where there is a gap, or else
+    /// the newest.
+    pub id: EventId,
     /// Set where what the client missed is not all retained.
     pub gap: Option<Gap>,
     /// What it missed; nothing where there is nothing.
     pub replay: Option<Replay>,
 }
 
-/// The client's last id is not in the log.
+/// The client's last id is not known to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// The oldest id that is.
@@ -90,10 +110,19 @@ pub struct Gap {
 }
 
 impl Log {
-    /// An empty log that retains at most `max_bytes` and `max_age`.
-    pub fn new(max_bytes: usize, max_age: Duration) -> Self {
+    /// An empty log that retains at most `max_bytes` and `max_age`; its ids rise from `origin` on.
+    pub fn new(max_bytes: usize, max_age: Duration, origin: EventId) -> Self {
+        let state = State {
+            ring: Ring::default(),
+            past: Past::new(origin, max_bytes),
+            pending: VecDeque::new(),
+            fleeting_bytes: 0,
+            last_id: origin,
+            dispatched_id: origin,
+            dispatched_kept_id: origin,
+        };
         Self {
-            state: Mutex::default(),
+            state: Mutex::new(state),
             head: AtomicU64::new(0),
             dispatched: AtomicU64::new(0),
             in_flight_bytes: AtomicUsize::new(0),
@@ -126,15 +155,26 @@ impl Log {
         self.push(state, id, now_ms, record);
     }
 
+    /// Begins again at an id that an earlier process has come to, before anything is restored or
+    /// appended: what was before that is gone.
+    pub fn begin_at(&self, id: EventId) {
+        let mut state = self.state.lock();
+        debug_assert!(self.head() == Position(0), "nothing was appended");
+        state.past.begin_at(id);
+        (state.last_id, state.dispatched_id) = (id, id);
+        state.dispatched_kept_id = id;
+    }
+
     /// Puts back what an earlier process stored, as dispatched long ago; it stays for
     /// `max_age` less `age`. Oldest first, before anything is appended.
     pub fn restore(&self, id: EventId, age: Duration, now_ms: u64, record: Record) {
         let mut state = self.state.lock();
         debug_assert!(state.pending.is_empty() && state.last_id < id);
-        state.last_id = id;
-        state.dispatched_id = id;
+        (state.last_id, state.dispatched_id) = (id, id);
+        state.dispatched_kept_id = id;
         let left_ms = self.max_age_ms.saturating_sub(millis(age));
-        if left_ms == 0 {
+        if left_ms == 0 && state.ring.len() == 0 {
+            state.past.note(id, &record);
             return;
         }
         let position = Position(self.head.load(Ordering::Relaxed) + 1);
@@ -149,27 +189,46 @@ impl Log {
     /// Lets a client join: fixes the position from which on it gets events live, and what it
     /// missed since its last one. Called in the critical section that makes it a target.
     ///
-    /// An id that is not in the log, of whatever form, is a gap: then all that is retained for
-    /// the client counts as missed.
+    /// An id that the log does not know, of whatever form, is a gap: then all that is retained for
+    /// the client counts as missed. It knows those that are retained, the one right before them, and
+    /// of those that are gone the ones after which nothing for this client has gone.
     pub fn join(&self, client: &Newcomer<'_>) -> Joined {
+        let state = self.state.lock();
+        let newest = state.ring.newest_id();
+        let head = Place {
+            position: self.head(),
+            id: newest.unwrap_or_else(|| state.past.floor()),
+        };
         let Some(last_event_id) = client.last_event_id else {
             return Joined {
-                position: self.head(),
+                position: head.position,
+                id: head.id,
                 gap: None,
                 replay: None,
             };
         };
-        let id = last_event_id.parse().ok();
-        let state = self.state.lock();
         let ring = &state.ring;
-        let known = id.and_then(|id| ring.find(id));
-        let after = known.unwrap_or_else(|| ring.before_oldest());
+        let known = last_event_id.parse().ok().and_then(|id| {
+            let gone = || {
+                let mine = chains(client.user, client.topics);
+                let past = &state.past;
+                (past.has_nothing_after(id, mine)).then(|| ring.before_oldest())
+            };
+            Some((id, ring.find(id).or_else(gone)?))
+        });
+        let after = known.map_or_else(|| ring.before_oldest(), |(_, rank)| rank);
+        let replay = Replay::begin(ring, client, after, known.is_none());
         Joined {
-            position: self.head(),
+            position: head.position,
+            id: match (known, &replay) {
+                (Some((id, _)), _) => id,
+                (None, Some(_)) => state.past.floor(),
+                (None, None) => head.id,
+            },
             gap: known.is_none().then(|| Gap {
                 oldest: ring.oldest_id(),
             }),
-            replay: Replay::begin(ring, client, after, known.is_none()),
+            replay,
         }
     }
 
@@ -187,6 +246,20 @@ impl Log {
     /// Position of the newest entry.
     pub fn head(&self) -> Position {
         Position(self.head.load(Ordering::Acquire))
+    }
+
+    /// Position of the newest entry that was handed to the shards.
+    pub fn dispatched_position(&self) -> Position {
+        Position(self.dispatched.load(Ordering::Acquire))
+    }
+
+    /// Where a client is that got everything for it that was handed to the shards.
+    pub fn dispatched_place(&self) -> Place {
+        let state = self.state.lock();
+        Place {
+            position: self.dispatched_position(),
+            id: state.dispatched_kept_id,
+        }
     }
 
     /// Waits until appending does not run ahead of dispatching: by [`MAX_UNDISPATCHED`] entries,
@@ -252,8 +325,11 @@ impl Log {
         while let Some(first) = state.pending.front()
             && first.position <= entry.position
         {
+            let (bytes, id) = (first.heap_bytes(), first.id);
             if first.is_fleeting() {
-                state.fleeting_bytes -= first.heap_bytes();
+                state.fleeting_bytes -= bytes;
+            } else {
+                state.dispatched_kept_id = id;
             }
             state.pending.pop_front();
         }
@@ -342,7 +418,9 @@ impl Log {
             if evicted >= MAX_EVICTED && !is_too_large {
                 return true;
             }
-            state.ring.pop();
+            if let Some(gone) = state.ring.pop() {
+                state.past.note(gone.id, &gone.record);
+            }
             evicted += 1;
         }
         false
@@ -351,7 +429,7 @@ impl Log {
 
 impl State {
     fn bytes(&self) -> usize {
-        self.ring.bytes() + self.fleeting_bytes
+        self.ring.bytes() + self.past.bytes() + self.fleeting_bytes
     }
 }
 

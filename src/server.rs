@@ -27,6 +27,7 @@ use crate::config::{
 };
 use crate::directory::Directory;
 use crate::engine::{DurableEngine, Engine, MemoryEngine, OpenError};
+use crate::event::EventId;
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::public::{Demo, Extras, Live, LiveError, Login, Public};
@@ -330,9 +331,11 @@ fn shard_count(config: &Config) -> usize {
 }
 
 fn shared(config: &Config, shard_count: usize, nofile: u64, clock: Clock) -> Shared {
+    let (max_bytes, max_age) = (config.history.max_bytes, config.history.max_age);
+    let origin = EventId::origin(clock.unix_ms());
     Shared {
         clock,
-        log: Arc::new(Log::new(config.history.max_bytes, config.history.max_age)),
+        log: Arc::new(Log::new(max_bytes, max_age, origin)),
         directory: Arc::new(Directory::default()),
         metrics: Arc::new(Metrics::new(shard_count)),
         inboxes: (0..shard_count).map(|_| Inbox::default()).collect(),

@@ -15,7 +15,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use idlewild::event::{Target, UserId, Users};
+use idlewild::event::{EventId, Target, UserId, Users};
 use idlewild::frame::Frame;
 use idlewild::log::{Log, Record};
 use idlewild::topic::Topic;
@@ -66,7 +66,7 @@ fn log_bytes() -> (usize, usize) {
         .unwrap()
     };
     let (held, log) = bytes_held(|| {
-        let log = Log::new(4 << 20, Duration::from_secs(600));
+        let log = Log::new(4 << 20, Duration::from_secs(600), EventId::origin(1));
         for n in 0..20_000_u64 {
             let to = match random.u8(0..8) {
                 0 => Target::All,

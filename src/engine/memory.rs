@@ -129,7 +129,11 @@ mod tests {
 
     fn engine() -> (MemoryEngine, Arc<Log>, Clock) {
         let clock = Clock::manual(1_000_000);
-        let log = Arc::new(Log::new(16 << 20, Duration::from_secs(600)));
+        let log = Arc::new(Log::new(
+            16 << 20,
+            Duration::from_secs(600),
+            EventId::origin(1),
+        ));
         (
             MemoryEngine::new(Arc::clone(&log), clock.clone()),
             log,

@@ -316,7 +316,7 @@ fn cursors<'a>(
 }
 
 /// The chains that a client is on.
-fn chains<'a>(user: &'a str, topics: &'a [Topic]) -> impl Iterator<Item = Chain<'a>> {
+pub(super) fn chains<'a>(user: &'a str, topics: &'a [Topic]) -> impl Iterator<Item = Chain<'a>> {
     let topics = topics.iter().map(|topic| Chain::Topic(topic.as_str()));
     [Chain::All, Chain::User(user)].into_iter().chain(topics)
 }

@@ -86,6 +86,11 @@ impl Ring {
         Some(self.retained.front()?.entry.id)
     }
 
+    /// Id of the newest entry.
+    pub(super) fn newest_id(&self) -> Option<EventId> {
+        Some(self.retained.back()?.entry.id)
+    }
+
     /// Rank before the oldest entry's: "after this one" means all that is retained.
     pub(super) fn before_oldest(&self) -> Rank {
         Rank(self.oldest().0 - 1)
@@ -170,22 +175,18 @@ impl Ring {
     }
 
     /// Evicts the oldest entry.
-    pub(super) fn pop(&mut self) {
-        let Some(front) = self.retained.front() else {
-            return;
-        };
-        let entry = Arc::clone(&front.entry);
+    pub(super) fn pop(&mut self) -> Option<Arc<Entry>> {
+        let entry = Arc::clone(&self.retained.front()?.entry);
         for (place, chain) in (0..).zip(chains_of(&entry.record)) {
             self.shorten(chain, place);
         }
-        let Some(front) = self.retained.pop_front() else {
-            return;
-        };
+        let front = self.retained.pop_front()?;
         self.entry_bytes -= entry.heap_bytes() + front.links.heap_bytes();
         if self.retained.is_empty() {
             self.retained = VecDeque::new();
             self.ends = HashTable::new();
         }
+        Some(entry)
     }
 
     /// Gives room back that a burst left behind.
@@ -350,7 +351,7 @@ fn index_from(oldest: Rank, rank: Rank) -> usize {
 }
 
 /// The chains that a record is on.
-fn chains_of(record: &Record) -> impl Iterator<Item = Chain<'_>> {
+pub(super) fn chains_of(record: &Record) -> impl Iterator<Item = Chain<'_>> {
     let (one, many) = match record {
         Record::Session { change, .. } => (Some(Chain::User(change.user.as_str())), None),
         Record::Event { to, .. } => match to {

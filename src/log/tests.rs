@@ -6,6 +6,8 @@ use crate::frame::{Frame, Framing};
 use crate::topic::Topic;
 use proptest::prelude::*;
 
+const ORIGIN: EventId = EventId { ms: 100, seq: 7 };
+
 const NO_LIMIT: PieceLimit = PieceLimit {
     entries: usize::MAX,
     bytes: usize::MAX,
@@ -82,7 +84,7 @@ fn missed(log: &Log, user: &str, topics: &[Topic], last_event_id: &str) -> Vec<E
 
 #[tokio::test]
 async fn entries_come_out_once_and_in_order() {
-    let log = Log::new(1 << 20, Duration::from_secs(600));
+    let log = Log::new(1 << 20, Duration::from_secs(600), ORIGIN);
     for _ in 0..3 {
         log.append(1_000, 0, broadcast("x"));
     }
@@ -97,7 +99,7 @@ async fn entries_come_out_once_and_in_order() {
 
 #[tokio::test]
 async fn what_is_not_dispatched_is_not_evicted() {
-    let log = Log::new(1, Duration::ZERO);
+    let log = Log::new(1, Duration::ZERO, ORIGIN);
     log.append(1_000, 0, broadcast("x"));
     log.append(1_000, 0, broadcast("y"));
     log.expire(10_000);
@@ -111,7 +113,7 @@ async fn what_is_not_dispatched_is_not_evicted() {
 
 #[tokio::test]
 async fn the_reader_waits_while_too_much_is_on_its_way() {
-    let log = Log::new(1 << 30, Duration::from_secs(600));
+    let log = Log::new(1 << 30, Duration::from_secs(600), ORIGIN);
     let data = "d".repeat(MAX_BATCH_BYTES);
     let mut on_the_way = Vec::new();
     for _ in 0..MAX_IN_FLIGHT_BYTES / MAX_BATCH_BYTES {
@@ -138,7 +140,7 @@ async fn the_reader_waits_while_too_much_is_on_its_way() {
 
 #[test]
 fn what_is_not_kept_is_gone_when_it_was_dispatched() {
-    let log = Log::new(1 << 20, Duration::from_secs(600));
+    let log = Log::new(1 << 20, Duration::from_secs(600), ORIGIN);
     let kept = log.append(1_000, 0, broadcast("kept"));
     let (bytes, _) = log.retained();
     log.append(1_000, 0, event(Target::All, "fleeting", false));
@@ -152,7 +154,7 @@ fn what_is_not_kept_is_gone_when_it_was_dispatched() {
 
 #[test]
 fn a_client_gets_what_was_for_it_after_its_last_event() {
-    let log = Log::new(1 << 20, Duration::from_secs(600));
+    let log = Log::new(1 << 20, Duration::from_secs(600), ORIGIN);
     let news = Topic::parse("news").unwrap();
     let targets = [
         Target::All,
@@ -179,8 +181,8 @@ fn a_client_gets_what_was_for_it_after_its_last_event() {
 }
 
 #[test]
-fn an_id_that_the_log_does_not_hold_is_a_gap() {
-    let log = Log::new(1 << 20, Duration::from_secs(1));
+fn an_id_that_the_log_does_not_know_is_a_gap() {
+    let log = Log::new(1 << 20, Duration::from_secs(1), ORIGIN);
     assert_eq!(
         log.join(&newcomer("1", &[], "1-0")).gap,
         Some(Gap { oldest: None })
@@ -192,7 +194,11 @@ fn an_id_that_the_log_does_not_hold_is_a_gap() {
     log.expire(2_500);
     let oldest = Some(ids[2]);
     for (known, id) in [
-        (false, ids[1].to_string()),
+        // It has missed the one after it.
+        (false, ids[0].to_string()),
+        (false, ORIGIN.to_string()),
+        // Nothing after it is gone.
+        (true, ids[1].to_string()),
         (true, ids[2].to_string()),
         (true, ids[3].to_string()),
         // Not one that was ever given out; from the future; of no form at all.
@@ -206,17 +212,117 @@ fn an_id_that_the_log_does_not_hold_is_a_gap() {
             assert_eq!(missed(&log, "1", &[], &id), ids[2..], "{id}");
         }
     }
+    // Each is told where it is: by its own id, by the one before what follows, by the newest.
+    let told = |id: &str| log.join(&newcomer("1", &[], id)).id;
+    assert_eq!(told(&ids[2].to_string()), ids[2]);
+    assert_eq!(told("nonsense"), ids[1]);
     // Nobody asked.
     let joined = log.join(&Newcomer {
         last_event_id: None,
         ..newcomer("1", &[], "")
     });
     assert!(joined.gap.is_none() && joined.replay.is_none());
+    assert_eq!(joined.id, ids[3]);
+}
+
+#[test]
+fn an_empty_log_has_a_position_and_a_gap_is_told_once() {
+    let log = Log::new(1 << 20, Duration::from_secs(1), ORIGIN);
+    let asks_for_nothing = Newcomer {
+        last_event_id: None,
+        ..newcomer("1", &[], "")
+    };
+    assert_eq!(log.join(&asks_for_nothing).id, ORIGIN);
+    let foreign = log.join(&newcomer("1", &[], "7-7"));
+    assert!(foreign.gap.is_some());
+    assert_eq!(foreign.id, ORIGIN);
+    let again = log.join(&newcomer("1", &[], &foreign.id.to_string()));
+    assert_eq!((again.gap, again.id), (None, ORIGIN));
+    // No event gets it, whatever the clock says.
+    let first = log.append(ORIGIN.ms, 0, broadcast("x"));
+    assert!(first > ORIGIN);
+    assert_eq!(missed(&log, "1", &[], &ORIGIN.to_string()), [first]);
+    // An empty log again, at another place.
+    dispatch_all(&log, 0);
+    log.expire(2_000);
+    assert_eq!(log.retained().1, 0);
+    assert_eq!(log.join(&asks_for_nothing).id, first);
+    assert!(
+        log.join(&newcomer("1", &[], &first.to_string()))
+            .gap
+            .is_none()
+    );
+    let late = log.join(&newcomer("1", &[], &ORIGIN.to_string()));
+    assert!(late.gap.is_some(), "it has missed the first");
+    assert_eq!(late.id, first);
+}
+
+#[test]
+fn who_missed_nothing_is_told_of_no_gap_because_its_event_is_gone() {
+    let log = Log::new(1 << 20, Duration::from_secs(1), ORIGIN);
+    let news = [Topic::parse("news").unwrap()];
+    let targets = [
+        Target::User(user("1")),
+        Target::User(user("2")),
+        Target::Users(Users::new(vec![user("2"), user("3")])),
+        Target::Topic(news[0].clone()),
+    ];
+    let append = |to| log.append(1_000, 0, event(to, "x", true));
+    let mut ids: Vec<EventId> = targets.into_iter().map(append).collect();
+    ids.push(log.append(1_000, 0, change("1", "a")));
+    dispatch_all(&log, 0);
+    log.expire(2_000);
+    assert_eq!(log.retained().1, 0);
+    let is_gap = |user: &str, topics: &[Topic], nth: usize| {
+        let joined = log.join(&newcomer(user, topics, &ids[nth].to_string()));
+        joined.gap.is_some()
+    };
+    assert!(!is_gap("1", &[], 0), "what came later was for others");
+    assert!(is_gap("1", &news, 0) && !is_gap("1", &news, 3));
+    assert!(is_gap("2", &[], 1), "the list was for it as well");
+    assert!(!is_gap("2", &[], 2) && !is_gap("3", &[], 2));
+    assert!(is_gap("3", &[], 1));
+    assert!(!is_gap("9", &[], 1) && !is_gap("9", &[], 4));
+    // An id between those that there were is none of this log's.
+    let other = EventId { seq: 99, ..ids[0] };
+    let joined = log.join(&newcomer("9", &[], &other.to_string()));
+    assert!(joined.gap.is_some());
+    // What goes later is seen from there, too; and a broadcast concerns everybody.
+    let all = log.append(1_000, 2_000, broadcast("x"));
+    dispatch_all(&log, 2_000);
+    assert_eq!(missed(&log, "1", &[], &ids[0].to_string()), [all]);
+    log.expire(4_000);
+    assert!(is_gap("1", &[], 0) && is_gap("9", &[], 4));
+    assert!(
+        log.join(&newcomer("1", &[], &all.to_string()))
+            .gap
+            .is_none()
+    );
+}
+
+#[test]
+fn what_is_remembered_of_what_is_gone_is_bounded_and_counted() {
+    let log = Log::new(1 << 20, Duration::from_secs(1), ORIGIN);
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        for _ in 0..1_000 {
+            ids.push(log.append(1_000, 0, event(Target::User(user("2")), "x", true)));
+        }
+        dispatch_all(&log, 0);
+        log.expire(2_000);
+    }
+    let (bytes, entries) = log.retained();
+    assert_eq!(entries, 0);
+    assert!((1..=1 << 18).contains(&bytes), "{bytes} bytes");
+    let is_gap = |id: &EventId| log.join(&newcomer("1", &[], &id.to_string())).gap.is_some();
+    let known = ids.iter().filter(|id| !is_gap(id)).count();
+    assert!((1..=4_096).contains(&known), "{known} are known");
+    assert!(ids[ids.len() - known..].iter().all(|id| !is_gap(id)));
 }
 
 #[test]
 fn a_session_change_has_an_id_and_is_replayed_to_nobody() {
-    let log = Log::new(1 << 20, Duration::from_secs(600));
+    let log = Log::new(1 << 20, Duration::from_secs(600), ORIGIN);
     let before = log.append(1_000, 0, broadcast("x"));
     let change = log.append(1_000, 0, change("1", "a"));
     let settled = log.head();
@@ -234,7 +340,7 @@ fn a_session_change_has_an_id_and_is_replayed_to_nobody() {
 
 #[test]
 fn a_replay_that_eviction_overtakes_says_so() {
-    let log = Log::new(1 << 20, Duration::from_secs(1));
+    let log = Log::new(1 << 20, Duration::from_secs(1), ORIGIN);
     let first = log.append(1_000, 0, broadcast("0"));
     for n in 1..10 {
         log.append(1_000, n * 100, broadcast(&n.to_string()));
@@ -260,7 +366,7 @@ fn a_replay_that_eviction_overtakes_says_so() {
 
 #[test]
 fn who_was_told_of_a_gap_begins_with_what_is_left() {
-    let log = Log::new(1 << 20, Duration::from_secs(1));
+    let log = Log::new(1 << 20, Duration::from_secs(1), ORIGIN);
     let ids: Vec<EventId> = (0..10)
         .map(|n| log.append(1_000, n * 100, broadcast("x")))
         .collect();
@@ -274,7 +380,7 @@ fn who_was_told_of_a_gap_begins_with_what_is_left() {
 
 #[test]
 fn a_replay_ends_where_its_clients_session_does() {
-    let log = Log::new(1 << 20, Duration::from_secs(600));
+    let log = Log::new(1 << 20, Duration::from_secs(600), ORIGIN);
     let first = log.append(1_000, 0, broadcast("0"));
     let earlier = log.append(1_000, 0, change("1", "b"));
     let settled = log.head();
@@ -307,7 +413,7 @@ fn a_replay_ends_where_its_clients_session_does() {
 
 #[test]
 fn whose_session_ended_gets_nothing_from_behind_that_even_where_the_change_is_gone() {
-    let log = Log::new(1 << 20, Duration::from_secs(1));
+    let log = Log::new(1 << 20, Duration::from_secs(1), ORIGIN);
     log.append(1_000, 0, broadcast("0"));
     // One was told of a gap, one says it is at an id that no dispatcher has seen yet.
     let mut told_of_a_gap = log.join(&newcomer("1", &[], "1-1")).replay.unwrap();
@@ -329,7 +435,7 @@ fn whose_session_ended_gets_nothing_from_behind_that_even_where_the_change_is_go
 
 #[test]
 fn many_that_are_too_old_together_go_in_slices() {
-    let log = Log::new(1 << 30, Duration::from_secs(1));
+    let log = Log::new(1 << 30, Duration::from_secs(1), ORIGIN);
     for _ in 0..3 * MAX_EVICTED {
         log.append(1_000, 0, broadcast("x"));
     }
@@ -342,8 +448,9 @@ fn many_that_are_too_old_together_go_in_slices() {
 
 #[test]
 fn what_an_earlier_process_stored_is_there_and_nothing_is_sent_again() {
-    let log = Log::new(1 << 20, Duration::from_secs(60));
+    let log = Log::new(1 << 20, Duration::from_secs(60), ORIGIN);
     let id = |n| EventId { ms: n, seq: 0 };
+    log.begin_at(id(1).before());
     for n in 1..=3 {
         // The first is too old to stay.
         let age = Duration::from_secs(80 - 20 * n);
@@ -352,6 +459,8 @@ fn what_an_earlier_process_stored_is_there_and_nothing_is_sent_again() {
     assert_eq!(log.retained().1, 2);
     assert!(log.undispatched(10).is_empty());
     assert_eq!(missed(&log, "1", &[], "2-0"), [id(3)]);
+    // What was too old is where the log begins.
+    assert_eq!(missed(&log, "1", &[], "1-0"), [id(2), id(3)]);
     // Ids go on rising although the clock went back.
     assert_eq!(log.append(1, 0, broadcast("y")), EventId { ms: 3, seq: 1 });
     dispatch_all(&log, 0);
@@ -362,7 +471,7 @@ fn what_an_earlier_process_stored_is_there_and_nothing_is_sent_again() {
 proptest! {
     #[test]
     fn a_frame_comes_back_as_it_went_in(data in "\\PC{0,80}") {
-        let log = Log::new(1 << 20, Duration::from_secs(600));
+        let log = Log::new(1 << 20, Duration::from_secs(600), ORIGIN);
         let first = log.append(1_000, 0, broadcast("x"));
         let id = log.append(1_000, 0, broadcast(&data));
         let mut replay = log.join(&newcomer("1", &[], &first.to_string())).replay.unwrap();

@@ -1,7 +1,5 @@
 //! A request for a stream: who asks, for what, and the head of the answer.
 
-use std::borrow::Cow;
-
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{EXPECT, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, Version};
@@ -21,8 +19,15 @@ use crate::shard::Admission;
 use crate::topic::{MAX_TOPICS_PER_STREAM, Topic, TopicPattern};
 
 const HEADER_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Stands for it where a client cannot set a header.
-const QUERY_ID: &str = "last_event_id";
+/// Stand for it where a client cannot set a header; the polyfills each have their own.
+const QUERY_IDS: [&str; 4] = [
+    "last_event_id",
+    "lastEventId",
+    "lastEventID",
+    "Last-Event-ID",
+];
+/// What all of them contain.
+const QUERY_ID_PART: &str = "vent";
 
 /// Checks the request and offers it to the driver; returns only where it is refused.
 pub(super) async fn answer(
@@ -161,20 +166,19 @@ fn topics(query: Option<&str>, allowed: &[TopicPattern]) -> Result<Box<[Topic]>,
 }
 
 /// The id of the last event that the client has: of the header, or else of the query. An empty
-/// one is none, as the EventSource standard has it.
+/// one is none, as the EventSource standard has it, so the query's first that is not counts.
 fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> Option<Box<str>> {
     let header = headers
         .get(&HEADER_ID)
         .map(|value| String::from_utf8_lossy(value.as_bytes()));
     let asked = || {
         // Most queries are a token, and decoding that once more is a tenth of a handshake.
-        let query = query.filter(|query| query.contains(QUERY_ID) || query.contains('%'))?;
+        let query = query.filter(|query| query.contains(QUERY_ID_PART) || query.contains('%'))?;
         form_urlencoded::parse(query.as_bytes())
-            .find(|(name, _)| name == QUERY_ID)
+            .find(|(name, value)| QUERY_IDS.contains(&name.as_ref()) && !value.is_empty())
             .map(|(_, value)| value)
     };
-    let is_id = |id: &Cow<'_, str>| !id.is_empty();
-    let id = header.filter(is_id).or_else(|| asked().filter(is_id))?;
+    let id = header.filter(|id| !id.is_empty()).or_else(asked)?;
     Some(id.as_ref().into())
 }
 
@@ -188,7 +192,7 @@ fn head(framing: Framing, cors: &[(HeaderName, HeaderValue)]) -> Vec<u8> {
         Framing::Raw => b"HTTP/1.0 200 OK\r\nConnection: close\r\n".as_slice(),
     });
     head.extend_from_slice(
-        b"Content-Type: text/event-stream\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n",
+        b"Content-Type: text/event-stream\r\nCache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n",
     );
     for (name, value) in cors {
         head.extend_from_slice(name.as_str().as_bytes());
@@ -240,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_header_names_the_last_event_before_the_query_does() {
-        let last = |header: Option<&str>, query| {
+        let last = |header: Option<&str>, query: Option<&str>| {
             let mut headers = HeaderMap::new();
             if let Some(header) = header {
                 headers.insert("last-event-id", HeaderValue::from_str(header).unwrap());
@@ -252,6 +256,14 @@ mod tests {
         assert_eq!(last(Some(""), query).as_deref(), Some("2-0"));
         assert_eq!(last(None, query).as_deref(), Some("2-0"));
         assert_eq!(last(None, Some("last_event_id=")), None);
+        for name in QUERY_IDS.iter().chain(&["last%5Fevent%5Fid"]) {
+            let query = format!("token=x&{name}=2-0");
+            assert_eq!(last(None, Some(&query)).as_deref(), Some("2-0"), "{name}");
+            let query = format!("last_event_id=&{name}=2-0&lastEventId=3-0");
+            assert_eq!(last(None, Some(&query)).as_deref(), Some("2-0"), "{name}");
+            assert!(name.contains(QUERY_ID_PART) || name.contains('%'), "{name}");
+        }
+        assert_eq!(last(None, Some("lasteventid=2-0&event=1-0")), None);
         assert_eq!(last(None, None), None);
     }
 

@@ -12,6 +12,7 @@ use super::slot::{Kind, Tenant};
 use super::table::SlotRef;
 use crate::auth::Identity;
 use crate::directory::{ConnectionRef, Limit, NotAdmitted, UserHandle};
+use crate::event::EventId;
 use crate::frame::{Frame, Framing};
 use crate::log::{Gap, Newcomer, Replay};
 use crate::metrics::{DisconnectReason, Transport};
@@ -49,13 +50,14 @@ pub struct Seat {
     tenant: SlotRef,
     user: UserHandle,
     kind: Kind,
-    missed: Missed,
+    start: Start,
     admission: Admission,
 }
 
-/// What a client that comes back has missed.
+/// Where in the log a client starts, and what it has missed; a test stream has none of it.
 #[derive(Debug, Default)]
-struct Missed {
+struct Start {
+    id: Option<EventId>,
     gap: Option<Gap>,
     replay: Option<Replay>,
 }
@@ -97,6 +99,14 @@ pub enum NotSeated {
     Limit,
 }
 
+#[cfg(test)]
+impl Seat {
+    /// Whether the client is told that what it missed is not all retained.
+    pub(super) fn has_gap(&self) -> bool {
+        self.start.gap.is_some()
+    }
+}
+
 impl Admission {
     fn declined(self, reason: NotSeated) -> Declined {
         Declined {
@@ -135,7 +145,7 @@ impl Shard {
                 tenant,
                 user: UserHandle::NONE,
                 kind: Kind::Test,
-                missed: Missed::default(),
+                start: Start::default(),
                 admission,
             });
         };
@@ -164,7 +174,8 @@ impl Shard {
                     kind: Kind::Notifications {
                         joined: joined.position,
                     },
-                    missed: Missed {
+                    start: Start {
+                        id: Some(joined.id),
                         gap: joined.gap,
                         replay: joined.replay,
                     },
@@ -218,17 +229,18 @@ impl Shard {
         let metrics = self.metrics();
         metrics.connections.at(transport as usize).add(1);
         metrics.connects.at(transport as usize).increment();
+        let Start { id, gap, replay } = seat.start;
         if is_test {
             self.write_head(key, &head);
             self.send_test_message(key);
         } else {
-            let retry = Frame::retry(self.draw_retry_ms());
-            head.extend_from_slice(retry.bytes(admission.framing));
+            let known = id.filter(|_| gap.is_none());
+            let first = Frame::first(known, self.draw_retry_ms());
+            head.extend_from_slice(first.bytes(admission.framing));
             self.write_head(key, &head);
         }
-        let Missed { gap, replay } = seat.missed;
-        if let (Some(gap), Some(last_event_id)) = (gap, &admission.last_event_id) {
-            self.send_gap(key, last_event_id, gap);
+        if let (Some(id), Some(gap), Some(last_event_id)) = (id, gap, &admission.last_event_id) {
+            self.send_gap(key, id, last_event_id, gap);
         }
         if let Some(replay) = replay {
             self.start_catch_up(key, replay);

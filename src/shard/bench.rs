@@ -133,6 +133,11 @@ impl Solo {
         while self.shard.borrow_mut().run_catch_ups() {}
     }
 
+    /// Does what is due by the clock.
+    pub fn run_timers(&self) {
+        while self.shard.borrow_mut().run_timers() {}
+    }
+
     /// Takes what the sockets have to say.
     pub fn poll(&self) {
         while self.shard.borrow_mut().poll_sockets(&mut Vec::new()) {}

@@ -11,6 +11,7 @@ use super::Shard;
 use super::slot::Slot;
 use super::table::SlotRef;
 use super::write::{MAX_PARCEL_BYTES, MAX_PARCEL_FRAMES, Parcel};
+use crate::event::EventId;
 use crate::frame::Frame;
 use crate::log::{Entry, Gap, PieceLimit, Progress, Replay};
 use crate::metrics::DisconnectReason;
@@ -24,8 +25,15 @@ const PIECE: PieceLimit = PieceLimit {
 };
 
 impl Shard {
-    /// Tells a client that its last id is not in the log (API.md, "Replay").
-    pub(super) fn send_gap(&mut self, key: u32, last_event_id: &str, gap: Gap) -> bool {
+    /// Tells a client that its last id is not known (API.md, "Replay"), and the one to go on from:
+    /// a gap is told once.
+    pub(super) fn send_gap(
+        &mut self,
+        key: u32,
+        id: EventId,
+        last_event_id: &str,
+        gap: Gap,
+    ) -> bool {
         self.metrics().replay_gaps.increment();
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
         let oldest = gap.oldest.map(|oldest| oldest.to_string());
@@ -34,7 +42,7 @@ impl Shard {
             quoted(last_event_id),
             oldest.map_or_else(|| "null".to_owned(), |oldest| quoted(&oldest)),
         );
-        self.send_frame(key, &Frame::event(None, "replay_gap", &data))
+        self.send_frame(key, &Frame::event(Some(id), "replay_gap", &data))
     }
 
     /// Begins to send a client what it missed.

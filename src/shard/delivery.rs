@@ -16,6 +16,7 @@ use compact_str::ToCompactString;
 use super::Shard;
 use super::inbox::{Command, Description, Inbox, Recipients};
 use super::table::SlotRef;
+use super::wheel::Tick;
 use super::write::{MAX_PARCEL_BYTES, MAX_PARCEL_FRAMES, Parcel, peer};
 use crate::event::Target;
 use crate::frame::Frame;
@@ -38,9 +39,19 @@ pub(super) struct Deliveries {
 }
 
 impl Deliveries {
+    /// Since when some clients may have entries that others do not have yet.
+    pub(super) fn walks_since(&self) -> Option<Tick> {
+        self.walk.as_ref().map(|walk| walk.since)
+    }
+
+    /// Whether everything that was taken is with its clients.
+    pub(super) fn are_done(&self) -> bool {
+        self.walk.is_none() && self.queue.is_empty()
+    }
+
     /// Takes what waits in the inbox, once everything taken before is delivered.
     fn refill(&mut self, inbox: &Inbox) {
-        if self.walk.is_none() && self.queue.is_empty() {
+        if self.are_done() {
             inbox.take(&mut self.queue);
         }
     }
@@ -51,6 +62,7 @@ impl Deliveries {
 struct Walk {
     entries: Vec<Arc<Entry>>,
     over: Over,
+    since: Tick,
 }
 
 #[derive(Debug)]
@@ -136,10 +148,7 @@ impl Shard {
             entries.push(Arc::clone(entry));
             self.deliveries.queue.pop_front();
         }
-        Walk {
-            entries,
-            over: Over::Everyone { next: 0 },
-        }
+        self.walk(entries, Over::Everyone { next: 0 })
     }
 
     fn to_subscribers(&self, entry: Arc<Entry>) -> Walk {
@@ -150,10 +159,7 @@ impl Shard {
             } => self.table.subscribers(topic).collect(),
             _ => Vec::new(),
         };
-        Walk {
-            entries: vec![entry],
-            over: Over::Tenants(tenants),
-        }
+        self.walk(vec![entry], Over::Tenants(tenants))
     }
 
     /// A walk for this unicast and the ones right behind it, each client's together and in
@@ -172,9 +178,14 @@ impl Shard {
             self.deliveries.queue.pop_front();
         }
         pairs.sort_by_key(|(tenant, entry)| (tenant.key, tenant.generation, *entry));
+        self.walk(entries, Over::Grouped { pairs, next: 0 })
+    }
+
+    fn walk(&self, entries: Vec<Arc<Entry>>, over: Over) -> Walk {
         Walk {
             entries,
-            over: Over::Grouped { pairs, next: 0 },
+            over,
+            since: self.now(),
         }
     }
 
@@ -326,14 +337,15 @@ impl Shard {
         }
     }
 
-    fn finish_entries(&self, entries: &[Arc<Entry>]) {
+    fn finish_entries(&mut self, entries: &[Arc<Entry>]) {
         for entry in entries {
             self.finish_entry(entry);
         }
     }
 
     /// The last shard that is done with an entry notes how long it took.
-    fn finish_entry(&self, entry: &Entry) {
+    fn finish_entry(&mut self, entry: &Entry) {
+        self.served.note(entry);
         if self.shared.log.finish_shard(entry) {
             let took_ms = self.shared.clock.now_ms().saturating_sub(entry.accepted_ms);
             self.shared.metrics.delivery.observe(took_ms);

@@ -148,6 +148,11 @@ impl Inbox {
         self.is_stopped.load(Ordering::Relaxed)
     }
 
+    /// For the shard: whether nothing is queued.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.lock().is_empty()
+    }
+
     /// For the shard: swaps what is queued for an empty queue.
     pub(crate) fn take(&self, empty: &mut VecDeque<Command>) {
         std::mem::swap(&mut *self.queue.lock(), empty);

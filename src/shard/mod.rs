@@ -17,6 +17,7 @@ mod delivery;
 mod dispatch;
 mod drain;
 mod handshakes;
+mod heartbeat;
 mod inbox;
 mod listener;
 #[cfg(test)]
@@ -46,6 +47,7 @@ use crate::sys;
 use crate::tls::Alert;
 use delivery::Deliveries;
 use drain::Drain;
+use heartbeat::Served;
 use poller::{Poller, Readiness};
 use table::{SlotRef, Table};
 use wheel::{Tick, Wheel};
@@ -107,7 +109,7 @@ pub struct Shard {
     table: Table,
     wheel: Wheel,
     poller: Rc<Poller>,
-    heartbeat: Frame,
+    served: Served,
     heartbeat_ticks: u32,
     stall_ticks: u32,
     deliveries: Deliveries,
@@ -142,7 +144,7 @@ impl Shard {
             table: Table::new(settings.table_capacity),
             wheel: Wheel::new(now),
             poller: Rc::new(poller),
-            heartbeat: Frame::event(None, "heartbeat", "{}"),
+            served: Served::new(),
             heartbeat_ticks: Tick::span(millis(settings.heartbeat)),
             stall_ticks: Tick::span(millis(settings.stall_timeout)),
             deliveries: Deliveries::default(),

@@ -34,6 +34,22 @@ const SESSIONS: [&str; 2] = ["a", "b"];
 const HISTORY_BYTES: usize = 30_000;
 const HISTORY_AGE: Duration = Duration::from_secs(10);
 const BACKLOG_BYTES: usize = 6_000;
+/// Short, so that heartbeats fall into the middle of everything.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+const ORIGIN: EventId = EventId {
+    ms: 1_600_000_000_000,
+    seq: 7,
+};
+
+/// How much of what happened a client has that comes back with this id: it was given to an entry
+/// that is kept, or it is the log's first.
+fn place_of(happened: &[Happened], id: EventId) -> Option<usize> {
+    if id == ORIGIN {
+        return Some(0);
+    }
+    let at = happened.iter().position(|other| other.id == id)?;
+    happened[at].is_kept().then_some(at + 1)
+}
 
 fn user(n: usize) -> UserId {
     UserId::new(&n.to_string()).unwrap()
@@ -139,6 +155,9 @@ impl World {
             Step::CatchUp(shard) => {
                 self.shards[shard].run_catch_ups();
             }
+            Step::Timers(shard) => {
+                self.shards[shard].run_timers();
+            }
             Step::Pass(ms) => {
                 self.shared.clock.advance(Duration::from_millis(ms));
                 self.shared.log.expire(self.shared.clock.now_ms());
@@ -198,7 +217,7 @@ impl World {
         assert!(dispatch.poll(&mut context).is_pending());
     }
 
-    /// Index of the oldest that is retained.
+    /// Index of the oldest that is retained, or of what may come next.
     fn oldest(&self) -> usize {
         let retained = self.shared.log.retained().1;
         let kept = self.happened.iter().enumerate().rev();
@@ -237,6 +256,7 @@ impl World {
         };
         let shard = &mut self.shards[n % usize::from(SHARDS)];
         let seat = shard.admit(admission);
+        let is_told_of_a_gap = seat.as_ref().is_ok_and(Seat::has_gap);
         let is_current = self.current[device.user].is_none_or(|current| current == device.session);
         assert_eq!(seat.is_ok(), is_current, "device {n}");
         let Ok(seat) = seat else { return };
@@ -256,14 +276,24 @@ impl World {
         shard
             .join(seat, detached, b"HEAD\r\n\r\n".to_vec())
             .unwrap();
-        let is_known = device.last_id.is_none_or(|last| {
-            let at = self.happened.iter().position(|other| other.id == last);
-            at.is_some_and(|at| at >= oldest)
-        });
-        if device.last_id.is_none() {
+        if let Some(last) = device.last_id {
+            let place = place_of(&self.happened, last);
+            if is_told_of_a_gap {
+                // Not at what is retained, nor right before it.
+                let is_known = place.is_some_and(|place| {
+                    let mut gone = self.happened[..oldest].iter().skip(place);
+                    !gone.any(Happened::is_kept)
+                });
+                assert!(!is_known, "device {n} is told of a gap at {last}");
+            } else {
+                let place = place.expect("an id that nobody gave it");
+                let missing = device.first_missing(&self.happened, place..oldest);
+                assert_eq!(missing, None, "device {n} is not told of what is gone");
+            }
+        } else {
             device.seen = self.happened.len();
         }
-        self.gaps_told += usize::from(!is_known);
+        self.gaps_told += usize::from(is_told_of_a_gap);
         device.connection = Some(Connection {
             socket: client,
             opener,
@@ -274,6 +304,7 @@ impl World {
             is_logged_out: false,
             is_complete: false,
             is_over: false,
+            has_begun: false,
             fleeting: Vec::new(),
         });
     }
@@ -438,12 +469,12 @@ fn who_is_there_when_a_fleeting_event_passes_gets_it_once() {
 pub(super) fn shared(clock: Clock, shards: u16) -> Shared {
     Shared {
         clock,
-        log: Arc::new(Log::new(HISTORY_BYTES, HISTORY_AGE)),
+        log: Arc::new(Log::new(HISTORY_BYTES, HISTORY_AGE, ORIGIN)),
         directory: Arc::new(Directory::default()),
         metrics: Arc::new(Metrics::new(usize::from(shards))),
         inboxes: (0..shards).map(|_| Inbox::default()).collect(),
         settings: Arc::new(Settings {
-            heartbeat: Duration::from_secs(3_600),
+            heartbeat: HEARTBEAT,
             stall_timeout: Duration::from_secs(3_600),
             max_backlog_bytes: BACKLOG_BYTES,
             retry_ms: 2_000..=6_000,

@@ -254,6 +254,11 @@ impl Slot {
         self.flags & (TEST | ENDING | LEAVING) == 0 && entry.position.0 > self.joined_or_test
     }
 
+    /// Where it stands in the log: live events come after it. [`REPLAYING`] is after all places.
+    pub(crate) fn joined(&self) -> Position {
+        Position(self.joined_or_test)
+    }
+
     /// Lets the tenant wait for what it missed: nothing that is kept comes live.
     pub(crate) fn start_catch_up(&mut self, replay: Replay) {
         self.joined_or_test = REPLAYING;

@@ -4,6 +4,7 @@
 //! tick; a timer that fires early is armed again at a random point of the last quarter of the
 //! heartbeat interval, so that a broadcast does not line everybody's heartbeats up.
 
+use super::heartbeat::Heartbeat;
 use super::wheel::{TICKS_PER_S, Tick};
 use super::{Shard, Sleep};
 use crate::frame::Frame;
@@ -22,11 +23,14 @@ impl Shard {
     /// Takes due timers; true where there may be more.
     pub(super) fn run_timers(&mut self) -> bool {
         let now = self.now();
+        let mut heartbeat = None;
         for _ in 0..SLICE_TIMERS {
             let Some(key) = self.wheel.pop_due(&mut self.table, now) else {
                 return false;
             };
-            if self.fire(key, now) {
+            // Nothing is delivered meanwhile, so it holds for the whole slice.
+            let heartbeat = heartbeat.get_or_insert_with(|| self.heartbeat(now));
+            if self.fire(key, now, heartbeat) {
                 self.arm(key);
             }
         }
@@ -51,7 +55,7 @@ impl Shard {
     }
 
     /// Does what is due; false where that ended the client or its end is on the way out.
-    fn fire(&mut self, key: u32, now: Tick) -> bool {
+    fn fire(&mut self, key: u32, now: Tick, heartbeat: &Heartbeat) -> bool {
         let Some(slot) = self.table.get(key) else {
             return false;
         };
@@ -85,31 +89,27 @@ impl Shard {
                 self.send_test_message(key);
             }
         } else if !slot.is_backlogged() {
-            return self.beat(key, now);
+            return self.beat(key, now, heartbeat);
         }
         self.table.get(key).is_some()
     }
 
     /// Sends a heartbeat if the silence is long enough for this timer: the whole interval, or
     /// its last quarter where the timer was drawn from that.
-    fn beat(&mut self, key: u32, now: Tick) -> bool {
-        let interval = self.heartbeat_ticks;
+    fn beat(&mut self, key: u32, now: Tick, heartbeat: &Heartbeat) -> bool {
+        let (interval, least) = (self.heartbeat_ticks, self.least_silence());
         let Some(slot) = self.table.get_mut(key) else {
             return false;
         };
         let silence = now.since(slot.last_write);
-        let enough = if slot.is_rearmed() {
-            interval - interval / 4
-        } else {
-            interval
-        };
+        let enough = if slot.is_rearmed() { least } else { interval };
         if silence < enough {
             slot.set_rearmed(true);
             return true;
         }
         slot.set_rearmed(false);
-        let heartbeat = self.heartbeat.clone();
-        if self.send_frame(key, &heartbeat) {
+        let frame = heartbeat.frame(slot.joined());
+        if self.send_frame(key, frame) {
             self.metrics().heartbeats.increment();
             true
         } else {

@@ -186,12 +186,17 @@ impl Client {
         } = frame;
         let fields = (id, event.as_deref(), data.as_deref(), *retry_ms);
         match (is_first, fields) {
-            (true, (None, None, None, Some(retry_ms @ 100..=300))) => {
+            (true, (id, Some("heartbeat"), Some("{}"), Some(retry_ms @ 100..=300))) => {
                 self.retry = Duration::from_millis(retry_ms);
                 count(&self.world.counts.begun);
+                self.journal.position(id.as_deref());
             }
-            (false, (None, Some("heartbeat"), Some("{}"), None)) => {}
-            (false, (None, Some("replay_gap"), Some(data), None)) => self.journal.gap(data),
+            (false, (id, Some("heartbeat"), Some("{}"), None)) => {
+                self.journal.position(id.as_deref());
+            }
+            (false, (Some(id), Some("replay_gap"), Some(data), None)) => {
+                self.journal.gap(id, data);
+            }
             (false, (id, Some("message"), Some(data), None)) => {
                 self.journal.event(id.as_deref(), data);
             }

@@ -63,13 +63,10 @@ fn publish(process: &Process, source_id: Option<&str>, data: &str) -> String {
 }
 
 fn open(process: &Process, token: &str, last_event_id: &str) -> Stream {
-    let mut client = Client::connect(process.public());
-    client.send(format!(
-        "GET {NOTIFICATIONS}?token={token} HTTP/1.1\r\nHost: test\r\nLast-Event-ID: {last_event_id}\r\n\r\n"
-    ));
-    let mut stream = client.stream();
+    let client = Client::connect(process.public());
+    let mut stream = client.come_back(token, last_event_id);
     if stream.status == 200 {
-        assert!(stream.next().unwrap().starts_with("retry: "));
+        stream.begin();
     }
     stream
 }

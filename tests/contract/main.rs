@@ -17,6 +17,7 @@ mod heartbeat;
 mod jwks_url;
 mod login;
 mod metrics;
+mod positions;
 mod process;
 mod proxy_protocol;
 mod publish;

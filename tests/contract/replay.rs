@@ -5,26 +5,17 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Client, NOTIFICATIONS, Probe, Stream, TestServer, eventually, numbered_text, request,
+    NOTIFICATIONS, Probe, Stream, TestServer, eventually, numbered_text, request,
 };
 
 const REPLAYED: &str = "idlewild_replayed_total";
 const GAPS: &str = "idlewild_replay_gaps_total";
 const SLOW: &str = "idlewild_disconnects_total{reason=\"slow\"}";
 
-/// Comes back with the id of its last event, as EventSource does.
-fn come_back(server: &TestServer, token: &str, last_event_id: &str) -> Stream {
-    come_back_on(server.connect(), token, last_event_id)
-}
-
-fn come_back_on(mut client: Client, token: &str, last_event_id: &str) -> Stream {
-    client.send(format!(
-        "GET {NOTIFICATIONS}?token={token} HTTP/1.1\r\nHost: test\r\nLast-Event-ID: {last_event_id}\r\n\r\n"
-    ));
-    let mut stream = client.stream();
-    assert_eq!(stream.status, 200, "{}", stream.head);
-    assert!(stream.next().unwrap().starts_with("retry: "));
-    stream
+fn gap(position: &str, last: &str, oldest: &str) -> String {
+    format!(
+        "id: {position}\nevent: replay_gap\ndata: {{\"last_event_id\": {last}, \"oldest\": {oldest}}}\n\n"
+    )
 }
 
 fn event(id: &str, data: &str) -> String {
@@ -61,7 +52,8 @@ fn catching_up(server: &TestServer, token: &str, events: usize) -> (String, Stre
         server,
         (0..events).map(|n| json!({"to": {"user": "42"}, "data": format!("{n} {data}")})),
     );
-    let slow = come_back_on(server.connect_narrow(), token, &first);
+    let mut slow = server.connect_narrow().come_back(token, &first);
+    slow.begin();
     server.wait_for_metric("idlewild_backlogged_connections", 1.0);
     (first, slow)
 }
@@ -80,7 +72,7 @@ fn what_was_missed_comes_first_and_once_and_then_what_is_live() {
     server.publish(&json!({"to": {"topic": "olds"}, "data": "another topic"}));
     let some = server.publish(&json!({"to": {"users": ["9", "42", "7"]}, "data": "some"}));
     let all = server.publish(&json!({"to": {"all": true}, "data": "all"}));
-    let mut stream = come_back(&server, &token, &first);
+    let mut stream = server.come_back(&token, &first);
     let missed = [
         (own.as_str(), "own"),
         (&topic, "topic"),
@@ -94,7 +86,7 @@ fn what_was_missed_comes_first_and_once_and_then_what_is_live() {
     assert_eq!(server.metric(GAPS), Some(0.0));
     // Another stream, which asks for no topic, has not missed the topic's.
     let token = server.token("42");
-    let mut stream = come_back(&server, &token, &first);
+    let mut stream = server.come_back(&token, &first);
     expect(
         &mut stream,
         &[missed[0], missed[2], missed[3], (&live, "live")],
@@ -113,7 +105,7 @@ fn the_last_id_may_stand_in_the_query_and_the_header_wins() {
     let token = server.token("42");
     let asked = format!("{NOTIFICATIONS}?token={token}&last_event_id={}", ids[1]);
     let mut stream = server.open(&asked);
-    assert!(stream.next().unwrap().starts_with("retry: "));
+    stream.begin();
     expect(&mut stream, &[(&ids[2], "2"), (&ids[3], "3")]);
     for (header, first) in [(ids[2].as_str(), 3), ("", 2)] {
         let mut client = server.connect();
@@ -149,7 +141,7 @@ fn who_has_everything_gets_nothing_again() {
     let token = server.token("42");
     server.publish(&json!({"to": {"user": "42"}, "data": "old"}));
     let last = server.publish(&json!({"to": {"user": "42"}, "data": "last"}));
-    let mut with_id = come_back(&server, &token, &last);
+    let mut with_id = server.come_back(&token, &last);
     // Nor does one that never had anything: it asks for nothing.
     let mut without = server.stream("42");
     let live = server.publish(&json!({"to": {"user": "42"}, "data": "live"}));
@@ -167,11 +159,11 @@ fn who_has_everything_gets_nothing_again() {
 fn an_id_that_is_not_retained_is_a_gap_that_is_told() {
     let server = TestServer::with(|config| config.history.max_age = Duration::from_secs(60));
     let token = server.token("42");
-    let gap = |last: &str, oldest: &str| {
-        format!("event: replay_gap\ndata: {{\"last_event_id\": {last}, \"oldest\": {oldest}}}\n\n")
-    };
-    let mut stream = come_back(&server, &token, "1-1");
-    assert_eq!(stream.next().unwrap(), gap("\"1-1\"", "null"));
+    let origin = server.stream("43").position;
+    let mut stream = server.come_back(&token, "1-1");
+    assert_eq!(stream.next().unwrap(), gap(&origin, "\"1-1\"", "null"));
+    let older = server.publish(&json!({"to": {"user": "42"}, "data": "older"}));
+    expect(&mut stream, &[(&older, "older")]);
     let old = server.publish(&json!({"to": {"user": "42"}, "data": "old"}));
     expect(&mut stream, &[(&old, "old")]);
     server.advance(Duration::from_secs(40));
@@ -182,22 +174,27 @@ fn an_id_that_is_not_retained_is_a_gap_that_is_told() {
     let oldest = format!("\"{foreign}\"");
     // Too old, never given out, from the future, of no form.
     let unknown = [
-        old.as_str(),
+        older.as_str(),
         "5-5",
         "9999999999999-0",
         "a \"quoted\\ one",
         "\u{fc}",
     ];
     for last in unknown {
-        let mut stream = come_back(&server, &token, last);
+        let mut stream = server.come_back(&token, last);
         let quoted = Value::from(last).to_string();
-        assert_eq!(stream.next().unwrap(), gap(&quoted, &oldest));
+        assert_eq!(stream.position, "", "the first block has no id");
+        assert_eq!(stream.next().unwrap(), gap(&old, &quoted, &oldest));
         expect(&mut stream, &[(&own, "own")]);
     }
     server.wait_for_metric(GAPS, 6.0);
-    // Another's event is a place in the log like any other.
-    let mut stream = come_back(&server, &token, &foreign);
-    expect(&mut stream, &[(&own, "own")]);
+    // Another's event is a place in the log like any other, and so is the one right before them.
+    for known in [&foreign, &old] {
+        let mut stream = server.come_back(&token, known);
+        assert_eq!(stream.position, *known);
+        expect(&mut stream, &[(&own, "own")]);
+    }
+    assert_eq!(server.metric(GAPS), Some(6.0));
 }
 
 #[test]
@@ -212,7 +209,7 @@ fn an_event_that_is_not_kept_is_delivered_and_never_replayed() {
     assert_eq!(stream.next().unwrap(), "event: message\ndata: fleeting\n\n");
     let after = server.publish(&json!({"to": {"user": "42"}, "data": "after"}));
     expect(&mut stream, &[(&after, "after")]);
-    let mut back = come_back(&server, &token, &kept);
+    let mut back = server.come_back(&token, &kept);
     expect(&mut back, &[(&after, "after")]);
     server.wait_for_metric("idlewild_history_events", 2.0);
     // It takes no room from those that are kept.
@@ -251,7 +248,8 @@ fn a_replay_larger_than_any_buffer_arrives_whole_at_a_slow_reader_and_live_event
         );
         next = end;
     }
-    let mut slow = come_back_on(server.connect_narrow(), &token, &first);
+    let mut slow = server.connect_narrow().come_back(&token, &first);
+    slow.begin();
     server.wait_for_metric("idlewild_backlogged_connections", 1.0);
     // Live events while it catches up: all of them wait in the log, none in its backlog.
     publish_batch(
@@ -289,7 +287,7 @@ fn clients_that_come_and_go_while_events_are_published_have_each_once_and_in_ord
                     let mut random = fastrand::Rng::with_seed(client as u64);
                     let (mut last, mut seen, mut reconnects) = (start, 0, 0);
                     loop {
-                        let mut stream = come_back(server, &token, &last);
+                        let mut stream = server.come_back(&token, &last);
                         reconnects += 1;
                         // Away again after a few events, in the middle of whatever comes.
                         for _ in 0..random.usize(1..400) {
@@ -356,14 +354,14 @@ fn a_log_out_reaches_a_client_that_catches_up_behind_what_it_missed() {
     assert!(frames[100].contains("FORCE_LOGOUT"));
     // The new session's client, which was at the first event: it is not the one to log out.
     let new = server.token_with("42", Some("new"), &[]);
-    let mut stream = come_back(&server, &new, &first);
+    let mut stream = server.come_back(&new, &first);
     for n in 0..100 {
         assert_eq!(number(&stream.next().unwrap()), n);
     }
     assert!(stream.next().unwrap().contains("secret"));
     assert!(stream.next().unwrap().contains("for all"));
     // And the id of the change is a place to go on from.
-    let mut stream = come_back(&server, &new, &change);
+    let mut stream = server.come_back(&new, &change);
     assert!(stream.next().unwrap().contains("secret"));
     assert_eq!(server.metric(GAPS), Some(0.0));
     server.wait_for_metric("idlewild_disconnects_total{reason=\"logged_out\"}", 1.0);
@@ -393,8 +391,8 @@ fn a_client_that_reads_more_slowly_than_history_goes_is_cut_off_and_told_of_the_
     }
     assert!(!slow.is_complete && seen < 500, "after {seen} events");
     server.wait_for_metric(SLOW, 1.0);
-    let mut back = come_back(&server, &token, &last);
-    assert!(back.next().unwrap().starts_with("event: replay_gap\n"));
+    let mut back = server.come_back(&token, &last);
+    assert!(back.next().unwrap().contains("\nevent: replay_gap\n"));
 }
 
 #[test]
@@ -410,7 +408,7 @@ fn an_old_client_gets_what_it_missed_in_bare_frames() {
         ids[0]
     ));
     let mut stream = client.stream();
-    assert!(stream.next().unwrap().starts_with("retry: "));
+    stream.begin();
     for (n, id) in ids.iter().enumerate().skip(1) {
         assert_eq!(stream.next().unwrap(), event(id, &n.to_string()));
     }

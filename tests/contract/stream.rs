@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{NOTIFICATIONS, TestServer};
+use crate::support::{NOTIFICATIONS, Probe, TestServer, heartbeat};
 
 #[test]
 fn a_stream_has_exactly_the_header_of_the_contract() {
@@ -24,7 +24,7 @@ fn a_stream_has_exactly_the_header_of_the_contract() {
             "access-control-allow-headers: Authorization, Content-Type, Cache-Control, Last-Event-ID",
             "access-control-allow-methods: GET",
             "access-control-allow-origin: *",
-            "cache-control: no-cache",
+            "cache-control: no-cache, no-transform",
             "connection: keep-alive",
             "content-type: text/event-stream",
             "transfer-encoding: chunked",
@@ -52,8 +52,10 @@ fn silence_is_broken_by_a_heartbeat_after_the_interval() {
     let server = TestServer::start();
     let mut stream = server.stream("42");
     server.advance(Duration::from_millis(29_900));
-    server.publish(&json!({"to": {"user": "43"}, "data": 1}));
+    let probe = Probe::new(&server);
+    let id = server.publish(&json!({"to": {"user": "43"}, "data": 1}));
+    probe.settle(&server);
     assert!(stream.is_silent());
     server.advance(Duration::from_millis(1_100));
-    assert_eq!(stream.next().unwrap(), "event: heartbeat\ndata: {}\n\n");
+    assert_eq!(stream.next().unwrap(), heartbeat(&id));
 }

@@ -46,7 +46,7 @@ def guide(world):
         one.leave()
     for version in versions:
         listener = world.listen(version, "-w", "%{http_version}", world.url() + f"?token={world.token(1)}")
-        listener.sees(r"(?m)^retry: \d+\n")
+        listener.sees(r"^id: [\d-]+\nretry: \d+\nevent: heartbeat\ndata: \{\}\n\n")
         world.publish({"type": "order_paid", "data": {"id": 7}}, {"user": "1"})
         listener.sees(r'\nid: \d+-\d+\nevent: message\ndata: \{"type":"order_paid","data":\{"id":7\}\}\n\n')
         listener.leave()
@@ -156,7 +156,7 @@ def heartbeats(world):
     world.start_nginx()
     kept = [world.listen(version, world.url() + f"?token={world.token(4)}") for version in ("--http1.1", "--http2")]
     for one in kept:
-        one.sees(r"((id: \S+\n)?event: heartbeat\ndata: \{\}\n\n){4}", 8)
+        one.sees(r"(id: [\d-]+\nevent: heartbeat\ndata: \{\}\n\n){4}", 8)
         check(one.process.poll() is None, "cut")
         one.leave()
     world.end(world.idlewild)

@@ -60,7 +60,7 @@ class Hours:
         """every peer opens its stream with each cipher"""
         self.server.start()
         self.peers = [Peer(name, cipher, self.server, self.certificate) for name in self.names for cipher in CIPHERS]
-        self.each("opened", lambda peer: peer.after("retry: "))
+        self.each("opened", lambda peer: peer.after("event: heartbeat\n"))
         self.opened = {peer.name: len(peer.tap.lengths) for peer in self.peers}
 
     def single(self):

@@ -30,7 +30,7 @@ class SClient:
     def stream(cls, server, user, *options):
         """A connection on which the user's stream is open."""
         client = cls(server, *options, target=server.target(user))
-        client.wait_for("retry: ")
+        client.wait_for("event: heartbeat")
         return client
 
     def wait_for(self, words):

@@ -10,6 +10,7 @@ use idlewild::auth::mint::{Claims, mint};
 use idlewild::clock::Clock;
 use idlewild::config::{Auth, OnLimit};
 use idlewild::directory::{Directory, Limit};
+use idlewild::event::EventId;
 use idlewild::frame::Framing;
 use idlewild::log::Log;
 use idlewild::metrics::Metrics;
@@ -19,6 +20,8 @@ use tokio::runtime::Runtime;
 
 /// Now, wherever it is asked for: time stands still.
 pub const NOW_MS: u64 = 1_700_000_000_000;
+/// Where logs begin.
+pub const ORIGIN: EventId = EventId { ms: 1, seq: 0 };
 /// Bytes the log retains: far more than any count appends.
 const LOG_BYTES: usize = 1 << 20;
 /// Far above what any count connects.
@@ -55,7 +58,7 @@ pub fn runtime() -> Runtime {
 pub fn shared() -> Shared {
     Shared {
         clock: Clock::manual(NOW_MS),
-        log: Arc::new(Log::new(LOG_BYTES, Duration::from_secs(600))),
+        log: Arc::new(Log::new(LOG_BYTES, Duration::from_secs(600), ORIGIN)),
         directory: Arc::new(Directory::with_known_seeds()),
         metrics: Arc::new(Metrics::new(1)),
         inboxes: Arc::new([Inbox::default()]),

@@ -65,7 +65,7 @@ class StreamClient:
         return found
 
     def event(self) -> Frame:
-        """The next event; heartbeats are none."""
+        """The next event; heartbeats, one of which begins every stream, are passed over."""
         while True:
             found = self.frame()
             if "data" in found.fields and found.name != "heartbeat":

@@ -141,8 +141,10 @@ fn note(
     is_mine: &dyn Fn(&str) -> bool,
     tally: &mut Tally,
 ) {
+    // Whether it has an id or not, it is no event of the window. A stream begins with one, too, which
+    // ends no silence.
     if event.name == b"heartbeat" {
-        tally.heartbeats += 1;
+        tally.heartbeats += u64::from(!event.has_retry);
         return;
     }
     let stamp = match serde_json::from_slice::<Stamp<'_>>(event.data) {

@@ -24,7 +24,8 @@ pub(crate) use serve::run;
 use crate::sys;
 
 /// The heartbeat of the contract, as one chunk: what the floor sends in the server's place.
-pub(crate) const HEARTBEAT: &[u8] = b"1b\r\nevent: heartbeat\ndata: {}\n\n\r\n";
+pub(crate) const HEARTBEAT: &[u8] =
+    b"2f\r\nid: 1700000000000-0\nevent: heartbeat\ndata: {}\n\n\r\n";
 
 /// A running floor process; dropping it ends it.
 #[derive(Debug)]
@@ -111,7 +112,9 @@ mod tests {
         let (mut input, mut chunks) = (HEARTBEAT, Dechunker::default());
         assert_eq!(
             chunks.next(&mut input),
-            Ok(Some(&b"event: heartbeat\ndata: {}\n\n"[..]))
+            Ok(Some(
+                &b"id: 1700000000000-0\nevent: heartbeat\ndata: {}\n\n"[..]
+            ))
         );
         assert_eq!(chunks.next(&mut input), Ok(None));
         assert!(input.is_empty());

@@ -23,7 +23,8 @@ use crate::{clock, sys, tls};
 
 const HEAD: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\
-    Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\nd\r\nretry: 2000\n\n\r\n";
+    Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n\
+    3b\r\nid: 1700000000000-0\nretry: 2000\nevent: heartbeat\ndata: {}\n\n\r\n";
 const LISTENER: u64 = u64::MAX;
 const WAKE: u64 = u64::MAX - 1;
 const EVENTS_PER_WAIT: usize = 512;

@@ -17,6 +17,8 @@ pub(crate) struct Event<'a> {
     pub(crate) name: &'a [u8],
     /// Its data, lines joined by `\n`.
     pub(crate) data: &'a [u8],
+    /// Its block has a `retry` line.
+    pub(crate) has_retry: bool,
 }
 
 /// The event being assembled.
@@ -25,6 +27,7 @@ pub(crate) struct Block {
     line: Vec<u8>,
     id: Vec<u8>,
     has_id: bool,
+    has_retry: bool,
     name: Vec<u8>,
     data: Vec<u8>,
 }
@@ -117,7 +120,8 @@ impl Block {
                 self.id.extend_from_slice(value);
                 self.has_id = true;
             }
-            _ => {} // comments, `retry`, and fields the standard says to ignore
+            b"retry" => self.has_retry = true,
+            _ => {} // comments, and fields the standard says to ignore
         }
     }
 
@@ -132,12 +136,13 @@ impl Block {
                 id: self.has_id.then_some(&self.id),
                 name,
                 data,
+                has_retry: self.has_retry,
             });
         }
         self.data.clear();
         self.name.clear();
         self.id.clear();
-        self.has_id = false;
+        (self.has_id, self.has_retry) = (false, false);
     }
 
     fn bytes(&self) -> usize {
@@ -145,7 +150,7 @@ impl Block {
     }
 
     fn is_empty(&self) -> bool {
-        self.bytes() == 0 && !self.has_id
+        self.bytes() == 0 && !self.has_id && !self.has_retry
     }
 }
 
@@ -186,6 +191,20 @@ mod tests {
             parse(b"retry: 2000\n\nevent: lost\n\n: comment\n\ndata: x\n\n"),
             [event(None, "message", "x")]
         );
+    }
+
+    #[test]
+    fn a_streams_first_block_is_told_from_a_heartbeat_by_its_delay_whatever_the_pieces() {
+        let stream = b"id: 1-0\nretry: 2000\nevent: heartbeat\ndata: {}\n\nid: 1-0\nevent: heartbeat\ndata: {}\n\n";
+        for piece in 1..stream.len() {
+            let (mut parser, mut scratch) = (EventParser::default(), Block::default());
+            let mut have_retry = Vec::new();
+            for bytes in stream.chunks(piece) {
+                let mut sink = |event: Event<'_>| have_retry.push(event.has_retry);
+                parser.feed(bytes, &mut scratch, &mut sink).unwrap();
+            }
+            assert_eq!(have_retry, [true, false], "in pieces of {piece} bytes");
+        }
     }
 
     #[test]

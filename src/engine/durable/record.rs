@@ -15,6 +15,8 @@ use crate::topic::{Topic, TopicError};
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Stored<'a> {
+    /// Where a history begins: its id is the position of clients that came before the first event.
+    Origin {},
     Event {
         to: To<'a>,
         #[serde(borrow)]
@@ -90,9 +92,10 @@ impl<'a> Stored<'a> {
         Ok(serde_json::from_str(json)?)
     }
 
-    /// What the log holds of it.
-    pub(super) fn record(&self, id: EventId) -> Result<Record, Unreadable> {
-        Ok(match self {
+    /// What the log holds of it; nothing of an origin.
+    pub(super) fn record(&self, id: EventId) -> Result<Option<Record>, Unreadable> {
+        Ok(Some(match self {
+            Self::Origin {} => return Ok(None),
             Self::Event { to, event, data } => {
                 let to = match to {
                     To::User(user) => Target::User(UserId::new(user)?),
@@ -121,7 +124,7 @@ impl<'a> Stored<'a> {
                 };
                 Record::session(id, change, data)
             }
-        })
+        }))
     }
 }
 
@@ -136,7 +139,7 @@ mod tests {
     fn round_trip(stored: &Stored<'_>) -> (String, Record) {
         let json = stored.to_json();
         let record = Stored::from_json(&json).unwrap().record(ID).unwrap();
-        (json, record)
+        (json, record.expect("no origin"))
     }
 
     #[test]
@@ -152,6 +155,14 @@ mod tests {
             json,
             r#"{"event":{"to":"all","event":"message","data":"x"}}"#
         );
+    }
+
+    #[test]
+    fn an_origin_is_stored_and_is_no_entry() {
+        let json = Stored::Origin {}.to_json();
+        assert_eq!(json, r#"{"origin":{}}"#);
+        let read = Stored::from_json(&json).unwrap();
+        assert!(read.record(ID).unwrap().is_none());
     }
 
     #[test]

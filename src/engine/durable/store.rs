@@ -337,10 +337,11 @@ impl Store {
         self.db.close().map_err(|(_, error)| error.into())
     }
 
-    /// The last row always stays: ids go on from it, even where nothing is retained.
+    /// The row before what is retained stays, too: ids go on from it where nothing is retained, and
+    /// clients that are there have missed nothing.
     fn first_kept(&self, retained: usize) -> i64 {
-        let retained = i64::try_from(retained).unwrap_or(i64::MAX).max(1);
-        (self.last + 1 - retained).max(self.oldest)
+        let retained = i64::try_from(retained).unwrap_or(i64::MAX);
+        self.last.saturating_sub(retained).max(self.oldest)
     }
 }
 

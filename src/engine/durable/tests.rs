@@ -22,7 +22,11 @@ impl Life {
 
     fn new(path: &Path, fsync: Fsync, unix_ms: u64) -> Self {
         let clock = Clock::manual(unix_ms);
-        let log = Arc::new(Log::new(1 << 20, Duration::from_secs(600)));
+        let origin = EventId {
+            ms: unix_ms,
+            seq: 0,
+        };
+        let log = Arc::new(Log::new(1 << 20, Duration::from_secs(600), origin));
         let directory = Arc::new(Directory::default());
         let engine = DurableEngine::new(
             path.to_owned(),
@@ -144,21 +148,69 @@ async fn what_is_too_old_at_a_restart_is_gone_and_ids_still_rise() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
+    let older = life.publish(None, true).await.unwrap();
     let old = life.publish(Some("a"), true).await.unwrap();
     life.clock.advance(Duration::from_secs(500));
     let young = life.publish(None, true).await.unwrap();
     life.engine.close().await;
     let life = Life::begin(&path, Fsync::Interval, 1_700_000).await;
     assert_eq!(life.log.retained().1, 1);
-    assert_eq!((life.missed(old), life.missed(young)), (None, Some(vec![])));
+    assert_eq!(
+        (life.missed(older), life.missed(young)),
+        (None, Some(vec![]))
+    );
+    // Of what is gone, nothing came after this one.
+    assert_eq!(life.missed(old), Some(vec![young]));
     assert_ne!(life.publish(Some("a"), true).await, Ok(old));
     life.engine.close().await;
     // Nothing is left of it, and the clock is before its beginning.
     let life = Life::begin(&path, Fsync::Interval, 9_000_000).await;
-    assert_eq!(life.log.retained(), (0, 0));
+    assert_eq!(life.log.retained().1, 0);
+    assert_eq!(life.missed(young), Some(vec![]));
     life.engine.close().await;
     let life = Life::begin(&path, Fsync::Interval, 500_000).await;
     assert!(life.publish(None, true).await.unwrap() > young);
+}
+
+#[tokio::test]
+async fn where_a_history_begins_is_known_after_restarts() {
+    for fsync in [Fsync::Interval, Fsync::Always] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("history");
+        let life = Life::begin(&path, fsync, 1_000_000).await;
+        let origin = life.log.dispatched_place().id;
+        // As a process that is killed leaves it.
+        drop(life);
+        let copy = directory.path().join("copy");
+        std::fs::create_dir(&copy).unwrap();
+        for file in std::fs::read_dir(&path).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+        }
+        let life = Life::begin(&copy, fsync, 2_000_000).await;
+        assert_eq!(life.log.dispatched_place().id, origin);
+        assert_eq!(life.log.retained().1, 0);
+        let first = life.publish(None, true).await.unwrap();
+        let second = life.publish(None, true).await.unwrap();
+        life.engine.close().await;
+        let life = Life::begin(&copy, fsync, 2_500_000).await;
+        assert_eq!(life.missed(origin), Some(vec![first, second]));
+        assert_eq!(life.log.retained().1, 2);
+        // Another one is not known there.
+        let other = EventId { seq: 1, ..origin };
+        assert_eq!(life.missed(other), None);
+        life.engine.close().await;
+        // A history of an earlier version begins with an event.
+        let database = rusqlite::Connection::open(copy.join("history.sqlite")).unwrap();
+        database
+            .execute("DELETE FROM events WHERE n = 1", [])
+            .unwrap();
+        drop(database);
+        let life = Life::begin(&copy, fsync, 2_500_000).await;
+        assert_eq!(life.missed(origin), None);
+        assert_eq!(life.missed(first), Some(vec![second]));
+        assert_eq!(life.log.retained().1, 2);
+    }
 }
 
 #[tokio::test]

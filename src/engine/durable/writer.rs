@@ -87,17 +87,27 @@ impl Writer {
         clock: Clock,
         health: Arc<Health>,
     ) -> Result<Self, StoreError> {
-        let store = Store::open(path, fsync)?;
+        let mut store = Store::open(path, fsync)?;
         let (unix_ms, now_ms) = (clock.unix_ms(), clock.now_ms());
-        let mut last_id = EventId::default();
+        let mut last_id = None;
         store.entries(|id, entry| {
             let record = Stored::from_json(entry).and_then(|stored| stored.record(id));
             let record = record.map_err(|error| error.to_string())?;
-            let age = Duration::from_millis(unix_ms.saturating_sub(id.ms));
-            log.restore(id, age, now_ms, record);
-            last_id = id;
+            if last_id.is_none() {
+                // The oldest row is the origin, or as a rule one that is no longer retained.
+                log.begin_at(record.as_ref().map_or(id, |_| id.before()));
+            }
+            if let Some(record) = record {
+                let age = Duration::from_millis(unix_ms.saturating_sub(id.ms));
+                log.restore(id, age, now_ms, record);
+            }
+            last_id = Some(id);
             Ok(())
         })?;
+        let last_id = match last_id {
+            Some(last_id) => last_id,
+            None => begin(&mut store, &log)?,
+        };
         let settled = log.head();
         store.sessions(|user, standing| {
             let standing: Standing =
@@ -350,6 +360,20 @@ impl Writer {
             self.health.set(FAILING);
         }
     }
+}
+
+/// Makes the log's own origin that of the history: clients that come before the first event are
+/// known after a restart.
+fn begin(store: &mut Store, log: &Log) -> Result<EventId, StoreError> {
+    let id = log.dispatched_place().id;
+    let entry = Stored::Origin {}.to_json();
+    let nothing_old = Limits {
+        retained: 0,
+        sources_from_ms: 0,
+    };
+    store.commit(&[Row::Event { id, entry }], nothing_old)?;
+    store.checkpoint()?;
+    Ok(id)
 }
 
 impl Request {

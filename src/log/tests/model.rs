@@ -9,6 +9,8 @@ struct Client {
     topics: Vec<Topic>,
     /// Of the model's events, those up to this one do not concern it any more.
     seen: usize,
+    /// What it was last told of where it is.
+    position: EventId,
     /// It was told of a gap and has got nothing since: eviction only moves where it begins.
     begins_with_the_oldest: bool,
     replay: Option<Replay>,
@@ -28,6 +30,10 @@ enum Step {
     Publish(Target, usize),
     /// After the model's nth event, counted from its newest; an unknown id where there is none.
     Join(usize, Vec<usize>, usize),
+    /// For the first time.
+    Come(usize, Vec<usize>),
+    /// One of the clients was cut off, and comes back.
+    Return(usize),
     /// So many entries at once.
     Take(usize),
     Dispatch,
@@ -52,11 +58,16 @@ fn target() -> impl Strategy<Value = Target> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let topics = prop::collection::btree_set(0usize..TOPICS.len(), 0..3);
+    let topics = || {
+        let topics = prop::collection::btree_set(0usize..TOPICS.len(), 0..3);
+        topics.prop_map(|topics| topics.into_iter().collect())
+    };
     prop_oneof![
         8 => (target(), 0usize..300).prop_map(|(to, bytes)| Step::Publish(to, bytes)),
-        3 => (0usize..4, topics, 0usize..40)
-            .prop_map(|(user, topics, nth)| Step::Join(user, topics.into_iter().collect(), nth)),
+        3 => (0usize..4, topics(), 0usize..40)
+            .prop_map(|(user, topics, nth)| Step::Join(user, topics, nth)),
+        1 => (0usize..4, topics()).prop_map(|(user, topics)| Step::Come(user, topics)),
+        2 => any::<usize>().prop_map(Step::Return),
         4 => (1usize..6).prop_map(Step::Take),
         3 => Just(Step::Dispatch),
         2 => (0u64..400).prop_map(Step::Pass),
@@ -73,12 +84,77 @@ fn is_for(to: &Target, who: usize, topics: &[Topic]) -> bool {
     }
 }
 
+/// Joins, with the last id of the model's nth event or without any, and checks what it is told. Who
+/// is told of a gap gets what is retained; whoever is not has missed nothing of what is gone.
+fn join(
+    log: &Log,
+    events: &[Published],
+    (user, topics): (usize, Vec<Topic>),
+    last: Option<(EventId, Option<usize>)>,
+) -> Result<Client, TestCaseError> {
+    let oldest = events.len() - log.retained().1;
+    let id_before = |n: usize| n.checked_sub(1).map_or(ORIGIN, |n| events[n].id);
+    let (name, id) = (user.to_string(), last.map(|(id, _)| id.to_string()));
+    let joined = log.join(&Newcomer {
+        last_event_id: id.as_deref(),
+        ..newcomer(&name, &topics, "")
+    });
+    prop_assert_eq!(joined.position, log.head());
+    let Some((id, seen)) = last else {
+        prop_assert_eq!(joined.id, id_before(events.len()));
+        prop_assert!(joined.gap.is_none() && joined.replay.is_none());
+        return Ok(Client {
+            user,
+            topics,
+            seen: events.len(),
+            position: joined.id,
+            begins_with_the_oldest: false,
+            replay: None,
+        });
+    };
+    let is_mine = |event: &Published| is_for(&event.to, user, &topics);
+    if joined.gap.is_none() {
+        let seen = seen.expect("an id that was never told");
+        let missing = (seen..oldest).find(|n| is_mine(&events[*n]));
+        prop_assert_eq!(missing, None, "lost without a word");
+        prop_assert_eq!(joined.id, id);
+    } else {
+        let gap = Gap {
+            oldest: events.get(oldest).map(|event| event.id),
+        };
+        prop_assert_eq!(joined.gap, Some(gap));
+        let is_known = id == id_before(oldest) || events[oldest..].iter().any(|it| it.id == id);
+        prop_assert!(!is_known, "it was there all the time");
+        let told = if joined.replay.is_some() {
+            oldest
+        } else {
+            events.len()
+        };
+        prop_assert_eq!(joined.id, id_before(told));
+        // It is told once.
+        let id = joined.id.to_string();
+        prop_assert!(log.join(&newcomer(&name, &topics, &id)).gap.is_none());
+    }
+    let begins_with_the_oldest = joined.gap.is_some();
+    let seen = seen.filter(|_| !begins_with_the_oldest).unwrap_or(oldest);
+    let some = events[seen..].iter().any(is_mine);
+    prop_assert_eq!(joined.replay.is_some(), some);
+    Ok(Client {
+        user,
+        topics,
+        seen,
+        position: joined.id,
+        begins_with_the_oldest,
+        replay: joined.replay,
+    })
+}
+
 proptest! {
     /// All that was ever published, who has what of it, and how much of it is still there.
     #[test]
     fn the_log_agrees_with_a_naive_model(steps in prop::collection::vec(step(), 1..120)) {
         let (max_bytes, max_age_ms) = (6_000, 1_000);
-        let log = Log::new(max_bytes, Duration::from_millis(max_age_ms));
+        let log = Log::new(max_bytes, Duration::from_millis(max_age_ms), ORIGIN);
         let mut events: Vec<Published> = Vec::new();
         let mut clients: Vec<Client> = Vec::new();
         let (mut now_ms, mut dispatched) = (0, 0);
@@ -98,27 +174,23 @@ proptest! {
                     log.expire(now_ms);
                 }
                 Step::Join(user, topics, nth) => {
-                    let retained = log.retained().1;
-                    let oldest = events.len() - retained;
                     let last = events.len().checked_sub(nth + 1);
-                    let id = last.map_or_else(|| "0-1".to_owned(), |last| events[last].id.to_string());
-                    let topics: Vec<Topic> = topics.into_iter().map(topic).collect();
-                    let joined = log.join(&newcomer(&user.to_string(), &topics, &id));
-                    prop_assert_eq!(joined.position, log.head());
-                    let known = last.filter(|last| *last >= oldest);
-                    let gap = Gap { oldest: events.get(oldest).map(|event| event.id) };
-                    prop_assert_eq!(joined.gap, known.is_none().then_some(gap));
-                    let seen = known.map_or(oldest, |last| last + 1);
-                    let some = events[seen..].iter().any(|event| is_for(&event.to, user, &topics));
-                    prop_assert_eq!(joined.replay.is_some(), some);
-                    clients.push(Client {
-                        user,
-                        topics,
-                        seen,
-                        begins_with_the_oldest: known.is_none(),
-                        replay: joined.replay,
-                    });
+                    let id = last.map_or(EventId { ms: 0, seq: 1 }, |last| events[last].id);
+                    let topics = topics.into_iter().map(topic).collect();
+                    let last = Some((id, last.map(|last| last + 1)));
+                    clients.push(join(&log, &events, (user, topics), last)?);
                 }
+                Step::Come(user, topics) => {
+                    let topics = topics.into_iter().map(topic).collect();
+                    clients.push(join(&log, &events, (user, topics), None)?);
+                }
+                Step::Return(nth) if !clients.is_empty() => {
+                    let nth = nth % clients.len();
+                    let Client { user, topics, seen, position, .. } = clients.swap_remove(nth);
+                    let last = Some((position, Some(seen)));
+                    clients.push(join(&log, &events, (user, topics), last)?);
+                }
+                Step::Return(_) => {}
                 Step::Take(most) => {
                     let oldest = events.len() - log.retained().1;
                     for client in &mut clients {
@@ -161,6 +233,7 @@ proptest! {
                         client.begins_with_the_oldest &= taken.is_empty();
                         if let Some(last) = taken.last() {
                             client.seen = 1 + events.iter().position(|event| event.id == *last).unwrap();
+                            client.position = *last;
                         }
                     }
                 }
@@ -175,7 +248,7 @@ proptest! {
                 prop_assert!(now_ms <= event.accepted_ms + max_age_ms || oldest == dispatched);
             }
             if retained == 0 {
-                prop_assert_eq!(bytes, 0);
+                prop_assert!(bytes <= max_bytes / 4, "{bytes} bytes of what is gone");
             }
         }
     }

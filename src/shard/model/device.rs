@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 
-use super::{Opener, topic, user};
+use super::{Opener, place_of, topic, user};
 use crate::event::{EventId, Target};
 
 /// What happened, in the model.
@@ -41,7 +41,18 @@ pub(super) struct Connection {
     pub(super) is_logged_out: bool,
     pub(super) is_complete: bool,
     pub(super) is_over: bool,
+    /// Its first block was read.
+    pub(super) has_begun: bool,
     pub(super) fleeting: Vec<usize>,
+}
+
+/// A frame's id, where it has one, and what follows.
+fn split_id(frame: &str) -> (Option<EventId>, &str) {
+    let Some(rest) = frame.strip_prefix("id: ") else {
+        return (None, frame);
+    };
+    let (id, rest) = rest.split_once('\n').unwrap();
+    (Some(id.parse().unwrap()), rest)
 }
 
 impl Happened {
@@ -115,6 +126,21 @@ impl Device {
             .find(|n| happened[*n].is_kept() && self.is_mine(&happened[*n]))
     }
 
+    /// It is told that it has everything up to this id.
+    fn move_to(&mut self, id: EventId, happened: &[Happened], oldest: usize) {
+        let place = place_of(happened, id).expect("an id of this log");
+        assert!(self.last_id.is_none_or(|last| last <= id), "back to {id}");
+        // What was evicted after it was told of a gap it was told of.
+        let connection = self.connection.as_mut();
+        if connection.is_some_and(|it| std::mem::take(&mut it.has_gap)) {
+            self.seen = self.seen.max(oldest);
+        }
+        let missing = self.first_missing(happened, self.seen..place);
+        assert_eq!(missing, None, "told that it has what did not come");
+        self.seen = self.seen.max(place);
+        self.last_id = Some(id);
+    }
+
     /// Checks the next frame of its stream against what happened.
     pub(super) fn check(&mut self, frame: &str, happened: &[Happened], oldest: usize) {
         let connection = self.connection.as_mut().unwrap();
@@ -124,15 +150,25 @@ impl Device {
             return;
         }
         assert!(!connection.is_logged_out, "after its log-out: {frame:?}");
-        if frame.starts_with("retry: ") {
+        let (id, text) = split_id(frame);
+        if text.contains("event: heartbeat\n") {
+            let is_first = !std::mem::replace(&mut connection.has_begun, true);
+            assert_eq!(is_first, text.starts_with("retry: "), "{frame:?}");
+            if let Some(id) = id {
+                self.move_to(id, happened, oldest);
+            }
             return;
         }
-        if frame.starts_with("event: replay_gap\n") {
+        if text.starts_with("event: replay_gap\n") {
             assert!(!connection.has_gap, "told twice");
             connection.has_gap = true;
+            // What it had of that before comes again.
+            let id = id.expect("a gap that can be resumed from");
+            self.last_id = Some(id);
+            self.seen = place_of(happened, id).expect("an id of this log");
             return;
         }
-        let Some(rest) = frame.strip_prefix("id: ") else {
+        let Some(id) = id else {
             let data = frame.strip_prefix("event: message\ndata: ").unwrap();
             let number: usize = data[..data.find(' ').unwrap()].parse().unwrap();
             assert!(!connection.fleeting.contains(&number), "{number} twice");
@@ -141,7 +177,6 @@ impl Device {
             assert!(self.is_mine(&happened[number]) && !happened[number].is_kept());
             return;
         };
-        let id: EventId = rest[..rest.find('\n').unwrap()].parse().unwrap();
         let at = happened.iter().position(|other| other.id == id).unwrap();
         let has_gap = std::mem::take(&mut connection.has_gap);
         match happened[at].what {

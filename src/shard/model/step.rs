@@ -31,6 +31,7 @@ pub(super) enum Step {
     Sockets(usize),
     Deliver(usize),
     CatchUp(usize),
+    Timers(usize),
     Pass(u64),
 }
 
@@ -68,6 +69,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         4 => shard().prop_map(Step::Sockets),
         6 => shard().prop_map(Step::Deliver),
         6 => shard().prop_map(Step::CatchUp),
-        1 => (0u64..4_000).prop_map(Step::Pass),
+        4 => shard().prop_map(Step::Timers),
+        2 => (0u64..2_500).prop_map(Step::Pass),
     ]
 }

@@ -11,7 +11,7 @@ const MAX_FAULTS: usize = 5;
 pub struct Journal {
     client: usize,
     world: Rc<World>,
-    /// The id of the last whole event.
+    /// The last id that came whole: an event's, or a heartbeat's, which says where the client is.
     pub last: Option<Id>,
     /// What came with an id, in the order it came; since the last gap, where there was one.
     pub seen: Vec<(Id, usize)>,
@@ -39,12 +39,23 @@ impl Journal {
         }
     }
 
-    pub fn gap(&mut self, data: &str) {
+    pub fn gap(&mut self, id: &str, data: &str) {
         self.gaps += 1;
-        self.note(&format!("gap: {data}"));
+        self.note(&format!("gap, goes on after {id}: {data}"));
         // All that is retained comes now, what it has of that as well.
         self.last = None;
         self.seen.clear();
+        self.position(Some(id));
+    }
+
+    /// It was told where it is; without an id it stays where it was.
+    pub fn position(&mut self, id: Option<&str>) {
+        let Some(text) = id else { return };
+        let id = parse_id(text);
+        if id.is_none() || id < self.last {
+            self.fault(&format!("the position {text:?} after {:?}", self.last));
+        }
+        self.last = id;
     }
 
     pub fn event(&mut self, id: Option<&str>, data: &str) {

@@ -131,7 +131,7 @@ fn http_1_0_gets_raw_frames_until_the_close() {
         assert_eq!(stream.header("connection"), Some("close"));
         assert_eq!(stream.header("transfer-encoding"), None);
         assert_eq!(stream.header("content-type"), Some("text/event-stream"));
-        assert!(stream.next().unwrap().starts_with("retry: "));
+        stream.begin();
         let id = server.publish(&serde_json::json!({"to": {"user": "42"}, "data": 1}));
         assert_eq!(
             stream.next().unwrap(),
@@ -158,7 +158,7 @@ fn a_request_may_come_one_byte_at_a_time() {
     }
     let mut stream = client.stream();
     assert_eq!(stream.status, 200);
-    assert!(stream.next().unwrap().starts_with("retry: "));
+    stream.begin();
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod socket;
 
 use std::io::{ErrorKind, Read, Write};
 
+use super::NOTIFICATIONS;
 use super::transport::Address;
 
 pub use socket::Socket;
@@ -34,6 +35,8 @@ pub struct Stream {
     text: String,
     /// The body was ended as its framing says, not cut off.
     pub is_complete: bool,
+    /// Of the stream's first block, where it has an id: where the client is.
+    pub position: String,
     /// The connection ended without a word: a reset, or TLS without a `close_notify`.
     is_cut_off: bool,
 }
@@ -52,6 +55,14 @@ impl Client {
     /// Sends a GET and reads the head of the answer.
     pub fn open(mut self, path: &str) -> Stream {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        self.stream()
+    }
+
+    /// Asks for the notifications after an event, as EventSource does, and reads the head.
+    pub fn come_back(mut self, token: &str, last_event_id: &str) -> Stream {
+        self.send(format!(
+            "GET {NOTIFICATIONS}?token={token} HTTP/1.1\r\nHost: test\r\nLast-Event-ID: {last_event_id}\r\n\r\n"
+        ));
         self.stream()
     }
 
@@ -77,6 +88,7 @@ impl Client {
             is_chunked: false,
             text: String::new(),
             is_complete: false,
+            position: String::new(),
             is_cut_off: false,
         }
     }
@@ -108,6 +120,25 @@ impl Stream {
                 return None;
             }
         }
+    }
+
+    /// Reads a stream's first block, which is a heartbeat with the delay and, as a rule, the
+    /// position.
+    #[track_caller]
+    pub fn begin(&mut self) -> &mut Self {
+        assert_eq!(self.status, 200, "{}", self.head);
+        let first = self.next().expect("the first block");
+        let (id, rest) = match first.strip_prefix("id: ") {
+            None => ("", first.as_str()),
+            Some(rest) => rest.split_once('\n').unwrap(),
+        };
+        let delay = rest
+            .strip_prefix("retry: ")
+            .and_then(|rest| rest.strip_suffix("\nevent: heartbeat\ndata: {}\n\n"));
+        let delay: Option<u64> = delay.and_then(|delay| delay.parse().ok());
+        assert!(delay.is_some(), "not a first block: {first:?}");
+        id.clone_into(&mut self.position);
+        self
     }
 
     /// Whether nothing has come, now; for what must not happen. Anything that has been sent
@@ -224,6 +255,11 @@ impl Answer {
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
+}
+
+/// The heartbeat of a client that is there.
+pub fn heartbeat(position: &str) -> String {
+    format!("id: {position}\nevent: heartbeat\ndata: {{}}\n\n")
 }
 
 /// One request on a connection of its own.

@@ -24,7 +24,7 @@ use serde_json::Value;
 use socket2::{Domain, Type};
 use tempfile::TempDir;
 
-pub use client::{Answer, Client, Socket, Stream, request};
+pub use client::{Answer, Client, Socket, Stream, heartbeat, request};
 pub use probe::{Probe, shard_of};
 pub use transport::Address;
 
@@ -56,20 +56,25 @@ impl TestServer {
 
     /// Starts with a changed configuration: two shards, free ports, the development user.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
-        Self::launch(true, transport::is_tls(), change)
+        Self::launch(true, transport::is_tls(), START_UNIX_MS, change)
+    }
+
+    /// The same, at another time.
+    pub fn at(unix_ms: u64, change: impl FnOnce(&mut Config)) -> Self {
+        Self::launch(true, transport::is_tls(), unix_ms, change)
     }
 
     /// The same, for clients that come over TLS whatever the others' come over.
     pub fn with_tls(change: impl FnOnce(&mut Config)) -> Self {
-        Self::launch(true, true, change)
+        Self::launch(true, true, START_UNIX_MS, change)
     }
 
     /// Starts without the development user.
     pub fn without_dev() -> Self {
-        Self::launch(false, transport::is_tls(), |_| {})
+        Self::launch(false, transport::is_tls(), START_UNIX_MS, |_| {})
     }
 
-    fn launch(dev: bool, is_tls: bool, change: impl FnOnce(&mut Config)) -> Self {
+    fn launch(dev: bool, is_tls: bool, unix_ms: u64, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             admin_listen: vec!["127.0.0.1:0".parse().unwrap()],
@@ -84,7 +89,7 @@ impl TestServer {
             transport::add_listener(&mut config, certificates.path());
         }
         change(&mut config);
-        let clock = Clock::manual(START_UNIX_MS);
+        let clock = Clock::manual(unix_ms);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -131,6 +136,14 @@ impl TestServer {
         mint(&self.config.auth, &claims).unwrap()
     }
 
+    /// Comes back with the id of the last thing it got, as EventSource does, and reads the first
+    /// block.
+    pub fn come_back(&self, token: &str, last_event_id: &str) -> Stream {
+        let mut stream = self.connect().come_back(token, last_event_id);
+        stream.begin();
+        stream
+    }
+
     /// A connection to the public listener.
     pub fn connect(&self) -> Client {
         Client::connect(self.public)
@@ -146,16 +159,14 @@ impl TestServer {
         Client { socket }
     }
 
-    /// An open notifications stream of this user; its head and `retry:` frame have been read.
+    /// An open notifications stream of this user; its head and first block have been read.
     pub fn stream(&self, user: &str) -> Stream {
         self.stream_of(&self.token(user))
     }
 
     pub fn stream_of(&self, token: &str) -> Stream {
         let mut stream = self.open(&format!("{NOTIFICATIONS}?token={token}"));
-        assert_eq!(stream.status, 200, "{}", stream.head);
-        let retry = stream.next().expect("the first frame");
-        assert!(retry.starts_with("retry: "), "{retry}");
+        stream.begin();
         stream
     }
 

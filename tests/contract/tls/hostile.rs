@@ -217,7 +217,7 @@ impl Sealer {
         let mut stream = rustls::Stream::new(&mut tls, &mut tcp);
         stream.write_all(request.as_bytes()).unwrap();
         let mut received = String::new();
-        while !received.contains("retry: ") {
+        while !received.contains("event: heartbeat") {
             let mut buffer = [0; 1_024];
             let read = stream.read(&mut buffer).unwrap();
             received.push_str(std::str::from_utf8(&buffer[..read]).unwrap());

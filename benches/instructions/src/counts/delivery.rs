@@ -3,6 +3,7 @@
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use gungraun::{library_benchmark, library_benchmark_group};
 use idlewild::event::{Target, UserId};
@@ -81,6 +82,18 @@ fn one_each() -> Stage {
     stage
 }
 
+fn all_silent() -> Stage {
+    let stage = stage();
+    stage.shared.clock.advance(Duration::from_secs(31));
+    stage
+}
+
+#[allow(clippy::needless_pass_by_value)] // as a teardown is called
+fn all_heard_one(stage: Stage) {
+    let heartbeats = stage.shared.metrics.sum(|shard| shard.heartbeats.value());
+    assert_eq!(heartbeats, CLIENTS as u64);
+}
+
 fn expect_delivered(stage: &Stage, events: usize) {
     let delivered = stage.shared.metrics.sum(|shard| shard.delivered.value());
     assert_eq!(delivered, events as u64);
@@ -111,4 +124,14 @@ fn unicast(stage: Stage) -> Stage {
     stage
 }
 
-library_benchmark_group!(name = delivery, benchmarks = [broadcast, unicast]);
+// Everybody has been silent for the interval: a heartbeat each, and the timer anew.
+#[library_benchmark(setup = all_silent, teardown = all_heard_one)]
+fn heartbeats(stage: Stage) -> Stage {
+    stage.solo.run_timers();
+    stage
+}
+
+library_benchmark_group!(
+    name = delivery,
+    benchmarks = [broadcast, unicast, heartbeats]
+);

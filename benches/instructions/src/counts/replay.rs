@@ -9,7 +9,7 @@ use idlewild::event::{EventId, Target, UserId};
 use idlewild::frame::Frame;
 use idlewild::log::{Log, Newcomer, PieceLimit, Position, Progress, Record};
 
-use crate::fixture::NOW_MS;
+use crate::fixture::{NOW_MS, ORIGIN};
 
 /// Entries of others in the log.
 const SMALL: usize = 10_000;
@@ -42,7 +42,7 @@ fn append(log: &Log, user: &str) -> EventId {
 
 /// A log that holds so many entries of others, spread evenly among what `clients` missed.
 fn absence(others: usize, clients: usize, missed_each: usize) -> Absence {
-    let log = Log::new(1 << 30, Duration::from_secs(600));
+    let log = Log::new(1 << 30, Duration::from_secs(600), ORIGIN);
     let last = append(&log, "nobody").to_string();
     let missed = clients * missed_each;
     for n in 0..others {

@@ -1,0 +1,131 @@
+//! What is no longer retained, as far as it is remembered: enough to tell a client that missed
+//! something from one whose last event has merely been evicted.
+//!
+//! The id of the newest entry that is gone is the log's *floor*: a client that is there has missed
+//! nothing of what is gone, and gets all that is retained. For some evicted entries before it, a
+//! mark says whom each was for. A client at one of those is not told of a gap if nothing after it
+//! was for that client. Every other id, another log's or a wrong clock's, stays unknown.
+
+use std::collections::VecDeque;
+
+use super::entry::Record;
+use super::ring::{Chain, chains_of};
+use crate::event::{EventId, Target};
+
+/// Most marks, 128 KiB: some minutes of evictions on a busy server, while a client that is online
+/// is never further back than a heartbeat.
+const MAX_MARKS: usize = 4_096;
+/// Part of the log's size that marks may take, so that a small log is not full of them. Larger in
+/// tests, so that their small logs remember something.
+const MAX_SHARE: usize = if cfg!(test) { 8 } else { 64 };
+/// A list of more users than this counts as for everybody: a gap too many is harmless, and one
+/// event does not push all other marks out.
+const MAX_LISTED: usize = 64;
+
+/// What is gone. See the module's text.
+#[derive(Debug)]
+pub(super) struct Past {
+    floor: EventId,
+    /// In the order of ids; an entry for several users has a mark for each.
+    marks: VecDeque<Mark>,
+    max_marks: usize,
+    hasher: ahash::RandomState,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    id: EventId,
+    /// Whose chain it was on, hashed: two that are taken for one make a gap too many, never one
+    /// too few. Nobody's where no client can be before it, or gets it by replay.
+    chain: Option<u64>,
+}
+
+impl Past {
+    /// Nothing is gone yet; the log begins at `floor`.
+    pub(super) fn new(floor: EventId, max_log_bytes: usize) -> Self {
+        let affordable = max_log_bytes / MAX_SHARE / size_of::<Mark>();
+        Self {
+            floor,
+            marks: VecDeque::new(),
+            max_marks: affordable.min(MAX_MARKS),
+            hasher: ahash::RandomState::default(),
+        }
+    }
+
+    /// Forgets everything and begins at `floor`.
+    pub(super) fn begin_at(&mut self, floor: EventId) {
+        self.floor = floor;
+        self.marks.clear();
+    }
+
+    /// The id right before what is retained.
+    pub(super) fn floor(&self) -> EventId {
+        self.floor
+    }
+
+    /// Takes note of an entry that is gone; ids rise.
+    pub(super) fn note(&mut self, id: EventId, record: &Record) {
+        self.floor = id;
+        match record {
+            // Never replayed: nobody misses it.
+            Record::Session { .. } => self.mark(id, None),
+            Record::Event { to, .. } => match to {
+                Target::Users(users) if users.as_slice().is_empty() => self.mark(id, None),
+                Target::Users(users) if users.as_slice().len() <= MAX_LISTED => {
+                    for user in users.as_slice() {
+                        self.mark(id, Some(self.hash(Chain::User(user.as_str()))));
+                    }
+                }
+                // Whoever is before it has missed it: what is before it need not be known.
+                Target::All | Target::Users(_) => {
+                    self.marks.clear();
+                    self.mark(id, None);
+                }
+                Target::User(_) | Target::Topic(_) => {
+                    let chain = chains_of(record).next().map(|chain| self.hash(chain));
+                    self.mark(id, chain);
+                }
+            },
+        }
+    }
+
+    /// Whether `id` is one that is gone, and nothing that went after it was on one of `chains`.
+    pub(super) fn has_nothing_after<'a>(
+        &self,
+        id: EventId,
+        chains: impl Iterator<Item = Chain<'a>>,
+    ) -> bool {
+        if id == self.floor {
+            return true;
+        }
+        let after = self.marks.partition_point(|mark| mark.id <= id);
+        let is_known = after
+            .checked_sub(1)
+            .is_some_and(|at| self.marks[at].id == id);
+        if !is_known {
+            return false;
+        }
+        let chains: Vec<u64> = chains.map(|chain| self.hash(chain)).collect();
+        let mut later = self.marks.range(after..);
+        !later.any(|mark| mark.chain.is_some_and(|chain| chains.contains(&chain)))
+    }
+
+    /// Bytes of its allocation.
+    pub(super) fn bytes(&self) -> usize {
+        self.marks.capacity() * size_of::<Mark>()
+    }
+
+    fn hash(&self, chain: Chain<'_>) -> u64 {
+        self.hasher.hash_one(chain)
+    }
+
+    fn mark(&mut self, id: EventId, chain: Option<u64>) {
+        if self.max_marks == 0 {
+            return;
+        }
+        if self.marks.len() == self.max_marks {
+            self.marks.pop_front();
+        }
+        self.marks.push_back(Mark { id, chain });
+    }
+}
