@@ -61,9 +61,6 @@ class Running:
     def everything(self):
         return [(line["event"], line["id"], line["data"]) for line in list(self.lines) if "event" in line]
 
-    def positions(self):
-        return [line["id"] for line in list(self.lines) if line.get("event") == "heartbeat"]
-
     def said(self):
         """Its last words, for whoever has to find out why."""
         last = "\n".join(json.dumps(line)[:200] for line in self.lines[-8:])

@@ -78,7 +78,7 @@ function connect() {
   stream.addEventListener("message", receive);
   stream.addEventListener("heartbeat", (event) => {
     keepId(event);
-    note("quiet", "heartbeat", "still there");
+    note("quiet", "heartbeat", "still there", event.lastEventId);
   });
   stream.addEventListener("replay_gap", (event) => {
     keepId(event);
