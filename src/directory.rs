@@ -6,11 +6,12 @@
 //! interned: a slot holds a 4-byte [`UserHandle`]. A user without connections and without a
 //! session to remember costs nothing.
 
+mod everyone;
 mod name;
 mod standing;
 mod user;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
 use parking_lot::Mutex;
@@ -20,6 +21,7 @@ use crate::auth::Identity;
 use crate::config::OnLimit;
 use crate::event::SessionChange;
 use crate::log::Position;
+use everyone::Everyone;
 pub use standing::Standing;
 use user::User;
 
@@ -96,6 +98,8 @@ pub struct Directory {
     stripes: Box<[Mutex<Stripe>]>,
     hasher: ahash::RandomState,
     online: AtomicUsize,
+    /// See [`Everyone`].
+    everyone_ms: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -124,6 +128,7 @@ impl Directory {
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             hasher,
             online: AtomicUsize::new(0),
+            everyone_ms: AtomicU64::new(0),
         }
     }
 
@@ -150,7 +155,7 @@ impl Directory {
                 .ok_or(NotAdmitted::Full)?,
         };
         let user = &mut stripe.users[index];
-        let verdict = if user.allows(session, identity.issued) {
+        let verdict = if user.allows(session, identity.issued, self.everyone()) {
             user.make_room(limit)
         } else {
             Err(NotAdmitted::Revoked)
@@ -228,7 +233,9 @@ impl Directory {
         let keep_hash = keep.map(|session| self.session_hash(session));
         let ended = self.with_user(change.user.as_str(), |user| {
             let was_online = !user.is_offline();
-            let standing = Standing::after(change, user.standing());
+            let everyone = self.everyone().standing();
+            let before = user.standing().or(everyone.as_ref());
+            let standing = Standing::after(change, before);
             user.remember(standing, settled);
             let ended = user.disconnect_others(keep_hash);
             if was_online && user.is_offline() {
@@ -243,6 +250,22 @@ impl Directory {
     /// position of the log.
     pub fn restore(&self, user: &str, standing: Standing, settled: Position) {
         self.with_user(user, |user| user.remember(standing, settled));
+    }
+
+    /// Everyone is logged out as of `at_unix_ms`: users of whom no session change is known are, too.
+    /// 0 takes it back, once no token from before that can be good any more.
+    pub fn log_everyone_out(&self, at_unix_ms: u64) {
+        self.everyone_ms.store(at_unix_ms, Ordering::Relaxed);
+    }
+
+    /// What holds of the user's sessions.
+    pub fn standing(&self, user: &str) -> Option<Standing> {
+        let (stripe, hash) = self.place(user);
+        let stripe = self.stripes[stripe].lock();
+        let remembered = stripe
+            .find(hash, user)
+            .and_then(|index| stripe.users[index].standing().cloned());
+        remembered.or_else(|| self.everyone().standing())
     }
 
     /// Takes out and returns every connection of the user; they may come back.
@@ -264,9 +287,11 @@ impl Directory {
     pub fn allows(&self, identity: &Identity) -> bool {
         let (stripe, hash) = self.place(&identity.user);
         let stripe = self.stripes[stripe].lock();
-        stripe.find(hash, &identity.user).is_none_or(|index| {
-            stripe.users[index].allows(identity.session.as_deref(), identity.issued)
-        })
+        let session = identity.session.as_deref();
+        match stripe.find(hash, &identity.user) {
+            Some(index) => stripe.users[index].allows(session, identity.issued, self.everyone()),
+            None => self.everyone().allows(identity.issued),
+        }
     }
 
     /// Users with at least one connection.
@@ -283,6 +308,10 @@ impl Directory {
             None => stripe.intern(hash, name, &self.hasher)?,
         };
         Some(change(&mut stripe.users[index]))
+    }
+
+    fn everyone(&self) -> Everyone {
+        Everyone(self.everyone_ms.load(Ordering::Relaxed))
     }
 
     fn place(&self, name: &str) -> (usize, u64) {

@@ -228,6 +228,18 @@ pub struct SessionChange {
 }
 
 impl SessionChange {
+    /// The change as it stands in the log under `id`. A log-out counts from the later of clock and
+    /// log: ids rise also if the clock is slow, and what was accepted before it must not outlive
+    /// it. A session that is named counts from the clock, so that a clock that was fast yesterday
+    /// keeps nobody out today.
+    #[must_use]
+    pub fn under(mut self, id: EventId) -> Self {
+        if self.keep.is_none() {
+            self.at_unix_ms = self.at_unix_ms.max(id.ms);
+        }
+        self
+    }
+
     /// What it holds beside itself.
     pub(crate) fn heap_bytes(&self) -> usize {
         heap_bytes(&self.user.0) + self.keep.as_deref().map_or(0, str::len)

@@ -33,6 +33,15 @@ impl Standing {
         }
     }
 
+    /// What holds of a user of whom nothing else is known, after a log-out of everyone.
+    pub fn logged_out(at_unix_ms: u64) -> Self {
+        Self {
+            current: None,
+            changed_at_ms: at_unix_ms,
+            logged_out_at_ms: at_unix_ms,
+        }
+    }
+
     /// Whether a token of `session`, issued at `issued`, is still good. Few users have a standing;
     /// inlined, it would cost the others registers.
     #[inline(never)]

@@ -1,6 +1,7 @@
 //! One user: name, connections (oldest first), and what is remembered of their sessions.
 
 use super::name::Name;
+use super::everyone::Everyone;
 use super::standing::Standing;
 use super::{ConnectionRef, Limit, NotAdmitted};
 use crate::auth::IssuedAt;
@@ -75,11 +76,18 @@ impl User {
         self.slice().iter().map(Connection::at)
     }
 
-    /// Whether a token of `session`, issued at `issued`, is still good.
-    pub(super) fn allows(&self, session: Option<&str>, issued: Option<IssuedAt>) -> bool {
-        self.remembered
-            .as_ref()
-            .is_none_or(|remembered| remembered.standing.allows(session, issued))
+    /// Whether a token of `session`, issued at `issued`, is still good. `everyone` is what holds
+    /// where nothing is remembered.
+    pub(super) fn allows(
+        &self,
+        session: Option<&str>,
+        issued: Option<IssuedAt>,
+        everyone: Everyone,
+    ) -> bool {
+        match &self.remembered {
+            Some(remembered) => remembered.standing.allows(session, issued),
+            None => everyone.allows(issued),
+        }
     }
 
     /// Where in the log the last session change that is in force stands.

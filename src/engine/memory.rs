@@ -87,7 +87,7 @@ impl Engine for MemoryEngine {
             let _span = spans::append(1);
             wait_for_room(&self.log, &self.clock).await?;
             let data = notice.force_logout();
-            Ok(self.append(|id| Record::session(id, change, &data)))
+            Ok(self.append(|id| Record::session(id, change.under(id), &data)))
         })
     }
 

@@ -1,7 +1,6 @@
 //! The thread that owns the store: reads it at the start, then writes what is asked, many requests
 //! to a commit.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -9,16 +8,19 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::Span;
 
+use super::disk::{Disk, Options};
+use super::health::{Health, State};
 use super::record::Stored;
-use super::store::{Limits, Row, Store, StoreError};
+use super::session_log::{Change, What};
+use super::store::{Fault, Limits, Row, StoreError};
 use super::sync::Syncer;
-use super::{FAILING, Health, UNFLUSHED, WELL};
-use crate::clock::Clock;
-use crate::config::Fsync;
+use super::{Bounds, MAX_TOKEN_LIFE};
+use crate::clock::{Clock, millis};
+use crate::config::{Fsync, History};
 use crate::directory::{Directory, Standing};
 use crate::engine::sources::{SOURCE_ID_MS, Sources};
 use crate::engine::{EngineError, MAX_DRAFTS};
-use crate::event::{Draft, EventId, SessionChange};
+use crate::event::{Draft, EventId, SessionChange, UserId};
 use crate::log::{Log, Record};
 use crate::spans;
 
@@ -29,8 +31,13 @@ const MAX_GROUP_BYTES: usize = 4 << 20;
 /// Publishers' ids are dropped so much later than they are forgotten. Their age is told by one clock
 /// and kept by another, which is set now and then.
 const SOURCE_SLACK_MS: u64 = 60_000;
-/// How often a quiet store is looked through for what need not be kept.
-const TIDY: Duration = Duration::from_secs(1);
+/// How often the directory is looked after: whether its files are there, how large they are, what
+/// need not be kept.
+const TICK: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1_000 });
+/// A newest entry that is older than `max_age` by so much is worth a warning: the clock may be wrong.
+const IMPLAUSIBLE_MS: u64 = 60 * 60 * 1_000;
+/// How long tokens are accepted beyond their end, and clocks may differ.
+const TOKEN_SLACK_MS: u64 = 60_000;
 
 /// Something to store, and who waits for it.
 #[derive(Debug)]
@@ -55,19 +62,31 @@ pub(super) enum Request {
 
 /// See the module's text.
 pub(super) struct Writer {
-    store: Store,
+    disk: Disk,
+    options: Options,
+    bounds: Bounds,
     syncer: Option<Syncer>,
     log: Arc<Log>,
+    directory: Arc<Directory>,
     clock: Clock,
     health: Arc<Health>,
     sources: Sources,
     last_id: EventId,
+    /// The disk's time, whatever clock the server runs on.
+    ticks: Clock,
+    next_tick_ms: u64,
+    /// The clock may have jumped before the start: by so much less are publishers' ids too old,
+    /// until so far on the monotonic clock.
+    jump: Jump,
+    is_wal_long: bool,
 }
 
 /// What one commit is about.
 #[derive(Default)]
 struct Group {
     rows: Vec<Row>,
+    /// Session changes, whose rows are above, too.
+    changes: Vec<Change>,
     /// For the log, once it is stored.
     entries: Vec<(EventId, Record)>,
     /// For who asked, in order.
@@ -77,76 +96,92 @@ struct Group {
     bytes: usize,
 }
 
+/// How the ages of what is stored are told at a start.
+#[derive(Clone, Copy, Debug, Default)]
+struct Jump {
+    /// So much the clock is ahead of what is taken for now.
+    ahead_ms: u64,
+    /// Until then, on the monotonic clock.
+    until_ms: u64,
+}
+
 impl Writer {
-    /// Opens the store and puts what it holds into the log and the directory.
+    /// Opens the directory and puts what it holds into the log and the directory of users.
     pub(super) fn open(
-        path: &Path,
-        fsync: Fsync,
+        history: &History,
+        bounds: Bounds,
         log: Arc<Log>,
-        directory: &Directory,
+        directory: Arc<Directory>,
         clock: Clock,
         health: Arc<Health>,
     ) -> Result<Self, StoreError> {
-        let store = Store::open(path, fsync)?;
-        let (unix_ms, now_ms) = (clock.unix_ms(), clock.now_ms());
-        let mut last_id = EventId::default();
-        store.entries(|id, entry| {
-            let record = Stored::from_json(entry).and_then(|stored| stored.record(id));
-            let record = record.map_err(|error| error.to_string())?;
-            let age = Duration::from_millis(unix_ms.saturating_sub(id.ms));
-            log.restore(id, age, now_ms, record);
-            last_id = id;
-            Ok(())
-        })?;
-        let settled = log.head();
-        store.sessions(|user, standing| {
-            let standing: Standing =
-                serde_json::from_str(standing).map_err(|error| error.to_string())?;
-            directory.restore(user, standing, settled);
-            Ok(())
-        })?;
-        let mut sources = Sources::default();
-        store.sources(|seen_ms, source, id| {
-            let left_ms = SOURCE_ID_MS.saturating_sub(unix_ms.saturating_sub(seen_ms));
-            if left_ms > 0 {
-                sources.remember(source.into(), id, now_ms + left_ms);
-            }
-        })?;
-        let syncer = match fsync {
-            Fsync::Always => None,
-            Fsync::Interval => {
-                let (wal, health) = (store.wal()?, Arc::clone(&health));
-                let failed = move |error| {
-                    tracing::error!(%error, "history.path: cannot flush; nothing is accepted until that works again");
-                    health.set(UNFLUSHED);
-                };
-                Some(Syncer::start(move || wal.sync_data(), failed)?)
-            }
+        let options = Options {
+            fsync: history.fsync,
+            on_damage: history.on_damage,
         };
+        let unix_ms = clock.unix_ms();
+        let disk = Disk::open(&history.path, options, unix_ms, &logged_out)?;
+        let jump = Jump::between(disk.newest_stored(), unix_ms, millis(history.max_age));
+        let (sources, newest) = restore(&disk, &log, &directory, &clock, jump)?;
         let (bytes, entries) = log.retained();
-        tracing::info!(path = %path.display(), entries, bytes, "history read");
-        Ok(Self {
-            store,
-            syncer,
+        tracing::info!(path = %history.path.display(), entries, bytes, "history read");
+        let mut writer = Self {
+            options,
+            bounds,
+            syncer: None,
             log,
-            clock,
+            directory,
             health,
             sources,
-            last_id,
-        })
+            last_id: newest.max(disk.last_id()),
+            ticks: Clock::system(),
+            next_tick_ms: 0,
+            jump: Jump {
+                until_ms: clock.now_ms() + SOURCE_ID_MS,
+                ..jump
+            },
+            is_wal_long: false,
+            disk,
+            clock,
+        };
+        writer.apply_log_out_of_everyone();
+        writer.health.set(match writer.disk.is_writable() {
+            true => State::Well,
+            false => State::Full,
+        });
+        writer.start_syncer()?;
+        Ok(writer)
+    }
+
+    fn start_syncer(&mut self) -> Result<(), StoreError> {
+        let (Fsync::Interval, Some(store)) = (self.options.fsync, self.disk.store()) else {
+            return Ok(());
+        };
+        let (wal, health) = (store.wal()?, Arc::clone(&self.health));
+        let failed = move |error| {
+            tracing::error!(%error, "history.path: cannot flush; nothing is accepted until that works again");
+            health.set(State::Unflushed);
+        };
+        self.syncer = Some(Syncer::start(move || wal.sync_data(), failed)?);
+        Ok(())
     }
 
     /// Serves until nobody can ask any more.
     pub(super) fn run(mut self, requests: &Receiver<Request>) {
         loop {
-            match requests.recv_timeout(TIDY) {
+            match requests.recv_timeout(TICK) {
                 Ok(first) => self.serve(first, requests),
-                Err(RecvTimeoutError::Timeout) => self.tidy(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let now_ms = self.ticks.now_ms();
+            if now_ms >= self.next_tick_ms {
+                self.next_tick_ms = now_ms + millis(TICK);
+                self.tick();
             }
         }
         drop(self.syncer);
-        if let Err(error) = self.store.close() {
+        if let Err(error) = self.disk.close() {
             tracing::error!(%error, "history.path: not closed; it is read from its log");
         }
     }
@@ -156,38 +191,37 @@ impl Writer {
         let mut group = Group::default();
         let mut requests = Vec::new();
         let mut next = Some(first);
-        let mut stored = Ok(());
+        let closed = self.closed_to_events();
         while let Some(request) = next.take() {
-            // Whose publisher left is not stored: it was not accepted.
-            if !request.is_closed() {
+            if let Some(error) = closed
+                && (request.is_publish() || error == EngineError::Gone)
+            {
+                request.refuse(error);
+            } else if !request.is_closed() {
+                // Whose publisher left is not stored: it was not accepted.
                 let begin = group.ids.len();
-                if stored.is_ok() {
-                    stored = self.prepare(&request, &mut group);
-                }
+                self.prepare(&request, &mut group);
                 requests.push((request, begin..group.ids.len()));
             }
             if group.entries.len() < MAX_GROUP && group.bytes < MAX_GROUP_BYTES {
                 next = waiting.try_recv().ok();
             }
         }
+        if requests.is_empty() {
+            return;
+        }
         // Everybody's trace has the commit that they waited for.
         let commits: Vec<Span> = requests
             .iter()
             .map(|(request, _)| spans::commit(request.span(), group.entries.len()))
             .collect();
-        let stored = stored.and_then(|()| {
-            if self.health.is(UNFLUSHED) {
-                self.store.checkpoint()?;
-                self.recover();
-            }
-            match group.rows.is_empty() {
-                false => self.store.commit(&group.rows, self.limits()),
-                // Nothing to store is no reason to believe that something could be.
-                true if self.health.is(FAILING) => self.store.probe(),
-                true => Ok(()),
-            }
-        });
-        match stored {
+        // First: what is in the session log is accepted, whatever the database says.
+        let are_changes_logged = match group.changes.as_slice() {
+            [] => Ok(()),
+            changes => self.disk.log_changes(changes),
+        };
+        let are_logged = are_changes_logged.is_ok() && !group.changes.is_empty();
+        match are_changes_logged.and_then(|()| self.store(&group)) {
             Ok(()) => {
                 drop(commits);
                 self.accept(group, requests);
@@ -196,16 +230,39 @@ impl Writer {
                 for span in &commits {
                     spans::fail(span, &error);
                 }
+                drop(commits);
                 self.sources.undo(group.sources);
                 self.fail(&error);
-                for (request, _) in requests {
-                    request.refuse();
-                }
+                self.accept_changes(group, requests, are_logged);
             }
         }
     }
 
-    fn prepare(&mut self, request: &Request, group: &mut Group) -> Result<(), StoreError> {
+    /// Why no event can be stored, whatever the database would say.
+    fn closed_to_events(&self) -> Option<EngineError> {
+        match self.health.get() {
+            state @ (State::Gone | State::Overgrown) => state.error(),
+            _ if !self.disk.is_writable() => State::Full.error(),
+            _ => None,
+        }
+    }
+
+    fn store(&mut self, group: &Group) -> Result<(), StoreError> {
+        if self.health.get() == State::Unflushed
+            && let Some(store) = self.disk.store()
+        {
+            store.checkpoint(true)?;
+            self.recover();
+        }
+        match (group.rows.is_empty(), self.disk.store()) {
+            (false, _) => self.disk.commit(&group.rows, self.last_id, self.limits()),
+            // Nothing to store is no reason to believe that something could be.
+            (true, Some(store)) if self.health.get().is_failing() => store.probe(),
+            (true, _) => Ok(()),
+        }
+    }
+
+    fn prepare(&mut self, request: &Request, group: &mut Group) {
         match request {
             Request::Publish { drafts, .. } => {
                 for draft in drafts {
@@ -214,39 +271,56 @@ impl Writer {
                 }
             }
             Request::ChangeSession { change, data, .. } => {
-                let user = change.user.as_str();
-                // One that is in this commit, too, counts.
-                let before = group.rows.iter().rev().find_map(|row| match row {
-                    Row::Session {
-                        user: other,
-                        standing,
-                    } if other == user => Some(standing.clone()),
-                    _ => None,
-                });
-                let before = match before {
-                    Some(before) => Some(before),
-                    None => self.store.session(user)?,
-                };
-                // What cannot be read was refused at the start.
-                let before: Option<Standing> =
-                    before.and_then(|before| serde_json::from_str(&before).ok());
-                let standing = Standing::after(change, before.as_ref());
                 let id = self.next_id();
+                let change = change.clone().under(id);
+                let user = change.user.as_str();
+                let before = self.standing(user, group);
+                let standing = Standing::after(&change, before.as_ref());
+                let standing = to_json(&standing);
+                let number = self.disk.changes() + 1 + group.changes.len() as u64;
                 group.rows.push(Row::Event {
                     id,
-                    entry: Stored::session(change, data).to_json(),
+                    entry: Stored::session(&change, data).to_json(),
                 });
                 group.rows.push(Row::Session {
+                    number,
                     user: user.to_owned(),
-                    standing: serde_json::to_string(&standing)
-                        .expect("texts and numbers serialise"),
+                    standing: standing.clone(),
                 });
-                let record = Record::session(id, change.clone(), data);
+                let what = What::Session {
+                    user: user.to_owned(),
+                    standing,
+                };
+                group.changes.push(Change::new(number, id, what));
+                let record = Record::session(id, change, data);
                 group.entries.push((id, record));
                 group.ids.push(id);
             }
         }
-        Ok(())
+    }
+
+    /// What holds of the user's sessions before this change.
+    fn standing(&self, user: &str, group: &Group) -> Option<Standing> {
+        // One that is in this commit, too, counts.
+        let in_group = group.rows.iter().rev().find_map(|row| match row {
+            Row::Session {
+                user: other,
+                standing,
+                ..
+            } if other == user => Some(standing.clone()),
+            _ => None,
+        });
+        let stored = match in_group {
+            Some(standing) => Ok(Some(standing)),
+            None => self.disk.standing(user),
+        };
+        match stored {
+            // What cannot be read was refused at the start.
+            Ok(Some(standing)) => serde_json::from_str(&standing).ok(),
+            // Another change of this user may still be on its way to there; its rows would have
+            // been found above.
+            Ok(None) | Err(_) => self.directory.standing(user),
+        }
     }
 
     fn prepare_event(&mut self, draft: &Draft, group: &mut Group) -> EventId {
@@ -298,7 +372,7 @@ impl Writer {
         {
             syncer.note_write();
         }
-        if self.health.is(FAILING) {
+        if self.health.get().is_failing() {
             self.recover();
         }
         let now_ms = self.clock.now_ms();
@@ -310,44 +384,249 @@ impl Writer {
         }
     }
 
-    fn tidy(&mut self) {
-        let limits = self.limits();
-        let recovered = if self.health.is(UNFLUSHED) {
-            self.store.checkpoint()
-        } else if self.health.is(FAILING) {
-            self.store.probe()
-        } else {
-            if self.store.is_untidy(limits)
-                && let Err(error) = self.store.commit(&[], limits)
-            {
-                self.fail(&error);
+    /// The database took nothing: accepts the session changes, if they are in the session log, and
+    /// refuses the rest.
+    fn accept_changes(
+        &mut self,
+        group: Group,
+        requests: Vec<(Request, std::ops::Range<usize>)>,
+        are_logged: bool,
+    ) {
+        let error = self.health.get().error().unwrap_or(EngineError::NotStored);
+        if are_logged {
+            self.disk.keep(&group.changes, self.last_id);
+            let now_ms = self.clock.now_ms();
+            let changes = group.entries.into_iter();
+            for (id, record) in changes.filter(|(_, record)| matches!(record, Record::Session { .. })) {
+                self.log.append_stored(id, now_ms, record);
             }
+        }
+        for (request, range) in requests {
+            match are_logged && !request.is_publish() {
+                true => request.accept(&group.ids[range]),
+                false => request.refuse(error),
+            }
+        }
+    }
+
+    /// Looks after the directory.
+    fn tick(&mut self) {
+        self.look_for_files();
+        if !self.disk.is_writable() && !self.try_again() {
+            return;
+        }
+        self.measure_wal();
+        let tidied = self.disk.tidy_log();
+        let tidied = tidied.and_then(|()| self.tidy());
+        if let Err(error) = tidied {
+            self.fail(&error);
+        }
+        self.apply_log_out_of_everyone();
+    }
+
+    fn tidy(&mut self) -> Result<(), StoreError> {
+        let limits = self.limits();
+        let Some(store) = self.disk.store() else {
+            return Ok(());
+        };
+        match self.health.get() {
+            State::Unflushed => store.checkpoint(true)?,
+            state if state.is_failing() => {
+                store.probe()?;
+                // The session changes that it has not got.
+                self.disk.commit(&[], self.last_id, limits)?;
+            }
+            _ if store.is_untidy(limits) => return self.disk.commit(&[], self.last_id, limits),
+            _ => return Ok(()),
+        }
+        self.recover();
+        Ok(())
+    }
+
+    /// Opens the database that could not be written at the start.
+    fn try_again(&mut self) -> bool {
+        if !self.disk.has_space() {
+            return false;
+        }
+        let opened = self.disk.reopen(self.clock.unix_ms(), &logged_out);
+        let opened = opened.and_then(|()| self.start_syncer());
+        match opened {
+            Ok(()) => self.recover(),
+            Err(error) => tracing::error!(%error, "history.path: still cannot be written"),
+        }
+        self.disk.is_writable()
+    }
+
+    fn look_for_files(&mut self) {
+        let was_gone = self.health.get() == State::Gone;
+        match self.disk.missing() {
+            Some(file) if !was_gone => {
+                tracing::error!(file = %file.display(),
+                    "history.path: deleted or replaced; nothing is accepted until it is back or the server was restarted");
+                self.health.set(State::Gone);
+            }
+            None if was_gone => self.recover(),
+            _ => {}
+        }
+    }
+
+    /// A reader's open transaction keeps the write-ahead log from being emptied.
+    fn measure_wal(&mut self) {
+        let Some(store) = self.disk.store() else {
             return;
         };
-        if recovered.is_ok() {
-            self.recover();
+        let mut bytes = store.wal_bytes();
+        if bytes > self.bounds.wal_warn_bytes && store.checkpoint(false).is_ok() {
+            bytes = store.wal_bytes();
         }
+        let is_long = bytes > self.bounds.wal_warn_bytes;
+        if is_long && !self.is_wal_long {
+            tracing::warn!(bytes, most_bytes = self.bounds.wal_max_bytes,
+                "history.path: the write-ahead log grows, because another process reads the database; end that process");
+        } else if !is_long && self.is_wal_long {
+            tracing::info!(bytes, "history.path: the write-ahead log is short again");
+        }
+        self.is_wal_long = is_long;
+        match (bytes > self.bounds.wal_max_bytes, self.health.get()) {
+            (true, State::Well) => {
+                tracing::error!(bytes, "history.path: the write-ahead log is at its limit; no event is accepted until the other process has ended");
+                self.health.set(State::Overgrown);
+            }
+            (false, State::Overgrown) => self.recover(),
+            _ => {}
+        }
+    }
+
+    /// Users of whom nothing else is known are logged out by it, for as long as a token from before
+    /// it can be good.
+    fn apply_log_out_of_everyone(&self) {
+        let everyone_ms = self.disk.everyone_ms();
+        let over_ms = everyone_ms.saturating_add(millis(MAX_TOKEN_LIFE) + TOKEN_SLACK_MS);
+        let is_over = self.clock.unix_ms() > over_ms;
+        self.directory
+            .log_everyone_out(if is_over { 0 } else { everyone_ms });
     }
 
     /// The log retains the newest rows, each of its entries being one.
     fn limits(&self) -> Limits {
-        let oldest_ms = self.sources.oldest_ms(self.clock.now_ms()) + SOURCE_SLACK_MS;
+        let now_ms = self.clock.now_ms();
+        let oldest_ms = self.sources.oldest_ms(now_ms) + SOURCE_SLACK_MS;
+        let ahead_ms = match now_ms <= self.jump.until_ms {
+            true => self.jump.ahead_ms,
+            false => 0,
+        };
         Limits {
             retained: self.log.retained().1,
-            sources_from_ms: self.clock.unix_ms().saturating_sub(oldest_ms),
+            sources_from_ms: self.clock.unix_ms().saturating_sub(oldest_ms + ahead_ms),
         }
     }
 
     fn recover(&self) {
         tracing::info!("history.path: can be written again");
-        self.health.set(WELL);
+        self.health.set(State::Well);
     }
 
     fn fail(&self, error: &StoreError) {
-        // A flush that failed stays the worse of the two.
-        if self.health.is(WELL) {
-            tracing::error!(%error, "history.path: cannot write; nothing is accepted until that works again");
-            self.health.set(FAILING);
+        let state = match error.fault() {
+            Fault::Locked => State::Locked,
+            _ if !self.disk.has_space() => State::Full,
+            _ => State::Failing,
+        };
+        // A flush that failed, and files that are gone, stay the worse.
+        match self.health.get() {
+            State::Well => {
+                tracing::error!(%error, "history.path: cannot write; no event is accepted until that works again");
+                self.health.set(state);
+            }
+            before if before.is_failing() => self.health.set(state),
+            _ => {}
+        }
+    }
+}
+
+/// Puts what is stored into the log and the directory of users. The publishers' own ids, and the
+/// newest id.
+fn restore(
+    disk: &Disk,
+    log: &Log,
+    directory: &Directory,
+    clock: &Clock,
+    jump: Jump,
+) -> Result<(Sources, EventId), StoreError> {
+    let (unix_ms, now_ms) = (clock.unix_ms() - jump.ahead_ms, clock.now_ms());
+    let mut sources = Sources::default();
+    let newest = disk.read(|reader| {
+        let events = reader.events(|id, entry| {
+            let record = Stored::from_json(entry).and_then(|stored| stored.record(id));
+            let record = record.map_err(|error| error.to_string())?;
+            let age = Duration::from_millis(unix_ms.saturating_sub(id.ms));
+            log.restore(id, age, now_ms, record);
+            Ok(())
+        })?;
+        let settled = log.head();
+        reader.sessions(|user, standing| {
+            let standing: Standing =
+                serde_json::from_str(standing).map_err(|error| error.to_string())?;
+            directory.restore(user, standing, settled);
+            Ok(())
+        })?;
+        reader.sources(|seen_ms, source, id| {
+            let left_ms = SOURCE_ID_MS.saturating_sub(unix_ms.saturating_sub(seen_ms));
+            if left_ms > 0 {
+                sources.remember(source.into(), id, now_ms + left_ms);
+            }
+        });
+        Ok(events.last_id)
+    })?;
+    let settled = log.head();
+    let everyone_ms = disk.everyone_ms();
+    for (user, standing) in disk.pending() {
+        // Checked when it was read from the session log; what this version cannot read logs out.
+        let standing = serde_json::from_str(standing)
+            .unwrap_or_else(|_| Standing::logged_out(everyone_ms.max(unix_ms)));
+        directory.restore(user, standing, settled);
+    }
+    Ok((sources, newest.unwrap_or_default()))
+}
+
+/// What a user's session is after a log-out of everyone.
+fn logged_out(user: &str, before: &str, at_unix_ms: u64) -> String {
+    let before: Option<Standing> = serde_json::from_str(before).ok();
+    let standing = match UserId::new(user) {
+        Ok(user) => {
+            let change = SessionChange {
+                user,
+                keep: None,
+                at_unix_ms,
+            };
+            Standing::after(&change, before.as_ref())
+        }
+        Err(_) => Standing::logged_out(at_unix_ms),
+    };
+    to_json(&standing)
+}
+
+fn to_json(standing: &Standing) -> String {
+    serde_json::to_string(standing).expect("texts and numbers serialise")
+}
+
+impl Jump {
+    /// Where everything that is stored is too old, either nobody was here for long or the clock is
+    /// wrong, and nobody can tell which: ages are told as if the newest entry were of now.
+    fn between(newest: EventId, unix_ms: u64, max_age_ms: u64) -> Self {
+        let ahead_ms = unix_ms.saturating_sub(newest.ms);
+        if newest == EventId::default() || ahead_ms <= max_age_ms {
+            return Self::default();
+        }
+        if ahead_ms > max_age_ms.saturating_add(IMPLAUSIBLE_MS) {
+            tracing::warn!(
+                newest_age_s = ahead_ms / 1_000,
+                "history.path: the newest event is much older than history.max_age; if the server did not stand still for so long, the clock is wrong; what was retained then is kept for max_age from now"
+            );
+        }
+        Self {
+            ahead_ms,
+            until_ms: 0,
         }
     }
 }
@@ -380,13 +659,17 @@ impl Request {
         }
     }
 
-    fn refuse(self) {
+    fn is_publish(&self) -> bool {
+        matches!(self, Self::Publish { .. })
+    }
+
+    fn refuse(self, error: EngineError) {
         match self {
             Self::Publish { reply, .. } => {
-                let _ = reply.send(Err(EngineError::NotStored));
+                let _ = reply.send(Err(error));
             }
             Self::ChangeSession { reply, .. } => {
-                let _ = reply.send(Err(EngineError::NotStored));
+                let _ = reply.send(Err(error));
             }
         }
     }
