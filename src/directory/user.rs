@@ -1,7 +1,7 @@
 //! One user: name, connections (oldest first), and what is remembered of their sessions.
 
-use super::name::Name;
 use super::everyone::Everyone;
+use super::name::Name;
 use super::standing::Standing;
 use super::{ConnectionRef, Limit, NotAdmitted};
 use crate::auth::IssuedAt;

@@ -115,7 +115,7 @@ pub(super) async fn wait_for_room(log: &Log, clock: &Clock) -> Result<(), Engine
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{EventName, Target};
+    use crate::event::{EventName, Target, UserId};
 
     fn draft(source_id: Option<&str>) -> Draft {
         Draft {
@@ -168,6 +168,34 @@ mod tests {
             log.retained().1,
             usize::try_from(crate::log::MAX_UNDISPATCHED).unwrap()
         );
+    }
+
+    #[tokio::test]
+    async fn a_log_out_counts_from_the_later_of_clock_and_log_and_a_session_from_the_clock() {
+        let (engine, log, clock) = engine();
+        publish(&engine, draft(None)).await.unwrap();
+        log.next_batch(1).await;
+        // The clock was one hour fast for that event, or is one hour slow now.
+        let slow_ms = clock.unix_ms() - 3_600_000.min(clock.unix_ms());
+        for keep in [None, Some("s")] {
+            let change = SessionChange {
+                user: UserId::new("42").unwrap(),
+                keep: keep.map(Into::into),
+                at_unix_ms: slow_ms,
+            };
+            let notice = Notice {
+                message: String::new(),
+                reason: String::new(),
+            };
+            let id = engine.change_session(change, notice).await.unwrap();
+            let entries = log.next_batch(10).await;
+            let Record::Session { change, .. } = &entries.last().unwrap().record else {
+                panic!("another kind")
+            };
+            let expected_ms = if keep.is_some() { slow_ms } else { id.ms };
+            assert_eq!(change.at_unix_ms, expected_ms);
+            assert!(id.ms > slow_ms);
+        }
     }
 
     #[tokio::test]

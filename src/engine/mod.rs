@@ -104,7 +104,9 @@ pub enum EngineError {
     #[error("the history could not be flushed to the disk; it is being written again")]
     Unflushed,
     /// Another process reads the database and keeps its log from shrinking.
-    #[error("another process reads the history's database, whose log is at its limit; end that process")]
+    #[error(
+        "another process reads the history's database, whose log is at its limit; end that process"
+    )]
     Overgrown,
     /// Somebody deleted or replaced files.
     #[error("files of history.path were deleted or replaced; put them back, or restart the server")]

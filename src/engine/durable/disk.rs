@@ -474,6 +474,8 @@ fn recover(
         changes,
     };
     mark_file.rewrite(mark)?;
+    // A full disk is said now and not with the first event.
+    store.probe()?;
     Ok(Recovered {
         newest_stored: verdict.newest_stored,
         store,
@@ -554,5 +556,33 @@ impl Verdict {
                 "history.path: session changes may be missing; tokens that were revoked may be good again (history.on_damage = \"accept\")"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_directory_is_one_servers() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options {
+            fsync: Fsync::Interval,
+            on_damage: OnDamage::RejectSessions,
+        };
+        let path = directory.path().join("history");
+        let open = || Disk::open(&path, options, 0, &|_, before, _| before.to_owned());
+        let disk = open().unwrap();
+        for file in fs::read_dir(&path).unwrap() {
+            let file = file.unwrap();
+            let mode = file.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{:?}", file.file_name());
+        }
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "others may read it");
+        assert!(matches!(open(), Err(StoreError::InUse)));
+        disk.close().unwrap();
+        assert!(open().is_ok());
     }
 }

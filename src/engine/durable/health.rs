@@ -59,7 +59,9 @@ impl Health {
 
     pub(super) fn get(&self) -> State {
         let number = usize::from(self.0.load(Ordering::Relaxed));
-        STATES.get(number).map_or(State::NotOpen, |(state, _)| *state)
+        STATES
+            .get(number)
+            .map_or(State::NotOpen, |(state, _)| *state)
     }
 
     pub(super) fn ready(&self) -> Result<(), EngineError> {

@@ -89,7 +89,8 @@ impl MarkFile {
         }
         let sum = checksum("mark", &[&slot[..SLOT_BYTES - 8]]);
         slot[SLOT_BYTES - 8..].copy_from_slice(&sum.to_le_bytes());
-        self.file.write_all_at(&slot, (writes % 2) * SLOT_DISTANCE)?;
+        self.file
+            .write_all_at(&slot, (writes % 2) * SLOT_DISTANCE)?;
         self.writes = writes;
         Ok(())
     }
@@ -99,11 +100,6 @@ impl MarkFile {
         self.write(mark)?;
         self.write(mark)?;
         self.file.sync_data()
-    }
-
-    /// Another handle to it, for its flush.
-    pub(super) fn handle(&self) -> io::Result<File> {
-        self.file.try_clone()
     }
 }
 

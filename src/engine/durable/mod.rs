@@ -93,12 +93,7 @@ struct Handle {
 
 impl DurableEngine {
     /// An engine that appends to `log` and keeps it as `history` says.
-    pub fn new(
-        history: History,
-        log: Arc<Log>,
-        directory: Arc<Directory>,
-        clock: Clock,
-    ) -> Self {
+    pub fn new(history: History, log: Arc<Log>, directory: Arc<Directory>, clock: Clock) -> Self {
         Self {
             history,
             bounds: Bounds::default(),

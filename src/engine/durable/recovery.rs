@@ -58,7 +58,8 @@ pub(super) struct Verdict {
 
 /// Judges what was found.
 pub(super) fn judge(database: Database, mark: &FoundMark, log: FoundLog) -> Verdict {
-    let is_first = matches!(database, Database::New | Database::Old(_)) && !mark.exists && !log.exists;
+    let is_first =
+        matches!(database, Database::New | Database::Old(_)) && !mark.exists && !log.exists;
     let read = match database {
         Database::New | Database::Unreadable => None,
         Database::Old(read) | Database::Read(read) => Some(read),
@@ -93,7 +94,8 @@ pub(super) fn judge(database: Database, mark: &FoundMark, log: FoundLog) -> Verd
         Database::Old(read) | Database::Read(read) => read.are_sessions_sound,
     };
     let is_newest_known = (mark.is_intact || log.is_clean) && (log.is_clean || !is_hurt);
-    let are_sessions_complete = are_sessions_sound && are_all_there && (is_first || is_newest_known);
+    let are_sessions_complete =
+        are_sessions_sound && are_all_there && (is_first || is_newest_known);
     Verdict {
         last_id,
         newest_stored: events.last_id,

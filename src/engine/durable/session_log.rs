@@ -17,8 +17,8 @@ use super::checksum::checksum;
 use crate::event::EventId;
 
 pub(super) const SESSIONS: &str = "sessions.log";
-/// Space is set aside in pieces of this size: some thousand log-outs.
-const RESERVE_BYTES: u64 = 1 << 20;
+/// Space is set aside in pieces of this size: some thousand log-outs. Small in tests.
+const RESERVE_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 1 << 20 };
 /// Used up to here, the file is worth a checkpoint of the database, after which it is empty.
 const LONG_BYTES: u64 = RESERVE_BYTES / 4;
 /// Largest file, reached only if no checkpoint works for a million changes; refused beyond it.
@@ -175,9 +175,7 @@ impl SessionLog {
     /// Puts what was appended on the disk. After a failure nothing can be appended: the kernel may
     /// have dropped what it could not write.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.file
-            .sync_data()
-            .inspect_err(|_| self.is_broken = true)
+        self.file.sync_data().inspect_err(|_| self.is_broken = true)
     }
 
     /// Whether it is worth a checkpoint and a [`SessionLog::reset`].
@@ -204,11 +202,6 @@ impl SessionLog {
         self.tail = begin.len() as u64;
         self.is_broken = false;
         Ok(())
-    }
-
-    /// Another handle to it, for its flush.
-    pub(super) fn handle(&self) -> io::Result<File> {
-        self.file.try_clone()
     }
 
     fn extend(&mut self) -> io::Result<()> {
@@ -256,7 +249,10 @@ fn read(bytes: &[u8]) -> (FoundLog, u64) {
         _ => found.is_clean = false,
     }
     for line in lines {
-        let start = line.iter().position(|byte| *byte != 0).unwrap_or(line.len());
+        let start = line
+            .iter()
+            .position(|byte| *byte != 0)
+            .unwrap_or(line.len());
         match json(&line[start..]).map(serde_json::from_str::<Change>) {
             Some(Ok(change)) => {
                 found.newest = found.newest.max(change.number);
@@ -274,7 +270,9 @@ fn write_zeros(file: &File, from: u64, count: u64) -> io::Result<()> {
     let end = from + count;
     let mut at = from;
     while at < end {
-        let piece = usize::try_from(end - at).unwrap_or(usize::MAX).min(ZEROS.len());
+        let piece = usize::try_from(end - at)
+            .unwrap_or(usize::MAX)
+            .min(ZEROS.len());
         file.write_all_at(&ZEROS[..piece], at)?;
         at += piece as u64;
     }
@@ -308,19 +306,19 @@ mod tests {
         assert_eq!(read.changes, [change(8), change(9)]);
         let mut log = log.unwrap();
         // Longer than what is set aside at first.
-        for number in 10..12_000 {
+        for number in 10..1_200 {
             log.append(&[change(number)]).unwrap();
         }
         assert!(log.is_long() && log.length > RESERVE_BYTES);
         let read = found(directory.path());
-        assert!(read.is_clean && read.newest == 11_999);
+        assert!(read.is_clean && read.newest == 1_199);
         for _ in 0..2 {
-            log.reset(11_999).unwrap();
+            log.reset(1_199).unwrap();
             let read = found(directory.path());
-            assert!(read.is_clean && read.newest == 11_999 && read.changes.is_empty());
+            assert!(read.is_clean && read.newest == 1_199 && read.changes.is_empty());
             assert!(!log.is_long() && log.length == RESERVE_BYTES);
-            log.append(&[change(12_000)]).unwrap();
-            assert_eq!(found(directory.path()).changes, [change(12_000)]);
+            log.append(&[change(1_200)]).unwrap();
+            assert_eq!(found(directory.path()).changes, [change(1_200)]);
         }
     }
 

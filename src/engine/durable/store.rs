@@ -411,4 +411,7 @@ fn unsigned(number: i64) -> u64 {
 }
 
 #[cfg(test)]
+pub(super) use tests::FIRST_VERSION;
+
+#[cfg(test)]
 mod tests;

@@ -397,7 +397,9 @@ impl Writer {
             self.disk.keep(&group.changes, self.last_id);
             let now_ms = self.clock.now_ms();
             let changes = group.entries.into_iter();
-            for (id, record) in changes.filter(|(_, record)| matches!(record, Record::Session { .. })) {
+            for (id, record) in
+                changes.filter(|(_, record)| matches!(record, Record::Session { .. }))
+            {
                 self.log.append_stored(id, now_ms, record);
             }
         }
@@ -481,15 +483,21 @@ impl Writer {
         }
         let is_long = bytes > self.bounds.wal_warn_bytes;
         if is_long && !self.is_wal_long {
-            tracing::warn!(bytes, most_bytes = self.bounds.wal_max_bytes,
-                "history.path: the write-ahead log grows, because another process reads the database; end that process");
+            tracing::warn!(
+                bytes,
+                most_bytes = self.bounds.wal_max_bytes,
+                "history.path: the write-ahead log grows, because another process reads the database; end that process"
+            );
         } else if !is_long && self.is_wal_long {
             tracing::info!(bytes, "history.path: the write-ahead log is short again");
         }
         self.is_wal_long = is_long;
         match (bytes > self.bounds.wal_max_bytes, self.health.get()) {
             (true, State::Well) => {
-                tracing::error!(bytes, "history.path: the write-ahead log is at its limit; no event is accepted until the other process has ended");
+                tracing::error!(
+                    bytes,
+                    "history.path: the write-ahead log is at its limit; no event is accepted until the other process has ended"
+                );
                 self.health.set(State::Overgrown);
             }
             (false, State::Overgrown) => self.recover(),
