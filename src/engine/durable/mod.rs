@@ -11,6 +11,7 @@ mod health;
 mod mark;
 mod record;
 mod recovery;
+mod restore;
 mod session_log;
 mod store;
 mod sync;

@@ -11,6 +11,7 @@ use tracing::Span;
 use super::disk::{Disk, Options};
 use super::health::{Health, State};
 use super::record::Stored;
+use super::restore::{Jump, logged_out, restore, to_json};
 use super::session_log::{Change, What};
 use super::store::{Fault, Limits, Row, StoreError};
 use super::sync::Syncer;
@@ -20,7 +21,7 @@ use crate::config::{Fsync, History};
 use crate::directory::{Directory, Standing};
 use crate::engine::sources::{SOURCE_ID_MS, Sources};
 use crate::engine::{EngineError, MAX_DRAFTS};
-use crate::event::{Draft, EventId, SessionChange, UserId};
+use crate::event::{Draft, EventId, SessionChange};
 use crate::log::{Log, Record};
 use crate::spans;
 
@@ -34,8 +35,6 @@ const SOURCE_SLACK_MS: u64 = 60_000;
 /// How often the directory is looked after: whether its files are there, how large they are, what
 /// need not be kept.
 const TICK: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1_000 });
-/// A newest entry that is older than `max_age` by so much is worth a warning: the clock may be wrong.
-const IMPLAUSIBLE_MS: u64 = 60 * 60 * 1_000;
 /// How long tokens are accepted beyond their end, and clocks may differ.
 const TOKEN_SLACK_MS: u64 = 60_000;
 
@@ -94,15 +93,6 @@ struct Group {
     sources: usize,
     /// Of the events' data.
     bytes: usize,
-}
-
-/// How the ages of what is stored are told at a start.
-#[derive(Clone, Copy, Debug, Default)]
-struct Jump {
-    /// So much the clock is ahead of what is taken for now.
-    ahead_ms: u64,
-    /// Until then, on the monotonic clock.
-    until_ms: u64,
 }
 
 impl Writer {
@@ -548,93 +538,6 @@ impl Writer {
             }
             before if before.is_failing() => self.health.set(state),
             _ => {}
-        }
-    }
-}
-
-/// Puts what is stored into the log and the directory of users. The publishers' own ids, and the
-/// newest id.
-fn restore(
-    disk: &Disk,
-    log: &Log,
-    directory: &Directory,
-    clock: &Clock,
-    jump: Jump,
-) -> Result<(Sources, EventId), StoreError> {
-    let (unix_ms, now_ms) = (clock.unix_ms() - jump.ahead_ms, clock.now_ms());
-    let mut sources = Sources::default();
-    let newest = disk.read(|reader| {
-        let events = reader.events(|id, entry| {
-            let record = Stored::from_json(entry).and_then(|stored| stored.record(id));
-            let record = record.map_err(|error| error.to_string())?;
-            let age = Duration::from_millis(unix_ms.saturating_sub(id.ms));
-            log.restore(id, age, now_ms, record);
-            Ok(())
-        })?;
-        let settled = log.head();
-        reader.sessions(|user, standing| {
-            let standing: Standing =
-                serde_json::from_str(standing).map_err(|error| error.to_string())?;
-            directory.restore(user, standing, settled);
-            Ok(())
-        })?;
-        reader.sources(|seen_ms, source, id| {
-            let left_ms = SOURCE_ID_MS.saturating_sub(unix_ms.saturating_sub(seen_ms));
-            if left_ms > 0 {
-                sources.remember(source.into(), id, now_ms + left_ms);
-            }
-        });
-        Ok(events.last_id)
-    })?;
-    let settled = log.head();
-    let everyone_ms = disk.everyone_ms();
-    for (user, standing) in disk.pending() {
-        // Checked when it was read from the session log; what this version cannot read logs out.
-        let standing = serde_json::from_str(standing)
-            .unwrap_or_else(|_| Standing::logged_out(everyone_ms.max(unix_ms)));
-        directory.restore(user, standing, settled);
-    }
-    Ok((sources, newest.unwrap_or_default()))
-}
-
-/// What a user's session is after a log-out of everyone.
-fn logged_out(user: &str, before: &str, at_unix_ms: u64) -> String {
-    let before: Option<Standing> = serde_json::from_str(before).ok();
-    let standing = match UserId::new(user) {
-        Ok(user) => {
-            let change = SessionChange {
-                user,
-                keep: None,
-                at_unix_ms,
-            };
-            Standing::after(&change, before.as_ref())
-        }
-        Err(_) => Standing::logged_out(at_unix_ms),
-    };
-    to_json(&standing)
-}
-
-fn to_json(standing: &Standing) -> String {
-    serde_json::to_string(standing).expect("texts and numbers serialise")
-}
-
-impl Jump {
-    /// Where everything that is stored is too old, either nobody was here for long or the clock is
-    /// wrong, and nobody can tell which: ages are told as if the newest entry were of now.
-    fn between(newest: EventId, unix_ms: u64, max_age_ms: u64) -> Self {
-        let ahead_ms = unix_ms.saturating_sub(newest.ms);
-        if newest == EventId::default() || ahead_ms <= max_age_ms {
-            return Self::default();
-        }
-        if ahead_ms > max_age_ms.saturating_add(IMPLAUSIBLE_MS) {
-            tracing::warn!(
-                newest_age_s = ahead_ms / 1_000,
-                "history.path: the newest event is much older than history.max_age; if the server did not stand still for so long, the clock is wrong; what was retained then is kept for max_age from now"
-            );
-        }
-        Self {
-            ahead_ms,
-            until_ms: 0,
         }
     }
 }

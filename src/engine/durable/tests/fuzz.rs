@@ -188,7 +188,12 @@ async fn no_damage_revives_a_token_or_alters_an_event() {
         if round >= histories.images.len() {
             // Twice in every fifth round.
             for _ in 0..1 + usize::from(random.u32(..5) == 0) {
-                damages.extend(damage(&mut random, directory.path()));
+                // A file that is not there or is empty is no choice.
+                damages.push(loop {
+                    if let Some(damage) = damage(&mut random, directory.path()) {
+                        break damage;
+                    }
+                });
             }
         }
         let is_main_whole = damages.iter().all(|(file, _)| *file != "history.sqlite");
@@ -225,6 +230,10 @@ async fn no_damage_revives_a_token_or_alters_an_event() {
         }
         logged_out += usize::from(!is_everyone_in);
         whole += usize::from(is_everyone_in);
+        if round % 3 > 0 {
+            life.engine.close().await;
+            continue;
+        }
         // It goes on: what is accepted now is there at the next start, and sound.
         let id = life.publish(None, true).await.unwrap();
         assert!(id > newest || !damages.is_empty(), "{what}");
@@ -239,10 +248,9 @@ async fn no_damage_revives_a_token_or_alters_an_event() {
         }
         again.engine.close().await;
     }
-    println!("{refused} refused, {logged_out} logged out, {whole} whole");
     // Not all alike.
     assert!(
-        refused < ROUNDS / 4 && logged_out > ROUNDS / 20 && whole > ROUNDS / 4,
+        refused < ROUNDS / 4 && logged_out > ROUNDS / 50 && whole > ROUNDS / 4,
         "{refused} refused, {logged_out} logged out, {whole} whole"
     );
 }
