@@ -440,6 +440,18 @@ fn not_ready(process: &Process) -> Option<String> {
     (answer.status != 200).then(|| answer.json()["reason"].as_str().unwrap().to_owned())
 }
 
+/// The files of a history, but for what SQLite shares between processes.
+fn copy(path: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(path).unwrap() {
+        let file = file.unwrap();
+        if file.file_name() != "history.sqlite-shm" {
+            fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+        }
+    }
+    copy
+}
+
 fn is_in_log(process: &Process, text: &str) -> bool {
     process.log().lines().any(|line| line.contains(text))
 }
@@ -462,8 +474,10 @@ fn a_log_out_outlives_damage_to_the_write_ahead_log_and_the_log_says_what_is_mis
         let last = publish(&process, None, "last");
         process.signal(Signal::KILL);
         process.wait();
+        // As the kill left it: a reader that ends tidies up.
+        let left = copy(&path);
         drop(reader);
-        let wal = path.join("history.sqlite-wal");
+        let wal = left.path().join("history.sqlite-wal");
         if is_deleted {
             fs::remove_file(&wal).unwrap();
         } else {
@@ -471,7 +485,7 @@ fn a_log_out_outlives_damage_to_the_write_ahead_log_and_the_log_says_what_is_mis
             bytes[100] ^= 4;
             fs::write(&wal, bytes).unwrap();
         }
-        let process = serve(&path, &more);
+        let process = serve(left.path(), &more);
         assert_eq!(open(&process, &revoked, &last).status, 401);
         assert_eq!(open(&process, &good, &last).status, 200);
         let log = process.log();
@@ -500,11 +514,7 @@ fn where_session_changes_may_be_missing_old_tokens_are_rejected_until_the_next_l
         .unwrap();
     drop(database);
     let old = token("44", None);
-    let damaged = tempfile::tempdir().unwrap();
-    for file in fs::read_dir(&path).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), damaged.path().join(file.file_name())).unwrap();
-    }
+    let damaged = copy(&path);
 
     let mut process = serve(&path, "");
     assert!(is_in_log(&process, "everyone is logged out"));
@@ -532,6 +542,7 @@ fn a_damaged_database_is_set_aside_or_refused_in_a_line_that_says_the_way_out() 
     log_out(&process, "42");
     process.signal(Signal::KILL);
     process.wait();
+    fs::remove_file(path.join("history.sqlite-wal")).unwrap();
     fs::write(path.join("history.sqlite"), "no database at all").unwrap();
     let mut process = serve(&path, "");
     assert!(is_in_log(&process, "cannot be read"));
