@@ -14,6 +14,7 @@
 //! | [`name`], [`digest`] | what users and sessions are told apart by |
 
 mod digest;
+mod everyone;
 mod name;
 mod standing;
 mod standings;
@@ -29,6 +30,7 @@ use crate::auth::Identity;
 use crate::config::OnLimit;
 use crate::event::SessionChange;
 use crate::log::Position;
+use everyone::Everyone;
 pub use standing::{Rules, Standing};
 use standings::Standings;
 use user::User;
@@ -114,6 +116,8 @@ pub struct Directory {
     max_token_life_ms: AtomicU64,
     /// Where the next sweep begins: a stripe, and a place in its standings.
     sweep: Mutex<(usize, usize)>,
+    /// See [`Everyone`].
+    everyone_ms: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -154,6 +158,7 @@ impl Directory {
             leeway_ms: AtomicU64::new(rules.leeway_ms),
             max_token_life_ms: AtomicU64::new(rules.max_token_life_ms),
             sweep: Mutex::default(),
+            everyone_ms: AtomicU64::new(0),
         }
     }
 
@@ -189,9 +194,9 @@ impl Directory {
         let (stripe_number, hash) = self.place(&identity.user);
         let mut stripe = self.stripes[stripe_number].lock();
         let settled = match stripe.standings.find(hash, &identity.user) {
-            None => Position(0),
+            None if self.everyone().allows(identity.issued) => Position(0),
             Some(user) if user.standing.allows(session, identity.issued) => user.settled,
-            Some(_) => return Err(NotAdmitted::Revoked),
+            _ => return Err(NotAdmitted::Revoked),
         };
         let index = match stripe.find(hash, &identity.user) {
             Some(index) => index,
@@ -278,10 +283,13 @@ impl Directory {
         let keep = change.keep.as_deref();
         let (stripe, hash) = self.place(name);
         let mut stripe = self.stripes[stripe].lock();
+        let rules = self.rules();
+        let everyone = self.everyone().standing(rules);
         let before = stripe.standings.find(hash, name).map(|user| &user.standing);
+        let before = before.or(everyone.as_ref());
         let changes_nothing =
             keep.is_some_and(|keep| before.is_some_and(|before| before.names(keep)));
-        let standing = Standing::after(change, log_ms, before, self.rules());
+        let standing = Standing::after(change, log_ms, before, rules);
         stripe
             .standings
             .remember(hash, name, standing, settled, &self.hasher);
@@ -332,6 +340,22 @@ impl Directory {
         *sweep = (stripe, place);
     }
 
+    /// Everyone is logged out as of `at_unix_ms`: users of whom no session change is known are, too.
+    /// 0 takes it back, once no token from before that can be good any more.
+    pub fn log_everyone_out(&self, at_unix_ms: u64) {
+        self.everyone_ms.store(at_unix_ms, Ordering::Relaxed);
+    }
+
+    /// What holds of the user's sessions.
+    pub fn standing(&self, user: &str) -> Option<Standing> {
+        let (stripe, hash) = self.place(user);
+        let stripe = self.stripes[stripe].lock();
+        match stripe.standings.find(hash, user) {
+            Some(remembered) => Some(remembered.standing.clone()),
+            None => self.everyone().standing(self.rules()),
+        }
+    }
+
     /// Takes out and returns every connection of the user; they may come back.
     pub fn disconnect_user(&self, name: &str) -> Vec<ConnectionRef> {
         let (stripe, hash) = self.place(name);
@@ -342,7 +366,7 @@ impl Directory {
     pub fn allows(&self, identity: &Identity) -> bool {
         let (stripe, hash) = self.place(&identity.user);
         let stripe = self.stripes[stripe].lock();
-        stripe.allows(hash, identity)
+        stripe.allows(hash, identity, self.everyone())
     }
 
     /// Whether [`Directory::admit`] would let a connection in now.
@@ -352,7 +376,7 @@ impl Directory {
     pub fn would_admit(&self, identity: &Identity, limit: Limit) -> Result<(), NotAdmitted> {
         let (stripe, hash) = self.place(&identity.user);
         let stripe = self.stripes[stripe].lock();
-        if !stripe.allows(hash, identity) {
+        if !stripe.allows(hash, identity, self.everyone()) {
             return Err(NotAdmitted::Revoked);
         }
         match stripe.find(hash, &identity.user) {
@@ -386,6 +410,10 @@ impl Directory {
         ended
     }
 
+    fn everyone(&self) -> Everyone {
+        Everyone(self.everyone_ms.load(Ordering::Relaxed))
+    }
+
     fn place(&self, name: &str) -> (usize, u64) {
         let hash = self.hasher.hash_one(name);
         // The table inside a stripe uses the hash's low and top bits; these are between them.
@@ -400,14 +428,16 @@ impl Directory {
 }
 
 impl Stripe {
-    /// Whether a token of this identity is still good.
-    fn allows(&self, hash: u64, identity: &Identity) -> bool {
-        self.standings
-            .find(hash, &identity.user)
-            .is_none_or(|user| {
+    /// Whether a token of this identity is still good. `everyone` is what holds of users of whom
+    /// nothing is remembered.
+    fn allows(&self, hash: u64, identity: &Identity, everyone: Everyone) -> bool {
+        match self.standings.find(hash, &identity.user) {
+            Some(user) => {
                 let session = identity.session.as_deref();
                 user.standing.allows(session, identity.issued)
-            })
+            }
+            None => everyone.allows(identity.issued),
+        }
     }
 
     fn find(&self, hash: u64, name: &str) -> Option<usize> {

@@ -334,8 +334,7 @@ fn engine(config: &Config, shared: &Shared) -> Arc<dyn Engine> {
         return Arc::new(MemoryEngine::new(log, clock));
     }
     Arc::new(DurableEngine::new(
-        history.path.clone(),
-        history.fsync,
+        history.clone(),
         log,
         Arc::clone(&shared.directory),
         clock,

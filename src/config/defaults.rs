@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     Admin, Algorithm, Auth, Config, Cors, Endpoint, Engine, EngineKind, FdTables, Fsync, History,
-    LogFormat, LogLevel, Login, OnExpiry, OnLimit, Telemetry, Tls, TrustedProxy,
+    LogFormat, LogLevel, Login, OnDamage, OnExpiry, OnLimit, Telemetry, Tls, TrustedProxy,
 };
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -109,6 +109,7 @@ impl Default for History {
             max_age: Duration::from_secs(10 * 60),
             path: PathBuf::new(),
             fsync: Fsync::Interval,
+            on_damage: OnDamage::RejectSessions,
         }
     }
 }
@@ -210,6 +211,7 @@ max_bytes = "64MiB"
 max_age = "10m"
 path = ""
 fsync = "interval"
+on_damage = "reject_sessions"
 
 [engine]
 kind = "memory"

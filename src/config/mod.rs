@@ -295,6 +295,19 @@ pub struct History {
     pub path: PathBuf,
     /// When what was accepted is on the disk.
     pub fsync: Fsync,
+    /// What happens to sessions if session changes may be missing.
+    pub on_damage: OnDamage,
+}
+
+/// What happens to sessions at a start that finds the history damaged, so that session changes may
+/// be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDamage {
+    /// All of them end: whoever logged in before has to do so again.
+    RejectSessions,
+    /// They go on, and tokens that were revoked may be good again.
+    Accept,
 }
 
 /// When the directory of `history.path` is flushed to the disk. In either case an event that was

@@ -69,6 +69,13 @@ impl Standing {
             .is_some_and(|current| current.session == Digest::of(session))
     }
 
+    /// What holds of a user of whom nothing else is known, after a log-out of everyone.
+    pub fn logged_out(at_unix_ms: u64, rules: Rules) -> Self {
+        let mut standing = Self::default();
+        standing.log_out(at_unix_ms, rules);
+        standing
+    }
+
     /// Whether a token of `session`, issued at `issued`, is still good. Few users have a standing;
     /// inlined, it would cost the others registers.
     #[inline(never)]

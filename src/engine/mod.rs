@@ -92,6 +92,23 @@ pub enum EngineError {
     #[error("the history is not open; publish again in a second")]
     NotOpen,
     /// The disk refused it.
-    #[error("the event could not be stored; the server's log says why")]
+    #[error("the history cannot be written; the server's log says why")]
     NotStored,
+    /// The disk has no space.
+    #[error("the disk of history.path is full; make room, which is noticed within a second")]
+    Full,
+    /// Another process writes to the database, or keeps others from it.
+    #[error("another process holds the history's database locked; end that process")]
+    Locked,
+    /// What was stored could not be flushed.
+    #[error("the history could not be flushed to the disk; it is being written again")]
+    Unflushed,
+    /// Another process reads the database and keeps its log from shrinking.
+    #[error(
+        "another process reads the history's database, whose log is at its limit; end that process"
+    )]
+    Overgrown,
+    /// Somebody deleted or replaced files.
+    #[error("files of history.path were deleted or replaced; put them back, or restart the server")]
+    Gone,
 }

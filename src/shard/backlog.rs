@@ -164,7 +164,7 @@ mod tests {
             let len = frame.bytes(framing).len();
             backlog.push(Chunk::of_frame(&frame, framing, len - 10));
         }
-        backlog.push(Chunk::fixed(b"0\r\n\r\n"));
+        backlog.push(Chunk::copy(b"0\r\n\r\n"));
         assert_eq!((backlog.bytes(), backlog.pinned()), (25, 2 * frame.len()));
         backlog.advance(9);
         assert_eq!((backlog.bytes(), backlog.pinned()), (16, 2 * frame.len()));

@@ -534,7 +534,7 @@ mod tests {
     fn what_a_backlog_took_is_given_back() {
         let mut slot = slot(None);
         assert!(!slot.is_backlogged() && slot.backlog().is_none());
-        slot.backlog_or_new(Tick(0)).push(Chunk::fixed(b"rest"));
+        slot.backlog_or_new(Tick(0)).push(Chunk::copy(b"rest"));
         assert_eq!(slot.backlog_or_new(Tick(9)).bytes(), 4);
         assert!(slot.is_backlogged());
         slot.drop_backlog();

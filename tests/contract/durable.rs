@@ -257,7 +257,7 @@ fn a_server_that_is_told_to_end_leaves_the_history_closed() {
         .map(|file| file.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort_unstable();
-    assert_eq!(names, ["history.sqlite", "lock"]);
+    assert_eq!(names, ["history.sqlite", "lock", "mark", "sessions.log"]);
     let process = serve(&path, "");
     let mut stream = open(&process, &token("42", None), &first);
     assert!(stream.next().unwrap().contains("data: second\n"));
@@ -381,8 +381,9 @@ fn what_cannot_be_stored_is_a_503_and_the_server_says_when_it_can_again() {
     let event = json!({"to": {"user": "42"}, "data": "x", "id": "s"}).to_string();
     let refused = server.admin("POST", "/v1/events", &event);
     assert_eq!(refused.status, 503, "{}", refused.body);
-    let logout = server.admin("POST", "/v1/users/42/logout", "");
-    assert_eq!(logout.status, 503, "{}", logout.body);
+    // A log-out has a file of its own.
+    let logout = server.admin("POST", "/v1/users/43/logout", "");
+    assert_eq!(logout.status, 200, "{}", logout.body);
     let ready = server.admin("GET", "/readyz", "");
     assert_eq!(
         (ready.status, ready.json()["ready"].clone()),
@@ -422,4 +423,237 @@ fn a_batch_that_cannot_be_stored_is_said_in_the_log() {
             .lines()
             .any(|line| line.contains("admin request refused") && line.contains("/v1/events/batch"))
     });
+}
+
+fn log_out(process: &Process, user: &str) {
+    let path = format!("/v1/users/{user}/logout");
+    let answer = admin(process, "POST", &path, "{}");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+/// Why the server is not ready, where it is not.
+fn not_ready(process: &Process) -> Option<String> {
+    let answer = request(process.admin(), "GET", "/readyz", &[], "");
+    (answer.status != 200).then(|| answer.json()["reason"].as_str().unwrap().to_owned())
+}
+
+/// The files of a history, but for what SQLite shares between processes.
+fn copy(path: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(path).unwrap() {
+        let file = file.unwrap();
+        if file.file_name() != "history.sqlite-shm" {
+            fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+        }
+    }
+    copy
+}
+
+fn is_in_log(process: &Process, text: &str) -> bool {
+    process.log().lines().any(|line| line.contains(text))
+}
+
+#[test]
+fn a_log_out_outlives_damage_to_the_write_ahead_log_and_the_log_says_what_is_missing() {
+    for (fsync, is_deleted) in [("always", false), ("always", true), ("interval", true)] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("history");
+        let more = format!("history.fsync = \"{fsync}\"");
+        let mut process = serve(&path, &more);
+        publish(&process, None, "first");
+        let (revoked, good) = (token("42", None), token("43", None));
+        // Another process reads: nothing can be moved into the main file.
+        let reader = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+        reader
+            .execute_batch("BEGIN; SELECT count(*) FROM events")
+            .unwrap();
+        log_out(&process, "42");
+        let last = publish(&process, None, "last");
+        process.signal(Signal::KILL);
+        process.wait();
+        // As the kill left it: a reader that ends tidies up.
+        let left = copy(&path);
+        drop(reader);
+        let wal = left.path().join("history.sqlite-wal");
+        if is_deleted {
+            fs::remove_file(&wal).unwrap();
+        } else {
+            let mut bytes = fs::read(&wal).unwrap();
+            bytes[100] ^= 4;
+            fs::write(&wal, bytes).unwrap();
+        }
+        let process = serve(left.path(), &more);
+        assert_eq!(open(&process, &revoked, &last).status, 401);
+        assert_eq!(open(&process, &good, &last).status, 200);
+        let log = process.log();
+        let warning = log.lines().find(|line| line.contains("not all there"));
+        let warning = warning.unwrap_or_else(|| panic!("no warning in {log}"));
+        for field in ["WARN", "events_missing=", &format!("newest={last}")] {
+            assert!(warning.contains(field), "{warning}");
+        }
+        assert_eq!(not_ready(&process), None);
+        publish(&process, None, "it goes on");
+    }
+}
+
+#[test]
+fn where_session_changes_may_be_missing_old_tokens_are_rejected_until_the_next_login() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let mut process = serve(&path, "");
+    let first = publish(&process, None, "first");
+    log_out(&process, "42");
+    process.signal(Signal::TERM);
+    assert!(process.wait().success());
+    let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    database
+        .execute("UPDATE sessions SET user = '43'", [])
+        .unwrap();
+    drop(database);
+    let old = token("44", None);
+    let damaged = copy(&path);
+
+    let mut process = serve(&path, "");
+    assert!(is_in_log(&process, "everyone is logged out"));
+    assert_eq!(open(&process, &old, &first).status, 401);
+    assert_eq!(open(&process, &token("44", None), &first).status, 200);
+    process.signal(Signal::KILL);
+    process.wait();
+    // Not a second time, and not only once.
+    let process = serve(&path, "");
+    assert!(!is_in_log(&process, "WARN"), "{}", process.log());
+    assert_eq!(open(&process, &old, &first).status, 401);
+
+    let process = serve(damaged.path(), "history.on_damage = \"accept\"");
+    assert!(is_in_log(&process, "may be good again"));
+    assert_eq!(open(&process, &old, &first).status, 200);
+}
+
+#[test]
+fn a_damaged_database_is_set_aside_or_refused_in_a_line_that_says_the_way_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let mut process = serve(&path, "");
+    let first = publish(&process, None, "first");
+    let revoked = token("42", None);
+    log_out(&process, "42");
+    process.signal(Signal::KILL);
+    process.wait();
+    fs::remove_file(path.join("history.sqlite-wal")).unwrap();
+    fs::write(path.join("history.sqlite"), "no database at all").unwrap();
+    let mut process = serve(&path, "");
+    assert!(is_in_log(&process, "cannot be read"));
+    assert_eq!(open(&process, &revoked, &first).status, 401);
+    assert!(path.join("history.sqlite.damaged").exists());
+    process.signal(Signal::KILL);
+    process.wait();
+
+    // Of a later version; and the way out of the line works.
+    let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    database.pragma_update(None, "user_version", 99).unwrap();
+    drop(database);
+    let file = directory.path().join("refused.toml");
+    fs::write(&file, config(&history(&path, ""))).unwrap();
+    let ended = idlewild(&["serve", "--config", file.to_str().unwrap()], &[], "");
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    let last = ended.stderr.lines().last().unwrap();
+    assert!(
+        last.contains("history.path") && last.contains("another version"),
+        "{last}"
+    );
+    for name in ["history.sqlite", "history.sqlite-wal"] {
+        let _ = fs::remove_file(path.join(name));
+    }
+    let process = serve(&path, "");
+    assert_eq!(open(&process, &revoked, &first).status, 401);
+}
+
+/// A server whose files may only get so large, which is what a full disk does to it.
+mod full {
+    use super::*;
+    use crate::support::process::limited;
+    use rustix::process::{Resource, Rlimit, prlimit};
+
+    /// Less than what a commit needs that does not overwrite anything.
+    const LITTLE_BYTES: u64 = 16 * 1024;
+
+    pub(super) fn serve(path: &Path, is_full: bool) -> Process {
+        let directory = crate::support::process::directory(&config(&history(path, "")));
+        let limit = if is_full { "ulimit -S -f 16;" } else { "" };
+        let mut command = limited(limit);
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(directory.path().join("idlewild.toml"));
+        Process::start(command, directory)
+    }
+
+    pub(super) fn set_full(process: &Process, is_full: bool) {
+        let limit = Rlimit {
+            current: is_full.then_some(LITTLE_BYTES),
+            maximum: None,
+        };
+        prlimit(Some(process.pid()), Resource::Fsize, limit).unwrap();
+    }
+}
+
+#[test]
+fn on_a_full_disk_streams_and_log_outs_go_on_also_after_a_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let mut process = full::serve(&path, false);
+    let first = publish(&process, None, "first");
+    for _ in 0..20 {
+        publish(&process, None, "more");
+    }
+    let tokens = ["50", "51", "42"].map(|user| token(user, None));
+    let is_full = |process: &Process| {
+        eventually("it is full", || {
+            let refused = json!({"to": {"user": "42"}, "data": "x"}).to_string();
+            let refused = admin(process, "POST", "/v1/events", &refused);
+            refused.status == 503 && refused.body.contains("history.path is full")
+        });
+        let reason = not_ready(process).unwrap();
+        assert!(reason.contains("history.path is full"), "{reason}");
+    };
+    full::set_full(&process, true);
+    is_full(&process);
+    log_out(&process, "50");
+    assert_eq!(open(&process, &tokens[0], &first).status, 401);
+    process.signal(Signal::KILL);
+    process.wait();
+
+    // SQLite's shared memory has to be made anew, for which there is no space.
+    fs::remove_file(path.join("history.sqlite-shm")).unwrap();
+    let mut process = full::serve(&path, true);
+    is_full(&process);
+    let mut stream = open(&process, &tokens[2], &first);
+    assert!(stream.next().unwrap().contains("data: more\n"));
+    assert_eq!(open(&process, &tokens[0], &first).status, 401);
+    log_out(&process, "51");
+    assert_eq!(open(&process, &tokens[1], &first).status, 401);
+    full::set_full(&process, false);
+    eventually("there is room again", || not_ready(&process).is_none());
+    publish(&process, None, "it goes on");
+    process.signal(Signal::KILL);
+    process.wait();
+    let process = serve(&path, "");
+    for (token, status) in tokens.iter().zip([401, 401, 200]) {
+        assert_eq!(open(&process, token, &first).status, status);
+    }
+}
+
+#[test]
+fn a_history_that_is_deleted_under_the_server_is_missed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let process = serve(&path, "");
+    publish(&process, None, "first");
+    fs::remove_dir_all(&path).unwrap();
+    eventually("it is missed", || {
+        not_ready(&process).is_some_and(|reason| reason.contains("deleted or replaced"))
+    });
+    let event = json!({"to": {"all": true}, "data": "x"}).to_string();
+    assert_eq!(admin(&process, "POST", "/v1/events", &event).status, 503);
+    assert!(is_in_log(&process, "deleted or replaced"));
 }

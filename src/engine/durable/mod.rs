@@ -5,14 +5,21 @@
 //! them to the log, and answers: so a commit, and with `fsync = "always"` a flush, is shared by
 //! everybody who waits for one, and what is delivered is stored.
 
+mod checksum;
+mod disk;
+mod health;
+mod mark;
 mod record;
+mod recovery;
+mod restore;
+mod session_log;
 mod store;
 mod sync;
+mod watch;
 mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
 use parking_lot::Mutex;
@@ -22,10 +29,11 @@ use tracing::Span;
 use super::memory::{ROOM_TIMEOUT, wait_for_room};
 use super::{Accepted, Answer, Engine, EngineError, Notice};
 use crate::clock::Clock;
-use crate::config::Fsync;
+use crate::config::History;
 use crate::directory::Directory;
 use crate::event::{Draft, SessionChange};
 use crate::log::Log;
+use health::{Health, State};
 use store::StoreError;
 use writer::{Request, Writer};
 
@@ -35,10 +43,29 @@ const MAX_WAITING_KIB: u32 = 16_384;
 /// Requests: none is without a share.
 const MAX_WAITING: usize = MAX_WAITING_KIB as usize;
 
+/// How large SQLite's write-ahead log may get while another process's open transaction keeps it from
+/// being emptied.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// Beyond it the log says so.
+    wal_warn_bytes: u64,
+    /// Beyond it no event is accepted: what is left of the disk is for session changes.
+    wal_max_bytes: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            wal_warn_bytes: 64 << 20,
+            wal_max_bytes: 1 << 30,
+        }
+    }
+}
+
 /// See the module's text.
 pub struct DurableEngine {
-    path: PathBuf,
-    fsync: Fsync,
+    history: History,
+    bounds: Bounds,
     log: Arc<Log>,
     directory: Arc<Directory>,
     clock: Clock,
@@ -61,48 +88,12 @@ struct Handle {
     ended: oneshot::Receiver<()>,
 }
 
-/// Whether the store takes what is written.
-#[derive(Debug, Default)]
-struct Health(AtomicU8);
-
-const NOT_OPEN: u8 = 0;
-const WELL: u8 = 1;
-/// A commit failed.
-const FAILING: u8 = 2;
-/// What was committed could not be flushed. That a later flush succeeds proves nothing: the kernel
-/// may have given up the pages that the first one was about.
-const UNFLUSHED: u8 = 3;
-
-impl Health {
-    fn set(&self, health: u8) {
-        self.0.store(health, Ordering::Relaxed);
-    }
-
-    fn is(&self, health: u8) -> bool {
-        self.0.load(Ordering::Relaxed) == health
-    }
-
-    fn ready(&self) -> Result<(), EngineError> {
-        match self.0.load(Ordering::Relaxed) {
-            NOT_OPEN => Err(EngineError::NotOpen),
-            FAILING | UNFLUSHED => Err(EngineError::NotStored),
-            _ => Ok(()),
-        }
-    }
-}
-
 impl DurableEngine {
-    /// An engine that appends to `log` and keeps it in the directory `path`.
-    pub fn new(
-        path: PathBuf,
-        fsync: Fsync,
-        log: Arc<Log>,
-        directory: Arc<Directory>,
-        clock: Clock,
-    ) -> Self {
+    /// An engine that appends to `log` and keeps it as `history` says.
+    pub fn new(history: History, log: Arc<Log>, directory: Arc<Directory>, clock: Clock) -> Self {
         Self {
-            path,
-            fsync,
+            history,
+            bounds: Bounds::default(),
             log,
             directory,
             clock,
@@ -114,7 +105,7 @@ impl DurableEngine {
 
     fn failed(&self, source: StoreError) -> OpenError {
         OpenError {
-            path: self.path.clone(),
+            path: self.history.path.clone(),
             source: Box::new(source),
         }
     }
@@ -158,11 +149,11 @@ impl Engine for DurableEngine {
             let (requests, waiting) = sync_channel(MAX_WAITING);
             let (opened, is_open) = oneshot::channel();
             let (end, ended) = oneshot::channel();
-            let (path, fsync) = (self.path.clone(), self.fsync);
+            let (history, bounds) = (self.history.clone(), self.bounds);
             let (log, directory) = (Arc::clone(&self.log), Arc::clone(&self.directory));
             let (clock, health) = (self.clock.clone(), Arc::clone(&self.health));
             let run = move || {
-                match Writer::open(&path, fsync, log, directory, clock, health) {
+                match Writer::open(&history, bounds, log, directory, clock, health) {
                     Ok(writer) => {
                         // An asker who left needs no answer, here and below.
                         let _ = opened.send(Ok(()));
@@ -187,7 +178,6 @@ impl Engine for DurableEngine {
                 }
             }
             *self.writer.lock() = Some(Handle { requests, ended });
-            self.health.set(WELL);
             Ok(())
         })
     }
@@ -230,7 +220,7 @@ impl Engine for DurableEngine {
         Box::pin(async move {
             let handle = self.writer.lock().take();
             if let Some(Handle { requests, ended }) = handle {
-                self.health.set(NOT_OPEN);
+                self.health.set(State::NotOpen);
                 drop(requests);
                 let _ = ended.await;
             }

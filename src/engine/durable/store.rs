@@ -1,25 +1,35 @@
-//! The directory of `history.path`: an SQLite database in WAL mode (docs/decisions.md says why),
-//! and a lock that keeps a second server out.
+//! The database in the directory of `history.path`: SQLite in WAL mode (docs/decisions.md says why).
 //!
 //! A commit is one transaction: events, the publishers' own ids, sessions, and the rows that the
 //! log no longer retains. Rows are numbered in the order of ids without holes, so that "all but
-//! the newest n" is a range.
+//! the newest n" is a range, and a hole is damage.
+//!
+//! | module | one purpose |
+//! |---|---|
+//! | [`tables`] | what the tables are, and a row's checksum |
+//! | [`reader`] | reads rows that are whole |
+//! | [`rebuild`] | makes a new database of what can be read of an old one |
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+mod reader;
+mod rebuild;
+mod tables;
+
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
 use crate::config::Fsync;
 use crate::event::EventId;
+pub(super) use reader::{Reader, Verified};
+pub(super) use rebuild::{finish, rebuild};
+pub(super) use tables::{FORMAT, State};
+use tables::{FORMAT_WITHOUT_CHECKSUMS, event_checksum, session_checksum, source_checksum};
 
-const DATABASE: &str = "history.sqlite";
-const LOCK: &str = "lock";
-/// Of the tables below.
-const FORMAT: i64 = 1;
+pub(super) const DATABASE: &str = "history.sqlite";
 /// Pages that SQLite keeps in memory, in KiB: what is written is read once, at the next start.
 const CACHE_KIB: i64 = 1_024;
 /// What the write-ahead log is cut back to after a burst.
@@ -33,32 +43,22 @@ const MAX_UNTIDY_COMMITS: u32 = 256;
 /// servers out.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 
-const TABLES: &str = "
-    CREATE TABLE IF NOT EXISTS events
-        (n INTEGER PRIMARY KEY, ms INTEGER NOT NULL, seq INTEGER NOT NULL, entry TEXT NOT NULL);
-    CREATE TABLE IF NOT EXISTS sources
-        (seen_ms INTEGER NOT NULL, source TEXT NOT NULL, ms INTEGER NOT NULL, seq INTEGER NOT NULL,
-         PRIMARY KEY (seen_ms, source)) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS sessions
-        (user TEXT PRIMARY KEY, standing TEXT NOT NULL) WITHOUT ROWID;
-";
-
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Store {
     db: Connection,
     wal: PathBuf,
+    format: i64,
+    state: State,
     /// Number of the oldest row of `events`; one above [`Store::last`] where there is none.
     oldest: i64,
     last: i64,
     /// Commits since what need not be kept was dropped.
     untidy_commits: u32,
-    /// Held as long as the database is open.
-    _lock: File,
 }
 
 /// Something to store.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Row {
     Event {
         id: EventId,
@@ -70,13 +70,20 @@ pub(super) enum Row {
         id: EventId,
         seen_ms: u64,
     },
+    /// A session change of this number.
     Session {
+        number: u64,
         user: String,
         standing: String,
     },
     /// Nothing depends on this user's session changes any more.
     NoSession {
         user: String,
+    },
+    /// Everyone was logged out, which is a session change, too.
+    Everyone {
+        number: u64,
+        logged_out_ms: u64,
     },
 }
 
@@ -96,7 +103,9 @@ pub(super) enum StoreError {
     InUse,
     #[error("{0} (it has to be a directory that this user may write)")]
     Io(#[from] io::Error),
-    #[error("{0}")]
+    #[error(
+        "{0} (if `{DATABASE}` is damaged, move it and `{DATABASE}-wal` away and leave the other files: events are lost then, and who was logged out stays so)"
+    )]
     Database(#[from] rusqlite::Error),
     #[error(
         "is on a file system that SQLite's write-ahead log does not work on (its mode stays {0}); name a directory on a local disk"
@@ -114,25 +123,39 @@ pub(super) enum StoreError {
     },
 }
 
+/// Whose fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// What is in the file cannot be right.
+    Damage,
+    /// Another process holds a lock.
+    Locked,
+    Other,
+}
+
+impl StoreError {
+    pub(super) fn fault(&self) -> Fault {
+        match self {
+            Self::Database(rusqlite::Error::SqliteFailure(error, _)) => match error.code {
+                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Fault::Locked,
+                ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+                // "no such table": its schema is another.
+                | ErrorCode::Unknown => Fault::Damage,
+                _ => Fault::Other,
+            },
+            // A column of another type, or a schema that has other columns.
+            Self::Database(_) => Fault::Damage,
+            Self::Unflushed(_) => Fault::Locked,
+            _ => Fault::Other,
+        }
+    }
+}
+
 impl Store {
-    /// Opens the directory, and makes what is missing of it.
+    /// Opens the database, and makes it where it is missing. One that another version wrote is
+    /// opened to be read and rebuilt ([`Store::is_current`]).
     pub(super) fn open(directory: &Path, fsync: Fsync) -> Result<Self, StoreError> {
-        // Events are nobody else's business. A directory that is there keeps its mode.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
-        // SQLite lets several processes in; two servers would each believe in ids of their own.
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600) // whoever can open it can hold it
-            .open(directory.join(LOCK))?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => StoreError::InUse,
-            TryLockError::Error(error) => error.into(),
-        })?;
         // Made here for its mode, which SQLite gives the files beside it, too: a directory that was
         // there before us may be open to others.
         OpenOptions::new()
@@ -155,24 +178,45 @@ impl Store {
         db.pragma_update(None, "synchronous", synchronous)?;
         db.pragma_update(None, "cache_size", -CACHE_KIB)?;
         db.pragma_update(None, "journal_size_limit", MAX_WAL_BYTES)?;
-        let format: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if format != 0 && format != FORMAT {
-            return Err(StoreError::Format(format));
+        db.pragma_update(None, "cell_size_check", true)?;
+        let format = format(&db)?;
+        if format == 0 {
+            tables::create(&db)?;
         }
-        db.execute_batch(TABLES)?;
-        db.pragma_update(None, "user_version", FORMAT)?;
+        let format = if format == 0 { FORMAT } else { format };
         let (oldest, last) = db.query_row("SELECT min(n), max(n) FROM events", [], |row| {
             Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?))
         })?;
         let last = last.unwrap_or(0);
-        Ok(Self {
+        let mut store = Self {
             wal: directory.join(format!("{DATABASE}-wal")),
+            format,
+            state: State::default(),
             oldest: oldest.unwrap_or(last + 1),
             last,
             untidy_commits: 0,
             db,
-            _lock: lock,
-        })
+        };
+        store.state = store.reader().state().unwrap_or_default();
+        Ok(store)
+    }
+
+    /// Whether its tables are this version's.
+    pub(super) fn is_current(&self) -> bool {
+        self.format == FORMAT
+    }
+
+    pub(super) fn reader(&self) -> Reader<'_> {
+        Reader::new(&self.db, self.format)
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.state
+    }
+
+    /// Number of the newest row of `events`.
+    pub(super) fn last(&self) -> u64 {
+        unsigned(self.last)
     }
 
     /// The file whose flush puts every commit before it on the disk.
@@ -182,63 +226,9 @@ impl Store {
         File::open(&self.wal)
     }
 
-    /// Every entry, the oldest first.
-    pub(super) fn entries(
-        &self,
-        mut each: impl FnMut(EventId, &str) -> Result<(), String>,
-    ) -> Result<(), StoreError> {
-        let mut statement = self
-            .db
-            .prepare("SELECT ms, seq, entry FROM events ORDER BY n")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let id = id_at(row, 0)?;
-            let entry = row.get_ref(2)?;
-            let read = match entry.as_str() {
-                Ok(entry) => each(id, entry),
-                Err(error) => Err(error.to_string()),
-            };
-            read.map_err(|why| StoreError::Unreadable {
-                table: "events",
-                what: id.to_string(),
-                why,
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Every publisher's own id, the oldest first: when it was seen, what it is, and its event's.
-    pub(super) fn sources(
-        &self,
-        mut each: impl FnMut(u64, &str, EventId),
-    ) -> Result<(), StoreError> {
-        let mut statement = self
-            .db
-            .prepare("SELECT seen_ms, source, ms, seq FROM sources ORDER BY seen_ms")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let source: String = row.get(1)?;
-            each(unsigned(row.get(0)?), &source, id_at(row, 2)?);
-        }
-        Ok(())
-    }
-
-    /// Every user's session.
-    pub(super) fn sessions(
-        &self,
-        mut each: impl FnMut(&str, &str) -> Result<(), String>,
-    ) -> Result<(), StoreError> {
-        let mut statement = self.db.prepare("SELECT user, standing FROM sessions")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let (user, standing): (String, String) = (row.get(0)?, row.get(1)?);
-            each(&user, &standing).map_err(|why| StoreError::Unreadable {
-                table: "sessions",
-                what: user,
-                why,
-            })?;
-        }
-        Ok(())
+    /// Bytes of the write-ahead log.
+    pub(super) fn wal_bytes(&self) -> u64 {
+        self.wal.metadata().map_or(0, |wal| wal.len())
     }
 
     /// The sessions of up to `limit` users, in the order of their ids, of those after `user`.
@@ -262,62 +252,29 @@ impl Store {
 
     /// One user's session.
     pub(super) fn session(&self, user: &str) -> Result<Option<String>, StoreError> {
-        let mut statement = self
-            .db
-            .prepare_cached("SELECT standing FROM sessions WHERE user = ?1")?;
-        Ok(statement.query_row([user], |row| row.get(0)).optional()?)
+        self.reader().session(user)
     }
 
     /// Stores all of these or nothing, and drops what need not be kept.
-    pub(super) fn commit(&mut self, rows: &[Row], limits: Limits) -> Result<(), StoreError> {
-        let mut last = self.last;
+    pub(super) fn commit<'a>(
+        &mut self,
+        rows: impl IntoIterator<Item = &'a Row>,
+        limits: Limits,
+    ) -> Result<(), StoreError> {
+        let (mut last, mut state) = (self.last, self.state);
         let first_kept = self.first_kept(limits.retained);
         let transaction = self
             .db
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut is_empty = true;
         for row in rows {
-            match row {
-                Row::Event { id, entry } => {
-                    last += 1;
-                    transaction
-                        .prepare_cached(
-                            "INSERT INTO events (n, ms, seq, entry) VALUES (?1, ?2, ?3, ?4)",
-                        )?
-                        .execute(params![last, signed(id.ms), signed(id.seq), entry])?;
-                }
-                Row::Source {
-                    source,
-                    id,
-                    seen_ms,
-                } => {
-                    transaction
-                        .prepare_cached(
-                            "INSERT OR REPLACE INTO sources (seen_ms, source, ms, seq)
-                             VALUES (?1, ?2, ?3, ?4)",
-                        )?
-                        .execute(params![
-                            signed(*seen_ms),
-                            source,
-                            signed(id.ms),
-                            signed(id.seq)
-                        ])?;
-                }
-                Row::Session { user, standing } => {
-                    transaction
-                        .prepare_cached(
-                            "INSERT INTO sessions (user, standing) VALUES (?1, ?2)
-                             ON CONFLICT (user) DO UPDATE SET standing = excluded.standing",
-                        )?
-                        .execute([user, standing])?;
-                }
-                Row::NoSession { user } => {
-                    transaction
-                        .prepare_cached("DELETE FROM sessions WHERE user = ?1")?
-                        .execute([user])?;
-                }
-            }
+            is_empty = false;
+            insert(&transaction, row, &mut last, &mut state)?;
         }
-        let is_tidied = rows.is_empty()
+        if state != self.state {
+            set_state(&transaction, state)?;
+        }
+        let is_tidied = is_empty
             || first_kept - self.oldest >= MAX_STALE_ROWS
             || self.untidy_commits >= MAX_UNTIDY_COMMITS;
         if is_tidied {
@@ -329,7 +286,7 @@ impl Store {
                 .execute([signed(limits.sources_from_ms)])?;
         }
         transaction.commit()?;
-        self.last = last;
+        (self.last, self.state) = (last, state);
         self.untidy_commits += 1;
         if is_tidied {
             (self.oldest, self.untidy_commits) = (first_kept, 0);
@@ -347,17 +304,22 @@ impl Store {
         Ok(self.db.pragma_update(None, "user_version", FORMAT)?)
     }
 
-    /// Writes everything from the log into the database's own file, both flushed.
-    pub(super) fn checkpoint(&self) -> Result<(), StoreError> {
-        let (is_busy, left): (bool, i64) =
-            self.db
-                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-                    Ok((row.get(0)?, row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))
-                })?;
-        if is_busy {
-            return Err(StoreError::Unflushed(left));
+    /// Writes everything from the log into the database's own file, both flushed, and empties the
+    /// log. A reader's open transaction is in the way; it is waited for only if `waits`.
+    pub(super) fn checkpoint(&self, waits: bool) -> Result<(), StoreError> {
+        if !waits {
+            self.db.busy_timeout(Duration::ZERO)?;
         }
-        Ok(())
+        let done = self
+            .db
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                Ok((row.get(0)?, row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))
+            });
+        self.db.busy_timeout(BUSY_TIMEOUT)?;
+        match done? {
+            (true, left) => Err(StoreError::Unflushed(left)),
+            (false, _) => Ok(()),
+        }
     }
 
     /// Moves everything into the database's own file.
@@ -373,11 +335,97 @@ impl Store {
     }
 }
 
-fn id_at(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<EventId> {
-    Ok(EventId {
-        ms: unsigned(row.get(column)?),
-        seq: unsigned(row.get(column + 1)?),
-    })
+/// Opens the database to be read where nothing can be written: SQLite then keeps in memory what it
+/// otherwise writes to a file of its own. `None` where there is no database.
+pub(super) fn open_unwritable(directory: &Path) -> Result<Option<(Connection, i64)>, StoreError> {
+    let path = directory.join(DATABASE);
+    if path.metadata().map_or(0, |file| file.len()) == 0 {
+        return Ok(None);
+    }
+    // Read-only, it could not be locked.
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    db.pragma_update(None, "cell_size_check", true)?;
+    let format = format(&db)?;
+    Ok((format > 0).then_some((db, format)))
+}
+
+fn format(db: &Connection) -> Result<i64, StoreError> {
+    let format: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    match format {
+        0 | FORMAT_WITHOUT_CHECKSUMS | FORMAT => Ok(format),
+        other => Err(StoreError::Format(other)),
+    }
+}
+
+fn insert(db: &Connection, row: &Row, last: &mut i64, state: &mut State) -> rusqlite::Result<()> {
+    match row {
+        Row::Event { id, entry } => {
+            *last += 1;
+            db.prepare_cached(
+                "INSERT INTO events (n, ms, seq, entry, checksum) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![
+                *last,
+                signed(id.ms),
+                signed(id.seq),
+                entry,
+                event_checksum(*last, *id, entry)
+            ])?;
+        }
+        Row::Source {
+            source,
+            id,
+            seen_ms,
+        } => {
+            db.prepare_cached(
+                "INSERT OR REPLACE INTO sources (seen_ms, source, ms, seq, checksum)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![
+                signed(*seen_ms),
+                source,
+                signed(id.ms),
+                signed(id.seq),
+                source_checksum(*seen_ms, source, *id)
+            ])?;
+        }
+        Row::Session {
+            number,
+            user,
+            standing,
+        } => {
+            db.prepare_cached(
+                "INSERT INTO sessions (user, standing, checksum) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (user) DO UPDATE
+                 SET standing = excluded.standing, checksum = excluded.checksum",
+            )?
+            .execute(params![user, standing, session_checksum(user, standing)])?;
+            state.changes = state.changes.max(*number);
+        }
+        Row::NoSession { user } => {
+            db.prepare_cached("DELETE FROM sessions WHERE user = ?1")?
+                .execute([user])?;
+        }
+        Row::Everyone {
+            number,
+            logged_out_ms,
+        } => {
+            state.changes = state.changes.max(*number);
+            state.everyone_ms = state.everyone_ms.max(*logged_out_ms);
+        }
+    }
+    Ok(())
+}
+
+fn set_state(db: &Connection, state: State) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE state SET changes = ?1, everyone_ms = ?2, checksum = ?3")?
+        .execute([
+            signed(state.changes),
+            signed(state.everyone_ms),
+            state.checksum(),
+        ])?;
+    Ok(())
 }
 
 /// SQLite's integers have a sign. Milliseconds and ranks need 63 bits in three hundred million
@@ -389,6 +437,9 @@ fn signed(number: u64) -> i64 {
 fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
+
+#[cfg(test)]
+pub(super) use tests::FIRST_VERSION;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,10 @@
 use super::*;
+
+mod damage;
+mod fuzz;
+
 use crate::auth::{Identity, IssuedAt};
+use crate::config::{Fsync, OnDamage};
 use crate::event::{EventId, EventName, Target, UserId, Users};
 use crate::log::{Newcomer, PieceLimit, Progress};
 use std::path::Path;
@@ -21,7 +26,16 @@ impl Life {
     }
 
     fn new(path: &Path, fsync: Fsync, unix_ms: u64) -> Self {
+        Self::with(path, unix_ms, |history| history.fsync = fsync)
+    }
+
+    fn with(path: &Path, unix_ms: u64, set: impl FnOnce(&mut History)) -> Self {
         let clock = Clock::manual(unix_ms);
+        let mut history = History {
+            path: path.to_owned(),
+            ..History::default()
+        };
+        set(&mut history);
         let origin = EventId {
             ms: unix_ms,
             seq: 0,
@@ -29,8 +43,7 @@ impl Life {
         let log = Arc::new(Log::new(1 << 20, Duration::from_secs(600), origin));
         let directory = Arc::new(Directory::default());
         let engine = DurableEngine::new(
-            path.to_owned(),
-            fsync,
+            history,
             Arc::clone(&log),
             Arc::clone(&directory),
             clock.clone(),
@@ -54,12 +67,16 @@ impl Life {
         self.engine.publish(vec![draft]).await.remove(0)
     }
 
-    /// Says what the dispatcher would do with it.
     async fn change_session(&self, keep: Option<&str>) -> EventId {
-        self.change_session_of("42", keep).await
+        self.change("42", keep).await.unwrap()
     }
 
     async fn change_session_of(&self, user: &str, keep: Option<&str>) -> EventId {
+        self.change(user, keep).await.unwrap()
+    }
+
+    /// Says what the dispatcher would do with it.
+    async fn change(&self, user: &str, keep: Option<&str>) -> Accepted {
         let change = SessionChange {
             user: UserId::new(user).unwrap(),
             keep: keep.map(Into::into),
@@ -69,16 +86,19 @@ impl Life {
             message: "bye".to_owned(),
             reason: "test".to_owned(),
         };
-        let id = self.engine.change_session(change.clone(), notice).await;
-        let id = id.unwrap();
+        let id = self.engine.change_session(change.clone(), notice).await?;
         self.directory
             .change_session(&change, id.ms, self.log.head());
-        id
+        Ok(id)
     }
 
     fn allows(&self, session: Option<&str>, issued_unix_ms: u64) -> bool {
+        self.lets_in("42", session, issued_unix_ms)
+    }
+
+    fn lets_in(&self, user: &str, session: Option<&str>, issued_unix_ms: u64) -> bool {
         self.directory.allows(&Identity {
-            user: "42".into(),
+            user: user.into(),
             session: session.map(Into::into),
             issued: Some(IssuedAt::from_unix_ms(issued_unix_ms)),
             expires_at: u64::MAX,
@@ -171,11 +191,14 @@ async fn what_is_too_old_at_a_restart_is_gone_and_ids_still_rise() {
     assert_eq!(life.missed(old), Some(vec![young]));
     assert_ne!(life.publish(Some("a"), true).await, Ok(old));
     life.engine.close().await;
-    // Nothing is left of it, and the clock is before its beginning.
+    // All of it is too old, or the clock is wrong: what was retained then is kept for so long again.
     let life = Life::begin(&path, Fsync::Interval, 9_000_000).await;
-    assert_eq!(life.log.retained().1, 0);
-    assert_eq!(life.missed(young), Some(vec![]));
+    assert_eq!(life.missed(young).map(|ids| ids.len()), Some(1));
+    life.clock.advance(Duration::from_secs(601));
+    life.log.expire(life.clock.now_ms());
+    assert_eq!(life.log.retained(), (0, 0));
     life.engine.close().await;
+    // Nothing is left of it, and the clock is before its beginning.
     let life = Life::begin(&path, Fsync::Interval, 500_000).await;
     assert!(life.publish(None, true).await.unwrap() > young);
 }
@@ -259,14 +282,24 @@ async fn a_directory_in_use_or_of_no_use_is_refused_in_one_line() {
     assert_eq!(second.engine.ready(), Err(EngineError::NotOpen));
     life.publish(None, true).await.unwrap();
     life.engine.close().await;
-    let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
-    database
-        .execute("UPDATE events SET entry = '{\"event\":1}'", [])
+    // Whole, and of another version.
+    let mut store = store::Store::open(&path, Fsync::Interval).unwrap();
+    let entry = "{\"event\":1}".to_owned();
+    let id = EventId {
+        ms: 1_000_001,
+        seq: 0,
+    };
+    let limits = store::Limits {
+        retained: 10,
+        sources_from_ms: 0,
+    };
+    store
+        .commit(&[store::Row::Event { id, entry }], limits)
         .unwrap();
-    drop(database);
+    store.close().unwrap();
     let error = second.engine.open().await.unwrap_err().to_string();
     assert!(
-        error.contains("events: 1000000-0 cannot be read"),
+        error.contains("events: 1000001-0 cannot be read"),
         "{error}"
     );
     let file = directory.path().join("file");
@@ -290,11 +323,11 @@ async fn what_the_disk_refuses_is_not_accepted_until_it_takes_it_again() {
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert_eq!(
         life.publish(Some("a"), true).await,
-        Err(EngineError::NotStored)
+        Err(EngineError::Locked)
     );
-    assert_eq!(life.engine.ready(), Err(EngineError::NotStored));
+    assert_eq!(life.engine.ready(), Err(EngineError::Locked));
     // Nor is what needs no place there: whether it could be stored is not known.
-    assert_eq!(life.publish(None, false).await, Err(EngineError::NotStored));
+    assert_eq!(life.publish(None, false).await, Err(EngineError::Locked));
     assert_eq!(life.missed(first), Some(vec![]));
     blocker.execute_batch("ROLLBACK").unwrap();
     // Its publisher tries again: it was not taken for published.
@@ -312,12 +345,12 @@ async fn after_a_flush_that_failed_nothing_is_accepted_before_all_of_it_was_writ
     let path = directory.path().join("history");
     let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
     let first = life.publish(None, true).await.unwrap();
-    life.engine.health.set(UNFLUSHED);
-    assert_eq!(life.engine.ready(), Err(EngineError::NotStored));
+    life.engine.health.set(State::Unflushed);
+    assert_eq!(life.engine.ready(), Err(EngineError::Unflushed));
     let blocker = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
-    assert_eq!(life.publish(None, true).await, Err(EngineError::NotStored));
-    assert!(life.engine.health.is(UNFLUSHED));
+    assert_eq!(life.publish(None, true).await, Err(EngineError::Unflushed));
+    assert_eq!(life.engine.health.get(), State::Unflushed);
     blocker.execute_batch("ROLLBACK").unwrap();
     let second = life.publish(None, true).await.unwrap();
     assert_eq!(life.engine.ready(), Ok(()));

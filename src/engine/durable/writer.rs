@@ -1,7 +1,6 @@
 //! The thread that owns the store: reads it at the start, then writes what is asked, many requests
 //! to a commit.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -9,12 +8,16 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::Span;
 
+use super::Bounds;
+use super::disk::{Disk, Options};
+use super::health::{Health, State};
 use super::record::Stored;
-use super::store::{Limits, Row, Store, StoreError};
+use super::restore::{Jump, logged_out, restore, to_json};
+use super::session_log::{Change, What};
+use super::store::{Fault, Limits, Row, StoreError};
 use super::sync::Syncer;
-use super::{FAILING, Health, UNFLUSHED, WELL};
-use crate::clock::{Clock, SteadyTime};
-use crate::config::Fsync;
+use crate::clock::{Clock, SteadyTime, millis};
+use crate::config::{Fsync, History};
 use crate::directory::{Directory, Standing};
 use crate::engine::sources::{SOURCE_ID_MS, SourceKey, Sources};
 use crate::engine::{EngineError, MAX_DRAFTS};
@@ -29,8 +32,11 @@ const MAX_GROUP_BYTES: usize = 4 << 20;
 /// Publishers' ids are dropped so much later than they are forgotten. Their age is told by one clock
 /// and kept by another, which is set now and then.
 const SOURCE_SLACK_MS: u64 = 60_000;
-/// How often a quiet store is looked through for what need not be kept.
-const TIDY: Duration = Duration::from_secs(1);
+/// How often the directory is looked after: whether its files are there, how large they are, what
+/// need not be kept.
+const TICK: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1_000 });
+/// How long tokens are accepted beyond their end, and clocks may differ.
+const TOKEN_SLACK_MS: u64 = 60_000;
 /// How often some sessions' rows are looked at, whether anything depends on them still.
 const SWEEP_MS: u64 = 1_000;
 /// So many at once, within a few milliseconds: a million in ten minutes.
@@ -59,7 +65,9 @@ pub(super) enum Request {
 
 /// See the module's text.
 pub(super) struct Writer {
-    store: Store,
+    disk: Disk,
+    options: Options,
+    bounds: Bounds,
     syncer: Option<Syncer>,
     log: Arc<Log>,
     directory: Arc<Directory>,
@@ -67,6 +75,13 @@ pub(super) struct Writer {
     health: Arc<Health>,
     sources: Sources,
     last_id: EventId,
+    /// The disk's time, whatever clock the server runs on.
+    ticks: Clock,
+    next_tick_ms: u64,
+    /// The clock may have jumped before the start: by so much less are publishers' ids too old,
+    /// until so far on the monotonic clock.
+    jump: Jump,
+    is_wal_long: bool,
     sweep: Sweep,
 }
 
@@ -82,6 +97,8 @@ struct Sweep {
 #[derive(Default)]
 struct Group {
     rows: Vec<Row>,
+    /// Session changes, whose rows are above, too.
+    changes: Vec<Change>,
     /// For the log, once it is stored.
     entries: Vec<(EventId, Record)>,
     /// For who asked, in order.
@@ -92,97 +109,115 @@ struct Group {
 }
 
 impl Writer {
-    /// Opens the store and puts what it holds into the log and the directory.
+    /// Opens the directory and puts what it holds into the log and the directory of users.
     pub(super) fn open(
-        path: &Path,
-        fsync: Fsync,
+        history: &History,
+        bounds: Bounds,
         log: Arc<Log>,
         directory: Arc<Directory>,
         clock: Clock,
         health: Arc<Health>,
     ) -> Result<Self, StoreError> {
-        let mut store = Store::open(path, fsync)?;
-        let (unix_ms, now_ms) = (clock.unix_ms(), clock.now_ms());
-        let mut last_id = None;
-        store.entries(|id, entry| {
-            let record = Stored::from_json(entry).and_then(|stored| stored.record(id));
-            let record = record.map_err(|error| error.to_string())?;
-            if last_id.is_none() {
-                // The oldest row is the origin, or as a rule one that is no longer retained.
-                log.begin_at(record.as_ref().map_or(id, |_| id.before()));
-            }
-            if let Some(record) = record {
-                let age = Duration::from_millis(unix_ms.saturating_sub(id.ms));
-                log.restore(id, age, now_ms, record);
-            }
-            last_id = Some(id);
-            Ok(())
-        })?;
-        let last_id = match last_id {
-            Some(last_id) => last_id,
-            None => begin(&mut store, &log)?,
+        let options = Options {
+            fsync: history.fsync,
+            on_damage: history.on_damage,
         };
-        let settled = log.head();
-        let mut steady = SteadyTime::since(last_id.ms, &clock);
-        let steady_ms = steady.unix_ms(&clock);
-        store.sessions(|user, standing| {
-            let standing: Standing =
-                serde_json::from_str(standing).map_err(|error| error.to_string())?;
-            directory.restore(user, standing, steady_ms, settled);
-            Ok(())
-        })?;
-        let mut sources = Sources::default();
-        store.sources(|seen_ms, source, id| {
-            let left_ms = SOURCE_ID_MS.saturating_sub(unix_ms.saturating_sub(seen_ms));
-            if left_ms > 0
-                && let Some(key) = SourceKey::from_text(source)
-            {
-                sources.remember(key, id, now_ms + left_ms);
-            }
-        })?;
-        let syncer = match fsync {
-            Fsync::Always => None,
-            Fsync::Interval => {
-                let (wal, health) = (store.wal()?, Arc::clone(&health));
-                let failed = move |error| {
-                    tracing::error!(%error, "history.path: cannot flush; nothing is accepted until that works again");
-                    health.set(UNFLUSHED);
-                };
-                Some(Syncer::start(move || wal.sync_data(), failed)?)
-            }
-        };
-        let sweep = Sweep {
-            at_ms: now_ms,
-            time: steady,
-            after: String::new(),
-        };
+        let unix_ms = clock.unix_ms();
+        let rules = directory.rules();
+        let logged_out = |user: &str, before: &str, at_ms| logged_out(user, before, at_ms, rules);
+        let disk = Disk::open(&history.path, options, unix_ms, &logged_out)?;
+        let jump = Jump::between(disk.newest_stored(), unix_ms, millis(history.max_age));
+        let restored = restore(&disk, &log, &directory, &clock, jump)?;
         let (bytes, entries) = log.retained();
-        tracing::info!(path = %path.display(), entries, bytes, "history read");
-        Ok(Self {
-            store,
-            syncer,
+        tracing::info!(path = %history.path.display(), entries, bytes, "history read");
+        let mut writer = Self {
+            options,
+            bounds,
+            syncer: None,
             log,
             directory,
-            clock,
             health,
-            sources,
-            last_id,
-            sweep,
-        })
+            sources: restored.sources,
+            last_id: restored.newest.unwrap_or_default().max(disk.last_id()),
+            ticks: Clock::system(),
+            next_tick_ms: 0,
+            jump: Jump {
+                until_ms: clock.now_ms() + SOURCE_ID_MS,
+                ..jump
+            },
+            is_wal_long: false,
+            sweep: Sweep {
+                at_ms: clock.now_ms(),
+                time: restored.time,
+                after: String::new(),
+            },
+            disk,
+            clock,
+        };
+        if restored.newest.is_none() {
+            writer.begin_history()?;
+        }
+        writer.apply_log_out_of_everyone();
+        writer.health.set(match writer.disk.is_writable() {
+            true => State::Well,
+            false => State::Full,
+        });
+        writer.start_syncer()?;
+        Ok(writer)
+    }
+
+    /// Stores the position of clients that come before the first event, so that it outlives the
+    /// process. On a disk that takes nothing it holds until a restart.
+    fn begin_history(&mut self) -> Result<(), StoreError> {
+        let mut id = self.log.dispatched_place().id;
+        if id <= self.last_id {
+            // Ids go on behind those that were given out and lost.
+            id = self.next_id();
+            self.log.begin_at(id);
+        }
+        self.last_id = id;
+        if self.disk.is_writable() {
+            let entry = Stored::Origin {}.to_json();
+            let nothing_old = Limits {
+                retained: 0,
+                sources_from_ms: 0,
+            };
+            self.disk
+                .commit(&[Row::Event { id, entry }], id, nothing_old)?;
+        }
+        Ok(())
+    }
+
+    fn start_syncer(&mut self) -> Result<(), StoreError> {
+        let (Fsync::Interval, Some(store)) = (self.options.fsync, self.disk.store()) else {
+            return Ok(());
+        };
+        let (wal, health) = (store.wal()?, Arc::clone(&self.health));
+        let failed = move |error| {
+            tracing::error!(%error, "history.path: cannot flush; nothing is accepted until that works again");
+            health.set(State::Unflushed);
+        };
+        self.syncer = Some(Syncer::start(move || wal.sync_data(), failed)?);
+        Ok(())
     }
 
     /// Serves until nobody can ask any more.
     pub(super) fn run(mut self, requests: &Receiver<Request>) {
         loop {
-            match requests.recv_timeout(TIDY) {
+            match requests.recv_timeout(TICK) {
                 Ok(first) => self.serve(first, requests),
-                Err(RecvTimeoutError::Timeout) => self.tidy(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let now_ms = self.ticks.now_ms();
+            if now_ms >= self.next_tick_ms {
+                self.next_tick_ms = now_ms + millis(TICK);
+                self.tick();
             }
             self.sweep();
         }
         drop(self.syncer);
-        if let Err(error) = self.store.close() {
+        if let Err(error) = self.disk.close() {
             tracing::error!(%error, "history.path: not closed; it is read from its log");
         }
     }
@@ -192,38 +227,37 @@ impl Writer {
         let mut group = Group::default();
         let mut requests = Vec::new();
         let mut next = Some(first);
-        let mut stored = Ok(());
+        let closed = self.closed_to_events();
         while let Some(request) = next.take() {
-            // Whose publisher left is not stored: it was not accepted.
-            if !request.is_closed() {
+            if let Some(error) = closed
+                && (request.is_publish() || error == EngineError::Gone)
+            {
+                request.refuse(error);
+            } else if !request.is_closed() {
+                // Whose publisher left is not stored: it was not accepted.
                 let begin = group.ids.len();
-                if stored.is_ok() {
-                    stored = self.prepare(&request, &mut group);
-                }
+                self.prepare(&request, &mut group);
                 requests.push((request, begin..group.ids.len()));
             }
             if group.entries.len() < MAX_GROUP && group.bytes < MAX_GROUP_BYTES {
                 next = waiting.try_recv().ok();
             }
         }
+        if requests.is_empty() {
+            return;
+        }
         // Everybody's trace has the commit that they waited for.
         let commits: Vec<Span> = requests
             .iter()
             .map(|(request, _)| spans::commit(request.span(), group.entries.len()))
             .collect();
-        let stored = stored.and_then(|()| {
-            if self.health.is(UNFLUSHED) {
-                self.store.checkpoint()?;
-                self.recover();
-            }
-            match group.rows.is_empty() {
-                false => self.store.commit(&group.rows, self.limits()),
-                // Nothing to store is no reason to believe that something could be.
-                true if self.health.is(FAILING) => self.store.probe(),
-                true => Ok(()),
-            }
-        });
-        match stored {
+        // First: what is in the session log is accepted, whatever the database says.
+        let are_changes_logged = match group.changes.as_slice() {
+            [] => Ok(()),
+            changes => self.disk.log_changes(changes),
+        };
+        let are_logged = are_changes_logged.is_ok() && !group.changes.is_empty();
+        match are_changes_logged.and_then(|()| self.store(&group)) {
             Ok(()) => {
                 drop(commits);
                 self.accept(group, requests);
@@ -232,16 +266,39 @@ impl Writer {
                 for span in &commits {
                     spans::fail(span, &error);
                 }
+                drop(commits);
                 self.sources.undo(group.sources);
                 self.fail(&error);
-                for (request, _) in requests {
-                    request.refuse();
-                }
+                self.accept_changes(group, requests, are_logged);
             }
         }
     }
 
-    fn prepare(&mut self, request: &Request, group: &mut Group) -> Result<(), StoreError> {
+    /// Why no event can be stored, whatever the database would say.
+    fn closed_to_events(&self) -> Option<EngineError> {
+        match self.health.get() {
+            state @ (State::Gone | State::Overgrown) => state.error(),
+            _ if !self.disk.is_writable() => State::Full.error(),
+            _ => None,
+        }
+    }
+
+    fn store(&mut self, group: &Group) -> Result<(), StoreError> {
+        if self.health.get() == State::Unflushed
+            && let Some(store) = self.disk.store()
+        {
+            store.checkpoint(true)?;
+            self.recover();
+        }
+        match (group.rows.is_empty(), self.disk.store()) {
+            (false, _) => self.disk.commit(&group.rows, self.last_id, self.limits()),
+            // Nothing to store is no reason to believe that something could be.
+            (true, Some(store)) if self.health.get().is_failing() => store.probe(),
+            (true, _) => Ok(()),
+        }
+    }
+
+    fn prepare(&mut self, request: &Request, group: &mut Group) {
         match request {
             Request::Publish { drafts, .. } => {
                 for draft in drafts {
@@ -250,40 +307,56 @@ impl Writer {
                 }
             }
             Request::ChangeSession { change, data, .. } => {
-                let user = change.user.as_str();
-                // One that is in this commit, too, counts.
-                let before = group.rows.iter().rev().find_map(|row| match row {
-                    Row::Session {
-                        user: other,
-                        standing,
-                    } if other == user => Some(standing.clone()),
-                    _ => None,
-                });
-                let before = match before {
-                    Some(before) => Some(before),
-                    None => self.store.session(user)?,
-                };
-                // What cannot be read was refused at the start.
-                let before: Option<Standing> =
-                    before.and_then(|before| serde_json::from_str(&before).ok());
                 let id = self.next_id();
+                let user = change.user.as_str();
+                let before = self.standing(user, group);
                 let rules = self.directory.rules();
                 let standing = Standing::after(change, id.ms, before.as_ref(), rules);
+                let standing = to_json(&standing);
+                let number = self.disk.changes() + 1 + group.changes.len() as u64;
                 group.rows.push(Row::Event {
                     id,
                     entry: Stored::session(change, data).to_json(),
                 });
                 group.rows.push(Row::Session {
+                    number,
                     user: user.to_owned(),
-                    standing: serde_json::to_string(&standing)
-                        .expect("texts and numbers serialise"),
+                    standing: standing.clone(),
                 });
+                let what = What::Session {
+                    user: user.to_owned(),
+                    standing,
+                };
+                group.changes.push(Change::new(number, id, what));
                 let record = Record::session(id, change.clone(), data);
                 group.entries.push((id, record));
                 group.ids.push(id);
             }
         }
-        Ok(())
+    }
+
+    /// What holds of the user's sessions before this change.
+    fn standing(&self, user: &str, group: &Group) -> Option<Standing> {
+        // One that is in this commit, too, counts.
+        let in_group = group.rows.iter().rev().find_map(|row| match row {
+            Row::Session {
+                user: other,
+                standing,
+                ..
+            } if other == user => Some(standing.clone()),
+            _ => None,
+        });
+        let stored = match in_group {
+            Some(standing) => Ok(Some(standing)),
+            None => self.disk.standing(user),
+        };
+        match stored {
+            // What cannot be read was refused at the start.
+            Ok(Some(standing)) => serde_json::from_str(&standing).ok(),
+            // Another change of this user may still be on its way to there; its rows would have
+            // been found above.
+            Ok(None) | Err(_) => self.directory.standing(user),
+        }
     }
 
     fn prepare_event(&mut self, draft: &Draft, group: &mut Group) -> EventId {
@@ -336,7 +409,7 @@ impl Writer {
         {
             syncer.note_write();
         }
-        if self.health.is(FAILING) {
+        if self.health.get().is_failing() {
             self.recover();
         }
         let now_ms = self.clock.now_ms();
@@ -348,32 +421,150 @@ impl Writer {
         }
     }
 
-    fn tidy(&mut self) {
-        let limits = self.limits();
-        let recovered = if self.health.is(UNFLUSHED) {
-            self.store.checkpoint()
-        } else if self.health.is(FAILING) {
-            self.store.probe()
-        } else {
-            if self.store.is_untidy(limits)
-                && let Err(error) = self.store.commit(&[], limits)
+    /// The database took nothing: accepts the session changes, if they are in the session log, and
+    /// refuses the rest.
+    fn accept_changes(
+        &mut self,
+        group: Group,
+        requests: Vec<(Request, std::ops::Range<usize>)>,
+        are_logged: bool,
+    ) {
+        let error = self.health.get().error().unwrap_or(EngineError::NotStored);
+        if are_logged {
+            self.disk.keep(&group.changes, self.last_id);
+            let now_ms = self.clock.now_ms();
+            let changes = group.entries.into_iter();
+            for (id, record) in
+                changes.filter(|(_, record)| matches!(record, Record::Session { .. }))
             {
-                self.fail(&error);
+                self.log.append_stored(id, now_ms, record);
             }
+        }
+        for (request, range) in requests {
+            match are_logged && !request.is_publish() {
+                true => request.accept(&group.ids[range]),
+                false => request.refuse(error),
+            }
+        }
+    }
+
+    /// Looks after the directory.
+    fn tick(&mut self) {
+        self.look_for_files();
+        if !self.disk.is_writable() && !self.try_again() {
+            return;
+        }
+        self.measure_wal();
+        let tidied = self.disk.tidy_log();
+        let tidied = tidied.and_then(|()| self.tidy());
+        if let Err(error) = tidied {
+            self.fail(&error);
+        }
+        self.apply_log_out_of_everyone();
+    }
+
+    fn tidy(&mut self) -> Result<(), StoreError> {
+        let limits = self.limits();
+        let Some(store) = self.disk.store() else {
+            return Ok(());
+        };
+        match self.health.get() {
+            State::Unflushed => store.checkpoint(true)?,
+            state if state.is_failing() => {
+                store.probe()?;
+                // The session changes that it has not got.
+                self.disk.commit(&[], self.last_id, limits)?;
+            }
+            _ if store.is_untidy(limits) => return self.disk.commit(&[], self.last_id, limits),
+            _ => return Ok(()),
+        }
+        self.recover();
+        Ok(())
+    }
+
+    /// Opens the database that could not be written at the start.
+    fn try_again(&mut self) -> bool {
+        if !self.disk.has_space() {
+            return false;
+        }
+        let rules = self.directory.rules();
+        let logged_out = |user: &str, before: &str, at_ms| logged_out(user, before, at_ms, rules);
+        let opened = self.disk.reopen(self.clock.unix_ms(), &logged_out);
+        let opened = opened.and_then(|()| self.start_syncer());
+        match opened {
+            Ok(()) => self.recover(),
+            Err(error) => tracing::error!(%error, "history.path: still cannot be written"),
+        }
+        self.disk.is_writable()
+    }
+
+    fn look_for_files(&mut self) {
+        let was_gone = self.health.get() == State::Gone;
+        match self.disk.missing() {
+            Some(file) if !was_gone => {
+                tracing::error!(file = %file.display(),
+                    "history.path: deleted or replaced; nothing is accepted until it is back or the server was restarted");
+                self.health.set(State::Gone);
+            }
+            None if was_gone => self.recover(),
+            _ => {}
+        }
+    }
+
+    /// A reader's open transaction keeps the write-ahead log from being emptied.
+    fn measure_wal(&mut self) {
+        let Some(store) = self.disk.store() else {
             return;
         };
-        if recovered.is_ok() {
-            self.recover();
+        let mut bytes = store.wal_bytes();
+        if bytes > self.bounds.wal_warn_bytes && store.checkpoint(false).is_ok() {
+            bytes = store.wal_bytes();
         }
+        let is_long = bytes > self.bounds.wal_warn_bytes;
+        if is_long && !self.is_wal_long {
+            tracing::warn!(
+                bytes,
+                most_bytes = self.bounds.wal_max_bytes,
+                "history.path: the write-ahead log grows, because another process reads the database; end that process"
+            );
+        } else if !is_long && self.is_wal_long {
+            tracing::info!(bytes, "history.path: the write-ahead log is short again");
+        }
+        self.is_wal_long = is_long;
+        match (bytes > self.bounds.wal_max_bytes, self.health.get()) {
+            (true, State::Well) => {
+                tracing::error!(
+                    bytes,
+                    "history.path: the write-ahead log is at its limit; no event is accepted until the other process has ended"
+                );
+                self.health.set(State::Overgrown);
+            }
+            (false, State::Overgrown) => self.recover(),
+            _ => {}
+        }
+    }
+
+    /// Users of whom nothing else is known are logged out by it, for as long as a token from before
+    /// it can be good.
+    fn apply_log_out_of_everyone(&self) {
+        let everyone_ms = self.disk.everyone_ms();
+        let max_token_life_ms = self.directory.rules().max_token_life_ms;
+        let over_ms = everyone_ms.saturating_add(max_token_life_ms + TOKEN_SLACK_MS);
+        let is_over = self.clock.unix_ms() > over_ms;
+        self.directory
+            .log_everyone_out(if is_over { 0 } else { everyone_ms });
     }
 
     /// Drops some of the sessions' rows that nothing can depend on any more. What is in the
     /// directory is not asked: a change that is stored may be on its way there.
     fn sweep(&mut self) {
         let now_ms = self.clock.now_ms();
-        if now_ms < self.sweep.at_ms || !self.health.is(WELL) {
+        if now_ms < self.sweep.at_ms || self.health.get() != State::Well {
             return;
         }
+        let Some(store) = self.disk.store() else {
+            return;
+        };
         self.sweep.at_ms = now_ms + SWEEP_MS;
         let rules = self.directory.rules();
         let unix_ms = self.sweep.time.unix_ms(&self.clock);
@@ -381,22 +572,20 @@ impl Writer {
         let mut over = Vec::new();
         let mut last = None;
         let mut looked_at = 0;
-        let swept = self
-            .store
-            .sessions_after(&after, MAX_SWEPT, |user, standing| {
-                looked_at += 1;
-                last = Some(user.to_owned());
-                // What cannot be read was refused at the start.
-                if let Ok(standing) = serde_json::from_str::<Standing>(standing)
-                    && standing.is_over(unix_ms, rules)
-                {
-                    let user = user.to_owned();
-                    over.push(Row::NoSession { user });
-                }
-            });
+        let swept = store.sessions_after(&after, MAX_SWEPT, |user, standing| {
+            looked_at += 1;
+            last = Some(user.to_owned());
+            // What cannot be read was refused at the start.
+            if let Ok(standing) = serde_json::from_str::<Standing>(standing)
+                && standing.is_over(unix_ms, rules)
+            {
+                let user = user.to_owned();
+                over.push(Row::NoSession { user });
+            }
+        });
         let swept = swept.and_then(|()| match over.is_empty() {
             true => Ok(()),
-            false => self.store.commit(&over, self.limits()),
+            false => self.disk.commit(&over, self.last_id, self.limits()),
         });
         match swept {
             // At the end it begins again.
@@ -408,39 +597,39 @@ impl Writer {
 
     /// The log retains the newest rows, each of its entries being one.
     fn limits(&self) -> Limits {
-        let oldest_ms = self.sources.oldest_ms(self.clock.now_ms()) + SOURCE_SLACK_MS;
+        let now_ms = self.clock.now_ms();
+        let oldest_ms = self.sources.oldest_ms(now_ms) + SOURCE_SLACK_MS;
+        let ahead_ms = match now_ms <= self.jump.until_ms {
+            true => self.jump.ahead_ms,
+            false => 0,
+        };
         Limits {
             retained: self.log.retained().1,
-            sources_from_ms: self.clock.unix_ms().saturating_sub(oldest_ms),
+            sources_from_ms: self.clock.unix_ms().saturating_sub(oldest_ms + ahead_ms),
         }
     }
 
     fn recover(&self) {
         tracing::info!("history.path: can be written again");
-        self.health.set(WELL);
+        self.health.set(State::Well);
     }
 
     fn fail(&self, error: &StoreError) {
-        // A flush that failed stays the worse of the two.
-        if self.health.is(WELL) {
-            tracing::error!(%error, "history.path: cannot write; nothing is accepted until that works again");
-            self.health.set(FAILING);
+        let state = match error.fault() {
+            Fault::Locked => State::Locked,
+            _ if !self.disk.has_space() => State::Full,
+            _ => State::Failing,
+        };
+        // A flush that failed, and files that are gone, stay the worse.
+        match self.health.get() {
+            State::Well => {
+                tracing::error!(%error, "history.path: cannot write; no event is accepted until that works again");
+                self.health.set(state);
+            }
+            before if before.is_failing() => self.health.set(state),
+            _ => {}
         }
     }
-}
-
-/// Makes the log's own origin that of the history: clients that come before the first event are
-/// known after a restart.
-fn begin(store: &mut Store, log: &Log) -> Result<EventId, StoreError> {
-    let id = log.dispatched_place().id;
-    let entry = Stored::Origin {}.to_json();
-    let nothing_old = Limits {
-        retained: 0,
-        sources_from_ms: 0,
-    };
-    store.commit(&[Row::Event { id, entry }], nothing_old)?;
-    store.checkpoint()?;
-    Ok(id)
 }
 
 impl Request {
@@ -471,13 +660,17 @@ impl Request {
         }
     }
 
-    fn refuse(self) {
+    fn is_publish(&self) -> bool {
+        matches!(self, Self::Publish { .. })
+    }
+
+    fn refuse(self, error: EngineError) {
         match self {
             Self::Publish { reply, .. } => {
-                let _ = reply.send(Err(EngineError::NotStored));
+                let _ = reply.send(Err(error));
             }
             Self::ChangeSession { reply, .. } => {
-                let _ = reply.send(Err(EngineError::NotStored));
+                let _ = reply.send(Err(error));
             }
         }
     }

@@ -188,7 +188,19 @@ impl Drop for Process {
 
 /// The binary, without variables of whoever runs the tests.
 pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_idlewild"));
+    clean(Command::new(env!("CARGO_BIN_EXE_idlewild")))
+}
+
+/// The same with a limit on its files' size, set by this shell code, which it is told of by an error
+/// and not by a signal.
+pub fn limited(limit: &str) -> Command {
+    let mut command = Command::new("sh");
+    let code = format!("trap '' XFSZ; {limit} exec \"$0\" \"$@\"");
+    command.args(["-c", &code, env!("CARGO_BIN_EXE_idlewild")]);
+    clean(command)
+}
+
+fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         // Its own, a supervisor's, which authorities are trusted, and where keys are written to.
         let obeyed = [

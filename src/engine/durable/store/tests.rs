@@ -13,6 +13,14 @@ fn event(n: u64) -> Row {
     }
 }
 
+fn session(number: u64, standing: &str) -> Row {
+    Row::Session {
+        number,
+        user: "42".to_owned(),
+        standing: standing.to_owned(),
+    }
+}
+
 fn keep(retained: usize) -> Limits {
     Limits {
         retained,
@@ -22,13 +30,15 @@ fn keep(retained: usize) -> Limits {
 
 fn stored(store: &Store) -> Vec<u64> {
     let mut ids = Vec::new();
-    store
-        .entries(|id, entry| {
+    let read = store
+        .reader()
+        .events(|id, entry| {
             assert_eq!(entry, format!("entry {}", id.ms));
             ids.push(id.ms);
             Ok(())
         })
         .unwrap();
+    assert_eq!((read.missing, read.is_broken), (0, false));
     ids
 }
 
@@ -37,6 +47,7 @@ fn what_was_committed_is_there_after_it_was_opened_again() {
     let directory = tempfile::tempdir().unwrap();
     for fsync in [Fsync::Interval, Fsync::Always] {
         let path = directory.path().join(format!("{fsync:?}"));
+        fs::create_dir(&path).unwrap();
         let mut store = Store::open(&path, fsync).unwrap();
         // SQLite's numbers: NORMAL leaves the flush to the syncer, FULL flushes a commit.
         let synchronous: i64 = store
@@ -53,22 +64,14 @@ fn what_was_committed_is_there_after_it_was_opened_again() {
                         id: id(2),
                         seen_ms: 7,
                     },
-                    Row::Session {
-                        user: "42".to_owned(),
-                        standing: "old".to_owned(),
-                    },
-                    Row::Session {
-                        user: "42".to_owned(),
-                        standing: "new".to_owned(),
-                    },
+                    session(1, "old"),
+                    session(2, "new"),
                 ],
                 keep(2),
             )
             .unwrap();
         // Dropped, not closed: as a process that is killed leaves it.
         drop(store);
-        let mode = fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o700, "others may read it");
         for file in fs::read_dir(&path).unwrap() {
             let file = file.unwrap();
             let mode = file.metadata().unwrap().permissions().mode();
@@ -82,12 +85,13 @@ fn what_was_committed_is_there_after_it_was_opened_again() {
         let store = Store::open(&path, fsync).unwrap();
         assert_eq!(stored(&store), [1, 2]);
         let mut sources = Vec::new();
-        store
-            .sources(|seen_ms, source, id| sources.push((seen_ms, source.to_owned(), id)))
-            .unwrap();
+        let add = |seen_ms, source: &str, id| sources.push((seen_ms, source.to_owned(), id));
+        assert!(store.reader().sources(add));
         assert_eq!(sources, [(7, "a".to_owned(), id(2))]);
         assert_eq!(store.session("42").unwrap().as_deref(), Some("new"));
         assert_eq!(store.session("43").unwrap(), None);
+        assert_eq!(store.state().changes, 2);
+        assert!(store.reader().verify().is_sound());
         store.close().unwrap();
     }
 }
@@ -131,19 +135,136 @@ fn publishers_ids_go_where_no_event_is_stored_with_them() {
         store.commit(&[row], limits).unwrap();
     }
     let mut kept = 0;
-    store.sources(|_, _, _| kept += 1).unwrap();
+    assert!(store.reader().sources(|_, _, _| kept += 1));
     assert!(kept <= 100 + MAX_UNTIDY_COMMITS + 2, "{kept} rows");
 }
 
 #[test]
-fn a_directory_is_one_servers() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path(), Fsync::Interval).unwrap();
-    let second = Store::open(directory.path(), Fsync::Interval);
-    assert!(matches!(second, Err(StoreError::InUse)));
-    store.close().unwrap();
-    assert!(Store::open(directory.path(), Fsync::Interval).is_ok());
+fn a_row_that_was_altered_moved_or_dropped_is_noticed() {
+    for (damage, is_event) in [
+        ("UPDATE events SET entry = 'entry 9' WHERE n = 2", true),
+        ("UPDATE events SET ms = 9 WHERE n = 2", true),
+        ("UPDATE events SET n = 9 WHERE n = 3", true),
+        ("DELETE FROM events WHERE n = 2", true),
+        ("UPDATE events SET entry = 'entry 9' WHERE n = 1", true),
+        ("UPDATE events SET entry = 'entry 9' WHERE n = 3", true),
+        ("UPDATE sources SET source = 'b'", false),
+        ("UPDATE sources SET seen_ms = 8", false),
+        ("UPDATE sessions SET standing = 'old'", false),
+        ("UPDATE sessions SET user = '43'", false),
+        ("UPDATE state SET changes = 2", false),
+        ("UPDATE state SET sessions = sessions + 1", false),
+        ("DELETE FROM state", false),
+        (
+            "DROP TRIGGER session_gone; DELETE FROM sessions WHERE user = '42'",
+            false,
+        ),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = Store::open(directory.path(), Fsync::Interval).unwrap();
+        let source = Row::Source {
+            source: "a".to_owned(),
+            id: id(2),
+            seen_ms: 7,
+        };
+        let rows = [event(1), event(2), event(3), source, session(1, "new")];
+        store.commit(&rows, keep(3)).unwrap();
+        assert!(store.reader().verify().is_sound());
+        store.db.execute_batch(damage).unwrap();
+        let verified = store.reader().verify();
+        assert!(!verified.is_sound(), "{damage}");
+        let mut texts = Vec::new();
+        let read = store.reader().events(|_, entry| {
+            texts.push(entry.to_owned());
+            Ok(())
+        });
+        assert_eq!(read.unwrap().missing > 0, is_event, "{damage}");
+        assert!(texts.iter().all(|text| text != "entry 9"), "{damage}");
+    }
 }
+
+#[test]
+fn what_can_be_read_is_in_the_new_database_and_the_old_one_is_kept_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = Store::open(directory.path(), Fsync::Interval).unwrap();
+    let rows = [event(1), event(2), event(3), session(4, "new")];
+    store.commit(&rows, keep(3)).unwrap();
+    store
+        .db
+        .execute_batch("UPDATE events SET entry = 'x' WHERE n = 2")
+        .unwrap();
+    let upper = |_: &str, standing: &str| standing.to_uppercase();
+    let newer = Row::Session {
+        number: 6,
+        user: "43".to_owned(),
+        standing: "newer".to_owned(),
+    };
+    let state = store.state();
+    rebuild(
+        directory.path(),
+        Some(store.reader()),
+        &[newer],
+        state,
+        Some(&upper),
+    )
+    .unwrap();
+    drop(store);
+    // Interrupted before the old one was moved, and after.
+    let rebuilt = directory.path().join("history.sqlite.rebuilt");
+    assert!(rebuilt.exists());
+    finish(directory.path(), true).unwrap();
+    finish(directory.path(), true).unwrap();
+    assert!(directory.path().join("history.sqlite.damaged").exists() && !rebuilt.exists());
+    let store = Store::open(directory.path(), Fsync::Interval).unwrap();
+    assert_eq!(stored(&store), [1, 3]);
+    assert_eq!(store.session("42").unwrap().as_deref(), Some("NEW"));
+    assert_eq!(store.session("43").unwrap().as_deref(), Some("NEWER"));
+    assert_eq!(store.state().changes, 6);
+    assert!(store.reader().verify().is_sound());
+}
+
+#[test]
+fn a_database_of_the_first_version_is_read_without_checksums() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = Connection::open(directory.path().join(DATABASE)).unwrap();
+    db.execute_batch(FIRST_VERSION).unwrap();
+    drop(db);
+    let store = Store::open(directory.path(), Fsync::Interval).unwrap();
+    assert!(!store.is_current());
+    let verified = store.reader().verify();
+    assert!(verified.is_sound() && verified.events.last == 2);
+    rebuild(
+        directory.path(),
+        Some(store.reader()),
+        &[],
+        State::default(),
+        None,
+    )
+    .unwrap();
+    drop(store);
+    finish(directory.path(), false).unwrap();
+    let store = Store::open(directory.path(), Fsync::Interval).unwrap();
+    assert!(store.is_current() && store.reader().verify().is_sound());
+    assert_eq!(stored(&store), [1, 2]);
+    assert_eq!(store.session("42").unwrap().as_deref(), Some("new"));
+    assert!(!directory.path().join("history.sqlite.damaged").exists());
+}
+
+/// As version 0.1 made it.
+pub(crate) const FIRST_VERSION: &str = "
+    PRAGMA journal_mode = WAL;
+    CREATE TABLE events
+        (n INTEGER PRIMARY KEY, ms INTEGER NOT NULL, seq INTEGER NOT NULL, entry TEXT NOT NULL);
+    CREATE TABLE sources
+        (seen_ms INTEGER NOT NULL, source TEXT NOT NULL, ms INTEGER NOT NULL, seq INTEGER NOT NULL,
+         PRIMARY KEY (seen_ms, source)) WITHOUT ROWID;
+    CREATE TABLE sessions
+        (user TEXT PRIMARY KEY, standing TEXT NOT NULL) WITHOUT ROWID;
+    PRAGMA user_version = 1;
+    INSERT INTO events VALUES (1, 1, 1, 'entry 1'), (2, 2, 2, 'entry 2');
+    INSERT INTO sources VALUES (7, 'a', 2, 2);
+    INSERT INTO sessions VALUES ('42', 'new');
+";
 
 #[test]
 fn what_is_no_database_of_ours_is_refused() {

@@ -1,0 +1,21 @@
+//! A log-out of everyone: what holds of users of whom no session change is known, after some may
+//! have been lost.
+
+use super::standing::{Rules, Standing};
+use crate::auth::IssuedAt;
+
+/// When everyone was logged out, in Unix milliseconds; 0 for never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Everyone(pub(super) u64);
+
+impl Everyone {
+    /// Whether a token of a user with no other session change is still good.
+    pub(super) fn allows(self, issued: Option<IssuedAt>) -> bool {
+        self.0 == 0 || issued.is_some_and(|issued| issued.is_after(self.0))
+    }
+
+    /// What a change of such a user comes after.
+    pub(super) fn standing(self, rules: Rules) -> Option<Standing> {
+        (self.0 > 0).then(|| Standing::logged_out(self.0, rules))
+    }
+}

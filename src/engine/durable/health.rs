@@ -1,0 +1,85 @@
+//! Whether the history takes what is written, for whoever asks from another thread.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::engine::EngineError;
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub(super) struct Health(AtomicU8);
+
+/// What may be the matter, each with what publishers are told.
+const STATES: [(State, Option<EngineError>); 8] = [
+    (State::NotOpen, Some(EngineError::NotOpen)),
+    (State::Well, None),
+    (State::Full, Some(EngineError::Full)),
+    (State::Locked, Some(EngineError::Locked)),
+    (State::Failing, Some(EngineError::NotStored)),
+    (State::Unflushed, Some(EngineError::Unflushed)),
+    (State::Overgrown, Some(EngineError::Overgrown)),
+    (State::Gone, Some(EngineError::Gone)),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    NotOpen,
+    Well,
+    /// The last commit failed: no space.
+    Full,
+    /// The last commit failed: another process holds the lock.
+    Locked,
+    /// The last commit failed for another reason.
+    Failing,
+    /// What was committed could not be flushed. That a later flush succeeds proves nothing: the
+    /// kernel may have given up the pages that the first one was about.
+    Unflushed,
+    /// The write-ahead log is as large as it may get.
+    Overgrown,
+    /// Files were deleted or replaced.
+    Gone,
+}
+
+impl State {
+    /// What publishers are told; nothing where all is well.
+    pub(super) fn error(self) -> Option<EngineError> {
+        let (_, error) = STATES.iter().find(|(state, _)| *state == self)?;
+        *error
+    }
+
+    /// Whether it is over as soon as a commit works.
+    pub(super) fn is_failing(self) -> bool {
+        matches!(self, Self::Full | Self::Locked | Self::Failing)
+    }
+}
+
+impl Health {
+    pub(super) fn set(&self, state: State) {
+        self.0.store(state as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> State {
+        let number = usize::from(self.0.load(Ordering::Relaxed));
+        STATES
+            .get(number)
+            .map_or(State::NotOpen, |(state, _)| *state)
+    }
+
+    pub(super) fn ready(&self) -> Result<(), EngineError> {
+        self.get().error().map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_read_as_it_was_set() {
+        let health = Health::default();
+        assert_eq!(health.get(), State::NotOpen);
+        for (state, error) in STATES {
+            health.set(state);
+            assert_eq!((health.get(), health.ready().err()), (state, error));
+        }
+    }
+}

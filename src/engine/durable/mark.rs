@@ -1,0 +1,169 @@
+//! How far the history went when something was last accepted: a file of its own, so that a database
+//! or a write-ahead log that lost its end cannot pass for a whole one.
+//!
+//! Two slots are written in turn, so that a torn write leaves the one before it. The file is not
+//! flushed for each commit: after a crash of the process it is exact, after a crash of the machine
+//! it may be old, and then it only says less.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::checksum::checksum;
+use crate::event::EventId;
+
+pub(super) const MARK: &str = "mark";
+/// A slot's distance from the other: a page, so that they are in no sector together.
+const SLOT_DISTANCE: u64 = 4_096;
+/// Six numbers, of which the last is the checksum.
+const SLOT_BYTES: usize = 48;
+
+/// How far the history went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Number of the newest row of `events`.
+    pub(super) rows: u64,
+    /// The newest id that was given out, stored or not.
+    pub(super) last_id: EventId,
+    /// Number of the newest session change.
+    pub(super) changes: u64,
+}
+
+/// What an earlier process left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct FoundMark {
+    pub(super) exists: bool,
+    /// Nothing in it was damaged, so that nothing newer was in it.
+    pub(super) is_intact: bool,
+    /// The newest that can be read.
+    pub(super) mark: Mark,
+}
+
+/// The file.
+#[derive(Debug)]
+pub(super) struct MarkFile {
+    file: File,
+    /// Writes so far; the next one goes to the slot of its parity.
+    writes: u64,
+}
+
+impl MarkFile {
+    /// Opens the file, or makes it where it is missing, and reads it.
+    pub(super) fn open(directory: &Path) -> io::Result<(Self, FoundMark)> {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .open(directory.join(MARK))?;
+        let exists = file.metadata()?.len() > 0;
+        let slots = [read_slot(&file, 0), read_slot(&file, 1)];
+        let newest = slots.iter().flatten().max_by_key(|(writes, _)| *writes);
+        let (writes, mark) = newest.copied().unwrap_or_default();
+        // The other slot has the write before, unless there was none.
+        let other = slots[usize::from(writes % 2 == 0)].map(|(writes, _)| writes);
+        let is_intact = writes > 0 && (writes == 1 || other == Some(writes - 1));
+        let found = FoundMark {
+            exists,
+            is_intact,
+            mark,
+        };
+        Ok((Self { file, writes }, found))
+    }
+
+    /// Replaces the older of the two slots.
+    pub(super) fn write(&mut self, mark: Mark) -> io::Result<()> {
+        let writes = self.writes + 1;
+        let numbers = [
+            writes,
+            mark.rows,
+            mark.last_id.ms,
+            mark.last_id.seq,
+            mark.changes,
+        ];
+        let mut slot = [0; SLOT_BYTES];
+        for (place, number) in slot.chunks_exact_mut(8).zip(numbers) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        let sum = checksum("mark", &[&slot[..SLOT_BYTES - 8]]);
+        slot[SLOT_BYTES - 8..].copy_from_slice(&sum.to_le_bytes());
+        self.file
+            .write_all_at(&slot, (writes % 2) * SLOT_DISTANCE)?;
+        self.writes = writes;
+        Ok(())
+    }
+
+    /// Replaces both slots: whatever damage was in them is gone.
+    pub(super) fn rewrite(&mut self, mark: Mark) -> io::Result<()> {
+        self.write(mark)?;
+        self.write(mark)?;
+        self.file.sync_data()
+    }
+}
+
+/// A slot's number and content, where its checksum says that it is one.
+fn read_slot(file: &File, slot: u64) -> Option<(u64, Mark)> {
+    let mut bytes = [0; SLOT_BYTES];
+    file.read_exact_at(&mut bytes, slot * SLOT_DISTANCE).ok()?;
+    let mut numbers = [0; SLOT_BYTES / 8];
+    for (number, place) in numbers.iter_mut().zip(bytes.chunks_exact(8)) {
+        *number = u64::from_le_bytes(place.try_into().ok()?);
+    }
+    let [writes, rows, ms, seq, changes, sum] = numbers;
+    let is_whole = sum == checksum("mark", &[&bytes[..SLOT_BYTES - 8]]);
+    let mark = Mark {
+        rows,
+        last_id: EventId { ms, seq },
+        changes,
+    };
+    (is_whole && writes % 2 == slot).then_some((writes, mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn mark(n: u64) -> Mark {
+        Mark {
+            rows: n,
+            last_id: EventId { ms: n, seq: n },
+            changes: n,
+        }
+    }
+
+    #[test]
+    fn the_newest_mark_is_read_and_damage_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut file, found) = MarkFile::open(directory.path()).unwrap();
+        assert_eq!(found, FoundMark::default());
+        for n in 1..=5 {
+            file.write(mark(n)).unwrap();
+            let (_, found) = MarkFile::open(directory.path()).unwrap();
+            assert_eq!((found.mark, found.is_intact), (mark(n), true));
+        }
+        let path = directory.path().join(MARK);
+        let whole = fs::read(&path).unwrap();
+        for at in (0..SLOT_BYTES).chain(4_096..whole.len()) {
+            for bit in 0..8 {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 1 << bit;
+                fs::write(&path, &bytes).unwrap();
+                let (_, found) = MarkFile::open(directory.path()).unwrap();
+                assert!(found.exists && !found.is_intact);
+                assert!(found.mark == mark(4) || found.mark == mark(5));
+            }
+        }
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let (_, found) = MarkFile::open(directory.path()).unwrap();
+            assert!(!found.is_intact, "cut at {length}");
+        }
+        let (mut file, _) = MarkFile::open(directory.path()).unwrap();
+        file.rewrite(mark(7)).unwrap();
+        let (_, found) = MarkFile::open(directory.path()).unwrap();
+        assert_eq!((found.mark, found.is_intact), (mark(7), true));
+    }
+}

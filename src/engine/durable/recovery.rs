@@ -1,0 +1,115 @@
+//! What a start makes of what an earlier process left: the database, the session log and the mark
+//! each tell how far the history went, and none is believed alone.
+//!
+//! A session change is in the session log and in the database before the mark tells of it. So a
+//! change is missing if a number up to the newest one known is in neither. Whether the newest one
+//! is known at all takes a mark, or a session log, that is whole to its end.
+
+use super::mark::FoundMark;
+use super::session_log::{Change, FoundLog};
+use super::store::Verified;
+use crate::event::EventId;
+
+/// What the database turned out to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Database {
+    /// There was none, or an empty one.
+    New,
+    /// An older version wrote it, when there was neither mark nor session log.
+    Old(Verified),
+    Read(Verified),
+    /// SQLite could not make sense of it.
+    Unreadable,
+}
+
+/// What a database is, that was read. One of an older version beside what only this version writes
+/// is none that anybody left so.
+pub(super) fn classify(read: Verified, is_current: bool, has_witness: bool) -> Database {
+    match (is_current, has_witness) {
+        (false, true) => Database::Unreadable,
+        (false, false) => Database::Old(read),
+        (true, _) if read.is_empty() => Database::New,
+        (true, _) => Database::Read(read),
+    }
+}
+
+/// See the module's text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    /// The newest id that was given out, as far as is known.
+    pub(super) last_id: EventId,
+    /// Id of the newest event that is there.
+    pub(super) newest_stored: EventId,
+    /// Number of the newest session change, as far as is known.
+    pub(super) changes: u64,
+    /// Changes that the database does not have, in order.
+    pub(super) replay: Vec<Change>,
+    /// Events that were stored and are not there.
+    pub(super) events_missing: u64,
+    /// The id before the first of them.
+    pub(super) missing_after: EventId,
+    /// No session change is missing.
+    pub(super) are_sessions_complete: bool,
+    /// The database has to be made anew.
+    pub(super) is_rebuilt: bool,
+    /// Something is not as it was left.
+    pub(super) is_damaged: bool,
+}
+
+/// Judges what was found.
+pub(super) fn judge(database: Database, mark: &FoundMark, log: FoundLog) -> Verdict {
+    let is_first =
+        matches!(database, Database::New | Database::Old(_)) && !mark.exists && !log.exists;
+    let read = match database {
+        Database::New | Database::Unreadable => None,
+        Database::Old(read) | Database::Read(read) => Some(read),
+    };
+    let events = read.map(|read| read.events).unwrap_or_default();
+    let stored = read.map_or(0, |read| read.state.changes);
+    let known = stored.max(mark.mark.changes).max(log.newest);
+    let newest_ids = log.changes.iter().map(Change::id);
+    let last_id = newest_ids
+        .chain([events.last_id, mark.mark.last_id])
+        .max()
+        .unwrap_or_default();
+    let mut replay: Vec<Change> = log.changes;
+    replay.retain(|change| change.number > stored);
+    replay.sort_by_key(|change| change.number);
+    replay.dedup_by_key(|change| change.number);
+    let are_all_there = replay.len() as u64 == known - stored;
+
+    let rows_lost = mark
+        .mark
+        .rows
+        .saturating_sub(u64::try_from(events.last).unwrap_or(0));
+    let is_sound = match database {
+        Database::New => true,
+        Database::Unreadable => false,
+        Database::Old(read) | Database::Read(read) => read.is_sound(),
+    };
+    let is_hurt = !is_sound || rows_lost > 0;
+    let are_sessions_sound = match database {
+        // Without a database there is nothing to be altered; the numbers tell what is missing.
+        Database::New | Database::Unreadable => true,
+        Database::Old(read) | Database::Read(read) => read.are_sessions_sound,
+    };
+    let is_newest_known = (mark.is_intact || log.is_clean) && (log.is_clean || !is_hurt);
+    let are_sessions_complete =
+        are_sessions_sound && are_all_there && (is_first || is_newest_known);
+    Verdict {
+        last_id,
+        newest_stored: events.last_id,
+        changes: known,
+        replay,
+        events_missing: events.missing + rows_lost,
+        missing_after: events.missing_after.unwrap_or(events.last_id),
+        are_sessions_complete,
+        is_rebuilt: !is_sound || !are_sessions_complete || matches!(database, Database::Old(_)),
+        is_damaged: is_hurt
+            || !are_sessions_complete
+            || !(is_first || (mark.is_intact && log.is_clean)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+use super::*;
+use crate::engine::durable::mark::Mark;
+use crate::engine::durable::session_log::What;
+use crate::engine::durable::store::State;
+
+fn change(number: u64) -> Change {
+    let id = EventId { ms: number, seq: 0 };
+    Change::new(number, id, What::Everyone { logged_out_ms: 1 })
+}
+
+/// A database with this many events and session changes.
+fn database(events: i64, changes: u64) -> Verified {
+    let mut read = Verified {
+        state: State {
+            changes,
+            everyone_ms: 0,
+        },
+        are_sessions_sound: true,
+        are_sources_sound: true,
+        is_structure_sound: true,
+        ..Verified::default()
+    };
+    read.events.last = events;
+    read.events.last_id = EventId {
+        ms: events.unsigned_abs(),
+        seq: 0,
+    };
+    read
+}
+
+fn mark(rows: u64, changes: u64) -> FoundMark {
+    FoundMark {
+        exists: true,
+        is_intact: true,
+        mark: Mark {
+            rows,
+            last_id: EventId { ms: rows, seq: 0 },
+            changes,
+        },
+    }
+}
+
+fn log(numbers: impl Iterator<Item = u64>, newest: u64) -> FoundLog {
+    FoundLog {
+        exists: true,
+        is_clean: true,
+        changes: numbers.map(change).collect(),
+        newest,
+    }
+}
+
+#[test]
+fn what_is_as_it_was_left_is_taken_as_it_is() {
+    let verdict = judge(Database::Read(database(9, 5)), &mark(9, 5), log(4..=5, 5));
+    assert!(verdict.are_sessions_complete && !verdict.is_damaged && !verdict.is_rebuilt);
+    assert_eq!((verdict.events_missing, verdict.replay.len()), (0, 0));
+    let verdict = judge(Database::New, &FoundMark::default(), FoundLog::default());
+    assert!(verdict.are_sessions_complete && !verdict.is_damaged && !verdict.is_rebuilt);
+    let old = Database::Old(database(9, 0));
+    let verdict = judge(old, &FoundMark::default(), FoundLog::default());
+    assert!(verdict.are_sessions_complete && !verdict.is_damaged && verdict.is_rebuilt);
+}
+
+#[test]
+fn a_database_that_lost_its_end_gets_the_session_changes_back() {
+    let verdict = judge(Database::Read(database(7, 3)), &mark(9, 5), log(2..=5, 5));
+    assert!(verdict.are_sessions_complete && verdict.is_damaged && !verdict.is_rebuilt);
+    assert_eq!(verdict.replay, [change(4), change(5)]);
+    assert_eq!((verdict.events_missing, verdict.last_id.ms), (2, 9));
+    assert_eq!(verdict.missing_after.ms, 7);
+}
+
+#[test]
+fn a_change_that_is_nowhere_is_missed() {
+    for log in [
+        log([2, 3, 5].into_iter(), 5), // a line in the midst
+        log(2..=4, 4),                 // the last one
+        log(std::iter::empty(), 5),    // emptied
+        FoundLog::default(),
+    ] {
+        let verdict = judge(Database::Read(database(7, 3)), &mark(9, 5), log);
+        assert!(!verdict.are_sessions_complete && verdict.is_rebuilt && verdict.is_damaged);
+        assert_eq!(verdict.changes, 5);
+    }
+    // Without a database, all of them would have to be in the log.
+    let complete = judge(Database::Unreadable, &mark(9, 5), log(1..=5, 5));
+    assert!(complete.are_sessions_complete && complete.is_rebuilt);
+    let emptied = judge(Database::New, &mark(9, 5), log(3..=5, 5));
+    assert!(!emptied.are_sessions_complete);
+}
+
+#[test]
+fn one_witness_that_is_whole_to_its_end_is_enough_and_none_is_not() {
+    let torn = FoundMark {
+        is_intact: false,
+        ..mark(9, 5)
+    };
+    let unclean = || FoundLog {
+        is_clean: false,
+        ..log(4..=5, 5)
+    };
+    let whole = || Database::Read(database(9, 5));
+    assert!(judge(whole(), &torn, log(4..=5, 5)).are_sessions_complete);
+    assert!(judge(whole(), &mark(9, 5), unclean()).are_sessions_complete);
+    assert!(!judge(whole(), &torn, unclean()).are_sessions_complete);
+    assert!(!judge(whole(), &FoundMark::default(), FoundLog::default()).are_sessions_complete);
+    // The database lost its end, and what the log had behind this one is not known.
+    let shorter = Database::Read(database(7, 5));
+    assert!(!judge(shorter, &mark(9, 5), unclean()).are_sessions_complete);
+    let altered = Verified {
+        are_sessions_sound: false,
+        ..database(9, 5)
+    };
+    assert!(!judge(Database::Read(altered), &mark(9, 5), log(4..=5, 5)).are_sessions_complete);
+}

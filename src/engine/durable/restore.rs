@@ -1,0 +1,140 @@
+//! A start: puts what is stored into the log and the directory of users.
+
+use std::time::Duration;
+
+use super::disk::Disk;
+use super::record::Stored;
+use super::store::StoreError;
+use crate::clock::{Clock, SteadyTime};
+use crate::directory::{Directory, Rules, Standing};
+use crate::engine::sources::{SOURCE_ID_MS, SourceKey, Sources};
+use crate::event::{EventId, SessionChange, UserId};
+use crate::log::Log;
+
+/// A newest entry that is older than `max_age` by so much is worth a warning: the clock may be wrong.
+const IMPLAUSIBLE_MS: u64 = 60 * 60 * 1_000;
+
+/// How the ages of what is stored are told at a start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Jump {
+    /// So much the clock is ahead of what is taken for now.
+    pub(super) ahead_ms: u64,
+    /// Until then, on the monotonic clock.
+    pub(super) until_ms: u64,
+}
+
+/// What a start found beside what it put into the log and the directory of users.
+pub(super) struct Restored {
+    pub(super) sources: Sources,
+    /// The newest id that is stored; nothing where nothing is.
+    pub(super) newest: Option<EventId>,
+    /// By which standings grow old.
+    pub(super) time: SteadyTime,
+}
+
+/// Puts what is stored into the log and the directory of users.
+pub(super) fn restore(
+    disk: &Disk,
+    log: &Log,
+    directory: &Directory,
+    clock: &Clock,
+    jump: Jump,
+) -> Result<Restored, StoreError> {
+    let (unix_ms, now_ms) = (clock.unix_ms() - jump.ahead_ms, clock.now_ms());
+    let mut sources = Sources::default();
+    let rules = directory.rules();
+    let mut newest = None;
+    let past_ms = match disk.last_id().ms {
+        0 => clock.unix_ms(),
+        ms => ms,
+    };
+    let mut time = SteadyTime::since(past_ms, clock);
+    let steady_ms = time.unix_ms(clock);
+    disk.read(|reader| {
+        reader.events(|id, entry| {
+            let record = Stored::from_json(entry).and_then(|stored| stored.record(id));
+            let record = record.map_err(|error| error.to_string())?;
+            if newest.is_none() {
+                // The oldest row is the origin, or as a rule one that is no longer retained.
+                log.begin_at(record.as_ref().map_or(id, |_| id.before()));
+            }
+            if let Some(record) = record {
+                let age = Duration::from_millis(unix_ms.saturating_sub(id.ms));
+                log.restore(id, age, now_ms, record);
+            }
+            newest = Some(id);
+            Ok(())
+        })?;
+        let settled = log.head();
+        reader.sessions(|user, standing| {
+            let standing: Standing =
+                serde_json::from_str(standing).map_err(|error| error.to_string())?;
+            directory.restore(user, standing, steady_ms, settled);
+            Ok(())
+        })?;
+        reader.sources(|seen_ms, source, id| {
+            let left_ms = SOURCE_ID_MS.saturating_sub(unix_ms.saturating_sub(seen_ms));
+            if left_ms > 0
+                && let Some(key) = SourceKey::from_text(source)
+            {
+                sources.remember(key, id, now_ms + left_ms);
+            }
+        });
+        Ok(())
+    })?;
+    let settled = log.head();
+    let everyone_ms = disk.everyone_ms();
+    for (user, standing) in disk.pending() {
+        // Checked when it was read from the session log; what this version cannot read logs out.
+        let standing = serde_json::from_str(standing)
+            .unwrap_or_else(|_| Standing::logged_out(everyone_ms.max(unix_ms), rules));
+        directory.restore(user, standing, steady_ms, settled);
+    }
+    Ok(Restored {
+        sources,
+        newest,
+        time,
+    })
+}
+
+/// What a user's session is after a log-out of everyone.
+pub(super) fn logged_out(user: &str, before: &str, at_unix_ms: u64, rules: Rules) -> String {
+    let before: Option<Standing> = serde_json::from_str(before).ok();
+    let standing = match UserId::new(user) {
+        Ok(user) => {
+            let change = SessionChange {
+                user,
+                keep: None,
+                at_unix_ms,
+            };
+            Standing::after(&change, 0, before.as_ref(), rules)
+        }
+        Err(_) => Standing::logged_out(at_unix_ms, rules),
+    };
+    to_json(&standing)
+}
+
+pub(super) fn to_json(standing: &Standing) -> String {
+    serde_json::to_string(standing).expect("texts and numbers serialise")
+}
+
+impl Jump {
+    /// Where everything that is stored is too old, either nobody was here for long or the clock is
+    /// wrong, and nobody can tell which: ages are told as if the newest entry were of now.
+    pub(super) fn between(newest: EventId, unix_ms: u64, max_age_ms: u64) -> Self {
+        let ahead_ms = unix_ms.saturating_sub(newest.ms);
+        if newest == EventId::default() || ahead_ms <= max_age_ms {
+            return Self::default();
+        }
+        if ahead_ms > max_age_ms.saturating_add(IMPLAUSIBLE_MS) {
+            tracing::warn!(
+                newest_age_s = ahead_ms / 1_000,
+                "history.path: the newest event is much older than history.max_age; if the server did not stand still for so long, the clock is wrong; what was retained then is kept for max_age from now"
+            );
+        }
+        Self {
+            ahead_ms,
+            until_ms: 0,
+        }
+    }
+}

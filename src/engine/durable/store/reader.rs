@@ -1,0 +1,314 @@
+//! Reads the tables, and takes nothing for stored that its checksum does not vouch for.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::tables::{
+    FORMAT_WITHOUT_CHECKSUMS, State, event_checksum, session_checksum, source_checksum,
+};
+use super::{StoreError, unsigned};
+use crate::event::EventId;
+
+/// Most steps over pages that cannot be read, each twice as far as the last one.
+const MAX_STEPS: u32 = 40;
+
+/// A database, and whether its rows have checksums.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine::durable) struct Reader<'a> {
+    db: &'a Connection,
+    format: i64,
+}
+
+/// What of the events could be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::engine::durable) struct Events {
+    pub(in crate::engine::durable) oldest: Option<i64>,
+    pub(in crate::engine::durable) last: i64,
+    pub(in crate::engine::durable) last_id: EventId,
+    /// Rows between the oldest and the last that are missing or altered.
+    pub(in crate::engine::durable) missing: u64,
+    /// The id before the first of them.
+    pub(in crate::engine::durable) missing_after: Option<EventId>,
+    /// SQLite found fault with the table itself.
+    pub(in crate::engine::durable) is_broken: bool,
+}
+
+/// What a database is worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::engine::durable) struct Verified {
+    pub(in crate::engine::durable) events: Events,
+    pub(in crate::engine::durable) state: State,
+    /// No session is missing, altered or an old one.
+    pub(in crate::engine::durable) are_sessions_sound: bool,
+    /// Publishers' own ids likewise.
+    pub(in crate::engine::durable) are_sources_sound: bool,
+    /// SQLite finds no fault with its pages.
+    pub(in crate::engine::durable) is_structure_sound: bool,
+}
+
+impl Events {
+    fn note_missing(&mut self, count: u64) {
+        if count > 0 {
+            self.missing += count;
+            self.missing_after.get_or_insert(self.last_id);
+        }
+    }
+}
+
+impl Verified {
+    /// Nothing was ever stored in it.
+    pub(in crate::engine::durable) fn is_empty(&self) -> bool {
+        self.is_sound() && self.events.oldest.is_none() && self.state == State::default()
+    }
+
+    pub(in crate::engine::durable) fn is_sound(&self) -> bool {
+        self.events.missing == 0
+            && !self.events.is_broken
+            && self.are_sessions_sound
+            && self.are_sources_sound
+            && self.is_structure_sound
+    }
+}
+
+impl<'a> Reader<'a> {
+    pub(in crate::engine::durable) fn new(db: &'a Connection, format: i64) -> Self {
+        Self { db, format }
+    }
+
+    /// Reads everything.
+    pub(in crate::engine::durable) fn verify(self) -> Verified {
+        let structure = self
+            .db
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+        let nothing = |_: EventId, _: &str| Ok(());
+        Verified {
+            events: self.events(nothing).unwrap_or(Events {
+                is_broken: true,
+                ..Events::default()
+            }),
+            state: self.state().unwrap_or_default(),
+            are_sessions_sound: self.sessions(|_, _| Ok(())).unwrap_or(false)
+                && self.state().is_some(),
+            are_sources_sound: self.sources(|_, _, _| ()),
+            is_structure_sound: structure.is_ok_and(|verdict| verdict == "ok"),
+        }
+    }
+
+    /// Every entry that is whole, the oldest first.
+    ///
+    /// # Errors
+    /// Where `each` has no use for one.
+    pub(in crate::engine::durable) fn events(
+        self,
+        mut each: impl FnMut(EventId, &str) -> Result<(), String>,
+    ) -> Result<Events, StoreError> {
+        let mut read = Events::default();
+        let mut from = i64::MIN;
+        for step in 0..MAX_STEPS {
+            match self.events_from(from, &mut read, &mut each) {
+                Ok(()) => break,
+                Err(error @ StoreError::Unreadable { .. }) => return Err(error),
+                Err(_) => read.is_broken = true,
+            }
+            // A page of it is gone; what is behind that may be there.
+            from = (read.last + 1).max(from.max(0)) + (1_i64 << step);
+        }
+        Ok(read)
+    }
+
+    fn events_from(
+        self,
+        from: i64,
+        read: &mut Events,
+        each: &mut impl FnMut(EventId, &str) -> Result<(), String>,
+    ) -> Result<(), StoreError> {
+        let column = self.checksum_column();
+        let mut statement = self.db.prepare(&format!(
+            "SELECT n, ms, seq, entry, {column} FROM events WHERE n >= ?1 ORDER BY n"
+        ))?;
+        let mut rows = statement.query([from])?;
+        // Rows that are there and cannot be vouched for, since the last one that can.
+        let mut altered = 0;
+        while let Some(row) = rows.next()? {
+            let n: i64 = row.get(0)?;
+            let columns = (row.get(1), row.get(2), row.get_ref(3)?.as_str());
+            let (Ok(ms), Ok(seq), Ok(entry)) = columns else {
+                altered += 1;
+                continue;
+            };
+            let id = EventId {
+                ms: unsigned(ms),
+                seq: unsigned(seq),
+            };
+            let follows = read.oldest.is_none() || (n > read.last && id > read.last_id);
+            if !follows || !self.vouches(row, 4, || event_checksum(n, id, entry)) {
+                altered += 1;
+                continue;
+            }
+            each(id, entry).map_err(|why| StoreError::Unreadable {
+                table: "events",
+                what: id.to_string(),
+                why,
+            })?;
+            let missing = match read.oldest {
+                Some(_) => (n - read.last - 1).unsigned_abs(),
+                None => altered,
+            };
+            read.note_missing(missing);
+            read.oldest.get_or_insert(n);
+            altered = 0;
+            (read.last, read.last_id) = (n, id);
+        }
+        read.note_missing(altered);
+        Ok(())
+    }
+
+    /// Every user's session that is whole; false where one is missing or altered.
+    ///
+    /// # Errors
+    /// Where `each` has no use for one.
+    pub(in crate::engine::durable) fn sessions(
+        self,
+        mut each: impl FnMut(&str, &str) -> Result<(), String>,
+    ) -> Result<bool, StoreError> {
+        match self.all_sessions(&mut each) {
+            Ok(is_sound) => Ok(is_sound),
+            Err(error @ StoreError::Unreadable { .. }) => Err(error),
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn all_sessions(
+        self,
+        each: &mut impl FnMut(&str, &str) -> Result<(), String>,
+    ) -> Result<bool, StoreError> {
+        let column = self.checksum_column();
+        let mut statement = self.db.prepare(&format!(
+            "SELECT user, standing, {column} FROM sessions ORDER BY user"
+        ))?;
+        let mut rows = statement.query([])?;
+        let mut before: Option<String> = None;
+        let (mut is_sound, mut all) = (true, 0);
+        while let Some(row) = rows.next()? {
+            let (Ok(user), Ok(standing)) = (row.get_ref(0)?.as_str(), row.get_ref(1)?.as_str())
+            else {
+                is_sound = false;
+                continue;
+            };
+            let follows = before.as_deref().is_none_or(|before| before < user);
+            let checksum = || session_checksum(user, standing);
+            if !follows || !self.vouches(row, 2, checksum) {
+                is_sound = false;
+                continue;
+            }
+            each(user, standing).map_err(|why| StoreError::Unreadable {
+                table: "sessions",
+                what: user.to_owned(),
+                why,
+            })?;
+            all ^= checksum();
+            before = Some(user.to_owned());
+        }
+        let sum: Option<i64> = match self.format {
+            FORMAT_WITHOUT_CHECKSUMS => Some(all),
+            _ => self
+                .db
+                .query_row("SELECT sessions FROM state", [], |row| row.get(0))
+                .optional()?,
+        };
+        Ok(is_sound && sum == Some(all))
+    }
+
+    /// Every publisher's own id that is whole, the oldest first: when it was seen, what it is, and
+    /// its event's. False where one is altered, or the table is broken.
+    pub(in crate::engine::durable) fn sources(
+        self,
+        mut each: impl FnMut(u64, &str, EventId),
+    ) -> bool {
+        self.all_sources(&mut each).unwrap_or(false)
+    }
+
+    fn all_sources(self, each: &mut impl FnMut(u64, &str, EventId)) -> rusqlite::Result<bool> {
+        let column = self.checksum_column();
+        let mut statement = self.db.prepare(&format!(
+            "SELECT seen_ms, source, ms, seq, {column} FROM sources ORDER BY seen_ms"
+        ))?;
+        let mut rows = statement.query([])?;
+        let mut is_sound = true;
+        while let Some(row) = rows.next()? {
+            let numbers = (row.get(0), row.get(2), row.get(3));
+            let (Ok(seen_ms), Ok(ms), Ok(seq)) = numbers else {
+                is_sound = false;
+                continue;
+            };
+            let Ok(source) = row.get_ref(1)?.as_str() else {
+                is_sound = false;
+                continue;
+            };
+            let seen_ms = unsigned(seen_ms);
+            let id = EventId {
+                ms: unsigned(ms),
+                seq: unsigned(seq),
+            };
+            if self.vouches(row, 4, || source_checksum(seen_ms, source, id)) {
+                each(seen_ms, source, id);
+            } else {
+                is_sound = false;
+            }
+        }
+        Ok(is_sound)
+    }
+
+    /// One user's session; altered, there is none.
+    pub(super) fn session(self, user: &str) -> Result<Option<String>, StoreError> {
+        let mut statement = self
+            .db
+            .prepare_cached("SELECT standing, checksum FROM sessions WHERE user = ?1")?;
+        let row: Option<(String, i64)> = statement
+            .query_row([user], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        match row {
+            Some((standing, sum)) if sum == session_checksum(user, &standing) => Ok(Some(standing)),
+            Some(_) => Err(StoreError::Unreadable {
+                table: "sessions",
+                what: user.to_owned(),
+                why: "its checksum is another".to_owned(),
+            }),
+            None => Ok(None),
+        }
+    }
+
+    /// `None` where it is altered or missing.
+    pub(super) fn state(self) -> Option<State> {
+        if self.format == FORMAT_WITHOUT_CHECKSUMS {
+            return Some(State::default());
+        }
+        let row = self.db.query_row(
+            "SELECT changes, everyone_ms, checksum FROM state",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?)),
+        );
+        let (changes, everyone_ms, sum) = row.ok()?;
+        let state = State {
+            changes: unsigned(changes),
+            everyone_ms: unsigned(everyone_ms),
+        };
+        (state.checksum() == sum).then_some(state)
+    }
+
+    fn checksum_column(self) -> &'static str {
+        match self.format {
+            FORMAT_WITHOUT_CHECKSUMS => "NULL",
+            _ => "checksum",
+        }
+    }
+
+    fn vouches(
+        self,
+        row: &rusqlite::Row<'_>,
+        column: usize,
+        expected: impl FnOnce() -> i64,
+    ) -> bool {
+        self.format == FORMAT_WITHOUT_CHECKSUMS
+            || row.get::<_, i64>(column).is_ok_and(|sum| sum == expected())
+    }
+}

@@ -1,0 +1,174 @@
+//! Makes a new database of what can be read of an old one, and puts it in the old one's place: after
+//! damage, and where an older version wrote the old one.
+//!
+//! The new one is whole and on the disk before the old one is moved. An interruption between the
+//! moves is made up for at the next start ([`finish`]).
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::reader::Reader;
+use super::{DATABASE, Row, State, StoreError, insert, set_state, tables};
+
+/// A new one that is whole, and one that is not yet.
+const REBUILT: &str = "history.sqlite.rebuilt";
+const UNFINISHED: &str = "history.sqlite.rebuilt.new";
+/// What is kept of the old one, in the place of what was kept of one before it.
+const DAMAGED: &str = "history.sqlite.damaged";
+/// Sessions that are in memory at once.
+const PIECE: usize = 1_000;
+
+/// Makes a new database beside the old one of what `old` yields and of `changes`, which are newer.
+/// `state` is what holds before those; each standing in it is passed through `standing` if there is one.
+pub(in crate::engine::durable) fn rebuild(
+    directory: &Path,
+    old: Option<Reader<'_>>,
+    changes: &[Row],
+    state: State,
+    standing: Option<&dyn Fn(&str, &str) -> String>,
+) -> Result<(), StoreError> {
+    let path = directory.join(UNFINISHED);
+    remove(&path)?;
+    OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(&path)?;
+    let filled = fill(&path, old, changes, state, standing);
+    if filled.is_err() {
+        // The disk may be full because of it.
+        let _ = remove(&path);
+    }
+    filled?;
+    File::open(&path)?.sync_all()?;
+    fs::rename(path, directory.join(REBUILT))?;
+    File::open(directory)?.sync_all()?;
+    Ok(())
+}
+
+fn fill(
+    path: &Path,
+    old: Option<Reader<'_>>,
+    changes: &[Row],
+    state: State,
+    standing: Option<&dyn Fn(&str, &str) -> String>,
+) -> Result<(), StoreError> {
+    let mut db = Connection::open(path)?;
+    // Nobody reads it before it is flushed as a whole.
+    db.pragma_update_and_check(None, "journal_mode", "OFF", |_| Ok(()))?;
+    db.pragma_update(None, "synchronous", "OFF")?;
+    tables::create(&db)?;
+    let transaction = db.transaction()?;
+    let mut last = 0;
+    let mut state = state;
+    let mut failed = None;
+    let mut add = |row: &Row| match insert(&transaction, row, &mut last, &mut state) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            let text = error.to_string();
+            failed.get_or_insert(error);
+            Err(text)
+        }
+    };
+    let copied = old.map_or(Ok(()), |old| copy(old, &mut add));
+    let copied = copied.and_then(|()| {
+        for row in changes {
+            let _ = add(row);
+        }
+        Ok(())
+    });
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    copied?;
+    let mut from = String::new();
+    while let Some(standing) = standing {
+        let piece = sessions_after(&transaction, &from)?;
+        let Some((last_user, _)) = piece.last() else {
+            break;
+        };
+        from.clone_from(last_user);
+        for (user, before) in piece {
+            let row = Row::Session {
+                number: 0,
+                standing: standing(&user, &before),
+                user,
+            };
+            insert(&transaction, &row, &mut last, &mut state)?;
+        }
+    }
+    set_state(&transaction, state)?;
+    transaction.commit()?;
+    db.close().map_err(|(_, error)| error.into())
+}
+
+fn copy(
+    old: Reader<'_>,
+    add: &mut impl FnMut(&Row) -> Result<(), String>,
+) -> Result<(), StoreError> {
+    old.events(|id, entry| {
+        add(&Row::Event {
+            id,
+            entry: entry.to_owned(),
+        })
+    })?;
+    old.sessions(|user, standing| {
+        add(&Row::Session {
+            number: 0,
+            user: user.to_owned(),
+            standing: standing.to_owned(),
+        })
+    })?;
+    old.sources(|seen_ms, source, id| {
+        // A failure is noticed by who gave `add`.
+        let _ = add(&Row::Source {
+            source: source.to_owned(),
+            id,
+            seen_ms,
+        });
+    });
+    Ok(())
+}
+
+fn sessions_after(db: &Connection, user: &str) -> rusqlite::Result<Vec<(String, String)>> {
+    let mut statement = db.prepare_cached(
+        "SELECT user, standing FROM sessions WHERE user > ?1 ORDER BY user LIMIT ?2",
+    )?;
+    let rows = statement.query_map(rusqlite::params![user, PIECE as i64], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
+    rows.collect()
+}
+
+/// Puts a new database that is whole in the old one's place, if there is one; the old one is kept
+/// aside if it `is_damaged`. Nobody has either open.
+pub(in crate::engine::durable) fn finish(directory: &Path, is_damaged: bool) -> io::Result<()> {
+    let (database, rebuilt) = (directory.join(DATABASE), directory.join(REBUILT));
+    if !rebuilt.exists() {
+        return Ok(());
+    }
+    let aside = |name: &str| -> PathBuf { directory.join(format!("{DAMAGED}{name}")) };
+    for (name, beside) in [("", false), ("-wal", true), ("-shm", true)] {
+        let old = directory.join(format!("{DATABASE}{name}"));
+        match (is_damaged, beside) {
+            (true, _) if name != "-shm" => match fs::rename(&old, aside(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            },
+            _ => remove(&old)?,
+        }
+    }
+    fs::rename(rebuilt, database)?;
+    File::open(directory)?.sync_all()
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

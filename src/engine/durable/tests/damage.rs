@@ -1,0 +1,319 @@
+//! What the disk, the clock and other processes do to a history.
+
+use super::*;
+use std::fs;
+
+const WAL: &str = "history.sqlite-wal";
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// A copy of the directory, as a process that is killed now would leave it.
+pub(super) fn image(path: &Path) -> tempfile::TempDir {
+    let image = tempfile::tempdir().unwrap();
+    copy(path, image.path());
+    image
+}
+
+pub(super) fn copy(from: &Path, to: &Path) {
+    for file in ["history.sqlite", WAL, "sessions.log", "mark"] {
+        if from.join(file).exists() {
+            fs::copy(from.join(file), to.join(file)).unwrap();
+        }
+    }
+}
+
+/// The directory is looked after in real time, in another thread.
+async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    for _ in 0..2_000 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("never came true: {what}");
+}
+
+#[tokio::test]
+async fn a_session_change_outlives_the_write_ahead_log_also_while_somebody_reads() {
+    for fsync in [Fsync::Interval, Fsync::Always] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("history");
+        let life = Life::begin(&path, fsync, 1_000_000).await;
+        let first = life.publish(None, true).await.unwrap();
+        let reader = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+        reader
+            .execute_batch("BEGIN; SELECT count(*) FROM events")
+            .unwrap();
+        life.change_session(Some("new")).await;
+        life.change("43", None).await.unwrap();
+        let last = life.publish(None, true).await.unwrap();
+        let image = image(&path);
+        fs::remove_file(image.path().join(WAL)).unwrap();
+        let life = Life::begin(image.path(), fsync, 1_000_000).await;
+        assert!(life.allows(Some("new"), 500_000) && !life.allows(Some("old"), 2_000_000));
+        assert!(!life.lets_in("43", None, 1_000_000) && life.lets_in("43", None, 1_000_001));
+        // Nobody else is concerned.
+        assert!(life.lets_in("44", None, 1));
+        // The ids that are gone are not given out again.
+        assert_eq!(life.missed(first), None);
+        assert!(life.publish(None, true).await.unwrap() > last);
+    }
+}
+
+#[tokio::test]
+async fn where_session_changes_may_be_missing_everyone_is_logged_out_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
+    life.change_session(Some("new")).await;
+    life.change("43", None).await.unwrap();
+    life.engine.close().await;
+    let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    database
+        .execute_batch("UPDATE sessions SET standing = replace(standing, 'new', 'old')")
+        .unwrap();
+    drop(database);
+    let aside = image(&path);
+
+    let life = Life::begin(&path, Fsync::Interval, 2_000_000).await;
+    let is_logged_out = |life: &Life| {
+        for session in [None, Some("old"), Some("new")] {
+            for user in ["42", "43", "44"] {
+                assert!(
+                    !life.lets_in(user, session, 2_000_000),
+                    "{user} {session:?}"
+                );
+                assert!(life.lets_in(user, session, 2_000_001), "{user} {session:?}");
+            }
+        }
+    };
+    is_logged_out(&life);
+    // A kill and the loss of the log do not bring the old tokens back, nor does another start.
+    let image = image(&path);
+    fs::remove_file(image.path().join(WAL)).unwrap();
+    let later = Life::begin(image.path(), Fsync::Interval, 2_500_000).await;
+    is_logged_out(&later);
+    // Who logs in again is in; the same session's old tokens are not.
+    later.change("44", Some("new")).await.unwrap();
+    later.engine.close().await;
+    let later = Life::begin(image.path(), Fsync::Interval, 2_600_000).await;
+    assert!(later.lets_in("44", Some("new"), 2_500_000));
+    assert!(!later.lets_in("44", Some("new"), 1_500_000));
+    assert!(!later.lets_in("44", Some("other"), 2_500_000));
+    later.engine.close().await;
+    // No token from before it can be good.
+    let later = Life::begin(image.path(), Fsync::Interval, 2_600_000 + 31 * DAY_MS).await;
+    assert!(later.lets_in("45", None, 1));
+
+    let accepting = Life::with(aside.path(), 2_000_000, |history| {
+        history.on_damage = OnDamage::Accept;
+    });
+    accepting.engine.open().await.unwrap();
+    assert!(accepting.lets_in("44", None, 1_000_000));
+}
+
+#[tokio::test]
+async fn an_event_that_was_altered_is_not_replayed_and_the_others_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
+    let first = life.publish(None, true).await.unwrap();
+    life.change_session(Some("new")).await;
+    life.publish(None, true).await.unwrap();
+    let last = life.publish(None, true).await.unwrap();
+    life.engine.close().await;
+    let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    database
+        .execute_batch("UPDATE events SET entry = replace(entry, 'x', 'y') WHERE n = 3")
+        .unwrap();
+    drop(database);
+    for _ in 0..2 {
+        let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
+        assert_eq!(life.missed(first), Some(vec![last]));
+        // Its sessions are whole.
+        assert!(life.allows(Some("new"), 1) && !life.allows(Some("old"), 1_000_000));
+        life.engine.close().await;
+    }
+}
+
+#[tokio::test]
+async fn log_outs_are_accepted_where_the_database_takes_nothing_and_are_stored_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Always, 1_000_000).await;
+    let blocker = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(life.publish(None, true).await, Err(EngineError::Locked));
+    life.change_session(Some("new")).await;
+    life.change("43", None).await.unwrap();
+    life.change_session(None).await;
+    life.change_session(Some("newer")).await;
+    assert_eq!(life.engine.ready(), Err(EngineError::Locked));
+    let check = |life: &Life| {
+        assert!(life.allows(Some("newer"), 1_000_000) && !life.allows(Some("newer"), 900_000));
+        assert!(!life.allows(Some("new"), 1_000_000));
+        assert!(!life.lets_in("43", None, 1_000_000));
+    };
+    let killed = image(&path);
+    let killed = Life::begin(killed.path(), Fsync::Always, 1_000_000).await;
+    check(&killed);
+    blocker.execute_batch("ROLLBACK").unwrap();
+    eventually("it is well again", async || life.engine.ready().is_ok()).await;
+    life.engine.close().await;
+    // They are in the database: it needs no session log for them.
+    let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    let count: i64 = database
+        .query_row("SELECT changes FROM state", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(count, 4);
+    drop(database);
+    let life = Life::begin(&path, Fsync::Always, 1_000_000).await;
+    check(&life);
+}
+
+#[tokio::test]
+async fn files_that_are_deleted_are_missed_at_once_and_welcome_back() {
+    for file in ["history.sqlite", WAL, "sessions.log", "mark"] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("history");
+        let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
+        life.publish(None, true).await.unwrap();
+        fs::rename(path.join(file), directory.path().join("aside")).unwrap();
+        eventually("it is missed", async || {
+            life.engine.ready() == Err(EngineError::Gone)
+        })
+        .await;
+        assert_eq!(life.publish(None, true).await, Err(EngineError::Gone));
+        assert_eq!(life.change("43", None).await, Err(EngineError::Gone));
+        fs::rename(directory.path().join("aside"), path.join(file)).unwrap();
+        eventually("it is back", async || life.engine.ready().is_ok()).await;
+        life.publish(None, true).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_a_reader_keeps_long_takes_session_changes_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let mut life = Life::new(&path, Fsync::Interval, 1_000_000);
+    life.engine.bounds = Bounds {
+        wal_warn_bytes: 64 << 10,
+        wal_max_bytes: 256 << 10,
+    };
+    life.engine.open().await.unwrap();
+    life.publish(None, true).await.unwrap();
+    let reader = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM events")
+        .unwrap();
+    eventually("it is refused", async || {
+        life.publish(None, true).await == Err(EngineError::Overgrown)
+    })
+    .await;
+    assert_eq!(life.engine.ready(), Err(EngineError::Overgrown));
+    life.change_session(None).await;
+    assert!(!life.allows(None, 1_000_000));
+    reader.execute_batch("COMMIT").unwrap();
+    eventually("it is taken", async || {
+        life.publish(None, true).await.is_ok()
+    })
+    .await;
+    let wal = || path.join(WAL).metadata().unwrap().len();
+    eventually("it is short", async || wal() <= 256 << 10).await;
+}
+
+#[tokio::test]
+async fn a_log_out_while_the_clock_was_slow_covers_what_came_before_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Interval, 9_000_000).await;
+    life.publish(None, true).await.unwrap();
+    life.engine.close().await;
+    // One hour slow.
+    let life = Life::begin(&path, Fsync::Interval, 5_400_000).await;
+    life.change("43", None).await.unwrap();
+    life.change("44", Some("new")).await.unwrap();
+    life.engine.close().await;
+    let life = Life::begin(&path, Fsync::Interval, 9_000_000).await;
+    assert!(!life.lets_in("43", None, 9_000_000 - 1_800_000));
+    // A session is judged by the clock: one that was fast keeps nobody out.
+    assert!(life.lets_in("44", Some("new"), 5_400_000));
+    assert!(life.lets_in("44", None, 5_400_001));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_a_day_fast_takes_no_history_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
+    let old = life.publish(None, true).await.unwrap();
+    life.clock.advance(Duration::from_secs(500));
+    let first = life.publish(Some("a"), true).await.unwrap();
+    let second = life.publish(None, true).await.unwrap();
+    life.engine.close().await;
+    let fast = Life::begin(&path, Fsync::Interval, 1_500_000 + DAY_MS).await;
+    assert_eq!(fast.missed(old), Some(vec![first, second]));
+    // Publishers' ids, too, and on the disk: rows are dropped at the 257th commit.
+    assert_eq!(fast.publish(Some("a"), true).await, Ok(first));
+    for _ in 0..300 {
+        fast.publish(None, true).await.unwrap();
+    }
+    assert_eq!(fast.missed(first).map(|ids| ids.len()), Some(301));
+    fast.engine.close().await;
+    let right = Life::begin(&path, Fsync::Interval, 1_600_000).await;
+    assert_eq!(right.missed(first).map(|ids| ids.len()), Some(301));
+    assert_eq!(right.publish(Some("a"), true).await, Ok(first));
+}
+
+#[tokio::test]
+async fn a_history_of_the_first_version_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = EventId { ms: 1_000, seq: 0 };
+    let db = rusqlite::Connection::open(directory.path().join("history.sqlite")).unwrap();
+    db.execute_batch(&format!(
+        "{}
+         DELETE FROM events; DELETE FROM sources; DELETE FROM sessions;
+         INSERT INTO events VALUES (7, 1000, 0, '{entry}'), (8, 1001, 0, '{entry}');
+         INSERT INTO sources VALUES (1001, 'a', 1001, 0);
+         INSERT INTO sessions VALUES ('42', '{standing}');",
+        store::FIRST_VERSION,
+        entry = r#"{"event":{"to":{"user":"42"},"event":"message","data":"x"}}"#,
+        standing = r#"{"current":"new","changed_at_ms":1000,"logged_out_at_ms":0}"#,
+    ))
+    .unwrap();
+    drop(db);
+    let second = EventId { ms: 1_001, seq: 0 };
+    for _ in 0..2 {
+        let life = Life::begin(directory.path(), Fsync::Interval, 2_000).await;
+        assert_eq!(life.missed(first), Some(vec![second]));
+        assert_eq!(life.publish(Some("a"), true).await, Ok(second));
+        assert!(life.allows(Some("new"), 1) && !life.allows(Some("old"), 2_000));
+        assert!(life.lets_in("43", None, 1));
+        life.engine.close().await;
+    }
+    // What was in it is nowhere else: without the database it counts as missing.
+    fs::remove_file(directory.path().join("history.sqlite")).unwrap();
+    let life = Life::begin(directory.path(), Fsync::Interval, 2_000).await;
+    assert!(!life.allows(Some("old"), 2_000) && !life.lets_in("43", None, 1));
+}
+
+#[tokio::test]
+async fn a_session_log_that_is_long_is_emptied_and_nothing_of_it_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Arc::new(Life::begin(&path, Fsync::Interval, 1_000_000).await);
+    for n in 0..200 {
+        life.change(&format!("user {n}"), None).await.unwrap();
+    }
+    let used = || {
+        let bytes = fs::read(path.join("sessions.log")).unwrap();
+        bytes.iter().filter(|byte| **byte != 0).count()
+    };
+    eventually("it is emptied", async || used() < 16 << 10).await;
+    let image = image(&path);
+    let _ = fs::remove_file(image.path().join(WAL));
+    let life = Life::begin(image.path(), Fsync::Interval, 1_000_000).await;
+    for n in 0..200 {
+        assert!(!life.lets_in(&format!("user {n}"), None, 1_000_000), "{n}");
+    }
+    assert!(life.lets_in("another", None, 1));
+}
