@@ -26,7 +26,8 @@ const MAX_LISTED: usize = 64;
 #[derive(Debug)]
 pub(super) struct Past {
     floor: EventId,
-    /// In the order of ids; an entry for several users has a mark for each.
+    /// In the order of ids, the floor the last of them; an entry for several users has a mark for
+    /// each. None where nothing before the floor is known.
     marks: VecDeque<Mark>,
     max_marks: usize,
     hasher: ahash::RandomState,
@@ -36,7 +37,7 @@ pub(super) struct Past {
 struct Mark {
     id: EventId,
     /// Whose chain it was on, hashed: two that are taken for one make a gap too many, never one
-    /// too few. Nobody's where no client can be before it, or gets it by replay.
+    /// too few. Nobody's where nobody would get it by replay, or nothing before it is known.
     chain: Option<u64>,
 }
 
@@ -65,27 +66,31 @@ impl Past {
 
     /// Takes note of an entry that is gone; ids rise.
     pub(super) fn note(&mut self, id: EventId, record: &Record) {
-        self.floor = id;
-        match record {
-            // Never replayed: nobody misses it.
-            Record::Session { .. } => self.mark(id, None),
+        let before = std::mem::replace(&mut self.floor, id);
+        let is_for_everybody = match record {
+            Record::Session { .. } => false,
             Record::Event { to, .. } => match to {
-                Target::Users(users) if users.as_slice().is_empty() => self.mark(id, None),
-                Target::Users(users) if users.as_slice().len() <= MAX_LISTED => {
-                    for user in users.as_slice() {
-                        self.mark(id, Some(self.hash(Chain::User(user.as_str()))));
-                    }
-                }
-                // Whoever is before it has missed it: what is before it need not be known.
-                Target::All | Target::Users(_) => {
-                    self.marks.clear();
-                    self.mark(id, None);
-                }
-                Target::User(_) | Target::Topic(_) => {
-                    let chain = chains_of(record).next().map(|chain| self.hash(chain));
-                    self.mark(id, chain);
-                }
+                Target::All => true,
+                Target::Users(users) => users.as_slice().len() > MAX_LISTED,
+                Target::User(_) | Target::Topic(_) => false,
             },
+        };
+        if is_for_everybody {
+            // Whoever is before it has missed it: what is before it need not be known.
+            self.marks = VecDeque::new();
+            return;
+        }
+        if self.marks.is_empty() {
+            self.mark(before, None);
+        }
+        // Changes of session are never replayed, so nobody misses them.
+        let is_event = matches!(record, Record::Event { .. });
+        let mut chains = chains_of(record).filter(|_| is_event).peekable();
+        if chains.peek().is_none() {
+            self.mark(id, None);
+        }
+        for chain in chains {
+            self.mark(id, Some(self.hasher.hash_one(chain)));
         }
     }
 
@@ -105,7 +110,7 @@ impl Past {
         if !is_known {
             return false;
         }
-        let chains: Vec<u64> = chains.map(|chain| self.hash(chain)).collect();
+        let chains: Vec<u64> = chains.map(|chain| self.hasher.hash_one(chain)).collect();
         let mut later = self.marks.range(after..);
         !later.any(|mark| mark.chain.is_some_and(|chain| chains.contains(&chain)))
     }
@@ -113,10 +118,6 @@ impl Past {
     /// Bytes of its allocation.
     pub(super) fn bytes(&self) -> usize {
         self.marks.capacity() * size_of::<Mark>()
-    }
-
-    fn hash(&self, chain: Chain<'_>) -> u64 {
-        self.hasher.hash_one(chain)
     }
 
     fn mark(&mut self, id: EventId, chain: Option<u64>) {

@@ -189,6 +189,7 @@ impl Shard {
         if self.drain.is_some() {
             return Err(admission.declined(NotSeated::Draining));
         }
+        self.prepare_heartbeats();
         let Some(tenant) = self.table.vacancy() else {
             return Err(admission.declined(NotSeated::Full));
         };

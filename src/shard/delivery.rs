@@ -44,14 +44,14 @@ impl Deliveries {
         self.walk.as_ref().map(|walk| walk.since)
     }
 
-    /// Whether everything that was taken is with its clients.
-    pub(super) fn are_done(&self) -> bool {
-        self.walk.is_none() && self.queue.is_empty()
+    /// Whether an entry that was taken is not yet with all its clients.
+    pub(super) fn have_entries(&self) -> bool {
+        self.walk.is_some() || self.queue.iter().any(Command::has_entry)
     }
 
     /// Takes what waits in the inbox, once everything taken before is delivered.
     fn refill(&mut self, inbox: &Inbox) {
-        if self.are_done() {
+        if self.walk.is_none() && self.queue.is_empty() {
             inbox.take(&mut self.queue);
         }
     }

@@ -15,7 +15,7 @@ use crate::log::{Entry, Place, Position};
 /// How far all clients have been served, and the frame that says so.
 #[derive(Debug)]
 pub(super) struct Served {
-    /// `None` until the first heartbeat: what is stored is read after the shard has started.
+    /// `None` until the first client: what is stored is read after the shard has started.
     place: Option<Place>,
     frame: Frame,
     /// The id in `frame`.
@@ -89,9 +89,7 @@ impl Heartbeat {
 impl Shard {
     /// The heartbeats to send now.
     pub(super) fn heartbeat(&mut self, now: Tick) -> Heartbeat {
-        if self.deliveries.are_done() {
-            self.note_dispatched();
-        }
+        self.note_dispatched();
         // Whoever has entries that others do not have yet was written to since then.
         let walks_since = self.deliveries.walks_since();
         let may_be_ahead =
@@ -104,20 +102,26 @@ impl Shard {
         self.heartbeat_ticks - self.heartbeat_ticks / 4
     }
 
-    /// With nothing under way, whatever was dispatched, to this shard or another, is with its clients.
+    /// Lets heartbeats have an id from a shard's first client on: until the first of them is due,
+    /// entries may be under way all the time.
+    pub(super) fn prepare_heartbeats(&mut self) {
+        if self.served.place.is_none() {
+            self.note_dispatched();
+        }
+    }
+
+    /// With no entry under way, whatever was dispatched, to this shard or another, is with its
+    /// clients.
     fn note_dispatched(&mut self) {
         let log = &self.shared.log;
         let dispatched = log.dispatched_position();
-        let is_known = self
-            .served
-            .place
-            .is_some_and(|place| place.position >= dispatched);
-        if is_known {
+        let is_known = |place: Place| place.position >= dispatched;
+        if self.served.place.is_some_and(is_known) || self.deliveries.have_entries() {
             return;
         }
         // In this order: what is dispatched by now is in the inbox, or was taken from there.
         let place = log.dispatched_place();
-        if self.shared.inbox(self.number).is_empty() {
+        if !self.shared.inbox(self.number).has_entries() {
             self.served.place = Some(place);
         }
     }

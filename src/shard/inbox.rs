@@ -40,6 +40,17 @@ pub(crate) enum Command {
     PingOthers { reply: oneshot::Sender<()> },
 }
 
+impl Command {
+    /// Whether an entry of the log is on its way with it.
+    pub(crate) fn has_entry(&self) -> bool {
+        match self {
+            Self::Deliver { .. } => true,
+            Self::End { entry, .. } => entry.is_some(),
+            Self::Describe { .. } | Self::Ping { .. } | Self::PingOthers { .. } => false,
+        }
+    }
+}
+
 /// Which of a shard's clients get an entry.
 #[derive(Debug)]
 pub(crate) enum Recipients {
@@ -148,9 +159,9 @@ impl Inbox {
         self.is_stopped.load(Ordering::Relaxed)
     }
 
-    /// For the shard: whether nothing is queued.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue.lock().is_empty()
+    /// For the shard: whether an entry of the log is queued.
+    pub(crate) fn has_entries(&self) -> bool {
+        self.queue.lock().iter().any(Command::has_entry)
     }
 
     /// For the shard: swaps what is queued for an empty queue.

@@ -133,7 +133,7 @@ impl Device {
         // What was evicted after it was told of a gap it was told of.
         let connection = self.connection.as_mut();
         if connection.is_some_and(|it| std::mem::take(&mut it.has_gap)) {
-            self.seen = self.seen.max(oldest);
+            self.seen = self.seen.max(oldest.min(place));
         }
         let missing = self.first_missing(happened, self.seen..place);
         assert_eq!(missing, None, "told that it has what did not come");
