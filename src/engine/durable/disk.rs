@@ -16,7 +16,8 @@ use super::mark::{MARK, Mark, MarkFile};
 use super::recovery::{self, Database, Verdict, judge};
 use super::session_log::{Change, SESSIONS, SessionLog, What};
 use super::store::{
-    self, DATABASE, Fault, Limits, Reader, Row, State, Store, StoreError, open_unwritable, rebuild,
+    self, DATABASE, Fault, Limits, LoggedOut, Reader, Row, State, Store, StoreError,
+    open_unwritable, rebuild,
 };
 use super::watch::Watch;
 use crate::config::{Fsync, OnDamage};
@@ -33,9 +34,6 @@ pub(super) struct Options {
     pub(super) fsync: Fsync,
     pub(super) on_damage: OnDamage,
 }
-
-/// What a session becomes where everyone is logged out, of its user and what holds of it.
-pub(super) type LoggedOut<'a> = &'a dyn Fn(&str, &str, u64) -> String;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -104,7 +102,7 @@ impl Disk {
                 disk.make_do(unix_ms)?;
                 Ok(disk)
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.at_start()),
         }
     }
 
@@ -425,16 +423,9 @@ fn recover(
     let verdict = judge(database, &mark, found);
     verdict.tell(directory, options.on_damage);
     let everyone = verdict.everyone_out(options.on_damage, unix_ms);
-    let everyone_ms = match everyone.as_ref().map(|change| &change.what) {
-        Some(What::Everyone { logged_out_ms }) => *logged_out_ms,
-        _ => 0,
-    };
     let rows: Vec<Row> = verdict.replay.iter().chain(&everyone).map(row).collect();
     let store = if verdict.is_rebuilt {
         let reader = store.as_ref().map(Store::reader);
-        let standing = |user: &str, before: &str| logged_out(user, before, everyone_ms);
-        let standing: Option<&dyn Fn(&str, &str) -> String> =
-            (everyone_ms > 0).then_some(&standing as _);
         let old = store.as_ref().map(Store::state).unwrap_or_default();
         let before = State {
             // What was stored before changes were numbered counts as one: none of it is anywhere
@@ -442,7 +433,7 @@ fn recover(
             changes: verdict.changes.max(1),
             ..old
         };
-        rebuild(directory, reader, &rows, before, standing)?;
+        rebuild(directory, reader, &rows, before, logged_out)?;
         drop(store);
         store::finish(directory, verdict.is_damaged)?;
         Store::open(directory, options.fsync)?
@@ -500,10 +491,10 @@ fn row(change: &Change) -> Row {
     }
 }
 
-/// Whether the disk takes a little more: what the databases says to a full one is not always that.
+/// Whether the disk takes a little more: what SQLite says to a full one is not always that.
 fn has_space(directory: &Path) -> bool {
     let path = directory.join(PROBE);
-    let written = fs::write(&path, [0; PROBE_BYTES]);
+    let written = fs::write(&path, vec![0; PROBE_BYTES]);
     // Where it is left, the next one replaces it.
     let _ = fs::remove_file(&path);
     !written.is_err_and(|error| {

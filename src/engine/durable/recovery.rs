@@ -93,7 +93,7 @@ pub(super) fn judge(database: Database, mark: &FoundMark, log: FoundLog) -> Verd
         Database::New | Database::Unreadable => true,
         Database::Old(read) | Database::Read(read) => read.are_sessions_sound,
     };
-    let is_newest_known = (mark.is_intact || log.is_clean) && (log.is_clean || !is_hurt);
+    let is_newest_known = log.is_clean || (mark.is_intact && !is_hurt);
     let are_sessions_complete =
         are_sessions_sound && are_all_there && (is_first || is_newest_known);
     Verdict {

@@ -238,7 +238,7 @@ fn json(line: &[u8]) -> Option<&str> {
 fn read(bytes: &[u8]) -> (FoundLog, u64) {
     let mut found = FoundLog {
         exists: true,
-        is_clean: !bytes.is_empty() && bytes.len() as u64 % RESERVE_BYTES == 0,
+        is_clean: !bytes.is_empty() && (bytes.len() as u64).is_multiple_of(RESERVE_BYTES),
         ..FoundLog::default()
     };
     let mut lines = bytes.split(|byte| *byte == b'\n');
@@ -266,7 +266,7 @@ fn read(bytes: &[u8]) -> (FoundLog, u64) {
 }
 
 fn write_zeros(file: &File, from: u64, count: u64) -> io::Result<()> {
-    const ZEROS: [u8; 16 * PAGE] = [0; 16 * PAGE];
+    static ZEROS: [u8; 16 * PAGE] = [0; 16 * PAGE];
     let end = from + count;
     let mut at = from;
     while at < end {

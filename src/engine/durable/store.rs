@@ -25,7 +25,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 use crate::config::Fsync;
 use crate::event::EventId;
 pub(super) use reader::{Reader, Verified};
-pub(super) use rebuild::{finish, rebuild};
+pub(super) use rebuild::{LoggedOut, finish, rebuild};
 pub(super) use tables::{FORMAT, State};
 use tables::{FORMAT_WITHOUT_CHECKSUMS, event_checksum, session_checksum, source_checksum};
 
@@ -103,17 +103,21 @@ pub(super) enum StoreError {
     InUse,
     #[error("{0} (it has to be a directory that this user may write)")]
     Io(#[from] io::Error),
+    #[error("{0}")]
+    Database(#[from] rusqlite::Error),
     #[error(
         "{0} (if `{DATABASE}` is damaged, move it and `{DATABASE}-wal` away and leave the other files: events are lost then, and who was logged out stays so)"
     )]
-    Database(#[from] rusqlite::Error),
+    Refused(rusqlite::Error),
     #[error(
         "is on a file system that SQLite's write-ahead log does not work on (its mode stays {0}); name a directory on a local disk"
     )]
     NoWal(String),
     #[error("cannot be flushed: {0} pages of the log were left")]
     Unflushed(i64),
-    #[error("was written by another version (format {0}, not {FORMAT}); use that version")]
+    #[error(
+        "was written by another version (format {0}, not {FORMAT}); use that version, or move `{DATABASE}` and `{DATABASE}-wal` away and leave the other files: events are lost then, and who was logged out stays so"
+    )]
     Format(i64),
     #[error("{table}: {what} cannot be read: {why}; move the directory away to start without it")]
     Unreadable {
@@ -134,6 +138,14 @@ pub(super) enum Fault {
 }
 
 impl StoreError {
+    /// The same for who starts the server: with the way out.
+    pub(super) fn at_start(self) -> Self {
+        match self {
+            Self::Database(error) => Self::Refused(error),
+            other => other,
+        }
+    }
+
     pub(super) fn fault(&self) -> Fault {
         match self {
             Self::Database(rusqlite::Error::SqliteFailure(error, _)) => match error.code {

@@ -158,9 +158,10 @@ impl Writer {
             writer.begin_history()?;
         }
         writer.apply_log_out_of_everyone();
-        writer.health.set(match writer.disk.is_writable() {
-            true => State::Well,
-            false => State::Full,
+        writer.health.set(if writer.disk.is_writable() {
+            State::Well
+        } else {
+            State::Full
         });
         writer.start_syncer()?;
         Ok(writer)
@@ -441,9 +442,10 @@ impl Writer {
             }
         }
         for (request, range) in requests {
-            match are_logged && !request.is_publish() {
-                true => request.accept(&group.ids[range]),
-                false => request.refuse(error),
+            if are_logged && !request.is_publish() {
+                request.accept(&group.ids[range]);
+            } else {
+                request.refuse(error);
             }
         }
     }
@@ -599,9 +601,10 @@ impl Writer {
     fn limits(&self) -> Limits {
         let now_ms = self.clock.now_ms();
         let oldest_ms = self.sources.oldest_ms(now_ms) + SOURCE_SLACK_MS;
-        let ahead_ms = match now_ms <= self.jump.until_ms {
-            true => self.jump.ahead_ms,
-            false => 0,
+        let ahead_ms = if now_ms <= self.jump.until_ms {
+            self.jump.ahead_ms
+        } else {
+            0
         };
         Limits {
             retained: self.log.retained().1,

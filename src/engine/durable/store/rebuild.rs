@@ -20,16 +20,21 @@ const UNFINISHED: &str = "history.sqlite.rebuilt.new";
 /// What is kept of the old one, in the place of what was kept of one before it.
 const DAMAGED: &str = "history.sqlite.damaged";
 /// Sessions that are in memory at once.
-const PIECE: usize = 1_000;
+const PIECE: i64 = 1_000;
+
+/// What a user's session is after a log-out of everyone, of the user, what was before, and when it
+/// is, in Unix milliseconds.
+pub(in crate::engine::durable) type LoggedOut<'a> = &'a dyn Fn(&str, &str, u64) -> String;
 
 /// Makes a new database beside the old one of what `old` yields and of `changes`, which are newer.
-/// `state` is what holds before those; each standing in it is passed through `standing` if there is one.
+/// `state` is what holds before those. If a log-out of everyone is among them, every session is
+/// passed through `logged_out`.
 pub(in crate::engine::durable) fn rebuild(
     directory: &Path,
     old: Option<Reader<'_>>,
     changes: &[Row],
     state: State,
-    standing: Option<&dyn Fn(&str, &str) -> String>,
+    logged_out: LoggedOut<'_>,
 ) -> Result<(), StoreError> {
     let path = directory.join(UNFINISHED);
     remove(&path)?;
@@ -38,7 +43,7 @@ pub(in crate::engine::durable) fn rebuild(
         .write(true)
         .mode(0o600)
         .open(&path)?;
-    let filled = fill(&path, old, changes, state, standing);
+    let filled = fill(&path, old, changes, state, logged_out);
     if filled.is_err() {
         // The disk may be full because of it.
         let _ = remove(&path);
@@ -55,7 +60,7 @@ fn fill(
     old: Option<Reader<'_>>,
     changes: &[Row],
     state: State,
-    standing: Option<&dyn Fn(&str, &str) -> String>,
+    logged_out: LoggedOut<'_>,
 ) -> Result<(), StoreError> {
     let mut db = Connection::open(path)?;
     // Nobody reads it before it is flushed as a whole.
@@ -75,18 +80,20 @@ fn fill(
         }
     };
     let copied = old.map_or(Ok(()), |old| copy(old, &mut add));
-    let copied = copied.and_then(|()| {
-        for row in changes {
-            let _ = add(row);
-        }
-        Ok(())
-    });
+    for row in changes {
+        // A failure is seen below.
+        let _ = add(row);
+    }
     if let Some(error) = failed {
         return Err(error.into());
     }
     copied?;
+    let everyone_ms = changes.iter().find_map(|row| match row {
+        Row::Everyone { logged_out_ms, .. } => Some(*logged_out_ms),
+        _ => None,
+    });
     let mut from = String::new();
-    while let Some(standing) = standing {
+    while let Some(everyone_ms) = everyone_ms {
         let piece = sessions_after(&transaction, &from)?;
         let Some((last_user, _)) = piece.last() else {
             break;
@@ -95,7 +102,7 @@ fn fill(
         for (user, before) in piece {
             let row = Row::Session {
                 number: 0,
-                standing: standing(&user, &before),
+                standing: logged_out(&user, &before, everyone_ms),
                 user,
             };
             insert(&transaction, &row, &mut last, &mut state)?;
@@ -138,7 +145,7 @@ fn sessions_after(db: &Connection, user: &str) -> rusqlite::Result<Vec<(String, 
     let mut statement = db.prepare_cached(
         "SELECT user, standing FROM sessions WHERE user > ?1 ORDER BY user LIMIT ?2",
     )?;
-    let rows = statement.query_map(rusqlite::params![user, PIECE as i64], |row| {
+    let rows = statement.query_map(rusqlite::params![user, PIECE], |row| {
         Ok((row.get(0)?, row.get(1)?))
     })?;
     rows.collect()

@@ -193,19 +193,23 @@ fn what_can_be_read_is_in_the_new_database_and_the_old_one_is_kept_aside() {
         .db
         .execute_batch("UPDATE events SET entry = 'x' WHERE n = 2")
         .unwrap();
-    let upper = |_: &str, standing: &str| standing.to_uppercase();
+    let upper = |_: &str, standing: &str, at: u64| format!("{standing} {at}");
     let newer = Row::Session {
         number: 6,
         user: "43".to_owned(),
         standing: "newer".to_owned(),
     };
+    let everyone = Row::Everyone {
+        number: 7,
+        logged_out_ms: 9,
+    };
     let state = store.state();
     rebuild(
         directory.path(),
         Some(store.reader()),
-        &[newer],
+        &[newer, everyone],
         state,
-        Some(&upper),
+        &upper,
     )
     .unwrap();
     drop(store);
@@ -217,9 +221,10 @@ fn what_can_be_read_is_in_the_new_database_and_the_old_one_is_kept_aside() {
     assert!(directory.path().join("history.sqlite.damaged").exists() && !rebuilt.exists());
     let store = Store::open(directory.path(), Fsync::Interval).unwrap();
     assert_eq!(stored(&store), [1, 3]);
-    assert_eq!(store.session("42").unwrap().as_deref(), Some("NEW"));
-    assert_eq!(store.session("43").unwrap().as_deref(), Some("NEWER"));
-    assert_eq!(store.state().changes, 6);
+    assert_eq!(store.session("42").unwrap().as_deref(), Some("new 9"));
+    assert_eq!(store.session("43").unwrap().as_deref(), Some("newer 9"));
+    assert_eq!(store.state().changes, 7);
+    assert_eq!(store.state().everyone_ms, 9);
     assert!(store.reader().verify().is_sound());
 }
 
@@ -238,7 +243,7 @@ fn a_database_of_the_first_version_is_read_without_checksums() {
         Some(store.reader()),
         &[],
         State::default(),
-        None,
+        &|_, before, _| before.to_owned(),
     )
     .unwrap();
     drop(store);
