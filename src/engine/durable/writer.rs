@@ -384,9 +384,11 @@ impl Writer {
                     over.push(Row::NoSession { user });
                 }
             });
-        let swept = swept.and_then(|()| match over.is_empty() {
-            true => Ok(()),
-            false => self.store.commit(&over, self.limits()),
+        let swept = swept.and_then(|()| {
+            if over.is_empty() {
+                return Ok(());
+            }
+            self.store.commit(&over, self.limits())
         });
         match swept {
             // At the end it begins again.
