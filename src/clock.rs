@@ -112,6 +112,7 @@ const BELIEVED_AFTER_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Wall-clock time for what is forgotten for good once its time is over. A clock that is set far
 /// ahead by mistake, at a start or later, must not forget what is needed when it is right again.
+#[allow(clippy::struct_field_names)] // units stand in names
 #[derive(Debug)]
 pub struct SteadyTime {
     unix_ms: u64,

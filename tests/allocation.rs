@@ -18,9 +18,10 @@ use std::time::Duration;
 use idlewild::auth::Identity;
 use idlewild::auth::ticket::{MAX_BYTES as MAX_TICKET_BYTES, Tickets};
 use idlewild::clock::Clock;
-use idlewild::event::{EventId, Target, UserId, Users};
+use idlewild::directory::Directory;
+use idlewild::event::{EventId, SessionChange, Target, UserId, Users};
 use idlewild::frame::Frame;
-use idlewild::log::{Log, Record};
+use idlewild::log::{Log, Position, Record};
 use idlewild::topic::{Topic, TopicPattern};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -231,4 +232,43 @@ fn read_frame(stream: &mut Stream, id: &str) {
             .windows(id.len())
             .any(|window| window == id.as_bytes())
     );
+}
+
+#[test]
+fn log_outs_cost_nothing_once_no_token_from_before_is_left() {
+    const USERS: u64 = 100_000;
+    const MONTH_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+    let _turn = TURN.lock();
+    let change = |user: u64, keep: Option<&str>| SessionChange {
+        user: UserId::new(&user.to_string()).unwrap(),
+        keep: keep.map(Into::into),
+        at_unix_ms: 1_700_000_000_000,
+    };
+    let held_by = |keep: Option<&str>| {
+        bytes_held(|| {
+            let directory = Directory::default();
+            for user in 0..USERS {
+                let change = change(user, keep);
+                directory.change_session(&change, change.at_unix_ms, Position(1));
+            }
+            directory
+        })
+    };
+    let session = "a-session-whose-name-is-43-characters-long";
+    let (current, directory) = held_by(Some(session));
+    println!("{} bytes for a current session", current as u64 / USERS);
+    assert!(current as u64 / USERS <= 125);
+    drop(directory);
+    let (logged_out, directory) = held_by(None);
+    println!("{} bytes for a log-out", logged_out as u64 / USERS);
+    let region = Region::new(ALLOCATOR);
+    for _ in 0..20 {
+        directory.sweep(1_700_000_000_000 + MONTH_MS + 10_001);
+    }
+    let change = region.change();
+    let given_back = change.bytes_deallocated - change.bytes_allocated;
+    let left = logged_out - given_back;
+    println!("{left} bytes for {USERS} forgotten log-outs");
+    // What the stripes themselves take: a million users leave no more.
+    assert!(left < 100 * 1_024, "{left} bytes are left");
 }

@@ -251,7 +251,10 @@ mod tests {
             SourceKey::new(&users(&["1", "2"]), "a")
         );
         // What it is on a disk does not change from one version to the next.
-        assert_eq!(SourceKey::new(&user("42"), "order-1").to_text(), "STABLE");
+        assert_eq!(
+            SourceKey::new(&user("42"), "order-1").to_text(),
+            "_-yvJVzXYbjbsuXeAoRYPQ"
+        );
         assert_eq!(SourceKey::from_text("order-1"), None);
     }
 

@@ -134,7 +134,7 @@ fn a_client_with_a_backlog_that_takes_nothing_is_disconnected_after_the_stall_ti
     let mut other = server.stream("43");
     // Small ones, so that the gauge tells of each that leaves.
     let line = json!({"to": {"user": "42"}, "data": text(200)}).to_string();
-    server.admin("POST", "/v1/events/batch", &vec![line; 200].join("\n"));
+    server.admin("POST", "/v1/events/batch", &vec![line; 300].join("\n"));
     server.wait_for_metric("idlewild_backlogged_connections", 1.0);
     // The kernel's buffers fill up; then nothing moves.
     let mut waiting = None;

@@ -86,10 +86,11 @@ impl Past {
         let mut rest = self.0.to_vec();
         if let Some(place) = rest.iter().position(|past| past.session == session.short()) {
             let earlier = rest.remove(place);
-            claim.from_ms = match earlier.is_logged_out {
-                true => from_ms.max(earlier.from_ms),
+            claim.from_ms = if earlier.is_logged_out {
+                from_ms.max(earlier.from_ms)
+            } else {
                 // As it was when it was replaced.
-                false => earlier.from_ms,
+                earlier.from_ms
             };
             claim.needs_iat = earlier.is_logged_out || earlier.needs_iat;
             self.0 = rest.into();

@@ -585,9 +585,11 @@ impl Writer {
                 over.push(Row::NoSession { user });
             }
         });
-        let swept = swept.and_then(|()| match over.is_empty() {
-            true => Ok(()),
-            false => self.disk.commit(&over, self.last_id, self.limits()),
+        let swept = swept.and_then(|()| {
+            if over.is_empty() {
+                return Ok(());
+            }
+            self.disk.commit(&over, self.last_id, self.limits())
         });
         match swept {
             // At the end it begins again.
