@@ -372,7 +372,6 @@ fn the_descriptors_that_are_asked_for_suffice_when_everything_is_full() {
     let needed = said.split("ulimit -n ").nth(1).unwrap();
     let needed: String = needed.chars().take_while(char::is_ascii_digit).collect();
     let enough = serve(&needed);
-    drop(serve);
     let process = Process::start(enough, directory);
     let log = process.log();
     let admin: Vec<SocketAddr> = log
