@@ -257,11 +257,6 @@ describe('the default, any origin without credentials', () => {
   }));
 });
 
-test('any origin with credentials is every page of the same site with its cookie', () => visit(cors(['*'], true), pages.at('localhost'), async ({ server, page, context }) => {
-  await context.addCookies(cookie(server.token(USER), { sameSite: 'Lax' }));
-  await reads(server, page, server.stream(), { withCredentials: true });
-}));
-
 test('SIGHUP lets an origin in, and another out', () => visit(cors([pages.at('localhost')]), pages.at('localhost'), async ({ server, page, context }) => {
   const status = async (from) => (await fetched(from, `${server.origin}/healthz`)).status;
   const other = await context.newPage();

@@ -23,6 +23,8 @@ def test_a_good_project_has_nothing_to_hear():
     [
         ("E001", {"IDLEWILD": {"APIKEY": "x"}}),
         ("E002", {"IDLEWILD": {}}),
+        ("W008", {"IDLEWILD": {"API_KEY": "idw_x\n"}}),
+        ("E001", {"IDLEWILD": {"API_KEY": "idw_\nx"}}),
         ("W003", {"IDLEWILD": {"BACKEND": "local"}, "DEBUG": False}),
         ("W004", {"IDLEWILD": KEY, "SIMPLE_JWT": {"USER_ID_CLAIM": "sub"}}),
         ("W004", {"IDLEWILD": KEY, "SIMPLE_JWT": {"TOKEN_TYPE_CLAIM": "typ"}}),
@@ -43,6 +45,14 @@ def test_a_good_project_has_nothing_to_hear():
 )
 def test_each_mistake_has_its_number(expected, settings):
     assert found(**settings) == [expected]
+
+
+@pytest.mark.parametrize("key", ["idw_secret\n", "idw_\nsecret", "idw_secret\u00fc", b"idw_secret"])
+def test_no_message_of_a_check_shows_a_key(key):
+    with override_settings(IDLEWILD={"API_KEY": key}):
+        messages = check_settings()
+    assert messages
+    assert all("secret" not in f"{each!r} {each}" for each in messages)
 
 
 def test_the_same_field_under_both_its_names_is_no_mistake():

@@ -62,6 +62,17 @@ def test_a_key_is_never_shown():
     assert "idw_secret" not in str(raised.value)
 
 
+def test_a_key_is_read_without_the_white_space_around_it():
+    assert parse({"API_KEY": " idw_secret\r\n"}).api_key == "idw_secret"
+
+
+@pytest.mark.parametrize("key", ["idw_\nsecret", "idw_secret\u00fc", "idw_secret\x00"])
+def test_a_key_that_no_header_carries_is_refused_and_not_shown(key):
+    with pytest.raises(ImproperlyConfigured, match=r'IDLEWILD\["API_KEY"\]: .*printable') as raised:
+        parse({"API_KEY": key})
+    assert "secret" not in f"{raised.value} {raised.value!r}"
+
+
 def test_a_unix_socket_is_an_address():
     parsed = parse({"URL": "unix:/run/idlewild/admin.sock"})
     assert parsed.socket_path == "/run/idlewild/admin.sock"

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import threading
+import traceback
 from pathlib import Path
 
 import httpx
@@ -25,7 +26,9 @@ from idlewild_django import (
     set_session,
 )
 from idlewild_django.attempts import LONGEST_PAUSE_S, Attempts
-from idlewild_django.conf import parse
+from idlewild_django.conf import Config, parse
+from idlewild_django.hub import Hub
+from idlewild_django.operations import Disconnect
 
 from .admin import Answer
 from .server import API_KEY
@@ -46,6 +49,16 @@ def both_ways(admin, answers: list[Answer]):
         admin.answers.clear()
         admin.answers.extend(answers)
         yield attempt
+
+
+def test_a_key_that_httpx_refuses_stands_in_no_exception(admin):
+    # As `parse` never makes it.
+    hub = Hub(Config(url=admin.url, api_key="idw_secret\n"))
+    for perform in (hub.perform, lambda operation: asyncio.run(hub.aperform(operation))):
+        with pytest.raises(Unavailable, match="LocalProtocolError") as raised:
+            perform(Disconnect("1"))
+        shown = "".join(traceback.format_exception(raised.value))
+        assert "secret" not in f"{shown} {raised.value!r} {hub!r}"
 
 
 def test_an_event_carries_the_key_and_returns_its_id(admin):

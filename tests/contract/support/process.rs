@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::transport::{self, Address};
-use super::{API_KEY, SECRET, eventually};
+use super::{API_KEY, PATIENCE, SECRET, eventually};
 
 /// A running `idlewild serve`.
 pub struct Process {
@@ -38,7 +38,17 @@ pub fn idlewild(args: &[&str], env: &[(&str, &str)], stdin: &str) -> Ended {
         .unwrap();
     // A command that does not read its input may be gone already.
     let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+    let pid = Pid::from_child(&child);
+    let (ended, is_ended) = std::sync::mpsc::channel::<()>();
+    // One that serves where it should refuse must not hold the test up.
+    let watch = std::thread::spawn(move || {
+        if is_ended.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    });
     let output = child.wait_with_output().unwrap();
+    drop(ended);
+    watch.join().unwrap();
     Ended {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).unwrap(),

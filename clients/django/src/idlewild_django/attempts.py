@@ -41,6 +41,10 @@ class Attempts:
 
         Raises `Unavailable` where there is none.
         """
+        if isinstance(error, httpx.LocalProtocolError):
+            # Its text quotes the header that it refuses, and that may be the key.
+            cause = f"{type(error).__name__}: the request cannot be written as HTTP"
+            raise self._unavailable(cause) from None
         if isinstance(error, NOT_RETRIED):
             raise self._unavailable(repr(error)) from error
         return self._pause(f"{type(error).__name__}: {error}", 0.0, error)

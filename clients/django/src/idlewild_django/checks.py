@@ -33,6 +33,15 @@ def check_settings(**_: Any) -> list[checks.CheckMessage]:
                 id="idlewild_django.E002",
             )
         )
+    given = getattr(settings, SETTING, {}).get("API_KEY", "")
+    if given != given.strip():
+        found.append(
+            checks.Warning(
+                f'{SETTING}["API_KEY"] has white space around it, which is left out.',
+                hint="Strip what comes from a file: Path(…).read_text().strip()",
+                id="idlewild_django.W008",
+            )
+        )
     if current.backend == "local" and not settings.DEBUG:
         found.append(
             checks.Warning(

@@ -85,6 +85,10 @@ def parse(given: dict[str, Any]) -> Config:
     values = {known[key]: value for key, value in given.items()}
     if isinstance(values.get("messages"), dict):
         values["messages"] = REASONS | values["messages"]
+    if isinstance(values.get("api_key"), str):
+        # A key from a file or a shell ends with a line feed. httpx would refuse the header and
+        # quote it, key and all, in its exception.
+        values["api_key"] = values["api_key"].strip()
     if isinstance(values.get("session_auth_classes"), list):
         values["session_auth_classes"] = tuple(values["session_auth_classes"])
     parsed = Config(**values)
@@ -106,6 +110,12 @@ def _check(config: Config) -> None:
         value = getattr(config, key.lower())
         shown = "…" if key == "API_KEY" else value
         _demand(key, shown, isinstance(value, str) and (value or key == "API_KEY"), "a string")
+    _demand(
+        "API_KEY",
+        "…",
+        config.api_key.isascii() and config.api_key.isprintable(),
+        "printable ASCII, as `idlewild token api-key` makes it",
+    )
     _demand(
         "URL",
         config.url,

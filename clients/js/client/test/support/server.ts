@@ -28,10 +28,14 @@ export class Server {
       throw new Error(`${BINARY}: no such server; build it (cargo build --release) or name one in IDLEWILD_BIN`);
     }
     const server = new Server();
+    // Its secret outlives restarts, and with a configured secret --dev has no user.
+    const add = ['user', 'add', '--file', server.#users, '--email', 'user@example.com', '--id', '1'];
+    execFileSync(BINARY, add, { env: ENVIRONMENT, input: 'password\n' });
     writeFileSync(
       server.#config,
       `retry_min = "100ms"\nretry_max = "200ms"\n
        [auth]\nsecret = "${SECRET}"\nleeway = "0s"\n
+       [login]\nusers_file = "${server.#users}"\n
        [history]\npath = "${join(server.#directory, 'history')}"\n`,
     );
     await server.up();
@@ -40,6 +44,10 @@ export class Server {
 
   get #config(): string {
     return join(this.#directory, 'idlewild.toml');
+  }
+
+  get #users(): string {
+    return join(this.#directory, 'users.toml');
   }
 
   get base(): string {
