@@ -7,6 +7,7 @@
 //! session to remember costs nothing.
 
 mod name;
+mod questions;
 mod standing;
 mod user;
 
@@ -20,6 +21,7 @@ use crate::auth::Identity;
 use crate::config::OnLimit;
 use crate::event::SessionChange;
 use crate::log::Position;
+pub use questions::{Questions, Turn};
 pub use standing::Standing;
 use user::User;
 
@@ -96,6 +98,7 @@ pub struct Directory {
     stripes: Box<[Mutex<Stripe>]>,
     hasher: ahash::RandomState,
     online: AtomicUsize,
+    questions: Questions,
 }
 
 #[derive(Debug, Default)]
@@ -124,6 +127,7 @@ impl Directory {
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             hasher,
             online: AtomicUsize::new(0),
+            questions: Questions::default(),
         }
     }
 
@@ -199,6 +203,11 @@ impl Directory {
             stripe.forget_if_unused(index, hash);
         }
         true
+    }
+
+    /// Whose connections were asked lately whether they are still there.
+    pub fn questions(&self) -> &Questions {
+        &self.questions
     }
 
     /// Whether a connection is in, and nobody has taken it out.

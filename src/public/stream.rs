@@ -17,7 +17,7 @@ use super::{Live, Public};
 use crate::auth::Identity;
 use crate::config::OnExpiry;
 use crate::frame::Framing;
-use crate::shard::Admission;
+use crate::shard::{Admission, make_room};
 use crate::topic::{MAX_TOPICS_PER_STREAM, Topic, TopicPattern};
 
 const HEADER_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -47,16 +47,33 @@ pub(super) async fn answer(
         }
     };
     let refused = match checked {
-        Ok(admission) => {
-            let head = head(admission.framing, cors);
-            connection.handoff.offer(Offer { admission, head }).await
-        }
+        Ok(admission) => offer(connection, admission, cors).await,
         Err(refused) => refused,
     };
     let refusal = refused.reason;
     tracing::debug!(reason = refusal.reason(), peer = ?connection.peer(), "stream refused");
     connection.refused(refused, request.headers());
     refusal.response(public.retry_after_s)
+}
+
+/// Offers the stream to the driver. At the user's limit it is offered once more, if connections
+/// that are gone have given way.
+async fn offer(
+    connection: &Connection,
+    admission: Admission,
+    cors: &[(HeaderName, HeaderValue)],
+) -> Refused {
+    let offer = |admission: Admission| {
+        let head = head(admission.framing, cors);
+        connection.handoff.offer(Offer { admission, head })
+    };
+    let mut declined = offer(admission).await;
+    if let (Some(admission), Some(user)) = (declined.again.take(), &declined.user)
+        && make_room(&connection.public.shards, user).await
+    {
+        declined = offer(*admission).await;
+    }
+    declined.into()
 }
 
 /// Whether it is a request for a stream at all.

@@ -10,6 +10,7 @@ use compact_str::CompactString;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
+use super::room::{Look, Seen};
 use super::table::SlotRef;
 use crate::directory::ConnectionRef;
 use crate::frame::Frame;
@@ -33,6 +34,17 @@ pub(crate) enum Command {
     Describe {
         tenants: Vec<SlotRef>,
         reply: oneshot::Sender<Vec<Description>>,
+    },
+    /// Close those of the tenants that are gone, and tell of the others.
+    Look {
+        tenants: Vec<SlotRef>,
+        look: Look,
+        reply: oneshot::Sender<Vec<Seen>>,
+    },
+    /// Close the tenants, which do not answer, and say which were there.
+    Drop {
+        tenants: Vec<SlotRef>,
+        reply: oneshot::Sender<Vec<ConnectionRef>>,
     },
     /// Answer, to show that this thread can be woken.
     Ping { reply: oneshot::Sender<()> },

@@ -23,6 +23,7 @@ mod listener;
 mod model;
 mod poller;
 mod returned;
+mod room;
 mod sealed;
 mod slot;
 mod table;
@@ -62,6 +63,7 @@ pub use handshakes::{Handshake, Handshakes};
 pub use inbox::{Description, Inbox};
 pub use listener::{BindError, Listener, ListenerSocket, Preface, SocketOptions, adopt, bind};
 pub use returned::{Earlier, Origin};
+pub use room::make_room;
 pub use thread::{Shards, StartError, StartHandshake, Starter};
 
 /// What bounds a client that reads too slowly or not at all, and how often it hears from us.

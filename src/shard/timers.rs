@@ -107,6 +107,11 @@ impl Shard {
             return true;
         }
         slot.set_rearmed(false);
+        self.send_heartbeat(key)
+    }
+
+    /// Sends a heartbeat; false where that ended the client.
+    pub(super) fn send_heartbeat(&mut self, key: u32) -> bool {
         let heartbeat = self.heartbeat.clone();
         if self.send_frame(key, &heartbeat) {
             self.metrics().heartbeats.increment();
