@@ -16,6 +16,7 @@
 mod digest;
 mod everyone;
 mod name;
+mod questions;
 mod standing;
 mod standings;
 mod user;
@@ -31,6 +32,7 @@ use crate::config::OnLimit;
 use crate::event::SessionChange;
 use crate::log::Position;
 use everyone::Everyone;
+pub use questions::{Questions, Turn};
 pub use standing::{Rules, Standing};
 use standings::Standings;
 use user::User;
@@ -118,6 +120,7 @@ pub struct Directory {
     sweep: Mutex<(usize, usize)>,
     /// See [`Everyone`].
     everyone_ms: AtomicU64,
+    questions: Questions,
 }
 
 #[derive(Debug, Default)]
@@ -159,6 +162,7 @@ impl Directory {
             max_token_life_ms: AtomicU64::new(rules.max_token_life_ms),
             sweep: Mutex::default(),
             everyone_ms: AtomicU64::new(0),
+            questions: Questions::default(),
         }
     }
 
@@ -248,6 +252,11 @@ impl Directory {
             stripe.forget_if_unused(index, hash);
         }
         true
+    }
+
+    /// Whose connections were asked lately whether they are still there.
+    pub fn questions(&self) -> &Questions {
+        &self.questions
     }
 
     /// Whether a connection is in, and nobody has taken it out.

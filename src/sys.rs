@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -84,6 +84,43 @@ pub fn passed_descriptors() -> io::Result<Vec<(OwnedFd, String)>> {
     Ok(passed.collect())
 }
 
+/// What TCP has sent and not seen acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub struct InFlight {
+    /// Packets on the way.
+    pub packets: u32,
+    /// Since the peer last acknowledged anything.
+    pub last_ack_ms: u32,
+}
+
+/// What is on the way to the peer of a TCP socket (`TCP_INFO`, `tcp(7)`).
+///
+/// # Errors
+/// It is no TCP socket.
+pub fn in_flight(socket: BorrowedFd<'_>) -> io::Result<InFlight> {
+    let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut bytes = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).unwrap_or(0);
+    // SAFETY: the kernel writes at most `bytes` bytes, which is what `info` has room for.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut bytes,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is plain numbers, zeroed above where the kernel knows fewer of them.
+    let info = unsafe { info.assume_init() };
+    Ok(InFlight {
+        packets: info.tcpi_unacked,
+        last_ack_ms: info.tcpi_last_ack_recv,
+    })
+}
+
 /// Gives the calling thread's free memory back to the kernel. Meant for idle moments: it walks
 /// the thread's heap.
 pub fn collect_memory() {
@@ -105,7 +142,7 @@ pub fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::{AsFd, BorrowedFd};
+    use std::os::fd::AsFd;
 
     #[test]
     fn an_unshared_table_does_not_see_later_descriptors() {

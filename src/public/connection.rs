@@ -195,7 +195,7 @@ where
         };
         match shard.borrow_mut().admit(admission) {
             Ok(seat) => return Poll::Ready(Outcome::Seated(Box::new(seat), head)),
-            Err(declined) => connection.handoff.refuse(Refused::from(declined)),
+            Err(declined) => connection.handoff.refuse(declined),
         }
     }
 }

@@ -4,8 +4,7 @@
 use std::cell::RefCell;
 use std::task::Poll;
 
-use super::refusal::Refused;
-use crate::shard::Admission;
+use crate::shard::{Admission, Declined};
 
 /// A stream that was checked and waits for its seat.
 #[derive(Debug)]
@@ -24,19 +23,19 @@ enum State {
     #[default]
     Empty,
     Offered(Offer),
-    Refused(Refused),
+    Declined(Declined),
 }
 
 impl Handoff {
     /// For the service: offers a stream and waits. Only a refusal ever comes back; a taken offer
     /// takes the connection, and this future, with it.
-    pub(super) async fn offer(&self, offer: Offer) -> Refused {
+    pub(super) async fn offer(&self, offer: Offer) -> Declined {
         *self.0.borrow_mut() = State::Offered(offer);
         // Polled again by the driver, right after it refused: no waker is needed.
         std::future::poll_fn(|_| {
             let mut state = self.0.borrow_mut();
             match std::mem::take(&mut *state) {
-                State::Refused(refused) => Poll::Ready(refused),
+                State::Declined(declined) => Poll::Ready(declined),
                 other => {
                     *state = other;
                     Poll::Pending
@@ -59,7 +58,7 @@ impl Handoff {
     }
 
     /// For the driver: answers the offer it took. The service has to be polled then.
-    pub(super) fn refuse(&self, refused: Refused) {
-        *self.0.borrow_mut() = State::Refused(refused);
+    pub(super) fn refuse(&self, declined: Declined) {
+        *self.0.borrow_mut() = State::Declined(declined);
     }
 }

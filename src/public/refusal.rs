@@ -60,7 +60,7 @@ impl From<Refusal> for Refused {
 }
 
 impl From<Declined> for Refused {
-    fn from(Declined { reason, user }: Declined) -> Self {
+    fn from(Declined { reason, user, .. }: Declined) -> Self {
         Self {
             reason: reason.into(),
             user,

@@ -217,3 +217,6 @@ impl AsyncWrite for Sealed {
         Pin::new(&mut self.wire).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

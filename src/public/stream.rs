@@ -17,7 +17,7 @@ use super::{Live, Public};
 use crate::auth::Identity;
 use crate::config::OnExpiry;
 use crate::frame::Framing;
-use crate::shard::Admission;
+use crate::shard::{Admission, make_room};
 use crate::topic::{MAX_TOPICS_PER_STREAM, Topic, TopicPattern};
 
 const HEADER_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -76,10 +76,7 @@ pub(super) async fn answer(
             Err(reason) => Refusal::from(reason).into(),
         },
         Ok(admission) => {
-            let unix_s = public.shards.clock.unix_ms() / 1_000;
-            let head = head(admission.framing, admission.keep_alive, unix_s, cors);
-            let offer = Offer { admission, head };
-            let refused = awaiting(connection, connection.handoff.offer(offer)).await;
+            let refused = awaiting(connection, offer(connection, admission, cors)).await;
             if refused.reason == Refusal::Unauthenticated {
                 Asker::of(connection, live, request).denied("session_ended");
             }
@@ -102,6 +99,28 @@ async fn awaiting<T>(connection: &Connection, future: impl Future<Output = T>) -
     let outcome = future.await;
     connection.hold_end();
     outcome
+}
+
+/// Offers the stream to the driver. At the user's limit it is offered once more, if connections
+/// that are gone have given way.
+async fn offer(
+    connection: &Connection,
+    admission: Admission,
+    cors: &[(HeaderName, HeaderValue)],
+) -> Refused {
+    let shards = &connection.public.shards;
+    let offer = |admission: Admission| {
+        let unix_s = shards.clock.unix_ms() / 1_000;
+        let head = head(admission.framing, admission.keep_alive, unix_s, cors);
+        connection.handoff.offer(Offer { admission, head })
+    };
+    let mut declined = offer(admission).await;
+    if let (Some(admission), Some(user)) = (declined.again.take(), &declined.user)
+        && make_room(shards, user).await
+    {
+        declined = offer(*admission).await;
+    }
+    declined.into()
 }
 
 /// Whether it is a request for a stream, as far as its head tells.

@@ -113,6 +113,8 @@ pub struct Declined {
     pub reason: NotSeated,
     /// Whose it would have been.
     pub user: Option<CompactString>,
+    /// At the user's limit: to try again with, once there is room.
+    pub again: Option<Box<Admission>>,
 }
 
 /// Why a stream was not let in.
@@ -172,9 +174,12 @@ impl Shared {
 
 impl Admission {
     fn declined(self, reason: NotSeated) -> Declined {
+        let user = self.identity.as_ref().map(|identity| identity.user.clone());
+        let may_try_again = reason == NotSeated::Limit;
         Declined {
             reason,
-            user: self.identity.map(|identity| identity.user),
+            user,
+            again: may_try_again.then(|| Box::new(self)),
         }
     }
 }

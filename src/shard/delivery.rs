@@ -125,6 +125,17 @@ impl Shard {
                 // An asker who left needs no answer.
                 let _ = reply.send(descriptions);
             }
+            Command::Look {
+                tenants,
+                look,
+                reply,
+            } => {
+                // An asker who left needs no answer, here and below.
+                let _ = reply.send(self.look(&tenants, look));
+            }
+            Command::Drop { tenants, reply } => {
+                let _ = reply.send(self.drop_silent(&tenants));
+            }
             Command::Ping { reply } => {
                 let _ = reply.send(());
             }

@@ -10,6 +10,7 @@ use compact_str::CompactString;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
+use super::room::{Look, Seen};
 use super::table::SlotRef;
 use crate::directory::ConnectionRef;
 use crate::frame::Frame;
@@ -34,6 +35,17 @@ pub(crate) enum Command {
         tenants: Vec<SlotRef>,
         reply: oneshot::Sender<Vec<Description>>,
     },
+    /// Close those of the tenants that are gone, and tell of the others.
+    Look {
+        tenants: Vec<SlotRef>,
+        look: Look,
+        reply: oneshot::Sender<Vec<Seen>>,
+    },
+    /// Close the tenants, which do not answer, and say which were there.
+    Drop {
+        tenants: Vec<SlotRef>,
+        reply: oneshot::Sender<Vec<ConnectionRef>>,
+    },
     /// Answer, to show that this thread can be woken.
     Ping { reply: oneshot::Sender<()> },
     /// Wake all the other shards and answer when they did.
@@ -46,7 +58,11 @@ impl Command {
         match self {
             Self::Deliver { .. } => true,
             Self::End { entry, .. } => entry.is_some(),
-            Self::Describe { .. } | Self::Ping { .. } | Self::PingOthers { .. } => false,
+            Self::Describe { .. }
+            | Self::Look { .. }
+            | Self::Drop { .. }
+            | Self::Ping { .. }
+            | Self::PingOthers { .. } => false,
         }
     }
 }

@@ -25,6 +25,7 @@ mod model;
 mod places;
 mod poller;
 mod returned;
+mod room;
 mod sealed;
 mod slot;
 mod table;
@@ -65,6 +66,7 @@ pub use handshakes::{Handshake, Handshakes};
 pub use inbox::{Description, Inbox};
 pub use listener::{BindError, Listener, ListenerSocket, Preface, SocketOptions, adopt, bind};
 pub use returned::{Earlier, Origin};
+pub use room::make_room;
 pub use thread::{Shards, StartError, StartHandshake, Starter};
 
 /// What bounds a client that reads too slowly or not at all, and how often it hears from us.

@@ -107,6 +107,20 @@ impl Shard {
             return true;
         }
         slot.set_rearmed(false);
+        self.send_position(key, heartbeat)
+    }
+
+    /// Sends a heartbeat for now; false where that ended the client.
+    pub(super) fn send_heartbeat(&mut self, key: u32) -> bool {
+        let now = self.now();
+        let heartbeat = self.heartbeat(now);
+        self.send_position(key, &heartbeat)
+    }
+
+    fn send_position(&mut self, key: u32, heartbeat: &Heartbeat) -> bool {
+        let Some(slot) = self.table.get(key) else {
+            return false;
+        };
         let frame = heartbeat.frame(slot.joined());
         if self.send_frame(key, frame) {
             self.metrics().heartbeats.increment();

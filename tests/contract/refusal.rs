@@ -1,6 +1,7 @@
 //! Everything that is not a stream: refusals, unknown paths, wrong methods, CORS, limits.
 
 mod cors;
+mod gone;
 mod limits;
 mod routes;
 

@@ -1,0 +1,92 @@
+//! Whose connections were asked lately whether they are still there, so that a client that is
+//! refused again and again does not make the server ask again and again.
+
+use compact_str::CompactString;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+/// Between two questions to one user's connections: about a client's second reconnect.
+const PAUSE_MS: u64 = 10_000;
+/// Users remembered, some 300 KiB with the longest names. Nobody else is asked then.
+const MAX_USERS: usize = 1_024;
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub struct Questions(Mutex<HashMap<CompactString, Asked, ahash::RandomState>>);
+
+#[derive(Debug)]
+struct Asked {
+    at_ms: u64,
+    outcome: watch::Receiver<()>,
+}
+
+/// Who asks.
+#[derive(Debug)]
+pub enum Turn {
+    /// The caller, until it drops this.
+    Ask(watch::Sender<()>),
+    /// Somebody does; there is an error here when they have.
+    Wait(watch::Receiver<()>),
+    /// Nobody: it was done a moment ago.
+    Asked,
+}
+
+impl Questions {
+    /// Whether to ask the user's connections.
+    pub fn turn(&self, user: &str, now_ms: u64) -> Turn {
+        let mut users = self.0.lock();
+        let is_recent = |asked: &Asked| now_ms < asked.at_ms + PAUSE_MS;
+        if let Some(asked) = users.get(user) {
+            // With an error, whoever asked has done so.
+            if asked.outcome.has_changed().is_ok() {
+                return Turn::Wait(asked.outcome.clone());
+            }
+            if is_recent(asked) {
+                return Turn::Asked;
+            }
+        } else if users.len() >= MAX_USERS {
+            users.retain(|_, asked| is_recent(asked));
+            if users.len() >= MAX_USERS {
+                return Turn::Asked;
+            }
+        }
+        let (question, outcome) = watch::channel(());
+        let at_ms = now_ms;
+        users.insert(user.into(), Asked { at_ms, outcome });
+        Turn::Ask(question)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_asks_others_wait_and_whoever_comes_soon_after_is_not_worth_a_question() {
+        let questions = Questions::default();
+        let Turn::Ask(question) = questions.turn("42", 0) else {
+            panic!("the first asks");
+        };
+        let Turn::Wait(outcome) = questions.turn("42", 10) else {
+            panic!("the second waits");
+        };
+        assert!(matches!(questions.turn("43", 10), Turn::Ask(_)));
+        drop(question);
+        assert!(outcome.has_changed().is_err());
+        assert!(matches!(questions.turn("42", PAUSE_MS - 1), Turn::Asked));
+        assert!(matches!(questions.turn("42", PAUSE_MS), Turn::Ask(_)));
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_forgets() {
+        let questions = Questions::default();
+        for user in 0..2 * MAX_USERS {
+            let turn = questions.turn(&user.to_string(), 0);
+            assert_eq!(matches!(turn, Turn::Ask(_)), user < MAX_USERS);
+        }
+        assert_eq!(questions.0.lock().len(), MAX_USERS);
+        assert!(matches!(questions.turn("new", PAUSE_MS), Turn::Ask(_)));
+        assert_eq!(questions.0.lock().len(), 1);
+    }
+}

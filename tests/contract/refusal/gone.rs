@@ -1,0 +1,139 @@
+//! Clients that come back before the server has noticed that they were gone: their own old
+//! connections do not keep them out.
+
+use std::time::Duration;
+
+use serde_json::json;
+use socket2::{SockFilter, SockRef};
+
+use super::{Refused, assert_refusals, refused};
+use crate::support::{NOTIFICATIONS, Stream, TestServer, eventually};
+
+const STREAMS: &str = "idlewild_connections{transport=\"sse\"}";
+const IN_FLIGHT: &str = "idlewild_handshakes_in_flight";
+const HEARTBEATS: &str = "idlewild_heartbeats_total";
+const CLOSED: &str = "idlewild_disconnects_total{reason=\"client_closed\"}";
+const STALLED: &str = "idlewild_disconnects_total{reason=\"stalled\"}";
+
+fn path_of(server: &TestServer, user: &str) -> String {
+    format!("{NOTIFICATIONS}?token={}", server.token(user))
+}
+
+/// From now on the client's kernel gets nothing of this connection, as after a change of network.
+fn cut_off(stream: &Stream) {
+    /// `BPF_RET | BPF_K`: the verdict of a socket filter.
+    const RETURN: u16 = 0x06;
+    SockRef::from(stream.socket.tcp())
+        .attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)])
+        .unwrap();
+}
+
+/// A user at the limit of five closes a connection, in one of two ways, and comes back at once.
+fn reconnect(close: impl Fn(&Stream)) {
+    const RECONNECTS: u32 = 400;
+    let server = TestServer::start();
+    let path = path_of(&server, "42");
+    let mut streams: Vec<Stream> = (0..5).map(|_| server.stream("42")).collect();
+    for round in 0..RECONNECTS {
+        let oldest = streams.remove(0);
+        close(&oldest);
+        drop(oldest);
+        let stream = server.open(&path);
+        assert_eq!(stream.status, 200, "reconnect {round}");
+        streams.push(stream);
+    }
+    assert_refusals(&server, "limit", 0.0);
+    server.wait_for_metric(STREAMS, 5.0);
+    server.wait_for_metric(CLOSED, f64::from(RECONNECTS));
+}
+
+#[test]
+fn who_closes_a_stream_and_comes_back_at_once_is_let_in() {
+    reconnect(|_| {});
+}
+
+#[test]
+fn who_resets_a_stream_and_comes_back_at_once_is_let_in() {
+    reconnect(|stream| {
+        SockRef::from(stream.socket.tcp())
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+    });
+}
+
+#[test]
+fn connections_that_answer_no_heartbeat_give_way_after_a_second() {
+    let server = TestServer::with(|config| config.max_connections_per_user = 3);
+    let path = path_of(&server, "42");
+    let mut streams: Vec<Stream> = (0..3).map(|_| server.stream("42")).collect();
+    // What they acknowledged when they came is then no answer any more.
+    std::thread::sleep(Duration::from_millis(400));
+    streams[..2].iter().for_each(cut_off);
+    // As many as a browser has tabs, all at once.
+    let newcomers: Vec<_> = (0..2)
+        .map(|_| {
+            let mut client = server.connect();
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+            client
+        })
+        .collect();
+    server.wait_for_metric(HEARTBEATS, 3.0);
+    server.wait_for_metric(IN_FLIGHT, 2.0);
+    server.advance(Duration::from_millis(999));
+    (0..10).for_each(|_| assert_eq!(server.get("/healthz").status, 200));
+    assert_eq!(server.metric(STALLED), Some(0.0));
+    server.advance(Duration::from_millis(1));
+    for client in newcomers {
+        assert_eq!(client.stream().status, 200);
+    }
+    server.wait_for_metric(STALLED, 2.0);
+    server.wait_for_metric(STREAMS, 3.0);
+    assert_refusals(&server, "limit", 0.0);
+    // The one that answered is still there.
+    assert!(streams[2].next().unwrap().contains("event: heartbeat\n"));
+    let id = server.publish(&json!({"to": {"user": "42"}, "data": 1}));
+    assert!(streams[2].next().unwrap().contains(&id));
+}
+
+#[test]
+fn a_user_is_asked_once_in_a_while() {
+    let server = TestServer::start();
+    let path = path_of(&server, "42");
+    let _streams: Vec<Stream> = (0..5).map(|_| server.stream("42")).collect();
+    for _ in 0..20 {
+        assert_eq!(
+            Refused::from(server.open(&path)),
+            refused(429, "Too many connections")
+        );
+    }
+    assert_eq!(server.metric(HEARTBEATS), Some(5.0));
+    server.advance(Duration::from_secs(10));
+    assert_eq!(server.open(&path).status, 429);
+    assert_eq!(server.metric(HEARTBEATS), Some(10.0));
+}
+
+#[test]
+fn a_newcomer_that_gives_up_waiting_leaves_nothing() {
+    let server = TestServer::with(|config| config.max_connections_per_user = 1);
+    let path = path_of(&server, "42");
+    let gone = server.stream("42");
+    std::thread::sleep(Duration::from_millis(400));
+    cut_off(&gone);
+    let mut newcomer = server.connect();
+    newcomer.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+    server.wait_for_metric(HEARTBEATS, 1.0);
+    drop(newcomer);
+    server.wait_for_metric(IN_FLIGHT, 0.0);
+    server.wait_for_metric(STREAMS, 1.0);
+    // And it keeps nobody from being asked.
+    server.advance(Duration::from_secs(10));
+    let waiting = std::thread::spawn({
+        let client = server.connect();
+        move || client.open(&path).status
+    });
+    eventually("it gives way", || {
+        server.advance(Duration::from_millis(100));
+        waiting.is_finished()
+    });
+    assert_eq!(waiting.join().unwrap(), 200);
+}
