@@ -48,7 +48,8 @@ class Scene:
 
     def open(self):
         """every client opens its stream and is told when to come back"""
-        self.each("opened", lambda one: one.all("open"))
+        # Three of them start a Chromium, which a busy machine takes its time for.
+        self.each("opened", lambda one: one.all("open"), seconds=120)
         self.each("is online", self.is_online)
 
     def cut_first(self):
@@ -174,10 +175,10 @@ class Scene:
         for one in self.running:
             judge(one, self.expected[one.user])
 
-    def each(self, what, condition):
+    def each(self, what, condition, **limit):
         for one in self.running:
             try:
-                wait(f"{one.name}: {what}", lambda: condition(one) or not one.thread.is_alive())
+                wait(f"{one.name}: {what}", lambda: condition(one) or not one.thread.is_alive(), **limit)
                 check(condition(one), f"{one.name} ended before: {what}")
             except Failed as reason:
                 raise Failed(f"{reason}\n--- what it said last\n{one.said()}") from None
