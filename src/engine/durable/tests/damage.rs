@@ -27,7 +27,7 @@ async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
         if is_so().await {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        Clock::system().sleep(Duration::from_millis(5)).await;
     }
     panic!("never came true: {what}");
 }

@@ -187,7 +187,7 @@ async fn no_damage_revives_a_token_or_alters_an_event() {
         let mut damages = Vec::new();
         if round >= histories.images.len() {
             // Twice in every fifth round.
-            for _ in 0..1 + usize::from(random.u32(..5) == 0) {
+            for _ in 0..=usize::from(random.u32(..5) == 0) {
                 // A file that is not there or is empty is no choice.
                 damages.push(loop {
                     if let Some(damage) = damage(&mut random, directory.path()) {
