@@ -22,9 +22,7 @@ use tokio::task::JoinHandle;
 use crate::admin::{self, Admin};
 use crate::auth::users::{Users, UsersError};
 use crate::clock::{Clock, SteadyTime, millis};
-use crate::config::{
-    Config, ConfigError, Endpoint, FdTables, OTHER_DESCRIPTORS, check_descriptors,
-};
+use crate::config::{Config, ConfigError, Endpoint, FdTables, check_descriptors, own_descriptors};
 use crate::directory::{Directory, Rules};
 use crate::engine::{DurableEngine, Engine, MemoryEngine, OpenError};
 use crate::event::EventId;
@@ -383,7 +381,7 @@ fn table_capacity(config: &Config, shard_count: usize, nofile: u64) -> usize {
         FdTables::Shared => nofile,
         FdTables::PerShard => {
             let handshakes = config.max_handshakes.div_ceil(shard_count) as u64;
-            nofile.saturating_sub(handshakes + OTHER_DESCRIPTORS)
+            nofile.saturating_sub(handshakes + own_descriptors(config))
         }
     };
     config

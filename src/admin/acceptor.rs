@@ -1,5 +1,6 @@
 //! Accepts admin connections and finds each a place.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::Admin;
 use super::connection::{self, Stream};
+use crate::config::MAX_LEAVING;
 use crate::shard::{Listener, ListenerSocket};
 
 /// Pause after a failed accept.
@@ -30,6 +32,7 @@ pub async fn serve(admin: Arc<Admin>, listener: Listener) -> io::Result<()> {
         ListenerSocket::Unix(listener) => Acceptor::Unix(UnixListener::from_std(listener)?),
     };
     let mut was_failing = false;
+    let mut leaving = VecDeque::with_capacity(MAX_LEAVING + 1);
     loop {
         let (socket, peer) = match listener.accept().await {
             Ok(accepted) => {
@@ -47,9 +50,12 @@ pub async fn serve(admin: Arc<Admin>, listener: Listener) -> io::Result<()> {
         };
         let (place, cut) = admin.places.enter(peer);
         tokio::spawn(connection::serve(Arc::clone(&admin), socket, place));
-        // So that no more descriptors are open than there are places.
-        if let Some(cut) = cut {
-            cut.is_gone().await;
+        leaving.extend(cut);
+        // Their descriptors are open until their tasks have had a turn.
+        if leaving.len() > MAX_LEAVING
+            && let Some(first) = leaving.pop_front()
+        {
+            first.is_gone().await;
         }
     }
 }

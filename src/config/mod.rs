@@ -20,7 +20,8 @@ pub(crate) use load::is_known_variable;
 pub use load::{DevSecrets, Sources, load, warnings};
 pub use telemetry::Telemetry;
 pub use units::{parse_duration, parse_size};
-pub use validate::{OTHER_DESCRIPTORS, SPARE_ADMIN_CONNECTIONS, check_descriptors};
+pub(crate) use validate::MAX_LEAVING;
+pub use validate::{SPARE_ADMIN_CONNECTIONS, check_descriptors, own_descriptors};
 pub(crate) use variables::{API_KEY_VARIABLES, ENV_PREFIX};
 
 use std::net::{IpAddr, SocketAddr};

@@ -12,11 +12,14 @@ use super::{Algorithm, Auth, Config, Cors, Endpoint, EngineKind, FdTables, Tls};
 
 /// Descriptors of the process itself: questions to the application and the key set's URL, the
 /// history, traces, logs, and files that are open for a moment.
-pub const OTHER_DESCRIPTORS: u64 = 256;
+const OTHER_DESCRIPTORS: u64 = 256;
 
-/// Admin connections beyond `admin_max_connections`: each listener has one in its hands while
-/// another makes room for it, and while no connection is idle these keep health and metrics
-/// answering.
+/// Admin connections of one listener that were closed for others, and whose sockets may still be
+/// open for a moment. A listener that waited for each would accept a few hundred a second.
+pub(crate) const MAX_LEAVING: usize = 16;
+
+/// Admin connections beyond `admin_max_connections`: while none is idle, these keep health and
+/// metrics answering.
 pub const SPARE_ADMIN_CONNECTIONS: usize = 64;
 
 /// What a shard opens for itself, its listeners aside: epolls, eventfds, its runtime's signal pipe.
@@ -91,13 +94,11 @@ pub(super) fn validate(config: &Config) -> Checked {
 /// # Errors
 /// One line with what is needed, what there is and how to raise it.
 pub fn check_descriptors(config: &Config, nofile_hard: u64) -> Result<(), ConfigError> {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let shards = Some(config.shards).filter(|shards| *shards > 0);
-    let shards = shards.unwrap_or_else(cores);
-    // What is made before the shards' threads stands in every table.
-    let own = shards * (DESCRIPTORS_PER_SHARD + config.listen.len() + config.tls.listen.len());
-    let own = own as u64 + OTHER_DESCRIPTORS;
-    let admin = (config.admin_max_connections + SPARE_ADMIN_CONNECTIONS) as u64;
+    let shards = shards(config);
+    let own = own_descriptors(config);
+    // The last is the one that was just accepted.
+    let leaving = config.admin_listen.len() * (MAX_LEAVING + 1 + 1);
+    let admin = (config.admin_max_connections + SPARE_ADMIN_CONNECTIONS + leaving) as u64;
     let share = |count: usize, tables: usize| count.div_ceil(tables) as u64;
     let clients = |tables| {
         share(config.max_connections, tables).saturating_add(share(config.max_handshakes, tables))
@@ -119,6 +120,19 @@ pub fn check_descriptors(config: &Config, nofile_hard: u64) -> Result<(), Config
             config.max_connections
         ),
     )
+}
+
+/// What each descriptor table holds besides clients, handshakes and admin connections: what is made
+/// before the shards' threads stands in every table.
+pub fn own_descriptors(config: &Config) -> u64 {
+    let of_shard = DESCRIPTORS_PER_SHARD + config.listen.len() + config.tls.listen.len();
+    (shards(config) * of_shard) as u64 + OTHER_DESCRIPTORS
+}
+
+fn shards(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let shards = Some(config.shards).filter(|shards| *shards > 0);
+    shards.unwrap_or_else(cores)
 }
 
 /// What the contract has and this version has not: refused, since ignoring it would be a lie.

@@ -353,18 +353,18 @@ fn descriptors_are_counted_for_the_table_that_holds_them() {
         ..Config::default()
     };
     let own = 2 * (8 + 1) + OTHER_DESCRIPTORS;
-    let needed = 1000 + 100 + 50 + 64 + own;
-    assert_eq!(needed, 1488);
+    let needed = 1000 + 100 + 50 + 64 + 18 + own;
+    assert_eq!(needed, 1506);
     assert!(check_descriptors(&config, needed).is_ok());
     let error = check_descriptors(&config, needed - 1)
         .unwrap_err()
         .to_string();
     for part in [
         "max_connections: 1000",
-        "1488",
-        "1487",
-        "ulimit -n 1488",
-        "LimitNOFILE=1488",
+        "1506",
+        "1505",
+        "ulimit -n 1506",
+        "LimitNOFILE=1506",
     ] {
         assert!(error.contains(part), "{error}");
     }
@@ -380,8 +380,8 @@ fn descriptors_are_counted_for_the_table_that_holds_them() {
     assert!(error.contains(&descriptors), "{error}");
     // The admin connections are in the main thread's table.
     config.admin_max_connections = 1000;
-    assert!(check_descriptors(&config, 1064 + own).is_ok());
-    assert!(check_descriptors(&config, 1064 + own - 1).is_err());
+    assert!(check_descriptors(&config, 1082 + own).is_ok());
+    assert!(check_descriptors(&config, 1082 + own - 1).is_err());
     config.max_connections = usize::MAX;
     config.shards = 0;
     assert!(check_descriptors(&config, u64::from(u32::MAX)).is_err());
