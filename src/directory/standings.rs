@@ -31,7 +31,7 @@ pub(super) struct Remembered {
     pub(super) settled: Position,
 }
 
-// With its pointer, its place in the index and the allocator's rounding about 115 bytes
+// With its pointer and its place in the index about 105 bytes
 // (docs/decisions.md).
 const _: () = assert!(size_of::<Remembered>() == 88);
 

@@ -252,7 +252,8 @@ fn the_protocols_own_names_are_not_for_publishers() {
         assert!(message.contains(&format!("`{name}`")), "{message}");
     }
     let names = OWN.into_iter().chain(["opened"]);
-    let lines: String = names.map(|name| format!("{}\n", event(name))).collect();
+    let lines: Vec<String> = names.map(|name| event(name).to_string()).collect();
+    let lines = lines.join("\n");
     let answer = server.admin("POST", "/v1/events/batch", &lines).json();
     assert_eq!(answer["accepted"], 1);
     for (n, name) in OWN.into_iter().enumerate() {
