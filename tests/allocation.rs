@@ -94,7 +94,9 @@ fn log_bytes() -> (usize, usize) {
     let (bytes, entries) = log.retained();
     assert!(bytes <= 4 << 20 && entries > 2_000, "{bytes} for {entries}");
     log.expire(10_000_000);
-    assert_eq!(log.retained(), (0, 0));
+    // What is left is what it remembers of what is gone since the last broadcast.
+    let (left, entries) = log.retained();
+    assert!(entries == 0 && left < 4_096, "{left} for {entries}");
     (bytes, held)
 }
 
