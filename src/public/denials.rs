@@ -32,11 +32,10 @@ impl Denials {
         credential: &'static str,
         remote: Option<IpAddr>,
     ) {
-        match self.suppressed(reason, clock.now_ms()) {
-            Some(suppressed) => {
-                tracing::info!(reason, credential, ?remote, suppressed, "not authenticated");
-            }
-            None => tracing::debug!(reason, credential, ?remote, "not authenticated"),
+        if let Some(suppressed) = self.suppressed(reason, clock.now_ms()) {
+            tracing::info!(reason, credential, ?remote, suppressed, "not authenticated");
+        } else {
+            tracing::debug!(reason, credential, ?remote, "not authenticated");
         }
     }
 

@@ -259,6 +259,19 @@ fn a_file_with_a_bad_key_is_used_and_one_without_a_good_key_is_refused() {
 }
 
 #[test]
+fn signatures_are_checked_where_every_shard_has_its_own_descriptors() {
+    let backend = Backend::start(set(&[OLD]));
+    let more = "fd_tables = \"per-shard\"\nshards = 2\nmax_connections = 200\n\
+                max_connections_per_user = 100\n";
+    let process = Process::serve_config(&format!("{more}{}", config_of(&backend)));
+    eventually("the keys are there", || status_in(&process, OLD) == 200);
+    for _ in 0..30 {
+        assert_eq!(status_in(&process, OLD), 200);
+        assert_eq!(status_in(&process, Key { kid: "old", ..NEW }), 401);
+    }
+}
+
+#[test]
 fn tokens_of_public_keys_are_traded_for_tickets_and_open_streams() {
     let backend = Backend::start(set(&[OLD]));
     let server = server(&backend);
