@@ -74,8 +74,8 @@ fn network(peer: SocketAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn peer(text: &str) -> Option<SocketAddr> {
-        Some(text.parse().unwrap())
+    fn peer(text: &str) -> SocketAddr {
+        text.parse().unwrap()
     }
 
     fn delays(keys: &WrongKeys, peer: Option<SocketAddr>, now_ms: u64, n: u64) -> Vec<Option<u64>> {
@@ -87,9 +87,9 @@ mod tests {
     fn twenty_are_answered_at_once_then_one_a_second_and_then_none() {
         let keys = WrongKeys::default();
         let (a, same, b) = (
-            peer("[2001:db8::1]:1"),
-            peer("[2001:db8::2]:2"),
-            peer("192.0.2.1:1"),
+            Some(peer("[2001:db8::1]:1")),
+            Some(peer("[2001:db8::2]:2")),
+            Some(peer("192.0.2.1:1")),
         );
         assert_eq!(delays(&keys, a, 0, 20), [Some(0); 20]);
         let then = [Some(1), Some(2), Some(3), Some(4), Some(5), None, None];
