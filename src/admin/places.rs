@@ -157,7 +157,9 @@ mod tests {
     fn a_connection_that_is_worked_on_stays_and_past_the_spare_places_the_oldest_goes() {
         let places = places(2, 1);
         let held: Vec<Place> = (0..2).map(|_| places.enter(None).0).collect();
-        held.iter().for_each(|place| place.line().set_busy(true));
+        for place in &held {
+            place.line().set_busy(true);
+        }
         let (third, cut) = places.enter(None);
         assert!(cut.is_none());
         third.line().set_busy(true);

@@ -24,8 +24,8 @@ pub(super) struct WrongKeys(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
-    /// When the allowance of an address will be whole again.
-    whole_ms: HashMap<Option<IpAddr>, u64>,
+    /// When the allowance of each will be whole again.
+    addresses: HashMap<Option<IpAddr>, u64>,
     others_whole_ms: u64,
     swept_ms: Option<u64>,
 }
@@ -48,17 +48,17 @@ impl WrongKeys {
 
 impl Table {
     fn entry(&mut self, address: Option<IpAddr>, now_ms: u64) -> &mut u64 {
-        if self.whole_ms.len() >= MAX_ADDRESSES && !self.whole_ms.contains_key(&address) {
+        if self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&address) {
             let is_due = |swept_ms| now_ms.saturating_sub(swept_ms) >= SWEEP_MS;
             if self.swept_ms.is_none_or(is_due) {
                 self.swept_ms = Some(now_ms);
-                self.whole_ms.retain(|_, whole_ms| *whole_ms > now_ms);
+                self.addresses.retain(|_, whole_ms| *whole_ms > now_ms);
             }
-            if self.whole_ms.len() >= MAX_ADDRESSES {
+            if self.addresses.len() >= MAX_ADDRESSES {
                 return &mut self.others_whole_ms;
             }
         }
-        self.whole_ms.entry(address).or_default()
+        self.addresses.entry(address).or_default()
     }
 }
 
@@ -74,8 +74,8 @@ fn network(peer: SocketAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn peer(text: &str) -> Option<SocketAddr> {
-        Some(text.parse().unwrap())
+    fn peer(text: &str) -> SocketAddr {
+        text.parse().unwrap()
     }
 
     fn delays(keys: &WrongKeys, peer: Option<SocketAddr>, now_ms: u64, n: u64) -> Vec<Option<u64>> {
@@ -87,9 +87,9 @@ mod tests {
     fn twenty_are_answered_at_once_then_one_a_second_and_then_none() {
         let keys = WrongKeys::default();
         let (a, same, b) = (
-            peer("[2001:db8::1]:1"),
-            peer("[2001:db8::2]:2"),
-            peer("192.0.2.1:1"),
+            Some(peer("[2001:db8::1]:1")),
+            Some(peer("[2001:db8::2]:2")),
+            Some(peer("192.0.2.1:1")),
         );
         assert_eq!(delays(&keys, a, 0, 20), [Some(0); 20]);
         let then = [Some(1), Some(2), Some(3), Some(4), Some(5), None, None];
@@ -108,10 +108,10 @@ mod tests {
         for n in 0..10_000 {
             keys.delay(address(n), 0);
         }
-        assert_eq!(keys.0.lock().whole_ms.len(), MAX_ADDRESSES);
+        assert_eq!(keys.0.lock().addresses.len(), MAX_ADDRESSES);
         assert_eq!(keys.delay(address(20_000), 0), None);
         let later_ms = 10_000 * INTERVAL_MS;
         assert_eq!(keys.delay(address(20_000), later_ms), Some(Duration::ZERO));
-        assert_eq!(keys.0.lock().whole_ms.len(), 1);
+        assert_eq!(keys.0.lock().addresses.len(), 1);
     }
 }

@@ -291,7 +291,7 @@ fn wrong_keys_are_slowed_down_and_a_right_one_is_not() {
         401
     );
     server.advance(Duration::from_secs(5));
-    let answers = asked.iter_mut().map(|client| client.read_to_end());
+    let answers = asked.iter_mut().map(Client::read_to_end);
     let answers: Vec<String> = answers.map(|it| String::from_utf8(it).unwrap()).collect();
     let with = |status: &str| {
         let line = format!("HTTP/1.1 {status} ");
