@@ -64,6 +64,7 @@ fn admission(last_event_id: &str) -> Admission {
         }),
         topics: Box::default(),
         framing: Framing::Chunked,
+        keep_alive: true,
         last_event_id: Some(last_event_id.into()),
         forwarded_for: None,
         expires_at_s: None,

@@ -269,6 +269,27 @@ impl Directory {
         })
     }
 
+    /// Whether [`Directory::admit`] would let a connection in now.
+    ///
+    /// # Errors
+    /// [`NotAdmitted`]
+    pub fn would_admit(&self, identity: &Identity, limit: Limit) -> Result<(), NotAdmitted> {
+        let (stripe, hash) = self.place(&identity.user);
+        let stripe = self.stripes[stripe].lock();
+        let Some(index) = stripe.find(hash, &identity.user) else {
+            return Ok(());
+        };
+        let user = &stripe.users[index];
+        if !user.allows(identity.session.as_deref(), identity.issued) {
+            return Err(NotAdmitted::Revoked);
+        }
+        if user.has_room(limit) {
+            Ok(())
+        } else {
+            Err(NotAdmitted::Limit)
+        }
+    }
+
     /// Users with at least one connection.
     pub fn users_online(&self) -> usize {
         self.online.load(Ordering::Relaxed)

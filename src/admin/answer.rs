@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::live::Events;
 use crate::engine::EngineError;
+use crate::request::Fault;
 
 pub(super) type Answer = Response<Either<Full<Bytes>, Events>>;
 
@@ -56,6 +57,14 @@ impl Problem {
             "too_large",
             format!("the body is over {max_bytes} bytes"),
         )
+    }
+
+    pub(super) fn faulty(fault: Fault) -> Self {
+        let code = match fault {
+            Fault::NoHost | Fault::BadHost => "invalid_request",
+            Fault::TransferCoding => "not_implemented",
+        };
+        Self::new(fault.status(), code, fault.text())
     }
 
     pub(super) fn unavailable(message: impl Into<String>) -> Self {

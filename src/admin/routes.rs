@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, AUTHORIZATION, HeaderValue};
+use hyper::header::{ALLOW, AUTHORIZATION, CONNECTION, HeaderValue};
 use hyper::{HeaderMap, Method, Request};
 use percent_encoding::percent_decode_str;
 use tracing::{Instrument, Span};
@@ -14,6 +14,7 @@ use super::{
     users,
 };
 use crate::event::UserId;
+use crate::request::Fault;
 
 /// A path that is served.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +37,12 @@ enum Route {
 
 /// Answers a request.
 pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, line: &Arc<Line>) -> Answer {
+    if let Some(fault) = Fault::of(&request) {
+        let mut answer = Answer::from(Problem::faulty(fault));
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(CONNECTION, close);
+        return answer;
+    }
     let route = find(request.uri().path());
     let template = route.as_ref().map(Route::template);
     let is_open = matches!(

@@ -59,6 +59,13 @@ impl Tickets {
         let entry = self.table.lock().remove(&digest(ticket))?;
         (self.clock.now_ms() < entry.place.expires_ms).then_some(entry.identity)
     }
+
+    /// Whom the ticket would stand for; it stays unused.
+    pub fn look(&self, ticket: &str) -> Option<Identity> {
+        let table = self.table.lock();
+        let entry = table.tickets.get(&digest(ticket))?;
+        (self.clock.now_ms() < entry.place.expires_ms).then(|| entry.identity.clone())
+    }
 }
 
 /// The table holds [`MAX_TICKETS`] unused tickets.
@@ -175,7 +182,9 @@ mod tests {
         let tickets = Tickets::new(Clock::manual(0));
         let ticket = tickets.issue(identity("42"), TTL).unwrap();
         assert_eq!(ticket.len(), 43);
+        assert_eq!(user(tickets.look(&ticket)), Some("42".into()));
         assert_eq!(user(tickets.redeem(&ticket)), Some("42".into()));
+        assert!(tickets.look(&ticket).is_none());
         assert!(tickets.redeem(&ticket).is_none());
         assert!(tickets.redeem("unknown").is_none());
         assert!(tickets.redeem("").is_none());

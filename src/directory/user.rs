@@ -99,6 +99,11 @@ impl User {
         self.remembered = Some(Box::new(Remembered { standing, settled }));
     }
 
+    /// Whether [`User::make_room`] would make room.
+    pub(super) fn has_room(&self, limit: Limit) -> bool {
+        limit.on_limit == OnLimit::EvictOldest || self.slice().len() < limit.connections
+    }
+
     /// Sees to it that one more connection fits: takes out and returns the oldest ones, if that
     /// is the policy.
     pub(super) fn make_room(&mut self, limit: Limit) -> Result<Vec<ConnectionRef>, NotAdmitted> {

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 use std::pin::Pin;
 
-use hyper::Request;
 use hyper::body::Incoming;
+use hyper::{Method, Request};
 
 use super::refusal::Refusal;
 use super::{Live, Public};
@@ -41,17 +41,20 @@ pub(super) fn identify<'a>(
     let label = credential.label();
     match credential {
         Credential::Ticket(ticket) => Verdict::Now(
-            public
-                .tickets
-                .redeem(&ticket)
-                // Its token may have ended in the meantime.
-                .filter(|identity| {
-                    let ends_at_s = identity
-                        .expires_at
-                        .saturating_add(live.auth.leeway.as_secs());
-                    clock.unix_ms() / 1_000 < ends_at_s
-                })
-                .ok_or(Refusal::Unauthenticated),
+            // Who asks for a head wants to use it later.
+            if request.method() == Method::HEAD {
+                public.tickets.look(&ticket)
+            } else {
+                public.tickets.redeem(&ticket)
+            }
+            // Its token may have ended in the meantime.
+            .filter(|identity| {
+                let ends_at_s = identity
+                    .expires_at
+                    .saturating_add(live.auth.leeway.as_secs());
+                clock.unix_ms() / 1_000 < ends_at_s
+            })
+            .ok_or(Refusal::Unauthenticated),
         ),
         Credential::Bearer(token) | Credential::QueryToken(token) | Credential::Cookie(token) => {
             live.verify(token, clock, label)

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode};
@@ -79,11 +79,17 @@ pub(super) async fn answer(
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;
     let address = connection.remote(request.headers()).or(connection.peer());
-    let Ok(body) = Limited::new(request.into_body(), MAX_BODY_BYTES)
+    connection.pass_end();
+    let body = Limited::new(request.into_body(), MAX_BODY_BYTES)
         .collect()
-        .await
-    else {
-        return error(StatusCode::PAYLOAD_TOO_LARGE, "Body too large");
+        .await;
+    connection.hold_end();
+    let body = match body {
+        Ok(body) => body,
+        Err(reason) if reason.is::<LengthLimitError>() => {
+            return error(StatusCode::PAYLOAD_TOO_LARGE, "Body too large");
+        }
+        Err(_) => return error(StatusCode::BAD_REQUEST, "The body was cut off"),
     };
     let Ok(attempt) = serde_json::from_slice::<Attempt>(&body.to_bytes()) else {
         return error(
@@ -93,7 +99,7 @@ pub(super) async fn answer(
     };
     // Hashing would hold up every stream of the shard.
     let work = log_in(Arc::clone(public), attempt, address);
-    match public.control.spawn(work).await {
+    match connection.working(public.control.spawn(work)).await {
         Ok(response) => response,
         Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "Login failed"),
     }

@@ -10,6 +10,7 @@ mod address;
 mod answer;
 mod connection;
 mod cors;
+mod date;
 mod demo;
 mod encryption;
 mod handoff;

@@ -11,6 +11,7 @@ use super::answer::{empty, error, text};
 use super::connection::Connection;
 use super::{cors, demo, login, stream, ticket};
 use crate::config::Config;
+use crate::request::Fault;
 
 /// A path that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,17 +66,19 @@ impl Route {
     /// What stands in `Allow` and in `Access-Control-Allow-Methods`.
     fn methods(self) -> (&'static str, &'static str) {
         match self {
-            Self::Notifications | Self::TestStream => ("GET, OPTIONS", "GET"),
+            Self::Notifications | Self::TestStream | Self::Health | Self::Demo => {
+                ("GET, HEAD, OPTIONS", "GET")
+            }
             Self::Ticket | Self::Login => ("POST, OPTIONS", "POST"),
-            Self::Health | Self::Demo => ("GET, HEAD, OPTIONS", "GET"),
         }
     }
 
     fn serves(self, method: &Method) -> bool {
         match self {
-            Self::Notifications | Self::TestStream => method == Method::GET,
+            Self::Notifications | Self::TestStream | Self::Health | Self::Demo => {
+                method == Method::GET || method == Method::HEAD
+            }
             Self::Ticket | Self::Login => method == Method::POST,
-            Self::Health | Self::Demo => method == Method::GET || method == Method::HEAD,
         }
     }
 }
@@ -83,10 +86,17 @@ impl Route {
 /// Answers a request. One that becomes a stream never returns: its connection is taken away.
 pub(super) async fn answer(
     connection: &Rc<Connection>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;
     let live = public.live.load_full();
+    if let Some(fault) = Fault::of(&request) {
+        let mut response = error(fault.status(), fault.text());
+        let fields = live.cors.fields(request.headers(), "GET");
+        response.headers_mut().extend(fields);
+        close_after(&mut response);
+        return response;
+    }
     let Some(route) = public.routes.find(request.uri().path()) else {
         let mut response = error(StatusCode::NOT_FOUND, "Not found");
         let fields = live.cors.fields(request.headers(), "GET");
@@ -106,7 +116,7 @@ pub(super) async fn answer(
         response = if route.serves(request.method()) {
             match route {
                 Route::Notifications | Route::TestStream => {
-                    stream::answer(connection, &live, route, &request, &fields).await
+                    stream::answer(connection, &live, route, &mut request, &fields).await
                 }
                 Route::Ticket => ticket::answer(connection, &live, &request).await,
                 Route::Login => login::answer(connection, request).await,
@@ -128,11 +138,14 @@ pub(super) async fn answer(
     }
     response.headers_mut().extend(fields);
     if public.is_draining() {
-        response
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
+        close_after(&mut response);
     }
     response
+}
+
+fn close_after(response: &mut Response<Full<Bytes>>) {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
 }
 
 #[cfg(test)]

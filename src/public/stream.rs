@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{EXPECT, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Request, Response, Version};
+use hyper::header::{CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Version};
 
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 
+use super::answer::{EVENT_STREAM, empty};
 use super::connection::Connection;
+use super::date;
 use super::handoff::Offer;
 use super::identify::{Verdict, identify};
 use super::refusal::{Refusal, Refused};
@@ -21,6 +23,14 @@ use crate::shard::Admission;
 use crate::topic::{MAX_TOPICS_PER_STREAM, Topic, TopicPattern};
 
 const HEADER_ID: HeaderName = HeaderName::from_static("last-event-id");
+const HAS_BODY: Refusal = Refusal::BadRequest("A stream request has no body");
+/// What the head of every stream says.
+const FIELDS: [(&str, &str); 3] = [
+    ("Content-Type", EVENT_STREAM),
+    // Proxies that compress would hold events back.
+    ("Cache-Control", "no-cache, no-transform"),
+    ("X-Accel-Buffering", "no"),
+];
 /// Stands for it where a client cannot set a header.
 const QUERY_ID: &str = "last_event_id";
 
@@ -29,47 +39,84 @@ pub(super) async fn answer(
     connection: &Connection,
     live: &Live,
     route: Route,
-    request: &Request<Incoming>,
+    request: &mut Request<Incoming>,
     cors: &[(HeaderName, HeaderValue)],
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;
-    let checked = match check(public, request) {
+    let mut checked = check(public, request);
+    if checked.is_ok() && !request.body().is_end_stream() {
+        // Chunked: whether anything comes is not known yet. Boxed, for hardly anybody does this.
+        checked = awaiting(connection, Box::pin(check_is_empty(request.body_mut()))).await;
+    }
+    let request = &*request;
+    let checked = match checked {
         Err(refusal) => Err(refusal.into()),
         Ok(()) if route == Route::TestStream => admission(connection, live, request, None),
         Ok(()) => {
             let identified = match identify(public, live, request) {
                 Verdict::Now(identified) => identified,
-                Verdict::Later(identified) => identified.await,
+                Verdict::Later(identified) => {
+                    awaiting(connection, connection.working(identified)).await
+                }
             };
             identified
                 .map_err(Refused::from)
                 .and_then(|who| admission(connection, live, request, Some(who)))
         }
     };
+    let is_head = request.method() == Method::HEAD;
     let refused = match checked {
+        Ok(admission) if is_head => match public.shards.would_admit(&admission) {
+            Ok(()) => return head_only(admission.keep_alive),
+            Err(reason) => Refusal::from(reason).into(),
+        },
         Ok(admission) => {
-            let head = head(admission.framing, cors);
-            connection.handoff.offer(Offer { admission, head }).await
+            let unix_s = public.shards.clock.unix_ms() / 1_000;
+            let head = head(admission.framing, admission.keep_alive, unix_s, cors);
+            let offer = Offer { admission, head };
+            awaiting(connection, connection.handoff.offer(offer)).await
         }
         Err(refused) => refused,
     };
     let refusal = refused.reason;
     tracing::debug!(reason = refusal.reason(), peer = ?connection.peer(), "stream refused");
-    connection.refused(refused, request.headers());
+    // Who asks for a head asks for no stream.
+    if !is_head {
+        connection.refused(refused, request.headers());
+    }
     refusal.response(public.retry_after_s)
 }
 
-/// Whether it is a request for a stream at all.
+/// Waits for something; whoever closes their side meanwhile wants no stream any more.
+async fn awaiting<T>(connection: &Connection, future: impl Future<Output = T>) -> T {
+    connection.pass_end();
+    let outcome = future.await;
+    connection.hold_end();
+    outcome
+}
+
+/// Whether it is a request for a stream, as far as its head tells.
 fn check(public: &Public, request: &Request<Incoming>) -> Result<(), Refusal> {
     if public.is_draining() {
         return Err(Refusal::ShuttingDown);
     }
-    // What may still come from the client would be read as the stream's input.
-    if !request.body().is_end_stream() {
-        return Err(Refusal::BadRequest("A stream request has no body"));
-    }
     if request.headers().contains_key(EXPECT) {
         return Err(Refusal::BadRequest("A stream request expects nothing"));
+    }
+    // A chunked body does not say.
+    match request.body().size_hint().exact() {
+        None | Some(0) => Ok(()),
+        Some(_) => Err(HAS_BODY),
+    }
+}
+
+/// Waits for the end of a body. What may still come would be read as the stream's input.
+async fn check_is_empty(body: &mut Incoming) -> Result<(), Refusal> {
+    while let Some(frame) = body.frame().await {
+        let is_empty = frame.is_ok_and(|frame| frame.data_ref().is_none_or(Bytes::is_empty));
+        if !is_empty {
+            return Err(HAS_BODY);
+        }
     }
     Ok(())
 }
@@ -102,6 +149,7 @@ fn admission(
             Version::HTTP_10 => Framing::Raw,
             _ => Framing::Chunked,
         },
+        keep_alive: keeps_alive(request),
         last_event_id,
         forwarded_for: connection.remote(request.headers()),
         expires_at_s,
@@ -109,6 +157,17 @@ fn admission(
         max_connections: live.max_connections,
         max_test_streams: public.max_test_streams,
     })
+}
+
+/// Whether the connection may go on after the stream. HTTP/1.0 has nothing but its end to say where
+/// a stream ends.
+fn keeps_alive(request: &Request<Incoming>) -> bool {
+    let asks_to_close = |value: &HeaderValue| {
+        let mut options = value.as_bytes().split(|byte| *byte == b',');
+        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+    };
+    let mut options = request.headers().get_all(CONNECTION).iter();
+    request.version() != Version::HTTP_10 && !options.any(asks_to_close)
 }
 
 /// When the stream ends with its token. One that came inside the leeway gets the leeway, rather
@@ -179,25 +238,51 @@ fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> Option<Box<str>> {
 }
 
 /// The head of a stream's answer, written past hyper.
-fn head(framing: Framing, cors: &[(HeaderName, HeaderValue)]) -> Vec<u8> {
+fn head(
+    framing: Framing,
+    keep_alive: bool,
+    unix_s: u64,
+    cors: &[(HeaderName, HeaderValue)],
+) -> Vec<u8> {
     let mut head = Vec::with_capacity(512);
     head.extend_from_slice(match framing {
-        Framing::Chunked => {
-            b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n"
-        }
-        Framing::Raw => b"HTTP/1.0 200 OK\r\nConnection: close\r\n".as_slice(),
+        Framing::Chunked => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n".as_slice(),
+        Framing::Raw => b"HTTP/1.0 200 OK\r\n",
     });
-    head.extend_from_slice(
-        b"Content-Type: text/event-stream\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n",
-    );
-    for (name, value) in cors {
-        head.extend_from_slice(name.as_str().as_bytes());
+    let mut field = |name: &str, value: &[u8]| {
+        head.extend_from_slice(name.as_bytes());
         head.extend_from_slice(b": ");
-        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(value);
         head.extend_from_slice(b"\r\n");
+    };
+    field("Connection", connection_option(keep_alive).as_bytes());
+    for (name, value) in FIELDS {
+        field(name, value.as_bytes());
     }
-    head.extend_from_slice(b"\r\n");
+    for (name, value) in cors {
+        field(name.as_str(), value.as_bytes());
+    }
+    head.extend_from_slice(b"Date: ");
+    date::write(unix_s, &mut head);
+    head.extend_from_slice(b"\r\n\r\n");
     head
+}
+
+/// The same head as an answer of its own; hyper adds the date.
+fn head_only(keep_alive: bool) -> Response<Full<Bytes>> {
+    let mut response = empty(StatusCode::OK);
+    let fields = [("Connection", connection_option(keep_alive))];
+    for (name, value) in fields.into_iter().chain(FIELDS) {
+        if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+            let value = HeaderValue::from_static(value);
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+fn connection_option(keep_alive: bool) -> &'static str {
+    if keep_alive { "keep-alive" } else { "close" }
 }
 
 #[cfg(test)]

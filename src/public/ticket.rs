@@ -55,7 +55,7 @@ async fn identify(connection: &Connection, live: &Live, request: &Request<Incomi
     };
     let identity = match live.verify(token, &public.shards.clock, label) {
         Verdict::Now(identified) => identified,
-        Verdict::Later(identified) => identified.await,
+        Verdict::Later(identified) => connection.working(identified).await,
     }?;
     if public.shards.directory.allows(&identity) {
         Ok(identity)

@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use compact_str::CompactString;
 
-use super::Shard;
 use super::inbox::Command;
 use super::slot::{Kind, Tenant};
 use super::table::SlotRef;
+use super::{Shard, Shared};
 use crate::auth::Identity;
 use crate::directory::{ConnectionRef, Limit, NotAdmitted, UserHandle};
 use crate::frame::{Frame, Framing};
@@ -27,6 +27,8 @@ pub struct Admission {
     pub topics: Box<[Topic]>,
     /// How its body is delimited.
     pub framing: Framing,
+    /// Whether its head promised that the connection goes on after the stream.
+    pub keep_alive: bool,
     /// The id of the last event it has, as it says.
     pub last_event_id: Option<Box<str>>,
     /// The client's address, where a trusted proxy told it.
@@ -95,6 +97,40 @@ pub enum NotSeated {
     Revoked,
     /// The user holds all they may.
     Limit,
+}
+
+impl From<NotAdmitted> for NotSeated {
+    fn from(reason: NotAdmitted) -> Self {
+        match reason {
+            NotAdmitted::Revoked => Self::Revoked,
+            NotAdmitted::Limit => Self::Limit,
+            NotAdmitted::Full => Self::Full,
+        }
+    }
+}
+
+impl Shared {
+    /// Whether a stream would be let in now. Reserves nothing.
+    ///
+    /// # Errors
+    /// [`NotSeated`]
+    pub fn would_admit(&self, admission: &Admission) -> Result<(), NotSeated> {
+        let is_full = |held: u64, most: usize| held >= most as u64;
+        if is_full(self.metrics.held.value(), admission.max_connections) {
+            return Err(NotSeated::Full);
+        }
+        let Some(identity) = &admission.identity else {
+            let held = self.metrics.test_streams.value();
+            return if is_full(held, admission.max_test_streams) {
+                Err(NotSeated::Full)
+            } else {
+                Ok(())
+            };
+        };
+        self.directory
+            .would_admit(identity, admission.limit)
+            .map_err(NotSeated::from)
+    }
 }
 
 impl Admission {
@@ -173,11 +209,7 @@ impl Shard {
             }
             Err(reason) => {
                 metrics.held.sub(1);
-                Err(admission.declined(match reason {
-                    NotAdmitted::Revoked => NotSeated::Revoked,
-                    NotAdmitted::Limit => NotSeated::Limit,
-                    NotAdmitted::Full => NotSeated::Full,
-                }))
+                Err(admission.declined(reason.into()))
             }
         }
     }

@@ -225,6 +225,7 @@ impl World {
             identity: Some(identity),
             topics: device.topics.iter().map(|n| topic(*n)).collect(),
             framing,
+            keep_alive: true,
             last_event_id: device.last_id.map(|id| id.to_string().into()),
             forwarded_for: None,
             expires_at_s: None,

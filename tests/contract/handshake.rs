@@ -1,7 +1,9 @@
 //! What happens on a connection before it is a stream, and what must never happen to it.
 
 mod endings;
+mod fairness;
 mod flood;
+mod head;
 mod pipelining;
 mod requests;
 

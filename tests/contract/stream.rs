@@ -24,9 +24,10 @@ fn a_stream_has_exactly_the_header_of_the_contract() {
             "access-control-allow-headers: Authorization, Content-Type, Cache-Control, Last-Event-ID",
             "access-control-allow-methods: GET",
             "access-control-allow-origin: *",
-            "cache-control: no-cache",
+            "cache-control: no-cache, no-transform",
             "connection: keep-alive",
             "content-type: text/event-stream",
+            "date: Tue, 14 Nov 2023 22:13:20 GMT",
             "transfer-encoding: chunked",
             "x-accel-buffering: no",
         ]
@@ -56,4 +57,26 @@ fn silence_is_broken_by_a_heartbeat_after_the_interval() {
     assert!(stream.is_silent());
     server.advance(Duration::from_millis(1_100));
     assert_eq!(stream.next().unwrap(), "event: heartbeat\ndata: {}\n\n");
+}
+
+#[test]
+fn a_client_that_asks_for_the_end_of_its_connection_gets_it_with_the_streams() {
+    let server = TestServer::start();
+    let path = format!("{NOTIFICATIONS}?token={}", server.token("42"));
+    for lines in [
+        "Connection: close\r\n",
+        "Connection: Keep-Alive, CLOSE\r\n",
+        "Connection: te\r\nConnection: close\r\n",
+    ] {
+        let mut client = server.connect();
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n"));
+        let mut stream = client.stream();
+        assert_eq!(stream.status, 200);
+        assert_eq!(stream.header("connection"), Some("close"), "{lines:?}");
+        assert_eq!(stream.header("transfer-encoding"), Some("chunked"));
+        assert!(stream.next().is_some());
+        server.admin("DELETE", "/v1/users/42/connections", "");
+        stream.rest();
+        assert!(!stream.follow(), "{lines:?}");
+    }
 }

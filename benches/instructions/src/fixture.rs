@@ -99,6 +99,7 @@ fn admission(user: usize) -> Admission {
         }),
         topics: Box::default(),
         framing: Framing::Chunked,
+        keep_alive: true,
         last_event_id: None,
         forwarded_for: None,
         expires_at_s: None,

@@ -43,6 +43,7 @@ impl Scene {
             identity: None,
             topics: Box::default(),
             framing: Framing::Chunked,
+            keep_alive: true,
             last_event_id: None,
             forwarded_for: None,
             expires_at_s: None,

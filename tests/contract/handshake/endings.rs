@@ -6,7 +6,9 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::{IN_FLIGHT, STREAMS, get, stream_path, wait_until_empty};
-use crate::support::{BASE, Socket, TestServer};
+use crate::support::backend::Backend;
+use crate::support::http::Reply;
+use crate::support::{BASE, NOTIFICATIONS, Socket, TestServer};
 
 /// Closes with a reset.
 fn reset(socket: &Socket) {
@@ -35,6 +37,73 @@ fn a_client_that_half_closes_an_open_stream_leaves_nothing() {
     assert_eq!(stream.next(), None);
     wait_until_empty(&server);
     server.wait_for_metric("idlewild_disconnects_total{reason=\"client_closed\"}", 1.0);
+}
+
+#[test]
+fn a_client_that_closes_its_side_gets_its_answers_all_the_same() {
+    let server = TestServer::start();
+    let login = |body: &str| {
+        format!(
+            "POST {BASE}/login/ HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let user = "{\"email\": \"user@example.com\", \"password\": \"password\"}";
+    let ticket = format!("POST {BASE}/sse/ticket/ HTTP/1.1\r\nHost: test\r\n\r\n");
+    let bearer = format!("Authorization: Bearer {}\r\n\r\n", server.token("42"));
+    for (requests, expected) in [
+        (get("/healthz"), vec![200]),
+        (get("/nowhere"), vec![404]),
+        (get(NOTIFICATIONS), vec![401]),
+        (ticket.clone(), vec![401]),
+        (
+            ticket.replace("\r\n\r\n", &format!("\r\n{bearer}")),
+            vec![201],
+        ),
+        (login(user), vec![200]),
+        (login("{}"), vec![400]),
+        // Cut off inside its body.
+        (login(user)[..120].to_owned(), vec![400]),
+        (
+            get("/healthz") + &login(user) + &get("/nowhere"),
+            vec![200, 200, 404],
+        ),
+        (get("/healthz").repeat(100), vec![200; 100]),
+    ] {
+        let mut client = server.connect();
+        client.send(&requests);
+        client.socket.shutdown_write().unwrap();
+        let bytes = client.read_to_end();
+        let answers = String::from_utf8(bytes).unwrap();
+        let statuses: Vec<u16> = answers
+            .split("HTTP/1.1 ")
+            .skip(1)
+            .map(|answer| answer[..3].parse().unwrap())
+            .collect();
+        assert_eq!(statuses, expected, "{requests}");
+    }
+    wait_until_empty(&server);
+}
+
+#[test]
+fn a_client_that_closes_its_side_before_its_stream_is_open_has_gone() {
+    let backend = Backend::start(Reply::body(200, "{\"user_id\": 42}"));
+    backend.hold();
+    let server = TestServer::with(|config| config.auth.session_auth_url = backend.url());
+    for lines in [
+        "Cookie: sessionid=1\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n",
+    ] {
+        let mut client = server.connect();
+        client.send(format!(
+            "GET {NOTIFICATIONS} HTTP/1.1\r\nHost: test\r\n{lines}"
+        ));
+        server.wait_for_metric(IN_FLIGHT, 1.0);
+        client.socket.shutdown_write().unwrap();
+        server.wait_for_metric(IN_FLIGHT, 0.0);
+    }
+    backend.release();
+    wait_until_empty(&server);
 }
 
 #[test]

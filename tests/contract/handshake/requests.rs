@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::{get, stream_path, wait_until_empty};
-use crate::support::{NOTIFICATIONS, TestServer, request};
+use crate::support::{API_KEY, Client, NOTIFICATIONS, TestServer, request};
 
 /// Status of a stream request whose head gets these lines, and whose body is this.
 fn status_with(server: &TestServer, lines: &str, body: &str) -> u16 {
@@ -41,7 +41,8 @@ fn a_stream_request_with_a_body_is_a_bad_request() {
         ("Content-Length: 5\r\n", "hello"),
         ("Content-Length: 5\r\n", ""),
         ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
-        ("Transfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: chunked\r\n", "1\r\n \r\n0\r\n\r\n"),
+        ("Transfer-Encoding: chunked\r\n", "nonsense\r\n\r\n"),
         ("Expect: 100-continue\r\nContent-Length: 5\r\n", ""),
         ("Expect: 100-continue\r\n", ""),
     ];
@@ -80,7 +81,59 @@ fn a_bad_stream_request_is_told_why_in_the_shape_of_every_refusal() {
 #[test]
 fn a_body_of_no_bytes_is_none() {
     let server = TestServer::start();
-    assert_eq!(status_with(&server, "Content-Length: 0\r\n", ""), 200);
+    for (lines, body) in [
+        ("Content-Length: 0\r\n", ""),
+        ("Transfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        (
+            "Transfer-Encoding: Chunked\r\n",
+            "0\r\nX-Trailer: x\r\n\r\n",
+        ),
+    ] {
+        assert_eq!(status_with(&server, lines, body), 200, "{lines:?}");
+        wait_until_empty(&server);
+    }
+}
+
+#[test]
+fn a_chunked_body_of_nothing_may_end_later() {
+    let server = TestServer::start();
+    let mut client = server.connect();
+    let path = stream_path(&server, "42");
+    client.send(format!(
+        "GET {path} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
+    ));
+    assert_eq!(server.get("/healthz").status, 200);
+    client.send("0\r\n").send("\r\n");
+    let mut stream = client.stream();
+    assert_eq!(stream.status, 200);
+    assert!(stream.next().is_some());
+    let id = server.publish(&serde_json::json!({"to": {"user": "42"}, "data": 1}));
+    assert_eq!(
+        stream.next().unwrap(),
+        format!("id: {id}\nevent: message\ndata: 1\n\n")
+    );
+}
+
+#[test]
+fn another_coding_than_chunked_is_not_implemented() {
+    let server = TestServer::start();
+    let key = format!("Authorization: Bearer {API_KEY}\r\n");
+    for (address, path) in [
+        (server.public, stream_path(&server, "42")),
+        (server.public, "/nowhere".to_owned()),
+        (server.admin.into(), "/v1/stats".to_owned()),
+    ] {
+        let mut client = Client::connect(address);
+        client.send(format!(
+            "GET {path} HTTP/1.1\r\nHost: test\r\n{key}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"
+        ));
+        let mut answer = client.stream();
+        assert_eq!(answer.status, 501, "{path}");
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(answer.header("connection"), Some("close"));
+        answer.body();
+        assert!(!answer.follow());
+    }
 }
 
 #[test]
@@ -99,24 +152,6 @@ fn conflicting_lengths_are_a_bad_request_and_an_end() {
         answer.body();
         assert!(!answer.follow());
     }
-}
-
-#[test]
-fn head_is_not_a_method_of_streams() {
-    let server = TestServer::start();
-    let mut client = server.connect();
-    let path = stream_path(&server, "42");
-    client.send(format!(
-        "HEAD {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
-    ));
-    let bytes = client.read_to_end();
-    let text = String::from_utf8(bytes).unwrap();
-    assert!(text.starts_with("HTTP/1.1 405 "), "{text}");
-    assert!(
-        text.to_lowercase().contains("\r\nallow: get, options\r\n"),
-        "{text}"
-    );
-    assert!(text.ends_with("\r\n\r\n"), "a body behind HEAD: {text}");
 }
 
 #[test]
@@ -170,15 +205,40 @@ fn an_absolute_uri_is_as_good_as_a_path() {
 }
 
 #[test]
-fn a_request_without_a_host_does_no_harm() {
+fn a_request_has_exactly_one_host() {
     let server = TestServer::start();
+    let key = format!("Authorization: Bearer {API_KEY}\r\n");
+    for (address, path) in [
+        (server.public, stream_path(&server, "42")),
+        (server.public, "/healthz".to_owned()),
+        (server.public, "/nowhere".to_owned()),
+        (server.admin.into(), "/v1/stats".to_owned()),
+        (server.admin.into(), "/healthz".to_owned()),
+    ] {
+        for hosts in [
+            "",
+            "Host: test\r\nHost: test\r\n",
+            "Host: a\r\nX: y\r\nHost: b\r\n",
+            "Host: not a host\r\n",
+        ] {
+            let mut client = Client::connect(address);
+            client.send(format!("GET {path} HTTP/1.1\r\n{hosts}{key}\r\n"));
+            let mut answer = client.stream();
+            assert_eq!(answer.status, 400, "{path} {hosts:?}");
+            assert_eq!(answer.header("content-type"), Some("application/json"));
+            assert_eq!(answer.header("connection"), Some("close"));
+            assert!(answer.body().contains("Host"), "{path} {hosts:?}");
+            assert!(!answer.follow());
+        }
+    }
+    // HTTP/1.0 knows none.
     let mut client = server.connect();
-    client.send(format!(
-        "GET {} HTTP/1.1\r\n\r\n",
-        stream_path(&server, "42")
-    ));
-    let status = client.stream().status;
-    assert!(status == 200 || status == 400, "{status}");
+    client.send("GET /healthz HTTP/1.0\r\n\r\n");
+    assert_eq!(client.stream().status, 200);
+    assert_eq!(
+        server.metric("idlewild_connects_total{transport=\"sse\"}"),
+        Some(0.0)
+    );
 }
 
 #[test]

@@ -44,12 +44,12 @@ fn a_wrong_method_is_told_which_ones_are_right() {
     let routes = [
         (
             NOTIFICATIONS.to_owned(),
-            "GET, OPTIONS",
+            "GET, HEAD, OPTIONS",
             &["POST", "PUT", "DELETE", "PATCH", "BREW"][..],
         ),
         (
             format!("{BASE}/sse/test/"),
-            "GET, OPTIONS",
+            "GET, HEAD, OPTIONS",
             &["POST", "PUT"],
         ),
         (
@@ -108,8 +108,8 @@ fn a_trailing_slash_is_optional_everywhere() {
 fn options_is_answered_on_every_route() {
     let server = TestServer::start();
     for (path, allow) in [
-        (NOTIFICATIONS.to_owned(), "GET, OPTIONS"),
-        (format!("{BASE}/sse/test/"), "GET, OPTIONS"),
+        (NOTIFICATIONS.to_owned(), "GET, HEAD, OPTIONS"),
+        (format!("{BASE}/sse/test/"), "GET, HEAD, OPTIONS"),
         (format!("{BASE}/sse/ticket/"), "POST, OPTIONS"),
         (format!("{BASE}/login/"), "POST, OPTIONS"),
         ("/healthz".to_owned(), "GET, HEAD, OPTIONS"),

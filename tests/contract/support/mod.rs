@@ -164,6 +164,11 @@ impl TestServer {
         self.connect().open(path)
     }
 
+    /// Where clients come to without TLS, whatever the others come over.
+    pub fn plain(&self) -> Address {
+        tcp(self.server.as_ref().unwrap().public_endpoints()).into()
+    }
+
     /// One request on the public listener, on a connection of its own.
     pub fn get(&self, path: &str) -> Answer {
         request(self.public, "GET", path, &[], "")

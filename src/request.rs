@@ -1,0 +1,116 @@
+//! What HTTP asks of every request, on whichever listener.
+
+use hyper::header::{HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::http::uri::Authority;
+use hyper::{Request, StatusCode, Version};
+
+/// Why a request is refused before anybody looks at its route. The connection should end with the
+/// answer: whoever sent this and whoever reads it may not agree on where the next request begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// HTTP/1.1 requires one (RFC 9112, 3.2).
+    NoHost,
+    /// Two hosts, or one that is none.
+    BadHost,
+    /// A coding that this server does not read (RFC 9112, 6.1).
+    TransferCoding,
+}
+
+impl Fault {
+    /// What is wrong with a request, if anything is.
+    pub(crate) fn of<B>(request: &Request<B>) -> Option<Self> {
+        let headers = request.headers();
+        let mut hosts = headers.get_all(HOST).iter();
+        match (hosts.next(), hosts.next()) {
+            (None, _) if request.version() >= Version::HTTP_11 => return Some(Self::NoHost),
+            (Some(_), Some(_)) => return Some(Self::BadHost),
+            (Some(host), None) if !is_host(host) => return Some(Self::BadHost),
+            _ => {}
+        }
+        has_other_coding(headers).then_some(Self::TransferCoding)
+    }
+
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::NoHost | Self::BadHost => StatusCode::BAD_REQUEST,
+            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+        }
+    }
+
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::NoHost => "The Host header is missing",
+            Self::BadHost => "Send exactly one Host header: a name or address, and perhaps a port",
+            Self::TransferCoding => "The only transfer coding served here is chunked",
+        }
+    }
+}
+
+/// A name or address, perhaps with a port; empty where a client's URI has none.
+fn is_host(value: &HeaderValue) -> bool {
+    let value = value.as_bytes();
+    value.is_empty() || (!value.contains(&b'@') && Authority::try_from(value).is_ok())
+}
+
+/// hyper has seen to it that the last coding is `chunked`; it knows no other.
+fn has_other_coding(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(TRANSFER_ENCODING).iter();
+    match (values.next(), values.next()) {
+        (None, _) => false,
+        (Some(coding), None) => !coding
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(version: Version, fields: &[(&str, &str)]) -> Option<Fault> {
+        let mut request = Request::builder().version(version);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        Fault::of(&request.body(()).unwrap())
+    }
+
+    #[test]
+    fn a_request_has_exactly_one_host() {
+        let http_11 = |fields: &[(&str, &str)]| fault(Version::HTTP_11, fields);
+        for host in [
+            "example.org",
+            "example.org:8000",
+            "[::1]:80",
+            "my_service",
+            "",
+        ] {
+            assert_eq!(http_11(&[("host", host)]), None, "{host:?}");
+        }
+        assert_eq!(http_11(&[]), Some(Fault::NoHost));
+        for host in ["a b", "user@a", "a/b", "a, b", "a:b:c"] {
+            assert_eq!(http_11(&[("host", host)]), Some(Fault::BadHost), "{host:?}");
+        }
+        let twice = [("host", "a"), ("host", "a")];
+        assert_eq!(http_11(&twice), Some(Fault::BadHost));
+        assert_eq!(fault(Version::HTTP_10, &twice), Some(Fault::BadHost));
+        assert_eq!(fault(Version::HTTP_10, &[]), None);
+    }
+
+    #[test]
+    fn chunked_is_the_only_coding() {
+        let coded = |value| {
+            fault(
+                Version::HTTP_11,
+                &[("host", "a"), ("transfer-encoding", value)],
+            )
+        };
+        assert_eq!(coded("chunked"), None);
+        assert_eq!(coded("Chunked "), None);
+        for value in ["gzip, chunked", "chunked, chunked", "gzip"] {
+            assert_eq!(coded(value), Some(Fault::TransferCoding), "{value}");
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! One address holds all places, each time in another way of letting the server wait: whoever comes
+//! from elsewhere gets in, and whoever was there before stays.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use socket2::{Domain, Type};
+
+use super::{IN_FLIGHT, get};
+use crate::support::backend::Backend;
+use crate::support::http::Reply;
+use crate::support::{BASE, Client, NOTIFICATIONS, Socket, Stream, TestServer, eventually};
+
+/// Places of the only shard.
+const PLACES: usize = 16;
+const NEWCOMERS: u8 = 6;
+/// Longer than any grace, and far from `handshake_timeout`.
+const GRACE: Duration = Duration::from_secs(1);
+const CROWD: [u8; 4] = [127, 0, 0, 2];
+const BYSTANDER: [u8; 4] = [127, 0, 0, 3];
+
+fn server(change: impl FnOnce(&mut idlewild::config::Config)) -> TestServer {
+    TestServer::with(|config| {
+        config.shards = 1;
+        config.max_handshakes = PLACES;
+        change(config);
+    })
+}
+
+/// A connection from this address of the machine's own.
+fn connect_from(server: &TestServer, address: [u8; 4]) -> Client {
+    let tcp = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    // Small from the start, for those who do not read.
+    tcp.set_recv_buffer_size(4 * 1024).unwrap();
+    tcp.bind(&SocketAddr::new(IpAddr::from(address), 0).into())
+        .unwrap();
+    tcp.connect(&server.public.tcp.into()).unwrap();
+    tcp.set_tcp_nodelay(true).unwrap();
+    let socket = Socket::over(tcp.into(), server.public.is_tls);
+    Client { socket }
+}
+
+fn newcomer(number: u8) -> [u8; 4] {
+    [127, 0, 1, number]
+}
+
+/// Fills all places but one by connections that `hold` has wait, and checks the rest.
+fn crowd_out(server: &TestServer, hold: impl Fn(&mut Client)) -> (Vec<Client>, Vec<Stream>) {
+    let bystander = bystander(server);
+    let crowd: Vec<Client> = (1..PLACES)
+        .map(|_| {
+            let mut client = connect_from(server, CROWD);
+            hold(&mut client);
+            client
+        })
+        .collect();
+    #[allow(clippy::cast_precision_loss)] // a few
+    server.wait_for_metric(IN_FLIGHT, PLACES as f64);
+    server.advance(GRACE);
+    let newcomers = newcomers(|number| connect_from(server, newcomer(number)));
+    complete(bystander);
+    (crowd, newcomers)
+}
+
+/// Somebody who was there first, and has sent half a request.
+fn bystander(server: &TestServer) -> Client {
+    let mut bystander = connect_from(server, BYSTANDER);
+    bystander.send("GET /healthz HTTP/1.1\r\n");
+    server.wait_for_metric(IN_FLIGHT, 1.0);
+    bystander
+}
+
+/// The rest of the bystander's request.
+fn complete(mut bystander: Client) {
+    bystander.send("Host: test\r\n\r\n");
+    assert_eq!(bystander.stream().status, 200);
+}
+
+/// Whoever comes gets an answer, and keeps their connection.
+fn newcomers(connect: impl Fn(u8) -> Client) -> Vec<Stream> {
+    let answered = |number| {
+        let mut client = connect(number);
+        client.send(get("/healthz"));
+        let stream = client.stream();
+        assert_eq!(stream.status, 200);
+        stream
+    };
+    (0..NEWCOMERS).map(answered).collect()
+}
+
+#[test]
+fn who_sends_nothing_keeps_nobody_out() {
+    crowd_out(&server(|_| {}), |_| {});
+}
+
+#[test]
+fn who_sends_half_a_head_keeps_nobody_out() {
+    crowd_out(&server(|_| {}), |client| {
+        client.send("GET /healthz HTTP/1.1\r\nHo");
+    });
+}
+
+#[test]
+fn who_sends_no_body_keeps_nobody_out() {
+    crowd_out(&server(|_| {}), |client| {
+        client.send(format!(
+            "POST {BASE}/login/ HTTP/1.1\r\nHost: test\r\nContent-Length: 50\r\n\r\n{{"
+        ));
+    });
+}
+
+#[test]
+fn who_asks_for_a_stream_with_a_body_that_does_not_end_keeps_nobody_out() {
+    crowd_out(&server(|_| {}), |client| {
+        client.send(format!(
+            "GET {NOTIFICATIONS} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
+        ));
+    });
+}
+
+#[test]
+fn who_does_not_read_their_answers_keeps_nobody_out() {
+    let server = server(|_| {});
+    let requests = get("/nowhere").repeat(1_000);
+    crowd_out(&server, |client| {
+        client.socket.set_nonblocking(true);
+        // Until the server answers no more. Round trips let it go as far as it can.
+        eventually("the server is blocked", || {
+            let mut is_blocked = true;
+            loop {
+                match client.socket.write(requests.as_bytes()) {
+                    Ok(_) => is_blocked = false,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return is_blocked,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+    });
+}
+
+#[test]
+fn who_sends_half_a_record_behind_a_request_keeps_nobody_out() {
+    let server = TestServer::with_tls(|config| {
+        config.shards = 1;
+        config.max_handshakes = PLACES;
+    });
+    crowd_out(&server, |client| {
+        let request = client
+            .socket
+            .seal(get(&format!("{BASE}/sse/test/")).as_bytes());
+        let more = client.socket.seal(b"more");
+        let records = [&request, &more[..10]].concat();
+        client.socket.tcp().write_all(&records).unwrap();
+    });
+    assert_eq!(
+        server.metric("idlewild_connections{transport=\"test\"}"),
+        Some(0.0)
+    );
+}
+
+#[test]
+fn who_is_asked_about_is_protected_up_to_a_share_of_the_places() {
+    let backend = Backend::start(Reply::body(200, "{\"user_id\": 42}"));
+    backend.hold();
+    let server = server(|config| {
+        config.auth.session_auth_url = backend.url();
+        config.max_connections_per_user = PLACES;
+    });
+    let (crowd, _newcomers) = crowd_out(&server, |client| {
+        client.send(format!(
+            "GET {NOTIFICATIONS} HTTP/1.1\r\nHost: test\r\nCookie: sessionid=42\r\n\r\n"
+        ));
+        backend.wait_until_asked(1);
+    });
+    backend.release();
+    let mut answered = crowd.into_iter().map(|client| {
+        let answer = client.answered();
+        answer.is_some_and(|stream| stream.status == 200)
+    });
+    assert_eq!(answered.next(), Some(true), "the oldest");
+    assert!(answered.any(|is_answered| !is_answered));
+}
+
+#[test]
+fn behind_a_trusted_proxy_the_clients_are_told_apart() {
+    let server = server(|config| {
+        config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    });
+    let post = |client: &mut Client, from: &str| {
+        client.send(format!(
+            "POST {BASE}/login/ HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: {from}\r\n\
+             Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+        ));
+        // The head has been read.
+        let mut goes_on = [0; 25];
+        client.socket.read_exact(&mut goes_on).unwrap();
+        assert_eq!(&goes_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    };
+    let mut bystander = server.connect();
+    post(&mut bystander, "192.0.2.3");
+    let crowd: Vec<Client> = (1..PLACES)
+        .map(|number| {
+            let mut client = server.connect();
+            // A client of IPv6 commands a whole /64.
+            post(&mut client, &format!("2001:db8::{number}"));
+            client
+        })
+        .collect();
+    #[allow(clippy::cast_precision_loss)] // a few
+    server.wait_for_metric(IN_FLIGHT, PLACES as f64);
+    server.advance(GRACE);
+    let _newcomers = newcomers(|_| server.connect());
+    bystander.send("{}");
+    assert_eq!(bystander.stream().status, 400);
+    drop(crowd);
+}
+
+#[test]
+fn behind_a_level_4_balancer_the_clients_are_told_apart() {
+    let server = server(|config| {
+        let listeners = if config.tls.listen.is_empty() {
+            &config.listen
+        } else {
+            &config.tls.listen
+        };
+        config.proxy_protocol.clone_from(listeners);
+    });
+    let from = |address: &str| {
+        let mut client = server.connect();
+        let header = format!("PROXY TCP4 {address} 192.0.2.1 4321 443\r\n");
+        client.socket.begin_with(header.as_bytes());
+        client.send("GET /healthz HTTP/1.1\r\n");
+        client
+    };
+    let bystander = from("192.0.2.3");
+    server.wait_for_metric(IN_FLIGHT, 1.0);
+    let crowd: Vec<Client> = (1..PLACES).map(|_| from("192.0.2.2")).collect();
+    #[allow(clippy::cast_precision_loss)] // a few
+    server.wait_for_metric(IN_FLIGHT, PLACES as f64);
+    server.advance(GRACE);
+    for number in 0..NEWCOMERS {
+        complete(from(&format!("198.51.100.{number}")));
+    }
+    complete(bystander);
+    drop(crowd);
+}
+
+#[test]
+fn a_flood_of_one_listener_does_not_close_another() {
+    let server = TestServer::with_tls(|config| {
+        config.shards = 1;
+        config.max_handshakes = PLACES;
+    });
+    let plain = server.plain();
+    let crowd: Vec<Client> = (0..4 * PLACES)
+        .map(|_| {
+            let client = Client::connect(server.public);
+            client
+                .socket
+                .tcp()
+                .write_all(b"\x16\x03\x01\x02\0\x01")
+                .unwrap();
+            client
+        })
+        .collect();
+    #[allow(clippy::cast_precision_loss)] // a few
+    server.wait_for_metric(IN_FLIGHT, PLACES as f64);
+    let fresh =
+        std::thread::spawn(move || crate::support::request(plain, "GET", "/healthz", &[], ""));
+    eventually("the fresh client is served", || {
+        server.advance(Duration::from_millis(100));
+        fresh.is_finished()
+    });
+    assert_eq!(fresh.join().unwrap().status, 200);
+    drop(crowd);
+}
