@@ -5,7 +5,7 @@ use std::rc::Rc;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONNECTION, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::answer::{empty, error, text};
 use super::connection::Connection;
@@ -90,11 +90,12 @@ pub(super) async fn answer(
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;
     let live = public.live.load_full();
+    let version = request.version();
     if let Some(fault) = Fault::of(&request) {
         let mut response = error(fault.status(), fault.text());
         let fields = live.cors.fields(request.headers(), "GET");
         response.headers_mut().extend(fields);
-        close_after(&mut response);
+        close_after(version, &mut response);
         return response;
     }
     let Some(route) = public.routes.find(request.uri().path()) else {
@@ -138,12 +139,17 @@ pub(super) async fn answer(
     }
     response.headers_mut().extend(fields);
     if public.is_draining() {
-        close_after(&mut response);
+        close_after(version, &mut response);
     }
     response
 }
 
-fn close_after(response: &mut Response<Full<Bytes>>) {
+/// Ends the connection with the answer.
+pub(super) fn close_after(version: Version, response: &mut Response<Full<Bytes>>) {
+    if version == Version::HTTP_10 {
+        // Otherwise hyper adds `keep-alive` where the client asked for it.
+        *response.version_mut() = version;
+    }
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(CONNECTION, close);
 }

@@ -14,7 +14,7 @@ use super::date;
 use super::handoff::Offer;
 use super::identify::{Verdict, identify};
 use super::refusal::{Refusal, Refused};
-use super::routes::Route;
+use super::routes::{Route, close_after};
 use super::{Live, Public};
 use crate::auth::Identity;
 use crate::config::OnExpiry;
@@ -67,7 +67,7 @@ pub(super) async fn answer(
     let is_head = request.method() == Method::HEAD;
     let refused = match checked {
         Ok(admission) if is_head => match public.shards.would_admit(&admission) {
-            Ok(()) => return head_only(admission.keep_alive),
+            Ok(()) => return head_only(request.version(), admission.keep_alive),
             Err(reason) => Refusal::from(reason).into(),
         },
         Ok(admission) => {
@@ -269,10 +269,15 @@ fn head(
 }
 
 /// The same head as an answer of its own; hyper adds the date.
-fn head_only(keep_alive: bool) -> Response<Full<Bytes>> {
+fn head_only(version: Version, keep_alive: bool) -> Response<Full<Bytes>> {
     let mut response = empty(StatusCode::OK);
-    let fields = [("Connection", connection_option(keep_alive))];
-    for (name, value) in fields.into_iter().chain(FIELDS) {
+    if keep_alive {
+        let value = HeaderValue::from_static(connection_option(keep_alive));
+        response.headers_mut().insert(CONNECTION, value);
+    } else {
+        close_after(version, &mut response);
+    }
+    for (name, value) in FIELDS {
         if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
             let value = HeaderValue::from_static(value);
             response.headers_mut().insert(name, value);

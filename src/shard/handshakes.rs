@@ -191,3 +191,90 @@ impl Drop for Handshake {
         self.all.left.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const MOST: usize = 16;
+    const MS: Duration = Duration::from_millis(1);
+
+    fn handshakes() -> (Clock, Rc<Handshakes>) {
+        let clock = Clock::manual(0);
+        let metrics = Arc::new(Metrics::new(1));
+        (clock.clone(), Handshakes::new(MOST, clock, metrics, 0))
+    }
+
+    fn address(number: u8) -> Option<IpAddr> {
+        Some([192, 0, 2, number].into())
+    }
+
+    /// Whether it is asked to leave, once.
+    async fn is_asked(handshake: &Handshake) -> bool {
+        tokio::select! {
+            biased;
+            () = handshake.evicted() => true,
+            () = std::future::ready(()) => false,
+        }
+    }
+
+    /// Whether there is room now; asks whoever has to leave for it.
+    async fn has_room(handshakes: &Handshakes) -> bool {
+        tokio::select! {
+            biased;
+            () = handshakes.room() => true,
+            () = tokio::task::yield_now() => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_crowd_has_less_time_than_the_others() {
+        for (crowded, grace_ms) in [(true, CROWD_GRACE_MS), (false, GRACE_MS)] {
+            let (clock, handshakes) = handshakes();
+            let number = |place: u8| if crowded { 0 } else { place };
+            let all: Vec<_> = (0..16)
+                .map(|place| handshakes.enter(address(number(place))))
+                .collect();
+            clock.advance(MS * u32::try_from(grace_ms - 1).unwrap());
+            assert!(!has_room(&handshakes).await);
+            assert!(!is_asked(&all[0]).await);
+            clock.advance(MS);
+            assert!(!has_room(&handshakes).await);
+            assert!(is_asked(&all[0]).await && !is_asked(&all[1]).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn each_newcomer_has_one_give_way() {
+        let (clock, handshakes) = handshakes();
+        let mut all: Vec<_> = (0..16).map(|_| handshakes.enter(address(0))).collect();
+        clock.advance(Duration::from_secs(1));
+        let mut newcomers = Vec::new();
+        for number in 1..=10 {
+            assert!(!has_room(&handshakes).await);
+            assert!(is_asked(&all[0]).await);
+            all.remove(0);
+            assert!(has_room(&handshakes).await);
+            newcomers.push(handshakes.enter(address(number)));
+        }
+        assert_eq!(handshakes.len(), MOST);
+        for handshake in all.iter().chain(&newcomers) {
+            assert!(!is_asked(handshake).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn whose_bytes_are_here_stays_once() {
+        let (clock, handshakes) = handshakes();
+        let all: Vec<_> = (0..16).map(|_| handshakes.enter(address(0))).collect();
+        clock.advance(Duration::from_secs(1));
+        for handshake in &all {
+            assert!(!has_room(&handshakes).await);
+            assert!(is_asked(handshake).await && handshake.stay());
+        }
+        assert!(!has_room(&handshakes).await);
+        assert!(is_asked(&all[0]).await && !all[0].stay());
+    }
+}
