@@ -25,6 +25,21 @@ const GRACE_MS: u64 = 500;
 /// for whoever has to wait behind a flood.
 const CROWD_GRACE_MS: u64 = 250;
 
+/// So large a part of the places is freed at once where a crowd holds them.
+const AT_ONCE_PART: usize = 16;
+
+/// Whose turn it is to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// One of a crowd was asked.
+    OfCrowd,
+    /// Another was.
+    Taken,
+    /// The next one has until then.
+    NotBefore(u64),
+    Nobodys,
+}
+
 /// One shard's handshakes in flight.
 #[derive(Debug)]
 pub struct Handshakes {
@@ -81,11 +96,11 @@ impl Handshakes {
         while self.len() >= self.most {
             let left = self.left.notified();
             match self.make_room() {
-                Some(at_ms) => tokio::select! {
+                Turn::NotBefore(at_ms) => tokio::select! {
                     () = left => {}
                     () = self.clock.sleep_until(at_ms) => {}
                 },
-                None => left.await,
+                _ => left.await,
             }
         }
     }
@@ -115,10 +130,23 @@ impl Handshakes {
         }
     }
 
-    /// Asks whose turn it is to leave, or says when they may be asked.
-    fn make_room(&self) -> Option<u64> {
+    /// Asks whose turn it is to leave. Of a crowd several, since newcomers come as fast as they are
+    /// accepted, and each who leaves takes a turn of the runtime.
+    fn make_room(&self) -> Turn {
+        let at_once = (self.most / AT_ONCE_PART).max(1);
+        let first = self.ask_next();
+        if first == Turn::OfCrowd {
+            let mut more = (1..at_once).map(|_| self.ask_next());
+            let _ = more.find(|turn| *turn != Turn::OfCrowd);
+        }
+        first
+    }
+
+    fn ask_next(&self) -> Turn {
         let mut places = self.places.borrow_mut();
-        let next = places.candidate()?;
+        let Some(next) = places.candidate() else {
+            return Turn::Nobodys;
+        };
         let grace_ms = if next.is_of_crowd {
             CROWD_GRACE_MS
         } else {
@@ -127,11 +155,15 @@ impl Handshakes {
         let holder = places.get(next.key);
         let at_ms = holder.since_ms + grace_ms;
         if at_ms > self.clock.now_ms() {
-            return Some(at_ms);
+            return Turn::NotBefore(at_ms);
         }
         holder.evicted.notify_one();
         places.start_leaving(next.key);
-        None
+        if next.is_of_crowd {
+            Turn::OfCrowd
+        } else {
+            Turn::Taken
+        }
     }
 }
 
