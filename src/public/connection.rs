@@ -341,8 +341,8 @@ impl Connection {
         self.handshake.working(work).await
     }
 
-    /// Waits until the connection has to give way. If bytes of the client's are here by then, it was
-    /// not the client that was late.
+    /// Waits until the connection has to give way. If it has never been answered, and bytes of its
+    /// client's are here by then, it was not the client that was late.
     async fn gives_way(&self) {
         loop {
             let mut reads = 0;
@@ -357,7 +357,8 @@ impl Connection {
             .await;
             // The runtime looks at the sockets, and then whoever reads this one has its turn.
             tokio::task::yield_now().await;
-            if self.loose_ends.reads() == reads || !self.handshake.stay() {
+            let is_late = self.loose_ends.reads() == reads || self.answers.get() > 0;
+            if is_late || !self.handshake.stay() {
                 return;
             }
         }

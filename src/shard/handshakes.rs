@@ -26,7 +26,7 @@ const GRACE_MS: u64 = 500;
 const CROWD_GRACE_MS: u64 = 250;
 
 /// So large a part of the places is freed at once where a crowd holds them.
-const AT_ONCE_PART: usize = 16;
+const AT_ONCE_PART: usize = 8;
 
 /// Whose turn it is to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct Handshakes {
     entered: Cell<u64>,
     most: usize,
     left: Notify,
+    /// One that was asked has stayed, or the work on one has ended: whose turn it is may be another's.
+    waits: Notify,
     clock: Clock,
     metrics: Arc<Metrics>,
     shard: u16,
@@ -75,6 +77,7 @@ impl Handshakes {
             entered: Cell::new(0),
             most,
             left: Notify::new(),
+            waits: Notify::new(),
             clock,
             metrics,
             shard,
@@ -94,13 +97,18 @@ impl Handshakes {
     /// Waits for a free place, making one where a connection that waits is past its grace.
     pub(super) async fn room(&self) {
         while self.len() >= self.most {
-            let left = self.left.notified();
-            match self.make_room() {
-                Turn::NotBefore(at_ms) => tokio::select! {
-                    () = left => {}
-                    () = self.clock.sleep_until(at_ms) => {}
-                },
-                _ => left.await,
+            let (left, waits) = (self.left.notified(), self.waits.notified());
+            let turn = self.make_room();
+            let grace_ends = async {
+                match turn {
+                    Turn::NotBefore(at_ms) => self.clock.sleep_until(at_ms).await,
+                    Turn::OfCrowd | Turn::Taken | Turn::Nobodys => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = left => {}
+                () = waits => {}
+                () = grace_ends => {}
             }
         }
     }
@@ -199,6 +207,7 @@ impl Handshake {
         let may_stay = !self.holder.has_stayed.replace(true) || places.is_working(self.key);
         if may_stay {
             places.stay(self.key);
+            self.all.waits.notify_waiters();
         }
         may_stay
     }
@@ -209,7 +218,9 @@ struct Rest<'a>(&'a Handshake);
 
 impl Drop for Rest<'_> {
     fn drop(&mut self) {
-        self.0.all.places.borrow_mut().end_work(self.0.key);
+        let Handshake { all, key, .. } = self.0;
+        all.places.borrow_mut().end_work(*key);
+        all.waits.notify_waiters();
     }
 }
 
@@ -226,6 +237,7 @@ impl Drop for Handshake {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::time::Duration;
 
     use super::*;
@@ -252,13 +264,17 @@ mod tests {
         }
     }
 
-    /// Whether there is room now; asks whoever has to leave for it.
-    async fn has_room(handshakes: &Handshakes) -> bool {
+    async fn is_ready<F: Future<Output = ()> + Unpin>(future: &mut F) -> bool {
         tokio::select! {
             biased;
-            () = handshakes.room() => true,
-            () = tokio::task::yield_now() => false,
+            () = future => true,
+            () = std::future::ready(()) => false,
         }
+    }
+
+    /// Whether there is room now; asks whoever has to leave for it.
+    async fn has_room(handshakes: &Handshakes) -> bool {
+        is_ready(&mut pin!(handshakes.room())).await
     }
 
     #[tokio::test]
@@ -279,17 +295,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_newcomer_has_one_give_way() {
+    async fn of_a_crowd_an_eighth_gives_way_at_once() {
         let (clock, handshakes) = handshakes();
         let mut all: Vec<_> = (0..16).map(|_| handshakes.enter(address(0))).collect();
         clock.advance(Duration::from_secs(1));
         let mut newcomers = Vec::new();
-        for number in 1..=10 {
+        for number in 1..=5 {
             assert!(!has_room(&handshakes).await);
-            assert!(is_asked(&all[0]).await);
-            all.remove(0);
-            assert!(has_room(&handshakes).await);
-            newcomers.push(handshakes.enter(address(number)));
+            for _ in 0..2 {
+                assert!(is_asked(&all[0]).await);
+                all.remove(0);
+                assert!(has_room(&handshakes).await);
+                newcomers.push(handshakes.enter(address(number)));
+            }
         }
         assert_eq!(handshakes.len(), MOST);
         for handshake in all.iter().chain(&newcomers) {
@@ -302,11 +320,41 @@ mod tests {
         let (clock, handshakes) = handshakes();
         let all: Vec<_> = (0..16).map(|_| handshakes.enter(address(0))).collect();
         clock.advance(Duration::from_secs(1));
-        for handshake in &all {
-            assert!(!has_room(&handshakes).await);
-            assert!(is_asked(handshake).await && handshake.stay());
+        let mut room = pin!(handshakes.room());
+        for two in all.chunks(2) {
+            assert!(!is_ready(&mut room).await);
+            for handshake in two {
+                assert!(is_asked(handshake).await && handshake.stay());
+            }
         }
-        assert!(!has_room(&handshakes).await);
+        assert!(!is_ready(&mut room).await);
         assert!(is_asked(&all[0]).await && !all[0].stay());
+        drop(all);
+        assert!(is_ready(&mut room).await);
+    }
+
+    #[tokio::test]
+    async fn who_was_worked_on_gives_way_afterwards() {
+        let (clock, handshakes) = handshakes();
+        let mut all: Vec<_> = (0..16).map(|n| handshakes.enter(address(n))).collect();
+        clock.advance(Duration::from_secs(1));
+        let done = Notify::new();
+        let mut work: Vec<_> = all
+            .iter()
+            .map(|handshake| Box::pin(handshake.working(done.notified())))
+            .collect();
+        for work in &mut work {
+            assert!(!is_ready(work).await);
+        }
+        let mut room = pin!(handshakes.room());
+        assert!(!is_ready(&mut room).await);
+        assert!(!is_asked(&all[0]).await);
+        done.notify_waiters();
+        assert!(is_ready(&mut work[3]).await);
+        drop(work);
+        assert!(!is_ready(&mut room).await);
+        assert!(is_asked(&all[0]).await || is_asked(&all[3]).await);
+        all.clear();
+        assert!(is_ready(&mut room).await);
     }
 }
