@@ -315,7 +315,11 @@ impl Connection {
         // A proxy's connections are its clients' for as long as their requests last.
         let client = self.remote(request.headers()).or(self.peer());
         self.handshake.set_address(client);
-        let response = routes::answer(self, request).await;
+        let version = request.version();
+        let mut response = routes::answer(self, request).await;
+        if self.handshake.is_in_the_way() {
+            routes::close_after(version, &mut response);
+        }
         self.handshake.set_address(self.peer());
         self.answered_ms.set(self.public.shards.clock.now_ms());
         self.answers.set(self.answers.get() + 1);

@@ -146,6 +146,11 @@ impl<T> Places<T> {
         self.places[key].is_working
     }
 
+    /// Whether its address holds more than its share.
+    pub(super) fn is_of_crowd(&self, key: usize) -> bool {
+        self.groups[&self.places[key].origin].held > self.crowd
+    }
+
     /// It was asked to leave, and is not asked again.
     pub(super) fn start_leaving(&mut self, key: usize) {
         self.change(key, |place| place.is_leaving = true);

@@ -183,6 +183,33 @@ fn who_is_asked_about_is_protected_up_to_a_share_of_the_places() {
 }
 
 #[test]
+fn a_crowd_that_holds_all_places_gets_one_more_answer_on_each_connection() {
+    let server = server(|_| {});
+    let ask = |stream: &mut Stream| {
+        stream.socket.write_all(get("/healthz").as_bytes()).unwrap();
+        assert!(stream.follow());
+        assert_eq!(stream.body(), "ok\n");
+        stream.header("connection").map(ToOwned::to_owned)
+    };
+    let open = |address| {
+        let mut client = connect_from(&server, address);
+        client.send(get("/healthz"));
+        let mut stream = client.stream();
+        stream.body();
+        stream
+    };
+    let mut bystander = open(BYSTANDER);
+    let mut first = open(CROWD);
+    assert_eq!(ask(&mut first), None);
+    let _others: Vec<Client> = (2..PLACES).map(|_| connect_from(&server, CROWD)).collect();
+    #[allow(clippy::cast_precision_loss)] // a few
+    server.wait_for_metric(IN_FLIGHT, PLACES as f64);
+    assert_eq!(ask(&mut first).as_deref(), Some("close"));
+    assert!(!first.follow());
+    assert_eq!(ask(&mut bystander), None);
+}
+
+#[test]
 fn behind_a_trusted_proxy_the_clients_are_told_apart() {
     let server = server(|config| {
         config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
