@@ -196,10 +196,11 @@ impl Handshake {
     }
 
     /// Whether places run short, and its address holds more than its share of them: it should not be
-    /// kept for another request. Some are free even in a flood, when a crowd has just given way.
+    /// kept for another request. That is when half of them are taken:
+    /// in a flood, some are always free.
     pub fn is_in_the_way(&self) -> bool {
         let places = self.all.places.borrow();
-        places.held() >= self.all.most.div_ceil(4) * 3 && places.is_of_crowd(self.key)
+        places.held() >= self.all.most.div_ceil(2) && places.is_of_crowd(self.key)
     }
 
     /// Waits until the connection is asked to give way.
