@@ -112,7 +112,7 @@ impl Solo {
 
     /// Starts a handshake on a socket that was just accepted, in the context of a `LocalSet`.
     pub fn accept(&self, socket: Socket, start: &StartHandshake) {
-        let handshake = self.handshakes.enter();
+        let handshake = self.handshakes.enter(None);
         start(
             Accepted {
                 socket,
