@@ -165,11 +165,17 @@ mod tests {
             backlog.push(Chunk::of_frame(&frame, framing, len - 10));
         }
         backlog.push(Chunk::copy(b"0\r\n\r\n"));
-        assert_eq!((backlog.bytes(), backlog.pinned()), (25, 2 * frame.len()));
+        assert_eq!(
+            (backlog.bytes(), backlog.pinned()),
+            (25, 2 * frame.len() + 5)
+        );
         backlog.advance(9);
-        assert_eq!((backlog.bytes(), backlog.pinned()), (16, 2 * frame.len()));
+        assert_eq!(
+            (backlog.bytes(), backlog.pinned()),
+            (16, 2 * frame.len() + 5)
+        );
         backlog.advance(11);
-        assert_eq!((backlog.bytes(), backlog.pinned()), (5, 0));
+        assert_eq!((backlog.bytes(), backlog.pinned()), (5, 5));
         backlog.advance(5);
         assert!(backlog.is_empty());
     }

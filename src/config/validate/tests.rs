@@ -95,7 +95,7 @@ fn every_refusal_names_its_key_and_the_way_out() {
         ),
         ("retry_min = \"0s\"", "retry_min", "at least 1ms"),
         ("heartbeat = \"999ms\"", "heartbeat", "at least 1s"),
-        ("heartbeat = \"25h\"", "heartbeat", "25h, write at most 1d"),
+        ("heartbeat = \"25h\"", "heartbeat", "25h, write at most 24h"),
         (
             "handshake_timeout = \"0s\"",
             "handshake_timeout",

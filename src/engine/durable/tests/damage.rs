@@ -69,7 +69,7 @@ async fn where_session_changes_may_be_missing_everyone_is_logged_out_once() {
     life.engine.close().await;
     let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
     database
-        .execute_batch("UPDATE sessions SET standing = replace(standing, 'new', 'old')")
+        .execute_batch("UPDATE sessions SET standing = replace(standing, '1000000', '1000001')")
         .unwrap();
     drop(database);
     let aside = image(&path);
@@ -123,7 +123,7 @@ async fn an_event_that_was_altered_is_not_replayed_and_the_others_are() {
     life.engine.close().await;
     let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
     database
-        .execute_batch("UPDATE events SET entry = replace(entry, 'x', 'y') WHERE n = 3")
+        .execute_batch("UPDATE events SET entry = replace(entry, 'x', 'y') WHERE n = 4")
         .unwrap();
     drop(database);
     for _ in 0..2 {
@@ -285,7 +285,6 @@ async fn a_history_of_the_first_version_goes_on() {
     for _ in 0..2 {
         let life = Life::begin(directory.path(), Fsync::Interval, 2_000).await;
         assert_eq!(life.missed(first), Some(vec![second]));
-        assert_eq!(life.publish(Some("a"), true).await, Ok(second));
         assert!(life.allows(Some("new"), 1) && !life.allows(Some("old"), 2_000));
         assert!(life.lets_in("43", None, 1));
         life.engine.close().await;
