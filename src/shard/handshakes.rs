@@ -265,8 +265,8 @@ mod tests {
         (clock.clone(), Handshakes::new(MOST, clock, metrics, 0))
     }
 
-    fn address(number: u8) -> Option<IpAddr> {
-        Some([192, 0, 2, number].into())
+    fn address(number: u8) -> IpAddr {
+        [192, 0, 2, number].into()
     }
 
     /// Whether it is asked to leave, once.
@@ -297,7 +297,7 @@ mod tests {
             let (clock, handshakes) = handshakes();
             let number = |place: u8| if crowded { 0 } else { place };
             let all: Vec<_> = (0..16)
-                .map(|place| handshakes.enter(address(number(place))))
+                .map(|place| handshakes.enter(Some(address(number(place)))))
                 .collect();
             clock.advance(MS * u32::try_from(grace_ms - 1).unwrap());
             assert!(!has_room(&handshakes).await);
@@ -315,7 +315,9 @@ mod tests {
     #[tokio::test]
     async fn of_a_crowd_an_eighth_gives_way_at_once() {
         let (clock, handshakes) = handshakes();
-        let mut all: Vec<_> = (0..16).map(|_| handshakes.enter(address(0))).collect();
+        let mut all: Vec<_> = (0..16)
+            .map(|_| handshakes.enter(Some(address(0))))
+            .collect();
         clock.advance(Duration::from_secs(1));
         let mut newcomers = Vec::new();
         for number in 1..=5 {
@@ -324,7 +326,7 @@ mod tests {
                 assert!(is_asked(&all[0]).await);
                 all.remove(0);
                 assert!(has_room(&handshakes).await);
-                newcomers.push(handshakes.enter(address(number)));
+                newcomers.push(handshakes.enter(Some(address(number))));
             }
         }
         assert_eq!(handshakes.len(), MOST);
@@ -336,7 +338,9 @@ mod tests {
     #[tokio::test]
     async fn whose_bytes_are_here_stays_once() {
         let (clock, handshakes) = handshakes();
-        let all: Vec<_> = (0..16).map(|_| handshakes.enter(address(0))).collect();
+        let all: Vec<_> = (0..16)
+            .map(|_| handshakes.enter(Some(address(0))))
+            .collect();
         clock.advance(Duration::from_secs(1));
         let mut room = pin!(handshakes.room());
         for two in all.chunks(2) {
@@ -354,7 +358,9 @@ mod tests {
     #[tokio::test]
     async fn who_was_worked_on_gives_way_afterwards() {
         let (clock, handshakes) = handshakes();
-        let mut all: Vec<_> = (0..16).map(|n| handshakes.enter(address(n))).collect();
+        let mut all: Vec<_> = (0..16)
+            .map(|n| handshakes.enter(Some(address(n))))
+            .collect();
         clock.advance(Duration::from_secs(1));
         let done = Notify::new();
         let mut work: Vec<_> = all

@@ -40,7 +40,7 @@ impl Origin {
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Places<T> {
-    places: Slab<Place<T>>,
+    entries: Slab<Place<T>>,
     groups: HashMap<Origin, Group>,
     /// The addresses with more than `crowd` places: fewer than [`CROWD_PART`].
     crowds: Vec<Origin>,
@@ -88,7 +88,7 @@ impl<T> Places<T> {
     /// Of these, `most` may be held.
     pub(super) fn new(most: usize) -> Self {
         Self {
-            places: Slab::new(),
+            entries: Slab::new(),
             groups: HashMap::new(),
             crowds: Vec::new(),
             waiting: BTreeMap::new(),
@@ -98,16 +98,16 @@ impl<T> Places<T> {
     }
 
     pub(super) fn held(&self) -> usize {
-        self.places.len()
+        self.entries.len()
     }
 
     pub(super) fn get(&self, key: usize) -> &T {
-        &self.places[key].holder
+        &self.entries[key].holder
     }
 
     pub(super) fn enter(&mut self, origin: Origin, holder: T) -> usize {
         let turn = self.next_turn();
-        let key = self.places.insert(Place {
+        let key = self.entries.insert(Place {
             holder,
             origin,
             turn,
@@ -120,19 +120,19 @@ impl<T> Places<T> {
 
     pub(super) fn leave(&mut self, key: usize) {
         self.discount(key);
-        self.places.remove(key);
+        self.entries.remove(key);
     }
 
     /// Counts it against another address.
     pub(super) fn move_to(&mut self, key: usize, origin: Origin) {
-        if self.places[key].origin != origin {
+        if self.entries[key].origin != origin {
             self.change(key, |place| place.origin = origin);
         }
     }
 
     /// Protects a connection, unless its address has as many of those as it may.
     pub(super) fn start_work(&mut self, key: usize) {
-        let group = &self.groups[&self.places[key].origin];
+        let group = &self.groups[&self.entries[key].origin];
         if group.working < self.crowd {
             self.change(key, |place| place.is_working = true);
         }
@@ -143,12 +143,12 @@ impl<T> Places<T> {
     }
 
     pub(super) fn is_working(&self, key: usize) -> bool {
-        self.places[key].is_working
+        self.entries[key].is_working
     }
 
     /// Whether its address holds more than its share.
     pub(super) fn is_of_crowd(&self, key: usize) -> bool {
-        self.groups[&self.places[key].origin].held > self.crowd
+        self.groups[&self.entries[key].origin].held > self.crowd
     }
 
     /// It was asked to leave, and is not asked again.
@@ -186,12 +186,12 @@ impl<T> Places<T> {
 
     fn change(&mut self, key: usize, change: impl FnOnce(&mut Place<T>)) {
         self.discount(key);
-        change(&mut self.places[key]);
+        change(&mut self.entries[key]);
         self.count(key);
     }
 
     fn count(&mut self, key: usize) {
-        let place = &self.places[key];
+        let place = &self.entries[key];
         let group = self.groups.entry(place.origin).or_default();
         group.held += 1;
         group.working += usize::from(place.is_working);
@@ -205,7 +205,7 @@ impl<T> Places<T> {
     }
 
     fn discount(&mut self, key: usize) {
-        let place = &self.places[key];
+        let place = &self.entries[key];
         let Some(group) = self.groups.get_mut(&place.origin) else {
             return;
         };
@@ -272,7 +272,9 @@ mod tests {
     fn what_the_server_works_on_is_protected_up_to_a_share_of_each_address() {
         let mut places = Places::new(MOST);
         let keys: Vec<_> = (0..4).map(|_| places.enter(numbered(1), ())).collect();
-        keys.iter().for_each(|key| places.start_work(*key));
+        for key in &keys {
+            places.start_work(*key);
+        }
         // Two are protected.
         assert_eq!(next(&places), Some((keys[2], true)));
         places.end_work(keys[0]);

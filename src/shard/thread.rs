@@ -297,7 +297,7 @@ async fn serve(
             shard.borrow_mut().release_memory();
             collect_at_ms = None;
         }
-        let wake_at_ms = turn.wake_at_ms(&shard, now_ms, collect_at_ms);
+        let wake_at_ms = Turn::wake_at_ms(&shard, now_ms, collect_at_ms);
         turn.sleep(&handshakes, &shared, wake_at_ms).await;
     }
 }
@@ -382,12 +382,7 @@ impl Turn {
 
     /// When the clock next gives the shard something to do. `now_ms` is the reading of the turn:
     /// with a later one, what became due in between would be neither done nor waited for.
-    fn wake_at_ms(
-        &self,
-        shard: &RefCell<Shard>,
-        now_ms: u64,
-        collect_at_ms: Option<u64>,
-    ) -> Option<u64> {
+    fn wake_at_ms(shard: &RefCell<Shard>, now_ms: u64, collect_at_ms: Option<u64>) -> Option<u64> {
         let mut shard = shard.borrow_mut();
         let timer = shard.wheel.next_tick();
         shard.sleep = timer.map_or(Sleep::Unbounded, Sleep::Until);
@@ -467,7 +462,7 @@ mod tests {
             while turn.take(&shard, now_ms) {}
             // Before the sleep, and then nobody moves the clock any more.
             clock.advance(Duration::from_secs(1));
-            let wake_at_ms = turn.wake_at_ms(&shard, now_ms, None);
+            let wake_at_ms = Turn::wake_at_ms(&shard, now_ms, None);
             (shard.borrow().len(), wake_at_ms)
         };
         shared.inbox(0).order_drain(4);

@@ -132,17 +132,14 @@ impl Shard {
             Framing::Chunked => LAST_CHUNK,
             Framing::Raw => &[],
         };
-        match slot.secrets_mut() {
-            Some(secrets) => {
-                secrets.seal([frame, end], &mut bytes);
-                if closes {
-                    secrets.seal_alert(Alert::CloseNotify, &mut bytes);
-                }
+        if let Some(secrets) = slot.secrets_mut() {
+            secrets.seal([frame, end], &mut bytes);
+            if closes {
+                secrets.seal_alert(Alert::CloseNotify, &mut bytes);
             }
-            None => {
-                bytes.extend_from_slice(frame);
-                bytes.extend_from_slice(end);
-            }
+        } else {
+            bytes.extend_from_slice(frame);
+            bytes.extend_from_slice(end);
         }
         let flags = if closes {
             FLAGS | SendFlags::MORE
