@@ -18,7 +18,7 @@ const MAX_MARKS: usize = 4_096;
 /// Part of the log's size that marks may take, so that a small log is not full of them. Larger in
 /// tests, so that their small logs remember something.
 const MAX_SHARE: usize = if cfg!(test) { 8 } else { 64 };
-/// A list of more users than this counts as for everybody: a gap too many is harmless, and one
+/// A list of more users than this counts as for everybody: one gap too many is harmless, and one
 /// event does not push all other marks out.
 const MAX_LISTED: usize = 64;
 
@@ -36,7 +36,7 @@ pub(super) struct Past {
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     id: EventId,
-    /// Whose chain it was on, hashed: two that are taken for one make a gap too many, never one
+    /// Whose chain it was on, hashed: two that are taken for one make one gap too many, never one
     /// too few. Nobody's where nobody would get it by replay, or nothing before it is known.
     chain: Option<u64>,
 }

@@ -101,12 +101,11 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
     let given_up = tokio::select! {
         biased;
         () = connection.serve(socket, earlier, &shard) => None,
-        () = connection.overdue() => {
-            (connection.answers.get() == 0).then_some("No request in time")
-        }
+        () = connection.overdue() => Some("No request in time"),
         () = connection.gives_way() => Some("Gave way to newer connections"),
     };
-    if let Some(text) = given_up {
+    // A connection that was served is not refused.
+    if let Some(text) = given_up.filter(|_| connection.answers.get() == 0) {
         connection.refuse_handshake(text);
     }
 }

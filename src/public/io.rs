@@ -24,7 +24,7 @@ pub(super) enum Io {
     Sealed(Box<Sealed>),
 }
 
-/// The socket. Notes what speaks against detaching it.
+/// The socket. Notes what prevents it from being detached.
 #[derive(Debug)]
 pub(super) struct Wire {
     socket: Socket,

@@ -17,6 +17,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::io::Wire;
 use crate::tls::{Alert, HEADER_BYTES, MAX_CONTENT_BYTES, Received, Secrets, record_bytes};
 
+/// Most records without content in a row (RFC 8446 §5.1 allows them): each costs work and a number,
+/// and brings nothing.
+const MAX_EMPTY_RECORDS: u32 = 32;
+
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Sealed {
@@ -30,6 +34,8 @@ pub(super) struct Sealed {
     /// Records that the socket has not taken, up to what it took.
     outgoing: Vec<u8>,
     sent: usize,
+    /// Records without content in a row.
+    empty_records: u32,
     /// Nothing more is read: the client has left, or an answer was given with worn keys.
     is_at_end: bool,
     has_said_goodbye: bool,
@@ -46,6 +52,7 @@ impl Sealed {
             read: 0,
             outgoing: Vec::new(),
             sent: 0,
+            empty_records: 0,
             is_at_end: false,
             has_said_goodbye: false,
         }
@@ -94,7 +101,14 @@ impl Sealed {
     fn open(&mut self) -> io::Result<()> {
         let mut record = std::mem::take(&mut self.record);
         match self.secrets.open(&mut record) {
+            Ok(Received::Data([])) if self.empty_records == MAX_EMPTY_RECORDS => {
+                Err(self.fail(Alert::UnexpectedMessage))
+            }
             Ok(Received::Data(content)) => {
+                self.empty_records = match content {
+                    [] => self.empty_records + 1,
+                    _ => 0,
+                };
                 self.content.clear();
                 self.content.extend_from_slice(content);
                 self.read = 0;
@@ -110,7 +124,7 @@ impl Sealed {
         }
     }
 
-    /// Has the client told why it is cut off.
+    /// Tells the client why it is cut off.
     fn fail(&mut self, alert: Alert) -> io::Error {
         self.is_at_end = true;
         self.say_goodbye(alert);
@@ -194,7 +208,7 @@ impl AsyncWrite for Sealed {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_send(cx))?;
         let sealed = self.seal(bufs.iter().map(|buf| &**buf));
-        self.is_at_end |= self.secrets.are_worn_either_way();
+        self.is_at_end |= self.secrets.are_worn();
         // What the socket does not take now, the next write or flush sends.
         match self.poll_send(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),

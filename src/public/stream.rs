@@ -93,7 +93,7 @@ pub(super) async fn answer(
     refusal.response(public.retry_after_s)
 }
 
-/// Waits for something; whoever closes their side meanwhile wants no stream any more.
+/// Waits for something; a client that closes its side meanwhile no longer wants a stream.
 async fn awaiting<T>(connection: &Connection, future: impl Future<Output = T>) -> T {
     connection.pass_end();
     let outcome = future.await;
@@ -116,7 +116,7 @@ async fn offer(
     };
     let mut declined = offer(admission).await;
     if let (Some(admission), Some(user)) = (declined.again.take(), &declined.user)
-        && make_room(shards, user).await
+        && connection.working(make_room(shards, user)).await
     {
         declined = offer(*admission).await;
     }

@@ -37,7 +37,7 @@ enum Turn {
     Taken,
     /// The next one has until then.
     NotBefore(u64),
-    Nobodys,
+    Nobody,
 }
 
 /// One shard's handshakes in flight.
@@ -94,10 +94,10 @@ impl Handshakes {
         self.entered.get()
     }
 
-    /// Whether a connection that was a stream finds a place. They get half of them at most: when
+    /// How many connections that were streams find a place. They get half of them at most: when
     /// many streams end at once, newcomers do not have to wait.
-    pub(super) fn has_room_for_returned(&self) -> bool {
-        self.len() < self.most / 2
+    pub(super) fn room_for_returned(&self) -> usize {
+        (self.most / 2).max(1).saturating_sub(self.len())
     }
 
     /// Waits for a free place, making one where a connection that waits is past its grace.
@@ -108,7 +108,7 @@ impl Handshakes {
             let grace_ends = async {
                 match turn {
                     Turn::NotBefore(at_ms) => self.clock.sleep_until(at_ms).await,
-                    Turn::OfCrowd | Turn::Taken | Turn::Nobodys => std::future::pending().await,
+                    Turn::OfCrowd | Turn::Taken | Turn::Nobody => std::future::pending().await,
                 }
             };
             tokio::select! {
@@ -159,7 +159,7 @@ impl Handshakes {
     fn ask_next(&self) -> Turn {
         let mut places = self.places.borrow_mut();
         let Some(next) = places.candidate() else {
-            return Turn::Nobodys;
+            return Turn::Nobody;
         };
         let grace_ms = if next.is_of_crowd {
             CROWD_GRACE_MS

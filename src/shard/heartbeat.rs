@@ -4,7 +4,7 @@
 //! frame, which is encoded when the place has changed. Two kinds of clients are told of no place:
 //! one that is behind, or joined at a later place than the shard knows of; and, while one delivery
 //! takes so long that heartbeats fall due among those it has reached, everybody. Their own last id
-//! stays the better one.
+//! remains the better one.
 
 use super::Shard;
 use super::wheel::Tick;

@@ -94,10 +94,10 @@ pub struct Description {
 }
 
 /// The other end of a shard. What waits in it is bounded by the log's window for deliveries, and
-/// by the admin side's connections for the rest.
+/// by the connections of the admin side and the handshakes for the rest.
 #[derive(Debug, Default)]
 pub struct Inbox {
-    queue: Mutex<VecDeque<Command>>,
+    queue: Mutex<Queue>,
     /// Whether connections are accepted.
     is_open: AtomicBool,
     /// Streams to end a second; 0 while there is no drain.
@@ -108,17 +108,34 @@ pub struct Inbox {
     filled: Notify,
 }
 
+#[derive(Debug, Default)]
+struct Queue {
+    commands: VecDeque<Command>,
+    /// The shard has ended: nobody will answer.
+    is_closed: bool,
+}
+
 impl Inbox {
-    /// Queues a command and wakes the shard.
+    /// Queues a command and wakes the shard. One for a shard that has ended is dropped, and so whoever
+    /// waits for its reply waits no longer.
     pub(crate) fn push(&self, command: Command) {
-        self.queue.lock().push_back(command);
-        self.filled.notify_one();
+        let mut queue = self.queue.lock();
+        if !queue.is_closed {
+            queue.commands.push_back(command);
+            drop(queue);
+            self.filled.notify_one();
+        }
     }
 
     /// Queues commands, in order, and wakes the shard once.
     pub(crate) fn push_all(&self, commands: &mut Vec<Command>) {
         if !commands.is_empty() {
-            self.queue.lock().extend(commands.drain(..));
+            let mut queue = self.queue.lock();
+            let commands = commands.drain(..);
+            if !queue.is_closed {
+                queue.commands.extend(commands);
+            }
+            drop(queue);
             self.filled.notify_one();
         }
     }
@@ -177,12 +194,19 @@ impl Inbox {
 
     /// For the shard: whether an entry of the log is queued.
     pub(crate) fn has_entries(&self) -> bool {
-        self.queue.lock().iter().any(Command::has_entry)
+        self.queue.lock().commands.iter().any(Command::has_entry)
     }
 
     /// For the shard: swaps what is queued for an empty queue.
     pub(crate) fn take(&self, empty: &mut VecDeque<Command>) {
-        std::mem::swap(&mut *self.queue.lock(), empty);
+        std::mem::swap(&mut self.queue.lock().commands, empty);
+    }
+
+    /// For the shard: it ends, and takes nothing more.
+    pub(crate) fn close(&self) {
+        let mut queue = self.queue.lock();
+        queue.is_closed = true;
+        queue.commands = VecDeque::new();
     }
 
     /// Waits until something may be queued or ordered. For the shard.

@@ -129,6 +129,8 @@ pub struct Shard {
     drain: Option<Drain>,
     /// Connections on their way back to HTTP, until the end of the turn.
     returned: Vec<Returned>,
+    /// How many of those find a place this turn.
+    room_for_returned: usize,
     /// Wakes the shard's loop when a timer was armed earlier than it sleeps to.
     rearmed: Rc<Notify>,
     sleep: Sleep,
@@ -163,6 +165,7 @@ impl Shard {
             catching_up: VecDeque::new(),
             drain: None,
             returned: Vec::new(),
+            room_for_returned: usize::MAX,
             rearmed: Rc::default(),
             sleep: Sleep::Awake,
             shared,
@@ -208,9 +211,11 @@ impl Shard {
             return;
         }
         // A client whose input was thrown away may wait for an answer to it. Closed, it knows that
-        // none will come. Whoever has to come back, for a new server or new keys, is closed too.
+        // none will come. Whoever has to come back, for a new server or new keys, is closed too, and
+        // whoever finds no place among the handshakes: the end and the FIN then leave together.
         let is_over = is_draining || reason == DisconnectReason::Drained || slot.is_worn();
-        if is_over || slot.discarded_bytes > 0 {
+        let has_place = self.returned.len() < self.room_for_returned;
+        if is_over || !has_place || slot.discarded_bytes > 0 {
             slot.set_closes();
         }
         let now = self.now();

@@ -10,10 +10,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use rustix::net::sockopt::socket_domain;
-use rustix::net::{AddressFamily, SendFlags, Shutdown, send, shutdown};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use super::acceptor::Socket;
 use super::listener::Preface;
+use super::write::MAX_DISCARDED_BYTES;
 use crate::tls::{Alert, Secrets};
 
 /// What came before the first request of a connection.
@@ -76,5 +77,8 @@ impl Returned {
             let _ = send(&self.fd, &goodbye, flags);
         }
         let _ = shutdown(&self.fd, Shutdown::Write);
+        // Over unread bytes the kernel would reset the connection, and its last bytes with it.
+        let mut scratch = [0; MAX_DISCARDED_BYTES as usize];
+        let _ = recv(&self.fd, &mut scratch, RecvFlags::DONTWAIT);
     }
 }

@@ -59,7 +59,7 @@ impl Seen {
     }
 }
 
-/// Has connections of the user give way that are gone. Whether to try again.
+/// Closes those of the user's connections that are gone; true if it is worth trying again.
 pub async fn make_room(shared: &Shared, user: &str) -> bool {
     if look(shared, user, Look::Only).await.has_room {
         return true;

@@ -142,7 +142,7 @@ pub(crate) struct TestStream {
 
 const RAW: u16 = 1 << 0;
 const TEST: u16 = 1 << 1;
-/// The last bytes are in the backlog; when they are out, the socket is closed.
+/// The last bytes are in the backlog; when they are out, the socket goes back to HTTP or closes.
 const ENDING: u16 = 1 << 2;
 /// The timer was armed for the last quarter of the heartbeat interval.
 const REARMED: u16 = 1 << 3;

@@ -262,6 +262,7 @@ async fn serve(
     loop {
         // One reading a turn: what is due by it is done, and what is not says when it will be.
         let now_ms = shared.clock.now_ms();
+        shard.borrow_mut().room_for_returned = handshakes.room_for_returned();
         let is_busy = turn.take(&shard, now_ms);
         give_back(&shard, &handshakes, &start);
         if shared.inbox(number).is_open()
@@ -281,6 +282,7 @@ async fn serve(
             }
             // A stop does not wait for requests that may never be complete.
             if shard.borrow().len() == 0 && (handshakes.len() == 0 || turn.is_stopped) {
+                shared.inbox(number).close();
                 return;
             }
         }
@@ -309,7 +311,7 @@ fn give_back(shard: &Rc<RefCell<Shard>>, handshakes: &Rc<Handshakes>, start: &Rc
         (std::mem::take(&mut shard.returned), shard.is_draining())
     };
     for connection in returned {
-        if is_draining || !handshakes.has_room_for_returned() {
+        if is_draining || handshakes.room_for_returned() == 0 {
             connection.close();
             continue;
         }

@@ -41,7 +41,7 @@ pub(crate) struct Keys<const N: usize> {
 struct Direction<const N: usize> {
     key: [u8; N],
     iv: [u8; IV_BYTES],
-    /// Of the next record. 32 bits, because [`MAX_RECORDS`] ends the stream before.
+    /// Of the next record. 32 bits, because a connection ends soon after [`MAX_RECORDS`].
     sequence: u32,
 }
 
@@ -72,14 +72,8 @@ impl Secrets {
         Some(secrets)
     }
 
-    /// Whether the stream has to end now, for its keys have sealed enough.
+    /// Whether the connection has to end now: the keys of one direction have sealed enough.
     pub(crate) fn are_worn(&self) -> bool {
-        self.sequences().0 >= MAX_RECORDS
-    }
-
-    /// Whether the connection has to end: the keys of one direction have sealed enough. A stream
-    /// need not ask, for its client may send few records.
-    pub(crate) fn are_worn_either_way(&self) -> bool {
         let (sent, received) = self.sequences();
         sent.max(received) >= MAX_RECORDS
     }
