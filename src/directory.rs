@@ -349,7 +349,7 @@ impl Directory {
         *sweep = (stripe, place);
     }
 
-    /// Everyone is logged out as of `at_unix_ms`: users of whom no session change is known are, too.
+    /// Logs everyone out as of `at_unix_ms`, including users with no known session change.
     /// 0 takes it back, once no token from before that can be good any more.
     pub fn log_everyone_out(&self, at_unix_ms: u64) {
         self.everyone_ms.store(at_unix_ms, Ordering::Relaxed);
@@ -437,8 +437,8 @@ impl Directory {
 }
 
 impl Stripe {
-    /// Whether a token of this identity is still good. `everyone` is what holds of users of whom
-    /// nothing is remembered.
+    /// Whether a token of this identity is still good. `everyone` decides for users with no known
+    /// session change.
     fn allows(&self, hash: u64, identity: &Identity, everyone: Everyone) -> bool {
         match self.standings.find(hash, &identity.user) {
             Some(user) => {

@@ -20,7 +20,8 @@ use super::{Admin, BUFFER_BYTES, routes};
 /// Longest wait for a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is still read after the last answer. Closing over unread input resets the connection, and a
-/// client that is still writing would never see the answer. Ten times the largest event.
+/// client that is still writing would never see the answer. Enough for a large batch; what is longer
+/// may still lose its answer.
 const MAX_LINGER_BYTES: usize = 64 * 1024 * 1024;
 /// How long that may take.
 const LINGER_TIME: Duration = Duration::from_secs(30);

@@ -6,7 +6,7 @@
 //! | [`keys`] | the keys that tokens are checked with, each of a known kind |
 //! | [`jwt`] | a token becomes an [`Identity`], or a reason why not |
 //! | [`checks`] | checks signatures on other threads |
-//! | [`session`] | asks the application whom a session cookie is of |
+//! | [`session`] | asks the application whose session a cookie is |
 //! | [`ticket`] | one-time tickets that stand in a URL in a token's place |
 //! | [`turns`] | whose costly question is next, fair between addresses |
 //! | [`mint`] | signs tokens: the login and `idlewild token` |

@@ -1,4 +1,4 @@
-//! Asks the application whom a session cookie is of: the last way in, for clients that have no
+//! Asks the application whose session a cookie is: the last way in, for clients that have no
 //! token.
 //!
 //! Each question costs the application a request, clients come back in storms, and anybody can make

@@ -56,7 +56,7 @@ pub(super) struct Publish {
     string: bool,
     #[command(flatten)]
     server: Server,
-    /// The API key; IDLEWILD_ADMIN__API_KEY where it is missing.
+    /// The API key; without it, IDLEWILD_ADMIN__API_KEY or IDLEWILD_API_KEY.
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
 }
@@ -67,13 +67,17 @@ impl Publish {
             .api_key
             .clone()
             .or_else(|| {
-                API_KEY_VARIABLES
-                    .iter()
-                    .find_map(|name| std::env::var(name).ok())
+                // An empty variable counts as unset, as it does for the server.
+                let keys = API_KEY_VARIABLES.iter();
+                keys.filter_map(|name| std::env::var(name).ok())
+                    .find(|key| !key.trim().is_empty())
             })
             .map(|key| key.trim().to_owned())
             .filter(|key| !key.is_empty())
-            .ok_or_else(|| Usage("no API key (--api-key or IDLEWILD_ADMIN__API_KEY)".to_owned()))?;
+            .ok_or_else(|| {
+                let names = API_KEY_VARIABLES.join(" or ");
+                Usage(format!("no API key (--api-key, {names})"))
+            })?;
         let server = self.server.address()?;
         let data = self.data()?;
         let event = serde_json::to_string(&self.event(data))?;

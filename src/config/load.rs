@@ -59,7 +59,8 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     }
     let of_ours = |(name, value)| {
         let (name, value): (&String, &String) = (name, value);
-        Some((name.strip_prefix(ENV_PREFIX)?, name, value))
+        let rest = name.strip_prefix(ENV_PREFIX)?;
+        (!variables::is_empty_api_key(name, value)).then_some((rest, name, value))
     };
     let variables = sources.env.iter().map(|(name, value)| (name, value));
     let mut variables: Vec<_> = variables.filter_map(of_ours).collect();
@@ -81,6 +82,7 @@ pub fn warnings(sources: &Sources, config: &Config) -> Vec<String> {
     let [raw, short] = API_KEY_VARIABLES.map(|wanted| {
         let mut env = sources.env.iter();
         env.find_map(|(name, value)| (name == wanted).then_some(value.trim()))
+            .filter(|value| !value.is_empty())
     });
     if raw.is_some() && short.is_some() && raw != short {
         let [raw, short] = API_KEY_VARIABLES;

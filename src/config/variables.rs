@@ -4,10 +4,16 @@ use super::nearest::nearest;
 
 /// Prefix of the variables that are read.
 pub(crate) const ENV_PREFIX: &str = "IDLEWILD_";
-/// Both variables of the raw API key; if both are set, the first counts.
+/// Both variables of the raw API key; if both are set, the first counts. An empty one counts as
+/// unset: compose files set `${KEY:-}`, and that must not silence the other.
 pub(crate) const API_KEY_VARIABLES: [&str; 2] = ["IDLEWILD_ADMIN__API_KEY", "IDLEWILD_API_KEY"];
 /// The second one's name behind the prefix.
 pub(super) const SHORT_API_KEY: &str = "API_KEY";
+
+/// Whether this is a variable of the raw API key without a key in it.
+pub(super) fn is_empty_api_key(name: &str, value: &str) -> bool {
+    API_KEY_VARIABLES.contains(&name) && value.trim().is_empty()
+}
 
 /// The dotted path that a name without its prefix stands for, whether there is such a key or not.
 pub(super) fn path(rest: &str) -> String {

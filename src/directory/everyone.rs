@@ -1,4 +1,4 @@
-//! A log-out of everyone: what holds of users of whom no session change is known, after some may
+//! A log-out of everyone: it decides for users with no known session change, after some changes may
 //! have been lost.
 
 use super::standing::{Rules, Standing};

@@ -390,6 +390,27 @@ fn keys_and_hashes_are_read_without_the_white_space_around_them() {
 }
 
 #[test]
+fn an_empty_variable_of_the_api_key_counts_as_unset() {
+    let key = "a key that is long enough to be good";
+    let in_file = format!("auth.secret = \"{SECRET}\"\nadmin.api_key = \"{key}\"");
+    let without = format!("auth.secret = \"{SECRET}\"");
+    let [full, short] = API_KEY_VARIABLES;
+    let cases: [(&str, [(&str, &str); 2]); 4] = [
+        (&without, [(full, ""), (short, key)]),
+        (&without, [(full, " \n"), (short, key)]),
+        (&without, [(full, key), (short, "")]),
+        (&in_file, [(full, ""), (short, "")]),
+    ];
+    for (toml, env) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let sources = sources(&dir, toml, &env, &[]);
+        let config = load(&sources).unwrap();
+        assert_eq!(config.admin.api_key, key, "{env:?}");
+        assert_eq!(warnings(&sources, &config), Vec::<String>::new(), "{env:?}");
+    }
+}
+
+#[test]
 fn the_full_name_of_the_api_key_beats_the_short_one_and_a_weak_key_is_warned_of() {
     let dir = tempfile::tempdir().unwrap();
     let env = [
