@@ -131,7 +131,8 @@ impl Standing {
         self.changed_at_ms = self.changed_at_ms.max(at_unix_ms);
     }
 
-    fn log_out(&mut self, at_ms: u64, rules: Rules) {
+    /// Logs the user out as of `at_ms`, in Unix milliseconds.
+    pub fn log_out(&mut self, at_ms: u64, rules: Rules) {
         // A token that was accepted until now may be dated ahead by the leeway.
         let from_ms = at_ms.saturating_add(rules.leeway_ms).saturating_add(1);
         self.past.logged_out(self.current.take(), from_ms);

@@ -98,6 +98,17 @@ impl Standings {
         (place < self.users.len()).then_some(place)
     }
 
+    /// Logs up to `budget` users before the place `end` out as of `at_ms`; returns the end of the
+    /// rest. From the back: who is forgotten meanwhile is replaced by the last one.
+    pub(super) fn log_out(&mut self, end: usize, budget: usize, at_ms: u64, rules: Rules) -> usize {
+        let end = end.min(self.users.len());
+        let from = end.saturating_sub(budget);
+        for user in &mut self.users[from..end] {
+            user.standing.log_out(at_ms, rules);
+        }
+        from
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.users.len()

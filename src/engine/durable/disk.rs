@@ -66,6 +66,8 @@ struct Recovered {
     log: SessionLog,
     mark_file: MarkFile,
     mark: Mark,
+    /// When everyone was logged out, if that was now.
+    everyone_ms: Option<u64>,
 }
 
 impl Disk {
@@ -95,7 +97,7 @@ impl Disk {
             _lock: lock,
         };
         match disk.reopen(unix_ms, logged_out) {
-            Ok(()) => Ok(disk),
+            Ok(_) => Ok(disk),
             Err(error) if error.fault() == Fault::Other && !has_space(directory) => {
                 tracing::error!(%error, path = %directory.display(),
                     "history.path: the disk is full; streams are served, no event is accepted");
@@ -106,12 +108,13 @@ impl Disk {
         }
     }
 
-    /// Tries again what a full disk prevented at the start.
+    /// Tries again what a full disk prevented at the start. Returns when everyone was logged out, in
+    /// Unix milliseconds, if that was now.
     pub(super) fn reopen(
         &mut self,
         unix_ms: u64,
         logged_out: LoggedOut<'_>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<u64>, StoreError> {
         // Its changes are read from the file again.
         self.log = None;
         let recovered = recover(&self.directory, self.options, unix_ms, logged_out);
@@ -128,6 +131,7 @@ impl Disk {
             log,
             mark_file,
             mark,
+            everyone_ms,
         } = recovered;
         self.mark = Mark {
             last_id: mark.last_id.max(self.mark.last_id),
@@ -137,7 +141,8 @@ impl Disk {
         (self.store, self.log, self.mark_file) = (Some(store), Some(log), Some(mark_file));
         self.pending.clear();
         self.pending_everyone = (0, 0);
-        self.watch()
+        self.watch()?;
+        Ok(everyone_ms)
     }
 
     /// Goes on with what can be read where nothing can be written.
@@ -221,10 +226,15 @@ impl Disk {
         stored.everyone_ms.max(self.pending_everyone.1)
     }
 
-    /// Session changes that the database has not got.
-    pub(super) fn pending(&self) -> impl Iterator<Item = (&str, &str)> {
+    /// The log-out of everyone that the database has not got: its number, and when it was.
+    pub(super) fn pending_everyone(&self) -> Option<(u64, u64)> {
+        Some(self.pending_everyone).filter(|(number, _)| *number > 0)
+    }
+
+    /// Session changes that the database has not got: number, user, standing.
+    pub(super) fn pending(&self) -> impl Iterator<Item = (u64, &str, &str)> {
         let pending = self.pending.iter();
-        pending.map(|(user, (_, standing))| (user.as_str(), standing.as_str()))
+        pending.map(|(user, (number, standing))| (*number, user.as_str(), standing.as_str()))
     }
 
     /// What is stored of a user's sessions. An error where that cannot be read.
@@ -260,15 +270,15 @@ impl Disk {
         last_id: EventId,
         limits: Limits,
     ) -> Result<(), StoreError> {
-        let Some(store) = &mut self.store else {
-            return Err(io::Error::from(io::ErrorKind::StorageFull).into());
-        };
-        let everyone = Some(self.pending_everyone)
-            .filter(|(number, _)| *number > 0)
+        let everyone = self
+            .pending_everyone()
             .map(|(number, logged_out_ms)| Row::Everyone {
                 number,
                 logged_out_ms,
             });
+        let Some(store) = &mut self.store else {
+            return Err(io::Error::from(io::ErrorKind::StorageFull).into());
+        };
         let pending: Vec<Row> = self
             .pending
             .iter()
@@ -347,7 +357,8 @@ impl Disk {
                 self.pending.insert(user.clone(), newest);
             }
             What::Everyone { logged_out_ms } => {
-                self.pending_everyone = (change.number, *logged_out_ms);
+                let at_ms = self.pending_everyone.1.max(*logged_out_ms);
+                self.pending_everyone = (change.number, at_ms);
             }
         }
     }
@@ -473,6 +484,10 @@ fn recover(
         log,
         mark_file,
         mark,
+        everyone_ms: everyone.map(|change| match change.what {
+            What::Everyone { logged_out_ms } => logged_out_ms,
+            What::Session { .. } => 0,
+        }),
     })
 }
 

@@ -492,8 +492,10 @@ impl Writer {
         let rules = self.directory.rules();
         let logged_out = |user: &str, before: &str, at_ms| logged_out(user, before, at_ms, rules);
         let opened = self.disk.reopen(self.clock.unix_ms(), &logged_out);
-        let opened = opened.and_then(|()| self.start_syncer());
-        match opened {
+        if let Ok(Some(everyone_ms)) = opened {
+            self.directory.log_out_all(everyone_ms);
+        }
+        match opened.and_then(|_| self.start_syncer()) {
             Ok(()) => self.recover(),
             Err(error) => tracing::error!(%error, "history.path: still cannot be written"),
         }

@@ -316,3 +316,56 @@ async fn a_session_log_that_is_long_is_emptied_and_nothing_of_it_is_lost() {
     }
     assert!(life.lets_in("another", None, 1));
 }
+
+/// Sees to it that the disk is taken for full at the next start, and that the database cannot be
+/// rebuilt until [`let_rebuild`].
+fn fill_disk(path: &Path) {
+    // Removed by the first look, like the file that it stands for.
+    std::os::unix::fs::symlink("/dev/full", path.join("probe")).unwrap();
+    fs::create_dir(path.join("history.sqlite.rebuilt.new")).unwrap();
+}
+
+fn let_rebuild(path: &Path) {
+    fs::remove_dir(path.join("history.sqlite.rebuilt.new")).unwrap();
+}
+
+#[tokio::test]
+async fn damage_found_on_a_full_disk_logs_out_also_whoever_has_a_session() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Always, 1_000_000).await;
+    life.change_session(Some("new")).await;
+    life.change("43", Some("new")).await.unwrap();
+    life.engine.close().await;
+    let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    database
+        .execute_batch("UPDATE sessions SET standing = standing || ' ' WHERE user = '42'")
+        .unwrap();
+    drop(database);
+    fill_disk(&path);
+
+    let life = Life::begin(&path, Fsync::Always, 2_000_000).await;
+    assert_eq!(life.engine.ready(), Err(EngineError::Full));
+    let is_logged_out = |life: &Life, at_ms| {
+        for user in ["42", "43", "44"] {
+            for session in [None, Some("new")] {
+                assert!(!life.lets_in(user, session, at_ms), "{user} {session:?}");
+                assert!(life.lets_in(user, session, at_ms + 1), "{user} {session:?}");
+            }
+        }
+    };
+    is_logged_out(&life, 2_000_000);
+    // Who logs in again is in, and out once more when the database is made anew: some of what came
+    // before that may be missing.
+    life.clock.advance(Duration::from_secs(1_000));
+    life.change("43", Some("newer")).await.unwrap();
+    assert!(life.lets_in("43", Some("newer"), 2_500_000));
+    let_rebuild(&path);
+    eventually("it is well", async || life.engine.ready().is_ok()).await;
+    is_logged_out(&life, 3_000_000);
+    assert!(!life.lets_in("43", Some("newer"), 2_500_000));
+    life.engine.close().await;
+    let life = Life::begin(&path, Fsync::Always, 3_000_000).await;
+    is_logged_out(&life, 3_000_000);
+    assert!(!life.lets_in("43", Some("newer"), 2_500_000));
+}
