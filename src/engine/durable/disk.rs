@@ -121,7 +121,7 @@ impl Disk {
         let recovered = match recovered {
             Ok(recovered) => recovered,
             Err(error) => {
-                self.log = SessionLog::open(&self.directory)?.0;
+                self.pick_up()?;
                 return Err(error);
             }
         };
@@ -143,6 +143,20 @@ impl Disk {
         self.pending_everyone = (0, 0);
         self.watch()?;
         Ok(everyone_ms)
+    }
+
+    /// Goes on with the files as an attempt left them that failed. It may have used a number: a
+    /// change of the same one would be taken for stored.
+    fn pick_up(&mut self) -> Result<(), StoreError> {
+        let (log, found) = SessionLog::open(&self.directory)?;
+        let stored = store::changes(&self.directory);
+        self.mark.changes = self.mark.changes.max(found.newest).max(stored);
+        if let Ok((file, found)) = MarkFile::open(&self.directory) {
+            self.mark_file = Some(file);
+            self.mark.changes = self.mark.changes.max(found.mark.changes);
+        }
+        self.log = log;
+        Ok(())
     }
 
     /// Goes on with what can be read where nothing can be written.

@@ -350,7 +350,10 @@ impl Store {
 /// Opens the database to be read where nothing can be written: SQLite then keeps in memory what it
 /// otherwise writes to a file of its own. `None` where there is no database.
 pub(super) fn open_unwritable(directory: &Path) -> Result<Option<(Connection, i64)>, StoreError> {
-    let path = directory.join(DATABASE);
+    open_file_unwritable(&directory.join(DATABASE))
+}
+
+fn open_file_unwritable(path: &Path) -> Result<Option<(Connection, i64)>, StoreError> {
     if path.metadata().map_or(0, |file| file.len()) == 0 {
         return Ok(None);
     }
@@ -360,6 +363,17 @@ pub(super) fn open_unwritable(directory: &Path) -> Result<Option<(Connection, i6
     db.pragma_update(None, "cell_size_check", true)?;
     let format = format(&db)?;
     Ok((format > 0).then_some((db, format)))
+}
+
+/// Number of the newest session change in the database, or in one that is about to take its place;
+/// 0 where that cannot be read.
+pub(super) fn changes(directory: &Path) -> u64 {
+    let changes = |name: &str| {
+        let (db, format) = open_file_unwritable(&directory.join(name)).ok()??;
+        Some(Reader::new(&db, format).state()?.changes)
+    };
+    let both = [DATABASE, rebuild::REBUILT].map(|name| changes(name).unwrap_or(0));
+    both.into_iter().max().unwrap_or(0)
 }
 
 fn format(db: &Connection) -> Result<i64, StoreError> {

@@ -15,7 +15,7 @@ use super::reader::Reader;
 use super::{DATABASE, Row, State, StoreError, insert, set_state, tables};
 
 /// A new one that is whole, and one that is not yet.
-const REBUILT: &str = "history.sqlite.rebuilt";
+pub(super) const REBUILT: &str = "history.sqlite.rebuilt";
 const UNFINISHED: &str = "history.sqlite.rebuilt.new";
 /// What is kept of the old one, in the place of what was kept of one before it.
 const DAMAGED: &str = "history.sqlite.damaged";

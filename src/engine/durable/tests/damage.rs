@@ -369,3 +369,38 @@ async fn damage_found_on_a_full_disk_logs_out_also_whoever_has_a_session() {
     is_logged_out(&life, 3_000_000);
     assert!(!life.lets_in("43", Some("newer"), 2_500_000));
 }
+
+#[tokio::test]
+async fn a_log_out_between_two_attempts_to_make_the_database_anew_is_not_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Always, 1_000_000).await;
+    life.change_session(Some("new")).await;
+    life.engine.close().await;
+    let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    database
+        .execute_batch("UPDATE sessions SET standing = standing || ' '")
+        .unwrap();
+    drop(database);
+    // A session log that is replaced when it is emptied, and cannot be.
+    let log = fs::File::options()
+        .write(true)
+        .open(path.join("sessions.log"));
+    let log = log.unwrap();
+    log.set_len(2 * log.metadata().unwrap().len()).unwrap();
+    fs::create_dir(path.join("sessions.log.new")).unwrap();
+    fill_disk(&path);
+
+    let life = Life::begin(&path, Fsync::Always, 2_000_000).await;
+    let_rebuild(&path);
+    let damaged = path.join("history.sqlite.damaged");
+    eventually("it is made anew", async || damaged.exists()).await;
+    life.clock.advance(Duration::from_secs(1_000));
+    life.change("43", None).await.unwrap();
+    assert!(life.engine.ready().is_err());
+    fs::remove_dir(path.join("sessions.log.new")).unwrap();
+    eventually("it is well", async || life.engine.ready().is_ok()).await;
+    life.engine.close().await;
+    let life = Life::begin(&path, Fsync::Always, 3_000_000).await;
+    assert!(!life.lets_in("43", None, 3_000_000) && life.lets_in("44", None, 2_000_001));
+}
