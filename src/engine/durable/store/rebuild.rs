@@ -88,10 +88,13 @@ fn fill(
         return Err(error.into());
     }
     copied?;
-    let everyone_ms = changes.iter().find_map(|row| match row {
-        Row::Everyone { logged_out_ms, .. } => Some(*logged_out_ms),
-        _ => None,
-    });
+    let everyone_ms = changes
+        .iter()
+        .filter_map(|row| match row {
+            Row::Everyone { logged_out_ms, .. } => Some(*logged_out_ms),
+            _ => None,
+        })
+        .max();
     let mut from = String::new();
     while let Some(everyone_ms) = everyone_ms {
         let piece = sessions_after(&transaction, &from)?;
