@@ -251,6 +251,11 @@ impl Disk {
         pending.map(|(user, (number, standing))| (*number, user.as_str(), standing.as_str()))
     }
 
+    /// Whether the database has not got everything that was accepted.
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending.is_empty() || self.pending_everyone().is_some()
+    }
+
     /// What is stored of a user's sessions. An error where that cannot be read.
     pub(super) fn standing(&self, user: &str) -> Result<Option<String>, StoreError> {
         if let Some((_, standing)) = self.pending.get(user) {
