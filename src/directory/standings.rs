@@ -195,7 +195,7 @@ mod tests {
                 while let Some(from) = place {
                     place = standings.fade(from, budget, unix_ms, RULES, &hasher);
                 }
-                model.retain(|_, at_ms| *at_ms + 1_000 >= unix_ms);
+                model.retain(|_, at_ms| *at_ms + 2_000 >= unix_ms);
                 for user in 0..40_u8 {
                     let name = user.to_string();
                     let found = standings.find(hasher.hash_one(name.as_str()), &name);

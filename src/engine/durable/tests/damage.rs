@@ -59,6 +59,12 @@ async fn a_session_change_outlives_the_write_ahead_log_also_while_somebody_reads
     }
 }
 
+/// For how long something can depend on a log-out.
+fn millis_of_life() -> u64 {
+    let rules = Directory::default().rules();
+    rules.max_token_life_ms + 2 * rules.leeway_ms + 1_000
+}
+
 #[tokio::test]
 async fn where_session_changes_may_be_missing_everyone_is_logged_out_once() {
     let directory = tempfile::tempdir().unwrap();
@@ -99,6 +105,14 @@ async fn where_session_changes_may_be_missing_everyone_is_logged_out_once() {
     assert!(later.lets_in("44", Some("new"), 2_500_000));
     assert!(!later.lets_in("44", Some("new"), 1_500_000));
     assert!(!later.lets_in("44", Some("other"), 2_500_000));
+    later.engine.close().await;
+    // As long as a token from before it can be good, that of its last moment is refused.
+    let over_ms = 2_000_000 + millis_of_life();
+    let later = Life::begin(image.path(), Fsync::Interval, over_ms).await;
+    assert!(!later.lets_in("45", None, 1));
+    later.engine.close().await;
+    let later = Life::begin(image.path(), Fsync::Interval, over_ms + 1).await;
+    assert!(later.lets_in("45", None, 1));
     later.engine.close().await;
     // No token from before it can be good.
     let later = Life::begin(image.path(), Fsync::Interval, 2_600_000 + 31 * DAY_MS).await;
