@@ -170,7 +170,7 @@ impl Disk {
             Ok(None) => Database::New,
             Ok(Some((db, format))) => {
                 let verified = Reader::new(&db, format).verify();
-                recovery::classify(verified, format == store::FORMAT, has_witness)
+                recovery::classify(verified, format == store::FORMAT, &found_mark, &found)
             }
             Err(error) if error.fault() == Fault::Damage && has_witness => Database::Unreadable,
             Err(error) => return Err(error),
@@ -447,13 +447,20 @@ fn recover(
         Err(error) => return Err(error),
     };
     let database = store.as_ref().map_or(Database::Unreadable, |store| {
-        recovery::classify(store.reader().verify(), store.is_current(), has_witness)
+        recovery::classify(store.reader().verify(), store.is_current(), &mark, &found)
     });
-    let has_records = !found.changes.is_empty();
+    let (has_records, newest_in_log) = (!found.changes.is_empty(), found.newest);
+    let is_old = matches!(database, Database::Old(_));
     let verdict = judge(database, &mark, found);
     verdict.tell(directory, options.on_damage);
     let everyone = verdict.everyone_out(options.on_damage, unix_ms);
     let rows: Vec<Row> = verdict.replay.iter().chain(&everyone).map(row).collect();
+    let log = match log {
+        // Before the database is this version's: interrupted behind that, the next start would find
+        // it without a witness, as if session changes were missing.
+        None if is_old => Some(SessionLog::create(directory, 0)?),
+        log => log,
+    };
     let store = if verdict.is_rebuilt {
         let reader = store.as_ref().map(Store::reader);
         let old = store.as_ref().map(Store::state).unwrap_or_default();
@@ -479,10 +486,12 @@ fn recover(
         store
     };
     let changes = store.state().changes;
-    let is_flushed = store.checkpoint(false).is_ok();
+    // One that was made anew is on the disk.
+    let is_flushed = store.checkpoint(false).is_ok() || verdict.is_rebuilt;
+    let is_log_stale = has_records || verdict.is_damaged || newest_in_log != changes;
     let log = match log {
         Some(mut log) => {
-            if is_flushed && (has_records || verdict.is_damaged) {
+            if is_flushed && is_log_stale {
                 log.reset(changes)?;
             }
             log

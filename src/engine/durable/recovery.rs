@@ -22,10 +22,21 @@ pub(super) enum Database {
     Unreadable,
 }
 
+/// Whether nothing was ever stored beside a database: a session log that is unused was set aside
+/// before the database was made or converted, which was interrupted.
+fn is_beginning(mark: &FoundMark, log: &FoundLog) -> bool {
+    !mark.exists && (!log.exists || log.is_unused())
+}
+
 /// What a database is, that was read. One of an older version beside what only this version writes
 /// is none that anybody left so.
-pub(super) fn classify(read: Verified, is_current: bool, has_witness: bool) -> Database {
-    match (is_current, has_witness) {
+pub(super) fn classify(
+    read: Verified,
+    is_current: bool,
+    mark: &FoundMark,
+    log: &FoundLog,
+) -> Database {
+    match (is_current, !is_beginning(mark, log)) {
         (false, true) => Database::Unreadable,
         (false, false) => Database::Old(read),
         (true, _) if read.is_empty() => Database::New,
@@ -58,8 +69,7 @@ pub(super) struct Verdict {
 
 /// Judges what was found.
 pub(super) fn judge(database: Database, mark: &FoundMark, log: FoundLog) -> Verdict {
-    let is_first =
-        matches!(database, Database::New | Database::Old(_)) && !mark.exists && !log.exists;
+    let is_first = matches!(database, Database::New | Database::Old(_)) && is_beginning(mark, &log);
     let read = match database {
         Database::New | Database::Unreadable => None,
         Database::Old(read) | Database::Read(read) => Some(read),

@@ -2,6 +2,7 @@
 
 use super::*;
 use std::fs;
+use std::path::PathBuf;
 
 const WAL: &str = "history.sqlite-wal";
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -278,11 +279,9 @@ async fn a_clock_that_is_a_day_fast_takes_no_history_away() {
     assert_eq!(right.publish(Some("a"), true).await, Ok(first));
 }
 
-#[tokio::test]
-async fn a_history_of_the_first_version_goes_on() {
-    let directory = tempfile::tempdir().unwrap();
-    let first = EventId { ms: 1_000, seq: 0 };
-    let db = rusqlite::Connection::open(directory.path().join("history.sqlite")).unwrap();
+/// A database with events of user 42 at 1000-0 and 1001-0, and a session of that user.
+fn write_first_version(path: &Path) {
+    let db = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
     db.execute_batch(&format!(
         "{}
          DELETE FROM events; DELETE FROM sources; DELETE FROM sessions;
@@ -294,7 +293,13 @@ async fn a_history_of_the_first_version_goes_on() {
         standing = r#"{"current":"new","changed_at_ms":1000,"logged_out_at_ms":0}"#,
     ))
     .unwrap();
-    drop(db);
+}
+
+#[tokio::test]
+async fn a_history_of_the_first_version_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = EventId { ms: 1_000, seq: 0 };
+    write_first_version(directory.path());
     let second = EventId { ms: 1_001, seq: 0 };
     for _ in 0..2 {
         let life = Life::begin(directory.path(), Fsync::Interval, 2_000).await;
@@ -307,6 +312,40 @@ async fn a_history_of_the_first_version_goes_on() {
     fs::remove_file(directory.path().join("history.sqlite")).unwrap();
     let life = Life::begin(directory.path(), Fsync::Interval, 2_000).await;
     assert!(!life.allows(Some("old"), 2_000) && !life.lets_in("43", None, 1));
+}
+
+#[tokio::test]
+async fn a_conversion_that_is_interrupted_logs_nobody_out() {
+    // Each keeps it from going further.
+    let unwritable = |path: PathBuf| std::os::unix::fs::symlink("/dev/full", path).unwrap();
+    let unusable = |path: PathBuf| fs::create_dir(path).unwrap();
+    let obstacles: [(&str, &dyn Fn(PathBuf)); 3] = [
+        ("sessions.log.new", &unusable),
+        ("history.sqlite.rebuilt.new", &unusable),
+        ("mark", &unwritable),
+    ];
+    for (name, put) in obstacles {
+        let directory = tempfile::tempdir().unwrap();
+        write_first_version(directory.path());
+        let obstacle = directory.path().join(name);
+        put(obstacle.clone());
+        let life = Life::new(directory.path(), Fsync::Interval, 2_000);
+        life.engine.open().await.unwrap_err();
+        let removed = fs::remove_file(&obstacle).or_else(|_| fs::remove_dir(&obstacle));
+        removed.unwrap();
+        for _ in 0..2 {
+            let life = Life::begin(directory.path(), Fsync::Interval, 2_000).await;
+            let first = EventId { ms: 1_000, seq: 0 };
+            assert_eq!(life.missed(first).map(|ids| ids.len()), Some(1), "{name}");
+            assert!(life.allows(Some("new"), 1) && !life.allows(Some("old"), 2_000));
+            assert!(life.lets_in("43", None, 1), "{name}");
+            life.engine.close().await;
+        }
+        // From then on its loss is noticed.
+        fs::remove_file(directory.path().join("history.sqlite")).unwrap();
+        let life = Life::begin(directory.path(), Fsync::Interval, 2_000).await;
+        assert!(!life.lets_in("43", None, 1), "{name}");
+    }
 }
 
 #[tokio::test]
