@@ -48,6 +48,8 @@ pub(super) struct Disk {
     is_mark_failing: bool,
     /// Of the events that were there when it was opened.
     newest_stored: EventId,
+    /// Of those, some are missing.
+    are_events_missing: bool,
     /// Session changes that the database has not got, by user.
     pending: HashMap<String, (u64, String)>,
     /// When everyone was logged out, where the database does not know it; 0 for never.
@@ -62,6 +64,7 @@ pub(super) struct Disk {
 /// A directory in order.
 struct Recovered {
     newest_stored: EventId,
+    are_events_missing: bool,
     store: Store,
     log: SessionLog,
     mark_file: MarkFile,
@@ -90,6 +93,7 @@ impl Disk {
             mark: Mark::default(),
             is_mark_failing: false,
             newest_stored: EventId::default(),
+            are_events_missing: false,
             pending: HashMap::new(),
             pending_everyone: (0, 0),
             is_log_dirty: false,
@@ -127,6 +131,7 @@ impl Disk {
         };
         let Recovered {
             newest_stored,
+            are_events_missing,
             store,
             log,
             mark_file,
@@ -138,6 +143,7 @@ impl Disk {
             ..mark
         };
         self.newest_stored = newest_stored;
+        self.are_events_missing = are_events_missing;
         (self.store, self.log, self.mark_file) = (Some(store), Some(log), Some(mark_file));
         self.pending.clear();
         self.pending_everyone = (0, 0);
@@ -183,6 +189,7 @@ impl Disk {
             changes: verdict.changes,
         };
         self.newest_stored = verdict.newest_stored;
+        self.are_events_missing = verdict.are_events_missing;
         self.mark_file = mark.map(|(file, _)| file);
         self.log = log;
         let everyone = verdict.everyone_out(self.options.on_damage, unix_ms);
@@ -222,6 +229,11 @@ impl Disk {
     /// Id of the newest event that was stored when it was opened.
     pub(super) fn newest_stored(&self) -> EventId {
         self.newest_stored
+    }
+
+    /// Whether events that were stored were missing when it was opened.
+    pub(super) fn are_events_missing(&self) -> bool {
+        self.are_events_missing
     }
 
     /// The newest id that was given out.
@@ -508,6 +520,7 @@ fn recover(
     store.probe()?;
     Ok(Recovered {
         newest_stored: verdict.newest_stored,
+        are_events_missing: verdict.are_events_missing,
         store,
         log,
         mark_file,

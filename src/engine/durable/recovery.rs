@@ -59,6 +59,8 @@ pub(super) struct Verdict {
     pub(super) events_missing: u64,
     /// The id before the first of them.
     pub(super) missing_after: EventId,
+    /// Some are missing, whether they can be counted or not.
+    pub(super) are_events_missing: bool,
     /// No session change is missing.
     pub(super) are_sessions_complete: bool,
     /// The database has to be made anew.
@@ -112,6 +114,7 @@ pub(super) fn judge(database: Database, mark: &FoundMark, log: FoundLog) -> Verd
         changes: known,
         replay,
         events_missing: events.missing + rows_lost,
+        are_events_missing: events.missing + rows_lost > 0 || events.is_broken,
         missing_after: events.missing_after.unwrap_or(events.last_id),
         are_sessions_complete,
         is_rebuilt: !is_sound || !are_sessions_complete || matches!(database, Database::Old(_)),

@@ -106,7 +106,14 @@ impl Life {
         })
     }
 
+    /// What a client gets that was at `last`; nothing where it is told of a gap.
     fn missed(&self, last: EventId) -> Option<Vec<EventId>> {
+        let (gap, ids) = self.come_back(last);
+        gap.is_none().then_some(ids)
+    }
+
+    /// The position with which a client is told of a gap that was at `last`, and what it gets.
+    fn come_back(&self, last: EventId) -> (Option<EventId>, Vec<EventId>) {
         let id = last.to_string();
         let joined = self.log.join(&Newcomer {
             user: "42",
@@ -115,9 +122,6 @@ impl Life {
             last_event_id: Some(&id),
             settled: self.log.head(),
         });
-        if joined.gap.is_some() {
-            return None;
-        }
         let mut ids = Vec::new();
         if let Some(mut replay) = joined.replay {
             let mut piece = Vec::new();
@@ -128,7 +132,7 @@ impl Life {
             while let Progress::More = self.log.replay(&mut replay, limit, &mut piece) {}
             ids.extend(piece.iter().map(|entry| entry.id));
         }
-        Some(ids)
+        (joined.gap.map(|_| joined.id), ids)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::config::{Fsync, History};
 use crate::directory::{Directory, Standing};
 use crate::engine::sources::{SOURCE_ID_MS, SourceKey, Sources};
 use crate::engine::{EngineError, MAX_DRAFTS};
-use crate::event::{Draft, EventId, SessionChange};
+use crate::event::{Draft, EventId, EventName, SessionChange, Target, Users};
 use crate::log::{Log, Record};
 use crate::spans;
 
@@ -154,6 +154,8 @@ impl Writer {
         };
         if restored.newest.is_none() {
             writer.begin_history()?;
+        } else if writer.disk.are_events_missing() {
+            writer.note_loss()?;
         }
         writer.apply_log_out_of_everyone();
         writer.health.set(if writer.disk.is_writable() {
@@ -184,6 +186,26 @@ impl Writer {
             self.disk
                 .commit(&[Row::Event { id, entry }], id, nothing_old)?;
         }
+        Ok(())
+    }
+
+    /// Puts an event for nobody behind a loss: clients from before it are told of a gap, and its id
+    /// is the position of those for whom nothing is there.
+    fn note_loss(&mut self) -> Result<(), StoreError> {
+        let id = self.next_id();
+        let (to, name) = (Target::Users(Users::new(Vec::new())), EventName::default());
+        if self.disk.is_writable() {
+            let entry = Stored::event(&to, &name, "").to_json();
+            let row = Row::Event { id, entry };
+            self.disk.commit(&[row], id, self.limits())?;
+        } else {
+            // It is not given out twice.
+            self.disk.keep(&[], id);
+        }
+        let record = Record::event(id, to, &name, "", true);
+        let now_ms = self.clock.now_ms();
+        self.log.restore(id, Duration::ZERO, now_ms, record);
+        self.log.lose_before(id);
         Ok(())
     }
 
