@@ -355,6 +355,20 @@ impl Directory {
         self.everyone_ms.store(at_unix_ms, Ordering::Relaxed);
     }
 
+    /// The same also for users of whom a session change is known, who log in again like the others.
+    pub fn log_out_all(&self, at_unix_ms: u64) {
+        // First: who gets a standing meanwhile gets it as of this.
+        self.log_everyone_out(at_unix_ms);
+        let rules = self.rules();
+        for stripe in &self.stripes {
+            let mut end = usize::MAX;
+            while end > 0 {
+                let standings = &mut stripe.lock().standings;
+                end = standings.log_out(end, MAX_SWEPT_LOCKED, at_unix_ms, rules);
+            }
+        }
+    }
+
     /// What holds of the user's sessions.
     pub fn standing(&self, user: &str) -> Option<Standing> {
         let (stripe, hash) = self.place(user);

@@ -61,6 +61,12 @@ impl EventId {
         }
     }
 
+    /// An id before this one that no event gets: ids of one millisecond are counted from 0.
+    #[must_use]
+    pub fn unused_before(self) -> Self {
+        Self { seq: 0, ..self }.before()
+    }
+
     /// The id of an event accepted at `unix_ms`, after `self`; strictly greater than `self` even
     /// if the machine's clock went back.
     #[must_use]

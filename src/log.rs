@@ -76,6 +76,8 @@ struct State {
     dispatched_id: EventId,
     /// Of the newest dispatched entry that is kept; the log's origin before the first.
     dispatched_kept_id: EventId,
+    /// Clients from before this one may have missed anything ([`Log::lose_before`]).
+    lost_before: EventId,
 }
 
 /// How far a client has been served, in this process's numbers and as the client knows it.
@@ -120,6 +122,7 @@ impl Log {
             last_id: origin,
             dispatched_id: origin,
             dispatched_kept_id: origin,
+            lost_before: EventId::default(),
         };
         Self {
             state: Mutex::new(state),
@@ -186,6 +189,12 @@ impl Log {
         self.evict(&mut state, now_ms);
     }
 
+    /// Some of what was before `id`, the newest entry's, is lost, and nobody knows what. No id before
+    /// it is known from then on: a client that comes with one is told of a gap.
+    pub fn lose_before(&self, id: EventId) {
+        self.state.lock().lost_before = id;
+    }
+
     /// Lets a client join: fixes the position from which on it gets events live, and what it
     /// missed since its last one. Called in the critical section that makes it a target.
     ///
@@ -197,7 +206,7 @@ impl Log {
         let newest = state.ring.newest_id();
         let head = Place {
             position: self.head(),
-            id: newest.unwrap_or_else(|| state.past.floor()),
+            id: newest.unwrap_or_else(|| state.floor()),
         };
         let Some(last_event_id) = client.last_event_id else {
             return Joined {
@@ -209,6 +218,9 @@ impl Log {
         };
         let ring = &state.ring;
         let known = last_event_id.parse().ok().and_then(|id| {
+            if id < state.lost_before {
+                return (id == state.floor()).then(|| (id, ring.before_oldest()));
+            }
             let gone = || {
                 let mine = chains(client.user, client.topics);
                 let past = &state.past;
@@ -222,7 +234,7 @@ impl Log {
             position: head.position,
             id: match (known, &replay) {
                 (Some((id, _)), _) => id,
-                (None, Some(_)) => state.past.floor(),
+                (None, Some(_)) => state.floor(),
                 (None, None) => head.id,
             },
             gap: known.is_none().then(|| Gap {
@@ -433,6 +445,15 @@ impl Log {
 }
 
 impl State {
+    /// The id of a client that gets all that is retained. Among what is partly lost it is one that
+    /// no event had, so that nobody comes with it who was not told.
+    fn floor(&self) -> EventId {
+        match self.ring.oldest_id() {
+            Some(oldest) if oldest <= self.lost_before => oldest.unused_before(),
+            _ => self.past.floor(),
+        }
+    }
+
     fn bytes(&self) -> usize {
         self.ring.bytes() + self.past.bytes() + self.fleeting_bytes
     }

@@ -15,6 +15,8 @@ use crate::config;
 use crate::event::SessionChange;
 use past::{Claim, Past};
 
+const SECOND_MS: u64 = 1_000;
+
 /// What the configuration says about tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -91,12 +93,13 @@ impl Standing {
     /// Drops what no token can depend on any more at `unix_ms`. False if nothing is left.
     pub(super) fn fade(&mut self, unix_ms: u64, rules: Rules) -> bool {
         // A token of the last moment may be dated ahead by the leeway, and is accepted for as long
-        // after its end.
+        // after its end; and both are compared in whole seconds.
         let last_needed_ms = self
             .changed_at_ms
             .max(self.logged_out_at_ms)
             .saturating_add(rules.max_token_life_ms)
-            .saturating_add(rules.leeway_ms.saturating_mul(2));
+            .saturating_add(rules.leeway_ms.saturating_mul(2))
+            .saturating_add(SECOND_MS);
         if unix_ms > last_needed_ms {
             self.past = Past::default();
             return self.current.is_some();
@@ -131,7 +134,8 @@ impl Standing {
         self.changed_at_ms = self.changed_at_ms.max(at_unix_ms);
     }
 
-    fn log_out(&mut self, at_ms: u64, rules: Rules) {
+    /// Logs the user out as of `at_ms`, in Unix milliseconds.
+    pub fn log_out(&mut self, at_ms: u64, rules: Rules) {
         // A token that was accepted until now may be dated ahead by the leeway.
         let from_ms = at_ms.saturating_add(rules.leeway_ms).saturating_add(1);
         self.past.logged_out(self.current.take(), from_ms);
@@ -143,7 +147,7 @@ impl Standing {
 /// The second's beginning. Most tokens tell the second of their issue only, and a login right
 /// behind a log-out has to work.
 fn second_of(unix_ms: u64) -> u64 {
-    unix_ms / 1_000 * 1_000
+    unix_ms / SECOND_MS * SECOND_MS
 }
 
 /// A standing as it is stored. What is zero or empty is left out: there is a row for each user.

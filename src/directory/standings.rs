@@ -98,6 +98,17 @@ impl Standings {
         (place < self.users.len()).then_some(place)
     }
 
+    /// Logs up to `budget` users before the place `end` out as of `at_ms`; returns the end of the
+    /// rest. From the back: who is forgotten meanwhile is replaced by the last one.
+    pub(super) fn log_out(&mut self, end: usize, budget: usize, at_ms: u64, rules: Rules) -> usize {
+        let end = end.min(self.users.len());
+        let from = end.saturating_sub(budget);
+        for user in &mut self.users[from..end] {
+            user.standing.log_out(at_ms, rules);
+        }
+        from
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.users.len()
@@ -184,7 +195,7 @@ mod tests {
                 while let Some(from) = place {
                     place = standings.fade(from, budget, unix_ms, RULES, &hasher);
                 }
-                model.retain(|_, at_ms| *at_ms + 1_000 >= unix_ms);
+                model.retain(|_, at_ms| *at_ms + 2_000 >= unix_ms);
                 for user in 0..40_u8 {
                     let name = user.to_string();
                     let found = standings.find(hasher.hash_one(name.as_str()), &name);

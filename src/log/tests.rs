@@ -97,6 +97,54 @@ async fn entries_come_out_once_and_in_order() {
     assert_eq!(positions(&second), [3]);
 }
 
+#[test]
+fn clients_from_before_a_loss_are_told_once_and_get_what_is_there() {
+    let log = Log::new(1 << 20, Duration::from_secs(600), ORIGIN);
+    log.begin_at(EventId { ms: 999, seq: 0 });
+    let restore = |ms, seq, to, age_s| {
+        let id = EventId { ms, seq };
+        log.restore(id, Duration::from_secs(age_s), 0, event(to, "x", true)(id));
+        id
+    };
+    let gone = restore(1_000, 0, Target::All, 600);
+    let first = restore(1_000, 1, Target::User(user("1")), 100);
+    let second = restore(1_001, 0, Target::User(user("1")), 50);
+    let marker = restore(2_000, 0, Target::Users(Users::new(Vec::new())), 0);
+    let join = |user: &str, id: EventId| log.join(&newcomer(user, &[], &id.to_string()));
+    assert!(join("1", gone).gap.is_none() && join("1", first).gap.is_none());
+    log.lose_before(marker);
+    for id in [ORIGIN, gone, first, second] {
+        let joined = join("1", id);
+        assert!(joined.gap.is_some(), "{id}");
+        assert!(joined.id != gone && joined.id < first);
+        assert_eq!(missed(&log, "1", &[], &id.to_string()), [first, second]);
+        // It is told once, and so is a client for whom there is nothing.
+        assert!(join("1", joined.id).gap.is_none());
+        assert_eq!(
+            missed(&log, "1", &[], &joined.id.to_string()),
+            [first, second]
+        );
+        let joined = join("2", id);
+        assert!(joined.gap.is_some() && joined.replay.is_none());
+        assert_eq!(joined.id, marker);
+    }
+    assert!(join("1", marker).gap.is_none());
+    // The ones before it go, then itself.
+    for (now_ms, oldest) in [
+        (500_001, Some(second)),
+        (550_001, Some(marker)),
+        (600_001, None),
+    ] {
+        log.expire(now_ms);
+        let joined = join("1", first);
+        assert_eq!(joined.gap, Some(Gap { oldest }));
+        assert!(join("1", joined.id).gap.is_none() && join("1", marker).gap.is_none());
+    }
+    let live = log.append(3_000, 0, broadcast("x"));
+    assert_eq!(missed(&log, "1", &[], &marker.to_string()), [live]);
+    assert!(join("1", marker).gap.is_none() && join("1", second).gap.is_some());
+}
+
 #[tokio::test]
 async fn what_is_not_dispatched_is_not_evicted() {
     let log = Log::new(1, Duration::ZERO, ORIGIN);

@@ -499,7 +499,7 @@ def several(world):
 def direct(world):
     """layout B: the page through nginx, the stream's host to Idlewild with the client's address ahead of it"""
     # Refused by a version without PROXY headers, with a line that says so.
-    world.start_idlewild(f'proxy_protocol = ["unix:{world.socket}"]\nmax_handshakes = 4096')
+    world.start_idlewild(f'proxy_protocol = ["unix:{world.socket}"]\nmax_handshakes = 4096\nmax_connections = 12000')
     world.configure("idlewild-direct.conf")
     world.start_nginx()
     url = f"https://stream.example.com:{world.stream}{STREAM}"

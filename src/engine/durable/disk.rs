@@ -48,6 +48,8 @@ pub(super) struct Disk {
     is_mark_failing: bool,
     /// Of the events that were there when it was opened.
     newest_stored: EventId,
+    /// Of those, some are missing.
+    are_events_missing: bool,
     /// Session changes that the database has not got, by user.
     pending: HashMap<String, (u64, String)>,
     /// When everyone was logged out, where the database does not know it; 0 for never.
@@ -62,10 +64,13 @@ pub(super) struct Disk {
 /// A directory in order.
 struct Recovered {
     newest_stored: EventId,
+    are_events_missing: bool,
     store: Store,
     log: SessionLog,
     mark_file: MarkFile,
     mark: Mark,
+    /// When everyone was logged out, if that was now.
+    everyone_ms: Option<u64>,
 }
 
 impl Disk {
@@ -88,6 +93,7 @@ impl Disk {
             mark: Mark::default(),
             is_mark_failing: false,
             newest_stored: EventId::default(),
+            are_events_missing: false,
             pending: HashMap::new(),
             pending_everyone: (0, 0),
             is_log_dirty: false,
@@ -95,7 +101,7 @@ impl Disk {
             _lock: lock,
         };
         match disk.reopen(unix_ms, logged_out) {
-            Ok(()) => Ok(disk),
+            Ok(_) => Ok(disk),
             Err(error) if error.fault() == Fault::Other && !has_space(directory) => {
                 tracing::error!(%error, path = %directory.display(),
                     "history.path: the disk is full; streams are served, no event is accepted");
@@ -106,38 +112,57 @@ impl Disk {
         }
     }
 
-    /// Tries again what a full disk prevented at the start.
+    /// Tries again what a full disk prevented at the start. Returns when everyone was logged out, in
+    /// Unix milliseconds, if that was now.
     pub(super) fn reopen(
         &mut self,
         unix_ms: u64,
         logged_out: LoggedOut<'_>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<u64>, StoreError> {
         // Its changes are read from the file again.
         self.log = None;
         let recovered = recover(&self.directory, self.options, unix_ms, logged_out);
         let recovered = match recovered {
             Ok(recovered) => recovered,
             Err(error) => {
-                self.log = SessionLog::open(&self.directory)?.0;
+                self.pick_up()?;
                 return Err(error);
             }
         };
         let Recovered {
             newest_stored,
+            are_events_missing,
             store,
             log,
             mark_file,
             mark,
+            everyone_ms,
         } = recovered;
         self.mark = Mark {
             last_id: mark.last_id.max(self.mark.last_id),
             ..mark
         };
         self.newest_stored = newest_stored;
+        self.are_events_missing = are_events_missing;
         (self.store, self.log, self.mark_file) = (Some(store), Some(log), Some(mark_file));
         self.pending.clear();
         self.pending_everyone = (0, 0);
-        self.watch()
+        self.watch()?;
+        Ok(everyone_ms)
+    }
+
+    /// Goes on with the files as an attempt left them that failed. It may have used a number: a
+    /// change of the same one would be taken for stored.
+    fn pick_up(&mut self) -> Result<(), StoreError> {
+        let (log, found) = SessionLog::open(&self.directory)?;
+        let stored = store::changes(&self.directory);
+        self.mark.changes = self.mark.changes.max(found.newest).max(stored);
+        if let Ok((file, found)) = MarkFile::open(&self.directory) {
+            self.mark_file = Some(file);
+            self.mark.changes = self.mark.changes.max(found.mark.changes);
+        }
+        self.log = log;
+        Ok(())
     }
 
     /// Goes on with what can be read where nothing can be written.
@@ -151,7 +176,7 @@ impl Disk {
             Ok(None) => Database::New,
             Ok(Some((db, format))) => {
                 let verified = Reader::new(&db, format).verify();
-                recovery::classify(verified, format == store::FORMAT, has_witness)
+                recovery::classify(verified, format == store::FORMAT, &found_mark, &found)
             }
             Err(error) if error.fault() == Fault::Damage && has_witness => Database::Unreadable,
             Err(error) => return Err(error),
@@ -164,6 +189,7 @@ impl Disk {
             changes: verdict.changes,
         };
         self.newest_stored = verdict.newest_stored;
+        self.are_events_missing = verdict.are_events_missing;
         self.mark_file = mark.map(|(file, _)| file);
         self.log = log;
         let everyone = verdict.everyone_out(self.options.on_damage, unix_ms);
@@ -205,6 +231,11 @@ impl Disk {
         self.newest_stored
     }
 
+    /// Whether events that were stored were missing when it was opened.
+    pub(super) fn are_events_missing(&self) -> bool {
+        self.are_events_missing
+    }
+
     /// The newest id that was given out.
     pub(super) fn last_id(&self) -> EventId {
         self.mark.last_id
@@ -221,10 +252,20 @@ impl Disk {
         stored.everyone_ms.max(self.pending_everyone.1)
     }
 
-    /// Session changes that the database has not got.
-    pub(super) fn pending(&self) -> impl Iterator<Item = (&str, &str)> {
+    /// The log-out of everyone that the database has not got: its number, and when it was.
+    pub(super) fn pending_everyone(&self) -> Option<(u64, u64)> {
+        Some(self.pending_everyone).filter(|(number, _)| *number > 0)
+    }
+
+    /// Session changes that the database has not got: number, user, standing.
+    pub(super) fn pending(&self) -> impl Iterator<Item = (u64, &str, &str)> {
         let pending = self.pending.iter();
-        pending.map(|(user, (_, standing))| (user.as_str(), standing.as_str()))
+        pending.map(|(user, (number, standing))| (*number, user.as_str(), standing.as_str()))
+    }
+
+    /// Whether the database has not got everything that was accepted.
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending.is_empty() || self.pending_everyone().is_some()
     }
 
     /// What is stored of a user's sessions. An error where that cannot be read.
@@ -260,15 +301,15 @@ impl Disk {
         last_id: EventId,
         limits: Limits,
     ) -> Result<(), StoreError> {
-        let Some(store) = &mut self.store else {
-            return Err(io::Error::from(io::ErrorKind::StorageFull).into());
-        };
-        let everyone = Some(self.pending_everyone)
-            .filter(|(number, _)| *number > 0)
+        let everyone = self
+            .pending_everyone()
             .map(|(number, logged_out_ms)| Row::Everyone {
                 number,
                 logged_out_ms,
             });
+        let Some(store) = &mut self.store else {
+            return Err(io::Error::from(io::ErrorKind::StorageFull).into());
+        };
         let pending: Vec<Row> = self
             .pending
             .iter()
@@ -347,7 +388,8 @@ impl Disk {
                 self.pending.insert(user.clone(), newest);
             }
             What::Everyone { logged_out_ms } => {
-                self.pending_everyone = (change.number, *logged_out_ms);
+                let at_ms = self.pending_everyone.1.max(*logged_out_ms);
+                self.pending_everyone = (change.number, at_ms);
             }
         }
     }
@@ -417,13 +459,20 @@ fn recover(
         Err(error) => return Err(error),
     };
     let database = store.as_ref().map_or(Database::Unreadable, |store| {
-        recovery::classify(store.reader().verify(), store.is_current(), has_witness)
+        recovery::classify(store.reader().verify(), store.is_current(), &mark, &found)
     });
-    let has_records = !found.changes.is_empty();
+    let (has_records, newest_in_log) = (!found.changes.is_empty(), found.newest);
+    let is_old = matches!(database, Database::Old(_));
     let verdict = judge(database, &mark, found);
     verdict.tell(directory, options.on_damage);
     let everyone = verdict.everyone_out(options.on_damage, unix_ms);
     let rows: Vec<Row> = verdict.replay.iter().chain(&everyone).map(row).collect();
+    let log = match log {
+        // Before the database is this version's: interrupted behind that, the next start would find
+        // it without a witness, as if session changes were missing.
+        None if is_old => Some(SessionLog::create(directory, 0)?),
+        log => log,
+    };
     let store = if verdict.is_rebuilt {
         let reader = store.as_ref().map(Store::reader);
         let old = store.as_ref().map(Store::state).unwrap_or_default();
@@ -449,10 +498,12 @@ fn recover(
         store
     };
     let changes = store.state().changes;
-    let is_flushed = store.checkpoint(false).is_ok();
+    // One that was made anew is on the disk.
+    let is_flushed = store.checkpoint(false).is_ok() || verdict.is_rebuilt;
+    let is_log_stale = has_records || verdict.is_damaged || newest_in_log != changes;
     let log = match log {
         Some(mut log) => {
-            if is_flushed && (has_records || verdict.is_damaged) {
+            if is_flushed && is_log_stale {
                 log.reset(changes)?;
             }
             log
@@ -469,10 +520,15 @@ fn recover(
     store.probe()?;
     Ok(Recovered {
         newest_stored: verdict.newest_stored,
+        are_events_missing: verdict.are_events_missing,
         store,
         log,
         mark_file,
         mark,
+        everyone_ms: everyone.map(|change| match change.what {
+            What::Everyone { logged_out_ms } => logged_out_ms,
+            What::Session { .. } => 0,
+        }),
     })
 }
 

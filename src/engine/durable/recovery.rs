@@ -22,10 +22,21 @@ pub(super) enum Database {
     Unreadable,
 }
 
+/// Whether nothing was ever stored beside a database: a session log that is unused was set aside
+/// before the database was made or converted, which was interrupted.
+fn is_beginning(mark: &FoundMark, log: &FoundLog) -> bool {
+    !mark.exists && (!log.exists || log.is_unused())
+}
+
 /// What a database is, that was read. One of an older version beside what only this version writes
 /// is none that anybody left so.
-pub(super) fn classify(read: Verified, is_current: bool, has_witness: bool) -> Database {
-    match (is_current, has_witness) {
+pub(super) fn classify(
+    read: Verified,
+    is_current: bool,
+    mark: &FoundMark,
+    log: &FoundLog,
+) -> Database {
+    match (is_current, !is_beginning(mark, log)) {
         (false, true) => Database::Unreadable,
         (false, false) => Database::Old(read),
         (true, _) if read.is_empty() => Database::New,
@@ -48,6 +59,8 @@ pub(super) struct Verdict {
     pub(super) events_missing: u64,
     /// The id before the first of them.
     pub(super) missing_after: EventId,
+    /// Some are missing, whether they can be counted or not.
+    pub(super) are_events_missing: bool,
     /// No session change is missing.
     pub(super) are_sessions_complete: bool,
     /// The database has to be made anew.
@@ -58,8 +71,7 @@ pub(super) struct Verdict {
 
 /// Judges what was found.
 pub(super) fn judge(database: Database, mark: &FoundMark, log: FoundLog) -> Verdict {
-    let is_first =
-        matches!(database, Database::New | Database::Old(_)) && !mark.exists && !log.exists;
+    let is_first = matches!(database, Database::New | Database::Old(_)) && is_beginning(mark, &log);
     let read = match database {
         Database::New | Database::Unreadable => None,
         Database::Old(read) | Database::Read(read) => Some(read),
@@ -102,6 +114,7 @@ pub(super) fn judge(database: Database, mark: &FoundMark, log: FoundLog) -> Verd
         changes: known,
         replay,
         events_missing: events.missing + rows_lost,
+        are_events_missing: events.missing + rows_lost > 0 || events.is_broken,
         missing_after: events.missing_after.unwrap_or(events.last_id),
         are_sessions_complete,
         is_rebuilt: !is_sound || !are_sessions_complete || matches!(database, Database::Old(_)),

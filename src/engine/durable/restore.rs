@@ -50,6 +50,7 @@ pub(super) fn restore(
     };
     let mut time = SteadyTime::since(past_ms, clock);
     let steady_ms = time.unix_ms(clock);
+    let everyone = disk.pending_everyone();
     disk.read(|reader| {
         reader.events(|id, entry| {
             let record = Stored::from_json(entry).and_then(|stored| stored.record(id));
@@ -67,8 +68,12 @@ pub(super) fn restore(
         })?;
         let settled = log.head();
         reader.sessions(|user, standing| {
-            let standing: Standing =
+            let mut standing: Standing =
                 serde_json::from_str(standing).map_err(|error| error.to_string())?;
+            // Whatever the database has is from before it.
+            if let Some((_, at_ms)) = everyone {
+                standing.log_out(at_ms, rules);
+            }
             directory.restore(user, standing, steady_ms, settled);
             Ok(())
         })?;
@@ -84,10 +89,15 @@ pub(super) fn restore(
     })?;
     let settled = log.head();
     let everyone_ms = disk.everyone_ms();
-    for (user, standing) in disk.pending() {
+    for (number, user, standing) in disk.pending() {
         // Checked when it was read from the session log; what this version cannot read logs out.
-        let standing = serde_json::from_str(standing)
+        let mut standing = serde_json::from_str(standing)
             .unwrap_or_else(|_| Standing::logged_out(everyone_ms.max(unix_ms), rules));
+        if let Some((everyone, at_ms)) = everyone
+            && number < everyone
+        {
+            standing.log_out(at_ms, rules);
+        }
         directory.restore(user, standing, steady_ms, settled);
     }
     Ok(Restored {

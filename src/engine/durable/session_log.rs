@@ -82,6 +82,13 @@ pub(super) struct FoundLog {
     pub(super) newest: u64,
 }
 
+impl FoundLog {
+    /// It was set aside, and nothing was ever in it.
+    pub(super) fn is_unused(&self) -> bool {
+        self.exists && self.is_clean && self.newest == 0
+    }
+}
+
 /// The file.
 #[derive(Debug)]
 pub(super) struct SessionLog {

@@ -243,23 +243,33 @@ impl Store {
         self.wal.metadata().map_or(0, |wal| wal.len())
     }
 
-    /// The sessions of up to `limit` users, in the order of their ids, of those after `user`.
+    /// Looks at the sessions of up to `limit` users, in the order of their ids, of those after
+    /// `user`; skips rows that are altered. Returns the user to go on after, nothing at the end.
     pub(super) fn sessions_after(
         &self,
         user: &str,
         limit: usize,
         mut each: impl FnMut(&str, &str),
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<String>, StoreError> {
         let mut statement = self.db.prepare_cached(
-            "SELECT user, standing FROM sessions WHERE user > ?1 ORDER BY user LIMIT ?2",
+            "SELECT user, standing, checksum FROM sessions WHERE user > ?1 ORDER BY user LIMIT ?2",
         )?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut rows = statement.query(params![user, limit])?;
+        let mut rows = statement.query(params![user, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+        let mut looked_at = 0;
+        let mut last = None;
         while let Some(row) = rows.next()? {
-            let (user, standing): (String, String) = (row.get(0)?, row.get(1)?);
-            each(&user, &standing);
+            looked_at += 1;
+            let Ok(user) = row.get_ref(0)?.as_str() else {
+                continue;
+            };
+            last = Some(user.to_owned());
+            if let (Ok(standing), Ok(sum)) = (row.get_ref(1)?.as_str(), row.get::<_, i64>(2))
+                && sum == session_checksum(user, standing)
+            {
+                each(user, standing);
+            }
         }
-        Ok(())
+        Ok(last.filter(|_| looked_at == limit))
     }
 
     /// One user's session.
@@ -350,7 +360,10 @@ impl Store {
 /// Opens the database to be read where nothing can be written: SQLite then keeps in memory what it
 /// otherwise writes to a file of its own. `None` where there is no database.
 pub(super) fn open_unwritable(directory: &Path) -> Result<Option<(Connection, i64)>, StoreError> {
-    let path = directory.join(DATABASE);
+    open_file_unwritable(&directory.join(DATABASE))
+}
+
+fn open_file_unwritable(path: &Path) -> Result<Option<(Connection, i64)>, StoreError> {
     if path.metadata().map_or(0, |file| file.len()) == 0 {
         return Ok(None);
     }
@@ -360,6 +373,17 @@ pub(super) fn open_unwritable(directory: &Path) -> Result<Option<(Connection, i6
     db.pragma_update(None, "cell_size_check", true)?;
     let format = format(&db)?;
     Ok((format > 0).then_some((db, format)))
+}
+
+/// Number of the newest session change in the database, or in one that is about to take its place;
+/// 0 where that cannot be read.
+pub(super) fn changes(directory: &Path) -> u64 {
+    let changes = |name: &str| {
+        let (db, format) = open_file_unwritable(&directory.join(name)).ok()??;
+        Some(Reader::new(&db, format).state()?.changes)
+    };
+    let both = [DATABASE, rebuild::REBUILT].map(|name| changes(name).unwrap_or(0));
+    both.into_iter().max().unwrap_or(0)
 }
 
 fn format(db: &Connection) -> Result<i64, StoreError> {

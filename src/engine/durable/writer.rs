@@ -21,7 +21,7 @@ use crate::config::{Fsync, History};
 use crate::directory::{Directory, Standing};
 use crate::engine::sources::{SOURCE_ID_MS, SourceKey, Sources};
 use crate::engine::{EngineError, MAX_DRAFTS};
-use crate::event::{Draft, EventId, SessionChange};
+use crate::event::{Draft, EventId, EventName, SessionChange, Target, Users};
 use crate::log::{Log, Record};
 use crate::spans;
 
@@ -35,8 +35,6 @@ const SOURCE_SLACK_MS: u64 = 60_000;
 /// How often the directory is looked after: whether its files are there, how large they are, what
 /// need not be kept.
 const TICK: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1_000 });
-/// How long tokens are accepted beyond their end, and clocks may differ.
-const TOKEN_SLACK_MS: u64 = 60_000;
 /// How often some sessions' rows are looked at, whether anything depends on them still.
 const SWEEP_MS: u64 = 1_000;
 /// So many at once, within a few milliseconds: a million in ten minutes.
@@ -156,6 +154,8 @@ impl Writer {
         };
         if restored.newest.is_none() {
             writer.begin_history()?;
+        } else if writer.disk.are_events_missing() {
+            writer.note_loss()?;
         }
         writer.apply_log_out_of_everyone();
         writer.health.set(if writer.disk.is_writable() {
@@ -186,6 +186,26 @@ impl Writer {
             self.disk
                 .commit(&[Row::Event { id, entry }], id, nothing_old)?;
         }
+        Ok(())
+    }
+
+    /// Puts an event for nobody behind a loss: clients from before it are told of a gap, and its id
+    /// is the position of those for whom nothing is there.
+    fn note_loss(&mut self) -> Result<(), StoreError> {
+        let id = self.next_id();
+        let (to, name) = (Target::Users(Users::new(Vec::new())), EventName::default());
+        if self.disk.is_writable() {
+            let entry = Stored::event(&to, &name, "").to_json();
+            let row = Row::Event { id, entry };
+            self.disk.commit(&[row], id, self.limits())?;
+        } else {
+            // It is not given out twice.
+            self.disk.keep(&[], id);
+        }
+        let record = Record::event(id, to, &name, "", true);
+        let now_ms = self.clock.now_ms();
+        self.log.restore(id, Duration::ZERO, now_ms, record);
+        self.log.lose_before(id);
         Ok(())
     }
 
@@ -477,7 +497,9 @@ impl Writer {
                 // The session changes that it has not got.
                 self.disk.commit(&[], self.last_id, limits)?;
             }
-            _ if store.is_untidy(limits) => return self.disk.commit(&[], self.last_id, limits),
+            _ if store.is_untidy(limits) || self.disk.has_pending() => {
+                return self.disk.commit(&[], self.last_id, limits);
+            }
             _ => return Ok(()),
         }
         self.recover();
@@ -492,8 +514,10 @@ impl Writer {
         let rules = self.directory.rules();
         let logged_out = |user: &str, before: &str, at_ms| logged_out(user, before, at_ms, rules);
         let opened = self.disk.reopen(self.clock.unix_ms(), &logged_out);
-        let opened = opened.and_then(|()| self.start_syncer());
-        match opened {
+        if let Ok(Some(everyone_ms)) = opened {
+            self.directory.log_out_all(everyone_ms);
+        }
+        match opened.and_then(|_| self.start_syncer()) {
             Ok(()) => self.recover(),
             Err(error) => tracing::error!(%error, "history.path: still cannot be written"),
         }
@@ -550,9 +574,8 @@ impl Writer {
     /// it can be good.
     fn apply_log_out_of_everyone(&self) {
         let everyone_ms = self.disk.everyone_ms();
-        let max_token_life_ms = self.directory.rules().max_token_life_ms;
-        let over_ms = everyone_ms.saturating_add(max_token_life_ms + TOKEN_SLACK_MS);
-        let is_over = self.clock.unix_ms() > over_ms;
+        let rules = self.directory.rules();
+        let is_over = Standing::logged_out(everyone_ms, rules).is_over(self.clock.unix_ms(), rules);
         self.directory
             .log_everyone_out(if is_over { 0 } else { everyone_ms });
     }
@@ -564,6 +587,10 @@ impl Writer {
         if now_ms < self.sweep.at_ms || self.health.get() != State::Well {
             return;
         }
+        // A user's row may be an old one, and the new one would be stored first and dropped.
+        if self.disk.has_pending() {
+            return;
+        }
         let Some(store) = self.disk.store() else {
             return;
         };
@@ -572,11 +599,7 @@ impl Writer {
         let unix_ms = self.sweep.time.unix_ms(&self.clock);
         let after = std::mem::take(&mut self.sweep.after);
         let mut over = Vec::new();
-        let mut last = None;
-        let mut looked_at = 0;
         let swept = store.sessions_after(&after, MAX_SWEPT, |user, standing| {
-            looked_at += 1;
-            last = Some(user.to_owned());
             // What cannot be read was refused at the start.
             if let Ok(standing) = serde_json::from_str::<Standing>(standing)
                 && standing.is_over(unix_ms, rules)
@@ -585,16 +608,15 @@ impl Writer {
                 over.push(Row::NoSession { user });
             }
         });
-        let swept = swept.and_then(|()| {
-            if over.is_empty() {
-                return Ok(());
+        let swept = swept.and_then(|last| {
+            if !over.is_empty() {
+                self.disk.commit(&over, self.last_id, self.limits())?;
             }
-            self.disk.commit(&over, self.last_id, self.limits())
+            Ok(last)
         });
         match swept {
             // At the end it begins again.
-            Ok(()) if looked_at == MAX_SWEPT => self.sweep.after = last.unwrap_or_default(),
-            Ok(()) => {}
+            Ok(last) => self.sweep.after = last.unwrap_or_default(),
             Err(error) => self.fail(&error),
         }
     }
@@ -678,5 +700,90 @@ impl Request {
                 let _ = reply.send(Err(error));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::Rules;
+
+    const USER: &str = "43";
+
+    fn logged_out_at(ms: u64) -> String {
+        to_json(&Standing::logged_out(
+            ms,
+            Rules::of(&crate::config::Auth::default()),
+        ))
+    }
+
+    fn writer(directory: &std::path::Path, clock: &Clock) -> Writer {
+        let history = History {
+            path: directory.to_owned(),
+            ..History::default()
+        };
+        let origin = EventId { ms: 1_000, seq: 0 };
+        let log = Arc::new(Log::new(1 << 20, Duration::from_secs(600), origin));
+        let (bounds, clock) = (Bounds::default(), clock.clone());
+        Writer::open(&history, bounds, log, Arc::default(), clock, Arc::default()).unwrap()
+    }
+
+    fn store(writer: &mut Writer, standing: String) {
+        let user = USER.to_owned();
+        let number = writer.disk.changes() + 1;
+        let row = Row::Session {
+            number,
+            user,
+            standing,
+        };
+        let (last_id, limits) = (writer.last_id, writer.limits());
+        writer.disk.commit(&[row], last_id, limits).unwrap();
+    }
+
+    #[test]
+    fn a_sweep_drops_what_is_over_but_no_change_that_waits_for_the_database() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(1_000);
+        let mut writer = writer(directory.path(), &clock);
+        store(&mut writer, logged_out_at(1_000));
+        clock.advance(Duration::from_secs(60 * 24 * 60 * 60));
+        // The database takes nothing for a moment.
+        let (number, id) = (writer.disk.changes() + 1, writer.next_id());
+        let what = What::Session {
+            user: USER.to_owned(),
+            standing: logged_out_at(clock.unix_ms()),
+        };
+        let changes = [Change::new(number, id, what)];
+        writer.disk.log_changes(&changes).unwrap();
+        writer.disk.keep(&changes, id);
+        writer.sweep();
+        let is_current = |writer: &Writer| {
+            writer.disk.standing(USER).unwrap() == Some(logged_out_at(clock.unix_ms()))
+        };
+        assert!(is_current(&writer));
+        writer.tick();
+        assert!(is_current(&writer) && !writer.disk.has_pending());
+        writer.sweep();
+        assert!(is_current(&writer));
+        clock.advance(Duration::from_secs(60 * 24 * 60 * 60));
+        writer.sweep();
+        assert_eq!(writer.disk.standing(USER).unwrap(), None);
+    }
+
+    #[test]
+    fn a_sweep_leaves_a_row_that_was_altered() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(1_000);
+        let mut writer = writer(directory.path(), &clock);
+        store(&mut writer, logged_out_at(900_000_000_000));
+        let database = directory.path().join("history.sqlite");
+        let database = rusqlite::Connection::open(database).unwrap();
+        database
+            .execute_batch("UPDATE sessions SET standing = replace(standing, '900000000000', '1')")
+            .unwrap();
+        clock.advance(Duration::from_secs(60 * 24 * 60 * 60));
+        writer.sweep();
+        // It is damage, which the next start notices.
+        assert!(writer.disk.standing(USER).is_err());
     }
 }

@@ -15,7 +15,7 @@ use super::reader::Reader;
 use super::{DATABASE, Row, State, StoreError, insert, set_state, tables};
 
 /// A new one that is whole, and one that is not yet.
-const REBUILT: &str = "history.sqlite.rebuilt";
+pub(super) const REBUILT: &str = "history.sqlite.rebuilt";
 const UNFINISHED: &str = "history.sqlite.rebuilt.new";
 /// What is kept of the old one, in the place of what was kept of one before it.
 const DAMAGED: &str = "history.sqlite.damaged";
@@ -88,10 +88,13 @@ fn fill(
         return Err(error.into());
     }
     copied?;
-    let everyone_ms = changes.iter().find_map(|row| match row {
-        Row::Everyone { logged_out_ms, .. } => Some(*logged_out_ms),
-        _ => None,
-    });
+    let everyone_ms = changes
+        .iter()
+        .filter_map(|row| match row {
+            Row::Everyone { logged_out_ms, .. } => Some(*logged_out_ms),
+            _ => None,
+        })
+        .max();
     let mut from = String::new();
     while let Some(everyone_ms) = everyone_ms {
         let piece = sessions_after(&transaction, &from)?;

@@ -199,15 +199,16 @@ fn what_can_be_read_is_in_the_new_database_and_the_old_one_is_kept_aside() {
         user: "43".to_owned(),
         standing: "newer".to_owned(),
     };
-    let everyone = Row::Everyone {
-        number: 7,
-        logged_out_ms: 9,
-    };
+    // The newest is not the latest where the clock was set back.
+    let everyone = [(7, 8), (8, 9), (9, 5)].map(|(number, logged_out_ms)| Row::Everyone {
+        number,
+        logged_out_ms,
+    });
     let state = store.state();
     rebuild(
         directory.path(),
         Some(store.reader()),
-        &[newer, everyone],
+        &[&[newer], &everyone[..]].concat(),
         state,
         &upper,
     )
@@ -223,7 +224,7 @@ fn what_can_be_read_is_in_the_new_database_and_the_old_one_is_kept_aside() {
     assert_eq!(stored(&store), [1, 3]);
     assert_eq!(store.session("42").unwrap().as_deref(), Some("new 9"));
     assert_eq!(store.session("43").unwrap().as_deref(), Some("newer 9"));
-    assert_eq!(store.state().changes, 7);
+    assert_eq!(store.state().changes, 9);
     assert_eq!(store.state().everyone_ms, 9);
     assert!(store.reader().verify().is_sound());
 }

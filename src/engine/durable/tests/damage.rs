@@ -2,6 +2,7 @@
 
 use super::*;
 use std::fs;
+use std::path::PathBuf;
 
 const WAL: &str = "history.sqlite-wal";
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -59,6 +60,12 @@ async fn a_session_change_outlives_the_write_ahead_log_also_while_somebody_reads
     }
 }
 
+/// For how long something can depend on a log-out.
+fn millis_of_life() -> u64 {
+    let rules = Directory::default().rules();
+    rules.max_token_life_ms + 2 * rules.leeway_ms + 1_000
+}
+
 #[tokio::test]
 async fn where_session_changes_may_be_missing_everyone_is_logged_out_once() {
     let directory = tempfile::tempdir().unwrap();
@@ -100,6 +107,14 @@ async fn where_session_changes_may_be_missing_everyone_is_logged_out_once() {
     assert!(!later.lets_in("44", Some("new"), 1_500_000));
     assert!(!later.lets_in("44", Some("other"), 2_500_000));
     later.engine.close().await;
+    // As long as a token from before it can be good, that of its last moment is refused.
+    let over_ms = 2_000_000 + millis_of_life();
+    let later = Life::begin(image.path(), Fsync::Interval, over_ms).await;
+    assert!(!later.lets_in("45", None, 1));
+    later.engine.close().await;
+    let later = Life::begin(image.path(), Fsync::Interval, over_ms + 1).await;
+    assert!(later.lets_in("45", None, 1));
+    later.engine.close().await;
     // No token from before it can be good.
     let later = Life::begin(image.path(), Fsync::Interval, 2_600_000 + 31 * DAY_MS).await;
     assert!(later.lets_in("45", None, 1));
@@ -126,9 +141,22 @@ async fn an_event_that_was_altered_is_not_replayed_and_the_others_are() {
         .execute_batch("UPDATE events SET entry = replace(entry, 'x', 'y') WHERE n = 4")
         .unwrap();
     drop(database);
-    for _ in 0..2 {
+    for start in 0..2 {
         let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
-        assert_eq!(life.missed(first), Some(vec![last]));
+        let (gap, ids) = life.come_back(first);
+        // The first start knows that something is missing.
+        assert_eq!(gap.is_some(), start == 0);
+        if let Some(position) = gap {
+            // All that is there, since it may have missed any of what is not; and it is told once.
+            assert_eq!(ids, [first, last]);
+            assert!(life.come_back(last).0.is_some());
+            assert_eq!(life.come_back(position), (None, vec![first, last]));
+            let newest = life.log.dispatched_place().id;
+            assert!(newest > last);
+            assert_eq!(life.come_back(newest), (None, vec![]));
+        } else {
+            assert_eq!(ids, [last]);
+        }
         // Its sessions are whole.
         assert!(life.allows(Some("new"), 1) && !life.allows(Some("old"), 1_000_000));
         life.engine.close().await;
@@ -264,11 +292,9 @@ async fn a_clock_that_is_a_day_fast_takes_no_history_away() {
     assert_eq!(right.publish(Some("a"), true).await, Ok(first));
 }
 
-#[tokio::test]
-async fn a_history_of_the_first_version_goes_on() {
-    let directory = tempfile::tempdir().unwrap();
-    let first = EventId { ms: 1_000, seq: 0 };
-    let db = rusqlite::Connection::open(directory.path().join("history.sqlite")).unwrap();
+/// A database with events of user 42 at 1000-0 and 1001-0, and a session of that user.
+fn write_first_version(path: &Path) {
+    let db = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
     db.execute_batch(&format!(
         "{}
          DELETE FROM events; DELETE FROM sources; DELETE FROM sessions;
@@ -280,7 +306,13 @@ async fn a_history_of_the_first_version_goes_on() {
         standing = r#"{"current":"new","changed_at_ms":1000,"logged_out_at_ms":0}"#,
     ))
     .unwrap();
-    drop(db);
+}
+
+#[tokio::test]
+async fn a_history_of_the_first_version_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = EventId { ms: 1_000, seq: 0 };
+    write_first_version(directory.path());
     let second = EventId { ms: 1_001, seq: 0 };
     for _ in 0..2 {
         let life = Life::begin(directory.path(), Fsync::Interval, 2_000).await;
@@ -293,6 +325,40 @@ async fn a_history_of_the_first_version_goes_on() {
     fs::remove_file(directory.path().join("history.sqlite")).unwrap();
     let life = Life::begin(directory.path(), Fsync::Interval, 2_000).await;
     assert!(!life.allows(Some("old"), 2_000) && !life.lets_in("43", None, 1));
+}
+
+#[tokio::test]
+async fn a_conversion_that_is_interrupted_logs_nobody_out() {
+    // Each keeps it from going further.
+    let unwritable = |path: PathBuf| std::os::unix::fs::symlink("/dev/full", path).unwrap();
+    let unusable = |path: PathBuf| fs::create_dir(path).unwrap();
+    let obstacles: [(&str, &dyn Fn(PathBuf)); 3] = [
+        ("sessions.log.new", &unusable),
+        ("history.sqlite.rebuilt.new", &unusable),
+        ("mark", &unwritable),
+    ];
+    for (name, put) in obstacles {
+        let directory = tempfile::tempdir().unwrap();
+        write_first_version(directory.path());
+        let obstacle = directory.path().join(name);
+        put(obstacle.clone());
+        let life = Life::new(directory.path(), Fsync::Interval, 2_000);
+        life.engine.open().await.unwrap_err();
+        let removed = fs::remove_file(&obstacle).or_else(|_| fs::remove_dir(&obstacle));
+        removed.unwrap();
+        for _ in 0..2 {
+            let life = Life::begin(directory.path(), Fsync::Interval, 2_000).await;
+            let first = EventId { ms: 1_000, seq: 0 };
+            assert_eq!(life.missed(first).map(|ids| ids.len()), Some(1), "{name}");
+            assert!(life.allows(Some("new"), 1) && !life.allows(Some("old"), 2_000));
+            assert!(life.lets_in("43", None, 1), "{name}");
+            life.engine.close().await;
+        }
+        // From then on its loss is noticed.
+        fs::remove_file(directory.path().join("history.sqlite")).unwrap();
+        let life = Life::begin(directory.path(), Fsync::Interval, 2_000).await;
+        assert!(!life.lets_in("43", None, 1), "{name}");
+    }
 }
 
 #[tokio::test]
@@ -315,4 +381,92 @@ async fn a_session_log_that_is_long_is_emptied_and_nothing_of_it_is_lost() {
         assert!(!life.lets_in(&format!("user {n}"), None, 1_000_000), "{n}");
     }
     assert!(life.lets_in("another", None, 1));
+}
+
+/// Sees to it that the disk is taken for full at the next start, and that the database cannot be
+/// rebuilt until [`let_rebuild`].
+fn fill_disk(path: &Path) {
+    // Removed by the first look, like the file that it stands for.
+    std::os::unix::fs::symlink("/dev/full", path.join("probe")).unwrap();
+    fs::create_dir(path.join("history.sqlite.rebuilt.new")).unwrap();
+}
+
+fn let_rebuild(path: &Path) {
+    fs::remove_dir(path.join("history.sqlite.rebuilt.new")).unwrap();
+}
+
+#[tokio::test]
+async fn damage_found_on_a_full_disk_logs_out_also_whoever_has_a_session() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Always, 1_000_000).await;
+    life.change_session(Some("new")).await;
+    life.change("43", Some("new")).await.unwrap();
+    life.engine.close().await;
+    let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    database
+        .execute_batch("UPDATE sessions SET standing = standing || ' ' WHERE user = '42'")
+        .unwrap();
+    drop(database);
+    fill_disk(&path);
+
+    let life = Life::begin(&path, Fsync::Always, 2_000_000).await;
+    assert_eq!(life.engine.ready(), Err(EngineError::Full));
+    let is_logged_out = |life: &Life, at_ms| {
+        for user in ["42", "43", "44"] {
+            for session in [None, Some("new")] {
+                assert!(!life.lets_in(user, session, at_ms), "{user} {session:?}");
+                assert!(life.lets_in(user, session, at_ms + 1), "{user} {session:?}");
+            }
+        }
+    };
+    is_logged_out(&life, 2_000_000);
+    // Who logs in again is in, and out once more when the database is made anew: some of what came
+    // before that may be missing.
+    life.clock.advance(Duration::from_secs(1_000));
+    life.change("43", Some("newer")).await.unwrap();
+    assert!(life.lets_in("43", Some("newer"), 2_500_000));
+    let_rebuild(&path);
+    eventually("it is well", async || life.engine.ready().is_ok()).await;
+    is_logged_out(&life, 3_000_000);
+    assert!(!life.lets_in("43", Some("newer"), 2_500_000));
+    life.engine.close().await;
+    let life = Life::begin(&path, Fsync::Always, 3_000_000).await;
+    is_logged_out(&life, 3_000_000);
+    assert!(!life.lets_in("43", Some("newer"), 2_500_000));
+}
+
+#[tokio::test]
+async fn a_log_out_between_two_attempts_to_make_the_database_anew_is_not_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Always, 1_000_000).await;
+    life.change_session(Some("new")).await;
+    life.engine.close().await;
+    let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    database
+        .execute_batch("UPDATE sessions SET standing = standing || ' '")
+        .unwrap();
+    drop(database);
+    // A session log that is replaced when it is emptied, and cannot be.
+    let log = fs::File::options()
+        .write(true)
+        .open(path.join("sessions.log"));
+    let log = log.unwrap();
+    log.set_len(2 * log.metadata().unwrap().len()).unwrap();
+    fs::create_dir(path.join("sessions.log.new")).unwrap();
+    fill_disk(&path);
+
+    let life = Life::begin(&path, Fsync::Always, 2_000_000).await;
+    let_rebuild(&path);
+    let damaged = path.join("history.sqlite.damaged");
+    eventually("it is made anew", async || damaged.exists()).await;
+    life.clock.advance(Duration::from_secs(1_000));
+    life.change("43", None).await.unwrap();
+    assert!(life.engine.ready().is_err());
+    fs::remove_dir(path.join("sessions.log.new")).unwrap();
+    eventually("it is well", async || life.engine.ready().is_ok()).await;
+    life.engine.close().await;
+    let life = Life::begin(&path, Fsync::Always, 3_000_000).await;
+    assert!(!life.lets_in("43", None, 3_000_000) && life.lets_in("44", None, 2_000_001));
 }
