@@ -191,6 +191,28 @@ fn users_whose_last_change_was_a_log_out_cost_nothing_once_no_token_is_left() {
 }
 
 #[test]
+fn a_log_out_of_all_reaches_everyone_piece_by_piece() {
+    let directory = Directory::default();
+    // More to a stripe than are done at once.
+    let users = 3 * STRIPES * MAX_SWEPT_LOCKED / 2;
+    for user in 0..users {
+        change_session(&directory, &user.to_string(), Some("a"), 1_000);
+    }
+    let is_let_in = |user: usize, issued_ms| {
+        let user = user.to_string();
+        directory.allows(&identity(
+            &user,
+            Some("a"),
+            Some(IssuedAt::from_unix_ms(issued_ms)),
+        ))
+    };
+    assert!((0..users).all(|user| is_let_in(user, 5_000)));
+    directory.log_out_all(5_000);
+    // Users of whom nothing is known are out, too.
+    assert!((0..=users).all(|user| !is_let_in(user, 5_000) && is_let_in(user, 5_001)));
+}
+
+#[test]
 fn one_sweep_does_a_bounded_amount_of_work() {
     let directory = Directory::default();
     let users = 2 * MAX_SWEPT;

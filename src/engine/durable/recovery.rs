@@ -45,6 +45,7 @@ pub(super) fn classify(
 }
 
 /// See the module's text.
+#[allow(clippy::struct_excessive_bools)] // answers to questions that do not exclude each other
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
     /// The newest id that was given out, as far as is known.
