@@ -116,7 +116,9 @@ async fn offer(
     };
     let mut declined = offer(admission).await;
     if let (Some(admission), Some(user)) = (declined.again.take(), &declined.user)
-        && connection.working(make_room(shards, user)).await
+        && connection
+            .working(make_room(shards, user, admission.limit.connections))
+            .await
     {
         declined = offer(*admission).await;
     }

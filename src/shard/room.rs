@@ -60,13 +60,13 @@ impl Seen {
 }
 
 /// Closes those of the user's connections that are gone; true if it is worth trying again.
-pub async fn make_room(shared: &Shared, user: &str) -> bool {
-    if look(shared, user, Look::Only).await.has_room {
+pub async fn make_room(shared: &Shared, user: &str, limit: usize) -> bool {
+    if look(shared, user, limit, Look::Only).await.has_room {
         return true;
     }
     let now_ms = shared.clock.now_ms();
     match shared.directory.questions().turn(user, now_ms) {
-        Turn::Ask(_question) => ask(shared, user, now_ms + millis(PATIENCE)).await,
+        Turn::Ask(_question) => ask(shared, user, limit, now_ms + millis(PATIENCE)).await,
         Turn::Wait(mut outcome) => {
             // The question is dropped with its outcome.
             let _ = outcome.changed().await;
@@ -76,8 +76,8 @@ pub async fn make_room(shared: &Shared, user: &str) -> bool {
     }
 }
 
-async fn ask(shared: &Shared, user: &str, until_ms: u64) -> bool {
-    let Looked { seen, has_room } = look(shared, user, Look::Heartbeat).await;
+async fn ask(shared: &Shared, user: &str, limit: usize, until_ms: u64) -> bool {
+    let Looked { seen, has_room } = look(shared, user, limit, Look::Heartbeat).await;
     let mut silent = seen;
     let mut has_room = has_room;
     let mut pause = FIRST_PAUSE;
@@ -94,7 +94,7 @@ async fn ask(shared: &Shared, user: &str, until_ms: u64) -> bool {
             () = shared.clock.sleep_until(until_ms) => is_over = true,
             _ = paused => pause *= 2,
         }
-        let now = look(shared, user, Look::Only).await;
+        let now = look(shared, user, limit, Look::Only).await;
         has_room = now.has_room;
         silent.retain(|before| {
             let now = now
@@ -128,9 +128,11 @@ struct Looked {
     has_room: bool,
 }
 
-async fn look(shared: &Shared, user: &str, look: Look) -> Looked {
+async fn look(shared: &Shared, user: &str, limit: usize, look: Look) -> Looked {
     let mut connections = Vec::new();
+    let mut held = 0;
     shared.directory.connections(user, |connection| {
+        held += 1;
         if connections.len() < MAX_LOOKED_AT {
             connections.push(connection);
         }
@@ -142,7 +144,8 @@ async fn look(shared: &Shared, user: &str, look: Look) -> Looked {
     })
     .await;
     Looked {
-        has_room: seen.len() < connections.len(),
+        // A shard may have seen the end of one by itself, after the newcomer was declined.
+        has_room: held < limit || seen.len() < connections.len(),
         seen,
     }
 }
