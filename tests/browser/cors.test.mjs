@@ -7,7 +7,6 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { BASE, launchBrowser, launchWithThirdPartyCookies, startPages, startServer, until } from './support.mjs';
 
-// The user of `--dev`, too.
 const USER = '1';
 
 let browser;
@@ -169,14 +168,15 @@ describe('a page of a listed origin', () => {
   }));
 
   test('logs in, and trades its token for a ticket', async () => {
-    const server = await startServer({ config: cors([listed()]), host: 'localhost', args: ['--dev'] });
+    const user = { email: 'user@example.com', password: 'password' };
+    const server = await startServer({ config: cors([listed()]), host: 'localhost', login: { ...user, id: USER } });
     const page = await browser.newPage();
     try {
       await page.goto(listed());
       const login = await fetched(page, `${server.origin}${BASE}/login/`, {
         method: 'POST',
         headers: { 'Content-Type': 'application/json' },
-        body: JSON.stringify({ email: 'user@example.com', password: 'password' }),
+        body: JSON.stringify(user),
       });
       assert.equal(login.status, 200);
       const { access } = JSON.parse(login.body);

@@ -1,6 +1,6 @@
 // What the browser tests share: a real server, a real Chromium, and pages of other origins.
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
@@ -54,18 +54,31 @@ function launchOptions(args = []) {
 
 /**
  * Starts a server on free ports; `config` is TOML, keys of the top level first. `host` is the name by which pages know
- * it: cookies and sites go by names. With `tls`, `{ certificate, port }`, they know it by its TLS listener.
+ * it: cookies and sites go by names. With `tls`, `{ certificate, port }`, they know it by its TLS listener. `login`,
+ * `{ email, password, id }`, is an account of its own login.
  */
-export async function startServer({ config = '', args = [], host = '127.0.0.1', tls } = {}) {
+export async function startServer({ config = '', host = '127.0.0.1', tls, login } = {}) {
   const server = binary();
   const directory = await mkdtemp(join(tmpdir(), 'idlewild-browser-'));
   const file = join(directory, 'idlewild.toml');
   const write = (settings) => writeFile(file, `${settings}\n${tlsTable(tls)}[auth]\nsecret = "${SECRET}"\n`);
   await write(config);
+  const users = join(directory, 'users.toml');
+  if (login) {
+    const add = ['user', 'add', '--file', users, '--email', login.email, '--id', login.id];
+    execFileSync(server, add, { env: environment(), input: `${login.password}\n` });
+  }
   const child = spawn(
     server,
-    ['serve', '--config', file, '--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0', ...args],
-    { env: { ...environment(), IDLEWILD_ADMIN__API_KEY: API_KEY }, stdio: ['ignore', 'ignore', 'pipe'] },
+    ['serve', '--config', file, '--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0'],
+    {
+      env: {
+        ...environment(),
+        IDLEWILD_ADMIN__API_KEY: API_KEY,
+        ...(login && { IDLEWILD_LOGIN__USERS_FILE: users }),
+      },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    },
   );
   const log = logOf(child);
   const ended = log.ended.then(() => rm(directory, { recursive: true, force: true }));
