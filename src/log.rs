@@ -190,7 +190,7 @@ impl Log {
     }
 
     /// Some of what was before `id`, the newest entry's, is lost, and nobody knows what. No id before
-    /// it is known from then on: a client that comes with one is told of a gap.
+    /// it is known from then on: a client that comes with one gets a gap.
     pub fn lose_before(&self, id: EventId) {
         self.state.lock().lost_before = id;
     }

@@ -121,7 +121,7 @@ async fn change(
     if let Some(session) = &keep
         && shards.directory.is_current(user.as_str(), session)
     {
-        // It logs nobody out, so that nobody is told.
+        // It logs nobody out, so nobody gets a FORCE_LOGOUT.
         return Ok(shards.log.newest_id().to_string());
     }
     let span = match keep {

@@ -1,4 +1,4 @@
-//! Says in the log why clients get 401. The client itself is told nothing, so whoever runs the
+//! Says in the log why clients get 401. The client itself gets no reason, so whoever runs the
 //! server has to find the reason here: one line per reason every [`EVERY_MS`], since anybody can
 //! cause them. Nothing of a credential is written.
 

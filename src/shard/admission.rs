@@ -132,7 +132,7 @@ pub enum NotSeated {
 
 #[cfg(test)]
 impl Seat {
-    /// Whether the client is told that what it missed is not all retained.
+    /// Whether the client learns that what it missed is not all retained.
     pub(super) fn has_gap(&self) -> bool {
         self.start.gap.is_some()
     }

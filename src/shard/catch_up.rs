@@ -26,7 +26,7 @@ const PIECE: PieceLimit = PieceLimit {
 
 impl Shard {
     /// Tells a client that its last id is not known (API.md, "Replay"), and the one to go on from:
-    /// a gap is told once.
+    /// a gap is reported once.
     pub(super) fn send_gap(
         &mut self,
         key: u32,

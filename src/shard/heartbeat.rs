@@ -1,7 +1,7 @@
-//! What clients that are up to date are told: where they are in the log.
+//! What clients that are up to date receive: where they are in the log.
 //!
 //! All of a shard's clients that wait for the next event are at the same place, so they share one
-//! frame, which is encoded when the place has changed. Two kinds of clients are told of no place:
+//! frame, which is encoded when the place has changed. Two kinds of clients receive no position:
 //! one that is behind, or joined at a later place than the shard knows of; and, while one delivery
 //! takes so long that heartbeats fall due among those it has reached, everybody. Their own last id
 //! remains the better one.

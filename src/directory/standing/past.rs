@@ -1,4 +1,4 @@
-//! The sessions a user had, so that one that is named again does not bring revoked tokens back.
+//! A user's earlier sessions, so that one that is named again does not bring revoked tokens back.
 
 use serde::{Deserialize, Serialize};
 

@@ -516,7 +516,7 @@ fn recover(
         changes,
     };
     mark_file.rewrite(mark)?;
-    // A full disk is said now and not with the first event.
+    // A full disk is reported now and not with the first event.
     store.probe()?;
     Ok(Recovered {
         newest_stored: verdict.newest_stored,

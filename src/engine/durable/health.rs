@@ -8,7 +8,7 @@ use crate::engine::EngineError;
 #[derive(Debug, Default)]
 pub(super) struct Health(AtomicU8);
 
-/// What may be the matter, each with what publishers are told.
+/// What may be the matter, each with the reason that publishers get.
 const STATES: [(State, Option<EngineError>); 8] = [
     (State::NotOpen, Some(EngineError::NotOpen)),
     (State::Well, None),
@@ -40,7 +40,7 @@ pub(super) enum State {
 }
 
 impl State {
-    /// What publishers are told; nothing where all is well.
+    /// The reason that publishers get; none if all is well.
     pub(super) fn error(self) -> Option<EngineError> {
         let (_, error) = STATES.iter().find(|(state, _)| *state == self)?;
         *error

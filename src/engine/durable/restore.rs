@@ -14,7 +14,7 @@ use crate::log::Log;
 /// A newest entry that is older than `max_age` by so much is worth a warning: the clock may be wrong.
 const IMPLAUSIBLE_MS: u64 = 60 * 60 * 1_000;
 
-/// How the ages of what is stored are told at a start.
+/// How the ages of what is stored are computed at a start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Jump {
     /// So much the clock is ahead of what is taken for now.
@@ -130,7 +130,7 @@ pub(super) fn to_json(standing: &Standing) -> String {
 
 impl Jump {
     /// Where everything that is stored is too old, either nobody was here for long or the clock is
-    /// wrong, and nobody can tell which: ages are told as if the newest entry were of now.
+    /// wrong, and nobody can tell which: ages are computed as if the newest entry were of now.
     pub(super) fn between(newest: EventId, unix_ms: u64, max_age_ms: u64) -> Self {
         let ahead_ms = unix_ms.saturating_sub(newest.ms);
         if newest == EventId::default() || ahead_ms <= max_age_ms {

@@ -106,13 +106,13 @@ impl Life {
         })
     }
 
-    /// What a client gets that was at `last`; nothing where it is told of a gap.
+    /// What a client gets that was at `last`; nothing where it gets a gap.
     fn missed(&self, last: EventId) -> Option<Vec<EventId>> {
         let (gap, ids) = self.come_back(last);
         gap.is_none().then_some(ids)
     }
 
-    /// The position with which a client is told of a gap that was at `last`, and what it gets.
+    /// The position with which a client that was at `last` gets a gap, and what it gets.
     fn come_back(&self, last: EventId) -> (Option<EventId>, Vec<EventId>) {
         let id = last.to_string();
         let joined = self.log.join(&Newcomer {

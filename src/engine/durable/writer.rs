@@ -189,7 +189,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Puts an event for nobody behind a loss: clients from before it are told of a gap, and its id
+    /// Puts an event for nobody behind a loss: clients from before it get a gap, and its id
     /// is the position of those for whom nothing is there.
     fn note_loss(&mut self) -> Result<(), StoreError> {
         let id = self.next_id();

@@ -84,8 +84,8 @@ fn is_for(to: &Target, who: usize, topics: &[Topic]) -> bool {
     }
 }
 
-/// Joins, with the last id of the model's nth event or without any, and checks what it is told. Who
-/// is told of a gap gets what is retained; whoever is not has missed nothing of what is gone.
+/// Joins, with the last id of the model's nth event or without any, and checks what it gets. A client
+/// with a gap gets what is retained; one without has missed nothing of what is gone.
 fn join(
     log: &Log,
     events: &[Published],
