@@ -180,16 +180,22 @@ fn an_idle_connection_does_not_hold_the_drain_up() {
 
 #[test]
 fn who_does_not_close_behind_the_last_answer_holds_the_drain_up_for_a_moment() {
-    let mut server = TestServer::start();
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let mut server = TestServer::with(|config| config.drain_timeout = HOUR);
     let mut client = server.connect();
     client.send("GET /healthz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
     let mut answer = client.stream();
     assert_eq!((answer.status, answer.body().as_str()), (200, "ok\n"));
     let drain = server.drain();
-    end(&server, drain);
-    let waited_ms = server.clock.unix_ms() - START_UNIX_MS;
-    // The threads' end is looked for in real time, so the clock may have run on a little.
-    assert!(waited_ms < 10_000, "{waited_ms}");
+    // The clock moves while threads of the server still work, on a busy machine for longer. It stops
+    // far from the timeout, which so ends nothing.
+    eventually("the drain is over", || {
+        if server.clock.unix_ms() < START_UNIX_MS + 1_800_000 {
+            server.advance(Duration::from_secs(1));
+        }
+        drain.is_finished()
+    });
+    drain.join().unwrap();
     assert!(!answer.follow());
 }
 
