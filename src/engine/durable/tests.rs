@@ -348,10 +348,11 @@ async fn after_a_flush_that_failed_nothing_is_accepted_before_all_of_it_was_writ
     let path = directory.path().join("history");
     let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
     let first = life.publish(None, true).await.unwrap();
-    life.engine.health.set(State::Unflushed);
-    assert_eq!(life.engine.ready(), Err(EngineError::Unflushed));
+    // First: the writer tries to flush every few milliseconds.
     let blocker = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    life.engine.health.set(State::Unflushed);
+    assert_eq!(life.engine.ready(), Err(EngineError::Unflushed));
     assert_eq!(life.publish(None, true).await, Err(EngineError::Unflushed));
     assert_eq!(life.engine.health.get(), State::Unflushed);
     blocker.execute_batch("ROLLBACK").unwrap();
