@@ -6,8 +6,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::support::{
-    Client, NOTIFICATIONS, PATIENCE, START_UNIX_MS, Socket, Stream, TestServer, eventually, request,
-    shard_of,
+    Client, NOTIFICATIONS, PATIENCE, START_UNIX_MS, Socket, Stream, TestServer, eventually,
+    request, shard_of,
 };
 
 const DRAINED: &str = "idlewild_disconnects_total{reason=\"drained\"}";

@@ -183,7 +183,9 @@ fn unusable() -> Vec<(Value, &'static str)> {
     let x = URL_SAFE_NO_PAD.decode(cut["x"].as_str().unwrap()).unwrap();
     cut["x"] = URL_SAFE_NO_PAD.encode(&x[1..]).into();
     let mut cut_y = p256(&json!({}));
-    let y = URL_SAFE_NO_PAD.decode(cut_y["y"].as_str().unwrap()).unwrap();
+    let y = URL_SAFE_NO_PAD
+        .decode(cut_y["y"].as_str().unwrap())
+        .unwrap();
     cut_y["y"] = URL_SAFE_NO_PAD.encode(&y[1..]).into();
     let mut without_y = p256(&json!({}));
     without_y.as_object_mut().unwrap().remove("y");

@@ -162,7 +162,11 @@ mod tests {
         for (ahead_ms, kept_ms, is_warned) in [
             (MAX_AGE_MS, 0, false),
             (MAX_AGE_MS + 1, MAX_AGE_MS + 1, false),
-            (MAX_AGE_MS + IMPLAUSIBLE_MS, MAX_AGE_MS + IMPLAUSIBLE_MS, false),
+            (
+                MAX_AGE_MS + IMPLAUSIBLE_MS,
+                MAX_AGE_MS + IMPLAUSIBLE_MS,
+                false,
+            ),
             (24 * IMPLAUSIBLE_MS, 24 * IMPLAUSIBLE_MS, true),
         ] {
             let mut jump = Jump::default();
