@@ -190,6 +190,14 @@ fn a_connection_without_another_request_has_the_time_of_a_handshake() {
             server.advance(Duration::from_millis(10_100));
             assert!(!stream.follow());
             server.wait_for_metric(IN_FLIGHT, 0.0);
+            // Nor is one refused that asks for nothing more: its stream was served.
+            let mut stream = server.stream("42");
+            disconnect(&server, "42");
+            assert_eq!(stream.rest(), [""; 0]);
+            server.wait_for_metric(IN_FLIGHT, 1.0);
+            server.advance(Duration::from_millis(10_100));
+            assert!(!stream.follow());
+            server.wait_for_metric(IN_FLIGHT, 0.0);
             assert_eq!(server.metric(REFUSED), Some(0.0));
         },
     );
