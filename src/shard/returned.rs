@@ -82,3 +82,35 @@ impl Returned {
         let _ = recv(&self.fd, &mut scratch, RecvFlags::DONTWAIT);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    const ALERT: u8 = 21;
+
+    #[test]
+    fn a_connection_without_a_place_gets_its_goodbye_and_its_end_whatever_it_has_sent() {
+        for is_tls in [false, true] {
+            let (mut client, server) = UnixStream::pair().unwrap();
+            let (ours, mut theirs) = Secrets::pair(0);
+            client.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
+            let returned = Returned {
+                fd: server.into(),
+                secrets: is_tls.then_some(ours),
+                origin: Origin::default(),
+            };
+            returned.close();
+            let mut bytes = Vec::new();
+            client.read_to_end(&mut bytes).unwrap();
+            if is_tls {
+                let (typed, content) = theirs.decrypt(&mut bytes).unwrap();
+                assert_eq!((typed, content), (ALERT, [1, 0].as_slice()));
+            } else {
+                assert!(bytes.is_empty());
+            }
+        }
+    }
+}

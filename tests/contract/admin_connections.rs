@@ -159,6 +159,50 @@ fn a_body_that_does_not_come_is_given_up() {
     }
 }
 
+/// A connection on which the server waits for the rest of a body.
+fn waited_for(address: SocketAddr) -> Client {
+    let mut client = Client::connect(address);
+    client.send(format!(
+        "POST /v1/events HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {API_KEY}\r\nExpect: 100-continue\r\nContent-Length: 900\r\n\r\n"
+    ));
+    let mut go_on = [0; 25];
+    client.socket.read_exact(&mut go_on).unwrap();
+    assert!(go_on.starts_with(b"HTTP/1.1 100 "));
+    client
+}
+
+#[test]
+fn a_body_that_trickles_in_is_given_up_after_ten_minutes() {
+    let server = TestServer::start();
+    let mut client = waited_for(server.admin);
+    let mut answer = String::new();
+    eventually("it is given up", || {
+        // Never silent for long.
+        if client.socket.write_all(b" ").is_err() {
+            return true;
+        }
+        server.advance(Duration::from_secs(1));
+        client.socket.is_readable()
+    });
+    let _ = client.socket.read_to_string(&mut answer);
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+#[test]
+fn a_connection_whose_body_is_waited_for_is_idle() {
+    let server = limited();
+    let waiting: Vec<Client> = (0..LIMIT).map(|_| waited_for(server.admin)).collect();
+    let _new = kept(server.admin);
+    eventually("the longest idle is closed", || {
+        is_closed(waiting[0].socket.tcp())
+    });
+    assert!(
+        waiting[1..]
+            .iter()
+            .all(|client| !is_closed(client.socket.tcp()))
+    );
+}
+
 /// The answer to a request whose body is sent piece by piece, to the end, before it is read.
 fn answer_to_a_writer(address: SocketAddr, head: &str, pieces: usize, piece: &[u8]) -> String {
     let mut socket = connect(address);

@@ -6,7 +6,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::support::{
-    Client, NOTIFICATIONS, START_UNIX_MS, Socket, Stream, TestServer, eventually, request, shard_of,
+    Client, NOTIFICATIONS, PATIENCE, START_UNIX_MS, Socket, Stream, TestServer, eventually,
+    request, shard_of,
 };
 
 const DRAINED: &str = "idlewild_disconnects_total{reason=\"drained\"}";
@@ -37,6 +38,8 @@ fn streams_end_at_the_rate_each_with_its_own_delay() {
         config.max_connections_per_user = STREAMS;
         config.drain_rate = 40;
         config.drain_timeout = Duration::from_secs(60);
+        // On a busy machine the clock below is far ahead of the last streams.
+        config.heartbeat = Duration::from_secs(7_200);
         config.retry_min = Duration::from_secs(3);
         config.retry_max = Duration::from_secs(9);
     });
@@ -176,6 +179,18 @@ fn an_idle_connection_does_not_hold_the_drain_up() {
     server.drain().join().unwrap();
     assert!(idle.read_to_end().is_empty());
     assert!(silent.read_to_end().is_empty());
+}
+
+#[test]
+fn a_connection_that_never_sent_a_byte_does_not_hold_the_drain_up_with_tls_either() {
+    let mut server = TestServer::with_tls(|_| {});
+    let mut silent = TcpStream::connect(server.public.tcp).unwrap();
+    silent.set_read_timeout(Some(PATIENCE)).unwrap();
+    server.wait_for_metric("idlewild_handshakes_in_flight", 1.0);
+    // The clock stands still.
+    let drain = server.drain();
+    assert_eq!(silent.read(&mut [0]).unwrap(), 0);
+    drain.join().unwrap();
 }
 
 #[test]

@@ -182,6 +182,11 @@ fn unusable() -> Vec<(Value, &'static str)> {
     let mut cut = p256(&json!({}));
     let x = URL_SAFE_NO_PAD.decode(cut["x"].as_str().unwrap()).unwrap();
     cut["x"] = URL_SAFE_NO_PAD.encode(&x[1..]).into();
+    let mut cut_y = p256(&json!({}));
+    let y = URL_SAFE_NO_PAD
+        .decode(cut_y["y"].as_str().unwrap())
+        .unwrap();
+    cut_y["y"] = URL_SAFE_NO_PAD.encode(&y[1..]).into();
     let mut without_y = p256(&json!({}));
     without_y.as_object_mut().unwrap().remove("y");
     vec![
@@ -210,6 +215,11 @@ fn unusable() -> Vec<(Value, &'static str)> {
         ),
         (padded, "is not base64url without padding"),
         (cut, "has a coordinate of the wrong length"),
+        (cut_y, "has a coordinate of the wrong length"),
+        (
+            p256(&json!({"use": 7})),
+            "is no JSON Web Key of a type known here",
+        ),
         (
             p256(&json!({"x": "AAAA"})),
             "has a coordinate of the wrong length",

@@ -148,3 +148,34 @@ impl Jump {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::durable::tests::log_of;
+
+    const MAX_AGE_MS: u64 = 600_000;
+
+    #[test]
+    fn a_jump_of_the_clock_keeps_what_was_retained_and_an_implausible_one_is_warned_of() {
+        let newest = EventId { ms: 1_000, seq: 7 };
+        for (ahead_ms, kept_ms, is_warned) in [
+            (MAX_AGE_MS, 0, false),
+            (MAX_AGE_MS + 1, MAX_AGE_MS + 1, false),
+            (
+                MAX_AGE_MS + IMPLAUSIBLE_MS,
+                MAX_AGE_MS + IMPLAUSIBLE_MS,
+                false,
+            ),
+            (24 * IMPLAUSIBLE_MS, 24 * IMPLAUSIBLE_MS, true),
+        ] {
+            let mut jump = Jump::default();
+            let log = log_of(|| jump = Jump::between(newest, 1_000 + ahead_ms, MAX_AGE_MS));
+            assert_eq!(jump.ahead_ms, kept_ms);
+            assert_eq!(log.contains("WARN"), is_warned, "{ahead_ms}: {log}");
+            assert_eq!(log.contains("the clock is wrong"), is_warned, "{log}");
+        }
+        let nothing = Jump::between(EventId::default(), 24 * IMPLAUSIBLE_MS, MAX_AGE_MS);
+        assert_eq!(nothing.ahead_ms, 0);
+    }
+}

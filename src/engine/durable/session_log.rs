@@ -315,6 +315,8 @@ mod tests {
         // Longer than what is set aside at first.
         for number in 10..1_200 {
             log.append(&[change(number)]).unwrap();
+            // There is always space for more, should the disk be full from now on.
+            assert!(log.length - log.tail >= RESERVE_BYTES / 2);
         }
         assert!(log.is_long() && log.length > RESERVE_BYTES);
         let read = found(directory.path());
@@ -327,6 +329,22 @@ mod tests {
             log.append(&[change(1_200)]).unwrap();
             assert_eq!(found(directory.path()).changes, [change(1_200)]);
         }
+    }
+
+    #[test]
+    fn the_space_that_is_set_aside_is_on_the_disk() {
+        use std::os::unix::fs::MetadataExt;
+
+        let directory = tempfile::tempdir().unwrap();
+        let log = SessionLog::create(directory.path(), 0).unwrap();
+        // What this file system makes of zeros that were written, and not of a length that was set.
+        let other = File::create(directory.path().join("other")).unwrap();
+        other
+            .write_all_at(&vec![0; usize::try_from(RESERVE_BYTES).unwrap()], 0)
+            .unwrap();
+        other.sync_all().unwrap();
+        let blocks = |file: &File| file.metadata().unwrap().blocks();
+        assert!(blocks(&log.file) >= blocks(&other));
     }
 
     #[test]

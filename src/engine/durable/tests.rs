@@ -10,6 +10,30 @@ use crate::log::{Newcomer, PieceLimit, Progress};
 use std::path::Path;
 use std::time::Duration;
 
+/// What is logged meanwhile in this thread.
+pub(super) fn log_of(act: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<parking_lot::Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, act);
+    let bytes = lines.0.lock().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
 /// A process's life: what it keeps in memory, and the engine over a directory.
 struct Life {
     engine: DurableEngine,
@@ -348,10 +372,11 @@ async fn after_a_flush_that_failed_nothing_is_accepted_before_all_of_it_was_writ
     let path = directory.path().join("history");
     let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
     let first = life.publish(None, true).await.unwrap();
-    life.engine.health.set(State::Unflushed);
-    assert_eq!(life.engine.ready(), Err(EngineError::Unflushed));
+    // First: the writer tries to flush every few milliseconds.
     let blocker = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    life.engine.health.set(State::Unflushed);
+    assert_eq!(life.engine.ready(), Err(EngineError::Unflushed));
     assert_eq!(life.publish(None, true).await, Err(EngineError::Unflushed));
     assert_eq!(life.engine.health.get(), State::Unflushed);
     blocker.execute_batch("ROLLBACK").unwrap();

@@ -707,6 +707,8 @@ impl Request {
 mod tests {
     use super::*;
     use crate::directory::Rules;
+    use crate::engine::durable::session_log::SessionLog;
+    use crate::engine::durable::tests::log_of;
 
     const USER: &str = "43";
 
@@ -768,6 +770,50 @@ mod tests {
         clock.advance(Duration::from_secs(60 * 24 * 60 * 60));
         writer.sweep();
         assert_eq!(writer.disk.standing(USER).unwrap(), None);
+    }
+
+    #[test]
+    fn a_write_ahead_log_that_a_reader_keeps_long_is_warned_of_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(1_000);
+        let mut writer = writer(directory.path(), &clock);
+        writer.bounds.wal_warn_bytes = 64 << 10;
+        let warnings = |writer: &mut Writer| {
+            let log = log_of(|| (0..3).for_each(|_| writer.tick()));
+            log.matches("the write-ahead log grows").count()
+        };
+        store(&mut writer, logged_out_at(1_000));
+        assert_eq!(warnings(&mut writer), 0);
+        let reader = rusqlite::Connection::open(directory.path().join("history.sqlite")).unwrap();
+        reader
+            .execute_batch("BEGIN; SELECT count(*) FROM events")
+            .unwrap();
+        (0..30).for_each(|_| store(&mut writer, logged_out_at(1_000)));
+        assert_eq!(warnings(&mut writer), 1);
+        reader.execute_batch("COMMIT").unwrap();
+        assert_eq!(warnings(&mut writer), 0);
+        assert!(!writer.is_wal_long);
+    }
+
+    #[test]
+    fn changes_that_wait_for_the_database_stay_in_the_session_log_however_long_it_is() {
+        const CHANGES: usize = 200;
+        let directory = tempfile::tempdir().unwrap();
+        let mut writer = writer(directory.path(), &Clock::manual(1_000));
+        for _ in 0..CHANGES {
+            let (number, id) = (writer.disk.changes() + 1, writer.next_id());
+            let what = What::Session {
+                user: USER.to_owned(),
+                standing: logged_out_at(1_000),
+            };
+            let change = [Change::new(number, id, what)];
+            writer.disk.log_changes(&change).unwrap();
+            writer.disk.keep(&change, id);
+        }
+        // A checkpoint works, and says nothing about them.
+        writer.disk.tidy_log().unwrap();
+        let (_, found) = SessionLog::open(directory.path()).unwrap();
+        assert_eq!(found.changes.len(), CHANGES);
     }
 
     #[test]

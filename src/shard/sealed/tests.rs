@@ -12,6 +12,8 @@ use crate::frame::{Frame, Framing};
 use crate::metrics::Metrics;
 use crate::shard::model::{opener::Opener, shared};
 use crate::shard::poller::Poller;
+use crate::shard::room::Look;
+use crate::shard::table::SlotRef;
 use crate::shard::{Admission, Detached};
 use crate::tls::MAX_RECORDS;
 
@@ -24,6 +26,7 @@ struct Scene {
     client: UnixStream,
     opener: Opener,
     received: Vec<u8>,
+    tenant: SlotRef,
     /// The end came without what was sent before it.
     is_reset: bool,
     _runtime: Runtime,
@@ -54,6 +57,7 @@ impl Scene {
             max_connections: 10,
             max_test_streams: 10,
         };
+        let tenant = shard.table.vacancy().unwrap();
         let seat = shard.admit(admission).unwrap();
         let (client, server) = UnixStream::pair().unwrap();
         client.set_nonblocking(true).unwrap();
@@ -65,6 +69,7 @@ impl Scene {
             client,
             opener,
             received: Vec::new(),
+            tenant,
             is_reset: false,
             _runtime: runtime,
         }
@@ -117,6 +122,17 @@ fn what_a_client_says_without_meaning_to_leave_changes_nothing() {
     scene.send(&canceled);
     assert!(!scene.read() && scene.is_held());
     assert!(scene.received.starts_with(b"HEAD"));
+}
+
+#[test]
+fn a_client_that_has_said_goodbye_makes_room_before_its_socket_is_polled() {
+    let mut scene = Scene::new();
+    let tenant = scene.tenant;
+    assert_eq!(scene.shard.look(&[tenant], Look::Only).len(), 1);
+    let goodbye = scene.record(21, &[1, 0]);
+    scene.client.write_all(&goodbye).unwrap();
+    assert!(scene.shard.look(&[tenant], Look::Only).is_empty());
+    assert!(!scene.is_held());
 }
 
 #[test]

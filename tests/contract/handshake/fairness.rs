@@ -141,20 +141,22 @@ fn who_does_not_read_their_answers_keeps_nobody_out() {
     });
 }
 
+fn send_half_a_record(client: &mut Client) {
+    let request = client
+        .socket
+        .seal(get(&format!("{BASE}/sse/test/")).as_bytes());
+    let more = client.socket.seal(b"more");
+    let records = [&request, &more[..10]].concat();
+    client.socket.tcp().write_all(&records).unwrap();
+}
+
 #[test]
 fn who_sends_half_a_record_behind_a_request_keeps_nobody_out() {
     let server = TestServer::with_tls(|config| {
         config.shards = 1;
         config.max_handshakes = PLACES;
     });
-    crowd_out(&server, |client| {
-        let request = client
-            .socket
-            .seal(get(&format!("{BASE}/sse/test/")).as_bytes());
-        let more = client.socket.seal(b"more");
-        let records = [&request, &more[..10]].concat();
-        client.socket.tcp().write_all(&records).unwrap();
-    });
+    crowd_out(&server, send_half_a_record);
     assert_eq!(
         server.metric("idlewild_connections{transport=\"test\"}"),
         Some(0.0)
@@ -184,6 +186,82 @@ fn who_is_asked_about_is_protected_up_to_a_share_of_the_places() {
     assert!(answered.any(|is_answered| !is_answered));
 }
 
+/// Fills all places by connections that wait for their clients, each from an address of its own:
+/// no share of an address is used up, so nothing but the wait decides that they give way.
+fn crowd_out_from_everywhere(server: &TestServer, hold: impl Fn(&mut Client)) {
+    let all = u8::try_from(PLACES).unwrap();
+    let crowd: Vec<Client> = (0..all)
+        .map(|number| {
+            let mut client = connect_from(server, [127, 0, 2, number]);
+            hold(&mut client);
+            client
+        })
+        .collect();
+    server.wait_for_metric(IN_FLIGHT, f64::from(all));
+    server.advance(GRACE);
+    newcomers(|number| connect_from(server, newcomer(number)));
+    drop(crowd);
+}
+
+/// A request whose head the server has read, and whose body does not come.
+fn send_no_body(client: &mut Client) {
+    client.send(format!(
+        "POST {BASE}/login/ HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\n\
+         Content-Length: 50\r\n\r\n"
+    ));
+    let mut goes_on = [0; 25];
+    client.socket.read_exact(&mut goes_on).unwrap();
+    assert_eq!(&goes_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+}
+
+#[test]
+fn a_body_that_does_not_come_protects_nobody_wherever_they_are() {
+    crowd_out_from_everywhere(&server(|_| {}), send_no_body);
+}
+
+#[test]
+fn a_stream_request_whose_body_does_not_end_protects_nobody_wherever_they_are() {
+    crowd_out_from_everywhere(&server(|_| {}), |client| {
+        client.send(format!(
+            "GET {NOTIFICATIONS} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
+        ));
+    });
+}
+
+#[test]
+fn half_a_record_protects_nobody_wherever_they_are() {
+    let server = TestServer::with_tls(|config| {
+        config.shards = 1;
+        config.max_handshakes = PLACES;
+    });
+    crowd_out_from_everywhere(&server, send_half_a_record);
+}
+
+#[test]
+fn an_idle_connection_of_a_proxy_counts_as_the_proxys_again() {
+    let server = server(|config| {
+        config.trusted_proxies = vec!["127.0.0.2".parse().unwrap()];
+    });
+    let bystander = bystander(&server);
+    let crowd: Vec<Stream> = (1..PLACES)
+        .map(|number| {
+            let mut client = connect_from(&server, CROWD);
+            client.send(format!(
+                "GET /healthz HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: 192.0.2.{number}\r\n\r\n"
+            ));
+            let mut stream = client.stream();
+            assert_eq!(stream.body(), "ok\n");
+            stream
+        })
+        .collect();
+    #[allow(clippy::cast_precision_loss)] // a few
+    server.wait_for_metric(IN_FLIGHT, PLACES as f64);
+    server.advance(GRACE);
+    let _newcomers = newcomers(|number| connect_from(&server, newcomer(number)));
+    complete(bystander);
+    drop(crowd);
+}
+
 #[test]
 fn a_crowd_that_holds_all_places_gets_one_more_answer_on_each_connection() {
     let server = server(|_| {});
@@ -202,8 +280,11 @@ fn a_crowd_that_holds_all_places_gets_one_more_answer_on_each_connection() {
     };
     let mut bystander = open(BYSTANDER);
     let mut first = open(CROWD);
+    // More than its share, while half of the places are free.
+    let _few: Vec<Client> = (0..4).map(|_| connect_from(&server, CROWD)).collect();
+    server.wait_for_metric(IN_FLIGHT, 6.0);
     assert_eq!(ask(&mut first), None);
-    let _others: Vec<Client> = (2..PLACES).map(|_| connect_from(&server, CROWD)).collect();
+    let _others: Vec<Client> = (6..PLACES).map(|_| connect_from(&server, CROWD)).collect();
     #[allow(clippy::cast_precision_loss)] // a few
     server.wait_for_metric(IN_FLIGHT, PLACES as f64);
     assert_eq!(ask(&mut first).as_deref(), Some("close"));

@@ -63,6 +63,36 @@ fn who_resets_a_stream_and_comes_back_at_once_is_let_in() {
 }
 
 #[test]
+fn who_says_goodbye_over_tls_and_comes_back_at_once_is_let_in() {
+    const RECONNECTS: u32 = 100;
+    let server = TestServer::with_tls(|_| {});
+    let path = path_of(&server, "42");
+    let mut streams: Vec<Stream> = (0..5).map(|_| server.stream("42")).collect();
+    let mut gone = Vec::new();
+    for round in 0..RECONNECTS {
+        let mut oldest = streams.remove(0);
+        // The TCP connection stays open.
+        oldest.socket.session().send_close_notify();
+        oldest.socket.send_pending().unwrap();
+        gone.push(oldest);
+        let stream = server.open(&path);
+        assert_eq!(stream.status, 200, "reconnect {round}");
+        streams.push(stream);
+    }
+    assert_refusals(&server, "limit", 0.0);
+}
+
+#[test]
+fn of_many_connections_the_oldest_sixty_four_are_asked() {
+    let server = TestServer::with(|config| config.max_connections_per_user = 70);
+    let mut streams: Vec<Stream> = (0..70).map(|_| server.stream("42")).collect();
+    assert_eq!(server.open(&path_of(&server, "42")).status, 429);
+    assert_eq!(server.metric(HEARTBEATS), Some(64.0));
+    assert!(streams[63].next().unwrap().contains("event: heartbeat\n"));
+    assert!(streams[64..].iter_mut().all(Stream::is_silent));
+}
+
+#[test]
 fn connections_that_answer_no_heartbeat_give_way_after_a_second() {
     let server = TestServer::with(|config| config.max_connections_per_user = 3);
     let path = path_of(&server, "42");

@@ -82,6 +82,14 @@ fn a_change_that_is_nowhere_is_missed() {
         assert!(!verdict.are_sessions_complete && verdict.is_rebuilt && verdict.is_damaged);
         assert_eq!(verdict.changes, 5);
     }
+    // The log alone knows of it.
+    let verdict = judge(
+        Database::Read(database(9, 3)),
+        &mark(9, 3),
+        log(std::iter::empty(), 5),
+    );
+    assert!(!verdict.are_sessions_complete);
+    assert_eq!(verdict.changes, 5);
     // Without a database, all of them would have to be in the log.
     let complete = judge(Database::Unreadable, &mark(9, 5), log(1..=5, 5));
     assert!(complete.are_sessions_complete && complete.is_rebuilt);

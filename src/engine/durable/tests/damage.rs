@@ -60,6 +60,30 @@ async fn a_session_change_outlives_the_write_ahead_log_also_while_somebody_reads
     }
 }
 
+#[tokio::test]
+async fn a_log_out_of_everyone_while_the_clock_is_slow_covers_what_may_be_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Interval, 9_000_000).await;
+    life.change("43", None).await.unwrap();
+    life.engine.close().await;
+    let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    database
+        .execute_batch("UPDATE sessions SET standing = standing || ' '")
+        .unwrap();
+    drop(database);
+    // One hour slow.
+    for unix_ms in [5_400_000, 9_000_001] {
+        let life = Life::begin(&path, Fsync::Interval, unix_ms).await;
+        for user in ["43", "44"] {
+            assert!(!life.lets_in(user, None, 9_000_000 - 1_800_000), "{user}");
+            assert!(!life.lets_in(user, None, 9_000_000), "{user}");
+            assert!(life.lets_in(user, None, 9_000_001), "{user}");
+        }
+        life.engine.close().await;
+    }
+}
+
 /// For how long something can depend on a log-out.
 fn millis_of_life() -> u64 {
     let rules = Directory::default().rules();
@@ -196,6 +220,26 @@ async fn log_outs_are_accepted_where_the_database_takes_nothing_and_are_stored_l
     drop(database);
     let life = Life::begin(&path, Fsync::Always, 1_000_000).await;
     check(&life);
+}
+
+#[tokio::test]
+async fn a_log_out_that_only_the_session_log_has_is_missed_if_that_is_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Always, 1_000_000).await;
+    let blocker = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    life.change("43", None).await.unwrap();
+    let killed = image(&path);
+    let log = killed.path().join("sessions.log");
+    let mut bytes = fs::read(&log).unwrap();
+    let at = bytes.iter().rposition(|byte| *byte == b'4').unwrap();
+    bytes[at] ^= 1;
+    fs::write(&log, bytes).unwrap();
+    let life = Life::begin(killed.path(), Fsync::Always, 1_000_000).await;
+    for user in ["43", "44"] {
+        assert!(!life.lets_in(user, None, 1_000_000) && life.lets_in(user, None, 1_000_001));
+    }
 }
 
 #[tokio::test]
@@ -383,6 +427,66 @@ async fn a_session_log_that_is_long_is_emptied_and_nothing_of_it_is_lost() {
     assert!(life.lets_in("another", None, 1));
 }
 
+#[tokio::test]
+async fn a_session_log_that_is_long_keeps_what_is_not_in_the_databases_own_file() {
+    // A reader keeps it in the write-ahead log, and a writer keeps it out of the database.
+    for obstacle in ["BEGIN; SELECT count(*) FROM events", "BEGIN IMMEDIATE"] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("history");
+        let life = Arc::new(Life::begin(&path, Fsync::Interval, 1_000_000).await);
+        life.publish(None, true).await.unwrap();
+        let other = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+        other.execute_batch(obstacle).unwrap();
+        // All at once: each commit waits for the lock.
+        let changes: Vec<_> = (0..200)
+            .map(|n| {
+                let life = Arc::clone(&life);
+                tokio::spawn(async move { life.change(&format!("user {n}"), None).await })
+            })
+            .collect();
+        for change in changes {
+            change.await.unwrap().unwrap();
+        }
+        let is_complete = async |when: &str| {
+            let image = image(&path);
+            let _ = fs::remove_file(image.path().join(WAL));
+            let life = Life::begin(image.path(), Fsync::Interval, 1_000_000).await;
+            for n in 0..200 {
+                let user = format!("user {n}");
+                assert!(!life.lets_in(&user, None, 1_000_000), "{when}: {user}");
+            }
+            // Nothing is missing: nobody else is logged out.
+            assert!(life.lets_in("another", None, 1), "{when}");
+        };
+        // The directory is looked after meanwhile.
+        std::thread::sleep(Duration::from_millis(100));
+        is_complete(obstacle).await;
+        other.execute_batch("ROLLBACK").unwrap();
+        eventually("it is well", async || life.engine.ready().is_ok()).await;
+        is_complete("afterwards").await;
+    }
+}
+
+#[tokio::test]
+async fn a_start_while_somebody_reads_keeps_the_session_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
+    life.publish(None, true).await.unwrap();
+    let reader = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM events")
+        .unwrap();
+    // Behind what the reader sees, so that it stays in the write-ahead log.
+    life.change("43", None).await.unwrap();
+    life.engine.close().await;
+    let _life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
+    let killed = image(&path);
+    fs::remove_file(killed.path().join(WAL)).unwrap();
+    let life = Life::begin(killed.path(), Fsync::Interval, 1_000_000).await;
+    assert!(!life.lets_in("43", None, 1_000_000) && life.lets_in("44", None, 1));
+}
+
 /// Sees to it that the disk is taken for full at the next start, and that the database cannot be
 /// rebuilt until [`let_rebuild`].
 fn fill_disk(path: &Path) {
@@ -412,6 +516,10 @@ async fn damage_found_on_a_full_disk_logs_out_also_whoever_has_a_session() {
 
     let life = Life::begin(&path, Fsync::Always, 2_000_000).await;
     assert_eq!(life.engine.ready(), Err(EngineError::Full));
+    // Read-only: not even what need not be stored is accepted.
+    for persist in [true, false] {
+        assert_eq!(life.publish(None, persist).await, Err(EngineError::Full));
+    }
     let is_logged_out = |life: &Life, at_ms| {
         for user in ["42", "43", "44"] {
             for session in [None, Some("new")] {
