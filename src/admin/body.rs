@@ -1,6 +1,9 @@
-//! A request's body, as far as the client sends it in time.
+//! A request's body, as far as the client sends it in time. Only the time that is spent waiting for
+//! the client counts: what it has sent already is never late.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -8,19 +11,19 @@ use hyper::body::{Body as _, Bytes, Incoming};
 
 use super::answer::Problem;
 use super::line::Line;
-use crate::clock::{Clock, millis};
+use crate::clock::Clock;
 
 /// Longest wait for the next piece of a body.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
-/// Longest time for a whole body: a batch that is written as its events happen, line by line.
-const MAX_TIME: Duration = Duration::from_secs(10 * 60);
+/// Longest wait for a whole body: a batch that is written as its events happen, line by line.
+const MAX_WAIT: Duration = Duration::from_secs(10 * 60);
 
 /// See the module's text. While it is waited for, its connection counts as idle.
 pub(super) struct Body {
     incoming: Incoming,
     line: Arc<Line>,
     clock: Clock,
-    end_by_ms: u64,
+    waited_ms: u64,
 }
 
 /// Why the rest of a body does not come.
@@ -36,21 +39,34 @@ impl Body {
         Self {
             incoming,
             line: Arc::clone(line),
-            end_by_ms: clock.now_ms() + millis(MAX_TIME),
+            waited_ms: 0,
             clock,
         }
     }
 
-    /// The connection that it comes over.
-    pub(super) fn line(&self) -> Arc<Line> {
-        Arc::clone(&self.line)
+    /// The next piece, `None` at the end, if it has come already.
+    pub(super) async fn arrived(&mut self) -> Poll<Result<Option<Bytes>, Unfinished>> {
+        let next = {
+            let mut data = pin!(data(&mut self.incoming));
+            std::future::poll_fn(|cx| Poll::Ready(data.as_mut().poll(cx))).await
+        };
+        if matches!(next, Poll::Ready(Ok(None))) {
+            self.line.set_unread(false);
+        }
+        next
     }
 
     /// The next piece; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Unfinished> {
+        if let Poll::Ready(next) = self.arrived().await {
+            return next;
+        }
         self.line.set_busy(false);
         let next = self.in_time().await;
         self.line.set_busy(true);
+        if matches!(next, Ok(None)) {
+            self.line.set_unread(false);
+        }
         next
     }
 
@@ -71,24 +87,23 @@ impl Body {
     }
 
     async fn in_time(&mut self) -> Result<Option<Bytes>, Unfinished> {
-        let now_ms = self.clock.now_ms();
-        let left = Duration::from_millis(self.end_by_ms.saturating_sub(now_ms)).min(MAX_PAUSE);
-        let incoming = &mut self.incoming;
-        let data = async {
-            while let Some(frame) = incoming.frame().await {
-                if let Ok(data) = frame.map_err(Unfinished::CutOff)?.into_data() {
-                    return Ok(Some(data));
-                }
-            }
-            Ok(None)
-        };
-        let next = self.clock.within(left, data).await;
-        let next = next.unwrap_or(Err(Unfinished::Late));
-        if matches!(next, Ok(None)) {
-            self.line.set_unread(false);
-        }
-        next
+        let begun_ms = self.clock.now_ms();
+        let left = MAX_WAIT.saturating_sub(Duration::from_millis(self.waited_ms));
+        let next = data(&mut self.incoming);
+        let next = self.clock.within(left.min(MAX_PAUSE), next).await;
+        self.waited_ms += self.clock.now_ms() - begun_ms;
+        next.unwrap_or(Err(Unfinished::Late))
     }
+}
+
+/// The next piece of data, past frames without any.
+async fn data(incoming: &mut Incoming) -> Result<Option<Bytes>, Unfinished> {
+    while let Some(frame) = incoming.frame().await {
+        if let Ok(data) = frame.map_err(Unfinished::CutOff)?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
 }
 
 impl From<Unfinished> for Problem {
