@@ -114,3 +114,83 @@ impl From<Unfinished> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::Empty;
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper::{Request, Response};
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncWriteExt, DuplexStream};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// A body of `bytes` bytes of which nothing has been sent, and its client.
+    async fn begin(clock: &Clock, bytes: usize) -> (Body, DuplexStream) {
+        let (mut client, server) = tokio::io::duplex(1_024);
+        let (sender, mut requests) = mpsc::channel(1);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let sender = sender.clone();
+            async move {
+                sender.send(request.into_body()).await.unwrap();
+                std::future::pending::<()>().await;
+                Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+            }
+        });
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(server), service));
+        let head = format!("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: {bytes}\r\n\r\n");
+        client.write_all(head.as_bytes()).await.unwrap();
+        let incoming = requests.recv().await.unwrap();
+        let line = Arc::new(Line::new(None, 0, 0));
+        (Body::new(incoming, &line, clock.clone()), client)
+    }
+
+    #[tokio::test]
+    async fn what_has_come_is_not_late_however_long_the_engine_took() {
+        let clock = Clock::manual(0);
+        let (mut body, mut client) = begin(&clock, 4).await;
+        client.write_all(b"ab").await.unwrap();
+        assert_eq!(body.next().await.unwrap().unwrap(), "ab");
+        client.write_all(b"cd").await.unwrap();
+        clock.advance(MAX_WAIT * 2);
+        assert_eq!(body.next().await.unwrap().unwrap(), "cd");
+        assert!(body.next().await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_wait_begins_when_the_server_waits() {
+        let clock = Clock::manual(0);
+        let (mut body, mut client) = begin(&clock, 1).await;
+        assert!(body.arrived().await.is_pending());
+        clock.advance(MAX_PAUSE * 2);
+        let (next, ()) = tokio::join!(body.next(), async {
+            clock.advance(MAX_PAUSE / 2);
+            client.write_all(b"a").await.unwrap();
+        });
+        assert_eq!(next.unwrap().unwrap(), "a");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_byte_by_byte_has_ten_minutes() {
+        let clock = Clock::manual(0);
+        let (mut body, mut client) = begin(&clock, 100).await;
+        let pause = MAX_PAUSE - Duration::from_secs(1);
+        let mut waited = Duration::ZERO;
+        while waited + pause < MAX_WAIT {
+            let (next, ()) = tokio::join!(body.next(), async {
+                clock.advance(pause);
+                waited += pause;
+                // Not before the wait has been noticed to go on.
+                tokio::task::yield_now().await;
+                client.write_all(b"a").await.unwrap();
+            });
+            assert_eq!(next.unwrap().unwrap(), "a");
+        }
+        let (next, ()) = tokio::join!(body.next(), async { clock.advance(pause) });
+        assert!(matches!(next, Err(Unfinished::Late)));
+    }
+}
