@@ -2,6 +2,18 @@
 
 step() { printf '\n== %s\n' "$*"; }
 
+# Drops the caller's variables that would configure the servers under test, or the tests themselves. Those that say where
+# the clients' tests keep their tools stay.
+without_variables() {
+    local name
+    while read -r name; do
+        case $name in
+        IDLEWILD_VENV | IDLEWILD_TEST_DATABASE) ;;
+        *) unset "$name" ;;
+        esac
+    done < <(compgen -v IDLEWILD_)
+}
+
 # Installs an apt package unless its command is there.
 need() {
     local command=$1 package=$2
