@@ -219,8 +219,9 @@ fn every_error_of_the_configuration_has_its_line() {
         for key in ["max_handshakes", "heartbeat", "auth.secret"] {
             let begins = format!("idlewild: {key}: ");
             assert!(
-                lines.lines().any(|line| line.starts_with(&begins)
-                    && line.contains("[from IDLEWILD_")),
+                lines
+                    .lines()
+                    .any(|line| line.starts_with(&begins) && line.contains("[from IDLEWILD_")),
                 "{command}: {key} in {lines}"
             );
         }

@@ -21,7 +21,9 @@ use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
 
 use crate::auth::api_key;
-use crate::config::{ConfigError, ConfigErrors, DevSecrets, ENV_PREFIX, Sources, is_known_variable};
+use crate::config::{
+    ConfigError, ConfigErrors, DevSecrets, ENV_PREFIX, Sources, is_known_variable,
+};
 use crate::server::ServerError;
 
 /// Exit code of wrong usage and of a refused configuration.

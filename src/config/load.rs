@@ -268,7 +268,10 @@ impl Layers {
             config.base_path.pop();
         }
         for error in validate(&config) {
-            if !error.of_key().is_some_and(|key| self.depends_on_broken(key)) {
+            if !error
+                .of_key()
+                .is_some_and(|key| self.depends_on_broken(key))
+            {
                 let error = self.traced(error);
                 self.findings.note::<()>(Err(error));
             }

@@ -236,7 +236,11 @@ fn limits(config: &Config, findings: &mut Findings) {
     ));
     findings.note(at_most("shards", config.shards, SHARDS_MAX));
     // The kernel reads SO_SNDBUF as a C int.
-    findings.note(at_most("send_buffer", config.send_buffer, i32::MAX as usize));
+    findings.note(at_most(
+        "send_buffer",
+        config.send_buffer,
+        i32::MAX as usize,
+    ));
     findings.note(at_least("history.max_bytes", config.history.max_bytes, 1));
 }
 
@@ -296,7 +300,10 @@ fn times(config: &Config, findings: &mut Findings) {
             duration_text(config.heartbeat),
             duration_text(HEARTBEAT_MAX),
         );
-        findings.note(refuse("heartbeat", format!("{value}, write at most {most}")));
+        findings.note(refuse(
+            "heartbeat",
+            format!("{value}, write at most {most}"),
+        ));
     }
     if config.retry_min > config.retry_max {
         let (min, max) = (
@@ -318,8 +325,14 @@ fn tls(tls: &Tls, findings: &mut Findings) {
         ));
     }
     for (i, certificate) in tls.certificates.iter().enumerate() {
-        findings.note(file(&format!("tls.certificates[{i}].cert"), &certificate.cert));
-        findings.note(file(&format!("tls.certificates[{i}].key"), &certificate.key));
+        findings.note(file(
+            &format!("tls.certificates[{i}].cert"),
+            &certificate.cert,
+        ));
+        findings.note(file(
+            &format!("tls.certificates[{i}].key"),
+            &certificate.key,
+        ));
     }
 }
 
@@ -355,7 +368,9 @@ fn auth(auth: &Auth, findings: &mut Findings) {
         }
         None if needs_keys
             && !auth.algorithms.is_empty()
-            && auth.public_keys.is_empty() && auth.jwks.is_empty() => {
+            && auth.public_keys.is_empty()
+            && auth.jwks.is_empty() =>
+        {
             findings.note(refuse(
                 "auth.public_keys",
                 format!(
@@ -373,11 +388,22 @@ fn auth(auth: &Auth, findings: &mut Findings) {
         findings.note(file("auth.jwks", Path::new(&auth.jwks)));
     }
     if auth.user_claim.is_empty() {
-        findings.note(refuse("auth.user_claim", "is empty, name the claim (user_id)"));
+        findings.note(refuse(
+            "auth.user_claim",
+            "is empty, name the claim (user_id)",
+        ));
     }
-    findings.note(cookie_name("auth.jwt_cookie", &auth.jwt_cookie, "access_token"));
+    findings.note(cookie_name(
+        "auth.jwt_cookie",
+        &auth.jwt_cookie,
+        "access_token",
+    ));
     for (i, name) in auth.session_cookie.iter().enumerate() {
-        findings.note(cookie_name(&format!("auth.session_cookie[{i}]"), name, "sessionid"));
+        findings.note(cookie_name(
+            &format!("auth.session_cookie[{i}]"),
+            name,
+            "sessionid",
+        ));
     }
 }
 

@@ -29,7 +29,10 @@ impl Both {
 
     /// What comes back for this, over each kind.
     fn answers(&self, requests: &str) -> [String; 2] {
-        [Self::answer(self.tcp(), requests), Self::answer(self.unix(), requests)]
+        [
+            Self::answer(self.tcp(), requests),
+            Self::answer(self.unix(), requests),
+        ]
     }
 
     fn tcp(&self) -> HalfClosed<TcpStream> {
@@ -82,7 +85,10 @@ fn they_get_their_answer_from_every_route() {
         (with_key("GET /v1/stats", ""), 200),
         (with_key("POST /v1/events", event), 202),
         (with_key("POST /v1/events/batch", event), 202),
-        (with_key("PUT /v1/users/42/session", r#"{"session_id":"a"}"#), 200),
+        (
+            with_key("PUT /v1/users/42/session", r#"{"session_id":"a"}"#),
+            200,
+        ),
         (with_key("POST /v1/users/42/logout", ""), 200),
         (with_key("GET /v1/nowhere", ""), 404),
     ] {

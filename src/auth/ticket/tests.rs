@@ -176,7 +176,9 @@ enum Step {
     },
     Redeem(prop::sample::Index),
     Advance(u64),
-    Sweep { most: usize },
+    Sweep {
+        most: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {

@@ -217,7 +217,7 @@ fn every_refusal_names_its_key_and_the_way_out() {
             "is empty",
         ),
         (
-            "tls.certificates = [{ cert = \"a\", key = \"b\" }]",
+            "tls.certificates = [{ cert = \"a\", key = \"{dir}/idlewild.toml\" }]",
             "tls.certificates[0].cert",
             "cannot be read",
         ),
@@ -268,7 +268,7 @@ fn every_refusal_names_its_key_and_the_way_out() {
             "token api-key",
         ),
         (
-            format!("admin.api_keys = [{}]", key(" ", &hash)),
+            format!("admin.api_keys = [{}]", key(" ", &format!("sha256:{hash}"))),
             "admin.api_keys[0].name",
             "is empty",
         ),
@@ -438,7 +438,10 @@ fn what_may_follow_from_another_error_is_not_reported() {
         ("auth.algorithms = []", "auth.algorithms"),
         ("auth.secrets = \"x\"", "auth.secrets"),
         ("auth.secret_file = \"/nonexistent\"", "auth.secret_file"),
-        ("auth.secret = \"\"\nauth.jwks = \"https://a:0/\"\nauth.algorithms = [\"RS256\"]", "auth.jwks"),
+        (
+            "auth.secret = \"\"\nauth.jwks = \"https://a:0/\"\nauth.algorithms = [\"RS256\"]",
+            "auth.jwks",
+        ),
         ("retry_min = \"3h\"\nretry_max = \"long\"", "retry_max"),
         ("cors.origins = 5\ncors.credentials = true", "cors.origins"),
     ] {
