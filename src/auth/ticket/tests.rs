@@ -149,7 +149,7 @@ fn what_ran_out_is_swept_though_nobody_asks_for_more() {
 fn one_sweep_does_a_bounded_amount_of_work() {
     let clock = Clock::manual(0);
     let tickets = Tickets::new(clock.clone());
-    for n in 0..2 * DROPPED_PER_SWEEP + 1 {
+    for n in 0..=2 * DROPPED_PER_SWEEP {
         tickets.issue(identity(&n.to_string()), TTL);
     }
     clock.advance(TTL);
