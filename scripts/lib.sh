@@ -2,6 +2,18 @@
 
 step() { printf '\n== %s\n' "$*"; }
 
+# Drops the caller's variables that would configure the servers under test, or the tests themselves. Those that say where
+# the clients' tests keep their tools stay.
+without_variables() {
+    local name
+    while read -r name; do
+        case $name in
+        IDLEWILD_VENV | IDLEWILD_TEST_DATABASE) ;;
+        *) unset "$name" ;;
+        esac
+    done < <(compgen -v IDLEWILD_)
+}
+
 # Checks that a command is there. scripts/setup installs the packages; nothing else does.
 need() {
     command -v "$1" >/dev/null || missing "$1" "$2"

@@ -203,3 +203,27 @@ fn published_data_goes_out_as_it_was_written() {
     let expected = r#"{"to":{"all":true},"event":"note","data":1,"id":"order-1","persist":false}"#;
     assert_eq!(posted(&args, ""), expected);
 }
+
+#[test]
+fn every_error_of_the_configuration_has_its_line() {
+    let env: Variables<'_> = &[
+        ("IDLEWILD_MAX_HANDSHAKES", b"0"),
+        ("IDLEWILD_HEARTBEAT", b"soon"),
+        ("IDLEWILD_AUTH__SECRET", b"short"),
+    ];
+    for command in ["check", "serve"] {
+        let output = idlewild(&[command], env, "");
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        let lines = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(lines.lines().count(), 3, "{command}: {lines}");
+        for key in ["max_handshakes", "heartbeat", "auth.secret"] {
+            let begins = format!("idlewild: {key}: ");
+            assert!(
+                lines
+                    .lines()
+                    .any(|line| line.starts_with(&begins) && line.contains("[from IDLEWILD_")),
+                "{command}: {key} in {lines}"
+            );
+        }
+    }
+}

@@ -1,12 +1,18 @@
-"""What the scenes of tests/nginx, tests/interop and tests/tls share: why one fails, waiting, free ports. Their scripts
+"""What the scenes of tests/nginx, tests/interop and tests/tls share: why one fails, the environment, waiting, free ports. Their scripts
 put this directory into PYTHONPATH."""
 
+import os
 import socket
 import time
 
 
 class Failed(Exception):
     """Why a scene failed."""
+
+
+def environment():
+    """The caller's, without the variables that would configure the server under test."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("IDLEWILD_")}
 
 
 def check(holds, reason):

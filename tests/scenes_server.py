@@ -15,18 +15,13 @@ from functools import partial
 from pathlib import Path
 
 import scenes_common
-from scenes_common import check, free_ports
+from scenes_common import check, environment, free_ports
 
 API_KEY = "the-api-key-of-the-scenes-0123456789"
 STREAM = "/api/v1/auth/sse/notifications/"
 
 # Some clients take their time to come back.
 wait = partial(scenes_common.wait, seconds=30.0)
-
-
-def environment():
-    """Ours, without what would configure the server, or be refused by it as IDLEWILD_BIN is."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("IDLEWILD_")}
 
 
 class Server:

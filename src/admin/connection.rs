@@ -61,6 +61,8 @@ async fn answer_all(admin: &Arc<Admin>, socket: Box<dyn Stream>, place: &Place) 
     let mut http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        // A client that ends its side behind its request still waits for the answer.
+        .half_close(true)
         .max_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(Noted { socket, place }), service);
     if let Err(error) = poll_fn(|cx| http.poll_without_shutdown(cx)).await {
@@ -85,13 +87,29 @@ async fn linger(mut socket: Box<dyn Stream>, admin: &Admin) {
     }
 }
 
-/// A socket that notes when bytes come or go.
+/// A socket that notes when bytes come or go, and under a stream the client's end.
 struct Noted<'a> {
     socket: Box<dyn Stream>,
     place: &'a Place,
 }
 
 impl Noted<'_> {
+    /// An error once the client has ended. hyper does not read while it answers; under a stream
+    /// whatever else comes is dropped, for the stream is the last answer.
+    fn find_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let mut scratch = [0; 256];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.socket).poll_read(cx, &mut buffer)? {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(()) if buffer.filled().is_empty() => {
+                    return Err(io::ErrorKind::ConnectionAborted.into());
+                }
+                Poll::Ready(()) => {}
+            }
+        }
+    }
+
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(written, Poll::Ready(Ok(bytes)) if bytes > 0) {
             self.place.moved();
@@ -139,6 +157,9 @@ impl AsyncWrite for Noted<'_> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.place.line().is_streaming() {
+            self.find_end(cx)?;
+        }
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 

@@ -1,6 +1,5 @@
 //! Publishing: one event, or a batch of lines.
 
-use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use compact_str::CompactString;
@@ -104,17 +103,14 @@ pub(super) async fn publish(admin: &Admin, body: Body) -> Result<Answer, Problem
 pub(super) async fn publish_batch(admin: &Admin, mut body: Body) -> Result<Answer, Problem> {
     let mut batch = Batch::default();
     let mut pending: Vec<u8> = Vec::new();
-    let line = body.line();
     loop {
-        let mut next = pin!(body.next());
-        let next = match poll_once(next.as_mut()).await {
+        let next = match body.arrived().await {
             Poll::Ready(next) => next,
             Poll::Pending => {
-                // A batch that is written line by line is published line by line.
-                line.set_busy(true);
+                // A batch that is written line by line is published line by line. The wait for
+                // the client begins after that.
                 batch.publish(admin).await;
-                line.set_busy(false);
-                next.await
+                body.next().await
             }
         };
         match next {
@@ -147,11 +143,6 @@ pub(super) async fn publish_batch(admin: &Admin, mut body: Body) -> Result<Answe
             "errors": batch.errors,
         }),
     ))
-}
-
-/// What a future says now.
-async fn poll_once<F: Future + Unpin>(mut future: F) -> Poll<F::Output> {
-    std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut future).poll(cx))).await
 }
 
 #[derive(Default)]

@@ -15,6 +15,8 @@ pub(super) struct Line {
     is_busy: AtomicBool,
     /// Something of the current request's body has not been read.
     has_unread: AtomicBool,
+    /// Its answer is a stream.
+    is_streaming: AtomicBool,
     /// Its place among all moments at which some connection moved.
     moved: AtomicU64,
     /// When that was.
@@ -29,6 +31,7 @@ impl Line {
             gone: Notify::new(),
             is_busy: AtomicBool::new(false),
             has_unread: AtomicBool::new(false),
+            is_streaming: AtomicBool::new(false),
             moved: AtomicU64::new(moved),
             moved_ms: AtomicU64::new(now_ms),
         }
@@ -67,6 +70,15 @@ impl Line {
     /// Whether something of the current request's body has not been read.
     pub(super) fn set_unread(&self, has_unread: bool) {
         self.has_unread.store(has_unread, Ordering::Relaxed);
+    }
+
+    /// The answer is a stream from now on.
+    pub(super) fn set_streaming(&self) {
+        self.is_streaming.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_streaming(&self) -> bool {
+        self.is_streaming.load(Ordering::Relaxed)
     }
 
     pub(super) fn has_unread(&self) -> bool {

@@ -29,6 +29,10 @@ const MAX_STREAMS: usize = 16;
 /// here, they have filled the connection's buffer ([`super::BUFFER_BYTES`]) and the kernel's.
 const QUEUE: usize = 8;
 
+/// As on the public streams, no proxy is to compress or hold back; and none is to store what needs
+/// a key.
+const LIVE_CACHE_CONTROL: &str = "no-cache, no-store, no-transform";
+
 /// See the module's text.
 #[derive(Debug, Default)]
 pub(super) struct Live(Mutex<State>);
@@ -111,10 +115,11 @@ pub(super) fn answer(
     reader.send(&stats);
     state.readers.push(reader);
     drop(state);
+    line.set_streaming();
     let mut answer = Response::new(Either::Right(Events(receiver)));
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(LIVE_CACHE_CONTROL));
     // For an nginx in front of the admin side.
     headers.insert(
         HeaderName::from_static("x-accel-buffering"),

@@ -112,15 +112,20 @@ impl KeySet {
     /// algorithm. A token without `kid` may be signed with any unnamed key that fits, or with a
     /// named one if no other key fits: so an issuer of named keys cannot be made to have all of
     /// them tried. Where no key has a name, a `kid` is one that nobody here knows how to read, and
-    /// is ignored.
+    /// is ignored. So is an unknown one on a token for the shared secret, which has no name: the names
+    /// of public keys beside it say nothing about the tokens that it signs.
     pub(super) fn candidates(
         &self,
         alg: Algorithm,
         kid: Option<&str>,
     ) -> Result<Vec<Arc<TriedKey>>, NoCandidate> {
-        let kid = kid.filter(|_| self.named);
+        let mut kid = kid.filter(|_| self.named);
         if kid.is_some() && !self.keys.iter().any(|key| key.kid.as_deref() == kid) {
-            return Err(NoCandidate::UnknownKid);
+            let is_named_secret = |key: &Key| key.kind == Kind::Secret && key.kid.is_some();
+            if Kind::of(alg) != Kind::Secret || self.keys.iter().any(is_named_secret) {
+                return Err(NoCandidate::UnknownKid);
+            }
+            kid = None;
         }
         let fitting = || self.keys.iter().filter(move |key| key.serves(alg));
         let named_so = |key: &&Key| key.kid.as_deref() == kid;

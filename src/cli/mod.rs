@@ -21,7 +21,9 @@ use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
 
 use crate::auth::api_key;
-use crate::config::{ConfigError, DevSecrets, ENV_PREFIX, Sources, is_known_variable};
+use crate::config::{
+    ConfigError, ConfigErrors, DevSecrets, ENV_PREFIX, Sources, is_known_variable,
+};
 use crate::server::ServerError;
 
 /// Exit code of wrong usage and of a refused configuration.
@@ -121,7 +123,9 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("idlewild: {}", error_line(&error));
+            for line in error_lines(&error) {
+                eprintln!("idlewild: {line}");
+            }
             ExitCode::from(if is_refused(&error) { REFUSED } else { 1 })
         }
     }
@@ -129,7 +133,8 @@ pub fn main() -> ExitCode {
 
 /// Whether it is the operator's to mend: usage and configuration.
 fn is_refused(error: &anyhow::Error) -> bool {
-    error.is::<ConfigError>()
+    error.is::<ConfigErrors>()
+        || error.is::<ConfigError>()
         || error.is::<Usage>()
         || error
             .downcast_ref::<ServerError>()
@@ -145,6 +150,14 @@ fn usage_line(text: &str) -> String {
         .unwrap_or((reason, ""));
     let words: Vec<_> = reason.split_whitespace().collect();
     format!("{} (--help lists what there is)", words.join(" "))
+}
+
+/// A line for each thing that is wrong with the configuration; one for any other error.
+fn error_lines(error: &anyhow::Error) -> Vec<String> {
+    match error.downcast_ref::<ConfigErrors>() {
+        Some(errors) => errors.iter().map(ToString::to_string).collect(),
+        None => vec![error_line(error)],
+    }
 }
 
 /// An error with its causes; one that its effect already quotes is not said twice.

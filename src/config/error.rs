@@ -1,4 +1,5 @@
-//! Why a configuration is refused: always one line that names the key, the value and the way out.
+//! Why a configuration is refused: always one line per error, which names the key, the value and
+//! what to do.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ pub enum ConfigError {
         message: String,
     },
     /// A key has a value that it cannot have, or is not a key at all.
-    #[error("{key}: {problem}{}", From(.origin.as_deref()))]
+    #[error("{key}: {problem}{}", SetBy(.origin.as_deref()))]
     Key {
         /// Its dotted path.
         key: String,
@@ -36,7 +37,67 @@ pub enum ConfigError {
     },
 }
 
+/// Everything that is wrong with a configuration, at least one error; its text is a line each.
+#[derive(Debug)]
+pub struct ConfigErrors(Vec<ConfigError>);
+
+impl ConfigErrors {
+    /// The errors in the order in which they were found.
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
+        self.0.iter()
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+impl From<ConfigError> for ConfigErrors {
+    fn from(error: ConfigError) -> Self {
+        Self(vec![error])
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, error) in self.0.iter().enumerate() {
+            write!(f, "{}{error}", if i == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+/// What has been found wrong so far.
+#[derive(Debug, Default)]
+pub(super) struct Findings(Vec<ConfigError>);
+
+impl Findings {
+    /// Adds what is wrong, if anything.
+    pub(super) fn note<T>(&mut self, checked: Result<T, ConfigError>) -> Option<T> {
+        checked.map_err(|error| self.0.push(error)).ok()
+    }
+
+    pub(super) fn into_errors(self) -> Vec<ConfigError> {
+        self.0
+    }
+
+    /// `value`, if nothing was found.
+    pub(super) fn result<T>(self, value: T) -> Result<T, ConfigErrors> {
+        if self.0.is_empty() {
+            Ok(value)
+        } else {
+            Err(ConfigErrors(self.0))
+        }
+    }
+}
+
 impl ConfigError {
+    /// The key that is at fault.
+    pub(super) fn of_key(&self) -> Option<&str> {
+        match self {
+            Self::Key { key, .. } => Some(key),
+            Self::Read { .. } | Self::Syntax { .. } => None,
+        }
+    }
+
     pub(crate) fn key(key: impl Into<String>, problem: impl AsRef<str>) -> Self {
         Self::Key {
             key: one_line(&key.into()),
@@ -67,9 +128,9 @@ impl ConfigError {
 }
 
 /// ` [from idlewild.toml]` behind a line; nothing for a default.
-struct From<'a>(Option<&'a str>);
+struct SetBy<'a>(Option<&'a str>);
 
-impl fmt::Display for From<'_> {
+impl fmt::Display for SetBy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(origin) => write!(f, " [from {origin}]"),

@@ -4,14 +4,14 @@
 //! that an error can name the file, the variable or the flag to change. Text from variables and
 //! flags is read as the *default's* type at that key: a secret of digits stays a string.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
 use super::Config;
-use super::error::{ConfigError, one_line};
+use super::error::{ConfigError, ConfigErrors, Findings, one_line};
 use super::nearest::nearest;
 use super::validate::{API_KEY_ADVISED_BYTES, validate};
 use super::variables::{self, API_KEY_VARIABLES, ENV_PREFIX, SHORT_API_KEY};
@@ -51,10 +51,11 @@ impl DevSecrets {
 /// Reads the sources into a valid configuration.
 ///
 /// # Errors
-/// One line about the first thing that is wrong.
-pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
+/// A line about each thing that is wrong.
+pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
     let mut layers = Layers::new()?;
     if let Some(path) = &sources.file {
+        // Without the file's values, everything else would be guesses.
         layers.overlay_file(path)?;
     }
     let of_ours = |(name, value)| {
@@ -67,9 +68,9 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     // First, so that the key's full name overrides it.
     variables.sort_by_key(|(rest, ..)| *rest != SHORT_API_KEY);
     for (rest, name, value) in variables {
-        layers.overlay_variable(name, rest, value)?;
+        layers.overlay_variable(name, rest, value);
     }
-    layers.overlay_flags(&sources.flags)?;
+    layers.overlay_flags(&sources.flags);
     layers.read(sources.dev.as_ref())
 }
 
@@ -113,7 +114,29 @@ struct Layers {
     table: Table,
     /// Dotted key → file, variable or flag.
     origins: BTreeMap<String, String>,
+    findings: Findings,
+    /// Keys whose value was not understood: the default stands in for it, so nothing that depends
+    /// on one of them is judged.
+    broken: BTreeSet<String>,
 }
+
+/// Keys that are judged together.
+const TOGETHER: [&[&str]; 6] = [
+    &[
+        "auth.algorithms",
+        "auth.secret",
+        "auth.secret_file",
+        "auth.public_keys",
+        "auth.jwks",
+        "auth.session_auth_url",
+        "login.users_file",
+    ],
+    &["retry_min", "retry_max"],
+    &["auth.max_token_life", "login.token_ttl"],
+    &["cors.credentials", "cors.origins"],
+    &["tls.listen", "tls.certificates"],
+    &["listen", "admin_listen", "tls.listen"],
+];
 
 impl Layers {
     fn new() -> Result<Self, ConfigError> {
@@ -123,6 +146,8 @@ impl Layers {
             table: defaults.clone(),
             defaults,
             origins: BTreeMap::new(),
+            findings: Findings::default(),
+            broken: BTreeSet::new(),
         })
     }
 
@@ -138,37 +163,71 @@ impl Layers {
         })?;
         let origin = path.display().to_string();
         let known = paths(&self.defaults);
-        overlay(
-            &mut self.table,
-            over,
-            "",
-            &known,
-            &origin,
-            &mut self.origins,
-        )
-        .map_err(|error| error.from(&origin))
-    }
-
-    fn overlay_variable(&mut self, name: &str, rest: &str, text: &str) -> Result<(), ConfigError> {
-        let key = variables::path(rest);
-        // One that sets no key is somebody else's; `warnings` tells.
-        let Some(default) = find(&self.defaults, &key).filter(|default| !default.is_table()) else {
-            return Ok(());
-        };
-        let value = interpret(default, text)
-            .map_err(|problem| ConfigError::key(&key, problem).from(name))?;
-        self.set(&key, value, name);
+        self.overlay(over, "", &known, &origin);
         Ok(())
     }
 
-    fn overlay_flags(&mut self, flags: &[(String, String)]) -> Result<(), ConfigError> {
+    /// Notes what is wrong with a value of `key`, which is then left as it was.
+    fn refuse(&mut self, key: &str, error: ConfigError) {
+        self.broken.insert(key.to_owned());
+        self.findings.note::<()>(Err(error));
+    }
+
+    /// Puts the values of `over`, which stands at `parent`, over what is there; `known` are the
+    /// paths of all keys.
+    fn overlay(&mut self, over: Table, parent: &str, known: &[String], origin: &str) {
+        for (name, value) in over {
+            let path = join(parent, &name);
+            // A quoted name with a dot in it is no path.
+            let known_value = find(&self.defaults, &path).filter(|_| !name.contains('.'));
+            match (known_value, value) {
+                (None, value) => {
+                    let meant = meant(&path, &value, known);
+                    let problem = format!(
+                        "unknown key, the nearest is {meant} (`idlewild check --dev` prints every key)"
+                    );
+                    self.refuse(meant, ConfigError::key(path, problem).from(origin));
+                }
+                (Some(Value::Table(_)), Value::Table(over)) => {
+                    self.overlay(over, &path, known, origin);
+                }
+                (Some(Value::Table(_)), other) => {
+                    let kind = other.type_str();
+                    let problem =
+                        format!("is a table and got a value of type {kind}, write [{path}]");
+                    self.refuse(&path, ConfigError::key(&path, problem).from(origin));
+                }
+                (Some(_), value) => self.set(&path, value, origin),
+            }
+        }
+    }
+
+    fn overlay_variable(&mut self, name: &str, rest: &str, text: &str) {
+        let key = variables::path(rest);
+        // One that sets no key is somebody else's; `warnings` tells.
+        let Some(default) = find(&self.defaults, &key).filter(|default| !default.is_table()) else {
+            return;
+        };
+        match interpret(default, text) {
+            Ok(value) => self.set(&key, value, name),
+            Err(problem) => self.refuse(&key, ConfigError::key(&key, problem).from(name)),
+        }
+    }
+
+    fn overlay_flags(&mut self, flags: &[(String, String)]) {
         let mut values: BTreeMap<&str, Value> = BTreeMap::new();
         for (key, text) in flags {
             let flag = flag_name(key);
             let value = find(&self.defaults, key)
                 .ok_or_else(|| "is no key of the configuration".to_owned())
-                .and_then(|default| interpret(default, text))
-                .map_err(|problem| ConfigError::key(key, problem).from(&flag))?;
+                .and_then(|default| interpret(default, text));
+            let value = match value {
+                Ok(value) => value,
+                Err(problem) => {
+                    self.refuse(key, ConfigError::key(key, problem).from(&flag));
+                    continue;
+                }
+            };
             match (values.get_mut(key.as_str()), value) {
                 (Some(Value::Array(before)), Value::Array(more)) => before.extend(more),
                 (_, value) => {
@@ -179,7 +238,6 @@ impl Layers {
         for (key, value) in values {
             self.set(key, value, &flag_name(key));
         }
-        Ok(())
     }
 
     fn set(&mut self, key: &str, value: Value, origin: &str) {
@@ -196,69 +254,82 @@ impl Layers {
         self.origins.insert(key.to_owned(), origin.to_owned());
     }
 
-    fn read(self, dev: Option<&DevSecrets>) -> Result<Config, ConfigError> {
-        let Self { table, origins, .. } = self;
-        let traced = |error: ConfigError| match &error {
-            ConfigError::Key { key, .. } => match origin(&origins, key) {
-                Some(origin) => error.from(origin),
-                None => error,
-            },
-            _ => error,
-        };
-        let mut config: Config =
-            serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
-                let key = error.path().to_string();
-                let problem = error.into_inner().message().to_owned();
-                traced(ConfigError::key(&key, without_secret(&key, problem)))
-            })?;
+    fn read(mut self, dev: Option<&DevSecrets>) -> Result<Config, ConfigErrors> {
+        let mut config = self.typed()?;
         trim_secrets(&mut config);
-        resolve_secret(&mut config).map_err(traced)?;
+        if let Err(error) = resolve_secret(&mut config) {
+            let error = self.traced(error);
+            self.refuse("auth.secret_file", error);
+        }
         if let Some(dev) = dev {
             fill_dev_secrets(&mut config, dev);
         }
         if config.base_path.ends_with('/') {
             config.base_path.pop();
         }
-        validate(&config).map_err(traced)?;
-        Ok(config)
+        for error in validate(&config) {
+            if !error
+                .of_key()
+                .is_some_and(|key| self.depends_on_broken(key))
+            {
+                let error = self.traced(error);
+                self.findings.note::<()>(Err(error));
+            }
+        }
+        self.findings.result(config)
+    }
+
+    /// The table as a configuration, with the default for each value of another type.
+    fn typed(&mut self) -> Result<Config, ConfigError> {
+        loop {
+            let table = Value::Table(self.table.clone());
+            let error = match serde_path_to_error::deserialize(table) {
+                Ok(config) => return Ok(config),
+                Err(error) => error,
+            };
+            let path = error.path().to_string();
+            let problem = error.into_inner().message().to_owned();
+            let error = self.traced(ConfigError::key(&path, without_secret(&path, problem)));
+            let known = paths(&self.defaults);
+            let key = known.iter().find(|key| is_at_or_in(&path, key));
+            let default = key.and_then(|key| find(&self.defaults, key)).cloned();
+            // Each turn mends one key that was set, so there are no more turns than keys.
+            let (Some(key), Some(default)) = (key, default) else {
+                return Err(error);
+            };
+            if self.broken.contains(key) && find(&self.table, key) == Some(&default) {
+                return Err(error);
+            }
+            self.set(key, default, "");
+            self.origins.remove(key);
+            self.refuse(key, error);
+        }
+    }
+
+    /// Whether what is wrong with `key` may only be so because another value was not understood.
+    fn depends_on_broken(&self, key: &str) -> bool {
+        let concerns = |one: &str| is_at_or_in(key, one);
+        self.broken.iter().any(|broken| {
+            concerns(broken)
+                || TOGETHER.iter().any(|keys| {
+                    keys.contains(&broken.as_str()) && keys.iter().any(|one| concerns(one))
+                })
+        })
+    }
+
+    /// The error with whoever set its key.
+    fn traced(&self, error: ConfigError) -> ConfigError {
+        match error.of_key().and_then(|key| origin(&self.origins, key)) {
+            Some(origin) => error.from(origin),
+            None => error,
+        }
     }
 }
 
-/// Puts the values of `over` into `base`, which holds every key that exists; `known` are their
-/// paths.
-fn overlay(
-    base: &mut Table,
-    over: Table,
-    parent: &str,
-    known: &[String],
-    origin: &str,
-    origins: &mut BTreeMap<String, String>,
-) -> Result<(), ConfigError> {
-    for (name, value) in over {
-        let path = join(parent, &name);
-        match (base.get_mut(&name), value) {
-            (None, value) => {
-                let problem = format!(
-                    "unknown key, the nearest is {} (`idlewild check --dev` prints every key)",
-                    meant(&path, &value, known)
-                );
-                return Err(ConfigError::key(path, problem));
-            }
-            (Some(Value::Table(base)), Value::Table(over)) => {
-                overlay(base, over, &path, known, origin, origins)?;
-            }
-            (Some(Value::Table(_)), other) => {
-                let kind = other.type_str();
-                let problem = format!("is a table and got a value of type {kind}, write [{path}]");
-                return Err(ConfigError::key(path, problem));
-            }
-            (Some(slot), value) => {
-                *slot = value;
-                origins.insert(path, origin.to_owned());
-            }
-        }
-    }
-    Ok(())
+/// Whether `path` is `key`, or stands in it (`listen[1]`, `admin.api_keys[0].hash`).
+fn is_at_or_in(path: &str, key: &str) -> bool {
+    path.strip_prefix(key)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// The key, or the table, that an unknown one most likely stands for.

@@ -15,7 +15,7 @@ mod url;
 mod validate;
 mod variables;
 
-pub use error::ConfigError;
+pub use error::{ConfigError, ConfigErrors};
 pub(crate) use load::is_known_variable;
 pub use load::{DevSecrets, Sources, load, warnings};
 pub use telemetry::Telemetry;

@@ -3,7 +3,7 @@
 use hyper::Uri;
 use serde::{Deserialize, Serialize};
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Findings};
 
 /// `[telemetry]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -67,21 +67,16 @@ impl Telemetry {
         traces.map(Some).map_err(|_| refused("is no URL"))
     }
 
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
-        self.traces()?;
+    pub(super) fn check(&self, findings: &mut Findings) {
+        findings.note(self.traces());
         if self.service_name.trim().is_empty() {
-            return Err(ConfigError::key(
-                "telemetry.service_name",
-                "is empty, name the service (the collector sorts traces by it)",
-            ));
+            let problem = "is empty, name the service (the collector sorts traces by it)";
+            findings.note::<()>(Err(ConfigError::key("telemetry.service_name", problem)));
         }
         if !(0.0..=1.0).contains(&self.sample_ratio) {
-            return Err(ConfigError::key(
-                "telemetry.sample_ratio",
-                format!("{}, write 0.0 (none) to 1.0 (all)", self.sample_ratio),
-            ));
+            let problem = format!("{}, write 0.0 (none) to 1.0 (all)", self.sample_ratio);
+            findings.note::<()>(Err(ConfigError::key("telemetry.sample_ratio", problem)));
         }
-        Ok(())
     }
 }
 
@@ -94,6 +89,13 @@ mod tests {
             otlp_endpoint: endpoint.to_owned(),
             ..Telemetry::default()
         }
+    }
+
+    fn problems(telemetry: &Telemetry) -> String {
+        let mut findings = Findings::default();
+        telemetry.check(&mut findings);
+        let lines = findings.result(()).err().map(|errors| errors.to_string());
+        lines.unwrap_or_default()
     }
 
     #[test]
@@ -126,7 +128,7 @@ mod tests {
             ("http://", "is no URL"),
             ("http://me:hunter2@collector:4318", "holds a user name"),
         ] {
-            let error = at(endpoint).check().unwrap_err().to_string();
+            let error = problems(&at(endpoint));
             assert!(error.contains("telemetry.otlp_endpoint"), "{error}");
             assert!(error.contains(problem), "{endpoint}: {error}");
             assert!(
@@ -143,12 +145,12 @@ mod tests {
                 sample_ratio,
                 ..Telemetry::default()
             };
-            assert!(telemetry.check().is_err(), "{sample_ratio}");
+            assert!(!problems(&telemetry).is_empty(), "{sample_ratio}");
         }
         let nameless = Telemetry {
             service_name: " ".to_owned(),
             ..Telemetry::default()
         };
-        assert!(nameless.check().is_err());
+        assert!(!problems(&nameless).is_empty());
     }
 }

@@ -1,12 +1,12 @@
 //! What a value must hold beyond its type, and what this version does not do yet.
 //!
-//! Every refusal is one line: key, value, way out. The first one found is reported.
+//! Every refusal is one line: key, value, way out. All are reported.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Findings};
 use super::units::duration_text;
 use super::{Algorithm, Auth, Config, Cors, Endpoint, EngineKind, FdTables, Tls};
 
@@ -56,33 +56,40 @@ const SHA256_HEX_DIGITS: usize = 64;
 
 type Checked = Result<(), ConfigError>;
 
-pub(super) fn validate(config: &Config) -> Checked {
-    later_versions(config)?;
-    listeners(config)?;
-    tls(&config.tls)?;
-    base_path(&config.base_path)?;
-    limits(config)?;
-    times(config)?;
-    history(&config.history.path)?;
-    auth(&config.auth)?;
-    cors(&config.cors)?;
-    api_keys(config)?;
-    config.telemetry.check()?;
+/// Everything that is wrong with `config`.
+pub(super) fn validate(config: &Config) -> Vec<ConfigError> {
+    let mut findings = Findings::default();
+    findings.note(later_versions(config));
+    listeners(config, &mut findings);
+    tls(&config.tls, &mut findings);
+    findings.note(base_path(&config.base_path));
+    limits(config, &mut findings);
+    times(config, &mut findings);
+    findings.note(history(&config.history.path));
+    auth(&config.auth, &mut findings);
+    cors(&config.cors, &mut findings);
+    api_keys(config, &mut findings);
+    config.telemetry.check(&mut findings);
     if !config.login.users_file.as_os_str().is_empty() {
-        file("login.users_file", &config.login.users_file)?;
-        let refused = |way_out: &str| {
-            let problem = "is set, but the login signs with a shared secret";
-            refuse(
-                "login.users_file",
-                format!("{problem} ({way_out}, or leave the login to your application)"),
-            )
-        };
-        if symmetric(&config.auth).is_none() {
-            return refused("add HS256 to auth.algorithms");
-        }
-        if config.auth.secret.is_empty() {
-            return refused("set auth.secret");
-        }
+        findings.note(file("login.users_file", &config.login.users_file));
+        findings.note(login_can_sign(&config.auth));
+    }
+    findings.into_errors()
+}
+
+fn login_can_sign(auth: &Auth) -> Checked {
+    let refused = |way_out: &str| {
+        let problem = "is set, but the login signs with a shared secret";
+        refuse(
+            "login.users_file",
+            format!("{problem} ({way_out}, or leave the login to your application)"),
+        )
+    };
+    if symmetric(auth).is_none() {
+        return refused("add HS256 to auth.algorithms");
+    }
+    if auth.secret.is_empty() {
+        return refused("set auth.secret");
     }
     Ok(())
 }
@@ -146,7 +153,7 @@ fn later_versions(config: &Config) -> Checked {
     Ok(())
 }
 
-fn listeners(config: &Config) -> Checked {
+fn listeners(config: &Config, findings: &mut Findings) {
     let lists = [
         ("listen", &config.listen),
         ("admin_listen", &config.admin_listen),
@@ -157,23 +164,22 @@ fn listeners(config: &Config) -> Checked {
         // Whoever has TLS here needs no other listener.
         let may_be_empty = key == "tls.listen" || key == "listen" && !config.tls.listen.is_empty();
         if endpoints.is_empty() && !may_be_empty {
-            return refuse(key, "is empty, at least one address is needed");
+            findings.note(refuse(key, "is empty, at least one address is needed"));
         }
         for (i, endpoint) in endpoints.iter().enumerate() {
             // The kernel gives each port 0 a port of its own.
             let chosen_by_kernel =
                 matches!(endpoint, Endpoint::Tcp(address) if address.port() == 0);
             if !chosen_by_kernel && !seen.insert(endpoint.to_string()) {
-                return refuse(
+                findings.note(refuse(
                     format!("{key}[{i}]"),
                     format!(
                         "`{endpoint}` stands twice in listen, admin_listen and tls.listen, remove one"
                     ),
-                );
+                ));
             }
         }
     }
-    Ok(())
 }
 
 fn base_path(path: &str) -> Checked {
@@ -194,44 +200,48 @@ fn base_path(path: &str) -> Checked {
     Ok(())
 }
 
-fn limits(config: &Config) -> Checked {
-    at_least("max_connections", config.max_connections, 1)?;
-    at_least(
+fn limits(config: &Config, findings: &mut Findings) {
+    findings.note(at_least("max_connections", config.max_connections, 1));
+    findings.note(at_least(
         "max_connections_per_user",
         config.max_connections_per_user,
         1,
-    )?;
-    at_least("max_handshakes", config.max_handshakes, 1)?;
-    at_least(
+    ));
+    findings.note(at_least("max_handshakes", config.max_handshakes, 1));
+    findings.note(at_least(
         "admin_max_connections",
         config.admin_max_connections,
         ADMIN_CONNECTIONS_MIN,
-    )?;
-    at_most(
+    ));
+    findings.note(at_most(
         "admin_max_connections",
         config.admin_max_connections,
         ADMIN_CONNECTIONS_MAX,
-    )?;
-    at_least("drain_rate", config.drain_rate as usize, 1)?;
-    at_least(
+    ));
+    findings.note(at_least("drain_rate", config.drain_rate as usize, 1));
+    findings.note(at_least(
         "max_backlog_bytes",
         config.max_backlog_bytes,
         BACKLOG_MIN_BYTES,
-    )?;
-    at_least(
+    ));
+    findings.note(at_least(
         "max_publish_bytes",
         config.max_publish_bytes,
         PUBLISH_MIN_BYTES,
-    )?;
-    at_most(
+    ));
+    findings.note(at_most(
         "max_publish_bytes",
         config.max_publish_bytes,
         PUBLISH_MAX_BYTES,
-    )?;
-    at_most("shards", config.shards, SHARDS_MAX)?;
+    ));
+    findings.note(at_most("shards", config.shards, SHARDS_MAX));
     // The kernel reads SO_SNDBUF as a C int.
-    at_most("send_buffer", config.send_buffer, i32::MAX as usize)?;
-    at_least("history.max_bytes", config.history.max_bytes, 1)
+    findings.note(at_most(
+        "send_buffer",
+        config.send_buffer,
+        i32::MAX as usize,
+    ));
+    findings.note(at_least("history.max_bytes", config.history.max_bytes, 1));
 }
 
 /// The directory is made when the server starts; its parent has to be there.
@@ -257,7 +267,7 @@ fn history(path: &Path) -> Checked {
     ))
 }
 
-fn times(config: &Config) -> Checked {
+fn times(config: &Config, findings: &mut Findings) {
     const MILLISECOND: Duration = Duration::from_millis(1);
     const SECOND: Duration = Duration::from_secs(1);
     for (key, value, least) in [
@@ -272,7 +282,7 @@ fn times(config: &Config) -> Checked {
     ] {
         if value < least {
             let (value, least) = (duration_text(value), duration_text(least));
-            return refuse(key, format!("{value}, write at least {least}"));
+            findings.note(refuse(key, format!("{value}, write at least {least}")));
         }
     }
     if config.login.token_ttl > config.auth.max_token_life {
@@ -280,98 +290,121 @@ fn times(config: &Config) -> Checked {
             duration_text(config.login.token_ttl),
             duration_text(config.auth.max_token_life),
         );
-        return refuse(
+        findings.note(refuse(
             "login.token_ttl",
             format!("{ttl} is longer than auth.max_token_life, {most}; lower it or raise that"),
-        );
+        ));
     }
     if config.heartbeat > HEARTBEAT_MAX {
         let (value, most) = (
             duration_text(config.heartbeat),
             duration_text(HEARTBEAT_MAX),
         );
-        return refuse("heartbeat", format!("{value}, write at most {most}"));
+        findings.note(refuse(
+            "heartbeat",
+            format!("{value}, write at most {most}"),
+        ));
     }
     if config.retry_min > config.retry_max {
         let (min, max) = (
             duration_text(config.retry_min),
             duration_text(config.retry_max),
         );
-        return refuse(
+        findings.note(refuse(
             "retry_min",
             format!("{min} is longer than retry_max, {max}; lower it or raise retry_max"),
-        );
+        ));
     }
-    Ok(())
 }
 
-fn tls(tls: &Tls) -> Checked {
+fn tls(tls: &Tls, findings: &mut Findings) {
     if !tls.listen.is_empty() && tls.certificates.is_empty() {
-        return refuse(
+        findings.note(refuse(
             "tls.certificates",
             "is empty, tls.listen needs one ([{ cert = \"fullchain.pem\", key = \"key.pem\" }])",
-        );
+        ));
     }
     for (i, certificate) in tls.certificates.iter().enumerate() {
-        file(&format!("tls.certificates[{i}].cert"), &certificate.cert)?;
-        file(&format!("tls.certificates[{i}].key"), &certificate.key)?;
+        findings.note(file(
+            &format!("tls.certificates[{i}].cert"),
+            &certificate.cert,
+        ));
+        findings.note(file(
+            &format!("tls.certificates[{i}].key"),
+            &certificate.key,
+        ));
     }
-    Ok(())
 }
 
-fn auth(auth: &Auth) -> Checked {
+fn auth(auth: &Auth, findings: &mut Findings) {
     if auth.algorithms.is_empty() {
-        return refuse(
+        findings.note(refuse(
             "auth.algorithms",
             "is empty, nobody could sign in ([\"HS256\"])",
-        );
+        ));
     }
     let bytes = auth.secret.len();
-    let jwks_url = auth.jwks_url()?;
+    let jwks_url = findings.note(auth.jwks_url());
     // Where the application is asked about sessions, there may be no tokens at all.
-    let needs_keys = auth.session_url()?.is_none();
+    let needs_keys = findings
+        .note(auth.session_url())
+        .is_some_and(|url| url.is_none());
     match symmetric(auth) {
         Some(algorithm) if bytes == 0 && needs_keys => {
-            return refuse(
+            findings.note(refuse(
                 "auth.secret",
                 format!(
                     "is empty, {algorithm:?} needs at least {SECRET_MIN_BYTES} bytes (openssl rand -hex 32; or auth.secret_file, or another auth.algorithms, or --dev)"
                 ),
-            );
+            ));
         }
         Some(algorithm) if (1..SECRET_MIN_BYTES).contains(&bytes) => {
-            return refuse(
+            findings.note(refuse(
                 "auth.secret",
                 format!(
                     "{bytes} bytes, {algorithm:?} needs at least {SECRET_MIN_BYTES} (openssl rand -hex 32)"
                 ),
-            );
+            ));
         }
-        None if needs_keys && auth.public_keys.is_empty() && auth.jwks.is_empty() => {
-            return refuse(
+        None if needs_keys
+            && !auth.algorithms.is_empty()
+            && auth.public_keys.is_empty()
+            && auth.jwks.is_empty() =>
+        {
+            findings.note(refuse(
                 "auth.public_keys",
                 format!(
                     "is empty, {:?} needs a PEM file here or a key set in auth.jwks",
                     auth.algorithms
                 ),
-            );
+            ));
         }
         _ => {}
     }
     for (i, path) in auth.public_keys.iter().enumerate() {
-        file(&format!("auth.public_keys[{i}]"), path)?;
+        findings.note(file(&format!("auth.public_keys[{i}]"), path));
     }
-    if !auth.jwks.is_empty() && jwks_url.is_none() {
-        file("auth.jwks", Path::new(&auth.jwks))?;
+    if !auth.jwks.is_empty() && jwks_url == Some(None) {
+        findings.note(file("auth.jwks", Path::new(&auth.jwks)));
     }
     if auth.user_claim.is_empty() {
-        return refuse("auth.user_claim", "is empty, name the claim (user_id)");
+        findings.note(refuse(
+            "auth.user_claim",
+            "is empty, name the claim (user_id)",
+        ));
     }
-    cookie_name("auth.jwt_cookie", &auth.jwt_cookie, "access_token")?;
+    findings.note(cookie_name(
+        "auth.jwt_cookie",
+        &auth.jwt_cookie,
+        "access_token",
+    ));
     for (i, name) in auth.session_cookie.iter().enumerate() {
-        cookie_name(&format!("auth.session_cookie[{i}]"), name, "sessionid")?;
+        findings.note(cookie_name(
+            &format!("auth.session_cookie[{i}]"),
+            name,
+            "sessionid",
+        ));
     }
-    Ok(())
 }
 
 fn cookie_name(key: &str, name: &str, example: &str) -> Checked {
@@ -389,28 +422,27 @@ fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-fn cors(cors: &Cors) -> Checked {
+fn cors(cors: &Cors, findings: &mut Findings) {
     for (i, origin) in cors.origins.iter().enumerate() {
         let key = format!("cors.origins[{i}]");
-        cors_origin(&key, origin)?;
+        findings.note(cors_origin(&key, origin));
         if cors.credentials && origin == "*" {
-            return refuse(
+            findings.note(refuse(
                 "cors.credentials",
                 "true with cors.origins = [\"*\"] would let every page on the web read a visitor's events (list the origins of your pages, or set cors.credentials = false)",
-            );
+            ));
         }
     }
     for (i, header) in cors.headers.iter().enumerate() {
         if header.is_empty() || header == "*" || !header.bytes().all(is_token_byte) {
-            return refuse(
+            findings.note(refuse(
                 format!("cors.headers[{i}]"),
                 format!(
                     "`{header}` is no header's name (X-Tenant; `*` does not cover Authorization, name each)"
                 ),
-            );
+            ));
         }
     }
-    Ok(())
 }
 
 /// Browsers send `scheme://host[:port]`, lower case, and origins are compared byte for byte: what
@@ -454,47 +486,44 @@ fn cors_origin(key: &str, origin: &str) -> Checked {
     Ok(())
 }
 
-fn api_keys(config: &Config) -> Checked {
+fn api_keys(config: &Config, findings: &mut Findings) {
     let raw = config.admin.api_key.as_str();
     let printable = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
     if !raw.bytes().all(printable) {
-        return refuse(
+        findings.note(refuse(
             "admin.api_key",
             "holds other characters than printable ASCII, which no header carries (`idlewild token api-key` makes a key)",
-        );
-    }
-    if (1..API_KEY_MIN_BYTES).contains(&raw.len()) {
-        return refuse(
+        ));
+    } else if (1..API_KEY_MIN_BYTES).contains(&raw.len()) {
+        findings.note(refuse(
             "admin.api_key",
             format!(
                 "{} bytes long, at least {API_KEY_MIN_BYTES} are needed (`idlewild token api-key` makes a key)",
                 raw.len()
             ),
-        );
+        ));
     }
     let mut names = BTreeSet::new();
     for (i, key) in config.admin.api_keys.iter().enumerate() {
         if key.name.trim().is_empty() {
-            return refuse(
+            findings.note(refuse(
                 format!("admin.api_keys[{i}].name"),
                 "is empty, name who uses the key (it stands in the log)",
-            );
-        }
-        if !names.insert(&key.name) {
-            return refuse(
+            ));
+        } else if !names.insert(&key.name) {
+            findings.note(refuse(
                 format!("admin.api_keys[{i}].name"),
                 format!("`{}` names two keys, rename one", key.name),
-            );
+            ));
         }
         let digest = key.hash.strip_prefix("sha256:").unwrap_or_default();
         if digest.len() != SHA256_HEX_DIGITS || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return refuse(
+            findings.note(refuse(
                 format!("admin.api_keys[{i}].hash"),
                 "is not sha256: and 64 hex digits (`idlewild token api-key` prints a key with its hash)",
-            );
+            ));
         }
     }
-    Ok(())
 }
 
 fn file(key: &str, path: &Path) -> Checked {

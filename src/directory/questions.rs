@@ -18,16 +18,17 @@ pub struct Questions(Mutex<HashMap<CompactString, Asked, ahash::RandomState>>);
 #[derive(Debug)]
 struct Asked {
     at_ms: u64,
-    outcome: watch::Receiver<()>,
+    outcome: watch::Receiver<bool>,
 }
 
 /// Who asks.
 #[derive(Debug)]
 pub enum Turn {
-    /// The caller, until it drops this.
-    Ask(watch::Sender<()>),
+    /// The caller, until it drops this. It sends `true` if it leaves connections that do not
+    /// answer; then the next one may ask at once.
+    Ask(watch::Sender<bool>),
     /// Somebody does; there is an error here when they have.
-    Wait(watch::Receiver<()>),
+    Wait(watch::Receiver<bool>),
     /// Nobody: it was done a moment ago.
     Asked,
 }
@@ -42,7 +43,7 @@ impl Questions {
             if asked.outcome.has_changed().is_ok() {
                 return Turn::Wait(asked.outcome.clone());
             }
-            if is_recent(asked) {
+            if is_recent(asked) && !*asked.outcome.borrow() {
                 return Turn::Asked;
             }
         } else if users.len() >= MAX_USERS {
@@ -51,7 +52,7 @@ impl Questions {
                 return Turn::Asked;
             }
         }
-        let (question, outcome) = watch::channel(());
+        let (question, outcome) = watch::channel(false);
         let at_ms = now_ms;
         users.insert(user.into(), Asked { at_ms, outcome });
         Turn::Ask(question)
@@ -76,6 +77,19 @@ mod tests {
         assert!(outcome.has_changed().is_err());
         assert!(matches!(questions.turn("42", PAUSE_MS - 1), Turn::Asked));
         assert!(matches!(questions.turn("42", PAUSE_MS), Turn::Ask(_)));
+    }
+
+    #[test]
+    fn who_leaves_silent_connections_leaves_the_question_to_the_next() {
+        let questions = Questions::default();
+        let Turn::Ask(question) = questions.turn("42", 0) else {
+            panic!("the first asks");
+        };
+        question.send_replace(true);
+        assert!(matches!(questions.turn("42", 1), Turn::Wait(_)));
+        drop(question);
+        assert!(matches!(questions.turn("42", 1), Turn::Ask(_)));
+        assert!(matches!(questions.turn("42", 1), Turn::Asked));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{Live, Public};
 use crate::auth::Identity;
 use crate::config::OnExpiry;
 use crate::frame::Framing;
-use crate::shard::{Admission, make_room};
+use crate::shard::{Admission, NotSeated, make_room, would_make_room};
 use crate::topic::{MAX_TOPICS_PER_STREAM, Topic, TopicPattern};
 
 const HEADER_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -71,7 +71,8 @@ pub(super) async fn answer(
     };
     let is_head = request.method() == Method::HEAD;
     let refused = match checked {
-        Ok(admission) if is_head => match public.shards.would_admit(&admission) {
+        // Boxed, for hardly anybody does this.
+        Ok(admission) if is_head => match Box::pin(would_admit(connection, &admission)).await {
             Ok(()) => return head_only(request.version(), admission.keep_alive),
             Err(reason) => Refusal::from(reason).into(),
         },
@@ -123,6 +124,22 @@ async fn offer(
         declined = offer(*admission).await;
     }
     declined.into()
+}
+
+/// Whether the same request would be let in with GET. At the user's limit the question takes as
+/// long as it does there, but nobody gives way.
+async fn would_admit(connection: &Connection, admission: &Admission) -> Result<(), NotSeated> {
+    let shards = &connection.public.shards;
+    let before = shards.would_admit(admission);
+    let (Err(NotSeated::Limit), Some(identity)) = (before, &admission.identity) else {
+        return before;
+    };
+    let room = would_make_room(shards, &identity.user, admission.limit.connections);
+    let has_room = awaiting(connection, connection.working(room)).await;
+    match shards.would_admit(admission) {
+        Err(NotSeated::Limit) if has_room => Ok(()),
+        after => after,
+    }
 }
 
 /// Whether it is a request for a stream, as far as its head tells.

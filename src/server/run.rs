@@ -167,8 +167,10 @@ impl Signals {
 fn reload(server: &Server, started_with: &Config, sources: &Sources, level: &logging::Level) {
     let mut config = match load(sources) {
         Ok(config) => config,
-        Err(error) => {
-            tracing::error!(%error, "not reloaded");
+        Err(errors) => {
+            for error in errors.iter() {
+                tracing::error!(%error, "not reloaded");
+            }
             return;
         }
     };

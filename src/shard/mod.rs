@@ -66,7 +66,7 @@ pub use handshakes::{Handshake, Handshakes};
 pub use inbox::{Description, Inbox};
 pub use listener::{BindError, Listener, ListenerSocket, Preface, SocketOptions, adopt, bind};
 pub use returned::{Earlier, Origin};
-pub use room::make_room;
+pub use room::{make_room, would_make_room};
 pub use thread::{Shards, StartError, StartHandshake, Starter};
 
 /// What bounds a client that reads too slowly or not at all, and how often it hears from us.

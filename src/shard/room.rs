@@ -9,6 +9,9 @@
 //!    after [`PATIENCE`] are closed. This is done once per user in a while ([`Questions`]); whoever
 //!    comes meanwhile waits for the outcome.
 //!
+//! A request for the head alone is answered by the same rules, but connections that do not answer
+//! stay: only a stream takes their place.
+//!
 //! Behind a proxy the kernel that answers is the proxy's: a client that it still believes in does
 //! not give way.
 
@@ -17,7 +20,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::dispatch::by_shard;
 use super::inbox::{Command, Inbox};
@@ -64,19 +67,69 @@ pub async fn make_room(shared: &Shared, user: &str, limit: usize) -> bool {
     if look(shared, user, limit, Look::Only).await.has_room {
         return true;
     }
+    loop {
+        let now_ms = shared.clock.now_ms();
+        match shared.directory.questions().turn(user, now_ms) {
+            Turn::Ask(_question) => return drop_silent(shared, user, limit).await,
+            Turn::Wait(outcome) => {
+                let are_left = outcome_of(outcome).await;
+                if !are_left {
+                    return true;
+                }
+            }
+            Turn::Asked => return false,
+        }
+    }
+}
+
+/// Whether [`make_room`] would make room. Closes only connections whose end the kernel knows.
+pub async fn would_make_room(shared: &Shared, user: &str, limit: usize) -> bool {
+    let has_room = || count(shared, user) < limit;
+    look(shared, user, limit, Look::Only).await;
+    if has_room() {
+        return true;
+    }
     let now_ms = shared.clock.now_ms();
     match shared.directory.questions().turn(user, now_ms) {
-        Turn::Ask(_question) => ask(shared, user, limit, now_ms + millis(PATIENCE)).await,
-        Turn::Wait(mut outcome) => {
-            // The question is dropped with its outcome.
-            let _ = outcome.changed().await;
-            true
+        Turn::Ask(question) => {
+            let silent = silent(shared, user, limit).await.unwrap_or_default();
+            question.send_replace(!silent.is_empty());
+            count(shared, user) < limit + silent.len()
         }
+        Turn::Wait(outcome) => outcome_of(outcome).await || has_room(),
         Turn::Asked => false,
     }
 }
 
-async fn ask(shared: &Shared, user: &str, limit: usize, until_ms: u64) -> bool {
+/// Waits for the end of somebody's question; whether they have left silent connections.
+async fn outcome_of(mut outcome: watch::Receiver<bool>) -> bool {
+    // The question is dropped with its outcome.
+    while outcome.changed().await.is_ok() {}
+    *outcome.borrow()
+}
+
+fn count(shared: &Shared, user: &str) -> usize {
+    let mut held = 0;
+    shared.directory.connections(user, |_| held += 1);
+    held
+}
+
+/// Closes the connections that do not answer a heartbeat; true if there is room then.
+async fn drop_silent(shared: &Shared, user: &str, limit: usize) -> bool {
+    let Some(silent) = silent(shared, user, limit).await else {
+        return true;
+    };
+    let closed = every(shared, &silent, |tenants, reply| Command::Drop {
+        tenants,
+        reply,
+    });
+    !closed.await.is_empty()
+}
+
+/// The connections whose kernel does not acknowledge a heartbeat in time; `None` if there is room
+/// without them.
+async fn silent(shared: &Shared, user: &str, limit: usize) -> Option<Vec<ConnectionRef>> {
+    let until_ms = shared.clock.now_ms() + millis(PATIENCE);
     let Looked { seen, has_room } = look(shared, user, limit, Look::Heartbeat).await;
     let mut silent = seen;
     let mut has_room = has_room;
@@ -85,7 +138,7 @@ async fn ask(shared: &Shared, user: &str, limit: usize, until_ms: u64) -> bool {
     while !has_room && !is_over {
         silent.retain(|one| one.is_silent_since(one));
         if silent.is_empty() {
-            return false;
+            return Some(Vec::new());
         }
         // Acknowledgements come in real time, whatever clock the server runs on.
         let paused = tokio::time::timeout(pause, std::future::pending::<()>());
@@ -104,15 +157,7 @@ async fn ask(shared: &Shared, user: &str, limit: usize, until_ms: u64) -> bool {
             now.is_some_and(|now| now.is_silent_since(before))
         });
     }
-    if has_room {
-        return true;
-    }
-    let silent: Vec<ConnectionRef> = silent.iter().map(|one| one.connection).collect();
-    let closed = every(shared, &silent, |tenants, reply| Command::Drop {
-        tenants,
-        reply,
-    });
-    !closed.await.is_empty()
+    (!has_room).then(|| silent.iter().map(|one| one.connection).collect())
 }
 
 /// What to do to connections besides looking.

@@ -169,6 +169,30 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     assert.notEqual(await page.textContent("#publish-result"), "");
   });
 
+  it("sends JSON and user ids as they were typed, with every digit", async () => {
+    const stream = await server.stream(`token=${await server.logIn()}`);
+    const page = await dashboard();
+    const form = page.locator("#publish-form");
+    const send = async () => {
+      await form.getByRole("button", { name: "Send" }).click();
+      await page.waitForSelector("#publish-result code");
+    };
+    await form.getByLabel("User id").fill("1");
+    await form.getByLabel("Data").fill('{"id": 9007199254740993, "price": 1.10, "id2": -18446744073709551617}');
+    await send();
+    const data = 'data: {"id":9007199254740993,"price":1.10,"id2":-18446744073709551617}\n\n';
+    while (!stream.text.includes(data)) await new Promise((resolve) => setTimeout(resolve, 20));
+    stream.close();
+    const bodies = [];
+    page.on("request", (request) => bodies.push(request.postData()));
+    await form.getByLabel("User id").fill("9007199254740993");
+    await form.getByLabel("Data").fill('say "hello"');
+    await form.getByRole("button", { name: "Send" }).click();
+    while (!bodies.some((body) => body?.includes("hello"))) await new Promise((resolve) => setTimeout(resolve, 20));
+    const { to, data: text } = JSON.parse(bodies.find((body) => body?.includes("hello")));
+    assert.deepEqual([to, text], [{ user: "9007199254740993" }, 'say "hello"']);
+  });
+
   it("lists who was refused, and finds the user from there", async () => {
     const token = await server.logIn();
     const streams = await Promise.all([1, 2, 3, 4, 5].map(() => server.stream(`token=${token}`)));

@@ -81,7 +81,10 @@ fn a_live_stream_begins_with_what_is_and_goes_on_each_second() {
     let described = Description::of(&server);
     let mut stream = open_with(&server, API_KEY);
     assert_eq!(stream.header("content-type"), Some("text/event-stream"));
-    assert_eq!(stream.header("cache-control"), Some("no-cache"));
+    assert_eq!(
+        stream.header("cache-control"),
+        Some("no-cache, no-store, no-transform")
+    );
     for (name, schema) in [
         ("history", "History"),
         ("refusals", "Refusals"),

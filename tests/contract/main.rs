@@ -5,6 +5,7 @@
 
 mod admin;
 mod admin_connections;
+mod admin_half_closed;
 mod credentials;
 mod dashboard;
 mod delivery;

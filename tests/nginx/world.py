@@ -22,7 +22,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from scenes_common import Failed, check, free_ports, wait
+from scenes_common import Failed, check, environment, free_ports, wait
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "the-secret-of-the-nginx-scenes-0123456789"
@@ -190,7 +190,7 @@ class World:
             + (settings if "heartbeat" in settings else f'heartbeat = "1s"\n{settings}')
             + f'\n[auth]\nsecret = "{SECRET}"\n')
         process = self.start([str(self.binary), "serve", "--config", str(config)], log,
-                             env=os.environ | {"IDLEWILD_ADMIN__API_KEY": API_KEY})
+                             env=environment() | {"IDLEWILD_ADMIN__API_KEY": API_KEY})
         wait("Idlewild is ready", lambda: process.poll() is not None or self.ready(admin))
         if process.poll() is not None:
             raise Failed(f"Idlewild did not start: {(self.logs / log).read_text().strip().splitlines()[-1]}")

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from scenes_server import environment
+from scenes_common import environment
 from tap import Tap
 
 HERE = Path(__file__).parent

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from scenes_common import check, wait
-from scenes_server import environment
+from scenes_common import environment
 
 
 class SClient:

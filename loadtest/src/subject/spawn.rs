@@ -178,6 +178,12 @@ impl Drop for Spawned {
 
 fn launch(binary: &Path, config: &Path, log: &Path) -> Result<Child> {
     let mut command = Command::new(binary);
+    // Only its own configuration counts.
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"IDLEWILD_") {
+            command.env_remove(name);
+        }
+    }
     command.args(["serve", "--config"]).arg(config);
     command
         .stdin(Stdio::null())

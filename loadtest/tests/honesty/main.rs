@@ -226,6 +226,7 @@ fn read_head(stream: &mut TcpStream) -> usize {
 
 pub(crate) fn load<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Output {
     Command::new(env!("CARGO_BIN_EXE_idlewild-load"))
+        .env_remove("IDLEWILD_LOAD_API_KEY")
         .args(arguments)
         .output()
         .unwrap()

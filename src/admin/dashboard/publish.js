@@ -7,13 +7,20 @@ function target() {
   return { [to]: to === "all" ? true : $("target").value };
 }
 
-/** JSON is sent as JSON, anything else as the text it is. */
+/** JSON is sent as it was typed, since a large number loses digits when it is read; anything else as a string. */
 function data() {
+  const text = $("data").value;
   try {
-    return JSON.parse($("data").value);
+    JSON.parse(text);
+    return text;
   } catch {
-    return $("data").value;
+    return JSON.stringify(text);
   }
+}
+
+function body() {
+  const head = JSON.stringify({ to: target(), event: $("event-name").value });
+  return `${head.slice(0, -1)},"data":${data()}}`;
 }
 
 $("to").addEventListener("change", () => {
@@ -25,7 +32,7 @@ $("publish-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const result = $("publish-result");
   try {
-    const { id } = await ask("POST", "v1/events", { to: target(), event: $("event-name").value, data: data() });
+    const { id } = await ask("POST", "v1/events", body());
     result.classList.remove("bad");
     result.replaceChildren("Accepted as ", make("code", {}, id));
   } catch (error) {

@@ -16,12 +16,12 @@ async function checked(response) {
   throw response.status === 401 ? new WrongKey("The server does not know this key.") : new Error(message);
 }
 
-/** One request with the key; its JSON, or an error that says what the server said. */
+/** One request with the key, and a body of JSON as text; the answer's JSON, or an error that says what the server said. */
 async function ask(method, path, body) {
   const response = await fetch(path, {
     method,
     headers: { ...authorization(), ...(body && { "Content-Type": "application/json" }) },
-    body: body && JSON.stringify(body),
+    body,
   });
   return (await checked(response)).json();
 }

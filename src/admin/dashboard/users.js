@@ -87,6 +87,6 @@ $("log-out").addEventListener("click", () => act(
     yes: "Log out",
     message: true,
   }),
-  (user, message) => ask("POST", pathOf(user, "/logout"), { message }),
+  (user, message) => ask("POST", pathOf(user, "/logout"), JSON.stringify({ message })),
   ({ id }) => `Logged out, event ${id}.`,
 ));

@@ -309,6 +309,33 @@ fn a_good_key_that_no_algorithm_asks_for_is_not_counted() {
 }
 
 #[test]
+fn names_of_public_keys_say_nothing_about_the_shared_secret() {
+    let load = |set: &Value| {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write!(file, "{}", json!({ "keys": set })).unwrap();
+        KeySet::load(&config::Auth {
+            secret: "a secret of more than thirty-two bytes".to_owned(),
+            jwks: file.path().to_str().unwrap().to_owned(),
+            ..auth(&[Algorithm::HS256, Algorithm::ES256])
+        })
+        .unwrap()
+    };
+    let p256 = jwk("p256.pem", &json!({"kid": "p"}));
+    let keys = load(&json!([p256]));
+    for kid in [None, Some("another")] {
+        assert_eq!(tried(&keys, Algorithm::HS256, kid), Some(1), "{kid:?}");
+    }
+    // One that names a public key is not for the secret.
+    assert_eq!(tried(&keys, Algorithm::HS256, Some("p")), Some(0));
+    assert_eq!(tried(&keys, Algorithm::ES256, Some("another")), None);
+    // Where secrets have names, a name chooses.
+    let secret = json!({"kty": "oct", "kid": "s", "k": "QSBzZWNyZXQgdGhhdCBpcyBsb25nIGVub3VnaCBmb3IgSFMyNTY"});
+    let keys = load(&json!([secret]));
+    assert_eq!(tried(&keys, Algorithm::HS256, Some("s")), Some(1));
+    assert_eq!(tried(&keys, Algorithm::HS256, Some("another")), None);
+}
+
+#[test]
 fn keys_that_share_a_kid_are_tried_where_type_and_algorithm_fit() {
     let keys = jwks(
         &ALGORITHMS,

@@ -146,6 +146,21 @@ fn what_ran_out_is_swept_though_nobody_asks_for_more() {
 }
 
 #[test]
+fn one_sweep_does_a_bounded_amount_of_work() {
+    let clock = Clock::manual(0);
+    let tickets = Tickets::new(clock.clone());
+    for n in 0..=2 * DROPPED_PER_SWEEP {
+        tickets.issue(identity(&n.to_string()), TTL);
+    }
+    clock.advance(TTL);
+    for left in [DROPPED_PER_SWEEP + 1, 1, 0] {
+        tickets.sweep();
+        assert_eq!(counts(&tickets)[0], left);
+    }
+    assert_eq!(tickets.bytes(), 0);
+}
+
+#[test]
 fn the_table_never_holds_a_usable_ticket() {
     let tickets = Tickets::new(Clock::manual(0));
     let ticket = tickets.issue(identity("42"), TTL);
@@ -161,7 +176,9 @@ enum Step {
     },
     Redeem(prop::sample::Index),
     Advance(u64),
-    Sweep,
+    Sweep {
+        most: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -171,7 +188,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(user, topic_bytes, ttl_ms)| Step::Issue { user, topic_bytes, ttl_ms }),
         2 => any::<prop::sample::Index>().prop_map(Step::Redeem),
         1 => (0..200_u64).prop_map(Step::Advance),
-        1 => Just(Step::Sweep),
+        1 => (0..10_usize).prop_map(|most| Step::Sweep { most }),
     ]
 }
 
@@ -201,10 +218,12 @@ proptest! {
             let now_ms = clock.now_ms();
             match step {
                 Step::Advance(ms) => clock.advance(Duration::from_millis(ms)),
-                Step::Sweep => {
-                    tickets.sweep();
-                    for one in all.iter_mut().filter(|one| one.expires_ms <= now_ms) {
-                        one.is_held = false;
+                Step::Sweep { most } => {
+                    tickets.sweep_up_to(most);
+                    for _ in 0..most {
+                        if let Some(late) = first(&mut all, |one| one.expires_ms <= now_ms) {
+                            late.is_held = false;
+                        }
                     }
                 }
                 Step::Issue { user, topic_bytes, ttl_ms } => {

@@ -217,7 +217,7 @@ fn every_refusal_names_its_key_and_the_way_out() {
             "is empty",
         ),
         (
-            "tls.certificates = [{ cert = \"a\", key = \"b\" }]",
+            "tls.certificates = [{ cert = \"a\", key = \"{dir}/idlewild.toml\" }]",
             "tls.certificates[0].cert",
             "cannot be read",
         ),
@@ -268,7 +268,7 @@ fn every_refusal_names_its_key_and_the_way_out() {
             "token api-key",
         ),
         (
-            format!("admin.api_keys = [{}]", key(" ", &hash)),
+            format!("admin.api_keys = [{}]", key(" ", &format!("sha256:{hash}"))),
             "admin.api_keys[0].name",
             "is empty",
         ),
@@ -385,4 +385,68 @@ fn descriptors_are_counted_for_the_table_that_holds_them() {
     config.max_connections = usize::MAX;
     config.shards = 0;
     assert!(check_descriptors(&config, u64::from(u32::MAX)).is_err());
+}
+
+#[test]
+fn everything_that_is_wrong_is_reported_a_line_each() {
+    let file = r#"
+listen = []
+max_handshakes = 0
+heartbeat = "soon"
+retry_min = "9s"
+on_limit = "perhaps"
+max_conections = 5
+
+[auth]
+secret = "twelve bytes"
+jwt_cookie = "a b"
+
+[cors]
+origins = ["*", "https://App.example"]
+credentials = true
+
+[telemetry]
+sample_ratio = 2.0
+"#;
+    let lines = checked(file).unwrap_err();
+    let keys = [
+        "listen",
+        "max_handshakes",
+        "heartbeat",
+        "retry_min",
+        "on_limit",
+        "max_conections",
+        "auth.secret",
+        "auth.jwt_cookie",
+        "cors.origins[1]",
+        "cors.credentials",
+        "telemetry.sample_ratio",
+    ];
+    for key in keys {
+        let begins = format!("{key}: ");
+        let of_key = lines.lines().filter(|line| line.starts_with(&begins));
+        assert_eq!(of_key.count(), 1, "{key} in {lines}");
+    }
+    assert_eq!(lines.lines().count(), keys.len(), "{lines}");
+}
+
+#[test]
+fn what_may_follow_from_another_error_is_not_reported() {
+    for (file, key) in [
+        // Neither a secret nor a key is missing for algorithms that nobody knows yet.
+        ("auth.algorithms = [\"RS265\"]", "auth.algorithms[0]"),
+        ("auth.algorithms = []", "auth.algorithms"),
+        ("auth.secrets = \"x\"", "auth.secrets"),
+        ("auth.secret_file = \"/nonexistent\"", "auth.secret_file"),
+        (
+            "auth.secret = \"\"\nauth.jwks = \"https://a:0/\"\nauth.algorithms = [\"RS256\"]",
+            "auth.jwks",
+        ),
+        ("retry_min = \"3h\"\nretry_max = \"long\"", "retry_max"),
+        ("cors.origins = 5\ncors.credentials = true", "cors.origins"),
+    ] {
+        let lines = checked(file).unwrap_err();
+        assert!(lines.starts_with(&format!("{key}: ")), "{file}: {lines}");
+        assert_eq!(lines.lines().count(), 1, "{file}: {lines}");
+    }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use socket2::{SockFilter, SockRef};
 
 use super::{Refused, assert_refusals, refused};
-use crate::support::{Client, NOTIFICATIONS, Stream, TestServer, eventually};
+use crate::support::{Client, NOTIFICATIONS, Stream, TestServer, eventually, request};
 
 const STREAMS: &str = "idlewild_connections{transport=\"sse\"}";
 const IN_FLIGHT: &str = "idlewild_handshakes_in_flight";
@@ -143,6 +143,58 @@ fn a_user_is_asked_once_in_a_while() {
     server.advance(Duration::from_secs(10));
     assert_eq!(server.open(&path).status, 429);
     assert_eq!(server.metric(HEARTBEATS), Some(10.0));
+}
+
+fn status_of_head(server: &TestServer, path: &str) -> u16 {
+    request(server.public, "HEAD", path, &[], "").status
+}
+
+#[test]
+fn a_head_at_the_limit_says_what_a_stream_would_get_and_nobody_gives_way() {
+    let server = TestServer::with(|config| config.max_connections_per_user = 2);
+    let path = path_of(&server, "42");
+    let mut streams: Vec<Stream> = (0..2).map(|_| server.stream("42")).collect();
+    assert_eq!(status_of_head(&server, &path), 429);
+    assert_eq!(server.metric(HEARTBEATS), Some(2.0));
+    // Asked a moment ago, all were there: nobody is asked again.
+    assert_eq!(status_of_head(&server, &path), 429);
+    assert_eq!(server.open(&path).status, 429);
+    assert_eq!(server.metric(HEARTBEATS), Some(2.0));
+    server.advance(Duration::from_secs(10));
+    // One that does not answer would give way, to a stream only.
+    std::thread::sleep(Duration::from_millis(400));
+    cut_off(&streams[0]);
+    for method in ["HEAD", "HEAD", "GET"] {
+        let asked = server.metric(HEARTBEATS).unwrap();
+        let mut client = server.connect();
+        client.send(format!("{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        // The cut-off one has a heartbeat on the way to it and is sent another.
+        server.wait_for_metric(HEARTBEATS, asked + 2.0);
+        streams[1].socket.write_all(b"x").unwrap();
+        let answered = std::thread::spawn(move || {
+            let stream = client.stream();
+            (stream.status, stream)
+        });
+        eventually("the question is over", || {
+            server.advance(Duration::from_millis(100));
+            answered.is_finished()
+        });
+        let (status, stream) = answered.join().unwrap();
+        assert_eq!(status, 200, "{method}");
+        let given_way = if method == "GET" { 1.0 } else { 0.0 };
+        assert_eq!(server.metric(STALLED), Some(given_way), "{method}");
+        drop(stream);
+    }
+}
+
+#[test]
+fn a_head_right_after_a_stream_was_closed_says_that_there_is_room() {
+    let server = TestServer::with(|config| config.max_connections_per_user = 1);
+    let path = path_of(&server, "42");
+    for round in 0..200 {
+        drop(server.stream("42"));
+        assert_eq!(status_of_head(&server, &path), 200, "round {round}");
+    }
 }
 
 #[test]
