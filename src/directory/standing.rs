@@ -13,7 +13,7 @@ use crate::auth::IssuedAt;
 use crate::clock::millis;
 use crate::config;
 use crate::event::SessionChange;
-use past::{Claim, Past};
+use past::{Claim, Earlier, Forgotten, Kept, Past};
 
 const SECOND_MS: u64 = 1_000;
 
@@ -33,6 +33,15 @@ impl Rules {
             leeway_ms: millis(auth.leeway),
             max_token_life_ms: millis(auth.max_token_life),
         }
+    }
+
+    /// How long after now a token can be accepted that was issued until now. It may be dated ahead
+    /// by the leeway, and is accepted for as long after its end; and both are compared in whole
+    /// seconds.
+    fn longest_use_ms(self) -> u64 {
+        self.max_token_life_ms
+            .saturating_add(self.leeway_ms.saturating_mul(2))
+            .saturating_add(SECOND_MS)
     }
 }
 
@@ -92,14 +101,10 @@ impl Standing {
 
     /// Drops what no token can depend on any more at `unix_ms`. False if nothing is left.
     pub(super) fn fade(&mut self, unix_ms: u64, rules: Rules) -> bool {
-        // A token of the last moment may be dated ahead by the leeway, and is accepted for as long
-        // after its end; and both are compared in whole seconds.
         let last_needed_ms = self
             .changed_at_ms
             .max(self.logged_out_at_ms)
-            .saturating_add(rules.max_token_life_ms)
-            .saturating_add(rules.leeway_ms.saturating_mul(2))
-            .saturating_add(SECOND_MS);
+            .saturating_add(rules.longest_use_ms());
         if unix_ms > last_needed_ms {
             self.past = Past::default();
             return self.current.is_some();
@@ -121,7 +126,8 @@ impl Standing {
             return;
         }
         if let Some(replaced) = self.current.take() {
-            self.past.replaced(replaced);
+            let life_ms = rules.longest_use_ms();
+            self.past.replaced(replaced, at_unix_ms, life_ms);
         }
         // The log-out was before now. If its time says otherwise, the clock was fast then, and must
         // not keep a new session out today.
@@ -138,7 +144,9 @@ impl Standing {
     pub fn log_out(&mut self, at_ms: u64, rules: Rules) {
         // A token that was accepted until now may be dated ahead by the leeway.
         let from_ms = at_ms.saturating_add(rules.leeway_ms).saturating_add(1);
-        self.past.logged_out(self.current.take(), from_ms);
+        let life_ms = rules.longest_use_ms();
+        let current = self.current.take();
+        self.past.logged_out(current, from_ms, at_ms, life_ms);
         self.logged_out_at_ms = self.logged_out_at_ms.max(at_ms);
         self.changed_at_ms = self.changed_at_ms.max(at_ms);
     }
@@ -167,7 +175,9 @@ struct Row {
     #[serde(skip_serializing_if = "is_default")]
     logged_out_at_ms: u64,
     #[serde(skip_serializing_if = "is_default")]
-    past: Past,
+    past: Box<[Earlier]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forgotten: Option<Box<Forgotten>>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -176,6 +186,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 impl From<Standing> for Row {
     fn from(standing: Standing) -> Self {
+        let past = standing.past.into_kept();
         Self {
             current: None,
             session: standing.current.map(|current| current.session),
@@ -183,7 +194,8 @@ impl From<Standing> for Row {
             needs_iat: standing.current.is_some_and(|current| current.needs_iat),
             changed_at_ms: standing.changed_at_ms,
             logged_out_at_ms: standing.logged_out_at_ms,
-            past: standing.past,
+            past: past.known,
+            forgotten: past.forgotten,
         }
     }
 }
@@ -205,7 +217,10 @@ impl From<Row> for Standing {
             current: named.or(named_by_text),
             changed_at_ms: row.changed_at_ms,
             logged_out_at_ms: row.logged_out_at_ms,
-            past: row.past,
+            past: Past::new(Kept {
+                known: row.past,
+                forgotten: row.forgotten,
+            }),
         }
     }
 }

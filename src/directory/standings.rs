@@ -31,9 +31,9 @@ pub(super) struct Remembered {
     pub(super) settled: Position,
 }
 
-// With its pointer and its place in the index about 105 bytes
+// With its pointer and its place in the index about 97 bytes
 // (docs/decisions.md).
-const _: () = assert!(size_of::<Remembered>() == 88);
+const _: () = assert!(size_of::<Remembered>() == 80);
 
 impl Standings {
     pub(super) fn find(&self, hash: u64, name: &str) -> Option<&Remembered> {

@@ -30,14 +30,119 @@ impl Claim {
     }
 }
 
-/// Sessions that are not current, the oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(super) struct Past(Box<[Earlier]>);
+/// Sessions that are not current, the oldest first, and a trace of those that found no room.
+/// Most users have none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Past(Option<Box<Kept>>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) known: Box<[Earlier]>,
+    pub(super) forgotten: Option<Box<Forgotten>>,
+}
+
+/// What is left of sessions that found no room among the known ones: enough to refuse tokens that a
+/// log-out revoked. A new session may be taken for one of them, and then needs tokens with `iat`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "ForgottenRow", into = "ForgottenRow")]
+pub(super) struct Forgotten {
+    /// The latest bound of those that were logged out.
+    from_ms: u64,
+    /// When `newer` began.
+    since_ms: u64,
+    /// There was a log-out since these were current. `older` is from one token life before.
+    newer: Filter,
+    older: Filter,
+    /// There was none.
+    replaced: Filter,
+}
+
+/// A Bloom filter of sessions: it never denies one that was added. With ten in it, it takes one in
+/// a hundred others for one of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Filter(u64, u64);
+
+impl Filter {
+    fn of(session: u32) -> Self {
+        let bits = [session, session >> 7, session >> 14];
+        let bits = bits.map(|bit| 1_u128 << (bit % 128));
+        let all = bits[0] | bits[1] | bits[2];
+        #[allow(clippy::cast_possible_truncation)] // its two halves
+        Self((all >> 64) as u64, all as u64)
+    }
+
+    fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+        self.1 |= other.1;
+    }
+
+    fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0 && self.1 & other.1 == other.1
+    }
+}
+
+/// As it is stored, without names: there is a row for each user.
+#[derive(Serialize, Deserialize)]
+struct ForgottenRow(u64, u64, Filter, Filter, Filter);
+
+impl From<ForgottenRow> for Forgotten {
+    fn from(ForgottenRow(from_ms, since_ms, newer, older, replaced): ForgottenRow) -> Self {
+        Self {
+            from_ms,
+            since_ms,
+            newer,
+            older,
+            replaced,
+        }
+    }
+}
+
+impl From<Forgotten> for ForgottenRow {
+    fn from(forgotten: Forgotten) -> Self {
+        Self(
+            forgotten.from_ms,
+            forgotten.since_ms,
+            forgotten.newer,
+            forgotten.older,
+            forgotten.replaced,
+        )
+    }
+}
+
+impl Forgotten {
+    fn add(&mut self, earlier: Earlier, at_ms: u64, life_ms: u64) {
+        let session = Filter::of(earlier.session);
+        if earlier.is_logged_out || earlier.needs_iat {
+            self.begin_anew(at_ms, life_ms);
+            self.newer.add(session);
+            self.from_ms = self.from_ms.max(earlier.from_ms);
+        } else {
+            self.replaced.add(session);
+        }
+    }
+
+    fn log_out(&mut self, at_ms: u64, life_ms: u64) {
+        self.begin_anew(at_ms, life_ms);
+        self.newer.add(std::mem::take(&mut self.replaced));
+    }
+
+    /// What was added longer ago than a token's life is dropped, within another life.
+    fn begin_anew(&mut self, at_ms: u64, life_ms: u64) {
+        if at_ms.saturating_sub(self.since_ms) > life_ms {
+            self.older = std::mem::take(&mut self.newer);
+            self.since_ms = at_ms;
+        }
+    }
+
+    fn may_need_iat(&self, session: u32) -> bool {
+        let session = Filter::of(session);
+        self.newer.has(session) || self.older.has(session)
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(u32, u64, bool, bool)", into = "(u32, u64, bool, bool)")]
-struct Earlier {
+pub(super) struct Earlier {
     /// 32 bits of its digest. Two sessions that share them only make the newer one's bound the
     /// older one's.
     session: u32,
@@ -50,40 +155,84 @@ struct Earlier {
 const _: () = assert!(size_of::<Earlier>() == 16);
 
 impl Past {
+    pub(super) fn new(kept: Kept) -> Self {
+        Self((kept != Kept::default()).then(|| Box::new(kept)))
+    }
+
+    pub(super) fn into_kept(self) -> Kept {
+        self.0.map(|kept| *kept).unwrap_or_default()
+    }
+
+    /// Changes what is kept.
+    fn edit<T>(&mut self, edit: impl FnOnce(&mut Kept) -> T) -> T {
+        let mut kept = std::mem::take(self).into_kept();
+        let result = edit(&mut kept);
+        *self = Self::new(kept);
+        result
+    }
+
+    /// See [`Kept::replaced`].
+    pub(super) fn replaced(&mut self, claim: Claim, at_ms: u64, life_ms: u64) {
+        self.edit(|kept| kept.replaced(claim, at_ms, life_ms));
+    }
+
+    /// See [`Kept::logged_out`].
+    pub(super) fn logged_out(
+        &mut self,
+        current: Option<Claim>,
+        from_ms: u64,
+        at_ms: u64,
+        life_ms: u64,
+    ) {
+        self.edit(|kept| kept.logged_out(current, from_ms, at_ms, life_ms));
+    }
+
+    /// See [`Kept::claim`].
+    pub(super) fn claim(&mut self, session: Digest, from_ms: u64) -> Claim {
+        self.edit(|kept| kept.claim(session, from_ms))
+    }
+}
+
+impl Kept {
     /// Another session took the place of this one.
-    pub(super) fn replaced(&mut self, claim: Claim) {
-        self.push(Earlier {
+    fn replaced(&mut self, claim: Claim, at_ms: u64, life_ms: u64) {
+        let earlier = Earlier {
             session: claim.session.short(),
             from_ms: claim.from_ms,
             needs_iat: claim.needs_iat,
             is_logged_out: false,
-        });
+        };
+        self.push(earlier, at_ms, life_ms);
     }
 
     /// All sessions were logged out. Tokens of the current one have to be issued at `from_ms` or
     /// later from now on.
-    pub(super) fn logged_out(&mut self, current: Option<Claim>, from_ms: u64) {
-        for earlier in &mut self.0 {
+    fn logged_out(&mut self, current: Option<Claim>, from_ms: u64, at_ms: u64, life_ms: u64) {
+        for earlier in &mut self.known {
             earlier.is_logged_out = true;
         }
+        if let Some(forgotten) = &mut self.forgotten {
+            forgotten.log_out(at_ms, life_ms);
+        }
         if let Some(current) = current {
-            self.push(Earlier {
+            let earlier = Earlier {
                 session: current.session.short(),
                 from_ms,
                 needs_iat: true,
                 is_logged_out: true,
-            });
+            };
+            self.push(earlier, at_ms, life_ms);
         }
     }
 
     /// Takes a session out that becomes the current one. `from_ms` is what a new one's tokens need.
-    pub(super) fn claim(&mut self, session: Digest, from_ms: u64) -> Claim {
+    fn claim(&mut self, session: Digest, from_ms: u64) -> Claim {
         let mut claim = Claim {
             session,
             from_ms,
             needs_iat: false,
         };
-        let mut rest = self.0.to_vec();
+        let mut rest = self.known.to_vec();
         if let Some(place) = rest.iter().position(|past| past.session == session.short()) {
             let earlier = rest.remove(place);
             claim.from_ms = if earlier.is_logged_out {
@@ -93,24 +242,35 @@ impl Past {
                 earlier.from_ms
             };
             claim.needs_iat = earlier.is_logged_out || earlier.needs_iat;
-            self.0 = rest.into();
+            self.known = rest.into();
+        } else if let Some(forgotten) = &self.forgotten
+            && forgotten.may_need_iat(session.short())
+        {
+            claim.from_ms = from_ms.max(forgotten.from_ms);
+            claim.needs_iat = true;
         }
         claim
     }
 
-    fn push(&mut self, newest: Earlier) {
-        let mut all = self.0.to_vec();
+    fn push(&mut self, newest: Earlier, at_ms: u64, life_ms: u64) {
+        let mut all = self.known.to_vec();
         all.push(newest);
         let was_replaced_only = |past: &Earlier| !past.is_logged_out && !past.needs_iat;
         if all.iter().filter(|past| was_replaced_only(past)).count() > MAX_REPLACED
             && let Some(oldest) = all.iter().position(was_replaced_only)
         {
-            all.remove(oldest);
+            self.forget(all.remove(oldest), at_ms, life_ms);
         }
         if all.len() > MAX_PAST {
-            all.remove(0);
+            self.forget(all.remove(0), at_ms, life_ms);
         }
-        self.0 = all.into();
+        self.known = all.into();
+    }
+
+    fn forget(&mut self, earlier: Earlier, at_ms: u64, life_ms: u64) {
+        self.forgotten
+            .get_or_insert_default()
+            .add(earlier, at_ms, life_ms);
     }
 }
 

@@ -192,6 +192,44 @@ fn a_standing_is_over_when_the_last_token_from_before_is() {
     assert_eq!(standing.past, Past::default());
 }
 
+#[test]
+fn a_token_without_iat_stays_revoked_however_many_sessions_came_after_it() {
+    for (count, are_logged_out) in [(3, false), (12, false), (12, true), (60, true)] {
+        let mut user = User::default();
+        user.name("a", 100_000);
+        for n in 0..count {
+            if are_logged_out {
+                user.log_out(100_500 + n);
+            }
+            user.name(&format!("{n}"), 100_500 + n);
+        }
+        user.log_out(101_000);
+        user.name("a", 101_100);
+        assert!(!user.allows_without_iat("a"), "{count}, {are_logged_out}");
+        // Within the leeway of the log-out that revoked it.
+        if are_logged_out {
+            assert!(!user.allows("a", 100_400));
+        }
+        assert!(user.allows("a", 110_000));
+    }
+    // A session that nobody logged out is as it was, and so is one that was never there.
+    let mut user = User::default();
+    user.log_out(90_000);
+    for session in ["a", "b", "c", "d", "e", "a", "new"] {
+        user.name(session, 100_000);
+        assert!(user.allows_without_iat(session));
+    }
+    // What is forgotten does not fill up for ever.
+    let mut at_ms = 200_000;
+    for _ in 0..2_000 {
+        user.name(&format!("{at_ms}"), at_ms);
+        user.log_out(at_ms + 1);
+        at_ms += LIFE_MS / 4;
+    }
+    user.name("another", at_ms);
+    assert!(user.allows_without_iat("another"));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Name {
