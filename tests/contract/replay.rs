@@ -433,6 +433,8 @@ fn a_client_that_catches_up_is_drained_like_any_other() {
     let token = server.token("42");
     let (_, mut slow) = catching_up(&server, &token, 300);
     let drained = server.drain();
+    // The client reads on only once its end has been decided.
+    server.wait_for_metric("idlewild_disconnects_total{reason=\"drained\"}", 1.0);
     let frames = slow.rest();
     let (last, events) = frames.split_last().unwrap();
     assert!(last.starts_with("retry: "), "{last}");
