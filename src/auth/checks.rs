@@ -33,9 +33,14 @@ const FORGERY_MS: u64 = 100;
 /// the handshakes is worth more to others.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// How nice the threads are: where a shard is busy, too, it gets three times their share of a core.
-/// Streams that are open come first.
-const NICE: i32 = 5;
+/// How nice the threads for the most likely key are: a busy shard gets three times their share of a
+/// core. Open streams come first.
+const NICE_FIRST: i32 = 5;
+
+/// The same for the other keys: a ninth of a busy shard's share. There are as many threads as cores,
+/// so that a flood of forgeries has to use up the whole machine before good tokens of another key
+/// than the most likely one wait.
+const NICE_REST: i32 = 10;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -49,15 +54,15 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// As many at once as half of the cores can do: the other half is for those that are let in.
     /// The threads end when this is dropped.
     ///
     /// To be called before the shards' threads start: a thread wakes them by the numbers in its own
     /// descriptor table.
     pub fn new(clock: Clock) -> Self {
         Self {
-            first: Lane::new(at_once()),
-            rest: Lane::new(at_once()),
+            // The other half of the cores is for those that are let in.
+            first: Lane::new((cores() / 2).max(1), NICE_FIRST),
+            rest: Lane::new(cores(), NICE_REST),
             forgeries: Allowance::new(MAX_FORGERIES, FORGERY_MS),
             clock,
         }
@@ -124,7 +129,7 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(threads: usize) -> Self {
+    fn new(threads: usize, nice: i32) -> Self {
         let (jobs, receiver) = mpsc::channel::<Job>();
         let receiver = Arc::new(Mutex::new(receiver));
         for _ in 0..threads {
@@ -132,7 +137,7 @@ impl Lane {
             let thread = std::thread::Builder::new().name("signatures".to_owned());
             let spawned = thread.spawn(move || {
                 // On Linux this is about the calling thread. Without it the checks only take more.
-                let _ = rustix::process::nice(NICE);
+                let _ = rustix::process::nice(nice);
                 // One of them waits for a job, the others for the lock.
                 while let Ok(job) = { receiver.lock().recv() } {
                     job();
@@ -155,9 +160,8 @@ impl Lane {
     }
 }
 
-fn at_once() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    (cores / 2).max(1)
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 #[cfg(test)]
@@ -213,7 +217,7 @@ mod tests {
         let run = |token: String| checks.run(verifier.begin(&token).unwrap(), token, origin);
         block_on(async {
             let mut taken = Vec::new();
-            for _ in 0..at_once() {
+            for _ in 0..cores() {
                 taken.push(checks.rest.turns.take(origin, Repute::Good).await.unwrap());
             }
             assert!(run(signed()).await.unwrap().is_ok());
