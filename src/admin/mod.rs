@@ -18,7 +18,6 @@ mod openapi;
 mod past;
 mod places;
 mod process;
-mod quiet;
 mod rates;
 mod recent_refusals;
 mod refusals;

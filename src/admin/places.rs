@@ -9,12 +9,13 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::line::Line;
-use super::quiet::Quiet;
 use crate::clock::Clock;
+use crate::quiet::Quiet;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl Places {
             table: Mutex::default(),
             // Zero is before all of them.
             moves: AtomicU64::new(1),
-            evictions: Quiet::default(),
+            evictions: Quiet::new(Duration::from_secs(1)),
         }
     }
 

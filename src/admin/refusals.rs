@@ -2,20 +2,33 @@
 //! publisher that is refused a thousand times a second must not fill the log.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 
 use super::answer::Problem;
-use super::quiet::Quiet;
 use super::span;
 use crate::clock::Clock;
+use crate::quiet::Quiet;
+
+/// Between two lines.
+const EVERY: Duration = Duration::from_secs(1);
 
 /// See the module's text.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Refusals {
     /// Anybody can send a wrong key, which must not hide what the server cannot do.
     of_key: Quiet,
     of_server: Quiet,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self {
+            of_key: Quiet::new(EVERY),
+            of_server: Quiet::new(EVERY),
+        }
+    }
 }
 
 impl Refusals {

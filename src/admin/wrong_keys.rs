@@ -2,10 +2,12 @@
 //! is never asked about here.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+
+use crate::net::Network;
 
 /// Between two answers to wrong keys of one address.
 const INTERVAL_MS: u64 = 1_000;
@@ -13,8 +15,8 @@ const INTERVAL_MS: u64 = 1_000;
 const AT_ONCE: u64 = 20;
 /// Answers that wait for one address; past these, 429.
 const MAX_WAITING: u64 = 5;
-/// Addresses remembered, about 200 KiB. Those that find no room share one entry.
-const MAX_ADDRESSES: usize = 4_096;
+/// Networks remembered, about 200 KiB. Those that find no room share one entry.
+const MAX_NETWORKS: usize = 4_096;
 /// Between two looks through a full table for what can be forgotten.
 const SWEEP_MS: u64 = 1_000;
 
@@ -25,7 +27,7 @@ pub(super) struct WrongKeys(Mutex<Table>);
 #[derive(Debug, Default)]
 struct Table {
     /// When the allowance of each will be whole again.
-    addresses: HashMap<Option<IpAddr>, u64>,
+    networks: HashMap<Network, u64>,
     others_whole_ms: u64,
     swept_ms: Option<u64>,
 }
@@ -34,7 +36,7 @@ impl WrongKeys {
     /// How long the answer to a wrong key of this peer has to wait; `None` where too many wait.
     pub(super) fn delay(&self, peer: Option<SocketAddr>, now_ms: u64) -> Option<Duration> {
         let mut table = self.0.lock();
-        let whole_ms = table.entry(peer.map(network), now_ms);
+        let whole_ms = table.entry(Network::of(peer.map(|peer| peer.ip())), now_ms);
         let next_ms = (*whole_ms).max(now_ms) + INTERVAL_MS;
         let at_once_ms = AT_ONCE * INTERVAL_MS;
         let delay_ms = (next_ms - now_ms).saturating_sub(at_once_ms);
@@ -47,31 +49,25 @@ impl WrongKeys {
 }
 
 impl Table {
-    fn entry(&mut self, address: Option<IpAddr>, now_ms: u64) -> &mut u64 {
-        if self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&address) {
+    fn entry(&mut self, network: Network, now_ms: u64) -> &mut u64 {
+        if self.networks.len() >= MAX_NETWORKS && !self.networks.contains_key(&network) {
             let is_due = |swept_ms| now_ms.saturating_sub(swept_ms) >= SWEEP_MS;
             if self.swept_ms.is_none_or(is_due) {
                 self.swept_ms = Some(now_ms);
-                self.addresses.retain(|_, whole_ms| *whole_ms > now_ms);
+                self.networks.retain(|_, whole_ms| *whole_ms > now_ms);
             }
-            if self.addresses.len() >= MAX_ADDRESSES {
+            if self.networks.len() >= MAX_NETWORKS {
                 return &mut self.others_whole_ms;
             }
         }
-        self.addresses.entry(address).or_default()
-    }
-}
-
-/// Whom an address stands for: an IPv6 client commands a whole /64.
-fn network(peer: SocketAddr) -> IpAddr {
-    match peer.ip().to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
-        v4 @ IpAddr::V4(_) => v4,
+        self.networks.entry(network).or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn peer(text: &str) -> SocketAddr {
@@ -108,10 +104,10 @@ mod tests {
         for n in 0..10_000 {
             keys.delay(address(n), 0);
         }
-        assert_eq!(keys.0.lock().addresses.len(), MAX_ADDRESSES);
+        assert_eq!(keys.0.lock().networks.len(), MAX_NETWORKS);
         assert_eq!(keys.delay(address(20_000), 0), None);
         let later_ms = 10_000 * INTERVAL_MS;
         assert_eq!(keys.delay(address(20_000), later_ms), Some(Duration::ZERO));
-        assert_eq!(keys.0.lock().addresses.len(), 1);
+        assert_eq!(keys.0.lock().networks.len(), 1);
     }
 }

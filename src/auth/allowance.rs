@@ -2,17 +2,18 @@
 //! comes back with time. Whoever is right as a rule never notices, however much it asks.
 //!
 //! The allowance of an address is one number, the moment at which it will be whole again (the
-//! generic cell rate algorithm). At most [`MAX_ORIGINS`] are remembered; one more forgets the one
+//! generic cell rate algorithm). At most [`MAX_NETWORKS`] are remembered; one more forgets the one
 //! that is whole soonest.
 
 use std::collections::{BTreeSet, HashMap};
 
 use parking_lot::Mutex;
 
-use super::turns::{Origin, Repute};
+use super::turns::Repute;
+use crate::net::Network;
 
 /// Most addresses remembered, some 2 MiB.
-pub const MAX_ORIGINS: usize = 16 * 1024;
+pub const MAX_NETWORKS: usize = 16 * 1024;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -27,8 +28,8 @@ pub struct Allowance {
 /// Two views of the same addresses: those whose allowance is not whole.
 #[derive(Debug, Default)]
 struct Used {
-    whole_at_ms: HashMap<Origin, u64>,
-    by_time: BTreeSet<(u64, Origin)>,
+    whole_at_ms: HashMap<Network, u64>,
+    by_time: BTreeSet<(u64, Network)>,
 }
 
 impl Allowance {
@@ -42,14 +43,14 @@ impl Allowance {
     }
 
     /// Whether anything is left.
-    pub fn has_some(&self, origin: Origin, now_ms: u64) -> bool {
-        self.has_room(self.used.lock().whole_at_ms(origin), now_ms)
+    pub fn has_some(&self, network: Network, now_ms: u64) -> bool {
+        self.has_room(self.used.lock().whole_at_ms(network), now_ms)
     }
 
     /// Whether so much was used up that something is wrong with the address: a tenth, which is more
     /// than one person's mistakes.
-    pub fn repute(&self, origin: Origin, now_ms: u64) -> Repute {
-        let used_ms = self.used.lock().whole_at_ms(origin).saturating_sub(now_ms);
+    pub fn repute(&self, network: Network, now_ms: u64) -> Repute {
+        let used_ms = self.used.lock().whole_at_ms(network).saturating_sub(now_ms);
         if used_ms > self.all_ms / 10 {
             Repute::Suspect
         } else {
@@ -58,22 +59,22 @@ impl Allowance {
     }
 
     /// Uses up one, if one is left.
-    pub fn take(&self, origin: Origin, now_ms: u64) -> bool {
+    pub fn take(&self, network: Network, now_ms: u64) -> bool {
         let mut used = self.used.lock();
         used.forget_whole(now_ms);
-        let whole_at_ms = used.whole_at_ms(origin);
+        let whole_at_ms = used.whole_at_ms(network);
         let has_room = self.has_room(whole_at_ms, now_ms);
         if has_room {
-            used.set(origin, whole_at_ms.max(now_ms) + self.each_ms);
+            used.set(network, whole_at_ms.max(now_ms) + self.each_ms);
         }
         has_room
     }
 
     /// Gives back one that was taken: nothing went wrong.
-    pub fn give_back(&self, origin: Origin) {
+    pub fn give_back(&self, network: Network) {
         let mut used = self.used.lock();
-        let whole_at_ms = used.whole_at_ms(origin);
-        used.set(origin, whole_at_ms.saturating_sub(self.each_ms));
+        let whole_at_ms = used.whole_at_ms(network);
+        used.set(network, whole_at_ms.saturating_sub(self.each_ms));
     }
 
     fn has_room(&self, whole_at_ms: u64, now_ms: u64) -> bool {
@@ -83,32 +84,32 @@ impl Allowance {
 
 impl Used {
     /// In the past, or 0, where the allowance is whole.
-    fn whole_at_ms(&self, origin: Origin) -> u64 {
-        self.whole_at_ms.get(&origin).copied().unwrap_or(0)
+    fn whole_at_ms(&self, network: Network) -> u64 {
+        self.whole_at_ms.get(&network).copied().unwrap_or(0)
     }
 
-    fn set(&mut self, origin: Origin, whole_at_ms: u64) {
-        if let Some(before_ms) = self.whole_at_ms.remove(&origin) {
-            self.by_time.remove(&(before_ms, origin));
+    fn set(&mut self, network: Network, whole_at_ms: u64) {
+        if let Some(before_ms) = self.whole_at_ms.remove(&network) {
+            self.by_time.remove(&(before_ms, network));
         }
         if whole_at_ms == 0 {
             return;
         }
-        if self.whole_at_ms.len() >= MAX_ORIGINS
+        if self.whole_at_ms.len() >= MAX_NETWORKS
             && let Some((_, soonest)) = self.by_time.pop_first()
         {
             self.whole_at_ms.remove(&soonest);
         }
-        self.whole_at_ms.insert(origin, whole_at_ms);
-        self.by_time.insert((whole_at_ms, origin));
+        self.whole_at_ms.insert(network, whole_at_ms);
+        self.by_time.insert((whole_at_ms, network));
     }
 
     fn forget_whole(&mut self, now_ms: u64) {
-        while let Some((whole_at_ms, origin)) = self.by_time.first().copied()
+        while let Some((whole_at_ms, network)) = self.by_time.first().copied()
             && whole_at_ms <= now_ms
         {
-            self.by_time.remove(&(whole_at_ms, origin));
-            self.whole_at_ms.remove(&origin);
+            self.by_time.remove(&(whole_at_ms, network));
+            self.whole_at_ms.remove(&network);
         }
         if self.by_time.is_empty() {
             // What a flood grew goes back.
@@ -125,55 +126,55 @@ mod tests {
 
     use super::*;
 
-    fn origin(number: u32) -> Origin {
-        Origin::from(Some(Ipv4Addr::from_bits(number).into()))
+    fn network(number: u32) -> Network {
+        Network::of(Some(Ipv4Addr::from_bits(number).into()))
     }
 
     #[test]
     fn it_is_used_up_and_comes_back_one_by_one() {
         let allowance = Allowance::new(3, 100);
-        let take = |now_ms| allowance.take(origin(1), now_ms);
+        let take = |now_ms| allowance.take(network(1), now_ms);
         assert!(take(1_000) && take(1_000) && take(1_000));
         assert!(!take(1_000) && !take(1_099));
         assert!(take(1_100) && !take(1_100));
-        assert!(allowance.take(origin(2), 1_100), "another has its own");
+        assert!(allowance.take(network(2), 1_100), "another has its own");
     }
 
     #[test]
     fn an_address_is_suspect_while_more_than_a_tenth_is_used() {
         let allowance = Allowance::new(100, 100);
-        let repute = |now_ms| allowance.repute(origin(1), now_ms);
+        let repute = |now_ms| allowance.repute(network(1), now_ms);
         for _ in 0..10 {
-            assert!(allowance.take(origin(1), 0));
+            assert!(allowance.take(network(1), 0));
             assert_eq!(repute(0), Repute::Good);
         }
-        assert!(allowance.take(origin(1), 0));
+        assert!(allowance.take(network(1), 0));
         assert_eq!((repute(0), repute(100)), (Repute::Suspect, Repute::Good));
-        assert_eq!(allowance.repute(origin(2), 0), Repute::Good);
+        assert_eq!(allowance.repute(network(2), 0), Repute::Good);
     }
 
     #[test]
     fn what_is_given_back_is_there_again() {
         let allowance = Allowance::new(2, 100);
         for _ in 0..1_000 {
-            assert!(allowance.take(origin(1), 5));
-            allowance.give_back(origin(1));
+            assert!(allowance.take(network(1), 5));
+            allowance.give_back(network(1));
         }
-        assert!(allowance.has_some(origin(1), 5));
+        assert!(allowance.has_some(network(1), 5));
     }
 
     #[test]
     fn more_addresses_than_are_remembered_take_no_more_room() {
         let allowance = Allowance::new(2, 100);
-        for number in 0..u32::try_from(MAX_ORIGINS).unwrap() + 10 {
-            assert!(allowance.take(origin(number), 0));
+        for number in 0..u32::try_from(MAX_NETWORKS).unwrap() + 10 {
+            assert!(allowance.take(network(number), 0));
         }
         let used = || {
             let used = allowance.used.lock();
             (used.whole_at_ms.len(), used.by_time.len())
         };
-        assert_eq!(used(), (MAX_ORIGINS, MAX_ORIGINS));
-        assert!(allowance.take(origin(0), 100));
+        assert_eq!(used(), (MAX_NETWORKS, MAX_NETWORKS));
+        assert!(allowance.take(network(0), 100));
         assert_eq!(used(), (1, 1));
     }
 
@@ -193,13 +194,13 @@ mod tests {
                 missing_ms = missing_ms.map(|missing| missing.saturating_sub(wait_ms));
                 let missing = &mut missing_ms[number as usize];
                 let has_room = *missing + EACH_MS <= at_once * EACH_MS;
-                prop_assert_eq!(allowance.has_some(origin(number), now_ms), has_room);
-                prop_assert_eq!(allowance.take(origin(number), now_ms), has_room);
+                prop_assert_eq!(allowance.has_some(network(number), now_ms), has_room);
+                prop_assert_eq!(allowance.take(network(number), now_ms), has_room);
                 if has_room {
                     *missing += EACH_MS;
                     if is_given_back {
                         *missing -= EACH_MS;
-                        allowance.give_back(origin(number));
+                        allowance.give_back(network(number));
                     }
                 }
             }

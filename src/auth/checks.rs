@@ -13,8 +13,9 @@ use tokio::sync::oneshot;
 
 use super::allowance::Allowance;
 use super::jwt::{Rejected, SignatureCheck, Signed};
-use super::turns::{Bounds, Busy, Origin, Turns};
+use super::turns::{Bounds, Busy, Turns};
 use crate::clock::Clock;
+use crate::net::Network;
 
 /// Checks that wait. Their clients wait with them, so `max_handshakes` bounds them, too.
 const MAX_WAITING: usize = 4 * 1024;
@@ -68,7 +69,7 @@ impl Checks {
         }
     }
 
-    /// Checks the signature of a token that came from `origin`.
+    /// Checks the signature of a token that came from `network`.
     ///
     /// # Errors
     /// Too many wait, or it has waited for too long.
@@ -76,23 +77,23 @@ impl Checks {
         &self,
         check: SignatureCheck,
         token: String,
-        origin: Origin,
+        network: Network,
     ) -> Result<Result<Signed<String>, Rejected>, Busy> {
         let work = move || {
             let checked = check.run_first(token);
             (check, checked)
         };
-        let (check, checked) = self.work(&self.first, origin, work).await?;
+        let (check, checked) = self.work(&self.first, network, work).await?;
         let checked = match checked {
             Ok(signed) => Ok(signed),
             Err(token) if check.has_more() => {
                 let work = move || check.run_rest(token);
-                self.work(&self.rest, origin, work).await?
+                self.work(&self.rest, network, work).await?
             }
             Err(token) => check.run_rest(token),
         };
         if checked.is_err() {
-            self.forgeries.take(origin, self.clock.now_ms());
+            self.forgeries.take(network, self.clock.now_ms());
         }
         Ok(checked)
     }
@@ -101,11 +102,11 @@ impl Checks {
     async fn work<T: Send + 'static>(
         &self,
         lane: &Lane,
-        origin: Origin,
+        network: Network,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Busy> {
-        let repute = self.forgeries.repute(origin, self.clock.now_ms());
-        let turn = lane.turns.take(origin, repute);
+        let repute = self.forgeries.repute(network, self.clock.now_ms());
+        let turn = lane.turns.take(network, repute);
         let turn = self.clock.within(MAX_WAIT, turn).await.ok_or(Busy)??;
         let (answer, answered) = oneshot::channel();
         let job = Box::new(move || {
@@ -197,13 +198,13 @@ mod tests {
     fn the_thread_that_asks_does_not_check() {
         let verifier = verifier();
         let checks = Checks::new(Clock::manual(0));
-        let origin = Origin::from(None);
+        let network = Network::of(None);
         for (token, is_good) in [(signed(), true), (FORGED.to_owned(), false)] {
             let work = || std::thread::current().id();
-            let worked_by = block_on(checks.work(&checks.first, origin, work)).unwrap();
+            let worked_by = block_on(checks.work(&checks.first, network, work)).unwrap();
             assert_ne!(worked_by, std::thread::current().id());
             let check = verifier.begin(&token).unwrap();
-            let checked = block_on(checks.run(check, token, origin)).unwrap();
+            let checked = block_on(checks.run(check, token, network)).unwrap();
             assert_eq!(checked.is_ok(), is_good);
         }
     }
@@ -213,12 +214,12 @@ mod tests {
         let verifier = verifier();
         let clock = Clock::manual(0);
         let checks = Checks::new(clock.clone());
-        let origin = Origin::from(None);
-        let run = |token: String| checks.run(verifier.begin(&token).unwrap(), token, origin);
+        let network = Network::of(None);
+        let run = |token: String| checks.run(verifier.begin(&token).unwrap(), token, network);
         block_on(async {
             let mut taken = Vec::new();
             for _ in 0..cores() {
-                taken.push(checks.rest.turns.take(origin, Repute::Good).await.unwrap());
+                taken.push(checks.rest.turns.take(network, Repute::Good).await.unwrap());
             }
             assert!(run(signed()).await.unwrap().is_ok());
             let time_passes = async {
@@ -239,19 +240,19 @@ mod tests {
     fn an_address_that_sends_forgeries_becomes_suspect() {
         let verifier = verifier();
         let checks = Checks::new(Clock::manual(0));
-        let origin = Origin::from(None);
+        let network = Network::of(None);
         let run = |token: String| {
             let check = verifier.begin(&token).unwrap();
-            block_on(checks.run(check, token, origin)).unwrap()
+            block_on(checks.run(check, token, network)).unwrap()
         };
         for _ in 0..20 {
             assert!(run(signed()).is_ok());
         }
-        assert_eq!(checks.forgeries.repute(origin, 0), Repute::Good);
+        assert_eq!(checks.forgeries.repute(network, 0), Repute::Good);
         for _ in 0..20 {
             assert!(run(FORGED.to_owned()).is_err());
         }
-        assert_eq!(checks.forgeries.repute(origin, 0), Repute::Suspect);
+        assert_eq!(checks.forgeries.repute(network, 0), Repute::Suspect);
     }
 
     fn block_on<F: Future>(future: F) -> F::Output {

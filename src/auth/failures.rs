@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
-use super::turns::Origin;
 use crate::clock::Clock;
+use crate::net::Network;
 
 /// Failures after which a key is limited.
 pub const MAX_FAILURES: usize = 5;
@@ -31,7 +31,7 @@ pub struct FailureKey(Who);
 enum Who {
     /// Half a SHA-256: an address of any length takes 16 bytes, and none stands in a dump.
     Account([u8; 16]),
-    Address(Origin),
+    Address(Network),
 }
 
 impl FailureKey {
@@ -45,7 +45,7 @@ impl FailureKey {
 
     /// The peer.
     pub fn address(address: IpAddr) -> Self {
-        Self(Who::Address(Some(address).into()))
+        Self(Who::Address(Network::of(Some(address))))
     }
 }
 

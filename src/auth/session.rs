@@ -17,7 +17,6 @@ mod answers;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -33,10 +32,12 @@ use tokio::sync::watch;
 use super::allowance::Allowance;
 use super::credentials::cookies;
 use super::name::name;
-use super::turns::{Bounds, Busy, Origin, Turns};
+use super::turns::{Bounds, Busy, Turns};
 use super::{Identity, IssuedAt};
 use crate::clock::{Clock, millis};
+use crate::net::Network;
 use crate::outbound::{NoAnswer, NoTrust, Source};
+use crate::quiet::Quiet;
 use crate::text::without_byte_order_mark;
 use answers::{Answer, Answers, Found, Key, Verdict};
 
@@ -65,7 +66,7 @@ pub const MAX_ANSWERS: usize = 16 * 1024;
 pub const MAX_ANSWER_BYTES: usize = 16 * 1024;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Between two log lines about an application that does not answer.
-const QUIET_MS: u64 = 60_000;
+const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
 
 /// See the module's text.
 #[derive(Debug)]
@@ -77,7 +78,7 @@ pub struct SessionAuth {
     refusals: Allowance,
     answers: Mutex<Answers>,
     /// When the log was last told that there is no answer; `u64::MAX` for never.
-    complained_ms: AtomicU64,
+    complaints: Quiet,
 }
 
 /// Why a request's session signs nobody in.
@@ -108,7 +109,7 @@ impl SessionAuth {
             }),
             refusals: Allowance::new(MAX_REFUSALS, millis(REFUSAL_EVERY)),
             answers: Mutex::new(Answers::new(MAX_ANSWERS)),
-            complained_ms: AtomicU64::new(u64::MAX),
+            complaints: Quiet::new(COMPLAINT_EVERY),
         })
     }
 
@@ -133,14 +134,14 @@ impl SessionAuth {
         control: &Handle,
     ) -> Result<Identity, NoSession> {
         let key = key(headers, &self.cookies).ok_or(NoSession::Refused)?;
-        let origin = Origin::from(address);
+        let network = Network::of(address);
         let holds = |answer: &Answer| answer.identity().is_none_or(|who| is_allowed(&who));
         let found = self.answers.lock().find(key, clock.now_ms(), holds);
         let mut coming = match found {
             Found::Kept(answer) => return answer.identity().ok_or(NoSession::Refused),
             Found::Coming(coming) => coming,
             Found::Unasked(verdict) => {
-                if !self.refusals.has_some(origin, clock.now_ms()) {
+                if !self.refusals.has_some(network, clock.now_ms()) {
                     self.answers.lock().forget(key);
                     return Err(NoSession::NotAsked);
                 }
@@ -148,7 +149,7 @@ impl SessionAuth {
                 let headers = forwarded(headers, address);
                 let (this, clock) = (Arc::clone(self), clock.clone());
                 control.spawn(async move {
-                    let question = this.ask(key, headers, origin, &verdict, &clock);
+                    let question = this.ask(key, headers, network, &verdict, &clock);
                     question.await;
                 });
                 coming
@@ -167,15 +168,15 @@ impl SessionAuth {
         &self,
         key: Key,
         headers: HeaderMap,
-        origin: Origin,
+        network: Network,
         verdict: &watch::Sender<Option<Verdict>>,
         clock: &Clock,
     ) {
         let asked_ms = clock.now_ms();
-        let repute = self.refusals.repute(origin, asked_ms);
+        let repute = self.refusals.repute(network, asked_ms);
         let question = async {
             let turn = tokio::select! {
-                turn = self.turns.take(origin, repute) => turn,
+                turn = self.turns.take(network, repute) => turn,
                 () = self.is_given_up(key, verdict) => return None,
             };
             let _turn = match turn {
@@ -183,14 +184,14 @@ impl SessionAuth {
                 Err(Busy) => return Some(Err("too many questions wait".to_owned())),
             };
             // In advance: those that are asked together must not all be refused.
-            if !self.refusals.take(origin, clock.now_ms()) {
+            if !self.refusals.take(network, clock.now_ms()) {
                 return Some(Ok(None));
             }
             // Before the question: a log-out that comes during it is later than what it is told.
             let asked_unix_ms = clock.unix_ms();
             let answer = read(self.source.get(headers).await, asked_unix_ms);
             if !matches!(answer, Ok(Answer::Refused)) {
-                self.refusals.give_back(origin);
+                self.refusals.give_back(network);
             }
             Some(answer.map(Some))
         };
@@ -234,10 +235,8 @@ impl SessionAuth {
     /// Says that there is no answer, at most once a minute: a client may be the cause.
     fn complain(&self, error: &str, now_ms: u64) {
         let url = &self.source;
-        let said_ms = self.complained_ms.load(Ordering::Relaxed);
-        if said_ms == u64::MAX || now_ms.saturating_sub(said_ms) >= QUIET_MS {
-            self.complained_ms.store(now_ms, Ordering::Relaxed);
-            tracing::warn!(%url, %error, "auth.session_auth_url: a session was not checked");
+        if let Some(suppressed) = self.complaints.suppressed(now_ms) {
+            tracing::warn!(%url, %error, suppressed, "auth.session_auth_url: a session was not checked");
         } else {
             tracing::debug!(%url, %error, "auth.session_auth_url: a session was not checked");
         }

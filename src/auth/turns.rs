@@ -10,25 +10,12 @@
 //! arrival everybody would, also whoever is honest and shares the address.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// Where a request comes from: an address, an IPv6 network of 64 bits (which a single host may
-/// have all of), or nowhere that has an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Origin(Option<IpAddr>);
-
-impl From<Option<IpAddr>> for Origin {
-    fn from(address: Option<IpAddr>) -> Self {
-        Self(address.map(|address| match address.to_canonical() {
-            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
-            IpAddr::V4(v4) => v4.into(),
-        }))
-    }
-}
+use crate::net::Network;
 
 /// How many turns there are.
 #[derive(Clone, Copy, Debug)]
@@ -61,9 +48,9 @@ struct State {
     bounds: Bounds,
     taken: usize,
     /// Addresses that have turns or wait for some; no entry is empty.
-    lines: HashMap<Origin, Line>,
+    lines: HashMap<Network, Line>,
     /// Addresses that wait, the next one first. Each stands here once.
-    rotation: VecDeque<Origin>,
+    rotation: VecDeque<Network>,
     waiting: usize,
     entered: u64,
 }
@@ -87,7 +74,7 @@ struct Waiter {
 #[derive(Debug)]
 pub struct Turn {
     turns: Turns,
-    origin: Origin,
+    network: Network,
 }
 
 /// Too many wait.
@@ -111,72 +98,72 @@ impl Turns {
     ///
     /// # Errors
     /// Too many wait, and this one gave way.
-    pub async fn take(&self, origin: Origin, repute: Repute) -> Result<Turn, Busy> {
+    pub async fn take(&self, network: Network, repute: Repute) -> Result<Turn, Busy> {
         let (number, turn) = {
             let mut state = self.0.lock();
-            if state.is_free(origin) {
-                state.grant(origin);
+            if state.is_free(network) {
+                state.grant(network);
                 drop(state);
-                return Ok(self.turn(origin));
+                return Ok(self.turn(network));
             }
-            state.enter(origin, repute)
+            state.enter(network, repute)
         };
         // Whoever stops waiting leaves the queue.
         let _place = Place {
             turns: self,
-            origin,
+            network,
             number,
         };
         turn.await.map_err(|_| Busy)
     }
 
-    fn turn(&self, origin: Origin) -> Turn {
+    fn turn(&self, network: Network) -> Turn {
         Turn {
             turns: self.clone(),
-            origin,
+            network,
         }
     }
 
     /// Hands a turn that was given back to whoever is next.
-    fn hand_on(&self, from: Origin) {
+    fn hand_on(&self, from: Network) {
         let next = {
             let mut state = self.0.lock();
             state.give_back(from);
             state.next()
         };
-        if let Some((origin, waiter)) = next {
+        if let Some((network, waiter)) = next {
             // If nobody waits for it any more, it is dropped here, and so handed on.
-            let _ = waiter.turn.send(self.turn(origin));
+            let _ = waiter.turn.send(self.turn(network));
         }
     }
 }
 
 impl State {
-    fn is_free(&self, origin: Origin) -> bool {
-        let own = self.lines.get(&origin).map_or(0, |line| line.taken);
+    fn is_free(&self, network: Network) -> bool {
+        let own = self.lines.get(&network).map_or(0, |line| line.taken);
         self.taken < self.bounds.at_once && own < self.bounds.at_once_each
     }
 
-    fn grant(&mut self, origin: Origin) {
+    fn grant(&mut self, network: Network) {
         self.taken += 1;
-        self.lines.entry(origin).or_default().taken += 1;
+        self.lines.entry(network).or_default().taken += 1;
     }
 
-    fn give_back(&mut self, origin: Origin) {
+    fn give_back(&mut self, network: Network) {
         self.taken -= 1;
-        if let Some(line) = self.lines.get_mut(&origin) {
+        if let Some(line) = self.lines.get_mut(&network) {
             line.taken -= 1;
         }
-        self.forget_if_empty(origin);
+        self.forget_if_empty(network);
     }
 
-    fn enter(&mut self, origin: Origin, repute: Repute) -> (u64, oneshot::Receiver<Turn>) {
+    fn enter(&mut self, network: Network, repute: Repute) -> (u64, oneshot::Receiver<Turn>) {
         let (sender, receiver) = oneshot::channel();
         let number = self.entered;
         self.entered += 1;
-        let line = self.lines.entry(origin).or_default();
+        let line = self.lines.entry(network).or_default();
         if line.waiting.is_empty() {
-            self.rotation.push_back(origin);
+            self.rotation.push_back(network);
         }
         line.waiting.push_back(Waiter {
             number,
@@ -186,7 +173,7 @@ impl State {
         let is_over = line.is_suspect && line.waiting.len() > self.bounds.waiting_suspect;
         self.waiting += 1;
         if is_over {
-            self.take_out(origin, VecDeque::pop_front);
+            self.take_out(network, VecDeque::pop_front);
         } else if self.waiting > self.bounds.waiting {
             let most = self.lines.iter().max_by_key(|(_, line)| line.waiting.len());
             if let Some((most, _)) = most {
@@ -198,45 +185,45 @@ impl State {
     }
 
     /// Grants the next turn, if one is free for anybody that waits.
-    fn next(&mut self) -> Option<(Origin, Waiter)> {
+    fn next(&mut self) -> Option<(Network, Waiter)> {
         // At most `at_once / at_once_each` addresses have all that they may have.
         let place = self
             .rotation
             .iter()
-            .position(|origin| self.is_free(*origin))?;
-        let origin = *self.rotation.get(place)?;
+            .position(|network| self.is_free(*network))?;
+        let network = *self.rotation.get(place)?;
         // To the end, if it waits for more.
         self.rotation.remove(place);
-        self.rotation.push_back(origin);
-        let waiter = if self.lines.get(&origin)?.is_suspect {
-            self.take_out(origin, VecDeque::pop_back)?
+        self.rotation.push_back(network);
+        let waiter = if self.lines.get(&network)?.is_suspect {
+            self.take_out(network, VecDeque::pop_back)?
         } else {
-            self.take_out(origin, VecDeque::pop_front)?
+            self.take_out(network, VecDeque::pop_front)?
         };
-        self.grant(origin);
-        Some((origin, waiter))
+        self.grant(network);
+        Some((network, waiter))
     }
 
     /// Takes one that waits out of its queue.
     fn take_out(
         &mut self,
-        origin: Origin,
+        network: Network,
         take: impl FnOnce(&mut VecDeque<Waiter>) -> Option<Waiter>,
     ) -> Option<Waiter> {
-        let line = self.lines.get_mut(&origin)?;
+        let line = self.lines.get_mut(&network)?;
         let waiter = take(&mut line.waiting)?;
         if line.waiting.is_empty() {
-            self.rotation.retain(|other| *other != origin);
+            self.rotation.retain(|other| *other != network);
         }
         self.waiting -= 1;
-        self.forget_if_empty(origin);
+        self.forget_if_empty(network);
         Some(waiter)
     }
 
-    fn forget_if_empty(&mut self, origin: Origin) {
-        let line = self.lines.get(&origin);
+    fn forget_if_empty(&mut self, network: Network) {
+        let line = self.lines.get(&network);
         if line.is_some_and(|line| line.taken == 0 && line.waiting.is_empty()) {
-            self.lines.remove(&origin);
+            self.lines.remove(&network);
         }
         if self.lines.is_empty() {
             // What a flood grew goes back.
@@ -249,7 +236,7 @@ impl State {
 /// A place in a queue, for as long as somebody waits at it.
 struct Place<'a> {
     turns: &'a Turns,
-    origin: Origin,
+    network: Network,
     number: u64,
 }
 
@@ -257,7 +244,7 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut state = self.turns.0.lock();
         // Numbers rise from the front to the back. After its turn has come, none is there.
-        let waiter = state.take_out(self.origin, |waiting| {
+        let waiter = state.take_out(self.network, |waiting| {
             let place = waiting
                 .binary_search_by_key(&self.number, |waiter| waiter.number)
                 .ok()?;
@@ -270,7 +257,7 @@ impl Drop for Place<'_> {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.turns.hand_on(self.origin);
+        self.turns.hand_on(self.network);
     }
 }
 

@@ -17,6 +17,7 @@ use crate::auth::credentials::{self, Credential};
 use crate::auth::jwt::{Rejected, SignatureCheck};
 use crate::auth::session::NoSession;
 use crate::auth::turns::Busy;
+use crate::net::Network;
 
 /// Who asks, or why nobody is let in.
 pub(super) type Identified = Result<Identity, Refusal>;
@@ -207,8 +208,8 @@ impl Live {
             Err(reason) => return Ok(Err(reason)),
         };
         let public = &asker.connection.public;
-        let origin = asker.address.into();
-        let checked = public.checks.run(check, token.to_owned(), origin).await;
+        let network = Network::of(asker.address);
+        let checked = public.checks.run(check, token.to_owned(), network).await;
         let signed = checked.map_err(|Busy| Refusal::AuthUnavailable)?;
         let unix_ms = public.shards.clock.unix_ms();
         Ok(signed.and_then(|signed| self.verifier.identity(&signed, unix_ms)))

@@ -14,9 +14,10 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::places::{Origin, Places};
+use super::places::Places;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::net::Network;
 
 /// How long a connection keeps its place while others wait: longer than any round trip, and short
 /// enough that a flood of idle ones passes through in seconds.
@@ -133,7 +134,7 @@ impl Handshakes {
             has_stayed: Cell::new(false),
         });
         let mut places = self.places.borrow_mut();
-        let key = places.enter(Origin::of(address), Rc::clone(&holder));
+        let key = places.enter(Network::of(address), Rc::clone(&holder));
         self.metrics.shards[usize::from(self.shard)]
             .handshakes
             .add(1);
@@ -190,7 +191,7 @@ impl Handshake {
     /// Counts it against this address from now on: whom a PROXY header or a trusted proxy names.
     pub fn set_address(&self, address: Option<IpAddr>) {
         let mut places = self.all.places.borrow_mut();
-        places.move_to(self.key, Origin::of(address));
+        places.move_to(self.key, Network::of(address));
     }
 
     /// Waits for what the server does, and not the client: until then the connection does not give

@@ -6,44 +6,22 @@
 #![allow(clippy::indexing_slicing)] // a key is good until its place is left
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
 
 use slab::Slab;
+
+use crate::net::Network;
 
 /// An address with more than this part of all places is a crowd: it gives way first, gets less
 /// time, and no more than this part of its connections is protected.
 const CROWD_PART: usize = 8;
 
-/// Whom a connection counts against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Origin {
-    /// An IPv4 address, or the /64 that an IPv6 client commands.
-    Net(IpAddr),
-    /// The nameless peers of unix sockets.
-    Unix,
-}
-
-impl Origin {
-    /// `None` stands for a unix socket's peer.
-    pub(super) fn of(address: Option<IpAddr>) -> Self {
-        match address.map(|address| address.to_canonical()) {
-            None => Self::Unix,
-            Some(IpAddr::V4(v4)) => Self::Net(v4.into()),
-            Some(IpAddr::V6(v6)) => {
-                let network = v6.to_bits() & (u128::MAX << 64);
-                Self::Net(Ipv6Addr::from_bits(network).into())
-            }
-        }
-    }
-}
-
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Places<T> {
     entries: Slab<Place<T>>,
-    groups: HashMap<Origin, Group>,
+    groups: HashMap<Network, Group>,
     /// The addresses with more than `crowd` places: fewer than [`CROWD_PART`].
-    crowds: Vec<Origin>,
+    crowds: Vec<Network>,
     /// The connections that may have to give way, oldest first: keys by turn.
     waiting: BTreeMap<u64, usize>,
     crowd: usize,
@@ -53,7 +31,7 @@ pub(super) struct Places<T> {
 #[derive(Debug)]
 struct Place<T> {
     holder: T,
-    origin: Origin,
+    network: Network,
     /// Its place in `waiting`: when it came, or last declined to leave.
     turn: u64,
     /// The server works on its request; that protects it.
@@ -105,11 +83,11 @@ impl<T> Places<T> {
         &self.entries[key].holder
     }
 
-    pub(super) fn enter(&mut self, origin: Origin, holder: T) -> usize {
+    pub(super) fn enter(&mut self, network: Network, holder: T) -> usize {
         let turn = self.next_turn();
         let key = self.entries.insert(Place {
             holder,
-            origin,
+            network,
             turn,
             is_working: false,
             is_leaving: false,
@@ -124,15 +102,15 @@ impl<T> Places<T> {
     }
 
     /// Counts it against another address.
-    pub(super) fn move_to(&mut self, key: usize, origin: Origin) {
-        if self.entries[key].origin != origin {
-            self.change(key, |place| place.origin = origin);
+    pub(super) fn move_to(&mut self, key: usize, network: Network) {
+        if self.entries[key].network != network {
+            self.change(key, |place| place.network = network);
         }
     }
 
     /// Protects a connection, unless its address has as many of those as it may.
     pub(super) fn start_work(&mut self, key: usize) {
-        let group = &self.groups[&self.entries[key].origin];
+        let group = &self.groups[&self.entries[key].network];
         if group.working < self.crowd {
             self.change(key, |place| place.is_working = true);
         }
@@ -148,7 +126,7 @@ impl<T> Places<T> {
 
     /// Whether its address holds more than its share.
     pub(super) fn is_of_crowd(&self, key: usize) -> bool {
-        self.groups[&self.entries[key].origin].held > self.crowd
+        self.groups[&self.entries[key].network].held > self.crowd
     }
 
     /// It was asked to leave, and is not asked again.
@@ -167,7 +145,7 @@ impl<T> Places<T> {
 
     /// Who gives way next: the oldest that waits of the largest crowd or, with no crowd, of all.
     pub(super) fn candidate(&self) -> Option<Candidate> {
-        let crowds = self.crowds.iter().map(|origin| &self.groups[origin]);
+        let crowds = self.crowds.iter().map(|network| &self.groups[network]);
         let largest = crowds
             .filter(|group| !group.waiting.is_empty())
             .max_by_key(|group| group.held);
@@ -192,7 +170,7 @@ impl<T> Places<T> {
 
     fn count(&mut self, key: usize) {
         let place = &self.entries[key];
-        let group = self.groups.entry(place.origin).or_default();
+        let group = self.groups.entry(place.network).or_default();
         group.held += 1;
         group.working += usize::from(place.is_working);
         if place.is_waiting() {
@@ -200,17 +178,17 @@ impl<T> Places<T> {
             self.waiting.insert(place.turn, key);
         }
         if group.held == self.crowd + 1 {
-            self.crowds.push(place.origin);
+            self.crowds.push(place.network);
         }
     }
 
     fn discount(&mut self, key: usize) {
         let place = &self.entries[key];
-        let Some(group) = self.groups.get_mut(&place.origin) else {
+        let Some(group) = self.groups.get_mut(&place.network) else {
             return;
         };
         if group.held == self.crowd + 1 {
-            self.crowds.retain(|origin| *origin != place.origin);
+            self.crowds.retain(|network| *network != place.network);
         }
         group.held -= 1;
         group.working -= usize::from(place.is_working);
@@ -219,7 +197,7 @@ impl<T> Places<T> {
             self.waiting.remove(&place.turn);
         }
         if group.held == 0 {
-            self.groups.remove(&place.origin);
+            self.groups.remove(&place.network);
         }
     }
 }
@@ -232,25 +210,13 @@ mod tests {
 
     const MOST: usize = 16;
 
-    fn origin(text: &str) -> Origin {
-        Origin::of(Some(text.parse().unwrap()))
-    }
-
-    fn numbered(number: u8) -> Origin {
-        Origin::of(Some([10, 0, 0, number].into()))
+    fn numbered(number: u8) -> Network {
+        Network::of(Some([10, 0, 0, number].into()))
     }
 
     fn next(places: &Places<()>) -> Option<(usize, bool)> {
         let next = places.candidate()?;
         Some((next.key, next.is_of_crowd))
-    }
-
-    #[test]
-    fn a_network_of_ipv6_counts_as_one_address() {
-        assert_eq!(origin("2001:db8::1"), origin("2001:db8::ffff:0:0:2"));
-        assert_ne!(origin("2001:db8::1"), origin("2001:db8:0:1::1"));
-        assert_eq!(origin("::ffff:192.0.2.1"), origin("192.0.2.1"));
-        assert_ne!(origin("192.0.2.1"), Origin::of(None));
     }
 
     #[test]

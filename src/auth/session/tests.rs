@@ -160,7 +160,7 @@ async fn waiting_for_a_turn_counts_and_who_waited_too_long_is_not_asked_about() 
         taken.push(
             sessions
                 .turns
-                .take(ADDRESS.into(), Repute::Good)
+                .take(Network::of(ADDRESS), Repute::Good)
                 .await
                 .unwrap(),
         );
@@ -180,7 +180,7 @@ async fn waiting_for_a_turn_counts_and_who_waited_too_long_is_not_asked_about() 
     let (asked, ()) = tokio::join!(asked, time_passes);
     assert_eq!(asked.unwrap_err(), NoSession::Unknown);
     assert!(application.accept().is_err(), "a connection came");
-    let free = sessions.turns.take(ADDRESS.into(), Repute::Good);
+    let free = sessions.turns.take(Network::of(ADDRESS), Repute::Good);
     assert!(clock.within(MAX_WAIT, free).await.is_some());
 }
 

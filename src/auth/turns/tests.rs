@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -5,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn origin(number: u8) -> Origin {
-    Origin::from(Some(IpAddr::from([10, 0, 0, number])))
+fn network(number: u8) -> Network {
+    Network::of(Some(IpAddr::from([10, 0, 0, number])))
 }
 
 type Taking = Pin<Box<dyn Future<Output = Result<Turn, Busy>>>>;
@@ -42,7 +43,7 @@ impl World {
 
     fn come(&mut self, from: u8) -> usize {
         let (turns, repute) = (self.turns.clone(), self.repute);
-        let taking: Taking = Box::pin(async move { turns.take(origin(from), repute).await });
+        let taking: Taking = Box::pin(async move { turns.take(network(from), repute).await });
         self.clients.push((from, Client::Waits(taking)));
         self.look();
         self.clients.len() - 1
@@ -151,7 +152,7 @@ fn when_too_many_wait_the_busiest_address_gives_way() {
 
 #[test]
 fn an_ipv6_network_is_one_address_and_a_mapped_one_is_itself() {
-    let of = |text: &str| Origin::from(Some(text.parse::<IpAddr>().unwrap()));
+    let of = |text: &str| Network::of(Some(text.parse::<IpAddr>().unwrap()));
     assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
     assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
     assert_eq!(of("::ffff:1.2.3.4"), of("1.2.3.4"));
@@ -193,9 +194,9 @@ proptest! {
             let from = |client: &usize| world.clients[*client].0;
             let (busy, waiting) = (world.with_turn(), world.waiting());
             prop_assert!(busy.len() <= at_once && waiting.len() <= most_waiting);
-            let has = |origin: u8| busy.iter().filter(|client| from(client) == origin).count();
-            for origin in 0..4 {
-                prop_assert!(has(origin) <= each);
+            let has = |network: u8| busy.iter().filter(|client| from(client) == network).count();
+            for network in 0..4 {
+                prop_assert!(has(network) <= each);
             }
             // Whoever waits does so because no turn is free, or its address has all it may have.
             for client in &waiting {
