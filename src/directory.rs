@@ -108,7 +108,7 @@ pub enum NotAdmitted {
     Full,
 }
 
-/// See the module's text.
+/// All connected users and all known sessions, shared by all shards.
 #[derive(Debug)]
 pub struct Directory {
     stripes: Box<[Mutex<Stripe>]>,

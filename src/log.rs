@@ -48,7 +48,7 @@ const MAX_BATCH_BYTES: usize = 1 << 20;
 /// Entries that are dropped for their age while the log is locked: 50 µs or so.
 const MAX_EVICTED: usize = 256;
 
-/// See the module's text.
+/// The log of this process, shared by engines, shards and replays.
 #[derive(Debug)]
 pub struct Log {
     state: Mutex<State>,

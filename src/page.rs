@@ -20,7 +20,7 @@ pub(crate) const SCRIPT: &str = include_str!("page/dom.js");
 const STYLE_MARK: &str = "<!-- style -->";
 const SCRIPT_MARK: &str = "<!-- script -->";
 
-/// See the module's text.
+/// A page with its response headers.
 #[derive(Debug)]
 pub(crate) struct Page {
     html: Bytes,

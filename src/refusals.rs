@@ -44,7 +44,7 @@ pub struct RecentRefusal {
     pub more: u64,
 }
 
-/// See the module's text.
+/// Recent refusals by reason, for the dashboard.
 #[derive(Debug, Default)]
 pub struct RecentRefusals {
     gates: ByLabel<Gate, { RefusedReason::ALL.len() }>,

@@ -18,7 +18,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// Longest wait for a whole body: a batch that is written as its events happen, line by line.
 const MAX_WAIT: Duration = Duration::from_secs(10 * 60);
 
-/// See the module's text. While it is waited for, its connection counts as idle.
+/// A request's body that is read piece by piece. While the server waits for a piece, its connection
+/// counts as idle.
 pub(super) struct Body {
     incoming: Incoming,
     line: Arc<Line>,

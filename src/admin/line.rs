@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-/// See the module's text.
+/// The state of one admin connection, shared between its requests and the table of all.
 #[derive(Debug)]
 pub(super) struct Line {
     peer: Option<SocketAddr>,

@@ -33,7 +33,7 @@ const QUEUE: usize = 8;
 /// a key.
 const LIVE_CACHE_CONTROL: &str = "no-cache, no-store, no-transform";
 
-/// See the module's text.
+/// The open live streams of the dashboard.
 #[derive(Debug, Default)]
 pub(super) struct Live(Mutex<State>);
 

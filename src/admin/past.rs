@@ -13,7 +13,7 @@ const INTERVAL_MS: u64 = 5_000;
 /// Of 15 minutes, both ends counted: 39 KiB.
 const POINTS: usize = 181;
 
-/// See the module's text.
+/// Points of the last 15 minutes, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Past(VecDeque<Point>);
 

@@ -17,7 +17,7 @@ use super::line::Line;
 use crate::clock::Clock;
 use crate::quiet::Quiet;
 
-/// See the module's text.
+/// All open admin connections, up to the limit.
 #[derive(Debug)]
 pub(super) struct Places {
     clock: Clock,

@@ -14,7 +14,7 @@ use crate::quiet::Quiet;
 /// Between two lines.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// See the module's text.
+/// The log lines about rejected admin requests, at most one per second and kind.
 #[derive(Debug)]
 pub(super) struct Refusals {
     /// Anybody can send a wrong key, which must not hide what the server cannot do.

@@ -20,7 +20,7 @@ const MAX_NETWORKS: usize = 4_096;
 /// Between two looks through a full table for what can be forgotten.
 const SWEEP_MS: u64 = 1_000;
 
-/// See the module's text.
+/// The networks that have sent wrong API keys, each with its allowance.
 #[derive(Debug, Default)]
 pub(super) struct WrongKeys(Mutex<Table>);
 

@@ -15,7 +15,7 @@ use crate::net::Network;
 /// Most addresses remembered, some 2 MiB.
 pub const MAX_NETWORKS: usize = 16 * 1024;
 
-/// See the module's text.
+/// How much each network has left of its allowance.
 #[derive(Debug)]
 pub struct Allowance {
     /// How long one takes to come back.

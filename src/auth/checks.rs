@@ -43,7 +43,7 @@ const NICE_FIRST: i32 = 5;
 /// than the most likely one wait.
 const NICE_REST: i32 = 10;
 
-/// See the module's text.
+/// Threads that check signatures, and the turns at them.
 #[derive(Debug)]
 pub struct Checks {
     /// For the most likely key.

@@ -68,7 +68,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Between two log lines about an application that does not answer.
 const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
 
-/// See the module's text.
+/// Asks the application about cookies, with a cache, a queue and limits.
 #[derive(Debug)]
 pub struct SessionAuth {
     source: Source,

@@ -39,7 +39,7 @@ pub enum Repute {
     Suspect,
 }
 
-/// See the module's text. Clones share the turns.
+/// A limited number of turns, shared fairly between networks. Clones share the turns.
 #[derive(Clone, Debug)]
 pub struct Turns(Arc<Mutex<State>>);
 

@@ -2,7 +2,7 @@
 
 use compact_str::ToCompactString;
 
-/// See the module's text. Two names are of the same user if and only if their texts are equal.
+/// A user's id. Two names are of the same user if and only if their texts are equal.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Name {
     /// A text that is the decimal form of a number: no sign, no leading zero.

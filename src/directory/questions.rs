@@ -11,7 +11,7 @@ const PAUSE_MS: u64 = 10_000;
 /// Users remembered, some 300 KiB with the longest names. Nobody else is asked then.
 const MAX_USERS: usize = 1_024;
 
-/// See the module's text.
+/// Which users were asked lately, and the outcome for those who wait.
 #[derive(Debug, Default)]
 pub struct Questions(Mutex<HashMap<CompactString, Asked, ahash::RandomState>>);
 

@@ -12,7 +12,7 @@ use crate::log::Position;
 /// A table whose use falls below this part of its size gives half of it back.
 const SPARSE: usize = 4;
 
-/// See the module's text.
+/// The standings of one stripe's users, by name.
 #[derive(Debug, Default)]
 pub(super) struct Standings {
     /// Boxed, so that the place kept free for growth is a pointer each.

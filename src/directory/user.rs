@@ -4,7 +4,7 @@ use super::name::Name;
 use super::{ConnectionRef, Limit, NotAdmitted};
 use crate::config::OnLimit;
 
-/// See the module's text. With one connection it is all there is.
+/// A connected user. With one connection it is all that is kept.
 #[derive(Debug)]
 pub(super) struct User {
     name: Name,

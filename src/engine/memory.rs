@@ -15,7 +15,7 @@ use crate::spans;
 /// Longest wait for delivery to catch up before a publisher is told to come again.
 pub(super) const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// See the module's text.
+/// An engine that keeps nothing beyond the process.
 pub struct MemoryEngine {
     log: Arc<Log>,
     clock: Clock,

@@ -67,7 +67,7 @@ impl SourceKey {
     }
 }
 
-/// See the module's text.
+/// The ids that publishers have used, bounded by age and bytes.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     /// The oldest first.

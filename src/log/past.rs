@@ -22,7 +22,7 @@ const MAX_SHARE: usize = if cfg!(test) { 8 } else { 64 };
 /// event does not push all other marks out.
 const MAX_LISTED: usize = 64;
 
-/// What is gone. See the module's text.
+/// What is known of evicted entries: the floor, and marks of some entries before it.
 #[derive(Debug)]
 pub(super) struct Past {
     floor: EventId,

@@ -58,7 +58,7 @@ pub struct Newcomer<'a> {
     pub settled: Position,
 }
 
-/// See the module's text.
+/// One client's way from its last id to the newest entry.
 #[derive(Debug)]
 pub struct Replay {
     user: Box<str>,

@@ -24,7 +24,7 @@ pub(super) enum Chain<'a> {
     Topic(&'a str),
 }
 
-/// See the module's text.
+/// The retained entries, and for each user, topic and the broadcasts the chain of theirs.
 #[derive(Debug, Default)]
 pub(super) struct Ring {
     retained: VecDeque<Retained>,

@@ -21,7 +21,7 @@ const MAX_LOOKUPS: usize = 4;
 
 type Addresses = IntoIter<SocketAddr>;
 
-/// See the module's text.
+/// A resolver that runs a limited number of lookups at once.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
     turns: Arc<Semaphore>,

@@ -9,7 +9,7 @@ use super::answer::error;
 use crate::config::Endpoint;
 use crate::page::{self, Page};
 
-/// See the module's text.
+/// The page, with the routes and addresses of this server in it.
 #[derive(Debug)]
 pub struct Demo(Page);
 

@@ -14,7 +14,7 @@ use crate::quiet::Quiet;
 /// Between two lines about the same reason.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// See the module's text. Reasons are few and fixed, so the map is bounded.
+/// The rate-limited log lines about 401. Reasons are few and fixed, so the map is bounded.
 #[derive(Debug, Default)]
 pub(super) struct Denials(Mutex<HashMap<&'static str, Quiet>>);
 

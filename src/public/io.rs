@@ -15,7 +15,7 @@ use super::sealed::Sealed;
 use crate::shard::{Detached, Socket};
 use crate::tls::Secrets;
 
-/// See the module's text.
+/// What hyper reads from and writes to.
 #[derive(Debug)]
 pub(super) enum Io {
     Plain(Wire),

@@ -4,7 +4,7 @@
 /// Type, version and length (RFC 8446 §5.1).
 const HEADER_BYTES: u8 = 5;
 
-/// See the module's text.
+/// How far the bytes read so far reach into the current TLS record.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Records {
     /// Bytes of the next record's header that are here.

@@ -14,7 +14,7 @@ use crate::metrics::RefusedReason;
 use crate::refusals::RefusalNote;
 use crate::shard::{Declined, NotSeated};
 
-/// See the module's text.
+/// Why a request for a stream is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// None, bad, expired or revoked credential.

@@ -21,7 +21,7 @@ use crate::tls::{Alert, HEADER_BYTES, MAX_CONTENT_BYTES, Received, Secrets, reco
 /// and brings nothing.
 const MAX_EMPTY_RECORDS: u32 = 32;
 
-/// See the module's text.
+/// A returned TLS connection under hyper.
 #[derive(Debug)]
 pub(super) struct Sealed {
     wire: Wire,

@@ -31,7 +31,7 @@ pub(crate) struct Moved {
     to: u32,
 }
 
-/// See the module's text.
+/// The audiences of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Audiences {
     all: Slab<Audience>,

@@ -110,7 +110,7 @@ impl Shared {
     }
 }
 
-/// See the module's text.
+/// The state of one shard. Only its own thread touches it.
 #[derive(Debug)]
 pub struct Shard {
     number: u16,

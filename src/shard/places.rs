@@ -15,7 +15,7 @@ use crate::net::Network;
 /// time, and no more than this part of its connections is protected.
 const CROWD_PART: usize = 8;
 
-/// See the module's text.
+/// The places among one shard's handshakes, by the network that holds them.
 #[derive(Debug)]
 pub(super) struct Places<T> {
     entries: Slab<Place<T>>,

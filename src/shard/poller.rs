@@ -18,7 +18,7 @@ use crate::sys;
 /// Events taken in one go, before the shard looks at its timers and its inbox again.
 const BATCH: usize = 256;
 
-/// See the module's text.
+/// The epoll of one shard.
 #[derive(Debug)]
 pub(crate) struct Poller {
     epoll: AsyncFd<OwnedFd>,

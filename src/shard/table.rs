@@ -33,7 +33,7 @@ impl SlotRef {
     }
 }
 
-/// See the module's text.
+/// The slots of one shard's streams.
 #[derive(Debug)]
 pub(crate) struct Table {
     slots: Slab<Slot>,

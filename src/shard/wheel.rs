@@ -104,7 +104,7 @@ pub(crate) trait Slots {
     fn links(&mut self, key: u32) -> &mut Links;
 }
 
-/// See the module's text.
+/// The timers of one shard.
 #[derive(Debug)]
 pub(crate) struct Wheel {
     heads: Box<[u32; BUCKETS as usize]>,

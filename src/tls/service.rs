@@ -29,7 +29,7 @@ const ALPN: &[u8] = b"http/1.1";
 /// A browser opens few connections to a server of streams; each ticket is a record more.
 const TICKETS: usize = 2;
 
-/// See the module's text.
+/// The certificates and ticket keys that new handshakes use.
 #[derive(Debug)]
 pub struct Tls {
     server: Arc<ServerConfig>,

@@ -121,7 +121,7 @@ impl From<NoCandidate> for Rejected {
     }
 }
 
-/// See the module's text.
+/// The configured keys together with those that the URL last served.
 #[derive(Debug)]
 pub struct RemoteKeys {
     source: Source,

@@ -46,7 +46,7 @@ pub(super) enum Found {
     Unasked(Ending),
 }
 
-/// See the module's text.
+/// Recent answers of the application, and the questions under way.
 #[derive(Debug)]
 pub(super) struct Answers {
     entries: HashMap<Key, Entry>,

@@ -31,7 +31,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// An answer is a few bytes; a longer one ends its connection.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// See the module's text.
+/// Sends batches of spans to one collector.
 #[derive(Debug)]
 pub(super) struct Exporter {
     traces: Uri,

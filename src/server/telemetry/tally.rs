@@ -10,7 +10,7 @@ use crate::clock::Clock;
 /// Between two log lines about the export: a collector that comes and goes must not fill the log.
 const QUIET_MS: u64 = 60_000;
 
-/// See the module's text.
+/// Counts of waiting and lost spans, and the log lines about them.
 #[derive(Debug)]
 pub(super) struct Tally {
     max_waiting: usize,
