@@ -12,8 +12,8 @@ use syn::visit::{self, Visit};
 /// The layers, from the bottom up. A module may use those of its own layer and of the layers below.
 const LAYERS: &[&[&str]] = &[
     &[
-        "clock", "config", "event", "frame", "metrics", "net", "outbound", "page", "quiet", "request", "spans", "sys",
-        "text", "topic",
+        "clock", "config", "event", "frame", "metrics", "net", "outbound", "page", "quiet",
+        "request", "spans", "sys", "text", "topic",
     ],
     &["auth", "directory", "log", "refusals", "tls"],
     &["engine", "shard"],
@@ -33,7 +33,8 @@ fn imports(root: &Path) -> Imports {
     let mut imports = Imports::new();
     for (module, path) in files {
         let text = std::fs::read_to_string(&path).unwrap();
-        let file = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let file =
+            syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let mut paths = Paths {
             module: module.clone(),
             found: BTreeSet::new(),
@@ -58,7 +59,9 @@ fn collect(root: &Path, directory: &Path, files: &mut BTreeMap<Module, PathBuf>)
         }
         if path.is_dir() {
             collect(root, &path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") && !matches!(name, "lib" | "main") {
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && !matches!(name, "lib" | "main")
+        {
             let mut module: Module = path
                 .strip_prefix(root)
                 .unwrap()
@@ -150,7 +153,11 @@ impl<'ast> Visit<'ast> for Paths {
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        let segments: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        let segments: Vec<String> = path
+            .segments
+            .iter()
+            .map(|segment| segment.ident.to_string())
+            .collect();
         self.note(&segments);
         visit::visit_path(self, path);
     }
@@ -158,7 +165,9 @@ impl<'ast> Visit<'ast> for Paths {
 
 fn layer(module: &str) -> usize {
     let layer = LAYERS.iter().position(|layer| layer.contains(&module));
-    layer.unwrap_or_else(|| panic!("`{module}` has no layer: give it one in LAYERS and in src/lib.rs"))
+    layer.unwrap_or_else(|| {
+        panic!("`{module}` has no layer: give it one in LAYERS and in src/lib.rs")
+    })
 }
 
 fn source() -> Imports {
@@ -169,7 +178,10 @@ fn source() -> Imports {
 fn no_module_imports_one_of_a_higher_layer() {
     for (module, imported) in source() {
         for (imported, by) in imported {
-            assert!(layer(&imported) <= layer(&module), "{by} imports {imported}");
+            assert!(
+                layer(&imported) <= layer(&module),
+                "{by} imports {imported}"
+            );
         }
     }
 }
@@ -180,7 +192,11 @@ fn no_modules_import_each_other_in_a_cycle() {
     // Those that import nothing of what is left are taken away, until nothing is left or all are in cycles.
     let mut left: BTreeSet<&str> = imports.keys().map(String::as_str).collect();
     loop {
-        let imports_some = |module: &&str| imports[*module].keys().any(|imported| left.contains(imported.as_str()));
+        let imports_some = |module: &&str| {
+            imports[*module]
+                .keys()
+                .any(|imported| left.contains(imported.as_str()))
+        };
         let rest: BTreeSet<&str> = left.iter().copied().filter(imports_some).collect();
         if rest.len() == left.len() {
             break;
@@ -194,7 +210,9 @@ fn no_modules_import_each_other_in_a_cycle() {
 fn the_table_in_lib_rs_names_every_module() {
     let lib = include_str!("../src/lib.rs");
     for module in LAYERS.iter().copied().flatten() {
-        let row = lib.lines().find(|line| line.starts_with("//! | ") && line.contains(&format!("`{module}`")));
+        let row = lib
+            .lines()
+            .find(|line| line.starts_with("//! | ") && line.contains(&format!("`{module}`")));
         assert!(row.is_some(), "{module}");
     }
 }
