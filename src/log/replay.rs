@@ -226,6 +226,15 @@ impl Replay {
         Ok(())
     }
 
+    /// One of [`chains`], by its number. Taken for each entry, so it walks through no iterator.
+    fn chain(&self, number: usize) -> Chain<'_> {
+        match number {
+            0 => Chain::All,
+            1 => Chain::User(&self.user),
+            _ => Chain::Topic(self.topics[number - 2].as_str()),
+        }
+    }
+
     /// Takes entries in the order of their ranks until the round's end.
     fn take(
         &self,
@@ -235,17 +244,17 @@ impl Replay {
         piece: &mut Vec<Arc<Entry>>,
     ) -> Result<(), Stop> {
         loop {
-            let chains = chains(&self.user, &self.topics);
             let earliest = round
                 .cursors
                 .iter_mut()
-                .zip(chains)
-                .filter(|(cursor, _)| **cursor != Rank::NONE)
-                .min_by_key(|(cursor, _)| **cursor);
-            let Some((cursor, chain)) = earliest.filter(|(cursor, _)| **cursor <= round.last)
+                .enumerate()
+                .filter(|(_, cursor)| **cursor != Rank::NONE)
+                .min_by_key(|(_, cursor)| **cursor);
+            let Some((number, cursor)) = earliest.filter(|(_, cursor)| **cursor <= round.last)
             else {
                 return Ok(());
             };
+            let chain = self.chain(number);
             if let Some(end) = &self.end
                 && end.rank < Some(*cursor)
             {

@@ -297,6 +297,7 @@ impl Ring {
         &self.at(rank).links
     }
 
+    #[inline]
     fn link(&self, rank: Rank, chain: Chain<'_>) -> Link {
         let place = match (&self.entry(rank).record, chain) {
             (
