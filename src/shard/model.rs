@@ -13,6 +13,8 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use proptest::prelude::*;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
 use tokio::runtime::Runtime;
 
 use super::*;
@@ -169,10 +171,23 @@ impl World {
     }
 
     /// Nobody here speaks HTTP: connections that are given back to it find no room.
-    fn close_returned(&mut self) {
+    /// Closes what goes back to HTTP, once its goodbye finds room in the socket; true if some of it
+    /// waits for that.
+    fn close_returned(&mut self) -> bool {
+        let mut waits = false;
         for shard in &mut self.shards {
-            shard.returned.drain(..).for_each(Returned::close);
+            for returned in std::mem::take(&mut shard.returned) {
+                let mut fds = [PollFd::new(&returned.fd, PollFlags::OUT)];
+                let is_writable = poll(&mut fds, Some(&Timespec::default())).unwrap() > 0;
+                if is_writable {
+                    returned.close();
+                } else {
+                    waits = true;
+                    shard.returned.push(returned);
+                }
+            }
         }
+        waits
     }
 
     fn append(&mut self, what: What, record: impl FnOnce(EventId) -> Record) {
@@ -365,7 +380,7 @@ impl World {
                 is_busy |= shard.deliver();
                 is_busy |= shard.run_catch_ups();
             }
-            self.close_returned();
+            is_busy |= self.close_returned();
             for device in 0..self.devices.len() {
                 is_busy |= self.read(device, 64 * 1_024) > 0;
             }
