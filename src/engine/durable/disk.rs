@@ -45,7 +45,6 @@ pub(super) struct Disk {
     log: Option<SessionLog>,
     mark_file: Option<MarkFile>,
     mark: Mark,
-    is_mark_failing: bool,
     /// Of the events that were there when it was opened.
     newest_stored: EventId,
     /// Of those, some are missing.
@@ -91,7 +90,6 @@ impl Disk {
             log: None,
             mark_file: None,
             mark: Mark::default(),
-            is_mark_failing: false,
             newest_stored: EventId::default(),
             are_events_missing: false,
             pending: HashMap::new(),
@@ -371,6 +369,19 @@ impl Disk {
         has_space(&self.directory)
     }
 
+    /// Whether the mark cannot be written: a loss of what is stored now could go unnoticed. The next
+    /// commit tries again.
+    pub(super) fn is_mark_failing(&self) -> bool {
+        self.mark_file.as_ref().is_some_and(MarkFile::is_failing)
+    }
+
+    /// Makes writes of the mark fail as on a broken disk.
+    #[cfg(test)]
+    pub(super) fn break_mark(&mut self, is_broken: bool) {
+        let mark = self.mark_file.as_mut();
+        mark.unwrap().break_disk(is_broken);
+    }
+
     /// Moves everything into the database's own file.
     pub(super) fn close(mut self) -> Result<(), StoreError> {
         if self.is_log_dirty
@@ -399,13 +410,13 @@ impl Disk {
         let Some(file) = &mut self.mark_file else {
             return;
         };
-        let written = file.write(self.mark);
-        if let Err(error) = &written
-            && !self.is_mark_failing
+        let was_failing = file.is_failing();
+        if let Err(error) = file.write(self.mark)
+            && !was_failing
         {
-            tracing::error!(%error, "history.path: the mark cannot be written; damage might go unnoticed");
+            tracing::error!(%error,
+                "history.path: the mark cannot be written; no event is accepted until that works again");
         }
-        self.is_mark_failing = written.is_err();
     }
 
     fn watch(&mut self) -> Result<(), StoreError> {
