@@ -7,7 +7,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use hashbrown::HashMap;
@@ -24,6 +24,8 @@ use crate::config::{Fsync, OnDamage};
 use crate::event::EventId;
 
 const LOCK: &str = "lock";
+/// In the lock once there was a history: if its files are gone, they were deleted.
+const USED: &[u8] = b"used\n";
 /// What is written to see whether there is space: more than a commit of one event takes.
 const PROBE_BYTES: usize = 64 * 1024;
 const PROBE: &str = "probe";
@@ -57,7 +59,7 @@ pub(super) struct Disk {
     is_log_dirty: bool,
     watch: Watch,
     /// Held as long as the directory is open.
-    _lock: File,
+    lock: File,
 }
 
 /// A directory in order.
@@ -96,7 +98,7 @@ impl Disk {
             pending_everyone: (0, 0),
             is_log_dirty: false,
             watch: Watch::default(),
-            _lock: lock,
+            lock,
         };
         match disk.reopen(unix_ms, logged_out) {
             Ok(_) => Ok(disk),
@@ -119,7 +121,13 @@ impl Disk {
     ) -> Result<Option<u64>, StoreError> {
         // Its changes are read from the file again.
         self.log = None;
-        let recovered = recover(&self.directory, self.options, unix_ms, logged_out);
+        let recovered = recover(
+            &self.directory,
+            &self.lock,
+            self.options,
+            unix_ms,
+            logged_out,
+        );
         let recovered = match recovered {
             Ok(recovered) => recovered,
             Err(error) => {
@@ -168,7 +176,8 @@ impl Disk {
         // Neither needs space if it is there.
         let mark = MarkFile::open(&self.directory).ok();
         let (log, found) = SessionLog::open(&self.directory)?;
-        let found_mark = mark.as_ref().map(|(_, found)| *found).unwrap_or_default();
+        let mut found_mark = mark.as_ref().map(|(_, found)| *found).unwrap_or_default();
+        found_mark.is_of_history = self.lock.metadata()?.len() > 0;
         let has_witness = found_mark.exists || found.exists;
         let database = match open_unwritable(&self.directory) {
             Ok(None) => Database::New,
@@ -420,8 +429,8 @@ impl Disk {
     }
 
     fn watch(&mut self) -> Result<(), StoreError> {
-        let wal = format!("{DATABASE}-wal");
-        let names = [LOCK, DATABASE, &wal, SESSIONS, MARK];
+        let [wal, shm] = ["wal", "shm"].map(|name| format!("{DATABASE}-{name}"));
+        let names = [LOCK, DATABASE, &wal, &shm, SESSIONS, MARK];
         self.watch = Watch::new(names.map(|name| self.directory.join(name)))?;
         Ok(())
     }
@@ -451,13 +460,15 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
 /// Puts in order what an earlier process left.
 fn recover(
     directory: &Path,
+    lock: &File,
     options: Options,
     unix_ms: u64,
     logged_out: LoggedOut<'_>,
 ) -> Result<Recovered, StoreError> {
     // One that was interrupted.
     store::finish(directory, true)?;
-    let (mut mark_file, mark) = MarkFile::open(directory)?;
+    let (mut mark_file, mut mark) = MarkFile::open(directory)?;
+    mark.is_of_history = lock.metadata()?.len() > 0;
     let (log, found) = SessionLog::open(directory)?;
     let has_witness = mark.exists || found.exists;
     let store = match Store::open(directory, options.fsync) {
@@ -527,6 +538,7 @@ fn recover(
         changes,
     };
     mark_file.rewrite(mark)?;
+    lock.write_all_at(USED, 0)?;
     // A full disk is reported now and not with the first event.
     store.probe()?;
     Ok(Recovered {

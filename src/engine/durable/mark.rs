@@ -38,6 +38,8 @@ pub(super) struct FoundMark {
     pub(super) is_intact: bool,
     /// The newest that can be read.
     pub(super) mark: Mark,
+    /// The lock tells of a history in this directory, whether its files are there or not.
+    pub(super) is_of_history: bool,
 }
 
 /// The file.
@@ -73,6 +75,7 @@ impl MarkFile {
             exists,
             is_intact,
             mark,
+            is_of_history: false,
         };
         let opened = Self {
             file,
