@@ -7,7 +7,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use hashbrown::HashMap;
@@ -24,6 +24,8 @@ use crate::config::{Fsync, OnDamage};
 use crate::event::EventId;
 
 const LOCK: &str = "lock";
+/// In the lock once there was a history: if its files are gone, they were deleted.
+const USED: &[u8] = b"used\n";
 /// What is written to see whether there is space: more than a commit of one event takes.
 const PROBE_BYTES: usize = 64 * 1024;
 const PROBE: &str = "probe";
@@ -45,7 +47,6 @@ pub(super) struct Disk {
     log: Option<SessionLog>,
     mark_file: Option<MarkFile>,
     mark: Mark,
-    is_mark_failing: bool,
     /// Of the events that were there when it was opened.
     newest_stored: EventId,
     /// Of those, some are missing.
@@ -58,7 +59,7 @@ pub(super) struct Disk {
     is_log_dirty: bool,
     watch: Watch,
     /// Held as long as the directory is open.
-    _lock: File,
+    lock: File,
 }
 
 /// A directory in order.
@@ -91,14 +92,13 @@ impl Disk {
             log: None,
             mark_file: None,
             mark: Mark::default(),
-            is_mark_failing: false,
             newest_stored: EventId::default(),
             are_events_missing: false,
             pending: HashMap::new(),
             pending_everyone: (0, 0),
             is_log_dirty: false,
             watch: Watch::default(),
-            _lock: lock,
+            lock,
         };
         match disk.reopen(unix_ms, logged_out) {
             Ok(_) => Ok(disk),
@@ -121,7 +121,13 @@ impl Disk {
     ) -> Result<Option<u64>, StoreError> {
         // Its changes are read from the file again.
         self.log = None;
-        let recovered = recover(&self.directory, self.options, unix_ms, logged_out);
+        let recovered = recover(
+            &self.directory,
+            &self.lock,
+            self.options,
+            unix_ms,
+            logged_out,
+        );
         let recovered = match recovered {
             Ok(recovered) => recovered,
             Err(error) => {
@@ -170,7 +176,8 @@ impl Disk {
         // Neither needs space if it is there.
         let mark = MarkFile::open(&self.directory).ok();
         let (log, found) = SessionLog::open(&self.directory)?;
-        let found_mark = mark.as_ref().map(|(_, found)| *found).unwrap_or_default();
+        let mut found_mark = mark.as_ref().map(|(_, found)| *found).unwrap_or_default();
+        found_mark.is_of_history = self.lock.metadata()?.len() > 0;
         let has_witness = found_mark.exists || found.exists;
         let database = match open_unwritable(&self.directory) {
             Ok(None) => Database::New,
@@ -371,6 +378,19 @@ impl Disk {
         has_space(&self.directory)
     }
 
+    /// Whether the mark cannot be written: a loss of what is stored now could go unnoticed. The next
+    /// commit tries again.
+    pub(super) fn is_mark_failing(&self) -> bool {
+        self.mark_file.as_ref().is_some_and(MarkFile::is_failing)
+    }
+
+    /// Makes writes of the mark fail as on a broken disk.
+    #[cfg(test)]
+    pub(super) fn break_mark(&mut self, is_broken: bool) {
+        let mark = self.mark_file.as_mut();
+        mark.unwrap().break_disk(is_broken);
+    }
+
     /// Moves everything into the database's own file.
     pub(super) fn close(mut self) -> Result<(), StoreError> {
         if self.is_log_dirty
@@ -399,18 +419,18 @@ impl Disk {
         let Some(file) = &mut self.mark_file else {
             return;
         };
-        let written = file.write(self.mark);
-        if let Err(error) = &written
-            && !self.is_mark_failing
+        let was_failing = file.is_failing();
+        if let Err(error) = file.write(self.mark)
+            && !was_failing
         {
-            tracing::error!(%error, "history.path: the mark cannot be written; damage might go unnoticed");
+            tracing::error!(%error,
+                "history.path: the mark cannot be written; no event is accepted until that works again");
         }
-        self.is_mark_failing = written.is_err();
     }
 
     fn watch(&mut self) -> Result<(), StoreError> {
-        let wal = format!("{DATABASE}-wal");
-        let names = [LOCK, DATABASE, &wal, SESSIONS, MARK];
+        let [wal, shm] = ["wal", "shm"].map(|name| format!("{DATABASE}-{name}"));
+        let names = [LOCK, DATABASE, &wal, &shm, SESSIONS, MARK];
         self.watch = Watch::new(names.map(|name| self.directory.join(name)))?;
         Ok(())
     }
@@ -440,13 +460,15 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
 /// Puts in order what an earlier process left.
 fn recover(
     directory: &Path,
+    lock: &File,
     options: Options,
     unix_ms: u64,
     logged_out: LoggedOut<'_>,
 ) -> Result<Recovered, StoreError> {
     // One that was interrupted.
     store::finish(directory, true)?;
-    let (mut mark_file, mark) = MarkFile::open(directory)?;
+    let (mut mark_file, mut mark) = MarkFile::open(directory)?;
+    mark.is_of_history = lock.metadata()?.len() > 0;
     let (log, found) = SessionLog::open(directory)?;
     let has_witness = mark.exists || found.exists;
     let store = match Store::open(directory, options.fsync) {
@@ -516,6 +538,7 @@ fn recover(
         changes,
     };
     mark_file.rewrite(mark)?;
+    lock.write_all_at(USED, 0)?;
     // A full disk is reported now and not with the first event.
     store.probe()?;
     Ok(Recovered {

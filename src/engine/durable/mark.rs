@@ -38,6 +38,8 @@ pub(super) struct FoundMark {
     pub(super) is_intact: bool,
     /// The newest that can be read.
     pub(super) mark: Mark,
+    /// The lock tells of a history in this directory, whether its files are there or not.
+    pub(super) is_of_history: bool,
 }
 
 /// The file.
@@ -46,6 +48,10 @@ pub(super) struct MarkFile {
     file: File,
     /// Writes so far; the next one goes to the slot of its parity.
     writes: u64,
+    /// The last write failed.
+    is_failing: bool,
+    #[cfg(test)]
+    is_disk_broken: bool,
 }
 
 impl MarkFile {
@@ -69,12 +75,62 @@ impl MarkFile {
             exists,
             is_intact,
             mark,
+            is_of_history: false,
         };
-        Ok((Self { file, writes }, found))
+        let opened = Self {
+            file,
+            writes,
+            is_failing: false,
+            #[cfg(test)]
+            is_disk_broken: false,
+        };
+        Ok((opened, found))
     }
 
-    /// Replaces the older of the two slots.
+    /// Replaces the older of the two slots. If that fails, the file is emptied if possible: an old
+    /// mark would make a history that lost its end look complete. The next write replaces both.
     pub(super) fn write(&mut self, mark: Mark) -> io::Result<()> {
+        if self.is_failing {
+            return self.rewrite(mark);
+        }
+        let written = self.write_slot(mark);
+        self.note(written)
+    }
+
+    /// Replaces both slots: whatever damage was in them is gone.
+    pub(super) fn rewrite(&mut self, mark: Mark) -> io::Result<()> {
+        let written = self
+            .write_slot(mark)
+            .and_then(|()| self.write_slot(mark))
+            .and_then(|()| self.file.sync_data());
+        self.note(written)
+    }
+
+    /// Whether the file does not say how far the history went.
+    pub(super) fn is_failing(&self) -> bool {
+        self.is_failing
+    }
+
+    /// Makes writes fail as on a broken disk.
+    #[cfg(test)]
+    pub(super) fn break_disk(&mut self, is_broken: bool) {
+        self.is_disk_broken = is_broken;
+    }
+
+    fn note(&mut self, written: io::Result<()>) -> io::Result<()> {
+        self.is_failing = written.is_err();
+        if self.is_failing {
+            // The error that counts is the first one.
+            let _ = self.file.set_len(0);
+        }
+        written
+    }
+
+    fn write_slot(&mut self, mark: Mark) -> io::Result<()> {
+        #[cfg(test)]
+        if self.is_disk_broken {
+            return Err(io::Error::other("broken"));
+        }
         let writes = self.writes + 1;
         let numbers = [
             writes,
@@ -93,13 +149,6 @@ impl MarkFile {
             .write_all_at(&slot, (writes % 2) * SLOT_DISTANCE)?;
         self.writes = writes;
         Ok(())
-    }
-
-    /// Replaces both slots: whatever damage was in them is gone.
-    pub(super) fn rewrite(&mut self, mark: Mark) -> io::Result<()> {
-        self.write(mark)?;
-        self.write(mark)?;
-        self.file.sync_data()
     }
 }
 
@@ -165,5 +214,22 @@ mod tests {
         file.rewrite(mark(7)).unwrap();
         let (_, found) = MarkFile::open(directory.path()).unwrap();
         assert_eq!((found.mark, found.is_intact), (mark(7), true));
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_no_older_mark_and_the_next_one_a_whole_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut file, _) = MarkFile::open(directory.path()).unwrap();
+        file.rewrite(mark(1)).unwrap();
+        file.break_disk(true);
+        file.write(mark(2)).unwrap_err();
+        assert!(file.is_failing());
+        let (_, found) = MarkFile::open(directory.path()).unwrap();
+        assert!(!found.is_intact && found.mark == Mark::default());
+        file.break_disk(false);
+        file.write(mark(3)).unwrap();
+        assert!(!file.is_failing());
+        let (_, found) = MarkFile::open(directory.path()).unwrap();
+        assert_eq!((found.mark, found.is_intact), (mark(3), true));
     }
 }

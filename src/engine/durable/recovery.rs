@@ -72,7 +72,9 @@ pub(super) struct Verdict {
 
 /// Judges what was found.
 pub(super) fn judge(database: Database, mark: &FoundMark, log: FoundLog) -> Verdict {
-    let is_first = matches!(database, Database::New | Database::Old(_)) && is_beginning(mark, &log);
+    let is_first = matches!(database, Database::New | Database::Old(_))
+        && is_beginning(mark, &log)
+        && !mark.is_of_history;
     let read = match database {
         Database::New | Database::Unreadable => None,
         Database::Old(read) | Database::Read(read) => Some(read),

@@ -141,6 +141,7 @@ impl StoreError {
     /// The same for who starts the server: with the way out.
     pub(super) fn at_start(self) -> Self {
         match self {
+            Self::Database(error) if is_forbidden(&error) => Self::Io(io::Error::other(error)),
             Self::Database(error) => Self::Refused(error),
             other => other,
         }
@@ -384,6 +385,14 @@ pub(super) fn changes(directory: &Path) -> u64 {
     };
     let both = [DATABASE, rebuild::REBUILT].map(|name| changes(name).unwrap_or(0));
     both.into_iter().max().unwrap_or(0)
+}
+
+/// Whether a file's or the directory's mode is the reason.
+fn is_forbidden(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly)
+    )
 }
 
 fn format(db: &Connection) -> Result<i64, StoreError> {

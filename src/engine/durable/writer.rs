@@ -293,6 +293,7 @@ impl Writer {
                 self.accept_changes(group, requests, are_logged);
             }
         }
+        self.look_at_mark();
     }
 
     /// Why no event can be stored, whatever the database would say.
@@ -300,6 +301,7 @@ impl Writer {
         match self.health.get() {
             state @ (State::Gone | State::Overgrown) => state.error(),
             _ if !self.disk.is_writable() => State::Full.error(),
+            _ if self.disk.is_mark_failing() => State::Failing.error(),
             _ => None,
         }
     }
@@ -482,7 +484,16 @@ impl Writer {
         if let Err(error) = tidied {
             self.fail(&error);
         }
+        self.look_at_mark();
         self.apply_log_out_of_everyone();
+    }
+
+    /// What was stored is accepted all the same: the mark is empty by now, which counts as damage at
+    /// the next start.
+    fn look_at_mark(&self) {
+        if self.disk.is_mark_failing() && self.health.get() == State::Well {
+            self.health.set(State::Failing);
+        }
     }
 
     fn tidy(&mut self) -> Result<(), StoreError> {
@@ -637,6 +648,10 @@ impl Writer {
     }
 
     fn recover(&self) {
+        if self.disk.is_mark_failing() {
+            self.health.set(State::Failing);
+            return;
+        }
         tracing::info!("history.path: can be written again");
         self.health.set(State::Well);
     }
@@ -704,132 +719,4 @@ impl Request {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::directory::Rules;
-    use crate::engine::durable::session_log::SessionLog;
-    use crate::engine::durable::tests::log_of;
-
-    const USER: &str = "43";
-
-    fn logged_out_at(ms: u64) -> String {
-        to_json(&Standing::logged_out(
-            ms,
-            Rules::of(&crate::config::Auth::default()),
-        ))
-    }
-
-    fn writer(directory: &std::path::Path, clock: &Clock) -> Writer {
-        let history = History {
-            path: directory.to_owned(),
-            ..History::default()
-        };
-        let origin = EventId { ms: 1_000, seq: 0 };
-        let log = Arc::new(Log::new(1 << 20, Duration::from_secs(600), origin));
-        let (bounds, clock) = (Bounds::default(), clock.clone());
-        Writer::open(&history, bounds, log, Arc::default(), clock, Arc::default()).unwrap()
-    }
-
-    fn store(writer: &mut Writer, standing: String) {
-        let user = USER.to_owned();
-        let number = writer.disk.changes() + 1;
-        let row = Row::Session {
-            number,
-            user,
-            standing,
-        };
-        let (last_id, limits) = (writer.last_id, writer.limits());
-        writer.disk.commit(&[row], last_id, limits).unwrap();
-    }
-
-    #[test]
-    fn a_sweep_drops_what_is_over_but_no_change_that_waits_for_the_database() {
-        let directory = tempfile::tempdir().unwrap();
-        let clock = Clock::manual(1_000);
-        let mut writer = writer(directory.path(), &clock);
-        store(&mut writer, logged_out_at(1_000));
-        clock.advance(Duration::from_secs(60 * 24 * 60 * 60));
-        // The database takes nothing for a moment.
-        let (number, id) = (writer.disk.changes() + 1, writer.next_id());
-        let what = What::Session {
-            user: USER.to_owned(),
-            standing: logged_out_at(clock.unix_ms()),
-        };
-        let changes = [Change::new(number, id, what)];
-        writer.disk.log_changes(&changes).unwrap();
-        writer.disk.keep(&changes, id);
-        writer.sweep();
-        let is_current = |writer: &Writer| {
-            writer.disk.standing(USER).unwrap() == Some(logged_out_at(clock.unix_ms()))
-        };
-        assert!(is_current(&writer));
-        writer.tick();
-        assert!(is_current(&writer) && !writer.disk.has_pending());
-        writer.sweep();
-        assert!(is_current(&writer));
-        clock.advance(Duration::from_secs(60 * 24 * 60 * 60));
-        writer.sweep();
-        assert_eq!(writer.disk.standing(USER).unwrap(), None);
-    }
-
-    #[test]
-    fn a_write_ahead_log_that_a_reader_keeps_long_is_warned_of_once() {
-        let directory = tempfile::tempdir().unwrap();
-        let clock = Clock::manual(1_000);
-        let mut writer = writer(directory.path(), &clock);
-        writer.bounds.wal_warn_bytes = 64 << 10;
-        let warnings = |writer: &mut Writer| {
-            let log = log_of(|| (0..3).for_each(|_| writer.tick()));
-            log.matches("the write-ahead log grows").count()
-        };
-        store(&mut writer, logged_out_at(1_000));
-        assert_eq!(warnings(&mut writer), 0);
-        let reader = rusqlite::Connection::open(directory.path().join("history.sqlite")).unwrap();
-        reader
-            .execute_batch("BEGIN; SELECT count(*) FROM events")
-            .unwrap();
-        (0..30).for_each(|_| store(&mut writer, logged_out_at(1_000)));
-        assert_eq!(warnings(&mut writer), 1);
-        reader.execute_batch("COMMIT").unwrap();
-        assert_eq!(warnings(&mut writer), 0);
-        assert!(!writer.is_wal_long);
-    }
-
-    #[test]
-    fn changes_that_wait_for_the_database_stay_in_the_session_log_however_long_it_is() {
-        const CHANGES: usize = 200;
-        let directory = tempfile::tempdir().unwrap();
-        let mut writer = writer(directory.path(), &Clock::manual(1_000));
-        for _ in 0..CHANGES {
-            let (number, id) = (writer.disk.changes() + 1, writer.next_id());
-            let what = What::Session {
-                user: USER.to_owned(),
-                standing: logged_out_at(1_000),
-            };
-            let change = [Change::new(number, id, what)];
-            writer.disk.log_changes(&change).unwrap();
-            writer.disk.keep(&change, id);
-        }
-        // A checkpoint works, and says nothing about them.
-        writer.disk.tidy_log().unwrap();
-        let (_, found) = SessionLog::open(directory.path()).unwrap();
-        assert_eq!(found.changes.len(), CHANGES);
-    }
-
-    #[test]
-    fn a_sweep_leaves_a_row_that_was_altered() {
-        let directory = tempfile::tempdir().unwrap();
-        let clock = Clock::manual(1_000);
-        let mut writer = writer(directory.path(), &clock);
-        store(&mut writer, logged_out_at(900_000_000_000));
-        let database = directory.path().join("history.sqlite");
-        let database = rusqlite::Connection::open(database).unwrap();
-        database
-            .execute_batch("UPDATE sessions SET standing = replace(standing, '900000000000', '1')")
-            .unwrap();
-        clock.advance(Duration::from_secs(60 * 24 * 60 * 60));
-        writer.sweep();
-        // It is damage, which the next start notices.
-        assert!(writer.disk.standing(USER).is_err());
-    }
-}
+mod tests;

@@ -37,6 +37,7 @@ fn mark(rows: u64, changes: u64) -> FoundMark {
             last_id: EventId { ms: rows, seq: 0 },
             changes,
         },
+        is_of_history: true,
     }
 }
 
@@ -68,6 +69,18 @@ fn a_database_that_lost_its_end_gets_the_session_changes_back() {
     assert_eq!(verdict.replay, [change(4), change(5)]);
     assert_eq!((verdict.events_missing, verdict.last_id.ms), (2, 9));
     assert_eq!(verdict.missing_after.ms, 7);
+}
+
+#[test]
+fn a_history_of_which_only_the_lock_is_left_is_missed() {
+    let only_lock = FoundMark {
+        is_of_history: true,
+        ..FoundMark::default()
+    };
+    for database in [Database::New, Database::Old(database(9, 0))] {
+        let verdict = judge(database, &only_lock, FoundLog::default());
+        assert!(!verdict.are_sessions_complete && verdict.is_damaged);
+    }
 }
 
 #[test]

@@ -285,3 +285,18 @@ fn what_is_no_database_of_ours_is_refused() {
     let opened = Store::open(directory.path(), Fsync::Interval);
     assert!(matches!(opened, Err(StoreError::Format(99))));
 }
+
+#[test]
+fn a_database_that_may_not_be_opened_is_no_damaged_one() {
+    let failure = |code| StoreError::from(rusqlite::Error::SqliteFailure(code, None)).at_start();
+    for code in [
+        rusqlite::ffi::SQLITE_CANTOPEN,
+        rusqlite::ffi::SQLITE_PERM,
+        rusqlite::ffi::SQLITE_READONLY,
+    ] {
+        let error = failure(rusqlite::ffi::Error::new(code)).to_string();
+        assert!(error.contains("this user may write"), "{error}");
+    }
+    let damaged = failure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT));
+    assert!(damaged.to_string().contains("is damaged, move it"));
+}

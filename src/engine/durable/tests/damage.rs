@@ -151,6 +151,23 @@ async fn where_session_changes_may_be_missing_everyone_is_logged_out_once() {
 }
 
 #[tokio::test]
+async fn where_every_file_but_the_lock_was_deleted_everyone_is_logged_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let life = Life::begin(directory.path(), Fsync::Always, 1_000_000).await;
+    life.change_session(None).await;
+    let only_lock = tempfile::tempdir().unwrap();
+    fs::copy(directory.path().join("lock"), only_lock.path().join("lock")).unwrap();
+    let again = Life::begin(only_lock.path(), Fsync::Always, 1_000_000).await;
+    for user in ["42", "43"] {
+        assert!(!again.lets_in(user, None, 1_000_000) && again.lets_in(user, None, 1_000_001));
+    }
+    // Without the lock, it is a new history.
+    let nothing = tempfile::tempdir().unwrap();
+    let new = Life::begin(nothing.path(), Fsync::Always, 1_000_000).await;
+    assert!(new.lets_in("42", None, 1_000_000));
+}
+
+#[tokio::test]
 async fn an_event_that_was_altered_is_not_replayed_and_the_others_are() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
@@ -244,7 +261,13 @@ async fn a_log_out_that_only_the_session_log_has_is_missed_if_that_is_damaged() 
 
 #[tokio::test]
 async fn files_that_are_deleted_are_missed_at_once_and_welcome_back() {
-    for file in ["history.sqlite", WAL, "sessions.log", "mark"] {
+    for file in [
+        "history.sqlite",
+        WAL,
+        "history.sqlite-shm",
+        "sessions.log",
+        "mark",
+    ] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("history");
         let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
