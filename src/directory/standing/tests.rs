@@ -193,6 +193,18 @@ fn a_standing_is_over_when_the_last_token_from_before_is() {
 }
 
 #[test]
+fn a_token_dated_ahead_does_not_survive_its_sessions_log_out() {
+    let mut user = User::default();
+    user.name("a", 100_000);
+    assert!(user.allows("a", 104_000));
+    user.log_out(101_000);
+    assert!(!user.allows("a", 104_000));
+    // A login after the log-out, whose session nobody has named.
+    assert!(user.allows("b", 102_000));
+    assert!(user.allows("a", 107_000));
+}
+
+#[test]
 fn a_token_without_iat_stays_revoked_however_many_sessions_came_after_it() {
     for (count, are_logged_out) in [(3, false), (12, false), (12, true), (60, true)] {
         let mut user = User::default();
@@ -212,6 +224,26 @@ fn a_token_without_iat_stays_revoked_however_many_sessions_came_after_it() {
         }
         assert!(user.allows("a", 110_000));
     }
+    // What was forgotten just before older traces are dropped is kept.
+    let mut user = User::default();
+    user.log_out(10);
+    let mut at_ms = 500_000;
+    for session in ["first", "a"] {
+        user.name(session, at_ms);
+        user.log_out(at_ms);
+        for n in 0..8 {
+            user.name(&format!("{session}{n}"), at_ms);
+            user.log_out(at_ms);
+        }
+        at_ms += LIFE_MS * 9 / 10;
+    }
+    for n in 0..2 {
+        user.name(&format!("last{n}"), at_ms);
+        user.log_out(at_ms);
+        at_ms += LIFE_MS / 100;
+    }
+    user.name("a", at_ms);
+    assert!(!user.allows_without_iat("a"));
     // A session that nobody logged out is as it was, and so is one that was never there.
     let mut user = User::default();
     user.log_out(90_000);
