@@ -95,14 +95,7 @@ impl Standing {
             (Some(session), Some(current)) => {
                 current.session == Digest::of(session) && current.allows(issued)
             }
-            // One that the last log-out ended may be dated ahead, as when it is named again.
-            (Some(session), None) => {
-                let from_ms = self.past.logged_out_until_ms(Digest::of(session));
-                issued.is_some_and(|issued| {
-                    issued.is_after(self.changed_at_ms.max(from_ms.saturating_sub(1)))
-                })
-            }
-            (None, _) => issued.is_some_and(|issued| issued.is_after(self.changed_at_ms)),
+            _ => issued.is_some_and(|issued| issued.is_after(self.changed_at_ms)),
         }
     }
 

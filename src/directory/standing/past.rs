@@ -187,13 +187,6 @@ impl Past {
         self.edit(|kept| kept.logged_out(current, from_ms, at_ms, life_ms));
     }
 
-    /// What tokens of a session need that a log-out has ended; 0 for any other session.
-    pub(super) fn logged_out_until_ms(&self, session: Digest) -> u64 {
-        self.0
-            .as_ref()
-            .map_or(0, |kept| kept.logged_out_until_ms(session.short()))
-    }
-
     /// See [`Kept::claim`].
     pub(super) fn claim(&mut self, session: Digest, from_ms: u64) -> Claim {
         self.edit(|kept| kept.claim(session, from_ms))
@@ -257,15 +250,6 @@ impl Kept {
             claim.needs_iat = true;
         }
         claim
-    }
-
-    fn logged_out_until_ms(&self, session: u32) -> u64 {
-        let known = self.known.iter().find(|past| past.session == session);
-        match (known, &self.forgotten) {
-            (Some(known), _) if known.is_logged_out => known.from_ms,
-            (None, Some(forgotten)) if forgotten.may_need_iat(session) => forgotten.from_ms,
-            _ => 0,
-        }
     }
 
     fn push(&mut self, newest: Earlier, at_ms: u64, life_ms: u64) {

@@ -193,18 +193,6 @@ fn a_standing_is_over_when_the_last_token_from_before_is() {
 }
 
 #[test]
-fn a_token_dated_ahead_does_not_survive_its_sessions_log_out() {
-    let mut user = User::default();
-    user.name("a", 100_000);
-    assert!(user.allows("a", 104_000));
-    user.log_out(101_000);
-    assert!(!user.allows("a", 104_000));
-    // A login after the log-out, whose session nobody has named.
-    assert!(user.allows("b", 102_000));
-    assert!(user.allows("a", 107_000));
-}
-
-#[test]
 fn a_token_without_iat_stays_revoked_however_many_sessions_came_after_it() {
     for (count, are_logged_out) in [(3, false), (12, false), (12, true), (60, true)] {
         let mut user = User::default();
