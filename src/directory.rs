@@ -32,7 +32,7 @@ use crate::config::OnLimit;
 use crate::event::SessionChange;
 use crate::log::Position;
 use everyone::Everyone;
-pub use questions::{Questions, Turn};
+pub use questions::{Questions, Silent, Turn};
 pub use standing::{Rules, Standing};
 use standings::Standings;
 use user::User;

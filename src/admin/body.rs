@@ -191,7 +191,10 @@ mod tests {
             });
             assert_eq!(next.unwrap().unwrap(), "a");
         }
-        let (next, ()) = tokio::join!(body.next(), async { clock.advance(pause) });
+        let late = async { tokio::join!(body.next(), async { clock.advance(pause) }).0 };
+        // Real time: without the bound, nothing ends the wait.
+        let next = tokio::time::timeout(Duration::from_secs(20), late).await;
+        let next = next.expect("the wait ends");
         assert!(matches!(next, Err(Unfinished::Late)));
     }
 }

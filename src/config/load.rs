@@ -256,11 +256,11 @@ impl Layers {
 
     fn read(mut self, dev: Option<&DevSecrets>) -> Result<Config, ConfigErrors> {
         let mut config = self.typed()?;
-        trim_secrets(&mut config);
         if let Err(error) = resolve_secret(&mut config) {
             let error = self.traced(error);
             self.refuse("auth.secret_file", error);
         }
+        trim_secrets(&mut config);
         if let Some(dev) = dev {
             fill_dev_secrets(&mut config, dev);
         }
@@ -455,7 +455,7 @@ fn resolve_secret(config: &mut Config) -> Result<(), ConfigError> {
         return Ok(());
     }
     let refused = |problem: String| ConfigError::key("auth.secret_file", problem);
-    if !config.auth.secret.is_empty() {
+    if !config.auth.secret.trim().is_empty() {
         return Err(refused(format!(
             "`{}` beside auth.secret, keep one of the two",
             path.display()
@@ -467,7 +467,7 @@ fn resolve_secret(config: &mut Config) -> Result<(), ConfigError> {
             path.display()
         ))
     })?;
-    secret.trim().clone_into(&mut config.auth.secret);
+    config.auth.secret = secret;
     Ok(())
 }
 
@@ -477,7 +477,13 @@ fn trim_secrets(config: &mut Config) {
     let hashes = config.admin.api_keys.iter_mut().map(|key| &mut key.hash);
     let secrets = [&mut config.auth.secret, &mut config.admin.api_key];
     for secret in hashes.chain(secrets) {
-        *secret = secret.trim().to_owned();
+        // An editor may put a byte order mark before a file's text.
+        let text = secret.trim();
+        *secret = text
+            .strip_prefix('\u{feff}')
+            .unwrap_or(text)
+            .trim()
+            .to_owned();
     }
 }
 

@@ -6,9 +6,11 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::ConnectionRef;
+
 /// Between two questions to one user's connections: about a client's second reconnect.
 const PAUSE_MS: u64 = 10_000;
-/// Users remembered, some 300 KiB with the longest names. Nobody else is asked then.
+/// Users remembered, about 300 KiB with the longest names. Nobody else is asked then.
 const MAX_USERS: usize = 1_024;
 
 /// Which users were asked lately, and the outcome for those who wait.
@@ -18,17 +20,20 @@ pub struct Questions(Mutex<HashMap<CompactString, Asked, ahash::RandomState>>);
 #[derive(Debug)]
 struct Asked {
     at_ms: u64,
-    outcome: watch::Receiver<bool>,
+    outcome: watch::Receiver<Silent>,
 }
+
+/// The connections that did not answer and were left open.
+pub type Silent = Box<[ConnectionRef]>;
 
 /// Who asks.
 #[derive(Debug)]
 pub enum Turn {
-    /// The caller, until it drops this. It sends `true` if it leaves connections that do not
-    /// answer; then the next one may ask at once.
-    Ask(watch::Sender<bool>),
+    /// The caller, until it drops this. It sends the connections that do not answer if it leaves
+    /// them open; then the next one may ask at once.
+    Ask(watch::Sender<Silent>),
     /// Somebody does; there is an error here when they have.
-    Wait(watch::Receiver<bool>),
+    Wait(watch::Receiver<Silent>),
     /// Nobody: it was done a moment ago.
     Asked,
 }
@@ -43,7 +48,7 @@ impl Questions {
             if asked.outcome.has_changed().is_ok() {
                 return Turn::Wait(asked.outcome.clone());
             }
-            if is_recent(asked) && !*asked.outcome.borrow() {
+            if is_recent(asked) && asked.outcome.borrow().is_empty() {
                 return Turn::Asked;
             }
         } else if users.len() >= MAX_USERS {
@@ -52,7 +57,7 @@ impl Questions {
                 return Turn::Asked;
             }
         }
-        let (question, outcome) = watch::channel(false);
+        let (question, outcome) = watch::channel(Silent::default());
         let at_ms = now_ms;
         users.insert(user.into(), Asked { at_ms, outcome });
         Turn::Ask(question)
@@ -85,7 +90,12 @@ mod tests {
         let Turn::Ask(question) = questions.turn("42", 0) else {
             panic!("the first asks");
         };
-        question.send_replace(true);
+        let left = ConnectionRef {
+            shard: 0,
+            key: 1,
+            generation: 1,
+        };
+        question.send_replace(Box::new([left]));
         assert!(matches!(questions.turn("42", 1), Turn::Wait(_)));
         drop(question);
         assert!(matches!(questions.turn("42", 1), Turn::Ask(_)));

@@ -1,7 +1,7 @@
 //! A request for a stream: who asks, for what, and the head of the answer.
 
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use http_body_util::{BodyExt, Full};
@@ -214,7 +214,11 @@ fn keeps_alive(request: &Request<Incoming>) -> bool {
         options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
     };
     let mut options = request.headers().get_all(CONNECTION).iter();
-    request.version() != Version::HTTP_10 && !options.any(asks_to_close)
+    // A body framed in two ways may be an attack on a proxy in front, and its connection has to
+    // close (RFC 9112, 6.1). hyper drops a `Content-Length` that follows `Transfer-Encoding`, so
+    // nothing tells such a request from a chunked one.
+    let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
+    request.version() != Version::HTTP_10 && !is_chunked && !options.any(asks_to_close)
 }
 
 /// When the stream ends with its token. One that came inside the leeway gets the leeway, rather

@@ -27,7 +27,7 @@ use super::inbox::{Command, Inbox};
 use super::table::SlotRef;
 use super::{Shard, Shared};
 use crate::clock::millis;
-use crate::directory::{ConnectionRef, Turn};
+use crate::directory::{ConnectionRef, Silent, Turn};
 use crate::metrics::{DisconnectReason, Transport};
 use crate::sys::{self, InFlight};
 
@@ -67,18 +67,16 @@ pub async fn make_room(shared: &Shared, user: &str, limit: usize) -> bool {
     if look(shared, user, limit, Look::Only).await.has_room {
         return true;
     }
-    loop {
-        let now_ms = shared.clock.now_ms();
-        match shared.directory.questions().turn(user, now_ms) {
-            Turn::Ask(_question) => return drop_silent(shared, user, limit).await,
-            Turn::Wait(outcome) => {
-                let are_left = outcome_of(outcome).await;
-                if !are_left {
-                    return true;
-                }
-            }
-            Turn::Asked => return false,
+    let now_ms = shared.clock.now_ms();
+    match shared.directory.questions().turn(user, now_ms) {
+        Turn::Ask(_question) => drop_silent(shared, user, limit).await,
+        Turn::Wait(outcome) => {
+            // What a request for a head has left open is closed without another question: requests
+            // for heads in a loop must not keep streams waiting.
+            close_all(shared, &outcome_of(outcome).await).await;
+            true
         }
+        Turn::Asked => false,
     }
 }
 
@@ -93,19 +91,20 @@ pub async fn would_make_room(shared: &Shared, user: &str, limit: usize) -> bool 
     match shared.directory.questions().turn(user, now_ms) {
         Turn::Ask(question) => {
             let silent = silent(shared, user, limit).await.unwrap_or_default();
-            question.send_replace(!silent.is_empty());
-            count(shared, user) < limit + silent.len()
+            let has_room = count(shared, user) < limit + silent.len();
+            question.send_replace(silent.into());
+            has_room
         }
-        Turn::Wait(outcome) => outcome_of(outcome).await || has_room(),
+        Turn::Wait(outcome) => !outcome_of(outcome).await.is_empty() || has_room(),
         Turn::Asked => false,
     }
 }
 
-/// Waits for the end of somebody's question; whether they have left silent connections.
-async fn outcome_of(mut outcome: watch::Receiver<bool>) -> bool {
+/// Waits for the end of somebody's question; the silent connections that they have left open.
+async fn outcome_of(mut outcome: watch::Receiver<Silent>) -> Silent {
     // The question is dropped with its outcome.
     while outcome.changed().await.is_ok() {}
-    *outcome.borrow()
+    outcome.borrow().clone()
 }
 
 fn count(shared: &Shared, user: &str) -> usize {
@@ -119,7 +118,12 @@ async fn drop_silent(shared: &Shared, user: &str, limit: usize) -> bool {
     let Some(silent) = silent(shared, user, limit).await else {
         return true;
     };
-    let closed = every(shared, &silent, |tenants, reply| Command::Drop {
+    close_all(shared, &silent).await
+}
+
+/// False if all of them had gone by themselves.
+async fn close_all(shared: &Shared, silent: &[ConnectionRef]) -> bool {
+    let closed = every(shared, silent, |tenants, reply| Command::Drop {
         tenants,
         reply,
     });

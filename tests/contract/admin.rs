@@ -65,6 +65,27 @@ fn every_route_but_health_metrics_and_the_page_asks_for_the_key() {
 }
 
 #[test]
+fn no_cache_keeps_an_answer_of_any_route() {
+    let server = TestServer::start();
+    let key = format!("Bearer {API_KEY}");
+    let open = ["/healthz", "/readyz", "/metrics", "/v1/nowhere"].map(|path| ("GET", path));
+    // The live stream's own headers are asserted with the dashboard.
+    let routes = ROUTES.iter().filter(|(_, path)| *path != "/v1/stats/live");
+    for (method, path) in routes.copied().chain(open) {
+        for headers in [&[][..], &[("Authorization", key.as_str())]] {
+            server.advance(std::time::Duration::from_secs(5));
+            let answer = request(server.admin, method, path, headers, "");
+            let status = answer.status;
+            assert_eq!(
+                answer.header("cache-control"),
+                Some("no-store"),
+                "{method} {path}: {status}"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_scheme_of_the_key_may_be_written_in_any_case() {
     let server = TestServer::start();
     let key = format!("bEARER {API_KEY}");

@@ -281,10 +281,15 @@ fn sighup_takes_over_secrets_and_keeps_streams() {
 #[test]
 fn a_bad_file_at_sighup_changes_nothing() {
     let process = Process::serve("");
-    fs::write(process.config_file(), "listen = 7").unwrap();
+    fs::write(process.config_file(), "listen = 7\nheartbeat = 7").unwrap();
     process.signal(Signal::HUP);
     eventually("it is refused", || process.log().contains("not reloaded"));
     assert!(process.log().contains("listen"));
+    // A line for each error; without the file, there is no secret either.
+    eventually("each error is", || {
+        process.log().matches("not reloaded").count() == 3
+    });
+    assert!(process.log().contains("heartbeat"));
     assert_eq!(status(&process, &token("1")), 200);
 }
 

@@ -309,6 +309,14 @@ fn white_space_around_secrets_and_keys_is_trimmed() {
     assert_eq!(config.auth.secret, SECRET);
     assert_eq!(config.admin.api_key, "a key of the tests");
     assert_eq!(config.admin.api_keys[0].hash, hash);
+    // Windows editors begin a file with a byte order mark and end it with a line.
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, format!("\u{feff}{SECRET}\r\n").as_bytes()).unwrap();
+    let toml = format!("auth.secret_file = {:?}", file.path());
+    let key = [("IDLEWILD_ADMIN__API_KEY", "\u{feff}a key of the tests\r\n")];
+    let config = loaded(&toml, &key, &[]);
+    assert_eq!(config.auth.secret, SECRET);
+    assert_eq!(config.admin.api_key, "a key of the tests");
     // What is nothing else is no secret, and what is too short without it stays too short.
     let none = refused("", &[("IDLEWILD_AUTH__SECRET", " \n")], &[]);
     assert!(none.starts_with("auth.secret: is empty"), "{none}");

@@ -212,6 +212,26 @@ fn a_token_without_iat_stays_revoked_however_many_sessions_came_after_it() {
         }
         assert!(user.allows("a", 110_000));
     }
+    // What was forgotten just before older traces are dropped is kept.
+    let mut user = User::default();
+    user.log_out(10);
+    let mut at_ms = 500_000;
+    for session in ["first", "a"] {
+        user.name(session, at_ms);
+        user.log_out(at_ms);
+        for n in 0..8 {
+            user.name(&format!("{session}{n}"), at_ms);
+            user.log_out(at_ms);
+        }
+        at_ms += LIFE_MS * 9 / 10;
+    }
+    for n in 0..2 {
+        user.name(&format!("last{n}"), at_ms);
+        user.log_out(at_ms);
+        at_ms += LIFE_MS / 100;
+    }
+    user.name("a", at_ms);
+    assert!(!user.allows_without_iat("a"));
     // A session that nobody logged out is as it was, and so is one that was never there.
     let mut user = User::default();
     user.log_out(90_000);

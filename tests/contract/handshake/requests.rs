@@ -95,6 +95,24 @@ fn a_body_of_no_bytes_is_none() {
 }
 
 #[test]
+fn a_connection_ends_with_a_stream_whose_request_was_framed_in_two_ways() {
+    let server = TestServer::start();
+    let path = stream_path(&server, "42");
+    for lines in [
+        "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+    ] {
+        let mut client = server.connect();
+        client.send(format!(
+            "GET {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n0\r\n\r\n"
+        ));
+        let stream = client.stream();
+        assert_eq!(stream.status, 200, "{lines:?}");
+        assert_eq!(stream.header("connection"), Some("close"), "{lines:?}");
+    }
+}
+
+#[test]
 fn a_chunked_body_of_nothing_may_end_later() {
     let server = TestServer::start();
     let mut client = server.connect();

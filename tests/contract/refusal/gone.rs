@@ -188,6 +188,40 @@ fn a_head_at_the_limit_says_what_a_stream_would_get_and_nobody_gives_way() {
 }
 
 #[test]
+fn a_stream_that_waits_for_a_head_needs_no_question_of_its_own() {
+    let server = TestServer::with(|config| {
+        config.max_connections_per_user = 1;
+        config.shards = 1;
+    });
+    let path = path_of(&server, "42");
+    let stream = server.stream("42");
+    // A kernel that has just acknowledged something is believed to be there.
+    std::thread::sleep(Duration::from_millis(400));
+    cut_off(&stream);
+    let ask = |method: &str| {
+        let mut client = server.connect();
+        client.send(format!("{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        client
+    };
+    let head = ask("HEAD");
+    server.wait_for_metric(HEARTBEATS, 1.0);
+    let get = ask("GET");
+    // The shard's only thread answers these after it has come to the stream.
+    for _ in 0..10 {
+        assert_eq!(
+            request(server.public, "GET", "/healthz", &[], "").status,
+            200
+        );
+    }
+    server.advance(Duration::from_secs(1));
+    for client in [head, get] {
+        assert_eq!(client.stream().status, 200);
+    }
+    assert_eq!(server.metric(HEARTBEATS), Some(1.0));
+    assert_eq!(server.metric(STALLED), Some(1.0));
+}
+
+#[test]
 fn a_head_right_after_a_stream_was_closed_says_that_there_is_room() {
     let server = TestServer::with(|config| config.max_connections_per_user = 1);
     let path = path_of(&server, "42");
