@@ -37,7 +37,7 @@ pub(super) struct Options {
     pub(super) on_damage: OnDamage,
 }
 
-/// See the module's text.
+/// The open files of one history directory.
 #[derive(Debug)]
 pub(super) struct Disk {
     directory: PathBuf,

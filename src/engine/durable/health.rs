@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::engine::EngineError;
 
-/// See the module's text.
+/// The state of the history, written by its thread and read by others.
 #[derive(Debug, Default)]
 pub(super) struct Health(AtomicU8);
 

@@ -62,7 +62,7 @@ impl Default for Bounds {
     }
 }
 
-/// See the module's text.
+/// An engine that keeps its history in a directory. It starts the thread that owns the store.
 pub struct DurableEngine {
     history: History,
     bounds: Bounds,

@@ -11,7 +11,7 @@ use crate::event::{
 use crate::log::Record;
 use crate::topic::{Topic, TopicError};
 
-/// See the module's text.
+/// One stored entry of the log.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Stored<'a> {

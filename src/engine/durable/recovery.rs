@@ -44,7 +44,7 @@ pub(super) fn classify(
     }
 }
 
-/// See the module's text.
+/// What may be missing from the history, and what it is safe to do about it.
 #[allow(clippy::struct_excessive_bools)] // answers to questions that do not exclude each other
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Verdict {

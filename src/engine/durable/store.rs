@@ -43,7 +43,7 @@ const MAX_UNTIDY_COMMITS: u32 = 256;
 /// servers out.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// See the module's text.
+/// The open database.
 #[derive(Debug)]
 pub(super) struct Store {
     db: Connection,

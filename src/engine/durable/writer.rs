@@ -61,7 +61,7 @@ pub(super) enum Request {
     },
 }
 
-/// See the module's text.
+/// The store's thread: its files, the log, and what waits to be answered.
 pub(super) struct Writer {
     disk: Disk,
     options: Options,
