@@ -215,7 +215,7 @@ fn a_token_without_iat_stays_revoked_however_many_sessions_came_after_it() {
     // What was forgotten just before older traces are dropped is kept.
     let mut user = User::default();
     user.log_out(10);
-    let mut at_ms = 500_000;
+    let mut at_ms = 2 * LIFE_MS;
     for session in ["first", "a"] {
         user.name(session, at_ms);
         user.log_out(at_ms);
