@@ -28,6 +28,7 @@ use parking_lot::Mutex;
 use slab::Slab;
 
 use crate::auth::Identity;
+use crate::clock::{Clock, SteadyTime};
 use crate::config::OnLimit;
 use crate::event::SessionChange;
 use crate::log::Position;
@@ -120,6 +121,8 @@ pub struct Directory {
     sweep: Mutex<(usize, usize)>,
     /// See [`Everyone`].
     everyone_ms: AtomicU64,
+    /// See [`Directory::begin_at`]; `u64::MAX` if nobody has said.
+    begun_ms: AtomicU64,
     questions: Questions,
 }
 
@@ -162,6 +165,7 @@ impl Directory {
             max_token_life_ms: AtomicU64::new(rules.max_token_life_ms),
             sweep: Mutex::default(),
             everyone_ms: AtomicU64::new(0),
+            begun_ms: AtomicU64::new(u64::MAX),
             questions: Questions::default(),
         }
     }
@@ -327,6 +331,16 @@ impl Directory {
                 .standings
                 .remember(hash, user, standing, settled, &self.hasher);
         }
+    }
+
+    /// Notes what time it was, at the least, when a stored history was read. Unix milliseconds.
+    pub fn begin_at(&self, unix_ms: u64) {
+        self.begun_ms.store(unix_ms, Ordering::Relaxed);
+    }
+
+    /// The time by which standings grow old: it begins at [`Directory::begin_at`], now without that.
+    pub fn time(&self, clock: &Clock) -> SteadyTime {
+        SteadyTime::since(self.begun_ms.load(Ordering::Relaxed), clock)
     }
 
     /// Forgets some of the standings that nothing can depend on any more. Called now and then.

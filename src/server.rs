@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin};
 use crate::auth::users::{Users, UsersError};
-use crate::clock::{Clock, SteadyTime, millis};
+use crate::clock::{Clock, millis};
 use crate::config::{Config, ConfigError, Endpoint, FdTables, check_descriptors, own_descriptors};
 use crate::directory::{Directory, Rules};
 use crate::engine::{DurableEngine, Engine, MemoryEngine, OpenError};
@@ -346,14 +346,6 @@ fn shard_count(config: &Config) -> usize {
     }
 }
 
-/// The last moment that the log knows of; now if there was none.
-fn newest_ms(shared: &Shared) -> u64 {
-    match shared.log.newest_id().ms {
-        0 => shared.clock.unix_ms(),
-        ms => ms,
-    }
-}
-
 fn shared(config: &Config, shard_count: usize, nofile: u64, clock: Clock) -> Shared {
     let (max_bytes, max_age) = (config.history.max_bytes, config.history.max_age);
     let origin = EventId::origin(clock.unix_ms());
@@ -406,7 +398,7 @@ fn starters(listeners: Vec<Vec<Listener>>, shard_count: usize) -> Result<Vec<Sta
 
 async fn sweep(shared: Shared, public: Arc<Public>, admin: Arc<Admin>) {
     let clock = &shared.clock;
-    let mut steady = SteadyTime::since(newest_ms(&shared), clock);
+    let mut steady = shared.directory.time(clock);
     let mut now_ms = clock.now_ms();
     loop {
         // From the reading that the last sweep went by, not from when it was done.

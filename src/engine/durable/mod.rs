@@ -5,6 +5,7 @@
 //! them to the log, and answers: so a commit, and with `fsync = "always"` a flush, is shared by
 //! everybody who waits for one, and what is delivered is stored.
 
+mod believed;
 mod checksum;
 mod disk;
 mod health;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::disk::Disk;
 use super::record::Stored;
 use super::store::StoreError;
-use crate::clock::{Clock, SteadyTime};
+use crate::clock::Clock;
 use crate::directory::{Directory, Rules, Standing};
 use crate::engine::sources::{SOURCE_ID_MS, SourceKey, Sources};
 use crate::event::{EventId, SessionChange, UserId};
@@ -28,28 +28,22 @@ pub(super) struct Restored {
     pub(super) sources: Sources,
     /// The newest id that is stored; nothing where nothing is.
     pub(super) newest: Option<EventId>,
-    /// By which standings grow old.
-    pub(super) time: SteadyTime,
 }
 
-/// Puts what is stored into the log and the directory of users.
+/// Puts what is stored into the log and the directory of users. Standings are as old as they are at
+/// `steady_ms`.
 pub(super) fn restore(
     disk: &Disk,
     log: &Log,
     directory: &Directory,
     clock: &Clock,
     jump: Jump,
+    steady_ms: u64,
 ) -> Result<Restored, StoreError> {
     let (unix_ms, now_ms) = (clock.unix_ms() - jump.ahead_ms, clock.now_ms());
     let mut sources = Sources::default();
     let rules = directory.rules();
     let mut newest = None;
-    let past_ms = match disk.last_id().ms {
-        0 => clock.unix_ms(),
-        ms => ms,
-    };
-    let mut time = SteadyTime::since(past_ms, clock);
-    let steady_ms = time.unix_ms(clock);
     let everyone = disk.pending_everyone();
     disk.read(|reader| {
         reader.events(|id, entry| {
@@ -100,11 +94,7 @@ pub(super) fn restore(
         }
         directory.restore(user, standing, steady_ms, settled);
     }
-    Ok(Restored {
-        sources,
-        newest,
-        time,
-    })
+    Ok(Restored { sources, newest })
 }
 
 /// What a user's session is after a log-out of everyone.

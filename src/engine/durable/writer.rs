@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::Span;
 
 use super::Bounds;
+use super::believed::BelievedTime;
 use super::disk::{Disk, Options};
 use super::health::{Health, State};
 use super::record::Stored;
@@ -16,7 +17,7 @@ use super::restore::{Jump, logged_out, restore, to_json};
 use super::session_log::{Change, What};
 use super::store::{Fault, Limits, Row, StoreError};
 use super::sync::Syncer;
-use crate::clock::{Clock, SteadyTime, millis};
+use crate::clock::{Clock, millis};
 use crate::config::{Fsync, History};
 use crate::directory::{Directory, Standing};
 use crate::engine::sources::{SOURCE_ID_MS, SourceKey, Sources};
@@ -80,13 +81,14 @@ pub(super) struct Writer {
     /// until so far on the monotonic clock.
     jump: Jump,
     is_wal_long: bool,
+    /// By which standings grow old.
+    time: BelievedTime,
     sweep: Sweep,
 }
 
 /// The next look at some sessions' rows.
 struct Sweep {
     at_ms: u64,
-    time: SteadyTime,
     /// The last user who was looked at.
     after: String,
 }
@@ -125,7 +127,11 @@ impl Writer {
         let logged_out = |user: &str, before: &str, at_ms| logged_out(user, before, at_ms, rules);
         let disk = Disk::open(&history.path, options, unix_ms, &logged_out)?;
         let jump = Jump::between(disk.newest_stored(), unix_ms, millis(history.max_age));
-        let restored = restore(&disk, &log, &directory, &clock, jump)?;
+        let is_new = disk.last_id() == EventId::default() && disk.changes() == 0;
+        let mut time = BelievedTime::open(&history.path, is_new, &clock);
+        let steady_ms = time.unix_ms(&clock);
+        directory.begin_at(steady_ms);
+        let restored = restore(&disk, &log, &directory, &clock, jump, steady_ms)?;
         let (bytes, entries) = log.retained();
         tracing::info!(path = %history.path.display(), entries, bytes, "history read");
         let mut writer = Self {
@@ -144,9 +150,9 @@ impl Writer {
                 ..jump
             },
             is_wal_long: false,
+            time,
             sweep: Sweep {
                 at_ms: clock.now_ms(),
-                time: restored.time,
                 after: String::new(),
             },
             disk,
@@ -238,6 +244,7 @@ impl Writer {
             self.sweep();
         }
         drop(self.syncer);
+        self.time.close(&self.clock);
         if let Err(error) = self.disk.close() {
             tracing::error!(%error, "history.path: not closed; it is read from its log");
         }
@@ -583,10 +590,11 @@ impl Writer {
 
     /// Users of whom nothing else is known are logged out by it, for as long as a token from before
     /// it can be good.
-    fn apply_log_out_of_everyone(&self) {
+    fn apply_log_out_of_everyone(&mut self) {
         let everyone_ms = self.disk.everyone_ms();
         let rules = self.directory.rules();
-        let is_over = Standing::logged_out(everyone_ms, rules).is_over(self.clock.unix_ms(), rules);
+        let unix_ms = self.time.unix_ms(&self.clock);
+        let is_over = Standing::logged_out(everyone_ms, rules).is_over(unix_ms, rules);
         self.directory
             .log_everyone_out(if is_over { 0 } else { everyone_ms });
     }
@@ -607,7 +615,7 @@ impl Writer {
         };
         self.sweep.at_ms = now_ms + SWEEP_MS;
         let rules = self.directory.rules();
-        let unix_ms = self.sweep.time.unix_ms(&self.clock);
+        let unix_ms = self.time.unix_ms(&self.clock);
         let after = std::mem::take(&mut self.sweep.after);
         let mut over = Vec::new();
         let swept = store.sessions_after(&after, MAX_SWEPT, |user, standing| {

@@ -133,8 +133,13 @@ async fn where_session_changes_may_be_missing_everyone_is_logged_out_once() {
     later.engine.close().await;
     // As long as a token from before it can be good, that of its last moment is refused.
     let over_ms = 2_000_000 + millis_of_life();
+    // The clock is believed after a day.
+    let later = Life::begin(image.path(), Fsync::Interval, over_ms - DAY_MS).await;
+    later.clock.advance(Duration::from_millis(DAY_MS));
+    later.engine.close().await;
     let later = Life::begin(image.path(), Fsync::Interval, over_ms).await;
     assert!(!later.lets_in("45", None, 1));
+    later.clock.advance(Duration::from_millis(1));
     later.engine.close().await;
     let later = Life::begin(image.path(), Fsync::Interval, over_ms + 1).await;
     assert!(later.lets_in("45", None, 1));
