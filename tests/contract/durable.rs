@@ -257,7 +257,10 @@ fn a_server_that_is_told_to_end_leaves_the_history_closed() {
         .map(|file| file.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort_unstable();
-    assert_eq!(names, ["history.sqlite", "lock", "mark", "sessions.log"]);
+    assert_eq!(
+        names,
+        ["history.sqlite", "lock", "mark", "sessions.log", "time"]
+    );
     let process = serve(&path, "");
     let mut stream = open(&process, &token("42", None), &first);
     assert!(stream.next().unwrap().contains("data: second\n"));
