@@ -333,12 +333,13 @@ impl Directory {
         }
     }
 
-    /// Notes what time it was, at the least, when a stored history was read. Unix milliseconds.
+    /// Sets the time at which standings continue to grow old after a restart, in Unix milliseconds.
     pub fn begin_at(&self, unix_ms: u64) {
         self.begun_ms.store(unix_ms, Ordering::Relaxed);
     }
 
-    /// The time by which standings grow old: it begins at [`Directory::begin_at`], now without that.
+    /// The time by which standings grow old. It starts at [`Directory::begin_at`], or now if nobody
+    /// has set that.
     pub fn time(&self, clock: &Clock) -> SteadyTime {
         SteadyTime::since(self.begun_ms.load(Ordering::Relaxed), clock)
     }

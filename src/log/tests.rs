@@ -118,7 +118,7 @@ fn clients_from_before_a_loss_are_told_once_and_get_what_is_there() {
         assert!(joined.gap.is_some(), "{id}");
         assert!(joined.id != gone && joined.id < first);
         assert_eq!(missed(&log, "1", &[], &id.to_string()), [first, second]);
-        // It is told once, and so is a client for whom there is nothing.
+        // The gap is reported once, also to a client for whom there is nothing.
         assert!(join("1", joined.id).gap.is_none());
         assert_eq!(
             missed(&log, "1", &[], &joined.id.to_string()),

@@ -1,19 +1,20 @@
-//! The time that an earlier process believed it was: a file of its own. What is forgotten for good
-//! once its time is over (log-outs, for one) grows old by this and not by the newest id, since an id
-//! that was given out while the clock was fast proves nothing.
+//! The time that the server believes, kept in a file across restarts. Log-outs are forgotten by it
+//! once no token from before them can be valid. Neither the machine's clock nor the newest id will
+//! do: a clock that is months fast, and an id issued under it, would forget them too soon.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::checksum::checksum;
+use super::mark::open_private;
 use crate::clock::{Clock, SteadyTime};
 
 const BELIEVED: &str = "time";
 /// Unix milliseconds, and the checksum.
 const BYTES: usize = 16;
-/// Between two writes. A crash makes the next process believe that it is earlier by so much, which
-/// only keeps things for longer.
+/// Between two writes. After a crash the next process continues from a time that is up to this much
+/// too early, which only keeps log-outs for longer.
 const EVERY_MS: u64 = 60 * 1_000;
 
 /// The time that standings grow old by, and its file.
@@ -29,13 +30,7 @@ impl BelievedTime {
     /// Opens the file, or makes it where it is missing. Without it, a history that is not new begins
     /// at 0: nothing in it is old enough to be forgotten until the machine's clock is believed.
     pub(super) fn open(directory: &Path, is_new: bool, clock: &Clock) -> Self {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .open(directory.join(BELIEVED))
+        let file = open_private(directory, BELIEVED)
             .inspect_err(|error| tracing::warn!(%error, "history.path: no file for the time"))
             .ok();
         let past_ms = match file.as_ref().and_then(read) {
@@ -50,7 +45,8 @@ impl BelievedTime {
         }
     }
 
-    /// Unix milliseconds. Written now and then; on a disk that takes nothing the older time stays.
+    /// Unix milliseconds. It is also written to the file now and then; if that fails, the file keeps
+    /// an earlier time.
     pub(super) fn unix_ms(&mut self, clock: &Clock) -> u64 {
         let unix_ms = self.time.unix_ms(clock);
         if clock.now_ms() >= self.next_write_ms {

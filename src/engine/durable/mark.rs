@@ -57,13 +57,7 @@ pub(super) struct MarkFile {
 impl MarkFile {
     /// Opens the file, or makes it where it is missing, and reads it.
     pub(super) fn open(directory: &Path) -> io::Result<(Self, FoundMark)> {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .open(directory.join(MARK))?;
+        let file = open_private(directory, MARK)?;
         let exists = file.metadata()?.len() > 0;
         let slots = [read_slot(&file, 0), read_slot(&file, 1)];
         let newest = slots.iter().flatten().max_by_key(|(writes, _)| *writes);
@@ -150,6 +144,17 @@ impl MarkFile {
         self.writes = writes;
         Ok(())
     }
+}
+
+/// Opens a small file of the history's that this server alone may read, or makes it.
+pub(super) fn open_private(directory: &Path, name: &str) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .open(directory.join(name))
 }
 
 /// A slot's number and content, where its checksum says that it is one.

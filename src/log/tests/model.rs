@@ -131,7 +131,7 @@ fn join(
             events.len()
         };
         prop_assert_eq!(joined.id, id_before(told));
-        // It is told once.
+        // The gap is reported once.
         let id = joined.id.to_string();
         prop_assert!(log.join(&newcomer(&name, &topics, &id)).gap.is_none());
     }

@@ -33,6 +33,13 @@ async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     panic!("never came true: {what}");
 }
 
+/// Another process that does this to the database, and has it open until it is dropped.
+fn other_process(path: &Path, sql: &str) -> rusqlite::Connection {
+    let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    database.execute_batch(sql).unwrap();
+    database
+}
+
 #[tokio::test]
 async fn a_session_change_outlives_the_write_ahead_log_also_while_somebody_reads() {
     for fsync in [Fsync::Interval, Fsync::Always] {
@@ -40,10 +47,7 @@ async fn a_session_change_outlives_the_write_ahead_log_also_while_somebody_reads
         let path = directory.path().join("history");
         let life = Life::begin(&path, fsync, 1_000_000).await;
         let first = life.publish(None, true).await.unwrap();
-        let reader = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
-        reader
-            .execute_batch("BEGIN; SELECT count(*) FROM events")
-            .unwrap();
+        let _reader = other_process(&path, "BEGIN; SELECT count(*) FROM events");
         life.change_session(Some("new")).await;
         life.change("43", None).await.unwrap();
         let last = life.publish(None, true).await.unwrap();
@@ -67,11 +71,7 @@ async fn a_log_out_of_everyone_while_the_clock_is_slow_covers_what_may_be_missin
     let life = Life::begin(&path, Fsync::Interval, 9_000_000).await;
     life.change("43", None).await.unwrap();
     life.engine.close().await;
-    let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
-    database
-        .execute_batch("UPDATE sessions SET standing = standing || ' '")
-        .unwrap();
-    drop(database);
+    other_process(&path, "UPDATE sessions SET standing = standing || ' '");
     // One hour slow.
     for unix_ms in [5_400_000, 9_000_001] {
         let life = Life::begin(&path, Fsync::Interval, unix_ms).await;
@@ -98,11 +98,10 @@ async fn where_session_changes_may_be_missing_everyone_is_logged_out_once() {
     life.change_session(Some("new")).await;
     life.change("43", None).await.unwrap();
     life.engine.close().await;
-    let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
-    database
-        .execute_batch("UPDATE sessions SET standing = replace(standing, '1000000', '1000001')")
-        .unwrap();
-    drop(database);
+    other_process(
+        &path,
+        "UPDATE sessions SET standing = replace(standing, '1000000', '1000001')",
+    );
     let aside = image(&path);
 
     let life = Life::begin(&path, Fsync::Interval, 2_000_000).await;
@@ -182,18 +181,17 @@ async fn an_event_that_was_altered_is_not_replayed_and_the_others_are() {
     life.publish(None, true).await.unwrap();
     let last = life.publish(None, true).await.unwrap();
     life.engine.close().await;
-    let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
-    database
-        .execute_batch("UPDATE events SET entry = replace(entry, 'x', 'y') WHERE n = 4")
-        .unwrap();
-    drop(database);
+    other_process(
+        &path,
+        "UPDATE events SET entry = replace(entry, 'x', 'y') WHERE n = 4",
+    );
     for start in 0..2 {
         let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
         let (gap, ids) = life.come_back(first);
         // The first start knows that something is missing.
         assert_eq!(gap.is_some(), start == 0);
         if let Some(position) = gap {
-            // All that is there, since it may have missed any of what is not; and it is told once.
+            // Everything retained, since it may have missed any lost event. The gap is reported once.
             assert_eq!(ids, [first, last]);
             assert!(life.come_back(last).0.is_some());
             assert_eq!(life.come_back(position), (None, vec![first, last]));
@@ -214,8 +212,7 @@ async fn log_outs_are_accepted_where_the_database_takes_nothing_and_are_stored_l
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let life = Life::begin(&path, Fsync::Always, 1_000_000).await;
-    let blocker = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
-    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let blocker = other_process(&path, "BEGIN IMMEDIATE");
     assert_eq!(life.publish(None, true).await, Err(EngineError::Locked));
     life.change_session(Some("new")).await;
     life.change("43", None).await.unwrap();
@@ -249,8 +246,7 @@ async fn a_log_out_that_only_the_session_log_has_is_missed_if_that_is_damaged() 
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let life = Life::begin(&path, Fsync::Always, 1_000_000).await;
-    let blocker = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
-    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let _blocker = other_process(&path, "BEGIN IMMEDIATE");
     life.change("43", None).await.unwrap();
     let killed = image(&path);
     let log = killed.path().join("sessions.log");
@@ -301,10 +297,7 @@ async fn a_log_that_a_reader_keeps_long_takes_session_changes_only() {
     };
     life.engine.open().await.unwrap();
     life.publish(None, true).await.unwrap();
-    let reader = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
-    reader
-        .execute_batch("BEGIN; SELECT count(*) FROM events")
-        .unwrap();
+    let reader = other_process(&path, "BEGIN; SELECT count(*) FROM events");
     eventually("it is refused", async || {
         life.publish(None, true).await == Err(EngineError::Overgrown)
     })
@@ -463,8 +456,7 @@ async fn a_session_log_that_is_long_keeps_what_is_not_in_the_databases_own_file(
         let path = directory.path().join("history");
         let life = Arc::new(Life::begin(&path, Fsync::Interval, 1_000_000).await);
         life.publish(None, true).await.unwrap();
-        let other = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
-        other.execute_batch(obstacle).unwrap();
+        let other = other_process(&path, obstacle);
         // All at once: each commit waits for the lock.
         let changes: Vec<_> = (0..200)
             .map(|n| {
@@ -501,10 +493,7 @@ async fn a_start_while_somebody_reads_keeps_the_session_log() {
     let path = directory.path().join("history");
     let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
     life.publish(None, true).await.unwrap();
-    let reader = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
-    reader
-        .execute_batch("BEGIN; SELECT count(*) FROM events")
-        .unwrap();
+    let _reader = other_process(&path, "BEGIN; SELECT count(*) FROM events");
     // Behind what the reader sees, so that it stays in the write-ahead log.
     life.change("43", None).await.unwrap();
     life.engine.close().await;
@@ -535,11 +524,10 @@ async fn damage_found_on_a_full_disk_logs_out_also_whoever_has_a_session() {
     life.change_session(Some("new")).await;
     life.change("43", Some("new")).await.unwrap();
     life.engine.close().await;
-    let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
-    database
-        .execute_batch("UPDATE sessions SET standing = standing || ' ' WHERE user = '42'")
-        .unwrap();
-    drop(database);
+    other_process(
+        &path,
+        "UPDATE sessions SET standing = standing || ' ' WHERE user = '42'",
+    );
     fill_disk(&path);
 
     let life = Life::begin(&path, Fsync::Always, 2_000_000).await;
@@ -579,11 +567,7 @@ async fn a_log_out_between_two_attempts_to_make_the_database_anew_is_not_lost() 
     let life = Life::begin(&path, Fsync::Always, 1_000_000).await;
     life.change_session(Some("new")).await;
     life.engine.close().await;
-    let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
-    database
-        .execute_batch("UPDATE sessions SET standing = standing || ' '")
-        .unwrap();
-    drop(database);
+    other_process(&path, "UPDATE sessions SET standing = standing || ' '");
     // A session log that is replaced when it is emptied, and cannot be.
     let log = fs::File::options()
         .write(true)
