@@ -27,7 +27,7 @@ use hashbrown::HashTable;
 use parking_lot::Mutex;
 use slab::Slab;
 
-use crate::auth::Identity;
+use crate::auth::{Identity, Issued};
 use crate::clock::{Clock, SteadyTime};
 use crate::config::OnLimit;
 use crate::event::SessionChange;
@@ -201,11 +201,9 @@ impl Directory {
         let session = identity.session.as_deref();
         let (stripe_number, hash) = self.place(&identity.user);
         let mut stripe = self.stripes[stripe_number].lock();
-        let settled = match stripe.standings.find(hash, &identity.user) {
-            None if self.everyone().allows(identity.issued) => Position(0),
-            Some(user) if user.standing.allows(session, identity.issued) => user.settled,
-            _ => return Err(NotAdmitted::Revoked),
-        };
+        let settled = stripe
+            .settled(hash, identity, self.everyone())
+            .ok_or(NotAdmitted::Revoked)?;
         let index = match stripe.find(hash, &identity.user) {
             Some(index) => index,
             None => stripe
@@ -403,7 +401,7 @@ impl Directory {
     pub fn allows(&self, identity: &Identity) -> bool {
         let (stripe, hash) = self.place(&identity.user);
         let stripe = self.stripes[stripe].lock();
-        stripe.allows(hash, identity, self.everyone())
+        stripe.settled(hash, identity, self.everyone()).is_some()
     }
 
     /// Whether [`Directory::admit`] would let a connection in now.
@@ -413,7 +411,7 @@ impl Directory {
     pub fn would_admit(&self, identity: &Identity, limit: Limit) -> Result<(), NotAdmitted> {
         let (stripe, hash) = self.place(&identity.user);
         let stripe = self.stripes[stripe].lock();
-        if !stripe.allows(hash, identity, self.everyone()) {
+        if stripe.settled(hash, identity, self.everyone()).is_none() {
             return Err(NotAdmitted::Revoked);
         }
         match stripe.find(hash, &identity.user) {
@@ -465,16 +463,23 @@ impl Directory {
 }
 
 impl Stripe {
-    /// Whether a token of this identity is still good. `everyone` decides for users with no known
-    /// session change.
-    fn allows(&self, hash: u64, identity: &Identity, everyone: Everyone) -> bool {
-        match self.standings.find(hash, &identity.user) {
-            Some(user) => {
-                let session = identity.session.as_deref();
-                user.standing.allows(session, identity.issued)
-            }
-            None => everyone.allows(identity.issued),
-        }
+    /// Where the user's last session change stands, if the identity is good after it. `everyone`
+    /// decides about tokens of users with no known session change; every answer of this process's
+    /// life came after that log-out.
+    fn settled(&self, hash: u64, identity: &Identity, everyone: Everyone) -> Option<Position> {
+        let known = self.standings.find(hash, &identity.user);
+        let settled = known.map_or(Position(0), |user| user.settled);
+        let issued = match identity.issued {
+            Some(Issued::Answer(asked)) => return (asked >= settled).then_some(settled),
+            Some(Issued::Token(issued)) => Some(issued),
+            None => None,
+        };
+        let session = identity.session.as_deref();
+        let is_good = match known {
+            Some(user) => user.standing.allows(session, issued),
+            None => everyone.allows(issued),
+        };
+        is_good.then_some(settled)
     }
 
     fn find(&self, hash: u64, name: &str) -> Option<usize> {

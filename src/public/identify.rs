@@ -95,9 +95,10 @@ fn by_session<'a>(
         let public = &connection.public;
         let asker = asker("session");
         let is_allowed = |identity: &Identity| public.shards.directory.allows(identity);
-        let clock = &public.shards.clock;
+        let (clock, log) = (&public.shards.clock, &public.shards.log);
+        let (address, control) = (asker.address, &public.control);
         sessions
-            .identify(headers, asker.address, is_allowed, clock, &public.control)
+            .identify(headers, address, is_allowed, clock, log, control)
             .await
             .map_err(|reason| match reason {
                 NoSession::Refused => asker.denied("no_session"),
