@@ -121,8 +121,8 @@ pub struct Directory {
     sweep: Mutex<(usize, usize)>,
     /// See [`Everyone`].
     everyone_ms: AtomicU64,
-    /// See [`Directory::begin_at`]; `u64::MAX` if nobody has said.
-    begun_ms: AtomicU64,
+    /// See [`Directory::begin_at`].
+    begun: Mutex<Option<SteadyTime>>,
     questions: Questions,
 }
 
@@ -165,7 +165,7 @@ impl Directory {
             max_token_life_ms: AtomicU64::new(rules.max_token_life_ms),
             sweep: Mutex::default(),
             everyone_ms: AtomicU64::new(0),
-            begun_ms: AtomicU64::new(u64::MAX),
+            begun: Mutex::default(),
             questions: Questions::default(),
         }
     }
@@ -331,14 +331,15 @@ impl Directory {
         }
     }
 
-    /// Notes what time it was, at the least, when a stored history was read. Unix milliseconds.
-    pub fn begin_at(&self, unix_ms: u64) {
-        self.begun_ms.store(unix_ms, Ordering::Relaxed);
+    /// Notes what time it was when a stored history was read, as far as that is believed.
+    pub fn begin_at(&self, time: SteadyTime) {
+        *self.begun.lock() = Some(time);
     }
 
     /// The time by which standings grow old: it begins at [`Directory::begin_at`], now without that.
     pub fn time(&self, clock: &Clock) -> SteadyTime {
-        SteadyTime::since(self.begun_ms.load(Ordering::Relaxed), clock)
+        let begun = self.begun.lock();
+        begun.clone().unwrap_or_else(|| SteadyTime::now(clock))
     }
 
     /// Forgets some of the standings that nothing can depend on any more. Called now and then.
