@@ -27,11 +27,11 @@ use hashbrown::HashTable;
 use parking_lot::Mutex;
 use slab::Slab;
 
-use crate::auth::Identity;
+use crate::auth::{Identity, Issued};
 use crate::clock::{Clock, SteadyTime};
 use crate::config::OnLimit;
+use crate::event::Position;
 use crate::event::SessionChange;
-use crate::log::Position;
 use everyone::Everyone;
 pub use questions::{Questions, Silent, Turn};
 pub use standing::{Rules, Standing};
@@ -121,8 +121,8 @@ pub struct Directory {
     sweep: Mutex<(usize, usize)>,
     /// See [`Everyone`].
     everyone_ms: AtomicU64,
-    /// See [`Directory::begin_at`]; `u64::MAX` if nobody has said.
-    begun_ms: AtomicU64,
+    /// See [`Directory::begin_at`].
+    begun: Mutex<Option<SteadyTime>>,
     questions: Questions,
 }
 
@@ -165,7 +165,7 @@ impl Directory {
             max_token_life_ms: AtomicU64::new(rules.max_token_life_ms),
             sweep: Mutex::default(),
             everyone_ms: AtomicU64::new(0),
-            begun_ms: AtomicU64::new(u64::MAX),
+            begun: Mutex::default(),
             questions: Questions::default(),
         }
     }
@@ -201,11 +201,9 @@ impl Directory {
         let session = identity.session.as_deref();
         let (stripe_number, hash) = self.place(&identity.user);
         let mut stripe = self.stripes[stripe_number].lock();
-        let settled = match stripe.standings.find(hash, &identity.user) {
-            None if self.everyone().allows(identity.issued) => Position(0),
-            Some(user) if user.standing.allows(session, identity.issued) => user.settled,
-            _ => return Err(NotAdmitted::Revoked),
-        };
+        let settled = stripe
+            .settled(hash, identity, self.everyone())
+            .ok_or(NotAdmitted::Revoked)?;
         let index = match stripe.find(hash, &identity.user) {
             Some(index) => index,
             None => stripe
@@ -333,15 +331,16 @@ impl Directory {
         }
     }
 
-    /// Sets the time at which standings continue to grow old after a restart, in Unix milliseconds.
-    pub fn begin_at(&self, unix_ms: u64) {
-        self.begun_ms.store(unix_ms, Ordering::Relaxed);
+    /// Sets the time from which standings continue to grow old after a restart.
+    pub fn begin_at(&self, time: SteadyTime) {
+        *self.begun.lock() = Some(time);
     }
 
     /// The time by which standings grow old. It starts at [`Directory::begin_at`], or now if nobody
     /// has set that.
     pub fn time(&self, clock: &Clock) -> SteadyTime {
-        SteadyTime::since(self.begun_ms.load(Ordering::Relaxed), clock)
+        let begun = self.begun.lock();
+        begun.clone().unwrap_or_else(|| SteadyTime::now(clock))
     }
 
     /// Forgets some of the standings that nothing can depend on any more. Called now and then.
@@ -404,7 +403,7 @@ impl Directory {
     pub fn allows(&self, identity: &Identity) -> bool {
         let (stripe, hash) = self.place(&identity.user);
         let stripe = self.stripes[stripe].lock();
-        stripe.allows(hash, identity, self.everyone())
+        stripe.settled(hash, identity, self.everyone()).is_some()
     }
 
     /// Whether [`Directory::admit`] would let a connection in now.
@@ -414,7 +413,7 @@ impl Directory {
     pub fn would_admit(&self, identity: &Identity, limit: Limit) -> Result<(), NotAdmitted> {
         let (stripe, hash) = self.place(&identity.user);
         let stripe = self.stripes[stripe].lock();
-        if !stripe.allows(hash, identity, self.everyone()) {
+        if stripe.settled(hash, identity, self.everyone()).is_none() {
             return Err(NotAdmitted::Revoked);
         }
         match stripe.find(hash, &identity.user) {
@@ -466,16 +465,23 @@ impl Directory {
 }
 
 impl Stripe {
-    /// Whether a token of this identity is still good. `everyone` decides for users with no known
-    /// session change.
-    fn allows(&self, hash: u64, identity: &Identity, everyone: Everyone) -> bool {
-        match self.standings.find(hash, &identity.user) {
-            Some(user) => {
-                let session = identity.session.as_deref();
-                user.standing.allows(session, identity.issued)
-            }
-            None => everyone.allows(identity.issued),
-        }
+    /// Where the user's last session change stands, if the identity is good after it. `everyone`
+    /// decides about tokens of users with no known session change; every answer of this process's
+    /// life came after that log-out.
+    fn settled(&self, hash: u64, identity: &Identity, everyone: Everyone) -> Option<Position> {
+        let known = self.standings.find(hash, &identity.user);
+        let settled = known.map_or(Position(0), |user| user.settled);
+        let issued = match identity.issued {
+            Some(Issued::Answer(asked)) => return (asked >= settled).then_some(settled),
+            Some(Issued::Token(issued)) => Some(issued),
+            None => None,
+        };
+        let session = identity.session.as_deref();
+        let is_good = match known {
+            Some(user) => user.standing.allows(session, issued),
+            None => everyone.allows(issued),
+        };
+        is_good.then_some(settled)
     }
 
     fn find(&self, hash: u64, name: &str) -> Option<usize> {

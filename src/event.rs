@@ -28,6 +28,11 @@ pub const MAX_ID_BYTES: usize = 256;
 /// Longest publisher's own id, in bytes: it is kept for ten minutes.
 pub const MAX_SOURCE_ID_BYTES: usize = 256;
 
+/// A place in this process's log; the first entry has 1. Connections remember the one they
+/// joined at, so that they get what came after and nothing twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position(pub u64);
+
 /// A position in the log that clients see: `<ms>-<seq>`, as Redis Streams writes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId {

@@ -26,12 +26,12 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::clock::millis;
-use crate::event::EventId;
+use crate::event::{EventId, Position};
 use past::Past;
 use replay::chains;
 use ring::Ring;
 
-pub use entry::{Entry, Position, Rank, Record};
+pub use entry::{Entry, Rank, Record};
 pub use replay::{Newcomer, PieceLimit, Progress, Replay};
 
 /// Entries that may wait for dispatch before publishing waits: several batches, so that shards

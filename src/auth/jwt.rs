@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use super::keys::remote::{Keys, RemoteKeys};
 use super::keys::{KeysError, Kind, TriedKey, algorithm_name};
 use super::name::name;
-use super::{Identity, IssuedAt};
+use super::{Identity, Issued, IssuedAt};
 use crate::clock::millis;
 use crate::config;
 use crate::topic::TopicPattern;
@@ -122,7 +122,9 @@ impl Verifier {
         Ok(Identity {
             user: user.ok_or(Rejected::Claim("user"))?,
             session: session.map(|session| session.as_str().into()),
-            issued: time(&claims, "iat")?.map(IssuedAt::from_unix_ms),
+            issued: time(&claims, "iat")?
+                .map(IssuedAt::from_unix_ms)
+                .map(Issued::Token),
             expires_at: expires_at_ms / 1_000,
             topics: topics(&claims)?,
         })

@@ -38,6 +38,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use compact_str::CompactString;
 
+use crate::event::Position;
 use crate::topic::TopicPattern;
 
 /// A client that has proved who it is, and what it may do.
@@ -47,8 +48,8 @@ pub struct Identity {
     pub user: CompactString,
     /// The session that the token belongs to, where it names one.
     pub session: Option<Box<str>>,
-    /// When the token was issued, where it says so.
-    pub issued: Option<IssuedAt>,
+    /// What it is from, to be compared with session changes. None for a token without `iat`.
+    pub issued: Option<Issued>,
     /// When the token ends, in Unix seconds, leeway not added; [`Identity::NO_END`] for never.
     pub expires_at: u64,
     /// The topics that may be subscribed to.
@@ -58,6 +59,16 @@ pub struct Identity {
 impl Identity {
     /// What does not end by itself.
     pub const NO_END: u64 = u64::MAX;
+}
+
+/// What an identity is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Issued {
+    /// A token, with its issuer's time.
+    Token(IssuedAt),
+    /// An answer of the application, which was asked when the log had come so far. Session changes
+    /// beyond that revoke it, whatever any clock says.
+    Answer(Position),
 }
 
 /// The moment a token was issued at, as precisely as its `iat` tells.

@@ -33,8 +33,9 @@ use super::allowance::Allowance;
 use super::credentials::cookies;
 use super::name::name;
 use super::turns::{Bounds, Busy, Turns};
-use super::{Identity, IssuedAt};
+use super::{Identity, Issued};
 use crate::clock::{Clock, millis};
+use crate::event::Position;
 use crate::net::Network;
 use crate::outbound::{NoAnswer, NoTrust, Source};
 use crate::quiet::Quiet;
@@ -118,8 +119,9 @@ impl SessionAuth {
         self.source.is_same(&other.source) && self.cookies == other.cookies
     }
 
-    /// Who sends a request with these headers, from `address`. An answer from before a log-out or a session change
-    /// of its user, which `is_allowed` knows of, counts no more: the application is asked again.
+    /// Who sends a request with these headers, from `address`. An answer from before a session
+    /// change of its user, which `is_allowed` knows of, counts no more: the application is
+    /// asked again.
     ///
     /// The question itself runs on `control`, and to its end even where the client goes away.
     ///
@@ -131,6 +133,7 @@ impl SessionAuth {
         address: Option<IpAddr>,
         is_allowed: impl Fn(&Identity) -> bool,
         clock: &Clock,
+        head: impl Fn() -> Position + Send + Sync + 'static,
         control: &Handle,
     ) -> Result<Identity, NoSession> {
         let key = key(headers, &self.cookies).ok_or(NoSession::Refused)?;
@@ -149,7 +152,7 @@ impl SessionAuth {
                 let headers = forwarded(headers, address);
                 let (this, clock) = (Arc::clone(self), clock.clone());
                 control.spawn(async move {
-                    let question = this.ask(key, headers, network, &verdict, &clock);
+                    let question = this.ask(key, headers, network, &verdict, &clock, head);
                     question.await;
                 });
                 coming
@@ -171,6 +174,7 @@ impl SessionAuth {
         network: Network,
         verdict: &watch::Sender<Option<Verdict>>,
         clock: &Clock,
+        head: impl Fn() -> Position + Send,
     ) {
         let asked_ms = clock.now_ms();
         let repute = self.refusals.repute(network, asked_ms);
@@ -188,8 +192,8 @@ impl SessionAuth {
                 return Some(Ok(None));
             }
             // Before the question: a log-out that comes during it is later than what it is told.
-            let asked_unix_ms = clock.unix_ms();
-            let answer = read(self.source.get(headers).await, asked_unix_ms);
+            let asked = head();
+            let answer = read(self.source.get(headers).await, asked);
             if !matches!(answer, Ok(Answer::Refused)) {
                 self.refusals.give_back(network);
             }
@@ -296,7 +300,7 @@ fn key(headers: &HeaderMap, session_cookies: &[String]) -> Option<Key> {
 }
 
 /// What an answer says; of one that says nothing, why.
-fn read(answer: Result<Bytes, NoAnswer>, asked_unix_ms: u64) -> Result<Answer, String> {
+fn read(answer: Result<Bytes, NoAnswer>, asked: Position) -> Result<Answer, String> {
     let user = |body: &[u8]| -> Option<CompactString> {
         let body = without_byte_order_mark(body);
         let fields: Map<String, Value> = serde_json::from_slice(body).ok()?;
@@ -304,10 +308,7 @@ fn read(answer: Result<Bytes, NoAnswer>, asked_unix_ms: u64) -> Result<Answer, S
     };
     match answer {
         Ok(body) => match user(&body) {
-            Some(user) => Ok(Answer::SignedIn {
-                user,
-                asked_unix_ms,
-            }),
+            Some(user) => Ok(Answer::SignedIn { user, asked }),
             None => Err("the answer names no user: {\"user_id\": …} is a text of 1 to 256 bytes or an integer".to_owned()),
         },
         Err(NoAnswer::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) => {
@@ -318,17 +319,14 @@ fn read(answer: Result<Bytes, NoAnswer>, asked_unix_ms: u64) -> Result<Answer, S
 }
 
 impl Answer {
-    /// Who is signed in, if somebody is. It counts as issued when it was asked for.
+    /// Who is signed in, if somebody is.
     fn identity(&self) -> Option<Identity> {
         match self {
             Self::Refused => None,
-            Self::SignedIn {
-                user,
-                asked_unix_ms,
-            } => Some(Identity {
+            Self::SignedIn { user, asked } => Some(Identity {
                 user: user.clone(),
                 session: None,
-                issued: Some(IssuedAt::from_unix_ms(*asked_unix_ms)),
+                issued: Some(Issued::Answer(*asked)),
                 expires_at: Identity::NO_END,
                 topics: Box::default(),
             }),

@@ -17,7 +17,7 @@ use compact_str::CompactString;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
-use super::{Identity, IssuedAt, random_name};
+use super::{Identity, Issued, random_name};
 use crate::clock::{Clock, millis};
 use crate::topic::TopicPattern;
 
@@ -146,7 +146,7 @@ struct Entry {
     place: Place,
     user: CompactString,
     session: Option<Box<str>>,
-    issued: Option<IssuedAt>,
+    issued: Option<Issued>,
     expires_at: u64,
     /// A pattern a line: no pattern has control characters.
     topics: Box<str>,

@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 
 use super::name::Name;
 use super::standing::{Rules, Standing};
-use crate::log::Position;
+use crate::event::Position;
 
 /// A table whose use falls below this part of its size gives half of it back.
 const SPARSE: usize = 4;

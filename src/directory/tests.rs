@@ -13,7 +13,7 @@ fn identity(user: &str, session: Option<&str>, issued: Option<IssuedAt>) -> Iden
     Identity {
         user: user.into(),
         session: session.map(Into::into),
-        issued,
+        issued: issued.map(Issued::Token),
         expires_at: u64::MAX,
         topics: Box::default(),
     }
@@ -210,6 +210,42 @@ fn a_log_out_of_all_reaches_everyone_piece_by_piece() {
     directory.log_out_all(5_000);
     // Users of whom nothing is known are out, too.
     assert!((0..=users).all(|user| !is_let_in(user, 5_000) && is_let_in(user, 5_001)));
+}
+
+proptest! {
+    /// Whatever the clock did between them: an answer holds exactly until the user's next change.
+    #[test]
+    fn an_answer_of_the_application_holds_until_the_next_change_of_its_user(
+        everyone_ms in prop_oneof![Just(0), 0..1_000_000_u64],
+        steps in prop::collection::vec((0..3_u8, prop::option::of((0..4_u8, 0..1_000_000_u64))), 1..40),
+    ) {
+        let directory = Directory::default();
+        directory.log_everyone_out(everyone_ms);
+        let (mut head, mut answers) = (Position(0), Vec::new());
+        for (user, step) in steps {
+            let name = user.to_string();
+            match step {
+                None => {
+                    let issued = Some(Issued::Answer(head));
+                    answers.push((user, Identity { issued, ..identity(&name, None, None) }));
+                }
+                Some((session, at_unix_ms)) => {
+                    head.0 += 1;
+                    // Each session is another one, or it is a log-out.
+                    let keep = (session > 0).then(|| format!("{session} {}", head.0));
+                    let change = change(&name, keep.as_deref(), at_unix_ms);
+                    directory.change_session(&change, at_unix_ms.max(head.0), head);
+                    answers.retain(|(other, identity)| {
+                        let is_good = directory.allows(identity);
+                        assert_eq!(is_good, *other != user);
+                        assert_eq!(directory.would_admit(identity, LIMIT).is_ok(), is_good);
+                        is_good
+                    });
+                }
+            }
+            prop_assert!(answers.iter().all(|(_, identity)| directory.allows(identity)));
+        }
+    }
 }
 
 #[test]

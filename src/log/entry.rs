@@ -2,13 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::event::{EventId, EventName, SessionChange, Target};
+use crate::event::{EventId, EventName, Position, SessionChange, Target};
 use crate::frame::Frame;
-
-/// A place in this process's log; the first entry has 1. Connections remember the one they
-/// joined at, so that they get what came after and nothing twice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position(pub u64);
 
 /// A place among the entries that are kept; the first one has 1. Events that are not kept have a
 /// [`Position`] and no rank, so that the ring has no holes.

@@ -9,8 +9,9 @@
 
 use std::sync::Arc;
 
-use super::entry::{Entry, Position, Rank, Record};
+use super::entry::{Entry, Rank, Record};
 use super::ring::{Chain, Ring};
+use crate::event::Position;
 use crate::topic::Topic;
 
 /// Links followed back while the log is locked: 0.1 ms or so, so that nobody waits for long. Few

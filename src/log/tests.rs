@@ -1,7 +1,7 @@
 mod model;
 
 use super::*;
-use crate::event::{SessionChange, Target, UserId, Users};
+use crate::event::{Position, SessionChange, Target, UserId, Users};
 use crate::frame::{Frame, Framing};
 use crate::topic::Topic;
 use proptest::prelude::*;

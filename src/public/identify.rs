@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request};
@@ -96,8 +97,17 @@ fn by_session<'a>(
         let asker = asker("session");
         let is_allowed = |identity: &Identity| public.shards.directory.allows(identity);
         let clock = &public.shards.clock;
+        let log = Arc::clone(&public.shards.log);
+        let (address, control) = (asker.address, &public.control);
         sessions
-            .identify(headers, asker.address, is_allowed, clock, &public.control)
+            .identify(
+                headers,
+                address,
+                is_allowed,
+                clock,
+                move || log.head(),
+                control,
+            )
             .await
             .map_err(|reason| match reason {
                 NoSession::Refused => asker.denied("no_session"),

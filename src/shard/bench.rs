@@ -16,8 +16,8 @@ use super::thread::StartHandshake;
 use super::wheel::{Tick, Wheel};
 use super::{Shard, Shared};
 use crate::directory::UserHandle;
+use crate::event::Position;
 use crate::frame::Framing;
-use crate::log::Position;
 
 /// A table with its wheel.
 #[derive(Debug)]

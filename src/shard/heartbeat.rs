@@ -9,8 +9,9 @@
 use super::Shard;
 use super::wheel::Tick;
 use crate::event::EventId;
+use crate::event::Position;
 use crate::frame::Frame;
-use crate::log::{Entry, Place, Position};
+use crate::log::{Entry, Place};
 
 /// How far all clients have been served, and the frame that says so.
 #[derive(Debug)]

@@ -179,8 +179,8 @@ impl Slots for Table {
 mod tests {
     use super::*;
     use crate::directory::UserHandle;
+    use crate::event::Position;
     use crate::frame::Framing;
-    use crate::log::Position;
     use crate::shard::slot::Kind;
     use proptest::prelude::*;
     use std::collections::BTreeSet;

@@ -13,8 +13,8 @@ use crate::support::backend::Backend;
 use crate::support::http::Reply;
 use crate::support::process::Process;
 use crate::support::{
-    API_KEY, BASE, Client, NOTIFICATIONS, SECRET, Stream, TestServer, eventually, heartbeat,
-    request,
+    API_KEY, BASE, Client, NOTIFICATIONS, SECRET, START_UNIX_MS, Stream, TestServer, eventually,
+    heartbeat, request,
 };
 
 const UNAVAILABLE: &str = "event: error\ndata: {\"error\": \"Authentication unavailable\"}\n\n";
@@ -540,6 +540,51 @@ fn a_client_that_was_logged_out_is_asked_about_anew() {
     server.advance(Duration::from_millis(1));
     assert_eq!(ask(&server, COOKIE).status, 401);
     assert_eq!(backend.asked(), 3);
+}
+
+#[test]
+fn a_log_out_while_the_clock_was_fast_keeps_no_session_out() {
+    let backend = Backend::start(signs_in("42"));
+    let directory = tempfile::tempdir().unwrap();
+    let server_at = |unix_ms| {
+        TestServer::at(unix_ms, |config| {
+            config.auth.secret.clear();
+            config.auth.session_auth_url = backend.url();
+            config.history.path = directory.path().join("history");
+        })
+    };
+    let log_out = |server: &TestServer| {
+        let answer = server.admin("POST", "/v1/users/42/logout", "{}");
+        assert_eq!(answer.status / 100, 2, "{}", answer.body);
+    };
+    let fast = server_at(START_UNIX_MS + 24 * 3_600_000);
+    log_out(&fast);
+    drop(fast);
+    // The clock is right again, ids go on from where they were.
+    let server = server_at(START_UNIX_MS);
+    let mut streams = [(); 2].map(|()| stream(&server, COOKIE));
+    assert_eq!(backend.asked(), 1);
+    // All within a millisecond.
+    log_out(&server);
+    for stream in &mut streams {
+        assert!(stream.next().unwrap().contains("FORCE_LOGOUT"));
+    }
+    // What was kept is from before the log-out, and what is asked now is not.
+    assert_eq!(ask(&server, COOKIE).status, 200);
+    assert_eq!(backend.asked(), 2);
+    log_out(&server);
+    backend.reply(Reply::status(403));
+    assert_eq!(ask(&server, COOKIE).status, 401);
+    assert_eq!(backend.asked(), 3);
+    // A question that is under way is from before it, too.
+    backend.reply(signs_in("42"));
+    backend.hold();
+    let client = send(&server, "Cookie: sessionid=other\r\n");
+    backend.wait_until_asked(4);
+    let answer = server.admin("PUT", "/v1/users/42/session", "{\"session_id\": \"new\"}");
+    assert_eq!(answer.status / 100, 2, "{}", answer.body);
+    backend.release();
+    assert_eq!(client.stream().status, 401);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
-use crate::support::{BASE, NOTIFICATIONS, Stream, TestServer, eventually, request};
+use crate::support::{BASE, NOTIFICATIONS, START_UNIX_MS, Stream, TestServer, eventually, request};
 
 fn put_session(server: &TestServer, user: &str, body: &Value) -> String {
     let path = format!("/v1/users/{user}/session");
@@ -285,6 +285,45 @@ fn a_log_out_is_forgotten_when_no_token_from_before_it_is_left() {
         server.advance(Duration::from_secs(1));
         status_of(&server, &json!({"session_id": "mine"})) == 200
     });
+}
+
+/// Drains the server without the days that dropping it may move the clock by.
+fn close(mut server: TestServer) {
+    let drained = server.drain();
+    eventually("drained", || {
+        server.advance(Duration::from_millis(20));
+        drained.is_finished()
+    });
+}
+
+#[test]
+fn a_log_out_is_not_forgotten_by_restarts_while_the_clock_is_months_ahead() {
+    const DAY_MS: u64 = 24 * 3_600_000;
+    let directory = tempfile::tempdir().unwrap();
+    let server_at = |unix_ms| {
+        TestServer::at(unix_ms, |config| {
+            config.history.path = directory.path().join("history");
+        })
+    };
+    let revoked = json!({"session_id": "mine"});
+    let server = server_at(START_UNIX_MS);
+    assert_eq!(status_of(&server, &revoked), 200);
+    server.admin("POST", "/v1/users/42/logout", "");
+    close(server);
+    // The second start finds an id from when the clock was fast already.
+    for _ in 0..2 {
+        let server = server_at(START_UNIX_MS + 90 * DAY_MS);
+        for _ in 0..5 {
+            server.advance(Duration::from_secs(2));
+            server.publish(&json!({"to": {"user": "1"}, "data": 1}));
+            assert_eq!(status_of(&server, &revoked), 401);
+        }
+        close(server);
+    }
+    let server = server_at(START_UNIX_MS + 60_000);
+    assert_eq!(status_of(&server, &revoked), 401);
+    let claims = json!({"session_id": "mine", "iat": START_UNIX_MS / 1_000});
+    assert_eq!(status_of(&server, &claims), 401);
 }
 
 #[test]

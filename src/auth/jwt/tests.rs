@@ -102,7 +102,10 @@ fn a_good_token_names_its_bearer() {
     .unwrap();
     assert_eq!(identity.user, "alice");
     assert_eq!(identity.session.as_deref(), Some("s1"));
-    assert_eq!(identity.issued, Some(IssuedAt::from_unix_ms(NOW_MS + 250)));
+    assert_eq!(
+        identity.issued,
+        Some(Issued::Token(IssuedAt::from_unix_ms(NOW_MS + 250)))
+    );
     assert_eq!(identity.expires_at, NOW_S + 60);
     assert_eq!(identity.topics.len(), 2);
 }

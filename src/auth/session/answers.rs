@@ -8,6 +8,8 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use tokio::sync::watch;
 
+use crate::event::Position;
+
 /// What stands for a request's cookies.
 pub(super) type Key = [u8; 32];
 
@@ -17,8 +19,8 @@ pub(super) enum Answer {
     /// The session is this user's.
     SignedIn {
         user: CompactString,
-        /// When the question was sent.
-        asked_unix_ms: u64,
+        /// How far the log had come when the question was sent.
+        asked: Position,
     },
     /// It is nobody's.
     Refused,
@@ -141,10 +143,10 @@ mod tests {
         [number; 32]
     }
 
-    fn signed_in(number: u8, asked_unix_ms: u64) -> Answer {
+    fn signed_in(number: u8, asked_ms: u64) -> Answer {
         Answer::SignedIn {
             user: number.to_string().into(),
-            asked_unix_ms,
+            asked: Position(asked_ms),
         }
     }
 

@@ -19,10 +19,10 @@ fn key_of(pairs: &[(HeaderName, &str)]) -> Option<Key> {
 }
 
 fn user(body: &str) -> Option<String> {
-    match read(Ok(Bytes::copy_from_slice(body.as_bytes())), 7) {
+    match read(Ok(Bytes::copy_from_slice(body.as_bytes())), Position(7)) {
         Ok(Answer::SignedIn {
             user,
-            asked_unix_ms: 7,
+            asked: Position(7),
         }) => Some(user.into()),
         Ok(other) => panic!("{other:?}"),
         Err(_) => None,
@@ -140,11 +140,17 @@ fn answers_about_other_cookies_are_not_taken_over() {
 fn two_statuses_refuse_and_the_others_say_nothing() {
     for status in [401, 403] {
         let status = StatusCode::from_u16(status).unwrap();
-        assert_eq!(read(Err(NoAnswer::Status(status)), 0), Ok(Answer::Refused));
+        assert_eq!(
+            read(Err(NoAnswer::Status(status)), Position(0)),
+            Ok(Answer::Refused)
+        );
     }
     for status in [100, 201, 204, 301, 302, 307, 400, 404, 407, 429, 500, 503] {
         let status = StatusCode::from_u16(status).unwrap();
-        assert!(read(Err(NoAnswer::Status(status)), 0).is_err(), "{status}");
+        assert!(
+            read(Err(NoAnswer::Status(status)), Position(0)).is_err(),
+            "{status}"
+        );
     }
 }
 
@@ -168,7 +174,14 @@ async fn waiting_for_a_turn_counts_and_who_waited_too_long_is_not_asked_about() 
     let clock = Clock::manual(0);
     let headers = headers(&[(COOKIE, "a=1")]);
     let control = Handle::current();
-    let asked = sessions.identify(&headers, ADDRESS, |_| true, &clock, &control);
+    let asked = sessions.identify(
+        &headers,
+        ADDRESS,
+        |_| true,
+        &clock,
+        || Position(0),
+        &control,
+    );
     let time_passes = async {
         // The question is spawned, and then waits.
         for _ in 0..3 {
@@ -187,6 +200,6 @@ async fn waiting_for_a_turn_counts_and_who_waited_too_long_is_not_asked_about() 
 proptest! {
     #[test]
     fn no_answer_makes_it_panic(body: Vec<u8>) {
-        let _ = read(Ok(body.into()), 0);
+        let _ = read(Ok(body.into()), Position(0));
     }
 }

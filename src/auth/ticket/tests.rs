@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::super::IssuedAt;
 use super::*;
 
 const TTL: Duration = Duration::from_secs(30);
@@ -57,7 +58,7 @@ fn a_ticket_stands_for_all_of_an_identity() {
     let topics = ["a/*".to_owned(), "b c".to_owned(), "**".to_owned()];
     let identity = Identity {
         session: Some("s".into()),
-        issued: Some(IssuedAt::from_unix_ms(5)),
+        issued: Some(Issued::Token(IssuedAt::from_unix_ms(5))),
         expires_at: 7,
         ..with_topics(&"user".repeat(20), &topics)
     };

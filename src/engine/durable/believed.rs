@@ -8,11 +8,11 @@ use std::path::Path;
 
 use super::checksum::checksum;
 use super::mark::open_private;
-use crate::clock::{Clock, SteadyTime};
+use crate::clock::{Believed, Clock, SteadyTime};
 
 const BELIEVED: &str = "time";
-/// Unix milliseconds, and the checksum.
-const BYTES: usize = 16;
+/// The numbers of a [`Believed`], and the checksum.
+const BYTES: usize = 32;
 /// Between two writes. After a crash the next process continues from a time that is up to this much
 /// too early, which only keeps log-outs for longer.
 const EVERY_MS: u64 = 60 * 1_000;
@@ -33,16 +33,21 @@ impl BelievedTime {
         let file = open_private(directory, BELIEVED)
             .inspect_err(|error| tracing::warn!(%error, "history.path: no file for the time"))
             .ok();
-        let past_ms = match file.as_ref().and_then(read) {
-            Some(unix_ms) => unix_ms,
-            None if is_new => clock.unix_ms(),
-            None => 0,
+        let past = match file.as_ref().and_then(read) {
+            Some(believed) => believed,
+            None if is_new => Believed::at(clock.unix_ms()),
+            None => Believed::at(0),
         };
         Self {
             file,
-            time: SteadyTime::since(past_ms, clock),
+            time: SteadyTime::since(past, clock),
             next_write_ms: clock.now_ms(),
         }
+    }
+
+    /// The same for others, who go on from here.
+    pub(super) fn steady(&self) -> SteadyTime {
+        self.time.clone()
     }
 
     /// Unix milliseconds. It is also written to the file now and then; if that fails, the file keeps
@@ -51,21 +56,30 @@ impl BelievedTime {
         let unix_ms = self.time.unix_ms(clock);
         if clock.now_ms() >= self.next_write_ms {
             self.next_write_ms = clock.now_ms() + EVERY_MS;
-            self.write(unix_ms);
+            self.write();
         }
         unix_ms
     }
 
     /// Writes it for the next process.
     pub(super) fn close(&mut self, clock: &Clock) {
-        let unix_ms = self.time.unix_ms(clock);
-        self.write(unix_ms);
+        self.time.unix_ms(clock);
+        self.write();
     }
 
-    fn write(&self, unix_ms: u64) {
+    fn write(&self) {
+        let Believed {
+            unix_ms,
+            least_ahead_ms,
+            ahead_for_ms,
+        } = self.time.believed();
         let mut bytes = [0; BYTES];
-        bytes[..8].copy_from_slice(&unix_ms.to_le_bytes());
-        bytes[8..].copy_from_slice(&sum(unix_ms).to_le_bytes());
+        let numbers = [unix_ms, least_ahead_ms, ahead_for_ms];
+        for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        let sum = checksum("time", &[&bytes[..BYTES - 8]]);
+        bytes[BYTES - 8..].copy_from_slice(&sum.to_le_bytes());
         let written = self.file.as_ref().map(|file| file.write_all_at(&bytes, 0));
         if let Some(Err(error)) = written {
             tracing::debug!(%error, "history.path: the time could not be written");
@@ -73,16 +87,20 @@ impl BelievedTime {
     }
 }
 
-fn read(file: &File) -> Option<u64> {
+fn read(file: &File) -> Option<Believed> {
     let mut bytes = [0; BYTES];
     file.read_exact_at(&mut bytes, 0).ok()?;
-    let (unix_ms, found) = bytes.split_at(8);
-    let unix_ms = u64::from_le_bytes(unix_ms.try_into().ok()?);
-    (found == sum(unix_ms).to_le_bytes()).then_some(unix_ms)
-}
-
-fn sum(unix_ms: u64) -> u64 {
-    checksum("time", &[&unix_ms.to_le_bytes()])
+    let mut numbers = [0; BYTES / 8];
+    for (number, place) in numbers.iter_mut().zip(bytes.chunks_exact(8)) {
+        *number = u64::from_le_bytes(place.try_into().ok()?);
+    }
+    let [unix_ms, least_ahead_ms, ahead_for_ms, sum] = numbers;
+    let is_whole = sum == checksum("time", &[&bytes[..BYTES - 8]]);
+    is_whole.then_some(Believed {
+        unix_ms,
+        least_ahead_ms,
+        ahead_for_ms,
+    })
 }
 
 #[cfg(test)]
@@ -95,7 +113,7 @@ mod tests {
     const MONTH_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 
     #[test]
-    fn a_clock_that_is_fast_is_not_believed_however_often_the_process_starts() {
+    fn a_clock_that_is_fast_is_not_believed_the_sooner_for_restarts() {
         let directory = tempfile::tempdir().unwrap();
         let clock = Clock::manual(1_000_000);
         let mut time = BelievedTime::open(directory.path(), true, &clock);

@@ -3,7 +3,7 @@ use super::*;
 mod damage;
 mod fuzz;
 
-use crate::auth::{Identity, IssuedAt};
+use crate::auth::{Identity, Issued, IssuedAt};
 use crate::config::{Fsync, OnDamage};
 use crate::event::{EventId, EventName, Target, UserId, Users};
 use crate::log::{Newcomer, PieceLimit, Progress};
@@ -124,7 +124,7 @@ impl Life {
         self.directory.allows(&Identity {
             user: user.into(),
             session: session.map(Into::into),
-            issued: Some(IssuedAt::from_unix_ms(issued_unix_ms)),
+            issued: Some(Issued::Token(IssuedAt::from_unix_ms(issued_unix_ms))),
             expires_at: u64::MAX,
             topics: Box::default(),
         })

@@ -130,7 +130,7 @@ impl Writer {
         let is_new = disk.last_id() == EventId::default() && disk.changes() == 0;
         let mut time = BelievedTime::open(&history.path, is_new, &clock);
         let steady_ms = time.unix_ms(&clock);
-        directory.begin_at(steady_ms);
+        directory.begin_at(time.steady());
         let restored = restore(&disk, &log, &directory, &clock, jump, steady_ms)?;
         let (bytes, entries) = log.retained();
         tracing::info!(path = %history.path.display(), entries, bytes, "history read");
@@ -481,6 +481,8 @@ impl Writer {
 
     /// Looks after the directory.
     fn tick(&mut self) {
+        // Whatever the disk takes: what is not seen of the clock is not known of it.
+        self.time.unix_ms(&self.clock);
         self.look_for_files();
         if !self.disk.is_writable() && !self.try_again() {
             return;

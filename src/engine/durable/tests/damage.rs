@@ -155,6 +155,62 @@ async fn where_session_changes_may_be_missing_everyone_is_logged_out_once() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_months_ahead_does_not_end_a_log_out_of_everyone() {
+    let directory = tempfile::tempdir().unwrap();
+    let life = Life::begin(directory.path(), Fsync::Always, 1_000_000).await;
+    life.change_session(None).await;
+    life.engine.close().await;
+    let only_lock = tempfile::tempdir().unwrap();
+    fs::copy(directory.path().join("lock"), only_lock.path().join("lock")).unwrap();
+    let is_out = |life: &Life| !life.lets_in("44", None, 1);
+    let life = Life::begin(only_lock.path(), Fsync::Always, 1_000_000).await;
+    assert!(is_out(&life));
+    life.engine.close().await;
+    let fast_ms = 1_000_000 + 90 * DAY_MS;
+    for _ in 0..2 {
+        let life = Life::begin(only_lock.path(), Fsync::Always, fast_ms).await;
+        assert!(is_out(&life));
+        life.clock.advance(Duration::from_secs(2));
+        life.publish(None, true).await.unwrap();
+        assert!(is_out(&life));
+        life.engine.close().await;
+    }
+    // It ends once the clock is believed.
+    let life = Life::begin(only_lock.path(), Fsync::Always, fast_ms).await;
+    life.clock.advance(Duration::from_millis(DAY_MS));
+    eventually("it is over", async || !is_out(&life)).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_restarted_every_night_forgets_log_outs_in_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
+    life.change_session(None).await;
+    life.engine.close().await;
+    // An earlier version kept no time.
+    fs::remove_file(path.join("time")).unwrap();
+    let is_known = |life: &Life| !life.allows(Some("mine"), 1_000_000);
+    for night in 0..7 {
+        let life = Life::begin(&path, Fsync::Interval, (100 + night) * DAY_MS).await;
+        assert!(is_known(&life));
+        life.clock.advance(Duration::from_millis(DAY_MS - 60_000));
+        let mut time = life.directory.time(&life.clock);
+        assert!(time.unix_ms(&life.clock) < 10 * DAY_MS);
+        life.engine.close().await;
+    }
+    let life = Life::begin(&path, Fsync::Interval, 107 * DAY_MS).await;
+    let mut time = life.directory.time(&life.clock);
+    time.unix_ms(&life.clock);
+    life.clock.advance(Duration::from_secs(10 * 60));
+    // The directory's time is the engine's.
+    assert!(time.unix_ms(&life.clock) > 106 * DAY_MS);
+    life.engine.close().await;
+    let life = Life::begin(&path, Fsync::Interval, 107 * DAY_MS + 20 * 60_000).await;
+    assert!(!is_known(&life));
+}
+
+#[tokio::test]
 async fn where_every_file_but_the_lock_was_deleted_everyone_is_logged_out() {
     let directory = tempfile::tempdir().unwrap();
     let life = Life::begin(directory.path(), Fsync::Always, 1_000_000).await;
