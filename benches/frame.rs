@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use idlewild::event::EventId;
-use idlewild::frame::Frame;
+use idlewild::wire::{Encoded, Event, Signal, Wire};
 
 fn encode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("encode_event");
@@ -18,7 +18,13 @@ fn encode(criterion: &mut Criterion) {
         let data = "x".repeat(bytes);
         group.throughput(Throughput::Bytes(bytes as u64));
         group.bench_function(bytes.to_string(), |bencher| {
-            bencher.iter(|| Frame::event(id, "message", black_box(&data)));
+            let name = "message";
+            bencher.iter(|| {
+                let encoded = Encoded::default();
+                let data = black_box(&data);
+                let event = || Signal::Event(Event { id, name, data });
+                encoded.get(Wire::SseChunked, event).len()
+            });
         });
     }
     group.finish();

@@ -14,12 +14,12 @@ use idlewild::auth::Identity;
 use idlewild::clock::Clock;
 use idlewild::config::OnLimit;
 use idlewild::directory::{Directory, Limit};
-use idlewild::event::{EventId, Target, UserId};
-use idlewild::frame::{Frame, Framing};
+use idlewild::event::{EventId, EventName, Target, UserId};
 use idlewild::log::{Log, Record};
 use idlewild::metrics::Metrics;
 use idlewild::shard::bench::Solo;
 use idlewild::shard::{Admission, Inbox, Settings, Shared};
+use idlewild::wire::Wire;
 
 /// Entries of others in the log.
 const OTHERS: [usize; 2] = [10_000, 100_000];
@@ -34,6 +34,7 @@ fn shared() -> Shared {
             Duration::from_secs(600),
             EventId::origin(1),
         )),
+        in_flight: Arc::default(),
         directory: Arc::new(Directory::default()),
         metrics: Arc::new(Metrics::new(1)),
         inboxes: Arc::new([Inbox::default()]),
@@ -50,11 +51,16 @@ fn shared() -> Shared {
 
 fn append(shared: &Shared, user: &str) -> EventId {
     let to = Target::User(UserId::new(user).expect("a user's id"));
-    shared.log.append(1_700_000_000_000, 0, |id| Record::Event {
-        to,
-        frame: Frame::event(Some(id), "message", r#"{"type":"order_paid"}"#),
-        persist: true,
-    })
+    shared.log.append(
+        1_700_000_000_000,
+        0,
+        Record::Event {
+            to,
+            name: EventName::default(),
+            data: r#"{"type":"order_paid"}"#.into(),
+            persist: true,
+        },
+    )
 }
 
 fn admission(last_event_id: &str) -> Admission {
@@ -67,7 +73,7 @@ fn admission(last_event_id: &str) -> Admission {
             topics: Box::default(),
         }),
         topics: Box::default(),
-        framing: Framing::Chunked,
+        wire: Wire::SseChunked,
         keep_alive: true,
         last_event_id: Some(last_event_id.into()),
         forwarded_for: None,

@@ -468,6 +468,7 @@ impl Stripe {
     /// Where the user's last session change stands, if the identity is good after it. `everyone`
     /// decides about tokens of users with no known session change; every answer of this process's
     /// life came after that log-out.
+    #[inline] // on the way of every stream
     fn settled(&self, hash: u64, identity: &Identity, everyone: Everyone) -> Option<Position> {
         let known = self.standings.find(hash, &identity.user);
         let settled = known.map_or(Position(0), |user| user.settled);

@@ -250,16 +250,24 @@ impl EventName {
         }
     }
 
+    /// What `EventSource.onmessage` listens to.
+    pub const DEFAULT: &str = "message";
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Bytes that it owns.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        heap_bytes(&self.0)
+    }
 }
 
 impl Default for EventName {
-    /// `message`, what `EventSource.onmessage` listens to.
+    /// [`EventName::DEFAULT`].
     fn default() -> Self {
-        Self(CompactString::const_new("message"))
+        Self(CompactString::const_new(Self::DEFAULT))
     }
 }
 

@@ -9,8 +9,8 @@
 //! | 4 | [`public`], [`admin`] | the two hyper services |
 //! | 3 | [`shard`] | owns the sockets: acceptor, poller, table, wheel, delivery |
 //! | 3 | [`engine`] | where events come from and are kept |
-//! | 2 | [`directory`], [`log`], [`auth`], [`refusals`], [`tls`] | who is connected where; what happened; who are you; who was not let in; what streams are sealed with |
-//! | 1 | [`event`], [`frame`], [`topic`], [`config`], [`metrics`], [`spans`], [`clock`], [`outbound`], [`sys`], [`net`], `page`, `quiet`, `request`, `text` | plain values, time, questions to others, system calls, and what pages in the binary, or requests, have in common |
+//! | 2 | [`hub`], [`directory`], [`log`], [`auth`], [`refusals`], [`tls`], [`wire`] | who is told what; who is connected where; what happened; who are you; who was not let in; what streams are sealed with; what clients are told, and how |
+//! | 1 | [`event`], [`topic`], [`config`], [`metrics`], [`spans`], [`clock`], [`outbound`], [`sys`], [`net`], `page`, `quiet`, `request`, `text` | plain values, time, questions to others, system calls, and what pages in the binary, or requests, have in common |
 
 pub mod admin;
 pub mod auth;
@@ -20,7 +20,7 @@ pub mod config;
 pub mod directory;
 pub mod engine;
 pub mod event;
-pub mod frame;
+pub mod hub;
 pub mod log;
 pub mod metrics;
 pub mod net;
@@ -37,3 +37,4 @@ pub mod sys;
 mod text;
 pub mod tls;
 pub mod topic;
+pub mod wire;

@@ -19,7 +19,7 @@ mod ring;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -38,10 +38,6 @@ pub use replay::{Newcomer, PieceLimit, Progress, Replay};
 /// never idle, and few enough that a stuck shard is noticed by the publisher.
 pub const MAX_UNDISPATCHED: u64 = 16_384;
 
-/// Bytes of entries that are in the shards' inboxes and not yet with all their clients. Beyond
-/// it the dispatcher waits, so that what is undelivered stays in the ring, which is bounded; a
-/// few batches, so that no shard waits for the dispatcher.
-const MAX_IN_FLIGHT_BYTES: usize = 8 << 20;
 /// Bytes of one batch, a single larger entry aside.
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
@@ -56,10 +52,8 @@ pub struct Log {
     head: AtomicU64,
     /// Position of the newest dispatched entry; written under the state's lock.
     dispatched: AtomicU64,
-    in_flight_bytes: AtomicUsize,
     appended: Notify,
     progressed: Notify,
-    delivered: Notify,
     max_bytes: usize,
     max_age_ms: u64,
 }
@@ -128,26 +122,19 @@ impl Log {
             state: Mutex::new(state),
             head: AtomicU64::new(0),
             dispatched: AtomicU64::new(0),
-            in_flight_bytes: AtomicUsize::new(0),
             appended: Notify::new(),
             progressed: Notify::new(),
-            delivered: Notify::new(),
             max_bytes,
             max_age_ms: millis(max_age),
         }
     }
 
-    /// Appends what `record` makes of its id; ids rise strictly, whatever the machine's clock
-    /// does. Both times are of now: the wall clock gives the id, the monotonic one the age.
-    pub fn append(
-        &self,
-        unix_ms: u64,
-        now_ms: u64,
-        record: impl FnOnce(EventId) -> Record,
-    ) -> EventId {
+    /// Appends a record under the next id; ids rise strictly, whatever the machine's clock does.
+    /// Both times are of now: the wall clock gives the id, the monotonic one the age.
+    pub fn append(&self, unix_ms: u64, now_ms: u64, record: Record) -> EventId {
         let state = self.state.lock();
         let id = state.last_id.next(unix_ms);
-        self.push(state, id, now_ms, record(id));
+        self.push(state, id, now_ms, record);
         id
     }
 
@@ -296,34 +283,9 @@ impl Log {
             .await;
     }
 
-    /// Notes that so many shards will send the entry to their clients. Called once, before any of
-    /// them sees it.
-    pub fn expect_shards(&self, entry: &Entry, shards: usize) {
-        entry.expect_shards(shards);
-        if shards > 0 {
-            self.in_flight_bytes
-                .fetch_add(entry.heap_bytes(), Ordering::Relaxed);
-        }
-    }
-
-    /// A shard has sent the entry to all its clients; true for the last one.
-    pub fn finish_shard(&self, entry: &Entry) -> bool {
-        let is_last = entry.finish_shard();
-        if is_last {
-            self.in_flight_bytes
-                .fetch_sub(entry.heap_bytes(), Ordering::Relaxed);
-            self.delivered.notify_one();
-        }
-        is_last
-    }
-
-    /// Waits for entries after the last dispatched one, and until the shards have room for them;
-    /// returns up to `max`. One reader only: the dispatcher.
+    /// Waits for entries after the last dispatched one, and returns up to `max`. One reader only:
+    /// the dispatcher.
     pub async fn next_batch(&self, max: usize) -> Vec<Arc<Entry>> {
-        while self.in_flight_bytes.load(Ordering::Relaxed) > MAX_IN_FLIGHT_BYTES {
-            // `notify_one` leaves a permit, so a delivery in between is not missed.
-            self.delivered.notified().await;
-        }
         loop {
             let batch = self.undispatched(max);
             if !batch.is_empty() {

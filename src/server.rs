@@ -352,6 +352,7 @@ fn shared(config: &Config, shard_count: usize, nofile: u64, clock: Clock) -> Sha
     Shared {
         clock,
         log: Arc::new(Log::new(max_bytes, max_age, origin)),
+        in_flight: Arc::default(),
         directory: Arc::new(Directory::new(Rules::of(&config.auth))),
         metrics: Arc::new(Metrics::new(shard_count)),
         inboxes: (0..shard_count).map(|_| Inbox::default()).collect(),

@@ -19,8 +19,7 @@ use idlewild::auth::Identity;
 use idlewild::auth::ticket::{MAX_BYTES as MAX_TICKET_BYTES, Tickets};
 use idlewild::clock::Clock;
 use idlewild::directory::Directory;
-use idlewild::event::{EventId, Position, SessionChange, Target, UserId, Users};
-use idlewild::frame::Frame;
+use idlewild::event::{EventId, EventName, Position, SessionChange, Target, UserId, Users};
 use idlewild::log::{Log, Record};
 use idlewild::topic::{Topic, TopicPattern};
 use parking_lot::Mutex;
@@ -79,11 +78,13 @@ fn log_bytes() -> (usize, usize) {
                 _ => Target::User(user(&mut random)),
             };
             let data = "d".repeat(random.usize(0..400));
-            log.append(1_000 + n, n, |id| Record::Event {
+            let record = Record::Event {
                 to,
-                frame: Frame::event(Some(id), "message", &data),
+                name: EventName::default(),
+                data: data.into(),
                 persist: n % 10 > 0,
-            });
+            };
+            log.append(1_000 + n, n, record);
             if n % 100 == 99 {
                 dispatch(&log);
             }

@@ -12,14 +12,17 @@ use syn::visit::{self, Visit};
 /// The layers, from the bottom up. A module may use those of its own layer and of the layers below.
 const LAYERS: &[&[&str]] = &[
     &[
-        "clock", "config", "event", "frame", "metrics", "net", "outbound", "page", "quiet",
-        "request", "spans", "sys", "text", "topic",
+        "clock", "config", "event", "metrics", "net", "outbound", "page", "quiet", "request",
+        "spans", "sys", "text", "topic",
     ],
-    &["auth", "directory", "log", "refusals", "tls"],
+    &["auth", "directory", "hub", "log", "refusals", "tls", "wire"],
     &["engine", "shard"],
     &["admin", "public"],
     &["cli", "server"],
 ];
+
+/// The module that alone writes what clients read.
+const WIRE: &str = "wire";
 
 /// A module by its path from the crate's root: `["shard", "table"]`.
 type Module = Vec<String>;
@@ -163,6 +166,60 @@ impl<'ast> Visit<'ast> for Paths {
     }
 }
 
+/// The texts in a file, without its comments and what only tests see.
+struct Texts(Vec<String>);
+
+impl Texts {
+    fn note_literal(&mut self, literal: &syn::Lit) {
+        match literal {
+            syn::Lit::Str(text) => self.0.push(text.value()),
+            syn::Lit::ByteStr(text) => {
+                self.0.push(String::from_utf8_lossy(&text.value()).into());
+            }
+            _ => {}
+        }
+    }
+
+    /// What a macro is called with: it may be no expression.
+    fn note_tokens(&mut self, tokens: proc_macro2::TokenStream) {
+        for token in tokens {
+            match token {
+                proc_macro2::TokenTree::Group(group) => self.note_tokens(group.stream()),
+                proc_macro2::TokenTree::Literal(literal) => {
+                    self.note_literal(&syn::Lit::new(literal));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Texts {
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        if !is_for_tests(&item.attrs) {
+            visit::visit_item_mod(self, item);
+        }
+    }
+
+    fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
+
+    fn visit_lit(&mut self, literal: &'ast syn::Lit) {
+        self.note_literal(literal);
+    }
+
+    fn visit_macro(&mut self, called: &'ast syn::Macro) {
+        self.note_tokens(called.tokens.clone());
+    }
+}
+
+/// Whether a text is a part of what an EventSource reads, or of a chunked body.
+fn is_for_the_wire(text: &str) -> bool {
+    const FIELDS: [&str; 4] = ["data: ", "event: ", "id: ", "retry: "];
+    let begins = |line: &str| FIELDS.iter().any(|field| line.starts_with(field));
+    let is_line = FIELDS.contains(&text) || (text.ends_with('\n') && text.lines().any(begins));
+    is_line || text.contains("0\r\n\r\n") || text.contains(":x}\r\n")
+}
+
 fn layer(module: &str) -> usize {
     let layer = LAYERS.iter().position(|layer| layer.contains(&module));
     layer.unwrap_or_else(|| {
@@ -204,6 +261,30 @@ fn no_modules_import_each_other_in_a_cycle() {
         left = rest;
     }
     assert!(left.is_empty(), "in cycles, or above one: {left:?}");
+}
+
+#[test]
+fn only_the_wire_knows_what_clients_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = BTreeMap::new();
+    collect(&root, &root, &mut files);
+    let mut in_wire = 0;
+    for (module, path) in files {
+        let file = syn::parse_file(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let mut texts = Texts(Vec::new());
+        texts.visit_file(&file);
+        let found: Vec<_> = texts
+            .0
+            .iter()
+            .filter(|text| is_for_the_wire(text))
+            .collect();
+        if module[0] == WIRE {
+            in_wire += found.len();
+        } else {
+            assert!(found.is_empty(), "{}: {found:?}", path.display());
+        }
+    }
+    assert!(in_wire > 0, "this test finds nothing any more");
 }
 
 #[test]

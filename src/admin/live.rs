@@ -22,6 +22,7 @@ use super::past::Past;
 use super::routes::presented_key;
 use super::{Admin, Line, recent_refusals, stats};
 use crate::auth::api_key;
+use crate::wire::{self, Signal, Wire};
 
 /// Streams at once: some dashboards, and most of the admin connections left for publishers.
 const MAX_STREAMS: usize = 16;
@@ -171,5 +172,12 @@ impl Body for Events {
 }
 
 fn event(name: &str, data: &Value) -> Bytes {
-    format!("event: {name}\ndata: {data}\n\n").into()
+    let mut bytes = Vec::new();
+    let event = Signal::Event(wire::Event {
+        id: None,
+        name,
+        data: &data.to_string(),
+    });
+    Wire::SseRaw.encode(&event, &mut bytes);
+    bytes.into()
 }

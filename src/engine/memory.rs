@@ -41,9 +41,14 @@ impl MemoryEngine {
             persist,
         } = draft;
         let key = source_id.map(|source_id| SourceKey::new(&to, &source_id));
-        let append = || self.append(|id| Record::event(id, to, &name, &data, persist));
+        let event = Record::Event {
+            to,
+            name,
+            data: data.into(),
+            persist,
+        };
         let Some(key) = key else {
-            return append();
+            return self.append(event);
         };
         let now_ms = self.clock.now_ms();
         // The lock spans the append: of two drafts with one id at once, one is stored.
@@ -51,12 +56,12 @@ impl MemoryEngine {
         if let Some(id) = sources.find(key, now_ms) {
             return id;
         }
-        let id = append();
+        let id = self.append(event);
         sources.remember(key, id, now_ms + SOURCE_ID_MS);
         id
     }
 
-    fn append(&self, record: impl FnOnce(EventId) -> Record) -> EventId {
+    fn append(&self, record: Record) -> EventId {
         self.log
             .append(self.clock.unix_ms(), self.clock.now_ms(), record)
     }
@@ -87,8 +92,8 @@ impl Engine for MemoryEngine {
         Box::pin(async move {
             let _span = spans::append(1);
             wait_for_room(&self.log, &self.clock).await?;
-            let data = notice.force_logout();
-            Ok(self.append(|id| Record::session(id, change, &data)))
+            let data = notice.force_logout().into();
+            Ok(self.append(Record::Session { change, data }))
         })
     }
 
@@ -117,6 +122,7 @@ pub(super) async fn wait_for_room(log: &Log, clock: &Clock) -> Result<(), Engine
 mod tests {
     use super::*;
     use crate::event::{EventName, Target};
+    use crate::wire::Signal;
 
     fn draft(source_id: Option<&str>) -> Draft {
         Draft {
@@ -176,13 +182,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_event_that_is_not_kept_has_no_id_line() {
+    async fn an_event_that_is_not_kept_has_no_id() {
         let (engine, log, _) = engine();
         let mut fleeting = draft(None);
         fleeting.persist = false;
         publish(&engine, fleeting).await.unwrap();
         let entry = &log.next_batch(1).await[0];
-        let text = entry.record.frame().bytes(crate::frame::Framing::Raw);
-        assert!(text.starts_with(b"event: message\n"));
+        assert!(matches!(entry.signal(), Signal::Event(event) if event.id.is_none()));
     }
 }

@@ -1,9 +1,7 @@
 //! One thing that happened, and what it costs to keep it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use crate::event::{EventId, EventName, Position, SessionChange, Target};
-use crate::frame::Frame;
+use crate::wire::{Event, Signal};
 
 /// A place among the entries that are kept; the first one has 1. Events that are not kept have a
 /// [`Position`] and no rank, so that the ring has no holes.
@@ -32,8 +30,6 @@ pub struct Entry {
     pub record: Record,
     /// When the publisher's request was accepted, on the monotonic clock.
     pub accepted_ms: u64,
-    /// Shards that have not finished with it; the last one measures the delivery.
-    unfinished_shards: AtomicUsize,
 }
 
 /// What kind of thing happened.
@@ -43,48 +39,25 @@ pub enum Record {
     Event {
         /// Who gets it.
         to: Target,
-        /// Its bytes.
-        frame: Frame,
+        /// Its name.
+        name: EventName,
+        /// Its payload.
+        data: Box<str>,
         /// Whether it is kept for replay; if not, it is delivered now or never.
         persist: bool,
     },
-    /// A user's session changed; the others get the frame and their end. Kept, so that its id is
+    /// A user's session changed; the others get its data and their end. Kept, so that its id is
     /// known, and never replayed: whoever may come back is not whom it was for. A client that
     /// catches up meets its end here.
     Session {
         /// The change.
         change: SessionChange,
-        /// The `FORCE_LOGOUT` event.
-        frame: Frame,
+        /// The payload of the `FORCE_LOGOUT` event.
+        data: Box<str>,
     },
 }
 
 impl Record {
-    /// An event. One that is not kept has no `id:` line, so that no client comes back with an id
-    /// that nobody remembers.
-    pub fn event(id: EventId, to: Target, name: &EventName, data: &str, persist: bool) -> Self {
-        Self::Event {
-            to,
-            frame: Frame::event(persist.then_some(id), name.as_str(), data),
-            persist,
-        }
-    }
-
-    /// A change of session; `data` is that of its `FORCE_LOGOUT` event.
-    pub fn session(id: EventId, change: SessionChange, data: &str) -> Self {
-        Self::Session {
-            change,
-            frame: Frame::event(Some(id), EventName::default().as_str(), data),
-        }
-    }
-
-    /// The bytes that clients get.
-    pub fn frame(&self) -> &Frame {
-        match self {
-            Self::Event { frame, .. } | Self::Session { frame, .. } => frame,
-        }
-    }
-
     /// Whether it ends a client of this session.
     pub(super) fn ends(&self, session: Option<&str>) -> bool {
         match self {
@@ -118,8 +91,21 @@ impl Entry {
             id,
             record,
             accepted_ms,
-            unfinished_shards: AtomicUsize::new(0),
         }
+    }
+
+    /// What clients get. An event that is not kept has no id, so that no client comes back with one
+    /// that nobody remembers.
+    pub fn signal(&self) -> Signal<'_> {
+        let (name, data) = match &self.record {
+            Record::Event { name, data, .. } => (name.as_str(), data),
+            Record::Session { data, .. } => (EventName::DEFAULT, data),
+        };
+        Signal::Event(Event {
+            id: (!self.is_fleeting()).then_some(self.id),
+            name,
+            data,
+        })
     }
 
     /// Whether it is delivered now or never.
@@ -127,23 +113,26 @@ impl Entry {
         self.rank.is_none()
     }
 
+    /// Bytes that a client gets of it, roughly.
+    pub fn wire_bytes(&self) -> usize {
+        // The names of fields, the id, and what frames it.
+        const FIELDS: usize = 64;
+        let said = match &self.record {
+            Record::Event { name, data, .. } => name.as_str().len() + data.len(),
+            Record::Session { data, .. } => data.len(),
+        };
+        FIELDS + said
+    }
+
     /// Bytes of its allocation and of those it owns.
-    pub(super) fn heap_bytes(&self) -> usize {
+    pub fn heap_bytes(&self) -> usize {
         // Beside the entry an `Arc` holds two counts.
         const OWN: usize = size_of::<Entry>() + 2 * size_of::<usize>();
-        let named = match &self.record {
-            Record::Event { to, .. } => to.heap_bytes(),
-            Record::Session { change, .. } => change.heap_bytes(),
-        };
-        OWN + self.record.frame().len() + named
-    }
-
-    pub(super) fn expect_shards(&self, shards: usize) {
-        self.unfinished_shards.store(shards, Ordering::Relaxed);
-    }
-
-    /// True for the last shard.
-    pub(super) fn finish_shard(&self) -> bool {
-        self.unfinished_shards.fetch_sub(1, Ordering::AcqRel) == 1
+        OWN + match &self.record {
+            Record::Event { to, name, data, .. } => {
+                to.heap_bytes() + name.heap_bytes() + data.len()
+            }
+            Record::Session { change, data } => change.heap_bytes() + data.len(),
+        }
     }
 }

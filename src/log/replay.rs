@@ -276,7 +276,7 @@ impl Replay {
                 *cursor = ring.next(*cursor, chain);
                 continue;
             }
-            budget.bytes += entry.record.frame().len();
+            budget.bytes += entry.wire_bytes();
             let is_full = piece.len() == budget.limit.entries
                 || (budget.bytes > budget.limit.bytes && !piece.is_empty());
             if is_full {

@@ -1,9 +1,9 @@
 mod model;
 
 use super::*;
-use crate::event::{Position, SessionChange, Target, UserId, Users};
-use crate::frame::{Frame, Framing};
+use crate::event::{EventName, Position, SessionChange, Target, UserId, Users};
 use crate::topic::Topic;
+use crate::wire::{Event, Signal};
 use proptest::prelude::*;
 
 const ORIGIN: EventId = EventId { ms: 100, seq: 7 };
@@ -13,27 +13,28 @@ const NO_LIMIT: PieceLimit = PieceLimit {
     bytes: usize::MAX,
 };
 
-fn event(to: Target, data: &str, persist: bool) -> impl FnOnce(EventId) -> Record {
-    move |id| Record::Event {
+fn event(to: Target, data: &str, persist: bool) -> Record {
+    Record::Event {
         to,
-        frame: Frame::event(persist.then_some(id), "message", data),
+        name: EventName::default(),
+        data: data.into(),
         persist,
     }
 }
 
-fn broadcast(data: &str) -> impl FnOnce(EventId) -> Record {
+fn broadcast(data: &str) -> Record {
     event(Target::All, data, true)
 }
 
-fn change(id: &str, keep: &str) -> impl FnOnce(EventId) -> Record {
+fn change(id: &str, keep: &str) -> Record {
     let change = SessionChange {
         user: user(id),
         keep: Some(keep.into()),
         at_unix_ms: 1_000,
     };
-    move |id| Record::Session {
+    Record::Session {
         change,
-        frame: Frame::event(Some(id), "message", "FORCE_LOGOUT"),
+        data: "FORCE_LOGOUT".into(),
     }
 }
 
@@ -103,7 +104,7 @@ fn clients_from_before_a_loss_are_told_once_and_get_what_is_there() {
     log.begin_at(EventId { ms: 999, seq: 0 });
     let restore = |ms, seq, to, age_s| {
         let id = EventId { ms, seq };
-        log.restore(id, Duration::from_secs(age_s), 0, event(to, "x", true)(id));
+        log.restore(id, Duration::from_secs(age_s), 0, event(to, "x", true));
         id
     };
     let gone = restore(1_000, 0, Target::All, 600);
@@ -160,30 +161,13 @@ async fn what_is_not_dispatched_is_not_evicted() {
 }
 
 #[tokio::test]
-async fn the_reader_waits_while_too_much_is_on_its_way() {
+async fn a_batch_is_bounded_by_its_bytes() {
     let log = Log::new(1 << 30, Duration::from_secs(600), ORIGIN);
     let data = "d".repeat(MAX_BATCH_BYTES);
-    let mut on_the_way = Vec::new();
-    for _ in 0..MAX_IN_FLIGHT_BYTES / MAX_BATCH_BYTES {
+    for _ in 0..2 {
         log.append(1_000, 0, broadcast(&data));
-        let batch = log.next_batch(10).await;
-        assert_eq!(batch.len(), 1, "a batch is bounded by its bytes");
-        log.expect_shards(&batch[0], 2);
-        log.mark_dispatched(&batch[0], 0);
-        on_the_way.extend(batch);
     }
-    log.append(1_000, 0, broadcast("x"));
-    let mut next = Box::pin(log.next_batch(10));
-    let mut waits = async || {
-        tokio::select! {
-            biased;
-            _ = &mut next => false,
-            () = tokio::task::yield_now() => true,
-        }
-    };
-    assert!(waits().await);
-    assert!(!log.finish_shard(&on_the_way[0]) && waits().await);
-    assert!(log.finish_shard(&on_the_way[0]) && !waits().await);
+    assert_eq!(log.next_batch(10).await.len(), 1);
 }
 
 #[test]
@@ -502,7 +486,7 @@ fn what_an_earlier_process_stored_is_there_and_nothing_is_sent_again() {
     for n in 1..=3 {
         // The first is too old to stay.
         let age = Duration::from_secs(80 - 20 * n);
-        log.restore(id(n), age, 0, broadcast("x")(id(n)));
+        log.restore(id(n), age, 0, broadcast("x"));
     }
     assert_eq!(log.retained().1, 2);
     assert!(log.undispatched(10).is_empty());
@@ -518,17 +502,15 @@ fn what_an_earlier_process_stored_is_there_and_nothing_is_sent_again() {
 
 proptest! {
     #[test]
-    fn a_frame_comes_back_as_it_went_in(data in "\\PC{0,80}") {
+    fn an_event_comes_back_as_it_went_in(data in "\\PC{0,80}") {
         let log = Log::new(1 << 20, Duration::from_secs(600), ORIGIN);
         let first = log.append(1_000, 0, broadcast("x"));
         let id = log.append(1_000, 0, broadcast(&data));
         let mut replay = log.join(&newcomer("1", &[], &first.to_string())).replay.unwrap();
         let mut piece = Vec::new();
         log.replay(&mut replay, NO_LIMIT, &mut piece);
-        let frame = Frame::event(Some(id), "message", &data);
-        prop_assert_eq!(
-            piece[0].record.frame().bytes(Framing::Chunked),
-            frame.bytes(Framing::Chunked)
-        );
+        let name = EventName::DEFAULT;
+        let event = Event { id: Some(id), name, data: &data };
+        prop_assert_eq!(piece[0].signal(), Signal::Event(event));
     }
 }

@@ -13,6 +13,7 @@ use super::answer::{EVENT_STREAM, text};
 use crate::metrics::RefusedReason;
 use crate::refusals::RefusalNote;
 use crate::shard::{Declined, NotSeated};
+use crate::wire::{Signal, Wire};
 
 /// Why a request for a stream is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,10 +106,11 @@ impl Refusal {
 
     /// The answer in the guide's shape.
     pub(super) fn response(self, retry_after_s: u64) -> Response<Full<Bytes>> {
-        let body = format!(
-            "event: error\ndata: {{\"error\": \"{}\"}}\n\n",
-            self.reason()
-        );
+        let mut body = Vec::new();
+        let refused = Signal::Refused {
+            reason: self.reason(),
+        };
+        Wire::SseRaw.encode(&refused, &mut body);
         let mut response = text(self.status(), body);
         response
             .headers_mut()

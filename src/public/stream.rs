@@ -16,9 +16,9 @@ use super::routes::{Route, close_after};
 use super::{Live, Public};
 use crate::auth::Identity;
 use crate::config::OnExpiry;
-use crate::frame::Framing;
 use crate::shard::{Admission, NotSeated, make_room, would_make_room};
 use crate::topic::{MAX_TOPICS_PER_STREAM, Topic, TopicPattern};
+use crate::wire::Wire;
 
 const HEADER_ID: HeaderName = HeaderName::from_static("last-event-id");
 const HAS_BODY: Refusal = Refusal::BadRequest("A stream request has no body");
@@ -112,7 +112,7 @@ async fn offer(
     let shards = &connection.public.shards;
     let offer = |admission: Admission| {
         let unix_s = shards.clock.unix_ms() / 1_000;
-        let head = head(admission.framing, admission.keep_alive, unix_s, cors);
+        let head = head(admission.wire, admission.keep_alive, unix_s, cors);
         connection.handoff.offer(Offer { admission, head })
     };
     let mut declined = offer(admission).await;
@@ -192,9 +192,9 @@ fn admission(
     Ok(Admission {
         identity,
         topics,
-        framing: match request.version() {
-            Version::HTTP_10 => Framing::Raw,
-            _ => Framing::Chunked,
+        wire: match request.version() {
+            Version::HTTP_10 => Wire::SseRaw,
+            _ => Wire::SseChunked,
         },
         keep_alive: keeps_alive(request),
         last_event_id,
@@ -288,16 +288,11 @@ fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> Option<Box<str>> {
 }
 
 /// The head of a stream's answer, written past hyper.
-fn head(
-    framing: Framing,
-    keep_alive: bool,
-    unix_s: u64,
-    cors: &[(HeaderName, HeaderValue)],
-) -> Vec<u8> {
+fn head(wire: Wire, keep_alive: bool, unix_s: u64, cors: &[(HeaderName, HeaderValue)]) -> Vec<u8> {
     let mut head = Vec::with_capacity(512);
-    head.extend_from_slice(match framing {
-        Framing::Chunked => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n".as_slice(),
-        Framing::Raw => b"HTTP/1.0 200 OK\r\n",
+    head.extend_from_slice(match wire {
+        Wire::SseChunked => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n".as_slice(),
+        Wire::SseRaw => b"HTTP/1.0 200 OK\r\n",
     });
     let mut field = |name: &str, value: &[u8]| {
         head.extend_from_slice(name.as_bytes());

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use compact_str::CompactString;
 
-use super::inbox::Command;
+use super::inbox::{Command, Ending};
 use super::returned::Origin;
 use super::slot::{Kind, Tenant};
 use super::table::SlotRef;
@@ -14,11 +14,11 @@ use super::{Shard, Shared};
 use crate::auth::Identity;
 use crate::directory::{ConnectionRef, Limit, NotAdmitted, UserHandle};
 use crate::event::EventId;
-use crate::frame::{Frame, Framing};
 use crate::log::{Gap, Newcomer, Replay};
-use crate::metrics::{DisconnectReason, Transport};
+use crate::metrics::Transport;
 use crate::tls::Secrets;
 use crate::topic::Topic;
+use crate::wire::{Signal, Wire};
 
 /// A stream that asks to be let in.
 #[derive(Debug)]
@@ -27,8 +27,8 @@ pub struct Admission {
     pub identity: Option<Identity>,
     /// What it asked for, already checked.
     pub topics: Box<[Topic]>,
-    /// How its body is delimited.
-    pub framing: Framing,
+    /// How it is spoken to.
+    pub wire: Wire,
     /// Whether its head promised that the connection goes on after the stream.
     pub keep_alive: bool,
     /// The id of the last event it has, as it says.
@@ -279,7 +279,7 @@ impl Shard {
         let admission = seat.admission;
         let tenant = Tenant {
             user: seat.user,
-            framing: admission.framing,
+            wire: admission.wire,
             kind: seat.kind,
             expires_at_s: admission.expires_at_s,
             topics: admission.topics,
@@ -313,8 +313,11 @@ impl Shard {
             self.send_test_message(key);
         } else {
             let known = id.filter(|_| gap.is_none());
-            let first = Frame::first(known, self.draw_retry_ms());
-            head.extend_from_slice(first.bytes(admission.framing));
+            let opened = Signal::Opened {
+                position: known,
+                retry_ms: self.draw_retry_ms(),
+            };
+            admission.wire.encode(&opened, &mut head);
             self.write_head(key, &head);
         }
         if let (Some(id), Some(gap), Some(last_event_id)) = (id, gap, &admission.last_event_id) {
@@ -350,9 +353,7 @@ impl Shard {
                     key: oldest.key,
                     generation: oldest.generation,
                 }],
-                frame: Some(Frame::event(None, "evicted", "{}")),
-                reason: DisconnectReason::Evicted,
-                entry: None,
+                end: Ending::Evicted,
             });
         }
     }

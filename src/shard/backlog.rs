@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 
 use super::wheel::Tick;
-use crate::frame::{Frame, Framing};
+use crate::wire::Piece;
 
 /// Slices handed to one send: more are rarely taken by a socket that was full a moment ago.
 const MAX_SLICES: usize = 16;
@@ -20,11 +20,11 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    /// What a client of this framing gets of a frame, from `sent` on, shared with the frame.
-    pub(crate) fn of_frame(frame: &Frame, framing: Framing, sent: usize) -> Self {
+    /// The bytes of a piece from `sent` on, shared.
+    pub(crate) fn of_piece(piece: &Piece<'_>, sent: usize) -> Self {
         Self {
-            bytes: frame.share(framing, sent),
-            pinned: frame.len(),
+            bytes: piece.share(sent),
+            pinned: piece.allocated(),
         }
     }
 
@@ -122,6 +122,7 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{Encoded, Signal, Wire};
     use proptest::prelude::*;
 
     proptest! {
@@ -157,23 +158,19 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_frame_pins_all_of_it() {
-        let frame = Frame::data(&"x".repeat(10_000));
+    fn the_rest_of_an_event_pins_all_of_it() {
+        let (encoded, line) = (Encoded::default(), "x".repeat(10_000));
         let mut backlog = Backlog::new(Tick(0));
-        for framing in [Framing::Chunked, Framing::Raw] {
-            let len = frame.bytes(framing).len();
-            backlog.push(Chunk::of_frame(&frame, framing, len - 10));
+        let mut allocated = 0;
+        for wire in [Wire::SseChunked, Wire::SseRaw] {
+            let piece = encoded.get(wire, || Signal::TestLine(&line));
+            backlog.push(Chunk::of_piece(&piece, piece.len() - 10));
+            allocated = piece.allocated();
         }
         backlog.push(Chunk::copy(b"0\r\n\r\n"));
-        assert_eq!(
-            (backlog.bytes(), backlog.pinned()),
-            (25, 2 * frame.len() + 5)
-        );
+        assert_eq!((backlog.bytes(), backlog.pinned()), (25, 2 * allocated + 5));
         backlog.advance(9);
-        assert_eq!(
-            (backlog.bytes(), backlog.pinned()),
-            (16, 2 * frame.len() + 5)
-        );
+        assert_eq!((backlog.bytes(), backlog.pinned()), (16, 2 * allocated + 5));
         backlog.advance(11);
         assert_eq!((backlog.bytes(), backlog.pinned()), (5, 5));
         backlog.advance(5);

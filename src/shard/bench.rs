@@ -17,7 +17,7 @@ use super::wheel::{Tick, Wheel};
 use super::{Shard, Shared};
 use crate::directory::UserHandle;
 use crate::event::Position;
-use crate::frame::Framing;
+use crate::wire::Wire;
 
 /// A table with its wheel.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Rig {
     pub fn join(&mut self, fd: OwnedFd, due_ticks: u32) -> u32 {
         let tenant = Tenant {
             user: UserHandle::NONE,
-            framing: Framing::Chunked,
+            wire: Wire::SseChunked,
             kind: Kind::Notifications {
                 joined: Position(0),
             },

@@ -10,17 +10,17 @@ use std::sync::Arc;
 use super::Shard;
 use super::slot::Slot;
 use super::table::SlotRef;
-use super::write::{MAX_PARCEL_BYTES, MAX_PARCEL_FRAMES, Parcel};
+use super::write::{MAX_PARCEL_BYTES, MAX_PARCEL_ENTRIES};
 use crate::event::EventId;
-use crate::frame::Frame;
 use crate::log::{Entry, Gap, PieceLimit, Progress, Replay};
 use crate::metrics::DisconnectReason;
+use crate::wire::{End, Signal};
 
 /// Pieces in one turn: a millisecond or two of full ones.
 const SLICE_PIECES: usize = if cfg!(test) { 1 } else { 32 };
 /// What leaves in one send; little in tests, so that they see replays that are interrupted.
 const PIECE: PieceLimit = PieceLimit {
-    entries: if cfg!(test) { 3 } else { MAX_PARCEL_FRAMES },
+    entries: if cfg!(test) { 3 } else { MAX_PARCEL_ENTRIES },
     bytes: MAX_PARCEL_BYTES,
 };
 
@@ -35,14 +35,12 @@ impl Shard {
         gap: Gap,
     ) -> bool {
         self.metrics().replay_gaps.increment();
-        let quoted = |text: &str| serde_json::Value::from(text).to_string();
-        let oldest = gap.oldest.map(|oldest| oldest.to_string());
-        let data = format!(
-            r#"{{"last_event_id": {}, "oldest": {}}}"#,
-            quoted(last_event_id),
-            oldest.map_or_else(|| "null".to_owned(), |oldest| quoted(&oldest)),
-        );
-        self.send_frame(key, &Frame::event(Some(id), "replay_gap", &data))
+        let gap = Signal::Gap {
+            position: id,
+            last_event_id,
+            oldest: gap.oldest,
+        };
+        self.send_signals(key, [gap])
     }
 
     /// Begins to send a client what it missed.
@@ -117,8 +115,7 @@ impl Shard {
             progress = self.shared.log.replay(replay, PIECE, &mut piece);
         }
         if !piece.is_empty() {
-            let frames: Vec<&Frame> = piece.iter().map(|entry| entry.record.frame()).collect();
-            if !self.send_parcel(key, &Parcel::new(&frames)) {
+            if !self.send_signals(key, piece.iter().map(|entry| entry.signal())) {
                 return;
             }
             self.metrics().replayed.add(piece.len() as u64);
@@ -136,7 +133,7 @@ impl Shard {
                 }
             }
             Progress::Ended(entry) => {
-                self.end(key, Some(entry.record.frame()), DisconnectReason::LoggedOut);
+                self.end(key, End::LoggedOut, Some(&entry));
                 self.metrics().delivered.increment();
             }
             // It comes back with its last id and is told of the gap.

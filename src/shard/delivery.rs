@@ -14,14 +14,14 @@ use std::sync::Arc;
 use compact_str::ToCompactString;
 
 use super::Shard;
-use super::inbox::{Command, Description, Inbox, Recipients};
+use super::inbox::{Command, Description, Ending, Inbox, Recipients};
 use super::table::SlotRef;
 use super::wheel::Tick;
-use super::write::{MAX_PARCEL_BYTES, MAX_PARCEL_FRAMES, Parcel, peer};
+use super::write::{MAX_PARCEL_BYTES, MAX_PARCEL_ENTRIES, Parcel, peer};
 use crate::event::Target;
-use crate::frame::Frame;
-use crate::log::{Entry, Record};
-use crate::metrics::DisconnectReason;
+use crate::hub::Outgoing;
+use crate::log::Record;
+use crate::wire::End;
 
 /// Sends in one turn: about a millisecond, 10–13 µs each on loopback. Few in tests, as below, so
 /// that they see deliveries that are interrupted.
@@ -60,7 +60,7 @@ impl Deliveries {
 /// Entries on their way to clients.
 #[derive(Debug)]
 struct Walk {
-    entries: Vec<Arc<Entry>>,
+    entries: Vec<Arc<Outgoing>>,
     over: Over,
     since: Tick,
 }
@@ -104,19 +104,14 @@ impl Shard {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Deliver { entry, to } => {
+            Command::Deliver { outgoing, to } => {
                 self.deliveries.walk = Some(match to {
-                    Recipients::Everyone => self.broadcast(entry),
-                    Recipients::Subscribers => self.to_subscribers(entry),
-                    Recipients::Tenants(tenants) => self.group(entry, &tenants),
+                    Recipients::Everyone => self.broadcast(outgoing),
+                    Recipients::Subscribers => self.to_subscribers(outgoing),
+                    Recipients::Tenants(tenants) => self.group(outgoing, &tenants),
                 });
             }
-            Command::End {
-                tenants,
-                frame,
-                reason,
-                entry,
-            } => self.end_all(&tenants, frame.as_ref(), reason, entry.as_ref()),
+            Command::End { tenants, end } => self.end_all(&tenants, &end),
             Command::Describe { tenants, reply } => {
                 let descriptions = tenants
                     .iter()
@@ -144,55 +139,55 @@ impl Shard {
     }
 
     /// A walk for this broadcast and the ones right behind it.
-    fn broadcast(&mut self, first: Arc<Entry>) -> Walk {
+    fn broadcast(&mut self, first: Arc<Outgoing>) -> Walk {
         let mut entries = vec![first];
-        let mut bytes = entries[0].record.frame().len();
+        let mut bytes = entries[0].entry().wire_bytes();
         while let Some(Command::Deliver {
-            entry,
+            outgoing,
             to: Recipients::Everyone,
         }) = self.deliveries.queue.front()
         {
-            bytes += entry.record.frame().len();
-            if bytes > MAX_PARCEL_BYTES || entries.len() == MAX_PARCEL_FRAMES {
+            bytes += outgoing.entry().wire_bytes();
+            if bytes > MAX_PARCEL_BYTES || entries.len() == MAX_PARCEL_ENTRIES {
                 break;
             }
-            entries.push(Arc::clone(entry));
+            entries.push(Arc::clone(outgoing));
             self.deliveries.queue.pop_front();
         }
         self.walk(entries, Over::Everyone { next: 0 })
     }
 
-    fn to_subscribers(&self, entry: Arc<Entry>) -> Walk {
-        let tenants = match &entry.record {
+    fn to_subscribers(&self, outgoing: Arc<Outgoing>) -> Walk {
+        let tenants = match &outgoing.entry().record {
             Record::Event {
                 to: Target::Topic(topic),
                 ..
             } => self.table.subscribers(topic).collect(),
             _ => Vec::new(),
         };
-        self.walk(vec![entry], Over::Tenants(tenants))
+        self.walk(vec![outgoing], Over::Tenants(tenants))
     }
 
     /// A walk for this unicast and the ones right behind it, each client's together and in
     /// order.
-    fn group(&mut self, first: Arc<Entry>, tenants: &[SlotRef]) -> Walk {
+    fn group(&mut self, first: Arc<Outgoing>, tenants: &[SlotRef]) -> Walk {
         let mut pairs: Vec<(SlotRef, usize)> = tenants.iter().map(|tenant| (*tenant, 0)).collect();
         let mut entries = vec![first];
         while pairs.len() < MAX_GROUPED
             && let Some(Command::Deliver {
-                entry,
+                outgoing,
                 to: Recipients::Tenants(tenants),
             }) = self.deliveries.queue.front()
         {
             pairs.extend(tenants.iter().map(|tenant| (*tenant, entries.len())));
-            entries.push(Arc::clone(entry));
+            entries.push(Arc::clone(outgoing));
             self.deliveries.queue.pop_front();
         }
         pairs.sort_by_key(|(tenant, entry)| (tenant.key, tenant.generation, *entry));
         self.walk(entries, Over::Grouped { pairs, next: 0 })
     }
 
-    fn walk(&self, entries: Vec<Arc<Entry>>, over: Over) -> Walk {
+    fn walk(&self, entries: Vec<Arc<Outgoing>>, over: Over) -> Walk {
         Walk {
             entries,
             over,
@@ -202,40 +197,36 @@ impl Shard {
 
     /// Walks on; true when the walk is at its end.
     fn advance(&mut self, walk: &mut Walk, budget: &mut usize) -> bool {
-        let frames: Vec<&Frame> = walk
-            .entries
-            .iter()
-            .map(|entry| entry.record.frame())
-            .collect();
+        let entries: Vec<&Outgoing> = walk.entries.iter().map(Arc::as_ref).collect();
         match &mut walk.over {
             Over::Everyone { next } => {
-                let parcel = Parcel::new(&frames);
+                let parcel = Parcel::new(&entries);
                 let stop = next.saturating_add(SLICE_SLOTS).min(self.table.end());
                 while *next < stop && *budget > 0 {
                     let key = *next;
                     *next += 1;
-                    self.send_entries(key, &walk.entries, &frames, &parcel, budget);
+                    self.send_entries(key, &entries, &parcel, budget);
                 }
                 *next >= self.table.end()
             }
             Over::Tenants(tenants) => {
-                let parcel = Parcel::new(&frames);
+                let parcel = Parcel::new(&entries);
                 while *budget > 0
                     && let Some(tenant) = tenants.pop()
                 {
                     // Another may have moved in, who did not ask.
                     if let Some(key) = self.table.find(tenant) {
-                        self.send_entries(key, &walk.entries, &frames, &parcel, budget);
+                        self.send_entries(key, &entries, &parcel, budget);
                     }
                 }
                 tenants.is_empty()
             }
             Over::Grouped { pairs, next } => {
                 while *budget > 0 && *next < pairs.len() {
-                    let group = group_at(pairs, *next, &frames);
+                    let group = group_at(pairs, *next, &entries);
                     *next = group.end;
                     *budget -= 1;
-                    self.send_group(&pairs[group], &walk.entries, &frames);
+                    self.send_group(&pairs[group], &entries);
                 }
                 *next >= pairs.len()
             }
@@ -247,16 +238,15 @@ impl Shard {
     fn send_entries(
         &mut self,
         key: u32,
-        entries: &[Arc<Entry>],
-        frames: &[&Frame],
+        entries: &[&Outgoing],
         parcel: &Parcel<'_>,
         budget: &mut usize,
     ) {
         let (Some(slot), Some(first)) = (self.table.get(key), entries.first()) else {
             return;
         };
-        if !slot.takes_all_from(first) {
-            self.send_some(key, entries, frames, budget);
+        if !slot.takes_all_from(first.entry()) {
+            self.send_some(key, entries, budget);
             return;
         }
         *budget -= 1;
@@ -267,22 +257,12 @@ impl Shard {
 
     /// Sends those of the entries that a slot takes.
     #[cold]
-    fn send_some(
-        &mut self,
-        key: u32,
-        entries: &[Arc<Entry>],
-        frames: &[&Frame],
-        budget: &mut usize,
-    ) {
+    fn send_some(&mut self, key: u32, entries: &[&Outgoing], budget: &mut usize) {
         let Some(slot) = self.table.get(key) else {
             return;
         };
-        let wanted: Vec<&Frame> = entries
-            .iter()
-            .zip(frames)
-            .filter(|(entry, _)| slot.takes(entry))
-            .map(|(_, frame)| *frame)
-            .collect();
+        let takes = |outgoing: &&Outgoing| slot.takes(outgoing.entry());
+        let wanted: Vec<&Outgoing> = entries.iter().copied().filter(takes).collect();
         if wanted.is_empty() {
             return;
         }
@@ -292,12 +272,7 @@ impl Shard {
         }
     }
 
-    fn send_group(
-        &mut self,
-        group: &[(SlotRef, usize)],
-        entries: &[Arc<Entry>],
-        frames: &[&Frame],
-    ) {
+    fn send_group(&mut self, group: &[(SlotRef, usize)], entries: &[&Outgoing]) {
         let Some((tenant, _)) = group.first() else {
             return;
         };
@@ -307,30 +282,31 @@ impl Shard {
         let Some(slot) = self.table.get(key) else {
             return;
         };
-        if let [(_, entry)] = group {
-            // Most unicasts: one frame, and nothing to gather.
-            if slot.takes(&entries[*entry]) && self.send_frame(key, frames[*entry]) {
+        if let [(_, number)] = group {
+            // Most unicasts: one event, and nothing to gather.
+            let outgoing = entries[*number];
+            if slot.takes(outgoing.entry()) && self.send_shared(key, |wire| outgoing.piece(wire)) {
                 self.metrics().delivered.increment();
             }
             return;
         }
-        let wanted: Vec<&Frame> = group
+        let wanted: Vec<&Outgoing> = group
             .iter()
-            .filter(|(_, entry)| slot.takes(&entries[*entry]))
-            .map(|(_, entry)| frames[*entry])
+            .map(|(_, number)| entries[*number])
+            .filter(|outgoing| slot.takes(outgoing.entry()))
             .collect();
         if !wanted.is_empty() && self.send_parcel(key, &Parcel::new(&wanted)) {
             self.metrics().delivered.add(wanted.len() as u64);
         }
     }
 
-    fn end_all(
-        &mut self,
-        tenants: &[SlotRef],
-        frame: Option<&Frame>,
-        reason: DisconnectReason,
-        entry: Option<&Arc<Entry>>,
-    ) {
+    fn end_all(&mut self, tenants: &[SlotRef], ending: &Ending) {
+        let (end, outgoing) = match ending {
+            Ending::LoggedOut(outgoing) => (End::LoggedOut, Some(outgoing)),
+            Ending::Evicted => (End::Evicted, None),
+            Ending::Disconnected => (End::Disconnected, None),
+        };
+        let entry = outgoing.map(|outgoing| outgoing.entry());
         for tenant in tenants {
             let Some(key) = self.table.find(*tenant) else {
                 continue;
@@ -338,26 +314,27 @@ impl Shard {
             if entry.is_some_and(|change| self.end_caught_up(key, change)) {
                 continue;
             }
-            self.end(key, frame, reason);
+            self.end(key, end, entry.map(Arc::as_ref));
             if entry.is_some() {
                 self.metrics().delivered.increment();
             }
         }
-        if let Some(entry) = entry {
-            self.finish_entry(entry);
+        if let Some(outgoing) = outgoing {
+            self.finish_entry(outgoing);
         }
     }
 
-    fn finish_entries(&mut self, entries: &[Arc<Entry>]) {
+    fn finish_entries(&mut self, entries: &[Arc<Outgoing>]) {
         for entry in entries {
             self.finish_entry(entry);
         }
     }
 
     /// The last shard that is done with an entry notes how long it took.
-    fn finish_entry(&mut self, entry: &Entry) {
+    fn finish_entry(&mut self, outgoing: &Outgoing) {
+        let entry = outgoing.entry();
         self.served.note(entry);
-        if self.shared.log.finish_shard(entry) {
+        if self.shared.in_flight.finish(outgoing) {
             let took_ms = self.shared.clock.now_ms().saturating_sub(entry.accepted_ms);
             self.shared.metrics.delivery.observe(took_ms);
         }
@@ -405,17 +382,17 @@ impl Shard {
 }
 
 /// From `start`, what is for the same tenant and fits into one parcel.
-fn group_at(pairs: &[(SlotRef, usize)], start: usize, frames: &[&Frame]) -> Range<usize> {
+fn group_at(pairs: &[(SlotRef, usize)], start: usize, entries: &[&Outgoing]) -> Range<usize> {
     let tenant = pairs[start].0;
     let mut bytes = 0;
     let len = pairs[start..]
         .iter()
-        .take(MAX_PARCEL_FRAMES)
-        .take_while(|(other, entry)| {
-            bytes += frames[*entry].len();
+        .take(MAX_PARCEL_ENTRIES)
+        .take_while(|(other, number)| {
+            bytes += entries[*number].entry().wire_bytes();
             *other == tenant && bytes <= MAX_PARCEL_BYTES
         })
         .count();
-    // A single frame larger than a parcel still leaves.
+    // A single entry larger than a parcel still leaves.
     start..start + len.max(1)
 }

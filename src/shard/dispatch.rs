@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::Shared;
-use super::inbox::{Command, Inbox, Recipients};
+use super::inbox::{Command, Ending, Inbox, Recipients};
 use super::table::SlotRef;
 use crate::directory::ConnectionRef;
 use crate::event::{Target, UserId};
+use crate::hub::Outgoing;
 use crate::log::{Entry, Record};
-use crate::metrics::DisconnectReason;
 
 /// Entries handed over before the shards are woken: enough that a burst leaves in few sends.
 const BATCH: usize = 1_024;
@@ -17,6 +17,7 @@ const BATCH: usize = 1_024;
 pub async fn dispatch(shared: Shared) {
     let mut outgoing: Vec<Vec<Command>> = shared.inboxes.iter().map(|_| Vec::new()).collect();
     loop {
+        shared.in_flight.room().await;
         let batch = shared.log.next_batch(BATCH).await;
         for entry in &batch {
             route(&shared, entry, &mut outgoing);
@@ -36,9 +37,7 @@ pub(super) fn disconnect_user(shared: &Shared, user: &UserId) -> usize {
     for (inbox, tenants) in by_shard(shared.inboxes.iter(), &ended) {
         inbox.push(Command::End {
             tenants,
-            frame: None,
-            reason: DisconnectReason::Evicted,
-            entry: None,
+            end: Ending::Disconnected,
         });
     }
     ended.len()
@@ -52,15 +51,15 @@ fn route(shared: &Shared, entry: &Arc<Entry>, outgoing: &mut [Vec<Command>]) {
             Target::User(user) => to_users(shared, entry, std::slice::from_ref(user), outgoing),
             Target::Users(users) => to_users(shared, entry, users.as_slice(), outgoing),
         },
-        Record::Session { change, frame } => {
+        Record::Session { change, .. } => {
             let ended = shared
                 .directory
                 .change_session(change, entry.id.ms, entry.position);
-            to_tenants(shared, &ended, entry, outgoing, |tenants| Command::End {
-                tenants,
-                frame: Some(frame.clone()),
-                reason: DisconnectReason::LoggedOut,
-                entry: Some(Arc::clone(entry)),
+            to_tenants(shared, &ended, entry, outgoing, |outgoing, tenants| {
+                Command::End {
+                    tenants,
+                    end: Ending::LoggedOut(outgoing),
+                }
             });
         }
     }
@@ -72,10 +71,10 @@ fn to_every_shard(
     outgoing: &mut [Vec<Command>],
     to: impl Fn() -> Recipients,
 ) {
-    shared.log.expect_shards(entry, outgoing.len());
+    let on_its_way = shared.in_flight.begin(entry, outgoing.len());
     for commands in outgoing {
         commands.push(Command::Deliver {
-            entry: Arc::clone(entry),
+            outgoing: Arc::clone(&on_its_way),
             to: to(),
         });
     }
@@ -88,25 +87,32 @@ fn to_users(shared: &Shared, entry: &Arc<Entry>, users: &[UserId], outgoing: &mu
             .directory
             .connections(user.as_str(), |connection| connections.push(connection));
     }
-    to_tenants(shared, &connections, entry, outgoing, |tenants| {
-        Command::Deliver {
-            entry: Arc::clone(entry),
+    to_tenants(
+        shared,
+        &connections,
+        entry,
+        outgoing,
+        |outgoing, tenants| Command::Deliver {
+            outgoing,
             to: Recipients::Tenants(tenants),
-        }
-    });
+        },
+    );
 }
 
 fn to_tenants(
     shared: &Shared,
     connections: &[ConnectionRef],
-    entry: &Entry,
+    entry: &Arc<Entry>,
     outgoing: &mut [Vec<Command>],
-    command: impl Fn(Vec<SlotRef>) -> Command,
+    command: impl Fn(Arc<Outgoing>, Vec<SlotRef>) -> Command,
 ) {
     let groups = by_shard(outgoing, connections);
-    shared.log.expect_shards(entry, groups.len());
+    if groups.is_empty() {
+        return;
+    }
+    let on_its_way = shared.in_flight.begin(entry, groups.len());
     for (commands, tenants) in groups {
-        commands.push(command(tenants));
+        commands.push(command(Arc::clone(&on_its_way), tenants));
     }
 }
 

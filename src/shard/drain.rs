@@ -2,8 +2,8 @@
 
 use super::Shard;
 use super::wheel::{TICKS_PER_S, next_tick_ms};
-use crate::frame::Frame;
 use crate::metrics::DisconnectReason;
+use crate::wire::End;
 
 /// A drain under way.
 #[derive(Debug)]
@@ -89,8 +89,8 @@ impl Shard {
         if self.table.get(key).is_none_or(super::slot::Slot::is_ending) {
             return false;
         }
-        let retry = Frame::retry(self.draw_retry_ms());
-        self.end(key, Some(&retry), DisconnectReason::Drained);
+        let retry_ms = self.draw_retry_ms();
+        self.end(key, End::GoingAway { retry_ms }, None);
         true
     }
 }

@@ -1,27 +1,34 @@
 //! What clients that are up to date receive: where they are in the log.
 //!
 //! All of a shard's clients that wait for the next event are at the same place, so they share one
-//! frame, which is encoded when the place has changed. Two kinds of clients receive no position:
+//! heartbeat, which is encoded when the place has changed. Two kinds of clients receive no position:
 //! one that is behind, or joined at a later place than the shard knows of; and, while one delivery
 //! takes so long that heartbeats fall due among those it has reached, everybody. Their own last id
 //! remains the better one.
+
+use std::rc::Rc;
 
 use super::Shard;
 use super::wheel::Tick;
 use crate::event::EventId;
 use crate::event::Position;
-use crate::frame::Frame;
 use crate::log::{Entry, Place};
+use crate::wire::{Encoded, Piece, Signal, Wire};
 
-/// How far all clients have been served, and the frame that says so.
+/// How far all clients have been served, and the heartbeat that says so.
 #[derive(Debug)]
 pub(super) struct Served {
     /// `None` until the first client: what is stored is read after the shard has started.
     place: Option<Place>,
-    frame: Frame,
-    /// The id in `frame`.
-    id: Option<EventId>,
-    plain: Frame,
+    beat: Rc<Beat>,
+    plain: Rc<Beat>,
+}
+
+/// A heartbeat, encoded once for all clients that are at its place.
+#[derive(Debug, Default)]
+pub(super) struct Beat {
+    position: Option<EventId>,
+    encoded: Encoded,
 }
 
 /// Heartbeats for one moment, at which nothing is delivered.
@@ -29,19 +36,26 @@ pub(super) struct Served {
 pub(super) struct Heartbeat {
     /// For clients that joined up to here.
     up_to: Position,
-    frame: Frame,
+    beat: Rc<Beat>,
     /// For others.
-    plain: Frame,
+    plain: Rc<Beat>,
+}
+
+impl Beat {
+    /// What a client of this wire gets.
+    #[inline] // once for each client
+    pub(super) fn piece(&self, wire: Wire) -> Piece<'_> {
+        let position = self.position;
+        self.encoded.get(wire, || Signal::Heartbeat { position })
+    }
 }
 
 impl Served {
     pub(super) fn new() -> Self {
-        let plain = Frame::event(None, "heartbeat", "{}");
         Self {
             place: None,
-            frame: plain.clone(),
-            id: None,
-            plain,
+            beat: Rc::default(),
+            plain: Rc::default(),
         }
     }
 
@@ -58,29 +72,31 @@ impl Served {
 
     fn heartbeat(&mut self, may_be_ahead: bool) -> Heartbeat {
         let place = self.place.filter(|_| !may_be_ahead);
-        let id = place.map(|place| place.id);
-        if id.is_some() && id != self.id {
-            self.frame = Frame::event(id, "heartbeat", "{}");
-            self.id = id;
+        let position = place.map(|place| place.id);
+        if position.is_some() && position != self.beat.position {
+            self.beat = Rc::new(Beat {
+                position,
+                encoded: Encoded::default(),
+            });
         }
-        let frame = if id.is_some() {
-            &self.frame
+        let beat = if position.is_some() {
+            &self.beat
         } else {
             &self.plain
         };
         Heartbeat {
             up_to: place.map_or(Position(u64::MAX), |place| place.position),
-            frame: frame.clone(),
-            plain: self.plain.clone(),
+            beat: Rc::clone(beat),
+            plain: Rc::clone(&self.plain),
         }
     }
 }
 
 impl Heartbeat {
-    /// The frame for a client that gets live what comes after `joined`.
-    pub(super) fn frame(&self, joined: Position) -> &Frame {
+    /// The one for a client that gets live what comes after `joined`.
+    pub(super) fn beat(&self, joined: Position) -> &Beat {
         if joined <= self.up_to {
-            &self.frame
+            &self.beat
         } else {
             &self.plain
         }

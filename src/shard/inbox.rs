@@ -13,23 +13,19 @@ use tokio::sync::{Notify, oneshot};
 use super::room::{Look, Seen};
 use super::table::SlotRef;
 use crate::directory::ConnectionRef;
-use crate::frame::Frame;
-use crate::log::Entry;
-use crate::metrics::{DisconnectReason, Transport};
+use crate::hub::Outgoing;
+use crate::metrics::Transport;
 
 /// A request to a shard.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Send an entry's frame.
-    Deliver { entry: Arc<Entry>, to: Recipients },
-    /// Send a last frame, where there is one, and end.
-    End {
-        tenants: Vec<SlotRef>,
-        frame: Option<Frame>,
-        reason: DisconnectReason,
-        /// The entry that the frame is of, for its measure of delivery.
-        entry: Option<Arc<Entry>>,
+    /// Send an entry.
+    Deliver {
+        outgoing: Arc<Outgoing>,
+        to: Recipients,
     },
+    /// End the tenants' streams.
+    End { tenants: Vec<SlotRef>, end: Ending },
     /// Say who the tenants are.
     Describe {
         tenants: Vec<SlotRef>,
@@ -57,7 +53,7 @@ impl Command {
     pub(crate) fn has_entry(&self) -> bool {
         match self {
             Self::Deliver { .. } => true,
-            Self::End { entry, .. } => entry.is_some(),
+            Self::End { end, .. } => matches!(end, Ending::LoggedOut(_)),
             Self::Describe { .. }
             | Self::Look { .. }
             | Self::Drop { .. }
@@ -65,6 +61,17 @@ impl Command {
             | Self::PingOthers { .. } => false,
         }
     }
+}
+
+/// Why another thread ends streams.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// Their session is over, as this entry says.
+    LoggedOut(Arc<Outgoing>),
+    /// Newer streams took their places.
+    Evicted,
+    /// An operator asked for it.
+    Disconnected,
 }
 
 /// Which of a shard's clients get an entry.

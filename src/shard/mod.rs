@@ -45,11 +45,12 @@ use tokio::sync::Notify;
 
 use crate::clock::{Clock, millis};
 use crate::directory::{ConnectionRef, Directory, UserHandle};
-use crate::frame::Frame;
-use crate::log::Log;
+use crate::hub::InFlight;
+use crate::log::{Entry, Log};
 use crate::metrics::{DisconnectReason, Metrics, ShardMetrics, Transport};
 use crate::sys;
 use crate::tls::Alert;
+use crate::wire::End;
 use delivery::Deliveries;
 use drain::Drain;
 use heartbeat::Served;
@@ -93,6 +94,8 @@ pub struct Shared {
     pub clock: Clock,
     /// What happened.
     pub log: Arc<Log>,
+    /// What is on its way to clients.
+    pub in_flight: Arc<InFlight>,
     /// Who is connected where.
     pub directory: Arc<Directory>,
     /// What is counted.
@@ -122,6 +125,8 @@ pub struct Shard {
     heartbeat_ticks: u32,
     stall_ticks: u32,
     deliveries: Deliveries,
+    /// Where what one client gets is encoded; empty in between.
+    said: Vec<u8>,
     /// Where records for clients with TLS are sealed.
     records: Vec<u8>,
     /// Clients with more to catch up with and no backlog.
@@ -161,6 +166,7 @@ impl Shard {
             heartbeat_ticks: Tick::span(millis(settings.heartbeat)),
             stall_ticks: Tick::span(millis(settings.stall_timeout)),
             deliveries: Deliveries::default(),
+            said: Vec::new(),
             records: Vec::new(),
             catching_up: VecDeque::new(),
             drain: None,
@@ -200,9 +206,9 @@ impl Shard {
         more
     }
 
-    /// Sends a last frame, where there is one, and the end of the body. As soon as all of it is
+    /// Sends the entry that ends a stream, where there is one, and its end. As soon as all of it is
     /// out, the connection goes back to HTTP or closes.
-    fn end(&mut self, key: u32, frame: Option<&Frame>, reason: DisconnectReason) {
+    fn end(&mut self, key: u32, end: End, entry: Option<&Entry>) {
         let is_draining = self.is_draining();
         let Some(slot) = self.table.get_mut(key) else {
             return;
@@ -213,6 +219,7 @@ impl Shard {
         // A client whose input was thrown away may wait for an answer to it. Closed, it knows that
         // none will come. Whoever has to come back, for a new server or new keys, is closed too, and
         // whoever finds no place among the handshakes: the end and the FIN then leave together.
+        let reason = reason_of(end);
         let is_over = is_draining || reason == DisconnectReason::Drained || slot.is_worn();
         let has_place = self.returned.len() < self.room_for_returned;
         if is_over || !has_place || slot.discarded_bytes > 0 {
@@ -220,7 +227,7 @@ impl Shard {
         }
         let now = self.now();
         self.leave_directory(key);
-        if !self.send_end(key, frame) {
+        if !self.send_end(key, end, entry) {
             return;
         }
         let Some(slot) = self.table.get_mut(key) else {
@@ -350,12 +357,22 @@ impl Shard {
     /// Gives memory that a burst left behind back to the kernel.
     fn release_memory(&mut self) {
         self.table.release();
-        self.records = Vec::new();
+        (self.said, self.records) = (Vec::new(), Vec::new());
         sys::collect_memory();
     }
 
     /// Streams held.
     fn len(&self) -> usize {
         self.table.len()
+    }
+}
+
+/// What an end is counted as.
+fn reason_of(end: End) -> DisconnectReason {
+    match end {
+        End::LoggedOut => DisconnectReason::LoggedOut,
+        End::Expired => DisconnectReason::Expired,
+        End::Evicted | End::Disconnected => DisconnectReason::Evicted,
+        End::GoingAway { .. } => DisconnectReason::Drained,
     }
 }

@@ -21,10 +21,10 @@ use super::*;
 use crate::auth::Identity;
 use crate::config::OnLimit;
 use crate::directory::Limit;
-use crate::event::{EventId, SessionChange, Target, UserId};
-use crate::frame::Framing;
+use crate::event::{EventId, EventName, SessionChange, Target, UserId};
 use crate::log::Record;
 use crate::topic::Topic;
+use crate::wire::Wire;
 use device::{Connection, Device, Happened, What};
 use opener::Opener;
 use step::{Step, step};
@@ -190,7 +190,7 @@ impl World {
         waits
     }
 
-    fn append(&mut self, what: What, record: impl FnOnce(EventId) -> Record) {
+    fn append(&mut self, what: What, record: Record) {
         let clock = &self.shared.clock;
         let id = self
             .shared
@@ -206,11 +206,13 @@ impl World {
             to: to.clone(),
             persist,
         };
-        self.append(what, |id| Record::Event {
+        let event = Record::Event {
             to,
-            frame: Frame::event(persist.then_some(id), "message", &data),
+            name: EventName::default(),
+            data: data.into(),
             persist,
-        });
+        };
+        self.append(what, event);
     }
 
     /// Appended and in force in one step, as the answer to whoever asked for it says.
@@ -220,10 +222,11 @@ impl World {
             keep: Some(SESSIONS[keep].into()),
             at_unix_ms: self.shared.clock.unix_ms(),
         };
-        self.append(What::Session { user: who, keep }, |id| Record::Session {
+        let session = Record::Session {
             change,
-            frame: Frame::event(Some(id), "message", "FORCE_LOGOUT"),
-        });
+            data: "FORCE_LOGOUT".into(),
+        };
+        self.append(What::Session { user: who, keep }, session);
         self.dispatch();
         self.current[who] = Some(keep);
         for device in &mut self.devices {
@@ -264,11 +267,10 @@ impl World {
             expires_at: u64::MAX,
             topics: Box::default(),
         };
-        let framing = Framing::Chunked;
         let admission = Admission {
             identity: Some(identity),
             topics: device.topics.iter().map(|n| topic(*n)).collect(),
-            framing,
+            wire: Wire::SseChunked,
             // Of those with TLS, and of those without, some.
             keep_alive: n < 4,
             last_event_id: device.last_id.map(|id| id.to_string().into()),
@@ -495,6 +497,7 @@ pub(super) fn shared(clock: Clock, shards: u16) -> Shared {
     Shared {
         clock,
         log: Arc::new(Log::new(HISTORY_BYTES, HISTORY_AGE, ORIGIN)),
+        in_flight: Arc::default(),
         directory: Arc::new(Directory::default()),
         metrics: Arc::new(Metrics::new(usize::from(shards))),
         inboxes: (0..shards).map(|_| Inbox::default()).collect(),

@@ -9,11 +9,11 @@ use super::returned::{Origin, Returned};
 use super::wheel::{Links, Tick};
 use crate::directory::UserHandle;
 use crate::event::Position;
-use crate::frame::Framing;
 use crate::log::{Entry, Replay};
 use crate::metrics::Transport;
 use crate::tls::Secrets;
 use crate::topic::Topic;
+use crate::wire::Wire;
 
 /// One client.
 ///
@@ -115,7 +115,7 @@ impl Behind {
 #[derive(Debug)]
 pub(crate) struct Tenant {
     pub(crate) user: UserHandle,
-    pub(crate) framing: Framing,
+    pub(crate) wire: Wire,
     pub(crate) kind: Kind,
     /// Unix seconds; `None` for never.
     pub(crate) expires_at_s: Option<u64>,
@@ -175,9 +175,9 @@ impl Slot {
             Kind::Notifications { joined } => (joined.0, 0),
             Kind::Test => (u64::from(now.0) << 32, TEST),
         };
-        let framing = match tenant.framing {
-            Framing::Chunked => 0,
-            Framing::Raw => RAW,
+        let wire = match tenant.wire {
+            Wire::SseChunked => 0,
+            Wire::SseRaw => RAW,
         };
         let (forwarded_v4, forwarded_v6) = match tenant.forwarded_for {
             None => (0, None),
@@ -213,7 +213,7 @@ impl Slot {
             joined_or_test,
             extra,
             forwarded_v4,
-            flags: kind | framing,
+            flags: kind | wire,
             discarded_bytes: 0,
         }
     }
@@ -224,11 +224,11 @@ impl Slot {
             .map_or(&[], |extra| &extra.subscriptions)
     }
 
-    pub(crate) fn framing(&self) -> Framing {
+    pub(crate) fn wire(&self) -> Wire {
         if self.flags & RAW == 0 {
-            Framing::Chunked
+            Wire::SseChunked
         } else {
-            Framing::Raw
+            Wire::SseRaw
         }
     }
 
@@ -477,7 +477,7 @@ mod tests {
     fn slot(forwarded_for: Option<IpAddr>) -> Slot {
         let tenant = Tenant {
             user: UserHandle::NONE,
-            framing: Framing::Chunked,
+            wire: Wire::SseChunked,
             kind: Kind::Test,
             expires_at_s: None,
             topics: Box::default(),

@@ -180,8 +180,8 @@ mod tests {
     use super::*;
     use crate::directory::UserHandle;
     use crate::event::Position;
-    use crate::frame::Framing;
     use crate::shard::slot::Kind;
+    use crate::wire::Wire;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
@@ -219,7 +219,7 @@ mod tests {
     fn tenant(bits: u8) -> Tenant {
         Tenant {
             user: UserHandle::NONE,
-            framing: Framing::Chunked,
+            wire: Wire::SseChunked,
             kind: Kind::Notifications {
                 joined: Position(0),
             },

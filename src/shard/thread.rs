@@ -419,9 +419,9 @@ mod tests {
     use super::*;
     use crate::config::OnLimit;
     use crate::directory::Limit;
-    use crate::frame::Framing;
     use crate::shard::model::shared;
     use crate::shard::{Admission, Detached};
+    use crate::wire::Wire;
 
     /// A shard with this many test streams, and its clients' ends of them.
     fn shard_of(streams: usize, shared: Shared) -> (RefCell<Shard>, Vec<UnixStream>) {
@@ -431,7 +431,7 @@ mod tests {
             let admission = Admission {
                 identity: None,
                 topics: Box::default(),
-                framing: Framing::Chunked,
+                wire: Wire::SseChunked,
                 keep_alive: true,
                 last_event_id: None,
                 forwarded_for: None,

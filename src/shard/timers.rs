@@ -7,8 +7,8 @@
 use super::heartbeat::Heartbeat;
 use super::wheel::{TICKS_PER_S, Tick};
 use super::{Shard, Sleep};
-use crate::frame::Frame;
 use crate::metrics::DisconnectReason;
+use crate::wire::{End, Signal};
 
 /// Timers taken in one turn, about a millisecond of heartbeats, before the shard looks at its
 /// sockets and its inbox again.
@@ -75,8 +75,7 @@ impl Shard {
         let expired = slot.expires_at_s != 0
             && u64::from(slot.expires_at_s) * 1_000 <= self.shared.clock.unix_ms();
         if expired {
-            let frame = Frame::event(None, "token_expired", "{}");
-            self.end(key, Some(&frame), DisconnectReason::Expired);
+            self.end(key, End::Expired, None);
             // An end that waits in the backlog has armed its own timer.
             return false;
         }
@@ -121,8 +120,8 @@ impl Shard {
         let Some(slot) = self.table.get(key) else {
             return false;
         };
-        let frame = heartbeat.frame(slot.joined());
-        if self.send_frame(key, frame) {
+        let beat = heartbeat.beat(slot.joined());
+        if self.send_shared(key, |wire| beat.piece(wire)) {
             self.metrics().heartbeats.increment();
             true
         } else {
@@ -141,8 +140,8 @@ impl Shard {
         let unix_ms = i64::try_from(self.shared.clock.unix_ms()).unwrap_or(i64::MAX);
         let time = chrono::DateTime::from_timestamp_millis(unix_ms).unwrap_or_default();
         let time = time.with_timezone(&chrono::Local).format("%H:%M:%S");
-        let frame = Frame::data(&format!("Test message {} at {time}", test.next));
-        self.send_frame(key, &frame);
+        let line = format!("Test message {} at {time}", test.next);
+        self.send_signals(key, [Signal::TestLine(&line)]);
     }
 
     /// The earliest thing that may have to happen to a client.

@@ -5,6 +5,7 @@
 
 #![allow(clippy::indexing_slicing)] // the kernel takes at most what it was given
 
+use std::cell::OnceCell;
 use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
 
@@ -15,14 +16,16 @@ use super::Shard;
 use super::backlog::{Backlog, Chunk};
 use super::slot::Slot;
 use super::wheel::Tick;
-use crate::frame::{Frame, Framing, LAST_CHUNK};
+use crate::hub::Outgoing;
+use crate::log::Entry;
 use crate::metrics::DisconnectReason;
 use crate::tls::Alert;
+use crate::wire::{End, Piece, Signal, Wire};
 
-/// Most frames in one send: few enough for the kernel's `UIO_MAXIOV`, and beyond a few dozen the
+/// Most entries in one send: few enough for the kernel's `UIO_MAXIOV`, and beyond a few dozen the
 /// cost of the call no longer shows.
-pub(super) const MAX_PARCEL_FRAMES: usize = 64;
-/// Most bytes in one send, a single larger frame aside: what a socket with the default
+pub(super) const MAX_PARCEL_ENTRIES: usize = 64;
+/// Most bytes in one send, a single larger entry aside: what a socket with the default
 /// `send_buffer` takes at once, so that a batch alone does not make a backlog.
 pub(super) const MAX_PARCEL_BYTES: usize = 32 * 1024;
 /// What a client may send after its request before it is closed: an EventSource sends nothing.
@@ -32,31 +35,36 @@ pub(super) const MAX_DISCARDED_BYTES: u16 = 8 * 1024;
 /// for.
 const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
-/// Frames that leave for a client in one send.
+/// Entries that leave for a client in one send, for each wire as its first client needs it.
 pub(super) struct Parcel<'a> {
-    frames: &'a [&'a Frame],
-    chunked: Vec<IoSlice<'a>>,
-    raw: Vec<IoSlice<'a>>,
-    chunked_bytes: usize,
-    raw_bytes: usize,
+    outgoing: &'a [&'a Outgoing],
+    wires: [OnceCell<Slices<'a>>; Wire::COUNT],
+}
+
+struct Slices<'a> {
+    pieces: Vec<Piece<'a>>,
+    io: Vec<IoSlice<'a>>,
+    bytes: usize,
 }
 
 impl<'a> Parcel<'a> {
-    pub(super) fn new(frames: &'a [&'a Frame]) -> Self {
-        let slices = |framing| -> Vec<IoSlice<'a>> {
-            frames
-                .iter()
-                .map(|frame| IoSlice::new(frame.bytes(framing)))
-                .collect()
-        };
-        let bytes = |framing| frames.iter().map(|frame| frame.bytes(framing).len()).sum();
+    pub(super) fn new(outgoing: &'a [&'a Outgoing]) -> Self {
         Self {
-            frames,
-            chunked: slices(Framing::Chunked),
-            raw: slices(Framing::Raw),
-            chunked_bytes: bytes(Framing::Chunked),
-            raw_bytes: bytes(Framing::Raw),
+            outgoing,
+            wires: [const { OnceCell::new() }; Wire::COUNT],
         }
+    }
+
+    #[inline] // once for each client of a broadcast
+    fn slices(&self, wire: Wire) -> &Slices<'a> {
+        self.wires[wire as usize].get_or_init(|| {
+            let pieces: Vec<Piece<'a>> = self.outgoing.iter().map(|it| it.piece(wire)).collect();
+            Slices {
+                io: pieces.iter().map(|it| IoSlice::new(it.bytes())).collect(),
+                bytes: pieces.iter().map(Piece::len).sum(),
+                pieces,
+            }
+        })
     }
 }
 
@@ -67,20 +75,15 @@ impl Shard {
         let Some(slot) = self.table.get_mut(key) else {
             return false;
         };
-        let framing = slot.framing();
+        let slices = parcel.slices(slot.wire());
         if slot.is_tls() {
-            let parts = parcel.frames.iter().map(|frame| frame.bytes(framing));
-            return self.send_sealed(key, parts);
+            return self.send_sealed(key, slices.pieces.iter().map(Piece::bytes));
         }
         slot.last_write = now;
-        let (slices, bytes) = match framing {
-            Framing::Chunked => (&parcel.chunked, parcel.chunked_bytes),
-            Framing::Raw => (&parcel.raw, parcel.raw_bytes),
-        };
         let sent = if slot.is_backlogged() {
             0
         } else {
-            match send_slices(&slot.fd, slices, FLAGS) {
+            match send_slices(&slot.fd, &slices.io, FLAGS) {
                 Ok(sent) => sent,
                 Err(errno) => {
                     self.close_broken(key, errno);
@@ -88,58 +91,76 @@ impl Shard {
                 }
             }
         };
-        if sent == bytes {
+        if sent == slices.bytes {
             return true;
         }
         let mut skip = sent;
         self.keep(
             key,
             now,
-            parcel.frames.iter().filter_map(|frame| {
-                let len = frame.bytes(framing).len();
-                let skipped = skip.min(len);
+            slices.pieces.iter().filter_map(|piece| {
+                let skipped = skip.min(piece.len());
                 skip -= skipped;
-                (skipped < len).then(|| Chunk::of_frame(frame, framing, skipped))
+                (skipped < piece.len()).then(|| Chunk::of_piece(piece, skipped))
             }),
         )
     }
 
-    /// Sends one frame; false where that ended the client.
-    pub(super) fn send_frame(&mut self, key: u32, frame: &Frame) -> bool {
+    /// Sends what many clients get; false where that ended the client.
+    pub(super) fn send_shared<'a>(
+        &mut self,
+        key: u32,
+        piece: impl FnOnce(Wire) -> Piece<'a>,
+    ) -> bool {
         let Some(slot) = self.table.get(key) else {
             return false;
         };
-        let framing = slot.framing();
-        self.send_with(key, frame.bytes(framing), |sent| {
-            Chunk::of_frame(frame, framing, sent)
-        })
+        let piece = piece(slot.wire());
+        self.send_with(key, piece.bytes(), |sent| Chunk::of_piece(&piece, sent))
     }
 
-    /// Sends all that a client still gets: a last frame, where there is one, the end of the body,
-    /// and, where the connection closes, the end of TLS. False where that ended the client.
+    /// Sends what this client alone gets, in one send; false where that ended the client.
+    pub(super) fn send_signals<'a>(
+        &mut self,
+        key: u32,
+        signals: impl IntoIterator<Item = Signal<'a>>,
+    ) -> bool {
+        let Some(slot) = self.table.get(key) else {
+            return false;
+        };
+        let wire = slot.wire();
+        let mut bytes = std::mem::take(&mut self.said);
+        for signal in signals {
+            wire.encode(&signal, &mut bytes);
+        }
+        let is_there = self.send_with(key, &bytes, |sent| Chunk::copy(&bytes[sent..]));
+        bytes.clear();
+        self.said = bytes;
+        is_there
+    }
+
+    /// Sends all that a client still gets: the entry that ends it, where there is one, the end, and,
+    /// where the connection closes, the end of TLS. False where that ended the client.
     ///
     /// It is one send. Where the connection closes, the kernel holds it back for the FIN: a client
     /// with a connection pool sees the end and the close at once, and sends no request in between.
-    pub(super) fn send_end(&mut self, key: u32, frame: Option<&Frame>) -> bool {
-        let mut bytes = std::mem::take(&mut self.records);
-        bytes.clear();
+    pub(super) fn send_end(&mut self, key: u32, end: End, entry: Option<&Entry>) -> bool {
         let Some(slot) = self.table.get_mut(key) else {
             return false;
         };
-        let (framing, closes) = (slot.framing(), !slot.keeps_alive());
-        let frame = frame.map(|frame| frame.bytes(framing)).unwrap_or_default();
-        let end = match framing {
-            Framing::Chunked => LAST_CHUNK,
-            Framing::Raw => &[],
-        };
+        let (wire, closes) = (slot.wire(), !slot.keeps_alive());
+        let mut bytes = std::mem::take(&mut self.said);
+        if let Some(entry) = entry {
+            wire.encode(&entry.signal(), &mut bytes);
+        }
+        wire.encode(&Signal::End(end), &mut bytes);
         if let Some(secrets) = slot.secrets_mut() {
-            secrets.seal([frame, end], &mut bytes);
+            self.records.clear();
+            secrets.seal([bytes.as_slice()], &mut self.records);
             if closes {
-                secrets.seal_alert(Alert::CloseNotify, &mut bytes);
+                secrets.seal_alert(Alert::CloseNotify, &mut self.records);
             }
-        } else {
-            bytes.extend_from_slice(frame);
-            bytes.extend_from_slice(end);
+            std::mem::swap(&mut bytes, &mut self.records);
         }
         let flags = if closes {
             FLAGS | SendFlags::MORE
@@ -148,7 +169,7 @@ impl Shard {
         };
         let is_there = self.send_flagged(key, &bytes, flags, |sent| Chunk::copy(&bytes[sent..]));
         bytes.clear();
-        self.records = bytes;
+        self.said = bytes;
         is_there
     }
 

@@ -11,11 +11,11 @@ use idlewild::clock::Clock;
 use idlewild::config::{Auth, OnLimit};
 use idlewild::directory::{Directory, Limit};
 use idlewild::event::EventId;
-use idlewild::frame::Framing;
 use idlewild::log::Log;
 use idlewild::metrics::Metrics;
 use idlewild::shard::bench::Solo;
 use idlewild::shard::{Admission, Inbox, Settings, Shared};
+use idlewild::wire::Wire;
 use tokio::runtime::Runtime;
 
 /// Now, wherever it is asked for: time stands still.
@@ -59,6 +59,7 @@ pub fn shared() -> Shared {
     Shared {
         clock: Clock::manual(NOW_MS),
         log: Arc::new(Log::new(LOG_BYTES, Duration::from_secs(600), ORIGIN)),
+        in_flight: Arc::default(),
         directory: Arc::new(Directory::with_known_seeds()),
         metrics: Arc::new(Metrics::new(1)),
         inboxes: Arc::new([Inbox::default()]),
@@ -101,7 +102,7 @@ fn admission(user: usize) -> Admission {
             topics: Box::default(),
         }),
         topics: Box::default(),
-        framing: Framing::Chunked,
+        wire: Wire::SseChunked,
         keep_alive: true,
         last_event_id: None,
         forwarded_for: None,

@@ -5,9 +5,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{
-    EventId, EventName, InvalidEvent, SessionChange, Target, UserId, Users, check_session,
-};
+use crate::event::{EventName, InvalidEvent, SessionChange, Target, UserId, Users, check_session};
 use crate::log::Record;
 use crate::topic::{Topic, TopicError};
 
@@ -93,7 +91,7 @@ impl<'a> Stored<'a> {
     }
 
     /// What the log holds of it; nothing of an origin.
-    pub(super) fn record(&self, id: EventId) -> Result<Option<Record>, Unreadable> {
+    pub(super) fn record(&self) -> Result<Option<Record>, Unreadable> {
         Ok(Some(match self {
             Self::Origin {} => return Ok(None),
             Self::Event { to, event, data } => {
@@ -106,7 +104,12 @@ impl<'a> Stored<'a> {
                     To::Topic(topic) => Target::Topic(Topic::parse(topic)?),
                     To::All => Target::All,
                 };
-                Record::event(id, to, &EventName::new(event)?, data, true)
+                Record::Event {
+                    to,
+                    name: EventName::new(event)?,
+                    data: data.as_ref().into(),
+                    persist: true,
+                }
             }
             Self::Session {
                 user,
@@ -122,7 +125,8 @@ impl<'a> Stored<'a> {
                         .transpose()?,
                     at_unix_ms: *at_unix_ms,
                 };
-                Record::session(id, change, data)
+                let data = data.as_ref().into();
+                Record::Session { change, data }
             }
         }))
     }
@@ -131,14 +135,11 @@ impl<'a> Stored<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Frame, Framing};
     use proptest::prelude::*;
-
-    const ID: EventId = EventId { ms: 17, seq: 3 };
 
     fn round_trip(stored: &Stored<'_>) -> (String, Record) {
         let json = stored.to_json();
-        let record = Stored::from_json(&json).unwrap().record(ID).unwrap();
+        let record = Stored::from_json(&json).unwrap().record().unwrap();
         (json, record.expect("no origin"))
     }
 
@@ -162,7 +163,7 @@ mod tests {
         let json = Stored::Origin {}.to_json();
         assert_eq!(json, r#"{"origin":{}}"#);
         let read = Stored::from_json(&json).unwrap();
-        assert!(read.record(ID).unwrap().is_none());
+        assert!(read.record().unwrap().is_none());
     }
 
     #[test]
@@ -176,7 +177,7 @@ mod tests {
             r#"{"event":{"to":"all","event":"message","data":"x","more":1}}"#,
             r#"{"session":{"user":"1","keep":"","at_unix_ms":1,"data":"x"}}"#,
         ] {
-            let read = Stored::from_json(json).and_then(|stored| stored.record(ID));
+            let read = Stored::from_json(json).and_then(|stored| stored.record());
             assert!(read.is_err(), "{json}");
         }
     }
@@ -196,12 +197,12 @@ mod tests {
             targets.push(Target::Users(Users::new(ids)));
             for to in targets {
                 let (_, record) = round_trip(&Stored::event(&to, &name, &data));
-                let Record::Event { to: read, frame, persist: true } = record else {
+                let Record::Event { to: read, name: read_name, data: read_data, persist: true } = record else {
                     panic!("another kind")
                 };
-                let expected = Frame::event(Some(ID), name.as_str(), &data);
                 prop_assert_eq!(read, to);
-                prop_assert_eq!(frame.bytes(Framing::Chunked), expected.bytes(Framing::Chunked));
+                prop_assert_eq!(read_name.as_str(), name.as_str());
+                prop_assert_eq!(&*read_data, data.as_str());
             }
             let change = SessionChange {
                 user: UserId::new("1").unwrap(),
@@ -209,12 +210,11 @@ mod tests {
                 at_unix_ms: 5,
             };
             let (_, record) = round_trip(&Stored::session(&change, &data));
-            let Record::Session { change: read, frame } = record else {
+            let Record::Session { change: read, data: read_data } = record else {
                 panic!("another kind")
             };
             prop_assert_eq!(read, change);
-            let expected = Frame::event(Some(ID), "message", &data);
-            prop_assert_eq!(frame.bytes(Framing::Chunked), expected.bytes(Framing::Chunked));
+            prop_assert_eq!(&*read_data, data.as_str());
         }
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn restore(
     let everyone = disk.pending_everyone();
     disk.read(|reader| {
         reader.events(|id, entry| {
-            let record = Stored::from_json(entry).and_then(|stored| stored.record(id));
+            let record = Stored::from_json(entry).and_then(|stored| stored.record());
             let record = record.map_err(|error| error.to_string())?;
             if newest.is_none() {
                 // The oldest row is the origin, or as a rule one that is no longer retained.

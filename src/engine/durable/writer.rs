@@ -208,7 +208,12 @@ impl Writer {
             // It is not given out twice.
             self.disk.keep(&[], id);
         }
-        let record = Record::event(id, to, &name, "", true);
+        let record = Record::Event {
+            to,
+            name,
+            data: "".into(),
+            persist: true,
+        };
         let now_ms = self.clock.now_ms();
         self.log.restore(id, Duration::ZERO, now_ms, record);
         self.log.lose_before(id);
@@ -358,7 +363,10 @@ impl Writer {
                     standing,
                 };
                 group.changes.push(Change::new(number, id, what));
-                let record = Record::session(id, change.clone(), data);
+                let record = Record::Session {
+                    change: change.clone(),
+                    data: data.as_str().into(),
+                };
                 group.entries.push((id, record));
                 group.ids.push(id);
             }
@@ -421,7 +429,12 @@ impl Writer {
             self.sources.remember(key, id, now_ms + SOURCE_ID_MS);
             group.sources += 1;
         }
-        let record = Record::event(id, to.clone(), name, data, *persist);
+        let record = Record::Event {
+            to: to.clone(),
+            name: name.clone(),
+            data: data.as_str().into(),
+            persist: *persist,
+        };
         group.bytes += data.len();
         group.entries.push((id, record));
         id

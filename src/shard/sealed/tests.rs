@@ -8,7 +8,6 @@ use super::*;
 use crate::clock::Clock;
 use crate::config::OnLimit;
 use crate::directory::Limit;
-use crate::frame::{Frame, Framing};
 use crate::metrics::Metrics;
 use crate::shard::model::{opener::Opener, shared};
 use crate::shard::poller::Poller;
@@ -16,6 +15,7 @@ use crate::shard::room::Look;
 use crate::shard::table::SlotRef;
 use crate::shard::{Admission, Detached};
 use crate::tls::MAX_RECORDS;
+use crate::wire::{Signal, Wire};
 
 const HANDSHAKE: u8 = 22;
 const DATA: u8 = 23;
@@ -45,7 +45,7 @@ impl Scene {
         let admission = Admission {
             identity: None,
             topics: Box::default(),
-            framing: Framing::Chunked,
+            wire: Wire::SseChunked,
             keep_alive: true,
             last_event_id: None,
             forwarded_for: None,
@@ -229,7 +229,8 @@ fn a_stream_ends_politely_before_its_keys_are_worn() {
     let mut sent = 0;
     while !scene.read() {
         sent += 1;
-        scene.shard.send_frame(key, &Frame::data(&sent.to_string()));
+        let line = sent.to_string();
+        scene.shard.send_signals(key, [Signal::TestLine(&line)]);
         scene.shard.shared.clock.advance(Duration::from_millis(40));
         let now = scene.shard.now();
         scene.shard.run_timers(now);

@@ -6,8 +6,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use gungraun::{library_benchmark, library_benchmark_group};
-use idlewild::event::{Target, UserId};
-use idlewild::frame::Frame;
+use idlewild::event::{EventName, Target, UserId};
 use idlewild::log::Record;
 use idlewild::shard::bench::Solo;
 use idlewild::shard::{Shared, dispatch};
@@ -45,13 +44,10 @@ fn stage() -> Stage {
 }
 
 fn append(shared: &Shared, to: Target) {
-    let record = |id| Record::Event {
+    let record = Record::Event {
         to,
-        frame: Frame::event(
-            Some(id),
-            "message",
-            r#"{"type":"order_paid","data":{"id":7}}"#,
-        ),
+        name: EventName::default(),
+        data: r#"{"type":"order_paid","data":{"id":7}}"#.into(),
         persist: true,
     };
     shared.log.append(fixture::NOW_MS, 0, record);

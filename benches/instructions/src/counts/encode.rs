@@ -1,10 +1,10 @@
-//! An event into its frame: once an event, whatever the number of clients.
+//! An event into its bytes: once an event, whatever the number of clients.
 
 use std::hint::black_box;
 
 use gungraun::{library_benchmark, library_benchmark_group};
 use idlewild::event::EventId;
-use idlewild::frame::Frame;
+use idlewild::wire::{Encoded, Event, Signal, Wire};
 
 use crate::fixture::NOW_MS;
 
@@ -22,7 +22,10 @@ fn data(bytes: usize) -> String {
 fn event(data: String) -> String {
     let id = Some(EventId { ms: NOW_MS, seq: 7 });
     for _ in 0..EVENTS {
-        black_box(Frame::event(id, "message", black_box(&data)));
+        let (encoded, name, data) = (Encoded::default(), "message", black_box(&data));
+        let event = || Signal::Event(Event { id, name, data });
+        encoded.get(Wire::SseChunked, event);
+        black_box(encoded);
     }
     data
 }

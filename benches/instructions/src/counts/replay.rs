@@ -5,9 +5,8 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use gungraun::{library_benchmark, library_benchmark_group};
-use idlewild::event::{EventId, Target, UserId};
-use idlewild::frame::Frame;
-use idlewild::log::{Log, Newcomer, PieceLimit, Position, Progress, Record};
+use idlewild::event::{EventId, EventName, Position, Target, UserId};
+use idlewild::log::{Log, Newcomer, PieceLimit, Progress, Record};
 
 use crate::fixture::{NOW_MS, ORIGIN};
 
@@ -33,11 +32,16 @@ struct Absence {
 
 fn append(log: &Log, user: &str) -> EventId {
     let to = Target::User(UserId::new(user).expect("a user's id"));
-    log.append(NOW_MS, 0, |id| Record::Event {
-        to,
-        frame: Frame::event(Some(id), "message", r#"{"type":"order_paid"}"#),
-        persist: true,
-    })
+    log.append(
+        NOW_MS,
+        0,
+        Record::Event {
+            to,
+            name: EventName::default(),
+            data: r#"{"type":"order_paid"}"#.into(),
+            persist: true,
+        },
+    )
 }
 
 /// A log that holds so many entries of others, spread evenly among what `clients` missed.

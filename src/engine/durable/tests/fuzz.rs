@@ -3,7 +3,7 @@
 
 use super::damage::copy;
 use super::*;
-use crate::frame::Framing;
+use crate::wire::{Event, Signal, Wire};
 use std::collections::HashMap;
 use std::fs;
 use tempfile::TempDir;
@@ -102,9 +102,12 @@ impl Histories {
                 persist: true,
             };
             let id = life.engine.publish(vec![draft]).await.remove(0).unwrap();
-            let frame = crate::frame::Frame::event(Some(id), "message", &data);
-            self.frames
-                .insert(id, frame.bytes(Framing::Chunked).to_vec());
+            let event = Signal::Event(Event {
+                id: Some(id),
+                name: "message",
+                data: &data,
+            });
+            self.frames.insert(id, encoded(&event));
         }
     }
 }
@@ -149,6 +152,12 @@ fn damage(random: &mut fastrand::Rng, directory: &Path) -> Option<(&'static str,
     Some((name, how))
 }
 
+fn encoded(signal: &Signal<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Wire::SseChunked.encode(signal, &mut bytes);
+    bytes
+}
+
 /// Every entry that is retained.
 fn replayed(life: &Life) -> Vec<(EventId, Vec<u8>)> {
     let joined = life.log.join(&Newcomer {
@@ -168,8 +177,8 @@ fn replayed(life: &Life) -> Vec<(EventId, Vec<u8>)> {
     let mut piece = Vec::new();
     while let Progress::More = life.log.replay(&mut replay, limit, &mut piece) {}
     let frames = piece.iter().map(|entry| {
-        let frame = entry.record.frame().bytes(Framing::Chunked);
-        (entry.id, frame.to_vec())
+        let frame = encoded(&entry.signal());
+        (entry.id, frame)
     });
     frames.collect()
 }

@@ -1,0 +1,128 @@
+//! Entries on their way to clients: encoded once for all of them, and bounded.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+use crate::log::Entry;
+use crate::wire::{Encoded, Piece, Wire};
+
+/// Bytes of entries that are in the shards' inboxes and not yet with all their clients. Beyond it
+/// the dispatcher waits, so that what is undelivered stays in the log, which is bounded; a few
+/// batches, so that no shard waits for the dispatcher.
+const MAX_IN_FLIGHT_BYTES: usize = 8 << 20;
+
+/// An entry on its way to clients of some shards, and the bytes that they get. These are gone when
+/// the last shard has finished with it: the log keeps none.
+#[derive(Debug)]
+pub struct Outgoing {
+    entry: Arc<Entry>,
+    encoded: Encoded,
+    /// Shards that have not finished with it; the last one measures the delivery.
+    unfinished_shards: AtomicUsize,
+}
+
+impl Outgoing {
+    fn new(entry: &Arc<Entry>, shards: usize) -> Arc<Self> {
+        Arc::new(Self {
+            entry: Arc::clone(entry),
+            encoded: Encoded::default(),
+            unfinished_shards: AtomicUsize::new(shards),
+        })
+    }
+
+    /// What is on its way.
+    pub fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+
+    /// What a client of this wire gets of it.
+    pub fn piece(&self, wire: Wire) -> Piece<'_> {
+        self.encoded.get(wire, || self.entry.signal())
+    }
+
+    /// Bytes of the entry and of what clients get of it.
+    fn bytes(&self) -> usize {
+        self.entry.heap_bytes() + self.entry.wire_bytes()
+    }
+}
+
+/// How much is on its way.
+#[derive(Debug, Default)]
+pub struct InFlight {
+    bytes: AtomicUsize,
+    finished: Notify,
+}
+
+impl InFlight {
+    /// Sends an entry on its way to so many shards, at least one. Each has to finish with it.
+    pub fn begin(&self, entry: &Arc<Entry>, shards: usize) -> Arc<Outgoing> {
+        let outgoing = Outgoing::new(entry, shards);
+        self.bytes.fetch_add(outgoing.bytes(), Ordering::Relaxed);
+        outgoing
+    }
+
+    /// A shard has sent it to all its clients; true for the last one.
+    pub fn finish(&self, outgoing: &Outgoing) -> bool {
+        let is_last = outgoing.unfinished_shards.fetch_sub(1, Ordering::AcqRel) == 1;
+        if is_last {
+            self.bytes.fetch_sub(outgoing.bytes(), Ordering::Relaxed);
+            self.finished.notify_one();
+        }
+        is_last
+    }
+
+    /// Waits until the shards have room for more. For the dispatcher alone.
+    pub async fn room(&self) {
+        while self.bytes.load(Ordering::Relaxed) > MAX_IN_FLIGHT_BYTES {
+            // `notify_one` leaves a permit, so an entry that is finished in between is not missed.
+            self.finished.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::event::{EventId, EventName, Target};
+    use crate::log::{Log, Record};
+
+    #[tokio::test]
+    async fn the_dispatcher_waits_while_too_much_is_on_its_way() {
+        const BYTES: usize = 1 << 20;
+        let log = Log::new(1 << 30, Duration::from_secs(600), EventId::origin(1));
+        log.append(
+            1_000,
+            0,
+            Record::Event {
+                to: Target::All,
+                name: EventName::default(),
+                data: "d".repeat(BYTES).into(),
+                persist: true,
+            },
+        );
+        let entry = &log.next_batch(1).await[0];
+        let in_flight = InFlight::default();
+        let outgoing: Vec<_> = (0..MAX_IN_FLIGHT_BYTES / (2 * BYTES))
+            .map(|_| in_flight.begin(entry, 2))
+            .collect();
+        let mut room = Box::pin(in_flight.room());
+        let mut waits = async || {
+            tokio::select! {
+                biased;
+                () = &mut room => false,
+                () = tokio::task::yield_now() => true,
+            }
+        };
+        assert!(waits().await);
+        assert!(!in_flight.finish(&outgoing[0]) && waits().await);
+        assert!(in_flight.finish(&outgoing[0]) && !waits().await);
+        for outgoing in &outgoing[1..] {
+            assert!(!in_flight.finish(outgoing) && in_flight.finish(outgoing));
+        }
+        assert_eq!(in_flight.bytes.load(Ordering::Relaxed), 0);
+    }
+}

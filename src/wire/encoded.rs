@@ -1,0 +1,95 @@
+//! What many clients get, encoded when the first of them needs it and then shared.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+
+use super::encoding::Wire;
+use super::signal::Signal;
+use super::sse::Chunk;
+
+/// The bytes of one signal for every wire that some client has. Both wires of SSE share an
+/// allocation.
+#[derive(Debug, Default)]
+pub struct Encoded {
+    sse: OnceLock<Chunk>,
+}
+
+impl Encoded {
+    /// The bytes for a wire. `signal` is asked for once, and has to be the same each time.
+    #[inline] // called for each client of a heartbeat
+    pub fn get<'a>(&'a self, wire: Wire, signal: impl FnOnce() -> Signal<'a>) -> Piece<'a> {
+        let chunk = self.sse.get_or_init(|| Chunk::new(&signal()));
+        Piece {
+            whole: chunk.bytes(),
+            range: match wire {
+                Wire::SseChunked => chunk.chunk(),
+                Wire::SseRaw => chunk.text(),
+            },
+        }
+    }
+}
+
+/// A part of shared bytes: what a client of one wire gets of an [`Encoded`].
+#[derive(Clone, Debug)]
+pub struct Piece<'a> {
+    whole: &'a Bytes,
+    range: Range<usize>,
+}
+
+impl<'a> Piece<'a> {
+    /// The bytes.
+    #[inline]
+    pub fn bytes(&self) -> &'a [u8] {
+        &self.whole[self.range.clone()]
+    }
+
+    /// How many they are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
+    /// The bytes from `skip` on, without a copy.
+    pub fn share(&self, skip: usize) -> Bytes {
+        self.whole.slice(self.range.start + skip..self.range.end)
+    }
+
+    /// Bytes of the allocation that all of them are a part of.
+    pub fn allocated(&self) -> usize {
+        self.whole.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Event;
+
+    #[test]
+    fn all_clients_share_one_encoding() {
+        let encoded = Encoded::default();
+        let signal = || {
+            Signal::Event(Event {
+                id: None,
+                name: "message",
+                data: "x",
+            })
+        };
+        let chunked = encoded.get(Wire::SseChunked, signal);
+        let raw = encoded.get(Wire::SseRaw, || unreachable!("encoded twice"));
+        assert_eq!(raw.bytes(), b"event: message\ndata: x\n\n");
+        assert_eq!(chunked.bytes(), b"18\r\nevent: message\ndata: x\n\n\r\n");
+        assert_eq!(chunked.allocated(), raw.allocated());
+        let shared = chunked.share(4);
+        assert!(chunked.allocated() >= chunked.len());
+        assert_eq!(shared.as_ptr(), raw.bytes().as_ptr());
+        assert_eq!(&shared[..], &chunked.bytes()[4..]);
+    }
+}

@@ -1,0 +1,26 @@
+//! Which bytes a client gets.
+
+use super::signal::Signal;
+use super::sse;
+
+/// How a client is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// Server-Sent Events over HTTP/1.1: one chunk (RFC 9112 §7.1) for each signal.
+    SseChunked,
+    /// Server-Sent Events over HTTP/1.0: bare until the connection closes.
+    SseRaw,
+}
+
+impl Wire {
+    /// How many there are.
+    pub const COUNT: usize = 2;
+
+    /// Appends the bytes of a signal.
+    pub fn encode(self, signal: &Signal<'_>, bytes: &mut Vec<u8>) {
+        match self {
+            Self::SseChunked => sse::push_chunk(signal, bytes),
+            Self::SseRaw => sse::push_text(signal, bytes),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! What the server says to a client, and how.
+//!
+//! A [`Signal`] is what is said. A [`Wire`] is how a client hears it: the bytes of one transport. No
+//! other module writes an SSE line, a chunk's size or a last chunk.
+//!
+//! | module | one purpose |
+//! |---|---|
+//! | [`signal`] | what can be said, as values |
+//! | [`encoding`] | one encoding for each client, chosen by its wire |
+//! | [`encoded`] | the bytes of what many clients get, made on first use and shared |
+//! | [`sse`] | Server-Sent Events, in chunks or bare |
+
+mod encoded;
+mod encoding;
+mod signal;
+mod sse;
+
+pub use encoded::{Encoded, Piece};
+pub use encoding::Wire;
+pub use signal::{End, Event, Signal};

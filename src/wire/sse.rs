@@ -1,0 +1,332 @@
+//! Server-Sent Events (HTML Living Standard §9.2), bare or in chunks (RFC 9112 §7.1).
+
+#![allow(clippy::indexing_slicing)] // places in what was just written
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use memchr::memchr2;
+
+use super::signal::{End, Event, Signal};
+use crate::event::EventId;
+
+/// What ends a chunked body.
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+const CRLF: &[u8] = b"\r\n";
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// Room for a chunk's size line: four hex digits serve nearly all, and a longer one moves the text.
+const SIZE_LINE_BYTES: usize = 4 + CRLF.len();
+/// Most signals are shorter than this.
+const SIGNAL_BYTES: usize = 64;
+
+/// A signal in a chunk of its own: the size line, the text, CRLF. Clients of HTTP/1.1 get the whole,
+/// those of HTTP/1.0 the middle.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    bytes: Bytes,
+    /// Where the size line begins.
+    start: u8,
+    /// Where the text begins.
+    text_at: u8,
+}
+
+impl Chunk {
+    pub(super) fn new(signal: &Signal<'_>) -> Self {
+        let mut bytes = Vec::with_capacity(capacity(signal));
+        let unused = push_framed(signal, &mut bytes);
+        let text_at = bytes.iter().position(|byte| *byte == b'\n');
+        // 16 hex digits and CRLF at most.
+        let small = |at: usize| u8::try_from(at).unwrap_or(u8::MAX);
+        Self {
+            // Without unused capacity, for which `Bytes` would allocate once more.
+            bytes: bytes.into_boxed_slice().into(),
+            start: small(unused),
+            text_at: small(text_at.map_or(0, |at| at + 1)),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Where the chunk stands in it.
+    pub(super) fn chunk(&self) -> Range<usize> {
+        usize::from(self.start)..self.bytes.len()
+    }
+
+    /// Where the text stands.
+    pub(super) fn text(&self) -> Range<usize> {
+        usize::from(self.text_at)..self.bytes.len() - CRLF.len()
+    }
+}
+
+/// Appends a signal in a chunk, and the last chunk if it is the end.
+pub(super) fn push_chunk(signal: &Signal<'_>, bytes: &mut Vec<u8>) {
+    let start = bytes.len();
+    let unused = push_framed(signal, bytes);
+    bytes.drain(start..start + unused);
+    if let Signal::End(_) = signal {
+        bytes.extend_from_slice(LAST_CHUNK);
+    }
+}
+
+/// Appends the text of a signal. An end has one only if it says something.
+pub(super) fn push_text(signal: &Signal<'_>, out: &mut Vec<u8>) {
+    match *signal {
+        Signal::Opened { position, retry_ms } => {
+            push_id(position, out);
+            push_retry(retry_ms, out);
+            push_message("heartbeat", "{}", out);
+        }
+        Signal::Event(Event { id, name, data }) => {
+            push_id(id, out);
+            push_message(name, data, out);
+        }
+        Signal::Heartbeat { position } => {
+            push_id(position, out);
+            push_message("heartbeat", "{}", out);
+        }
+        Signal::Gap {
+            position,
+            last_event_id,
+            oldest,
+        } => {
+            push_id(Some(position), out);
+            push_message("replay_gap", &gap(last_event_id, oldest), out);
+        }
+        Signal::TestLine(line) => push_data(line, out),
+        Signal::Refused { reason } => {
+            push_message("error", &format!(r#"{{"error": "{reason}"}}"#), out);
+        }
+        Signal::End(End::Expired) => push_message("token_expired", "{}", out),
+        Signal::End(End::Evicted) => push_message("evicted", "{}", out),
+        Signal::End(End::GoingAway { retry_ms }) => {
+            push_retry(retry_ms, out);
+            out.push(b'\n');
+        }
+        Signal::End(End::LoggedOut | End::Disconnected) => {}
+    }
+}
+
+/// The data of a gap.
+fn gap(last_event_id: &str, oldest: Option<EventId>) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let oldest = oldest.map_or_else(|| "null".to_owned(), |oldest| quoted(&oldest.to_string()));
+    format!(
+        r#"{{"last_event_id": {}, "oldest": {oldest}}}"#,
+        quoted(last_event_id),
+    )
+}
+
+/// Appends the text between a size line and CRLF, behind as many unused bytes as the size line is
+/// shorter than its room, and says how many. Nothing if there is no text.
+fn push_framed(signal: &Signal<'_>, bytes: &mut Vec<u8>) -> usize {
+    let start = bytes.len();
+    bytes.extend_from_slice(&[b'0'; SIZE_LINE_BYTES]);
+    let text_at = bytes.len();
+    push_text(signal, bytes);
+    let len = bytes.len() - text_at;
+    if len == 0 {
+        bytes.truncate(start);
+        return 0;
+    }
+    bytes.extend_from_slice(CRLF);
+    let digits = len.ilog2() as usize / 4 + 1;
+    let unused = (SIZE_LINE_BYTES - CRLF.len()).saturating_sub(digits);
+    let missing = (digits + CRLF.len()).saturating_sub(SIZE_LINE_BYTES);
+    if missing > 0 {
+        bytes.splice(start..start, std::iter::repeat_n(b'0', missing));
+    }
+    let size_line = &mut bytes[start + unused..];
+    let mut rest = len;
+    for digit in size_line[..digits].iter_mut().rev() {
+        *digit = HEX_DIGITS[rest % HEX_DIGITS.len()];
+        rest /= HEX_DIGITS.len();
+    }
+    size_line[digits..][..CRLF.len()].copy_from_slice(CRLF);
+    unused
+}
+
+fn push_id(id: Option<EventId>, out: &mut Vec<u8>) {
+    if let Some(id) = id {
+        out.extend_from_slice(b"id: ");
+        push_number(id.ms, out);
+        out.push(b'-');
+        push_number(id.seq, out);
+        out.push(b'\n');
+    }
+}
+
+fn push_retry(retry_ms: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"retry: ");
+    push_number(retry_ms, out);
+    out.push(b'\n');
+}
+
+fn push_number(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn push_message(name: &str, data: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(name.as_bytes());
+    out.push(b'\n');
+    push_data(data, out);
+}
+
+/// Appends a `data:` line for each line of `data` (split at CR, LF and CRLF, as the standard reads
+/// them), and the end of the message.
+fn push_data(data: &str, out: &mut Vec<u8>) {
+    let mut rest = data;
+    loop {
+        let end = memchr2(b'\r', b'\n', rest.as_bytes());
+        let line = end.map_or(rest, |end| &rest[..end]);
+        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(line.as_bytes());
+        out.push(b'\n');
+        let Some(end) = end else { break };
+        let terminator = if rest[end..].starts_with("\r\n") {
+            2
+        } else {
+            1
+        };
+        rest = &rest[end + terminator..];
+    }
+    out.push(b'\n');
+}
+
+/// Bytes of a chunk; exact for an event whose data is one line, so that nothing is moved.
+fn capacity(signal: &Signal<'_>) -> usize {
+    let said = match *signal {
+        Signal::Event(Event { id, name, data }) => {
+            let digits = |number: u64| number.checked_ilog10().unwrap_or(0) as usize + 1;
+            let id = id.map_or(0, |id| "id: -\n".len() + digits(id.ms) + digits(id.seq));
+            id + "event: \n".len() + name.len() + "data: \n\n".len() + data.len()
+        }
+        _ => SIGNAL_BYTES,
+    };
+    SIZE_LINE_BYTES + said + CRLF.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Wire;
+    use proptest::prelude::*;
+
+    const ID: EventId = EventId { ms: 17, seq: 3 };
+
+    fn raw(signal: &Signal<'_>) -> String {
+        let mut bytes = Vec::new();
+        Wire::SseRaw.encode(signal, &mut bytes);
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn chunked(signal: &Signal<'_>) -> String {
+        let mut bytes = b"before".to_vec();
+        Wire::SseChunked.encode(signal, &mut bytes);
+        String::from_utf8(bytes.split_off(6)).unwrap()
+    }
+
+    fn event(data: &str) -> Signal<'_> {
+        Signal::Event(Event {
+            id: Some(ID),
+            name: "message",
+            data,
+        })
+    }
+
+    #[test]
+    fn an_event_has_its_id_its_name_and_a_line_for_each_line_of_data() {
+        assert_eq!(
+            raw(&event("a\nb\r\nc\rd")),
+            "id: 17-3\nevent: message\ndata: a\ndata: b\ndata: c\ndata: d\n\n"
+        );
+    }
+
+    #[test]
+    fn the_first_block_says_where_the_client_is() {
+        let opened = |position| Signal::Opened {
+            position,
+            retry_ms: 2_000,
+        };
+        assert_eq!(
+            raw(&opened(Some(ID))),
+            "id: 17-3\nretry: 2000\nevent: heartbeat\ndata: {}\n\n"
+        );
+        assert_eq!(
+            raw(&opened(None)),
+            "retry: 2000\nevent: heartbeat\ndata: {}\n\n"
+        );
+    }
+
+    #[test]
+    fn an_event_without_an_id_has_no_id_line() {
+        assert_eq!(
+            raw(&Signal::Heartbeat { position: None }),
+            "event: heartbeat\ndata: {}\n\n"
+        );
+    }
+
+    #[test]
+    fn a_gap_names_both_ids() {
+        let gap = |oldest| {
+            raw(&Signal::Gap {
+                position: ID,
+                last_event_id: "a\"b",
+                oldest,
+            })
+        };
+        assert_eq!(
+            gap(Some(ID)),
+            "id: 17-3\nevent: replay_gap\ndata: {\"last_event_id\": \"a\\\"b\", \"oldest\": \"17-3\"}\n\n"
+        );
+        assert!(gap(None).contains("\"oldest\": null}"));
+    }
+
+    #[test]
+    fn empty_data_is_one_empty_line() {
+        assert_eq!(raw(&Signal::TestLine("")), "data: \n\n");
+        assert_eq!(raw(&Signal::TestLine("x\n")), "data: x\ndata: \n\n");
+    }
+
+    #[test]
+    fn an_end_is_the_last_chunk_behind_what_there_is_to_say() {
+        let ends = [
+            (End::LoggedOut, ""),
+            (End::Disconnected, ""),
+            (End::Expired, "event: token_expired\ndata: {}\n\n"),
+            (End::Evicted, "event: evicted\ndata: {}\n\n"),
+            (End::GoingAway { retry_ms: 7 }, "retry: 7\n\n"),
+        ];
+        for (end, said) in ends {
+            let signal = Signal::End(end);
+            assert_eq!(raw(&signal), said);
+            let first = match said.len() {
+                0 => String::new(),
+                len => format!("{len:x}\r\n{said}\r\n"),
+            };
+            assert_eq!(chunked(&signal), format!("{first}0\r\n\r\n"));
+        }
+    }
+
+    proptest! {
+        /// What an EventSource reads is what was published, and a chunk holds exactly the text.
+        #[test]
+        fn data_survives_whatever_it_contains(data in prop_oneof!["\\PC{0,300}", "[a-z:\\r\\n ]{0,40}", "x{0,70000}"]) {
+            let data = data.as_str();
+            let text = raw(&event(data));
+            let read: Vec<&str> = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("data: "))
+                .collect();
+            let lines = data.replace("\r\n", "\n").replace('\r', "\n");
+            prop_assert_eq!(read.join("\n"), lines);
+            let framed = format!("{:x}\r\n{text}\r\n", text.len());
+            prop_assert_eq!(chunked(&event(data)), framed.as_str());
+            let chunk = Chunk::new(&event(data));
+            prop_assert_eq!(&chunk.bytes()[chunk.chunk()], framed.as_bytes());
+            prop_assert_eq!(&chunk.bytes()[chunk.text()], text.as_bytes());
+        }
+    }
+}
