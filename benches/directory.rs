@@ -5,7 +5,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use idlewild::auth::Identity;
 use idlewild::config::OnLimit;
-use idlewild::directory::{ConnectionRef, Directory, Limit};
+use idlewild::hub::directory::{ConnectionId, Directory, Limit};
 
 const USERS: u32 = 100_000;
 const LIMIT: Limit = Limit {
@@ -23,12 +23,8 @@ fn identity(user: u32) -> Identity {
     }
 }
 
-fn connection(key: u32) -> ConnectionRef {
-    ConnectionRef {
-        shard: 0,
-        key,
-        generation: 0,
-    }
+fn connection(key: u32) -> ConnectionId {
+    ConnectionId::new(0, key, 0)
 }
 
 fn admission(criterion: &mut Criterion) {

@@ -13,12 +13,14 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use idlewild::auth::Identity;
 use idlewild::clock::Clock;
 use idlewild::config::OnLimit;
-use idlewild::directory::{Directory, Limit};
+use idlewild::engine::MemoryEngine;
 use idlewild::event::{EventId, EventName, Target, UserId};
-use idlewild::log::{Log, Record};
+use idlewild::hub::directory::Directory;
+use idlewild::hub::log::{Log, Record};
+use idlewild::hub::{Hub, Limit, Limits, Parts};
 use idlewild::metrics::Metrics;
 use idlewild::shard::bench::Solo;
-use idlewild::shard::{Admission, Inbox, Settings, Shared};
+use idlewild::shard::{Admission, Settings, Shared};
 use idlewild::wire::Wire;
 
 /// Entries of others in the log.
@@ -27,31 +29,41 @@ const MISSED: [usize; 4] = [1, 10, 100, 1_000];
 const CLIENTS: usize = 256;
 
 fn shared() -> Shared {
-    Shared {
-        clock: Clock::manual(1_700_000_000_000),
-        log: Arc::new(Log::new(
-            1 << 30,
-            Duration::from_secs(600),
-            EventId::origin(1),
-        )),
-        in_flight: Arc::default(),
-        directory: Arc::new(Directory::default()),
+    let clock = Clock::manual(1_700_000_000_000);
+    let log = Arc::new(Log::new(
+        1 << 30,
+        Duration::from_secs(600),
+        EventId::origin(1),
+    ));
+    let hub = Hub::new(Parts {
+        engine: Arc::new(MemoryEngine::new(Arc::clone(&log), clock.clone())),
+        clock,
         metrics: Arc::new(Metrics::new(1)),
-        inboxes: Arc::new([Inbox::default()]),
-        settings: Arc::new(Settings {
-            heartbeat: Duration::from_secs(30),
-            stall_timeout: Duration::from_secs(30),
-            max_backlog_bytes: 64 * 1_024,
-            retry_ms: 2_000..=6_000,
-            table_capacity: 2 * CLIENTS,
-            max_handshakes: CLIENTS,
-        }),
-    }
+        log,
+        directory: Arc::new(Directory::default()),
+        limits: Limits {
+            connections: 2 * CLIENTS,
+            test_streams: 64,
+            per_user: Limit {
+                connections: 5,
+                on_limit: OnLimit::Reject,
+            },
+        },
+    });
+    let settings = Settings {
+        heartbeat: Duration::from_secs(30),
+        stall_timeout: Duration::from_secs(30),
+        max_backlog_bytes: 64 * 1_024,
+        retry_ms: 2_000..=6_000,
+        table_capacity: 2 * CLIENTS,
+        max_handshakes: CLIENTS,
+    };
+    Shared::new(hub, settings)
 }
 
 fn append(shared: &Shared, user: &str) -> EventId {
     let to = Target::User(UserId::new(user).expect("a user's id"));
-    shared.log.append(
+    shared.hub.log().append(
         1_700_000_000_000,
         0,
         Record::Event {
@@ -78,12 +90,6 @@ fn admission(last_event_id: &str) -> Admission {
         last_event_id: Some(last_event_id.into()),
         forwarded_for: None,
         expires_at_s: None,
-        limit: Limit {
-            connections: CLIENTS,
-            on_limit: OnLimit::EvictOldest,
-        },
-        max_connections: 2 * CLIENTS,
-        max_test_streams: 0,
     }
 }
 

@@ -5,11 +5,12 @@
 //!
 //! | layer | module | one purpose |
 //! |---|---|---|
-//! | 5 | [`cli`], [`server`] | commands; wiring, start, reload and drain |
-//! | 4 | [`public`], [`admin`] | the two hyper services |
-//! | 3 | [`shard`] | owns the sockets: acceptor, poller, table, wheel, delivery |
-//! | 3 | [`engine`] | where events come from and are kept |
-//! | 2 | [`hub`], [`directory`], [`log`], [`auth`], [`refusals`], [`tls`], [`wire`] | who is told what; who is connected where; what happened; who are you; who was not let in; what streams are sealed with; what clients are told, and how |
+//! | 6 | [`cli`], [`server`] | commands; wiring, start, reload and drain |
+//! | 5 | [`public`], [`admin`] | the two HTTP services: they translate requests into the hub's verbs |
+//! | 4 | [`shard`] | owns the sockets: acceptor, poller, table, wheel, delivery |
+//! | 4 | [`engine`] | where events come from and are kept |
+//! | 3 | [`hub`] | the domain: who is connected where, what happened, who is allowed to do what |
+//! | 2 | [`auth`], [`wire`], [`tls`], [`refusals`] | who are you; what clients are told, and how; what streams are sealed with; who was not let in |
 //! | 1 | [`event`], [`topic`], [`config`], [`metrics`], [`spans`], [`clock`], [`outbound`], [`sys`], [`net`], `page`, `quiet`, `request`, `text` | plain values, time, questions to others, system calls, and what pages in the binary, or requests, have in common |
 
 pub mod admin;
@@ -17,11 +18,9 @@ pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod directory;
 pub mod engine;
 pub mod event;
 pub mod hub;
-pub mod log;
 pub mod metrics;
 pub mod net;
 mod outbound;

@@ -44,15 +44,6 @@ impl Gauge {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    /// Adds one, if the number is then at most `most`; says whether it did.
-    pub fn reserve(&self, most: u64) -> bool {
-        self.0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
-                (now < most).then_some(now + 1)
-            })
-            .is_ok()
-    }
-
     /// The number now.
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -249,10 +240,6 @@ impl Histogram {
 pub struct Metrics {
     /// By shard.
     pub shards: Box<[ShardMetrics]>,
-    /// Streams held and being opened, over all shards: what `max_connections` bounds.
-    pub held: Gauge,
-    /// Test streams among them.
-    pub test_streams: Gauge,
     /// Streams not opened, by reason.
     pub refused: ByLabel<Counter, { RefusedReason::ALL.len() }>,
     /// Events accepted, by target.
@@ -268,8 +255,6 @@ impl Metrics {
     pub fn new(shards: usize) -> Self {
         Self {
             shards: (0..shards).map(|_| ShardMetrics::default()).collect(),
-            held: Gauge::default(),
-            test_streams: Gauge::default(),
             refused: ByLabel::default(),
             published: ByLabel::default(),
             delivery: Histogram::default(),
@@ -301,14 +286,5 @@ mod tests {
         let buckets = histogram.buckets();
         assert_eq!((buckets[0], buckets[1], buckets[14]), (2, 1, 1));
         assert_eq!(histogram.sum_ms(), 31_003);
-    }
-
-    #[test]
-    fn a_reservation_stops_at_the_bound() {
-        let gauge = Gauge::default();
-        assert!(gauge.reserve(1));
-        assert!(!gauge.reserve(1));
-        gauge.sub(1);
-        assert!(gauge.reserve(1));
     }
 }

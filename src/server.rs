@@ -23,14 +23,16 @@ use crate::admin::{self, Admin};
 use crate::auth::users::{Users, UsersError};
 use crate::clock::{Clock, millis};
 use crate::config::{Config, ConfigError, Endpoint, FdTables, check_descriptors, own_descriptors};
-use crate::directory::{Directory, Rules};
-use crate::engine::{DurableEngine, Engine, MemoryEngine, OpenError};
+use crate::engine::{DurableEngine, MemoryEngine};
 use crate::event::EventId;
-use crate::log::Log;
+use crate::hub::directory::{Directory, Rules};
+use crate::hub::engine::{Engine, OpenError};
+use crate::hub::log::Log;
+use crate::hub::{Hub, Limits, Parts};
 use crate::metrics::Metrics;
 use crate::public::{Demo, Extras, Live, LiveError, Login, Public};
 use crate::shard::{
-    self, BindError, Inbox, Listener, Settings, Shards, Shared, SocketOptions, StartError, Starter,
+    BindError, Listener, Settings, Shards, Shared, SocketOptions, StartError, Starter,
 };
 use crate::sys;
 use crate::tls::{KeyLog, Tls, TlsError};
@@ -62,7 +64,7 @@ pub struct Server {
     tls: Option<Arc<Tls>>,
     admin: Arc<Admin>,
     engine: Arc<dyn Engine>,
-    directory: Arc<Directory>,
+    hub: Arc<Hub>,
     shards: Shards,
     clock: Clock,
     tasks: Vec<JoinHandle<()>>,
@@ -136,7 +138,8 @@ impl Server {
         let live = Live::new(config)?;
         let login = login(config, dev, &clock)?;
         let shard_count = shard_count(config);
-        let shared = shared(config, shard_count, nofile, clock.clone());
+        let (hub, engine) = hub(config, shard_count, clock.clone());
+        let shared = Shared::new(Arc::clone(&hub), settings(config, shard_count, nofile));
 
         let options = SocketOptions {
             send_buffer: config.send_buffer,
@@ -161,7 +164,6 @@ impl Server {
         }
         let starters = starters(listeners, shard_count)?;
 
-        let engine = engine(config, &shared);
         let public = Arc::new(Public::new(
             config,
             live,
@@ -170,8 +172,7 @@ impl Server {
                 demo: dev.map(|_| Demo::new(&config.base_path, admin_endpoints.first())),
                 tls: tls.clone(),
             },
-            shared.clone(),
-            Arc::clone(&engine),
+            Arc::clone(&hub),
             Handle::current(),
         ));
         let handshake = Arc::clone(&public);
@@ -184,15 +185,18 @@ impl Server {
 
         let admin = Arc::new(Admin::new(
             config,
-            shared.clone(),
-            Arc::clone(&engine),
+            Arc::clone(&hub),
             public.refusals(),
             not_ready(&public),
         ));
-        let directory = Arc::clone(&shared.directory);
+        let dispatcher = Arc::clone(&hub);
         let mut tasks = vec![
-            tokio::spawn(shard::dispatch(shared.clone())),
-            tokio::spawn(sweep(shared, Arc::clone(&public), Arc::clone(&admin))),
+            tokio::spawn(async move { dispatcher.dispatch().await }),
+            tokio::spawn(sweep(
+                Arc::clone(&hub),
+                Arc::clone(&public),
+                Arc::clone(&admin),
+            )),
         ];
         if let Some(tls) = tls.clone() {
             tasks.push(tokio::spawn(async move { tls.watch().await }));
@@ -210,7 +214,7 @@ impl Server {
             tls,
             admin,
             engine,
-            directory,
+            hub,
             shards,
             clock,
             tasks,
@@ -251,7 +255,8 @@ impl Server {
         if let (Some(tls), Some(certificates)) = (&self.tls, certificates) {
             tls.replace(certificates);
         }
-        self.directory.set_rules(Rules::of(&config.auth));
+        let rules = Rules::of(&config.auth);
+        self.hub.reload(Limits::of(config), rules);
         self.admin.reload(config);
         Ok(())
     }
@@ -325,18 +330,32 @@ fn login(config: &Config, dev: Option<Dev>, clock: &Clock) -> Result<Option<Logi
     )))
 }
 
-fn engine(config: &Config, shared: &Shared) -> Arc<dyn Engine> {
-    let (log, clock) = (Arc::clone(&shared.log), shared.clock.clone());
+/// The hub, and its engine, to be opened and closed.
+fn hub(config: &Config, shard_count: usize, clock: Clock) -> (Arc<Hub>, Arc<dyn Engine>) {
     let history = &config.history;
-    if history.path.as_os_str().is_empty() {
-        return Arc::new(MemoryEngine::new(log, clock));
-    }
-    Arc::new(DurableEngine::new(
-        history.clone(),
-        log,
-        Arc::clone(&shared.directory),
+    let origin = EventId::origin(clock.unix_ms());
+    let log = Arc::new(Log::new(history.max_bytes, history.max_age, origin));
+    let directory = Arc::new(Directory::new(Rules::of(&config.auth)));
+    let engine: Arc<dyn Engine> = if history.path.as_os_str().is_empty() {
+        Arc::new(MemoryEngine::new(Arc::clone(&log), clock.clone()))
+    } else {
+        let (log, directory) = (Arc::clone(&log), Arc::clone(&directory));
+        Arc::new(DurableEngine::new(
+            history.clone(),
+            log,
+            directory,
+            clock.clone(),
+        ))
+    };
+    let hub = Hub::new(Parts {
         clock,
-    ))
+        metrics: Arc::new(Metrics::new(shard_count)),
+        log,
+        directory,
+        engine: Arc::clone(&engine),
+        limits: Limits::of(config),
+    });
+    (hub, engine)
 }
 
 fn shard_count(config: &Config) -> usize {
@@ -346,24 +365,14 @@ fn shard_count(config: &Config) -> usize {
     }
 }
 
-fn shared(config: &Config, shard_count: usize, nofile: u64, clock: Clock) -> Shared {
-    let (max_bytes, max_age) = (config.history.max_bytes, config.history.max_age);
-    let origin = EventId::origin(clock.unix_ms());
-    Shared {
-        clock,
-        log: Arc::new(Log::new(max_bytes, max_age, origin)),
-        in_flight: Arc::default(),
-        directory: Arc::new(Directory::new(Rules::of(&config.auth))),
-        metrics: Arc::new(Metrics::new(shard_count)),
-        inboxes: (0..shard_count).map(|_| Inbox::default()).collect(),
-        settings: Arc::new(Settings {
-            heartbeat: config.heartbeat,
-            stall_timeout: config.stall_timeout,
-            max_backlog_bytes: config.max_backlog_bytes,
-            retry_ms: millis(config.retry_min)..=millis(config.retry_max),
-            table_capacity: table_capacity(config, shard_count, nofile),
-            max_handshakes: config.max_handshakes.div_ceil(shard_count),
-        }),
+fn settings(config: &Config, shard_count: usize, nofile: u64) -> Settings {
+    Settings {
+        heartbeat: config.heartbeat,
+        stall_timeout: config.stall_timeout,
+        max_backlog_bytes: config.max_backlog_bytes,
+        retry_ms: millis(config.retry_min)..=millis(config.retry_max),
+        table_capacity: table_capacity(config, shard_count, nofile),
+        max_handshakes: config.max_handshakes.div_ceil(shard_count),
     }
 }
 
@@ -397,16 +406,16 @@ fn starters(listeners: Vec<Vec<Listener>>, shard_count: usize) -> Result<Vec<Sta
         .collect()
 }
 
-async fn sweep(shared: Shared, public: Arc<Public>, admin: Arc<Admin>) {
-    let clock = &shared.clock;
-    let mut steady = shared.directory.time(clock);
+async fn sweep(hub: Arc<Hub>, public: Arc<Public>, admin: Arc<Admin>) {
+    let clock = &hub.clock;
+    let mut steady = hub.directory().time(clock);
     let mut now_ms = clock.now_ms();
     loop {
         // From the reading that the last sweep went by, not from when it was done.
         clock.sleep_until(now_ms + millis(SWEEP)).await;
         now_ms = clock.now_ms();
-        shared.log.expire(now_ms);
-        shared.directory.sweep(steady.unix_ms(clock));
+        hub.log().expire(now_ms);
+        hub.directory().sweep(steady.unix_ms(clock));
         public.sweep();
         admin.tick();
     }

@@ -44,7 +44,7 @@ pub async fn serve(admin: Arc<Admin>, listener: Listener) -> io::Result<()> {
                     tracing::warn!(%error, "admin: cannot accept; trying again every 100 ms");
                 }
                 was_failing = true;
-                admin.shards.clock.sleep(ERROR_PAUSE).await;
+                admin.hub.clock.sleep(ERROR_PAUSE).await;
                 continue;
             }
         };

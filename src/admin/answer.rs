@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
 use super::live::Events;
-use crate::engine::EngineError;
+use crate::hub::engine::EngineError;
 use crate::request::Fault;
 use crate::text::without_byte_order_mark;
 

@@ -38,7 +38,7 @@ pub(super) async fn serve(admin: Arc<Admin>, socket: Box<dyn Stream>, place: Pla
         let io = answer_all(&admin, socket, &place).await;
         place.line().is_done();
         let lingering = linger(io, &admin);
-        admin.shards.clock.within(LINGER_TIME, lingering).await;
+        admin.hub.clock.within(LINGER_TIME, lingering).await;
     };
     tokio::select! {
         () = serving => {}
@@ -80,7 +80,7 @@ async fn linger(mut socket: Box<dyn Stream>, admin: &Admin) {
     let mut read = 0;
     while read < MAX_LINGER_BYTES {
         let reading = socket.read(&mut scratch);
-        match admin.shards.clock.within(LINGER_PAUSE, reading).await {
+        match admin.hub.clock.within(LINGER_PAUSE, reading).await {
             Some(Ok(bytes)) if bytes > 0 => read += bytes,
             _ => return,
         }

@@ -9,15 +9,12 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
-use tracing::Instrument;
 
 use super::Admin;
 use super::answer::{Answer, Object, Problem, json, parse};
 use super::body::{Body, Unfinished};
-use crate::engine::{Accepted, EngineError, MAX_DRAFTS};
 use crate::event::{Draft, EventName, MAX_SOURCE_ID_BYTES, Target, UserId, Users, integer_digits};
-use crate::metrics::PublishedTo;
-use crate::spans;
+use crate::hub::engine::{EngineError, MAX_DRAFTS};
 use crate::text::without_byte_order_mark;
 use crate::topic::Topic;
 
@@ -94,7 +91,7 @@ struct LineError {
 pub(super) async fn publish(admin: &Admin, body: Body) -> Result<Answer, Problem> {
     let body = body.whole(max_event_bytes(admin)).await?;
     let draft = draft(admin, without_byte_order_mark(&body))?;
-    let answers = publish_all(admin, vec![draft]).await;
+    let answers = admin.hub.publish(vec![draft]).await;
     let [id] = <[_; 1]>::try_from(answers).unwrap_or([Err(EngineError::NotStored)]);
     Ok(json(StatusCode::ACCEPTED, &json!({"id": id?.to_string()})))
 }
@@ -223,7 +220,7 @@ impl Batch {
         if drafts.is_empty() {
             return;
         }
-        let answers = publish_all(admin, drafts).await;
+        let answers = admin.hub.publish(drafts).await;
         let mut failure = None;
         for (line, answer) in numbers.into_iter().zip(answers) {
             match answer {
@@ -237,7 +234,7 @@ impl Batch {
         }
         // The batch itself is answered 202, so nobody else says it.
         if let Some(problem) = failure {
-            let (route, clock) = ("/v1/events/batch", &admin.shards.clock);
+            let (route, clock) = ("/v1/events/batch", &admin.hub.clock);
             admin
                 .refusals
                 .note(&problem, &Method::POST, Some(route), None, clock);
@@ -256,29 +253,6 @@ impl Batch {
 
 fn draft(admin: &Admin, body: &[u8]) -> Result<Draft, Problem> {
     parse::<Event>(body)?.draft(admin.max_publish_bytes())
-}
-
-async fn publish_all(admin: &Admin, drafts: Vec<Draft>) -> Vec<Accepted> {
-    let to: Vec<PublishedTo> = drafts
-        .iter()
-        .map(|draft| match &draft.to {
-            Target::User(_) => PublishedTo::User,
-            Target::Users(_) => PublishedTo::Users,
-            Target::Topic(_) => PublishedTo::Topic,
-            Target::All => PublishedTo::All,
-        })
-        .collect();
-    let span = spans::publish(drafts.len());
-    let answers = admin.engine.publish(drafts).instrument(span.clone()).await;
-    if let Some(error) = answers.iter().find_map(|answer| answer.as_ref().err()) {
-        spans::fail(&span, error);
-    }
-    for (to, answer) in to.into_iter().zip(&answers) {
-        if answer.is_ok() {
-            admin.shards.metrics.published.at(to as usize).increment();
-        }
-    }
-    answers
 }
 
 fn max_event_bytes(admin: &Admin) -> usize {

@@ -3,6 +3,8 @@
 
 use std::fmt::{Error, Write};
 
+use std::sync::Arc;
+
 use hyper::header::ACCEPT;
 use hyper::{HeaderMap, StatusCode};
 use prometheus_client::collector::Collector;
@@ -13,18 +15,18 @@ use prometheus_client::registry::Registry;
 use super::Admin;
 use super::answer::{Answer, Problem, bytes};
 use super::process::{self, Process};
+use crate::hub::Hub;
 use crate::metrics::{
     DELIVERY_BOUNDS_MS, DisconnectReason, PublishedTo, RefusedReason, ShardMetrics, Transport,
 };
-use crate::shard::Shared;
 
 const OPEN_METRICS: &str = "application/openmetrics-text";
 
 pub(super) fn answer(admin: &Admin, headers: &HeaderMap) -> Result<Answer, Problem> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape {
-        shards: admin.shards.clone(),
-        engine_up: admin.engine.ready().is_ok(),
+        hub: Arc::clone(&admin.hub),
+        engine_up: admin.hub.engine().ready().is_ok(),
         max_connections: admin.limits.load().connections,
         started_unix_s: admin.started_unix_s,
         process: process::read(),
@@ -70,7 +72,7 @@ fn plain(page: &str) -> String {
 /// One reading of all counters.
 #[derive(Debug)]
 struct Scrape {
-    shards: Shared,
+    hub: Arc<Hub>,
     engine_up: bool,
     max_connections: usize,
     started_unix_s: u64,
@@ -94,7 +96,7 @@ impl Collector for Scrape {
 
 impl Scrape {
     fn streams(&self, page: &mut Page<'_>) -> Result<(), Error> {
-        let metrics = &self.shards.metrics;
+        let metrics = &self.hub.metrics;
         let by_transport = |of: fn(&ShardMetrics, usize) -> u64| {
             Transport::ALL.iter().map(move |transport| {
                 let value = metrics.sum(|shard| of(shard, *transport as usize));
@@ -138,7 +140,7 @@ impl Scrape {
         page.gauge(
             "idlewild_users",
             "Users with at least one stream",
-            self.shards.directory.users_online() as u64,
+            self.hub.directory().users_online() as u64,
         )?;
         page.gauge(
             "idlewild_handshakes_in_flight",
@@ -178,7 +180,7 @@ impl Scrape {
     }
 
     fn events(&self, page: &mut Page<'_>) -> Result<(), Error> {
-        let metrics = &self.shards.metrics;
+        let metrics = &self.hub.metrics;
         page.counters(
             "idlewild_published",
             "Events accepted",
@@ -202,7 +204,7 @@ impl Scrape {
             "Clients told that what they missed is not all retained",
             metrics.sum(|shard| shard.replay_gaps.value()),
         )?;
-        let (history_bytes, history_events) = self.shards.log.retained();
+        let (history_bytes, history_events) = self.hub.log().retained();
         page.gauge(
             "idlewild_history_bytes",
             "Bytes retained in the log",

@@ -35,9 +35,8 @@ use arc_swap::ArcSwap;
 
 use crate::auth::api_key::ApiKeys;
 use crate::config::{Config, SPARE_ADMIN_CONNECTIONS};
-use crate::engine::Engine;
+use crate::hub::Hub;
 use crate::refusals::RecentRefusals;
-use crate::shard::Shared;
 pub use acceptor::serve;
 use line::Line;
 use live::Live;
@@ -54,8 +53,7 @@ pub type NotReady = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// The admin service.
 pub struct Admin {
-    shards: Shared,
-    engine: Arc<dyn Engine>,
+    hub: Arc<Hub>,
     public_not_ready: NotReady,
     keys: ArcSwap<ApiKeys>,
     wrong_keys: WrongKeys,
@@ -91,26 +89,24 @@ impl Limits {
 }
 
 impl Admin {
-    /// The service of `config` over these shards and this engine; `recent_refusals` are the public
+    /// The service of `config` over this hub; `recent_refusals` are the public
     /// side's, and so is what it waits for (`public_not_ready`).
     pub fn new(
         config: &Config,
-        shards: Shared,
-        engine: Arc<dyn Engine>,
+        hub: Arc<Hub>,
         recent_refusals: Arc<RecentRefusals>,
         public_not_ready: NotReady,
     ) -> Self {
         Self {
             // Not now: the history was read first.
-            started_unix_s: (shards.clock.unix_ms() - shards.clock.now_ms()) / 1_000,
+            started_unix_s: (hub.clock.unix_ms() - hub.clock.now_ms()) / 1_000,
             places: Arc::new(Places::new(
-                shards.clock.clone(),
+                hub.clock.clone(),
                 config.admin_max_connections,
                 SPARE_ADMIN_CONNECTIONS,
             )),
             wrong_keys: WrongKeys::default(),
-            shards,
-            engine,
+            hub,
             public_not_ready,
             keys: ArcSwap::from_pointee(ApiKeys::new(&config.admin)),
             limits: ArcSwap::from_pointee(Limits::new(config)),
@@ -140,7 +136,7 @@ impl Admin {
     /// a second.
     pub fn tick(&self) {
         self.rates
-            .sample(self.shards.clock.now_ms(), &self.shards.metrics);
+            .sample(self.hub.clock.now_ms(), &self.hub.metrics);
         self.live.tick(self);
     }
 
@@ -158,13 +154,18 @@ impl Admin {
         if self.is_draining.load(Ordering::Relaxed) {
             return Some("draining".to_owned());
         }
-        let engine = self.engine.ready().err().map(|error| error.to_string());
+        let engine = self
+            .hub
+            .engine()
+            .ready()
+            .err()
+            .map(|error| error.to_string());
         engine.or_else(|| (self.public_not_ready)())
     }
 
     /// Whether no more streams fit.
     fn is_full(&self) -> bool {
         let most = self.limits.load().connections as u64;
-        self.shards.metrics.held.value() >= most
+        self.hub.streams().used() >= most
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct Point {
 impl Past {
     /// Takes a point if it is time for one.
     pub(super) fn tick(&mut self, admin: &Admin) -> Option<&Point> {
-        let now_ms = admin.shards.clock.now_ms();
+        let now_ms = admin.hub.clock.now_ms();
         let is_due = |last: &Point| now_ms >= last.counts.at_ms() + INTERVAL_MS;
         if !self.0.back().is_none_or(is_due) {
             return None;
@@ -53,16 +53,16 @@ impl Past {
 
 impl Point {
     fn new(admin: &Admin, now_ms: u64) -> Self {
-        let shards = &admin.shards;
-        let (history_bytes, _) = shards.log.retained();
+        let hub = &admin.hub;
+        let (history_bytes, _) = hub.log().retained();
         Self {
-            unix_ms: shards.clock.unix_ms(),
-            counts: Sample::new(now_ms, &shards.metrics),
-            connections: shards.metrics.sum(ShardMetrics::connected),
-            users: shards.directory.users_online() as u64,
+            unix_ms: hub.clock.unix_ms(),
+            counts: Sample::new(now_ms, &hub.metrics),
+            connections: hub.metrics.sum(ShardMetrics::connected),
+            users: hub.directory().users_online() as u64,
             resident_bytes: process::resident_bytes(),
             history_bytes: history_bytes as u64,
-            backlog_bytes: shards.metrics.sum(|shard| shard.backlog_bytes.value()),
+            backlog_bytes: hub.metrics.sum(|shard| shard.backlog_bytes.value()),
         }
     }
 

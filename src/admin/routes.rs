@@ -44,7 +44,7 @@ pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, line: &Arc
         answer.headers_mut().insert(CONNECTION, close);
         return answer;
     }
-    let clock = admin.shards.clock.clone();
+    let clock = admin.hub.clock.clone();
     let request = request.map(|body| Body::new(body, line, clock));
     let mut answer = served(admin, request, line).await;
     if line.has_unread() {
@@ -82,7 +82,7 @@ async fn served(admin: &Admin, request: Request<Body>, line: &Arc<Line>) -> Answ
         Err(problem) => Err(problem),
     };
     if let Err(problem) = &served {
-        let clock = &admin.shards.clock;
+        let clock = &admin.hub.clock;
         admin
             .refusals
             .note(problem, &method, template, line.peer(), clock);
@@ -211,7 +211,7 @@ async fn check_key(admin: &Admin, headers: &HeaderMap, line: &Line) -> Result<St
     if let Some(name) = admin.keys.load().check(presented) {
         return Ok(name.to_owned());
     }
-    let clock = &admin.shards.clock;
+    let clock = &admin.hub.clock;
     let delay = admin.wrong_keys.delay(line.peer(), clock.now_ms());
     let delay = delay.ok_or_else(Problem::throttled)?;
     line.set_busy(false);

@@ -17,11 +17,11 @@ pub(super) fn answer(admin: &Admin) -> Answer {
 }
 
 pub(super) fn now(admin: &Admin) -> Value {
-    let metrics = &admin.shards.metrics;
-    let now_ms = admin.shards.clock.now_ms();
+    let metrics = &admin.hub.metrics;
+    let now_ms = admin.hub.clock.now_ms();
     let sample = Sample::new(now_ms, metrics);
     let limits = admin.limits.load();
-    let (history_bytes, history_events) = admin.shards.log.retained();
+    let (history_bytes, history_events) = admin.hub.log().retained();
     let process = process::read();
     let not_ready = admin.not_ready();
     let sum = |of: fn(&ShardMetrics) -> u64| metrics.sum(of);
@@ -32,8 +32,8 @@ pub(super) fn now(admin: &Admin) -> Value {
         "ready": not_ready.is_none(),
         "reason": not_ready,
         "engine": {
-            "kind": admin.engine.kind(),
-            "up": admin.engine.ready().is_ok(),
+            "kind": admin.hub.engine().kind(),
+            "up": admin.hub.engine().ready().is_ok(),
         },
         "limits": {
             "max_connections": limits.connections,
@@ -47,7 +47,7 @@ pub(super) fn now(admin: &Admin) -> Value {
         "connections_by_transport": by_label(Transport::ALL, Transport::label, |transport| {
             metrics.sum(|shard| shard.connections.at(transport as usize).value())
         }),
-        "users": admin.shards.directory.users_online(),
+        "users": admin.hub.directory().users_online(),
         "handshakes_in_flight": sum(|shard| shard.handshakes.value()),
         "rates": admin.rates.per_second(&sample),
         "delivery": delivery(admin, &sample),
@@ -121,7 +121,7 @@ fn delivery(admin: &Admin, now: &Sample) -> Value {
     let recent = admin.rates.recent_delivery(now);
     json!({
         "count": now.delivery.iter().sum::<u64>(),
-        "sum_ms": admin.shards.metrics.delivery.sum_ms(),
+        "sum_ms": admin.hub.metrics.delivery.sum_ms(),
         "buckets": buckets,
         "recent_p50_ms": quantile_ms(&recent, 50),
         "recent_p99_ms": quantile_ms(&recent, 99),

@@ -6,10 +6,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::sources::{SOURCE_ID_MS, SourceKey, Sources};
-use super::{Accepted, Answer, Engine, EngineError, Notice, OpenError};
 use crate::clock::Clock;
 use crate::event::{Draft, EventId, SessionChange};
-use crate::log::{Log, Record};
+use crate::hub::engine::{Accepted, Answer, Engine, EngineError, Notice, OpenError};
+use crate::hub::log::{Log, Record};
 use crate::spans;
 
 /// Longest wait for delivery to catch up before a publisher is told to come again.
@@ -168,7 +168,7 @@ mod tests {
     #[tokio::test]
     async fn a_publisher_far_ahead_of_delivery_is_told_to_wait() {
         let (engine, log, clock) = engine();
-        for _ in 0..crate::log::MAX_UNDISPATCHED {
+        for _ in 0..crate::hub::log::MAX_UNDISPATCHED {
             publish(&engine, draft(None)).await.unwrap();
         }
         let held = tokio::spawn(async move { publish(&engine, draft(None)).await });
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(held.await.unwrap(), Err(EngineError::Behind));
         assert_eq!(
             log.retained().1,
-            usize::try_from(crate::log::MAX_UNDISPATCHED).unwrap()
+            usize::try_from(crate::hub::log::MAX_UNDISPATCHED).unwrap()
         );
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-use crate::log::Entry;
+use crate::hub::log::Entry;
 use crate::wire::{Encoded, Piece, Wire};
 
 /// Bytes of entries that are in the shards' inboxes and not yet with all their clients. Beyond it
@@ -88,7 +88,7 @@ mod tests {
 
     use super::*;
     use crate::event::{EventId, EventName, Target};
-    use crate::log::{Log, Record};
+    use crate::hub::log::{Log, Record};
 
     #[tokio::test]
     async fn the_dispatcher_waits_while_too_much_is_on_its_way() {

@@ -150,7 +150,7 @@ async fn drive(
         }
         // Nothing was under way: there is no answer that the client has yet to read.
         Outcome::Closed if answers_before_drain == Some(connection.answers.get()) => {
-            let clock = &connection.public.shards.clock;
+            let clock = &connection.public.hub.clock;
             let _ = clock.within(DRAIN_LINGER, io.shutdown()).await;
         }
         Outcome::Closed => {
@@ -362,7 +362,7 @@ impl Connection {
             routes::close_after(version, &mut response);
         }
         self.handshake.set_address(self.peer());
-        self.answered_ms.set(self.public.shards.clock.now_ms());
+        self.answered_ms.set(self.public.hub.clock.now_ms());
         self.answers.set(self.answers.get() + 1);
         // The driver waits until the answer is out.
         self.pass_end();
@@ -413,12 +413,12 @@ impl Connection {
     async fn drain_lingers(&self, draining: &mut watch::Receiver<bool>) {
         // An error means that the server is gone.
         let _ = draining.wait_for(|draining| *draining).await;
-        self.public.shards.clock.sleep(DRAIN_LINGER).await;
+        self.public.hub.clock.sleep(DRAIN_LINGER).await;
     }
 
     /// Waits until no request has become an answer for `handshake_timeout`.
     async fn overdue(&self) {
-        let clock = &self.public.shards.clock;
+        let clock = &self.public.hub.clock;
         loop {
             let due_ms = self.answered_ms.get() + millis(self.public.handshake_timeout);
             if clock.now_ms() >= due_ms {

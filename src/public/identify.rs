@@ -49,7 +49,7 @@ pub(super) fn identify<'a>(
     };
     match credential {
         Credential::Ticket(ticket) => {
-            let unix_ms = public.shards.clock.unix_ms();
+            let unix_ms = public.hub.clock.unix_ms();
             let ends_ms = |identity: &Identity| {
                 let leeway_s = live.auth.leeway.as_secs();
                 identity
@@ -95,9 +95,9 @@ fn by_session<'a>(
     Verdict::Later(Box::pin(async move {
         let public = &connection.public;
         let asker = asker("session");
-        let is_allowed = |identity: &Identity| public.shards.directory.allows(identity);
-        let clock = &public.shards.clock;
-        let log = Arc::clone(&public.shards.log);
+        let is_allowed = |identity: &Identity| public.hub.allows(identity);
+        let clock = &public.hub.clock;
+        let log = Arc::clone(public.hub.log());
         let (address, control) = (asker.address, &public.control);
         sessions
             .identify(
@@ -144,7 +144,7 @@ impl<'a> Asker<'a> {
     /// Refuses the credential; the reason goes to the log, never to the client.
     pub(super) fn denied(&self, reason: &'static str) -> Refusal {
         let public = &self.connection.public;
-        let clock = &public.shards.clock;
+        let clock = &public.hub.clock;
         public
             .denials
             .note(clock, reason, self.credential, self.address);
@@ -159,7 +159,7 @@ impl Live {
         if begun.as_ref().is_ok_and(SignatureCheck::is_slow) {
             return Verdict::Later(Box::pin(self.verify_slowly(begun, token, asker)));
         }
-        let clock = &asker.connection.public.shards.clock;
+        let clock = &asker.connection.public.hub.clock;
         let verdict = begun
             .and_then(|check| check.run(&*token))
             .and_then(|signed| self.verifier.identity(&signed, clock.unix_ms()));
@@ -191,7 +191,7 @@ impl Live {
             Err(reason) if !self.may_get_a_key(reason) => return Err(refused(reason)),
             Err(_) => {}
         }
-        let clock = &asker.connection.public.shards.clock;
+        let clock = &asker.connection.public.hub.clock;
         let are_fresh = match self.verifier.remote_keys() {
             Some(keys) => keys.are_fresh(clock).await,
             None => true,
@@ -221,7 +221,7 @@ impl Live {
         let network = Network::of(asker.address);
         let checked = public.checks.run(check, token.to_owned(), network).await;
         let signed = checked.map_err(|Busy| Refusal::AuthUnavailable)?;
-        let unix_ms = public.shards.clock.unix_ms();
+        let unix_ms = public.hub.clock.unix_ms();
         Ok(signed.and_then(|signed| self.verifier.identity(&signed, unix_ms)))
     }
 }

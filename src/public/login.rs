@@ -21,8 +21,8 @@ use crate::auth::failures::{FailureKey, Failures, WINDOW_MS};
 use crate::auth::mint::{Claims, MintError, mint};
 use crate::auth::users::{User, Users};
 use crate::clock::Clock;
-use crate::engine::{EngineError, Notice};
-use crate::event::{SessionChange, UserId};
+use crate::event::UserId;
+use crate::hub::engine::EngineError;
 
 /// A login's body: an address and a password.
 const MAX_BODY_BYTES: usize = 4 * 1024;
@@ -160,16 +160,7 @@ async fn log_in(
 async fn open_session(public: &Public, login: &Login, user: &User) -> Result<String, LoginError> {
     let session = crate::auth::random_name();
     let id = user.id.to_string();
-    let clock = &public.shards.clock;
-    let change = SessionChange {
-        user: UserId::new(&id)?,
-        keep: Some(session.as_str().into()),
-        at_unix_ms: clock.unix_ms(),
-    };
-    let notice = Notice {
-        message: "You have been logged in from another device.".into(),
-        reason: "new_login".into(),
-    };
+    let clock = &public.hub.clock;
     // Signed first: what cannot be signed must not log the other devices out.
     let live = public.live.load_full();
     let token = mint(
@@ -182,7 +173,7 @@ async fn open_session(public: &Public, login: &Login, user: &User) -> Result<Str
             now_unix_ms: clock.unix_ms(),
         },
     )?;
-    let changed = public.engine.change_session(change, notice).await?;
-    public.shards.log.dispatched(changed).await;
+    let user = UserId::new(&id)?;
+    public.hub.change_session(user, &session, None).await?;
     Ok(token)
 }

@@ -42,12 +42,11 @@ use crate::auth::keys::KeysError;
 use crate::auth::session::SessionAuth;
 use crate::auth::ticket::Tickets;
 use crate::config::{Auth, Config, ConfigError, TrustedProxy};
-use crate::directory::Limit;
-use crate::engine::Engine;
+use crate::hub::Hub;
 use crate::metrics::RefusedReason;
 use crate::outbound::NoTrust;
 use crate::refusals::{RecentRefusals, RefusalNote};
-use crate::shard::{Shared, StartHandshake};
+use crate::shard::StartHandshake;
 use crate::tls::Tls;
 use cors::Cors;
 pub use demo::Demo;
@@ -58,8 +57,7 @@ use routes::Routes;
 
 /// The public service, shared by all shards.
 pub struct Public {
-    shards: Shared,
-    engine: Arc<dyn Engine>,
+    hub: Arc<Hub>,
     live: ArcSwap<Live>,
     routes: Routes,
     tickets: Tickets,
@@ -71,7 +69,6 @@ pub struct Public {
     trusted_proxies: Vec<TrustedProxy>,
     handshake_timeout: Duration,
     retry_after_s: u64,
-    max_test_streams: usize,
     draining: watch::Sender<bool>,
     /// What handshakes of encrypted connections are made with, where there are any.
     tls: Option<Arc<Tls>>,
@@ -101,8 +98,6 @@ pub struct Live {
     sessions: Option<Arc<SessionAuth>>,
     auth: Auth,
     cors: Cors,
-    limit: Limit,
-    max_connections: usize,
 }
 
 impl Live {
@@ -123,11 +118,6 @@ impl Live {
             sessions,
             auth: config.auth.clone(),
             cors: Cors::new(&config.cors),
-            limit: Limit {
-                connections: config.max_connections_per_user,
-                on_limit: config.on_limit,
-            },
-            max_connections: config.max_connections,
         })
     }
 
@@ -165,17 +155,15 @@ impl Public {
         config: &Config,
         live: Live,
         extras: Extras,
-        shards: Shared,
-        engine: Arc<dyn Engine>,
+        hub: Arc<Hub>,
         control: Handle,
     ) -> Self {
         let Extras { login, demo, tls } = extras;
         Self {
-            engine,
             live: ArcSwap::from_pointee(live),
             routes: Routes::new(config, login.is_some(), demo.is_some()),
-            tickets: Tickets::new(shards.clock.clone()),
-            checks: Checks::new(shards.clock.clone()),
+            tickets: Tickets::new(hub.clock.clone()),
+            checks: Checks::new(hub.clock.clone()),
             denials: Denials::default(),
             login,
             demo,
@@ -183,12 +171,11 @@ impl Public {
             trusted_proxies: config.trusted_proxies.clone(),
             handshake_timeout: config.handshake_timeout,
             retry_after_s: config.retry_max.as_secs().max(1),
-            max_test_streams: config.max_test_streams,
             draining: watch::Sender::new(false),
             tls,
             said_old_version: AtomicBool::new(false),
             said_no_proxy_header: AtomicBool::new(false),
-            shards,
+            hub,
             control,
         }
     }
@@ -209,7 +196,7 @@ impl Public {
     /// before the shards have their descriptor tables: they would keep copies of its sockets.
     pub fn fetch_keys(&self) {
         if let Some(keys) = self.live.load().verifier.remote_keys() {
-            keys.keep_fresh(&self.control, self.shards.clock.clone());
+            keys.keep_fresh(&self.control, self.hub.clock.clone());
         }
         self.count_unusable_keys();
     }
@@ -223,7 +210,7 @@ impl Public {
 
     fn count_unusable_keys(&self) {
         let unusable = self.live.load().verifier.unusable_keys() as u64;
-        self.shards.metrics.jwks_unusable_keys.set(unusable);
+        self.hub.metrics.jwks_unusable_keys.set(unusable);
     }
 
     /// Why nobody who is in the right can be let in; `None` where somebody can.
@@ -248,8 +235,8 @@ impl Public {
 
     /// Counts a stream that was not opened, and lists it for the operator.
     fn refused(&self, reason: RefusedReason, note: impl FnOnce() -> RefusalNote) {
-        self.shards.metrics.refuse(reason);
-        self.refusals.note(&self.shards.clock, reason, note);
+        self.hub.metrics.refuse(reason);
+        self.refusals.note(&self.hub.clock, reason, note);
     }
 
     /// Says once that a balancer does not do what the configuration says of it; after that such

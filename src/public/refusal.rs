@@ -10,9 +10,10 @@ use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 
 use super::answer::{EVENT_STREAM, text};
+use crate::hub::Rejection;
 use crate::metrics::RefusedReason;
 use crate::refusals::RefusalNote;
-use crate::shard::{Declined, NotSeated};
+use crate::shard::Declined;
 use crate::wire::{Signal, Wire};
 
 /// Why a request for a stream is rejected.
@@ -134,13 +135,13 @@ impl Refusal {
     }
 }
 
-impl From<NotSeated> for Refusal {
-    fn from(reason: NotSeated) -> Self {
+impl From<Rejection> for Refusal {
+    fn from(reason: Rejection) -> Self {
         match reason {
-            NotSeated::Draining => Self::ShuttingDown,
-            NotSeated::Full => Self::ServerFull,
-            NotSeated::Revoked => Self::Unauthenticated,
-            NotSeated::Limit => Self::TooManyConnections,
+            Rejection::Draining => Self::ShuttingDown,
+            Rejection::Full => Self::ServerFull,
+            Rejection::Revoked => Self::Unauthenticated,
+            Rejection::Limit => Self::TooManyConnections,
         }
     }
 }

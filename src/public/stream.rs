@@ -16,7 +16,8 @@ use super::routes::{Route, close_after};
 use super::{Live, Public};
 use crate::auth::Identity;
 use crate::config::OnExpiry;
-use crate::shard::{Admission, NotSeated, make_room, would_make_room};
+use crate::hub::Rejection;
+use crate::shard::Admission;
 use crate::topic::{MAX_TOPICS_PER_STREAM, Topic, TopicPattern};
 use crate::wire::Wire;
 
@@ -109,17 +110,15 @@ async fn offer(
     admission: Admission,
     cors: &[(HeaderName, HeaderValue)],
 ) -> Refused {
-    let shards = &connection.public.shards;
+    let hub = &connection.public.hub;
     let offer = |admission: Admission| {
-        let unix_s = shards.clock.unix_ms() / 1_000;
+        let unix_s = hub.clock.unix_ms() / 1_000;
         let head = head(admission.wire, admission.keep_alive, unix_s, cors);
         connection.handoff.offer(Offer { admission, head })
     };
     let mut declined = offer(admission).await;
     if let (Some(admission), Some(user)) = (declined.again.take(), &declined.user)
-        && connection
-            .working(make_room(shards, user, admission.limit.connections))
-            .await
+        && connection.working(hub.make_room(user)).await
     {
         declined = offer(*admission).await;
     }
@@ -128,16 +127,17 @@ async fn offer(
 
 /// Whether the same request would be let in with GET. At the user's limit the question takes as
 /// long as it does there, but nobody gives way.
-async fn would_admit(connection: &Connection, admission: &Admission) -> Result<(), NotSeated> {
-    let shards = &connection.public.shards;
-    let before = shards.would_admit(admission);
-    let (Err(NotSeated::Limit), Some(identity)) = (before, &admission.identity) else {
+async fn would_admit(connection: &Connection, admission: &Admission) -> Result<(), Rejection> {
+    let hub = &connection.public.hub;
+    let identity = admission.identity.as_ref();
+    let before = hub.would_admit(identity);
+    let (Err(Rejection::Limit), Some(who)) = (before, identity) else {
         return before;
     };
-    let room = would_make_room(shards, &identity.user, admission.limit.connections);
+    let room = hub.would_make_room(&who.user);
     let has_room = awaiting(connection, connection.working(room)).await;
-    match shards.would_admit(admission) {
-        Err(NotSeated::Limit) if has_room => Ok(()),
+    match hub.would_admit(identity) {
+        Err(Rejection::Limit) if has_room => Ok(()),
         after => after,
     }
 }
@@ -188,7 +188,7 @@ fn admission(
     let expires_at_s = identity
         .as_ref()
         .filter(|_| live.auth.on_expiry == OnExpiry::Close)
-        .map(|identity| end_of(identity, live, public.shards.clock.unix_ms() / 1_000));
+        .map(|identity| end_of(identity, live, public.hub.clock.unix_ms() / 1_000));
     Ok(Admission {
         identity,
         topics,
@@ -200,9 +200,6 @@ fn admission(
         last_event_id,
         forwarded_for: connection.remote(request.headers()),
         expires_at_s,
-        limit: live.limit,
-        max_connections: live.max_connections,
-        max_test_streams: public.max_test_streams,
     })
 }
 

@@ -52,7 +52,7 @@ async fn identify(connection: &Connection, live: &Live, request: &Request<Incomi
         Verdict::Now(identified) => identified,
         Verdict::Later(identified) => connection.working(identified).await,
     }?;
-    if connection.public.shards.directory.allows(&identity) {
+    if connection.public.hub.allows(&identity) {
         Ok(identity)
     } else {
         Err(asker.denied("session_ended"))

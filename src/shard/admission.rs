@@ -6,15 +6,13 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use compact_str::CompactString;
 
-use super::inbox::{Command, Ending};
+use super::Shard;
 use super::returned::Origin;
-use super::slot::{Kind, Tenant};
-use super::table::SlotRef;
-use super::{Shard, Shared};
+use super::slot::{Kind, Opening};
 use crate::auth::Identity;
-use crate::directory::{ConnectionRef, Limit, NotAdmitted, UserHandle};
 use crate::event::EventId;
-use crate::log::{Gap, Newcomer, Replay};
+use crate::hub::log::{Gap, Replay};
+use crate::hub::{Newcomer, Place, Placed, Rejection};
 use crate::metrics::Transport;
 use crate::tls::Secrets;
 use crate::topic::Topic;
@@ -37,21 +35,14 @@ pub struct Admission {
     pub forwarded_for: Option<std::net::IpAddr>,
     /// When its token ends (Unix seconds), where that ends the stream.
     pub expires_at_s: Option<u64>,
-    /// The user's limit.
-    pub limit: Limit,
-    /// Streams held at once, over all shards.
-    pub max_connections: usize,
-    /// Test streams at once.
-    pub max_test_streams: usize,
 }
 
-/// A place that is reserved everywhere but in the table; either [`Shard::join`] takes it or
+/// A place that is reserved everywhere but in the table; [`Shard::join`] takes it, or
 /// [`Shard::give_up`] returns it.
 #[derive(Debug)]
 #[must_use]
 pub struct Seat {
-    tenant: SlotRef,
-    user: UserHandle,
+    place: Place,
     kind: Kind,
     start: Start,
     admission: Admission,
@@ -110,24 +101,11 @@ impl From<OwnedFd> for Detached {
 #[derive(Debug)]
 pub struct Declined {
     /// Why.
-    pub reason: NotSeated,
+    pub reason: Rejection,
     /// Whose it would have been.
     pub user: Option<CompactString>,
     /// At the user's limit: to try again with, once there is room.
     pub again: Option<Box<Admission>>,
-}
-
-/// Why a stream was not let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotSeated {
-    /// The server is going down.
-    Draining,
-    /// The server holds all it may.
-    Full,
-    /// The session ended, or the token was issued before it did.
-    Revoked,
-    /// The user holds all they may.
-    Limit,
 }
 
 #[cfg(test)]
@@ -138,44 +116,10 @@ impl Seat {
     }
 }
 
-impl From<NotAdmitted> for NotSeated {
-    fn from(reason: NotAdmitted) -> Self {
-        match reason {
-            NotAdmitted::Revoked => Self::Revoked,
-            NotAdmitted::Limit => Self::Limit,
-            NotAdmitted::Full => Self::Full,
-        }
-    }
-}
-
-impl Shared {
-    /// Whether a stream would be let in now. Reserves nothing.
-    ///
-    /// # Errors
-    /// [`NotSeated`]
-    pub fn would_admit(&self, admission: &Admission) -> Result<(), NotSeated> {
-        let is_full = |held: u64, most: usize| held >= most as u64;
-        if is_full(self.metrics.held.value(), admission.max_connections) {
-            return Err(NotSeated::Full);
-        }
-        let Some(identity) = &admission.identity else {
-            let held = self.metrics.test_streams.value();
-            return if is_full(held, admission.max_test_streams) {
-                Err(NotSeated::Full)
-            } else {
-                Ok(())
-            };
-        };
-        self.directory
-            .would_admit(identity, admission.limit)
-            .map_err(NotSeated::from)
-    }
-}
-
 impl Admission {
-    fn declined(self, reason: NotSeated) -> Declined {
+    fn declined(self, reason: Rejection) -> Declined {
         let user = self.identity.as_ref().map(|identity| identity.user.clone());
-        let may_try_again = reason == NotSeated::Limit;
+        let may_try_again = reason == Rejection::Limit;
         Declined {
             reason,
             user,
@@ -191,71 +135,44 @@ impl Shard {
     /// # Errors
     /// [`Declined`]; nothing is then reserved.
     pub fn admit(&mut self, admission: Admission) -> Result<Seat, Declined> {
+        let (place, kind, start) = match self.reserve(&admission) {
+            Ok(reserved) => reserved,
+            Err(reason) => return Err(admission.declined(reason)),
+        };
+        Ok(Seat {
+            place,
+            kind,
+            start,
+            admission,
+        })
+    }
+
+    fn reserve(&mut self, admission: &Admission) -> Result<(Place, Kind, Start), Rejection> {
         if self.drain.is_some() {
-            return Err(admission.declined(NotSeated::Draining));
+            return Err(Rejection::Draining);
         }
         self.prepare_heartbeats();
-        let Some(tenant) = self.table.vacancy() else {
-            return Err(admission.declined(NotSeated::Full));
-        };
-        let metrics = &self.shared.metrics;
-        if !metrics.held.reserve(admission.max_connections as u64) {
-            return Err(admission.declined(NotSeated::Full));
-        }
+        let connection = self.table.vacancy().ok_or(Rejection::Full)?;
+        let hub = &self.shared.hub;
         let Some(identity) = &admission.identity else {
-            if !metrics
-                .test_streams
-                .reserve(admission.max_test_streams as u64)
-            {
-                metrics.held.sub(1);
-                return Err(admission.declined(NotSeated::Full));
-            }
-            return Ok(Seat {
-                tenant,
-                user: UserHandle::NONE,
-                kind: Kind::Test,
-                start: Start::default(),
-                admission,
-            });
+            let place = hub.admit_test_stream(connection)?;
+            return Ok((place, Kind::Test, Start::default()));
         };
-        let connection = self.connection(tenant);
-        let join = |settled| {
-            self.shared.log.join(&Newcomer {
-                user: &identity.user,
-                session: identity.session.as_deref(),
-                topics: &admission.topics,
-                last_event_id: admission.last_event_id.as_deref(),
-                settled,
-            })
+        let newcomer = Newcomer {
+            identity,
+            topics: &admission.topics,
+            last_event_id: admission.last_event_id.as_deref(),
         };
-        match self
-            .shared
-            .directory
-            .admit(identity, connection, admission.limit, join)
-        {
-            Ok((admitted, joined)) => {
-                for oldest in admitted.evicted {
-                    self.evict(oldest);
-                }
-                Ok(Seat {
-                    tenant,
-                    user: admitted.user,
-                    kind: Kind::Notifications {
-                        joined: joined.position,
-                    },
-                    start: Start {
-                        id: Some(joined.id),
-                        gap: joined.gap,
-                        replay: joined.replay,
-                    },
-                    admission,
-                })
-            }
-            Err(reason) => {
-                metrics.held.sub(1);
-                Err(admission.declined(reason.into()))
-            }
-        }
+        let Placed { place, joined } = hub.admit(newcomer, connection)?;
+        let kind = Kind::Notifications {
+            joined: joined.position,
+        };
+        let start = Start {
+            id: Some(joined.id),
+            gap: joined.gap,
+            replay: joined.replay,
+        };
+        Ok((place, kind, start))
     }
 
     /// Puts a socket into its place and writes `head` (status line and header), the first frame,
@@ -270,15 +187,15 @@ impl Shard {
             origin,
             lost_input,
         } = detached;
-        if let Err(error) = self.poller.add(fd.as_fd(), seat.tenant) {
+        if let Err(error) = self.poller.add(fd.as_fd(), seat.place.connection()) {
             self.give_up(seat);
             return Err(error);
         }
         let now = self.now();
         let unix_s = self.shared.clock.unix_ms() / 1_000;
         let admission = seat.admission;
-        let tenant = Tenant {
-            user: seat.user,
+        let opening = Opening {
+            user: seat.place.user(),
             wire: admission.wire,
             kind: seat.kind,
             expires_at_s: admission.expires_at_s,
@@ -287,7 +204,13 @@ impl Shard {
             forwarded_for: admission.forwarded_for,
         };
         let is_test = matches!(seat.kind, Kind::Test);
-        let SlotRef { key, .. } = self.table.insert(fd, tenant, now, unix_s);
+        let key = self.table.insert(fd, opening, now, unix_s).key();
+        if let Some(permits) = seat.place.take() {
+            self.permits.put(permits.stream);
+            if let Some(permit) = permits.test_stream {
+                self.test_permits.put(permit);
+            }
+        }
         if let Some(slot) = self.table.get_mut(key) {
             if let Some(secrets) = secrets {
                 slot.set_secrets(secrets);
@@ -331,30 +254,9 @@ impl Shard {
     }
 
     /// Returns a place that nobody takes.
-    #[allow(clippy::needless_pass_by_value)] // a seat is used up once
     pub fn give_up(&mut self, seat: Seat) {
         // It stood in the directory for a moment: what was sent there must not reach the next one.
         self.table.skip_generation();
-        let metrics = &self.shared.metrics;
-        metrics.held.sub(1);
-        match seat.kind {
-            Kind::Test => metrics.test_streams.sub(1),
-            Kind::Notifications { .. } => {
-                let connection = self.connection(seat.tenant);
-                self.shared.directory.remove(seat.user, connection);
-            }
-        }
-    }
-
-    fn evict(&self, oldest: ConnectionRef) {
-        if let Some(inbox) = self.shared.inboxes.get(usize::from(oldest.shard)) {
-            inbox.push(Command::End {
-                tenants: vec![SlotRef {
-                    key: oldest.key,
-                    generation: oldest.generation,
-                }],
-                end: Ending::Evicted,
-            });
-        }
+        drop(seat);
     }
 }

@@ -10,13 +10,13 @@ use super::acceptor::{Accepted, Socket};
 use super::handshakes::Handshakes;
 use super::listener::Preface;
 use super::poller::Poller;
-use super::slot::{Kind, Tenant};
-use super::table::{SlotRef, Table};
+use super::slot::{Kind, Opening};
+use super::table::Table;
 use super::thread::StartHandshake;
 use super::wheel::{Tick, Wheel};
 use super::{Shard, Shared};
-use crate::directory::UserHandle;
 use crate::event::Position;
+use crate::hub::directory::UserHandle;
 use crate::wire::Wire;
 
 /// A table with its wheel.
@@ -31,7 +31,7 @@ impl Rig {
     /// An empty one.
     pub fn new(capacity: usize) -> Self {
         Self {
-            table: Table::new(capacity),
+            table: Table::new(0, capacity),
             wheel: Wheel::new(Tick(0)),
             now: Tick(0),
         }
@@ -39,7 +39,7 @@ impl Rig {
 
     /// Puts a client into the table and arms its timer.
     pub fn join(&mut self, fd: OwnedFd, due_ticks: u32) -> u32 {
-        let tenant = Tenant {
+        let opening = Opening {
             user: UserHandle::NONE,
             wire: Wire::SseChunked,
             kind: Kind::Notifications {
@@ -50,7 +50,7 @@ impl Rig {
             session: None,
             forwarded_for: None,
         };
-        let SlotRef { key, .. } = self.table.insert(fd, tenant, self.now, 0);
+        let key = self.table.insert(fd, opening, self.now, 0).key();
         self.rearm(key, due_ticks);
         key
     }

@@ -9,10 +9,9 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::slot::Slot;
-use super::table::SlotRef;
 use super::write::{MAX_PARCEL_BYTES, MAX_PARCEL_ENTRIES};
 use crate::event::EventId;
-use crate::log::{Entry, Gap, PieceLimit, Progress, Replay};
+use crate::hub::log::{Entry, Gap, PieceLimit, Progress, Replay};
 use crate::metrics::DisconnectReason;
 use crate::wire::{End, Signal};
 
@@ -72,18 +71,17 @@ impl Shard {
         if let Some(slot) = self.table.get_mut(key)
             && slot.replay().is_some()
         {
-            let generation = slot.generation;
-            self.catching_up.push_back(SlotRef { key, generation });
+            self.catching_up.extend(self.table.id(key));
         }
     }
 
     /// Sends pieces to those whose sockets take more; true where there are more to send.
     pub(super) fn run_catch_ups(&mut self) -> bool {
         for _ in 0..SLICE_PIECES {
-            let Some(tenant) = self.catching_up.pop_front() else {
+            let Some(connection) = self.catching_up.pop_front() else {
                 return false;
             };
-            if let Some(key) = self.table.find(tenant) {
+            if let Some(key) = self.table.find(connection) {
                 self.catch_up(key);
             }
         }
@@ -98,21 +96,23 @@ impl Shard {
         if slot.is_ending() || slot.is_backlogged() {
             return;
         }
-        let (user, generation) = (slot.user, slot.generation);
-        let connection = self.connection(SlotRef { key, generation });
+        let user = slot.user;
+        let Some(connection) = self.table.id(key) else {
+            return;
+        };
         let Some(replay) = self.table.get_mut(key).and_then(Slot::replay) else {
             return;
         };
         let mut piece: Vec<Arc<Entry>> = Vec::new();
-        let mut progress = self.shared.log.replay(replay, PIECE, &mut piece);
+        let mut progress = self.shared.hub.log().replay(replay, PIECE, &mut piece);
         while let Progress::Moved = progress {
             // Of a session's end that is gone only the directory knows. Whoever is not in it has its
             // end on the way, and goes on when that is here.
-            if !replay.knows_its_end() && !self.shared.directory.holds(user, connection) {
+            if !replay.knows_its_end() && !self.shared.hub.directory().holds(user, connection) {
                 return;
             }
             replay.confirm();
-            progress = self.shared.log.replay(replay, PIECE, &mut piece);
+            progress = self.shared.hub.log().replay(replay, PIECE, &mut piece);
         }
         if !piece.is_empty() {
             if !self.send_signals(key, piece.iter().map(|entry| entry.signal())) {

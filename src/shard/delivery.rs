@@ -14,13 +14,11 @@ use std::sync::Arc;
 use compact_str::ToCompactString;
 
 use super::Shard;
-use super::inbox::{Command, Description, Ending, Inbox, Recipients};
-use super::table::SlotRef;
 use super::wheel::Tick;
 use super::write::{MAX_PARCEL_BYTES, MAX_PARCEL_ENTRIES, Parcel, peer};
 use crate::event::Target;
-use crate::hub::Outgoing;
-use crate::log::Record;
+use crate::hub::log::Record;
+use crate::hub::{Command, ConnectionId, Description, Ending, Inbox, Outgoing, Recipients};
 use crate::wire::End;
 
 /// Sends in one turn: about a millisecond, 10–13 µs each on loopback. Few in tests, as below, so
@@ -69,11 +67,11 @@ struct Walk {
 enum Over {
     /// The whole table, from this key on.
     Everyone { next: u32 },
-    /// These tenants, from the back.
-    Tenants(Vec<SlotRef>),
-    /// `(tenant, index of the entry)`, sorted by tenant, from this place on.
+    /// These connections, from the back.
+    Connections(Vec<ConnectionId>),
+    /// `(connection, index of the entry)`, sorted by connection, from this place on.
     Grouped {
-        pairs: Vec<(SlotRef, usize)>,
+        pairs: Vec<(ConnectionId, usize)>,
         next: usize,
     },
 }
@@ -81,7 +79,7 @@ enum Over {
 impl Shard {
     /// Delivers one slice; true where there is more to do.
     pub(super) fn deliver(&mut self) -> bool {
-        self.deliveries.refill(self.shared.inbox(self.number));
+        self.deliveries.refill(self.shared.hub.inbox(self.number));
         let mut budget = SLICE_SENDS;
         loop {
             if let Some(mut walk) = self.deliveries.walk.take() {
@@ -108,28 +106,28 @@ impl Shard {
                 self.deliveries.walk = Some(match to {
                     Recipients::Everyone => self.broadcast(outgoing),
                     Recipients::Subscribers => self.to_subscribers(outgoing),
-                    Recipients::Tenants(tenants) => self.group(outgoing, &tenants),
+                    Recipients::Connections(connections) => self.group(outgoing, &connections),
                 });
             }
-            Command::End { tenants, end } => self.end_all(&tenants, &end),
-            Command::Describe { tenants, reply } => {
-                let descriptions = tenants
+            Command::End { connections, end } => self.end_all(&connections, &end),
+            Command::Describe { connections, reply } => {
+                let descriptions = connections
                     .iter()
-                    .filter_map(|tenant| self.describe(*tenant))
+                    .filter_map(|connection| self.describe(*connection))
                     .collect();
                 // An asker who left needs no answer.
                 let _ = reply.send(descriptions);
             }
             Command::Look {
-                tenants,
+                connections,
                 look,
                 reply,
             } => {
                 // An asker who left needs no answer, here and below.
-                let _ = reply.send(self.look(&tenants, look));
+                let _ = reply.send(self.look(&connections, look));
             }
-            Command::Drop { tenants, reply } => {
-                let _ = reply.send(self.drop_silent(&tenants));
+            Command::Drop { connections, reply } => {
+                let _ = reply.send(self.drop_silent(&connections));
             }
             Command::Ping { reply } => {
                 let _ = reply.send(());
@@ -158,32 +156,39 @@ impl Shard {
     }
 
     fn to_subscribers(&self, outgoing: Arc<Outgoing>) -> Walk {
-        let tenants = match &outgoing.entry().record {
+        let connections = match &outgoing.entry().record {
             Record::Event {
                 to: Target::Topic(topic),
                 ..
             } => self.table.subscribers(topic).collect(),
             _ => Vec::new(),
         };
-        self.walk(vec![outgoing], Over::Tenants(tenants))
+        self.walk(vec![outgoing], Over::Connections(connections))
     }
 
     /// A walk for this unicast and the ones right behind it, each client's together and in
     /// order.
-    fn group(&mut self, first: Arc<Outgoing>, tenants: &[SlotRef]) -> Walk {
-        let mut pairs: Vec<(SlotRef, usize)> = tenants.iter().map(|tenant| (*tenant, 0)).collect();
+    fn group(&mut self, first: Arc<Outgoing>, connections: &[ConnectionId]) -> Walk {
+        let mut pairs: Vec<(ConnectionId, usize)> = connections
+            .iter()
+            .map(|connection| (*connection, 0))
+            .collect();
         let mut entries = vec![first];
         while pairs.len() < MAX_GROUPED
             && let Some(Command::Deliver {
                 outgoing,
-                to: Recipients::Tenants(tenants),
+                to: Recipients::Connections(connections),
             }) = self.deliveries.queue.front()
         {
-            pairs.extend(tenants.iter().map(|tenant| (*tenant, entries.len())));
+            pairs.extend(
+                connections
+                    .iter()
+                    .map(|connection| (*connection, entries.len())),
+            );
             entries.push(Arc::clone(outgoing));
             self.deliveries.queue.pop_front();
         }
-        pairs.sort_by_key(|(tenant, entry)| (tenant.key, tenant.generation, *entry));
+        pairs.sort_unstable();
         self.walk(entries, Over::Grouped { pairs, next: 0 })
     }
 
@@ -209,17 +214,17 @@ impl Shard {
                 }
                 *next >= self.table.end()
             }
-            Over::Tenants(tenants) => {
+            Over::Connections(connections) => {
                 let parcel = Parcel::new(&entries);
                 while *budget > 0
-                    && let Some(tenant) = tenants.pop()
+                    && let Some(connection) = connections.pop()
                 {
                     // Another may have moved in, who did not ask.
-                    if let Some(key) = self.table.find(tenant) {
+                    if let Some(key) = self.table.find(connection) {
                         self.send_entries(key, &entries, &parcel, budget);
                     }
                 }
-                tenants.is_empty()
+                connections.is_empty()
             }
             Over::Grouped { pairs, next } => {
                 while *budget > 0 && *next < pairs.len() {
@@ -272,11 +277,11 @@ impl Shard {
         }
     }
 
-    fn send_group(&mut self, group: &[(SlotRef, usize)], entries: &[&Outgoing]) {
-        let Some((tenant, _)) = group.first() else {
+    fn send_group(&mut self, group: &[(ConnectionId, usize)], entries: &[&Outgoing]) {
+        let Some((connection, _)) = group.first() else {
             return;
         };
-        let Some(key) = self.table.find(*tenant) else {
+        let Some(key) = self.table.find(*connection) else {
             return;
         };
         let Some(slot) = self.table.get(key) else {
@@ -300,15 +305,15 @@ impl Shard {
         }
     }
 
-    fn end_all(&mut self, tenants: &[SlotRef], ending: &Ending) {
+    fn end_all(&mut self, connections: &[ConnectionId], ending: &Ending) {
         let (end, outgoing) = match ending {
             Ending::LoggedOut(outgoing) => (End::LoggedOut, Some(outgoing)),
             Ending::Evicted => (End::Evicted, None),
             Ending::Disconnected => (End::Disconnected, None),
         };
         let entry = outgoing.map(|outgoing| outgoing.entry());
-        for tenant in tenants {
-            let Some(key) = self.table.find(*tenant) else {
+        for connection in connections {
+            let Some(key) = self.table.find(*connection) else {
                 continue;
             };
             if entry.is_some_and(|change| self.end_caught_up(key, change)) {
@@ -334,17 +339,17 @@ impl Shard {
     fn finish_entry(&mut self, outgoing: &Outgoing) {
         let entry = outgoing.entry();
         self.served.note(entry);
-        if self.shared.in_flight.finish(outgoing) {
+        if self.shared.hub.in_flight().finish(outgoing) {
             let took_ms = self.shared.clock.now_ms().saturating_sub(entry.accepted_ms);
             self.shared.metrics.delivery.observe(took_ms);
         }
     }
 
-    fn describe(&self, tenant: SlotRef) -> Option<Description> {
-        let slot = self.table.get(self.table.find(tenant)?)?;
+    fn describe(&self, connection: ConnectionId) -> Option<Description> {
+        let slot = self.table.get(self.table.find(connection)?)?;
         let extra = slot.extra.as_deref();
         Some(Description {
-            connection: self.connection(tenant),
+            connection,
             since_s: slot.since_s,
             transport: slot.transport(),
             remote: slot
@@ -362,7 +367,8 @@ impl Shard {
     fn ping_others(&self, reply: tokio::sync::oneshot::Sender<()>) {
         let answers: Vec<_> = self
             .shared
-            .inboxes
+            .hub
+            .inboxes()
             .iter()
             .map(|inbox| {
                 let (reply, answer) = tokio::sync::oneshot::channel();
@@ -381,16 +387,16 @@ impl Shard {
     }
 }
 
-/// From `start`, what is for the same tenant and fits into one parcel.
-fn group_at(pairs: &[(SlotRef, usize)], start: usize, entries: &[&Outgoing]) -> Range<usize> {
-    let tenant = pairs[start].0;
+/// From `start`, what is for the same connection and fits into one parcel.
+fn group_at(pairs: &[(ConnectionId, usize)], start: usize, entries: &[&Outgoing]) -> Range<usize> {
+    let connection = pairs[start].0;
     let mut bytes = 0;
     let len = pairs[start..]
         .iter()
         .take(MAX_PARCEL_ENTRIES)
         .take_while(|(other, number)| {
             bytes += entries[*number].entry().wire_bytes();
-            *other == tenant && bytes <= MAX_PARCEL_BYTES
+            *other == connection && bytes <= MAX_PARCEL_BYTES
         })
         .count();
     // A single entry larger than a parcel still leaves.

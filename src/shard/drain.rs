@@ -20,7 +20,7 @@ pub(super) struct Drain {
 impl Shard {
     /// Does what was ordered past the queue; true once everything has been ended.
     pub(super) fn take_orders(&mut self, now_ms: u64) -> bool {
-        let inbox = self.shared.inbox(self.number);
+        let inbox = self.shared.hub.inbox(self.number);
         inbox.note_turn();
         let (rate, is_stopped) = (inbox.drain_order(), inbox.is_stopped());
         if let Some(streams_per_s) = rate {

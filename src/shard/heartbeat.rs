@@ -12,7 +12,7 @@ use super::Shard;
 use super::wheel::Tick;
 use crate::event::EventId;
 use crate::event::Position;
-use crate::log::{Entry, Place};
+use crate::hub::log::{Entry, Place};
 use crate::wire::{Encoded, Piece, Signal, Wire};
 
 /// How far all clients have been served, and the heartbeat that says so.
@@ -130,7 +130,7 @@ impl Shard {
     /// With no entry under way, whatever was dispatched, to this shard or another, is with its
     /// clients.
     fn note_dispatched(&mut self) {
-        let log = &self.shared.log;
+        let log = self.shared.hub.log();
         let dispatched = log.dispatched_position();
         let is_known = |place: Place| place.position >= dispatched;
         if self.served.place.is_some_and(is_known) || self.deliveries.have_entries() {
@@ -138,7 +138,7 @@ impl Shard {
         }
         // In this order: what is dispatched by now is in the inbox, or was taken from there.
         let place = log.dispatched_place();
-        if !self.shared.inbox(self.number).has_entries() {
+        if !self.shared.hub.inbox(self.number).has_entries() {
             self.served.place = Some(place);
         }
     }

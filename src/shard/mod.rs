@@ -14,18 +14,16 @@ mod backlog;
 pub mod bench;
 mod catch_up;
 mod delivery;
-mod dispatch;
 mod drain;
 mod handshakes;
 mod heartbeat;
-mod inbox;
 mod listener;
+mod look;
 #[cfg(test)]
 mod model;
 mod places;
 mod poller;
 mod returned;
-mod room;
 mod sealed;
 mod slot;
 mod table;
@@ -44,9 +42,9 @@ use rustix::net::{Shutdown, shutdown};
 use tokio::sync::Notify;
 
 use crate::clock::{Clock, millis};
-use crate::directory::{ConnectionRef, Directory, UserHandle};
-use crate::hub::InFlight;
-use crate::log::{Entry, Log};
+use crate::hub::directory::UserHandle;
+use crate::hub::log::Entry;
+use crate::hub::{ConnectionId, Hub, Permits};
 use crate::metrics::{DisconnectReason, Metrics, ShardMetrics, Transport};
 use crate::sys;
 use crate::tls::Alert;
@@ -57,17 +55,14 @@ use heartbeat::Served;
 use poller::{Poller, Readiness};
 use returned::Returned;
 use slot::Slot;
-use table::{SlotRef, Table};
+use table::Table;
 use wheel::{Tick, Wheel};
 
 pub use acceptor::{Accepted, Socket};
-pub use admission::{Admission, Declined, Detached, NotSeated, Seat};
-pub use dispatch::dispatch;
+pub use admission::{Admission, Declined, Detached, Seat};
 pub use handshakes::{Handshake, Handshakes};
-pub use inbox::{Description, Inbox};
 pub use listener::{BindError, Listener, ListenerSocket, Preface, SocketOptions, adopt, bind};
 pub use returned::{Earlier, Origin};
-pub use room::{make_room, would_make_room};
 pub use thread::{Shards, StartError, StartHandshake, Starter};
 
 /// What bounds a client that reads too slowly or not at all, and how often it hears from us.
@@ -90,26 +85,25 @@ pub struct Settings {
 /// What all shards share.
 #[derive(Clone, Debug)]
 pub struct Shared {
-    /// The time.
+    /// Who is connected, what happened, and who is told.
+    pub hub: Arc<Hub>,
+    /// The hub's clock, at hand for every turn.
     pub clock: Clock,
-    /// What happened.
-    pub log: Arc<Log>,
-    /// What is on its way to clients.
-    pub in_flight: Arc<InFlight>,
-    /// Who is connected where.
-    pub directory: Arc<Directory>,
-    /// What is counted.
+    /// The hub's metrics.
     pub metrics: Arc<Metrics>,
-    /// The shards' inboxes, by number.
-    pub inboxes: Arc<[Inbox]>,
     /// Bounds and intervals.
     pub settings: Arc<Settings>,
 }
 
 impl Shared {
-    #[allow(clippy::indexing_slicing)] // a shard has an inbox of its own number
-    fn inbox(&self, shard: u16) -> &Inbox {
-        &self.inboxes[usize::from(shard)]
+    /// Shards of this hub.
+    pub fn new(hub: Arc<Hub>, settings: Settings) -> Self {
+        Self {
+            clock: hub.clock.clone(),
+            metrics: Arc::clone(&hub.metrics),
+            hub,
+            settings: Arc::new(settings),
+        }
     }
 }
 
@@ -119,6 +113,10 @@ pub struct Shard {
     number: u16,
     shared: Shared,
     table: Table,
+    /// Of all streams in the table.
+    permits: Permits,
+    /// Of the test streams among them.
+    test_permits: Permits,
     wheel: Wheel,
     poller: Rc<Poller>,
     served: Served,
@@ -130,7 +128,7 @@ pub struct Shard {
     /// Where records for clients with TLS are sealed.
     records: Vec<u8>,
     /// Clients with more to catch up with and no backlog.
-    catching_up: VecDeque<SlotRef>,
+    catching_up: VecDeque<ConnectionId>,
     drain: Option<Drain>,
     /// Connections on their way back to HTTP, until the end of the turn.
     returned: Vec<Returned>,
@@ -159,7 +157,9 @@ impl Shard {
         let settings = &shared.settings;
         Self {
             number,
-            table: Table::new(settings.table_capacity),
+            table: Table::new(number, settings.table_capacity),
+            permits: Permits::of(shared.hub.streams()),
+            test_permits: Permits::of(shared.hub.test_streams()),
             wheel: Wheel::new(now),
             poller: Rc::new(poller),
             served: Served::new(),
@@ -187,7 +187,7 @@ impl Shard {
     fn poll_sockets(&mut self, happened: &mut Vec<Readiness>) -> bool {
         let more = self.poller.poll(happened);
         for readiness in happened.drain(..) {
-            let Some(key) = self.table.find(readiness.tenant) else {
+            let Some(key) = self.table.find(readiness.connection) else {
                 continue;
             };
             if readiness.failed {
@@ -313,9 +313,9 @@ impl Shard {
             metrics.backlog_bytes.sub(backlog.pinned() as u64);
             metrics.backlogged.sub(1);
         }
-        self.shared.metrics.held.sub(1);
+        self.permits.release();
         if transport == Transport::Test {
-            self.shared.metrics.test_streams.sub(1);
+            self.test_permits.release();
         }
         Some(slot)
     }
@@ -324,20 +324,11 @@ impl Shard {
         let Some(slot) = self.table.get(key) else {
             return;
         };
-        if slot.user != UserHandle::NONE && !slot.is_ending() {
-            let connection = self.connection(SlotRef {
-                key,
-                generation: slot.generation,
-            });
-            self.shared.directory.remove(slot.user, connection);
-        }
-    }
-
-    fn connection(&self, tenant: SlotRef) -> ConnectionRef {
-        ConnectionRef {
-            shard: self.number,
-            key: tenant.key,
-            generation: tenant.generation,
+        if slot.user != UserHandle::NONE
+            && !slot.is_ending()
+            && let Some(connection) = self.table.id(key)
+        {
+            self.shared.hub.directory().remove(slot.user, connection);
         }
     }
 

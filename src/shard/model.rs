@@ -20,9 +20,12 @@ use tokio::runtime::Runtime;
 use super::*;
 use crate::auth::Identity;
 use crate::config::OnLimit;
-use crate::directory::Limit;
+use crate::engine::MemoryEngine;
 use crate::event::{EventId, EventName, SessionChange, Target, UserId};
-use crate::log::Record;
+use crate::hub::directory::Directory;
+use crate::hub::log::Log;
+use crate::hub::log::Record;
+use crate::hub::{Limit, Limits, Parts};
 use crate::topic::Topic;
 use crate::wire::Wire;
 use device::{Connection, Device, Happened, What};
@@ -164,7 +167,7 @@ impl World {
             }
             Step::Pass(ms) => {
                 self.shared.clock.advance(Duration::from_millis(ms));
-                self.shared.log.expire(self.shared.clock.now_ms());
+                self.shared.hub.log().expire(self.shared.clock.now_ms());
             }
         }
         self.close_returned();
@@ -194,7 +197,8 @@ impl World {
         let clock = &self.shared.clock;
         let id = self
             .shared
-            .log
+            .hub
+            .log()
             .append(clock.unix_ms(), clock.now_ms(), record);
         self.happened.push(Happened { id, what });
     }
@@ -240,14 +244,14 @@ impl World {
     }
 
     fn dispatch(&self) {
-        let dispatch = pin!(dispatch(self.shared.clone()));
+        let dispatch = pin!(self.shared.hub.dispatch());
         let mut context = Context::from_waker(Waker::noop());
         assert!(dispatch.poll(&mut context).is_pending());
     }
 
     /// Index of the oldest that is retained, or of what may come next.
     fn oldest(&self) -> usize {
-        let retained = self.shared.log.retained().1;
+        let retained = self.shared.hub.log().retained().1;
         let kept = self.happened.iter().enumerate().rev();
         let mut kept = kept.filter(|(_, happened)| happened.is_kept());
         match retained {
@@ -276,12 +280,6 @@ impl World {
             last_event_id: device.last_id.map(|id| id.to_string().into()),
             forwarded_for: None,
             expires_at_s: None,
-            limit: Limit {
-                connections: 100,
-                on_limit: OnLimit::Reject,
-            },
-            max_connections: 1_000,
-            max_test_streams: 0,
         };
         let shard = &mut self.shards[n % usize::from(SHARDS)];
         let seat = shard.admit(admission);
@@ -439,7 +437,8 @@ impl World {
         for who in 0..USERS {
             let mut of_user = 0;
             self.shared
-                .directory
+                .hub
+                .directory()
                 .connections(&who.to_string(), |_| of_user += 1);
             let mine = self.devices.iter().filter(online);
             assert_eq!(of_user, mine.filter(|device| device.user == who).count());
@@ -494,20 +493,29 @@ fn who_is_there_when_a_fleeting_event_passes_gets_it_once() {
 
 /// What shards share, with room for a test's clients.
 pub(super) fn shared(clock: Clock, shards: u16) -> Shared {
-    Shared {
+    let log = Arc::new(Log::new(HISTORY_BYTES, HISTORY_AGE, ORIGIN));
+    let hub = Hub::new(Parts {
+        engine: Arc::new(MemoryEngine::new(Arc::clone(&log), clock.clone())),
         clock,
-        log: Arc::new(Log::new(HISTORY_BYTES, HISTORY_AGE, ORIGIN)),
-        in_flight: Arc::default(),
-        directory: Arc::new(Directory::default()),
         metrics: Arc::new(Metrics::new(usize::from(shards))),
-        inboxes: (0..shards).map(|_| Inbox::default()).collect(),
-        settings: Arc::new(Settings {
-            heartbeat: HEARTBEAT,
-            stall_timeout: Duration::from_secs(3_600),
-            max_backlog_bytes: BACKLOG_BYTES,
-            retry_ms: 2_000..=6_000,
-            table_capacity: 64,
-            max_handshakes: 64,
-        }),
-    }
+        log,
+        directory: Arc::new(Directory::default()),
+        limits: Limits {
+            connections: 1_000,
+            test_streams: 64,
+            per_user: Limit {
+                connections: 100,
+                on_limit: OnLimit::Reject,
+            },
+        },
+    });
+    let settings = Settings {
+        heartbeat: HEARTBEAT,
+        stall_timeout: Duration::from_secs(3_600),
+        max_backlog_bytes: BACKLOG_BYTES,
+        retry_ms: 2_000..=6_000,
+        table_capacity: 64,
+        max_handshakes: 64,
+    };
+    Shared::new(hub, settings)
 }

@@ -12,7 +12,7 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::time::Timespec;
 use tokio::io::unix::AsyncFd;
 
-use super::table::SlotRef;
+use crate::hub::ConnectionId;
 use crate::sys;
 
 /// Events taken in one go, before the shard looks at its timers and its inbox again.
@@ -28,7 +28,7 @@ pub(crate) struct Poller {
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Readiness {
-    pub(crate) tenant: SlotRef,
+    pub(crate) connection: ConnectionId,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
     /// The peer closed its side.
@@ -45,12 +45,12 @@ impl Poller {
         })
     }
 
-    pub(crate) fn add(&self, fd: BorrowedFd<'_>, tenant: SlotRef) -> io::Result<()> {
+    pub(crate) fn add(&self, fd: BorrowedFd<'_>, connection: ConnectionId) -> io::Result<()> {
         let everything = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         epoll::add(
             self.epoll.get_ref(),
             fd,
-            EventData::new_u64(tenant.token()),
+            EventData::new_u64(connection.to_bits()),
             everything,
         )?;
         Ok(())
@@ -85,7 +85,7 @@ impl Poller {
         happened.extend(events.iter().map(|event| {
             let flags = event.flags;
             Readiness {
-                tenant: SlotRef::from_token(event.data.u64()),
+                connection: ConnectionId::from_bits(event.data.u64()),
                 readable: flags.contains(EventFlags::IN),
                 writable: flags.contains(EventFlags::OUT),
                 hung_up: flags.intersects(EventFlags::RDHUP | EventFlags::HUP),

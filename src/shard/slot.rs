@@ -7,9 +7,9 @@ use super::audience::Subscription;
 use super::backlog::Backlog;
 use super::returned::{Origin, Returned};
 use super::wheel::{Links, Tick};
-use crate::directory::UserHandle;
 use crate::event::Position;
-use crate::log::{Entry, Replay};
+use crate::hub::directory::UserHandle;
+use crate::hub::log::{Entry, Replay};
 use crate::metrics::Transport;
 use crate::tls::Secrets;
 use crate::topic::Topic;
@@ -111,9 +111,9 @@ impl Behind {
     }
 }
 
-/// What the shard is told about a client that is let in.
+/// What a stream begins with.
 #[derive(Debug)]
-pub(crate) struct Tenant {
+pub(crate) struct Opening {
     pub(crate) user: UserHandle,
     pub(crate) wire: Wire,
     pub(crate) kind: Kind,
@@ -166,30 +166,30 @@ impl Slot {
     pub(crate) fn new(
         fd: OwnedFd,
         generation: u32,
-        tenant: Tenant,
+        opening: Opening,
         subscriptions: Box<[Subscription]>,
         now: Tick,
         unix_s: u64,
     ) -> Self {
-        let (joined_or_test, kind) = match tenant.kind {
+        let (joined_or_test, kind) = match opening.kind {
             Kind::Notifications { joined } => (joined.0, 0),
             Kind::Test => (u64::from(now.0) << 32, TEST),
         };
-        let wire = match tenant.wire {
+        let wire = match opening.wire {
             Wire::SseChunked => 0,
             Wire::SseRaw => RAW,
         };
-        let (forwarded_v4, forwarded_v6) = match tenant.forwarded_for {
+        let (forwarded_v4, forwarded_v6) = match opening.forwarded_for {
             None => (0, None),
             Some(IpAddr::V4(address)) => (address.to_bits(), None),
             Some(IpAddr::V6(address)) => (0, Some(address)),
         };
         let is_plain =
-            subscriptions.is_empty() && tenant.session.is_none() && forwarded_v6.is_none();
+            subscriptions.is_empty() && opening.session.is_none() && forwarded_v6.is_none();
         let extra = (!is_plain).then(|| {
             Box::new(Extra {
                 subscriptions,
-                session: tenant.session,
+                session: opening.session,
                 addresses: forwarded_v6.map(|address| {
                     Box::new(Addresses {
                         forwarded_v6: Some(address),
@@ -203,10 +203,10 @@ impl Slot {
         Self {
             fd,
             generation,
-            user: tenant.user,
+            user: opening.user,
             links: Links::UNARMED,
             last_write: now,
-            expires_at_s: tenant
+            expires_at_s: opening
                 .expires_at_s
                 .map_or(0, |at| u32::try_from(at).unwrap_or(0)),
             since_s: u32::try_from(unix_s).unwrap_or(u32::MAX),
@@ -261,8 +261,8 @@ impl Slot {
         }
     }
 
-    /// Whether an entry that is for this tenant is to be sent to it now. One that is kept is,
-    /// where it came after the tenant joined; what came before, the tenant has or gets by replay.
+    /// Whether an entry that is for this client is to be sent to it now. One that is kept is,
+    /// where it came after the client joined; what came before, the client has or gets by replay.
     /// One that is not kept is for whoever is there when it passes.
     pub(crate) fn takes(&self, entry: &Entry) -> bool {
         self.flags & (TEST | ENDING | LEAVING) == 0
@@ -279,7 +279,7 @@ impl Slot {
         Position(self.joined_or_test)
     }
 
-    /// Lets the tenant wait for what it missed: nothing that is kept comes live.
+    /// Lets the client wait for what it missed: nothing that is kept comes live.
     pub(crate) fn start_catch_up(&mut self, replay: Replay) {
         self.joined_or_test = REPLAYING;
         let extra = self.extra.get_or_insert_default();
@@ -297,7 +297,7 @@ impl Slot {
         self.extra.as_mut()?.behind.as_mut()?.replay.as_mut()
     }
 
-    /// Lets the tenant get events live from `position` on. What catching up took is given back.
+    /// Lets the client get events live from `position` on. What catching up took is given back.
     pub(crate) fn finish_catch_up(&mut self, position: Position) {
         self.joined_or_test = position.0;
         if let Some(behind) = self.behind_mut() {
@@ -475,7 +475,7 @@ mod tests {
     use super::*;
 
     fn slot(forwarded_for: Option<IpAddr>) -> Slot {
-        let tenant = Tenant {
+        let opening = Opening {
             user: UserHandle::NONE,
             wire: Wire::SseChunked,
             kind: Kind::Test,
@@ -485,7 +485,7 @@ mod tests {
             forwarded_for,
         };
         let fd = std::fs::File::open("/dev/null").unwrap().into();
-        Slot::new(fd, 1, tenant, Box::default(), Tick(0), 0)
+        Slot::new(fd, 1, opening, Box::default(), Tick(0), 0)
     }
 
     #[test]

@@ -5,37 +5,16 @@ use std::os::fd::OwnedFd;
 use slab::Slab;
 
 use super::audience::Audiences;
-use super::slot::{Slot, Tenant};
-use super::wheel::{Links, MAX_KEYS, Slots, Tick};
+use super::slot::{Opening, Slot};
+use super::wheel::{Links, Slots, Tick};
+use crate::hub::ConnectionId;
 use crate::topic::Topic;
-
-/// Names a tenant for as long as it stays; outlived by nothing that matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SlotRef {
-    /// The slot.
-    pub(crate) key: u32,
-    /// Which tenant of it.
-    pub(crate) generation: u32,
-}
-
-impl SlotRef {
-    /// For `epoll_data`.
-    pub(crate) fn token(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.key)
-    }
-
-    #[allow(clippy::cast_possible_truncation)] // the halves of `token`
-    pub(crate) fn from_token(token: u64) -> Self {
-        Self {
-            key: token as u32,
-            generation: (token >> 32) as u32,
-        }
-    }
-}
 
 /// The slots of one shard's streams.
 #[derive(Debug)]
 pub(crate) struct Table {
+    /// The shard's number.
+    shard: u16,
     slots: Slab<Slot>,
     next_generation: u32,
     /// One above the highest key ever used: where a walk over everybody ends.
@@ -46,25 +25,25 @@ pub(crate) struct Table {
 impl Table {
     /// A table with address space for `capacity` slots. Pages are touched as slots are used, and
     /// no growth ever copies them.
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(shard: u16, capacity: usize) -> Self {
         Self {
-            slots: Slab::with_capacity(capacity.min(MAX_KEYS)),
+            shard,
+            slots: Slab::with_capacity(capacity.min(ConnectionId::MAX_KEYS)),
             next_generation: 0,
             end: 0,
             audiences: Audiences::default(),
         }
     }
 
-    /// Who the next tenant will be; `None` when the table is full.
-    pub(crate) fn vacancy(&self) -> Option<SlotRef> {
+    /// Who the next connection will be; `None` when the table is full.
+    pub(crate) fn vacancy(&self) -> Option<ConnectionId> {
         let key = self.slots.vacant_key();
-        (self.slots.len() < self.slots.capacity()).then_some(SlotRef {
-            key: u32::try_from(key).ok()?,
-            generation: self.next_generation,
-        })
+        let key = u32::try_from(key).ok()?;
+        (self.slots.len() < self.slots.capacity())
+            .then(|| ConnectionId::new(self.shard, key, self.next_generation))
     }
 
-    /// Makes the next tenant another one than [`Table::vacancy`] named.
+    /// Makes the next connection another one than [`Table::vacancy`] named.
     pub(crate) fn skip_generation(&mut self) {
         self.next_generation = self.next_generation.wrapping_add(1);
     }
@@ -73,28 +52,28 @@ impl Table {
     pub(crate) fn insert(
         &mut self,
         fd: OwnedFd,
-        tenant: Tenant,
+        opening: Opening,
         now: Tick,
         unix_s: u64,
-    ) -> SlotRef {
+    ) -> ConnectionId {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
         let key = u32::try_from(self.slots.vacant_key()).unwrap_or(u32::MAX);
-        let subscriptions = if tenant.topics.is_empty() {
+        let subscriptions = if opening.topics.is_empty() {
             Box::default()
         } else {
-            let topics = tenant.topics.iter();
+            let topics = opening.topics.iter();
             topics
                 .map(|topic| self.audiences.join(topic, key))
                 .collect()
         };
-        let slot = Slot::new(fd, generation, tenant, subscriptions, now, unix_s);
+        let slot = Slot::new(fd, generation, opening, subscriptions, now, unix_s);
         self.slots.insert(slot);
         self.end = self.end.max(key + 1);
-        SlotRef { key, generation }
+        ConnectionId::new(self.shard, key, generation)
     }
 
-    /// Takes a tenant out. Its timer has to be disarmed before.
+    /// Takes a connection out. Its timer has to be disarmed before.
     pub(crate) fn remove(&mut self, key: u32) -> Option<Slot> {
         let slot = self.slots.try_remove(key as usize)?;
         for subscription in slot.subscriptions() {
@@ -123,11 +102,18 @@ impl Table {
         self.slots.get_mut(key as usize)
     }
 
-    /// The key of a tenant who is still there.
-    pub(crate) fn find(&self, tenant: SlotRef) -> Option<u32> {
-        self.get(tenant.key)
-            .filter(|slot| slot.generation == tenant.generation)
-            .map(|_| tenant.key)
+    /// The key of a connection that is still there.
+    pub(crate) fn find(&self, connection: ConnectionId) -> Option<u32> {
+        let key = connection.key();
+        self.get(key)
+            .filter(|slot| slot.generation == connection.generation())
+            .map(|_| key)
+    }
+
+    /// Which connection a slot holds.
+    pub(crate) fn id(&self, key: u32) -> Option<ConnectionId> {
+        let slot = self.get(key)?;
+        Some(ConnectionId::new(self.shard, key, slot.generation))
     }
 
     /// Gives the pages of an empty table back; its address space stays reserved.
@@ -147,14 +133,9 @@ impl Table {
     }
 
     /// Who asked for the topic.
-    pub(crate) fn subscribers(&self, topic: &Topic) -> impl Iterator<Item = SlotRef> {
-        self.audiences.of(topic).iter().filter_map(|key| {
-            let generation = self.get(*key)?.generation;
-            Some(SlotRef {
-                key: *key,
-                generation,
-            })
-        })
+    pub(crate) fn subscribers(&self, topic: &Topic) -> impl Iterator<Item = ConnectionId> {
+        let keys = self.audiences.of(topic).iter();
+        keys.filter_map(|key| self.id(*key))
     }
 
     /// The topics that a slot gets.
@@ -178,8 +159,8 @@ impl Slots for Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directory::UserHandle;
     use crate::event::Position;
+    use crate::hub::directory::UserHandle;
     use crate::shard::slot::Kind;
     use crate::wire::Wire;
     use proptest::prelude::*;
@@ -216,8 +197,8 @@ mod tests {
             .collect()
     }
 
-    fn tenant(bits: u8) -> Tenant {
-        Tenant {
+    fn opening(bits: u8) -> Opening {
+        Opening {
             user: UserHandle::NONE,
             wire: Wire::SseChunked,
             kind: Kind::Notifications {
@@ -237,11 +218,11 @@ mod tests {
     proptest! {
         #[test]
         fn the_table_agrees_with_a_naive_model(steps in prop::collection::vec(step(), 1..60)) {
-            let mut table = Table::new(CAPACITY);
+            let mut table = Table::new(3, CAPACITY);
             let capacity = table.slots.capacity();
             // Who is there, with their topics; who was; the highest key ever.
-            let mut present: Vec<(SlotRef, u8)> = Vec::new();
-            let mut gone: Vec<SlotRef> = Vec::new();
+            let mut present: Vec<(ConnectionId, u8)> = Vec::new();
+            let mut gone: Vec<ConnectionId> = Vec::new();
             let mut end = 0;
             for step in steps {
                 match step {
@@ -249,43 +230,43 @@ mod tests {
                         let vacancy = table.vacancy();
                         prop_assert_eq!(vacancy.is_some(), present.len() < capacity);
                         if let Some(vacancy) = vacancy {
-                            prop_assert_eq!(table.insert(fd(), tenant(bits), Tick(0), 0), vacancy);
+                            prop_assert_eq!(table.insert(fd(), opening(bits), Tick(0), 0), vacancy);
                             prop_assert!(!gone.contains(&vacancy));
                             present.push((vacancy, bits));
-                            end = end.max(vacancy.key + 1);
+                            end = end.max(vacancy.key() + 1);
                         }
                     }
                     Step::Remove(nth) if !present.is_empty() => {
-                        let (tenant, _) = present.remove(nth % present.len());
-                        let slot = table.remove(tenant.key);
-                        prop_assert_eq!(slot.map(|slot| slot.generation), Some(tenant.generation));
-                        gone.push(tenant);
+                        let (connection, _) = present.remove(nth % present.len());
+                        let slot = table.remove(connection.key());
+                        prop_assert_eq!(slot.map(|slot| slot.generation), Some(connection.generation()));
+                        gone.push(connection);
                     }
                     Step::Remove(_) => {}
                     Step::RemoveKey(key) => {
-                        let at = present.iter().position(|(tenant, _)| tenant.key == key);
+                        let at = present.iter().position(|(connection, _)| connection.key() == key);
                         prop_assert_eq!(table.remove(key).is_some(), at.is_some());
                         gone.extend(at.map(|at| present.remove(at).0));
                     }
                 }
                 prop_assert_eq!((table.len(), table.end()), (present.len(), end));
-                for (tenant, _) in &present {
-                    prop_assert_eq!(table.find(*tenant), Some(tenant.key));
-                    prop_assert_eq!(SlotRef::from_token(tenant.token()), *tenant);
+                for (connection, _) in &present {
+                    prop_assert_eq!(table.find(*connection), Some(connection.key()));
+                    prop_assert_eq!(ConnectionId::from_bits(connection.to_bits()), *connection);
                 }
-                for tenant in &gone {
-                    prop_assert_eq!(table.find(*tenant), None);
+                for connection in &gone {
+                    prop_assert_eq!(table.find(*connection), None);
                 }
-                for (tenant, bits) in &present {
-                    let slot = table.get(tenant.key).unwrap();
+                for (connection, bits) in &present {
+                    let slot = table.get(connection.key()).unwrap();
                     prop_assert!(table.topics(slot).eq(&topics(*bits)));
                 }
                 for (n, name) in TOPICS.iter().enumerate() {
                     let topic = Topic::parse(name).unwrap();
-                    let subscribers: Vec<SlotRef> = table.subscribers(&topic).collect();
-                    let found: BTreeSet<u64> = subscribers.iter().map(|one| one.token()).collect();
+                    let subscribers: Vec<ConnectionId> = table.subscribers(&topic).collect();
+                    let found: BTreeSet<u64> = subscribers.iter().map(|one| one.to_bits()).collect();
                     let asked = present.iter().filter(|(_, bits)| bits >> n & 1 == 1);
-                    let expected: BTreeSet<u64> = asked.map(|(tenant, _)| tenant.token()).collect();
+                    let expected: BTreeSet<u64> = asked.map(|(connection, _)| connection.to_bits()).collect();
                     prop_assert_eq!((subscribers.len(), found), (expected.len(), expected));
                 }
                 // A topic that nobody asks for costs nothing.
@@ -297,15 +278,15 @@ mod tests {
 
     #[test]
     fn generations_come_round_after_the_last() {
-        let mut table = Table::new(2);
+        let mut table = Table::new(0, 2);
         table.next_generation = u32::MAX;
-        let last = table.insert(fd(), tenant(0), Tick(0), 0);
-        let first = table.insert(fd(), tenant(0), Tick(0), 0);
-        assert_eq!((last.generation, first.generation), (u32::MAX, 0));
-        assert_eq!(SlotRef::from_token(last.token()), last);
-        table.remove(last.key);
-        let again = table.insert(fd(), tenant(0), Tick(0), 0);
-        assert_eq!((again.key, again.generation), (last.key, 1));
+        let last = table.insert(fd(), opening(0), Tick(0), 0);
+        let first = table.insert(fd(), opening(0), Tick(0), 0);
+        assert_eq!((last.generation(), first.generation()), (u32::MAX, 0));
+        assert_eq!(ConnectionId::from_bits(last.to_bits()), last);
+        table.remove(last.key());
+        let again = table.insert(fd(), opening(0), Tick(0), 0);
+        assert_eq!((again.key(), again.generation()), (last.key(), 1));
         assert_eq!(table.find(last), None);
     }
 }

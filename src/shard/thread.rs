@@ -22,16 +22,14 @@ use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 use super::acceptor::{Accepted, Acceptor};
-use super::dispatch::{by_shard, disconnect_user};
 use super::handshakes::Handshakes;
-use super::inbox::{Command, Description, Inbox};
 use super::listener::Listener;
 use super::poller::Poller;
 use super::wheel::{Tick, start_of};
 use super::{Shard, Shared, Sleep};
 use crate::clock::Clock;
 use crate::config::FdTables;
-use crate::event::UserId;
+use crate::hub::{Command, Inbox};
 use crate::metrics::ShardMetrics;
 use crate::sys;
 
@@ -162,30 +160,12 @@ impl Shards {
 
     /// Begins to accept connections. Until then they wait in the listeners' queues.
     pub fn open(&self) {
-        self.shared.inboxes.iter().for_each(Inbox::order_open);
+        self.shared.hub.inboxes().iter().for_each(Inbox::order_open);
     }
 
     /// The shards' shared parts.
     pub fn shared(&self) -> &Shared {
         &self.shared
-    }
-
-    /// Who the user's connections are.
-    pub async fn describe(shared: &Shared, user: &UserId) -> Vec<Description> {
-        let mut connections = Vec::new();
-        shared
-            .directory
-            .connections(user.as_str(), |connection| connections.push(connection));
-        let mut descriptions = Vec::new();
-        for (inbox, tenants) in by_shard(shared.inboxes.iter(), &connections) {
-            descriptions.extend(inbox.describe(tenants).await);
-        }
-        descriptions
-    }
-
-    /// Ends all connections of a user and says how many; they may come back.
-    pub fn disconnect_user(shared: &Shared, user: &UserId) -> usize {
-        disconnect_user(shared, user)
     }
 
     /// Stops accepting and ends all streams, `streams_per_s` over all shards, each by its share.
@@ -198,7 +178,7 @@ impl Shards {
             .map(ShardMetrics::connected)
             .collect();
         let all = held.iter().sum::<u64>().max(1);
-        for (inbox, held) in self.shared.inboxes.iter().zip(held) {
+        for (inbox, held) in self.shared.hub.inboxes().iter().zip(held) {
             let share = (u64::from(streams_per_s) * held).div_ceil(all);
             inbox.order_drain(u32::try_from(share).unwrap_or(u32::MAX));
         }
@@ -206,7 +186,7 @@ impl Shards {
 
     /// Ends everything that is left, now.
     pub fn stop(&self) {
-        self.shared.inboxes.iter().for_each(Inbox::order_stop);
+        self.shared.hub.inboxes().iter().for_each(Inbox::order_stop);
     }
 
     /// Whether all threads have ended.
@@ -217,14 +197,14 @@ impl Shards {
     /// Whether every thread takes a turn within `time`, which this lasts.
     /// Deliveries that wait in its inbox do not matter: a long broadcast is many turns.
     pub async fn are_awake(&self, clock: &Clock, time: Duration) -> bool {
-        let before: Vec<_> = self.shared.inboxes.iter().map(Inbox::prod).collect();
+        let before: Vec<_> = self.shared.hub.inboxes().iter().map(Inbox::prod).collect();
         clock.sleep(time).await;
-        let mut inboxes = self.shared.inboxes.iter().zip(before);
+        let mut inboxes = self.shared.hub.inboxes().iter().zip(before);
         inboxes.all(|(inbox, before)| inbox.turns() != before)
     }
 
     async fn self_test(&self) -> Result<(), StartError> {
-        for (number, inbox) in self.shared.inboxes.iter().enumerate() {
+        for (number, inbox) in self.shared.hub.inboxes().iter().enumerate() {
             let answered = async {
                 ask(inbox, |reply| Command::Ping { reply }).await
                     && ask(inbox, |reply| Command::PingOthers { reply }).await
@@ -265,7 +245,7 @@ async fn serve(
         shard.borrow_mut().room_for_returned = handshakes.room_for_returned();
         let is_busy = turn.take(&shard, now_ms);
         give_back(&shard, &handshakes, &start);
-        if shared.inbox(number).is_open()
+        if shared.hub.inbox(number).is_open()
             && let Some(acceptors) = closed.take()
         {
             let accept = |acceptor| {
@@ -282,7 +262,7 @@ async fn serve(
             }
             // A stop does not wait for requests that may never be complete.
             if shard.borrow().len() == 0 && (handshakes.len() == 0 || turn.is_stopped) {
-                shared.inbox(number).close();
+                shared.hub.inbox(number).close();
                 return;
             }
         }
@@ -395,7 +375,7 @@ impl Turn {
 
     /// Sleeps until something may have to be done, at the latest until `wake_at_ms`.
     async fn sleep(&self, handshakes: &Handshakes, shared: &Shared, wake_at_ms: Option<u64>) {
-        let inbox = shared.inbox(self.number);
+        let inbox = shared.hub.inbox(self.number);
         let alarm = async {
             match wake_at_ms {
                 Some(at_ms) => shared.clock.sleep_until(at_ms).await,
@@ -417,8 +397,6 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::config::OnLimit;
-    use crate::directory::Limit;
     use crate::shard::model::shared;
     use crate::shard::{Admission, Detached};
     use crate::wire::Wire;
@@ -436,12 +414,6 @@ mod tests {
                 last_event_id: None,
                 forwarded_for: None,
                 expires_at_s: None,
-                limit: Limit {
-                    connections: 1,
-                    on_limit: OnLimit::Reject,
-                },
-                max_connections: streams,
-                max_test_streams: streams,
             };
             let seat = shard.admit(admission).unwrap();
             let detached = Detached::from(std::os::fd::OwnedFd::from(server));
@@ -467,7 +439,7 @@ mod tests {
             let wake_at_ms = Turn::wake_at_ms(&shard, now_ms, None);
             (shard.borrow().len(), wake_at_ms)
         };
-        shared.inbox(0).order_drain(4);
+        shared.hub.inbox(0).order_drain(4);
         let (held, wake_at_ms) = take();
         assert_eq!(held, STREAMS - 1);
         assert!(
@@ -495,7 +467,7 @@ mod tests {
             let time = Duration::from_secs(1);
             let (are_awake, ()) = tokio::join!(shards.are_awake(&clock, time), async {
                 for number in taking_turns {
-                    shards.shared.inbox(*number).note_turn();
+                    shards.shared.hub.inbox(*number).note_turn();
                 }
                 clock.advance(time);
             });

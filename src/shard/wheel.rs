@@ -8,6 +8,8 @@
 
 #![allow(clippy::indexing_slicing)] // a bucket is a remainder of the number of buckets
 
+use crate::hub::ConnectionId;
+
 /// Ticks a second: a heartbeat may be late by a second, so 31.25 ms is fine enough.
 pub(crate) const TICKS_PER_S: u64 = 32;
 /// Buckets; with [`TICKS_PER_S`] they span 32 s, just over the default heartbeat.
@@ -16,8 +18,7 @@ const BUCKETS: u32 = 1024;
 const NIL: u32 = u32::MAX;
 /// In [`Links::prev`]: the rest of the bits name a bucket, not a slot.
 const IS_BUCKET: u32 = 1 << 31;
-/// Slot keys the wheel can link.
-pub(crate) const MAX_KEYS: usize = IS_BUCKET as usize;
+const _: () = assert!(ConnectionId::MAX_KEYS <= IS_BUCKET as usize);
 
 /// A count of ticks since the shard started. It wraps after four years; order is that of the
 /// nearer way round.

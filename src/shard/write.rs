@@ -17,7 +17,7 @@ use super::backlog::{Backlog, Chunk};
 use super::slot::Slot;
 use super::wheel::Tick;
 use crate::hub::Outgoing;
-use crate::log::Entry;
+use crate::hub::log::Entry;
 use crate::metrics::DisconnectReason;
 use crate::tls::Alert;
 use crate::wire::{End, Piece, Signal, Wire};

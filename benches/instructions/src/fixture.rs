@@ -9,12 +9,14 @@ use idlewild::auth::Identity;
 use idlewild::auth::mint::{Claims, mint};
 use idlewild::clock::Clock;
 use idlewild::config::{Auth, OnLimit};
-use idlewild::directory::{Directory, Limit};
+use idlewild::engine::MemoryEngine;
 use idlewild::event::EventId;
-use idlewild::log::Log;
+use idlewild::hub::directory::Directory;
+use idlewild::hub::log::Log;
+use idlewild::hub::{Hub, Limit, Limits, Parts};
 use idlewild::metrics::Metrics;
 use idlewild::shard::bench::Solo;
-use idlewild::shard::{Admission, Inbox, Settings, Shared};
+use idlewild::shard::{Admission, Settings, Shared};
 use idlewild::wire::Wire;
 use tokio::runtime::Runtime;
 
@@ -56,22 +58,32 @@ pub fn runtime() -> Runtime {
 
 /// What a single shard shares, with a clock that stands still.
 pub fn shared() -> Shared {
-    Shared {
-        clock: Clock::manual(NOW_MS),
-        log: Arc::new(Log::new(LOG_BYTES, Duration::from_secs(600), ORIGIN)),
-        in_flight: Arc::default(),
-        directory: Arc::new(Directory::with_known_seeds()),
+    let clock = Clock::manual(NOW_MS);
+    let log = Arc::new(Log::new(LOG_BYTES, Duration::from_secs(600), ORIGIN));
+    let hub = Hub::new(Parts {
+        engine: Arc::new(MemoryEngine::new(Arc::clone(&log), clock.clone())),
+        clock,
         metrics: Arc::new(Metrics::new(1)),
-        inboxes: Arc::new([Inbox::default()]),
-        settings: Arc::new(Settings {
-            heartbeat: Duration::from_secs(30),
-            stall_timeout: Duration::from_secs(30),
-            max_backlog_bytes: 64 * 1_024,
-            retry_ms: 2_000..=6_000,
-            table_capacity: CAPACITY,
-            max_handshakes: CAPACITY,
-        }),
-    }
+        log,
+        directory: Arc::new(Directory::with_known_seeds()),
+        limits: Limits {
+            connections: CAPACITY,
+            test_streams: 64,
+            per_user: Limit {
+                connections: 5,
+                on_limit: OnLimit::Reject,
+            },
+        },
+    });
+    let settings = Settings {
+        heartbeat: Duration::from_secs(30),
+        stall_timeout: Duration::from_secs(30),
+        max_backlog_bytes: 64 * 1_024,
+        retry_ms: 2_000..=6_000,
+        table_capacity: CAPACITY,
+        max_handshakes: CAPACITY,
+    };
+    Shared::new(hub, settings)
 }
 
 /// Lets `clients` streams in, a user each; returns the clients' ends.
@@ -107,11 +119,5 @@ fn admission(user: usize) -> Admission {
         last_event_id: None,
         forwarded_for: None,
         expires_at_s: None,
-        limit: Limit {
-            connections: 5,
-            on_limit: OnLimit::Reject,
-        },
-        max_connections: CAPACITY,
-        max_test_streams: 0,
     }
 }

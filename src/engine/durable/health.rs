@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::engine::EngineError;
+use crate::hub::engine::EngineError;
 
 /// The state of the history, written by its thread and read by others.
 #[derive(Debug, Default)]

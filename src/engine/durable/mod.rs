@@ -28,12 +28,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::Span;
 
 use super::memory::{ROOM_TIMEOUT, wait_for_room};
-use super::{Accepted, Answer, Engine, EngineError, Notice};
 use crate::clock::Clock;
 use crate::config::History;
-use crate::directory::Directory;
 use crate::event::{Draft, SessionChange};
-use crate::log::Log;
+use crate::hub::directory::Directory;
+use crate::hub::engine::{Accepted, Answer, Engine, EngineError, Notice, OpenError};
+use crate::hub::log::Log;
 use health::{Health, State};
 use store::StoreError;
 use writer::{Request, Writer};
@@ -78,7 +78,7 @@ pub struct DurableEngine {
 /// The directory of `history.path` cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("history.path: `{}` {source}", path.display())]
-pub struct OpenError {
+struct CannotOpen {
     path: PathBuf,
     source: Box<dyn std::error::Error + Send + Sync>,
 }
@@ -105,10 +105,10 @@ impl DurableEngine {
     }
 
     fn failed(&self, source: StoreError) -> OpenError {
-        OpenError {
+        OpenError::new(CannotOpen {
             path: self.history.path.clone(),
             source: Box::new(source),
-        }
+        })
     }
 
     async fn ask<T>(

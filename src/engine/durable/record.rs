@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{EventName, InvalidEvent, SessionChange, Target, UserId, Users, check_session};
-use crate::log::Record;
+use crate::hub::log::Record;
 use crate::topic::{Topic, TopicError};
 
 /// One stored entry of the log.

@@ -6,10 +6,10 @@ use super::disk::Disk;
 use super::record::Stored;
 use super::store::StoreError;
 use crate::clock::Clock;
-use crate::directory::{Directory, Rules, Standing};
 use crate::engine::sources::{SOURCE_ID_MS, SourceKey, Sources};
 use crate::event::{EventId, SessionChange, UserId};
-use crate::log::Log;
+use crate::hub::directory::{Directory, Rules, Standing};
+use crate::hub::log::Log;
 
 /// A newest entry that is older than `max_age` by so much is worth a warning: the clock may be wrong.
 const IMPLAUSIBLE_MS: u64 = 60 * 60 * 1_000;

@@ -6,7 +6,7 @@ mod fuzz;
 use crate::auth::{Identity, Issued, IssuedAt};
 use crate::config::{Fsync, OnDamage};
 use crate::event::{EventId, EventName, Target, UserId, Users};
-use crate::log::{Newcomer, PieceLimit, Progress};
+use crate::hub::log::{JoinRequest, PieceLimit, Progress};
 use std::path::Path;
 use std::time::Duration;
 
@@ -139,7 +139,7 @@ impl Life {
     /// The position with which a client that was at `last` gets a gap, and what it gets.
     fn come_back(&self, last: EventId) -> (Option<EventId>, Vec<EventId>) {
         let id = last.to_string();
-        let joined = self.log.join(&Newcomer {
+        let joined = self.log.join(&JoinRequest {
             user: "42",
             session: None,
             topics: &[],

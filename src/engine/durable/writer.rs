@@ -19,11 +19,11 @@ use super::store::{Fault, Limits, Row, StoreError};
 use super::sync::Syncer;
 use crate::clock::{Clock, millis};
 use crate::config::{Fsync, History};
-use crate::directory::{Directory, Standing};
 use crate::engine::sources::{SOURCE_ID_MS, SourceKey, Sources};
-use crate::engine::{EngineError, MAX_DRAFTS};
 use crate::event::{Draft, EventId, EventName, SessionChange, Target, Users};
-use crate::log::{Log, Record};
+use crate::hub::directory::{Directory, Standing};
+use crate::hub::engine::{EngineError, MAX_DRAFTS};
+use crate::hub::log::{Log, Record};
 use crate::spans;
 
 /// Events in one commit; beyond it the first who asked wait longer than the commit saves.

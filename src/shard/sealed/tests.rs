@@ -6,13 +6,10 @@ use tokio::runtime::Runtime;
 
 use super::*;
 use crate::clock::Clock;
-use crate::config::OnLimit;
-use crate::directory::Limit;
+use crate::hub::{ConnectionId, Look};
 use crate::metrics::Metrics;
 use crate::shard::model::{opener::Opener, shared};
 use crate::shard::poller::Poller;
-use crate::shard::room::Look;
-use crate::shard::table::SlotRef;
 use crate::shard::{Admission, Detached};
 use crate::tls::MAX_RECORDS;
 use crate::wire::{Signal, Wire};
@@ -26,7 +23,7 @@ struct Scene {
     client: UnixStream,
     opener: Opener,
     received: Vec<u8>,
-    tenant: SlotRef,
+    tenant: ConnectionId,
     /// The end came without what was sent before it.
     is_reset: bool,
     _runtime: Runtime,
@@ -50,12 +47,6 @@ impl Scene {
             last_event_id: None,
             forwarded_for: None,
             expires_at_s: None,
-            limit: Limit {
-                connections: 1,
-                on_limit: OnLimit::Reject,
-            },
-            max_connections: 10,
-            max_test_streams: 10,
         };
         let tenant = shard.table.vacancy().unwrap();
         let seat = shard.admit(admission).unwrap();

@@ -5,7 +5,8 @@ use std::hint::black_box;
 use gungraun::{library_benchmark, library_benchmark_group};
 use idlewild::auth::Identity;
 use idlewild::config::OnLimit;
-use idlewild::directory::{ConnectionRef, Directory, Limit, UserHandle};
+use idlewild::hub::directory::{Directory, UserHandle};
+use idlewild::hub::{ConnectionId, Limit};
 
 const USERS: u32 = 10_000;
 /// Connections in one count.
@@ -17,8 +18,8 @@ const LIMIT: Limit = Limit {
 
 struct Hall {
     directory: Directory,
-    coming: Vec<(Identity, ConnectionRef)>,
-    going: Vec<(UserHandle, ConnectionRef)>,
+    coming: Vec<(Identity, ConnectionId)>,
+    going: Vec<(UserHandle, ConnectionId)>,
 }
 
 /// Everybody has one connection; the next ones are of `CONNECTIONS` users from `first` on.
@@ -58,7 +59,7 @@ fn come(mut hall: Hall) -> Hall {
     hall
 }
 
-fn admit(directory: &Directory, identity: &Identity, at: ConnectionRef) -> UserHandle {
+fn admit(directory: &Directory, identity: &Identity, at: ConnectionId) -> UserHandle {
     let admitted = directory.admit(identity, at, LIMIT, |_| ());
     let Ok((admitted, ())) = admitted else {
         panic!("refused: nothing would be counted")
@@ -76,12 +77,8 @@ fn identity(user: u32) -> Identity {
     }
 }
 
-fn connection(key: u32) -> ConnectionRef {
-    ConnectionRef {
-        shard: 0,
-        key,
-        generation: 0,
-    }
+fn connection(key: u32) -> ConnectionId {
+    ConnectionId::new(0, key, 0)
 }
 
 #[library_benchmark(setup = strangers)]

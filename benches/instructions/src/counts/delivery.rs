@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use gungraun::{library_benchmark, library_benchmark_group};
 use idlewild::event::{EventName, Target, UserId};
-use idlewild::log::Record;
+use idlewild::hub::log::Record;
+use idlewild::shard::Shared;
 use idlewild::shard::bench::Solo;
-use idlewild::shard::{Shared, dispatch};
 use tokio::runtime::Runtime;
 
 use crate::fixture;
@@ -50,12 +50,12 @@ fn append(shared: &Shared, to: Target) {
         data: r#"{"type":"order_paid","data":{"id":7}}"#.into(),
         persist: true,
     };
-    shared.log.append(fixture::NOW_MS, 0, record);
+    shared.hub.log().append(fixture::NOW_MS, 0, record);
 }
 
 /// Takes what the log holds into the inbox.
 fn route(shared: &Shared) {
-    let dispatch = pin!(dispatch(shared.clone()));
+    let dispatch = pin!(shared.hub.dispatch());
     let is_ready = dispatch
         .poll(&mut Context::from_waker(Waker::noop()))
         .is_ready();

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use gungraun::{library_benchmark, library_benchmark_group};
 use idlewild::config::Config;
-use idlewild::engine::MemoryEngine;
 use idlewild::public::{Extras, Live, Public};
 use idlewild::shard::bench::Solo;
 use idlewild::shard::{Shared, Socket, StartHandshake};
@@ -38,13 +37,11 @@ fn door() -> Door {
     };
     let runtime = fixture::runtime();
     let shared = fixture::shared();
-    let engine = MemoryEngine::new(Arc::clone(&shared.log), shared.clock.clone());
     let public = Arc::new(Public::new(
         &config,
         Live::new(&config).expect("the configuration is good"),
         Extras::default(),
-        shared.clone(),
-        Arc::new(engine),
+        Arc::clone(&shared.hub),
         runtime.handle().clone(),
     ));
     let context = runtime.enter();
@@ -90,7 +87,7 @@ fn request(token: &str) -> String {
 #[allow(clippy::needless_pass_by_value)] // as a teardown is called
 fn all_stand_in_the_table(door: Door) {
     assert_eq!(door.solo.len(), CONNECTIONS);
-    assert_eq!(door.shared.metrics.held.value(), CONNECTIONS as u64);
+    assert_eq!(door.shared.hub.streams().used(), CONNECTIONS as u64);
 }
 
 #[library_benchmark(setup = door, teardown = all_stand_in_the_table)]

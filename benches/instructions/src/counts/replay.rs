@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gungraun::{library_benchmark, library_benchmark_group};
 use idlewild::event::{EventId, EventName, Position, Target, UserId};
-use idlewild::log::{Log, Newcomer, PieceLimit, Progress, Record};
+use idlewild::hub::log::{JoinRequest, Log, PieceLimit, Progress, Record};
 
 use crate::fixture::{NOW_MS, ORIGIN};
 
@@ -85,7 +85,7 @@ fn come_back(absence: Absence) -> Absence {
     let mut taken = 0;
     let mut piece = Vec::new();
     for (user, last) in &absence.clients {
-        let joined = absence.log.join(&Newcomer {
+        let joined = absence.log.join(&JoinRequest {
             user,
             session: None,
             topics: &[],

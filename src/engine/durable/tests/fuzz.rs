@@ -160,7 +160,7 @@ fn encoded(signal: &Signal<'_>) -> Vec<u8> {
 
 /// Every entry that is retained.
 fn replayed(life: &Life) -> Vec<(EventId, Vec<u8>)> {
-    let joined = life.log.join(&Newcomer {
+    let joined = life.log.join(&JoinRequest {
         user: "42",
         session: None,
         topics: &[],

@@ -1,8 +1,8 @@
 use super::*;
-use crate::directory::Rules;
 use crate::engine::durable::session_log::SessionLog;
 use crate::engine::durable::tests::log_of;
 use crate::event::UserId;
+use crate::hub::directory::Rules;
 use std::sync::mpsc::sync_channel;
 use tokio::sync::Semaphore;
 

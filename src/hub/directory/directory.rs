@@ -1,25 +1,4 @@
-//! Who is connected where: user → current session, connections, the moment before which tokens
-//! are refused.
-//!
-//! 256 mutexes by the user's hash. Admission (session, limit, insert) is one critical section,
-//! and so is removal; a connection is removed exactly once, by whoever sees it end. Users are
-//! interned: a slot holds a 4-byte [`UserHandle`]. A user without connections and without a
-//! session to remember costs nothing.
-//!
-//! | module | one purpose |
-//! |---|---|
-//! | [`user`] | one user's connections |
-//! | [`standing`] | one user's session changes, and which tokens they allow |
-//! | [`standings`] | the standings of many users, until nothing depends on them |
-//! | [`name`], [`digest`] | what users and sessions are told apart by |
-
-mod digest;
-mod everyone;
-mod name;
-mod questions;
-mod standing;
-mod standings;
-mod user;
+//! The directory itself: its stripes, and what is asked of them.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -27,16 +6,17 @@ use hashbrown::HashTable;
 use parking_lot::Mutex;
 use slab::Slab;
 
+use super::everyone::Everyone;
+use super::questions::Questions;
+use super::standing::{Rules, Standing};
+use super::standings::Standings;
+use super::user::User;
 use crate::auth::{Identity, Issued};
 use crate::clock::{Clock, SteadyTime};
-use crate::config::OnLimit;
-use crate::event::Position;
-use crate::event::SessionChange;
-use everyone::Everyone;
-pub use questions::{Questions, Silent, Turn};
-pub use standing::{Rules, Standing};
-use standings::Standings;
-use user::User;
+use crate::event::{Position, SessionChange};
+use crate::hub::connection::ConnectionId;
+use crate::hub::limits::Limit;
+use crate::hub::rejection::Rejection;
 
 /// Locks of the directory: with two shards admitting at once, a collision is a rare event.
 const STRIPES: usize = 256;
@@ -46,17 +26,6 @@ const MAX_SWEPT: usize = 16_384;
 const MAX_SWEPT_LOCKED: usize = 256;
 /// Bits of a [`UserHandle`] that say the place inside a stripe.
 const INDEX_BITS: u32 = 24;
-
-/// Where a connection lives. The generation tells a slot's tenants apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConnectionRef {
-    /// The shard that owns it.
-    pub shard: u16,
-    /// Its slot there.
-    pub key: u32,
-    /// Which tenant of the slot it is.
-    pub generation: u32,
-}
 
 /// A user who is interned; valid as long as one of their connections is in the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,15 +48,6 @@ impl UserHandle {
     }
 }
 
-/// How many connections a user may hold.
-#[derive(Clone, Copy, Debug)]
-pub struct Limit {
-    /// At once.
-    pub connections: usize,
-    /// What happens to one more.
-    pub on_limit: OnLimit,
-}
-
 /// A connection that was let in.
 #[derive(Debug)]
 pub struct Admitted {
@@ -95,18 +55,7 @@ pub struct Admitted {
     pub user: UserHandle,
     /// The oldest connections, already out of the directory, where the limit evicts; more than one
     /// only after it was lowered.
-    pub evicted: Vec<ConnectionRef>,
-}
-
-/// Why a connection was not let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotAdmitted {
-    /// The session is not the current one, or the token was issued before the last change.
-    Revoked,
-    /// The user holds as many connections as allowed.
-    Limit,
-    /// The directory cannot number another user.
-    Full,
+    pub evicted: Vec<ConnectionId>,
 }
 
 /// All connected users and all known sessions, shared by all shards.
@@ -190,25 +139,25 @@ impl Directory {
     /// position of the user's last session change that is in force.
     ///
     /// # Errors
-    /// [`NotAdmitted`]; the directory is then unchanged.
+    /// [`Rejection`]; the directory is then unchanged.
     pub fn admit<J>(
         &self,
         identity: &Identity,
-        connection: ConnectionRef,
+        connection: ConnectionId,
         limit: Limit,
         joined: impl FnOnce(Position) -> J,
-    ) -> Result<(Admitted, J), NotAdmitted> {
+    ) -> Result<(Admitted, J), Rejection> {
         let session = identity.session.as_deref();
         let (stripe_number, hash) = self.place(&identity.user);
         let mut stripe = self.stripes[stripe_number].lock();
         let settled = stripe
             .settled(hash, identity, self.everyone())
-            .ok_or(NotAdmitted::Revoked)?;
+            .ok_or(Rejection::Revoked)?;
         let index = match stripe.find(hash, &identity.user) {
             Some(index) => index,
             None => stripe
                 .intern(hash, &identity.user, &self.hasher)
-                .ok_or(NotAdmitted::Full)?,
+                .ok_or(Rejection::Full)?,
         };
         let user = &mut stripe.users[index];
         let evicted = match user.make_room(limit) {
@@ -225,7 +174,7 @@ impl Directory {
             connection,
             session.map(|session| self.session_hash(session)),
         );
-        let handle = UserHandle::new(stripe_number, index).ok_or(NotAdmitted::Full)?;
+        let handle = UserHandle::new(stripe_number, index).ok_or(Rejection::Full)?;
         let admitted = Admitted {
             user: handle,
             evicted,
@@ -234,7 +183,7 @@ impl Directory {
     }
 
     /// Takes a connection out; false where somebody else already did.
-    pub fn remove(&self, user: UserHandle, connection: ConnectionRef) -> bool {
+    pub fn remove(&self, user: UserHandle, connection: ConnectionId) -> bool {
         let (stripe, index) = user.parts();
         let Some(stripe) = self.stripes.get(stripe) else {
             return false;
@@ -262,7 +211,7 @@ impl Directory {
     }
 
     /// Whether a connection is in, and nobody has taken it out.
-    pub fn holds(&self, user: UserHandle, connection: ConnectionRef) -> bool {
+    pub fn holds(&self, user: UserHandle, connection: ConnectionId) -> bool {
         let (stripe, index) = user.parts();
         let Some(stripe) = self.stripes.get(stripe) else {
             return false;
@@ -273,7 +222,7 @@ impl Directory {
     }
 
     /// Calls `each` for every connection of the user.
-    pub fn connections(&self, user: &str, each: impl FnMut(ConnectionRef)) {
+    pub fn connections(&self, user: &str, each: impl FnMut(ConnectionId)) {
         let (stripe, hash) = self.place(user);
         let stripe = self.stripes[stripe].lock();
         if let Some(index) = stripe.find(hash, user) {
@@ -289,7 +238,7 @@ impl Directory {
         change: &SessionChange,
         log_ms: u64,
         settled: Position,
-    ) -> Vec<ConnectionRef> {
+    ) -> Vec<ConnectionId> {
         let name = change.user.as_str();
         let keep = change.keep.as_deref();
         let (stripe, hash) = self.place(name);
@@ -394,7 +343,7 @@ impl Directory {
     }
 
     /// Takes out and returns every connection of the user; they may come back.
-    pub fn disconnect_user(&self, name: &str) -> Vec<ConnectionRef> {
+    pub fn disconnect_user(&self, name: &str) -> Vec<ConnectionId> {
         let (stripe, hash) = self.place(name);
         self.disconnect(&mut self.stripes[stripe].lock(), hash, name, None)
     }
@@ -409,15 +358,15 @@ impl Directory {
     /// Whether [`Directory::admit`] would let a connection in now.
     ///
     /// # Errors
-    /// [`NotAdmitted`]
-    pub fn would_admit(&self, identity: &Identity, limit: Limit) -> Result<(), NotAdmitted> {
+    /// [`Rejection`]
+    pub fn would_admit(&self, identity: &Identity, limit: Limit) -> Result<(), Rejection> {
         let (stripe, hash) = self.place(&identity.user);
         let stripe = self.stripes[stripe].lock();
         if stripe.settled(hash, identity, self.everyone()).is_none() {
-            return Err(NotAdmitted::Revoked);
+            return Err(Rejection::Revoked);
         }
         match stripe.find(hash, &identity.user) {
-            Some(index) if !stripe.users[index].has_room(limit) => Err(NotAdmitted::Limit),
+            Some(index) if !stripe.users[index].has_room(limit) => Err(Rejection::Limit),
             _ => Ok(()),
         }
     }
@@ -434,7 +383,7 @@ impl Directory {
         hash: u64,
         name: &str,
         keep: Option<u64>,
-    ) -> Vec<ConnectionRef> {
+    ) -> Vec<ConnectionId> {
         let Some(index) = stripe.find(hash, name) else {
             return Vec::new();
         };
@@ -522,4 +471,5 @@ impl Stripe {
 }
 
 #[cfg(test)]
+#[path = "tests.rs"]
 mod tests;

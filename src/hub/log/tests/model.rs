@@ -95,7 +95,7 @@ fn join(
     let oldest = events.len() - log.retained().1;
     let id_before = |n: usize| n.checked_sub(1).map_or(ORIGIN, |n| events[n].id);
     let (name, id) = (user.to_string(), last.map(|(id, _)| id.to_string()));
-    let joined = log.join(&Newcomer {
+    let joined = log.join(&JoinRequest {
         last_event_id: id.as_deref(),
         ..newcomer(&name, &topics, "")
     });

@@ -10,11 +10,10 @@ use compact_str::CompactString;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use super::room::{Look, Seen};
-use super::table::SlotRef;
-use crate::directory::ConnectionRef;
-use crate::hub::Outgoing;
+use super::connection::ConnectionId;
+use super::outgoing::Outgoing;
 use crate::metrics::Transport;
+use crate::sys::InFlight;
 
 /// A request to a shard.
 #[derive(Debug)]
@@ -24,23 +23,26 @@ pub(crate) enum Command {
         outgoing: Arc<Outgoing>,
         to: Recipients,
     },
-    /// End the tenants' streams.
-    End { tenants: Vec<SlotRef>, end: Ending },
-    /// Say who the tenants are.
+    /// End the connections' streams.
+    End {
+        connections: Vec<ConnectionId>,
+        end: Ending,
+    },
+    /// Say who the connections are.
     Describe {
-        tenants: Vec<SlotRef>,
+        connections: Vec<ConnectionId>,
         reply: oneshot::Sender<Vec<Description>>,
     },
-    /// Close those of the tenants that are gone, and tell of the others.
+    /// Close those of the connections that are gone, and tell of the others.
     Look {
-        tenants: Vec<SlotRef>,
+        connections: Vec<ConnectionId>,
         look: Look,
         reply: oneshot::Sender<Vec<Seen>>,
     },
-    /// Close the tenants, which do not answer, and say which were there.
+    /// Close the connections, which do not answer, and say which were there.
     Drop {
-        tenants: Vec<SlotRef>,
-        reply: oneshot::Sender<Vec<ConnectionRef>>,
+        connections: Vec<ConnectionId>,
+        reply: oneshot::Sender<Vec<ConnectionId>>,
     },
     /// Answer, to show that this thread can be woken.
     Ping { reply: oneshot::Sender<()> },
@@ -80,14 +82,46 @@ pub(crate) enum Recipients {
     Everyone,
     /// Those who asked for the entry's topic.
     Subscribers,
-    Tenants(Vec<SlotRef>),
+    Connections(Vec<ConnectionId>),
+}
+
+/// A kernel that has acknowledged something this recently is there. Its clock ticks every few
+/// milliseconds, so that shorter times cannot be told apart.
+const RECENTLY_MS: u32 = 50;
+
+/// What to do to connections besides looking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    Only,
+    Heartbeat,
+}
+
+/// A connection that is still there, as far as its kernel knows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    /// Which it is.
+    pub connection: ConnectionId,
+    /// What is on the way to it; `None` where that says nothing.
+    pub in_flight: Option<InFlight>,
+}
+
+impl Seen {
+    /// Whether it has acknowledged nothing since it was seen as `before`.
+    pub(crate) fn is_silent_since(&self, before: &Self) -> bool {
+        let (Some(now), Some(before)) = (self.in_flight, before.in_flight) else {
+            return false;
+        };
+        now.packets > 0
+            && before.last_ack_ms >= RECENTLY_MS
+            && now.last_ack_ms >= before.last_ack_ms
+    }
 }
 
 /// A connection as an operator sees it.
 #[derive(Clone, Debug)]
 pub struct Description {
     /// Which it is; unique while the server runs.
-    pub connection: ConnectionRef,
+    pub connection: ConnectionId,
     /// When it came, in Unix seconds.
     pub since_s: u32,
     /// How it is connected.

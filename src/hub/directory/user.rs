@@ -1,8 +1,10 @@
 //! One user with connections: name and connections, the oldest first.
 
 use super::name::Name;
-use super::{ConnectionRef, Limit, NotAdmitted};
 use crate::config::OnLimit;
+use crate::hub::connection::ConnectionId;
+use crate::hub::limits::Limit;
+use crate::hub::rejection::Rejection;
 
 /// A connected user. With one connection it is all that is kept.
 #[derive(Debug)]
@@ -27,9 +29,7 @@ enum Connections {
 #[derive(Clone, Copy, Debug)]
 struct Connection {
     session_hash: u64,
-    key: u32,
-    generation: u32,
-    shard: u16,
+    at: ConnectionId,
     /// `session_hash` means something. A `bool`, so that [`Connections`] needs no tag of its own.
     has_session: bool,
 }
@@ -54,8 +54,8 @@ impl User {
         matches!(self.connections, Connections::None)
     }
 
-    pub(super) fn connections(&self) -> impl Iterator<Item = ConnectionRef> {
-        self.slice().iter().map(Connection::at)
+    pub(super) fn connections(&self) -> impl Iterator<Item = ConnectionId> {
+        self.slice().iter().map(|connection| connection.at)
     }
 
     /// Whether [`User::make_room`] would make room.
@@ -65,25 +65,23 @@ impl User {
 
     /// Sees to it that one more connection fits: takes out and returns the oldest ones, if that
     /// is the policy.
-    pub(super) fn make_room(&mut self, limit: Limit) -> Result<Vec<ConnectionRef>, NotAdmitted> {
+    pub(super) fn make_room(&mut self, limit: Limit) -> Result<Vec<ConnectionId>, Rejection> {
         let too_many = (self.slice().len() + 1).saturating_sub(limit.connections);
         match limit.on_limit {
-            OnLimit::Reject if too_many > 0 => Err(NotAdmitted::Limit),
+            OnLimit::Reject if too_many > 0 => Err(Rejection::Limit),
             OnLimit::Reject => Ok(Vec::new()),
             OnLimit::EvictOldest => {
-                let oldest: Vec<ConnectionRef> = self.connections().take(too_many).collect();
-                self.retain(|connection| !oldest.contains(&connection.at()));
+                let oldest: Vec<ConnectionId> = self.connections().take(too_many).collect();
+                self.retain(|connection| !oldest.contains(&connection.at));
                 Ok(oldest)
             }
         }
     }
 
-    pub(super) fn connect(&mut self, at: ConnectionRef, session_hash: Option<u64>) {
+    pub(super) fn connect(&mut self, at: ConnectionId, session_hash: Option<u64>) {
         let connection = Connection {
             session_hash: session_hash.unwrap_or_default(),
-            key: at.key,
-            generation: at.generation,
-            shard: at.shard,
+            at,
             has_session: session_hash.is_some(),
         };
         match &mut self.connections {
@@ -96,10 +94,10 @@ impl User {
     }
 
     /// Takes one connection out; false where it is not there.
-    pub(super) fn disconnect(&mut self, at: ConnectionRef) -> bool {
+    pub(super) fn disconnect(&mut self, at: ConnectionId) -> bool {
         let mut was_there = false;
         self.retain(|connection| {
-            let is_this = connection.at() == at;
+            let is_this = connection.at == at;
             was_there |= is_this;
             !is_this
         });
@@ -107,7 +105,7 @@ impl User {
     }
 
     /// Takes out and returns all connections of another session than `keep`, or of none.
-    pub(super) fn disconnect_others(&mut self, keep: Option<u64>) -> Vec<ConnectionRef> {
+    pub(super) fn disconnect_others(&mut self, keep: Option<u64>) -> Vec<ConnectionId> {
         let stays = |connection: &Connection| {
             keep.is_some_and(|keep| connection.has_session && connection.session_hash == keep)
         };
@@ -115,7 +113,7 @@ impl User {
             .slice()
             .iter()
             .filter(|connection| !stays(connection))
-            .map(Connection::at)
+            .map(|connection| connection.at)
             .collect();
         self.retain(stays);
         ended
@@ -145,16 +143,6 @@ impl User {
                     _ => {}
                 }
             }
-        }
-    }
-}
-
-impl Connection {
-    fn at(&self) -> ConnectionRef {
-        ConnectionRef {
-            shard: self.shard,
-            key: self.key,
-            generation: self.generation,
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::auth::IssuedAt;
-use crate::directory::digest::Digest;
+use crate::hub::directory::digest::Digest;
 
 /// Sessions remembered per user: more devices than one person alternates between. 128 bytes.
 const MAX_PAST: usize = 8;

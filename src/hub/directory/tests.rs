@@ -1,5 +1,6 @@
 use super::*;
 use crate::auth::IssuedAt;
+use crate::config::OnLimit;
 use crate::event::UserId;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -19,12 +20,8 @@ fn identity(user: &str, session: Option<&str>, issued: Option<IssuedAt>) -> Iden
     }
 }
 
-fn at(key: u32) -> ConnectionRef {
-    ConnectionRef {
-        shard: 0,
-        key,
-        generation: 7,
-    }
+fn at(key: u32) -> ConnectionId {
+    ConnectionId::new(0, key, 7)
 }
 
 fn change(user: &str, keep: Option<&str>, at_unix_ms: u64) -> SessionChange {
@@ -40,12 +37,12 @@ fn change_session(
     user: &str,
     keep: Option<&str>,
     at_unix_ms: u64,
-) -> Vec<ConnectionRef> {
+) -> Vec<ConnectionId> {
     let change = change(user, keep, at_unix_ms);
     directory.change_session(&change, at_unix_ms, Position(1))
 }
 
-fn admit(directory: &Directory, identity: &Identity, key: u32) -> Result<UserHandle, NotAdmitted> {
+fn admit(directory: &Directory, identity: &Identity, key: u32) -> Result<UserHandle, Rejection> {
     directory
         .admit(identity, at(key), LIMIT, |_| ())
         .map(|(admitted, ())| admitted.user)
@@ -59,7 +56,7 @@ fn a_sixth_connection_is_refused_and_a_freed_place_can_be_taken() {
     for key in 1..5 {
         admit(&directory, &user, key).unwrap();
     }
-    assert_eq!(admit(&directory, &user, 5), Err(NotAdmitted::Limit));
+    assert_eq!(admit(&directory, &user, 5), Err(Rejection::Limit));
     assert!(directory.remove(handle, at(3)));
     assert!(!directory.remove(handle, at(3)));
     assert!(admit(&directory, &user, 5).is_ok());
@@ -108,8 +105,8 @@ fn another_session_is_forced_out_and_refused_from_then_on() {
     admit(&directory, &new, 2).unwrap();
     let ended = change_session(&directory, "1", Some("b"), 200_000);
     assert_eq!(ended, [at(0), at(1)]);
-    assert_eq!(admit(&directory, &old, 3), Err(NotAdmitted::Revoked));
-    assert_eq!(admit(&directory, &nameless, 3), Err(NotAdmitted::Revoked));
+    assert_eq!(admit(&directory, &old, 3), Err(Rejection::Revoked));
+    assert_eq!(admit(&directory, &nameless, 3), Err(Rejection::Revoked));
     assert!(admit(&directory, &new, 3).is_ok());
     let later = identity("1", None, Some(IssuedAt::from_unix_ms(201_000)));
     assert!(admit(&directory, &later, 4).is_ok());
@@ -355,9 +352,9 @@ proptest! {
                             prop_assert_eq!(admitted.evicted, Vec::from_iter(evicted));
                             connected.push((user, session(named), key, admitted.user));
                         }
-                        Err(NotAdmitted::Revoked) => prop_assert!(!allowed),
-                        Err(NotAdmitted::Limit) => prop_assert!(allowed && held == 3 && !evict),
-                        Err(NotAdmitted::Full) => prop_assert!(false),
+                        Err(Rejection::Revoked) => prop_assert!(!allowed),
+                        Err(Rejection::Limit) => prop_assert!(allowed && held == 3 && !evict),
+                        Err(Rejection::Full | Rejection::Draining) => prop_assert!(false),
                     }
                 }
                 Step::Remove { nth } => {
@@ -390,7 +387,7 @@ proptest! {
             }
             for user in 0..4u8 {
                 let mut keys = Vec::new();
-                directory.connections(&user.to_string(), |c| keys.push(c.key));
+                directory.connections(&user.to_string(), |c| keys.push(c.key()));
                 let expected: Vec<_> = connected.iter().filter(|c| c.0 == user).map(|c| c.2).collect();
                 prop_assert_eq!(keys, expected);
             }

@@ -1,3 +1,4 @@
+#[path = "tests/model.rs"]
 mod model;
 
 use super::*;
@@ -42,8 +43,8 @@ fn user(id: &str) -> UserId {
     UserId::new(id).unwrap()
 }
 
-fn newcomer<'a>(user: &'a str, topics: &'a [Topic], last_event_id: &'a str) -> Newcomer<'a> {
-    Newcomer {
+fn newcomer<'a>(user: &'a str, topics: &'a [Topic], last_event_id: &'a str) -> JoinRequest<'a> {
+    JoinRequest {
         user,
         session: None,
         topics,
@@ -249,7 +250,7 @@ fn an_id_that_the_log_does_not_know_is_a_gap() {
     assert_eq!(told(&ids[2].to_string()), ids[2]);
     assert_eq!(told("nonsense"), ids[1]);
     // Nobody asked.
-    let joined = log.join(&Newcomer {
+    let joined = log.join(&JoinRequest {
         last_event_id: None,
         ..newcomer("1", &[], "")
     });
@@ -260,7 +261,7 @@ fn an_id_that_the_log_does_not_know_is_a_gap() {
 #[test]
 fn an_empty_log_has_a_position_and_a_gap_is_told_once() {
     let log = Log::new(1 << 20, Duration::from_secs(1), ORIGIN);
-    let asks_for_nothing = Newcomer {
+    let asks_for_nothing = JoinRequest {
         last_event_id: None,
         ..newcomer("1", &[], "")
     };
@@ -361,7 +362,7 @@ fn a_session_change_has_an_id_and_is_replayed_to_nobody() {
     let after = log.append(1_000, 0, broadcast("y"));
     for last in [before, change] {
         let id = last.to_string();
-        let client = Newcomer {
+        let client = JoinRequest {
             settled,
             ..newcomer("1", &[], &id)
         };
@@ -422,7 +423,7 @@ fn a_replay_ends_where_its_clients_session_does() {
     let third = log.append(1_000, 0, broadcast("2"));
     let of = |session, settled| {
         let id = first.to_string();
-        let client = Newcomer {
+        let client = JoinRequest {
             session,
             settled,
             ..newcomer("1", &[], &id)

@@ -45,7 +45,7 @@ pub enum Progress {
 
 /// A client that joins.
 #[derive(Clone, Copy, Debug)]
-pub struct Newcomer<'a> {
+pub struct JoinRequest<'a> {
     /// Who it is.
     pub user: &'a str,
     /// Its token's session.
@@ -95,7 +95,7 @@ impl Replay {
     /// in.
     pub(super) fn begin(
         ring: &Ring,
-        client: &Newcomer<'_>,
+        client: &JoinRequest<'_>,
         after: Rank,
         from_oldest: bool,
     ) -> Option<Self> {

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::ConnectionRef;
+use crate::hub::connection::ConnectionId;
 
 /// Between two questions to one user's connections: about a client's second reconnect.
 const PAUSE_MS: u64 = 10_000;
@@ -24,7 +24,7 @@ struct Asked {
 }
 
 /// The connections that did not answer and were left open.
-pub type Silent = Box<[ConnectionRef]>;
+pub type Silent = Box<[ConnectionId]>;
 
 /// Who asks.
 #[derive(Debug)]
@@ -90,11 +90,7 @@ mod tests {
         let Turn::Ask(question) = questions.turn("42", 0) else {
             panic!("the first asks");
         };
-        let left = ConnectionRef {
-            shard: 0,
-            key: 1,
-            generation: 1,
-        };
+        let left = ConnectionId::new(0, 1, 1);
         question.send_replace(Box::new([left]));
         assert!(matches!(questions.turn("42", 1), Turn::Wait(_)));
         drop(question);

@@ -1,21 +1,4 @@
-//! What happened, in order: the ring of events and session changes that engines append to, that
-//! delivery reads, and that clients who come back are served from.
-//!
-//! The log owns positions. An entry is appended once, dispatched once, and then retained while
-//! it is young enough and the ring small enough; one that is not kept is gone once dispatched.
-//! What is not yet dispatched is never evicted; appending waits instead ([`Log::room`]).
-//!
-//! | module | one purpose |
-//! |---|---|
-//! | [`entry`] | one thing that happened |
-//! | [`ring`] | what is retained, and each client's chain through it |
-//! | [`past`] | what is remembered of what is not |
-//! | [`replay`] | what one client missed, in pieces |
-
-mod entry;
-mod past;
-mod replay;
-mod ring;
+//! The log itself: what is appended, dispatched, retained and joined.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,14 +8,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::entry::{Entry, Record};
+use super::past::Past;
+use super::replay::{JoinRequest, PieceLimit, Progress, Replay, chains};
+use super::ring::Ring;
 use crate::clock::millis;
 use crate::event::{EventId, Position};
-use past::Past;
-use replay::chains;
-use ring::Ring;
-
-pub use entry::{Entry, Rank, Record};
-pub use replay::{Newcomer, PieceLimit, Progress, Replay};
 
 /// Entries that may wait for dispatch before publishing waits: several batches, so that shards
 /// never idle, and few enough that a stuck shard is noticed by the publisher.
@@ -188,7 +169,7 @@ impl Log {
     /// An id that the log does not know, of whatever form, is a gap: then all that is retained for
     /// the client counts as missed. It knows those that are retained, the one right before them, and
     /// of those that are gone the ones after which nothing for this client has gone.
-    pub fn join(&self, client: &Newcomer<'_>) -> Joined {
+    pub fn join(&self, client: &JoinRequest<'_>) -> Joined {
         let state = self.state.lock();
         let newest = state.ring.newest_id();
         let head = Place {
@@ -422,4 +403,5 @@ impl State {
 }
 
 #[cfg(test)]
+#[path = "tests.rs"]
 mod tests;

@@ -1,0 +1,179 @@
+//! Who is let in, and the place they hold until it is given up or a shard takes it over.
+
+use std::sync::Arc;
+
+use super::connection::ConnectionId;
+use super::directory::UserHandle;
+use super::hub::Hub;
+use super::inbox::{Command, Ending};
+use super::log::{JoinRequest, Joined};
+use super::quota::Permit;
+use super::rejection::Rejection;
+use crate::auth::Identity;
+use crate::topic::Topic;
+
+/// A client that asks to be let in; what it asks for was checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Newcomer<'a> {
+    /// Who it is.
+    pub identity: &'a Identity,
+    /// The topics it wants.
+    pub topics: &'a [Topic],
+    /// The id of the last event it has, as it says.
+    pub last_event_id: Option<&'a str>,
+}
+
+/// A client that was let in.
+#[derive(Debug)]
+pub struct Placed {
+    /// Its place.
+    pub place: Place,
+    /// Where it stands in the log, and what it missed.
+    pub joined: Joined,
+}
+
+/// A place under all limits and in the directory. It is given up when this is dropped, unless a
+/// shard took it over.
+#[derive(Debug)]
+#[must_use]
+pub struct Place {
+    hub: Arc<Hub>,
+    user: UserHandle,
+    connection: ConnectionId,
+    permits: Option<StreamPermits>,
+}
+
+/// What a stream holds of the server's limits.
+#[derive(Debug)]
+pub struct StreamPermits {
+    /// Of all streams.
+    pub stream: Permit,
+    /// Of test streams.
+    pub test_stream: Option<Permit>,
+}
+
+impl Hub {
+    /// Lets a client in: under the limit of all, the user's session and limit, and at a position of
+    /// the log. Older connections may give way to it.
+    ///
+    /// # Errors
+    /// [`Rejection`]; nothing has changed then.
+    pub fn admit(
+        self: &Arc<Self>,
+        newcomer: Newcomer<'_>,
+        connection: ConnectionId,
+    ) -> Result<Placed, Rejection> {
+        let limits = self.limits();
+        let stream = self.streams.acquire(limits.connections);
+        let stream = stream.ok_or(Rejection::Full)?;
+        let Newcomer {
+            identity,
+            topics,
+            last_event_id,
+        } = newcomer;
+        let join = |settled| {
+            self.log.join(&JoinRequest {
+                user: &identity.user,
+                session: identity.session.as_deref(),
+                topics,
+                last_event_id,
+                settled,
+            })
+        };
+        let (admitted, joined) =
+            self.directory
+                .admit(identity, connection, limits.per_user, join)?;
+        for oldest in admitted.evicted {
+            self.inbox(oldest.shard()).push(Command::End {
+                connections: vec![oldest],
+                end: Ending::Evicted,
+            });
+        }
+        let permits = StreamPermits {
+            stream,
+            test_stream: None,
+        };
+        Ok(Placed {
+            place: self.place(admitted.user, connection, permits),
+            joined,
+        })
+    }
+
+    /// Lets a test stream in, which is nobody's.
+    ///
+    /// # Errors
+    /// [`Rejection::Full`]
+    pub fn admit_test_stream(
+        self: &Arc<Self>,
+        connection: ConnectionId,
+    ) -> Result<Place, Rejection> {
+        let limits = self.limits();
+        let stream = self.streams.acquire(limits.connections);
+        let test_stream = self.test_streams.acquire(limits.test_streams);
+        let permits = StreamPermits {
+            stream: stream.ok_or(Rejection::Full)?,
+            test_stream: Some(test_stream.ok_or(Rejection::Full)?),
+        };
+        Ok(self.place(UserHandle::NONE, connection, permits))
+    }
+
+    /// Whether a client would be let in now; `None` stands for a test stream. Reserves nothing.
+    ///
+    /// # Errors
+    /// [`Rejection`]
+    pub fn would_admit(&self, identity: Option<&Identity>) -> Result<(), Rejection> {
+        let limits = self.limits();
+        if self.streams.used() >= limits.connections as u64 {
+            return Err(Rejection::Full);
+        }
+        match identity {
+            Some(identity) => self.directory.would_admit(identity, limits.per_user),
+            None if self.test_streams.used() >= limits.test_streams as u64 => Err(Rejection::Full),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a credential of this identity is still good.
+    pub fn allows(&self, identity: &Identity) -> bool {
+        self.directory.allows(identity)
+    }
+
+    fn place(
+        self: &Arc<Self>,
+        user: UserHandle,
+        connection: ConnectionId,
+        permits: StreamPermits,
+    ) -> Place {
+        Place {
+            hub: Arc::clone(self),
+            user,
+            connection,
+            permits: Some(permits),
+        }
+    }
+}
+
+impl Place {
+    /// Whose place it is.
+    pub fn user(&self) -> UserHandle {
+        self.user
+    }
+
+    /// Which connection holds it.
+    pub fn connection(&self) -> ConnectionId {
+        self.connection
+    }
+
+    /// Leaves the place to a shard, which removes the connection from the directory when it ends.
+    pub fn take(mut self) -> Option<StreamPermits> {
+        self.permits.take()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.permits.is_some() && self.user != UserHandle::NONE {
+            self.hub.directory.remove(self.user, self.connection);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Which connection it is.
+
+use std::fmt;
+
+/// Bits of a [`ConnectionId`] that name the slot; above them stands the shard.
+const KEY_BITS: u32 = 23;
+const SHARD_BITS: u32 = u32::BITS - KEY_BITS;
+
+/// Names one connection while the server runs: its shard, its slot there, and a generation that
+/// tells apart those that use the slot one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId {
+    place: u32,
+    generation: u32,
+}
+
+const _: () = assert!(
+    size_of::<ConnectionId>() == 8,
+    "it stands in the directory, and in epoll's data"
+);
+
+impl ConnectionId {
+    /// Shards that can be told apart.
+    pub const MAX_SHARDS: usize = 1 << SHARD_BITS;
+    /// Slots of one shard that can be told apart.
+    pub const MAX_KEYS: usize = 1 << KEY_BITS;
+
+    /// The connection in a shard's slot. Shard and slot are below the bounds above.
+    pub fn new(shard: u16, key: u32, generation: u32) -> Self {
+        debug_assert!(usize::from(shard) < Self::MAX_SHARDS && (key as usize) < Self::MAX_KEYS);
+        Self {
+            place: u32::from(shard) << KEY_BITS | key,
+            generation,
+        }
+    }
+
+    /// The shard that owns it.
+    #[allow(clippy::cast_possible_truncation)] // nine bits
+    pub fn shard(self) -> u16 {
+        (self.place >> KEY_BITS) as u16
+    }
+
+    /// Its slot there.
+    pub fn key(self) -> u32 {
+        self.place & ((1 << KEY_BITS) - 1)
+    }
+
+    /// Which of the slot's connections it is.
+    pub fn generation(self) -> u32 {
+        self.generation
+    }
+
+    /// All of it as a number, for epoll.
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.place)
+    }
+
+    /// What [`ConnectionId::to_bits`] made a number of.
+    #[allow(clippy::cast_possible_truncation)] // the halves of the number
+    pub fn from_bits(bits: u64) -> Self {
+        Self {
+            place: bits as u32,
+            generation: (bits >> 32) as u32,
+        }
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.shard(), self.key(), self.generation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_parts_come_back() {
+        for shard in [0, 1, 511] {
+            for key in [0, 1, (1 << KEY_BITS) - 1] {
+                for generation in [0, 7, u32::MAX] {
+                    let id = ConnectionId::new(shard, key, generation);
+                    assert_eq!(
+                        (id.shard(), id.key(), id.generation()),
+                        (shard, key, generation)
+                    );
+                    assert_eq!(ConnectionId::from_bits(id.to_bits()), id);
+                }
+            }
+        }
+        assert_eq!(ConnectionId::new(1, 2, 3).to_string(), "1-2-3");
+    }
+}

@@ -1,0 +1,29 @@
+//! Who is connected where: user → current session, connections, the moment before which tokens
+//! are refused.
+//!
+//! 256 mutexes by the user's hash. Admission (session, limit, insert) is one critical section,
+//! and so is removal; a connection is removed exactly once, by whoever sees it end. Users are
+//! interned: a slot holds a 4-byte [`UserHandle`]. A user without connections and without a
+//! session to remember costs nothing.
+//!
+//! | module | one purpose |
+//! |---|---|
+//! | [`directory`] | the directory itself |
+//! | [`user`] | one user's connections |
+//! | [`standing`] | one user's session changes, and which tokens they allow |
+//! | [`standings`] | the standings of many users, until nothing depends on them |
+//! | [`name`], [`digest`] | what users and sessions are told apart by |
+
+mod digest;
+#[allow(clippy::module_inception)] // what the folder is about
+mod directory;
+mod everyone;
+mod name;
+mod questions;
+mod standing;
+mod standings;
+mod user;
+
+pub use directory::{Admitted, Directory, UserHandle};
+pub use questions::{Questions, Silent, Turn};
+pub use standing::{Rules, Standing};

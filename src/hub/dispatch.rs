@@ -1,0 +1,105 @@
+//! Hands the log to the shards: one reader, so that every inbox holds entries in log order.
+
+use std::sync::Arc;
+
+use super::connection::ConnectionId;
+use super::hub::Hub;
+use super::inbox::{Command, Ending, Recipients};
+use super::log::{Entry, Record};
+use super::outgoing::Outgoing;
+use super::presence::by_shard;
+use crate::event::{Target, UserId};
+
+/// Entries handed over before the shards are woken: enough that a burst leaves in few sends.
+const BATCH: usize = 1_024;
+
+/// Commands for each shard that are not in its inbox yet.
+type Commands = [Vec<Command>];
+
+impl Hub {
+    /// Tails the log for ever. One task does it.
+    pub async fn dispatch(&self) {
+        let mut commands: Vec<Vec<Command>> = self.inboxes.iter().map(|_| Vec::new()).collect();
+        loop {
+            self.in_flight.room().await;
+            let batch = self.log.next_batch(BATCH).await;
+            for entry in &batch {
+                self.route(entry, &mut commands);
+            }
+            for (inbox, commands) in self.inboxes.iter().zip(&mut commands) {
+                inbox.push_all(commands);
+            }
+            if let Some(last) = batch.last() {
+                self.log.mark_dispatched(last, self.clock.now_ms());
+            }
+        }
+    }
+
+    fn route(&self, entry: &Arc<Entry>, commands: &mut Commands) {
+        match &entry.record {
+            Record::Event { to, .. } => match to {
+                Target::All => self.to_every_shard(entry, commands, || Recipients::Everyone),
+                Target::Topic(_) => {
+                    self.to_every_shard(entry, commands, || Recipients::Subscribers);
+                }
+                Target::User(user) => self.to_users(entry, std::slice::from_ref(user), commands),
+                Target::Users(users) => self.to_users(entry, users.as_slice(), commands),
+            },
+            Record::Session { change, .. } => {
+                let ended = self
+                    .directory
+                    .change_session(change, entry.id.ms, entry.position);
+                let end = |outgoing, connections| Command::End {
+                    connections,
+                    end: Ending::LoggedOut(outgoing),
+                };
+                self.to_connections(entry, &ended, commands, end);
+            }
+        }
+    }
+
+    fn to_every_shard(
+        &self,
+        entry: &Arc<Entry>,
+        commands: &mut Commands,
+        to: impl Fn() -> Recipients,
+    ) {
+        let outgoing = self.in_flight.begin(entry, commands.len());
+        for commands in commands {
+            commands.push(Command::Deliver {
+                outgoing: Arc::clone(&outgoing),
+                to: to(),
+            });
+        }
+    }
+
+    fn to_users(&self, entry: &Arc<Entry>, users: &[UserId], commands: &mut Commands) {
+        let mut connections = Vec::new();
+        for user in users {
+            self.directory
+                .connections(user.as_str(), |connection| connections.push(connection));
+        }
+        let deliver = |outgoing, connections| Command::Deliver {
+            outgoing,
+            to: Recipients::Connections(connections),
+        };
+        self.to_connections(entry, &connections, commands, deliver);
+    }
+
+    fn to_connections(
+        &self,
+        entry: &Arc<Entry>,
+        connections: &[ConnectionId],
+        commands: &mut Commands,
+        command: impl Fn(Arc<Outgoing>, Vec<ConnectionId>) -> Command,
+    ) {
+        let groups = by_shard(commands, connections);
+        if groups.is_empty() {
+            return;
+        }
+        let outgoing = self.in_flight.begin(entry, groups.len());
+        for (commands, connections) in groups {
+            commands.push(command(Arc::clone(&outgoing), connections));
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Who is online, and ending their connections.
+
+use super::connection::ConnectionId;
+use super::hub::Hub;
+use super::inbox::{Command, Description, Ending, Inbox};
+use crate::event::UserId;
+
+impl Hub {
+    /// The user's connections, the oldest first.
+    pub async fn presence(&self, user: &UserId) -> Vec<Description> {
+        let mut connections = Vec::new();
+        self.directory
+            .connections(user.as_str(), |connection| connections.push(connection));
+        let mut descriptions = Vec::new();
+        for (inbox, connections) in by_shard(self.inboxes.iter(), &connections) {
+            descriptions.extend(inbox.describe(connections).await);
+        }
+        descriptions.sort_by_key(|one| (one.since_s, one.connection.generation()));
+        descriptions
+    }
+
+    /// Ends all connections of a user and says how many; they may come back.
+    pub fn disconnect(&self, user: &UserId) -> usize {
+        let ended = self.directory.disconnect_user(user.as_str());
+        for (inbox, connections) in by_shard(self.inboxes.iter(), &ended) {
+            inbox.push(Command::End {
+                connections,
+                end: Ending::Disconnected,
+            });
+        }
+        ended.len()
+    }
+}
+
+/// Connections by the shard that owns them, shards without any left out.
+pub(super) fn by_shard<'a, S>(
+    shards: impl IntoIterator<Item = S> + 'a,
+    connections: &[ConnectionId],
+) -> Vec<(S, Vec<ConnectionId>)> {
+    shards
+        .into_iter()
+        .enumerate()
+        .filter_map(|(number, shard)| {
+            let here = connections.iter().copied();
+            let here: Vec<ConnectionId> = here
+                .filter(|connection| usize::from(connection.shard()) == number)
+                .collect();
+            (!here.is_empty()).then_some((shard, here))
+        })
+        .collect()
+}
+
+impl Inbox {
+    /// Asks the shard who these are; an empty answer where the shard is gone.
+    async fn describe(&self, connections: Vec<ConnectionId>) -> Vec<Description> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.push(Command::Describe { connections, reply });
+        answer.await.unwrap_or_default()
+    }
+}

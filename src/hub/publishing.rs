@@ -1,0 +1,118 @@
+//! Events and session changes: stored by the engine, and answered when they are in force.
+
+use tracing::Instrument as _;
+
+use super::engine::{Accepted, EngineError, Notice};
+use super::hub::Hub;
+use crate::event::{Draft, EventId, SessionChange, Target, UserId};
+use crate::metrics::PublishedTo;
+use crate::spans;
+
+/// What the connections that a log-out ends are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogOut {
+    /// For people.
+    pub message: String,
+    /// For programs.
+    pub reason: String,
+}
+
+impl Default for LogOut {
+    fn default() -> Self {
+        Self {
+            message: "You have been logged out.".to_owned(),
+            reason: "logout".to_owned(),
+        }
+    }
+}
+
+impl Hub {
+    /// Stores events in their order, and answers for each. Delivery follows.
+    pub async fn publish(&self, drafts: Vec<Draft>) -> Vec<Accepted> {
+        let to: Vec<PublishedTo> = drafts.iter().map(|draft| label(&draft.to)).collect();
+        let span = spans::publish(drafts.len());
+        let answers = self.engine.publish(drafts).instrument(span.clone()).await;
+        if let Some(error) = answers.iter().find_map(|answer| answer.as_ref().err()) {
+            spans::fail(&span, error);
+        }
+        for (to, answer) in to.into_iter().zip(&answers) {
+            if answer.is_ok() {
+                self.metrics.published.at(to as usize).increment();
+            }
+        }
+        answers
+    }
+
+    /// Makes a session the user's only one. When this returns, the credentials of all others are
+    /// rejected and their streams are about to end, with `message` if there is one.
+    ///
+    /// # Errors
+    /// [`EngineError`]; nothing has changed then.
+    pub async fn change_session(
+        &self,
+        user: UserId,
+        session: &str,
+        message: Option<String>,
+    ) -> Result<EventId, EngineError> {
+        if self.directory.is_current(user.as_str(), session) {
+            // It logs nobody out, so nobody gets a FORCE_LOGOUT.
+            return Ok(self.log.newest_id());
+        }
+        let message =
+            message.unwrap_or_else(|| "You have been logged in from another device.".to_owned());
+        let notice = Notice {
+            message,
+            reason: "new_login".to_owned(),
+        };
+        let change = SessionChange {
+            user,
+            keep: Some(session.into()),
+            at_unix_ms: self.clock.unix_ms(),
+        };
+        self.change(change, notice, spans::change_session()).await
+    }
+
+    /// Ends all sessions of a user, as [`Hub::change_session`] ends all but one.
+    ///
+    /// # Errors
+    /// [`EngineError`]; nothing has changed then.
+    pub async fn log_out(&self, user: UserId, words: LogOut) -> Result<EventId, EngineError> {
+        let notice = Notice {
+            message: words.message,
+            reason: words.reason,
+        };
+        let change = SessionChange {
+            user,
+            keep: None,
+            at_unix_ms: self.clock.unix_ms(),
+        };
+        self.change(change, notice, spans::log_out()).await
+    }
+
+    async fn change(
+        &self,
+        change: SessionChange,
+        notice: Notice,
+        span: tracing::Span,
+    ) -> Result<EventId, EngineError> {
+        let changed = self
+            .engine
+            .change_session(change, notice)
+            .instrument(span.clone())
+            .await;
+        let id = changed.inspect_err(|error| spans::fail(&span, error))?;
+        drop(span);
+        let dispatched = self.log.dispatched(id);
+        dispatched.instrument(spans::dispatch()).await;
+        Ok(id)
+    }
+}
+
+fn label(target: &Target) -> PublishedTo {
+    match target {
+        Target::User(_) => PublishedTo::User,
+        Target::Users(_) => PublishedTo::Users,
+        Target::Topic(_) => PublishedTo::Topic,
+        Target::All => PublishedTo::All,
+    }
+}

@@ -1,0 +1,195 @@
+//! Room for a newcomer whose user holds all they may: connections that are gone already give way.
+//!
+//! A client that reconnects at once may come before the shard has looked at the end of its last
+//! connection, and after a network change the server is not told of that end at all. So, before a
+//! newcomer is refused:
+//!
+//! 1. connections whose end the kernel knows are closed ([`Command::Look`]);
+//! 2. with none of those, all get a heartbeat, and those whose kernel has not acknowledged it
+//!    after [`PATIENCE`] are closed. This is done once per user in a while ([`Questions`]); whoever
+//!    comes meanwhile waits for the outcome.
+//!
+//! A request for the head alone is answered by the same rules, but connections that do not answer
+//! stay: only a stream takes their place.
+//!
+//! Behind a proxy the kernel that answers is the proxy's: a client that it still believes in does
+//! not give way.
+
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use super::connection::ConnectionId;
+use super::directory::{Silent, Turn};
+use super::hub::Hub;
+use super::inbox::{Command, Inbox, Look, Seen};
+use super::presence::by_shard;
+use crate::clock::millis;
+
+/// How long a kernel may take to acknowledge a heartbeat: several round trips of a slow network.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Connections looked at for one newcomer, the oldest; bounds what a refusal costs where the limit
+/// is high.
+const MAX_LOOKED_AT: usize = 64;
+/// Between the first looks for an acknowledgement. The pause doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+
+struct Looked {
+    seen: Vec<Seen>,
+    /// Some were gone.
+    has_room: bool,
+}
+
+impl Hub {
+    /// Closes those of the user's connections that are gone; true if it is worth trying again.
+    pub async fn make_room(&self, user: &str) -> bool {
+        if self.look(user, Look::Only).await.has_room {
+            return true;
+        }
+        let now_ms = self.clock.now_ms();
+        match self.directory.questions().turn(user, now_ms) {
+            Turn::Ask(_question) => self.drop_silent(user).await,
+            Turn::Wait(outcome) => {
+                // What a request for a head has left open is closed without another question: requests
+                // for heads in a loop must not keep streams waiting.
+                self.close_all(&outcome_of(outcome).await).await;
+                true
+            }
+            Turn::Asked => false,
+        }
+    }
+
+    /// Whether [`make_room`] would make room. Closes only connections whose end the kernel knows.
+    pub async fn would_make_room(&self, user: &str) -> bool {
+        let has_room = || self.count(user) < self.user_limit();
+        self.look(user, Look::Only).await;
+        if has_room() {
+            return true;
+        }
+        let now_ms = self.clock.now_ms();
+        match self.directory.questions().turn(user, now_ms) {
+            Turn::Ask(question) => {
+                let silent = self.silent(user).await.unwrap_or_default();
+                let has_room = self.count(user) < self.user_limit() + silent.len();
+                question.send_replace(silent.into());
+                has_room
+            }
+            Turn::Wait(outcome) => !outcome_of(outcome).await.is_empty() || has_room(),
+            Turn::Asked => false,
+        }
+    }
+
+    fn count(&self, user: &str) -> usize {
+        let mut held = 0;
+        self.directory.connections(user, |_| held += 1);
+        held
+    }
+
+    /// Closes the connections that do not answer a heartbeat; true if there is room then.
+    async fn drop_silent(&self, user: &str) -> bool {
+        let Some(silent) = self.silent(user).await else {
+            return true;
+        };
+        self.close_all(&silent).await
+    }
+
+    /// False if all of them had gone by themselves.
+    async fn close_all(&self, silent: &[ConnectionId]) -> bool {
+        let closed = self.every(silent, |connections, reply| Command::Drop {
+            connections,
+            reply,
+        });
+        !closed.await.is_empty()
+    }
+
+    /// The connections whose kernel does not acknowledge a heartbeat in time; `None` if there is room
+    /// without them.
+    async fn silent(&self, user: &str) -> Option<Vec<ConnectionId>> {
+        let until_ms = self.clock.now_ms() + millis(PATIENCE);
+        let Looked { seen, has_room } = self.look(user, Look::Heartbeat).await;
+        let mut silent = seen;
+        let mut has_room = has_room;
+        let mut pause = FIRST_PAUSE;
+        let mut is_over = false;
+        while !has_room && !is_over {
+            silent.retain(|one| one.is_silent_since(one));
+            if silent.is_empty() {
+                return Some(Vec::new());
+            }
+            // Acknowledgements come in real time, whatever clock the server runs on.
+            let paused = tokio::time::timeout(pause, std::future::pending::<()>());
+            tokio::select! {
+                biased;
+                () = self.clock.sleep_until(until_ms) => is_over = true,
+                _ = paused => pause *= 2,
+            }
+            let now = self.look(user, Look::Only).await;
+            has_room = now.has_room;
+            silent.retain(|before| {
+                let now = now
+                    .seen
+                    .iter()
+                    .find(|now| now.connection == before.connection);
+                now.is_some_and(|now| now.is_silent_since(before))
+            });
+        }
+        (!has_room).then(|| silent.iter().map(|one| one.connection).collect())
+    }
+
+    async fn look(&self, user: &str, look: Look) -> Looked {
+        let mut connections = Vec::new();
+        let mut held = 0;
+        self.directory.connections(user, |connection| {
+            held += 1;
+            if connections.len() < MAX_LOOKED_AT {
+                connections.push(connection);
+            }
+        });
+        let seen: Vec<Seen> = self
+            .every(&connections, |connections, reply| Command::Look {
+                connections,
+                look,
+                reply,
+            })
+            .await;
+        Looked {
+            // A shard may have seen the end of one by itself, after the newcomer was declined.
+            has_room: held < self.user_limit() || seen.len() < connections.len(),
+            seen,
+        }
+    }
+
+    /// What the shards answer that own these connections.
+    async fn every<T>(
+        &self,
+        connections: &[ConnectionId],
+        command: impl Fn(Vec<ConnectionId>, oneshot::Sender<Vec<T>>) -> Command,
+    ) -> Vec<T> {
+        let asked = by_shard(self.inboxes.iter(), connections);
+        let answers: Vec<_> = asked
+            .into_iter()
+            .map(|(inbox, connections): (&Inbox, _)| {
+                let (reply, answer) = oneshot::channel();
+                inbox.push(command(connections, reply));
+                answer
+            })
+            .collect();
+        let mut all = Vec::new();
+        for answer in answers {
+            // A shard that has ended holds nothing.
+            all.extend(answer.await.unwrap_or_default());
+        }
+        all
+    }
+
+    fn user_limit(&self) -> usize {
+        self.limits().per_user.connections
+    }
+}
+
+/// Waits for the end of somebody's question; the silent connections that they have left open.
+async fn outcome_of(mut outcome: watch::Receiver<Silent>) -> Silent {
+    // The question is dropped with its outcome.
+    while outcome.changed().await.is_ok() {}
+    outcome.borrow().clone()
+}
