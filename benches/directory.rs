@@ -5,7 +5,8 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use idlewild::auth::Identity;
 use idlewild::config::OnLimit;
-use idlewild::hub::directory::{ConnectionId, Directory, Limit};
+use idlewild::hub::directory::Directory;
+use idlewild::hub::{ConnectionId, Limit};
 
 const USERS: u32 = 100_000;
 const LIMIT: Limit = Limit {
