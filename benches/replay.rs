@@ -63,16 +63,16 @@ fn shared() -> Shared {
 
 fn append(shared: &Shared, user: &str) -> EventId {
     let to = Target::User(UserId::new(user).expect("a user's id"));
-    shared.hub.log().append(
-        1_700_000_000_000,
-        0,
-        Record::Event {
-            to,
-            name: EventName::default(),
-            data: r#"{"type":"order_paid"}"#.into(),
-            persist: true,
-        },
-    )
+    let log = shared.hub.log();
+    let id = log.newest_id().next(1_700_000_000_000);
+    let event = Record::Event {
+        to,
+        name: EventName::default(),
+        data: r#"{"type":"order_paid"}"#.into(),
+        persist: true,
+    };
+    log.append(id, 0, event);
+    id
 }
 
 fn admission(last_event_id: &str) -> Admission {

@@ -287,6 +287,15 @@ pub struct Draft {
     pub persist: bool,
 }
 
+/// A change of session as it is asked for: who stores it says when it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionDraft {
+    /// Whose session.
+    pub user: UserId,
+    /// The session that stays; `None` logs everything out.
+    pub keep: Option<Box<str>>,
+}
+
 /// A change of who may be connected as a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionChange {

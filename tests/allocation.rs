@@ -84,7 +84,7 @@ fn log_bytes() -> (usize, usize) {
                 data: data.into(),
                 persist: n % 10 > 0,
             };
-            log.append(1_000 + n, n, record);
+            log.append(log.newest_id().next(1_000 + n), n, record);
             if n % 100 == 99 {
                 dispatch(&log);
             }

@@ -1,69 +1,44 @@
 //! The default engine: this process's memory. What it accepted is gone with the process.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::sources::{SOURCE_ID_MS, SourceKey, Sources};
+use super::sequencer::{Sequenced, Sequencer};
+use super::sources::Sources;
+use super::tail::Tail;
 use crate::clock::Clock;
-use crate::event::{Draft, EventId, SessionChange};
+use crate::event::{Draft, EventId, SessionDraft};
 use crate::hub::engine::{Accepted, Answer, Engine, EngineError, Notice, OpenError};
 use crate::hub::log::{Log, Record};
 use crate::spans;
 
-/// Longest wait for delivery to catch up before a publisher is told to come again.
-pub(super) const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// An engine that keeps nothing beyond the process.
 pub struct MemoryEngine {
-    log: Arc<Log>,
-    clock: Clock,
-    sources: Mutex<Sources>,
+    tail: Tail,
+    /// Locked across each append: the log's ids rise, and of two drafts with one id one is stored.
+    sequencer: Mutex<Sequencer>,
 }
 
 impl MemoryEngine {
     /// An engine that appends to `log`.
     pub fn new(log: Arc<Log>, clock: Clock) -> Self {
+        let sequencer = Sequencer::behind(log.newest_id(), Sources::default(), clock.clone());
         Self {
-            log,
-            clock,
-            sources: Mutex::default(),
+            tail: Tail::new(log, clock),
+            sequencer: Mutex::new(sequencer),
         }
     }
 
     fn publish_one(&self, draft: Draft) -> EventId {
-        let Draft {
-            to,
-            name,
-            data,
-            source_id,
-            persist,
-        } = draft;
-        let key = source_id.map(|source_id| SourceKey::new(&to, &source_id));
-        let event = Record::Event {
-            to,
-            name,
-            data: data.into(),
-            persist,
-        };
-        let Some(key) = key else {
-            return self.append(event);
-        };
-        let now_ms = self.clock.now_ms();
-        // The lock spans the append: of two drafts with one id at once, one is stored.
-        let mut sources = self.sources.lock();
-        if let Some(id) = sources.find(key, now_ms) {
-            return id;
+        let mut sequencer = self.sequencer.lock();
+        match sequencer.event(&draft) {
+            Sequenced::Known(id) => id,
+            Sequenced::New(id) => {
+                self.tail.append(id, draft.into());
+                id
+            }
         }
-        let id = self.append(event);
-        sources.remember(key, id, now_ms + SOURCE_ID_MS);
-        id
-    }
-
-    fn append(&self, record: Record) -> EventId {
-        self.log
-            .append(self.clock.unix_ms(), self.clock.now_ms(), record)
     }
 }
 
@@ -81,19 +56,22 @@ impl Engine for MemoryEngine {
             let _span = spans::append(drafts.len());
             let mut accepted = Vec::with_capacity(drafts.len());
             for draft in drafts {
-                let room = wait_for_room(&self.log, &self.clock).await;
+                let room = self.tail.room().await;
                 accepted.push(room.map(|()| self.publish_one(draft)));
             }
             accepted
         })
     }
 
-    fn change_session(&self, change: SessionChange, notice: Notice) -> Answer<'_, Accepted> {
+    fn change_session(&self, change: SessionDraft, notice: Notice) -> Answer<'_, Accepted> {
         Box::pin(async move {
             let _span = spans::append(1);
-            wait_for_room(&self.log, &self.clock).await?;
+            self.tail.room().await?;
+            let mut sequencer = self.sequencer.lock();
+            let (id, change) = sequencer.session(change);
             let data = notice.force_logout().into();
-            Ok(self.append(Record::Session { change, data }))
+            self.tail.append(id, Record::Session { change, data });
+            Ok(id)
         })
     }
 
@@ -106,20 +84,11 @@ impl Engine for MemoryEngine {
     }
 }
 
-/// Waits until the log takes more.
-///
-/// # Errors
-/// [`EngineError::Behind`] where that takes too long.
-pub(super) async fn wait_for_room(log: &Log, clock: &Clock) -> Result<(), EngineError> {
-    tokio::select! {
-        biased;
-        () = log.room() => Ok(()),
-        () = clock.sleep(ROOM_TIMEOUT) => Err(EngineError::Behind),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::tail::ROOM_TIMEOUT;
     use super::*;
     use crate::event::{EventName, Target};
     use crate::wire::Signal;

@@ -4,11 +4,15 @@
 //! |---|---|
 //! | [`memory`] | the log and nothing else |
 //! | [`durable`] | the log, and a directory that outlives the process |
+//! | [`tail`] | the end of the log that is appended to |
+//! | [`sequencer`] | what one node decides alone: ids, and whether an event is new |
 //! | [`sources`] | a publisher's retry publishes nothing |
 
 mod durable;
 mod memory;
+mod sequencer;
 mod sources;
+mod tail;
 
 pub use durable::DurableEngine;
 pub use memory::MemoryEngine;

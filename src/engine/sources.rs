@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hashbrown::HashTable;
 use sha2::{Digest as _, Sha256};
 
-use crate::event::{EventId, Target};
+use crate::event::{Draft, EventId, Target};
 
 /// How long a publisher's own id is remembered (API.md, `POST /v1/events`).
 pub(super) const SOURCE_ID_MS: u64 = 10 * 60 * 1_000;
@@ -26,7 +26,13 @@ const SPARSE: usize = 4;
 pub(super) struct SourceKey([u8; 16]);
 
 impl SourceKey {
-    pub(super) fn new(to: &Target, source_id: &str) -> Self {
+    /// Of a draft whose publisher gave it an id.
+    pub(super) fn of(draft: &Draft) -> Option<Self> {
+        let source_id = draft.source_id.as_deref()?;
+        Some(Self::new(&draft.to, source_id))
+    }
+
+    fn new(to: &Target, source_id: &str) -> Self {
         let mut hash = Sha256::new();
         // With its length, so that no two lists of texts read the same.
         let mut add = |text: &str| {

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::event::{Draft, EventId, SessionChange};
+use crate::event::{Draft, EventId, SessionDraft};
 
 /// What an engine's calls return.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -32,8 +32,8 @@ pub trait Engine: Send + Sync {
     /// last ten minutes is not stored again and gets the first one's id. As many answers.
     fn publish(&self, drafts: Vec<Draft>) -> Answer<'_, Vec<Accepted>>;
 
-    /// Stores a change of session together with the event that tells the other devices.
-    fn change_session(&self, change: SessionChange, notice: Notice) -> Answer<'_, Accepted>;
+    /// Stores a change of session, as of now, together with the event that tells the other devices.
+    fn change_session(&self, change: SessionDraft, notice: Notice) -> Answer<'_, Accepted>;
 
     /// Whether events can be stored now.
     ///

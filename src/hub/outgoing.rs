@@ -95,7 +95,7 @@ mod tests {
         const BYTES: usize = 1 << 20;
         let log = Log::new(1 << 30, Duration::from_secs(600), EventId::origin(1));
         log.append(
-            1_000,
+            log.newest_id().next(1_000),
             0,
             Record::Event {
                 to: Target::All,

@@ -4,7 +4,7 @@ use tracing::Instrument as _;
 
 use super::engine::{Accepted, EngineError, Notice};
 use super::hub::Hub;
-use crate::event::{Draft, EventId, SessionChange, Target, UserId};
+use crate::event::{Draft, EventId, SessionDraft, Target, UserId};
 use crate::metrics::PublishedTo;
 use crate::spans;
 
@@ -64,10 +64,9 @@ impl Hub {
             message,
             reason: "new_login".to_owned(),
         };
-        let change = SessionChange {
+        let change = SessionDraft {
             user,
             keep: Some(session.into()),
-            at_unix_ms: self.clock.unix_ms(),
         };
         self.change(change, notice, spans::change_session()).await
     }
@@ -81,17 +80,13 @@ impl Hub {
             message: words.message,
             reason: words.reason,
         };
-        let change = SessionChange {
-            user,
-            keep: None,
-            at_unix_ms: self.clock.unix_ms(),
-        };
+        let change = SessionDraft { user, keep: None };
         self.change(change, notice, spans::log_out()).await
     }
 
     async fn change(
         &self,
-        change: SessionChange,
+        change: SessionDraft,
         notice: Notice,
         span: tracing::Span,
     ) -> Result<EventId, EngineError> {

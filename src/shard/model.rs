@@ -195,11 +195,9 @@ impl World {
 
     fn append(&mut self, what: What, record: Record) {
         let clock = &self.shared.clock;
-        let id = self
-            .shared
-            .hub
-            .log()
-            .append(clock.unix_ms(), clock.now_ms(), record);
+        let log = self.shared.hub.log();
+        let id = log.newest_id().next(clock.unix_ms());
+        log.append(id, clock.now_ms(), record);
         self.happened.push(Happened { id, what });
     }
 

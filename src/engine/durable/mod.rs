@@ -27,10 +27,10 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::Span;
 
-use super::memory::{ROOM_TIMEOUT, wait_for_room};
+use super::tail::{ROOM_TIMEOUT, Tail};
 use crate::clock::Clock;
 use crate::config::History;
-use crate::event::{Draft, SessionChange};
+use crate::event::{Draft, SessionDraft};
 use crate::hub::directory::Directory;
 use crate::hub::engine::{Accepted, Answer, Engine, EngineError, Notice, OpenError};
 use crate::hub::log::Log;
@@ -67,7 +67,7 @@ impl Default for Bounds {
 pub struct DurableEngine {
     history: History,
     bounds: Bounds,
-    log: Arc<Log>,
+    tail: Tail,
     directory: Arc<Directory>,
     clock: Clock,
     health: Arc<Health>,
@@ -95,7 +95,7 @@ impl DurableEngine {
         Self {
             history,
             bounds: Bounds::default(),
-            log,
+            tail: Tail::new(log, clock.clone()),
             directory,
             clock,
             health: Arc::default(),
@@ -123,7 +123,7 @@ impl DurableEngine {
             }
             () = self.clock.sleep(ROOM_TIMEOUT) => return Err(EngineError::Behind),
         };
-        wait_for_room(&self.log, &self.clock).await?;
+        self.tail.room().await?;
         let (reply, answer) = oneshot::channel();
         {
             let writer = self.writer.lock();
@@ -151,10 +151,10 @@ impl Engine for DurableEngine {
             let (opened, is_open) = oneshot::channel();
             let (end, ended) = oneshot::channel();
             let (history, bounds) = (self.history.clone(), self.bounds);
-            let (log, directory) = (Arc::clone(&self.log), Arc::clone(&self.directory));
+            let (tail, directory) = (self.tail.clone(), Arc::clone(&self.directory));
             let (clock, health) = (self.clock.clone(), Arc::clone(&self.health));
             let run = move || {
-                match Writer::open(&history, bounds, log, directory, clock, health) {
+                match Writer::open(&history, bounds, tail, directory, clock, health) {
                     Ok(writer) => {
                         // An asker who left needs no answer, here and below.
                         let _ = opened.send(Ok(()));
@@ -200,7 +200,7 @@ impl Engine for DurableEngine {
         })
     }
 
-    fn change_session(&self, change: SessionChange, notice: Notice) -> Answer<'_, Accepted> {
+    fn change_session(&self, change: SessionDraft, notice: Notice) -> Answer<'_, Accepted> {
         let data = notice.force_logout();
         Box::pin(
             self.ask(kib(&data), move |reply, share| Request::ChangeSession {

@@ -7,9 +7,9 @@ use super::record::Stored;
 use super::store::StoreError;
 use crate::clock::Clock;
 use crate::engine::sources::{SOURCE_ID_MS, SourceKey, Sources};
+use crate::engine::tail::Tail;
 use crate::event::{EventId, SessionChange, UserId};
 use crate::hub::directory::{Directory, Rules, Standing};
-use crate::hub::log::Log;
 
 /// A newest entry that is older than `max_age` by so much is worth a warning: the clock may be wrong.
 const IMPLAUSIBLE_MS: u64 = 60 * 60 * 1_000;
@@ -34,7 +34,7 @@ pub(super) struct Restored {
 /// `steady_ms`.
 pub(super) fn restore(
     disk: &Disk,
-    log: &Log,
+    tail: &Tail,
     directory: &Directory,
     clock: &Clock,
     jump: Jump,
@@ -51,16 +51,16 @@ pub(super) fn restore(
             let record = record.map_err(|error| error.to_string())?;
             if newest.is_none() {
                 // The oldest row is the origin, or as a rule one that is no longer retained.
-                log.begin_at(record.as_ref().map_or(id, |_| id.before()));
+                tail.begin_at(record.as_ref().map_or(id, |_| id.before()));
             }
             if let Some(record) = record {
                 let age = Duration::from_millis(unix_ms.saturating_sub(id.ms));
-                log.restore(id, age, now_ms, record);
+                tail.restore(id, age, record);
             }
             newest = Some(id);
             Ok(())
         })?;
-        let settled = log.head();
+        let settled = tail.log().head();
         reader.sessions(|user, standing| {
             let mut standing: Standing =
                 serde_json::from_str(standing).map_err(|error| error.to_string())?;
@@ -81,7 +81,7 @@ pub(super) fn restore(
         });
         Ok(())
     })?;
-    let settled = log.head();
+    let settled = tail.log().head();
     let everyone_ms = disk.everyone_ms();
     for (number, user, standing) in disk.pending() {
         // Checked when it was read from the session log; what this version cannot read logs out.

@@ -5,7 +5,7 @@ mod fuzz;
 
 use crate::auth::{Identity, Issued, IssuedAt};
 use crate::config::{Fsync, OnDamage};
-use crate::event::{EventId, EventName, Target, UserId, Users};
+use crate::event::{EventId, EventName, SessionChange, SessionDraft, Target, UserId, Users};
 use crate::hub::log::{JoinRequest, PieceLimit, Progress};
 use std::path::Path;
 use std::time::Duration;
@@ -110,7 +110,11 @@ impl Life {
             message: "bye".to_owned(),
             reason: "test".to_owned(),
         };
-        let id = self.engine.change_session(change.clone(), notice).await?;
+        let draft = SessionDraft {
+            user: change.user.clone(),
+            keep: change.keep.clone(),
+        };
+        let id = self.engine.change_session(draft, notice).await?;
         self.directory
             .change_session(&change, id.ms, self.log.head());
         Ok(id)

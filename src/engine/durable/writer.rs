@@ -19,11 +19,13 @@ use super::store::{Fault, Limits, Row, StoreError};
 use super::sync::Syncer;
 use crate::clock::{Clock, millis};
 use crate::config::{Fsync, History};
-use crate::engine::sources::{SOURCE_ID_MS, SourceKey, Sources};
-use crate::event::{Draft, EventId, EventName, SessionChange, Target, Users};
+use crate::engine::sequencer::{Sequenced, Sequencer};
+use crate::engine::sources::{SOURCE_ID_MS, SourceKey};
+use crate::engine::tail::Tail;
+use crate::event::{Draft, EventId, EventName, SessionDraft, Target, Users};
 use crate::hub::directory::{Directory, Standing};
 use crate::hub::engine::{EngineError, MAX_DRAFTS};
-use crate::hub::log::{Log, Record};
+use crate::hub::log::Record;
 use crate::spans;
 
 /// Events in one commit; beyond it the first who asked wait longer than the commit saves.
@@ -53,7 +55,7 @@ pub(super) enum Request {
         span: Span,
     },
     ChangeSession {
-        change: SessionChange,
+        change: SessionDraft,
         /// Of the `FORCE_LOGOUT` event.
         data: String,
         reply: oneshot::Sender<Result<EventId, EngineError>>,
@@ -68,12 +70,11 @@ pub(super) struct Writer {
     options: Options,
     bounds: Bounds,
     syncer: Option<Syncer>,
-    log: Arc<Log>,
+    tail: Tail,
+    sequencer: Sequencer,
     directory: Arc<Directory>,
     clock: Clock,
     health: Arc<Health>,
-    sources: Sources,
-    last_id: EventId,
     /// The disk's time, whatever clock the server runs on.
     ticks: Clock,
     next_tick_ms: u64,
@@ -113,7 +114,7 @@ impl Writer {
     pub(super) fn open(
         history: &History,
         bounds: Bounds,
-        log: Arc<Log>,
+        tail: Tail,
         directory: Arc<Directory>,
         clock: Clock,
         health: Arc<Health>,
@@ -131,18 +132,18 @@ impl Writer {
         let mut time = BelievedTime::open(&history.path, is_new, &clock);
         let steady_ms = time.unix_ms(&clock);
         directory.begin_at(time.steady());
-        let restored = restore(&disk, &log, &directory, &clock, jump, steady_ms)?;
-        let (bytes, entries) = log.retained();
+        let restored = restore(&disk, &tail, &directory, &clock, jump, steady_ms)?;
+        let (bytes, entries) = tail.log().retained();
         tracing::info!(path = %history.path.display(), entries, bytes, "history read");
+        let last_id = restored.newest.unwrap_or_default().max(disk.last_id());
         let mut writer = Self {
             options,
             bounds,
             syncer: None,
-            log,
+            tail,
+            sequencer: Sequencer::behind(last_id, restored.sources, clock.clone()),
             directory,
             health,
-            sources: restored.sources,
-            last_id: restored.newest.unwrap_or_default().max(disk.last_id()),
             ticks: Clock::system(),
             next_tick_ms: 0,
             jump: Jump {
@@ -176,13 +177,13 @@ impl Writer {
     /// Stores the position of clients that come before the first event, so that it outlives the
     /// process. On a disk that takes nothing it holds until a restart.
     fn begin_history(&mut self) -> Result<(), StoreError> {
-        let mut id = self.log.dispatched_place().id;
-        if id <= self.last_id {
+        let mut id = self.tail.log().dispatched_place().id;
+        if id <= self.sequencer.last_id() {
             // Ids go on behind those that were given out and lost.
-            id = self.next_id();
-            self.log.begin_at(id);
+            id = self.sequencer.next_id();
+            self.tail.begin_at(id);
         }
-        self.last_id = id;
+        self.sequencer.skip_to(id);
         if self.disk.is_writable() {
             let entry = Stored::Origin {}.to_json();
             let nothing_old = Limits {
@@ -198,7 +199,7 @@ impl Writer {
     /// Puts an event for nobody behind a loss: clients from before it get a gap, and its id
     /// is the position of those for whom nothing is there.
     fn note_loss(&mut self) -> Result<(), StoreError> {
-        let id = self.next_id();
+        let id = self.sequencer.next_id();
         let (to, name) = (Target::Users(Users::new(Vec::new())), EventName::default());
         if self.disk.is_writable() {
             let entry = Stored::event(&to, &name, "").to_json();
@@ -214,9 +215,8 @@ impl Writer {
             data: "".into(),
             persist: true,
         };
-        let now_ms = self.clock.now_ms();
-        self.log.restore(id, Duration::ZERO, now_ms, record);
-        self.log.lose_before(id);
+        self.tail.restore(id, Duration::ZERO, record);
+        self.tail.lose_before(id);
         Ok(())
     }
 
@@ -300,7 +300,7 @@ impl Writer {
                     spans::fail(span, &error);
                 }
                 drop(commits);
-                self.sources.undo(group.sources);
+                self.sequencer.undo(group.sources);
                 self.fail(&error);
                 self.accept_changes(group, requests, are_logged);
             }
@@ -326,7 +326,9 @@ impl Writer {
             self.recover();
         }
         match (group.rows.is_empty(), self.disk.store()) {
-            (false, _) => self.disk.commit(&group.rows, self.last_id, self.limits()),
+            (false, _) => self
+                .disk
+                .commit(&group.rows, self.sequencer.last_id(), self.limits()),
             // Nothing to store is no reason to believe that something could be.
             (true, Some(store)) if self.health.get().is_failing() => store.probe(),
             (true, _) => Ok(()),
@@ -342,16 +344,16 @@ impl Writer {
                 }
             }
             Request::ChangeSession { change, data, .. } => {
-                let id = self.next_id();
+                let (id, change) = self.sequencer.session(change.clone());
                 let user = change.user.as_str();
                 let before = self.standing(user, group);
                 let rules = self.directory.rules();
-                let standing = Standing::after(change, id.ms, before.as_ref(), rules);
+                let standing = Standing::after(&change, id.ms, before.as_ref(), rules);
                 let standing = to_json(&standing);
                 let number = self.disk.changes() + 1 + group.changes.len() as u64;
                 group.rows.push(Row::Event {
                     id,
-                    entry: Stored::session(change, data).to_json(),
+                    entry: Stored::session(&change, data).to_json(),
                 });
                 group.rows.push(Row::Session {
                     number,
@@ -398,15 +400,10 @@ impl Writer {
     }
 
     fn prepare_event(&mut self, draft: &Draft, group: &mut Group) -> EventId {
-        let now_ms = self.clock.now_ms();
-        let source_id = draft.source_id.as_deref();
-        let key = source_id.map(|source_id| SourceKey::new(&draft.to, source_id));
-        if let Some(key) = key
-            && let Some(id) = self.sources.find(key, now_ms)
-        {
-            return id;
-        }
-        let id = self.next_id();
+        let id = match self.sequencer.event(draft) {
+            Sequenced::Known(id) => return id,
+            Sequenced::New(id) => id,
+        };
         let Draft {
             to,
             name,
@@ -420,29 +417,18 @@ impl Writer {
                 entry: Stored::event(to, name, data).to_json(),
             });
         }
-        if let Some(key) = key {
+        if let Some(key) = SourceKey::of(draft) {
             group.rows.push(Row::Source {
                 source: key.to_text(),
                 id,
                 seen_ms: self.clock.unix_ms(),
             });
-            self.sources.remember(key, id, now_ms + SOURCE_ID_MS);
             group.sources += 1;
         }
-        let record = Record::Event {
-            to: to.clone(),
-            name: name.clone(),
-            data: data.as_str().into(),
-            persist: *persist,
-        };
+        let record = Record::from(draft.clone());
         group.bytes += data.len();
         group.entries.push((id, record));
         id
-    }
-
-    fn next_id(&mut self) -> EventId {
-        self.last_id = self.last_id.next(self.clock.unix_ms());
-        self.last_id
     }
 
     /// Hands what is stored to the log, and its ids to who asked.
@@ -455,9 +441,8 @@ impl Writer {
         if self.health.get().is_failing() {
             self.recover();
         }
-        let now_ms = self.clock.now_ms();
         for (id, record) in group.entries {
-            self.log.append_stored(id, now_ms, record);
+            self.tail.append(id, record);
         }
         for (request, range) in requests {
             request.accept(&group.ids[range]);
@@ -474,13 +459,12 @@ impl Writer {
     ) {
         let error = self.health.get().error().unwrap_or(EngineError::NotStored);
         if are_logged {
-            self.disk.keep(&group.changes, self.last_id);
-            let now_ms = self.clock.now_ms();
+            self.disk.keep(&group.changes, self.sequencer.last_id());
             let changes = group.entries.into_iter();
             for (id, record) in
                 changes.filter(|(_, record)| matches!(record, Record::Session { .. }))
             {
-                self.log.append_stored(id, now_ms, record);
+                self.tail.append(id, record);
             }
         }
         for (request, range) in requests {
@@ -528,10 +512,10 @@ impl Writer {
             state if state.is_failing() => {
                 store.probe()?;
                 // The session changes that it has not got.
-                self.disk.commit(&[], self.last_id, limits)?;
+                self.disk.commit(&[], self.sequencer.last_id(), limits)?;
             }
             _ if store.is_untidy(limits) || self.disk.has_pending() => {
-                return self.disk.commit(&[], self.last_id, limits);
+                return self.disk.commit(&[], self.sequencer.last_id(), limits);
             }
             _ => return Ok(()),
         }
@@ -644,7 +628,8 @@ impl Writer {
         });
         let swept = swept.and_then(|last| {
             if !over.is_empty() {
-                self.disk.commit(&over, self.last_id, self.limits())?;
+                self.disk
+                    .commit(&over, self.sequencer.last_id(), self.limits())?;
             }
             Ok(last)
         });
@@ -658,14 +643,14 @@ impl Writer {
     /// The log retains the newest rows, each of its entries being one.
     fn limits(&self) -> Limits {
         let now_ms = self.clock.now_ms();
-        let oldest_ms = self.sources.oldest_ms(now_ms) + SOURCE_SLACK_MS;
+        let oldest_ms = self.sequencer.oldest_source_ms() + SOURCE_SLACK_MS;
         let ahead_ms = if now_ms <= self.jump.until_ms {
             self.jump.ahead_ms
         } else {
             0
         };
         Limits {
-            retained: self.log.retained().1,
+            retained: self.tail.log().retained().1,
             sources_from_ms: self.clock.unix_ms().saturating_sub(oldest_ms + ahead_ms),
         }
     }

@@ -1,6 +1,6 @@
 //! One thing that happened, and what it costs to keep it.
 
-use crate::event::{EventId, EventName, Position, SessionChange, Target};
+use crate::event::{Draft, EventId, EventName, Position, SessionChange, Target};
 use crate::wire::{Event, Signal};
 
 /// A place among the entries that are kept; the first one has 1. Events that are not kept have a
@@ -73,6 +73,17 @@ impl Record {
         match self {
             Self::Event { persist, .. } => *persist,
             Self::Session { .. } => true,
+        }
+    }
+}
+
+impl From<Draft> for Record {
+    fn from(draft: Draft) -> Self {
+        Self::Event {
+            to: draft.to,
+            name: draft.name,
+            data: draft.data.into(),
+            persist: draft.persist,
         }
     }
 }

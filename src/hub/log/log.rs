@@ -110,17 +110,8 @@ impl Log {
         }
     }
 
-    /// Appends a record under the next id; ids rise strictly, whatever the machine's clock does.
-    /// Both times are of now: the wall clock gives the id, the monotonic one the age.
-    pub fn append(&self, unix_ms: u64, now_ms: u64, record: Record) -> EventId {
-        let state = self.state.lock();
-        let id = state.last_id.next(unix_ms);
-        self.push(state, id, now_ms, record);
-        id
-    }
-
-    /// Appends an entry whose id a store gave. Ids have to rise.
-    pub fn append_stored(&self, id: EventId, now_ms: u64, record: Record) {
+    /// Appends an entry that was accepted at `now_ms`, on the monotonic clock. Ids have to rise.
+    pub fn append(&self, id: EventId, now_ms: u64, record: Record) {
         let state = self.state.lock();
         debug_assert!(state.last_id < id, "ids rise");
         self.push(state, id, now_ms, record);

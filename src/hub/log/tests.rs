@@ -39,6 +39,13 @@ fn change(id: &str, keep: &str) -> Record {
     }
 }
 
+/// Gives an entry the next id.
+fn append(log: &Log, unix_ms: u64, now_ms: u64, record: Record) -> EventId {
+    let id = log.newest_id().next(unix_ms);
+    log.append(id, now_ms, record);
+    id
+}
+
 fn user(id: &str) -> UserId {
     UserId::new(id).unwrap()
 }
@@ -88,7 +95,7 @@ fn missed(log: &Log, user: &str, topics: &[Topic], last_event_id: &str) -> Vec<E
 async fn entries_come_out_once_and_in_order() {
     let log = Log::new(1 << 20, Duration::from_secs(600), ORIGIN);
     for _ in 0..3 {
-        log.append(1_000, 0, broadcast("x"));
+        append(&log, 1_000, 0, broadcast("x"));
     }
     let first = log.next_batch(2).await;
     log.mark_dispatched(&first[1], 0);
@@ -142,7 +149,7 @@ fn clients_from_before_a_loss_are_told_once_and_get_what_is_there() {
         assert_eq!(joined.gap, Some(Gap { oldest }));
         assert!(join("1", joined.id).gap.is_none() && join("1", marker).gap.is_none());
     }
-    let live = log.append(3_000, 0, broadcast("x"));
+    let live = append(&log, 3_000, 0, broadcast("x"));
     assert_eq!(missed(&log, "1", &[], &marker.to_string()), [live]);
     assert!(join("1", marker).gap.is_none() && join("1", second).gap.is_some());
 }
@@ -150,8 +157,8 @@ fn clients_from_before_a_loss_are_told_once_and_get_what_is_there() {
 #[tokio::test]
 async fn what_is_not_dispatched_is_not_evicted() {
     let log = Log::new(1, Duration::ZERO, ORIGIN);
-    log.append(1_000, 0, broadcast("x"));
-    log.append(1_000, 0, broadcast("y"));
+    append(&log, 1_000, 0, broadcast("x"));
+    append(&log, 1_000, 0, broadcast("y"));
     log.expire(10_000);
     assert_eq!(log.retained().1, 2);
     let batch = log.next_batch(10).await;
@@ -166,7 +173,7 @@ async fn a_batch_is_bounded_by_its_bytes() {
     let log = Log::new(1 << 30, Duration::from_secs(600), ORIGIN);
     let data = "d".repeat(MAX_BATCH_BYTES);
     for _ in 0..2 {
-        log.append(1_000, 0, broadcast(&data));
+        append(&log, 1_000, 0, broadcast(&data));
     }
     assert_eq!(log.next_batch(10).await.len(), 1);
 }
@@ -174,14 +181,14 @@ async fn a_batch_is_bounded_by_its_bytes() {
 #[test]
 fn what_is_not_kept_is_gone_when_it_was_dispatched() {
     let log = Log::new(1 << 20, Duration::from_secs(600), ORIGIN);
-    let kept = log.append(1_000, 0, broadcast("kept"));
+    let kept = append(&log, 1_000, 0, broadcast("kept"));
     let (bytes, _) = log.retained();
-    log.append(1_000, 0, event(Target::All, "fleeting", false));
+    append(&log, 1_000, 0, event(Target::All, "fleeting", false));
     assert!(log.retained().0 > bytes);
     assert_eq!(log.undispatched(10).len(), 2);
     dispatch_all(&log, 0);
     assert_eq!(log.retained(), (bytes, 1));
-    let after = log.append(1_000, 0, broadcast("after"));
+    let after = append(&log, 1_000, 0, broadcast("after"));
     assert_eq!(missed(&log, "1", &[], &kept.to_string()), [after]);
 }
 
@@ -199,7 +206,7 @@ fn a_client_gets_what_was_for_it_after_its_last_event() {
     ];
     let ids: Vec<EventId> = targets
         .into_iter()
-        .map(|to| log.append(1_000, 0, event(to, "x", true)))
+        .map(|to| append(&log, 1_000, 0, event(to, "x", true)))
         .collect();
     let after = |user: &str, topics: &[Topic], nth: usize| -> Vec<usize> {
         let missed = missed(&log, user, topics, &ids[nth].to_string());
@@ -221,7 +228,7 @@ fn an_id_that_the_log_does_not_know_is_a_gap() {
         Some(Gap { oldest: None })
     );
     let ids: Vec<EventId> = (0..4)
-        .map(|n| log.append(1_000 * (n + 1), 1_000 * n, broadcast("x")))
+        .map(|n| append(&log, 1_000 * (n + 1), 1_000 * n, broadcast("x")))
         .collect();
     dispatch_all(&log, 3_000);
     log.expire(2_500);
@@ -272,7 +279,7 @@ fn an_empty_log_has_a_position_and_a_gap_is_told_once() {
     let again = log.join(&newcomer("1", &[], &foreign.id.to_string()));
     assert_eq!((again.gap, again.id), (None, ORIGIN));
     // No event gets it, whatever the clock says.
-    let first = log.append(ORIGIN.ms, 0, broadcast("x"));
+    let first = append(&log, ORIGIN.ms, 0, broadcast("x"));
     assert!(first > ORIGIN);
     assert_eq!(missed(&log, "1", &[], &ORIGIN.to_string()), [first]);
     // An empty log again, at another place.
@@ -300,9 +307,9 @@ fn who_missed_nothing_is_told_of_no_gap_because_its_event_is_gone() {
         Target::Users(Users::new(vec![user("2"), user("3")])),
         Target::Topic(news[0].clone()),
     ];
-    let append = |to| log.append(1_000, 0, event(to, "x", true));
-    let mut ids: Vec<EventId> = targets.into_iter().map(append).collect();
-    ids.push(log.append(1_000, 0, change("1", "a")));
+    let publish = |to| append(&log, 1_000, 0, event(to, "x", true));
+    let mut ids: Vec<EventId> = targets.into_iter().map(publish).collect();
+    ids.push(append(&log, 1_000, 0, change("1", "a")));
     dispatch_all(&log, 0);
     log.expire(2_000);
     assert_eq!(log.retained().1, 0);
@@ -321,7 +328,7 @@ fn who_missed_nothing_is_told_of_no_gap_because_its_event_is_gone() {
     let joined = log.join(&newcomer("9", &[], &other.to_string()));
     assert!(joined.gap.is_some());
     // What goes later is seen from there, too; and a broadcast concerns everybody.
-    let all = log.append(1_000, 2_000, broadcast("x"));
+    let all = append(&log, 1_000, 2_000, broadcast("x"));
     dispatch_all(&log, 2_000);
     assert_eq!(missed(&log, "1", &[], &ids[0].to_string()), [all]);
     log.expire(4_000);
@@ -339,7 +346,12 @@ fn what_is_remembered_of_what_is_gone_is_bounded_and_counted() {
     let mut ids = Vec::new();
     for _ in 0..20 {
         for _ in 0..1_000 {
-            ids.push(log.append(1_000, 0, event(Target::User(user("2")), "x", true)));
+            ids.push(append(
+                &log,
+                1_000,
+                0,
+                event(Target::User(user("2")), "x", true),
+            ));
         }
         dispatch_all(&log, 0);
         log.expire(2_000);
@@ -356,10 +368,10 @@ fn what_is_remembered_of_what_is_gone_is_bounded_and_counted() {
 #[test]
 fn a_session_change_has_an_id_and_is_replayed_to_nobody() {
     let log = Log::new(1 << 20, Duration::from_secs(600), ORIGIN);
-    let before = log.append(1_000, 0, broadcast("x"));
-    let change = log.append(1_000, 0, change("1", "a"));
+    let before = append(&log, 1_000, 0, broadcast("x"));
+    let change = append(&log, 1_000, 0, change("1", "a"));
     let settled = log.head();
-    let after = log.append(1_000, 0, broadcast("y"));
+    let after = append(&log, 1_000, 0, broadcast("y"));
     for last in [before, change] {
         let id = last.to_string();
         let client = JoinRequest {
@@ -374,9 +386,9 @@ fn a_session_change_has_an_id_and_is_replayed_to_nobody() {
 #[test]
 fn a_replay_that_eviction_overtakes_says_so() {
     let log = Log::new(1 << 20, Duration::from_secs(1), ORIGIN);
-    let first = log.append(1_000, 0, broadcast("0"));
+    let first = append(&log, 1_000, 0, broadcast("0"));
     for n in 1..10 {
-        log.append(1_000, n * 100, broadcast(&n.to_string()));
+        append(&log, 1_000, n * 100, broadcast(&n.to_string()));
     }
     dispatch_all(&log, 900);
     let mut replay = log
@@ -401,7 +413,7 @@ fn a_replay_that_eviction_overtakes_says_so() {
 fn who_was_told_of_a_gap_begins_with_what_is_left() {
     let log = Log::new(1 << 20, Duration::from_secs(1), ORIGIN);
     let ids: Vec<EventId> = (0..10)
-        .map(|n| log.append(1_000, n * 100, broadcast("x")))
+        .map(|n| append(&log, 1_000, n * 100, broadcast("x")))
         .collect();
     dispatch_all(&log, 900);
     let mut replay = log.join(&newcomer("1", &[], "1-1")).replay.unwrap();
@@ -414,13 +426,13 @@ fn who_was_told_of_a_gap_begins_with_what_is_left() {
 #[test]
 fn a_replay_ends_where_its_clients_session_does() {
     let log = Log::new(1 << 20, Duration::from_secs(600), ORIGIN);
-    let first = log.append(1_000, 0, broadcast("0"));
-    let earlier = log.append(1_000, 0, change("1", "b"));
+    let first = append(&log, 1_000, 0, broadcast("0"));
+    let earlier = append(&log, 1_000, 0, change("1", "b"));
     let settled = log.head();
-    let second = log.append(1_000, 0, broadcast("1"));
-    log.append(1_000, 0, change("2", "b"));
-    let end = log.append(1_000, 0, change("1", "b"));
-    let third = log.append(1_000, 0, broadcast("2"));
+    let second = append(&log, 1_000, 0, broadcast("1"));
+    append(&log, 1_000, 0, change("2", "b"));
+    let end = append(&log, 1_000, 0, change("1", "b"));
+    let third = append(&log, 1_000, 0, broadcast("2"));
     let of = |session, settled| {
         let id = first.to_string();
         let client = JoinRequest {
@@ -447,13 +459,13 @@ fn a_replay_ends_where_its_clients_session_does() {
 #[test]
 fn whose_session_ended_gets_nothing_from_behind_that_even_where_the_change_is_gone() {
     let log = Log::new(1 << 20, Duration::from_secs(1), ORIGIN);
-    log.append(1_000, 0, broadcast("0"));
+    append(&log, 1_000, 0, broadcast("0"));
     // One was told of a gap, one says it is at an id that no dispatcher has seen yet.
     let mut told_of_a_gap = log.join(&newcomer("1", &[], "1-1")).replay.unwrap();
-    log.append(1_000, 0, change("1", "b"));
+    append(&log, 1_000, 0, change("1", "b"));
     let change = log.undispatched(10).pop().unwrap();
-    let later = log.append(1_000, 900, broadcast("1")).to_string();
-    log.append(1_000, 900, broadcast("2"));
+    let later = append(&log, 1_000, 900, broadcast("1")).to_string();
+    append(&log, 1_000, 900, broadcast("2"));
     let mut ahead = log.join(&newcomer("1", &[], &later)).replay.unwrap();
     dispatch_all(&log, 900);
     log.expire(1_100);
@@ -470,10 +482,10 @@ fn whose_session_ended_gets_nothing_from_behind_that_even_where_the_change_is_go
 fn many_that_are_too_old_together_go_in_slices() {
     let log = Log::new(1 << 30, Duration::from_secs(1), ORIGIN);
     for _ in 0..3 * MAX_EVICTED {
-        log.append(1_000, 0, broadcast("x"));
+        append(&log, 1_000, 0, broadcast("x"));
     }
     dispatch_all(&log, 0);
-    log.append(1_000, 5_000, broadcast("y"));
+    append(&log, 1_000, 5_000, broadcast("y"));
     assert_eq!(log.retained().1, 2 * MAX_EVICTED + 1);
     log.expire(5_000);
     assert_eq!(log.retained().1, 1);
@@ -495,7 +507,10 @@ fn what_an_earlier_process_stored_is_there_and_nothing_is_sent_again() {
     // What was too old is where the log begins.
     assert_eq!(missed(&log, "1", &[], "1-0"), [id(2), id(3)]);
     // Ids go on rising although the clock went back.
-    assert_eq!(log.append(1, 0, broadcast("y")), EventId { ms: 3, seq: 1 });
+    assert_eq!(
+        append(&log, 1, 0, broadcast("y")),
+        EventId { ms: 3, seq: 1 }
+    );
     dispatch_all(&log, 0);
     log.expire(20_001);
     assert_eq!(log.retained().1, 2);
@@ -505,8 +520,8 @@ proptest! {
     #[test]
     fn an_event_comes_back_as_it_went_in(data in "\\PC{0,80}") {
         let log = Log::new(1 << 20, Duration::from_secs(600), ORIGIN);
-        let first = log.append(1_000, 0, broadcast("x"));
-        let id = log.append(1_000, 0, broadcast(&data));
+        let first = append(&log, 1_000, 0, broadcast("x"));
+        let id = append(&log, 1_000, 0, broadcast(&data));
         let mut replay = log.join(&newcomer("1", &[], &first.to_string())).replay.unwrap();
         let mut piece = Vec::new();
         log.replay(&mut replay, NO_LIMIT, &mut piece);

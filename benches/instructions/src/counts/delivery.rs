@@ -50,7 +50,8 @@ fn append(shared: &Shared, to: Target) {
         data: r#"{"type":"order_paid","data":{"id":7}}"#.into(),
         persist: true,
     };
-    shared.hub.log().append(fixture::NOW_MS, 0, record);
+    let log = shared.hub.log();
+    log.append(log.newest_id().next(fixture::NOW_MS), 0, record);
 }
 
 /// Takes what the log holds into the inbox.

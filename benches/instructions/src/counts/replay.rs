@@ -32,16 +32,15 @@ struct Absence {
 
 fn append(log: &Log, user: &str) -> EventId {
     let to = Target::User(UserId::new(user).expect("a user's id"));
-    log.append(
-        NOW_MS,
-        0,
-        Record::Event {
-            to,
-            name: EventName::default(),
-            data: r#"{"type":"order_paid"}"#.into(),
-            persist: true,
-        },
-    )
+    let id = log.newest_id().next(NOW_MS);
+    let event = Record::Event {
+        to,
+        name: EventName::default(),
+        data: r#"{"type":"order_paid"}"#.into(),
+        persist: true,
+    };
+    log.append(id, 0, event);
+    id
 }
 
 /// A log that holds so many entries of others, spread evenly among what `clients` missed.

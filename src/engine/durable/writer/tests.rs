@@ -3,6 +3,7 @@ use crate::engine::durable::session_log::SessionLog;
 use crate::engine::durable::tests::log_of;
 use crate::event::UserId;
 use crate::hub::directory::Rules;
+use crate::hub::log::Log;
 use std::sync::mpsc::sync_channel;
 use tokio::sync::Semaphore;
 
@@ -23,7 +24,16 @@ fn writer(directory: &std::path::Path, clock: &Clock) -> Writer {
     let origin = EventId { ms: 1_000, seq: 0 };
     let log = Arc::new(Log::new(1 << 20, Duration::from_secs(600), origin));
     let (bounds, clock) = (Bounds::default(), clock.clone());
-    Writer::open(&history, bounds, log, Arc::default(), clock, Arc::default()).unwrap()
+    let tail = Tail::new(log, clock.clone());
+    Writer::open(
+        &history,
+        bounds,
+        tail,
+        Arc::default(),
+        clock,
+        Arc::default(),
+    )
+    .unwrap()
 }
 
 fn store(writer: &mut Writer, standing: String) {
@@ -34,7 +44,7 @@ fn store(writer: &mut Writer, standing: String) {
         user,
         standing,
     };
-    let (last_id, limits) = (writer.last_id, writer.limits());
+    let (last_id, limits) = (writer.sequencer.last_id(), writer.limits());
     writer.disk.commit(&[row], last_id, limits).unwrap();
 }
 
@@ -46,7 +56,7 @@ fn a_sweep_drops_what_is_over_but_no_change_that_waits_for_the_database() {
     store(&mut writer, logged_out_at(1_000));
     clock.advance(Duration::from_secs(60 * 24 * 60 * 60));
     // The database takes nothing for a moment.
-    let (number, id) = (writer.disk.changes() + 1, writer.next_id());
+    let (number, id) = (writer.disk.changes() + 1, writer.sequencer.next_id());
     let what = What::Session {
         user: USER.to_owned(),
         standing: logged_out_at(clock.unix_ms()),
@@ -97,7 +107,7 @@ fn changes_that_wait_for_the_database_stay_in_the_session_log_however_long_it_is
     let directory = tempfile::tempdir().unwrap();
     let mut writer = writer(directory.path(), &Clock::manual(1_000));
     for _ in 0..CHANGES {
-        let (number, id) = (writer.disk.changes() + 1, writer.next_id());
+        let (number, id) = (writer.disk.changes() + 1, writer.sequencer.next_id());
         let what = What::Session {
             user: USER.to_owned(),
             standing: logged_out_at(1_000),
@@ -160,10 +170,9 @@ fn publish(writer: &mut Writer) -> Result<Vec<EventId>, EngineError> {
 }
 
 fn log_out(writer: &mut Writer) -> Result<EventId, EngineError> {
-    let change = SessionChange {
+    let change = SessionDraft {
         user: UserId::new("42").unwrap(),
         keep: None,
-        at_unix_ms: 1_000,
     };
     serve(writer, |reply| Request::ChangeSession {
         change,

@@ -162,7 +162,7 @@ proptest! {
             match step {
                 Step::Publish(to, bytes) => {
                     let data = "d".repeat(bytes);
-                    let id = log.append(5_000, now_ms, event(to.clone(), &data, true));
+                    let id = append(&log, 5_000, now_ms, event(to.clone(), &data, true));
                     events.push(Published { id, to, accepted_ms: now_ms });
                 }
                 Step::Dispatch => {

@@ -1,0 +1,84 @@
+//! What one node decides alone: which id comes next, whether an event was published before, and
+//! when a session changed. An engine whose store decides these does not use it.
+
+use super::sources::{SOURCE_ID_MS, SourceKey, Sources};
+use crate::clock::Clock;
+use crate::event::{Draft, EventId, SessionChange, SessionDraft};
+
+/// The order of one node's entries.
+pub(super) struct Sequencer {
+    clock: Clock,
+    last_id: EventId,
+    sources: Sources,
+}
+
+/// Where a draft stands in the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sequenced {
+    /// It was published before, under this id.
+    Known(EventId),
+    /// It is new, and this is its id.
+    New(EventId),
+}
+
+impl Sequencer {
+    /// One that goes on behind `last_id`.
+    pub(super) fn behind(last_id: EventId, sources: Sources, clock: Clock) -> Self {
+        Self {
+            clock,
+            last_id,
+            sources,
+        }
+    }
+
+    /// The newest id that was given out.
+    pub(super) fn last_id(&self) -> EventId {
+        self.last_id
+    }
+
+    /// Goes on behind `id`.
+    pub(super) fn skip_to(&mut self, id: EventId) {
+        self.last_id = id;
+    }
+
+    /// The next id; ids rise strictly, whatever the machine's clock does.
+    pub(super) fn next_id(&mut self) -> EventId {
+        self.last_id = self.last_id.next(self.clock.unix_ms());
+        self.last_id
+    }
+
+    /// Gives an event its id, and remembers its publisher's.
+    pub(super) fn event(&mut self, draft: &Draft) -> Sequenced {
+        let now_ms = self.clock.now_ms();
+        let Some(key) = SourceKey::of(draft) else {
+            return Sequenced::New(self.next_id());
+        };
+        if let Some(id) = self.sources.find(key, now_ms) {
+            return Sequenced::Known(id);
+        }
+        let id = self.next_id();
+        self.sources.remember(key, id, now_ms + SOURCE_ID_MS);
+        Sequenced::New(id)
+    }
+
+    /// Gives a session change its id and its time.
+    pub(super) fn session(&mut self, draft: SessionDraft) -> (EventId, SessionChange) {
+        let SessionDraft { user, keep } = draft;
+        let change = SessionChange {
+            user,
+            keep,
+            at_unix_ms: self.clock.unix_ms(),
+        };
+        (self.next_id(), change)
+    }
+
+    /// Forgets the newest publishers' ids: what they stood for was not stored.
+    pub(super) fn undo(&mut self, sources: usize) {
+        self.sources.undo(sources);
+    }
+
+    /// How long ago the oldest publisher's id that is remembered was seen; 0 without one.
+    pub(super) fn oldest_source_ms(&self) -> u64 {
+        self.sources.oldest_ms(self.clock.now_ms())
+    }
+}
