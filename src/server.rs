@@ -28,10 +28,9 @@ use crate::engine::{DurableEngine, Engine, MemoryEngine, OpenError};
 use crate::event::EventId;
 use crate::log::Log;
 use crate::metrics::Metrics;
+use crate::net::{BindError, Listener, SocketOptions};
 use crate::public::{Demo, Extras, Live, LiveError, Login, Public};
-use crate::shard::{
-    self, BindError, Inbox, Listener, Settings, Shards, Shared, SocketOptions, StartError, Starter,
-};
+use crate::shard::{self, Inbox, Settings, Shards, Shared, StartError, Starter};
 use crate::sys;
 use crate::tls::{KeyLog, Tls, TlsError};
 

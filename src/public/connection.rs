@@ -25,14 +25,15 @@ use super::address::forwarded_for;
 use super::encryption::{NotEncrypted, encrypt};
 use super::handoff::{Handoff, Offer};
 use super::io::{Io, LooseEnds, Wire};
-use super::proxy_header::{self, NoHeader};
 use super::refusal::Refused;
 use super::routes;
 use super::sealed::Sealed;
 use crate::clock::millis;
 use crate::metrics::RefusedReason;
+use crate::net::proxy_header::{self, NoHeader};
+use crate::net::{Handshake, Preface, Socket};
 use crate::refusals::RefusalNote;
-use crate::shard::{Accepted, Detached, Earlier, Handshake, Origin, Preface, Seat, Shard, Socket};
+use crate::shard::{Accepted, Detached, Earlier, Origin, Seat, Shard};
 
 /// Largest request head: a token of 8 KiB, cookies, and what proxies add.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -84,7 +85,7 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
     });
     let connection = Rc::new(Connection {
         handoff: Handoff::default(),
-        socket_peer: socket.peer(),
+        socket_peer: socket.peer_ip(),
         preface,
         proxied: Cell::new(None),
         // From accept on, however long this task waited for its first turn.

@@ -18,7 +18,6 @@ mod handoff;
 mod identify;
 mod io;
 mod login;
-mod proxy_header;
 mod records;
 mod refusal;
 mod routes;

@@ -16,13 +16,10 @@ mod catch_up;
 mod delivery;
 mod dispatch;
 mod drain;
-mod handshakes;
 mod heartbeat;
 mod inbox;
-mod listener;
 #[cfg(test)]
 mod model;
-mod places;
 mod poller;
 mod returned;
 mod room;
@@ -59,12 +56,10 @@ use slot::Slot;
 use table::{SlotRef, Table};
 use wheel::{Tick, Wheel};
 
-pub use acceptor::{Accepted, Socket};
+pub use acceptor::Accepted;
 pub use admission::{Admission, Declined, Detached, NotSeated, Seat};
 pub use dispatch::dispatch;
-pub use handshakes::{Handshake, Handshakes};
 pub use inbox::{Description, Inbox};
-pub use listener::{BindError, Listener, ListenerSocket, Preface, SocketOptions, adopt, bind};
 pub use returned::{Earlier, Origin};
 pub use room::{make_room, would_make_room};
 pub use thread::{Shards, StartError, StartHandshake, Starter};

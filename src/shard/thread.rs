@@ -21,11 +21,9 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
-use super::acceptor::{Accepted, Acceptor};
+use super::acceptor::{Accepted, accept};
 use super::dispatch::{by_shard, disconnect_user};
-use super::handshakes::Handshakes;
 use super::inbox::{Command, Description, Inbox};
-use super::listener::Listener;
 use super::poller::Poller;
 use super::wheel::{Tick, start_of};
 use super::{Shard, Shared, Sleep};
@@ -33,6 +31,7 @@ use crate::clock::Clock;
 use crate::config::FdTables;
 use crate::event::UserId;
 use crate::metrics::ShardMetrics;
+use crate::net::{Acceptor, Handshakes, Listener};
 use crate::sys;
 
 /// How long the start-up self-test may take. A wake-up takes microseconds; a lost one never
@@ -317,7 +316,7 @@ fn give_back(shard: &Rc<RefCell<Shard>>, handshakes: &Rc<Handshakes>, start: &Rc
         }
         match connection.reopen() {
             Ok((socket, preface, earlier)) => {
-                let handshake = handshakes.enter(earlier.named.or(socket.peer()));
+                let handshake = handshakes.enter(earlier.named.or(socket.peer_ip()));
                 let accepted = Accepted {
                     socket,
                     handshake,
@@ -329,23 +328,6 @@ fn give_back(shard: &Rc<RefCell<Shard>>, handshakes: &Rc<Handshakes>, start: &Rc
             Err(error) => tracing::debug!(%error, "a connection was gone after its stream"),
         }
     }
-}
-
-/// Starts a handshake on each connection of a listener.
-async fn accept(
-    acceptor: Acceptor,
-    shared: Shared,
-    handshakes: Rc<Handshakes>,
-    shard: Rc<RefCell<Shard>>,
-    start: Rc<StartHandshake>,
-) {
-    let number = shard.borrow().number;
-    let metrics = &shared.metrics.shards[usize::from(number)];
-    acceptor
-        .run(handshakes, shared.clock.clone(), metrics, |accepted| {
-            start(accepted, &shard);
-        })
-        .await;
 }
 
 /// One turn of the shard's loop and the sleep after it.

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use gungraun::{library_benchmark, library_benchmark_group};
 use idlewild::config::Config;
 use idlewild::engine::MemoryEngine;
+use idlewild::net::Socket;
 use idlewild::public::{Extras, Live, Public};
 use idlewild::shard::bench::Solo;
-use idlewild::shard::{Shared, Socket, StartHandshake};
+use idlewild::shard::{Shared, StartHandshake};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
