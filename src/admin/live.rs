@@ -95,7 +95,7 @@ pub(super) fn answer(
     let (sender, receiver) = mpsc::channel(QUEUE);
     let mut reader = Reader {
         events: sender,
-        key_hash: api_key::hash(key),
+        key_hash: api_key::hash(&key),
         refusals: Bytes::new(),
         line: Arc::clone(line),
     };
