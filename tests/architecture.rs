@@ -13,7 +13,7 @@ use syn::visit::{self, Visit};
 const LAYERS: &[&[&str]] = &[
     &[
         "clock", "config", "event", "frame", "metrics", "net", "outbound", "page", "quiet",
-        "request", "spans", "sys", "text", "topic",
+        "request", "shutdown", "spans", "sys", "text", "topic",
     ],
     &["auth", "directory", "log", "refusals", "tls"],
     &["engine", "shard"],

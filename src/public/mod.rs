@@ -33,7 +33,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 
 use crate::auth::checks::Checks;
 use crate::auth::jwt::Verifier;
@@ -47,6 +46,7 @@ use crate::metrics::RefusedReason;
 use crate::outbound::NoTrust;
 use crate::refusals::{RecentRefusals, RefusalNote};
 use crate::shard::{Shared, StartHandshake};
+use crate::shutdown::Shutdown;
 use crate::tls::Tls;
 use cors::Cors;
 pub use demo::Demo;
@@ -71,7 +71,7 @@ pub struct Public {
     handshake_timeout: Duration,
     retry_after_s: u64,
     max_test_streams: usize,
-    draining: watch::Sender<bool>,
+    shutdown: Shutdown,
     /// What handshakes of encrypted connections are made with, where there are any.
     tls: Option<Arc<Tls>>,
     /// Somebody came to a listener with PROXY headers without one, and it was said.
@@ -167,6 +167,7 @@ impl Public {
         shards: Shared,
         engine: Arc<dyn Engine>,
         control: Handle,
+        shutdown: Shutdown,
     ) -> Self {
         let Extras { login, demo, tls } = extras;
         Self {
@@ -183,7 +184,7 @@ impl Public {
             handshake_timeout: config.handshake_timeout,
             retry_after_s: config.retry_max.as_secs().max(1),
             max_test_streams: config.max_test_streams,
-            draining: watch::Sender::new(false),
+            shutdown,
             tls,
             said_old_version: AtomicBool::new(false),
             said_no_proxy_header: AtomicBool::new(false),
@@ -230,14 +231,9 @@ impl Public {
         self.live.load().verifier.remote_keys()?.missing()
     }
 
-    /// Answers 503 to streams from now on and closes connections after their answer.
-    pub fn start_drain(&self) {
-        self.draining.send_replace(true);
-    }
-
-    /// Whether [`Public::start_drain`] was called.
+    /// Whether streams get 503 and connections are closed after their answer.
     pub fn is_draining(&self) -> bool {
-        *self.draining.borrow()
+        self.shutdown.is_draining()
     }
 
     /// The streams of late that were not opened.

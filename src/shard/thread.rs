@@ -13,12 +13,11 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 
 use super::acceptor::{Accepted, accept};
@@ -62,7 +61,8 @@ pub struct Starter {
 #[derive(Debug)]
 pub struct Shards {
     shared: Shared,
-    threads: Vec<JoinHandle<()>>,
+    /// Each thread holds a receiver as long as it runs.
+    running: watch::Sender<()>,
 }
 
 /// Why the shards do not run.
@@ -141,20 +141,21 @@ impl Shards {
         fd_tables: FdTables,
         start: impl Fn() -> StartHandshake + Clone + Send + 'static,
     ) -> Result<Self, StartError> {
-        let mut threads = Vec::with_capacity(starters.len());
+        let running = watch::Sender::new(());
         for starter in starters {
             let shared = shared.clone();
             let start = start.clone();
             let name = format!("shard-{}", starter.number);
-            let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let runs = running.subscribe();
+            std::thread::Builder::new().name(name).spawn(move || {
+                let _runs = runs;
                 if let Err(error) = starter.run(shared, fd_tables, start) {
                     // The self-test sees that this shard does not answer.
                     tracing::error!(%error, "a shard did not start");
                 }
             })?;
-            threads.push(thread);
         }
-        let shards = Self { shared, threads };
+        let shards = Self { shared, running };
         shards.self_test().await?;
         Ok(shards)
     }
@@ -208,9 +209,9 @@ impl Shards {
         self.shared.inboxes.iter().for_each(Inbox::order_stop);
     }
 
-    /// Whether all threads have ended.
-    pub fn are_finished(&self) -> bool {
-        self.threads.iter().all(JoinHandle::is_finished)
+    /// Waits until all threads have ended.
+    pub async fn ended(&self) {
+        self.running.closed().await;
     }
 
     /// Whether every thread takes a turn within `time`, which this lasts.
@@ -471,7 +472,7 @@ mod tests {
         let clock = Clock::manual(0);
         let shards = Shards {
             shared: shared(clock.clone(), 2),
-            threads: Vec::new(),
+            running: watch::Sender::new(()),
         };
         let are_awake = async |taking_turns: &[u16]| {
             let time = Duration::from_secs(1);

@@ -12,6 +12,7 @@ use idlewild::net::Socket;
 use idlewild::public::{Extras, Live, Public};
 use idlewild::shard::bench::Solo;
 use idlewild::shard::{Shared, StartHandshake};
+use idlewild::shutdown::Shutdown;
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
@@ -47,6 +48,7 @@ fn door() -> Door {
         shared.clone(),
         Arc::new(engine),
         runtime.handle().clone(),
+        Shutdown::default(),
     ));
     let context = runtime.enter();
     let solo = Solo::new(shared.clone()).expect("a shard starts");
