@@ -23,15 +23,14 @@ mod user;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use hashbrown::HashTable;
 use parking_lot::Mutex;
-use slab::Slab;
 
 use crate::auth::{Identity, Issued};
 use crate::clock::{Clock, SteadyTime};
 use crate::config::OnLimit;
 use crate::event::Position;
 use crate::event::SessionChange;
+use crate::interner::Interner;
 use everyone::Everyone;
 pub use questions::{Questions, Silent, Turn};
 pub use standing::{Rules, Standing};
@@ -129,9 +128,7 @@ pub struct Directory {
 #[derive(Debug, Default)]
 struct Stripe {
     /// Users with connections.
-    users: Slab<User>,
-    /// Places in `users`, found by the name's hash.
-    index: HashTable<u32>,
+    users: Interner<User>,
     standings: Standings,
 }
 
@@ -485,37 +482,20 @@ impl Stripe {
     }
 
     fn find(&self, hash: u64, name: &str) -> Option<usize> {
-        self.index
-            .find(hash, |index| self.users[*index as usize].is(name))
-            .map(|index| *index as usize)
+        self.users.find(hash, |user| user.is(name))
     }
 
     fn intern(&mut self, hash: u64, name: &str, hasher: &ahash::RandomState) -> Option<usize> {
-        let index = self.users.vacant_key();
-        UserHandle::new(0, index)?;
-        let number = u32::try_from(index).ok()?;
-        let users = &self.users;
-        self.index.insert_unique(hash, number, |index| {
-            users[*index as usize].name_hash(hasher)
-        });
-        self.users.insert(User::new(name));
+        UserHandle::new(0, self.users.next_number())?;
+        let index = self
+            .users
+            .insert(hash, User::new(name), |user| user.name_hash(hasher));
         Some(index)
     }
 
     fn forget_if_unused(&mut self, index: usize, hash: u64) {
-        if !self.users[index].is_offline() {
-            return;
-        }
-        if let Ok(entry) = self
-            .index
-            .find_entry(hash, |candidate| *candidate as usize == index)
-        {
-            entry.remove();
-        }
-        self.users.remove(index);
-        if self.users.is_empty() {
-            // What a burst of users grew goes back.
-            (self.users, self.index) = Default::default();
+        if self.users[index].is_offline() {
+            self.users.remove(index, hash);
         }
     }
 }

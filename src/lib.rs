@@ -10,7 +10,7 @@
 //! | 3 | [`shard`] | owns the sockets: acceptor, poller, table, wheel, delivery |
 //! | 3 | [`engine`] | where events come from and are kept |
 //! | 2 | [`directory`], [`log`], [`auth`], [`refusals`], [`tls`] | who is connected where; what happened; who are you; who was not let in; what streams are sealed with |
-//! | 1 | [`event`], [`frame`], [`topic`], [`config`], [`metrics`], [`spans`], [`clock`], [`outbound`], [`sys`], [`net`], [`shutdown`], `expiring`, `page`, `quiet`, `request`, `text` | plain values, time, questions to others, system calls, and what pages in the binary, or requests, have in common |
+//! | 1 | [`event`], [`frame`], [`topic`], [`config`], [`metrics`], [`spans`], [`clock`], [`outbound`], [`sys`], [`net`], [`shutdown`], `expiring`, `interner`, `page`, `quiet`, `request`, `text` | plain values, time, questions to others, system calls, and what pages in the binary, or requests, have in common |
 
 pub mod admin;
 pub mod auth;
@@ -22,6 +22,7 @@ pub mod engine;
 pub mod event;
 mod expiring;
 pub mod frame;
+mod interner;
 pub mod log;
 pub mod metrics;
 pub mod net;
