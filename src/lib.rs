@@ -10,7 +10,7 @@
 //! | 3 | [`shard`] | owns the sockets: acceptor, poller, table, wheel, delivery |
 //! | 3 | [`engine`] | where events come from and are kept |
 //! | 2 | [`directory`], [`log`], [`auth`], [`refusals`], [`tls`] | who is connected where; what happened; who are you; who was not let in; what streams are sealed with |
-//! | 1 | [`event`], [`frame`], [`topic`], [`config`], [`metrics`], [`spans`], [`clock`], [`outbound`], [`sys`], [`net`], [`shutdown`], `expiring`, `interner`, `page`, `quiet`, `request`, `text` | plain values, time, questions to others, system calls, and what pages in the binary, or requests, have in common |
+//! | 1 | [`event`], [`frame`], [`topic`], [`config`], [`metrics`], [`spans`], [`clock`], [`outbound`], [`sys`], [`net`], [`shutdown`], `expiring`, `interner`, `page`, `quiet`, `request`, `text` | plain values, time, questions to others, system calls, connections before they are served, the server's end, maps, and what pages in the binary, or requests, have in common |
 
 pub mod admin;
 pub mod auth;

@@ -43,7 +43,7 @@ enum Turn {
 
 /// One shard's handshakes in flight.
 #[derive(Debug)]
-pub struct Handshakes {
+pub(crate) struct Handshakes {
     places: RefCell<Places<Rc<Holder>>>,
     entered: Cell<u64>,
     most: usize,

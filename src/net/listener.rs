@@ -110,7 +110,7 @@ pub fn bind(
 ///
 /// # Errors
 /// [`BindError`] where it is no TCP or unix socket that listens.
-pub fn adopt(
+pub(crate) fn adopt(
     fd: OwnedFd,
     count: usize,
     options: SocketOptions,

@@ -21,7 +21,9 @@ pub(crate) mod proxy_header;
 mod socket;
 
 pub(crate) use acceptor::Acceptor;
-pub use handshakes::{Handshake, Handshakes};
-pub use listener::{BindError, Listener, Preface, SocketOptions, adopt, bind};
+pub use handshakes::Handshake;
+pub(crate) use handshakes::Handshakes;
+pub(crate) use listener::adopt;
+pub use listener::{BindError, Listener, Preface, SocketOptions, bind};
 pub use network::Network;
 pub use socket::Socket;
