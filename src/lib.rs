@@ -11,7 +11,7 @@
 //! | 4 | [`engine`] | where events come from and are kept |
 //! | 3 | [`hub`] | the domain: who is connected where, what happened, who is allowed to do what |
 //! | 2 | [`auth`], [`wire`], [`tls`], [`refusals`] | who are you; what clients are told, and how; what streams are sealed with; who was not let in |
-//! | 1 | [`event`], [`topic`], [`config`], [`metrics`], [`spans`], [`clock`], [`outbound`], [`sys`], [`net`], `page`, `quiet`, `request`, `text` | plain values, time, questions to others, system calls, and what pages in the binary, or requests, have in common |
+//! | 1 | [`event`], [`topic`], [`config`], [`metrics`], [`spans`], [`clock`], [`outbound`], [`sys`], [`net`], [`shutdown`], `expiring`, `interner`, `page`, `quiet`, `request`, `text` | plain values, time, questions to others, system calls, and what pages in the binary, or requests, have in common |
 
 pub mod admin;
 pub mod auth;
@@ -20,7 +20,9 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod event;
+mod expiring;
 pub mod hub;
+mod interner;
 pub mod metrics;
 pub mod net;
 mod outbound;
@@ -31,6 +33,7 @@ pub mod refusals;
 mod request;
 pub mod server;
 pub mod shard;
+pub mod shutdown;
 pub mod spans;
 pub mod sys;
 mod text;

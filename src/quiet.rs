@@ -39,6 +39,11 @@ impl Quiet {
         state.written_ms = Some(now_ms);
         Some(std::mem::take(&mut state.suppressed))
     }
+
+    #[cfg(test)]
+    pub(crate) fn written_ms(&self) -> Option<u64> {
+        self.state.lock().written_ms
+    }
 }
 
 #[cfg(test)]

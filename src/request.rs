@@ -1,6 +1,8 @@
 //! What HTTP asks of every request, on whichever listener.
 
-use hyper::header::{HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use std::borrow::Cow;
+
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::uri::Authority;
 use hyper::{Request, StatusCode, Version};
 
@@ -44,6 +46,20 @@ impl Fault {
             Self::TransferCoding => "The only transfer coding served here is chunked",
         }
     }
+}
+
+/// What the first `Authorization` of the scheme Bearer carries: a client's token or a publisher's
+/// key. Empty where nothing follows the scheme. Bytes that are not UTF-8 become U+FFFD, which no
+/// credential holds.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    headers.get_all(AUTHORIZATION).iter().find_map(|value| {
+        let value = value.as_bytes().trim_ascii();
+        let end = value.iter().position(u8::is_ascii_whitespace);
+        let (scheme, credential) = value.split_at(end.unwrap_or(value.len()));
+        scheme
+            .eq_ignore_ascii_case(b"Bearer")
+            .then(|| String::from_utf8_lossy(credential.trim_ascii()))
+    })
 }
 
 /// A name or address, perhaps with a port; empty where a client's URI has none.

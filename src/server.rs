@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin};
 use crate::auth::users::{Users, UsersError};
@@ -30,10 +29,10 @@ use crate::hub::engine::{Engine, OpenError};
 use crate::hub::log::Log;
 use crate::hub::{Hub, Limits, Parts};
 use crate::metrics::Metrics;
+use crate::net::{BindError, Listener, SocketOptions};
 use crate::public::{Demo, Extras, Live, LiveError, Login, Public};
-use crate::shard::{
-    BindError, Listener, Settings, Shards, Shared, SocketOptions, StartError, Starter,
-};
+use crate::shard::{Settings, Shards, Shared, StartError, Starter};
+use crate::shutdown::Shutdown;
 use crate::sys;
 use crate::tls::{KeyLog, Tls, TlsError};
 
@@ -43,10 +42,10 @@ pub use run::run;
 /// How often a quiet log and the tickets are looked through for what is too old, the rates are
 /// sampled, and the dashboards get their numbers.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How often a drain looks whether the shards are done.
-const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// What a stopped shard gets to end its streams and its thread, and then the history to close.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+/// What it gets however short `drain_timeout` is: a turn.
+const MIN_STOP_GRACE: Duration = Duration::from_millis(20);
 
 /// What `--dev` brings: the demo page, and more as its fields say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +66,7 @@ pub struct Server {
     hub: Arc<Hub>,
     shards: Shards,
     clock: Clock,
-    tasks: Vec<JoinHandle<()>>,
+    shutdown: Shutdown,
     public_endpoints: Vec<Endpoint>,
     tls_endpoints: Vec<Endpoint>,
     admin_endpoints: Vec<Endpoint>,
@@ -164,6 +163,7 @@ impl Server {
         }
         let starters = starters(listeners, shard_count)?;
 
+        let shutdown = Shutdown::default();
         let public = Arc::new(Public::new(
             config,
             live,
@@ -174,6 +174,7 @@ impl Server {
             },
             Arc::clone(&hub),
             Handle::current(),
+            shutdown.clone(),
         ));
         let handshake = Arc::clone(&public);
         let start = move || Arc::clone(&handshake).start_handshake();
@@ -188,26 +189,25 @@ impl Server {
             Arc::clone(&hub),
             public.refusals(),
             not_ready(&public),
+            shutdown.clone(),
         ));
         let dispatcher = Arc::clone(&hub);
-        let mut tasks = vec![
-            tokio::spawn(async move { dispatcher.dispatch().await }),
-            tokio::spawn(sweep(
-                Arc::clone(&hub),
-                Arc::clone(&public),
-                Arc::clone(&admin),
-            )),
-        ];
+        shutdown.spawn(async move { dispatcher.dispatch().await });
+        shutdown.spawn(sweep(
+            Arc::clone(&hub),
+            Arc::clone(&public),
+            Arc::clone(&admin),
+        ));
         if let Some(tls) = tls.clone() {
-            tasks.push(tokio::spawn(async move { tls.watch().await }));
+            shutdown.spawn(async move { tls.watch().await });
         }
         for listener in admin_listeners.into_iter().flatten() {
             let admin = Arc::clone(&admin);
-            tasks.push(tokio::spawn(async move {
+            shutdown.spawn(async move {
                 if let Err(error) = admin::serve(admin, listener).await {
                     tracing::error!(%error, "the admin listener failed");
                 }
-            }));
+            });
         }
         Ok(Self {
             public,
@@ -217,7 +217,7 @@ impl Server {
             hub,
             shards,
             clock,
-            tasks,
+            shutdown,
             public_endpoints: plain,
             tls_endpoints,
             admin_endpoints,
@@ -271,32 +271,22 @@ impl Server {
     pub async fn drain(self) {
         // Read before anything ends: the time begins with the order.
         let begun_ms = self.clock.now_ms();
-        self.admin.start_drain();
-        self.public.start_drain();
+        self.shutdown.start_drain();
         self.shards.drain(self.drain_rate);
         // The last part of the time is for ending what is left then.
         let grace = STOP_GRACE.min(self.drain_timeout / 10);
-        let mut deadline_ms = begun_ms + millis(self.drain_timeout.saturating_sub(grace));
-        let mut is_stopped = false;
-        while !self.shards.are_finished() {
-            let now_ms = self.clock.now_ms();
-            if now_ms >= deadline_ms {
-                if is_stopped {
-                    break;
-                }
+        let deadline_ms = begun_ms + millis(self.drain_timeout.saturating_sub(grace));
+        tokio::select! {
+            biased;
+            () = self.shards.ended() => {}
+            () = self.clock.sleep_until(deadline_ms) => {
                 tracing::warn!("drain_timeout is almost over; ending what is left");
                 self.shards.stop();
-                is_stopped = true;
-                deadline_ms = now_ms + millis(grace);
+                let grace = grace.max(MIN_STOP_GRACE);
+                self.clock.within(grace, self.shards.ended()).await;
             }
-            // Real time: a thread's end is no matter of the server's clock.
-            tokio::time::timeout(DRAIN_POLL, std::future::pending::<()>())
-                .await
-                .unwrap_or_default();
         }
-        for task in &self.tasks {
-            task.abort();
-        }
+        self.shutdown.stop();
         self.admin.finish();
         if tokio::time::timeout(STOP_GRACE, self.engine.close())
             .await

@@ -12,8 +12,8 @@ use syn::visit::{self, Visit};
 /// The layers, from the bottom up. A module may use those of its own layer and of the layers below.
 const LAYERS: &[&[&str]] = &[
     &[
-        "clock", "config", "event", "metrics", "net", "outbound", "page", "quiet", "request",
-        "spans", "sys", "text", "topic",
+        "clock", "config", "event", "expiring", "interner", "metrics", "net", "outbound", "page",
+        "quiet", "request", "shutdown", "spans", "sys", "text", "topic",
     ],
     &["auth", "refusals", "tls", "wire"],
     &["hub"],

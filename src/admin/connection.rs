@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::places::Place;
 use super::{Admin, BUFFER_BYTES, routes};
+use crate::net::Socket;
 
 /// Longest wait for a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,11 +29,8 @@ const LINGER_TIME: Duration = Duration::from_secs(30);
 /// Longest wait for a client that does not go on writing.
 const LINGER_PAUSE: Duration = Duration::from_secs(5);
 
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
 /// Serves to the end, or until the connection is cut.
-pub(super) async fn serve(admin: Arc<Admin>, socket: Box<dyn Stream>, place: Place) {
+pub(super) async fn serve(admin: Arc<Admin>, socket: Socket, place: Place) {
     let line = Arc::clone(place.line());
     let serving = async {
         let io = answer_all(&admin, socket, &place).await;
@@ -47,7 +45,7 @@ pub(super) async fn serve(admin: Arc<Admin>, socket: Box<dyn Stream>, place: Pla
 }
 
 /// Answers requests; returns the socket when there is nothing more to answer.
-async fn answer_all(admin: &Arc<Admin>, socket: Box<dyn Stream>, place: &Place) -> Box<dyn Stream> {
+async fn answer_all(admin: &Arc<Admin>, socket: Socket, place: &Place) -> Socket {
     let line = place.line();
     let service = service_fn(|request| {
         let (admin, line) = (Arc::clone(admin), Arc::clone(line));
@@ -72,7 +70,7 @@ async fn answer_all(admin: &Arc<Admin>, socket: Box<dyn Stream>, place: &Place) 
 }
 
 /// Lets the client read the last answer before the socket is closed.
-async fn linger(mut socket: Box<dyn Stream>, admin: &Admin) {
+async fn linger(mut socket: Socket, admin: &Admin) {
     if socket.shutdown().await.is_err() {
         return;
     }
@@ -89,7 +87,7 @@ async fn linger(mut socket: Box<dyn Stream>, admin: &Admin) {
 
 /// A socket that notes when bytes come or go, and under a stream the client's end.
 struct Noted<'a> {
-    socket: Box<dyn Stream>,
+    socket: Socket,
     place: &'a Place,
 }
 

@@ -42,7 +42,6 @@ pub(super) struct Live(Mutex<State>);
 struct State {
     past: Past,
     readers: Vec<Reader>,
-    is_finished: bool,
 }
 
 #[derive(Debug)]
@@ -78,11 +77,9 @@ impl Live {
         });
     }
 
-    /// Ends all streams, and those to come.
+    /// Ends all streams. The server has stopped, so that no other begins.
     pub(super) fn finish(&self) {
-        let mut state = self.0.lock();
-        state.is_finished = true;
-        state.readers.clear();
+        self.0.lock().readers.clear();
     }
 }
 
@@ -96,14 +93,14 @@ pub(super) fn answer(
     let (sender, receiver) = mpsc::channel(QUEUE);
     let mut reader = Reader {
         events: sender,
-        key_hash: api_key::hash(key),
+        key_hash: api_key::hash(&key),
         refusals: Bytes::new(),
         line: Arc::clone(line),
     };
     let stats = event("stats", &stats::now(admin));
     let mut state = admin.live.0.lock();
     state.readers.retain(|reader| !reader.events.is_closed());
-    if state.is_finished {
+    if admin.shutdown.is_stopped() {
         return Err(Problem::unavailable("the server has ended"));
     }
     if state.readers.len() >= MAX_STREAMS {

@@ -28,7 +28,6 @@ mod users;
 mod wrong_keys;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -37,6 +36,7 @@ use crate::auth::api_key::ApiKeys;
 use crate::config::{Config, SPARE_ADMIN_CONNECTIONS};
 use crate::hub::Hub;
 use crate::refusals::RecentRefusals;
+use crate::shutdown::Shutdown;
 pub use acceptor::serve;
 use line::Line;
 use live::Live;
@@ -62,7 +62,7 @@ pub struct Admin {
     max_handshakes: usize,
     max_history_bytes: usize,
     max_history_age: Duration,
-    is_draining: AtomicBool,
+    shutdown: Shutdown,
     rates: Rates,
     live: Live,
     refusals: Refusals,
@@ -96,6 +96,7 @@ impl Admin {
         hub: Arc<Hub>,
         recent_refusals: Arc<RecentRefusals>,
         public_not_ready: NotReady,
+        shutdown: Shutdown,
     ) -> Self {
         Self {
             // Not now: the history was read first.
@@ -113,7 +114,7 @@ impl Admin {
             max_handshakes: config.max_handshakes,
             max_history_bytes: config.history.max_bytes,
             max_history_age: config.history.max_age,
-            is_draining: AtomicBool::new(false),
+            shutdown,
             rates: Rates::default(),
             live: Live::default(),
             refusals: Refusals::default(),
@@ -127,11 +128,6 @@ impl Admin {
         self.limits.store(Arc::new(Limits::new(config)));
     }
 
-    /// `/readyz` answers 503 from now on.
-    pub fn start_drain(&self) {
-        self.is_draining.store(true, Ordering::Relaxed);
-    }
-
     /// Samples the counters that `/v1/stats` makes rates of, and tells the dashboards; called once
     /// a second.
     pub fn tick(&self) {
@@ -140,7 +136,7 @@ impl Admin {
         self.live.tick(self);
     }
 
-    /// Ends the dashboards' streams: there is nothing more to tell.
+    /// Ends the dashboards' streams, once the server has stopped: there is nothing more to tell.
     pub fn finish(&self) {
         self.live.finish();
     }
@@ -151,7 +147,7 @@ impl Admin {
 
     /// Why no client should be sent here; `None` where one may be.
     fn not_ready(&self) -> Option<String> {
-        if self.is_draining.load(Ordering::Relaxed) {
+        if self.shutdown.is_draining() {
             return Some("draining".to_owned());
         }
         let engine = self

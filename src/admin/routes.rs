@@ -1,9 +1,10 @@
 //! Which route a request is for, and who may ask.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, AUTHORIZATION, CONNECTION, HeaderValue};
+use hyper::header::{ALLOW, CONNECTION, HeaderValue};
 use hyper::{HeaderMap, Method, Request};
 use percent_encoding::percent_decode_str;
 use tracing::{Instrument, Span};
@@ -15,7 +16,7 @@ use super::{
     users,
 };
 use crate::event::UserId;
-use crate::request::Fault;
+use crate::request::{Fault, bearer};
 
 /// A path that is served.
 #[derive(Debug, PartialEq, Eq)]
@@ -208,7 +209,7 @@ fn methods(route: &Route) -> &'static [Method] {
 /// has sent many.
 async fn check_key(admin: &Admin, headers: &HeaderMap, line: &Line) -> Result<String, Problem> {
     let presented = presented_key(headers).ok_or_else(Problem::unauthorized)?;
-    if let Some(name) = admin.keys.load().check(presented) {
+    if let Some(name) = admin.keys.load().check(&presented) {
         return Ok(name.to_owned());
     }
     let clock = &admin.hub.clock;
@@ -221,9 +222,8 @@ async fn check_key(admin: &Admin, headers: &HeaderMap, line: &Line) -> Result<St
 }
 
 /// The key that the request carries, good or not.
-pub(super) fn presented_key(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, key) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
+pub(super) fn presented_key(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    bearer(headers).filter(|key| !key.is_empty())
 }
 
 fn user(id: &str) -> Result<UserId, Problem> {

@@ -1,12 +1,12 @@
 //! Wrong API keys, by address: after a few at once, one a second is answered. Whoever has a right key
 //! is never asked about here.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::expiring::Expiring;
 use crate::net::Network;
 
 /// Between two answers to wrong keys of one address.
@@ -17,8 +17,6 @@ const AT_ONCE: u64 = 20;
 const MAX_WAITING: u64 = 5;
 /// Networks remembered, about 200 KiB. Those that find no room share one entry.
 const MAX_NETWORKS: usize = 4_096;
-/// Between two looks through a full table for what can be forgotten.
-const SWEEP_MS: u64 = 1_000;
 
 /// The networks that have sent wrong API keys, each with its allowance.
 #[derive(Debug, Default)]
@@ -26,41 +24,37 @@ pub(super) struct WrongKeys(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
-    /// When the allowance of each will be whole again.
-    networks: HashMap<Network, u64>,
+    /// Each until its allowance is whole again.
+    networks: Expiring<Network, ()>,
+    /// When that of all others is.
     others_whole_ms: u64,
-    swept_ms: Option<u64>,
 }
 
 impl WrongKeys {
     /// How long the answer to a wrong key of this peer has to wait; `None` where too many wait.
     pub(super) fn delay(&self, peer: Option<SocketAddr>, now_ms: u64) -> Option<Duration> {
         let mut table = self.0.lock();
-        let whole_ms = table.entry(Network::of(peer.map(|peer| peer.ip())), now_ms);
-        let next_ms = (*whole_ms).max(now_ms) + INTERVAL_MS;
+        let network = Network::of(peer.map(|peer| peer.ip()));
+        table.networks.make_room(MAX_NETWORKS, now_ms);
+        let known = table.networks.get(network);
+        let is_other = known.is_none() && table.networks.len() >= MAX_NETWORKS;
+        let whole_ms = match known {
+            Some(entry) => entry.place.expires_ms,
+            None if is_other => table.others_whole_ms,
+            None => now_ms,
+        };
+        let next_ms = whole_ms.max(now_ms) + INTERVAL_MS;
         let at_once_ms = AT_ONCE * INTERVAL_MS;
         let delay_ms = (next_ms - now_ms).saturating_sub(at_once_ms);
         if delay_ms > MAX_WAITING * INTERVAL_MS {
             return None;
         }
-        *whole_ms = next_ms;
-        Some(Duration::from_millis(delay_ms))
-    }
-}
-
-impl Table {
-    fn entry(&mut self, network: Network, now_ms: u64) -> &mut u64 {
-        if self.networks.len() >= MAX_NETWORKS && !self.networks.contains_key(&network) {
-            let is_due = |swept_ms| now_ms.saturating_sub(swept_ms) >= SWEEP_MS;
-            if self.swept_ms.is_none_or(is_due) {
-                self.swept_ms = Some(now_ms);
-                self.networks.retain(|_, whole_ms| *whole_ms > now_ms);
-            }
-            if self.networks.len() >= MAX_NETWORKS {
-                return &mut self.others_whole_ms;
-            }
+        if is_other {
+            table.others_whole_ms = next_ms;
+        } else {
+            table.networks.insert(network, (), next_ms);
         }
-        self.networks.entry(network).or_default()
+        Some(Duration::from_millis(delay_ms))
     }
 }
 

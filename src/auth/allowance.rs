@@ -5,11 +5,10 @@
 //! generic cell rate algorithm). At most [`MAX_NETWORKS`] are remembered; one more forgets the one
 //! that is whole soonest.
 
-use std::collections::{BTreeSet, HashMap};
-
 use parking_lot::Mutex;
 
 use super::turns::Repute;
+use crate::expiring::Expiring;
 use crate::net::Network;
 
 /// Most addresses remembered, some 2 MiB.
@@ -25,12 +24,9 @@ pub struct Allowance {
     used: Mutex<Used>,
 }
 
-/// Two views of the same addresses: those whose allowance is not whole.
+/// The addresses whose allowance is not whole, until it is.
 #[derive(Debug, Default)]
-struct Used {
-    whole_at_ms: HashMap<Network, u64>,
-    by_time: BTreeSet<(u64, Network)>,
-}
+struct Used(Expiring<Network, ()>);
 
 impl Allowance {
     /// `at_once` for each address, of which one comes back every `each_ms`.
@@ -61,11 +57,13 @@ impl Allowance {
     /// Uses up one, if one is left.
     pub fn take(&self, network: Network, now_ms: u64) -> bool {
         let mut used = self.used.lock();
-        used.forget_whole(now_ms);
         let whole_at_ms = used.whole_at_ms(network);
         let has_room = self.has_room(whole_at_ms, now_ms);
         if has_room {
-            used.set(network, whole_at_ms.max(now_ms) + self.each_ms);
+            used.0.remove(network);
+            used.0.make_room(MAX_NETWORKS - 1, now_ms);
+            used.0
+                .insert(network, (), whole_at_ms.max(now_ms) + self.each_ms);
         }
         has_room
     }
@@ -73,8 +71,11 @@ impl Allowance {
     /// Gives back one that was taken: nothing went wrong.
     pub fn give_back(&self, network: Network) {
         let mut used = self.used.lock();
-        let whole_at_ms = used.whole_at_ms(network);
-        used.set(network, whole_at_ms.saturating_sub(self.each_ms));
+        let whole_at_ms = used.whole_at_ms(network).saturating_sub(self.each_ms);
+        used.0.remove(network);
+        if whole_at_ms > 0 {
+            used.0.insert(network, (), whole_at_ms);
+        }
     }
 
     fn has_room(&self, whole_at_ms: u64, now_ms: u64) -> bool {
@@ -85,36 +86,9 @@ impl Allowance {
 impl Used {
     /// In the past, or 0, where the allowance is whole.
     fn whole_at_ms(&self, network: Network) -> u64 {
-        self.whole_at_ms.get(&network).copied().unwrap_or(0)
-    }
-
-    fn set(&mut self, network: Network, whole_at_ms: u64) {
-        if let Some(before_ms) = self.whole_at_ms.remove(&network) {
-            self.by_time.remove(&(before_ms, network));
-        }
-        if whole_at_ms == 0 {
-            return;
-        }
-        if self.whole_at_ms.len() >= MAX_NETWORKS
-            && let Some((_, soonest)) = self.by_time.pop_first()
-        {
-            self.whole_at_ms.remove(&soonest);
-        }
-        self.whole_at_ms.insert(network, whole_at_ms);
-        self.by_time.insert((whole_at_ms, network));
-    }
-
-    fn forget_whole(&mut self, now_ms: u64) {
-        while let Some((whole_at_ms, network)) = self.by_time.first().copied()
-            && whole_at_ms <= now_ms
-        {
-            self.by_time.remove(&(whole_at_ms, network));
-            self.whole_at_ms.remove(&network);
-        }
-        if self.by_time.is_empty() {
-            // What a flood grew goes back.
-            *self = Self::default();
-        }
+        self.0
+            .get(network)
+            .map_or(0, |entry| entry.place.expires_ms)
     }
 }
 
@@ -169,13 +143,10 @@ mod tests {
         for number in 0..u32::try_from(MAX_NETWORKS).unwrap() + 10 {
             assert!(allowance.take(network(number), 0));
         }
-        let used = || {
-            let used = allowance.used.lock();
-            (used.whole_at_ms.len(), used.by_time.len())
-        };
-        assert_eq!(used(), (MAX_NETWORKS, MAX_NETWORKS));
+        let used = || allowance.used.lock().0.len();
+        assert_eq!(used(), MAX_NETWORKS);
         assert!(allowance.take(network(0), 100));
-        assert_eq!(used(), (1, 1));
+        assert_eq!(used(), 1);
     }
 
     proptest! {

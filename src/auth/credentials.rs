@@ -4,7 +4,9 @@
 use std::borrow::Cow;
 
 use hyper::HeaderMap;
-use hyper::header::{AUTHORIZATION, COOKIE};
+use hyper::header::COOKIE;
+
+use crate::request::bearer;
 
 /// A credential as the client sent it, percent-decoding undone.
 #[derive(Clone, PartialEq, Eq)]
@@ -55,17 +57,6 @@ impl std::fmt::Debug for Credential<'_> {
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<Cow<'_, str>> {
-    headers.get_all(AUTHORIZATION).iter().find_map(|value| {
-        let value = value.as_bytes().trim_ascii();
-        let end = value.iter().position(u8::is_ascii_whitespace);
-        let (scheme, token) = value.split_at(end.unwrap_or(value.len()));
-        scheme
-            .eq_ignore_ascii_case(b"Bearer")
-            .then(|| String::from_utf8_lossy(token.trim_ascii()))
-    })
-}
-
 fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
     form_urlencoded::parse(query.as_bytes())
         .find_map(|(key, value)| (key == name && !value.is_empty()).then_some(value))
@@ -96,7 +87,7 @@ pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8]
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::{HeaderName, HeaderValue};
+    use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
     use proptest::prelude::*;
 
     use super::*;

@@ -3,13 +3,13 @@
 //! The window slides: each key keeps the times of its last five failures, and is limited while the
 //! oldest of them is less than a minute old. A fixed window would let ten through around its edge.
 
-use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
 use crate::clock::Clock;
+use crate::expiring::Expiring;
 use crate::net::Network;
 
 /// Failures after which a key is limited.
@@ -24,10 +24,10 @@ pub const MAX_FAILING: usize = 10_000;
 
 /// Who failed: counted apart, so that many addresses on one account and one address on many
 /// accounts are both noticed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FailureKey(Who);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Who {
     /// Half a SHA-256: an address of any length takes 16 bytes, and none stands in a dump.
     Account([u8; 16]),
@@ -88,25 +88,17 @@ impl Failures {
     }
 }
 
+/// By key, until the last failure is a minute old.
 #[derive(Debug, Default)]
-struct Table {
-    failing: HashMap<FailureKey, Failing>,
-    /// The same keys by the time of their last failure, which is also the order they expire in.
-    by_age: BTreeMap<(u64, u64), FailureKey>,
-    recorded: u64,
-}
+struct Table(Expiring<FailureKey, Failing>);
 
-#[derive(Debug)]
-struct Failing {
-    /// Place in `by_age`.
-    place: (u64, u64),
-    /// Times of the last failures, latest first.
-    at_ms: [Option<u64>; MAX_FAILURES],
-}
+/// Times of the last failures, latest first.
+#[derive(Debug, Default)]
+struct Failing([Option<u64>; MAX_FAILURES]);
 
 impl Failing {
     fn recent(&self, now_ms: u64) -> impl Iterator<Item = u64> {
-        self.at_ms
+        self.0
             .iter()
             .flatten()
             .copied()
@@ -116,55 +108,34 @@ impl Failing {
 
 impl Table {
     fn limited(&self, key: FailureKey, now_ms: u64) -> bool {
-        self.failing
-            .get(&key)
-            .is_some_and(|failing| failing.recent(now_ms).count() >= MAX_FAILURES)
+        self.0
+            .get(key)
+            .is_some_and(|entry| entry.value.recent(now_ms).count() >= MAX_FAILURES)
     }
 
     fn record(&mut self, key: FailureKey, now_ms: u64) {
-        let place = (now_ms, self.recorded);
-        self.recorded += 1;
-        let mut at_ms = [None; MAX_FAILURES];
-        if let Some(old) = self.remove(key) {
-            at_ms = old.at_ms;
-            at_ms.rotate_right(1);
-        }
+        let old = self.0.remove(key).map(|entry| entry.value);
+        let Failing(mut at_ms) = old.unwrap_or_default();
+        at_ms.rotate_right(1);
         if let Some(latest) = at_ms.first_mut() {
             *latest = Some(now_ms);
         }
-        self.drop_oldest(now_ms);
-        self.failing.insert(key, Failing { place, at_ms });
-        self.by_age.insert(place, key);
-        debug_assert_eq!(self.failing.len(), self.by_age.len());
+        self.0.make_room(MAX_FAILING - 1, now_ms);
+        self.0
+            .insert(key, Failing(at_ms), now_ms.saturating_add(WINDOW_MS));
     }
 
     fn forget(&mut self, key: FailureKey) {
-        // The place in `by_age` stays: it may only keep the key for longer than needed.
-        if let Some(failing) = self.failing.get_mut(&key) {
-            failing.at_ms.rotate_left(1);
-            if let Some(earliest) = failing.at_ms.last_mut() {
+        // Its time stays: it may only keep the key for longer than needed.
+        if let Some(Failing(at_ms)) = self.0.get_mut(key) {
+            at_ms.rotate_left(1);
+            if let Some(earliest) = at_ms.last_mut() {
                 *earliest = None;
             }
-            if failing.at_ms.iter().all(Option::is_none) {
-                self.remove(key);
+            if at_ms.iter().all(Option::is_none) {
+                self.0.remove(key);
             }
         }
-    }
-
-    /// Makes room for one key, first of those whose minute is over.
-    fn drop_oldest(&mut self, now_ms: u64) {
-        while let Some(((last_ms, _), key)) = self.by_age.first_key_value()
-            && (now_ms.saturating_sub(*last_ms) >= WINDOW_MS || self.by_age.len() >= MAX_FAILING)
-        {
-            let key = *key;
-            self.remove(key);
-        }
-    }
-
-    fn remove(&mut self, key: FailureKey) -> Option<Failing> {
-        let failing = self.failing.remove(&key)?;
-        self.by_age.remove(&failing.place);
-        Some(failing)
     }
 }
 
@@ -244,7 +215,7 @@ mod tests {
         failures.record(key);
         assert!(failures.limited(key));
         (0..6).for_each(|_| failures.forget(key));
-        assert!(failures.table.lock().failing.is_empty());
+        assert_eq!(failures.table.lock().0.len(), 0);
     }
 
     #[test]
@@ -267,10 +238,10 @@ mod tests {
         failures.record(key(MAX_FAILING));
         assert!(!failures.limited(key(0)));
         assert!(failures.limited(key(1)));
-        assert_eq!(failures.table.lock().failing.len(), MAX_FAILING);
+        assert_eq!(failures.table.lock().0.len(), MAX_FAILING);
         clock.advance(Duration::from_secs(60));
         failures.record(key(0));
-        assert_eq!(failures.table.lock().failing.len(), 1);
+        assert_eq!(failures.table.lock().0.len(), 1);
     }
 
     proptest! {

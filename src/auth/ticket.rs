@@ -7,8 +7,8 @@
 //! its ticket at once, so those are the ones that nobody is going to use. A user's own oldest give
 //! way first, so that no user can push out another's with less than a hundred accounts.
 //!
-//! B-trees rather than hash tables: they give memory back as they empty, and never stop a shard for
-//! a rehash. Every operation costs O(log n) in the tickets held.
+//! Every operation costs O(log n) in the tickets held, and the table gives its memory back as it
+//! empties.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Identity, Issued, random_name};
 use crate::clock::{Clock, millis};
+use crate::expiring::{Entry, Expiring, Place};
 use crate::topic::TopicPattern;
 
 /// Most that unused tickets hold: 80,000 without topics. With the default life of 30 s, 2,700
@@ -89,7 +90,7 @@ impl Tickets {
     /// what follows (revocation, limits) refuses the client.
     pub fn redeem(&self, ticket: &str) -> Option<Identity> {
         let entry = self.table.lock().remove(digest(ticket))?;
-        (self.clock.now_ms() < entry.place.expires_ms).then(|| entry.identity())
+        (self.clock.now_ms() < entry.place.expires_ms).then(|| entry.value.identity())
     }
 
     /// Drops tickets that have expired, the oldest first, and frees their memory. What is left
@@ -118,8 +119,8 @@ impl Tickets {
     /// Whom the ticket would stand for; it stays unused.
     pub fn look(&self, ticket: &str) -> Option<Identity> {
         let table = self.table.lock();
-        let entry = table.tickets.get(&digest(ticket))?;
-        (self.clock.now_ms() < entry.place.expires_ms).then(|| entry.identity())
+        let entry = table.tickets.get(digest(ticket))?;
+        (self.clock.now_ms() < entry.place.expires_ms).then(|| entry.value.identity())
     }
 }
 
@@ -133,17 +134,9 @@ fn digest(text: &str) -> Hash {
     Hash::from_le_bytes(half)
 }
 
-/// Where a ticket stands among all: first by when it runs out, then by when it was issued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    expires_ms: u64,
-    number: u64,
-}
-
 /// An identity whose topics are one text.
 #[derive(Debug)]
-struct Entry {
-    place: Place,
+struct Holder {
     user: CompactString,
     session: Option<Box<str>>,
     issued: Option<Issued>,
@@ -152,13 +145,12 @@ struct Entry {
     topics: Box<str>,
 }
 
-impl Entry {
-    fn new(place: Place, identity: Identity) -> Self {
+impl Holder {
+    fn new(identity: Identity) -> Self {
         let topics: Vec<&str> = identity.topics.iter().map(TopicPattern::as_str).collect();
         let mut user = identity.user;
         user.shrink_to_fit();
         Self {
-            place,
             user,
             session: identity.session,
             issued: identity.issued,
@@ -197,73 +189,55 @@ impl Entry {
     }
 }
 
-/// Three views of the same tickets; each ticket is in all of them or in none.
+/// Each ticket stands for itself and among its user's.
 #[derive(Debug, Default)]
 struct Table {
-    tickets: BTreeMap<Hash, Entry>,
-    by_place: BTreeMap<Place, Hash>,
+    tickets: Expiring<Hash, Holder>,
     /// A user's tickets stand together, the one that runs out first before the others.
     by_user: BTreeMap<(Hash, Place), Hash>,
     bytes: usize,
     max_bytes: usize,
-    issued: u64,
 }
 
 impl Table {
     /// Drops up to `most` tickets that ran out; whether there may be more.
     fn expire(&mut self, now_ms: u64, most: usize) -> bool {
         for _ in 0..most {
-            match self.by_place.first_key_value() {
-                Some((place, hash)) if place.expires_ms <= now_ms => {
-                    let hash = *hash;
-                    self.remove(hash);
-                }
-                _ => return false,
-            }
+            match self.tickets.expired(now_ms) {
+                Some(hash) => self.remove(hash),
+                None => return false,
+            };
         }
         true
     }
 
     fn insert(&mut self, hash: Hash, expires_ms: u64, identity: Identity) {
-        let place = Place {
-            expires_ms,
-            number: self.issued,
-        };
-        self.issued += 1;
-        let entry = Entry::new(place, identity);
-        let user = digest(&entry.user);
-        self.make_room_of_user(user, entry.bytes());
-        while self.bytes + entry.bytes() > self.max_bytes
-            && let Some((_, oldest)) = self.by_place.first_key_value()
+        let holder = Holder::new(identity);
+        let (user, bytes) = (digest(&holder.user), holder.bytes());
+        self.make_room_of_user(user, bytes);
+        while self.bytes + bytes > self.max_bytes
+            && let Some((_, oldest)) = self.tickets.first()
         {
-            let oldest = *oldest;
             self.remove(oldest);
         }
-        self.bytes += entry.bytes();
-        self.by_place.insert(place, hash);
+        self.bytes += bytes;
+        let place = self.tickets.insert(hash, holder, expires_ms);
         self.by_user.insert((user, place), hash);
-        self.tickets.insert(hash, entry);
-        debug_assert_eq!(self.tickets.len(), self.by_place.len());
         debug_assert_eq!(self.tickets.len(), self.by_user.len());
     }
 
     /// Drops a user's oldest tickets until one more, of so many bytes, is within the bounds.
     fn make_room_of_user(&mut self, user: Hash, bytes: usize) {
-        let first = Place {
-            expires_ms: 0,
-            number: 0,
-        };
-        let last = Place {
-            expires_ms: u64::MAX,
-            number: u64::MAX,
-        };
         // At most `MAX_TICKETS_PER_USER`.
         let own: Vec<Hash> = self
             .by_user
-            .range((user, first)..=(user, last))
+            .range((user, Place::FIRST)..=(user, Place::LAST))
             .map(|(_, hash)| *hash)
             .collect();
-        let size = |hash: &Hash| self.tickets.get(hash).map_or(0, Entry::bytes);
+        let size = |hash: &Hash| {
+            let entry = self.tickets.get(*hash);
+            entry.map_or(0, |entry| entry.value.bytes())
+        };
         let mut held = bytes + own.iter().map(size).sum::<usize>();
         let mut dropped = Vec::new();
         for (more, hash) in (1..=own.len()).rev().zip(&own) {
@@ -278,11 +252,11 @@ impl Table {
         }
     }
 
-    fn remove(&mut self, hash: Hash) -> Option<Entry> {
-        let entry = self.tickets.remove(&hash)?;
-        self.by_place.remove(&entry.place);
-        self.by_user.remove(&(digest(&entry.user), entry.place));
-        self.bytes -= entry.bytes();
+    fn remove(&mut self, hash: Hash) -> Option<Entry<Holder>> {
+        let entry = self.tickets.remove(hash)?;
+        let user = digest(&entry.value.user);
+        self.by_user.remove(&(user, entry.place));
+        self.bytes -= entry.value.bytes();
         Some(entry)
     }
 }

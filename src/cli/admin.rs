@@ -1,5 +1,6 @@
 //! Commands' requests to a running server's admin listener.
 
+use std::io;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,10 +12,10 @@ use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Usage;
+use crate::net::Socket;
 
 /// Which server is asked.
 #[derive(Args, Debug)]
@@ -28,13 +29,10 @@ pub(super) struct Server {
 #[derive(Clone, Copy)]
 pub(super) struct Address<'a> {
     url: &'a str,
-    socket: Socket<'a>,
-}
-
-#[derive(Clone, Copy)]
-enum Socket<'a> {
-    Tcp(&'a str),
-    Unix(&'a str),
+    /// Goes into the request's `Host`, and is connected to where there is no path.
+    host: &'a str,
+    /// A unix socket's.
+    unix_path: Option<&'a str>,
 }
 
 impl Server {
@@ -46,8 +44,11 @@ impl Server {
             ))
         };
         if let Some(path) = url.strip_prefix("unix:") {
-            let socket = Socket::Unix(path);
-            return Ok(Address { url, socket });
+            return Ok(Address {
+                url,
+                host: "localhost",
+                unix_path: Some(path),
+            });
         }
         let host = url
             .strip_prefix("http://")
@@ -60,8 +61,11 @@ impl Server {
         if port.parse::<u16>().is_err() {
             return Err(refused("names no port"));
         }
-        let socket = Socket::Tcp(host);
-        Ok(Address { url, socket })
+        Ok(Address {
+            url,
+            host,
+            unix_path: None,
+        })
     }
 }
 
@@ -79,12 +83,35 @@ impl Address<'_> {
             .enable_all()
             .build()?;
         runtime.block_on(async {
-            tokio::time::timeout(timeout, exchange(self.socket, request))
+            tokio::time::timeout(timeout, self.exchange(request))
                 .await
                 .with_context(|| format!("no answer in {timeout:?}"))
                 .flatten()
                 .with_context(|| self.url.to_owned())
         })
+    }
+
+    async fn connect(self) -> io::Result<Socket> {
+        match self.unix_path {
+            Some(path) => UnixStream::connect(path).await.map(Socket::Unix),
+            None => TcpStream::connect(self.host).await.and_then(Socket::tcp),
+        }
+    }
+
+    async fn exchange(
+        self,
+        mut request: Request<Full<Bytes>>,
+    ) -> anyhow::Result<(StatusCode, String)> {
+        let socket = self.connect().await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
+        request
+            .headers_mut()
+            .insert(HOST, HeaderValue::from_str(self.host)?);
+        tokio::spawn(connection);
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
 }
 
@@ -94,26 +121,4 @@ pub(super) fn told(answer: String, pointer: &str) -> String {
         .ok()
         .and_then(|answer| Some(answer.pointer(pointer)?.as_str()?.to_owned()))
         .unwrap_or(answer)
-}
-
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
-async fn exchange(
-    server: Socket<'_>,
-    mut request: Request<Full<Bytes>>,
-) -> anyhow::Result<(StatusCode, String)> {
-    let (stream, host): (Box<dyn Stream>, &str) = match server {
-        Socket::Unix(path) => (Box::new(UnixStream::connect(path).await?), "localhost"),
-        Socket::Tcp(host) => (Box::new(TcpStream::connect(host).await?), host),
-    };
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    request
-        .headers_mut()
-        .insert(HOST, HeaderValue::from_str(host)?);
-    tokio::spawn(connection);
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }

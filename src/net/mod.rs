@@ -1,5 +1,29 @@
-//! What is known of a connection before anybody has read from it.
+//! Connections before anybody knows what they want: where they come in, from whom, and how many at
+//! once.
+//!
+//! | module | one purpose |
+//! |---|---|
+//! | [`listener`] | sockets that listen: bound, or passed by a supervisor |
+//! | [`acceptor`] | the one loop that accepts |
+//! | [`socket`] | a connected socket, TCP or unix |
+//! | [`handshakes`], [`places`] | connections that are not yet a stream, and which of them gives way |
+//! | [`proxy_header`] | for whom a balancer speaks |
+//! | [`network`] | whom an address stands for |
 
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod acceptor;
+mod handshakes;
+mod listener;
 mod network;
+mod places;
+pub(crate) mod proxy_header;
+mod socket;
 
+pub(crate) use acceptor::Acceptor;
+pub use handshakes::Handshake;
+pub(crate) use handshakes::Handshakes;
+pub(crate) use listener::adopt;
+pub use listener::{BindError, Listener, Preface, SocketOptions, bind};
 pub use network::Network;
+pub use socket::Socket;

@@ -18,21 +18,22 @@ use hyper::service::{HttpService, service_fn};
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::watch;
 
 use super::Public;
 use super::address::forwarded_for;
 use super::encryption::{NotEncrypted, encrypt};
 use super::handoff::{Handoff, Offer};
 use super::io::{Io, LooseEnds, Wire};
-use super::proxy_header::{self, NoHeader};
 use super::refusal::Refused;
 use super::routes;
 use super::sealed::Sealed;
 use crate::clock::millis;
 use crate::metrics::RefusedReason;
+use crate::net::proxy_header::{self, NoHeader};
+use crate::net::{Handshake, Preface, Socket};
 use crate::refusals::RefusalNote;
-use crate::shard::{Accepted, Detached, Earlier, Handshake, Origin, Preface, Seat, Shard, Socket};
+use crate::shard::{Accepted, Detached, Earlier, Origin, Seat, Shard};
+use crate::shutdown::Waiter;
 
 /// Largest request head: a token of 8 KiB, cookies, and what proxies add.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -84,7 +85,7 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
     });
     let connection = Rc::new(Connection {
         handoff: Handoff::default(),
-        socket_peer: socket.peer(),
+        socket_peer: socket.peer_ip(),
         preface,
         proxied: Cell::new(None),
         // From accept on, however long this task waited for its first turn.
@@ -110,12 +111,7 @@ pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<Ref
     }
 }
 
-async fn drive(
-    connection: &Rc<Connection>,
-    io: Io,
-    mut draining: watch::Receiver<bool>,
-    shard: &RefCell<Shard>,
-) {
+async fn drive(connection: &Rc<Connection>, io: Io, mut shutdown: Waiter, shard: &RefCell<Shard>) {
     let io = TokioIo::new(io);
     let service = service_fn(|request| {
         connection.hold_end();
@@ -130,7 +126,7 @@ async fn drive(
             outcome = poll_fn(|cx| poll_http(&mut http, connection, shard, cx)) => {
                 break outcome;
             }
-            _ = draining.wait_for(|draining| *draining), if answers_before_drain.is_none() => {
+            () = shutdown.draining(), if answers_before_drain.is_none() => {
                 answers_before_drain = Some(connection.answers.get());
                 Pin::new(&mut http).graceful_shutdown();
             }
@@ -156,7 +152,7 @@ async fn drive(
         Outcome::Closed => {
             tokio::select! {
                 () = linger(io) => {}
-                () = connection.drain_lingers(&mut draining) => {}
+                () = connection.drain_lingers(&mut shutdown) => {}
             }
         }
     }
@@ -239,15 +235,15 @@ impl Connection {
         earlier: Option<Earlier>,
         shard: &RefCell<Shard>,
     ) {
-        let mut draining = self.public.draining.subscribe();
+        let mut shutdown = self.public.shutdown.waiter();
         let io = tokio::select! {
             biased;
             io = self.begin(socket, earlier) => io,
             // Nobody has asked for anything yet.
-            _ = draining.wait_for(|draining| *draining) => return,
+            () = shutdown.draining() => return,
         };
         if let Some(io) = io {
-            drive(self, io, draining, shard).await;
+            drive(self, io, shutdown, shard).await;
         }
     }
 
@@ -410,9 +406,8 @@ impl Connection {
     }
 
     /// Waits until a drain is under way and whoever still reads its last answer has had time to.
-    async fn drain_lingers(&self, draining: &mut watch::Receiver<bool>) {
-        // An error means that the server is gone.
-        let _ = draining.wait_for(|draining| *draining).await;
+    async fn drain_lingers(&self, shutdown: &mut Waiter) {
+        shutdown.draining().await;
         self.public.hub.clock.sleep(DRAIN_LINGER).await;
     }
 

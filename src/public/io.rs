@@ -12,7 +12,8 @@ use tokio_rustls::server::TlsStream;
 
 use super::records::Records;
 use super::sealed::Sealed;
-use crate::shard::{Detached, Socket};
+use crate::net::Socket;
+use crate::shard::Detached;
 use crate::tls::Secrets;
 
 /// What hyper reads from and writes to.
@@ -150,16 +151,6 @@ impl Wire {
     }
 }
 
-/// Calls a method of whichever stream it is.
-macro_rules! on_socket {
-    ($wire:expr, $stream:ident => $call:expr) => {
-        match &mut $wire.socket {
-            Socket::Tcp($stream, _) => $call,
-            Socket::Unix($stream) => $call,
-        }
-    };
-}
-
 impl AsyncRead for Wire {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -168,7 +159,7 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let Some(records) = self.loose_ends.records.as_ref().map(Cell::get) else {
             let before = buf.filled().len();
-            let poll = on_socket!(self, stream => Pin::new(stream).poll_read(cx, buf));
+            let poll = Pin::new(&mut self.socket).poll_read(cx, buf);
             if buf.filled().len() > before {
                 self.loose_ends.note_read();
             }
@@ -177,7 +168,7 @@ impl AsyncRead for Wire {
         // Never beyond a record, for the reason that `Io` has.
         let bytes = records.readable_bytes().min(buf.remaining());
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(bytes));
-        let poll = on_socket!(self, stream => Pin::new(stream).poll_read(cx, &mut part));
+        let poll = Pin::new(&mut self.socket).poll_read(cx, &mut part);
         let records = records.after(part.filled());
         let read = part.filled().len();
         buf.advance(read);
@@ -197,7 +188,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let poll = on_socket!(self, stream => Pin::new(stream).poll_write(cx, buf));
+        let poll = Pin::new(&mut self.socket).poll_write(cx, buf);
         self.note(poll)
     }
 
@@ -206,7 +197,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let poll = on_socket!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs));
+        let poll = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
         self.note(poll)
     }
 
@@ -215,15 +206,15 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_socket!(self, stream => Pin::new(stream).poll_flush(cx))
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_socket!(self, stream => Pin::new(stream).poll_shutdown(cx))
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 
-/// The same of a connection.
+/// Calls a method of whichever it is.
 macro_rules! on_stream {
     ($io:expr, $stream:ident => $call:expr) => {
         match $io.get_mut() {

@@ -18,7 +18,6 @@ mod handoff;
 mod identify;
 mod io;
 mod login;
-mod proxy_header;
 mod records;
 mod refusal;
 mod routes;
@@ -34,7 +33,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 
 use crate::auth::checks::Checks;
 use crate::auth::jwt::Verifier;
@@ -47,6 +45,7 @@ use crate::metrics::RefusedReason;
 use crate::outbound::NoTrust;
 use crate::refusals::{RecentRefusals, RefusalNote};
 use crate::shard::StartHandshake;
+use crate::shutdown::Shutdown;
 use crate::tls::Tls;
 use cors::Cors;
 pub use demo::Demo;
@@ -69,7 +68,7 @@ pub struct Public {
     trusted_proxies: Vec<TrustedProxy>,
     handshake_timeout: Duration,
     retry_after_s: u64,
-    draining: watch::Sender<bool>,
+    shutdown: Shutdown,
     /// What handshakes of encrypted connections are made with, where there are any.
     tls: Option<Arc<Tls>>,
     /// Somebody came to a listener with PROXY headers without one, and it was said.
@@ -157,6 +156,7 @@ impl Public {
         extras: Extras,
         hub: Arc<Hub>,
         control: Handle,
+        shutdown: Shutdown,
     ) -> Self {
         let Extras { login, demo, tls } = extras;
         Self {
@@ -171,7 +171,7 @@ impl Public {
             trusted_proxies: config.trusted_proxies.clone(),
             handshake_timeout: config.handshake_timeout,
             retry_after_s: config.retry_max.as_secs().max(1),
-            draining: watch::Sender::new(false),
+            shutdown,
             tls,
             said_old_version: AtomicBool::new(false),
             said_no_proxy_header: AtomicBool::new(false),
@@ -218,14 +218,9 @@ impl Public {
         self.live.load().verifier.remote_keys()?.missing()
     }
 
-    /// Answers 503 to streams from now on and closes connections after their answer.
-    pub fn start_drain(&self) {
-        self.draining.send_replace(true);
-    }
-
-    /// Whether [`Public::start_drain`] was called.
+    /// Whether streams get 503 and connections are closed after their answer.
     pub fn is_draining(&self) -> bool {
-        *self.draining.borrow()
+        self.shutdown.is_draining()
     }
 
     /// The streams of late that were not opened.

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use super::{Dev, ServerError};
 use crate::config::{Config, ConfigError, Endpoint};
-use crate::shard::{self, Listener, SocketOptions};
+use crate::net::{self, Listener, SocketOptions};
 
 /// What clients connect to.
 pub(super) struct Public {
@@ -115,12 +115,12 @@ fn named(
     let failed = |source| ServerError::Bind { key, source };
     if passed.is_empty() {
         let bind = |endpoint: &Endpoint| {
-            let listeners = shard::bind(endpoint, count, options).map_err(failed)?;
+            let listeners = net::bind(endpoint, count, options).map_err(failed)?;
             Ok((endpoint.clone(), listeners))
         };
         return configured.iter().map(bind).collect();
     }
-    let adopt = |fd| shard::adopt(fd, count, options).map_err(failed);
+    let adopt = |fd| net::adopt(fd, count, options).map_err(failed);
     let adopted: Vec<_> = passed.into_iter().map(adopt).collect::<Result<_, _>>()?;
     Ok(endpoints(&adopted)?.into_iter().zip(adopted).collect())
 }

@@ -7,9 +7,7 @@
 
 #![allow(clippy::indexing_slicing)] // numbers and places are handed out here
 
-use hashbrown::HashTable;
-use slab::Slab;
-
+use crate::interner::Interner;
 use crate::topic::Topic;
 
 /// A client's part of the pair.
@@ -34,9 +32,7 @@ pub(crate) struct Moved {
 /// The audiences of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Audiences {
-    all: Slab<Audience>,
-    /// Numbers of audiences, found by the topic's hash.
-    index: HashTable<u32>,
+    all: Interner<Audience>,
     hasher: ahash::RandomState,
 }
 
@@ -60,13 +56,13 @@ impl Audiences {
     /// Puts a client into a topic's audience. It must not be in it.
     pub(crate) fn join(&mut self, topic: &Topic, key: u32) -> Subscription {
         let number = self.number(topic).unwrap_or_else(|| self.open(topic));
-        let members = &mut self.all[number as usize].members;
+        let members = &mut self.all[number].members;
         if members.len() == members.capacity() {
             members.reserve_exact(members.len().div_ceil(2).max(1));
         }
         members.push(key);
         Subscription {
-            audience: number,
+            audience: truncate(number),
             place: truncate(members.len() - 1),
         }
     }
@@ -97,7 +93,7 @@ impl Audiences {
     /// The slot keys of a topic's audience.
     pub(crate) fn of(&self, topic: &Topic) -> &[u32] {
         self.number(topic)
-            .map_or(&[], |number| &self.all[number as usize].members)
+            .map_or(&[], |number| &self.all[number].members)
     }
 
     /// The topic of a pair.
@@ -112,37 +108,27 @@ impl Audiences {
         self.all.len()
     }
 
-    fn number(&self, topic: &Topic) -> Option<u32> {
-        self.index
-            .find(self.hasher.hash_one(topic), |number| {
-                self.all[*number as usize].topic == *topic
-            })
-            .copied()
+    fn number(&self, topic: &Topic) -> Option<usize> {
+        let hash = self.hasher.hash_one(topic);
+        self.all.find(hash, |audience| audience.topic == *topic)
     }
 
-    fn open(&mut self, topic: &Topic) -> u32 {
-        let number = truncate(self.all.insert(Audience {
+    fn open(&mut self, topic: &Topic) -> usize {
+        let audience = Audience {
             topic: topic.clone(),
             members: Vec::new(),
-        }));
-        let (all, hasher) = (&self.all, &self.hasher);
-        self.index
-            .insert_unique(hasher.hash_one(topic), number, |number| {
-                hasher.hash_one(&all[*number as usize].topic)
-            });
-        number
+        };
+        let hasher = &self.hasher;
+        self.all
+            .insert(hasher.hash_one(topic), audience, |audience| {
+                hasher.hash_one(&audience.topic)
+            })
     }
 
     fn close(&mut self, number: u32) {
-        let hash = self.hasher.hash_one(&self.all[number as usize].topic);
-        if let Ok(entry) = self.index.find_entry(hash, |other| *other == number) {
-            entry.remove();
-        }
-        self.all.remove(number as usize);
-        if self.all.is_empty() {
-            // What a burst of topics grew goes back.
-            (self.all, self.index) = (Slab::new(), HashTable::new());
-        }
+        let number = number as usize;
+        let hash = self.hasher.hash_one(&self.all[number].topic);
+        self.all.remove(number, hash);
     }
 }
 

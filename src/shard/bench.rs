@@ -6,9 +6,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::acceptor::{Accepted, Socket};
-use super::handshakes::Handshakes;
-use super::listener::Preface;
+use super::acceptor::Accepted;
 use super::poller::Poller;
 use super::slot::{Kind, Opening};
 use super::table::Table;
@@ -17,6 +15,7 @@ use super::wheel::{Tick, Wheel};
 use super::{Shard, Shared};
 use crate::event::Position;
 use crate::hub::directory::UserHandle;
+use crate::net::{Handshakes, Preface, Socket};
 use crate::wire::Wire;
 
 /// A table with its wheel.
@@ -112,7 +111,7 @@ impl Solo {
 
     /// Starts a handshake on a socket that was just accepted, in the context of a `LocalSet`.
     pub fn accept(&self, socket: Socket, start: &StartHandshake) {
-        let handshake = self.handshakes.enter(socket.peer());
+        let handshake = self.handshakes.enter(socket.peer_ip());
         start(
             Accepted {
                 socket,

@@ -15,13 +15,10 @@ pub mod bench;
 mod catch_up;
 mod delivery;
 mod drain;
-mod handshakes;
 mod heartbeat;
-mod listener;
 mod look;
 #[cfg(test)]
 mod model;
-mod places;
 mod poller;
 mod returned;
 mod sealed;
@@ -58,10 +55,8 @@ use slot::Slot;
 use table::Table;
 use wheel::{Tick, Wheel};
 
-pub use acceptor::{Accepted, Socket};
+pub use acceptor::Accepted;
 pub use admission::{Admission, Declined, Detached, Seat};
-pub use handshakes::{Handshake, Handshakes};
-pub use listener::{BindError, Listener, ListenerSocket, Preface, SocketOptions, adopt, bind};
 pub use returned::{Earlier, Origin};
 pub use thread::{Shards, StartError, StartHandshake, Starter};
 

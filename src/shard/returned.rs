@@ -5,16 +5,13 @@
 //! header named, and the secrets of TLS.
 
 use std::io;
-use std::net::{IpAddr, TcpStream};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 
-use rustix::net::sockopt::socket_domain;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
-use super::acceptor::Socket;
-use super::listener::Preface;
 use super::write::MAX_DISCARDED_BYTES;
+use crate::net::{Preface, Socket};
 use crate::tls::{Alert, Secrets};
 
 /// What came before the first request of a connection.
@@ -57,13 +54,7 @@ impl Returned {
             named: self.origin.named,
             secrets: self.secrets,
         };
-        let socket = if socket_domain(&self.fd)? == AddressFamily::UNIX {
-            Socket::Unix(tokio::net::UnixStream::from_std(UnixStream::from(self.fd))?)
-        } else {
-            let stream = TcpStream::from(self.fd);
-            let peer = stream.peer_addr()?;
-            Socket::Tcp(tokio::net::TcpStream::from_std(stream)?, peer)
-        };
+        let socket = Socket::from_fd(self.fd)?;
         Ok((socket, preface, earlier))
     }
 
@@ -86,6 +77,7 @@ impl Returned {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
 
     use super::*;
 

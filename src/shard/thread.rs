@@ -13,17 +13,14 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 
-use super::acceptor::{Accepted, Acceptor};
-use super::handshakes::Handshakes;
-use super::listener::Listener;
+use super::acceptor::{Accepted, accept};
 use super::poller::Poller;
 use super::wheel::{Tick, start_of};
 use super::{Shard, Shared, Sleep};
@@ -31,6 +28,7 @@ use crate::clock::Clock;
 use crate::config::FdTables;
 use crate::hub::{Command, Inbox};
 use crate::metrics::ShardMetrics;
+use crate::net::{Acceptor, Handshakes, Listener};
 use crate::sys;
 
 /// How long the start-up self-test may take. A wake-up takes microseconds; a lost one never
@@ -61,7 +59,8 @@ pub struct Starter {
 #[derive(Debug)]
 pub struct Shards {
     shared: Shared,
-    threads: Vec<JoinHandle<()>>,
+    /// Each thread holds a receiver as long as it runs.
+    running: watch::Sender<()>,
 }
 
 /// Why the shards do not run.
@@ -140,20 +139,21 @@ impl Shards {
         fd_tables: FdTables,
         start: impl Fn() -> StartHandshake + Clone + Send + 'static,
     ) -> Result<Self, StartError> {
-        let mut threads = Vec::with_capacity(starters.len());
+        let running = watch::Sender::new(());
         for starter in starters {
             let shared = shared.clone();
             let start = start.clone();
             let name = format!("shard-{}", starter.number);
-            let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let runs = running.subscribe();
+            std::thread::Builder::new().name(name).spawn(move || {
+                let _runs = runs;
                 if let Err(error) = starter.run(shared, fd_tables, start) {
                     // The self-test sees that this shard does not answer.
                     tracing::error!(%error, "a shard did not start");
                 }
             })?;
-            threads.push(thread);
         }
-        let shards = Self { shared, threads };
+        let shards = Self { shared, running };
         shards.self_test().await?;
         Ok(shards)
     }
@@ -189,9 +189,9 @@ impl Shards {
         self.shared.hub.inboxes().iter().for_each(Inbox::order_stop);
     }
 
-    /// Whether all threads have ended.
-    pub fn are_finished(&self) -> bool {
-        self.threads.iter().all(JoinHandle::is_finished)
+    /// Waits until all threads have ended.
+    pub async fn ended(&self) {
+        self.running.closed().await;
     }
 
     /// Whether every thread takes a turn within `time`, which this lasts.
@@ -297,7 +297,7 @@ fn give_back(shard: &Rc<RefCell<Shard>>, handshakes: &Rc<Handshakes>, start: &Rc
         }
         match connection.reopen() {
             Ok((socket, preface, earlier)) => {
-                let handshake = handshakes.enter(earlier.named.or(socket.peer()));
+                let handshake = handshakes.enter(earlier.named.or(socket.peer_ip()));
                 let accepted = Accepted {
                     socket,
                     handshake,
@@ -309,23 +309,6 @@ fn give_back(shard: &Rc<RefCell<Shard>>, handshakes: &Rc<Handshakes>, start: &Rc
             Err(error) => tracing::debug!(%error, "a connection was gone after its stream"),
         }
     }
-}
-
-/// Starts a handshake on each connection of a listener.
-async fn accept(
-    acceptor: Acceptor,
-    shared: Shared,
-    handshakes: Rc<Handshakes>,
-    shard: Rc<RefCell<Shard>>,
-    start: Rc<StartHandshake>,
-) {
-    let number = shard.borrow().number;
-    let metrics = &shared.metrics.shards[usize::from(number)];
-    acceptor
-        .run(handshakes, shared.clock.clone(), metrics, |accepted| {
-            start(accepted, &shard);
-        })
-        .await;
 }
 
 /// One turn of the shard's loop and the sleep after it.
@@ -461,7 +444,7 @@ mod tests {
         let clock = Clock::manual(0);
         let shards = Shards {
             shared: shared(clock.clone(), 2),
-            threads: Vec::new(),
+            running: watch::Sender::new(()),
         };
         let are_awake = async |taking_turns: &[u16]| {
             let time = Duration::from_secs(1);

@@ -204,7 +204,7 @@ fn of_two_servers_that_start_at_once_one_fails() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
-    let options = idlewild::shard::SocketOptions {
+    let options = idlewild::net::SocketOptions {
         send_buffer: 0,
         user_timeout: std::time::Duration::from_secs(30),
     };
@@ -213,7 +213,7 @@ fn of_two_servers_that_start_at_once_one_fails() {
         let barrier = std::sync::Barrier::new(2);
         let bind = || {
             barrier.wait();
-            let bound = idlewild::shard::bind(&endpoint, 4, options);
+            let bound = idlewild::net::bind(&endpoint, 4, options);
             // Both have tried before one lets go.
             barrier.wait();
             bound.is_ok()

@@ -2,13 +2,14 @@
 //! `max_kept`, the answer that would run out first goes. Questions are bounded by the clients that
 //! wait for them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use compact_str::CompactString;
 use tokio::sync::watch;
 
 use crate::event::Position;
+use crate::expiring::Expiring;
 
 /// What stands for a request's cookies.
 pub(super) type Key = [u8; 32];
@@ -48,35 +49,19 @@ pub(super) enum Found {
     Unasked(Ending),
 }
 
-/// Recent answers of the application, and the questions under way.
+/// Recent answers of the application, and the questions under way. No key has both.
 #[derive(Debug)]
 pub(super) struct Answers {
-    entries: HashMap<Key, Entry>,
-    /// The kept ones, by when they run out.
-    by_end: BTreeMap<End, Key>,
-    settled: u64,
+    coming: HashMap<Key, Ending>,
+    kept: Expiring<Key, Answer>,
     max_kept: usize,
-}
-
-#[derive(Debug)]
-enum Entry {
-    Coming(Ending),
-    Kept(Answer, End),
-}
-
-/// First by time, then by number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct End {
-    at_ms: u64,
-    number: u64,
 }
 
 impl Answers {
     pub(super) fn new(max_kept: usize) -> Self {
         Self {
-            entries: HashMap::new(),
-            by_end: BTreeMap::new(),
-            settled: 0,
+            coming: HashMap::new(),
+            kept: Expiring::default(),
             max_kept,
         }
     }
@@ -88,16 +73,18 @@ impl Answers {
         now_ms: u64,
         holds: impl FnOnce(&Answer) -> bool,
     ) -> Found {
-        match self.entries.get(&key) {
-            Some(Entry::Coming(verdict)) => return Found::Coming(verdict.subscribe()),
-            Some(Entry::Kept(answer, end)) if end.at_ms > now_ms && holds(answer) => {
-                return Found::Kept(answer.clone());
-            }
-            _ => self.forget(key),
+        if let Some(verdict) = self.coming.get(&key) {
+            return Found::Coming(verdict.subscribe());
         }
+        if let Some(kept) = self.kept.get(key)
+            && kept.place.expires_ms > now_ms
+            && holds(&kept.value)
+        {
+            return Found::Kept(kept.value.clone());
+        }
+        self.kept.remove(key);
         let verdict = Ending::default();
-        let entry = Entry::Coming(Arc::clone(&verdict));
-        self.entries.insert(key, entry);
+        self.coming.insert(key, Arc::clone(&verdict));
         Found::Unasked(verdict)
     }
 
@@ -105,28 +92,16 @@ impl Answers {
     pub(super) fn settle(&mut self, key: Key, answer: Option<&Answer>, end_ms: u64, now_ms: u64) {
         self.forget(key);
         let room = self.max_kept - usize::from(answer.is_some());
-        while let Some((end, oldest)) = self.by_end.first_key_value()
-            && (end.at_ms <= now_ms || self.by_end.len() > room)
-        {
-            let oldest = *oldest;
-            self.forget(oldest);
-        }
+        self.kept.make_room(room, now_ms);
         if let Some(answer) = answer {
-            let end = End {
-                at_ms: end_ms,
-                number: self.settled,
-            };
-            self.settled += 1;
-            self.by_end.insert(end, key);
-            self.entries.insert(key, Entry::Kept(answer.clone(), end));
+            self.kept.insert(key, answer.clone(), end_ms);
         }
     }
 
     /// As if nobody had ever asked.
     pub(super) fn forget(&mut self, key: Key) {
-        if let Some(Entry::Kept(_, end)) = self.entries.remove(&key) {
-            self.by_end.remove(&end);
-        }
+        self.coming.remove(&key);
+        self.kept.remove(key);
     }
 }
 
@@ -232,8 +207,8 @@ mod tests {
                         }
                     }
                 }
-                prop_assert!(answers.by_end.len() <= MAX_KEPT);
-                prop_assert_eq!(answers.entries.len(), answers.by_end.len() + model.asked.len());
+                prop_assert!(answers.kept.len() <= MAX_KEPT);
+                prop_assert_eq!(answers.coming.len(), model.asked.len());
             }
         }
     }

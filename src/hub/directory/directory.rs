@@ -2,9 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use hashbrown::HashTable;
 use parking_lot::Mutex;
-use slab::Slab;
 
 use super::everyone::Everyone;
 use super::questions::Questions;
@@ -17,6 +15,7 @@ use crate::event::{Position, SessionChange};
 use crate::hub::connection::ConnectionId;
 use crate::hub::limits::Limit;
 use crate::hub::rejection::Rejection;
+use crate::interner::Interner;
 
 /// Locks of the directory: with two shards admitting at once, a collision is a rare event.
 const STRIPES: usize = 256;
@@ -78,9 +77,7 @@ pub struct Directory {
 #[derive(Debug, Default)]
 struct Stripe {
     /// Users with connections.
-    users: Slab<User>,
-    /// Places in `users`, found by the name's hash.
-    index: HashTable<u32>,
+    users: Interner<User>,
     standings: Standings,
 }
 
@@ -435,37 +432,20 @@ impl Stripe {
     }
 
     fn find(&self, hash: u64, name: &str) -> Option<usize> {
-        self.index
-            .find(hash, |index| self.users[*index as usize].is(name))
-            .map(|index| *index as usize)
+        self.users.find(hash, |user| user.is(name))
     }
 
     fn intern(&mut self, hash: u64, name: &str, hasher: &ahash::RandomState) -> Option<usize> {
-        let index = self.users.vacant_key();
-        UserHandle::new(0, index)?;
-        let number = u32::try_from(index).ok()?;
-        let users = &self.users;
-        self.index.insert_unique(hash, number, |index| {
-            users[*index as usize].name_hash(hasher)
-        });
-        self.users.insert(User::new(name));
+        UserHandle::new(0, self.users.next_number())?;
+        let index = self
+            .users
+            .insert(hash, User::new(name), |user| user.name_hash(hasher));
         Some(index)
     }
 
     fn forget_if_unused(&mut self, index: usize, hash: u64) {
-        if !self.users[index].is_offline() {
-            return;
-        }
-        if let Ok(entry) = self
-            .index
-            .find_entry(hash, |candidate| *candidate as usize == index)
-        {
-            entry.remove();
-        }
-        self.users.remove(index);
-        if self.users.is_empty() {
-            // What a burst of users grew goes back.
-            (self.users, self.index) = Default::default();
+        if self.users[index].is_offline() {
+            self.users.remove(index, hash);
         }
     }
 }

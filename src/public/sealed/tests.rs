@@ -4,8 +4,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::*;
+use crate::net::Socket;
 use crate::public::io::LooseEnds;
-use crate::shard::Socket;
 use crate::tls::MAX_RECORDS;
 
 const ALERT: u8 = 21;

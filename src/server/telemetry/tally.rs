@@ -1,14 +1,16 @@
 //! How many spans wait and how many were lost, and when that is worth a log line.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use hyper::Uri;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
+use crate::quiet::Quiet;
 
 /// Between two log lines about the export: a collector that comes and goes must not fill the log.
-const QUIET_MS: u64 = 60_000;
+const EVERY: Duration = Duration::from_secs(60);
 
 /// Counts of waiting and lost spans, and the log lines about them.
 #[derive(Debug)]
@@ -16,6 +18,7 @@ pub(super) struct Tally {
     max_waiting: usize,
     endpoint: Uri,
     clock: Clock,
+    lines: Quiet,
     state: Mutex<State>,
 }
 
@@ -27,7 +30,6 @@ struct State {
     lost: u64,
     /// That batches do not arrive was said, and none has since.
     is_said: bool,
-    said_ms: Option<u64>,
 }
 
 impl Tally {
@@ -36,6 +38,7 @@ impl Tally {
             max_waiting,
             endpoint,
             clock,
+            lines: Quiet::new(EVERY),
             state: Mutex::default(),
         }
     }
@@ -61,7 +64,7 @@ impl Tally {
             let mut state = self.state.lock();
             state.waiting = state.waiting.saturating_sub(spans);
             state.is_said = false;
-            let has_lost = state.lost > 0 && state.may_say(now_ms);
+            let has_lost = state.lost > 0 && self.may_say(now_ms);
             has_lost.then(|| std::mem::take(&mut state.lost))
         };
         if let Some(lost) = lost {
@@ -76,7 +79,7 @@ impl Tally {
             let mut state = self.state.lock();
             state.waiting = state.waiting.saturating_sub(spans);
             state.lost += spans as u64;
-            let is_news = !state.is_said && state.may_say(now_ms);
+            let is_news = !state.is_said && self.may_say(now_ms);
             state.is_said |= is_news;
             is_news
         };
@@ -95,24 +98,16 @@ impl Tally {
             tracing::warn!(lost, endpoint = %self.endpoint, "telemetry: spans were lost");
         }
     }
-}
 
-impl State {
-    fn may_say(&mut self, now_ms: u64) -> bool {
-        let may = self
-            .said_ms
-            .is_none_or(|said_ms| now_ms.saturating_sub(said_ms) >= QUIET_MS);
-        if may {
-            self.said_ms = Some(now_ms);
-        }
-        may
+    /// Whether it is time for another line. How many there would have been is of no interest: each
+    /// counts spans.
+    fn may_say(&self, now_ms: u64) -> bool {
+        self.lines.suppressed(now_ms).is_some()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn tally() -> (Tally, Clock) {
@@ -134,7 +129,7 @@ mod tests {
     #[test]
     fn an_outage_that_begins_in_the_quiet_minute_is_said_after_it() {
         let (tally, clock) = tally();
-        let said = || tally.state.lock().said_ms;
+        let said = || tally.lines.written_ms();
         tally.failed(1, &"gone");
         clock.advance(Duration::from_secs(30));
         tally.arrived(1);
@@ -153,16 +148,16 @@ mod tests {
     fn a_collector_that_comes_and_goes_is_said_once_a_minute() {
         let (tally, clock) = tally();
         tally.failed(1, &"gone");
-        assert_eq!(tally.state.lock().said_ms, Some(0));
+        assert_eq!(tally.lines.written_ms(), Some(0));
         for _ in 0..59 {
             clock.advance(Duration::from_secs(1));
             tally.arrived(1);
             tally.failed(1, &"gone");
         }
-        assert_eq!(tally.state.lock().said_ms, Some(0));
+        assert_eq!(tally.lines.written_ms(), Some(0));
         clock.advance(Duration::from_secs(1));
         tally.arrived(1);
-        let state = tally.state.lock();
-        assert_eq!((state.said_ms, state.lost), (Some(60_000), 0));
+        let said_ms = tally.lines.written_ms();
+        assert_eq!((said_ms, tally.state.lock().lost), (Some(60_000), 0));
     }
 }

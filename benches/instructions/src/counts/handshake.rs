@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use gungraun::{library_benchmark, library_benchmark_group};
 use idlewild::config::Config;
+use idlewild::net::Socket;
 use idlewild::public::{Extras, Live, Public};
 use idlewild::shard::bench::Solo;
-use idlewild::shard::{Shared, Socket, StartHandshake};
+use idlewild::shard::{Shared, StartHandshake};
+use idlewild::shutdown::Shutdown;
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
@@ -43,6 +45,7 @@ fn door() -> Door {
         Extras::default(),
         Arc::clone(&shared.hub),
         runtime.handle().clone(),
+        Shutdown::default(),
     ));
     let context = runtime.enter();
     let solo = Solo::new(shared.clone()).expect("a shard starts");

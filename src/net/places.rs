@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use slab::Slab;
 
-use crate::net::Network;
+use super::Network;
 
 /// An address with more than this part of all places is a crowd: it gives way first, gets less
 /// time, and no more than this part of its connections is protected.

@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::Network;
 use super::places::Places;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::net::Network;
 
 /// How long a connection keeps its place while others wait: longer than any round trip, and short
 /// enough that a flood of idle ones passes through in seconds.
@@ -43,7 +43,7 @@ enum Turn {
 
 /// One shard's handshakes in flight.
 #[derive(Debug)]
-pub struct Handshakes {
+pub(crate) struct Handshakes {
     places: RefCell<Places<Rc<Holder>>>,
     entered: Cell<u64>,
     most: usize,
@@ -72,7 +72,7 @@ pub struct Handshake {
 }
 
 impl Handshakes {
-    pub(super) fn new(most: usize, clock: Clock, metrics: Arc<Metrics>, shard: u16) -> Rc<Self> {
+    pub(crate) fn new(most: usize, clock: Clock, metrics: Arc<Metrics>, shard: u16) -> Rc<Self> {
         Rc::new(Self {
             places: RefCell::new(Places::new(most)),
             entered: Cell::new(0),
@@ -86,23 +86,23 @@ impl Handshakes {
     }
 
     /// Handshakes in flight.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.places.borrow().held()
     }
 
     /// Handshakes that ever began.
-    pub(super) fn entered(&self) -> u64 {
+    pub(crate) fn entered(&self) -> u64 {
         self.entered.get()
     }
 
     /// How many connections that were streams find a place. They get half of them at most: when
     /// many streams end at once, newcomers do not have to wait.
-    pub(super) fn room_for_returned(&self) -> usize {
+    pub(crate) fn room_for_returned(&self) -> usize {
         (self.most / 2).max(1).saturating_sub(self.len())
     }
 
     /// Waits for a free place, making one where a connection that waits is past its grace.
-    pub(super) async fn room(&self) {
+    pub(crate) async fn room(&self) {
         while self.len() >= self.most {
             let (left, waits) = (self.left.notified(), self.waits.notified());
             let turn = self.make_room();
@@ -121,12 +121,12 @@ impl Handshakes {
     }
 
     /// Waits until one has left.
-    pub(super) async fn one_left(&self) {
+    pub(crate) async fn one_left(&self) {
         self.left.notified().await;
     }
 
     /// Takes a place, which counts against this address; `None` stands for a unix socket's peer.
-    pub(super) fn enter(self: &Rc<Self>, address: Option<IpAddr>) -> Handshake {
+    pub(crate) fn enter(self: &Rc<Self>, address: Option<IpAddr>) -> Handshake {
         self.entered.set(self.entered.get() + 1);
         let holder = Rc::new(Holder {
             since_ms: self.clock.now_ms(),

@@ -3,10 +3,10 @@
 
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +24,7 @@ const UNIX_MODE: u32 = 0o660;
 /// A bound socket that listens.
 #[derive(Debug)]
 pub struct Listener {
-    /// The socket itself.
-    pub socket: ListenerSocket,
+    pub(super) socket: Socket,
     pub(super) owner: Owner,
     pub(super) preface: Preface,
 }
@@ -37,14 +36,6 @@ pub struct Preface {
     pub proxy_header: bool,
     /// A TLS handshake.
     pub tls: bool,
-}
-
-/// What a [`Listener`] listens on.
-#[derive(Debug)]
-#[allow(missing_docs)] // the names say it
-pub enum ListenerSocket {
-    Tcp(TcpListener),
-    Unix(UnixListener),
 }
 
 /// Who decides about a socket's end.
@@ -119,7 +110,7 @@ pub fn bind(
 ///
 /// # Errors
 /// [`BindError`] where it is no TCP or unix socket that listens.
-pub fn adopt(
+pub(crate) fn adopt(
     fd: OwnedFd,
     count: usize,
     options: SocketOptions,
@@ -146,13 +137,7 @@ impl Listener {
     /// # Errors
     /// What the kernel says.
     pub fn endpoint(&self) -> io::Result<Endpoint> {
-        Ok(match &self.socket {
-            ListenerSocket::Tcp(listener) => Endpoint::Tcp(listener.local_addr()?),
-            ListenerSocket::Unix(listener) => {
-                let address = listener.local_addr()?;
-                Endpoint::Unix(address.as_pathname().unwrap_or(Path::new("")).into())
-            }
-        })
+        endpoint(&self.socket)
     }
 
     /// From now on each connection has to begin with a PROXY header.
@@ -170,7 +155,7 @@ impl Listener {
         self.preface.tls
     }
 
-    fn ours(socket: ListenerSocket, shared: &Arc<Shared>) -> Self {
+    fn ours(socket: Socket, shared: &Arc<Shared>) -> Self {
         Self {
             socket,
             owner: Owner::Us(Arc::clone(shared)),
@@ -193,6 +178,15 @@ impl SocketOptions {
     }
 }
 
+/// Where clients find a listening socket.
+pub(super) fn endpoint(socket: &Socket) -> io::Result<Endpoint> {
+    let address = socket.local_addr()?;
+    Ok(match address.as_socket() {
+        Some(address) => Endpoint::Tcp(address),
+        None => Endpoint::Unix(address.as_pathname().unwrap_or(Path::new("")).into()),
+    })
+}
+
 fn adopt_listening(
     socket: &Socket,
     count: usize,
@@ -203,13 +197,8 @@ fn adopt_listening(
     socket.set_nonblocking(true)?;
     (0..count)
         .map(|_| {
-            let fd = OwnedFd::from(socket.try_clone()?);
             Ok(Listener {
-                socket: if is_tcp {
-                    ListenerSocket::Tcp(fd.into())
-                } else {
-                    ListenerSocket::Unix(fd.into())
-                },
+                socket: socket.try_clone()?,
                 owner: Owner::Supervisor,
                 preface: Preface::default(),
             })
@@ -242,14 +231,10 @@ fn bind_tcp(
         if is_first && count > 1 {
             socket.set_reuse_port(true)?;
         }
-        let listener: TcpListener = socket.into();
         // The first one finds the port where it was 0.
-        address = listener.local_addr()?;
+        address = socket.local_addr()?.as_socket().unwrap_or(address);
         // Each has a queue of its own in the kernel.
-        listeners.push(Listener::ours(
-            ListenerSocket::Tcp(listener),
-            &Arc::default(),
-        ));
+        listeners.push(Listener::ours(socket, &Arc::default()));
     }
     Ok(listeners)
 }
@@ -262,13 +247,11 @@ fn bind_unix(path: &Path, count: usize, options: SocketOptions) -> io::Result<Ve
     fs::set_permissions(path, fs::Permissions::from_mode(UNIX_MODE))?;
     socket.listen(ACCEPT_QUEUE)?;
     let shared = Arc::default();
-    let first: UnixListener = OwnedFd::from(socket).into();
     let mut listeners = Vec::with_capacity(count);
     for _ in 1..count {
-        let copy = ListenerSocket::Unix(first.try_clone()?);
-        listeners.push(Listener::ours(copy, &shared));
+        listeners.push(Listener::ours(socket.try_clone()?, &shared));
     }
-    listeners.push(Listener::ours(ListenerSocket::Unix(first), &shared));
+    listeners.push(Listener::ours(socket, &shared));
     Ok(listeners)
 }
 

@@ -7,10 +7,9 @@
 use std::net::IpAddr;
 
 use proxy_header::{ParseConfig, ProxyHeader};
-use rustix::net::{RecvFlags, recv};
-use tokio::io::Interest;
+use rustix::net::RecvFlags;
 
-use crate::shard::Socket;
+use super::Socket;
 
 /// Longest header that is taken: a client certificate's subject and a balancer's own fields fit,
 /// and a peer cannot make us hold more.
@@ -27,7 +26,7 @@ const V2_FIXED_BYTES: usize = 16;
 
 /// Why there is no header.
 #[derive(Debug)]
-pub(super) enum NoHeader {
+pub(crate) enum NoHeader {
     /// The peer is gone, as after a balancer's check of the port.
     Closed,
     /// Something else was sent.
@@ -39,7 +38,7 @@ pub(super) enum NoHeader {
 ///
 /// # Errors
 /// [`NoHeader`]; the connection is of no use then. Takes as long as the peer likes.
-pub(super) async fn read(socket: &Socket) -> Result<Option<IpAddr>, NoHeader> {
+pub(crate) async fn read(socket: &Socket) -> Result<Option<IpAddr>, NoHeader> {
     let mut header = Header::default();
     let mut scratch = vec![0; MAX_BYTES];
     loop {
@@ -61,17 +60,7 @@ pub(super) async fn read(socket: &Socket) -> Result<Option<IpAddr>, NoHeader> {
 
 /// Receives at least one byte.
 async fn receive(socket: &Socket, buf: &mut [u8], flags: RecvFlags) -> Result<usize, NoHeader> {
-    let received = match socket {
-        Socket::Tcp(stream, _) => {
-            let receive = || Ok(recv(stream, &mut *buf, flags)?.0);
-            stream.async_io(Interest::READABLE, receive).await
-        }
-        Socket::Unix(stream) => {
-            let receive = || Ok(recv(stream, &mut *buf, flags)?.0);
-            stream.async_io(Interest::READABLE, receive).await
-        }
-    };
-    match received {
+    match socket.receive(buf, flags).await {
         Ok(0) | Err(_) => Err(NoHeader::Closed),
         Ok(bytes) => Ok(bytes),
     }

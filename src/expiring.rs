@@ -1,0 +1,167 @@
+//! A map whose entries each have a time to go, and which can say which of them goes next. It has no
+//! bound of its own: whoever fills it makes room by its own measure.
+//!
+//! B-trees rather than hash tables: they give memory back as they empty, and never stop anybody for
+//! a rehash. Every operation costs O(log n).
+
+use std::collections::BTreeMap;
+
+/// Values by key, and the keys by when their time is over.
+#[derive(Debug)]
+pub(crate) struct Expiring<K, V> {
+    entries: BTreeMap<K, Entry<V>>,
+    by_place: BTreeMap<Place, K>,
+    inserted: u64,
+}
+
+/// Where an entry stands among all: first by when it expires, then by when it was put in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) expires_ms: u64,
+    number: u64,
+}
+
+impl Place {
+    /// Before all others.
+    pub(crate) const FIRST: Self = Self {
+        expires_ms: 0,
+        number: 0,
+    };
+    /// Behind all others.
+    pub(crate) const LAST: Self = Self {
+        expires_ms: u64::MAX,
+        number: u64::MAX,
+    };
+}
+
+/// A value with its place.
+#[derive(Debug)]
+pub(crate) struct Entry<V> {
+    pub(crate) place: Place,
+    pub(crate) value: V,
+}
+
+impl<K, V> Default for Expiring<K, V> {
+    fn default() -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            by_place: BTreeMap::new(),
+            inserted: 0,
+        }
+    }
+}
+
+impl<K: Ord + Copy, V> Expiring<K, V> {
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The entry of a key, also where its time is over.
+    pub(crate) fn get(&self, key: K) -> Option<&Entry<V>> {
+        self.entries.get(&key)
+    }
+
+    /// The value of a key, also where its time is over.
+    pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut V> {
+        Some(&mut self.entries.get_mut(&key)?.value)
+    }
+
+    /// The key whose time is over first, and when that is.
+    pub(crate) fn first(&self) -> Option<(u64, K)> {
+        let (place, key) = self.by_place.first_key_value()?;
+        Some((place.expires_ms, *key))
+    }
+
+    /// The key whose time is over first, if it is over by `now_ms`.
+    pub(crate) fn expired(&self, now_ms: u64) -> Option<K> {
+        let (expires_ms, key) = self.first()?;
+        (expires_ms <= now_ms).then_some(key)
+    }
+
+    /// Puts a value in, in place of the one that the key had.
+    pub(crate) fn insert(&mut self, key: K, value: V, expires_ms: u64) -> Place {
+        self.remove(key);
+        let place = Place {
+            expires_ms,
+            number: self.inserted,
+        };
+        self.inserted += 1;
+        self.by_place.insert(place, key);
+        self.entries.insert(key, Entry { place, value });
+        debug_assert_eq!(self.entries.len(), self.by_place.len());
+        place
+    }
+
+    pub(crate) fn remove(&mut self, key: K) -> Option<Entry<V>> {
+        let entry = self.entries.remove(&key)?;
+        self.by_place.remove(&entry.place);
+        Some(entry)
+    }
+
+    /// Drops what has expired by `now_ms`, and then what expires first until `most` are left.
+    pub(crate) fn make_room(&mut self, most: usize, now_ms: u64) {
+        while let Some((expires_ms, key)) = self.first()
+            && (expires_ms <= now_ms || self.len() > most)
+        {
+            self.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert { key: u8, expires_ms: u64 },
+        Remove { key: u8 },
+        MakeRoom { most: usize, now_ms: u64 },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0..20_u8, 0..50_u64).prop_map(|(key, expires_ms)| Step::Insert { key, expires_ms }),
+            2 => (0..20_u8).prop_map(|key| Step::Remove { key }),
+            1 => (0..20_usize, 0..50_u64).prop_map(|(most, now_ms)| Step::MakeRoom { most, now_ms }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn it_agrees_with_a_list_in_order_of_expiry(steps in prop::collection::vec(step(), 0..100)) {
+            let mut map = Expiring::default();
+            // Expiry, key and value.
+            let mut model: Vec<(u64, u8, usize)> = Vec::new();
+            for (value, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Insert { key, expires_ms } => {
+                        map.insert(key, value, expires_ms);
+                        model.retain(|(_, other, _)| *other != key);
+                        model.push((expires_ms, key, value));
+                        // A stable sort: of two that expire together, the first put in goes first.
+                        model.sort_by_key(|(expires_ms, ..)| *expires_ms);
+                    }
+                    Step::Remove { key } => {
+                        let removed = map.remove(key).map(|entry| entry.value);
+                        let place = model.iter().position(|(_, other, _)| *other == key);
+                        prop_assert_eq!(removed, place.map(|place| model.remove(place).2));
+                    }
+                    Step::MakeRoom { most, now_ms } => {
+                        map.make_room(most, now_ms);
+                        model.retain(|(expires_ms, ..)| *expires_ms > now_ms);
+                        model.drain(..model.len().saturating_sub(most));
+                    }
+                }
+                prop_assert_eq!(map.len(), model.len());
+                prop_assert_eq!(map.first(), model.first().map(|(expires_ms, key, _)| (*expires_ms, *key)));
+                for (expires_ms, key, value) in &model {
+                    let entry = map.get(*key).unwrap();
+                    prop_assert_eq!((entry.place.expires_ms, entry.value), (*expires_ms, *value));
+                }
+            }
+        }
+    }
+}
