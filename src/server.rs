@@ -7,6 +7,7 @@
 mod listeners;
 mod logging;
 mod passed;
+mod prepared;
 mod run;
 mod supervisor;
 mod telemetry;
@@ -20,22 +21,21 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin};
-use crate::auth::users::{Users, UsersError};
 use crate::clock::{Clock, millis};
-use crate::config::{Config, ConfigError, Endpoint, FdTables, check_descriptors, own_descriptors};
+use crate::config::{Config, ConfigError, ConfigErrors, Endpoint, FdTables, own_descriptors};
 use crate::directory::{Directory, Rules};
 use crate::engine::{DurableEngine, Engine, MemoryEngine, OpenError};
 use crate::event::EventId;
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::public::{Demo, Extras, Live, LiveError, Login, Public};
+use crate::public::{Demo, Extras, LiveError, Login, Public};
 use crate::shard::{
     self, BindError, Inbox, Listener, Settings, Shards, Shared, SocketOptions, StartError, Starter,
 };
-use crate::sys;
-use crate::tls::{KeyLog, Tls, TlsError};
+use crate::tls::Tls;
 
 pub use passed::{Passed, PassedError};
+pub(crate) use prepared::Prepared;
 pub use run::run;
 
 /// How often a quiet log and the tickets are looked through for what is too old, the rates are
@@ -78,13 +78,7 @@ pub struct Server {
 #[allow(missing_docs)] // each message says it
 pub enum ServerError {
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Live(#[from] LiveError),
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    #[error("login.users_file: {0}")]
-    Users(#[from] UsersError),
+    Config(#[from] ConfigErrors),
     #[error("{key}: {source}")]
     Bind {
         key: &'static str,
@@ -107,14 +101,22 @@ impl ServerError {
     pub fn is_configuration(&self) -> bool {
         matches!(
             self,
-            Self::Config(_)
-                | Self::Live(_)
-                | Self::Tls(_)
-                | Self::Users(_)
-                | Self::Bind { .. }
-                | Self::Passed(_)
-                | Self::History(_)
+            Self::Config(_) | Self::Bind { .. } | Self::Passed(_) | Self::History(_)
         )
+    }
+
+    /// Its text, a line for each thing that is wrong.
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Config(errors) => errors.iter().map(ToString::to_string).collect(),
+            other => vec![other.to_string()],
+        }
+    }
+}
+
+impl From<ConfigError> for ServerError {
+    fn from(error: ConfigError) -> Self {
+        ConfigErrors::from(error).into()
     }
 }
 
@@ -131,10 +133,14 @@ impl Server {
         passed: Passed,
         clock: Clock,
     ) -> Result<Self, ServerError> {
-        let nofile = sys::raise_nofile().map_err(ServerError::Descriptors)?;
-        check_descriptors(config, nofile)?;
-        let live = Live::new(config)?;
-        let login = login(config, dev, &clock)?;
+        let Prepared {
+            nofile,
+            live,
+            users,
+            tls,
+        } = Prepared::new(config, dev, &clock)?;
+        let login = users.map(|users| Login::new(users, config.login.token_ttl, clock.clone()));
+        let tls = tls.map(Arc::new);
         let shard_count = shard_count(config);
         let shared = shared(config, shard_count, nofile, clock.clone());
 
@@ -142,12 +148,6 @@ impl Server {
             send_buffer: config.send_buffer,
             user_timeout: config.stall_timeout,
         };
-        let key_log = if dev.is_some() {
-            KeyLog::Environment
-        } else {
-            KeyLog::Off
-        };
-        let tls = Tls::new(&config.tls, key_log, clock.clone())?.map(Arc::new);
         let listeners::Public {
             listeners,
             plain,
@@ -242,12 +242,9 @@ impl Server {
     /// # Errors
     /// [`ServerError`] where something cannot be used; nothing has changed then.
     pub fn reload(&self, config: &Config) -> Result<(), ServerError> {
-        let live = Live::new(config)?;
-        let certificates = match &self.tls {
-            Some(tls) => tls.read(&config.tls)?,
-            None => None,
-        };
-        self.public.reload(live).map_err(LiveError::from)?;
+        let (live, certificates) = prepared::reloaded(config, self.tls.as_deref())?;
+        let taken_over = self.public.reload(live).map_err(LiveError::from);
+        taken_over.map_err(ConfigError::from)?;
         if let (Some(tls), Some(certificates)) = (&self.tls, certificates) {
             tls.replace(certificates);
         }
@@ -310,28 +307,14 @@ fn not_ready(public: &Arc<Public>) -> admin::NotReady {
     Box::new(move || public.not_ready())
 }
 
-fn login(config: &Config, dev: Option<Dev>, clock: &Clock) -> Result<Option<Login>, UsersError> {
-    let users = if !config.login.users_file.as_os_str().is_empty() {
-        Users::load(&config.login.users_file)?
-    } else if dev.is_some_and(|dev| dev.has_user) {
-        Users::development()
-    } else {
-        return Ok(None);
-    };
-    Ok(Some(Login::new(
-        users,
-        config.login.token_ttl,
-        clock.clone(),
-    )))
-}
-
 fn engine(config: &Config, shared: &Shared) -> Arc<dyn Engine> {
     let (log, clock) = (Arc::clone(&shared.log), shared.clock.clone());
     let history = &config.history;
-    if history.path.as_os_str().is_empty() {
+    let Some(path) = &history.path else {
         return Arc::new(MemoryEngine::new(log, clock));
-    }
+    };
     Arc::new(DurableEngine::new(
+        path.clone(),
         history.clone(),
         log,
         Arc::clone(&shared.directory),
