@@ -115,7 +115,7 @@ mod tests {
         let cors = Cors::new(&config::Cors {
             origins: origins.iter().map(|it| it.parse().unwrap()).collect(),
             credentials,
-            headers: Vec::new(),
+            ..config::Cors::default()
         });
         let mut request = HeaderMap::new();
         if let Some(origin) = origin {
