@@ -13,7 +13,7 @@ use hyper::header::{AUTHORIZATION, COOKIE, HeaderValue};
 use idlewild::auth::credentials;
 use idlewild::auth::jwt::Verifier;
 use idlewild::auth::mint::{Claims, mint};
-use idlewild::config::{Algorithm, Auth};
+use idlewild::config::{Algorithm, Auth, InputFile, Secret};
 use jsonwebtoken::{EncodingKey, Header};
 
 const NOW_MS: u64 = 1_700_000_000_000;
@@ -21,7 +21,7 @@ const NOW_MS: u64 = 1_700_000_000_000;
 fn verify(c: &mut Criterion) {
     let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys");
     let hs256 = Auth {
-        secret: "a secret of the benches, 32 bytes and more".to_owned(),
+        secret: Secret::new("a secret of the benches, 32 bytes and more"),
         ..Auth::default()
     };
     let claims = Claims {
@@ -54,7 +54,9 @@ fn verify(c: &mut Criterion) {
     ] {
         let auth = Auth {
             algorithms: vec![alg],
-            public_keys: vec![keys.join(format!("{public}.pem"))],
+            public_keys: vec![
+                InputFile::read(keys.join(format!("{public}.pem"))).expect("a fixture"),
+            ],
             ..Auth::default()
         };
         let pem = std::fs::read(keys.join(format!("{public}.key.pem"))).expect("a fixture");

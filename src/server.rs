@@ -7,6 +7,7 @@
 mod listeners;
 mod logging;
 mod passed;
+mod prepared;
 mod run;
 mod supervisor;
 mod telemetry;
@@ -19,9 +20,8 @@ use thiserror::Error;
 use tokio::runtime::Handle;
 
 use crate::admin::{self, Admin};
-use crate::auth::users::{Users, UsersError};
 use crate::clock::{Clock, millis};
-use crate::config::{Config, ConfigError, Endpoint, FdTables, check_descriptors, own_descriptors};
+use crate::config::{Config, ConfigError, ConfigErrors, Endpoint, FdTables, own_descriptors};
 use crate::engine::{DurableEngine, MemoryEngine};
 use crate::event::EventId;
 use crate::hub::directory::{Directory, Rules};
@@ -30,13 +30,13 @@ use crate::hub::log::Log;
 use crate::hub::{Hub, Limits, Parts};
 use crate::metrics::Metrics;
 use crate::net::{BindError, Listener, SocketOptions};
-use crate::public::{Demo, Extras, Live, LiveError, Login, Public};
+use crate::public::{Demo, Extras, LiveError, Login, Public};
 use crate::shard::{Settings, Shards, Shared, StartError, Starter};
 use crate::shutdown::Shutdown;
-use crate::sys;
-use crate::tls::{KeyLog, Tls, TlsError};
+use crate::tls::Tls;
 
 pub use passed::{Passed, PassedError};
+pub(crate) use prepared::Prepared;
 pub use run::run;
 
 /// How often a quiet log and the tickets are looked through for what is too old, the rates are
@@ -79,13 +79,7 @@ pub struct Server {
 #[allow(missing_docs)] // each message says it
 pub enum ServerError {
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Live(#[from] LiveError),
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    #[error("login.users_file: {0}")]
-    Users(#[from] UsersError),
+    Config(#[from] ConfigErrors),
     #[error("{key}: {source}")]
     Bind {
         key: &'static str,
@@ -108,14 +102,22 @@ impl ServerError {
     pub fn is_configuration(&self) -> bool {
         matches!(
             self,
-            Self::Config(_)
-                | Self::Live(_)
-                | Self::Tls(_)
-                | Self::Users(_)
-                | Self::Bind { .. }
-                | Self::Passed(_)
-                | Self::History(_)
+            Self::Config(_) | Self::Bind { .. } | Self::Passed(_) | Self::History(_)
         )
+    }
+
+    /// Its text, a line for each thing that is wrong.
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Config(errors) => errors.iter().map(ToString::to_string).collect(),
+            other => vec![other.to_string()],
+        }
+    }
+}
+
+impl From<ConfigError> for ServerError {
+    fn from(error: ConfigError) -> Self {
+        ConfigErrors::from(error).into()
     }
 }
 
@@ -132,10 +134,14 @@ impl Server {
         passed: Passed,
         clock: Clock,
     ) -> Result<Self, ServerError> {
-        let nofile = sys::raise_nofile().map_err(ServerError::Descriptors)?;
-        check_descriptors(config, nofile)?;
-        let live = Live::new(config)?;
-        let login = login(config, dev, &clock)?;
+        let Prepared {
+            nofile,
+            live,
+            users,
+            tls,
+        } = Prepared::new(config, dev, &clock)?;
+        let login = users.map(|users| Login::new(users, config.login.token_ttl, clock.clone()));
+        let tls = tls.map(Arc::new);
         let shard_count = shard_count(config);
         let (hub, engine) = hub(config, shard_count, clock.clone());
         let shared = Shared::new(Arc::clone(&hub), settings(config, shard_count, nofile));
@@ -144,12 +150,6 @@ impl Server {
             send_buffer: config.send_buffer,
             user_timeout: config.stall_timeout,
         };
-        let key_log = if dev.is_some() {
-            KeyLog::Environment
-        } else {
-            KeyLog::Off
-        };
-        let tls = Tls::new(&config.tls, key_log, clock.clone())?.map(Arc::new);
         let listeners::Public {
             listeners,
             plain,
@@ -246,12 +246,9 @@ impl Server {
     /// # Errors
     /// [`ServerError`] where something cannot be used; nothing has changed then.
     pub fn reload(&self, config: &Config) -> Result<(), ServerError> {
-        let live = Live::new(config)?;
-        let certificates = match &self.tls {
-            Some(tls) => tls.read(&config.tls)?,
-            None => None,
-        };
-        self.public.reload(live).map_err(LiveError::from)?;
+        let (live, certificates) = prepared::reloaded(config, self.tls.as_deref())?;
+        let taken_over = self.public.reload(live).map_err(LiveError::from);
+        taken_over.map_err(ConfigError::from)?;
         if let (Some(tls), Some(certificates)) = (&self.tls, certificates) {
             tls.replace(certificates);
         }
@@ -305,37 +302,21 @@ fn not_ready(public: &Arc<Public>) -> admin::NotReady {
     Box::new(move || public.not_ready())
 }
 
-fn login(config: &Config, dev: Option<Dev>, clock: &Clock) -> Result<Option<Login>, UsersError> {
-    let users = if !config.login.users_file.as_os_str().is_empty() {
-        Users::load(&config.login.users_file)?
-    } else if dev.is_some_and(|dev| dev.has_user) {
-        Users::development()
-    } else {
-        return Ok(None);
-    };
-    Ok(Some(Login::new(
-        users,
-        config.login.token_ttl,
-        clock.clone(),
-    )))
-}
-
 /// The hub, and its engine, to be opened and closed.
 fn hub(config: &Config, shard_count: usize, clock: Clock) -> (Arc<Hub>, Arc<dyn Engine>) {
     let history = &config.history;
     let origin = EventId::origin(clock.unix_ms());
     let log = Arc::new(Log::new(history.max_bytes, history.max_age, origin));
     let directory = Arc::new(Directory::new(Rules::of(&config.auth)));
-    let engine: Arc<dyn Engine> = if history.path.as_os_str().is_empty() {
-        Arc::new(MemoryEngine::new(Arc::clone(&log), clock.clone()))
-    } else {
-        let (log, directory) = (Arc::clone(&log), Arc::clone(&directory));
-        Arc::new(DurableEngine::new(
+    let engine: Arc<dyn Engine> = match &history.path {
+        None => Arc::new(MemoryEngine::new(Arc::clone(&log), clock.clone())),
+        Some(path) => Arc::new(DurableEngine::new(
+            path.clone(),
             history.clone(),
-            log,
-            directory,
+            Arc::clone(&log),
+            Arc::clone(&directory),
             clock.clone(),
-        ))
+        )),
     };
     let hub = Hub::new(Parts {
         clock,

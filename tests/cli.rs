@@ -227,3 +227,41 @@ fn every_error_of_the_configuration_has_its_line() {
         }
     }
 }
+
+#[test]
+fn what_is_wrong_in_the_files_that_a_configuration_names_is_reported_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (key, users) = (file("key.pem", "no key"), file("users.toml", "users"));
+    let certificate = file("certificate.pem", "no certificate");
+    let text = format!(
+        "auth.public_keys = [\"{key}\"]\nlogin.users_file = \"{users}\"\n\
+         tls.certificates = [{{ cert = \"{certificate}\", key = \"{key}\" }}]\n\
+         max_connections = 1000000000"
+    );
+    let config = file("idlewild.toml", &text);
+    let secret = ("IDLEWILD_AUTH__SECRET", &b"x".repeat(32)[..]);
+    for command in ["check", "serve"] {
+        let output = idlewild(&[command, "--config", &config], &[secret], "");
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        let lines = String::from_utf8(output.stderr).unwrap();
+        let begins = [
+            "max_connections",
+            "auth.public_keys",
+            "tls.certificates[0]",
+            "login.users_file",
+        ];
+        for key in begins {
+            let begin = format!("idlewild: {key}: ");
+            assert!(
+                lines.lines().any(|line| line.starts_with(&begin)),
+                "{command}: {key} in {lines}"
+            );
+        }
+        assert_eq!(lines.lines().count(), begins.len(), "{command}: {lines}");
+    }
+}

@@ -21,7 +21,7 @@ use super::answer::{Answer, Problem};
 use super::past::Past;
 use super::routes::presented_key;
 use super::{Admin, Line, recent_refusals, stats};
-use crate::auth::api_key;
+use crate::config::KeyHash;
 use crate::wire::{self, Signal, Wire};
 
 /// Streams at once: some dashboards, and most of the admin connections left for publishers.
@@ -48,7 +48,7 @@ struct State {
 struct Reader {
     events: mpsc::Sender<Bytes>,
     /// Of the key that it was let in with.
-    key_hash: String,
+    key_hash: KeyHash,
     /// As it last got them.
     refusals: Bytes,
     line: Arc<Line>,
@@ -93,7 +93,7 @@ pub(super) fn answer(
     let (sender, receiver) = mpsc::channel(QUEUE);
     let mut reader = Reader {
         events: sender,
-        key_hash: api_key::hash(&key),
+        key_hash: KeyHash::of(&key),
         refusals: Bytes::new(),
         line: Arc::clone(line),
     };
@@ -129,7 +129,7 @@ pub(super) fn answer(
 impl Reader {
     /// Whether it is still there, with a key that still is one.
     fn may_stay(&self, admin: &Admin) -> bool {
-        !self.events.is_closed() && admin.keys.load().has(&self.key_hash)
+        !self.events.is_closed() && admin.keys.load().has(self.key_hash)
     }
 
     /// Sends them if they are others than it got last; as [`Reader::send`].

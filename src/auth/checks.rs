@@ -172,7 +172,7 @@ mod tests {
     use super::super::jwt::Verifier;
     use super::super::turns::Repute;
     use super::*;
-    use crate::config::{self, Algorithm};
+    use crate::config::{self, Algorithm, InputFile};
 
     const FORGED: &str = "eyJhbGciOiJFUzM4NCJ9.e30.AAAA";
 
@@ -181,7 +181,7 @@ mod tests {
         let pem = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/p384.pem");
         let verifier = Verifier::new(&config::Auth {
             algorithms: vec![Algorithm::ES384],
-            public_keys: vec![pem.into(), pem.into()],
+            public_keys: vec![InputFile::read(pem).unwrap(); 2],
             ..config::Auth::default()
         });
         verifier.unwrap()

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::keys::remote::{Keys, RemoteKeys};
-use super::keys::{KeysError, Kind, TriedKey, algorithm_name};
+use super::keys::{KeysError, Kind, TriedKey};
 use super::name::name;
 use super::{Identity, Issued, IssuedAt};
 use crate::clock::millis;
@@ -50,15 +50,14 @@ impl Verifier {
     /// # Errors
     /// Where the keys cannot be used, and which.
     pub fn new(auth: &config::Auth) -> Result<Self, KeysError> {
-        let configured = |text: &str| (!text.is_empty()).then(|| text.into());
         Ok(Self {
             keys: Keys::load(auth)?,
             algorithms: auth.algorithms.as_slice().into(),
             user_claim: auth.user_claim.as_str().into(),
             session_claim: auth.session_claim.as_str().into(),
             token_type_claim: auth.token_type_claim.as_str().into(),
-            audience: configured(&auth.audience),
-            issuer: configured(&auth.issuer),
+            audience: auth.audience.as_deref().map(Into::into),
+            issuer: auth.issuer.as_deref().map(Into::into),
             leeway_ms: millis(auth.leeway),
             max_life_s: auth.max_token_life.as_secs(),
         })
@@ -88,7 +87,7 @@ impl Verifier {
             .algorithms
             .iter()
             .copied()
-            .find(|alg| algorithm_name(*alg) == header.alg)
+            .find(|alg| alg.as_str() == header.alg)
             .ok_or(Rejected::Algorithm)?;
         let chosen = self.keys.choose(alg, header.kid.as_deref())?;
         Ok(SignatureCheck {

@@ -12,7 +12,7 @@ mod pem;
 pub mod remote;
 
 use std::cmp::Reverse;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,8 +20,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 
-use crate::config;
-use crate::config::Algorithm;
+use crate::config::{self, Algorithm, Jwks};
 use crate::outbound::NoTrust;
 
 /// Most keys held. An issuer publishes a handful; a set far beyond that is the wrong file.
@@ -52,11 +51,11 @@ pub struct KeySet {
 }
 
 impl KeySet {
-    /// Reads the shared secret, the PEM files and the key set file of `auth`. A key set at a URL is
-    /// not read here.
+    /// The keys in the shared secret, the PEM files and the key set file of `auth`. A key set at a
+    /// URL is not fetched here.
     ///
     /// # Errors
-    /// A file or key that cannot be used, by name.
+    /// A key that cannot be used, by its file's name.
     pub fn load(auth: &config::Auth) -> Result<Self, KeysError> {
         let mut keys = Vec::new();
         let mut unusable = 0;
@@ -66,22 +65,23 @@ impl KeySet {
             .any(|alg| Kind::of(*alg) == Kind::Secret)
             && let Some(secret) = shared_secret(auth)?
         {
-            keys.push(Key::plain(Kind::Secret, DecodingKey::from_secret(&secret)));
+            let decoding = DecodingKey::from_secret(secret);
+            keys.push(Key::plain(Kind::Secret, decoding));
         }
-        for path in &auth.public_keys {
-            for key in pem::keys(path)? {
+        for file in &auth.public_keys {
+            for key in pem::keys(file)? {
                 if !key.serves_any(&auth.algorithms) {
                     return Err(KeysError::Unused {
-                        path: path.clone(),
+                        path: file.path().to_owned(),
                         kind: key.kind.name(),
                     });
                 }
                 keys.push(key);
             }
         }
-        if !auth.jwks.is_empty() && auth.jwks_url()?.is_none() {
-            let set = jwks::of_file(Path::new(&auth.jwks), &auth.algorithms)?;
-            set.warn(&auth.jwks);
+        if let Some(Jwks::File(file)) = &auth.jwks {
+            let set = jwks::of_file(file, &auth.algorithms)?;
+            set.warn(&file.to_string());
             unusable = set.unusable.len();
             keys.extend(set.keys);
         }
@@ -176,39 +176,16 @@ pub(super) enum NoCandidate {
     NoKey,
 }
 
-/// The shared secret, from the configuration or from its file; nothing where neither is set.
-pub(super) fn shared_secret(auth: &config::Auth) -> Result<Option<Vec<u8>>, KeysError> {
-    let (secret, from) = if !auth.secret.is_empty() {
-        (auth.secret.clone().into_bytes(), "auth.secret")
-    } else if !auth.secret_file.as_os_str().is_empty() {
-        let secret = read(&auth.secret_file)?;
-        (secret.trim_ascii().to_vec(), "auth.secret_file")
-    } else {
+/// The shared secret; nothing where none is set.
+pub(super) fn shared_secret(auth: &config::Auth) -> Result<Option<&[u8]>, KeysError> {
+    let Some(secret) = &auth.secret else {
         return Ok(None);
     };
+    // A configuration that was not loaded may have any.
     if secret.len() < MIN_SECRET_BYTES {
-        return Err(KeysError::ShortSecret {
-            from,
-            bytes: secret.len(),
-        });
+        return Err(KeysError::ShortSecret(secret.len()));
     }
-    Ok(Some(secret))
-}
-
-/// The standard's name of an algorithm, as it stands in a token's header.
-pub(super) fn algorithm_name(alg: Algorithm) -> &'static str {
-    match alg {
-        Algorithm::HS256 => "HS256",
-        Algorithm::HS384 => "HS384",
-        Algorithm::HS512 => "HS512",
-        Algorithm::RS256 => "RS256",
-        Algorithm::RS384 => "RS384",
-        Algorithm::RS512 => "RS512",
-        Algorithm::PS256 => "PS256",
-        Algorithm::ES256 => "ES256",
-        Algorithm::ES384 => "ES384",
-        Algorithm::EdDSA => "EdDSA",
-    }
+    Ok(Some(secret.expose().as_bytes()))
 }
 
 /// The same algorithm in the crypto crate's words.
@@ -343,38 +320,12 @@ fn rsa_size(modulus: &str) -> Result<(), &'static str> {
     }
 }
 
-/// All that there are.
-const ALGORITHMS: [Algorithm; 10] = [
-    Algorithm::HS256,
-    Algorithm::HS384,
-    Algorithm::HS512,
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::PS256,
-    Algorithm::ES256,
-    Algorithm::ES384,
-    Algorithm::EdDSA,
-];
-
-fn read(path: &Path) -> Result<Vec<u8>, KeysError> {
-    std::fs::read(path).map_err(|source| KeysError::Read {
-        path: path.to_owned(),
-        source,
-    })
-}
-
 /// Why the configured keys cannot be used. No message holds key material.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum KeysError {
-    #[error("{path}: {source}")]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("{from}: {bytes} bytes, HS256 needs at least 32 (openssl rand -hex 32)")]
-    ShortSecret { from: &'static str, bytes: usize },
+    #[error("auth.secret: {0} bytes, HS256 needs at least 32 (openssl rand -hex 32)")]
+    ShortSecret(usize),
     #[error("auth.public_keys: {path} {reason}")]
     Pem { path: PathBuf, reason: &'static str },
     #[error("auth.public_keys: {path} is {kind}, but auth.algorithms names no algorithm for it")]
@@ -385,8 +336,6 @@ pub enum KeysError {
     TooMany(usize),
     #[error("auth.jwks: {0}")]
     Trust(NoTrust),
-    #[error(transparent)]
-    Config(#[from] config::ConfigError),
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ pub fn mint(auth: &config::Auth, claims: &Claims<'_>) -> Result<String, MintErro
     let token = jsonwebtoken::encode(
         &Header::new(jose(alg)),
         &payload(auth, claims)?,
-        &EncodingKey::from_secret(&secret),
+        &EncodingKey::from_secret(secret),
     )
     .map_err(MintError::Sign)?;
     if token.len() > MAX_TOKEN_BYTES {
@@ -106,11 +106,11 @@ fn payload(auth: &config::Auth, claims: &Claims<'_>) -> Result<Map<String, Value
         .div_ceil(1_000);
     let mut payload = Map::new();
     let mut say = |name: &str, value: Value| payload.insert(name.to_owned(), value);
-    if !auth.audience.is_empty() {
-        say("aud", auth.audience.as_str().into());
+    if let Some(audience) = &auth.audience {
+        say("aud", audience.as_str().into());
     }
-    if !auth.issuer.is_empty() {
-        say("iss", auth.issuer.as_str().into());
+    if let Some(issuer) = &auth.issuer {
+        say("iss", issuer.as_str().into());
     }
     if !claims.topics.is_empty() {
         say("topics", claims.topics.into());
@@ -144,13 +144,13 @@ mod tests {
     use super::super::jwt::Verifier;
     use super::super::{Issued, IssuedAt};
     use super::*;
-    use crate::config::Algorithm;
+    use crate::config::{Algorithm, Secret};
 
     const NOW_MS: u64 = 1_700_000_000_123;
 
     fn auth() -> config::Auth {
         config::Auth {
-            secret: "a secret of the tests, 32 bytes and more".to_owned(),
+            secret: Secret::new("a secret of the tests, 32 bytes and more"),
             ..config::Auth::default()
         }
     }
@@ -178,8 +178,8 @@ mod tests {
     fn a_minted_token_is_accepted_by_the_same_configuration() {
         let auth = config::Auth {
             algorithms: vec![Algorithm::EdDSA, Algorithm::HS384, Algorithm::HS256],
-            audience: "idlewild".to_owned(),
-            issuer: "login".to_owned(),
+            audience: Some("idlewild".to_owned()),
+            issuer: Some("login".to_owned()),
             ..auth()
         };
         let topics = ["a/*".to_owned(), "b".to_owned()];
@@ -241,7 +241,7 @@ mod tests {
         };
         assert!(error(&no_hmac, &claims("42")).starts_with("auth.algorithms: none of HS256"));
         let no_secret = config::Auth {
-            secret: String::new(),
+            secret: None,
             ..auth()
         };
         assert!(error(&no_secret, &claims("42")).starts_with("auth.secret: not set"));

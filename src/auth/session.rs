@@ -20,9 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
+use hyper::StatusCode;
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue};
-use hyper::{StatusCode, Uri};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -35,6 +35,7 @@ use super::name::name;
 use super::turns::{Bounds, Busy, Turns};
 use super::{Identity, Issued};
 use crate::clock::{Clock, millis};
+use crate::config::{CookieName, Url};
 use crate::event::Position;
 use crate::net::Network;
 use crate::outbound::{NoAnswer, NoTrust, Source};
@@ -74,7 +75,7 @@ const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
 pub struct SessionAuth {
     source: Source,
     /// The cookies that the answer depends on.
-    cookies: Box<[String]>,
+    cookies: Box<[CookieName]>,
     turns: Turns,
     refusals: Allowance,
     answers: Mutex<Answers>,
@@ -98,9 +99,9 @@ impl SessionAuth {
     ///
     /// # Errors
     /// It asks for TLS, and no certificate is trusted here.
-    pub fn new(url: Uri, cookies: &[String]) -> Result<Self, NoTrust> {
+    pub fn new(url: &Url, cookies: &[CookieName]) -> Result<Self, NoTrust> {
         Ok(Self {
-            source: Source::new(url, MAX_ANSWER_BYTES)?,
+            source: Source::new(url.uri().clone(), MAX_ANSWER_BYTES)?,
             cookies: cookies.into(),
             turns: Turns::new(Bounds {
                 at_once: MAX_QUESTIONS,
@@ -277,7 +278,7 @@ fn forwarded(headers: &HeaderMap, address: Option<IpAddr>) -> HeaderMap {
 /// Stands for the session of a request: its session cookies and its `Authorization`; `None` where
 /// there is neither. No cookie is kept, and none can be made up that gets another's answer:
 /// lengths go in, so that no value can pass for two.
-fn key(headers: &HeaderMap, session_cookies: &[String]) -> Option<Key> {
+fn key(headers: &HeaderMap, session_cookies: &[CookieName]) -> Option<Key> {
     let mut hash = Sha256::new();
     let mut has_any = false;
     let mut add = |name: &[u8], value: &[u8]| {

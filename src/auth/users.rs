@@ -7,7 +7,7 @@ mod file;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use argon2::password_hash::{PasswordHash, PasswordHashString, SaltString};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use file::add;
 
 use super::random;
+use crate::config::InputFile;
 use crate::event::is_id;
 
 /// Most users in a file: it is read whole at start, and meant for small deployments.
@@ -70,19 +71,17 @@ impl fmt::Display for UserKey {
 }
 
 impl Users {
-    /// Reads a user file.
+    /// The users of a file.
     ///
     /// # Errors
-    /// The file cannot be read, or holds something else than users.
-    pub fn load(path: &Path) -> Result<Self, UsersError> {
-        let text = std::fs::read_to_string(path).map_err(|source| UsersError::Io {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::parse(&text).map_err(|problem| UsersError::File {
-            path: path.to_owned(),
-            problem,
-        })
+    /// It has something else than users.
+    pub fn of(file: &InputFile) -> Result<Self, UsersError> {
+        let text = std::str::from_utf8(file.content()).map_err(|_| Problem::NotUtf8);
+        text.and_then(Self::parse)
+            .map_err(|problem| UsersError::File {
+                path: file.path().to_owned(),
+                problem,
+            })
     }
 
     /// The one user of `--dev`: `user@example.com` with the password `password`, id 1.
@@ -213,6 +212,8 @@ pub enum UsersError {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum Problem {
+    #[error("is not UTF-8 text")]
+    NotUtf8,
     #[error("line {1}: {0}")]
     Toml(String, usize),
     #[error("{0} users, at most 100000 are read")]

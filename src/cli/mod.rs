@@ -6,6 +6,7 @@
 mod admin;
 mod check;
 mod health;
+mod key_flags;
 mod publish;
 mod serve;
 mod token;
@@ -154,9 +155,12 @@ fn usage_line(text: &str) -> String {
 
 /// A line for each thing that is wrong with the configuration; one for any other error.
 fn error_lines(error: &anyhow::Error) -> Vec<String> {
-    match error.downcast_ref::<ConfigErrors>() {
-        Some(errors) => errors.iter().map(ToString::to_string).collect(),
-        None => vec![error_line(error)],
+    if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
+        return errors.iter().map(ToString::to_string).collect();
+    }
+    match error.downcast_ref::<ServerError>() {
+        Some(ServerError::Config(errors)) => errors.iter().map(ToString::to_string).collect(),
+        _ => vec![error_line(error)],
     }
 }
 

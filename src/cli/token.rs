@@ -10,7 +10,7 @@ use super::{ConfigArgs, say};
 use crate::auth::api_key;
 use crate::auth::mint::{Claims, mint};
 use crate::clock::Clock;
-use crate::config::{load, parse_duration};
+use crate::config::{KeyHash, load, parse_duration};
 
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -57,7 +57,7 @@ impl Token {
                 say(format_args!(
                     "# the key, shown once: {key}\n[[admin.api_keys]]\nname = {}\nhash = \"{}\"",
                     toml::Value::String(name),
-                    api_key::hash(&key)
+                    KeyHash::of(&key)
                 ))
             }
             None => say(self.claims.mint()?),

@@ -1,17 +1,30 @@
-//! [`Endpoint`] and [`TrustedProxy`] as text: what is read is valid, what is written reads back.
+//! Where a listener is: what is read is valid, what is written reads back.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::de::{Deserialize, Deserializer, Error};
-use serde::ser::{Serialize, Serializer};
-
-use super::{Endpoint, TrustedProxy};
+use super::setting::text_setting;
 
 /// Longest path of a unix socket: `sun_path` holds 108 bytes with the closing zero (unix(7)).
 const UNIX_PATH_MAX_BYTES: usize = 107;
+
+/// Where a listener is: `127.0.0.1:8000` or `unix:/run/idlewild/public.sock`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// A TCP address; port 0 lets the kernel choose.
+    Tcp(SocketAddr),
+    /// The path of a unix socket.
+    Unix(PathBuf),
+}
+
+impl Endpoint {
+    /// A port of 127.0.0.1.
+    pub(super) fn on_loopback(port: u16) -> Self {
+        Self::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
+}
 
 impl FromStr for Endpoint {
     type Err = String;
@@ -51,116 +64,10 @@ impl fmt::Display for Endpoint {
     }
 }
 
-impl FromStr for TrustedProxy {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "unix" {
-            return Ok(Self::Unix);
-        }
-        let refused = || format!("`{text}` is no peer (10.0.0.0/8, ::1 or unix)");
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| refused())?;
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            None => bits,
-            // `parse` would let `+8` pass.
-            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-                digits.parse().map_err(|_| refused())?
-            }
-            Some(_) => return Err(refused()),
-        };
-        if prefix > bits {
-            return Err(format!(
-                "`{text}` counts {prefix} bits, the address has {bits} (/{bits} is that one address)"
-            ));
-        }
-        let network = masked(address, prefix);
-        if network != address {
-            return Err(format!(
-                "`{text}` has bits set beyond /{prefix} (the range is {network}/{prefix})"
-            ));
-        }
-        Ok(Self::Net { network, prefix })
-    }
-}
-
-impl TrustedProxy {
-    /// Whether a connection's peer is this one; `None` stands for a unix socket's.
-    pub fn covers(&self, peer: Option<IpAddr>) -> bool {
-        match (self, peer) {
-            (Self::Unix, None) => true,
-            (Self::Net { network, prefix }, Some(peer)) => {
-                let peer = peer.to_canonical();
-                peer.is_ipv4() == network.is_ipv4() && masked(peer, *prefix) == *network
-            }
-            _ => false,
-        }
-    }
-}
-
-/// `address` with all but its first `prefix` bits cleared.
-fn masked(address: IpAddr, prefix: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(v4) => {
-            let mask = u32::MAX
-                .checked_shl(32 - u32::from(prefix))
-                .unwrap_or_default();
-            Ipv4Addr::from_bits(v4.to_bits() & mask).into()
-        }
-        IpAddr::V6(v6) => {
-            let mask = u128::MAX
-                .checked_shl(128 - u32::from(prefix))
-                .unwrap_or_default();
-            Ipv6Addr::from_bits(v6.to_bits() & mask).into()
-        }
-    }
-}
-
-impl fmt::Display for TrustedProxy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Net { network, prefix } => write!(f, "{network}/{prefix}"),
-            Self::Unix => f.write_str("unix"),
-        }
-    }
-}
-
-impl Serialize for Endpoint {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Endpoint {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
-
-impl Serialize for TrustedProxy {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for TrustedProxy {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
+text_setting!(Endpoint);
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -191,47 +98,6 @@ mod tests {
         ] {
             let error = text.parse::<Endpoint>().unwrap_err();
             assert!(error.contains(&format!("`{text}`")), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_bare_address_is_a_range_of_one() {
-        for (text, written) in [
-            ("10.0.0.1", "10.0.0.1/32"),
-            ("::1", "::1/128"),
-            ("0.0.0.0/0", "0.0.0.0/0"),
-            ("::/0", "::/0"),
-            ("10.0.0.0/8", "10.0.0.0/8"),
-            ("unix", "unix"),
-        ] {
-            assert_eq!(text.parse::<TrustedProxy>().unwrap().to_string(), written);
-        }
-    }
-
-    #[test]
-    fn what_is_no_peer_is_refused_with_its_text() {
-        for text in [
-            "",
-            "unix:",
-            "nginx",
-            "10.0.0.0/33",
-            "::/129",
-            "10.0.0.0/",
-            "10.0.0.0/+8",
-            "10.0.0.0/x",
-            "10.1.0.0/8",
-            "10.0.0.0/999",
-        ] {
-            let error = text.parse::<TrustedProxy>().unwrap_err();
-            assert!(error.contains(&format!("`{text}`")), "{error}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn every_masked_range_reads_back(bits: u128, prefix in 0_u8..=128) {
-            let range = TrustedProxy::Net { network: masked(Ipv6Addr::from_bits(bits).into(), prefix), prefix };
-            prop_assert_eq!(range.to_string().parse(), Ok(range));
         }
     }
 }

@@ -1,10 +1,9 @@
-//! Why a configuration is refused: always one line per error, which names the key, the value and
-//! what to do.
+//! Why a configuration is rejected: one line per error, with the key, the value and what to do.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Why a configuration is refused. Its text is one line and holds no secret.
+/// One error of a configuration. Its text is one line and holds no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file given cannot be read.
@@ -25,6 +24,9 @@ pub enum ConfigError {
         /// What the parser said.
         message: String,
     },
+    /// What a key names cannot be used; the text begins with the key.
+    #[error("{0}")]
+    Content(String),
     /// A key has a value that it cannot have, or is not a key at all.
     #[error("{key}: {problem}{}", SetBy(.origin.as_deref()))]
     Key {
@@ -56,6 +58,14 @@ impl From<ConfigError> for ConfigErrors {
     }
 }
 
+/// At least one.
+impl From<Vec<ConfigError>> for ConfigErrors {
+    fn from(errors: Vec<ConfigError>) -> Self {
+        debug_assert!(!errors.is_empty());
+        Self(errors)
+    }
+}
+
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, error) in self.0.iter().enumerate() {
@@ -65,45 +75,18 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
-/// What has been found wrong so far.
-#[derive(Debug, Default)]
-pub(super) struct Findings(Vec<ConfigError>);
-
-impl Findings {
-    /// Adds what is wrong, if anything.
-    pub(super) fn note<T>(&mut self, checked: Result<T, ConfigError>) -> Option<T> {
-        checked.map_err(|error| self.0.push(error)).ok()
-    }
-
-    pub(super) fn into_errors(self) -> Vec<ConfigError> {
-        self.0
-    }
-
-    /// `value`, if nothing was found.
-    pub(super) fn result<T>(self, value: T) -> Result<T, ConfigErrors> {
-        if self.0.is_empty() {
-            Ok(value)
-        } else {
-            Err(ConfigErrors(self.0))
-        }
-    }
-}
-
 impl ConfigError {
-    /// The key that is at fault.
-    pub(super) fn of_key(&self) -> Option<&str> {
-        match self {
-            Self::Key { key, .. } => Some(key),
-            Self::Read { .. } | Self::Syntax { .. } => None,
-        }
-    }
-
     pub(crate) fn key(key: impl Into<String>, problem: impl AsRef<str>) -> Self {
         Self::Key {
             key: one_line(&key.into()),
             problem: one_line(problem.as_ref()),
             origin: None,
         }
+    }
+
+    /// What a key names cannot be used, as `error` says; its text begins with the key.
+    pub(crate) fn content(error: impl fmt::Display) -> Self {
+        Self::Content(one_line(&error.to_string()))
     }
 
     pub(super) fn syntax(path: PathBuf, line: usize, message: &str) -> Self {

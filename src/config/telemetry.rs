@@ -1,102 +1,111 @@
 //! `[telemetry]`: where the spans of admin requests and of the engine's work go.
 
+use std::fmt;
+use std::str::FromStr;
+
 use hyper::Uri;
-use serde::{Deserialize, Serialize};
 
-use super::error::{ConfigError, Findings};
+use super::checks::not_blank;
+use super::section::section;
+use super::setting::text_setting;
 
-/// `[telemetry]`
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Telemetry {
-    /// Base URL of an OTLP/HTTP collector, `http://host:port`; empty exports nothing.
-    pub otlp_endpoint: String,
-    /// What the collector is told that this is.
-    pub service_name: String,
-    /// Share of the traces that begin here which is exported; one that a publisher began is
-    /// exported as the publisher decided.
-    pub sample_ratio: f64,
+section! {
+    /// `[telemetry]`: where traces go.
+    pub struct Telemetry {
+        /// Base URL of an OTLP/HTTP collector for traces, "http://127.0.0.1:4318" (docs/tracing.md).
+        pub otlp_endpoint: Option<Collector> = None;
+        /// The name under which the collector lists this server.
+        pub service_name: String = "idlewild".to_owned(),
+            check not_blank("name the service (the collector sorts traces by it)");
+        /// Share of the traces that begin here which is exported; 0.0 to 1.0.
+        ///
+        /// A trace that a publisher began is exported as the publisher decided.
+        pub sample_ratio: f64 = 1.0, check share;
+    }
 }
 
-impl Telemetry {
-    /// Where the spans are posted to; `None` where nothing is exported.
-    ///
-    /// # Errors
-    /// One line about what is wrong with the endpoint.
-    pub fn traces(&self) -> Result<Option<Uri>, ConfigError> {
-        let text = self.otlp_endpoint.as_str();
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let refused = |problem: &str| {
+#[allow(clippy::trivially_copy_pass_by_ref)] // as all checks get their value
+fn share(ratio: &f64) -> Result<(), String> {
+    if (0.0..=1.0).contains(ratio) {
+        Ok(())
+    } else {
+        Err(format!("{ratio}, write 0.0 (none) to 1.0 (all)"))
+    }
+}
+
+/// A collector of traces that speaks OTLP over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collector {
+    text: Box<str>,
+    traces: Uri,
+}
+
+impl Collector {
+    /// Where the spans are posted to.
+    pub fn traces(&self) -> &Uri {
+        &self.traces
+    }
+}
+
+impl FromStr for Collector {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rejected = |problem: &str| {
             // Not repeated before it is known to hold no password.
             let shown = if text.contains('@') {
                 String::new()
             } else {
                 format!("`{text}` ")
             };
-            ConfigError::key(
-                "telemetry.otlp_endpoint",
-                format!("{shown}{problem} (http://127.0.0.1:4318 is a collector on this machine)"),
-            )
+            Err(format!(
+                "{shown}{problem} (http://127.0.0.1:4318 is a collector on this machine)"
+            ))
         };
         if text.contains('@') {
-            return Err(refused(
-                "holds a user name or a password, which this version does not send",
-            ));
+            return rejected("holds a user name or a password, which this version does not send");
         }
         if text.to_ascii_lowercase().starts_with("https://") {
-            return Err(refused(
+            return rejected(
                 "asks for TLS, which this version does not speak to a collector; let one on this machine pass the spans on",
-            ));
+            );
         }
         if !text.to_ascii_lowercase().starts_with("http://") {
-            return Err(refused("does not start with http://"));
+            return rejected("does not start with http://");
         }
         if text.contains(['?', '#']) {
-            return Err(refused("has a query or a fragment"));
+            return rejected("has a query or a fragment");
         }
-        let base: Uri = text.parse().map_err(|_| refused("is no URL"))?;
+        let Ok(base) = text.parse::<Uri>() else {
+            return rejected("is no URL");
+        };
         if base.port_u16().is_none_or(|port| port == 0) {
-            return Err(refused("names no port"));
+            return rejected("names no port");
         }
         // Somebody who copies the whole URL means the same.
         let base = text.trim_end_matches('/');
         let base = base.strip_suffix("/v1/traces").unwrap_or(base);
-        let traces = format!("{base}/v1/traces").parse();
-        traces.map(Some).map_err(|_| refused("is no URL"))
-    }
-
-    pub(super) fn check(&self, findings: &mut Findings) {
-        findings.note(self.traces());
-        if self.service_name.trim().is_empty() {
-            let problem = "is empty, name the service (the collector sorts traces by it)";
-            findings.note::<()>(Err(ConfigError::key("telemetry.service_name", problem)));
-        }
-        if !(0.0..=1.0).contains(&self.sample_ratio) {
-            let problem = format!("{}, write 0.0 (none) to 1.0 (all)", self.sample_ratio);
-            findings.note::<()>(Err(ConfigError::key("telemetry.sample_ratio", problem)));
-        }
+        let Ok(traces) = format!("{base}/v1/traces").parse() else {
+            return rejected("is no URL");
+        };
+        Ok(Self {
+            text: text.into(),
+            traces,
+        })
     }
 }
+
+impl fmt::Display for Collector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+text_setting!(Collector);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn at(endpoint: &str) -> Telemetry {
-        Telemetry {
-            otlp_endpoint: endpoint.to_owned(),
-            ..Telemetry::default()
-        }
-    }
-
-    fn problems(telemetry: &Telemetry) -> String {
-        let mut findings = Findings::default();
-        telemetry.check(&mut findings);
-        let lines = findings.result(()).err().map(|errors| errors.to_string());
-        lines.unwrap_or_default()
-    }
 
     #[test]
     fn the_path_of_traces_is_appended() {
@@ -109,14 +118,13 @@ mod tests {
             ),
             ("HTTP://agent:4318/v1/traces", "http://agent:4318/v1/traces"),
         ] {
-            let uri = at(endpoint).traces().unwrap().unwrap();
-            assert_eq!(uri.to_string(), traces, "{endpoint}");
+            let collector: Collector = endpoint.parse().unwrap();
+            assert_eq!(collector.traces().to_string(), traces, "{endpoint}");
         }
-        assert!(at("").traces().unwrap().is_none());
     }
 
     #[test]
-    fn what_is_no_collector_is_refused_in_one_line_without_a_password() {
+    fn what_is_no_collector_is_rejected_without_a_password() {
         for (endpoint, problem) in [
             ("https://collector:4318", "asks for TLS"),
             ("127.0.0.1:4318", "does not start with http://"),
@@ -128,8 +136,7 @@ mod tests {
             ("http://", "is no URL"),
             ("http://me:hunter2@collector:4318", "holds a user name"),
         ] {
-            let error = problems(&at(endpoint));
-            assert!(error.contains("telemetry.otlp_endpoint"), "{error}");
+            let error = endpoint.parse::<Collector>().unwrap_err();
             assert!(error.contains(problem), "{endpoint}: {error}");
             assert!(
                 !error.contains('\n') && !error.contains("hunter2"),
@@ -139,18 +146,12 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_is_a_share_and_a_service_has_a_name() {
-        for sample_ratio in [-0.1, 1.1, f64::NAN] {
-            let telemetry = Telemetry {
-                sample_ratio,
-                ..Telemetry::default()
-            };
-            assert!(!problems(&telemetry).is_empty(), "{sample_ratio}");
+    fn a_ratio_is_a_share() {
+        for ratio in [-0.1, 1.1, f64::NAN] {
+            assert!(share(&ratio).is_err(), "{ratio}");
         }
-        let nameless = Telemetry {
-            service_name: " ".to_owned(),
-            ..Telemetry::default()
-        };
-        assert!(!problems(&nameless).is_empty());
+        for ratio in [0.0, 0.5, 1.0] {
+            assert!(share(&ratio).is_ok(), "{ratio}");
+        }
     }
 }

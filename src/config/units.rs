@@ -4,6 +4,11 @@
 
 use std::time::Duration;
 
+use toml::Value;
+
+use super::findings::Findings;
+use super::setting::{Form, Setting, text};
+
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Units of time, longest first, in milliseconds.
@@ -99,70 +104,41 @@ fn size_text(bytes: usize) -> String {
         )
 }
 
-/// `#[serde(with = "units::duration")]`
-pub(super) mod duration {
-    use std::time::Duration;
+impl Setting for Duration {
+    type Value = Self;
+    const FORM: Form = Form::Text;
 
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(in crate::config) fn serialize<S: Serializer>(
-        duration: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&super::duration_text(*duration))
+    fn read(value: Value, key: &str, findings: &mut Findings) -> Option<Self> {
+        let read = match value {
+            // It lacks a unit, which the error says.
+            Value::Integer(number) => parse_duration(&number.to_string()),
+            value => text(value).and_then(|text| parse_duration(&text)),
+        };
+        findings.note(key, read)
     }
 
-    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Duration, D::Error> {
-        super::parse_duration(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    fn write(value: &Self) -> Value {
+        Value::String(duration_text(*value))
     }
 }
 
-/// `#[serde(with = "units::size")]`; also reads a number that is not quoted.
-pub(super) mod size {
-    use std::fmt;
+/// How sizes in bytes are written: `"64KiB"`, or a number.
+pub(super) enum Size {}
 
-    use serde::de::{Deserializer, Error, Unexpected, Visitor};
-    use serde::ser::Serializer;
+impl Setting for Size {
+    type Value = usize;
+    const FORM: Form = Form::Text;
 
-    // serde's `with` hands over a reference.
-    #[allow(clippy::trivially_copy_pass_by_ref)]
-    pub(in crate::config) fn serialize<S: Serializer>(
-        bytes: &usize,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&super::size_text(*bytes))
+    fn read(value: Value, key: &str, findings: &mut Findings) -> Option<usize> {
+        let read = match value {
+            Value::Integer(bytes) => parse_size(&bytes.to_string()),
+            value => text(value).and_then(|text| parse_size(&text)),
+        };
+        findings.note(key, read)
     }
 
-    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<usize, D::Error> {
-        deserializer.deserialize_any(TextOrNumber)
-    }
-
-    struct TextOrNumber;
-
-    impl Visitor<'_> for TextOrNumber {
-        type Value = usize;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a size such as \"64KiB\" or a number of bytes")
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<usize, E> {
-            super::parse_size(text).map_err(E::custom)
-        }
-
-        fn visit_i64<E: Error>(self, bytes: i64) -> Result<usize, E> {
-            usize::try_from(bytes)
-                .map_err(|_| E::invalid_value(Unexpected::Signed(bytes), &"no less than 0 bytes"))
-        }
-
-        fn visit_u64<E: Error>(self, bytes: u64) -> Result<usize, E> {
-            usize::try_from(bytes)
-                .map_err(|_| E::invalid_value(Unexpected::Unsigned(bytes), &"a number of bytes"))
-        }
+    fn write(value: &usize) -> Value {
+        Value::String(size_text(*value))
     }
 }
 

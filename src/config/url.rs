@@ -1,35 +1,58 @@
-//! The URLs that this server asks: `auth.jwks`, `auth.session_auth_url`.
+//! The URLs that this server asks, checked once: `auth.jwks`, `auth.session_auth_url` and
+//! `telemetry.otlp_endpoint`.
+
+use std::fmt;
+use std::str::FromStr;
 
 use hyper::Uri;
 
-use super::Auth;
-use super::error::ConfigError;
+use super::input_file::InputFile;
+use super::setting::text_setting;
 
-impl Auth {
-    /// Where the key set is fetched from; `None` where `jwks` is a file or empty.
-    ///
-    /// # Errors
-    /// One line about what is wrong with the URL.
-    pub fn jwks_url(&self) -> Result<Option<Uri>, ConfigError> {
-        let jwks = self.jwks.as_str();
-        if !is_http(jwks) {
-            return Ok(None);
-        }
-        let example = "https://id.example.com/.well-known/jwks.json";
-        parse("auth.jwks", jwks, example).map(Some)
+/// An http or https URL that can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url(Uri);
+
+impl Url {
+    /// The same, for a request.
+    pub fn uri(&self) -> &Uri {
+        &self.0
     }
 
-    /// Where sessions are asked about; `None` where they are not.
-    ///
-    /// # Errors
-    /// One line about what is wrong with the URL.
-    pub fn session_url(&self) -> Result<Option<Uri>, ConfigError> {
-        let url = self.session_auth_url.as_str();
-        if url.is_empty() {
-            return Ok(None);
+    /// `example` is what the error shows.
+    fn parse(text: &str, example: &str) -> Result<Self, String> {
+        // Before the query, which may hold a secret; behind an `@`, before which is a password.
+        let (place, _) = text.split_once('?').unwrap_or((text, ""));
+        let shown = match place.rsplit_once('@') {
+            Some((_, host)) => format!("…@{host}"),
+            None => place.to_owned(),
+        };
+        let rejected = |problem: &str| Err(format!("`{shown}` {problem} ({example})"));
+        if !is_http(text) {
+            return rejected("starts with neither http:// nor https://");
         }
-        let example = "http://127.0.0.1:8080/api/v1/auth/session/";
-        parse("auth.session_auth_url", url, example).map(Some)
+        if text.contains('#') {
+            return rejected("has a fragment, which is never sent");
+        }
+        let Ok(url) = text.parse::<Uri>() else {
+            return rejected("is no URL");
+        };
+        let authority = url.authority().map_or("", |authority| authority.as_str());
+        if authority.contains('@') {
+            return rejected("holds a user name or a password, which are not sent");
+        }
+        if url.host().is_none_or(str::is_empty) {
+            return rejected("names no host");
+        }
+        // A colon behind the host and not inside a bracket is a port's.
+        let has_port = authority
+            .rsplit_once(']')
+            .map_or(authority, |(_, rest)| rest)
+            .contains(':');
+        if has_port && url.port_u16().is_none_or(|port| port == 0) {
+            return rejected("has a port that is none");
+        }
+        Ok(Self(url))
     }
 }
 
@@ -38,62 +61,65 @@ fn is_http(text: &str) -> bool {
     scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
 }
 
-fn parse(key: &str, text: &str, example: &str) -> Result<Uri, ConfigError> {
-    // Before the query, which may hold a secret; behind an `@`, before which stands a password.
-    let (place, _) = text.split_once('?').unwrap_or((text, ""));
-    let shown = match place.rsplit_once('@') {
-        Some((_, host)) => format!("…@{host}"),
-        None => place.to_owned(),
-    };
-    let refused = |problem: &str| {
-        let problem = format!("`{shown}` {problem} ({example})");
-        ConfigError::key(key, problem)
-    };
-    if !is_http(text) {
-        return Err(refused("starts with neither http:// nor https://"));
+impl FromStr for Url {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text, "http://127.0.0.1:8080/api/v1/auth/session/")
     }
-    if text.contains('#') {
-        return Err(refused("has a fragment, which is never sent"));
-    }
-    let url: Uri = text.parse().map_err(|_| refused("is no URL"))?;
-    let authority = url.authority().map_or("", |authority| authority.as_str());
-    if authority.contains('@') {
-        return Err(refused(
-            "holds a user name or a password, which are not sent",
-        ));
-    }
-    if url.host().is_none_or(str::is_empty) {
-        return Err(refused("names no host"));
-    }
-    // A colon behind the host and not inside a bracket is a port's.
-    let has_port = authority
-        .rsplit_once(']')
-        .map_or(authority, |(_, rest)| rest)
-        .contains(':');
-    if has_port && url.port_u16().is_none_or(|port| port == 0) {
-        return Err(refused("has a port that is none"));
-    }
-    Ok(url)
 }
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Where a JSON Web Key Set is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Jwks {
+    /// In a file, which was read.
+    File(InputFile),
+    /// At a URL, which is fetched again and again.
+    Url(Url),
+}
+
+impl FromStr for Jwks {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if is_http(text) {
+            Url::parse(text, "https://id.example.com/.well-known/jwks.json").map(Self::Url)
+        } else {
+            text.parse().map(Self::File)
+        }
+    }
+}
+
+impl fmt::Display for Jwks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => file.fmt(f),
+            Self::Url(url) => url.fmt(f),
+        }
+    }
+}
+
+text_setting!(Url, Jwks);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn session(url: &str) -> Result<Option<Uri>, ConfigError> {
-        let auth = Auth {
-            session_auth_url: url.to_owned(),
-            ..Auth::default()
-        };
-        auth.session_url()
+    fn session(url: &str) -> Result<Uri, String> {
+        url.parse::<Url>().map(|url| url.0)
     }
 
-    fn jwks(jwks: &str) -> Result<Option<Uri>, ConfigError> {
-        let auth = Auth {
-            jwks: jwks.to_owned(),
-            ..Auth::default()
-        };
-        auth.jwks_url()
+    fn jwks(jwks: &str) -> Result<String, String> {
+        jwks.parse::<Jwks>().map(|jwks| match jwks {
+            Jwks::Url(url) => url.to_string(),
+            Jwks::File(file) => panic!("{file} is a file"),
+        })
     }
 
     #[test]
@@ -104,24 +130,18 @@ mod tests {
             "http://[::1]:8080/",
             "https://[::1]/a@b",
         ] {
-            assert_eq!(session(url).unwrap().unwrap().to_string(), url);
-            assert_eq!(jwks(url).unwrap().unwrap().to_string(), url);
+            assert_eq!(session(url).unwrap().to_string(), url);
+            assert_eq!(jwks(url).unwrap(), url);
         }
-        let upper = session("HTTPS://id.example.com").unwrap().unwrap();
+        let upper = session("HTTPS://id.example.com").unwrap();
         assert_eq!(upper.scheme_str(), Some("https"));
-        assert!(session("").unwrap().is_none());
     }
 
     #[test]
     fn a_key_set_of_another_form_is_a_file() {
-        for file in [
-            "",
-            "jwks.json",
-            "/etc/idlewild/jwks.json",
-            "http:/a",
-            "file:///a",
-        ] {
-            assert!(jwks(file).unwrap().is_none(), "{file}");
+        for file in ["jwks.json", "/nowhere/jwks.json", "http:/a", "file:///a"] {
+            let error = jwks(file).unwrap_err();
+            assert!(error.contains("cannot be read"), "{file}: {error}");
         }
     }
 
@@ -142,13 +162,10 @@ mod tests {
             ("http://django/#top", "has a fragment"),
             ("http://django/\n?key=hunter2#x", "has a fragment"),
         ] {
-            let error = session(url).unwrap_err().to_string();
-            assert!(error.contains("auth.session_auth_url: `"), "{error}");
+            let error = session(url).unwrap_err();
             assert!(error.contains(problem), "{url}: {error}");
-            assert!(
-                !error.contains('\n') && !error.contains("hunter2"),
-                "{error}"
-            );
+            // A line break is escaped where the error gets its key.
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 }

@@ -7,7 +7,7 @@ use hyper::header::{
     HeaderValue, ORIGIN, VARY,
 };
 
-use crate::config;
+use crate::config::{self, Origin};
 
 /// What a page may send: the guide's two, what EventSource and its replacements use, what Django's
 /// pages add, and what tracing and error reporting put on every request. One that is missing here
@@ -30,19 +30,14 @@ pub(super) struct Cors {
 
 impl Cors {
     pub(super) fn new(config: &config::Cors) -> Self {
-        let more = config.headers.iter().map(String::as_str);
+        let more = config.headers.iter().map(|name| &**name);
         let headers: Vec<&str> = std::iter::once(ALLOWED_HEADERS).chain(more).collect();
         Self {
             // With cookies a wildcard would be everybody's permission to read a visitor's events.
-            any_origin: !config.credentials && config.origins.iter().any(|origin| origin == "*"),
-            origins: config
-                .origins
-                .iter()
-                .filter(|origin| *origin != "*")
-                .filter_map(|origin| HeaderValue::from_str(origin).ok())
-                .collect(),
+            any_origin: !config.credentials && config.origins.contains(&Origin::Any),
+            origins: config.origins.iter().filter_map(exact).collect(),
             credentials: config.credentials,
-            // The configuration's check lets nothing else pass.
+            // The names of headers are ASCII.
             headers: HeaderValue::from_str(&headers.join(", "))
                 .unwrap_or(HeaderValue::from_static(ALLOWED_HEADERS)),
         }
@@ -104,15 +99,23 @@ pub(super) fn expose_reasons(fields: &mut Vec<(HeaderName, HeaderValue)>) {
     }
 }
 
+/// A single origin, as browsers send it.
+fn exact(origin: &Origin) -> Option<HeaderValue> {
+    match origin {
+        Origin::Any => None,
+        Origin::Exact(origin) => HeaderValue::from_str(origin).ok(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn origin_for(origins: &[&str], credentials: bool, origin: Option<&str>) -> Option<String> {
         let cors = Cors::new(&config::Cors {
-            origins: origins.iter().map(ToString::to_string).collect(),
+            origins: origins.iter().map(|it| it.parse().unwrap()).collect(),
             credentials,
-            headers: Vec::new(),
+            ..config::Cors::default()
         });
         let mut request = HeaderMap::new();
         if let Some(origin) = origin {

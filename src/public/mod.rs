@@ -105,13 +105,11 @@ impl Live {
     /// # Errors
     /// [`LiveError`] where something cannot be used.
     pub fn new(config: &Config) -> Result<Self, LiveError> {
-        let sessions = match config.auth.session_url()? {
-            Some(url) => {
-                let sessions = SessionAuth::new(url, &config.auth.session_cookie);
-                Some(Arc::new(sessions.map_err(LiveError::Trust)?))
-            }
-            None => None,
-        };
+        let sessions = config.auth.session_auth_url.as_ref();
+        let sessions = sessions
+            .map(|url| SessionAuth::new(url, &config.auth.session_cookie).map(Arc::new))
+            .transpose()
+            .map_err(LiveError::Trust)?;
         Ok(Self {
             verifier: Verifier::new(&config.auth)?,
             sessions,
@@ -142,10 +140,14 @@ impl Live {
 pub enum LiveError {
     #[error(transparent)]
     Keys(#[from] KeysError),
-    #[error(transparent)]
-    Config(#[from] ConfigError),
     #[error("auth.session_auth_url: {0}")]
     Trust(NoTrust),
+}
+
+impl From<LiveError> for ConfigError {
+    fn from(error: LiveError) -> Self {
+        Self::content(error)
+    }
 }
 
 impl Public {

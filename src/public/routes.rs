@@ -36,7 +36,7 @@ pub(super) struct Routes {
 impl Routes {
     pub(super) fn new(config: &Config, has_login: bool, has_demo: bool) -> Self {
         Self {
-            base_path: config.base_path.clone(),
+            base_path: config.base_path.to_string(),
             has_test_stream: config.test_stream,
             has_login,
             has_demo,

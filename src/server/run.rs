@@ -28,8 +28,8 @@ pub fn run(config: &Config, sources: &Sources, dev: Option<Dev>) -> anyhow::Resu
         .build()
         .context("cannot start the control runtime")?;
     // Before the shards, too: its thread and its sockets are the control runtime's.
-    let telemetry = config.telemetry.traces()?.map(|traces| {
-        let runtime = runtime.handle().clone();
+    let telemetry = config.telemetry.otlp_endpoint.as_ref().map(|collector| {
+        let (traces, runtime) = (collector.traces().clone(), runtime.handle().clone());
         Telemetry::start(&config.telemetry, traces, clock.clone(), runtime)
     });
     let export = telemetry.as_ref().map(Telemetry::layer);
@@ -88,16 +88,16 @@ fn announce(server: &Server, config: &Config, dev: Option<Dev>) {
     for endpoint in server.admin_endpoints() {
         tracing::info!(%endpoint, "admin listener");
     }
-    if !config.telemetry.otlp_endpoint.is_empty() {
-        tracing::info!(endpoint = %config.telemetry.otlp_endpoint, "traces are exported");
+    if let Some(endpoint) = &config.telemetry.otlp_endpoint {
+        tracing::info!(%endpoint, "traces are exported");
     }
-    let has_users = !config.login.users_file.as_os_str().is_empty();
+    let has_users = config.login.users_file.is_some();
     if dev.is_some_and(|dev| !dev.has_user) && !has_users {
         tracing::info!(
             "--dev: no development user, since keys for tokens are configured (`idlewild token --user 1` makes a token)"
         );
     }
-    if config.admin.api_keys.is_empty() && config.admin.api_key.is_empty() {
+    if config.admin.api_keys.is_empty() && config.admin.api_key.is_none() {
         tracing::warn!("no admin.api_keys: nobody can publish (idlewild token api-key)");
     }
 }
@@ -189,6 +189,10 @@ fn reload(server: &Server, started_with: &Config, sources: &Sources, level: &log
             warn(sources, &config);
             tracing::info!("reloaded");
         }
-        Err(error) => tracing::error!(%error, "not reloaded"),
+        Err(errors) => {
+            for error in errors.lines() {
+                tracing::error!(%error, "not reloaded");
+            }
+        }
     }
 }

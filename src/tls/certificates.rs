@@ -22,6 +22,12 @@ pub struct TlsError {
     problem: Problem,
 }
 
+impl From<TlsError> for config::ConfigError {
+    fn from(error: TlsError) -> Self {
+        Self::content(error)
+    }
+}
+
 #[derive(Debug, Error)]
 enum Problem {
     #[error("{}: {} (name a PEM file of the chain, the server's own certificate first)", .path.display(), said_of(.problem))]

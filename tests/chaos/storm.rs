@@ -10,7 +10,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, SystemTime};
 
 use idlewild::auth::mint::{Claims, mint};
-use idlewild::config::Auth;
+use idlewild::config::{Auth, Secret};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, LocalSet};
 
@@ -200,7 +200,7 @@ fn publish_alone(plan: &Arc<Plan>, admin: SocketAddr, number: usize) {
 
 fn token(person: &Person) -> String {
     let auth = Auth {
-        secret: SECRET.to_owned(),
+        secret: Secret::new(SECRET),
         ..Auth::default()
     };
     #[allow(clippy::disallowed_methods)] // a real process in real time

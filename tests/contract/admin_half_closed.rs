@@ -22,7 +22,7 @@ impl Both {
         let server = TestServer::with(|config| {
             let socket = format!("unix:{}/admin.sock", directory.path().display());
             config.admin_listen.push(socket.parse().unwrap());
-            config.history.path = directory.path().join("history");
+            config.history.path = Some(directory.path().join("history"));
         });
         Self { server, directory }
     }

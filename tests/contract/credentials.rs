@@ -141,7 +141,7 @@ fn a_header_of_another_scheme_is_no_credential() {
 
 #[test]
 fn the_cookie_has_the_configured_name() {
-    let server = TestServer::with(|config| config.auth.jwt_cookie = "jwt".to_owned());
+    let server = TestServer::with(|config| config.auth.jwt_cookie = "jwt".parse().unwrap());
     let token = server.token("42");
     assert_eq!(ask(&server, "", &cookie(&token)).status, 401);
     assert_eq!(

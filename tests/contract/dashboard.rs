@@ -160,7 +160,7 @@ fn a_seventeenth_live_stream_waits_for_one_to_close() {
 fn a_live_stream_ends_with_its_key() {
     let key = idlewild::config::ApiKey {
         name: "django".to_owned(),
-        hash: idlewild::auth::api_key::hash("revoked soon"),
+        hash: idlewild::config::KeyHash::of("revoked soon"),
     };
     let server = TestServer::with(|config| config.admin.api_keys = vec![key]);
     let mut stays = live(&server);

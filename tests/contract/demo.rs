@@ -23,7 +23,7 @@ fn the_demo_page_needs_nothing_but_itself() {
 
 #[test]
 fn the_demo_page_knows_where_the_routes_and_the_admin_side_are() {
-    let server = TestServer::with(|config| config.base_path = "/a\"&b".to_owned());
+    let server = TestServer::with(|config| config.base_path = "/a\"&b".parse().unwrap());
     let page = server.get("/?token=x").body;
     assert!(
         page.contains(" data-base-path=\"/a&quot;&amp;b\""),

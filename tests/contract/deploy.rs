@@ -91,7 +91,10 @@ fn every_alert_has_its_heading_and_every_heading_its_alert() {
 fn what_is_shipped_as_configuration_is_accepted() {
     let package = "deploy/debian/idlewild.toml";
     let config = accepted(&read(package), &[]);
-    assert_eq!(config.history.path, Path::new("/var/lib/idlewild"));
+    assert_eq!(
+        config.history.path.as_deref(),
+        Some(Path::new("/var/lib/idlewild"))
+    );
 
     let map = read("deploy/k8s/configmap.yaml");
     let (_, indented) = map.split_once("idlewild.toml: |\n").unwrap();

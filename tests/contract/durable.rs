@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use idlewild::auth::mint::{Claims, mint};
-use idlewild::config::Auth;
+use idlewild::config::{Auth, Secret};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -28,7 +28,7 @@ fn serve(path: &Path, more: &str) -> Process {
 fn token(user: &str, session: Option<&str>) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let auth = Auth {
-        secret: SECRET.to_owned(),
+        secret: Secret::new(SECRET),
         ..Auth::default()
     };
     let claims = Claims {
@@ -303,7 +303,7 @@ fn a_batch_is_stored_in_its_order_and_its_errors_name_their_lines() {
     let path = directory.path().join("history");
     let start = |path: &Path| {
         let path = path.to_owned();
-        TestServer::with(move |config| config.history.path = path)
+        TestServer::with(move |config| config.history.path = Some(path))
     };
     let first = {
         let server = start(&path);
@@ -345,7 +345,7 @@ fn a_history_that_is_full_on_the_disk_shrinks_to_what_is_retained() {
     let server = TestServer::with({
         let path = path.clone();
         move |config| {
-            config.history.path = path;
+            config.history.path = Some(path);
             config.history.max_bytes = 1 << 20;
         }
     });
@@ -375,7 +375,7 @@ fn what_cannot_be_stored_is_a_503_and_the_server_says_when_it_can_again() {
     let path = directory.path().join("history");
     let server = TestServer::with({
         let path = path.clone();
-        move |config| config.history.path = path
+        move |config| config.history.path = Some(path)
     });
     let mut stream = server.stream("42");
     // As a full disk: every write fails.

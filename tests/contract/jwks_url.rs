@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use idlewild::auth::keys::remote::{MAX_WAIT, REFRESH};
 use idlewild::config::Algorithm::{ES256, ES384, HS256};
-use idlewild::config::Config;
+use idlewild::config::{Config, InputFile};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use rustix::process::Signal;
@@ -124,7 +124,7 @@ fn unusable() -> Vec<Value> {
 
 fn configure(config: &mut Config, backend: &Backend) {
     config.auth.algorithms = vec![HS256, ES256, ES384];
-    config.auth.jwks = backend.url();
+    config.auth.jwks = Some(backend.url().parse().unwrap());
 }
 
 /// A server that asks `backend`, and has asked it.
@@ -307,7 +307,7 @@ fn a_key_of_a_file_stays_one_whatever_its_tokens_call_it() {
     let backend = Backend::start(set(&[NEW]));
     let server = TestServer::with(|config| {
         configure(config, &backend);
-        config.auth.public_keys = vec![fixture("p256.pem")];
+        config.auth.public_keys = vec![InputFile::read(fixture("p256.pem")).unwrap()];
     });
     eventually("it is ready", || readiness(&server).status == 200);
     assert_eq!(open(&server, OLD).status, 200);

@@ -79,7 +79,7 @@ fn a_thousand_clients_that_idle_for_twice_the_retention_lose_nothing_in_a_restar
     let configure = |path: &Path| {
         let path = path.to_owned();
         move |config: &mut Config| {
-            config.history.path = path;
+            config.history.path = Some(path);
             config.history.max_age = MAX_AGE;
         }
     };
@@ -153,7 +153,7 @@ fn an_empty_history_keeps_its_position_across_restarts() {
     let start = |after_s: u64| {
         let path = path.clone();
         TestServer::at(START_UNIX_MS + after_s * 1_000, |config| {
-            config.history.path = path;
+            config.history.path = Some(path);
             config.history.max_age = Duration::from_secs(60);
         })
     };

@@ -27,8 +27,8 @@ fn signs_in(user: &str) -> Reply {
 /// A server that asks `backend` and knows no key.
 fn server(backend: &Backend) -> TestServer {
     TestServer::with(|config| {
-        config.auth.secret.clear();
-        config.auth.session_auth_url = backend.url();
+        config.auth.secret = None;
+        config.auth.session_auth_url = Some(backend.url().parse().unwrap());
     })
 }
 
@@ -153,7 +153,9 @@ fn what_the_application_refuses_is_refused() {
 #[test]
 fn the_application_is_asked_only_where_no_other_credential_is() {
     let backend = Backend::start(signs_in("42"));
-    let server = TestServer::with(|config| config.auth.session_auth_url = backend.url());
+    let server = TestServer::with(|config| {
+        config.auth.session_auth_url = Some(backend.url().parse().unwrap());
+    });
     let refused = [
         "",
         "X-Session: 1\r\n",
@@ -298,7 +300,7 @@ fn an_answer_holds_for_five_seconds_and_for_the_same_headers() {
 fn clients_with_the_same_cookies_share_a_question() {
     let backend = Backend::start(signs_in("42"));
     let server = TestServer::with(|config| {
-        config.auth.session_auth_url = backend.url();
+        config.auth.session_auth_url = Some(backend.url().parse().unwrap());
         config.max_connections_per_user = 20;
     });
     backend.hold();
@@ -335,7 +337,7 @@ fn a_client_that_goes_away_leaves_its_answer_to_the_next() {
 fn a_storm_asks_so_much_at_once_and_waits_its_turn() {
     let backend = Backend::start(signs_in("42"));
     let server = TestServer::with(|config| {
-        config.auth.session_auth_url = backend.url();
+        config.auth.session_auth_url = Some(backend.url().parse().unwrap());
         config.max_connections_per_user = 100;
     });
     backend.hold();
@@ -378,7 +380,7 @@ fn a_storm_on_an_application_that_never_answers_is_told_so_and_leaves_no_trace()
 fn what_nobody_waits_for_any_more_is_not_asked_when_its_turn_comes() {
     let backend = Backend::start(signs_in("42"));
     let server = TestServer::with(|config| {
-        config.auth.session_auth_url = backend.url();
+        config.auth.session_auth_url = Some(backend.url().parse().unwrap());
         config.max_connections_per_user = 100;
     });
     backend.hold();
@@ -405,7 +407,7 @@ fn what_nobody_waits_for_any_more_is_not_asked_when_its_turn_comes() {
 fn an_address_has_a_part_of_the_turns_and_waits_alone_for_more() {
     let backend = Backend::start(signs_in("42"));
     let server = TestServer::with(|config| {
-        config.auth.session_auth_url = backend.url();
+        config.auth.session_auth_url = Some(backend.url().parse().unwrap());
         config.max_connections_per_user = 100;
     });
     backend.hold();
@@ -500,8 +502,8 @@ fn sessions_that_are_good_use_up_nothing() {
 fn only_the_session_cookies_tell_requests_apart() {
     let backend = Backend::start(signs_in("42"));
     let server = TestServer::with(|config| {
-        config.auth.session_auth_url = backend.url();
-        config.auth.session_cookie = vec!["sid".to_owned(), "tenant".to_owned()];
+        config.auth.session_auth_url = Some(backend.url().parse().unwrap());
+        config.auth.session_cookie = ["sid", "tenant"].map(|name| name.parse().unwrap()).into();
     });
     for (lines, asked) in [
         ("Cookie: sid=1; tenant=a; theme=dark\r\n", 1),
@@ -548,9 +550,9 @@ fn a_log_out_while_the_clock_was_fast_keeps_no_session_out() {
     let directory = tempfile::tempdir().unwrap();
     let server_at = |unix_ms| {
         TestServer::at(unix_ms, |config| {
-            config.auth.secret.clear();
-            config.auth.session_auth_url = backend.url();
-            config.history.path = directory.path().join("history");
+            config.auth.secret = None;
+            config.auth.session_auth_url = Some(backend.url().parse().unwrap());
+            config.history.path = Some(directory.path().join("history"));
         })
     };
     let log_out = |server: &TestServer| {

@@ -189,7 +189,8 @@ fn status_of(server: &TestServer, claims: &Value) -> u16 {
     let mut claims = claims.clone();
     claims["user_id"] = json!("42");
     claims["exp"] = json!(now_s(server) + 600);
-    let key = EncodingKey::from_secret(server.config.auth.secret.as_bytes());
+    let secret = server.config.auth.secret.as_ref().unwrap();
+    let key = EncodingKey::from_secret(secret.expose().as_bytes());
     let token = jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap();
     status(server, &token)
 }
@@ -302,7 +303,7 @@ fn a_log_out_is_not_forgotten_by_restarts_while_the_clock_is_months_ahead() {
     let directory = tempfile::tempdir().unwrap();
     let server_at = |unix_ms| {
         TestServer::at(unix_ms, |config| {
-            config.history.path = directory.path().join("history");
+            config.history.path = Some(directory.path().join("history"));
         })
     };
     let revoked = json!({"session_id": "mine"});

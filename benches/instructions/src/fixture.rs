@@ -8,7 +8,7 @@ use std::time::Duration;
 use idlewild::auth::Identity;
 use idlewild::auth::mint::{Claims, mint};
 use idlewild::clock::Clock;
-use idlewild::config::{Auth, OnLimit};
+use idlewild::config::{Auth, OnLimit, Secret};
 use idlewild::engine::MemoryEngine;
 use idlewild::event::EventId;
 use idlewild::hub::directory::Directory;
@@ -32,7 +32,7 @@ const CAPACITY: usize = 4_096;
 /// How tokens are signed.
 pub fn auth() -> Auth {
     Auth {
-        secret: "a secret of the benches, 32 bytes and more".to_owned(),
+        secret: Secret::new("a secret of the benches, 32 bytes and more"),
         ..Auth::default()
     }
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::super::keys::jose;
 use super::*;
+use crate::config::{InputFile, Secret};
 
 mod claims;
 
@@ -29,13 +30,17 @@ fn private(name: &str) -> EncodingKey {
         .unwrap()
 }
 
+fn input(pem: &str) -> InputFile {
+    InputFile::read(fixture(pem)).unwrap()
+}
+
 fn secret() -> EncodingKey {
     EncodingKey::from_secret(SECRET.as_bytes())
 }
 
 fn auth() -> config::Auth {
     config::Auth {
-        secret: SECRET.to_owned(),
+        secret: Secret::new(SECRET),
         ..config::Auth::default()
     }
 }
@@ -43,7 +48,7 @@ fn auth() -> config::Auth {
 fn with_key(algorithms: &[Algorithm], pem: &str) -> Verifier {
     Verifier::new(&config::Auth {
         algorithms: algorithms.to_vec(),
-        public_keys: vec![fixture(pem)],
+        public_keys: vec![input(pem)],
         ..auth()
     })
     .unwrap()
@@ -134,11 +139,11 @@ fn every_algorithm_verifies_with_a_key_of_its_kind() {
     ] {
         let verifier = Verifier::new(&config::Auth {
             algorithms: vec![alg],
-            public_keys: pem.map(fixture).into_iter().collect(),
+            public_keys: pem.map(input).into_iter().collect(),
             ..auth()
         })
         .unwrap();
-        let header = json!({"alg": algorithm_name(alg), "typ": "JWT"});
+        let header = json!({"alg": alg.as_str(), "typ": "JWT"});
         let token = sign(&header, &claims(), alg, &key);
         assert!(verifier.verify(&token, NOW_MS).is_ok(), "{alg:?}");
         let (message, _) = token.rsplit_once('.').unwrap();
@@ -163,7 +168,7 @@ fn a_signature_of_a_public_key_is_slow_to_check_and_an_hmac_is_not() {
         let algorithms = [Algorithm::HS512, Algorithm::RS256, Algorithm::PS256];
         let more = [Algorithm::ES384, Algorithm::EdDSA];
         let verifier = with_key(&[&algorithms[..], &more].concat(), pem);
-        let header = URL_SAFE_NO_PAD.encode(json!({"alg": algorithm_name(alg)}).to_string());
+        let header = URL_SAFE_NO_PAD.encode(json!({"alg": alg.as_str()}).to_string());
         let check = verifier.begin(&format!("{header}.e30.AAAA")).unwrap();
         assert_eq!(check.is_slow(), is_slow, "{alg:?}");
         assert_eq!(check.run("e30.e30.AAAA").err(), Some(Rejected::Signature));
@@ -193,8 +198,8 @@ fn hs256_signed_with_a_public_key_never_passes() {
     );
     let without_secret = Verifier::new(&config::Auth {
         algorithms: vec![Algorithm::RS256, Algorithm::HS256],
-        public_keys: vec![fixture("rsa.pem")],
-        secret: String::new(),
+        public_keys: vec![input("rsa.pem")],
+        secret: None,
         ..auth()
     });
     let rejected = without_secret.unwrap().verify(&token, NOW_MS).unwrap_err();
@@ -269,7 +274,7 @@ fn an_unknown_kid_is_refused_where_keys_are_named() {
     std::fs::write(&path, json!({"keys": [jwk]}).to_string()).unwrap();
     let verifier = Verifier::new(&config::Auth {
         algorithms: vec![Algorithm::ES256, Algorithm::HS256],
-        jwks: path.to_str().unwrap().to_owned(),
+        jwks: Some(path.to_str().unwrap().parse().unwrap()),
         ..auth()
     })
     .unwrap();

@@ -1,7 +1,6 @@
 //! Public keys, and where `HS*` is allowed secrets, out of a JSON Web Key Set (RFC 7517).
 
 use std::fmt;
-use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,10 +8,8 @@ use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use serde_json::Value;
 
-use super::{
-    ALGORITHMS, Key, KeysError, Kind, MIN_SECRET_BYTES, TriedKey, algorithm_name, read, rsa_size,
-};
-use crate::config::Algorithm;
+use super::{Key, KeysError, Kind, MIN_SECRET_BYTES, TriedKey, rsa_size};
+use crate::config::{Algorithm, InputFile};
 
 /// Unusable entries that a warning names; the rest are counted.
 const MAX_NAMED: usize = 8;
@@ -86,11 +83,11 @@ impl Set {
 }
 
 /// The keys of a set in a file.
-pub(super) fn of_file(path: &Path, allowed: &[Algorithm]) -> Result<Set, KeysError> {
-    set(&read(path)?, allowed, Secrets::Taken)
+pub(super) fn of_file(file: &InputFile, allowed: &[Algorithm]) -> Result<Set, KeysError> {
+    set(file.content(), allowed, Secrets::Taken)
         .and_then(Set::or_error)
         .map_err(|reason| KeysError::Jwks {
-            from: path.display().to_string(),
+            from: file.to_string(),
             reason,
         })
 }
@@ -171,7 +168,7 @@ fn key(entry: Value, secrets: Secrets) -> Result<Key, &'static str> {
     }
     let only = match common.key_algorithm.map(|alg| alg.to_string()) {
         None => None,
-        Some(name) => match ALGORITHMS.iter().find(|alg| algorithm_name(**alg) == name) {
+        Some(name) => match Algorithm::ALL.iter().find(|alg| alg.as_str() == name) {
             Some(alg) => Some(*alg),
             None => return Err("is for an algorithm that is not supported"),
         },

@@ -1,13 +1,12 @@
 //! Public keys out of PEM files: RSA, P-256, P-384 and Ed25519, and nothing that resembles them.
 
-use std::path::Path;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 
-use super::{Key, KeysError, Kind, read, rsa_size};
+use super::{Key, KeysError, Kind, rsa_size};
+use crate::config::InputFile;
 
 /// DER up to the key itself of a SubjectPublicKeyInfo. Named curves and lengths are fixed, so each
 /// kind has one prefix (RFC 5480, RFC 8410): comparing it says kind, curve and point form at once.
@@ -21,12 +20,12 @@ const ED25519_SPKI: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
 const UNCOMPRESSED: u8 = 4;
 
 /// All public keys of a PEM file.
-pub(super) fn keys(path: &Path) -> Result<Vec<Key>, KeysError> {
+pub(super) fn keys(file: &InputFile) -> Result<Vec<Key>, KeysError> {
     let bad = |reason| KeysError::Pem {
-        path: path.to_owned(),
+        path: file.path().to_owned(),
         reason,
     };
-    let text = String::from_utf8(read(path)?).map_err(|_| bad("is not text"))?;
+    let text = std::str::from_utf8(file.content()).map_err(|_| bad("is not text"))?;
     let mut keys = Vec::new();
     for block in text.split("-----BEGIN ").skip(1) {
         let (label, rest) = block.split_once("-----").ok_or(bad("has a broken block"))?;

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::{KeySet, KeysError, Kind, NoCandidate, TriedKey, jwks};
 use crate::auth::jwt::Rejected;
 use crate::clock::{Clock, millis};
-use crate::config::{self, Algorithm};
+use crate::config::{self, Algorithm, Jwks};
 use crate::outbound::Source;
 
 /// Between two fetches: how long a key that was withdrawn is still believed.
@@ -47,9 +47,10 @@ pub(in crate::auth) enum Keys {
 impl Keys {
     pub(in crate::auth) fn load(auth: &config::Auth) -> Result<Self, KeysError> {
         let fixed = KeySet::load(auth)?;
-        Ok(match auth.jwks_url()? {
-            None => Self::Fixed(fixed),
-            Some(url) => {
+        Ok(match &auth.jwks {
+            None | Some(Jwks::File(_)) => Self::Fixed(fixed),
+            Some(Jwks::Url(url)) => {
+                let url = url.uri().clone();
                 let source = Source::new(url, MAX_DOCUMENT_BYTES).map_err(KeysError::Trust)?;
                 let keys = RemoteKeys::new(source, fixed, &auth.algorithms);
                 Self::Remote(Arc::new(keys))

@@ -15,7 +15,10 @@ fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
 const ADDRESS: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)));
 
 fn key_of(pairs: &[(HeaderName, &str)]) -> Option<Key> {
-    key(&headers(pairs), &["a".to_owned(), "b".to_owned()])
+    key(
+        &headers(pairs),
+        &["a", "b"].map(|name| name.parse().unwrap()),
+    )
 }
 
 fn user(body: &str) -> Option<String> {
@@ -127,8 +130,8 @@ fn a_user_is_a_text_or_an_integer_as_in_a_token() {
 #[test]
 fn answers_about_other_cookies_are_not_taken_over() {
     let asks = |url: &str, cookies: &[&str]| {
-        let cookies: Vec<String> = cookies.iter().map(ToString::to_string).collect();
-        SessionAuth::new(url.parse().unwrap(), &cookies).unwrap()
+        let cookies: Vec<_> = cookies.iter().map(|name| name.parse().unwrap()).collect();
+        SessionAuth::new(&url.parse().unwrap(), &cookies).unwrap()
     };
     let own = asks("http://app/", &["a"]);
     assert!(own.is_same(&asks("http://app/", &["a"])));
@@ -159,8 +162,8 @@ async fn waiting_for_a_turn_counts_and_who_waited_too_long_is_not_asked_about() 
     let application = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     application.set_nonblocking(true).unwrap();
     let url = format!("http://{}/", application.local_addr().unwrap());
-    let cookies = ["a".to_owned()];
-    let sessions = Arc::new(SessionAuth::new(url.parse().unwrap(), &cookies).unwrap());
+    let cookies = ["a".parse().unwrap()];
+    let sessions = Arc::new(SessionAuth::new(&url.parse().unwrap(), &cookies).unwrap());
     let mut taken = Vec::new();
     for _ in 0..MAX_QUESTIONS_EACH {
         taken.push(

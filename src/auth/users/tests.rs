@@ -2,6 +2,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::file::add_with;
 use super::*;
+use crate::config::InputFile;
 
 fn cheap() -> Params {
     Params::new(Params::MIN_M_COST, 1, 1, None).unwrap()
@@ -97,13 +98,14 @@ fn a_bad_file_says_where_and_what() {
 
 #[test]
 fn an_error_names_the_file() {
-    let message = Users::load(Path::new("/nonexistent/users.toml"))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.starts_with("/nonexistent/users.toml: No such file"),
-        "{message}"
-    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (content, problem) in [(&b"users"[..], "line 1: "), (b"\xff", "is not UTF-8 text")] {
+        std::fs::write(file.path(), content).unwrap();
+        let users = Users::of(&InputFile::read(file.path()).unwrap());
+        let message = users.unwrap_err().to_string();
+        let expected = format!("{}: {problem}", file.path().display());
+        assert!(message.starts_with(&expected), "{message}");
+    }
 }
 
 #[test]
@@ -115,7 +117,7 @@ fn users_are_added_with_the_next_number() {
     assert_eq!(add(Some("41"), "b@example.com").unwrap(), "41");
     assert_eq!(add(Some("u-7"), "c@example.com").unwrap(), "u-7");
     assert_eq!(add(None, "d@example.com").unwrap(), "42");
-    let users = Users::load(&path).unwrap();
+    let users = Users::of(&InputFile::read(&path).unwrap()).unwrap();
     assert_eq!(users.len(), 4);
     assert_eq!(
         users.check("d@example.com", "password").unwrap().id,
@@ -157,7 +159,10 @@ fn adding_keeps_what_is_written_and_refuses_what_it_would_break() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
     add(None, "b@example.com", "password").unwrap();
     assert!(std::fs::read_to_string(&path).unwrap().starts_with(&before));
-    assert_eq!(Users::load(&path).unwrap().len(), 2);
+    assert_eq!(
+        Users::of(&InputFile::read(&path).unwrap()).unwrap().len(),
+        2
+    );
 }
 
 #[test]
@@ -168,7 +173,10 @@ fn a_link_stays_a_link() {
     std::os::unix::fs::symlink(&target, &link).unwrap();
     add_with(&link, None, "a@example.com", "password", cheap()).unwrap();
     assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert_eq!(Users::load(&target).unwrap().len(), 1);
+    assert_eq!(
+        Users::of(&InputFile::read(&target).unwrap()).unwrap().len(),
+        1
+    );
 }
 
 #[test]

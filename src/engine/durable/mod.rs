@@ -65,6 +65,7 @@ impl Default for Bounds {
 
 /// An engine that keeps its history in a directory. It starts the thread that owns the store.
 pub struct DurableEngine {
+    path: PathBuf,
     history: History,
     bounds: Bounds,
     tail: Tail,
@@ -90,9 +91,16 @@ struct Handle {
 }
 
 impl DurableEngine {
-    /// An engine that appends to `log` and keeps it as `history` says.
-    pub fn new(history: History, log: Arc<Log>, directory: Arc<Directory>, clock: Clock) -> Self {
+    /// An engine that appends to `log` and keeps it at `path`, as `history` says.
+    pub fn new(
+        path: PathBuf,
+        history: History,
+        log: Arc<Log>,
+        directory: Arc<Directory>,
+        clock: Clock,
+    ) -> Self {
         Self {
+            path,
             history,
             bounds: Bounds::default(),
             tail: Tail::new(log, clock.clone()),
@@ -106,7 +114,7 @@ impl DurableEngine {
 
     fn failed(&self, source: StoreError) -> OpenError {
         OpenError::new(CannotOpen {
-            path: self.history.path.clone(),
+            path: self.path.clone(),
             source: Box::new(source),
         })
     }
@@ -150,11 +158,11 @@ impl Engine for DurableEngine {
             let (requests, waiting) = sync_channel(MAX_WAITING);
             let (opened, is_open) = oneshot::channel();
             let (end, ended) = oneshot::channel();
-            let (history, bounds) = (self.history.clone(), self.bounds);
+            let (path, history, bounds) = (self.path.clone(), self.history.clone(), self.bounds);
             let (tail, directory) = (self.tail.clone(), Arc::clone(&self.directory));
             let (clock, health) = (self.clock.clone(), Arc::clone(&self.health));
             let run = move || {
-                match Writer::open(&history, bounds, tail, directory, clock, health) {
+                match Writer::open(&path, &history, bounds, tail, directory, clock, health) {
                     Ok(writer) => {
                         // An asker who left needs no answer, here and below.
                         let _ = opened.send(Ok(()));

@@ -55,10 +55,7 @@ impl Life {
 
     fn with(path: &Path, unix_ms: u64, set: impl FnOnce(&mut History)) -> Self {
         let clock = Clock::manual(unix_ms);
-        let mut history = History {
-            path: path.to_owned(),
-            ..History::default()
-        };
+        let mut history = History::default();
         set(&mut history);
         let origin = EventId {
             ms: unix_ms,
@@ -67,6 +64,7 @@ impl Life {
         let log = Arc::new(Log::new(1 << 20, Duration::from_secs(600), origin));
         let directory = Arc::new(Directory::default());
         let engine = DurableEngine::new(
+            path.to_owned(),
             history,
             Arc::clone(&log),
             Arc::clone(&directory),

@@ -1,6 +1,7 @@
 //! The thread that owns the store: reads it at the start, then writes what is asked, many requests
 //! to a commit.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -112,6 +113,7 @@ struct Group {
 impl Writer {
     /// Opens the directory and puts what it holds into the log and the directory of users.
     pub(super) fn open(
+        path: &Path,
         history: &History,
         bounds: Bounds,
         tail: Tail,
@@ -126,15 +128,15 @@ impl Writer {
         let unix_ms = clock.unix_ms();
         let rules = directory.rules();
         let logged_out = |user: &str, before: &str, at_ms| logged_out(user, before, at_ms, rules);
-        let disk = Disk::open(&history.path, options, unix_ms, &logged_out)?;
+        let disk = Disk::open(path, options, unix_ms, &logged_out)?;
         let jump = Jump::between(disk.newest_stored(), unix_ms, millis(history.max_age));
         let is_new = disk.last_id() == EventId::default() && disk.changes() == 0;
-        let mut time = BelievedTime::open(&history.path, is_new, &clock);
+        let mut time = BelievedTime::open(path, is_new, &clock);
         let steady_ms = time.unix_ms(&clock);
         directory.begin_at(time.steady());
         let restored = restore(&disk, &tail, &directory, &clock, jump, steady_ms)?;
         let (bytes, entries) = tail.log().retained();
-        tracing::info!(path = %history.path.display(), entries, bytes, "history read");
+        tracing::info!(path = %path.display(), entries, bytes, "history read");
         let last_id = restored.newest.unwrap_or_default().max(disk.last_id());
         let mut writer = Self {
             options,

@@ -89,7 +89,9 @@ fn a_client_that_closes_its_side_gets_its_answers_all_the_same() {
 fn a_client_that_closes_its_side_before_its_stream_is_open_has_gone() {
     let backend = Backend::start(Reply::body(200, "{\"user_id\": 42}"));
     backend.hold();
-    let server = TestServer::with(|config| config.auth.session_auth_url = backend.url());
+    let server = TestServer::with(|config| {
+        config.auth.session_auth_url = Some(backend.url().parse().unwrap());
+    });
     for lines in [
         "Cookie: sessionid=1\r\n\r\n",
         "Transfer-Encoding: chunked\r\n\r\n",

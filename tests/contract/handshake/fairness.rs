@@ -168,7 +168,7 @@ fn who_is_asked_about_is_protected_up_to_a_share_of_the_places() {
     let backend = Backend::start(Reply::body(200, "{\"user_id\": 42}"));
     backend.hold();
     let server = server(|config| {
-        config.auth.session_auth_url = backend.url();
+        config.auth.session_auth_url = Some(backend.url().parse().unwrap());
         config.max_connections_per_user = PLACES;
     });
     let (crowd, _newcomers) = crowd_out(&server, |client| {

@@ -7,7 +7,7 @@ const ELSEWHERE: &str = "http://evil.example";
 
 fn server(origins: &[&str], credentials: bool) -> TestServer {
     TestServer::with(|config| {
-        config.cors.origins = origins.iter().map(ToString::to_string).collect();
+        config.cors.origins = origins.iter().map(|it| it.parse().unwrap()).collect();
         config.cors.credentials = credentials;
     })
 }
@@ -166,7 +166,7 @@ fn a_preflight_says_what_a_page_may_send() {
 
 #[test]
 fn headers_of_the_configuration_are_allowed_besides_the_usual_ones() {
-    let server = TestServer::with(|config| config.cors.headers = vec!["X-Tenant".to_owned()]);
+    let server = TestServer::with(|config| config.cors.headers = vec!["X-Tenant".parse().unwrap()]);
     let answer = ask(&server, "OPTIONS", NOTIFICATIONS, HERE);
     let allowed = answer.header("access-control-allow-headers").unwrap();
     for header in ["Authorization", "traceparent", "X-Tenant"] {

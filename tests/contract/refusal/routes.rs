@@ -158,7 +158,7 @@ fn the_websocket_routes_are_not_there_yet() {
 
 #[test]
 fn another_base_path_moves_all_routes() {
-    let server = TestServer::with(|config| config.base_path = "/push".to_owned());
+    let server = TestServer::with(|config| config.base_path = "/push".parse().unwrap());
     let path = format!("/push/sse/notifications/?token={}", server.token("42"));
     assert_eq!(server.open(&path).status, 200);
     assert_not_found(&ask(&server, "GET", NOTIFICATIONS));

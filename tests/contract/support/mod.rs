@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use idlewild::auth::mint::{Claims, mint};
 use idlewild::clock::Clock;
-use idlewild::config::{Config, Endpoint};
+use idlewild::config::{Config, Endpoint, Secret};
 use idlewild::server::{Dev, Passed, Server};
 use serde_json::Value;
 use socket2::{Domain, Type};
@@ -82,8 +82,8 @@ impl TestServer {
             max_connections: 4_000,
             ..Config::default()
         };
-        SECRET.clone_into(&mut config.auth.secret);
-        API_KEY.clone_into(&mut config.admin.api_key);
+        config.auth.secret = Secret::new(SECRET);
+        config.admin.api_key = Secret::new(API_KEY);
         let certificates = tempfile::tempdir().unwrap();
         if is_tls {
             transport::add_listener(&mut config, certificates.path());

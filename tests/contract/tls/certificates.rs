@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use idlewild::config;
+use idlewild::config::{self, Secret};
 use tempfile::TempDir;
 
 use super::{assert_lives, come, tls_error};
@@ -116,7 +116,7 @@ fn a_reload_with_a_file_that_is_broken_changes_nothing() {
     let (mut server, directory) = serve(&[&old]);
     let files = Certificate::of(&["new.test"]).write(directory.path(), "new");
     fs::write(&files.cert, "").unwrap();
-    server.config.auth.secret = "another secret of more than thirty-two bytes".to_owned();
+    server.config.auth.secret = Secret::new("another secret of more than thirty-two bytes");
     server.config.tls.certificates.push(files.clone());
     let running = server.server.as_ref().unwrap();
     let error = running.reload(&server.config).err().unwrap().to_string();

@@ -17,23 +17,13 @@ fn logged_out_at(ms: u64) -> String {
 }
 
 fn writer(directory: &std::path::Path, clock: &Clock) -> Writer {
-    let history = History {
-        path: directory.to_owned(),
-        ..History::default()
-    };
+    let history = History::default();
     let origin = EventId { ms: 1_000, seq: 0 };
     let log = Arc::new(Log::new(1 << 20, Duration::from_secs(600), origin));
     let (bounds, clock) = (Bounds::default(), clock.clone());
     let tail = Tail::new(log, clock.clone());
-    Writer::open(
-        &history,
-        bounds,
-        tail,
-        Arc::default(),
-        clock,
-        Arc::default(),
-    )
-    .unwrap()
+    let (users, health) = (Arc::default(), Arc::default());
+    Writer::open(directory, &history, bounds, tail, users, clock, health).unwrap()
 }
 
 fn store(writer: &mut Writer, standing: String) {

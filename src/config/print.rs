@@ -1,0 +1,30 @@
+//! A configuration as TOML, in the order of its declaration: for `idlewild check`, and with the
+//! comments of the fields for docs/configuration.md.
+
+use std::fmt::Write as _;
+
+use toml::Value;
+
+use super::root::Config;
+use super::section::{Key, Section};
+
+/// All keys with their values; secrets are not shown.
+pub(crate) fn print(config: &Config) -> String {
+    lines(config, |line, _| line)
+}
+
+/// The lines of all keys, each through `finish`.
+fn lines(config: &Config, finish: impl Fn(String, &Key) -> String) -> String {
+    let line = |(key, value): (&Key, Value)| finish(format!("{} = {value}", key.name), key) + "\n";
+    let table = |keys: &[Key], values: Vec<Value>| -> String {
+        keys.iter().zip(values).map(line).collect()
+    };
+    let mut text = table(Config::KEYS, config.values());
+    for ((section, keys), values) in Config::SECTIONS.iter().zip(config.values_of_sections()) {
+        let _ = write!(text, "\n[{section}]\n{}", table(keys, values)); // a String never refuses
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

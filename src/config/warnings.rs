@@ -1,0 +1,42 @@
+//! What an operator should know although the configuration is accepted.
+
+use super::error::one_line;
+use super::keys;
+use super::root::Config;
+use super::sources::Sources;
+use super::variables::{self, API_KEY_VARIABLES, ENV_PREFIX};
+
+/// A shorter API key causes a warning.
+const API_KEY_ADVISED_BYTES: usize = 32;
+
+/// What an operator should know although the configuration is accepted; a line each.
+pub fn warnings(sources: &Sources, config: &Config) -> Vec<String> {
+    let names = sources.env.iter().map(|(name, _)| name.as_str());
+    let mut lines: Vec<String> = variables::unknown(names, &keys::names())
+        .map(|line| one_line(&line))
+        .collect();
+    let [raw, short] = API_KEY_VARIABLES.map(|wanted| {
+        let mut env = sources.env.iter();
+        env.find_map(|(name, value)| (name == wanted).then_some(value.trim()))
+            .filter(|value| !value.is_empty())
+    });
+    if raw.is_some() && short.is_some() && raw != short {
+        let [raw, short] = API_KEY_VARIABLES;
+        lines.push(format!("{short}: ignored, {raw} is set to another key"));
+    }
+    if let Some(key) = &config.admin.api_key
+        && key.len() < API_KEY_ADVISED_BYTES
+    {
+        let bytes = key.len();
+        lines.push(format!(
+            "admin.api_key: {bytes} bytes long, use at least {API_KEY_ADVISED_BYTES} (`idlewild token api-key` makes one)"
+        ));
+    }
+    lines
+}
+
+/// Whether the variable of this name sets a key.
+pub(crate) fn is_known_variable(name: &str) -> bool {
+    let rest = name.strip_prefix(ENV_PREFIX);
+    rest.is_some_and(|rest| keys::find(&variables::path(rest)).is_some())
+}

@@ -1,0 +1,84 @@
+//! What a configuration names, made ready before anything listens: `serve` starts with it, a reload
+//! takes it over, and `check` only looks at it. All that cannot be used is reported together.
+
+use super::{Dev, ServerError};
+use crate::auth::users::Users;
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError, ConfigErrors, check_descriptors};
+use crate::public::Live;
+use crate::sys;
+use crate::tls::{Certificates, KeyLog, Tls};
+
+/// What a server starts with.
+pub(crate) struct Prepared {
+    /// The limit of open descriptors.
+    pub(super) nofile: u64,
+    pub(super) live: Live,
+    pub(super) users: Option<Users>,
+    pub(super) tls: Option<Tls>,
+}
+
+impl Prepared {
+    /// Reads what `config` names, without asking anybody.
+    ///
+    /// # Errors
+    /// [`ServerError::Config`] with a line about each thing that cannot be used.
+    pub(crate) fn new(
+        config: &Config,
+        dev: Option<Dev>,
+        clock: &Clock,
+    ) -> Result<Self, ServerError> {
+        let nofile = sys::raise_nofile().map_err(ServerError::Descriptors)?;
+        let mut errors = Vec::new();
+        note(&mut errors, check_descriptors(config, nofile));
+        let live = note(&mut errors, Live::new(config));
+        let key_log = if dev.is_some() {
+            KeyLog::Environment
+        } else {
+            KeyLog::Off
+        };
+        let tls = note(&mut errors, Tls::new(&config.tls, key_log, clock.clone()));
+        let users = note(&mut errors, users(config, dev));
+        match (live, tls, users) {
+            (Some(live), Some(tls), Some(users)) if errors.is_empty() => Ok(Self {
+                nofile,
+                live,
+                users,
+                tls,
+            }),
+            _ => Err(ConfigErrors::from(errors).into()),
+        }
+    }
+}
+
+/// What a reload takes over; `tls` is what the server started with.
+pub(super) fn reloaded(
+    config: &Config,
+    tls: Option<&Tls>,
+) -> Result<(Live, Option<Certificates>), ConfigErrors> {
+    let mut errors = Vec::new();
+    let live = note(&mut errors, Live::new(config));
+    let certificates = tls.map(|tls| tls.read(&config.tls)).transpose();
+    let certificates = note(&mut errors, certificates);
+    match (live, certificates) {
+        (Some(live), Some(certificates)) => Ok((live, certificates.flatten())),
+        _ => Err(errors.into()),
+    }
+}
+
+/// Who can log in here; `None` where nobody can.
+fn users(config: &Config, dev: Option<Dev>) -> Result<Option<Users>, ConfigError> {
+    if let Some(file) = &config.login.users_file {
+        let users = Users::of(file);
+        return users
+            .map(Some)
+            .map_err(|error| ConfigError::key("login.users_file", error.to_string()));
+    }
+    let has_user = dev.is_some_and(|dev| dev.has_user);
+    Ok(has_user.then(Users::development))
+}
+
+/// The value, unless it is an error, which is then among `errors`.
+fn note<T, E: Into<ConfigError>>(errors: &mut Vec<ConfigError>, read: Result<T, E>) -> Option<T> {
+    read.map_err(|error| errors.push(error.into())).ok()
+}
