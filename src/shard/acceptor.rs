@@ -31,7 +31,7 @@ pub(super) async fn accept(
     shard: Rc<RefCell<Shard>>,
     start: Rc<StartHandshake>,
 ) {
-    let number = shard.borrow().number;
+    let number = shard.borrow().number();
     let errors = &shared.metrics.shards[usize::from(number)].accept_errors;
     loop {
         handshakes.room().await;

@@ -2,18 +2,18 @@
 //! given up.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use compact_str::CompactString;
 
 use super::Shard;
+use super::connection::Connection;
 use super::returned::Origin;
 use super::slot::{Kind, Opening};
 use crate::auth::Identity;
 use crate::event::EventId;
 use crate::hub::log::{Gap, Replay};
 use crate::hub::{Newcomer, Place, Placed, Rejection};
-use crate::metrics::Transport;
 use crate::tls::Secrets;
 use crate::topic::Topic;
 use crate::wire::{Signal, Wire};
@@ -63,10 +63,10 @@ pub struct Detached {
     /// Where it is encrypted.
     pub(crate) secrets: Option<Secrets>,
     /// What came before its first request.
-    origin: Origin,
+    pub(super) origin: Origin,
     /// Bytes that came behind its request were thrown away: what comes next may be the rest of a
     /// request, and nobody would know.
-    lost_input: bool,
+    pub(super) lost_input: bool,
 }
 
 impl Detached {
@@ -151,9 +151,9 @@ impl Shard {
         if self.drain.is_some() {
             return Err(Rejection::Draining);
         }
-        self.prepare_heartbeats();
-        let connection = self.table.vacancy().ok_or(Rejection::Full)?;
-        let hub = &self.shared.hub;
+        self.served.prepare(&self.connections, &self.deliveries);
+        let connection = self.connections.table.vacancy().ok_or(Rejection::Full)?;
+        let hub = &self.connections.shared.hub;
         let Some(identity) = &admission.identity else {
             let place = hub.admit_test_stream(connection)?;
             return Ok((place, Kind::Test, Start::default()));
@@ -175,88 +175,69 @@ impl Shard {
         Ok((place, kind, start))
     }
 
-    /// Puts a socket into its place and writes `head` (status line and header), the first frame,
+    /// Puts a socket into its place and writes `head` (status line and header), the first signal,
     /// and what the client missed to it.
     ///
     /// # Errors
     /// What epoll says; the place is then given up.
     pub fn join(&mut self, seat: Seat, detached: Detached, mut head: Vec<u8>) -> io::Result<()> {
-        let Detached {
-            fd,
-            secrets,
-            origin,
-            lost_input,
-        } = detached;
-        if let Err(error) = self.poller.add(fd.as_fd(), seat.place.connection()) {
-            self.give_up(seat);
-            return Err(error);
-        }
-        let now = self.now();
-        let unix_s = self.shared.clock.unix_ms() / 1_000;
-        let admission = seat.admission;
+        let Seat {
+            place,
+            kind,
+            start,
+            admission,
+        } = seat;
+        let (wire, last_event_id) = (admission.wire, admission.last_event_id);
         let opening = Opening {
-            user: seat.place.user(),
-            wire: admission.wire,
-            kind: seat.kind,
+            user: place.user(),
+            wire,
+            kind,
             expires_at_s: admission.expires_at_s,
             topics: admission.topics,
             session: admission.identity.and_then(|identity| identity.session),
             forwarded_for: admission.forwarded_for,
         };
-        let is_test = matches!(seat.kind, Kind::Test);
-        let key = self.table.insert(fd, opening, now, unix_s).key();
-        if let Some(permits) = seat.place.take() {
-            self.permits.put(permits.stream);
-            if let Some(permit) = permits.test_stream {
-                self.test_permits.put(permit);
+        let retry_ms = self.connections.draw_retry_ms();
+        let connection = self
+            .connections
+            .insert(place, detached, opening, admission.keep_alive)?;
+        let there = match kind {
+            Kind::Test => connection
+                .send_head(&head)
+                .and_then(Connection::send_test_message),
+            Kind::Notifications { .. } => {
+                let opened = Signal::Opened {
+                    position: start.id.filter(|_| start.gap.is_none()),
+                    retry_ms,
+                };
+                wire.encode(&opened, &mut head);
+                connection.send_head(&head)
             }
-        }
-        if let Some(slot) = self.table.get_mut(key) {
-            if let Some(secrets) = secrets {
-                slot.set_secrets(secrets);
-            }
-            if origin.proxy_header {
-                slot.set_named(origin.named);
-            }
-            if admission.keep_alive && !lost_input {
-                slot.set_keeps_alive();
-            }
-        }
-        let transport = if is_test {
-            Transport::Test
-        } else {
-            Transport::Sse
         };
-        let metrics = self.metrics();
-        metrics.connections.at(transport as usize).add(1);
-        metrics.connects.at(transport as usize).increment();
-        let Start { id, gap, replay } = seat.start;
-        if is_test {
-            self.write_head(key, &head);
-            self.send_test_message(key);
-        } else {
-            let known = id.filter(|_| gap.is_none());
-            let opened = Signal::Opened {
-                position: known,
-                retry_ms: self.draw_retry_ms(),
-            };
-            admission.wire.encode(&opened, &mut head);
-            self.write_head(key, &head);
+        if let Ok(connection) = there {
+            connection.begin(start, last_event_id.as_deref());
         }
-        if let (Some(id), Some(gap), Some(last_event_id)) = (id, gap, &admission.last_event_id) {
-            self.send_gap(key, id, last_event_id, gap);
-        }
-        if let Some(replay) = replay {
-            self.start_catch_up(key, replay);
-        }
-        self.arm(key);
         Ok(())
     }
 
     /// Returns a place that nobody takes.
     pub fn give_up(&mut self, seat: Seat) {
-        // It stood in the directory for a moment: what was sent there must not reach the next one.
-        self.table.skip_generation();
-        drop(seat);
+        self.connections.give_up(seat.place);
+    }
+}
+
+impl Connection<'_> {
+    /// Tells a client what it does not know, and sends what it missed.
+    fn begin(mut self, start: Start, last_event_id: Option<&str>) {
+        self.arm();
+        if let (Some(id), Some(gap), Some(last_event_id)) = (start.id, start.gap, last_event_id) {
+            let Ok(told) = self.send_gap(id, last_event_id, gap) else {
+                return;
+            };
+            self = told;
+        }
+        if let Some(replay) = start.replay {
+            self.start_catch_up(replay);
+        }
     }
 }

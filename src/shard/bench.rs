@@ -136,7 +136,7 @@ impl Solo {
     /// Does what is due by the clock.
     pub fn run_timers(&self) {
         let mut shard = self.shard.borrow_mut();
-        let now = shard.now();
+        let now = shard.connections.now();
         while shard.run_timers(now) {}
     }
 

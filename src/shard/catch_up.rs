@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use super::Shard;
-use super::slot::Slot;
-use super::write::{MAX_PARCEL_BYTES, MAX_PARCEL_ENTRIES};
+use super::connection::{Connection, Gone};
+use super::connections::Connections;
+use super::outbox::{MAX_PARCEL_BYTES, MAX_PARCEL_ENTRIES};
 use crate::event::EventId;
 use crate::hub::log::{Entry, Gap, PieceLimit, Progress, Replay};
 use crate::metrics::DisconnectReason;
@@ -23,121 +23,92 @@ const PIECE: PieceLimit = PieceLimit {
     bytes: MAX_PARCEL_BYTES,
 };
 
-impl Shard {
+/// Sends pieces to those whose sockets take more; true where there are more to send.
+pub(super) fn run(connections: &mut Connections) -> bool {
+    for _ in 0..SLICE_PIECES {
+        let Some(id) = connections.catching_up.pop_front() else {
+            return false;
+        };
+        if let Some(connection) = connections.find(id) {
+            connection.catch_up();
+        }
+    }
+    !connections.catching_up.is_empty()
+}
+
+impl Connection<'_> {
     /// Tells a client that its last id is not known (API.md, "Replay"), and the one to go on from:
     /// a gap is reported once.
     pub(super) fn send_gap(
-        &mut self,
-        key: u32,
-        id: EventId,
+        self,
+        position: EventId,
         last_event_id: &str,
         gap: Gap,
-    ) -> bool {
+    ) -> Result<Self, Gone> {
         self.metrics().replay_gaps.increment();
-        let gap = Signal::Gap {
-            position: id,
+        self.send_signals([Signal::Gap {
+            position,
             last_event_id,
             oldest: gap.oldest,
-        };
-        self.send_signals(key, [gap])
+        }])
     }
 
     /// Begins to send a client what it missed.
-    pub(super) fn start_catch_up(&mut self, key: u32, replay: Replay) {
-        if let Some(slot) = self.table.get_mut(key) {
-            slot.start_catch_up(replay);
-            self.catch_up(key);
-        }
+    pub(super) fn start_catch_up(mut self, replay: Replay) {
+        self.slot_mut().start_catch_up(replay);
+        self.catch_up();
     }
 
-    /// Lets a client that catches up get what came before the change that ended its session, then
-    /// its end; false where it does not catch up.
-    pub(super) fn end_caught_up(&mut self, key: u32, change: &Arc<Entry>) -> bool {
-        let Some(slot) = self.table.get_mut(key) else {
-            return false;
-        };
-        let Some(replay) = slot.replay() else {
-            return false;
-        };
-        replay.end_at(Arc::clone(change));
-        slot.set_leaving();
-        // It may have been waiting for this.
-        self.resume_catch_up(key);
-        true
-    }
-
-    /// Goes on with a client whose backlog is out.
-    pub(super) fn resume_catch_up(&mut self, key: u32) {
-        if let Some(slot) = self.table.get_mut(key)
-            && slot.replay().is_some()
-        {
-            self.catching_up.extend(self.table.id(key));
-        }
-    }
-
-    /// Sends pieces to those whose sockets take more; true where there are more to send.
-    pub(super) fn run_catch_ups(&mut self) -> bool {
-        for _ in 0..SLICE_PIECES {
-            let Some(connection) = self.catching_up.pop_front() else {
-                return false;
-            };
-            if let Some(key) = self.table.find(connection) {
-                self.catch_up(key);
-            }
-        }
-        !self.catching_up.is_empty()
-    }
-
-    fn catch_up(&mut self, key: u32) {
-        let Some(slot) = self.table.get_mut(key) else {
-            return;
-        };
+    fn catch_up(mut self) {
         // With a backlog, it goes on when that is out.
-        if slot.is_ending() || slot.is_backlogged() {
+        if self.slot().is_ending() || self.slot().is_backlogged() {
             return;
         }
-        let user = slot.user;
-        let Some(connection) = self.table.id(key) else {
-            return;
-        };
-        let Some(replay) = self.table.get_mut(key).and_then(Slot::replay) else {
-            return;
-        };
         let mut piece: Vec<Arc<Entry>> = Vec::new();
-        let mut progress = self.shared.hub.log().replay(replay, PIECE, &mut piece);
-        while let Progress::Moved = progress {
-            // Of a session's end that is gone only the directory knows. Whoever is not in it has its
-            // end on the way, and goes on when that is here.
-            if !replay.knows_its_end() && !self.shared.hub.directory().holds(user, connection) {
-                return;
-            }
-            replay.confirm();
-            progress = self.shared.hub.log().replay(replay, PIECE, &mut piece);
-        }
+        let Some(progress) = self.next_piece(&mut piece) else {
+            return;
+        };
         if !piece.is_empty() {
-            if !self.send_signals(key, piece.iter().map(|entry| entry.signal())) {
+            let signals = piece.iter().map(|entry| entry.signal());
+            let Ok(this) = self.send_signals(signals) else {
                 return;
-            }
+            };
+            self = this;
             self.metrics().replayed.add(piece.len() as u64);
         }
         match progress {
             Progress::More | Progress::Moved => {
-                let has_backlog = self.table.get(key).is_some_and(Slot::is_backlogged);
-                if !has_backlog {
-                    self.resume_catch_up(key);
+                if !self.slot().is_backlogged() {
+                    self.resume_catch_up();
                 }
             }
-            Progress::CaughtUp(position) => {
-                if let Some(slot) = self.table.get_mut(key) {
-                    slot.finish_catch_up(position);
-                }
-            }
+            Progress::CaughtUp(position) => self.slot_mut().finish_catch_up(position),
             Progress::Ended(entry) => {
-                self.end(key, End::LoggedOut, Some(&entry));
                 self.metrics().delivered.increment();
+                self.end(End::LoggedOut, Some(&entry));
             }
             // It comes back with its last id and is told of the gap.
-            Progress::Lost => self.close(key, DisconnectReason::Slow),
+            Progress::Lost => {
+                self.close(DisconnectReason::Slow);
+            }
         }
+    }
+
+    /// The next piece of what it missed; nothing where it is up to date, or has to wait for its end.
+    fn next_piece(&mut self, piece: &mut Vec<Arc<Entry>>) -> Option<Progress> {
+        let hub = Arc::clone(&self.connections().shared.hub);
+        let (user, id) = (self.slot().user, self.id());
+        let replay = self.slot_mut().replay()?;
+        let mut progress = hub.log().replay(replay, PIECE, piece);
+        while let Progress::Moved = progress {
+            // Of a session's end that is gone only the directory knows. Whoever is not in it has its
+            // end on the way, and goes on when that is here.
+            if !replay.knows_its_end() && !hub.directory().holds(user, id) {
+                return None;
+            }
+            replay.confirm();
+            progress = hub.log().replay(replay, PIECE, piece);
+        }
+        Some(progress)
     }
 }

@@ -11,14 +11,15 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use compact_str::ToCompactString;
-
-use super::Shard;
+use super::connection::Connection;
+use super::connections::Connections;
+use super::heartbeat::Served;
+use super::outbox::{MAX_PARCEL_BYTES, MAX_PARCEL_ENTRIES, Parcel};
 use super::wheel::Tick;
-use super::write::{MAX_PARCEL_BYTES, MAX_PARCEL_ENTRIES, Parcel, peer};
+use super::{answer, look};
 use crate::event::Target;
 use crate::hub::log::Record;
-use crate::hub::{Command, ConnectionId, Description, Ending, Inbox, Outgoing, Recipients};
+use crate::hub::{Command, ConnectionId, Ending, Look, Outgoing, Recipients};
 use crate::wire::End;
 
 /// Sends in one turn: about a millisecond, 10–13 µs each on loopback. Few in tests, as below, so
@@ -47,11 +48,165 @@ impl Deliveries {
         self.walk.is_some() || self.queue.iter().any(Command::has_entry)
     }
 
-    /// Takes what waits in the inbox, once everything taken before is delivered.
-    fn refill(&mut self, inbox: &Inbox) {
+    /// Delivers one slice; true where there is more to do.
+    pub(super) fn run(&mut self, connections: &mut Connections, served: &mut Served) -> bool {
+        // What waits is taken once everything taken before is delivered.
         if self.walk.is_none() && self.queue.is_empty() {
+            let inbox = connections.shared.hub.inbox(connections.number());
             inbox.take(&mut self.queue);
         }
+        let mut budget = SLICE_SENDS;
+        loop {
+            if let Some(walk) = &mut self.walk {
+                if !walk.advance(connections, &mut budget) {
+                    return true;
+                }
+                for outgoing in &walk.entries {
+                    finish(outgoing, connections, served);
+                }
+                self.walk = None;
+            }
+            if budget == 0 {
+                return true;
+            }
+            let Some(command) = self.queue.pop_front() else {
+                return false;
+            };
+            budget -= 1;
+            self.obey(command, connections, served);
+        }
+    }
+
+    fn obey(&mut self, command: Command, connections: &mut Connections, served: &mut Served) {
+        match command {
+            Command::Deliver { outgoing, to } => {
+                let since = connections.now();
+                self.walk = Some(match to {
+                    Recipients::Everyone => self.broadcast(outgoing, since),
+                    Recipients::Subscribers => to_subscribers(outgoing, connections, since),
+                    Recipients::Connections(ids) => self.group(outgoing, &ids, since),
+                });
+            }
+            Command::End {
+                connections: ids,
+                end,
+            } => end_all(&ids, &end, connections, served),
+            Command::Look {
+                connections: ids,
+                look,
+                reply,
+            } => {
+                let now = connections.now();
+                let heartbeat =
+                    (look == Look::Heartbeat).then(|| served.heartbeat(connections, self, now));
+                // An asker who left needs no answer.
+                let _ = reply.send(look::look(connections, &ids, heartbeat.as_ref()));
+            }
+            question => answer::answer(question, connections),
+        }
+    }
+
+    /// A walk for this broadcast and the ones right behind it.
+    fn broadcast(&mut self, first: Arc<Outgoing>, since: Tick) -> Walk {
+        let mut bytes = first.entry().wire_bytes();
+        let mut entries = vec![first];
+        while let Some(Command::Deliver {
+            outgoing,
+            to: Recipients::Everyone,
+        }) = self.queue.front()
+        {
+            bytes += outgoing.entry().wire_bytes();
+            if bytes > MAX_PARCEL_BYTES || entries.len() == MAX_PARCEL_ENTRIES {
+                break;
+            }
+            entries.push(Arc::clone(outgoing));
+            self.queue.pop_front();
+        }
+        Walk {
+            entries,
+            over: Over::Everyone { next: 0 },
+            since,
+        }
+    }
+
+    /// A walk for this unicast and the ones right behind it, each client's together and in
+    /// order.
+    fn group(&mut self, first: Arc<Outgoing>, ids: &[ConnectionId], since: Tick) -> Walk {
+        let mut pairs: Vec<(ConnectionId, usize)> = ids.iter().map(|id| (*id, 0)).collect();
+        let mut entries = vec![first];
+        while pairs.len() < MAX_GROUPED
+            && let Some(Command::Deliver {
+                outgoing,
+                to: Recipients::Connections(ids),
+            }) = self.queue.front()
+        {
+            pairs.extend(ids.iter().map(|id| (*id, entries.len())));
+            entries.push(Arc::clone(outgoing));
+            self.queue.pop_front();
+        }
+        pairs.sort_unstable();
+        Walk {
+            entries,
+            over: Over::Grouped { pairs, next: 0 },
+            since,
+        }
+    }
+}
+
+fn to_subscribers(outgoing: Arc<Outgoing>, connections: &Connections, since: Tick) -> Walk {
+    let ids = match &outgoing.entry().record {
+        Record::Event {
+            to: Target::Topic(topic),
+            ..
+        } => connections.table.subscribers(topic).collect(),
+        _ => Vec::new(),
+    };
+    Walk {
+        entries: vec![outgoing],
+        over: Over::Connections(ids),
+        since,
+    }
+}
+
+fn end_all(
+    ids: &[ConnectionId],
+    ending: &Ending,
+    connections: &mut Connections,
+    served: &mut Served,
+) {
+    let (end, outgoing) = match ending {
+        Ending::LoggedOut(outgoing) => (End::LoggedOut, Some(outgoing)),
+        Ending::Evicted => (End::Evicted, None),
+        Ending::Disconnected => (End::Disconnected, None),
+    };
+    let entry = outgoing.map(|outgoing| outgoing.entry());
+    for id in ids {
+        let Some(connection) = connections.find(*id) else {
+            continue;
+        };
+        let connection = match entry {
+            Some(change) => connection.end_caught_up(change),
+            None => Some(connection),
+        };
+        if let Some(connection) = connection {
+            connection.end(end, entry.map(Arc::as_ref));
+            if entry.is_some() {
+                connections.metrics().delivered.increment();
+            }
+        }
+    }
+    if let Some(outgoing) = outgoing {
+        finish(outgoing, connections, served);
+    }
+}
+
+/// The last shard that is done with an entry notes how long it took.
+fn finish(outgoing: &Outgoing, connections: &Connections, served: &mut Served) {
+    let (entry, shared) = (outgoing.entry(), &connections.shared);
+    served.note(entry);
+    if shared.hub.in_flight().finish(outgoing) {
+        let took_ms = shared.clock.now_ms().saturating_sub(entry.accepted_ms);
+        shared.metrics.delivery.observe(took_ms);
     }
 }
 
@@ -76,314 +231,108 @@ enum Over {
     },
 }
 
-impl Shard {
-    /// Delivers one slice; true where there is more to do.
-    pub(super) fn deliver(&mut self) -> bool {
-        self.deliveries.refill(self.shared.hub.inbox(self.number));
-        let mut budget = SLICE_SENDS;
-        loop {
-            if let Some(mut walk) = self.deliveries.walk.take() {
-                if !self.advance(&mut walk, &mut budget) {
-                    self.deliveries.walk = Some(walk);
-                    return true;
-                }
-                self.finish_entries(&walk.entries);
-            }
-            if budget == 0 {
-                return true;
-            }
-            let Some(command) = self.deliveries.queue.pop_front() else {
-                return false;
-            };
-            budget -= 1;
-            self.obey(command);
-        }
-    }
-
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Deliver { outgoing, to } => {
-                self.deliveries.walk = Some(match to {
-                    Recipients::Everyone => self.broadcast(outgoing),
-                    Recipients::Subscribers => self.to_subscribers(outgoing),
-                    Recipients::Connections(connections) => self.group(outgoing, &connections),
-                });
-            }
-            Command::End { connections, end } => self.end_all(&connections, &end),
-            Command::Describe { connections, reply } => {
-                let descriptions = connections
-                    .iter()
-                    .filter_map(|connection| self.describe(*connection))
-                    .collect();
-                // An asker who left needs no answer.
-                let _ = reply.send(descriptions);
-            }
-            Command::Look {
-                connections,
-                look,
-                reply,
-            } => {
-                // An asker who left needs no answer, here and below.
-                let _ = reply.send(self.look(&connections, look));
-            }
-            Command::Drop { connections, reply } => {
-                let _ = reply.send(self.drop_silent(&connections));
-            }
-            Command::Ping { reply } => {
-                let _ = reply.send(());
-            }
-            Command::PingOthers { reply } => self.ping_others(reply),
-        }
-    }
-
-    /// A walk for this broadcast and the ones right behind it.
-    fn broadcast(&mut self, first: Arc<Outgoing>) -> Walk {
-        let mut entries = vec![first];
-        let mut bytes = entries[0].entry().wire_bytes();
-        while let Some(Command::Deliver {
-            outgoing,
-            to: Recipients::Everyone,
-        }) = self.deliveries.queue.front()
-        {
-            bytes += outgoing.entry().wire_bytes();
-            if bytes > MAX_PARCEL_BYTES || entries.len() == MAX_PARCEL_ENTRIES {
-                break;
-            }
-            entries.push(Arc::clone(outgoing));
-            self.deliveries.queue.pop_front();
-        }
-        self.walk(entries, Over::Everyone { next: 0 })
-    }
-
-    fn to_subscribers(&self, outgoing: Arc<Outgoing>) -> Walk {
-        let connections = match &outgoing.entry().record {
-            Record::Event {
-                to: Target::Topic(topic),
-                ..
-            } => self.table.subscribers(topic).collect(),
-            _ => Vec::new(),
-        };
-        self.walk(vec![outgoing], Over::Connections(connections))
-    }
-
-    /// A walk for this unicast and the ones right behind it, each client's together and in
-    /// order.
-    fn group(&mut self, first: Arc<Outgoing>, connections: &[ConnectionId]) -> Walk {
-        let mut pairs: Vec<(ConnectionId, usize)> = connections
-            .iter()
-            .map(|connection| (*connection, 0))
-            .collect();
-        let mut entries = vec![first];
-        while pairs.len() < MAX_GROUPED
-            && let Some(Command::Deliver {
-                outgoing,
-                to: Recipients::Connections(connections),
-            }) = self.deliveries.queue.front()
-        {
-            pairs.extend(
-                connections
-                    .iter()
-                    .map(|connection| (*connection, entries.len())),
-            );
-            entries.push(Arc::clone(outgoing));
-            self.deliveries.queue.pop_front();
-        }
-        pairs.sort_unstable();
-        self.walk(entries, Over::Grouped { pairs, next: 0 })
-    }
-
-    fn walk(&self, entries: Vec<Arc<Outgoing>>, over: Over) -> Walk {
-        Walk {
-            entries,
-            over,
-            since: self.now(),
-        }
-    }
-
+impl Walk {
     /// Walks on; true when the walk is at its end.
-    fn advance(&mut self, walk: &mut Walk, budget: &mut usize) -> bool {
-        let entries: Vec<&Outgoing> = walk.entries.iter().map(Arc::as_ref).collect();
-        match &mut walk.over {
+    fn advance(&mut self, connections: &mut Connections, budget: &mut usize) -> bool {
+        let entries: Vec<&Outgoing> = self.entries.iter().map(Arc::as_ref).collect();
+        match &mut self.over {
             Over::Everyone { next } => {
                 let parcel = Parcel::new(&entries);
-                let stop = next.saturating_add(SLICE_SLOTS).min(self.table.end());
+                let stop = next
+                    .saturating_add(SLICE_SLOTS)
+                    .min(connections.table.end());
                 while *next < stop && *budget > 0 {
                     let key = *next;
                     *next += 1;
-                    self.send_entries(key, &entries, &parcel, budget);
-                }
-                *next >= self.table.end()
-            }
-            Over::Connections(connections) => {
-                let parcel = Parcel::new(&entries);
-                while *budget > 0
-                    && let Some(connection) = connections.pop()
-                {
-                    // Another may have moved in, who did not ask.
-                    if let Some(key) = self.table.find(connection) {
-                        self.send_entries(key, &entries, &parcel, budget);
+                    if let Some(connection) = connections.get(key) {
+                        connection.deliver(&entries, &parcel, budget);
                     }
                 }
-                connections.is_empty()
+                *next >= connections.table.end()
+            }
+            Over::Connections(ids) => {
+                let parcel = Parcel::new(&entries);
+                while *budget > 0
+                    && let Some(id) = ids.pop()
+                {
+                    // Another may have moved in, who did not ask.
+                    if let Some(connection) = connections.find(id) {
+                        connection.deliver(&entries, &parcel, budget);
+                    }
+                }
+                ids.is_empty()
             }
             Over::Grouped { pairs, next } => {
                 while *budget > 0 && *next < pairs.len() {
                     let group = group_at(pairs, *next, &entries);
+                    let id = pairs[*next].0;
                     *next = group.end;
                     *budget -= 1;
-                    self.send_group(&pairs[group], &entries);
+                    if let Some(connection) = connections.find(id) {
+                        connection.deliver_group(&pairs[group], &entries);
+                    }
                 }
                 *next >= pairs.len()
             }
         }
     }
+}
 
-    /// Sends the entries of a walk to one slot: all in one parcel, or, to a client that joined
-    /// in between or catches up, those it takes.
-    fn send_entries(
-        &mut self,
-        key: u32,
-        entries: &[&Outgoing],
-        parcel: &Parcel<'_>,
-        budget: &mut usize,
-    ) {
-        let (Some(slot), Some(first)) = (self.table.get(key), entries.first()) else {
+impl Connection<'_> {
+    /// Delivers the entries of a walk: all in one parcel, or, to a client that joined in between or
+    /// catches up, those it takes.
+    #[inline]
+    fn deliver(self, entries: &[&Outgoing], parcel: &Parcel<'_>, budget: &mut usize) {
+        let Some(first) = entries.first() else {
             return;
         };
-        if !slot.takes_all_from(first.entry()) {
-            self.send_some(key, entries, budget);
+        if !self.slot().takes_all_from(first.entry()) {
+            self.deliver_some(entries, budget);
             return;
         }
         *budget -= 1;
-        if self.send_parcel(key, parcel) {
-            self.metrics().delivered.add(entries.len() as u64);
+        if let Ok(this) = self.send_parcel(parcel) {
+            this.metrics().delivered.add(entries.len() as u64);
         }
     }
 
-    /// Sends those of the entries that a slot takes.
     #[cold]
-    fn send_some(&mut self, key: u32, entries: &[&Outgoing], budget: &mut usize) {
-        let Some(slot) = self.table.get(key) else {
-            return;
-        };
-        let takes = |outgoing: &&Outgoing| slot.takes(outgoing.entry());
+    fn deliver_some(self, entries: &[&Outgoing], budget: &mut usize) {
+        let takes = |outgoing: &&Outgoing| self.slot().takes(outgoing.entry());
         let wanted: Vec<&Outgoing> = entries.iter().copied().filter(takes).collect();
         if wanted.is_empty() {
             return;
         }
         *budget -= 1;
-        if self.send_parcel(key, &Parcel::new(&wanted)) {
-            self.metrics().delivered.add(wanted.len() as u64);
-        }
+        self.deliver_all(&wanted);
     }
 
-    fn send_group(&mut self, group: &[(ConnectionId, usize)], entries: &[&Outgoing]) {
-        let Some((connection, _)) = group.first() else {
-            return;
-        };
-        let Some(key) = self.table.find(*connection) else {
-            return;
-        };
-        let Some(slot) = self.table.get(key) else {
-            return;
-        };
+    /// Delivers one client's events of a walk.
+    fn deliver_group(self, group: &[(ConnectionId, usize)], entries: &[&Outgoing]) {
         if let [(_, number)] = group {
             // Most unicasts: one event, and nothing to gather.
             let outgoing = entries[*number];
-            if slot.takes(outgoing.entry()) && self.send_shared(key, |wire| outgoing.piece(wire)) {
-                self.metrics().delivered.increment();
+            if self.slot().takes(outgoing.entry())
+                && let Ok(this) = self.send_shared(|wire| outgoing.piece(wire))
+            {
+                this.metrics().delivered.increment();
             }
             return;
         }
         let wanted: Vec<&Outgoing> = group
             .iter()
             .map(|(_, number)| entries[*number])
-            .filter(|outgoing| slot.takes(outgoing.entry()))
+            .filter(|outgoing| self.slot().takes(outgoing.entry()))
             .collect();
-        if !wanted.is_empty() && self.send_parcel(key, &Parcel::new(&wanted)) {
-            self.metrics().delivered.add(wanted.len() as u64);
+        if !wanted.is_empty() {
+            self.deliver_all(&wanted);
         }
     }
 
-    fn end_all(&mut self, connections: &[ConnectionId], ending: &Ending) {
-        let (end, outgoing) = match ending {
-            Ending::LoggedOut(outgoing) => (End::LoggedOut, Some(outgoing)),
-            Ending::Evicted => (End::Evicted, None),
-            Ending::Disconnected => (End::Disconnected, None),
-        };
-        let entry = outgoing.map(|outgoing| outgoing.entry());
-        for connection in connections {
-            let Some(key) = self.table.find(*connection) else {
-                continue;
-            };
-            if entry.is_some_and(|change| self.end_caught_up(key, change)) {
-                continue;
-            }
-            self.end(key, end, entry.map(Arc::as_ref));
-            if entry.is_some() {
-                self.metrics().delivered.increment();
-            }
+    fn deliver_all(self, wanted: &[&Outgoing]) {
+        if let Ok(this) = self.send_parcel(&Parcel::new(wanted)) {
+            this.metrics().delivered.add(wanted.len() as u64);
         }
-        if let Some(outgoing) = outgoing {
-            self.finish_entry(outgoing);
-        }
-    }
-
-    fn finish_entries(&mut self, entries: &[Arc<Outgoing>]) {
-        for entry in entries {
-            self.finish_entry(entry);
-        }
-    }
-
-    /// The last shard that is done with an entry notes how long it took.
-    fn finish_entry(&mut self, outgoing: &Outgoing) {
-        let entry = outgoing.entry();
-        self.served.note(entry);
-        if self.shared.hub.in_flight().finish(outgoing) {
-            let took_ms = self.shared.clock.now_ms().saturating_sub(entry.accepted_ms);
-            self.shared.metrics.delivery.observe(took_ms);
-        }
-    }
-
-    fn describe(&self, connection: ConnectionId) -> Option<Description> {
-        let slot = self.table.get(self.table.find(connection)?)?;
-        let extra = slot.extra.as_deref();
-        Some(Description {
-            connection,
-            since_s: slot.since_s,
-            transport: slot.transport(),
-            remote: slot
-                .forwarded_for()
-                .or_else(|| peer(std::os::fd::AsFd::as_fd(&slot.fd))),
-            session: extra.and_then(|extra| extra.session.clone()),
-            topics: self
-                .table
-                .topics(slot)
-                .map(|topic| topic.as_str().to_compact_string())
-                .collect(),
-        })
-    }
-
-    fn ping_others(&self, reply: tokio::sync::oneshot::Sender<()>) {
-        let answers: Vec<_> = self
-            .shared
-            .hub
-            .inboxes()
-            .iter()
-            .map(|inbox| {
-                let (reply, answer) = tokio::sync::oneshot::channel();
-                inbox.push(Command::Ping { reply });
-                answer
-            })
-            .collect();
-        tokio::task::spawn_local(async move {
-            for answer in answers {
-                if answer.await.is_err() {
-                    return;
-                }
-            }
-            let _ = reply.send(());
-        });
     }
 }
 

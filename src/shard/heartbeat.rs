@@ -8,7 +8,8 @@
 
 use std::rc::Rc;
 
-use super::Shard;
+use super::connections::Connections;
+use super::delivery::Deliveries;
 use super::wheel::Tick;
 use crate::event::EventId;
 use crate::event::Position;
@@ -70,7 +71,46 @@ impl Served {
         }
     }
 
-    fn heartbeat(&mut self, may_be_ahead: bool) -> Heartbeat {
+    /// The heartbeats to send now.
+    pub(super) fn heartbeat(
+        &mut self,
+        connections: &Connections,
+        deliveries: &Deliveries,
+        now: Tick,
+    ) -> Heartbeat {
+        self.note_dispatched(connections, deliveries);
+        // Whoever has entries that others do not have yet was written to since then.
+        let walks_since = deliveries.walks_since();
+        let may_be_ahead =
+            walks_since.is_some_and(|since| now.since(since) >= connections.least_silence());
+        self.at_place(may_be_ahead)
+    }
+
+    /// Lets heartbeats have an id from a shard's first client on: until the first of them is due,
+    /// entries may be under way all the time.
+    pub(super) fn prepare(&mut self, connections: &Connections, deliveries: &Deliveries) {
+        if self.place.is_none() {
+            self.note_dispatched(connections, deliveries);
+        }
+    }
+
+    /// With no entry under way, whatever was dispatched, to this shard or another, is with its
+    /// clients.
+    fn note_dispatched(&mut self, connections: &Connections, deliveries: &Deliveries) {
+        let hub = &connections.shared.hub;
+        let dispatched = hub.log().dispatched_position();
+        let is_known = |place: Place| place.position >= dispatched;
+        if self.place.is_some_and(is_known) || deliveries.have_entries() {
+            return;
+        }
+        // In this order: what is dispatched by now is in the inbox, or was taken from there.
+        let place = hub.log().dispatched_place();
+        if !hub.inbox(connections.number()).has_entries() {
+            self.place = Some(place);
+        }
+    }
+
+    fn at_place(&mut self, may_be_ahead: bool) -> Heartbeat {
         let place = self.place.filter(|_| !may_be_ahead);
         let position = place.map(|place| place.id);
         if position.is_some() && position != self.beat.position {
@@ -99,47 +139,6 @@ impl Heartbeat {
             &self.beat
         } else {
             &self.plain
-        }
-    }
-}
-
-impl Shard {
-    /// The heartbeats to send now.
-    pub(super) fn heartbeat(&mut self, now: Tick) -> Heartbeat {
-        self.note_dispatched();
-        // Whoever has entries that others do not have yet was written to since then.
-        let walks_since = self.deliveries.walks_since();
-        let may_be_ahead =
-            walks_since.is_some_and(|since| now.since(since) >= self.least_silence());
-        self.served.heartbeat(may_be_ahead)
-    }
-
-    /// The shortest silence that a heartbeat ends.
-    pub(super) fn least_silence(&self) -> u32 {
-        self.heartbeat_ticks - self.heartbeat_ticks / 4
-    }
-
-    /// Lets heartbeats have an id from a shard's first client on: until the first of them is due,
-    /// entries may be under way all the time.
-    pub(super) fn prepare_heartbeats(&mut self) {
-        if self.served.place.is_none() {
-            self.note_dispatched();
-        }
-    }
-
-    /// With no entry under way, whatever was dispatched, to this shard or another, is with its
-    /// clients.
-    fn note_dispatched(&mut self) {
-        let log = self.shared.hub.log();
-        let dispatched = log.dispatched_position();
-        let is_known = |place: Place| place.position >= dispatched;
-        if self.served.place.is_some_and(is_known) || self.deliveries.have_entries() {
-            return;
-        }
-        // In this order: what is dispatched by now is in the inbox, or was taken from there.
-        let place = log.dispatched_place();
-        if !self.shared.hub.inbox(self.number).has_entries() {
-            self.served.place = Some(place);
         }
     }
 }

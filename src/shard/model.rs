@@ -162,7 +162,7 @@ impl World {
                 self.shards[shard].run_catch_ups();
             }
             Step::Timers(shard) => {
-                let now = self.shards[shard].now();
+                let now = self.shards[shard].connections.now();
                 self.shards[shard].run_timers(now);
             }
             Step::Pass(ms) => {
@@ -179,14 +179,14 @@ impl World {
     fn close_returned(&mut self) -> bool {
         let mut waits = false;
         for shard in &mut self.shards {
-            for returned in std::mem::take(&mut shard.returned) {
+            for returned in shard.connections.take_returned() {
                 let mut fds = [PollFd::new(&returned.fd, PollFlags::OUT)];
                 let is_writable = poll(&mut fds, Some(&Timespec::default())).unwrap() > 0;
                 if is_writable {
                     returned.close();
                 } else {
                     waits = true;
-                    shard.returned.push(returned);
+                    shard.connections.exits.returned.push(returned);
                 }
             }
         }
@@ -447,9 +447,10 @@ impl World {
         assert_eq!(metrics.sum(|shard| shard.backlogged.value()), 0);
         assert_eq!(metrics.sum(|shard| shard.backlog_bytes.value()), 0);
         for shard in &self.shards {
-            assert!(shard.catching_up.is_empty());
-            for key in 0..shard.table.end() {
-                let slot = shard.table.get(key);
+            shard.connections.check();
+            assert!(shard.connections.catching_up.is_empty());
+            for key in 0..shard.connections.table.end() {
+                let slot = shard.connections.table.get(key);
                 assert!(slot.is_none_or(|slot| !slot.is_behind()));
             }
         }

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
-use super::write::MAX_DISCARDED_BYTES;
+use super::reader::MAX_DISCARDED_BYTES;
 use crate::net::{Preface, Socket};
 use crate::tls::{Alert, Secrets};
 

@@ -98,8 +98,18 @@ impl Table {
         self.slots.get(key as usize)
     }
 
-    pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut Slot> {
-        self.slots.get_mut(key as usize)
+    /// A slot that is occupied.
+    #[inline]
+    #[allow(clippy::indexing_slicing)] // for the guard of a connection, which is there
+    pub(crate) fn at(&self, key: u32) -> &Slot {
+        &self.slots[key as usize]
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    #[allow(clippy::indexing_slicing)] // as above
+    pub(crate) fn at_mut(&mut self, key: u32) -> &mut Slot {
+        &mut self.slots[key as usize]
     }
 
     /// The key of a connection that is still there.

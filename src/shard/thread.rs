@@ -21,9 +21,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 
 use super::acceptor::{Accepted, accept};
+use super::connections::Sleep;
 use super::poller::Poller;
 use super::wheel::{Tick, start_of};
-use super::{Shard, Shared, Sleep};
+use super::{Shard, Shared};
 use crate::clock::Clock;
 use crate::config::FdTables;
 use crate::hub::{Command, Inbox};
@@ -232,8 +233,8 @@ async fn serve(
     acceptors: Vec<Acceptor>,
     start: Rc<StartHandshake>,
 ) {
-    let shared = shard.borrow().shared.clone();
-    let number = shard.borrow().number;
+    let shared = shard.borrow().shared().clone();
+    let number = shard.borrow().number();
     let mut closed = Some(acceptors);
     let mut accepting: Option<Vec<_>> = None;
     let mut turn = Turn::new(&shard);
@@ -242,7 +243,7 @@ async fn serve(
     loop {
         // One reading a turn: what is due by it is done, and what is not says when it will be.
         let now_ms = shared.clock.now_ms();
-        shard.borrow_mut().room_for_returned = handshakes.room_for_returned();
+        shard.borrow_mut().connections.exits.room = handshakes.room_for_returned();
         let is_busy = turn.take(&shard, now_ms);
         give_back(&shard, &handshakes, &start);
         if shared.hub.inbox(number).is_open()
@@ -288,7 +289,7 @@ async fn serve(
 fn give_back(shard: &Rc<RefCell<Shard>>, handshakes: &Rc<Handshakes>, start: &Rc<StartHandshake>) {
     let (returned, is_draining) = {
         let mut shard = shard.borrow_mut();
-        (std::mem::take(&mut shard.returned), shard.is_draining())
+        (shard.connections.take_returned(), shard.is_draining())
     };
     for connection in returned {
         if is_draining || handshakes.room_for_returned() == 0 {
@@ -324,9 +325,9 @@ impl Turn {
     fn new(shard: &RefCell<Shard>) -> Self {
         let shard = shard.borrow();
         Self {
-            number: shard.number,
-            poller: Rc::clone(&shard.poller),
-            rearmed: Rc::clone(&shard.rearmed),
+            number: shard.number(),
+            poller: shard.connections.poller(),
+            rearmed: shard.connections.rearmed(),
             happened: Vec::new(),
             is_stopped: false,
         }
@@ -335,7 +336,7 @@ impl Turn {
     /// A slice of everything; true where there may be more.
     fn take(&mut self, shard: &RefCell<Shard>, now_ms: u64) -> bool {
         let shard = &mut *shard.borrow_mut();
-        shard.sleep = Sleep::Awake;
+        shard.connections.set_sleep(Sleep::Awake);
         self.is_stopped = shard.take_orders(now_ms);
         let more_sockets = shard.poll_sockets(&mut self.happened);
         let more_timers = shard.run_timers(Tick::at_ms(now_ms));
@@ -349,8 +350,9 @@ impl Turn {
     /// with a later one, what became due in between would be neither done nor waited for.
     fn wake_at_ms(shard: &RefCell<Shard>, now_ms: u64, collect_at_ms: Option<u64>) -> Option<u64> {
         let mut shard = shard.borrow_mut();
-        let timer = shard.wheel.next_tick();
-        shard.sleep = timer.map_or(Sleep::Unbounded, Sleep::Until);
+        let timer = shard.connections.next_tick();
+        let sleep = timer.map_or(Sleep::Unbounded, Sleep::Until);
+        shard.connections.set_sleep(sleep);
         let timer_ms = timer.map(|tick| start_of(tick, now_ms));
         let due_ms = [timer_ms, shard.drain_due_ms(), collect_at_ms];
         due_ms.into_iter().flatten().min()

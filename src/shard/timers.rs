@@ -4,9 +4,12 @@
 //! tick; a timer that fires early is armed again at a random point of the last quarter of the
 //! heartbeat interval, so that a broadcast does not line everybody's heartbeats up.
 
-use super::heartbeat::Heartbeat;
+use super::connection::{Connection, Gone};
+use super::connections::Connections;
+use super::delivery::Deliveries;
+use super::heartbeat::{Heartbeat, Served};
+use super::slot::TestStream;
 use super::wheel::{TICKS_PER_S, Tick};
-use super::{Shard, Sleep};
 use crate::metrics::DisconnectReason;
 use crate::wire::{End, Signal};
 
@@ -19,137 +22,110 @@ const _: () = assert!(TEST_INTERVAL_TICKS as u64 == 2 * TICKS_PER_S);
 /// A token's end further off is looked at again by then; far below half the range of a tick.
 const MAX_EXPIRY_TICKS: u64 = 24 * 3_600 * TICKS_PER_S;
 
-impl Shard {
-    /// Takes the timers that are due at `now`; true where there may be more.
-    pub(super) fn run_timers(&mut self, now: Tick) -> bool {
-        let mut heartbeat = None;
-        for _ in 0..SLICE_TIMERS {
-            let Some(key) = self.wheel.pop_due(&mut self.table, now) else {
-                return false;
-            };
-            // Nothing is delivered meanwhile, so it holds for the whole slice.
-            let heartbeat = heartbeat.get_or_insert_with(|| self.heartbeat(now));
-            if self.fire(key, now, heartbeat) {
-                self.arm(key);
-            }
-        }
-        true
-    }
-
-    /// Arms the client's timer for whatever comes first.
-    pub(super) fn arm(&mut self, key: u32) {
-        let now = self.now();
-        let Some(due) = self.due(key, now) else {
-            return;
-        };
-        self.wheel.arm(&mut self.table, key, due);
-        let is_overslept = match self.sleep {
-            Sleep::Awake => false,
-            Sleep::Until(until) => !due.reached(until),
-            Sleep::Unbounded => true,
-        };
-        if is_overslept {
-            self.rearmed.notify_one();
-        }
-    }
-
-    /// Does what is due; false where that ended the client or its end is on the way out.
-    fn fire(&mut self, key: u32, now: Tick, heartbeat: &Heartbeat) -> bool {
-        let Some(slot) = self.table.get(key) else {
+/// Takes the timers that are due at `now`; true where there may be more.
+pub(super) fn run(
+    connections: &mut Connections,
+    served: &mut Served,
+    deliveries: &Deliveries,
+    now: Tick,
+) -> bool {
+    let mut heartbeat = None;
+    for _ in 0..SLICE_TIMERS {
+        let Some(key) = connections.pop_due(now) else {
             return false;
         };
+        // Nothing is delivered meanwhile, so it holds for the whole slice.
+        let heartbeat =
+            heartbeat.get_or_insert_with(|| served.heartbeat(connections, deliveries, now));
+        if let Some(connection) = connections.get(key)
+            && let Ok(mut connection) = connection.fire(now, heartbeat)
+        {
+            connection.arm();
+        }
+    }
+    true
+}
+
+impl Connection<'_> {
+    /// Does what is due; gone where that ended the client, or its end is on the way out.
+    fn fire(mut self, now: Tick, heartbeat: &Heartbeat) -> Result<Self, Gone> {
+        let stall_ticks = self.connections().stall_ticks;
+        let slot = self.slot();
         let is_stalled = slot
             .backlog()
-            .is_some_and(|backlog| now.since(backlog.progress()) >= self.stall_ticks);
+            .is_some_and(|backlog| now.since(backlog.progress()) >= stall_ticks);
         if is_stalled {
-            self.close(key, DisconnectReason::Stalled);
-            return false;
+            return Err(self.close(DisconnectReason::Stalled));
         }
         if slot.is_ending() {
-            return true;
+            return Ok(self);
         }
         if slot.is_worn() {
-            self.end_drained(key);
-            return false;
+            return self.end_drained();
         }
-        let expired = slot.expires_at_s != 0
-            && u64::from(slot.expires_at_s) * 1_000 <= self.shared.clock.unix_ms();
-        if expired {
-            self.end(key, End::Expired, None);
+        let expires_at_ms = u64::from(slot.expires_at_s) * 1_000;
+        if expires_at_ms != 0 && expires_at_ms <= self.connections().shared.clock.unix_ms() {
             // An end that waits in the backlog has armed its own timer.
-            return false;
+            self.end(End::Expired, None);
+            return Err(Gone);
         }
+        let slot = self.slot();
         if let Some(test) = slot.test_stream() {
-            if now.reached(
-                test.started
-                    .plus(test.next.wrapping_mul(TEST_INTERVAL_TICKS)),
-            ) {
-                self.send_test_message(key);
+            if now.reached(test.due()) {
+                return self.send_test_message();
             }
         } else if !slot.is_backlogged() {
-            return self.beat(key, now, heartbeat);
+            return self.beat(now, heartbeat);
         }
-        self.table.get(key).is_some()
+        Ok(self)
     }
 
     /// Sends a heartbeat if the silence is long enough for this timer: the whole interval, or
     /// its last quarter where the timer was drawn from that.
-    fn beat(&mut self, key: u32, now: Tick, heartbeat: &Heartbeat) -> bool {
-        let (interval, least) = (self.heartbeat_ticks, self.least_silence());
-        let Some(slot) = self.table.get_mut(key) else {
-            return false;
-        };
+    fn beat(mut self, now: Tick, heartbeat: &Heartbeat) -> Result<Self, Gone> {
+        let connections = self.connections();
+        let (interval, least) = (connections.heartbeat_ticks, connections.least_silence());
+        let slot = self.slot_mut();
         let silence = now.since(slot.last_write);
         let enough = if slot.is_rearmed() { least } else { interval };
         if silence < enough {
             slot.set_rearmed(true);
-            return true;
+            return Ok(self);
         }
         slot.set_rearmed(false);
-        self.send_position(key, heartbeat)
+        self.send_heartbeat(heartbeat)
     }
 
-    /// Sends a heartbeat for now; false where that ended the client.
-    pub(super) fn send_heartbeat(&mut self, key: u32) -> bool {
-        let now = self.now();
-        let heartbeat = self.heartbeat(now);
-        self.send_position(key, &heartbeat)
+    /// Sends a heartbeat.
+    pub(super) fn send_heartbeat(self, heartbeat: &Heartbeat) -> Result<Self, Gone> {
+        let beat = heartbeat.beat(self.slot().joined());
+        let this = self.send_shared(|wire| beat.piece(wire))?;
+        this.metrics().heartbeats.increment();
+        Ok(this)
     }
 
-    fn send_position(&mut self, key: u32, heartbeat: &Heartbeat) -> bool {
-        let Some(slot) = self.table.get(key) else {
-            return false;
+    /// Sends a test stream's next message.
+    pub(super) fn send_test_message(mut self) -> Result<Self, Gone> {
+        let Some(test) = self.slot().test_stream() else {
+            return Ok(self);
         };
-        let beat = heartbeat.beat(slot.joined());
-        if self.send_shared(key, |wire| beat.piece(wire)) {
-            self.metrics().heartbeats.increment();
-            true
-        } else {
-            false
-        }
-    }
-
-    pub(super) fn send_test_message(&mut self, key: u32) {
-        let Some(slot) = self.table.get_mut(key) else {
-            return;
-        };
-        let Some(test) = slot.test_stream() else {
-            return;
-        };
-        slot.count_test_message();
-        let unix_ms = i64::try_from(self.shared.clock.unix_ms()).unwrap_or(i64::MAX);
+        self.slot_mut().count_test_message();
+        let unix_ms = self.connections().shared.clock.unix_ms();
+        let unix_ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
         let time = chrono::DateTime::from_timestamp_millis(unix_ms).unwrap_or_default();
         let time = time.with_timezone(&chrono::Local).format("%H:%M:%S");
         let line = format!("Test message {} at {time}", test.next);
-        self.send_signals(key, [Signal::TestLine(&line)]);
+        self.send_signals([Signal::TestLine(&line)])
     }
 
-    /// The earliest thing that may have to happen to a client.
-    fn due(&self, key: u32, now: Tick) -> Option<Tick> {
-        let slot = self.table.get(key)?;
+    /// The earliest thing that may have to happen to a client; nothing to one whose end is out.
+    pub(super) fn due(&mut self, now: Tick) -> Option<Tick> {
+        let connections = self.connections();
+        let (interval, stall_ticks) = (connections.heartbeat_ticks, connections.stall_ticks);
+        let slot = self.slot();
         let stall = slot
             .backlog()
-            .map(|backlog| backlog.progress().plus(self.stall_ticks));
+            .map(|backlog| backlog.progress().plus(stall_ticks));
         if slot.is_ending() {
             return stall;
         }
@@ -157,29 +133,43 @@ impl Shard {
             return Some(now);
         }
         let mut due = if let Some(test) = slot.test_stream() {
-            test.started
-                .plus(test.next.wrapping_mul(TEST_INTERVAL_TICKS))
+            test.due()
         } else if let Some(stall) = stall {
             // The silence is the client's own; it needs no heartbeat before it reads.
             stall
         } else if slot.is_rearmed() {
-            let quarter = self.heartbeat_ticks / 4;
-            let early = fastrand::u32(0..=quarter);
-            slot.last_write.plus(self.heartbeat_ticks - early)
+            let early = fastrand::u32(0..=interval / 4);
+            slot.last_write.plus(interval - early)
         } else {
-            slot.last_write.plus(self.heartbeat_ticks)
+            slot.last_write.plus(interval)
         };
         if let Some(stall) = stall {
             due = due.min(stall);
         }
-        if slot.expires_at_s != 0 {
-            let at_ms = u64::from(slot.expires_at_s) * 1_000;
-            let left_ms = at_ms.saturating_sub(self.shared.clock.unix_ms());
-            let left = (left_ms * TICKS_PER_S)
+        let expires_at_s = slot.expires_at_s;
+        if expires_at_s != 0 {
+            let at_ms = u64::from(expires_at_s) * 1_000;
+            let unix_ms = self.connections().shared.clock.unix_ms();
+            let left = (at_ms.saturating_sub(unix_ms) * TICKS_PER_S)
                 .div_ceil(1_000)
                 .min(MAX_EXPIRY_TICKS);
             due = due.min(now.plus(u32::try_from(left).unwrap_or(u32::MAX)));
         }
         Some(due)
+    }
+}
+
+impl Connections {
+    /// The shortest silence that a heartbeat ends.
+    pub(super) fn least_silence(&self) -> u32 {
+        self.heartbeat_ticks - self.heartbeat_ticks / 4
+    }
+}
+
+impl TestStream {
+    /// When the next message is.
+    fn due(self) -> Tick {
+        let ticks = self.next.wrapping_mul(TEST_INTERVAL_TICKS);
+        self.started.plus(ticks)
     }
 }

@@ -94,7 +94,7 @@ impl Links {
         due: Tick(0),
     };
 
-    fn is_armed(&self) -> bool {
+    pub(crate) fn is_armed(&self) -> bool {
         self.prev != NIL
     }
 }

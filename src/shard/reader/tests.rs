@@ -6,11 +6,12 @@ use tokio::runtime::Runtime;
 
 use super::*;
 use crate::clock::Clock;
-use crate::hub::{ConnectionId, Look};
+use crate::hub::ConnectionId;
 use crate::metrics::Metrics;
+use crate::shard::look::look;
 use crate::shard::model::{opener::Opener, shared};
 use crate::shard::poller::Poller;
-use crate::shard::{Admission, Detached};
+use crate::shard::{Admission, Detached, Shard};
 use crate::tls::MAX_RECORDS;
 use crate::wire::{Signal, Wire};
 
@@ -23,7 +24,7 @@ struct Scene {
     client: UnixStream,
     opener: Opener,
     received: Vec<u8>,
-    tenant: ConnectionId,
+    id: ConnectionId,
     /// The end came without what was sent before it.
     is_reset: bool,
     _runtime: Runtime,
@@ -48,7 +49,7 @@ impl Scene {
             forwarded_for: None,
             expires_at_s: None,
         };
-        let tenant = shard.table.vacancy().unwrap();
+        let id = shard.connections.table.vacancy().unwrap();
         let seat = shard.admit(admission).unwrap();
         let (client, server) = UnixStream::pair().unwrap();
         client.set_nonblocking(true).unwrap();
@@ -60,7 +61,7 @@ impl Scene {
             client,
             opener,
             received: Vec::new(),
-            tenant,
+            id,
             is_reset: false,
             _runtime: runtime,
         }
@@ -99,7 +100,7 @@ impl Scene {
     }
 
     fn ended_as(&self, reason: DisconnectReason) -> u64 {
-        let metrics: &Metrics = &self.shard.shared.metrics;
+        let metrics: &Metrics = &self.shard.shared().metrics;
         metrics.sum(|shard| shard.disconnects.at(reason as usize).value())
     }
 }
@@ -118,11 +119,11 @@ fn what_a_client_says_without_meaning_to_leave_changes_nothing() {
 #[test]
 fn a_client_that_has_said_goodbye_makes_room_before_its_socket_is_polled() {
     let mut scene = Scene::new();
-    let tenant = scene.tenant;
-    assert_eq!(scene.shard.look(&[tenant], Look::Only).len(), 1);
+    let id = scene.id;
+    assert_eq!(look(&mut scene.shard.connections, &[id], None).len(), 1);
     let goodbye = scene.record(21, &[1, 0]);
     scene.client.write_all(&goodbye).unwrap();
-    assert!(scene.shard.look(&[tenant], Look::Only).is_empty());
+    assert!(look(&mut scene.shard.connections, &[id], None).is_empty());
     assert!(!scene.is_held());
 }
 
@@ -221,9 +222,14 @@ fn a_stream_ends_politely_before_its_keys_are_worn() {
     while !scene.read() {
         sent += 1;
         let line = sent.to_string();
-        scene.shard.send_signals(key, [Signal::TestLine(&line)]);
-        scene.shard.shared.clock.advance(Duration::from_millis(40));
-        let now = scene.shard.now();
+        let connection = scene.shard.connections.get(key).unwrap();
+        let _ = connection.send_signals([Signal::TestLine(&line)]);
+        scene
+            .shard
+            .shared()
+            .clock
+            .advance(Duration::from_millis(40));
+        let now = scene.shard.connections.now();
         scene.shard.run_timers(now);
     }
     assert!(scene.opener.is_told);

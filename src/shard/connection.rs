@@ -1,0 +1,304 @@
+//! One connection that is there, and everything that can become of it.
+//!
+//! ```text
+//! held ──end──▶ ending ──last byte out──▶ back to HTTP, or closed
+//!   └──close──▶ gone          └──close──▶ gone
+//! ```
+
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::net::{Shutdown, shutdown};
+
+use super::connections::Connections;
+use super::outbox::{Flushed, Outbox, Parcel, Sent, Then, reason_of};
+use super::poller::Readiness;
+use super::reader::{self, Input};
+use super::slot::Slot;
+use super::wheel::Tick;
+use crate::hub::ConnectionId;
+use crate::hub::log::Entry;
+use crate::metrics::{DisconnectReason, ShardMetrics};
+use crate::tls::Alert;
+use crate::wire::{End, Piece, Signal, Wire};
+
+/// A connection that is there. What may close it takes it, and gives it back if it is still there.
+#[derive(Debug)]
+pub(super) struct Connection<'a> {
+    all: &'a mut Connections,
+    key: u32,
+}
+
+/// The connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gone;
+
+impl<'a> Connection<'a> {
+    /// The one in a slot that is occupied.
+    #[inline]
+    pub(super) fn new(all: &'a mut Connections, key: u32) -> Self {
+        debug_assert!(all.table.get(key).is_some(), "an empty slot");
+        Self { all, key }
+    }
+
+    pub(super) fn id(&self) -> ConnectionId {
+        ConnectionId::new(self.all.number(), self.key, self.slot().generation)
+    }
+
+    #[inline]
+    pub(super) fn slot(&self) -> &Slot {
+        self.all.table.at(self.key)
+    }
+
+    #[inline]
+    pub(super) fn slot_mut(&mut self) -> &mut Slot {
+        self.all.table.at_mut(self.key)
+    }
+
+    pub(super) fn metrics(&self) -> &ShardMetrics {
+        self.all.metrics()
+    }
+
+    /// Sends a parcel.
+    #[inline]
+    pub(super) fn send_parcel(self, parcel: &Parcel<'_>) -> Result<Self, Gone> {
+        self.send(|outbox, slot, now| outbox.send_parcel(slot, parcel, now))
+    }
+
+    /// Sends what many clients get.
+    #[inline]
+    pub(super) fn send_shared<'p>(
+        self,
+        piece: impl FnOnce(Wire) -> Piece<'p>,
+    ) -> Result<Self, Gone> {
+        self.send(|outbox, slot, now| outbox.send_shared(slot, piece, now))
+    }
+
+    /// Sends what this client alone gets, in one send.
+    pub(super) fn send_signals<'p>(
+        self,
+        signals: impl IntoIterator<Item = Signal<'p>>,
+    ) -> Result<Self, Gone> {
+        self.send(|outbox, slot, now| outbox.send_signals(slot, signals, now))
+    }
+
+    /// Sends the head of the response.
+    pub(super) fn send_head(self, head: &[u8]) -> Result<Self, Gone> {
+        self.send(|outbox, slot, now| outbox.send_copied(slot, head, now))
+    }
+
+    #[inline]
+    fn send(self, send: impl FnOnce(&mut Outbox, &mut Slot, Tick) -> Sent) -> Result<Self, Gone> {
+        let now = self.all.now();
+        let Connections { outbox, table, .. } = &mut *self.all;
+        match send(outbox, table.at_mut(self.key), now) {
+            Ok(Then::Nothing) => Ok(self),
+            Ok(Then::Arm) => Ok(self.armed()),
+            Err(reason) => Err(self.close(reason)),
+        }
+    }
+
+    #[cold]
+    fn armed(mut self) -> Self {
+        self.arm();
+        self
+    }
+
+    /// Arms its timer for whatever comes first.
+    pub(super) fn arm(&mut self) {
+        let now = self.all.now();
+        if let Some(due) = self.due(now) {
+            self.all.arm(self.key, due);
+        }
+    }
+
+    /// What its socket has to say.
+    pub(super) fn take_readiness(self, readiness: Readiness) {
+        if readiness.failed {
+            self.close_failed();
+            return;
+        }
+        if readiness.hung_up {
+            self.close(DisconnectReason::ClientClosed);
+            return;
+        }
+        let mut there = Ok(self);
+        if readiness.readable {
+            there = there.and_then(Self::take_input);
+        }
+        if readiness.writable
+            && let Ok(connection) = there
+        {
+            connection.flush();
+        }
+    }
+
+    /// Takes what the client has sent.
+    pub(super) fn take_input(mut self) -> Result<Self, Gone> {
+        match reader::read(self.slot_mut()) {
+            Input::Nothing => Ok(self),
+            Input::Close(reason) => Err(self.close(reason)),
+            Input::Break(alert) => Err(self.close_with(DisconnectReason::Error, alert)),
+            Input::Return => self.end_drained(),
+        }
+    }
+
+    /// Sends what waits, now that the socket takes more.
+    fn flush(mut self) {
+        if !self.slot().is_backlogged() {
+            return;
+        }
+        let is_ending = self.slot().is_ending();
+        let closes = is_ending && (self.all.exits.is_draining || !self.slot().keeps_alive());
+        let now = self.all.now();
+        let Connections { outbox, table, .. } = &mut *self.all;
+        match outbox.flush(table.at_mut(self.key), closes, now) {
+            Ok(Flushed::Some) => {}
+            Ok(Flushed::Nothing) if is_ending => self.finish(),
+            Ok(Flushed::Nothing) => {
+                // No heartbeat was due while bytes waited.
+                self.arm();
+                self.resume_catch_up();
+            }
+            Err(reason) => {
+                self.close(reason);
+            }
+        }
+    }
+
+    /// Goes on catching up, in its turn.
+    pub(super) fn resume_catch_up(&mut self) {
+        if self.slot_mut().replay().is_some() {
+            let id = self.id();
+            self.all.catching_up.push_back(id);
+        }
+    }
+
+    /// Sends the entry that ends a stream, where there is one, and its end. As soon as all of it is
+    /// out, the connection goes back to HTTP or closes.
+    pub(super) fn end(mut self, end: End, entry: Option<&Entry>) {
+        if self.slot().is_ending() {
+            return;
+        }
+        let reason = reason_for(end);
+        // A client whose input was thrown away may wait for an answer to it. Closed, it knows that
+        // none will come. Whoever has to come back, for a new server or new keys, is closed too, and
+        // whoever finds no place among the handshakes: the end and the FIN then leave together.
+        let exits = &self.all.exits;
+        let is_over = exits.is_draining || reason == DisconnectReason::Drained;
+        let has_place = exits.returned.len() < exits.room;
+        let slot = self.slot_mut();
+        if is_over || slot.is_worn() || !has_place || slot.discarded_bytes > 0 {
+            slot.set_closes();
+        }
+        self.all.leave_directory(self.key);
+        let sent = self.send(|outbox, slot, now| outbox.send_end(slot, end, entry, now));
+        let Ok(mut this) = sent else {
+            return;
+        };
+        let now = this.all.now();
+        let slot = this.slot_mut();
+        slot.set_ending();
+        let waits = slot
+            .backlog_mut()
+            .map(|backlog| backlog.start_timeout(now))
+            .is_some();
+        let disconnects = &this.metrics().disconnects;
+        disconnects.at(reason as usize).increment();
+        if waits {
+            // What is left has `stall_timeout` to leave, however it trickles.
+            this.arm();
+        } else {
+            this.finish();
+        }
+    }
+
+    /// Ends a stream so that its client comes back; gives it back where it is ending already.
+    pub(super) fn end_drained(self) -> Result<Self, Gone> {
+        if self.slot().is_ending() {
+            return Ok(self);
+        }
+        let retry_ms = self.all.draw_retry_ms();
+        self.end(End::GoingAway { retry_ms }, None);
+        Err(Gone)
+    }
+
+    /// Lets a client that catches up get what came before the change that ended its session, then
+    /// its end; gives it back where it does not catch up.
+    pub(super) fn end_caught_up(mut self, change: &Arc<Entry>) -> Option<Self> {
+        let Some(replay) = self.slot_mut().replay() else {
+            return Some(self);
+        };
+        replay.end_at(Arc::clone(change));
+        self.slot_mut().set_leaving();
+        // It may have been waiting for this.
+        self.resume_catch_up();
+        None
+    }
+
+    /// Gives a connection whose last byte is out back to HTTP, or closes it. Its input is read
+    /// empty before it is closed: over unread bytes the kernel would reset the connection, and the
+    /// client could lose the end it was sent.
+    fn finish(mut self) {
+        if self.slot().keeps_alive() {
+            if !self.all.exits.is_draining {
+                if let Some(slot) = self.all.remove(self.key) {
+                    self.all.give_back(slot);
+                }
+                return;
+            }
+            self.say_goodbye(Alert::CloseNotify);
+        }
+        // Sends what was held back for it: the last bytes and the FIN leave together.
+        let _ = shutdown(&self.slot().fd, Shutdown::Write);
+        reader::drain(self.slot_mut());
+        self.close(DisconnectReason::ClientClosed);
+    }
+
+    /// Closes a socket that epoll says has failed.
+    pub(super) fn close_failed(self) -> Gone {
+        let error = rustix::net::sockopt::socket_error(&self.slot().fd);
+        let errno = error.ok().and_then(Result::err).unwrap_or(Errno::CONNRESET);
+        self.close(reason_of(errno))
+    }
+
+    /// Closes a socket and gives its place up. The reason counts unless an end was counted.
+    pub(super) fn close(self, reason: DisconnectReason) -> Gone {
+        self.close_with(reason, Alert::CloseNotify)
+    }
+
+    /// The same, telling a client with TLS why.
+    fn close_with(mut self, reason: DisconnectReason, alert: Alert) -> Gone {
+        let is_ending = self.slot().is_ending();
+        if self.slot().is_tls() && !is_ending {
+            // Over unread input the kernel would reset the connection, and the goodbye with it.
+            reader::drain(self.slot_mut());
+            self.say_goodbye(alert);
+        }
+        if !is_ending {
+            let disconnects = &self.metrics().disconnects;
+            disconnects.at(reason as usize).increment();
+        }
+        self.all.remove(self.key);
+        Gone
+    }
+
+    fn say_goodbye(&mut self, alert: Alert) {
+        let Connections { outbox, table, .. } = &mut *self.all;
+        outbox.say_goodbye(table.at_mut(self.key), alert);
+    }
+
+    pub(super) fn connections(&mut self) -> &mut Connections {
+        self.all
+    }
+}
+
+/// What an end is counted as.
+fn reason_for(end: End) -> DisconnectReason {
+    match end {
+        End::LoggedOut => DisconnectReason::LoggedOut,
+        End::Expired => DisconnectReason::Expired,
+        End::Evicted | End::Disconnected => DisconnectReason::Evicted,
+        End::GoingAway { .. } => DisconnectReason::Drained,
+    }
+}

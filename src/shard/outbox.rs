@@ -1,0 +1,385 @@
+//! The one place where bytes leave for a client: written, sealed, or kept in its backlog.
+//!
+//! The fast path is one `send` from shared bytes: no copy, no allocation, no reference count.
+//! Only a short write clones the bytes it left into the client's [`Backlog`](super::backlog::Backlog). Records for clients
+//! with TLS are sealed in a buffer of the shard's and copied only where a socket does not take
+//! them: a backlog holds ciphertext, so that nothing is sealed twice.
+
+#![allow(clippy::indexing_slicing)] // the kernel takes at most what it was given
+
+use std::cell::OnceCell;
+use std::io::IoSlice;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
+
+use super::backlog::Chunk;
+use super::slot::Slot;
+use super::wheel::Tick;
+use crate::hub::Outgoing;
+use crate::hub::log::Entry;
+use crate::metrics::{DisconnectReason, Metrics, ShardMetrics};
+use crate::tls::Alert;
+use crate::wire::{End, Piece, Signal, Wire};
+
+/// Most entries in one send: few enough for the kernel's `UIO_MAXIOV`, and beyond a few dozen the
+/// cost of the call no longer shows.
+pub(super) const MAX_PARCEL_ENTRIES: usize = 64;
+/// Most bytes in one send, a single larger entry aside: what a socket with the default
+/// `send_buffer` takes at once, so that a batch alone does not make a backlog.
+pub(super) const MAX_PARCEL_BYTES: usize = 32 * 1024;
+
+/// Of every send: a client that is gone is an error and no signal, and a full socket is not waited
+/// for.
+const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+
+/// Entries that leave for a client in one send, for each wire as its first client needs it.
+pub(super) struct Parcel<'a> {
+    outgoing: &'a [&'a Outgoing],
+    wires: [OnceCell<Slices<'a>>; Wire::COUNT],
+}
+
+struct Slices<'a> {
+    pieces: Vec<Piece<'a>>,
+    io: Vec<IoSlice<'a>>,
+    bytes: usize,
+}
+
+/// What a shard writes with.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    /// Where what one client gets is encoded; empty in between.
+    said: Vec<u8>,
+    /// Where records are sealed; empty in between.
+    records: Vec<u8>,
+    /// Bytes kept for one client.
+    max_backlog_bytes: usize,
+    metrics: Arc<Metrics>,
+    shard: usize,
+}
+
+/// What a send leaves to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Then {
+    /// Nothing.
+    Nothing,
+    /// The client's timer: a backlog has begun, or its keys have sealed enough.
+    Arm,
+}
+
+/// What a send comes to; otherwise the client has to be closed, and why.
+pub(super) type Sent = Result<Then, DisconnectReason>;
+
+/// What is left of a backlog whose socket takes more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flushed {
+    /// Some of it.
+    Some,
+    /// Nothing: the client is up to date.
+    Nothing,
+}
+
+impl<'a> Parcel<'a> {
+    pub(super) fn new(outgoing: &'a [&'a Outgoing]) -> Self {
+        Self {
+            outgoing,
+            wires: [const { OnceCell::new() }; Wire::COUNT],
+        }
+    }
+
+    #[inline] // once for each client of a broadcast
+    fn slices(&self, wire: Wire) -> &Slices<'a> {
+        self.wires[wire as usize].get_or_init(|| {
+            let pieces: Vec<Piece<'a>> = self.outgoing.iter().map(|it| it.piece(wire)).collect();
+            Slices {
+                io: pieces.iter().map(|it| IoSlice::new(it.bytes())).collect(),
+                bytes: pieces.iter().map(Piece::len).sum(),
+                pieces,
+            }
+        })
+    }
+}
+
+impl Outbox {
+    pub(super) fn new(max_backlog_bytes: usize, metrics: Arc<Metrics>, shard: u16) -> Self {
+        Self {
+            said: Vec::new(),
+            records: Vec::new(),
+            max_backlog_bytes,
+            metrics,
+            shard: usize::from(shard),
+        }
+    }
+
+    /// Gives back memory that a burst left behind.
+    pub(super) fn release(&mut self) {
+        (self.said, self.records) = (Vec::new(), Vec::new());
+    }
+
+    /// Sends a parcel.
+    #[inline] // once for each client of a broadcast
+    pub(super) fn send_parcel(&mut self, slot: &mut Slot, parcel: &Parcel<'_>, now: Tick) -> Sent {
+        let slices = parcel.slices(slot.wire());
+        if slot.is_tls() {
+            let parts = slices.pieces.iter().map(Piece::bytes);
+            return self.send_sealed(slot, parts, now);
+        }
+        slot.last_write = now;
+        let sent = if slot.is_backlogged() {
+            0
+        } else {
+            let sent = send_slices(&slot.fd, &slices.io, FLAGS);
+            sent.map_err(|errno| self.broken(errno))?
+        };
+        if sent == slices.bytes {
+            return Ok(Then::Nothing);
+        }
+        let mut skip = sent;
+        let rest = slices.pieces.iter().filter_map(|piece| {
+            let skipped = skip.min(piece.len());
+            skip -= skipped;
+            (skipped < piece.len()).then(|| Chunk::of_piece(piece, skipped))
+        });
+        self.keep(slot, now, rest)
+    }
+
+    /// Sends what many clients get.
+    #[inline] // once for each heartbeat
+    pub(super) fn send_shared<'a>(
+        &mut self,
+        slot: &mut Slot,
+        piece: impl FnOnce(Wire) -> Piece<'a>,
+        now: Tick,
+    ) -> Sent {
+        let piece = piece(slot.wire());
+        if slot.is_tls() {
+            return self.send_sealed(slot, [piece.bytes()], now);
+        }
+        self.send(slot, piece.bytes(), FLAGS, now, |sent| {
+            Chunk::of_piece(&piece, sent)
+        })
+    }
+
+    /// Sends what this client alone gets, in one send.
+    pub(super) fn send_signals<'a>(
+        &mut self,
+        slot: &mut Slot,
+        signals: impl IntoIterator<Item = Signal<'a>>,
+        now: Tick,
+    ) -> Sent {
+        let mut bytes = std::mem::take(&mut self.said);
+        for signal in signals {
+            slot.wire().encode(&signal, &mut bytes);
+        }
+        let sent = self.send_copied(slot, &bytes, now);
+        bytes.clear();
+        self.said = bytes;
+        sent
+    }
+
+    /// Sends bytes that nobody else gets; what a full socket leaves of them is copied.
+    pub(super) fn send_copied(&mut self, slot: &mut Slot, bytes: &[u8], now: Tick) -> Sent {
+        if slot.is_tls() {
+            return self.send_sealed(slot, [bytes], now);
+        }
+        self.send(slot, bytes, FLAGS, now, |sent| Chunk::copy(&bytes[sent..]))
+    }
+
+    /// Sends all that a client still gets: the entry that ends it, where there is one, the end, and,
+    /// where the connection closes, the end of TLS.
+    ///
+    /// It is one send. Where the connection closes, the kernel holds it back for the FIN: a client
+    /// with a connection pool sees the end and the close at once, and sends no request in between.
+    pub(super) fn send_end(
+        &mut self,
+        slot: &mut Slot,
+        end: End,
+        entry: Option<&Entry>,
+        now: Tick,
+    ) -> Sent {
+        let (wire, closes) = (slot.wire(), !slot.keeps_alive());
+        let mut bytes = std::mem::take(&mut self.said);
+        if let Some(entry) = entry {
+            wire.encode(&entry.signal(), &mut bytes);
+        }
+        wire.encode(&Signal::End(end), &mut bytes);
+        if let Some(secrets) = slot.secrets_mut() {
+            secrets.seal([bytes.as_slice()], &mut self.records);
+            if closes {
+                secrets.seal_alert(Alert::CloseNotify, &mut self.records);
+            }
+            std::mem::swap(&mut bytes, &mut self.records);
+            self.records.clear();
+        }
+        let flags = if closes {
+            FLAGS | SendFlags::MORE
+        } else {
+            FLAGS
+        };
+        let sent = self.send(slot, &bytes, flags, now, |sent| Chunk::copy(&bytes[sent..]));
+        bytes.clear();
+        self.said = bytes;
+        sent
+    }
+
+    /// Tells a client why it is about to be cut off, as far as its socket takes that. With a backlog
+    /// it is not told: in the middle of a record there is no place for another.
+    #[cold]
+    pub(super) fn say_goodbye(&mut self, slot: &mut Slot, alert: Alert) {
+        if slot.is_backlogged() {
+            return;
+        }
+        let Some(secrets) = slot.secrets_mut() else {
+            return;
+        };
+        secrets.seal_alert(alert, &mut self.records);
+        // It may be gone.
+        let _ = send(&slot.fd, &self.records, FLAGS);
+        self.records.clear();
+    }
+
+    /// Sends what waits, now that the socket takes more. `closes`: the connection ends with it.
+    pub(super) fn flush(
+        &mut self,
+        slot: &mut Slot,
+        closes: bool,
+        now: Tick,
+    ) -> Result<Flushed, DisconnectReason> {
+        let is_ending = slot.is_ending();
+        while let (fd, Some(backlog)) = slot.fd_and_backlog() {
+            let (slices, used) = backlog.slices();
+            // The last bytes wait for the FIN, as in `send_end`.
+            let flags = if closes && backlog.fits_one_send() {
+                FLAGS | SendFlags::MORE
+            } else {
+                FLAGS
+            };
+            let sent = send_slices(fd, &slices[..used], flags);
+            let sent = sent.map_err(|errno| self.broken(errno))?;
+            if sent == 0 {
+                return Ok(Flushed::Some);
+            }
+            let pinned = backlog.pinned();
+            backlog.advance(sent);
+            let freed = pinned - backlog.pinned();
+            self.metrics().backlog_bytes.sub(freed as u64);
+            let is_empty = backlog.is_empty();
+            if !is_ending {
+                backlog.start_timeout(now);
+            }
+            slot.last_write = now;
+            if is_empty {
+                slot.drop_backlog();
+                self.metrics().backlogged.sub(1);
+            }
+        }
+        Ok(Flushed::Nothing)
+    }
+
+    /// Sends `parts`, sealed in as few records as hold them.
+    fn send_sealed<'a>(
+        &mut self,
+        slot: &mut Slot,
+        parts: impl IntoIterator<Item = &'a [u8]>,
+        now: Tick,
+    ) -> Sent {
+        let mut records = std::mem::take(&mut self.records);
+        if let Some(secrets) = slot.secrets_mut() {
+            secrets.seal(parts, &mut records);
+        }
+        let sent = self.send(slot, &records, FLAGS, now, |sent| {
+            Chunk::copy(&records[sent..])
+        });
+        records.clear();
+        self.records = records;
+        match sent {
+            // The timer ends it: whoever sends here may be about to end it as well.
+            Ok(Then::Nothing) if slot.is_worn() => Ok(Then::Arm),
+            sent => sent,
+        }
+    }
+
+    /// Sends bytes that are sealed or need not be.
+    #[inline] // the flags are constants
+    fn send(
+        &mut self,
+        slot: &mut Slot,
+        bytes: &[u8],
+        flags: SendFlags,
+        now: Tick,
+        rest: impl FnOnce(usize) -> Chunk,
+    ) -> Sent {
+        slot.last_write = now;
+        let sent = if slot.is_backlogged() {
+            0
+        } else {
+            let sent = sent(send(&slot.fd, bytes, flags));
+            sent.map_err(|errno| self.broken(errno))?
+        };
+        if sent == bytes.len() {
+            return Ok(Then::Nothing);
+        }
+        self.keep(slot, now, std::iter::once(rest(sent)))
+    }
+
+    /// Puts what the socket did not take behind what it has not taken before, unless that is too
+    /// much.
+    fn keep(&mut self, slot: &mut Slot, now: Tick, rest: impl Iterator<Item = Chunk>) -> Sent {
+        let is_new = !slot.is_backlogged();
+        let backlog = slot.backlog_or_new(now);
+        let (before, pinned_before) = (backlog.bytes(), backlog.pinned());
+        rest.for_each(|chunk| backlog.push(chunk));
+        let after = backlog.bytes();
+        let pinned = backlog.pinned() - pinned_before;
+        self.metrics().backlog_bytes.add(pinned as u64);
+        if is_new {
+            self.metrics().backlogged.add(1);
+        }
+        // What the socket leaves of one send is always kept: it is shared, and a client that was
+        // up to date would come back for the same event for ever.
+        if before > 0 && after > self.max_backlog_bytes {
+            return Err(DisconnectReason::Slow);
+        }
+        // The stall may be due before the heartbeat that the timer stands for.
+        Ok(if is_new { Then::Arm } else { Then::Nothing })
+    }
+
+    #[cold]
+    fn broken(&self, errno: Errno) -> DisconnectReason {
+        self.metrics().send_errors.increment();
+        reason_of(errno)
+    }
+
+    fn metrics(&self) -> &ShardMetrics {
+        &self.metrics.shards[self.shard]
+    }
+}
+
+/// Who is to blame for a socket error.
+pub(super) fn reason_of(errno: Errno) -> DisconnectReason {
+    match errno {
+        Errno::PIPE | Errno::CONNRESET => DisconnectReason::ClientClosed,
+        // `TCP_USER_TIMEOUT`: the peer acknowledged nothing.
+        Errno::TIMEDOUT => DisconnectReason::Stalled,
+        _ => DisconnectReason::Error,
+    }
+}
+
+#[inline] // the flags are constants
+fn send_slices(fd: &OwnedFd, slices: &[IoSlice<'_>], flags: SendFlags) -> Result<usize, Errno> {
+    sent(match slices {
+        [one] => send(fd, one, flags),
+        many => sendmsg(fd, many, &mut SendAncillaryBuffer::default(), flags),
+    })
+}
+
+/// Nothing taken is not an error: the backlog takes it.
+fn sent(result: Result<usize, Errno>) -> Result<usize, Errno> {
+    match result {
+        Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS) => Ok(0),
+        other => other,
+    }
+}
