@@ -6,8 +6,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::returned::Earlier;
-use super::thread::StartHandshake;
-use super::{Shard, Shared};
+use super::shard::Shard;
+use super::shared::Shared;
 use crate::net::{Acceptor, Handshake, Handshakes, Preface, Socket};
 
 /// A connection that was just accepted, or that has just ended being a stream.
@@ -22,6 +22,9 @@ pub struct Accepted {
     /// What is known of it where that has come already, because it has been a stream.
     pub earlier: Option<Earlier>,
 }
+
+/// What starts a handshake on a shard: layer 4's entry, called on the shard's thread.
+pub type StartHandshake = Box<dyn Fn(Accepted, &Rc<RefCell<Shard>>)>;
 
 /// Starts a handshake on each connection of a listener, until the task is dropped.
 pub(super) async fn accept(

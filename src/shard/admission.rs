@@ -2,19 +2,17 @@
 //! given up.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
 use compact_str::CompactString;
 
-use super::Shard;
 use super::connection::Connection;
-use super::returned::Origin;
+use super::detached::Detached;
+use super::shard::Shard;
 use super::slot::{Kind, Opening};
 use crate::auth::Identity;
 use crate::event::EventId;
 use crate::hub::log::{Gap, Replay};
 use crate::hub::{Newcomer, Place, Placed, Rejection};
-use crate::tls::Secrets;
 use crate::topic::Topic;
 use crate::wire::{Signal, Wire};
 
@@ -54,47 +52,6 @@ struct Start {
     id: Option<EventId>,
     gap: Option<Gap>,
     replay: Option<Replay>,
-}
-
-/// A connection that has left hyper, and rustls.
-#[derive(Debug)]
-pub struct Detached {
-    pub(crate) fd: OwnedFd,
-    /// Where it is encrypted.
-    pub(crate) secrets: Option<Secrets>,
-    /// What came before its first request.
-    pub(super) origin: Origin,
-    /// Bytes that came behind its request were thrown away: what comes next may be the rest of a
-    /// request, and nobody would know.
-    pub(super) lost_input: bool,
-}
-
-impl Detached {
-    /// A connection that nothing is under way in.
-    pub(crate) fn new(fd: OwnedFd, secrets: Option<Secrets>, lost_input: bool) -> Self {
-        Self {
-            fd,
-            secrets,
-            origin: Origin::default(),
-            lost_input,
-        }
-    }
-
-    /// The same, with what came before its first request. Some bytes may have been read and thrown
-    /// away since.
-    #[must_use]
-    pub fn of(mut self, origin: Origin, lost_input: bool) -> Self {
-        self.origin = origin;
-        self.lost_input |= lost_input;
-        self
-    }
-}
-
-impl From<OwnedFd> for Detached {
-    /// A connection without TLS.
-    fn from(fd: OwnedFd) -> Self {
-        Self::new(fd, None, false)
-    }
 }
 
 /// A stream that was not let in.
@@ -151,7 +108,8 @@ impl Shard {
         if self.drain.is_some() {
             return Err(Rejection::Draining);
         }
-        self.served.prepare(&self.connections, &self.deliveries);
+        let under_way = self.deliveries.under_way();
+        self.served.prepare(&self.connections, under_way);
         let connection = self.connections.table.vacancy().ok_or(Rejection::Full)?;
         let hub = &self.connections.shared.hub;
         let Some(identity) = &admission.identity else {
@@ -198,9 +156,10 @@ impl Shard {
             forwarded_for: admission.forwarded_for,
         };
         let retry_ms = self.connections.draw_retry_ms();
-        let connection = self
+        let key = self
             .connections
             .insert(place, detached, opening, admission.keep_alive)?;
+        let connection = Connection::new(&mut self.connections, key);
         let there = match kind {
             Kind::Test => connection
                 .send_head(&head)

@@ -6,13 +6,13 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::acceptor::Accepted;
+use super::acceptor::{Accepted, StartHandshake};
 use super::poller::Poller;
+use super::shard::Shard;
+use super::shared::Shared;
 use super::slot::{Kind, Opening};
 use super::table::Table;
-use super::thread::StartHandshake;
 use super::wheel::{Tick, Wheel};
-use super::{Shard, Shared};
 use crate::event::Position;
 use crate::hub::directory::UserHandle;
 use crate::net::{Handshakes, Preface, Socket};

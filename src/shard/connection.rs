@@ -33,6 +33,33 @@ pub(super) struct Connection<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gone;
 
+impl Connections {
+    /// The connection in a slot, if there is one.
+    #[inline]
+    pub(super) fn get(&mut self, key: u32) -> Option<Connection<'_>> {
+        self.table.get(key)?;
+        Some(Connection::new(self, key))
+    }
+
+    /// A connection that is still there: another may use its slot by now.
+    #[inline]
+    pub(super) fn find(&mut self, id: ConnectionId) -> Option<Connection<'_>> {
+        let key = self.table.find(id)?;
+        Some(Connection::new(self, key))
+    }
+
+    /// Takes what the sockets have to say; true where there may be more.
+    pub(super) fn poll(&mut self, happened: &mut Vec<Readiness>) -> bool {
+        let more = self.poller.poll(happened);
+        for readiness in happened.drain(..) {
+            if let Some(connection) = self.find(readiness.connection) {
+                connection.take_readiness(readiness);
+            }
+        }
+        more
+    }
+}
+
 impl<'a> Connection<'a> {
     /// The one in a slot that is occupied.
     #[inline]

@@ -8,12 +8,11 @@ use std::{io, mem};
 
 use tokio::sync::Notify;
 
-use super::Shared;
-use super::admission::Detached;
-use super::connection::Connection;
+use super::detached::Detached;
 use super::outbox::Outbox;
-use super::poller::{Poller, Readiness};
+use super::poller::Poller;
 use super::returned::Returned;
+use super::shared::Shared;
 use super::slot::{Opening, Slot};
 use super::table::Table;
 use super::wheel::{Tick, Wheel};
@@ -29,7 +28,7 @@ pub(super) struct Connections {
     pub(super) shared: Shared,
     pub(super) table: Table,
     wheel: Wheel,
-    poller: Rc<Poller>,
+    pub(super) poller: Rc<Poller>,
     pub(super) outbox: Outbox,
     /// Of all streams in the table.
     permits: Permits,
@@ -116,21 +115,7 @@ impl Connections {
         self.table.len()
     }
 
-    /// The connection in a slot, if there is one.
-    #[inline]
-    pub(super) fn get(&mut self, key: u32) -> Option<Connection<'_>> {
-        self.table.get(key)?;
-        Some(Connection::new(self, key))
-    }
-
-    /// A connection that is still there: another may use its slot by now.
-    #[inline]
-    pub(super) fn find(&mut self, id: ConnectionId) -> Option<Connection<'_>> {
-        let key = self.table.find(id)?;
-        Some(Connection::new(self, key))
-    }
-
-    /// Puts a socket into the vacancy of its place, and watches it.
+    /// Puts a socket into the vacancy of its place, and watches it; says which slot that is.
     ///
     /// # Errors
     /// What epoll says; the socket is closed and the place given up.
@@ -140,7 +125,7 @@ impl Connections {
         detached: Detached,
         opening: Opening,
         keeps_alive: bool,
-    ) -> io::Result<Connection<'_>> {
+    ) -> io::Result<u32> {
         let Detached {
             fd,
             secrets,
@@ -160,8 +145,7 @@ impl Connections {
                 self.test_permits.put(permit);
             }
         }
-        let mut connection = Connection::new(self, key);
-        let slot = connection.slot_mut();
+        let slot = self.table.at_mut(key);
         if let Some(secrets) = secrets {
             slot.set_secrets(secrets);
         }
@@ -171,11 +155,11 @@ impl Connections {
         if keeps_alive && !lost_input {
             slot.set_keeps_alive();
         }
-        let transport = connection.slot().transport();
-        let metrics = connection.metrics();
+        let transport = slot.transport();
+        let metrics = self.metrics();
         metrics.connections.at(transport as usize).add(1);
         metrics.connects.at(transport as usize).increment();
-        Ok(connection)
+        Ok(key)
     }
 
     /// Returns a place that nobody takes.
@@ -259,17 +243,6 @@ impl Connections {
     /// What wakes the loop for sockets.
     pub(super) fn poller(&self) -> Rc<Poller> {
         Rc::clone(&self.poller)
-    }
-
-    /// Takes what the sockets have to say; true where there may be more.
-    pub(super) fn poll(&mut self, happened: &mut Vec<Readiness>) -> bool {
-        let more = self.poller.poll(happened);
-        for readiness in happened.drain(..) {
-            if let Some(connection) = self.find(readiness.connection) {
-                connection.take_readiness(readiness);
-            }
-        }
-        more
     }
 
     /// The connections that are going back to HTTP.

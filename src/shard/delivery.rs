@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::connection::Connection;
 use super::connections::Connections;
-use super::heartbeat::Served;
+use super::heartbeat::{Served, UnderWay};
 use super::outbox::{MAX_PARCEL_BYTES, MAX_PARCEL_ENTRIES, Parcel};
 use super::wheel::Tick;
 use super::{answer, look};
@@ -38,14 +38,12 @@ pub(super) struct Deliveries {
 }
 
 impl Deliveries {
-    /// Since when some clients may have entries that others do not have yet.
-    pub(super) fn walks_since(&self) -> Option<Tick> {
-        self.walk.as_ref().map(|walk| walk.since)
-    }
-
-    /// Whether an entry that was taken is not yet with all its clients.
-    pub(super) fn have_entries(&self) -> bool {
-        self.walk.is_some() || self.queue.iter().any(Command::has_entry)
+    /// What heartbeats have to know of it.
+    pub(super) fn under_way(&self) -> UnderWay {
+        UnderWay {
+            walks_since: self.walk.as_ref().map(|walk| walk.since),
+            has_entries: self.walk.is_some() || self.queue.iter().any(Command::has_entry),
+        }
     }
 
     /// Delivers one slice; true where there is more to do.
@@ -97,8 +95,8 @@ impl Deliveries {
                 reply,
             } => {
                 let now = connections.now();
-                let heartbeat =
-                    (look == Look::Heartbeat).then(|| served.heartbeat(connections, self, now));
+                let heartbeat = (look == Look::Heartbeat)
+                    .then(|| served.heartbeat(connections, self.under_way(), now));
                 // An asker who left needs no answer.
                 let _ = reply.send(look::look(connections, &ids, heartbeat.as_ref()));
             }

@@ -9,7 +9,6 @@
 use std::rc::Rc;
 
 use super::connections::Connections;
-use super::delivery::Deliveries;
 use super::wheel::Tick;
 use crate::event::EventId;
 use crate::event::Position;
@@ -23,6 +22,15 @@ pub(super) struct Served {
     place: Option<Place>,
     beat: Rc<Beat>,
     plain: Rc<Beat>,
+}
+
+/// What is being delivered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UnderWay {
+    /// Since when some clients may have entries that others do not have yet.
+    pub(super) walks_since: Option<Tick>,
+    /// Whether an entry that was taken is not yet with all its clients.
+    pub(super) has_entries: bool,
 }
 
 /// A heartbeat, encoded once for all clients that are at its place.
@@ -75,32 +83,32 @@ impl Served {
     pub(super) fn heartbeat(
         &mut self,
         connections: &Connections,
-        deliveries: &Deliveries,
+        under_way: UnderWay,
         now: Tick,
     ) -> Heartbeat {
-        self.note_dispatched(connections, deliveries);
+        self.note_dispatched(connections, under_way);
         // Whoever has entries that others do not have yet was written to since then.
-        let walks_since = deliveries.walks_since();
-        let may_be_ahead =
-            walks_since.is_some_and(|since| now.since(since) >= connections.least_silence());
+        let may_be_ahead = under_way
+            .walks_since
+            .is_some_and(|since| now.since(since) >= connections.least_silence());
         self.at_place(may_be_ahead)
     }
 
     /// Lets heartbeats have an id from a shard's first client on: until the first of them is due,
     /// entries may be under way all the time.
-    pub(super) fn prepare(&mut self, connections: &Connections, deliveries: &Deliveries) {
+    pub(super) fn prepare(&mut self, connections: &Connections, under_way: UnderWay) {
         if self.place.is_none() {
-            self.note_dispatched(connections, deliveries);
+            self.note_dispatched(connections, under_way);
         }
     }
 
     /// With no entry under way, whatever was dispatched, to this shard or another, is with its
     /// clients.
-    fn note_dispatched(&mut self, connections: &Connections, deliveries: &Deliveries) {
+    fn note_dispatched(&mut self, connections: &Connections, under_way: UnderWay) {
         let hub = &connections.shared.hub;
         let dispatched = hub.log().dispatched_position();
         let is_known = |place: Place| place.position >= dispatched;
-        if self.place.is_some_and(is_known) || deliveries.have_entries() {
+        if self.place.is_some_and(is_known) || under_way.has_entries {
             return;
         }
         // In this order: what is dispatched by now is in the inbox, or was taken from there.

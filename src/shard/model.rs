@@ -10,22 +10,27 @@ mod step;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 use tokio::runtime::Runtime;
 
+use super::poller::Poller;
 use super::*;
 use crate::auth::Identity;
+use crate::clock::Clock;
 use crate::config::OnLimit;
 use crate::engine::MemoryEngine;
 use crate::event::{EventId, EventName, SessionChange, Target, UserId};
 use crate::hub::directory::Directory;
 use crate::hub::log::Log;
 use crate::hub::log::Record;
-use crate::hub::{Limit, Limits, Parts};
+use crate::hub::{Hub, Limit, Limits, Parts};
+use crate::metrics::Metrics;
 use crate::topic::Topic;
 use crate::wire::Wire;
 use device::{Connection, Device, Happened, What};

@@ -9,12 +9,10 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
 use super::outbox::reason_of;
+use super::returned::MAX_DISCARDED_BYTES;
 use super::slot::Slot;
 use crate::metrics::DisconnectReason;
 use crate::tls::{Alert, Verdict};
-
-/// What a client may send after its request before it is closed: an EventSource sends nothing.
-pub(super) const MAX_DISCARDED_BYTES: u16 = 8 * 1024;
 
 /// What a client's input means for its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,9 +10,11 @@ use std::os::fd::OwnedFd;
 
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
-use super::reader::MAX_DISCARDED_BYTES;
 use crate::net::{Preface, Socket};
 use crate::tls::{Alert, Secrets};
+
+/// What a client may send after its request before it is closed: an EventSource sends nothing.
+pub(super) const MAX_DISCARDED_BYTES: u16 = 8 * 1024;
 
 /// What came before the first request of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

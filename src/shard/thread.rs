@@ -20,11 +20,12 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 
-use super::acceptor::{Accepted, accept};
+use super::acceptor::{Accepted, StartHandshake, accept};
 use super::connections::Sleep;
 use super::poller::Poller;
+use super::shard::Shard;
+use super::shared::Shared;
 use super::wheel::{Tick, start_of};
-use super::{Shard, Shared};
 use crate::clock::Clock;
 use crate::config::FdTables;
 use crate::hub::{Command, Inbox};
@@ -43,9 +44,6 @@ const COLLECT_AFTER_MS: u64 = 2_000;
 /// time, up to 61 of them have had their turn. With tokio's 61, clients that pipeline requests would
 /// keep newcomers waiting for a second.
 const EVENT_INTERVAL: u32 = 8;
-
-/// What starts a handshake on a shard: layer 4's entry, called on the shard's thread.
-pub type StartHandshake = Box<dyn Fn(Accepted, &Rc<RefCell<Shard>>)>;
 
 /// Everything a shard thread needs, made before any thread runs.
 #[derive(Debug)]

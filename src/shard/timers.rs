@@ -6,8 +6,7 @@
 
 use super::connection::{Connection, Gone};
 use super::connections::Connections;
-use super::delivery::Deliveries;
-use super::heartbeat::{Heartbeat, Served};
+use super::heartbeat::{Heartbeat, Served, UnderWay};
 use super::slot::TestStream;
 use super::wheel::{TICKS_PER_S, Tick};
 use crate::metrics::DisconnectReason;
@@ -26,7 +25,7 @@ const MAX_EXPIRY_TICKS: u64 = 24 * 3_600 * TICKS_PER_S;
 pub(super) fn run(
     connections: &mut Connections,
     served: &mut Served,
-    deliveries: &Deliveries,
+    under_way: UnderWay,
     now: Tick,
 ) -> bool {
     let mut heartbeat = None;
@@ -36,7 +35,7 @@ pub(super) fn run(
         };
         // Nothing is delivered meanwhile, so it holds for the whole slice.
         let heartbeat =
-            heartbeat.get_or_insert_with(|| served.heartbeat(connections, deliveries, now));
+            heartbeat.get_or_insert_with(|| served.heartbeat(connections, under_way, now));
         if let Some(connection) = connections.get(key)
             && let Ok(mut connection) = connection.fire(now, heartbeat)
         {

@@ -1,0 +1,111 @@
+//! The state of one shard, and its acts.
+
+use super::catch_up;
+use super::connections::Connections;
+use super::delivery::Deliveries;
+use super::drain::Drain;
+use super::heartbeat::Served;
+use super::poller::{Poller, Readiness};
+use super::shared::Shared;
+use super::timers;
+use super::wheel::Tick;
+use crate::sys;
+
+/// The state of one shard. Only its own thread touches it.
+#[derive(Debug)]
+pub struct Shard {
+    pub(super) connections: Connections,
+    pub(super) deliveries: Deliveries,
+    pub(super) served: Served,
+    pub(super) drain: Option<Drain>,
+}
+
+impl Shard {
+    /// An empty shard, in the context of its runtime.
+    pub(super) fn new(number: u16, shared: Shared, poller: Poller) -> Self {
+        Self {
+            connections: Connections::new(number, shared, poller),
+            deliveries: Deliveries::default(),
+            served: Served::new(),
+            drain: None,
+        }
+    }
+
+    /// The shard's number.
+    pub fn number(&self) -> u16 {
+        self.connections.number()
+    }
+
+    /// What all shards share.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.connections.shared
+    }
+
+    /// Does what was ordered past the queue; true once everything has been ended.
+    pub(super) fn take_orders(&mut self, now_ms: u64) -> bool {
+        let inbox = self.shared().hub.inbox(self.number());
+        inbox.note_turn();
+        let (rate, is_stopped) = (inbox.drain_order(), inbox.is_stopped());
+        let rate = rate.or(is_stopped.then_some(u32::MAX));
+        if let (None, Some(streams_per_s)) = (&self.drain, rate) {
+            self.drain = Some(Drain::begin(&mut self.connections, streams_per_s, now_ms));
+        }
+        if is_stopped {
+            Drain::stop(&mut self.connections);
+        }
+        is_stopped
+    }
+
+    /// Takes what the sockets have to say; true where there may be more.
+    pub(super) fn poll_sockets(&mut self, happened: &mut Vec<Readiness>) -> bool {
+        self.connections.poll(happened)
+    }
+
+    /// Does what is due at `now`; true where there may be more.
+    pub(super) fn run_timers(&mut self, now: Tick) -> bool {
+        timers::run(
+            &mut self.connections,
+            &mut self.served,
+            self.deliveries.under_way(),
+            now,
+        )
+    }
+
+    /// Delivers one slice; true where there is more to do.
+    pub(super) fn deliver(&mut self) -> bool {
+        self.deliveries.run(&mut self.connections, &mut self.served)
+    }
+
+    /// Sends pieces to clients that missed something; true where there are more.
+    pub(super) fn run_catch_ups(&mut self) -> bool {
+        catch_up::run(&mut self.connections)
+    }
+
+    /// Ends the streams whose turn has come.
+    pub(super) fn run_drain(&mut self, now_ms: u64) {
+        if let Some(drain) = &mut self.drain {
+            drain.run(&mut self.connections, now_ms);
+        }
+    }
+
+    /// Whether the shard accepts no more.
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// When the drain goes on; `None` without one, and when all streams have been told.
+    pub(super) fn drain_due_ms(&self) -> Option<u64> {
+        self.drain.as_ref()?.due_ms(&self.connections)
+    }
+
+    /// Gives memory that a burst left behind back to the kernel.
+    pub(super) fn release_memory(&mut self) {
+        self.connections.release_memory();
+        sys::collect_memory();
+    }
+
+    /// Streams held.
+    pub(super) fn len(&self) -> usize {
+        self.connections.len()
+    }
+}

@@ -1,0 +1,50 @@
+//! What all shards share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+
+/// What bounds a client that reads too slowly or not at all, and how often it hears from us.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Silence after which a stream gets a heartbeat.
+    pub heartbeat: Duration,
+    /// Longest time without progress of a client that has a backlog.
+    pub stall_timeout: Duration,
+    /// Bytes kept for one client.
+    pub max_backlog_bytes: usize,
+    /// Reconnect delays told to clients, in milliseconds.
+    pub retry_ms: std::ops::RangeInclusive<u64>,
+    /// Slots reserved in each shard's table.
+    pub table_capacity: usize,
+    /// Public connections of one shard that are not (yet) a stream.
+    pub max_handshakes: usize,
+}
+
+/// What all shards share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Who is connected, what happened, and who is told.
+    pub hub: Arc<Hub>,
+    /// The hub's clock, at hand for every turn.
+    pub clock: Clock,
+    /// The hub's metrics.
+    pub metrics: Arc<Metrics>,
+    /// Bounds and intervals.
+    pub settings: Arc<Settings>,
+}
+
+impl Shared {
+    /// Shards of this hub.
+    pub fn new(hub: Arc<Hub>, settings: Settings) -> Self {
+        Self {
+            clock: hub.clock.clone(),
+            metrics: Arc::clone(&hub.metrics),
+            hub,
+            settings: Arc::new(settings),
+        }
+    }
+}
