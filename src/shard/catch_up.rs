@@ -96,7 +96,7 @@ impl Connection<'_> {
 
     /// The next piece of what it missed; nothing where it is up to date, or has to wait for its end.
     fn next_piece(&mut self, piece: &mut Vec<Arc<Entry>>) -> Option<Progress> {
-        let hub = Arc::clone(&self.connections().shared.hub);
+        let hub = Arc::clone(&self.all.shared.hub);
         let (user, id) = (self.slot().user, self.id());
         let replay = self.slot_mut().replay()?;
         let mut progress = hub.log().replay(replay, PIECE, piece);

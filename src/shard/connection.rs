@@ -25,8 +25,8 @@ use crate::wire::{End, Piece, Signal, Wire};
 /// A connection that is there. What may close it takes it, and gives it back if it is still there.
 #[derive(Debug)]
 pub(super) struct Connection<'a> {
-    all: &'a mut Connections,
-    key: u32,
+    pub(super) all: &'a mut Connections,
+    pub(super) key: u32,
 }
 
 /// The connection is closed.
@@ -87,9 +87,25 @@ impl<'a> Connection<'a> {
     }
 
     /// Sends a parcel.
-    #[inline]
     pub(super) fn send_parcel(self, parcel: &Parcel<'_>) -> Result<Self, Gone> {
         self.send(|outbox, slot, now| outbox.send_parcel(slot, parcel, now))
+    }
+
+    /// Sends a parcel if the slot takes it; otherwise gives the connection back.
+    #[inline] // once for each client of a broadcast
+    pub(super) fn send_parcel_if(
+        self,
+        takes: impl FnOnce(&Slot) -> bool,
+        parcel: &Parcel<'_>,
+    ) -> Result<Result<Self, Gone>, Self> {
+        let now = self.all.now();
+        let Connections { outbox, table, .. } = &mut *self.all;
+        let slot = table.at_mut(self.key);
+        if !takes(slot) {
+            return Err(self);
+        }
+        let sent = outbox.send_parcel(slot, parcel, now);
+        Ok(self.after(sent))
     }
 
     /// Sends what many clients get.
@@ -118,7 +134,14 @@ impl<'a> Connection<'a> {
     fn send(self, send: impl FnOnce(&mut Outbox, &mut Slot, Tick) -> Sent) -> Result<Self, Gone> {
         let now = self.all.now();
         let Connections { outbox, table, .. } = &mut *self.all;
-        match send(outbox, table.at_mut(self.key), now) {
+        let sent = send(outbox, table.at_mut(self.key), now);
+        self.after(sent)
+    }
+
+    /// Does what a send leaves to be done.
+    #[inline]
+    fn after(self, sent: Sent) -> Result<Self, Gone> {
+        match sent {
             Ok(Then::Nothing) => Ok(self),
             Ok(Then::Arm) => Ok(self.armed()),
             Err(reason) => Err(self.close(reason)),
@@ -313,10 +336,6 @@ impl<'a> Connection<'a> {
     fn say_goodbye(&mut self, alert: Alert) {
         let Connections { outbox, table, .. } = &mut *self.all;
         outbox.say_goodbye(table.at_mut(self.key), alert);
-    }
-
-    pub(super) fn connections(&mut self) -> &mut Connections {
-        self.all
     }
 }
 

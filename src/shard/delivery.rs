@@ -284,13 +284,14 @@ impl Connection<'_> {
         let Some(first) = entries.first() else {
             return;
         };
-        if !self.slot().takes_all_from(first.entry()) {
-            self.deliver_some(entries, budget);
-            return;
-        }
-        *budget -= 1;
-        if let Ok(this) = self.send_parcel(parcel) {
-            this.metrics().delivered.add(entries.len() as u64);
+        match self.send_parcel_if(|slot| slot.takes_all_from(first.entry()), parcel) {
+            Ok(sent) => {
+                *budget -= 1;
+                if let Ok(this) = sent {
+                    this.metrics().delivered.add(entries.len() as u64);
+                }
+            }
+            Err(this) => this.deliver_some(entries, budget),
         }
     }
 

@@ -47,12 +47,11 @@ pub(super) fn run(
 
 impl Connection<'_> {
     /// Does what is due; gone where that ended the client, or its end is on the way out.
-    fn fire(mut self, now: Tick, heartbeat: &Heartbeat) -> Result<Self, Gone> {
-        let stall_ticks = self.connections().stall_ticks;
-        let slot = self.slot();
+    fn fire(self, now: Tick, heartbeat: &Heartbeat) -> Result<Self, Gone> {
+        let slot = self.all.table.at(self.key);
         let is_stalled = slot
             .backlog()
-            .is_some_and(|backlog| now.since(backlog.progress()) >= stall_ticks);
+            .is_some_and(|backlog| now.since(backlog.progress()) >= self.all.stall_ticks);
         if is_stalled {
             return Err(self.close(DisconnectReason::Stalled));
         }
@@ -63,12 +62,11 @@ impl Connection<'_> {
             return self.end_drained();
         }
         let expires_at_ms = u64::from(slot.expires_at_s) * 1_000;
-        if expires_at_ms != 0 && expires_at_ms <= self.connections().shared.clock.unix_ms() {
+        if expires_at_ms != 0 && expires_at_ms <= self.all.shared.clock.unix_ms() {
             // An end that waits in the backlog has armed its own timer.
             self.end(End::Expired, None);
             return Err(Gone);
         }
-        let slot = self.slot();
         if let Some(test) = slot.test_stream() {
             if now.reached(test.due()) {
                 return self.send_test_message();
@@ -81,18 +79,18 @@ impl Connection<'_> {
 
     /// Sends a heartbeat if the silence is long enough for this timer: the whole interval, or
     /// its last quarter where the timer was drawn from that.
-    fn beat(mut self, now: Tick, heartbeat: &Heartbeat) -> Result<Self, Gone> {
-        let connections = self.connections();
-        let (interval, least) = (connections.heartbeat_ticks, connections.least_silence());
-        let slot = self.slot_mut();
+    fn beat(self, now: Tick, heartbeat: &Heartbeat) -> Result<Self, Gone> {
+        let (interval, least) = (self.all.heartbeat_ticks, self.all.least_silence());
+        let slot = self.all.table.at_mut(self.key);
         let silence = now.since(slot.last_write);
         let enough = if slot.is_rearmed() { least } else { interval };
-        if silence < enough {
-            slot.set_rearmed(true);
-            return Ok(self);
+        let is_due = silence >= enough;
+        slot.set_rearmed(!is_due);
+        if is_due {
+            self.send_heartbeat(heartbeat)
+        } else {
+            Ok(self)
         }
-        slot.set_rearmed(false);
-        self.send_heartbeat(heartbeat)
     }
 
     /// Sends a heartbeat.
@@ -109,7 +107,7 @@ impl Connection<'_> {
             return Ok(self);
         };
         self.slot_mut().count_test_message();
-        let unix_ms = self.connections().shared.clock.unix_ms();
+        let unix_ms = self.all.shared.clock.unix_ms();
         let unix_ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
         let time = chrono::DateTime::from_timestamp_millis(unix_ms).unwrap_or_default();
         let time = time.with_timezone(&chrono::Local).format("%H:%M:%S");
@@ -118,10 +116,9 @@ impl Connection<'_> {
     }
 
     /// The earliest thing that may have to happen to a client; nothing to one whose end is out.
-    pub(super) fn due(&mut self, now: Tick) -> Option<Tick> {
-        let connections = self.connections();
-        let (interval, stall_ticks) = (connections.heartbeat_ticks, connections.stall_ticks);
-        let slot = self.slot();
+    pub(super) fn due(&self, now: Tick) -> Option<Tick> {
+        let (interval, stall_ticks) = (self.all.heartbeat_ticks, self.all.stall_ticks);
+        let slot = self.all.table.at(self.key);
         let stall = slot
             .backlog()
             .map(|backlog| backlog.progress().plus(stall_ticks));
@@ -148,7 +145,7 @@ impl Connection<'_> {
         let expires_at_s = slot.expires_at_s;
         if expires_at_s != 0 {
             let at_ms = u64::from(expires_at_s) * 1_000;
-            let unix_ms = self.connections().shared.clock.unix_ms();
+            let unix_ms = self.all.shared.clock.unix_ms();
             let left = (at_ms.saturating_sub(unix_ms) * TICKS_PER_S)
                 .div_ceil(1_000)
                 .min(MAX_EXPIRY_TICKS);
