@@ -60,6 +60,46 @@ impl Connections {
     }
 }
 
+/// What became of a parcel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passed {
+    /// It is sent.
+    Sent,
+    /// Its client is gone by now.
+    Gone,
+    /// There was none.
+    Empty,
+    /// Its client does not take it.
+    Refused,
+}
+
+impl Connections {
+    /// Sends a parcel to whoever is in a slot, if the slot takes it: what a broadcast does to every
+    /// client, with one look at each.
+    #[inline]
+    pub(super) fn pass_parcel(
+        &mut self,
+        key: u32,
+        takes: impl FnOnce(&Slot) -> bool,
+        parcel: &Parcel<'_>,
+        now: Tick,
+    ) -> Passed {
+        let Some(slot) = self.table.get_mut(key) else {
+            return Passed::Empty;
+        };
+        if !takes(slot) {
+            return Passed::Refused;
+        }
+        match self.outbox.send_parcel(slot, parcel, now) {
+            Ok(Then::Nothing) => Passed::Sent,
+            sent => match Connection::new(self, key).after(sent) {
+                Ok(_) => Passed::Sent,
+                Err(Gone) => Passed::Gone,
+            },
+        }
+    }
+}
+
 impl<'a> Connection<'a> {
     /// The one in a slot that is occupied.
     #[inline]
@@ -86,26 +126,11 @@ impl<'a> Connection<'a> {
         self.all.metrics()
     }
 
-    /// Sends a parcel.
-    pub(super) fn send_parcel(self, parcel: &Parcel<'_>) -> Result<Self, Gone> {
-        self.send(|outbox, slot, now| outbox.send_parcel(slot, parcel, now))
-    }
-
-    /// Sends a parcel if the slot takes it; otherwise gives the connection back.
-    #[inline] // once for each client of a broadcast
-    pub(super) fn send_parcel_if(
-        self,
-        takes: impl FnOnce(&Slot) -> bool,
-        parcel: &Parcel<'_>,
-    ) -> Result<Result<Self, Gone>, Self> {
-        let now = self.all.now();
-        let Connections { outbox, table, .. } = &mut *self.all;
-        let slot = table.at_mut(self.key);
-        if !takes(slot) {
-            return Err(self);
-        }
-        let sent = outbox.send_parcel(slot, parcel, now);
-        Ok(self.after(sent))
+    /// Sends a parcel. `now` is the walk's reading of the clock.
+    pub(super) fn send_parcel(self, parcel: &Parcel<'_>, now: Tick) -> Result<Self, Gone> {
+        self.send(now, |outbox, slot, now| {
+            outbox.send_parcel(slot, parcel, now)
+        })
     }
 
     /// Sends what many clients get.
@@ -113,8 +138,11 @@ impl<'a> Connection<'a> {
     pub(super) fn send_shared<'p>(
         self,
         piece: impl FnOnce(Wire) -> Piece<'p>,
+        now: Tick,
     ) -> Result<Self, Gone> {
-        self.send(|outbox, slot, now| outbox.send_shared(slot, piece, now))
+        self.send(now, |outbox, slot, now| {
+            outbox.send_shared(slot, piece, now)
+        })
     }
 
     /// Sends what this client alone gets, in one send.
@@ -122,41 +150,49 @@ impl<'a> Connection<'a> {
         self,
         signals: impl IntoIterator<Item = Signal<'p>>,
     ) -> Result<Self, Gone> {
-        self.send(|outbox, slot, now| outbox.send_signals(slot, signals, now))
+        let now = self.all.now();
+        self.send(now, |outbox, slot, now| {
+            outbox.send_signals(slot, signals, now)
+        })
     }
 
     /// Sends the head of the response.
     pub(super) fn send_head(self, head: &[u8]) -> Result<Self, Gone> {
-        self.send(|outbox, slot, now| outbox.send_copied(slot, head, now))
-    }
-
-    #[inline]
-    fn send(self, send: impl FnOnce(&mut Outbox, &mut Slot, Tick) -> Sent) -> Result<Self, Gone> {
         let now = self.all.now();
-        let Connections { outbox, table, .. } = &mut *self.all;
-        let sent = send(outbox, table.at_mut(self.key), now);
-        self.after(sent)
+        self.send(now, |outbox, slot, now| outbox.send_copied(slot, head, now))
     }
 
-    /// Does what a send leaves to be done.
     #[inline]
-    fn after(self, sent: Sent) -> Result<Self, Gone> {
-        match sent {
+    fn send(
+        self,
+        now: Tick,
+        send: impl FnOnce(&mut Outbox, &mut Slot, Tick) -> Sent,
+    ) -> Result<Self, Gone> {
+        let Connections { outbox, table, .. } = &mut *self.all;
+        match send(outbox, table.at_mut(self.key), now) {
             Ok(Then::Nothing) => Ok(self),
-            Ok(Then::Arm) => Ok(self.armed()),
-            Err(reason) => Err(self.close(reason)),
+            sent => self.after(sent),
         }
     }
 
+    /// Does what a send leaves to be done.
     #[cold]
-    fn armed(mut self) -> Self {
-        self.arm();
-        self
+    fn after(mut self, sent: Sent) -> Result<Self, Gone> {
+        match sent {
+            Ok(Then::Nothing) => {}
+            Ok(Then::Arm) => self.arm(),
+            Err(reason) => return Err(self.close(reason)),
+        }
+        Ok(self)
     }
 
     /// Arms its timer for whatever comes first.
     pub(super) fn arm(&mut self) {
-        let now = self.all.now();
+        self.arm_at(self.all.now());
+    }
+
+    /// The same, by an earlier reading of the clock.
+    pub(super) fn arm_at(&mut self, now: Tick) {
         if let Some(due) = self.due(now) {
             self.all.arm(self.key, due);
         }
@@ -242,11 +278,13 @@ impl<'a> Connection<'a> {
             slot.set_closes();
         }
         self.all.leave_directory(self.key);
-        let sent = self.send(|outbox, slot, now| outbox.send_end(slot, end, entry, now));
+        let now = self.all.now();
+        let sent = self.send(now, |outbox, slot, now| {
+            outbox.send_end(slot, end, entry, now)
+        });
         let Ok(mut this) = sent else {
             return;
         };
-        let now = this.all.now();
         let slot = this.slot_mut();
         slot.set_ending();
         let waits = slot

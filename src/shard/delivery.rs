@@ -11,10 +11,11 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::connection::Connection;
+use super::connection::{Connection, Passed};
 use super::connections::Connections;
 use super::heartbeat::{Served, UnderWay};
 use super::outbox::{MAX_PARCEL_BYTES, MAX_PARCEL_ENTRIES, Parcel};
+use super::slot::Slot;
 use super::wheel::Tick;
 use super::{answer, look};
 use crate::event::Target;
@@ -232,6 +233,8 @@ enum Over {
 impl Walk {
     /// Walks on; true when the walk is at its end.
     fn advance(&mut self, connections: &mut Connections, budget: &mut usize) -> bool {
+        // One reading a slice: what is written in it is written at one tick.
+        let now = connections.now();
         let entries: Vec<&Outgoing> = self.entries.iter().map(Arc::as_ref).collect();
         match &mut self.over {
             Over::Everyone { next } => {
@@ -242,9 +245,7 @@ impl Walk {
                 while *next < stop && *budget > 0 {
                     let key = *next;
                     *next += 1;
-                    if let Some(connection) = connections.get(key) {
-                        connection.deliver(&entries, &parcel, budget);
-                    }
+                    deliver(connections, key, &entries, &parcel, now, budget);
                 }
                 *next >= connections.table.end()
             }
@@ -254,8 +255,8 @@ impl Walk {
                     && let Some(id) = ids.pop()
                 {
                     // Another may have moved in, who did not ask.
-                    if let Some(connection) = connections.find(id) {
-                        connection.deliver(&entries, &parcel, budget);
+                    if let Some(key) = connections.table.find(id) {
+                        deliver(connections, key, &entries, &parcel, now, budget);
                     }
                 }
                 ids.is_empty()
@@ -267,7 +268,7 @@ impl Walk {
                     *next = group.end;
                     *budget -= 1;
                     if let Some(connection) = connections.find(id) {
-                        connection.deliver_group(&pairs[group], &entries);
+                        connection.deliver_group(&pairs[group], &entries, now);
                     }
                 }
                 *next >= pairs.len()
@@ -276,43 +277,55 @@ impl Walk {
     }
 }
 
-impl Connection<'_> {
-    /// Delivers the entries of a walk: all in one parcel, or, to a client that joined in between or
-    /// catches up, those it takes.
-    #[inline]
-    fn deliver(self, entries: &[&Outgoing], parcel: &Parcel<'_>, budget: &mut usize) {
-        let Some(first) = entries.first() else {
-            return;
-        };
-        match self.send_parcel_if(|slot| slot.takes_all_from(first.entry()), parcel) {
-            Ok(sent) => {
-                *budget -= 1;
-                if let Ok(this) = sent {
-                    this.metrics().delivered.add(entries.len() as u64);
-                }
+/// Delivers the entries of a walk to whoever is in a slot: all in one parcel, or, to a client that
+/// joined in between or catches up, those it takes.
+#[inline]
+fn deliver(
+    connections: &mut Connections,
+    key: u32,
+    entries: &[&Outgoing],
+    parcel: &Parcel<'_>,
+    now: Tick,
+    budget: &mut usize,
+) {
+    let Some(first) = entries.first() else {
+        return;
+    };
+    let takes_all = |slot: &Slot| slot.takes_all_from(first.entry());
+    match connections.pass_parcel(key, takes_all, parcel, now) {
+        Passed::Sent => {
+            *budget -= 1;
+            connections.metrics().delivered.add(entries.len() as u64);
+        }
+        Passed::Gone => *budget -= 1,
+        Passed::Empty => {}
+        Passed::Refused => {
+            if let Some(connection) = connections.get(key) {
+                connection.deliver_some(entries, now, budget);
             }
-            Err(this) => this.deliver_some(entries, budget),
         }
     }
+}
 
+impl Connection<'_> {
     #[cold]
-    fn deliver_some(self, entries: &[&Outgoing], budget: &mut usize) {
+    fn deliver_some(self, entries: &[&Outgoing], now: Tick, budget: &mut usize) {
         let takes = |outgoing: &&Outgoing| self.slot().takes(outgoing.entry());
         let wanted: Vec<&Outgoing> = entries.iter().copied().filter(takes).collect();
         if wanted.is_empty() {
             return;
         }
         *budget -= 1;
-        self.deliver_all(&wanted);
+        self.deliver_all(&wanted, now);
     }
 
     /// Delivers one client's events of a walk.
-    fn deliver_group(self, group: &[(ConnectionId, usize)], entries: &[&Outgoing]) {
+    fn deliver_group(self, group: &[(ConnectionId, usize)], entries: &[&Outgoing], now: Tick) {
         if let [(_, number)] = group {
             // Most unicasts: one event, and nothing to gather.
             let outgoing = entries[*number];
             if self.slot().takes(outgoing.entry())
-                && let Ok(this) = self.send_shared(|wire| outgoing.piece(wire))
+                && let Ok(this) = self.send_shared(|wire| outgoing.piece(wire), now)
             {
                 this.metrics().delivered.increment();
             }
@@ -324,12 +337,12 @@ impl Connection<'_> {
             .filter(|outgoing| self.slot().takes(outgoing.entry()))
             .collect();
         if !wanted.is_empty() {
-            self.deliver_all(&wanted);
+            self.deliver_all(&wanted, now);
         }
     }
 
-    fn deliver_all(self, wanted: &[&Outgoing]) {
-        if let Ok(this) = self.send_parcel(&Parcel::new(wanted)) {
+    fn deliver_all(self, wanted: &[&Outgoing], now: Tick) {
+        if let Ok(this) = self.send_parcel(&Parcel::new(wanted), now) {
             this.metrics().delivered.add(wanted.len() as u64);
         }
     }

@@ -80,7 +80,10 @@ impl Connection<'_> {
             slot.transport() == Transport::Sse && !slot.is_ending() && !slot.is_backlogged()
         };
         match heartbeat {
-            Some(heartbeat) if is_idle(this.slot()) => this.send_heartbeat(heartbeat),
+            Some(heartbeat) if is_idle(this.slot()) => {
+                let now = this.all.now();
+                this.send_heartbeat(heartbeat, now)
+            }
             _ => Ok(this),
         }
     }

@@ -98,6 +98,10 @@ impl Table {
         self.slots.get(key as usize)
     }
 
+    pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(key as usize)
+    }
+
     /// A slot that is occupied.
     #[inline]
     #[allow(clippy::indexing_slicing)] // for the guard of a connection, which is there

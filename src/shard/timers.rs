@@ -39,7 +39,7 @@ pub(super) fn run(
         if let Some(connection) = connections.get(key)
             && let Ok(mut connection) = connection.fire(now, heartbeat)
         {
-            connection.arm();
+            connection.arm_at(now);
         }
     }
     true
@@ -87,16 +87,16 @@ impl Connection<'_> {
         let is_due = silence >= enough;
         slot.set_rearmed(!is_due);
         if is_due {
-            self.send_heartbeat(heartbeat)
+            self.send_heartbeat(heartbeat, now)
         } else {
             Ok(self)
         }
     }
 
     /// Sends a heartbeat.
-    pub(super) fn send_heartbeat(self, heartbeat: &Heartbeat) -> Result<Self, Gone> {
+    pub(super) fn send_heartbeat(self, heartbeat: &Heartbeat, now: Tick) -> Result<Self, Gone> {
         let beat = heartbeat.beat(self.slot().joined());
-        let this = self.send_shared(|wire| beat.piece(wire))?;
+        let this = self.send_shared(|wire| beat.piece(wire), now)?;
         this.metrics().heartbeats.increment();
         Ok(this)
     }
