@@ -70,12 +70,16 @@ fn one_for_all() -> Stage {
     stage
 }
 
-fn one_each() -> Stage {
-    let stage = stage();
+fn append_one_each(stage: &Stage) {
     for user in 0..UNICASTS {
         let user = UserId::new(&user.to_string()).expect("a user's id");
         append(&stage.shared, Target::User(user));
     }
+}
+
+fn one_each() -> Stage {
+    let stage = stage();
+    append_one_each(&stage);
     stage
 }
 
@@ -121,6 +125,15 @@ fn unicast(stage: Stage) -> Stage {
     stage
 }
 
+// The same from its acceptance on: wherever an event is encoded, it is counted here.
+#[library_benchmark(setup = stage, teardown = each_got_theirs)]
+fn published_unicast(stage: Stage) -> Stage {
+    append_one_each(&stage);
+    route(&stage.shared);
+    stage.solo.deliver();
+    stage
+}
+
 // Everybody has been silent for the interval: a heartbeat each, and the timer anew.
 #[library_benchmark(setup = all_silent, teardown = all_heard_one)]
 fn heartbeats(stage: Stage) -> Stage {
@@ -130,5 +143,5 @@ fn heartbeats(stage: Stage) -> Stage {
 
 library_benchmark_group!(
     name = delivery,
-    benchmarks = [broadcast, unicast, heartbeats]
+    benchmarks = [broadcast, unicast, published_unicast, heartbeats]
 );
