@@ -59,7 +59,7 @@ impl Hub {
         }
     }
 
-    /// Whether [`make_room`] would make room. Closes only connections whose end the kernel knows.
+    /// Whether [`Hub::make_room`] would make room. Closes only connections whose end the kernel knows.
     pub async fn would_make_room(&self, user: &str) -> bool {
         let has_room = || self.count(user) < self.user_limit();
         self.look(user, Look::Only).await;
