@@ -3,20 +3,21 @@
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::answer::{Answer, json};
 use super::rates::Sample;
-use super::{Admin, moment, process};
+use crate::admin::api::answer::{Answer, json};
+use crate::admin::service::Admin;
+use crate::admin::{moment, process};
 use crate::clock::millis;
 use crate::metrics::{
     DELIVERY_BOUNDS_MS, DisconnectReason, Metrics, PublishedTo, RefusedReason, ShardMetrics,
     Transport,
 };
 
-pub(super) fn answer(admin: &Admin) -> Answer {
+pub(crate) fn answer(admin: &Admin) -> Answer {
     json(StatusCode::OK, &now(admin))
 }
 
-pub(super) fn now(admin: &Admin) -> Value {
+pub(crate) fn now(admin: &Admin) -> Value {
     let metrics = &admin.hub.metrics;
     let now_ms = admin.hub.clock.now_ms();
     let sample = Sample::new(now_ms, metrics);

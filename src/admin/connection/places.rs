@@ -19,7 +19,7 @@ use crate::quiet::Quiet;
 
 /// All open admin connections, up to the limit.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(crate) struct Places {
     clock: Clock,
     max: usize,
     spare: usize,
@@ -37,14 +37,14 @@ struct Table {
 
 /// A connection's place; given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     places: Arc<Places>,
     number: u64,
     line: Arc<Line>,
 }
 
 impl Places {
-    pub(super) fn new(clock: Clock, max: usize, spare: usize) -> Self {
+    pub(crate) fn new(clock: Clock, max: usize, spare: usize) -> Self {
         Self {
             clock,
             max,
@@ -58,7 +58,7 @@ impl Places {
 
     /// A place for a new connection, and the one that was cut for it: its descriptor is free once
     /// it [is gone](Line::is_gone).
-    pub(super) fn enter(self: &Arc<Self>, peer: Option<SocketAddr>) -> (Place, Option<Arc<Line>>) {
+    pub(crate) fn enter(self: &Arc<Self>, peer: Option<SocketAddr>) -> (Place, Option<Arc<Line>>) {
         let now_ms = self.clock.now_ms();
         let line = Arc::new(Line::new(peer, self.next_move(), now_ms));
         let mut table = self.table.lock();
@@ -112,12 +112,12 @@ impl Places {
 }
 
 impl Place {
-    pub(super) fn line(&self) -> &Arc<Line> {
+    pub(crate) fn line(&self) -> &Arc<Line> {
         &self.line
     }
 
     /// Notes that bytes came or went.
-    pub(super) fn moved(&self) {
+    pub(crate) fn moved(&self) {
         let places = &self.places;
         self.line.moved(places.next_move(), places.clock.now_ms());
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
-use super::{Admin, connection};
+use super::serve::serve_connection;
+use crate::admin::service::Admin;
 use crate::config::MAX_LEAVING;
 use crate::net::{Acceptor, Listener, Socket};
 
@@ -28,7 +29,7 @@ pub async fn serve(admin: Arc<Admin>, listener: Listener) -> io::Result<()> {
         let socket = acceptor.next(&admin.hub.clock, || ()).await;
         keep_alive(&socket);
         let (place, cut) = admin.places.enter(socket.peer());
-        tokio::spawn(connection::serve(Arc::clone(&admin), socket, place));
+        tokio::spawn(serve_connection(Arc::clone(&admin), socket, place));
         leaving.extend(cut);
         // Their descriptors are open until their tasks have had a turn.
         if leaving.len() > MAX_LEAVING

@@ -7,7 +7,7 @@ use super::answer::{Answer, bytes};
 /// Kept as JSON beside this file, so that editors and validators can read it.
 const DOCUMENT: &str = include_str!("openapi.json");
 
-pub(super) fn answer() -> Answer {
+pub(crate) fn answer() -> Answer {
     bytes(StatusCode::OK, "application/json", DOCUMENT)
 }
 

@@ -3,15 +3,16 @@
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, json};
-use super::{Admin, moment};
+use crate::admin::api::answer::{Answer, json};
+use crate::admin::moment;
+use crate::admin::service::Admin;
 
-pub(super) fn answer(admin: &Admin) -> Answer {
+pub(crate) fn answer(admin: &Admin) -> Answer {
     json(StatusCode::OK, &now(admin))
 }
 
 /// The latest first; an address as presence tells it.
-pub(super) fn now(admin: &Admin) -> Value {
+pub(crate) fn now(admin: &Admin) -> Value {
     let recent = admin.recent_refusals.list();
     let refusals: Vec<Value> = recent
         .iter()

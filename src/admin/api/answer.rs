@@ -12,27 +12,27 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
-use super::live::Events;
+use crate::admin::dashboard::Events;
 use crate::hub::engine::EngineError;
 use crate::request::Fault;
 use crate::text::without_byte_order_mark;
 
-pub(super) type Answer = Response<Either<Full<Bytes>, Events>>;
+pub(crate) type Answer = Response<Either<Full<Bytes>, Events>>;
 
 /// What went wrong with a request; becomes its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     status: StatusCode,
     code: &'static str,
     message: String,
 }
 
 impl Problem {
-    pub(super) fn not_found() -> Self {
+    pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "no such route")
     }
 
-    pub(super) fn method_not_allowed() -> Self {
+    pub(crate) fn method_not_allowed() -> Self {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method_not_allowed",
@@ -40,7 +40,7 @@ impl Problem {
         )
     }
 
-    pub(super) fn unauthorized() -> Self {
+    pub(crate) fn unauthorized() -> Self {
         Self::new(
             StatusCode::UNAUTHORIZED,
             "unauthorized",
@@ -48,11 +48,11 @@ impl Problem {
         )
     }
 
-    pub(super) fn invalid(message: impl Into<String>) -> Self {
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
     }
 
-    pub(super) fn throttled() -> Self {
+    pub(crate) fn throttled() -> Self {
         Self::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too_many_requests",
@@ -60,11 +60,11 @@ impl Problem {
         )
     }
 
-    pub(super) fn late(message: impl Into<String>) -> Self {
+    pub(crate) fn late(message: impl Into<String>) -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", message)
     }
 
-    pub(super) fn too_large(max_bytes: usize) -> Self {
+    pub(crate) fn too_large(max_bytes: usize) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too_large",
@@ -72,7 +72,7 @@ impl Problem {
         )
     }
 
-    pub(super) fn faulty(fault: Fault) -> Self {
+    pub(crate) fn faulty(fault: Fault) -> Self {
         let code = match fault {
             Fault::NoHost | Fault::BadHost => "invalid_request",
             Fault::TransferCoding => "not_implemented",
@@ -80,15 +80,15 @@ impl Problem {
         Self::new(fault.status(), code, fault.text())
     }
 
-    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
     }
 
-    pub(super) fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
 
-    pub(super) fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         &self.message
     }
 
@@ -132,7 +132,7 @@ impl From<Problem> for Answer {
     }
 }
 
-pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
+pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
     match serde_json::to_vec(body) {
         Ok(body) => bytes(status, "application/json", body),
         // Our own answers are maps with text keys, which always serialise.
@@ -144,7 +144,7 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
     }
 }
 
-pub(super) fn bytes(
+pub(crate) fn bytes(
     status: StatusCode,
     content_type: &'static str,
     body: impl Into<Bytes>,
@@ -159,12 +159,12 @@ pub(super) fn bytes(
 }
 
 /// A body of a JSON object. An empty one reads as `{}`, and one byte order mark is skipped.
-pub(super) fn parse_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(crate) fn parse_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     parse(without_byte_order_mark(body))
 }
 
 /// A JSON object. An empty text reads as `{}`.
-pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.trim_ascii().is_empty() {
         b"{}"
     } else {
@@ -178,7 +178,7 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 /// A value from a JSON object only: serde's own reading of a struct takes its fields from an array,
 /// too, in the order in which the source happens to have them.
 #[derive(Debug)]
-pub(super) struct Object<T>(pub(super) T);
+pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

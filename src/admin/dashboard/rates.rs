@@ -14,23 +14,23 @@ type Buckets = [u64; DELIVERY_BOUNDS_MS.len() + 1];
 
 /// The last samples.
 #[derive(Debug, Default)]
-pub(super) struct Rates(Mutex<VecDeque<Sample>>);
+pub(crate) struct Rates(Mutex<VecDeque<Sample>>);
 
 /// The counters that rates are made of, at one moment.
 #[derive(Clone, Debug)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     at_ms: u64,
-    pub(super) connects: u64,
-    pub(super) disconnects: u64,
-    pub(super) refused: u64,
-    pub(super) published: u64,
-    pub(super) delivered: u64,
-    pub(super) heartbeats: u64,
-    pub(super) delivery: Buckets,
+    pub(crate) connects: u64,
+    pub(crate) disconnects: u64,
+    pub(crate) refused: u64,
+    pub(crate) published: u64,
+    pub(crate) delivered: u64,
+    pub(crate) heartbeats: u64,
+    pub(crate) delivery: Buckets,
 }
 
 impl Rates {
-    pub(super) fn sample(&self, now_ms: u64, metrics: &Metrics) {
+    pub(crate) fn sample(&self, now_ms: u64, metrics: &Metrics) {
         let mut samples = self.0.lock();
         samples.push_back(Sample::new(now_ms, metrics));
         if samples.len() > SAMPLES {
@@ -39,7 +39,7 @@ impl Rates {
     }
 
     /// Events a second since the oldest sample.
-    pub(super) fn per_second(&self, now: &Sample) -> Value {
+    pub(crate) fn per_second(&self, now: &Sample) -> Value {
         let oldest = self.oldest(now);
         let elapsed_ms = now.at_ms.saturating_sub(oldest.at_ms).max(1_000);
         #[allow(clippy::cast_precision_loss)] // a rate of seconds
@@ -60,7 +60,7 @@ impl Rates {
     }
 
     /// The deliveries since the oldest sample, by what they took.
-    pub(super) fn recent_delivery(&self, now: &Sample) -> Buckets {
+    pub(crate) fn recent_delivery(&self, now: &Sample) -> Buckets {
         let mut recent = now.delivery;
         for (bucket, before) in recent.iter_mut().zip(self.oldest(now).delivery) {
             *bucket = bucket.saturating_sub(before);
@@ -74,11 +74,11 @@ impl Rates {
 }
 
 impl Sample {
-    pub(super) fn at_ms(&self) -> u64 {
+    pub(crate) fn at_ms(&self) -> u64 {
         self.at_ms
     }
 
-    pub(super) fn new(at_ms: u64, metrics: &Metrics) -> Self {
+    pub(crate) fn new(at_ms: u64, metrics: &Metrics) -> Self {
         let refused = RefusedReason::ALL.iter();
         let published = PublishedTo::ALL.iter();
         Self {

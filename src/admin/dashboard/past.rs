@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 
 use super::rates::Sample;
-use super::{Admin, moment, process};
+use crate::admin::{moment, process};
+use crate::hub::Hub;
 use crate::metrics::ShardMetrics;
 
 /// Between two points.
@@ -15,11 +16,11 @@ const POINTS: usize = 181;
 
 /// Points of the last 15 minutes, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Past(VecDeque<Point>);
+pub(crate) struct Past(VecDeque<Point>);
 
 /// What was held at one moment, and what had happened by then since the start.
 #[derive(Clone, Debug)]
-pub(super) struct Point {
+pub(crate) struct Point {
     unix_ms: u64,
     counts: Sample,
     connections: u64,
@@ -31,8 +32,8 @@ pub(super) struct Point {
 
 impl Past {
     /// Takes a point if it is time for one.
-    pub(super) fn tick(&mut self, admin: &Admin) -> Option<&Point> {
-        let now_ms = admin.hub.clock.now_ms();
+    pub(crate) fn tick(&mut self, hub: &Hub) -> Option<&Point> {
+        let now_ms = hub.clock.now_ms();
         let is_due = |last: &Point| now_ms >= last.counts.at_ms() + INTERVAL_MS;
         if !self.0.back().is_none_or(is_due) {
             return None;
@@ -40,20 +41,19 @@ impl Past {
         if self.0.len() == POINTS {
             self.0.pop_front();
         }
-        self.0.push_back(Point::new(admin, now_ms));
+        self.0.push_back(Point::new(hub, now_ms));
         self.0.back()
     }
 
     /// Oldest first.
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let points: Vec<Value> = self.0.iter().map(Point::json).collect();
         json!({"interval_s": INTERVAL_MS / 1_000, "points": points})
     }
 }
 
 impl Point {
-    fn new(admin: &Admin, now_ms: u64) -> Self {
-        let hub = &admin.hub;
+    fn new(hub: &Hub, now_ms: u64) -> Self {
         let (history_bytes, _) = hub.log().retained();
         Self {
             unix_ms: hub.clock.unix_ms(),
@@ -66,7 +66,7 @@ impl Point {
         }
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         json!({
             "at": moment::of_millis(self.unix_ms),
             "uptime_ms": self.counts.at_ms(),

@@ -15,9 +15,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::places::Place;
-use super::{Admin, BUFFER_BYTES, routes};
+use crate::admin::routes;
+use crate::admin::service::Admin;
 use crate::net::Socket;
 
+/// A connection's buffer: the largest head it may send, and what waits for a slow reader in it.
+const BUFFER_BYTES: usize = 64 * 1024;
 /// Longest wait for a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is still read after the last answer. Closing over unread input resets the connection, and a
@@ -30,7 +33,7 @@ const LINGER_TIME: Duration = Duration::from_secs(30);
 const LINGER_PAUSE: Duration = Duration::from_secs(5);
 
 /// Serves to the end, or until the connection is cut.
-pub(super) async fn serve(admin: Arc<Admin>, socket: Socket, place: Place) {
+pub(crate) async fn serve_connection(admin: Arc<Admin>, socket: Socket, place: Place) {
     let line = Arc::clone(place.line());
     let serving = async {
         let io = answer_all(&admin, socket, &place).await;

@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Bytes, Incoming};
 
 use super::answer::Problem;
-use super::line::Line;
+use crate::admin::connection::Line;
 use crate::clock::Clock;
 
 /// Longest wait for the next piece of a body.
@@ -20,7 +20,7 @@ const MAX_WAIT: Duration = Duration::from_secs(10 * 60);
 
 /// A request's body that is read piece by piece. While the server waits for a piece, its connection
 /// counts as idle.
-pub(super) struct Body {
+pub(crate) struct Body {
     incoming: Incoming,
     line: Arc<Line>,
     clock: Clock,
@@ -29,13 +29,13 @@ pub(super) struct Body {
 
 /// Why the rest of a body does not come.
 #[derive(Debug)]
-pub(super) enum Unfinished {
+pub(crate) enum Unfinished {
     Late,
     CutOff(hyper::Error),
 }
 
 impl Body {
-    pub(super) fn new(incoming: Incoming, line: &Arc<Line>, clock: Clock) -> Self {
+    pub(crate) fn new(incoming: Incoming, line: &Arc<Line>, clock: Clock) -> Self {
         line.set_unread(!incoming.is_end_stream());
         Self {
             incoming,
@@ -46,7 +46,7 @@ impl Body {
     }
 
     /// The next piece, `None` at the end, if it has come already.
-    pub(super) async fn arrived(&mut self) -> Poll<Result<Option<Bytes>, Unfinished>> {
+    pub(crate) async fn arrived(&mut self) -> Poll<Result<Option<Bytes>, Unfinished>> {
         let next = {
             let mut data = pin!(data(&mut self.incoming));
             std::future::poll_fn(|cx| Poll::Ready(data.as_mut().poll(cx))).await
@@ -58,7 +58,7 @@ impl Body {
     }
 
     /// The next piece; `None` at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Unfinished> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Unfinished> {
         if let Poll::Ready(next) = self.arrived().await {
             return next;
         }
@@ -72,7 +72,7 @@ impl Body {
     }
 
     /// The whole body, if it is not over the limit.
-    pub(super) async fn whole(mut self, max_bytes: usize) -> Result<Bytes, Problem> {
+    pub(crate) async fn whole(mut self, max_bytes: usize) -> Result<Bytes, Problem> {
         let is_too_large = |bytes: u64| bytes > max_bytes as u64;
         if is_too_large(self.incoming.size_hint().lower()) {
             return Err(Problem::too_large(max_bytes));

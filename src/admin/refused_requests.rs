@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 
-use super::answer::Problem;
+use super::api::answer::Problem;
 use super::span;
 use crate::clock::Clock;
 use crate::quiet::Quiet;
@@ -16,13 +16,13 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// The log lines about rejected admin requests, at most one per second and kind.
 #[derive(Debug)]
-pub(super) struct Refusals {
+pub(super) struct RefusedRequests {
     /// Anybody can send a wrong key, which must not hide what the server cannot do.
     of_key: Quiet,
     of_server: Quiet,
 }
 
-impl Default for Refusals {
+impl Default for RefusedRequests {
     fn default() -> Self {
         Self {
             of_key: Quiet::new(EVERY),
@@ -31,7 +31,7 @@ impl Default for Refusals {
     }
 }
 
-impl Refusals {
+impl RefusedRequests {
     /// Notes a refusal, if an operator has to know it: what is only wrong in a request, its sender
     /// is told.
     pub(super) fn note(

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::answer::{Answer, Problem, json, parse_body};
 use super::body::Body;
-use super::{Admin, moment};
+use crate::admin::moment;
+use crate::admin::service::Admin;
 use crate::event::{UserId, check_session};
 use crate::hub::{Description, LogOut};
 
@@ -46,7 +47,7 @@ struct LogoutBody {
 }
 
 /// `GET /v1/users/{id}`
-pub(super) async fn presence(admin: &Admin, user: &UserId) -> Result<Answer, Problem> {
+pub(crate) async fn presence(admin: &Admin, user: &UserId) -> Result<Answer, Problem> {
     let described = admin.hub.presence(user).await;
     let presence = Presence {
         user: user.as_str(),
@@ -57,7 +58,7 @@ pub(super) async fn presence(admin: &Admin, user: &UserId) -> Result<Answer, Pro
 }
 
 /// `PUT /v1/users/{id}/session`
-pub(super) async fn change_session(
+pub(crate) async fn change_session(
     admin: &Admin,
     user: UserId,
     body: Body,
@@ -74,7 +75,7 @@ pub(super) async fn change_session(
 }
 
 /// `POST /v1/users/{id}/logout`
-pub(super) async fn log_out(admin: &Admin, user: UserId, body: Body) -> Result<Answer, Problem> {
+pub(crate) async fn log_out(admin: &Admin, user: UserId, body: Body) -> Result<Answer, Problem> {
     let LogoutBody { message, reason } = parse_body(&body.whole(MAX_BODY_BYTES).await?)?;
     let words = LogOut::default();
     let words = LogOut {
@@ -89,7 +90,7 @@ pub(super) async fn log_out(admin: &Admin, user: UserId, body: Body) -> Result<A
 }
 
 /// `DELETE /v1/users/{id}/connections`
-pub(super) fn disconnect(admin: &Admin, user: &UserId) -> Answer {
+pub(crate) fn disconnect(admin: &Admin, user: &UserId) -> Answer {
     let ended = admin.hub.disconnect(user);
     json(
         StatusCode::OK,

@@ -10,9 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::Admin;
 use super::answer::{Answer, Object, Problem, json, parse};
 use super::body::{Body, Unfinished};
+use crate::admin::service::Admin;
 use crate::event::{Draft, EventName, MAX_SOURCE_ID_BYTES, Target, UserId, Users, integer_digits};
 use crate::hub::engine::{EngineError, MAX_DRAFTS};
 use crate::text::without_byte_order_mark;
@@ -88,7 +88,7 @@ struct LineError {
 }
 
 /// `POST /v1/events`
-pub(super) async fn publish(admin: &Admin, body: Body) -> Result<Answer, Problem> {
+pub(crate) async fn publish(admin: &Admin, body: Body) -> Result<Answer, Problem> {
     let body = body.whole(max_event_bytes(admin)).await?;
     let draft = draft(admin, without_byte_order_mark(&body))?;
     let answers = admin.hub.publish(vec![draft]).await;
@@ -97,7 +97,7 @@ pub(super) async fn publish(admin: &Admin, body: Body) -> Result<Answer, Problem
 }
 
 /// `POST /v1/events/batch`: reads lines as they come, so that a batch is never held whole.
-pub(super) async fn publish_batch(admin: &Admin, mut body: Body) -> Result<Answer, Problem> {
+pub(crate) async fn publish_batch(admin: &Admin, mut body: Body) -> Result<Answer, Problem> {
     let mut batch = Batch::default();
     let mut pending: Vec<u8> = Vec::new();
     loop {
@@ -236,7 +236,7 @@ impl Batch {
         if let Some(problem) = failure {
             let (route, clock) = ("/v1/events/batch", &admin.hub.clock);
             admin
-                .refusals
+                .refused_requests
                 .note(&problem, &Method::POST, Some(route), None, clock);
         }
     }

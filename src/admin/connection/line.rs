@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 /// The state of one admin connection, shared between its requests and the table of all.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(crate) struct Line {
     peer: Option<SocketAddr>,
     cut: Notify,
     gone: Notify,
@@ -24,7 +24,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(peer: Option<SocketAddr>, moved: u64, now_ms: u64) -> Self {
+    pub(crate) fn new(peer: Option<SocketAddr>, moved: u64, now_ms: u64) -> Self {
         Self {
             peer,
             cut: Notify::new(),
@@ -38,77 +38,77 @@ impl Line {
     }
 
     /// The other end; `None` for a unix socket.
-    pub(super) fn peer(&self) -> Option<SocketAddr> {
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
 
     /// Has the connection closed with whatever still waits in it.
-    pub(super) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.cut.notify_one();
     }
 
     /// Waits until somebody cuts it.
-    pub(super) async fn is_cut(&self) {
+    pub(crate) async fn is_cut(&self) {
         self.cut.notified().await;
     }
 
     /// Its socket is closed.
-    pub(super) fn left(&self) {
+    pub(crate) fn left(&self) {
         self.gone.notify_one();
     }
 
     /// Waits until its socket is closed.
-    pub(super) async fn is_gone(&self) {
+    pub(crate) async fn is_gone(&self) {
         self.gone.notified().await;
     }
 
     /// Whether the server works on a request, or waits for the client.
-    pub(super) fn set_busy(&self, is_busy: bool) {
+    pub(crate) fn set_busy(&self, is_busy: bool) {
         self.is_busy.store(is_busy, Ordering::Relaxed);
     }
 
     /// Whether something of the current request's body has not been read.
-    pub(super) fn set_unread(&self, has_unread: bool) {
+    pub(crate) fn set_unread(&self, has_unread: bool) {
         self.has_unread.store(has_unread, Ordering::Relaxed);
     }
 
     /// The answer is a stream from now on.
-    pub(super) fn set_streaming(&self) {
+    pub(crate) fn set_streaming(&self) {
         self.is_streaming.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_streaming(&self) -> bool {
+    pub(crate) fn is_streaming(&self) -> bool {
         self.is_streaming.load(Ordering::Relaxed)
     }
 
-    pub(super) fn has_unread(&self) -> bool {
+    pub(crate) fn has_unread(&self) -> bool {
         self.has_unread.load(Ordering::Relaxed)
     }
 
     /// Bytes came or went, as the `moved`th of all.
-    pub(super) fn moved(&self, moved: u64, now_ms: u64) {
+    pub(crate) fn moved(&self, moved: u64, now_ms: u64) {
         self.moved.store(moved, Ordering::Relaxed);
         self.moved_ms.store(now_ms, Ordering::Relaxed);
     }
 
     /// It has had its last answer, and is the first that may be cut.
-    pub(super) fn is_done(&self) {
+    pub(crate) fn is_done(&self) {
         self.set_busy(false);
         self.moved.store(0, Ordering::Relaxed);
     }
 
     /// Whether the server works on a request.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.is_busy.load(Ordering::Relaxed)
     }
 
     /// Sorts by who is cut first: of those that wait for their client, the one that has not moved
     /// for longest.
-    pub(super) fn rank(&self) -> (bool, u64) {
+    pub(crate) fn rank(&self) -> (bool, u64) {
         (self.is_busy(), self.moved.load(Ordering::Relaxed))
     }
 
-    pub(super) fn idle_ms(&self, now_ms: u64) -> u64 {
+    pub(crate) fn idle_ms(&self, now_ms: u64) -> u64 {
         now_ms.saturating_sub(self.moved_ms.load(Ordering::Relaxed))
     }
 }
