@@ -8,19 +8,19 @@ use crate::admin::api::answer::Answer;
 use crate::page::{self, Page};
 
 static PAGE: LazyLock<Page> = LazyLock::new(|| {
-    let style = [page::STYLE, include_str!("style.css")];
+    let style = [page::STYLE, include_str!("page/style.css")];
     let script = [
         page::SCRIPT,
-        include_str!("format.js"),
-        include_str!("server.js"),
-        include_str!("plot.js"),
-        include_str!("histogram.js"),
-        include_str!("overview.js"),
-        include_str!("users.js"),
-        include_str!("publish.js"),
-        include_str!("main.js"),
+        include_str!("page/format.js"),
+        include_str!("page/server.js"),
+        include_str!("page/plot.js"),
+        include_str!("page/histogram.js"),
+        include_str!("page/overview.js"),
+        include_str!("page/users.js"),
+        include_str!("page/publish.js"),
+        include_str!("page/main.js"),
     ];
-    Page::new(include_str!("page.html"), &style, &script)
+    Page::new(include_str!("page/page.html"), &style, &script)
 });
 
 pub(crate) fn answer() -> Answer {

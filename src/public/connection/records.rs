@@ -6,7 +6,7 @@ const HEADER_BYTES: u8 = 5;
 
 /// How far the bytes read so far reach into the current TLS record.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Records {
+pub(crate) struct Records {
     /// Bytes of the next record's header that are here.
     header: u8,
     length: u16,
@@ -16,13 +16,13 @@ pub(super) struct Records {
 
 impl Records {
     /// Whether no record is here in part.
-    pub(super) fn is_between(self) -> bool {
+    pub(crate) fn is_between(self) -> bool {
         self.header == 0 && self.missing == 0
     }
 
     /// How many bytes may be read so that what follows the next record, or its header, is not. At
     /// least one.
-    pub(super) fn readable_bytes(self) -> usize {
+    pub(crate) fn readable_bytes(self) -> usize {
         if self.missing > 0 {
             usize::from(self.missing)
         } else {
@@ -31,7 +31,7 @@ impl Records {
     }
 
     /// What is after these bytes, too.
-    pub(super) fn after(mut self, mut bytes: &[u8]) -> Self {
+    pub(crate) fn after(mut self, mut bytes: &[u8]) -> Self {
         loop {
             let body = usize::from(self.missing).min(bytes.len());
             self.missing -= u16::try_from(body).unwrap_or(self.missing);

@@ -5,7 +5,7 @@ use tokio::net::UnixStream;
 
 use super::*;
 use crate::net::Socket;
-use crate::public::io::LooseEnds;
+use crate::public::connection::socket::LooseEnds;
 use crate::tls::MAX_RECORDS;
 
 const ALERT: u8 = 21;
@@ -23,9 +23,9 @@ impl Scene {
     fn new(cipher: usize) -> Self {
         let (socket, ours) = UnixStream::pair().unwrap();
         let (server, client) = Secrets::pair(cipher);
-        let wire = Wire::new(Socket::Unix(ours), Rc::new(LooseEnds::of_tls()));
+        let server_side = ClientSocket::new(Socket::Unix(ours), Rc::new(LooseEnds::of_tls()));
         Self {
-            server: Sealed::new(wire, server),
+            server: Sealed::new(server_side, server),
             socket,
             client,
         }
@@ -75,9 +75,9 @@ async fn what_was_sealed_arrives_in_both_directions_and_the_numbers_go_on() {
         assert_eq!(scene.receive().await, (DATA, vec![b'x']));
         // The record that the client has sent meanwhile is for whoever comes next.
         scene.send(DATA, b"c").await;
-        let (wire, secrets, lost_input) = scene.server.detach().unwrap();
+        let (socket, secrets, lost_input) = scene.server.detach().unwrap();
         assert!(!lost_input);
-        scene.server = Sealed::new(wire, secrets);
+        scene.server = Sealed::new(socket, secrets);
         assert_eq!(scene.read().await.unwrap(), b"c");
         scene.server.write_all(b"d").await.unwrap();
         assert_eq!(scene.receive().await, (DATA, vec![b'd']));

@@ -6,13 +6,13 @@ use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response, StatusCode};
 use serde_json::json;
 
-use super::Live;
-use super::answer::{error, json};
-use super::connection::Connection;
-use super::identify::{Asker, Identified, Verdict};
 use crate::auth::credentials::{self, Credential};
+use crate::public::answer::{error, json};
+use crate::public::connection::Connection;
+use crate::public::identify::{Asker, Identified, Verdict};
+use crate::public::live::Live;
 
-pub(super) async fn answer(
+pub(crate) async fn answer(
     connection: &Connection,
     live: &Live,
     request: &Request<Incoming>,

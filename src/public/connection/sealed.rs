@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::io::Wire;
+use super::socket::ClientSocket;
 use crate::tls::{Alert, HEADER_BYTES, MAX_CONTENT_BYTES, Received, Secrets, record_bytes};
 
 /// Most records without content in a row (RFC 8446 §5.1 allows them): each costs work and a number,
@@ -23,8 +23,8 @@ const MAX_EMPTY_RECORDS: u32 = 32;
 
 /// A returned TLS connection under hyper.
 #[derive(Debug)]
-pub(super) struct Sealed {
-    wire: Wire,
+pub(crate) struct Sealed {
+    socket: ClientSocket,
     secrets: Secrets,
     /// What has come of the next record.
     record: Vec<u8>,
@@ -43,9 +43,9 @@ pub(super) struct Sealed {
 
 impl Sealed {
     /// Goes on where a stream has stopped.
-    pub(super) fn new(wire: Wire, secrets: Secrets) -> Self {
+    pub(crate) fn new(socket: ClientSocket, secrets: Secrets) -> Self {
         Self {
-            wire,
+            socket,
             secrets,
             record: Vec::new(),
             content: Vec::new(),
@@ -59,8 +59,8 @@ impl Sealed {
     }
 
     /// What it reads from and writes to.
-    pub(super) fn wire(&self) -> &Wire {
-        &self.wire
+    pub(crate) fn socket(&self) -> &ClientSocket {
+        &self.socket
     }
 
     /// Takes the connection apart. What was read and not used is lost: says whether there was
@@ -68,12 +68,12 @@ impl Sealed {
     ///
     /// # Errors
     /// Something is under way in either direction.
-    pub(super) fn detach(self) -> io::Result<(Wire, Secrets, bool)> {
+    pub(crate) fn detach(self) -> io::Result<(ClientSocket, Secrets, bool)> {
         if !self.record.is_empty() || !self.outgoing.is_empty() {
             return Err(io::Error::other("half a record is under way"));
         }
         let lost_input = self.read < self.content.len();
-        Ok((self.wire, self.secrets, lost_input))
+        Ok((self.socket, self.secrets, lost_input))
     }
 
     /// Reads the rest of a record, and opens it.
@@ -87,7 +87,7 @@ impl Sealed {
             };
             self.record.resize(bytes, 0);
             let mut part = ReadBuf::new(self.record.get_mut(here..).unwrap_or_default());
-            let polled = Pin::new(&mut self.wire).poll_read(cx, &mut part);
+            let polled = Pin::new(&mut self.socket).poll_read(cx, &mut part);
             let read = part.filled().len();
             self.record.truncate(here + read);
             ready!(polled)?;
@@ -141,7 +141,7 @@ impl Sealed {
     /// Sends the records that wait.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.outgoing.get(self.sent..).filter(|it| !it.is_empty()) {
-            let taken = ready!(Pin::new(&mut self.wire).poll_write(cx, rest))?;
+            let taken = ready!(Pin::new(&mut self.socket).poll_write(cx, rest))?;
             if taken == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -182,7 +182,7 @@ impl AsyncRead for Sealed {
             }
             if this.has_said_goodbye {
                 // Thrown away by whoever closes: over unread bytes the goodbye would be lost.
-                return Pin::new(&mut this.wire).poll_read(cx, buf);
+                return Pin::new(&mut this.socket).poll_read(cx, buf);
             }
             if this.is_at_end {
                 return Poll::Ready(Ok(()));
@@ -222,13 +222,13 @@ impl AsyncWrite for Sealed {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_send(cx))?;
-        Pin::new(&mut self.wire).poll_flush(cx)
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.say_goodbye(Alert::CloseNotify);
         ready!(self.poll_send(cx))?;
-        Pin::new(&mut self.wire).poll_shutdown(cx)
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 

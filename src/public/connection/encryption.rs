@@ -8,20 +8,20 @@ use rustls::{Error, InvalidMessage, PeerIncompatible, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::io::Wire;
+use super::socket::ClientSocket;
 
 /// Why there is no encrypted connection.
 #[derive(Debug)]
-pub(super) enum NotEncrypted {
+pub(crate) enum NotEncrypted {
     /// The peer is gone, as after a balancer's check of the port.
     Closed,
-    /// Client and server do not agree. The wire is there for the client to read the alert from.
-    Refused(Refusal, Wire),
+    /// Client and server do not agree. The socket is there for the client to read the alert from.
+    Refused(Refusal, ClientSocket),
 }
 
 /// What the client did or lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// It knows older versions only.
     Version,
     /// It speaks something else.
@@ -36,7 +36,7 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// For the operator's list.
-    pub(super) fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Version => "TLS older than 1.3",
             Self::NoTls => "No TLS",
@@ -68,15 +68,15 @@ impl Refusal {
 ///
 /// # Errors
 /// [`NotEncrypted`].
-pub(super) async fn encrypt(
-    wire: Wire,
+pub(crate) async fn encrypt(
+    socket: ClientSocket,
     config: Arc<ServerConfig>,
-) -> Result<TlsStream<Wire>, NotEncrypted> {
-    let accept = TlsAcceptor::from(config).accept(wire).into_fallible();
+) -> Result<TlsStream<ClientSocket>, NotEncrypted> {
+    let accept = TlsAcceptor::from(config).accept(socket).into_fallible();
     accept
         .await
-        .map_err(|(error, wire)| match Refusal::of(&error) {
-            Some(refusal) => NotEncrypted::Refused(refusal, wire),
+        .map_err(|(error, socket)| match Refusal::of(&error) {
+            Some(refusal) => NotEncrypted::Refused(refusal, socket),
             None => NotEncrypted::Closed,
         })
 }

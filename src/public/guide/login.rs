@@ -3,7 +3,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -12,40 +11,22 @@ use hyper::{Request, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use thiserror::Error;
-use tokio::sync::Semaphore;
 
-use super::Public;
-use super::answer::{error, json};
-use super::connection::Connection;
-use crate::auth::failures::{FailureKey, Failures, WINDOW_MS};
+use super::accounts::Login;
+use crate::auth::failures::{FailureKey, WINDOW_MS};
 use crate::auth::mint::{Claims, MintError, mint};
-use crate::auth::users::{User, Users};
-use crate::clock::Clock;
+use crate::auth::users::User;
 use crate::event::UserId;
 use crate::hub::engine::EngineError;
+use crate::public::answer::{error, json};
+use crate::public::connection::Connection;
+use crate::public::service::Public;
 
 /// A login's body: an address and a password.
 const MAX_BODY_BYTES: usize = 4 * 1024;
-/// Passwords hashed at once: each takes 19 MiB and a core for a while.
-const MAX_HASHING: usize = 2;
-/// Attempts that are hashed or wait for it, a few seconds' worth; more get 503. They outlive their
-/// connections, so those do not bound them.
-const MAX_ATTEMPTS: usize = 64;
-
-/// Who can log in, and how often they failed to.
-#[derive(Debug)]
-pub struct Login {
-    users: Users,
-    failures: Failures,
-    attempts: Semaphore,
-    hashing: Semaphore,
-    token_ttl: Duration,
-}
-
 /// Why a good password did not become a token.
 #[derive(Debug, Error)]
-#[allow(missing_docs)] // each message says it
-pub enum LoginError {
+enum LoginError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -60,20 +41,7 @@ struct Attempt {
     password: String,
 }
 
-impl Login {
-    /// A login of these users, whose tokens live for `token_ttl`.
-    pub fn new(users: Users, token_ttl: Duration, clock: Clock) -> Self {
-        Self {
-            users,
-            failures: Failures::new(clock),
-            attempts: Semaphore::new(MAX_ATTEMPTS),
-            hashing: Semaphore::new(MAX_HASHING),
-            token_ttl,
-        }
-    }
-}
-
-pub(super) async fn answer(
+pub(crate) async fn answer(
     connection: &Connection,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {

@@ -4,10 +4,9 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Response, StatusCode};
 
-use super::Public;
-use super::answer::error;
 use crate::config::Endpoint;
 use crate::page::{self, Page};
+use crate::public::answer::error;
 
 /// The page, with the routes and addresses of this server in it.
 #[derive(Debug)]
@@ -30,8 +29,8 @@ impl Demo {
     }
 }
 
-pub(super) fn answer(public: &Public) -> Response<Full<Bytes>> {
-    match &public.demo {
+pub(crate) fn answer(demo: Option<&Demo>) -> Response<Full<Bytes>> {
+    match demo {
         Some(Demo(page)) => page.response(),
         None => error(StatusCode::NOT_FOUND, "Not found"),
     }

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,24 +14,23 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
-use hyper::{HeaderMap, Request, Response};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::Public;
-use super::address::forwarded_for;
+use super::connection::Connection;
 use super::encryption::{NotEncrypted, encrypt};
 use super::handoff::{Handoff, Offer};
-use super::io::{Io, LooseEnds, Wire};
-use super::refusal::Refused;
-use super::routes;
+use super::io::Io;
 use super::sealed::Sealed;
+use super::socket::{ClientSocket, LooseEnds};
 use crate::clock::millis;
-use crate::metrics::RefusedReason;
+use crate::net::Socket;
 use crate::net::proxy_header::{self, NoHeader};
-use crate::net::{Handshake, Preface, Socket};
-use crate::refusals::RefusalNote;
-use crate::shard::{Accepted, Detached, Earlier, Origin, Seat, Shard};
+use crate::public::answer::close_after;
+use crate::public::router;
+use crate::public::service::Public;
+use crate::shard::{Accepted, Detached, Earlier, Seat, Shard, StartHandshake};
 use crate::shutdown::Waiter;
 
 /// Largest request head: a token of 8 KiB, cookies, and what proxies add.
@@ -43,35 +41,24 @@ const MAX_LINGER_BYTES: usize = 256 * 1024;
 /// How long a drain waits for a client to read its last answer and close: a round trip.
 const DRAIN_LINGER: Duration = Duration::from_millis(500);
 
-/// One connection, as its requests see it.
-pub(super) struct Connection {
-    pub(super) public: Arc<Public>,
-    pub(super) handoff: Handoff,
-    /// The socket's peer; `None` for a unix socket.
-    socket_peer: Option<IpAddr>,
-    /// What had to come before any request.
-    preface: Preface,
-    /// The client that a PROXY header names.
-    proxied: Cell<Option<IpAddr>>,
-    handshake: Handshake,
-    loose_ends: Rc<LooseEnds>,
-    /// Its client may close its side and gets its answer all the same.
-    holds_end: Cell<bool>,
-    /// When the connection came or was last answered.
-    answered_ms: Cell<u64>,
-    answers: Cell<u64>,
-    /// It was refused before it could ask for anything.
-    is_refused: Cell<bool>,
-}
-
 /// How a connection leaves hyper.
 enum Outcome {
     Closed,
     Seated(Box<Seat>, Vec<u8>),
 }
 
+impl Public {
+    /// What a shard's acceptor calls for each connection.
+    pub fn start_handshake(self: Arc<Self>) -> StartHandshake {
+        Box::new(move |accepted, shard| {
+            let (public, shard) = (Arc::clone(&self), Rc::clone(shard));
+            tokio::task::spawn_local(serve(public, accepted, shard));
+        })
+    }
+}
+
 /// Serves a connection to its end, or to where it becomes a stream.
-pub(super) async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<RefCell<Shard>>) {
+async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<RefCell<Shard>>) {
     let Accepted {
         socket,
         handshake,
@@ -252,10 +239,10 @@ impl Connection {
     async fn begin(&self, socket: Socket, earlier: Option<Earlier>) -> Option<Io> {
         if let Some(Earlier { named, secrets }) = earlier {
             self.proxied.set(named);
-            let wire = Wire::new(socket, Rc::clone(&self.loose_ends));
+            let socket = ClientSocket::new(socket, Rc::clone(&self.loose_ends));
             return Some(match secrets {
-                None => Io::Plain(wire),
-                Some(secrets) => Io::Sealed(Box::new(Sealed::new(wire, secrets))),
+                None => Io::Plain(socket),
+                Some(secrets) => Io::Sealed(Box::new(Sealed::new(socket, secrets))),
             });
         }
         if self.preface.proxy_header {
@@ -272,77 +259,22 @@ impl Connection {
                 }
             }
         }
-        let wire = Wire::new(socket, Rc::clone(&self.loose_ends));
+        let socket = ClientSocket::new(socket, Rc::clone(&self.loose_ends));
         if !self.preface.tls {
-            return Some(Io::Plain(wire));
+            return Some(Io::Plain(socket));
         }
         let config = self.public.tls.as_ref()?.server_config();
-        match encrypt(wire, config).await {
+        match encrypt(socket, config).await {
             Ok(stream) => Some(Io::Tls(Box::new(stream))),
             Err(NotEncrypted::Closed) => None,
-            Err(NotEncrypted::Refused(refusal, wire)) => {
+            Err(NotEncrypted::Refused(refusal, socket)) => {
                 self.public.not_encrypted(refusal, self.peer());
                 // Before the client takes its time to read why.
                 self.refuse_handshake(refusal.text());
-                linger(wire).await;
+                linger(socket).await;
                 None
             }
         }
-    }
-
-    /// Who speaks HTTP here: the client or the last proxy before us; `None` for a unix socket.
-    pub(super) fn peer(&self) -> Option<IpAddr> {
-        self.proxied.get().or(self.socket_peer)
-    }
-
-    /// What came before its first request, to be known when the stream has ended.
-    fn origin(&self) -> Origin {
-        Origin {
-            proxy_header: self.preface.proxy_header,
-            named: self.proxied.get(),
-        }
-    }
-
-    /// The client, where it is another than the socket's peer.
-    pub(super) fn remote(&self, headers: &HeaderMap) -> Option<IpAddr> {
-        // The balancer's own address, trusted or not, has put nothing into the headers.
-        if self.preface.proxy_header && self.proxied.get().is_none() {
-            return None;
-        }
-        forwarded_for(headers, self.peer(), &self.public.trusted_proxies).or(self.proxied.get())
-    }
-
-    /// Where the client is, as far as is known.
-    pub(super) fn address(&self, headers: &HeaderMap) -> Option<IpAddr> {
-        self.remote(headers).or(self.peer())
-    }
-
-    /// Counts a connection that did not come so far as to ask for anything, once, and lists it.
-    fn refuse_handshake(&self, text: &'static str) {
-        if self.is_refused.replace(true) {
-            return;
-        }
-        let reason = RefusedReason::Handshake;
-        self.public.refused(reason, || RefusalNote {
-            reason,
-            text,
-            status: None,
-            remote: self.peer(),
-            user: None,
-        });
-    }
-
-    /// Counts a request for a stream that was refused, and lists it for the operator.
-    pub(super) fn refused(&self, refused: Refused, is_test: bool, headers: &HeaderMap) {
-        // Nobody has to say who they are for a test stream, so its refusals must not hide or
-        // outnumber those of users.
-        let counted = if is_test {
-            RefusedReason::Test
-        } else {
-            refused.reason.metric()
-        };
-        self.public
-            .refused(counted, || refused.note(counted, self.address(headers)));
     }
 
     async fn answer(
@@ -353,9 +285,9 @@ impl Connection {
         let client = self.remote(request.headers()).or(self.peer());
         self.handshake.set_address(client);
         let version = request.version();
-        let mut response = routes::answer(self, request).await;
+        let mut response = router::answer(self, request).await;
         if self.handshake.is_in_the_way() {
-            routes::close_after(version, &mut response);
+            close_after(version, &mut response);
         }
         self.handshake.set_address(self.peer());
         self.answered_ms.set(self.public.hub.clock.now_ms());
@@ -363,23 +295,6 @@ impl Connection {
         // The driver waits until the answer is out.
         self.pass_end();
         Ok(response)
-    }
-
-    /// A client that closes its side from now on gets its answer all the same: its request is here.
-    pub(super) fn hold_end(&self) {
-        self.holds_end.set(true);
-    }
-
-    /// A client that closes its side has gone: it has not sent all of its request, or waits for a
-    /// stream.
-    pub(super) fn pass_end(&self) {
-        self.holds_end.set(false);
-    }
-
-    /// Waits for what the server has to do for the request, which protects the connection from
-    /// having to give way. Never for the client.
-    pub(super) async fn working<T>(&self, work: impl Future<Output = T>) -> T {
-        self.handshake.working(work).await
     }
 
     /// Waits until the connection has to give way. If it has never been answered, and bytes of its

@@ -9,7 +9,7 @@ thread_local! {
 }
 
 /// Appends the time in the form of RFC 9110, 5.6.7.
-pub(super) fn write(unix_s: u64, head: &mut Vec<u8>) {
+pub(crate) fn write(unix_s: u64, head: &mut Vec<u8>) {
     LATEST.with_borrow_mut(|(of_s, text)| {
         if *of_s != unix_s {
             *of_s = unix_s;

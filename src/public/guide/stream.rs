@@ -6,17 +6,17 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 
 use http_body_util::{BodyExt, Full};
 
-use super::answer::{EVENT_STREAM, empty};
-use super::connection::Connection;
 use super::date;
-use super::handoff::Offer;
-use super::identify::{Asker, Verdict, identify};
-use super::refusal::{Refusal, Refused};
-use super::routes::{Route, close_after};
-use super::{Live, Public};
 use crate::auth::Identity;
 use crate::config::OnExpiry;
 use crate::hub::Rejection;
+use crate::public::answer::{EVENT_STREAM, close_after, empty};
+use crate::public::connection::{Connection, Offer};
+use crate::public::identify::{Asker, Verdict, identify};
+use crate::public::live::Live;
+use crate::public::refusal::{Refusal, Refused};
+use crate::public::routes::Route;
+use crate::public::service::Public;
 use crate::shard::Admission;
 use crate::topic::{MAX_TOPICS_PER_STREAM, Topic, TopicPattern};
 use crate::wire::Wire;
@@ -41,7 +41,7 @@ const QUERY_IDS: [&str; 4] = [
 const QUERY_ID_PART: &str = "vent";
 
 /// Checks the request and offers it to the driver; returns only where it is refused.
-pub(super) async fn answer(
+pub(crate) async fn answer(
     connection: &Connection,
     live: &Live,
     route: Route,

@@ -8,15 +8,15 @@ use crate::shard::{Admission, Declined};
 
 /// A stream that was checked and waits for its seat.
 #[derive(Debug)]
-pub(super) struct Offer {
-    pub(super) admission: Admission,
+pub(crate) struct Offer {
+    pub(crate) admission: Admission,
     /// Status line and header, as the client gets them.
-    pub(super) head: Vec<u8>,
+    pub(crate) head: Vec<u8>,
 }
 
 /// One connection's cell between service and driver, both on the shard's thread.
 #[derive(Debug, Default)]
-pub(super) struct Handoff(RefCell<State>);
+pub(crate) struct Handoff(RefCell<State>);
 
 #[derive(Debug, Default)]
 enum State {
@@ -29,7 +29,7 @@ enum State {
 impl Handoff {
     /// For the service: offers a stream and waits. Only a refusal ever comes back; a taken offer
     /// takes the connection, and this future, with it.
-    pub(super) async fn offer(&self, offer: Offer) -> Declined {
+    pub(crate) async fn offer(&self, offer: Offer) -> Declined {
         *self.0.borrow_mut() = State::Offered(offer);
         // Polled again by the driver, right after it refused: no waker is needed.
         std::future::poll_fn(|_| {
@@ -46,7 +46,7 @@ impl Handoff {
     }
 
     /// For the driver: the offer, if there is one.
-    pub(super) fn take(&self) -> Option<Offer> {
+    pub(crate) fn take(&self) -> Option<Offer> {
         let mut state = self.0.borrow_mut();
         match std::mem::take(&mut *state) {
             State::Offered(offer) => Some(offer),
@@ -58,7 +58,7 @@ impl Handoff {
     }
 
     /// For the driver: answers the offer it took. The service has to be polled then.
-    pub(super) fn refuse(&self, declined: Declined) {
+    pub(crate) fn refuse(&self, declined: Declined) {
         *self.0.borrow_mut() = State::Declined(declined);
     }
 }
