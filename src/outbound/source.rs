@@ -1,11 +1,4 @@
-//! Questions that this server asks of others over HTTP: one GET at a time, its answer bounded in
-//! bytes. No redirect is followed and no proxy is used, so that what a configuration names is
-//! where a question goes, and nowhere else.
-//!
-//! Sockets belong to the runtime that a question is asked on. That has to be the control runtime:
-//! a shard's descriptor table may be its own.
-
-mod names;
+//! A URL, and the means to ask it.
 
 use std::error::Error;
 use std::fmt;
@@ -24,7 +17,7 @@ use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use thiserror::Error;
 
-use names::Names;
+use super::names::Names;
 
 /// How long a connection waits for the next question. Servers close theirs after two seconds and
 /// more (gunicorn's `keepalive`); a question that meets the close would be lost.
