@@ -1,43 +1,30 @@
-//! Wires the parts: start, reload, drain.
-//!
-//! Everything that another thread may touch by descriptor number is made before the first shard
-//! thread starts (see `shard::thread`): listeners, runtimes, and the control runtime's signal
-//! pipe.
+//! A server, from its start over reloads to its drain.
 
-mod listeners;
-mod logging;
-mod passed;
-mod prepared;
-mod run;
-mod supervisor;
-mod telemetry;
-
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::runtime::Handle;
 
+use super::dev::Dev;
+use super::error::ServerError;
+use super::passed::Passed;
+use super::prepared::Prepared;
+use super::{listeners, prepared};
 use crate::admin::{self, Admin};
 use crate::clock::{Clock, millis};
-use crate::config::{Config, ConfigError, ConfigErrors, Endpoint, FdTables, own_descriptors};
+use crate::config::{Config, ConfigError, Endpoint, FdTables, own_descriptors};
 use crate::engine::{DurableEngine, MemoryEngine};
 use crate::event::EventId;
 use crate::hub::directory::{Directory, Rules};
-use crate::hub::engine::{Engine, OpenError};
+use crate::hub::engine::Engine;
 use crate::hub::log::Log;
 use crate::hub::{Hub, Limits, Parts};
 use crate::metrics::Metrics;
-use crate::net::{BindError, Listener, SocketOptions};
+use crate::net::{Listener, SocketOptions};
 use crate::public::{Demo, Extras, LiveError, Login, Public};
 use crate::shard::{Settings, Shards, Shared, StartError, Starter};
 use crate::shutdown::Shutdown;
 use crate::tls::Tls;
-
-pub use passed::{Passed, PassedError};
-pub(crate) use prepared::Prepared;
-pub use run::run;
 
 /// How often a quiet log and the tickets are looked through for what is too old, the rates are
 /// sampled, and the dashboards get their numbers.
@@ -46,16 +33,6 @@ const SWEEP: Duration = Duration::from_secs(1);
 const STOP_GRACE: Duration = Duration::from_secs(2);
 /// What it gets however short `drain_timeout` is: a turn.
 const MIN_STOP_GRACE: Duration = Duration::from_millis(20);
-
-/// What `--dev` brings: the demo page, and more as its fields say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dev {
-    /// The user with the well-known password. Only where tokens are signed with a secret that
-    /// `--dev` made up: with the application's own, that password would open the application.
-    pub has_user: bool,
-    /// Whether other machines may reach it.
-    pub anywhere: bool,
-}
 
 /// A server that serves.
 pub struct Server {
@@ -72,53 +49,6 @@ pub struct Server {
     admin_endpoints: Vec<Endpoint>,
     drain_rate: u32,
     drain_timeout: Duration,
-}
-
-/// Why a server does not start.
-#[derive(Debug, Error)]
-#[allow(missing_docs)] // each message says it
-pub enum ServerError {
-    #[error(transparent)]
-    Config(#[from] ConfigErrors),
-    #[error("{key}: {source}")]
-    Bind {
-        key: &'static str,
-        source: BindError,
-    },
-    #[error(transparent)]
-    Passed(#[from] PassedError),
-    #[error("cannot raise the limit of open descriptors: {0}")]
-    Descriptors(io::Error),
-    #[error(transparent)]
-    Start(#[from] StartError),
-    #[error("cannot listen: {0}")]
-    Listen(io::Error),
-    #[error(transparent)]
-    History(#[from] OpenError),
-}
-
-impl ServerError {
-    /// Whether the operator's configuration, and not the machine, is at fault.
-    pub fn is_configuration(&self) -> bool {
-        matches!(
-            self,
-            Self::Config(_) | Self::Bind { .. } | Self::Passed(_) | Self::History(_)
-        )
-    }
-
-    /// Its text, a line for each thing that is wrong.
-    pub fn lines(&self) -> Vec<String> {
-        match self {
-            Self::Config(errors) => errors.iter().map(ToString::to_string).collect(),
-            other => vec![other.to_string()],
-        }
-    }
-}
-
-impl From<ConfigError> for ServerError {
-    fn from(error: ConfigError) -> Self {
-        ConfigErrors::from(error).into()
-    }
 }
 
 impl Server {

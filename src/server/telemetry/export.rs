@@ -1,13 +1,4 @@
-//! Exports spans to an OpenTelemetry collector, as `[telemetry]` says.
-//!
-//! Spans end anywhere and wait in a bounded [`queue`]; a thread takes them from there in batches
-//! and has each posted by the control runtime ([`exporter`]), so that the sockets are in its
-//! descriptor table. The thread is started before the shards', like everything that others wake.
-//! A collector that is away costs its spans and nothing else.
-
-mod exporter;
-mod queue;
-mod tally;
+//! The export as a whole: what it is made of, and its end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +14,13 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::{Layer, Registry};
 
-use super::logging::AnyLayer;
+use super::exporter::Exporter;
+use super::queue::Queue;
+use super::tally::Tally;
 use crate::clock::Clock;
 use crate::config::Telemetry as Settings;
+use crate::server::logging::AnyLayer;
 use crate::spans;
-use exporter::Exporter;
-use queue::Queue;
-use tally::Tally;
 
 /// Spans that wait, and those that are being sent: 2 MB where each is an admin request's.
 const MAX_WAITING: usize = 2_048;
@@ -41,14 +32,19 @@ const EVERY: Duration = Duration::from_secs(2);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A running export.
-pub(super) struct Telemetry {
+pub(in crate::server) struct Telemetry {
     provider: SdkTracerProvider,
     tally: Arc<Tally>,
 }
 
 impl Telemetry {
     /// Exports to `traces`, on `runtime`.
-    pub(super) fn start(settings: &Settings, traces: Uri, clock: Clock, runtime: Handle) -> Self {
+    pub(in crate::server) fn start(
+        settings: &Settings,
+        traces: Uri,
+        clock: Clock,
+        runtime: Handle,
+    ) -> Self {
         let resource = Resource::builder()
             .with_service_name(settings.service_name.clone())
             .with_attribute(opentelemetry::KeyValue::new(
@@ -77,7 +73,7 @@ impl Telemetry {
     }
 
     /// What hands spans over; it wants nothing else.
-    pub(super) fn layer(&self) -> AnyLayer {
+    pub(in crate::server) fn layer(&self) -> AnyLayer {
         let spans = Targets::new().with_target(spans::TARGET, LevelFilter::INFO);
         tracing_opentelemetry::layer::<Registry>()
             .with_tracer(self.provider.tracer("idlewild"))
@@ -91,7 +87,7 @@ impl Telemetry {
     }
 
     /// Sends what is left, for at most `left` and not for long. Blocks; not for a runtime's thread.
-    pub(super) fn flush(&self, left: Duration) {
+    pub(in crate::server) fn flush(&self, left: Duration) {
         // A collector that does not answer in time is said by what was lost.
         let _ = self.provider.shutdown_with_timeout(left.min(FLUSH_TIMEOUT));
         self.tally.close();
