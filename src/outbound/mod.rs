@@ -13,5 +13,4 @@
 mod names;
 mod source;
 
-pub use source::NoTrust;
-pub(crate) use source::{NoAnswer, Source, innermost};
+pub(crate) use source::{NoAnswer, NoTrust, Source, innermost};
