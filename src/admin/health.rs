@@ -3,8 +3,8 @@
 use hyper::StatusCode;
 use serde_json::json;
 
-use super::Admin;
-use super::answer::{Answer, bytes, json};
+use super::api::answer::{Answer, bytes, json};
+use super::service::Admin;
 
 /// Up: it answers.
 pub(super) fn alive() -> Answer {

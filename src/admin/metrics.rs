@@ -12,9 +12,9 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::Admin;
-use super::answer::{Answer, Problem, bytes};
+use super::api::answer::{Answer, Problem, bytes};
 use super::process::{self, Process};
+use super::service::Admin;
 use crate::hub::Hub;
 use crate::metrics::{
     DELIVERY_BOUNDS_MS, DisconnectReason, PublishedTo, RefusedReason, ShardMetrics, Transport,

@@ -1,22 +1,23 @@
-//! Which route a request is for, and who may ask.
+//! Which route a request is for.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONNECTION, HeaderValue};
-use hyper::{HeaderMap, Method, Request};
+use hyper::{Method, Request};
 use percent_encoding::percent_decode_str;
 use tracing::{Instrument, Span};
 
-use super::answer::{Answer, Problem};
-use super::body::Body;
-use super::{
-    Admin, Line, dashboard, events, health, live, metrics, openapi, recent_refusals, span, stats,
-    users,
-};
+use super::access::check_key;
+use super::api::answer::{Answer, Problem};
+use super::api::body::Body;
+use super::api::{events, openapi, users};
+use super::connection::Line;
+use super::dashboard::{live, page, recent_refusals, stats};
+use super::service::Admin;
+use super::{health, metrics, span};
 use crate::event::UserId;
-use crate::request::{Fault, bearer};
+use crate::request::Fault;
 
 /// A path that is served.
 #[derive(Debug, PartialEq, Eq)]
@@ -85,7 +86,7 @@ async fn served(admin: &Admin, request: Request<Body>, line: &Arc<Line>) -> Answ
     if let Err(problem) = &served {
         let clock = &admin.hub.clock;
         admin
-            .refusals
+            .refused_requests
             .note(problem, &method, template, line.peer(), clock);
     }
     let answer = served.unwrap_or_else(Answer::from);
@@ -114,7 +115,7 @@ async fn serve(
         return Ok(answer);
     }
     match route {
-        Route::Dashboard => Ok(dashboard::answer()),
+        Route::Dashboard => Ok(page::answer()),
         Route::Health => Ok(health::alive()),
         Route::Ready => Ok(health::ready(admin)),
         Route::Metrics => metrics::answer(admin, request.headers()),
@@ -203,27 +204,6 @@ fn methods(route: &Route) -> &'static [Method] {
         Route::Session(_) => &[Method::PUT],
         Route::Connections(_) => &[Method::DELETE],
     }
-}
-
-/// The name of the key that the request carries. A wrong one waits for its refusal, if its address
-/// has sent many.
-async fn check_key(admin: &Admin, headers: &HeaderMap, line: &Line) -> Result<String, Problem> {
-    let presented = presented_key(headers).ok_or_else(Problem::unauthorized)?;
-    if let Some(name) = admin.keys.load().check(&presented) {
-        return Ok(name.to_owned());
-    }
-    let clock = &admin.hub.clock;
-    let delay = admin.wrong_keys.delay(line.peer(), clock.now_ms());
-    let delay = delay.ok_or_else(Problem::throttled)?;
-    line.set_busy(false);
-    clock.sleep(delay).await;
-    line.set_busy(true);
-    Err(Problem::unauthorized())
-}
-
-/// The key that the request carries, good or not.
-pub(super) fn presented_key(headers: &HeaderMap) -> Option<Cow<'_, str>> {
-    bearer(headers).filter(|key| !key.is_empty())
 }
 
 fn user(id: &str) -> Result<UserId, Problem> {

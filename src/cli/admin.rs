@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::Usage;
+use super::usage::Usage;
 use crate::net::Socket;
 
 /// Which server is asked.

@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::{ConfigArgs, say};
+use super::config_args::ConfigArgs;
+use super::output::say;
 use crate::clock::Clock;
 use crate::config::{load, print, warnings};
 use crate::server::Prepared;

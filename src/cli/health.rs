@@ -9,7 +9,7 @@ use http_body_util::Full;
 use hyper::{Request, StatusCode};
 
 use super::admin::{Server, told};
-use super::say;
+use super::output::say;
 
 /// How long the server may take: readiness is known without waiting for anything.
 const TIMEOUT: Duration = Duration::from_secs(3);

@@ -14,7 +14,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use super::admin::{Server, told};
-use super::{Usage, say};
+use super::output::say;
+use super::usage::Usage;
 use crate::config::API_KEY_VARIABLES;
 
 /// How long the server may take: an answer comes in milliseconds, or after the two seconds that

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::ConfigArgs;
+use super::config_args::ConfigArgs;
 use super::key_flags::KeyFlags;
 use crate::config::load;
 use crate::server::{self, Dev};

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use super::{ConfigArgs, say};
+use super::config_args::ConfigArgs;
+use super::output::say;
 use crate::auth::api_key;
 use crate::auth::mint::{Claims, mint};
 use crate::clock::Clock;

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use super::{Usage, say};
+use super::output::say;
+use super::usage::Usage;
 use crate::auth::users;
 
 #[derive(Args, Debug)]

@@ -2,8 +2,8 @@
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Response, StatusCode};
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode, Version};
 use serde_json::json;
 
 pub(super) const EVENT_STREAM: &str = "text/event-stream";
@@ -42,4 +42,14 @@ fn with_type(
     // Tokens, tickets and refusals are of this moment.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
+}
+
+/// Ends the connection with the answer.
+pub(super) fn close_after(version: Version, response: &mut Response<Full<Bytes>>) {
+    if version == Version::HTTP_10 {
+        // Otherwise hyper adds `keep-alive` where the client asked for it.
+        *response.version_mut() = version;
+    }
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
 }

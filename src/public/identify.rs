@@ -10,8 +10,8 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::{Method, Request};
 
-use super::Live;
 use super::connection::Connection;
+use super::live::Live;
 use super::refusal::Refusal;
 use crate::auth::Identity;
 use crate::auth::credentials::{self, Credential};

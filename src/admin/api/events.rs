@@ -1,0 +1,452 @@
+//! Publishing: one event, or a batch of lines.
+
+use std::task::Poll;
+
+use compact_str::CompactString;
+use hyper::body::Bytes;
+use hyper::{Method, StatusCode};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::answer::{Answer, Object, Problem, json, parse};
+use super::body::{Body, Unfinished};
+use crate::admin::service::Admin;
+use crate::event::{Draft, EventName, MAX_SOURCE_ID_BYTES, Target, UserId, Users, integer_digits};
+use crate::hub::engine::{EngineError, MAX_DRAFTS};
+use crate::text::without_byte_order_mark;
+use crate::topic::Topic;
+
+/// Lines of a batch (API.md).
+const MAX_BATCH_LINES: usize = 10_000;
+/// Users of one event: their ids fill about a megabyte, and one lookup each takes a millisecond
+/// together.
+const MAX_USERS: usize = 10_000;
+/// What an event's JSON may have beside its data: name, id, and the users.
+const ENVELOPE_BYTES: usize = 512 * 1024;
+/// Bytes of a batch's lines that are published together; a single larger line goes by itself.
+const MAX_GROUP_BYTES: usize = 1 << 20;
+/// Errors that a batch's answer lists; the rest are counted.
+const MAX_LISTED_ERRORS: usize = 1_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Event {
+    to: Object<To>,
+    #[serde(rename = "event")]
+    name: Option<String>,
+    data: Box<RawValue>,
+    id: Option<String>,
+    persist: Option<bool>,
+}
+
+/// One of the forms; an object with two of them is refused by [`To::target`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct To {
+    #[serde(default, deserialize_with = "given")]
+    user: Option<Id>,
+    #[serde(default, deserialize_with = "given")]
+    users: Option<Vec<Id>>,
+    #[serde(default, deserialize_with = "given")]
+    topic: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    all: Option<bool>,
+}
+
+/// Not `null`: a publisher whose user is missing must not reach somebody else by what is left.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// A user id as text, or as the digits of the integer that Django's primary keys are, however
+/// large it is.
+struct Id(String);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = Box::<RawValue>::deserialize(deserializer)?;
+        let json = json.get();
+        let text = if json.starts_with('"') {
+            serde_json::from_str(json).map_err(D::Error::custom)?
+        } else {
+            integer_digits(json)
+                .ok_or_else(|| D::Error::custom("a user id is text or an integer"))?
+                .to_owned()
+        };
+        Ok(Self(text))
+    }
+}
+
+#[derive(Serialize)]
+struct LineError {
+    line: usize,
+    message: String,
+}
+
+/// `POST /v1/events`
+pub(crate) async fn publish(admin: &Admin, body: Body) -> Result<Answer, Problem> {
+    let body = body.whole(max_event_bytes(admin)).await?;
+    let draft = draft(admin, without_byte_order_mark(&body))?;
+    let answers = admin.hub.publish(vec![draft]).await;
+    let [id] = <[_; 1]>::try_from(answers).unwrap_or([Err(EngineError::NotStored)]);
+    Ok(json(StatusCode::ACCEPTED, &json!({"id": id?.to_string()})))
+}
+
+/// `POST /v1/events/batch`: reads lines as they come, so that a batch is never held whole.
+pub(crate) async fn publish_batch(admin: &Admin, mut body: Body) -> Result<Answer, Problem> {
+    let mut batch = Batch::default();
+    let mut pending: Vec<u8> = Vec::new();
+    loop {
+        let next = match body.arrived().await {
+            Poll::Ready(next) => next,
+            Poll::Pending => {
+                // A batch that is written line by line is published line by line. The wait for
+                // the client begins after that.
+                batch.publish(admin).await;
+                body.next().await
+            }
+        };
+        match next {
+            Ok(None) => break,
+            Ok(Some(data)) => batch.take(admin, &mut pending, &data).await,
+            Err(unfinished) => {
+                batch.publish(admin).await;
+                let lines = batch.lines;
+                return Err(match unfinished {
+                    Unfinished::Late => Problem::late(format!(
+                        "the rest of the batch did not come in time; {lines} lines were read"
+                    )),
+                    Unfinished::CutOff(error) => Problem::invalid(format!(
+                        "the body was cut off after {lines} lines: {error}"
+                    )),
+                });
+            }
+        }
+    }
+    // A newline at the end ends the last line; it begins no other.
+    if !pending.is_empty() || batch.is_skipping {
+        batch.line(admin, &pending).await;
+    }
+    batch.publish(admin).await;
+    batch.errors.sort_by_key(|error| error.line);
+    Ok(json(
+        StatusCode::ACCEPTED,
+        &json!({
+            "accepted": batch.accepted,
+            "errors": batch.errors,
+        }),
+    ))
+}
+
+#[derive(Default)]
+struct Batch {
+    lines: usize,
+    accepted: usize,
+    errors: Vec<LineError>,
+    /// The current line is over the limit; the rest of it is passed over.
+    is_skipping: bool,
+    /// What is published together next.
+    drafts: Vec<Draft>,
+    /// Their lines.
+    numbers: Vec<usize>,
+    draft_bytes: usize,
+}
+
+impl Batch {
+    async fn take(&mut self, admin: &Admin, pending: &mut Vec<u8>, data: &Bytes) {
+        let mut rest = data.as_ref();
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let (line, after) = rest.split_at(end);
+            self.push(admin, pending, line);
+            let line = std::mem::take(pending);
+            self.line(admin, &line).await;
+            rest = after.get(1..).unwrap_or_default();
+        }
+        self.push(admin, pending, rest);
+    }
+
+    fn push(&mut self, admin: &Admin, pending: &mut Vec<u8>, bytes: &[u8]) {
+        if self.is_skipping {
+            return;
+        }
+        pending.extend_from_slice(bytes);
+        if pending.len() > max_event_bytes(admin) {
+            pending.clear();
+            self.is_skipping = true;
+        }
+    }
+
+    async fn line(&mut self, admin: &Admin, line: &[u8]) {
+        let was_skipped = std::mem::take(&mut self.is_skipping);
+        self.lines += 1;
+        let line = match self.lines {
+            1 => without_byte_order_mark(line),
+            _ => line,
+        };
+        if !was_skipped && line.trim_ascii().is_empty() {
+            // Counted, so that the numbers of errors are those an editor shows.
+            return;
+        }
+        let draft = if self.lines > MAX_BATCH_LINES {
+            Err(Problem::invalid(format!(
+                "a batch has at most {MAX_BATCH_LINES} lines"
+            )))
+        } else if was_skipped {
+            Err(Problem::too_large(max_event_bytes(admin)))
+        } else {
+            draft(admin, line)
+        };
+        match draft {
+            Ok(draft) => {
+                self.draft_bytes += line.len();
+                self.drafts.push(draft);
+                self.numbers.push(self.lines);
+                if self.drafts.len() == MAX_DRAFTS || self.draft_bytes >= MAX_GROUP_BYTES {
+                    self.publish(admin).await;
+                }
+            }
+            Err(problem) => self.note(self.lines, &problem),
+        }
+    }
+
+    async fn publish(&mut self, admin: &Admin) {
+        self.draft_bytes = 0;
+        let drafts = std::mem::take(&mut self.drafts);
+        let numbers = std::mem::take(&mut self.numbers);
+        if drafts.is_empty() {
+            return;
+        }
+        let answers = admin.hub.publish(drafts).await;
+        let mut failure = None;
+        for (line, answer) in numbers.into_iter().zip(answers) {
+            match answer {
+                Ok(_) => self.accepted += 1,
+                Err(error) => {
+                    let problem = error.into();
+                    self.note(line, &problem);
+                    failure = Some(problem);
+                }
+            }
+        }
+        // The batch itself is answered 202, so nobody else says it.
+        if let Some(problem) = failure {
+            let (route, clock) = ("/v1/events/batch", &admin.hub.clock);
+            admin
+                .refused_requests
+                .note(&problem, &Method::POST, Some(route), None, clock);
+        }
+    }
+
+    fn note(&mut self, line: usize, problem: &Problem) {
+        if self.errors.len() < MAX_LISTED_ERRORS {
+            self.errors.push(LineError {
+                line,
+                message: problem.message().to_owned(),
+            });
+        }
+    }
+}
+
+fn draft(admin: &Admin, body: &[u8]) -> Result<Draft, Problem> {
+    parse::<Event>(body)?.draft(admin.max_publish_bytes())
+}
+
+fn max_event_bytes(admin: &Admin) -> usize {
+    // JSON may write one byte in six (`\u0041`).
+    admin.max_publish_bytes() * 6 + ENVELOPE_BYTES
+}
+
+impl Event {
+    fn draft(self, max_bytes: usize) -> Result<Draft, Problem> {
+        let data = payload(&self.data)?;
+        if data.len() > max_bytes {
+            return Err(Problem::too_large(max_bytes));
+        }
+        Ok(Draft {
+            to: self.to.0.target()?,
+            name: match self.name {
+                Some(name) => EventName::of_publisher(&name).map_err(invalid)?,
+                None => EventName::default(),
+            },
+            data,
+            source_id: self.id.map(source_id).transpose()?,
+            persist: self.persist.unwrap_or(true),
+        })
+    }
+}
+
+impl To {
+    fn target(self) -> Result<Target, Problem> {
+        match (self.user, self.users, self.topic, self.all) {
+            (Some(user), None, None, None) => Ok(Target::User(user.parse()?)),
+            (None, Some(users), None, None) => {
+                if users.len() > MAX_USERS {
+                    return Err(Problem::invalid(format!(
+                        "to.users: {} users, at most {MAX_USERS} in one event",
+                        users.len()
+                    )));
+                }
+                let users = users.into_iter().map(Id::parse);
+                Ok(Target::Users(Users::new(users.collect::<Result<_, _>>()?)))
+            }
+            (None, None, Some(topic), None) => Topic::parse(&topic)
+                .map(Target::Topic)
+                .map_err(|error| Problem::invalid(format!("to.topic: {error}"))),
+            (None, None, None, Some(true)) => Ok(Target::All),
+            _ => Err(Problem::invalid(
+                "to: expected one of {\"user\": id}, {\"users\": [ids]}, {\"topic\": name}, {\"all\": true}",
+            )),
+        }
+    }
+}
+
+impl Id {
+    fn parse(self) -> Result<UserId, Problem> {
+        UserId::new(&self.0).map_err(invalid)
+    }
+}
+
+/// A string is sent as it is, other JSON compact.
+fn payload(data: &RawValue) -> Result<String, Problem> {
+    let raw = data.get();
+    if raw.starts_with('"') {
+        serde_json::from_str(raw).map_err(|error| Problem::invalid(error.to_string()))
+    } else {
+        Ok(compact(raw))
+    }
+}
+
+/// JSON without the white space between its tokens; numbers and key order stay as written.
+fn compact(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    let (mut in_string, mut is_escaped) = (false, false);
+    for character in json.chars() {
+        if in_string {
+            in_string = is_escaped || character != '"';
+            is_escaped = !is_escaped && character == '\\';
+        } else if character.is_ascii_whitespace() {
+            continue;
+        } else {
+            in_string = character == '"';
+        }
+        text.push(character);
+    }
+    text
+}
+
+fn source_id(id: String) -> Result<CompactString, Problem> {
+    if id.is_empty() || id.len() > MAX_SOURCE_ID_BYTES {
+        return Err(Problem::invalid(format!(
+            "id: {} bytes, 1 to {MAX_SOURCE_ID_BYTES} are kept for de-duplication",
+            id.len()
+        )));
+    }
+    Ok(id.into())
+}
+
+fn invalid(error: crate::event::InvalidEvent) -> Problem {
+    Problem::invalid(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn draft(json: &str) -> Result<Draft, Problem> {
+        parse::<Event>(json.as_bytes())?.draft(1_024)
+    }
+
+    #[test]
+    fn a_string_is_sent_as_it_is_and_other_json_compact() {
+        let data = |json| {
+            draft(&format!(r#"{{"to":{{"all":true}},"data":{json}}}"#))
+                .unwrap()
+                .data
+        };
+        assert_eq!(data(r#""a\n\"b""#), "a\n\"b");
+        assert_eq!(
+            data(r#"{ "b" : 1.50, "a" : [ 1, "x y" ] }"#),
+            r#"{"b":1.50,"a":[1,"x y"]}"#
+        );
+        assert_eq!(data("null"), "null");
+    }
+
+    #[test]
+    fn a_target_is_exactly_one_form() {
+        for to in [
+            r"{}",
+            r#"{"all":false}"#,
+            r#"{"user":"1","all":true}"#,
+            r#"{"user":""}"#,
+            r#"{"topic":"a//b"}"#,
+            r#"{"who":1}"#,
+            r#"{"user":null,"all":true}"#,
+            r#"["1",null,null,null]"#,
+        ] {
+            assert!(
+                draft(&format!(r#"{{"to":{to},"data":1}}"#)).is_err(),
+                "{to}"
+            );
+        }
+        let users = draft(r#"{"to":{"users":["2",1,"2"]},"data":1}"#)
+            .unwrap()
+            .to;
+        let expected = ["1", "2"].map(|id| UserId::new(id).unwrap());
+        assert_eq!(users, Target::Users(Users::new(expected.into())));
+    }
+
+    #[test]
+    fn an_integer_of_any_size_is_a_user_by_its_digits() {
+        for digits in ["0", "-7", "9223372036854775808", "184467440737095516160"] {
+            let to = |ids: &str| draft(&format!(r#"{{"to":{ids},"data":1}}"#)).unwrap().to;
+            let user = UserId::new(digits).unwrap();
+            assert_eq!(
+                to(&format!(r#"{{"user": {digits} }}"#)),
+                Target::User(user.clone())
+            );
+            let users = Target::Users(Users::new(vec![user]));
+            assert_eq!(to(&format!(r#"{{"users":[{digits}]}}"#)), users);
+        }
+        for literal in ["1.0", "1e3", "-0", "true", "[1]", "{}"] {
+            let event = format!(r#"{{"to":{{"user":{literal}}},"data":1}}"#);
+            let error = draft(&event).unwrap_err();
+            assert!(
+                error.message().contains("a user id is text or an integer"),
+                "{error:?}"
+            );
+        }
+        let long = format!(r#"{{"to":{{"user":{}}},"data":1}}"#, "1".repeat(257));
+        assert!(draft(&long).is_err());
+    }
+
+    #[test]
+    fn unknown_fields_and_bad_names_are_errors() {
+        for body in [
+            r#"{"to":{"all":true},"data":1,"dta":2}"#,
+            r#"{"to":{"all":true}}"#,
+            r#"{"to":{"all":true},"data":1,"event":"a\nb"}"#,
+            r#"{"to":{"all":true},"data":1,"event":"heartbeat"}"#,
+            r#"{"to":{"all":true},"data":1,"id":""}"#,
+            "[]",
+            "",
+        ] {
+            assert!(draft(body).is_err(), "{body}");
+        }
+        let big = format!(r#"{{"to":{{"all":true}},"data":"{}"}}"#, "x".repeat(1_025));
+        assert_eq!(draft(&big).unwrap_err(), Problem::too_large(1_024));
+    }
+
+    proptest! {
+        #[test]
+        fn compact_json_means_the_same(value in "\\PC{0,30}", number: i64) {
+            let value = json!({ value.clone(): [number, value, null, {"a b": 1.5}] });
+            let pretty = serde_json::to_string_pretty(&value).unwrap();
+            prop_assert_eq!(compact(&pretty), value.to_string());
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Who is online, whose session is current, and ending connections.
+
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::answer::{Answer, Problem, json, parse_body};
+use super::body::Body;
+use crate::admin::moment;
+use crate::admin::service::Admin;
+use crate::event::{UserId, check_session};
+use crate::hub::{Description, LogOut};
+
+/// A session change's body: an id and two sentences.
+const MAX_BODY_BYTES: usize = 8 * 1024;
+
+#[derive(Serialize)]
+struct Presence<'a> {
+    user: &'a str,
+    online: bool,
+    connections: Vec<Connection<'a>>,
+}
+
+#[derive(Serialize)]
+struct Connection<'a> {
+    id: String,
+    since: String,
+    transport: &'static str,
+    /// An address, or `unix`.
+    remote: String,
+    session: Option<&'a str>,
+    topics: Vec<&'a str>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SessionBody {
+    session_id: String,
+    message: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogoutBody {
+    message: Option<String>,
+    reason: Option<String>,
+}
+
+/// `GET /v1/users/{id}`
+pub(crate) async fn presence(admin: &Admin, user: &UserId) -> Result<Answer, Problem> {
+    let described = admin.hub.presence(user).await;
+    let presence = Presence {
+        user: user.as_str(),
+        online: !described.is_empty(),
+        connections: described.iter().map(Connection::from).collect(),
+    };
+    Ok(json(StatusCode::OK, &presence))
+}
+
+/// `PUT /v1/users/{id}/session`
+pub(crate) async fn change_session(
+    admin: &Admin,
+    user: UserId,
+    body: Body,
+) -> Result<Answer, Problem> {
+    let SessionBody {
+        session_id,
+        message,
+    } = parse_body(&body.whole(MAX_BODY_BYTES).await?)?;
+    check_session(&session_id).map_err(|error| Problem::invalid(error.to_string()))?;
+    let changed = admin.hub.change_session(user.clone(), &session_id, message);
+    let id = changed.await?.to_string();
+    let body = json!({"user": user.as_str(), "session_id": session_id, "id": id});
+    Ok(json(StatusCode::OK, &body))
+}
+
+/// `POST /v1/users/{id}/logout`
+pub(crate) async fn log_out(admin: &Admin, user: UserId, body: Body) -> Result<Answer, Problem> {
+    let LogoutBody { message, reason } = parse_body(&body.whole(MAX_BODY_BYTES).await?)?;
+    let words = LogOut::default();
+    let words = LogOut {
+        message: message.unwrap_or(words.message),
+        reason: reason.unwrap_or(words.reason),
+    };
+    let id = admin.hub.log_out(user.clone(), words).await?.to_string();
+    Ok(json(
+        StatusCode::OK,
+        &json!({"user": user.as_str(), "id": id}),
+    ))
+}
+
+/// `DELETE /v1/users/{id}/connections`
+pub(crate) fn disconnect(admin: &Admin, user: &UserId) -> Answer {
+    let ended = admin.hub.disconnect(user);
+    json(
+        StatusCode::OK,
+        &json!({"user": user.as_str(), "ended": ended}),
+    )
+}
+
+impl<'a> From<&'a Description> for Connection<'a> {
+    fn from(description: &'a Description) -> Self {
+        Self {
+            id: description.connection.to_string(),
+            since: moment::of_seconds(description.since_s.into()),
+            transport: description.transport.label(),
+            remote: description
+                .remote
+                .map_or_else(|| "unix".to_owned(), |remote| remote.to_string()),
+            session: description.session.as_deref(),
+            topics: description.topics.iter().map(AsRef::as_ref).collect(),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The command line: which command it is for, and how its errors are told.
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use super::usage::Usage;
+use super::{check, health, publish, serve, token, user};
+use crate::config::{ConfigError, ConfigErrors};
+use crate::server::ServerError;
+
+/// Exit code of wrong usage and of a refused configuration.
+const REFUSED: u8 = 2;
+
+/// `idlewild` alone gets the help, which is more use than one line.
+const HELP_FOR_NOTHING: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+
+/// A Server-Sent Events hub that holds an idle client for its kernel socket and one cache line.
+#[derive(Debug, Parser)]
+#[command(name = "idlewild", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM.
+    Serve(serve::Serve),
+    /// Say whether a configuration would be accepted, and print it whole.
+    Check(check::Check),
+    /// Print a token for a user, or make an API key.
+    Token(token::Token),
+    /// Publish an event to a running server.
+    Publish(publish::Publish),
+    /// Say whether a running server is ready; exit code 1 if not.
+    Health(health::Health),
+    /// Look after the users of the built-in login.
+    User(user::User),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && error.kind() != HELP_FOR_NOTHING => {
+            eprintln!("idlewild: {}", usage_line(&error.to_string()));
+            return ExitCode::from(REFUSED);
+        }
+        // Help and the version, coloured where that can be seen.
+        Err(error) => error.exit(),
+    };
+    let result = match cli.command {
+        Command::Serve(command) => command.run(),
+        Command::Check(command) => command.run(),
+        Command::Token(command) => command.run(),
+        Command::Publish(command) => command.run(),
+        Command::Health(command) => command.run(),
+        Command::User(command) => command.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            for line in error_lines(&error) {
+                eprintln!("idlewild: {line}");
+            }
+            ExitCode::from(if is_refused(&error) { REFUSED } else { 1 })
+        }
+    }
+}
+
+/// Whether it is the operator's to mend: usage and configuration.
+fn is_refused(error: &anyhow::Error) -> bool {
+    error.is::<ConfigErrors>()
+        || error.is::<ConfigError>()
+        || error.is::<Usage>()
+        || error
+            .downcast_ref::<ServerError>()
+            .is_some_and(ServerError::is_configuration)
+}
+
+/// What clap says, without its heading, its usage block and its line breaks.
+fn usage_line(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let (reason, _) = text.split_once("\n\nUsage:").unwrap_or((text, ""));
+    let (reason, _) = reason
+        .split_once("\n\nFor more information")
+        .unwrap_or((reason, ""));
+    let words: Vec<_> = reason.split_whitespace().collect();
+    format!("{} (--help lists what there is)", words.join(" "))
+}
+
+/// A line for each thing that is wrong with the configuration; one for any other error.
+fn error_lines(error: &anyhow::Error) -> Vec<String> {
+    if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
+        return errors.iter().map(ToString::to_string).collect();
+    }
+    match error.downcast_ref::<ServerError>() {
+        Some(ServerError::Config(errors)) => errors.iter().map(ToString::to_string).collect(),
+        _ => vec![error_line(error)],
+    }
+}
+
+/// An error with its causes; one that its effect already quotes is not said twice.
+fn error_line(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |line, cause| {
+        let cause = cause.to_string();
+        if line.is_empty() {
+            cause
+        } else if line.contains(&cause) {
+            line
+        } else {
+            format!("{line}: {cause}")
+        }
+    })
+}

@@ -1,0 +1,340 @@
+//! Drives one public connection: hyper by hand, until it is done, too late, or a stream.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::{HttpService, service_fn};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::connection::Connection;
+use super::encryption::{NotEncrypted, encrypt};
+use super::handoff::{Handoff, Offer};
+use super::io::Io;
+use super::sealed::Sealed;
+use super::socket::{ClientSocket, LooseEnds};
+use crate::clock::millis;
+use crate::net::Socket;
+use crate::net::proxy_header::{self, NoHeader};
+use crate::public::answer::close_after;
+use crate::public::router;
+use crate::public::service::Public;
+use crate::shard::{Accepted, Detached, Earlier, Seat, Shard, StartHandshake};
+use crate::shutdown::Waiter;
+
+/// Largest request head: a token of 8 KiB, cookies, and what proxies add.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// What is still read after the last answer, so that the client gets to read that: closing over
+/// unread input resets the connection.
+const MAX_LINGER_BYTES: usize = 256 * 1024;
+/// How long a drain waits for a client to read its last answer and close: a round trip.
+const DRAIN_LINGER: Duration = Duration::from_millis(500);
+
+/// How a connection leaves hyper.
+enum Outcome {
+    Closed,
+    Seated(Box<Seat>, Vec<u8>),
+}
+
+impl Public {
+    /// What a shard's acceptor calls for each connection.
+    pub fn start_handshake(self: Arc<Self>) -> StartHandshake {
+        Box::new(move |accepted, shard| {
+            let (public, shard) = (Arc::clone(&self), Rc::clone(shard));
+            tokio::task::spawn_local(serve(public, accepted, shard));
+        })
+    }
+}
+
+/// Serves a connection to its end, or to where it becomes a stream.
+async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<RefCell<Shard>>) {
+    let Accepted {
+        socket,
+        handshake,
+        preface,
+        earlier,
+    } = accepted;
+    let loose_ends = Rc::new(if preface.tls {
+        LooseEnds::of_tls()
+    } else {
+        LooseEnds::default()
+    });
+    let connection = Rc::new(Connection {
+        handoff: Handoff::default(),
+        socket_peer: socket.peer_ip(),
+        preface,
+        proxied: Cell::new(None),
+        // From accept on, however long this task waited for its first turn.
+        answered_ms: Cell::new(handshake.since_ms()),
+        handshake,
+        loose_ends,
+        holds_end: Cell::new(false),
+        answers: Cell::new(u64::from(earlier.is_some())),
+        is_refused: Cell::new(false),
+        public,
+    });
+    // Both may come at once: a connection is refused once. What the client has sent is looked at
+    // before anything else.
+    let given_up = tokio::select! {
+        biased;
+        () = connection.serve(socket, earlier, &shard) => None,
+        () = connection.overdue() => Some("No request in time"),
+        () = connection.gives_way() => Some("Gave way to newer connections"),
+    };
+    // A connection that was served is not refused.
+    if let Some(text) = given_up.filter(|_| connection.answers.get() == 0) {
+        connection.refuse_handshake(text);
+    }
+}
+
+async fn drive(connection: &Rc<Connection>, io: Io, mut shutdown: Waiter, shard: &RefCell<Shard>) {
+    let io = TokioIo::new(io);
+    let service = service_fn(|request| {
+        connection.hold_end();
+        Box::pin(connection.answer(request))
+    });
+    let mut http = http1::Builder::new()
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(io, service);
+    let mut answers_before_drain = None;
+    let outcome = loop {
+        tokio::select! {
+            outcome = poll_fn(|cx| poll_http(&mut http, connection, shard, cx)) => {
+                break outcome;
+            }
+            () = shutdown.draining(), if answers_before_drain.is_none() => {
+                answers_before_drain = Some(connection.answers.get());
+                Pin::new(&mut http).graceful_shutdown();
+            }
+        }
+    };
+    connection.loose_ends.pass_end();
+    // Bytes that came behind the request are dropped with the buffer they came in.
+    let parts = http.into_parts();
+    let mut io = parts.io.into_inner();
+    match outcome {
+        Outcome::Seated(seat, head) => {
+            let lost_input = !parts.read_buf.is_empty();
+            let detached = io
+                .detach()
+                .map(|detached| detached.of(connection.origin(), lost_input));
+            detach(shard, detached, *seat, head);
+        }
+        // Nothing was under way: there is no answer that the client has yet to read.
+        Outcome::Closed if answers_before_drain == Some(connection.answers.get()) => {
+            let clock = &connection.public.hub.clock;
+            let _ = clock.within(DRAIN_LINGER, io.shutdown()).await;
+        }
+        Outcome::Closed => {
+            tokio::select! {
+                () = linger(io) => {}
+                () = connection.drain_lingers(&mut shutdown) => {}
+            }
+        }
+    }
+}
+
+/// Polls hyper; then, if a stream is offered and everything before it is out, seats it.
+fn poll_http<S>(
+    http: &mut http1::Connection<TokioIo<Io>, S>,
+    connection: &Connection,
+    shard: &RefCell<Shard>,
+    cx: &mut Context<'_>,
+) -> Poll<Outcome>
+where
+    S: HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible, Future: Unpin> + Unpin,
+{
+    loop {
+        if http.poll_without_shutdown(cx).is_ready() {
+            return Poll::Ready(Outcome::Closed);
+        }
+        // hyper tries to flush before it returns: with nothing blocked, nothing is left. When
+        // something is, hyper waits for the socket, and this is polled again.
+        if connection.loose_ends.is_blocked() {
+            return Poll::Pending;
+        }
+        if !connection.holds_end.get() && connection.loose_ends.pass_held_end() {
+            continue;
+        }
+        // When half a record is here, this is polled again, too: hyper reads, to see the client's
+        // end.
+        if !connection.loose_ends.are_none() {
+            return Poll::Pending;
+        }
+        let Some(Offer { admission, head }) = connection.handoff.take() else {
+            return Poll::Pending;
+        };
+        match shard.borrow_mut().admit(admission) {
+            Ok(seat) => return Poll::Ready(Outcome::Seated(Box::new(seat), head)),
+            Err(declined) => connection.handoff.refuse(declined),
+        }
+    }
+}
+
+/// Takes the connection out of the runtime and into its slot.
+fn detach(shard: &RefCell<Shard>, detached: io::Result<Detached>, seat: Seat, head: Vec<u8>) {
+    let mut shard = shard.borrow_mut();
+    match detached {
+        Ok(detached) => {
+            if let Err(error) = shard.join(seat, detached, head) {
+                tracing::warn!(%error, "a stream could not be watched");
+            }
+        }
+        Err(error) => {
+            shard.give_up(seat);
+            tracing::warn!(%error, "a stream could not be detached");
+        }
+    }
+}
+
+/// Lets the client read the last answer before the socket is closed. Ends at the connection's
+/// deadline, if not before.
+async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) {
+    if io.shutdown().await.is_err() {
+        return;
+    }
+    let mut scratch = [0; 4_096];
+    let mut read = 0;
+    while read < MAX_LINGER_BYTES {
+        match io.read(&mut scratch).await {
+            Ok(0) | Err(_) => return,
+            Ok(bytes) => read += bytes,
+        }
+    }
+}
+
+impl Connection {
+    /// Serves to the end.
+    async fn serve(
+        self: &Rc<Self>,
+        socket: Socket,
+        earlier: Option<Earlier>,
+        shard: &RefCell<Shard>,
+    ) {
+        let mut shutdown = self.public.shutdown.waiter();
+        let io = tokio::select! {
+            biased;
+            io = self.begin(socket, earlier) => io,
+            // Nobody has asked for anything yet.
+            () = shutdown.draining() => return,
+        };
+        if let Some(io) = io {
+            drive(self, io, shutdown, shard).await;
+        }
+    }
+
+    /// Reads what has to come before any request; `None` where the peer has left meanwhile, or was
+    /// refused.
+    async fn begin(&self, socket: Socket, earlier: Option<Earlier>) -> Option<Io> {
+        if let Some(Earlier { named, secrets }) = earlier {
+            self.proxied.set(named);
+            let socket = ClientSocket::new(socket, Rc::clone(&self.loose_ends));
+            return Some(match secrets {
+                None => Io::Plain(socket),
+                Some(secrets) => Io::Sealed(Box::new(Sealed::new(socket, secrets))),
+            });
+        }
+        if self.preface.proxy_header {
+            match proxy_header::read(&socket).await {
+                Ok(client) => {
+                    self.proxied.set(client);
+                    self.handshake.set_address(self.peer());
+                }
+                Err(NoHeader::Closed) => return None,
+                Err(NoHeader::Malformed) => {
+                    self.public.without_proxy_header(self.socket_peer);
+                    self.refuse_handshake("No PROXY header");
+                    return None;
+                }
+            }
+        }
+        let socket = ClientSocket::new(socket, Rc::clone(&self.loose_ends));
+        if !self.preface.tls {
+            return Some(Io::Plain(socket));
+        }
+        let config = self.public.tls.as_ref()?.server_config();
+        match encrypt(socket, config).await {
+            Ok(stream) => Some(Io::Tls(Box::new(stream))),
+            Err(NotEncrypted::Closed) => None,
+            Err(NotEncrypted::Refused(refusal, socket)) => {
+                self.public.not_encrypted(refusal, self.peer());
+                // Before the client takes its time to read why.
+                self.refuse_handshake(refusal.text());
+                linger(socket).await;
+                None
+            }
+        }
+    }
+
+    async fn answer(
+        self: &Rc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        // A proxy's connections are its clients' for as long as their requests last.
+        let client = self.remote(request.headers()).or(self.peer());
+        self.handshake.set_address(client);
+        let version = request.version();
+        let mut response = router::answer(self, request).await;
+        if self.handshake.is_in_the_way() {
+            close_after(version, &mut response);
+        }
+        self.handshake.set_address(self.peer());
+        self.answered_ms.set(self.public.hub.clock.now_ms());
+        self.answers.set(self.answers.get() + 1);
+        // The driver waits until the answer is out.
+        self.pass_end();
+        Ok(response)
+    }
+
+    /// Waits until the connection has to give way. If it has never been answered, and bytes of its
+    /// client's are here by then, it was not the client that was late.
+    async fn gives_way(&self) {
+        loop {
+            let mut reads = 0;
+            let mut evicted = pin!(self.handshake.evicted());
+            poll_fn(|cx| {
+                let asked = evicted.as_mut().poll(cx);
+                if asked.is_pending() {
+                    reads = self.loose_ends.reads();
+                }
+                asked
+            })
+            .await;
+            // The runtime looks at the sockets, and then whoever reads this one has its turn.
+            tokio::task::yield_now().await;
+            let is_late = self.loose_ends.reads() == reads || self.answers.get() > 0;
+            if is_late || !self.handshake.stay() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until a drain is under way and whoever still reads its last answer has had time to.
+    async fn drain_lingers(&self, shutdown: &mut Waiter) {
+        shutdown.draining().await;
+        self.public.hub.clock.sleep(DRAIN_LINGER).await;
+    }
+
+    /// Waits until no request has become an answer for `handshake_timeout`.
+    async fn overdue(&self) {
+        let clock = &self.public.hub.clock;
+        loop {
+            let due_ms = self.answered_ms.get() + millis(self.public.handshake_timeout);
+            if clock.now_ms() >= due_ms {
+                return;
+            }
+            clock.sleep_until(due_ms).await;
+        }
+    }
+}

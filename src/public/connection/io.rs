@@ -1,0 +1,154 @@
+//! A client's connection under hyper: its socket, with or without TLS between the two.
+
+use std::io::{self, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use rustls::ServerConnection;
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
+
+use super::sealed::Sealed;
+use super::socket::{ClientSocket, LooseEnds};
+use crate::shard::Detached;
+use crate::tls::Secrets;
+
+/// What hyper reads from and writes to.
+#[derive(Debug)]
+pub(crate) enum Io {
+    Plain(ClientSocket),
+    Tls(Box<TlsStream<ClientSocket>>),
+    /// With TLS, and a stream before.
+    Sealed(Box<Sealed>),
+}
+
+impl Io {
+    /// Takes the connection out of the runtime, and its secrets out of rustls. Everything that was
+    /// written has to be out.
+    ///
+    /// # Errors
+    /// What the runtime or rustls says.
+    pub(crate) fn detach(self) -> io::Result<Detached> {
+        let (socket, secrets, lost_input) = match self {
+            Self::Plain(socket) => (socket, None, false),
+            Self::Sealed(sealed) => {
+                let (socket, secrets, lost_input) = sealed.detach()?;
+                (socket, Some(secrets), lost_input)
+            }
+            Self::Tls(stream) => {
+                let (socket, mut connection) = stream.into_inner();
+                answer_key_update(&mut connection)?;
+                let extracted = connection
+                    .dangerous_extract_secrets()
+                    .map_err(io::Error::other)?;
+                let secrets = Secrets::new(&extracted)
+                    .ok_or_else(|| io::Error::other("rustls agreed on another cipher"))?;
+                (socket, Some(secrets), false)
+            }
+        };
+        Ok(Detached::new(socket.into_fd()?, secrets, lost_input))
+    }
+}
+
+/// Lets rustls write its answer to a client's new keys, which it holds back until something is
+/// written: with the answer its own keys are new as well, and the client has to know.
+fn answer_key_update(connection: &mut ServerConnection) -> io::Result<()> {
+    connection.writer().write(&[]).map(drop)
+}
+
+/// Calls a method of whichever it is.
+macro_rules! on_stream {
+    ($io:expr, $stream:ident => $call:expr) => {
+        match $io.get_mut() {
+            Io::Plain($stream) => $call,
+            Io::Tls($stream) => $call,
+            Io::Sealed($stream) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let (space, before) = (buf.remaining(), buf.filled().len());
+        ready!(this.poll_content(cx, buf))?;
+        let is_end = space > 0 && buf.filled().len() == before;
+        if is_end && this.loose_ends().holds_end() {
+            // Whoever lets it pass has hyper look again.
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Io {
+    fn loose_ends(&self) -> &LooseEnds {
+        match self {
+            Self::Plain(socket) => socket.loose_ends(),
+            Self::Sealed(stream) => stream.socket().loose_ends(),
+            Self::Tls(stream) => stream.get_ref().0.loose_ends(),
+        }
+    }
+
+    fn poll_content(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Sealed(stream) => Pin::new(stream).poll_read(cx, buf),
+            // One record, and no more: it may be all that hyper wants, and then nobody would read
+            // the rest of another that has begun, without which the connection cannot be detached.
+            Self::Tls(stream) => {
+                let mut stream = Pin::new(stream.as_mut());
+                let content = ready!(stream.as_mut().poll_fill_buf(cx))?;
+                let bytes = content.len().min(buf.remaining());
+                buf.put_slice(content.get(..bytes).unwrap_or_default());
+                stream.consume(bytes);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        on_stream!(self, stream => Pin::new(stream).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        on_stream!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Sealed(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => {
+                answer_key_update(stream.get_mut().1)?;
+                Pin::new(stream).poll_flush(cx)
+            }
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}

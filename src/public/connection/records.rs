@@ -1,0 +1,86 @@
+//! Where in a TLS record the bytes end that were read so far. rustls does not tell, and what it
+//! holds of a record would be lost when the connection leaves it.
+
+/// Type, version and length (RFC 8446 §5.1).
+const HEADER_BYTES: u8 = 5;
+
+/// How far the bytes read so far reach into the current TLS record.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Records {
+    /// Bytes of the next record's header that are here.
+    header: u8,
+    length: u16,
+    /// Bytes of the record's body that are still to come.
+    missing: u16,
+}
+
+impl Records {
+    /// Whether no record is here in part.
+    pub(crate) fn is_between(self) -> bool {
+        self.header == 0 && self.missing == 0
+    }
+
+    /// How many bytes may be read so that what follows the next record, or its header, is not. At
+    /// least one.
+    pub(crate) fn readable_bytes(self) -> usize {
+        if self.missing > 0 {
+            usize::from(self.missing)
+        } else {
+            usize::from(HEADER_BYTES - self.header)
+        }
+    }
+
+    /// What is after these bytes, too.
+    pub(crate) fn after(mut self, mut bytes: &[u8]) -> Self {
+        loop {
+            let body = usize::from(self.missing).min(bytes.len());
+            self.missing -= u16::try_from(body).unwrap_or(self.missing);
+            bytes = bytes.get(body..).unwrap_or_default();
+            let Some((byte, rest)) = bytes.split_first() else {
+                return self;
+            };
+            bytes = rest;
+            self.header += 1;
+            // The length is the header's last two bytes: all before are shifted out.
+            self.length = self.length << 8 | u16::from(*byte);
+            if self.header == HEADER_BYTES {
+                self.header = 0;
+                self.missing = self.length;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_end_of_a_record_is_found_however_it_comes(
+            bodies in prop::collection::vec(0usize..700, 0..8),
+            reads in prop::collection::vec(1usize..400, 1..60),
+        ) {
+            let mut bytes = Vec::new();
+            let mut ends = vec![0];
+            for body in bodies {
+                let length = u16::try_from(body).unwrap().to_be_bytes();
+                bytes.extend([23, 3, 3, length[0], length[1]]);
+                bytes.resize(bytes.len() + body, 0x17);
+                ends.push(bytes.len());
+            }
+            let (mut records, mut read) = (Records::default(), 0);
+            for next in reads {
+                let upto = (read + next).min(bytes.len());
+                let until = read + records.readable_bytes();
+                prop_assert!(until > read);
+                let passed = ends.iter().any(|end| (read + 1..until).contains(end));
+                prop_assert!(!passed, "an end between {} and {}", read, until);
+                records = records.after(&bytes[read..upto]);
+                read = upto;
+                prop_assert_eq!(records.is_between(), ends.contains(&read), "at {}", read);
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Who can log in, and how often they failed to.
+
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::auth::failures::Failures;
+use crate::auth::users::Users;
+use crate::clock::Clock;
+
+/// Passwords hashed at once: each takes 19 MiB and a core for a while.
+const MAX_HASHING: usize = 2;
+/// Attempts that are hashed or wait for it, a few seconds' worth; more get 503. They outlive their
+/// connections, so those do not bound them.
+const MAX_ATTEMPTS: usize = 64;
+
+/// Who can log in, and how often they failed to.
+#[derive(Debug)]
+pub struct Login {
+    pub(super) users: Users,
+    pub(super) failures: Failures,
+    pub(super) attempts: Semaphore,
+    pub(super) hashing: Semaphore,
+    pub(super) token_ttl: Duration,
+}
+
+impl Login {
+    /// A login of these users, whose tokens live for `token_ttl`.
+    pub fn new(users: Users, token_ttl: Duration, clock: Clock) -> Self {
+        Self {
+            users,
+            failures: Failures::new(clock),
+            attempts: Semaphore::new(MAX_ATTEMPTS),
+            hashing: Semaphore::new(MAX_HASHING),
+            token_ttl,
+        }
+    }
+}

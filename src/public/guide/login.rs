@@ -1,0 +1,147 @@
+//! `POST {base}/login/`, for development and small deployments: a user file instead of Django's
+//! login view.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{HeaderValue, RETRY_AFTER};
+use hyper::{Request, Response, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+use thiserror::Error;
+
+use super::accounts::Login;
+use crate::auth::failures::{FailureKey, WINDOW_MS};
+use crate::auth::mint::{Claims, MintError, mint};
+use crate::auth::users::User;
+use crate::event::UserId;
+use crate::hub::engine::EngineError;
+use crate::public::answer::{error, json};
+use crate::public::connection::Connection;
+use crate::public::service::Public;
+
+/// A login's body: an address and a password.
+const MAX_BODY_BYTES: usize = 4 * 1024;
+/// Why a good password did not become a token.
+#[derive(Debug, Error)]
+enum LoginError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Mint(#[from] MintError),
+    #[error("the user file holds an id that is none: {0}")]
+    User(#[from] crate::event::InvalidEvent),
+}
+
+#[derive(Deserialize)]
+struct Attempt {
+    email: String,
+    password: String,
+}
+
+pub(crate) async fn answer(
+    connection: &Connection,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let public = &connection.public;
+    let address = connection.address(request.headers());
+    connection.pass_end();
+    let body = Limited::new(request.into_body(), MAX_BODY_BYTES)
+        .collect()
+        .await;
+    connection.hold_end();
+    let body = match body {
+        Ok(body) => body,
+        Err(reason) if reason.is::<LengthLimitError>() => {
+            return error(StatusCode::PAYLOAD_TOO_LARGE, "Body too large");
+        }
+        Err(_) => return error(StatusCode::BAD_REQUEST, "The body was cut off"),
+    };
+    let Ok(attempt) = serde_json::from_slice::<Attempt>(&body.to_bytes()) else {
+        return error(
+            StatusCode::BAD_REQUEST,
+            "Expected JSON with \"email\" and \"password\"",
+        );
+    };
+    // Hashing would hold up every stream of the shard.
+    let work = log_in(Arc::clone(public), attempt, address);
+    match connection.working(public.control.spawn(work)).await {
+        Ok(response) => response,
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "Login failed"),
+    }
+}
+
+async fn log_in(
+    public: Arc<Public>,
+    attempt: Attempt,
+    address: Option<IpAddr>,
+) -> Response<Full<Bytes>> {
+    let Some(login) = &public.login else {
+        return error(StatusCode::NOT_FOUND, "Not found");
+    };
+    let keys: Vec<FailureKey> = address
+        .map(FailureKey::address)
+        .into_iter()
+        .chain([FailureKey::account(&attempt.email)])
+        .collect();
+    let Ok(_attempt) = login.attempts.try_acquire() else {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "Too many logins at once");
+    };
+    // Counted in advance: attempts whose passwords are checked together must not all pass.
+    if !login.failures.begin(&keys) {
+        let mut response = error(StatusCode::TOO_MANY_REQUESTS, "Too many attempts");
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(WINDOW_MS / 1_000));
+        return response;
+    }
+    let Ok(_permit) = login.hashing.acquire().await else {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "Shutting down");
+    };
+    let checking = Arc::clone(&public);
+    let user = tokio::task::spawn_blocking(move || {
+        let login = checking.login.as_ref()?;
+        login
+            .users
+            .check(&attempt.email, &attempt.password)
+            .cloned()
+    })
+    .await;
+    let Ok(Some(user)) = user else {
+        return error(StatusCode::UNAUTHORIZED, "Wrong email or password");
+    };
+    for key in keys {
+        login.failures.forget(key);
+    }
+    match open_session(&public, login, &user).await {
+        Ok(access) => json(StatusCode::OK, &json!({"access": access, "user": user})),
+        Err(reason) => {
+            tracing::error!(%reason, "login failed");
+            error(StatusCode::SERVICE_UNAVAILABLE, "Login failed")
+        }
+    }
+}
+
+/// Makes a new session the user's only one, and signs its token.
+async fn open_session(public: &Public, login: &Login, user: &User) -> Result<String, LoginError> {
+    let session = crate::auth::random_name();
+    let id = user.id.to_string();
+    let clock = &public.hub.clock;
+    // Signed first: what cannot be signed must not log the other devices out.
+    let live = public.live.load_full();
+    let token = mint(
+        &live.auth,
+        &Claims {
+            user: &id,
+            session: Some(&session),
+            topics: &[],
+            ttl: login.token_ttl,
+            now_unix_ms: clock.unix_ms(),
+        },
+    )?;
+    let user = UserId::new(&id)?;
+    public.hub.change_session(user, &session, None).await?;
+    Ok(token)
+}

@@ -1,0 +1,19 @@
+//! The routes of the guide, as its clients know them.
+//!
+//! | module | one purpose |
+//! |---|---|
+//! | [`stream`] | a request for a stream |
+//! | [`ticket`] | trades a token for a ticket |
+//! | [`login`], [`accounts`] | the built-in login, and who can log in |
+//! | [`demo`] | the page of `--dev` |
+//! | [`date`] | the date in a stream's head |
+
+mod accounts;
+mod date;
+pub(super) mod demo;
+pub(super) mod login;
+pub(super) mod stream;
+pub(super) mod ticket;
+
+pub use accounts::Login;
+pub use demo::Demo;

@@ -1,0 +1,60 @@
+//! `POST {base}/sse/ticket/`: trades a JWT for a ticket, so that no long-lived token stands in a
+//! URL, where logs and histories keep it.
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response, StatusCode};
+use serde_json::json;
+
+use crate::auth::credentials::{self, Credential};
+use crate::public::answer::{error, json};
+use crate::public::connection::Connection;
+use crate::public::identify::{Asker, Identified, Verdict};
+use crate::public::live::Live;
+
+pub(crate) async fn answer(
+    connection: &Connection,
+    live: &Live,
+    request: &Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let public = &connection.public;
+    let ttl = live.auth.ticket_ttl;
+    match identify(connection, live, request).await {
+        Ok(identity) => {
+            let ticket = public.tickets.issue(identity, ttl);
+            json(
+                StatusCode::CREATED,
+                &json!({"ticket": ticket, "expires_in": ttl.as_secs()}),
+            )
+        }
+        Err(refusal) => {
+            connection.refused(refusal.into(), false, request.headers());
+            let mut response = error(refusal.status(), refusal.reason());
+            refusal.add_headers(&mut response, public.retry_after_s);
+            response
+        }
+    }
+}
+
+/// Header or cookie only: a URL is what the ticket is to keep the token out of.
+async fn identify(connection: &Connection, live: &Live, request: &Request<Incoming>) -> Identified {
+    let headers = request.headers();
+    let found = credentials::find(headers, None, &live.auth.jwt_cookie);
+    let asker = Asker {
+        connection,
+        credential: found.as_ref().map_or("none", Credential::label),
+        address: connection.address(headers),
+    };
+    let Some(Credential::Bearer(token) | Credential::Cookie(token)) = found else {
+        return Err(asker.denied("no_credential"));
+    };
+    let identity = match live.verify(token, asker) {
+        Verdict::Now(identified) => identified,
+        Verdict::Later(identified) => connection.working(identified).await,
+    }?;
+    if connection.public.hub.allows(&identity) {
+        Ok(identity)
+    } else {
+        Err(asker.denied("session_ended"))
+    }
+}

@@ -1,0 +1,323 @@
+//! A server, from its start over reloads to its drain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::dev::Dev;
+use super::error::ServerError;
+use super::passed::Passed;
+use super::prepared::Prepared;
+use super::{listeners, prepared};
+use crate::admin::{self, Admin};
+use crate::clock::{Clock, millis};
+use crate::config::{Config, ConfigError, Endpoint, FdTables, own_descriptors};
+use crate::engine::{DurableEngine, MemoryEngine};
+use crate::event::EventId;
+use crate::hub::directory::{Directory, Rules};
+use crate::hub::engine::Engine;
+use crate::hub::log::Log;
+use crate::hub::{Hub, Limits, Parts};
+use crate::metrics::Metrics;
+use crate::net::{Listener, SocketOptions};
+use crate::public::{Demo, Extras, LiveError, Login, Public};
+use crate::shard::{Settings, Shards, Shared, StartError, Starter};
+use crate::shutdown::Shutdown;
+use crate::tls::Tls;
+
+/// How often a quiet log and the tickets are looked through for what is too old, the rates are
+/// sampled, and the dashboards get their numbers.
+const SWEEP: Duration = Duration::from_secs(1);
+/// What a stopped shard gets to end its streams and its thread, and then the history to close.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+/// What it gets however short `drain_timeout` is: a turn.
+const MIN_STOP_GRACE: Duration = Duration::from_millis(20);
+
+/// A server that serves.
+pub struct Server {
+    public: Arc<Public>,
+    tls: Option<Arc<Tls>>,
+    admin: Arc<Admin>,
+    engine: Arc<dyn Engine>,
+    hub: Arc<Hub>,
+    shards: Shards,
+    clock: Clock,
+    shutdown: Shutdown,
+    public_endpoints: Vec<Endpoint>,
+    tls_endpoints: Vec<Endpoint>,
+    admin_endpoints: Vec<Endpoint>,
+    drain_rate: u32,
+    drain_timeout: Duration,
+}
+
+impl Server {
+    /// Starts serving on the control runtime that the caller is in.
+    ///
+    /// `passed` are sockets that a supervisor has bound.
+    ///
+    /// # Errors
+    /// [`ServerError`]; nothing is served then.
+    pub async fn start(
+        config: &Config,
+        dev: Option<Dev>,
+        passed: Passed,
+        clock: Clock,
+    ) -> Result<Self, ServerError> {
+        let Prepared {
+            nofile,
+            live,
+            users,
+            tls,
+        } = Prepared::new(config, dev, &clock)?;
+        let login = users.map(|users| Login::new(users, config.login.token_ttl, clock.clone()));
+        let tls = tls.map(Arc::new);
+        let shard_count = shard_count(config);
+        let (hub, engine) = hub(config, shard_count, clock.clone());
+        let shared = Shared::new(Arc::clone(&hub), settings(config, shard_count, nofile));
+
+        let options = SocketOptions {
+            send_buffer: config.send_buffer,
+            user_timeout: config.stall_timeout,
+        };
+        let listeners::Public {
+            listeners,
+            plain,
+            tls: tls_endpoints,
+        } = listeners::public(config, passed.public, passed.tls, shard_count, options)?;
+        let admin_listeners = listeners::admin(config, passed.admin, options)?;
+        let admin_endpoints = listeners::endpoints(&admin_listeners)?;
+        if let Some(dev) = dev {
+            let endpoints = plain.iter().chain(&tls_endpoints).chain(&admin_endpoints);
+            listeners::check_reach(endpoints, dev)?;
+        }
+        let starters = starters(listeners, shard_count)?;
+
+        let shutdown = Shutdown::default();
+        let public = Arc::new(Public::new(
+            config,
+            live,
+            Extras {
+                login,
+                demo: dev.map(|_| Demo::new(&config.base_path, admin_endpoints.first())),
+                tls: tls.clone(),
+            },
+            Arc::clone(&hub),
+            Handle::current(),
+            shutdown.clone(),
+        ));
+        let handshake = Arc::clone(&public);
+        let start = move || Arc::clone(&handshake).start_handshake();
+        let shards = Shards::start(starters, shared.clone(), config.fd_tables, start).await?;
+        public.fetch_keys();
+        // Not before: a private descriptor table would keep copies of the engine's files.
+        engine.open().await?;
+        shards.open();
+
+        let admin = Arc::new(Admin::new(
+            config,
+            Arc::clone(&hub),
+            public.refusals(),
+            not_ready(&public),
+            shutdown.clone(),
+        ));
+        let dispatcher = Arc::clone(&hub);
+        shutdown.spawn(async move { dispatcher.dispatch().await });
+        shutdown.spawn(sweep(
+            Arc::clone(&hub),
+            Arc::clone(&public),
+            Arc::clone(&admin),
+        ));
+        if let Some(tls) = tls.clone() {
+            shutdown.spawn(async move { tls.watch().await });
+        }
+        for listener in admin_listeners.into_iter().flatten() {
+            let admin = Arc::clone(&admin);
+            shutdown.spawn(async move {
+                if let Err(error) = admin::serve(admin, listener).await {
+                    tracing::error!(%error, "the admin listener failed");
+                }
+            });
+        }
+        Ok(Self {
+            public,
+            tls,
+            admin,
+            engine,
+            hub,
+            shards,
+            clock,
+            shutdown,
+            public_endpoints: plain,
+            tls_endpoints,
+            admin_endpoints,
+            drain_rate: config.drain_rate,
+            drain_timeout: config.drain_timeout,
+        })
+    }
+
+    /// Where the public listeners are; port 0 has become a number.
+    pub fn public_endpoints(&self) -> &[Endpoint] {
+        &self.public_endpoints
+    }
+
+    /// Where the public listeners with TLS are.
+    pub fn tls_endpoints(&self) -> &[Endpoint] {
+        &self.tls_endpoints
+    }
+
+    /// Where the admin listeners are.
+    pub fn admin_endpoints(&self) -> &[Endpoint] {
+        &self.admin_endpoints
+    }
+
+    /// Takes over secrets, keys, certificates, CORS and limits of another configuration.
+    ///
+    /// # Errors
+    /// [`ServerError`] where something cannot be used; nothing has changed then.
+    pub fn reload(&self, config: &Config) -> Result<(), ServerError> {
+        let (live, certificates) = prepared::reloaded(config, self.tls.as_deref())?;
+        let taken_over = self.public.reload(live).map_err(LiveError::from);
+        taken_over.map_err(ConfigError::from)?;
+        if let (Some(tls), Some(certificates)) = (&self.tls, certificates) {
+            tls.replace(certificates);
+        }
+        let rules = Rules::of(&config.auth);
+        self.hub.reload(Limits::of(config), rules);
+        self.admin.reload(config);
+        Ok(())
+    }
+
+    /// Whether every shard's thread takes a turn within `time`, which this lasts.
+    pub async fn is_alive(&self, time: Duration) -> bool {
+        self.shards.are_awake(&self.clock, time).await
+    }
+
+    /// Ends all streams at `drain_rate`, and what is left after `drain_timeout` at once; returns
+    /// when the shards have ended and the history is closed.
+    pub async fn drain(self) {
+        // Read before anything ends: the time begins with the order.
+        let begun_ms = self.clock.now_ms();
+        self.shutdown.start_drain();
+        self.shards.drain(self.drain_rate);
+        // The last part of the time is for ending what is left then.
+        let grace = STOP_GRACE.min(self.drain_timeout / 10);
+        let deadline_ms = begun_ms + millis(self.drain_timeout.saturating_sub(grace));
+        tokio::select! {
+            biased;
+            () = self.shards.ended() => {}
+            () = self.clock.sleep_until(deadline_ms) => {
+                tracing::warn!("drain_timeout is almost over; ending what is left");
+                self.shards.stop();
+                let grace = grace.max(MIN_STOP_GRACE);
+                self.clock.within(grace, self.shards.ended()).await;
+            }
+        }
+        self.shutdown.stop();
+        self.admin.finish();
+        if tokio::time::timeout(STOP_GRACE, self.engine.close())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the history is not closed in time; it is read from its log");
+        }
+        // Socket files stay: a server that was started meanwhile may have replaced them, and the
+        // next start does.
+    }
+}
+
+/// Why the public side lets nobody in, for the admin side to tell.
+fn not_ready(public: &Arc<Public>) -> admin::NotReady {
+    let public = Arc::clone(public);
+    Box::new(move || public.not_ready())
+}
+
+/// The hub, and its engine, to be opened and closed.
+fn hub(config: &Config, shard_count: usize, clock: Clock) -> (Arc<Hub>, Arc<dyn Engine>) {
+    let history = &config.history;
+    let origin = EventId::origin(clock.unix_ms());
+    let log = Arc::new(Log::new(history.max_bytes, history.max_age, origin));
+    let directory = Arc::new(Directory::new(Rules::of(&config.auth)));
+    let engine: Arc<dyn Engine> = match &history.path {
+        None => Arc::new(MemoryEngine::new(Arc::clone(&log), clock.clone())),
+        Some(path) => Arc::new(DurableEngine::new(
+            path.clone(),
+            history.clone(),
+            Arc::clone(&log),
+            Arc::clone(&directory),
+            clock.clone(),
+        )),
+    };
+    let hub = Hub::new(Parts {
+        clock,
+        metrics: Arc::new(Metrics::new(shard_count)),
+        log,
+        directory,
+        engine: Arc::clone(&engine),
+        limits: Limits::of(config),
+    });
+    (hub, engine)
+}
+
+fn shard_count(config: &Config) -> usize {
+    match config.shards {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        shards => shards,
+    }
+}
+
+fn settings(config: &Config, shard_count: usize, nofile: u64) -> Settings {
+    Settings {
+        heartbeat: config.heartbeat,
+        stall_timeout: config.stall_timeout,
+        max_backlog_bytes: config.max_backlog_bytes,
+        retry_ms: millis(config.retry_min)..=millis(config.retry_max),
+        table_capacity: table_capacity(config, shard_count, nofile),
+        max_handshakes: config.max_handshakes.div_ceil(shard_count),
+    }
+}
+
+/// The kernel spreads connections by hash, not evenly: each shard's table could hold all, as far
+/// as its descriptors go.
+fn table_capacity(config: &Config, shard_count: usize, nofile: u64) -> usize {
+    let own = match config.fd_tables {
+        FdTables::Shared => nofile,
+        FdTables::PerShard => {
+            let handshakes = config.max_handshakes.div_ceil(shard_count) as u64;
+            nofile.saturating_sub(handshakes + own_descriptors(config))
+        }
+    };
+    config
+        .max_connections
+        .min(usize::try_from(own).unwrap_or(usize::MAX))
+}
+
+/// One starter a shard, each with its share of every endpoint's listeners.
+fn starters(listeners: Vec<Vec<Listener>>, shard_count: usize) -> Result<Vec<Starter>, StartError> {
+    let mut shares: Vec<Vec<Listener>> = (0..shard_count).map(|_| Vec::new()).collect();
+    for of_one_endpoint in listeners {
+        for (share, listener) in shares.iter_mut().zip(of_one_endpoint) {
+            share.push(listener);
+        }
+    }
+    shares
+        .into_iter()
+        .enumerate()
+        .map(|(number, share)| Starter::new(u16::try_from(number).unwrap_or(u16::MAX), share))
+        .collect()
+}
+
+async fn sweep(hub: Arc<Hub>, public: Arc<Public>, admin: Arc<Admin>) {
+    let clock = &hub.clock;
+    let mut steady = hub.directory().time(clock);
+    let mut now_ms = clock.now_ms();
+    loop {
+        // From the reading that the last sweep went by, not from when it was done.
+        clock.sleep_until(now_ms + millis(SWEEP)).await;
+        now_ms = clock.now_ms();
+        hub.log().expire(now_ms);
+        hub.directory().sweep(steady.unix_ms(clock));
+        public.sweep();
+        admin.tick();
+    }
+}

@@ -1,0 +1,95 @@
+//! The export as a whole: what it is made of, and its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Uri;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider,
+};
+use tokio::runtime::Handle;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::{Layer, Registry};
+
+use super::exporter::Exporter;
+use super::queue::Queue;
+use super::tally::Tally;
+use crate::clock::Clock;
+use crate::config::Telemetry as Settings;
+use crate::server::logging::AnyLayer;
+use crate::spans;
+
+/// Spans that wait, and those that are being sent: 2 MB where each is an admin request's.
+const MAX_WAITING: usize = 2_048;
+/// Spans in one request to the collector.
+const MAX_BATCH: usize = 512;
+/// How long a span waits for others at most.
+const EVERY: Duration = Duration::from_secs(2);
+/// Longest wait for what is left when the server ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A running export.
+pub(in crate::server) struct Telemetry {
+    provider: SdkTracerProvider,
+    tally: Arc<Tally>,
+}
+
+impl Telemetry {
+    /// Exports to `traces`, on `runtime`.
+    pub(in crate::server) fn start(
+        settings: &Settings,
+        traces: Uri,
+        clock: Clock,
+        runtime: Handle,
+    ) -> Self {
+        let resource = Resource::builder()
+            .with_service_name(settings.service_name.clone())
+            .with_attribute(opentelemetry::KeyValue::new(
+                "service.version",
+                env!("CARGO_PKG_VERSION"),
+            ))
+            .build();
+        let tally = Arc::new(Tally::new(MAX_WAITING, traces.clone(), clock));
+        let exporter = Exporter::new(traces, &resource, Arc::clone(&tally), runtime);
+        let batches = BatchConfigBuilder::default()
+            .with_max_queue_size(MAX_WAITING)
+            .with_max_export_batch_size(MAX_BATCH)
+            .with_scheduled_delay(EVERY)
+            .build();
+        let batches = BatchSpanProcessor::builder(exporter)
+            .with_batch_config(batches)
+            .build();
+        // What a publisher decided for its trace holds for the part of it that is here.
+        let own = Sampler::TraceIdRatioBased(settings.sample_ratio);
+        let provider = SdkTracerProvider::builder()
+            .with_resource(resource)
+            .with_sampler(Sampler::ParentBased(Box::new(own)))
+            .with_span_processor(Queue::new(batches, Arc::clone(&tally)))
+            .build();
+        Self { provider, tally }
+    }
+
+    /// What hands spans over; it wants nothing else.
+    pub(in crate::server) fn layer(&self) -> AnyLayer {
+        let spans = Targets::new().with_target(spans::TARGET, LevelFilter::INFO);
+        tracing_opentelemetry::layer::<Registry>()
+            .with_tracer(self.provider.tracer("idlewild"))
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            .with_context_activation(false)
+            .with_filter(spans)
+            .boxed()
+    }
+
+    /// Sends what is left, for at most `left` and not for long. Blocks; not for a runtime's thread.
+    pub(in crate::server) fn flush(&self, left: Duration) {
+        // A collector that does not answer in time is said by what was lost.
+        let _ = self.provider.shutdown_with_timeout(left.min(FLUSH_TIMEOUT));
+        self.tally.close();
+    }
+}
