@@ -44,8 +44,9 @@ fn shared() -> Shared {
         limits: Limits {
             connections: 2 * CLIENTS,
             test_streams: 64,
+            // All of them are one user's.
             per_user: Limit {
-                connections: 5,
+                connections: 2 * CLIENTS,
                 on_limit: OnLimit::Reject,
             },
         },
