@@ -14,7 +14,10 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::{KeySet, KeysError, Kind, NoCandidate, TriedKey, jwks};
+use super::error::KeysError;
+use super::jwks;
+use super::key::{Kind, TriedKey};
+use super::set::{KeySet, NoCandidate};
 use crate::auth::jwt::Rejected;
 use crate::clock::{Clock, millis};
 use crate::config::{self, Algorithm, Jwks};
