@@ -21,11 +21,11 @@
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-pub mod allowance;
-pub mod api_key;
-pub mod checks;
+pub(crate) mod allowance;
+pub(crate) mod api_key;
+pub(crate) mod checks;
 pub mod credentials;
-pub mod failures;
+pub(crate) mod failures;
 mod identity;
 pub mod jwt;
 pub mod keys;
@@ -34,9 +34,10 @@ mod name;
 mod random;
 pub mod session;
 pub mod ticket;
-pub mod turns;
-pub mod users;
+pub(crate) mod turns;
+pub(crate) mod users;
 
-pub use identity::{Identity, Issued, IssuedAt};
+pub use identity::Identity;
+pub(crate) use identity::{Issued, IssuedAt};
 use random::random;
-pub use random::random_name;
+pub(crate) use random::random_name;

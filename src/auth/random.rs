@@ -13,6 +13,6 @@ pub(super) fn random<const N: usize>() -> [u8; N] {
 }
 
 /// 256 unpredictable bits as 43 characters that need no escaping in a URL, a header or a shell.
-pub fn random_name() -> String {
+pub(crate) fn random_name() -> String {
     URL_SAFE_NO_PAD.encode(random::<32>())
 }

@@ -27,8 +27,8 @@ mod supervisor;
 mod telemetry;
 
 pub use dev::Dev;
-pub use error::ServerError;
-pub use passed::{Passed, PassedError};
+pub(crate) use error::ServerError;
+pub use passed::Passed;
 pub(crate) use prepared::Prepared;
-pub use run::run;
+pub(crate) use run::run;
 pub use server::Server;

@@ -14,7 +14,7 @@ mod signature;
 mod tests;
 mod verifier;
 
-pub use rejected::Rejected;
-pub use signature::{SignatureCheck, Signed};
+pub(crate) use rejected::Rejected;
+pub(crate) use signature::{SignatureCheck, Signed};
 pub use verifier::Verifier;
 pub(super) use verifier::{MAX_PATTERNS, MAX_TOKEN_BYTES};

@@ -24,7 +24,6 @@ mod set;
 #[cfg(test)]
 mod tests;
 
-pub use error::KeysError;
+pub(crate) use error::KeysError;
 pub(super) use key::{Kind, TriedKey, jose};
-pub use set::KeySet;
 pub(super) use set::shared_secret;

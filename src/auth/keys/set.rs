@@ -20,7 +20,7 @@ pub(super) const MAX_TRIES: usize = 8;
 
 /// Keys that were read.
 #[derive(Clone, Debug)]
-pub struct KeySet {
+pub(crate) struct KeySet {
     keys: Vec<Key>,
     /// Whether any key has a `kid`.
     named: bool,
@@ -34,7 +34,7 @@ impl KeySet {
     ///
     /// # Errors
     /// A key that cannot be used, by its file's name.
-    pub fn load(auth: &config::Auth) -> Result<Self, KeysError> {
+    pub(crate) fn load(auth: &config::Auth) -> Result<Self, KeysError> {
         let mut keys = Vec::new();
         let mut unusable = 0;
         if auth
@@ -133,12 +133,14 @@ impl KeySet {
     }
 
     /// How many keys there are.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }
 
     /// Whether there is no key, so that every token is refused.
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 }

@@ -17,6 +17,7 @@ mod answers;
 mod session_auth;
 
 pub use session_auth::{
-    KEPT, MAX_ANSWER_BYTES, MAX_QUESTIONS, MAX_QUESTIONS_EACH, MAX_REFUSALS, MAX_WAIT, NoSession,
-    REFUSAL_EVERY, SessionAuth,
+    KEPT, MAX_ANSWER_BYTES, MAX_QUESTIONS, MAX_QUESTIONS_EACH, MAX_REFUSALS, MAX_WAIT,
+    REFUSAL_EVERY,
 };
+pub(crate) use session_auth::{NoSession, SessionAuth};

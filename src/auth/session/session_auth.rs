@@ -57,7 +57,7 @@ const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
 
 /// Asks the application about cookies, with a cache, a queue and limits.
 #[derive(Debug)]
-pub struct SessionAuth {
+pub(crate) struct SessionAuth {
     source: Source,
     /// The cookies that the answer depends on.
     cookies: Box<[CookieName]>,
@@ -70,7 +70,7 @@ pub struct SessionAuth {
 
 /// Why a request's session signs nobody in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoSession {
+pub(crate) enum NoSession {
     /// There is none, or the application refuses it.
     Refused,
     /// The application did not say.
@@ -84,7 +84,7 @@ impl SessionAuth {
     ///
     /// # Errors
     /// It asks for TLS, and no certificate is trusted here.
-    pub fn new(url: &Url, cookies: &[CookieName]) -> Result<Self, NoTrust> {
+    pub(crate) fn new(url: &Url, cookies: &[CookieName]) -> Result<Self, NoTrust> {
         Ok(Self {
             source: Source::new(url.uri().clone(), MAX_ANSWER_BYTES)?,
             cookies: cookies.into(),
@@ -101,7 +101,7 @@ impl SessionAuth {
     }
 
     /// Whether this asks where the other does, about the same requests.
-    pub fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.source.is_same(&other.source) && self.cookies == other.cookies
     }
 
@@ -113,7 +113,7 @@ impl SessionAuth {
     ///
     /// # Errors
     /// [`NoSession`]
-    pub async fn identify(
+    pub(crate) async fn identify(
         self: &Arc<Self>,
         headers: &HeaderMap,
         address: Option<IpAddr>,

@@ -22,7 +22,7 @@ const MAX_TOML_INT: u64 = i64::MAX as u64;
 ///
 /// # Errors
 /// The file cannot be read, written or added to, or what would be added is a duplicate or no user.
-pub fn add(
+pub(crate) fn add(
     file: &Path,
     id: Option<&str>,
     email: &str,

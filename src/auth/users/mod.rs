@@ -9,5 +9,5 @@ mod tests;
 #[allow(clippy::module_inception)] // what the folder is about
 mod users;
 
-pub use file::add;
-pub use users::{User, UserKey, Users, UsersError};
+pub(crate) use file::add;
+pub(crate) use users::{User, Users};

@@ -117,12 +117,14 @@ impl Users {
     }
 
     /// How many users there are.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
         self.accounts.len()
     }
 
     /// Whether nobody can log in.
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
         self.accounts.is_empty()
     }
 

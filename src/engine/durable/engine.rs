@@ -27,7 +27,7 @@ const MAX_WAITING_KIB: u32 = 16_384;
 const MAX_WAITING: usize = MAX_WAITING_KIB as usize;
 
 /// An engine that keeps its history in a directory. It starts the thread that owns the store.
-pub struct DurableEngine {
+pub(crate) struct DurableEngine {
     path: PathBuf,
     history: History,
     pub(super) bounds: Bounds,
@@ -55,7 +55,7 @@ struct Handle {
 
 impl DurableEngine {
     /// An engine that appends to `log` and keeps it at `path`, as `history` says.
-    pub fn new(
+    pub(crate) fn new(
         path: PathBuf,
         history: History,
         log: Arc<Log>,

@@ -35,7 +35,7 @@ mod sync;
 mod watch;
 mod writer;
 
-pub use engine::DurableEngine;
+pub(crate) use engine::DurableEngine;
 
 #[cfg(test)]
 mod tests;
