@@ -26,7 +26,7 @@ mod text;
 mod tls;
 
 // What is public, for whom: the names that src/main.rs, tests/ and benches/ use, and those that their signatures
-// need. Everything else is `pub(crate)` or less, so that the compiler finds what is unused.
+// need. Everything else is `pub(crate)` or less, so that the compiler finds what is unused. tests/architecture.rs
 // compares the lists with the source.
 
 // For tests/ and benches/: Identity, credentials::Credential, credentials::find, jwt::Verifier,
