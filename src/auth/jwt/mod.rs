@@ -1,4 +1,4 @@
-//! A token becomes an [`Identity`](super::Identity), or a reason why not. The signature comes first, and with it
+//! A token becomes an [`Identity`](crate::auth::Identity), or a reason why not. The signature comes first, and with it
 //! the rule that the header may choose among what is configured but never beyond it; then the
 //! claims, each strictly: one of the wrong type refuses the token rather than counting as absent.
 //! One that is `null` counts as absent, since serialisers write it for what is not set.

@@ -1,7 +1,7 @@
 //! The keys that tokens are checked with. Every key knows its kind, and a kind serves its own
 //! algorithms only: that is what keeps a public key from ever being used as a shared secret.
 //!
-//! What does not change while a configuration is in force is a [`KeySet`]; a set that a URL serves
+//! What does not change while a configuration is in force is a [`KeySet`](set::KeySet); a set that a URL serves
 //! stands beside it ([`RemoteKeys`](remote::RemoteKeys)).
 //!
 //! A key of a JSON Web Key Set that cannot be used is skipped, counted and logged: an issuer's one
