@@ -236,7 +236,7 @@ impl SteadyTime {
 }
 
 /// Whole milliseconds of `duration`, saturating far beyond any uptime.
-pub fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

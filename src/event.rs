@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::topic::Topic;
 
 /// Longest event name, in bytes: it stands in every frame, so it is kept short.
-pub const MAX_NAME_BYTES: usize = 128;
+pub(crate) const MAX_NAME_BYTES: usize = 128;
 /// Names of what the server itself says (API.md). A client could not tell an event of that name
 /// from the protocol's own.
 const RESERVED_NAMES: [&str; 6] = [
@@ -24,9 +24,9 @@ const RESERVED_NAMES: [&str; 6] = [
 ];
 /// Longest user or session id, in bytes: a UUID or an address fits; it is kept for every user
 /// online.
-pub const MAX_ID_BYTES: usize = 256;
+pub(crate) const MAX_ID_BYTES: usize = 256;
 /// Longest publisher's own id, in bytes: it is kept for ten minutes.
-pub const MAX_SOURCE_ID_BYTES: usize = 256;
+pub(crate) const MAX_SOURCE_ID_BYTES: usize = 256;
 
 /// A place in this process's log; the first entry has 1. Connections remember the one they
 /// joined at, so that they get what came after and nothing twice.
@@ -205,7 +205,7 @@ impl UserId {
 ///
 /// # Errors
 /// [`InvalidEvent::Session`] for anything else.
-pub fn check_session(id: &str) -> Result<(), InvalidEvent> {
+pub(crate) fn check_session(id: &str) -> Result<(), InvalidEvent> {
     if is_id(id) {
         Ok(())
     } else {
@@ -336,7 +336,7 @@ pub enum InvalidEvent {
 
 /// Whether `text` can name a user or a session: 1 to [`MAX_ID_BYTES`] bytes that are safe in a log
 /// line.
-pub fn is_id(text: &str) -> bool {
+pub(crate) fn is_id(text: &str) -> bool {
     is_line(text, MAX_ID_BYTES)
 }
 

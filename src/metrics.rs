@@ -205,7 +205,7 @@ impl ShardMetrics {
 
 /// Upper bounds of [`Histogram`]'s buckets, in milliseconds: from a hand-over between threads to
 /// a broadcast to a million.
-pub const DELIVERY_BOUNDS_MS: [u64; 14] = [
+pub(crate) const DELIVERY_BOUNDS_MS: [u64; 14] = [
     1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000,
 ];
 

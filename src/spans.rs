@@ -10,7 +10,7 @@ use tracing::Span;
 use tracing::field::{Empty, display};
 
 /// Their target.
-pub const TARGET: &str = "idlewild::spans";
+pub(crate) const TARGET: &str = "idlewild::spans";
 
 /// A step of `$parent`; none where that is not traced, so that nothing begins a trace but an admin
 /// request, and the disk.
@@ -32,37 +32,37 @@ macro_rules! step {
 }
 
 /// Handing events to the engine, until they are accepted.
-pub fn publish(events: usize) -> Span {
+pub(crate) fn publish(events: usize) -> Span {
     step!(&Span::current(), "publish", events = count(events))
 }
 
 /// Changing a user's session, until that is accepted.
-pub fn change_session() -> Span {
+pub(crate) fn change_session() -> Span {
     step!(&Span::current(), "change session")
 }
 
 /// Logging a user out, until that is accepted.
-pub fn log_out() -> Span {
+pub(crate) fn log_out() -> Span {
     step!(&Span::current(), "log out")
 }
 
 /// From accepted to in force in every shard.
-pub fn dispatch() -> Span {
+pub(crate) fn dispatch() -> Span {
     step!(&Span::current(), "dispatch")
 }
 
 /// Putting events into the log in memory, waiting for room in it included.
-pub fn append(events: usize) -> Span {
+pub(crate) fn append(events: usize) -> Span {
     step!(&Span::current(), "append", events = count(events))
 }
 
 /// Writing a commit of so many events, of which `of` asked for some.
-pub fn commit(of: &Span, events: usize) -> Span {
+pub(crate) fn commit(of: &Span, events: usize) -> Span {
     step!(of, "commit", events = count(events))
 }
 
 /// Flushing what was committed to the disk, for whoever wrote in the last second.
-pub fn flush() -> Span {
+pub(crate) fn flush() -> Span {
     tracing::info_span!(
         target: TARGET,
         parent: None,
@@ -72,7 +72,7 @@ pub fn flush() -> Span {
 }
 
 /// Marks a span as failed.
-pub fn fail(span: &Span, error: &impl Display) {
+pub(crate) fn fail(span: &Span, error: &impl Display) {
     span.record("otel.status_description", display(error));
 }
 

@@ -34,7 +34,7 @@ pub fn raise_nofile() -> io::Result<u64> {
 ///
 /// # Errors
 /// What `unshare(CLONE_FILES)` says: out of memory, or a sandbox that forbids it.
-pub fn unshare_descriptor_table() -> io::Result<()> {
+pub(crate) fn unshare_descriptor_table() -> io::Result<()> {
     // SAFETY: the call copies the table, so every descriptor this thread owns stays valid at its
     // number. The callers (shard threads, before they accept anything) own only descriptors that
     // were made before and are never closed by another thread on their behalf.
@@ -47,7 +47,7 @@ pub fn unshare_descriptor_table() -> io::Result<()> {
 ///
 /// # Errors
 /// What `pthread_sigmask` says.
-pub fn block_signals() -> io::Result<()> {
+pub(crate) fn block_signals() -> io::Result<()> {
     let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `sigfillset` initialises the set it is given; the set outlives both calls; a null
     // old set is allowed.
@@ -67,7 +67,7 @@ pub fn block_signals() -> io::Result<()> {
 ///
 /// # Errors
 /// The variables are wrong, or count descriptors that are not open.
-pub fn passed_descriptors() -> io::Result<Vec<(OwnedFd, String)>> {
+pub(crate) fn passed_descriptors() -> io::Result<Vec<(OwnedFd, String)>> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Ok(Vec::new());
@@ -86,7 +86,7 @@ pub fn passed_descriptors() -> io::Result<Vec<(OwnedFd, String)>> {
 
 /// What TCP has sent and not seen acknowledged.
 #[derive(Clone, Copy, Debug)]
-pub struct InFlight {
+pub(crate) struct InFlight {
     /// Packets on the way.
     pub packets: u32,
     /// Since the peer last acknowledged anything.
@@ -97,7 +97,7 @@ pub struct InFlight {
 ///
 /// # Errors
 /// It is no TCP socket.
-pub fn in_flight(socket: BorrowedFd<'_>) -> io::Result<InFlight> {
+pub(crate) fn in_flight(socket: BorrowedFd<'_>) -> io::Result<InFlight> {
     let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
     let mut bytes = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).unwrap_or(0);
     // SAFETY: the kernel writes at most `bytes` bytes, which is what `info` has room for.
@@ -123,7 +123,7 @@ pub fn in_flight(socket: BorrowedFd<'_>) -> io::Result<InFlight> {
 
 /// Gives the calling thread's free memory back to the kernel. Meant for idle moments: it walks
 /// the thread's heap.
-pub fn collect_memory() {
+pub(crate) fn collect_memory() {
     // SAFETY: has no preconditions; it works on mimalloc's own state, used or not.
     unsafe { libmimalloc_sys::mi_collect(true) }
 }
@@ -132,7 +132,7 @@ pub fn collect_memory() {
 ///
 /// # Errors
 /// What the runtime says.
-pub fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` keeps its number and stays open until it is dropped, which the
     // `AsyncFd` that owns it does after deregistering.
     let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?;

@@ -10,10 +10,10 @@ use compact_str::CompactString;
 
 /// Longest topic or pattern, in bytes: a topic stands in query strings, in log indices and in
 /// every frame's bookkeeping, so it is a name and not a document.
-pub const MAX_TOPIC_BYTES: usize = 256;
+pub(crate) const MAX_TOPIC_BYTES: usize = 256;
 
 /// Most topics one stream subscribes to: each costs an index entry for as long as it is open.
-pub const MAX_TOPICS_PER_STREAM: usize = 32;
+pub(crate) const MAX_TOPICS_PER_STREAM: usize = 32;
 
 /// The name of one topic, without wildcards.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,11 +89,6 @@ impl TopicPattern {
             .0
             .split('/')
             .any(|segment| matches!(segment, "*" | "**"))
-    }
-
-    /// The one topic a literal pattern means; nothing for the others.
-    pub fn literal(&self) -> Option<Topic> {
-        self.is_literal().then(|| Topic(self.0.clone()))
     }
 
     /// The pattern as it was written.
@@ -183,7 +178,6 @@ mod tests {
     fn a_literal_pattern_means_itself_only() {
         let pattern = TopicPattern::parse("orders/eu").unwrap();
         assert!(pattern.is_literal());
-        assert_eq!(pattern.literal(), Topic::parse("orders/eu").ok());
         assert!(pattern.matches("orders/eu"));
         for topic in [
             "orders",

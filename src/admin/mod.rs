@@ -29,5 +29,5 @@ mod service;
 mod span;
 mod wrong_keys;
 
-pub use connection::serve;
-pub use service::{Admin, NotReady};
+pub(crate) use connection::serve;
+pub(crate) use service::{Admin, NotReady};

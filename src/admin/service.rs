@@ -16,10 +16,10 @@ use crate::refusals::RecentRefusals;
 use crate::shutdown::Shutdown;
 
 /// Says why the public side lets nobody in; `None` where it does.
-pub type NotReady = Box<dyn Fn() -> Option<String> + Send + Sync>;
+pub(crate) type NotReady = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// The admin service.
-pub struct Admin {
+pub(crate) struct Admin {
     pub(super) hub: Arc<Hub>,
     pub(super) public_not_ready: NotReady,
     pub(super) keys: ArcSwap<ApiKeys>,
@@ -58,7 +58,7 @@ impl Limits {
 impl Admin {
     /// The service of `config` over this hub; `recent_refusals` are the public
     /// side's, and so is what it waits for (`public_not_ready`).
-    pub fn new(
+    pub(crate) fn new(
         config: &Config,
         hub: Arc<Hub>,
         recent_refusals: Arc<RecentRefusals>,
@@ -90,7 +90,7 @@ impl Admin {
     }
 
     /// Takes over reloaded keys and limits.
-    pub fn reload(&self, config: &Config) {
+    pub(crate) fn reload(&self, config: &Config) {
         self.keys.store(Arc::new(ApiKeys::new(&config.admin)));
         self.limits.store(Arc::new(Limits::new(config)));
     }

@@ -12,11 +12,11 @@ use crate::expiring::Expiring;
 use crate::net::Network;
 
 /// Most addresses remembered, some 2 MiB.
-pub const MAX_NETWORKS: usize = 16 * 1024;
+pub(crate) const MAX_NETWORKS: usize = 16 * 1024;
 
 /// How much each network has left of its allowance.
 #[derive(Debug)]
-pub struct Allowance {
+pub(crate) struct Allowance {
     /// How long one takes to come back.
     each_ms: u64,
     /// How long all take to come back.
@@ -30,7 +30,7 @@ struct Used(Expiring<Network, ()>);
 
 impl Allowance {
     /// `at_once` for each address, of which one comes back every `each_ms`.
-    pub fn new(at_once: u64, each_ms: u64) -> Self {
+    pub(crate) fn new(at_once: u64, each_ms: u64) -> Self {
         Self {
             each_ms,
             all_ms: at_once * each_ms,
@@ -39,13 +39,13 @@ impl Allowance {
     }
 
     /// Whether anything is left.
-    pub fn has_some(&self, network: Network, now_ms: u64) -> bool {
+    pub(crate) fn has_some(&self, network: Network, now_ms: u64) -> bool {
         self.has_room(self.used.lock().whole_at_ms(network), now_ms)
     }
 
     /// Whether so much was used up that something is wrong with the address: a tenth, which is more
     /// than one person's mistakes.
-    pub fn repute(&self, network: Network, now_ms: u64) -> Repute {
+    pub(crate) fn repute(&self, network: Network, now_ms: u64) -> Repute {
         let used_ms = self.used.lock().whole_at_ms(network).saturating_sub(now_ms);
         if used_ms > self.all_ms / 10 {
             Repute::Suspect
@@ -55,7 +55,7 @@ impl Allowance {
     }
 
     /// Uses up one, if one is left.
-    pub fn take(&self, network: Network, now_ms: u64) -> bool {
+    pub(crate) fn take(&self, network: Network, now_ms: u64) -> bool {
         let mut used = self.used.lock();
         let whole_at_ms = used.whole_at_ms(network);
         let has_room = self.has_room(whole_at_ms, now_ms);
@@ -69,7 +69,7 @@ impl Allowance {
     }
 
     /// Gives back one that was taken: nothing went wrong.
-    pub fn give_back(&self, network: Network) {
+    pub(crate) fn give_back(&self, network: Network) {
         let mut used = self.used.lock();
         let whole_at_ms = used.whole_at_ms(network).saturating_sub(self.each_ms);
         used.0.remove(network);

@@ -9,19 +9,19 @@ use crate::config::{self, KeyHash};
 const PREFIX: &str = "idw_";
 
 /// A new key. It is shown once; its [`KeyHash`] is what the configuration keeps.
-pub fn generate() -> String {
+pub(crate) fn generate() -> String {
     format!("{PREFIX}{}", random_name())
 }
 
 /// The keys that may publish.
 #[derive(Clone, Debug)]
-pub struct ApiKeys {
+pub(crate) struct ApiKeys {
     keys: Box<[(Box<str>, KeyHash)]>,
 }
 
 impl ApiKeys {
     /// The keys of the configuration; the raw one, if set, goes by the name `env`.
-    pub fn new(admin: &config::Admin) -> Self {
+    pub(crate) fn new(admin: &config::Admin) -> Self {
         let keys = admin.api_keys.iter();
         let named = keys.map(|key| (key.name.as_str().into(), key.hash));
         let raw = admin.api_key.iter();
@@ -33,7 +33,7 @@ impl ApiKeys {
 
     /// The name of the key that was presented. How long it takes tells neither whether a key
     /// matched nor which: all are compared, and to the end.
-    pub fn check(&self, presented: &str) -> Option<&str> {
+    pub(crate) fn check(&self, presented: &str) -> Option<&str> {
         let presented = KeyHash::of(presented);
         let mut found = u64::MAX;
         for (index, (_, hash)) in (0_u64..).zip(&self.keys) {
@@ -45,13 +45,8 @@ impl ApiKeys {
     }
 
     /// Whether the key of this hash is one of these.
-    pub fn has(&self, hash: KeyHash) -> bool {
+    pub(crate) fn has(&self, hash: KeyHash) -> bool {
         self.keys.iter().any(|(_, own)| *own == hash)
-    }
-
-    /// Whether there is no key, so that nobody may publish.
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
     }
 }
 
@@ -94,7 +89,7 @@ mod tests {
     #[test]
     fn without_keys_nobody_is_let_in() {
         let keys = ApiKeys::new(&config::Admin::default());
-        assert!(keys.is_empty());
+        assert!(keys.keys.is_empty());
         assert_eq!(keys.check(""), None);
     }
 

@@ -45,7 +45,7 @@ const NICE_REST: i32 = 10;
 
 /// Threads that check signatures, and the turns at them.
 #[derive(Debug)]
-pub struct Checks {
+pub(crate) struct Checks {
     /// For the most likely key.
     first: Lane,
     /// For the others.
@@ -59,7 +59,7 @@ impl Checks {
     ///
     /// To be called before the shards' threads start: a thread wakes them by the numbers in its own
     /// descriptor table.
-    pub fn new(clock: Clock) -> Self {
+    pub(crate) fn new(clock: Clock) -> Self {
         Self {
             // The other half of the cores is for those that are let in.
             first: Lane::new((cores() / 2).max(1), NICE_FIRST),
@@ -73,7 +73,7 @@ impl Checks {
     ///
     /// # Errors
     /// Too many wait, or it has waited for too long.
-    pub async fn run(
+    pub(crate) async fn run(
         &self,
         check: SignatureCheck,
         token: String,

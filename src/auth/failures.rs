@@ -13,19 +13,19 @@ use crate::expiring::Expiring;
 use crate::net::Network;
 
 /// Failures after which a key is limited.
-pub const MAX_FAILURES: usize = 5;
+pub(crate) const MAX_FAILURES: usize = 5;
 
 /// Time over which failures are counted.
-pub const WINDOW_MS: u64 = 60_000;
+pub(crate) const WINDOW_MS: u64 = 60_000;
 
 /// Most keys remembered, some 2 MiB. Whoever floods this table has failed from two thousand
 /// addresses within a minute, since a limited address is not recorded again.
-pub const MAX_FAILING: usize = 10_000;
+pub(crate) const MAX_FAILING: usize = 10_000;
 
 /// Who failed: counted apart, so that many addresses on one account and one address on many
 /// accounts are both noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FailureKey(Who);
+pub(crate) struct FailureKey(Who);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Who {
@@ -36,7 +36,7 @@ enum Who {
 
 impl FailureKey {
     /// The account that an email address names, known here or not.
-    pub fn account(email: &str) -> Self {
+    pub(crate) fn account(email: &str) -> Self {
         let hash: [u8; 32] = Sha256::digest(email.to_lowercase()).into();
         let mut half = [0; 16];
         half.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
@@ -44,21 +44,21 @@ impl FailureKey {
     }
 
     /// The peer.
-    pub fn address(address: IpAddr) -> Self {
+    pub(crate) fn address(address: IpAddr) -> Self {
         Self(Who::Address(Network::of(Some(address))))
     }
 }
 
 /// The login failures of the last minute.
 #[derive(Debug)]
-pub struct Failures {
+pub(crate) struct Failures {
     clock: Clock,
     table: Mutex<Table>,
 }
 
 impl Failures {
     /// No failures yet.
-    pub fn new(clock: Clock) -> Self {
+    pub(crate) fn new(clock: Clock) -> Self {
         Self {
             clock,
             table: Mutex::default(),
@@ -70,7 +70,7 @@ impl Failures {
     ///
     /// Checking a password takes long enough for many more attempts to come in. Whoever begins
     /// before the check and [forgets](Self::forget) after a success lets none of them slip through.
-    pub fn begin(&self, keys: &[FailureKey]) -> bool {
+    pub(crate) fn begin(&self, keys: &[FailureKey]) -> bool {
         let now_ms = self.clock.now_ms();
         let mut table = self.table.lock();
         if keys.iter().any(|key| table.limited(*key, now_ms)) {
@@ -83,7 +83,7 @@ impl Failures {
     }
 
     /// Takes the latest failure of `key` back: the attempt recorded in advance has succeeded.
-    pub fn forget(&self, key: FailureKey) {
+    pub(crate) fn forget(&self, key: FailureKey) {
         self.table.lock().forget(key);
     }
 }

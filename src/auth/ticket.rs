@@ -28,10 +28,10 @@ pub const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// Most unused tickets of one user. One more drops the user's oldest: a client that asks again has
 /// most likely lost the earlier one.
-pub const MAX_TICKETS_PER_USER: usize = 32;
+pub(crate) const MAX_TICKETS_PER_USER: usize = 32;
 
 /// Most that the unused tickets of one user hold: seven of the largest.
-pub const MAX_BYTES_PER_USER: usize = 64 * 1024;
+pub(crate) const MAX_BYTES_PER_USER: usize = 64 * 1024;
 
 /// A ticket without what its texts hold: 192 bytes in three B-trees, whose nodes are half full at
 /// the least.

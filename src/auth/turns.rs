@@ -19,7 +19,7 @@ use crate::net::Network;
 
 /// How many turns there are.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// Taken at once.
     pub at_once: usize,
     /// Taken at once by one address.
@@ -32,7 +32,7 @@ pub struct Bounds {
 
 /// What is known of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Repute {
+pub(crate) enum Repute {
     /// Nothing bad.
     Good,
     /// Much of what it asked for was in vain.
@@ -41,7 +41,7 @@ pub enum Repute {
 
 /// A limited number of turns, shared fairly between networks. Clones share the turns.
 #[derive(Clone, Debug)]
-pub struct Turns(Arc<Mutex<State>>);
+pub(crate) struct Turns(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -72,18 +72,18 @@ struct Waiter {
 
 /// A turn, given back when dropped.
 #[derive(Debug)]
-pub struct Turn {
+pub(crate) struct Turn {
     turns: Turns,
     network: Network,
 }
 
 /// Too many wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Busy;
+pub(crate) struct Busy;
 
 impl Turns {
     /// As many as `bounds` say.
-    pub fn new(bounds: Bounds) -> Self {
+    pub(crate) fn new(bounds: Bounds) -> Self {
         Self(Arc::new(Mutex::new(State {
             bounds,
             taken: 0,
@@ -98,7 +98,7 @@ impl Turns {
     ///
     /// # Errors
     /// Too many wait, and this one gave way.
-    pub async fn take(&self, network: Network, repute: Repute) -> Result<Turn, Busy> {
+    pub(crate) async fn take(&self, network: Network, repute: Repute) -> Result<Turn, Busy> {
         let (number, turn) = {
             let mut state = self.0.lock();
             if state.is_free(network) {

@@ -13,7 +13,7 @@ pub(crate) const MAX_LEAVING: usize = 16;
 
 /// Admin connections beyond `admin_max_connections`: while none is idle, these keep health and
 /// metrics answering.
-pub const SPARE_ADMIN_CONNECTIONS: usize = 64;
+pub(crate) const SPARE_ADMIN_CONNECTIONS: usize = 64;
 
 /// What a shard opens for itself, its listeners aside: epolls, eventfds, its runtime's signal pipe.
 const DESCRIPTORS_PER_SHARD: usize = 8;
@@ -24,7 +24,7 @@ const DESCRIPTORS_PER_SHARD: usize = 8;
 ///
 /// # Errors
 /// One line with what is needed, what there is and how to raise it.
-pub fn check_descriptors(config: &Config, nofile_hard: u64) -> Result<(), ConfigError> {
+pub(crate) fn check_descriptors(config: &Config, nofile_hard: u64) -> Result<(), ConfigError> {
     let shards = shards(config);
     let own = own_descriptors(config);
     // The last is the one that was just accepted.
@@ -55,7 +55,7 @@ pub fn check_descriptors(config: &Config, nofile_hard: u64) -> Result<(), Config
 
 /// What each descriptor table holds besides clients, handshakes and admin connections: what is made
 /// before the shards' threads stands in every table.
-pub fn own_descriptors(config: &Config) -> u64 {
+pub(crate) fn own_descriptors(config: &Config) -> u64 {
     let of_shard = DESCRIPTORS_PER_SHARD + config.listen.len() + config.tls.listen.len();
     (shards(config) * of_shard) as u64 + OTHER_DESCRIPTORS
 }

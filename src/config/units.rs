@@ -27,7 +27,7 @@ const SIZES_BYTES: [(&str, usize); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("K
 ///
 /// # Errors
 /// A line that holds the text and the forms there are.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let refused = |what: &str| format!("`{text}` {what} (write e.g. 250ms, 30s, 10m, 24h or 30d)");
     let (number, unit) = split(text);
     let number: u64 = number
@@ -50,7 +50,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// A line that holds the text and the forms there are.
-pub fn parse_size(text: &str) -> Result<usize, String> {
+pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
     let refused = |what: &str| format!("`{text}` {what} (write e.g. 64KiB, 64MiB or plain bytes)");
     let (number, unit) = split(text);
     let number: usize = number

@@ -10,7 +10,7 @@ use super::variables::{self, API_KEY_VARIABLES, ENV_PREFIX};
 const API_KEY_ADVISED_BYTES: usize = 32;
 
 /// What an operator should know although the configuration is accepted; a line each.
-pub fn warnings(sources: &Sources, config: &Config) -> Vec<String> {
+pub(crate) fn warnings(sources: &Sources, config: &Config) -> Vec<String> {
     let names = sources.env.iter().map(|(name, _)| name.as_str());
     let mut lines: Vec<String> = variables::unknown(names, &keys::names())
         .map(|line| one_line(&line))

@@ -14,5 +14,5 @@ mod sequencer;
 mod sources;
 mod tail;
 
-pub use durable::DurableEngine;
+pub(crate) use durable::DurableEngine;
 pub use memory::MemoryEngine;

@@ -21,9 +21,10 @@ pub(crate) mod proxy_header;
 mod socket;
 
 pub(crate) use acceptor::Acceptor;
-pub use handshakes::Handshake;
+pub(crate) use handshakes::Handshake;
 pub(crate) use handshakes::Handshakes;
 pub(crate) use listener::adopt;
-pub use listener::{BindError, Listener, Preface, SocketOptions, bind};
-pub use network::Network;
+pub(crate) use listener::{BindError, Listener, Preface};
+pub use listener::{SocketOptions, bind};
+pub(crate) use network::Network;
 pub use socket::Socket;

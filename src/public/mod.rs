@@ -31,6 +31,7 @@ mod router;
 mod routes;
 mod service;
 
-pub use guide::{Demo, Login};
-pub use live::{Live, LiveError};
+pub(crate) use guide::{Demo, Login};
+pub use live::Live;
+pub(crate) use live::LiveError;
 pub use service::{Extras, Public};

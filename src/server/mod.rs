@@ -7,7 +7,7 @@
 //! | module | one purpose |
 //! |---|---|
 //! | [`server`] | start, reload and drain |
-//! | [`run`] | the process around it: its runtime, its signals, its exit |
+//! | [`run`](mod@run) | the process around it: its runtime, its signals, its exit |
 //! | [`prepared`] | what the configuration names, before anything listens |
 //! | [`listeners`], [`passed`] | sockets that are bound here, or by a supervisor |
 //! | [`supervisor`] | what the supervisor is told |
@@ -27,8 +27,8 @@ mod supervisor;
 mod telemetry;
 
 pub use dev::Dev;
-pub use error::ServerError;
-pub use passed::{Passed, PassedError};
+pub(crate) use error::ServerError;
+pub use passed::Passed;
 pub(crate) use prepared::Prepared;
-pub use run::run;
+pub(crate) use run::run;
 pub use server::Server;

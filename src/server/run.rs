@@ -18,7 +18,7 @@ const CONTROL_THREADS: usize = 2;
 ///
 /// # Errors
 /// [`ServerError`] where the server does not start, or what the machine says.
-pub fn run(config: &Config, sources: &Sources, dev: Option<Dev>) -> anyhow::Result<()> {
+pub(crate) fn run(config: &Config, sources: &Sources, dev: Option<Dev>) -> anyhow::Result<()> {
     let passed = Passed::to_this_process().map_err(ServerError::from)?;
     let clock = Clock::system();
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -10,10 +10,9 @@ mod resolver;
 mod secrets;
 mod service;
 
-pub use certificates::TlsError;
 pub(crate) use inbound::Verdict;
 pub(crate) use record::{Alert, HEADER_BYTES, MAX_CONTENT_BYTES, Received, record_bytes};
 #[cfg(test)]
 pub(crate) use secrets::MAX_RECORDS;
 pub(crate) use secrets::Secrets;
-pub use service::{Certificates, KeyLog, Tls};
+pub(crate) use service::{Certificates, KeyLog, Tls};

@@ -15,6 +15,8 @@ mod encoding;
 mod signal;
 mod sse;
 
-pub use encoded::{Encoded, Piece};
+pub use encoded::Encoded;
+pub(crate) use encoded::Piece;
 pub use encoding::Wire;
-pub use signal::{End, Event, Signal};
+pub(crate) use signal::End;
+pub use signal::{Event, Signal};

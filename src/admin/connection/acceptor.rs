@@ -22,7 +22,7 @@ const KEEPALIVE_RETRIES: u32 = 4;
 ///
 /// # Errors
 /// What the runtime says when it takes the listener over.
-pub async fn serve(admin: Arc<Admin>, listener: Listener) -> io::Result<()> {
+pub(crate) async fn serve(admin: Arc<Admin>, listener: Listener) -> io::Result<()> {
     let mut acceptor = Acceptor::new(listener)?;
     let mut leaving = VecDeque::with_capacity(MAX_LEAVING + 1);
     loop {

@@ -12,6 +12,6 @@ mod line;
 mod places;
 mod serve;
 
-pub use acceptor::serve;
+pub(crate) use acceptor::serve;
 pub(super) use line::Line;
 pub(super) use places::Places;

@@ -27,7 +27,7 @@ const LIVE_CACHE_CONTROL: &str = "no-cache, no-store, no-transform";
 impl Admin {
     /// Samples the counters that `/v1/stats` makes rates of, and tells the dashboards; called once
     /// a second.
-    pub fn tick(&self) {
+    pub(crate) fn tick(&self) {
         self.rates
             .sample(self.hub.clock.now_ms(), &self.hub.metrics);
         let mut state = self.live.lock();
@@ -47,7 +47,7 @@ impl Admin {
     }
 
     /// Ends the dashboards' streams, once the server has stopped: there is nothing more to tell.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.live.finish();
     }
 }

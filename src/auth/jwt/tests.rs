@@ -1,13 +1,17 @@
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use config::Algorithm;
 use jsonwebtoken::EncodingKey;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::super::keys::jose;
-use super::*;
-use crate::config::{InputFile, Secret};
+use super::verifier::unix_ms;
+use super::{Rejected, Verifier};
+use crate::auth::keys::jose;
+use crate::auth::{Identity, Issued, IssuedAt};
+use crate::config::{self, InputFile, Secret};
 
 mod claims;
 

@@ -8,7 +8,8 @@ use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use serde_json::Value;
 
-use super::{Key, KeysError, Kind, MIN_SECRET_BYTES, TriedKey, rsa_size};
+use super::error::KeysError;
+use super::key::{Key, Kind, MIN_SECRET_BYTES, TriedKey, rsa_size};
 use crate::config::{Algorithm, InputFile};
 
 /// Unusable entries that a warning names; the rest are counted.

@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 
-use super::{Key, KeysError, Kind, rsa_size};
+use super::error::KeysError;
+use super::key::{Key, Kind, rsa_size};
 use crate::config::InputFile;
 
 /// DER up to the key itself of a SubjectPublicKeyInfo. Named curves and lengths are fixed, so each

@@ -14,7 +14,10 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::{KeySet, KeysError, Kind, NoCandidate, TriedKey, jwks};
+use super::error::KeysError;
+use super::jwks;
+use super::key::{Kind, TriedKey};
+use super::set::{KeySet, NoCandidate};
 use crate::auth::jwt::Rejected;
 use crate::clock::{Clock, millis};
 use crate::config::{self, Algorithm, Jwks};
@@ -23,7 +26,7 @@ use crate::outbound::Source;
 /// Between two fetches: how long a key that was withdrawn is still believed.
 pub const REFRESH: Duration = Duration::from_secs(5 * 60);
 /// Between two fetches that tokens cause: anybody can make up the name of a key.
-pub const MIN_BETWEEN_DEMANDS: Duration = Duration::from_secs(10);
+pub(crate) const MIN_BETWEEN_DEMANDS: Duration = Duration::from_secs(10);
 /// Longest wait of a token for a fetch; its client waits with it.
 pub const MAX_WAIT: Duration = Duration::from_secs(2);
 /// First pause after a fetch that failed; it doubles with each one more.
@@ -33,7 +36,7 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Longest fetch. More than a token waits: a slow answer is still worth having.
 const MAX_FETCH: Duration = Duration::from_secs(5);
 /// Largest key set: 64 RSA keys of 8,192 bits with their certificates.
-pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
+pub(crate) const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
 /// The keys of a configuration.
 #[derive(Debug)]

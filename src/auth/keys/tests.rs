@@ -1,11 +1,18 @@
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::Jwk;
 use serde_json::{Value, json};
 
-use super::*;
-use crate::config::{InputFile, Secret};
+use super::KeysError;
+use super::jwks;
+use super::key::{Kind, jose};
+use super::set::{KeySet, MAX_KEYS, MAX_TRIES, NoCandidate};
+use crate::config::{self, Algorithm, InputFile, Secret};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use argon2::Params;
 
-use super::{Entry, File, Problem, UserKey, Users, UsersError, hash_password};
+use super::users::{Entry, File, Problem, UserKey, Users, UsersError, hash_password};
 use crate::auth::random_name;
 
 /// Longest password: Argon2 takes any, a login's body does not.
@@ -22,7 +22,7 @@ const MAX_TOML_INT: u64 = i64::MAX as u64;
 ///
 /// # Errors
 /// The file cannot be read, written or added to, or what would be added is a duplicate or no user.
-pub fn add(
+pub(crate) fn add(
     file: &Path,
     id: Option<&str>,
     email: &str,
@@ -90,9 +90,8 @@ fn user_key(id: &str) -> UserKey {
 /// One more than the largest number in use, so that no id is ever given twice in a row.
 fn next_id(users: &Users) -> UserKey {
     let largest = users
-        .accounts
-        .iter()
-        .filter_map(|account| account.user.id.to_string().parse::<u64>().ok())
+        .ids()
+        .filter_map(|id| id.to_string().parse::<u64>().ok())
         .max();
     UserKey::Int(largest.map_or(1, |id| id.saturating_add(1)))
 }

@@ -1,8 +1,10 @@
 use std::os::unix::fs::PermissionsExt as _;
 
+use super::add;
 use super::file::add_with;
-use super::*;
+use super::users::{UserKey, Users, hash_password};
 use crate::config::InputFile;
+use argon2::Params;
 
 fn cheap() -> Params {
     Params::new(Params::MIN_M_COST, 1, 1, None).unwrap()

@@ -1,4 +1,13 @@
-use super::*;
+use super::bounds::Bounds;
+use super::health::State;
+use super::{DurableEngine, store};
+use crate::clock::Clock;
+use crate::config::History;
+use crate::event::Draft;
+use crate::hub::directory::Directory;
+use crate::hub::engine::{Accepted, Engine, EngineError, Notice};
+use crate::hub::log::Log;
+use std::sync::Arc;
 
 mod damage;
 mod fuzz;

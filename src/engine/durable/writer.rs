@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::Span;
 
-use super::Bounds;
 use super::believed::BelievedTime;
+use super::bounds::Bounds;
 use super::disk::{Disk, Options};
 use super::health::{Health, State};
 use super::record::Stored;

@@ -15,5 +15,5 @@ pub(super) mod login;
 pub(super) mod stream;
 pub(super) mod ticket;
 
-pub use accounts::Login;
-pub use demo::Demo;
+pub(crate) use accounts::Login;
+pub(crate) use demo::Demo;

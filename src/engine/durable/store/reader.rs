@@ -2,10 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::error::StoreError;
+use super::row::unsigned;
 use super::tables::{
     FORMAT_WITHOUT_CHECKSUMS, State, event_checksum, session_checksum, source_checksum,
 };
-use super::{StoreError, unsigned};
 use crate::event::EventId;
 
 /// Most steps over pages that cannot be read, each twice as far as the last one.

@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+use super::error::StoreError;
 use super::reader::Reader;
-use super::{DATABASE, Row, State, StoreError, insert, set_state, tables};
+use super::row::{Row, insert, set_state};
+use super::tables::{self, DATABASE, State};
 
 /// A new one that is whole, and one that is not yet.
 pub(super) const REBUILT: &str = "history.sqlite.rebuilt";

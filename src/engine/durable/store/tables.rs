@@ -5,6 +5,9 @@ use rusqlite::Connection;
 use crate::engine::durable::checksum::checksum;
 use crate::event::EventId;
 
+/// The database's file.
+pub(in crate::engine::durable) const DATABASE: &str = "history.sqlite";
+
 /// Of the tables below.
 pub(in crate::engine::durable) const FORMAT: i64 = 2;
 /// The one without checksums.

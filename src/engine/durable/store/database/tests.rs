@@ -1,4 +1,6 @@
 use super::*;
+use crate::engine::durable::store::{finish, rebuild};
+use crate::event::EventId;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 

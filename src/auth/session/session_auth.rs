@@ -1,19 +1,4 @@
-//! Asks the application whose session a cookie is: the last way in, for clients that have no
-//! token.
-//!
-//! Each question costs the application a request, clients come back in storms, and anybody can make
-//! up a cookie. So:
-//! - only a request with one of the session cookies, or `Authorization`, is asked about;
-//! - an answer is kept for [`KEPT`], and requests with the same session share one question;
-//! - at most [`MAX_QUESTIONS`] are under way, of one address [`MAX_QUESTIONS_EACH`], and addresses
-//!   take turns;
-//! - an address whose sessions are refused again and again is asked about more slowly
-//!   ([`MAX_REFUSALS`]). What is answered well costs it nothing.
-//!
-//! What the application did not answer is not kept: it may be back with the next request, and the
-//! bounds hold without it.
-
-mod answers;
+//! Asks the application, and shares the questions.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,11 +14,12 @@ use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::allowance::Allowance;
-use super::credentials::cookies;
-use super::name::name;
-use super::turns::{Bounds, Busy, Turns};
-use super::{Identity, Issued};
+use super::answers::{Answer, Answers, Found, Key, Verdict};
+use crate::auth::allowance::Allowance;
+use crate::auth::credentials::cookies;
+use crate::auth::name::name;
+use crate::auth::turns::{Bounds, Busy, Turns};
+use crate::auth::{Identity, Issued};
 use crate::clock::{Clock, millis};
 use crate::config::{CookieName, Url};
 use crate::event::Position;
@@ -41,7 +27,6 @@ use crate::net::Network;
 use crate::outbound::{NoAnswer, NoTrust, Source};
 use crate::quiet::Quiet;
 use crate::text::without_byte_order_mark;
-use answers::{Answer, Answers, Found, Key, Verdict};
 
 /// How long an answer holds, from when it was asked for.
 pub const KEPT: Duration = Duration::from_secs(5);
@@ -63,7 +48,7 @@ pub const MAX_REFUSALS: u64 = 100;
 /// Between two refusals of an address that has used those up.
 pub const REFUSAL_EVERY: Duration = Duration::from_millis(100);
 /// Answers kept at once, some 3 MiB. More than are asked for in [`KEPT`] at that rate.
-pub const MAX_ANSWERS: usize = 16 * 1024;
+const MAX_ANSWERS: usize = 16 * 1024;
 /// Longest answer: an id of 256 bytes, and whatever else the application likes to tell.
 pub const MAX_ANSWER_BYTES: usize = 16 * 1024;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -72,7 +57,7 @@ const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
 
 /// Asks the application about cookies, with a cache, a queue and limits.
 #[derive(Debug)]
-pub struct SessionAuth {
+pub(crate) struct SessionAuth {
     source: Source,
     /// The cookies that the answer depends on.
     cookies: Box<[CookieName]>,
@@ -85,7 +70,7 @@ pub struct SessionAuth {
 
 /// Why a request's session signs nobody in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoSession {
+pub(crate) enum NoSession {
     /// There is none, or the application refuses it.
     Refused,
     /// The application did not say.
@@ -99,7 +84,7 @@ impl SessionAuth {
     ///
     /// # Errors
     /// It asks for TLS, and no certificate is trusted here.
-    pub fn new(url: &Url, cookies: &[CookieName]) -> Result<Self, NoTrust> {
+    pub(crate) fn new(url: &Url, cookies: &[CookieName]) -> Result<Self, NoTrust> {
         Ok(Self {
             source: Source::new(url.uri().clone(), MAX_ANSWER_BYTES)?,
             cookies: cookies.into(),
@@ -116,7 +101,7 @@ impl SessionAuth {
     }
 
     /// Whether this asks where the other does, about the same requests.
-    pub fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.source.is_same(&other.source) && self.cookies == other.cookies
     }
 
@@ -128,7 +113,7 @@ impl SessionAuth {
     ///
     /// # Errors
     /// [`NoSession`]
-    pub async fn identify(
+    pub(crate) async fn identify(
         self: &Arc<Self>,
         headers: &HeaderMap,
         address: Option<IpAddr>,

@@ -1,18 +1,4 @@
-//! The database in the directory of `history.path`: SQLite in WAL mode (docs/decisions.md says why).
-//!
-//! A commit is one transaction: events, the publishers' own ids, sessions, and the rows that the
-//! log no longer retains. Rows are numbered in the order of ids without holes, so that "all but
-//! the newest n" is a range, and a hole is damage.
-//!
-//! | module | one purpose |
-//! |---|---|
-//! | [`tables`] | what the tables are, and a row's checksum |
-//! | [`reader`] | reads rows that are whole |
-//! | [`rebuild`] | makes a new database of what can be read of an old one |
-
-mod reader;
-mod rebuild;
-mod tables;
+//! The open database.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -20,16 +6,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
+use super::error::StoreError;
+use super::reader::Reader;
+use super::rebuild::REBUILT;
+use super::row::{Row, insert, set_state, signed, unsigned};
+use super::tables::{self, DATABASE, FORMAT, FORMAT_WITHOUT_CHECKSUMS, State, session_checksum};
 use crate::config::Fsync;
-use crate::event::EventId;
-pub(super) use reader::{Reader, Verified};
-pub(super) use rebuild::{LoggedOut, finish, rebuild};
-pub(super) use tables::{FORMAT, State};
-use tables::{FORMAT_WITHOUT_CHECKSUMS, event_checksum, session_checksum, source_checksum};
 
-pub(super) const DATABASE: &str = "history.sqlite";
 /// Pages that SQLite keeps in memory, in KiB: what is written is read once, at the next start.
 const CACHE_KIB: i64 = 1_024;
 /// What the write-ahead log is cut back to after a burst.
@@ -45,7 +30,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The open database.
 #[derive(Debug)]
-pub(super) struct Store {
+pub(in crate::engine::durable) struct Store {
     db: Connection,
     wal: PathBuf,
     format: i64,
@@ -57,118 +42,22 @@ pub(super) struct Store {
     untidy_commits: u32,
 }
 
-/// Something to store.
-#[derive(Clone, Debug)]
-pub(super) enum Row {
-    Event {
-        id: EventId,
-        entry: String,
-    },
-    /// A publisher's own id and its event's.
-    Source {
-        source: String,
-        id: EventId,
-        seen_ms: u64,
-    },
-    /// A session change of this number.
-    Session {
-        number: u64,
-        user: String,
-        standing: String,
-    },
-    /// Nothing depends on this user's session changes any more.
-    NoSession {
-        user: String,
-    },
-    /// Everyone was logged out, which is a session change, too.
-    Everyone {
-        number: u64,
-        logged_out_ms: u64,
-    },
-}
-
 /// What need not be kept.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(in crate::engine::durable) struct Limits {
     /// Of the rows that are there, the newest so many are retained.
-    pub(super) retained: usize,
+    pub(in crate::engine::durable) retained: usize,
     /// Publishers' own ids seen before this Unix millisecond are forgotten.
-    pub(super) sources_from_ms: u64,
-}
-
-/// Why the directory cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum StoreError {
-    #[error("is in use by another server; stop that one, or name another directory")]
-    InUse,
-    #[error("{0} (it has to be a directory that this user may write)")]
-    Io(#[from] io::Error),
-    #[error("{0}")]
-    Database(#[from] rusqlite::Error),
-    #[error(
-        "{0} (if `{DATABASE}` is damaged, move it and `{DATABASE}-wal` away and leave the other files: events are lost then, and who was logged out stays so)"
-    )]
-    Refused(rusqlite::Error),
-    #[error(
-        "is on a file system that SQLite's write-ahead log does not work on (its mode stays {0}); name a directory on a local disk"
-    )]
-    NoWal(String),
-    #[error("cannot be flushed: {0} pages of the log were left")]
-    Unflushed(i64),
-    #[error(
-        "was written by another version (format {0}, not {FORMAT}); use that version, or move `{DATABASE}` and `{DATABASE}-wal` away and leave the other files: events are lost then, and who was logged out stays so"
-    )]
-    Format(i64),
-    #[error("{table}: {what} cannot be read: {why}; move the directory away to start without it")]
-    Unreadable {
-        table: &'static str,
-        what: String,
-        why: String,
-    },
-}
-
-/// Whose fault it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// What is in the file cannot be right.
-    Damage,
-    /// Another process holds a lock.
-    Locked,
-    Other,
-}
-
-impl StoreError {
-    /// The same for who starts the server: with the way out.
-    pub(super) fn at_start(self) -> Self {
-        match self {
-            Self::Database(error) if is_forbidden(&error) => Self::Io(io::Error::other(error)),
-            Self::Database(error) => Self::Refused(error),
-            other => other,
-        }
-    }
-
-    pub(super) fn fault(&self) -> Fault {
-        match self {
-            Self::Database(rusqlite::Error::SqliteFailure(error, _)) => match error.code {
-                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Fault::Locked,
-                ErrorCode::DatabaseCorrupt
-                | ErrorCode::NotADatabase
-                // "no such table": its schema is another.
-                | ErrorCode::Unknown => Fault::Damage,
-                _ => Fault::Other,
-            },
-            // A column of another type, or a schema that has other columns.
-            Self::Database(_) => Fault::Damage,
-            Self::Unflushed(_) => Fault::Locked,
-            _ => Fault::Other,
-        }
-    }
+    pub(in crate::engine::durable) sources_from_ms: u64,
 }
 
 impl Store {
     /// Opens the database, and makes it where it is missing. One that another version wrote is
     /// opened to be read and rebuilt ([`Store::is_current`]).
-    pub(super) fn open(directory: &Path, fsync: Fsync) -> Result<Self, StoreError> {
+    pub(in crate::engine::durable) fn open(
+        directory: &Path,
+        fsync: Fsync,
+    ) -> Result<Self, StoreError> {
         // Made here for its mode, which SQLite gives the files beside it, too: a directory that was
         // there before us may be open to others.
         OpenOptions::new()
@@ -215,38 +104,38 @@ impl Store {
     }
 
     /// Whether its tables are this version's.
-    pub(super) fn is_current(&self) -> bool {
+    pub(in crate::engine::durable) fn is_current(&self) -> bool {
         self.format == FORMAT
     }
 
-    pub(super) fn reader(&self) -> Reader<'_> {
+    pub(in crate::engine::durable) fn reader(&self) -> Reader<'_> {
         Reader::new(&self.db, self.format)
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(in crate::engine::durable) fn state(&self) -> State {
         self.state
     }
 
     /// Number of the newest row of `events`.
-    pub(super) fn last(&self) -> u64 {
+    pub(in crate::engine::durable) fn last(&self) -> u64 {
         unsigned(self.last)
     }
 
     /// The file whose flush puts every commit before it on the disk.
-    pub(super) fn wal(&self) -> io::Result<File> {
+    pub(in crate::engine::durable) fn wal(&self) -> io::Result<File> {
         // Closing another descriptor of the database's main file would drop SQLite's locks on it;
         // this one has none.
         File::open(&self.wal)
     }
 
     /// Bytes of the write-ahead log.
-    pub(super) fn wal_bytes(&self) -> u64 {
+    pub(in crate::engine::durable) fn wal_bytes(&self) -> u64 {
         self.wal.metadata().map_or(0, |wal| wal.len())
     }
 
     /// Looks at the sessions of up to `limit` users, in the order of their ids, of those after
     /// `user`; skips rows that are altered. Returns the user to go on after, nothing at the end.
-    pub(super) fn sessions_after(
+    pub(in crate::engine::durable) fn sessions_after(
         &self,
         user: &str,
         limit: usize,
@@ -274,12 +163,15 @@ impl Store {
     }
 
     /// One user's session.
-    pub(super) fn session(&self, user: &str) -> Result<Option<String>, StoreError> {
+    pub(in crate::engine::durable) fn session(
+        &self,
+        user: &str,
+    ) -> Result<Option<String>, StoreError> {
         self.reader().session(user)
     }
 
     /// Stores all of these or nothing, and drops what need not be kept.
-    pub(super) fn commit<'a>(
+    pub(in crate::engine::durable) fn commit<'a>(
         &mut self,
         rows: impl IntoIterator<Item = &'a Row>,
         limits: Limits,
@@ -318,18 +210,18 @@ impl Store {
     }
 
     /// Whether rows may be there that need not be kept.
-    pub(super) fn is_untidy(&self, limits: Limits) -> bool {
+    pub(in crate::engine::durable) fn is_untidy(&self, limits: Limits) -> bool {
         self.untidy_commits > 0 || self.first_kept(limits.retained) > self.oldest
     }
 
     /// Writes something, to see whether that works again.
-    pub(super) fn probe(&self) -> Result<(), StoreError> {
+    pub(in crate::engine::durable) fn probe(&self) -> Result<(), StoreError> {
         Ok(self.db.pragma_update(None, "user_version", FORMAT)?)
     }
 
     /// Writes everything from the log into the database's own file, both flushed, and empties the
     /// log. A reader's open transaction is in the way; it is waited for only if `waits`.
-    pub(super) fn checkpoint(&self, waits: bool) -> Result<(), StoreError> {
+    pub(in crate::engine::durable) fn checkpoint(&self, waits: bool) -> Result<(), StoreError> {
         if !waits {
             self.db.busy_timeout(Duration::ZERO)?;
         }
@@ -346,7 +238,7 @@ impl Store {
     }
 
     /// Moves everything into the database's own file.
-    pub(super) fn close(self) -> Result<(), StoreError> {
+    pub(in crate::engine::durable) fn close(self) -> Result<(), StoreError> {
         self.db.close().map_err(|(_, error)| error.into())
     }
 
@@ -360,7 +252,9 @@ impl Store {
 
 /// Opens the database to be read where nothing can be written: SQLite then keeps in memory what it
 /// otherwise writes to a file of its own. `None` where there is no database.
-pub(super) fn open_unwritable(directory: &Path) -> Result<Option<(Connection, i64)>, StoreError> {
+pub(in crate::engine::durable) fn open_unwritable(
+    directory: &Path,
+) -> Result<Option<(Connection, i64)>, StoreError> {
     open_file_unwritable(&directory.join(DATABASE))
 }
 
@@ -378,21 +272,13 @@ fn open_file_unwritable(path: &Path) -> Result<Option<(Connection, i64)>, StoreE
 
 /// Number of the newest session change in the database, or in one that is about to take its place;
 /// 0 where that cannot be read.
-pub(super) fn changes(directory: &Path) -> u64 {
+pub(in crate::engine::durable) fn changes(directory: &Path) -> u64 {
     let changes = |name: &str| {
         let (db, format) = open_file_unwritable(&directory.join(name)).ok()??;
         Some(Reader::new(&db, format).state()?.changes)
     };
-    let both = [DATABASE, rebuild::REBUILT].map(|name| changes(name).unwrap_or(0));
+    let both = [DATABASE, REBUILT].map(|name| changes(name).unwrap_or(0));
     both.into_iter().max().unwrap_or(0)
-}
-
-/// Whether a file's or the directory's mode is the reason.
-fn is_forbidden(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly)
-    )
 }
 
 fn format(db: &Connection) -> Result<i64, StoreError> {
@@ -403,88 +289,8 @@ fn format(db: &Connection) -> Result<i64, StoreError> {
     }
 }
 
-fn insert(db: &Connection, row: &Row, last: &mut i64, state: &mut State) -> rusqlite::Result<()> {
-    match row {
-        Row::Event { id, entry } => {
-            *last += 1;
-            db.prepare_cached(
-                "INSERT INTO events (n, ms, seq, entry, checksum) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![
-                *last,
-                signed(id.ms),
-                signed(id.seq),
-                entry,
-                event_checksum(*last, *id, entry)
-            ])?;
-        }
-        Row::Source {
-            source,
-            id,
-            seen_ms,
-        } => {
-            db.prepare_cached(
-                "INSERT OR REPLACE INTO sources (seen_ms, source, ms, seq, checksum)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![
-                signed(*seen_ms),
-                source,
-                signed(id.ms),
-                signed(id.seq),
-                source_checksum(*seen_ms, source, *id)
-            ])?;
-        }
-        Row::Session {
-            number,
-            user,
-            standing,
-        } => {
-            db.prepare_cached(
-                "INSERT INTO sessions (user, standing, checksum) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (user) DO UPDATE
-                 SET standing = excluded.standing, checksum = excluded.checksum",
-            )?
-            .execute(params![user, standing, session_checksum(user, standing)])?;
-            state.changes = state.changes.max(*number);
-        }
-        Row::NoSession { user } => {
-            db.prepare_cached("DELETE FROM sessions WHERE user = ?1")?
-                .execute([user])?;
-        }
-        Row::Everyone {
-            number,
-            logged_out_ms,
-        } => {
-            state.changes = state.changes.max(*number);
-            state.everyone_ms = state.everyone_ms.max(*logged_out_ms);
-        }
-    }
-    Ok(())
-}
-
-fn set_state(db: &Connection, state: State) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE state SET changes = ?1, everyone_ms = ?2, checksum = ?3")?
-        .execute([
-            signed(state.changes),
-            signed(state.everyone_ms),
-            state.checksum(),
-        ])?;
-    Ok(())
-}
-
-/// SQLite's integers have a sign. Milliseconds and ranks need 63 bits in three hundred million
-/// years.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
-}
-
 #[cfg(test)]
-pub(super) use tests::FIRST_VERSION;
+pub(in crate::engine::durable) use tests::FIRST_VERSION;
 
 #[cfg(test)]
 mod tests;

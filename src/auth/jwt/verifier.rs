@@ -1,12 +1,4 @@
-//! A token becomes an [`Identity`], or a reason why not. The signature comes first, and with it
-//! the rule that the header may choose among what is configured but never beyond it; then the
-//! claims, each strictly: one of the wrong type refuses the token rather than counting as absent.
-//! One that is `null` counts as absent, since serialisers write it for what is not set.
-//!
-//! Checking a public key's signature is slow, so it is a step of its own ([`SignatureCheck`]) that
-//! another thread can take.
-//!
-//! Time is an argument, so that nothing here reads a clock.
+//! Checks tokens: the signature first, then the claims.
 
 use std::sync::Arc;
 
@@ -15,20 +7,22 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::keys::remote::{Keys, RemoteKeys};
-use super::keys::{KeysError, Kind, TriedKey};
-use super::name::name;
-use super::{Identity, Issued, IssuedAt};
+use super::rejected::Rejected;
+use super::signature::{SignatureCheck, Signed};
+use crate::auth::keys::KeysError;
+use crate::auth::keys::remote::{Keys, RemoteKeys};
+use crate::auth::name::name;
+use crate::auth::{Identity, Issued, IssuedAt};
 use crate::clock::millis;
 use crate::config;
 use crate::topic::TopicPattern;
 
 /// Longest token that is looked at. It fits beside everything else into the 8 KiB or so that
 /// proxies allow for a header line, and bounds what a stranger can make us decode.
-pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+pub(crate) const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// Most patterns in a token's `topics`: every topic a stream asks for is held against them.
-pub const MAX_PATTERNS: usize = 256;
+pub(crate) const MAX_PATTERNS: usize = 256;
 
 /// Checks tokens against the configured keys and rules.
 #[derive(Debug)]
@@ -201,137 +195,6 @@ impl Verifier {
     }
 }
 
-/// The part of the work that takes long where the key is public: up to 0.3 ms a key.
-#[derive(Debug)]
-pub struct SignatureCheck {
-    alg: config::Algorithm,
-    keys: Vec<Arc<TriedKey>>,
-    otherwise: Rejected,
-}
-
-impl SignatureCheck {
-    /// Whether it takes so long that it must not be done on a shard's thread.
-    pub fn is_slow(&self) -> bool {
-        Kind::of(self.alg).is_slow()
-    }
-
-    /// Checks the token's signature with each key until one fits.
-    ///
-    /// # Errors
-    /// The signature is of none of them, and what that means.
-    pub fn run<T: AsRef<str>>(&self, token: T) -> Result<Signed<T>, Rejected> {
-        self.run_with(&self.keys, token).map_err(|_| self.otherwise)
-    }
-
-    /// Checks it with the key that is the most likely one.
-    pub(super) fn run_first<T: AsRef<str>>(&self, token: T) -> Result<Signed<T>, T> {
-        self.run_with(self.keys.get(..1).unwrap_or_default(), token)
-    }
-
-    /// Whether there is more than that key.
-    pub(super) fn has_more(&self) -> bool {
-        self.keys.len() > 1
-    }
-
-    /// Checks it with the others.
-    pub(super) fn run_rest<T: AsRef<str>>(&self, token: T) -> Result<Signed<T>, Rejected> {
-        self.run_with(self.keys.get(1..).unwrap_or_default(), token)
-            .map_err(|_| self.otherwise)
-    }
-
-    fn run_with<T: AsRef<str>>(&self, keys: &[Arc<TriedKey>], token: T) -> Result<Signed<T>, T> {
-        let text = token.as_ref();
-        // Without a dot it is no token; the signature of nothing is of no key.
-        let (message, signature) = text.rsplit_once('.').unwrap_or((text, ""));
-        let holds = |key: &Arc<TriedKey>| key.holds(signature, message.as_bytes(), self.alg);
-        if keys.iter().any(holds) {
-            Ok(Signed(token))
-        } else {
-            Err(token)
-        }
-    }
-}
-
-/// A token whose signature holds. Made by [`SignatureCheck::run`] alone.
-pub struct Signed<T>(T);
-
-/// Why a token is refused. No variant holds any of it, so that all of it may be logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rejected {
-    /// More than [`MAX_TOKEN_BYTES`].
-    TooLong,
-    /// Not three parts, not base64url, not JSON.
-    Malformed,
-    /// An `alg` that is not in the allow-list.
-    Algorithm,
-    /// A header with `crit`.
-    Critical,
-    /// A `kid` that no key has.
-    UnknownKid,
-    /// No `kid`, and several named keys fit.
-    NoKid,
-    /// No key of the kind that the `alg` needs.
-    NoKey,
-    /// The key may be one of a set that was not fetched yet.
-    KeysAway,
-    /// The signature is not of the chosen key.
-    Signature,
-    /// This claim is required and not there.
-    Missing(&'static str),
-    /// This claim has a wrong type or form.
-    Claim(&'static str),
-    /// Past `exp`.
-    Expired,
-    /// Before `nbf`.
-    NotYetValid,
-    /// `iat` lies ahead.
-    IssuedInFuture,
-    /// Valid for longer than `auth.max_token_life`.
-    LivesTooLong,
-    /// Meant for someone else.
-    Audience,
-    /// From someone else.
-    Issuer,
-    /// Not an access token.
-    TokenType,
-}
-
-impl Rejected {
-    /// The reason as a log field.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::TooLong => "token_too_long",
-            Self::Malformed => "token_malformed",
-            Self::Algorithm => "alg_not_allowed",
-            Self::Critical => "crit_header",
-            Self::UnknownKid => "kid_unknown",
-            Self::NoKid => "kid_missing",
-            Self::NoKey => "no_key_for_alg",
-            Self::KeysAway => "keys_not_fetched",
-            Self::Signature => "bad_signature",
-            Self::Missing("exp") => "exp_missing",
-            Self::Missing("aud") => "aud_missing",
-            Self::Missing("iss") => "iss_missing",
-            Self::Missing(_) => "user_missing",
-            Self::Claim("exp") => "exp_invalid",
-            Self::Claim("nbf") => "nbf_invalid",
-            Self::Claim("iat") => "iat_invalid",
-            Self::Claim("aud") => "aud_invalid",
-            Self::Claim("iss") => "iss_invalid",
-            Self::Claim("session") => "session_invalid",
-            Self::Claim("topics") => "topics_invalid",
-            Self::Claim(_) => "user_invalid",
-            Self::Expired => "expired",
-            Self::NotYetValid => "not_yet_valid",
-            Self::IssuedInFuture => "issued_in_future",
-            Self::LivesTooLong => "over_max_token_life",
-            Self::Audience => "wrong_audience",
-            Self::Issuer => "wrong_issuer",
-            Self::TokenType => "not_an_access_token",
-        }
-    }
-}
-
 /// What of a header decides; the rest (`jku`, `x5c`, an embedded `jwk`) is a stranger's word.
 #[derive(Deserialize)]
 struct Header {
@@ -378,10 +241,10 @@ fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, 
         .map_err(|NotATime| Rejected::Claim(name))
 }
 
-struct NotATime;
+pub(super) struct NotATime;
 
 /// A NumericDate (RFC 7519 §2: seconds, perhaps with a fraction) in whole milliseconds.
-fn unix_ms(value: &Value) -> Result<u64, NotATime> {
+pub(super) fn unix_ms(value: &Value) -> Result<u64, NotATime> {
     if let Some(seconds) = value.as_u64() {
         return Ok(seconds.saturating_mul(1_000));
     }
@@ -406,6 +269,3 @@ fn topics(claims: &Map<String, Value>) -> Result<Box<[TopicPattern]>, Rejected> 
         Some(_) => Err(bad),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,9 +1,4 @@
-//! The login's user file: TOML, one `[[users]]` block a user, passwords as Argon2id hashes.
-//!
-//! A wrong password and an unknown address take the same time: an unknown address is checked
-//! against some user's hash all the same, and the answer thrown away.
-
-mod file;
+//! The users of a file, and whose password is right.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -13,17 +8,15 @@ use argon2::password_hash::{PasswordHash, PasswordHashString, SaltString};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
 use serde::{Deserialize, Serialize};
 
-pub use file::add;
-
-use super::random;
+use crate::auth::random;
 use crate::config::InputFile;
 use crate::event::is_id;
 
 /// Most users in a file: it is read whole at start, and meant for small deployments.
-pub const MAX_USERS: usize = 100_000;
+const MAX_USERS: usize = 100_000;
 
 /// Longest email address (RFC 5321 §4.5.3.1.3 allows a path of 256 with its brackets).
-pub const MAX_EMAIL_BYTES: usize = 254;
+const MAX_EMAIL_BYTES: usize = 254;
 
 /// Everyone who can log in here.
 #[derive(Debug)]
@@ -124,16 +117,22 @@ impl Users {
     }
 
     /// How many users there are.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
         self.accounts.len()
     }
 
     /// Whether nobody can log in.
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
         self.accounts.is_empty()
     }
 
-    fn parse(text: &str) -> Result<Self, Problem> {
+    pub(super) fn ids(&self) -> impl Iterator<Item = &UserKey> {
+        self.accounts.iter().map(|account| &account.user.id)
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self, Problem> {
         let file: File = toml::from_str(text)
             .map_err(|error| Problem::Toml(error.message().to_owned(), line(text, error.span())))?;
         if file.users.len() > MAX_USERS {
@@ -181,16 +180,16 @@ impl Users {
 /// The user file as it is written down.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct File {
-    users: Vec<Entry>,
+pub(super) struct File {
+    pub(super) users: Vec<Entry>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
-    id: UserKey,
-    email: String,
-    hash: String,
+pub(super) struct Entry {
+    pub(super) id: UserKey,
+    pub(super) email: String,
+    pub(super) hash: String,
 }
 
 /// Why a user file cannot be used or changed.
@@ -248,7 +247,7 @@ fn argon2id(text: &str) -> Option<PasswordHashString> {
     usable.then(|| hash.serialize())
 }
 
-fn hash_password(password: &str, params: Params) -> PasswordHashString {
+pub(super) fn hash_password(password: &str, params: Params) -> PasswordHashString {
     #[allow(clippy::expect_used)]
     let salt = SaltString::encode_b64(&random::<16>())
         .expect("16 bytes are the salt length that the PHC format recommends");
@@ -265,6 +264,3 @@ fn line(text: &str, span: Option<std::ops::Range<usize>>) -> usize {
     let before = text.get(..end).unwrap_or_default();
     1 + before.matches('\n').count()
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,152 @@
+//! One key: its kind, the algorithms that it serves, and checking with it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
+
+use crate::config::Algorithm;
+
+/// Shortest shared secret, in bytes: RFC 7518 §3.2 asks for the hash's size, and HS256's is the
+/// least that the configuration speaks of.
+pub(super) const MIN_SECRET_BYTES: usize = 32;
+
+/// Smallest RSA modulus, in bits (RFC 7518 §3.3).
+const MIN_RSA_BITS: usize = 2_048;
+
+/// Largest RSA modulus, in bits: what the crypto crate checks signatures of.
+const MAX_RSA_BITS: usize = 8_192;
+
+/// The same algorithm in the crypto crate's words.
+pub(crate) fn jose(alg: Algorithm) -> jsonwebtoken::Algorithm {
+    match alg {
+        Algorithm::HS256 => jsonwebtoken::Algorithm::HS256,
+        Algorithm::HS384 => jsonwebtoken::Algorithm::HS384,
+        Algorithm::HS512 => jsonwebtoken::Algorithm::HS512,
+        Algorithm::RS256 => jsonwebtoken::Algorithm::RS256,
+        Algorithm::RS384 => jsonwebtoken::Algorithm::RS384,
+        Algorithm::RS512 => jsonwebtoken::Algorithm::RS512,
+        Algorithm::PS256 => jsonwebtoken::Algorithm::PS256,
+        Algorithm::ES256 => jsonwebtoken::Algorithm::ES256,
+        Algorithm::ES384 => jsonwebtoken::Algorithm::ES384,
+        Algorithm::EdDSA => jsonwebtoken::Algorithm::EdDSA,
+    }
+}
+
+/// What a key is, and so what it may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Secret,
+    Rsa,
+    P256,
+    P384,
+    Ed25519,
+}
+
+impl Kind {
+    /// The one kind of key that an algorithm is used with.
+    pub(crate) fn of(alg: Algorithm) -> Self {
+        match alg {
+            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => Self::Secret,
+            Algorithm::RS256 | Algorithm::RS384 | Algorithm::RS512 | Algorithm::PS256 => Self::Rsa,
+            Algorithm::ES256 => Self::P256,
+            Algorithm::ES384 => Self::P384,
+            Algorithm::EdDSA => Self::Ed25519,
+        }
+    }
+
+    /// Whether checking a signature takes so long (0.05 to 0.3 ms) that it must not be done on a
+    /// shard's thread. An HMAC takes a microsecond.
+    pub(crate) fn is_slow(self) -> bool {
+        self != Self::Secret
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Secret => "a shared secret",
+            Self::Rsa => "an RSA key",
+            Self::P256 => "a P-256 key",
+            Self::P384 => "a P-384 key",
+            Self::Ed25519 => "an Ed25519 key",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Key {
+    pub(super) kind: Kind,
+    pub(super) kid: Option<Box<str>>,
+    /// A JWK may bind itself to one algorithm.
+    pub(super) only: Option<Algorithm>,
+    /// Shared with the signature checks under way.
+    pub(super) tried: Arc<TriedKey>,
+}
+
+/// A key as signatures are checked with it.
+#[derive(Debug)]
+pub(crate) struct TriedKey {
+    decoding: DecodingKey,
+    /// When a signature was last found to be of this key, in [`HITS`].
+    pub(super) last_hit: AtomicU64,
+}
+
+/// Signatures that were found to be of a key, ever and of any.
+static HITS: AtomicU64 = AtomicU64::new(0);
+
+impl TriedKey {
+    pub(super) fn new(decoding: DecodingKey) -> Arc<Self> {
+        Arc::new(Self {
+            decoding,
+            last_hit: AtomicU64::new(0),
+        })
+    }
+
+    /// Whether the signature is of this key.
+    pub(crate) fn holds(&self, signature: &str, message: &[u8], alg: Algorithm) -> bool {
+        let is_good = jsonwebtoken::crypto::verify(signature, message, &self.decoding, jose(alg))
+            .unwrap_or(false);
+        // Where there is one key only, as with HMAC, nothing has to be remembered.
+        if is_good && Kind::of(alg).is_slow() {
+            self.last_hit
+                .store(HITS.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+        is_good
+    }
+}
+
+impl Key {
+    pub(super) fn plain(kind: Kind, decoding: DecodingKey) -> Self {
+        Self {
+            kind,
+            kid: None,
+            only: None,
+            tried: TriedKey::new(decoding),
+        }
+    }
+
+    pub(super) fn serves(&self, alg: Algorithm) -> bool {
+        self.kind == Kind::of(alg) && self.only.is_none_or(|only| only == alg)
+    }
+
+    pub(super) fn serves_any(&self, algorithms: &[Algorithm]) -> bool {
+        algorithms.iter().any(|alg| self.serves(*alg))
+    }
+}
+
+pub(super) fn rsa_size(modulus: &str) -> Result<(), &'static str> {
+    let modulus = URL_SAFE_NO_PAD
+        .decode(modulus)
+        .map_err(|_| "is not base64url inside")?;
+    let bits = modulus
+        .iter()
+        .position(|byte| *byte != 0)
+        .and_then(|zeros| modulus.get(zeros..))
+        .and_then(|rest| Some(rest.len() * 8 - rest.first()?.leading_zeros() as usize))
+        .unwrap_or(0);
+    match bits {
+        MIN_RSA_BITS..=MAX_RSA_BITS => Ok(()),
+        _ => Err("is an RSA key of fewer than 2048 or more than 8192 bits"),
+    }
+}

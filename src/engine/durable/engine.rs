@@ -1,0 +1,206 @@
+//! The engine: hands requests to the writer's thread, as many as may wait.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tracing::Span;
+
+use super::bounds::Bounds;
+use super::health::{Health, State};
+use super::store::StoreError;
+use super::writer::{Request, Writer};
+use crate::clock::Clock;
+use crate::config::History;
+use crate::engine::tail::{ROOM_TIMEOUT, Tail};
+use crate::event::{Draft, SessionDraft};
+use crate::hub::directory::Directory;
+use crate::hub::engine::{Accepted, Answer, Engine, EngineError, Notice, OpenError};
+use crate::hub::log::Log;
+
+/// Kibibytes of events that wait for the writer or are with it, each event being one at the least:
+/// so many events that the log takes them at once. Who finds no share waits as for the log's room.
+const MAX_WAITING_KIB: u32 = 16_384;
+/// Requests: none is without a share.
+const MAX_WAITING: usize = MAX_WAITING_KIB as usize;
+
+/// An engine that keeps its history in a directory. It starts the thread that owns the store.
+pub(crate) struct DurableEngine {
+    path: PathBuf,
+    history: History,
+    pub(super) bounds: Bounds,
+    tail: Tail,
+    directory: Arc<Directory>,
+    clock: Clock,
+    pub(super) health: Arc<Health>,
+    waiting: Arc<Semaphore>,
+    writer: Mutex<Option<Handle>>,
+}
+
+/// The directory of `history.path` cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("history.path: `{}` {source}", path.display())]
+struct CannotOpen {
+    path: PathBuf,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// The other end of the writer.
+struct Handle {
+    requests: SyncSender<Request>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl DurableEngine {
+    /// An engine that appends to `log` and keeps it at `path`, as `history` says.
+    pub(crate) fn new(
+        path: PathBuf,
+        history: History,
+        log: Arc<Log>,
+        directory: Arc<Directory>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            path,
+            history,
+            bounds: Bounds::default(),
+            tail: Tail::new(log, clock.clone()),
+            directory,
+            clock,
+            health: Arc::default(),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+            writer: Mutex::default(),
+        }
+    }
+
+    fn failed(&self, source: StoreError) -> OpenError {
+        OpenError::new(CannotOpen {
+            path: self.path.clone(),
+            source: Box::new(source),
+        })
+    }
+
+    async fn ask<T>(
+        &self,
+        kib: u32,
+        request: impl FnOnce(oneshot::Sender<Result<T, EngineError>>, OwnedSemaphorePermit) -> Request,
+    ) -> Result<T, EngineError> {
+        let share = tokio::select! {
+            biased;
+            share = Arc::clone(&self.waiting).acquire_many_owned(kib.min(MAX_WAITING_KIB)) => {
+                share.map_err(|_| EngineError::NotOpen)?
+            }
+            () = self.clock.sleep(ROOM_TIMEOUT) => return Err(EngineError::Behind),
+        };
+        self.tail.room().await?;
+        let (reply, answer) = oneshot::channel();
+        {
+            let writer = self.writer.lock();
+            let writer = writer.as_ref().ok_or(EngineError::NotOpen)?;
+            writer
+                .requests
+                .try_send(request(reply, share))
+                .map_err(|error| match error {
+                    TrySendError::Full(_) => EngineError::Behind,
+                    TrySendError::Disconnected(_) => EngineError::NotOpen,
+                })?;
+        }
+        answer.await.unwrap_or(Err(EngineError::NotOpen))
+    }
+}
+
+impl Engine for DurableEngine {
+    fn kind(&self) -> &'static str {
+        "durable"
+    }
+
+    fn open(&self) -> Answer<'_, Result<(), OpenError>> {
+        Box::pin(async move {
+            let (requests, waiting) = sync_channel(MAX_WAITING);
+            let (opened, is_open) = oneshot::channel();
+            let (end, ended) = oneshot::channel();
+            let (path, history, bounds) = (self.path.clone(), self.history.clone(), self.bounds);
+            let (tail, directory) = (self.tail.clone(), Arc::clone(&self.directory));
+            let (clock, health) = (self.clock.clone(), Arc::clone(&self.health));
+            let run = move || {
+                match Writer::open(&path, &history, bounds, tail, directory, clock, health) {
+                    Ok(writer) => {
+                        // An asker who left needs no answer, here and below.
+                        let _ = opened.send(Ok(()));
+                        writer.run(&waiting);
+                    }
+                    Err(error) => {
+                        let _ = opened.send(Err(error));
+                    }
+                }
+                let _ = end.send(());
+            };
+            std::thread::Builder::new()
+                .name("history".to_owned())
+                .spawn(run)
+                .map_err(|error| self.failed(error.into()))?;
+            match is_open.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(self.failed(error)),
+                Err(_) => {
+                    let gone = std::io::Error::other("its thread ended");
+                    return Err(self.failed(gone.into()));
+                }
+            }
+            *self.writer.lock() = Some(Handle { requests, ended });
+            Ok(())
+        })
+    }
+
+    fn publish(&self, drafts: Vec<Draft>) -> Answer<'_, Vec<Accepted>> {
+        Box::pin(async move {
+            let count = drafts.len();
+            let kib = drafts.iter().map(|draft| kib(&draft.data)).sum();
+            let publish = |reply, share| Request::Publish {
+                drafts,
+                reply,
+                share,
+                span: Span::current(),
+            };
+            match self.ask(kib, publish).await {
+                Ok(ids) => ids.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error); count],
+            }
+        })
+    }
+
+    fn change_session(&self, change: SessionDraft, notice: Notice) -> Answer<'_, Accepted> {
+        let data = notice.force_logout();
+        Box::pin(
+            self.ask(kib(&data), move |reply, share| Request::ChangeSession {
+                change,
+                data,
+                reply,
+                share,
+                span: Span::current(),
+            }),
+        )
+    }
+
+    fn ready(&self) -> Result<(), EngineError> {
+        self.health.ready()
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let handle = self.writer.lock().take();
+            if let Some(Handle { requests, ended }) = handle {
+                self.health.set(State::NotOpen);
+                drop(requests);
+                let _ = ended.await;
+            }
+        })
+    }
+}
+
+/// What an event takes of [`MAX_WAITING_KIB`].
+fn kib(data: &str) -> u32 {
+    u32::try_from(data.len() / 1_024 + 1).unwrap_or(u32::MAX)
+}
