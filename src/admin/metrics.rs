@@ -27,7 +27,7 @@ pub(super) fn answer(admin: &Admin, headers: &HeaderMap) -> Result<Answer, Probl
     registry.register_collector(Box::new(Scrape {
         hub: Arc::clone(&admin.hub),
         engine_up: admin.hub.engine().ready().is_ok(),
-        max_connections: admin.limits.load().connections,
+        max_connections: admin.hub.limits().connections,
         started_unix_s: admin.started_unix_s,
         process: process::read(),
     }));

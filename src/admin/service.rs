@@ -1,6 +1,7 @@
 //! The service: what its routes share, and what a reload changes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -25,7 +26,7 @@ pub(crate) struct Admin {
     pub(super) keys: ArcSwap<ApiKeys>,
     pub(super) wrong_keys: WrongKeys,
     pub(super) places: Arc<Places>,
-    pub(super) limits: ArcSwap<Limits>,
+    max_publish_bytes: AtomicUsize,
     pub(super) max_handshakes: usize,
     pub(super) max_history_bytes: usize,
     pub(super) max_history_age: Duration,
@@ -36,23 +37,6 @@ pub(crate) struct Admin {
     pub(super) recent_refusals: Arc<RecentRefusals>,
     /// When the process started, in Unix seconds.
     pub(super) started_unix_s: u64,
-}
-
-/// What SIGHUP may change, beside the keys.
-pub(super) struct Limits {
-    pub(super) publish_bytes: usize,
-    pub(super) connections: usize,
-    pub(super) connections_per_user: usize,
-}
-
-impl Limits {
-    fn new(config: &Config) -> Self {
-        Self {
-            publish_bytes: config.max_publish_bytes,
-            connections: config.max_connections,
-            connections_per_user: config.max_connections_per_user,
-        }
-    }
 }
 
 impl Admin {
@@ -77,7 +61,7 @@ impl Admin {
             hub,
             public_not_ready,
             keys: ArcSwap::from_pointee(ApiKeys::new(&config.admin)),
-            limits: ArcSwap::from_pointee(Limits::new(config)),
+            max_publish_bytes: AtomicUsize::new(config.max_publish_bytes),
             max_handshakes: config.max_handshakes,
             max_history_bytes: config.history.max_bytes,
             max_history_age: config.history.max_age,
@@ -89,14 +73,15 @@ impl Admin {
         }
     }
 
-    /// Takes over reloaded keys and limits.
+    /// Takes over reloaded keys, and the largest event.
     pub(crate) fn reload(&self, config: &Config) {
         self.keys.store(Arc::new(ApiKeys::new(&config.admin)));
-        self.limits.store(Arc::new(Limits::new(config)));
+        self.max_publish_bytes
+            .store(config.max_publish_bytes, Ordering::Relaxed);
     }
 
     pub(super) fn max_publish_bytes(&self) -> usize {
-        self.limits.load().publish_bytes
+        self.max_publish_bytes.load(Ordering::Relaxed)
     }
 
     /// Why no client should be sent here; `None` where one may be.
@@ -115,7 +100,6 @@ impl Admin {
 
     /// Whether no more streams fit.
     pub(super) fn is_full(&self) -> bool {
-        let most = self.limits.load().connections as u64;
-        self.hub.streams().used() >= most
+        self.hub.streams().used() >= self.hub.limits().connections as u64
     }
 }

@@ -1,4 +1,4 @@
-//! The command line: which command it is for, and how its errors are told.
+//! The command line: which command it is for, and how its errors are printed.
 
 use std::process::ExitCode;
 

@@ -14,7 +14,7 @@ use super::quota::Quota;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
-/// Who is connected, what happened, and who is told; shared by the services and all shards.
+/// Who is connected, what happened, and who is notified; shared by the services and all shards.
 pub struct Hub {
     /// The time.
     pub clock: Clock,

@@ -8,7 +8,7 @@ use crate::event::{Draft, EventId, SessionDraft, Target, UserId};
 use crate::metrics::PublishedTo;
 use crate::spans;
 
-/// What the connections that a log-out ends are told.
+/// The message of a log-out, for the connections that it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogOut {
     /// For people.

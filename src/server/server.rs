@@ -39,7 +39,6 @@ pub struct Server {
     public: Arc<Public>,
     tls: Option<Arc<Tls>>,
     admin: Arc<Admin>,
-    engine: Arc<dyn Engine>,
     hub: Arc<Hub>,
     shards: Shards,
     clock: Clock,
@@ -73,7 +72,7 @@ impl Server {
         let login = users.map(|users| Login::new(users, config.login.token_ttl, clock.clone()));
         let tls = tls.map(Arc::new);
         let shard_count = shard_count(config);
-        let (hub, engine) = hub(config, shard_count, clock.clone());
+        let hub = hub(config, shard_count, clock.clone());
         let shared = Shared::new(Arc::clone(&hub), settings(config, shard_count, nofile));
 
         let options = SocketOptions {
@@ -111,7 +110,7 @@ impl Server {
         let shards = Shards::start(starters, shared.clone(), config.fd_tables, start).await?;
         public.fetch_keys();
         // Not before: a private descriptor table would keep copies of the engine's files.
-        engine.open().await?;
+        hub.engine().open().await?;
         shards.open();
 
         let admin = Arc::new(Admin::new(
@@ -143,7 +142,6 @@ impl Server {
             public,
             tls,
             admin,
-            engine,
             hub,
             shards,
             clock,
@@ -215,7 +213,7 @@ impl Server {
         }
         self.shutdown.stop();
         self.admin.finish();
-        if tokio::time::timeout(STOP_GRACE, self.engine.close())
+        if tokio::time::timeout(STOP_GRACE, self.hub.engine().close())
             .await
             .is_err()
         {
@@ -232,8 +230,8 @@ fn not_ready(public: &Arc<Public>) -> admin::NotReady {
     Box::new(move || public.not_ready())
 }
 
-/// The hub, and its engine, to be opened and closed.
-fn hub(config: &Config, shard_count: usize, clock: Clock) -> (Arc<Hub>, Arc<dyn Engine>) {
+/// The hub over the configured engine, which is not open yet.
+fn hub(config: &Config, shard_count: usize, clock: Clock) -> Arc<Hub> {
     let history = &config.history;
     let origin = EventId::origin(clock.unix_ms());
     let log = Arc::new(Log::new(history.max_bytes, history.max_age, origin));
@@ -248,15 +246,14 @@ fn hub(config: &Config, shard_count: usize, clock: Clock) -> (Arc<Hub>, Arc<dyn 
             clock.clone(),
         )),
     };
-    let hub = Hub::new(Parts {
+    Hub::new(Parts {
         clock,
         metrics: Arc::new(Metrics::new(shard_count)),
         log,
         directory,
-        engine: Arc::clone(&engine),
+        engine,
         limits: Limits::of(config),
-    });
-    (hub, engine)
+    })
 }
 
 fn shard_count(config: &Config) -> usize {

@@ -66,6 +66,22 @@ pub struct Declined {
 }
 
 #[cfg(test)]
+impl Admission {
+    /// A test stream's.
+    pub(super) fn of_test_stream() -> Self {
+        Self {
+            identity: None,
+            topics: Box::default(),
+            wire: Wire::SseChunked,
+            keep_alive: true,
+            last_event_id: None,
+            forwarded_for: None,
+            expires_at_s: None,
+        }
+    }
+}
+
+#[cfg(test)]
 impl Seat {
     /// Whether the client learns that what it missed is not all retained.
     pub(super) fn has_gap(&self) -> bool {
@@ -108,8 +124,8 @@ impl Shard {
         if self.drain.is_some() {
             return Err(Rejection::Draining);
         }
-        let under_way = self.deliveries.under_way();
-        self.served.prepare(&self.connections, under_way);
+        self.served
+            .prepare(&self.connections, || self.deliveries.under_way());
         let connection = self.connections.table.vacancy().ok_or(Rejection::Full)?;
         let hub = &self.connections.shared.hub;
         let Some(identity) = &admission.identity else {

@@ -96,9 +96,11 @@ impl Connection<'_> {
 
     /// The next piece of what it missed; nothing where it is up to date, or has to wait for its end.
     fn next_piece(&mut self, piece: &mut Vec<Arc<Entry>>) -> Option<Progress> {
-        let hub = Arc::clone(&self.all.shared.hub);
-        let (user, id) = (self.slot().user, self.id());
-        let replay = self.slot_mut().replay()?;
+        let id = self.id();
+        let Connections { table, shared, .. } = &mut *self.all;
+        let (slot, hub) = (table.at_mut(self.key), &shared.hub);
+        let user = slot.user;
+        let replay = slot.replay()?;
         let mut progress = hub.log().replay(replay, PIECE, piece);
         while let Progress::Moved = progress {
             // Of a session's end that is gone only the directory knows. Whoever is not in it has its

@@ -33,6 +33,19 @@ pub(super) struct Connection<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gone;
 
+/// What became of a parcel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passed {
+    /// It is sent.
+    Sent,
+    /// Its client is gone by now.
+    Gone,
+    /// There was none.
+    Empty,
+    /// Its client does not take it.
+    Refused,
+}
+
 impl Connections {
     /// The connection in a slot, if there is one.
     #[inline]
@@ -58,22 +71,7 @@ impl Connections {
         }
         more
     }
-}
 
-/// What became of a parcel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Passed {
-    /// It is sent.
-    Sent,
-    /// Its client is gone by now.
-    Gone,
-    /// There was none.
-    Empty,
-    /// Its client does not take it.
-    Refused,
-}
-
-impl Connections {
     /// Sends a parcel to whoever is in a slot, if the slot takes it: what a broadcast does to every
     /// client, with one look at each.
     #[inline]

@@ -96,9 +96,13 @@ impl Served {
 
     /// Lets heartbeats have an id from a shard's first client on: until the first of them is due,
     /// entries may be under way all the time.
-    pub(super) fn prepare(&mut self, connections: &Connections, under_way: UnderWay) {
+    pub(super) fn prepare(
+        &mut self,
+        connections: &Connections,
+        under_way: impl FnOnce() -> UnderWay,
+    ) {
         if self.place.is_none() {
-            self.note_dispatched(connections, under_way);
+            self.note_dispatched(connections, under_way());
         }
     }
 

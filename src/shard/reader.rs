@@ -1,4 +1,4 @@
-//! What clients send. A stream asks for nothing, so it is thrown away; an end is told from all else.
+//! What clients send. A stream needs no input, so it is discarded, unless it ends the connection.
 //!
 //! Nothing is kept of it. What a client with TLS sends is opened first; a record that has come only
 //! in part waits in the kernel.
@@ -21,7 +21,7 @@ pub(super) enum Input {
     Nothing,
     /// The client's end, or too much, or what no client sends: it is closed.
     Close(DisconnectReason),
-    /// The same, and with TLS the client is told this.
+    /// The client broke TLS: it is closed after this alert.
     Break(Alert),
     /// The client has new keys, which a stream cannot follow: it has to come back.
     Return,

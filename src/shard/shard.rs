@@ -66,7 +66,7 @@ impl Shard {
         timers::run(
             &mut self.connections,
             &mut self.served,
-            self.deliveries.under_way(),
+            || self.deliveries.under_way(),
             now,
         )
     }

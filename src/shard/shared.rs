@@ -27,7 +27,7 @@ pub struct Settings {
 /// What all shards share.
 #[derive(Clone, Debug)]
 pub struct Shared {
-    /// Who is connected, what happened, and who is told.
+    /// Who is connected, what happened, and who is notified.
     pub hub: Arc<Hub>,
     /// The hub's clock, at hand for every turn.
     pub clock: Clock,

@@ -382,22 +382,13 @@ mod tests {
     use super::*;
     use crate::shard::model::shared;
     use crate::shard::{Admission, Detached};
-    use crate::wire::Wire;
 
     /// A shard with this many test streams, and its clients' ends of them.
     fn shard_of(streams: usize, shared: Shared) -> (RefCell<Shard>, Vec<UnixStream>) {
         let mut shard = Shard::new(0, shared, Poller::new().unwrap());
         let clients = (0..streams).map(|_| {
             let (client, server) = UnixStream::pair().unwrap();
-            let admission = Admission {
-                identity: None,
-                topics: Box::default(),
-                wire: Wire::SseChunked,
-                keep_alive: true,
-                last_event_id: None,
-                forwarded_for: None,
-                expires_at_s: None,
-            };
+            let admission = Admission::of_test_stream();
             let seat = shard.admit(admission).unwrap();
             let detached = Detached::from(std::os::fd::OwnedFd::from(server));
             shard.join(seat, detached, b"HEAD".to_vec()).unwrap();

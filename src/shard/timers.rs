@@ -25,7 +25,7 @@ const MAX_EXPIRY_TICKS: u64 = 24 * 3_600 * TICKS_PER_S;
 pub(super) fn run(
     connections: &mut Connections,
     served: &mut Served,
-    under_way: UnderWay,
+    under_way: impl Fn() -> UnderWay,
     now: Tick,
 ) -> bool {
     let mut heartbeat = None;
@@ -35,7 +35,7 @@ pub(super) fn run(
         };
         // Nothing is delivered meanwhile, so it holds for the whole slice.
         let heartbeat =
-            heartbeat.get_or_insert_with(|| served.heartbeat(connections, under_way, now));
+            heartbeat.get_or_insert_with(|| served.heartbeat(connections, under_way(), now));
         if let Some(connection) = connections.get(key)
             && let Ok(mut connection) = connection.fire(now, heartbeat)
         {

@@ -1,6 +1,6 @@
 //! What the server says to a client, and how.
 //!
-//! A [`Signal`] is what is said. A [`Wire`] is how a client hears it: the bytes of one transport. No
+//! A [`Signal`] is what the server says. A [`Wire`] is how: the bytes of one transport. No
 //! other module writes an SSE line, a chunk's size or a last chunk.
 //!
 //! | module | one purpose |

@@ -1,8 +1,8 @@
-//! What the server says to a client, as values. They know no bytes.
+//! What the server says to a client, as values that know nothing about bytes.
 
 use crate::event::EventId;
 
-/// One thing that is said to a client.
+/// One message of the server to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal<'a> {
     /// The stream has begun.

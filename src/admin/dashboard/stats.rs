@@ -21,7 +21,7 @@ pub(crate) fn now(admin: &Admin) -> Value {
     let metrics = &admin.hub.metrics;
     let now_ms = admin.hub.clock.now_ms();
     let sample = Sample::new(now_ms, metrics);
-    let limits = admin.limits.load();
+    let limits = admin.hub.limits();
     let (history_bytes, history_events) = admin.hub.log().retained();
     let process = process::read();
     let not_ready = admin.not_ready();
@@ -38,9 +38,9 @@ pub(crate) fn now(admin: &Admin) -> Value {
         },
         "limits": {
             "max_connections": limits.connections,
-            "max_connections_per_user": limits.connections_per_user,
+            "max_connections_per_user": limits.per_user.connections,
             "max_handshakes": admin.max_handshakes,
-            "max_publish_bytes": limits.publish_bytes,
+            "max_publish_bytes": admin.max_publish_bytes(),
             "max_history_bytes": admin.max_history_bytes,
             "max_history_age_s": millis(admin.max_history_age) / 1_000,
         },

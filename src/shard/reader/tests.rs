@@ -13,7 +13,7 @@ use crate::shard::model::{opener::Opener, shared};
 use crate::shard::poller::Poller;
 use crate::shard::{Admission, Detached, Shard};
 use crate::tls::MAX_RECORDS;
-use crate::wire::{Signal, Wire};
+use crate::wire::Signal;
 
 const HANDSHAKE: u8 = 22;
 const DATA: u8 = 23;
@@ -40,15 +40,7 @@ impl Scene {
         let context = runtime.enter();
         let mut shard = Shard::new(0, shared, Poller::new().unwrap());
         drop(context);
-        let admission = Admission {
-            identity: None,
-            topics: Box::default(),
-            wire: Wire::SseChunked,
-            keep_alive: true,
-            last_event_id: None,
-            forwarded_for: None,
-            expires_at_s: None,
-        };
+        let admission = Admission::of_test_stream();
         let id = shard.connections.table.vacancy().unwrap();
         let seat = shard.admit(admission).unwrap();
         let (client, server) = UnixStream::pair().unwrap();
