@@ -123,6 +123,38 @@ fn a_client_that_never_reads_is_disconnected_and_nobody_else_notices() {
 }
 
 #[test]
+fn a_backlog_grows_to_the_limit_and_no_further() {
+    const LIMIT: usize = 32 * 1024;
+    const EVENT: usize = 1024;
+    // The size line, the id, the names of the fields; with TLS, a record's header and tag.
+    const FRAMING: usize = 128;
+    let server = TestServer::with(|config| {
+        // A shard serves its clients in the order in which they came: when the second client has an
+        // event, the first has been served.
+        config.shards = 1;
+        config.max_backlog_bytes = LIMIT;
+    });
+    let _slow = narrow_stream(&server, "42");
+    let mut quick = server.stream("43");
+    let data = text(EVENT);
+    let mut largest = 0.0_f64;
+    for published in 0.. {
+        assert!(published < 500, "never too slow");
+        server.publish(&json!({"to": {"all": true}, "data": data}));
+        quick.next().unwrap();
+        if server.metric(SLOW) == Some(1.0) {
+            break;
+        }
+        largest = largest.max(server.metric("idlewild_backlog_bytes").unwrap());
+    }
+    // What is sent in part keeps the whole of its allocation.
+    let one = f64::from(u32::try_from(EVENT + FRAMING).unwrap());
+    let limit = f64::from(u32::try_from(LIMIT).unwrap());
+    assert!(largest <= limit + one, "{largest} bytes wait");
+    assert!(largest > limit - one, "cut off at {largest} bytes");
+}
+
+#[test]
 fn a_client_with_a_backlog_that_takes_nothing_is_disconnected_after_the_stall_timeout() {
     // The heartbeat's timer must not stand for the stall's, nor the kernel's `TCP_USER_TIMEOUT`,
     // which is as long in real time: longer than this test waits.

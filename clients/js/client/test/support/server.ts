@@ -1,8 +1,8 @@
 // A real server with a configuration and a history of its own, on free ports.
 
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { createHmac } from 'node:crypto';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,6 +15,8 @@ const ENVIRONMENT = Object.fromEntries(Object.entries(process.env).filter(([name
 /** Far more than it takes. */
 const START_WITHIN_MS = 50_000;
 const SECRET = '0123456789abcdef0123456789abcdef';
+/** The user who can log in, made once: hashing a password is slow, and slowest in a debug build. */
+let users: Promise<string> | undefined;
 
 export class Server {
   readonly #directory = mkdtempSync(join(tmpdir(), 'idlewild-js-'));
@@ -29,8 +31,7 @@ export class Server {
     }
     const server = new Server();
     // Its secret outlives restarts, and with a configured secret --dev has no user.
-    const add = ['user', 'add', '--file', server.#users, '--email', 'user@example.com', '--id', '1'];
-    execFileSync(BINARY, add, { env: ENVIRONMENT, input: 'password\n' });
+    writeFileSync(server.#users, await (users ??= makeUsers()), { mode: 0o600 });
     writeFileSync(
       server.#config,
       `retry_min = "100ms"\nretry_max = "200ms"\n
@@ -155,5 +156,24 @@ export class Server {
       asked.on('error', reject);
       asked.end(body === undefined ? undefined : JSON.stringify(body));
     });
+  }
+}
+
+/** Does not block: the other tests' timers go on meanwhile. */
+async function makeUsers(): Promise<string> {
+  const directory = mkdtempSync(join(tmpdir(), 'idlewild-js-users-'));
+  try {
+    const file = join(directory, 'users.toml');
+    const args = ['user', 'add', '--file', file, '--email', 'user@example.com', '--id', '1'];
+    await new Promise<void>((resolve, reject) => {
+      const adding = execFile(BINARY, args, { env: ENVIRONMENT }, (error) => {
+        if (error === null) resolve();
+        else reject(new Error('idlewild user add failed', { cause: error }));
+      });
+      adding.stdin?.end('password\n');
+    });
+    return readFileSync(file, 'utf8');
+  } finally {
+    rmSync(directory, { recursive: true });
   }
 }
