@@ -13,10 +13,10 @@ use tokio::sync::watch;
 
 /// A cheap handle to a source of time; clones read the same time.
 #[derive(Clone, Debug)]
-pub struct Clock(Source);
+pub struct Clock(TimeSource);
 
 #[derive(Clone, Debug)]
-enum Source {
+enum TimeSource {
     System(Instant),
     Manual(Arc<Manual>),
 }
@@ -30,12 +30,12 @@ struct Manual {
 impl Clock {
     /// The machine's time.
     pub fn system() -> Self {
-        Self(Source::System(Instant::now()))
+        Self(TimeSource::System(Instant::now()))
     }
 
     /// A clock that stands still at `unix_ms` until [`Clock::advance`] moves it.
     pub fn manual(unix_ms: u64) -> Self {
-        Self(Source::Manual(Arc::new(Manual {
+        Self(TimeSource::Manual(Arc::new(Manual {
             elapsed_ms: watch::Sender::new(0),
             unix_epoch_ms: AtomicU64::new(unix_ms),
         })))
@@ -44,18 +44,18 @@ impl Clock {
     /// Milliseconds since the clock was made; never goes back.
     pub fn now_ms(&self) -> u64 {
         match &self.0 {
-            Source::System(start) => millis(start.elapsed()),
-            Source::Manual(manual) => *manual.elapsed_ms.borrow(),
+            TimeSource::System(start) => millis(start.elapsed()),
+            TimeSource::Manual(manual) => *manual.elapsed_ms.borrow(),
         }
     }
 
     /// Wall-clock milliseconds since the Unix epoch; may jump when the machine's clock is set.
     pub fn unix_ms(&self) -> u64 {
         match &self.0 {
-            Source::System(_) => SystemTime::now()
+            TimeSource::System(_) => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, millis),
-            Source::Manual(manual) => {
+            TimeSource::Manual(manual) => {
                 manual.unix_epoch_ms.load(Ordering::Relaxed) + *manual.elapsed_ms.borrow()
             }
         }
@@ -64,11 +64,11 @@ impl Clock {
     /// Waits until [`Clock::now_ms`] has reached `at_ms`.
     pub async fn sleep_until(&self, at_ms: u64) {
         match &self.0 {
-            Source::System(start) => {
+            TimeSource::System(start) => {
                 let at = *start + Duration::from_millis(at_ms);
                 tokio::time::sleep_until(at.into()).await;
             }
-            Source::Manual(manual) => {
+            TimeSource::Manual(manual) => {
                 let mut elapsed_ms = manual.elapsed_ms.subscribe();
                 // The sender lives in `manual`, so the channel cannot close while we hold it.
                 let _ = elapsed_ms.wait_for(|now_ms| *now_ms >= at_ms).await;
@@ -98,8 +98,8 @@ impl Clock {
     /// On a system clock: nothing moves that one.
     pub fn advance(&self, duration: Duration) {
         match &self.0 {
-            Source::System(_) => panic!("only a manual clock can be advanced"),
-            Source::Manual(manual) => manual
+            TimeSource::System(_) => panic!("only a manual clock can be advanced"),
+            TimeSource::Manual(manual) => manual
                 .elapsed_ms
                 .send_modify(|now_ms| *now_ms += millis(duration)),
         }
@@ -262,7 +262,7 @@ mod tests {
 
     /// Moves the wall clock alone.
     fn set_ahead(clock: &Clock, by_ms: u64) {
-        let Source::Manual(manual) = &clock.0 else {
+        let TimeSource::Manual(manual) = &clock.0 else {
             panic!("only a manual clock can be set");
         };
         manual.unix_epoch_ms.fetch_add(by_ms, Ordering::Relaxed);

@@ -9,35 +9,35 @@ use std::collections::BTreeMap;
 /// Values by key, and the keys by when their time is over.
 #[derive(Debug)]
 pub(crate) struct Expiring<K, V> {
-    entries: BTreeMap<K, Entry<V>>,
-    by_place: BTreeMap<Place, K>,
+    entries: BTreeMap<K, ExpiringEntry<V>>,
+    by_expiry: BTreeMap<Expiry, K>,
     inserted: u64,
 }
 
 /// Where an entry stands among all: first by when it expires, then by when it was put in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
-    pub(crate) expires_ms: u64,
+pub(crate) struct Expiry {
+    pub(crate) at_ms: u64,
     number: u64,
 }
 
-impl Place {
+impl Expiry {
     /// Before all others.
     pub(crate) const FIRST: Self = Self {
-        expires_ms: 0,
+        at_ms: 0,
         number: 0,
     };
     /// Behind all others.
     pub(crate) const LAST: Self = Self {
-        expires_ms: u64::MAX,
+        at_ms: u64::MAX,
         number: u64::MAX,
     };
 }
 
 /// A value with its place.
 #[derive(Debug)]
-pub(crate) struct Entry<V> {
-    pub(crate) place: Place,
+pub(crate) struct ExpiringEntry<V> {
+    pub(crate) expiry: Expiry,
     pub(crate) value: V,
 }
 
@@ -45,7 +45,7 @@ impl<K, V> Default for Expiring<K, V> {
     fn default() -> Self {
         Self {
             entries: BTreeMap::new(),
-            by_place: BTreeMap::new(),
+            by_expiry: BTreeMap::new(),
             inserted: 0,
         }
     }
@@ -57,7 +57,7 @@ impl<K: Ord + Copy, V> Expiring<K, V> {
     }
 
     /// The entry of a key, also where its time is over.
-    pub(crate) fn get(&self, key: K) -> Option<&Entry<V>> {
+    pub(crate) fn get(&self, key: K) -> Option<&ExpiringEntry<V>> {
         self.entries.get(&key)
     }
 
@@ -68,8 +68,8 @@ impl<K: Ord + Copy, V> Expiring<K, V> {
 
     /// The key whose time is over first, and when that is.
     pub(crate) fn first(&self) -> Option<(u64, K)> {
-        let (place, key) = self.by_place.first_key_value()?;
-        Some((place.expires_ms, *key))
+        let (expiry, key) = self.by_expiry.first_key_value()?;
+        Some((expiry.at_ms, *key))
     }
 
     /// The key whose time is over first, if it is over by `now_ms`.
@@ -79,22 +79,22 @@ impl<K: Ord + Copy, V> Expiring<K, V> {
     }
 
     /// Puts a value in, in place of the one that the key had.
-    pub(crate) fn insert(&mut self, key: K, value: V, expires_ms: u64) -> Place {
+    pub(crate) fn insert(&mut self, key: K, value: V, expires_ms: u64) -> Expiry {
         self.remove(key);
-        let place = Place {
-            expires_ms,
+        let expiry = Expiry {
+            at_ms: expires_ms,
             number: self.inserted,
         };
         self.inserted += 1;
-        self.by_place.insert(place, key);
-        self.entries.insert(key, Entry { place, value });
-        debug_assert_eq!(self.entries.len(), self.by_place.len());
-        place
+        self.by_expiry.insert(expiry, key);
+        self.entries.insert(key, ExpiringEntry { expiry, value });
+        debug_assert_eq!(self.entries.len(), self.by_expiry.len());
+        expiry
     }
 
-    pub(crate) fn remove(&mut self, key: K) -> Option<Entry<V>> {
+    pub(crate) fn remove(&mut self, key: K) -> Option<ExpiringEntry<V>> {
         let entry = self.entries.remove(&key)?;
-        self.by_place.remove(&entry.place);
+        self.by_expiry.remove(&entry.expiry);
         Some(entry)
     }
 
@@ -159,7 +159,7 @@ mod tests {
                 prop_assert_eq!(map.first(), model.first().map(|(expires_ms, key, _)| (*expires_ms, *key)));
                 for (expires_ms, key, value) in &model {
                     let entry = map.get(*key).unwrap();
-                    prop_assert_eq!((entry.place.expires_ms, entry.value), (*expires_ms, *value));
+                    prop_assert_eq!((entry.expiry.at_ms, entry.value), (*expires_ms, *value));
                 }
             }
         }

@@ -9,7 +9,7 @@ use hyper::{Request, StatusCode, Version};
 /// Why a request is refused before anybody looks at its route. The connection should end with the
 /// answer: whoever sent this and whoever reads it may not agree on where the next request begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum InvalidRequest {
     /// HTTP/1.1 requires one (RFC 9112, 3.2).
     NoHost,
     /// Two hosts, or one that is none.
@@ -18,7 +18,7 @@ pub(crate) enum Fault {
     TransferCoding,
 }
 
-impl Fault {
+impl InvalidRequest {
     /// What is wrong with a request, if anything is.
     pub(crate) fn of<B>(request: &Request<B>) -> Option<Self> {
         let headers = request.headers();
@@ -85,12 +85,12 @@ fn has_other_coding(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn fault(version: Version, fields: &[(&str, &str)]) -> Option<Fault> {
+    fn fault(version: Version, fields: &[(&str, &str)]) -> Option<InvalidRequest> {
         let mut request = Request::builder().version(version);
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        Fault::of(&request.body(()).unwrap())
+        InvalidRequest::of(&request.body(()).unwrap())
     }
 
     #[test]
@@ -105,13 +105,20 @@ mod tests {
         ] {
             assert_eq!(http_11(&[("host", host)]), None, "{host:?}");
         }
-        assert_eq!(http_11(&[]), Some(Fault::NoHost));
+        assert_eq!(http_11(&[]), Some(InvalidRequest::NoHost));
         for host in ["a b", "user@a", "a/b", "a, b", "a:b:c"] {
-            assert_eq!(http_11(&[("host", host)]), Some(Fault::BadHost), "{host:?}");
+            assert_eq!(
+                http_11(&[("host", host)]),
+                Some(InvalidRequest::BadHost),
+                "{host:?}"
+            );
         }
         let twice = [("host", "a"), ("host", "a")];
-        assert_eq!(http_11(&twice), Some(Fault::BadHost));
-        assert_eq!(fault(Version::HTTP_10, &twice), Some(Fault::BadHost));
+        assert_eq!(http_11(&twice), Some(InvalidRequest::BadHost));
+        assert_eq!(
+            fault(Version::HTTP_10, &twice),
+            Some(InvalidRequest::BadHost)
+        );
         assert_eq!(fault(Version::HTTP_10, &[]), None);
     }
 
@@ -126,7 +133,11 @@ mod tests {
         assert_eq!(coded("chunked"), None);
         assert_eq!(coded("Chunked "), None);
         for value in ["gzip, chunked", "chunked, chunked", "gzip"] {
-            assert_eq!(coded(value), Some(Fault::TransferCoding), "{value}");
+            assert_eq!(
+                coded(value),
+                Some(InvalidRequest::TransferCoding),
+                "{value}"
+            );
         }
     }
 }

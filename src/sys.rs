@@ -86,7 +86,7 @@ pub(crate) fn passed_descriptors() -> io::Result<Vec<(OwnedFd, String)>> {
 
 /// What TCP has sent and not seen acknowledged.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct InFlight {
+pub(crate) struct Unacknowledged {
     /// Packets on the way.
     pub packets: u32,
     /// Since the peer last acknowledged anything.
@@ -97,7 +97,7 @@ pub(crate) struct InFlight {
 ///
 /// # Errors
 /// It is no TCP socket.
-pub(crate) fn in_flight(socket: BorrowedFd<'_>) -> io::Result<InFlight> {
+pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<Unacknowledged> {
     let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
     let mut bytes = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).unwrap_or(0);
     // SAFETY: the kernel writes at most `bytes` bytes, which is what `info` has room for.
@@ -115,7 +115,7 @@ pub(crate) fn in_flight(socket: BorrowedFd<'_>) -> io::Result<InFlight> {
     }
     // SAFETY: it is plain numbers, zeroed above where the kernel knows fewer of them.
     let info = unsafe { info.assume_init() };
-    Ok(InFlight {
+    Ok(Unacknowledged {
         packets: info.tcpi_unacked,
         last_ack_ms: info.tcpi_last_ack_recv,
     })

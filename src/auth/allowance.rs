@@ -7,7 +7,7 @@
 
 use parking_lot::Mutex;
 
-use super::turns::Repute;
+use super::fair_queue::Reputation;
 use crate::expiring::Expiring;
 use crate::net::Network;
 
@@ -45,12 +45,12 @@ impl Allowance {
 
     /// Whether so much was used up that something is wrong with the address: a tenth, which is more
     /// than one person's mistakes.
-    pub(crate) fn repute(&self, network: Network, now_ms: u64) -> Repute {
+    pub(crate) fn reputation(&self, network: Network, now_ms: u64) -> Reputation {
         let used_ms = self.used.lock().whole_at_ms(network).saturating_sub(now_ms);
         if used_ms > self.all_ms / 10 {
-            Repute::Suspect
+            Reputation::Suspect
         } else {
-            Repute::Good
+            Reputation::Good
         }
     }
 
@@ -86,9 +86,7 @@ impl Allowance {
 impl Used {
     /// In the past, or 0, where the allowance is whole.
     fn whole_at_ms(&self, network: Network) -> u64 {
-        self.0
-            .get(network)
-            .map_or(0, |entry| entry.place.expires_ms)
+        self.0.get(network).map_or(0, |entry| entry.expiry.at_ms)
     }
 }
 
@@ -117,14 +115,17 @@ mod tests {
     #[test]
     fn an_address_is_suspect_while_more_than_a_tenth_is_used() {
         let allowance = Allowance::new(100, 100);
-        let repute = |now_ms| allowance.repute(network(1), now_ms);
+        let reputation = |now_ms| allowance.reputation(network(1), now_ms);
         for _ in 0..10 {
             assert!(allowance.take(network(1), 0));
-            assert_eq!(repute(0), Repute::Good);
+            assert_eq!(reputation(0), Reputation::Good);
         }
         assert!(allowance.take(network(1), 0));
-        assert_eq!((repute(0), repute(100)), (Repute::Suspect, Repute::Good));
-        assert_eq!(allowance.repute(network(2), 0), Repute::Good);
+        assert_eq!(
+            (reputation(0), reputation(100)),
+            (Reputation::Suspect, Reputation::Good)
+        );
+        assert_eq!(allowance.reputation(network(2), 0), Reputation::Good);
     }
 
     #[test]

@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::allowance::Allowance;
+use super::fair_queue::{Busy, FairQueue, QueueLimits};
 use super::jwt::{Rejected, SignatureCheck, Signed};
-use super::turns::{Bounds, Busy, Turns};
 use crate::clock::Clock;
 use crate::net::Network;
 
@@ -105,14 +105,14 @@ impl Checks {
         network: Network,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Busy> {
-        let repute = self.forgeries.repute(network, self.clock.now_ms());
-        let turn = lane.turns.take(network, repute);
-        let turn = self.clock.within(MAX_WAIT, turn).await.ok_or(Busy)??;
+        let reputation = self.forgeries.reputation(network, self.clock.now_ms());
+        let grant = lane.queue.enter(network, reputation);
+        let grant = self.clock.within(MAX_WAIT, grant).await.ok_or(Busy)??;
         let (answer, answered) = oneshot::channel();
         let job = Box::new(move || {
             // Nobody may wait for it any more.
             let _ = answer.send(work());
-            drop(turn);
+            drop(grant);
         });
         lane.jobs.send(job).map_err(|_| Busy)?;
         answered.await.map_err(|_| Busy)
@@ -124,7 +124,7 @@ type Job = Box<dyn FnOnce() + Send>;
 /// Threads, and the turns at them.
 #[derive(Debug)]
 struct Lane {
-    turns: Turns,
+    queue: FairQueue,
     /// Never more than threads: each has a turn.
     jobs: mpsc::Sender<Job>,
 }
@@ -150,7 +150,7 @@ impl Lane {
             }
         }
         Self {
-            turns: Turns::new(Bounds {
+            queue: FairQueue::new(QueueLimits {
                 at_once: threads,
                 at_once_each: threads,
                 waiting: MAX_WAITING,
@@ -169,8 +169,8 @@ fn cores() -> usize {
 mod tests {
     use jsonwebtoken::{EncodingKey, Header};
 
+    use super::super::fair_queue::Reputation;
     use super::super::jwt::Verifier;
-    use super::super::turns::Repute;
     use super::*;
     use crate::config::{self, Algorithm, InputFile};
 
@@ -219,7 +219,14 @@ mod tests {
         block_on(async {
             let mut taken = Vec::new();
             for _ in 0..cores() {
-                taken.push(checks.rest.turns.take(network, Repute::Good).await.unwrap());
+                taken.push(
+                    checks
+                        .rest
+                        .queue
+                        .enter(network, Reputation::Good)
+                        .await
+                        .unwrap(),
+                );
             }
             assert!(run(signed()).await.unwrap().is_ok());
             let time_passes = async {
@@ -248,11 +255,11 @@ mod tests {
         for _ in 0..20 {
             assert!(run(signed()).is_ok());
         }
-        assert_eq!(checks.forgeries.repute(network, 0), Repute::Good);
+        assert_eq!(checks.forgeries.reputation(network, 0), Reputation::Good);
         for _ in 0..20 {
             assert!(run(FORGED.to_owned()).is_err());
         }
-        assert_eq!(checks.forgeries.repute(network, 0), Repute::Suspect);
+        assert_eq!(checks.forgeries.reputation(network, 0), Reputation::Suspect);
     }
 
     fn block_on<F: Future>(future: F) -> F::Output {

@@ -11,7 +11,7 @@ use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Map, Value};
 
 use super::jwt::{MAX_PATTERNS, MAX_TOKEN_BYTES};
-use super::keys::{KeysError, Kind, jose, shared_secret};
+use super::keys::{KeyKind, KeysError, jose, shared_secret};
 use super::random;
 use crate::clock::millis;
 use crate::config;
@@ -43,7 +43,7 @@ pub fn mint(auth: &config::Auth, claims: &Claims<'_>) -> Result<String, MintErro
         .algorithms
         .iter()
         .copied()
-        .find(|alg| Kind::of(*alg) == Kind::Secret)
+        .find(|alg| KeyKind::of(*alg) == KeyKind::Secret)
         .ok_or(MintError::NoAlgorithm)?;
     let secret = shared_secret(auth)?.ok_or(MintError::NoSecret)?;
     let token = jsonwebtoken::encode(

@@ -9,9 +9,9 @@
 //! | [`checks`] | checks signatures on other threads |
 //! | [`session`] | asks the application whose session a cookie is |
 //! | [`ticket`] | one-time tickets that stand in a URL in a token's place |
-//! | [`turns`] | whose costly question is next, fair between addresses |
+//! | [`fair_queue`] | whose costly question is next, fair between addresses |
 //! | [`mint`] | signs tokens: the login and `idlewild token` |
-//! | [`users`] | the login's user file |
+//! | [`accounts`] | the login's user file |
 //! | [`allowance`] | how often an address may be wrong |
 //! | [`failures`] | how often a login may fail |
 //! | [`api_key`] | the admin side's keys |
@@ -21,11 +21,13 @@
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+pub(crate) mod accounts;
 pub(crate) mod allowance;
 pub(crate) mod api_key;
 pub(crate) mod checks;
 pub mod credentials;
 pub(crate) mod failures;
+pub(crate) mod fair_queue;
 mod identity;
 pub mod jwt;
 pub mod keys;
@@ -34,8 +36,6 @@ mod name;
 mod random;
 pub mod session;
 pub mod ticket;
-pub(crate) mod turns;
-pub(crate) mod users;
 
 pub use identity::Identity;
 pub(crate) use identity::{Issued, IssuedAt};

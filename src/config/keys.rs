@@ -1,7 +1,7 @@
 //! All keys by their dotted names: `heartbeat`, `auth.secret`.
 
 use super::root::Config;
-use super::section::{Key, Section};
+use super::section::{ConfigKey, Section};
 
 /// The names of all keys, in the order of the file.
 pub(super) fn names() -> Vec<String> {
@@ -14,7 +14,7 @@ pub(super) fn names() -> Vec<String> {
 }
 
 /// The key of this name.
-pub(super) fn find(name: &str) -> Option<&'static Key> {
+pub(super) fn find(name: &str) -> Option<&'static ConfigKey> {
     let (keys, name) = match name.split_once('.') {
         Some((section, name)) => (section_keys(section)?, name),
         None => (Config::KEYS, name),
@@ -27,12 +27,12 @@ pub(super) fn is_section(name: &str) -> bool {
     section_keys(name).is_some()
 }
 
-fn section_keys(name: &str) -> Option<&'static [Key]> {
+fn section_keys(name: &str) -> Option<&'static [ConfigKey]> {
     let found = Config::SECTIONS.iter().find(|(known, _)| *known == name);
     found.map(|(_, keys)| *keys)
 }
 
 /// The keys that are also flags of `idlewild serve`: all of them at the top of the file.
-pub(crate) fn flags() -> impl Iterator<Item = &'static Key> {
+pub(crate) fn flags() -> impl Iterator<Item = &'static ConfigKey> {
     Config::KEYS.iter().filter(|key| key.flag.is_some())
 }

@@ -11,7 +11,7 @@ use super::error::ConfigError;
 use super::findings::Findings;
 use super::keys;
 use super::nearest::nearest;
-use super::sources::Sources;
+use super::sources::ConfigSources;
 use super::variables::{self, ENV_PREFIX, SHORT_API_KEY};
 
 /// The values that were set, and what was wrong with setting them.
@@ -25,7 +25,7 @@ impl Layers {
     /// # Errors
     /// The file cannot be read, or is not TOML: without its values, everything else would be a
     /// guess.
-    pub(super) fn of(sources: &Sources) -> Result<Self, ConfigError> {
+    pub(super) fn of(sources: &ConfigSources) -> Result<Self, ConfigError> {
         let mut layers = Self::default();
         if let Some(path) = &sources.file {
             layers.overlay_file(path)?;

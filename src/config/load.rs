@@ -9,13 +9,13 @@ use super::root::Config;
 use super::rules;
 use super::secret::Secret;
 use super::section::Section;
-use super::sources::Sources;
+use super::sources::ConfigSources;
 
 /// Reads the sources into a valid configuration.
 ///
 /// # Errors
 /// A line about each thing that is wrong.
-pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
+pub fn load(sources: &ConfigSources) -> Result<Config, ConfigErrors> {
     let Layers {
         table,
         mut findings,

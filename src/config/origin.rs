@@ -8,14 +8,14 @@ use super::setting::text_setting;
 
 /// Which pages may read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum AllowedOrigin {
     /// `*`: all of them.
     Any,
     /// Those of one origin.
     Exact(Box<str>),
 }
 
-impl FromStr for Origin {
+impl FromStr for AllowedOrigin {
     type Err = String;
 
     fn from_str(origin: &str) -> Result<Self, String> {
@@ -58,7 +58,7 @@ impl FromStr for Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for AllowedOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Any => f.write_str("*"),
@@ -67,4 +67,4 @@ impl fmt::Display for Origin {
     }
 }
 
-text_setting!(Origin);
+text_setting!(AllowedOrigin);

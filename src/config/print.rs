@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use toml::Value;
 
 use super::root::Config;
-use super::section::{Key, Section};
+use super::section::{ConfigKey, Section};
 
 /// All keys with their values; secrets are not shown.
 pub(crate) fn print(config: &Config) -> String {
@@ -14,9 +14,10 @@ pub(crate) fn print(config: &Config) -> String {
 }
 
 /// The lines of all keys, each through `finish`.
-fn lines(config: &Config, finish: impl Fn(String, &Key) -> String) -> String {
-    let line = |(key, value): (&Key, Value)| finish(format!("{} = {value}", key.name), key) + "\n";
-    let table = |keys: &[Key], values: Vec<Value>| -> String {
+fn lines(config: &Config, finish: impl Fn(String, &ConfigKey) -> String) -> String {
+    let line =
+        |(key, value): (&ConfigKey, Value)| finish(format!("{} = {value}", key.name), key) + "\n";
+    let table = |keys: &[ConfigKey], values: Vec<Value>| -> String {
         keys.iter().zip(values).map(line).collect()
     };
     let mut text = table(Config::KEYS, config.values());

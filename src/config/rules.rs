@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::auth::Auth;
 use super::endpoint::Endpoint;
 use super::findings::Findings;
-use super::origin::Origin;
+use super::origin::AllowedOrigin;
 use super::root::Config;
 use super::units::duration_text;
 
@@ -128,7 +128,7 @@ fn cors(config: &Config, findings: &mut Findings) {
     if findings.are_sound(&["cors.credentials"])
         && findings.is_read("cors.origins")
         && config.cors.credentials
-        && config.cors.origins.contains(&Origin::Any)
+        && config.cors.origins.contains(&AllowedOrigin::Any)
     {
         let problem = "true with cors.origins = [\"*\"] would let every page on the web read a visitor's events (list the origins of your pages, or set cors.credentials = false)";
         findings.reject("cors.credentials", problem);

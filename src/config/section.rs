@@ -8,7 +8,7 @@ use super::setting::{Form, Setting};
 
 /// A key, as its field declares it.
 #[derive(Debug)]
-pub(crate) struct Key {
+pub(crate) struct ConfigKey {
     pub(crate) name: &'static str,
     /// The lines of the field's comment.
     pub(super) doc: &'static [&'static str],
@@ -17,7 +17,7 @@ pub(crate) struct Key {
     pub(crate) form: Form,
 }
 
-impl Key {
+impl ConfigKey {
     /// The first paragraph of the comment, in one line and without the full stop at its end.
     pub(crate) fn summary(&self) -> String {
         let lines = self.doc.iter().map(|line| line.trim());
@@ -29,9 +29,9 @@ impl Key {
 /// A table of the file: the file itself, or one of its sections.
 pub(crate) trait Section: Sized {
     /// The keys of its own.
-    const KEYS: &'static [Key];
+    const KEYS: &'static [ConfigKey];
     /// The tables in it, by name.
-    const SECTIONS: &'static [(&'static str, &'static [Key])];
+    const SECTIONS: &'static [(&'static str, &'static [ConfigKey])];
 
     /// Reads what `table` has; the rest gets its default. `prefix` stands before the names of keys.
     fn read(table: Table, prefix: &str, findings: &mut Findings) -> Self;
@@ -128,8 +128,8 @@ macro_rules! section {
         }
 
         impl $crate::config::section::Section for $section {
-            const KEYS: &'static [$crate::config::section::Key] = &[
-                $($crate::config::section::Key {
+            const KEYS: &'static [$crate::config::section::ConfigKey] = &[
+                $($crate::config::section::ConfigKey {
                     name: stringify!($key),
                     doc: &[$($doc),+],
                     flag: $crate::config::section::section!(@flag $($flag)?),
@@ -137,7 +137,7 @@ macro_rules! section {
                         as $crate::config::setting::Setting>::FORM,
                 },)*
             ];
-            const SECTIONS: &'static [(&'static str, &'static [$crate::config::section::Key])] = &[
+            const SECTIONS: &'static [(&'static str, &'static [$crate::config::section::ConfigKey])] = &[
                 $($((
                     stringify!($sub),
                     <$sub_section as $crate::config::section::Section>::KEYS,

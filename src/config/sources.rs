@@ -7,7 +7,7 @@ use super::secret::Secret;
 
 /// Where a configuration comes from, weakest first.
 #[derive(Clone, Default)]
-pub struct Sources {
+pub struct ConfigSources {
     /// The TOML file.
     pub file: Option<PathBuf>,
     /// Variables of the environment; names without the prefix `IDLEWILD_` are passed over.

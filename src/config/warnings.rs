@@ -3,14 +3,14 @@
 use super::error::one_line;
 use super::keys;
 use super::root::Config;
-use super::sources::Sources;
+use super::sources::ConfigSources;
 use super::variables::{self, API_KEY_VARIABLES, ENV_PREFIX};
 
 /// A shorter API key causes a warning.
 const API_KEY_ADVISED_BYTES: usize = 32;
 
 /// What an operator should know although the configuration is accepted; a line each.
-pub(crate) fn warnings(sources: &Sources, config: &Config) -> Vec<String> {
+pub(crate) fn warnings(sources: &ConfigSources, config: &Config) -> Vec<String> {
     let names = sources.env.iter().map(|(name, _)| name.as_str());
     let mut lines: Vec<String> = variables::unknown(names, &keys::names())
         .map(|line| one_line(&line))

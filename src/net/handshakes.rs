@@ -3,7 +3,7 @@
 //! Each costs about 20 KB, so they are bounded. When all places are taken, a connection that
 //! waits for its client gives way to a newcomer: for the rest of a head, a body or a TLS record,
 //! or for the last answer to be read. One that the server itself works on does not
-//! ([`Handshake::working`]). [`Places`] says whose turn it is.
+//! ([`Handshake::working`]). [`EvictionQueue`] says whose turn it is.
 
 #![allow(clippy::indexing_slicing)] // a shard has metrics of its own number
 
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::Network;
-use super::places::Places;
+use super::eviction::EvictionQueue;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
@@ -31,20 +31,20 @@ const AT_ONCE_PART: usize = 8;
 
 /// Whose turn it is to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+enum Eviction {
     /// One of a crowd was asked.
-    OfCrowd,
+    FromCrowd,
     /// Another was.
-    Taken,
+    Single,
     /// The next one has until then.
     NotBefore(u64),
-    Nobody,
+    NoCandidate,
 }
 
 /// One shard's handshakes in flight.
 #[derive(Debug)]
 pub(crate) struct Handshakes {
-    places: RefCell<Places<Rc<Holder>>>,
+    places: RefCell<EvictionQueue<Rc<State>>>,
     entered: Cell<u64>,
     most: usize,
     left: Notify,
@@ -56,7 +56,7 @@ pub(crate) struct Handshakes {
 }
 
 #[derive(Debug)]
-struct Holder {
+struct State {
     since_ms: u64,
     evicted: Notify,
     /// It did not leave when it was first asked to.
@@ -68,13 +68,13 @@ struct Holder {
 pub struct Handshake {
     all: Rc<Handshakes>,
     key: usize,
-    holder: Rc<Holder>,
+    state: Rc<State>,
 }
 
 impl Handshakes {
     pub(crate) fn new(most: usize, clock: Clock, metrics: Arc<Metrics>, shard: u16) -> Rc<Self> {
         Rc::new(Self {
-            places: RefCell::new(Places::new(most)),
+            places: RefCell::new(EvictionQueue::new(most)),
             entered: Cell::new(0),
             most,
             left: Notify::new(),
@@ -105,11 +105,13 @@ impl Handshakes {
     pub(crate) async fn room(&self) {
         while self.len() >= self.most {
             let (left, waits) = (self.left.notified(), self.waits.notified());
-            let turn = self.make_room();
+            let eviction = self.make_room();
             let grace_ends = async {
-                match turn {
-                    Turn::NotBefore(at_ms) => self.clock.sleep_until(at_ms).await,
-                    Turn::OfCrowd | Turn::Taken | Turn::Nobody => std::future::pending().await,
+                match eviction {
+                    Eviction::NotBefore(at_ms) => self.clock.sleep_until(at_ms).await,
+                    Eviction::FromCrowd | Eviction::Single | Eviction::NoCandidate => {
+                        std::future::pending().await
+                    }
                 }
             };
             tokio::select! {
@@ -128,56 +130,56 @@ impl Handshakes {
     /// Takes a place, which counts against this address; `None` stands for a unix socket's peer.
     pub(crate) fn enter(self: &Rc<Self>, address: Option<IpAddr>) -> Handshake {
         self.entered.set(self.entered.get() + 1);
-        let holder = Rc::new(Holder {
+        let state = Rc::new(State {
             since_ms: self.clock.now_ms(),
             evicted: Notify::new(),
             has_stayed: Cell::new(false),
         });
         let mut places = self.places.borrow_mut();
-        let key = places.enter(Network::of(address), Rc::clone(&holder));
+        let key = places.enter(Network::of(address), Rc::clone(&state));
         self.metrics.shards[usize::from(self.shard)]
             .handshakes
             .add(1);
         Handshake {
             all: Rc::clone(self),
             key,
-            holder,
+            state,
         }
     }
 
     /// Asks whose turn it is to leave. Of a crowd several, since newcomers come as fast as they are
     /// accepted, and each who leaves takes a turn of the runtime.
-    fn make_room(&self) -> Turn {
+    fn make_room(&self) -> Eviction {
         let at_once = (self.most / AT_ONCE_PART).max(1);
         let first = self.ask_next();
-        if first == Turn::OfCrowd {
+        if first == Eviction::FromCrowd {
             let mut more = (1..at_once).map(|_| self.ask_next());
-            let _ = more.find(|turn| *turn != Turn::OfCrowd);
+            let _ = more.find(|eviction| *eviction != Eviction::FromCrowd);
         }
         first
     }
 
-    fn ask_next(&self) -> Turn {
+    fn ask_next(&self) -> Eviction {
         let mut places = self.places.borrow_mut();
         let Some(next) = places.candidate() else {
-            return Turn::Nobody;
+            return Eviction::NoCandidate;
         };
         let grace_ms = if next.is_of_crowd {
             CROWD_GRACE_MS
         } else {
             GRACE_MS
         };
-        let holder = places.get(next.key);
-        let at_ms = holder.since_ms + grace_ms;
+        let state = places.get(next.key);
+        let at_ms = state.since_ms + grace_ms;
         if at_ms > self.clock.now_ms() {
-            return Turn::NotBefore(at_ms);
+            return Eviction::NotBefore(at_ms);
         }
-        holder.evicted.notify_one();
+        state.evicted.notify_one();
         places.start_leaving(next.key);
         if next.is_of_crowd {
-            Turn::OfCrowd
+            Eviction::FromCrowd
         } else {
-            Turn::Taken
+            Eviction::Single
         }
     }
 }
@@ -185,7 +187,7 @@ impl Handshakes {
 impl Handshake {
     /// When it began, on the monotonic clock.
     pub fn since_ms(&self) -> u64 {
-        self.holder.since_ms
+        self.state.since_ms
     }
 
     /// Counts it against this address from now on: whom a PROXY header or a trusted proxy names.
@@ -198,7 +200,7 @@ impl Handshake {
     /// way, up to a share of each address.
     pub async fn working<T>(&self, work: impl Future<Output = T>) -> T {
         self.all.places.borrow_mut().start_work(self.key);
-        let _rest = Rest(self);
+        let _rest = WorkGuard(self);
         work.await
     }
 
@@ -212,14 +214,14 @@ impl Handshake {
 
     /// Waits until the connection is asked to give way.
     pub async fn evicted(&self) {
-        self.holder.evicted.notified().await;
+        self.state.evicted.notified().await;
     }
 
     /// Stays instead, behind the others, since the client was not what it waited for; false where
     /// it has done so before.
     pub fn stay(&self) -> bool {
         let mut places = self.all.places.borrow_mut();
-        let may_stay = !self.holder.has_stayed.replace(true) || places.is_working(self.key);
+        let may_stay = !self.state.has_stayed.replace(true) || places.is_working(self.key);
         if may_stay {
             places.stay(self.key);
             self.all.waits.notify_waiters();
@@ -229,9 +231,9 @@ impl Handshake {
 }
 
 /// Ends the work on a connection, however that ends.
-struct Rest<'a>(&'a Handshake);
+struct WorkGuard<'a>(&'a Handshake);
 
-impl Drop for Rest<'_> {
+impl Drop for WorkGuard<'_> {
     fn drop(&mut self) {
         let Handshake { all, key, .. } = self.0;
         all.places.borrow_mut().end_work(*key);

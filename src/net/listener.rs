@@ -42,14 +42,14 @@ pub struct Preface {
 #[derive(Clone, Debug)]
 pub(super) enum Owner {
     /// This process. All descriptors of one socket share this: the last one shuts it.
-    Us(Arc<Shared>),
+    Us(Arc<SharedSocket>),
     /// Whoever passed it, and listens on after this process: connections wait there for the next.
     Supervisor,
 }
 
 /// Tells the last descriptor of a socket from the others.
 #[derive(Debug, Default)]
-pub(super) struct Shared;
+pub(super) struct SharedSocket;
 
 /// Why an endpoint cannot be listened on.
 #[derive(Debug, Error)]
@@ -155,7 +155,7 @@ impl Listener {
         self.preface.tls
     }
 
-    fn ours(socket: Socket, shared: &Arc<Shared>) -> Self {
+    fn ours(socket: Socket, shared: &Arc<SharedSocket>) -> Self {
         Self {
             socket,
             owner: Owner::Us(Arc::clone(shared)),

@@ -6,17 +6,17 @@
 //! | [`listener`] | sockets that listen: bound, or passed by a supervisor |
 //! | [`acceptor`] | the one loop that accepts |
 //! | [`socket`] | a connected socket, TCP or unix |
-//! | [`handshakes`], [`places`] | connections that are not yet a stream, and which of them gives way |
+//! | [`handshakes`], [`eviction`] | connections that are not yet a stream, and which of them gives way |
 //! | [`proxy_header`] | for whom a balancer speaks |
 //! | [`network`] | whom an address stands for |
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod acceptor;
+mod eviction;
 mod handshakes;
 mod listener;
 mod network;
-mod places;
 pub(crate) mod proxy_header;
 mod socket;
 

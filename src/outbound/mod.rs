@@ -7,10 +7,10 @@
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`source`] | a URL, and the means to ask it |
-//! | [`names`] | lookups of host names, a few at a time |
+//! | [`resource`] | a URL, and the means to ask it |
+//! | [`dns`] | lookups of host names, a few at a time |
 
-mod names;
-mod source;
+mod dns;
+mod resource;
 
-pub(crate) use source::{NoAnswer, NoTrust, Source, innermost};
+pub(crate) use resource::{FetchError, HttpResource, NoRootCertificates, innermost};

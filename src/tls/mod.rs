@@ -3,14 +3,14 @@
 //!
 //! Older versions and HTTP/2 are left to a proxy in front (docs/tls.md).
 
+mod cert_resolver;
 mod certificates;
 mod inbound;
 mod record;
-mod resolver;
 mod secrets;
 mod service;
 
-pub(crate) use inbound::Verdict;
+pub(crate) use inbound::TlsInput;
 pub(crate) use record::{Alert, HEADER_BYTES, MAX_CONTENT_BYTES, Received, record_bytes};
 #[cfg(test)]
 pub(crate) use secrets::MAX_RECORDS;

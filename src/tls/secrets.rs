@@ -18,22 +18,22 @@ pub(crate) const MAX_RECORDS: u32 = if cfg!(test) { 64 } else { 1 << 23 };
 /// The secrets of one connection, by the cipher that was agreed on.
 #[derive(Debug)]
 pub(crate) enum Secrets {
-    Aes128(Box<Keys<16>>),
-    Aes256(Box<Keys<32>>),
-    ChaCha20(Box<Keys<32>>),
+    Aes128(Box<TrafficKeys<16>>),
+    Aes256(Box<TrafficKeys<32>>),
+    ChaCha20(Box<TrafficKeys<32>>),
 }
 
 const _: () = assert!(
-    size_of::<Keys<16>>() == 64,
+    size_of::<TrafficKeys<16>>() == 64,
     "the usual cipher's secrets are one cache line"
 );
 const _: () = assert!(
-    size_of::<Keys<32>>() <= 128,
+    size_of::<TrafficKeys<32>>() <= 128,
     "nobody's secrets are more than two"
 );
 
 /// Both directions' keys, `N` bytes each.
-pub(crate) struct Keys<const N: usize> {
+pub(crate) struct TrafficKeys<const N: usize> {
     sending: Direction<N>,
     receiving: Direction<N>,
 }
@@ -59,13 +59,13 @@ impl Secrets {
         let (sending, receiving) = (part(&extracted.tx)?, part(&extracted.rx)?);
         let secrets = match (&extracted.tx.1, &extracted.rx.1) {
             (Aes128Gcm { .. }, Aes128Gcm { .. }) => {
-                Self::Aes128(Keys::boxed(&sending, &receiving)?)
+                Self::Aes128(TrafficKeys::boxed(&sending, &receiving)?)
             }
             (Aes256Gcm { .. }, Aes256Gcm { .. }) => {
-                Self::Aes256(Keys::boxed(&sending, &receiving)?)
+                Self::Aes256(TrafficKeys::boxed(&sending, &receiving)?)
             }
             (Chacha20Poly1305 { .. }, Chacha20Poly1305 { .. }) => {
-                Self::ChaCha20(Keys::boxed(&sending, &receiving)?)
+                Self::ChaCha20(TrafficKeys::boxed(&sending, &receiving)?)
             }
             _ => return None,
         };
@@ -103,7 +103,7 @@ impl Secrets {
     }
 }
 
-impl<const N: usize> Keys<N> {
+impl<const N: usize> TrafficKeys<N> {
     /// `None` where a key is not as long as the cipher's.
     fn boxed(sending: &Part<'_>, receiving: &Part<'_>) -> Option<Box<Self>> {
         // Filled in place: what was on the stack would stay there.
@@ -117,7 +117,7 @@ impl<const N: usize> Keys<N> {
     }
 }
 
-impl<const N: usize> Keys<N> {
+impl<const N: usize> TrafficKeys<N> {
     fn sequences(&self) -> (u32, u32) {
         (self.sending.sequence, self.receiving.sequence)
     }
@@ -144,9 +144,9 @@ fn part((sequence, secrets): &(u64, ConnectionTrafficSecrets)) -> Option<Part<'_
 }
 
 /// No byte of it: debug output ends up in logs.
-impl<const N: usize> std::fmt::Debug for Keys<N> {
+impl<const N: usize> std::fmt::Debug for TrafficKeys<N> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Keys")
+        f.write_str("TrafficKeys")
     }
 }
 
@@ -204,7 +204,7 @@ impl Cipher<'_> {
 impl Secrets {
     /// Both ends of a connection: the server's, and its client's.
     pub(crate) fn pair(cipher: usize) -> (Self, Self) {
-        fn ends<const N: usize>() -> (Box<Keys<N>>, Box<Keys<N>>) {
+        fn ends<const N: usize>() -> (Box<TrafficKeys<N>>, Box<TrafficKeys<N>>) {
             let part = |key, iv| Part {
                 key,
                 iv,
@@ -212,8 +212,8 @@ impl Secrets {
             };
             let down = part(&[0xa5; N], &[1; IV_BYTES]);
             let up = part(&[0x5a; N], &[2; IV_BYTES]);
-            let server = Keys::boxed(&down, &up).unwrap();
-            (server, Keys::boxed(&up, &down).unwrap())
+            let server = TrafficKeys::boxed(&down, &up).unwrap();
+            (server, TrafficKeys::boxed(&up, &down).unwrap())
         }
         match cipher % 3 {
             0 => {

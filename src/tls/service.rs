@@ -17,8 +17,8 @@ use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::sign::CertifiedKey;
 use rustls::{KeyLogFile, version};
 
+use super::cert_resolver::CertResolver;
 use super::certificates::{self, TlsError};
-use super::resolver::Resolver;
 use crate::clock::{Clock, millis};
 use crate::config;
 
@@ -33,7 +33,7 @@ const TICKETS: usize = 2;
 #[derive(Debug)]
 pub struct Tls {
     server: Arc<ServerConfig>,
-    resolver: Arc<Resolver>,
+    resolver: Arc<CertResolver>,
     provider: Arc<CryptoProvider>,
     files: Mutex<Files>,
     clock: Clock,
@@ -78,7 +78,7 @@ impl Tls {
         let provider = Arc::new(provider());
         let Certificates { keys, files } =
             Certificates::read(&tls.certificates, &provider, &clock)?;
-        let resolver = Arc::new(Resolver::new(keys));
+        let resolver = Arc::new(CertResolver::new(keys));
         let server = server_config(tls, &provider, &resolver, key_log);
         Ok(Some(Self {
             server: Arc::new(server),
@@ -207,7 +207,7 @@ fn provider() -> CryptoProvider {
 fn server_config(
     tls: &config::Tls,
     provider: &Arc<CryptoProvider>,
-    resolver: &Arc<Resolver>,
+    resolver: &Arc<CertResolver>,
     key_log: KeyLog,
 ) -> ServerConfig {
     let mut server = ServerConfig::builder_with_provider(Arc::clone(provider))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::rejected::Rejected;
-use crate::auth::keys::{Kind, TriedKey};
+use crate::auth::keys::{KeyKind, TriedKey};
 use crate::config;
 
 /// The part of the work that takes long where the key is public: up to 0.3 ms a key.
@@ -17,7 +17,7 @@ pub struct SignatureCheck {
 impl SignatureCheck {
     /// Whether it takes so long that it must not be done on a shard's thread.
     pub fn is_slow(&self) -> bool {
-        Kind::of(self.alg).is_slow()
+        KeyKind::of(self.alg).is_slow()
     }
 
     /// Checks the token's signature with each key until one fits.

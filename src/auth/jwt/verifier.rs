@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::rejected::Rejected;
 use super::signature::{SignatureCheck, Signed};
 use crate::auth::keys::KeysError;
-use crate::auth::keys::remote::{Keys, RemoteKeys};
+use crate::auth::keys::remote::{RemoteKeys, TokenKeys};
 use crate::auth::name::name;
 use crate::auth::{Identity, Issued, IssuedAt};
 use crate::clock::millis;
@@ -27,7 +27,7 @@ pub(crate) const MAX_PATTERNS: usize = 256;
 /// Checks tokens against the configured keys and rules.
 #[derive(Debug)]
 pub struct Verifier {
-    keys: Keys,
+    keys: TokenKeys,
     algorithms: Box<[config::Algorithm]>,
     user_claim: Box<str>,
     session_claim: Box<str>,
@@ -45,7 +45,7 @@ impl Verifier {
     /// Where the keys cannot be used, and which.
     pub fn new(auth: &config::Auth) -> Result<Self, KeysError> {
         Ok(Self {
-            keys: Keys::load(auth)?,
+            keys: TokenKeys::load(auth)?,
             algorithms: auth.algorithms.as_slice().into(),
             user_claim: auth.user_claim.as_str().into(),
             session_claim: auth.session_claim.as_str().into(),
@@ -131,8 +131,8 @@ impl Verifier {
     /// The keys that come from a URL, where some do.
     pub fn remote_keys(&self) -> Option<&Arc<RemoteKeys>> {
         match &self.keys {
-            Keys::Fixed(_) => None,
-            Keys::Remote(keys) => Some(keys),
+            TokenKeys::Fixed(_) => None,
+            TokenKeys::Remote(keys) => Some(keys),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Public keys, and where `HS*` is allowed secrets, out of a JSON Web Key Set (RFC 7517).
+//! Public keys, and where `HS*` is allowed secrets, out of a JSON Web VerificationKey ParsedJwks (RFC 7517).
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, 
 use serde_json::Value;
 
 use super::error::KeysError;
-use super::key::{Key, Kind, MIN_SECRET_BYTES, TriedKey, rsa_size};
+use super::key::{KeyKind, MIN_SECRET_BYTES, TriedKey, VerificationKey, rsa_size};
 use crate::config::{Algorithm, InputFile};
 
 /// Unusable entries that a warning names; the rest are counted.
@@ -20,9 +20,9 @@ const MAX_SHOWN_KID: usize = 64;
 
 /// What a document holds.
 #[derive(Debug, Default)]
-pub(super) struct Set {
+pub(super) struct ParsedJwks {
     /// Keys that serve one of the allowed algorithms, in the document's order.
-    pub(super) keys: Vec<Key>,
+    pub(super) keys: Vec<VerificationKey>,
     /// Entries that no token can be checked with, and why.
     pub(super) unusable: Vec<Unusable>,
 }
@@ -45,7 +45,7 @@ impl fmt::Display for Unusable {
     }
 }
 
-impl Set {
+impl ParsedJwks {
     /// Logs what was skipped, in one line.
     pub(super) fn warn(&self, from: &str) {
         if !self.unusable.is_empty() {
@@ -84,9 +84,9 @@ impl Set {
 }
 
 /// The keys of a set in a file.
-pub(super) fn of_file(file: &InputFile, allowed: &[Algorithm]) -> Result<Set, KeysError> {
-    set(file.content(), allowed, Secrets::Taken)
-        .and_then(Set::or_error)
+pub(super) fn of_file(file: &InputFile, allowed: &[Algorithm]) -> Result<ParsedJwks, KeysError> {
+    set(file.content(), allowed, SymmetricKeys::Accepted)
+        .and_then(ParsedJwks::or_error)
         .map_err(|reason| KeysError::Jwks {
             from: file.to_string(),
             reason,
@@ -94,11 +94,11 @@ pub(super) fn of_file(file: &InputFile, allowed: &[Algorithm]) -> Result<Set, Ke
 }
 
 /// What a URL served.
-pub(super) struct Served {
+pub(super) struct ServedJwks {
     /// How many entries were skipped.
     pub(super) unusable: usize,
     /// The set, unless no key in it can be used.
-    pub(super) set: Result<Set, String>,
+    pub(super) set: Result<ParsedJwks, String>,
 }
 
 /// The public keys of a set that a URL served. A shared secret in it is skipped: where one is
@@ -106,9 +106,9 @@ pub(super) struct Served {
 ///
 /// # Errors
 /// It is no key set.
-pub(super) fn of_url(document: &[u8], allowed: &[Algorithm]) -> Result<Served, String> {
-    let set = set(document, allowed, Secrets::Refused)?;
-    Ok(Served {
+pub(super) fn of_url(document: &[u8], allowed: &[Algorithm]) -> Result<ServedJwks, String> {
+    let set = set(document, allowed, SymmetricKeys::Rejected)?;
+    Ok(ServedJwks {
         unusable: set.unusable.len(),
         set: set.or_error(),
     })
@@ -116,12 +116,16 @@ pub(super) fn of_url(document: &[u8], allowed: &[Algorithm]) -> Result<Served, S
 
 /// What becomes of a symmetric key in a set.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Secrets {
-    Taken,
-    Refused,
+enum SymmetricKeys {
+    Accepted,
+    Rejected,
 }
 
-fn set(document: &[u8], allowed: &[Algorithm], secrets: Secrets) -> Result<Set, String> {
+fn set(
+    document: &[u8],
+    allowed: &[Algorithm],
+    symmetric: SymmetricKeys,
+) -> Result<ParsedJwks, String> {
     #[derive(serde::Deserialize)]
     struct Document {
         keys: Vec<Value>,
@@ -129,13 +133,13 @@ fn set(document: &[u8], allowed: &[Algorithm], secrets: Secrets) -> Result<Set, 
     // serde's own words quote what they are about, which may be a key.
     let document: Document = serde_json::from_slice(document).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        format!("no JSON Web Key Set, from line {line}, column {column} on")
+        format!("no JSON Web VerificationKey ParsedJwks, from line {line}, column {column} on")
     })?;
-    let mut set = Set::default();
+    let mut set = ParsedJwks::default();
     for (index, entry) in document.keys.into_iter().enumerate() {
         let kid = entry.get("kid").and_then(Value::as_str);
         let kid = kid.map(|kid| kid.chars().take(MAX_SHOWN_KID).collect());
-        match key(entry, secrets) {
+        match key(entry, symmetric) {
             // A good key that the configuration does not ask for is nobody's mistake.
             Ok(key) if !key.serves_any(allowed) => {}
             Ok(key) => set.keys.push(key),
@@ -146,7 +150,7 @@ fn set(document: &[u8], allowed: &[Algorithm], secrets: Secrets) -> Result<Set, 
 }
 
 /// One entry of a set; otherwise why no token can be checked with it.
-fn key(entry: Value, secrets: Secrets) -> Result<Key, &'static str> {
+fn key(entry: Value, symmetric: SymmetricKeys) -> Result<VerificationKey, &'static str> {
     let Value::Object(fields) = &entry else {
         return Err("is no object");
     };
@@ -156,8 +160,8 @@ fn key(entry: Value, secrets: Secrets) -> Result<Key, &'static str> {
     ) {
         return Err("has a kid that is no string (RFC 7517, section 4.5)");
     }
-    let jwk: Jwk =
-        serde_json::from_value(entry).map_err(|_| "is no JSON Web Key of a type known here")?;
+    let jwk: Jwk = serde_json::from_value(entry)
+        .map_err(|_| "is no JSON Web VerificationKey of a type known here")?;
     let common = &jwk.common;
     let signs = match (&common.public_key_use, &common.key_operations) {
         (Some(usage), _) if *usage != PublicKeyUse::Signature => false,
@@ -183,12 +187,12 @@ fn key(entry: Value, secrets: Secrets) -> Result<Key, &'static str> {
         AlgorithmParameters::RSA(rsa) => {
             rsa_size(&rsa.n)?;
             decode(&rsa.e)?;
-            Kind::Rsa
+            KeyKind::Rsa
         }
         AlgorithmParameters::EllipticCurve(ec) => {
             let (kind, bytes) = match ec.curve {
-                EllipticCurve::P256 => (Kind::P256, 32),
-                EllipticCurve::P384 => (Kind::P384, 48),
+                EllipticCurve::P256 => (KeyKind::P256, 32),
+                EllipticCurve::P384 => (KeyKind::P384, 48),
                 _ => return Err("is on a curve that is not supported"),
             };
             if decode(&ec.x)?.len() != bytes || decode(&ec.y)?.len() != bytes {
@@ -203,24 +207,24 @@ fn key(entry: Value, secrets: Secrets) -> Result<Key, &'static str> {
             if decode(&okp.x)?.len() != 32 {
                 return Err("has a key of the wrong length for Ed25519");
             }
-            Kind::Ed25519
+            KeyKind::Ed25519
         }
-        AlgorithmParameters::OctetKey(_) if secrets == Secrets::Refused => {
+        AlgorithmParameters::OctetKey(_) if symmetric == SymmetricKeys::Rejected => {
             return Err("is a shared secret, and what a URL serves is public");
         }
         AlgorithmParameters::OctetKey(oct) => {
             if decode(&oct.value)?.len() < MIN_SECRET_BYTES {
                 return Err("is a secret of fewer than 32 bytes");
             }
-            Kind::Secret
+            KeyKind::Secret
         }
         _ => return Err("is of a type that is not supported"),
     };
-    if only.is_some_and(|only| Kind::of(only) != kind) {
+    if only.is_some_and(|only| KeyKind::of(only) != kind) {
         return Err("is of another type than its alg needs");
     }
     let decoding = DecodingKey::from_jwk(&jwk).map_err(|_| "is not a whole key")?;
-    Ok(Key {
+    Ok(VerificationKey {
         kind,
         kid: common.key_id.as_deref().map(Into::into),
         only,

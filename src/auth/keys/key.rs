@@ -37,7 +37,7 @@ pub(crate) fn jose(alg: Algorithm) -> jsonwebtoken::Algorithm {
 
 /// What a key is, and so what it may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum KeyKind {
     Secret,
     Rsa,
     P256,
@@ -45,7 +45,7 @@ pub(crate) enum Kind {
     Ed25519,
 }
 
-impl Kind {
+impl KeyKind {
     /// The one kind of key that an algorithm is used with.
     pub(crate) fn of(alg: Algorithm) -> Self {
         match alg {
@@ -75,8 +75,8 @@ impl Kind {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Key {
-    pub(super) kind: Kind,
+pub(super) struct VerificationKey {
+    pub(super) kind: KeyKind,
     pub(super) kid: Option<Box<str>>,
     /// A JWK may bind itself to one algorithm.
     pub(super) only: Option<Algorithm>,
@@ -108,7 +108,7 @@ impl TriedKey {
         let is_good = jsonwebtoken::crypto::verify(signature, message, &self.decoding, jose(alg))
             .unwrap_or(false);
         // Where there is one key only, as with HMAC, nothing has to be remembered.
-        if is_good && Kind::of(alg).is_slow() {
+        if is_good && KeyKind::of(alg).is_slow() {
             self.last_hit
                 .store(HITS.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
@@ -116,8 +116,8 @@ impl TriedKey {
     }
 }
 
-impl Key {
-    pub(super) fn plain(kind: Kind, decoding: DecodingKey) -> Self {
+impl VerificationKey {
+    pub(super) fn plain(kind: KeyKind, decoding: DecodingKey) -> Self {
         Self {
             kind,
             kid: None,
@@ -127,7 +127,7 @@ impl Key {
     }
 
     pub(super) fn serves(&self, alg: Algorithm) -> bool {
-        self.kind == Kind::of(alg) && self.only.is_none_or(|only| only == alg)
+        self.kind == KeyKind::of(alg) && self.only.is_none_or(|only| only == alg)
     }
 
     pub(super) fn serves_any(&self, algorithms: &[Algorithm]) -> bool {

@@ -25,5 +25,5 @@ mod set;
 mod tests;
 
 pub(crate) use error::KeysError;
-pub(super) use key::{Kind, TriedKey, jose};
+pub(super) use key::{KeyKind, TriedKey, jose};
 pub(super) use set::shared_secret;

@@ -6,7 +6,7 @@ use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 
 use super::error::KeysError;
-use super::key::{Key, Kind, rsa_size};
+use super::key::{KeyKind, VerificationKey, rsa_size};
 use crate::config::InputFile;
 
 /// DER up to the key itself of a SubjectPublicKeyInfo. Named curves and lengths are fixed, so each
@@ -21,7 +21,7 @@ const ED25519_SPKI: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
 const UNCOMPRESSED: u8 = 4;
 
 /// All public keys of a PEM file.
-pub(super) fn keys(file: &InputFile) -> Result<Vec<Key>, KeysError> {
+pub(super) fn keys(file: &InputFile) -> Result<Vec<VerificationKey>, KeysError> {
     let bad = |reason| KeysError::Pem {
         path: file.path().to_owned(),
         reason,
@@ -42,7 +42,7 @@ pub(super) fn keys(file: &InputFile) -> Result<Vec<Key>, KeysError> {
     Ok(keys)
 }
 
-fn key(label: &str, body: &str) -> Result<Key, &'static str> {
+fn key(label: &str, body: &str) -> Result<VerificationKey, &'static str> {
     match label {
         "PUBLIC KEY" | "RSA PUBLIC KEY" => {}
         _ if label.ends_with("PRIVATE KEY") => {
@@ -55,11 +55,11 @@ fn key(label: &str, body: &str) -> Result<Key, &'static str> {
         .decode(base64)
         .map_err(|_| "is not base64 inside")?;
     let key = if let Some(point) = point(&der, P256_SPKI, 64) {
-        Key::plain(Kind::P256, DecodingKey::from_ec_der(point))
+        VerificationKey::plain(KeyKind::P256, DecodingKey::from_ec_der(point))
     } else if let Some(point) = point(&der, P384_SPKI, 96) {
-        Key::plain(Kind::P384, DecodingKey::from_ec_der(point))
+        VerificationKey::plain(KeyKind::P384, DecodingKey::from_ec_der(point))
     } else if let Some(public) = der.strip_prefix(ED25519_SPKI).filter(|key| key.len() == 32) {
-        Key::plain(Kind::Ed25519, DecodingKey::from_ed_der(public))
+        VerificationKey::plain(KeyKind::Ed25519, DecodingKey::from_ed_der(public))
     } else {
         let pem = format!("-----BEGIN {label}-----{body}-----END {label}-----");
         let key = DecodingKey::from_rsa_pem(pem.as_bytes())
@@ -70,7 +70,7 @@ fn key(label: &str, body: &str) -> Result<Key, &'static str> {
             return Err("is not a whole RSA key");
         };
         rsa_size(&rsa.n)?;
-        Key::plain(Kind::Rsa, key)
+        VerificationKey::plain(KeyKind::Rsa, key)
     };
     Ok(key)
 }

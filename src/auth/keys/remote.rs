@@ -1,4 +1,4 @@
-//! Keys that a URL serves: fetched in the background, every [`REFRESH`] and whenever a token names
+//! TokenKeys that a URL serves: fetched in the background, every [`REFRESH`] and whenever a token names
 //! a key that is not among them. What a URL serves adds to the configured keys and replaces
 //! nothing but what it served before; while it is away or serves nonsense, that stays.
 //!
@@ -16,12 +16,12 @@ use tokio::sync::watch;
 
 use super::error::KeysError;
 use super::jwks;
-use super::key::{Kind, TriedKey};
+use super::key::{KeyKind, TriedKey};
 use super::set::{KeySet, NoCandidate};
 use crate::auth::jwt::Rejected;
 use crate::clock::{Clock, millis};
 use crate::config::{self, Algorithm, Jwks};
-use crate::outbound::Source;
+use crate::outbound::HttpResource;
 
 /// Between two fetches: how long a key that was withdrawn is still believed.
 pub const REFRESH: Duration = Duration::from_secs(5 * 60);
@@ -40,22 +40,23 @@ pub(crate) const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
 /// The keys of a configuration.
 #[derive(Debug)]
-pub(in crate::auth) enum Keys {
+pub(in crate::auth) enum TokenKeys {
     /// They stay as they are.
     Fixed(KeySet),
     /// Some come from a URL.
     Remote(Arc<RemoteKeys>),
 }
 
-impl Keys {
+impl TokenKeys {
     pub(in crate::auth) fn load(auth: &config::Auth) -> Result<Self, KeysError> {
         let fixed = KeySet::load(auth)?;
         Ok(match &auth.jwks {
             None | Some(Jwks::File(_)) => Self::Fixed(fixed),
             Some(Jwks::Url(url)) => {
                 let url = url.uri().clone();
-                let source = Source::new(url, MAX_DOCUMENT_BYTES).map_err(KeysError::Trust)?;
-                let keys = RemoteKeys::new(source, fixed, &auth.algorithms);
+                let resource =
+                    HttpResource::new(url, MAX_DOCUMENT_BYTES).map_err(KeysError::Trust)?;
+                let keys = RemoteKeys::new(resource, fixed, &auth.algorithms);
                 Self::Remote(Arc::new(keys))
             }
         })
@@ -74,7 +75,7 @@ impl Keys {
                 .map(|keys| chosen(keys, Rejected::Signature))
                 .map_err(Rejected::from),
             // No secret comes from a URL, so neither its names nor its absence mean anything here.
-            Self::Remote(keys) if Kind::of(alg) == Kind::Secret => keys
+            Self::Remote(keys) if KeyKind::of(alg) == KeyKind::Secret => keys
                 .fixed
                 .candidates(alg, kid)
                 .map(|keys| chosen(keys, Rejected::Signature))
@@ -128,7 +129,7 @@ impl From<NoCandidate> for Rejected {
 /// The configured keys together with those that the URL last served.
 #[derive(Debug)]
 pub struct RemoteKeys {
-    source: Source,
+    resource: HttpResource,
     /// What the configuration names beside the URL.
     fixed: KeySet,
     algorithms: Box<[Algorithm]>,
@@ -157,9 +158,9 @@ struct State {
 }
 
 impl RemoteKeys {
-    fn new(source: Source, fixed: KeySet, algorithms: &[Algorithm]) -> Self {
+    fn new(resource: HttpResource, fixed: KeySet, algorithms: &[Algorithm]) -> Self {
         Self {
-            source,
+            resource,
             current: ArcSwap::from_pointee(fixed.clone()),
             fixed,
             algorithms: algorithms.into(),
@@ -183,9 +184,9 @@ impl RemoteKeys {
     pub fn take_over(&self, before: &Self) -> Result<(), KeysError> {
         let document = before.state.lock().document.clone();
         match document {
-            Some(document) if self.source.is_same(&before.source) => {
+            Some(document) if self.resource.is_same(&before.resource) => {
                 self.adopt(&document).map_err(|reason| KeysError::Jwks {
-                    from: self.source.to_string(),
+                    from: self.resource.to_string(),
                     reason,
                 })
             }
@@ -229,7 +230,7 @@ impl RemoteKeys {
             return None;
         }
         let why = state.failure.as_deref().unwrap_or("it does not answer");
-        Some(format!("auth.jwks: {}: no keys yet: {why}", self.source))
+        Some(format!("auth.jwks: {}: no keys yet: {why}", self.resource))
     }
 
     fn is_fetched(&self) -> bool {
@@ -259,7 +260,7 @@ impl RemoteKeys {
         self.state.lock().is_coming = true;
         let accept = HeaderValue::from_static("application/jwk-set+json, application/json");
         let headers = HeaderMap::from_iter([(ACCEPT, accept)]);
-        let fetched = match clock.within(MAX_FETCH, self.source.get(headers)).await {
+        let fetched = match clock.within(MAX_FETCH, self.resource.get(headers)).await {
             Some(Ok(document)) => self.adopt(&document),
             Some(Err(error)) => Err(error.to_string()),
             None => Err(format!("no answer in {MAX_FETCH:?}")),
@@ -270,7 +271,7 @@ impl RemoteKeys {
     }
 
     fn adopt(&self, document: &Bytes) -> Result<(), String> {
-        let url = self.source.to_string();
+        let url = self.resource.to_string();
         let served = jwks::of_url(document, &self.algorithms)?;
         self.state.lock().unusable = served.unusable;
         let set = served.set?;
@@ -307,7 +308,7 @@ impl RemoteKeys {
             (pause, state.failures == 1, state.document.is_some())
         };
         if let Err(error) = fetched {
-            let url = &self.source;
+            let url = &self.resource;
             // Once an outage: tokens that name unknown keys may cause many more fetches.
             if is_news {
                 tracing::warn!(%url, %error, has_keys, "auth.jwks: the key set was not fetched; trying again, with the keys that there are");

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use jsonwebtoken::DecodingKey;
 
 use super::error::KeysError;
-use super::key::{Key, Kind, MIN_SECRET_BYTES, TriedKey};
+use super::key::{KeyKind, MIN_SECRET_BYTES, TriedKey, VerificationKey};
 use super::{jwks, pem};
 use crate::config::{self, Algorithm, Jwks};
 
@@ -21,7 +21,7 @@ pub(super) const MAX_TRIES: usize = 8;
 /// Keys that were read.
 #[derive(Clone, Debug)]
 pub(crate) struct KeySet {
-    keys: Vec<Key>,
+    keys: Vec<VerificationKey>,
     /// Whether any key has a `kid`.
     named: bool,
     /// How many entries of key sets were skipped.
@@ -40,11 +40,11 @@ impl KeySet {
         if auth
             .algorithms
             .iter()
-            .any(|alg| Kind::of(*alg) == Kind::Secret)
+            .any(|alg| KeyKind::of(*alg) == KeyKind::Secret)
             && let Some(secret) = shared_secret(auth)?
         {
             let decoding = DecodingKey::from_secret(secret);
-            keys.push(Key::plain(Kind::Secret, decoding));
+            keys.push(VerificationKey::plain(KeyKind::Secret, decoding));
         }
         for file in &auth.public_keys {
             for key in pem::keys(file)? {
@@ -67,11 +67,11 @@ impl KeySet {
     }
 
     /// These and the public keys of a set that a URL served.
-    pub(super) fn with(&self, more: Vec<Key>) -> Result<Self, KeysError> {
+    pub(super) fn with(&self, more: Vec<VerificationKey>) -> Result<Self, KeysError> {
         Self::new(self.keys.iter().cloned().chain(more).collect(), 0)
     }
 
-    fn new(keys: Vec<Key>, unusable: usize) -> Result<Self, KeysError> {
+    fn new(keys: Vec<VerificationKey>, unusable: usize) -> Result<Self, KeysError> {
         if keys.len() > MAX_KEYS {
             return Err(KeysError::TooMany(keys.len()));
         }
@@ -99,14 +99,15 @@ impl KeySet {
     ) -> Result<Vec<Arc<TriedKey>>, NoCandidate> {
         let mut kid = kid.filter(|_| self.named);
         if kid.is_some() && !self.keys.iter().any(|key| key.kid.as_deref() == kid) {
-            let is_named_secret = |key: &Key| key.kind == Kind::Secret && key.kid.is_some();
-            if Kind::of(alg) != Kind::Secret || self.keys.iter().any(is_named_secret) {
+            let is_named_secret =
+                |key: &VerificationKey| key.kind == KeyKind::Secret && key.kid.is_some();
+            if KeyKind::of(alg) != KeyKind::Secret || self.keys.iter().any(is_named_secret) {
                 return Err(NoCandidate::UnknownKid);
             }
             kid = None;
         }
         let fitting = || self.keys.iter().filter(move |key| key.serves(alg));
-        let named_so = |key: &&Key| key.kid.as_deref() == kid;
+        let named_so = |key: &&VerificationKey| key.kid.as_deref() == kid;
         let mut chosen: Vec<_> = fitting()
             .filter(named_so)
             .take(MAX_TRIES)

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::KeysError;
 use super::jwks;
-use super::key::{Kind, jose};
+use super::key::{KeyKind, jose};
 use super::set::{KeySet, MAX_KEYS, MAX_TRIES, NoCandidate};
 use crate::config::{self, Algorithm, InputFile, Secret};
 
@@ -76,7 +76,7 @@ fn a_pem_key_serves_the_algorithms_of_its_kind_alone() {
     ] {
         let keys = pem(alg, name).unwrap();
         for &other in Algorithm::ALL {
-            let fits = Kind::of(other) == Kind::of(alg);
+            let fits = KeyKind::of(other) == KeyKind::of(alg);
             assert_eq!(
                 tried(&keys, other, None),
                 Some(usize::from(fits)),
@@ -213,7 +213,7 @@ fn unusable() -> Vec<(Value, &'static str)> {
         (cut_y, "has a coordinate of the wrong length"),
         (
             p256(&json!({"use": 7})),
-            "is no JSON Web Key of a type known here",
+            "is no JSON Web VerificationKey of a type known here",
         ),
         (
             p256(&json!({"x": "AAAA"})),
@@ -448,7 +448,7 @@ fn a_set_of_a_url_adds_public_keys_and_none_that_is_a_secret() {
         let document = json!({ "keys": keys }).to_string();
         jwks::of_url(document.as_bytes(), algorithms).unwrap()
     };
-    let with = |served: jwks::Served| fixed.with(served.set.unwrap().keys);
+    let with = |served: jwks::ServedJwks| fixed.with(served.set.unwrap().keys);
     let p256 = jwk("p256.pem", &json!({"kid": "p"}));
     let keys = with(served(json!([p256]), &algorithms)).unwrap();
     assert_eq!(tried(&keys, Algorithm::ES256, Some("p")), Some(1));

@@ -12,11 +12,11 @@ use crate::event::Position;
 use crate::expiring::Expiring;
 
 /// What stands for a request's cookies.
-pub(super) type Key = [u8; 32];
+pub(super) type SessionKey = [u8; 32];
 
 /// What the application said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum SessionAnswer {
     /// The session is this user's.
     SignedIn {
         user: CompactString,
@@ -29,31 +29,31 @@ pub(super) enum Answer {
 
 /// How a question ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Answered(Answer),
+pub(super) enum Outcome {
+    Answered(SessionAnswer),
     Unknown,
     /// The address that was to be asked about was refused too often.
     NotAsked,
 }
 
 /// Where a question's end is told.
-pub(super) type Ending = Arc<watch::Sender<Option<Verdict>>>;
+pub(super) type OutcomeSender = Arc<watch::Sender<Option<Outcome>>>;
 
 /// What is known of a session.
 #[derive(Debug)]
 pub(super) enum Found {
-    Kept(Answer),
+    Kept(SessionAnswer),
     /// Somebody asks.
-    Coming(watch::Receiver<Option<Verdict>>),
+    Coming(watch::Receiver<Option<Outcome>>),
     /// Whoever gets this has to ask, and to settle or forget it.
-    Unasked(Ending),
+    Unasked(OutcomeSender),
 }
 
 /// Recent answers of the application, and the questions under way. No key has both.
 #[derive(Debug)]
 pub(super) struct Answers {
-    coming: HashMap<Key, Ending>,
-    kept: Expiring<Key, Answer>,
+    coming: HashMap<SessionKey, OutcomeSender>,
+    kept: Expiring<SessionKey, SessionAnswer>,
     max_kept: usize,
 }
 
@@ -69,27 +69,33 @@ impl Answers {
     /// What is known of `key`; a kept answer only if it has not run out and `holds`.
     pub(super) fn find(
         &mut self,
-        key: Key,
+        key: SessionKey,
         now_ms: u64,
-        holds: impl FnOnce(&Answer) -> bool,
+        holds: impl FnOnce(&SessionAnswer) -> bool,
     ) -> Found {
-        if let Some(verdict) = self.coming.get(&key) {
-            return Found::Coming(verdict.subscribe());
+        if let Some(outcome) = self.coming.get(&key) {
+            return Found::Coming(outcome.subscribe());
         }
         if let Some(kept) = self.kept.get(key)
-            && kept.place.expires_ms > now_ms
+            && kept.expiry.at_ms > now_ms
             && holds(&kept.value)
         {
             return Found::Kept(kept.value.clone());
         }
         self.kept.remove(key);
-        let verdict = Ending::default();
-        self.coming.insert(key, Arc::clone(&verdict));
-        Found::Unasked(verdict)
+        let outcome = OutcomeSender::default();
+        self.coming.insert(key, Arc::clone(&outcome));
+        Found::Unasked(outcome)
     }
 
     /// Ends a question; its answer, if there is one, is kept until `end_ms`.
-    pub(super) fn settle(&mut self, key: Key, answer: Option<&Answer>, end_ms: u64, now_ms: u64) {
+    pub(super) fn settle(
+        &mut self,
+        key: SessionKey,
+        answer: Option<&SessionAnswer>,
+        end_ms: u64,
+        now_ms: u64,
+    ) {
         self.forget(key);
         let room = self.max_kept - usize::from(answer.is_some());
         self.kept.make_room(room, now_ms);
@@ -99,7 +105,7 @@ impl Answers {
     }
 
     /// As if nobody had ever asked.
-    pub(super) fn forget(&mut self, key: Key) {
+    pub(super) fn forget(&mut self, key: SessionKey) {
         self.coming.remove(&key);
         self.kept.remove(key);
     }
@@ -114,12 +120,12 @@ mod tests {
     const KEPT_MS: u64 = 5_000;
     const MAX_KEPT: usize = 3;
 
-    fn key(number: u8) -> Key {
+    fn key(number: u8) -> SessionKey {
         [number; 32]
     }
 
-    fn signed_in(number: u8, asked_ms: u64) -> Answer {
-        Answer::SignedIn {
+    fn signed_in(number: u8, asked_ms: u64) -> SessionAnswer {
+        SessionAnswer::SignedIn {
             user: number.to_string().into(),
             asked: Position(asked_ms),
         }

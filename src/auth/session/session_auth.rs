@@ -14,17 +14,17 @@ use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::answers::{Answer, Answers, Found, Key, Verdict};
+use super::answers::{Answers, Found, Outcome, SessionAnswer, SessionKey};
 use crate::auth::allowance::Allowance;
 use crate::auth::credentials::cookies;
+use crate::auth::fair_queue::{Busy, FairQueue, QueueLimits};
 use crate::auth::name::name;
-use crate::auth::turns::{Bounds, Busy, Turns};
 use crate::auth::{Identity, Issued};
 use crate::clock::{Clock, millis};
 use crate::config::{CookieName, Url};
 use crate::event::Position;
 use crate::net::Network;
-use crate::outbound::{NoAnswer, NoTrust, Source};
+use crate::outbound::{FetchError, HttpResource, NoRootCertificates};
 use crate::quiet::Quiet;
 use crate::text::without_byte_order_mark;
 
@@ -58,10 +58,10 @@ const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
 /// Asks the application about cookies, with a cache, a queue and limits.
 #[derive(Debug)]
 pub(crate) struct SessionAuth {
-    source: Source,
+    resource: HttpResource,
     /// The cookies that the answer depends on.
     cookies: Box<[CookieName]>,
-    turns: Turns,
+    queue: FairQueue,
     refusals: Allowance,
     answers: Mutex<Answers>,
     /// When the log was last told that there is no answer; `u64::MAX` for never.
@@ -84,11 +84,11 @@ impl SessionAuth {
     ///
     /// # Errors
     /// It asks for TLS, and no certificate is trusted here.
-    pub(crate) fn new(url: &Url, cookies: &[CookieName]) -> Result<Self, NoTrust> {
+    pub(crate) fn new(url: &Url, cookies: &[CookieName]) -> Result<Self, NoRootCertificates> {
         Ok(Self {
-            source: Source::new(url.uri().clone(), MAX_ANSWER_BYTES)?,
+            resource: HttpResource::new(url.uri().clone(), MAX_ANSWER_BYTES)?,
             cookies: cookies.into(),
-            turns: Turns::new(Bounds {
+            queue: FairQueue::new(QueueLimits {
                 at_once: MAX_QUESTIONS,
                 at_once_each: MAX_QUESTIONS_EACH,
                 waiting: MAX_WAITING,
@@ -102,7 +102,7 @@ impl SessionAuth {
 
     /// Whether this asks where the other does, about the same requests.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.source.is_same(&other.source) && self.cookies == other.cookies
+        self.resource.is_same(&other.resource) && self.cookies == other.cookies
     }
 
     /// Who sends a request with these headers, from `address`. An answer from before a session
@@ -124,21 +124,21 @@ impl SessionAuth {
     ) -> Result<Identity, NoSession> {
         let key = key(headers, &self.cookies).ok_or(NoSession::Refused)?;
         let network = Network::of(address);
-        let holds = |answer: &Answer| answer.identity().is_none_or(|who| is_allowed(&who));
+        let holds = |answer: &SessionAnswer| answer.identity().is_none_or(|who| is_allowed(&who));
         let found = self.answers.lock().find(key, clock.now_ms(), holds);
         let mut coming = match found {
             Found::Kept(answer) => return answer.identity().ok_or(NoSession::Refused),
             Found::Coming(coming) => coming,
-            Found::Unasked(verdict) => {
+            Found::Unasked(outcome) => {
                 if !self.refusals.has_some(network, clock.now_ms()) {
                     self.answers.lock().forget(key);
                     return Err(NoSession::NotAsked);
                 }
-                let coming = verdict.subscribe();
+                let coming = outcome.subscribe();
                 let headers = forwarded(headers, address);
                 let (this, clock) = (Arc::clone(self), clock.clone());
                 control.spawn(async move {
-                    let question = this.ask(key, headers, network, &verdict, &clock, head);
+                    let question = this.ask(key, headers, network, &outcome, &clock, head);
                     question.await;
                 });
                 coming
@@ -146,8 +146,8 @@ impl SessionAuth {
         };
         // An error means that nobody asks any more, as the server ends.
         match coming.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(Verdict::Answered(answer))) => answer.identity().ok_or(NoSession::Refused),
-            Ok(Some(Verdict::NotAsked)) => Err(NoSession::NotAsked),
+            Ok(Some(Outcome::Answered(answer))) => answer.identity().ok_or(NoSession::Refused),
+            Ok(Some(Outcome::NotAsked)) => Err(NoSession::NotAsked),
             _ => Err(NoSession::Unknown),
         }
     }
@@ -155,22 +155,22 @@ impl SessionAuth {
     /// Asks when its turn comes, unless by then nobody wants to know.
     async fn ask(
         &self,
-        key: Key,
+        key: SessionKey,
         headers: HeaderMap,
         network: Network,
-        verdict: &watch::Sender<Option<Verdict>>,
+        outcome: &watch::Sender<Option<Outcome>>,
         clock: &Clock,
         head: impl Fn() -> Position + Send,
     ) {
         let asked_ms = clock.now_ms();
-        let repute = self.refusals.repute(network, asked_ms);
+        let reputation = self.refusals.reputation(network, asked_ms);
         let question = async {
-            let turn = tokio::select! {
-                turn = self.turns.take(network, repute) => turn,
-                () = self.is_given_up(key, verdict) => return None,
+            let grant = tokio::select! {
+                grant = self.queue.enter(network, reputation) => grant,
+                () = self.is_given_up(key, outcome) => return None,
             };
-            let _turn = match turn {
-                Ok(turn) => turn,
+            let _grant = match grant {
+                Ok(grant) => grant,
                 Err(Busy) => return Some(Err("too many questions wait".to_owned())),
             };
             // In advance: those that are asked together must not all be refused.
@@ -179,8 +179,8 @@ impl SessionAuth {
             }
             // Before the question: a log-out that comes during it is later than what it is told.
             let asked = head();
-            let answer = read(self.source.get(headers).await, asked);
-            if !matches!(answer, Ok(Answer::Refused)) {
+            let answer = read(self.resource.get(headers).await, asked);
+            if !matches!(answer, Ok(SessionAnswer::Refused)) {
                 self.refusals.give_back(network);
             }
             Some(answer.map(Some))
@@ -190,32 +190,32 @@ impl SessionAuth {
             Some(Some(answer)) => answer,
             None => Err(format!("no answer in {MAX_WAIT:?}")),
         };
-        let verdict_now = match answer {
-            Ok(Some(answer)) => Verdict::Answered(answer),
-            Ok(None) => Verdict::NotAsked,
+        let outcome_now = match answer {
+            Ok(Some(answer)) => Outcome::Answered(answer),
+            Ok(None) => Outcome::NotAsked,
             Err(error) => {
                 self.complain(&error, clock.now_ms());
-                Verdict::Unknown
+                Outcome::Unknown
             }
         };
-        let answer = match &verdict_now {
-            Verdict::Answered(answer) => Some(answer),
-            Verdict::Unknown | Verdict::NotAsked => None,
+        let answer = match &outcome_now {
+            Outcome::Answered(answer) => Some(answer),
+            Outcome::Unknown | Outcome::NotAsked => None,
         };
         let kept_until_ms = asked_ms + millis(KEPT);
         self.answers
             .lock()
             .settle(key, answer, kept_until_ms, clock.now_ms());
-        verdict.send_replace(Some(verdict_now));
+        outcome.send_replace(Some(outcome_now));
     }
 
     /// Comes true when every client that waited for a question has gone; it is then forgotten.
-    async fn is_given_up(&self, key: Key, verdict: &watch::Sender<Option<Verdict>>) {
+    async fn is_given_up(&self, key: SessionKey, outcome: &watch::Sender<Option<Outcome>>) {
         loop {
-            verdict.closed().await;
+            outcome.closed().await;
             let mut answers = self.answers.lock();
             // Clients come under this lock.
-            if verdict.receiver_count() == 0 {
+            if outcome.receiver_count() == 0 {
                 answers.forget(key);
                 return;
             }
@@ -224,7 +224,7 @@ impl SessionAuth {
 
     /// Says that there is no answer, at most once a minute: a client may be the cause.
     fn complain(&self, error: &str, now_ms: u64) {
-        let url = &self.source;
+        let url = &self.resource;
         if let Some(suppressed) = self.complaints.suppressed(now_ms) {
             tracing::warn!(%url, %error, suppressed, "auth.session_auth_url: a session was not checked");
         } else {
@@ -263,7 +263,7 @@ fn forwarded(headers: &HeaderMap, address: Option<IpAddr>) -> HeaderMap {
 /// Stands for the session of a request: its session cookies and its `Authorization`; `None` where
 /// there is neither. No cookie is kept, and none can be made up that gets another's answer:
 /// lengths go in, so that no value can pass for two.
-fn key(headers: &HeaderMap, session_cookies: &[CookieName]) -> Option<Key> {
+fn key(headers: &HeaderMap, session_cookies: &[CookieName]) -> Option<SessionKey> {
     let mut hash = Sha256::new();
     let mut has_any = false;
     let mut add = |name: &[u8], value: &[u8]| {
@@ -286,7 +286,7 @@ fn key(headers: &HeaderMap, session_cookies: &[CookieName]) -> Option<Key> {
 }
 
 /// What an answer says; of one that says nothing, why.
-fn read(answer: Result<Bytes, NoAnswer>, asked: Position) -> Result<Answer, String> {
+fn read(answer: Result<Bytes, FetchError>, asked: Position) -> Result<SessionAnswer, String> {
     let user = |body: &[u8]| -> Option<CompactString> {
         let body = without_byte_order_mark(body);
         let fields: Map<String, Value> = serde_json::from_slice(body).ok()?;
@@ -294,17 +294,17 @@ fn read(answer: Result<Bytes, NoAnswer>, asked: Position) -> Result<Answer, Stri
     };
     match answer {
         Ok(body) => match user(&body) {
-            Some(user) => Ok(Answer::SignedIn { user, asked }),
+            Some(user) => Ok(SessionAnswer::SignedIn { user, asked }),
             None => Err("the answer names no user: {\"user_id\": …} is a text of 1 to 256 bytes or an integer".to_owned()),
         },
-        Err(NoAnswer::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) => {
-            Ok(Answer::Refused)
+        Err(FetchError::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) => {
+            Ok(SessionAnswer::Refused)
         }
         Err(error) => Err(error.to_string()),
     }
 }
 
-impl Answer {
+impl SessionAnswer {
     /// Who is signed in, if somebody is.
     fn identity(&self) -> Option<Identity> {
         match self {

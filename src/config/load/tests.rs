@@ -11,8 +11,8 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 type Pairs<'a> = &'a [(&'a str, &'a str)];
 
-/// Sources with a secret, a file of `toml` and these variables and flags.
-fn sources(dir: &tempfile::TempDir, toml: &str, env: Pairs<'_>, flags: Pairs<'_>) -> Sources {
+/// ConfigSources with a secret, a file of `toml` and these variables and flags.
+fn sources(dir: &tempfile::TempDir, toml: &str, env: Pairs<'_>, flags: Pairs<'_>) -> ConfigSources {
     let owned = |pairs: Pairs<'_>| {
         pairs
             .iter()
@@ -21,7 +21,7 @@ fn sources(dir: &tempfile::TempDir, toml: &str, env: Pairs<'_>, flags: Pairs<'_>
     };
     let file = dir.path().join("idlewild.toml");
     fs::write(&file, toml).unwrap();
-    Sources {
+    ConfigSources {
         file: Some(file),
         env: owned(env),
         flags: owned(flags),
@@ -58,10 +58,10 @@ fn checked(toml: &str) -> Result<Config, String> {
         let secret = "x".repeat(32);
         env.push(("IDLEWILD_AUTH__SECRET".to_owned(), secret));
     }
-    let sources = Sources {
+    let sources = ConfigSources {
         file: Some(file),
         env,
-        ..Sources::default()
+        ..ConfigSources::default()
     };
     load(&sources).map_err(|error| error.to_string())
 }
@@ -233,9 +233,9 @@ fn what_cannot_be_read_is_refused_with_its_key_and_origin() {
 
 #[test]
 fn a_missing_file_is_refused_by_name() {
-    let error = load(&Sources {
+    let error = load(&ConfigSources {
         file: Some("/nonexistent/idlewild.toml".into()),
-        ..Sources::default()
+        ..ConfigSources::default()
     });
     assert!(
         error

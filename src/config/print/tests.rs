@@ -4,7 +4,7 @@ use std::{env, fs};
 use toml::Table;
 
 use super::*;
-use crate::config::{Sources, keys, load};
+use crate::config::{ConfigSources, keys, load};
 
 /// Where the comments on the page begin, two spaces aside.
 const COMMENT_COLUMN: usize = 35;
@@ -128,9 +128,9 @@ fn what_is_printed_is_read_as_it_was() {
         "session_auth_url = \"http://a/\"",
     );
     fs::write(&file, &list).unwrap();
-    let sources = Sources {
+    let sources = ConfigSources {
         file: Some(file),
-        ..Sources::default()
+        ..ConfigSources::default()
     };
     let read = load(&sources).unwrap();
     let without_comments: Table = list.parse().unwrap();

@@ -143,5 +143,5 @@ fn a_header_tells_how_long_its_record_is() {
 #[test]
 fn no_byte_of_a_secret_is_printed() {
     let (server, _) = Secrets::pair(0);
-    assert_eq!(format!("{server:?}"), "Aes128(Keys)");
+    assert_eq!(format!("{server:?}"), "Aes128(TrafficKeys)");
 }

@@ -2,7 +2,7 @@ use hyper::header::HeaderName;
 use proptest::prelude::*;
 
 use super::*;
-use crate::auth::turns::Repute;
+use crate::auth::fair_queue::Reputation;
 
 fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -14,7 +14,7 @@ fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
 
 const ADDRESS: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)));
 
-fn key_of(pairs: &[(HeaderName, &str)]) -> Option<Key> {
+fn key_of(pairs: &[(HeaderName, &str)]) -> Option<SessionKey> {
     key(
         &headers(pairs),
         &["a", "b"].map(|name| name.parse().unwrap()),
@@ -23,7 +23,7 @@ fn key_of(pairs: &[(HeaderName, &str)]) -> Option<Key> {
 
 fn user(body: &str) -> Option<String> {
     match read(Ok(Bytes::copy_from_slice(body.as_bytes())), Position(7)) {
-        Ok(Answer::SignedIn {
+        Ok(SessionAnswer::SignedIn {
             user,
             asked: Position(7),
         }) => Some(user.into()),
@@ -144,14 +144,14 @@ fn two_statuses_refuse_and_the_others_say_nothing() {
     for status in [401, 403] {
         let status = StatusCode::from_u16(status).unwrap();
         assert_eq!(
-            read(Err(NoAnswer::Status(status)), Position(0)),
-            Ok(Answer::Refused)
+            read(Err(FetchError::Status(status)), Position(0)),
+            Ok(SessionAnswer::Refused)
         );
     }
     for status in [100, 201, 204, 301, 302, 307, 400, 404, 407, 429, 500, 503] {
         let status = StatusCode::from_u16(status).unwrap();
         assert!(
-            read(Err(NoAnswer::Status(status)), Position(0)).is_err(),
+            read(Err(FetchError::Status(status)), Position(0)).is_err(),
             "{status}"
         );
     }
@@ -168,8 +168,8 @@ async fn waiting_for_a_turn_counts_and_who_waited_too_long_is_not_asked_about() 
     for _ in 0..MAX_QUESTIONS_EACH {
         taken.push(
             sessions
-                .turns
-                .take(Network::of(ADDRESS), Repute::Good)
+                .queue
+                .enter(Network::of(ADDRESS), Reputation::Good)
                 .await
                 .unwrap(),
         );
@@ -196,7 +196,7 @@ async fn waiting_for_a_turn_counts_and_who_waited_too_long_is_not_asked_about() 
     let (asked, ()) = tokio::join!(asked, time_passes);
     assert_eq!(asked.unwrap_err(), NoSession::Unknown);
     assert!(application.accept().is_err(), "a connection came");
-    let free = sessions.turns.take(Network::of(ADDRESS), Repute::Good);
+    let free = sessions.queue.enter(Network::of(ADDRESS), Reputation::Good);
     assert!(clock.within(MAX_WAIT, free).await.is_some());
 }
 

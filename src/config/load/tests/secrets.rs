@@ -35,17 +35,17 @@ fn the_secret_file_is_the_secret_without_the_white_space_around_it() {
     let file = env("IDLEWILD_AUTH__SECRET_FILE", path.to_str().unwrap());
     for space in ["", "\n", "\r\n", " \t\n\n"] {
         fs::write(&path, format!("{space}{SECRET}{space}")).unwrap();
-        let config = load(&Sources {
+        let config = load(&ConfigSources {
             env: vec![file.clone()],
-            ..Sources::default()
+            ..ConfigSources::default()
         })
         .unwrap();
         assert_eq!(config.auth.secret, Secret::new(SECRET));
     }
     let both = vec![file.clone(), env("IDLEWILD_AUTH__SECRET", SECRET)];
-    let error = load(&Sources {
+    let error = load(&ConfigSources {
         env: both,
-        ..Sources::default()
+        ..ConfigSources::default()
     })
     .unwrap_err()
     .to_string();
@@ -54,10 +54,10 @@ fn the_secret_file_is_the_secret_without_the_white_space_around_it() {
         "{error}"
     );
     fs::remove_file(&path).unwrap();
-    let error = load(&Sources {
+    let error = load(&ConfigSources {
         env: vec![file],
         dev: Some(dev_secrets()),
-        ..Sources::default()
+        ..ConfigSources::default()
     });
     assert!(
         error
@@ -107,9 +107,9 @@ fn white_space_around_secrets_and_keys_is_trimmed() {
 
 #[test]
 fn dev_fills_in_only_what_is_missing() {
-    let dev = Sources {
+    let dev = ConfigSources {
         dev: Some(dev_secrets()),
-        ..Sources::default()
+        ..ConfigSources::default()
     };
     let config = load(&dev).unwrap();
     assert_eq!(
@@ -124,7 +124,7 @@ fn dev_fills_in_only_what_is_missing() {
         ("IDLEWILD_ADMIN__API_KEY", "my own key for this"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let config = load(&Sources {
+    let config = load(&ConfigSources {
         env: env.into(),
         ..dev
     })

@@ -1,6 +1,6 @@
 //! Who holds the places among the handshakes, and whose turn it is to give one up.
 //!
-//! Places are counted by address, so that a host that takes many of them gives way before
+//! EvictionQueue are counted by address, so that a host that takes many of them gives way before
 //! anybody else does. Every operation costs O(log n).
 
 #![allow(clippy::indexing_slicing)] // a key is good until its place is left
@@ -17,8 +17,8 @@ const CROWD_PART: usize = 8;
 
 /// The places among one shard's handshakes, by the network that holds them.
 #[derive(Debug)]
-pub(super) struct Places<T> {
-    entries: Slab<Place<T>>,
+pub(super) struct EvictionQueue<T> {
+    entries: Slab<Entry<T>>,
     groups: HashMap<Network, Group>,
     /// The addresses with more than `crowd` places: fewer than [`CROWD_PART`].
     crowds: Vec<Network>,
@@ -29,7 +29,7 @@ pub(super) struct Places<T> {
 }
 
 #[derive(Debug)]
-struct Place<T> {
+struct Entry<T> {
     holder: T,
     network: Network,
     /// Its place in `waiting`: when it came, or last declined to leave.
@@ -40,7 +40,7 @@ struct Place<T> {
     is_leaving: bool,
 }
 
-impl<T> Place<T> {
+impl<T> Entry<T> {
     fn is_waiting(&self) -> bool {
         !self.is_working && !self.is_leaving
     }
@@ -62,7 +62,7 @@ pub(super) struct Candidate {
     pub(super) is_of_crowd: bool,
 }
 
-impl<T> Places<T> {
+impl<T> EvictionQueue<T> {
     /// Of these, `most` may be held.
     pub(super) fn new(most: usize) -> Self {
         Self {
@@ -85,7 +85,7 @@ impl<T> Places<T> {
 
     pub(super) fn enter(&mut self, network: Network, holder: T) -> usize {
         let turn = self.next_turn();
-        let key = self.entries.insert(Place {
+        let key = self.entries.insert(Entry {
             holder,
             network,
             turn,
@@ -162,7 +162,7 @@ impl<T> Places<T> {
         self.turns
     }
 
-    fn change(&mut self, key: usize, change: impl FnOnce(&mut Place<T>)) {
+    fn change(&mut self, key: usize, change: impl FnOnce(&mut Entry<T>)) {
         self.discount(key);
         change(&mut self.entries[key]);
         self.count(key);
@@ -214,14 +214,14 @@ mod tests {
         Network::of(Some([10, 0, 0, number].into()))
     }
 
-    fn next(places: &Places<()>) -> Option<(usize, bool)> {
+    fn next(places: &EvictionQueue<()>) -> Option<(usize, bool)> {
         let next = places.candidate()?;
         Some((next.key, next.is_of_crowd))
     }
 
     #[test]
     fn the_oldest_of_the_address_that_holds_the_most_gives_way() {
-        let mut places = Places::new(MOST);
+        let mut places = EvictionQueue::new(MOST);
         let first = places.enter(numbered(1), ());
         assert_eq!(next(&places), Some((first, false)));
         let crowd: Vec<_> = (0..3).map(|_| places.enter(numbered(2), ())).collect();
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn what_the_server_works_on_is_protected_up_to_a_share_of_each_address() {
-        let mut places = Places::new(MOST);
+        let mut places = EvictionQueue::new(MOST);
         let keys: Vec<_> = (0..4).map(|_| places.enter(numbered(1), ())).collect();
         for key in &keys {
             places.start_work(*key);
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn one_that_stays_has_its_turn_last() {
-        let mut places = Places::new(MOST);
+        let mut places = EvictionQueue::new(MOST);
         let keys: Vec<_> = (0..3).map(|_| places.enter(numbered(1), ())).collect();
         places.start_leaving(keys[0]);
         assert_eq!(next(&places), Some((keys[1], true)));
@@ -295,7 +295,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_candidate_is_whom_the_rule_names(steps in prop::collection::vec(step(), 0..120)) {
-            let mut places = Places::new(MOST);
+            let mut places = EvictionQueue::new(MOST);
             // In the order of their turns.
             let mut model: Vec<Held> = Vec::new();
             for step in steps {

@@ -11,9 +11,9 @@ use rustls::sign::CertifiedKey;
 
 /// The certificates in force.
 #[derive(Debug)]
-pub(super) struct Resolver(ArcSwap<Vec<Arc<CertifiedKey>>>);
+pub(super) struct CertResolver(ArcSwap<Vec<Arc<CertifiedKey>>>);
 
-impl Resolver {
+impl CertResolver {
     pub(super) fn new(certificates: Vec<Arc<CertifiedKey>>) -> Self {
         Self(ArcSwap::from_pointee(certificates))
     }
@@ -24,7 +24,7 @@ impl Resolver {
     }
 }
 
-impl ResolvesServerCert for Resolver {
+impl ResolvesServerCert for CertResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let certificates = self.0.load();
         let name = hello

@@ -19,45 +19,45 @@ use tower_service::Service;
 /// find a connection that is open.
 const MAX_LOOKUPS: usize = 4;
 
-type Addresses = IntoIter<SocketAddr>;
+type SocketAddrs = IntoIter<SocketAddr>;
 
 /// A resolver that runs a limited number of lookups at once.
 #[derive(Clone, Debug)]
-pub(super) struct Names {
-    turns: Arc<Semaphore>,
-    lookup: fn(&str) -> io::Result<Addresses>,
+pub(super) struct DnsResolver {
+    permits: Arc<Semaphore>,
+    lookup: fn(&str) -> io::Result<SocketAddrs>,
 }
 
-impl Names {
+impl DnsResolver {
     pub(super) fn of_the_system() -> Self {
         // The connector sets the port itself.
         Self::new(|name| (name, 0).to_socket_addrs())
     }
 
-    fn new(lookup: fn(&str) -> io::Result<Addresses>) -> Self {
+    fn new(lookup: fn(&str) -> io::Result<SocketAddrs>) -> Self {
         Self {
-            turns: Arc::new(Semaphore::new(MAX_LOOKUPS)),
+            permits: Arc::new(Semaphore::new(MAX_LOOKUPS)),
             lookup,
         }
     }
 }
 
-impl Service<Name> for Names {
-    type Response = Addresses;
+impl Service<Name> for DnsResolver {
+    type Response = SocketAddrs;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Addresses>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<SocketAddrs>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let (turns, lookup) = (Arc::clone(&self.turns), self.lookup);
+        let (permits, lookup) = (Arc::clone(&self.permits), self.lookup);
         Box::pin(async move {
-            let turn = turns.acquire_owned().await.map_err(io::Error::other)?;
+            let permit = permits.acquire_owned().await.map_err(io::Error::other)?;
             let looked_up = tokio::task::spawn_blocking(move || {
                 let found = lookup(name.as_str());
-                drop(turn);
+                drop(permit);
                 found
             });
             looked_up.await.map_err(io::Error::other)?
@@ -78,7 +78,7 @@ mod tests {
     static SILENCE: Mutex<()> = Mutex::new(());
     static BEGUN: AtomicUsize = AtomicUsize::new(0);
 
-    fn silent(_: &str) -> io::Result<Addresses> {
+    fn silent(_: &str) -> io::Result<SocketAddrs> {
         BEGUN.fetch_add(1, Ordering::Relaxed);
         drop(SILENCE.lock());
         ("127.0.0.1", 0).to_socket_addrs()
@@ -91,7 +91,7 @@ mod tests {
     )]
     async fn lookups_that_were_given_up_hold_their_turns_until_they_end() {
         let silence = SILENCE.lock();
-        let mut names = Names::new(silent);
+        let mut names = DnsResolver::new(silent);
         let mut look_up = || names.call("id.example.com".parse().unwrap());
         let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..10 * MAX_LOOKUPS {

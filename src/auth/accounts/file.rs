@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use argon2::Params;
 
-use super::users::{Entry, File, Problem, UserKey, Users, UsersError, hash_password};
+use super::accounts::{
+    AccountId, Accounts, AccountsError, UserBlock, UserFile, UserFileProblem, hash_password,
+};
 use crate::auth::random_name;
 
 /// Longest password: Argon2 takes any, a login's body does not.
@@ -27,7 +29,7 @@ pub(crate) fn add(
     id: Option<&str>,
     email: &str,
     password: &str,
-) -> Result<String, UsersError> {
+) -> Result<String, AccountsError> {
     add_with(file, id, email, password, Params::default())
 }
 
@@ -37,15 +39,15 @@ pub(super) fn add_with(
     email: &str,
     password: &str,
     params: Params,
-) -> Result<String, UsersError> {
+) -> Result<String, AccountsError> {
     if password.is_empty() || password.len() > MAX_PASSWORD_BYTES {
-        return Err(UsersError::Password);
+        return Err(AccountsError::Password);
     }
-    let io = |source| UsersError::Io {
+    let io = |source| AccountsError::Io {
         path: file.to_owned(),
         source,
     };
-    let bad = |problem| UsersError::File {
+    let bad = |problem| AccountsError::File {
         path: file.to_owned(),
         problem,
     };
@@ -58,42 +60,42 @@ pub(super) fn add_with(
 
     let id = match id {
         Some(id) => user_key(id),
-        None => next_id(&Users::parse(&text).map_err(bad)?),
+        None => next_id(&Accounts::parse(&text).map_err(bad)?),
     };
     let name = id.to_string();
-    let addition = File {
-        users: vec![Entry {
+    let addition = UserFile {
+        users: vec![UserBlock {
             id,
             email: email.to_owned(),
             hash: hash_password(password, params).as_str().to_owned(),
         }],
     };
-    let addition =
-        toml::to_string(&addition).map_err(|error| bad(Problem::Toml(error.to_string(), 0)))?;
+    let addition = toml::to_string(&addition)
+        .map_err(|error| bad(UserFileProblem::Toml(error.to_string(), 0)))?;
     if !text.is_empty() {
         text.push_str(if text.ends_with('\n') { "\n" } else { "\n\n" });
     }
     text.push_str(&addition);
     // Duplicates, a bad address, a file that cannot be added to: all of it shows when it is read.
-    Users::parse(&text).map_err(bad)?;
+    Accounts::parse(&text).map_err(bad)?;
     replace(&path, &text).map_err(io)?;
     Ok(name)
 }
 
-fn user_key(id: &str) -> UserKey {
+fn user_key(id: &str) -> AccountId {
     match id.parse::<u64>() {
-        Ok(number) if number.to_string() == id && number <= MAX_TOML_INT => UserKey::Int(number),
-        _ => UserKey::Text(id.to_owned()),
+        Ok(number) if number.to_string() == id && number <= MAX_TOML_INT => AccountId::Int(number),
+        _ => AccountId::Text(id.to_owned()),
     }
 }
 
 /// One more than the largest number in use, so that no id is ever given twice in a row.
-fn next_id(users: &Users) -> UserKey {
-    let largest = users
+fn next_id(accounts: &Accounts) -> AccountId {
+    let largest = accounts
         .ids()
         .filter_map(|id| id.to_string().parse::<u64>().ok())
         .max();
-    UserKey::Int(largest.map_or(1, |id| id.saturating_add(1)))
+    AccountId::Int(largest.map_or(1, |id| id.saturating_add(1)))
 }
 
 /// Writes beside `path` and renames over it. Owner and mode stay those of the file before.

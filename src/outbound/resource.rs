@@ -17,7 +17,7 @@ use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use thiserror::Error;
 
-use super::names::Names;
+use super::dns::DnsResolver;
 
 /// How long a connection waits for the next question. Servers close theirs after two seconds and
 /// more (gunicorn's `keepalive`); a question that meets the close would be lost.
@@ -29,20 +29,20 @@ const AGENT: HeaderValue =
 
 /// A URL, and the means to ask it.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub(crate) struct HttpResource {
     url: Uri,
-    client: Client<HttpsConnector<HttpConnector<Names>>, Empty<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector<DnsResolver>>, Empty<Bytes>>,
     max_answer_bytes: usize,
 }
 
 /// No certificate is trusted here, so that nobody could be asked over TLS.
 #[derive(Debug, Error)]
 #[error("{0} (install ca-certificates, or name a file in SSL_CERT_FILE)")]
-pub struct NoTrust(#[from] io::Error);
+pub struct NoRootCertificates(#[from] io::Error);
 
 /// Why there is no answer to go by. No variant holds anything of what was sent.
 #[derive(Debug, Error)]
-pub(crate) enum NoAnswer {
+pub(crate) enum FetchError {
     #[error("answered {0}")]
     Status(StatusCode),
     #[error("{0}")]
@@ -53,13 +53,13 @@ pub(crate) enum NoAnswer {
     TooLong(usize),
 }
 
-impl Source {
+impl HttpResource {
     /// A source that gives at most `max_answer_bytes`. Over TLS it has to show a certificate that
     /// the system trusts, or one of `SSL_CERT_FILE`.
     ///
     /// # Errors
     /// The URL asks for TLS, and no certificate is trusted here.
-    pub(crate) fn new(url: Uri, max_answer_bytes: usize) -> Result<Self, NoTrust> {
+    pub(crate) fn new(url: Uri, max_answer_bytes: usize) -> Result<Self, NoRootCertificates> {
         let builder = HttpsConnectorBuilder::new();
         let provider = aws_lc_rs::default_provider();
         let builder = if url.scheme_str() == Some("https") {
@@ -73,7 +73,7 @@ impl Source {
                 .with_no_client_auth();
             builder.with_tls_config(config)
         };
-        let mut connector = HttpConnector::new_with_resolver(Names::of_the_system());
+        let mut connector = HttpConnector::new_with_resolver(DnsResolver::of_the_system());
         // TLS is the layer's above.
         connector.enforce_http(false);
         let builder = builder.https_or_http().enable_http1();
@@ -89,7 +89,7 @@ impl Source {
     }
 
     /// The body of the answer, if that is a 200.
-    pub(crate) async fn get(&self, headers: HeaderMap) -> Result<Bytes, NoAnswer> {
+    pub(crate) async fn get(&self, headers: HeaderMap) -> Result<Bytes, FetchError> {
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = self.url.clone();
         *request.headers_mut() = headers;
@@ -98,16 +98,16 @@ impl Source {
             .client
             .request(request)
             .await
-            .map_err(|error| NoAnswer::Unreachable(innermost(&error).to_string()))?;
+            .map_err(|error| FetchError::Unreachable(innermost(&error).to_string()))?;
         if answer.status() != StatusCode::OK {
-            return Err(NoAnswer::Status(answer.status()));
+            return Err(FetchError::Status(answer.status()));
         }
         let body = Limited::new(answer.into_body(), self.max_answer_bytes);
         let body = body.collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
-                NoAnswer::TooLong(self.max_answer_bytes)
+                FetchError::TooLong(self.max_answer_bytes)
             } else {
-                NoAnswer::CutShort(innermost(&*error).to_string())
+                FetchError::CutShort(innermost(&*error).to_string())
             }
         })?;
         Ok(body.to_bytes())
@@ -120,7 +120,7 @@ impl Source {
 }
 
 /// The URL for people; its query may hold a secret.
-impl fmt::Display for Source {
+impl fmt::Display for HttpResource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.url.to_string();
         f.write_str(text.split('?').next().unwrap_or_default())
