@@ -193,7 +193,7 @@ impl Live {
         }
         let clock = &asker.connection.public.hub.clock;
         let are_fresh = match self.verifier.remote_keys() {
-            Some(keys) => keys.are_fresh(clock).await,
+            Some(keys) => keys.wait_until_fresh(clock).await,
             None => true,
         };
         let begun = self.verifier.begin(&token);

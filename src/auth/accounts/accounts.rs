@@ -1,4 +1,4 @@
-//! The users of a file, and whose password is right.
+//! The accounts of a user file, and checking their passwords.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -12,19 +12,19 @@ use crate::auth::random;
 use crate::config::InputFile;
 use crate::event::is_id;
 
-/// Most users in a file: it is read whole at start, and meant for small deployments.
+/// Most accounts in a file. It is read whole at start, and meant for small deployments.
 const MAX_USERS: usize = 100_000;
 
 /// Longest email address (RFC 5321 §4.5.3.1.3 allows a path of 256 with its brackets).
 const MAX_EMAIL_BYTES: usize = 254;
 
-/// Everyone who can log in here.
+/// All accounts that can log in.
 #[derive(Debug)]
 pub struct Accounts {
     accounts: Vec<StoredAccount>,
     /// By lower-case address.
     by_email: HashMap<String, usize>,
-    /// What an unknown address is checked against where there is no user at all.
+    /// Stands in for an account's hash if there are no accounts at all.
     nobody: PasswordHashString,
     decoys: ahash::RandomState,
 }
@@ -38,19 +38,19 @@ struct StoredAccount {
 /// A user who can log in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Account {
-    /// As it stands in tokens.
+    /// As written in tokens.
     pub id: AccountId,
-    /// As it stands in the file.
+    /// As written in the file.
     pub email: String,
 }
 
-/// A user's id: a number or a text, and shown to clients as what it is.
+/// An account's id: a number or a string, and shown to clients in the same form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum AccountId {
-    /// A number, as Django's ids are.
+    /// A number, as in Django.
     Int(u64),
-    /// Anything else, a UUID say.
+    /// Anything else, such as a UUID.
     Text(String),
 }
 
@@ -64,10 +64,10 @@ impl fmt::Display for AccountId {
 }
 
 impl Accounts {
-    /// The users of a file.
+    /// Reads the accounts from a user file.
     ///
     /// # Errors
-    /// It has something else than users.
+    /// The file is not a valid user file.
     pub fn of(file: &InputFile) -> Result<Self, AccountsError> {
         let text = std::str::from_utf8(file.content()).map_err(|_| UserFileProblem::NotUtf8);
         text.and_then(Self::parse)
@@ -77,12 +77,12 @@ impl Accounts {
             })
     }
 
-    /// The one user of `--dev`: `user@example.com` with the password `password`, id 1.
+    /// The only account of `--dev`: `user@example.com`, password `password`, id 1.
     pub fn development() -> Self {
-        // The least that Argon2id allows: what the password is stands in the documentation.
+        // The lowest cost that Argon2id allows. The password is public anyway.
         #[allow(clippy::expect_used)]
         let params = Params::new(Params::MIN_M_COST, Params::MIN_T_COST, 1, None)
-            .expect("the least costs that the crate names are costs that it takes");
+            .expect("the crate accepts its own minimum costs");
         let account = Account {
             id: AccountId::Int(1),
             email: "user@example.com".to_owned(),
@@ -96,14 +96,14 @@ impl Accounts {
         }
     }
 
-    /// The user with this address and password. It takes as long where there is no such user.
+    /// The account with this address and password. An unknown address takes the same time.
     ///
-    /// Tens of milliseconds of a core, on purpose: call it where blocking is allowed.
+    /// Takes tens of milliseconds of CPU time on purpose: call it where blocking is allowed.
     pub fn check(&self, email: &str, password: &str) -> Option<&Account> {
         let email = email.to_lowercase();
         let known = self.by_email.get(&email).copied();
-        // An unknown address always meets the same decoy, as a known one its own hash: where the
-        // users' costs differ, timing still does not tell the one from the other.
+        // An unknown address is always checked against the same decoy. So timing does not reveal whether an
+        // address is known, even if the accounts' costs differ.
         let decoy = || self.decoys.hash_one(&email) % self.accounts.len().max(1) as u64;
         let index = known.or_else(|| usize::try_from(decoy()).ok());
         let stored = index.and_then(|index| self.accounts.get(index));
@@ -116,13 +116,13 @@ impl Accounts {
             .map(|stored| &stored.account)
     }
 
-    /// How many users there are.
+    /// The number of accounts.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.accounts.len()
     }
 
-    /// Whether nobody can log in.
+    /// Returns true if there are no accounts.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.accounts.is_empty()
@@ -178,7 +178,7 @@ impl Accounts {
     }
 }
 
-/// The user file as it is written down.
+/// The user file as TOML.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct UserFile {
@@ -211,7 +211,7 @@ pub enum AccountsError {
     Password,
 }
 
-/// What is wrong with the contents of a user file.
+/// What is wrong with the content of a user file.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum UserFileProblem {
@@ -233,7 +233,7 @@ pub enum UserFileProblem {
     Hash(String),
 }
 
-/// Not a grammar of addresses: only what would break elsewhere is refused.
+/// A minimal check: rejects only what would break elsewhere.
 fn is_email(text: &str) -> bool {
     text.len() <= MAX_EMAIL_BYTES
         && text

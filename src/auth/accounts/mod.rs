@@ -1,7 +1,7 @@
-//! The login's user file: TOML, one `[[users]]` block a user, passwords as Argon2id hashes.
+//! The login's user file: TOML with one `[[users]]` block per account, passwords as Argon2id hashes.
 //!
-//! A wrong password and an unknown address take the same time: an unknown address is checked
-//! against some user's hash all the same, and the answer thrown away.
+//! A wrong password and an unknown address take the same time: an unknown address is checked against
+//! another account's hash, and the result is discarded.
 
 #[allow(clippy::module_inception)] // what the folder is about
 mod accounts;

@@ -45,14 +45,14 @@ fn an_address_is_compared_without_regard_to_case() {
 }
 
 #[test]
-fn an_empty_file_lets_nobody_in() {
+fn an_empty_file_has_no_logins() {
     let accounts = Accounts::parse("").unwrap();
     assert!(accounts.is_empty());
     assert!(accounts.check("user@example.com", "").is_none());
 }
 
 #[test]
-fn a_decoys_password_opens_nothing() {
+fn a_decoys_password_is_rejected() {
     let accounts = Accounts::parse(&block("1", "a@example.com")).unwrap();
     for number in 0..20 {
         assert!(
@@ -64,7 +64,7 @@ fn a_decoys_password_opens_nothing() {
 }
 
 #[test]
-fn a_bad_file_says_where_and_what() {
+fn the_error_about_a_bad_file_says_where_and_what() {
     let one = block("1", "a@example.com");
     let twice = format!("{one}{}", block("2", "A@example.com"));
     assert_eq!(
@@ -132,7 +132,7 @@ fn users_are_added_with_the_next_number() {
 }
 
 #[test]
-fn a_new_file_is_its_owners_alone_and_an_old_one_keeps_its_mode() {
+fn a_new_file_is_private_and_an_old_one_keeps_its_mode() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("users.toml");
     let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
@@ -145,7 +145,7 @@ fn a_new_file_is_its_owners_alone_and_an_old_one_keeps_its_mode() {
 }
 
 #[test]
-fn adding_keeps_what_is_written_and_refuses_what_it_would_break() {
+fn adding_keeps_the_text_and_rejects_invalid_additions() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("users.toml");
     let before = format!(

@@ -1,4 +1,4 @@
-//! Public keys, and where `HS*` is allowed secrets, out of a JSON Web VerificationKey ParsedJwks (RFC 7517).
+//! Reads JSON Web Key Sets (RFC 7517): public keys and, where `HS*` is allowed, secrets.
 
 use std::fmt;
 
@@ -12,22 +12,22 @@ use super::error::KeysError;
 use super::key::{KeyKind, MIN_SECRET_BYTES, TriedKey, VerificationKey, rsa_size};
 use crate::config::{Algorithm, InputFile};
 
-/// Unusable entries that a warning names; the rest are counted.
+/// Unusable entries that a warning lists; further ones are only counted.
 const MAX_NAMED: usize = 8;
 
 /// Longest `kid` that a warning shows, in characters.
 const MAX_SHOWN_KID: usize = 64;
 
-/// What a document holds.
+/// The content of a key set.
 #[derive(Debug, Default)]
 pub(super) struct ParsedJwks {
     /// Keys that serve one of the allowed algorithms, in the document's order.
     pub(super) keys: Vec<VerificationKey>,
-    /// Entries that no token can be checked with, and why.
+    /// Entries that cannot be used, with the reason.
     pub(super) unusable: Vec<Unusable>,
 }
 
-/// An entry that was skipped. Holds no key material.
+/// An entry that was skipped. Contains no key material.
 #[derive(Debug)]
 pub(super) struct Unusable {
     index: usize,
@@ -46,7 +46,7 @@ impl fmt::Display for Unusable {
 }
 
 impl ParsedJwks {
-    /// Logs what was skipped, in one line.
+    /// Logs the skipped entries, in one line.
     pub(super) fn warn(&self, from: &str) {
         if !self.unusable.is_empty() {
             let (unusable, keys) = (self.unusable.len(), self.keys.len());
@@ -70,7 +70,7 @@ impl ParsedJwks {
         reasons.join("; ")
     }
 
-    /// An error where there is no key.
+    /// An error if there is no usable key.
     fn or_error(self) -> Result<Self, String> {
         if !self.keys.is_empty() {
             return Ok(self);
@@ -83,7 +83,7 @@ impl ParsedJwks {
     }
 }
 
-/// The keys of a set in a file.
+/// Reads a key set from a file.
 pub(super) fn of_file(file: &InputFile, allowed: &[Algorithm]) -> Result<ParsedJwks, KeysError> {
     set(file.content(), allowed, SymmetricKeys::Accepted)
         .and_then(ParsedJwks::or_error)
@@ -93,19 +93,19 @@ pub(super) fn of_file(file: &InputFile, allowed: &[Algorithm]) -> Result<ParsedJ
         })
 }
 
-/// What a URL served.
+/// A key set from a URL.
 pub(super) struct ServedJwks {
-    /// How many entries were skipped.
+    /// The number of skipped entries.
     pub(super) unusable: usize,
-    /// The set, unless no key in it can be used.
+    /// The set, or an error if none of its keys can be used.
     pub(super) set: Result<ParsedJwks, String>,
 }
 
-/// The public keys of a set that a URL served. A shared secret in it is skipped: where one is
-/// published, somebody has made a mistake, and whoever has read it must not be believed.
+/// Reads the public keys of a set from a URL. A shared secret in it is skipped: publishing one is a
+/// mistake, and anyone who has read it could forge tokens.
 ///
 /// # Errors
-/// It is no key set.
+/// The document is not a key set.
 pub(super) fn of_url(document: &[u8], allowed: &[Algorithm]) -> Result<ServedJwks, String> {
     let set = set(document, allowed, SymmetricKeys::Rejected)?;
     Ok(ServedJwks {
@@ -114,7 +114,7 @@ pub(super) fn of_url(document: &[u8], allowed: &[Algorithm]) -> Result<ServedJwk
     })
 }
 
-/// What becomes of a symmetric key in a set.
+/// How symmetric keys in a set are treated.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SymmetricKeys {
     Accepted,
@@ -130,7 +130,7 @@ fn set(
     struct Document {
         keys: Vec<Value>,
     }
-    // serde's own words quote what they are about, which may be a key.
+    // serde's own message quotes the text, which may be a key.
     let document: Document = serde_json::from_slice(document).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         format!("no JSON Web VerificationKey ParsedJwks, from line {line}, column {column} on")
@@ -140,7 +140,7 @@ fn set(
         let kid = entry.get("kid").and_then(Value::as_str);
         let kid = kid.map(|kid| kid.chars().take(MAX_SHOWN_KID).collect());
         match key(entry, symmetric) {
-            // A good key that the configuration does not ask for is nobody's mistake.
+            // A good key that the configuration has no use for is not an error.
             Ok(key) if !key.serves_any(allowed) => {}
             Ok(key) => set.keys.push(key),
             Err(reason) => set.unusable.push(Unusable { index, kid, reason }),
@@ -149,7 +149,7 @@ fn set(
     Ok(set)
 }
 
-/// One entry of a set; otherwise why no token can be checked with it.
+/// Parses one entry of a set; the error says why it cannot be used.
 fn key(entry: Value, symmetric: SymmetricKeys) -> Result<VerificationKey, &'static str> {
     let Value::Object(fields) = &entry else {
         return Err("is no object");

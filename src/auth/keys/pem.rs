@@ -1,4 +1,4 @@
-//! Public keys out of PEM files: RSA, P-256, P-384 and Ed25519, and nothing that resembles them.
+//! Reads public keys from PEM files: RSA, P-256, P-384 and Ed25519. Anything else is rejected.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,18 +9,18 @@ use super::error::KeysError;
 use super::key::{KeyKind, VerificationKey, rsa_size};
 use crate::config::InputFile;
 
-/// DER up to the key itself of a SubjectPublicKeyInfo. Named curves and lengths are fixed, so each
-/// kind has one prefix (RFC 5480, RFC 8410): comparing it says kind, curve and point form at once.
+/// The DER of a SubjectPublicKeyInfo up to the key itself. Curves and lengths are fixed, so each kind
+/// has one prefix (RFC 5480, RFC 8410). Comparing it checks kind, curve and point form at once.
 const P256_SPKI: &[u8] = b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\
     \x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00";
 const P384_SPKI: &[u8] = b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\
     \x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00";
 const ED25519_SPKI: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
 
-/// First byte of a point that is not compressed (SEC 1 §2.3.3).
+/// First byte of an uncompressed point (SEC 1 §2.3.3).
 const UNCOMPRESSED: u8 = 4;
 
-/// All public keys of a PEM file.
+/// Reads all public keys of a PEM file.
 pub(super) fn keys(file: &InputFile) -> Result<Vec<VerificationKey>, KeysError> {
     let bad = |reason| KeysError::Pem {
         path: file.path().to_owned(),

@@ -1,8 +1,8 @@
-//! TokenKeys that a URL serves: fetched in the background, every [`REFRESH`] and whenever a token names
-//! a key that is not among them. What a URL serves adds to the configured keys and replaces
-//! nothing but what it served before; while it is away or serves nonsense, that stays.
+//! Keys from a URL. They are fetched in the background: every [`REFRESH`], and when a token names an
+//! unknown key. They are added to the configured keys, and each fetch replaces only those of the
+//! fetch before. While the URL fails or serves something else, the last good set stays.
 //!
-//! Nobody waits for a fetch but a token whose key may come with it, and that not for long.
+//! Only a token that may need a new key waits for a fetch, and for a short time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,17 +23,17 @@ use crate::clock::{Clock, millis};
 use crate::config::{self, Algorithm, Jwks};
 use crate::outbound::HttpResource;
 
-/// Between two fetches: how long a key that was withdrawn is still believed.
+/// Time between two fetches, and so the time until a withdrawn key is rejected.
 pub const REFRESH: Duration = Duration::from_secs(5 * 60);
-/// Between two fetches that tokens cause: anybody can make up the name of a key.
+/// Time between two fetches caused by tokens: anyone can make up the name of a key.
 pub(crate) const MIN_BETWEEN_DEMANDS: Duration = Duration::from_secs(10);
-/// Longest wait of a token for a fetch; its client waits with it.
+/// Longest time that a token, and its client, waits for a fetch.
 pub const MAX_WAIT: Duration = Duration::from_secs(2);
-/// First pause after a fetch that failed; it doubles with each one more.
+/// First pause after a failed fetch; it doubles with each further one.
 const RETRY_MIN: Duration = Duration::from_secs(1);
-/// Longest pause after a fetch that failed.
+/// Longest pause after a failed fetch.
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// Longest fetch. More than a token waits: a slow answer is still worth having.
+/// Longest fetch. It is longer than a token waits, since a slow answer is still useful.
 const MAX_FETCH: Duration = Duration::from_secs(5);
 /// Largest key set: 64 RSA keys of 8,192 bits with their certificates.
 pub(crate) const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
@@ -41,9 +41,9 @@ pub(crate) const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 /// The keys of a configuration.
 #[derive(Debug)]
 pub(in crate::auth) enum TokenKeys {
-    /// They stay as they are.
+    /// The keys do not change.
     Fixed(KeySet),
-    /// Some come from a URL.
+    /// Some keys come from a URL.
     Remote(Arc<RemoteKeys>),
 }
 
@@ -62,7 +62,7 @@ impl TokenKeys {
         })
     }
 
-    /// The keys that a token with this header may be signed with.
+    /// The keys that may have signed a token with this header.
     pub(in crate::auth) fn choose(
         &self,
         alg: Algorithm,
@@ -74,7 +74,7 @@ impl TokenKeys {
                 .candidates(alg, kid)
                 .map(|keys| chosen(keys, Rejected::Signature))
                 .map_err(Rejected::from),
-            // No secret comes from a URL, so neither its names nor its absence mean anything here.
+            // Secrets never come from a URL, so its key names and its failures do not matter here.
             Self::Remote(keys) if KeyKind::of(alg) == KeyKind::Secret => keys
                 .fixed
                 .candidates(alg, kid)
@@ -86,7 +86,7 @@ impl TokenKeys {
                     Ok(found) if is_fetched => Ok(chosen(found, Rejected::Signature)),
                     Ok(found) => Ok(chosen(found, Rejected::KeysAway)),
                     Err(_) if !is_fetched => Err(Rejected::KeysAway),
-                    // The configured keys have no names, also where those of the URL have some.
+                    // The configured keys have no names, even if those from the URL have.
                     Err(NoCandidate::UnknownKid) => keys
                         .fixed
                         .candidates(alg, kid)
@@ -98,7 +98,7 @@ impl TokenKeys {
         }
     }
 
-    /// How many keys of the key set that is in force, or was refused last, cannot be used.
+    /// Unusable entries of the key set, counting the newest one even if it was rejected as a whole.
     pub(in crate::auth) fn unusable(&self) -> usize {
         match self {
             Self::Fixed(keys) => keys.unusable(),
@@ -110,9 +110,9 @@ impl TokenKeys {
 /// The keys to try on a token.
 #[derive(Debug)]
 pub(in crate::auth) struct Chosen {
-    /// At least one.
+    /// At least one key.
     pub(in crate::auth) keys: Vec<Arc<TriedKey>>,
-    /// What it means that the signature is of none of them.
+    /// The reason to reject the token if its signature matches none of them.
     pub(in crate::auth) otherwise: Rejected,
 }
 
@@ -126,33 +126,33 @@ impl From<NoCandidate> for Rejected {
     }
 }
 
-/// The configured keys together with those that the URL last served.
+/// The configured keys together with those of the last good fetch.
 #[derive(Debug)]
 pub struct RemoteKeys {
     resource: HttpResource,
-    /// What the configuration names beside the URL.
+    /// The configured keys without those from the URL.
     fixed: KeySet,
     algorithms: Box<[Algorithm]>,
-    /// All: those, and what the URL served last.
+    /// All keys.
     current: ArcSwap<KeySet>,
     state: Mutex<State>,
-    /// Wakes the task that fetches; ends it when this is dropped.
+    /// Wakes the task that fetches; dropping it ends the task.
     demands: watch::Sender<()>,
-    /// How many fetches have ended.
+    /// The number of fetches that have ended.
     ended: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// The last good key set, as it came.
+    /// The last good key set, as received.
     document: Option<Bytes>,
-    /// A fetch is under way, or about to be.
+    /// A fetch is in flight or about to start.
     is_coming: bool,
-    /// What was wrong with the last fetch.
+    /// The error of the last fetch.
     failure: Option<String>,
-    /// Fetches that failed since one did not.
+    /// Failed fetches since the last good one.
     failures: u32,
-    /// Entries of the last document that cannot be used.
+    /// Unusable entries of the last document.
     unusable: usize,
     demanded_ms: Option<u64>,
 }
@@ -177,10 +177,10 @@ impl RemoteKeys {
         }
     }
 
-    /// Starts with what `before` has fetched, where that is from the same URL.
+    /// Starts with the set that `before` fetched, if it has the same URL.
     ///
     /// # Errors
-    /// [`KeysError`] where that serves none of the algorithms that are allowed now.
+    /// [`KeysError`] if that set serves none of the algorithms that are allowed now.
     pub fn take_over(&self, before: &Self) -> Result<(), KeysError> {
         let document = before.state.lock().document.clone();
         match document {
@@ -211,10 +211,10 @@ impl RemoteKeys {
         });
     }
 
-    /// Waits for the fetch that is under way, or for one that is begun for whoever asks; not at
-    /// all where one was begun for another token a moment ago. Whether there is nothing better to
-    /// be had, now, than what there is then.
-    pub async fn are_fresh(&self, clock: &Clock) -> bool {
+    /// Waits for a fetch that is in flight or that this call may start. It starts none shortly after a
+    /// fetch for another token. Returns true if the last fetch was good and no other is in flight, so that
+    /// asking again would not help.
+    pub async fn wait_until_fresh(&self, clock: &Clock) -> bool {
         let mut ended = self.ended.subscribe();
         if self.demand(clock.now_ms()) {
             let _ = clock.within(MAX_WAIT, ended.changed()).await;
@@ -223,7 +223,7 @@ impl RemoteKeys {
         !state.is_coming && state.failure.is_none()
     }
 
-    /// Why no token can be checked with a key of the URL; `None` once one was fetched.
+    /// Why there are no keys from the URL yet; `None` once a set was fetched.
     pub fn missing(&self) -> Option<String> {
         let state = self.state.lock();
         if state.document.is_some() {
@@ -237,7 +237,7 @@ impl RemoteKeys {
         self.state.lock().document.is_some()
     }
 
-    /// Whether a fetch is coming that is worth waiting for.
+    /// Starts a fetch unless there was one a moment ago. Returns true if a fetch is in flight.
     fn demand(&self, now_ms: u64) -> bool {
         let mut state = self.state.lock();
         if state.is_coming {
@@ -255,7 +255,7 @@ impl RemoteKeys {
         true
     }
 
-    /// Fetches once, and says when to fetch again.
+    /// Fetches once, and returns the pause until the next fetch.
     async fn fetch(&self, clock: &Clock) -> Duration {
         self.state.lock().is_coming = true;
         let accept = HeaderValue::from_static("application/jwk-set+json, application/json");
@@ -309,7 +309,7 @@ impl RemoteKeys {
         };
         if let Err(error) = fetched {
             let url = &self.resource;
-            // Once an outage: tokens that name unknown keys may cause many more fetches.
+            // Once per outage: tokens that name unknown keys may cause many more fetches.
             if is_news {
                 tracing::warn!(%url, %error, has_keys, "auth.jwks: the key set was not fetched; trying again, with the keys that there are");
             } else {
@@ -320,8 +320,8 @@ impl RemoteKeys {
     }
 }
 
-/// Doubling, and drawn from the upper half, so that servers that lost one URL together do not come
-/// back to it together.
+/// The pause doubles, and is drawn from its upper half. So servers that lost the same URL do not all
+/// return to it at once.
 fn retry_after(failures: u32) -> Duration {
     let doubled = RETRY_MIN.saturating_mul(1_u32.checked_shl(failures - 1).unwrap_or(u32::MAX));
     let longest_ms = millis(doubled.min(RETRY_MAX));

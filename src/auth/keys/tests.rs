@@ -56,7 +56,7 @@ fn jwk(name: &str, more: &Value) -> Value {
     jwk
 }
 
-/// How many keys are tried; `None` for a `kid` that no key has.
+/// The number of keys tried; `None` for an unknown `kid`.
 fn tried(keys: &KeySet, alg: Algorithm, kid: Option<&str>) -> Option<usize> {
     match keys.candidates(alg, kid) {
         Ok(keys) => Some(keys.len()),
@@ -101,7 +101,7 @@ fn a_pem_file_may_hold_several_keys() {
 }
 
 #[test]
-fn unfit_pem_files_are_refused_by_name() {
+fn unusable_pem_files_are_rejected_by_name() {
     let message = |name| pem(Algorithm::RS256, name).unwrap_err().to_string();
     assert!(message("rsa1024.pem").contains("rsa1024.pem is an RSA key of fewer than 2048"));
     assert!(message("rsa.key.pem").contains("holds a private key"));
@@ -169,7 +169,7 @@ fn a_jwks_alg_binds_its_key() {
     assert_eq!(tried(&keys, Algorithm::RS256, None), Some(0));
 }
 
-/// One entry for each way to be of no use, and what is said of it.
+/// One entry for each reason to be unusable, with that reason.
 fn unusable() -> Vec<(Value, &'static str)> {
     let p256 = |more: &Value| jwk("p256.pem", more);
     let mut padded = p256(&json!({}));
@@ -268,7 +268,7 @@ fn a_key_that_cannot_be_used_is_skipped_and_counted_and_affects_no_other() {
 }
 
 #[test]
-fn a_set_without_a_key_of_use_is_refused_with_the_reasons() {
+fn a_set_without_usable_keys_is_rejected_with_the_reasons() {
     for (entry, reason) in unusable() {
         let entry = &entry;
         let message = jwks(Algorithm::ALL, &json!([entry]))
@@ -296,7 +296,7 @@ fn a_set_without_a_key_of_use_is_refused_with_the_reasons() {
 }
 
 #[test]
-fn a_good_key_that_no_algorithm_asks_for_is_not_counted() {
+fn a_good_key_for_another_algorithm_is_not_counted() {
     let keys = jwks(
         &[Algorithm::ES256],
         &json!([jwk("p256.pem", &json!({})), jwk("ed25519.pem", &json!({}))]),
@@ -306,7 +306,7 @@ fn a_good_key_that_no_algorithm_asks_for_is_not_counted() {
 }
 
 #[test]
-fn names_of_public_keys_say_nothing_about_the_shared_secret() {
+fn names_of_public_keys_do_not_matter_for_the_shared_secret() {
     let load = |set: &Value| {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         write!(file, "{}", json!({ "keys": set })).unwrap();
@@ -322,10 +322,10 @@ fn names_of_public_keys_say_nothing_about_the_shared_secret() {
     for kid in [None, Some("another")] {
         assert_eq!(tried(&keys, Algorithm::HS256, kid), Some(1), "{kid:?}");
     }
-    // One that names a public key is not for the secret.
+    // The name of a public key does not choose the secret.
     assert_eq!(tried(&keys, Algorithm::HS256, Some("p")), Some(0));
     assert_eq!(tried(&keys, Algorithm::ES256, Some("another")), None);
-    // Where secrets have names, a name chooses.
+    // If secrets have names, the name chooses.
     let secret = json!({"kty": "oct", "kid": "s", "k": "QSBzZWNyZXQgdGhhdCBpcyBsb25nIGVub3VnaCBmb3IgSFMyNTY"});
     let keys = load(&json!([secret]));
     assert_eq!(tried(&keys, Algorithm::HS256, Some("s")), Some(1));
@@ -393,7 +393,7 @@ fn a_secret_in_a_set_counts_only_where_hmac_is_allowed() {
 }
 
 #[test]
-fn unfit_sets_are_refused() {
+fn unusable_sets_are_rejected() {
     let message = |keys: Value| jwks(Algorithm::ALL, &keys).unwrap_err().to_string();
     assert!(message(json!([])).ends_with("no key in it serves one of auth.algorithms"));
     for no_set in [json!("hunter2"), json!({"a": "hunter2"}), json!(null)] {
@@ -420,8 +420,8 @@ fn the_key_of_the_last_good_signature_is_tried_first() {
     let before = candidates();
     for place in [1, 2, 0] {
         let key = &before[place];
-        assert!(!key.holds("AAAA", message, Algorithm::ES256));
-        assert!(key.holds(&signature, message, Algorithm::ES256));
+        assert!(!key.verify("AAAA", message, Algorithm::ES256));
+        assert!(key.verify(&signature, message, Algorithm::ES256));
         assert!(Arc::ptr_eq(&candidates()[0], key), "{place}");
     }
 }
@@ -437,7 +437,7 @@ fn a_token_without_kid_is_tried_on_a_bounded_number_of_keys() {
 }
 
 #[test]
-fn a_set_of_a_url_adds_public_keys_and_none_that_is_a_secret() {
+fn a_set_from_a_url_adds_public_keys_but_no_secret() {
     let algorithms = [Algorithm::ES256, Algorithm::HS256];
     let fixed = KeySet::load(&config::Auth {
         secret: Secret::new(&"s".repeat(32)),

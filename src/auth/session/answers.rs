@@ -1,6 +1,5 @@
-//! What the application said a moment ago, and what it is being asked. Bounded: past
-//! `max_kept`, the answer that would run out first goes. Questions are bounded by the clients that
-//! wait for them.
+//! Recent answers of the application, and the questions in flight. At most `max_kept` answers are
+//! kept; one more replaces the one that expires first. The clients that wait bound the questions.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,45 +10,45 @@ use tokio::sync::watch;
 use crate::event::Position;
 use crate::expiring::Expiring;
 
-/// What stands for a request's cookies.
+/// Identifies the session of a request, without keeping its cookies.
 pub(super) type SessionKey = [u8; 32];
 
-/// What the application said.
+/// An answer of the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SessionAnswer {
-    /// The session is this user's.
+    /// The session belongs to this user.
     SignedIn {
         user: CompactString,
-        /// How far the log had come when the question was sent.
+        /// The log's position when the question was sent.
         asked: Position,
     },
-    /// It is nobody's.
+    /// The session belongs to no user.
     Refused,
 }
 
-/// How a question ended.
+/// The outcome of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Answered(SessionAnswer),
     Unknown,
-    /// The address that was to be asked about was refused too often.
+    /// The address had too many refusals, so its question was not sent.
     NotAsked,
 }
 
-/// Where a question's end is told.
+/// Sends the outcome to the clients that wait.
 pub(super) type OutcomeSender = Arc<watch::Sender<Option<Outcome>>>;
 
-/// What is known of a session.
+/// The state of a session in the cache.
 #[derive(Debug)]
 pub(super) enum Found {
     Kept(SessionAnswer),
-    /// Somebody asks.
+    /// A question is in flight.
     Coming(watch::Receiver<Option<Outcome>>),
-    /// Whoever gets this has to ask, and to settle or forget it.
+    /// The caller has to ask, and then to settle or forget the question.
     Unasked(OutcomeSender),
 }
 
-/// Recent answers of the application, and the questions under way. No key has both.
+/// Recent answers of the application, and the questions in flight. No key has both.
 #[derive(Debug)]
 pub(super) struct Answers {
     coming: HashMap<SessionKey, OutcomeSender>,
@@ -66,7 +65,7 @@ impl Answers {
         }
     }
 
-    /// What is known of `key`; a kept answer only if it has not run out and `holds`.
+    /// Looks up `key`. A kept answer counts only if it has not expired and `holds`.
     pub(super) fn find(
         &mut self,
         key: SessionKey,
@@ -88,7 +87,7 @@ impl Answers {
         Found::Unasked(outcome)
     }
 
-    /// Ends a question; its answer, if there is one, is kept until `end_ms`.
+    /// Ends a question. Its answer, if any, is kept until `end_ms`.
     pub(super) fn settle(
         &mut self,
         key: SessionKey,
@@ -104,7 +103,7 @@ impl Answers {
         }
     }
 
-    /// As if nobody had ever asked.
+    /// Removes question and answer.
     pub(super) fn forget(&mut self, key: SessionKey) {
         self.coming.remove(&key);
         self.kept.remove(key);
@@ -149,7 +148,7 @@ mod tests {
         ]
     }
 
-    /// What is known, told as simply as possible: the oldest answer first.
+    /// A naive model of the cache: the oldest answer first.
     #[derive(Default)]
     struct Model {
         asked: Vec<(u8, u64)>,
@@ -199,7 +198,7 @@ mod tests {
                         let answer = is_answered.then_some(&answer);
                         answers.settle(key(number), answer, asked_ms + KEPT_MS, now_ms);
                         model.kept.retain(|(_, asked_ms)| asked_ms + KEPT_MS > now_ms);
-                        // A stable sort: of two that run out together, the first settled goes first.
+                        // A stable sort: of two that expire together, the first settled goes first.
                         model.kept.sort_by_key(|(_, asked_ms)| *asked_ms);
                         if is_answered {
                             let excess = (model.kept.len() + 1).saturating_sub(MAX_KEPT);

@@ -1,4 +1,4 @@
-//! Asks the application, and shares the questions.
+//! Sends questions to the application, and shares the answers.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,54 +28,53 @@ use crate::outbound::{FetchError, HttpResource, NoRootCertificates};
 use crate::quiet::Quiet;
 use crate::text::without_byte_order_mark;
 
-/// How long an answer holds, from when it was asked for.
+/// How long an answer is valid, counted from its question.
 pub const KEPT: Duration = Duration::from_secs(5);
-/// Longest wait for an answer, until its turn comes included.
+/// Longest wait for an answer, including the time in the queue.
 pub const MAX_WAIT: Duration = Duration::from_secs(2);
-/// Questions under way at once: as many as an application's few processes with their threads
-/// answer side by side. At 10 ms a question, 3,200 clients a second get in.
+/// Questions in flight: as many as an application's few processes and threads can answer at once. At
+/// 10 ms per question, 3,200 clients per second get in.
 pub const MAX_QUESTIONS: usize = 32;
-/// Questions of one address under way at once: a quarter, so that one that makes the application
-/// slow leaves the others most turns.
+/// Questions in flight per address: a quarter, so that slow questions of one address leave most of the
+/// capacity to others.
 pub const MAX_QUESTIONS_EACH: usize = 8;
-/// Questions that wait for a turn. Clients wait with them, so `max_handshakes` bounds them, too.
+/// Questions in the queue. Clients wait with them, so `max_handshakes` bounds them, too.
 const MAX_WAITING: usize = 4 * 1024;
-/// The same, of one address whose sessions are refused again and again: what it gets through in
-/// [`MAX_WAIT`], more or less.
+/// The same per address with many refused sessions: roughly what it gets through in [`MAX_WAIT`].
 const MAX_WAITING_SUSPECT: usize = 64;
-/// Refusals of one address at once: more expired sessions than come back together from an office.
+/// Burst of refusals per address: more expired sessions than return together from one office.
 pub const MAX_REFUSALS: u64 = 100;
-/// Between two refusals of an address that has used those up.
+/// Time until one refusal is forgiven.
 pub const REFUSAL_EVERY: Duration = Duration::from_millis(100);
-/// Answers kept at once, some 3 MiB. More than are asked for in [`KEPT`] at that rate.
+/// Answers kept, some 3 MiB: more than arrive within [`KEPT`] at the rate above.
 const MAX_ANSWERS: usize = 16 * 1024;
-/// Longest answer: an id of 256 bytes, and whatever else the application likes to tell.
+/// Longest answer: an id of 256 bytes, and whatever else the application includes.
 pub const MAX_ANSWER_BYTES: usize = 16 * 1024;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// Between two log lines about an application that does not answer.
+/// Shortest time between two log lines about missing answers.
 const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
 
 /// Asks the application about cookies, with a cache, a queue and limits.
 #[derive(Debug)]
 pub(crate) struct SessionAuth {
     resource: HttpResource,
-    /// The cookies that the answer depends on.
+    /// The cookies on which the answer depends.
     cookies: Box<[CookieName]>,
     queue: FairQueue,
     refusals: Allowance,
     answers: Mutex<Answers>,
-    /// When the log was last told that there is no answer; `u64::MAX` for never.
+    /// Limits the log lines about missing answers.
     complaints: Quiet,
 }
 
-/// Why a request's session signs nobody in.
+/// Why a request's session identifies no user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoSession {
-    /// There is none, or the application refuses it.
+    /// The request has no session, or the application refuses it.
     Refused,
-    /// The application did not say.
+    /// The application did not answer.
     Unknown,
-    /// It is not asked: its address was refused too often.
+    /// The application was not asked: the address had too many refusals.
     NotAsked,
 }
 
@@ -83,7 +82,7 @@ impl SessionAuth {
     /// Asks `url` about requests that have one of the `cookies`.
     ///
     /// # Errors
-    /// It asks for TLS, and no certificate is trusted here.
+    /// The URL is https, and the system trusts no certificate.
     pub(crate) fn new(url: &Url, cookies: &[CookieName]) -> Result<Self, NoRootCertificates> {
         Ok(Self {
             resource: HttpResource::new(url.uri().clone(), MAX_ANSWER_BYTES)?,
@@ -100,16 +99,15 @@ impl SessionAuth {
         })
     }
 
-    /// Whether this asks where the other does, about the same requests.
+    /// Returns true if both ask the same URL about the same requests.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.resource.is_same(&other.resource) && self.cookies == other.cookies
     }
 
-    /// Who sends a request with these headers, from `address`. An answer from before a session
-    /// change of its user, which `is_allowed` knows of, counts no more: the application is
-    /// asked again.
+    /// Identifies the sender of a request with these headers, from `address`. A cached answer does not
+    /// count if `is_allowed` knows a later session change of its user; then the application is asked again.
     ///
-    /// The question itself runs on `control`, and to its end even where the client goes away.
+    /// The question runs on `control`, and to its end even if the client goes away.
     ///
     /// # Errors
     /// [`NoSession`]
@@ -124,7 +122,11 @@ impl SessionAuth {
     ) -> Result<Identity, NoSession> {
         let key = key(headers, &self.cookies).ok_or(NoSession::Refused)?;
         let network = Network::of(address);
-        let holds = |answer: &SessionAnswer| answer.identity().is_none_or(|who| is_allowed(&who));
+        let holds = |answer: &SessionAnswer| {
+            answer
+                .identity()
+                .is_none_or(|identity| is_allowed(&identity))
+        };
         let found = self.answers.lock().find(key, clock.now_ms(), holds);
         let mut coming = match found {
             Found::Kept(answer) => return answer.identity().ok_or(NoSession::Refused),
@@ -144,7 +146,7 @@ impl SessionAuth {
                 coming
             }
         };
-        // An error means that nobody asks any more, as the server ends.
+        // An error means that the question was dropped because the server stops.
         match coming.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(Outcome::Answered(answer))) => answer.identity().ok_or(NoSession::Refused),
             Ok(Some(Outcome::NotAsked)) => Err(NoSession::NotAsked),
@@ -152,7 +154,7 @@ impl SessionAuth {
         }
     }
 
-    /// Asks when its turn comes, unless by then nobody wants to know.
+    /// Asks, after waiting in the queue. Stops if no client waits any more.
     async fn ask(
         &self,
         key: SessionKey,
@@ -167,17 +169,17 @@ impl SessionAuth {
         let question = async {
             let grant = tokio::select! {
                 grant = self.queue.enter(network, reputation) => grant,
-                () = self.is_given_up(key, outcome) => return None,
+                () = self.wait_until_abandoned(key, outcome) => return None,
             };
             let _grant = match grant {
                 Ok(grant) => grant,
                 Err(Busy) => return Some(Err("too many questions wait".to_owned())),
             };
-            // In advance: those that are asked together must not all be refused.
+            // Counted in advance, so that questions sent together cannot all be refused uncounted.
             if !self.refusals.take(network, clock.now_ms()) {
                 return Some(Ok(None));
             }
-            // Before the question: a log-out that comes during it is later than what it is told.
+            // Read before the question: a log-out during the question is then later than its answer.
             let asked = head();
             let answer = read(self.resource.get(headers).await, asked);
             if !matches!(answer, Ok(SessionAnswer::Refused)) {
@@ -209,12 +211,16 @@ impl SessionAuth {
         outcome.send_replace(Some(outcome_now));
     }
 
-    /// Comes true when every client that waited for a question has gone; it is then forgotten.
-    async fn is_given_up(&self, key: SessionKey, outcome: &watch::Sender<Option<Outcome>>) {
+    /// Returns when no client waits for the question any more, after forgetting it.
+    async fn wait_until_abandoned(
+        &self,
+        key: SessionKey,
+        outcome: &watch::Sender<Option<Outcome>>,
+    ) {
         loop {
             outcome.closed().await;
             let mut answers = self.answers.lock();
-            // Clients come under this lock.
+            // Clients subscribe under this lock.
             if outcome.receiver_count() == 0 {
                 answers.forget(key);
                 return;
@@ -222,7 +228,7 @@ impl SessionAuth {
         }
     }
 
-    /// Says that there is no answer, at most once a minute: a client may be the cause.
+    /// Logs a missing answer, at most once a minute: a client may be the cause.
     fn complain(&self, error: &str, now_ms: u64) {
         let url = &self.resource;
         if let Some(suppressed) = self.complaints.suppressed(now_ms) {
@@ -233,16 +239,16 @@ impl SessionAuth {
     }
 }
 
-/// What the application gets of a request: its cookies, on one line, its `Authorization`, and
-/// where it comes from.
+/// The headers that the application receives: cookies on one line, `Authorization`, and the client's
+/// address.
 fn forwarded(headers: &HeaderMap, address: Option<IpAddr>) -> HeaderMap {
     let mut forwarded = HeaderMap::new();
     forwarded.insert(ACCEPT, HeaderValue::from_static("application/json"));
     for value in headers.get_all(AUTHORIZATION) {
         forwarded.append(AUTHORIZATION, value.clone());
     }
-    // HTTP/2 lets a client send several, and a proxy may pass them on as they are; an application
-    // behind HTTP/1.1 expects one (RFC 9113, section 8.2.3).
+    // HTTP/2 allows several cookie headers, and a proxy may pass them on unchanged. An application behind
+    // HTTP/1.1 expects one (RFC 9113, section 8.2.3).
     let lines: Vec<&[u8]> = headers
         .get_all(COOKIE)
         .iter()
@@ -260,9 +266,8 @@ fn forwarded(headers: &HeaderMap, address: Option<IpAddr>) -> HeaderMap {
     forwarded
 }
 
-/// Stands for the session of a request: its session cookies and its `Authorization`; `None` where
-/// there is neither. No cookie is kept, and none can be made up that gets another's answer:
-/// lengths go in, so that no value can pass for two.
+/// Identifies the session of a request by a hash of its session cookies and `Authorization`; `None` if
+/// there is neither. Lengths are hashed, too, so that no other set of cookies has the same input.
 fn key(headers: &HeaderMap, session_cookies: &[CookieName]) -> Option<SessionKey> {
     let mut hash = Sha256::new();
     let mut has_any = false;
@@ -279,13 +284,13 @@ fn key(headers: &HeaderMap, session_cookies: &[CookieName]) -> Option<SessionKey
         }
     }
     for value in headers.get_all(AUTHORIZATION) {
-        // With a colon, which no cookie's name has.
+        // The colon keeps it apart from cookies: no cookie name has one.
         add(b"authorization:", value.as_bytes());
     }
     has_any.then(|| hash.finalize().into())
 }
 
-/// What an answer says; of one that says nothing, why.
+/// Parses an answer; the error says why it gives no information.
 fn read(answer: Result<Bytes, FetchError>, asked: Position) -> Result<SessionAnswer, String> {
     let user = |body: &[u8]| -> Option<CompactString> {
         let body = without_byte_order_mark(body);
@@ -305,7 +310,7 @@ fn read(answer: Result<Bytes, FetchError>, asked: Position) -> Result<SessionAns
 }
 
 impl SessionAnswer {
-    /// Who is signed in, if somebody is.
+    /// The user who is signed in, if any.
     fn identity(&self) -> Option<Identity> {
         match self {
             Self::Refused => None,
