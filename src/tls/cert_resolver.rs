@@ -1,5 +1,5 @@
-//! Which certificate a client gets: the first that is good for the name it asks for (SNI), else the
-//! first of all.
+//! Chooses the certificate of a handshake: the first that is valid for the client's SNI name, otherwise
+//! the first of all.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ impl CertResolver {
         Self(ArcSwap::from_pointee(certificates))
     }
 
-    /// Handshakes from now on get these.
+    /// Replaces the certificates for new handshakes.
     pub(super) fn replace(&self, certificates: Vec<Arc<CertifiedKey>>) {
         self.0.store(Arc::new(certificates));
     }

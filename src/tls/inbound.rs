@@ -1,29 +1,29 @@
-//! What a client sends after its stream has left rustls: read only to tell an end from all else.
+//! Reads what a client sends after its stream has left rustls, only to notice when it ends the connection.
 
 use super::record::{Alert, Received, record_bytes};
 use super::secrets::Secrets;
 
-/// What becomes of a client after what it sent.
+/// The meaning of a client's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TlsInput {
-    /// Nothing that a stream listens to, so far.
+    /// Nothing so far that concerns a stream.
     Nothing,
-    /// It ends the connection.
+    /// The client closes the connection.
     Close,
-    /// It gives the connection up, or says that we are at fault.
+    /// The client reports an error.
     Failure,
-    /// It sent more than it may.
+    /// The client sent more than its budget.
     TooMuch,
-    /// It is told why it is cut off.
+    /// The bytes are invalid; the client gets this alert.
     Invalid(Alert),
-    /// It has new keys, which nobody here follows.
+    /// The client changes its keys, which this server does not follow.
     KeyUpdate,
 }
 
 impl Secrets {
-    /// Opens the whole records at the beginning of `seen`, in place, up to the first that decides
-    /// something; `budget` bounds what they may be. Says how many bytes were taken: what is left of
-    /// `seen` is the next record's, in part, and has to be seen again with the rest.
+    /// Opens the complete records at the start of `seen`, in place, until one decides the result. They may
+    /// have `budget` bytes in all. Returns the number of bytes taken and their meaning. The rest of `seen`
+    /// is an incomplete record, and has to be passed again with the bytes that follow.
     pub(crate) fn receive(&mut self, seen: &mut [u8], budget: usize) -> (usize, TlsInput) {
         let mut taken = 0;
         loop {
@@ -33,7 +33,7 @@ impl Secrets {
                 Ok(None) => return (taken, TlsInput::Nothing),
                 Err(alert) => return (taken, TlsInput::Invalid(alert)),
             };
-            // A record that would be too much is not waited for.
+            // Does not wait for the rest of a record that exceeds the budget.
             if taken + bytes > budget {
                 return (taken, TlsInput::TooMuch);
             }
@@ -60,16 +60,16 @@ mod tests {
 
     const BUDGET: usize = 8 * 1_024;
 
-    /// What a client may do next.
+    /// A step of a client.
     #[derive(Clone, Debug)]
     enum Act {
-        /// A record of this type and content.
+        /// Sends a record of this type and content.
         Record(u8, Vec<u8>),
-        /// The same with a bit flipped, in its body.
+        /// Sends such a record with one bit of its body flipped.
         Tampered(Vec<u8>, usize),
-        /// The last record once more.
+        /// Sends the last record again.
         Replay,
-        /// Bytes that are no record of anybody's.
+        /// Sends bytes that are not a record.
         Bytes(Vec<u8>),
     }
 
@@ -92,9 +92,9 @@ mod tests {
         ]
     }
 
-    /// What is said of a record that is as the client made it.
+    /// The expected result of a record that the client sent unchanged.
     fn meaning(typed: u8, content: &[u8]) -> TlsInput {
-        // A type of zero is padding: the type is what stands before it.
+        // Zeros are padding: the type is the last other byte.
         let all: Vec<u8> = content.iter().copied().chain([typed]).collect();
         let end = all.iter().rposition(|byte| *byte != 0);
         match end.map(|end| (all[end], &all[..end])) {
@@ -106,7 +106,7 @@ mod tests {
         }
     }
 
-    /// The bytes that a client sends, and what the last of them decide.
+    /// The bytes that a client sends, and their expected meaning.
     fn script(acts: &[Act], client: &mut Secrets) -> (Vec<u8>, TlsInput) {
         let mut bytes = Vec::new();
         let mut last = Vec::new();
@@ -127,7 +127,7 @@ mod tests {
                 Act::Bytes(garbage) => {
                     let input = match record_bytes(garbage) {
                         Err(alert) => TlsInput::Invalid(alert),
-                        // It waits for the rest of what looks like one.
+                        // The server waits for the rest of what looks like a record.
                         Ok(Some(length)) if bytes.len() + length > BUDGET => TlsInput::TooMuch,
                         Ok(Some(length)) if garbage.len() >= length => {
                             TlsInput::Invalid(Alert::BadRecordMac)
@@ -149,9 +149,9 @@ mod tests {
     }
 
     proptest! {
-        /// Ten million of these: `PROPTEST_CASES=10000000 cargo test --release --lib tls::inbound`.
+        /// To run ten million: `PROPTEST_CASES=10000000 cargo test --release --lib tls::inbound`.
         #[test]
-        fn a_client_is_understood_however_its_bytes_come(
+        fn the_meaning_does_not_depend_on_how_bytes_are_split(
             cipher in 0usize..3,
             acts in prop::collection::vec(act(), 0..12),
             pieces in prop::collection::vec(1usize..900, 1..12),
@@ -162,7 +162,7 @@ mod tests {
             let mut pieces = pieces.iter().cycle();
             while arrived < bytes.len() && input == TlsInput::Nothing {
                 arrived = (arrived + pieces.next().unwrap()).min(bytes.len());
-                // What is peeked at is a copy; the kernel keeps the bytes until they are taken.
+                // A copy, as with a peek: the kernel keeps the bytes until they are taken.
                 let mut seen = bytes[taken..arrived].to_vec();
                 let (more, now) = server.receive(&mut seen, BUDGET - taken);
                 prop_assert!(more <= seen.len());

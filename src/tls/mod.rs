@@ -1,5 +1,5 @@
-//! TLS 1.3 for public listeners: rustls does the handshake, and what follows it until a stream
-//! detaches; from there on the server seals and opens records itself, with [`Secrets`].
+//! TLS 1.3 for public listeners. rustls does the handshake and the traffic until a stream detaches.
+//! After that the server seals and opens records itself, with [`Secrets`].
 //!
 //! Older versions and HTTP/2 are left to a proxy in front (docs/tls.md).
 
