@@ -1,12 +1,12 @@
-//! A map whose entries each have a time to go, and which can say which of them goes next. It has no
-//! bound of its own: whoever fills it makes room by its own measure.
+//! A map whose entries expire, and which finds the next one to expire. It has no limit of its own;
+//! callers use [`Expiring::make_room`].
 //!
-//! B-trees rather than hash tables: they give memory back as they empty, and never stop anybody for
-//! a rehash. Every operation costs O(log n).
+//! It uses B-trees instead of hash tables: they free memory as they shrink, and never pause for a
+//! rehash. Every operation costs O(log n).
 
 use std::collections::BTreeMap;
 
-/// Values by key, and the keys by when their time is over.
+/// Values by key, and keys by expiry.
 #[derive(Debug)]
 pub(crate) struct Expiring<K, V> {
     entries: BTreeMap<K, ExpiringEntry<V>>,
@@ -14,7 +14,7 @@ pub(crate) struct Expiring<K, V> {
     inserted: u64,
 }
 
-/// Where an entry stands among all: first by when it expires, then by when it was put in.
+/// The order of expiry: by time, then by order of insertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Expiry {
     pub(crate) at_ms: u64,
@@ -27,14 +27,14 @@ impl Expiry {
         at_ms: 0,
         number: 0,
     };
-    /// Behind all others.
+    /// After all others.
     pub(crate) const LAST: Self = Self {
         at_ms: u64::MAX,
         number: u64::MAX,
     };
 }
 
-/// A value with its place.
+/// A value and its expiry.
 #[derive(Debug)]
 pub(crate) struct ExpiringEntry<V> {
     pub(crate) expiry: Expiry,
@@ -56,29 +56,29 @@ impl<K: Ord + Copy, V> Expiring<K, V> {
         self.entries.len()
     }
 
-    /// The entry of a key, also where its time is over.
+    /// The entry of a key, even if it has expired.
     pub(crate) fn get(&self, key: K) -> Option<&ExpiringEntry<V>> {
         self.entries.get(&key)
     }
 
-    /// The value of a key, also where its time is over.
+    /// The value of a key, even if it has expired.
     pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut V> {
         Some(&mut self.entries.get_mut(&key)?.value)
     }
 
-    /// The key whose time is over first, and when that is.
+    /// The next key to expire, and when.
     pub(crate) fn first(&self) -> Option<(u64, K)> {
         let (expiry, key) = self.by_expiry.first_key_value()?;
         Some((expiry.at_ms, *key))
     }
 
-    /// The key whose time is over first, if it is over by `now_ms`.
+    /// The next key to expire, if it has expired by `now_ms`.
     pub(crate) fn expired(&self, now_ms: u64) -> Option<K> {
         let (expires_ms, key) = self.first()?;
         (expires_ms <= now_ms).then_some(key)
     }
 
-    /// Puts a value in, in place of the one that the key had.
+    /// Inserts a value, replacing that of the same key.
     pub(crate) fn insert(&mut self, key: K, value: V, expires_ms: u64) -> Expiry {
         self.remove(key);
         let expiry = Expiry {
@@ -98,7 +98,7 @@ impl<K: Ord + Copy, V> Expiring<K, V> {
         Some(entry)
     }
 
-    /// Drops what has expired by `now_ms`, and then what expires first until `most` are left.
+    /// Removes all entries that have expired by `now_ms`, then the next to expire until `most` are left.
     pub(crate) fn make_room(&mut self, most: usize, now_ms: u64) {
         while let Some((expires_ms, key)) = self.first()
             && (expires_ms <= now_ms || self.len() > most)
@@ -141,7 +141,7 @@ mod tests {
                         map.insert(key, value, expires_ms);
                         model.retain(|(_, other, _)| *other != key);
                         model.push((expires_ms, key, value));
-                        // A stable sort: of two that expire together, the first put in goes first.
+                        // A stable sort: of two that expire together, the one inserted first is first.
                         model.sort_by_key(|(expires_ms, ..)| *expires_ms);
                     }
                     Step::Remove { key } => {

@@ -62,9 +62,9 @@ pub enum BindError {
     },
     #[error("{0}: another process listens there; stop it or choose another address")]
     InUse(Endpoint),
-    #[error("{0}: stands in the way and is no socket; remove it or choose another path")]
+    #[error("{0}: exists and is not a socket; remove it or choose another path")]
     NotASocket(Endpoint),
-    #[error("a passed socket is none that listens for streams (ListenStream= of its unit)")]
+    #[error("a passed socket is not a listening stream socket (its unit needs ListenStream=)")]
     NotAListener,
     #[error("a passed socket cannot be used: {0}")]
     Passed(io::Error),
