@@ -3,7 +3,7 @@
 use super::root::Config;
 use super::section::{ConfigKey, Section};
 
-/// The names of all keys, in the order of the file.
+/// The names of all keys, in file order.
 pub(super) fn names() -> Vec<String> {
     let own = Config::KEYS.iter().map(|key| key.name.to_owned());
     let inner = Config::SECTIONS.iter().flat_map(|(section, keys)| {
@@ -13,7 +13,7 @@ pub(super) fn names() -> Vec<String> {
     own.chain(inner).collect()
 }
 
-/// The key of this name.
+/// Finds a key by its dotted name.
 pub(super) fn find(name: &str) -> Option<&'static ConfigKey> {
     let (keys, name) = match name.split_once('.') {
         Some((section, name)) => (section_keys(section)?, name),
@@ -22,7 +22,7 @@ pub(super) fn find(name: &str) -> Option<&'static ConfigKey> {
     keys.iter().find(|key| key.name == name)
 }
 
-/// Whether there is a table of this name.
+/// Returns true if there is a section of this name.
 pub(super) fn is_section(name: &str) -> bool {
     section_keys(name).is_some()
 }
@@ -32,7 +32,7 @@ fn section_keys(name: &str) -> Option<&'static [ConfigKey]> {
     found.map(|(_, keys)| *keys)
 }
 
-/// The keys that are also flags of `idlewild serve`: all of them at the top of the file.
+/// The keys that are also flags of `idlewild serve`. All are at the top of the file.
 pub(crate) fn flags() -> impl Iterator<Item = &'static ConfigKey> {
     Config::KEYS.iter().filter(|key| key.flag.is_some())
 }

@@ -1,9 +1,9 @@
-//! The configuration: every key of `idlewild.toml`, parsed into types whose values are valid.
+//! The configuration: every key of `idlewild.toml`, parsed into types that are always valid.
 //!
-//! A section of the file is a struct, declared once with [`section!`](section): from a field follow
-//! its key, variable, flag, default, check, and its lines in docs/configuration.md and in
-//! `idlewild check`. [`load`] lays the file, the variables and the flags over the defaults, parses
-//! each value, and applies the rules about several keys. It reports everything that is wrong.
+//! A section of the file is a struct, declared once with [`section!`](section). Each field defines its
+//! key, variable, flag, default and check, its line in docs/configuration.md, and its line in
+//! `idlewild check`. [`load`] overlays the defaults with the file, the variables and the flags, parses
+//! each value, and checks the rules about several keys. It reports all errors at once.
 
 mod admin;
 mod auth;

@@ -35,7 +35,7 @@ enum Problem {
     Key { path: PathBuf, problem: pem::Error },
     #[error("{}: holds no certificate (name a PEM file of the chain)", .0.display())]
     Empty(PathBuf),
-    #[error("{}: is no certificate (the first in the file has to be the server's own)", .0.display())]
+    #[error("{}: is not a certificate (the first in the file has to be the server's own)", .0.display())]
     Malformed(PathBuf),
     #[error("{}: has expired at {at} (renew it)", .path.display())]
     Expired { path: PathBuf, at: String },

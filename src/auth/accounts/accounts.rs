@@ -221,7 +221,7 @@ pub enum UserFileProblem {
     Toml(String, usize),
     #[error("{0} users, at most 100000 are read")]
     TooMany(usize),
-    #[error("{0:?} is no email address")]
+    #[error("{0:?} is not an email address")]
     Email(String),
     #[error("id {0:?}: 1 to 256 bytes without control characters are needed")]
     Id(String),
@@ -229,7 +229,7 @@ pub enum UserFileProblem {
     DuplicateEmail(String),
     #[error("two users have the id {0:?}")]
     DuplicateId(String),
-    #[error("{0}: hash: no Argon2id hash (idlewild user add makes one)")]
+    #[error("{0}: hash: not an Argon2id hash (idlewild user add makes one)")]
     Hash(String),
 }
 

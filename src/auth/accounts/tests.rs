@@ -80,7 +80,7 @@ fn the_error_about_a_bad_file_says_where_and_what() {
     assert!(problem(&block("\"\"", "a@example.com")).starts_with("id \"\""));
     for email in ["", "a", "@b", "a@", "a b@c"] {
         assert!(
-            problem(&block("1", email)).ends_with("is no email address"),
+            problem(&block("1", email)).ends_with("is not an email address"),
             "{email}"
         );
     }
@@ -92,7 +92,7 @@ fn the_error_about_a_bad_file_says_where_and_what() {
     ] {
         let text = format!("[[users]]\nid = 1\nemail = \"a@b\"\nhash = \"{hash}\"\n");
         assert!(
-            problem(&text).starts_with("a@b: hash: no Argon2id hash"),
+            problem(&text).starts_with("a@b: hash: not an Argon2id hash"),
             "{hash}"
         );
     }

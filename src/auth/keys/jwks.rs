@@ -133,7 +133,7 @@ fn set(
     // serde's own message quotes the text, which may be a key.
     let document: Document = serde_json::from_slice(document).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        format!("no JSON Web VerificationKey ParsedJwks, from line {line}, column {column} on")
+        format!("not a JSON Web Key Set (line {line}, column {column})")
     })?;
     let mut set = ParsedJwks::default();
     for (index, entry) in document.keys.into_iter().enumerate() {
@@ -152,16 +152,16 @@ fn set(
 /// Parses one entry of a set; the error says why it cannot be used.
 fn key(entry: Value, symmetric: SymmetricKeys) -> Result<VerificationKey, &'static str> {
     let Value::Object(fields) = &entry else {
-        return Err("is no object");
+        return Err("is not an object");
     };
     if !matches!(
         fields.get("kid"),
         None | Some(Value::Null | Value::String(_))
     ) {
-        return Err("has a kid that is no string (RFC 7517, section 4.5)");
+        return Err("has a kid that is not a string (RFC 7517, section 4.5)");
     }
-    let jwk: Jwk = serde_json::from_value(entry)
-        .map_err(|_| "is no JSON Web VerificationKey of a type known here")?;
+    let jwk: Jwk =
+        serde_json::from_value(entry).map_err(|_| "is not a JSON Web Key of a supported type")?;
     let common = &jwk.common;
     let signs = match (&common.public_key_use, &common.key_operations) {
         (Some(usage), _) if *usage != PublicKeyUse::Signature => false,
@@ -210,7 +210,7 @@ fn key(entry: Value, symmetric: SymmetricKeys) -> Result<VerificationKey, &'stat
             KeyKind::Ed25519
         }
         AlgorithmParameters::OctetKey(_) if symmetric == SymmetricKeys::Rejected => {
-            return Err("is a shared secret, and what a URL serves is public");
+            return Err("is a shared secret, but a key set at a URL is public");
         }
         AlgorithmParameters::OctetKey(oct) => {
             if decode(&oct.value)?.len() < MIN_SECRET_BYTES {
@@ -221,9 +221,9 @@ fn key(entry: Value, symmetric: SymmetricKeys) -> Result<VerificationKey, &'stat
         _ => return Err("is of a type that is not supported"),
     };
     if only.is_some_and(|only| KeyKind::of(only) != kind) {
-        return Err("is of another type than its alg needs");
+        return Err("does not have the type that its alg needs");
     }
-    let decoding = DecodingKey::from_jwk(&jwk).map_err(|_| "is not a whole key")?;
+    let decoding = DecodingKey::from_jwk(&jwk).map_err(|_| "is not a complete key")?;
     Ok(VerificationKey {
         kind,
         kid: common.key_id.as_deref().map(Into::into),

@@ -48,7 +48,7 @@ fn key(label: &str, body: &str) -> Result<VerificationKey, &'static str> {
         _ if label.ends_with("PRIVATE KEY") => {
             return Err("holds a private key; give only the public one (openssl pkey -pubout)");
         }
-        _ => return Err("holds something else than a public key (openssl pkey -pubout)"),
+        _ => return Err("holds something other than a public key (openssl pkey -pubout)"),
     }
     let base64: String = body.split_ascii_whitespace().collect();
     let der = STANDARD
@@ -67,7 +67,7 @@ fn key(label: &str, body: &str) -> Result<VerificationKey, &'static str> {
         let Ok(AlgorithmParameters::RSA(rsa)) =
             Jwk::from_decoding_key(&key, None).map(|jwk| jwk.algorithm)
         else {
-            return Err("is not a whole RSA key");
+            return Err("is not a complete RSA key");
         };
         rsa_size(&rsa.n)?;
         VerificationKey::plain(KeyKind::Rsa, key)

@@ -185,9 +185,9 @@ fn unusable() -> Vec<(Value, &'static str)> {
     let mut without_y = p256(&json!({}));
     without_y.as_object_mut().unwrap().remove("y");
     vec![
-        (Value::Null, "is no object"),
-        (json!("hunter2"), "is no object"),
-        (json!(["hunter2"]), "is no object"),
+        (Value::Null, "is not an object"),
+        (json!("hunter2"), "is not an object"),
+        (json!(["hunter2"]), "is not an object"),
         (json!({}), "is "),
         (
             json!({"kty": "hunter2"}),
@@ -197,8 +197,11 @@ fn unusable() -> Vec<(Value, &'static str)> {
             json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"}),
             "is for an algorithm that is not supported",
         ),
-        (p256(&json!({"kid": 7})), "has a kid that is no string"),
-        (p256(&json!({"kid": ["k"]})), "has a kid that is no string"),
+        (p256(&json!({"kid": 7})), "has a kid that is not a string"),
+        (
+            p256(&json!({"kid": ["k"]})),
+            "has a kid that is not a string",
+        ),
         (p256(&json!({"use": "enc"})), "is not for signatures"),
         (
             p256(&json!({"key_ops": ["encrypt"]})),
@@ -206,14 +209,14 @@ fn unusable() -> Vec<(Value, &'static str)> {
         ),
         (
             p256(&json!({"alg": "RS256"})),
-            "is of another type than its alg needs",
+            "does not have the type that its alg needs",
         ),
         (padded, "is not base64url without padding"),
         (cut, "has a coordinate of the wrong length"),
         (cut_y, "has a coordinate of the wrong length"),
         (
             p256(&json!({"use": 7})),
-            "is no JSON Web VerificationKey of a type known here",
+            "is not a JSON Web Key of a supported type",
         ),
         (
             p256(&json!({"x": "AAAA"})),
@@ -399,7 +402,7 @@ fn unusable_sets_are_rejected() {
     for no_set in [json!("hunter2"), json!({"a": "hunter2"}), json!(null)] {
         let message = message(no_set);
         assert!(
-            message.contains("no JSON Web Key Set, from line 1"),
+            message.contains("not a JSON Web Key Set (line 1"),
             "{message}"
         );
         assert!(!message.contains("hunter2"), "{message}");
@@ -465,7 +468,7 @@ fn a_set_from_a_url_adds_public_keys_but_no_secret() {
         let alone = served(json!([secret]), algorithms).set.unwrap_err();
         assert!(
             alone.ends_with(
-                "keys[0] (kid \"s\") is a shared secret, and what a URL serves is public"
+                "keys[0] (kid \"s\") is a shared secret, but a key set at a URL is public"
             ),
             "{alone}"
         );

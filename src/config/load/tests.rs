@@ -11,7 +11,7 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 type Pairs<'a> = &'a [(&'a str, &'a str)];
 
-/// ConfigSources with a secret, a file of `toml` and these variables and flags.
+/// Sources with a secret, a file with `toml`, and these variables and flags.
 fn sources(dir: &tempfile::TempDir, toml: &str, env: Pairs<'_>, flags: Pairs<'_>) -> ConfigSources {
     let owned = |pairs: Pairs<'_>| {
         pairs
@@ -39,7 +39,7 @@ fn refused(toml: &str, env: Pairs<'_>, flags: Pairs<'_>) -> String {
     let mut sources = sources(&dir, toml, env, flags);
     let is_given = |(name, _): &(String, String)| name.contains("_AUTH__");
     if !toml.contains("auth.") && !sources.env.iter().any(is_given) {
-        // Its lack would be an error of its own.
+        // A missing secret would be a second error.
         let secret = ("IDLEWILD_AUTH__SECRET".to_owned(), SECRET.to_owned());
         sources.env.push(secret);
     }
@@ -48,7 +48,7 @@ fn refused(toml: &str, env: Pairs<'_>, flags: Pairs<'_>) -> String {
     error
 }
 
-/// A valid configuration with `toml` over it; `{dir}` stands for a directory.
+/// A valid configuration overlaid with `toml`, in which `{dir}` means a temporary directory.
 fn checked(toml: &str) -> Result<Config, String> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("idlewild.toml");
@@ -83,7 +83,7 @@ fn flags_beat_variables_beat_the_file_beats_the_defaults() {
 }
 
 #[test]
-fn text_is_read_as_the_type_of_its_key() {
+fn texts_are_read_as_the_type_of_the_key() {
     let digits = "1".repeat(32);
     let config = loaded(
         "max_backlog_bytes = 8192",
@@ -136,7 +136,7 @@ fn a_repeated_flag_adds_to_its_list() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_with_its_key_and_origin() {
+fn an_invalid_value_is_rejected_with_its_key_and_origin() {
     let cases: [(&str, Pairs<'_>, Pairs<'_>, &[&str]); 15] = [
         (
             "max_conections = 3",
@@ -268,7 +268,7 @@ fn session_cookies_are_a_list_of_names() {
 }
 
 #[test]
-fn the_login_makes_no_tokens_that_live_too_long() {
+fn the_logins_tokens_must_not_live_too_long() {
     let toml = format!("auth.secret = \"{SECRET}\"\nlogin.token_ttl = \"31d\"");
     let error = refused(&toml, &[], &[]);
     assert!(
