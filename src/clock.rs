@@ -1,7 +1,7 @@
-//! The one place that reads time. Code asks a [`Clock`]; tests hold a manual one and move it.
+//! The only module that reads the time. Code asks a [`Clock`]; tests use a manual one and advance it.
 //!
-//! Two readings: a monotonic count of milliseconds since the clock was made (deadlines, the wheel)
-//! and wall-clock milliseconds since the Unix epoch (event ids, token times).
+//! A clock has two readings. The monotonic one counts milliseconds since the clock was made, for
+//! deadlines and the wheel. The wall clock counts milliseconds since the Unix epoch, for ids and tokens.
 
 #![allow(clippy::disallowed_methods)] // this file is where the bans in clippy.toml point to
 
@@ -11,12 +11,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
-/// A cheap handle to a source of time; clones read the same time.
+/// A cheap handle to a source of time. Clones read the same time.
 #[derive(Clone, Debug)]
-pub struct Clock(Source);
+pub struct Clock(TimeSource);
 
 #[derive(Clone, Debug)]
-enum Source {
+enum TimeSource {
     System(Instant),
     Manual(Arc<Manual>),
 }
@@ -30,12 +30,12 @@ struct Manual {
 impl Clock {
     /// The machine's time.
     pub fn system() -> Self {
-        Self(Source::System(Instant::now()))
+        Self(TimeSource::System(Instant::now()))
     }
 
     /// A clock that stands still at `unix_ms` until [`Clock::advance`] moves it.
     pub fn manual(unix_ms: u64) -> Self {
-        Self(Source::Manual(Arc::new(Manual {
+        Self(TimeSource::Manual(Arc::new(Manual {
             elapsed_ms: watch::Sender::new(0),
             unix_epoch_ms: AtomicU64::new(unix_ms),
         })))
@@ -44,18 +44,18 @@ impl Clock {
     /// Milliseconds since the clock was made; never goes back.
     pub fn now_ms(&self) -> u64 {
         match &self.0 {
-            Source::System(start) => millis(start.elapsed()),
-            Source::Manual(manual) => *manual.elapsed_ms.borrow(),
+            TimeSource::System(start) => millis(start.elapsed()),
+            TimeSource::Manual(manual) => *manual.elapsed_ms.borrow(),
         }
     }
 
     /// Wall-clock milliseconds since the Unix epoch; may jump when the machine's clock is set.
     pub fn unix_ms(&self) -> u64 {
         match &self.0 {
-            Source::System(_) => SystemTime::now()
+            TimeSource::System(_) => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, millis),
-            Source::Manual(manual) => {
+            TimeSource::Manual(manual) => {
                 manual.unix_epoch_ms.load(Ordering::Relaxed) + *manual.elapsed_ms.borrow()
             }
         }
@@ -64,11 +64,11 @@ impl Clock {
     /// Waits until [`Clock::now_ms`] has reached `at_ms`.
     pub async fn sleep_until(&self, at_ms: u64) {
         match &self.0 {
-            Source::System(start) => {
+            TimeSource::System(start) => {
                 let at = *start + Duration::from_millis(at_ms);
                 tokio::time::sleep_until(at.into()).await;
             }
-            Source::Manual(manual) => {
+            TimeSource::Manual(manual) => {
                 let mut elapsed_ms = manual.elapsed_ms.subscribe();
                 // The sender lives in `manual`, so the channel cannot close while we hold it.
                 let _ = elapsed_ms.wait_for(|now_ms| *now_ms >= at_ms).await;
@@ -83,7 +83,7 @@ impl Clock {
             .await;
     }
 
-    /// What `future` comes to, if it does before `time` is over; past that it is not even begun.
+    /// The result of `future`, if it is ready within `time`. With no time left it is not even polled.
     pub async fn within<T>(&self, time: Duration, future: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
@@ -92,59 +92,59 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock on and wakes whoever waits for a moment that has come.
+    /// Advances a manual clock, and wakes everything that waits for a moment which has come.
     ///
     /// # Panics
-    /// On a system clock: nothing moves that one.
+    /// On a system clock.
     pub fn advance(&self, duration: Duration) {
         match &self.0 {
-            Source::System(_) => panic!("only a manual clock can be advanced"),
-            Source::Manual(manual) => manual
+            TimeSource::System(_) => panic!("only a manual clock can be advanced"),
+            TimeSource::Manual(manual) => manual
                 .elapsed_ms
                 .send_modify(|now_ms| *now_ms += millis(duration)),
         }
     }
 }
 
-/// How long the machine's clock has to stay ahead until it is believed: whoever set it wrong has
+/// How long the machine's clock has to stay ahead until it is believed. An operator who set it wrong has
 /// noticed by then.
 const BELIEVED_AFTER_MS: u64 = 24 * 60 * 60 * 1_000;
-/// The same for a clock that was watched by several processes, all together. Longer, because a
-/// restart may be somebody at work on the wrong clock; bounded, because a process that restarts
-/// every night never runs for a whole day.
+/// The same for a clock that several processes have watched, all together. It is longer, because a
+/// restart may mean that an operator is correcting the clock. It is bounded, because a process that
+/// restarts every night never runs for a whole day.
 const BELIEVED_AFTER_RESTARTS_MS: u64 = 7 * BELIEVED_AFTER_MS;
 
-/// Wall-clock time for what is forgotten for good once its time is over. A clock that is set far
-/// ahead by mistake, at a start or later, must not forget what is needed when it is right again.
+/// Wall-clock time for deciding what can be deleted for good. If a clock is set far ahead by mistake,
+/// nothing may be deleted that is still needed once it is right again.
 #[derive(Clone, Debug)]
 pub struct SteadyTime {
     unix_ms: u64,
-    /// When that was, on the monotonic clock.
+    /// The moment of `unix_ms` on the monotonic clock.
     at_ms: u64,
-    /// What this process has seen of the machine's clock being ahead.
+    /// How far ahead this process has seen the machine's clock.
     here: Ahead,
-    /// What it and those before it have.
+    /// The same, including earlier processes.
     ever: Ahead,
 }
 
-/// How far the machine's clock has been ahead of the time believed.
+/// How far the machine's clock has been ahead of the believed time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ahead {
-    /// At the least. Only so much is believed in the end: a clock that goes far ahead later than
-    /// `for_ms` began has to stay there for as long again.
+    /// The smallest lead seen. Only this much is believed in the end: if the clock goes further ahead
+    /// after `for_ms` began, the rest has to last as long again.
     least_ms: u64,
-    /// For so long, without having been right or behind.
+    /// For how long it has been ahead without interruption.
     for_ms: u64,
 }
 
-/// What a [`SteadyTime`] hands to the next process.
+/// The state that a [`SteadyTime`] leaves to the next process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Believed {
-    /// The time believed.
+    /// The believed time.
     pub unix_ms: u64,
-    /// How far the machine's clock has been ahead of it, at the least.
+    /// The smallest lead of the machine's clock seen.
     pub least_ahead_ms: u64,
-    /// For how long it was seen ahead.
+    /// For how long it was ahead.
     pub ahead_for_ms: u64,
 }
 
@@ -167,7 +167,7 @@ impl Ahead {
 }
 
 impl Believed {
-    /// Only that `unix_ms` has certainly been.
+    /// Only that `unix_ms` is in the past.
     pub fn at(unix_ms: u64) -> Self {
         Self {
             unix_ms,
@@ -178,7 +178,7 @@ impl Believed {
 }
 
 impl SteadyTime {
-    /// Goes on from what an earlier process believed; begins now if that is earlier.
+    /// Continues from what an earlier process believed, or from now if that is earlier.
     pub fn since(past: Believed, clock: &Clock) -> Self {
         Self {
             unix_ms: past.unix_ms.min(clock.unix_ms()),
@@ -191,13 +191,13 @@ impl SteadyTime {
         }
     }
 
-    /// Begins now.
+    /// Starts from now.
     pub fn now(clock: &Clock) -> Self {
         Self::since(Believed::at(clock.unix_ms()), clock)
     }
 
-    /// Unix milliseconds: the machine's, as far as it is not ahead, or has been for long enough.
-    /// Called every few seconds, to see a clock that is right for a while.
+    /// Unix milliseconds: the machine's, unless that is ahead and has not been so for long enough. Call this
+    /// every few seconds, so that it notices a clock that is right for a short time.
     pub fn unix_ms(&mut self, clock: &Clock) -> u64 {
         let (unix_ms, now_ms) = (clock.unix_ms(), clock.now_ms());
         let passed_ms = now_ms - self.at_ms;
@@ -219,7 +219,7 @@ impl SteadyTime {
         self.unix_ms
     }
 
-    /// For the next process.
+    /// The state for the next process.
     pub fn believed(&self) -> Believed {
         Believed {
             unix_ms: self.unix_ms,
@@ -235,7 +235,7 @@ impl SteadyTime {
     }
 }
 
-/// Whole milliseconds of `duration`, saturating far beyond any uptime.
+/// Whole milliseconds of `duration`; saturates far beyond any uptime.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -260,9 +260,9 @@ mod tests {
         assert_eq!((clock.now_ms(), clock.unix_ms()), (30_000, 31_000));
     }
 
-    /// Moves the wall clock alone.
+    /// Moves only the wall clock.
     fn set_ahead(clock: &Clock, by_ms: u64) {
-        let Source::Manual(manual) = &clock.0 else {
+        let TimeSource::Manual(manual) = &clock.0 else {
             panic!("only a manual clock can be set");
         };
         manual.unix_epoch_ms.fetch_add(by_ms, Ordering::Relaxed);
@@ -282,15 +282,15 @@ mod tests {
         assert_eq!(steady.unix_ms(&clock), 101 * DAY_MS);
         clock.advance(Duration::from_secs(5));
         assert_eq!(steady.unix_ms(&clock), 101 * DAY_MS + 5_000);
-        // One that is behind is believed at once.
+        // A clock that is behind is believed at once.
         let mut steady = SteadyTime::since(Believed::at(200 * DAY_MS), &clock);
         assert_eq!(steady.unix_ms(&clock), clock.unix_ms());
     }
 
     #[test]
-    fn a_clock_that_goes_far_ahead_while_it_is_a_little_ahead_is_not_believed_the_sooner() {
+    fn a_clock_that_goes_far_ahead_while_it_is_a_little_ahead_is_not_believed_sooner() {
         let clock = Clock::manual(100 * DAY_MS);
-        // Down for ten seconds before.
+        // The process was down for the ten seconds before.
         let mut steady = SteadyTime::since(Believed::at(100 * DAY_MS - 10_000), &clock);
         for _ in 0..23 {
             steady.unix_ms(&clock);
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(steady.unix_ms(&clock), clock.unix_ms());
     }
 
-    /// What a process that runs for 23 hours, by a clock that begins at `unix_ms`, leaves to the next.
+    /// Runs a process for 23 hours, with a clock that starts at `unix_ms`. Returns the state it leaves.
     fn life(past: Believed, unix_ms: u64) -> Believed {
         let clock = Clock::manual(unix_ms);
         let mut steady = SteadyTime::since(past, &clock);
@@ -328,7 +328,7 @@ mod tests {
             believed = life(believed, (100 + day) * DAY_MS);
             assert_eq!(believed.unix_ms, (day + 1) * 23 * millis(HOUR));
         }
-        // Seven hours more; what it was down for is believed in the next week.
+        // After seven more hours. The downtime is believed in the next week.
         believed = life(believed, 107 * DAY_MS);
         assert_eq!(
             believed.unix_ms,
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_right_in_between_is_no_evidence_of_what_it_was_before() {
+    fn a_clock_that_was_right_in_between_starts_the_wait_again() {
         let mut believed = Believed::at(0);
         for day in 0..20 {
             let is_right = day % 7 == 6;
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_in_time_is_had_and_what_does_not_is_given_up() {
+    async fn within_returns_a_result_only_if_it_is_in_time() {
         let clock = Clock::manual(0);
         let second = Duration::from_secs(1);
         assert_eq!(clock.within(second, async { 1 }).await, Some(1));

@@ -1,6 +1,6 @@
-//! What is published, as plain values: who it is for, its name, its data, its id.
+//! Events and session changes as plain values: target, name, data, id.
 //!
-//! Everything here was parsed: a name that would break a stream's lines cannot be built.
+//! Every value has been parsed, so it is valid: a name with a line break cannot be constructed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,10 +10,9 @@ use thiserror::Error;
 
 use crate::topic::Topic;
 
-/// Longest event name, in bytes: it stands in every frame, so it is kept short.
+/// Longest event name, in bytes. It is part of every frame, so it is short.
 pub(crate) const MAX_NAME_BYTES: usize = 128;
-/// Names of what the server itself says (API.md). A client could not tell an event of that name
-/// from the protocol's own.
+/// Names of the server's own events (API.md). A client could not tell an event of this name from those.
 const RESERVED_NAMES: [&str; 6] = [
     "heartbeat",
     "replay_gap",
@@ -22,30 +21,29 @@ const RESERVED_NAMES: [&str; 6] = [
     "open",
     "error",
 ];
-/// Longest user or session id, in bytes: a UUID or an address fits; it is kept for every user
+/// Longest user or session id, in bytes. A UUID or an email address fits. It is stored for each user
 /// online.
 pub(crate) const MAX_ID_BYTES: usize = 256;
-/// Longest publisher's own id, in bytes: it is kept for ten minutes.
+/// Longest id chosen by a publisher, in bytes. It is stored for ten minutes.
 pub(crate) const MAX_SOURCE_ID_BYTES: usize = 256;
 
-/// A place in this process's log; the first entry has 1. Connections remember the one they
-/// joined at, so that they get what came after and nothing twice.
+/// The number of an entry in this process's log, from 1. A connection stores the position at which it
+/// joined, so that it gets every later entry once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(pub u64);
 
-/// A position in the log that clients see: `<ms>-<seq>`, as Redis Streams writes it.
+/// The id of an event for clients and all nodes: `<ms>-<seq>`, as in Redis Streams.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId {
     /// Unix milliseconds.
     pub ms: u64,
-    /// Rank among the events of that millisecond.
+    /// Counts the events of that millisecond, from 0.
     pub seq: u64,
 }
 
 impl EventId {
-    /// The position of a log before its first event: no event gets it, and all later ids are
-    /// greater. Partly random, so that of two logs that began in the same millisecond neither takes
-    /// the other's clients for its own.
+    /// The id of an empty log. No event has it, and all later ids are greater. It is partly random, so that
+    /// two logs which began in the same millisecond do not accept each other's clients.
     pub fn origin(unix_ms: u64) -> Self {
         Self {
             ms: unix_ms.max(1),
@@ -53,7 +51,7 @@ impl EventId {
         }
     }
 
-    /// An id that lies between this one and whichever came before it, or is that one.
+    /// An id between this one and any before it. May equal the one before.
     #[must_use]
     pub fn before(self) -> Self {
         match (self.ms, self.seq) {
@@ -66,14 +64,14 @@ impl EventId {
         }
     }
 
-    /// An id before this one that no event gets: ids of one millisecond are counted from 0.
+    /// An id before this one that no event has: the ids of a millisecond count from 0.
     #[must_use]
     pub fn unused_before(self) -> Self {
         Self { seq: 0, ..self }.before()
     }
 
-    /// The id of an event accepted at `unix_ms`, after `self`; strictly greater than `self` even
-    /// if the machine's clock went back.
+    /// The id of an event accepted at `unix_ms`, after `self`. It is greater than `self` even if the
+    /// machine's clock went back.
     #[must_use]
     pub fn next(self, unix_ms: u64) -> Self {
         if unix_ms > self.ms {
@@ -101,7 +99,7 @@ impl FromStr for EventId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let number = |digits: &str| {
-            // `parse` alone would take a leading `+`.
+            // `parse` alone would accept a leading `+`.
             if digits.bytes().all(|b| b.is_ascii_digit()) {
                 digits.parse().map_err(|_| InvalidEvent::Id)
             } else {
@@ -119,18 +117,18 @@ impl FromStr for EventId {
 /// Who an event is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Every connection of one user.
+    /// All connections of a user.
     User(UserId),
-    /// Every connection of some users.
+    /// All connections of several users.
     Users(Users),
-    /// Every connection that asked for the topic.
+    /// All connections that subscribe to the topic.
     Topic(Topic),
-    /// Everybody.
+    /// All connections.
     All,
 }
 
 impl Target {
-    /// What it holds beside itself.
+    /// Bytes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
         match self {
             Self::User(user) => heap_bytes(&user.0),
@@ -144,7 +142,7 @@ impl Target {
     }
 }
 
-/// What a text holds beside itself; a short one stands inline.
+/// Bytes on the heap; short texts have none.
 fn heap_bytes(text: &CompactString) -> usize {
     if text.is_heap_allocated() {
         text.capacity()
@@ -153,24 +151,24 @@ fn heap_bytes(text: &CompactString) -> usize {
     }
 }
 
-/// Some users, each once and in the order of their ids, so that one is found among many.
+/// Several users, without duplicates and sorted by id, so that one can be found quickly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Users(Box<[UserId]>);
 
 impl Users {
-    /// The users of a list; named twice, a user is meant once.
+    /// Sorts the users of a list and removes duplicates.
     pub fn new(mut users: Vec<UserId>) -> Self {
         users.sort_unstable();
         users.dedup();
         Self(users.into())
     }
 
-    /// All of them.
+    /// All users.
     pub fn as_slice(&self) -> &[UserId] {
         &self.0
     }
 
-    /// The place of a user among them.
+    /// The index of a user in the list.
     pub(crate) fn place_of(&self, user: &str) -> Option<usize> {
         self.0
             .binary_search_by(|candidate| candidate.as_str().cmp(user))
@@ -186,7 +184,7 @@ impl UserId {
     /// Parses an id.
     ///
     /// # Errors
-    /// [`InvalidEvent::User`] where it is empty, too long or has control characters.
+    /// [`InvalidEvent::User`] if it is empty, too long or has control characters.
     pub fn new(id: &str) -> Result<Self, InvalidEvent> {
         if is_id(id) {
             Ok(Self(id.into()))
@@ -201,10 +199,10 @@ impl UserId {
     }
 }
 
-/// A session's id: 1 to [`MAX_ID_BYTES`] bytes without control characters.
+/// Checks a session's id: 1 to [`MAX_ID_BYTES`] bytes without control characters.
 ///
 /// # Errors
-/// [`InvalidEvent::Session`] for anything else.
+/// [`InvalidEvent::Session`].
 pub(crate) fn check_session(id: &str) -> Result<(), InvalidEvent> {
     if is_id(id) {
         Ok(())
@@ -213,8 +211,7 @@ pub(crate) fn check_session(id: &str) -> Result<(), InvalidEvent> {
     }
 }
 
-/// The digits of an integer as JSON has it, however large; nothing for any other value. `-0` is
-/// no way to write an id.
+/// The digits of a JSON integer of any size; `None` for any other value, and for `-0`.
 pub(crate) fn integer_digits(json: &str) -> Option<&str> {
     let digits = json.strip_prefix('-').unwrap_or(json);
     let is_integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -229,7 +226,7 @@ impl EventName {
     /// Parses a name.
     ///
     /// # Errors
-    /// [`InvalidEvent::Name`] where it is empty, too long or would break the stream's lines.
+    /// [`InvalidEvent::Name`] if it is empty, too long or not a single line.
     pub fn new(name: &str) -> Result<Self, InvalidEvent> {
         if is_line(name, MAX_NAME_BYTES) {
             Ok(Self(name.into()))
@@ -241,8 +238,7 @@ impl EventName {
     /// Parses a name that a publisher chose.
     ///
     /// # Errors
-    /// [`InvalidEvent::Reserved`] if it is one of the protocol's own, otherwise as
-    /// [`EventName::new`].
+    /// [`InvalidEvent::Reserved`] if the server uses the name itself, otherwise as [`EventName::new`].
     pub fn of_publisher(name: &str) -> Result<Self, InvalidEvent> {
         match RESERVED_NAMES.into_iter().find(|own| *own == name) {
             Some(own) => Err(InvalidEvent::Reserved(own)),
@@ -250,7 +246,7 @@ impl EventName {
         }
     }
 
-    /// What `EventSource.onmessage` listens to.
+    /// The name that `EventSource.onmessage` receives.
     pub const DEFAULT: &str = "message";
 
     /// The name as text.
@@ -258,7 +254,7 @@ impl EventName {
         &self.0
     }
 
-    /// Bytes that it owns.
+    /// Bytes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
         heap_bytes(&self.0)
     }
@@ -271,51 +267,51 @@ impl Default for EventName {
     }
 }
 
-/// An event as a publisher hands it in.
+/// An event as a publisher sends it, without an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
-    /// Who it is for.
+    /// The target.
     pub to: Target,
-    /// Its name.
+    /// The name.
     pub name: EventName,
-    /// Its payload, sent line by line.
+    /// The payload, sent line by line.
     pub data: String,
-    /// The publisher's own id; a second draft with the same one is not published again.
+    /// The publisher's own id. A second draft with the same id is not published again.
     pub source_id: Option<CompactString>,
-    /// Whether the event is kept for replay. One that is not goes out without an `id:` line, so
-    /// that a client never reconnects with an id that nobody remembers.
+    /// True if the event is kept for replay. Otherwise it is sent without an `id:` line, so that a client
+    /// never reconnects with an id that is no longer known.
     pub persist: bool,
 }
 
-/// A change of session as it is asked for: who stores it says when it was.
+/// A session change as requested. The engine that stores it sets the time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionDraft {
-    /// Whose session.
+    /// The user whose session changes.
     pub user: UserId,
-    /// The session that stays; `None` logs everything out.
+    /// The session that stays; `None` ends all sessions.
     pub keep: Option<Box<str>>,
 }
 
-/// A change of who may be connected as a user.
+/// A change of the session that a user's connections must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionChange {
-    /// Whose session.
+    /// The user whose session changes.
     pub user: UserId,
-    /// The session that stays; `None` logs everything out.
+    /// The session that stays; `None` ends all sessions.
     pub keep: Option<Box<str>>,
-    /// When, in Unix milliseconds: tokens issued until then are refused, where they do not name
-    /// the session that stays.
+    /// When, in Unix milliseconds. Tokens issued up to then are rejected, unless they name the session that
+    /// stays.
     pub at_unix_ms: u64,
 }
 
 impl SessionChange {
-    /// What it holds beside itself.
+    /// Bytes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
         heap_bytes(&self.user.0) + self.keep.as_deref().map_or(0, str::len)
     }
 }
 
-/// Why a value cannot be published.
+/// Why a value is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[allow(missing_docs)] // each message says it
 pub enum InvalidEvent {
@@ -334,13 +330,13 @@ pub enum InvalidEvent {
     Reserved(&'static str),
 }
 
-/// Whether `text` can name a user or a session: 1 to [`MAX_ID_BYTES`] bytes that are safe in a log
-/// line.
+/// Returns true if `text` can be the id of a user or a session: 1 to [`MAX_ID_BYTES`] bytes that are
+/// safe in a log line.
 pub(crate) fn is_id(text: &str) -> bool {
     is_line(text, MAX_ID_BYTES)
 }
 
-/// Whether `text` fits on one line of a stream or a log.
+/// Returns true if `text` fits on one line of a stream or a log.
 fn is_line(text: &str, max_bytes: usize) -> bool {
     !text.is_empty() && text.len() <= max_bytes && !text.chars().any(char::is_control)
 }
@@ -361,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_would_break_a_stream_are_refused() {
+    fn names_that_would_break_a_stream_are_rejected() {
         for name in ["", "a\nb", "a\rb", "a\0b", &"x".repeat(MAX_NAME_BYTES + 1)] {
             assert_eq!(EventName::new(name), Err(InvalidEvent::Name));
         }
@@ -373,7 +369,7 @@ mod tests {
         for name in RESERVED_NAMES {
             let error = EventName::of_publisher(name).unwrap_err();
             assert_eq!(error, InvalidEvent::Reserved(name));
-            // What an earlier version stored is read all the same.
+            // Names stored by an earlier version can still be read.
             assert!(EventName::new(name).is_ok());
         }
         let error = InvalidEvent::Reserved("open").to_string();
@@ -384,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_another_form_are_refused() {
+    fn malformed_ids_are_rejected() {
         for id in [
             "",
             "1",

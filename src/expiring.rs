@@ -1,43 +1,43 @@
-//! A map whose entries each have a time to go, and which can say which of them goes next. It has no
-//! bound of its own: whoever fills it makes room by its own measure.
+//! A map whose entries expire, and which finds the next one to expire. It has no limit of its own;
+//! callers use [`Expiring::make_room`].
 //!
-//! B-trees rather than hash tables: they give memory back as they empty, and never stop anybody for
-//! a rehash. Every operation costs O(log n).
+//! It uses B-trees instead of hash tables: they free memory as they shrink, and never pause for a
+//! rehash. Every operation costs O(log n).
 
 use std::collections::BTreeMap;
 
-/// Values by key, and the keys by when their time is over.
+/// Values by key, and keys by expiry.
 #[derive(Debug)]
 pub(crate) struct Expiring<K, V> {
-    entries: BTreeMap<K, Entry<V>>,
-    by_place: BTreeMap<Place, K>,
+    entries: BTreeMap<K, ExpiringEntry<V>>,
+    by_expiry: BTreeMap<Expiry, K>,
     inserted: u64,
 }
 
-/// Where an entry stands among all: first by when it expires, then by when it was put in.
+/// The order of expiry: by time, then by order of insertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
-    pub(crate) expires_ms: u64,
+pub(crate) struct Expiry {
+    pub(crate) at_ms: u64,
     number: u64,
 }
 
-impl Place {
+impl Expiry {
     /// Before all others.
     pub(crate) const FIRST: Self = Self {
-        expires_ms: 0,
+        at_ms: 0,
         number: 0,
     };
-    /// Behind all others.
+    /// After all others.
     pub(crate) const LAST: Self = Self {
-        expires_ms: u64::MAX,
+        at_ms: u64::MAX,
         number: u64::MAX,
     };
 }
 
-/// A value with its place.
+/// A value and its expiry.
 #[derive(Debug)]
-pub(crate) struct Entry<V> {
-    pub(crate) place: Place,
+pub(crate) struct ExpiringEntry<V> {
+    pub(crate) expiry: Expiry,
     pub(crate) value: V,
 }
 
@@ -45,7 +45,7 @@ impl<K, V> Default for Expiring<K, V> {
     fn default() -> Self {
         Self {
             entries: BTreeMap::new(),
-            by_place: BTreeMap::new(),
+            by_expiry: BTreeMap::new(),
             inserted: 0,
         }
     }
@@ -56,49 +56,49 @@ impl<K: Ord + Copy, V> Expiring<K, V> {
         self.entries.len()
     }
 
-    /// The entry of a key, also where its time is over.
-    pub(crate) fn get(&self, key: K) -> Option<&Entry<V>> {
+    /// The entry of a key, even if it has expired.
+    pub(crate) fn get(&self, key: K) -> Option<&ExpiringEntry<V>> {
         self.entries.get(&key)
     }
 
-    /// The value of a key, also where its time is over.
+    /// The value of a key, even if it has expired.
     pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut V> {
         Some(&mut self.entries.get_mut(&key)?.value)
     }
 
-    /// The key whose time is over first, and when that is.
+    /// The next key to expire, and when.
     pub(crate) fn first(&self) -> Option<(u64, K)> {
-        let (place, key) = self.by_place.first_key_value()?;
-        Some((place.expires_ms, *key))
+        let (expiry, key) = self.by_expiry.first_key_value()?;
+        Some((expiry.at_ms, *key))
     }
 
-    /// The key whose time is over first, if it is over by `now_ms`.
+    /// The next key to expire, if it has expired by `now_ms`.
     pub(crate) fn expired(&self, now_ms: u64) -> Option<K> {
         let (expires_ms, key) = self.first()?;
         (expires_ms <= now_ms).then_some(key)
     }
 
-    /// Puts a value in, in place of the one that the key had.
-    pub(crate) fn insert(&mut self, key: K, value: V, expires_ms: u64) -> Place {
+    /// Inserts a value, replacing that of the same key.
+    pub(crate) fn insert(&mut self, key: K, value: V, expires_ms: u64) -> Expiry {
         self.remove(key);
-        let place = Place {
-            expires_ms,
+        let expiry = Expiry {
+            at_ms: expires_ms,
             number: self.inserted,
         };
         self.inserted += 1;
-        self.by_place.insert(place, key);
-        self.entries.insert(key, Entry { place, value });
-        debug_assert_eq!(self.entries.len(), self.by_place.len());
-        place
+        self.by_expiry.insert(expiry, key);
+        self.entries.insert(key, ExpiringEntry { expiry, value });
+        debug_assert_eq!(self.entries.len(), self.by_expiry.len());
+        expiry
     }
 
-    pub(crate) fn remove(&mut self, key: K) -> Option<Entry<V>> {
+    pub(crate) fn remove(&mut self, key: K) -> Option<ExpiringEntry<V>> {
         let entry = self.entries.remove(&key)?;
-        self.by_place.remove(&entry.place);
+        self.by_expiry.remove(&entry.expiry);
         Some(entry)
     }
 
-    /// Drops what has expired by `now_ms`, and then what expires first until `most` are left.
+    /// Removes all entries that have expired by `now_ms`, then the next to expire until `most` are left.
     pub(crate) fn make_room(&mut self, most: usize, now_ms: u64) {
         while let Some((expires_ms, key)) = self.first()
             && (expires_ms <= now_ms || self.len() > most)
@@ -141,7 +141,7 @@ mod tests {
                         map.insert(key, value, expires_ms);
                         model.retain(|(_, other, _)| *other != key);
                         model.push((expires_ms, key, value));
-                        // A stable sort: of two that expire together, the first put in goes first.
+                        // A stable sort: of two that expire together, the one inserted first is first.
                         model.sort_by_key(|(expires_ms, ..)| *expires_ms);
                     }
                     Step::Remove { key } => {
@@ -159,7 +159,7 @@ mod tests {
                 prop_assert_eq!(map.first(), model.first().map(|(expires_ms, key, _)| (*expires_ms, *key)));
                 for (expires_ms, key, value) in &model {
                     let entry = map.get(*key).unwrap();
-                    prop_assert_eq!((entry.place.expires_ms, entry.value), (*expires_ms, *value));
+                    prop_assert_eq!((entry.expiry.at_ms, entry.value), (*expires_ms, *value));
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! Values that are found by name and held by number: a slab, and an index of it. A number stays with
-//! its value, so that others may keep it; the name stands in the value alone.
+//! A slab of values with an index by name. A value keeps its number, so others can store the number.
+//! The name is stored only in the value.
 
 #![allow(clippy::indexing_slicing)] // the index holds numbers of values that are there
 
@@ -8,8 +8,8 @@ use std::ops::{Index, IndexMut};
 use hashbrown::HashTable;
 use slab::Slab;
 
-/// Values by number, and the numbers by the hash of their name. The hash is the caller's, who may
-/// have one hasher for many of these.
+/// Values by number, and numbers by the hash of the name. Callers compute hashes, so that many interners
+/// can share a hasher.
 #[derive(Debug)]
 pub(crate) struct Interner<T> {
     values: Slab<T>,
@@ -26,23 +26,22 @@ impl<T> Default for Interner<T> {
 }
 
 impl<T> Interner<T> {
-    /// The number of the value that has this name, as `is` tells.
+    /// The number of the value whose name matches, according to `is`.
     pub(crate) fn find(&self, hash: u64, is: impl Fn(&T) -> bool) -> Option<usize> {
         self.numbers
             .find(hash, |number| is(&self.values[*number as usize]))
             .map(|number| *number as usize)
     }
 
-    /// The number that the next value gets.
+    /// The number of the next value.
     pub(crate) fn next_number(&self) -> usize {
         self.values.vacant_key()
     }
 
-    /// Puts a value in that [`Interner::find`] does not find; `hash_of` is the hash of any value's
-    /// name.
+    /// Inserts a value whose name is not present. `hash_of` computes the hash of any value's name.
     pub(crate) fn insert(&mut self, hash: u64, value: T, hash_of: impl Fn(&T) -> u64) -> usize {
         let number = self.values.insert(value);
-        // Memory ends long before the numbers do.
+        // Memory runs out long before the numbers do.
         let narrow = u32::try_from(number).unwrap_or(u32::MAX);
         let values = &self.values;
         self.numbers
@@ -50,7 +49,7 @@ impl<T> Interner<T> {
         number
     }
 
-    /// Takes a value out; `hash` is that of its name.
+    /// Removes a value; `hash` is that of its name.
     pub(crate) fn remove(&mut self, number: usize, hash: u64) {
         let is_this = |other: &u32| *other as usize == number;
         if let Ok(entry) = self.numbers.find_entry(hash, is_this) {
@@ -58,7 +57,7 @@ impl<T> Interner<T> {
         }
         self.values.remove(number);
         if self.values.is_empty() {
-            // What a burst grew goes back.
+            // Frees the memory that a burst used.
             *self = Self::default();
         }
     }
@@ -99,7 +98,7 @@ mod tests {
 
     use super::*;
 
-    /// Of 20 names, each shares its hash with one or two others.
+    /// Each of 20 names shares its hash with one or two others.
     fn hash(name: u8) -> u64 {
         u64::from(name % 8)
     }

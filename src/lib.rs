@@ -41,8 +41,8 @@ pub mod cli;
 // For tests/ and benches/: Believed, Clock, SteadyTime
 pub mod clock;
 
-// For tests/ and benches/: Algorithm, ApiKey, Auth, Certificate, Config, Endpoint, InputFile, KeyHash, OnExpiry,
-// OnLimit, Secret, Sources, load
+// For tests/ and benches/: Algorithm, ApiKey, Auth, Certificate, Config, ConfigSources, Endpoint, InputFile,
+// KeyHash, OnExpiry, OnLimit, Secret, load
 pub mod config;
 
 // For benches/: MemoryEngine

@@ -1,9 +1,9 @@
-//! What is counted, as plain atomics. Shards count for themselves, each on its own cache lines;
-//! readers sum. How the numbers are written out is the admin side's business.
+//! Metrics as plain atomics. Each shard counts on its own cache lines, and readers add the numbers up.
+//! Formatting them is the task of the admin side.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number that only rises.
+/// A number that only increases.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -18,13 +18,13 @@ impl Counter {
         self.add(1);
     }
 
-    /// The number now.
+    /// The current value.
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A number that rises and falls, never below zero.
+/// A number that increases and decreases, never below zero.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicU64);
 
@@ -34,23 +34,23 @@ impl Gauge {
         self.0.fetch_add(amount, Ordering::Relaxed);
     }
 
-    /// Takes `amount` back.
+    /// Subtracts `amount`.
     pub fn sub(&self, amount: u64) {
         self.0.fetch_sub(amount, Ordering::Relaxed);
     }
 
-    /// Makes it `value`.
+    /// Sets the value.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    /// The number now.
+    /// The current value.
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Declares an enum that indexes counters and names itself as a metric label.
+/// Declares an enum whose variants index counters and have metric labels.
 macro_rules! labels {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal,)* }) => {
         $(#[$doc])*
@@ -58,7 +58,7 @@ macro_rules! labels {
         pub enum $name { $($(#[$variant_doc])* $variant,)* }
 
         impl $name {
-            /// All of them, in the order of their index.
+            /// All variants, in index order.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// The metric label and log field.
@@ -70,11 +70,11 @@ macro_rules! labels {
 }
 
 labels! {
-    /// How a stream reaches its client.
+    /// The kind of a stream.
     Transport {
         /// Server-sent events.
         Sse = "sse",
-        /// The connectivity test stream.
+        /// The connectivity test.
         Test = "test",
     }
 }
@@ -82,45 +82,45 @@ labels! {
 labels! {
     /// Why a stream ended.
     DisconnectReason {
-        /// The client went away.
+        /// The client closed the connection.
         ClientClosed = "client_closed",
-        /// The server is going down.
+        /// The server shut down.
         Drained = "drained",
-        /// More waited for it than `max_backlog_bytes`.
+        /// Its backlog exceeded `max_backlog_bytes`.
         Slow = "slow",
-        /// It took nothing for `stall_timeout`.
+        /// It made no progress for `stall_timeout`.
         Stalled = "stalled",
-        /// Its token ended.
+        /// Its token expired.
         Expired = "expired",
         /// Its session was ended.
         LoggedOut = "logged_out",
-        /// It gave way to a newer one, or an operator ended it.
+        /// It gave way to a newer stream, or an operator ended it.
         Evicted = "evicted",
-        /// The socket failed, or the client sent what no client sends.
+        /// The socket failed, or the client sent invalid or too much data.
         Error = "error",
     }
 }
 
 labels! {
-    /// Why a stream was not opened.
+    /// Why a stream was refused.
     RefusedReason {
-        /// No good credential.
+        /// No valid credential.
         Auth = "auth",
-        /// Too many of this user.
+        /// The user has too many streams.
         Limit = "limit",
-        /// The server is full or going down.
+        /// The server is full or shutting down.
         Full = "full",
         /// A topic that the token does not allow.
         Topic = "topic",
-        /// A test stream, which anybody may ask for, whatever the reason.
+        /// A test stream, whatever the reason. Anyone may request one.
         Test = "test",
-        /// It never became a request.
+        /// The connection never completed a request.
         Handshake = "handshake",
     }
 }
 
 labels! {
-    /// Who an event was for.
+    /// The target of an event.
     PublishedTo {
         /// One user.
         User = "user",
@@ -128,12 +128,12 @@ labels! {
         Users = "users",
         /// A topic.
         Topic = "topic",
-        /// Everybody.
+        /// All clients.
         All = "all",
     }
 }
 
-/// A number for each label.
+/// A value for each label.
 #[derive(Debug)]
 pub struct ByLabel<T, const N: usize>([T; N]);
 
@@ -144,72 +144,72 @@ impl<T: Default, const N: usize> Default for ByLabel<T, N> {
 }
 
 impl<T, const N: usize> ByLabel<T, N> {
-    /// The number at a label's index (`label as usize`).
+    /// The value at a label's index (`label as usize`).
     pub fn at(&self, index: usize) -> &T {
         // The enums above have exactly N variants each.
         &self.0[index]
     }
 
-    /// The same, to be changed.
+    /// The same, mutable.
     pub fn at_mut(&mut self, index: usize) -> &mut T {
         &mut self.0[index]
     }
 }
 
-/// What one shard counts. Aligned so that no two shards write to one cache line.
+/// The metrics of one shard. Aligned so that two shards never write to the same cache line.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct ShardMetrics {
-    /// Streams held, by transport.
+    /// Open streams, by transport.
     pub connections: ByLabel<Gauge, { Transport::ALL.len() }>,
-    /// Streams ever held, by transport.
+    /// Streams ever opened, by transport.
     pub connects: ByLabel<Counter, { Transport::ALL.len() }>,
-    /// Streams that ended, by reason.
+    /// Ended streams, by reason.
     pub disconnects: ByLabel<Counter, { DisconnectReason::ALL.len() }>,
-    /// Events handed to a client's socket or backlog.
+    /// Events written to a client's socket or backlog.
     pub delivered: Counter,
-    /// Events handed to a client that had missed them.
+    /// Events replayed to a client that had missed them.
     pub replayed: Counter,
-    /// Clients told that what they missed is not all retained.
+    /// Replays that could not be complete, because missed events are no longer retained.
     pub replay_gaps: Counter,
     /// Heartbeats sent.
     pub heartbeats: Counter,
-    /// Sends that failed.
+    /// Failed sends.
     pub send_errors: Counter,
-    /// Bytes that backlogs keep in memory: whole frames, also if few of their bytes wait.
+    /// Bytes that backlogs hold in memory: whole frames, even if only a part is unsent.
     pub backlog_bytes: Gauge,
     /// Connections with a backlog.
     pub backlogged: Gauge,
     /// Public connections that are not (yet) a stream.
     pub handshakes: Gauge,
-    /// Connections that the acceptor could not take for want of descriptors.
+    /// Connections that could not be accepted for lack of descriptors.
     pub accept_errors: Counter,
 }
 
 impl ShardMetrics {
-    /// Streams held, over all transports.
+    /// Open streams, over all transports.
     pub fn connected(&self) -> u64 {
         self.connections.0.iter().map(Gauge::value).sum()
     }
 
-    /// Streams ever held, over all transports.
+    /// Streams ever opened, over all transports.
     pub fn connects_ever(&self) -> u64 {
         self.connects.0.iter().map(Counter::value).sum()
     }
 
-    /// Streams that ended, over all reasons.
+    /// Ended streams, over all reasons.
     pub fn disconnects_ever(&self) -> u64 {
         self.disconnects.0.iter().map(Counter::value).sum()
     }
 }
 
-/// Upper bounds of [`Histogram`]'s buckets, in milliseconds: from a hand-over between threads to
-/// a broadcast to a million.
+/// Upper bounds of [`Histogram`]'s buckets, in milliseconds. They range from a hand-over between threads
+/// to a broadcast to a million clients.
 pub(crate) const DELIVERY_BOUNDS_MS: [u64; 14] = [
     1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000,
 ];
 
-/// Counts durations by [`DELIVERY_BOUNDS_MS`].
+/// A histogram of durations with the buckets of [`DELIVERY_BOUNDS_MS`].
 #[derive(Debug, Default)]
 pub struct Histogram {
     buckets: ByLabel<Counter, { DELIVERY_BOUNDS_MS.len() + 1 }>,
@@ -217,41 +217,41 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Notes one duration.
+    /// Records a duration.
     pub fn observe(&self, duration_ms: u64) {
         let bucket = DELIVERY_BOUNDS_MS.partition_point(|bound| *bound < duration_ms);
         self.buckets.at(bucket).increment();
         self.sum_ms.add(duration_ms);
     }
 
-    /// Durations in each bucket, the last one without an upper bound.
+    /// The count of each bucket; the last one has no upper bound.
     pub fn buckets(&self) -> [u64; DELIVERY_BOUNDS_MS.len() + 1] {
         std::array::from_fn(|bucket| self.buckets.at(bucket).value())
     }
 
-    /// All durations together.
+    /// The sum of all durations.
     pub fn sum_ms(&self) -> u64 {
         self.sum_ms.value()
     }
 }
 
-/// Everything that is counted.
+/// All metrics.
 #[derive(Debug)]
 pub struct Metrics {
-    /// By shard.
+    /// The metrics of each shard.
     pub shards: Box<[ShardMetrics]>,
-    /// Streams not opened, by reason.
+    /// Refused streams, by reason.
     pub refused: ByLabel<Counter, { RefusedReason::ALL.len() }>,
-    /// Events accepted, by target.
+    /// Accepted events, by target.
     pub published: ByLabel<Counter, { PublishedTo::ALL.len() }>,
-    /// From accepted to the last client's send.
+    /// Time from acceptance to the last client's send.
     pub delivery: Histogram,
-    /// Keys of the key set that were skipped.
+    /// Unusable entries of the key set.
     pub jwks_unusable_keys: Gauge,
 }
 
 impl Metrics {
-    /// All zero.
+    /// All metrics start at zero.
     pub fn new(shards: usize) -> Self {
         Self {
             shards: (0..shards).map(|_| ShardMetrics::default()).collect(),
@@ -262,12 +262,12 @@ impl Metrics {
         }
     }
 
-    /// Notes a stream that was not opened.
+    /// Counts a refused stream.
     pub fn refuse(&self, reason: RefusedReason) {
         self.refused.at(reason as usize).increment();
     }
 
-    /// The sum of one number over the shards.
+    /// The sum of a value over all shards.
     pub fn sum(&self, of: impl Fn(&ShardMetrics) -> u64) -> u64 {
         self.shards.iter().map(of).sum()
     }

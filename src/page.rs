@@ -1,5 +1,5 @@
-//! A page that stands in the binary: one answer with everything in it, and a policy under which the
-//! browser runs that and nothing else.
+//! An HTML page in the binary: one response that contains everything, with a policy that lets the browser
+//! run nothing else.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,15 +12,15 @@ use hyper::header::{
 };
 use sha2::{Digest as _, Sha256};
 
-/// What all pages look like.
+/// The style shared by all pages.
 pub(crate) const STYLE: &str = include_str!("page/style.css");
-/// What all pages' scripts use.
+/// The script shared by all pages.
 pub(crate) const SCRIPT: &str = include_str!("page/dom.js");
 
 const STYLE_MARK: &str = "<!-- style -->";
 const SCRIPT_MARK: &str = "<!-- script -->";
 
-/// A page with its response headers.
+/// A page and its response headers.
 #[derive(Debug)]
 pub(crate) struct Page {
     html: Bytes,
@@ -28,12 +28,12 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Puts style and script where the page has its marks for them.
+    /// Replaces the page's marks with style and script.
     pub(crate) fn new(html: &str, style: &[&str], script: &[&str]) -> Self {
         let (style, script) = (style.concat(), script.concat());
         let html = html
             .replace(STYLE_MARK, &format!("<style>{style}</style>"))
-            // A module: strict, and after the page is parsed.
+            // A module runs in strict mode, after the page is parsed.
             .replace(
                 SCRIPT_MARK,
                 &format!("<script type=\"module\">{script}</script>"),
@@ -44,7 +44,7 @@ impl Page {
         }
     }
 
-    /// The answer; hyper leaves the body away where HEAD asked.
+    /// The response; hyper omits the body for HEAD.
     pub(crate) fn response(&self) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(self.html.clone()));
         let headers = response.headers_mut();
@@ -60,7 +60,7 @@ impl Page {
     }
 }
 
-/// This style, this script, this origin; and no text becomes markup (trusted types).
+/// Allows this style, this script and this origin. Text cannot become markup (trusted types).
 fn policy(style: &str, script: &str) -> HeaderValue {
     let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
     let policy = format!(
@@ -70,11 +70,11 @@ fn policy(style: &str, script: &str) -> HeaderValue {
         hash(script),
         hash(style)
     );
-    // Letters, digits and punctuation of ASCII always make a value; without one nothing would run.
+    // ASCII letters, digits and punctuation always form a header value. The fallback allows nothing.
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 }
 
-/// A text as an attribute's value in double quotes.
+/// Escapes a text for an attribute's value in double quotes.
 pub(crate) fn attribute(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('"', "&quot;")
@@ -86,13 +86,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_policy_names_what_stands_in_the_page() {
+    fn the_policy_allows_the_pages_style_and_script() {
         let page = Page::new("<p><!-- style --><!-- script -->", &["a", "b"], &["c", "d"]);
         assert_eq!(
             page.html,
             "<p><style>ab</style><script type=\"module\">cd</script>"
         );
-        // printf ab | openssl dgst -sha256 -binary | base64; the same of cd
+        // printf ab | openssl dgst -sha256 -binary | base64; likewise for cd
         let policy = page.policy.to_str().unwrap();
         assert!(
             policy.contains("style-src 'sha256-+44g/C5MPySMYMOb1lLzwTRymLuXe4tNWQO4UFViBgM='"),
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attribute_ends_at_its_quote() {
+    fn attributes_are_escaped() {
         assert_eq!(attribute("/a\"><b&"), "/a&quot;>&lt;b&amp;");
     }
 }

@@ -1,4 +1,4 @@
-//! A log line that is written at most once in a while, for what may happen a thousand times a second.
+//! Limits the rate of a log line whose cause may occur a thousand times a second.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use crate::clock::millis;
 
-/// When the line was last written, and how often it was suppressed since.
+/// When the line was last written, and how often it was suppressed since then.
 #[derive(Debug)]
 pub(crate) struct Quiet {
     every_ms: u64,
@@ -20,7 +20,7 @@ struct State {
 }
 
 impl Quiet {
-    /// At most one line in `every`.
+    /// Allows one line per `every`.
     pub(crate) fn new(every: Duration) -> Self {
         Self {
             every_ms: millis(every),
@@ -28,7 +28,7 @@ impl Quiet {
         }
     }
 
-    /// How many lines were suppressed since the last one, if it is time for another.
+    /// Returns the number of suppressed lines if a line may be written now; otherwise counts one more.
     pub(crate) fn suppressed(&self, now_ms: u64) -> Option<u64> {
         let mut state = self.state.lock();
         let is_early = |written_ms| now_ms.saturating_sub(written_ms) < self.every_ms;
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_in_a_while_says_how_many_it_stands_for() {
+    fn a_line_counts_those_that_were_suppressed_before_it() {
         let quiet = Quiet::new(Duration::from_secs(1));
         let written: Vec<_> = [0, 1, 999, 1_000, 1_001, 3_000]
             .map(|now_ms| quiet.suppressed(now_ms))

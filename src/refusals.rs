@@ -1,7 +1,7 @@
-//! The refusals of late, for people to look at: who was not let in, and why.
+//! Recent refusals, for the dashboard: which clients were refused, and why.
 //!
-//! Bounded twice: how many are kept of each reason, so that a flood of one hides no other; and how
-//! many of it a second are looked at, so that what a flood costs is a number that rises.
+//! A fixed number is kept per reason, so that a flood of one reason does not hide others. Only a few per
+//! second and reason are recorded; the others are counted.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -13,38 +13,38 @@ use parking_lot::Mutex;
 use crate::clock::Clock;
 use crate::metrics::{ByLabel, RefusedReason};
 
-/// Kept of each reason: a hundred together, some 15 KB.
+/// Refusals kept per reason: about a hundred in total, some 15 KB.
 const KEPT: usize = 20;
-/// Noted of each reason a second: a person reads no more, and the lock is taken no more often.
+/// Refusals recorded per reason and second: people read no more, and the lock is taken no more often.
 const NOTED_PER_S: u64 = 4;
 
-/// What is kept of one refusal: never a token, a cookie or a query.
+/// The details of a refusal, without token, cookie or query.
 #[derive(Clone, Debug)]
 pub struct RefusalNote {
-    /// What it is counted under.
+    /// The reason that it is counted under.
     pub reason: RefusedReason,
-    /// What the client was told, or what it did where it was told nothing.
+    /// The text sent to the client, or a description if nothing was sent.
     pub text: &'static str,
-    /// The status it was told.
+    /// The status sent to the client.
     pub status: Option<u16>,
-    /// Its address; `None` for a unix socket.
+    /// The client's address; `None` for a unix socket.
     pub remote: Option<IpAddr>,
-    /// Its user, where its credential was good.
+    /// The user, if the credential was good.
     pub user: Option<CompactString>,
 }
 
-/// A refusal as it is listed.
+/// An entry of the list.
 #[derive(Clone, Debug)]
 pub struct RecentRefusal {
     /// When, in Unix milliseconds.
     pub at_unix_ms: u64,
-    /// Who and why.
+    /// Client and reason.
     pub note: RefusalNote,
-    /// More of the same reason that came after it and are not listed.
+    /// Later refusals for the same reason that were only counted.
     pub more: u64,
 }
 
-/// Recent refusals by reason, for the dashboard.
+/// Recent refusals, by reason.
 #[derive(Debug, Default)]
 pub struct RecentRefusals {
     gates: ByLabel<Gate, { RefusedReason::ALL.len() }>,
@@ -52,19 +52,19 @@ pub struct RecentRefusals {
 }
 
 impl RecentRefusals {
-    /// Notes a refusal, or counts it where its second has had enough of its reason.
+    /// Records a refusal, or only counts it if this second had enough for the same reason.
     pub fn note(&self, clock: &Clock, reason: RefusedReason, note: impl FnOnce() -> RefusalNote) {
         let reason = reason as usize;
         let gate = self.gates.at(reason);
         if !gate.opens(clock.now_ms() / 1_000) {
-            gate.passed_over.fetch_add(1, Ordering::Relaxed);
+            gate.skipped.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let note = note();
         let mut kept = self.kept.lock();
         let kept = kept.at_mut(reason);
         if let Some(last) = kept.back_mut() {
-            last.more += gate.passed_over.swap(0, Ordering::Relaxed);
+            last.more += gate.skipped.swap(0, Ordering::Relaxed);
         }
         if kept.len() == KEPT {
             kept.pop_front();
@@ -76,17 +76,17 @@ impl RecentRefusals {
         });
     }
 
-    /// All that are kept, the latest first.
+    /// All recorded refusals, the latest first.
     pub fn list(&self) -> Vec<RecentRefusal> {
         let mut list = Vec::with_capacity(KEPT * RefusedReason::ALL.len());
         let kept = self.kept.lock();
         for reason in RefusedReason::ALL {
             let reason = *reason as usize;
-            let passed_over = self.gates.at(reason).passed_over.load(Ordering::Relaxed);
+            let skipped = self.gates.at(reason).skipped.load(Ordering::Relaxed);
             let latest_first = kept.at(reason).iter().rev().cloned();
             list.extend(latest_first.enumerate().map(|(place, mut refusal)| {
                 if place == 0 {
-                    refusal.more += passed_over;
+                    refusal.more += skipped;
                 }
                 refusal
             }));
@@ -97,13 +97,13 @@ impl RecentRefusals {
     }
 }
 
-/// Lets a few through a second, without a lock.
+/// Lets a few refusals per second through, without a lock.
 #[derive(Debug, Default)]
 struct Gate {
-    /// The second, and how many it had, as `second * (NOTED_PER_S + 1) + count`.
+    /// The second and its count, as `second * (NOTED_PER_S + 1) + count`.
     second_and_count: AtomicU64,
-    /// Not noted since the latest note.
-    passed_over: AtomicU64,
+    /// Refusals that were only counted since the latest recorded one.
+    skipped: AtomicU64,
 }
 
 impl Gate {
@@ -137,14 +137,14 @@ mod tests {
         });
     }
 
-    /// Statuses, which tell the notes apart, and what each stands for beside itself.
+    /// The status of each entry, which identifies it here, and its number of further refusals.
     fn listed(refusals: &RecentRefusals) -> Vec<(Option<u16>, u64)> {
         let list = refusals.list();
         list.iter().map(|one| (one.note.status, one.more)).collect()
     }
 
     #[test]
-    fn a_flood_is_counted_at_the_last_one_noted_and_hides_no_other_reason() {
+    fn a_flood_is_counted_and_hides_no_other_reason() {
         let clock = Clock::manual(1_700_000_000_000);
         let refusals = RecentRefusals::default();
         note(&refusals, &clock, RefusedReason::Limit, 429);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_of_a_reason_make_room() {
+    fn the_oldest_refusals_of_a_reason_are_dropped() {
         let clock = Clock::manual(1_700_000_000_000);
         let refusals = RecentRefusals::default();
         for status in 0..100 {

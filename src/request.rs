@@ -1,4 +1,4 @@
-//! What HTTP asks of every request, on whichever listener.
+//! Checks that apply to all HTTP requests, and reading their bearer tokens.
 
 use std::borrow::Cow;
 
@@ -6,20 +6,20 @@ use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODI
 use hyper::http::uri::Authority;
 use hyper::{Request, StatusCode, Version};
 
-/// Why a request is refused before anybody looks at its route. The connection should end with the
-/// answer: whoever sent this and whoever reads it may not agree on where the next request begins.
+/// Why a request is refused before routing. The connection should be closed after the response: client
+/// and server may disagree on where the next request begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// HTTP/1.1 requires one (RFC 9112, 3.2).
+pub(crate) enum InvalidRequest {
+    /// No `Host` header, which HTTP/1.1 requires (RFC 9112, 3.2).
     NoHost,
-    /// Two hosts, or one that is none.
+    /// Two `Host` headers, or an invalid one.
     BadHost,
-    /// A coding that this server does not read (RFC 9112, 6.1).
+    /// A transfer coding that this server does not support (RFC 9112, 6.1).
     TransferCoding,
 }
 
-impl Fault {
-    /// What is wrong with a request, if anything is.
+impl InvalidRequest {
+    /// Checks a request; returns the first problem.
     pub(crate) fn of<B>(request: &Request<B>) -> Option<Self> {
         let headers = request.headers();
         let mut hosts = headers.get_all(HOST).iter();
@@ -48,9 +48,9 @@ impl Fault {
     }
 }
 
-/// What the first `Authorization` of the scheme Bearer carries: a client's token or a publisher's
-/// key. Empty where nothing follows the scheme. Bytes that are not UTF-8 become U+FFFD, which no
-/// credential holds.
+/// The credential of the first `Authorization` header with the scheme Bearer: a client's token or a
+/// publisher's key. Empty if nothing follows the scheme. Bytes that are not UTF-8 become U+FFFD, which
+/// no credential contains.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     headers.get_all(AUTHORIZATION).iter().find_map(|value| {
         let value = value.as_bytes().trim_ascii();
@@ -62,13 +62,13 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     })
 }
 
-/// A name or address, perhaps with a port; empty where a client's URI has none.
+/// A name or address, with an optional port. Empty if the client's URI has none.
 fn is_host(value: &HeaderValue) -> bool {
     let value = value.as_bytes();
     value.is_empty() || (!value.contains(&b'@') && Authority::try_from(value).is_ok())
 }
 
-/// hyper has seen to it that the last coding is `chunked`; it knows no other.
+/// hyper has checked that the last coding is `chunked`, and decodes no other.
 fn has_other_coding(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(TRANSFER_ENCODING).iter();
     match (values.next(), values.next()) {
@@ -85,12 +85,12 @@ fn has_other_coding(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn fault(version: Version, fields: &[(&str, &str)]) -> Option<Fault> {
+    fn fault(version: Version, fields: &[(&str, &str)]) -> Option<InvalidRequest> {
         let mut request = Request::builder().version(version);
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        Fault::of(&request.body(()).unwrap())
+        InvalidRequest::of(&request.body(()).unwrap())
     }
 
     #[test]
@@ -105,13 +105,20 @@ mod tests {
         ] {
             assert_eq!(http_11(&[("host", host)]), None, "{host:?}");
         }
-        assert_eq!(http_11(&[]), Some(Fault::NoHost));
+        assert_eq!(http_11(&[]), Some(InvalidRequest::NoHost));
         for host in ["a b", "user@a", "a/b", "a, b", "a:b:c"] {
-            assert_eq!(http_11(&[("host", host)]), Some(Fault::BadHost), "{host:?}");
+            assert_eq!(
+                http_11(&[("host", host)]),
+                Some(InvalidRequest::BadHost),
+                "{host:?}"
+            );
         }
         let twice = [("host", "a"), ("host", "a")];
-        assert_eq!(http_11(&twice), Some(Fault::BadHost));
-        assert_eq!(fault(Version::HTTP_10, &twice), Some(Fault::BadHost));
+        assert_eq!(http_11(&twice), Some(InvalidRequest::BadHost));
+        assert_eq!(
+            fault(Version::HTTP_10, &twice),
+            Some(InvalidRequest::BadHost)
+        );
         assert_eq!(fault(Version::HTTP_10, &[]), None);
     }
 
@@ -126,7 +133,11 @@ mod tests {
         assert_eq!(coded("chunked"), None);
         assert_eq!(coded("Chunked "), None);
         for value in ["gzip, chunked", "chunked, chunked", "gzip"] {
-            assert_eq!(coded(value), Some(Fault::TransferCoding), "{value}");
+            assert_eq!(
+                coded(value),
+                Some(InvalidRequest::TransferCoding),
+                "{value}"
+            );
         }
     }
 }

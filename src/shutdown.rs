@@ -1,4 +1,4 @@
-//! How far the server is on its way down. There is one for all that has to know, and no way back.
+//! The phase of the server's shutdown, shared by all tasks. It only moves forward.
 
 use tokio::sync::watch;
 
@@ -6,7 +6,7 @@ use tokio::sync::watch;
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown(watch::Sender<Phase>);
 
-/// Waits for a phase to come; for a task that waits more than once.
+/// Waits for a phase; for tasks that wait more than once.
 #[derive(Debug)]
 pub(crate) struct Waiter(watch::Receiver<Phase>);
 
@@ -14,29 +14,29 @@ pub(crate) struct Waiter(watch::Receiver<Phase>);
 enum Phase {
     #[default]
     Serving,
-    /// What is under way is brought to its end, and nothing new begins.
+    /// Work in progress is completed, and no new work begins.
     Draining,
-    /// Clients and their shards are gone; the rest goes, too.
+    /// Clients and shards are gone, and all other tasks end.
     Stopped,
 }
 
 impl Shutdown {
-    /// Begins the drain.
+    /// Starts the drain.
     pub(crate) fn start_drain(&self) {
         self.enter(Phase::Draining);
     }
 
-    /// Ends whatever still waits.
+    /// Ends all tasks that are still running.
     pub(crate) fn stop(&self) {
         self.enter(Phase::Stopped);
     }
 
-    /// Whether a drain has begun, and perhaps ended.
+    /// Returns true if the drain has started, even if it has ended since.
     pub(crate) fn is_draining(&self) -> bool {
         *self.0.borrow() >= Phase::Draining
     }
 
-    /// Whether the drain has ended.
+    /// Returns true if the drain has ended.
     pub(crate) fn is_stopped(&self) -> bool {
         *self.0.borrow() >= Phase::Stopped
     }
@@ -45,7 +45,7 @@ impl Shutdown {
         Waiter(self.0.subscribe())
     }
 
-    /// Runs a task on the current runtime until it ends or the server has stopped.
+    /// Runs a task on the current runtime until it ends or the server stops.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut waiter = self.waiter();
         tokio::spawn(async move {
@@ -62,7 +62,7 @@ impl Shutdown {
 }
 
 impl Waiter {
-    /// Waits until a drain has begun.
+    /// Waits until the drain has started.
     pub(crate) async fn draining(&mut self) {
         self.reach(Phase::Draining).await;
     }
@@ -73,7 +73,7 @@ impl Waiter {
     }
 
     async fn reach(&mut self, phase: Phase) {
-        // An error means that the server is gone altogether.
+        // An error means that the server no longer exists.
         let _ = self.0.wait_for(|now| *now >= phase).await;
     }
 }
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_phase_that_has_passed_is_not_waited_for_and_none_comes_back() {
+    async fn phases_only_move_forward() {
         let shutdown = Shutdown::default();
         let mut waiter = shutdown.waiter();
         assert!(!shutdown.is_draining() && !shutdown.is_stopped());

@@ -1,19 +1,19 @@
-//! The spans that `[telemetry]` exports, apart from the admin request's own: what the engine does
-//! for a request, by step. None is ever made for a client or a delivery.
+//! The spans that `[telemetry]` exports besides those of admin requests: the steps of the engine's work.
+//! Clients and deliveries have no spans.
 //!
-//! They have a target of their own. Where nothing is exported no layer wants it, so that a span
-//! costs a look at its callsite's flag; and no log line shows one, whatever the level.
+//! The spans have a separate target. Without an exporter no layer enables it, so a span costs one flag
+//! check. Log lines never show these spans, whatever the level.
 
 use std::fmt::Display;
 
 use tracing::Span;
 use tracing::field::{Empty, display};
 
-/// Their target.
+/// The target of these spans.
 pub(crate) const TARGET: &str = "idlewild::spans";
 
-/// A step of `$parent`; none where that is not traced, so that nothing begins a trace but an admin
-/// request, and the disk.
+/// A step of `$parent`. If that is not traced, neither is the step: only admin requests and flushes
+/// begin a trace.
 macro_rules! step {
     ($parent:expr, $name:literal $(, $field:ident = $value:expr)?) => {{
         let parent: &Span = $parent;
@@ -31,37 +31,37 @@ macro_rules! step {
     }};
 }
 
-/// Handing events to the engine, until they are accepted.
+/// Publishing events, until the engine has accepted them.
 pub(crate) fn publish(events: usize) -> Span {
     step!(&Span::current(), "publish", events = count(events))
 }
 
-/// Changing a user's session, until that is accepted.
+/// Changing a user's session, until the engine has accepted it.
 pub(crate) fn change_session() -> Span {
     step!(&Span::current(), "change session")
 }
 
-/// Logging a user out, until that is accepted.
+/// Logging a user out, until the engine has accepted it.
 pub(crate) fn log_out() -> Span {
     step!(&Span::current(), "log out")
 }
 
-/// From accepted to in force in every shard.
+/// Dispatching a change, until it is in force in every shard.
 pub(crate) fn dispatch() -> Span {
     step!(&Span::current(), "dispatch")
 }
 
-/// Putting events into the log in memory, waiting for room in it included.
+/// Appending events to the log in memory, including the wait for room.
 pub(crate) fn append(events: usize) -> Span {
     step!(&Span::current(), "append", events = count(events))
 }
 
-/// Writing a commit of so many events, of which `of` asked for some.
+/// Committing events to the store, for the request of span `of` among others.
 pub(crate) fn commit(of: &Span, events: usize) -> Span {
     step!(of, "commit", events = count(events))
 }
 
-/// Flushing what was committed to the disk, for whoever wrote in the last second.
+/// Flushing committed data to the disk, for all requests of the last second.
 pub(crate) fn flush() -> Span {
     tracing::info_span!(
         target: TARGET,

@@ -1,5 +1,5 @@
-//! Every system call beyond `std`, tokio and rustix's safe surface, and the only place with
-//! `unsafe`. What stands here has a safe signature; each block says why it is sound.
+//! System calls beyond those of `std`, tokio and rustix's safe functions. The only module with `unsafe`:
+//! its functions are safe to call, and each block says why it is sound.
 
 #![allow(unsafe_code)]
 
@@ -11,10 +11,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Raises the soft limit of open descriptors to the hard one and returns that.
+/// Raises the soft limit of open descriptors to the hard one, and returns it.
 ///
 /// # Errors
-/// What `setrlimit` says.
+/// `setrlimit` fails.
 pub fn raise_nofile() -> io::Result<u64> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(
@@ -27,13 +27,13 @@ pub fn raise_nofile() -> io::Result<u64> {
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
-/// Gives the calling thread a descriptor table of its own: a copy of the one it shared.
+/// Gives the calling thread its own descriptor table, a copy of the shared one.
 ///
-/// Descriptors opened afterwards by either side mean nothing, or something else, to the other;
-/// whatever threads share has to exist before (docs/decisions.md, "Descriptors").
+/// A descriptor that either side opens later is unknown to the other, or its number means another
+/// descriptor there. So whatever threads share must exist before (docs/decisions.md, "Descriptors").
 ///
 /// # Errors
-/// What `unshare(CLONE_FILES)` says: out of memory, or a sandbox that forbids it.
+/// `unshare(CLONE_FILES)` fails: no memory, or a sandbox forbids it.
 pub(crate) fn unshare_descriptor_table() -> io::Result<()> {
     // SAFETY: the call copies the table, so every descriptor this thread owns stays valid at its
     // number. The callers (shard threads, before they accept anything) own only descriptors that
@@ -42,11 +42,11 @@ pub(crate) fn unshare_descriptor_table() -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps the calling thread from ever running a signal handler: those write to a pipe whose
-/// descriptor number a private table need not hold.
+/// Keeps the calling thread from running signal handlers. They write to a pipe whose descriptor may not
+/// exist in a private table.
 ///
 /// # Errors
-/// What `pthread_sigmask` says.
+/// `pthread_sigmask` fails.
 pub(crate) fn block_signals() -> io::Result<()> {
     let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `sigfillset` initialises the set it is given; the set outlives both calls; a null
@@ -62,45 +62,45 @@ pub(crate) fn block_signals() -> io::Result<()> {
     }
 }
 
-/// Takes the descriptors that a supervisor passed (`LISTEN_FDS`, `sd_listen_fds(3)`), each with its
-/// name. Later calls get none.
+/// Takes the descriptors that a supervisor passed (`LISTEN_FDS`, `sd_listen_fds(3)`), with their names.
+/// Later calls return none.
 ///
 /// # Errors
-/// The variables are wrong, or count descriptors that are not open.
+/// The variables are invalid, or count descriptors that are not open.
 pub(crate) fn passed_descriptors() -> io::Result<Vec<(OwnedFd, String)>> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Ok(Vec::new());
     }
-    // Passed to another process, they leave their names behind.
+    // If they were passed to another process, their names are still set here.
     if sd_notify::listen_fds()?.len() == 0 {
         return Ok(Vec::new());
     }
     let passed = sd_notify::listen_fds_with_names()?.map(|(number, name)| {
-        // SAFETY: the descriptor was seen open just now. Under `LISTEN_PID`, which names this
-        // process, it was made for it and is used by nothing else in it; it is taken once.
+        // SAFETY: the descriptor was open a moment ago. `LISTEN_PID` names this process, so it was made for
+        // this process. Nothing else here uses it, and it is taken once.
         (unsafe { OwnedFd::from_raw_fd(number) }, name)
     });
     Ok(passed.collect())
 }
 
-/// What TCP has sent and not seen acknowledged.
+/// Data that TCP has sent and that the peer has not acknowledged.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct InFlight {
-    /// Packets on the way.
+pub(crate) struct Unacknowledged {
+    /// Unacknowledged packets.
     pub packets: u32,
-    /// Since the peer last acknowledged anything.
+    /// Time since the peer's last acknowledgement.
     pub last_ack_ms: u32,
 }
 
-/// What is on the way to the peer of a TCP socket (`TCP_INFO`, `tcp(7)`).
+/// The unacknowledged data of a TCP socket (`TCP_INFO`, `tcp(7)`).
 ///
 /// # Errors
-/// It is no TCP socket.
-pub(crate) fn in_flight(socket: BorrowedFd<'_>) -> io::Result<InFlight> {
+/// The socket is not a TCP socket.
+pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<Unacknowledged> {
     let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
     let mut bytes = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).unwrap_or(0);
-    // SAFETY: the kernel writes at most `bytes` bytes, which is what `info` has room for.
+    // SAFETY: the kernel writes at most `bytes` bytes, the size of `info`.
     let result = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
@@ -113,25 +113,25 @@ pub(crate) fn in_flight(socket: BorrowedFd<'_>) -> io::Result<InFlight> {
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: it is plain numbers, zeroed above where the kernel knows fewer of them.
+    // SAFETY: plain numbers, zeroed above in case the kernel knows fewer of them.
     let info = unsafe { info.assume_init() };
-    Ok(InFlight {
+    Ok(Unacknowledged {
         packets: info.tcpi_unacked,
         last_ack_ms: info.tcpi_last_ack_recv,
     })
 }
 
-/// Gives the calling thread's free memory back to the kernel. Meant for idle moments: it walks
-/// the thread's heap.
+/// Returns the calling thread's free memory to the kernel. It walks the thread's heap, so it is meant for
+/// idle moments.
 pub(crate) fn collect_memory() {
-    // SAFETY: has no preconditions; it works on mimalloc's own state, used or not.
+    // SAFETY: no preconditions; works on mimalloc's own state, used or not.
     unsafe { libmimalloc_sys::mi_collect(true) }
 }
 
-/// Lets the runtime whose context the caller is in watch a descriptor for being readable.
+/// Registers a descriptor with the current runtime, to wait until it is readable.
 ///
 /// # Errors
-/// What the runtime says.
+/// The runtime cannot register it.
 pub(crate) fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` keeps its number and stays open until it is dropped, which the
     // `AsyncFd` that owns it does after deregistering.
@@ -152,12 +152,12 @@ mod tests {
             unshare_descriptor_table().unwrap();
             unshared.send(()).unwrap();
             let number = number.recv().unwrap();
-            // SAFETY: only asked about, never used; the answer is expected to be "not open".
+            // SAFETY: the number is only queried; the expected answer is "not open".
             let fd = unsafe { BorrowedFd::borrow_raw(number) };
             rustix::io::fcntl_getfd(fd)
         });
         go.recv().unwrap();
-        // A number high enough that no other test's descriptor stands there in the copy.
+        // The number is so high that no other test's descriptor has it in the copy.
         let null: OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
         let high = rustix::io::fcntl_dupfd_cloexec(null.as_fd(), 900).unwrap();
         made.send(std::os::fd::AsRawFd::as_raw_fd(&high)).unwrap();

@@ -1,18 +1,18 @@
-//! Topics, and the patterns that say which of them a client may read.
+//! Topics, and the patterns that say which topics a client may read.
 //!
-//! A topic is a path of literal segments, `orders/eu/42`. A pattern is the same with two
-//! wildcards: `*` stands for exactly one segment, `**` for the rest, be it empty. A value of
-//! either type is valid; whoever holds one need not check it again.
+//! A topic is a path of literal segments, such as `orders/eu/42`. A pattern may also have wildcards: `*`
+//! matches exactly one segment, and `**` matches the rest, which may be empty. Every value of either
+//! type is valid.
 
 use std::fmt;
 
 use compact_str::CompactString;
 
-/// Longest topic or pattern, in bytes: a topic stands in query strings, in log indices and in
-/// every frame's bookkeeping, so it is a name and not a document.
+/// Longest topic or pattern, in bytes. Topics are in query strings, in the log's indices and in the
+/// bookkeeping of every frame, so they are short names.
 pub(crate) const MAX_TOPIC_BYTES: usize = 256;
 
-/// Most topics one stream subscribes to: each costs an index entry for as long as it is open.
+/// Most topics per stream: each costs an index entry while the stream is open.
 pub(crate) const MAX_TOPICS_PER_STREAM: usize = 32;
 
 /// The name of one topic, without wildcards.
@@ -20,11 +20,10 @@ pub(crate) const MAX_TOPICS_PER_STREAM: usize = 32;
 pub struct Topic(CompactString);
 
 impl Topic {
-    /// Reads a topic: 1 to [`MAX_TOPIC_BYTES`] bytes, no empty segment, no wildcard, no control
-    /// character.
+    /// Parses a topic: 1 to [`MAX_TOPIC_BYTES`] bytes, no empty segment, no wildcard, no control character.
     ///
     /// # Errors
-    /// Which of these does not hold.
+    /// The first of these rules that is broken.
     pub fn parse(text: &str) -> Result<Self, TopicError> {
         check(text)?;
         if text.split('/').any(|segment| matches!(segment, "*" | "**")) {
@@ -33,7 +32,7 @@ impl Topic {
         Ok(Self(text.into()))
     }
 
-    /// The topic as it was written.
+    /// The topic as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -49,16 +48,16 @@ impl fmt::Display for Topic {
     }
 }
 
-/// A set of topics: a topic in which whole segments may be wildcards.
+/// A set of topics: like a topic, but whole segments may be wildcards.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TopicPattern(CompactString);
 
 impl TopicPattern {
-    /// Reads a pattern: as [`Topic::parse`], with `*` for any one segment and, as the last
-    /// segment only, `**` for any number of them.
+    /// Parses a pattern: like [`Topic::parse`], with `*` for any segment, and with `**` for any number of
+    /// segments at the end.
     ///
     /// # Errors
-    /// Which of these does not hold.
+    /// The first of these rules that is broken.
     pub fn parse(text: &str) -> Result<Self, TopicError> {
         check(text)?;
         let mut segments = text.split('/');
@@ -68,7 +67,7 @@ impl TopicPattern {
         Ok(Self(text.into()))
     }
 
-    /// Whether `topic` is one of the topics meant.
+    /// Returns true if the pattern includes `topic`.
     pub fn matches(&self, topic: &str) -> bool {
         let mut segments = topic.split('/');
         for wanted in self.0.split('/') {
@@ -83,7 +82,7 @@ impl TopicPattern {
         segments.next().is_none()
     }
 
-    /// Whether the pattern has no wildcard, so that it means one topic.
+    /// Returns true if the pattern has no wildcard, so that it includes one topic only.
     pub fn is_literal(&self) -> bool {
         !self
             .0
@@ -91,7 +90,7 @@ impl TopicPattern {
             .any(|segment| matches!(segment, "*" | "**"))
     }
 
-    /// The pattern as it was written.
+    /// The pattern as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -103,16 +102,16 @@ impl fmt::Display for TopicPattern {
     }
 }
 
-/// Why a text is no topic or no pattern.
+/// Why a text is not a topic or a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopicError {
-    /// No byte at all.
+    /// No bytes.
     #[error("a topic is not empty")]
     Empty,
     /// More than [`MAX_TOPIC_BYTES`].
     #[error("a topic has at most {MAX_TOPIC_BYTES} bytes")]
     TooLong,
-    /// Two slashes in a row, or one at an end.
+    /// Two slashes in a row, or one at either end.
     #[error("a topic has no empty segment: no `/` at its ends, no `//`")]
     EmptySegment,
     /// A control character.
@@ -126,7 +125,7 @@ pub enum TopicError {
     RestNotLast,
 }
 
-/// What holds for topics and patterns alike.
+/// The rules that topics and patterns share.
 fn check(text: &str) -> Result<(), TopicError> {
     if text.is_empty() {
         return Err(TopicError::Empty);
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_literal_pattern_means_itself_only() {
+    fn a_literal_pattern_matches_only_itself() {
         let pattern = TopicPattern::parse("orders/eu").unwrap();
         assert!(pattern.is_literal());
         assert!(pattern.matches("orders/eu"));
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_is_exactly_one_segment() {
+    fn a_star_matches_exactly_one_segment() {
         assert!(matches("orders/*", "orders/eu"));
         assert!(matches("*/eu", "orders/eu"));
         assert!(!matches("orders/*", "orders"));
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn two_stars_are_the_rest_even_an_empty_one() {
+    fn two_stars_match_the_rest_even_if_empty() {
         for topic in ["orders", "orders/eu", "orders/eu/42"] {
             assert!(matches("orders/**", topic), "{topic}");
             assert!(matches("**", topic), "{topic}");
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn two_stars_stand_last_or_nowhere() {
+    fn two_stars_are_allowed_only_at_the_end() {
         for text in ["**/a", "a/**/b", "**/**"] {
             assert_eq!(
                 TopicPattern::parse(text),
@@ -220,7 +219,7 @@ mod tests {
         }
     }
 
-    /// The definition, written down without regard to cost.
+    /// The definition, without regard to cost.
     fn naive(pattern: &[&str], topic: &[&str]) -> bool {
         match (pattern, topic) {
             (["**"], _) | ([], []) => true,

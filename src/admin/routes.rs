@@ -17,7 +17,7 @@ use super::dashboard::{live, page, recent_refusals, stats};
 use super::service::Admin;
 use super::{health, metrics, span};
 use crate::event::UserId;
-use crate::request::Fault;
+use crate::request::InvalidRequest;
 
 /// A path that is served.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ enum Route {
 
 /// Answers a request.
 pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, line: &Arc<Line>) -> Answer {
-    if let Some(fault) = Fault::of(&request) {
+    if let Some(fault) = InvalidRequest::of(&request) {
         let mut answer = Answer::from(Problem::faulty(fault));
         let close = HeaderValue::from_static("close");
         answer.headers_mut().insert(CONNECTION, close);

@@ -39,7 +39,7 @@ impl WrongKeys {
         let known = table.networks.get(network);
         let is_other = known.is_none() && table.networks.len() >= MAX_NETWORKS;
         let whole_ms = match known {
-            Some(entry) => entry.place.expires_ms,
+            Some(entry) => entry.expiry.at_ms,
             None if is_other => table.others_whole_ms,
             None => now_ms,
         };

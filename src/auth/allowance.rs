@@ -1,35 +1,35 @@
-//! How often an address may be wrong: each has an allowance that is used up by what goes wrong and
-//! comes back with time. Whoever is right as a rule never notices, however much it asks.
+//! Limits the failures of each address. A failure uses up one unit of the address's allowance, and
+//! units return over time. A client that mostly succeeds is never limited.
 //!
-//! The allowance of an address is one number, the moment at which it will be whole again (the
-//! generic cell rate algorithm). At most [`MAX_NETWORKS`] are remembered; one more forgets the one
-//! that is whole soonest.
+//! The allowance of an address is stored as one number: the moment at which it will be full again
+//! (generic cell rate algorithm). At most [`MAX_NETWORKS`] are stored. One more replaces the one that
+//! will be full soonest.
 
 use parking_lot::Mutex;
 
-use super::turns::Repute;
+use super::fair_queue::Reputation;
 use crate::expiring::Expiring;
 use crate::net::Network;
 
-/// Most addresses remembered, some 2 MiB.
+/// Most addresses stored, some 2 MiB.
 pub(crate) const MAX_NETWORKS: usize = 16 * 1024;
 
-/// How much each network has left of its allowance.
+/// What each network has left of its allowance.
 #[derive(Debug)]
 pub(crate) struct Allowance {
-    /// How long one takes to come back.
+    /// Time for one unit to return.
     each_ms: u64,
-    /// How long all take to come back.
+    /// Time for all units to return.
     all_ms: u64,
     used: Mutex<Used>,
 }
 
-/// The addresses whose allowance is not whole, until it is.
+/// Addresses whose allowance is not full.
 #[derive(Debug, Default)]
 struct Used(Expiring<Network, ()>);
 
 impl Allowance {
-    /// `at_once` for each address, of which one comes back every `each_ms`.
+    /// Each address has `at_once` units; one returns every `each_ms`.
     pub(crate) fn new(at_once: u64, each_ms: u64) -> Self {
         Self {
             each_ms,
@@ -38,23 +38,22 @@ impl Allowance {
         }
     }
 
-    /// Whether anything is left.
+    /// Returns true if a unit is left.
     pub(crate) fn has_some(&self, network: Network, now_ms: u64) -> bool {
         self.has_room(self.used.lock().whole_at_ms(network), now_ms)
     }
 
-    /// Whether so much was used up that something is wrong with the address: a tenth, which is more
-    /// than one person's mistakes.
-    pub(crate) fn repute(&self, network: Network, now_ms: u64) -> Repute {
+    /// Suspect if more than a tenth is used up: that is more than one person's mistakes.
+    pub(crate) fn reputation(&self, network: Network, now_ms: u64) -> Reputation {
         let used_ms = self.used.lock().whole_at_ms(network).saturating_sub(now_ms);
         if used_ms > self.all_ms / 10 {
-            Repute::Suspect
+            Reputation::Suspect
         } else {
-            Repute::Good
+            Reputation::Good
         }
     }
 
-    /// Uses up one, if one is left.
+    /// Uses one unit; returns false if none is left.
     pub(crate) fn take(&self, network: Network, now_ms: u64) -> bool {
         let mut used = self.used.lock();
         let whole_at_ms = used.whole_at_ms(network);
@@ -68,7 +67,7 @@ impl Allowance {
         has_room
     }
 
-    /// Gives back one that was taken: nothing went wrong.
+    /// Returns a unit that was taken in advance.
     pub(crate) fn give_back(&self, network: Network) {
         let mut used = self.used.lock();
         let whole_at_ms = used.whole_at_ms(network).saturating_sub(self.each_ms);
@@ -84,11 +83,9 @@ impl Allowance {
 }
 
 impl Used {
-    /// In the past, or 0, where the allowance is whole.
+    /// The moment at which the allowance is full. It is in the past, or 0, if it is full now.
     fn whole_at_ms(&self, network: Network) -> u64 {
-        self.0
-            .get(network)
-            .map_or(0, |entry| entry.place.expires_ms)
+        self.0.get(network).map_or(0, |entry| entry.expiry.at_ms)
     }
 }
 
@@ -105,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_used_up_and_comes_back_one_by_one() {
+    fn units_return_one_by_one() {
         let allowance = Allowance::new(3, 100);
         let take = |now_ms| allowance.take(network(1), now_ms);
         assert!(take(1_000) && take(1_000) && take(1_000));
@@ -117,18 +114,21 @@ mod tests {
     #[test]
     fn an_address_is_suspect_while_more_than_a_tenth_is_used() {
         let allowance = Allowance::new(100, 100);
-        let repute = |now_ms| allowance.repute(network(1), now_ms);
+        let reputation = |now_ms| allowance.reputation(network(1), now_ms);
         for _ in 0..10 {
             assert!(allowance.take(network(1), 0));
-            assert_eq!(repute(0), Repute::Good);
+            assert_eq!(reputation(0), Reputation::Good);
         }
         assert!(allowance.take(network(1), 0));
-        assert_eq!((repute(0), repute(100)), (Repute::Suspect, Repute::Good));
-        assert_eq!(allowance.repute(network(2), 0), Repute::Good);
+        assert_eq!(
+            (reputation(0), reputation(100)),
+            (Reputation::Suspect, Reputation::Good)
+        );
+        assert_eq!(allowance.reputation(network(2), 0), Reputation::Good);
     }
 
     #[test]
-    fn what_is_given_back_is_there_again() {
+    fn a_returned_unit_can_be_taken_again() {
         let allowance = Allowance::new(2, 100);
         for _ in 0..1_000 {
             assert!(allowance.take(network(1), 5));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn more_addresses_than_are_remembered_take_no_more_room() {
+    fn the_number_of_stored_addresses_is_bounded() {
         let allowance = Allowance::new(2, 100);
         for number in 0..u32::try_from(MAX_NETWORKS).unwrap() + 10 {
             assert!(allowance.take(network(number), 0));
@@ -158,7 +158,7 @@ mod tests {
             const EACH_MS: u64 = 50;
             let allowance = Allowance::new(at_once, EACH_MS);
             let mut now_ms = 1_000;
-            // What is missing from each bucket, in milliseconds of filling.
+            // What each bucket lacks, in milliseconds of filling.
             let mut missing_ms = [0_u64; 3];
             for (number, wait_ms, is_given_back) in steps {
                 now_ms += wait_ms;

@@ -1,14 +1,14 @@
-//! The admin side's keys: made here, known by their hashes, compared in constant time.
+//! API keys of publishers: generates them, and checks them in constant time against stored hashes.
 
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::random_name;
 use crate::config::{self, KeyHash};
 
-/// What every key starts with, so that people and secret scanners know one when they see it.
+/// Every key starts with this, so that people and secret scanners recognise one.
 const PREFIX: &str = "idw_";
 
-/// A new key. It is shown once; its [`KeyHash`] is what the configuration keeps.
+/// Generates a key. It is shown once; the configuration keeps its [`KeyHash`].
 pub(crate) fn generate() -> String {
     format!("{PREFIX}{}", random_name())
 }
@@ -20,7 +20,7 @@ pub(crate) struct ApiKeys {
 }
 
 impl ApiKeys {
-    /// The keys of the configuration; the raw one, if set, goes by the name `env`.
+    /// The keys of the configuration. The raw key, if set, has the name `env`.
     pub(crate) fn new(admin: &config::Admin) -> Self {
         let keys = admin.api_keys.iter();
         let named = keys.map(|key| (key.name.as_str().into(), key.hash));
@@ -31,8 +31,8 @@ impl ApiKeys {
         }
     }
 
-    /// The name of the key that was presented. How long it takes tells neither whether a key
-    /// matched nor which: all are compared, and to the end.
+    /// The name of the key that was presented. All hashes are compared completely, so the time reveals
+    /// neither a match nor its place.
     pub(crate) fn check(&self, presented: &str) -> Option<&str> {
         let presented = KeyHash::of(presented);
         let mut found = u64::MAX;
@@ -44,7 +44,7 @@ impl ApiKeys {
         Some(name)
     }
 
-    /// Whether the key of this hash is one of these.
+    /// Returns true if one of the keys has this hash.
     pub(crate) fn has(&self, hash: KeyHash) -> bool {
         self.keys.iter().any(|(_, own)| *own == hash)
     }
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn without_keys_nobody_is_let_in() {
+    fn without_keys_every_key_is_rejected() {
         let keys = ApiKeys::new(&config::Admin::default());
         assert!(keys.keys.is_empty());
         assert_eq!(keys.check(""), None);

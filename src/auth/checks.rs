@@ -1,9 +1,9 @@
-//! Checks signatures of public keys, on other threads than the shards': such a check takes up to
-//! 0.3 ms a key, and anybody can send a token that needs one. Addresses take turns, so a flood of
-//! forgeries from one of them delays the others by one check.
+//! Checks public-key signatures on threads other than the shards'. Such a check takes up to 0.3 ms
+//! per key, and anyone can send a token that needs one. The queue is fair between addresses, so a
+//! flood of forgeries from one address delays the others by one check.
 //!
-//! The most likely key comes first, and its checks have turns of their own: a forgery costs as many
-//! checks as there are keys, a good token mostly one, and does not wait for the forgeries' others.
+//! The most likely key is tried first, in a lane of its own. A forgery costs one check per key. A
+//! good token usually costs one, and does not wait for the further checks of forgeries.
 
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -12,38 +12,38 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::allowance::Allowance;
+use super::fair_queue::{Busy, FairQueue, QueueLimits};
 use super::jwt::{Rejected, SignatureCheck, Signed};
-use super::turns::{Bounds, Busy, Turns};
 use crate::clock::Clock;
 use crate::net::Network;
 
-/// Checks that wait. Their clients wait with them, so `max_handshakes` bounds them, too.
+/// Limit of waiting checks. Their clients wait with them, so `max_handshakes` bounds them, too.
 const MAX_WAITING: usize = 4 * 1024;
 
-/// The same, of one address that sends forgeries: few enough to leave the places among the
-/// handshakes to others.
+/// The same per address that sends forgeries. It is small, so that most of the places for handshakes
+/// are left to others.
 const MAX_WAITING_SUSPECT: usize = 64;
 
-/// Bad signatures of one address at once, a tenth of which makes it suspect.
+/// Burst of bad signatures per address; a tenth of it makes the address suspect.
 const MAX_FORGERIES: u64 = 100;
 
-/// How long one of them is remembered.
+/// Time until one bad signature is forgiven.
 const FORGERY_MS: u64 = 100;
 
-/// Longest wait for a turn: past that a flood has the address's turns, and the client's place among
-/// the handshakes is worth more to others.
+/// Longest wait in the queue. Past that, a flood uses the address's share, and others need the client's
+/// place among the handshakes.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// How nice the threads for the most likely key are: a busy shard gets three times their share of a
+/// Niceness of the threads for the most likely key: a busy shard gets three times their share of a
 /// core. Open streams come first.
 const NICE_FIRST: i32 = 5;
 
-/// The same for the other keys: a ninth of a busy shard's share. There are as many threads as cores,
-/// so that a flood of forgeries has to use up the whole machine before good tokens of another key
-/// than the most likely one wait.
+/// The same for the other keys: a ninth of a busy shard's share. There are as many threads as cores.
+/// So a flood of forgeries has to use up the whole machine before it delays good tokens of a less
+/// likely key.
 const NICE_REST: i32 = 10;
 
-/// Threads that check signatures, and the turns at them.
+/// Threads that check signatures, behind fair queues.
 #[derive(Debug)]
 pub(crate) struct Checks {
     /// For the most likely key.
@@ -55,13 +55,13 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
-    /// The threads end when this is dropped.
+    /// Starts the threads; they end when this is dropped.
     ///
-    /// To be called before the shards' threads start: a thread wakes them by the numbers in its own
-    /// descriptor table.
+    /// Call this before the shard threads start: a thread wakes these by the numbers in its own descriptor
+    /// table.
     pub(crate) fn new(clock: Clock) -> Self {
         Self {
-            // The other half of the cores is for those that are let in.
+            // The other half of the cores is for clients that are already connected.
             first: Lane::new((cores() / 2).max(1), NICE_FIRST),
             rest: Lane::new(cores(), NICE_REST),
             forgeries: Allowance::new(MAX_FORGERIES, FORGERY_MS),
@@ -69,10 +69,10 @@ impl Checks {
         }
     }
 
-    /// Checks the signature of a token that came from `network`.
+    /// Checks the signature of a token from `network`.
     ///
     /// # Errors
-    /// Too many wait, or it has waited for too long.
+    /// The queue is full, or the check waited too long.
     pub(crate) async fn run(
         &self,
         check: SignatureCheck,
@@ -98,21 +98,21 @@ impl Checks {
         Ok(checked)
     }
 
-    /// Has the work done when its turn comes.
+    /// Runs `work` on a thread of the lane, after waiting in its queue.
     async fn work<T: Send + 'static>(
         &self,
         lane: &Lane,
         network: Network,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Busy> {
-        let repute = self.forgeries.repute(network, self.clock.now_ms());
-        let turn = lane.turns.take(network, repute);
-        let turn = self.clock.within(MAX_WAIT, turn).await.ok_or(Busy)??;
+        let reputation = self.forgeries.reputation(network, self.clock.now_ms());
+        let grant = lane.queue.enter(network, reputation);
+        let grant = self.clock.within(MAX_WAIT, grant).await.ok_or(Busy)??;
         let (answer, answered) = oneshot::channel();
         let job = Box::new(move || {
-            // Nobody may wait for it any more.
+            // The caller may have gone.
             let _ = answer.send(work());
-            drop(turn);
+            drop(grant);
         });
         lane.jobs.send(job).map_err(|_| Busy)?;
         answered.await.map_err(|_| Busy)
@@ -121,11 +121,11 @@ impl Checks {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads, and the turns at them.
+/// Threads, and the queue in front of them.
 #[derive(Debug)]
 struct Lane {
-    turns: Turns,
-    /// Never more than threads: each has a turn.
+    queue: FairQueue,
+    /// Holds at most one job per thread: each job has a grant.
     jobs: mpsc::Sender<Job>,
 }
 
@@ -137,20 +137,20 @@ impl Lane {
             let receiver = Arc::clone(&receiver);
             let thread = std::thread::Builder::new().name("signatures".to_owned());
             let spawned = thread.spawn(move || {
-                // On Linux this is about the calling thread. Without it the checks only take more.
+                // On Linux this affects the calling thread only. If it fails, checks get a larger share.
                 let _ = rustix::process::nice(nice);
-                // One of them waits for a job, the others for the lock.
+                // One thread waits for a job, the others for the lock.
                 while let Ok(job) = { receiver.lock().recv() } {
                     job();
                 }
             });
             if let Err(error) = spawned {
-                // Without any, tokens of public keys get 503.
+                // Without any thread, tokens with public keys get 503.
                 tracing::error!(%error, "cannot start a thread that checks signatures");
             }
         }
         Self {
-            turns: Turns::new(Bounds {
+            queue: FairQueue::new(QueueLimits {
                 at_once: threads,
                 at_once_each: threads,
                 waiting: MAX_WAITING,
@@ -169,14 +169,14 @@ fn cores() -> usize {
 mod tests {
     use jsonwebtoken::{EncodingKey, Header};
 
+    use super::super::fair_queue::Reputation;
     use super::super::jwt::Verifier;
-    use super::super::turns::Repute;
     use super::*;
     use crate::config::{self, Algorithm, InputFile};
 
     const FORGED: &str = "eyJhbGciOiJFUzM4NCJ9.e30.AAAA";
 
-    /// With two keys.
+    /// Has two keys.
     fn verifier() -> Verifier {
         let pem = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/p384.pem");
         let verifier = Verifier::new(&config::Auth {
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_thread_that_asks_does_not_check() {
+    fn signatures_are_checked_on_another_thread() {
         let verifier = verifier();
         let checks = Checks::new(Clock::manual(0));
         let network = Network::of(None);
@@ -219,7 +219,14 @@ mod tests {
         block_on(async {
             let mut taken = Vec::new();
             for _ in 0..cores() {
-                taken.push(checks.rest.turns.take(network, Repute::Good).await.unwrap());
+                taken.push(
+                    checks
+                        .rest
+                        .queue
+                        .enter(network, Reputation::Good)
+                        .await
+                        .unwrap(),
+                );
             }
             assert!(run(signed()).await.unwrap().is_ok());
             let time_passes = async {
@@ -248,11 +255,11 @@ mod tests {
         for _ in 0..20 {
             assert!(run(signed()).is_ok());
         }
-        assert_eq!(checks.forgeries.repute(network, 0), Repute::Good);
+        assert_eq!(checks.forgeries.reputation(network, 0), Reputation::Good);
         for _ in 0..20 {
             assert!(run(FORGED.to_owned()).is_err());
         }
-        assert_eq!(checks.forgeries.repute(network, 0), Repute::Suspect);
+        assert_eq!(checks.forgeries.reputation(network, 0), Reputation::Suspect);
     }
 
     fn block_on<F: Future>(future: F) -> F::Output {

@@ -1,5 +1,5 @@
-//! Which of a request's credentials decides. Nothing is checked here: that a credential is there
-//! and that it is good are two questions, and a bad one is not rescued by a later one.
+//! Chooses the credential of a request that counts, without checking it. If it is bad, the others are
+//! not tried.
 
 use std::borrow::Cow;
 
@@ -8,10 +8,10 @@ use hyper::header::COOKIE;
 
 use crate::request::bearer;
 
-/// A credential as the client sent it, percent-decoding undone.
+/// A credential as the client sent it, after percent-decoding.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credential<'a> {
-    /// A JWT in the `Authorization` header; empty where the header holds nothing but the scheme.
+    /// A JWT in the `Authorization` header; empty if the header has nothing but the scheme.
     Bearer(Cow<'a, str>),
     /// A one-time ticket in the query.
     Ticket(Cow<'a, str>),
@@ -23,9 +23,9 @@ pub enum Credential<'a> {
 
 /// The first credential present, in the contract's order: header, ticket, token, cookie.
 ///
-/// An `Authorization` of another scheme belongs to someone else (a proxy's Basic, say) and is
-/// passed over. A parameter or cookie without a value counts as absent: that is how forms and
-/// log-outs leave them. Bytes that are not UTF-8 become U+FFFD, which no credential holds.
+/// An `Authorization` of another scheme, such as a proxy's Basic, is ignored. A parameter or cookie
+/// without a value counts as absent: forms and log-outs leave such. Bytes that are not UTF-8 become
+/// U+FFFD, which no credential contains.
 pub fn find<'a>(
     headers: &'a HeaderMap,
     query: Option<&'a str>,
@@ -39,7 +39,7 @@ pub fn find<'a>(
 }
 
 impl Credential<'_> {
-    /// Where the credential stood, as a log field.
+    /// The source of the credential, as a log field.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Bearer(_) => "bearer",
@@ -50,7 +50,7 @@ impl Credential<'_> {
     }
 }
 
-/// Shows where the credential stood and never what it is.
+/// Shows the source of the credential, never the credential.
 impl std::fmt::Debug for Credential<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.label())
@@ -72,7 +72,7 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<Cow<'a, str>> {
     })
 }
 
-/// Names and values of all cookies, in their order.
+/// Names and values of all cookies, in order.
 pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     headers
         .get_all(COOKIE)
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authorization_of_another_scheme_is_passed_over() {
+    fn an_authorization_of_another_scheme_is_ignored() {
         for value in ["Basic dXNlcg==", "Bearerx y", "", "Token x"] {
             let pairs = [(AUTHORIZATION, value)];
             finds(
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_bearer_is_present_and_not_rescued() {
+    fn an_empty_bearer_still_decides() {
         for value in ["Bearer", "Bearer "] {
             finds(
                 &[(AUTHORIZATION, value)],

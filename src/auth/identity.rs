@@ -1,61 +1,59 @@
-//! Who a client is, once that is proved.
+//! The result of authentication: who a client is.
 
 use compact_str::CompactString;
 
 use crate::event::Position;
 use crate::topic::TopicPattern;
 
-/// A client that has proved who it is, and what it may do.
+/// An authenticated client, and what it may do.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// The user; an integer claim stands here in decimal.
+    /// The user. An integer claim is written in decimal.
     pub user: CompactString,
-    /// The session that the token belongs to, where it names one.
+    /// The session that the token names, if any.
     pub session: Option<Box<str>>,
-    /// What it is from, to be compared with session changes. None for a token without `iat`.
+    /// The origin of this identity, for comparison with session changes. `None` for a token without `iat`.
     pub issued: Option<Issued>,
-    /// When the token ends, in Unix seconds, leeway not added; [`Identity::NO_END`] for never.
+    /// When the token expires, in Unix seconds without leeway. [`Identity::NO_END`] means never.
     pub expires_at: u64,
-    /// The topics that may be subscribed to.
+    /// The topics that the client may subscribe to.
     pub topics: Box<[TopicPattern]>,
 }
 
 impl Identity {
-    /// What does not end by itself.
+    /// An identity that does not expire by itself.
     pub const NO_END: u64 = u64::MAX;
 }
 
-/// What an identity is from.
+/// The origin of an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Issued {
-    /// A token, with its issuer's time.
+    /// A token, with its time of issue.
     Token(IssuedAt),
-    /// An answer of the application, which was asked when the log had come so far. Session changes
-    /// beyond that revoke it, whatever any clock says.
+    /// An answer of the application, with the log's position when it was asked. Later session changes
+    /// revoke it, whatever any clock says.
     Answer(Position),
 }
 
-/// The moment a token was issued at, as precisely as its `iat` tells.
+/// When a token was issued, as precisely as its `iat` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IssuedAt {
     unix_ms: u64,
 }
 
 impl IssuedAt {
-    /// An `iat` in milliseconds. One that was written in whole seconds counts as issued at the
-    /// start of its second.
+    /// An `iat` in milliseconds. One in whole seconds counts as the start of its second.
     pub fn from_unix_ms(unix_ms: u64) -> Self {
         Self { unix_ms }
     }
 
-    /// Whether the token was certainly issued later than `moment_unix_ms`.
+    /// Returns true if the token was certainly issued later than `moment_unix_ms`.
     ///
-    /// Most issuers write whole seconds. Such a token may be from before or after a revocation
-    /// that fell into its second, and a token let through wrongly is worse than one refused
-    /// wrongly (the client signs in again): so it counts as issued at the start of its second,
-    /// and comes after a moment only if its second does. For whole seconds `s` and a moment `m`
-    /// in milliseconds, `1000·s > m` says the same as `s > ⌊m / 1000⌋`, so this one comparison
-    /// serves both precisions. Within the millisecond the answer is no, for the same reason.
+    /// Most issuers write whole seconds. Such a token may be from before or after a revocation in the same
+    /// second. Accepting it wrongly is worse than rejecting it wrongly, since the client can sign in again.
+    /// So it counts as issued at the start of its second, and is later only if its second is. For whole
+    /// seconds `s` and a moment `m` in milliseconds, `1000·s > m` is equivalent to `s > ⌊m / 1000⌋`, so this
+    /// comparison serves both precisions. Within the same millisecond the answer is no, for the same reason.
     pub fn is_after(self, moment_unix_ms: u64) -> bool {
         self.unix_ms > moment_unix_ms
     }

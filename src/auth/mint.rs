@@ -1,5 +1,5 @@
-//! Signs tokens, for the login and for `idlewild token`. What it signs, a [`Verifier`] of the same
-//! configuration accepts.
+//! Signs tokens, for the login and for `idlewild token`. A [`Verifier`] with the same configuration
+//! accepts them.
 //!
 //! [`Verifier`]: super::jwt::Verifier
 
@@ -11,39 +11,38 @@ use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Map, Value};
 
 use super::jwt::{MAX_PATTERNS, MAX_TOKEN_BYTES};
-use super::keys::{KeysError, Kind, jose, shared_secret};
+use super::keys::{KeyKind, KeysError, jose, shared_secret};
 use super::random;
 use crate::clock::millis;
 use crate::config;
 use crate::event::is_id;
 use crate::topic::{TopicError, TopicPattern};
 
-/// What a new token says.
+/// The claims of a new token.
 #[derive(Clone, Copy, Debug)]
 pub struct Claims<'a> {
-    /// The user it is for.
+    /// The user.
     pub user: &'a str,
-    /// The session it belongs to.
+    /// The session, if any.
     pub session: Option<&'a str>,
     /// The topic patterns it allows.
     pub topics: &'a [String],
-    /// How long it lives.
+    /// Time until it expires.
     pub ttl: Duration,
-    /// The moment it is issued.
+    /// When it is issued.
     pub now_unix_ms: u64,
 }
 
-/// A token that says `claims`, signed with the configured secret and the first `HS*` algorithm of
-/// the allow-list.
+/// Signs a token with the configured secret and the first `HS*` algorithm of the allow-list.
 ///
 /// # Errors
-/// No `HS*` algorithm or secret is configured, or the claims are such as would be refused.
+/// No `HS*` algorithm or no secret is configured, or a verifier would reject the claims.
 pub fn mint(auth: &config::Auth, claims: &Claims<'_>) -> Result<String, MintError> {
     let alg = auth
         .algorithms
         .iter()
         .copied()
-        .find(|alg| Kind::of(*alg) == Kind::Secret)
+        .find(|alg| KeyKind::of(*alg) == KeyKind::Secret)
         .ok_or(MintError::NoAlgorithm)?;
     let secret = shared_secret(auth)?.ok_or(MintError::NoSecret)?;
     let token = jsonwebtoken::encode(
@@ -58,7 +57,7 @@ pub fn mint(auth: &config::Auth, claims: &Claims<'_>) -> Result<String, MintErro
     Ok(token)
 }
 
-/// Why no token was made.
+/// Why a token could not be signed.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum MintError {
@@ -99,37 +98,37 @@ fn payload(auth: &config::Auth, claims: &Claims<'_>) -> Result<Map<String, Value
         TopicPattern::parse(topic).map_err(|error| MintError::Topic(topic.clone(), error))?;
     }
 
-    // Whoever uses the token for the whole of its last second is still in time.
+    // Rounded up, so that the token is valid for the whole of its last second.
     let expires_at = claims
         .now_unix_ms
         .saturating_add(millis(claims.ttl))
         .div_ceil(1_000);
     let mut payload = Map::new();
-    let mut say = |name: &str, value: Value| payload.insert(name.to_owned(), value);
+    let mut set = |name: &str, value: Value| payload.insert(name.to_owned(), value);
     if let Some(audience) = &auth.audience {
-        say("aud", audience.as_str().into());
+        set("aud", audience.as_str().into());
     }
     if let Some(issuer) = &auth.issuer {
-        say("iss", issuer.as_str().into());
+        set("iss", issuer.as_str().into());
     }
     if !claims.topics.is_empty() {
-        say("topics", claims.topics.into());
+        set("topics", claims.topics.into());
     }
     if let Some(session) = claims.session {
-        say(&auth.session_claim, session.into());
+        set(&auth.session_claim, session.into());
     }
-    say(&auth.token_type_claim, "access".into());
-    say(&auth.user_claim, user(claims.user));
-    // With a fraction, so that a token from just after a revocation is told from one just before.
+    set(&auth.token_type_claim, "access".into());
+    set(&auth.user_claim, user(claims.user));
+    // With a fraction, so that tokens from just before and just after a revocation can be told apart.
     #[allow(clippy::cast_precision_loss)] // exact to far below a millisecond for 10,000 years
-    say("iat", (claims.now_unix_ms as f64 / 1_000.0).into());
-    say("exp", expires_at.into());
-    say("jti", URL_SAFE_NO_PAD.encode(random::<16>()).into());
+    set("iat", (claims.now_unix_ms as f64 / 1_000.0).into());
+    set("exp", expires_at.into());
+    set("jti", URL_SAFE_NO_PAD.encode(random::<16>()).into());
     Ok(payload)
 }
 
-/// An id of digits as the number it is, the way SimpleJWT writes it; anything that would read back
-/// differently stays a text.
+/// Writes an id of digits as a number, as SimpleJWT does. Anything that would read back differently
+/// stays a string.
 fn user(user: &str) -> Value {
     match user.parse::<u64>() {
         Ok(id) if id.to_string() == user => id.into(),
@@ -169,7 +168,7 @@ mod tests {
         }
     }
 
-    fn said(token: &str) -> Value {
+    fn claims_of(token: &str) -> Value {
         let payload = token.split('.').nth(1).unwrap();
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
     }
@@ -198,12 +197,12 @@ mod tests {
         assert_eq!(identity.expires_at, 1_700_000_061);
         assert_eq!(identity.topics.len(), 2);
         assert_eq!(identity.issued, Some(issued(NOW_MS)));
-        assert_eq!(said(&token)["token_type"], "access");
+        assert_eq!(claims_of(&token)["token_type"], "access");
     }
 
     #[test]
     fn a_user_of_digits_is_written_as_simplejwt_writes_it() {
-        let user = |user| said(&mint(&auth(), &claims(user)).unwrap())["user_id"].clone();
+        let user = |user| claims_of(&mint(&auth(), &claims(user)).unwrap())["user_id"].clone();
         assert_eq!(user("42"), 42);
         assert_eq!(user("0"), 0);
         for text in ["007", "+7", "-7", "4x", "18446744073709551616"] {
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_minted_is_said() {
+    fn an_error_says_why_a_token_cannot_be_minted() {
         let error =
             |auth: &config::Auth, claims: &Claims<'_>| mint(auth, claims).unwrap_err().to_string();
         let no_hmac = config::Auth {
@@ -267,7 +266,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_name_survives_the_way_through_a_token(
+        fn every_name_survives_a_round_trip_through_a_token(
             user in "\\PC{1,40}", session in "\\PC{1,40}", now_ms in 0..4_000_000_000_000_u64
         ) {
             let claims = Claims { session: Some(&session), now_unix_ms: now_ms, ..claims(&user) };

@@ -1,31 +1,33 @@
-//! Who are you: from the bytes of a request to an [`Identity`], and the means to hand one out.
+//! Authentication: turns the credentials of a request into an [`Identity`], and issues tokens and tickets.
 //!
 //! | module | one purpose |
 //! |---|---|
 //! | [`identity`] | who a client is |
-//! | [`credentials`] | which of a request's credentials decides |
+//! | [`credentials`] | chooses the credential of a request that counts |
 //! | [`keys`] | the keys that tokens are checked with, each of a known kind |
-//! | [`jwt`] | a token becomes an [`Identity`], or a reason why not |
+//! | [`jwt`] | turns a token into an [`Identity`], or a reason to reject it |
 //! | [`checks`] | checks signatures on other threads |
 //! | [`session`] | asks the application whose session a cookie is |
-//! | [`ticket`] | one-time tickets that stand in a URL in a token's place |
-//! | [`turns`] | whose costly question is next, fair between addresses |
-//! | [`mint`] | signs tokens: the login and `idlewild token` |
-//! | [`users`] | the login's user file |
-//! | [`allowance`] | how often an address may be wrong |
-//! | [`failures`] | how often a login may fail |
-//! | [`api_key`] | the admin side's keys |
+//! | [`ticket`] | one-time tickets, which replace a token in a URL |
+//! | [`fair_queue`] | a queue in front of costly work, fair between addresses |
+//! | [`mint`] | signs tokens, for the login and `idlewild token` |
+//! | [`accounts`] | the login's user file |
+//! | [`allowance`] | limits the failures of each address |
+//! | [`failures`] | limits failed logins |
+//! | [`api_key`] | the keys of publishers |
 //!
-//! Nothing reads the time but through what it is given. What is asked of others ([`session`], a key
-//! set at a URL) is asked on the control runtime; a shard's clients only wait for it.
+//! Callers pass the time in; nothing here reads it. Requests to other servers ([`session`], a key set
+//! at a URL) run on the control runtime; a shard's clients only wait for them.
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+pub(crate) mod accounts;
 pub(crate) mod allowance;
 pub(crate) mod api_key;
 pub(crate) mod checks;
 pub mod credentials;
 pub(crate) mod failures;
+pub(crate) mod fair_queue;
 mod identity;
 pub mod jwt;
 pub mod keys;
@@ -34,8 +36,6 @@ mod name;
 mod random;
 pub mod session;
 pub mod ticket;
-pub(crate) mod turns;
-pub(crate) mod users;
 
 pub use identity::Identity;
 pub(crate) use identity::{Issued, IssuedAt};

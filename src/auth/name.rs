@@ -1,6 +1,6 @@
-//! Users and sessions as others name them in JSON: a text, or an integer as the digits it is
-//! written with. The digits count, and not the number: databases have keys beyond 64 bits, and no
-//! two of them may become one user.
+//! Reads ids of users and sessions from JSON: a string, or an integer by its digits. The digits count
+//! rather than the number, because databases have keys beyond 64 bits, and two of them must not
+//! become one user.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use serde_json::value::RawValue;
 
 use crate::event::{integer_digits, is_id};
 
-/// The name that stands in `field` of the object `json`, where it was read as `value`.
+/// The name in `field` of the object `json`; `value` is how it was parsed.
 pub(super) fn name(value: &Value, json: &[u8], field: &str) -> Option<CompactString> {
     match value {
         Value::String(text) if is_id(text) => Some(text.into()),
         Value::Number(number) if !number.is_f64() => Some(number.to_compact_string()),
-        // Read as a double, which has lost digits if it was an integer.
+        // Parsed as a double, which has lost digits if it was an integer.
         Value::Number(_) => {
             let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(json).ok()?;
             let digits = integer_digits(fields.get(field)?.get())?;
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_text_nor_integer_names_nobody() {
+    fn other_json_values_are_not_names() {
         for literal in [
             "1.0", "1e3", "1E400000", "-0", "-0.0", "true", "[1]", "{}", "\"\"",
         ] {

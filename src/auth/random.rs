@@ -1,4 +1,4 @@
-//! What nobody can guess.
+//! Unpredictable bytes and names.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,7 +12,7 @@ pub(super) fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// 256 unpredictable bits as 43 characters that need no escaping in a URL, a header or a shell.
+/// 256 unpredictable bits as 43 characters, which need no escaping in a URL, a header or a shell.
 pub(crate) fn random_name() -> String {
     URL_SAFE_NO_PAD.encode(random::<32>())
 }

@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Identity, Issued, random_name};
 use crate::clock::{Clock, millis};
-use crate::expiring::{Entry, Expiring, Place};
+use crate::expiring::{Expiring, ExpiringEntry, Expiry};
 use crate::topic::TopicPattern;
 
 /// Most that unused tickets hold: 80,000 without topics. With the default life of 30 s, 2,700
@@ -90,7 +90,7 @@ impl Tickets {
     /// what follows (revocation, limits) refuses the client.
     pub fn redeem(&self, ticket: &str) -> Option<Identity> {
         let entry = self.table.lock().remove(digest(ticket))?;
-        (self.clock.now_ms() < entry.place.expires_ms).then(|| entry.value.identity())
+        (self.clock.now_ms() < entry.expiry.at_ms).then(|| entry.value.identity())
     }
 
     /// Drops tickets that have expired, the oldest first, and frees their memory. What is left
@@ -120,7 +120,7 @@ impl Tickets {
     pub fn look(&self, ticket: &str) -> Option<Identity> {
         let table = self.table.lock();
         let entry = table.tickets.get(digest(ticket))?;
-        (self.clock.now_ms() < entry.place.expires_ms).then(|| entry.value.identity())
+        (self.clock.now_ms() < entry.expiry.at_ms).then(|| entry.value.identity())
     }
 }
 
@@ -194,7 +194,7 @@ impl Holder {
 struct Table {
     tickets: Expiring<Hash, Holder>,
     /// A user's tickets stand together, the one that runs out first before the others.
-    by_user: BTreeMap<(Hash, Place), Hash>,
+    by_user: BTreeMap<(Hash, Expiry), Hash>,
     bytes: usize,
     max_bytes: usize,
 }
@@ -231,7 +231,7 @@ impl Table {
         // At most `MAX_TICKETS_PER_USER`.
         let own: Vec<Hash> = self
             .by_user
-            .range((user, Place::FIRST)..=(user, Place::LAST))
+            .range((user, Expiry::FIRST)..=(user, Expiry::LAST))
             .map(|(_, hash)| *hash)
             .collect();
         let size = |hash: &Hash| {
@@ -252,10 +252,10 @@ impl Table {
         }
     }
 
-    fn remove(&mut self, hash: Hash) -> Option<Entry<Holder>> {
+    fn remove(&mut self, hash: Hash) -> Option<ExpiringEntry<Holder>> {
         let entry = self.tickets.remove(hash)?;
         let user = digest(&entry.value.user);
-        self.by_user.remove(&(user, entry.place));
+        self.by_user.remove(&(user, entry.expiry));
         self.bytes -= entry.value.bytes();
         Some(entry)
     }

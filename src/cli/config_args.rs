@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::usage::Usage;
 use crate::auth::api_key;
-use crate::config::{DevSecrets, ENV_PREFIX, Sources, is_known_variable};
+use crate::config::{ConfigSources, DevSecrets, ENV_PREFIX, is_known_variable};
 
 /// Where the configuration comes from.
 #[derive(Args, Debug)]
@@ -21,8 +21,8 @@ impl ConfigArgs {
         &self,
         flags: Vec<(String, String)>,
         dev: bool,
-    ) -> Result<Sources, Usage> {
-        Ok(Sources {
+    ) -> Result<ConfigSources, Usage> {
+        Ok(ConfigSources {
             file: self.config.clone(),
             env: variables()?,
             flags,

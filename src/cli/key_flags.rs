@@ -11,7 +11,7 @@ pub(super) struct KeyFlags(pub(super) Vec<(String, String)>);
 
 impl Args for KeyFlags {
     fn augment_args(command: Command) -> Command {
-        let flag = |key: &'static config::Key| {
+        let flag = |key: &'static config::ConfigKey| {
             let is_list = key.form == Form::List;
             let (action, more) = if is_list {
                 (ArgAction::Append, "; may be repeated")

@@ -28,12 +28,12 @@ impl Serve {
         let sources = self.config.sources(self.keys.0, self.dev)?;
         let config = load(&sources)?;
         if let Some(dev) = &sources.dev
-            && dev.are_for_publishers(&config)
+            && dev.is_api_key_used(&config)
         {
             eprintln!("idlewild: development API key: {}", dev.api_key);
         }
         let dev = sources.dev.as_ref().map(|secrets| Dev {
-            has_user: secrets.sign(&config),
+            has_user: secrets.is_auth_secret_used(&config),
             anywhere: self.dev_anywhere,
         });
         server::run(&config, &sources, dev)

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::output::say;
 use super::usage::Usage;
-use crate::auth::users;
+use crate::auth::accounts;
 
 #[derive(Args, Debug)]
 pub(super) struct User {
@@ -52,7 +52,7 @@ impl User {
             )
             .into());
         }
-        let id = users::add(&file, id.as_deref(), &email, password)?;
+        let id = accounts::add(&file, id.as_deref(), &email, password)?;
         say(format_args!("{email} has the id {id}"))
     }
 }

@@ -21,9 +21,9 @@ section! {
 /// A named key, stored as its hash.
 #[derive(Clone, Debug)]
 pub struct ApiKey {
-    /// Who uses it; it is in the log.
+    /// Who uses it, for the log.
     pub name: String,
-    /// What is kept of it.
+    /// The hash of the key.
     pub hash: KeyHash,
 }
 
@@ -41,7 +41,7 @@ impl Setting for ApiKey {
             }
             Ok(name)
         };
-        // Not repeated: it may be a key that got into the wrong field.
+        // The value is not repeated in the error: it may be a key in the wrong field.
         let name = findings.note(&key, secret_text(value).and_then(named));
         let (key, value) = hash;
         let hash = KeyHash::read(value, &key, findings);

@@ -19,7 +19,7 @@ section! {
             check not_empty("nobody could sign in ([\"HS256\"])");
         /// Shared secret for HS*, at least 32 bytes; or secret_file.
         ///
-        /// After loading, it is also here if it came from the file.
+        /// After loading, it is here even if it came from the file.
         pub secret: Option<Secret> = None;
         /// A file with the shared secret.
         pub secret_file: Option<PathBuf> = None;
@@ -47,9 +47,9 @@ section! {
         pub jwt_cookie: CookieName = CookieName::of("access_token");
         /// URL of the application, which is asked whose session a cookie is (below).
         pub session_auth_url: Option<Url> = None;
-        /// Every cookie that the application's answer depends on.
+        /// All cookies on which the application's answer depends.
         ///
-        /// Without one of them, or `Authorization`, nothing is asked.
+        /// A request without one of them, or `Authorization`, causes no question.
         pub session_cookie: Vec<CookieName> = vec![CookieName::of("sessionid")];
         /// At a token's `exp`; or "keep": a stream outlives its token.
         pub on_expiry: OnExpiry = OnExpiry::Close;
@@ -77,7 +77,7 @@ choice! {
 }
 
 impl Algorithm {
-    /// Whether it signs with the shared secret.
+    /// Returns true if it signs with the shared secret.
     pub(super) fn is_symmetric(self) -> bool {
         matches!(self, Self::HS256 | Self::HS384 | Self::HS512)
     }
@@ -86,9 +86,9 @@ impl Algorithm {
 choice! {
     /// What happens to a stream at its token's `exp`.
     pub enum OnExpiry {
-        /// It gets `event: token_expired` and its end.
+        /// The stream gets `event: token_expired` and ends.
         Close = "close",
-        /// It stays.
+        /// The stream stays.
         Keep = "keep",
     }
 }

@@ -1,4 +1,4 @@
-//! Checks of one value alone, for the declarations of keys. Each says the value and the bound.
+//! Checks of single values, for declarations of keys. Each error has the value and the limit.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::units::duration_text;
 
 type Checked = Result<(), String>;
 
-/// A value with an order, as an error shows it.
+/// An ordered value, and how an error shows it.
 pub(super) trait Bounded: PartialOrd {
     fn shown(&self) -> String;
 }
@@ -54,7 +54,7 @@ pub(super) fn between<T: Bounded>(least: T, most: T) -> impl Fn(&T) -> Checked {
     move |value| least(value).and_then(|()| most(value))
 }
 
-/// A text of more than white space; `way_out` says what to write.
+/// Rejects blank text; `way_out` says what to write.
 pub(super) fn not_blank(way_out: &'static str) -> impl Fn(&String) -> Checked {
     move |text| {
         if text.trim().is_empty() {
@@ -64,7 +64,7 @@ pub(super) fn not_blank(way_out: &'static str) -> impl Fn(&String) -> Checked {
     }
 }
 
-/// A list of at least one item.
+/// Rejects an empty list; `way_out` says what to write.
 pub(super) fn not_empty<T>(way_out: &'static str) -> impl Fn(&Vec<T>) -> Checked {
     move |list| {
         if list.is_empty() {

@@ -1,4 +1,4 @@
-//! Keys whose value is one of a few names.
+//! Settings with a fixed set of names as values.
 
 /// Declares such a type: each variant with its name in the file.
 macro_rules! choice {
@@ -15,7 +15,7 @@ macro_rules! choice {
         }
 
         impl $choice {
-            /// All that there are.
+            /// All variants.
             pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
             /// Its name in the file.
@@ -47,7 +47,7 @@ macro_rules! choice {
 }
 pub(super) use choice;
 
-/// What to say of a `text` that is none of the `names`.
+/// The error about a `text` that is none of the `names`.
 pub(super) fn unknown<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
     let names = match names.as_slice() {

@@ -1,14 +1,14 @@
 //! `[cors]`: which pages may read.
 
 use super::names::FieldName;
-use super::origin::Origin;
+use super::origin::AllowedOrigin;
 use super::section::section;
 
 section! {
     /// `[cors]`: which pages may read.
     pub struct Cors {
         /// Exact origins, or "*" (not with credentials).
-        pub origins: Vec<Origin> = vec![Origin::Any];
+        pub origins: Vec<AllowedOrigin> = vec![AllowedOrigin::Any];
         /// With cookies the origin is echoed, never "*" or "null".
         pub credentials: bool = false;
         /// Request headers allowed besides the usual ones (docs/clients.md).

@@ -1,33 +1,32 @@
-//! Whether the machine's limit of descriptors holds what the configuration allows.
+//! Checks that the machine's limit of descriptors is high enough for the configuration.
 
 use super::error::ConfigError;
 use super::root::{Config, FdTables};
 
-/// Descriptors of the process itself: questions to the application and the key set's URL, the
-/// history, traces, logs, and files that are open for a moment.
+/// Descriptors of the process itself: connections to the application and to the key set's URL, history,
+/// traces, logs, and files that are open briefly.
 const OTHER_DESCRIPTORS: u64 = 256;
 
-/// Admin connections of one listener that were closed for others, and whose sockets may still be
-/// open for a moment. A listener that waited for each would accept a few hundred a second.
+/// Admin connections per listener that were closed to make room, but whose sockets may still be open
+/// briefly. A listener that waited for each would accept only a few hundred per second.
 pub(crate) const MAX_LEAVING: usize = 16;
 
-/// Admin connections beyond `admin_max_connections`: while none is idle, these keep health and
-/// metrics answering.
+/// Admin connections beyond `admin_max_connections`. If none is idle, they still let health and metrics
+/// respond.
 pub(crate) const SPARE_ADMIN_CONNECTIONS: usize = 64;
 
-/// What a shard opens for itself, its listeners aside: epolls, eventfds, its runtime's signal pipe.
+/// Descriptors of a shard besides its listeners: epolls, eventfds, its runtime's signal pipe.
 const DESCRIPTORS_PER_SHARD: usize = 8;
 
-/// Rejects more clients than the descriptor limit holds.
-///
-/// With `fd_tables = "per-shard"` the limit holds for each shard's share.
+/// Rejects a configuration with more clients than the descriptor limit allows. With
+/// `fd_tables = "per-shard"` the limit applies to each shard's share.
 ///
 /// # Errors
-/// One line with what is needed, what there is and how to raise it.
+/// One line with the number needed, the limit, and how to raise it.
 pub(crate) fn check_descriptors(config: &Config, nofile_hard: u64) -> Result<(), ConfigError> {
     let shards = shards(config);
     let own = own_descriptors(config);
-    // The last is the one that was just accepted.
+    // The last one is the connection that was just accepted.
     let leaving = config.admin_listen.len() * (MAX_LEAVING + 1 + 1);
     let admin = (config.admin_max_connections + SPARE_ADMIN_CONNECTIONS + leaving) as u64;
     let share = |count: usize, tables: usize| count.div_ceil(tables) as u64;
@@ -38,7 +37,7 @@ pub(crate) fn check_descriptors(config: &Config, nofile_hard: u64) -> Result<(),
         FdTables::Shared => (clients(1).saturating_add(own + admin), ""),
         FdTables::PerShard => (
             clients(shards).saturating_add(own).max(own + admin),
-            " a table",
+            " per table",
         ),
     };
     if needed <= nofile_hard {
@@ -53,8 +52,8 @@ pub(crate) fn check_descriptors(config: &Config, nofile_hard: u64) -> Result<(),
     ))
 }
 
-/// What each descriptor table holds besides clients, handshakes and admin connections: what is made
-/// before the shards' threads stands in every table.
+/// Descriptors in each table besides clients, handshakes and admin connections. Descriptors that are
+/// opened before the shard threads start are in every table.
 pub(crate) fn own_descriptors(config: &Config) -> u64 {
     let of_shard = DESCRIPTORS_PER_SHARD + config.listen.len() + config.tls.listen.len();
     (shards(config) * of_shard) as u64 + OTHER_DESCRIPTORS
@@ -103,7 +102,7 @@ mod tests {
         let error = check_descriptors(&config, share - 1)
             .unwrap_err()
             .to_string();
-        let descriptors = format!("{share} descriptors a table");
+        let descriptors = format!("{share} descriptors per table");
         assert!(error.contains(&descriptors), "{error}");
         // The admin connections are in the main thread's table.
         config.admin_max_connections = 1000;

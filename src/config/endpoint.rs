@@ -1,4 +1,4 @@
-//! Where a listener is: what is read is valid, what is written reads back.
+//! The address of a listener.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,10 +7,10 @@ use std::str::FromStr;
 
 use super::setting::text_setting;
 
-/// Longest path of a unix socket: `sun_path` holds 108 bytes with the closing zero (unix(7)).
+/// Longest path of a unix socket: `sun_path` has 108 bytes, including the final zero (unix(7)).
 const UNIX_PATH_MAX_BYTES: usize = 107;
 
-/// Where a listener is: `127.0.0.1:8000` or `unix:/run/idlewild/public.sock`.
+/// The address of a listener: `127.0.0.1:8000` or `unix:/run/idlewild/public.sock`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// A TCP address; port 0 lets the kernel choose.
@@ -49,7 +49,7 @@ impl FromStr for Endpoint {
         }
         text.parse().map(Self::Tcp).map_err(|_| {
             format!(
-                "`{text}` is no address (127.0.0.1:8000, [::1]:8000 or unix:/path; names are not looked up)"
+                "`{text}` is not an address (127.0.0.1:8000, [::1]:8000 or unix:/path; names are not looked up)"
             )
         })
     }
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_endpoint_is_refused_with_its_text() {
+    fn anything_else_is_rejected_with_its_text() {
         let long = format!("unix:/{}", "x".repeat(107));
         for text in [
             "",

@@ -1,4 +1,4 @@
-//! `[engine]`: where events come from and are kept. Only the first of these engines is there yet.
+//! `[engine]`: where events are stored. Only the memory engine exists in this version.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,11 +9,11 @@ use super::section::section;
 use super::setting::text_setting;
 
 section! {
-    /// `[engine]`: where events come from and are kept.
+    /// `[engine]`: where events are stored.
     pub struct Engine {
-        /// The only one in this version: events are kept by this process.
+        /// The only engine in this version; this process stores the events.
         pub kind: EngineKind = EngineKind::Memory, check is_there;
-        /// Where Redis is (not in this version).
+        /// URL of Redis (not in this version).
         pub url: EngineUrl = EngineUrl("redis://127.0.0.1:6379/0".into());
         /// Prefix of the keys in Redis (not in this version).
         pub prefix: String = "idlewild:".to_owned();
@@ -21,7 +21,7 @@ section! {
 }
 
 choice! {
-    /// Which engine keeps the events.
+    /// The engine that stores events.
     pub enum EngineKind {
         /// This process.
         Memory = "memory",
@@ -30,7 +30,7 @@ choice! {
     }
 }
 
-/// What the contract has and this version has not is rejected: to ignore it would be a lie.
+/// Rejects what the contract has but this version does not support, rather than ignoring it.
 #[allow(clippy::trivially_copy_pass_by_ref)] // as all checks get their value
 fn is_there(kind: &EngineKind) -> Result<(), String> {
     match kind {
@@ -41,7 +41,7 @@ fn is_there(kind: &EngineKind) -> Result<(), String> {
     }
 }
 
-/// Where an engine is. What stands before the host is not shown: it may be a password.
+/// The URL of an engine. The part before the host is not shown, since it may contain a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EngineUrl(Box<str>);
 
@@ -55,7 +55,7 @@ impl FromStr for EngineUrl {
 
 impl fmt::Display for EngineUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The last `@`, wherever it is: a password with a raw `/` must not slip through.
+        // Splits at the last `@` anywhere, so that a password with a raw `/` is hidden as well.
         let shown = self.0.split_once("://").and_then(|(scheme, rest)| {
             let (_, host) = rest.rsplit_once('@')?;
             Some(format!("{scheme}://{REDACTED}@{host}"))

@@ -1,17 +1,17 @@
-//! Why a configuration is rejected: one line per error, with the key, the value and what to do.
+//! Errors about a configuration: one line each, with the key, the value and what to do.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// One error of a configuration. Its text is one line and holds no secret.
+/// An error about a configuration. Its text is one line and contains no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file given cannot be read.
+    /// The configuration file cannot be read.
     #[error("{}: {source}", .path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The file is not TOML.
@@ -19,27 +19,27 @@ pub enum ConfigError {
     Syntax {
         /// The file.
         path: PathBuf,
-        /// Where in it, counted from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// What the parser said.
+        /// The parser's message.
         message: String,
     },
-    /// What a key names cannot be used; the text begins with the key.
+    /// The file or value of a key cannot be used. The text begins with the key.
     #[error("{0}")]
     Content(String),
-    /// A key has a value that it cannot have, or is not a key at all.
+    /// A key is unknown or has an invalid value.
     #[error("{key}: {problem}{}", SetBy(.origin.as_deref()))]
     Key {
         /// Its dotted path.
         key: String,
-        /// The value, what is wrong with it and the way out.
+        /// The value, the problem and what to do.
         problem: String,
-        /// Which file, variable or flag set it; `None` for a default.
+        /// The file, variable or flag that set the key; `None` for a default.
         origin: Option<String>,
     },
 }
 
-/// Everything that is wrong with a configuration, at least one error; its text is a line each.
+/// All errors of a configuration, at least one. The text has one line per error.
 #[derive(Debug)]
 pub struct ConfigErrors(Vec<ConfigError>);
 
@@ -58,7 +58,7 @@ impl From<ConfigError> for ConfigErrors {
     }
 }
 
-/// At least one.
+/// `errors` must not be empty.
 impl From<Vec<ConfigError>> for ConfigErrors {
     fn from(errors: Vec<ConfigError>) -> Self {
         debug_assert!(!errors.is_empty());
@@ -84,7 +84,7 @@ impl ConfigError {
         }
     }
 
-    /// What a key names cannot be used, as `error` says; its text begins with the key.
+    /// An error about the file or value of a key. The text of `error` begins with the key.
     pub(crate) fn content(error: impl fmt::Display) -> Self {
         Self::Content(one_line(&error.to_string()))
     }
@@ -97,7 +97,7 @@ impl ConfigError {
         }
     }
 
-    /// The same, set by `origin`.
+    /// Adds the origin of the value.
     pub(super) fn from(self, origin: &str) -> Self {
         match self {
             Self::Key { key, problem, .. } => Self::Key {
@@ -110,7 +110,7 @@ impl ConfigError {
     }
 }
 
-/// ` [from idlewild.toml]` behind a line; nothing for a default.
+/// Shows ` [from idlewild.toml]` at the end of a line; nothing for a default.
 struct SetBy<'a>(Option<&'a str>);
 
 impl fmt::Display for SetBy<'_> {
@@ -122,7 +122,7 @@ impl fmt::Display for SetBy<'_> {
     }
 }
 
-/// `text` with control characters escaped: a value may hold line breaks, its report may not.
+/// Escapes control characters: a value may contain line breaks, but an error is one line.
 pub(super) fn one_line(text: &str) -> String {
     text.chars()
         .flat_map(|c| {

@@ -1,29 +1,29 @@
-//! What is wrong with a configuration, gathered while it is read.
+//! Collects the errors of a configuration while it is read.
 //!
-//! A key whose value was not understood keeps its default. So a rule about several keys asks first
-//! whether all of them are sound: what follows from another error is not reported.
+//! A key with an invalid value keeps its default. So a rule about several keys first checks that all of
+//! them are sound; consequences of another error are not reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{ConfigError, ConfigErrors};
 
-/// The errors so far, and who set each key.
+/// The errors so far, and the origin of each key's value.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     errors: Vec<ConfigError>,
-    /// Keys, and items of lists, with an error.
+    /// Keys and list items with an error.
     flawed: BTreeSet<String>,
     /// Dotted key → file, variable or flag.
     origins: BTreeMap<String, String>,
 }
 
 impl Findings {
-    /// Remembers that `origin` set `key` last.
+    /// Records that `origin` set `key`, replacing earlier ones.
     pub(super) fn set_by(&mut self, key: &str, origin: &str) {
         self.origins.insert(key.to_owned(), origin.to_owned());
     }
 
-    /// Adds an error about the value of `key`, or of the list item that it names (`listen[1]`).
+    /// Adds an error about the value of `key`, which may name a list item (`listen[1]`).
     pub(super) fn reject(&mut self, key: &str, problem: impl AsRef<str>) {
         let error = ConfigError::key(key, problem);
         let error = match self.origin(key) {
@@ -33,23 +33,23 @@ impl Findings {
         self.reject_for(key, error);
     }
 
-    /// Adds an error of its own origin, after which nothing is known about `key`.
+    /// Adds an error that has its own origin, and marks `key` as unsound.
     pub(super) fn reject_for(&mut self, key: &str, error: ConfigError) {
         self.flawed.insert(key.to_owned());
         self.errors.push(error);
     }
 
-    /// The value, unless it is an error about `key`.
+    /// Returns the value, or records the error about `key`.
     pub(super) fn note<T>(&mut self, key: &str, read: Result<T, String>) -> Option<T> {
         read.map_err(|problem| self.reject(key, problem)).ok()
     }
 
-    /// Whether the value of `key` was read; items of a list may have been left out.
+    /// Returns true if the value of `key` was read, even if list items were left out.
     pub(super) fn is_read(&self, key: &str) -> bool {
         !self.flawed.contains(key)
     }
 
-    /// Whether there is no error about any of the keys, nor about an item in them.
+    /// Returns true if none of the keys, and no item in them, has an error.
     pub(super) fn are_sound(&self, keys: &[&str]) -> bool {
         let is_in = |flawed: &str, key: &str| {
             flawed
@@ -61,7 +61,7 @@ impl Findings {
             .any(|key| self.flawed.iter().any(|flawed| is_in(flawed, key)))
     }
 
-    /// `value`, if nothing was found.
+    /// Returns `value` if there are no errors.
     pub(super) fn result<T>(self, value: T) -> Result<T, ConfigErrors> {
         if self.errors.is_empty() {
             Ok(value)
@@ -70,7 +70,7 @@ impl Findings {
         }
     }
 
-    /// Who set `key`, or the list that it is an item of (`admin.api_keys[0].hash`).
+    /// The origin of `key`, or of the list that contains it (`admin.api_keys[0].hash`).
     fn origin(&self, key: &str) -> Option<&str> {
         let mut key = key;
         loop {

@@ -11,23 +11,23 @@ use super::units::Size;
 section! {
     /// `[history]`: what the log retains, and where.
     pub struct History {
-        /// What a client that comes back may have missed.
+        /// Largest size of the events kept for replay.
         pub max_bytes: usize as Size = 64 * 1024 * 1024, check at_least(1);
-        /// How old that may be.
+        /// Longest time that events are kept for replay.
         pub max_age: Duration = Duration::from_secs(10 * 60),
             check at_least(Duration::from_millis(1));
-        /// A directory that holds it across restarts; "" = memory alone.
+        /// A directory that keeps the history across restarts; "" = only in memory.
         pub path: Option<PathBuf> = None, check directory;
-        /// Flush once per second; or "always": a 202 means on the disk.
+        /// Flush once per second; or "always": before each 202.
         pub fsync: Fsync = Fsync::Interval;
-        /// What happens to sessions if session changes may be missing; or "accept" (history.md).
+        /// If session changes may be missing, all sessions end; or "accept" (history.md).
         pub on_damage: OnDamage = OnDamage::RejectSessions;
     }
 }
 
 choice! {
-    /// When the directory of `history.path` is flushed to the disk. In either case an event that was
-    /// accepted outlives the process; the difference is a crash of the machine.
+    /// When the directory of `history.path` is flushed to the disk. In either case an accepted event
+    /// survives the end of the process; the difference is a crash of the machine.
     pub enum Fsync {
         /// Once a second.
         Interval = "interval",
@@ -37,17 +37,17 @@ choice! {
 }
 
 choice! {
-    /// What happens to sessions at a start that finds the history damaged, so that session changes
-    /// may be missing.
+    /// What happens to sessions if the history is found damaged at start, so that session changes may be
+    /// missing.
     pub enum OnDamage {
-        /// All of them end: whoever logged in before has to do so again.
+        /// All sessions end, and everyone has to log in again.
         RejectSessions = "reject_sessions",
-        /// They go on, and tokens that were revoked may be good again.
+        /// Sessions continue, and revoked tokens may be accepted again.
         Accept = "accept",
     }
 }
 
-/// The directory is made when the server starts; its parent has to be there.
+/// The server creates the directory when it starts; the parent directory must exist.
 #[allow(clippy::ref_option)] // as all checks get their value
 fn directory(path: &Option<PathBuf>) -> Result<(), String> {
     let Some(path) = path.as_deref().filter(|path| !path.is_dir()) else {
@@ -55,7 +55,9 @@ fn directory(path: &Option<PathBuf>) -> Result<(), String> {
     };
     let rejected = |problem: String| Err(format!("`{}` {problem}", path.display()));
     if path.exists() {
-        return rejected("is no directory (name one, it is made where it is missing)".to_owned());
+        return rejected(
+            "is not a directory (name a directory; it is created if missing)".to_owned(),
+        );
     }
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -65,7 +67,7 @@ fn directory(path: &Option<PathBuf>) -> Result<(), String> {
         return Ok(());
     }
     rejected(format!(
-        "cannot be made: `{}` is no directory (mkdir -p it)",
+        "cannot be created: `{}` is not a directory (mkdir -p it)",
         parent.display()
     ))
 }

@@ -1,5 +1,4 @@
-//! A file that a key names, read with the configuration: each reload reads it again, and nothing
-//! else does.
+//! A file that a key names. It is read together with the configuration, and again at each reload.
 
 use std::fmt;
 use std::fs;
@@ -9,7 +8,7 @@ use std::sync::Arc;
 
 use super::setting::text_setting;
 
-/// A file and what was in it. The content is not shown: it may be secret.
+/// The path and content of a file. The content is not shown, since it may be secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct InputFile {
     path: PathBuf,
@@ -17,10 +16,10 @@ pub struct InputFile {
 }
 
 impl InputFile {
-    /// Reads it.
+    /// Reads a file.
     ///
     /// # Errors
-    /// One line about why it cannot be read.
+    /// One line that says why it cannot be read.
     pub fn read(path: impl Into<PathBuf>) -> Result<Self, String> {
         let path = path.into();
         is_readable(&path)?;
@@ -33,18 +32,18 @@ impl InputFile {
         }
     }
 
-    /// Where it is.
+    /// The path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What was in it.
+    /// The content.
     pub fn content(&self) -> &[u8] {
         &self.content
     }
 }
 
-/// Rejects what is not a file. One that is read later, when it is replaced, is checked by this alone.
+/// Rejects anything but a file. For files that are read later, this is the only check.
 pub(super) fn is_readable(path: &Path) -> Result<(), String> {
     match path.metadata() {
         Ok(found) if found.is_file() => Ok(()),

@@ -1,5 +1,5 @@
-//! What is kept of an API key: its SHA-256. A key is 256 random bits, so one round protects it;
-//! slow hashes are for passwords.
+//! Stores an API key as its SHA-256. A key has 256 random bits, so one round is enough; slow hashes are
+//! for passwords.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,15 +12,15 @@ use super::findings::Findings;
 use super::secret::{REDACTED, secret_text, trimmed};
 use super::setting::{Form, Setting};
 
-/// What stands before the hex digits.
+/// Precedes the hex digits.
 const PREFIX: &str = "sha256:";
 
-/// The hash of an API key, `sha256:` and 64 hex digits as text.
+/// The hash of an API key. Its text is `sha256:` and 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
-    /// The hash of this key.
+    /// Hashes a key.
     pub fn of(key: &str) -> Self {
         Self(Sha256::digest(key).into())
     }
@@ -36,7 +36,7 @@ impl FromStr for KeyHash {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // The text is not repeated: it may be the key itself.
+        // The text is not repeated in the error: it may be the key itself.
         let rejected = "is not sha256: and 64 hex digits (`idlewild token api-key` prints a key with its hash)";
         let digits = trimmed(text).strip_prefix(PREFIX).ok_or(rejected)?;
         let mut hash = [0; 32];
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_hash_is_rejected_and_not_repeated() {
+    fn anything_else_is_rejected_and_not_repeated() {
         let bad = [
             "",
             "sha256:",

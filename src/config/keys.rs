@@ -1,9 +1,9 @@
 //! All keys by their dotted names: `heartbeat`, `auth.secret`.
 
 use super::root::Config;
-use super::section::{Key, Section};
+use super::section::{ConfigKey, Section};
 
-/// The names of all keys, in the order of the file.
+/// The names of all keys, in file order.
 pub(super) fn names() -> Vec<String> {
     let own = Config::KEYS.iter().map(|key| key.name.to_owned());
     let inner = Config::SECTIONS.iter().flat_map(|(section, keys)| {
@@ -13,8 +13,8 @@ pub(super) fn names() -> Vec<String> {
     own.chain(inner).collect()
 }
 
-/// The key of this name.
-pub(super) fn find(name: &str) -> Option<&'static Key> {
+/// Finds a key by its dotted name.
+pub(super) fn find(name: &str) -> Option<&'static ConfigKey> {
     let (keys, name) = match name.split_once('.') {
         Some((section, name)) => (section_keys(section)?, name),
         None => (Config::KEYS, name),
@@ -22,17 +22,17 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
     keys.iter().find(|key| key.name == name)
 }
 
-/// Whether there is a table of this name.
+/// Returns true if there is a section of this name.
 pub(super) fn is_section(name: &str) -> bool {
     section_keys(name).is_some()
 }
 
-fn section_keys(name: &str) -> Option<&'static [Key]> {
+fn section_keys(name: &str) -> Option<&'static [ConfigKey]> {
     let found = Config::SECTIONS.iter().find(|(known, _)| *known == name);
     found.map(|(_, keys)| *keys)
 }
 
-/// The keys that are also flags of `idlewild serve`: all of them at the top of the file.
-pub(crate) fn flags() -> impl Iterator<Item = &'static Key> {
+/// The keys that are also flags of `idlewild serve`. All are at the top of the file.
+pub(crate) fn flags() -> impl Iterator<Item = &'static ConfigKey> {
     Config::KEYS.iter().filter(|key| key.flag.is_some())
 }

@@ -1,5 +1,5 @@
-//! The sources, one over the other, as one TOML table. Every value remembers where it came from, so
-//! that an error can name the file, the variable or the flag to change.
+//! Merges the sources into one TOML table. Every value remembers its origin, so that an error can name
+//! the file, variable or flag to change.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,10 +11,10 @@ use super::error::ConfigError;
 use super::findings::Findings;
 use super::keys;
 use super::nearest::nearest;
-use super::sources::Sources;
+use super::sources::ConfigSources;
 use super::variables::{self, ENV_PREFIX, SHORT_API_KEY};
 
-/// The values that were set, and what was wrong with setting them.
+/// The merged values, and the errors found while merging.
 #[derive(Default)]
 pub(super) struct Layers {
     pub(super) table: Table,
@@ -22,10 +22,11 @@ pub(super) struct Layers {
 }
 
 impl Layers {
+    /// Merges all sources.
+    ///
     /// # Errors
-    /// The file cannot be read, or is not TOML: without its values, everything else would be a
-    /// guess.
-    pub(super) fn of(sources: &Sources) -> Result<Self, ConfigError> {
+    /// The file cannot be read or is not TOML. Without its values, further errors would be meaningless.
+    pub(super) fn of(sources: &ConfigSources) -> Result<Self, ConfigError> {
         let mut layers = Self::default();
         if let Some(path) = &sources.file {
             layers.overlay_file(path)?;
@@ -64,7 +65,7 @@ impl Layers {
             Some(section) => format!("{section}.{name}"),
             None => name.to_owned(),
         };
-        // A quoted name with a dot in it is not a path.
+        // A quoted name that contains a dot is not a path.
         let is_key = !name.contains('.') && keys::find(&path).is_some();
         let (meant, problem) = if is_key {
             return self.set(&path, value, origin);
@@ -90,11 +91,11 @@ impl Layers {
             is_set.then(|| (rest, name.clone(), value.clone()))
         };
         let mut variables: Vec<_> = env.iter().filter_map(of_ours).collect();
-        // First, so that the key's full name overrides it.
+        // The short name first, so that the key's full name overrides it.
         variables.sort_by_key(|(rest, ..)| rest != SHORT_API_KEY);
         for (rest, name, text) in variables {
             let key = variables::path(&rest);
-            // One that sets no key is somebody else's; `warnings` tells.
+            // Not a key; `warnings` reports it.
             let Some(found) = keys::find(&key) else {
                 continue;
             };
@@ -145,7 +146,7 @@ impl Layers {
     }
 }
 
-/// The key, or the table, that an unknown one most likely stands for.
+/// The key or section that an unknown one most likely means.
 fn meant(path: &str, value: &Value) -> String {
     let names = keys::names();
     let tables = || {

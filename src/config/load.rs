@@ -1,4 +1,4 @@
-//! Reads the sources into a valid configuration, or says all that is wrong with them.
+//! Reads the sources into a valid configuration, or reports all errors.
 
 use std::fs;
 
@@ -9,13 +9,13 @@ use super::root::Config;
 use super::rules;
 use super::secret::Secret;
 use super::section::Section;
-use super::sources::Sources;
+use super::sources::ConfigSources;
 
 /// Reads the sources into a valid configuration.
 ///
 /// # Errors
-/// A line about each thing that is wrong.
-pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
+/// All errors, one line each.
+pub fn load(sources: &ConfigSources) -> Result<Config, ConfigErrors> {
     let Layers {
         table,
         mut findings,
@@ -29,7 +29,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
     findings.result(config)
 }
 
-/// Puts the content of `auth.secret_file` where the secret is looked for.
+/// Stores the content of `auth.secret_file` in `auth.secret`.
 fn read_secret_file(config: &mut Config, findings: &mut Findings) {
     let Some(path) = &config.auth.secret_file else {
         return;

@@ -9,9 +9,9 @@ use super::section::section;
 section! {
     /// `[login]`: the built-in login.
     pub struct Login {
-        /// Its users; `idlewild user add --file users.toml --email …` adds one.
+        /// The user file; `idlewild user add --file users.toml --email …` adds a user.
         pub users_file: Option<InputFile> = None;
-        /// Life of a token that the login issues.
+        /// Lifetime of the tokens that the login issues.
         pub token_ttl: Duration = Duration::from_secs(15 * 60),
             check at_least(Duration::from_secs(1));
     }

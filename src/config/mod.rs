@@ -1,9 +1,9 @@
-//! The configuration: every key of `idlewild.toml`, parsed into types whose values are valid.
+//! The configuration: every key of `idlewild.toml`, parsed into types that are always valid.
 //!
-//! A section of the file is a struct, declared once with [`section!`](section): from a field follow
-//! its key, variable, flag, default, check, and its lines in docs/configuration.md and in
-//! `idlewild check`. [`load`] lays the file, the variables and the flags over the defaults, parses
-//! each value, and applies the rules about several keys. It reports everything that is wrong.
+//! A section of the file is a struct, declared once with [`section!`](section). Each field defines its
+//! key, variable, flag, default and check, its line in docs/configuration.md, and its line in
+//! `idlewild check`. [`load`] overlays the defaults with the file, the variables and the flags, parses
+//! each value, and checks the rules about several keys. It reports all errors at once.
 
 mod admin;
 mod auth;
@@ -54,15 +54,15 @@ pub use key_hash::KeyHash;
 pub(crate) use keys::flags;
 pub use load::load;
 pub(crate) use names::CookieName;
-pub(crate) use origin::Origin;
+pub(crate) use origin::AllowedOrigin;
 pub(crate) use print::print;
 pub use root::{Config, OnLimit};
 pub(crate) use root::{FdTables, LogFormat, LogLevel};
 pub use secret::Secret;
-pub(crate) use section::Key;
+pub(crate) use section::ConfigKey;
 pub(crate) use setting::Form;
+pub use sources::ConfigSources;
 pub(crate) use sources::DevSecrets;
-pub use sources::Sources;
 pub(crate) use telemetry::Telemetry;
 pub use tls::Certificate;
 pub(crate) use tls::Tls;

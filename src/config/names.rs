@@ -1,4 +1,4 @@
-//! Names and paths that go into HTTP heads: what is read can stand there.
+//! Names and paths that are valid in HTTP heads.
 
 use std::fmt;
 use std::ops::Deref;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::setting::text_setting;
 
-/// Declares a text that `check` lets pass.
+/// Declares a type of text that has passed a check.
 macro_rules! checked_text {
     ($(#[doc = $doc:literal])+ $name:ident, $check:ident) => {
         $(#[doc = $doc])+
@@ -45,7 +45,7 @@ checked_text! {
 }
 
 impl CookieName {
-    /// A default.
+    /// For defaults.
     pub(super) fn of(name: &'static str) -> Self {
         debug_assert!(cookie_name(name).is_ok());
         Self(name.into())
@@ -53,17 +53,17 @@ impl CookieName {
 }
 
 checked_text! {
-    /// The name of a request header, with the case in which it was written.
+    /// The name of a request header, with its case as configured.
     FieldName, field_name
 }
 
 checked_text! {
-    /// What the paths of the public routes begin with: empty, or `/` and more, without one at its end.
+    /// The prefix of the public routes: empty, or `/` and more without a `/` at the end.
     BasePath, base_path
 }
 
 impl BasePath {
-    /// A default.
+    /// For defaults.
     pub(super) fn of(path: &'static str) -> Self {
         debug_assert!(base_path(path).is_ok());
         Self(path.into())
@@ -88,7 +88,7 @@ fn field_name(name: &str) -> Result<&str, String> {
     Ok(name)
 }
 
-/// `token` of RFC 9110 §5.6.2, which RFC 6265 lets a cookie's name be, too.
+/// `token` of RFC 9110 §5.6.2, which RFC 6265 uses for cookie names, too.
 fn is_token(text: &str) -> bool {
     let is_token_byte =
         |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);

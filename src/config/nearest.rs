@@ -1,10 +1,10 @@
-//! The key that somebody most likely meant.
+//! Finds the key that an unknown name most likely means.
 
-/// What a match of the last segments alone counts, beside one of the whole path: `secret` at the top
-/// of the file means `auth.secret`.
+/// The weight of a match of only the last segments, compared with one of the whole path: `secret` at the
+/// top of the file means `auth.secret`.
 const LAST_SEGMENT_WEIGHT: f64 = 0.95;
 
-/// The one of `known` that is most like `asked`; both are dotted paths.
+/// The name among `known` that is most similar to `asked`; both are dotted paths.
 pub(super) fn nearest<'a>(
     asked: &str,
     known: impl IntoIterator<Item = &'a str>,
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_or_a_missing_section_is_understood() {
+    fn a_typing_error_or_a_missing_section_is_understood() {
         let known = [
             "admin.api_key",
             "auth.secret",

@@ -1,21 +1,21 @@
-//! The origins of pages. Browsers send `scheme://host[:port]`, lower case, and origins are compared
-//! byte for byte: what could never be equal is rejected.
+//! Origins of pages for CORS. Browsers send `scheme://host[:port]` in lower case, and origins are
+//! compared byte by byte, so a value that could never match is rejected.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::setting::text_setting;
 
-/// Which pages may read.
+/// An origin whose pages may read responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// `*`: all of them.
+pub enum AllowedOrigin {
+    /// `*`: all origins.
     Any,
-    /// Those of one origin.
+    /// One origin.
     Exact(Box<str>),
 }
 
-impl FromStr for Origin {
+impl FromStr for AllowedOrigin {
     type Err = String;
 
     fn from_str(origin: &str) -> Result<Self, String> {
@@ -42,7 +42,7 @@ impl FromStr for Origin {
         if origin.contains(|c: char| c.is_ascii_uppercase()) {
             return rejected("has upper case letters, browsers send lower case");
         }
-        // The colons of an IPv6 address stand in brackets.
+        // Colons inside brackets belong to an IPv6 address.
         let after_address = host.rsplit_once(']').map_or(host, |(_, rest)| rest);
         if let Some((name, port)) = after_address.rsplit_once(':') {
             let bracketed = host.len() > after_address.len();
@@ -58,7 +58,7 @@ impl FromStr for Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for AllowedOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Any => f.write_str("*"),
@@ -67,4 +67,4 @@ impl fmt::Display for Origin {
     }
 }
 
-text_setting!(Origin);
+text_setting!(AllowedOrigin);

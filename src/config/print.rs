@@ -1,22 +1,23 @@
-//! A configuration as TOML, in the order of its declaration: for `idlewild check`, and with the
-//! comments of the fields for docs/configuration.md.
+//! Prints a configuration as TOML, in the order of its declaration: for `idlewild check` and, with the
+//! comments of the fields, for docs/configuration.md.
 
 use std::fmt::Write as _;
 
 use toml::Value;
 
 use super::root::Config;
-use super::section::{Key, Section};
+use super::section::{ConfigKey, Section};
 
-/// All keys with their values; secrets are not shown.
+/// Prints all keys with their values. Secrets are not shown.
 pub(crate) fn print(config: &Config) -> String {
     lines(config, |line, _| line)
 }
 
-/// The lines of all keys, each through `finish`.
-fn lines(config: &Config, finish: impl Fn(String, &Key) -> String) -> String {
-    let line = |(key, value): (&Key, Value)| finish(format!("{} = {value}", key.name), key) + "\n";
-    let table = |keys: &[Key], values: Vec<Value>| -> String {
+/// Prints a line per key, changed by `finish`.
+fn lines(config: &Config, finish: impl Fn(String, &ConfigKey) -> String) -> String {
+    let line =
+        |(key, value): (&ConfigKey, Value)| finish(format!("{} = {value}", key.name), key) + "\n";
+    let table = |keys: &[ConfigKey], values: Vec<Value>| -> String {
         keys.iter().zip(values).map(line).collect()
     };
     let mut text = table(Config::KEYS, config.values());

@@ -18,13 +18,13 @@ use super::tls::Tls;
 use super::trusted_proxy::TrustedProxy;
 use super::units::Size;
 
-/// Each shard is a thread with a runtime and an epoll; beyond this it is a typing error.
+/// Each shard is a thread with a runtime and an epoll. A larger number is a typing error.
 const SHARDS_MAX: usize = 512;
 
-/// A backlog must hold a page, or every short write ends its client.
+/// A backlog must hold a page, otherwise every short write closes its client.
 const BACKLOG_MIN_BYTES: usize = 4 * 1024;
 
-/// Bounds of one event: below, hardly any passes; above, one event fills a client's memory.
+/// Limits for one event: below, hardly any event fits; above, one event fills a client's memory.
 const PUBLISH_MIN_BYTES: usize = 1024;
 const PUBLISH_MAX_BYTES: usize = 16 * 1024 * 1024;
 
@@ -34,22 +34,22 @@ const SEND_BUFFER_MAX_BYTES: usize = i32::MAX as usize;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Past a day of silence a heartbeat proves nothing.
+/// After a day of silence a heartbeat is useless.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Bounds of `admin_max_connections`: a few publishers and probes; what anybody has descriptors for.
+/// Limits of `admin_max_connections`: a few publishers and probes; the descriptors of a large machine.
 const ADMIN_CONNECTIONS_MIN: usize = 8;
 const ADMIN_CONNECTIONS_MAX: usize = 65_536;
 
 section! {
     /// The whole configuration. Field names are the keys of the file.
     pub struct Config {
-        /// Public listeners, also "unix:/run/idlewild/public.sock"; IP addresses, no names.
+        /// Public listeners: IP addresses, or "unix:/run/idlewild/public.sock"; no host names.
         pub listen: Vec<Endpoint> = vec![Endpoint::on_loopback(8000)], flag "ADDRESS";
         /// Admin listeners; never reachable from outside.
         pub admin_listen: Vec<Endpoint> = vec![Endpoint::on_loopback(8001)],
             check not_empty("at least one address is needed"), flag "ADDRESS";
-        /// Over all admin listeners; one more closes the one that has been idle longest.
+        /// For all admin listeners together; one more closes the connection that was idle longest.
         pub admin_max_connections: usize = 1024,
             check between(ADMIN_CONNECTIONS_MIN, ADMIN_CONNECTIONS_MAX);
         /// Prefix of the public routes.
@@ -58,7 +58,7 @@ section! {
         pub shards: usize = 0, check at_most(SHARDS_MAX), flag "COUNT";
         /// Streams at once; each needs a descriptor.
         pub max_connections: usize = 15_000, check at_least(1), flag "COUNT";
-        /// Streams of one user at once.
+        /// Streams per user at once.
         pub max_connections_per_user: usize = 5, check at_least(1);
         /// One more gets 429, unless some are dead; or "evict_oldest": the oldest gets `event: evicted` and ends.
         pub on_limit: OnLimit = OnLimit::Reject;
@@ -69,11 +69,11 @@ section! {
         pub retry_min: Duration = Duration::from_secs(2), check at_least(MILLISECOND);
         /// At least retry_min.
         pub retry_max: Duration = Duration::from_secs(6);
-        /// Connections that are not (yet) a stream, about 20 KB each; shared among the shards.
+        /// Connections that are not (yet) a stream, about 20 KB each; divided among the shards.
         pub max_handshakes: usize = 1024, check at_least(1);
-        /// Time from accept, or the last answer, to the next complete request.
+        /// Time from accept, or the last response, to the next complete request.
         pub handshake_timeout: Duration = Duration::from_secs(10), check at_least(MILLISECOND);
-        /// Kept for a client that reads too slowly; with more, it is disconnected.
+        /// Largest backlog of a client that reads too slowly; with more, it is disconnected.
         pub max_backlog_bytes: usize as Size = 64 * 1024, check at_least(BACKLOG_MIN_BYTES);
         /// SO_SNDBUF of a client's socket; 0 = the kernel's choice.
         pub send_buffer: usize as Size = 32 * 1024, check at_most(SEND_BUFFER_MAX_BYTES);
@@ -90,11 +90,11 @@ section! {
         pub test_stream: bool = true;
         /// Test streams at once.
         pub max_test_streams: usize = 100;
-        /// Of the shards: "shared", or "per-shard": nofile then bounds each shard.
+        /// Descriptor tables of the shards: "shared", or "per-shard": nofile then limits each shard.
         pub fd_tables: FdTables = FdTables::Shared, flag "KIND";
-        /// Those of `listen` where each connection begins with a PROXY header.
+        /// Addresses of `listen` where each connection begins with a PROXY header.
         pub proxy_protocol: Vec<Endpoint> = Vec::new();
-        /// Peers whose X-Forwarded-For and X-Real-IP are believed.
+        /// Peers whose X-Forwarded-For and X-Real-IP are trusted.
         pub trusted_proxies: Vec<TrustedProxy> = TrustedProxy::on_this_machine();
         /// error, warn, info, debug, trace.
         pub log_level: LogLevel = LogLevel::Info, flag "LEVEL";
@@ -122,21 +122,21 @@ section! {
 }
 
 choice! {
-    /// What happens when a user opens one stream more than `max_connections_per_user`.
+    /// What happens when a user opens more streams than `max_connections_per_user`.
     pub enum OnLimit {
         /// The new stream gets 429.
         Reject = "reject",
-        /// The oldest stream gets `event: evicted` and its end.
+        /// The oldest stream gets `event: evicted` and ends.
         EvictOldest = "evict_oldest",
     }
 }
 
 choice! {
-    /// Which descriptor table the shard threads use.
+    /// The descriptor tables of the shard threads.
     pub enum FdTables {
-        /// The process's one table.
+        /// The table of the process.
         Shared = "shared",
-        /// One table per shard, so that `nofile` bounds each shard and not the process.
+        /// One table per shard, so that `nofile` limits each shard instead of the process.
         PerShard = "per-shard",
     }
 }

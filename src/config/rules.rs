@@ -1,5 +1,5 @@
-//! What several keys must agree on. A rule is not applied where one of its keys has an error: what
-//! follows from that is not reported.
+//! Rules about several keys. A rule is skipped if one of its keys has an error, since its violation may
+//! only be a consequence.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use super::auth::Auth;
 use super::endpoint::Endpoint;
 use super::findings::Findings;
-use super::origin::Origin;
+use super::origin::AllowedOrigin;
 use super::root::Config;
 use super::units::duration_text;
 
-/// RFC 7518 §3.2: an HMAC key is at least as long as the hash's output; HS256's is the shortest.
+/// RFC 7518 §3.2 requires the size of the hash; HS256's is the smallest.
 const SECRET_MIN_BYTES: usize = 32;
 
-/// Notes each rule that `config` breaks.
+/// Reports each rule that `config` breaks.
 pub(super) fn check(config: &Config, findings: &mut Findings) {
     listeners(config, findings);
     certificates(config, findings);
@@ -30,7 +30,7 @@ fn listeners(config: &Config, findings: &mut Findings) {
     if !findings.are_sound(&["listen", "admin_listen", "tls.listen"]) {
         return;
     }
-    // Whoever has TLS here needs no other listener.
+    // A TLS listener alone is enough.
     if config.listen.is_empty() && config.tls.listen.is_empty() {
         findings.reject("listen", "is empty, at least one address is needed");
     }
@@ -42,12 +42,12 @@ fn listeners(config: &Config, findings: &mut Findings) {
     let mut seen = BTreeSet::new();
     for (key, endpoints) in lists {
         for (i, endpoint) in endpoints.iter().enumerate() {
-            // The kernel gives each port 0 a port of its own.
+            // The kernel chooses a different port for each port 0.
             let chosen_by_kernel =
                 matches!(endpoint, Endpoint::Tcp(address) if address.port() == 0);
             if !chosen_by_kernel && !seen.insert(endpoint.to_string()) {
                 let problem = format!(
-                    "`{endpoint}` stands twice in listen, admin_listen and tls.listen, remove one"
+                    "`{endpoint}` is listed twice in listen, admin_listen and tls.listen, remove one"
                 );
                 findings.reject(&format!("{key}[{i}]"), problem);
             }
@@ -74,7 +74,7 @@ fn retry(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// The shared secret, where tokens may be signed with one.
+/// A shared secret is required if tokens may be signed with one.
 fn secret(auth: &Auth, findings: &mut Findings) {
     let keys = ["auth.algorithms", "auth.secret", "auth.secret_file"];
     let mut algorithms = auth.algorithms.iter();
@@ -102,7 +102,7 @@ fn secret(auth: &Auth, findings: &mut Findings) {
     }
 }
 
-/// Public keys, where tokens may be signed with nothing else.
+/// Public keys are required if tokens can be signed with nothing else.
 fn public_keys(auth: &Auth, findings: &mut Findings) {
     if findings.are_sound(&["auth.algorithms", "auth.public_keys", "auth.jwks"])
         && auth.algorithms.iter().all(|it| !it.is_symmetric())
@@ -118,17 +118,17 @@ fn public_keys(auth: &Auth, findings: &mut Findings) {
     }
 }
 
-/// Where the application is asked about sessions, there may be no tokens at all.
+/// Keys are not required if the application is asked about sessions, since there may be no tokens.
 fn needs_keys(auth: &Auth, findings: &Findings) -> bool {
     findings.are_sound(&["auth.session_auth_url"]) && auth.session_auth_url.is_none()
 }
 
 fn cors(config: &Config, findings: &mut Findings) {
-    // A wildcard that was read counts, whatever is wrong with other origins.
+    // A wildcard counts, even if other origins have errors.
     if findings.are_sound(&["cors.credentials"])
         && findings.is_read("cors.origins")
         && config.cors.credentials
-        && config.cors.origins.contains(&Origin::Any)
+        && config.cors.origins.contains(&AllowedOrigin::Any)
     {
         let problem = "true with cors.origins = [\"*\"] would let every page on the web read a visitor's events (list the origins of your pages, or set cors.credentials = false)";
         findings.reject("cors.credentials", problem);

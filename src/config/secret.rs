@@ -1,5 +1,5 @@
-//! Secrets of the configuration: never shown, and without the white space around them. A line feed
-//! that a shell or a secret store adds would otherwise make every token bad.
+//! Secrets in the configuration. They are never shown, and white space around them is removed: a line
+//! break that a shell or a secret store adds would make every token invalid.
 
 use std::fmt;
 
@@ -8,24 +8,24 @@ use toml::Value;
 use super::findings::Findings;
 use super::setting::{Form, Setting};
 
-/// What stands in the place of a secret.
+/// Shown instead of a secret.
 pub(super) const REDACTED: &str = "<redacted>";
 
-/// The shortest key that cannot be guessed; a generated one has 47 bytes.
+/// Shorter keys can be guessed. A generated key has 47 bytes.
 const API_KEY_MIN_BYTES: usize = 16;
 
-/// A text that is not shown; never empty.
+/// A secret text, which is never shown and never empty.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<str>);
 
 impl Secret {
-    /// The secret in `text`; `None` where that is white space alone.
+    /// The secret in `text`; `None` if that is only white space.
     pub fn new(text: &str) -> Option<Self> {
         let text = trimmed(text);
         (!text.is_empty()).then(|| Self(text.into()))
     }
 
-    /// The secret, to sign with or to compare.
+    /// The secret itself, for signing or comparing.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -37,7 +37,7 @@ impl Secret {
     }
 }
 
-/// `text` without the white space, and an editor's byte order mark, around it.
+/// Removes white space, and an editor's byte order mark, around `text`.
 pub(super) fn trimmed(text: &str) -> &str {
     let text = text.trim();
     text.strip_prefix('\u{feff}').unwrap_or(text).trim()
@@ -49,7 +49,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The text of a value that must not be repeated in an error.
+/// The text of a secret value. The error does not repeat the value.
 pub(super) fn secret_text(value: Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text),
@@ -75,7 +75,7 @@ impl Setting for Secret {
     }
 }
 
-/// How a raw API key is written: a [`Secret`] that a header can carry and nobody guesses.
+/// Reads a raw API key: a [`Secret`] that fits into a header and is long enough.
 pub(super) enum RawApiKey {}
 
 impl Setting for RawApiKey {
@@ -86,7 +86,7 @@ impl Setting for RawApiKey {
         let secret = Secret::read(value, key, findings)?;
         let is_printable = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
         let checked = if !secret.expose().bytes().all(is_printable) {
-            Err("has other characters than printable ASCII, which no header can carry (`idlewild token api-key` makes a key)".to_owned())
+            Err("has characters other than printable ASCII, which headers cannot carry (`idlewild token api-key` makes a key)".to_owned())
         } else if secret.len() < API_KEY_MIN_BYTES {
             Err(format!(
                 "{} bytes long, at least {API_KEY_MIN_BYTES} are needed (`idlewild token api-key` makes a key)",

@@ -1,24 +1,24 @@
-//! A section of the file is declared once, by [`section!`]: from a field follow its key, its
-//! variable, its flag, its default, its line in docs/configuration.md and in `idlewild check`.
+//! Declares a section of the file once, with [`section!`]. Each field defines its key, variable, flag,
+//! default, and its lines in docs/configuration.md and in `idlewild check`.
 
 use toml::{Table, Value};
 
 use super::findings::Findings;
 use super::setting::{Form, Setting};
 
-/// A key, as its field declares it.
+/// A key, as declared by its field.
 #[derive(Debug)]
-pub(crate) struct Key {
+pub(crate) struct ConfigKey {
     pub(crate) name: &'static str,
     /// The lines of the field's comment.
     pub(super) doc: &'static [&'static str],
-    /// What the flag's value stands for in the help; `None` where there is no flag.
+    /// The placeholder of the flag's value in the help; `None` if there is no flag.
     pub(crate) flag: Option<&'static str>,
     pub(crate) form: Form,
 }
 
-impl Key {
-    /// The first paragraph of the comment, in one line and without the full stop at its end.
+impl ConfigKey {
+    /// The first paragraph of the comment, on one line and without its final full stop.
     pub(crate) fn summary(&self) -> String {
         let lines = self.doc.iter().map(|line| line.trim());
         let paragraph: Vec<&str> = lines.take_while(|line| !line.is_empty()).collect();
@@ -26,24 +26,24 @@ impl Key {
     }
 }
 
-/// A table of the file: the file itself, or one of its sections.
+/// A table of the file: the root or a section.
 pub(crate) trait Section: Sized {
-    /// The keys of its own.
-    const KEYS: &'static [Key];
-    /// The tables in it, by name.
-    const SECTIONS: &'static [(&'static str, &'static [Key])];
+    /// Its own keys.
+    const KEYS: &'static [ConfigKey];
+    /// Its sections, with their keys.
+    const SECTIONS: &'static [(&'static str, &'static [ConfigKey])];
 
-    /// Reads what `table` has; the rest gets its default. `prefix` stands before the names of keys.
+    /// Reads `table`, with defaults for missing keys. `prefix` precedes the names of keys.
     fn read(table: Table, prefix: &str, findings: &mut Findings) -> Self;
 
-    /// The values of [`Section::KEYS`], as a file would have them.
+    /// The values of [`Section::KEYS`], as written in a file.
     fn values(&self) -> Vec<Value>;
 
-    /// The same of each of [`Section::SECTIONS`].
+    /// The values of each of [`Section::SECTIONS`].
     fn values_of_sections(&self) -> Vec<Vec<Value>>;
 }
 
-/// The value of the key `name` in `table`, if there is one without an error.
+/// Reads the key `name` of `table`; `None` if it is missing or invalid.
 pub(super) fn field<S: Setting>(
     table: &mut Table,
     prefix: &str,
@@ -54,14 +54,14 @@ pub(super) fn field<S: Setting>(
     let key = format!("{prefix}{name}");
     let value = S::read(table.remove(name)?, &key, findings)?;
     if !findings.are_sound(&[&key]) {
-        // Items were left out: a list that is empty now may not be so in the file.
+        // Items were left out. An empty list may not be empty in the file, so it is not checked.
         return Some(value);
     }
     let checked = check(&value).map(|()| value);
     findings.note(&key, checked)
 }
 
-/// The table `name` in `table`, read.
+/// Reads the section `name` of `table`.
 pub(super) fn subsection<S: Section>(
     table: &mut Table,
     prefix: &str,
@@ -70,7 +70,7 @@ pub(super) fn subsection<S: Section>(
 ) -> S {
     let inner = match table.remove(name) {
         Some(Value::Table(inner)) => inner,
-        // The layers let nothing else through.
+        // The layers allow only tables here.
         _ => Table::new(),
     };
     S::read(inner, &format!("{prefix}{name}."), findings)
@@ -128,8 +128,8 @@ macro_rules! section {
         }
 
         impl $crate::config::section::Section for $section {
-            const KEYS: &'static [$crate::config::section::Key] = &[
-                $($crate::config::section::Key {
+            const KEYS: &'static [$crate::config::section::ConfigKey] = &[
+                $($crate::config::section::ConfigKey {
                     name: stringify!($key),
                     doc: &[$($doc),+],
                     flag: $crate::config::section::section!(@flag $($flag)?),
@@ -137,7 +137,7 @@ macro_rules! section {
                         as $crate::config::setting::Setting>::FORM,
                 },)*
             ];
-            const SECTIONS: &'static [(&'static str, &'static [$crate::config::section::Key])] = &[
+            const SECTIONS: &'static [(&'static str, &'static [$crate::config::section::ConfigKey])] = &[
                 $($((
                     stringify!($sub),
                     <$sub_section as $crate::config::section::Section>::KEYS,

@@ -1,5 +1,5 @@
-//! How a value is read from TOML and written to it: one implementation per type. A value that was
-//! read is valid, so nothing has to check it later.
+//! Reads values from TOML and writes them, with one implementation per type. A value that was read is
+//! valid, so it is not checked again later.
 
 use std::path::PathBuf;
 
@@ -7,10 +7,10 @@ use toml::Value;
 
 use super::findings::Findings;
 
-/// How the text of a variable or a flag becomes a TOML value.
+/// How the text of a variable or flag becomes a TOML value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// It is the value, whatever it looks like: a secret of digits stays text.
+    /// The text is the value, whatever it looks like: a secret of digits stays text.
     Text,
     Integer,
     Float,
@@ -20,7 +20,7 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// `text` as a value of this form.
+    /// Converts `text` to a value of this form.
     pub(super) fn interpret(self, text: &str) -> Result<Value, String> {
         let trimmed = text.trim();
         match self {
@@ -42,12 +42,12 @@ impl Form {
     }
 }
 
-/// `a, b` or `["a", "b"]`. Both brackets must be there, since `[::1]:8000` is one address.
+/// Parses `a, b` or `["a", "b"]`. Both brackets are required, since `[::1]:8000` is one address.
 fn list(text: &str) -> Result<Value, String> {
     if text.starts_with('[') && text.ends_with(']') {
         return match text.parse() {
             Ok(list @ Value::Array(_)) => Ok(list),
-            // The text may hold the hash of a key: it is not repeated.
+            // The text may contain the hash of a key, so the error does not repeat it.
             _ => Err(
                 "starts with [ but is not a TOML array (write [\"a\", \"b\"] or a,b)".to_owned(),
             ),
@@ -58,26 +58,26 @@ fn list(text: &str) -> Result<Value, String> {
     Ok(Value::Array(items.map(Value::String).collect()))
 }
 
-/// A type of values, or a way of writing them.
+/// A type of values, or a way to write them.
 pub(crate) trait Setting {
-    /// What the field of a key holds.
+    /// The type of the field.
     type Value;
-    /// How variables and flags are understood.
+    /// How the texts of variables and flags are read.
     const FORM: Form;
 
-    /// Reads the value of `key`; `None` after an error, which is then in `findings`.
+    /// Reads the value of `key`; `None` after an error, which is added to `findings`.
     fn read(value: Value, key: &str, findings: &mut Findings) -> Option<Self::Value>;
 
-    /// The value as a file would have it; a secret is not written.
+    /// The value as written in a file. Secrets are not written.
     fn write(value: &Self::Value) -> Value;
 
-    /// Whether an optional value of this text is not set.
+    /// Returns true if this text means that an optional value is not set.
     fn is_unset(text: &str) -> bool {
         text.is_empty()
     }
 }
 
-/// The text of a value, which is quoted in the file.
+/// The text of a value that is quoted in the file.
 pub(super) fn text(value: Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text),
@@ -85,7 +85,7 @@ pub(super) fn text(value: Value) -> Result<String, String> {
     }
 }
 
-/// A value of a wrong type, as an error shows it. A list or a table may have a password in it.
+/// Describes a value of the wrong type. Lists and tables are not shown: they may contain a password.
 fn shown(value: &Value) -> String {
     let kind = value.type_str();
     match value {
@@ -94,7 +94,7 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// Reads and writes a type by its `FromStr` and `Display`.
+/// Implements [`Setting`] by `FromStr` and `Display`.
 macro_rules! text_setting {
     ($($name:ty),+) => {$(
         impl $crate::config::setting::Setting for $name {
@@ -204,7 +204,7 @@ impl Setting for PathBuf {
     }
 }
 
-/// An empty text means that the value is not set, so that a variable can also take one away.
+/// An empty text means that the value is not set, so that a variable can unset a key of the file.
 impl<S: Setting> Setting for Option<S> {
     type Value = Option<S::Value>;
     const FORM: Form = S::FORM;
@@ -223,14 +223,14 @@ impl<S: Setting> Setting for Option<S> {
     }
 }
 
-/// An item with an error is left out; each such item is reported.
+/// An invalid item is left out and reported.
 impl<S: Setting> Setting for Vec<S> {
     type Value = Vec<S::Value>;
     const FORM: Form = Form::List;
 
     fn read(value: Value, key: &str, findings: &mut Findings) -> Option<Self::Value> {
         let Value::Array(items) = value else {
-            // It may hold a key or its hash: it is not repeated.
+            // The value may contain a key or its hash, so the error does not repeat it.
             let problem = format!("is of type {}, write a list", value.type_str());
             return findings.note(key, Err(format!("{problem} ([\"a\", \"b\"])")));
         };
@@ -247,7 +247,7 @@ impl<S: Setting> Setting for Vec<S> {
     }
 }
 
-/// The fields of a list's item that is a table, each of them required; `example` is such an item.
+/// The fields of a list item that is a table. All are required; `example` is shown in errors.
 pub(super) fn item<const COUNT: usize>(
     value: Value,
     key: &str,
@@ -256,7 +256,7 @@ pub(super) fn item<const COUNT: usize>(
     findings: &mut Findings,
 ) -> Option<[(String, Value); COUNT]> {
     let Value::Table(mut table) = value else {
-        // It may hold a key or its hash: it is not repeated.
+        // The value may contain a key or its hash, so the error does not repeat it.
         findings.reject(key, format!("is not a table (write {example})"));
         return None;
     };

@@ -1,44 +1,44 @@
-//! Where a configuration comes from.
+//! The sources of a configuration.
 
 use std::path::PathBuf;
 
 use super::root::Config;
 use super::secret::Secret;
 
-/// Where a configuration comes from, weakest first.
+/// The sources of a configuration, from the weakest to the strongest.
 #[derive(Clone, Default)]
-pub struct Sources {
+pub struct ConfigSources {
     /// The TOML file.
     pub file: Option<PathBuf>,
-    /// Variables of the environment; names without the prefix `IDLEWILD_` are passed over.
+    /// Environment variables. Those without the prefix `IDLEWILD_` are ignored.
     pub env: Vec<(String, String)>,
-    /// Flags by dotted key; a list's key may repeat, each adding to the list.
+    /// Flags by dotted key. A repeated flag of a list key adds to the list.
     pub flags: Vec<(String, String)>,
-    /// What stands in for secrets that nobody configured; `None` leaves them missing.
+    /// Replaces secrets that are not configured; with `None` they stay missing.
     pub dev: Option<DevSecrets>,
 }
 
-/// Secrets made up for `--dev`, once per process, so that a reload does not change them.
+/// Generated secrets for `--dev`, made once per process so that a reload does not change them.
 #[derive(Clone)]
 pub struct DevSecrets {
-    /// Stands in for `auth.secret`.
+    /// Replaces `auth.secret`.
     pub auth_secret: String,
-    /// Stands in for `admin.api_key`.
+    /// Replaces `admin.api_key`.
     pub api_key: String,
 }
 
 impl DevSecrets {
-    /// Whether tokens are signed with the made-up secret, and not with a configured one.
-    pub fn sign(&self, config: &Config) -> bool {
-        is(config.auth.secret.as_ref(), &self.auth_secret)
+    /// Returns true if tokens are signed with the generated secret.
+    pub fn is_auth_secret_used(&self, config: &Config) -> bool {
+        is_secret(config.auth.secret.as_ref(), &self.auth_secret)
     }
 
-    /// Whether the made-up API key is in force, and not a configured one.
-    pub fn are_for_publishers(&self, config: &Config) -> bool {
-        is(config.admin.api_key.as_ref(), &self.api_key)
+    /// Returns true if the generated API key is in use.
+    pub fn is_api_key_used(&self, config: &Config) -> bool {
+        is_secret(config.admin.api_key.as_ref(), &self.api_key)
     }
 
-    /// Puts the made-up secrets where a developer configured none.
+    /// Fills in the secrets that are not configured.
     pub(super) fn fill(&self, config: &mut Config) {
         let auth = &mut config.auth;
         if auth.secret.is_none() && auth.public_keys.is_empty() && auth.jwks.is_none() {
@@ -51,6 +51,6 @@ impl DevSecrets {
     }
 }
 
-fn is(secret: Option<&Secret>, text: &str) -> bool {
+fn is_secret(secret: Option<&Secret>, text: &str) -> bool {
     secret.is_some_and(|secret| secret.expose() == text)
 }

@@ -1,4 +1,4 @@
-//! `[telemetry]`: where the spans of admin requests and of the engine's work go.
+//! `[telemetry]`: the collector for spans of admin requests and of the engine's work.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +17,7 @@ section! {
         /// The name under which the collector lists this server.
         pub service_name: String = "idlewild".to_owned(),
             check not_blank("name the service (the collector sorts traces by it)");
-        /// Share of the traces that begin here which is exported; 0.0 to 1.0.
+        /// Share of the traces begun here that is exported; 0.0 to 1.0.
         ///
         /// A trace that a publisher began is exported as the publisher decided.
         pub sample_ratio: f64 = 1.0, check share;
@@ -33,7 +33,7 @@ fn share(ratio: &f64) -> Result<(), String> {
     }
 }
 
-/// A collector of traces that speaks OTLP over HTTP.
+/// A trace collector that accepts OTLP over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Collector {
     text: Box<str>,
@@ -41,7 +41,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Where the spans are posted to.
+    /// The URL to which spans are posted.
     pub fn traces(&self) -> &Uri {
         &self.traces
     }
@@ -52,7 +52,7 @@ impl FromStr for Collector {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let rejected = |problem: &str| {
-            // Not repeated before it is known to hold no password.
+            // The text is shown only if it cannot contain a password.
             let shown = if text.contains('@') {
                 String::new()
             } else {
@@ -67,7 +67,7 @@ impl FromStr for Collector {
         }
         if text.to_ascii_lowercase().starts_with("https://") {
             return rejected(
-                "asks for TLS, which this version does not speak to a collector; let one on this machine pass the spans on",
+                "asks for TLS, which this version does not support for collectors; use a collector on this machine that forwards the spans",
             );
         }
         if !text.to_ascii_lowercase().starts_with("http://") {
@@ -77,16 +77,16 @@ impl FromStr for Collector {
             return rejected("has a query or a fragment");
         }
         let Ok(base) = text.parse::<Uri>() else {
-            return rejected("is no URL");
+            return rejected("is not a URL");
         };
         if base.port_u16().is_none_or(|port| port == 0) {
             return rejected("names no port");
         }
-        // Somebody who copies the whole URL means the same.
+        // The whole URL is accepted as well.
         let base = text.trim_end_matches('/');
         let base = base.strip_suffix("/v1/traces").unwrap_or(base);
         let Ok(traces) = format!("{base}/v1/traces").parse() else {
-            return rejected("is no URL");
+            return rejected("is not a URL");
         };
         Ok(Self {
             text: text.into(),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_collector_is_rejected_without_a_password() {
+    fn an_invalid_collector_is_rejected_without_showing_a_password() {
         for (endpoint, problem) in [
             ("https://collector:4318", "asks for TLS"),
             ("127.0.0.1:4318", "does not start with http://"),
@@ -132,8 +132,8 @@ mod tests {
             ("http://collector", "names no port"),
             ("http://collector:0", "names no port"),
             ("http://collector:4318?key=x", "has a query"),
-            ("http://a b:4318", "is no URL"),
-            ("http://", "is no URL"),
+            ("http://a b:4318", "is not a URL"),
+            ("http://", "is not a URL"),
             ("http://me:hunter2@collector:4318", "holds a user name"),
         ] {
             let error = endpoint.parse::<Collector>().unwrap_err();

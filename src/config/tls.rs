@@ -22,8 +22,8 @@ section! {
     }
 }
 
-/// A certificate chain with its key. The files are read where they are used: they are replaced while
-/// the server runs.
+/// A certificate chain and its key. The files are read where they are used, since they may be replaced
+/// while the server runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// PEM file of the chain.

@@ -1,4 +1,4 @@
-//! Whose forwarding headers are believed: what is read is valid, what is written reads back.
+//! The peers whose forwarding headers are trusted.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -6,17 +6,17 @@ use std::str::FromStr;
 
 use super::setting::text_setting;
 
-/// A peer whose forwarding headers are believed.
+/// A peer whose forwarding headers are trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrustedProxy {
-    /// An address range, `10.0.0.0/8`; a bare address is a range of one.
+    /// An address range such as `10.0.0.0/8`. A single address is a range of one.
     Net {
         /// First address of the range.
         network: IpAddr,
-        /// Leading bits that count.
+        /// The number of leading bits that are compared.
         prefix: u8,
     },
-    /// Whoever connects over a unix socket.
+    /// Any peer on a unix socket.
     Unix,
 }
 
@@ -27,7 +27,7 @@ impl FromStr for TrustedProxy {
         if text == "unix" {
             return Ok(Self::Unix);
         }
-        let refused = || format!("`{text}` is no peer (10.0.0.0/8, ::1 or unix)");
+        let refused = || format!("`{text}` is not a peer (10.0.0.0/8, ::1 or unix)");
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
@@ -36,7 +36,7 @@ impl FromStr for TrustedProxy {
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             None => bits,
-            // `parse` would let `+8` pass.
+            // `parse` would accept `+8`.
             Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
                 digits.parse().map_err(|_| refused())?
             }
@@ -58,7 +58,7 @@ impl FromStr for TrustedProxy {
 }
 
 impl TrustedProxy {
-    /// 127.0.0.1 and unix sockets: what runs here.
+    /// 127.0.0.1 and unix sockets: proxies on the same machine.
     pub(super) fn on_this_machine() -> Vec<Self> {
         let loopback = Self::Net {
             network: Ipv4Addr::LOCALHOST.into(),
@@ -67,7 +67,7 @@ impl TrustedProxy {
         vec![loopback, Self::Unix]
     }
 
-    /// Whether a connection's peer is this one; `None` stands for a unix socket's.
+    /// Returns true if this covers a connection's peer; `None` is the peer of a unix socket.
     pub fn covers(&self, peer: Option<IpAddr>) -> bool {
         match (self, peer) {
             (Self::Unix, None) => true,
@@ -80,7 +80,7 @@ impl TrustedProxy {
     }
 }
 
-/// `address` with all but its first `prefix` bits cleared.
+/// Clears all but the first `prefix` bits of `address`.
 fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     match address {
         IpAddr::V4(v4) => {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_peer_is_refused_with_its_text() {
+    fn anything_else_is_rejected_with_its_text() {
         for text in [
             "",
             "unix:",

@@ -1,6 +1,6 @@
-//! Durations (`250ms`, `30s`) and sizes (`64KiB`) as the configuration writes them.
+//! Durations (`250ms`, `30s`) and sizes (`64KiB`) as written in the configuration.
 //!
-//! Owns both directions: text to value, and value to the shortest text that reads back as it.
+//! Parses them, and writes the shortest text that reads back as the same value.
 
 use std::time::Duration;
 
@@ -23,10 +23,10 @@ const TIMES_MS: [(&str, u64); 5] = [
 /// Units of size, largest first, in bytes.
 const SIZES_BYTES: [(&str, usize); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
-/// Reads a duration such as `250ms`, `30s`, `10m`, `24h` or `30d`.
+/// Parses a duration such as `250ms`, `30s`, `10m`, `24h` or `30d`.
 ///
 /// # Errors
-/// A line that holds the text and the forms there are.
+/// One line with the text and the valid forms.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let refused = |what: &str| format!("`{text}` {what} (write e.g. 250ms, 30s, 10m, 24h or 30d)");
     let (number, unit) = split(text);
@@ -46,10 +46,10 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| refused("is longer than can be counted"))
 }
 
-/// Reads a size such as `64KiB`, `64MiB`, or a plain number of bytes.
+/// Parses a size such as `64KiB`, `64MiB`, or a plain number of bytes.
 ///
 /// # Errors
-/// A line that holds the text and the forms there are.
+/// One line with the text and the valid forms.
 pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
     let refused = |what: &str| format!("`{text}` {what} (write e.g. 64KiB, 64MiB or plain bytes)");
     let (number, unit) = split(text);
@@ -68,7 +68,7 @@ pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
         .ok_or_else(|| refused("is more than can be counted"))
 }
 
-/// The digits in front, and what follows them (`10 m` reads as `10m`).
+/// Splits a text into its leading digits and the rest (`10 m` is the same as `10m`).
 fn split(text: &str) -> (&str, &str) {
     let text = text.trim();
     let end = text
@@ -78,8 +78,7 @@ fn split(text: &str) -> (&str, &str) {
     (number, unit.trim_start())
 }
 
-/// The shortest text for `duration`, counted in whole milliseconds. One day is 24 hours, as people
-/// write it.
+/// The shortest text for `duration`, in whole milliseconds. One day is written as 24 hours, as is usual.
 pub(super) fn duration_text(duration: Duration) -> String {
     let ms = crate::clock::millis(duration);
     if ms == 0 {
@@ -93,7 +92,7 @@ pub(super) fn duration_text(duration: Duration) -> String {
         })
 }
 
-/// The shortest text for `bytes`: in the largest unit that divides it.
+/// The shortest text for `bytes`, in the largest unit that divides it.
 fn size_text(bytes: usize) -> String {
     SIZES_BYTES
         .into_iter()
@@ -110,7 +109,7 @@ impl Setting for Duration {
 
     fn read(value: Value, key: &str, findings: &mut Findings) -> Option<Self> {
         let read = match value {
-            // It lacks a unit, which the error says.
+            // A number has no unit, and the error says so.
             Value::Integer(number) => parse_duration(&number.to_string()),
             value => text(value).and_then(|text| parse_duration(&text)),
         };
@@ -122,7 +121,7 @@ impl Setting for Duration {
     }
 }
 
-/// How sizes in bytes are written: `"64KiB"`, or a number.
+/// Reads and writes sizes in bytes: `"64KiB"`, or a number.
 pub(super) enum Size {}
 
 impl Setting for Size {
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_is_refused_with_its_text_and_the_way_out() {
+    fn anything_else_is_rejected_with_its_text_and_a_remedy() {
         for text in [
             "",
             "s",

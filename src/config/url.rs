@@ -1,5 +1,4 @@
-//! The URLs that this server asks, checked once: `auth.jwks`, `auth.session_auth_url` and
-//! `telemetry.otlp_endpoint`.
+//! URLs of other servers, validated once: `auth.jwks` and `auth.session_auth_url`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,19 +8,19 @@ use hyper::Uri;
 use super::input_file::InputFile;
 use super::setting::text_setting;
 
-/// An http or https URL that can be asked.
+/// A valid http or https URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url(Uri);
 
 impl Url {
-    /// The same, for a request.
+    /// The URL as a type of the HTTP client.
     pub fn uri(&self) -> &Uri {
         &self.0
     }
 
-    /// `example` is what the error shows.
+    /// `example` is shown in the error.
     fn parse(text: &str, example: &str) -> Result<Self, String> {
-        // Before the query, which may hold a secret; behind an `@`, before which is a password.
+        // Hides the query, which may contain a secret, and anything before an `@`, which may be a password.
         let (place, _) = text.split_once('?').unwrap_or((text, ""));
         let shown = match place.rsplit_once('@') {
             Some((_, host)) => format!("…@{host}"),
@@ -35,7 +34,7 @@ impl Url {
             return rejected("has a fragment, which is never sent");
         }
         let Ok(url) = text.parse::<Uri>() else {
-            return rejected("is no URL");
+            return rejected("is not a URL");
         };
         let authority = url.authority().map_or("", |authority| authority.as_str());
         if authority.contains('@') {
@@ -44,13 +43,13 @@ impl Url {
         if url.host().is_none_or(str::is_empty) {
             return rejected("names no host");
         }
-        // A colon behind the host and not inside a bracket is a port's.
+        // A colon after the host and outside of brackets precedes a port.
         let has_port = authority
             .rsplit_once(']')
             .map_or(authority, |(_, rest)| rest)
             .contains(':');
         if has_port && url.port_u16().is_none_or(|port| port == 0) {
-            return rejected("has a port that is none");
+            return rejected("has an invalid port");
         }
         Ok(Self(url))
     }
@@ -75,12 +74,12 @@ impl fmt::Display for Url {
     }
 }
 
-/// Where a JSON Web Key Set is.
+/// The location of a JSON Web Key Set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Jwks {
-    /// In a file, which was read.
+    /// A file, which has been read.
     File(InputFile),
-    /// At a URL, which is fetched again and again.
+    /// A URL, which is fetched regularly.
     Url(Url),
 }
 
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_are_taken_as_they_are_written() {
+    fn urls_are_used_as_written() {
         for url in [
             "http://django:8000/session/",
             "https://id.example.com/jwks.json?p=policy",
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_set_of_another_form_is_a_file() {
+    fn a_key_set_without_an_http_url_is_a_file() {
         for file in ["jwks.json", "/nowhere/jwks.json", "http:/a", "file:///a"] {
             let error = jwks(file).unwrap_err();
             assert!(error.contains("cannot be read"), "{file}: {error}");
@@ -146,25 +145,25 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_asked_is_refused_in_one_line_without_a_secret() {
+    fn an_invalid_url_is_rejected_without_showing_a_secret() {
         for (url, problem) in [
             ("django:8000/session/", "starts with neither"),
             ("ftp://django/", "starts with neither"),
             ("unix:/run/django.sock", "starts with neither"),
-            ("http://", "is no URL"),
-            ("http:///session/", "is no URL"),
+            ("http://", "is not a URL"),
+            ("http:///session/", "is not a URL"),
             ("http://:8000/", "names no host"),
-            ("http://a b/", "is no URL"),
-            ("http://django:0/", "a port that is none"),
-            ("http://django:/", "a port that is none"),
-            ("http://django:99999/", "a port that is none"),
+            ("http://a b/", "is not a URL"),
+            ("http://django:0/", "an invalid port"),
+            ("http://django:/", "an invalid port"),
+            ("http://django:99999/", "an invalid port"),
             ("http://me:hunter2@django/", "holds a user name"),
             ("http://django/#top", "has a fragment"),
             ("http://django/\n?key=hunter2#x", "has a fragment"),
         ] {
             let error = session(url).unwrap_err();
             assert!(error.contains(problem), "{url}: {error}");
-            // A line break is escaped where the error gets its key.
+            // Line breaks are escaped later, when the error gets its key.
             assert!(!error.contains("hunter2"), "{error}");
         }
     }

@@ -1,21 +1,21 @@
-//! The names of variables: which key one sets, and what to say about one that sets none.
+//! Names of environment variables: the key that a variable sets, and warnings about unknown ones.
 
 use super::nearest::nearest;
 
-/// Prefix of the variables that are read.
+/// The prefix of all variables.
 pub(crate) const ENV_PREFIX: &str = "IDLEWILD_";
-/// Both variables of the raw API key; if both are set, the first counts. An empty one counts as
-/// unset: compose files set `${KEY:-}`, and that must not silence the other.
+/// The variables of the raw API key. If both are set, the first counts. An empty one counts as unset:
+/// compose files set `${KEY:-}`, which must not hide the other one.
 pub(crate) const API_KEY_VARIABLES: [&str; 2] = ["IDLEWILD_ADMIN__API_KEY", "IDLEWILD_API_KEY"];
-/// The second one's name behind the prefix.
+/// The second one without the prefix.
 pub(super) const SHORT_API_KEY: &str = "API_KEY";
 
-/// Whether this is a variable of the raw API key without a key in it.
+/// Returns true if this is a variable of the raw API key, and blank.
 pub(super) fn is_empty_api_key(name: &str, value: &str) -> bool {
     API_KEY_VARIABLES.contains(&name) && value.trim().is_empty()
 }
 
-/// The dotted path that a name without its prefix stands for, whether there is such a key or not.
+/// The dotted path for a name without its prefix, even if there is no such key.
 pub(super) fn path(rest: &str) -> String {
     if rest == SHORT_API_KEY {
         return "admin.api_key".to_owned();
@@ -23,8 +23,8 @@ pub(super) fn path(rest: &str) -> String {
     rest.to_ascii_lowercase().replace("__", ".")
 }
 
-/// What to tell an operator about the variables among `names` that set no key. They are harmless
-/// as a rule: orchestrators name variables after services.
+/// Warnings about the variables among `names` that set no key. They are usually harmless, since
+/// orchestrators name variables after services.
 pub(super) fn unknown<'a>(
     names: impl Iterator<Item = &'a str>,
     known: &[String],
@@ -65,13 +65,13 @@ pub(super) fn unknown<'a>(
     lines.into_iter()
 }
 
-/// The variable of a key.
+/// The variable that sets a key.
 fn of_path(path: &str) -> String {
     let name = path.replace('.', "__").to_ascii_uppercase();
     format!("{ENV_PREFIX}{name}")
 }
 
-/// Whether Kubernetes, or Docker's links, give such names to a service: `PORT`,
+/// Returns true for names that Kubernetes, or Docker's links, set for a service: `PORT`,
 /// `PORT_8000_TCP_ADDR`, `ADMIN_SERVICE_HOST`.
 fn is_service_link(rest: &str) -> bool {
     let words: Vec<&str> = rest.split('_').collect();
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_of_no_key_is_named_with_the_nearest() {
+    fn an_unknown_variable_is_reported_with_the_nearest() {
         let lines = lines(&["IDLEWILD_AUTH_SECRET", "IDLEWILD_SHARDS", "PATH"]);
         let [line] = lines.as_slice() else {
             panic!("{lines:?}");
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_orchestrator_sets_is_one_line() {
+    fn variables_of_an_orchestrator_are_reported_in_one_line() {
         let links = [
             "IDLEWILD_SERVICE_HOST",
             "IDLEWILD_SERVICE_PORT",
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_short_name_of_the_key_is_no_stranger() {
+    fn the_short_name_of_the_api_key_is_known() {
         assert_eq!(lines(&API_KEY_VARIABLES), Vec::<String>::new());
         assert_eq!(path("AUTH__SECRET"), "auth.secret");
     }

@@ -1,16 +1,16 @@
-//! What an operator should know although the configuration is accepted.
+//! Warnings about a valid configuration.
 
 use super::error::one_line;
 use super::keys;
 use super::root::Config;
-use super::sources::Sources;
+use super::sources::ConfigSources;
 use super::variables::{self, API_KEY_VARIABLES, ENV_PREFIX};
 
 /// A shorter API key causes a warning.
 const API_KEY_ADVISED_BYTES: usize = 32;
 
-/// What an operator should know although the configuration is accepted; a line each.
-pub(crate) fn warnings(sources: &Sources, config: &Config) -> Vec<String> {
+/// Warnings about a valid configuration, one line each.
+pub(crate) fn warnings(sources: &ConfigSources, config: &Config) -> Vec<String> {
     let names = sources.env.iter().map(|(name, _)| name.as_str());
     let mut lines: Vec<String> = variables::unknown(names, &keys::names())
         .map(|line| one_line(&line))
@@ -35,7 +35,7 @@ pub(crate) fn warnings(sources: &Sources, config: &Config) -> Vec<String> {
     lines
 }
 
-/// Whether the variable of this name sets a key.
+/// Returns true if this variable sets a key.
 pub(crate) fn is_known_variable(name: &str) -> bool {
     let rest = name.strip_prefix(ENV_PREFIX);
     rest.is_some_and(|rest| keys::find(&variables::path(rest)).is_some())

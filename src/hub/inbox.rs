@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use super::connection::ConnectionId;
 use super::outgoing::Outgoing;
 use crate::metrics::Transport;
-use crate::sys::InFlight;
+use crate::sys::Unacknowledged;
 
 /// A request to a shard.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ pub(crate) struct Seen {
     /// Which it is.
     pub connection: ConnectionId,
     /// What is on the way to it; `None` where that says nothing.
-    pub in_flight: Option<InFlight>,
+    pub in_flight: Option<Unacknowledged>,
 }
 
 impl Seen {

@@ -1,5 +1,5 @@
-//! The loop that accepts. It survives whatever accepting comes up against, and says so once; what
-//! becomes of a connection, and when the next one is welcome, is for the service to decide.
+//! The loop that accepts connections. It survives every error, and logs a series of errors once. The
+//! service decides when to take the next connection, and what to do with it.
 
 use std::io;
 use std::net::TcpListener as StdTcpListener;
@@ -16,18 +16,18 @@ use super::Socket;
 use super::listener::{Listener, Owner, Preface, endpoint};
 use crate::clock::Clock;
 
-/// Pause after a failed accept: out of descriptors or memory, the next try would fail as well.
+/// Pause after a failed accept. Without descriptors or memory, the next try would fail as well.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
-/// Accepts in a row before the runtime's other tasks get a turn: about a millisecond.
+/// Accepts in a row before the runtime's other tasks run: about a millisecond.
 const BATCH: usize = 64;
 
-/// A listener that a runtime watches.
+/// A listener in the runtime.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     socket: Watched,
     owner: Owner,
     preface: Preface,
-    /// Accepts since the last turn of the others.
+    /// Accepts since other tasks could run.
     in_a_row: usize,
     was_failing: bool,
 }
@@ -39,10 +39,10 @@ enum Watched {
 }
 
 impl Acceptor {
-    /// Puts a listener into the runtime whose context the caller is in.
+    /// Registers a listener with the current runtime.
     ///
     /// # Errors
-    /// What the runtime says.
+    /// The runtime cannot register it.
     pub(crate) fn new(listener: Listener) -> io::Result<Self> {
         let Listener {
             socket,
@@ -68,8 +68,7 @@ impl Acceptor {
         self.preface
     }
 
-    /// The next connection, however long it takes to come. Calls `failed` for each time that the
-    /// listener could not accept.
+    /// Waits for the next connection. Calls `failed` each time that accepting fails.
     pub(crate) async fn next(&mut self, clock: &Clock, failed: impl Fn()) -> Socket {
         loop {
             if self.in_a_row == BATCH {
@@ -124,22 +123,22 @@ impl AsFd for Watched {
 }
 
 impl Drop for Acceptor {
-    /// Makes the kernel refuse new connections, wherever copies of the descriptor are still open.
+    /// Makes the kernel refuse new connections, even if copies of the descriptor are open elsewhere.
     fn drop(&mut self) {
-        // Shut down while another shard still accepts from it, a shared socket would always be
-        // ready there and never have a connection.
+        // A shared socket is shut down by the last shard only. Others that still accept from it would see it
+        // as ready for ever, without a connection.
         let is_last = match std::mem::replace(&mut self.owner, Owner::Supervisor) {
             Owner::Us(shared) => Arc::into_inner(shared).is_some(),
             Owner::Supervisor => false,
         };
         if is_last {
-            // A listener that is already shut is as good.
+            // It may be shut down already.
             let _ = shutdown(&self.socket, Shutdown::Both);
         }
     }
 }
 
-/// The connection was gone before it was taken; the listener is fine.
+/// The connection ended before it was accepted; the listener is fine.
 fn is_of_one_client(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,9 +1,9 @@
-//! Public connections that are not (yet) a stream: how many there are, and which gives way.
+//! Public connections that are not (yet) a stream: their number, and asking them to give way.
 //!
-//! Each costs about 20 KB, so they are bounded. When all places are taken, a connection that
-//! waits for its client gives way to a newcomer: for the rest of a head, a body or a TLS record,
-//! or for the last answer to be read. One that the server itself works on does not
-//! ([`Handshake::working`]). [`Places`] says whose turn it is.
+//! Each costs about 20 KB, so their number is bounded. When all places are taken, a connection that
+//! waits for its client gives way to a new one. It may wait for the rest of a head, a body or a TLS
+//! record, or for its last response to be read. Connections that the server is working on are protected
+//! ([`Handshake::working`]). [`EvictionQueue`] chooses the connection.
 
 #![allow(clippy::indexing_slicing)] // a shard has metrics of its own number
 
@@ -15,40 +15,40 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::Network;
-use super::places::Places;
+use super::eviction::EvictionQueue;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
-/// How long a connection keeps its place while others wait: longer than any round trip, and short
-/// enough that a flood of idle ones passes through in seconds.
+/// Time that a connection keeps its place while others wait: longer than any round trip, and short
+/// enough that a flood of idle connections passes in seconds.
 const GRACE_MS: u64 = 500;
-/// The same for an address that holds more than its share: most round trips, and twice the pace
-/// for whoever has to wait behind a flood.
+/// The same for an address with more than its share. It covers most round trips, and halves the wait of
+/// clients behind a flood.
 const CROWD_GRACE_MS: u64 = 250;
 
-/// So large a part of the places is freed at once where a crowd holds them.
+/// The part of the places that is freed at once if a crowd holds them.
 const AT_ONCE_PART: usize = 8;
 
-/// Whose turn it is to leave.
+/// The result of asking a connection to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
-    /// One of a crowd was asked.
-    OfCrowd,
-    /// Another was.
-    Taken,
-    /// The next one has until then.
+enum Eviction {
+    /// A connection of a crowd was asked.
+    FromCrowd,
+    /// Another connection was asked.
+    Single,
+    /// The next connection may stay until then.
     NotBefore(u64),
-    Nobody,
+    NoCandidate,
 }
 
 /// One shard's handshakes in flight.
 #[derive(Debug)]
 pub(crate) struct Handshakes {
-    places: RefCell<Places<Rc<Holder>>>,
+    queue: RefCell<EvictionQueue<Rc<State>>>,
     entered: Cell<u64>,
     most: usize,
     left: Notify,
-    /// One that was asked has stayed, or the work on one has ended: whose turn it is may be another's.
+    /// Notified when a connection stays or its work ends: another one may then be the next to leave.
     waits: Notify,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -56,25 +56,25 @@ pub(crate) struct Handshakes {
 }
 
 #[derive(Debug)]
-struct Holder {
+struct State {
     since_ms: u64,
     evicted: Notify,
-    /// It did not leave when it was first asked to.
+    /// It did not leave when it was first asked.
     has_stayed: Cell<bool>,
 }
 
-/// A place among the handshakes, given back when dropped.
+/// A place among the handshakes, returned when dropped.
 #[derive(Debug)]
 pub struct Handshake {
     all: Rc<Handshakes>,
     key: usize,
-    holder: Rc<Holder>,
+    state: Rc<State>,
 }
 
 impl Handshakes {
     pub(crate) fn new(most: usize, clock: Clock, metrics: Arc<Metrics>, shard: u16) -> Rc<Self> {
         Rc::new(Self {
-            places: RefCell::new(Places::new(most)),
+            queue: RefCell::new(EvictionQueue::new(most)),
             entered: Cell::new(0),
             most,
             left: Notify::new(),
@@ -85,31 +85,33 @@ impl Handshakes {
         })
     }
 
-    /// Handshakes in flight.
+    /// The number of handshakes in flight.
     pub(crate) fn len(&self) -> usize {
-        self.places.borrow().held()
+        self.queue.borrow().held()
     }
 
-    /// Handshakes that ever began.
+    /// The number of handshakes ever begun.
     pub(crate) fn entered(&self) -> u64 {
         self.entered.get()
     }
 
-    /// How many connections that were streams find a place. They get half of them at most: when
-    /// many streams end at once, newcomers do not have to wait.
+    /// The number of places for connections that were streams. They get half of all places, so that new
+    /// clients need not wait when many streams end at once.
     pub(crate) fn room_for_returned(&self) -> usize {
         (self.most / 2).max(1).saturating_sub(self.len())
     }
 
-    /// Waits for a free place, making one where a connection that waits is past its grace.
+    /// Waits for a free place, and asks connections past their grace period to leave.
     pub(crate) async fn room(&self) {
         while self.len() >= self.most {
             let (left, waits) = (self.left.notified(), self.waits.notified());
-            let turn = self.make_room();
+            let eviction = self.make_room();
             let grace_ends = async {
-                match turn {
-                    Turn::NotBefore(at_ms) => self.clock.sleep_until(at_ms).await,
-                    Turn::OfCrowd | Turn::Taken | Turn::Nobody => std::future::pending().await,
+                match eviction {
+                    Eviction::NotBefore(at_ms) => self.clock.sleep_until(at_ms).await,
+                    Eviction::FromCrowd | Eviction::Single | Eviction::NoCandidate => {
+                        std::future::pending().await
+                    }
                 }
             };
             tokio::select! {
@@ -120,64 +122,64 @@ impl Handshakes {
         }
     }
 
-    /// Waits until one has left.
+    /// Waits until a handshake has ended.
     pub(crate) async fn one_left(&self) {
         self.left.notified().await;
     }
 
-    /// Takes a place, which counts against this address; `None` stands for a unix socket's peer.
+    /// Takes a place, counted for this address; `None` is the peer of a unix socket.
     pub(crate) fn enter(self: &Rc<Self>, address: Option<IpAddr>) -> Handshake {
         self.entered.set(self.entered.get() + 1);
-        let holder = Rc::new(Holder {
+        let state = Rc::new(State {
             since_ms: self.clock.now_ms(),
             evicted: Notify::new(),
             has_stayed: Cell::new(false),
         });
-        let mut places = self.places.borrow_mut();
-        let key = places.enter(Network::of(address), Rc::clone(&holder));
+        let mut queue = self.queue.borrow_mut();
+        let key = queue.enter(Network::of(address), Rc::clone(&state));
         self.metrics.shards[usize::from(self.shard)]
             .handshakes
             .add(1);
         Handshake {
             all: Rc::clone(self),
             key,
-            holder,
+            state,
         }
     }
 
-    /// Asks whose turn it is to leave. Of a crowd several, since newcomers come as fast as they are
-    /// accepted, and each who leaves takes a turn of the runtime.
-    fn make_room(&self) -> Turn {
+    /// Asks the next connection to leave. Of a crowd it asks several, because new connections arrive as fast
+    /// as they are accepted, and leaving takes a pass of the runtime.
+    fn make_room(&self) -> Eviction {
         let at_once = (self.most / AT_ONCE_PART).max(1);
         let first = self.ask_next();
-        if first == Turn::OfCrowd {
+        if first == Eviction::FromCrowd {
             let mut more = (1..at_once).map(|_| self.ask_next());
-            let _ = more.find(|turn| *turn != Turn::OfCrowd);
+            let _ = more.find(|eviction| *eviction != Eviction::FromCrowd);
         }
         first
     }
 
-    fn ask_next(&self) -> Turn {
-        let mut places = self.places.borrow_mut();
-        let Some(next) = places.candidate() else {
-            return Turn::Nobody;
+    fn ask_next(&self) -> Eviction {
+        let mut queue = self.queue.borrow_mut();
+        let Some(next) = queue.candidate() else {
+            return Eviction::NoCandidate;
         };
         let grace_ms = if next.is_of_crowd {
             CROWD_GRACE_MS
         } else {
             GRACE_MS
         };
-        let holder = places.get(next.key);
-        let at_ms = holder.since_ms + grace_ms;
+        let state = queue.get(next.key);
+        let at_ms = state.since_ms + grace_ms;
         if at_ms > self.clock.now_ms() {
-            return Turn::NotBefore(at_ms);
+            return Eviction::NotBefore(at_ms);
         }
-        holder.evicted.notify_one();
-        places.start_leaving(next.key);
+        state.evicted.notify_one();
+        queue.start_leaving(next.key);
         if next.is_of_crowd {
-            Turn::OfCrowd
+            Eviction::FromCrowd
         } else {
-            Turn::Taken
+            Eviction::Single
         }
     }
 }
@@ -185,63 +187,62 @@ impl Handshakes {
 impl Handshake {
     /// When it began, on the monotonic clock.
     pub fn since_ms(&self) -> u64 {
-        self.holder.since_ms
+        self.state.since_ms
     }
 
-    /// Counts it against this address from now on: whom a PROXY header or a trusted proxy names.
+    /// Counts it for the address that a PROXY header or a trusted proxy names.
     pub fn set_address(&self, address: Option<IpAddr>) {
-        let mut places = self.all.places.borrow_mut();
-        places.move_to(self.key, Network::of(address));
+        let mut queue = self.all.queue.borrow_mut();
+        queue.move_to(self.key, Network::of(address));
     }
 
-    /// Waits for what the server does, and not the client: until then the connection does not give
-    /// way, up to a share of each address.
+    /// Runs the server's own work. Until it ends, the connection is protected from giving way, up to a share
+    /// per address.
     pub async fn working<T>(&self, work: impl Future<Output = T>) -> T {
-        self.all.places.borrow_mut().start_work(self.key);
-        let _rest = Rest(self);
+        self.all.queue.borrow_mut().start_work(self.key);
+        let _rest = WorkGuard(self);
         work.await
     }
 
-    /// Whether places run short, and its address holds more than its share of them: it should not be
-    /// kept for another request. That is when half of them are taken:
-    /// in a flood, some are always free.
-    pub fn is_in_the_way(&self) -> bool {
-        let places = self.all.places.borrow();
-        places.held() >= self.all.most.div_ceil(2) && places.is_of_crowd(self.key)
+    /// Returns true if half of all places are taken and this address holds more than its share. The
+    /// connection should then not be kept for another request. In a flood, some places are always free.
+    pub fn is_over_share(&self) -> bool {
+        let queue = self.all.queue.borrow();
+        queue.held() >= self.all.most.div_ceil(2) && queue.is_of_crowd(self.key)
     }
 
     /// Waits until the connection is asked to give way.
     pub async fn evicted(&self) {
-        self.holder.evicted.notified().await;
+        self.state.evicted.notified().await;
     }
 
-    /// Stays instead, behind the others, since the client was not what it waited for; false where
-    /// it has done so before.
+    /// Stays, behind the others, because the client had sent its bytes already. Returns false if it has
+    /// stayed before.
     pub fn stay(&self) -> bool {
-        let mut places = self.all.places.borrow_mut();
-        let may_stay = !self.holder.has_stayed.replace(true) || places.is_working(self.key);
+        let mut queue = self.all.queue.borrow_mut();
+        let may_stay = !self.state.has_stayed.replace(true) || queue.is_working(self.key);
         if may_stay {
-            places.stay(self.key);
+            queue.stay(self.key);
             self.all.waits.notify_waiters();
         }
         may_stay
     }
 }
 
-/// Ends the work on a connection, however that ends.
-struct Rest<'a>(&'a Handshake);
+/// Ends the protection, however the work ends.
+struct WorkGuard<'a>(&'a Handshake);
 
-impl Drop for Rest<'_> {
+impl Drop for WorkGuard<'_> {
     fn drop(&mut self) {
         let Handshake { all, key, .. } = self.0;
-        all.places.borrow_mut().end_work(*key);
+        all.queue.borrow_mut().end_work(*key);
         all.waits.notify_waiters();
     }
 }
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        self.all.places.borrow_mut().leave(self.key);
+        self.all.queue.borrow_mut().leave(self.key);
         self.all.metrics.shards[usize::from(self.all.shard)]
             .handshakes
             .sub(1);
@@ -270,8 +271,8 @@ mod tests {
         [192, 0, 2, number].into()
     }
 
-    /// Whether it is asked to leave, once.
-    async fn is_asked(handshake: &Handshake) -> bool {
+    /// Returns true if the connection was asked to leave, and resets that.
+    async fn take_eviction(handshake: &Handshake) -> bool {
         tokio::select! {
             biased;
             () = handshake.evicted() => true,
@@ -287,13 +288,13 @@ mod tests {
         }
     }
 
-    /// Whether there is room now; asks whoever has to leave for it.
-    async fn has_room(handshakes: &Handshakes) -> bool {
+    /// Returns true if there is room now. Otherwise asks connections to leave.
+    async fn make_room(handshakes: &Handshakes) -> bool {
         is_ready(&mut pin!(handshakes.room())).await
     }
 
     #[tokio::test]
-    async fn a_crowd_has_less_time_than_the_others() {
+    async fn a_crowd_has_less_time_than_others() {
         for (crowded, grace_ms) in [(true, CROWD_GRACE_MS), (false, GRACE_MS)] {
             let (clock, handshakes) = handshakes();
             let number = |place: u8| if crowded { 0 } else { place };
@@ -301,20 +302,20 @@ mod tests {
                 .map(|place| handshakes.enter(Some(address(number(place)))))
                 .collect();
             clock.advance(MS * u32::try_from(grace_ms - 1).unwrap());
-            assert!(!has_room(&handshakes).await);
-            assert!(!is_asked(&all[0]).await);
+            assert!(!make_room(&handshakes).await);
+            assert!(!take_eviction(&all[0]).await);
             clock.advance(MS);
-            assert!(!has_room(&handshakes).await);
+            assert!(!make_room(&handshakes).await);
             // An eighth of a crowd, or one connection.
             let at_once = if crowded { 2 } else { 1 };
             for (place, handshake) in all.iter().enumerate() {
-                assert_eq!(is_asked(handshake).await, place < at_once, "{place}");
+                assert_eq!(take_eviction(handshake).await, place < at_once, "{place}");
             }
         }
     }
 
     #[tokio::test]
-    async fn of_a_crowd_an_eighth_gives_way_at_once() {
+    async fn an_eighth_of_a_crowd_gives_way_at_once() {
         let (clock, handshakes) = handshakes();
         let mut all: Vec<_> = (0..16)
             .map(|_| handshakes.enter(Some(address(0))))
@@ -322,22 +323,22 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         let mut newcomers = Vec::new();
         for number in 1..=5 {
-            assert!(!has_room(&handshakes).await);
+            assert!(!make_room(&handshakes).await);
             for _ in 0..2 {
-                assert!(is_asked(&all[0]).await);
+                assert!(take_eviction(&all[0]).await);
                 all.remove(0);
-                assert!(has_room(&handshakes).await);
+                assert!(make_room(&handshakes).await);
                 newcomers.push(handshakes.enter(Some(address(number))));
             }
         }
         assert_eq!(handshakes.len(), MOST);
         for handshake in all.iter().chain(&newcomers) {
-            assert!(!is_asked(handshake).await);
+            assert!(!take_eviction(handshake).await);
         }
     }
 
     #[tokio::test]
-    async fn whose_bytes_are_here_stays_once() {
+    async fn a_connection_whose_bytes_have_arrived_stays_once() {
         let (clock, handshakes) = handshakes();
         let all: Vec<_> = (0..16)
             .map(|_| handshakes.enter(Some(address(0))))
@@ -347,17 +348,17 @@ mod tests {
         for two in all.chunks(2) {
             assert!(!is_ready(&mut room).await);
             for handshake in two {
-                assert!(is_asked(handshake).await && handshake.stay());
+                assert!(take_eviction(handshake).await && handshake.stay());
             }
         }
         assert!(!is_ready(&mut room).await);
-        assert!(is_asked(&all[0]).await && !all[0].stay());
+        assert!(take_eviction(&all[0]).await && !all[0].stay());
         drop(all);
         assert!(is_ready(&mut room).await);
     }
 
     #[tokio::test]
-    async fn who_was_worked_on_gives_way_afterwards() {
+    async fn a_connection_gives_way_after_the_servers_work() {
         let (clock, handshakes) = handshakes();
         let mut all: Vec<_> = (0..16)
             .map(|n| handshakes.enter(Some(address(n))))
@@ -373,12 +374,12 @@ mod tests {
         }
         let mut room = pin!(handshakes.room());
         assert!(!is_ready(&mut room).await);
-        assert!(!is_asked(&all[0]).await);
+        assert!(!take_eviction(&all[0]).await);
         done.notify_waiters();
         assert!(is_ready(&mut work[3]).await);
         drop(work);
         assert!(!is_ready(&mut room).await);
-        assert!(is_asked(&all[0]).await || is_asked(&all[3]).await);
+        assert!(take_eviction(&all[0]).await || take_eviction(&all[3]).await);
         all.clear();
         assert!(is_ready(&mut room).await);
     }

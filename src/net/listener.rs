@@ -1,5 +1,5 @@
-//! Listening sockets: one per shard and TCP address (`SO_REUSEPORT`), one per unix path, or what a
-//! supervisor has bound and passed.
+//! Listening sockets: one per shard and TCP address (`SO_REUSEPORT`), one per unix path, or those that
+//! a supervisor has bound and passed.
 
 use std::fs;
 use std::io;
@@ -16,12 +16,12 @@ use thiserror::Error;
 
 use crate::config::Endpoint;
 
-/// Connections that wait in the kernel to be accepted; it caps this at `net.core.somaxconn`.
+/// Length of the kernel's accept queue, which `net.core.somaxconn` limits as well.
 const ACCEPT_QUEUE: i32 = 4_096;
-/// Who may connect to a unix socket: the owner and the group (nginx).
+/// The owner and the group (nginx) may connect to a unix socket.
 const UNIX_MODE: u32 = 0o660;
 
-/// A bound socket that listens.
+/// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
     pub(super) socket: Socket,
@@ -32,24 +32,24 @@ pub struct Listener {
 /// What a connection has to begin with, before any request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Preface {
-    /// A PROXY header, first of all.
+    /// A PROXY header, before anything else.
     pub proxy_header: bool,
     /// A TLS handshake.
     pub tls: bool,
 }
 
-/// Who decides about a socket's end.
+/// Who shuts the socket down.
 #[derive(Clone, Debug)]
 pub(super) enum Owner {
-    /// This process. All descriptors of one socket share this: the last one shuts it.
-    Us(Arc<Shared>),
-    /// Whoever passed it, and listens on after this process: connections wait there for the next.
+    /// This process. All descriptors of a socket share the `Arc`; the last one shuts the socket down.
+    Us(Arc<SharedSocket>),
+    /// The supervisor. The socket outlives this process, and connections wait in it for the next one.
     Supervisor,
 }
 
-/// Tells the last descriptor of a socket from the others.
+/// Counts the descriptors of a socket, by its `Arc`.
 #[derive(Debug, Default)]
-pub(super) struct Shared;
+pub(super) struct SharedSocket;
 
 /// Why an endpoint cannot be listened on.
 #[derive(Debug, Error)]
@@ -62,15 +62,15 @@ pub enum BindError {
     },
     #[error("{0}: another process listens there; stop it or choose another address")]
     InUse(Endpoint),
-    #[error("{0}: stands in the way and is no socket; remove it or choose another path")]
+    #[error("{0}: exists and is not a socket; remove it or choose another path")]
     NotASocket(Endpoint),
-    #[error("a passed socket is none that listens for streams (ListenStream= of its unit)")]
+    #[error("a passed socket is not a listening stream socket (its unit needs ListenStream=)")]
     NotAListener,
     #[error("a passed socket cannot be used: {0}")]
     Passed(io::Error),
 }
 
-/// What every connection of a listener inherits.
+/// Options that every connection inherits from its listener.
 #[derive(Clone, Copy, Debug)]
 pub struct SocketOptions {
     /// `SO_SNDBUF` in bytes; 0 leaves it to the kernel.
@@ -79,7 +79,7 @@ pub struct SocketOptions {
     pub user_timeout: Duration,
 }
 
-/// Binds `endpoint` for `count` shards; the sockets share one address.
+/// Binds `endpoint` for `count` shards.
 ///
 /// # Errors
 /// [`BindError`].
@@ -109,7 +109,7 @@ pub fn bind(
 /// Takes over a listening socket that a supervisor has bound. The shards share its queue.
 ///
 /// # Errors
-/// [`BindError`] where it is no TCP or unix socket that listens.
+/// [`BindError`] if it is not a listening TCP or unix socket.
 pub(crate) fn adopt(
     fd: OwnedFd,
     count: usize,
@@ -122,7 +122,7 @@ pub(crate) fn adopt(
     match listens {
         Ok((true, Type::STREAM)) => {}
         Ok(_) => return Err(BindError::NotAListener),
-        // No socket at all.
+        // Not a socket at all.
         Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => {
             return Err(BindError::NotAListener);
         }
@@ -132,30 +132,30 @@ pub(crate) fn adopt(
 }
 
 impl Listener {
-    /// Where clients find it; port 0 has become a number.
+    /// The address for clients; port 0 has been replaced by the actual number.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel does not tell.
     pub fn endpoint(&self) -> io::Result<Endpoint> {
         endpoint(&self.socket)
     }
 
-    /// From now on each connection has to begin with a PROXY header.
+    /// Requires a PROXY header at the start of each connection.
     pub fn require_proxy_header(&mut self) {
         self.preface.proxy_header = true;
     }
 
-    /// From now on each connection has to begin with a TLS handshake.
+    /// Requires a TLS handshake at the start of each connection.
     pub fn require_tls(&mut self) {
         self.preface.tls = true;
     }
 
-    /// Whether its connections are encrypted.
+    /// Returns true if its connections are encrypted.
     pub fn is_tls(&self) -> bool {
         self.preface.tls
     }
 
-    fn ours(socket: Socket, shared: &Arc<Shared>) -> Self {
+    fn ours(socket: Socket, shared: &Arc<SharedSocket>) -> Self {
         Self {
             socket,
             owner: Owner::Us(Arc::clone(shared)),
@@ -165,7 +165,7 @@ impl Listener {
 }
 
 impl SocketOptions {
-    /// Sets what the kernel hands down to every accepted socket, which saves calls for each.
+    /// Sets options on the listener, since accepted sockets inherit them. That saves calls for each.
     fn apply(self, socket: &Socket, is_tcp: bool) -> io::Result<()> {
         if is_tcp {
             socket.set_tcp_nodelay(true)?;
@@ -178,7 +178,7 @@ impl SocketOptions {
     }
 }
 
-/// Where clients find a listening socket.
+/// The address of a listening socket, for clients.
 pub(super) fn endpoint(socket: &Socket) -> io::Result<Endpoint> {
     let address = socket.local_addr()?;
     Ok(match address.as_socket() {
@@ -221,9 +221,8 @@ fn bind_tcp(
         )?;
         socket.set_reuse_address(true)?;
         options.apply(&socket, true)?;
-        // The first socket claims the address for this process alone: it does not share until it
-        // listens, so that of two servers one fails, however close they start. Sockets of past
-        // connections are no obstacle (SO_REUSEADDR).
+        // The first socket does not share its address until it listens. So of two servers that start at the
+        // same time, one fails. Sockets of past connections are no obstacle (SO_REUSEADDR).
         let is_first = number == 0;
         socket.set_reuse_port(!is_first)?;
         socket.bind(&address.into())?;
@@ -231,15 +230,15 @@ fn bind_tcp(
         if is_first && count > 1 {
             socket.set_reuse_port(true)?;
         }
-        // The first one finds the port where it was 0.
+        // The first socket determines the port if it was 0.
         address = socket.local_addr()?.as_socket().unwrap_or(address);
-        // Each has a queue of its own in the kernel.
+        // Each TCP socket has its own queue in the kernel.
         listeners.push(Listener::ours(socket, &Arc::default()));
     }
     Ok(listeners)
 }
 
-/// All shards accept from one queue: unix sockets have no `SO_REUSEPORT`.
+/// Unix sockets have no `SO_REUSEPORT`, so all shards accept from one queue.
 fn bind_unix(path: &Path, count: usize, options: SocketOptions) -> io::Result<Vec<Listener>> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     options.apply(&socket, false)?;
@@ -255,7 +254,7 @@ fn bind_unix(path: &Path, count: usize, options: SocketOptions) -> io::Result<Ve
     Ok(listeners)
 }
 
-/// Removes a socket file that nobody listens on; leaves everything else alone.
+/// Removes a socket file if no process listens on it. Leaves everything else alone.
 fn clear_path(endpoint: &Endpoint, path: &Path) -> Result<(), BindError> {
     let failed = |source| BindError::Io {
         endpoint: endpoint.clone(),

@@ -1,22 +1,21 @@
-//! Connections before anybody knows what they want: where they come in, from whom, and how many at
-//! once.
+//! Connections before their first request: listening, accepting, and limits.
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`listener`] | sockets that listen: bound, or passed by a supervisor |
-//! | [`acceptor`] | the one loop that accepts |
+//! | [`listener`] | listening sockets: bound, or passed by a supervisor |
+//! | [`acceptor`] | the loop that accepts |
 //! | [`socket`] | a connected socket, TCP or unix |
-//! | [`handshakes`], [`places`] | connections that are not yet a stream, and which of them gives way |
-//! | [`proxy_header`] | for whom a balancer speaks |
-//! | [`network`] | whom an address stands for |
+//! | [`handshakes`], [`eviction`] | connections that are not (yet) a stream, and which of them gives way |
+//! | [`proxy_header`] | reads the client's address from a load balancer |
+//! | [`network`] | the unit by which addresses are counted |
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod acceptor;
+mod eviction;
 mod handshakes;
 mod listener;
 mod network;
-mod places;
 pub(crate) mod proxy_header;
 mod socket;
 

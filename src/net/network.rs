@@ -1,14 +1,14 @@
-//! Whom an address stands for, when requests are counted by where they come from.
+//! The unit by which clients are counted and limited.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// An IPv4 address, an IPv6 network of 64 bits (a single host may command all of it), or the peers
-/// of unix sockets, which have no address.
+/// An IPv4 address, an IPv6 network of 64 bits (a single host may own all of it), or all peers of unix
+/// sockets, which have no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Network(Option<IpAddr>);
 
 impl Network {
-    /// The network of an address; `None` stands for a unix socket's peer.
+    /// The network of an address; `None` is the peer of a unix socket.
     pub(crate) fn of(address: Option<IpAddr>) -> Self {
         Self(address.map(|address| match address.to_canonical() {
             IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),

@@ -1,8 +1,8 @@
-//! The PROXY header (versions 1 and 2 of HAProxy's "The PROXY protocol"), in which a level-4
-//! balancer says for whom it speaks.
+//! Reads the PROXY header (versions 1 and 2 of HAProxy's "The PROXY protocol"), in which a layer-4 load
+//! balancer names its client.
 //!
-//! Behind it stands the request, and hyper has to find that as if there had been no header: so
-//! bytes are looked at first, and only the header's are taken.
+//! The request follows, and hyper has to find it untouched. So bytes are peeked at first, and only those
+//! of the header are taken.
 
 use std::net::IpAddr;
 
@@ -11,33 +11,33 @@ use rustix::net::RecvFlags;
 
 use super::Socket;
 
-/// Longest header that is taken: a client certificate's subject and a balancer's own fields fit,
-/// and a peer cannot make us hold more.
+/// Longest header accepted. A client certificate's subject and a balancer's own fields fit, and memory
+/// stays bounded.
 const MAX_BYTES: usize = 4_096;
-/// The longest of version 1, with its line end (section 2.1).
+/// Longest header of version 1, with its line end (section 2.1).
 const V1_MAX_BYTES: usize = 107;
 const V1_START: &[u8] = b"PROXY ";
-/// What a header of version 2 starts with (section 2.2).
+/// The signature of version 2 (section 2.2).
 const V2_START: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Version 2, command LOCAL.
 const V2_LOCAL: u8 = 0x20;
-/// The fixed part of version 2; its last two bytes count what follows.
+/// Length of the fixed part of version 2. Its last two bytes are the length of the rest.
 const V2_FIXED_BYTES: usize = 16;
 
-/// Why there is no header.
+/// Why no header could be read.
 #[derive(Debug)]
 pub(crate) enum NoHeader {
-    /// The peer is gone, as after a balancer's check of the port.
+    /// The peer closed the connection, as a balancer does after a port check.
     Closed,
-    /// Something else was sent.
+    /// The peer sent something else.
     Malformed,
 }
 
-/// Reads the header: the client's address, or `None` where the balancer speaks for itself or does
-/// not say for whom.
+/// Reads the header and returns the client's address. It is `None` if the balancer speaks for itself or
+/// does not know the client. Waits without a limit.
 ///
 /// # Errors
-/// [`NoHeader`]; the connection is of no use then. Takes as long as the peer likes.
+/// [`NoHeader`]; the connection cannot be used.
 pub(crate) async fn read(socket: &Socket) -> Result<Option<IpAddr>, NoHeader> {
     let mut header = Header::default();
     let mut scratch = vec![0; MAX_BYTES];
@@ -66,13 +66,12 @@ async fn receive(socket: &Socket, buf: &mut [u8], flags: RecvFlags) -> Result<us
     }
 }
 
-/// What has come of a header.
+/// The bytes of a header so far.
 #[derive(Debug, Default)]
 struct Header(Vec<u8>);
 
 impl Header {
-    /// Takes what belongs to the header from the bytes behind it, and says how many that were: at
-    /// least one.
+    /// Takes the bytes of `next` that belong to the header, and returns their number: at least one.
     fn take(&mut self, next: &[u8]) -> Result<usize, NoHeader> {
         let before = self.0.len();
         self.0.extend_from_slice(next);
@@ -81,7 +80,7 @@ impl Header {
         Ok(self.0.len() - before)
     }
 
-    /// How many of the bytes held are the header's, or may be; `None` if this is no header.
+    /// How many of the bytes held belong to the header, as far as known; `None` if this is not a header.
     fn known_length(&self) -> Option<usize> {
         let held = self.0.as_slice();
         if starts_like(held, V1_START) {
@@ -104,7 +103,7 @@ impl Header {
     }
 
     fn client(&self) -> Result<Option<IpAddr>, NoHeader> {
-        // The balancer speaks for itself; what it says of addresses is to be ignored.
+        // The balancer speaks for itself. Addresses in such a header are to be ignored.
         if self.0.starts_with(V2_START) && self.0.get(V2_START.len()) == Some(&V2_LOCAL) {
             return Ok(None);
         }
@@ -117,7 +116,7 @@ impl Header {
     }
 }
 
-/// The whole length of a header of version 2, once its fixed part is there.
+/// The whole length of a version 2 header, once its fixed part is there.
 fn v2_length(held: &[u8]) -> Option<usize> {
     let fixed = held.get(..V2_FIXED_BYTES)?;
     let rest = fixed.last_chunk().map(|bytes| u16::from_be_bytes(*bytes))?;
@@ -126,7 +125,7 @@ fn v2_length(held: &[u8]) -> Option<usize> {
         .then_some(V2_FIXED_BYTES + usize::from(rest))
 }
 
-/// Whether `held` starts with `start`, as far as either goes.
+/// Returns true if one of the two starts with the other.
 fn starts_like(held: &[u8], start: &[u8]) -> bool {
     held.iter().zip(start).all(|(held, start)| held == start)
 }
@@ -138,7 +137,7 @@ mod tests {
     use proxy_header::ProxiedAddress;
     use std::net::SocketAddr;
 
-    /// Feeds `bytes` in pieces; the client and how many bytes were taken.
+    /// Feeds `bytes` in pieces. Returns the client and the number of bytes taken.
     fn fed(bytes: &[u8], pieces: impl Iterator<Item = usize>) -> Option<(Option<IpAddr>, usize)> {
         let mut header = Header::default();
         let mut taken = 0;
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn both_versions_tell_the_client_and_leave_the_request() {
+    fn both_versions_name_the_client_and_leave_the_request() {
         let headers: [(&[u8], Option<&str>); 7] = [
             (
                 b"PROXY TCP4 192.0.2.7 192.0.2.1 4321 443\r\n",
@@ -188,7 +187,7 @@ mod tests {
                 &version_2("192.0.2.7:4321", "192.0.2.1:443", 3),
                 Some("192.0.2.7"),
             ),
-            // LOCAL: the balancer's own check of health.
+            // LOCAL: the balancer's own health check.
             (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", None),
             (b"\r\n\r\n\0\r\nQUIT\n\x20\x11\0\0", None),
             (b"PROXY TCP4 0.0.0.0 192.0.2.1 4321 443\r\n", None),
@@ -202,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_refused_at_its_first_odd_byte() {
+    fn anything_else_is_rejected_at_its_first_wrong_byte() {
         for bytes in [
             &b"G"[..],
             b"POST",
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_is_bounded() {
+    fn the_length_of_a_header_is_bounded() {
         let endless = [b"PROXY UNKNOWN ".as_slice(), &[b'x'; 200]].concat();
         assert_eq!(whole(&endless), None);
         assert!(whole(&version_2("192.0.2.7:1", "192.0.2.1:2", 4_000)).is_some());

@@ -1,4 +1,4 @@
-//! A connected socket of either kind, so that nobody else has to tell them apart.
+//! A connected socket, TCP or unix.
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr, TcpStream as StdTcpStream};
@@ -17,11 +17,11 @@ use tokio::net::{TcpStream, UnixStream};
 pub enum Socket {
     /// TCP, with the peer's address.
     Tcp(TcpStream, SocketAddr),
-    /// A unix socket: nginx on the same machine.
+    /// A unix socket, from a proxy on the same machine.
     Unix(UnixStream),
 }
 
-/// Calls a method of whichever stream it is.
+/// Calls a method of the stream inside, of either type.
 macro_rules! on_stream {
     ($socket:expr, $stream:ident => $call:expr) => {
         match $socket {
@@ -32,7 +32,7 @@ macro_rules! on_stream {
 }
 
 impl Socket {
-    /// A stream of TCP.
+    /// A TCP socket.
     ///
     /// # Errors
     /// The peer is gone.
@@ -41,10 +41,10 @@ impl Socket {
         Ok(Self::Tcp(stream, peer))
     }
 
-    /// Puts a non-blocking socket into the runtime whose context the caller is in.
+    /// Registers a non-blocking socket with the current runtime.
     ///
     /// # Errors
-    /// The peer is gone, or what the runtime says.
+    /// The peer is gone, or the runtime cannot register the socket.
     pub(crate) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         if socket_domain(&fd)? == AddressFamily::UNIX {
             UnixStream::from_std(StdUnixStream::from(fd)).map(Self::Unix)
@@ -56,12 +56,12 @@ impl Socket {
     /// Takes the socket out of the runtime. It stays non-blocking.
     ///
     /// # Errors
-    /// What the runtime says.
+    /// The runtime cannot deregister it.
     pub(crate) fn into_fd(self) -> io::Result<OwnedFd> {
         on_stream!(self, stream => stream.into_std().map(OwnedFd::from))
     }
 
-    /// The other end; `None` for a unix socket's, which has no address.
+    /// The peer's address; `None` for a unix socket, which has none.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(_, peer) => Some(*peer),
@@ -69,15 +69,15 @@ impl Socket {
         }
     }
 
-    /// The other end's address, without its port; an IPv4 address is one whatever the listener.
+    /// The peer's address without its port. IPv4 addresses have one form on all listeners.
     pub(crate) fn peer_ip(&self) -> Option<IpAddr> {
         self.peer().map(|peer| peer.ip().to_canonical())
     }
 
-    /// Receives into `buffer` as soon as there is something: 0 bytes at the end.
+    /// Waits until there are bytes, and receives them into `buffer`; 0 bytes mean the end.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// Receiving fails.
     pub(super) async fn receive(&self, buffer: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
         on_stream!(self, stream => {
             let receive = || Ok(recv(stream, &mut *buffer, flags)?.0);

@@ -1,16 +1,15 @@
-//! Questions that this server asks of others over HTTP: one GET at a time, its answer bounded in
-//! bytes. No redirect is followed and no proxy is used, so that what a configuration names is
-//! where a question goes, and nowhere else.
+//! HTTP requests to other servers: GET only, with a limited response size. Redirects and proxies are not
+//! used, so a request goes where the configuration says and nowhere else.
 //!
-//! Sockets belong to the runtime that a question is asked on. That has to be the control runtime:
-//! a shard's descriptor table may be its own.
+//! Sockets belong to the runtime on which a request is made. That has to be the control runtime, since a
+//! shard may have its own descriptor table.
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`source`] | a URL, and the means to ask it |
-//! | [`names`] | lookups of host names, a few at a time |
+//! | [`resource`] | a URL, and a client that fetches it |
+//! | [`dns`] | lookups of host names, a few at a time |
 
-mod names;
-mod source;
+mod dns;
+mod resource;
 
-pub(crate) use source::{NoAnswer, NoTrust, Source, innermost};
+pub(crate) use resource::{FetchError, HttpResource, NoRootCertificates, innermost};

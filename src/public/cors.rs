@@ -7,7 +7,7 @@ use hyper::header::{
     HeaderValue, ORIGIN, VARY,
 };
 
-use crate::config::{self, Origin};
+use crate::config::{self, AllowedOrigin};
 
 /// What a page may send: the guide's two, what EventSource and its replacements use, what Django's
 /// pages add, and what tracing and error reporting put on every request. One that is missing here
@@ -34,7 +34,7 @@ impl Cors {
         let headers: Vec<&str> = std::iter::once(ALLOWED_HEADERS).chain(more).collect();
         Self {
             // With cookies a wildcard would be everybody's permission to read a visitor's events.
-            any_origin: !config.credentials && config.origins.contains(&Origin::Any),
+            any_origin: !config.credentials && config.origins.contains(&AllowedOrigin::Any),
             origins: config.origins.iter().filter_map(exact).collect(),
             credentials: config.credentials,
             // The names of headers are ASCII.
@@ -100,10 +100,10 @@ pub(super) fn expose_reasons(fields: &mut Vec<(HeaderName, HeaderValue)>) {
 }
 
 /// A single origin, as browsers send it.
-fn exact(origin: &Origin) -> Option<HeaderValue> {
+fn exact(origin: &AllowedOrigin) -> Option<HeaderValue> {
     match origin {
-        Origin::Any => None,
-        Origin::Exact(origin) => HeaderValue::from_str(origin).ok(),
+        AllowedOrigin::Any => None,
+        AllowedOrigin::Exact(origin) => HeaderValue::from_str(origin).ok(),
     }
 }
 

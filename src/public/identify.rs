@@ -15,9 +15,9 @@ use super::live::Live;
 use super::refusal::Refusal;
 use crate::auth::Identity;
 use crate::auth::credentials::{self, Credential};
+use crate::auth::fair_queue::Busy;
 use crate::auth::jwt::{Rejected, SignatureCheck};
 use crate::auth::session::NoSession;
-use crate::auth::turns::Busy;
 use crate::net::Network;
 
 /// Who asks, or why nobody is let in.
@@ -193,7 +193,7 @@ impl Live {
         }
         let clock = &asker.connection.public.hub.clock;
         let are_fresh = match self.verifier.remote_keys() {
-            Some(keys) => keys.are_fresh(clock).await,
+            Some(keys) => keys.wait_until_fresh(clock).await,
             None => true,
         };
         let begun = self.verifier.begin(&token);

@@ -7,7 +7,7 @@ use crate::auth::jwt::Verifier;
 use crate::auth::keys::KeysError;
 use crate::auth::session::SessionAuth;
 use crate::config::{Auth, Config, ConfigError};
-use crate::outbound::NoTrust;
+use crate::outbound::NoRootCertificates;
 
 /// What SIGHUP may change.
 pub struct Live {
@@ -60,7 +60,7 @@ pub enum LiveError {
     #[error(transparent)]
     Keys(#[from] KeysError),
     #[error("auth.session_auth_url: {0}")]
-    Trust(NoTrust),
+    Trust(NoRootCertificates),
 }
 
 impl From<LiveError> for ConfigError {

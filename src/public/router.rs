@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::cors;
 use super::guide::{demo, login, stream, ticket};
 use super::routes::Route;
-use crate::request::Fault;
+use crate::request::InvalidRequest;
 
 /// Answers a request. One that becomes a stream never returns: its connection is taken away.
 pub(super) async fn answer(
@@ -22,7 +22,7 @@ pub(super) async fn answer(
     let public = &connection.public;
     let live = public.live.load_full();
     let version = request.version();
-    if let Some(fault) = Fault::of(&request) {
+    if let Some(fault) = InvalidRequest::of(&request) {
         let mut response = error(fault.status(), fault.text());
         let fields = live.cors.fields(request.headers(), "GET");
         response.headers_mut().extend(fields);

@@ -2,7 +2,7 @@
 //! takes it over, and `check` only looks at it. All that cannot be used is reported together.
 
 use super::{Dev, ServerError};
-use crate::auth::users::Users;
+use crate::auth::accounts::Accounts;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, ConfigErrors, check_descriptors};
 use crate::public::Live;
@@ -14,7 +14,7 @@ pub(crate) struct Prepared {
     /// The limit of open descriptors.
     pub(super) nofile: u64,
     pub(super) live: Live,
-    pub(super) users: Option<Users>,
+    pub(super) accounts: Option<Accounts>,
     pub(super) tls: Option<Tls>,
 }
 
@@ -38,12 +38,12 @@ impl Prepared {
             KeyLog::Off
         };
         let tls = note(&mut errors, Tls::new(&config.tls, key_log, clock.clone()));
-        let users = note(&mut errors, users(config, dev));
-        match (live, tls, users) {
-            (Some(live), Some(tls), Some(users)) if errors.is_empty() => Ok(Self {
+        let accounts = note(&mut errors, accounts(config, dev));
+        match (live, tls, accounts) {
+            (Some(live), Some(tls), Some(accounts)) if errors.is_empty() => Ok(Self {
                 nofile,
                 live,
-                users,
+                accounts,
                 tls,
             }),
             _ => Err(ConfigErrors::from(errors).into()),
@@ -67,15 +67,15 @@ pub(super) fn reloaded(
 }
 
 /// Who can log in here; `None` where nobody can.
-fn users(config: &Config, dev: Option<Dev>) -> Result<Option<Users>, ConfigError> {
+fn accounts(config: &Config, dev: Option<Dev>) -> Result<Option<Accounts>, ConfigError> {
     if let Some(file) = &config.login.users_file {
-        let users = Users::of(file);
-        return users
+        let accounts = Accounts::of(file);
+        return accounts
             .map(Some)
             .map_err(|error| ConfigError::key("login.users_file", error.to_string()));
     }
     let has_user = dev.is_some_and(|dev| dev.has_user);
-    Ok(has_user.then(Users::development))
+    Ok(has_user.then(Accounts::development))
 }
 
 /// The value, unless it is an error, which is then among `errors`.

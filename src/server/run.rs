@@ -9,7 +9,7 @@ use super::supervisor::Supervisor;
 use super::telemetry::Telemetry;
 use super::{Dev, Passed, Server, ServerError, logging};
 use crate::clock::{Clock, millis};
-use crate::config::{Config, Sources, load, warnings};
+use crate::config::{Config, ConfigSources, load, warnings};
 
 /// Threads of the control plane: admin, engine, signals. The shards have their own.
 const CONTROL_THREADS: usize = 2;
@@ -18,7 +18,11 @@ const CONTROL_THREADS: usize = 2;
 ///
 /// # Errors
 /// [`ServerError`] where the server does not start, or what the machine says.
-pub(crate) fn run(config: &Config, sources: &Sources, dev: Option<Dev>) -> anyhow::Result<()> {
+pub(crate) fn run(
+    config: &Config,
+    sources: &ConfigSources,
+    dev: Option<Dev>,
+) -> anyhow::Result<()> {
     let passed = Passed::to_this_process().map_err(ServerError::from)?;
     let clock = Clock::system();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -102,7 +106,7 @@ fn announce(server: &Server, config: &Config, dev: Option<Dev>) {
     }
 }
 
-fn warn(sources: &Sources, config: &Config) {
+fn warn(sources: &ConfigSources, config: &Config) {
     for line in warnings(sources, config) {
         tracing::warn!("{line}");
     }
@@ -141,7 +145,7 @@ impl Signals {
         &mut self,
         server: &Server,
         config: &Config,
-        sources: &Sources,
+        sources: &ConfigSources,
         level: &logging::Level,
         supervisor: &Supervisor,
     ) {
@@ -164,7 +168,7 @@ impl Signals {
 }
 
 /// Takes over what may change; a bad file changes nothing.
-fn reload(server: &Server, started_with: &Config, sources: &Sources, level: &logging::Level) {
+fn reload(server: &Server, started_with: &Config, sources: &ConfigSources, level: &logging::Level) {
     let mut config = match load(sources) {
         Ok(config) => config,
         Err(errors) => {

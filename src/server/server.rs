@@ -66,10 +66,11 @@ impl Server {
         let Prepared {
             nofile,
             live,
-            users,
+            accounts,
             tls,
         } = Prepared::new(config, dev, &clock)?;
-        let login = users.map(|users| Login::new(users, config.login.token_ttl, clock.clone()));
+        let login =
+            accounts.map(|accounts| Login::new(accounts, config.login.token_ttl, clock.clone()));
         let tls = tls.map(Arc::new);
         let shard_count = shard_count(config);
         let hub = hub(config, shard_count, clock.clone());

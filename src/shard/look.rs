@@ -93,7 +93,7 @@ impl Connection<'_> {
         let tells = slot.transport() == Transport::Sse && !slot.is_backlogged();
         Seen {
             connection: self.id(),
-            in_flight: sys::in_flight(slot.fd.as_fd()).ok().filter(|_| tells),
+            in_flight: sys::unacknowledged(slot.fd.as_fd()).ok().filter(|_| tells),
         }
     }
 }

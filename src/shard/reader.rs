@@ -12,7 +12,7 @@ use super::outbox::reason_of;
 use super::returned::MAX_DISCARDED_BYTES;
 use super::slot::Slot;
 use crate::metrics::DisconnectReason;
-use crate::tls::{Alert, Verdict};
+use crate::tls::{Alert, TlsInput};
 
 /// What a client's input means for its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +34,11 @@ pub(super) fn read(slot: &mut Slot) -> Input {
         Input::Nothing
     } else if slot.is_tls() && !slot.is_ending() {
         match open(slot) {
-            Ok(Verdict::Stays) => Input::Nothing,
-            Ok(Verdict::Leaves) => Input::Close(DisconnectReason::ClientClosed),
-            Ok(Verdict::Fails | Verdict::Floods) => Input::Close(DisconnectReason::Error),
-            Ok(Verdict::Breaks(alert)) => Input::Break(alert),
-            Ok(Verdict::Renews) => Input::Return,
+            Ok(TlsInput::Nothing) => Input::Nothing,
+            Ok(TlsInput::Close) => Input::Close(DisconnectReason::ClientClosed),
+            Ok(TlsInput::Failure | TlsInput::TooMuch) => Input::Close(DisconnectReason::Error),
+            Ok(TlsInput::Invalid(alert)) => Input::Break(alert),
+            Ok(TlsInput::KeyUpdate) => Input::Return,
             Err(errno) => Input::Close(reason_of(errno)),
         }
     } else {
@@ -68,24 +68,24 @@ pub(super) fn drain(slot: &mut Slot) -> Option<DisconnectReason> {
 
 /// Takes whole records from the socket and leaves what has come of the next one there: the rest
 /// of it makes the socket ready again.
-fn open(slot: &mut Slot) -> Result<Verdict, Errno> {
+fn open(slot: &mut Slot) -> Result<TlsInput, Errno> {
     let mut scratch = [0; MAX_DISCARDED_BYTES as usize];
     loop {
         let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
         let seen = match recv(&slot.fd, &mut scratch, flags) {
-            Ok((_, 0)) => return Ok(Verdict::Leaves),
+            Ok((_, 0)) => return Ok(TlsInput::Close),
             Ok((_, seen)) => seen,
-            Err(Errno::AGAIN) => return Ok(Verdict::Stays),
+            Err(Errno::AGAIN) => return Ok(TlsInput::Nothing),
             Err(Errno::INTR) => continue,
             Err(errno) => return Err(errno),
         };
         let budget = usize::from(MAX_DISCARDED_BYTES - slot.discarded_bytes);
         let Some(secrets) = slot.secrets_mut() else {
-            return Ok(Verdict::Stays);
+            return Ok(TlsInput::Nothing);
         };
-        let (taken, verdict) = secrets.receive(&mut scratch[..seen], budget);
-        if taken == 0 || verdict != Verdict::Stays {
-            return Ok(verdict);
+        let (taken, input) = secrets.receive(&mut scratch[..seen], budget);
+        if taken == 0 || input != TlsInput::Nothing {
+            return Ok(input);
         }
         slot.discarded_bytes += u16::try_from(taken).unwrap_or(MAX_DISCARDED_BYTES);
         // It was there a moment ago.

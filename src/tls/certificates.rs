@@ -1,4 +1,4 @@
-//! Certificates with their keys, read from the files that the configuration names.
+//! Reads certificates and their keys from the configured files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,8 +13,7 @@ use x509_cert::der::Decode;
 
 use crate::config;
 
-/// Why TLS cannot be served with what `[tls]` names. Each is one line: which key, which file, what
-/// is wrong and the way out.
+/// Why the files that `[tls]` names cannot be used, in one line: key, file, problem and remedy.
 #[derive(Debug, Error)]
 #[error("tls.certificates[{index}]: {problem}")]
 pub struct TlsError {
@@ -30,13 +29,13 @@ impl From<TlsError> for config::ConfigError {
 
 #[derive(Debug, Error)]
 enum Problem {
-    #[error("{}: {} (name a PEM file of the chain, the server's own certificate first)", .path.display(), said_of(.problem))]
+    #[error("{}: {} (name a PEM file of the chain, the server's own certificate first)", .path.display(), describe(.problem))]
     Chain { path: PathBuf, problem: pem::Error },
-    #[error("{}: {} (name a PEM file of the private key, without a passphrase)", .path.display(), said_of(.problem))]
+    #[error("{}: {} (name a PEM file of the private key, without a passphrase)", .path.display(), describe(.problem))]
     Key { path: PathBuf, problem: pem::Error },
     #[error("{}: holds no certificate (name a PEM file of the chain)", .0.display())]
     Empty(PathBuf),
-    #[error("{}: is no certificate (the first in the file has to be the server's own)", .0.display())]
+    #[error("{}: is not a certificate (the first in the file has to be the server's own)", .0.display())]
     Malformed(PathBuf),
     #[error("{}: has expired at {at} (renew it)", .path.display())]
     Expired { path: PathBuf, at: String },
@@ -48,8 +47,8 @@ enum Problem {
     Unusable { path: PathBuf, problem: Error },
 }
 
-/// In words: the library's own show bytes as numbers.
-fn said_of(problem: &pem::Error) -> String {
+/// Describes an error in words: the library's messages show bytes as numbers.
+fn describe(problem: &pem::Error) -> String {
     match problem {
         pem::Error::MissingSectionEnd { end_marker } => {
             let marker = String::from_utf8_lossy(end_marker);
@@ -61,10 +60,10 @@ fn said_of(problem: &pem::Error) -> String {
     }
 }
 
-/// Reads all certificates; `unix_s` has to be in the time that each is valid for.
+/// Reads all certificates; each must be valid at `unix_s`.
 ///
 /// # Errors
-/// [`TlsError`] about the first that cannot be used.
+/// [`TlsError`] about the first certificate that cannot be used.
 pub(super) fn read(
     certificates: &[config::Certificate],
     provider: &CryptoProvider,

@@ -1,54 +1,54 @@
-//! What a client sends after its stream has left rustls: read only to tell an end from all else.
+//! Reads what a client sends after its stream has left rustls, only to notice when it ends the connection.
 
 use super::record::{Alert, Received, record_bytes};
 use super::secrets::Secrets;
 
-/// What becomes of a client after what it sent.
+/// The meaning of a client's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Nothing that a stream listens to, so far.
-    Stays,
-    /// It ends the connection.
-    Leaves,
-    /// It gives the connection up, or says that we are at fault.
-    Fails,
-    /// It sent more than it may.
-    Floods,
-    /// It is told why it is cut off.
-    Breaks(Alert),
-    /// It has new keys, which nobody here follows.
-    Renews,
+pub(crate) enum TlsInput {
+    /// Nothing so far that concerns a stream.
+    Nothing,
+    /// The client closes the connection.
+    Close,
+    /// The client reports an error.
+    Failure,
+    /// The client sent more than its budget.
+    TooMuch,
+    /// The bytes are invalid; the client gets this alert.
+    Invalid(Alert),
+    /// The client changes its keys, which this server does not follow.
+    KeyUpdate,
 }
 
 impl Secrets {
-    /// Opens the whole records at the beginning of `seen`, in place, up to the first that decides
-    /// something; `budget` bounds what they may be. Says how many bytes were taken: what is left of
-    /// `seen` is the next record's, in part, and has to be seen again with the rest.
-    pub(crate) fn receive(&mut self, seen: &mut [u8], budget: usize) -> (usize, Verdict) {
+    /// Opens the complete records at the start of `seen`, in place, until one decides the result. They may
+    /// have `budget` bytes in all. Returns the number of bytes taken and their meaning. The rest of `seen`
+    /// is an incomplete record, and has to be passed again with the bytes that follow.
+    pub(crate) fn receive(&mut self, seen: &mut [u8], budget: usize) -> (usize, TlsInput) {
         let mut taken = 0;
         loop {
             let rest = seen.get_mut(taken..).unwrap_or_default();
             let bytes = match record_bytes(rest) {
                 Ok(Some(bytes)) => bytes,
-                Ok(None) => return (taken, Verdict::Stays),
-                Err(alert) => return (taken, Verdict::Breaks(alert)),
+                Ok(None) => return (taken, TlsInput::Nothing),
+                Err(alert) => return (taken, TlsInput::Invalid(alert)),
             };
-            // A record that would be too much is not waited for.
+            // Does not wait for the rest of a record that exceeds the budget.
             if taken + bytes > budget {
-                return (taken, Verdict::Floods);
+                return (taken, TlsInput::TooMuch);
             }
             let Some(record) = rest.get_mut(..bytes) else {
-                return (taken, Verdict::Stays);
+                return (taken, TlsInput::Nothing);
             };
             taken += bytes;
-            let verdict = match self.open(record) {
+            let input = match self.open(record) {
                 Ok(Received::Data(_)) => continue,
-                Ok(Received::CloseNotify) => Verdict::Leaves,
-                Ok(Received::Failure) => Verdict::Fails,
-                Ok(Received::KeyUpdate) => Verdict::Renews,
-                Err(alert) => Verdict::Breaks(alert),
+                Ok(Received::CloseNotify) => TlsInput::Close,
+                Ok(Received::Failure) => TlsInput::Failure,
+                Ok(Received::KeyUpdate) => TlsInput::KeyUpdate,
+                Err(alert) => TlsInput::Invalid(alert),
             };
-            return (taken, verdict);
+            return (taken, input);
         }
     }
 }
@@ -60,16 +60,16 @@ mod tests {
 
     const BUDGET: usize = 8 * 1_024;
 
-    /// What a client may do next.
+    /// A step of a client.
     #[derive(Clone, Debug)]
     enum Act {
-        /// A record of this type and content.
+        /// Sends a record of this type and content.
         Record(u8, Vec<u8>),
-        /// The same with a bit flipped, in its body.
+        /// Sends such a record with one bit of its body flipped.
         Tampered(Vec<u8>, usize),
-        /// The last record once more.
+        /// Sends the last record again.
         Replay,
-        /// Bytes that are no record of anybody's.
+        /// Sends bytes that are not a record.
         Bytes(Vec<u8>),
     }
 
@@ -92,26 +92,26 @@ mod tests {
         ]
     }
 
-    /// What is said of a record that is as the client made it.
-    fn meaning(typed: u8, content: &[u8]) -> Verdict {
-        // A type of zero is padding: the type is what stands before it.
+    /// The expected result of a record that the client sent unchanged.
+    fn meaning(typed: u8, content: &[u8]) -> TlsInput {
+        // Zeros are padding: the type is the last other byte.
         let all: Vec<u8> = content.iter().copied().chain([typed]).collect();
         let end = all.iter().rposition(|byte| *byte != 0);
         match end.map(|end| (all[end], &all[..end])) {
-            Some((23, _) | (21, [_, 90])) => Verdict::Stays,
-            Some((21, [_, 0])) => Verdict::Leaves,
-            Some((21, [_, _])) => Verdict::Fails,
-            Some((22, [24, ..])) => Verdict::Renews,
-            _ => Verdict::Breaks(Alert::UnexpectedMessage),
+            Some((23, _) | (21, [_, 90])) => TlsInput::Nothing,
+            Some((21, [_, 0])) => TlsInput::Close,
+            Some((21, [_, _])) => TlsInput::Failure,
+            Some((22, [24, ..])) => TlsInput::KeyUpdate,
+            _ => TlsInput::Invalid(Alert::UnexpectedMessage),
         }
     }
 
-    /// The bytes that a client sends, and what the last of them decide.
-    fn script(acts: &[Act], client: &mut Secrets) -> (Vec<u8>, Verdict) {
+    /// The bytes that a client sends, and their expected meaning.
+    fn script(acts: &[Act], client: &mut Secrets) -> (Vec<u8>, TlsInput) {
         let mut bytes = Vec::new();
         let mut last = Vec::new();
         for act in acts {
-            let (next, verdict) = match act {
+            let (next, input) = match act {
                 Act::Record(typed, content) => {
                     last = client.record(*typed, content);
                     (last.clone(), meaning(*typed, content))
@@ -120,55 +120,55 @@ mod tests {
                     let mut record = client.record(23, content);
                     let bit = 40 + bit % (record.len() * 8 - 40);
                     record[bit / 8] ^= 1 << (bit % 8);
-                    (record, Verdict::Breaks(Alert::BadRecordMac))
+                    (record, TlsInput::Invalid(Alert::BadRecordMac))
                 }
                 Act::Replay if last.is_empty() => continue,
-                Act::Replay => (last.clone(), Verdict::Breaks(Alert::BadRecordMac)),
+                Act::Replay => (last.clone(), TlsInput::Invalid(Alert::BadRecordMac)),
                 Act::Bytes(garbage) => {
-                    let verdict = match record_bytes(garbage) {
-                        Err(alert) => Verdict::Breaks(alert),
-                        // It waits for the rest of what looks like one.
-                        Ok(Some(length)) if bytes.len() + length > BUDGET => Verdict::Floods,
+                    let input = match record_bytes(garbage) {
+                        Err(alert) => TlsInput::Invalid(alert),
+                        // The server waits for the rest of what looks like a record.
+                        Ok(Some(length)) if bytes.len() + length > BUDGET => TlsInput::TooMuch,
                         Ok(Some(length)) if garbage.len() >= length => {
-                            Verdict::Breaks(Alert::BadRecordMac)
+                            TlsInput::Invalid(Alert::BadRecordMac)
                         }
-                        Ok(_) => return ([&bytes[..], garbage].concat(), Verdict::Stays),
+                        Ok(_) => return ([&bytes[..], garbage].concat(), TlsInput::Nothing),
                     };
-                    (garbage.clone(), verdict)
+                    (garbage.clone(), input)
                 }
             };
             if bytes.len() + next.len() > BUDGET && !matches!(act, Act::Bytes(_)) {
-                return ([bytes, next].concat(), Verdict::Floods);
+                return ([bytes, next].concat(), TlsInput::TooMuch);
             }
             bytes.extend_from_slice(&next);
-            if verdict != Verdict::Stays {
-                return (bytes, verdict);
+            if input != TlsInput::Nothing {
+                return (bytes, input);
             }
         }
-        (bytes, Verdict::Stays)
+        (bytes, TlsInput::Nothing)
     }
 
     proptest! {
-        /// Ten million of these: `PROPTEST_CASES=10000000 cargo test --release --lib tls::inbound`.
+        /// To run ten million: `PROPTEST_CASES=10000000 cargo test --release --lib tls::inbound`.
         #[test]
-        fn a_client_is_understood_however_its_bytes_come(
+        fn the_meaning_does_not_depend_on_how_bytes_are_split(
             cipher in 0usize..3,
             acts in prop::collection::vec(act(), 0..12),
             pieces in prop::collection::vec(1usize..900, 1..12),
         ) {
             let (mut server, mut client) = Secrets::pair(cipher);
             let (bytes, expected) = script(&acts, &mut client);
-            let (mut arrived, mut taken, mut verdict) = (0, 0, Verdict::Stays);
+            let (mut arrived, mut taken, mut input) = (0, 0, TlsInput::Nothing);
             let mut pieces = pieces.iter().cycle();
-            while arrived < bytes.len() && verdict == Verdict::Stays {
+            while arrived < bytes.len() && input == TlsInput::Nothing {
                 arrived = (arrived + pieces.next().unwrap()).min(bytes.len());
-                // What is peeked at is a copy; the kernel keeps the bytes until they are taken.
+                // A copy, as with a peek: the kernel keeps the bytes until they are taken.
                 let mut seen = bytes[taken..arrived].to_vec();
                 let (more, now) = server.receive(&mut seen, BUDGET - taken);
                 prop_assert!(more <= seen.len());
-                (taken, verdict) = (taken + more, now);
+                (taken, input) = (taken + more, now);
             }
-            prop_assert_eq!(verdict, expected);
+            prop_assert_eq!(input, expected);
         }
     }
 }

@@ -1,16 +1,16 @@
-//! TLS 1.3 for public listeners: rustls does the handshake, and what follows it until a stream
-//! detaches; from there on the server seals and opens records itself, with [`Secrets`].
+//! TLS 1.3 for public listeners. rustls does the handshake and the traffic until a stream detaches.
+//! After that the server seals and opens records itself, with [`Secrets`].
 //!
 //! Older versions and HTTP/2 are left to a proxy in front (docs/tls.md).
 
+mod cert_resolver;
 mod certificates;
 mod inbound;
 mod record;
-mod resolver;
 mod secrets;
 mod service;
 
-pub(crate) use inbound::Verdict;
+pub(crate) use inbound::TlsInput;
 pub(crate) use record::{Alert, HEADER_BYTES, MAX_CONTENT_BYTES, Received, record_bytes};
 #[cfg(test)]
 pub(crate) use secrets::MAX_RECORDS;

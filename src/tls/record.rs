@@ -1,5 +1,5 @@
-//! Records of TLS 1.3 (RFC 8446 §5): sealed into a buffer that the shard's clients share, opened
-//! where they were received.
+//! Records of TLS 1.3 (RFC 8446 §5). They are sealed into a buffer that the shard's clients share, and
+//! opened in place.
 
 #![allow(clippy::indexing_slicing)] // places in a buffer that was just measured
 
@@ -7,27 +7,27 @@ use aws_lc_rs::aead::Aad;
 
 use super::secrets::Secrets;
 
-/// Most content of one record (RFC 8446 §5.1).
+/// Largest content of a record (RFC 8446 §5.1).
 pub(crate) const MAX_CONTENT_BYTES: usize = 1 << 14;
-/// What encryption may add to that (§5.2).
+/// Largest overhead of encryption (§5.2).
 const MAX_EXPANSION_BYTES: usize = 256;
 /// Type, version and length (§5.1).
 pub(crate) const HEADER_BYTES: usize = 5;
-/// Of all three ciphers.
+/// The same for all three ciphers.
 const TAG_BYTES: usize = 16;
 
-/// The record versions' bytes stay those of TLS 1.2 (§5.1).
+/// Records carry the version of TLS 1.2 (§5.1).
 const LEGACY_VERSION: [u8; 2] = [3, 3];
-/// Content types (§5.1). Outside, everything that is encrypted is data (§5.2).
+/// Content types (§5.1). Encrypted records always have type data on the outside (§5.2).
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const DATA: u8 = 23;
-/// The only handshake message that a client may send after its handshake (§4.6.3).
+/// The only handshake message that a client may send after the handshake (§4.6.3).
 const KEY_UPDATE: u8 = 24;
-/// A client's warning that it is about to close (§6.1).
+/// A client's warning that it is about to close (§6.1); treated as no data.
 const USER_CANCELED: u8 = 90;
 
-/// Why a connection ends, as its peer is told (RFC 8446 §6).
+/// Why a connection ends, as sent to the peer (RFC 8446 §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Alert {
     CloseNotify = 0,
@@ -36,24 +36,23 @@ pub(crate) enum Alert {
     RecordOverflow = 22,
 }
 
-/// What a client's record says.
+/// The content of a client's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received<'a> {
-    /// Bytes, or nothing: a stream listens to neither, HTTP to the bytes.
+    /// Application data, perhaps empty. Streams ignore it.
     Data(&'a [u8]),
-    /// The client ends the connection.
+    /// The client closes the connection.
     CloseNotify,
-    /// The client gives the connection up, or says that we are at fault.
+    /// The client reports an error.
     Failure,
-    /// It uses new keys from here on.
+    /// The client uses new keys from here on.
     KeyUpdate,
 }
 
-/// The length of the record that begins here, header included; `None` where too little is here to
-/// tell.
+/// The length of the record that begins here, including its header; `None` if the header is incomplete.
 ///
 /// # Errors
-/// The alert to answer with, where no record of an established connection begins like this.
+/// The alert to send, if no record of an established connection can begin like this.
 pub(crate) fn record_bytes(start: &[u8]) -> Result<Option<usize>, Alert> {
     if start.first().is_some_and(|outer| *outer != DATA) {
         return Err(Alert::UnexpectedMessage);
@@ -70,7 +69,7 @@ pub(crate) fn record_bytes(start: &[u8]) -> Result<Option<usize>, Alert> {
 }
 
 impl Secrets {
-    /// Appends `parts`, sealed, to `out`: as few records as hold them, whatever the parts' bounds.
+    /// Seals `parts` and appends them to `out` in as few records as possible, joined across their bounds.
     pub(crate) fn seal<'a>(
         &mut self,
         parts: impl IntoIterator<Item = &'a [u8]>,
@@ -97,7 +96,7 @@ impl Secrets {
         }
     }
 
-    /// Appends an alert, sealed, to `out`.
+    /// Seals an alert and appends it to `out`.
     pub(crate) fn seal_alert(&mut self, alert: Alert, out: &mut Vec<u8>) {
         const WARNING: u8 = 1;
         const FATAL: u8 = 2;
@@ -124,14 +123,14 @@ impl Secrets {
         let tag = cipher
             .key
             .seal_in_place_separate_tag(nonce, Aad::from(header), &mut out[body..])
-            .expect("a record is shorter than what a cipher seals");
+            .expect("a record is shorter than a cipher's limit");
         out.extend_from_slice(tag.as_ref());
     }
 
-    /// Opens a whole record in place and says what is in it.
+    /// Opens a complete record in place.
     ///
     /// # Errors
-    /// The alert to answer with. Nothing more can be received then.
+    /// The alert to send. Nothing more can be received after that.
     pub(crate) fn open<'a>(&mut self, record: &'a mut [u8]) -> Result<Received<'a>, Alert> {
         const CLOSE_NOTIFY: u8 = Alert::CloseNotify as u8;
         match self.decrypt(record)? {
@@ -144,7 +143,7 @@ impl Secrets {
         }
     }
 
-    /// The content's type, and the content.
+    /// The type and the content of a record.
     pub(crate) fn decrypt<'a>(&mut self, record: &'a mut [u8]) -> Result<(u8, &'a [u8]), Alert> {
         let (header, body) = record
             .split_first_chunk_mut::<HEADER_BYTES>()
@@ -158,7 +157,7 @@ impl Secrets {
         if inner.len() > MAX_CONTENT_BYTES + 1 {
             return Err(Alert::RecordOverflow);
         }
-        // Behind the content stands its type, and then zeros (§5.4).
+        // The type follows the content, and zeros may follow the type (§5.4).
         let padding = inner.iter().rev().take_while(|byte| **byte == 0).count();
         inner[..inner.len() - padding]
             .split_last()
@@ -167,7 +166,7 @@ impl Secrets {
     }
 }
 
-/// Makes room for a record's header, and says where it begins.
+/// Reserves space for a record's header, and returns where it starts.
 fn begin(out: &mut Vec<u8>) -> usize {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_BYTES]);
@@ -180,7 +179,7 @@ fn content_bytes(start: usize, out: &[u8]) -> usize {
 
 #[cfg(test)]
 impl Secrets {
-    /// One record, of any type.
+    /// A record of any type.
     pub(crate) fn record(&mut self, typed: u8, content: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let start = begin(&mut out);

@@ -1,5 +1,5 @@
-//! What is left of a TLS connection when it leaves rustls: a key, a nonce base and a sequence
-//! number for each direction. Wiped when dropped.
+//! The secrets of a TLS connection that left rustls: key, nonce base and sequence number of each
+//! direction. They are wiped when dropped.
 
 use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
@@ -8,32 +8,32 @@ use rustls::ConnectionTrafficSecrets::{Aes128Gcm, Aes256Gcm, Chacha20Poly1305};
 use rustls::{ConnectionTrafficSecrets, ExtractedSecrets};
 use zeroize::Zeroize;
 
-/// Nonces of all three ciphers (RFC 8446 §5.3).
+/// The nonce length of all three ciphers (RFC 8446 §5.3).
 const IV_BYTES: usize = 12;
 
-/// After this many records a stream is ended, so that its client comes back with new keys. AES-GCM
-/// is safe for 2^24.5 full ones (RFC 8446 §5.5): what is still sent at the end has room.
+/// A stream ends after this many records, so that its client reconnects with new keys. AES-GCM is safe
+/// for 2^24.5 full records (RFC 8446 §5.5), which leaves room for the last ones.
 pub(crate) const MAX_RECORDS: u32 = if cfg!(test) { 64 } else { 1 << 23 };
 
-/// The secrets of one connection, by the cipher that was agreed on.
+/// The secrets of one connection, by cipher.
 #[derive(Debug)]
 pub(crate) enum Secrets {
-    Aes128(Box<Keys<16>>),
-    Aes256(Box<Keys<32>>),
-    ChaCha20(Box<Keys<32>>),
+    Aes128(Box<TrafficKeys<16>>),
+    Aes256(Box<TrafficKeys<32>>),
+    ChaCha20(Box<TrafficKeys<32>>),
 }
 
 const _: () = assert!(
-    size_of::<Keys<16>>() == 64,
+    size_of::<TrafficKeys<16>>() == 64,
     "the usual cipher's secrets are one cache line"
 );
 const _: () = assert!(
-    size_of::<Keys<32>>() <= 128,
+    size_of::<TrafficKeys<32>>() <= 128,
     "nobody's secrets are more than two"
 );
 
-/// Both directions' keys, `N` bytes each.
-pub(crate) struct Keys<const N: usize> {
+/// The keys of both directions, `N` bytes each.
+pub(crate) struct TrafficKeys<const N: usize> {
     sending: Direction<N>,
     receiving: Direction<N>,
 }
@@ -41,11 +41,11 @@ pub(crate) struct Keys<const N: usize> {
 struct Direction<const N: usize> {
     key: [u8; N],
     iv: [u8; IV_BYTES],
-    /// Of the next record. 32 bits, because a connection ends soon after [`MAX_RECORDS`].
+    /// The number of the next record. 32 bits suffice, since a connection ends soon after [`MAX_RECORDS`].
     sequence: u32,
 }
 
-/// One direction's cipher, set up for a record.
+/// The cipher of one direction, ready for a record.
 pub(super) struct Cipher<'a> {
     pub(super) key: LessSafeKey,
     iv: &'a [u8; IV_BYTES],
@@ -53,32 +53,32 @@ pub(super) struct Cipher<'a> {
 }
 
 impl Secrets {
-    /// The secrets as rustls gives them out; `None` where they are not both of one cipher that
-    /// this server knows, which [`super::Tls`] never agrees on.
+    /// Takes the secrets from rustls; `None` if the cipher is unknown or differs between the directions.
+    /// [`super::Tls`] never negotiates that.
     pub(crate) fn new(extracted: &ExtractedSecrets) -> Option<Self> {
         let (sending, receiving) = (part(&extracted.tx)?, part(&extracted.rx)?);
         let secrets = match (&extracted.tx.1, &extracted.rx.1) {
             (Aes128Gcm { .. }, Aes128Gcm { .. }) => {
-                Self::Aes128(Keys::boxed(&sending, &receiving)?)
+                Self::Aes128(TrafficKeys::boxed(&sending, &receiving)?)
             }
             (Aes256Gcm { .. }, Aes256Gcm { .. }) => {
-                Self::Aes256(Keys::boxed(&sending, &receiving)?)
+                Self::Aes256(TrafficKeys::boxed(&sending, &receiving)?)
             }
             (Chacha20Poly1305 { .. }, Chacha20Poly1305 { .. }) => {
-                Self::ChaCha20(Keys::boxed(&sending, &receiving)?)
+                Self::ChaCha20(TrafficKeys::boxed(&sending, &receiving)?)
             }
             _ => return None,
         };
         Some(secrets)
     }
 
-    /// Whether the connection has to end now: the keys of one direction have sealed enough.
+    /// Returns true if the keys of a direction have sealed so many records that the connection must end.
     pub(crate) fn are_worn(&self) -> bool {
         let (sent, received) = self.sequences();
         sent.max(received) >= MAX_RECORDS
     }
 
-    /// Numbers of the next records, sent and received.
+    /// The numbers of the next records: sent, received.
     fn sequences(&self) -> (u32, u32) {
         match self {
             Self::Aes128(keys) => keys.sequences(),
@@ -103,10 +103,10 @@ impl Secrets {
     }
 }
 
-impl<const N: usize> Keys<N> {
-    /// `None` where a key is not as long as the cipher's.
+impl<const N: usize> TrafficKeys<N> {
+    /// `None` if a key has the wrong length for the cipher.
     fn boxed(sending: &Part<'_>, receiving: &Part<'_>) -> Option<Box<Self>> {
-        // Filled in place: what was on the stack would stay there.
+        // Filled in place: a copy on the stack would not be wiped.
         let mut keys = Box::new(Self {
             sending: Direction::EMPTY,
             receiving: Direction::EMPTY,
@@ -117,13 +117,13 @@ impl<const N: usize> Keys<N> {
     }
 }
 
-impl<const N: usize> Keys<N> {
+impl<const N: usize> TrafficKeys<N> {
     fn sequences(&self) -> (u32, u32) {
         (self.sending.sequence, self.receiving.sequence)
     }
 }
 
-/// One direction as rustls gives it out.
+/// The secrets of one direction, as rustls provides them.
 struct Part<'a> {
     key: &'a [u8],
     iv: &'a [u8],
@@ -143,10 +143,10 @@ fn part((sequence, secrets): &(u64, ConnectionTrafficSecrets)) -> Option<Part<'_
     }
 }
 
-/// No byte of it: debug output ends up in logs.
-impl<const N: usize> std::fmt::Debug for Keys<N> {
+/// Shows no secret: debug output ends up in logs.
+impl<const N: usize> std::fmt::Debug for TrafficKeys<N> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Keys")
+        f.write_str("TrafficKeys")
     }
 }
 
@@ -186,7 +186,7 @@ impl<const N: usize> Direction<N> {
 }
 
 impl Cipher<'_> {
-    /// The next record's nonce (RFC 8446 §5.3). None comes twice.
+    /// The next record's nonce (RFC 8446 §5.3). No nonce is used twice.
     #[allow(clippy::expect_used)]
     pub(super) fn next_nonce(&mut self) -> Nonce {
         let mut nonce = *self.iv;
@@ -202,9 +202,9 @@ impl Cipher<'_> {
 
 #[cfg(test)]
 impl Secrets {
-    /// Both ends of a connection: the server's, and its client's.
+    /// The secrets of both ends of a connection: server and client.
     pub(crate) fn pair(cipher: usize) -> (Self, Self) {
-        fn ends<const N: usize>() -> (Box<Keys<N>>, Box<Keys<N>>) {
+        fn ends<const N: usize>() -> (Box<TrafficKeys<N>>, Box<TrafficKeys<N>>) {
             let part = |key, iv| Part {
                 key,
                 iv,
@@ -212,8 +212,8 @@ impl Secrets {
             };
             let down = part(&[0xa5; N], &[1; IV_BYTES]);
             let up = part(&[0x5a; N], &[2; IV_BYTES]);
-            let server = Keys::boxed(&down, &up).unwrap();
-            (server, Keys::boxed(&up, &down).unwrap())
+            let server = TrafficKeys::boxed(&down, &up).unwrap();
+            (server, TrafficKeys::boxed(&up, &down).unwrap())
         }
         match cipher % 3 {
             0 => {

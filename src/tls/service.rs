@@ -1,5 +1,5 @@
-//! What handshakes are made with, for as long as the process lives: certificates that may be
-//! replaced, and the keys of session tickets, which rotate by themselves.
+//! The TLS settings of handshakes: certificates, which can be replaced, and the keys of session
+//! tickets, which rotate by themselves.
 
 use std::fs;
 use std::io;
@@ -17,57 +17,56 @@ use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::sign::CertifiedKey;
 use rustls::{KeyLogFile, version};
 
+use super::cert_resolver::CertResolver;
 use super::certificates::{self, TlsError};
-use super::resolver::Resolver;
 use crate::clock::{Clock, millis};
 use crate::config;
 
-/// How often the files are looked at. A certificate is renewed weeks before its end.
+/// How often the files are checked. Certificates are renewed weeks before they expire.
 const WATCH: Duration = Duration::from_secs(10);
-/// The only protocol here. Browsers that get it do not try HTTP/2.
+/// The only protocol offered, so browsers do not try HTTP/2.
 const ALPN: &[u8] = b"http/1.1";
-/// A browser opens few connections to a server of streams; each ticket is a record more.
+/// Session tickets per handshake: a browser opens few connections here, and each ticket is a record.
 const TICKETS: usize = 2;
 
 /// The certificates and ticket keys that new handshakes use.
 #[derive(Debug)]
 pub struct Tls {
     server: Arc<ServerConfig>,
-    resolver: Arc<Resolver>,
+    resolver: Arc<CertResolver>,
     provider: Arc<CryptoProvider>,
     files: Mutex<Files>,
     clock: Clock,
 }
 
-/// Certificates that were read, and how to tell when their files are others.
+/// Certificates, and the state of their files, to notice when these change.
 #[derive(Debug)]
 pub struct Certificates {
     keys: Vec<Arc<CertifiedKey>>,
     files: Files,
 }
 
-/// Files, and what they looked like when they were read.
+/// Files, and their stamps when they were read.
 #[derive(Debug)]
 struct Files {
     certificates: Vec<config::Certificate>,
     stamps: Vec<Option<Stamp>>,
 }
 
-/// What tells a file from what it was before: device, inode, size, and the last change in seconds
-/// and nanoseconds.
+/// Identifies a version of a file: device, inode, size, and the last change in seconds and nanoseconds.
 type Stamp = (u64, u64, u64, i64, i64);
 
-/// Who may write down the keys of all connections, for a sniffer.
+/// Whether the keys of all connections are written to a file, for a packet sniffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyLog {
-    /// Nobody.
+    /// Never.
     Off,
-    /// Whoever sets `SSLKEYLOGFILE` for a development server.
+    /// If `SSLKEYLOGFILE` is set; only for a development server.
     Environment,
 }
 
 impl Tls {
-    /// Reads the certificates. `None` where the configuration names none.
+    /// Reads the certificates; `None` if none are configured.
     ///
     /// # Errors
     /// [`TlsError`].
@@ -78,7 +77,7 @@ impl Tls {
         let provider = Arc::new(provider());
         let Certificates { keys, files } =
             Certificates::read(&tls.certificates, &provider, &clock)?;
-        let resolver = Arc::new(Resolver::new(keys));
+        let resolver = Arc::new(CertResolver::new(keys));
         let server = server_config(tls, &provider, &resolver, key_log);
         Ok(Some(Self {
             server: Arc::new(server),
@@ -89,15 +88,16 @@ impl Tls {
         }))
     }
 
-    /// For a handshake.
+    /// The settings for a handshake.
     pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.server)
     }
 
-    /// Reads the certificates of another configuration. `None` where it names none: listeners go
-    /// only with the process, and need those that they have.
+    /// Reads the certificates of a new configuration. `None` if it has none: listeners stay until the
+    /// process ends, and keep the certificates that they have.
     ///
     /// # Errors
+    /// [`TlsError`].
     /// [`TlsError`].
     pub fn read(&self, tls: &config::Tls) -> Result<Option<Certificates>, TlsError> {
         if tls.certificates.is_empty() {
@@ -106,51 +106,51 @@ impl Tls {
         Certificates::read(&tls.certificates, &self.provider, &self.clock).map(Some)
     }
 
-    /// Handshakes from now on are made with these.
+    /// Replaces the certificates for new handshakes.
     pub fn replace(&self, certificates: Certificates) {
         let mut files = self.files.lock();
         self.resolver.replace(certificates.keys);
         *files = certificates.files;
     }
 
-    /// Takes over certificates whose files were replaced, until it is dropped.
+    /// Replaces certificates when their files change, until dropped.
     pub async fn watch(&self) {
-        let mut said = String::new();
+        let mut last_error = String::new();
         let mut now_ms = self.clock.now_ms();
         loop {
-            // From the reading before the last look, not from when that was done.
+            // Counted from the start of the last check, so that its duration does not add up.
             self.clock.sleep_until(now_ms + millis(WATCH)).await;
             now_ms = self.clock.now_ms();
-            self.look(&mut said);
+            self.check_files(&mut last_error);
         }
     }
 
-    /// `said` is what was wrong with the files before: it is said once, and looked at again, since
-    /// who may read a file and what time it is change nothing that can be seen of it.
-    fn look(&self, said: &mut String) {
+    /// `last_error` is the last error about the files. It is logged once, but the files are read again each time:
+    /// permissions and the time of day change nothing in a stamp.
+    fn check_files(&self, last_error: &mut String) {
         let (certificates, before) = {
             let files = self.files.lock();
             (files.certificates.clone(), files.stamps.clone())
         };
         let seen = Files::new(&certificates);
         if seen.stamps == before {
-            said.clear();
+            last_error.clear();
             return;
         }
         match Certificates::read(&certificates, &self.provider, &self.clock) {
             Ok(read) => {
                 let mut files = self.files.lock();
-                // A reload meanwhile has named others, and read them.
+                // Not if a reload has configured other files meanwhile; it has read those.
                 if files.certificates == certificates {
                     self.resolver.replace(read.keys);
                     *files = read.files;
-                    said.clear();
+                    last_error.clear();
                     tracing::info!("certificates were replaced");
                 }
             }
-            Err(error) if error.to_string() != *said => {
-                *said = error.to_string();
-                tracing::error!(%error, "the certificates before stay in force");
+            Err(error) if error.to_string() != *last_error => {
+                *last_error = error.to_string();
+                tracing::error!(%error, "the previous certificates stay in force");
             }
             Err(_) => {}
         }
@@ -163,7 +163,7 @@ impl Certificates {
         provider: &CryptoProvider,
         clock: &Clock,
     ) -> Result<Self, TlsError> {
-        // Before the files are read: a change meanwhile is one to come.
+        // Before the files are read: a change during the reading counts as a later one.
         let files = Files::new(certificates);
         let keys = certificates::read(certificates, provider, clock.unix_ms() / 1_000)?;
         Ok(Self { keys, files })
@@ -191,7 +191,7 @@ fn stamp(path: &Path) -> io::Result<Stamp> {
     ))
 }
 
-/// AES-128 first: its secrets are the smallest and it is the fastest, by far strong enough.
+/// AES-128 first: it is strong enough, has the smallest secrets, and is the fastest.
 fn provider() -> CryptoProvider {
     CryptoProvider {
         cipher_suites: vec![
@@ -207,7 +207,7 @@ fn provider() -> CryptoProvider {
 fn server_config(
     tls: &config::Tls,
     provider: &Arc<CryptoProvider>,
-    resolver: &Arc<Resolver>,
+    resolver: &Arc<CertResolver>,
     key_log: KeyLog,
 ) -> ServerConfig {
     let mut server = ServerConfig::builder_with_provider(Arc::clone(provider))
@@ -218,7 +218,7 @@ fn server_config(
     server.alpn_protocols = vec![ALPN.to_vec()];
     server.ignore_client_order = true;
     server.enable_secret_extraction = true;
-    // What would be stored here is in the tickets.
+    // Tickets contain what would be stored here.
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.send_tls13_tickets = 0;
     if tls.session_tickets {

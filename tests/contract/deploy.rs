@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use idlewild::config::{Config, Sources, load};
+use idlewild::config::{Config, ConfigSources, load};
 
 use crate::support::{SECRET, TestServer, request};
 
@@ -192,10 +192,10 @@ fn accepted(file: &str, variables: &[(&str, &str)]) -> Config {
         "IDLEWILD_AUTH__SECRET_FILE".to_owned(),
         secret.to_str().unwrap().to_owned(),
     ));
-    load(&Sources {
+    load(&ConfigSources {
         file: Some(path),
         env,
-        ..Sources::default()
+        ..ConfigSources::default()
     })
     .unwrap()
 }

@@ -204,7 +204,7 @@ fn a_set_without_a_key_of_use_is_not_ready_and_the_reasons_are_said() {
         assert_eq!(ready.status, 503);
         let reason = ready.json()["reason"].as_str().unwrap().to_owned();
         reason.contains(
-            "no keys yet: no key in it serves one of auth.algorithms: keys[0] is no object",
+            "no keys yet: no key in it serves one of auth.algorithms: keys[0] is not an object",
         ) && reason.contains("keys[2] is an RSA key of fewer than 2048")
     });
     assert_eq!(open(&server, OLD).status, 503);
@@ -242,7 +242,7 @@ fn a_file_with_a_bad_key_is_used_and_one_without_a_good_key_is_refused() {
         .find(|line| line.contains("keys that cannot be used"));
     let warning = warning.expect("a warning");
     assert!(
-        warning.contains("WARN") && warning.contains("keys[0] is no object"),
+        warning.contains("WARN") && warning.contains("keys[0] is not an object"),
         "{warning}"
     );
     let config = directory.path().join("idlewild.toml");
@@ -252,7 +252,7 @@ fn a_file_with_a_bad_key_is_used_and_one_without_a_good_key_is_refused() {
     assert!(
         ended
             .stderr
-            .contains("no key in it serves one of auth.algorithms: keys[0] is no object"),
+            .contains("no key in it serves one of auth.algorithms: keys[0] is not an object"),
         "{}",
         ended.stderr
     );

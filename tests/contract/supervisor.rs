@@ -250,7 +250,7 @@ fn what_does_not_listen_is_refused() {
     for passed in [file, connected.into()] {
         let said = refusal(passed, &admin, &config(""));
         assert!(
-            said.contains("listen: a passed socket is none that listens"),
+            said.contains("listen: a passed socket is not a listening stream socket"),
             "{said}"
         );
     }

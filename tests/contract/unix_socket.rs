@@ -123,7 +123,10 @@ fn a_live_socket_and_a_file_that_is_none_are_refused() {
     let _listener = UnixListener::bind(&live).unwrap();
     let file = directory.path().join("file");
     std::fs::write(&file, "precious").unwrap();
-    for (path, why) in [(&live, "another process listens"), (&file, "is no socket")] {
+    for (path, why) in [
+        (&live, "another process listens"),
+        (&file, "is not a socket"),
+    ] {
         let endpoint = format!("unix:{}", path.display());
         let ended = idlewild(
             &[

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::admin::dashboard::Events;
 use crate::hub::engine::EngineError;
-use crate::request::Fault;
+use crate::request::InvalidRequest;
 use crate::text::without_byte_order_mark;
 
 pub(crate) type Answer = Response<Either<Full<Bytes>, Events>>;
@@ -72,10 +72,10 @@ impl Problem {
         )
     }
 
-    pub(crate) fn faulty(fault: Fault) -> Self {
+    pub(crate) fn faulty(fault: InvalidRequest) -> Self {
         let code = match fault {
-            Fault::NoHost | Fault::BadHost => "invalid_request",
-            Fault::TransferCoding => "not_implemented",
+            InvalidRequest::NoHost | InvalidRequest::BadHost => "invalid_request",
+            InvalidRequest::TransferCoding => "not_implemented",
         };
         Self::new(fault.status(), code, fault.text())
     }

@@ -1,12 +1,11 @@
-//! A token becomes an [`Identity`](crate::auth::Identity), or a reason why not. The signature comes first, and with it
-//! the rule that the header may choose among what is configured but never beyond it; then the
-//! claims, each strictly: one of the wrong type refuses the token rather than counting as absent.
-//! One that is `null` counts as absent, since serialisers write it for what is not set.
+//! Turns a token into an [`Identity`](crate::auth::Identity), or a reason to reject it.
 //!
-//! Checking a public key's signature is slow, so it is a step of its own ([`SignatureCheck`]) that
-//! another thread can take.
+//! The signature is checked first. The header can only choose among configured keys and algorithms.
+//! Then the claims are checked strictly: a claim of the wrong type rejects the token instead of
+//! counting as absent. A claim that is `null` counts as absent, since serialisers write unset fields so.
 //!
-//! Time is an argument, so that nothing here reads a clock.
+//! Checking a public-key signature is slow, so it is a separate step ([`SignatureCheck`]) that can run
+//! on another thread. Time is an argument; nothing here reads a clock.
 
 mod rejected;
 mod signature;

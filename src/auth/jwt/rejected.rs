@@ -1,11 +1,11 @@
-//! Why a token is refused.
+//! Reasons to reject a token.
 
-/// Why a token is refused. No variant holds any of it, so that all of it may be logged.
+/// Why a token is rejected. No variant contains any part of the token, so all can be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejected {
     /// Longer than `MAX_TOKEN_BYTES`.
     TooLong,
-    /// Not three parts, not base64url, not JSON.
+    /// Not three parts, not base64url, or not JSON.
     Malformed,
     /// An `alg` that is not in the allow-list.
     Algorithm,
@@ -17,25 +17,25 @@ pub enum Rejected {
     NoKid,
     /// No key of the kind that the `alg` needs.
     NoKey,
-    /// The key may be one of a set that was not fetched yet.
+    /// The key may be in a set that was not fetched yet.
     KeysAway,
-    /// The signature is not of the chosen key.
+    /// The signature matches none of the keys.
     Signature,
-    /// This claim is required and not there.
+    /// A required claim is absent.
     Missing(&'static str),
-    /// This claim has a wrong type or form.
+    /// A claim has a wrong type or form.
     Claim(&'static str),
     /// Past `exp`.
     Expired,
     /// Before `nbf`.
     NotYetValid,
-    /// `iat` lies ahead.
+    /// `iat` is in the future.
     IssuedInFuture,
     /// Valid for longer than `auth.max_token_life`.
     LivesTooLong,
-    /// Meant for someone else.
+    /// Meant for another audience.
     Audience,
-    /// From someone else.
+    /// From another issuer.
     Issuer,
     /// Not an access token.
     TokenType,

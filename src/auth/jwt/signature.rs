@@ -1,12 +1,12 @@
-//! Checks a token's signature, which another thread may do.
+//! Checks a token's signature; this can run on another thread.
 
 use std::sync::Arc;
 
 use super::rejected::Rejected;
-use crate::auth::keys::{Kind, TriedKey};
+use crate::auth::keys::{KeyKind, TriedKey};
 use crate::config;
 
-/// The part of the work that takes long where the key is public: up to 0.3 ms a key.
+/// The slow step if the key is public: up to 0.3 ms per key.
 #[derive(Debug)]
 pub struct SignatureCheck {
     pub(super) alg: config::Algorithm,
@@ -15,30 +15,30 @@ pub struct SignatureCheck {
 }
 
 impl SignatureCheck {
-    /// Whether it takes so long that it must not be done on a shard's thread.
+    /// Returns true if it takes too long for a shard's thread.
     pub fn is_slow(&self) -> bool {
-        Kind::of(self.alg).is_slow()
+        KeyKind::of(self.alg).is_slow()
     }
 
-    /// Checks the token's signature with each key until one fits.
+    /// Checks the signature with each key until one matches.
     ///
     /// # Errors
-    /// The signature is of none of them, and what that means.
+    /// No key matches.
     pub fn run<T: AsRef<str>>(&self, token: T) -> Result<Signed<T>, Rejected> {
         self.run_with(&self.keys, token).map_err(|_| self.otherwise)
     }
 
-    /// Checks it with the key that is the most likely one.
+    /// Checks the signature with the most likely key.
     pub(crate) fn run_first<T: AsRef<str>>(&self, token: T) -> Result<Signed<T>, T> {
         self.run_with(self.keys.get(..1).unwrap_or_default(), token)
     }
 
-    /// Whether there is more than that key.
+    /// Returns true if there are further keys.
     pub(crate) fn has_more(&self) -> bool {
         self.keys.len() > 1
     }
 
-    /// Checks it with the others.
+    /// Checks the signature with the other keys.
     pub(crate) fn run_rest<T: AsRef<str>>(&self, token: T) -> Result<Signed<T>, Rejected> {
         self.run_with(self.keys.get(1..).unwrap_or_default(), token)
             .map_err(|_| self.otherwise)
@@ -46,10 +46,10 @@ impl SignatureCheck {
 
     fn run_with<T: AsRef<str>>(&self, keys: &[Arc<TriedKey>], token: T) -> Result<Signed<T>, T> {
         let text = token.as_ref();
-        // Without a dot it is no token; the signature of nothing is of no key.
+        // Without a dot this is not a token. An empty signature matches no key.
         let (message, signature) = text.rsplit_once('.').unwrap_or((text, ""));
-        let holds = |key: &Arc<TriedKey>| key.holds(signature, message.as_bytes(), self.alg);
-        if keys.iter().any(holds) {
+        let matches = |key: &Arc<TriedKey>| key.verify(signature, message.as_bytes(), self.alg);
+        if keys.iter().any(matches) {
             Ok(Signed(token))
         } else {
             Err(token)
@@ -57,5 +57,5 @@ impl SignatureCheck {
     }
 }
 
-/// A token whose signature holds. Made by [`SignatureCheck::run`] alone.
+/// A token with a good signature. Only [`SignatureCheck`] makes one.
 pub struct Signed<T>(pub(super) T);

@@ -10,24 +10,24 @@ use serde_json::{Map, Value};
 use super::rejected::Rejected;
 use super::signature::{SignatureCheck, Signed};
 use crate::auth::keys::KeysError;
-use crate::auth::keys::remote::{Keys, RemoteKeys};
+use crate::auth::keys::remote::{RemoteKeys, TokenKeys};
 use crate::auth::name::name;
 use crate::auth::{Identity, Issued, IssuedAt};
 use crate::clock::millis;
 use crate::config;
 use crate::topic::TopicPattern;
 
-/// Longest token that is looked at. It fits beside everything else into the 8 KiB or so that
-/// proxies allow for a header line, and bounds what a stranger can make us decode.
+/// Longest token accepted. It leaves room in the roughly 8 KiB that proxies allow for a header line,
+/// and limits the work that an unknown client can cause.
 pub(crate) const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// Most patterns in a token's `topics`: every topic a stream asks for is held against them.
+/// Most patterns in a token's `topics`: each topic of a stream is compared with all of them.
 pub(crate) const MAX_PATTERNS: usize = 256;
 
 /// Checks tokens against the configured keys and rules.
 #[derive(Debug)]
 pub struct Verifier {
-    keys: Keys,
+    keys: TokenKeys,
     algorithms: Box<[config::Algorithm]>,
     user_claim: Box<str>,
     session_claim: Box<str>,
@@ -39,13 +39,13 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Reads the keys that `auth` names.
+    /// Reads the keys of `auth`.
     ///
     /// # Errors
-    /// Where the keys cannot be used, and which.
+    /// A key cannot be used.
     pub fn new(auth: &config::Auth) -> Result<Self, KeysError> {
         Ok(Self {
-            keys: Keys::load(auth)?,
+            keys: TokenKeys::load(auth)?,
             algorithms: auth.algorithms.as_slice().into(),
             user_claim: auth.user_claim.as_str().into(),
             session_claim: auth.session_claim.as_str().into(),
@@ -57,24 +57,24 @@ impl Verifier {
         })
     }
 
-    /// Who the token says its bearer is, if that can be believed at `now_unix_ms`.
+    /// Verifies a token: signature, and claims at `now_unix_ms`.
     ///
     /// # Errors
-    /// Why the token is refused.
+    /// The token is rejected.
     pub fn verify(&self, token: &str, now_unix_ms: u64) -> Result<Identity, Rejected> {
         let signed = self.begin(token)?.run(token)?;
         self.identity(&signed, now_unix_ms)
     }
 
-    /// Reads the header, and chooses the keys that the token may be signed with.
+    /// Reads the header, and chooses the keys that may have signed the token.
     ///
     /// # Errors
-    /// Why the token is refused whatever its signature is.
+    /// The token is rejected, whatever its signature.
     pub fn begin(&self, token: &str) -> Result<SignatureCheck, Rejected> {
         let [header, _, _] = parts(token)?;
         let header: Header = from_json(&decode(header)?)?;
         if header.crit.is_some() {
-            // RFC 7515 §4.1.11: what is marked critical must be understood; we extend nothing.
+            // RFC 7515 §4.1.11: critical fields must be understood, and no extension is supported here.
             return Err(Rejected::Critical);
         }
         let alg = self
@@ -91,10 +91,10 @@ impl Verifier {
         })
     }
 
-    /// Who a token whose signature holds says its bearer is, if it is in force at `now_unix_ms`.
+    /// Checks the claims of a well-signed token at `now_unix_ms`.
     ///
     /// # Errors
-    /// Why the token is refused.
+    /// The token is rejected.
     pub fn identity<T: AsRef<str>>(
         &self,
         signed: &Signed<T>,
@@ -123,16 +123,16 @@ impl Verifier {
         })
     }
 
-    /// How many keys of the key set cannot be used.
+    /// The number of unusable entries in the key set.
     pub fn unusable_keys(&self) -> usize {
         self.keys.unusable()
     }
 
-    /// The keys that come from a URL, where some do.
+    /// The keys from a URL, if one is configured.
     pub fn remote_keys(&self) -> Option<&Arc<RemoteKeys>> {
         match &self.keys {
-            Keys::Fixed(_) => None,
-            Keys::Remote(keys) => Some(keys),
+            TokenKeys::Fixed(_) => None,
+            TokenKeys::Remote(keys) => Some(keys),
         }
     }
 
@@ -150,8 +150,8 @@ impl Verifier {
         if issued_ms.is_some_and(|iat_ms| iat_ms > latest_ms) {
             return Err(Rejected::IssuedInFuture);
         }
-        // Without `iat`, what is left of its life is all that is known of it. Whole seconds,
-        // because issuers round `exp` up and `iat` down.
+        // Without `iat`, the remaining time is compared. Whole seconds, because issuers round `exp` up and
+        // `iat` down.
         let life_ms = expires_at_ms.saturating_sub(issued_ms.unwrap_or(now_ms));
         if life_ms / 1_000 > self.max_life_s {
             return Err(Rejected::LivesTooLong);
@@ -185,7 +185,7 @@ impl Verifier {
         Ok(())
     }
 
-    /// A refresh token is worth more than a stream: it must not travel here, let alone open one.
+    /// A refresh token is worth more than a stream, so it must not be sent here at all.
     fn check_type(&self, claims: &Map<String, Value>) -> Result<(), Rejected> {
         match claims.get(&*self.token_type_claim) {
             None => Ok(()),
@@ -195,12 +195,12 @@ impl Verifier {
     }
 }
 
-/// What of a header decides; the rest (`jku`, `x5c`, an embedded `jwk`) is a stranger's word.
+/// The header fields that matter. Others (`jku`, `x5c`, an embedded `jwk`) cannot be trusted.
 #[derive(Deserialize)]
 struct Header {
     alg: String,
     kid: Option<String>,
-    /// Present even where it is `null`, which is no valid list either.
+    /// Present even if it is `null`, which is not a valid list either.
     #[serde(default, deserialize_with = "present")]
     crit: Option<()>,
 }
@@ -252,8 +252,8 @@ pub(super) fn unix_ms(value: &Value) -> Result<u64, NotATime> {
     if !seconds.is_finite() || seconds < 0.0 {
         return Err(NotATime);
     }
-    // An f64 of today's seconds is exact to a quarter of a microsecond, so .123 may stand there as
-    // .12299998. A microsecond more, and rounding down gives the millisecond that was written.
+    // An f64 is exact to a quarter of a microsecond at present, so .123 may be stored as .12299998. Adding
+    // a microsecond before rounding down gives the millisecond that was written.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // `as` saturates
     Ok((seconds * 1_000.0 + 0.001) as u64)
 }

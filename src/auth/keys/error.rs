@@ -1,10 +1,10 @@
-//! Why keys cannot be used.
+//! Errors about keys.
 
 use std::path::PathBuf;
 
-use crate::outbound::NoTrust;
+use crate::outbound::NoRootCertificates;
 
-/// Why the configured keys cannot be used. No message holds key material.
+/// Why the configured keys cannot be used. No message contains key material.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum KeysError {
@@ -19,5 +19,5 @@ pub enum KeysError {
     #[error("auth: {0} keys, at most 64 are held; does auth.jwks name the right set?")]
     TooMany(usize),
     #[error("auth.jwks: {0}")]
-    Trust(NoTrust),
+    Trust(NoRootCertificates),
 }

@@ -1,4 +1,4 @@
-//! Public keys, and where `HS*` is allowed secrets, out of a JSON Web Key Set (RFC 7517).
+//! Reads JSON Web Key Sets (RFC 7517): public keys and, where `HS*` is allowed, secrets.
 
 use std::fmt;
 
@@ -9,25 +9,25 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, 
 use serde_json::Value;
 
 use super::error::KeysError;
-use super::key::{Key, Kind, MIN_SECRET_BYTES, TriedKey, rsa_size};
+use super::key::{KeyKind, MIN_SECRET_BYTES, TriedKey, VerificationKey, rsa_size};
 use crate::config::{Algorithm, InputFile};
 
-/// Unusable entries that a warning names; the rest are counted.
+/// Unusable entries that a warning lists; further ones are only counted.
 const MAX_NAMED: usize = 8;
 
 /// Longest `kid` that a warning shows, in characters.
 const MAX_SHOWN_KID: usize = 64;
 
-/// What a document holds.
+/// The content of a key set.
 #[derive(Debug, Default)]
-pub(super) struct Set {
+pub(super) struct ParsedJwks {
     /// Keys that serve one of the allowed algorithms, in the document's order.
-    pub(super) keys: Vec<Key>,
-    /// Entries that no token can be checked with, and why.
+    pub(super) keys: Vec<VerificationKey>,
+    /// Entries that cannot be used, with the reason.
     pub(super) unusable: Vec<Unusable>,
 }
 
-/// An entry that was skipped. Holds no key material.
+/// An entry that was skipped. Contains no key material.
 #[derive(Debug)]
 pub(super) struct Unusable {
     index: usize,
@@ -45,8 +45,8 @@ impl fmt::Display for Unusable {
     }
 }
 
-impl Set {
-    /// Logs what was skipped, in one line.
+impl ParsedJwks {
+    /// Logs the skipped entries, in one line.
     pub(super) fn warn(&self, from: &str) {
         if !self.unusable.is_empty() {
             let (unusable, keys) = (self.unusable.len(), self.keys.len());
@@ -70,7 +70,7 @@ impl Set {
         reasons.join("; ")
     }
 
-    /// An error where there is no key.
+    /// An error if there is no usable key.
     fn or_error(self) -> Result<Self, String> {
         if !self.keys.is_empty() {
             return Ok(self);
@@ -83,60 +83,64 @@ impl Set {
     }
 }
 
-/// The keys of a set in a file.
-pub(super) fn of_file(file: &InputFile, allowed: &[Algorithm]) -> Result<Set, KeysError> {
-    set(file.content(), allowed, Secrets::Taken)
-        .and_then(Set::or_error)
+/// Reads a key set from a file.
+pub(super) fn of_file(file: &InputFile, allowed: &[Algorithm]) -> Result<ParsedJwks, KeysError> {
+    set(file.content(), allowed, SymmetricKeys::Accepted)
+        .and_then(ParsedJwks::or_error)
         .map_err(|reason| KeysError::Jwks {
             from: file.to_string(),
             reason,
         })
 }
 
-/// What a URL served.
-pub(super) struct Served {
-    /// How many entries were skipped.
+/// A key set from a URL.
+pub(super) struct ServedJwks {
+    /// The number of skipped entries.
     pub(super) unusable: usize,
-    /// The set, unless no key in it can be used.
-    pub(super) set: Result<Set, String>,
+    /// The set, or an error if none of its keys can be used.
+    pub(super) set: Result<ParsedJwks, String>,
 }
 
-/// The public keys of a set that a URL served. A shared secret in it is skipped: where one is
-/// published, somebody has made a mistake, and whoever has read it must not be believed.
+/// Reads the public keys of a set from a URL. A shared secret in it is skipped: publishing one is a
+/// mistake, and anyone who has read it could forge tokens.
 ///
 /// # Errors
-/// It is no key set.
-pub(super) fn of_url(document: &[u8], allowed: &[Algorithm]) -> Result<Served, String> {
-    let set = set(document, allowed, Secrets::Refused)?;
-    Ok(Served {
+/// The document is not a key set.
+pub(super) fn of_url(document: &[u8], allowed: &[Algorithm]) -> Result<ServedJwks, String> {
+    let set = set(document, allowed, SymmetricKeys::Rejected)?;
+    Ok(ServedJwks {
         unusable: set.unusable.len(),
         set: set.or_error(),
     })
 }
 
-/// What becomes of a symmetric key in a set.
+/// How symmetric keys in a set are treated.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Secrets {
-    Taken,
-    Refused,
+enum SymmetricKeys {
+    Accepted,
+    Rejected,
 }
 
-fn set(document: &[u8], allowed: &[Algorithm], secrets: Secrets) -> Result<Set, String> {
+fn set(
+    document: &[u8],
+    allowed: &[Algorithm],
+    symmetric: SymmetricKeys,
+) -> Result<ParsedJwks, String> {
     #[derive(serde::Deserialize)]
     struct Document {
         keys: Vec<Value>,
     }
-    // serde's own words quote what they are about, which may be a key.
+    // serde's own message quotes the text, which may be a key.
     let document: Document = serde_json::from_slice(document).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        format!("no JSON Web Key Set, from line {line}, column {column} on")
+        format!("not a JSON Web Key Set (line {line}, column {column})")
     })?;
-    let mut set = Set::default();
+    let mut set = ParsedJwks::default();
     for (index, entry) in document.keys.into_iter().enumerate() {
         let kid = entry.get("kid").and_then(Value::as_str);
         let kid = kid.map(|kid| kid.chars().take(MAX_SHOWN_KID).collect());
-        match key(entry, secrets) {
-            // A good key that the configuration does not ask for is nobody's mistake.
+        match key(entry, symmetric) {
+            // A good key that the configuration has no use for is not an error.
             Ok(key) if !key.serves_any(allowed) => {}
             Ok(key) => set.keys.push(key),
             Err(reason) => set.unusable.push(Unusable { index, kid, reason }),
@@ -145,19 +149,19 @@ fn set(document: &[u8], allowed: &[Algorithm], secrets: Secrets) -> Result<Set, 
     Ok(set)
 }
 
-/// One entry of a set; otherwise why no token can be checked with it.
-fn key(entry: Value, secrets: Secrets) -> Result<Key, &'static str> {
+/// Parses one entry of a set; the error says why it cannot be used.
+fn key(entry: Value, symmetric: SymmetricKeys) -> Result<VerificationKey, &'static str> {
     let Value::Object(fields) = &entry else {
-        return Err("is no object");
+        return Err("is not an object");
     };
     if !matches!(
         fields.get("kid"),
         None | Some(Value::Null | Value::String(_))
     ) {
-        return Err("has a kid that is no string (RFC 7517, section 4.5)");
+        return Err("has a kid that is not a string (RFC 7517, section 4.5)");
     }
     let jwk: Jwk =
-        serde_json::from_value(entry).map_err(|_| "is no JSON Web Key of a type known here")?;
+        serde_json::from_value(entry).map_err(|_| "is not a JSON Web Key of a supported type")?;
     let common = &jwk.common;
     let signs = match (&common.public_key_use, &common.key_operations) {
         (Some(usage), _) if *usage != PublicKeyUse::Signature => false,
@@ -183,12 +187,12 @@ fn key(entry: Value, secrets: Secrets) -> Result<Key, &'static str> {
         AlgorithmParameters::RSA(rsa) => {
             rsa_size(&rsa.n)?;
             decode(&rsa.e)?;
-            Kind::Rsa
+            KeyKind::Rsa
         }
         AlgorithmParameters::EllipticCurve(ec) => {
             let (kind, bytes) = match ec.curve {
-                EllipticCurve::P256 => (Kind::P256, 32),
-                EllipticCurve::P384 => (Kind::P384, 48),
+                EllipticCurve::P256 => (KeyKind::P256, 32),
+                EllipticCurve::P384 => (KeyKind::P384, 48),
                 _ => return Err("is on a curve that is not supported"),
             };
             if decode(&ec.x)?.len() != bytes || decode(&ec.y)?.len() != bytes {
@@ -203,24 +207,24 @@ fn key(entry: Value, secrets: Secrets) -> Result<Key, &'static str> {
             if decode(&okp.x)?.len() != 32 {
                 return Err("has a key of the wrong length for Ed25519");
             }
-            Kind::Ed25519
+            KeyKind::Ed25519
         }
-        AlgorithmParameters::OctetKey(_) if secrets == Secrets::Refused => {
-            return Err("is a shared secret, and what a URL serves is public");
+        AlgorithmParameters::OctetKey(_) if symmetric == SymmetricKeys::Rejected => {
+            return Err("is a shared secret, but a key set at a URL is public");
         }
         AlgorithmParameters::OctetKey(oct) => {
             if decode(&oct.value)?.len() < MIN_SECRET_BYTES {
                 return Err("is a secret of fewer than 32 bytes");
             }
-            Kind::Secret
+            KeyKind::Secret
         }
         _ => return Err("is of a type that is not supported"),
     };
-    if only.is_some_and(|only| Kind::of(only) != kind) {
-        return Err("is of another type than its alg needs");
+    if only.is_some_and(|only| KeyKind::of(only) != kind) {
+        return Err("does not have the type that its alg needs");
     }
-    let decoding = DecodingKey::from_jwk(&jwk).map_err(|_| "is not a whole key")?;
-    Ok(Key {
+    let decoding = DecodingKey::from_jwk(&jwk).map_err(|_| "is not a complete key")?;
+    Ok(VerificationKey {
         kind,
         kid: common.key_id.as_deref().map(Into::into),
         only,

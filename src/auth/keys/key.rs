@@ -1,4 +1,4 @@
-//! One key: its kind, the algorithms that it serves, and checking with it.
+//! One key: its kind, its algorithms, and checking signatures with it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,17 +9,17 @@ use jsonwebtoken::DecodingKey;
 
 use crate::config::Algorithm;
 
-/// Shortest shared secret, in bytes: RFC 7518 §3.2 asks for the hash's size, and HS256's is the
-/// least that the configuration speaks of.
+/// Shortest shared secret, in bytes. RFC 7518 §3.2 requires the size of the hash; HS256's is the
+/// smallest of the supported ones.
 pub(super) const MIN_SECRET_BYTES: usize = 32;
 
 /// Smallest RSA modulus, in bits (RFC 7518 §3.3).
 const MIN_RSA_BITS: usize = 2_048;
 
-/// Largest RSA modulus, in bits: what the crypto crate checks signatures of.
+/// Largest RSA modulus, in bits: the limit of the crypto crate.
 const MAX_RSA_BITS: usize = 8_192;
 
-/// The same algorithm in the crypto crate's words.
+/// The crypto crate's name of the algorithm.
 pub(crate) fn jose(alg: Algorithm) -> jsonwebtoken::Algorithm {
     match alg {
         Algorithm::HS256 => jsonwebtoken::Algorithm::HS256,
@@ -35,9 +35,9 @@ pub(crate) fn jose(alg: Algorithm) -> jsonwebtoken::Algorithm {
     }
 }
 
-/// What a key is, and so what it may be used for.
+/// The kind of a key, which limits the algorithms that it may be used with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum KeyKind {
     Secret,
     Rsa,
     P256,
@@ -45,8 +45,8 @@ pub(crate) enum Kind {
     Ed25519,
 }
 
-impl Kind {
-    /// The one kind of key that an algorithm is used with.
+impl KeyKind {
+    /// The only kind of key that may be used with an algorithm.
     pub(crate) fn of(alg: Algorithm) -> Self {
         match alg {
             Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => Self::Secret,
@@ -57,8 +57,8 @@ impl Kind {
         }
     }
 
-    /// Whether checking a signature takes so long (0.05 to 0.3 ms) that it must not be done on a
-    /// shard's thread. An HMAC takes a microsecond.
+    /// Returns true if checking a signature takes too long (0.05 to 0.3 ms) for a shard's thread. An HMAC
+    /// takes a microsecond.
     pub(crate) fn is_slow(self) -> bool {
         self != Self::Secret
     }
@@ -75,24 +75,24 @@ impl Kind {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Key {
-    pub(super) kind: Kind,
+pub(super) struct VerificationKey {
+    pub(super) kind: KeyKind,
     pub(super) kid: Option<Box<str>>,
-    /// A JWK may bind itself to one algorithm.
+    /// Set if the JWK is restricted to one algorithm.
     pub(super) only: Option<Algorithm>,
-    /// Shared with the signature checks under way.
+    /// Shared with the signature checks in flight.
     pub(super) tried: Arc<TriedKey>,
 }
 
-/// A key as signatures are checked with it.
+/// A key that checks signatures.
 #[derive(Debug)]
 pub(crate) struct TriedKey {
     decoding: DecodingKey,
-    /// When a signature was last found to be of this key, in [`HITS`].
+    /// The value of [`HITS`] when this key last matched a signature; 0 if it never has.
     pub(super) last_hit: AtomicU64,
 }
 
-/// Signatures that were found to be of a key, ever and of any.
+/// Counts the signatures that matched any key.
 static HITS: AtomicU64 = AtomicU64::new(0);
 
 impl TriedKey {
@@ -103,12 +103,12 @@ impl TriedKey {
         })
     }
 
-    /// Whether the signature is of this key.
-    pub(crate) fn holds(&self, signature: &str, message: &[u8], alg: Algorithm) -> bool {
+    /// Returns true if the signature was made with this key.
+    pub(crate) fn verify(&self, signature: &str, message: &[u8], alg: Algorithm) -> bool {
         let is_good = jsonwebtoken::crypto::verify(signature, message, &self.decoding, jose(alg))
             .unwrap_or(false);
-        // Where there is one key only, as with HMAC, nothing has to be remembered.
-        if is_good && Kind::of(alg).is_slow() {
+        // HMAC tokens have only one key to try, so the order of keys does not matter.
+        if is_good && KeyKind::of(alg).is_slow() {
             self.last_hit
                 .store(HITS.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
@@ -116,8 +116,8 @@ impl TriedKey {
     }
 }
 
-impl Key {
-    pub(super) fn plain(kind: Kind, decoding: DecodingKey) -> Self {
+impl VerificationKey {
+    pub(super) fn plain(kind: KeyKind, decoding: DecodingKey) -> Self {
         Self {
             kind,
             kid: None,
@@ -127,7 +127,7 @@ impl Key {
     }
 
     pub(super) fn serves(&self, alg: Algorithm) -> bool {
-        self.kind == Kind::of(alg) && self.only.is_none_or(|only| only == alg)
+        self.kind == KeyKind::of(alg) && self.only.is_none_or(|only| only == alg)
     }
 
     pub(super) fn serves_any(&self, algorithms: &[Algorithm]) -> bool {

@@ -1,19 +1,19 @@
-//! The keys that tokens are checked with. Every key knows its kind, and a kind serves its own
-//! algorithms only: that is what keeps a public key from ever being used as a shared secret.
+//! The keys that tokens are checked with. Every key has a kind, and each kind serves only its own
+//! algorithms. So a public key is never used as a shared secret.
 //!
-//! What does not change while a configuration is in force is a [`KeySet`](set::KeySet); a set that a URL serves
-//! stands beside it ([`RemoteKeys`](remote::RemoteKeys)).
+//! The keys of a [`KeySet`](set::KeySet) do not change while a configuration is in force.
+//! [`RemoteKeys`](remote::RemoteKeys) adds those that a URL serves.
 //!
-//! A key of a JSON Web Key Set that cannot be used is skipped, counted and logged: an issuer's one
-//! bad key must not lock out the users of the others.
+//! An unusable key of a JSON Web Key Set is skipped, counted and logged: one bad key of an issuer must
+//! not lock out the users of the others.
 //!
 //! | module | one purpose |
 //! |---|---|
 //! | [`set`] | the keys of a configuration |
-//! | [`remote`] | those that a URL serves |
-//! | [`key`] | one of them |
-//! | [`pem`], [`jwks`] | the forms that they are written in |
-//! | [`error`] | why they cannot be used |
+//! | [`remote`] | the keys from a URL |
+//! | [`key`] | one key |
+//! | [`pem`], [`jwks`] | the formats of keys |
+//! | [`error`] | why keys cannot be used |
 
 mod error;
 mod jwks;
@@ -25,5 +25,5 @@ mod set;
 mod tests;
 
 pub(crate) use error::KeysError;
-pub(super) use key::{Kind, TriedKey, jose};
+pub(super) use key::{KeyKind, TriedKey, jose};
 pub(super) use set::shared_secret;

@@ -1,4 +1,4 @@
-//! Public keys out of PEM files: RSA, P-256, P-384 and Ed25519, and nothing that resembles them.
+//! Reads public keys from PEM files: RSA, P-256, P-384 and Ed25519. Anything else is rejected.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,22 +6,22 @@ use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 
 use super::error::KeysError;
-use super::key::{Key, Kind, rsa_size};
+use super::key::{KeyKind, VerificationKey, rsa_size};
 use crate::config::InputFile;
 
-/// DER up to the key itself of a SubjectPublicKeyInfo. Named curves and lengths are fixed, so each
-/// kind has one prefix (RFC 5480, RFC 8410): comparing it says kind, curve and point form at once.
+/// The DER of a SubjectPublicKeyInfo up to the key itself. Curves and lengths are fixed, so each kind
+/// has one prefix (RFC 5480, RFC 8410). Comparing it checks kind, curve and point form at once.
 const P256_SPKI: &[u8] = b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\
     \x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00";
 const P384_SPKI: &[u8] = b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\
     \x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00";
 const ED25519_SPKI: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
 
-/// First byte of a point that is not compressed (SEC 1 §2.3.3).
+/// First byte of an uncompressed point (SEC 1 §2.3.3).
 const UNCOMPRESSED: u8 = 4;
 
-/// All public keys of a PEM file.
-pub(super) fn keys(file: &InputFile) -> Result<Vec<Key>, KeysError> {
+/// Reads all public keys of a PEM file.
+pub(super) fn keys(file: &InputFile) -> Result<Vec<VerificationKey>, KeysError> {
     let bad = |reason| KeysError::Pem {
         path: file.path().to_owned(),
         reason,
@@ -42,24 +42,24 @@ pub(super) fn keys(file: &InputFile) -> Result<Vec<Key>, KeysError> {
     Ok(keys)
 }
 
-fn key(label: &str, body: &str) -> Result<Key, &'static str> {
+fn key(label: &str, body: &str) -> Result<VerificationKey, &'static str> {
     match label {
         "PUBLIC KEY" | "RSA PUBLIC KEY" => {}
         _ if label.ends_with("PRIVATE KEY") => {
             return Err("holds a private key; give only the public one (openssl pkey -pubout)");
         }
-        _ => return Err("holds something else than a public key (openssl pkey -pubout)"),
+        _ => return Err("holds something other than a public key (openssl pkey -pubout)"),
     }
     let base64: String = body.split_ascii_whitespace().collect();
     let der = STANDARD
         .decode(base64)
         .map_err(|_| "is not base64 inside")?;
     let key = if let Some(point) = point(&der, P256_SPKI, 64) {
-        Key::plain(Kind::P256, DecodingKey::from_ec_der(point))
+        VerificationKey::plain(KeyKind::P256, DecodingKey::from_ec_der(point))
     } else if let Some(point) = point(&der, P384_SPKI, 96) {
-        Key::plain(Kind::P384, DecodingKey::from_ec_der(point))
+        VerificationKey::plain(KeyKind::P384, DecodingKey::from_ec_der(point))
     } else if let Some(public) = der.strip_prefix(ED25519_SPKI).filter(|key| key.len() == 32) {
-        Key::plain(Kind::Ed25519, DecodingKey::from_ed_der(public))
+        VerificationKey::plain(KeyKind::Ed25519, DecodingKey::from_ed_der(public))
     } else {
         let pem = format!("-----BEGIN {label}-----{body}-----END {label}-----");
         let key = DecodingKey::from_rsa_pem(pem.as_bytes())
@@ -67,10 +67,10 @@ fn key(label: &str, body: &str) -> Result<Key, &'static str> {
         let Ok(AlgorithmParameters::RSA(rsa)) =
             Jwk::from_decoding_key(&key, None).map(|jwk| jwk.algorithm)
         else {
-            return Err("is not a whole RSA key");
+            return Err("is not a complete RSA key");
         };
         rsa_size(&rsa.n)?;
-        Key::plain(Kind::Rsa, key)
+        VerificationKey::plain(KeyKind::Rsa, key)
     };
     Ok(key)
 }

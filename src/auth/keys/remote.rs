@@ -1,8 +1,8 @@
-//! Keys that a URL serves: fetched in the background, every [`REFRESH`] and whenever a token names
-//! a key that is not among them. What a URL serves adds to the configured keys and replaces
-//! nothing but what it served before; while it is away or serves nonsense, that stays.
+//! Keys from a URL. They are fetched in the background: every [`REFRESH`], and when a token names an
+//! unknown key. They are added to the configured keys, and each fetch replaces only those of the
+//! fetch before. While the URL fails or serves something else, the last good set stays.
 //!
-//! Nobody waits for a fetch but a token whose key may come with it, and that not for long.
+//! Only a token that may need a new key waits for a fetch, and for a short time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,52 +16,53 @@ use tokio::sync::watch;
 
 use super::error::KeysError;
 use super::jwks;
-use super::key::{Kind, TriedKey};
+use super::key::{KeyKind, TriedKey};
 use super::set::{KeySet, NoCandidate};
 use crate::auth::jwt::Rejected;
 use crate::clock::{Clock, millis};
 use crate::config::{self, Algorithm, Jwks};
-use crate::outbound::Source;
+use crate::outbound::HttpResource;
 
-/// Between two fetches: how long a key that was withdrawn is still believed.
+/// Time between two fetches, and so the time until a withdrawn key is rejected.
 pub const REFRESH: Duration = Duration::from_secs(5 * 60);
-/// Between two fetches that tokens cause: anybody can make up the name of a key.
+/// Time between two fetches caused by tokens: anyone can make up the name of a key.
 pub(crate) const MIN_BETWEEN_DEMANDS: Duration = Duration::from_secs(10);
-/// Longest wait of a token for a fetch; its client waits with it.
+/// Longest time that a token, and its client, waits for a fetch.
 pub const MAX_WAIT: Duration = Duration::from_secs(2);
-/// First pause after a fetch that failed; it doubles with each one more.
+/// First pause after a failed fetch; it doubles with each further one.
 const RETRY_MIN: Duration = Duration::from_secs(1);
-/// Longest pause after a fetch that failed.
+/// Longest pause after a failed fetch.
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// Longest fetch. More than a token waits: a slow answer is still worth having.
+/// Longest fetch. It is longer than a token waits, since a slow answer is still useful.
 const MAX_FETCH: Duration = Duration::from_secs(5);
 /// Largest key set: 64 RSA keys of 8,192 bits with their certificates.
 pub(crate) const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
 /// The keys of a configuration.
 #[derive(Debug)]
-pub(in crate::auth) enum Keys {
-    /// They stay as they are.
+pub(in crate::auth) enum TokenKeys {
+    /// The keys do not change.
     Fixed(KeySet),
-    /// Some come from a URL.
+    /// Some keys come from a URL.
     Remote(Arc<RemoteKeys>),
 }
 
-impl Keys {
+impl TokenKeys {
     pub(in crate::auth) fn load(auth: &config::Auth) -> Result<Self, KeysError> {
         let fixed = KeySet::load(auth)?;
         Ok(match &auth.jwks {
             None | Some(Jwks::File(_)) => Self::Fixed(fixed),
             Some(Jwks::Url(url)) => {
                 let url = url.uri().clone();
-                let source = Source::new(url, MAX_DOCUMENT_BYTES).map_err(KeysError::Trust)?;
-                let keys = RemoteKeys::new(source, fixed, &auth.algorithms);
+                let resource =
+                    HttpResource::new(url, MAX_DOCUMENT_BYTES).map_err(KeysError::Trust)?;
+                let keys = RemoteKeys::new(resource, fixed, &auth.algorithms);
                 Self::Remote(Arc::new(keys))
             }
         })
     }
 
-    /// The keys that a token with this header may be signed with.
+    /// The keys that may have signed a token with this header.
     pub(in crate::auth) fn choose(
         &self,
         alg: Algorithm,
@@ -73,8 +74,8 @@ impl Keys {
                 .candidates(alg, kid)
                 .map(|keys| chosen(keys, Rejected::Signature))
                 .map_err(Rejected::from),
-            // No secret comes from a URL, so neither its names nor its absence mean anything here.
-            Self::Remote(keys) if Kind::of(alg) == Kind::Secret => keys
+            // Secrets never come from a URL, so its key names and its failures do not matter here.
+            Self::Remote(keys) if KeyKind::of(alg) == KeyKind::Secret => keys
                 .fixed
                 .candidates(alg, kid)
                 .map(|keys| chosen(keys, Rejected::Signature))
@@ -85,7 +86,7 @@ impl Keys {
                     Ok(found) if is_fetched => Ok(chosen(found, Rejected::Signature)),
                     Ok(found) => Ok(chosen(found, Rejected::KeysAway)),
                     Err(_) if !is_fetched => Err(Rejected::KeysAway),
-                    // The configured keys have no names, also where those of the URL have some.
+                    // The configured keys have no names, even if those from the URL have.
                     Err(NoCandidate::UnknownKid) => keys
                         .fixed
                         .candidates(alg, kid)
@@ -97,7 +98,7 @@ impl Keys {
         }
     }
 
-    /// How many keys of the key set that is in force, or was refused last, cannot be used.
+    /// Unusable entries of the key set, counting the newest one even if it was rejected as a whole.
     pub(in crate::auth) fn unusable(&self) -> usize {
         match self {
             Self::Fixed(keys) => keys.unusable(),
@@ -109,9 +110,9 @@ impl Keys {
 /// The keys to try on a token.
 #[derive(Debug)]
 pub(in crate::auth) struct Chosen {
-    /// At least one.
+    /// At least one key.
     pub(in crate::auth) keys: Vec<Arc<TriedKey>>,
-    /// What it means that the signature is of none of them.
+    /// The reason to reject the token if its signature matches none of them.
     pub(in crate::auth) otherwise: Rejected,
 }
 
@@ -125,41 +126,41 @@ impl From<NoCandidate> for Rejected {
     }
 }
 
-/// The configured keys together with those that the URL last served.
+/// The configured keys together with those of the last good fetch.
 #[derive(Debug)]
 pub struct RemoteKeys {
-    source: Source,
-    /// What the configuration names beside the URL.
+    resource: HttpResource,
+    /// The configured keys without those from the URL.
     fixed: KeySet,
     algorithms: Box<[Algorithm]>,
-    /// All: those, and what the URL served last.
+    /// All keys.
     current: ArcSwap<KeySet>,
     state: Mutex<State>,
-    /// Wakes the task that fetches; ends it when this is dropped.
+    /// Wakes the task that fetches; dropping it ends the task.
     demands: watch::Sender<()>,
-    /// How many fetches have ended.
+    /// The number of fetches that have ended.
     ended: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// The last good key set, as it came.
+    /// The last good key set, as received.
     document: Option<Bytes>,
-    /// A fetch is under way, or about to be.
+    /// A fetch is in flight or about to start.
     is_coming: bool,
-    /// What was wrong with the last fetch.
+    /// The error of the last fetch.
     failure: Option<String>,
-    /// Fetches that failed since one did not.
+    /// Failed fetches since the last good one.
     failures: u32,
-    /// Entries of the last document that cannot be used.
+    /// Unusable entries of the last document.
     unusable: usize,
     demanded_ms: Option<u64>,
 }
 
 impl RemoteKeys {
-    fn new(source: Source, fixed: KeySet, algorithms: &[Algorithm]) -> Self {
+    fn new(resource: HttpResource, fixed: KeySet, algorithms: &[Algorithm]) -> Self {
         Self {
-            source,
+            resource,
             current: ArcSwap::from_pointee(fixed.clone()),
             fixed,
             algorithms: algorithms.into(),
@@ -176,16 +177,16 @@ impl RemoteKeys {
         }
     }
 
-    /// Starts with what `before` has fetched, where that is from the same URL.
+    /// Starts with the set that `before` fetched, if it has the same URL.
     ///
     /// # Errors
-    /// [`KeysError`] where that serves none of the algorithms that are allowed now.
+    /// [`KeysError`] if that set serves none of the algorithms that are allowed now.
     pub fn take_over(&self, before: &Self) -> Result<(), KeysError> {
         let document = before.state.lock().document.clone();
         match document {
-            Some(document) if self.source.is_same(&before.source) => {
+            Some(document) if self.resource.is_same(&before.resource) => {
                 self.adopt(&document).map_err(|reason| KeysError::Jwks {
-                    from: self.source.to_string(),
+                    from: self.resource.to_string(),
                     reason,
                 })
             }
@@ -210,10 +211,10 @@ impl RemoteKeys {
         });
     }
 
-    /// Waits for the fetch that is under way, or for one that is begun for whoever asks; not at
-    /// all where one was begun for another token a moment ago. Whether there is nothing better to
-    /// be had, now, than what there is then.
-    pub async fn are_fresh(&self, clock: &Clock) -> bool {
+    /// Waits for a fetch that is in flight or that this call may start. It starts none shortly after a
+    /// fetch for another token. Returns true if the last fetch was good and no other is in flight, so that
+    /// asking again would not help.
+    pub async fn wait_until_fresh(&self, clock: &Clock) -> bool {
         let mut ended = self.ended.subscribe();
         if self.demand(clock.now_ms()) {
             let _ = clock.within(MAX_WAIT, ended.changed()).await;
@@ -222,21 +223,21 @@ impl RemoteKeys {
         !state.is_coming && state.failure.is_none()
     }
 
-    /// Why no token can be checked with a key of the URL; `None` once one was fetched.
+    /// Why there are no keys from the URL yet; `None` once a set was fetched.
     pub fn missing(&self) -> Option<String> {
         let state = self.state.lock();
         if state.document.is_some() {
             return None;
         }
         let why = state.failure.as_deref().unwrap_or("it does not answer");
-        Some(format!("auth.jwks: {}: no keys yet: {why}", self.source))
+        Some(format!("auth.jwks: {}: no keys yet: {why}", self.resource))
     }
 
     fn is_fetched(&self) -> bool {
         self.state.lock().document.is_some()
     }
 
-    /// Whether a fetch is coming that is worth waiting for.
+    /// Starts a fetch unless there was one a moment ago. Returns true if a fetch is in flight.
     fn demand(&self, now_ms: u64) -> bool {
         let mut state = self.state.lock();
         if state.is_coming {
@@ -254,12 +255,12 @@ impl RemoteKeys {
         true
     }
 
-    /// Fetches once, and says when to fetch again.
+    /// Fetches once, and returns the pause until the next fetch.
     async fn fetch(&self, clock: &Clock) -> Duration {
         self.state.lock().is_coming = true;
         let accept = HeaderValue::from_static("application/jwk-set+json, application/json");
         let headers = HeaderMap::from_iter([(ACCEPT, accept)]);
-        let fetched = match clock.within(MAX_FETCH, self.source.get(headers)).await {
+        let fetched = match clock.within(MAX_FETCH, self.resource.get(headers)).await {
             Some(Ok(document)) => self.adopt(&document),
             Some(Err(error)) => Err(error.to_string()),
             None => Err(format!("no answer in {MAX_FETCH:?}")),
@@ -270,7 +271,7 @@ impl RemoteKeys {
     }
 
     fn adopt(&self, document: &Bytes) -> Result<(), String> {
-        let url = self.source.to_string();
+        let url = self.resource.to_string();
         let served = jwks::of_url(document, &self.algorithms)?;
         self.state.lock().unusable = served.unusable;
         let set = served.set?;
@@ -307,8 +308,8 @@ impl RemoteKeys {
             (pause, state.failures == 1, state.document.is_some())
         };
         if let Err(error) = fetched {
-            let url = &self.source;
-            // Once an outage: tokens that name unknown keys may cause many more fetches.
+            let url = &self.resource;
+            // Once per outage: tokens that name unknown keys may cause many more fetches.
             if is_news {
                 tracing::warn!(%url, %error, has_keys, "auth.jwks: the key set was not fetched; trying again, with the keys that there are");
             } else {
@@ -319,8 +320,8 @@ impl RemoteKeys {
     }
 }
 
-/// Doubling, and drawn from the upper half, so that servers that lost one URL together do not come
-/// back to it together.
+/// The pause doubles, and is drawn from its upper half. So servers that lost the same URL do not all
+/// return to it at once.
 fn retry_after(failures: u32) -> Duration {
     let doubled = RETRY_MIN.saturating_mul(1_u32.checked_shl(failures - 1).unwrap_or(u32::MAX));
     let longest_ms = millis(doubled.min(RETRY_MAX));

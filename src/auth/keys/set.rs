@@ -1,4 +1,4 @@
-//! The keys that stay as they are while a configuration is in force.
+//! The keys of a configuration, and which of them may have signed a token.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -7,44 +7,44 @@ use std::sync::atomic::Ordering;
 use jsonwebtoken::DecodingKey;
 
 use super::error::KeysError;
-use super::key::{Key, Kind, MIN_SECRET_BYTES, TriedKey};
+use super::key::{KeyKind, MIN_SECRET_BYTES, TriedKey, VerificationKey};
 use super::{jwks, pem};
 use crate::config::{self, Algorithm, Jwks};
 
-/// Most keys held. An issuer publishes a handful; a set far beyond that is the wrong file.
+/// Most keys held. An issuer publishes a handful; a far larger set is the wrong file.
 pub(super) const MAX_KEYS: usize = 64;
 
-/// Most keys tried on a token that names none: each costs a signature check, and such a token may
-/// come from anyone. A set with more keys of one kind gives them `kid`s.
+/// Most keys tried on a token without `kid`. Each costs a signature check, and anyone can send such a
+/// token. Sets with more keys of one kind need `kid`s.
 pub(super) const MAX_TRIES: usize = 8;
 
-/// Keys that were read.
+/// A fixed set of keys.
 #[derive(Clone, Debug)]
 pub(crate) struct KeySet {
-    keys: Vec<Key>,
-    /// Whether any key has a `kid`.
+    keys: Vec<VerificationKey>,
+    /// True if any key has a `kid`.
     named: bool,
-    /// How many entries of key sets were skipped.
+    /// The number of skipped entries.
     unusable: usize,
 }
 
 impl KeySet {
-    /// The keys in the shared secret, the PEM files and the key set file of `auth`. A key set at a
-    /// URL is not fetched here.
+    /// Reads the shared secret, the PEM files and the key set file of `auth`. A key set at a URL is not
+    /// fetched here.
     ///
     /// # Errors
-    /// A key that cannot be used, by its file's name.
+    /// A key cannot be used. The error names its file.
     pub(crate) fn load(auth: &config::Auth) -> Result<Self, KeysError> {
         let mut keys = Vec::new();
         let mut unusable = 0;
         if auth
             .algorithms
             .iter()
-            .any(|alg| Kind::of(*alg) == Kind::Secret)
+            .any(|alg| KeyKind::of(*alg) == KeyKind::Secret)
             && let Some(secret) = shared_secret(auth)?
         {
             let decoding = DecodingKey::from_secret(secret);
-            keys.push(Key::plain(Kind::Secret, decoding));
+            keys.push(VerificationKey::plain(KeyKind::Secret, decoding));
         }
         for file in &auth.public_keys {
             for key in pem::keys(file)? {
@@ -66,12 +66,12 @@ impl KeySet {
         Self::new(keys, unusable)
     }
 
-    /// These and the public keys of a set that a URL served.
-    pub(super) fn with(&self, more: Vec<Key>) -> Result<Self, KeysError> {
+    /// These keys, and the public keys of a set from a URL.
+    pub(super) fn with(&self, more: Vec<VerificationKey>) -> Result<Self, KeysError> {
         Self::new(self.keys.iter().cloned().chain(more).collect(), 0)
     }
 
-    fn new(keys: Vec<Key>, unusable: usize) -> Result<Self, KeysError> {
+    fn new(keys: Vec<VerificationKey>, unusable: usize) -> Result<Self, KeysError> {
         if keys.len() > MAX_KEYS {
             return Err(KeysError::TooMany(keys.len()));
         }
@@ -83,15 +83,15 @@ impl KeySet {
         })
     }
 
-    /// The keys that a token with this header may be signed with, 1 to [`MAX_TRIES`]; first the one
-    /// that a token was signed with last, since an issuer signs with one key at a time.
+    /// The keys that may have signed a token with this header, 1 to [`MAX_TRIES`]. The key that matched
+    /// last comes first, since an issuer signs with one key at a time.
     ///
-    /// A token's `kid` chooses among the keys of that name, and of those the ones that fit its
-    /// algorithm. A token without `kid` may be signed with any unnamed key that fits, or with a
-    /// named one if no other key fits: so an issuer of named keys cannot be made to have all of
-    /// them tried. Where no key has a name, a `kid` is one that nobody here knows how to read, and
-    /// is ignored. So is an unknown one on a token for the shared secret, which has no name: the names
-    /// of public keys beside it say nothing about the tokens that it signs.
+    /// - With a `kid`, the keys of that name that fit the algorithm.
+    /// - Without one, the unnamed keys that fit, or a named one if it is the only key that fits. So a
+    ///   token cannot cause checks with all keys of an issuer that names them.
+    ///
+    /// A `kid` is ignored if no key has a name. It is also ignored on a token for the unnamed shared
+    /// secret, if it is unknown: names of public keys mean nothing for that.
     pub(crate) fn candidates(
         &self,
         alg: Algorithm,
@@ -99,14 +99,15 @@ impl KeySet {
     ) -> Result<Vec<Arc<TriedKey>>, NoCandidate> {
         let mut kid = kid.filter(|_| self.named);
         if kid.is_some() && !self.keys.iter().any(|key| key.kid.as_deref() == kid) {
-            let is_named_secret = |key: &Key| key.kind == Kind::Secret && key.kid.is_some();
-            if Kind::of(alg) != Kind::Secret || self.keys.iter().any(is_named_secret) {
+            let is_named_secret =
+                |key: &VerificationKey| key.kind == KeyKind::Secret && key.kid.is_some();
+            if KeyKind::of(alg) != KeyKind::Secret || self.keys.iter().any(is_named_secret) {
                 return Err(NoCandidate::UnknownKid);
             }
             kid = None;
         }
         let fitting = || self.keys.iter().filter(move |key| key.serves(alg));
-        let named_so = |key: &&Key| key.kid.as_deref() == kid;
+        let named_so = |key: &&VerificationKey| key.kid.as_deref() == kid;
         let mut chosen: Vec<_> = fitting()
             .filter(named_so)
             .take(MAX_TRIES)
@@ -127,41 +128,41 @@ impl KeySet {
         Ok(chosen)
     }
 
-    /// How many entries of a key set file were skipped.
+    /// The number of skipped entries of a key set file.
     pub(crate) fn unusable(&self) -> usize {
         self.unusable
     }
 
-    /// How many keys there are.
+    /// The number of keys.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether there is no key, so that every token is refused.
+    /// Returns true if there is no key, so that every token is rejected.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 }
 
-/// Why no key is tried on a token.
+/// Why no key can be tried on a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoCandidate {
-    /// It names a key that is not in the set.
+    /// The token's `kid` is not in the set.
     UnknownKid,
-    /// It names no key, and several named ones fit.
+    /// The token has no `kid`, and several named keys fit.
     NoKid,
-    /// No key, or none of its name, fits its algorithm.
+    /// No key fits the algorithm, or none with the token's `kid`.
     NoKey,
 }
 
-/// The shared secret; nothing where none is set.
+/// The shared secret, if one is set.
 pub(crate) fn shared_secret(auth: &config::Auth) -> Result<Option<&[u8]>, KeysError> {
     let Some(secret) = &auth.secret else {
         return Ok(None);
     };
-    // A configuration that was not loaded may have any.
+    // `config::load` checks this, but tests construct configurations without it.
     if secret.len() < MIN_SECRET_BYTES {
         return Err(KeysError::ShortSecret(secret.len()));
     }

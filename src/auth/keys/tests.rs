@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::KeysError;
 use super::jwks;
-use super::key::{Kind, jose};
+use super::key::{KeyKind, jose};
 use super::set::{KeySet, MAX_KEYS, MAX_TRIES, NoCandidate};
 use crate::config::{self, Algorithm, InputFile, Secret};
 
@@ -56,7 +56,7 @@ fn jwk(name: &str, more: &Value) -> Value {
     jwk
 }
 
-/// How many keys are tried; `None` for a `kid` that no key has.
+/// The number of keys tried; `None` for an unknown `kid`.
 fn tried(keys: &KeySet, alg: Algorithm, kid: Option<&str>) -> Option<usize> {
     match keys.candidates(alg, kid) {
         Ok(keys) => Some(keys.len()),
@@ -76,7 +76,7 @@ fn a_pem_key_serves_the_algorithms_of_its_kind_alone() {
     ] {
         let keys = pem(alg, name).unwrap();
         for &other in Algorithm::ALL {
-            let fits = Kind::of(other) == Kind::of(alg);
+            let fits = KeyKind::of(other) == KeyKind::of(alg);
             assert_eq!(
                 tried(&keys, other, None),
                 Some(usize::from(fits)),
@@ -101,7 +101,7 @@ fn a_pem_file_may_hold_several_keys() {
 }
 
 #[test]
-fn unfit_pem_files_are_refused_by_name() {
+fn unusable_pem_files_are_rejected_by_name() {
     let message = |name| pem(Algorithm::RS256, name).unwrap_err().to_string();
     assert!(message("rsa1024.pem").contains("rsa1024.pem is an RSA key of fewer than 2048"));
     assert!(message("rsa.key.pem").contains("holds a private key"));
@@ -169,7 +169,7 @@ fn a_jwks_alg_binds_its_key() {
     assert_eq!(tried(&keys, Algorithm::RS256, None), Some(0));
 }
 
-/// One entry for each way to be of no use, and what is said of it.
+/// One entry for each reason to be unusable, with that reason.
 fn unusable() -> Vec<(Value, &'static str)> {
     let p256 = |more: &Value| jwk("p256.pem", more);
     let mut padded = p256(&json!({}));
@@ -185,9 +185,9 @@ fn unusable() -> Vec<(Value, &'static str)> {
     let mut without_y = p256(&json!({}));
     without_y.as_object_mut().unwrap().remove("y");
     vec![
-        (Value::Null, "is no object"),
-        (json!("hunter2"), "is no object"),
-        (json!(["hunter2"]), "is no object"),
+        (Value::Null, "is not an object"),
+        (json!("hunter2"), "is not an object"),
+        (json!(["hunter2"]), "is not an object"),
         (json!({}), "is "),
         (
             json!({"kty": "hunter2"}),
@@ -197,8 +197,11 @@ fn unusable() -> Vec<(Value, &'static str)> {
             json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"}),
             "is for an algorithm that is not supported",
         ),
-        (p256(&json!({"kid": 7})), "has a kid that is no string"),
-        (p256(&json!({"kid": ["k"]})), "has a kid that is no string"),
+        (p256(&json!({"kid": 7})), "has a kid that is not a string"),
+        (
+            p256(&json!({"kid": ["k"]})),
+            "has a kid that is not a string",
+        ),
         (p256(&json!({"use": "enc"})), "is not for signatures"),
         (
             p256(&json!({"key_ops": ["encrypt"]})),
@@ -206,14 +209,14 @@ fn unusable() -> Vec<(Value, &'static str)> {
         ),
         (
             p256(&json!({"alg": "RS256"})),
-            "is of another type than its alg needs",
+            "does not have the type that its alg needs",
         ),
         (padded, "is not base64url without padding"),
         (cut, "has a coordinate of the wrong length"),
         (cut_y, "has a coordinate of the wrong length"),
         (
             p256(&json!({"use": 7})),
-            "is no JSON Web Key of a type known here",
+            "is not a JSON Web Key of a supported type",
         ),
         (
             p256(&json!({"x": "AAAA"})),
@@ -268,7 +271,7 @@ fn a_key_that_cannot_be_used_is_skipped_and_counted_and_affects_no_other() {
 }
 
 #[test]
-fn a_set_without_a_key_of_use_is_refused_with_the_reasons() {
+fn a_set_without_usable_keys_is_rejected_with_the_reasons() {
     for (entry, reason) in unusable() {
         let entry = &entry;
         let message = jwks(Algorithm::ALL, &json!([entry]))
@@ -296,7 +299,7 @@ fn a_set_without_a_key_of_use_is_refused_with_the_reasons() {
 }
 
 #[test]
-fn a_good_key_that_no_algorithm_asks_for_is_not_counted() {
+fn a_good_key_for_another_algorithm_is_not_counted() {
     let keys = jwks(
         &[Algorithm::ES256],
         &json!([jwk("p256.pem", &json!({})), jwk("ed25519.pem", &json!({}))]),
@@ -306,7 +309,7 @@ fn a_good_key_that_no_algorithm_asks_for_is_not_counted() {
 }
 
 #[test]
-fn names_of_public_keys_say_nothing_about_the_shared_secret() {
+fn names_of_public_keys_do_not_matter_for_the_shared_secret() {
     let load = |set: &Value| {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         write!(file, "{}", json!({ "keys": set })).unwrap();
@@ -322,10 +325,10 @@ fn names_of_public_keys_say_nothing_about_the_shared_secret() {
     for kid in [None, Some("another")] {
         assert_eq!(tried(&keys, Algorithm::HS256, kid), Some(1), "{kid:?}");
     }
-    // One that names a public key is not for the secret.
+    // The name of a public key does not choose the secret.
     assert_eq!(tried(&keys, Algorithm::HS256, Some("p")), Some(0));
     assert_eq!(tried(&keys, Algorithm::ES256, Some("another")), None);
-    // Where secrets have names, a name chooses.
+    // If secrets have names, the name chooses.
     let secret = json!({"kty": "oct", "kid": "s", "k": "QSBzZWNyZXQgdGhhdCBpcyBsb25nIGVub3VnaCBmb3IgSFMyNTY"});
     let keys = load(&json!([secret]));
     assert_eq!(tried(&keys, Algorithm::HS256, Some("s")), Some(1));
@@ -393,13 +396,13 @@ fn a_secret_in_a_set_counts_only_where_hmac_is_allowed() {
 }
 
 #[test]
-fn unfit_sets_are_refused() {
+fn unusable_sets_are_rejected() {
     let message = |keys: Value| jwks(Algorithm::ALL, &keys).unwrap_err().to_string();
     assert!(message(json!([])).ends_with("no key in it serves one of auth.algorithms"));
     for no_set in [json!("hunter2"), json!({"a": "hunter2"}), json!(null)] {
         let message = message(no_set);
         assert!(
-            message.contains("no JSON Web Key Set, from line 1"),
+            message.contains("not a JSON Web Key Set (line 1"),
             "{message}"
         );
         assert!(!message.contains("hunter2"), "{message}");
@@ -420,8 +423,8 @@ fn the_key_of_the_last_good_signature_is_tried_first() {
     let before = candidates();
     for place in [1, 2, 0] {
         let key = &before[place];
-        assert!(!key.holds("AAAA", message, Algorithm::ES256));
-        assert!(key.holds(&signature, message, Algorithm::ES256));
+        assert!(!key.verify("AAAA", message, Algorithm::ES256));
+        assert!(key.verify(&signature, message, Algorithm::ES256));
         assert!(Arc::ptr_eq(&candidates()[0], key), "{place}");
     }
 }
@@ -437,7 +440,7 @@ fn a_token_without_kid_is_tried_on_a_bounded_number_of_keys() {
 }
 
 #[test]
-fn a_set_of_a_url_adds_public_keys_and_none_that_is_a_secret() {
+fn a_set_from_a_url_adds_public_keys_but_no_secret() {
     let algorithms = [Algorithm::ES256, Algorithm::HS256];
     let fixed = KeySet::load(&config::Auth {
         secret: Secret::new(&"s".repeat(32)),
@@ -448,7 +451,7 @@ fn a_set_of_a_url_adds_public_keys_and_none_that_is_a_secret() {
         let document = json!({ "keys": keys }).to_string();
         jwks::of_url(document.as_bytes(), algorithms).unwrap()
     };
-    let with = |served: jwks::Served| fixed.with(served.set.unwrap().keys);
+    let with = |served: jwks::ServedJwks| fixed.with(served.set.unwrap().keys);
     let p256 = jwk("p256.pem", &json!({"kid": "p"}));
     let keys = with(served(json!([p256]), &algorithms)).unwrap();
     assert_eq!(tried(&keys, Algorithm::ES256, Some("p")), Some(1));
@@ -465,7 +468,7 @@ fn a_set_of_a_url_adds_public_keys_and_none_that_is_a_secret() {
         let alone = served(json!([secret]), algorithms).set.unwrap_err();
         assert!(
             alone.ends_with(
-                "keys[0] (kid \"s\") is a shared secret, and what a URL serves is public"
+                "keys[0] (kid \"s\") is a shared secret, but a key set at a URL is public"
             ),
             "{alone}"
         );

@@ -1,6 +1,5 @@
-//! What the application said a moment ago, and what it is being asked. Bounded: past
-//! `max_kept`, the answer that would run out first goes. Questions are bounded by the clients that
-//! wait for them.
+//! Recent answers of the application, and the questions in flight. At most `max_kept` answers are
+//! kept; one more replaces the one that expires first. The clients that wait bound the questions.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,49 +10,49 @@ use tokio::sync::watch;
 use crate::event::Position;
 use crate::expiring::Expiring;
 
-/// What stands for a request's cookies.
-pub(super) type Key = [u8; 32];
+/// Identifies the session of a request, without keeping its cookies.
+pub(super) type SessionKey = [u8; 32];
 
-/// What the application said.
+/// An answer of the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// The session is this user's.
+pub(super) enum SessionAnswer {
+    /// The session belongs to this user.
     SignedIn {
         user: CompactString,
-        /// How far the log had come when the question was sent.
+        /// The log's position when the question was sent.
         asked: Position,
     },
-    /// It is nobody's.
+    /// The session belongs to no user.
     Refused,
 }
 
-/// How a question ended.
+/// The outcome of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Answered(Answer),
+pub(super) enum Outcome {
+    Answered(SessionAnswer),
     Unknown,
-    /// The address that was to be asked about was refused too often.
+    /// The address had too many refusals, so its question was not sent.
     NotAsked,
 }
 
-/// Where a question's end is told.
-pub(super) type Ending = Arc<watch::Sender<Option<Verdict>>>;
+/// Sends the outcome to the clients that wait.
+pub(super) type OutcomeSender = Arc<watch::Sender<Option<Outcome>>>;
 
-/// What is known of a session.
+/// The state of a session in the cache.
 #[derive(Debug)]
 pub(super) enum Found {
-    Kept(Answer),
-    /// Somebody asks.
-    Coming(watch::Receiver<Option<Verdict>>),
-    /// Whoever gets this has to ask, and to settle or forget it.
-    Unasked(Ending),
+    Kept(SessionAnswer),
+    /// A question is in flight.
+    Coming(watch::Receiver<Option<Outcome>>),
+    /// The caller has to ask, and then to settle or forget the question.
+    Unasked(OutcomeSender),
 }
 
-/// Recent answers of the application, and the questions under way. No key has both.
+/// Recent answers of the application, and the questions in flight. No key has both.
 #[derive(Debug)]
 pub(super) struct Answers {
-    coming: HashMap<Key, Ending>,
-    kept: Expiring<Key, Answer>,
+    coming: HashMap<SessionKey, OutcomeSender>,
+    kept: Expiring<SessionKey, SessionAnswer>,
     max_kept: usize,
 }
 
@@ -66,30 +65,36 @@ impl Answers {
         }
     }
 
-    /// What is known of `key`; a kept answer only if it has not run out and `holds`.
+    /// Looks up `key`. A kept answer counts only if it has not expired and `holds`.
     pub(super) fn find(
         &mut self,
-        key: Key,
+        key: SessionKey,
         now_ms: u64,
-        holds: impl FnOnce(&Answer) -> bool,
+        holds: impl FnOnce(&SessionAnswer) -> bool,
     ) -> Found {
-        if let Some(verdict) = self.coming.get(&key) {
-            return Found::Coming(verdict.subscribe());
+        if let Some(outcome) = self.coming.get(&key) {
+            return Found::Coming(outcome.subscribe());
         }
         if let Some(kept) = self.kept.get(key)
-            && kept.place.expires_ms > now_ms
+            && kept.expiry.at_ms > now_ms
             && holds(&kept.value)
         {
             return Found::Kept(kept.value.clone());
         }
         self.kept.remove(key);
-        let verdict = Ending::default();
-        self.coming.insert(key, Arc::clone(&verdict));
-        Found::Unasked(verdict)
+        let outcome = OutcomeSender::default();
+        self.coming.insert(key, Arc::clone(&outcome));
+        Found::Unasked(outcome)
     }
 
-    /// Ends a question; its answer, if there is one, is kept until `end_ms`.
-    pub(super) fn settle(&mut self, key: Key, answer: Option<&Answer>, end_ms: u64, now_ms: u64) {
+    /// Ends a question. Its answer, if any, is kept until `end_ms`.
+    pub(super) fn settle(
+        &mut self,
+        key: SessionKey,
+        answer: Option<&SessionAnswer>,
+        end_ms: u64,
+        now_ms: u64,
+    ) {
         self.forget(key);
         let room = self.max_kept - usize::from(answer.is_some());
         self.kept.make_room(room, now_ms);
@@ -98,8 +103,8 @@ impl Answers {
         }
     }
 
-    /// As if nobody had ever asked.
-    pub(super) fn forget(&mut self, key: Key) {
+    /// Removes question and answer.
+    pub(super) fn forget(&mut self, key: SessionKey) {
         self.coming.remove(&key);
         self.kept.remove(key);
     }
@@ -114,12 +119,12 @@ mod tests {
     const KEPT_MS: u64 = 5_000;
     const MAX_KEPT: usize = 3;
 
-    fn key(number: u8) -> Key {
+    fn key(number: u8) -> SessionKey {
         [number; 32]
     }
 
-    fn signed_in(number: u8, asked_ms: u64) -> Answer {
-        Answer::SignedIn {
+    fn signed_in(number: u8, asked_ms: u64) -> SessionAnswer {
+        SessionAnswer::SignedIn {
             user: number.to_string().into(),
             asked: Position(asked_ms),
         }
@@ -143,7 +148,7 @@ mod tests {
         ]
     }
 
-    /// What is known, told as simply as possible: the oldest answer first.
+    /// A naive model of the cache: the oldest answer first.
     #[derive(Default)]
     struct Model {
         asked: Vec<(u8, u64)>,
@@ -193,7 +198,7 @@ mod tests {
                         let answer = is_answered.then_some(&answer);
                         answers.settle(key(number), answer, asked_ms + KEPT_MS, now_ms);
                         model.kept.retain(|(_, asked_ms)| asked_ms + KEPT_MS > now_ms);
-                        // A stable sort: of two that run out together, the first settled goes first.
+                        // A stable sort: of two that expire together, the first settled goes first.
                         model.kept.sort_by_key(|(_, asked_ms)| *asked_ms);
                         if is_answered {
                             let excess = (model.kept.len() + 1).saturating_sub(MAX_KEPT);

@@ -1,17 +1,17 @@
-//! Asks the application whose session a cookie is: the last way in, for clients that have no
-//! token.
+//! Asks the application whose session a cookie is. This is for clients without a token, and is tried
+//! last.
 //!
-//! Each question costs the application a request, clients come back in storms, and anybody can make
-//! up a cookie. So:
-//! - only a request with one of the session cookies, or `Authorization`, is asked about;
-//! - an answer is kept for [`KEPT`], and requests with the same session share one question;
-//! - at most [`MAX_QUESTIONS`] are under way, of one address [`MAX_QUESTIONS_EACH`], and addresses
-//!   take turns;
-//! - an address whose sessions are refused again and again is asked about more slowly
-//!   ([`MAX_REFUSALS`]). What is answered well costs it nothing.
+//! Each question costs the application a request. Clients come back in storms, and anyone can make up a
+//! cookie. Therefore:
+//! - only a request with a session cookie or `Authorization` causes a question;
+//! - an answer is kept for [`KEPT`], and requests with the same session share a question;
+//! - at most [`MAX_QUESTIONS`] are in flight, [`MAX_QUESTIONS_EACH`] per address, and the queue is
+//!   fair between addresses;
+//! - an address with many refused sessions is slowed down ([`MAX_REFUSALS`]). Good sessions do not
+//!   count against it.
 //!
-//! What the application did not answer is not kept: it may be back with the next request, and the
-//! bounds hold without it.
+//! A failure to answer is not cached: the application may be back for the next request, and the limits
+//! hold anyway.
 
 mod answers;
 mod session_auth;

@@ -1,4 +1,4 @@
-//! Asks the application, and shares the questions.
+//! Sends questions to the application, and shares the answers.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,68 +14,67 @@ use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::answers::{Answer, Answers, Found, Key, Verdict};
+use super::answers::{Answers, Found, Outcome, SessionAnswer, SessionKey};
 use crate::auth::allowance::Allowance;
 use crate::auth::credentials::cookies;
+use crate::auth::fair_queue::{Busy, FairQueue, QueueLimits};
 use crate::auth::name::name;
-use crate::auth::turns::{Bounds, Busy, Turns};
 use crate::auth::{Identity, Issued};
 use crate::clock::{Clock, millis};
 use crate::config::{CookieName, Url};
 use crate::event::Position;
 use crate::net::Network;
-use crate::outbound::{NoAnswer, NoTrust, Source};
+use crate::outbound::{FetchError, HttpResource, NoRootCertificates};
 use crate::quiet::Quiet;
 use crate::text::without_byte_order_mark;
 
-/// How long an answer holds, from when it was asked for.
+/// How long an answer is valid, counted from its question.
 pub const KEPT: Duration = Duration::from_secs(5);
-/// Longest wait for an answer, until its turn comes included.
+/// Longest wait for an answer, including the time in the queue.
 pub const MAX_WAIT: Duration = Duration::from_secs(2);
-/// Questions under way at once: as many as an application's few processes with their threads
-/// answer side by side. At 10 ms a question, 3,200 clients a second get in.
+/// Questions in flight: as many as an application's few processes and threads can answer at once. At
+/// 10 ms per question, 3,200 clients per second get in.
 pub const MAX_QUESTIONS: usize = 32;
-/// Questions of one address under way at once: a quarter, so that one that makes the application
-/// slow leaves the others most turns.
+/// Questions in flight per address: a quarter, so that slow questions of one address leave most of the
+/// capacity to others.
 pub const MAX_QUESTIONS_EACH: usize = 8;
-/// Questions that wait for a turn. Clients wait with them, so `max_handshakes` bounds them, too.
+/// Questions in the queue. Clients wait with them, so `max_handshakes` bounds them, too.
 const MAX_WAITING: usize = 4 * 1024;
-/// The same, of one address whose sessions are refused again and again: what it gets through in
-/// [`MAX_WAIT`], more or less.
+/// The same per address with many refused sessions: roughly what it gets through in [`MAX_WAIT`].
 const MAX_WAITING_SUSPECT: usize = 64;
-/// Refusals of one address at once: more expired sessions than come back together from an office.
+/// Burst of refusals per address: more expired sessions than return together from one office.
 pub const MAX_REFUSALS: u64 = 100;
-/// Between two refusals of an address that has used those up.
+/// Time until one refusal is forgiven.
 pub const REFUSAL_EVERY: Duration = Duration::from_millis(100);
-/// Answers kept at once, some 3 MiB. More than are asked for in [`KEPT`] at that rate.
+/// Answers kept, some 3 MiB: more than arrive within [`KEPT`] at the rate above.
 const MAX_ANSWERS: usize = 16 * 1024;
-/// Longest answer: an id of 256 bytes, and whatever else the application likes to tell.
+/// Longest answer: an id of 256 bytes, and whatever else the application includes.
 pub const MAX_ANSWER_BYTES: usize = 16 * 1024;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// Between two log lines about an application that does not answer.
+/// Shortest time between two log lines about missing answers.
 const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
 
 /// Asks the application about cookies, with a cache, a queue and limits.
 #[derive(Debug)]
 pub(crate) struct SessionAuth {
-    source: Source,
-    /// The cookies that the answer depends on.
+    resource: HttpResource,
+    /// The cookies on which the answer depends.
     cookies: Box<[CookieName]>,
-    turns: Turns,
+    queue: FairQueue,
     refusals: Allowance,
     answers: Mutex<Answers>,
-    /// When the log was last told that there is no answer; `u64::MAX` for never.
+    /// Limits the log lines about missing answers.
     complaints: Quiet,
 }
 
-/// Why a request's session signs nobody in.
+/// Why a request's session identifies no user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoSession {
-    /// There is none, or the application refuses it.
+    /// The request has no session, or the application refuses it.
     Refused,
-    /// The application did not say.
+    /// The application did not answer.
     Unknown,
-    /// It is not asked: its address was refused too often.
+    /// The application was not asked: the address had too many refusals.
     NotAsked,
 }
 
@@ -83,12 +82,12 @@ impl SessionAuth {
     /// Asks `url` about requests that have one of the `cookies`.
     ///
     /// # Errors
-    /// It asks for TLS, and no certificate is trusted here.
-    pub(crate) fn new(url: &Url, cookies: &[CookieName]) -> Result<Self, NoTrust> {
+    /// The URL is https, and the system trusts no certificate.
+    pub(crate) fn new(url: &Url, cookies: &[CookieName]) -> Result<Self, NoRootCertificates> {
         Ok(Self {
-            source: Source::new(url.uri().clone(), MAX_ANSWER_BYTES)?,
+            resource: HttpResource::new(url.uri().clone(), MAX_ANSWER_BYTES)?,
             cookies: cookies.into(),
-            turns: Turns::new(Bounds {
+            queue: FairQueue::new(QueueLimits {
                 at_once: MAX_QUESTIONS,
                 at_once_each: MAX_QUESTIONS_EACH,
                 waiting: MAX_WAITING,
@@ -100,16 +99,15 @@ impl SessionAuth {
         })
     }
 
-    /// Whether this asks where the other does, about the same requests.
+    /// Returns true if both ask the same URL about the same requests.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.source.is_same(&other.source) && self.cookies == other.cookies
+        self.resource.is_same(&other.resource) && self.cookies == other.cookies
     }
 
-    /// Who sends a request with these headers, from `address`. An answer from before a session
-    /// change of its user, which `is_allowed` knows of, counts no more: the application is
-    /// asked again.
+    /// Identifies the sender of a request with these headers, from `address`. A cached answer does not
+    /// count if `is_allowed` knows a later session change of its user; then the application is asked again.
     ///
-    /// The question itself runs on `control`, and to its end even where the client goes away.
+    /// The question runs on `control`, and to its end even if the client goes away.
     ///
     /// # Errors
     /// [`NoSession`]
@@ -124,63 +122,67 @@ impl SessionAuth {
     ) -> Result<Identity, NoSession> {
         let key = key(headers, &self.cookies).ok_or(NoSession::Refused)?;
         let network = Network::of(address);
-        let holds = |answer: &Answer| answer.identity().is_none_or(|who| is_allowed(&who));
+        let holds = |answer: &SessionAnswer| {
+            answer
+                .identity()
+                .is_none_or(|identity| is_allowed(&identity))
+        };
         let found = self.answers.lock().find(key, clock.now_ms(), holds);
         let mut coming = match found {
             Found::Kept(answer) => return answer.identity().ok_or(NoSession::Refused),
             Found::Coming(coming) => coming,
-            Found::Unasked(verdict) => {
+            Found::Unasked(outcome) => {
                 if !self.refusals.has_some(network, clock.now_ms()) {
                     self.answers.lock().forget(key);
                     return Err(NoSession::NotAsked);
                 }
-                let coming = verdict.subscribe();
+                let coming = outcome.subscribe();
                 let headers = forwarded(headers, address);
                 let (this, clock) = (Arc::clone(self), clock.clone());
                 control.spawn(async move {
-                    let question = this.ask(key, headers, network, &verdict, &clock, head);
+                    let question = this.ask(key, headers, network, &outcome, &clock, head);
                     question.await;
                 });
                 coming
             }
         };
-        // An error means that nobody asks any more, as the server ends.
+        // An error means that the question was dropped because the server stops.
         match coming.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(Verdict::Answered(answer))) => answer.identity().ok_or(NoSession::Refused),
-            Ok(Some(Verdict::NotAsked)) => Err(NoSession::NotAsked),
+            Ok(Some(Outcome::Answered(answer))) => answer.identity().ok_or(NoSession::Refused),
+            Ok(Some(Outcome::NotAsked)) => Err(NoSession::NotAsked),
             _ => Err(NoSession::Unknown),
         }
     }
 
-    /// Asks when its turn comes, unless by then nobody wants to know.
+    /// Asks, after waiting in the queue. Stops if no client waits any more.
     async fn ask(
         &self,
-        key: Key,
+        key: SessionKey,
         headers: HeaderMap,
         network: Network,
-        verdict: &watch::Sender<Option<Verdict>>,
+        outcome: &watch::Sender<Option<Outcome>>,
         clock: &Clock,
         head: impl Fn() -> Position + Send,
     ) {
         let asked_ms = clock.now_ms();
-        let repute = self.refusals.repute(network, asked_ms);
+        let reputation = self.refusals.reputation(network, asked_ms);
         let question = async {
-            let turn = tokio::select! {
-                turn = self.turns.take(network, repute) => turn,
-                () = self.is_given_up(key, verdict) => return None,
+            let grant = tokio::select! {
+                grant = self.queue.enter(network, reputation) => grant,
+                () = self.wait_until_abandoned(key, outcome) => return None,
             };
-            let _turn = match turn {
-                Ok(turn) => turn,
+            let _grant = match grant {
+                Ok(grant) => grant,
                 Err(Busy) => return Some(Err("too many questions wait".to_owned())),
             };
-            // In advance: those that are asked together must not all be refused.
+            // Counted in advance, so that questions sent together cannot all be refused uncounted.
             if !self.refusals.take(network, clock.now_ms()) {
                 return Some(Ok(None));
             }
-            // Before the question: a log-out that comes during it is later than what it is told.
+            // Read before the question: a log-out during the question is then later than its answer.
             let asked = head();
-            let answer = read(self.source.get(headers).await, asked);
-            if !matches!(answer, Ok(Answer::Refused)) {
+            let answer = read(self.resource.get(headers).await, asked);
+            if !matches!(answer, Ok(SessionAnswer::Refused)) {
                 self.refusals.give_back(network);
             }
             Some(answer.map(Some))
@@ -190,41 +192,45 @@ impl SessionAuth {
             Some(Some(answer)) => answer,
             None => Err(format!("no answer in {MAX_WAIT:?}")),
         };
-        let verdict_now = match answer {
-            Ok(Some(answer)) => Verdict::Answered(answer),
-            Ok(None) => Verdict::NotAsked,
+        let outcome_now = match answer {
+            Ok(Some(answer)) => Outcome::Answered(answer),
+            Ok(None) => Outcome::NotAsked,
             Err(error) => {
                 self.complain(&error, clock.now_ms());
-                Verdict::Unknown
+                Outcome::Unknown
             }
         };
-        let answer = match &verdict_now {
-            Verdict::Answered(answer) => Some(answer),
-            Verdict::Unknown | Verdict::NotAsked => None,
+        let answer = match &outcome_now {
+            Outcome::Answered(answer) => Some(answer),
+            Outcome::Unknown | Outcome::NotAsked => None,
         };
         let kept_until_ms = asked_ms + millis(KEPT);
         self.answers
             .lock()
             .settle(key, answer, kept_until_ms, clock.now_ms());
-        verdict.send_replace(Some(verdict_now));
+        outcome.send_replace(Some(outcome_now));
     }
 
-    /// Comes true when every client that waited for a question has gone; it is then forgotten.
-    async fn is_given_up(&self, key: Key, verdict: &watch::Sender<Option<Verdict>>) {
+    /// Returns when no client waits for the question any more, after forgetting it.
+    async fn wait_until_abandoned(
+        &self,
+        key: SessionKey,
+        outcome: &watch::Sender<Option<Outcome>>,
+    ) {
         loop {
-            verdict.closed().await;
+            outcome.closed().await;
             let mut answers = self.answers.lock();
-            // Clients come under this lock.
-            if verdict.receiver_count() == 0 {
+            // Clients subscribe under this lock.
+            if outcome.receiver_count() == 0 {
                 answers.forget(key);
                 return;
             }
         }
     }
 
-    /// Says that there is no answer, at most once a minute: a client may be the cause.
+    /// Logs a missing answer, at most once a minute: a client may be the cause.
     fn complain(&self, error: &str, now_ms: u64) {
-        let url = &self.source;
+        let url = &self.resource;
         if let Some(suppressed) = self.complaints.suppressed(now_ms) {
             tracing::warn!(%url, %error, suppressed, "auth.session_auth_url: a session was not checked");
         } else {
@@ -233,16 +239,16 @@ impl SessionAuth {
     }
 }
 
-/// What the application gets of a request: its cookies, on one line, its `Authorization`, and
-/// where it comes from.
+/// The headers that the application receives: cookies on one line, `Authorization`, and the client's
+/// address.
 fn forwarded(headers: &HeaderMap, address: Option<IpAddr>) -> HeaderMap {
     let mut forwarded = HeaderMap::new();
     forwarded.insert(ACCEPT, HeaderValue::from_static("application/json"));
     for value in headers.get_all(AUTHORIZATION) {
         forwarded.append(AUTHORIZATION, value.clone());
     }
-    // HTTP/2 lets a client send several, and a proxy may pass them on as they are; an application
-    // behind HTTP/1.1 expects one (RFC 9113, section 8.2.3).
+    // HTTP/2 allows several cookie headers, and a proxy may pass them on unchanged. An application behind
+    // HTTP/1.1 expects one (RFC 9113, section 8.2.3).
     let lines: Vec<&[u8]> = headers
         .get_all(COOKIE)
         .iter()
@@ -260,10 +266,9 @@ fn forwarded(headers: &HeaderMap, address: Option<IpAddr>) -> HeaderMap {
     forwarded
 }
 
-/// Stands for the session of a request: its session cookies and its `Authorization`; `None` where
-/// there is neither. No cookie is kept, and none can be made up that gets another's answer:
-/// lengths go in, so that no value can pass for two.
-fn key(headers: &HeaderMap, session_cookies: &[CookieName]) -> Option<Key> {
+/// Identifies the session of a request by a hash of its session cookies and `Authorization`; `None` if
+/// there is neither. Lengths are hashed, too, so that no other set of cookies has the same input.
+fn key(headers: &HeaderMap, session_cookies: &[CookieName]) -> Option<SessionKey> {
     let mut hash = Sha256::new();
     let mut has_any = false;
     let mut add = |name: &[u8], value: &[u8]| {
@@ -279,14 +284,14 @@ fn key(headers: &HeaderMap, session_cookies: &[CookieName]) -> Option<Key> {
         }
     }
     for value in headers.get_all(AUTHORIZATION) {
-        // With a colon, which no cookie's name has.
+        // The colon keeps it apart from cookies: no cookie name has one.
         add(b"authorization:", value.as_bytes());
     }
     has_any.then(|| hash.finalize().into())
 }
 
-/// What an answer says; of one that says nothing, why.
-fn read(answer: Result<Bytes, NoAnswer>, asked: Position) -> Result<Answer, String> {
+/// Parses an answer; the error says why it gives no information.
+fn read(answer: Result<Bytes, FetchError>, asked: Position) -> Result<SessionAnswer, String> {
     let user = |body: &[u8]| -> Option<CompactString> {
         let body = without_byte_order_mark(body);
         let fields: Map<String, Value> = serde_json::from_slice(body).ok()?;
@@ -294,18 +299,18 @@ fn read(answer: Result<Bytes, NoAnswer>, asked: Position) -> Result<Answer, Stri
     };
     match answer {
         Ok(body) => match user(&body) {
-            Some(user) => Ok(Answer::SignedIn { user, asked }),
+            Some(user) => Ok(SessionAnswer::SignedIn { user, asked }),
             None => Err("the answer names no user: {\"user_id\": …} is a text of 1 to 256 bytes or an integer".to_owned()),
         },
-        Err(NoAnswer::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) => {
-            Ok(Answer::Refused)
+        Err(FetchError::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) => {
+            Ok(SessionAnswer::Refused)
         }
         Err(error) => Err(error.to_string()),
     }
 }
 
-impl Answer {
-    /// Who is signed in, if somebody is.
+impl SessionAnswer {
+    /// The user who is signed in, if any.
     fn identity(&self) -> Option<Identity> {
         match self {
             Self::Refused => None,

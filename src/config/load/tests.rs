@@ -11,8 +11,8 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 type Pairs<'a> = &'a [(&'a str, &'a str)];
 
-/// Sources with a secret, a file of `toml` and these variables and flags.
-fn sources(dir: &tempfile::TempDir, toml: &str, env: Pairs<'_>, flags: Pairs<'_>) -> Sources {
+/// Sources with a secret, a file with `toml`, and these variables and flags.
+fn sources(dir: &tempfile::TempDir, toml: &str, env: Pairs<'_>, flags: Pairs<'_>) -> ConfigSources {
     let owned = |pairs: Pairs<'_>| {
         pairs
             .iter()
@@ -21,7 +21,7 @@ fn sources(dir: &tempfile::TempDir, toml: &str, env: Pairs<'_>, flags: Pairs<'_>
     };
     let file = dir.path().join("idlewild.toml");
     fs::write(&file, toml).unwrap();
-    Sources {
+    ConfigSources {
         file: Some(file),
         env: owned(env),
         flags: owned(flags),
@@ -39,7 +39,7 @@ fn refused(toml: &str, env: Pairs<'_>, flags: Pairs<'_>) -> String {
     let mut sources = sources(&dir, toml, env, flags);
     let is_given = |(name, _): &(String, String)| name.contains("_AUTH__");
     if !toml.contains("auth.") && !sources.env.iter().any(is_given) {
-        // Its lack would be an error of its own.
+        // A missing secret would be a second error.
         let secret = ("IDLEWILD_AUTH__SECRET".to_owned(), SECRET.to_owned());
         sources.env.push(secret);
     }
@@ -48,7 +48,7 @@ fn refused(toml: &str, env: Pairs<'_>, flags: Pairs<'_>) -> String {
     error
 }
 
-/// A valid configuration with `toml` over it; `{dir}` stands for a directory.
+/// A valid configuration overlaid with `toml`, in which `{dir}` means a temporary directory.
 fn checked(toml: &str) -> Result<Config, String> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("idlewild.toml");
@@ -58,10 +58,10 @@ fn checked(toml: &str) -> Result<Config, String> {
         let secret = "x".repeat(32);
         env.push(("IDLEWILD_AUTH__SECRET".to_owned(), secret));
     }
-    let sources = Sources {
+    let sources = ConfigSources {
         file: Some(file),
         env,
-        ..Sources::default()
+        ..ConfigSources::default()
     };
     load(&sources).map_err(|error| error.to_string())
 }
@@ -83,7 +83,7 @@ fn flags_beat_variables_beat_the_file_beats_the_defaults() {
 }
 
 #[test]
-fn text_is_read_as_the_type_of_its_key() {
+fn texts_are_read_as_the_type_of_the_key() {
     let digits = "1".repeat(32);
     let config = loaded(
         "max_backlog_bytes = 8192",
@@ -136,7 +136,7 @@ fn a_repeated_flag_adds_to_its_list() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_with_its_key_and_origin() {
+fn an_invalid_value_is_rejected_with_its_key_and_origin() {
     let cases: [(&str, Pairs<'_>, Pairs<'_>, &[&str]); 15] = [
         (
             "max_conections = 3",
@@ -233,9 +233,9 @@ fn what_cannot_be_read_is_refused_with_its_key_and_origin() {
 
 #[test]
 fn a_missing_file_is_refused_by_name() {
-    let error = load(&Sources {
+    let error = load(&ConfigSources {
         file: Some("/nonexistent/idlewild.toml".into()),
-        ..Sources::default()
+        ..ConfigSources::default()
     });
     assert!(
         error
@@ -268,7 +268,7 @@ fn session_cookies_are_a_list_of_names() {
 }
 
 #[test]
-fn the_login_makes_no_tokens_that_live_too_long() {
+fn the_logins_tokens_must_not_live_too_long() {
     let toml = format!("auth.secret = \"{SECRET}\"\nlogin.token_ttl = \"31d\"");
     let error = refused(&toml, &[], &[]);
     assert!(

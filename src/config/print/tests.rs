@@ -4,13 +4,12 @@ use std::{env, fs};
 use toml::Table;
 
 use super::*;
-use crate::config::{Sources, keys, load};
+use crate::config::{ConfigSources, keys, load};
 
-/// Where the comments on the page begin, two spaces aside.
+/// The column of the comments on the page, without two spaces before them.
 const COMMENT_COLUMN: usize = 35;
 
-/// The contract's TOML, word for word but for the example key, where the history is kept,
-/// and the telemetry.
+/// The TOML of the contract, except for the example key, the history's path, and the telemetry.
 const CONTRACT: &str = r#"
 listen = ["127.0.0.1:8000"]
 admin_listen = ["127.0.0.1:8001"]
@@ -94,7 +93,7 @@ service_name = "idlewild"
 sample_ratio = 1.0
 "#;
 
-/// The page's list of all keys.
+/// The list of all keys on the page.
 fn list() -> String {
     lines(&Config::default(), |line, key| {
         format!("{line:COMMENT_COLUMN$}  # {}", key.summary())
@@ -102,7 +101,7 @@ fn list() -> String {
 }
 
 #[test]
-fn the_defaults_are_the_contracts() {
+fn the_defaults_are_those_of_the_contract() {
     let defaults: Table = print(&Config::default()).parse().unwrap();
     let contract: Table = CONTRACT.parse().unwrap();
     for (key, value) in contract {
@@ -119,25 +118,25 @@ fn the_defaults_are_the_contracts() {
 }
 
 #[test]
-fn what_is_printed_is_read_as_it_was() {
+fn a_printed_configuration_reads_back() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("idlewild.toml");
-    // Beside the list: no key of the application is there, so nobody could sign in.
+    // The list sets nothing that lets users sign in, so the application's URL is added.
     let list = list().replace(
         "session_auth_url = \"\"",
         "session_auth_url = \"http://a/\"",
     );
     fs::write(&file, &list).unwrap();
-    let sources = Sources {
+    let sources = ConfigSources {
         file: Some(file),
-        ..Sources::default()
+        ..ConfigSources::default()
     };
     let read = load(&sources).unwrap();
     let without_comments: Table = list.parse().unwrap();
     assert_eq!(print(&read).parse::<Table>().unwrap(), without_comments);
 }
 
-/// `UPDATE_DOCS=1 cargo test --lib config::print` writes the list into the page.
+/// To update the page, run `UPDATE_DOCS=1 cargo test --lib config::print`.
 #[test]
 fn the_page_lists_every_key_with_its_default() {
     let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");

@@ -286,7 +286,7 @@ impl Connection {
         self.handshake.set_address(client);
         let version = request.version();
         let mut response = router::answer(self, request).await;
-        if self.handshake.is_in_the_way() {
+        if self.handshake.is_over_share() {
             close_after(version, &mut response);
         }
         self.handshake.set_address(self.peer());

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::auth::accounts::Accounts;
 use crate::auth::failures::Failures;
-use crate::auth::users::Users;
 use crate::clock::Clock;
 
 /// Passwords hashed at once: each takes 19 MiB and a core for a while.
@@ -17,7 +17,7 @@ const MAX_ATTEMPTS: usize = 64;
 /// Who can log in, and how often they failed to.
 #[derive(Debug)]
 pub struct Login {
-    pub(super) users: Users,
+    pub(super) accounts: Accounts,
     pub(super) failures: Failures,
     pub(super) attempts: Semaphore,
     pub(super) hashing: Semaphore,
@@ -25,10 +25,10 @@ pub struct Login {
 }
 
 impl Login {
-    /// A login of these users, whose tokens live for `token_ttl`.
-    pub fn new(users: Users, token_ttl: Duration, clock: Clock) -> Self {
+    /// A login for these accounts, whose tokens live for `token_ttl`.
+    pub fn new(accounts: Accounts, token_ttl: Duration, clock: Clock) -> Self {
         Self {
-            users,
+            accounts,
             failures: Failures::new(clock),
             attempts: Semaphore::new(MAX_ATTEMPTS),
             hashing: Semaphore::new(MAX_HASHING),

@@ -13,9 +13,9 @@ use serde_json::json;
 use thiserror::Error;
 
 use super::accounts::Login;
+use crate::auth::accounts::Account;
 use crate::auth::failures::{FailureKey, WINDOW_MS};
 use crate::auth::mint::{Claims, MintError, mint};
-use crate::auth::users::User;
 use crate::event::UserId;
 use crate::hub::engine::EngineError;
 use crate::public::answer::{error, json};
@@ -101,22 +101,22 @@ async fn log_in(
         return error(StatusCode::SERVICE_UNAVAILABLE, "Shutting down");
     };
     let checking = Arc::clone(&public);
-    let user = tokio::task::spawn_blocking(move || {
+    let account = tokio::task::spawn_blocking(move || {
         let login = checking.login.as_ref()?;
         login
-            .users
+            .accounts
             .check(&attempt.email, &attempt.password)
             .cloned()
     })
     .await;
-    let Ok(Some(user)) = user else {
+    let Ok(Some(account)) = account else {
         return error(StatusCode::UNAUTHORIZED, "Wrong email or password");
     };
     for key in keys {
         login.failures.forget(key);
     }
-    match open_session(&public, login, &user).await {
-        Ok(access) => json(StatusCode::OK, &json!({"access": access, "user": user})),
+    match open_session(&public, login, &account).await {
+        Ok(access) => json(StatusCode::OK, &json!({"access": access, "user": account})),
         Err(reason) => {
             tracing::error!(%reason, "login failed");
             error(StatusCode::SERVICE_UNAVAILABLE, "Login failed")
@@ -125,9 +125,13 @@ async fn log_in(
 }
 
 /// Makes a new session the user's only one, and signs its token.
-async fn open_session(public: &Public, login: &Login, user: &User) -> Result<String, LoginError> {
+async fn open_session(
+    public: &Public,
+    login: &Login,
+    account: &Account,
+) -> Result<String, LoginError> {
     let session = crate::auth::random_name();
-    let id = user.id.to_string();
+    let id = account.id.to_string();
     let clock = &public.hub.clock;
     // Signed first: what cannot be signed must not log the other devices out.
     let live = public.live.load_full();

@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-/// What the records in `bytes` hold, in order, as the other end reads it; and how many they are.
+/// The contents of the records in `bytes`, as the other end reads them, and their number.
 fn read(end: &mut Secrets, mut bytes: Vec<u8>) -> Result<(Vec<u8>, usize), Alert> {
     let (mut content, mut records) = (Vec::new(), 0);
     let mut rest = &mut bytes[..];
@@ -51,7 +51,7 @@ proptest! {
     ) {
         let (mut server, mut client) = Secrets::pair(cipher);
         let mut sealed = client.record(DATA, &content);
-        // All but the type and the length, with which it would not even be opened.
+        // All bits except those of type and length, with which it would not even be opened.
         let bits: Vec<usize> = (8..24).chain(HEADER_BYTES * 8..sealed.len() * 8).collect();
         let bit = bits[bit.index(bits.len())];
         sealed[bit / 8] ^= 1 << (bit % 8);
@@ -60,7 +60,7 @@ proptest! {
 }
 
 #[test]
-fn a_record_is_good_once_and_in_its_place() {
+fn a_record_is_accepted_once_and_in_order() {
     let (mut server, mut client) = Secrets::pair(0);
     let first = client.record(DATA, b"1");
     let second = client.record(DATA, b"2");
@@ -79,7 +79,7 @@ fn a_record_is_good_once_and_in_its_place() {
 }
 
 #[test]
-fn ends_are_told_from_all_else() {
+fn records_that_end_a_connection_are_recognised() {
     let cases: [(u8, &[u8], Result<Received<'_>, Alert>); 12] = [
         (
             DATA,
@@ -87,7 +87,7 @@ fn ends_are_told_from_all_else() {
             Ok(Received::Data(b"GET / HTTP/1.1")),
         ),
         (DATA, b"", Ok(Received::Data(b""))),
-        // Padding (§5.4) behind the type: here the content is what looks like a type.
+        // Padding (§5.4) after the type: here the last byte of the content looks like a type.
         (0, &[1, DATA, 0, 0], Ok(Received::Data(&[1]))),
         (ALERT, &[1, 0], Ok(Received::CloseNotify)),
         (ALERT, &[1, 90], Ok(Received::Data(b""))),
@@ -97,7 +97,7 @@ fn ends_are_told_from_all_else() {
         (HANDSHAKE, &[], Err(Alert::UnexpectedMessage)),
         (HANDSHAKE, &[1, 0, 0, 0], Err(Alert::UnexpectedMessage)),
         (20, &[1], Err(Alert::UnexpectedMessage)),
-        // Nothing but padding.
+        // Only padding.
         (0, &[0, 0], Err(Alert::UnexpectedMessage)),
     ];
     for (typed, content, expected) in cases {
@@ -108,7 +108,7 @@ fn ends_are_told_from_all_else() {
 }
 
 #[test]
-fn an_alert_says_how_bad_it_is() {
+fn alerts_have_the_right_level() {
     for (alert, level) in [(Alert::CloseNotify, 1), (Alert::BadRecordMac, 2)] {
         let (mut server, mut client) = Secrets::pair(2);
         let mut out = Vec::new();
@@ -121,7 +121,7 @@ fn an_alert_says_how_bad_it_is() {
 }
 
 #[test]
-fn a_header_tells_how_long_its_record_is() {
+fn the_length_of_a_record_is_read_from_its_header() {
     assert_eq!(record_bytes(&[]), Ok(None));
     assert_eq!(record_bytes(&[23, 3, 3, 0]), Ok(None));
     assert_eq!(record_bytes(&[23, 3, 3, 0, 17]), Ok(Some(22)));
@@ -143,5 +143,5 @@ fn a_header_tells_how_long_its_record_is() {
 #[test]
 fn no_byte_of_a_secret_is_printed() {
     let (server, _) = Secrets::pair(0);
-    assert_eq!(format!("{server:?}"), "Aes128(Keys)");
+    assert_eq!(format!("{server:?}"), "Aes128(TrafficKeys)");
 }

@@ -209,7 +209,7 @@ fn files_that_are_broken_leave_the_old_in_force_until_they_are_whole_and_are_sai
     let said = log::lines(name);
     assert_eq!(said.len(), 1, "{said:?}");
     let text = format!(
-        "the certificates before stay in force error=tls.certificates[0]: {} is not the key of {} \
+        "the previous certificates stay in force error=tls.certificates[0]: {} is not the key of {} \
          (name the two files that were issued together)",
         files.key.display(),
         files.cert.display()

@@ -135,7 +135,7 @@ fn what_is_no_certificate_is_refused() {
             let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
             fs::write(cert, pem).unwrap();
         },
-        "tls.certificates[1]: cert.pem: is no certificate (the first in the file has to be the server's own)",
+        "tls.certificates[1]: cert.pem: is not a certificate (the first in the file has to be the server's own)",
     );
 }
 

@@ -1,4 +1,4 @@
-//! What a well-signed token may and may not say.
+//! The claims that a well-signed token may and may not have.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn exp_is_required_and_honoured_with_leeway() {
 }
 
 #[test]
-fn a_time_that_is_no_number_refuses_the_token() {
+fn a_time_that_is_not_a_number_rejects_the_token() {
     for name in ["exp", "nbf", "iat"] {
         for value in [
             json!("1700000000"),
@@ -156,7 +156,7 @@ fn the_claims_names_come_from_the_configuration() {
 }
 
 #[test]
-fn a_refresh_token_opens_nothing() {
+fn a_refresh_token_is_rejected() {
     assert!(verify(&with("token_type", json!("access"))).is_ok());
     for kind in [json!("refresh"), json!(["access"]), json!("")] {
         assert_eq!(
@@ -248,7 +248,7 @@ fn a_token_that_lives_too_long_is_refused() {
         life(token(json!(NOW_S + 101), json!(NOW_F + 0.5))),
         Ok(NOW_S + 101)
     );
-    // Without `iat`, what is left counts.
+    // Without `iat`, the remaining time counts.
     assert_eq!(
         life(token(json!(NOW_S + 100), json!(null))),
         Ok(NOW_S + 100)
@@ -259,7 +259,7 @@ fn a_token_that_lives_too_long_is_refused() {
 }
 
 #[test]
-fn an_integer_of_any_size_is_a_user_by_its_digits() {
+fn a_user_id_may_be_an_integer_of_any_size() {
     for digits in [
         "9223372036854775808",
         "18446744073709551615",

@@ -2,7 +2,7 @@ use hyper::header::HeaderName;
 use proptest::prelude::*;
 
 use super::*;
-use crate::auth::turns::Repute;
+use crate::auth::fair_queue::Reputation;
 
 fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -14,7 +14,7 @@ fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
 
 const ADDRESS: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)));
 
-fn key_of(pairs: &[(HeaderName, &str)]) -> Option<Key> {
+fn key_of(pairs: &[(HeaderName, &str)]) -> Option<SessionKey> {
     key(
         &headers(pairs),
         &["a", "b"].map(|name| name.parse().unwrap()),
@@ -23,7 +23,7 @@ fn key_of(pairs: &[(HeaderName, &str)]) -> Option<Key> {
 
 fn user(body: &str) -> Option<String> {
     match read(Ok(Bytes::copy_from_slice(body.as_bytes())), Position(7)) {
-        Ok(Answer::SignedIn {
+        Ok(SessionAnswer::SignedIn {
             user,
             asked: Position(7),
         }) => Some(user.into()),
@@ -33,7 +33,7 @@ fn user(body: &str) -> Option<String> {
 }
 
 #[test]
-fn cookies_authorization_and_the_address_are_forwarded_and_nothing_else() {
+fn only_cookies_authorization_and_the_address_are_forwarded() {
     let asked = headers(&[
         (COOKIE, "a=1"),
         (ACCEPT, "text/event-stream"),
@@ -54,7 +54,7 @@ fn cookies_authorization_and_the_address_are_forwarded_and_nothing_else() {
 }
 
 #[test]
-fn the_session_cookies_and_authorization_make_the_key_and_nothing_else_does() {
+fn only_session_cookies_and_authorization_make_the_key() {
     let same = [(COOKIE, "a=1; c=3"), (AUTHORIZATION, "Basic x")];
     let alike = [
         (ACCEPT, "*/*"),
@@ -83,7 +83,7 @@ fn the_session_cookies_and_authorization_make_the_key_and_nothing_else_does() {
 }
 
 #[test]
-fn without_a_session_cookie_or_authorization_there_is_nothing_to_ask() {
+fn without_a_session_cookie_or_authorization_no_question_is_asked() {
     for pairs in [
         &[][..],
         &[(COOKIE, "c=1; A=1")],
@@ -140,25 +140,25 @@ fn answers_about_other_cookies_are_not_taken_over() {
 }
 
 #[test]
-fn two_statuses_refuse_and_the_others_say_nothing() {
+fn only_401_and_403_refuse_a_session() {
     for status in [401, 403] {
         let status = StatusCode::from_u16(status).unwrap();
         assert_eq!(
-            read(Err(NoAnswer::Status(status)), Position(0)),
-            Ok(Answer::Refused)
+            read(Err(FetchError::Status(status)), Position(0)),
+            Ok(SessionAnswer::Refused)
         );
     }
     for status in [100, 201, 204, 301, 302, 307, 400, 404, 407, 429, 500, 503] {
         let status = StatusCode::from_u16(status).unwrap();
         assert!(
-            read(Err(NoAnswer::Status(status)), Position(0)).is_err(),
+            read(Err(FetchError::Status(status)), Position(0)).is_err(),
             "{status}"
         );
     }
 }
 
 #[tokio::test]
-async fn waiting_for_a_turn_counts_and_who_waited_too_long_is_not_asked_about() {
+async fn time_in_the_queue_counts_and_a_question_that_waited_too_long_is_not_sent() {
     let application = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     application.set_nonblocking(true).unwrap();
     let url = format!("http://{}/", application.local_addr().unwrap());
@@ -168,8 +168,8 @@ async fn waiting_for_a_turn_counts_and_who_waited_too_long_is_not_asked_about() 
     for _ in 0..MAX_QUESTIONS_EACH {
         taken.push(
             sessions
-                .turns
-                .take(Network::of(ADDRESS), Repute::Good)
+                .queue
+                .enter(Network::of(ADDRESS), Reputation::Good)
                 .await
                 .unwrap(),
         );
@@ -186,7 +186,7 @@ async fn waiting_for_a_turn_counts_and_who_waited_too_long_is_not_asked_about() 
         &control,
     );
     let time_passes = async {
-        // The question is spawned, and then waits.
+        // The question is spawned, and then waits in the queue.
         for _ in 0..3 {
             tokio::task::yield_now().await;
         }
@@ -195,8 +195,8 @@ async fn waiting_for_a_turn_counts_and_who_waited_too_long_is_not_asked_about() 
     };
     let (asked, ()) = tokio::join!(asked, time_passes);
     assert_eq!(asked.unwrap_err(), NoSession::Unknown);
-    assert!(application.accept().is_err(), "a connection came");
-    let free = sessions.turns.take(Network::of(ADDRESS), Repute::Good);
+    assert!(application.accept().is_err(), "the application was asked");
+    let free = sessions.queue.enter(Network::of(ADDRESS), Reputation::Good);
     assert!(clock.within(MAX_WAIT, free).await.is_some());
 }
 

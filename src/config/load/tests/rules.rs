@@ -1,9 +1,9 @@
-//! What is allowed, and what is reported together or not at all.
+//! Rules about several keys, and which errors are reported together.
 
 use super::*;
 
 #[test]
-fn the_edges_that_are_allowed_pass() {
+fn the_limits_themselves_are_allowed() {
     for toml in [
         "",
         "heartbeat = \"1s\"",
@@ -50,7 +50,7 @@ fn one_trailing_slash_of_the_base_path_is_stripped() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_reported_a_line_each() {
+fn all_errors_are_reported_one_per_line() {
     let file = r#"
 listen = []
 max_handshakes = 0
@@ -93,9 +93,9 @@ sample_ratio = 2.0
 }
 
 #[test]
-fn what_may_follow_from_another_error_is_not_reported() {
+fn consequences_of_another_error_are_not_reported() {
     for (file, key) in [
-        // Neither a secret nor a key is missing for algorithms that nobody knows yet.
+        // Since the algorithms are invalid, a missing secret or key is not reported.
         ("auth.algorithms = [\"RS265\"]", "auth.algorithms[0]"),
         ("auth.algorithms = []", "auth.algorithms"),
         ("auth.secrets = \"x\"", "auth.secrets"),

@@ -1,10 +1,10 @@
-//! Secrets and API keys: where they come from, and that they are not shown.
+//! Secrets and API keys: their sources, and that they are never shown.
 
 use super::*;
 use crate::config::{API_KEY_VARIABLES, DevSecrets, warnings};
 
 #[test]
-fn a_secret_never_stands_in_an_error() {
+fn an_error_never_contains_a_secret() {
     for toml in [
         "auth.secret = 987654321",
         "auth.secret = \"987654321\"",
@@ -28,24 +28,24 @@ fn a_secret_never_stands_in_an_error() {
 }
 
 #[test]
-fn the_secret_file_is_the_secret_without_the_white_space_around_it() {
+fn white_space_around_the_secret_in_a_file_is_trimmed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("secret");
     let env = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let file = env("IDLEWILD_AUTH__SECRET_FILE", path.to_str().unwrap());
     for space in ["", "\n", "\r\n", " \t\n\n"] {
         fs::write(&path, format!("{space}{SECRET}{space}")).unwrap();
-        let config = load(&Sources {
+        let config = load(&ConfigSources {
             env: vec![file.clone()],
-            ..Sources::default()
+            ..ConfigSources::default()
         })
         .unwrap();
         assert_eq!(config.auth.secret, Secret::new(SECRET));
     }
     let both = vec![file.clone(), env("IDLEWILD_AUTH__SECRET", SECRET)];
-    let error = load(&Sources {
+    let error = load(&ConfigSources {
         env: both,
-        ..Sources::default()
+        ..ConfigSources::default()
     })
     .unwrap_err()
     .to_string();
@@ -54,10 +54,10 @@ fn the_secret_file_is_the_secret_without_the_white_space_around_it() {
         "{error}"
     );
     fs::remove_file(&path).unwrap();
-    let error = load(&Sources {
+    let error = load(&ConfigSources {
         env: vec![file],
         dev: Some(dev_secrets()),
-        ..Sources::default()
+        ..ConfigSources::default()
     });
     assert!(
         error
@@ -89,7 +89,7 @@ fn white_space_around_secrets_and_keys_is_trimmed() {
     assert_eq!(config.auth.secret, Secret::new(SECRET));
     assert_eq!(config.admin.api_key, Secret::new("a key of the tests"));
     assert_eq!(config.admin.api_keys[0].hash, hash.parse().unwrap());
-    // Windows editors begin a file with a byte order mark and end it with a line.
+    // Windows editors put a byte order mark at the start of a file and a line break at its end.
     let mut file = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(&mut file, format!("\u{feff}{SECRET}\r\n").as_bytes()).unwrap();
     let toml = format!("auth.secret_file = {:?}", file.path());
@@ -97,7 +97,7 @@ fn white_space_around_secrets_and_keys_is_trimmed() {
     let config = loaded(&toml, &key, &[]);
     assert_eq!(config.auth.secret, Secret::new(SECRET));
     assert_eq!(config.admin.api_key, Secret::new("a key of the tests"));
-    // What is nothing else is no secret, and what is too short without it stays too short.
+    // A secret of only such characters is missing, and one that is too short without them stays too short.
     let none = refused("", &[("IDLEWILD_AUTH__SECRET", " \n")], &[]);
     assert!(none.starts_with("auth.secret: is empty"), "{none}");
     let padded = format!("short{}", " ".repeat(40));
@@ -107,9 +107,9 @@ fn white_space_around_secrets_and_keys_is_trimmed() {
 
 #[test]
 fn dev_fills_in_only_what_is_missing() {
-    let dev = Sources {
+    let dev = ConfigSources {
         dev: Some(dev_secrets()),
-        ..Sources::default()
+        ..ConfigSources::default()
     };
     let config = load(&dev).unwrap();
     assert_eq!(
@@ -124,7 +124,7 @@ fn dev_fills_in_only_what_is_missing() {
         ("IDLEWILD_ADMIN__API_KEY", "my own key for this"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let config = load(&Sources {
+    let config = load(&ConfigSources {
         env: env.into(),
         ..dev
     })
@@ -133,11 +133,11 @@ fn dev_fills_in_only_what_is_missing() {
         (&config.auth.secret, &config.admin.api_key),
         (&Secret::new(SECRET), &Secret::new("my own key for this"))
     );
-    assert!(!dev_secrets().sign(&config));
+    assert!(!dev_secrets().is_auth_secret_used(&config));
 }
 
 #[test]
-fn keys_and_hashes_are_read_without_the_white_space_around_them() {
+fn white_space_around_keys_and_hashes_is_ignored() {
     let hash = format!("sha256:{}", "0".repeat(64));
     let toml = format!("[[admin.api_keys]]\nname = \"a\"\nhash = \" {hash}\\n\"");
     let secret = ("IDLEWILD_AUTH__SECRET", SECRET);
@@ -177,7 +177,7 @@ fn an_empty_variable_of_the_api_key_counts_as_unset() {
 }
 
 #[test]
-fn the_full_name_of_the_api_key_beats_the_short_one_and_a_weak_key_is_warned_of() {
+fn the_api_keys_full_name_beats_the_short_one_and_a_weak_key_causes_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     let env = [
         ("IDLEWILD_ADMIN__API_KEY", "the key by its full name"),

@@ -1,9 +1,9 @@
-//! What a value has to be.
+//! The checks of each value.
 
 use super::*;
 
 #[test]
-fn every_refusal_names_its_key_and_the_way_out() {
+fn every_error_names_its_key_and_a_remedy() {
     let hash = "0".repeat(64);
     let key = |name: &str, hash: &str| format!("{{ name = \"{name}\", hash = \"{hash}\" }}");
     let good = key("a", &format!("sha256:{hash}"));
@@ -120,7 +120,7 @@ fn every_refusal_names_its_key_and_the_way_out() {
         (
             "history.path = \"/dev/null\"",
             "history.path",
-            "is no directory",
+            "is not a directory",
         ),
         (
             "history.path = \"/nowhere/history\"",
@@ -146,12 +146,12 @@ fn every_refusal_names_its_key_and_the_way_out() {
         (
             "admin_listen = [\"127.0.0.1:8000\"]",
             "admin_listen[0]",
-            "`127.0.0.1:8000` stands twice",
+            "`127.0.0.1:8000` is listed twice",
         ),
         (
             "listen = [\"unix:/a\", \"unix:/a\"]",
             "listen[1]",
-            "`unix:/a` stands twice",
+            "`unix:/a` is listed twice",
         ),
         (
             "cors.origins = [\"*\", \"app.example\"]",
@@ -268,7 +268,7 @@ fn every_refusal_names_its_key_and_the_way_out() {
         assert!(error.starts_with(&format!("{key}: ")), "{toml}: {error}");
         assert!(error.contains(part), "{toml}: {error}");
         assert!(!error.contains('\n'), "{error:?}");
-        // `auth.public_keys` and `tls.certificates` are refused for their defaults.
+        // The defaults of `auth.public_keys` and `tls.certificates` are rejected here.
         let by_default = [
             "auth.algorithms = [\"RS256\"]",
             "tls.listen = [\"0.0.0.0:8443\"]",

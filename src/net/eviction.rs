@@ -1,7 +1,7 @@
-//! Who holds the places among the handshakes, and whose turn it is to give one up.
+//! The handshakes in flight, and which of them gives way next.
 //!
-//! Places are counted by address, so that a host that takes many of them gives way before
-//! anybody else does. Every operation costs O(log n).
+//! They are counted per address, so that a host with many handshakes gives way before all others. Every
+//! operation costs O(log n).
 
 #![allow(clippy::indexing_slicing)] // a key is good until its place is left
 
@@ -11,42 +11,42 @@ use slab::Slab;
 
 use super::Network;
 
-/// An address with more than this part of all places is a crowd: it gives way first, gets less
-/// time, and no more than this part of its connections is protected.
+/// An address with more than this part of all places is a crowd. It gives way first and gets less time,
+/// and no more than this part of its connections is protected.
 const CROWD_PART: usize = 8;
 
-/// The places among one shard's handshakes, by the network that holds them.
+/// One shard's handshakes, by network and age.
 #[derive(Debug)]
-pub(super) struct Places<T> {
-    entries: Slab<Place<T>>,
+pub(super) struct EvictionQueue<T> {
+    entries: Slab<Entry<T>>,
     groups: HashMap<Network, Group>,
-    /// The addresses with more than `crowd` places: fewer than [`CROWD_PART`].
+    /// Addresses with more than `crowd` handshakes: fewer than [`CROWD_PART`].
     crowds: Vec<Network>,
-    /// The connections that may have to give way, oldest first: keys by turn.
+    /// Keys of the handshakes that may have to give way, by age.
     waiting: BTreeMap<u64, usize>,
     crowd: usize,
-    turns: u64,
+    last_order: u64,
 }
 
 #[derive(Debug)]
-struct Place<T> {
+struct Entry<T> {
     holder: T,
     network: Network,
-    /// Its place in `waiting`: when it came, or last declined to leave.
-    turn: u64,
-    /// The server works on its request; that protects it.
+    /// Its key in `waiting`: rises with each arrival, and each time that a connection stays.
+    order: u64,
+    /// The server is working on its request, which protects it.
     is_working: bool,
     /// It was asked to leave.
     is_leaving: bool,
 }
 
-impl<T> Place<T> {
+impl<T> Entry<T> {
     fn is_waiting(&self) -> bool {
         !self.is_working && !self.is_leaving
     }
 }
 
-/// The places of one address.
+/// The handshakes of one address.
 #[derive(Debug, Default)]
 struct Group {
     held: usize,
@@ -54,7 +54,7 @@ struct Group {
     waiting: BTreeMap<u64, usize>,
 }
 
-/// A connection whose turn it is to give way.
+/// The next connection to give way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) key: usize,
@@ -62,8 +62,8 @@ pub(super) struct Candidate {
     pub(super) is_of_crowd: bool,
 }
 
-impl<T> Places<T> {
-    /// Of these, `most` may be held.
+impl<T> EvictionQueue<T> {
+    /// For `most` handshakes.
     pub(super) fn new(most: usize) -> Self {
         Self {
             entries: Slab::new(),
@@ -71,7 +71,7 @@ impl<T> Places<T> {
             crowds: Vec::new(),
             waiting: BTreeMap::new(),
             crowd: (most / CROWD_PART).max(1),
-            turns: 0,
+            last_order: 0,
         }
     }
 
@@ -84,11 +84,11 @@ impl<T> Places<T> {
     }
 
     pub(super) fn enter(&mut self, network: Network, holder: T) -> usize {
-        let turn = self.next_turn();
-        let key = self.entries.insert(Place {
+        let order = self.next_order();
+        let key = self.entries.insert(Entry {
             holder,
             network,
-            turn,
+            order,
             is_working: false,
             is_leaving: false,
         });
@@ -101,49 +101,49 @@ impl<T> Places<T> {
         self.entries.remove(key);
     }
 
-    /// Counts it against another address.
+    /// Counts a handshake for another address.
     pub(super) fn move_to(&mut self, key: usize, network: Network) {
         if self.entries[key].network != network {
-            self.change(key, |place| place.network = network);
+            self.change(key, |entry| entry.network = network);
         }
     }
 
-    /// Protects a connection, unless its address has as many of those as it may.
+    /// Protects a connection, unless its address has the largest permitted number of protected ones.
     pub(super) fn start_work(&mut self, key: usize) {
         let group = &self.groups[&self.entries[key].network];
         if group.working < self.crowd {
-            self.change(key, |place| place.is_working = true);
+            self.change(key, |entry| entry.is_working = true);
         }
     }
 
     pub(super) fn end_work(&mut self, key: usize) {
-        self.change(key, |place| place.is_working = false);
+        self.change(key, |entry| entry.is_working = false);
     }
 
     pub(super) fn is_working(&self, key: usize) -> bool {
         self.entries[key].is_working
     }
 
-    /// Whether its address holds more than its share.
+    /// Returns true if its address holds more than its share.
     pub(super) fn is_of_crowd(&self, key: usize) -> bool {
         self.groups[&self.entries[key].network].held > self.crowd
     }
 
-    /// It was asked to leave, and is not asked again.
+    /// Marks a connection that was asked to leave, so that it is not asked again.
     pub(super) fn start_leaving(&mut self, key: usize) {
-        self.change(key, |place| place.is_leaving = true);
+        self.change(key, |entry| entry.is_leaving = true);
     }
 
-    /// It stays after all, behind the others.
+    /// Lets a connection stay, behind all others.
     pub(super) fn stay(&mut self, key: usize) {
-        let turn = self.next_turn();
-        self.change(key, |place| {
-            place.is_leaving = false;
-            place.turn = turn;
+        let order = self.next_order();
+        self.change(key, |entry| {
+            entry.is_leaving = false;
+            entry.order = order;
         });
     }
 
-    /// Who gives way next: the oldest that waits of the largest crowd or, with no crowd, of all.
+    /// The oldest waiting connection of the largest crowd or, without a crowd, of all.
     pub(super) fn candidate(&self) -> Option<Candidate> {
         let crowds = self.crowds.iter().map(|network| &self.groups[network]);
         let largest = crowds
@@ -157,47 +157,47 @@ impl<T> Places<T> {
         })
     }
 
-    fn next_turn(&mut self) -> u64 {
-        self.turns += 1;
-        self.turns
+    fn next_order(&mut self) -> u64 {
+        self.last_order += 1;
+        self.last_order
     }
 
-    fn change(&mut self, key: usize, change: impl FnOnce(&mut Place<T>)) {
+    fn change(&mut self, key: usize, change: impl FnOnce(&mut Entry<T>)) {
         self.discount(key);
         change(&mut self.entries[key]);
         self.count(key);
     }
 
     fn count(&mut self, key: usize) {
-        let place = &self.entries[key];
-        let group = self.groups.entry(place.network).or_default();
+        let entry = &self.entries[key];
+        let group = self.groups.entry(entry.network).or_default();
         group.held += 1;
-        group.working += usize::from(place.is_working);
-        if place.is_waiting() {
-            group.waiting.insert(place.turn, key);
-            self.waiting.insert(place.turn, key);
+        group.working += usize::from(entry.is_working);
+        if entry.is_waiting() {
+            group.waiting.insert(entry.order, key);
+            self.waiting.insert(entry.order, key);
         }
         if group.held == self.crowd + 1 {
-            self.crowds.push(place.network);
+            self.crowds.push(entry.network);
         }
     }
 
     fn discount(&mut self, key: usize) {
-        let place = &self.entries[key];
-        let Some(group) = self.groups.get_mut(&place.network) else {
+        let entry = &self.entries[key];
+        let Some(group) = self.groups.get_mut(&entry.network) else {
             return;
         };
         if group.held == self.crowd + 1 {
-            self.crowds.retain(|network| *network != place.network);
+            self.crowds.retain(|network| *network != entry.network);
         }
         group.held -= 1;
-        group.working -= usize::from(place.is_working);
-        if place.is_waiting() {
-            group.waiting.remove(&place.turn);
-            self.waiting.remove(&place.turn);
+        group.working -= usize::from(entry.is_working);
+        if entry.is_waiting() {
+            group.waiting.remove(&entry.order);
+            self.waiting.remove(&entry.order);
         }
         if group.held == 0 {
-            self.groups.remove(&place.network);
+            self.groups.remove(&entry.network);
         }
     }
 }
@@ -214,49 +214,49 @@ mod tests {
         Network::of(Some([10, 0, 0, number].into()))
     }
 
-    fn next(places: &Places<()>) -> Option<(usize, bool)> {
-        let next = places.candidate()?;
+    fn next(queue: &EvictionQueue<()>) -> Option<(usize, bool)> {
+        let next = queue.candidate()?;
         Some((next.key, next.is_of_crowd))
     }
 
     #[test]
     fn the_oldest_of_the_address_that_holds_the_most_gives_way() {
-        let mut places = Places::new(MOST);
-        let first = places.enter(numbered(1), ());
-        assert_eq!(next(&places), Some((first, false)));
-        let crowd: Vec<_> = (0..3).map(|_| places.enter(numbered(2), ())).collect();
-        let larger: Vec<_> = (0..4).map(|_| places.enter(numbered(3), ())).collect();
-        assert_eq!(next(&places), Some((larger[0], true)));
-        places.leave(larger[0]);
-        places.leave(larger[1]);
-        assert_eq!(next(&places), Some((crowd[0], true)));
-        places.leave(crowd[0]);
-        assert_eq!(next(&places), Some((first, false)));
+        let mut queue = EvictionQueue::new(MOST);
+        let first = queue.enter(numbered(1), ());
+        assert_eq!(next(&queue), Some((first, false)));
+        let crowd: Vec<_> = (0..3).map(|_| queue.enter(numbered(2), ())).collect();
+        let larger: Vec<_> = (0..4).map(|_| queue.enter(numbered(3), ())).collect();
+        assert_eq!(next(&queue), Some((larger[0], true)));
+        queue.leave(larger[0]);
+        queue.leave(larger[1]);
+        assert_eq!(next(&queue), Some((crowd[0], true)));
+        queue.leave(crowd[0]);
+        assert_eq!(next(&queue), Some((first, false)));
     }
 
     #[test]
-    fn what_the_server_works_on_is_protected_up_to_a_share_of_each_address() {
-        let mut places = Places::new(MOST);
-        let keys: Vec<_> = (0..4).map(|_| places.enter(numbered(1), ())).collect();
+    fn the_servers_work_protects_up_to_a_share_per_address() {
+        let mut queue = EvictionQueue::new(MOST);
+        let keys: Vec<_> = (0..4).map(|_| queue.enter(numbered(1), ())).collect();
         for key in &keys {
-            places.start_work(*key);
+            queue.start_work(*key);
         }
-        // Two are protected.
-        assert_eq!(next(&places), Some((keys[2], true)));
-        places.end_work(keys[0]);
-        assert_eq!(next(&places), Some((keys[0], true)));
+        // Two of them are protected.
+        assert_eq!(next(&queue), Some((keys[2], true)));
+        queue.end_work(keys[0]);
+        assert_eq!(next(&queue), Some((keys[0], true)));
     }
 
     #[test]
-    fn one_that_stays_has_its_turn_last() {
-        let mut places = Places::new(MOST);
-        let keys: Vec<_> = (0..3).map(|_| places.enter(numbered(1), ())).collect();
-        places.start_leaving(keys[0]);
-        assert_eq!(next(&places), Some((keys[1], true)));
-        places.stay(keys[0]);
-        places.leave(keys[1]);
-        places.leave(keys[2]);
-        assert_eq!(next(&places), Some((keys[0], false)));
+    fn a_connection_that_stays_is_the_last_to_give_way() {
+        let mut queue = EvictionQueue::new(MOST);
+        let keys: Vec<_> = (0..3).map(|_| queue.enter(numbered(1), ())).collect();
+        queue.start_leaving(keys[0]);
+        assert_eq!(next(&queue), Some((keys[1], true)));
+        queue.stay(keys[0]);
+        queue.leave(keys[1]);
+        queue.leave(keys[2]);
+        assert_eq!(next(&queue), Some((keys[0], false)));
     }
 
     #[derive(Clone, Debug)]
@@ -294,39 +294,39 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_candidate_is_whom_the_rule_names(steps in prop::collection::vec(step(), 0..120)) {
-            let mut places = Places::new(MOST);
-            // In the order of their turns.
+        fn the_candidate_follows_the_rule(steps in prop::collection::vec(step(), 0..120)) {
+            let mut queue = EvictionQueue::new(MOST);
+            // In the order in which they give way.
             let mut model: Vec<Held> = Vec::new();
             for step in steps {
                 match step {
                     Step::Enter(address) if model.len() < MOST => {
-                        let key = places.enter(numbered(address), ());
+                        let key = queue.enter(numbered(address), ());
                         model.push(Held { key, address, is_working: false, is_leaving: false });
                     }
-                    Step::Leave(at) if at < model.len() => places.leave(model.remove(at).key),
+                    Step::Leave(at) if at < model.len() => queue.leave(model.remove(at).key),
                     Step::Move(at, address) if at < model.len() => {
                         model[at].address = address;
-                        places.move_to(model[at].key, numbered(address));
+                        queue.move_to(model[at].key, numbered(address));
                     }
                     Step::Work(at) if at < model.len() && !model[at].is_working => {
                         let address = model[at].address;
                         let working = model.iter().filter(|it| it.address == address && it.is_working);
                         model[at].is_working = working.count() < MOST / CROWD_PART;
-                        places.start_work(model[at].key);
+                        queue.start_work(model[at].key);
                     }
                     Step::Rest(at) if at < model.len() => {
                         model[at].is_working = false;
-                        places.end_work(model[at].key);
+                        queue.end_work(model[at].key);
                     }
                     Step::Ask(at) if at < model.len() => {
                         model[at].is_leaving = true;
-                        places.start_leaving(model[at].key);
+                        queue.start_leaving(model[at].key);
                     }
                     Step::Stay(at) if at < model.len() => {
                         let mut held = model.remove(at);
                         held.is_leaving = false;
-                        places.stay(held.key);
+                        queue.stay(held.key);
                         model.push(held);
                     }
                     _ => {}
@@ -342,14 +342,14 @@ mod tests {
                 let of = |address| model.iter().filter(|it| it.address == address).count();
                 let crowds = (0..4).filter(|address| of(*address) > MOST / CROWD_PART);
                 let largest = crowds.filter(|address| waiting(Some(*address)).is_some()).map(of).max();
-                let candidate = places.candidate();
+                let candidate = queue.candidate();
                 prop_assert_eq!(candidate.is_some_and(|it| it.is_of_crowd), largest.is_some());
                 let named = candidate.map(|it| {
                     let held = model.iter().find(|held| held.key == it.key).unwrap();
                     (of(held.address), held.key)
                 });
                 match (largest, named) {
-                    // Two may be as large.
+                    // Two crowds may have the same size.
                     (Some(largest), Some((held, key))) => {
                         prop_assert_eq!(held, largest);
                         let address = model.iter().find(|it| it.key == key).unwrap().address;
@@ -358,15 +358,15 @@ mod tests {
                     (None, named) => {
                         prop_assert_eq!(waiting(None).map(|it| it.key), named.map(|(_, key)| key));
                     }
-                    (Some(_), None) => prop_assert!(false, "nobody gives way"),
+                    (Some(_), None) => prop_assert!(false, "no connection gives way"),
                 }
-                prop_assert_eq!(places.held(), model.len());
-                prop_assert!(places.crowds.len() < CROWD_PART + 1);
+                prop_assert_eq!(queue.held(), model.len());
+                prop_assert!(queue.crowds.len() < CROWD_PART + 1);
             }
             for held in model {
-                places.leave(held.key);
+                queue.leave(held.key);
             }
-            prop_assert!(places.groups.is_empty() && places.waiting.is_empty() && places.crowds.is_empty());
+            prop_assert!(queue.groups.is_empty() && queue.waiting.is_empty() && queue.crowds.is_empty());
         }
     }
 }

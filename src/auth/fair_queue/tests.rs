@@ -10,40 +10,40 @@ fn network(number: u8) -> Network {
     Network::of(Some(IpAddr::from([10, 0, 0, number])))
 }
 
-type Taking = Pin<Box<dyn Future<Output = Result<Turn, Busy>>>>;
+type Taking = Pin<Box<dyn Future<Output = Result<Grant, Busy>>>>;
 
-/// What has become of somebody who wants a turn.
+/// A caller of [`FairQueue::enter`].
 enum Client {
     Waits(Taking),
-    Has { _turn: Turn },
+    Has { _grant: Grant },
     Gone,
 }
 
-/// Clients in the order they came.
+/// A queue, and its clients in order of arrival.
 struct World {
-    turns: Turns,
-    repute: Repute,
+    queue: FairQueue,
+    reputation: Reputation,
     clients: Vec<(u8, Client)>,
 }
 
 impl World {
     fn new(at_once: usize, at_once_each: usize, waiting: usize) -> Self {
-        let bounds = Bounds {
+        let limits = QueueLimits {
             at_once,
             at_once_each,
             waiting,
             waiting_suspect: 2,
         };
         Self {
-            turns: Turns::new(bounds),
-            repute: Repute::Good,
+            queue: FairQueue::new(limits),
+            reputation: Reputation::Good,
             clients: Vec::new(),
         }
     }
 
-    fn come(&mut self, from: u8) -> usize {
-        let (turns, repute) = (self.turns.clone(), self.repute);
-        let taking: Taking = Box::pin(async move { turns.take(network(from), repute).await });
+    fn enter(&mut self, from: u8) -> usize {
+        let (queue, reputation) = (self.queue.clone(), self.reputation);
+        let taking: Taking = Box::pin(async move { queue.enter(network(from), reputation).await });
         self.clients.push((from, Client::Waits(taking)));
         self.look();
         self.clients.len() - 1
@@ -56,12 +56,12 @@ impl World {
 
     fn look(&mut self) {
         let mut context = Context::from_waker(Waker::noop());
-        // Twice: one that comes last may make one before it give way.
+        // Twice: the newest client may make an older one give way.
         for place in (0..self.clients.len()).chain(0..self.clients.len()) {
             let (_, client) = &mut self.clients[place];
             if let Client::Waits(taking) = client {
                 match taking.as_mut().poll(&mut context) {
-                    Poll::Ready(Ok(turn)) => *client = Client::Has { _turn: turn },
+                    Poll::Ready(Ok(grant)) => *client = Client::Has { _grant: grant },
                     Poll::Ready(Err(Busy)) => *client = Client::Gone,
                     Poll::Pending => {}
                 }
@@ -69,13 +69,13 @@ impl World {
         }
     }
 
-    fn has_turn(&self, client: usize) -> bool {
+    fn has_grant(&self, client: usize) -> bool {
         matches!(self.clients[client].1, Client::Has { .. })
     }
 
-    fn with_turn(&self) -> Vec<usize> {
+    fn with_grant(&self) -> Vec<usize> {
         (0..self.clients.len())
-            .filter(|client| self.has_turn(*client))
+            .filter(|client| self.has_grant(*client))
             .collect()
     }
 
@@ -86,65 +86,65 @@ impl World {
 }
 
 #[test]
-fn a_flood_from_one_address_costs_another_one_turn() {
+fn a_flood_from_one_address_delays_another_by_one_grant() {
     let mut world = World::new(1, 1, 1_000);
     for _ in 0..500 {
-        world.come(1);
+        world.enter(1);
     }
-    let honest = world.come(2);
+    let honest = world.enter(2);
     for _ in 0..2 {
-        let busy = world.with_turn();
+        let busy = world.with_grant();
         assert_eq!(busy.len(), 1);
         if busy == [honest] {
             return;
         }
         world.leave(busy[0]);
     }
-    assert!(world.has_turn(honest));
+    assert!(world.has_grant(honest));
 }
 
 #[test]
-fn within_an_address_the_oldest_goes_first_and_nobody_is_turned_away() {
+fn within_an_address_the_oldest_is_first_and_none_is_rejected() {
     let mut world = World::new(1, 1, 10);
-    let clients: Vec<usize> = (0..5).map(|_| world.come(1)).collect();
+    let clients: Vec<usize> = (0..5).map(|_| world.enter(1)).collect();
     for client in clients {
-        assert_eq!(world.with_turn(), [client]);
+        assert_eq!(world.with_grant(), [client]);
         world.leave(client);
     }
 }
 
 #[test]
-fn at_a_suspect_address_the_newest_goes_first_and_few_wait() {
+fn at_a_suspect_address_the_newest_is_first_and_few_wait() {
     let mut world = World::new(1, 1, 10);
-    world.repute = Repute::Suspect;
-    let clients: Vec<usize> = (0..5).map(|_| world.come(1)).collect();
+    world.reputation = Reputation::Suspect;
+    let clients: Vec<usize> = (0..5).map(|_| world.enter(1)).collect();
     assert_eq!(world.waiting(), clients[3..]);
     for client in [clients[0], clients[4], clients[3]] {
-        assert_eq!(world.with_turn(), [client]);
+        assert_eq!(world.with_grant(), [client]);
         world.leave(client);
     }
 }
 
 #[test]
-fn one_address_never_has_all_turns() {
+fn one_address_never_has_all_grants() {
     let mut world = World::new(4, 2, 100);
     for _ in 0..10 {
-        world.come(1);
+        world.enter(1);
     }
-    assert_eq!(world.with_turn(), [0, 1]);
-    let other = world.come(2);
-    assert!(world.has_turn(other));
+    assert_eq!(world.with_grant(), [0, 1]);
+    let other = world.enter(2);
+    assert!(world.has_grant(other));
 }
 
 #[test]
 fn when_too_many_wait_the_busiest_address_gives_way() {
     let mut world = World::new(1, 1, 3);
-    world.come(1);
-    let [first, second] = [world.come(1), world.come(1)];
-    let other = world.come(2);
+    world.enter(1);
+    let [first, second] = [world.enter(1), world.enter(1)];
+    let other = world.enter(2);
     assert_eq!(world.waiting(), [first, second, other]);
-    let another = world.come(2);
-    // Both wait for as much; whichever gave way, it was its oldest.
+    let another = world.enter(2);
+    // Both addresses wait equally. The oldest client of one of them gave way.
     assert_eq!(world.waiting().len(), 3);
     assert!(world.waiting().contains(&another));
     assert!(world.waiting().contains(&second));
@@ -160,17 +160,17 @@ fn an_ipv6_network_is_one_address_and_a_mapped_one_is_itself() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Come(u8),
-    ComeSuspect(u8),
+    Enter(u8),
+    EnterSuspect(u8),
     Leave(prop::sample::Index),
 }
 
 proptest! {
     #[test]
-    fn no_turn_is_lost_and_none_is_kept_from_who_may_have_it(
+    fn no_grant_is_lost_or_withheld(
         steps in prop::collection::vec(prop_oneof![
-            (0..4_u8).prop_map(Step::Come),
-            (0..4_u8).prop_map(Step::ComeSuspect),
+            (0..4_u8).prop_map(Step::Enter),
+            (0..4_u8).prop_map(Step::EnterSuspect),
             any::<prop::sample::Index>().prop_map(Step::Leave),
         ], 0..120),
         at_once in 1..5_usize, each in 1..4_usize, most_waiting in 1..8_usize,
@@ -178,13 +178,13 @@ proptest! {
         let mut world = World::new(at_once, each, most_waiting);
         for step in steps {
             match step {
-                Step::Come(from) => {
-                    world.repute = Repute::Good;
-                    world.come(from);
+                Step::Enter(from) => {
+                    world.reputation = Reputation::Good;
+                    world.enter(from);
                 }
-                Step::ComeSuspect(from) => {
-                    world.repute = Repute::Suspect;
-                    world.come(from);
+                Step::EnterSuspect(from) => {
+                    world.reputation = Reputation::Suspect;
+                    world.enter(from);
                 }
                 Step::Leave(index) if !world.clients.is_empty() => {
                     world.leave(index.index(world.clients.len()));
@@ -192,20 +192,20 @@ proptest! {
                 Step::Leave(_) => {}
             }
             let from = |client: &usize| world.clients[*client].0;
-            let (busy, waiting) = (world.with_turn(), world.waiting());
+            let (busy, waiting) = (world.with_grant(), world.waiting());
             prop_assert!(busy.len() <= at_once && waiting.len() <= most_waiting);
             let has = |network: u8| busy.iter().filter(|client| from(client) == network).count();
             for network in 0..4 {
                 prop_assert!(has(network) <= each);
             }
-            // Whoever waits does so because no turn is free, or its address has all it may have.
+            // A client waits only if no grant is free, or its address holds its limit.
             for client in &waiting {
                 prop_assert!(busy.len() == at_once || has(from(client)) == each);
             }
-            let state = world.turns.0.lock();
-            prop_assert_eq!((state.taken, state.waiting), (busy.len(), waiting.len()));
-            prop_assert!(state.lines.values().all(|line| line.taken + line.waiting.len() > 0));
-            let queues = state.lines.values().filter(|line| !line.waiting.is_empty()).count();
+            let state = world.queue.0.lock();
+            prop_assert_eq!((state.granted, state.waiting), (busy.len(), waiting.len()));
+            prop_assert!(state.queues.values().all(|queue| queue.granted + queue.waiting.len() > 0));
+            let queues = state.queues.values().filter(|queue| !queue.waiting.is_empty()).count();
             prop_assert_eq!(state.rotation.len(), queues);
         }
     }

@@ -1,5 +1,5 @@
-//! Adds a user to a user file: what stands there stays as it is written, comments included, and
-//! whoever reads meanwhile sees the old file or the new one, never a part.
+//! Adds an account to a user file. The existing text stays as it is, including comments. Concurrent
+//! readers see the old file or the new one, never a part.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write as _};
@@ -8,26 +8,28 @@ use std::path::{Path, PathBuf};
 
 use argon2::Params;
 
-use super::users::{Entry, File, Problem, UserKey, Users, UsersError, hash_password};
+use super::accounts::{
+    AccountId, Accounts, AccountsError, UserBlock, UserFile, UserFileProblem, hash_password,
+};
 use crate::auth::random_name;
 
-/// Longest password: Argon2 takes any, a login's body does not.
+/// Longest password. Argon2 has no such limit, but the body of a login request has.
 const MAX_PASSWORD_BYTES: usize = 1_024;
 
 /// Largest number that TOML can write.
 const MAX_TOML_INT: u64 = i64::MAX as u64;
 
-/// Adds a user, with the next free number where no `id` is given, and returns the id. A file that
-/// is not there is made, readable by its owner alone.
+/// Adds an account and returns its id, which is the next free number if no `id` is given. If the file
+/// does not exist, it is created, readable by its owner alone.
 ///
 /// # Errors
-/// The file cannot be read, written or added to, or what would be added is a duplicate or no user.
+/// The file cannot be read, written or extended, or the new account is invalid or a duplicate.
 pub(crate) fn add(
     file: &Path,
     id: Option<&str>,
     email: &str,
     password: &str,
-) -> Result<String, UsersError> {
+) -> Result<String, AccountsError> {
     add_with(file, id, email, password, Params::default())
 }
 
@@ -37,19 +39,19 @@ pub(super) fn add_with(
     email: &str,
     password: &str,
     params: Params,
-) -> Result<String, UsersError> {
+) -> Result<String, AccountsError> {
     if password.is_empty() || password.len() > MAX_PASSWORD_BYTES {
-        return Err(UsersError::Password);
+        return Err(AccountsError::Password);
     }
-    let io = |source| UsersError::Io {
+    let io = |source| AccountsError::Io {
         path: file.to_owned(),
         source,
     };
-    let bad = |problem| UsersError::File {
+    let bad = |problem| AccountsError::File {
         path: file.to_owned(),
         problem,
     };
-    // A link is followed, so that the file it leads to is replaced and not the link.
+    // Links are followed: the target is replaced, and the link stays.
     let (path, mut text) = match fs::read_to_string(file) {
         Ok(text) => (fs::canonicalize(file).map_err(io)?, text),
         Err(error) if error.kind() == ErrorKind::NotFound => (file.to_owned(), String::new()),
@@ -58,45 +60,45 @@ pub(super) fn add_with(
 
     let id = match id {
         Some(id) => user_key(id),
-        None => next_id(&Users::parse(&text).map_err(bad)?),
+        None => next_id(&Accounts::parse(&text).map_err(bad)?),
     };
     let name = id.to_string();
-    let addition = File {
-        users: vec![Entry {
+    let addition = UserFile {
+        users: vec![UserBlock {
             id,
             email: email.to_owned(),
             hash: hash_password(password, params).as_str().to_owned(),
         }],
     };
-    let addition =
-        toml::to_string(&addition).map_err(|error| bad(Problem::Toml(error.to_string(), 0)))?;
+    let addition = toml::to_string(&addition)
+        .map_err(|error| bad(UserFileProblem::Toml(error.to_string(), 0)))?;
     if !text.is_empty() {
         text.push_str(if text.ends_with('\n') { "\n" } else { "\n\n" });
     }
     text.push_str(&addition);
-    // Duplicates, a bad address, a file that cannot be added to: all of it shows when it is read.
-    Users::parse(&text).map_err(bad)?;
+    // Parsing the result finds duplicates, a bad address, and a file that cannot be extended.
+    Accounts::parse(&text).map_err(bad)?;
     replace(&path, &text).map_err(io)?;
     Ok(name)
 }
 
-fn user_key(id: &str) -> UserKey {
+fn user_key(id: &str) -> AccountId {
     match id.parse::<u64>() {
-        Ok(number) if number.to_string() == id && number <= MAX_TOML_INT => UserKey::Int(number),
-        _ => UserKey::Text(id.to_owned()),
+        Ok(number) if number.to_string() == id && number <= MAX_TOML_INT => AccountId::Int(number),
+        _ => AccountId::Text(id.to_owned()),
     }
 }
 
-/// One more than the largest number in use, so that no id is ever given twice in a row.
-fn next_id(users: &Users) -> UserKey {
-    let largest = users
+/// One more than the largest number in use, so that the next id is never that of another account.
+fn next_id(accounts: &Accounts) -> AccountId {
+    let largest = accounts
         .ids()
         .filter_map(|id| id.to_string().parse::<u64>().ok())
         .max();
-    UserKey::Int(largest.map_or(1, |id| id.saturating_add(1)))
+    AccountId::Int(largest.map_or(1, |id| id.saturating_add(1)))
 }
 
-/// Writes beside `path` and renames over it. Owner and mode stay those of the file before.
+/// Writes a temporary file beside `path` and renames it. Owner and mode are kept.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let temporary = beside(path);
     let written = (|| {

@@ -1,4 +1,4 @@
-//! The users of a file, and whose password is right.
+//! The accounts of a user file, and checking their passwords.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -12,49 +12,49 @@ use crate::auth::random;
 use crate::config::InputFile;
 use crate::event::is_id;
 
-/// Most users in a file: it is read whole at start, and meant for small deployments.
+/// Most accounts in a file. It is read whole at start, and meant for small deployments.
 const MAX_USERS: usize = 100_000;
 
 /// Longest email address (RFC 5321 §4.5.3.1.3 allows a path of 256 with its brackets).
 const MAX_EMAIL_BYTES: usize = 254;
 
-/// Everyone who can log in here.
+/// All accounts that can log in.
 #[derive(Debug)]
-pub struct Users {
-    accounts: Vec<Account>,
+pub struct Accounts {
+    accounts: Vec<StoredAccount>,
     /// By lower-case address.
     by_email: HashMap<String, usize>,
-    /// What an unknown address is checked against where there is no user at all.
+    /// Stands in for an account's hash if there are no accounts at all.
     nobody: PasswordHashString,
     decoys: ahash::RandomState,
 }
 
 #[derive(Debug)]
-struct Account {
-    user: User,
+struct StoredAccount {
+    account: Account,
     hash: PasswordHashString,
 }
 
 /// A user who can log in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct User {
-    /// As it stands in tokens.
-    pub id: UserKey,
-    /// As it stands in the file.
+pub struct Account {
+    /// As written in tokens.
+    pub id: AccountId,
+    /// As written in the file.
     pub email: String,
 }
 
-/// A user's id: a number or a text, and shown to clients as what it is.
+/// An account's id: a number or a string, and shown to clients in the same form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum UserKey {
-    /// A number, as Django's ids are.
+pub enum AccountId {
+    /// A number, as in Django.
     Int(u64),
-    /// Anything else, a UUID say.
+    /// Anything else, such as a UUID.
     Text(String),
 }
 
-impl fmt::Display for UserKey {
+impl fmt::Display for AccountId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Int(id) => id.fmt(f),
@@ -63,113 +63,114 @@ impl fmt::Display for UserKey {
     }
 }
 
-impl Users {
-    /// The users of a file.
+impl Accounts {
+    /// Reads the accounts from a user file.
     ///
     /// # Errors
-    /// It has something else than users.
-    pub fn of(file: &InputFile) -> Result<Self, UsersError> {
-        let text = std::str::from_utf8(file.content()).map_err(|_| Problem::NotUtf8);
+    /// The file is not a valid user file.
+    pub fn of(file: &InputFile) -> Result<Self, AccountsError> {
+        let text = std::str::from_utf8(file.content()).map_err(|_| UserFileProblem::NotUtf8);
         text.and_then(Self::parse)
-            .map_err(|problem| UsersError::File {
+            .map_err(|problem| AccountsError::File {
                 path: file.path().to_owned(),
                 problem,
             })
     }
 
-    /// The one user of `--dev`: `user@example.com` with the password `password`, id 1.
+    /// The only account of `--dev`: `user@example.com`, password `password`, id 1.
     pub fn development() -> Self {
-        // The least that Argon2id allows: what the password is stands in the documentation.
+        // The lowest cost that Argon2id allows. The password is public anyway.
         #[allow(clippy::expect_used)]
         let params = Params::new(Params::MIN_M_COST, Params::MIN_T_COST, 1, None)
-            .expect("the least costs that the crate names are costs that it takes");
-        let user = User {
-            id: UserKey::Int(1),
+            .expect("the crate accepts its own minimum costs");
+        let account = Account {
+            id: AccountId::Int(1),
             email: "user@example.com".to_owned(),
         };
         let hash = hash_password("password", params);
         Self {
-            by_email: HashMap::from([(user.email.clone(), 0)]),
+            by_email: HashMap::from([(account.email.clone(), 0)]),
             nobody: hash.clone(),
-            accounts: vec![Account { user, hash }],
+            accounts: vec![StoredAccount { account, hash }],
             decoys: ahash::RandomState::new(),
         }
     }
 
-    /// The user with this address and password. It takes as long where there is no such user.
+    /// The account with this address and password. An unknown address takes the same time.
     ///
-    /// Tens of milliseconds of a core, on purpose: call it where blocking is allowed.
-    pub fn check(&self, email: &str, password: &str) -> Option<&User> {
+    /// Takes tens of milliseconds of CPU time on purpose: call it where blocking is allowed.
+    pub fn check(&self, email: &str, password: &str) -> Option<&Account> {
         let email = email.to_lowercase();
         let known = self.by_email.get(&email).copied();
-        // An unknown address always meets the same decoy, as a known one its own hash: where the
-        // users' costs differ, timing still does not tell the one from the other.
+        // An unknown address is always checked against the same decoy. So timing does not reveal whether an
+        // address is known, even if the accounts' costs differ.
         let decoy = || self.decoys.hash_one(&email) % self.accounts.len().max(1) as u64;
         let index = known.or_else(|| usize::try_from(decoy()).ok());
-        let account = index.and_then(|index| self.accounts.get(index));
-        let hash = account.map_or(&self.nobody, |account| &account.hash);
+        let stored = index.and_then(|index| self.accounts.get(index));
+        let hash = stored.map_or(&self.nobody, |stored| &stored.hash);
         let right = Argon2::default()
             .verify_password(password.as_bytes(), &hash.password_hash())
             .is_ok();
-        account
+        stored
             .filter(|_| right && known.is_some())
-            .map(|account| &account.user)
+            .map(|stored| &stored.account)
     }
 
-    /// How many users there are.
+    /// The number of accounts.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.accounts.len()
     }
 
-    /// Whether nobody can log in.
+    /// Returns true if there are no accounts.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.accounts.is_empty()
     }
 
-    pub(super) fn ids(&self) -> impl Iterator<Item = &UserKey> {
-        self.accounts.iter().map(|account| &account.user.id)
+    pub(super) fn ids(&self) -> impl Iterator<Item = &AccountId> {
+        self.accounts.iter().map(|account| &account.account.id)
     }
 
-    pub(super) fn parse(text: &str) -> Result<Self, Problem> {
-        let file: File = toml::from_str(text)
-            .map_err(|error| Problem::Toml(error.message().to_owned(), line(text, error.span())))?;
+    pub(super) fn parse(text: &str) -> Result<Self, UserFileProblem> {
+        let file: UserFile = toml::from_str(text).map_err(|error| {
+            UserFileProblem::Toml(error.message().to_owned(), line(text, error.span()))
+        })?;
         if file.users.len() > MAX_USERS {
-            return Err(Problem::TooMany(file.users.len()));
+            return Err(UserFileProblem::TooMany(file.users.len()));
         }
         let mut by_email = HashMap::with_capacity(file.users.len());
         let mut ids = HashSet::with_capacity(file.users.len());
-        let mut users = Vec::with_capacity(file.users.len());
-        for entry in file.users {
-            if !is_email(&entry.email) {
-                return Err(Problem::Email(entry.email));
+        let mut accounts = Vec::with_capacity(file.users.len());
+        for block in file.users {
+            if !is_email(&block.email) {
+                return Err(UserFileProblem::Email(block.email));
             }
             // 1 and "1" are the same user in a token.
-            let id = entry.id.to_string();
+            let id = block.id.to_string();
             if !is_id(&id) {
-                return Err(Problem::Id(id));
+                return Err(UserFileProblem::Id(id));
             }
-            let email = entry.email.to_lowercase();
-            if by_email.insert(email, users.len()).is_some() {
-                return Err(Problem::DuplicateEmail(entry.email));
+            let email = block.email.to_lowercase();
+            if by_email.insert(email, accounts.len()).is_some() {
+                return Err(UserFileProblem::DuplicateEmail(block.email));
             }
             if !ids.insert(id.clone()) {
-                return Err(Problem::DuplicateId(id));
+                return Err(UserFileProblem::DuplicateId(id));
             }
-            let hash = argon2id(&entry.hash).ok_or(Problem::Hash(entry.email.clone()))?;
-            let user = User {
-                id: entry.id,
-                email: entry.email,
+            let hash = argon2id(&block.hash).ok_or(UserFileProblem::Hash(block.email.clone()))?;
+            let account = Account {
+                id: block.id,
+                email: block.email,
             };
-            users.push(Account { user, hash });
+            accounts.push(StoredAccount { account, hash });
         }
-        let nobody = match users.first() {
-            Some(account) => account.hash.clone(),
+        let nobody = match accounts.first() {
+            Some(first) => first.hash.clone(),
             None => hash_password("", Params::default()),
         };
         Ok(Self {
-            accounts: users,
+            accounts,
             by_email,
             nobody,
             decoys: ahash::RandomState::new(),
@@ -177,17 +178,17 @@ impl Users {
     }
 }
 
-/// The user file as it is written down.
+/// The user file as TOML.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct File {
-    pub(super) users: Vec<Entry>,
+pub(super) struct UserFile {
+    pub(super) users: Vec<UserBlock>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Entry {
-    pub(super) id: UserKey,
+pub(super) struct UserBlock {
+    pub(super) id: AccountId,
     pub(super) email: String,
     pub(super) hash: String,
 }
@@ -195,29 +196,32 @@ pub(super) struct Entry {
 /// Why a user file cannot be used or changed.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
-pub enum UsersError {
+pub enum AccountsError {
     #[error("{path}: {source}")]
     Io {
         path: PathBuf,
         source: std::io::Error,
     },
     #[error("{path}: {problem}")]
-    File { path: PathBuf, problem: Problem },
+    File {
+        path: PathBuf,
+        problem: UserFileProblem,
+    },
     #[error("a password of 1 to 1024 bytes is needed")]
     Password,
 }
 
-/// What is wrong with the contents of a user file.
+/// What is wrong with the content of a user file.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
-pub enum Problem {
+pub enum UserFileProblem {
     #[error("is not UTF-8 text")]
     NotUtf8,
     #[error("line {1}: {0}")]
     Toml(String, usize),
     #[error("{0} users, at most 100000 are read")]
     TooMany(usize),
-    #[error("{0:?} is no email address")]
+    #[error("{0:?} is not an email address")]
     Email(String),
     #[error("id {0:?}: 1 to 256 bytes without control characters are needed")]
     Id(String),
@@ -225,11 +229,11 @@ pub enum Problem {
     DuplicateEmail(String),
     #[error("two users have the id {0:?}")]
     DuplicateId(String),
-    #[error("{0}: hash: no Argon2id hash (idlewild user add makes one)")]
+    #[error("{0}: hash: not an Argon2id hash (idlewild user add makes one)")]
     Hash(String),
 }
 
-/// Not a grammar of addresses: only what would break elsewhere is refused.
+/// A minimal check: rejects only what would break elsewhere.
 fn is_email(text: &str) -> bool {
     text.len() <= MAX_EMAIL_BYTES
         && text

@@ -1,8 +1,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 
+use super::accounts::{AccountId, Accounts, hash_password};
 use super::add;
 use super::file::add_with;
-use super::users::{UserKey, Users, hash_password};
 use crate::config::InputFile;
 use argon2::Params;
 
@@ -16,47 +16,47 @@ fn block(id: &str, email: &str) -> String {
 }
 
 fn problem(text: &str) -> String {
-    Users::parse(text).unwrap_err().to_string()
+    Accounts::parse(text).unwrap_err().to_string()
 }
 
 #[test]
 fn the_guides_user_logs_in_with_dev() {
-    let users = Users::development();
-    let user = users.check("user@example.com", "password").unwrap();
-    assert_eq!(user.id, UserKey::Int(1));
+    let accounts = Accounts::development();
+    let account = accounts.check("user@example.com", "password").unwrap();
+    assert_eq!(account.id, AccountId::Int(1));
     assert_eq!(
-        serde_json::to_string(user).unwrap(),
+        serde_json::to_string(account).unwrap(),
         r#"{"id":1,"email":"user@example.com"}"#
     );
-    assert!(users.check("user@example.com", "Password").is_none());
-    assert!(users.check("user@example.com", "").is_none());
-    assert!(users.check("nobody@example.com", "password").is_none());
+    assert!(accounts.check("user@example.com", "Password").is_none());
+    assert!(accounts.check("user@example.com", "").is_none());
+    assert!(accounts.check("nobody@example.com", "password").is_none());
 }
 
 #[test]
 fn an_address_is_compared_without_regard_to_case() {
-    let users = Users::parse(&block("\"u-1\"", "Ada@Example.com")).unwrap();
-    let user = users.check("aDA@exaMPLE.com", "password").unwrap();
+    let accounts = Accounts::parse(&block("\"u-1\"", "Ada@Example.com")).unwrap();
+    let account = accounts.check("aDA@exaMPLE.com", "password").unwrap();
     assert_eq!(
-        (user.id.to_string().as_str(), user.email.as_str()),
+        (account.id.to_string().as_str(), account.email.as_str()),
         ("u-1", "Ada@Example.com")
     );
-    assert_eq!(serde_json::to_value(&user.id).unwrap(), "u-1");
+    assert_eq!(serde_json::to_value(&account.id).unwrap(), "u-1");
 }
 
 #[test]
-fn an_empty_file_lets_nobody_in() {
-    let users = Users::parse("").unwrap();
-    assert!(users.is_empty());
-    assert!(users.check("user@example.com", "").is_none());
+fn an_empty_file_has_no_logins() {
+    let accounts = Accounts::parse("").unwrap();
+    assert!(accounts.is_empty());
+    assert!(accounts.check("user@example.com", "").is_none());
 }
 
 #[test]
-fn a_decoys_password_opens_nothing() {
-    let users = Users::parse(&block("1", "a@example.com")).unwrap();
+fn a_decoys_password_is_rejected() {
+    let accounts = Accounts::parse(&block("1", "a@example.com")).unwrap();
     for number in 0..20 {
         assert!(
-            users
+            accounts
                 .check(&format!("{number}@example.com"), "password")
                 .is_none()
         );
@@ -64,7 +64,7 @@ fn a_decoys_password_opens_nothing() {
 }
 
 #[test]
-fn a_bad_file_says_where_and_what() {
+fn the_error_about_a_bad_file_says_where_and_what() {
     let one = block("1", "a@example.com");
     let twice = format!("{one}{}", block("2", "A@example.com"));
     assert_eq!(
@@ -80,7 +80,7 @@ fn a_bad_file_says_where_and_what() {
     assert!(problem(&block("\"\"", "a@example.com")).starts_with("id \"\""));
     for email in ["", "a", "@b", "a@", "a b@c"] {
         assert!(
-            problem(&block("1", email)).ends_with("is no email address"),
+            problem(&block("1", email)).ends_with("is not an email address"),
             "{email}"
         );
     }
@@ -92,7 +92,7 @@ fn a_bad_file_says_where_and_what() {
     ] {
         let text = format!("[[users]]\nid = 1\nemail = \"a@b\"\nhash = \"{hash}\"\n");
         assert!(
-            problem(&text).starts_with("a@b: hash: no Argon2id hash"),
+            problem(&text).starts_with("a@b: hash: not an Argon2id hash"),
             "{hash}"
         );
     }
@@ -103,8 +103,8 @@ fn an_error_names_the_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     for (content, problem) in [(&b"users"[..], "line 1: "), (b"\xff", "is not UTF-8 text")] {
         std::fs::write(file.path(), content).unwrap();
-        let users = Users::of(&InputFile::read(file.path()).unwrap());
-        let message = users.unwrap_err().to_string();
+        let accounts = Accounts::of(&InputFile::read(file.path()).unwrap());
+        let message = accounts.unwrap_err().to_string();
         let expected = format!("{}: {problem}", file.path().display());
         assert!(message.starts_with(&expected), "{message}");
     }
@@ -119,20 +119,20 @@ fn users_are_added_with_the_next_number() {
     assert_eq!(add(Some("41"), "b@example.com").unwrap(), "41");
     assert_eq!(add(Some("u-7"), "c@example.com").unwrap(), "u-7");
     assert_eq!(add(None, "d@example.com").unwrap(), "42");
-    let users = Users::of(&InputFile::read(&path).unwrap()).unwrap();
-    assert_eq!(users.len(), 4);
+    let accounts = Accounts::of(&InputFile::read(&path).unwrap()).unwrap();
+    assert_eq!(accounts.len(), 4);
     assert_eq!(
-        users.check("d@example.com", "password").unwrap().id,
-        UserKey::Int(42)
+        accounts.check("d@example.com", "password").unwrap().id,
+        AccountId::Int(42)
     );
     assert_eq!(
-        users.check("c@example.com", "password").unwrap().id,
-        UserKey::Text("u-7".into())
+        accounts.check("c@example.com", "password").unwrap().id,
+        AccountId::Text("u-7".into())
     );
 }
 
 #[test]
-fn a_new_file_is_its_owners_alone_and_an_old_one_keeps_its_mode() {
+fn a_new_file_is_private_and_an_old_one_keeps_its_mode() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("users.toml");
     let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
@@ -145,7 +145,7 @@ fn a_new_file_is_its_owners_alone_and_an_old_one_keeps_its_mode() {
 }
 
 #[test]
-fn adding_keeps_what_is_written_and_refuses_what_it_would_break() {
+fn adding_keeps_the_text_and_rejects_invalid_additions() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("users.toml");
     let before = format!(
@@ -162,7 +162,9 @@ fn adding_keeps_what_is_written_and_refuses_what_it_would_break() {
     add(None, "b@example.com", "password").unwrap();
     assert!(std::fs::read_to_string(&path).unwrap().starts_with(&before));
     assert_eq!(
-        Users::of(&InputFile::read(&path).unwrap()).unwrap().len(),
+        Accounts::of(&InputFile::read(&path).unwrap())
+            .unwrap()
+            .len(),
         2
     );
 }
@@ -176,7 +178,9 @@ fn a_link_stays_a_link() {
     add_with(&link, None, "a@example.com", "password", cheap()).unwrap();
     assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(
-        Users::of(&InputFile::read(&target).unwrap()).unwrap().len(),
+        Accounts::of(&InputFile::read(&target).unwrap())
+            .unwrap()
+            .len(),
         1
     );
 }

@@ -1,4 +1,4 @@
-//! A URL, and the means to ask it.
+//! A URL, and a client that fetches it.
 
 use std::error::Error;
 use std::fmt;
@@ -17,32 +17,32 @@ use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use thiserror::Error;
 
-use super::names::Names;
+use super::dns::DnsResolver;
 
-/// How long a connection waits for the next question. Servers close theirs after two seconds and
-/// more (gunicorn's `keepalive`); a question that meets the close would be lost.
+/// How long an idle connection is kept. Servers close theirs after two seconds or more (gunicorn's
+/// `keepalive`), and a request that meets the close would be lost.
 const MAX_IDLE: Duration = Duration::from_secs(1);
 
-/// What a question says of who asks.
+/// The `User-Agent` of requests.
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("idlewild/", env!("CARGO_PKG_VERSION")));
 
-/// A URL, and the means to ask it.
+/// A URL, and a client that fetches it.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub(crate) struct HttpResource {
     url: Uri,
-    client: Client<HttpsConnector<HttpConnector<Names>>, Empty<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector<DnsResolver>>, Empty<Bytes>>,
     max_answer_bytes: usize,
 }
 
-/// No certificate is trusted here, so that nobody could be asked over TLS.
+/// The system trusts no certificate, so TLS cannot be used.
 #[derive(Debug, Error)]
 #[error("{0} (install ca-certificates, or name a file in SSL_CERT_FILE)")]
-pub struct NoTrust(#[from] io::Error);
+pub struct NoRootCertificates(#[from] io::Error);
 
-/// Why there is no answer to go by. No variant holds anything of what was sent.
+/// Why a response could not be used. No variant contains anything of the request.
 #[derive(Debug, Error)]
-pub(crate) enum NoAnswer {
+pub(crate) enum FetchError {
     #[error("answered {0}")]
     Status(StatusCode),
     #[error("{0}")]
@@ -53,19 +53,19 @@ pub(crate) enum NoAnswer {
     TooLong(usize),
 }
 
-impl Source {
-    /// A source that gives at most `max_answer_bytes`. Over TLS it has to show a certificate that
-    /// the system trusts, or one of `SSL_CERT_FILE`.
+impl HttpResource {
+    /// `max_answer_bytes` limits the size of a response. Over TLS, the server's certificate must be trusted
+    /// by the system or by `SSL_CERT_FILE`.
     ///
     /// # Errors
-    /// The URL asks for TLS, and no certificate is trusted here.
-    pub(crate) fn new(url: Uri, max_answer_bytes: usize) -> Result<Self, NoTrust> {
+    /// The URL is https, and the system trusts no certificate.
+    pub(crate) fn new(url: Uri, max_answer_bytes: usize) -> Result<Self, NoRootCertificates> {
         let builder = HttpsConnectorBuilder::new();
         let provider = aws_lc_rs::default_provider();
         let builder = if url.scheme_str() == Some("https") {
             builder.with_provider_and_native_roots(provider)?
         } else {
-            // Without TLS there is nobody to trust, and no file of the system to read.
+            // Without TLS no certificates are needed, so the system's are not read.
             let config = rustls::ClientConfig::builder_with_provider(provider.into())
                 .with_safe_default_protocol_versions()
                 .map_err(io::Error::other)?
@@ -73,8 +73,8 @@ impl Source {
                 .with_no_client_auth();
             builder.with_tls_config(config)
         };
-        let mut connector = HttpConnector::new_with_resolver(Names::of_the_system());
-        // TLS is the layer's above.
+        let mut connector = HttpConnector::new_with_resolver(DnsResolver::of_the_system());
+        // The connector for TLS wraps this one and accepts https.
         connector.enforce_http(false);
         let builder = builder.https_or_http().enable_http1();
         let client = Client::builder(TokioExecutor::new())
@@ -88,8 +88,8 @@ impl Source {
         })
     }
 
-    /// The body of the answer, if that is a 200.
-    pub(crate) async fn get(&self, headers: HeaderMap) -> Result<Bytes, NoAnswer> {
+    /// Fetches the URL; returns the body of a 200 response.
+    pub(crate) async fn get(&self, headers: HeaderMap) -> Result<Bytes, FetchError> {
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = self.url.clone();
         *request.headers_mut() = headers;
@@ -98,36 +98,36 @@ impl Source {
             .client
             .request(request)
             .await
-            .map_err(|error| NoAnswer::Unreachable(innermost(&error).to_string()))?;
+            .map_err(|error| FetchError::Unreachable(innermost(&error).to_string()))?;
         if answer.status() != StatusCode::OK {
-            return Err(NoAnswer::Status(answer.status()));
+            return Err(FetchError::Status(answer.status()));
         }
         let body = Limited::new(answer.into_body(), self.max_answer_bytes);
         let body = body.collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
-                NoAnswer::TooLong(self.max_answer_bytes)
+                FetchError::TooLong(self.max_answer_bytes)
             } else {
-                NoAnswer::CutShort(innermost(&*error).to_string())
+                FetchError::CutShort(innermost(&*error).to_string())
             }
         })?;
         Ok(body.to_bytes())
     }
 
-    /// Whether this asks the same URL as the other.
+    /// Returns true if both have the same URL.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.url == other.url
     }
 }
 
-/// The URL for people; its query may hold a secret.
-impl fmt::Display for Source {
+/// Shows the URL without its query, which may contain a secret.
+impl fmt::Display for HttpResource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.url.to_string();
         f.write_str(text.split('?').next().unwrap_or_default())
     }
 }
 
-/// What the system or the peer said, under the layers that passed it on.
+/// The innermost cause: the message of the system or the peer.
 pub(crate) fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     let mut error = error;
     while let Some(cause) = error.source() {

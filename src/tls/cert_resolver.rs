@@ -1,5 +1,5 @@
-//! Which certificate a client gets: the first that is good for the name it asks for (SNI), else the
-//! first of all.
+//! Chooses the certificate of a handshake: the first that is valid for the client's SNI name, otherwise
+//! the first of all.
 
 use std::sync::Arc;
 
@@ -11,20 +11,20 @@ use rustls::sign::CertifiedKey;
 
 /// The certificates in force.
 #[derive(Debug)]
-pub(super) struct Resolver(ArcSwap<Vec<Arc<CertifiedKey>>>);
+pub(super) struct CertResolver(ArcSwap<Vec<Arc<CertifiedKey>>>);
 
-impl Resolver {
+impl CertResolver {
     pub(super) fn new(certificates: Vec<Arc<CertifiedKey>>) -> Self {
         Self(ArcSwap::from_pointee(certificates))
     }
 
-    /// Handshakes from now on get these.
+    /// Replaces the certificates for new handshakes.
     pub(super) fn replace(&self, certificates: Vec<Arc<CertifiedKey>>) {
         self.0.store(Arc::new(certificates));
     }
 }
 
-impl ResolvesServerCert for Resolver {
+impl ResolvesServerCert for CertResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let certificates = self.0.load();
         let name = hello
