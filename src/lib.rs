@@ -1,17 +1,16 @@
-//! Idlewild, a Server-Sent Events hub that holds an idle client for its kernel socket and one
-//! cache line.
+//! Idlewild, a Server-Sent Events hub: an idle client costs its kernel socket and one cache line.
 //!
-//! The parts, from the top layer down; a lower layer never imports a higher one:
+//! The modules, from the top layer down. A lower layer never imports a higher one:
 //!
 //! | layer | module | one purpose |
 //! |---|---|---|
-//! | 6 | [`cli`], [`server`] | commands; wiring, start, reload and drain |
-//! | 5 | [`public`], `admin` | the two HTTP services: they translate requests into the hub's verbs |
+//! | 6 | [`cli`], [`server`] | commands; start, reload and drain |
+//! | 5 | [`public`], `admin` | the two HTTP services: they translate requests into calls of the hub |
 //! | 4 | [`shard`] | owns the sockets: acceptor, poller, table, wheel, delivery |
-//! | 4 | [`engine`] | where events come from and are kept |
+//! | 4 | [`engine`] | stores events and appends them to the log |
 //! | 3 | [`hub`] | the domain: who is connected where, what happened, who is allowed to do what |
-//! | 2 | [`auth`], [`wire`], `tls`, `refusals` | who are you; what clients are told, and how; what streams are sealed with; who was not let in |
-//! | 1 | [`event`], [`topic`], [`config`], [`metrics`], `spans`, [`clock`], `outbound`, [`sys`], [`net`], [`shutdown`], `expiring`, `interner`, `page`, `quiet`, `request`, `text` | plain values, time, questions to others, system calls, and what pages in the binary, or requests, have in common |
+//! | 2 | [`auth`], [`wire`], `tls`, `refusals` | authentication; the bytes that clients receive; TLS secrets and records; recent refusals |
+//! | 1 | [`event`], [`topic`], [`config`], [`metrics`], `spans`, [`clock`], `outbound`, [`sys`], [`net`], [`shutdown`], `expiring`, `interner`, `page`, `quiet`, `request`, `text` | plain values, time, requests to other servers, system calls, and small tools |
 
 mod admin;
 mod expiring;
@@ -25,9 +24,9 @@ mod spans;
 mod text;
 mod tls;
 
-// What is public, for whom: the names that src/main.rs, tests/ and benches/ use, and those that their signatures
-// need. Everything else is `pub(crate)` or less, so that the compiler finds what is unused. tests/architecture.rs
-// compares the lists with the source.
+// The public names, and their users. A name is public only if src/main.rs, tests/ or benches/ use it, or if a
+// signature that they use needs it. Everything else is `pub(crate)` or less, so the compiler finds unused code.
+// tests/architecture.rs compares these lists with the source.
 
 // For tests/ and benches/: Identity, credentials::Credential, credentials::find, jwt::Verifier,
 // keys::remote::MAX_WAIT, keys::remote::REFRESH, keys::remote::RemoteKeys, mint::Claims, mint::MintError,
@@ -64,7 +63,7 @@ pub mod net;
 // For benches/: Extras, Live, Public
 pub mod public;
 
-// For tests/: Dev, Passed, Server
+// For tests/: Dev, PassedSockets, Server
 pub mod server;
 
 // For benches/, as their files say.

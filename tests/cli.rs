@@ -60,11 +60,7 @@ fn wrong_usage_and_a_refused_configuration_are_one_line_and_exit_code_2() {
             &[],
             "`https://x:1`",
         ),
-        (
-            &[&publish[..], &["http://x"]].concat(),
-            &[],
-            "names no port",
-        ),
+        (&[&publish[..], &["http://x"]].concat(), &[], "has no port"),
         (
             &["user", "add", "--file", "/nonexistent/u", "--email", "a@b"],
             &[],

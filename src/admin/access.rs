@@ -1,35 +1,35 @@
-//! Who may ask: API keys.
+//! Checks API keys.
 
 use std::borrow::Cow;
 
 use hyper::HeaderMap;
 
-use super::api::answer::Problem;
-use super::connection::Line;
+use super::api::response::ApiError;
+use super::connection::AdminConnection;
 use super::service::Admin;
 use crate::request::bearer;
 
-/// The name of the key that the request carries. A wrong one waits for its refusal, if its address
-/// has sent many.
+/// Returns the name of the request's key. If the address has sent many wrong keys, the refusal of
+/// another one is delayed.
 pub(super) async fn check_key(
     admin: &Admin,
     headers: &HeaderMap,
-    line: &Line,
-) -> Result<String, Problem> {
-    let presented = presented_key(headers).ok_or_else(Problem::unauthorized)?;
+    connection: &AdminConnection,
+) -> Result<String, ApiError> {
+    let presented = presented_key(headers).ok_or_else(ApiError::unauthorized)?;
     if let Some(name) = admin.keys.load().check(&presented) {
         return Ok(name.to_owned());
     }
     let clock = &admin.hub.clock;
-    let delay = admin.wrong_keys.delay(line.peer(), clock.now_ms());
-    let delay = delay.ok_or_else(Problem::throttled)?;
-    line.set_busy(false);
+    let delay = admin.wrong_keys.delay(connection.peer(), clock.now_ms());
+    let delay = delay.ok_or_else(ApiError::throttled)?;
+    connection.set_busy(false);
     clock.sleep(delay).await;
-    line.set_busy(true);
-    Err(Problem::unauthorized())
+    connection.set_busy(true);
+    Err(ApiError::unauthorized())
 }
 
-/// The key that the request carries, good or not.
+/// The request's key, valid or not.
 pub(super) fn presented_key(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     bearer(headers).filter(|key| !key.is_empty())
 }

@@ -1,21 +1,21 @@
-//! Is the process up, and may clients be sent to it.
+//! `GET /healthz` and `GET /readyz`: whether the process is up, and whether clients may be sent to it.
 
 use hyper::StatusCode;
 use serde_json::json;
 
-use super::api::answer::{Answer, bytes, json};
+use super::api::response::{ApiResponse, bytes, json};
 use super::service::Admin;
 
-/// Up: it answers.
-pub(super) fn alive() -> Answer {
+/// The process is up if it answers.
+pub(super) fn alive() -> ApiResponse {
     bytes(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")
 }
 
-/// Ready: the listeners are bound (this one is the last), the engine stores, clients'
-/// tokens can be checked, no drain.
-pub(super) fn ready(admin: &Admin) -> Answer {
+/// The server is ready if its listeners are bound, the engine stores events, clients' tokens can be
+/// checked, and no drain has started. The admin listener is bound last.
+pub(super) fn ready(admin: &Admin) -> ApiResponse {
     match admin.not_ready() {
-        // Those who are connected are served: a balancer must not take the server out for it.
+        // Connected clients are still served, so a load balancer must not take the server out.
         None if admin.is_full() => json(StatusCode::OK, &json!({"ready": true, "reason": "full"})),
         None => json(StatusCode::OK, &json!({"ready": true})),
         Some(reason) => json(

@@ -1,5 +1,5 @@
-//! `GET /metrics`: everything that is counted, in the Prometheus text format, or in OpenMetrics for
-//! a scraper that asks for it.
+//! `GET /metrics`: all metrics, in the Prometheus text format or, if the scraper accepts it, in
+//! OpenMetrics.
 
 use std::fmt::{Error, Write};
 
@@ -12,7 +12,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::api::answer::{Answer, Problem, bytes};
+use super::api::response::{ApiError, ApiResponse, bytes};
 use super::process::{self, Process};
 use super::service::Admin;
 use crate::hub::Hub;
@@ -22,7 +22,7 @@ use crate::metrics::{
 
 const OPEN_METRICS: &str = "application/openmetrics-text";
 
-pub(super) fn answer(admin: &Admin, headers: &HeaderMap) -> Result<Answer, Problem> {
+pub(super) fn response(admin: &Admin, headers: &HeaderMap) -> Result<ApiResponse, ApiError> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape {
         hub: Arc::clone(&admin.hub),
@@ -33,7 +33,7 @@ pub(super) fn answer(admin: &Admin, headers: &HeaderMap) -> Result<Answer, Probl
     }));
     let mut page = String::with_capacity(16 * 1024);
     text::encode(&mut page, &registry)
-        .map_err(|_| Problem::invalid("the metrics could not be written"))?;
+        .map_err(|_| ApiError::invalid("the metrics could not be written"))?;
     let wants_open_metrics = headers.get_all(ACCEPT).iter().any(|accept| {
         accept
             .to_str()
@@ -48,8 +48,8 @@ pub(super) fn answer(admin: &Admin, headers: &HeaderMap) -> Result<Answer, Probl
     })
 }
 
-/// The same page in the older text format: a counter's family is named as its samples are, and
-/// nothing marks the end.
+/// Converts OpenMetrics to the Prometheus text format: a counter's family has the same name as its
+/// samples, and there is no end marker.
 fn plain(page: &str) -> String {
     let is_counter = |family: &str| page.contains(&format!("# TYPE {family} counter\n"));
     let mut text = String::with_capacity(page.len());
@@ -69,7 +69,7 @@ fn plain(page: &str) -> String {
     text
 }
 
-/// One reading of all counters.
+/// The data of one scrape.
 #[derive(Debug)]
 struct Scrape {
     hub: Arc<Hub>,
@@ -81,21 +81,21 @@ struct Scrape {
 
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let mut page = Page(encoder);
-        page.info(
+        let mut writer = FamilyWriter(encoder);
+        writer.info(
             "idlewild_build_info",
-            "The version that runs; always 1",
+            "The running version; always 1",
             "version",
             env!("CARGO_PKG_VERSION"),
         )?;
-        self.streams(&mut page)?;
-        self.events(&mut page)?;
-        self.process(&mut page)
+        self.streams(&mut writer)?;
+        self.events(&mut writer)?;
+        self.process(&mut writer)
     }
 }
 
 impl Scrape {
-    fn streams(&self, page: &mut Page<'_>) -> Result<(), Error> {
+    fn streams(&self, writer: &mut FamilyWriter<'_>) -> Result<(), Error> {
         let metrics = &self.hub.metrics;
         let by_transport = |of: fn(&ShardMetrics, usize) -> u64| {
             Transport::ALL.iter().map(move |transport| {
@@ -103,24 +103,24 @@ impl Scrape {
                 (transport.label(), value)
             })
         };
-        page.gauges(
+        writer.gauges(
             "idlewild_connections",
             "Streams held",
             "transport",
             by_transport(|shard, transport| shard.connections.at(transport).value()),
         )?;
-        page.gauge(
+        writer.gauge(
             "idlewild_max_connections",
             "Streams that may be held",
             self.max_connections as u64,
         )?;
-        page.counters(
+        writer.counters(
             "idlewild_connects",
             "Streams opened",
             "transport",
             by_transport(|shard, transport| shard.connects.at(transport).value()),
         )?;
-        page.counters(
+        writer.counters(
             "idlewild_disconnects",
             "Streams that ended",
             "reason",
@@ -129,7 +129,7 @@ impl Scrape {
                 (reason.label(), count)
             }),
         )?;
-        page.counters(
+        writer.counters(
             "idlewild_refused",
             "Streams that were not opened",
             "reason",
@@ -137,51 +137,51 @@ impl Scrape {
                 .iter()
                 .map(|reason| (reason.label(), metrics.refused.at(*reason as usize).value())),
         )?;
-        page.gauge(
+        writer.gauge(
             "idlewild_users",
             "Users with at least one stream",
             self.hub.directory().users_online() as u64,
         )?;
-        page.gauge(
+        writer.gauge(
             "idlewild_handshakes_in_flight",
             "Public connections that are not a stream",
             metrics.sum(|shard| shard.handshakes.value()),
         )?;
-        page.gauge(
+        writer.gauge(
             "idlewild_jwks_unusable_keys",
             "Keys of auth.jwks that cannot be used",
             metrics.jwks_unusable_keys.value(),
         )?;
-        page.gauge(
+        writer.gauge(
             "idlewild_backlog_bytes",
-            "Bytes that slow clients keep in memory, whole frames",
+            "Unsent bytes that slow clients keep in memory, in whole frames",
             metrics.sum(|shard| shard.backlog_bytes.value()),
         )?;
-        page.gauge(
+        writer.gauge(
             "idlewild_backlogged_connections",
-            "Clients that bytes wait for",
+            "Clients with unsent bytes in memory",
             metrics.sum(|shard| shard.backlogged.value()),
         )?;
-        page.counter(
+        writer.counter(
             "idlewild_heartbeats",
             "Heartbeats sent",
             metrics.sum(|shard| shard.heartbeats.value()),
         )?;
-        page.counter(
+        writer.counter(
             "idlewild_send_errors",
             "Sends that failed",
             metrics.sum(|shard| shard.send_errors.value()),
         )?;
-        page.counter(
+        writer.counter(
             "idlewild_accept_errors",
-            "Accepts that failed for want of descriptors or memory",
+            "Accepts that failed for lack of descriptors or memory",
             metrics.sum(|shard| shard.accept_errors.value()),
         )
     }
 
-    fn events(&self, page: &mut Page<'_>) -> Result<(), Error> {
+    fn events(&self, writer: &mut FamilyWriter<'_>) -> Result<(), Error> {
         let metrics = &self.hub.metrics;
-        page.counters(
+        writer.counters(
             "idlewild_published",
             "Events accepted",
             "to",
@@ -189,41 +189,41 @@ impl Scrape {
                 .iter()
                 .map(|to| (to.label(), metrics.published.at(*to as usize).value())),
         )?;
-        page.counter(
+        writer.counter(
             "idlewild_delivered",
             "Events handed to a client's socket or backlog",
             metrics.sum(|shard| shard.delivered.value()),
         )?;
-        page.counter(
+        writer.counter(
             "idlewild_replayed",
             "Events handed to a client that had missed them",
             metrics.sum(|shard| shard.replayed.value()),
         )?;
-        page.counter(
+        writer.counter(
             "idlewild_replay_gaps",
-            "Clients told that what they missed is not all retained",
+            "Clients that had missed events which are no longer retained",
             metrics.sum(|shard| shard.replay_gaps.value()),
         )?;
         let (history_bytes, history_events) = self.hub.log().retained();
-        page.gauge(
+        writer.gauge(
             "idlewild_history_bytes",
             "Bytes retained in the log",
             history_bytes as u64,
         )?;
-        page.gauge(
+        writer.gauge(
             "idlewild_history_events",
             "Entries retained in the log",
             history_events as u64,
         )?;
-        page.gauge(
+        writer.gauge(
             "idlewild_engine_up",
             "Whether events can be stored",
             u64::from(self.engine_up),
         )?;
-        page.delivery(&metrics.delivery)
+        writer.delivery(&metrics.delivery)
     }
 
-    fn process(&self, page: &mut Page<'_>) -> Result<(), Error> {
+    fn process(&self, writer: &mut FamilyWriter<'_>) -> Result<(), Error> {
         let Process {
             cpu_seconds,
             resident_bytes,
@@ -232,7 +232,8 @@ impl Scrape {
             open_fds,
             max_fds,
         } = self.process;
-        page.0
+        writer
+            .0
             .encode_descriptor(
                 "process_cpu_seconds",
                 "User and system CPU time",
@@ -240,24 +241,24 @@ impl Scrape {
                 MetricType::Counter,
             )?
             .encode_counter::<NoLabelSet, f64, u64>(&cpu_seconds, None)?;
-        page.gauge(
+        writer.gauge(
             "process_resident_memory_bytes",
             "Resident memory",
             resident_bytes,
         )?;
-        page.gauge(
+        writer.gauge(
             "process_virtual_memory_bytes",
             "Virtual memory",
             virtual_bytes,
         )?;
-        page.gauge("process_threads", "Threads", threads)?;
-        page.gauge(
+        writer.gauge("process_threads", "Threads", threads)?;
+        writer.gauge(
             "process_open_fds",
             "Open descriptors of the main thread's table",
             open_fds,
         )?;
-        page.gauge("process_max_fds", "Limit of open descriptors", max_fds)?;
-        page.gauge(
+        writer.gauge("process_max_fds", "Limit of open descriptors", max_fds)?;
+        writer.gauge(
             "process_start_time_seconds",
             "When the process started, in Unix seconds",
             self.started_unix_s,
@@ -265,10 +266,10 @@ impl Scrape {
     }
 }
 
-/// Writes families. Counters get their `_total` from the format.
-struct Page<'a>(DescriptorEncoder<'a>);
+/// Writes metric families. The format appends `_total` to counters.
+struct FamilyWriter<'a>(DescriptorEncoder<'a>);
 
-impl Page<'_> {
+impl FamilyWriter<'_> {
     fn counter(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
         self.0
             .encode_descriptor(name, help, None, MetricType::Counter)?
@@ -360,7 +361,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn in_the_older_format_a_counter_is_named_as_its_samples_are() {
+    fn in_the_prometheus_format_a_counter_has_the_name_of_its_samples() {
         let page = "# HELP a Some a.\n# TYPE a counter\na_total 1\n# HELP b B.\n# TYPE b gauge\nb 2\n# EOF\n";
         assert_eq!(
             plain(page),

@@ -1,17 +1,17 @@
-//! The admin listener: publish, users, health, metrics, the dashboard. An ordinary hyper service on
-//! the control runtime; nothing here holds bytes per client.
+//! The admin listener: publishing, users, health, metrics, the dashboard. An ordinary hyper service on
+//! the control runtime; nothing here uses memory per client.
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`service`] | what all routes share, and what a reload changes |
-//! | [`routes`], [`access`] | which route a request is for, and who may use it |
-//! | [`api`] | publishing, users, and their description |
+//! | [`service`] | the state that all routes share, and what a reload changes |
+//! | [`routes`], [`access`] | finds the route of a request; checks API keys |
+//! | [`api`] | publishing, users, and the OpenAPI document |
 //! | [`dashboard`] | the page, its numbers and its live stream |
 //! | [`metrics`], [`health`] | for scrapers and probes |
-//! | [`connection`] | a connection from accept to close, and how many there may be |
-//! | [`wrong_keys`], [`refused_requests`] | guesses cost time, and neither they nor failures fill the log |
-//! | [`span`] | a request in its publisher's trace |
-//! | [`process`], [`moment`] | what the kernel says of the process; how moments are written |
+//! | [`connection`] | connections from accept to close, and their limit |
+//! | [`wrong_keys`], [`refused_requests`] | delays guesses of keys; limits log lines about refused requests |
+//! | [`span`] | continues the publisher's trace |
+//! | [`process`], [`timestamp`] | statistics of the process; the format of times |
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -21,12 +21,12 @@ mod connection;
 mod dashboard;
 mod health;
 mod metrics;
-mod moment;
 mod process;
 mod refused_requests;
 mod routes;
 mod service;
 mod span;
+mod timestamp;
 mod wrong_keys;
 
 pub(crate) use connection::serve;

@@ -1,38 +1,38 @@
-//! What the kernel says of this process, from `/proc`.
+//! Statistics of this process, from `/proc`.
 
 use std::fs;
 
-/// Clock ticks a second in `/proc/self/stat`: fixed in Linux's user interface (`USER_HZ`).
+/// Clock ticks per second in `/proc/self/stat` (`USER_HZ`), which is fixed on Linux.
 const TICKS_PER_S: f64 = 100.0;
 const PAGE_BYTES: u64 = 4_096;
 
-/// Zeroes where `/proc` cannot be read.
+/// Statistics of this process; a value is 0 if it cannot be read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Process {
     pub(super) cpu_seconds: f64,
     pub(super) resident_bytes: u64,
     pub(super) virtual_bytes: u64,
     pub(super) threads: u64,
-    /// Of the table that the main thread uses.
+    /// Open descriptors in the main thread's table.
     pub(super) open_fds: u64,
     pub(super) max_fds: u64,
 }
 
 pub(super) fn read() -> Process {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The command, in parentheses, may hold anything; the fields after it are numbers.
+    // The command, in parentheses, may contain anything; the fields after it are numbers.
     let fields: Vec<&str> = stat
         .rsplit_once(')')
         .map(|(_, rest)| rest.split_whitespace().collect())
         .unwrap_or_default();
-    // proc_pid_stat(5) counts from 1 and includes the two fields cut off here.
+    // proc_pid_stat(5) numbers the fields from 1; two of them are cut off here.
     let field = |number: usize| -> u64 {
         fields
             .get(number - 3)
             .and_then(|field| field.parse().ok())
             .unwrap_or(0)
     };
-    #[allow(clippy::cast_precision_loss)] // seconds
+    #[allow(clippy::cast_precision_loss)] // exact for centuries of CPU time
     let cpu_seconds = (field(14) + field(15)) as f64 / TICKS_PER_S;
     Process {
         cpu_seconds,
@@ -46,7 +46,7 @@ pub(super) fn read() -> Process {
     }
 }
 
-/// Resident memory alone, which is cheaper to read than the rest.
+/// Resident memory alone, which is cheaper to read than all statistics.
 pub(super) fn resident_bytes() -> u64 {
     let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split(' ').nth(1);
@@ -56,11 +56,11 @@ pub(super) fn resident_bytes() -> u64 {
         * PAGE_BYTES
 }
 
-/// Descriptors of the main thread's table.
+/// Open descriptors in the main thread's table.
 fn open_fds() -> u64 {
     let directory = "/proc/self/fd";
     match fs::metadata(directory) {
-        // Since Linux 6.2: the count, where listing a million of them takes most of a second.
+        // Linux 6.2 and later report the number; listing a million takes most of a second.
         Ok(metadata) if metadata.len() > 0 => metadata.len(),
         _ => fs::read_dir(directory).map_or(0, |entries| entries.count() as u64),
     }
@@ -69,7 +69,7 @@ fn open_fds() -> u64 {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_kernel_is_read_right() {
+    fn statistics_of_the_process_are_plausible() {
         let process = super::read();
         assert!(process.resident_bytes > 100_000 && process.resident_bytes < process.virtual_bytes);
         assert!(process.threads >= 1 && process.open_fds >= 3 && process.max_fds >= 3);

@@ -1,51 +1,51 @@
-//! Log lines about admin requests that are refused: wrong keys, and what the server could not do. A
-//! publisher that is refused a thousand times a second must not fill the log.
+//! Log lines about refused admin requests: wrong keys, and errors of the server. A publisher that is
+//! refused a thousand times per second must not fill the log.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 
-use super::api::answer::Problem;
+use super::api::response::ApiError;
 use super::span;
 use crate::clock::Clock;
 use crate::quiet::Quiet;
 
-/// Between two lines.
+/// Shortest time between two lines of one kind.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// The log lines about rejected admin requests, at most one per second and kind.
+/// Writes log lines about refused admin requests, at most one per second and kind.
 #[derive(Debug)]
 pub(super) struct RefusedRequests {
-    /// Anybody can send a wrong key, which must not hide what the server cannot do.
-    of_key: Quiet,
-    of_server: Quiet,
+    /// Separate from `server_errors`: anyone can send wrong keys, and those must not hide errors.
+    wrong_keys: Quiet,
+    server_errors: Quiet,
 }
 
 impl Default for RefusedRequests {
     fn default() -> Self {
         Self {
-            of_key: Quiet::new(EVERY),
-            of_server: Quiet::new(EVERY),
+            wrong_keys: Quiet::new(EVERY),
+            server_errors: Quiet::new(EVERY),
         }
     }
 }
 
 impl RefusedRequests {
-    /// Notes a refusal, if an operator has to know it: what is only wrong in a request, its sender
-    /// is told.
+    /// Logs a refusal if it concerns the operator. The sender of an invalid request learns the reason
+    /// from the response.
     pub(super) fn note(
         &self,
-        problem: &Problem,
+        error: &ApiError,
         method: &Method,
         route: Option<&'static str>,
         peer: Option<SocketAddr>,
         clock: &Clock,
     ) {
-        let status = problem.status();
+        let status = error.status();
         let line = match status {
-            StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS => &self.of_key,
-            status if status.is_server_error() => &self.of_server,
+            StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS => &self.wrong_keys,
+            status if status.is_server_error() => &self.server_errors,
             _ => return,
         };
         let Some(suppressed) = line.suppressed(clock.now_ms()) else {
@@ -56,7 +56,7 @@ impl RefusedRequests {
             method = span::known(method).unwrap_or("other"),
             route,
             peer = peer.map(tracing::field::display),
-            reason = problem.message(),
+            reason = error.message(),
             suppressed,
             "admin request refused"
         );

@@ -1,4 +1,4 @@
-//! Which route a request is for.
+//! Finds the route of a request and calls its handler.
 
 use std::sync::Arc;
 
@@ -9,17 +9,17 @@ use percent_encoding::percent_decode_str;
 use tracing::{Instrument, Span};
 
 use super::access::check_key;
-use super::api::answer::{Answer, Problem};
 use super::api::body::Body;
+use super::api::response::{ApiError, ApiResponse};
 use super::api::{events, openapi, users};
-use super::connection::Line;
+use super::connection::AdminConnection;
 use super::dashboard::{live, page, recent_refusals, stats};
 use super::service::Admin;
 use super::{health, metrics, span};
 use crate::event::UserId;
 use crate::request::InvalidRequest;
 
-/// A path that is served.
+/// A path that the admin listener serves.
 #[derive(Debug, PartialEq, Eq)]
 enum Route {
     Dashboard,
@@ -39,90 +39,100 @@ enum Route {
 }
 
 /// Answers a request.
-pub(super) async fn answer(admin: &Admin, request: Request<Incoming>, line: &Arc<Line>) -> Answer {
+pub(super) async fn respond(
+    admin: &Admin,
+    request: Request<Incoming>,
+    connection: &Arc<AdminConnection>,
+) -> ApiResponse {
     if let Some(fault) = InvalidRequest::of(&request) {
-        let mut answer = Answer::from(Problem::faulty(fault));
+        let mut response = ApiResponse::from(ApiError::faulty(fault));
         let close = HeaderValue::from_static("close");
-        answer.headers_mut().insert(CONNECTION, close);
-        return answer;
+        response.headers_mut().insert(CONNECTION, close);
+        return response;
     }
     let clock = admin.hub.clock.clone();
-    let request = request.map(|body| Body::new(body, line, clock));
-    let mut answer = served(admin, request, line).await;
-    if line.has_unread() {
-        // What is left of the body stands where the next request would.
+    let request = request.map(|body| Body::new(body, connection, clock));
+    let mut response = handle(admin, request, connection).await;
+    if connection.has_unread() {
+        // The rest of the body would be read as the next request.
         let close = HeaderValue::from_static("close");
-        answer.headers_mut().insert(CONNECTION, close);
+        response.headers_mut().insert(CONNECTION, close);
     }
-    answer
+    response
 }
 
-async fn served(admin: &Admin, request: Request<Body>, line: &Arc<Line>) -> Answer {
+async fn handle(
+    admin: &Admin,
+    request: Request<Body>,
+    connection: &Arc<AdminConnection>,
+) -> ApiResponse {
     let route = find(request.uri().path());
     let template = route.as_ref().map(Route::template);
-    let is_open = matches!(
+    let is_without_key = matches!(
         route,
         Some(Route::Dashboard | Route::Health | Route::Ready | Route::Metrics)
     );
-    let key = if is_open {
+    let key = if is_without_key {
         Ok(None)
     } else {
-        check_key(admin, request.headers(), line).await.map(Some)
+        check_key(admin, request.headers(), connection)
+            .await
+            .map(Some)
     };
-    // Probes and scrapers would be most of the traces; and who has no key may not write into them.
+    // Probes and scrapes would be most of the traces, and a client without a key may not add to them.
     let span = match key {
         Ok(Some(_)) => span::of(template, &request),
         _ => Span::none(),
     };
     let method = request.method().clone();
-    let served = match key {
+    let result = match key {
         Ok(key) => {
-            serve(admin, route, key, request, line)
+            dispatch(admin, route, key, request, connection)
                 .instrument(span.clone())
                 .await
         }
-        Err(problem) => Err(problem),
+        Err(error) => Err(error),
     };
-    if let Err(problem) = &served {
+    if let Err(error) = &result {
         let clock = &admin.hub.clock;
         admin
             .refused_requests
-            .note(problem, &method, template, line.peer(), clock);
+            .note(error, &method, template, connection.peer(), clock);
     }
-    let answer = served.unwrap_or_else(Answer::from);
-    span::answered(&span, answer.status());
-    answer
+    let response = result.unwrap_or_else(ApiResponse::from);
+    span::answered(&span, response.status());
+    response
 }
 
-async fn serve(
+async fn dispatch(
     admin: &Admin,
     route: Option<Route>,
     key: Option<String>,
     request: Request<Body>,
-    line: &Arc<Line>,
-) -> Result<Answer, Problem> {
+    connection: &Arc<AdminConnection>,
+) -> Result<ApiResponse, ApiError> {
     if let Some(key) = key {
         tracing::debug!(%key, method = %request.method(), path = request.uri().path(), "admin");
     }
-    let route = route.ok_or_else(Problem::not_found)?;
+    let route = route.ok_or_else(ApiError::not_found)?;
     let allowed = methods(&route);
     if !allowed.contains(request.method()) {
-        let mut answer = Answer::from(Problem::method_not_allowed());
+        let mut response = ApiResponse::from(ApiError::method_not_allowed());
         let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
         if let Ok(value) = HeaderValue::from_str(&names.join(", ")) {
-            answer.headers_mut().insert(ALLOW, value);
+            response.headers_mut().insert(ALLOW, value);
         }
-        return Ok(answer);
+        return Ok(response);
     }
     match route {
-        Route::Dashboard => Ok(page::answer()),
+        Route::Dashboard => Ok(page::response()),
         Route::Health => Ok(health::alive()),
         Route::Ready => Ok(health::ready(admin)),
-        Route::Metrics => metrics::answer(admin, request.headers()),
-        Route::OpenApi => Ok(openapi::answer()),
-        Route::Stats => Ok(stats::answer(admin)),
-        Route::LiveStats => live::answer(admin, request.headers(), line),
-        Route::Refusals => Ok(recent_refusals::answer(admin)),
+        Route::Metrics => metrics::response(admin, request.headers()),
+        Route::OpenApi => Ok(openapi::response()),
+        Route::Stats => Ok(stats::response(admin)),
+        Route::LiveStats => live::response(admin, request.headers(), connection),
+        Route::Refusals => Ok(recent_refusals::response(admin)),
         Route::Events => events::publish(admin, request.into_body()).await,
         Route::Batch => events::publish_batch(admin, request.into_body()).await,
         Route::User(id) => users::presence(admin, &user(&id)?).await,
@@ -133,7 +143,7 @@ async fn serve(
 }
 
 impl Route {
-    /// As the OpenAPI document writes it.
+    /// The path as the OpenAPI document writes it.
     fn template(&self) -> &'static str {
         match self {
             Self::Dashboard => "/",
@@ -206,6 +216,6 @@ fn methods(route: &Route) -> &'static [Method] {
     }
 }
 
-fn user(id: &str) -> Result<UserId, Problem> {
-    UserId::new(id).map_err(|error| Problem::invalid(error.to_string()))
+fn user(id: &str) -> Result<UserId, ApiError> {
+    UserId::new(id).map_err(|error| ApiError::invalid(error.to_string()))
 }

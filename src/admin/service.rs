@@ -1,4 +1,4 @@
-//! The service: what its routes share, and what a reload changes.
+//! The admin service: the state that its routes share, and what a reload changes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::connection::Places;
-use super::dashboard::{Live, Rates};
+use super::connection::OpenConnections;
+use super::dashboard::{LiveStats, Rates};
 use super::refused_requests::RefusedRequests;
 use super::wrong_keys::WrongKeys;
 use crate::auth::api_key::ApiKeys;
@@ -16,7 +16,7 @@ use crate::hub::Hub;
 use crate::refusals::RecentRefusals;
 use crate::shutdown::Shutdown;
 
-/// Says why the public side lets nobody in; `None` where it does.
+/// Returns the reason why the public side cannot accept clients; `None` if it can.
 pub(crate) type NotReady = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// The admin service.
@@ -25,14 +25,14 @@ pub(crate) struct Admin {
     pub(super) public_not_ready: NotReady,
     pub(super) keys: ArcSwap<ApiKeys>,
     pub(super) wrong_keys: WrongKeys,
-    pub(super) places: Arc<Places>,
+    pub(super) connections: Arc<OpenConnections>,
     max_publish_bytes: AtomicUsize,
     pub(super) max_handshakes: usize,
     pub(super) max_history_bytes: usize,
     pub(super) max_history_age: Duration,
     pub(super) shutdown: Shutdown,
     pub(super) rates: Rates,
-    pub(super) live: Live,
+    pub(super) live: LiveStats,
     pub(super) refused_requests: RefusedRequests,
     pub(super) recent_refusals: Arc<RecentRefusals>,
     /// When the process started, in Unix seconds.
@@ -40,8 +40,7 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    /// The service of `config` over this hub; `recent_refusals` are the public
-    /// side's, and so is what it waits for (`public_not_ready`).
+    /// Creates the service. `recent_refusals` and `public_not_ready` belong to the public side.
     pub(crate) fn new(
         config: &Config,
         hub: Arc<Hub>,
@@ -50,9 +49,9 @@ impl Admin {
         shutdown: Shutdown,
     ) -> Self {
         Self {
-            // Not now: the history was read first.
+            // Reading the history takes time, so the process started before now.
             started_unix_s: (hub.clock.unix_ms() - hub.clock.now_ms()) / 1_000,
-            places: Arc::new(Places::new(
+            connections: Arc::new(OpenConnections::new(
                 hub.clock.clone(),
                 config.admin_max_connections,
                 SPARE_ADMIN_CONNECTIONS,
@@ -67,13 +66,13 @@ impl Admin {
             max_history_age: config.history.max_age,
             shutdown,
             rates: Rates::default(),
-            live: Live::default(),
+            live: LiveStats::default(),
             refused_requests: RefusedRequests::default(),
             recent_refusals,
         }
     }
 
-    /// Takes over reloaded keys, and the largest event.
+    /// Applies the API keys and the event size limit of a reloaded configuration.
     pub(crate) fn reload(&self, config: &Config) {
         self.keys.store(Arc::new(ApiKeys::new(&config.admin)));
         self.max_publish_bytes
@@ -84,7 +83,7 @@ impl Admin {
         self.max_publish_bytes.load(Ordering::Relaxed)
     }
 
-    /// Why no client should be sent here; `None` where one may be.
+    /// The reason why clients should not be sent here; `None` if they may be.
     pub(super) fn not_ready(&self) -> Option<String> {
         if self.shutdown.is_draining() {
             return Some("draining".to_owned());
@@ -98,7 +97,7 @@ impl Admin {
         engine.or_else(|| (self.public_not_ready)())
     }
 
-    /// Whether no more streams fit.
+    /// Returns true if `max_connections` is reached.
     pub(super) fn is_full(&self) -> bool {
         self.hub.streams().used() >= self.hub.limits().connections as u64
     }

@@ -1,7 +1,7 @@
-//! An admin request's span, by OpenTelemetry's conventions for HTTP servers. It goes on with the
+//! The span of an admin request, after OpenTelemetry's conventions for HTTP servers. It continues the
 //! trace that the publisher's `traceparent` names.
 //!
-//! What it says of a request is its method and its route: no user, no query, no header.
+//! It contains the request's method and route, but no user, query or header.
 
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use opentelemetry::Context;
@@ -13,11 +13,11 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::spans::TARGET;
 
-/// What W3C's recommendation asks to be passed on of a `tracestate`; spans wait in memory, and a
-/// longer one is left out.
+/// The length of `tracestate` that W3C's recommendation asks to propagate. Spans wait in memory, so a
+/// longer one is ignored.
 const MAX_STATE_BYTES: usize = 512;
 
-/// The span of a request to a route, `None` being one that is not there.
+/// The span of a request; `route` is `None` if there is no such route.
 pub(super) fn of<B>(route: Option<&'static str>, request: &Request<B>) -> Span {
     let method = known(request.method());
     let span = tracing::info_span!(
@@ -29,7 +29,7 @@ pub(super) fn of<B>(route: Option<&'static str>, request: &Request<B>) -> Span {
         otel.status_code = Empty,
         http.request.method = method.unwrap_or("_OTHER"),
         http.route = route,
-        // The convention asks for it, and lets what is personal in it be struck out: the template.
+        // The convention requires a path and allows personal parts to be removed, hence the template.
         url.path = route,
         url.scheme = "http",
         http.response.status_code = Empty,
@@ -38,13 +38,13 @@ pub(super) fn of<B>(route: Option<&'static str>, request: &Request<B>) -> Span {
     if !span.is_disabled() {
         let headers = Headers(request.headers());
         let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &headers);
-        // Refused only where no layer exports.
+        // Fails only if no layer exports spans.
         let _ = span.set_parent(parent);
     }
     span
 }
 
-/// Notes how the request was answered. That a client asked wrongly is no error of the server's.
+/// Records the response's status. A client's error is not an error of the server's span.
 pub(super) fn answered(span: &Span, status: StatusCode) {
     span.record("http.response.status_code", i64::from(status.as_u16()));
     if status.is_server_error() {
@@ -61,7 +61,7 @@ fn name(method: Option<&'static str>, route: Option<&'static str>) -> String {
     }
 }
 
-/// A method that is one: what is exported and logged must not be for the sender to choose.
+/// The name of a standard method. Senders must not be able to put their own text into traces and logs.
 pub(super) fn known(method: &Method) -> Option<&'static str> {
     const METHODS: [&str; 9] = [
         "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE",
@@ -72,7 +72,7 @@ pub(super) fn known(method: &Method) -> Option<&'static str> {
 struct Headers<'a>(&'a HeaderMap);
 
 impl Extractor for Headers<'_> {
-    /// Nothing where the field stands twice: it is then nobody's.
+    /// Returns `None` if the header occurs more than once, because it is then ambiguous.
     fn get(&self, name: &str) -> Option<&str> {
         let mut values = self.0.get_all(name).iter();
         let value = values.next()?;

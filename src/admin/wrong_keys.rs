@@ -1,5 +1,5 @@
-//! Wrong API keys, by address: after a few at once, one a second is answered. Whoever has a right key
-//! is never asked about here.
+//! Limits wrong API keys per address: after a burst, one per second is answered. Requests with a valid
+//! key never come here.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use parking_lot::Mutex;
 use crate::expiring::Expiring;
 use crate::net::Network;
 
-/// Between two answers to wrong keys of one address.
+/// Time between two answers to wrong keys from one address.
 const INTERVAL_MS: u64 = 1_000;
-/// Wrong keys of one address that are answered at once: a deployment that still has the old key.
+/// Wrong keys from one address that are answered at once: enough for a deployment with an old key.
 const AT_ONCE: u64 = 20;
-/// Answers that wait for one address; past these, 429.
+/// Answers to one address that wait; further requests get 429.
 const MAX_WAITING: u64 = 5;
-/// Networks remembered, about 200 KiB. Those that find no room share one entry.
+/// Networks with an entry of their own, about 200 KiB. All others share one entry.
 const MAX_NETWORKS: usize = 4_096;
 
 /// The networks that have sent wrong API keys, each with its allowance.
@@ -24,33 +24,33 @@ pub(super) struct WrongKeys(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
-    /// Each until its allowance is whole again.
+    /// Each entry expires when its allowance is full again.
     networks: Expiring<Network, ()>,
-    /// When that of all others is.
-    others_whole_ms: u64,
+    /// When the shared allowance of all other networks is full again.
+    others_full_ms: u64,
 }
 
 impl WrongKeys {
-    /// How long the answer to a wrong key of this peer has to wait; `None` where too many wait.
+    /// How long to delay the answer to a wrong key from this peer; `None` if too many answers wait.
     pub(super) fn delay(&self, peer: Option<SocketAddr>, now_ms: u64) -> Option<Duration> {
         let mut table = self.0.lock();
         let network = Network::of(peer.map(|peer| peer.ip()));
         table.networks.make_room(MAX_NETWORKS, now_ms);
         let known = table.networks.get(network);
         let is_other = known.is_none() && table.networks.len() >= MAX_NETWORKS;
-        let whole_ms = match known {
+        let full_ms = match known {
             Some(entry) => entry.expiry.at_ms,
-            None if is_other => table.others_whole_ms,
+            None if is_other => table.others_full_ms,
             None => now_ms,
         };
-        let next_ms = whole_ms.max(now_ms) + INTERVAL_MS;
+        let next_ms = full_ms.max(now_ms) + INTERVAL_MS;
         let at_once_ms = AT_ONCE * INTERVAL_MS;
         let delay_ms = (next_ms - now_ms).saturating_sub(at_once_ms);
         if delay_ms > MAX_WAITING * INTERVAL_MS {
             return None;
         }
         if is_other {
-            table.others_whole_ms = next_ms;
+            table.others_full_ms = next_ms;
         } else {
             table.networks.insert(network, (), next_ms);
         }
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn twenty_are_answered_at_once_then_one_a_second_and_then_none() {
+    fn twenty_are_answered_at_once_then_one_per_second_and_then_none() {
         let keys = WrongKeys::default();
         let (a, same, b) = (
             Some(peer("[2001:db8::1]:1")),
@@ -86,13 +86,13 @@ mod tests {
         assert_eq!(delays(&keys, same, 0, 7), then);
         assert_eq!(delays(&keys, b, 0, 1), [Some(0)]);
         assert_eq!(delays(&keys, None, 0, 1), [Some(0)]);
-        // One more a second later, and all is forgotten in the end.
+        // One second later, one more is answered. After a minute, the allowance is full again.
         assert_eq!(delays(&keys, a, 1_000, 2), [Some(5), None]);
         assert_eq!(delays(&keys, a, 60_000, 20), [Some(0); 20]);
     }
 
     #[test]
-    fn addresses_beyond_the_table_share_an_entry_and_get_their_own_when_there_is_room() {
+    fn addresses_that_do_not_fit_the_table_share_an_entry_until_there_is_room() {
         let keys = WrongKeys::default();
         let address = |n: u32| Some(SocketAddr::new(IpAddr::V4(n.into()), 1));
         for n in 0..10_000 {

@@ -1,15 +1,15 @@
-//! `idlewild check`: what `serve` would refuse, without serving.
+//! `idlewild check`: checks a configuration as `serve` would, without serving.
 
 use clap::Args;
 
 use super::config_args::ConfigArgs;
-use super::output::say;
+use super::output::print;
 use crate::clock::Clock;
-use crate::config::{load, print, warnings};
+use crate::config::{self, load, warnings};
 use crate::server::Prepared;
 
 #[derive(Args, Debug)]
-pub(super) struct Check {
+pub(super) struct CheckCommand {
     #[command(flatten)]
     config: ConfigArgs,
     /// Make up missing secrets, as `serve --dev` does.
@@ -17,7 +17,7 @@ pub(super) struct Check {
     dev: bool,
 }
 
-impl Check {
+impl CheckCommand {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let sources = self.config.sources(Vec::new(), self.dev)?;
         let config = load(&sources)?;
@@ -25,6 +25,6 @@ impl Check {
         for line in warnings(&sources, &config) {
             eprintln!("idlewild: {line}");
         }
-        say(format_args!("# ok\n{}", print(&config)))
+        print(format_args!("# ok\n{}", config::print(&config)))
     }
 }

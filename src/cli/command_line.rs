@@ -1,19 +1,19 @@
-//! The command line: which command it is for, and how its errors are printed.
+//! The command line: chooses the command and prints its errors.
 
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-use super::usage::Usage;
+use super::usage_error::UsageError;
 use super::{check, health, publish, serve, token, user};
 use crate::config::{ConfigError, ConfigErrors};
 use crate::server::ServerError;
 
-/// Exit code of wrong usage and of a refused configuration.
+/// Exit code for wrong usage and for an invalid configuration.
 const REFUSED: u8 = 2;
 
-/// `idlewild` alone gets the help, which is more use than one line.
+/// `idlewild` without arguments prints the help instead of an error line.
 const HELP_FOR_NOTHING: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 
 /// A Server-Sent Events hub that holds an idle client for its kernel socket and one cache line.
@@ -27,17 +27,17 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve until SIGTERM.
-    Serve(serve::Serve),
-    /// Say whether a configuration would be accepted, and print it whole.
-    Check(check::Check),
+    Serve(serve::ServeCommand),
+    /// Check a configuration and print all of it.
+    Check(check::CheckCommand),
     /// Print a token for a user, or make an API key.
-    Token(token::Token),
+    Token(token::TokenCommand),
     /// Publish an event to a running server.
-    Publish(publish::Publish),
-    /// Say whether a running server is ready; exit code 1 if not.
-    Health(health::Health),
-    /// Look after the users of the built-in login.
-    User(user::User),
+    Publish(publish::PublishCommand),
+    /// Check whether a running server is ready; exit code 1 if not.
+    Health(health::HealthCommand),
+    /// Manage the users of the built-in login.
+    User(user::UserCommand),
 }
 
 /// Runs the command line of this process.
@@ -48,7 +48,7 @@ pub fn main() -> ExitCode {
             eprintln!("idlewild: {}", usage_line(&error.to_string()));
             return ExitCode::from(REFUSED);
         }
-        // Help and the version, coloured where that can be seen.
+        // Help and version, coloured if the terminal allows it.
         Err(error) => error.exit(),
     };
     let result = match cli.command {
@@ -70,17 +70,17 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Whether it is the operator's to mend: usage and configuration.
+/// Returns true if the operator has to change the command line or the configuration.
 fn is_refused(error: &anyhow::Error) -> bool {
     error.is::<ConfigErrors>()
         || error.is::<ConfigError>()
-        || error.is::<Usage>()
+        || error.is::<UsageError>()
         || error
             .downcast_ref::<ServerError>()
             .is_some_and(ServerError::is_configuration)
 }
 
-/// What clap says, without its heading, its usage block and its line breaks.
+/// clap's message, without its heading, usage block and line breaks.
 fn usage_line(text: &str) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let (reason, _) = text.split_once("\n\nUsage:").unwrap_or((text, ""));
@@ -88,10 +88,10 @@ fn usage_line(text: &str) -> String {
         .split_once("\n\nFor more information")
         .unwrap_or((reason, ""));
     let words: Vec<_> = reason.split_whitespace().collect();
-    format!("{} (--help lists what there is)", words.join(" "))
+    format!("{} (see --help)", words.join(" "))
 }
 
-/// A line for each thing that is wrong with the configuration; one for any other error.
+/// One line per error in the configuration, or one line for any other error.
 fn error_lines(error: &anyhow::Error) -> Vec<String> {
     if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
         return errors.iter().map(ToString::to_string).collect();
@@ -102,7 +102,7 @@ fn error_lines(error: &anyhow::Error) -> Vec<String> {
     }
 }
 
-/// An error with its causes; one that its effect already quotes is not said twice.
+/// An error with its causes, except those that its text already contains.
 fn error_line(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |line, cause| {
         let cause = cause.to_string();

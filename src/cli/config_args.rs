@@ -1,14 +1,14 @@
-//! Where a command's configuration comes from.
+//! The sources of a command's configuration.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::usage::Usage;
+use super::usage_error::UsageError;
 use crate::auth::api_key;
 use crate::config::{ConfigSources, DevSecrets, ENV_PREFIX, is_known_variable};
 
-/// Where the configuration comes from.
+/// The sources of the configuration.
 #[derive(Args, Debug)]
 pub(super) struct ConfigArgs {
     /// TOML file; every key can also be an IDLEWILD_… variable.
@@ -21,7 +21,7 @@ impl ConfigArgs {
         &self,
         flags: Vec<(String, String)>,
         dev: bool,
-    ) -> Result<ConfigSources, Usage> {
+    ) -> Result<ConfigSources, UsageError> {
         Ok(ConfigSources {
             file: self.config.clone(),
             env: variables()?,
@@ -34,9 +34,9 @@ impl ConfigArgs {
     }
 }
 
-/// The variables that begin like ours. One that sets a key and is not text is refused: passed over,
-/// it would leave a check such as `auth.audience` off without a word.
-fn variables() -> Result<Vec<(String, String)>, Usage> {
+/// The environment variables with our prefix. A value that is not UTF-8 is an error if the variable sets
+/// a key; ignoring it could silently turn off a check such as `auth.audience`.
+fn variables() -> Result<Vec<(String, String)>, UsageError> {
     std::env::vars_os()
         .filter(|(name, _)| name.as_encoded_bytes().starts_with(ENV_PREFIX.as_bytes()))
         .filter_map(|(name, value)| {
@@ -44,8 +44,8 @@ fn variables() -> Result<Vec<(String, String)>, Usage> {
             match value.into_string() {
                 Ok(value) => Some(Ok((name, value))),
                 Err(_) if !is_known_variable(&name) => None,
-                Err(_) => Some(Err(Usage(format!(
-                    "{name}: its value is no UTF-8, set it again or unset it"
+                Err(_) => Some(Err(UsageError(format!(
+                    "{name}: its value is not UTF-8, set it again or unset it"
                 )))),
             }
         })

@@ -1,4 +1,4 @@
-//! `idlewild health`: whether a running server is ready, for health checks of containers, which
+//! `idlewild health`: checks whether a running server is ready. For health checks of containers, which
 //! have no curl.
 
 use std::time::Duration;
@@ -8,25 +8,25 @@ use clap::Args;
 use http_body_util::Full;
 use hyper::{Request, StatusCode};
 
-use super::admin::{Server, told};
-use super::output::say;
+use super::admin_client::{ServerArgs, text_at};
+use super::output::print;
 
-/// How long the server may take: readiness is known without waiting for anything.
+/// Longest wait for the response. The server knows at once whether it is ready.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Args, Debug)]
-pub(super) struct Health {
+pub(super) struct HealthCommand {
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
-impl Health {
+impl HealthCommand {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let request = Request::get("/readyz").body(Full::default())?;
-        let (status, answer) = self.server.address()?.ask(request, TIMEOUT)?;
+        let (status, body) = self.server.address()?.send(request, TIMEOUT)?;
         if status != StatusCode::OK {
-            bail!("not ready: {}", told(answer, "/reason"));
+            bail!("not ready: {}", text_at(body, "/reason"));
         }
-        say("ready")
+        print("ready")
     }
 }

@@ -1,11 +1,11 @@
-//! The flags of configuration keys, as the keys declare them.
+//! The flags that configuration keys declare.
 
 use clap::error::Error;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::config::{self, Form};
 
-/// The values of flags, by the names of their keys.
+/// The names of keys with the values of their flags.
 #[derive(Debug)]
 pub(super) struct KeyFlags(pub(super) Vec<(String, String)>);
 

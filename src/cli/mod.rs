@@ -1,9 +1,9 @@
-//! The commands. Wrong usage and a refused configuration end with one line on stderr and exit
-//! code 2, anything else that fails with 1.
+//! The commands. Errors go to stderr. The exit code is 2 for wrong usage or an invalid configuration,
+//! and 1 for any other failure.
 
-#![allow(clippy::print_stderr)] // commands talk to people
+#![allow(clippy::print_stderr)] // commands are run by people
 
-mod admin;
+mod admin_client;
 mod check;
 mod command_line;
 mod config_args;
@@ -13,7 +13,7 @@ mod output;
 mod publish;
 mod serve;
 mod token;
-mod usage;
+mod usage_error;
 mod user;
 
 pub use command_line::main;

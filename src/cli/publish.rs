@@ -1,4 +1,4 @@
-//! `idlewild publish`: one event to a running server's admin listener.
+//! `idlewild publish`: sends one event to a running server's admin listener.
 
 use std::io::{self, Read};
 use std::time::Duration;
@@ -13,56 +13,56 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
-use super::admin::{Server, told};
-use super::output::say;
-use super::usage::Usage;
+use super::admin_client::{ServerArgs, text_at};
+use super::output::print;
+use super::usage_error::UsageError;
 use crate::config::API_KEY_VARIABLES;
 
-/// How long the server may take: an answer comes in milliseconds, or after the two seconds that
-/// it waits for delivery to catch up.
+/// Longest wait for the response. It usually takes milliseconds; if delivery is behind, the server gives
+/// up after two seconds.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Most that is read from standard input: as much as any server's `max_publish_bytes` lets pass.
+/// Longest data that is read from standard input: the highest possible `max_publish_bytes`.
 const STDIN_MAX_BYTES: usize = 16 * 1024 * 1024;
 
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("to").required(true)))]
-pub(super) struct Publish {
-    /// One user.
+pub(super) struct PublishCommand {
+    /// Send it to one user.
     #[arg(long, group = "to", value_name = "ID")]
     user: Option<String>,
-    /// Several users.
+    /// Send it to several users.
     #[arg(long, group = "to", value_delimiter = ',', value_name = "A,B")]
     users: Vec<String>,
-    /// A topic.
+    /// Send it to the subscribers of a topic.
     #[arg(long, group = "to")]
     topic: Option<String>,
-    /// Everybody.
+    /// Send it to all clients.
     #[arg(long, group = "to")]
     all: bool,
     /// The event's name.
     #[arg(long, value_name = "NAME")]
     event: Option<String>,
-    /// Your own id; the same one again publishes nothing for ten minutes.
+    /// Your own id; an event with the same id is published only once in ten minutes.
     #[arg(long)]
     id: Option<String>,
-    /// Deliver it now or never.
+    /// Send it only to connected clients; it is not replayed.
     #[arg(long)]
     no_persist: bool,
-    /// JSON, or a text that is sent as it is; `-` reads standard input, without its last newline.
+    /// JSON, or text that is sent as it is; `-` reads standard input, without its last newline.
     #[arg(long, value_name = "DATA", allow_hyphen_values = true)]
     data: String,
-    /// Send the data as text even where it is JSON.
+    /// Send the data as text even if it is JSON.
     #[arg(long)]
     string: bool,
     #[command(flatten)]
-    server: Server,
-    /// The API key; without it, IDLEWILD_ADMIN__API_KEY or IDLEWILD_API_KEY.
+    server: ServerArgs,
+    /// The API key; default: IDLEWILD_ADMIN__API_KEY or IDLEWILD_API_KEY.
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
 }
 
-impl Publish {
+impl PublishCommand {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let key = self
             .api_key
@@ -77,7 +77,7 @@ impl Publish {
             .filter(|key| !key.is_empty())
             .ok_or_else(|| {
                 let names = API_KEY_VARIABLES.join(" or ");
-                Usage(format!("no API key (--api-key, {names})"))
+                UsageError(format!("no API key (--api-key, {names})"))
             })?;
         let server = self.server.address()?;
         let data = self.data()?;
@@ -86,15 +86,15 @@ impl Publish {
             .header(AUTHORIZATION, format!("Bearer {key}"))
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(event)))?;
-        let (status, answer) = server.ask(request, TIMEOUT)?;
+        let (status, body) = server.send(request, TIMEOUT)?;
         if status != StatusCode::ACCEPTED {
-            bail!("{status}: {}", told(answer, "/error/message"));
+            bail!("{status}: {}", text_at(body, "/error/message"));
         }
-        say(answer)
+        print(body)
     }
 
-    /// The payload as it goes out. JSON stays the text it is: read into values, its keys would
-    /// change their order and its long numbers their digits.
+    /// The payload. JSON is sent as it was written: parsing it could change the order of keys and the
+    /// digits of long numbers.
     fn data(&self) -> anyhow::Result<Box<RawValue>> {
         let text = if self.data == "-" {
             standard_input()?
@@ -140,17 +140,17 @@ struct Body<'a> {
     persist: bool,
 }
 
-/// All of standard input, without the newline that `echo` ends it with: it would be an empty line
-/// of the event.
+/// All of standard input. The newline that `echo` appends is removed, because it would add an empty line
+/// to the event.
 fn standard_input() -> anyhow::Result<String> {
     let mut text = String::new();
     io::stdin()
         .take(STDIN_MAX_BYTES as u64 + 1)
         .read_to_string(&mut text)
-        .context("standard input is no text")?;
+        .context("cannot read standard input as text")?;
     if text.len() > STDIN_MAX_BYTES {
-        return Err(Usage(format!(
-            "standard input: more than {STDIN_MAX_BYTES} bytes, which no server takes as one event"
+        return Err(UsageError(format!(
+            "standard input is longer than {STDIN_MAX_BYTES} bytes; no server accepts such an event"
         ))
         .into());
     }

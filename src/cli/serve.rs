@@ -1,4 +1,4 @@
-//! `idlewild serve`
+//! `idlewild serve`: runs the server.
 
 use clap::Args;
 
@@ -8,22 +8,22 @@ use crate::config::load;
 use crate::server::{self, Dev};
 
 #[derive(Args, Debug)]
-pub(super) struct Serve {
+pub(super) struct ServeCommand {
     #[command(flatten)]
     config: ConfigArgs,
-    /// For trying things out: made-up secrets, an API key on stderr, a demo page at / of the public
-    /// listener, and, unless a secret is configured, the user user@example.com with the password
-    /// `password`.
+    /// For development: generates secrets, prints an API key to stderr, and serves a demo page at / of
+    /// the public listener. Unless a secret is configured, user@example.com can log in with the
+    /// password `password`.
     #[arg(long)]
     dev: bool,
-    /// Let --dev listen where other machines can connect.
+    /// Allow --dev to listen on addresses that other machines can reach.
     #[arg(long, requires = "dev")]
     dev_anywhere: bool,
     #[command(flatten)]
     keys: KeyFlags,
 }
 
-impl Serve {
+impl ServeCommand {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let sources = self.config.sources(self.keys.0, self.dev)?;
         let config = load(&sources)?;

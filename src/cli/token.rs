@@ -1,5 +1,5 @@
-//! `idlewild token`: a JWT made with the configured secret; `token api-key`: a key for the admin
-//! side and the lines that let it in.
+//! `idlewild token`: prints a JWT that is signed with the configured secret. `idlewild token api-key`:
+//! prints a key for the admin listener and the configuration that accepts it.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::config_args::ConfigArgs;
-use super::output::say;
+use super::output::print;
 use crate::auth::api_key;
 use crate::auth::mint::{Claims, mint};
 use crate::clock::Clock;
@@ -15,7 +15,7 @@ use crate::config::{KeyHash, load, parse_duration};
 
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
-pub(super) struct Token {
+pub(super) struct TokenCommand {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -26,7 +26,7 @@ pub(super) struct Token {
 enum Command {
     /// Print a new API key and the configuration that accepts it.
     ApiKey {
-        /// Who will use it; stands in the log.
+        /// Who will use it; this name appears in the log.
         #[arg(long, default_value = "django")]
         name: String,
     },
@@ -36,32 +36,32 @@ enum Command {
 struct ClaimArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Whose token it is.
+    /// The user that the token is for.
     #[arg(long, required = true)]
     user: Option<String>,
-    /// The session that it belongs to.
+    /// The session that the token belongs to.
     #[arg(long)]
     session: Option<String>,
-    /// Topics and patterns that it allows.
+    /// Topics and patterns that the token allows.
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     topics: Vec<String>,
-    /// How long it is good for.
+    /// How long the token is valid.
     #[arg(long, default_value = "15m", value_parser = parse_duration)]
     ttl: Duration,
 }
 
-impl Token {
+impl TokenCommand {
     pub(super) fn run(self) -> anyhow::Result<()> {
         match self.command {
             Some(Command::ApiKey { name }) => {
                 let key = api_key::generate();
-                say(format_args!(
+                print(format_args!(
                     "# the key, shown once: {key}\n[[admin.api_keys]]\nname = {}\nhash = \"{}\"",
                     toml::Value::String(name),
                     KeyHash::of(&key)
                 ))
             }
-            None => say(self.claims.mint()?),
+            None => print(self.claims.mint()?),
         }
     }
 }
@@ -71,7 +71,7 @@ impl ClaimArgs {
         let user = self
             .user
             .as_deref()
-            .context("--user says whose token it is")?;
+            .context("--user is missing (the user that the token is for)")?;
         let config = load(&self.config.sources(Vec::new(), false)?)?;
         Ok(mint(
             &config.auth,

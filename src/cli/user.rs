@@ -1,4 +1,4 @@
-//! `idlewild user add`
+//! `idlewild user add`: adds a user of the built-in login.
 
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use super::output::say;
-use super::usage::Usage;
+use super::output::print;
+use super::usage_error::UsageError;
 use crate::auth::accounts;
 
 #[derive(Args, Debug)]
-pub(super) struct User {
+pub(super) struct UserCommand {
     #[command(subcommand)]
     command: Command,
 }
@@ -20,10 +20,10 @@ pub(super) struct User {
 enum Command {
     /// Add a user to a file; the password is one line of standard input.
     Add {
-        /// The file that `login.users_file` names; made where it is missing.
+        /// The file that `login.users_file` names; created if it does not exist.
         #[arg(long, value_name = "FILE")]
         file: PathBuf,
-        /// What the user logs in with.
+        /// The email address that the user logs in with.
         #[arg(long)]
         email: String,
         /// The user's id; the next number by default.
@@ -32,7 +32,7 @@ enum Command {
     },
 }
 
-impl User {
+impl UserCommand {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let Command::Add { file, email, id } = self.command;
         let stdin = io::stdin();
@@ -46,13 +46,13 @@ impl User {
             .context("cannot read the password from standard input")?;
         let password = line.trim_end_matches(['\r', '\n']);
         if password.is_empty() {
-            return Err(Usage(
+            return Err(UsageError(
                 "no password on standard input (printf '%s' \"$PASSWORD\" | idlewild user add …)"
                     .to_owned(),
             )
             .into());
         }
         let id = accounts::add(&file, id.as_deref(), &email, password)?;
-        say(format_args!("{email} has the id {id}"))
+        print(format_args!("{email} has the id {id}"))
     }
 }

@@ -1,11 +1,11 @@
-//! What `--dev` brings.
+//! Development mode (`--dev`).
 
-/// What `--dev` brings: the demo page, and more as its fields say.
+/// The options of development mode, which also serves the demo page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dev {
-    /// The user with the well-known password. Only where tokens are signed with a secret that
-    /// `--dev` made up: with the application's own, that password would open the application.
+    /// Whether the user with the well-known password can log in. Only if `--dev` generated the secret:
+    /// with the application's own secret, that password would give access to the application.
     pub has_user: bool,
-    /// Whether other machines may reach it.
+    /// Whether other machines may connect.
     pub anywhere: bool,
 }

@@ -1,18 +1,18 @@
-//! Why a server does not start.
+//! The errors that prevent a server from starting or reloading.
 
 use std::io;
 
 use thiserror::Error;
 
-use super::passed::PassedError;
+use super::passed_sockets::PassedError;
 use crate::config::{ConfigError, ConfigErrors};
 use crate::hub::engine::OpenError;
 use crate::net::BindError;
 use crate::shard::StartError;
 
-/// Why a server does not start.
+/// The reason why a server does not start or reload.
 #[derive(Debug, Error)]
-#[allow(missing_docs)] // each message says it
+#[allow(missing_docs)] // the messages describe the variants
 pub enum ServerError {
     #[error(transparent)]
     Config(#[from] ConfigErrors),
@@ -34,7 +34,7 @@ pub enum ServerError {
 }
 
 impl ServerError {
-    /// Whether the operator's configuration, and not the machine, is at fault.
+    /// Returns true if the operator's configuration is the cause, and not the machine.
     pub fn is_configuration(&self) -> bool {
         matches!(
             self,
@@ -42,7 +42,7 @@ impl ServerError {
         )
     }
 
-    /// Its text, a line for each thing that is wrong.
+    /// The error's text, with one line per problem.
     pub fn lines(&self) -> Vec<String> {
         match self {
             Self::Config(errors) => errors.iter().map(ToString::to_string).collect(),

@@ -1,5 +1,5 @@
-//! The listeners of a server: bound where the configuration says, or passed by a supervisor, which
-//! then decides in its place.
+//! The listeners of a server: bound as configured, or passed by a supervisor. Passed sockets replace the
+//! configured ones.
 
 use std::os::fd::OwnedFd;
 
@@ -7,30 +7,30 @@ use super::{Dev, ServerError};
 use crate::config::{Config, ConfigError, Endpoint};
 use crate::net::{self, Listener, SocketOptions};
 
-/// What clients connect to.
-pub(super) struct Public {
-    /// For each endpoint, one listener a shard.
+/// The listeners for clients.
+pub(super) struct PublicListeners {
+    /// For each endpoint, one listener per shard.
     pub(super) listeners: Vec<Vec<Listener>>,
-    /// Where those without TLS are.
+    /// The endpoints without TLS.
     pub(super) plain: Vec<Endpoint>,
-    /// Where those with TLS are.
+    /// The endpoints with TLS.
     pub(super) tls: Vec<Endpoint>,
 }
 
-/// What clients connect to; each endpoint has `count` listeners.
+/// Opens the listeners for clients, `count` per endpoint.
 pub(super) fn public(
     config: &Config,
     passed: Vec<OwnedFd>,
     passed_tls: Vec<OwnedFd>,
     count: usize,
     options: SocketOptions,
-) -> Result<Public, ServerError> {
+) -> Result<PublicListeners, ServerError> {
     let mut named = named("listen", &config.listen, passed, count, options)?;
     let mut encrypted = self::named("tls.listen", &config.tls.listen, passed_tls, count, options)?;
     let of_encrypted = encrypted.iter_mut().flat_map(|(_, listeners)| listeners);
     of_encrypted.for_each(Listener::require_tls);
     if !encrypted.is_empty() && config.tls.certificates.is_empty() {
-        let problem = "is empty, and a socket for TLS was passed (FileDescriptorName=tls)";
+        let problem = "is empty, but a socket for TLS was passed (FileDescriptorName=tls)";
         return Err(ConfigError::key("tls.certificates", problem).into());
     }
     named.append(&mut encrypted);
@@ -45,7 +45,7 @@ pub(super) fn public(
         if !is_there {
             let listeners: Vec<_> = named.iter().map(|(there, _)| there.to_string()).collect();
             let refusal = format!(
-                "`{wanted}` is no public listener, write it as it stands there: {}",
+                "`{wanted}` is not a public listener; use one of: {}",
                 listeners.join(", ")
             );
             return Err(ConfigError::key("proxy_protocol", refusal).into());
@@ -53,14 +53,14 @@ pub(super) fn public(
     }
     let listeners: Vec<_> = named.into_iter().map(|(_, listeners)| listeners).collect();
     let is_tls = |of_one: &&Vec<Listener>| of_one.first().is_some_and(Listener::is_tls);
-    Ok(Public {
+    Ok(PublicListeners {
         plain: endpoints(listeners.iter().filter(|of_one| !is_tls(of_one)))?,
         tls: endpoints(listeners.iter().filter(is_tls))?,
         listeners,
     })
 }
 
-/// What publishers and operators connect to.
+/// Opens the listeners for publishers and operators.
 pub(super) fn admin(
     config: &Config,
     passed: Vec<OwnedFd>,
@@ -70,7 +70,7 @@ pub(super) fn admin(
     Ok(named.into_iter().map(|(_, listeners)| listeners).collect())
 }
 
-/// Refuses `--dev` where other machines can connect, unless that was asked for.
+/// Refuses `--dev` on addresses that other machines can reach, unless `--dev-anywhere` is given.
 pub(super) fn check_reach<'a>(
     endpoints: impl IntoIterator<Item = &'a Endpoint>,
     dev: Dev,
@@ -84,16 +84,16 @@ pub(super) fn check_reach<'a>(
         }
         if !dev.anywhere {
             let problem = format!(
-                "is for this machine alone, and other machines reach {endpoint} (listen on 127.0.0.1, or add --dev-anywhere)"
+                "is for this machine only, but other machines can reach {endpoint} (listen on 127.0.0.1, or add --dev-anywhere)"
             );
             return Err(ConfigError::key("--dev", problem));
         }
-        tracing::warn!(%endpoint, "--dev where other machines can connect");
+        tracing::warn!(%endpoint, "--dev: other machines can connect");
     }
     Ok(())
 }
 
-/// Where each of them is; port 0 has become a number.
+/// The endpoint of each group of listeners, with the real port in place of port 0.
 pub(super) fn endpoints<'a>(
     listeners: impl IntoIterator<Item = &'a Vec<Listener>>,
 ) -> Result<Vec<Endpoint>, ServerError> {
@@ -104,7 +104,7 @@ pub(super) fn endpoints<'a>(
         .collect()
 }
 
-/// The listeners with the endpoint that the configuration knows them by.
+/// Opens listeners, each group with its endpoint. Bound ones keep the endpoint of the configuration.
 fn named(
     key: &'static str,
     configured: &[Endpoint],

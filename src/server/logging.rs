@@ -1,5 +1,5 @@
-//! Where log lines go: stderr, one an event, in the configured form, from the configured level.
-//! What exports spans stands beside them and shares nothing with them but the registry.
+//! Writes log lines to stderr, in the configured format and from the configured level. The export of
+//! spans is a separate layer, which shares only the registry with the log.
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -10,13 +10,13 @@ use tracing_subscriber::{Layer, Registry, reload};
 use crate::config::{LogFormat, LogLevel};
 use crate::spans;
 
-/// Something that is told of events and spans.
+/// A layer of the tracing registry, such as the log or the export of spans.
 pub(super) type AnyLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Changes the level of a running process.
+/// A handle to change the log level while the process runs.
 pub(super) struct Level(reload::Handle<Targets, Registry>);
 
-/// Starts logging, and `export` where there is one. Called once a process.
+/// Starts logging, and exporting spans if there is an `export`. Called once per process.
 pub(super) fn init(level: LogLevel, format: LogFormat, export: Option<AnyLayer>) -> Level {
     let (filter, handle) = reload::Layer::new(filter(level));
     let lines = tracing_subscriber::fmt::layer()
@@ -27,19 +27,19 @@ pub(super) fn init(level: LogLevel, format: LogFormat, export: Option<AnyLayer>)
         LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
     };
     let layers: Vec<AnyLayer> = export.into_iter().chain([lines]).collect();
-    // Somebody who embeds the server may log already; then their lines are used.
+    // A program that embeds the server may have its own subscriber, which then stays.
     let _ = tracing_subscriber::registry().with(layers).try_init();
     Level(handle)
 }
 
 impl Level {
     pub(super) fn set(&self, level: LogLevel) {
-        // Fails only where another subscriber is in use, whose level is not ours.
+        // Fails only if another subscriber is in use; its level is not ours to change.
         let _ = self.0.reload(filter(level));
     }
 }
 
-/// Log lines of a level, and no spans: those are for the export, at any level.
+/// A filter for log lines from a level on. It excludes spans, which are exported at any log level.
 fn filter(level: LogLevel) -> Targets {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,

@@ -1,34 +1,33 @@
-//! Wires the parts: start, reload, drain.
+//! Connects all parts: start, reload, drain.
 //!
-//! Everything that another thread may touch by descriptor number is made before the first shard
-//! thread starts (see `shard::thread`): listeners, runtimes, and the control runtime's signal
-//! pipe.
+//! Every descriptor that another thread may use by number is created before the first shard thread
+//! starts (see `shard::thread`): listeners, runtimes, and the control runtime's signal pipe.
 //!
 //! | module | one purpose |
 //! |---|---|
 //! | [`server`] | start, reload and drain |
-//! | [`run`](mod@run) | the process around it: its runtime, its signals, its exit |
-//! | [`prepared`] | what the configuration names, before anything listens |
-//! | [`listeners`], [`passed`] | sockets that are bound here, or by a supervisor |
-//! | [`supervisor`] | what the supervisor is told |
-//! | [`logging`], [`telemetry`] | where log lines and spans go |
-//! | [`error`], [`dev`] | why a server does not start; what `--dev` brings |
+//! | [`run`](mod@run) | the process: runtime, signals, exit |
+//! | [`prepared`] | reads the files that the configuration names, before anything listens |
+//! | [`listeners`], [`passed_sockets`] | sockets that are bound here, or passed by a supervisor |
+//! | [`supervisor`] | notifies the supervisor |
+//! | [`logging`], [`telemetry`] | writes log lines; exports spans |
+//! | [`error`], [`dev`] | errors at start and reload; options of development mode |
 
 mod dev;
 mod error;
 mod listeners;
 mod logging;
-mod passed;
+mod passed_sockets;
 mod prepared;
 mod run;
-#[allow(clippy::module_inception)] // what the folder is about
+#[allow(clippy::module_inception)] // the main file of this folder
 mod server;
 mod supervisor;
 mod telemetry;
 
 pub use dev::Dev;
 pub(crate) use error::ServerError;
-pub use passed::Passed;
+pub use passed_sockets::PassedSockets;
 pub(crate) use prepared::Prepared;
 pub(crate) use run::run;
 pub use server::Server;

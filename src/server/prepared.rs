@@ -1,5 +1,5 @@
-//! What a configuration names, made ready before anything listens: `serve` starts with it, a reload
-//! takes it over, and `check` only looks at it. All that cannot be used is reported together.
+//! Reads the files that a configuration names, before anything listens. `serve` starts with the result, a
+//! reload applies it, and `check` only reports errors. All errors are reported together.
 
 use super::{Dev, ServerError};
 use crate::auth::accounts::Accounts;
@@ -9,7 +9,7 @@ use crate::public::Live;
 use crate::sys;
 use crate::tls::{Certificates, KeyLog, Tls};
 
-/// What a server starts with.
+/// The parts of a server that are built from its configuration alone.
 pub(crate) struct Prepared {
     /// The limit of open descriptors.
     pub(super) nofile: u64,
@@ -19,10 +19,10 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// Reads what `config` names, without asking anybody.
+    /// Reads the files that `config` names; uses no network.
     ///
     /// # Errors
-    /// [`ServerError::Config`] with a line about each thing that cannot be used.
+    /// [`ServerError::Config`], with one line per problem.
     pub(crate) fn new(
         config: &Config,
         dev: Option<Dev>,
@@ -51,7 +51,7 @@ impl Prepared {
     }
 }
 
-/// What a reload takes over; `tls` is what the server started with.
+/// Builds the parts that a reload replaces; `tls` is the service that the server started with.
 pub(super) fn reloaded(
     config: &Config,
     tls: Option<&Tls>,
@@ -66,7 +66,7 @@ pub(super) fn reloaded(
     }
 }
 
-/// Who can log in here; `None` where nobody can.
+/// The users of the built-in login; `None` if it is off.
 fn accounts(config: &Config, dev: Option<Dev>) -> Result<Option<Accounts>, ConfigError> {
     if let Some(file) = &config.login.users_file {
         let accounts = Accounts::of(file);
@@ -78,7 +78,7 @@ fn accounts(config: &Config, dev: Option<Dev>) -> Result<Option<Accounts>, Confi
     Ok(has_user.then(Accounts::development))
 }
 
-/// The value, unless it is an error, which is then among `errors`.
+/// Returns the value, or adds the error to `errors`.
 fn note<T, E: Into<ConfigError>>(errors: &mut Vec<ConfigError>, read: Result<T, E>) -> Option<T> {
     read.map_err(|error| errors.push(error.into())).ok()
 }

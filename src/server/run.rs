@@ -1,4 +1,4 @@
-//! The process around a server: its runtime, its signals, its exit.
+//! The process around a server: runtime, signals, exit.
 
 use std::time::Duration;
 
@@ -6,24 +6,24 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::supervisor::Supervisor;
-use super::telemetry::Telemetry;
-use super::{Dev, Passed, Server, ServerError, logging};
+use super::telemetry::TraceExport;
+use super::{Dev, PassedSockets, Server, ServerError, logging};
 use crate::clock::{Clock, millis};
 use crate::config::{Config, ConfigSources, load, warnings};
 
 /// Threads of the control plane: admin, engine, signals. The shards have their own.
 const CONTROL_THREADS: usize = 2;
 
-/// Serves until SIGTERM or SIGINT; `sources` are read again at SIGHUP.
+/// Serves until SIGTERM or SIGINT. At SIGHUP, it reads `sources` again.
 ///
 /// # Errors
-/// [`ServerError`] where the server does not start, or what the machine says.
+/// [`ServerError`] if the server does not start, or an error of the operating system.
 pub(crate) fn run(
     config: &Config,
     sources: &ConfigSources,
     dev: Option<Dev>,
 ) -> anyhow::Result<()> {
-    let passed = Passed::to_this_process().map_err(ServerError::from)?;
+    let passed = PassedSockets::to_this_process().map_err(ServerError::from)?;
     let clock = Clock::system();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
@@ -31,30 +31,30 @@ pub(crate) fn run(
         .enable_all()
         .build()
         .context("cannot start the control runtime")?;
-    // Before the shards, too: its thread and its sockets are the control runtime's.
+    // Before the shards start: its thread and sockets must be in the control side's descriptor table.
     let telemetry = config.telemetry.otlp_endpoint.as_ref().map(|collector| {
         let (traces, runtime) = (collector.traces().clone(), runtime.handle().clone());
-        Telemetry::start(&config.telemetry, traces, clock.clone(), runtime)
+        TraceExport::start(&config.telemetry, traces, clock.clone(), runtime)
     });
-    let export = telemetry.as_ref().map(Telemetry::layer);
+    let export = telemetry.as_ref().map(TraceExport::layer);
     let level = logging::init(config.log_level, config.log_format, export);
     let supervisor = Supervisor::of_this_process();
     let flush_by_ms = runtime.block_on(async {
-        // Before the shards: their descriptor tables must hold the signal pipe.
+        // Before the shards start: their descriptor tables must contain the signal pipe.
         let mut signals = Signals::new().context("cannot listen to signals")?;
         let server = Server::start(config, dev, passed, clock.clone()).await?;
         announce(&server, config, dev);
         warn(sources, config);
         supervisor.ready(&server);
-        let server_lives = |time| server.is_alive(time);
+        let probe = |time| server.probe_shards(time);
         tokio::select! {
-            () = signals.until_stop(&server, config, sources, &level, &supervisor) => {}
-            never = supervisor.keep_alive(server_lives) => match never {},
+            () = signals.reload_until_stop(&server, config, sources, &level, &supervisor) => {}
+            never = supervisor.keep_alive(probe) => match never {},
         }
         tracing::info!("draining");
         supervisor.stopping(config.drain_timeout);
-        // Shards end while it drains, and drain_timeout bounds it: nobody is asked any more.
-        let lives = async |time| {
+        // Shards end during the drain and can no longer be probed; drain_timeout limits the time.
+        let assume_alive = async |time| {
             clock.sleep(time).await;
             true
         };
@@ -64,11 +64,11 @@ pub(crate) fn run(
                 tracing::info!("drained");
                 Some(end_by_ms)
             }
-            () = signals.stop() => {
-                tracing::warn!("a second signal; not waiting for the drain");
+            () = signals.wait_for_stop() => {
+                tracing::warn!("second signal; not waiting for the drain");
                 None
             }
-            never = supervisor.keep_alive(lives) => match never {},
+            never = supervisor.keep_alive(assume_alive) => match never {},
         };
         anyhow::Ok(flush_by_ms)
     })?;
@@ -77,7 +77,7 @@ pub(crate) fn run(
         telemetry.flush(Duration::from_millis(left_ms));
     }
     supervisor.finish();
-    // Shards that were not waited for hold their threads; the process goes anyway.
+    // Shards that have not ended keep their threads; the process exits anyway.
     runtime.shutdown_background();
     Ok(())
 }
@@ -98,11 +98,11 @@ fn announce(server: &Server, config: &Config, dev: Option<Dev>) {
     let has_users = config.login.users_file.is_some();
     if dev.is_some_and(|dev| !dev.has_user) && !has_users {
         tracing::info!(
-            "--dev: no development user, since keys for tokens are configured (`idlewild token --user 1` makes a token)"
+            "--dev: no development user, because keys for tokens are configured (`idlewild token --user 1` prints a token)"
         );
     }
     if config.admin.api_keys.is_empty() && config.admin.api_key.is_none() {
-        tracing::warn!("no admin.api_keys: nobody can publish (idlewild token api-key)");
+        tracing::warn!("no admin.api_keys: nobody can publish (add one: idlewild token api-key)");
     }
 }
 
@@ -116,7 +116,7 @@ struct Signals {
     hangup: Signal,
     interrupt: Signal,
     terminate: Signal,
-    /// Both would end a process that does not listen to them.
+    /// Without a handler, these two would end the process.
     user_1: Signal,
     user_2: Signal,
 }
@@ -133,15 +133,15 @@ impl Signals {
     }
 
     /// Waits for SIGTERM or SIGINT.
-    async fn stop(&mut self) {
+    async fn wait_for_stop(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
     }
 
-    /// Reloads at every SIGHUP until it is time to stop.
-    async fn until_stop(
+    /// Reloads at every SIGHUP, until SIGTERM or SIGINT.
+    async fn reload_until_stop(
         &mut self,
         server: &Server,
         config: &Config,
@@ -158,7 +158,7 @@ impl Signals {
                     reload(server, config, sources, level);
                     supervisor.reloaded();
                 }
-                _ = self.user_1.recv() => tracing::info!("SIGUSR1 means nothing here; ignored"),
+                _ = self.user_1.recv() => tracing::info!("SIGUSR1 has no meaning; ignored"),
                 _ = self.user_2.recv() => {
                     tracing::warn!("SIGUSR2: an upgrade is not supported yet; ignored");
                 }
@@ -167,7 +167,7 @@ impl Signals {
     }
 }
 
-/// Takes over what may change; a bad file changes nothing.
+/// Reads the configuration again and applies it. An invalid configuration changes nothing.
 fn reload(server: &Server, started_with: &Config, sources: &ConfigSources, level: &logging::Level) {
     let mut config = match load(sources) {
         Ok(config) => config,
@@ -178,7 +178,7 @@ fn reload(server: &Server, started_with: &Config, sources: &ConfigSources, level
             return;
         }
     };
-    // The tables were made for this many.
+    // The size of the tables is fixed at start.
     if config.max_connections > started_with.max_connections {
         tracing::warn!(
             asked = config.max_connections,

@@ -1,4 +1,4 @@
-//! A server, from its start over reloads to its drain.
+//! A server: start, reload and drain.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use super::dev::Dev;
 use super::error::ServerError;
-use super::passed::Passed;
+use super::passed_sockets::PassedSockets;
 use super::prepared::Prepared;
 use super::{listeners, prepared};
 use crate::admin::{self, Admin};
@@ -26,15 +26,15 @@ use crate::shard::{Settings, Shards, Shared, StartError, Starter};
 use crate::shutdown::Shutdown;
 use crate::tls::Tls;
 
-/// How often a quiet log and the tickets are looked through for what is too old, the rates are
-/// sampled, and the dashboards get their numbers.
+/// Time between sweeps. A sweep removes expired events and tickets, samples the rates, and updates the
+/// dashboards.
 const SWEEP: Duration = Duration::from_secs(1);
-/// What a stopped shard gets to end its streams and its thread, and then the history to close.
+/// Time for a stopped shard to end its streams and its thread, and for the history to close.
 const STOP_GRACE: Duration = Duration::from_secs(2);
-/// What it gets however short `drain_timeout` is: a turn.
+/// Shortest time for a stopped shard, however short `drain_timeout` is: enough for one turn.
 const MIN_STOP_GRACE: Duration = Duration::from_millis(20);
 
-/// A server that serves.
+/// A running server.
 pub struct Server {
     public: Arc<Public>,
     tls: Option<Arc<Tls>>,
@@ -51,16 +51,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts serving on the control runtime that the caller is in.
-    ///
-    /// `passed` are sockets that a supervisor has bound.
+    /// Starts a server. Call this on the control runtime.
     ///
     /// # Errors
-    /// [`ServerError`]; nothing is served then.
+    /// [`ServerError`] if the server cannot start; it then serves nothing.
     pub async fn start(
         config: &Config,
         dev: Option<Dev>,
-        passed: Passed,
+        passed: PassedSockets,
         clock: Clock,
     ) -> Result<Self, ServerError> {
         let Prepared {
@@ -80,7 +78,7 @@ impl Server {
             send_buffer: config.send_buffer,
             user_timeout: config.stall_timeout,
         };
-        let listeners::Public {
+        let listeners::PublicListeners {
             listeners,
             plain,
             tls: tls_endpoints,
@@ -110,7 +108,7 @@ impl Server {
         let start = move || Arc::clone(&handshake).start_handshake();
         let shards = Shards::start(starters, shared.clone(), config.fd_tables, start).await?;
         public.fetch_keys();
-        // Not before: a private descriptor table would keep copies of the engine's files.
+        // After the shards: a private descriptor table would keep copies of the engine's files.
         hub.engine().open().await?;
         shards.open();
 
@@ -155,29 +153,29 @@ impl Server {
         })
     }
 
-    /// Where the public listeners are; port 0 has become a number.
+    /// The endpoints of the public listeners, with the real port in place of port 0.
     pub fn public_endpoints(&self) -> &[Endpoint] {
         &self.public_endpoints
     }
 
-    /// Where the public listeners with TLS are.
+    /// The endpoints of the public listeners with TLS.
     pub fn tls_endpoints(&self) -> &[Endpoint] {
         &self.tls_endpoints
     }
 
-    /// Where the admin listeners are.
+    /// The endpoints of the admin listeners.
     pub fn admin_endpoints(&self) -> &[Endpoint] {
         &self.admin_endpoints
     }
 
-    /// Takes over secrets, keys, certificates, CORS and limits of another configuration.
+    /// Applies the secrets, keys, certificates, CORS settings and limits of a new configuration.
     ///
     /// # Errors
-    /// [`ServerError`] where something cannot be used; nothing has changed then.
+    /// [`ServerError`] if a value cannot be used; nothing has changed in this case.
     pub fn reload(&self, config: &Config) -> Result<(), ServerError> {
         let (live, certificates) = prepared::reloaded(config, self.tls.as_deref())?;
-        let taken_over = self.public.reload(live).map_err(LiveError::from);
-        taken_over.map_err(ConfigError::from)?;
+        let reloaded = self.public.reload(live).map_err(LiveError::from);
+        reloaded.map_err(ConfigError::from)?;
         if let (Some(tls), Some(certificates)) = (&self.tls, certificates) {
             tls.replace(certificates);
         }
@@ -187,26 +185,26 @@ impl Server {
         Ok(())
     }
 
-    /// Whether every shard's thread takes a turn within `time`, which this lasts.
-    pub async fn is_alive(&self, time: Duration) -> bool {
+    /// Waits for `time`, then returns true if every shard's thread has taken a turn meanwhile.
+    pub async fn probe_shards(&self, time: Duration) -> bool {
         self.shards.are_awake(&self.clock, time).await
     }
 
-    /// Ends all streams at `drain_rate`, and what is left after `drain_timeout` at once; returns
-    /// when the shards have ended and the history is closed.
+    /// Ends all streams at `drain_rate`; after `drain_timeout`, ends the rest at once. Returns when the
+    /// shards have ended and the history is closed.
     pub async fn drain(self) {
-        // Read before anything ends: the time begins with the order.
+        // `drain_timeout` begins before the shards start to drain.
         let begun_ms = self.clock.now_ms();
         self.shutdown.start_drain();
         self.shards.drain(self.drain_rate);
-        // The last part of the time is for ending what is left then.
+        // The last part of `drain_timeout` is for ending the remaining streams at once.
         let grace = STOP_GRACE.min(self.drain_timeout / 10);
         let deadline_ms = begun_ms + millis(self.drain_timeout.saturating_sub(grace));
         tokio::select! {
             biased;
             () = self.shards.ended() => {}
             () = self.clock.sleep_until(deadline_ms) => {
-                tracing::warn!("drain_timeout is almost over; ending what is left");
+                tracing::warn!("drain_timeout is almost over; ending all remaining streams");
                 self.shards.stop();
                 let grace = grace.max(MIN_STOP_GRACE);
                 self.clock.within(grace, self.shards.ended()).await;
@@ -218,20 +216,22 @@ impl Server {
             .await
             .is_err()
         {
-            tracing::warn!("the history is not closed in time; it is read from its log");
+            tracing::warn!(
+                "the history was not closed in time; the next start reads it from its log"
+            );
         }
-        // Socket files stay: a server that was started meanwhile may have replaced them, and the
-        // next start does.
+        // Socket files stay: a server that has started meanwhile may own them. The next start
+        // replaces them.
     }
 }
 
-/// Why the public side lets nobody in, for the admin side to tell.
+/// The check of the public side's readiness, for the admin side.
 fn not_ready(public: &Arc<Public>) -> admin::NotReady {
     let public = Arc::clone(public);
     Box::new(move || public.not_ready())
 }
 
-/// The hub over the configured engine, which is not open yet.
+/// Creates the hub with the configured engine, which is not open yet.
 fn hub(config: &Config, shard_count: usize, clock: Clock) -> Arc<Hub> {
     let history = &config.history;
     let origin = EventId::origin(clock.unix_ms());
@@ -275,8 +275,8 @@ fn settings(config: &Config, shard_count: usize, nofile: u64) -> Settings {
     }
 }
 
-/// The kernel spreads connections by hash, not evenly: each shard's table could hold all, as far
-/// as its descriptors go.
+/// The kernel spreads connections by hash, not evenly. So each table has room for all connections, or
+/// for as many as the shard has descriptors.
 fn table_capacity(config: &Config, shard_count: usize, nofile: u64) -> usize {
     let own = match config.fd_tables {
         FdTables::Shared => nofile,
@@ -290,7 +290,7 @@ fn table_capacity(config: &Config, shard_count: usize, nofile: u64) -> usize {
         .min(usize::try_from(own).unwrap_or(usize::MAX))
 }
 
-/// One starter a shard, each with its share of every endpoint's listeners.
+/// Creates one starter per shard, each with one listener of every endpoint.
 fn starters(listeners: Vec<Vec<Listener>>, shard_count: usize) -> Result<Vec<Starter>, StartError> {
     let mut shares: Vec<Vec<Listener>> = (0..shard_count).map(|_| Vec::new()).collect();
     for of_one_endpoint in listeners {
@@ -310,7 +310,7 @@ async fn sweep(hub: Arc<Hub>, public: Arc<Public>, admin: Arc<Admin>) {
     let mut steady = hub.directory().time(clock);
     let mut now_ms = clock.now_ms();
     loop {
-        // From the reading that the last sweep went by, not from when it was done.
+        // Counted from the start of the last sweep, so that the interval does not drift.
         clock.sleep_until(now_ms + millis(SWEEP)).await;
         now_ms = clock.now_ms();
         hub.log().expire(now_ms);

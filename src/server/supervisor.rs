@@ -1,7 +1,7 @@
-//! What the supervisor is told (`sd_notify(3)`), where there is one: `Type=notify` in a unit.
+//! Notifies the supervisor, if there is one (`sd_notify(3)`, `Type=notify` in a unit).
 //!
-//! A thread tells it, because its socket can be full: then the message waits, and the server does
-//! not.
+//! A thread of its own sends the notifications: if the supervisor's socket is full, the thread waits, not
+//! the server.
 
 use std::convert::Infallible;
 use std::ffi::OsStr;
@@ -17,56 +17,56 @@ use sd_notify::NotifyState;
 use super::Server;
 use crate::config::Endpoint;
 
-/// Messages that wait for the supervisor; one too many is lost. There are four in a life, and of
-/// a watchdog's one more says nothing new.
+/// Messages that wait for the supervisor; further ones are dropped. A process sends about four, besides
+/// watchdog messages, and those repeat each other.
 const MAX_WAITING: usize = 16;
-/// What a drain may take beyond `drain_timeout`: the history closes, the process ends.
+/// Time after `drain_timeout` for closing the history and ending the process.
 const STOP_SLACK: Duration = Duration::from_secs(5);
 
-/// How long the end of the process waits for what is not told yet.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Longest wait for unsent messages when the process ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Whoever started this process and wants to know of it, if anybody does.
+/// The supervisor that started this process, if it wants notifications.
 pub(super) struct Supervisor {
-    teller: Option<Teller>,
+    notifier: Option<Notifier>,
 }
 
-/// The thread that tells.
-struct Teller {
+/// The thread that sends notifications.
+struct Notifier {
     messages: SyncSender<String>,
-    /// Closed when all is told.
+    /// Closed when everything is sent.
     done: Receiver<Infallible>,
 }
 
 impl Supervisor {
-    /// As `NOTIFY_SOCKET` says. Starts a thread, so it has to come before the shards.
+    /// Reads `NOTIFY_SOCKET`. Starts a thread, so call it before the shards start.
     pub(super) fn of_this_process() -> Self {
         let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
-            return Self { teller: None };
+            return Self { notifier: None };
         };
         let (messages, waiting) = sync_channel(MAX_WAITING);
-        let (telling, done) = sync_channel(0);
+        let (sending, done) = sync_channel(0);
         let started = address(&name).and_then(|address| {
             let socket = UnixDatagram::unbound()?;
-            let tell = move || {
-                let _telling: SyncSender<Infallible> = telling;
-                tell_all(&socket, &address, &waiting);
+            let send = move || {
+                let _sending: SyncSender<Infallible> = sending;
+                send_all(&socket, &address, &waiting);
             };
             std::thread::Builder::new()
                 .name("supervisor".into())
-                .spawn(tell)
+                .spawn(send)
         });
-        let teller = match started {
-            Ok(_) => Some(Teller { messages, done }),
+        let notifier = match started {
+            Ok(_) => Some(Notifier { messages, done }),
             Err(error) => {
-                cannot_tell(&error);
+                log_failure(&error);
                 None
             }
         };
-        Self { teller }
+        Self { notifier }
     }
 
-    /// Serving: whoever was ordered after this unit may start.
+    /// The server is ready; units that are ordered after this one may start.
     pub(super) fn ready(&self, server: &Server) {
         let plain = server.public_endpoints().iter().map(Endpoint::to_string);
         let tls = server
@@ -74,66 +74,68 @@ impl Supervisor {
             .iter()
             .map(|it| format!("{it} (TLS)"));
         let admin = server.admin_endpoints().iter().map(Endpoint::to_string);
-        self.tell(format!(
+        self.notify(format!(
             "READY=1\nSTATUS=serving on {}, admin on {}",
             plain.chain(tls).collect::<Vec<_>>().join(", "),
             admin.collect::<Vec<_>>().join(", ")
         ));
     }
 
-    /// The configuration is being read again; [`Supervisor::reloaded`] has to follow.
+    /// A reload has started; [`Supervisor::reloaded`] has to follow.
     pub(super) fn reloading(&self) {
         let now = NotifyState::monotonic_usec_now().map(|now| format!("\n{now}"));
-        self.tell(format!("RELOADING=1{}", now.unwrap_or_default()));
+        self.notify(format!("RELOADING=1{}", now.unwrap_or_default()));
     }
 
-    /// Serving again, with the new configuration or the old.
+    /// The reload has ended, with the new configuration or the old one.
     pub(super) fn reloaded(&self) {
-        self.tell("READY=1".to_owned());
+        self.notify("READY=1".to_owned());
     }
 
-    /// Draining, for at most this long.
+    /// The drain has started and takes at most `drain_timeout`.
     pub(super) fn stopping(&self, drain_timeout: Duration) {
         let most = drain_timeout.saturating_add(STOP_SLACK).as_micros();
-        self.tell(format!(
+        self.notify(format!(
             "STOPPING=1\nEXTEND_TIMEOUT_USEC={most}\nWATCHDOG=1\nSTATUS=draining"
         ));
     }
 
-    /// Says four times in each `WatchdogSec=` that the process lives, as long as `is_alive`, which
-    /// takes the time it is given, says so. Three in a row may fail.
-    pub(super) async fn keep_alive(&self, is_alive: impl AsyncFn(Duration) -> bool) -> Infallible {
+    /// Sends a watchdog message four times per `WatchdogSec=`, each time that `probe` returns true.
+    /// `probe` takes as long as its argument. Up to three failures in a row do no harm.
+    pub(super) async fn keep_alive(&self, probe: impl AsyncFn(Duration) -> bool) -> Infallible {
         let Some(timeout) = sd_notify::watchdog_enabled().filter(|timeout| !timeout.is_zero())
         else {
             return std::future::pending().await;
         };
         loop {
-            if is_alive(timeout / 4).await {
-                self.tell("WATCHDOG=1".to_owned());
+            if probe(timeout / 4).await {
+                self.notify("WATCHDOG=1".to_owned());
             } else {
-                tracing::error!("a shard takes no turns; the supervisor's watchdog is not told");
+                tracing::error!(
+                    "a shard is stuck; skipping a message to the supervisor's watchdog"
+                );
             }
         }
     }
 
-    /// Waits until all is told, but not for long.
+    /// Waits until everything is sent, for at most [`FLUSH_TIMEOUT`].
     pub(super) fn finish(self) {
-        if let Some(Teller { messages, done }) = self.teller {
+        if let Some(Notifier { messages, done }) = self.notifier {
             drop(messages);
-            // It ends by the thread's end, or is not worth a longer wait.
-            let _ = done.recv_timeout(LAST_WORDS);
+            // Fails at once when the thread ends, or at the timeout.
+            let _ = done.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 
-    fn tell(&self, message: String) {
-        if let Some(teller) = &self.teller {
-            // Full: see MAX_WAITING.
-            let _ = teller.messages.try_send(message);
+    fn notify(&self, message: String) {
+        if let Some(notifier) = &self.notifier {
+            // Dropped if the queue is full, see MAX_WAITING.
+            let _ = notifier.messages.try_send(message);
         }
     }
 }
 
-/// A path, or the name of an abstract socket after an `@`.
+/// Parses an address: a path, or `@` and the name of an abstract socket.
 fn address(name: &OsStr) -> io::Result<SocketAddr> {
     match name.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
@@ -144,17 +146,17 @@ fn address(name: &OsStr) -> io::Result<SocketAddr> {
     }
 }
 
-fn tell_all(socket: &UnixDatagram, to: &SocketAddr, messages: &Receiver<String>) {
+fn send_all(socket: &UnixDatagram, to: &SocketAddr, messages: &Receiver<String>) {
     let mut is_failing = false;
     for message in messages {
-        let told = socket.send_to_addr(message.as_bytes(), to);
-        if let (Err(error), false) = (&told, is_failing) {
-            cannot_tell(error);
+        let sent = socket.send_to_addr(message.as_bytes(), to);
+        if let (Err(error), false) = (&sent, is_failing) {
+            log_failure(error);
         }
-        is_failing = told.is_err();
+        is_failing = sent.is_err();
     }
 }
 
-fn cannot_tell(error: &io::Error) {
-    tracing::warn!(%error, "the supervisor cannot be told (NOTIFY_SOCKET)");
+fn log_failure(error: &io::Error) {
+    tracing::warn!(%error, "cannot notify the supervisor (NOTIFY_SOCKET)");
 }

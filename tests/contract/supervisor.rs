@@ -263,7 +263,7 @@ fn a_proxy_header_on_a_socket_that_was_not_passed_is_refused() {
     let proxied = config("proxy_protocol = [\"127.0.0.1:0\"]");
     let said = refusal(copy(&public), &admin, &proxied);
     let there = format!(
-        "proxy_protocol: `127.0.0.1:0` is no public listener, write it as it stands there: {public_address}"
+        "proxy_protocol: `127.0.0.1:0` is not a public listener; use one of: {public_address}"
     );
     assert!(said.contains(&there), "{said}");
 }

@@ -1,5 +1,5 @@
-//! A request's body, as far as the client sends it in time. Only the time that is spent waiting for
-//! the client counts: what it has sent already is never late.
+//! Reads a request's body, with limits on the time that the client may take. Only time spent waiting for
+//! the client counts: bytes that have already arrived are never late.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,25 +9,25 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Bytes, Incoming};
 
-use super::answer::Problem;
-use crate::admin::connection::Line;
+use super::response::ApiError;
+use crate::admin::connection::AdminConnection;
 use crate::clock::Clock;
 
 /// Longest wait for the next piece of a body.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
-/// Longest wait for a whole body: a batch that is written as its events happen, line by line.
+/// Longest total wait for a body. A publisher may write a batch line by line, as its events happen.
 const MAX_WAIT: Duration = Duration::from_secs(10 * 60);
 
-/// A request's body that is read piece by piece. While the server waits for a piece, its connection
-/// counts as idle.
+/// A request's body, read piece by piece. While the server waits for a piece, the connection counts as
+/// idle.
 pub(crate) struct Body {
     incoming: Incoming,
-    line: Arc<Line>,
+    connection: Arc<AdminConnection>,
     clock: Clock,
     waited_ms: u64,
 }
 
-/// Why the rest of a body does not come.
+/// The reason why the rest of a body does not arrive.
 #[derive(Debug)]
 pub(crate) enum Unfinished {
     Late,
@@ -35,52 +35,52 @@ pub(crate) enum Unfinished {
 }
 
 impl Body {
-    pub(crate) fn new(incoming: Incoming, line: &Arc<Line>, clock: Clock) -> Self {
-        line.set_unread(!incoming.is_end_stream());
+    pub(crate) fn new(incoming: Incoming, connection: &Arc<AdminConnection>, clock: Clock) -> Self {
+        connection.set_unread(!incoming.is_end_stream());
         Self {
             incoming,
-            line: Arc::clone(line),
+            connection: Arc::clone(connection),
             waited_ms: 0,
             clock,
         }
     }
 
-    /// The next piece, `None` at the end, if it has come already.
-    pub(crate) async fn arrived(&mut self) -> Poll<Result<Option<Bytes>, Unfinished>> {
+    /// Returns the next piece without waiting for the client; `None` at the end.
+    pub(crate) async fn next_if_ready(&mut self) -> Poll<Result<Option<Bytes>, Unfinished>> {
         let next = {
             let mut data = pin!(data(&mut self.incoming));
             std::future::poll_fn(|cx| Poll::Ready(data.as_mut().poll(cx))).await
         };
         if matches!(next, Poll::Ready(Ok(None))) {
-            self.line.set_unread(false);
+            self.connection.set_unread(false);
         }
         next
     }
 
-    /// The next piece; `None` at the end.
+    /// Waits for the next piece; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Unfinished> {
-        if let Poll::Ready(next) = self.arrived().await {
+        if let Poll::Ready(next) = self.next_if_ready().await {
             return next;
         }
-        self.line.set_busy(false);
+        self.connection.set_busy(false);
         let next = self.in_time().await;
-        self.line.set_busy(true);
+        self.connection.set_busy(true);
         if matches!(next, Ok(None)) {
-            self.line.set_unread(false);
+            self.connection.set_unread(false);
         }
         next
     }
 
-    /// The whole body, if it is not over the limit.
-    pub(crate) async fn whole(mut self, max_bytes: usize) -> Result<Bytes, Problem> {
+    /// Reads the whole body, unless it is larger than `max_bytes`.
+    pub(crate) async fn whole(mut self, max_bytes: usize) -> Result<Bytes, ApiError> {
         let is_too_large = |bytes: u64| bytes > max_bytes as u64;
         if is_too_large(self.incoming.size_hint().lower()) {
-            return Err(Problem::too_large(max_bytes));
+            return Err(ApiError::too_large(max_bytes));
         }
         let mut whole = Vec::new();
         while let Some(piece) = self.next().await? {
             if is_too_large((whole.len() + piece.len()) as u64) {
-                return Err(Problem::too_large(max_bytes));
+                return Err(ApiError::too_large(max_bytes));
             }
             whole.extend_from_slice(&piece);
         }
@@ -97,7 +97,7 @@ impl Body {
     }
 }
 
-/// The next piece of data, past frames without any.
+/// The next piece of data; skips frames without data.
 async fn data(incoming: &mut Incoming) -> Result<Option<Bytes>, Unfinished> {
     while let Some(frame) = incoming.frame().await {
         if let Ok(data) = frame.map_err(Unfinished::CutOff)?.into_data() {
@@ -107,7 +107,7 @@ async fn data(incoming: &mut Incoming) -> Result<Option<Bytes>, Unfinished> {
     Ok(None)
 }
 
-impl From<Unfinished> for Problem {
+impl From<Unfinished> for ApiError {
     fn from(unfinished: Unfinished) -> Self {
         match unfinished {
             Unfinished::Late => Self::late("the body did not come in time"),
@@ -130,7 +130,7 @@ mod tests {
 
     use super::*;
 
-    /// A body of `bytes` bytes of which nothing has been sent, and its client.
+    /// A body of `bytes` bytes, of which nothing has been sent, and its client.
     async fn begin(clock: &Clock, bytes: usize) -> (Body, DuplexStream) {
         let (mut client, server) = tokio::io::duplex(1_024);
         let (sender, mut requests) = mpsc::channel(1);
@@ -146,12 +146,12 @@ mod tests {
         let head = format!("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: {bytes}\r\n\r\n");
         client.write_all(head.as_bytes()).await.unwrap();
         let incoming = requests.recv().await.unwrap();
-        let line = Arc::new(Line::new(None, 0, 0));
-        (Body::new(incoming, &line, clock.clone()), client)
+        let connection = Arc::new(AdminConnection::new(None, 0, 0));
+        (Body::new(incoming, &connection, clock.clone()), client)
     }
 
     #[tokio::test]
-    async fn what_has_come_is_not_late_however_long_the_engine_took() {
+    async fn bytes_that_have_arrived_are_not_late_however_long_the_engine_took() {
         let clock = Clock::manual(0);
         let (mut body, mut client) = begin(&clock, 4).await;
         client.write_all(b"ab").await.unwrap();
@@ -163,10 +163,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_wait_begins_when_the_server_waits() {
+    async fn the_pause_is_counted_from_when_the_server_starts_to_wait() {
         let clock = Clock::manual(0);
         let (mut body, mut client) = begin(&clock, 1).await;
-        assert!(body.arrived().await.is_pending());
+        assert!(body.next_if_ready().await.is_pending());
         clock.advance(MAX_PAUSE * 2);
         let (next, ()) = tokio::join!(body.next(), async {
             clock.advance(MAX_PAUSE / 2);
@@ -185,7 +185,7 @@ mod tests {
             let (next, ()) = tokio::join!(body.next(), async {
                 clock.advance(pause);
                 waited += pause;
-                // Not before the wait has been noticed to go on.
+                // First, the body has to notice that time has passed.
                 tokio::task::yield_now().await;
                 client.write_all(b"a").await.unwrap();
             });

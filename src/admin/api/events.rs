@@ -1,4 +1,4 @@
-//! Publishing: one event, or a batch of lines.
+//! Publishes one event, or a batch of one event per line.
 
 use std::task::Poll;
 
@@ -10,24 +10,23 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::answer::{Answer, Object, Problem, json, parse};
 use super::body::{Body, Unfinished};
+use super::response::{ApiError, ApiResponse, Object, json, parse};
 use crate::admin::service::Admin;
 use crate::event::{Draft, EventName, MAX_SOURCE_ID_BYTES, Target, UserId, Users, integer_digits};
 use crate::hub::engine::{EngineError, MAX_DRAFTS};
 use crate::text::without_byte_order_mark;
 use crate::topic::Topic;
 
-/// Lines of a batch (API.md).
+/// Lines in one batch; part of the API.
 const MAX_BATCH_LINES: usize = 10_000;
-/// Users of one event: their ids fill about a megabyte, and one lookup each takes a millisecond
-/// together.
+/// Users of one event. Their ids take about 1 MB, and all lookups together about 1 ms.
 const MAX_USERS: usize = 10_000;
-/// What an event's JSON may have beside its data: name, id, and the users.
+/// Bytes of an event's JSON besides its data: name, id and users.
 const ENVELOPE_BYTES: usize = 512 * 1024;
-/// Bytes of a batch's lines that are published together; a single larger line goes by itself.
+/// Bytes of a batch's lines that are published together. A larger line is published by itself.
 const MAX_GROUP_BYTES: usize = 1 << 20;
-/// Errors that a batch's answer lists; the rest are counted.
+/// Errors that a batch's response lists. Further ones are left out.
 const MAX_LISTED_ERRORS: usize = 1_000;
 
 #[derive(Deserialize)]
@@ -41,7 +40,7 @@ struct Event {
     persist: Option<bool>,
 }
 
-/// One of the forms; an object with two of them is refused by [`To::target`].
+/// The target. [`To::target`] refuses an object that does not have exactly one of the fields.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct To {
@@ -55,15 +54,14 @@ struct To {
     all: Option<bool>,
 }
 
-/// Not `null`: a publisher whose user is missing must not reach somebody else by what is left.
+/// Refuses `null`. Otherwise, an event whose user is missing would go to the other target of the object.
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// A user id as text, or as the digits of the integer that Django's primary keys are, however
-/// large it is.
+/// A user id: text, or an integer of any size, such as a primary key in Django.
 struct Id(String);
 
 impl<'de> Deserialize<'de> for Id {
@@ -88,24 +86,23 @@ struct LineError {
 }
 
 /// `POST /v1/events`
-pub(crate) async fn publish(admin: &Admin, body: Body) -> Result<Answer, Problem> {
+pub(crate) async fn publish(admin: &Admin, body: Body) -> Result<ApiResponse, ApiError> {
     let body = body.whole(max_event_bytes(admin)).await?;
     let draft = draft(admin, without_byte_order_mark(&body))?;
-    let answers = admin.hub.publish(vec![draft]).await;
-    let [id] = <[_; 1]>::try_from(answers).unwrap_or([Err(EngineError::NotStored)]);
+    let results = admin.hub.publish(vec![draft]).await;
+    let [id] = <[_; 1]>::try_from(results).unwrap_or([Err(EngineError::NotStored)]);
     Ok(json(StatusCode::ACCEPTED, &json!({"id": id?.to_string()})))
 }
 
-/// `POST /v1/events/batch`: reads lines as they come, so that a batch is never held whole.
-pub(crate) async fn publish_batch(admin: &Admin, mut body: Body) -> Result<Answer, Problem> {
+/// `POST /v1/events/batch`. Reads lines as they arrive, so a whole batch is never in memory.
+pub(crate) async fn publish_batch(admin: &Admin, mut body: Body) -> Result<ApiResponse, ApiError> {
     let mut batch = Batch::default();
     let mut pending: Vec<u8> = Vec::new();
     loop {
-        let next = match body.arrived().await {
+        let next = match body.next_if_ready().await {
             Poll::Ready(next) => next,
             Poll::Pending => {
-                // A batch that is written line by line is published line by line. The wait for
-                // the client begins after that.
+                // The client writes slowly: publish what has arrived before waiting for more.
                 batch.publish(admin).await;
                 body.next().await
             }
@@ -117,17 +114,17 @@ pub(crate) async fn publish_batch(admin: &Admin, mut body: Body) -> Result<Answe
                 batch.publish(admin).await;
                 let lines = batch.lines;
                 return Err(match unfinished {
-                    Unfinished::Late => Problem::late(format!(
+                    Unfinished::Late => ApiError::late(format!(
                         "the rest of the batch did not come in time; {lines} lines were read"
                     )),
-                    Unfinished::CutOff(error) => Problem::invalid(format!(
+                    Unfinished::CutOff(error) => ApiError::invalid(format!(
                         "the body was cut off after {lines} lines: {error}"
                     )),
                 });
             }
         }
     }
-    // A newline at the end ends the last line; it begins no other.
+    // A final newline ends the last line and does not begin another.
     if !pending.is_empty() || batch.is_skipping {
         batch.line(admin, &pending).await;
     }
@@ -147,11 +144,11 @@ struct Batch {
     lines: usize,
     accepted: usize,
     errors: Vec<LineError>,
-    /// The current line is over the limit; the rest of it is passed over.
+    /// The current line is too long; the rest of it is skipped.
     is_skipping: bool,
-    /// What is published together next.
+    /// Drafts that are published together next.
     drafts: Vec<Draft>,
-    /// Their lines.
+    /// The line number of each draft.
     numbers: Vec<usize>,
     draft_bytes: usize,
 }
@@ -188,15 +185,15 @@ impl Batch {
             _ => line,
         };
         if !was_skipped && line.trim_ascii().is_empty() {
-            // Counted, so that the numbers of errors are those an editor shows.
+            // Empty lines count, so that line numbers in errors match those of an editor.
             return;
         }
         let draft = if self.lines > MAX_BATCH_LINES {
-            Err(Problem::invalid(format!(
+            Err(ApiError::invalid(format!(
                 "a batch has at most {MAX_BATCH_LINES} lines"
             )))
         } else if was_skipped {
-            Err(Problem::too_large(max_event_bytes(admin)))
+            Err(ApiError::too_large(max_event_bytes(admin)))
         } else {
             draft(admin, line)
         };
@@ -209,7 +206,7 @@ impl Batch {
                     self.publish(admin).await;
                 }
             }
-            Err(problem) => self.note(self.lines, &problem),
+            Err(error) => self.note(self.lines, &error),
         }
     }
 
@@ -220,51 +217,51 @@ impl Batch {
         if drafts.is_empty() {
             return;
         }
-        let answers = admin.hub.publish(drafts).await;
+        let results = admin.hub.publish(drafts).await;
         let mut failure = None;
-        for (line, answer) in numbers.into_iter().zip(answers) {
-            match answer {
+        for (line, result) in numbers.into_iter().zip(results) {
+            match result {
                 Ok(_) => self.accepted += 1,
                 Err(error) => {
-                    let problem = error.into();
-                    self.note(line, &problem);
-                    failure = Some(problem);
+                    let error = error.into();
+                    self.note(line, &error);
+                    failure = Some(error);
                 }
             }
         }
-        // The batch itself is answered 202, so nobody else says it.
-        if let Some(problem) = failure {
+        // The batch gets 202, so `routes` does not log the failure.
+        if let Some(error) = failure {
             let (route, clock) = ("/v1/events/batch", &admin.hub.clock);
             admin
                 .refused_requests
-                .note(&problem, &Method::POST, Some(route), None, clock);
+                .note(&error, &Method::POST, Some(route), None, clock);
         }
     }
 
-    fn note(&mut self, line: usize, problem: &Problem) {
+    fn note(&mut self, line: usize, error: &ApiError) {
         if self.errors.len() < MAX_LISTED_ERRORS {
             self.errors.push(LineError {
                 line,
-                message: problem.message().to_owned(),
+                message: error.message().to_owned(),
             });
         }
     }
 }
 
-fn draft(admin: &Admin, body: &[u8]) -> Result<Draft, Problem> {
+fn draft(admin: &Admin, body: &[u8]) -> Result<Draft, ApiError> {
     parse::<Event>(body)?.draft(admin.max_publish_bytes())
 }
 
 fn max_event_bytes(admin: &Admin) -> usize {
-    // JSON may write one byte in six (`\u0041`).
+    // An escape in JSON takes up to six bytes for one (`\u0041`).
     admin.max_publish_bytes() * 6 + ENVELOPE_BYTES
 }
 
 impl Event {
-    fn draft(self, max_bytes: usize) -> Result<Draft, Problem> {
+    fn draft(self, max_bytes: usize) -> Result<Draft, ApiError> {
         let data = payload(&self.data)?;
         if data.len() > max_bytes {
-            return Err(Problem::too_large(max_bytes));
+            return Err(ApiError::too_large(max_bytes));
         }
         Ok(Draft {
             to: self.to.0.target()?,
@@ -280,12 +277,12 @@ impl Event {
 }
 
 impl To {
-    fn target(self) -> Result<Target, Problem> {
+    fn target(self) -> Result<Target, ApiError> {
         match (self.user, self.users, self.topic, self.all) {
             (Some(user), None, None, None) => Ok(Target::User(user.parse()?)),
             (None, Some(users), None, None) => {
                 if users.len() > MAX_USERS {
-                    return Err(Problem::invalid(format!(
+                    return Err(ApiError::invalid(format!(
                         "to.users: {} users, at most {MAX_USERS} in one event",
                         users.len()
                     )));
@@ -295,9 +292,9 @@ impl To {
             }
             (None, None, Some(topic), None) => Topic::parse(&topic)
                 .map(Target::Topic)
-                .map_err(|error| Problem::invalid(format!("to.topic: {error}"))),
+                .map_err(|error| ApiError::invalid(format!("to.topic: {error}"))),
             (None, None, None, Some(true)) => Ok(Target::All),
-            _ => Err(Problem::invalid(
+            _ => Err(ApiError::invalid(
                 "to: expected one of {\"user\": id}, {\"users\": [ids]}, {\"topic\": name}, {\"all\": true}",
             )),
         }
@@ -305,22 +302,22 @@ impl To {
 }
 
 impl Id {
-    fn parse(self) -> Result<UserId, Problem> {
+    fn parse(self) -> Result<UserId, ApiError> {
         UserId::new(&self.0).map_err(invalid)
     }
 }
 
-/// A string is sent as it is, other JSON compact.
-fn payload(data: &RawValue) -> Result<String, Problem> {
+/// The data that clients receive: the text of a JSON string, or other JSON without white space.
+fn payload(data: &RawValue) -> Result<String, ApiError> {
     let raw = data.get();
     if raw.starts_with('"') {
-        serde_json::from_str(raw).map_err(|error| Problem::invalid(error.to_string()))
+        serde_json::from_str(raw).map_err(|error| ApiError::invalid(error.to_string()))
     } else {
         Ok(compact(raw))
     }
 }
 
-/// JSON without the white space between its tokens; numbers and key order stay as written.
+/// Removes the white space between JSON tokens. Numbers and the order of keys stay as written.
 fn compact(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     let (mut in_string, mut is_escaped) = (false, false);
@@ -338,9 +335,9 @@ fn compact(json: &str) -> String {
     text
 }
 
-fn source_id(id: String) -> Result<CompactString, Problem> {
+fn source_id(id: String) -> Result<CompactString, ApiError> {
     if id.is_empty() || id.len() > MAX_SOURCE_ID_BYTES {
-        return Err(Problem::invalid(format!(
+        return Err(ApiError::invalid(format!(
             "id: {} bytes, 1 to {MAX_SOURCE_ID_BYTES} are kept for de-duplication",
             id.len()
         )));
@@ -348,8 +345,8 @@ fn source_id(id: String) -> Result<CompactString, Problem> {
     Ok(id.into())
 }
 
-fn invalid(error: crate::event::InvalidEvent) -> Problem {
-    Problem::invalid(error.to_string())
+fn invalid(error: crate::event::InvalidEvent) -> ApiError {
+    ApiError::invalid(error.to_string())
 }
 
 #[cfg(test)]
@@ -357,7 +354,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn draft(json: &str) -> Result<Draft, Problem> {
+    fn draft(json: &str) -> Result<Draft, ApiError> {
         parse::<Event>(json.as_bytes())?.draft(1_024)
     }
 
@@ -438,7 +435,7 @@ mod tests {
             assert!(draft(body).is_err(), "{body}");
         }
         let big = format!(r#"{{"to":{{"all":true}},"data":"{}"}}"#, "x".repeat(1_025));
-        assert_eq!(draft(&big).unwrap_err(), Problem::too_large(1_024));
+        assert_eq!(draft(&big).unwrap_err(), ApiError::too_large(1_024));
     }
 
     proptest! {

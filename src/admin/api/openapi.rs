@@ -1,13 +1,13 @@
-//! `GET /openapi.json`: the admin listener, described in OpenAPI 3.1.
+//! `GET /openapi.json`: the OpenAPI 3.1 description of the admin listener.
 
 use hyper::StatusCode;
 
-use super::answer::{Answer, bytes};
+use super::response::{ApiResponse, bytes};
 
-/// Kept as JSON beside this file, so that editors and validators can read it.
+/// A JSON file, so that editors and validators can read it.
 const DOCUMENT: &str = include_str!("openapi.json");
 
-pub(crate) fn answer() -> Answer {
+pub(crate) fn response() -> ApiResponse {
     bytes(StatusCode::OK, "application/json", DOCUMENT)
 }
 

@@ -1,17 +1,17 @@
-//! Who is online, whose session is current, and ending connections.
+//! Presence, session changes, and ending a user's connections.
 
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::answer::{Answer, Problem, json, parse_body};
 use super::body::Body;
-use crate::admin::moment;
+use super::response::{ApiError, ApiResponse, json, parse_body};
 use crate::admin::service::Admin;
+use crate::admin::timestamp;
 use crate::event::{UserId, check_session};
 use crate::hub::{Description, LogOut};
 
-/// A session change's body: an id and two sentences.
+/// The body of a session change: an id and two sentences.
 const MAX_BODY_BYTES: usize = 8 * 1024;
 
 #[derive(Serialize)]
@@ -47,7 +47,7 @@ struct LogoutBody {
 }
 
 /// `GET /v1/users/{id}`
-pub(crate) async fn presence(admin: &Admin, user: &UserId) -> Result<Answer, Problem> {
+pub(crate) async fn presence(admin: &Admin, user: &UserId) -> Result<ApiResponse, ApiError> {
     let described = admin.hub.presence(user).await;
     let presence = Presence {
         user: user.as_str(),
@@ -62,12 +62,12 @@ pub(crate) async fn change_session(
     admin: &Admin,
     user: UserId,
     body: Body,
-) -> Result<Answer, Problem> {
+) -> Result<ApiResponse, ApiError> {
     let SessionBody {
         session_id,
         message,
     } = parse_body(&body.whole(MAX_BODY_BYTES).await?)?;
-    check_session(&session_id).map_err(|error| Problem::invalid(error.to_string()))?;
+    check_session(&session_id).map_err(|error| ApiError::invalid(error.to_string()))?;
     let changed = admin.hub.change_session(user.clone(), &session_id, message);
     let id = changed.await?.to_string();
     let body = json!({"user": user.as_str(), "session_id": session_id, "id": id});
@@ -75,14 +75,18 @@ pub(crate) async fn change_session(
 }
 
 /// `POST /v1/users/{id}/logout`
-pub(crate) async fn log_out(admin: &Admin, user: UserId, body: Body) -> Result<Answer, Problem> {
+pub(crate) async fn log_out(
+    admin: &Admin,
+    user: UserId,
+    body: Body,
+) -> Result<ApiResponse, ApiError> {
     let LogoutBody { message, reason } = parse_body(&body.whole(MAX_BODY_BYTES).await?)?;
-    let words = LogOut::default();
-    let words = LogOut {
-        message: message.unwrap_or(words.message),
-        reason: reason.unwrap_or(words.reason),
+    let texts = LogOut::default();
+    let texts = LogOut {
+        message: message.unwrap_or(texts.message),
+        reason: reason.unwrap_or(texts.reason),
     };
-    let id = admin.hub.log_out(user.clone(), words).await?.to_string();
+    let id = admin.hub.log_out(user.clone(), texts).await?.to_string();
     Ok(json(
         StatusCode::OK,
         &json!({"user": user.as_str(), "id": id}),
@@ -90,7 +94,7 @@ pub(crate) async fn log_out(admin: &Admin, user: UserId, body: Body) -> Result<A
 }
 
 /// `DELETE /v1/users/{id}/connections`
-pub(crate) fn disconnect(admin: &Admin, user: &UserId) -> Answer {
+pub(crate) fn disconnect(admin: &Admin, user: &UserId) -> ApiResponse {
     let ended = admin.hub.disconnect(user);
     json(
         StatusCode::OK,
@@ -102,7 +106,7 @@ impl<'a> From<&'a Description> for Connection<'a> {
     fn from(description: &'a Description) -> Self {
         Self {
             id: description.connection.to_string(),
-            since: moment::of_seconds(description.since_s.into()),
+            since: timestamp::of_seconds(description.since_s.into()),
             transport: description.transport.label(),
             remote: description
                 .remote

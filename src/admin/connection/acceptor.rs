@@ -1,4 +1,4 @@
-//! Accepts admin connections and finds each a place.
+//! Accepts admin connections.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,8 +12,8 @@ use crate::admin::service::Admin;
 use crate::config::MAX_LEAVING;
 use crate::net::{Acceptor, Listener, Socket};
 
-/// Silence after which a peer is asked whether it is still there, the time between two such
-/// questions, and how many go without an answer before it is given up: two minutes together.
+/// The first keep-alive probe after silence, the time between probes, and the number of unanswered
+/// probes after which the connection is closed: two minutes together.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_RETRIES: u32 = 4;
@@ -21,28 +21,28 @@ const KEEPALIVE_RETRIES: u32 = 4;
 /// Serves a listener until its task is dropped.
 ///
 /// # Errors
-/// What the runtime says when it takes the listener over.
+/// The listener cannot be registered with the runtime.
 pub(crate) async fn serve(admin: Arc<Admin>, listener: Listener) -> io::Result<()> {
     let mut acceptor = Acceptor::new(listener)?;
-    let mut leaving = VecDeque::with_capacity(MAX_LEAVING + 1);
+    let mut evicted_connections = VecDeque::with_capacity(MAX_LEAVING + 1);
     loop {
         let socket = acceptor.next(&admin.hub.clock, || ()).await;
         keep_alive(&socket);
-        let (place, cut) = admin.places.enter(socket.peer());
-        tokio::spawn(serve_connection(Arc::clone(&admin), socket, place));
-        leaving.extend(cut);
-        // Their descriptors are open until their tasks have had a turn.
-        if leaving.len() > MAX_LEAVING
-            && let Some(first) = leaving.pop_front()
+        let (open, evicted) = admin.connections.add(socket.peer());
+        tokio::spawn(serve_connection(Arc::clone(&admin), socket, open));
+        evicted_connections.extend(evicted);
+        // Their descriptors stay open until their tasks have run.
+        if evicted_connections.len() > MAX_LEAVING
+            && let Some(first) = evicted_connections.pop_front()
         {
-            first.is_gone().await;
+            first.wait_until_closed().await;
         }
     }
 }
 
-/// Without it a peer that is gone holds its place until another needs that.
+/// Without keep-alive, a peer that disappeared holds its place until the limit is reached.
 fn keep_alive(socket: &Socket) {
-    // A unix socket's peer is on this machine: the kernel knows when it is gone.
+    // A unix socket's peer is on this machine: the kernel reports its end.
     if socket.peer().is_none() {
         return;
     }

@@ -1,17 +1,17 @@
-//! Admin connections: accepted, given a place, and served until they are closed.
+//! Admin connections, from accept to close.
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`acceptor`] | accepts them |
-//! | [`places`] | how many there may be, and which one makes room |
-//! | [`serve`] | one of them, from its first request to its end |
-//! | [`line`] | its state, as its requests and the places see it |
+//! | [`acceptor`] | accepts connections |
+//! | [`open_connections`] | limits their number and chooses which one to close |
+//! | [`serve`] | serves one connection, from its first request to its end |
+//! | [`admin_connection`] | the state of one connection |
 
 mod acceptor;
-mod line;
-mod places;
+mod admin_connection;
+mod open_connections;
 mod serve;
 
 pub(crate) use acceptor::serve;
-pub(super) use line::Line;
-pub(super) use places::Places;
+pub(super) use admin_connection::AdminConnection;
+pub(super) use open_connections::OpenConnections;

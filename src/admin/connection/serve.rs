@@ -1,5 +1,5 @@
-//! Serves one admin connection: its requests, and then the time that its client takes to read the
-//! last answer.
+//! Serves one admin connection: answers its requests, then gives its client time to read the last
+//! response.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -14,65 +14,66 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::places::Place;
+use super::open_connections::OpenConnection;
 use crate::admin::routes;
 use crate::admin::service::Admin;
 use crate::net::Socket;
 
-/// A connection's buffer: the largest head it may send, and what waits for a slow reader in it.
+/// A connection's buffer: the largest request head, and the most that waits for a slow reader.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Longest wait for a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// What is still read after the last answer. Closing over unread input resets the connection, and a
-/// client that is still writing would never see the answer. Enough for a large batch; what is longer
-/// may still lose its answer.
+/// Bytes that are still read after the last response. Closing a socket with unread input resets the
+/// connection, and a client that is still writing would never see the response. This is enough for a
+/// large batch; the response to a longer body may be lost.
 const MAX_LINGER_BYTES: usize = 64 * 1024 * 1024;
-/// How long that may take.
+/// Longest time for reading them.
 const LINGER_TIME: Duration = Duration::from_secs(30);
-/// Longest wait for a client that does not go on writing.
+/// Longest wait for a client that has stopped writing.
 const LINGER_PAUSE: Duration = Duration::from_secs(5);
 
-/// Serves to the end, or until the connection is cut.
-pub(crate) async fn serve_connection(admin: Arc<Admin>, socket: Socket, place: Place) {
-    let line = Arc::clone(place.line());
+/// Serves a connection to its end, or until it is aborted.
+pub(crate) async fn serve_connection(admin: Arc<Admin>, socket: Socket, open: OpenConnection) {
+    let connection = Arc::clone(open.connection());
     let serving = async {
-        let io = answer_all(&admin, socket, &place).await;
-        place.line().is_done();
-        let lingering = linger(io, &admin);
+        let socket = answer_all(&admin, socket, &open).await;
+        connection.mark_done();
+        let lingering = linger(socket, &admin);
         admin.hub.clock.within(LINGER_TIME, lingering).await;
     };
     tokio::select! {
         () = serving => {}
-        () = line.is_cut() => tracing::debug!(peer = ?line.peer(), "admin connection cut"),
+        () = connection.wait_until_aborted() => {
+            tracing::debug!(peer = ?connection.peer(), "admin connection aborted");
+        }
     }
 }
 
-/// Answers requests; returns the socket when there is nothing more to answer.
-async fn answer_all(admin: &Arc<Admin>, socket: Socket, place: &Place) -> Socket {
-    let line = place.line();
+/// Answers all requests, then returns the socket.
+async fn answer_all(admin: &Arc<Admin>, socket: Socket, open: &OpenConnection) -> Socket {
     let service = service_fn(|request| {
-        let (admin, line) = (Arc::clone(admin), Arc::clone(line));
+        let (admin, connection) = (Arc::clone(admin), Arc::clone(open.connection()));
         Box::pin(async move {
-            line.set_busy(true);
-            let answer = routes::answer(&admin, request, &line).await;
-            line.set_busy(false);
-            Ok::<_, Infallible>(answer)
+            connection.set_busy(true);
+            let response = routes::respond(&admin, request, &connection).await;
+            connection.set_busy(false);
+            Ok::<_, Infallible>(response)
         })
     });
     let mut http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        // A client that ends its side behind its request still waits for the answer.
+        // A client that shuts down its side after the request still waits for the response.
         .half_close(true)
         .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(Noted { socket, place }), service);
+        .serve_connection(TokioIo::new(TrackedSocket { socket, open }), service);
     if let Err(error) = poll_fn(|cx| http.poll_without_shutdown(cx)).await {
         tracing::debug!(%error, "admin connection ended");
     }
     http.into_parts().io.into_inner().socket
 }
 
-/// Lets the client read the last answer before the socket is closed.
+/// Lets the client read the last response before the socket is closed.
 async fn linger(mut socket: Socket, admin: &Admin) {
     if socket.shutdown().await.is_err() {
         return;
@@ -88,16 +89,16 @@ async fn linger(mut socket: Socket, admin: &Admin) {
     }
 }
 
-/// A socket that notes when bytes come or go, and under a stream the client's end.
-struct Noted<'a> {
+/// A socket that records activity and, during a stream, notices the client's end.
+struct TrackedSocket<'a> {
     socket: Socket,
-    place: &'a Place,
+    open: &'a OpenConnection,
 }
 
-impl Noted<'_> {
-    /// An error once the client has ended. hyper does not read while it answers; under a stream
-    /// whatever else comes is dropped, for the stream is the last answer.
-    fn find_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+impl TrackedSocket<'_> {
+    /// Fails once the client has closed its side. hyper does not read during a response. A stream is the
+    /// last response, so other input is discarded.
+    fn check_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let mut scratch = [0; 256];
         loop {
             let mut buffer = ReadBuf::new(&mut scratch);
@@ -111,15 +112,15 @@ impl Noted<'_> {
         }
     }
 
-    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn record(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(written, Poll::Ready(Ok(bytes)) if bytes > 0) {
-            self.place.moved();
+            self.open.record_activity();
         }
         written
     }
 }
 
-impl AsyncRead for Noted<'_> {
+impl AsyncRead for TrackedSocket<'_> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -128,20 +129,20 @@ impl AsyncRead for Noted<'_> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.socket).poll_read(cx, buffer);
         if buffer.filled().len() > before {
-            self.place.moved();
+            self.open.record_activity();
         }
         read
     }
 }
 
-impl AsyncWrite for Noted<'_> {
+impl AsyncWrite for TrackedSocket<'_> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
-        self.note(written)
+        self.record(written)
     }
 
     fn poll_write_vectored(
@@ -150,7 +151,7 @@ impl AsyncWrite for Noted<'_> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
-        self.note(written)
+        self.record(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -158,8 +159,8 @@ impl AsyncWrite for Noted<'_> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.place.line().is_streaming() {
-            self.find_end(cx)?;
+        if self.open.connection().is_streaming() {
+            self.check_for_end(cx)?;
         }
         Pin::new(&mut self.socket).poll_flush(cx)
     }

@@ -1,5 +1,5 @@
-//! `GET /v1/stats/live`: the numbers as they change, for dashboards. Each second's events are made
-//! once, and sent to whoever has room for them.
+//! `GET /v1/stats/live`: a stream of statistics for dashboards. Each second's events are encoded once
+//! and sent to all subscribers.
 
 use std::sync::Arc;
 
@@ -9,89 +9,90 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Response};
 use serde_json::Value;
 
-use super::readers::Reader;
+use super::subscribers::Subscriber;
 use super::{recent_refusals, stats};
 use crate::admin::access::presented_key;
-use crate::admin::api::answer::{Answer, Problem};
-use crate::admin::connection::Line;
+use crate::admin::api::response::{ApiError, ApiResponse};
+use crate::admin::connection::AdminConnection;
 use crate::admin::service::Admin;
 use crate::wire::{self, Signal, Wire};
 
-/// Streams at once: some dashboards, and most of the admin connections left for publishers.
+/// Streams at once. Enough for some dashboards; most admin connections stay free for publishers.
 const MAX_STREAMS: usize = 16;
 
-/// As on the public streams, no proxy is to compress or hold back; and none is to store what needs
-/// a key.
+/// As on public streams, no proxy may compress or buffer. Neither may it store responses that need a key.
 const LIVE_CACHE_CONTROL: &str = "no-cache, no-store, no-transform";
 
 impl Admin {
-    /// Samples the counters that `/v1/stats` makes rates of, and tells the dashboards; called once
-    /// a second.
+    /// Samples the counters for the rates of `/v1/stats` and sends the dashboards their events. Called
+    /// once per second.
     pub(crate) fn tick(&self) {
         self.rates
             .sample(self.hub.clock.now_ms(), &self.hub.metrics);
         let mut state = self.live.lock();
-        let point = state.past.tick(&self.hub);
+        let point = state.recent.tick(&self.hub);
         let point = point.map(|point| event("point", &point.json()));
-        state.readers.retain(|reader| may_stay(reader, self));
-        if state.readers.is_empty() {
+        state
+            .subscribers
+            .retain(|subscriber| may_stay(subscriber, self));
+        if state.subscribers.is_empty() {
             return;
         }
         let stats = event("stats", &stats::now(self));
         let refusals = event("refusals", &recent_refusals::now(self));
-        state.readers.retain_mut(|reader| {
-            reader.send(&stats)
-                && point.as_ref().is_none_or(|point| reader.send(point))
-                && reader.tell_refusals(&refusals)
+        state.subscribers.retain_mut(|subscriber| {
+            subscriber.send(&stats)
+                && point.as_ref().is_none_or(|point| subscriber.send(point))
+                && subscriber.send_refusals(&refusals)
         });
     }
 
-    /// Ends the dashboards' streams, once the server has stopped: there is nothing more to tell.
+    /// Ends the dashboards' streams after the server has stopped.
     pub(crate) fn finish(&self) {
         self.live.finish();
     }
 }
 
 /// `GET /v1/stats/live`
-pub(crate) fn answer(
+pub(crate) fn response(
     admin: &Admin,
     headers: &HeaderMap,
-    line: &Arc<Line>,
-) -> Result<Answer, Problem> {
-    let key = presented_key(headers).ok_or_else(Problem::unauthorized)?;
-    let (mut reader, events) = Reader::new(&key, line);
+    connection: &Arc<AdminConnection>,
+) -> Result<ApiResponse, ApiError> {
+    let key = presented_key(headers).ok_or_else(ApiError::unauthorized)?;
+    let (mut subscriber, events) = Subscriber::new(&key, connection);
     let stats = event("stats", &stats::now(admin));
     let mut state = admin.live.lock();
-    state.readers.retain(|reader| !reader.is_gone());
+    state.subscribers.retain(|subscriber| !subscriber.is_gone());
     if admin.shutdown.is_stopped() {
-        return Err(Problem::unavailable("the server has ended"));
+        return Err(ApiError::unavailable("the server has ended"));
     }
-    if state.readers.len() >= MAX_STREAMS {
-        return Err(Problem::unavailable(format!(
+    if state.subscribers.len() >= MAX_STREAMS {
+        return Err(ApiError::unavailable(format!(
             "{MAX_STREAMS} dashboards are open; close one"
         )));
     }
-    reader.send(&event("history", &state.past.json()));
-    reader.tell_refusals(&event("refusals", &recent_refusals::now(admin)));
-    reader.send(&stats);
-    state.readers.push(reader);
+    subscriber.send(&event("history", &state.recent.json()));
+    subscriber.send_refusals(&event("refusals", &recent_refusals::now(admin)));
+    subscriber.send(&stats);
+    state.subscribers.push(subscriber);
     drop(state);
-    line.set_streaming();
-    let mut answer = Response::new(Either::Right(events));
-    let headers = answer.headers_mut();
+    connection.set_streaming();
+    let mut response = Response::new(Either::Right(events));
+    let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(LIVE_CACHE_CONTROL));
-    // For an nginx in front of the admin side.
+    // Turns off buffering in nginx.
     headers.insert(
         HeaderName::from_static("x-accel-buffering"),
         HeaderValue::from_static("no"),
     );
-    Ok(answer)
+    Ok(response)
 }
 
-/// Whether a reader is still there, with a key that still is one.
-fn may_stay(reader: &Reader, admin: &Admin) -> bool {
-    !reader.is_gone() && admin.keys.load().has(reader.key_hash())
+/// Returns true if a subscriber is still connected and its key is still valid.
+fn may_stay(subscriber: &Subscriber, admin: &Admin) -> bool {
+    !subscriber.is_gone() && admin.keys.load().has(subscriber.key_hash())
 }
 
 fn event(name: &str, data: &Value) -> Bytes {

@@ -1,22 +1,22 @@
-//! The dashboard: a page, and the numbers that it draws.
+//! The dashboard: a page, and the numbers that it shows.
 //!
 //! | module | one purpose |
 //! |---|---|
 //! | [`page`] | the page itself |
-//! | [`live`] | the numbers as they change |
-//! | [`readers`] | who gets them, and what they have not read yet |
-//! | [`stats`] | the numbers of now |
-//! | [`rates`] | the last seconds |
-//! | [`past`] | the last 15 minutes |
-//! | [`recent_refusals`] | the streams that were not opened lately |
+//! | [`live`] | a stream of the numbers, as they change |
+//! | [`subscribers`] | the open streams and their queues |
+//! | [`stats`] | the current numbers |
+//! | [`rates`] | rates over the last seconds |
+//! | [`time_series`] | the last 15 minutes |
+//! | [`recent_refusals`] | streams that were recently refused |
 
 pub(super) mod live;
 pub(super) mod page;
-mod past;
 mod rates;
-mod readers;
 pub(super) mod recent_refusals;
 pub(super) mod stats;
+mod subscribers;
+mod time_series;
 
 pub(super) use rates::Rates;
-pub(super) use readers::{Events, Live};
+pub(super) use subscribers::{EventStream, LiveStats};

@@ -1,10 +1,10 @@
-//! `GET /`: the dashboard. It holds no data and asks for the key itself, so it is served without.
+//! `GET /`: the dashboard. The page contains no data and asks for a key itself, so it needs no key.
 
 use std::sync::LazyLock;
 
 use http_body_util::Either;
 
-use crate::admin::api::answer::Answer;
+use crate::admin::api::response::ApiResponse;
 use crate::page::{self, Page};
 
 static PAGE: LazyLock<Page> = LazyLock::new(|| {
@@ -23,6 +23,6 @@ static PAGE: LazyLock<Page> = LazyLock::new(|| {
     Page::new(include_str!("page/page.html"), &style, &script)
 });
 
-pub(crate) fn answer() -> Answer {
+pub(crate) fn response() -> ApiResponse {
     PAGE.response().map(Either::Left)
 }

@@ -1,4 +1,4 @@
-//! What happened in the last seconds: the counters, read once a second.
+//! Rates over the last seconds, from counters that are sampled once per second.
 
 use std::collections::VecDeque;
 
@@ -7,16 +7,16 @@ use serde_json::{Value, json};
 
 use crate::metrics::{DELIVERY_BOUNDS_MS, Metrics, PublishedTo, RefusedReason, ShardMetrics};
 
-/// Samples that rates are made over.
+/// Samples that are kept: rates cover the last 10 seconds.
 const SAMPLES: usize = 11;
 
 type Buckets = [u64; DELIVERY_BOUNDS_MS.len() + 1];
 
-/// The last samples.
+/// The most recent samples.
 #[derive(Debug, Default)]
 pub(crate) struct Rates(Mutex<VecDeque<Sample>>);
 
-/// The counters that rates are made of, at one moment.
+/// The counters behind the rates, at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
     at_ms: u64,
@@ -38,13 +38,13 @@ impl Rates {
         }
     }
 
-    /// Events a second since the oldest sample.
+    /// Rates per second since the oldest sample.
     pub(crate) fn per_second(&self, now: &Sample) -> Value {
         let oldest = self.oldest(now);
         let elapsed_ms = now.at_ms.saturating_sub(oldest.at_ms).max(1_000);
-        #[allow(clippy::cast_precision_loss)] // a rate of seconds
+        #[allow(clippy::cast_precision_loss)] // counts of a few seconds are small
         let rate = |count: fn(&Sample) -> u64| {
-            // A sample may have been taken behind `now`, the first there is.
+            // The first sample of all may be newer than `now`.
             let count = count(now).saturating_sub(count(&oldest));
             let rate = count as f64 * 1_000.0 / elapsed_ms as f64;
             (rate * 10.0).round() / 10.0
@@ -59,7 +59,7 @@ impl Rates {
         })
     }
 
-    /// The deliveries since the oldest sample, by what they took.
+    /// The histogram of delivery times since the oldest sample.
     pub(crate) fn recent_delivery(&self, now: &Sample) -> Buckets {
         let mut recent = now.delivery;
         for (bucket, before) in recent.iter_mut().zip(self.oldest(now).delivery) {

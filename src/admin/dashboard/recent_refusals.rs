@@ -1,17 +1,17 @@
-//! `GET /v1/refusals`: the streams of late that were not opened.
+//! `GET /v1/refusals`: streams that were recently refused.
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use crate::admin::api::answer::{Answer, json};
-use crate::admin::moment;
+use crate::admin::api::response::{ApiResponse, json};
 use crate::admin::service::Admin;
+use crate::admin::timestamp;
 
-pub(crate) fn answer(admin: &Admin) -> Answer {
+pub(crate) fn response(admin: &Admin) -> ApiResponse {
     json(StatusCode::OK, &now(admin))
 }
 
-/// The latest first; an address as presence tells it.
+/// The recent refusals, newest first. Addresses have the same form as in `GET /v1/users/{id}`.
 pub(crate) fn now(admin: &Admin) -> Value {
     let recent = admin.recent_refusals.list();
     let refusals: Vec<Value> = recent
@@ -20,7 +20,7 @@ pub(crate) fn now(admin: &Admin) -> Value {
             let note = &refusal.note;
             let remote = note.remote.map(|remote| remote.to_string());
             json!({
-                "at": moment::of_millis(refusal.at_unix_ms),
+                "at": timestamp::of_millis(refusal.at_unix_ms),
                 "reason": note.reason.label(),
                 "text": note.text,
                 "status": note.status,

@@ -1,19 +1,19 @@
-//! `GET /v1/stats`: how much of everything, at a glance. `openapi.json` has the shape.
+//! `GET /v1/stats`: the current numbers. `openapi.json` describes the fields.
 
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::rates::Sample;
-use crate::admin::api::answer::{Answer, json};
+use crate::admin::api::response::{ApiResponse, json};
 use crate::admin::service::Admin;
-use crate::admin::{moment, process};
+use crate::admin::{process, timestamp};
 use crate::clock::millis;
 use crate::metrics::{
     DELIVERY_BOUNDS_MS, DisconnectReason, Metrics, PublishedTo, RefusedReason, ShardMetrics,
     Transport,
 };
 
-pub(crate) fn answer(admin: &Admin) -> Answer {
+pub(crate) fn response(admin: &Admin) -> ApiResponse {
     json(StatusCode::OK, &now(admin))
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn now(admin: &Admin) -> Value {
     let sum = |of: fn(&ShardMetrics) -> u64| metrics.sum(of);
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "started_at": moment::of_seconds(admin.started_unix_s),
+        "started_at": timestamp::of_seconds(admin.started_unix_s),
         "uptime_s": now_ms / 1_000,
         "ready": not_ready.is_none(),
         "reason": not_ready,
@@ -110,8 +110,8 @@ fn shards(metrics: &Metrics) -> Vec<Value> {
         .collect()
 }
 
-/// The histogram since the start, for whoever takes differences; and what the events of the last
-/// seconds took at most, `null` where there was none.
+/// The histogram of delivery times since the start, and percentiles of the last seconds. A percentile is
+/// `null` if nothing was delivered.
 fn delivery(admin: &Admin, now: &Sample) -> Value {
     let bounds = DELIVERY_BOUNDS_MS.iter().map(|bound_ms| json!(bound_ms));
     let buckets: Vec<Value> = bounds
@@ -129,8 +129,8 @@ fn delivery(admin: &Admin, now: &Sample) -> Value {
     })
 }
 
-/// The upper bound of the bucket that holds a percentile. Beyond the last bound nothing is known
-/// but that it is more, so that bound it is.
+/// The upper bound of the bucket that contains a percentile. The last bucket has no upper bound, so its
+/// lower bound is returned.
 fn quantile_ms(buckets: &[u64], percent: u64) -> Option<u64> {
     let count: u64 = buckets.iter().sum();
     let rank = (count * percent).div_ceil(100);
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_percentile_is_its_buckets_upper_bound() {
+    fn a_percentile_is_the_upper_bound_of_its_bucket() {
         let mut buckets = [0; DELIVERY_BOUNDS_MS.len() + 1];
         assert_eq!(quantile_ms(&buckets, 50), None);
         buckets[0] = 98;

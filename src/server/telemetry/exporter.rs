@@ -1,7 +1,7 @@
 //! Posts batches of spans to the collector: OTLP over HTTP, as protobuf.
 //!
-//! The SDK drives it from a thread without a runtime, so the request itself runs on the control
-//! runtime. One connection is kept. Nothing is sent twice: a batch that does not arrive is lost.
+//! The SDK calls it on a thread without a runtime, so requests run on the control runtime. One connection
+//! is kept open. There are no retries: a batch that does not arrive is lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,10 +26,10 @@ use tokio::runtime::Handle;
 use super::tally::Tally;
 use crate::outbound::innermost;
 
-/// Longest wait for the collector, connecting included.
+/// Longest wait for the collector, including the time to connect.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// An answer is a few bytes; a longer one ends its connection.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// A response is usually a few bytes; the connection of a longer one is closed.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
 /// Sends batches of spans to one collector.
 #[derive(Debug)]
@@ -41,12 +41,12 @@ pub(super) struct Exporter {
     runtime: Handle,
 }
 
-/// Why a batch did not arrive.
+/// The reason why a batch did not arrive.
 #[derive(Debug, Error)]
-enum Lost {
+enum PostError {
     #[error("{0}")]
     Unreachable(String),
-    #[error("no answer in {TIMEOUT:?}")]
+    #[error("no response within {TIMEOUT:?}")]
     Late,
     #[error("the collector answered {0}")]
     Refused(StatusCode),
@@ -72,38 +72,38 @@ impl Exporter {
         }
     }
 
-    async fn post(&self, body: Vec<u8>) -> Result<(), Lost> {
+    async fn post(&self, body: Vec<u8>) -> Result<(), PostError> {
         let request = Request::builder()
             .method(Method::POST)
             .uri(self.traces.clone())
             .header(CONTENT_TYPE, "application/x-protobuf")
             .body(Full::new(Bytes::from(body)))
-            .map_err(|error| Lost::Unreachable(error.to_string()))?;
+            .map_err(|error| PostError::Unreachable(error.to_string()))?;
         let client = self.client.clone();
         let exchange = async move {
-            let answer = client
+            let response = client
                 .request(request)
                 .await
-                .map_err(|error| Lost::Unreachable(innermost(&error).to_string()))?;
-            let status = answer.status();
-            // Read to its end, so that the connection serves again.
-            let _ = Limited::new(answer.into_body(), MAX_ANSWER_BYTES)
+                .map_err(|error| PostError::Unreachable(innermost(&error).to_string()))?;
+            let status = response.status();
+            // Read to its end, so that the connection can be used again.
+            let _ = Limited::new(response.into_body(), MAX_RESPONSE_BYTES)
                 .collect()
                 .await;
             if status.is_success() {
                 Ok(())
             } else {
-                Err(Lost::Refused(status))
+                Err(PostError::Refused(status))
             }
         };
         self.runtime
             .spawn(async move {
                 tokio::time::timeout(TIMEOUT, exchange)
                     .await
-                    .unwrap_or(Err(Lost::Late))
+                    .unwrap_or(Err(PostError::Late))
             })
             .await
-            .map_err(|error| Lost::Unreachable(error.to_string()))?
+            .map_err(|error| PostError::Unreachable(error.to_string()))?
     }
 }
 

@@ -1,13 +1,13 @@
-//! Exports spans to an OpenTelemetry collector, as `[telemetry]` says.
+//! Exports spans to an OpenTelemetry collector, as configured in `[telemetry]`.
 //!
-//! Spans end anywhere and wait in a bounded [`queue`]; a thread takes them from there in batches
-//! and has each posted by the control runtime ([`exporter`]), so that the sockets are in its
-//! descriptor table. The thread is started before the shards', like everything that others wake.
-//! A collector that is away costs its spans and nothing else.
+//! Spans end on any thread and wait in a bounded queue ([`span_queue`]). A thread of the SDK takes them in
+//! batches, and the control runtime posts each batch ([`exporter`]), so the sockets are in the control
+//! side's descriptor table. The thread starts before the shards, like everything that other threads wake.
+//! If the collector is down, spans are lost, but nothing else is affected.
 
-mod export;
 mod exporter;
-mod queue;
+mod span_queue;
 mod tally;
+mod trace_export;
 
-pub(super) use export::Telemetry;
+pub(super) use trace_export::TraceExport;

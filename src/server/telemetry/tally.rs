@@ -1,4 +1,4 @@
-//! How many spans wait and how many were lost, and when that is worth a log line.
+//! Counts waiting and lost spans, and decides when to write log lines about them.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::clock::Clock;
 use crate::quiet::Quiet;
 
-/// Between two log lines about the export: a collector that comes and goes must not fill the log.
+/// Shortest time between two log lines. A collector with short outages must not fill the log.
 const EVERY: Duration = Duration::from_secs(60);
 
 /// Counts of waiting and lost spans, and the log lines about them.
@@ -24,12 +24,12 @@ pub(super) struct Tally {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Spans that were let in and whose batch is not yet done.
+    /// Spans that were admitted and whose batch is not finished.
     waiting: usize,
-    /// Spans lost since that was last said.
+    /// Spans lost since this number was last logged.
     lost: u64,
-    /// That batches do not arrive was said, and none has since.
-    is_said: bool,
+    /// The current outage has been logged.
+    is_logged: bool,
 }
 
 impl Tally {
@@ -43,7 +43,7 @@ impl Tally {
         }
     }
 
-    /// Whether there is room for another span; it is lost where there is none.
+    /// Admits a span and returns true if there is room for it. Otherwise, counts it as lost.
     pub(super) fn admit(&self) -> bool {
         let mut state = self.state.lock();
         let has_room = state.waiting < self.max_waiting;
@@ -55,16 +55,16 @@ impl Tally {
         has_room
     }
 
-    // Lines are written without the lock: whoever ends a span would wait for stderr.
+    // Lines are written without the lock. Otherwise, threads that end a span could wait for stderr.
 
-    /// A batch has arrived.
+    /// Records that a batch has arrived.
     pub(super) fn arrived(&self, spans: usize) {
         let now_ms = self.clock.now_ms();
         let lost = {
             let mut state = self.state.lock();
             state.waiting = state.waiting.saturating_sub(spans);
-            state.is_said = false;
-            let has_lost = state.lost > 0 && self.may_say(now_ms);
+            state.is_logged = false;
+            let has_lost = state.lost > 0 && self.may_log(now_ms);
             has_lost.then(|| std::mem::take(&mut state.lost))
         };
         if let Some(lost) = lost {
@@ -72,23 +72,23 @@ impl Tally {
         }
     }
 
-    /// A batch has not arrived and is gone.
+    /// Records that a batch is lost.
     pub(super) fn failed(&self, spans: usize, error: &impl Display) {
         let now_ms = self.clock.now_ms();
-        let is_news = {
+        let is_due = {
             let mut state = self.state.lock();
             state.waiting = state.waiting.saturating_sub(spans);
             state.lost += spans as u64;
-            let is_news = !state.is_said && self.may_say(now_ms);
-            state.is_said |= is_news;
-            is_news
+            let is_due = !state.is_logged && self.may_log(now_ms);
+            state.is_logged |= is_due;
+            is_due
         };
-        if is_news {
-            tracing::warn!(%error, endpoint = %self.endpoint, "telemetry: cannot export spans; they are dropped until that works again");
+        if is_due {
+            tracing::warn!(%error, endpoint = %self.endpoint, "telemetry: cannot export spans; dropping them until the export works again");
         }
     }
 
-    /// Nothing is exported any more.
+    /// Ends the export: spans that still wait are lost.
     pub(super) fn close(&self) {
         let lost = {
             let state = self.state.lock();
@@ -99,9 +99,9 @@ impl Tally {
         }
     }
 
-    /// Whether it is time for another line. How many there would have been is of no interest: each
-    /// counts spans.
-    fn may_say(&self, now_ms: u64) -> bool {
+    /// Returns true if it is time for another line. The number of suppressed lines does not matter,
+    /// because each line contains the number of lost spans.
+    fn may_log(&self, now_ms: u64) -> bool {
         self.lines.suppressed(now_ms).is_some()
     }
 }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_and_what_is_done_makes_room() {
+    fn waiting_spans_are_bounded_and_finished_batches_make_room() {
         let (tally, _) = tally();
         let admitted = (0..5).filter(|_| tally.admit()).count();
         assert_eq!((admitted, tally.state.lock().lost), (3, 2));
@@ -127,25 +127,25 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_that_begins_in_the_quiet_minute_is_said_after_it() {
+    fn an_outage_that_begins_in_the_quiet_minute_is_logged_after_it() {
         let (tally, clock) = tally();
-        let said = || tally.lines.written_ms();
+        let logged_ms = || tally.lines.written_ms();
         tally.failed(1, &"gone");
         clock.advance(Duration::from_secs(30));
         tally.arrived(1);
         clock.advance(Duration::from_secs(10));
         tally.failed(1, &"gone again");
-        assert_eq!(said(), Some(0));
+        assert_eq!(logged_ms(), Some(0));
         clock.advance(Duration::from_secs(20));
         tally.failed(1, &"still gone");
-        assert_eq!(said(), Some(60_000));
+        assert_eq!(logged_ms(), Some(60_000));
         clock.advance(Duration::from_secs(60));
         tally.failed(1, &"still gone");
-        assert_eq!(said(), Some(60_000), "once an outage");
+        assert_eq!(logged_ms(), Some(60_000), "once per outage");
     }
 
     #[test]
-    fn a_collector_that_comes_and_goes_is_said_once_a_minute() {
+    fn a_collector_that_comes_and_goes_is_logged_once_a_minute() {
         let (tally, clock) = tally();
         tally.failed(1, &"gone");
         assert_eq!(tally.lines.written_ms(), Some(0));
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(tally.lines.written_ms(), Some(0));
         clock.advance(Duration::from_secs(1));
         tally.arrived(1);
-        let said_ms = tally.lines.written_ms();
-        assert_eq!((said_ms, tally.state.lock().lost), (Some(60_000), 0));
+        let logged_ms = tally.lines.written_ms();
+        assert_eq!((logged_ms, tally.state.lock().lost), (Some(60_000), 0));
     }
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use idlewild::auth::mint::{Claims, mint};
 use idlewild::clock::Clock;
 use idlewild::config::{Config, Endpoint, Secret};
-use idlewild::server::{Dev, Passed, Server};
+use idlewild::server::{Dev, PassedSockets, Server};
 use serde_json::Value;
 use socket2::{Domain, Type};
 use tempfile::TempDir;
@@ -102,7 +102,7 @@ impl TestServer {
                     has_user: true,
                     anywhere: false,
                 }),
-                Passed::default(),
+                PassedSockets::default(),
                 clock.clone(),
             ))
             .unwrap();

@@ -1,24 +1,24 @@
-//! The last 15 minutes, a point each five seconds: what a dashboard draws as soon as it is open.
+//! The last 15 minutes, with a point every five seconds. A dashboard draws them as soon as it opens.
 
 use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
 use super::rates::Sample;
-use crate::admin::{moment, process};
+use crate::admin::{process, timestamp};
 use crate::hub::Hub;
 use crate::metrics::ShardMetrics;
 
-/// Between two points.
+/// Time between two points.
 const INTERVAL_MS: u64 = 5_000;
-/// Of 15 minutes, both ends counted: 39 KiB.
+/// Points in 15 minutes, including both ends: 39 KiB.
 const POINTS: usize = 181;
 
-/// Points of the last 15 minutes, the oldest first.
+/// The points of the last 15 minutes, oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct Past(VecDeque<Point>);
+pub(crate) struct TimeSeries(VecDeque<Point>);
 
-/// What was held at one moment, and what had happened by then since the start.
+/// The gauges at one moment, and the counters since the start.
 #[derive(Clone, Debug)]
 pub(crate) struct Point {
     unix_ms: u64,
@@ -30,8 +30,8 @@ pub(crate) struct Point {
     backlog_bytes: u64,
 }
 
-impl Past {
-    /// Takes a point if it is time for one.
+impl TimeSeries {
+    /// Adds a point if it is time for one.
     pub(crate) fn tick(&mut self, hub: &Hub) -> Option<&Point> {
         let now_ms = hub.clock.now_ms();
         let is_due = |last: &Point| now_ms >= last.counts.at_ms() + INTERVAL_MS;
@@ -45,7 +45,7 @@ impl Past {
         self.0.back()
     }
 
-    /// Oldest first.
+    /// All points as JSON, oldest first.
     pub(crate) fn json(&self) -> Value {
         let points: Vec<Value> = self.0.iter().map(Point::json).collect();
         json!({"interval_s": INTERVAL_MS / 1_000, "points": points})
@@ -68,7 +68,7 @@ impl Point {
 
     pub(crate) fn json(&self) -> Value {
         json!({
-            "at": moment::of_millis(self.unix_ms),
+            "at": timestamp::of_millis(self.unix_ms),
             "uptime_ms": self.counts.at_ms(),
             "connections": self.connections,
             "users": self.users,

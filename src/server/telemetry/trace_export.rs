@@ -1,4 +1,4 @@
-//! The export as a whole: what it is made of, and its end.
+//! The export as a whole: builds it from its parts, and ends it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,32 +15,32 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::{Layer, Registry};
 
 use super::exporter::Exporter;
-use super::queue::Queue;
+use super::span_queue::SpanQueue;
 use super::tally::Tally;
 use crate::clock::Clock;
-use crate::config::Telemetry as Settings;
+use crate::config::Telemetry;
 use crate::server::logging::AnyLayer;
 use crate::spans;
 
-/// Spans that wait, and those that are being sent: 2 MB where each is an admin request's.
+/// Spans that wait or are being sent: 2 MB if all are of admin requests.
 const MAX_WAITING: usize = 2_048;
 /// Spans in one request to the collector.
 const MAX_BATCH: usize = 512;
-/// How long a span waits for others at most.
+/// Longest time that a span waits for others of its batch.
 const EVERY: Duration = Duration::from_secs(2);
-/// Longest wait for what is left when the server ends.
+/// Longest wait for the last batches when the server ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A running export.
-pub(in crate::server) struct Telemetry {
+pub(in crate::server) struct TraceExport {
     provider: SdkTracerProvider,
     tally: Arc<Tally>,
 }
 
-impl Telemetry {
+impl TraceExport {
     /// Exports to `traces`, on `runtime`.
     pub(in crate::server) fn start(
-        settings: &Settings,
+        settings: &Telemetry,
         traces: Uri,
         clock: Clock,
         runtime: Handle,
@@ -62,17 +62,17 @@ impl Telemetry {
         let batches = BatchSpanProcessor::builder(exporter)
             .with_batch_config(batches)
             .build();
-        // What a publisher decided for its trace holds for the part of it that is here.
+        // The publisher's sampling decision also applies to our part of its trace.
         let own = Sampler::TraceIdRatioBased(settings.sample_ratio);
         let provider = SdkTracerProvider::builder()
             .with_resource(resource)
             .with_sampler(Sampler::ParentBased(Box::new(own)))
-            .with_span_processor(Queue::new(batches, Arc::clone(&tally)))
+            .with_span_processor(SpanQueue::new(batches, Arc::clone(&tally)))
             .build();
         Self { provider, tally }
     }
 
-    /// What hands spans over; it wants nothing else.
+    /// The layer that collects the spans for the export.
     pub(in crate::server) fn layer(&self) -> AnyLayer {
         let spans = Targets::new().with_target(spans::TARGET, LevelFilter::INFO);
         tracing_opentelemetry::layer::<Registry>()
@@ -86,9 +86,10 @@ impl Telemetry {
             .boxed()
     }
 
-    /// Sends what is left, for at most `left` and not for long. Blocks; not for a runtime's thread.
+    /// Sends the remaining spans. Blocks for at most `left` or [`FLUSH_TIMEOUT`], so do not call it on a
+    /// runtime's thread.
     pub(in crate::server) fn flush(&self, left: Duration) {
-        // A collector that does not answer in time is said by what was lost.
+        // If the collector does not answer in time, `close` logs the lost spans.
         let _ = self.provider.shutdown_with_timeout(left.min(FLUSH_TIMEOUT));
         self.tally.close();
     }

@@ -1,4 +1,4 @@
-//! The queue's bound. The SDK's own counts what it drops for itself alone; here it is said.
+//! The bounded queue in front of the SDK's. The SDK does not report which spans it drops; this queue does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use opentelemetry_sdk::trace::{BatchSpanProcessor, Span, SpanData, SpanProcessor
 
 use super::tally::Tally;
 
-/// Lets spans pass while there is room for them.
+/// Passes spans on while there is room for them; counts the others as lost.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct SpanQueue {
     batches: BatchSpanProcessor,
     tally: Arc<Tally>,
 }
 
-impl Queue {
+impl SpanQueue {
     pub(super) fn new(batches: BatchSpanProcessor, tally: Arc<Tally>) -> Self {
         Self { batches, tally }
     }
 }
 
-impl SpanProcessor for Queue {
+impl SpanProcessor for SpanQueue {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
     fn on_end(&self, span: SpanData) {

@@ -1,4 +1,4 @@
-//! Commands' requests to a running server's admin listener.
+//! The commands' client for a running server's admin listener.
 
 use std::io;
 use std::time::Duration;
@@ -14,32 +14,32 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::usage::Usage;
+use super::usage_error::UsageError;
 use crate::net::Socket;
 
-/// Which server is asked.
+/// The server that a command talks to.
 #[derive(Args, Debug)]
-pub(super) struct Server {
+pub(super) struct ServerArgs {
     /// The admin listener, http://host:port or unix:/path.
     #[arg(long, default_value = "http://127.0.0.1:8001")]
     url: String,
 }
 
-/// Where its admin listener is.
+/// The address of an admin listener.
 #[derive(Clone, Copy)]
 pub(super) struct Address<'a> {
     url: &'a str,
-    /// Goes into the request's `Host`, and is connected to where there is no path.
+    /// The request's `Host`; also the address to connect to, unless there is a unix socket.
     host: &'a str,
-    /// A unix socket's.
+    /// The path of a unix socket.
     unix_path: Option<&'a str>,
 }
 
-impl Server {
-    pub(super) fn address(&self) -> Result<Address<'_>, Usage> {
+impl ServerArgs {
+    pub(super) fn address(&self) -> Result<Address<'_>, UsageError> {
         let url = self.url.as_str();
-        let refused = |what| {
-            Usage(format!(
+        let invalid = |what| {
+            UsageError(format!(
                 "--url: `{url}` {what} (http://127.0.0.1:8001 or unix:/path)"
             ))
         };
@@ -52,14 +52,14 @@ impl Server {
         }
         let host = url
             .strip_prefix("http://")
-            .ok_or_else(|| refused("starts with neither http:// nor unix:"))?
+            .ok_or_else(|| invalid("does not start with http:// or unix:"))?
             .trim_end_matches('/');
         if host.contains('/') {
-            return Err(refused("has a path"));
+            return Err(invalid("has a path"));
         }
         let port = host.rsplit_once(':').map_or("", |(_, port)| port);
         if port.parse::<u16>().is_err() {
-            return Err(refused("names no port"));
+            return Err(invalid("has no port"));
         }
         Ok(Address {
             url,
@@ -70,11 +70,11 @@ impl Server {
 }
 
 impl Address<'_> {
-    /// One request on a connection of its own: the answer's status and body.
+    /// Sends a request on a new connection and returns the response's status and body.
     ///
     /// # Errors
-    /// There is no connection, or no answer within `timeout`.
-    pub(super) fn ask(
+    /// The connection failed, or there was no response within `timeout`.
+    pub(super) fn send(
         self,
         request: Request<Full<Bytes>>,
         timeout: Duration,
@@ -85,7 +85,7 @@ impl Address<'_> {
         runtime.block_on(async {
             tokio::time::timeout(timeout, self.exchange(request))
                 .await
-                .with_context(|| format!("no answer in {timeout:?}"))
+                .with_context(|| format!("no response within {timeout:?}"))
                 .flatten()
                 .with_context(|| self.url.to_owned())
         })
@@ -115,10 +115,10 @@ impl Address<'_> {
     }
 }
 
-/// What an answer tells at `pointer`; all of it where it has no such text.
-pub(super) fn told(answer: String, pointer: &str) -> String {
-    serde_json::from_str::<Value>(&answer)
+/// The text at `pointer` in a JSON body, or the whole body if there is none.
+pub(super) fn text_at(body: String, pointer: &str) -> String {
+    serde_json::from_str::<Value>(&body)
         .ok()
-        .and_then(|answer| Some(answer.pointer(pointer)?.as_str()?.to_owned()))
-        .unwrap_or(answer)
+        .and_then(|body| Some(body.pointer(pointer)?.as_str()?.to_owned()))
+        .unwrap_or(body)
 }

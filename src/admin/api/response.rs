@@ -1,4 +1,5 @@
-//! The admin side's answers: JSON, and errors as `{"error": {"code", "message"}}`.
+//! The admin side's responses: JSON, and errors as `{"error": {"code", "message"}}`. Also parses JSON
+//! from request bodies.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,22 +13,22 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
-use crate::admin::dashboard::Events;
+use crate::admin::dashboard::EventStream;
 use crate::hub::engine::EngineError;
 use crate::request::InvalidRequest;
 use crate::text::without_byte_order_mark;
 
-pub(crate) type Answer = Response<Either<Full<Bytes>, Events>>;
+pub(crate) type ApiResponse = Response<Either<Full<Bytes>, EventStream>>;
 
-/// What went wrong with a request; becomes its answer.
+/// An error that becomes the response to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
+pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
 }
 
-impl Problem {
+impl ApiError {
     pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "no such route")
     }
@@ -101,24 +102,24 @@ impl Problem {
     }
 }
 
-impl From<EngineError> for Problem {
+impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         Self::unavailable(error.to_string())
     }
 }
 
-impl From<Problem> for Answer {
-    fn from(problem: Problem) -> Self {
-        let Problem {
+impl From<ApiError> for ApiResponse {
+    fn from(error: ApiError) -> Self {
+        let ApiError {
             status,
             code,
             message,
-        } = problem;
-        let mut answer = json(
+        } = error;
+        let mut response = json(
             status,
             &json!({"error": {"code": code, "message": message}}),
         );
-        let headers = answer.headers_mut();
+        let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -128,14 +129,14 @@ impl From<Problem> for Answer {
         ) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        answer
+        response
     }
 }
 
-pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
+pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> ApiResponse {
     match serde_json::to_vec(body) {
         Ok(body) => bytes(status, "application/json", body),
-        // Our own answers are maps with text keys, which always serialise.
+        // Our responses are maps with text keys, which always serialize.
         Err(error) => bytes(
             StatusCode::INTERNAL_SERVER_ERROR,
             "text/plain; charset=utf-8",
@@ -148,23 +149,23 @@ pub(crate) fn bytes(
     status: StatusCode,
     content_type: &'static str,
     body: impl Into<Bytes>,
-) -> Answer {
-    let mut answer = Response::new(Either::Left(Full::new(body.into())));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
+) -> ApiResponse {
+    let mut response = Response::new(Either::Left(Full::new(body.into())));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    // Of this moment, and most of it behind a key.
+    // Responses describe the current state, and most of them need a key.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+    response
 }
 
-/// A body of a JSON object. An empty one reads as `{}`, and one byte order mark is skipped.
-pub(crate) fn parse_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+/// Parses a body that is a JSON object. An empty body reads as `{}`, and one byte order mark is skipped.
+pub(crate) fn parse_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     parse(without_byte_order_mark(body))
 }
 
-/// A JSON object. An empty text reads as `{}`.
-pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+/// Parses a JSON object. An empty text reads as `{}`.
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let body = if body.trim_ascii().is_empty() {
         b"{}"
     } else {
@@ -172,11 +173,11 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     };
     serde_json::from_slice::<Object<T>>(body)
         .map(|Object(value)| value)
-        .map_err(|error| Problem::invalid(error.to_string()))
+        .map_err(|error| ApiError::invalid(error.to_string()))
 }
 
-/// A value from a JSON object only: serde's own reading of a struct takes its fields from an array,
-/// too, in the order in which the source happens to have them.
+/// A value that is read from a JSON object only. serde itself also reads a struct from an array, in the
+/// order in which the source declares the fields.
 #[derive(Debug)]
 pub(crate) struct Object<T>(pub(crate) T);
 
