@@ -8,10 +8,10 @@
 //! | 6 | [`cli`], [`server`] | commands; wiring, start, reload and drain |
 //! | 5 | [`public`], `admin` | the two HTTP services: they translate requests into the hub's verbs |
 //! | 4 | [`shard`] | owns the sockets: acceptor, poller, table, wheel, delivery |
-//! | 4 | [`engine`] | where events come from and are kept |
+//! | 4 | [`engine`] | stores events and session changes, and appends them to the log |
 //! | 3 | [`hub`] | the domain: who is connected where, what happened, who is allowed to do what |
-//! | 2 | [`auth`], [`wire`], `tls`, `refusals` | who are you; what clients are told, and how; what streams are sealed with; who was not let in |
-//! | 1 | [`event`], [`topic`], [`config`], [`metrics`], `spans`, [`clock`], `outbound`, [`sys`], [`net`], [`shutdown`], `expiring`, `interner`, `page`, `quiet`, `request`, `text` | plain values, time, questions to others, system calls, and what pages in the binary, or requests, have in common |
+//! | 2 | [`auth`], [`wire`], `tls`, `refusals` | authentication; the bytes that clients receive; TLS secrets and records; the list of recent refusals |
+//! | 1 | [`event`], [`topic`], [`config`], [`metrics`], `spans`, [`clock`], `outbound`, [`sys`], [`net`], [`shutdown`], `expiring`, `interner`, `page`, `quiet`, `request`, `text` | plain values, time, listening and accepting, requests to other servers, system calls, and small tools |
 
 mod admin;
 mod expiring;
@@ -25,7 +25,7 @@ mod spans;
 mod text;
 mod tls;
 
-// What is public, for whom: the names that src/main.rs, tests/ and benches/ use, and those that their signatures
+// Public items and their users: the names that src/main.rs, tests/ and benches/ use, and those that their signatures
 // need. Everything else is `pub(crate)` or less, so that the compiler finds what is unused. tests/architecture.rs
 // compares the lists with the source.
 

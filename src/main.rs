@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Small objects, many threads, and memory that goes back when told (`sys::collect_memory`).
+/// Small objects, many threads, and memory that is returned on request (`sys::collect_memory`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

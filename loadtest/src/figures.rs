@@ -210,7 +210,7 @@ impl Figures {
                 ("events missed", delivery.missed),
                 ("events doubled", delivery.duplicates),
                 ("events out of order", delivery.out_of_order),
-                ("events for somebody else", delivery.misdirected),
+                ("events for another user", delivery.misdirected),
             ]);
         }
         counts.retain(|&(_, count)| count > 0);

@@ -41,7 +41,7 @@ pub(crate) fn write_whole(path: &Path, text: &str) -> Result<()> {
     let draft = path.with_file_name(draft);
     let written = fill(&draft, text).and_then(|()| fs::rename(&draft, path));
     written
-        .inspect_err(|_| drop(fs::remove_file(&draft))) // the first error is the one to tell
+        .inspect_err(|_| drop(fs::remove_file(&draft))) // the first error is the one to report
         .with_context(|| path.display().to_string())
 }
 

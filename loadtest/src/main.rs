@@ -63,7 +63,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "idlewild-load: {error:#}"); // nobody left to tell
+            let _ = writeln!(std::io::stderr(), "idlewild-load: {error:#}"); // stderr is gone
             ExitCode::from(2)
         }
     }

@@ -56,7 +56,7 @@ impl Stage {
         let _ = writeln!(
             std::io::stderr(),
             "{label}: {at}/{total} {elapsed_s:.1} s{end}"
-        ); // progress only
+        ); // errors do not matter here
     }
 }
 

@@ -55,10 +55,7 @@ impl Tls {
             ("--tls-cipher", self.cipher.is_some()),
         ];
         for (flag, given) in idle {
-            ensure!(
-                !given,
-                "{flag}: nobody comes by TLS; ask for --tls or an https:// URL"
-            );
+            ensure!(!given, "{flag} needs TLS: add --tls or an https:// URL");
         }
         Ok(())
     }

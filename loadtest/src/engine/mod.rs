@@ -151,7 +151,7 @@ impl Engine {
                         });
                     match worker {
                         Ok(worker) => {
-                            let _ = started.send(Ok(())); // nobody waits: told to stop next
+                            let _ = started.send(Ok(())); // without a receiver, the next command is to stop
                             worker.run();
                         }
                         Err(error) => drop(started.send(Err(error))),
@@ -234,7 +234,7 @@ impl Engine {
         self.ordered += returning;
         self.send_all(|| Command::Reopen);
         self.wait_for_ordered(u32::try_from(returning)?, watch)
-            .context("the return of all")
+            .context("reconnecting all clients")
     }
 
     /// From now on, clients that never read discard their input. Streams that the server has ended then show
@@ -261,7 +261,10 @@ impl Engine {
             present < u64::from(self.limits.connections)
         };
         while missing(self.counts()) {
-            ensure!(!limit.passed(), "the newcomers' handshakes do not end");
+            ensure!(
+                !limit.passed(),
+                "the handshakes of replacement clients do not end"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
@@ -336,7 +339,7 @@ impl Drop for Engine {
             .iter_mut()
             .filter_map(|worker| worker.thread.take())
         {
-            let _ = thread.join(); // its panic has been printed where it happened
+            let _ = thread.join(); // its panic was printed when it happened
         }
     }
 }

@@ -191,7 +191,7 @@ impl Worker {
                 self.close_all();
                 self.cut.clear();
                 self.publish();
-                let _ = done.send(()); // whoever asked may have given up
+                let _ = done.send(()); // the caller may have given up
             }
             Command::CutAll(done) => {
                 let streaming = self.conns.iter().filter(|(_, conn)| conn.phase.streams());

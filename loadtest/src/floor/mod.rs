@@ -98,7 +98,7 @@ impl Floor {
 
 impl Drop for Floor {
     fn drop(&mut self) {
-        let _ = self.child.kill(); // it holds nothing worth a goodbye
+        let _ = self.child.kill(); // it has nothing to save
         let _ = self.child.wait();
     }
 }

@@ -258,7 +258,7 @@ impl Thread {
             let slot = self.conns.vacant_entry();
             let accepted = self.whole.as_mut().map(|whole| whole.accepted(slot.key()));
             if let Some(Err(_)) = accepted {
-                continue; // the client will say
+                continue; // the client counts missing events
             }
             let key = EventData::new_u64(slot.key() as u64);
             let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
@@ -287,7 +287,7 @@ impl Thread {
                         opened = bytes;
                         &opened[..]
                     }
-                    Err(_) => return self.closed(key), // the client will say
+                    Err(_) => return self.closed(key), // the client counts missing events
                 },
             };
             if conn.asks(request) {

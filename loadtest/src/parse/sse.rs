@@ -122,7 +122,7 @@ impl Block {
                 self.has_id = true;
             }
             b"retry" => self.has_retry = true,
-            _ => {} // comments, and fields the standard says to ignore
+            _ => {} // comments, and fields that the standard ignores
         }
     }
 

@@ -154,7 +154,7 @@ impl Subject {
             FloorKind::Plain => None,
         };
         // The floor checks no token, but its requests have the same length.
-        let tokens = Some(minted(common, b"a secret that nobody checks"));
+        let tokens = Some(minted(common, b"a secret that is not checked"));
         let target = target(common, &Peer::idlewild()?, floor.address(), tokens, tls)?;
         Ok(Self {
             kind: Kind::Floor(floor),

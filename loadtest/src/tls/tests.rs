@@ -50,7 +50,7 @@ impl Session {
         let mut request = Vec::new();
         while request != REQUEST {
             let sent = std::mem::take(&mut self.outgoing);
-            assert!(!sent.is_empty(), "nobody says any more");
+            assert!(!sent.is_empty(), "neither side has more to send");
             self.server.read_tls(&mut sent.as_slice()).unwrap();
             let state = self.server.process_new_packets().unwrap();
             let start = request.len();
