@@ -7,10 +7,10 @@
 //! | 6 | [`cli`], [`server`] | commands; start, reload and drain |
 //! | 5 | [`public`], `admin` | the two HTTP services: they translate requests into calls of the hub |
 //! | 4 | [`shard`] | owns the sockets: acceptor, poller, table, wheel, delivery |
-//! | 4 | [`engine`] | stores events and appends them to the log |
+//! | 4 | [`engine`] | stores events and session changes, and appends them to the log |
 //! | 3 | [`hub`] | the domain: who is connected where, what happened, who is allowed to do what |
-//! | 2 | [`auth`], [`wire`], `tls`, `refusals` | authentication; the bytes that clients receive; TLS secrets and records; recent refusals |
-//! | 1 | [`event`], [`topic`], [`config`], [`metrics`], `spans`, [`clock`], `outbound`, [`sys`], [`net`], [`shutdown`], `expiring`, `interner`, `page`, `quiet`, `request`, `text` | plain values, time, requests to other servers, system calls, and small tools |
+//! | 2 | [`auth`], [`wire`], `tls`, `refusals` | authentication; the bytes that clients receive; TLS secrets and records; the list of recent refusals |
+//! | 1 | [`event`], [`topic`], [`config`], [`metrics`], `spans`, [`clock`], `outbound`, [`sys`], [`net`], [`shutdown`], `expiring`, `interner`, `page`, `quiet`, `request`, `text` | plain values, time, listening and accepting, requests to other servers, system calls, and small tools |
 
 mod admin;
 mod expiring;

@@ -1,7 +1,7 @@
-//! The one place that reads time.
+//! The only module that reads the time.
 //!
-//! Latency is measured across processes, so the reading is the kernel's `CLOCK_MONOTONIC` itself:
-//! the same nanosecond count in the publisher's thread, every worker and the floor.
+//! Latency is measured across processes, so the clock is the kernel's `CLOCK_MONOTONIC`: publisher,
+//! workers and floor share the same nanosecond count.
 
 use std::time::Duration;
 
@@ -18,23 +18,23 @@ pub(crate) fn unix_s() -> u64 {
     u64::try_from(clock_gettime(ClockId::Realtime).tv_sec).unwrap_or(0)
 }
 
-/// A point on the monotonic clock that something must not outlast.
+/// A deadline on the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline(u64);
 
 impl Deadline {
-    /// The point `duration` from now.
+    /// A deadline `duration` from now.
     pub(crate) fn after(duration: Duration) -> Self {
         Self(now_ns().saturating_add(duration_ns(duration)))
     }
 
-    /// Whether that point has come.
+    /// Returns true if the deadline has passed.
     pub(crate) fn passed(self) -> bool {
         now_ns() >= self.0
     }
 }
 
-/// Sleeps until [`now_ns`] has reached `at_ns`; returns at once when it has.
+/// Sleeps until [`now_ns`] has reached `at_ns`; returns at once if it has.
 pub(crate) fn sleep_until_ns(at_ns: u64) {
     let now_ns = now_ns();
     if at_ns > now_ns {
@@ -54,6 +54,6 @@ pub(crate) fn duration_ns(duration: Duration) -> u64 {
 }
 
 fn nanos(seconds: i64, nanos: i64) -> u64 {
-    // The monotonic clock starts at zero with the machine.
+    // The monotonic clock starts at zero when the machine boots.
     u64::try_from(seconds).unwrap_or(0) * 1_000_000_000 + u64::try_from(nanos).unwrap_or(0)
 }

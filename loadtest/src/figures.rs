@@ -1,4 +1,4 @@
-//! The figures of a run, by the keys they keep in JSON, and how rounds of them add up.
+//! The figures of a run, by their JSON keys, and how those of several rounds are combined.
 
 use std::collections::BTreeMap;
 
@@ -8,25 +8,25 @@ use serde::Serialize;
 use crate::engine::Limits;
 use crate::tls;
 
-/// What one subject did. A scenario leaves out what it does not measure.
+/// The figures of one subject. A scenario omits what it does not measure.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Figures {
-    /// Streams that were open when it was measured.
+    /// Streams open during the measurement.
     pub(crate) connected: u64,
-    /// Connections that never came to stream, warm-up included.
+    /// Connections that never became a stream, including the warm-up.
     pub(crate) failed: u64,
-    /// Streams that ended before we cut them.
+    /// Streams that ended before the load closed them.
     pub(crate) lost: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connects_per_s: Option<f64>,
-    /// PSS slope of the server's process.
+    /// PSS slope of the server's process, in bytes per connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user_bytes_per_connection: Option<f64>,
-    /// Slab slope of the machine less the client's end: half of what the floor's connections take,
-    /// or half of its own where no floor was measured.
+    /// Slab slope of the machine without the client's end: half of what the floor's connections use, or half
+    /// of its own if no floor was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kernel_bytes_per_connection: Option<f64>,
-    /// Slab slope of the machine, both ends of a connection.
+    /// Slab slope of the machine, including both ends of a connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kernel_bytes_both_ends: Option<f64>,
     /// The same by slab cache.
@@ -34,27 +34,27 @@ pub(crate) struct Figures {
     pub(crate) kernel_bytes_by_object: BTreeMap<String, f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pss_mib: Option<Plateaus>,
-    /// CPU of the server's process while it was measured.
+    /// CPU time of the server's process during the measurement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) server_cpu_s: Option<f64>,
-    /// Seconds it was measured for.
+    /// Seconds of the measurement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) measured_s: Option<f64>,
-    /// Heartbeats the clients read meanwhile.
+    /// Heartbeats that the clients read during the measurement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) heartbeats: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub(crate) delivery: Option<Delivery>,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
-    pub(crate) storm: Option<Storm>,
+    pub(crate) storm: Option<Recovery>,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub(crate) slow: Option<Unread>,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub(crate) soak: Option<Soak>,
-    /// Where the clients came by TLS: their handshakes, warm-up included.
+    /// TLS handshakes of the clients, including the warm-up.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) tls: Option<tls::Counts>,
-    /// The first round as it went.
+    pub(crate) tls: Option<tls::TlsCounts>,
+    /// The timeline of the first round.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) timeline: Vec<Sample>,
     /// Why connections failed or were lost.
@@ -62,18 +62,18 @@ pub(crate) struct Figures {
     pub(crate) failures: BTreeMap<String, u64>,
 }
 
-/// PSS through a `hold`.
+/// PSS during a `hold`.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Plateaus {
-    /// After the warm-up burst, nobody connected.
+    /// After the warm-up burst, without connections.
     pub(crate) warm: f64,
     pub(crate) plateau: f64,
     pub(crate) full: f64,
-    /// After all were cut, and a rest.
+    /// After all connections were closed, and a rest.
     pub(crate) after: f64,
 }
 
-/// What became of the published events.
+/// The deliveries of published events.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Delivery {
     /// Distinct (event, client) pairs.
@@ -84,56 +84,56 @@ pub(crate) struct Delivery {
     pub(crate) out_of_order: u64,
     /// Events that this run did not publish.
     pub(crate) foreign: u64,
-    /// Events for one user that another got.
+    /// Events for one user that another user received.
     pub(crate) misdirected: u64,
-    /// The most that a publish began behind its timetable; it is part of the latency.
+    /// The longest delay of a publish against its timetable. It is part of the latency.
     pub(crate) publish_late_ms_max: f64,
-    /// From the scheduled time to the last client's read, over events.
+    /// From the scheduled time to the last client's read, per event.
     pub(crate) time_to_last_ms: Percentiles,
-    /// From the scheduled time to a client's read, over events and clients.
+    /// From the scheduled time to a client's read, per event and client.
     pub(crate) latency_ms: Percentiles,
 }
 
-/// What became of a crowd that was cut at once.
+/// The recovery of clients that were disconnected all at once.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Storm {
+pub(crate) struct Recovery {
     /// Streams that were open again.
     pub(crate) back: u64,
-    /// Seconds from the cut until the last of them was; the worst round's.
+    /// Seconds from the cut until the last of them was open; the slowest round's.
     pub(crate) back_s: f64,
 }
 
-/// What clients that never read did to the others.
+/// The effect of clients that never read.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Unread {
     pub(crate) slow_clients: u64,
-    /// Of them, those whose stream the server ended.
+    /// Those among them whose stream the server ended.
     pub(crate) slow_dropped: u64,
-    /// The others' latency in the same run before there were any: `latency_ms` is with them.
+    /// The others' latency in the same run without them; `latency_ms` is the latency with them.
     pub(crate) latency_ms_without: Percentiles,
-    /// The same for the time to the last of them.
+    /// The same for the time to the last client.
     pub(crate) time_to_last_ms_without: Percentiles,
 }
 
-/// Coming and going.
+/// Clients that leave and are replaced.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Soak {
-    /// Clients that left, each replaced by another.
+    /// Clients that left and were replaced.
     pub(crate) churned: u64,
-    /// PSS growth from the first quarter's end to the end.
+    /// PSS growth from the end of the first quarter to the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pss_growth_mib: Option<f64>,
 }
 
-/// A run at one time.
+/// A sample of the timeline.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Sample {
-    /// Seconds since the round began.
+    /// Seconds since the start of the round.
     pub(crate) at_s: f64,
     pub(crate) connected: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pss_mib: Option<f64>,
-    /// Used so far.
+    /// CPU seconds used so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) server_cpu_s: Option<f64>,
 }
@@ -141,7 +141,7 @@ pub(crate) struct Sample {
 /// Milliseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Percentiles {
-    /// The least: on a noisy machine the reading nobody else disturbed.
+    /// The minimum: the value least disturbed by other load on the machine.
     pub(crate) min: f64,
     pub(crate) p50: f64,
     pub(crate) p90: f64,
@@ -151,7 +151,7 @@ pub(crate) struct Percentiles {
 }
 
 impl Figures {
-    /// Notes those that never read, if there were any; the latency without them is filled in later.
+    /// Adds the clients that never read, if any. The latency without them is added later.
     pub(crate) fn slow_clients(&mut self, limits: &Limits, connections: u32, dropped: u64) {
         let slow_clients = u64::from(connections - limits.reading(connections));
         self.slow = (slow_clients > 0).then(|| Unread {
@@ -162,7 +162,7 @@ impl Figures {
         });
     }
 
-    /// Adds another round of the same subject: counts and times add up, of the rest the worse stays.
+    /// Adds another round of the same subject. Counts and times are summed; of other figures the worse stays.
     pub(crate) fn merge(&mut self, round: Self) {
         let plus = |one: Option<f64>, other: Option<f64>| Some(one? + other?);
         self.connected = self.connected.min(round.connected);
@@ -176,7 +176,7 @@ impl Figures {
             .heartbeats
             .zip(round.heartbeats)
             .map(|(one, other)| one + other);
-        self.storm = self.storm.zip(round.storm).map(|(one, other)| Storm {
+        self.storm = self.storm.zip(round.storm).map(|(one, other)| Recovery {
             back: one.back.min(other.back),
             back_s: one.back_s.max(other.back_s),
         });
@@ -187,7 +187,7 @@ impl Figures {
         self.add_failures(round);
     }
 
-    /// Adds the connections of another round that failed or were lost, and why, and its handshakes.
+    /// Adds the failed and lost connections of another round with their reasons, and its handshakes.
     pub(crate) fn add_failures(&mut self, round: Self) {
         self.failed += round.failed;
         self.lost += round.lost;
@@ -199,7 +199,7 @@ impl Figures {
         }
     }
 
-    /// What keeps a run with these figures from passing, each in a few words.
+    /// The reasons why a run with these figures fails, each in a few words.
     pub(crate) fn problems(&self, whose: &str) -> Vec<String> {
         let mut counts = vec![
             ("connections failed", self.failed),
@@ -210,7 +210,7 @@ impl Figures {
                 ("events missed", delivery.missed),
                 ("events doubled", delivery.duplicates),
                 ("events out of order", delivery.out_of_order),
-                ("events for somebody else", delivery.misdirected),
+                ("events for another user", delivery.misdirected),
             ]);
         }
         counts.retain(|&(_, count)| count > 0);

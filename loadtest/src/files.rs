@@ -1,4 +1,4 @@
-//! Files read within a bound and written whole.
+//! Reads files up to a limit, and writes files atomically.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::sys;
 
-/// The text of a regular file of at most `max_bytes`; a pipe or device is refused, since it might never end.
+/// The text of a regular file of at most `max_bytes`. Pipes and devices are refused: they may never end.
 pub(crate) fn read_bounded(path: &Path, max_bytes: u64) -> Result<String> {
     ensure!(fs::metadata(path)?.is_file(), "not a regular file");
     let mut text = String::new();
@@ -23,12 +23,12 @@ pub(crate) fn read_bounded(path: &Path, max_bytes: u64) -> Result<String> {
     Ok(text)
 }
 
-/// Writes the file beside its place and renames it there, so that nobody ever finds half of it.
+/// Writes a temporary file and renames it, so that readers never see a part of it.
 pub(crate) fn write_whole(path: &Path, text: &str) -> Result<()> {
     let Some(name) = path.file_name() else {
         bail!("{}: name a file to write", path.display())
     };
-    // The rename would put a file in the place of a device or a link.
+    // Renaming would replace a device or a link.
     if let Ok(there) = fs::symlink_metadata(path) {
         ensure!(
             there.is_file(),
@@ -41,7 +41,7 @@ pub(crate) fn write_whole(path: &Path, text: &str) -> Result<()> {
     let draft = path.with_file_name(draft);
     let written = fill(&draft, text).and_then(|()| fs::rename(&draft, path));
     written
-        .inspect_err(|_| drop(fs::remove_file(&draft))) // the first error is the one to tell
+        .inspect_err(|_| drop(fs::remove_file(&draft))) // the first error is the one to report
         .with_context(|| path.display().to_string())
 }
 
@@ -60,7 +60,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A directory of a test's own that goes with it.
+    /// A temporary directory for one test.
     #[derive(Debug)]
     pub(crate) struct Scratch(pub(crate) PathBuf);
 
@@ -72,7 +72,7 @@ pub(crate) mod tests {
             Self(path)
         }
 
-        /// Writes a file below it, with the directories on the way.
+        /// Writes a file in it, and creates the directories on the way.
         pub(crate) fn put(&self, name: &str, text: &str) -> PathBuf {
             let path = self.0.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -1,22 +1,22 @@
-//! `idlewild-load`: an honest load for Idlewild and servers like it.
+//! `idlewild-load`: an honest load generator for Idlewild and similar servers.
 //!
 //! # How it measures
-//! - **Open loop.** Events go out on a timetable fixed beforehand and carry their *scheduled* time; a
-//!   latency runs from there to the client's read. A server that falls behind is not waited for.
-//! - **Every event, every client.** Each connection follows the numbers it gets: lost, doubled and
-//!   out-of-order events are counted and fail the run.
-//! - **Slopes, not totals.** Bytes a connection are the difference between two plateaus, after a warm-up
-//!   burst and a rest, so that what a process costs at all is not shared out among its clients.
-//! - **Beside the floor.** The same clients, the same bytes, against a bare epoll server on the same
-//!   machine in the same run: on a noisy machine only the ratio means much.
+//! - **Open loop.** Events are published on a fixed timetable and carry their *scheduled* time. A latency
+//!   is counted from there to the client's read. The timetable does not wait for a slow server.
+//! - **Every event, every client.** Each connection checks the event numbers that it receives. Lost,
+//!   duplicate and out-of-order events are counted and fail the run.
+//! - **Slopes, not totals.** Bytes per connection are the difference between two plateaus, after a warm-up
+//!   burst and a rest. So the fixed cost of the process is not divided among its clients.
+//! - **Compared with the floor.** The same clients and bytes run against a bare epoll server, on the same
+//!   machine in the same run. On a noisy machine only the ratio is meaningful.
 //!
 //! # What is where
-//! [`cli`] the command line; [`scenario`] what is run; [`subject`] the server or floor it is run against;
-//! [`floor`] the bare server; [`engine`] the clients' threads; [`parse`] their reading; [`tls`] what seals it;
-//! [`token`] their sign-in; [`figures`], [`outcome`] and [`progress`] what is shown; [`run`] a run read back,
-//! [`report`] the page made of some, [`plan`] what follows from one; [`clock`], [`files`] and [`sys`] the
-//! machine, [`number`] how it is written.
-//! Nothing of the server's own code is used.
+//! [`cli`] the command line; [`scenario`] the scenarios; [`subject`] the server or floor under test;
+//! [`floor`] the bare server; [`engine`] the clients' threads; [`parse`] reading responses; [`tls`] TLS;
+//! [`token`] tokens; [`figures`], [`outcome`] and [`progress`] the output; [`run`] reads a run back,
+//! [`report`] makes a page of several runs, [`plan`] plans capacity from one; [`clock`], [`files`] and
+//! [`sys`] access the machine, [`number`] formats numbers.
+//! No code of the server is used.
 
 mod cli;
 mod clock;
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "idlewild-load: {error:#}"); // nobody left to tell
+            let _ = writeln!(std::io::stderr(), "idlewild-load: {error:#}"); // stderr is gone
             ExitCode::from(2)
         }
     }

@@ -1,6 +1,6 @@
-//! Numbers and times as a person reads them.
+//! Formats numbers and times for people.
 
-/// A number with thousands marked and no more digits than say something.
+/// A number with thousands separators and only significant digits.
 pub(crate) fn number(value: f64) -> String {
     let decimals = match value.abs() {
         _ if value.fract() == 0.0 => 0,
@@ -32,7 +32,7 @@ pub(crate) fn grouped(value: f64, decimals: usize) -> String {
 /// Seconds since the Unix epoch as `2026-11-24 09:15 UTC`.
 pub(crate) fn utc(unix_s: u64) -> String {
     let (days, minute) = (unix_s / 86_400, unix_s % 86_400 / 60);
-    // Years counted from March, so that a leap day is a year's last; 146,097 days are 400 years.
+    // Years start in March, so that a leap day is the last day of its year. 400 years have 146,097 days.
     let since = days + 719_468;
     let (era, day) = (since / 146_097, since % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;

@@ -1,4 +1,4 @@
-//! The figures of a run: a table on stdout, JSON with stable keys in a file, and whether it passed.
+//! The outcome of a run: a table on stdout, JSON with stable keys in a file, and whether the run passed.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -16,19 +16,19 @@ use crate::files;
 #[derive(Debug, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) scenario: &'static str,
-    /// What was measured: idlewild, a peer by its template's name, or the floor.
+    /// What was measured: idlewild, another server by its template's name, or the floor.
     pub(crate) subject: String,
-    /// When it was judged.
+    /// When the run ended.
     pub(crate) ended_unix_s: u64,
     pub(crate) connections: u32,
     #[serde(flatten)]
     pub(crate) figures: Figures,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) floor: Option<Figures>,
-    /// Subject over floor, for the figures where that says something.
+    /// Subject divided by floor, for the figures where this is meaningful.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) ratio: BTreeMap<String, f64>,
-    /// What is to be known of the run beside its figures.
+    /// Remarks about the run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) notes: Vec<String>,
     /// Why the run did not pass.
@@ -36,7 +36,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Sets the figures beside the floor's and judges them.
+    /// Adds the floor's figures and judges the run.
     pub(crate) fn new(
         scenario: &'static str,
         subject: &str,
@@ -75,7 +75,7 @@ impl Outcome {
         }
     }
 
-    /// Prints the table, writes the JSON, and says whether the run passed.
+    /// Prints the table and writes the JSON; returns true if the run passed.
     pub(crate) fn finish(&self, common: &Common) -> Result<bool> {
         let mut stdout = std::io::stdout().lock();
         stdout.write_all(self.table().as_bytes())?;
@@ -126,7 +126,7 @@ impl Outcome {
     }
 }
 
-/// Only figures that depend on the server's work; the floor's user bytes are near nothing.
+/// Only figures that depend on the server's work. The floor's user bytes are almost zero.
 fn ratios(figures: &Figures, floor: &Figures) -> BTreeMap<String, f64> {
     let floor = flat(floor);
     let compared = [
@@ -147,7 +147,7 @@ fn ratios(figures: &Figures, floor: &Figures) -> BTreeMap<String, f64> {
     rows.collect()
 }
 
-/// The figures as `(dotted key, number)`, sorted by key; reasons for failure left out.
+/// The figures as `(dotted key, number)`, sorted by key, without the reasons for failures.
 fn flat(figures: &Figures) -> Vec<(String, f64)> {
     fn walk(prefix: &str, value: &Value, into: &mut Vec<(String, f64)>) {
         match value {

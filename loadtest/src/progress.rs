@@ -1,4 +1,4 @@
-//! What is shown on stderr while a run goes on: a bar on a terminal, a line every two seconds otherwise.
+//! Shows the progress of a run on stderr: a bar on a terminal, otherwise a line every two seconds.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::clock;
 const LINE_EVERY_NS: u64 = 2_000_000_000;
 const STEP: Duration = Duration::from_millis(100);
 
-/// One stage of a run, from nothing to `total`.
+/// One stage of a run, from 0 to `total`.
 #[derive(Debug)]
 pub(crate) struct Stage {
     label: String,
@@ -22,7 +22,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Shows that a stage has begun.
+    /// Shows the start of a stage.
     pub(crate) fn new(label: impl Into<String>, total: u64) -> Self {
         let label = label.into();
         let bar = std::io::stderr().is_terminal().then(|| bar(&label, total));
@@ -37,7 +37,7 @@ impl Stage {
         }
     }
 
-    /// Shows how far it is.
+    /// Shows the progress of the stage.
     pub(crate) fn at(&mut self, at: u64) {
         self.at = at;
         match &self.bar {
@@ -56,7 +56,7 @@ impl Stage {
         let _ = writeln!(
             std::io::stderr(),
             "{label}: {at}/{total} {elapsed_s:.1} s{end}"
-        ); // progress only
+        ); // errors do not matter here
     }
 }
 
@@ -69,7 +69,7 @@ impl Drop for Stage {
     }
 }
 
-/// Sleeps for `duration` and shows it; `watch` is called ten times a second.
+/// Sleeps for `duration` and shows the progress. `watch` is called ten times a second.
 pub(crate) fn rest(label: &str, duration: Duration, watch: &mut dyn FnMut()) {
     let tenths = u64::try_from(duration.as_millis() / STEP.as_millis()).unwrap_or(u64::MAX);
     let mut stage = Stage::new(format!("{label} (tenths of a second)"), tenths);

@@ -1,8 +1,8 @@
-//! A run read back from the JSON that a scenario wrote.
+//! Reads a run from the JSON that a scenario wrote.
 //!
-//! Keys that are not there are gaps and keys that are not known are kept as figures, so that files of
-//! older and newer builds are read alike; a known key of the wrong kind is an error, since passing over
-//! `problems` would make a failed run look well.
+//! Missing keys leave gaps and unknown keys are kept as figures, so files of older and newer builds can
+//! be read. A known key with a value of the wrong type is an error, because a run whose `problems` were
+//! ignored would look successful.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,13 +12,13 @@ use serde_json::{Map, Value};
 
 use crate::files::read_bounded;
 
-/// Bound on one file: a timeline of a day at two samples a second is about 15 MiB.
+/// Size limit of a file: a timeline of one day with two samples per second has about 15 MiB.
 const MAX_FILE_BYTES: u64 = 64 << 20;
-/// Bound on the figures of one side: a scenario has some 40, and each is a row of a table.
+/// Limit of figures per side. A scenario has some 40, and each is a row of a table.
 const MAX_FIGURES: usize = 500;
-/// Who was measured, in files that do not say.
+/// The subject in files that do not name one.
 const UNNAMED: &str = "server";
-/// Keys of a run that are not figures of its subject.
+/// Keys that are not figures of the subject.
 const NOT_FIGURES: &[&str] = &[
     "connections",
     "ended_unix_s",
@@ -30,27 +30,27 @@ const NOT_FIGURES: &[&str] = &[
     "timeline",
 ];
 
-/// What one run came to.
+/// A run.
 #[derive(Debug)]
 pub(crate) struct Run {
-    /// Name of the file it was read from.
+    /// The name of its file.
     pub(crate) file: String,
     pub(crate) scenario: String,
-    /// Who was measured.
+    /// The subject.
     pub(crate) subject: String,
     pub(crate) connections: Option<f64>,
     pub(crate) ended_unix_s: Option<u64>,
     pub(crate) measured: Side,
     pub(crate) floor: Option<Side>,
-    /// Measured over floor.
+    /// Subject divided by floor.
     pub(crate) ratio: BTreeMap<String, f64>,
-    /// What is to be known of it beside its figures.
+    /// Remarks about the run.
     pub(crate) notes: Vec<String>,
     /// Why it did not pass.
     pub(crate) problems: Vec<String>,
 }
 
-/// What the subject or the floor did.
+/// The figures of the subject or the floor.
 #[derive(Debug, Default)]
 pub(crate) struct Side {
     /// By dotted key.
@@ -58,13 +58,13 @@ pub(crate) struct Side {
     pub(crate) timeline: Vec<Sample>,
 }
 
-/// One look at a process while it was measured.
+/// A sample of a process during the measurement.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Sample {
     pub(crate) at_s: f64,
     pub(crate) connected: f64,
     pub(crate) pss_mib: Option<f64>,
-    /// Used since the process began.
+    /// CPU seconds since the process started.
     pub(crate) server_cpu_s: Option<f64>,
 }
 
@@ -72,7 +72,7 @@ impl Run {
     /// Reads a file.
     ///
     /// # Errors
-    /// One line that names the file and what is wrong with it.
+    /// One line that names the file and the problem.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let named = || path.display().to_string();
         let text = read_bounded(path, MAX_FILE_BYTES).with_context(named)?;
@@ -142,7 +142,7 @@ impl Side {
     }
 }
 
-/// The value of a key; `null` is as good as none.
+/// The value of a key; `null` counts as absent.
 fn present<'a>(keys: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
     keys.get(key).filter(|value| !value.is_null())
 }
@@ -168,7 +168,7 @@ fn texts(keys: &Map<String, Value>, key: &str) -> Result<Vec<String>> {
     texts.with_context(|| format!("`{key}` is not an array of strings"))
 }
 
-/// Every number in `value` by its dotted key.
+/// All numbers in `value`, by dotted key.
 fn numbers(value: &Value) -> BTreeMap<String, f64> {
     let mut into = BTreeMap::new();
     walk("", value, &mut into);

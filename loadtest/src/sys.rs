@@ -1,4 +1,4 @@
-//! Every raw system call beyond `std`, `rustix` and `socket2`, and the only `unsafe` of the crate.
+//! System calls beyond those of `std`, `rustix` and `socket2`. The only module of this crate with `unsafe`.
 
 #![allow(unsafe_code)]
 
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, setrlimit};
 
-/// Descriptors a thread of ours needs beside its connections: epoll, eventfd, what it inherits.
+/// Descriptors of a thread besides its connections: epoll, eventfd, inherited ones.
 pub(crate) const SPARE_DESCRIPTORS: u64 = 64;
 
 /// Raises the soft descriptor limit to the hard one and returns it.
@@ -25,14 +25,14 @@ pub(crate) fn raise_descriptor_limit() -> u64 {
     }
 }
 
-/// Files that all processes together may have open.
+/// The limit of open files for all processes together.
 pub(crate) fn file_max() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/sys/fs/file-max").ok()?;
     text.trim().parse().ok()
 }
 
-/// Gives the calling thread a descriptor table of its own: the limit then holds for it alone, and no
-/// lock is shared with other threads. Of what the process has open only stdio and `kept` remain in it.
+/// Gives the calling thread its own descriptor table, so that the limit applies per thread and no lock is
+/// shared. Of the open descriptors only stdio and `kept` remain in it.
 pub(crate) fn own_descriptor_table(kept: BorrowedFd<'_>) -> io::Result<()> {
     copy_descriptor_table()?;
     let kept = kept.as_raw_fd();
@@ -40,10 +40,10 @@ pub(crate) fn own_descriptor_table(kept: BorrowedFd<'_>) -> io::Result<()> {
     close_all(kept + 1, RawFd::MAX)
 }
 
-/// Gives the calling thread a copy of the descriptor table, which it shares with nobody from then on.
+/// Gives the calling thread its own copy of the descriptor table.
 pub(crate) fn copy_descriptor_table() -> io::Result<()> {
     // SAFETY: in the copy every descriptor stays valid at its number. The callers are threads at their
-    // start: they use only what was made before, and nobody else closes it on their behalf.
+    // start. They use only descriptors made before, which no other thread closes for them.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }?;
     Ok(())
 }
@@ -62,12 +62,13 @@ fn close_all(first: RawFd, last: RawFd) -> io::Result<()> {
     }
 }
 
-/// Sets `IP_BIND_ADDRESS_NO_PORT`: binding chooses the source address only, so that the port is searched
-/// at `connect`, where it need be unique for this destination alone.
+/// Sets `IP_BIND_ADDRESS_NO_PORT`: binding chooses only the source address. The port is chosen at
+/// `connect`, where it need be unique for one destination only.
 pub(crate) fn bind_address_no_port(socket: impl AsFd) -> io::Result<()> {
     let on: libc::c_int = 1;
     let length = libc::socklen_t::try_from(size_of_val(&on)).expect("an int is four bytes");
-    // SAFETY: the descriptor is borrowed, hence open; the value points to a live `c_int` and `length` is its size.
+    // SAFETY: the descriptor is borrowed, hence open; the value points to a live `c_int` and `length` is its
+    // size.
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
@@ -84,10 +85,10 @@ pub(crate) fn bind_address_no_port(socket: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Makes the kernel send SIGTERM to the child when the thread that spawns it ends, so that no server
-/// outlives a run that was killed.
+/// Makes the kernel send SIGTERM to the child when the thread that spawns it ends. So no server survives
+/// a run that was killed.
 pub(crate) fn end_with_parent(command: &mut Command) {
-    // SAFETY: the closure runs between fork and exec and makes one `prctl` call: no allocation, no lock.
+    // SAFETY: the closure runs between fork and exec, and only calls `prctl`: no allocation, no lock.
     unsafe {
         command.pre_exec(|| {
             Ok(rustix::process::set_parent_process_death_signal(Some(
@@ -97,7 +98,7 @@ pub(crate) fn end_with_parent(command: &mut Command) {
     }
 }
 
-/// Asks the process `pid` to end.
+/// Sends SIGTERM to the process `pid`.
 pub(crate) fn terminate(pid: u32) -> io::Result<()> {
     let pid = i32::try_from(pid)
         .ok()

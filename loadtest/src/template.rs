@@ -1,19 +1,19 @@
-//! Texts with `${…}` in them: paths, headers and bodies for servers other than ours.
+//! Texts with `${…}` variables: paths, headers and bodies for other servers.
 
 use std::fmt::Write;
 
 use anyhow::{Context, Result, bail};
 
-/// What may stand between the braces.
+/// The variables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Variable {
-    /// The user's id: its number, or what the token file says.
+    /// The user's id: its number, or the name in the token file.
     User,
     /// The connection's number.
     Number,
-    /// The event's payload as it is.
+    /// The event's payload, unchanged.
     Data,
-    /// The payload as an event of a stream, `data: …` and a blank line, in a JSON string.
+    /// The payload as an event of a stream (`data: …` and a blank line), as a JSON string.
     SseJson,
     /// The payload percent-encoded, for a form or a query.
     DataForm,
@@ -21,16 +21,16 @@ pub(crate) enum Variable {
     Key,
 }
 
-/// What a client's request may depend on.
+/// The variables in a client's request.
 pub(crate) const OF_CLIENT: &[Variable] = &[Variable::User, Variable::Number];
-/// What a publish to all may depend on.
+/// The variables in a publish to all clients.
 pub(crate) const OF_EVENT: &[Variable] = &[
     Variable::Data,
     Variable::SseJson,
     Variable::DataForm,
     Variable::Key,
 ];
-/// What a publish to one user may depend on.
+/// The variables in a publish to one user.
 pub(crate) const OF_UNICAST: &[Variable] = &[
     Variable::Data,
     Variable::SseJson,
@@ -48,7 +48,7 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// Parses `text`, in which only the `allowed` variables may stand.
+    /// Parses `text`; only the `allowed` variables may be used.
     pub(crate) fn parse(text: &str, allowed: &[Variable]) -> Result<Self> {
         let mut pieces = Vec::new();
         let mut rest = text;
@@ -73,7 +73,7 @@ impl Template {
         })
     }
 
-    /// Adds the text to `into`, each variable written by `value`.
+    /// Appends the text to `into`; `value` writes each variable.
     pub(crate) fn write_with(
         &self,
         into: &mut String,
@@ -86,7 +86,7 @@ impl Template {
         into.push_str(&self.rest);
     }
 
-    /// Adds the text of one of [`OF_CLIENT`] to `into`, for the connection of this `number`.
+    /// Appends a text with variables of [`OF_CLIENT`] to `into`, for the connection with this `number`.
     pub(crate) fn write_for(&self, number: u32, user: impl Fn() -> String, into: &mut String) {
         self.write_with(into, |variable, into| {
             if variable == Variable::User {
@@ -97,7 +97,7 @@ impl Template {
         });
     }
 
-    /// Whether the text holds a `?`.
+    /// Returns true if the text contains a `?`.
     pub(crate) fn has_query(&self) -> bool {
         let texts = self.pieces.iter().map(|(text, _)| text);
         texts.chain([&self.rest]).any(|text| text.contains('?'))

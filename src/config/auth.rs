@@ -16,7 +16,7 @@ section! {
     pub struct Auth {
         /// HS256/384/512 RS256/384/512 PS256 ES256/384 EdDSA.
         pub algorithms: Vec<Algorithm> = vec![Algorithm::HS256],
-            check not_empty("nobody could sign in ([\"HS256\"])");
+            check not_empty("no token could be valid ([\"HS256\"])");
         /// Shared secret for HS*, at least 32 bytes; or secret_file.
         ///
         /// After loading, it is here even if it came from the file.

@@ -22,7 +22,7 @@ fn lines(config: &Config, finish: impl Fn(String, &ConfigKey) -> String) -> Stri
     };
     let mut text = table(Config::KEYS, config.values());
     for ((section, keys), values) in Config::SECTIONS.iter().zip(config.values_of_sections()) {
-        let _ = write!(text, "\n[{section}]\n{}", table(keys, values)); // a String never refuses
+        let _ = write!(text, "\n[{section}]\n{}", table(keys, values)); // writing to a String cannot fail
     }
     text
 }

@@ -80,9 +80,9 @@ pub(super) fn subsection<S: Section>(
 ///
 /// ```text
 /// section! {
-///     /// `[name]`: what it is about.
+///     /// `[name]`: its topic.
 ///     pub struct Name {
-///         /// What the key does. The first paragraph stands in docs/configuration.md.
+///         /// What the key does. The first paragraph is in docs/configuration.md.
 ///         pub key: Type = default;
 ///         /// The type of the field and the way it is written may differ; a check of the value
 ///         /// alone, and a flag of `idlewild serve`, are optional.

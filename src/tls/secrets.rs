@@ -29,7 +29,7 @@ const _: () = assert!(
 );
 const _: () = assert!(
     size_of::<TrafficKeys<32>>() <= 128,
-    "nobody's secrets are more than two"
+    "no cipher needs more than two"
 );
 
 /// The keys of both directions, `N` bytes each.

@@ -98,7 +98,6 @@ impl Tls {
     ///
     /// # Errors
     /// [`TlsError`].
-    /// [`TlsError`].
     pub fn read(&self, tls: &config::Tls) -> Result<Option<Certificates>, TlsError> {
         if tls.certificates.is_empty() {
             return Ok(None);
@@ -125,8 +124,8 @@ impl Tls {
         }
     }
 
-    /// `last_error` is the last error about the files. It is logged once, but the files are read again each time:
-    /// permissions and the time of day change nothing in a stamp.
+    /// `last_error` is the last error about the files. It is logged once, but the files are read again each
+    /// time: permissions and the time of day change nothing in a stamp.
     fn check_files(&self, last_error: &mut String) {
         let (certificates, before) = {
             let files = self.files.lock();

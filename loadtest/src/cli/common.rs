@@ -1,4 +1,4 @@
-//! What every scenario takes: what is measured, the clients, the output.
+//! The arguments of all scenarios: subject, clients, output.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::sys;
 use crate::tls::{Client, Trust};
 use crate::token::List;
 
-/// What every scenario takes.
+/// The arguments of all scenarios.
 #[derive(Debug, Args)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -25,10 +25,10 @@ pub(crate) struct Common {
     #[arg(long, short = 'n', value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     connections: u32,
 
-    /// Start the server beside the load and end it afterwards
+    /// Start the server for the run and end it afterwards
     #[arg(long, conflicts_with_all = ["url", "floor"], help_heading = "What is measured")]
     pub(crate) spawn: bool,
-    /// Measure the built-in floor in the server's place
+    /// Measure the built-in floor instead of a server
     #[arg(long, conflicts_with = "url", help_heading = "What is measured")]
     pub(crate) floor: bool,
     /// A running server's public listener, http://host:port or https://host:port
@@ -58,7 +58,7 @@ pub(crate) struct Common {
         help_heading = "What is measured"
     )]
     secret_file: Option<PathBuf>,
-    /// A file of tokens, one a line, each with its user after a space if single users are published to
+    /// A file of tokens, one per line, each followed by a space and its user if events go to single users
     #[arg(
         long,
         requires = "url",
@@ -67,7 +67,7 @@ pub(crate) struct Common {
         help_heading = "What is measured"
     )]
     tokens_file: Option<PathBuf>,
-    /// Its process, for memory and CPU; those it started are counted with it
+    /// Its process, for memory and CPU; its child processes are counted with it
     #[arg(
         long,
         requires = "url",
@@ -83,38 +83,39 @@ pub(crate) struct Common {
         help_heading = "What is measured"
     )]
     server_bin: Option<PathBuf>,
-    /// The template of a server that is not Idlewild, by name or file: set by `peer`
+    /// The template of a server other than Idlewild, by name or file: set by `peer`
     #[arg(skip)]
     pub(crate) peer: Option<String>,
     /// A line of the spawned server's configuration, in TOML: heartbeat='"5s"', shards=1 (repeatable)
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting, requires = "spawn", help_heading = "What is measured")]
     pub(crate) set: Vec<(String, String)>,
-    /// Allow a target that is not this machine
+    /// Allow a target on another machine
     #[arg(long, help_heading = "What is measured")]
     pub(crate) allow_remote: bool,
 
-    /// Measure the floor too, in the same run, and print the ratio
+    /// Measure the floor as well, in the same run, and print the ratio
     #[arg(long, help_heading = "Beside the floor")]
     pub(crate) vs_floor: bool,
     /// The floor's threads [default: the server's shards]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_024), help_heading = "Beside the floor")]
     floor_threads: Option<u32>,
 
-    /// Users the connections belong to, numbered from 0 [default: one each]
+    /// Users of the connections, numbered from 0 [default: one per connection]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..), help_heading = "The clients")]
     users: Option<u32>,
-    /// How they show their token
+    /// How clients send their token
     #[arg(long, value_enum, default_value_t = AuthStyle::Query, help_heading = "The clients")]
     pub(crate) auth: AuthStyle,
-    /// Begin each connection with a PROXY header and a client address of 198.18.0.0/15, as a level-4 balancer does
+    /// Begin each connection with a PROXY header, like a layer-4 balancer; client addresses are of
+    /// 198.18.0.0/15
     #[arg(long, help_heading = "The clients")]
     pub(crate) proxy_protocol: bool,
     #[command(flatten)]
     pub(crate) tls: Tls,
-    /// The stream's path, perhaps with ${user} and ${number} in it [default: the server's own]
+    /// The stream's path, which may contain ${user} and ${number} [default: the server's own]
     #[arg(long, help_heading = "The clients")]
     pub(crate) path: Option<String>,
-    /// Source addresses, up to 9,500 connections from each [default: as many of 127.1.0.0/16 as it takes]
+    /// Source addresses, up to 9,500 connections from each [default: as many of 127.1.0.0/16 as necessary]
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -122,20 +123,20 @@ pub(crate) struct Common {
         help_heading = "The clients"
     )]
     pub(crate) source: Vec<IpAddr>,
-    /// Threads, with a descriptor table each [default: one a core, more if the descriptor limit asks for it]
+    /// Threads with a descriptor table each [default: one per core, more if the descriptor limit requires it]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_024), help_heading = "The clients")]
     threads: Option<u32>,
-    /// Handshakes under way at one time
+    /// Handshakes in flight
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "The clients")]
     in_flight: u32,
-    /// Connects a second [default: as fast as --in-flight allows]
+    /// Connections per second [default: as fast as --in-flight allows]
     #[arg(long, value_parser = rate, value_name = "RATE", help_heading = "The clients")]
     connect_rate: Option<f64>,
-    /// How long one handshake may take
+    /// Time limit of a handshake
     #[arg(long, default_value = "10s", value_parser = duration, value_name = "TIME", help_heading = "The clients")]
     handshake_timeout: Duration,
 
-    /// Bytes of an event's data, padded if need be [default: as few as it takes]
+    /// Bytes of an event's data, padded if necessary [default: as few as possible]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(..=500_000), help_heading = "The events")]
     payload_bytes: Option<u32>,
 
@@ -150,17 +151,17 @@ impl Common {
         self.connections
     }
 
-    /// Users they belong to.
+    /// Their users.
     pub(crate) fn users(&self) -> u32 {
         self.users.unwrap_or(self.connections)
     }
 
-    /// Bytes of an event's data, at least.
+    /// The minimal size of an event's data, in bytes.
     pub(crate) fn payload_bytes(&self) -> usize {
         self.payload_bytes.unwrap_or(0) as usize
     }
 
-    /// The bounds of the client engine.
+    /// The limits of the client engine.
     pub(crate) fn limits(&self) -> Limits {
         let held = sys::raise_descriptor_limit().saturating_sub(sys::SPARE_DESCRIPTORS);
         let needed = u64::from(self.connections).div_ceil(held.max(1));
@@ -176,13 +177,13 @@ impl Common {
         }
     }
 
-    /// The clients of `host`, which come by TLS.
+    /// The TLS clients of `host`.
     pub(crate) fn tls_client(&self, host: &str, trust: Trust) -> Result<Client> {
         self.tls.client(host, trust, self.in_flight)
     }
 
-    /// The spawned server's descriptor tables: one, or where that is too small as many shards with one
-    /// each as it takes.
+    /// The descriptor tables of the spawned server: one shared table, or if that is too small, enough shards
+    /// with a table each.
     pub(crate) fn spawned_tables(&self) -> Tables {
         let limit = sys::raise_descriptor_limit();
         let connections = u64::from(self.connections);
@@ -200,7 +201,7 @@ impl Common {
         }
     }
 
-    /// Threads of the floor: as asked, or as many as the server has shards.
+    /// The floor's threads: the configured number, or as many as the server has shards.
     pub(crate) fn floor_threads(&self) -> u32 {
         let shards = self
             .set
@@ -223,7 +224,7 @@ impl Common {
         Ok(this.with_file_name("idlewild"))
     }
 
-    /// The admin API key, if one was named.
+    /// The admin API key, if given.
     pub(crate) fn api_key(&self) -> Result<Option<String>> {
         match &self.api_key {
             Some(key) => Ok(Some(key.clone())),
@@ -231,30 +232,30 @@ impl Common {
         }
     }
 
-    /// The file of tokens, if one was named.
+    /// The file of tokens, if given.
     pub(crate) fn tokens(&self) -> Result<Option<List>> {
         let path = self.tokens_file.as_deref();
         path.map(List::read).transpose()
     }
 
-    /// The token secret, if one was named.
+    /// The token secret, if given.
     pub(crate) fn secret(&self) -> Result<Option<Vec<u8>>> {
         let line = self.secret_file.as_ref().map(read_line).transpose()?;
         Ok(line.map(String::into_bytes))
     }
 }
 
-/// How the spawned server keeps its descriptors.
+/// The descriptor tables of the spawned server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tables {
     /// The value of its `fd_tables`.
     pub(crate) kind: &'static str,
-    /// 0: as many as it has cores.
+    /// 0 means one per core.
     pub(crate) shards: u32,
 }
 
-/// Descriptors that the server wants beside the run's connections in a shared table: its handshakes
-/// (1,024), its others (256), and streams of a round just cut.
+/// Descriptors that the server needs besides the run's connections in a shared table: handshakes (1,024),
+/// others (256), and streams of a round that was just closed.
 const SHARED_RESERVE: u64 = 2_000;
 
 fn cores() -> u32 {

@@ -14,8 +14,8 @@ pub(crate) use plan::Plan;
 pub(crate) use report::Report;
 pub(crate) use scenario::{Broadcast, Churn, Hold, Idle, Mixed, Scenario, Slow, Storm, Unicast};
 
-/// An honest load for Server-Sent Events: it parses what it gets, counts what it misses, and sets each
-/// figure beside a bare epoll server's when asked (--vs-floor).
+/// An honest load generator for Server-Sent Events: it parses what it receives, counts what it misses, and
+/// compares each figure with that of a bare epoll server (--vs-floor).
 #[derive(Debug, Parser)]
 #[command(name = "idlewild-load", version, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -23,28 +23,28 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What there is to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     #[command(flatten)]
     Scenario(Scenario),
-    /// Run a scenario against a server that is not Idlewild: peer nchan hold --url …
+    /// Run a scenario against another server: peer nchan hold --url …
     Peer {
         /// idlewild, mercure, nchan, pushpin, or a file like those in loadtest/peers/
         template: String,
         #[command(subcommand)]
         scenario: Scenario,
     },
-    /// One self-contained HTML page with the figures and plots of runs written with --json
+    /// Make one self-contained HTML page of runs written with --json
     Report(Report),
-    /// From a measured slope: how many connections a machine holds, and what to set for them
+    /// Plan capacity from a measured slope: the connections that a machine holds, and the settings for them
     Plan(Plan),
-    /// Serve the bare epoll server that --vs-floor measures, until stdin ends
+    /// Serve the bare epoll server that --vs-floor measures, until stdin is closed
     Floor {
-        /// Threads, with a listener and a descriptor table each
+        /// Threads, each with its own listener and descriptor table
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_024))]
         threads: u32,
-        /// With TLS, a whole rustls connection kept for each client
+        /// With TLS, keeping a whole rustls connection per client
         #[arg(long, hide = true)]
         tls_whole: bool,
     },

@@ -7,25 +7,25 @@ use clap::Args;
 /// `plan`
 #[derive(Debug, Args)]
 pub(crate) struct Plan {
-    /// The JSON of a `hold` (--json), with the bytes a connection costs
+    /// The JSON of a `hold` (--json), for the bytes per connection
     #[arg(long, value_name = "FILE")]
     pub(crate) from: PathBuf,
     /// Memory of the server's machine [default: this one's]
     #[arg(long, value_parser = size, value_name = "SIZE", help_heading = "The machine")]
     pub(crate) memory: Option<u64>,
-    /// Memory kept for everything that is not a connection
+    /// Memory reserved for everything except connections
     #[arg(long, default_value = "1GiB", value_parser = size, value_name = "SIZE", help_heading = "The machine")]
     pub(crate) reserve: u64,
-    /// Descriptors its limit allows, LimitNOFILE [default: this process's hard limit]
+    /// The server's descriptor limit, LimitNOFILE [default: this process's hard limit]
     #[arg(long, value_name = "Y", value_parser = clap::value_parser!(u64).range(1..), help_heading = "The machine")]
     pub(crate) descriptors: Option<u64>,
-    /// Threads that hold streams [default: one a core]
+    /// Threads that hold streams [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_024), help_heading = "The machine")]
     pub(crate) shards: Option<u64>,
-    /// Plan for this many and say what they need, in place of as many as the machine holds
+    /// Plan for this number instead of the largest that the machine holds
     #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub(crate) connections: Option<u64>,
-    /// Set the sysctls that are too low, until the next boot (needs root); without it nothing is changed
+    /// Raise the sysctls that are too low, until the next boot (needs root); without it nothing is changed
     #[arg(long)]
     pub(crate) apply: bool,
     /// Write the plan as JSON
@@ -33,7 +33,7 @@ pub(crate) struct Plan {
     pub(crate) json: Option<PathBuf>,
 }
 
-/// `512MiB`, `16GiB`, `1.5TiB`, or plain bytes, up to a PiB.
+/// Parses `512MiB`, `16GiB`, `1.5TiB` or plain bytes, up to a PiB.
 fn size(text: &str) -> Result<u64, String> {
     const MOST_BYTES: f64 = 1_125_899_906_842_624.0;
     let units = [

@@ -7,7 +7,7 @@ use clap::Args;
 /// `report`
 #[derive(Debug, Args)]
 pub(crate) struct Report {
-    /// A directory with the JSON of runs (--json of a scenario); every *.json in it is read
+    /// A directory with the JSON of runs (--json of a scenario); all *.json files in it are read
     pub(crate) dir: PathBuf,
     /// The page to write
     #[arg(long, value_name = "FILE")]

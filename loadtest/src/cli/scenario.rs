@@ -1,4 +1,4 @@
-//! The scenarios and what each takes beside the common flags.
+//! The scenarios, and their arguments besides the common ones.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use clap::{Args, Subcommand};
 use super::common::Common;
 use super::value::{duration, per_cent, rate};
 
-/// What is run.
+/// The scenarios.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Scenario {
-    /// Memory: ramp to two plateaus and report bytes a connection as the slope between them
+    /// Memory: ramp up to two plateaus; bytes per connection are the slope between them
     Hold(Hold),
-    /// CPU: hold idle connections and report what the server burns for its heartbeats
+    /// CPU: hold idle connections and measure what the server's heartbeats cost
     Idle(Idle),
     /// Latency: publish to all on a fixed timetable; from the scheduled time to each client's read
     Broadcast(Broadcast),
@@ -20,11 +20,11 @@ pub(crate) enum Scenario {
     Unicast(Unicast),
     /// Latency: publish to all and to single users on one timetable
     Mixed(Mixed),
-    /// Recovery: cut all at once and connect anew with Last-Event-ID, while events are published
+    /// Recovery: disconnect all at once and reconnect with Last-Event-ID, while events are published
     Storm(Storm),
-    /// Isolation: broadcasts while a share of the clients never reads, and without those
+    /// Isolation: broadcasts with a share of clients that never read, and without them
     Slow(Slow),
-    /// Soak: clients leave and others come, at a rate for a time; memory over that time
+    /// Soak: clients leave and are replaced, at a rate for a time; memory over that time
     Churn(Churn),
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Hold {
     /// Connections at the first reading [default: a third of --connections]
     #[arg(long, value_name = "M")]
     pub(crate) plateau: Option<u32>,
-    /// Quiet time before each reading
+    /// Rest before each reading
     #[arg(long, default_value = "10s", value_parser = duration, value_name = "TIME")]
     pub(crate) rest: Duration,
 }
@@ -46,10 +46,10 @@ pub(crate) struct Hold {
 pub(crate) struct Idle {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// Seconds to measure for
+    /// Seconds of the measurement
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub(crate) seconds: u32,
-    /// How often server and floor (with --vs-floor) take turns
+    /// Rounds, in which server and floor (with --vs-floor) alternate
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
 }
@@ -62,10 +62,10 @@ pub(crate) struct Broadcast {
     /// Events to publish in each round
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) events: u32,
-    /// Events a second
+    /// Events per second
     #[arg(long, default_value_t = 2.0, value_parser = rate)]
     pub(crate) rate: f64,
-    /// How often server and floor (with --vs-floor) take turns; each round connects anew
+    /// Rounds, in which server and floor (with --vs-floor) alternate; each round connects anew
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
 }
@@ -75,10 +75,10 @@ pub(crate) struct Broadcast {
 pub(crate) struct Unicast {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// Events to publish in each round, each to the next of the users in a scattered order
+    /// Events to publish in each round, each to one user, in a scattered order
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) events: u32,
-    /// Events a second
+    /// Events per second
     #[arg(long, default_value_t = 500.0, value_parser = rate)]
     pub(crate) rate: f64,
     /// As in broadcast
@@ -91,13 +91,13 @@ pub(crate) struct Unicast {
 pub(crate) struct Mixed {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// Seconds to publish for in each round
+    /// Seconds of publishing in each round
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub(crate) seconds: u32,
-    /// Events to all, a second
+    /// Events per second to all
     #[arg(long, default_value_t = 0.5, value_parser = rate)]
     pub(crate) broadcast_rate: f64,
-    /// Events to single users, a second
+    /// Events per second to single users
     #[arg(long, default_value_t = 200.0, value_parser = rate)]
     pub(crate) unicast_rate: f64,
     /// As in broadcast
@@ -110,13 +110,13 @@ pub(crate) struct Mixed {
 pub(crate) struct Storm {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// Events to publish before the cut, as many from the cut on, as many when all are back
+    /// Events to publish before the cut, again while clients reconnect, and again when all are back
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) events: u32,
-    /// Events a second
+    /// Events per second
     #[arg(long, default_value_t = 20.0, value_parser = rate)]
     pub(crate) rate: f64,
-    /// The server keeps no history: publish nothing while clients are away (the floor never gets any)
+    /// The server keeps no history: publish nothing while clients are disconnected (always so for the floor)
     #[arg(long)]
     pub(crate) no_replay: bool,
     /// As in broadcast
@@ -127,15 +127,15 @@ pub(crate) struct Storm {
 /// `slow`
 #[derive(Debug, Args)]
 pub(crate) struct Slow {
-    /// How many in a hundred connect and never read, such as 10%
+    /// Percentage of clients that connect and never read, such as 10%
     #[arg(value_name = "P%", value_parser = per_cent)]
     pub(crate) share: u32,
     #[command(flatten)]
     pub(crate) common: Common,
-    /// Events to publish with them, and as many without
+    /// Events to publish with them, and again without them
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) events: u32,
-    /// Events a second
+    /// Events per second
     #[arg(long, default_value_t = 5.0, value_parser = rate)]
     pub(crate) rate: f64,
     /// As in broadcast
@@ -148,16 +148,16 @@ pub(crate) struct Slow {
 pub(crate) struct Churn {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// Departures a second, each with an arrival in its place
+    /// Departures per second; each client is replaced
     #[arg(long, default_value_t = 200.0, value_parser = rate)]
     pub(crate) rate: f64,
-    /// For how long
+    /// Duration
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=604_800))]
     pub(crate) seconds: u32,
 }
 
 impl Scenario {
-    /// The flags all have.
+    /// The common arguments.
     pub(crate) fn common_mut(&mut self) -> &mut Common {
         match self {
             Self::Hold(Hold { common, .. })

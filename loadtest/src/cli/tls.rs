@@ -1,4 +1,4 @@
-//! How the clients come by TLS.
+//! The arguments for TLS.
 
 use std::path::PathBuf;
 
@@ -7,13 +7,13 @@ use clap::{Args, ValueEnum};
 
 use crate::tls::{Cipher, Client, Trust};
 
-/// The flags of TLS.
+/// The arguments for TLS.
 #[derive(Debug, Args)]
 pub(crate) struct Tls {
-    /// Come by TLS; --spawn makes a certificate for the run, --floor keeps a whole rustls connection a client
+    /// Connect with TLS; --spawn makes a certificate, --floor keeps a whole rustls connection per client
     #[arg(long = "tls", help_heading = "The clients")]
     on: bool,
-    /// Take no certificates but those in this PEM file and what they sign [default: any, nothing is verified]
+    /// Accept only certificates in this PEM file or signed by one of them [default: any, nothing is verified]
     #[arg(
         long = "tls-ca",
         value_name = "FILE",
@@ -21,10 +21,10 @@ pub(crate) struct Tls {
         help_heading = "The clients"
     )]
     ca: Option<PathBuf>,
-    /// Whether later connections use the tickets of those before
+    /// Whether later connections use the tickets of earlier ones
     #[arg(long = "tls-resume", value_enum, default_value_t = Switch::On, help_heading = "The clients")]
     resume: Switch,
-    /// What the clients offer to seal with [default: all, in this order]
+    /// Ciphers that the clients offer [default: all, in this order]
     #[arg(long = "tls-cipher", value_enum, help_heading = "The clients")]
     cipher: Option<Cipher>,
 }
@@ -37,17 +37,17 @@ enum Switch {
 }
 
 impl Tls {
-    /// Whether --tls is there.
+    /// Returns true if --tls is given.
     pub(crate) fn asked_for(&self) -> bool {
         self.on
     }
 
-    /// Whether the certificate of a server that runs already is looked at.
+    /// Returns true if the certificate of a running server is verified.
     pub(crate) fn verifies(&self) -> bool {
         self.ca.is_some()
     }
 
-    /// Says so when a flag of TLS is there and no TLS.
+    /// An error if an argument for TLS is given without TLS.
     pub(crate) fn check_unused(&self) -> Result<()> {
         let idle = [
             ("--tls-ca", self.ca.is_some()),
@@ -55,15 +55,12 @@ impl Tls {
             ("--tls-cipher", self.cipher.is_some()),
         ];
         for (flag, given) in idle {
-            ensure!(
-                !given,
-                "{flag}: nobody comes by TLS; ask for --tls or an https:// URL"
-            );
+            ensure!(!given, "{flag} needs TLS: add --tls or an https:// URL");
         }
         Ok(())
     }
 
-    /// Whom the clients of a server that runs already trust.
+    /// The certificates that clients of a running server trust.
     pub(crate) fn trust(&self) -> Result<Trust> {
         match &self.ca {
             Some(path) => Trust::of_file(path),
@@ -71,7 +68,7 @@ impl Tls {
         }
     }
 
-    /// The clients of `host`. They keep as many tickets as there may be handshakes under way.
+    /// The clients of `host`. They keep as many tickets as there may be handshakes in flight.
     pub(crate) fn client(&self, host: &str, trust: Trust, in_flight: u32) -> Result<Client> {
         let tickets = (self.resume == Switch::On).then_some(in_flight as usize);
         Client::new(host, trust, self.cipher, tickets)

@@ -1,8 +1,8 @@
-//! The values of the command line that clap does not know.
+//! Parsers of command-line values that clap does not provide.
 
 use std::time::Duration;
 
-/// A rate a second.
+/// A rate per second.
 pub(super) fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if (0.001..=1e6).contains(&rate) => Ok(rate),

@@ -1,4 +1,4 @@
-//! Departures at a rate: which client leaves next.
+//! Chooses the clients that leave, at a given rate.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use slab::Slab;
 use super::conn::{Conn, Phase};
 use super::connect::Pace;
 
-/// Slots looked at to find one that streams, before this turn is given up.
+/// Slots that are checked for a stream before this pass gives up.
 const MAX_LOOKS: usize = 64;
 
-/// Round and round the slab, so that nobody is passed over and most have stayed a whole round.
+/// Walks round the slab, so that no client is skipped and most have stayed for a whole round.
 #[derive(Debug, Default)]
-pub(super) struct Churn {
+pub(super) struct Departures {
     pace: Option<Pace>,
     cursor: usize,
 }
 
-impl Churn {
-    /// One departure every `interval`, asked for about once a `turn`; zero stops them.
+impl Departures {
+    /// One departure per `interval`; called about once per `turn`. Zero stops departures.
     pub(super) fn new(interval: Duration, turn: Duration) -> Self {
         Self {
             pace: (!interval.is_zero()).then(|| Pace::new(interval, turn)),
@@ -30,7 +30,7 @@ impl Churn {
         self.pace.is_some()
     }
 
-    /// The key of the client that leaves now, if it is time for one.
+    /// The key of the client that leaves now, if one is due.
     pub(super) fn next(&mut self, conns: &Slab<Conn>) -> Option<usize> {
         let pace = self.pace.as_mut()?;
         let slots = conns.capacity().max(1);

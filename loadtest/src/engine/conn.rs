@@ -1,4 +1,4 @@
-//! One connection: its descriptor, how far its response has been read, and which events it has seen.
+//! One connection: its descriptor, the state of its response, and the events that it has seen.
 
 use std::borrow::Cow;
 use std::os::fd::OwnedFd;
@@ -10,13 +10,13 @@ use super::tally::Tally;
 use crate::parse::sse::{Block, Event};
 use crate::parse::{Decoder, Malformed, Reached};
 
-/// What the client holds for a connection. The assertion below is the module's promise.
+/// The client's state of a connection. The assertion below limits its size.
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) fd: OwnedFd,
-    /// Milliseconds of the engine's clock at which it was opened.
+    /// When it was opened, in milliseconds of the engine's clock.
     pub(crate) opened_ms: u32,
-    /// Its number in the run, which names its user.
+    /// Its number in the run, which determines its user.
     pub(crate) number: u32,
     /// Index of its source address.
     pub(crate) source: u16,
@@ -30,27 +30,27 @@ const _: () = assert!(
     "a connection of the client is to cost less than a cache line"
 );
 
-/// How far a connection has come.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// The kernel is still connecting it.
     Connecting,
-    /// The request is out, the answer's head is not in.
+    /// The request was sent, and the response's head is incomplete.
     Asked,
-    /// It streams.
+    /// A stream.
     Open,
-    /// It streams, and what comes is left in the kernel.
+    /// A stream that is not read; its bytes stay in the kernel.
     Deaf,
 }
 
 impl Phase {
-    /// Whether the stream has begun.
+    /// Returns true if the stream has begun.
     pub(crate) fn streams(self) -> bool {
         matches!(self, Self::Open | Self::Deaf)
     }
 }
 
-/// The numbered events a run publishes, `first..first + count`; anything else is foreign.
+/// The numbered events of a run, `first..first + count`. Any other event is foreign.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Window {
     pub(crate) first: u32,
@@ -60,15 +60,15 @@ pub(crate) struct Window {
 /// The payload of a numbered event.
 #[derive(Debug, Deserialize)]
 struct Stamp<'a> {
-    /// When the timetable had it, in nanoseconds of `CLOCK_MONOTONIC`.
+    /// The scheduled time, in nanoseconds of `CLOCK_MONOTONIC`.
     scheduled_ns: u64,
     n: u32,
-    /// The one user it was published to.
+    /// The user, if it was published to one user.
     #[serde(borrow)]
     user: Option<Cow<'a, str>>,
 }
 
-/// What a client takes along when it is cut and comes back.
+/// The state that a client keeps when it is disconnected and reconnects.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity {
     pub(crate) number: u32,
@@ -76,7 +76,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// A client that has seen nothing yet.
+    /// A client that has seen no event.
     pub(crate) fn new(number: u32) -> Self {
         Self {
             number,
@@ -86,7 +86,7 @@ impl Identity {
 }
 
 impl Conn {
-    /// A connection under way.
+    /// A connection that is being opened.
     pub(crate) fn new(fd: OwnedFd, opened_ms: u32, source: u16, identity: Identity) -> Self {
         Self {
             fd,
@@ -99,7 +99,7 @@ impl Conn {
         }
     }
 
-    /// Who it is, for its return.
+    /// Its state for a reconnect.
     pub(crate) fn identity(&self) -> Identity {
         Identity {
             number: self.number,
@@ -107,12 +107,12 @@ impl Conn {
         }
     }
 
-    /// Offset of the latest event it has seen.
+    /// The offset of the latest event that it has seen.
     pub(crate) fn last_offset(&self) -> Option<u32> {
         self.seen.next.checked_sub(1)
     }
 
-    /// Reads the next bytes and notes in `tally` what they bring.
+    /// Reads the next bytes and counts their events in `tally`.
     pub(crate) fn feed(
         &mut self,
         input: &[u8],
@@ -141,8 +141,8 @@ fn note(
     is_mine: &dyn Fn(&str) -> bool,
     tally: &mut Tally,
 ) {
-    // Whether it has an id or not, it is no event of the window. A stream begins with one, too, which
-    // ends no silence.
+    // With or without an id, it is not an event of the window. A stream also begins with one, which does not
+    // end a silence.
     if event.name == b"heartbeat" {
         tally.heartbeats += u64::from(!event.has_retry);
         return;
@@ -173,13 +173,13 @@ fn note(
     }
 }
 
-/// Which events of the window a connection has had: the highest, and a bit for each of the 64 up to it.
-/// An event that comes more than 64 places late counts as a duplicate; either way the run fails.
+/// The events of the window that a connection has received: the highest, and a bit for each of the 64 up to
+/// it. An event that is more than 64 positions late counts as a duplicate; either way the run fails.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sequence {
     /// One past the highest offset seen.
     next: u32,
-    /// Bit `i` is offset `next - 1 - i`.
+    /// Bit `i` stands for offset `next - 1 - i`.
     recent: [u32; 2],
 }
 

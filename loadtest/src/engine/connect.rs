@@ -1,4 +1,4 @@
-//! Opening a connection: when it may start, its socket, its request.
+//! Opens connections: pacing, socket, request.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -11,18 +11,18 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::{AuthStyle, Target};
 use crate::{clock, sys};
 
-/// When the next connect may start.
+/// Paces the connects.
 #[derive(Debug)]
 #[expect(clippy::struct_field_names, reason = "the unit belongs in the name")]
 pub(super) struct Pace {
     interval_ns: u64,
-    /// How far behind the pace may be and still catch up: the time a thread sleeps between turns.
+    /// How far connects may lag behind and still catch up: the time that a thread sleeps between passes.
     slack_ns: u64,
     next_ns: u64,
 }
 
 impl Pace {
-    /// One connect every `interval` (zero: no bound), asked for about once a `turn`.
+    /// One connect per `interval` (zero: no limit); called about once per `turn`.
     pub(super) fn new(interval: Duration, turn: Duration) -> Self {
         let interval_ns = clock::duration_ns(interval);
         Self {
@@ -32,7 +32,7 @@ impl Pace {
         }
     }
 
-    /// Whether a connect may start now; counts it when it may. A pause is not caught up on.
+    /// Returns true if a connect may start now, and counts it. A pause is not caught up on.
     pub(super) fn may_open(&mut self) -> bool {
         if self.interval_ns == 0 {
             return true;
@@ -46,7 +46,7 @@ impl Pace {
     }
 }
 
-/// A socket on its way to `to`. Its close is an RST, so that a run leaves no TIME_WAIT behind.
+/// Opens a socket to `to`. It closes with an RST, so that a run leaves no TIME_WAIT behind.
 pub(super) fn connect(
     to: SocketAddr,
     from: Option<IpAddr>,
@@ -70,7 +70,7 @@ pub(super) fn connect(
     Ok(socket.into())
 }
 
-/// Writes the request of connection `number`; `last_id` is where its stream is to be resumed.
+/// Writes the request of connection `number`; `last_id` resumes its stream.
 pub(super) fn write_request(
     request: &mut String,
     target: &Target,
@@ -82,7 +82,7 @@ pub(super) fn write_request(
             tokens.write(number, request);
         }
     };
-    // A file that names no users has them by the numbers of their lines.
+    // If a token file names no users, the numbers of its lines stand for them.
     let user = || {
         let named = target.user(number);
         named.unwrap_or_else(|| (number % target.users).to_string())
@@ -116,13 +116,13 @@ pub(super) fn write_request(
     request.push_str("\r\n");
 }
 
-/// The header of connection `number` in version 1 of HAProxy's PROXY protocol: the client is one of the addresses
-/// that RFC 2544 sets aside for benchmarks.
+/// The header of connection `number` in version 1 of HAProxy's PROXY protocol. The client's address is in
+/// the range that RFC 2544 reserves for benchmarks.
 pub(super) fn proxy_header(to: SocketAddr, number: u32) -> String {
     const FIRST: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
     const COUNT: u32 = 1 << 17;
     let client = Ipv4Addr::from_bits(FIRST.to_bits() + number % COUNT);
-    // The protocol wants both addresses of one kind; what the balancer's is, is of no account.
+    // The protocol requires two addresses of the same family. The balancer's own address does not matter.
     let port = to.port();
     format!("PROXY TCP4 {client} {FIRST} 50000 {port}\r\n")
 }

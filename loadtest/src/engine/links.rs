@@ -1,29 +1,29 @@
-//! A worker's TLS: what each of its connections holds of it, beside the slab of connections and by the same keys, so
-//! that clients without TLS hold nothing of it.
+//! The TLS state of a worker's connections. It is stored beside the slab of connections, with the same keys,
+//! so that clients without TLS have none.
 
 use super::UNFINISHED;
 use crate::parse::{Malformed, Reached};
-use crate::tls::{Client, Counts, Fault, Input, Link, Stopped};
+use crate::tls::{Client, Fault, Input, Link, Stopped, TlsCounts};
 
-/// The TLS of a worker's connections.
+/// The TLS state of a worker's connections.
 #[derive(Debug)]
 pub(super) struct Links {
     client: Client,
     by_key: Vec<Option<Link>>,
-    counts: Counts,
+    counts: TlsCounts,
 }
 
 impl Links {
-    /// Room for so many connections.
+    /// Reserves space for this number of connections.
     pub(super) fn new(client: Client, connections: usize) -> Self {
         Self {
             client,
             by_key: Vec::with_capacity(connections),
-            counts: Counts::default(),
+            counts: TlsCounts::default(),
         }
     }
 
-    /// Begins the handshake of a connection, with the request that follows it; what is to be sent is added to
+    /// Begins the handshake of a connection, after which the request is sent. Appends the bytes to send to
     /// `outgoing`.
     pub(super) fn start(
         &mut self,
@@ -40,7 +40,7 @@ impl Links {
         Ok(())
     }
 
-    /// Takes the next part of the response off what was read of a connection; see [`Link::receive`].
+    /// Takes the next part of the response from bytes that were read; see [`Link::receive`].
     pub(super) fn receive(
         &mut self,
         key: usize,
@@ -59,19 +59,19 @@ impl Links {
         })
     }
 
-    /// The connection has ended without a word.
+    /// The connection ended without `close_notify`.
     pub(super) fn truncated(&mut self) -> String {
         self.faulty(&Fault::Truncated)
     }
 
-    /// Nothing more is read of the connection.
+    /// The connection is no longer read.
     pub(super) fn end(&mut self, key: usize) {
         if let Some(link) = self.by_key.get_mut(key) {
             *link = None;
         }
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> TlsCounts {
         self.counts
     }
 

@@ -1,9 +1,8 @@
-//! The client engine: a few threads, an epoll each, a slab of small connections.
+//! The client engine: a few threads, each with an epoll and a slab of small connections.
 //!
-//! Every thread owns its sockets, source addresses, counts and descriptor table, so that a process holds
-//! as many connections as its limit times its threads; the engine sends commands through a channel and an
-//! eventfd, and reads counts that each thread publishes once a turn. Nothing here blocks for longer than
-//! the limit it is given.
+//! Every thread owns its sockets, source addresses, counts and descriptor table, so a process can hold its
+//! limit of connections per thread. The engine sends commands through a channel and an eventfd, and reads
+//! counts that each thread publishes once per pass. No call blocks for longer than its time limit.
 
 mod churn;
 mod conn;
@@ -34,24 +33,24 @@ use crate::clock::{self, Deadline};
 use crate::sys;
 use worker::Worker;
 
-/// How long a thread may take to answer: cutting its every connection is the longest it has to do.
+/// How long a thread may take to answer. Closing all its connections takes longest.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 
-/// Why a stream is lost whose connection has ended and whose body has not.
+/// The reason for losing a stream whose connection ended before its body.
 const UNFINISHED: &str = "ended without a terminating chunk";
 
-/// Running totals, added over the threads.
+/// Running totals of all threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Streaming now.
+    /// Streams at present.
     pub(crate) open: u64,
-    /// Streams that began, ever.
+    /// Streams that ever began.
     pub(crate) opened: u64,
-    /// Connections that never came to stream.
+    /// Connections that never became a stream.
     pub(crate) failed: u64,
-    /// Streams the other side ended or broke.
+    /// Streams that the other side ended or that broke.
     pub(crate) lost: u64,
-    /// Streams that never read and that the other side ended.
+    /// Streams without a reader that the other side ended.
     pub(crate) dropped: u64,
     pub(crate) heartbeats: u64,
     /// Distinct (event, client) pairs.
@@ -63,9 +62,9 @@ pub(crate) struct Counts {
 pub(crate) struct Engine {
     workers: Vec<Handle>,
     limits: Limits,
-    /// Connects ordered so far.
+    /// Connects requested so far.
     ordered: u64,
-    /// Streams cut by [`Engine::cut_all`] that have not been ordered back.
+    /// Streams closed by [`Engine::cut_all`] whose reconnect has not been requested.
     cut: u64,
 }
 
@@ -77,7 +76,7 @@ struct Handle {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the engine tells a thread.
+/// A command of the engine to a thread.
 #[derive(Debug)]
 enum Command {
     /// Open connections numbered `first`, `first + stride`, …
@@ -86,24 +85,24 @@ enum Command {
         stride: u32,
         count: u32,
     },
-    /// Cut every connection with an RST; answer when done.
+    /// Close every connection with an RST, and answer when done.
     CloseAll(Sender<()>),
-    /// The same, but remember who streamed; the answer is how many did.
+    /// The same, but keep the clients that had a stream, and answer with their number.
     CutAll(Sender<usize>),
-    /// Open those remembered anew, each where it left off.
+    /// Reconnect those clients, each from its last event.
     Reopen,
-    /// Let those that never read discard what has come, and see whether their streams have ended.
+    /// Let clients that never read discard their input, to see whether their streams have ended.
     Hear(Sender<()>),
-    /// Cut a stream every `interval` and open another in its place; zero ends that.
+    /// Close a stream per `interval` and open another instead; zero stops this.
     Churn {
         interval: Duration,
     },
-    /// Hand over the counts so far.
+    /// Return the counts so far.
     Collect(Sender<Tally>),
     Stop,
 }
 
-/// One thread's published counts; a cache line of its own, so that threads do not share one.
+/// The published counts of a thread, on a cache line of their own so that threads do not share one.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Live {
@@ -117,7 +116,7 @@ struct Live {
 }
 
 impl Engine {
-    /// Starts the threads. Says so when the connections do not fit their descriptors or addresses.
+    /// Starts the threads. Fails if the connections exceed descriptors or addresses.
     pub(crate) fn start(target: &Target, limits: &Limits, window: Window) -> Result<Self> {
         check_descriptors(limits)?;
         ensure!(
@@ -136,8 +135,8 @@ impl Engine {
         for index in 0..limits.threads {
             let (commands, inbox) = channel();
             let (started, start) = channel();
-            // Its last owner is the handle, which joins the thread first: it is closed in the table it
-            // was made in.
+            // The handle is its last owner and joins the thread first, so it is closed in the table where it
+            // was made.
             let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
             let live = Arc::new(Live::default());
             let (target, limits) = (target.clone(), limits.clone());
@@ -152,7 +151,7 @@ impl Engine {
                         });
                     match worker {
                         Ok(worker) => {
-                            let _ = started.send(Ok(())); // nobody waits: told to stop next
+                            let _ = started.send(Ok(())); // without a receiver, the next command is to stop
                             worker.run();
                         }
                         Err(error) => drop(started.send(Err(error))),
@@ -170,8 +169,8 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Opens connections until `connections` have been asked for since the last [`Engine::close_all`],
-    /// and waits until each streams or has failed. Returns the seconds it took.
+    /// Opens connections until `connections` have been requested since the last [`Engine::close_all`], and
+    /// waits until each is a stream or has failed. Returns the seconds it took.
     pub(crate) fn ramp_to(
         &mut self,
         connections: u32,
@@ -194,7 +193,7 @@ impl Engine {
             .with_context(|| format!("the ramp to {connections}"))
     }
 
-    /// Waits until every connect ordered has led to a stream or failed; returns the seconds it took.
+    /// Waits until every connect has led to a stream or failed; returns the seconds it took.
     fn wait_for_ordered(&self, more: u32, watch: &mut dyn FnMut(Counts)) -> Result<f64> {
         let start_ns = clock::now_ns();
         let limit = Deadline::after(self.ramp_limit(more));
@@ -215,46 +214,46 @@ impl Engine {
         }
     }
 
-    /// Cuts every connection with an RST and returns when all are gone.
+    /// Closes every connection with an RST, and returns when all are gone.
     pub(crate) fn close_all(&mut self) -> Result<()> {
         self.cut = 0;
         self.ask(Command::CloseAll).map(drop)
     }
 
-    /// Cuts every connection with an RST; those that streamed can be opened anew. Returns how many.
+    /// Closes every connection with an RST. Returns the number of streams, which can be reconnected.
     pub(crate) fn cut_all(&mut self) -> Result<u64> {
         let cut = self.ask(Command::CutAll)?;
         self.cut = cut.into_iter().map(|cut| cut as u64).sum();
         Ok(self.cut)
     }
 
-    /// Opens what [`Engine::cut_all`] cut, each with the last event id it had. `watch` sees the counts
-    /// until each streams again or has failed; returns the seconds it took.
+    /// Reconnects the streams that [`Engine::cut_all`] closed, each with its last event id. `watch` sees the
+    /// counts until each is a stream again or has failed. Returns the seconds it took.
     pub(crate) fn reopen(&mut self, watch: &mut dyn FnMut(Counts)) -> Result<f64> {
         let returning = std::mem::take(&mut self.cut);
         self.ordered += returning;
         self.send_all(|| Command::Reopen);
         self.wait_for_ordered(u32::try_from(returning)?, watch)
-            .context("the return of all")
+            .context("reconnecting all clients")
     }
 
-    /// Those that never read discard what has come from now on: streams that the server has ended show as
-    /// [`Counts::dropped`] a moment later.
+    /// From now on, clients that never read discard their input. Streams that the server has ended then show
+    /// up in [`Counts::dropped`].
     pub(crate) fn hear(&mut self) -> Result<()> {
         self.ask(Command::Hear).map(drop)
     }
 
-    /// From now on `rate` streams a second are cut, each for a newcomer in its place.
+    /// From now on, `rate` streams per second are closed and replaced.
     pub(crate) fn churn(&mut self, rate: f64) {
         let interval = Duration::from_secs_f64(f64::from(self.limits.threads) / rate);
         self.send_all(|| Command::Churn { interval });
     }
 
-    /// Ends [`Engine::churn`] and waits until every newcomer streams or has failed.
+    /// Ends [`Engine::churn`] and waits until every replacement is a stream or has failed.
     pub(crate) fn settle(&mut self) -> Result<()> {
         let interval = Duration::ZERO;
         self.send_all(|| Command::Churn { interval });
-        // An answer comes after the command before it has been obeyed.
+        // A thread answers only after it has carried out the command before.
         self.collect()?;
         let limit = Deadline::after(2 * self.limits.handshake);
         let missing = |counts: Counts| {
@@ -262,7 +261,10 @@ impl Engine {
             present < u64::from(self.limits.connections)
         };
         while missing(self.counts()) {
-            ensure!(!limit.passed(), "the newcomers' handshakes do not end");
+            ensure!(
+                !limit.passed(),
+                "the handshakes of replacement clients do not end"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
@@ -284,7 +286,7 @@ impl Engine {
         merged.context("an engine has at least one thread")
     }
 
-    /// The totals of this moment.
+    /// The current totals.
     pub(crate) fn counts(&self) -> Counts {
         self.workers
             .iter()
@@ -300,7 +302,7 @@ impl Engine {
             })
     }
 
-    /// Sends each thread a command with a reply channel and gathers the replies.
+    /// Sends each thread a command with a reply channel, and collects the replies.
     fn ask<T>(&self, command: impl Fn(Sender<T>) -> Command) -> Result<Vec<T>> {
         let replies: Vec<Receiver<T>> = self
             .workers
@@ -321,8 +323,8 @@ impl Engine {
             .collect()
     }
 
-    /// The longest a ramp may take: what the rate asks for, a second for every 200 without one, and two
-    /// handshakes' time.
+    /// The time limit of a ramp: what the rate requires, or a second per 200 connections without a rate, plus
+    /// two handshakes' time.
     fn ramp_limit(&self, connections: u32) -> Duration {
         let rate = self.limits.rate.unwrap_or(f64::INFINITY).clamp(1e-3, 200.0);
         Duration::from_secs_f64(f64::from(connections) / rate) + 2 * self.limits.handshake
@@ -337,20 +339,20 @@ impl Drop for Engine {
             .iter_mut()
             .filter_map(|worker| worker.thread.take())
         {
-            let _ = thread.join(); // its panic has been printed where it happened
+            let _ = thread.join(); // its panic was printed when it happened
         }
     }
 }
 
 impl Handle {
     fn send(&self, command: Command) {
-        // A thread that is gone shows as a missing answer or a ramp that does not end.
+        // If a thread has ended, an answer is missing or a ramp does not finish.
         let _ = self.commands.send(command);
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
 }
 
-/// Says so when a thread's connections do not fit its descriptor table.
+/// Fails if a thread's connections exceed its descriptor table.
 fn check_descriptors(limits: &Limits) -> Result<()> {
     let may_open = sys::raise_descriptor_limit();
     let each = u64::from(limits.connections.div_ceil(limits.threads)) + sys::SPARE_DESCRIPTORS;
@@ -371,7 +373,7 @@ fn check_descriptors(limits: &Limits) -> Result<()> {
     Ok(())
 }
 
-/// How many of `total` fall to part `index` of `parts`.
+/// The share of `total` for part `index` of `parts`.
 fn share(total: u32, parts: u32, index: u32) -> u32 {
     total / parts + u32::from(index < total % parts)
 }

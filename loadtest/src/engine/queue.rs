@@ -1,8 +1,8 @@
-//! Who is to connect next.
+//! The order in which clients connect.
 
 use super::conn::Identity;
 
-/// The connects still to be made: newcomers by number, then those that come back.
+/// Connects still to be made: new clients by number, then reconnects.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     next: u32,
@@ -12,19 +12,19 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Newcomers numbered `first`, `first + stride`, …
+    /// New clients numbered `first`, `first + stride`, …
     pub(super) fn add(&mut self, first: u32, stride: u32, count: u32) {
         self.next = first;
         self.stride = stride;
         self.left += count;
     }
 
-    /// One newcomer with this number.
+    /// One new client with this number.
     pub(super) fn add_newcomer(&mut self, number: u32) {
         self.returning.push(Identity::new(number));
     }
 
-    /// Clients that were cut, with what they have seen.
+    /// Clients that were disconnected, with their state.
     pub(super) fn add_returning(&mut self, cut: &mut Vec<Identity>) {
         self.returning.append(cut);
     }
@@ -33,7 +33,7 @@ impl Queue {
         self.left == 0 && self.returning.is_empty()
     }
 
-    /// The next to connect.
+    /// The next client to connect.
     pub(super) fn pop(&mut self) -> Option<Identity> {
         if self.left == 0 {
             return self.returning.pop();

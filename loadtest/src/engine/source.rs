@@ -1,28 +1,28 @@
-//! Source addresses: one of 127.0.0.0/8 for every 9,500 connections, or those of a list.
+//! Source addresses: one of 127.0.0.0/8 per 9,500 connections, or those of a list.
 //!
-//! The kernel finds a free port by search, which slows as an address fills, and there are some 28,000
-//! ports to one. Each worker has places of its own, so no count is shared.
+//! The kernel searches for a free port, which slows down as an address fills up; an address has some 28,000
+//! ports. Each worker has its own share, so no count is shared.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Result, ensure};
 
-/// Connections from one address.
+/// Connections per address.
 pub(crate) const MAX_PER_SOURCE: u32 = 9_500;
 
-/// Where the connections of a run come from.
+/// The source addresses of a run's connections.
 #[derive(Clone, Debug)]
 pub(crate) enum Origin {
-    /// 127.1.0.1 and on: as many as it takes.
+    /// 127.1.0.1 and the following, as many as necessary.
     Loopback,
     /// These addresses, shared by the workers.
     Listed(Vec<IpAddr>),
-    /// Whatever the kernel chooses.
+    /// The kernel's choice.
     Kernel,
 }
 
 impl Origin {
-    /// The origin for a target: as listed, of one family with it; otherwise by where it is.
+    /// The source addresses for a target: the listed ones, of its address family, or by its location.
     pub(crate) fn new(target: IpAddr, listed: &[IpAddr]) -> Result<Self> {
         if !listed.is_empty() {
             for source in listed {
@@ -40,7 +40,7 @@ impl Origin {
         })
     }
 
-    /// Says so when `connections` find no place.
+    /// Fails if `connections` exceed the addresses.
     pub(crate) fn check(&self, connections: u32, workers: u32) -> Result<()> {
         if let Self::Listed(sources) = self {
             let room = u64::from(places_each(workers)) * sources.len() as u64;
@@ -57,18 +57,18 @@ impl Origin {
     }
 }
 
-/// The addresses of one worker and how many connections each has.
+/// The addresses of a worker, and the connections of each.
 #[derive(Debug)]
 pub(crate) struct Sources {
     addresses: Vec<Option<IpAddr>>,
     used: Vec<u32>,
-    /// Connections from one address by this worker.
+    /// This worker's connections per address.
     places: u32,
     turn: usize,
 }
 
 impl Sources {
-    /// Addresses enough for the `connections` of one of `workers`.
+    /// Enough addresses for the `connections` of one of `workers`.
     pub(crate) fn new(origin: &Origin, worker: u32, workers: u32, connections: u32) -> Self {
         let (addresses, places) = match origin {
             Origin::Loopback => {
@@ -90,7 +90,7 @@ impl Sources {
         }
     }
 
-    /// Takes a place on the next address that has one; no address leaves the choice to the kernel.
+    /// Takes the next address with room; without addresses the kernel chooses.
     pub(crate) fn take(&mut self) -> Option<(u16, Option<IpAddr>)> {
         for _ in 0..self.used.len() {
             self.turn = (self.turn + 1) % self.used.len();
@@ -102,7 +102,7 @@ impl Sources {
         None
     }
 
-    /// Gives a place back.
+    /// Returns the address of a connection.
     pub(crate) fn give_back(&mut self, source: u16) {
         let used = &mut self.used[usize::from(source)];
         debug_assert!(*used > 0, "given back more often than taken");
@@ -110,12 +110,12 @@ impl Sources {
     }
 }
 
-/// A worker's part of a listed address.
+/// A worker's share of a listed address.
 fn places_each(workers: u32) -> u32 {
     (MAX_PER_SOURCE / workers.max(1)).max(1)
 }
 
-/// From 127.1.0.1 on, without the .0 and .255 that look like networks.
+/// From 127.1.0.1, without .0 and .255, which look like network addresses.
 fn loopback(place: u32) -> IpAddr {
     let base = u32::from(Ipv4Addr::new(127, 1, 0, 1));
     Ipv4Addr::from(base + place / 254 * 256 + place % 254).into()

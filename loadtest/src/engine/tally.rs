@@ -1,4 +1,4 @@
-//! What the workers count. Each keeps its own tally, no counter is shared; they are merged at the end.
+//! Counts of the workers. Each has its own tally, and these are merged at the end.
 
 use std::collections::BTreeMap;
 
@@ -7,41 +7,41 @@ use hdrhistogram::Histogram;
 use super::conn::Window;
 use crate::tls;
 
-/// Latencies are recorded up to a minute; a later one counts as a minute.
+/// Latencies are recorded up to a minute; longer ones count as a minute.
 const MAX_LATENCY_NS: u64 = 60_000_000_000;
 
-/// Counts of one worker, or of all once merged.
+/// The counts of one worker, or of all after merging.
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
-    /// The events that count.
+    /// The events that are counted.
     pub(crate) window: Window,
-    /// From the scheduled time to the client's read, in nanoseconds, one value an event and client.
+    /// From the scheduled time to the client's read, in nanoseconds, per event and client.
     pub(crate) latency_ns: Histogram<u64>,
-    /// By offset in the window: how many clients got it, and when the last did.
+    /// By offset in the window: the number of clients that received it, and when the last did.
     pub(crate) events: Vec<Spread>,
     /// Heartbeat events.
     pub(crate) heartbeats: u64,
-    /// Copies of an event beyond the first, by client.
+    /// Duplicate events, per client.
     pub(crate) duplicates: u64,
-    /// Events that came after a later one.
+    /// Events that arrived after a later one.
     pub(crate) out_of_order: u64,
     /// Events that this run did not publish.
     pub(crate) foreign: u64,
-    /// Events for one user that another got.
+    /// Events for one user that another user received.
     pub(crate) misdirected: u64,
-    /// What came of their TLS.
-    pub(crate) tls: tls::Counts,
-    /// Why connections failed or ended, and how many each.
+    /// TLS handshakes and faults.
+    pub(crate) tls: tls::TlsCounts,
+    /// Why connections failed or ended, with the number of each.
     pub(crate) failures: BTreeMap<String, u64>,
 }
 
-/// How far one event has spread.
+/// The delivery of one event.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spread {
     pub(crate) clients: u32,
     pub(crate) last_ns: u64,
     pub(crate) scheduled_ns: u64,
-    /// The id the server gave it.
+    /// Its id.
     id: Option<Box<str>>,
 }
 
@@ -58,12 +58,12 @@ impl Tally {
             out_of_order: 0,
             foreign: 0,
             misdirected: 0,
-            tls: tls::Counts::default(),
+            tls: tls::TlsCounts::default(),
             failures: BTreeMap::new(),
         }
     }
 
-    /// Notes that one more client has read the event at `offset`.
+    /// Counts another client that has read the event at `offset`.
     pub(crate) fn arrived(&mut self, offset: u32, scheduled_ns: u64, now_ns: u64) {
         self.latency_ns
             .saturating_record(now_ns.saturating_sub(scheduled_ns));
@@ -75,7 +75,7 @@ impl Tally {
         event.scheduled_ns = scheduled_ns;
     }
 
-    /// Notes the id that the event at `offset` came with; all clients get the same.
+    /// Notes the id of the event at `offset`, which is the same for all clients.
     pub(crate) fn named(&mut self, offset: u32, id: &[u8]) {
         if let Some(event) = self.events.get_mut(offset as usize)
             && event.id.is_none()
@@ -90,7 +90,7 @@ impl Tally {
         self.events.get(offset as usize)?.id.as_deref()
     }
 
-    /// Notes why a connection ended.
+    /// Counts a connection that ended, by reason.
     pub(crate) fn failed(&mut self, reason: String) {
         *self.failures.entry(reason).or_default() += 1;
     }
@@ -129,7 +129,7 @@ impl Tally {
 }
 
 impl Spread {
-    /// Nanoseconds from scheduled to the last of `clients`; `None` when not all of them got it.
+    /// Nanoseconds from the scheduled time to the last of `clients`; `None` if not all received it.
     pub(crate) fn time_to_last_ns(&self, clients: u32) -> Option<u64> {
         let whole = clients > 0 && self.clients == clients;
         whole.then(|| self.last_ns.saturating_sub(self.scheduled_ns))

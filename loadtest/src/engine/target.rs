@@ -1,4 +1,4 @@
-//! Where and how the clients of a run connect, and the bounds it is held to.
+//! The target of a run's clients, and the limits of the run.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,56 +10,56 @@ use crate::template::Template;
 use crate::tls;
 use crate::token::Tokens;
 
-/// Where and how the clients connect.
+/// The target and the request of the clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     /// The `Host` header.
     pub(crate) host: String,
-    /// The path of the stream, perhaps with a query.
+    /// The path of the stream, which may have a query.
     pub(crate) path: Template,
-    /// Headers beside `Host`, `Accept` and the token's.
+    /// Headers besides `Host`, `Accept` and the token's.
     pub(crate) headers: Vec<(String, Template)>,
     pub(crate) auth: AuthStyle,
-    /// Whether a PROXY header comes first, before any TLS.
+    /// True if a PROXY header comes first, before any TLS.
     pub(crate) proxy_protocol: bool,
-    /// How they come by TLS, if they do.
+    /// The TLS settings, if they use TLS.
     pub(crate) tls: Option<tls::Client>,
     pub(crate) tokens: Option<Tokens>,
-    /// Users that the connections belong to, in turn.
+    /// Users of the connections, in rotation.
     pub(crate) users: u32,
     pub(crate) origin: Origin,
 }
 
-/// How a client shows its token.
+/// How a client sends its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AuthStyle {
     /// `?token=` in the URL
     Query,
     /// `Authorization: Bearer`
     Header,
-    /// Not at all
+    /// No token
     None,
 }
 
-/// The bounds a run is held to.
+/// The limits of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     pub(crate) threads: u32,
-    /// Connections at one time.
+    /// Open connections.
     pub(crate) connections: u32,
-    /// Connections not yet streaming at one time.
+    /// Connections that are not yet streams.
     pub(crate) in_flight: u32,
-    /// Connections a second over all threads.
+    /// Connections per second, over all threads.
     pub(crate) rate: Option<f64>,
-    /// How long one handshake may take.
+    /// Time limit of a handshake.
     pub(crate) handshake: Duration,
-    /// So many in a hundred read the head of their stream and nothing after it.
+    /// Percentage of clients that read only the head of their stream.
     pub(crate) deaf_per_cent: u32,
 }
 
 impl Target {
-    /// Whether connection `number` belongs to `user`, a user's id in an event.
+    /// Returns true if connection `number` belongs to `user`, a user's id in an event.
     pub(super) fn is_user(&self, number: u32, user: &str) -> bool {
         match &self.tokens {
             Some(tokens) => tokens.is_user(number, user),
@@ -67,7 +67,7 @@ impl Target {
         }
     }
 
-    /// The id of the user with this number; `None` where a token file does not say.
+    /// The id of the user with this number; `None` if a token file does not name it.
     pub(crate) fn user(&self, number: u32) -> Option<String> {
         match &self.tokens {
             Some(tokens) => tokens.user(number),
@@ -77,13 +77,13 @@ impl Target {
 }
 
 impl Limits {
-    /// Whether connection `number` is one of those that never read: they are spread evenly.
+    /// Returns true if connection `number` never reads. Such connections are spread evenly.
     pub(crate) fn is_deaf(&self, number: u32) -> bool {
         let deaf_below = |number: u64| number * u64::from(self.deaf_per_cent) / 100;
         deaf_below(u64::from(number) + 1) > deaf_below(number.into())
     }
 
-    /// How many of the first `connections` read.
+    /// The number of readers among the first `connections`.
     pub(crate) fn reading(&self, connections: u32) -> u32 {
         let deaf = u64::from(connections) * u64::from(self.deaf_per_cent) / 100;
         connections - u32::try_from(deaf).unwrap_or(connections)

@@ -1,8 +1,8 @@
-//! One load thread: opens connections within its bounds, reads what comes, counts it.
+//! A load thread: opens connections within its limits, reads, and counts.
 //!
-//! Sockets are registered once, edge-triggered, and read until a short read or EAGAIN. The time of an
-//! arrival is read after each `recv`, not once a wake-up, so that a client's place in the queue counts.
-//! [`ready`] has what is done with one that is ready.
+//! Sockets are registered once, edge-triggered, and read until a short read or EAGAIN. The arrival time is
+//! taken after each `recv` instead of once per wake-up, so that it includes the wait behind other sockets.
+//! [`ready`] handles sockets that are ready.
 
 mod ready;
 
@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use rustix::time::Timespec;
 use slab::Slab;
 
-use super::churn::Churn;
+use super::churn::Departures;
 use super::conn::{Conn, Identity, Phase, Window};
 use super::connect::{Pace, connect};
 use super::links::Links;
@@ -31,16 +31,16 @@ use super::{Command, Limits, Live, Target, share};
 use crate::clock;
 use crate::parse::sse::Block;
 
-/// The eventfd's place in `epoll_data`; no slab key reaches it.
+/// Identifies the eventfd in `epoll_data`; no slab key is that large.
 const WAKE: u64 = u64::MAX;
-/// Readiness taken from the kernel in one call.
+/// Events taken from epoll in one call.
 const EVENTS_PER_WAIT: usize = 512;
-/// Connects started before the thread looks at its sockets again.
+/// Connects started before the thread checks its sockets again.
 const OPENS_PER_TURN: u32 = 32;
-/// The pause between looks at the clock while there is something to open or to time out.
+/// The pause between checks of the clock while there are connects or timeouts to handle.
 const TURN: Duration = Duration::from_millis(2);
 const READ_BUFFER_BYTES: usize = 64 * 1024;
-/// What a client that never reads lets the kernel hold for it, so that its server soon notices.
+/// The receive buffer of a client that never reads. It is small, so that the server soon notices.
 const DEAF_BUFFER_BYTES: usize = 4 * 1024;
 
 /// A load thread's state.
@@ -52,17 +52,17 @@ pub(super) struct Worker {
     wake: Arc<OwnedFd>,
     live: Arc<Live>,
     conns: Slab<Conn>,
-    /// Their TLS, where they come by it.
+    /// Their TLS state, if they use TLS.
     links: Option<Links>,
     sources: Sources,
     queue: Queue,
-    /// Clients that were cut and are to come back.
+    /// Disconnected clients that are to reconnect.
     cut: Vec<Identity>,
-    churn: Churn,
-    /// Clients that never read do so now, to see whether they were cut off.
+    churn: Departures,
+    /// True if clients that never read discard their input, to see whether they were disconnected.
     hearing: bool,
     limits: Limits,
-    /// Handshakes in the order they began: slab key and the time that tells a reused key.
+    /// Handshakes in order of their start: slab key, and the time that identifies a reused key.
     handshakes: VecDeque<(u32, u32)>,
     in_flight: u32,
     max_in_flight: u32,
@@ -85,20 +85,20 @@ struct Totals {
     dropped: u64,
 }
 
-/// How a connection left.
+/// How a connection ended.
 #[derive(Debug)]
 enum Gone {
-    /// The other side ended it, or it broke.
+    /// The other side closed it, or it broke.
     Because(String),
-    /// The server had enough of a client that never reads.
+    /// The server closed a client that never reads.
     Dropped,
-    /// We cut it.
+    /// The load closed it.
     Cut,
 }
 
 impl Worker {
-    /// The worker with this `index`, its slab reserved and its epoll made. Called in its thread, in a
-    /// descriptor table of its own.
+    /// The worker with this `index`, with a reserved slab and an epoll. Call this in its thread, which has
+    /// its own descriptor table.
     pub(super) fn new(
         index: u32,
         target: Target,
@@ -129,7 +129,7 @@ impl Worker {
             conns: Slab::with_capacity(connections as usize),
             queue: Queue::default(),
             cut: Vec::new(),
-            churn: Churn::default(),
+            churn: Departures::default(),
             hearing: false,
             handshakes: VecDeque::new(),
             in_flight: 0,
@@ -147,7 +147,7 @@ impl Worker {
         })
     }
 
-    /// Works until told to stop.
+    /// Runs until it is stopped.
     pub(super) fn run(mut self) {
         let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
         let mut buffer = vec![MaybeUninit::uninit(); READ_BUFFER_BYTES];
@@ -156,8 +156,8 @@ impl Worker {
             for event in &events {
                 match event.data.u64() {
                     WAKE => drop(rustix::io::read(&self.wake, &mut [0; 8])),
-                    // A key names one connection throughout a batch: each socket shows up once in it,
-                    // and keys are given out anew only after it.
+                    // A key identifies one connection within a batch: each socket occurs once in it, and keys
+                    // are reused only after it.
                     key => self.ready(
                         usize::try_from(key).expect("our own key"),
                         event.flags,
@@ -191,7 +191,7 @@ impl Worker {
                 self.close_all();
                 self.cut.clear();
                 self.publish();
-                let _ = done.send(()); // whoever asked may have given up
+                let _ = done.send(()); // the caller may have given up
             }
             Command::CutAll(done) => {
                 let streaming = self.conns.iter().filter(|(_, conn)| conn.phase.streams());
@@ -207,7 +207,7 @@ impl Worker {
                 self.hear_all();
                 let _ = done.send(()); // as above
             }
-            Command::Churn { interval } => self.churn = Churn::new(interval, TURN),
+            Command::Churn { interval } => self.churn = Departures::new(interval, TURN),
             Command::Collect(reply) => {
                 self.tally.tls = self.links.as_ref().map(Links::counts).unwrap_or_default();
                 drop(reply.send(self.tally.clone()));
@@ -245,7 +245,7 @@ impl Worker {
         }
     }
 
-    /// Lets some leave, each with a newcomer in its place.
+    /// Closes some streams and replaces each with a new client.
     fn churn_some(&mut self) {
         for _ in 0..OPENS_PER_TURN {
             let Some(key) = self.churn.next(&self.conns) else {

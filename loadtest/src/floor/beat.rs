@@ -1,4 +1,4 @@
-//! When the floor's heartbeats are due.
+//! Schedules the floor's heartbeats.
 
 /// Heartbeats spread evenly over a period.
 #[derive(Debug, Default)]
@@ -6,12 +6,12 @@ pub(super) struct Beat {
     period_ms: u64,
     start_ns: u64,
     sent: u64,
-    /// Where the next one goes.
+    /// The next connection in turn.
     pub(super) turn: usize,
 }
 
 impl Beat {
-    /// A heartbeat to each connection every `period_ms`, from `start_ns` on; 0 is none.
+    /// One heartbeat to each connection per `period_ms`, from `start_ns`; 0 means none.
     pub(super) fn new(period_ms: u64, start_ns: u64) -> Self {
         Self {
             period_ms,
@@ -25,7 +25,7 @@ impl Beat {
         self.period_ms > 0
     }
 
-    /// How many are due by `now_ns` among `conns` connections and not yet sent; counts them as sent.
+    /// The number of heartbeats due by `now_ns` for `conns` connections; counts them as sent.
     pub(super) fn due(&mut self, conns: usize, now_ns: u64) -> u64 {
         if !self.is_on() {
             return 0;

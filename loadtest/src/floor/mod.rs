@@ -1,13 +1,13 @@
-//! The floor: what the kernel alone costs. A bare epoll server that answers a fixed head, holds, and
-//! sends one buffer to all.
+//! The floor: the cost of the kernel alone. A bare epoll server that answers a fixed head, holds connections
+//! and sends one buffer to all.
 //!
-//! It parses nothing, signs nobody in and keeps a descriptor and a byte a connection, so that what the server under
-//! test costs above it is that server's own. It runs as a process of its own (this program, the
-//! command `floor`), with as many `SO_REUSEPORT` threads as the server has shards, each with a descriptor
-//! table of its own, and takes commands as lines on stdin; the end of stdin ends it.
+//! It parses nothing, checks no token, and keeps a descriptor and a byte per connection. Whatever the server
+//! under test costs above it is the server's own. It is a separate process (this program, the command
+//! `floor`) with as many `SO_REUSEPORT` threads as the server has shards, each with its own descriptor
+//! table. It takes commands as lines on stdin, and ends when stdin is closed.
 //!
-//! Asked for TLS, it is no floor but a yardstick of another kind: what TLS costs a server that keeps all that rustls
-//! has of each client ([`whole`]).
+//! With TLS it is not a floor but another comparison: the cost of TLS in a server that keeps the whole rustls
+//! connection of each client ([`whole`]).
 
 mod beat;
 mod serve;
@@ -23,7 +23,7 @@ pub(crate) use serve::run;
 
 use crate::sys;
 
-/// The heartbeat of the contract, as one chunk: what the floor sends in the server's place.
+/// The heartbeat of the contract, as one chunk: the floor sends the same bytes as the server.
 pub(crate) const HEARTBEAT: &[u8] =
     b"2f\r\nid: 1700000000000-0\nevent: heartbeat\ndata: {}\n\n\r\n";
 
@@ -36,7 +36,8 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    /// Starts one with this many threads on a free port; with TLS if it is to keep a whole rustls connection a client.
+    /// Starts a floor with this many threads on a free port. With TLS it keeps a whole rustls connection per
+    /// client.
     pub(crate) fn start(threads: u32, tls_whole: bool) -> Result<Self> {
         let this = std::env::current_exe().context("the path of this program")?;
         let mut command = Command::new(this);
@@ -61,7 +62,7 @@ impl Floor {
         })
     }
 
-    /// Where it listens.
+    /// Its address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -71,12 +72,12 @@ impl Floor {
         self.child.id()
     }
 
-    /// Sends `frame` to every connection, each thread to its own in a loop of bare sends.
+    /// Sends `frame` to every connection; each thread sends to its own.
     pub(crate) fn broadcast(&mut self, frame: &[u8]) -> Result<()> {
         self.send(format!("broadcast {}\n", frame.len()), frame)
     }
 
-    /// Sends `frame` to one connection: of all that it holds the `number`th, in an order of its own.
+    /// Sends `frame` to one connection: the `number`th in the floor's own order.
     pub(crate) fn unicast(&mut self, number: u32, frame: &[u8]) -> Result<()> {
         self.send(format!("unicast {number} {}\n", frame.len()), frame)
     }
@@ -89,7 +90,7 @@ impl Floor {
             .context("the floor is gone")
     }
 
-    /// Sends a heartbeat to every connection once in `period_ms`, spread evenly; 0 stops it.
+    /// Sends a heartbeat to every connection once per `period_ms`, spread evenly; 0 stops this.
     pub(crate) fn heartbeats(&mut self, period_ms: u64) -> Result<()> {
         writeln!(self.commands, "heartbeats {period_ms}").context("the floor is gone")
     }
@@ -97,7 +98,7 @@ impl Floor {
 
 impl Drop for Floor {
     fn drop(&mut self) {
-        let _ = self.child.kill(); // it holds nothing worth a goodbye
+        let _ = self.child.kill(); // it has nothing to save
         let _ = self.child.wait();
     }
 }

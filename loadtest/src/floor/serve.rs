@@ -28,11 +28,11 @@ const HEAD: &[u8] =
 const LISTENER: u64 = u64::MAX;
 const WAKE: u64 = u64::MAX - 1;
 const EVENTS_PER_WAIT: usize = 512;
-/// Connections accepted before a thread looks at its sockets again.
+/// Connections accepted before a thread checks its sockets again.
 const ACCEPTS_PER_TURN: u32 = 64;
 const BACKLOG: i32 = 4096;
 const MAX_FRAME_BYTES: usize = 1024 * 1024;
-/// How often due heartbeats are sent: the server's wheel turns as often, so both wake as often.
+/// How often heartbeats are sent: the same interval as a tick of the server's wheel, for equal wake-ups.
 const TICK_MS: u64 = 31;
 
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ enum Command {
     Heartbeats { period_ms: u64 },
 }
 
-/// Serves until the end of stdin. The address goes to stdout as one line.
+/// Serves until stdin is closed. Writes the address to stdout as one line.
 pub(crate) fn run(threads: u32, tls_whole: bool) -> Result<()> {
     sys::raise_descriptor_limit();
     let config = tls_whole.then(tls::server_config).transpose()?;
@@ -73,7 +73,7 @@ pub(crate) fn run(threads: u32, tls_whole: bool) -> Result<()> {
     let mut stdin = std::io::stdin().lock();
     while let Some(command) = next_command(&mut stdin)? {
         if let Command::Unicast { number, frame } = command {
-            // SO_REUSEPORT may have left a thread without any connection.
+            // SO_REUSEPORT may leave a thread without connections.
             let holding = handles
                 .iter()
                 .filter(|handle| handle.held.load(Ordering::Relaxed) > 0);
@@ -91,12 +91,12 @@ pub(crate) fn run(threads: u32, tls_whole: bool) -> Result<()> {
     Ok(())
 }
 
-/// A thread as the main one sees it.
+/// A thread as seen by the main thread.
 #[derive(Debug)]
 struct Handle {
     commands: Sender<Command>,
     wake: Arc<OwnedFd>,
-    /// Connections it holds, as of its last turn.
+    /// The number of connections as of its last pass.
     held: Arc<AtomicUsize>,
 }
 
@@ -163,7 +163,7 @@ struct Thread {
     wake: Arc<OwnedFd>,
     held: Arc<AtomicUsize>,
     conns: Slab<Conn>,
-    /// Their TLS, where they have it.
+    /// Their TLS state, if they use TLS.
     whole: Option<Whole>,
     beat: Beat,
 }
@@ -171,7 +171,7 @@ struct Thread {
 #[derive(Debug)]
 struct Conn {
     fd: OwnedFd,
-    /// Bytes of the request's closing `\r\n\r\n` seen in a row; 4 is a stream.
+    /// Bytes of the request's final `\r\n\r\n` seen in a row; 4 means a stream.
     matched: u8,
 }
 
@@ -204,7 +204,7 @@ impl Thread {
     }
 
     fn run(mut self) {
-        // Nothing else of the process is used here but the epoll, listener and eventfd it already has.
+        // The thread uses only its epoll, listener and eventfd, which exist already.
         if let Err(error) = sys::copy_descriptor_table() {
             panic!("a descriptor table of its own: {error}");
         }
@@ -258,7 +258,7 @@ impl Thread {
             let slot = self.conns.vacant_entry();
             let accepted = self.whole.as_mut().map(|whole| whole.accepted(slot.key()));
             if let Some(Err(_)) = accepted {
-                continue; // the client will say
+                continue; // the client counts missing events
             }
             let key = EventData::new_u64(slot.key() as u64);
             let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
@@ -287,7 +287,7 @@ impl Thread {
                         opened = bytes;
                         &opened[..]
                     }
-                    Err(_) => return self.closed(key), // the client will say
+                    Err(_) => return self.closed(key), // the client counts missing events
                 },
             };
             if conn.asks(request) {
@@ -318,7 +318,7 @@ impl Thread {
         }
     }
 
-    /// The connection in slot `at`, or in the next that has one. A ramp fills slots densely, so it is near.
+    /// The connection in slot `at`, or in the next occupied slot. A ramp fills slots densely, so it is near.
     fn occupied(&self, at: usize) -> Option<usize> {
         let slots = self.conns.capacity().max(1);
         let at = at % slots;
@@ -326,7 +326,7 @@ impl Thread {
         keys.find(|&key| self.conns.contains(key))
     }
 
-    /// The next connection in turn gets its heartbeat.
+    /// Sends a heartbeat to the next connection in turn.
     fn beat_next(&mut self) {
         let Some(key) = self.occupied(self.beat.turn) else {
             return;
@@ -337,7 +337,7 @@ impl Thread {
 }
 
 impl Conn {
-    /// Whether these bytes end its request; a stream's client has nothing to say.
+    /// Returns true if these bytes complete the request. The input of a stream is ignored.
     fn asks(&mut self, bytes: &[u8]) -> bool {
         let asked = self.matched == 4;
         self.matched = bytes
@@ -352,7 +352,7 @@ impl Conn {
     }
 
     fn send(&self, key: usize, whole: &mut Option<Whole>, frame: &[u8]) {
-        // Short or failed, the client will say: it counts what does not come.
+        // Errors and short sends are ignored here: the client counts missing events.
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         match whole {
             None => drop(send(&self.fd, frame, flags)),

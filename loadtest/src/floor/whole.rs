@@ -1,6 +1,6 @@
-//! The floor's TLS: a whole rustls connection a client, as a server keeps that does not take it apart.
+//! TLS for the floor: a whole rustls connection per client, as in a server that does not take it apart.
 //!
-//! They stand beside the slab of connections, by the same keys, so that the plain floor holds nothing of them.
+//! They are stored beside the slab of connections, with the same keys, so that the plain floor has none.
 
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use rustls::{ServerConfig, ServerConnection};
 
-/// The TLS of a thread's connections.
+/// The TLS connections of a thread.
 #[derive(Debug)]
 pub(super) struct Whole {
     config: Arc<ServerConfig>,
@@ -26,7 +26,7 @@ impl Whole {
         }
     }
 
-    /// A connection that has just been accepted.
+    /// Adds a connection that was just accepted.
     pub(super) fn accepted(&mut self, key: usize) -> Result<(), rustls::Error> {
         let tls = ServerConnection::new(Arc::clone(&self.config))?;
         if self.by_key.len() <= key {
@@ -36,7 +36,7 @@ impl Whole {
         Ok(())
     }
 
-    /// Takes what was read off the socket, answers what TLS has to, and hands over what was in it.
+    /// Takes bytes that were read, sends TLS's own responses, and returns the decrypted content.
     pub(super) fn received(
         &mut self,
         key: usize,
@@ -56,19 +56,19 @@ impl Whole {
         Ok(plaintext)
     }
 
-    /// Sends `frame`; what the socket does not take now waits in rustls.
+    /// Sends `frame`. Bytes that the socket does not take stay in rustls.
     pub(super) fn send(&mut self, key: usize, fd: &OwnedFd, frame: &[u8]) -> Result<()> {
         let tls = self.of(key)?;
         tls.writer().write_all(frame)?;
         flush(tls, fd)
     }
 
-    /// Sends what waits.
+    /// Sends bytes that are waiting.
     pub(super) fn flush(&mut self, key: usize, fd: &OwnedFd) -> Result<()> {
         flush(self.of(key)?, fd)
     }
 
-    /// The connection is gone.
+    /// Removes a connection.
     pub(super) fn closed(&mut self, key: usize) {
         if let Some(tls) = self.by_key.get_mut(key) {
             *tls = None;

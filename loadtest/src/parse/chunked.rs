@@ -1,15 +1,15 @@
-//! Chunked transfer coding (RFC 9112 §7.1), taken off byte by byte in eight bytes of state.
+//! Removes chunked transfer coding (RFC 9112 §7.1), byte by byte, with eight bytes of state.
 
 use super::Malformed;
 
-/// A chunk longer than this is refused; the server's largest event is 64 KiB.
+/// Longest chunk accepted; the server's largest event is 64 KiB.
 const MAX_CHUNK_BYTES: u32 = 16 * 1024 * 1024;
 
 /// Removes the framing of a chunked body.
 #[derive(Debug, Default)]
 pub(crate) struct Dechunker {
     state: State,
-    /// In `Size` and `Extension` the size read so far, in `Data` the bytes still to come.
+    /// In `Size` and `Extension` the size read so far; in `Data` the bytes still to come.
     bytes: u32,
 }
 
@@ -31,8 +31,8 @@ enum State {
 }
 
 impl Dechunker {
-    /// Takes framing off `input` and returns the next run of body bytes; `None` when `input` is used up
-    /// or the body has ended. Call it until then.
+    /// Removes framing from `input` and returns the next run of body bytes. Call it until it returns `None`:
+    /// then `input` is used up or the body has ended.
     pub(crate) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Malformed> {
         while let Some(&byte) = input.first() {
             if self.state == State::Data {
@@ -54,7 +54,7 @@ impl Dechunker {
         Ok(None)
     }
 
-    /// Whether the terminating chunk has been read whole.
+    /// Returns true if the last chunk has been read completely.
     pub(crate) fn ended(&self) -> bool {
         self.state == State::End
     }

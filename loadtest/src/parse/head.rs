@@ -1,11 +1,11 @@
-//! The response head: status line and the two headers that decide how the body is read.
+//! Reads the response head: the status line, and the headers that affect how the body is read.
 
 use super::Malformed;
 
-/// A head longer than this is refused.
+/// Longest head accepted.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// What of a response head matters to a stream.
+/// The parts of a response head that matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     /// The status code.
@@ -14,16 +14,16 @@ pub(crate) struct Head {
     pub(crate) chunked: bool,
     /// `Content-Type: text/event-stream`, with or without parameters.
     pub(crate) event_stream: bool,
-    /// `Content-Length`, for the answers of the admin side.
+    /// `Content-Length`, for responses of the admin side.
     pub(crate) content_length: Option<usize>,
     /// `Connection: close`.
     pub(crate) close: bool,
 }
 
-/// Collects a head until its blank line; holds nothing while none of it has come.
+/// Collects a head up to its blank line. Holds nothing until the first byte.
 #[derive(Debug, Default)]
 pub(crate) struct HeadParser {
-    // A double box on purpose: eight bytes in the connection's slot, not 24.
+    // A double box on purpose: eight bytes in the connection's slot instead of 24.
     #[expect(
         clippy::box_collection,
         reason = "the slot pays eight bytes for it, not 24"
@@ -32,10 +32,10 @@ pub(crate) struct HeadParser {
 }
 
 impl HeadParser {
-    /// Takes bytes off `input` up to the end of the head; `None` when more are needed.
+    /// Takes bytes from `input` up to the end of the head; `None` if more are needed.
     pub(crate) fn feed(&mut self, input: &mut &[u8]) -> Result<Option<Head>, Malformed> {
         let partial = self.partial.get_or_insert_default();
-        // The blank line may have begun in what is already here.
+        // The blank line may have begun in the bytes already held.
         let seen = partial.len().saturating_sub(3);
         let before = partial.len();
         let taken = input.len().min(MAX_HEAD_BYTES - before);
@@ -59,7 +59,7 @@ impl HeadParser {
     }
 }
 
-/// Reads a complete head without its blank line.
+/// Parses a complete head without its blank line.
 pub(crate) fn parse(head: &[u8]) -> Result<Head, Malformed> {
     let text = std::str::from_utf8(head).map_err(|_| Malformed::Head)?;
     let mut lines = text.split("\r\n");

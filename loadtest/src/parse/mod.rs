@@ -1,7 +1,7 @@
-//! The client's reading of a stream: bytes to response head, to body, to events.
+//! Reads a stream: from bytes to response head, body and events.
 //!
-//! Each layer is incremental (any split of the bytes gives the same result), keeps a few bytes of state
-//! while nothing is half-read, and bounds what it buffers. [`Decoder`] stacks them.
+//! Each layer is incremental, so any split of the bytes gives the same result. It keeps a few bytes of state
+//! while nothing is incomplete, and limits what it buffers. [`Decoder`] combines the layers.
 
 pub(crate) mod chunked;
 pub(crate) mod head;
@@ -16,51 +16,51 @@ use chunked::Dechunker;
 use head::{Head, HeadParser};
 use sse::{Block, Event, EventParser};
 
-/// Reads one response from its first byte on.
+/// Reads a response from its first byte.
 #[derive(Debug)]
 pub(crate) enum Decoder {
-    /// The head is not complete.
+    /// The head is incomplete.
     Head(HeadParser),
-    /// A body that ends with the connection.
+    /// A body that ends when the connection closes.
     Raw(EventParser),
     /// A chunked body.
     Chunked(Dechunker, EventParser),
 }
 
-/// What a call of [`Decoder::feed`] has reached.
+/// The state after a call of [`Decoder::feed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reached {
     /// Still in the head.
     Head,
     /// In the body.
     Body,
-    /// Past the terminating chunk.
+    /// After the last chunk.
     End,
 }
 
-/// Why a response is not an event stream that can be read on.
+/// Why a response is not a readable event stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Malformed {
-    /// The bytes are not an HTTP/1 response head.
+    /// Not an HTTP/1 response head.
     Head,
     /// A status other than 200.
     Status(u16),
     /// 200, but not `text/event-stream`.
     ContentType,
-    /// Broken chunk framing.
+    /// Invalid chunk framing.
     Chunk,
-    /// A head or an event longer than the bound.
+    /// A head or an event over the limit.
     TooLong,
 }
 
 impl Decoder {
-    /// A decoder in front of the status line.
+    /// A decoder before the status line.
     pub(crate) fn new() -> Self {
         Self::Head(HeadParser::default())
     }
 
-    /// Takes the next bytes and hands every event they complete to `sink`. `scratch` is lent for events
-    /// that lie whole within `input`, so that those allocate nothing; it is empty before and after.
+    /// Takes the next bytes, and passes every event that they complete to `sink`. `scratch` is used for
+    /// events that are completely within `input`, which need no allocation. It is empty before and after.
     pub(crate) fn feed(
         &mut self,
         mut input: &[u8],

@@ -1,7 +1,7 @@
-//! The whole decoder against a naive one that sees everything at once.
+//! Compares the whole decoder with a naive model that sees all bytes at once.
 //!
-//! The model shares no step with the parsers: it knows where the body was cut into chunks because it
-//! made it, and reads the events from one normalised string.
+//! The model shares no code with the parsers. It knows the chunk boundaries because it made them, and reads
+//! the events from one normalised string.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ use super::{Decoder, Reached};
 
 type Owned = (Option<Vec<u8>>, Vec<u8>, Vec<u8>);
 
-/// Reads a whole body as the standard describes it.
+/// Reads a whole body as described in the standard.
 fn naive(body: &str) -> Vec<Owned> {
     let body = body.strip_prefix('\u{feff}').unwrap_or(body);
     let body = body.replace("\r\n", "\n").replace('\r', "\n");
@@ -52,7 +52,7 @@ fn naive(body: &str) -> Vec<Owned> {
     events
 }
 
-/// Feeds `bytes` cut at `cuts` and returns the events and where the decoder stands.
+/// Feeds `bytes` cut at `cuts`; returns the events and the decoder's final state.
 fn decode(bytes: &[u8], cuts: &[usize]) -> (Vec<Owned>, Reached) {
     let mut decoder = Decoder::new();
     let mut scratch = Block::default();

@@ -1,27 +1,28 @@
-//! The event stream of the WHATWG standard, line by line: LF, CR or CRLF, any split, a BOM at the start.
+//! Parses event streams of the WHATWG standard: lines end with LF, CR or CRLF, bytes may be split anywhere,
+//! and a BOM may come first.
 //!
-//! Between events a parser is 16 bytes. What is half-read lives in a [`Block`] on the heap, but an event
-//! that comes whole is assembled in the caller's scratch block and allocates nothing.
+//! Between events a parser takes 16 bytes. An incomplete event is kept in a [`Block`] on the heap. An event
+//! that arrives completely is assembled in the caller's scratch block, without allocation.
 
 use super::Malformed;
 
-/// An event whose lines together are longer than this is refused.
+/// The largest event accepted, counting all its lines.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
-/// One dispatched event.
+/// A complete event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Event<'a> {
-    /// Its `id` line, if it had one without a NUL.
+    /// The `id` line, if there is one without a NUL.
     pub(crate) id: Option<&'a [u8]>,
-    /// Its type, `message` where the stream named none.
+    /// The type; `message` if the stream names none.
     pub(crate) name: &'a [u8],
-    /// Its data, lines joined by `\n`.
+    /// The data, with lines joined by `\n`.
     pub(crate) data: &'a [u8],
-    /// Its block has a `retry` line.
+    /// True if the block has a `retry` line.
     pub(crate) has_retry: bool,
 }
 
-/// The event being assembled.
+/// An event being assembled.
 #[derive(Debug, Default)]
 pub(crate) struct Block {
     line: Vec<u8>,
@@ -32,17 +33,17 @@ pub(crate) struct Block {
     data: Vec<u8>,
 }
 
-/// Finds the events in a body.
+/// Parses the events of a body.
 #[derive(Debug, Default)]
 pub(crate) struct EventParser {
     partial: Option<Box<Block>>,
     after_first_line: bool,
-    /// The last byte was a CR: an LF right after it belongs to it.
+    /// True if the last byte was a CR. An LF right after it belongs to the same line end.
     skip_lf: bool,
 }
 
 impl EventParser {
-    /// Takes the next bytes of the body and hands every event they complete to `sink`.
+    /// Takes the next bytes of the body, and passes every event that they complete to `sink`.
     pub(crate) fn feed(
         &mut self,
         mut input: &[u8],
@@ -84,7 +85,7 @@ impl EventParser {
         Ok(())
     }
 
-    /// Whether nothing is half-read.
+    /// Returns true if no event is incomplete.
     #[cfg(test)]
     pub(crate) fn is_between_events(&self) -> bool {
         self.partial.is_none()
@@ -121,7 +122,7 @@ impl Block {
                 self.has_id = true;
             }
             b"retry" => self.has_retry = true,
-            _ => {} // comments, and fields the standard says to ignore
+            _ => {} // comments, and fields that the standard ignores
         }
     }
 

@@ -1,25 +1,25 @@
-//! What connections cost, and how many of them memory and descriptors hold. Arithmetic only.
+//! Calculates the cost of connections, and how many of them memory and descriptors allow. Arithmetic only.
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use crate::run::Run;
 
-/// A small frame on its way to a client: the kernel's `skb` and head take 1,216 bytes, the rest is the
-/// frame's. Idle sockets have none; a broadcast gives one to each.
+/// A small frame in the send queue. The kernel's `skb` and head take 1,216 bytes, the frame the rest. Idle
+/// sockets have none; a broadcast adds one to each.
 const FRAME_BYTES: f64 = 1_280.0;
-/// The server's defaults of `max_handshakes` and `history.max_bytes`, and what a handshake takes.
+/// The server's defaults of `max_handshakes` and `history.max_bytes`, and the size of a handshake.
 pub(super) const MAX_HANDSHAKES: u64 = 1_024;
 const HANDSHAKE_BYTES: u64 = 20_000;
 const HISTORY_BYTES: u64 = 64 << 20;
-/// Descriptors of a table that are neither stream nor handshake: the server's own rule.
+/// Descriptors of a table besides streams and handshakes, by the server's own rule.
 const OTHER_DESCRIPTORS: u64 = 256;
-/// Bound on connections that are reckoned with: beyond what any kernel has descriptors for.
+/// Limit of connections in calculations: more than any kernel has descriptors for.
 const MOST_CONNECTIONS: u64 = 1 << 40;
-/// Standard deviations that a shard may have more than its share: connections are spread by hash.
+/// Standard deviations by which a shard may exceed its share: connections are spread by hash.
 const SPREAD: f64 = 4.0;
 
-/// What a `hold` measured, and what a server has at its defaults.
+/// The values that a `hold` measured, and the server's defaults.
 #[expect(
     clippy::struct_field_names,
     reason = "units in names, and these are keys of the JSON too"
@@ -27,28 +27,28 @@ const SPREAD: f64 = 4.0;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Cost {
     pub(super) user_bytes: f64,
-    /// Of the server's end alone.
+    /// Only the server's end.
     pub(super) kernel_bytes: f64,
-    /// In the send queue of each while an event goes to all.
+    /// In each send queue during a broadcast.
     pub(super) frame_bytes: f64,
-    /// The process before its first connection.
+    /// The process without connections.
     pub(super) process_bytes: u64,
     pub(super) handshake_bytes: u64,
     pub(super) history_bytes: u64,
 }
 
-/// What there is.
+/// The machine's resources.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Machine {
     pub(super) memory_bytes: u64,
-    /// Not for connections.
+    /// Reserved for other purposes.
     pub(super) reserve_bytes: u64,
-    /// Of one table.
+    /// Of one descriptor table.
     pub(super) descriptors: u64,
     pub(super) shards: u64,
 }
 
-/// How many connections each of them holds.
+/// How many connections each resource allows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Capacity {
     pub(super) memory: u64,
@@ -58,7 +58,7 @@ pub(super) struct Capacity {
     pub(super) descriptors_per_shard: u64,
 }
 
-/// How the server keeps its descriptors.
+/// The server's descriptor tables.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum FdTables {
@@ -67,10 +67,10 @@ pub(super) enum FdTables {
 }
 
 impl Cost {
-    /// What the run says.
+    /// Takes the values of a run.
     ///
     /// # Errors
-    /// A run without a slope, or with one that cannot be.
+    /// The run has no slope, or an impossible one.
     pub(super) fn of(run: &Run) -> Result<Self> {
         let slope = |key: &str| {
             let bytes = run.measured.figure(key).with_context(|| {
@@ -94,12 +94,12 @@ impl Cost {
         })
     }
 
-    /// Bytes of memory for one connection, an event on its way to it included.
+    /// Memory per connection, including an event in its send queue.
     pub(super) fn connection_bytes(&self) -> f64 {
         self.user_bytes + self.kernel_bytes + self.frame_bytes
     }
 
-    /// Bytes of memory for `connections` and all else.
+    /// Memory for `connections` and everything else.
     pub(super) fn memory_bytes(&self, connections: u64, reserve_bytes: u64) -> u64 {
         let held = whole((real(connections) * self.connection_bytes()).ceil());
         held.saturating_add(self.fixed_bytes(reserve_bytes))
@@ -113,7 +113,7 @@ impl Cost {
 }
 
 impl Machine {
-    /// How many connections it holds.
+    /// The number of connections that this memory allows.
     pub(super) fn capacity(&self, cost: &Cost) -> Capacity {
         let left = self
             .memory_bytes
@@ -125,8 +125,8 @@ impl Machine {
         }
     }
 
-    /// Descriptors of one table that holds its share of `connections`: the server's own rule, and what
-    /// the hash may put on one shard beyond its share.
+    /// Descriptors of a table with its share of `connections`: the server's own rule, and an allowance for an
+    /// uneven hash.
     pub(super) fn descriptors_for(&self, connections: u64, tables: FdTables) -> u64 {
         let (tables, uneven) = match tables {
             FdTables::PerShard if self.shards > 1 => {
@@ -138,7 +138,7 @@ impl Machine {
         connections.div_ceil(tables) + uneven + MAX_HANDSHAKES.div_ceil(tables) + OTHER_DESCRIPTORS
     }
 
-    /// The most connections whose descriptors fit.
+    /// The largest number of connections whose descriptors fit.
     fn held_by_descriptors(&self, tables: FdTables) -> u64 {
         let (mut fits, mut too_many) = (0, MOST_CONNECTIONS);
         while too_many - fits > 1 {
@@ -153,7 +153,7 @@ impl Machine {
     }
 }
 
-/// A count as a real number.
+/// A count as a floating-point number.
 #[expect(
     clippy::cast_precision_loss,
     reason = "bytes and connections of a machine, far below 2^53"
@@ -162,7 +162,7 @@ fn real(count: u64) -> f64 {
     count as f64
 }
 
-/// A real number as a count; what is below nothing is nothing.
+/// A floating-point number as a count; negative numbers become 0.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -176,7 +176,7 @@ fn whole(number: f64) -> u64 {
 pub(super) mod tests {
     use super::*;
 
-    /// 146 + 3,974 + 1,280 = 5,400 bytes a connection.
+    /// 146 + 3,974 + 1,280 = 5,400 bytes per connection.
     pub(in crate::plan) const COST: Cost = Cost {
         user_bytes: 146.0,
         kernel_bytes: 3_974.0,

@@ -1,7 +1,7 @@
-//! `plan`: from a measured slope, how many connections a machine holds, and what to set for them.
+//! `plan`: calculates from a measured slope how many connections a machine holds, and the settings for them.
 //!
-//! [`capacity`] is the arithmetic, [`sysctl`] the kernel's limits, [`text`] what is printed. Nothing is
-//! changed without `--apply`.
+//! [`capacity`] has the arithmetic, [`sysctl`] the kernel's limits, [`text`] the output. Nothing is changed
+//! without `--apply`.
 
 mod capacity;
 mod sysctl;
@@ -21,32 +21,32 @@ use capacity::{Capacity, Cost, FdTables, MAX_HANDSHAKES, Machine};
 use sysctl::{Limit, Needs};
 
 const SYSCTLS: &str = "/proc/sys";
-/// No kernel lets a table have more: it counts them in an `int`.
+/// The kernel's limit of descriptors per table, which it counts in an `int`.
 const MOST_DESCRIPTORS: u64 = 1 << 31;
 
-/// What was worked out.
+/// The result.
 #[derive(Debug, Serialize)]
 struct Plan {
-    /// Who was measured, and with how many connections.
+    /// The subject of the run, and its number of connections.
     subject: String,
     measured_connections: Option<f64>,
-    /// Without a floor beside it the kernel's bytes are half of both ends'.
+    /// True if no floor was measured, so that the kernel's bytes are half of those of both ends.
     kernel_bytes_are_halved: bool,
     cost: Cost,
     machine: Machine,
     capacity: Capacity,
-    /// What is planned for.
+    /// The number of connections to plan for.
     connections: u64,
     bound: Bound,
     memory_needed_bytes: u64,
     fd_tables: FdTables,
     limit_nofile: u64,
-    /// Ports that one address of this machine can connect from.
+    /// Ports from which one address of this machine can connect.
     local_ports: Option<u64>,
     sysctls: Vec<Limit>,
 }
 
-/// Why it is not more.
+/// The reason for the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Bound {
@@ -56,7 +56,7 @@ enum Bound {
     Asked,
 }
 
-/// Prints the plan and, with `--apply`, raises the kernel's limits; whether the machine holds what was asked.
+/// Prints the plan and raises the kernel's limits with `--apply`. Returns true if the machine can hold them.
 pub(crate) fn run(args: &cli::Plan) -> Result<bool> {
     let mut stdout = std::io::stdout().lock();
     run_with(args, Path::new(SYSCTLS), &mut stdout)
@@ -113,7 +113,7 @@ impl Plan {
                 bail!("no memory is left for connections; more --memory or less --reserve")
             }
         }
-        // One table is simpler; a table a shard where only that fits what is allowed now.
+        // One table is simpler. A table per shard, if only that fits the present limit.
         let fd_tables = if connections > capacity.descriptors_shared
             && connections <= capacity.descriptors_per_shard
         {
@@ -144,13 +144,13 @@ impl Plan {
         })
     }
 
-    /// Whether memory holds what is planned; descriptors can be allowed, memory cannot.
+    /// Returns true if memory suffices. Descriptor limits can be raised, but memory cannot.
     fn fits(&self) -> bool {
         self.connections <= self.capacity.memory
     }
 }
 
-/// The machine as the command line has it, or this one.
+/// The machine described by the command line, or this one.
 fn machine(args: &cli::Plan) -> Result<Machine> {
     let memory_bytes = match args.memory {
         Some(bytes) => bytes,

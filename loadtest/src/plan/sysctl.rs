@@ -1,5 +1,5 @@
-//! The kernel's limits that a number of connections meets: what each has to be, what it is, and, if asked,
-//! raising it. Never lowers one.
+//! The kernel's limits that matter for many connections: the value needed, the present value, and raising it
+//! on request. Limits are never lowered.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,27 +7,27 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-/// Files of the rest of the system, in `fs.file-max`.
+/// Files of the rest of the system, within `fs.file-max`.
 const OTHER_FILES: u64 = 65_536;
-/// The server's listen backlog; the kernel caps it at `net.core.somaxconn`.
+/// The server's listen backlog, which `net.core.somaxconn` limits.
 const ACCEPT_QUEUE: u64 = 4_096;
-/// Connections of the rest of the system that are tracked.
+/// Tracked connections of the rest of the system.
 const OTHER_TRACKED: u64 = 16_384;
 
-/// What the limits are derived from.
+/// The values from which the limits are calculated.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Needs {
     pub(super) connections: u64,
-    /// Of one table: LimitNOFILE.
+    /// Per descriptor table: LimitNOFILE.
     pub(super) limit_nofile: u64,
     pub(super) handshakes: u64,
 }
 
-/// One limit; `tcp_mem` has three values, the others one.
+/// A limit. `tcp_mem` has three values, the others have one.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Limit {
     pub(super) name: &'static str,
-    /// `None` where this machine does not show it.
+    /// `None` if this machine does not show it.
     pub(super) now: Option<Vec<u64>>,
     pub(super) wanted: Vec<u64>,
     pub(super) why: &'static str,
@@ -41,7 +41,7 @@ pub(super) struct Raised {
     pub(super) to: String,
 }
 
-/// Every limit, read below `root`, which is `/proc/sys`.
+/// All limits, read from `root`, which is `/proc/sys`.
 pub(super) fn limits(needs: &Needs, root: &Path) -> Vec<Limit> {
     let n = needs.connections;
     let all: [(&'static str, Vec<u64>, &'static str); 6] = [
@@ -85,13 +85,13 @@ pub(super) fn limits(needs: &Needs, root: &Path) -> Vec<Limit> {
             wanted,
             why,
         })
-        // Without connection tracking there is nothing to raise.
+        // Without connection tracking there is no limit.
         .filter(|limit| limit.now.is_some() || !limit.name.starts_with("net.netfilter"))
         .collect()
 }
 
 impl Limit {
-    /// Whether it is known to be too low.
+    /// Returns true if it is known to be too low.
     pub(super) fn falls_short(&self) -> bool {
         let short = |now: &Vec<u64>| {
             now.iter()
@@ -101,7 +101,7 @@ impl Limit {
         self.now.as_ref().is_some_and(short)
     }
 
-    /// What to write: each value as wanted, or as it is where that is more.
+    /// The values to write: those needed, or the present ones if they are higher.
     pub(super) fn target(&self) -> String {
         match &self.now {
             Some(now) => {
@@ -116,7 +116,7 @@ impl Limit {
         }
     }
 
-    /// Raises it if it falls short.
+    /// Raises the limit if it is too low.
     fn raise(&self, root: &Path) -> Result<Option<Raised>> {
         let Some(now) = self.now.as_ref().filter(|_| self.falls_short()) else {
             return Ok(None);
@@ -143,7 +143,7 @@ impl Limit {
     }
 }
 
-/// Raises what falls short, in order; `told` hears of each as it is done.
+/// Raises all limits that are too low, in order; `told` is called after each.
 pub(super) fn apply(limits: &[Limit], root: &Path, mut told: impl FnMut(&Raised)) -> Result<()> {
     for limit in limits {
         if let Some(raised) = limit.raise(root)? {
@@ -153,7 +153,7 @@ pub(super) fn apply(limits: &[Limit], root: &Path, mut told: impl FnMut(&Raised)
     Ok(())
 }
 
-/// The values of a sysctl of numbers.
+/// Parses the values of a numeric sysctl.
 fn read(root: &Path, name: &str) -> Option<Vec<u64>> {
     let text = fs::read_to_string(path(root, name)).ok()?;
     let values: Option<Vec<u64>> = text
@@ -163,7 +163,7 @@ fn read(root: &Path, name: &str) -> Option<Vec<u64>> {
     values.filter(|values| !values.is_empty())
 }
 
-/// Ports this machine may connect from to one address, if it says.
+/// The number of ports from which this machine may connect to one address, if known.
 pub(super) fn local_ports(root: &Path) -> Option<u64> {
     match read(root, "net.ipv4.ip_local_port_range")?.as_slice() {
         [first, last] => Some(last.saturating_sub(*first) + 1),
@@ -191,7 +191,7 @@ pub(super) mod tests {
         handshakes: 1_024,
     };
 
-    /// A small machine's `/proc/sys`.
+    /// The `/proc/sys` of a small machine.
     pub(in crate::plan) fn small() -> Scratch {
         let root = Scratch::new();
         for (name, text) in [

@@ -1,4 +1,4 @@
-//! The plan as text.
+//! Prints the plan as text.
 
 use std::fmt::{Display, Formatter, Result};
 
@@ -9,9 +9,9 @@ use crate::number::grouped;
 
 const GIB: f64 = 1_073_741_824.0;
 const MIB: f64 = 1_048_576.0;
-/// A slope is trusted for this many times the connections it was measured with; beyond, the plan says so.
+/// Up to this multiple of the measured connections a slope is trusted; beyond it the plan has a remark.
 const FAR: f64 = 10.0;
-/// The server's defaults of `drain_rate`, streams a second, and `drain_timeout`.
+/// The server's defaults of `drain_rate` (streams per second) and `drain_timeout`.
 const DRAIN_RATE: u64 = 5_000;
 const DRAIN_TIMEOUT_S: u64 = 30;
 

@@ -1,4 +1,4 @@
-//! What is drawn of the runs of one scenario.
+//! Chooses the charts of a scenario's runs.
 
 use anyhow::Result;
 
@@ -7,7 +7,7 @@ use super::scale::Axis;
 use super::series::{self, Points};
 use crate::run::{Run, Side};
 
-/// The percentiles a run has, by key, each with its place on the axis.
+/// The percentiles of a run, by key, with their positions on the axis.
 const PERCENTILES: [(&str, f64); 6] = [
     ("min", 0.0),
     ("p50", 1.0),
@@ -16,12 +16,12 @@ const PERCENTILES: [(&str, f64); 6] = [
     ("p999", 4.0),
     ("max", 5.0),
 ];
-/// The same as the axis names them.
+/// Their labels on the axis.
 const PERCENTILE_NAMES: [&str; 6] = ["min", "p50", "p90", "p99", "p99.9", "max"];
-/// Sets of percentiles drawn at most; a scenario has two.
+/// Limit of sets of percentiles drawn; a scenario has two.
 const MAX_SETS: usize = 6;
 
-/// A drawing with what is said about it.
+/// A chart with its caption.
 #[derive(Debug)]
 pub(super) struct Chart {
     pub(super) title: String,
@@ -30,7 +30,7 @@ pub(super) struct Chart {
     pub(super) svg: String,
 }
 
-/// A line of the legend.
+/// An entry of the legend.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) label: String,
@@ -39,7 +39,7 @@ pub(super) struct Entry {
     pub(super) dashed: bool,
 }
 
-/// The charts of a scenario's runs; what no run has is left out.
+/// The charts of a scenario's runs. A chart without data is omitted.
 pub(super) fn charts(runs: &[&Run], labels: &[String]) -> Result<Vec<Chart>> {
     let lines = |parts: &dyn Fn(&Side) -> (Vec<Points>, Points)| lines(runs, labels, parts);
     let mut charts = vec![chart(
@@ -111,7 +111,7 @@ fn chart(
     }))
 }
 
-/// A line for each run and a dashed one for its floor, in one colour; as many runs as there are colours.
+/// A line per run and a dashed line for its floor, in the same colour, for as many runs as there are colours.
 fn lines(
     runs: &[&Run],
     labels: &[String],
@@ -147,7 +147,7 @@ fn lines(
     all
 }
 
-/// Names of the figures that have a median and a most: `latency_ms`, `time_to_last_ms`.
+/// Names of the figures that have a median and a maximum: `latency_ms`, `time_to_last_ms`.
 fn percentile_sets(runs: &[&Run]) -> Vec<String> {
     let mut sets: Vec<String> = Vec::new();
     for side in runs

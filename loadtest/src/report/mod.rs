@@ -1,7 +1,7 @@
-//! `report`: the JSON of runs as one page of HTML that needs nothing but itself.
+//! `report`: makes one self-contained HTML page from the JSON of runs.
 //!
-//! [`series`] makes points of a run, [`scale`] the axes, [`plot`] the drawing, [`charts`] chooses what is
-//! drawn of a scenario, [`table`] lists its figures, and [`page`] puts it together.
+//! [`series`] extracts the points of a run, [`scale`] makes the axes, [`plot`] the drawing; [`charts`]
+//! chooses the charts of a scenario, [`table`] lists its figures, and [`page`] combines everything.
 
 mod charts;
 mod page;
@@ -19,7 +19,7 @@ use crate::clock;
 use crate::files::write_whole;
 use crate::run::Run;
 
-/// Bound on the files of one page: beyond it nobody reads it, and no browser likes it.
+/// Limit of files per page: with more, the page is too large to read.
 const MAX_FILES: usize = 1_000;
 
 /// Writes the page.
@@ -32,7 +32,7 @@ pub(crate) fn run(report: &Report) -> Result<()> {
     write_whole(&report.out, &page)
 }
 
-/// The `*.json` of a directory, by name.
+/// The `*.json` files of a directory, sorted by name.
 fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     let named = || dir.display().to_string();
     let mut files = Vec::new();
@@ -141,7 +141,7 @@ mod tests {
         }
     }
 
-    /// Whether text that starts with ` on` is an attribute such as ` onload=`.
+    /// Returns true if text that starts with ` on` is an attribute such as ` onload=`.
     fn handler(text: &str) -> bool {
         let name = text[1..]
             .split(|c: char| !c.is_ascii_alphabetic())

@@ -1,4 +1,4 @@
-//! The page: inline styles and drawings, no script, nothing loaded from anywhere.
+//! The page, with inline styles and drawings, without scripts and external resources.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,7 +12,7 @@ use crate::number::{grouped, utc};
 use crate::run::Run;
 
 const STYLE: &str = include_str!("page.css");
-/// Scenarios in the order in which they are read; others follow by name.
+/// Scenarios in reading order; others follow by name.
 const ORDER: &[&str] = &[
     "hold",
     "idle",
@@ -57,7 +57,7 @@ pub(super) fn page(runs: &[Run], made_unix_s: u64) -> Result<String> {
     Ok(html)
 }
 
-/// `text` as HTML, in an attribute too.
+/// Escapes `text` for HTML, including attributes.
 pub(super) fn escape(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for character in text.chars() {
@@ -102,7 +102,7 @@ fn section(scenario: &str, runs: &[&Run]) -> Result<String> {
     Ok(html + "</section>\n")
 }
 
-/// Where a run is from, and what was wrong with it.
+/// The origin of a run, and its problems.
 fn origin(run: &Run, label: &str) -> String {
     let mut facts = vec![format!("<b>{}</b>", escape(label))];
     facts.extend(
@@ -154,7 +154,7 @@ fn figure(chart: &Chart) -> String {
     html + "</p>\n" + &svg + "<figcaption>" + &escape(chart.note) + "</figcaption>\n</figure>\n"
 }
 
-/// A name for each run: who was measured, and the file where that alone does not tell them apart.
+/// The name of each run: its subject, and its file if the subject is not unique.
 fn labels(runs: &[&Run]) -> Vec<String> {
     let named = |subject: &str| runs.iter().filter(|run| run.subject == subject).count();
     let label = |run: &&Run| {

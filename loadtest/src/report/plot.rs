@@ -8,9 +8,9 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::scale::{Axis, Scale};
 use super::series::Points;
 
-/// Drawn size; the page scales it to the room there is.
+/// The size of a drawing; the page scales it.
 const SIZE: (u32, u32) = (640, 360);
-/// Drawn at four fifths of this, in the same units as [`SIZE`].
+/// Drawn at four fifths of this, in the units of [`SIZE`].
 const TEXT: (&str, u32) = ("sans-serif", 20);
 const INK: RGBColor = RGBColor(40, 40, 40);
 const GRID: RGBColor = RGBColor(222, 222, 222);
@@ -19,7 +19,7 @@ const MARK_RADIUS: i32 = 4;
 /// Pixels of a dash and of the gap after it.
 const DASH: (i32, i32) = (6, 4);
 
-/// Colours that stay apart for the colour-blind (Okabe and Ito), on white; yellow is left out as too pale.
+/// Colours that colour-blind people can distinguish (Okabe and Ito), on white; yellow is too pale.
 pub(super) const COLOURS: [(u8, u8, u8); 7] = [
     (0, 114, 178),
     (213, 94, 0),
@@ -30,7 +30,7 @@ pub(super) const COLOURS: [(u8, u8, u8); 7] = [
     (0, 0, 0),
 ];
 
-/// What is drawn.
+/// The content of a plot.
 #[derive(Debug)]
 pub(super) struct Plot {
     pub(super) x: Axis,
@@ -38,7 +38,7 @@ pub(super) struct Plot {
     pub(super) lines: Vec<Line>,
 }
 
-/// One line, in several parts where it has gaps, and marks on it.
+/// A line with its marks, in several parts if it has gaps.
 #[derive(Debug)]
 pub(super) struct Line {
     /// Index into [`COLOURS`].
@@ -49,7 +49,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Whether there is nothing to draw.
+    /// Returns true if there is nothing to draw.
     pub(super) fn is_empty(&self) -> bool {
         self.marks.is_empty() && self.parts.iter().all(Vec::is_empty)
     }
@@ -60,7 +60,7 @@ impl Line {
 }
 
 impl Plot {
-    /// The drawing.
+    /// The plot as SVG.
     pub(super) fn svg(&self) -> Result<String> {
         let mut svg = String::new();
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -103,7 +103,7 @@ impl Plot {
                 .filter_map(|&(at, value)| Some((x.place(at)?, y.place(value)?)))
                 .collect()
         };
-        // The dashed ones first, so that what was measured lies over the floor.
+        // Dashed lines first, so that measurements are drawn over the floor.
         let (dashed, solid) = self.lines.iter().partition::<Vec<_>, _>(|line| line.dashed);
         for line in dashed.into_iter().chain(solid) {
             let colour = rgb(line.colour);

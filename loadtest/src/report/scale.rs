@@ -1,4 +1,4 @@
-//! The axes of a plot: from where to where, and where the ticks stand.
+//! The axes of a plot: range and ticks.
 
 use std::ops::Range;
 
@@ -7,26 +7,26 @@ use plotters::prelude::Ranged;
 
 use crate::number::grouped;
 
-/// Ticks an axis has at most; more would run into one another.
+/// Limit of ticks per axis; more would overlap.
 const MOST_TICKS: f64 = 6.0;
-/// A logarithmic axis of no more decades than this has ticks at 2 and 5 too.
+/// Up to this number of decades, a logarithmic axis also has ticks at 2 and 5.
 const FINE_DECADES: i32 = 2;
-/// Values beyond this are no reading of anything, and would leave a plot without a scale.
+/// Larger values are not real measurements and would ruin the scale.
 const LARGEST: f64 = 1e15;
-/// Values below this are nothing on a logarithmic axis: a nanosecond, in milliseconds.
+/// Smaller values are zero on a logarithmic axis: a nanosecond, in milliseconds.
 const SMALLEST: f64 = 1e-6;
 const MILLION: f64 = 1e6;
-/// Room left and right of the first and last step, in steps.
+/// Space left of the first step and right of the last, in steps.
 const STEP_MARGIN: f64 = 0.3;
 
-/// What an axis shows.
+/// The kind of an axis.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Axis {
-    /// From nothing up.
+    /// Linear from zero.
     Linear(&'static str),
-    /// Each decade as wide as the next.
+    /// Logarithmic.
     Log(&'static str),
-    /// The values 0, 1, 2 … have names.
+    /// The values 0, 1, 2 … with names.
     Steps(&'static str, &'static [&'static str]),
 }
 
@@ -36,13 +36,13 @@ pub(super) struct Scale {
     axis: Axis,
     from: f64,
     to: f64,
-    /// In places, as the ends: logarithms where the axis is logarithmic.
+    /// Positions, like the ends: logarithms on a logarithmic axis.
     ticks: Vec<f64>,
     decimals: usize,
 }
 
 impl Scale {
-    /// The axis that holds `values`.
+    /// The axis for `values`.
     pub(super) fn new(axis: Axis, values: impl Iterator<Item = f64>) -> Self {
         let usable = values.filter(|&value| axis.holds(value));
         match axis {
@@ -66,14 +66,14 @@ impl Scale {
         }
     }
 
-    /// What the axis shows, in words.
+    /// The label of the axis.
     pub(super) fn name(&self) -> &'static str {
         match self.axis {
             Axis::Linear(name) | Axis::Log(name) | Axis::Steps(name, _) => name,
         }
     }
 
-    /// Where a value stands, if this axis can show it.
+    /// The position of a value, if the axis can show it.
     pub(super) fn place(&self, value: f64) -> Option<f64> {
         let place = if matches!(self.axis, Axis::Log(_)) {
             value.log10()
@@ -83,14 +83,14 @@ impl Scale {
         self.axis.holds(value).then_some(place)
     }
 
-    /// How many ticks there are.
+    /// The number of ticks.
     pub(super) fn ticks(&self) -> usize {
         self.ticks.len()
     }
 
     fn label(&self, tick: f64) -> String {
         match self.axis {
-            // Whole, seven digits at each tick would run into one another.
+            // Abbreviated, since seven digits per tick would overlap.
             Axis::Linear(_) if self.to >= MILLION => grouped(tick / MILLION, self.decimals) + " M",
             Axis::Linear(_) => grouped(tick, self.decimals),
             Axis::Log(_) => {
@@ -200,7 +200,7 @@ impl Axis {
     }
 }
 
-/// 1, 2 or 5 times a power of ten, at least `least`.
+/// The smallest of 1, 2 or 5 times a power of ten that is at least `least`.
 fn round_step(least: f64) -> f64 {
     let least = least.max(SMALLEST);
     let decade = 10_f64.powf(least.log10().floor());
@@ -210,7 +210,7 @@ fn round_step(least: f64) -> f64 {
     factor.unwrap_or(10.0) * decade
 }
 
-/// Places that a tick of this size needs.
+/// Decimal places for ticks of this size.
 fn decimals(size: f64) -> usize {
     (0..6)
         .find(|&places| {

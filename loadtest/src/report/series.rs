@@ -1,23 +1,23 @@
-//! The points of a run's timeline: what is drawn over what.
+//! Extracts the points of a run's timeline for the charts.
 
 use crate::run::{Sample, Side};
 
-/// Points of a line, in order.
+/// The points of a line, in order.
 pub(super) type Points = Vec<(f64, f64)>;
 
-/// Points drawn of one line: more than a plot has pixels in width.
+/// Limit of points per line: more than a plot has pixels in width.
 const MAX_POINTS: usize = 2_000;
-/// A step this many times the usual one is a pause of the measuring, and the line is broken there.
+/// A step of this many times the usual one is a gap in the measurement, and interrupts the line.
 const PAUSE_STEPS: f64 = 4.0;
-/// Shorter steps are never a pause: a loaded machine may be late with a sample.
+/// Shorter steps never count as a gap: samples may be late on a loaded machine.
 const PAUSE_S: f64 = 3.0;
 
-/// Connections over seconds since the side's first sample.
+/// Connections by seconds since the first sample.
 pub(super) fn ramp(side: &Side) -> Vec<Points> {
     over_time(side, |sample| Some(sample.connected))
 }
 
-/// Memory in MiB over seconds since the side's first sample.
+/// Memory in MiB by seconds since the first sample.
 pub(super) fn memory_over_time(side: &Side) -> Vec<Points> {
     over_time(side, |sample| sample.pss_mib)
 }
@@ -31,7 +31,7 @@ fn over_time(side: &Side, value: impl Fn(&Sample) -> Option<f64>) -> Vec<Points>
         .collect()
 }
 
-/// Percent of a core over seconds since the side's first sample, from the differences of CPU time.
+/// CPU as a percentage of a core by seconds since the first sample, from differences of CPU time.
 pub(super) fn cpu(side: &Side) -> Vec<Points> {
     let mut samples = ordered(&side.timeline);
     let start_s = samples.first().map_or(0.0, |sample| sample.at_s);
@@ -40,7 +40,7 @@ pub(super) fn cpu(side: &Side) -> Vec<Points> {
         let [one, other] = pair else { return None };
         let used_s = other.server_cpu_s? - one.server_cpu_s?;
         let took_s = other.at_s - one.at_s;
-        // Less than before is another process: a server that was started anew.
+        // A lower value means a new process: the server was restarted.
         (used_s >= 0.0).then_some((other.at_s - start_s, 100.0 * used_s / took_s))
     };
     segments(&samples)
@@ -48,7 +48,7 @@ pub(super) fn cpu(side: &Side) -> Vec<Points> {
         .collect()
 }
 
-/// Memory in MiB over connections, on the way from nobody to as many as there ever were.
+/// Memory in MiB by connections, on the way from none to the largest number.
 pub(super) fn memory(side: &Side) -> Points {
     let samples = ordered(&side.timeline);
     let most = samples
@@ -68,7 +68,7 @@ pub(super) fn memory(side: &Side) -> Points {
         .collect()
 }
 
-/// The readings of `hold`: memory in MiB with nobody, on the first plateau, and with all.
+/// The readings of `hold`: memory in MiB without connections, on the first plateau, and with all.
 pub(super) fn plateaus(side: &Side) -> Points {
     let figure = |key| side.figure(key);
     let warm = figure("pss_mib.warm").map(|mib| (0.0, mib));
@@ -77,14 +77,14 @@ pub(super) fn plateaus(side: &Side) -> Points {
         let (connected, full_mib) = full?;
         let plateau_mib = figure("pss_mib.plateau")?;
         let slope = figure("user_bytes_per_connection")?;
-        // The file has no number of connections for it, but what the slope was computed from.
+        // The file has no number of connections for it, but the values from which the slope was computed.
         let at = connected - (full_mib - plateau_mib) * 1_048_576.0 / slope;
         (at > 0.0 && at < connected).then(|| (at.round(), plateau_mib))
     };
     [warm, between(), full].into_iter().flatten().collect()
 }
 
-/// The samples in the order of time, thinned out evenly.
+/// The samples in order of time, thinned out evenly.
 fn ordered(timeline: &[Sample]) -> Vec<Sample> {
     let mut samples: Vec<Sample> = Vec::with_capacity(timeline.len().min(MAX_POINTS + 1));
     let every = timeline.len().div_ceil(MAX_POINTS).max(1);
@@ -97,7 +97,7 @@ fn ordered(timeline: &[Sample]) -> Vec<Sample> {
     samples
 }
 
-/// The stretches without a pause.
+/// The parts without a gap.
 fn segments(samples: &[Sample]) -> impl Iterator<Item = &[Sample]> {
     let mut steps_s: Vec<f64> = samples
         .windows(2)

@@ -1,4 +1,4 @@
-//! The figures of a scenario's runs side by side.
+//! Tables with the figures of a scenario's runs.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -7,9 +7,9 @@ use super::page::escape;
 use crate::number::{grouped, number};
 use crate::run::Run;
 
-/// Runs beside one another in a table; more would not fit on a page.
+/// Limit of runs per table; more would not fit on a page.
 const RUNS_A_TABLE: usize = 3;
-/// Figures in the order in which they are read; others follow by name.
+/// Figures in reading order; others follow by name.
 const ORDER: &[&str] = &[
     "connected",
     "failed",
@@ -42,11 +42,11 @@ const ORDER: &[&str] = &[
     "time_to_last_ms",
     "time_to_last_ms_without",
 ];
-/// The same for what stands behind the dot.
+/// The same for the part after the dot.
 const LEAVES: &[&str] = &[
     "warm", "plateau", "full", "after", "min", "p50", "p90", "p99", "p999", "max",
 ];
-/// Figures that explain another one, in a table of their own.
+/// Figures that explain another one, in a separate table.
 const DETAIL: &str = "kernel_bytes_by_object.";
 
 /// The tables of a scenario.
@@ -113,7 +113,7 @@ fn cell(class: &str, text: Option<String>) -> String {
     }
 }
 
-/// Every key that one of the runs or floors has, in reading order.
+/// All keys of the runs or floors, in reading order.
 fn keys<'a>(runs: &[&'a Run]) -> Vec<&'a str> {
     let sides = runs
         .iter()

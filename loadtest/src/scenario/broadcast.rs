@@ -1,6 +1,7 @@
-//! `broadcast`: how long an event takes to every client; and the course that all publishing scenarios take.
+//! `broadcast`: the time until an event has reached every client; also the common steps of publishing
+//! scenarios.
 //!
-//! Rounds connect anew: one process may not be able to hold server's and floor's sockets at once.
+//! Each round connects anew: one process may not be able to hold the sockets of server and floor at once.
 
 use anyhow::Result;
 
@@ -12,7 +13,7 @@ use crate::cli::{Broadcast, Common};
 use crate::engine::{Limits, Window};
 use crate::subject::Subject;
 
-/// Runs the scenario; whether it passed.
+/// Runs the scenario; returns true if it passed.
 pub(super) fn run(broadcast: &Broadcast) -> Result<bool> {
     let table = Timetable::broadcasts(broadcast.events, broadcast.rate);
     let (common, order) = (&broadcast.common, Order::Alternating);
@@ -25,7 +26,7 @@ pub(super) fn run(broadcast: &Broadcast) -> Result<bool> {
     )
 }
 
-/// Connects, publishes the table, waits for what it should bring.
+/// Connects, publishes the timetable, and waits for its events.
 pub(super) fn measure(
     subject: &mut Subject,
     common: &Common,

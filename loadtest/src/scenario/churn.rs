@@ -1,6 +1,6 @@
-//! `churn`: a soak. Clients leave at a rate, each with a newcomer in its place, and memory is followed.
+//! `churn`: a soak test. Clients leave at a rate and are replaced, and memory is observed.
 //!
-//! The first quarter brings pools and slabs to their working size; growth is counted from there.
+//! During the first quarter, pools and slabs grow to their working size. Growth is measured after that.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::engine::Window;
 use crate::figures::{Soak, mib};
 use crate::subject::{Subject, proc};
 
-/// Runs the scenario; whether it passed.
+/// Runs the scenario; returns true if it passed.
 pub(super) fn run(churn: &Churn) -> Result<bool> {
     rounds::run(
         "churn",

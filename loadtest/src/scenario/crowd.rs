@@ -1,4 +1,4 @@
-//! The clients of a round: the engine with what every scenario does with it.
+//! The clients of a round: the engine, with the steps that scenarios share.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use crate::figures::Figures;
 use crate::progress::{self, Stage};
 use crate::subject::{Subject, proc};
 
-/// Quiet time after a ramp or a cut, for the server to see it through, and more for every so many clients.
+/// Rest after a ramp or a cut, so that the server can finish; longer for more clients.
 const SETTLE: Duration = Duration::from_secs(1);
 const SETTLED_PER_S: u32 = 50_000;
-/// How long without any arrival until the rest is given up as missed, and how long at most.
+/// Time without any arrival after which the rest counts as missed, and the overall limit.
 const QUIET: Duration = Duration::from_secs(5);
 const LAST_WAIT: Duration = Duration::from_secs(60);
-/// How long to watch for doubles once all has come.
+/// Time to wait for duplicates after everything has arrived.
 const AFTERWATCH: Duration = Duration::from_millis(300);
 
-/// A round's clients, and what was seen of the server meanwhile.
+/// The clients of a round, and the samples of the server during it.
 #[derive(Debug)]
 pub(super) struct Crowd {
     pub(super) engine: Engine,
@@ -31,7 +31,7 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
-    /// The clients' threads, nobody connected yet.
+    /// The clients' threads, without connections.
     pub(super) fn start(subject: &Subject, limits: &Limits, window: Window) -> Result<Self> {
         Ok(Self {
             engine: Engine::start(subject.target(), limits, window)?,
@@ -41,7 +41,7 @@ impl Crowd {
         })
     }
 
-    /// Opens streams until there are so many; returns the seconds it took.
+    /// Opens streams up to this number; returns the seconds it took.
     pub(super) fn ramp(&mut self, connections: u32, label: &str) -> Result<f64> {
         let mut stage = Stage::new(format!("{label} to {connections}"), connections.into());
         let timeline = &mut self.timeline;
@@ -51,7 +51,7 @@ impl Crowd {
         })
     }
 
-    /// Publishes a timetable; returns the most that an event began late.
+    /// Publishes a timetable; returns the longest delay of an event.
     pub(super) fn publish(
         &mut self,
         table: &Timetable,
@@ -64,7 +64,7 @@ impl Crowd {
         })
     }
 
-    /// Lets time pass.
+    /// Waits for this time.
     pub(super) fn rest(&mut self, label: &str, duration: Duration) {
         let (engine, timeline) = (&self.engine, &mut self.timeline);
         progress::rest(label, duration, &mut || {
@@ -72,12 +72,12 @@ impl Crowd {
         });
     }
 
-    /// Lets the server come to rest after a ramp or cut of so many.
+    /// Lets the server rest after a ramp or cut of this many clients.
     pub(super) fn settle(&mut self, connections: u32) {
         self.rest("settling", settle_time(connections));
     }
 
-    /// Waits until `expected` events have arrived in all, or none has for a while.
+    /// Waits until `expected` events have arrived in total, or none has for a while.
     pub(super) fn wait_for(&mut self, expected: u64) {
         let mut stage = Stage::new("arriving", expected);
         let limit = Deadline::after(LAST_WAIT);
@@ -95,13 +95,13 @@ impl Crowd {
         }
     }
 
-    /// Waits a little for what should not come, then counts what has.
+    /// Waits briefly for unexpected events, then returns the counts.
     pub(super) fn tally(&self) -> Result<Tally> {
         std::thread::sleep(AFTERWATCH);
         self.engine.collect()
     }
 
-    /// Of the clients that never read, how many the server has cut off.
+    /// The number of clients that never read and that the server has disconnected.
     pub(super) fn dropped(&mut self, limits: &Limits, connections: u32) -> Result<u64> {
         if limits.reading(connections) < connections {
             self.engine.hear()?;
@@ -110,7 +110,7 @@ impl Crowd {
         Ok(self.engine.counts().dropped)
     }
 
-    /// CPU seconds of the subject so far, where its process is known.
+    /// CPU seconds of the subject so far, if its process is known.
     pub(super) fn cpu_s(&self) -> Result<Option<f64>> {
         self.pid.map(proc::cpu_s).transpose()
     }
@@ -123,8 +123,8 @@ impl Crowd {
         })
     }
 
-    /// Connection counts and failures as they stand, `connected` being what it was when it mattered; then
-    /// all are cut and the threads ended.
+    /// The counts of connections and failures; `connected` is the number during the measurement. Then closes
+    /// all connections and ends the threads.
     pub(super) fn end(self, connected: u64) -> Result<Figures> {
         let counts = self.engine.counts();
         let tally = self.engine.collect()?;
@@ -140,7 +140,7 @@ impl Crowd {
     }
 }
 
-/// Lets the subject see a whole crowd gone before the next comes.
+/// Waits until the subject has seen all clients leave, before the next connect.
 pub(super) fn rest_after_cut(connections: u32) {
     progress::rest("settling, all cut", settle_time(connections), &mut || {});
 }
@@ -157,7 +157,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Reads it: CPU seconds, where the process is known, and seconds.
+    /// The measurement: CPU seconds, if the process is known, and seconds.
     pub(super) fn read(&self, crowd: &Crowd) -> Result<(Option<f64>, f64)> {
         let now_s = crowd.cpu_s()?;
         let cpu_s = self.cpu_s.zip(now_s).map(|(before, now)| now - before);

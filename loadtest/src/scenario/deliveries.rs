@@ -1,4 +1,4 @@
-//! What became of published events: counts and latencies, added up over rounds.
+//! Deliveries of published events: counts and latencies, summed over rounds.
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
@@ -22,13 +22,14 @@ pub(super) struct Deliveries {
 }
 
 impl Deliveries {
-    /// Judges a tally by how many clients each event was for, in the order of the events. `late_ns` is
-    /// the most that a publish began behind its timetable.
+    /// Evaluates a tally with the number of clients of each event, in the order of the events. `late_ns` is
+    /// the longest delay of a publish against its timetable.
     pub(super) fn new(tally: Tally, recipients: &[u32], late_ns: u64) -> Self {
         let mut to_last_ns = tally.latency_ns.clone();
         to_last_ns.reset();
         let (mut expected, mut missed) = (0, 0);
-        // The time to the last client says something of events for many; where there are none, of all.
+        // The time to the last client is meaningful for events to many. If there are none, all events are
+        // used.
         let most = recipients.iter().copied().max().unwrap_or(0);
         for (event, &clients) in tally.events.iter().zip(recipients) {
             expected += u64::from(clients);
@@ -52,7 +53,7 @@ impl Deliveries {
         }
     }
 
-    /// Adds another round's.
+    /// Adds another round.
     pub(super) fn add(&mut self, other: &Self) -> Result<()> {
         self.latency_ns.add(&other.latency_ns)?;
         self.to_last_ns.add(&other.to_last_ns)?;
@@ -61,7 +62,7 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Adds what another's events came to; latencies stay its own.
+    /// Adds another's deliveries, but not its latencies.
     pub(super) fn add_counts(&mut self, other: &Self) {
         self.expected += other.expected;
         self.received += other.received;
@@ -72,7 +73,7 @@ impl Deliveries {
         self.misdirected += other.misdirected;
     }
 
-    /// As they are shown.
+    /// The figures of the output.
     pub(super) fn figures(&self) -> Delivery {
         Delivery {
             received: self.received,

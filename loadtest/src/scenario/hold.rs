@@ -1,8 +1,8 @@
-//! `hold`: bytes a connection.
+//! `hold`: bytes per connection.
 //!
-//! A warm-up burst is connected and cut, so that pools and slabs have their working size; then two
-//! plateaus are climbed, each followed by a rest and a reading. The figure is the slope between them.
-//! CPU and heartbeats are those of the last rest. At the end all are cut, and memory is read once more.
+//! First a warm-up burst is connected and closed, so that pools and slabs reach their working size. Then two
+//! plateaus are reached, each followed by a rest and a reading. The result is the slope between them. CPU
+//! and heartbeats are measured in the last rest. At the end all are closed, and memory is read once more.
 
 use anyhow::{Result, ensure};
 
@@ -17,7 +17,7 @@ use crate::subject::proc::{self, Slab};
 /// Connections of the warm-up burst.
 const WARM_UP: u32 = 2_000;
 
-/// Runs the scenario; whether it passed.
+/// Runs the scenario; returns true if it passed.
 pub(super) fn run(hold: &Hold) -> Result<bool> {
     let connections = hold.common.connections();
     let plateau = hold.plateau.unwrap_or(connections / 3);
@@ -102,7 +102,7 @@ fn plateaus(readings: [&Reading; 4]) -> Option<Plateaus> {
     })
 }
 
-/// Bytes a connection of each cache that moved with the ramp; what moved by less than a byte is noise.
+/// Bytes per connection of each cache that changed with the ramp. Less than a byte is noise.
 fn slopes(low: &Slab, high: &Slab, more: f64) -> std::collections::BTreeMap<String, f64> {
     let slope = |(cache, bytes): (&String, &i64)| {
         #[expect(clippy::cast_precision_loss, reason = "bytes of slab, far below 2^53")]

@@ -1,8 +1,8 @@
-//! `idle`: what holding costs in CPU.
+//! `idle`: the CPU cost of holding connections.
 //!
-//! Connections are held and the server's user and system time is read over some seconds, with the
-//! heartbeats that the clients read meanwhile. The floor then sends just as many of the same bytes in the
-//! same time, spread evenly, to as many sockets.
+//! Connections are held, and the server's user and system time is measured over some seconds, together with
+//! the heartbeats that the clients read. Then the floor sends the same number of the same bytes in the same
+//! time, spread evenly, to as many sockets.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::cli::Idle;
 use crate::engine::Window;
 use crate::subject::Subject;
 
-/// Runs the scenario; whether it passed.
+/// Runs the scenario; returns true if it passed.
 pub(super) fn run(idle: &Idle) -> Result<bool> {
     let rounds = if idle.common.vs_floor { idle.rounds } else { 1 };
     let mut heartbeats = 0;
@@ -53,7 +53,7 @@ fn measure(subject: &Subject, idle: &Idle) -> Result<Round> {
     })
 }
 
-/// The period at which the floor sends as many heartbeats as the subject did; 0 (none) if it sent none.
+/// The period at which the floor sends as many heartbeats as the subject did; 0 if there were none.
 fn floor_period_ms(idle: &Idle, heartbeats: u64) -> u64 {
     let window_ms = u64::from(idle.seconds) * 1_000 * u64::from(idle.common.connections());
     window_ms.checked_div(heartbeats).unwrap_or(0)

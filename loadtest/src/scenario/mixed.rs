@@ -1,4 +1,4 @@
-//! `mixed`: what a busy application sends, events to single users with one to all among them.
+//! `mixed`: the events of a busy application, to single users with some to all among them.
 
 use anyhow::{Result, ensure};
 
@@ -7,10 +7,10 @@ use super::rounds::{self, Order};
 use super::timetable::Timetable;
 use crate::cli::Mixed;
 
-/// Events of a round: a client's thread keeps some forty bytes for each.
+/// Events of a round: a client thread keeps some forty bytes for each.
 const MAX_EVENTS: f64 = 1_000_000.0;
 
-/// Runs the scenario; whether it passed.
+/// Runs the scenario; returns true if it passed.
 pub(super) fn run(mixed: &Mixed) -> Result<bool> {
     let (broadcasts, unicasts) = (
         events(mixed.broadcast_rate, mixed.seconds)?,

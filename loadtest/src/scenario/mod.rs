@@ -1,5 +1,5 @@
-//! What is run. Each scenario measures one [`Subject`](crate::subject::Subject) in a function of its own;
-//! [`rounds`] calls it for the subject and for the floor in turn and reports both.
+//! The scenarios. Each has a function that measures one [`Subject`](crate::subject::Subject). [`rounds`]
+//! calls it for the subject and the floor in turn, and reports both.
 
 mod broadcast;
 mod churn;
@@ -19,7 +19,7 @@ use anyhow::Result;
 
 use crate::cli::Scenario;
 
-/// Runs a scenario; whether it passed.
+/// Runs a scenario; returns true if it passed.
 pub(crate) fn run(scenario: &Scenario) -> Result<bool> {
     match scenario {
         Scenario::Hold(hold) => hold::run(hold),

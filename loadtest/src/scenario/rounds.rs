@@ -1,6 +1,6 @@
-//! Subject and floor in turn, round by round, and what they come to.
+//! Measures subject and floor in turn, round by round, and combines the results.
 //!
-//! Who goes first alternates, so that a drift of the machine falls on both.
+//! The order alternates, so that a drift of the machine affects both.
 
 use std::path::Path;
 
@@ -12,24 +12,24 @@ use crate::figures::Figures;
 use crate::outcome::Outcome;
 use crate::subject::{FloorKind, Subject};
 
-/// What one round came to.
+/// The result of one round.
 #[derive(Debug, Default)]
 pub(super) struct Round {
     pub(super) figures: Figures,
     pub(super) deliveries: Option<Deliveries>,
-    /// What it was like without the slow clients.
+    /// The result without the slow clients.
     pub(super) without: Option<Deliveries>,
 }
 
-/// Whether the floor may go first.
+/// Whether the floor may be measured first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     Alternating,
-    /// The floor's round is made to fit the subject's.
+    /// The floor's round depends on the subject's.
     SubjectFirst,
 }
 
-/// Measures the subject, and the floor when asked, in so many rounds; reports them; whether all went well.
+/// Measures the subject, and the floor on request, in this many rounds. Returns true if all passed.
 pub(super) fn run(
     scenario: &'static str,
     common: &Common,
@@ -37,7 +37,7 @@ pub(super) fn run(
     order: Order,
     mut measure: impl FnMut(&mut Subject, u32) -> Result<Round>,
 ) -> Result<bool> {
-    // Before minutes of measuring, not after them.
+    // Checked before minutes of measuring instead of after them.
     if let Some(directory) = common.json.as_deref().and_then(Path::parent) {
         std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     }
@@ -92,7 +92,7 @@ impl Round {
     fn into_figures(self) -> Figures {
         let (mut figures, mut deliveries) = (self.figures, self.deliveries);
         if let (Some(deliveries), Some(without)) = (&mut deliveries, &self.without) {
-            // What goes wrong without slow clients is no less wrong.
+            // Failures without slow clients count as well.
             deliveries.add_counts(without);
             if let Some(slow) = &mut figures.slow {
                 let without = without.figures();

@@ -1,8 +1,8 @@
-//! `slow`: what clients that never read do to the others.
+//! `slow`: the effect of clients that never read on the others.
 //!
-//! Each round is run twice: first everybody reads, then the share does not. Slow clients read the head of
-//! their stream, so that it counts as open, and nothing after it, with a small receive buffer. That the
-//! server ends their streams is expected; that a reader misses an event is not.
+//! Each round has two parts: in the first all clients read, in the second a share does not. Slow clients have
+//! a small receive buffer. They read only the head of their stream, so that it counts as open. The server is
+//! expected to end their streams. A reader that misses an event is an error.
 
 use anyhow::{Result, ensure};
 
@@ -12,7 +12,7 @@ use super::timetable::Timetable;
 use crate::cli::Slow;
 use crate::engine::Limits;
 
-/// Runs the scenario; whether it passed.
+/// Runs the scenario; returns true if it passed.
 pub(super) fn run(slow: &Slow) -> Result<bool> {
     let table = Timetable::broadcasts(slow.events, slow.rate);
     let (common, order) = (&slow.common, Order::Alternating);
@@ -23,7 +23,7 @@ pub(super) fn run(slow: &Slow) -> Result<bool> {
     };
     ensure!(
         limits.reading(connections) < connections,
-        "{}% of --connections {connections} is nobody: ask for more of either",
+        "{}% of --connections {connections} is no client; raise one of them",
         slow.share
     );
     rounds::run("slow", common, slow.rounds, order, |subject, round| {

@@ -1,8 +1,8 @@
-//! `storm`: all streams cut at once, as when a node or a network goes, and all back as fast as the
-//! bounds of the load allow, each with the id of its last event.
+//! `storm`: all streams are cut at once, as if a node or a network failed. All clients reconnect as fast as
+//! the limits of the load allow, with the ids of their last events.
 //!
-//! Events go out before the cut, from the cut on while clients are away, and when all are back. With
-//! `--no-replay`, and against the floor, none goes out while clients are away: there is no history.
+//! Events are published before the cut, while clients are disconnected, and when all are back. With
+//! `--no-replay`, and against the floor, none is published while clients are away: there is no history.
 
 use anyhow::Result;
 
@@ -17,7 +17,7 @@ use crate::figures;
 use crate::progress::Stage;
 use crate::subject::Subject;
 
-/// Runs the scenario; whether it passed.
+/// Runs the scenario; returns true if it passed.
 pub(super) fn run(storm: &Storm) -> Result<bool> {
     let order = Order::Alternating;
     rounds::run(
@@ -96,7 +96,7 @@ fn measure(subject: &mut Subject, storm: &Storm, round: u32) -> Result<Round> {
     figures.connects_per_s = Some(f64::from(connections) / ramp_s);
     figures.server_cpu_s = cpu_s;
     figures.measured_s = Some(measured_s);
-    figures.storm = Some(figures::Storm { back, back_s });
+    figures.storm = Some(figures::Recovery { back, back_s });
     rest_after_cut(connections);
     Ok(Round {
         figures,
@@ -105,7 +105,7 @@ fn measure(subject: &mut Subject, storm: &Storm, round: u32) -> Result<Round> {
     })
 }
 
-/// How many clients each event is for.
+/// The number of clients that each event is for.
 fn recipients(parts: [(&Timetable, u64); 3]) -> Result<Vec<u32>> {
     let mut recipients = Vec::new();
     for (table, clients) in parts {

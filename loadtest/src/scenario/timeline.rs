@@ -1,4 +1,4 @@
-//! How a round went: connections, memory and CPU of the server, about twice a second.
+//! The timeline of a round: connections, memory and CPU of the server, about twice a second.
 
 use anyhow::Result;
 
@@ -7,7 +7,8 @@ use crate::figures::{Sample, mib};
 use crate::subject::{Subject, proc};
 
 const FIRST_INTERVAL_NS: u64 = 500_000_000;
-/// When there are as many, every other goes and the interval doubles: a soak of days stays drawable.
+/// At this number of samples, every second one is dropped and the interval doubles: soaks of days stay
+/// drawable.
 const MAX_SAMPLES: usize = 2_000;
 
 /// Takes the samples of a round.
@@ -21,7 +22,7 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
-    /// Begins with the round.
+    /// Starts with the round.
     pub(super) fn start(subject: &Subject) -> Self {
         let now_ns = clock::now_ns();
         Self {
@@ -33,7 +34,7 @@ impl Timeline {
         }
     }
 
-    /// Takes a sample if it is time for one.
+    /// Takes a sample if one is due.
     pub(super) fn watch(&mut self, connected: u64) {
         let now_ns = clock::now_ns();
         if now_ns >= self.next_ns {
@@ -43,7 +44,7 @@ impl Timeline {
     }
 
     fn take(&mut self, connected: u64, now_ns: u64) {
-        // A server that is gone shows in the counts; a picture of the run is not worth ending it.
+        // If the server is gone, the counts show it; a missing sample does not end the run.
         let read = |reading: fn(u32) -> Result<f64>| self.pid.and_then(|pid| reading(pid).ok());
         let sample = Sample {
             at_s: clock::seconds_between(self.start_ns, now_ns),
@@ -62,7 +63,7 @@ impl Timeline {
         self.samples.push(sample);
     }
 
-    /// What was taken.
+    /// The samples.
     pub(super) fn into_samples(self) -> Vec<Sample> {
         self.samples
     }

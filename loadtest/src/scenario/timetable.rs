@@ -1,6 +1,6 @@
-//! What is published when: open loop, fixed before the first event goes out.
+//! The timetable of a run's events: open loop, and fixed before the first event is published.
 //!
-//! Event `i` is due at `start + after_ns` whatever became of those before it, and its payload says so.
+//! Event `i` is due at `start + after_ns`, whatever happened to those before it. Its payload has that time.
 
 use anyhow::Result;
 
@@ -9,13 +9,13 @@ use crate::engine::Window;
 use crate::progress::Stage;
 use crate::subject::{Audience, Subject};
 
-/// The first event's distance from the start of the timetable.
+/// Time from the start of the timetable to the first event.
 const LEAD_NS: u64 = 100_000_000;
 
-/// A look at the server takes some milliseconds: one in such a pause delays no event.
+/// A sample of the server takes some milliseconds. In a pause of this length, it delays no event.
 const PAUSE_NS: u64 = 100_000_000;
 
-/// Events in the order they are due.
+/// Events in the order in which they are due.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Timetable(Vec<Entry>);
 
@@ -26,12 +26,12 @@ struct Entry {
 }
 
 impl Timetable {
-    /// `events` to all, `rate` a second.
+    /// `events` to all clients, `rate` per second.
     pub(super) fn broadcasts(events: u32, rate: f64) -> Self {
         Self(entries(events, rate, |_| Audience::All).collect())
     }
 
-    /// `events` to one user each, `rate` a second.
+    /// `events` to one user each, `rate` per second.
     pub(super) fn unicasts(events: u32, rate: f64, users: u32) -> Self {
         Self(
             entries(events, rate, |index| {
@@ -41,19 +41,19 @@ impl Timetable {
         )
     }
 
-    /// Those of both in one.
+    /// Merges two timetables.
     pub(super) fn merged(self, other: Self) -> Self {
         let mut all = [self.0, other.0].concat();
         all.sort_by_key(|entry| entry.after_ns);
         Self(all)
     }
 
-    /// Events in it.
+    /// The number of events.
     pub(super) fn len(&self) -> u32 {
         u32::try_from(self.0.len()).expect("made of counts of that size")
     }
 
-    /// How many clients each event is for, when `reading` clients read, numbered from 0.
+    /// The number of clients for each event, if `reading` clients read, numbered from 0.
     pub(super) fn recipients(&self, subject: &Subject, reading: u32) -> Vec<u32> {
         let users = subject.target().users;
         let recipients = self.0.iter().map(|entry| match entry.to {
@@ -64,8 +64,8 @@ impl Timetable {
         recipients.collect()
     }
 
-    /// Publishes all, numbered from the window's first; returns the most that one began late. `watch` is
-    /// called in the pauses that are long enough for it.
+    /// Publishes all events, with the numbers of the window. Returns the longest delay. `watch` is called in
+    /// the pauses that are long enough.
     pub(super) fn publish(
         &self,
         subject: &mut Subject,
@@ -86,7 +86,7 @@ impl Timetable {
         Ok(publisher.late_ns)
     }
 
-    /// Starts the timetable now, to be published by calls of [`Publishing::publish_due`].
+    /// Starts the timetable now. The caller publishes with [`Publishing::publish_due`].
     pub(super) fn begin(&self, window: Window) -> Publishing<'_> {
         Publishing {
             entries: &self.0,
@@ -98,25 +98,25 @@ impl Timetable {
     }
 }
 
-/// A timetable under way.
+/// A timetable in progress.
 #[derive(Debug)]
 pub(super) struct Publishing<'a> {
     entries: &'a [Entry],
     window: Window,
     start_ns: u64,
     next: u32,
-    /// The most that an event began behind its time.
+    /// The longest delay of an event.
     pub(super) late_ns: u64,
 }
 
 impl Publishing<'_> {
-    /// When the next event is due; `None` when all are out.
+    /// When the next event is due; `None` after the last.
     pub(super) fn due_ns(&self) -> Option<u64> {
         let entry = self.entries.get(self.next as usize)?;
         Some(self.start_ns + entry.after_ns)
     }
 
-    /// Publishes what is due by now.
+    /// Publishes the events due by now.
     pub(super) fn publish_due(&mut self, subject: &mut Subject) -> Result<()> {
         while let Some(due_ns) = self.due_ns() {
             let now_ns = clock::now_ns();
@@ -144,14 +144,14 @@ fn entries(events: u32, rate: f64, to: impl Fn(u32) -> Audience) -> impl Iterato
     })
 }
 
-/// The user of the `index`th unicast: not the next one's neighbour, every one in the long run.
+/// The user of the `index`th unicast. Consecutive users are not neighbours, and in the long run all occur.
 fn scattered(index: u32, users: u32) -> u32 {
-    // Knuth's multiplicative constant, a prime, so that it has no factor in common with `users`.
+    // Knuth's multiplicative constant. It is prime, so it has no common factor with `users`.
     let place = u64::from(index) * 2_654_435_761 % u64::from(users.max(1));
     u32::try_from(place).expect("less than users")
 }
 
-/// Connections of `user` when the first `connections` numbers belong to `users` in turn.
+/// The number of connections of `user`, if the first `connections` numbers belong to `users` in turn.
 fn connections_of(user: u32, users: u32, connections: u32) -> u32 {
     connections / users + u32::from(user < connections % users)
 }

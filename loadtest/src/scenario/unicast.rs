@@ -1,4 +1,4 @@
-//! `unicast`: how long an event takes to one user among many.
+//! `unicast`: the time until an event has reached one user among many.
 
 use anyhow::Result;
 
@@ -7,7 +7,7 @@ use super::rounds::{self, Order};
 use super::timetable::Timetable;
 use crate::cli::Unicast;
 
-/// Runs the scenario; whether it passed.
+/// Runs the scenario; returns true if it passed.
 pub(super) fn run(unicast: &Unicast) -> Result<bool> {
     let (common, order) = (&unicast.common, Order::Alternating);
     rounds::run(

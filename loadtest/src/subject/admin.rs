@@ -1,6 +1,6 @@
-//! A small blocking HTTP client for the publishing side: one keep-alive connection, no retries.
+//! A small blocking HTTP client for publishing: one keep-alive connection, no retries.
 //!
-//! Nothing is sent twice, because an event published twice would be reported as the server's duplicate.
+//! No request is repeated, because a second publish would be reported as a duplicate of the server.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,15 +12,15 @@ use crate::clock::Deadline;
 use crate::parse::chunked::Dechunker;
 use crate::parse::head::{Head, HeadParser};
 
-/// Connecting, and each read and write.
+/// Time limit for connecting, and for each read and write.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection idle for longer is not used again: the server may be about to close it.
+/// A connection that was idle for longer is not reused: the server may be about to close it.
 const MAX_IDLE: Duration = Duration::from_secs(4);
-/// An answer that has no body, whatever its head says (RFC 9110, section 15.3.5).
+/// A status whose response has no body, whatever its head says (RFC 9110, section 15.3.5).
 const NO_CONTENT: u16 = 204;
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
-/// Speaks to one admin listener.
+/// A connection to an admin listener.
 #[derive(Debug)]
 pub(super) struct Admin {
     address: SocketAddr,
@@ -28,7 +28,7 @@ pub(super) struct Admin {
 }
 
 impl Admin {
-    /// A client that has not connected yet.
+    /// A client that is not connected yet.
     pub(super) fn new(address: SocketAddr) -> Self {
         Self {
             address,
@@ -36,7 +36,7 @@ impl Admin {
         }
     }
 
-    /// Sends a request, with `headers` as lines, and reads the whole answer: its status and body.
+    /// Sends a request with `headers` as lines; reads the whole response and returns its status and body.
     pub(super) fn request(
         &mut self,
         method: &str,
@@ -127,7 +127,7 @@ fn answer(stream: &mut impl Read) -> Result<(Head, String)> {
 mod tests {
     use super::*;
 
-    /// Gives a byte a read.
+    /// Returns one byte per read.
     struct Slow<'a>(&'a [u8]);
 
     impl Read for Slow<'_> {

@@ -1,4 +1,4 @@
-//! Where a running server listens, from its URL.
+//! The listener of a running server, from its URL.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
@@ -8,14 +8,14 @@ use anyhow::{Context, Result, ensure};
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) address: SocketAddr,
-    /// Whether it speaks TLS.
+    /// True if it uses TLS.
     pub(super) secure: bool,
-    /// Its name or address, as the URL has it.
+    /// Its name or address, as in the URL.
     pub(super) host: String,
 }
 
 impl Endpoint {
-    /// The listener of `http://host:port` or `https://host:port`; a remote one only when it is allowed.
+    /// Parses `http://host:port` or `https://host:port`. A remote host must be allowed.
     pub(super) fn resolve(url: &str, allow_remote: bool) -> Result<Self> {
         let (scheme, authority) = url.split_once("://").unwrap_or_default();
         ensure!(
@@ -41,7 +41,7 @@ impl Endpoint {
         })
     }
 
-    /// The same for the admin listener, which speaks no TLS.
+    /// The same for the admin listener, which has no TLS.
     pub(super) fn resolve_plain(url: &str, allow_remote: bool) -> Result<SocketAddr> {
         let endpoint = Self::resolve(url, allow_remote)?;
         ensure!(

@@ -1,7 +1,7 @@
-//! What is measured: a server, or the floor in a server's place.
+//! The subject of a measurement: a server, or the floor.
 //!
-//! A scenario connects to a [`Subject`], publishes through it and reads its process; it does not know
-//! which of the two it has, so whatever it measures can be set beside the floor.
+//! A scenario connects to a [`Subject`], publishes through it and observes its process. It does not know
+//! which of the two it has, so every measurement can be compared with the floor.
 
 mod admin;
 mod endpoint;
@@ -28,7 +28,7 @@ use peer::Peer;
 use publisher::Publisher;
 use spawn::Spawned;
 
-/// Tokens outlive any run.
+/// Lifetime of tokens: longer than any run.
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// The process under test.
@@ -50,15 +50,15 @@ enum Kind {
     Floor(Floor),
 }
 
-/// How the floor is spoken to.
+/// The connection to the floor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FloorKind {
     Plain,
-    /// By TLS, with a whole rustls connection a client: what a server costs that does not keep less of it.
+    /// With TLS and a whole rustls connection per client: the cost of a server that keeps all of that.
     Rustls,
 }
 
-/// Whom an event is for.
+/// The target of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Audience {
     All,
@@ -67,7 +67,7 @@ pub(crate) enum Audience {
 }
 
 impl Subject {
-    /// The subject the command line asks for.
+    /// The subject that the command line asks for.
     pub(crate) fn open(common: &Common) -> Result<Self> {
         let secure = |url: &String| url.starts_with("https://");
         let by_tls = common.tls.asked_for() || common.url.as_ref().is_some_and(secure);
@@ -153,8 +153,8 @@ impl Subject {
             }
             FloorKind::Plain => None,
         };
-        // The floor reads no token, but its requests are as long.
-        let tokens = Some(minted(common, b"a secret that nobody checks"));
+        // The floor checks no token, but its requests have the same length.
+        let tokens = Some(minted(common, b"a secret that is not checked"));
         let target = target(common, &Peer::idlewild()?, floor.address(), tokens, tls)?;
         Ok(Self {
             kind: Kind::Floor(floor),
@@ -164,12 +164,12 @@ impl Subject {
         })
     }
 
-    /// What it is called.
+    /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// What is to be known of the figures of a run of it.
+    /// Remarks about the figures of a run.
     pub(crate) fn notes(&self, common: &Common) -> Vec<String> {
         let by_tls = self.target.tls.is_some();
         let mut notes = Vec::new();
@@ -192,17 +192,17 @@ impl Subject {
         notes
     }
 
-    /// Whether it is the floor.
+    /// Returns true for the floor.
     pub(crate) fn is_floor(&self) -> bool {
         matches!(self.kind, Kind::Floor(_))
     }
 
-    /// Where clients connect.
+    /// The address for clients.
     pub(crate) fn target(&self) -> &Target {
         &self.target
     }
 
-    /// The process whose memory and CPU are read, if it is known.
+    /// The process whose memory and CPU are measured, if known.
     pub(crate) fn pid(&self) -> Option<u32> {
         match &self.kind {
             Kind::Spawned(server, _) => Some(server.pid()),
@@ -241,7 +241,7 @@ impl Subject {
         published.with_context(|| format!("publishing event {n}"))
     }
 
-    /// Where the subject is the floor: a heartbeat to each connection every `period_ms`.
+    /// For the floor: sends a heartbeat to each connection per `period_ms`.
     pub(crate) fn set_floor_heartbeats(&mut self, period_ms: u64) -> Result<()> {
         match &mut self.kind {
             Kind::Floor(floor) => floor.heartbeats(period_ms),
@@ -249,7 +249,7 @@ impl Subject {
         }
     }
 
-    /// Ends what was started here, and says how it ended.
+    /// Ends a process that was started here, and reports how it ended.
     pub(crate) fn stop(self) -> Result<()> {
         match self.kind {
             Kind::Spawned(server, _) => server.stop(),
@@ -258,7 +258,7 @@ impl Subject {
     }
 }
 
-/// An event's data: what the clients need to judge it, and padding up to `bytes`.
+/// An event's data: the values that clients check, and padding up to `bytes`.
 fn payload(n: u32, scheduled_ns: u64, user: Option<&str>, bytes: usize) -> String {
     let mut data = format!(r#"{{"n":{n},"scheduled_ns":{scheduled_ns}"#);
     if let Some(user) = user {
@@ -272,7 +272,7 @@ fn payload(n: u32, scheduled_ns: u64, user: Option<&str>, bytes: usize) -> Strin
     data + "}"
 }
 
-/// An event as the server writes it, to the byte: the floor sends the same.
+/// An event exactly as the server writes it, for the floor.
 fn chunk(data: &str) -> Vec<u8> {
     let id_ms = clock::unix_s() * 1_000;
     let frame = format!("id: {id_ms}-0\nevent: message\ndata: {data}\n\n");

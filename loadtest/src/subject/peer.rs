@@ -1,6 +1,6 @@
-//! How a server is spoken to, from a template: where clients subscribe, how events are published.
+//! Templates for servers: how clients subscribe, and how events are published.
 //!
-//! Idlewild's own is one of them, so that what is said of it and of others is measured by the same code.
+//! Idlewild has one as well, so that it is measured by the same code as other servers.
 
 use std::collections::BTreeMap;
 
@@ -17,16 +17,16 @@ const READY: &[(&str, &str)] = &[
     ("pushpin", include_str!("../../peers/pushpin.toml")),
 ];
 
-/// A server's ways.
+/// The template of a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) name: String,
     /// The stream's path.
     pub(crate) path: Template,
     pub(crate) headers: Vec<(String, Template)>,
-    /// To all clients.
+    /// Publishes to all clients.
     pub(crate) broadcast: Option<Publish>,
-    /// To one user's.
+    /// Publishes to one user.
     pub(crate) unicast: Option<Publish>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Publish {
     pub(crate) path: Template,
     pub(crate) headers: Vec<(String, Template)>,
     pub(crate) body: Template,
-    /// Answers that mean it was taken.
+    /// Status codes that mean success.
     pub(crate) status: Vec<u16>,
 }
 
@@ -72,7 +72,7 @@ struct PublishText {
 }
 
 impl Peer {
-    /// The template of this name, or in this file.
+    /// The template of this name, or from this file.
     pub(crate) fn open(name_or_path: &str) -> Result<Self> {
         let ready = READY.iter().find(|(name, _)| *name == name_or_path);
         if let Some((_, text)) = ready {
@@ -88,7 +88,7 @@ impl Peer {
         Self::parse(&text).with_context(|| name_or_path.to_owned())
     }
 
-    /// Idlewild's own.
+    /// The template of Idlewild.
     pub(crate) fn idlewild() -> Result<Self> {
         Self::open("idlewild")
     }

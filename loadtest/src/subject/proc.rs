@@ -1,13 +1,13 @@
-//! What the kernel says of a process and of itself: PSS, CPU time, slab objects.
+//! Reads the kernel's statistics: PSS, CPU time, slab objects.
 //!
 //! - **User bytes** are the proportional set size of `/proc/PID/smaps_rollup`: private pages and a share
-//!   of the shared ones, page tables and kernel memory not included.
-//! - **CPU** is user and system time of `/proc/PID/stat`, whole threads' work, in ticks of 10 ms.
-//! - **Kernel bytes** are live objects times object size of the caches in `/proc/slabinfo` that sockets
-//!   use. They are the machine's: both ends of every connection, whoever made them. Dentries and inode
-//!   labels are counted as one for each socket's inode: their caches hold those of every file too, and
-//!   a monitor that looks through `/proc/PID/fd` makes one for each descriptor. Kernels merge caches of
-//!   one size: `eventpoll_epi` may hold the client's port buckets as well.
+//!   of the shared ones, without page tables and kernel memory.
+//! - **CPU** is user and system time of `/proc/PID/stat`, for all threads, in ticks of 10 ms.
+//! - **Kernel bytes** are live objects times object size, for the caches in `/proc/slabinfo` that sockets
+//!   use. They cover the whole machine, and so both ends of every connection. Dentries and inode labels are
+//!   counted as one per socket inode: their caches contain those of every file, and a monitor that reads
+//!   `/proc/PID/fd` adds one per descriptor. Kernels merge caches of the same object size, so
+//!   `eventpoll_epi` may contain the client's port buckets as well.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,10 +17,10 @@ use anyhow::{Context, Result};
 /// Bytes by slab cache.
 pub(crate) type Slab = BTreeMap<String, i64>;
 
-/// A server's processes; more are not looked through.
+/// Limit of processes per server that are read.
 const MAX_PROCESSES: usize = 1_024;
 
-/// The caches a held connection draws on; those that merely breathe with the machine are left out.
+/// The caches that a connection uses; caches that vary for other reasons are omitted.
 const CACHES: &[&str] = &[
     "TCP",
     "TCPv6",
@@ -31,11 +31,11 @@ const CACHES: &[&str] = &[
     "tcp_bind_bucket",
     "tcp_bind2_bucket",
 ];
-/// Caches in which a socket has exactly one object and every other file on the machine has one too.
+/// Caches with exactly one object per socket, and one for every other file on the machine.
 const ONE_A_SOCKET: &[&str] = &["dentry", "lsm_inode_cache"];
 const CACHE_PREFIXES: &[&str] = &["skbuff", "eventpoll", "lsm_", "kmalloc-"];
 
-/// Proportional set size in bytes of `pid` and the processes it started.
+/// Proportional set size of `pid` and its descendants, in bytes.
 pub(crate) fn pss_bytes(pid: u32) -> Result<u64> {
     tree(pid)?.into_iter().try_fold(0, |sum, pid| {
         let path = format!("/proc/{pid}/smaps_rollup");
@@ -45,7 +45,7 @@ pub(crate) fn pss_bytes(pid: u32) -> Result<u64> {
     })
 }
 
-/// User and system seconds that `pid` and the processes it started have used, ended threads included.
+/// User and system seconds of `pid` and its descendants, including ended threads.
 pub(crate) fn cpu_s(pid: u32) -> Result<f64> {
     let ticks = tree(pid)?.into_iter().try_fold(0, |sum, pid| {
         let path = format!("/proc/{pid}/stat");
@@ -60,7 +60,7 @@ pub(crate) fn cpu_s(pid: u32) -> Result<f64> {
     Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
-/// `pid` and all its descendants: a server such as nginx does its work in children.
+/// `pid` and all its descendants: servers such as nginx work in child processes.
 fn tree(pid: u32) -> Result<Vec<u32>> {
     let mut found = vec![pid];
     let mut next = 0;
@@ -69,7 +69,7 @@ fn tree(pid: u32) -> Result<Vec<u32>> {
         let tasks = fs::read_dir(format!("/proc/{pid}/task"));
         let tasks = tasks.with_context(|| format!("no process {pid}"))?;
         for task in tasks.flatten() {
-            // A thread may end meanwhile, and kernels without the list have no file for it.
+            // A thread may end meanwhile, and some kernels have no such file.
             let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
             found.extend(
                 children
@@ -81,7 +81,7 @@ fn tree(pid: u32) -> Result<Vec<u32>> {
     Ok(found)
 }
 
-/// Bytes in the socket-related slab caches; `None` where only root may read them.
+/// Bytes in the socket-related slab caches; `None` if only root may read them.
 pub(crate) fn slab() -> Option<Slab> {
     fs::read_to_string("/proc/slabinfo")
         .ok()
@@ -99,7 +99,7 @@ fn parse_pss(text: &str) -> Option<u64> {
 }
 
 fn parse_cpu_ticks(text: &str) -> Option<u64> {
-    // The command's name, in parentheses, may hold spaces and parentheses itself.
+    // The command's name is in parentheses, and may contain spaces and parentheses.
     let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
     let user: u64 = fields.nth(11)?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
@@ -123,7 +123,7 @@ fn parse_slab(text: &str) -> Slab {
     bytes.collect()
 }
 
-/// A line of `/proc/slabinfo`: name, live objects, bytes of one.
+/// Parses a line of `/proc/slabinfo`: name, live objects, object size.
 fn cache(line: &str) -> Option<(&str, (i64, i64))> {
     let mut fields = line.split_ascii_whitespace();
     let name = fields.next()?;

@@ -1,4 +1,4 @@
-//! Publishes numbered events to a server, as its template says.
+//! Publishes numbered events to a server, with its template.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use super::admin::Admin;
 use super::peer::{Peer, Publish};
 use crate::template::{Template, Variable};
 
-/// Speaks to a server's publishing side.
+/// A connection to a server's publishing side.
 #[derive(Debug)]
 pub(super) struct Publisher {
     admin: Admin,
@@ -19,7 +19,7 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// A publisher that has not connected yet.
+    /// A publisher that is not connected yet.
     pub(super) fn new(peer: &Peer, address: SocketAddr, key: Option<String>) -> Self {
         Self {
             admin: Admin::new(address),

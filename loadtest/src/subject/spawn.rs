@@ -1,6 +1,6 @@
-//! `--spawn`: the server beside the load, on free ports, with a configuration that fits the run.
+//! `--spawn`: starts a server for the run, on free ports and with a suitable configuration.
 //!
-//! Its files stand in a directory of their own that goes with it; only this child is ever signalled.
+//! Its files are in a temporary directory. No process other than this child is ever signalled.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
@@ -20,17 +20,17 @@ use crate::clock::Deadline;
 use crate::sys;
 use crate::tls::Certificate;
 
-/// How long the server may take to answer `/readyz`.
+/// Time limit until the server answers `/readyz`.
 const START_LIMIT: Duration = Duration::from_secs(20);
-/// How long it may take to end: its own `drain_timeout` of 30 s and a little.
+/// Time limit for its exit: its own `drain_timeout` of 30 s and a little more.
 const STOP_LIMIT: Duration = Duration::from_secs(35);
 const POLL: Duration = Duration::from_millis(20);
-/// Streams allowed beyond the run's: those of a round just cut may not be gone when the next begins.
+/// Streams allowed beyond the run's: those of the last round may still be closing when the next begins.
 const SPARE_CONNECTIONS: u32 = 256;
-/// Lines of the server's log shown when it fails.
+/// Lines of the server's log that are shown after a failure.
 const SHOWN_LINES: usize = 20;
 
-/// A server of ours; dropping it ends it.
+/// A server that was started here; dropping it ends it.
 #[derive(Debug)]
 pub(super) struct Spawned {
     child: Child,
@@ -38,7 +38,7 @@ pub(super) struct Spawned {
     ways: Ways,
 }
 
-/// The ways in, all of which the configuration names.
+/// The listeners, all of which are in the configuration.
 #[derive(Debug)]
 struct Ways {
     public: SocketAddr,
@@ -48,7 +48,7 @@ struct Ways {
     tls: Option<TlsWay>,
 }
 
-/// The public listener with TLS, its certificate and its key.
+/// The public TLS listener, its certificate and its key.
 #[derive(Debug)]
 struct TlsWay {
     address: SocketAddr,
@@ -86,13 +86,13 @@ impl Spawned {
         Ok(spawned)
     }
 
-    /// Where the clients come: the listener with TLS if there is one.
+    /// The address for clients: the TLS listener, if there is one.
     pub(super) fn public(&self) -> SocketAddr {
         let tls = self.ways.tls.as_ref();
         tls.map_or(self.ways.public, |way| way.address)
     }
 
-    /// The certificate of the listener with TLS, if there is one.
+    /// The certificate of the TLS listener, if there is one.
     pub(super) fn certificate(&self) -> Option<&CertificateDer<'static>> {
         let tls = self.ways.tls.as_ref();
         tls.map(|way| &way.certificate)
@@ -114,7 +114,7 @@ impl Spawned {
         self.child.id()
     }
 
-    /// Asks the server to end and waits; an exit other than 0 is an error.
+    /// Sends SIGTERM and waits; an exit code other than 0 is an error.
     pub(super) fn stop(mut self) -> Result<()> {
         sys::terminate(self.pid())?;
         let limit = Deadline::after(STOP_LIMIT);
@@ -178,7 +178,7 @@ impl Drop for Spawned {
 
 fn launch(binary: &Path, config: &Path, log: &Path) -> Result<Child> {
     let mut command = Command::new(binary);
-    // Only its own configuration counts.
+    // Variables of the environment must not affect it.
     for (name, _) in std::env::vars_os() {
         if name.as_encoded_bytes().starts_with(b"IDLEWILD_") {
             command.env_remove(name);
@@ -199,7 +199,8 @@ fn log_path(directory: &Path) -> PathBuf {
     directory.join("stderr.log")
 }
 
-/// Writes what the server reads at its start into `directory`: the ways in, the certificate, the configuration.
+/// Writes what the server reads at its start into `directory`: the ways in, the certificate, the
+/// configuration.
 fn configure(common: &Common, directory: &Path) -> Result<(Ways, PathBuf)> {
     let [public, admin, tls] = free_ports()?;
     let mut ways = Ways {
@@ -223,7 +224,7 @@ fn configure(common: &Common, directory: &Path) -> Result<(Ways, PathBuf)> {
     Ok((ways, config))
 }
 
-/// Writes a file that only we may read.
+/// Writes a file that only its owner may read.
 fn write_new(directory: &Path, name: &str, text: &str) -> Result<PathBuf> {
     let path = directory.join(name);
     let mut file = OpenOptions::new()
@@ -236,7 +237,7 @@ fn write_new(directory: &Path, name: &str, text: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Ports that were free a moment ago; the server says so if one is taken meanwhile.
+/// Ports that were free a moment ago. If one is taken meanwhile, the server reports it.
 fn free_ports() -> Result<[SocketAddr; 3]> {
     let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let held = [bind()?, bind()?, bind()?]; // at one time, so that they differ
@@ -244,8 +245,8 @@ fn free_ports() -> Result<[SocketAddr; 3]> {
     Ok([public.local_addr()?, admin.local_addr()?, tls.local_addr()?])
 }
 
-/// The configuration: ours, with each `--set` in place of ours or beside it. Every key is dotted from the
-/// top, so that `--set auth.leeway='"1s"'` extends a table rather than defining it twice.
+/// The configuration, in which each `--set` replaces or adds a line. All keys are dotted from the root, so
+/// that `--set auth.leeway='"1s"'` extends a table instead of defining it twice.
 fn config_text(common: &Common, ways: &Ways) -> String {
     let Ways {
         public,

@@ -1,4 +1,4 @@
-//! A certificate for a server of ours.
+//! A certificate for a server that is started here.
 
 use anyhow::{Context, Result};
 use base64::Engine;
@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 /// Characters of a line of PEM.
 const LINE_CHARS: usize = 64;
 
-/// A self-signed certificate for this machine, its key on the curve P-256.
+/// A self-signed certificate for this machine, with a P-256 key.
 #[derive(Debug)]
 pub(crate) struct Certificate {
     pub(crate) certificate: CertificateDer<'static>,
@@ -17,7 +17,7 @@ pub(crate) struct Certificate {
 }
 
 impl Certificate {
-    /// Makes one.
+    /// Generates one.
     pub(crate) fn for_loopback() -> Result<Self> {
         let names = ["127.0.0.1", "localhost"].map(str::to_owned);
         let CertifiedKey { cert, signing_key } =
@@ -28,7 +28,7 @@ impl Certificate {
         })
     }
 
-    /// The certificate and its key as the texts of PEM files.
+    /// The certificate and its key as PEM texts.
     pub(crate) fn pem(&self) -> (String, String) {
         (
             pem("CERTIFICATE", &self.certificate),

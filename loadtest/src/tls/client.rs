@@ -1,4 +1,4 @@
-//! What all connections of a run share: what they offer, whom they trust, the tickets they have.
+//! The TLS settings that all connections of a run share: ciphers, trust, session tickets.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use rustls::{ClientConfig, ClientConnection, SupportedCipherSuite};
 use super::Trust;
 use super::tickets::Tickets;
 
-/// What a client offers to seal with.
+/// The cipher that a client offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Cipher {
     /// AES-128-GCM, which browsers offer first
@@ -27,7 +27,7 @@ pub(crate) enum Cipher {
     Chacha20,
 }
 
-/// The clients' side of TLS. A copy shares its tickets.
+/// The TLS settings of the clients. Clones share their tickets.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     config: Arc<ClientConfig>,
@@ -35,8 +35,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Clients of `host`, a name or an address. They offer one `cipher`, or all as browsers order them; `tickets`
-    /// is how many they keep to resume sessions with.
+    /// Clients of `host`, a name or an address. They offer one `cipher`, or all in the order of browsers, and
+    /// keep up to `tickets` session tickets.
     pub(crate) fn new(
         host: &str,
         trust: Trust,

@@ -1,4 +1,4 @@
-//! What opens the records of one direction (RFC 8446, sections 5.2 and 5.3).
+//! Opens the records of one direction (RFC 8446, sections 5.2 and 5.3).
 
 use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce,
@@ -9,11 +9,11 @@ use rustls::ConnectionTrafficSecrets;
 use super::Fault;
 use super::record::HEADER_BYTES;
 
-/// The longest key there is.
+/// The longest key of all ciphers.
 const MAX_KEY_BYTES: usize = 32;
 
-/// A key, its nonce base and the number of the next record. The key's schedule is made anew for each record: kept,
-/// it would cost a client half a kilobyte; made, it costs a fraction of the system call that read the record.
+/// A key, its nonce base and the number of the next record. The key schedule is computed for each record. To
+/// keep it would cost half a kilobyte per client; to compute it costs a fraction of the `recv`.
 #[derive(Debug)]
 pub(super) struct Keys {
     next: u64,
@@ -30,7 +30,7 @@ enum Cipher {
 }
 
 impl Keys {
-    /// Those that rustls hands out, from record `next` on.
+    /// Takes the secrets from rustls, starting with record `next`.
     pub(super) fn new(
         next: u64,
         secrets: &ConnectionTrafficSecrets,
@@ -53,7 +53,7 @@ impl Keys {
         })
     }
 
-    /// Opens the next record where it lies: the kind of its content, and the content.
+    /// Opens the next record in place; returns the type of its content, and the content.
     pub(super) fn open<'a>(&mut self, record: &'a mut [u8]) -> Result<(u8, &'a [u8]), Fault> {
         let (header, body) = record
             .split_first_chunk_mut::<HEADER_BYTES>()
@@ -63,7 +63,7 @@ impl Keys {
             .open_in_place(self.nonce(), Aad::from(*header), body);
         let opened = opened.map_err(|_| Fault::Tampered)?;
         self.next += 1;
-        // Behind the content stand its kind and any number of zeroes.
+        // The type follows the content, and zeros may follow the type.
         let kind_at = opened.iter().rposition(|&byte| byte != 0);
         let kind_at = kind_at.ok_or(Fault::Unexpected(0))?;
         Ok((opened[kind_at], &opened[..kind_at]))

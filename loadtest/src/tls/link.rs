@@ -1,4 +1,4 @@
-//! The TLS of one connection: rustls until the response has begun, then one key.
+//! TLS of one connection: rustls until the response has begun, then only a key.
 
 use std::io::{Read, Write};
 
@@ -6,17 +6,17 @@ use rustls::{ClientConnection, HandshakeKind};
 
 use super::keys::Keys;
 use super::record::{Input, Records};
-use super::{Client, Counts, Fault};
+use super::{Client, Fault, TlsCounts};
 use crate::parse::{Malformed, Reached};
 
-/// Kinds of records (RFC 8446, appendix B.1) and of a handshake message in them (appendix B.3).
+/// Record types (RFC 8446, appendix B.1) and handshake message types (appendix B.3).
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 const NEW_SESSION_TICKET: u8 = 4;
 const CLOSE_NOTIFY: u8 = 0;
 
-/// What the client holds for the TLS of a connection. The assertion below is the module's promise.
+/// The client's TLS state of a connection. The assertion below limits its size.
 #[derive(Debug)]
 pub(crate) struct Link {
     records: Records,
@@ -30,25 +30,25 @@ const _: () = assert!(
 
 #[derive(Debug)]
 enum State {
-    /// It has whole records only, so that it never holds half of one when it is given up.
+    /// It gets only whole records, so that it holds no partial one when it is taken apart.
     Handshake(Box<ClientConnection>),
     Stream(Keys),
-    /// Nothing more is read of it.
+    /// The connection is no longer read.
     Spent,
 }
 
-/// Why a connection cannot be read on.
+/// Why a connection can no longer be read.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Stopped {
-    /// The server said that it has ended it.
+    /// The server closed the connection.
     Closed,
     Faulty(Fault),
-    /// What the records held is not an event stream.
+    /// The content of the records is not an event stream.
     Malformed(Malformed),
 }
 
 impl Link {
-    /// Begins a handshake, at whose end `request` goes out. What is to be sent is added to `outgoing`.
+    /// Begins a handshake, after which `request` is sent. Appends the bytes to send to `outgoing`.
     pub(crate) fn start(
         client: &Client,
         request: &[u8],
@@ -66,14 +66,14 @@ impl Link {
         })
     }
 
-    /// Takes records off what was read, up to the next that holds a part of the response; that goes to `sink`, which
-    /// says how far the response has come. `None` when no such record is whole. What is to be sent is added to
-    /// `outgoing`.
+    /// Takes records from bytes that were read, up to the next with a part of the response. That part goes to
+    /// `sink`, which returns the progress of the response. `None` if no such record is complete. Appends the
+    /// bytes to send to `outgoing`.
     pub(crate) fn receive(
         &mut self,
         input: &mut Input<'_>,
         outgoing: &mut Vec<u8>,
-        counts: &mut Counts,
+        counts: &mut TlsCounts,
         sink: &mut impl FnMut(&[u8]) -> Result<Reached, Malformed>,
     ) -> Result<Option<Reached>, Stopped> {
         while let Some(mut record) = self.records.next(input)? {
@@ -98,7 +98,7 @@ impl Link {
         Ok(None)
     }
 
-    /// Keeps of rustls what opens the records to come.
+    /// Keeps only the key for the records to come.
     fn detach(&mut self) -> Result<(), Fault> {
         if let State::Handshake(tls) = std::mem::replace(&mut self.state, State::Spent) {
             let (next, secrets) = tls.dangerous_extract_secrets()?.rx;
@@ -108,12 +108,12 @@ impl Link {
     }
 }
 
-/// Gives rustls a whole record; what of the response was in it.
+/// Passes a whole record to rustls; returns the part of the response in it.
 fn shake_hands(
     tls: &mut ClientConnection,
     mut record: &[u8],
     outgoing: &mut Vec<u8>,
-    counts: &mut Counts,
+    counts: &mut TlsCounts,
 ) -> Result<Vec<u8>, Stopped> {
     let began_handshaking = tls.is_handshaking();
     let mut response = Vec::new();
@@ -146,7 +146,7 @@ fn flush(tls: &mut ClientConnection, outgoing: &mut Vec<u8>) {
     }
 }
 
-/// What a record of the stream holds for the response: nothing where it is a ticket.
+/// The part of the response in a record; nothing if it is a session ticket.
 fn content<'a>(keys: &mut Keys, record: &'a mut [u8]) -> Result<&'a [u8], Stopped> {
     let kind = record.first().copied().unwrap_or_default();
     if kind != APPLICATION_DATA {
@@ -161,7 +161,7 @@ fn content<'a>(keys: &mut Keys, record: &'a mut [u8]) -> Result<&'a [u8], Stoppe
     }
 }
 
-/// A server sends tickets when it likes, and they are of no use here any more. Anything else would ask for an answer.
+/// A server may send tickets at any time; they are ignored here. Other messages would require a response.
 fn tickets_only(mut messages: &[u8]) -> Result<(), Stopped> {
     while let [kind, high, middle, low, rest @ ..] = messages {
         let length = u32::from_be_bytes([0, *high, *middle, *low]) as usize;

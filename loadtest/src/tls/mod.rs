@@ -1,8 +1,8 @@
-//! TLS 1.3 as the clients speak it, and as small as a client can keep it.
+//! TLS 1.3 for the clients, with as little memory as possible.
 //!
-//! rustls does the handshake; once the response has begun, [`Link`] keeps the key, the nonce base and the record
-//! number of what comes from the server, and nothing else: a client of a load says nothing after its request.
-//! [`Client`] is what all connections share, [`record`] finds the records, [`keys`] opens them.
+//! rustls does the handshake. After the response has begun, [`Link`] keeps only the key, the nonce base and
+//! the record number of the server's direction: a client sends nothing after its request. [`Client`] has the
+//! settings that all connections share, [`record`] splits records, [`keys`] opens them.
 
 mod certificate;
 mod client;
@@ -26,13 +26,13 @@ pub(crate) use record::Input;
 pub(crate) use server::server_config;
 pub(crate) use trust::Trust;
 
-/// What came of the connections' TLS.
+/// Counts of the connections' TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Counts {
+pub(crate) struct TlsCounts {
     /// Handshakes with a certificate and its signature.
     #[serde(rename = "handshakes_full")]
     pub(crate) full: u64,
-    /// Handshakes with a ticket in their place.
+    /// Handshakes with a session ticket.
     #[serde(rename = "handshakes_resumed")]
     pub(crate) resumed: u64,
     /// Connections that ended in a [`Fault`].
@@ -40,8 +40,8 @@ pub(crate) struct Counts {
     pub(crate) faults: u64,
 }
 
-impl Counts {
-    /// Adds another's.
+impl TlsCounts {
+    /// Adds other counts.
     pub(crate) fn merge(&mut self, other: Self) {
         self.full += other.full;
         self.resumed += other.resumed;
@@ -49,22 +49,22 @@ impl Counts {
     }
 }
 
-/// What is wrong with the TLS of a connection.
+/// A TLS error of a connection.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Fault {
-    /// The handshake, as rustls says it.
+    /// An error of the handshake, reported by rustls.
     Handshake(rustls::Error),
     /// A record longer than TLS allows.
     TooLong,
-    /// A record that its key does not open: altered, repeated or left out on its way.
+    /// A record that cannot be opened: changed, repeated or missing a predecessor.
     Tampered,
-    /// A record of a kind that has no place in a stream, by the number of its kind.
+    /// A record of a type that is not allowed in a stream, with the number of the type.
     Unexpected(u8),
-    /// A handshake message other than a ticket, by the number of its kind.
+    /// A handshake message other than a ticket, with the number of its type.
     Message(u8),
-    /// The server's alert, by its number.
+    /// An alert of the server, with its number.
     Alert(u8),
-    /// The connection's end without a `close_notify` before it.
+    /// The connection ended without `close_notify`.
     Truncated,
 }
 

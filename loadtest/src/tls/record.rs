@@ -1,15 +1,15 @@
-//! The records of a byte stream, whole ones where they lie.
+//! Splits a byte stream into records, without copying complete ones.
 //!
-//! Of a record that came only in part, what is there is kept on the heap until the rest has come, and no longer.
+//! The bytes of an incomplete record are kept on the heap until the rest arrives.
 
 use super::Fault;
 
-/// Kind, version and length.
+/// Type, version and length.
 pub(super) const HEADER_BYTES: usize = 5;
-/// RFC 8446, section 5.2: what is sealed is at most 2^14 bytes, and sealing adds at most 256.
+/// RFC 8446, section 5.2: content of at most 2^14 bytes, plus at most 256 bytes of encryption.
 const MAX_BODY_BYTES: usize = (1 << 14) + 256;
 
-/// Finds the records.
+/// Splits a byte stream into records.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     partial: Option<Box<Partial>>,
@@ -20,21 +20,21 @@ struct Partial {
     bytes: Vec<u8>,
 }
 
-/// What was read and is not yet taken.
+/// Bytes that were read and not yet taken.
 #[derive(Debug)]
 pub(crate) struct Input<'a>(pub(crate) &'a mut [u8]);
 
 /// A record with its header.
 #[derive(Debug)]
 pub(super) enum Record<'a> {
-    /// Where it was read.
+    /// In place.
     InPlace(&'a mut [u8]),
-    /// Put together.
+    /// Assembled on the heap.
     Joined(Vec<u8>),
 }
 
 impl Records {
-    /// Takes the next whole record off `input`; `None` when all of `input` is taken and none is whole.
+    /// Takes the next complete record from `input`; `None` if `input` is used up without one.
     pub(super) fn next<'a>(&mut self, input: &mut Input<'a>) -> Result<Option<Record<'a>>, Fault> {
         if self.partial.is_none() {
             if let Some(length) = whole(input.0)?.filter(|&length| length <= input.0.len()) {
@@ -58,7 +58,7 @@ impl Records {
 }
 
 impl Partial {
-    /// Takes from `input` what is missing of `length` bytes, as far as it is there.
+    /// Takes the missing bytes up to `length` from `input`, as far as available.
     fn fill(&mut self, length: usize, input: &mut Input<'_>) {
         let missing = length.saturating_sub(self.bytes.len()).min(input.0.len());
         self.bytes.extend_from_slice(input.take(missing));
@@ -82,7 +82,7 @@ impl Record<'_> {
     }
 }
 
-/// The length that the header says, header included; `None` while it is not all there.
+/// The length of a record including its header; `None` if the header is incomplete.
 fn whole(bytes: &[u8]) -> Result<Option<usize>, Fault> {
     let Some(&[_, _, _, high, low]) = bytes.first_chunk() else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The other side, for the floor and the tests.
+//! The server side of TLS, for the floor and the tests.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use rustls::version::TLS13;
 
 use super::Certificate;
 
-/// TLS 1.3 with a certificate made for the occasion, and tickets that are the server's whole state, sealed.
+/// TLS 1.3 with a generated certificate. Session tickets are stateless.
 pub(crate) fn server_config() -> Result<Arc<ServerConfig>> {
     let made = Certificate::for_loopback()?;
     let mut config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())

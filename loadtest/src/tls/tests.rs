@@ -1,4 +1,4 @@
-//! A link against rustls as the server, in memory; what rustls would not say is sealed here by hand.
+//! Tests a link against rustls as the server, in memory. Records that rustls cannot produce are sealed here.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -23,12 +23,12 @@ const APPLICATION_DATA: u8 = 23;
 const NEW_SESSION_TICKET: &[u8] = &[4, 0, 0, 3, 1, 2, 3];
 const KEY_UPDATE: &[u8] = &[24, 0, 0, 1, 0];
 
-/// A client and its server, and what the client has read.
+/// A client and its server, and the data that the client has read.
 struct Session {
     link: Link,
     server: ServerConnection,
     outgoing: Vec<u8>,
-    counts: Counts,
+    counts: TlsCounts,
     read: Vec<u8>,
 }
 
@@ -39,17 +39,18 @@ impl Session {
             link: Link::start(client, REQUEST, &mut outgoing).unwrap(),
             server: ServerConnection::new(Arc::clone(server)).unwrap(),
             outgoing,
-            counts: Counts::default(),
+            counts: TlsCounts::default(),
             read: Vec::new(),
         }
     }
 
-    /// Up to the request's arrival, all that comes to the client in pieces of these lengths, over and over.
+    /// Runs up to the arrival of the request. All bytes to the client come in pieces of these lengths,
+    /// repeatedly.
     fn ask(&mut self, pieces: &[usize]) {
         let mut request = Vec::new();
         while request != REQUEST {
             let sent = std::mem::take(&mut self.outgoing);
-            assert!(!sent.is_empty(), "nobody says any more");
+            assert!(!sent.is_empty(), "neither side has more to send");
             self.server.read_tls(&mut sent.as_slice()).unwrap();
             let state = self.server.process_new_packets().unwrap();
             let start = request.len();
@@ -66,7 +67,7 @@ impl Session {
         self.server.writer().write_all(bytes).unwrap();
     }
 
-    /// What the server has to send goes to the client.
+    /// Passes the server's outgoing bytes to the client.
     fn deliver(&mut self, pieces: &[usize]) -> Result<(), Stopped> {
         let mut bytes = Vec::new();
         while self.server.wants_write() {
@@ -102,7 +103,7 @@ impl Session {
         Ok(())
     }
 
-    /// A stream that has begun, from here on sealed by hand.
+    /// A stream that has begun, and whose further records are sealed here.
     fn by_hand(client: &Client) -> (Self, Sealer) {
         let mut config = Arc::unwrap_or_clone(server_config().unwrap());
         config.enable_secret_extraction = true;
@@ -163,7 +164,7 @@ fn client(cipher: Option<Cipher>, tickets: Option<usize>) -> Client {
     Client::new("127.0.0.1", Trust::Anybody, cipher, tickets).unwrap()
 }
 
-/// A session's counts, its stream having begun.
+/// The counts of a connection whose stream has begun.
 fn counts_of(client: &Client, server: &Arc<ServerConfig>) -> (u64, u64) {
     let mut session = Session::new(client, server);
     session.ask(&[usize::MAX]);
@@ -173,7 +174,7 @@ fn counts_of(client: &Client, server: &Arc<ServerConfig>) -> (u64, u64) {
 }
 
 proptest! {
-    // A case is a handshake.
+    // Each case is a handshake.
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
@@ -224,7 +225,7 @@ fn a_second_session_is_resumed_by_the_ticket_of_the_first_one_only_if_tickets_ar
 fn no_more_tickets_are_kept_than_asked_for() {
     let (server, client) = (server_config().unwrap(), client(None, Some(1)));
     assert_eq!(counts_of(&client, &server), (1, 0));
-    // The server gave two, and both clients begin before either gets another.
+    // The server issued two tickets, and both clients begin before either gets another.
     let mut sessions = [(); 2].map(|()| Session::new(&client, &server));
     let kinds = sessions.each_mut().map(|session| {
         session.ask(&[usize::MAX]);
@@ -301,7 +302,7 @@ fn what_has_no_place_in_a_stream_is_refused_by_its_kind() {
     assert_eq!(received, Err(Fault::Unexpected(20).into()), "not sealed");
 }
 
-/// Whether a client that trusts `trusted` takes this certificate from 127.0.0.1.
+/// Returns true if a client that trusts `trusted` accepts this certificate from 127.0.0.1.
 fn takes(
     trusted: &CertificateDer<'static>,
     certificate: &CertificateDer<'static>,

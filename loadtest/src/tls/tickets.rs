@@ -1,7 +1,7 @@
-//! The tickets that resume sessions, shared by all clients.
+//! Session tickets, shared by all clients.
 //!
-//! A ticket is used once. Each handshake brings at least one, so a store of as many as there may be handshakes
-//! under way lets every client after the first ones come by a ticket, and a whole crowd return by them.
+//! A ticket is used once. Each handshake returns at least one. So a store for as many tickets as there may be
+//! handshakes in flight lets all clients but the first ones resume, even after a cut of all streams.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
 
-/// Tickets of one server.
+/// The session tickets of one server.
 #[derive(Debug)]
 pub(super) struct Tickets {
     kept: Mutex<VecDeque<Tls13ClientSessionValue>>,
@@ -18,7 +18,7 @@ pub(super) struct Tickets {
 }
 
 impl Tickets {
-    /// Room for `most` of them.
+    /// Stores up to `most` tickets.
     pub(super) fn new(most: usize) -> Self {
         Self {
             kept: Mutex::default(),
@@ -36,19 +36,20 @@ impl ClientSessionStore for Tickets {
         kept.push_back(ticket);
     }
 
-    /// The newest: it is the last to expire.
+    /// The newest, which expires last.
     fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
         self.kept.lock().pop_back()
     }
 
-    // A server that does not take the first group says so in each handshake, as it does to a new client.
+    // A server that does not accept the first group asks for another in each handshake, also with new
+    // clients.
     fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
 
     fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
         None
     }
 
-    // TLS 1.2 is not spoken.
+    // TLS 1.2 is not used.
     fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
 
     fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {

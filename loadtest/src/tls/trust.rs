@@ -1,4 +1,4 @@
-//! Whose certificate the clients take.
+//! The server certificates that the clients accept.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-/// Whose certificate is taken.
+/// The server certificates that are accepted.
 #[derive(Debug)]
 pub(crate) enum Trust {
-    /// These certificates and those that they sign.
+    /// These certificates, and those that they signed.
     Of(Vec<CertificateDer<'static>>),
-    /// Anybody's: nothing is verified.
+    /// All certificates, without verification.
     Anybody,
 }
 
 impl Trust {
-    /// The certificates in a PEM file.
+    /// Reads the certificates from a PEM file.
     pub(crate) fn of_file(path: &Path) -> Result<Self> {
         let named = || path.display().to_string();
         let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
@@ -56,8 +56,8 @@ impl Trust {
     }
 }
 
-/// Takes a certificate that was named itself, whatever it is for, since that is what a self-signed one of openssl's
-/// needs; any other as the web does.
+/// Accepts a listed certificate for any purpose, since self-signed ones of openssl need that. Others are
+/// verified as on the web.
 #[derive(Debug)]
 struct Verified {
     named: Vec<CertificateDer<'static>>,
@@ -105,7 +105,7 @@ impl ServerCertVerifier for Verified {
     }
 }
 
-/// Takes every certificate: the load is pointed at a server that its user chose, and the report says so.
+/// Accepts every certificate: the user chose the server, and the report mentions it.
 #[derive(Debug)]
 struct Unverified(Vec<SignatureScheme>);
 

@@ -1,12 +1,12 @@
-//! Tokens from a file: one a line, and after white space the user that it signs in, if events are to be
-//! sent to single users. Empty lines and lines that begin with `#` are skipped.
+//! Reads tokens from a file: one per line, followed by white space and its user if events go to single users.
+//! Empty lines and lines that start with `#` are skipped.
 
 use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-/// A file of tokens is read whole: no more than this.
+/// Size limit of a token file, which is read whole.
 const MAX_FILE_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// The lines of a token file.
@@ -16,7 +16,7 @@ pub(crate) struct List {
     lines: Vec<Line>,
 }
 
-/// Where a token and its user stand in the text.
+/// The positions of a token and its user in the text.
 #[derive(Debug)]
 struct Line {
     token: (usize, usize),
@@ -24,7 +24,7 @@ struct Line {
 }
 
 impl List {
-    /// Reads a file; says which line is no token.
+    /// Reads a file. An error names the invalid line.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let name = || path.display().to_string();
         let bytes = std::fs::metadata(path).with_context(name)?.len();
@@ -54,7 +54,7 @@ impl List {
                 "line {number}: a token has letters, digits and -._~+/= only"
             );
             let user = words.next();
-            // How many clients an event for a user is to reach is counted by lines.
+            // The lines determine how many clients an event for a user should reach.
             ensure!(
                 user.is_none_or(|user| users.insert(user)),
                 "line {number}: a user has one line; its connections take it in turn"
@@ -77,7 +77,7 @@ impl List {
         Ok(Self { text, lines })
     }
 
-    /// The token of this connection; connections beyond the lines take them in turn again.
+    /// The token of this connection. Further connections use the lines again in turn.
     pub(super) fn token(&self, connection: u32) -> &str {
         let (from, to) = self.line(connection).token;
         &self.text[from..to]
@@ -88,7 +88,7 @@ impl List {
         Some(&self.text[from..to])
     }
 
-    /// Tokens in it.
+    /// The number of tokens.
     pub(crate) fn len(&self) -> u32 {
         u32::try_from(self.lines.len()).expect("checked when it was read")
     }
@@ -98,7 +98,7 @@ impl List {
     }
 }
 
-/// What RFC 6750, section 2.1 lets a bearer token consist of: nothing that could end a header or query.
+/// The characters of a bearer token by RFC 6750, section 2.1; none of them ends a header or a query.
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
 }

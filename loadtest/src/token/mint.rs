@@ -1,7 +1,7 @@
-//! Mints the tokens clients sign in with: HS256 JWTs for users `0..users`, from the server's secret.
+//! Signs the clients' tokens: HS256 JWTs for users `0..users`, with the server's secret.
 //!
-//! Written against RFC 7515/7519 rather than with the server's JWT crate: the two must agree on the
-//! wire, not on a library. A token is made when its connection is opened and never stored.
+//! Implemented from RFC 7515 and 7519 instead of with the server's JWT crate: the two should agree on the
+//! wire format, not share a library. A token is made when its connection opens, and is not stored.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl Minter {
         self.mint_at(self.user(connection), clock::unix_s())
     }
 
-    /// Its user; connections beyond the users share them in turn.
+    /// The user of a connection. Further connections share the users in turn.
     pub(super) fn user(&self, connection: u32) -> u32 {
         connection % self.users
     }

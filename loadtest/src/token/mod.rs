@@ -1,4 +1,4 @@
-//! The tokens clients sign in with: minted from the server's secret, or read from a file.
+//! The clients' tokens: signed with the server's secret, or read from a file.
 
 mod list;
 mod mint;
@@ -11,14 +11,14 @@ pub(crate) use mint::Minter;
 /// A token for every connection, by its number.
 #[derive(Clone, Debug)]
 pub(crate) enum Tokens {
-    /// Signed when its connection opens.
+    /// Signed when the connection opens.
     Minted(Minter),
-    /// Lines of a file, in turn.
+    /// The lines of a file, in turn.
     Listed(Arc<List>),
 }
 
 impl Tokens {
-    /// Adds the token of this connection to `text`.
+    /// Appends the token of this connection to `text`.
     pub(crate) fn write(&self, connection: u32, text: &mut String) {
         match self {
             Self::Minted(minter) => text.push_str(&minter.mint(connection)),
@@ -26,7 +26,7 @@ impl Tokens {
         }
     }
 
-    /// The user a connection signs in as; `None` where the file does not say.
+    /// The user of a connection; `None` if the file does not name it.
     pub(crate) fn user(&self, connection: u32) -> Option<String> {
         match self {
             Self::Minted(minter) => Some(minter.user(connection).to_string()),
@@ -34,7 +34,7 @@ impl Tokens {
         }
     }
 
-    /// Whether a connection signs in as `user`.
+    /// Returns true if a connection belongs to `user`.
     pub(crate) fn is_user(&self, connection: u32, user: &str) -> bool {
         match self {
             Self::Minted(minter) => user.parse() == Ok(minter.user(connection)),

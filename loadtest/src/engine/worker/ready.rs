@@ -1,4 +1,4 @@
-//! What is done with a connection whose socket is ready.
+//! Handles a connection whose socket is ready.
 
 use std::mem::MaybeUninit;
 
@@ -49,8 +49,8 @@ impl Worker {
         }
     }
 
-    /// Reads what a client left in the kernel; whether its stream has ended. Until then neither side sees
-    /// the other's end: the server's stands behind bytes that there was no room for.
+    /// Discards the bytes of a client that never reads; returns true if its stream has ended. The end only
+    /// shows up after the bytes that did not fit into the kernel's buffer.
     pub(super) fn discard(&self, key: usize, buffer: &mut [MaybeUninit<u8>]) -> bool {
         let fd = &self.conns[key].fd;
         loop {
@@ -63,7 +63,7 @@ impl Worker {
         }
     }
 
-    /// Sends the request, or begins the TLS that it goes out by.
+    /// Sends the request, or begins the TLS handshake before it.
     fn ask(&mut self, key: usize) -> Result<(), String> {
         let conn = &mut self.conns[key];
         self.request.clear();
@@ -105,14 +105,14 @@ impl Worker {
             }
             let length = bytes.len();
             let read_on = self.take(key, bytes, clock::now_ns())?;
-            // Edge-triggered: a short read has drained the socket, and what comes later is a new edge.
+            // Edge-triggered: a short read has drained the socket, and later bytes cause a new edge.
             if !read_on || length < READ_BUFFER_BYTES && !ending {
                 return Ok(());
             }
         }
     }
 
-    /// Takes what was read at `now_ns`; whether to read on.
+    /// Handles bytes that were read at `now_ns`; returns true if reading should go on.
     fn take(&mut self, key: usize, bytes: &mut [u8], now_ns: u64) -> Result<bool, String> {
         let mut input = Input(bytes);
         self.outgoing.clear();
@@ -138,7 +138,7 @@ impl Worker {
         Ok(true)
     }
 
-    /// Notes how far a response has come; whether to read on.
+    /// Notes the progress of a response; returns true if reading should go on.
     fn reached(&mut self, key: usize, reached: Reached) -> Result<bool, String> {
         let conn = &mut self.conns[key];
         match reached {
@@ -159,7 +159,7 @@ impl Worker {
         }
     }
 
-    /// Forgets the TLS of a connection.
+    /// Drops the TLS state of a connection.
     pub(super) fn end_link(&mut self, key: usize) {
         if let Some(links) = &mut self.links {
             links.end(key);
@@ -167,7 +167,7 @@ impl Worker {
     }
 }
 
-/// A new socket's send buffer is larger than anything that a client says.
+/// A new socket's send buffer has room for everything that a client sends.
 fn send_whole(fd: impl AsFd, bytes: &[u8]) -> Result<(), String> {
     match send(fd, bytes, SendFlags::NOSIGNAL) {
         Ok(sent) if sent == bytes.len() => Ok(()),
