@@ -199,7 +199,11 @@ impl SteadyTime {
     /// Unix milliseconds: the machine's, as far as it is not ahead, or has been for long enough.
     /// Called every few seconds, to see a clock that is right for a while.
     pub fn unix_ms(&mut self, clock: &Clock) -> u64 {
-        let (unix_ms, now_ms) = (clock.unix_ms(), clock.now_ms());
+        self.at(clock.unix_ms(), clock.now_ms())
+    }
+
+    /// The same, from another clock's Unix milliseconds and this machine's monotonic ones.
+    pub fn at(&mut self, unix_ms: u64, now_ms: u64) -> u64 {
         let passed_ms = now_ms - self.at_ms;
         self.at_ms = now_ms;
         self.unix_ms = self.unix_ms.saturating_add(passed_ms).min(unix_ms);

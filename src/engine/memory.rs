@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::local_register::LocalRegister;
 use super::sequencer::{Sequenced, Sequencer};
 use super::sources::Sources;
 use super::tail::Tail;
 use crate::clock::Clock;
 use crate::event::{Draft, EventId, SessionDraft};
-use crate::hub::engine::{Accepted, Answer, Engine, EngineError, Notice, OpenError};
-use crate::hub::log::{Log, Record};
+use crate::hub::engine::{
+    Accepted, Answer, Engine, EngineError, EngineHealth, Notice, OpenError, Register,
+};
+use crate::hub::log::{Control, Log, Record};
 use crate::spans;
 
 /// An engine that keeps nothing beyond the process.
@@ -18,6 +21,7 @@ pub struct MemoryEngine {
     tail: Tail,
     /// Locked across each append: the log's ids rise, and of two drafts with one id one is stored.
     sequencer: Mutex<Sequencer>,
+    register: LocalRegister,
 }
 
 impl MemoryEngine {
@@ -25,6 +29,7 @@ impl MemoryEngine {
     pub fn new(log: Arc<Log>, clock: Clock) -> Self {
         let sequencer = Sequencer::behind(log.newest_id(), Sources::default(), clock.clone());
         Self {
+            register: LocalRegister::new(clock.clone()),
             tail: Tail::new(log, clock),
             sequencer: Mutex::new(sequencer),
         }
@@ -75,8 +80,25 @@ impl Engine for MemoryEngine {
         })
     }
 
-    fn ready(&self) -> Result<(), EngineError> {
-        Ok(())
+    fn command(&self, control: Control) -> Answer<'_, Result<u64, EngineError>> {
+        Box::pin(self.tail.command(control, |control, receipt| {
+            let mut sequencer = self.sequencer.lock();
+            let record = Record::Control { control, receipt };
+            self.tail.append(sequencer.next_id(), record);
+            Ok(())
+        }))
+    }
+
+    fn health(&self) -> EngineHealth {
+        EngineHealth::Well
+    }
+
+    fn unix_ms(&self) -> u64 {
+        self.tail.unix_ms()
+    }
+
+    fn register(&self) -> &dyn Register {
+        &self.register
     }
 
     fn close(&self) -> Answer<'_, ()> {

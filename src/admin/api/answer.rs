@@ -103,7 +103,11 @@ impl Problem {
 
 impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
-        Self::unavailable(error.to_string())
+        let code = match error {
+            EngineError::Unknown => "outcome_unknown",
+            _ => "unavailable",
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string())
     }
 }
 

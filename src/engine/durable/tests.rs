@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::config::History;
 use crate::event::Draft;
 use crate::hub::directory::Directory;
-use crate::hub::engine::{Accepted, Engine, EngineError, Notice};
+use crate::hub::engine::{Accepted, Engine, EngineError, EngineHealth, Notice};
 use crate::hub::log::Log;
 use std::sync::Arc;
 
@@ -317,7 +317,10 @@ async fn a_directory_in_use_or_of_no_use_is_refused_in_one_line() {
     let second = Life::new(&path, Fsync::Interval, 1_000_000);
     let error = second.engine.open().await.unwrap_err().to_string();
     assert!(error.contains("is in use by another server"), "{error}");
-    assert_eq!(second.engine.ready(), Err(EngineError::NotOpen));
+    assert_eq!(
+        second.engine.health(),
+        EngineHealth::Failing(EngineError::NotOpen)
+    );
     life.publish(None, true).await.unwrap();
     life.engine.close().await;
     // Whole, and of another version.
@@ -363,14 +366,17 @@ async fn what_the_disk_refuses_is_not_accepted_until_it_takes_it_again() {
         life.publish(Some("a"), true).await,
         Err(EngineError::Locked)
     );
-    assert_eq!(life.engine.ready(), Err(EngineError::Locked));
+    assert_eq!(
+        life.engine.health(),
+        EngineHealth::Failing(EngineError::Locked)
+    );
     // Nor is what needs no place there: whether it could be stored is not known.
     assert_eq!(life.publish(None, false).await, Err(EngineError::Locked));
     assert_eq!(life.missed(first), Some(vec![]));
     blocker.execute_batch("ROLLBACK").unwrap();
     // Its publisher tries again: it was not taken for published.
     let second = life.publish(Some("a"), true).await.unwrap();
-    assert_eq!(life.engine.ready(), Ok(()));
+    assert_eq!(life.engine.health(), EngineHealth::Well);
     assert_eq!(life.missed(first), Some(vec![second]));
     life.engine.close().await;
     let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
@@ -387,12 +393,15 @@ async fn after_a_flush_that_failed_nothing_is_accepted_before_all_of_it_was_writ
     let blocker = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
     life.engine.health.set(State::Unflushed);
-    assert_eq!(life.engine.ready(), Err(EngineError::Unflushed));
+    assert_eq!(
+        life.engine.health(),
+        EngineHealth::Failing(EngineError::Unflushed)
+    );
     assert_eq!(life.publish(None, true).await, Err(EngineError::Unflushed));
     assert_eq!(life.engine.health.get(), State::Unflushed);
     blocker.execute_batch("ROLLBACK").unwrap();
     let second = life.publish(None, true).await.unwrap();
-    assert_eq!(life.engine.ready(), Ok(()));
+    assert_eq!(life.engine.health(), EngineHealth::Well);
     assert_eq!(life.missed(first), Some(vec![second]));
 }
 
