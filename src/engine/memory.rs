@@ -110,9 +110,9 @@ impl Engine for MemoryEngine {
 mod tests {
     use std::time::Duration;
 
-    use super::super::tail::ROOM_TIMEOUT;
+    use super::super::tail::{COMMAND_TIMEOUT, MAX_COMMANDS, ROOM_TIMEOUT};
     use super::*;
-    use crate::event::{EventName, Target};
+    use crate::event::{EventName, Target, UserId};
     use crate::wire::Signal;
 
     fn draft(source_id: Option<&str>) -> Draft {
@@ -170,6 +170,65 @@ mod tests {
             log.retained().1,
             usize::try_from(crate::hub::log::MAX_UNDISPATCHED).unwrap()
         );
+    }
+
+    fn disconnect() -> Control {
+        Control::Disconnect {
+            user: UserId::new("42").unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_passes_a_log_without_room_and_leaves_nothing_in_it() {
+        let (engine, log, _) = engine();
+        for _ in 0..crate::hub::log::MAX_UNDISPATCHED {
+            publish(&engine, draft(None)).await.unwrap();
+        }
+        let before = (log.dispatched_place(), log.retained().1);
+        let dispatcher = async {
+            loop {
+                for entry in log.next_batch(1_024).await {
+                    if let Record::Control { control, receipt } = &entry.record {
+                        // Behind all that was published before it, and for nobody's replay.
+                        assert_eq!(before.1 as u64 + 1, entry.position.0);
+                        assert!(*control == disconnect() && entry.is_fleeting());
+                        receipt.give(3);
+                    }
+                    log.mark_dispatched(&entry, 0);
+                }
+            }
+        };
+        let ended = tokio::select! {
+            ended = engine.command(disconnect()) => ended,
+            () = dispatcher => unreachable!(),
+        };
+        assert_eq!(ended, Ok(3));
+        assert_eq!(log.retained().1, before.1);
+        // Nobody has its id as a position.
+        let after = log.dispatched_place();
+        assert!(before.0.id < after.id && after.id < log.newest_id());
+    }
+
+    #[tokio::test]
+    async fn a_command_that_is_not_carried_out_is_answered_and_few_may_wait() {
+        let (engine, log, clock) = engine();
+        let engine = Arc::new(engine);
+        let waiting: Vec<_> = (0..MAX_COMMANDS)
+            .map(|_| {
+                let engine = Arc::clone(&engine);
+                tokio::spawn(async move { engine.command(disconnect()).await })
+            })
+            .collect();
+        while log.head().0 < MAX_COMMANDS as u64 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(engine.command(disconnect()).await, Err(EngineError::Behind));
+        clock.advance(COMMAND_TIMEOUT);
+        for ended in waiting {
+            assert_eq!(ended.await.unwrap(), Err(EngineError::Unknown));
+        }
+        // They are still in the log, and count.
+        assert_eq!(engine.command(disconnect()).await, Err(EngineError::Behind));
     }
 
     #[tokio::test]

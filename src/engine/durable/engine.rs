@@ -223,3 +223,38 @@ impl Engine for DurableEngine {
 fn kib(data: &str) -> u32 {
     u32::try_from(data.len() / 1_024 + 1).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::writer::Work;
+    use super::*;
+    use crate::engine::tail::COMMAND_TIMEOUT;
+    use crate::event::{EventId, UserId};
+
+    #[tokio::test]
+    async fn a_command_waits_seconds_for_a_stuck_writer_and_is_not_carried_out_late() {
+        let clock = Clock::manual(1_000_000);
+        let log = Log::new(1 << 20, std::time::Duration::MAX, EventId::origin(1));
+        let engine = Arc::new(DurableEngine::new(
+            PathBuf::new(),
+            History::default(),
+            Arc::new(log),
+            Arc::default(),
+            clock.clone(),
+        ));
+        let (requests, stuck) = sync_channel(MAX_REQUESTS);
+        let (_end, ended) = oneshot::channel();
+        *engine.writer.lock() = Some(Handle { requests, ended });
+        let asking = Arc::clone(&engine);
+        let user = UserId::new("42").unwrap();
+        let asked = tokio::spawn(async move { asking.command(Control::Disconnect { user }).await });
+        tokio::task::yield_now().await;
+        let Ok(Work::Append(_, receipt)) = stuck.try_recv() else {
+            panic!("it is with the writer at once");
+        };
+        assert!(receipt.is_wanted());
+        clock.advance(COMMAND_TIMEOUT);
+        assert_eq!(asked.await.unwrap(), Err(EngineError::Unknown));
+        assert!(!receipt.is_wanted());
+    }
+}

@@ -198,6 +198,23 @@ fn while_the_mark_cannot_be_written_log_outs_work_and_no_event_is_accepted() {
 }
 
 #[test]
+fn a_command_whose_asker_left_is_not_appended() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path(), &Clock::manual(1_000));
+    let (_requests, waiting) = sync_channel(1);
+    let mut append = |is_wanted: bool| {
+        let user = UserId::new("42").unwrap();
+        let (receipt, ended) = Receipt::new(share());
+        let ended = is_wanted.then_some(ended);
+        let work = Work::Append(Control::Disconnect { user }, receipt);
+        writer.serve(work, &waiting);
+        drop(ended);
+        writer.tail.log().head().0
+    };
+    assert_eq!((append(false), append(true)), (0, 1));
+}
+
+#[test]
 fn a_database_that_lost_its_end_is_noticed_also_if_the_mark_could_not_be_written() {
     let directory = tempfile::tempdir().unwrap();
     let mut writer = writer(directory.path(), &Clock::manual(1_000));
