@@ -199,7 +199,11 @@ impl SteadyTime {
     /// Unix milliseconds: the machine's, unless that is ahead and has not been so for long enough. Call this
     /// every few seconds, so that it notices a clock that is right for a short time.
     pub fn unix_ms(&mut self, clock: &Clock) -> u64 {
-        let (unix_ms, now_ms) = (clock.unix_ms(), clock.now_ms());
+        self.at(clock.unix_ms(), clock.now_ms())
+    }
+
+    /// The same, from another clock's Unix milliseconds and this machine's monotonic ones.
+    pub fn at(&mut self, unix_ms: u64, now_ms: u64) -> u64 {
         let passed_ms = now_ms - self.at_ms;
         self.at_ms = now_ms;
         self.unix_ms = self.unix_ms.saturating_add(passed_ms).min(unix_ms);

@@ -131,10 +131,10 @@ impl Target {
     /// Bytes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
         match self {
-            Self::User(user) => heap_bytes(&user.0),
+            Self::User(user) => user.heap_bytes(),
             Self::Users(Users(users)) => users
                 .iter()
-                .map(|user| size_of::<UserId>() + heap_bytes(&user.0))
+                .map(|user| size_of::<UserId>() + user.heap_bytes())
                 .sum(),
             Self::Topic(topic) => heap_bytes(topic.as_compact()),
             Self::All => 0,
@@ -196,6 +196,11 @@ impl UserId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What it holds beside itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        heap_bytes(&self.0)
     }
 }
 
@@ -307,7 +312,7 @@ pub struct SessionChange {
 impl SessionChange {
     /// Bytes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
-        heap_bytes(&self.user.0) + self.keep.as_deref().map_or(0, str::len)
+        self.user.heap_bytes() + self.keep.as_deref().map_or(0, str::len)
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn response(admin: &Admin, headers: &HeaderMap) -> Result<ApiResponse
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape {
         hub: Arc::clone(&admin.hub),
-        engine_up: admin.hub.engine().ready().is_ok(),
+        engine_up: admin.hub.engine().health().is_well(),
         max_connections: admin.hub.limits().connections,
         started_unix_s: admin.started_unix_s,
         process: process::read(),

@@ -138,7 +138,7 @@ async fn dispatch(
         Route::User(id) => users::presence(admin, &user(&id)?).await,
         Route::Session(id) => users::change_session(admin, user(&id)?, request.into_body()).await,
         Route::Logout(id) => users::log_out(admin, user(&id)?, request.into_body()).await,
-        Route::Connections(id) => Ok(users::disconnect(admin, &user(&id)?)),
+        Route::Connections(id) => users::disconnect(admin, user(&id)?).await,
     }
 }
 

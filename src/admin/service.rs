@@ -13,6 +13,7 @@ use super::wrong_keys::WrongKeys;
 use crate::auth::api_key::ApiKeys;
 use crate::config::{Config, SPARE_ADMIN_CONNECTIONS};
 use crate::hub::Hub;
+use crate::hub::engine::EngineHealth;
 use crate::refusals::RecentRefusals;
 use crate::shutdown::Shutdown;
 
@@ -88,13 +89,10 @@ impl Admin {
         if self.shutdown.is_draining() {
             return Some("draining".to_owned());
         }
-        let engine = self
-            .hub
-            .engine()
-            .ready()
-            .err()
-            .map(|error| error.to_string());
-        engine.or_else(|| (self.public_not_ready)())
+        match self.hub.engine().health() {
+            EngineHealth::Well => (self.public_not_ready)(),
+            EngineHealth::Failing(error) => Some(error.to_string()),
+        }
     }
 
     /// Returns true if `max_connections` is reached.

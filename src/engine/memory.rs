@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::local_register::LocalRegister;
 use super::sequencer::{Sequenced, Sequencer};
 use super::sources::Sources;
 use super::tail::Tail;
 use crate::clock::Clock;
 use crate::event::{Draft, EventId, SessionDraft};
-use crate::hub::engine::{Accepted, Answer, Engine, EngineError, Notice, OpenError};
-use crate::hub::log::{Log, Record};
+use crate::hub::engine::{
+    Accepted, Answer, Engine, EngineError, EngineHealth, Notice, OpenError, Register,
+};
+use crate::hub::log::{Control, Log, Record};
 use crate::spans;
 
 /// An engine that keeps nothing beyond the process.
@@ -18,6 +21,7 @@ pub struct MemoryEngine {
     tail: Tail,
     /// Locked across each append: the log's ids rise, and of two drafts with one id one is stored.
     sequencer: Mutex<Sequencer>,
+    register: LocalRegister,
 }
 
 impl MemoryEngine {
@@ -25,6 +29,7 @@ impl MemoryEngine {
     pub fn new(log: Arc<Log>, clock: Clock) -> Self {
         let sequencer = Sequencer::behind(log.newest_id(), Sources::default(), clock.clone());
         Self {
+            register: LocalRegister::new(clock.clone()),
             tail: Tail::new(log, clock),
             sequencer: Mutex::new(sequencer),
         }
@@ -75,8 +80,25 @@ impl Engine for MemoryEngine {
         })
     }
 
-    fn ready(&self) -> Result<(), EngineError> {
-        Ok(())
+    fn command(&self, control: Control) -> Answer<'_, Result<u64, EngineError>> {
+        Box::pin(self.tail.command(control, |control, receipt| {
+            let mut sequencer = self.sequencer.lock();
+            let record = Record::Control { control, receipt };
+            self.tail.append(sequencer.next_id(), record);
+            Ok(())
+        }))
+    }
+
+    fn health(&self) -> EngineHealth {
+        EngineHealth::Well
+    }
+
+    fn unix_ms(&self) -> u64 {
+        self.tail.unix_ms()
+    }
+
+    fn register(&self) -> &dyn Register {
+        &self.register
     }
 
     fn close(&self) -> Answer<'_, ()> {
@@ -88,9 +110,9 @@ impl Engine for MemoryEngine {
 mod tests {
     use std::time::Duration;
 
-    use super::super::tail::ROOM_TIMEOUT;
+    use super::super::tail::{COMMAND_TIMEOUT, MAX_COMMANDS, ROOM_TIMEOUT};
     use super::*;
-    use crate::event::{EventName, Target};
+    use crate::event::{EventName, Target, UserId};
     use crate::wire::Signal;
 
     fn draft(source_id: Option<&str>) -> Draft {
@@ -148,6 +170,65 @@ mod tests {
             log.retained().1,
             usize::try_from(crate::hub::log::MAX_UNDISPATCHED).unwrap()
         );
+    }
+
+    fn disconnect() -> Control {
+        Control::Disconnect {
+            user: UserId::new("42").unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_passes_a_log_without_room_and_leaves_nothing_in_it() {
+        let (engine, log, _) = engine();
+        for _ in 0..crate::hub::log::MAX_UNDISPATCHED {
+            publish(&engine, draft(None)).await.unwrap();
+        }
+        let before = (log.dispatched_place(), log.retained().1);
+        let dispatcher = async {
+            loop {
+                for entry in log.next_batch(1_024).await {
+                    if let Record::Control { control, receipt } = &entry.record {
+                        // Behind all that was published before it, and for nobody's replay.
+                        assert_eq!(before.1 as u64 + 1, entry.position.0);
+                        assert!(*control == disconnect() && entry.is_fleeting());
+                        receipt.give(3);
+                    }
+                    log.mark_dispatched(&entry, 0);
+                }
+            }
+        };
+        let ended = tokio::select! {
+            ended = engine.command(disconnect()) => ended,
+            () = dispatcher => unreachable!(),
+        };
+        assert_eq!(ended, Ok(3));
+        assert_eq!(log.retained().1, before.1);
+        // Nobody has its id as a position.
+        let after = log.dispatched_place();
+        assert!(before.0.id < after.id && after.id < log.newest_id());
+    }
+
+    #[tokio::test]
+    async fn a_command_that_is_not_carried_out_is_answered_and_few_may_wait() {
+        let (engine, log, clock) = engine();
+        let engine = Arc::new(engine);
+        let waiting: Vec<_> = (0..MAX_COMMANDS)
+            .map(|_| {
+                let engine = Arc::clone(&engine);
+                tokio::spawn(async move { engine.command(disconnect()).await })
+            })
+            .collect();
+        while log.head().0 < MAX_COMMANDS as u64 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(engine.command(disconnect()).await, Err(EngineError::Behind));
+        clock.advance(COMMAND_TIMEOUT);
+        for ended in waiting {
+            assert_eq!(ended.await.unwrap(), Err(EngineError::Unknown));
+        }
+        // They are still in the log, and count.
+        assert_eq!(engine.command(disconnect()).await, Err(EngineError::Behind));
     }
 
     #[tokio::test]

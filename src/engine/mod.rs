@@ -6,9 +6,11 @@
 //! | [`durable`] | the log, and a directory that outlives the process |
 //! | [`tail`] | the end of the log that is appended to |
 //! | [`sequencer`] | what one node decides alone: ids, and whether an event is new |
+//! | [`local_register`] | what one node decides alone: places, tickets, logins |
 //! | [`sources`] | a publisher's retry publishes nothing |
 
 mod durable;
+mod local_register;
 mod memory;
 mod sequencer;
 mod sources;

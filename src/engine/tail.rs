@@ -3,24 +3,37 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use crate::clock::Clock;
 use crate::event::EventId;
 use crate::hub::engine::EngineError;
-use crate::hub::log::{Log, Record};
+use crate::hub::log::{Control, Log, Receipt, Record};
 
 /// Longest wait for delivery to catch up before a publisher is told to come again.
 pub(super) const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Control entries that may be on their way: as many as the admin side has connections to ask for
+/// them. They do not wait for room in the log, so this bounds what they add to it.
+pub(super) const MAX_COMMANDS: usize = 1_024;
+/// Longest wait for a control entry to be carried out.
+pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An engine's hold of the log.
 #[derive(Clone)]
 pub(super) struct Tail {
     log: Arc<Log>,
     clock: Clock,
+    commands: Arc<Semaphore>,
 }
 
 impl Tail {
     pub(super) fn new(log: Arc<Log>, clock: Clock) -> Self {
-        Self { log, clock }
+        Self {
+            log,
+            clock,
+            commands: Arc::new(Semaphore::new(MAX_COMMANDS)),
+        }
     }
 
     /// Waits until the log takes more.
@@ -32,6 +45,27 @@ impl Tail {
             biased;
             () = self.log.room() => Ok(()),
             () = self.clock.sleep(ROOM_TIMEOUT) => Err(EngineError::Behind),
+        }
+    }
+
+    /// Has a control entry appended by `append`, which must not wait, and waits until it was carried
+    /// out; returns how many connections that ended.
+    ///
+    /// # Errors
+    /// What `append` says; [`EngineError::Behind`] where too many are on their way, and
+    /// [`EngineError::Unknown`] where it takes too long.
+    pub(super) async fn command(
+        &self,
+        control: Control,
+        append: impl FnOnce(Control, Receipt) -> Result<(), EngineError>,
+    ) -> Result<u64, EngineError> {
+        let share = Arc::clone(&self.commands).try_acquire_owned();
+        let (receipt, ended) = Receipt::new(share.map_err(|_| EngineError::Behind)?);
+        append(control, receipt)?;
+        tokio::select! {
+            biased;
+            ended = ended => ended.map_err(|_| EngineError::NotOpen),
+            () = self.clock.sleep(COMMAND_TIMEOUT) => Err(EngineError::Unknown),
         }
     }
 
@@ -53,6 +87,11 @@ impl Tail {
     /// Some of what was before `id`, the newest entry's, is lost; see [`Log::lose_before`].
     pub(super) fn lose_before(&self, id: EventId) {
         self.log.lose_before(id);
+    }
+
+    /// The time, in Unix milliseconds.
+    pub(super) fn unix_ms(&self) -> u64 {
+        self.clock.unix_ms()
     }
 
     /// The log, to be read.

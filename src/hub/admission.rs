@@ -1,9 +1,11 @@
 //! Who is let in, and the place they hold until it is given up or a shard takes it over.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use super::connection::ConnectionId;
 use super::directory::UserHandle;
+use super::engine::Promise;
 use super::hub::Hub;
 use super::inbox::{Command, Ending};
 use super::log::{JoinRequest, Joined};
@@ -53,6 +55,42 @@ pub struct StreamPermits {
 }
 
 impl Hub {
+    /// Reserves a place for a client under the limit of all nodes, before it is let in. Whoever is
+    /// not let in then has to [release](Hub::release) it; whoever is holds it until they
+    /// [leave](Hub::leave), or are ended.
+    pub fn reserve(&self, identity: &Identity) -> Promise<'_, Result<(), Rejection>> {
+        let limit = self.limits().per_user;
+        match self.register().reserve(&identity.user, limit) {
+            // Where the limit evicts, a reservation may end another connection.
+            Promise::Later(_) if !self.allows(identity) => Promise::Now(Err(Rejection::Revoked)),
+            reserved => reserved,
+        }
+    }
+
+    /// Whether [`Hub::reserve`] would reserve a place now. Reserves nothing.
+    pub fn has_place(&self, identity: &Identity) -> Promise<'_, bool> {
+        let limit = self.limits().per_user;
+        self.register().has_place(&identity.user, limit)
+    }
+
+    /// Gives a place back that was reserved for a client.
+    pub fn release(&self, user: &str) {
+        self.release_places(user, 1);
+    }
+
+    /// Gives back the places of connections that have left the directory.
+    pub(super) fn release_places(&self, user: &str, places: usize) {
+        if places > 0 {
+            self.register().release(&user, places);
+        }
+    }
+
+    /// Takes a connection out of the directory, unless somebody else already did.
+    pub(crate) fn leave(&self, user: UserHandle, connection: ConnectionId) {
+        let release = |name: &dyn Display| self.register().release(name, 1);
+        self.directory.remove(user, connection, release);
+    }
+
     /// Lets a client in: under the limit of all, the user's session and limit, and at a position of
     /// the log. Older connections may give way to it.
     ///
@@ -83,6 +121,7 @@ impl Hub {
         let (admitted, joined) =
             self.directory
                 .admit(identity, connection, limits.per_user, join)?;
+        self.release_places(&identity.user, admitted.evicted.len());
         for oldest in admitted.evicted {
             self.inbox(oldest.shard()).push(Command::End {
                 connections: vec![oldest],
@@ -117,7 +156,8 @@ impl Hub {
         Ok(self.place(UserHandle::NONE, connection, permits))
     }
 
-    /// Whether a client would be let in now; `None` stands for a test stream. Reserves nothing.
+    /// Whether a client would be let in now, the limit of all nodes aside; `None` stands for a test
+    /// stream. Reserves nothing.
     ///
     /// # Errors
     /// [`Rejection`]
@@ -173,7 +213,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if self.permits.is_some() && self.user != UserHandle::NONE {
-            self.hub.directory.remove(self.user, self.connection);
+            self.hub.leave(self.user, self.connection);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::connection::ConnectionId;
 use super::hub::Hub;
 use super::inbox::{Command, Ending, Recipients};
-use super::log::{Entry, Record};
+use super::log::{Control, Entry, Record};
 use super::outgoing::Outgoing;
 use super::presence::by_shard;
 use crate::event::{Target, UserId};
@@ -49,11 +49,24 @@ impl Hub {
                 let ended = self
                     .directory
                     .change_session(change, entry.id.ms, entry.position);
+                self.release_places(change.user.as_str(), ended.len());
                 let end = |outgoing, connections| Command::End {
                     connections,
                     end: Ending::LoggedOut(outgoing),
                 };
                 self.to_connections(entry, &ended, commands, end);
+            }
+            Record::Control { control, receipt } => {
+                let Control::Disconnect { user } = control;
+                let ended = self.directory.disconnect_user(user.as_str());
+                self.release_places(user.as_str(), ended.len());
+                for (commands, connections) in by_shard(commands, &ended) {
+                    commands.push(Command::End {
+                        connections,
+                        end: Ending::Disconnected,
+                    });
+                }
+                receipt.give(ended.len() as u64);
             }
         }
     }

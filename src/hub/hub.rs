@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::directory::{Directory, Rules};
-use super::engine::Engine;
+use super::engine::{Engine, Register};
 use super::inbox::Inbox;
 use super::limits::Limits;
 use super::log::Log;
@@ -85,6 +85,17 @@ impl Hub {
     /// What stores events.
     pub fn engine(&self) -> &dyn Engine {
         &*self.engine
+    }
+
+    /// What must be one for all nodes.
+    pub fn register(&self) -> &dyn Register {
+        self.engine.register()
+    }
+
+    /// The time in Unix milliseconds that is the same on all nodes. Session changes are dated by it,
+    /// so it is also the time of tokens: by when they were issued they are compared with changes.
+    pub fn unix_ms(&self) -> u64 {
+        self.engine.unix_ms()
     }
 
     /// What is on its way to clients.

@@ -1,13 +1,24 @@
 //! Who is online, and ending their connections.
 
 use super::connection::ConnectionId;
+use super::engine::EngineError;
 use super::hub::Hub;
-use super::inbox::{Command, Description, Ending, Inbox};
+use super::inbox::{Command, Description, Inbox};
+use super::log::Control;
 use crate::event::UserId;
 
 impl Hub {
-    /// The user's connections, the oldest first.
+    /// The user's connections to all nodes, the oldest first.
     pub async fn presence(&self, user: &UserId) -> Vec<Description> {
+        let elsewhere = self.register().elsewhere(user).get();
+        let (mut descriptions, others) = tokio::join!(self.here(user), elsewhere);
+        descriptions.extend(others);
+        descriptions.sort_by_key(|one| (one.since_s, one.connection.generation()));
+        descriptions
+    }
+
+    /// The user's connections to this node.
+    async fn here(&self, user: &UserId) -> Vec<Description> {
         let mut connections = Vec::new();
         self.directory
             .connections(user.as_str(), |connection| connections.push(connection));
@@ -15,20 +26,15 @@ impl Hub {
         for (inbox, connections) in by_shard(self.inboxes.iter(), &connections) {
             descriptions.extend(inbox.describe(connections).await);
         }
-        descriptions.sort_by_key(|one| (one.since_s, one.connection.generation()));
         descriptions
     }
 
     /// Ends all connections of a user and says how many; they may come back.
-    pub fn disconnect(&self, user: &UserId) -> usize {
-        let ended = self.directory.disconnect_user(user.as_str());
-        for (inbox, connections) in by_shard(self.inboxes.iter(), &ended) {
-            inbox.push(Command::End {
-                connections,
-                end: Ending::Disconnected,
-            });
-        }
-        ended.len()
+    ///
+    /// # Errors
+    /// [`EngineError`]; nothing has changed then, [`EngineError::Unknown`] aside.
+    pub async fn disconnect(&self, user: UserId) -> Result<u64, EngineError> {
+        self.engine.command(Control::Disconnect { user }).await
     }
 }
 

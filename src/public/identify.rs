@@ -18,6 +18,7 @@ use crate::auth::credentials::{self, Credential};
 use crate::auth::fair_queue::Busy;
 use crate::auth::jwt::{Rejected, SignatureCheck};
 use crate::auth::session::NoSession;
+use crate::hub::engine::{EngineError, Promise};
 use crate::net::Network;
 
 /// Who asks, or why nobody is let in.
@@ -36,7 +37,6 @@ pub(super) fn identify<'a>(
     live: &'a Live,
     request: &'a Request<Incoming>,
 ) -> Verdict<'a> {
-    let public = &connection.public;
     let headers = request.headers();
     let query = request.uri().query();
     let Some(credential) = credentials::find(headers, query, &live.auth.jwt_cookie) else {
@@ -49,28 +49,19 @@ pub(super) fn identify<'a>(
     };
     match credential {
         Credential::Ticket(ticket) => {
-            let unix_ms = public.hub.clock.unix_ms();
-            let ends_ms = |identity: &Identity| {
-                let leeway_s = live.auth.leeway.as_secs();
-                identity
-                    .expires_at
-                    .saturating_add(leeway_s)
-                    .saturating_mul(1_000)
-            };
+            let register = connection.public.hub.register();
             // Who asks for a head wants to use the ticket later.
-            let identity = if request.method() == Method::HEAD {
-                public.tickets.look(&ticket)
+            let holder = if request.method() == Method::HEAD {
+                register.look_at_ticket(&ticket)
             } else {
-                public.tickets.redeem(&ticket)
+                register.redeem_ticket(&ticket)
             };
-            Verdict::Now(match identity {
-                None => Err(asker.denied("ticket_used_unknown_or_late")),
-                // Its token has ended in the meantime.
-                Some(identity) if ends_ms(&identity) <= unix_ms => {
-                    Err(asker.denied(Rejected::Expired.label()))
+            match holder {
+                Promise::Now(holder) => Verdict::Now(live.holder(holder, asker)),
+                Promise::Later(holder) => {
+                    Verdict::Later(Box::pin(async move { live.holder(holder.await, asker) }))
                 }
-                Some(identity) => Ok(identity),
-            })
+            }
         }
         Credential::Bearer(token) | Credential::QueryToken(token) | Credential::Cookie(token) => {
             live.verify(token, asker)
@@ -153,16 +144,33 @@ impl<'a> Asker<'a> {
 }
 
 impl Live {
+    /// Whom a ticket stands for, unless its token has ended in the meantime.
+    fn holder(
+        &self,
+        holder: Result<Option<Identity>, EngineError>,
+        asker: Asker<'_>,
+    ) -> Identified {
+        let identity = holder
+            .map_err(|_| Refusal::AuthUnavailable)?
+            .ok_or_else(|| asker.denied("ticket_used_unknown_or_late"))?;
+        let leeway_s = self.auth.leeway.as_secs();
+        let ends_s = identity.expires_at.saturating_add(leeway_s);
+        if ends_s.saturating_mul(1_000) <= asker.connection.public.hub.unix_ms() {
+            return Err(asker.denied(Rejected::Expired.label()));
+        }
+        Ok(identity)
+    }
+
     /// Checks a token.
     pub(super) fn verify<'a>(&'a self, token: Cow<'a, str>, asker: Asker<'a>) -> Verdict<'a> {
         let begun = self.verifier.begin(&token);
         if begun.as_ref().is_ok_and(SignatureCheck::is_slow) {
             return Verdict::Later(Box::pin(self.verify_slowly(begun, token, asker)));
         }
-        let clock = &asker.connection.public.hub.clock;
+        let hub = &asker.connection.public.hub;
         let verdict = begun
             .and_then(|check| check.run(&*token))
-            .and_then(|signed| self.verifier.identity(&signed, clock.unix_ms()));
+            .and_then(|signed| self.verifier.identity(&signed, hub.unix_ms()));
         match verdict {
             Ok(identity) => Verdict::Now(Ok(identity)),
             Err(reason) if self.may_get_a_key(reason) => {
@@ -221,7 +229,7 @@ impl Live {
         let network = Network::of(asker.address);
         let checked = public.checks.run(check, token.to_owned(), network).await;
         let signed = checked.map_err(|Busy| Refusal::AuthUnavailable)?;
-        let unix_ms = public.hub.clock.unix_ms();
+        let unix_ms = public.hub.unix_ms();
         Ok(signed.and_then(|signed| self.verifier.identity(&signed, unix_ms)))
     }
 }

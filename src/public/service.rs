@@ -15,7 +15,6 @@ use super::live::Live;
 use super::routes::Routes;
 use crate::auth::checks::Checks;
 use crate::auth::keys::KeysError;
-use crate::auth::ticket::Tickets;
 use crate::config::{Config, TrustedProxy};
 use crate::hub::Hub;
 use crate::metrics::RefusedReason;
@@ -28,7 +27,6 @@ pub struct Public {
     pub(super) hub: Arc<Hub>,
     pub(super) live: ArcSwap<Live>,
     pub(super) routes: Routes,
-    pub(super) tickets: Tickets,
     pub(super) checks: Checks,
     pub(super) denials: Denials,
     pub(super) login: Option<Login>,
@@ -73,7 +71,6 @@ impl Public {
         Self {
             live: ArcSwap::from_pointee(live),
             routes: Routes::new(config, login.is_some(), demo.is_some()),
-            tickets: Tickets::new(hub.clock.clone()),
             checks: Checks::new(hub.clock.clone()),
             denials: Denials::default(),
             login,
@@ -112,14 +109,8 @@ impl Public {
         self.count_unusable_keys();
     }
 
-    /// What is to be done every second: drops tickets that ran out, and counts keys that cannot be
-    /// used.
-    pub fn sweep(&self) {
-        self.tickets.sweep();
-        self.count_unusable_keys();
-    }
-
-    fn count_unusable_keys(&self) {
+    /// Counts the keys that cannot be used. Called every second.
+    pub fn count_unusable_keys(&self) {
         let unusable = self.live.load().verifier.unusable_keys() as u64;
         self.hub.metrics.jwks_unusable_keys.set(unusable);
     }

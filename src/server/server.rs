@@ -26,8 +26,8 @@ use crate::shard::{Settings, Shards, Shared, StartError, Starter};
 use crate::shutdown::Shutdown;
 use crate::tls::Tls;
 
-/// Time between sweeps. A sweep removes expired events and tickets, samples the rates, and updates the
-/// dashboards.
+/// Time between sweeps. A sweep removes expired events and what has run out in the register, samples the rates, and
+/// updates the dashboards.
 const SWEEP: Duration = Duration::from_secs(1);
 /// Time for a stopped shard to end its streams and its thread, and for the history to close.
 const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -61,17 +61,27 @@ impl Server {
         passed: PassedSockets,
         clock: Clock,
     ) -> Result<Self, ServerError> {
+        Self::start_over(config, dev, passed, clock, engine).await
+    }
+
+    /// Starts serving over the engine that `engine` makes.
+    async fn start_over(
+        config: &Config,
+        dev: Option<Dev>,
+        passed: PassedSockets,
+        clock: Clock,
+        engine: MakeEngine,
+    ) -> Result<Self, ServerError> {
         let Prepared {
             nofile,
             live,
             accounts,
             tls,
         } = Prepared::new(config, dev, &clock)?;
-        let login =
-            accounts.map(|accounts| Login::new(accounts, config.login.token_ttl, clock.clone()));
+        let login = accounts.map(|accounts| Login::new(accounts, config.login.token_ttl));
         let tls = tls.map(Arc::new);
         let shard_count = shard_count(config);
-        let hub = hub(config, shard_count, clock.clone());
+        let hub = hub(config, shard_count, clock.clone(), engine);
         let shared = Shared::new(Arc::clone(&hub), settings(config, shard_count, nofile));
 
         let options = SocketOptions {
@@ -231,22 +241,35 @@ fn not_ready(public: &Arc<Public>) -> admin::NotReady {
     Box::new(move || public.not_ready())
 }
 
-/// Creates the hub with the configured engine, which is not open yet.
-fn hub(config: &Config, shard_count: usize, clock: Clock) -> Arc<Hub> {
+/// Makes an engine that appends to the log; it is not open yet.
+type MakeEngine = fn(&Config, &Arc<Log>, &Arc<Directory>, &Clock) -> Arc<dyn Engine>;
+
+/// The configured engine.
+fn engine(
+    config: &Config,
+    log: &Arc<Log>,
+    directory: &Arc<Directory>,
+    clock: &Clock,
+) -> Arc<dyn Engine> {
+    match &config.history.path {
+        None => Arc::new(MemoryEngine::new(Arc::clone(log), clock.clone())),
+        Some(path) => Arc::new(DurableEngine::new(
+            path.clone(),
+            config.history.clone(),
+            Arc::clone(log),
+            Arc::clone(directory),
+            clock.clone(),
+        )),
+    }
+}
+
+/// The hub over an engine, which is not open yet.
+fn hub(config: &Config, shard_count: usize, clock: Clock, engine: MakeEngine) -> Arc<Hub> {
     let history = &config.history;
     let origin = EventId::origin(clock.unix_ms());
     let log = Arc::new(Log::new(history.max_bytes, history.max_age, origin));
     let directory = Arc::new(Directory::new(Rules::of(&config.auth)));
-    let engine: Arc<dyn Engine> = match &history.path {
-        None => Arc::new(MemoryEngine::new(Arc::clone(&log), clock.clone())),
-        Some(path) => Arc::new(DurableEngine::new(
-            path.clone(),
-            history.clone(),
-            Arc::clone(&log),
-            Arc::clone(&directory),
-            clock.clone(),
-        )),
-    };
+    let engine = engine(config, &log, &directory, &clock);
     Hub::new(Parts {
         clock,
         metrics: Arc::new(Metrics::new(shard_count)),
@@ -314,8 +337,9 @@ async fn sweep(hub: Arc<Hub>, public: Arc<Public>, admin: Arc<Admin>) {
         clock.sleep_until(now_ms + millis(SWEEP)).await;
         now_ms = clock.now_ms();
         hub.log().expire(now_ms);
-        hub.directory().sweep(steady.unix_ms(clock));
-        public.sweep();
+        hub.directory().sweep(steady.at(hub.unix_ms(), now_ms));
+        hub.register().sweep();
+        public.count_unusable_keys();
         admin.tick();
     }
 }

@@ -90,7 +90,8 @@ impl Seat {
 }
 
 impl Admission {
-    fn declined(self, reason: Rejection) -> Declined {
+    /// One that is not let in, for this reason.
+    pub(crate) fn declined(self, reason: Rejection) -> Declined {
         let user = self.identity.as_ref().map(|identity| identity.user.clone());
         let may_try_again = reason == Rejection::Limit;
         Declined {

@@ -195,7 +195,7 @@ impl Connections {
             && !slot.is_ending()
             && let Some(connection) = self.table.id(key)
         {
-            self.shared.hub.directory().remove(slot.user, connection);
+            self.shared.hub.leave(slot.user, connection);
         }
     }
 

@@ -104,7 +104,11 @@ impl ApiError {
 
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
-        Self::unavailable(error.to_string())
+        let code = match error {
+            EngineError::Unknown => "outcome_unknown",
+            _ => "unavailable",
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string())
     }
 }
 

@@ -94,12 +94,12 @@ pub(crate) async fn log_out(
 }
 
 /// `DELETE /v1/users/{id}/connections`
-pub(crate) fn disconnect(admin: &Admin, user: &UserId) -> ApiResponse {
-    let ended = admin.hub.disconnect(user);
-    json(
+pub(crate) async fn disconnect(admin: &Admin, user: UserId) -> Result<ApiResponse, ApiError> {
+    let ended = admin.hub.disconnect(user.clone()).await?;
+    Ok(json(
         StatusCode::OK,
         &json!({"user": user.as_str(), "ended": ended}),
-    )
+    ))
 }
 
 impl<'a> From<&'a Description> for Connection<'a> {

@@ -34,7 +34,7 @@ pub(crate) fn now(admin: &Admin) -> Value {
         "reason": not_ready,
         "engine": {
             "kind": admin.hub.engine().kind(),
-            "up": admin.hub.engine().ready().is_ok(),
+            "up": admin.hub.engine().health().is_well(),
         },
         "limits": {
             "max_connections": limits.connections,

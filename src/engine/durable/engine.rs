@@ -9,22 +9,25 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::Span;
 
 use super::bounds::Bounds;
-use super::health::{Health, State};
+use super::health::{SharedState, State};
 use super::store::StoreError;
-use super::writer::{Request, Writer};
+use super::writer::{Request, Work, Writer};
 use crate::clock::Clock;
 use crate::config::History;
-use crate::engine::tail::{ROOM_TIMEOUT, Tail};
+use crate::engine::local_register::LocalRegister;
+use crate::engine::tail::{MAX_COMMANDS, ROOM_TIMEOUT, Tail};
 use crate::event::{Draft, SessionDraft};
 use crate::hub::directory::Directory;
-use crate::hub::engine::{Accepted, Answer, Engine, EngineError, Notice, OpenError};
-use crate::hub::log::Log;
+use crate::hub::engine::{
+    Accepted, Answer, Engine, EngineError, EngineHealth, Notice, OpenError, Register,
+};
+use crate::hub::log::{Control, Log};
 
 /// Kibibytes of events that wait for the writer or are with it, each event being one at the least:
 /// so many events that the log takes them at once. Who finds no share waits as for the log's room.
 const MAX_WAITING_KIB: u32 = 16_384;
-/// Requests: none is without a share.
-const MAX_WAITING: usize = MAX_WAITING_KIB as usize;
+/// Requests with such a share, and control entries.
+const MAX_REQUESTS: usize = MAX_WAITING_KIB as usize + MAX_COMMANDS;
 
 /// An engine that keeps its history in a directory. It starts the thread that owns the store.
 pub(crate) struct DurableEngine {
@@ -34,7 +37,8 @@ pub(crate) struct DurableEngine {
     tail: Tail,
     directory: Arc<Directory>,
     clock: Clock,
-    pub(super) health: Arc<Health>,
+    register: LocalRegister,
+    pub(super) health: Arc<SharedState>,
     waiting: Arc<Semaphore>,
     writer: Mutex<Option<Handle>>,
 }
@@ -49,7 +53,7 @@ struct CannotOpen {
 
 /// The other end of the writer.
 struct Handle {
-    requests: SyncSender<Request>,
+    requests: SyncSender<Work>,
     ended: oneshot::Receiver<()>,
 }
 
@@ -68,9 +72,10 @@ impl DurableEngine {
             bounds: Bounds::default(),
             tail: Tail::new(log, clock.clone()),
             directory,
+            register: LocalRegister::new(clock.clone()),
             clock,
             health: Arc::default(),
-            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING_KIB as usize)),
             writer: Mutex::default(),
         }
     }
@@ -96,18 +101,18 @@ impl DurableEngine {
         };
         self.tail.room().await?;
         let (reply, answer) = oneshot::channel();
-        {
-            let writer = self.writer.lock();
-            let writer = writer.as_ref().ok_or(EngineError::NotOpen)?;
-            writer
-                .requests
-                .try_send(request(reply, share))
-                .map_err(|error| match error {
-                    TrySendError::Full(_) => EngineError::Behind,
-                    TrySendError::Disconnected(_) => EngineError::NotOpen,
-                })?;
-        }
+        self.send(Work::Store(request(reply, share)))?;
         answer.await.unwrap_or(Err(EngineError::NotOpen))
+    }
+
+    /// Hands something to the writer, without waiting.
+    fn send(&self, work: Work) -> Result<(), EngineError> {
+        let writer = self.writer.lock();
+        let writer = writer.as_ref().ok_or(EngineError::NotOpen)?;
+        writer.requests.try_send(work).map_err(|error| match error {
+            TrySendError::Full(_) => EngineError::Behind,
+            TrySendError::Disconnected(_) => EngineError::NotOpen,
+        })
     }
 }
 
@@ -118,7 +123,7 @@ impl Engine for DurableEngine {
 
     fn open(&self) -> Answer<'_, Result<(), OpenError>> {
         Box::pin(async move {
-            let (requests, waiting) = sync_channel(MAX_WAITING);
+            let (requests, waiting) = sync_channel(MAX_REQUESTS);
             let (opened, is_open) = oneshot::channel();
             let (end, ended) = oneshot::channel();
             let (path, history, bounds) = (self.path.clone(), self.history.clone(), self.bounds);
@@ -184,8 +189,22 @@ impl Engine for DurableEngine {
         )
     }
 
-    fn ready(&self) -> Result<(), EngineError> {
-        self.health.ready()
+    fn command(&self, control: Control) -> Answer<'_, Result<u64, EngineError>> {
+        Box::pin(self.tail.command(control, |control, receipt| {
+            self.send(Work::Append(control, receipt))
+        }))
+    }
+
+    fn health(&self) -> EngineHealth {
+        self.health.health()
+    }
+
+    fn unix_ms(&self) -> u64 {
+        self.clock.unix_ms()
+    }
+
+    fn register(&self) -> &dyn Register {
+        &self.register
     }
 
     fn close(&self) -> Answer<'_, ()> {
@@ -203,4 +222,39 @@ impl Engine for DurableEngine {
 /// What an event takes of [`MAX_WAITING_KIB`].
 fn kib(data: &str) -> u32 {
     u32::try_from(data.len() / 1_024 + 1).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::writer::Work;
+    use super::*;
+    use crate::engine::tail::COMMAND_TIMEOUT;
+    use crate::event::{EventId, UserId};
+
+    #[tokio::test]
+    async fn a_command_waits_seconds_for_a_stuck_writer_and_is_not_carried_out_late() {
+        let clock = Clock::manual(1_000_000);
+        let log = Log::new(1 << 20, std::time::Duration::MAX, EventId::origin(1));
+        let engine = Arc::new(DurableEngine::new(
+            PathBuf::new(),
+            History::default(),
+            Arc::new(log),
+            Arc::default(),
+            clock.clone(),
+        ));
+        let (requests, stuck) = sync_channel(MAX_REQUESTS);
+        let (_end, ended) = oneshot::channel();
+        *engine.writer.lock() = Some(Handle { requests, ended });
+        let asking = Arc::clone(&engine);
+        let user = UserId::new("42").unwrap();
+        let asked = tokio::spawn(async move { asking.command(Control::Disconnect { user }).await });
+        tokio::task::yield_now().await;
+        let Ok(Work::Append(_, receipt)) = stuck.try_recv() else {
+            panic!("it is with the writer at once");
+        };
+        assert!(receipt.is_wanted());
+        clock.advance(COMMAND_TIMEOUT);
+        assert_eq!(asked.await.unwrap(), Err(EngineError::Unknown));
+        assert!(!receipt.is_wanted());
+    }
 }

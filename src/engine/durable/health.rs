@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::hub::engine::EngineError;
+use crate::hub::engine::{EngineError, EngineHealth};
 
 /// The state of the history, written by its thread and read by others.
 #[derive(Debug, Default)]
-pub(super) struct Health(AtomicU8);
+pub(super) struct SharedState(AtomicU8);
 
 /// What may be the matter, each with the reason that publishers get.
 const STATES: [(State, Option<EngineError>); 8] = [
@@ -52,7 +52,7 @@ impl State {
     }
 }
 
-impl Health {
+impl SharedState {
     pub(super) fn set(&self, state: State) {
         self.0.store(state as u8, Ordering::Relaxed);
     }
@@ -64,8 +64,10 @@ impl Health {
             .map_or(State::NotOpen, |(state, _)| *state)
     }
 
-    pub(super) fn ready(&self) -> Result<(), EngineError> {
-        self.get().error().map_or(Ok(()), Err)
+    pub(super) fn health(&self) -> EngineHealth {
+        self.get()
+            .error()
+            .map_or(EngineHealth::Well, EngineHealth::Failing)
     }
 }
 
@@ -75,11 +77,12 @@ mod tests {
 
     #[test]
     fn a_state_is_read_as_it_was_set() {
-        let health = Health::default();
-        assert_eq!(health.get(), State::NotOpen);
+        let shared = SharedState::default();
+        assert_eq!(shared.get(), State::NotOpen);
         for (state, error) in STATES {
-            health.set(state);
-            assert_eq!((health.get(), health.ready().err()), (state, error));
+            shared.set(state);
+            let health = error.map_or(EngineHealth::Well, EngineHealth::Failing);
+            assert_eq!((shared.get(), shared.health()), (state, health));
         }
     }
 }

@@ -5,8 +5,8 @@ use crate::clock::Clock;
 use crate::config::History;
 use crate::event::Draft;
 use crate::hub::directory::Directory;
-use crate::hub::engine::{Accepted, Engine, EngineError, Notice};
-use crate::hub::log::Log;
+use crate::hub::engine::{Accepted, Engine, EngineError, EngineHealth, Notice};
+use crate::hub::log::{Control, Log, Record};
 use std::sync::Arc;
 
 mod damage;
@@ -125,6 +125,25 @@ impl Life {
         self.directory
             .change_session(&change, id.ms, self.log.head());
         Ok(id)
+    }
+
+    /// Has the dispatcher end seven connections.
+    async fn disconnect(&self) -> Result<u64, EngineError> {
+        let user = UserId::new("42").unwrap();
+        let dispatcher = async {
+            loop {
+                for entry in self.log.next_batch(1_024).await {
+                    if let Record::Control { receipt, .. } = &entry.record {
+                        receipt.give(7);
+                    }
+                    self.log.mark_dispatched(&entry, self.clock.now_ms());
+                }
+            }
+        };
+        tokio::select! {
+            ended = self.engine.command(Control::Disconnect { user }) => ended,
+            () = dispatcher => unreachable!(),
+        }
     }
 
     fn allows(&self, session: Option<&str>, issued_unix_ms: u64) -> bool {
@@ -317,7 +336,10 @@ async fn a_directory_in_use_or_of_no_use_is_refused_in_one_line() {
     let second = Life::new(&path, Fsync::Interval, 1_000_000);
     let error = second.engine.open().await.unwrap_err().to_string();
     assert!(error.contains("is in use by another server"), "{error}");
-    assert_eq!(second.engine.ready(), Err(EngineError::NotOpen));
+    assert_eq!(
+        second.engine.health(),
+        EngineHealth::Failing(EngineError::NotOpen)
+    );
     life.publish(None, true).await.unwrap();
     life.engine.close().await;
     // Whole, and of another version.
@@ -363,18 +385,43 @@ async fn what_the_disk_refuses_is_not_accepted_until_it_takes_it_again() {
         life.publish(Some("a"), true).await,
         Err(EngineError::Locked)
     );
-    assert_eq!(life.engine.ready(), Err(EngineError::Locked));
+    assert_eq!(
+        life.engine.health(),
+        EngineHealth::Failing(EngineError::Locked)
+    );
     // Nor is what needs no place there: whether it could be stored is not known.
     assert_eq!(life.publish(None, false).await, Err(EngineError::Locked));
     assert_eq!(life.missed(first), Some(vec![]));
     blocker.execute_batch("ROLLBACK").unwrap();
     // Its publisher tries again: it was not taken for published.
     let second = life.publish(Some("a"), true).await.unwrap();
-    assert_eq!(life.engine.ready(), Ok(()));
+    assert_eq!(life.engine.health(), EngineHealth::Well);
     assert_eq!(life.missed(first), Some(vec![second]));
     life.engine.close().await;
     let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
     assert_eq!(life.missed(first), Some(vec![second]));
+}
+
+#[tokio::test]
+async fn connections_are_ended_while_the_disk_refuses_everything_and_no_restart_repeats_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history");
+    let life = Life::begin(&path, Fsync::Always, 1_000_000).await;
+    let first = life.publish(None, true).await.unwrap();
+    assert_eq!(life.disconnect().await, Ok(7));
+    let blocker = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(life.publish(None, true).await, Err(EngineError::Locked));
+    assert_eq!(life.disconnect().await, Ok(7));
+    blocker.execute_batch("ROLLBACK").unwrap();
+    let second = life.publish(None, true).await.unwrap();
+    life.engine.health.set(State::Gone);
+    assert_eq!(life.disconnect().await, Ok(7));
+    life.engine.close().await;
+    assert_eq!(life.disconnect().await, Err(EngineError::NotOpen));
+    let life = Life::begin(&path, Fsync::Always, 1_000_000).await;
+    assert_eq!(life.missed(first), Some(vec![second]));
+    assert_eq!(life.log.retained().1, 2);
 }
 
 #[tokio::test]
@@ -387,12 +434,15 @@ async fn after_a_flush_that_failed_nothing_is_accepted_before_all_of_it_was_writ
     let blocker = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
     life.engine.health.set(State::Unflushed);
-    assert_eq!(life.engine.ready(), Err(EngineError::Unflushed));
+    assert_eq!(
+        life.engine.health(),
+        EngineHealth::Failing(EngineError::Unflushed)
+    );
     assert_eq!(life.publish(None, true).await, Err(EngineError::Unflushed));
     assert_eq!(life.engine.health.get(), State::Unflushed);
     blocker.execute_batch("ROLLBACK").unwrap();
     let second = life.publish(None, true).await.unwrap();
-    assert_eq!(life.engine.ready(), Ok(()));
+    assert_eq!(life.engine.health(), EngineHealth::Well);
     assert_eq!(life.missed(first), Some(vec![second]));
 }
 

@@ -12,7 +12,7 @@ use tracing::Span;
 use super::believed::BelievedTime;
 use super::bounds::Bounds;
 use super::disk::{Disk, Options};
-use super::health::{Health, State};
+use super::health::{SharedState, State};
 use super::record::Stored;
 use super::restore::{Jump, logged_out, restore, to_json};
 use super::session_log::{Change, What};
@@ -26,7 +26,7 @@ use crate::engine::tail::Tail;
 use crate::event::{Draft, EventId, EventName, SessionDraft, Target, Users};
 use crate::hub::directory::{Directory, Standing};
 use crate::hub::engine::{EngineError, MAX_DRAFTS};
-use crate::hub::log::Record;
+use crate::hub::log::{Control, Receipt, Record};
 use crate::spans;
 
 /// Events in one commit; beyond it the first who asked wait longer than the commit saves.
@@ -43,6 +43,15 @@ const TICK: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1_000 }
 const SWEEP_MS: u64 = 1_000;
 /// So many at once, within a few milliseconds: a million in ten minutes.
 const MAX_SWEPT: usize = 2_048;
+
+/// What the writer does.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Stores something, appends it and answers.
+    Store(Request),
+    /// Appends a control entry, which is stored nowhere.
+    Append(Control, Receipt),
+}
 
 /// Something to store, and who waits for it.
 #[derive(Debug)]
@@ -75,7 +84,7 @@ pub(super) struct Writer {
     sequencer: Sequencer,
     directory: Arc<Directory>,
     clock: Clock,
-    health: Arc<Health>,
+    health: Arc<SharedState>,
     /// The disk's time, whatever clock the server runs on.
     ticks: Clock,
     next_tick_ms: u64,
@@ -119,7 +128,7 @@ impl Writer {
         tail: Tail,
         directory: Arc<Directory>,
         clock: Clock,
-        health: Arc<Health>,
+        health: Arc<SharedState>,
     ) -> Result<Self, StoreError> {
         let options = Options {
             fsync: history.fsync,
@@ -236,7 +245,7 @@ impl Writer {
     }
 
     /// Serves until nobody can ask any more.
-    pub(super) fn run(mut self, requests: &Receiver<Request>) {
+    pub(super) fn run(mut self, requests: &Receiver<Work>) {
         loop {
             match requests.recv_timeout(TICK) {
                 Ok(first) => self.serve(first, requests),
@@ -258,27 +267,38 @@ impl Writer {
     }
 
     /// Takes what waits behind the first request and writes all of it in one commit.
-    fn serve(&mut self, first: Request, waiting: &Receiver<Request>) {
+    fn serve(&mut self, first: Work, waiting: &Receiver<Work>) {
         let mut group = Group::default();
         let mut requests = Vec::new();
         let mut next = Some(first);
         let closed = self.closed_to_events();
-        while let Some(request) = next.take() {
-            if let Some(error) = closed
-                && (request.is_publish() || error == EngineError::Gone)
-            {
-                request.refuse(error);
-            } else if !request.is_closed() {
-                // Whose publisher left is not stored: it was not accepted.
-                let begin = group.ids.len();
-                self.prepare(&request, &mut group);
-                requests.push((request, begin..group.ids.len()));
+        while let Some(work) = next.take() {
+            match work {
+                // Whose asker left, after waiting in vain, is not carried out late.
+                Work::Append(control, receipt) => {
+                    if receipt.is_wanted() {
+                        let record = Record::Control { control, receipt };
+                        group.entries.push((self.sequencer.next_id(), record));
+                    }
+                }
+                Work::Store(request) => {
+                    if let Some(error) = closed
+                        && (request.is_publish() || error == EngineError::Gone)
+                    {
+                        request.refuse(error);
+                    } else if !request.is_closed() {
+                        // Whose publisher left is not stored: it was not accepted.
+                        let begin = group.ids.len();
+                        self.prepare(&request, &mut group);
+                        requests.push((request, begin..group.ids.len()));
+                    }
+                }
             }
             if group.entries.len() < MAX_GROUP && group.bytes < MAX_GROUP_BYTES {
                 next = waiting.try_recv().ok();
             }
         }
-        if requests.is_empty() {
+        if group.entries.is_empty() && requests.is_empty() {
             return;
         }
         // Everybody's trace has the commit that they waited for.
@@ -452,7 +472,7 @@ impl Writer {
     }
 
     /// The database took nothing: accepts the session changes, if they are in the session log, and
-    /// refuses the rest.
+    /// refuses the rest. Control entries need no database.
     fn accept_changes(
         &mut self,
         group: Group,
@@ -462,10 +482,14 @@ impl Writer {
         let error = self.health.get().error().unwrap_or(EngineError::NotStored);
         if are_logged {
             self.disk.keep(&group.changes, self.sequencer.last_id());
-            let changes = group.entries.into_iter();
-            for (id, record) in
-                changes.filter(|(_, record)| matches!(record, Record::Session { .. }))
-            {
+        }
+        for (id, record) in group.entries {
+            let is_accepted = match record {
+                Record::Session { .. } => are_logged,
+                Record::Control { .. } => true,
+                Record::Event { .. } => false,
+            };
+            if is_accepted {
                 self.tail.append(id, record);
             }
         }

@@ -1,5 +1,6 @@
 //! The directory itself: its stripes, and what is asked of them.
 
+use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -179,8 +180,14 @@ impl Directory {
         Ok((admitted, joined(settled)))
     }
 
-    /// Takes a connection out; false where somebody else already did.
-    pub fn remove(&self, user: UserHandle, connection: ConnectionId) -> bool {
+    /// Takes a connection out; false where somebody else already did. `removed` is told whose it was,
+    /// in the critical section: it must not wait.
+    pub fn remove(
+        &self,
+        user: UserHandle,
+        connection: ConnectionId,
+        removed: impl FnOnce(&dyn Display),
+    ) -> bool {
         let (stripe, index) = user.parts();
         let Some(stripe) = self.stripes.get(stripe) else {
             return false;
@@ -194,6 +201,7 @@ impl Directory {
         if !user.disconnect(connection) {
             return false;
         }
+        removed(user.name());
         if user.is_offline() {
             self.online.fetch_sub(1, Ordering::Relaxed);
             let hash = user.name_hash(&self.hasher);

@@ -1,5 +1,7 @@
 //! A user's id, in the fewest bytes: most are the database's integers.
 
+use std::fmt;
+
 use compact_str::ToCompactString;
 
 /// A user's id. Two names are of the same user if and only if their texts are equal.
@@ -35,6 +37,16 @@ impl Name {
     }
 }
 
+/// Its text.
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(own) => own.fmt(f),
+            Self::Text(own) => own.fmt(f),
+        }
+    }
+}
+
 /// The number whose decimal form `text` is, to the letter.
 fn number(text: &str) -> Option<u64> {
     let is_canonical = text == "0" || !text.starts_with(['0', '+']);
@@ -61,6 +73,7 @@ mod tests {
             let name = Name::new(&a);
             prop_assert!(name.is(&a));
             prop_assert_eq!(name.is(&b), a == b);
+            prop_assert_eq!(name.to_string(), a.as_str());
             prop_assert_eq!(name.hash(&hasher), hasher.hash_one(a.as_str()));
         }
     }

@@ -46,6 +46,10 @@ impl User {
         self.name.is(name)
     }
 
+    pub(super) fn name(&self) -> &Name {
+        &self.name
+    }
+
     pub(super) fn name_hash(&self, hasher: &ahash::RandomState) -> u64 {
         self.name.hash(hasher)
     }

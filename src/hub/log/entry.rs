@@ -1,5 +1,6 @@
 //! One thing that happened, and what it costs to keep it.
 
+use super::control::{Control, Receipt};
 use crate::event::{Draft, EventId, EventName, Position, SessionChange, Target};
 use crate::wire::{Event, Signal};
 
@@ -55,13 +56,20 @@ pub enum Record {
         /// The payload of the `FORCE_LOGOUT` event.
         data: Box<str>,
     },
+    /// Every node is asked something. It is for no client, and gone once it was dispatched.
+    Control {
+        /// What.
+        control: Control,
+        /// This node's answer.
+        receipt: Receipt,
+    },
 }
 
 impl Record {
     /// Whether it ends a client of this session.
     pub(super) fn ends(&self, session: Option<&str>) -> bool {
         match self {
-            Self::Event { .. } => false,
+            Self::Event { .. } | Self::Control { .. } => false,
             Self::Session { change, .. } => {
                 change.keep.is_none() || change.keep.as_deref() != session
             }
@@ -73,6 +81,7 @@ impl Record {
         match self {
             Self::Event { persist, .. } => *persist,
             Self::Session { .. } => true,
+            Self::Control { .. } => false,
         }
     }
 }
@@ -109,8 +118,10 @@ impl Entry {
     /// that nobody remembers.
     pub fn signal(&self) -> Signal<'_> {
         let (name, data) = match &self.record {
-            Record::Event { name, data, .. } => (name.as_str(), data),
-            Record::Session { data, .. } => (EventName::DEFAULT, data),
+            Record::Event { name, data, .. } => (name.as_str(), &**data),
+            Record::Session { data, .. } => (EventName::DEFAULT, &**data),
+            // Nobody gets one.
+            Record::Control { .. } => (EventName::DEFAULT, ""),
         };
         Signal::Event(Event {
             id: (!self.is_fleeting()).then_some(self.id),
@@ -131,6 +142,7 @@ impl Entry {
         let said = match &self.record {
             Record::Event { name, data, .. } => name.as_str().len() + data.len(),
             Record::Session { data, .. } => data.len(),
+            Record::Control { .. } => 0,
         };
         FIELDS + said
     }
@@ -144,6 +156,7 @@ impl Entry {
                 to.heap_bytes() + name.heap_bytes() + data.len()
             }
             Record::Session { change, data } => change.heap_bytes() + data.len(),
+            Record::Control { control, .. } => control.heap_bytes(),
         }
     }
 }

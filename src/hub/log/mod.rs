@@ -9,10 +9,12 @@
 //! |---|---|
 //! | [`log`] | the log itself |
 //! | [`entry`] | one thing that happened |
+//! | [`control`] | what every node is asked |
 //! | [`ring`] | what is retained, and each client's chain through it |
 //! | [`past`] | what is remembered of what is not |
 //! | [`replay`] | what one client missed, in pieces |
 
+mod control;
 mod entry;
 #[allow(clippy::module_inception)] // what the folder is about
 mod log;
@@ -20,6 +22,7 @@ mod past;
 mod replay;
 mod ring;
 
+pub use control::{Control, Receipt};
 pub use entry::{Entry, Rank, Record};
 pub use log::{Gap, Joined, Log, MAX_UNDISPATCHED, Place};
 pub use replay::{JoinRequest, PieceLimit, Progress, Replay};

@@ -38,6 +38,16 @@ pub(crate) struct Connection {
     pub(super) is_refused: Cell<bool>,
 }
 
+impl Drop for Connection {
+    /// Gives the place back that was reserved for an offer which nobody took.
+    fn drop(&mut self) {
+        let offer = self.handoff.take();
+        if let Some(who) = offer.and_then(|offer| offer.admission.identity) {
+            self.public.hub.release(&who.user);
+        }
+    }
+}
+
 impl Connection {
     /// Who speaks HTTP here: the client or the last proxy before us; `None` for a unix socket.
     pub(crate) fn peer(&self) -> Option<IpAddr> {

@@ -177,7 +177,12 @@ where
         };
         match shard.borrow_mut().admit(admission) {
             Ok(seat) => return Poll::Ready(Outcome::Seated(Box::new(seat), head)),
-            Err(declined) => connection.handoff.refuse(declined),
+            Err(declined) => {
+                if let Some(user) = &declined.user {
+                    connection.public.hub.release(user);
+                }
+                connection.handoff.refuse(declined);
+            }
         }
     }
 }

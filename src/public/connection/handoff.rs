@@ -6,7 +6,8 @@ use std::task::Poll;
 
 use crate::shard::{Admission, Declined};
 
-/// A stream that was checked and waits for its seat.
+/// A stream that was checked and waits for its seat. A place is reserved for its user: the driver
+/// gives that back if the stream gets no seat, and the connection if nobody takes the offer.
 #[derive(Debug)]
 pub(crate) struct Offer {
     pub(crate) admission: Admission,

@@ -1,12 +1,10 @@
-//! Who can log in, and how often they failed to.
+//! Who can log in, and how many are checked at once.
 
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use crate::auth::accounts::Accounts;
-use crate::auth::failures::Failures;
-use crate::clock::Clock;
 
 /// Passwords hashed at once: each takes 19 MiB and a core for a while.
 const MAX_HASHING: usize = 2;
@@ -14,11 +12,10 @@ const MAX_HASHING: usize = 2;
 /// connections, so those do not bound them.
 const MAX_ATTEMPTS: usize = 64;
 
-/// Who can log in, and how often they failed to.
+/// Who can log in, and how many passwords are checked at once.
 #[derive(Debug)]
 pub struct Login {
     pub(super) accounts: Accounts,
-    pub(super) failures: Failures,
     pub(super) attempts: Semaphore,
     pub(super) hashing: Semaphore,
     pub(super) token_ttl: Duration,
@@ -26,10 +23,9 @@ pub struct Login {
 
 impl Login {
     /// A login for these accounts, whose tokens live for `token_ttl`.
-    pub fn new(accounts: Accounts, token_ttl: Duration, clock: Clock) -> Self {
+    pub fn new(accounts: Accounts, token_ttl: Duration) -> Self {
         Self {
             accounts,
-            failures: Failures::new(clock),
             attempts: Semaphore::new(MAX_ATTEMPTS),
             hashing: Semaphore::new(MAX_HASHING),
             token_ttl,

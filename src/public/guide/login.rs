@@ -24,7 +24,7 @@ use crate::public::service::Public;
 
 /// A login's body: an address and a password.
 const MAX_BODY_BYTES: usize = 4 * 1024;
-/// Why a good password did not become a token.
+/// Why a login did not become a token, whatever the password.
 #[derive(Debug, Error)]
 enum LoginError {
     #[error(transparent)]
@@ -90,12 +90,17 @@ async fn log_in(
         return error(StatusCode::SERVICE_UNAVAILABLE, "Too many logins at once");
     };
     // Counted in advance: attempts whose passwords are checked together must not all pass.
-    if !login.failures.begin(&keys) {
-        let mut response = error(StatusCode::TOO_MANY_REQUESTS, "Too many attempts");
-        response
-            .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from(WINDOW_MS / 1_000));
-        return response;
+    let register = public.hub.register();
+    match register.begin_login(&keys).get().await {
+        Ok(true) => {}
+        Ok(false) => {
+            let mut response = error(StatusCode::TOO_MANY_REQUESTS, "Too many attempts");
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(WINDOW_MS / 1_000));
+            return response;
+        }
+        Err(reason) => return failed(&reason.into()),
     }
     let Ok(_permit) = login.hashing.acquire().await else {
         return error(StatusCode::SERVICE_UNAVAILABLE, "Shutting down");
@@ -112,16 +117,16 @@ async fn log_in(
     let Ok(Some(account)) = account else {
         return error(StatusCode::UNAUTHORIZED, "Wrong email or password");
     };
-    for key in keys {
-        login.failures.forget(key);
-    }
+    register.forgive_login(&keys).get().await;
     match open_session(&public, login, &account).await {
         Ok(access) => json(StatusCode::OK, &json!({"access": access, "user": account})),
-        Err(reason) => {
-            tracing::error!(%reason, "login failed");
-            error(StatusCode::SERVICE_UNAVAILABLE, "Login failed")
-        }
+        Err(reason) => failed(&reason),
     }
+}
+
+fn failed(reason: &LoginError) -> Response<Full<Bytes>> {
+    tracing::error!(%reason, "login failed");
+    error(StatusCode::SERVICE_UNAVAILABLE, "Login failed")
 }
 
 /// Makes a new session the user's only one, and signs its token.
@@ -132,7 +137,6 @@ async fn open_session(
 ) -> Result<String, LoginError> {
     let session = crate::auth::random_name();
     let id = account.id.to_string();
-    let clock = &public.hub.clock;
     // Signed first: what cannot be signed must not log the other devices out.
     let live = public.live.load_full();
     let token = mint(
@@ -142,7 +146,7 @@ async fn open_session(
             session: Some(&session),
             topics: &[],
             ttl: login.token_ttl,
-            now_unix_ms: clock.unix_ms(),
+            now_unix_ms: public.hub.unix_ms(),
         },
     )?;
     let user = UserId::new(&id)?;

@@ -10,6 +10,7 @@ use super::date;
 use crate::auth::Identity;
 use crate::config::OnExpiry;
 use crate::hub::Rejection;
+use crate::hub::engine::Promise;
 use crate::public::answer::{EVENT_STREAM, close_after, empty};
 use crate::public::connection::{Connection, Offer};
 use crate::public::identify::{Asker, Verdict, identify};
@@ -103,7 +104,7 @@ async fn awaiting<T>(connection: &Connection, future: impl Future<Output = T>) -
     outcome
 }
 
-/// Offers the stream to the driver. At the user's limit it is offered once more, if connections
+/// Reserves a place and offers the stream to the driver. At the user's limit it is offered once more, if connections
 /// that are gone have given way.
 async fn offer(
     connection: &Connection,
@@ -111,10 +112,19 @@ async fn offer(
     cors: &[(HeaderName, HeaderValue)],
 ) -> Refused {
     let hub = &connection.public.hub;
-    let offer = |admission: Admission| {
+    let offer = async |admission: Admission| {
+        if let Some(identity) = &admission.identity {
+            let reserved = match hub.reserve(identity) {
+                Promise::Now(reserved) => reserved,
+                Promise::Later(reserved) => connection.working(reserved).await,
+            };
+            if let Err(reason) = reserved {
+                return admission.declined(reason);
+            }
+        }
         let unix_s = hub.clock.unix_ms() / 1_000;
         let head = head(admission.wire, admission.keep_alive, unix_s, cors);
-        connection.handoff.offer(Offer { admission, head })
+        connection.handoff.offer(Offer { admission, head }).await
     };
     let mut declined = offer(admission).await;
     if let (Some(admission), Some(user)) = (declined.again.take(), &declined.user)
@@ -131,14 +141,28 @@ async fn would_admit(connection: &Connection, admission: &Admission) -> Result<(
     let hub = &connection.public.hub;
     let identity = admission.identity.as_ref();
     let before = hub.would_admit(identity);
-    let (Err(Rejection::Limit), Some(who)) = (before, identity) else {
+    let Some(who) = identity else {
         return before;
     };
-    let room = hub.would_make_room(&who.user);
-    let has_room = awaiting(connection, connection.working(room)).await;
-    match hub.would_admit(identity) {
-        Err(Rejection::Limit) if has_room => Ok(()),
-        after => after,
+    match before {
+        Ok(()) => {
+            let has_place = match hub.has_place(who) {
+                Promise::Now(has_place) => has_place,
+                Promise::Later(has_place) => {
+                    awaiting(connection, connection.working(has_place)).await
+                }
+            };
+            has_place.then_some(()).ok_or(Rejection::Limit)
+        }
+        Err(Rejection::Limit) => {
+            let room = hub.would_make_room(&who.user);
+            let has_room = awaiting(connection, connection.working(room)).await;
+            match hub.would_admit(identity) {
+                Err(Rejection::Limit) if has_room => Ok(()),
+                after => after,
+            }
+        }
+        before => before,
     }
 }
 

@@ -1,16 +1,21 @@
 //! `POST {base}/sse/ticket/`: trades a JWT for a ticket, so that no long-lived token stands in a
 //! URL, where logs and histories keep it.
 
+use std::time::Duration;
+
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response, StatusCode};
 use serde_json::json;
 
+use crate::auth::Identity;
 use crate::auth::credentials::{self, Credential};
+use crate::hub::engine::Promise;
 use crate::public::answer::{error, json};
 use crate::public::connection::Connection;
 use crate::public::identify::{Asker, Identified, Verdict};
 use crate::public::live::Live;
+use crate::public::refusal::Refusal;
 
 pub(crate) async fn answer(
     connection: &Connection,
@@ -19,14 +24,15 @@ pub(crate) async fn answer(
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;
     let ttl = live.auth.ticket_ttl;
-    match identify(connection, live, request).await {
-        Ok(identity) => {
-            let ticket = public.tickets.issue(identity, ttl);
-            json(
-                StatusCode::CREATED,
-                &json!({"ticket": ticket, "expires_in": ttl.as_secs()}),
-            )
-        }
+    let issued = match identify(connection, live, request).await {
+        Ok(identity) => issue(connection, identity, ttl).await,
+        Err(refusal) => Err(refusal),
+    };
+    match issued {
+        Ok(ticket) => json(
+            StatusCode::CREATED,
+            &json!({"ticket": ticket, "expires_in": ttl.as_secs()}),
+        ),
         Err(refusal) => {
             connection.refused(refusal.into(), false, request.headers());
             let mut response = error(refusal.status(), refusal.reason());
@@ -34,6 +40,19 @@ pub(crate) async fn answer(
             response
         }
     }
+}
+
+async fn issue(
+    connection: &Connection,
+    identity: Identity,
+    ttl: Duration,
+) -> Result<String, Refusal> {
+    let register = connection.public.hub.register();
+    let issued = match register.issue_ticket(identity, ttl) {
+        Promise::Now(issued) => issued,
+        Promise::Later(issued) => connection.working(issued).await,
+    };
+    issued.map_err(|_| Refusal::AuthUnavailable)
 }
 
 /// Header or cookie only: a URL is what the ticket is to keep the token out of.

@@ -274,7 +274,10 @@ async fn log_outs_are_accepted_where_the_database_takes_nothing_and_are_stored_l
     life.change("43", None).await.unwrap();
     life.change_session(None).await;
     life.change_session(Some("newer")).await;
-    assert_eq!(life.engine.ready(), Err(EngineError::Locked));
+    assert_eq!(
+        life.engine.health(),
+        EngineHealth::Failing(EngineError::Locked)
+    );
     let check = |life: &Life| {
         assert!(life.allows(Some("newer"), 1_000_000) && !life.allows(Some("newer"), 900_000));
         assert!(!life.allows(Some("new"), 1_000_000));
@@ -284,7 +287,7 @@ async fn log_outs_are_accepted_where_the_database_takes_nothing_and_are_stored_l
     let killed = Life::begin(killed.path(), Fsync::Always, 1_000_000).await;
     check(&killed);
     blocker.execute_batch("ROLLBACK").unwrap();
-    eventually("it is well again", async || life.engine.ready().is_ok()).await;
+    eventually("it is well again", async || life.engine.health().is_well()).await;
     life.engine.close().await;
     // They are in the database: it needs no session log for them.
     let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
@@ -331,13 +334,13 @@ async fn files_that_are_deleted_are_missed_at_once_and_welcome_back() {
         life.publish(None, true).await.unwrap();
         fs::rename(path.join(file), directory.path().join("aside")).unwrap();
         eventually("it is missed", async || {
-            life.engine.ready() == Err(EngineError::Gone)
+            life.engine.health() == EngineHealth::Failing(EngineError::Gone)
         })
         .await;
         assert_eq!(life.publish(None, true).await, Err(EngineError::Gone));
         assert_eq!(life.change("43", None).await, Err(EngineError::Gone));
         fs::rename(directory.path().join("aside"), path.join(file)).unwrap();
-        eventually("it is back", async || life.engine.ready().is_ok()).await;
+        eventually("it is back", async || life.engine.health().is_well()).await;
         life.publish(None, true).await.unwrap();
     }
 }
@@ -358,7 +361,10 @@ async fn a_log_that_a_reader_keeps_long_takes_session_changes_only() {
         life.publish(None, true).await == Err(EngineError::Overgrown)
     })
     .await;
-    assert_eq!(life.engine.ready(), Err(EngineError::Overgrown));
+    assert_eq!(
+        life.engine.health(),
+        EngineHealth::Failing(EngineError::Overgrown)
+    );
     life.change_session(None).await;
     assert!(!life.allows(None, 1_000_000));
     reader.execute_batch("COMMIT").unwrap();
@@ -538,7 +544,7 @@ async fn a_session_log_that_is_long_keeps_what_is_not_in_the_databases_own_file(
         std::thread::sleep(Duration::from_millis(100));
         is_complete(obstacle).await;
         other.execute_batch("ROLLBACK").unwrap();
-        eventually("it is well", async || life.engine.ready().is_ok()).await;
+        eventually("it is well", async || life.engine.health().is_well()).await;
         is_complete("afterwards").await;
     }
 }
@@ -587,7 +593,10 @@ async fn damage_found_on_a_full_disk_logs_out_also_whoever_has_a_session() {
     fill_disk(&path);
 
     let life = Life::begin(&path, Fsync::Always, 2_000_000).await;
-    assert_eq!(life.engine.ready(), Err(EngineError::Full));
+    assert_eq!(
+        life.engine.health(),
+        EngineHealth::Failing(EngineError::Full)
+    );
     // Read-only: not even what need not be stored is accepted.
     for persist in [true, false] {
         assert_eq!(life.publish(None, persist).await, Err(EngineError::Full));
@@ -607,7 +616,7 @@ async fn damage_found_on_a_full_disk_logs_out_also_whoever_has_a_session() {
     life.change("43", Some("newer")).await.unwrap();
     assert!(life.lets_in("43", Some("newer"), 2_500_000));
     let_rebuild(&path);
-    eventually("it is well", async || life.engine.ready().is_ok()).await;
+    eventually("it is well", async || life.engine.health().is_well()).await;
     is_logged_out(&life, 3_000_000);
     assert!(!life.lets_in("43", Some("newer"), 2_500_000));
     life.engine.close().await;
@@ -639,9 +648,9 @@ async fn a_log_out_between_two_attempts_to_make_the_database_anew_is_not_lost() 
     eventually("it is made anew", async || damaged.exists()).await;
     life.clock.advance(Duration::from_secs(1_000));
     life.change("43", None).await.unwrap();
-    assert!(life.engine.ready().is_err());
+    assert!(!life.engine.health().is_well());
     fs::remove_dir(path.join("sessions.log.new")).unwrap();
-    eventually("it is well", async || life.engine.ready().is_ok()).await;
+    eventually("it is well", async || life.engine.health().is_well()).await;
     life.engine.close().await;
     let life = Life::begin(&path, Fsync::Always, 3_000_000).await;
     assert!(!life.lets_in("43", None, 3_000_000) && life.lets_in("44", None, 2_000_001));

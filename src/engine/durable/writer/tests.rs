@@ -3,6 +3,7 @@ use crate::engine::durable::session_log::SessionLog;
 use crate::engine::durable::tests::log_of;
 use crate::event::UserId;
 use crate::hub::directory::Rules;
+use crate::hub::engine::EngineHealth;
 use crate::hub::log::Log;
 use std::sync::mpsc::sync_channel;
 use tokio::sync::Semaphore;
@@ -139,7 +140,7 @@ fn serve<T>(
 ) -> Result<T, EngineError> {
     let (reply, mut answer) = oneshot::channel();
     let (_requests, waiting) = sync_channel(1);
-    writer.serve(request(reply), &waiting);
+    writer.serve(Work::Store(request(reply)), &waiting);
     answer.try_recv().unwrap()
 }
 
@@ -182,15 +183,35 @@ fn while_the_mark_cannot_be_written_log_outs_work_and_no_event_is_accepted() {
     // This one is stored when that turns out.
     publish(&mut writer).unwrap();
     for _ in 0..2 {
-        assert_eq!(writer.health.ready(), Err(EngineError::NotStored));
+        assert_eq!(
+            writer.health.health(),
+            EngineHealth::Failing(EngineError::NotStored)
+        );
         assert_eq!(publish(&mut writer), Err(EngineError::NotStored));
         log_out(&mut writer).unwrap();
         writer.tick();
     }
     writer.disk.break_mark(false);
     writer.tick();
-    assert_eq!(writer.health.ready(), Ok(()));
+    assert_eq!(writer.health.health(), EngineHealth::Well);
     publish(&mut writer).unwrap();
+}
+
+#[test]
+fn a_command_whose_asker_left_is_not_appended() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path(), &Clock::manual(1_000));
+    let (_requests, waiting) = sync_channel(1);
+    let mut append = |is_wanted: bool| {
+        let user = UserId::new("42").unwrap();
+        let (receipt, ended) = Receipt::new(share());
+        let ended = is_wanted.then_some(ended);
+        let work = Work::Append(Control::Disconnect { user }, receipt);
+        writer.serve(work, &waiting);
+        drop(ended);
+        writer.tail.log().head().0
+    };
+    assert_eq!((append(false), append(true)), (0, 1));
 }
 
 #[test]

@@ -1,0 +1,54 @@
+//! Why an engine cannot be used, or did not do what it was asked.
+
+use std::error::Error;
+
+use thiserror::Error;
+
+/// Why what is stored cannot be read.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub struct OpenError(Box<dyn Error + Send + Sync>);
+
+impl OpenError {
+    /// It says what is wrong where, and what to do.
+    pub fn new(error: impl Error + Send + Sync + 'static) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+/// Why an engine did not do what it was asked. Nothing of it was done,
+/// [`Unknown`](EngineError::Unknown) aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum EngineError {
+    /// Nobody has confirmed it in time; it may have been done, or may still be.
+    #[error(
+        "not confirmed within 2 s, because the history or delivery is behind; it may have been done, so look before you ask again"
+    )]
+    Unknown,
+    /// Delivery is so far behind that accepting more would only grow memory.
+    #[error("delivery is behind; publish again in a second")]
+    Behind,
+    /// The history is not open: it is being read, or the server goes down.
+    #[error("the history is not open; publish again in a second")]
+    NotOpen,
+    /// The disk refused it.
+    #[error("the history cannot be written; the server's log says why")]
+    NotStored,
+    /// The disk has no space.
+    #[error("the disk of history.path is full; make room, which is noticed within a second")]
+    Full,
+    /// Another process writes to the database, or keeps others from it.
+    #[error("another process holds the history's database locked; end that process")]
+    Locked,
+    /// What was stored could not be flushed.
+    #[error("the history could not be flushed to the disk; it is being written again")]
+    Unflushed,
+    /// Another process reads the database and keeps its log from shrinking.
+    #[error(
+        "another process reads the history's database, whose log is at its limit; end that process"
+    )]
+    Overgrown,
+    /// Somebody deleted or replaced files.
+    #[error("files of history.path were deleted or replaced; put them back, or restart the server")]
+    Gone,
+}
