@@ -57,7 +57,9 @@ impl Rig {
     /// Takes a client out and returns its descriptor.
     pub fn leave(&mut self, key: u32) -> Option<OwnedFd> {
         self.wheel.disarm(&mut self.table, key);
-        self.table.remove(key).map(|slot| slot.fd)
+        self.table
+            .remove(key)
+            .map(|slot| slot.carrier.into_parts().0)
     }
 
     /// Arms a client's timer anew.

@@ -7,7 +7,8 @@
 //! |---|---|
 //! | [`connections`] | the streams: slots, timers and sockets, which are always the same ones |
 //! | [`connection`] | one that is there, and everything that can become of it |
-//! | [`table`], [`slot`], [`audience`] | where a stream is kept, what it costs, and who asked for which topic |
+//! | [`table`], [`audience`] | where a stream is kept, and who asked for which topic |
+//! | [`slot`] | what a stream and its socket cost, and what belongs to which |
 //! | [`wheel`], [`poller`] | when something is due, and what the sockets have to say |
 //! | [`outbox`], [`backlog`] | the one place where bytes leave, and those that wait |
 //! | [`reader`] | what clients send |

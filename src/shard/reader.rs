@@ -10,7 +10,7 @@ use rustix::net::{RecvFlags, recv};
 
 use super::outbox::reason_of;
 use super::returned::MAX_DISCARDED_BYTES;
-use super::slot::Slot;
+use super::slot::Carrier;
 use crate::metrics::DisconnectReason;
 use crate::tls::{Alert, Verdict};
 
@@ -28,12 +28,12 @@ pub(super) enum Input {
 }
 
 /// Takes what a client has sent.
-pub(super) fn read(slot: &mut Slot) -> Input {
-    if slot.is_ending() && slot.keeps_alive() {
+pub(super) fn read(carrier: &mut Carrier) -> Input {
+    if carrier.is_finishing() && carrier.keeps_alive() {
         // It may be the next request: HTTP reads it when the last byte is out.
         Input::Nothing
-    } else if slot.is_tls() && !slot.is_ending() {
-        match open(slot) {
+    } else if carrier.is_tls() && !carrier.is_finishing() {
+        match open(carrier) {
             Ok(Verdict::Stays) => Input::Nothing,
             Ok(Verdict::Leaves) => Input::Close(DisconnectReason::ClientClosed),
             Ok(Verdict::Fails | Verdict::Floods) => Input::Close(DisconnectReason::Error),
@@ -42,20 +42,20 @@ pub(super) fn read(slot: &mut Slot) -> Input {
             Err(errno) => Input::Close(reason_of(errno)),
         }
     } else {
-        drain(slot).map_or(Input::Nothing, Input::Close)
+        drain(carrier).map_or(Input::Nothing, Input::Close)
     }
 }
 
 /// Reads a client's input empty; a reason to close it, where there is one.
-pub(super) fn drain(slot: &mut Slot) -> Option<DisconnectReason> {
+pub(super) fn drain(carrier: &mut Carrier) -> Option<DisconnectReason> {
     let mut scratch = [0; MAX_DISCARDED_BYTES as usize];
     loop {
-        match recv(&slot.fd, &mut scratch, RecvFlags::DONTWAIT) {
+        match recv(carrier.fd(), &mut scratch, RecvFlags::DONTWAIT) {
             Ok((_, 0)) => return Some(DisconnectReason::ClientClosed),
             Ok((_, read)) => {
                 let read = u16::try_from(read).unwrap_or(u16::MAX);
-                slot.discarded_bytes = slot.discarded_bytes.saturating_add(read);
-                if slot.discarded_bytes > MAX_DISCARDED_BYTES {
+                carrier.note_discarded(read);
+                if carrier.discarded_bytes() > MAX_DISCARDED_BYTES {
                     return Some(DisconnectReason::Error);
                 }
             }
@@ -68,28 +68,28 @@ pub(super) fn drain(slot: &mut Slot) -> Option<DisconnectReason> {
 
 /// Takes whole records from the socket and leaves what has come of the next one there: the rest
 /// of it makes the socket ready again.
-fn open(slot: &mut Slot) -> Result<Verdict, Errno> {
+fn open(carrier: &mut Carrier) -> Result<Verdict, Errno> {
     let mut scratch = [0; MAX_DISCARDED_BYTES as usize];
     loop {
         let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
-        let seen = match recv(&slot.fd, &mut scratch, flags) {
+        let seen = match recv(carrier.fd(), &mut scratch, flags) {
             Ok((_, 0)) => return Ok(Verdict::Leaves),
             Ok((_, seen)) => seen,
             Err(Errno::AGAIN) => return Ok(Verdict::Stays),
             Err(Errno::INTR) => continue,
             Err(errno) => return Err(errno),
         };
-        let budget = usize::from(MAX_DISCARDED_BYTES - slot.discarded_bytes);
-        let Some(secrets) = slot.secrets_mut() else {
+        let budget = usize::from(MAX_DISCARDED_BYTES - carrier.discarded_bytes());
+        let Some(secrets) = carrier.secrets_mut() else {
             return Ok(Verdict::Stays);
         };
         let (taken, verdict) = secrets.receive(&mut scratch[..seen], budget);
         if taken == 0 || verdict != Verdict::Stays {
             return Ok(verdict);
         }
-        slot.discarded_bytes += u16::try_from(taken).unwrap_or(MAX_DISCARDED_BYTES);
+        carrier.note_discarded(u16::try_from(taken).unwrap_or(MAX_DISCARDED_BYTES));
         // It was there a moment ago.
-        recv(&slot.fd, &mut scratch[..taken], RecvFlags::DONTWAIT)?;
+        recv(carrier.fd(), &mut scratch[..taken], RecvFlags::DONTWAIT)?;
     }
 }
 
