@@ -1,4 +1,5 @@
-//! What a client sends after its stream has left rustls: read only to tell an end from all else.
+//! What a client sends after its stream has left rustls: records are opened, and an end told from
+//! all else.
 
 use super::record::{Alert, Received, record_bytes};
 use super::secrets::Secrets;
@@ -6,7 +7,7 @@ use super::secrets::Secrets;
 /// What becomes of a client after what it sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nothing that a stream listens to, so far.
+    /// Nothing of TLS' own, so far.
     Stays,
     /// It ends the connection.
     Leaves,
@@ -22,9 +23,15 @@ pub(crate) enum Verdict {
 
 impl Secrets {
     /// Opens the whole records at the beginning of `seen`, in place, up to the first that decides
-    /// something; `budget` bounds what they may be. Says how many bytes were taken: what is left of
-    /// `seen` is the next record's, in part, and has to be seen again with the rest.
-    pub(crate) fn receive(&mut self, seen: &mut [u8], budget: usize) -> (usize, Verdict) {
+    /// something, and gives out their `content`; `budget` bounds what they may be. Says how many bytes
+    /// were taken: what is left of `seen` is the next record's, in part, and has to be seen again with
+    /// the rest.
+    pub(crate) fn receive(
+        &mut self,
+        seen: &mut [u8],
+        budget: usize,
+        mut content: impl FnMut(&[u8]),
+    ) -> (usize, Verdict) {
         let mut taken = 0;
         loop {
             let rest = seen.get_mut(taken..).unwrap_or_default();
@@ -42,7 +49,10 @@ impl Secrets {
             };
             taken += bytes;
             let verdict = match self.open(record) {
-                Ok(Received::Data(_)) => continue,
+                Ok(Received::Data(opened)) => {
+                    content(opened);
+                    continue;
+                }
                 Ok(Received::CloseNotify) => Verdict::Leaves,
                 Ok(Received::Failure) => Verdict::Fails,
                 Ok(Received::KeyUpdate) => Verdict::Renews,
@@ -92,29 +102,43 @@ mod tests {
         ]
     }
 
-    /// What is said of a record that is as the client made it.
-    fn meaning(typed: u8, content: &[u8]) -> Verdict {
+    /// What is said of a record that is as the client made it, and what is in it for a reader.
+    fn meaning(typed: u8, content: &[u8]) -> (Verdict, Vec<u8>) {
         // A type of zero is padding: the type is what stands before it.
         let all: Vec<u8> = content.iter().copied().chain([typed]).collect();
         let end = all.iter().rposition(|byte| *byte != 0);
-        match end.map(|end| (all[end], &all[..end])) {
-            Some((23, _) | (21, [_, 90])) => Verdict::Stays,
+        let verdict = match end.map(|end| (all[end], &all[..end])) {
+            Some((23, data)) => return (Verdict::Stays, data.to_vec()),
+            Some((21, [_, 90])) => Verdict::Stays,
             Some((21, [_, 0])) => Verdict::Leaves,
             Some((21, [_, _])) => Verdict::Fails,
             Some((22, [24, ..])) => Verdict::Renews,
             _ => Verdict::Breaks(Alert::UnexpectedMessage),
-        }
+        };
+        (verdict, Vec::new())
     }
 
-    /// The bytes that a client sends, and what the last of them decide.
-    fn script(acts: &[Act], client: &mut Secrets) -> (Vec<u8>, Verdict) {
-        let mut bytes = Vec::new();
+    /// What a client does.
+    #[derive(Default)]
+    struct Script {
+        bytes: Vec<u8>,
+        /// What a reader gets of them.
+        content: Vec<u8>,
+        /// What the last of them decide, if they decide anything.
+        verdict: Option<Verdict>,
+    }
+
+    fn script(acts: &[Act], client: &mut Secrets) -> Script {
+        let mut script = Script::default();
         let mut last = Vec::new();
         for act in acts {
+            let mut content = Vec::new();
             let (next, verdict) = match act {
-                Act::Record(typed, content) => {
-                    last = client.record(*typed, content);
-                    (last.clone(), meaning(*typed, content))
+                Act::Record(typed, data) => {
+                    last = client.record(*typed, data);
+                    let verdict;
+                    (verdict, content) = meaning(*typed, data);
+                    (last.clone(), verdict)
                 }
                 Act::Tampered(content, bit) => {
                     let mut record = client.record(23, content);
@@ -128,24 +152,31 @@ mod tests {
                     let verdict = match record_bytes(garbage) {
                         Err(alert) => Verdict::Breaks(alert),
                         // It waits for the rest of what looks like one.
-                        Ok(Some(length)) if bytes.len() + length > BUDGET => Verdict::Floods,
+                        Ok(Some(length)) if script.bytes.len() + length > BUDGET => Verdict::Floods,
                         Ok(Some(length)) if garbage.len() >= length => {
                             Verdict::Breaks(Alert::BadRecordMac)
                         }
-                        Ok(_) => return ([&bytes[..], garbage].concat(), Verdict::Stays),
+                        Ok(_) => {
+                            script.bytes.extend_from_slice(garbage);
+                            return script;
+                        }
                     };
                     (garbage.clone(), verdict)
                 }
             };
-            if bytes.len() + next.len() > BUDGET && !matches!(act, Act::Bytes(_)) {
-                return ([bytes, next].concat(), Verdict::Floods);
+            let floods = script.bytes.len() + next.len() > BUDGET && !matches!(act, Act::Bytes(_));
+            script.bytes.extend_from_slice(&next);
+            if floods {
+                script.verdict = Some(Verdict::Floods);
+                return script;
             }
-            bytes.extend_from_slice(&next);
+            script.content.append(&mut content);
             if verdict != Verdict::Stays {
-                return (bytes, verdict);
+                script.verdict = Some(verdict);
+                return script;
             }
         }
-        (bytes, Verdict::Stays)
+        script
     }
 
     proptest! {
@@ -157,18 +188,22 @@ mod tests {
             pieces in prop::collection::vec(1usize..900, 1..12),
         ) {
             let (mut server, mut client) = Secrets::pair(cipher);
-            let (bytes, expected) = script(&acts, &mut client);
+            let Script { bytes, content, verdict: expected } = script(&acts, &mut client);
+            let mut read = Vec::new();
             let (mut arrived, mut taken, mut verdict) = (0, 0, Verdict::Stays);
             let mut pieces = pieces.iter().cycle();
             while arrived < bytes.len() && verdict == Verdict::Stays {
                 arrived = (arrived + pieces.next().unwrap()).min(bytes.len());
                 // What is peeked at is a copy; the kernel keeps the bytes until they are taken.
                 let mut seen = bytes[taken..arrived].to_vec();
-                let (more, now) = server.receive(&mut seen, BUDGET - taken);
+                let (more, now) = server.receive(&mut seen, BUDGET - taken, |content| {
+                    read.extend_from_slice(content);
+                });
                 prop_assert!(more <= seen.len());
                 (taken, verdict) = (taken + more, now);
             }
-            prop_assert_eq!(verdict, expected);
+            prop_assert_eq!(verdict, expected.unwrap_or(Verdict::Stays));
+            prop_assert_eq!(read, content);
         }
     }
 }
