@@ -24,7 +24,7 @@ mod admission;
 mod answer;
 mod audience;
 mod backlog;
-#[cfg(feature = "bench")]
+#[cfg(any(test, feature = "bench"))]
 pub mod bench;
 mod catch_up;
 mod connection;

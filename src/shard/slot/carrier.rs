@@ -185,6 +185,12 @@ impl Carrier {
         self.aside.drop_backlog();
     }
 
+    /// The socket alone.
+    #[cfg(any(test, feature = "bench"))]
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
     /// The socket, and what its bytes are sealed with.
     pub(crate) fn into_parts(self) -> (OwnedFd, Option<Secrets>) {
         (self.fd, self.aside.into_secrets())
