@@ -67,7 +67,7 @@ pub mod public;
 // For tests/: Dev, Passed, Server
 pub mod server;
 
-// For benches/, as their files say.
+// For benches/: Accepted, Admission, Declined, Detached, Seat, Shard, Shared, StartHandshake
 pub mod shard;
 
 // For benches/: Shutdown

@@ -65,7 +65,7 @@ struct Holder {
 
 /// A place among the handshakes, given back when dropped.
 #[derive(Debug)]
-pub struct Handshake {
+pub(crate) struct Handshake {
     all: Rc<Handshakes>,
     key: usize,
     holder: Rc<Holder>,
@@ -184,19 +184,19 @@ impl Handshakes {
 
 impl Handshake {
     /// When it began, on the monotonic clock.
-    pub fn since_ms(&self) -> u64 {
+    pub(crate) fn since_ms(&self) -> u64 {
         self.holder.since_ms
     }
 
     /// Counts it against this address from now on: whom a PROXY header or a trusted proxy names.
-    pub fn set_address(&self, address: Option<IpAddr>) {
+    pub(crate) fn set_address(&self, address: Option<IpAddr>) {
         let mut places = self.all.places.borrow_mut();
         places.move_to(self.key, Network::of(address));
     }
 
     /// Waits for what the server does, and not the client: until then the connection does not give
     /// way, up to a share of each address.
-    pub async fn working<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(crate) async fn working<T>(&self, work: impl Future<Output = T>) -> T {
         self.all.places.borrow_mut().start_work(self.key);
         let _rest = Rest(self);
         work.await
@@ -205,19 +205,19 @@ impl Handshake {
     /// Whether places run short, and its address holds more than its share of them: it should not be
     /// kept for another request. That is when half of them are taken:
     /// in a flood, some are always free.
-    pub fn is_in_the_way(&self) -> bool {
+    pub(crate) fn is_in_the_way(&self) -> bool {
         let places = self.all.places.borrow();
         places.held() >= self.all.most.div_ceil(2) && places.is_of_crowd(self.key)
     }
 
     /// Waits until the connection is asked to give way.
-    pub async fn evicted(&self) {
+    pub(crate) async fn evicted(&self) {
         self.holder.evicted.notified().await;
     }
 
     /// Stays instead, behind the others, since the client was not what it waited for; false where
     /// it has done so before.
-    pub fn stay(&self) -> bool {
+    pub(crate) fn stay(&self) -> bool {
         let mut places = self.all.places.borrow_mut();
         let may_stay = !self.holder.has_stayed.replace(true) || places.is_working(self.key);
         if may_stay {
