@@ -4,46 +4,13 @@
 //! rise as long as a token from before them can still be valid: a token that a log-out revoked
 //! never becomes valid again, whatever is named later and whatever the clock does.
 
-mod past;
-
 use serde::{Deserialize, Serialize};
 
-use super::digest::Digest;
+use super::past::{Claim, Earlier, Forgotten, Kept, Past};
+use super::rules::{Rules, SECOND_MS};
 use crate::auth::IssuedAt;
-use crate::clock::millis;
-use crate::config;
 use crate::event::SessionChange;
-use past::{Claim, Earlier, Forgotten, Kept, Past};
-
-const SECOND_MS: u64 = 1_000;
-
-/// What the configuration says about tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// How far an issuer's clock may be off.
-    pub leeway_ms: u64,
-    /// The longest life of a token that is accepted.
-    pub max_token_life_ms: u64,
-}
-
-impl Rules {
-    /// Those of a configuration.
-    pub fn of(auth: &config::Auth) -> Self {
-        Self {
-            leeway_ms: millis(auth.leeway),
-            max_token_life_ms: millis(auth.max_token_life),
-        }
-    }
-
-    /// How long after now a token can be accepted that was issued until now. It may be dated ahead
-    /// by the leeway, and is accepted for as long after its end; and both are compared in whole
-    /// seconds.
-    fn longest_use_ms(self) -> u64 {
-        self.max_token_life_ms
-            .saturating_add(self.leeway_ms.saturating_mul(2))
-            .saturating_add(SECOND_MS)
-    }
-}
+use crate::hub::directory::digest::Digest;
 
 /// The session changes of one user, as far as a valid token can depend on them. A durable engine
 /// stores it, so that a token that was revoked stays so.
@@ -75,7 +42,7 @@ impl Standing {
     }
 
     /// Whether `session` is the current one.
-    pub(super) fn names(&self, session: &str) -> bool {
+    pub(in crate::hub::directory) fn names(&self, session: &str) -> bool {
         self.current
             .is_some_and(|current| current.session == Digest::of(session))
     }
@@ -90,7 +57,11 @@ impl Standing {
     /// Whether a token of `session`, issued at `issued`, is still good. Few users have a standing;
     /// inlined, it would cost the others registers.
     #[inline(never)]
-    pub(super) fn allows(&self, session: Option<&str>, issued: Option<IssuedAt>) -> bool {
+    pub(in crate::hub::directory) fn allows(
+        &self,
+        session: Option<&str>,
+        issued: Option<IssuedAt>,
+    ) -> bool {
         match (session, self.current) {
             (Some(session), Some(current)) => {
                 current.session == Digest::of(session) && current.allows(issued)
@@ -100,7 +71,7 @@ impl Standing {
     }
 
     /// Drops what no token can depend on any more at `unix_ms`. False if nothing is left.
-    pub(super) fn fade(&mut self, unix_ms: u64, rules: Rules) -> bool {
+    pub(in crate::hub::directory) fn fade(&mut self, unix_ms: u64, rules: Rules) -> bool {
         let last_needed_ms = self
             .changed_at_ms
             .max(self.logged_out_at_ms)
@@ -226,4 +197,5 @@ impl From<Row> for Standing {
 }
 
 #[cfg(test)]
+#[path = "tests.rs"]
 mod tests;
