@@ -8,12 +8,13 @@
 //! | 6 | [`cli`], [`server`] | commands; wiring, start, reload and drain |
 //! | 5 | [`public`], `admin` | the two HTTP services: they translate requests into the hub's verbs |
 //! | 4 | [`shard`] | owns the sockets: acceptor, poller, table, wheel, delivery |
-//! | 4 | [`engine`] | where events come from and are kept |
+//! | 4 | `engine` | where events come from and are kept |
 //! | 3 | [`hub`] | the domain: who is connected where, what happened, who is allowed to do what |
 //! | 2 | [`auth`], [`wire`], `tls`, `refusals` | who are you; what clients are told, and how; what streams are sealed with; who was not let in |
 //! | 1 | [`event`], [`topic`], [`config`], [`metrics`], `spans`, [`clock`], `outbound`, [`sys`], [`net`], [`shutdown`], `expiring`, `interner`, `page`, `quiet`, `request`, `text` | plain values, time, questions to others, system calls, and what pages in the binary, or requests, have in common |
 
 mod admin;
+mod engine;
 mod expiring;
 mod interner;
 mod outbound;
@@ -45,14 +46,13 @@ pub mod clock;
 // OnLimit, Secret, Sources, load
 pub mod config;
 
-// For benches/: MemoryEngine
-pub mod engine;
-
 // For tests/ and benches/: Draft, EventId, EventName, InvalidEvent, Position, SessionChange, SessionDraft, Target,
 // UserId, Users
 pub mod event;
 
-// For tests/ and benches/, as their files say.
+// For tests/ and benches/: ConnectionId, Hub, Limit, Quota, Rejection, directory::Admitted, directory::Directory,
+// directory::UserHandle, log::Entry, log::JoinRequest, log::Joined, log::Log, log::PieceLimit, log::Progress,
+// log::Record, log::Replay
 pub mod hub;
 
 // For benches/: ByLabel, Counter, Gauge, Histogram, Metrics, ShardMetrics

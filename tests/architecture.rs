@@ -492,9 +492,6 @@ fn a_folder_has_several_files_and_its_mod_rs_only_declares() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Modules whose public names are not listed one by one for now.
-const UNLISTED: &[&str] = &["hub"];
-
 #[test]
 fn what_is_public_is_listed_in_lib_rs() {
     let source = Source::read();
@@ -507,9 +504,7 @@ fn what_is_public_is_listed_in_lib_rs() {
             let module = module.trim_end_matches(';');
             let (_, names) = listed.split_once(": ").unwrap_or_default();
             let names: BTreeSet<String> = names.split(',').map(|it| it.trim().to_owned()).collect();
-            if !UNLISTED.contains(&module) {
-                assert_eq!(source.public_names(&[module.to_owned()]), names, "{module}");
-            }
+            assert_eq!(source.public_names(&[module.to_owned()]), names, "{module}");
             listed.clear();
         } else {
             listed.clear();

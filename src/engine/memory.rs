@@ -14,7 +14,7 @@ use crate::hub::log::{Log, Record};
 use crate::spans;
 
 /// An engine that keeps nothing beyond the process.
-pub struct MemoryEngine {
+pub(crate) struct MemoryEngine {
     tail: Tail,
     /// Locked across each append: the log's ids rise, and of two drafts with one id one is stored.
     sequencer: Mutex<Sequencer>,
@@ -22,7 +22,7 @@ pub struct MemoryEngine {
 
 impl MemoryEngine {
     /// An engine that appends to `log`.
-    pub fn new(log: Arc<Log>, clock: Clock) -> Self {
+    pub(crate) fn new(log: Arc<Log>, clock: Clock) -> Self {
         let sequencer = Sequencer::behind(log.newest_id(), Sources::default(), clock.clone());
         Self {
             tail: Tail::new(log, clock),

@@ -14,29 +14,29 @@ use crate::topic::Topic;
 
 /// A client that asks to be let in; what it asks for was checked.
 #[derive(Clone, Copy, Debug)]
-pub struct Newcomer<'a> {
+pub(crate) struct Newcomer<'a> {
     /// Who it is.
-    pub identity: &'a Identity,
+    pub(crate) identity: &'a Identity,
     /// The topics it wants.
-    pub topics: &'a [Topic],
+    pub(crate) topics: &'a [Topic],
     /// The id of the last event it has, as it says.
-    pub last_event_id: Option<&'a str>,
+    pub(crate) last_event_id: Option<&'a str>,
 }
 
 /// A client that was let in.
 #[derive(Debug)]
-pub struct Placed {
+pub(crate) struct Placed {
     /// Its place.
-    pub place: Place,
+    pub(crate) place: Place,
     /// Where it stands in the log, and what it missed.
-    pub joined: Joined,
+    pub(crate) joined: Joined,
 }
 
 /// A place under all limits and in the directory. It is given up when this is dropped, unless a
 /// shard took it over.
 #[derive(Debug)]
 #[must_use]
-pub struct Place {
+pub(crate) struct Place {
     hub: Arc<Hub>,
     user: UserHandle,
     connection: ConnectionId,
@@ -45,11 +45,11 @@ pub struct Place {
 
 /// What a stream holds of the server's limits.
 #[derive(Debug)]
-pub struct StreamPermits {
+pub(crate) struct StreamPermits {
     /// Of all streams.
-    pub stream: Permit,
+    pub(crate) stream: Permit,
     /// Of test streams.
-    pub test_stream: Option<Permit>,
+    pub(crate) test_stream: Option<Permit>,
 }
 
 impl Hub {
@@ -58,7 +58,7 @@ impl Hub {
     ///
     /// # Errors
     /// [`Rejection`]; nothing has changed then.
-    pub fn admit(
+    pub(crate) fn admit(
         self: &Arc<Self>,
         newcomer: Newcomer<'_>,
         connection: ConnectionId,
@@ -103,7 +103,7 @@ impl Hub {
     ///
     /// # Errors
     /// [`Rejection::Full`]
-    pub fn admit_test_stream(
+    pub(crate) fn admit_test_stream(
         self: &Arc<Self>,
         connection: ConnectionId,
     ) -> Result<Place, Rejection> {
@@ -121,7 +121,7 @@ impl Hub {
     ///
     /// # Errors
     /// [`Rejection`]
-    pub fn would_admit(&self, identity: Option<&Identity>) -> Result<(), Rejection> {
+    pub(crate) fn would_admit(&self, identity: Option<&Identity>) -> Result<(), Rejection> {
         let limits = self.limits();
         if self.streams.used() >= limits.connections as u64 {
             return Err(Rejection::Full);
@@ -134,7 +134,7 @@ impl Hub {
     }
 
     /// Whether a credential of this identity is still good.
-    pub fn allows(&self, identity: &Identity) -> bool {
+    pub(crate) fn allows(&self, identity: &Identity) -> bool {
         self.directory.allows(identity)
     }
 
@@ -155,17 +155,17 @@ impl Hub {
 
 impl Place {
     /// Whose place it is.
-    pub fn user(&self) -> UserHandle {
+    pub(crate) fn user(&self) -> UserHandle {
         self.user
     }
 
     /// Which connection holds it.
-    pub fn connection(&self) -> ConnectionId {
+    pub(crate) fn connection(&self) -> ConnectionId {
         self.connection
     }
 
     /// Leaves the place to a shard, which removes the connection from the directory when it ends.
-    pub fn take(mut self) -> Option<StreamPermits> {
+    pub(crate) fn take(mut self) -> Option<StreamPermits> {
         self.permits.take()
     }
 }

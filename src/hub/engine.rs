@@ -11,16 +11,16 @@ use thiserror::Error;
 use crate::event::{Draft, EventId, SessionDraft};
 
 /// What an engine's calls return.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// An id that is in the log, or will be when it has been tailed.
-pub type Accepted = Result<EventId, EngineError>;
+pub(crate) type Accepted = Result<EventId, EngineError>;
 
 /// Drafts that are published together: many to a commit, few enough that nobody waits behind them
 /// for long.
-pub const MAX_DRAFTS: usize = 256;
+pub(crate) const MAX_DRAFTS: usize = 256;
 
 /// A store of events. An id that is returned stands for an event that was accepted and stored.
-pub trait Engine: Send + Sync {
+pub(crate) trait Engine: Send + Sync {
     /// Which one it is, for people.
     fn kind(&self) -> &'static str;
 
@@ -52,23 +52,23 @@ pub struct OpenError(Box<dyn Error + Send + Sync>);
 
 impl OpenError {
     /// It says what is wrong where, and what to do.
-    pub fn new(error: impl Error + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(error: impl Error + Send + Sync + 'static) -> Self {
         Self(Box::new(error))
     }
 }
 
 /// The words of a `FORCE_LOGOUT` event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Notice {
+pub(crate) struct Notice {
     /// For people.
-    pub message: String,
+    pub(crate) message: String,
     /// For programs.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 impl Notice {
     /// The event's data, its fields in the contract's order.
-    pub fn force_logout(&self) -> String {
+    pub(crate) fn force_logout(&self) -> String {
         #[derive(Serialize)]
         struct Message<'a> {
             r#type: &'static str,
@@ -84,7 +84,7 @@ impl Notice {
 
 /// Why an event was not accepted. Nothing of it was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum EngineError {
+pub(crate) enum EngineError {
     /// Delivery is so far behind that accepting more would only grow memory.
     #[error("delivery is behind; publish again in a second")]
     Behind,

@@ -7,7 +7,7 @@ use crate::event::UserId;
 
 impl Hub {
     /// The user's connections, the oldest first.
-    pub async fn presence(&self, user: &UserId) -> Vec<Description> {
+    pub(crate) async fn presence(&self, user: &UserId) -> Vec<Description> {
         let mut connections = Vec::new();
         self.directory
             .connections(user.as_str(), |connection| connections.push(connection));
@@ -20,7 +20,7 @@ impl Hub {
     }
 
     /// Ends all connections of a user and says how many; they may come back.
-    pub fn disconnect(&self, user: &UserId) -> usize {
+    pub(crate) fn disconnect(&self, user: &UserId) -> usize {
         let ended = self.directory.disconnect_user(user.as_str());
         for (inbox, connections) in by_shard(self.inboxes.iter(), &ended) {
             inbox.push(Command::End {

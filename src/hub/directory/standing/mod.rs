@@ -11,5 +11,5 @@ mod rules;
 #[allow(clippy::module_inception)] // what the folder is about
 mod standing;
 
-pub use rules::Rules;
-pub use standing::Standing;
+pub(crate) use rules::Rules;
+pub(crate) use standing::Standing;

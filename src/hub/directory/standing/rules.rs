@@ -7,16 +7,16 @@ pub(super) const SECOND_MS: u64 = 1_000;
 
 /// How far off a token may be, and how long it is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// How far an issuer's clock may be off.
-    pub leeway_ms: u64,
+    pub(crate) leeway_ms: u64,
     /// The longest life of a token that is accepted.
-    pub max_token_life_ms: u64,
+    pub(crate) max_token_life_ms: u64,
 }
 
 impl Rules {
     /// Those of a configuration.
-    pub fn of(auth: &config::Auth) -> Self {
+    pub(crate) fn of(auth: &config::Auth) -> Self {
         Self {
             leeway_ms: millis(auth.leeway),
             max_token_life_ms: millis(auth.max_token_life),

@@ -16,7 +16,7 @@ use crate::hub::directory::digest::Digest;
 /// stores it, so that a token that was revoked stays so.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Row", into = "Row")]
-pub struct Standing {
+pub(crate) struct Standing {
     /// The session that the last change named; `None` after a log-out.
     current: Option<Claim>,
     /// Tokens that name no session have to be issued after this (Unix milliseconds). Never falls,
@@ -30,7 +30,12 @@ pub struct Standing {
 
 impl Standing {
     /// What holds after `change`, which is stored under an id of `log_ms`, with what held before.
-    pub fn after(change: &SessionChange, log_ms: u64, before: Option<&Self>, rules: Rules) -> Self {
+    pub(crate) fn after(
+        change: &SessionChange,
+        log_ms: u64,
+        before: Option<&Self>,
+        rules: Rules,
+    ) -> Self {
         let mut standing = before.cloned().unwrap_or_default();
         match change.keep.as_deref() {
             Some(session) => standing.name(Digest::of(session), change.at_unix_ms, rules),
@@ -48,7 +53,7 @@ impl Standing {
     }
 
     /// What holds of a user of whom nothing else is known, after a log-out of everyone.
-    pub fn logged_out(at_unix_ms: u64, rules: Rules) -> Self {
+    pub(crate) fn logged_out(at_unix_ms: u64, rules: Rules) -> Self {
         let mut standing = Self::default();
         standing.log_out(at_unix_ms, rules);
         standing
@@ -84,7 +89,7 @@ impl Standing {
     }
 
     /// Whether no token can depend on any of it at `unix_ms`.
-    pub fn is_over(&self, unix_ms: u64, rules: Rules) -> bool {
+    pub(crate) fn is_over(&self, unix_ms: u64, rules: Rules) -> bool {
         !self.clone().fade(unix_ms, rules)
     }
 
@@ -112,7 +117,7 @@ impl Standing {
     }
 
     /// Logs the user out as of `at_ms`, in Unix milliseconds.
-    pub fn log_out(&mut self, at_ms: u64, rules: Rules) {
+    pub(crate) fn log_out(&mut self, at_ms: u64, rules: Rules) {
         // A token that was accepted until now may be dated ahead by the leeway.
         let from_ms = at_ms.saturating_add(rules.leeway_ms).saturating_add(1);
         let life_ms = rules.longest_use_ms();
