@@ -6,21 +6,13 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use idlewild::auth::Identity;
-use idlewild::clock::Clock;
-use idlewild::config::OnLimit;
-use idlewild::engine::MemoryEngine;
 use idlewild::event::{EventId, EventName, Target, UserId};
-use idlewild::hub::directory::Directory;
-use idlewild::hub::log::{Log, Record};
-use idlewild::hub::{Hub, Limit, Limits, Parts};
-use idlewild::metrics::Metrics;
-use idlewild::shard::bench::Solo;
-use idlewild::shard::{Admission, Settings, Shared};
+use idlewild::hub::log::Record;
+use idlewild::shard::bench::{Setup, Solo};
+use idlewild::shard::{Admission, Shared};
 use idlewild::wire::Wire;
 
 /// Entries of others in the log.
@@ -29,37 +21,14 @@ const MISSED: [usize; 4] = [1, 10, 100, 1_000];
 const CLIENTS: usize = 256;
 
 fn shared() -> Shared {
-    let clock = Clock::manual(1_700_000_000_000);
-    let log = Arc::new(Log::new(
-        1 << 30,
-        Duration::from_secs(600),
-        EventId::origin(1),
-    ));
-    let hub = Hub::new(Parts {
-        engine: Arc::new(MemoryEngine::new(Arc::clone(&log), clock.clone())),
-        clock,
-        metrics: Arc::new(Metrics::new(1)),
-        log,
-        directory: Arc::new(Directory::default()),
-        limits: Limits {
-            connections: 2 * CLIENTS,
-            test_streams: 64,
-            // All of them are one user's.
-            per_user: Limit {
-                connections: 2 * CLIENTS,
-                on_limit: OnLimit::Reject,
-            },
-        },
-    });
-    let settings = Settings {
-        heartbeat: Duration::from_secs(30),
-        stall_timeout: Duration::from_secs(30),
-        max_backlog_bytes: 64 * 1_024,
-        retry_ms: 2_000..=6_000,
-        table_capacity: 2 * CLIENTS,
-        max_handshakes: CLIENTS,
+    let setup = Setup {
+        history_bytes: 1 << 30,
+        capacity: 2 * CLIENTS,
+        // All of them are one user's.
+        per_user: 2 * CLIENTS,
+        ..Setup::default()
     };
-    Shared::new(hub, settings)
+    setup.shared()
 }
 
 fn append(shared: &Shared, user: &str) -> EventId {

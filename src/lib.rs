@@ -7,12 +7,13 @@
 //! | 6 | [`cli`], [`server`] | commands; start, reload and drain |
 //! | 5 | [`public`], `admin` | the two HTTP services: they translate requests into calls of the hub |
 //! | 4 | [`shard`] | owns the sockets: acceptor, poller, table, wheel, delivery |
-//! | 4 | [`engine`] | stores events and session changes, and appends them to the log |
+//! | 4 | `engine` | stores events and session changes, and appends them to the log |
 //! | 3 | [`hub`] | the domain: who is connected where, what happened, who is allowed to do what |
 //! | 2 | [`auth`], [`wire`], `tls`, `refusals` | authentication; the bytes that clients receive; TLS secrets and records; the list of recent refusals |
 //! | 1 | [`event`], [`topic`], [`config`], [`metrics`], `spans`, [`clock`], `outbound`, [`sys`], [`net`], [`shutdown`], `expiring`, `interner`, `page`, `quiet`, `request`, `text` | plain values, time, listening and accepting, requests to other servers, system calls, and small tools |
 
 mod admin;
+mod engine;
 mod expiring;
 mod interner;
 mod outbound;
@@ -44,14 +45,13 @@ pub mod clock;
 // KeyHash, OnExpiry, OnLimit, Secret, load
 pub mod config;
 
-// For benches/: MemoryEngine
-pub mod engine;
-
 // For tests/ and benches/: Draft, EventId, EventName, InvalidEvent, Position, SessionChange, SessionDraft, Target,
 // UserId, Users
 pub mod event;
 
-// For tests/ and benches/, as their files say.
+// For tests/ and benches/: ConnectionId, Hub, Limit, Quota, Rejection, directory::Admitted, directory::Directory,
+// directory::UserHandle, log::Control, log::Entry, log::JoinRequest, log::Joined, log::Log, log::PieceLimit,
+// log::Progress, log::Receipt, log::Record, log::Replay
 pub mod hub;
 
 // For benches/: ByLabel, Counter, Gauge, Histogram, Metrics, ShardMetrics
@@ -66,7 +66,7 @@ pub mod public;
 // For tests/: Dev, PassedSockets, Server
 pub mod server;
 
-// For benches/, as their files say.
+// For benches/: Accepted, Admission, Declined, Detached, Seat, Shard, Shared, StartHandshake
 pub mod shard;
 
 // For benches/: Shutdown

@@ -25,7 +25,7 @@ pub(crate) const MAX_FAILING: usize = 10_000;
 /// Who failed: counted apart, so that many addresses on one account and one address on many
 /// accounts are both noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FailureKey(Who);
+pub(crate) struct FailureKey(Who);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Who {

@@ -17,7 +17,7 @@ use crate::hub::log::{Control, Log, Record};
 use crate::spans;
 
 /// An engine that keeps nothing beyond the process.
-pub struct MemoryEngine {
+pub(crate) struct MemoryEngine {
     tail: Tail,
     /// Locked across each append: the log's ids rise, and of two drafts with one id one is stored.
     sequencer: Mutex<Sequencer>,
@@ -26,7 +26,7 @@ pub struct MemoryEngine {
 
 impl MemoryEngine {
     /// An engine that appends to `log`.
-    pub fn new(log: Arc<Log>, clock: Clock) -> Self {
+    pub(crate) fn new(log: Arc<Log>, clock: Clock) -> Self {
         let sequencer = Sequencer::behind(log.newest_id(), Sources::default(), clock.clone());
         Self {
             register: LocalRegister::new(clock.clone()),

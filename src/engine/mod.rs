@@ -17,4 +17,4 @@ mod sources;
 mod tail;
 
 pub(crate) use durable::DurableEngine;
-pub use memory::MemoryEngine;
+pub(crate) use memory::MemoryEngine;

@@ -16,29 +16,29 @@ use crate::topic::Topic;
 
 /// A client that asks to be let in; what it asks for was checked.
 #[derive(Clone, Copy, Debug)]
-pub struct Newcomer<'a> {
+pub(crate) struct Newcomer<'a> {
     /// Who it is.
-    pub identity: &'a Identity,
+    pub(crate) identity: &'a Identity,
     /// The topics it wants.
-    pub topics: &'a [Topic],
+    pub(crate) topics: &'a [Topic],
     /// The id of the last event it has, as it says.
-    pub last_event_id: Option<&'a str>,
+    pub(crate) last_event_id: Option<&'a str>,
 }
 
 /// A client that was let in.
 #[derive(Debug)]
-pub struct Placed {
+pub(crate) struct Placed {
     /// Its place.
-    pub place: Place,
+    pub(crate) place: Place,
     /// Where it stands in the log, and what it missed.
-    pub joined: Joined,
+    pub(crate) joined: Joined,
 }
 
 /// A place under all limits and in the directory. It is given up when this is dropped, unless a
 /// shard took it over.
 #[derive(Debug)]
 #[must_use]
-pub struct Place {
+pub(crate) struct Place {
     hub: Arc<Hub>,
     user: UserHandle,
     connection: ConnectionId,
@@ -47,18 +47,18 @@ pub struct Place {
 
 /// What a stream holds of the server's limits.
 #[derive(Debug)]
-pub struct StreamPermits {
+pub(crate) struct StreamPermits {
     /// Of all streams.
-    pub stream: Permit,
+    pub(crate) stream: Permit,
     /// Of test streams.
-    pub test_stream: Option<Permit>,
+    pub(crate) test_stream: Option<Permit>,
 }
 
 impl Hub {
     /// Reserves a place for a client under the limit of all nodes, before it is let in. Whoever is
     /// not let in then has to [release](Hub::release) it; whoever is holds it until they
     /// [leave](Hub::leave), or are ended.
-    pub fn reserve(&self, identity: &Identity) -> Promise<'_, Result<(), Rejection>> {
+    pub(crate) fn reserve(&self, identity: &Identity) -> Promise<'_, Result<(), Rejection>> {
         let limit = self.limits().per_user;
         match self.register().reserve(&identity.user, limit) {
             // Where the limit evicts, a reservation may end another connection.
@@ -68,13 +68,13 @@ impl Hub {
     }
 
     /// Whether [`Hub::reserve`] would reserve a place now. Reserves nothing.
-    pub fn has_place(&self, identity: &Identity) -> Promise<'_, bool> {
+    pub(crate) fn has_place(&self, identity: &Identity) -> Promise<'_, bool> {
         let limit = self.limits().per_user;
         self.register().has_place(&identity.user, limit)
     }
 
     /// Gives a place back that was reserved for a client.
-    pub fn release(&self, user: &str) {
+    pub(crate) fn release(&self, user: &str) {
         self.release_places(user, 1);
     }
 
@@ -96,7 +96,7 @@ impl Hub {
     ///
     /// # Errors
     /// [`Rejection`]; nothing has changed then.
-    pub fn admit(
+    pub(crate) fn admit(
         self: &Arc<Self>,
         newcomer: Newcomer<'_>,
         connection: ConnectionId,
@@ -142,7 +142,7 @@ impl Hub {
     ///
     /// # Errors
     /// [`Rejection::Full`]
-    pub fn admit_test_stream(
+    pub(crate) fn admit_test_stream(
         self: &Arc<Self>,
         connection: ConnectionId,
     ) -> Result<Place, Rejection> {
@@ -161,7 +161,7 @@ impl Hub {
     ///
     /// # Errors
     /// [`Rejection`]
-    pub fn would_admit(&self, identity: Option<&Identity>) -> Result<(), Rejection> {
+    pub(crate) fn would_admit(&self, identity: Option<&Identity>) -> Result<(), Rejection> {
         let limits = self.limits();
         if self.streams.used() >= limits.connections as u64 {
             return Err(Rejection::Full);
@@ -174,7 +174,7 @@ impl Hub {
     }
 
     /// Whether a credential of this identity is still good.
-    pub fn allows(&self, identity: &Identity) -> bool {
+    pub(crate) fn allows(&self, identity: &Identity) -> bool {
         self.directory.allows(identity)
     }
 
@@ -195,17 +195,17 @@ impl Hub {
 
 impl Place {
     /// Whose place it is.
-    pub fn user(&self) -> UserHandle {
+    pub(crate) fn user(&self) -> UserHandle {
         self.user
     }
 
     /// Which connection holds it.
-    pub fn connection(&self) -> ConnectionId {
+    pub(crate) fn connection(&self) -> ConnectionId {
         self.connection
     }
 
     /// Leaves the place to a shard, which removes the connection from the directory when it ends.
-    pub fn take(mut self) -> Option<StreamPermits> {
+    pub(crate) fn take(mut self) -> Option<StreamPermits> {
         self.permits.take()
     }
 }

@@ -21,9 +21,9 @@ const _: () = assert!(
 
 impl ConnectionId {
     /// Shards that can be told apart.
-    pub const MAX_SHARDS: usize = 1 << SHARD_BITS;
+    pub(crate) const MAX_SHARDS: usize = 1 << SHARD_BITS;
     /// Slots of one shard that can be told apart.
-    pub const MAX_KEYS: usize = 1 << KEY_BITS;
+    pub(crate) const MAX_KEYS: usize = 1 << KEY_BITS;
 
     /// The connection in a shard's slot. Shard and slot are below the bounds above.
     pub fn new(shard: u16, key: u32, generation: u32) -> Self {
@@ -36,28 +36,28 @@ impl ConnectionId {
 
     /// The shard that owns it.
     #[allow(clippy::cast_possible_truncation)] // nine bits
-    pub fn shard(self) -> u16 {
+    pub(crate) fn shard(self) -> u16 {
         (self.place >> KEY_BITS) as u16
     }
 
     /// Its slot there.
-    pub fn key(self) -> u32 {
+    pub(crate) fn key(self) -> u32 {
         self.place & ((1 << KEY_BITS) - 1)
     }
 
     /// Which of the slot's connections it is.
-    pub fn generation(self) -> u32 {
+    pub(crate) fn generation(self) -> u32 {
         self.generation
     }
 
     /// All of it as a number, for epoll.
-    pub fn to_bits(self) -> u64 {
+    pub(crate) fn to_bits(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.place)
     }
 
     /// What [`ConnectionId::to_bits`] made a number of.
     #[allow(clippy::cast_possible_truncation)] // the halves of the number
-    pub fn from_bits(bits: u64) -> Self {
+    pub(crate) fn from_bits(bits: u64) -> Self {
         Self {
             place: bits as u32,
             generation: (bits >> 32) as u32,

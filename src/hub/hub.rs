@@ -17,9 +17,9 @@ use crate::metrics::Metrics;
 /// Who is connected, what happened, and who is notified; shared by the services and all shards.
 pub struct Hub {
     /// The time.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// What is counted.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(super) log: Arc<Log>,
     pub(super) directory: Arc<Directory>,
     pub(super) engine: Arc<dyn Engine>,
@@ -31,24 +31,24 @@ pub struct Hub {
 }
 
 /// What a hub is made of.
-pub struct Parts {
+pub(crate) struct Parts {
     /// The time.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// What is counted, by shard.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     /// What happened.
     pub log: Arc<Log>,
     /// Who is connected where.
-    pub directory: Arc<Directory>,
+    pub(crate) directory: Arc<Directory>,
     /// What stores events, and appends them to the log.
-    pub engine: Arc<dyn Engine>,
+    pub(crate) engine: Arc<dyn Engine>,
     /// How many clients there may be.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
 }
 
 impl Hub {
     /// One over these parts, with an inbox for each shard that is counted for.
-    pub fn new(parts: Parts) -> Arc<Self> {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let Parts {
             clock,
             metrics,
@@ -78,17 +78,17 @@ impl Hub {
     }
 
     /// Who is connected where.
-    pub fn directory(&self) -> &Directory {
+    pub(crate) fn directory(&self) -> &Directory {
         &self.directory
     }
 
     /// What stores events.
-    pub fn engine(&self) -> &dyn Engine {
+    pub(crate) fn engine(&self) -> &dyn Engine {
         &*self.engine
     }
 
     /// What must be one for all nodes.
-    pub fn register(&self) -> &dyn Register {
+    pub(crate) fn register(&self) -> &dyn Register {
         self.engine.register()
     }
 
@@ -99,28 +99,28 @@ impl Hub {
     }
 
     /// What is on its way to clients.
-    pub fn in_flight(&self) -> &InFlight {
+    pub(crate) fn in_flight(&self) -> &InFlight {
         &self.in_flight
     }
 
     /// The shards' inboxes, by number.
-    pub fn inboxes(&self) -> &[Inbox] {
+    pub(crate) fn inboxes(&self) -> &[Inbox] {
         &self.inboxes
     }
 
     /// The inbox of a shard.
     #[allow(clippy::indexing_slicing)] // a shard has an inbox of its own number
-    pub fn inbox(&self, shard: u16) -> &Inbox {
+    pub(crate) fn inbox(&self, shard: u16) -> &Inbox {
         &self.inboxes[usize::from(shard)]
     }
 
     /// How many clients there may be.
-    pub fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         **self.limits.load()
     }
 
     /// Takes over reloaded limits and rules, for what comes from now on.
-    pub fn reload(&self, limits: Limits, rules: Rules) {
+    pub(crate) fn reload(&self, limits: Limits, rules: Rules) {
         self.limits.store(Arc::new(limits));
         self.directory.set_rules(rules);
     }
@@ -131,7 +131,7 @@ impl Hub {
     }
 
     /// Test streams among them.
-    pub fn test_streams(&self) -> &Arc<Quota> {
+    pub(crate) fn test_streams(&self) -> &Arc<Quota> {
         &self.test_streams
     }
 }

@@ -100,9 +100,9 @@ pub(crate) enum Look {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     /// Which it is.
-    pub connection: ConnectionId,
+    pub(crate) connection: ConnectionId,
     /// What is on the way to it; `None` where that says nothing.
-    pub in_flight: Option<Unacknowledged>,
+    pub(crate) in_flight: Option<Unacknowledged>,
 }
 
 impl Seen {
@@ -119,25 +119,25 @@ impl Seen {
 
 /// A connection as an operator sees it.
 #[derive(Clone, Debug)]
-pub struct Description {
+pub(crate) struct Description {
     /// Which it is; unique while the server runs.
-    pub connection: ConnectionId,
+    pub(crate) connection: ConnectionId,
     /// When it came, in Unix seconds.
-    pub since_s: u32,
+    pub(crate) since_s: u32,
     /// How it is connected.
-    pub transport: Transport,
+    pub(crate) transport: Transport,
     /// Where it comes from; `None` for a unix socket's nameless peer.
-    pub remote: Option<IpAddr>,
+    pub(crate) remote: Option<IpAddr>,
     /// The session of its token.
-    pub session: Option<Box<str>>,
+    pub(crate) session: Option<Box<str>>,
     /// The topics it gets.
-    pub topics: Vec<CompactString>,
+    pub(crate) topics: Vec<CompactString>,
 }
 
 /// The other end of a shard. What waits in it is bounded by the log's window for deliveries, and
 /// by the connections of the admin side and the handshakes for the rest.
 #[derive(Debug, Default)]
-pub struct Inbox {
+pub(crate) struct Inbox {
     queue: Mutex<Queue>,
     /// Whether connections are accepted.
     is_open: AtomicBool,

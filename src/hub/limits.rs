@@ -4,13 +4,13 @@ use crate::config::{Config, OnLimit};
 
 /// How many clients there may be. Changes while the server runs.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Streams at once, over all shards.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// Test streams among them.
-    pub test_streams: usize,
+    pub(crate) test_streams: usize,
     /// Streams of one user.
-    pub per_user: Limit,
+    pub(crate) per_user: Limit,
 }
 
 /// How many streams a user may hold.
@@ -24,7 +24,7 @@ pub struct Limit {
 
 impl Limits {
     /// Those of a configuration.
-    pub fn of(config: &Config) -> Self {
+    pub(crate) fn of(config: &Config) -> Self {
         Self {
             connections: config.max_connections,
             test_streams: config.max_test_streams,

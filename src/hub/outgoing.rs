@@ -16,7 +16,7 @@ const MAX_IN_FLIGHT_BYTES: usize = 8 << 20;
 /// An entry on its way to clients of some shards, and the bytes that they get. These are gone when
 /// the last shard has finished with it: the log keeps none.
 #[derive(Debug)]
-pub struct Outgoing {
+pub(crate) struct Outgoing {
     entry: Arc<Entry>,
     encoded: Encoded,
     /// Shards that have not finished with it; the last one measures the delivery.
@@ -33,12 +33,12 @@ impl Outgoing {
     }
 
     /// What is on its way.
-    pub fn entry(&self) -> &Arc<Entry> {
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
         &self.entry
     }
 
     /// What a client of this wire gets of it.
-    pub fn piece(&self, wire: Wire) -> Piece<'_> {
+    pub(crate) fn piece(&self, wire: Wire) -> Piece<'_> {
         self.encoded.get(wire, || self.entry.signal())
     }
 
@@ -50,21 +50,21 @@ impl Outgoing {
 
 /// How much is on its way.
 #[derive(Debug, Default)]
-pub struct InFlight {
+pub(crate) struct InFlight {
     bytes: AtomicUsize,
     finished: Notify,
 }
 
 impl InFlight {
     /// Sends an entry on its way to so many shards, at least one. Each has to finish with it.
-    pub fn begin(&self, entry: &Arc<Entry>, shards: usize) -> Arc<Outgoing> {
+    pub(crate) fn begin(&self, entry: &Arc<Entry>, shards: usize) -> Arc<Outgoing> {
         let outgoing = Outgoing::new(entry, shards);
         self.bytes.fetch_add(outgoing.bytes(), Ordering::Relaxed);
         outgoing
     }
 
     /// A shard has sent it to all its clients; true for the last one.
-    pub fn finish(&self, outgoing: &Outgoing) -> bool {
+    pub(crate) fn finish(&self, outgoing: &Outgoing) -> bool {
         let is_last = outgoing.unfinished_shards.fetch_sub(1, Ordering::AcqRel) == 1;
         if is_last {
             self.bytes.fetch_sub(outgoing.bytes(), Ordering::Relaxed);
@@ -74,7 +74,7 @@ impl InFlight {
     }
 
     /// Waits until the shards have room for more. For the dispatcher alone.
-    pub async fn room(&self) {
+    pub(crate) async fn room(&self) {
         while self.bytes.load(Ordering::Relaxed) > MAX_IN_FLIGHT_BYTES {
             // `notify_one` leaves a permit, so an entry that is finished in between is not missed.
             self.finished.notified().await;

@@ -9,7 +9,7 @@ use crate::event::UserId;
 
 impl Hub {
     /// The user's connections to all nodes, the oldest first.
-    pub async fn presence(&self, user: &UserId) -> Vec<Description> {
+    pub(crate) async fn presence(&self, user: &UserId) -> Vec<Description> {
         let elsewhere = self.register().elsewhere(user).get();
         let (mut descriptions, others) = tokio::join!(self.here(user), elsewhere);
         descriptions.extend(others);
@@ -33,7 +33,7 @@ impl Hub {
     ///
     /// # Errors
     /// [`EngineError`]; nothing has changed then, [`EngineError::Unknown`] aside.
-    pub async fn disconnect(&self, user: UserId) -> Result<u64, EngineError> {
+    pub(crate) async fn disconnect(&self, user: UserId) -> Result<u64, EngineError> {
         self.engine.command(Control::Disconnect { user }).await
     }
 }

@@ -10,11 +10,11 @@ use crate::spans;
 
 /// The message of a log-out, for the connections that it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogOut {
+pub(crate) struct LogOut {
     /// For people.
-    pub message: String,
+    pub(crate) message: String,
     /// For programs.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 impl Default for LogOut {
@@ -28,7 +28,7 @@ impl Default for LogOut {
 
 impl Hub {
     /// Stores events in their order, and answers for each. Delivery follows.
-    pub async fn publish(&self, drafts: Vec<Draft>) -> Vec<Accepted> {
+    pub(crate) async fn publish(&self, drafts: Vec<Draft>) -> Vec<Accepted> {
         let to: Vec<PublishedTo> = drafts.iter().map(|draft| label(&draft.to)).collect();
         let span = spans::publish(drafts.len());
         let answers = self.engine.publish(drafts).instrument(span.clone()).await;
@@ -48,7 +48,7 @@ impl Hub {
     ///
     /// # Errors
     /// [`EngineError`]; nothing has changed then.
-    pub async fn change_session(
+    pub(crate) async fn change_session(
         &self,
         user: UserId,
         session: &str,
@@ -75,7 +75,11 @@ impl Hub {
     ///
     /// # Errors
     /// [`EngineError`]; nothing has changed then.
-    pub async fn log_out(&self, user: UserId, words: LogOut) -> Result<EventId, EngineError> {
+    pub(crate) async fn log_out(
+        &self,
+        user: UserId,
+        words: LogOut,
+    ) -> Result<EventId, EngineError> {
         let notice = Notice {
             message: words.message,
             reason: words.reason,

@@ -12,21 +12,21 @@ pub struct Quota {
 /// One place under a quota, given back when it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub struct Permit {
+pub(crate) struct Permit {
     quota: Option<Arc<Quota>>,
 }
 
 /// Permits of one quota, as a number: for holders that have no room for a permit each. They are
 /// given back when this is dropped.
 #[derive(Debug)]
-pub struct Permits {
+pub(crate) struct Permits {
     quota: Arc<Quota>,
     held: u64,
 }
 
 impl Quota {
     /// A permit, if fewer than `most` are given.
-    pub fn acquire(self: &Arc<Self>, most: usize) -> Option<Permit> {
+    pub(crate) fn acquire(self: &Arc<Self>, most: usize) -> Option<Permit> {
         let more = |used| (used < most as u64).then_some(used + 1);
         self.used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
@@ -56,7 +56,7 @@ impl Drop for Permit {
 
 impl Permits {
     /// None yet.
-    pub fn of(quota: &Arc<Quota>) -> Self {
+    pub(crate) fn of(quota: &Arc<Quota>) -> Self {
         Self {
             quota: Arc::clone(quota),
             held: 0,
@@ -64,7 +64,7 @@ impl Permits {
     }
 
     /// Takes a permit of the same quota.
-    pub fn put(&mut self, mut permit: Permit) {
+    pub(crate) fn put(&mut self, mut permit: Permit) {
         if let Some(quota) = permit.quota.take() {
             debug_assert!(
                 Arc::ptr_eq(&quota, &self.quota),
@@ -75,7 +75,7 @@ impl Permits {
     }
 
     /// Gives one permit back.
-    pub fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         debug_assert!(self.held > 0, "no permit is held");
         self.held -= 1;
         self.quota.release(1);

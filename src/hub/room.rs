@@ -42,7 +42,7 @@ struct Looked {
 
 impl Hub {
     /// Closes those of the user's connections that are gone; true if it is worth trying again.
-    pub async fn make_room(&self, user: &str) -> bool {
+    pub(crate) async fn make_room(&self, user: &str) -> bool {
         if self.look(user, Look::Only).await.has_room {
             return true;
         }
@@ -60,7 +60,7 @@ impl Hub {
     }
 
     /// Whether [`Hub::make_room`] would make room. Closes only connections whose end the kernel knows.
-    pub async fn would_make_room(&self, user: &str) -> bool {
+    pub(crate) async fn would_make_room(&self, user: &str) -> bool {
         let has_room = || self.count(user) < self.user_limit();
         self.look(user, Look::Only).await;
         if has_room() {

@@ -65,7 +65,7 @@ struct State {
 
 /// A place among the handshakes, returned when dropped.
 #[derive(Debug)]
-pub struct Handshake {
+pub(crate) struct Handshake {
     all: Rc<Handshakes>,
     key: usize,
     state: Rc<State>,
@@ -186,19 +186,19 @@ impl Handshakes {
 
 impl Handshake {
     /// When it began, on the monotonic clock.
-    pub fn since_ms(&self) -> u64 {
+    pub(crate) fn since_ms(&self) -> u64 {
         self.state.since_ms
     }
 
     /// Counts it for the address that a PROXY header or a trusted proxy names.
-    pub fn set_address(&self, address: Option<IpAddr>) {
+    pub(crate) fn set_address(&self, address: Option<IpAddr>) {
         let mut queue = self.all.queue.borrow_mut();
         queue.move_to(self.key, Network::of(address));
     }
 
     /// Runs the server's own work. Until it ends, the connection is protected from giving way, up to a share
     /// per address.
-    pub async fn working<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(crate) async fn working<T>(&self, work: impl Future<Output = T>) -> T {
         self.all.queue.borrow_mut().start_work(self.key);
         let _rest = WorkGuard(self);
         work.await
@@ -206,19 +206,19 @@ impl Handshake {
 
     /// Returns true if half of all places are taken and this address holds more than its share. The
     /// connection should then not be kept for another request. In a flood, some places are always free.
-    pub fn is_over_share(&self) -> bool {
+    pub(crate) fn is_over_share(&self) -> bool {
         let queue = self.all.queue.borrow();
         queue.held() >= self.all.most.div_ceil(2) && queue.is_of_crowd(self.key)
     }
 
     /// Waits until the connection is asked to give way.
-    pub async fn evicted(&self) {
+    pub(crate) async fn evicted(&self) {
         self.state.evicted.notified().await;
     }
 
     /// Stays, behind the others, because the client had sent its bytes already. Returns false if it has
     /// stayed before.
-    pub fn stay(&self) -> bool {
+    pub(crate) fn stay(&self) -> bool {
         let mut queue = self.all.queue.borrow_mut();
         let may_stay = !self.state.has_stayed.replace(true) || queue.is_working(self.key);
         if may_stay {

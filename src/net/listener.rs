@@ -31,7 +31,7 @@ pub struct Listener {
 
 /// What a connection has to begin with, before any request.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Preface {
+pub(crate) struct Preface {
     /// A PROXY header, before anything else.
     pub proxy_header: bool,
     /// A TLS handshake.

@@ -14,13 +14,13 @@ use crate::net::{Acceptor, Handshake, Handshakes, Preface, Socket};
 #[derive(Debug)]
 pub struct Accepted {
     /// Its socket.
-    pub socket: Socket,
+    pub(crate) socket: Socket,
     /// Its place among the handshakes.
-    pub handshake: Handshake,
+    pub(crate) handshake: Handshake,
     /// What has to come before its first request.
-    pub preface: Preface,
+    pub(crate) preface: Preface,
     /// What is known of it where that has come already, because it has been a stream.
-    pub earlier: Option<Earlier>,
+    pub(crate) earlier: Option<Earlier>,
 }
 
 /// What starts a handshake on a shard: layer 4's entry, called on the shard's thread.

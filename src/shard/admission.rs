@@ -58,11 +58,11 @@ struct Start {
 #[derive(Debug)]
 pub struct Declined {
     /// Why.
-    pub reason: Rejection,
+    pub(crate) reason: Rejection,
     /// Whose it would have been.
-    pub user: Option<CompactString>,
+    pub(crate) user: Option<CompactString>,
     /// At the user's limit: to try again with, once there is room.
-    pub again: Option<Box<Admission>>,
+    pub(crate) again: Option<Box<Admission>>,
 }
 
 #[cfg(test)]
@@ -197,7 +197,7 @@ impl Shard {
     }
 
     /// Returns a place that nobody takes.
-    pub fn give_up(&mut self, seat: Seat) {
+    pub(crate) fn give_up(&mut self, seat: Seat) {
         self.connections.give_up(seat.place);
     }
 }

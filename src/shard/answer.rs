@@ -34,13 +34,14 @@ pub(super) fn answer(question: Command, connections: &mut Connections) {
 
 fn describe(connections: &Connections, id: ConnectionId) -> Option<Description> {
     let slot = connections.table.get(connections.table.find(id)?)?;
-    let extra = slot.extra.as_deref();
     Some(Description {
         connection: id,
-        since_s: slot.since_s,
+        since_s: slot.stream.since_s(),
         transport: slot.transport(),
-        remote: slot.forwarded_for().or_else(|| peer(slot.fd.as_fd())),
-        session: extra.and_then(|extra| extra.session.clone()),
+        remote: slot
+            .forwarded_for()
+            .or_else(|| peer(slot.carrier.fd().as_fd())),
+        session: slot.session().map(Box::from),
         topics: connections
             .table
             .topics(slot)

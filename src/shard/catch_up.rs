@@ -61,7 +61,8 @@ impl Connection<'_> {
 
     fn catch_up(mut self) {
         // With a backlog, it goes on when that is out.
-        if self.slot().is_ending() || self.slot().is_backlogged() {
+        let slot = self.slot();
+        if slot.stream.is_ended() || slot.carrier.is_backlogged() {
             return;
         }
         let mut piece: Vec<Arc<Entry>> = Vec::new();
@@ -78,7 +79,7 @@ impl Connection<'_> {
         }
         match progress {
             Progress::More | Progress::Moved => {
-                if !self.slot().is_backlogged() {
+                if !self.slot().carrier.is_backlogged() {
                     self.resume_catch_up();
                 }
             }
@@ -99,8 +100,8 @@ impl Connection<'_> {
         let id = self.id();
         let Connections { table, shared, .. } = &mut *self.all;
         let (slot, hub) = (table.at_mut(self.key), &shared.hub);
-        let user = slot.user;
-        let replay = slot.replay()?;
+        let user = slot.stream.user();
+        let replay = slot.replay_mut()?;
         let mut progress = hub.log().replay(replay, PIECE, piece);
         while let Progress::Moved = progress {
             // Of a session's end that is gone only the directory knows. Whoever is not in it has its

@@ -14,7 +14,7 @@ use super::connections::Connections;
 use super::outbox::{Flushed, Outbox, Parcel, Sent, Then, reason_of};
 use super::poller::Readiness;
 use super::reader::{self, Input};
-use super::slot::Slot;
+use super::slot::{Carrier, Slot, Stream};
 use super::wheel::Tick;
 use crate::hub::ConnectionId;
 use crate::hub::log::Entry;
@@ -78,17 +78,17 @@ impl Connections {
     pub(super) fn pass_parcel(
         &mut self,
         key: u32,
-        takes: impl FnOnce(&Slot) -> bool,
+        takes: impl FnOnce(&Stream) -> bool,
         parcel: &Parcel<'_>,
         now: Tick,
     ) -> Passed {
         let Some(slot) = self.table.get_mut(key) else {
             return Passed::Empty;
         };
-        if !takes(slot) {
+        if !takes(&slot.stream) {
             return Passed::Refused;
         }
-        match self.outbox.send_parcel(slot, parcel, now) {
+        match self.outbox.send_parcel(&mut slot.carrier, parcel, now) {
             Ok(Then::Nothing) => Passed::Sent,
             sent => match Connection::new(self, key).after(sent) {
                 Ok(_) => Passed::Sent,
@@ -107,7 +107,11 @@ impl<'a> Connection<'a> {
     }
 
     pub(super) fn id(&self) -> ConnectionId {
-        ConnectionId::new(self.all.number(), self.key, self.slot().generation)
+        ConnectionId::new(
+            self.all.number(),
+            self.key,
+            self.slot().carrier.generation(),
+        )
     }
 
     #[inline]
@@ -126,8 +130,8 @@ impl<'a> Connection<'a> {
 
     /// Sends a parcel. `now` is the walk's reading of the clock.
     pub(super) fn send_parcel(self, parcel: &Parcel<'_>, now: Tick) -> Result<Self, Gone> {
-        self.send(now, |outbox, slot, now| {
-            outbox.send_parcel(slot, parcel, now)
+        self.send(now, |outbox, carrier, now| {
+            outbox.send_parcel(carrier, parcel, now)
         })
     }
 
@@ -138,8 +142,8 @@ impl<'a> Connection<'a> {
         piece: impl FnOnce(Wire) -> Piece<'p>,
         now: Tick,
     ) -> Result<Self, Gone> {
-        self.send(now, |outbox, slot, now| {
-            outbox.send_shared(slot, piece, now)
+        self.send(now, |outbox, carrier, now| {
+            outbox.send_shared(carrier, piece, now)
         })
     }
 
@@ -149,25 +153,27 @@ impl<'a> Connection<'a> {
         signals: impl IntoIterator<Item = Signal<'p>>,
     ) -> Result<Self, Gone> {
         let now = self.all.now();
-        self.send(now, |outbox, slot, now| {
-            outbox.send_signals(slot, signals, now)
+        self.send(now, |outbox, carrier, now| {
+            outbox.send_signals(carrier, signals, now)
         })
     }
 
     /// Sends the head of the response.
     pub(super) fn send_head(self, head: &[u8]) -> Result<Self, Gone> {
         let now = self.all.now();
-        self.send(now, |outbox, slot, now| outbox.send_copied(slot, head, now))
+        self.send(now, |outbox, carrier, now| {
+            outbox.send_copied(carrier, head, now)
+        })
     }
 
     #[inline]
     fn send(
         self,
         now: Tick,
-        send: impl FnOnce(&mut Outbox, &mut Slot, Tick) -> Sent,
+        send: impl FnOnce(&mut Outbox, &mut Carrier, Tick) -> Sent,
     ) -> Result<Self, Gone> {
         let Connections { outbox, table, .. } = &mut *self.all;
-        match send(outbox, table.at_mut(self.key), now) {
+        match send(outbox, &mut table.at_mut(self.key).carrier, now) {
             Ok(Then::Nothing) => Ok(self),
             sent => self.after(sent),
         }
@@ -219,7 +225,7 @@ impl<'a> Connection<'a> {
 
     /// Takes what the client has sent.
     pub(super) fn take_input(mut self) -> Result<Self, Gone> {
-        match reader::read(self.slot_mut()) {
+        match reader::read(&mut self.slot_mut().carrier) {
             Input::Nothing => Ok(self),
             Input::Close(reason) => Err(self.close(reason)),
             Input::Break(alert) => Err(self.close_with(DisconnectReason::Error, alert)),
@@ -229,16 +235,17 @@ impl<'a> Connection<'a> {
 
     /// Sends what waits, now that the socket takes more.
     fn flush(mut self) {
-        if !self.slot().is_backlogged() {
+        let carrier = &self.slot().carrier;
+        if !carrier.is_backlogged() {
             return;
         }
-        let is_ending = self.slot().is_ending();
-        let closes = is_ending && (self.all.exits.is_draining || !self.slot().keeps_alive());
+        let is_finishing = carrier.is_finishing();
+        let closes = is_finishing && (self.all.exits.is_draining || !carrier.keeps_alive());
         let now = self.all.now();
         let Connections { outbox, table, .. } = &mut *self.all;
-        match outbox.flush(table.at_mut(self.key), closes, now) {
+        match outbox.flush(&mut table.at_mut(self.key).carrier, closes, now) {
             Ok(Flushed::Some) => {}
-            Ok(Flushed::Nothing) if is_ending => self.finish(),
+            Ok(Flushed::Nothing) if is_finishing => self.finish(),
             Ok(Flushed::Nothing) => {
                 // No heartbeat was due while bytes waited.
                 self.arm();
@@ -252,7 +259,7 @@ impl<'a> Connection<'a> {
 
     /// Goes on catching up, in its turn.
     pub(super) fn resume_catch_up(&mut self) {
-        if self.slot_mut().replay().is_some() {
+        if self.slot_mut().replay_mut().is_some() {
             let id = self.id();
             self.all.catching_up.push_back(id);
         }
@@ -261,7 +268,7 @@ impl<'a> Connection<'a> {
     /// Sends the entry that ends a stream, where there is one, and its end. As soon as all of it is
     /// out, the connection goes back to HTTP or closes.
     pub(super) fn end(mut self, end: End, entry: Option<&Entry>) {
-        if self.slot().is_ending() {
+        if self.slot().stream.is_ended() {
             return;
         }
         let reason = reason_for(end);
@@ -271,21 +278,22 @@ impl<'a> Connection<'a> {
         let exits = &self.all.exits;
         let is_over = exits.is_draining || reason == DisconnectReason::Drained;
         let has_place = exits.returned.len() < exits.room;
-        let slot = self.slot_mut();
-        if is_over || slot.is_worn() || !has_place || slot.discarded_bytes > 0 {
-            slot.set_closes();
+        let carrier = &mut self.slot_mut().carrier;
+        if is_over || carrier.is_worn() || !has_place || carrier.discarded_bytes() > 0 {
+            carrier.set_closes();
         }
         self.all.leave_directory(self.key);
         let now = self.all.now();
-        let sent = self.send(now, |outbox, slot, now| {
-            outbox.send_end(slot, end, entry, now)
+        let sent = self.send(now, |outbox, carrier, now| {
+            outbox.send_end(carrier, end, entry, now)
         });
         let Ok(mut this) = sent else {
             return;
         };
         let slot = this.slot_mut();
-        slot.set_ending();
+        slot.end();
         let waits = slot
+            .carrier
             .backlog_mut()
             .map(|backlog| backlog.start_timeout(now))
             .is_some();
@@ -301,7 +309,7 @@ impl<'a> Connection<'a> {
 
     /// Ends a stream so that its client comes back; gives it back where it is ending already.
     pub(super) fn end_drained(self) -> Result<Self, Gone> {
-        if self.slot().is_ending() {
+        if self.slot().stream.is_ended() {
             return Ok(self);
         }
         let retry_ms = self.all.draw_retry_ms();
@@ -312,11 +320,9 @@ impl<'a> Connection<'a> {
     /// Lets a client that catches up get what came before the change that ended its session, then
     /// its end; gives it back where it does not catch up.
     pub(super) fn end_caught_up(mut self, change: &Arc<Entry>) -> Option<Self> {
-        let Some(replay) = self.slot_mut().replay() else {
+        if !self.slot_mut().leave(change) {
             return Some(self);
-        };
-        replay.end_at(Arc::clone(change));
-        self.slot_mut().set_leaving();
+        }
         // It may have been waiting for this.
         self.resume_catch_up();
         None
@@ -326,7 +332,7 @@ impl<'a> Connection<'a> {
     /// empty before it is closed: over unread bytes the kernel would reset the connection, and the
     /// client could lose the end it was sent.
     fn finish(mut self) {
-        if self.slot().keeps_alive() {
+        if self.slot().carrier.keeps_alive() {
             if !self.all.exits.is_draining {
                 if let Some(slot) = self.all.remove(self.key) {
                     self.all.give_back(slot);
@@ -336,14 +342,14 @@ impl<'a> Connection<'a> {
             self.say_goodbye(Alert::CloseNotify);
         }
         // Sends what was held back for it: the last bytes and the FIN leave together.
-        let _ = shutdown(&self.slot().fd, Shutdown::Write);
-        reader::drain(self.slot_mut());
+        let _ = shutdown(self.slot().carrier.fd(), Shutdown::Write);
+        reader::drain(&mut self.slot_mut().carrier);
         self.close(DisconnectReason::ClientClosed);
     }
 
     /// Closes a socket that epoll says has failed.
     pub(super) fn close_failed(self) -> Gone {
-        let error = rustix::net::sockopt::socket_error(&self.slot().fd);
+        let error = rustix::net::sockopt::socket_error(self.slot().carrier.fd());
         let errno = error.ok().and_then(Result::err).unwrap_or(Errno::CONNRESET);
         self.close(reason_of(errno))
     }
@@ -355,13 +361,13 @@ impl<'a> Connection<'a> {
 
     /// The same, telling a client with TLS why.
     fn close_with(mut self, reason: DisconnectReason, alert: Alert) -> Gone {
-        let is_ending = self.slot().is_ending();
-        if self.slot().is_tls() && !is_ending {
+        let carrier = &mut self.slot_mut().carrier;
+        if carrier.is_tls() && !carrier.is_finishing() {
             // Over unread input the kernel would reset the connection, and the goodbye with it.
-            reader::drain(self.slot_mut());
+            reader::drain(carrier);
             self.say_goodbye(alert);
         }
-        if !is_ending {
+        if !self.slot().stream.is_ended() {
             let disconnects = &self.metrics().disconnects;
             disconnects.at(reason as usize).increment();
         }
@@ -371,7 +377,7 @@ impl<'a> Connection<'a> {
 
     fn say_goodbye(&mut self, alert: Alert) {
         let Connections { outbox, table, .. } = &mut *self.all;
-        outbox.say_goodbye(table.at_mut(self.key), alert);
+        outbox.say_goodbye(&mut table.at_mut(self.key).carrier, alert);
     }
 }
 

@@ -147,13 +147,11 @@ impl Connections {
         }
         let slot = self.table.at_mut(key);
         if let Some(secrets) = secrets {
-            slot.set_secrets(secrets);
+            slot.carrier.set_secrets(secrets);
         }
-        if origin.proxy_header {
-            slot.set_named(origin.named);
-        }
+        slot.set_origin(origin);
         if keeps_alive && !lost_input {
-            slot.set_keeps_alive();
+            slot.carrier.set_keeps_alive();
         }
         let transport = slot.transport();
         let metrics = self.metrics();
@@ -177,7 +175,7 @@ impl Connections {
         let transport = slot.transport();
         let metrics = self.metrics();
         metrics.connections.at(transport as usize).sub(1);
-        if let Some(backlog) = slot.backlog() {
+        if let Some(backlog) = slot.carrier.backlog() {
             metrics.backlog_bytes.sub(backlog.pinned() as u64);
             metrics.backlogged.sub(1);
         }
@@ -191,17 +189,17 @@ impl Connections {
     /// Takes a stream that has not ended yet out of the directory: it is no target any more.
     pub(super) fn leave_directory(&mut self, key: u32) {
         if let Some(slot) = self.table.get(key)
-            && slot.user != UserHandle::NONE
-            && !slot.is_ending()
+            && slot.stream.user() != UserHandle::NONE
+            && !slot.stream.is_ended()
             && let Some(connection) = self.table.id(key)
         {
-            self.shared.hub.leave(slot.user, connection);
+            self.shared.hub.leave(slot.stream.user(), connection);
         }
     }
 
     /// Gives a socket back to HTTP.
     pub(super) fn give_back(&mut self, slot: Slot) {
-        match self.poller.remove(slot.fd.as_fd()) {
+        match self.poller.remove(slot.carrier.fd().as_fd()) {
             Ok(()) => self.exits.returned.push(slot.into_returned()),
             Err(error) => tracing::warn!(%error, "a connection could not be given back to HTTP"),
         }
@@ -279,12 +277,13 @@ impl Connections {
             };
             held += 1;
             let id = self.table.id(key).unwrap();
-            assert!(slot.links.is_armed(), "{id} has no timer");
-            if slot.user != UserHandle::NONE {
-                let is_known = self.shared.hub.directory().holds(slot.user, id);
-                assert!(!slot.is_ending() || !is_known, "{id} has ended");
+            assert!(slot.stream.is_armed(), "{id} has no timer");
+            let user = slot.stream.user();
+            if user != UserHandle::NONE {
+                let is_known = self.shared.hub.directory().holds(user, id);
+                assert!(!slot.stream.is_ended() || !is_known, "{id} has ended");
             }
-            assert_eq!(slot.is_backlogged(), slot.backlog().is_some(), "{id}");
+            slot.check();
         }
         assert_eq!(held, self.table.len());
         let counted = self.metrics().connected();

@@ -15,7 +15,7 @@ use super::connection::{Connection, Passed};
 use super::connections::Connections;
 use super::heartbeat::{Served, UnderWay};
 use super::outbox::{MAX_PARCEL_BYTES, MAX_PARCEL_ENTRIES, Parcel};
-use super::slot::Slot;
+use super::slot::Stream;
 use super::wheel::Tick;
 use super::{answer, look};
 use crate::event::Target;
@@ -291,7 +291,7 @@ fn deliver(
     let Some(first) = entries.first() else {
         return;
     };
-    let takes_all = |slot: &Slot| slot.takes_all_from(first.entry());
+    let takes_all = |stream: &Stream| stream.takes_all_from(first.entry());
     match connections.pass_parcel(key, takes_all, parcel, now) {
         Passed::Sent => {
             *budget -= 1;
@@ -310,7 +310,7 @@ fn deliver(
 impl Connection<'_> {
     #[cold]
     fn deliver_some(self, entries: &[&Outgoing], now: Tick, budget: &mut usize) {
-        let takes = |outgoing: &&Outgoing| self.slot().takes(outgoing.entry());
+        let takes = |outgoing: &&Outgoing| self.slot().stream.takes(outgoing.entry());
         let wanted: Vec<&Outgoing> = entries.iter().copied().filter(takes).collect();
         if wanted.is_empty() {
             return;
@@ -324,7 +324,7 @@ impl Connection<'_> {
         if let [(_, number)] = group {
             // Most unicasts: one event, and nothing to gather.
             let outgoing = entries[*number];
-            if self.slot().takes(outgoing.entry())
+            if self.slot().stream.takes(outgoing.entry())
                 && let Ok(this) = self.send_shared(|wire| outgoing.piece(wire), now)
             {
                 this.metrics().delivered.increment();
@@ -334,7 +334,7 @@ impl Connection<'_> {
         let wanted: Vec<&Outgoing> = group
             .iter()
             .map(|(_, number)| entries[*number])
-            .filter(|outgoing| self.slot().takes(outgoing.entry()))
+            .filter(|outgoing| self.slot().stream.takes(outgoing.entry()))
             .collect();
         if !wanted.is_empty() {
             self.deliver_all(&wanted, now);

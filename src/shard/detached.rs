@@ -32,7 +32,7 @@ impl Detached {
     /// The same, with what came before its first request. Some bytes may have been read and thrown
     /// away since.
     #[must_use]
-    pub fn of(mut self, origin: Origin, lost_input: bool) -> Self {
+    pub(crate) fn of(mut self, origin: Origin, lost_input: bool) -> Self {
         self.origin = origin;
         self.lost_input |= lost_input;
         self

@@ -10,7 +10,7 @@ use super::connections::Connections;
 use super::heartbeat::Heartbeat;
 use super::slot::Slot;
 use crate::hub::{ConnectionId, Seen};
-use crate::metrics::{DisconnectReason, Transport};
+use crate::metrics::DisconnectReason;
 use crate::sys;
 
 /// Closes those of the connections whose end the kernel knows, and tells of the others, which get
@@ -52,11 +52,11 @@ pub(super) fn drop_silent(
 
 impl Connection<'_> {
     fn look(self, heartbeat: Option<&Heartbeat>) -> Result<Self, Gone> {
-        if self.slot().is_ending() {
+        if self.slot().stream.is_ended() {
             return Ok(self);
         }
         let mut polled = [PollFd::new(
-            &self.slot().fd,
+            self.slot().carrier.fd(),
             PollFlags::IN | PollFlags::RDHUP,
         )];
         let at_once = Timespec {
@@ -77,7 +77,7 @@ impl Connection<'_> {
             self
         };
         let is_idle = |slot: &Slot| {
-            slot.transport() == Transport::Sse && !slot.is_ending() && !slot.is_backlogged()
+            !slot.stream.is_test() && !slot.stream.is_ended() && !slot.carrier.is_backlogged()
         };
         match heartbeat {
             Some(heartbeat) if is_idle(this.slot()) => {
@@ -90,10 +90,12 @@ impl Connection<'_> {
 
     fn seen(&self) -> Seen {
         let slot = self.slot();
-        let tells = slot.transport() == Transport::Sse && !slot.is_backlogged();
+        let tells = !slot.stream.is_test() && !slot.carrier.is_backlogged();
         Seen {
             connection: self.id(),
-            in_flight: sys::unacknowledged(slot.fd.as_fd()).ok().filter(|_| tells),
+            in_flight: sys::unacknowledged(slot.carrier.fd().as_fd())
+                .ok()
+                .filter(|_| tells),
         }
     }
 }

@@ -7,7 +7,8 @@
 //! |---|---|
 //! | [`connections`] | the streams: slots, timers and sockets, which are always the same ones |
 //! | [`connection`] | one that is there, and everything that can become of it |
-//! | [`table`], [`slot`], [`audience`] | where a stream is kept, what it costs, and who asked for which topic |
+//! | [`table`], [`audience`] | where a stream is kept, and who asked for which topic |
+//! | [`slot`] | what a stream and its socket cost, and what belongs to which |
 //! | [`wheel`], [`poller`] | when something is due, and what the sockets have to say |
 //! | [`outbox`], [`backlog`] | the one place where bytes leave, and those that wait |
 //! | [`reader`] | what clients send |
@@ -23,7 +24,7 @@ mod admission;
 mod answer;
 mod audience;
 mod backlog;
-#[cfg(feature = "bench")]
+#[cfg(any(test, feature = "bench"))]
 pub mod bench;
 mod catch_up;
 mod connection;
@@ -51,7 +52,8 @@ mod wheel;
 pub use acceptor::{Accepted, StartHandshake};
 pub use admission::{Admission, Declined, Seat};
 pub use detached::Detached;
-pub use returned::{Earlier, Origin};
+pub(crate) use returned::{Earlier, Origin};
 pub use shard::Shard;
-pub use shared::{Settings, Shared};
-pub use thread::{Shards, StartError, Starter};
+pub(crate) use shared::Settings;
+pub use shared::Shared;
+pub(crate) use thread::{Shards, StartError, Starter};

@@ -10,7 +10,6 @@ mod step;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -19,18 +18,13 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 use tokio::runtime::Runtime;
 
+use super::bench::Setup;
 use super::poller::Poller;
 use super::*;
 use crate::auth::Identity;
 use crate::clock::Clock;
-use crate::config::OnLimit;
-use crate::engine::MemoryEngine;
 use crate::event::{EventId, EventName, SessionChange, Target, UserId};
-use crate::hub::directory::Directory;
-use crate::hub::log::Log;
 use crate::hub::log::Record;
-use crate::hub::{Hub, Limit, Limits, Parts};
-use crate::metrics::Metrics;
 use crate::topic::Topic;
 use crate::wire::Wire;
 use device::{Connection, Device, Happened, What};
@@ -497,29 +491,17 @@ fn who_is_there_when_a_fleeting_event_passes_gets_it_once() {
 
 /// What shards share, with room for a test's clients.
 pub(super) fn shared(clock: Clock, shards: u16) -> Shared {
-    let log = Arc::new(Log::new(HISTORY_BYTES, HISTORY_AGE, ORIGIN));
-    let hub = Hub::new(Parts {
-        engine: Arc::new(MemoryEngine::new(Arc::clone(&log), clock.clone())),
+    let setup = Setup {
         clock,
-        metrics: Arc::new(Metrics::new(usize::from(shards))),
-        log,
-        directory: Arc::new(Directory::default()),
-        limits: Limits {
-            connections: 1_000,
-            test_streams: 64,
-            per_user: Limit {
-                connections: 100,
-                on_limit: OnLimit::Reject,
-            },
-        },
-    });
-    let settings = Settings {
+        shards,
+        history_bytes: HISTORY_BYTES,
+        history_age: HISTORY_AGE,
+        origin: ORIGIN,
+        per_user: 64,
         heartbeat: HEARTBEAT,
         stall_timeout: Duration::from_secs(3_600),
         max_backlog_bytes: BACKLOG_BYTES,
-        retry_ms: 2_000..=6_000,
-        table_capacity: 64,
-        max_handshakes: 64,
+        ..Setup::default()
     };
-    Shared::new(hub, settings)
+    setup.shared()
 }

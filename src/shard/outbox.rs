@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
 use super::backlog::Chunk;
-use super::slot::Slot;
+use super::slot::Carrier;
 use super::wheel::Tick;
 use crate::hub::Outgoing;
 use crate::hub::log::Entry;
@@ -121,17 +121,22 @@ impl Outbox {
 
     /// Sends a parcel.
     #[inline] // once for each client of a broadcast
-    pub(super) fn send_parcel(&mut self, slot: &mut Slot, parcel: &Parcel<'_>, now: Tick) -> Sent {
-        let slices = parcel.slices(slot.wire());
-        if slot.is_tls() {
+    pub(super) fn send_parcel(
+        &mut self,
+        carrier: &mut Carrier,
+        parcel: &Parcel<'_>,
+        now: Tick,
+    ) -> Sent {
+        let slices = parcel.slices(carrier.wire());
+        if carrier.is_tls() {
             let parts = slices.pieces.iter().map(Piece::bytes);
-            return self.send_sealed(slot, parts, now);
+            return self.send_sealed(carrier, parts, now);
         }
-        slot.last_write = now;
-        let sent = if slot.is_backlogged() {
+        carrier.note_write(now);
+        let sent = if carrier.is_backlogged() {
             0
         } else {
-            let sent = send_slices(&slot.fd, &slices.io, FLAGS);
+            let sent = send_slices(carrier.fd(), &slices.io, FLAGS);
             sent.map_err(|errno| self.broken(errno))?
         };
         if sent == slices.bytes {
@@ -143,22 +148,22 @@ impl Outbox {
             skip -= skipped;
             (skipped < piece.len()).then(|| Chunk::of_piece(piece, skipped))
         });
-        self.keep(slot, now, rest)
+        self.keep(carrier, now, rest)
     }
 
     /// Sends what many clients get.
     #[inline] // once for each heartbeat
     pub(super) fn send_shared<'a>(
         &mut self,
-        slot: &mut Slot,
+        carrier: &mut Carrier,
         piece: impl FnOnce(Wire) -> Piece<'a>,
         now: Tick,
     ) -> Sent {
-        let piece = piece(slot.wire());
-        if slot.is_tls() {
-            return self.send_sealed(slot, [piece.bytes()], now);
+        let piece = piece(carrier.wire());
+        if carrier.is_tls() {
+            return self.send_sealed(carrier, [piece.bytes()], now);
         }
-        self.send(slot, piece.bytes(), FLAGS, now, |sent| {
+        self.send(carrier, piece.bytes(), FLAGS, now, |sent| {
             Chunk::of_piece(&piece, sent)
         })
     }
@@ -166,26 +171,28 @@ impl Outbox {
     /// Sends what this client alone gets, in one send.
     pub(super) fn send_signals<'a>(
         &mut self,
-        slot: &mut Slot,
+        carrier: &mut Carrier,
         signals: impl IntoIterator<Item = Signal<'a>>,
         now: Tick,
     ) -> Sent {
         let mut bytes = std::mem::take(&mut self.said);
         for signal in signals {
-            slot.wire().encode(&signal, &mut bytes);
+            carrier.wire().encode(&signal, &mut bytes);
         }
-        let sent = self.send_copied(slot, &bytes, now);
+        let sent = self.send_copied(carrier, &bytes, now);
         bytes.clear();
         self.said = bytes;
         sent
     }
 
     /// Sends bytes that nobody else gets; what a full socket leaves of them is copied.
-    pub(super) fn send_copied(&mut self, slot: &mut Slot, bytes: &[u8], now: Tick) -> Sent {
-        if slot.is_tls() {
-            return self.send_sealed(slot, [bytes], now);
+    pub(super) fn send_copied(&mut self, carrier: &mut Carrier, bytes: &[u8], now: Tick) -> Sent {
+        if carrier.is_tls() {
+            return self.send_sealed(carrier, [bytes], now);
         }
-        self.send(slot, bytes, FLAGS, now, |sent| Chunk::copy(&bytes[sent..]))
+        self.send(carrier, bytes, FLAGS, now, |sent| {
+            Chunk::copy(&bytes[sent..])
+        })
     }
 
     /// Sends all that a client still gets: the entry that ends it, where there is one, the end, and,
@@ -195,18 +202,18 @@ impl Outbox {
     /// with a connection pool sees the end and the close at once, and sends no request in between.
     pub(super) fn send_end(
         &mut self,
-        slot: &mut Slot,
+        carrier: &mut Carrier,
         end: End,
         entry: Option<&Entry>,
         now: Tick,
     ) -> Sent {
-        let (wire, closes) = (slot.wire(), !slot.keeps_alive());
+        let (wire, closes) = (carrier.wire(), !carrier.keeps_alive());
         let mut bytes = std::mem::take(&mut self.said);
         if let Some(entry) = entry {
             wire.encode(&entry.signal(), &mut bytes);
         }
         wire.encode(&Signal::End(end), &mut bytes);
-        if let Some(secrets) = slot.secrets_mut() {
+        if let Some(secrets) = carrier.secrets_mut() {
             secrets.seal([bytes.as_slice()], &mut self.records);
             if closes {
                 secrets.seal_alert(Alert::CloseNotify, &mut self.records);
@@ -219,7 +226,9 @@ impl Outbox {
         } else {
             FLAGS
         };
-        let sent = self.send(slot, &bytes, flags, now, |sent| Chunk::copy(&bytes[sent..]));
+        let sent = self.send(carrier, &bytes, flags, now, |sent| {
+            Chunk::copy(&bytes[sent..])
+        });
         bytes.clear();
         self.said = bytes;
         sent
@@ -228,28 +237,28 @@ impl Outbox {
     /// Tells a client why it is about to be cut off, as far as its socket takes that. With a backlog
     /// it is not told: in the middle of a record there is no place for another.
     #[cold]
-    pub(super) fn say_goodbye(&mut self, slot: &mut Slot, alert: Alert) {
-        if slot.is_backlogged() {
+    pub(super) fn say_goodbye(&mut self, carrier: &mut Carrier, alert: Alert) {
+        if carrier.is_backlogged() {
             return;
         }
-        let Some(secrets) = slot.secrets_mut() else {
+        let Some(secrets) = carrier.secrets_mut() else {
             return;
         };
         secrets.seal_alert(alert, &mut self.records);
         // It may be gone.
-        let _ = send(&slot.fd, &self.records, FLAGS);
+        let _ = send(carrier.fd(), &self.records, FLAGS);
         self.records.clear();
     }
 
     /// Sends what waits, now that the socket takes more. `closes`: the connection ends with it.
     pub(super) fn flush(
         &mut self,
-        slot: &mut Slot,
+        carrier: &mut Carrier,
         closes: bool,
         now: Tick,
     ) -> Result<Flushed, DisconnectReason> {
-        let is_ending = slot.is_ending();
-        while let (fd, Some(backlog)) = slot.fd_and_backlog() {
+        let is_finishing = carrier.is_finishing();
+        while let (fd, Some(backlog)) = carrier.fd_and_backlog() {
             let (slices, used) = backlog.slices();
             // The last bytes wait for the FIN, as in `send_end`.
             let flags = if closes && backlog.fits_one_send() {
@@ -267,12 +276,12 @@ impl Outbox {
             let freed = pinned - backlog.pinned();
             self.metrics().backlog_bytes.sub(freed as u64);
             let is_empty = backlog.is_empty();
-            if !is_ending {
+            if !is_finishing {
                 backlog.start_timeout(now);
             }
-            slot.last_write = now;
+            carrier.note_write(now);
             if is_empty {
-                slot.drop_backlog();
+                carrier.drop_backlog();
                 self.metrics().backlogged.sub(1);
             }
         }
@@ -282,22 +291,22 @@ impl Outbox {
     /// Sends `parts`, sealed in as few records as hold them.
     fn send_sealed<'a>(
         &mut self,
-        slot: &mut Slot,
+        carrier: &mut Carrier,
         parts: impl IntoIterator<Item = &'a [u8]>,
         now: Tick,
     ) -> Sent {
         let mut records = std::mem::take(&mut self.records);
-        if let Some(secrets) = slot.secrets_mut() {
+        if let Some(secrets) = carrier.secrets_mut() {
             secrets.seal(parts, &mut records);
         }
-        let sent = self.send(slot, &records, FLAGS, now, |sent| {
+        let sent = self.send(carrier, &records, FLAGS, now, |sent| {
             Chunk::copy(&records[sent..])
         });
         records.clear();
         self.records = records;
         match sent {
             // The timer ends it: whoever sends here may be about to end it as well.
-            Ok(Then::Nothing) if slot.is_worn() => Ok(Then::Arm),
+            Ok(Then::Nothing) if carrier.is_worn() => Ok(Then::Arm),
             sent => sent,
         }
     }
@@ -306,30 +315,35 @@ impl Outbox {
     #[inline] // the flags are constants
     fn send(
         &mut self,
-        slot: &mut Slot,
+        carrier: &mut Carrier,
         bytes: &[u8],
         flags: SendFlags,
         now: Tick,
         rest: impl FnOnce(usize) -> Chunk,
     ) -> Sent {
-        slot.last_write = now;
-        let sent = if slot.is_backlogged() {
+        carrier.note_write(now);
+        let sent = if carrier.is_backlogged() {
             0
         } else {
-            let sent = sent(send(&slot.fd, bytes, flags));
+            let sent = sent(send(carrier.fd(), bytes, flags));
             sent.map_err(|errno| self.broken(errno))?
         };
         if sent == bytes.len() {
             return Ok(Then::Nothing);
         }
-        self.keep(slot, now, std::iter::once(rest(sent)))
+        self.keep(carrier, now, std::iter::once(rest(sent)))
     }
 
     /// Puts what the socket did not take behind what it has not taken before, unless that is too
     /// much.
-    fn keep(&mut self, slot: &mut Slot, now: Tick, rest: impl Iterator<Item = Chunk>) -> Sent {
-        let is_new = !slot.is_backlogged();
-        let backlog = slot.backlog_or_new(now);
+    fn keep(
+        &mut self,
+        carrier: &mut Carrier,
+        now: Tick,
+        rest: impl Iterator<Item = Chunk>,
+    ) -> Sent {
+        let is_new = !carrier.is_backlogged();
+        let backlog = carrier.backlog_or_new(now);
         let (before, pinned_before) = (backlog.bytes(), backlog.pinned());
         rest.for_each(|chunk| backlog.push(chunk));
         let after = backlog.bytes();

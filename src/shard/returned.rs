@@ -18,11 +18,11 @@ pub(super) const MAX_DISCARDED_BYTES: u16 = 8 * 1024;
 
 /// What came before the first request of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// There was a PROXY header.
-    pub proxy_header: bool,
+    pub(crate) proxy_header: bool,
     /// The client that it named.
-    pub named: Option<IpAddr>,
+    pub(crate) named: Option<IpAddr>,
 }
 
 /// A connection that was a stream, and whose last byte is out.
@@ -35,9 +35,9 @@ pub(super) struct Returned {
 
 /// What is known of a connection that has been here before: nothing precedes its next request.
 #[derive(Debug)]
-pub struct Earlier {
+pub(crate) struct Earlier {
     /// The client that a PROXY header named.
-    pub named: Option<IpAddr>,
+    pub(crate) named: Option<IpAddr>,
     /// The keys of its TLS.
     pub(crate) secrets: Option<Secrets>,
 }

@@ -32,7 +32,7 @@ impl Shard {
     }
 
     /// The shard's number.
-    pub fn number(&self) -> u16 {
+    pub(crate) fn number(&self) -> u16 {
         self.connections.number()
     }
 

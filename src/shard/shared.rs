@@ -9,19 +9,19 @@ use crate::metrics::Metrics;
 
 /// What bounds a client that reads too slowly or not at all, and how often it hears from us.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Silence after which a stream gets a heartbeat.
-    pub heartbeat: Duration,
+    pub(crate) heartbeat: Duration,
     /// Longest time without progress of a client that has a backlog.
-    pub stall_timeout: Duration,
+    pub(crate) stall_timeout: Duration,
     /// Bytes kept for one client.
-    pub max_backlog_bytes: usize,
+    pub(crate) max_backlog_bytes: usize,
     /// Reconnect delays told to clients, in milliseconds.
-    pub retry_ms: std::ops::RangeInclusive<u64>,
+    pub(crate) retry_ms: std::ops::RangeInclusive<u64>,
     /// Slots reserved in each shard's table.
-    pub table_capacity: usize,
+    pub(crate) table_capacity: usize,
     /// Public connections of one shard that are not (yet) a stream.
-    pub max_handshakes: usize,
+    pub(crate) max_handshakes: usize,
 }
 
 /// What all shards share.
@@ -34,12 +34,12 @@ pub struct Shared {
     /// The hub's metrics.
     pub metrics: Arc<Metrics>,
     /// Bounds and intervals.
-    pub settings: Arc<Settings>,
+    pub(crate) settings: Arc<Settings>,
 }
 
 impl Shared {
     /// Shards of this hub.
-    pub fn new(hub: Arc<Hub>, settings: Settings) -> Self {
+    pub(crate) fn new(hub: Arc<Hub>, settings: Settings) -> Self {
         Self {
             clock: hub.clock.clone(),
             metrics: Arc::clone(&hub.metrics),

@@ -81,12 +81,8 @@ impl Table {
                 continue;
             };
             // The audience's last has taken the place, and has to know.
-            if let Some(extra) = self
-                .slots
-                .get_mut(moved.key as usize)
-                .and_then(|slot| slot.extra.as_mut())
-            {
-                for other in &mut extra.subscriptions {
+            if let Some(slot) = self.slots.get_mut(moved.key as usize) {
+                for other in slot.subscriptions_mut() {
                     other.follow(moved);
                 }
             }
@@ -120,14 +116,15 @@ impl Table {
     pub(crate) fn find(&self, connection: ConnectionId) -> Option<u32> {
         let key = connection.key();
         self.get(key)
-            .filter(|slot| slot.generation == connection.generation())
+            .filter(|slot| slot.carrier.generation() == connection.generation())
             .map(|_| key)
     }
 
     /// Which connection a slot holds.
     pub(crate) fn id(&self, key: u32) -> Option<ConnectionId> {
         let slot = self.get(key)?;
-        Some(ConnectionId::new(self.shard, key, slot.generation))
+        let generation = slot.carrier.generation();
+        Some(ConnectionId::new(self.shard, key, generation))
     }
 
     /// Gives the pages of an empty table back; its address space stays reserved.
@@ -162,11 +159,10 @@ impl Table {
 impl Slots for Table {
     #[allow(clippy::expect_used)]
     fn links(&mut self, key: u32) -> &mut Links {
-        &mut self
-            .slots
-            .get_mut(key as usize)
-            .expect("the wheel links occupied slots only")
-            .links
+        let slot = self.slots.get_mut(key as usize);
+        slot.expect("the wheel links occupied slots only")
+            .stream
+            .links_mut()
     }
 }
 
@@ -253,7 +249,7 @@ mod tests {
                     Step::Remove(nth) if !present.is_empty() => {
                         let (connection, _) = present.remove(nth % present.len());
                         let slot = table.remove(connection.key());
-                        prop_assert_eq!(slot.map(|slot| slot.generation), Some(connection.generation()));
+                        prop_assert_eq!(slot.map(|slot| slot.carrier.generation()), Some(connection.generation()));
                         gone.push(connection);
                     }
                     Step::Remove(_) => {}

@@ -47,7 +47,7 @@ const EVENT_INTERVAL: u32 = 8;
 
 /// Everything a shard thread needs, made before any thread runs.
 #[derive(Debug)]
-pub struct Starter {
+pub(crate) struct Starter {
     number: u16,
     runtime: Runtime,
     poller: Poller,
@@ -56,7 +56,7 @@ pub struct Starter {
 
 /// The running shards.
 #[derive(Debug)]
-pub struct Shards {
+pub(crate) struct Shards {
     shared: Shared,
     /// Each thread holds a receiver as long as it runs.
     running: watch::Sender<()>,
@@ -79,7 +79,7 @@ impl Starter {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn new(number: u16, listeners: Vec<Listener>) -> Result<Self, StartError> {
+    pub(crate) fn new(number: u16, listeners: Vec<Listener>) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .event_interval(EVENT_INTERVAL)
@@ -132,7 +132,7 @@ impl Shards {
     ///
     /// # Errors
     /// [`StartError`]; a process that gets one has to end, its threads may be running.
-    pub async fn start(
+    pub(crate) async fn start(
         starters: Vec<Starter>,
         shared: Shared,
         fd_tables: FdTables,
@@ -158,17 +158,12 @@ impl Shards {
     }
 
     /// Begins to accept connections. Until then they wait in the listeners' queues.
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         self.shared.hub.inboxes().iter().for_each(Inbox::order_open);
     }
 
-    /// The shards' shared parts.
-    pub fn shared(&self) -> &Shared {
-        &self.shared
-    }
-
     /// Stops accepting and ends all streams, `streams_per_s` over all shards, each by its share.
-    pub fn drain(&self, streams_per_s: u32) {
+    pub(crate) fn drain(&self, streams_per_s: u32) {
         let held: Vec<u64> = self
             .shared
             .metrics
@@ -184,18 +179,18 @@ impl Shards {
     }
 
     /// Ends everything that is left, now.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.shared.hub.inboxes().iter().for_each(Inbox::order_stop);
     }
 
     /// Waits until all threads have ended.
-    pub async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         self.running.closed().await;
     }
 
     /// Whether every thread takes a turn within `time`, which this lasts.
     /// Deliveries that wait in its inbox do not matter: a long broadcast is many turns.
-    pub async fn are_awake(&self, clock: &Clock, time: Duration) -> bool {
+    pub(crate) async fn are_awake(&self, clock: &Clock, time: Duration) -> bool {
         let before: Vec<_> = self.shared.hub.inboxes().iter().map(Inbox::prod).collect();
         clock.sleep(time).await;
         let mut inboxes = self.shared.hub.inboxes().iter().zip(before);

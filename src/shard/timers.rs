@@ -7,7 +7,7 @@
 use super::connection::{Connection, Gone};
 use super::connections::Connections;
 use super::heartbeat::{Heartbeat, Served, UnderWay};
-use super::slot::TestStream;
+use super::slot::Slot;
 use super::wheel::{TICKS_PER_S, Tick};
 use crate::metrics::DisconnectReason;
 use crate::wire::{End, Signal};
@@ -15,9 +15,6 @@ use crate::wire::{End, Signal};
 /// Timers taken in one turn, about a millisecond of heartbeats, before the shard looks at its
 /// sockets and its inbox again.
 const SLICE_TIMERS: usize = 128;
-/// Between two messages of a test stream (API.md).
-const TEST_INTERVAL_TICKS: u32 = 64;
-const _: () = assert!(TEST_INTERVAL_TICKS as u64 == 2 * TICKS_PER_S);
 /// A token's end further off is looked at again by then; far below half the range of a tick.
 const MAX_EXPIRY_TICKS: u64 = 24 * 3_600 * TICKS_PER_S;
 
@@ -48,30 +45,33 @@ pub(super) fn run(
 impl Connection<'_> {
     /// Does what is due; gone where that ended the client, or its end is on the way out.
     fn fire(self, now: Tick, heartbeat: &Heartbeat) -> Result<Self, Gone> {
-        let slot = self.all.table.at(self.key);
-        let is_stalled = slot
+        let Slot { carrier, stream } = self.all.table.at(self.key);
+        let is_stalled = carrier
             .backlog()
             .is_some_and(|backlog| now.since(backlog.progress()) >= self.all.stall_ticks);
         if is_stalled {
             return Err(self.close(DisconnectReason::Stalled));
         }
-        if slot.is_ending() {
+        if stream.is_ended() {
             return Ok(self);
         }
-        if slot.is_worn() {
+        if carrier.is_worn() {
             return self.end_drained();
         }
-        let expires_at_ms = u64::from(slot.expires_at_s) * 1_000;
-        if expires_at_ms != 0 && expires_at_ms <= self.all.shared.clock.unix_ms() {
+        let unix_ms = || self.all.shared.clock.unix_ms();
+        if stream
+            .expires_at_ms()
+            .is_some_and(|at_ms| at_ms <= unix_ms())
+        {
             // An end that waits in the backlog has armed its own timer.
             self.end(End::Expired, None);
             return Err(Gone);
         }
-        if let Some(test) = slot.test_stream() {
+        if let Some(test) = stream.test_stream() {
             if now.reached(test.due()) {
                 return self.send_test_message();
             }
-        } else if !slot.is_backlogged() {
+        } else if !carrier.is_backlogged() {
             return self.beat(now, heartbeat);
         }
         Ok(self)
@@ -81,11 +81,11 @@ impl Connection<'_> {
     /// its last quarter where the timer was drawn from that.
     fn beat(self, now: Tick, heartbeat: &Heartbeat) -> Result<Self, Gone> {
         let (interval, least) = (self.all.heartbeat_ticks, self.all.least_silence());
-        let slot = self.all.table.at_mut(self.key);
-        let silence = now.since(slot.last_write);
-        let enough = if slot.is_rearmed() { least } else { interval };
+        let Slot { carrier, stream } = self.all.table.at_mut(self.key);
+        let silence = now.since(carrier.last_write());
+        let enough = if stream.is_rearmed() { least } else { interval };
         let is_due = silence >= enough;
-        slot.set_rearmed(!is_due);
+        stream.set_rearmed(!is_due);
         if is_due {
             self.send_heartbeat(heartbeat, now)
         } else {
@@ -95,7 +95,7 @@ impl Connection<'_> {
 
     /// Sends a heartbeat.
     pub(super) fn send_heartbeat(self, heartbeat: &Heartbeat, now: Tick) -> Result<Self, Gone> {
-        let beat = heartbeat.beat(self.slot().joined());
+        let beat = heartbeat.beat(self.slot().stream.joined());
         let this = self.send_shared(|wire| beat.piece(wire), now)?;
         this.metrics().heartbeats.increment();
         Ok(this)
@@ -103,10 +103,10 @@ impl Connection<'_> {
 
     /// Sends a test stream's next message.
     pub(super) fn send_test_message(mut self) -> Result<Self, Gone> {
-        let Some(test) = self.slot().test_stream() else {
+        let Some(test) = self.slot().stream.test_stream() else {
             return Ok(self);
         };
-        self.slot_mut().count_test_message();
+        self.slot_mut().stream.count_test_message();
         let unix_ms = self.all.shared.clock.unix_ms();
         let unix_ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
         let time = chrono::DateTime::from_timestamp_millis(unix_ms).unwrap_or_default();
@@ -118,33 +118,31 @@ impl Connection<'_> {
     /// The earliest thing that may have to happen to a client; nothing to one whose end is out.
     pub(super) fn due(&self, now: Tick) -> Option<Tick> {
         let (interval, stall_ticks) = (self.all.heartbeat_ticks, self.all.stall_ticks);
-        let slot = self.all.table.at(self.key);
-        let stall = slot
+        let Slot { carrier, stream } = self.all.table.at(self.key);
+        let stall = carrier
             .backlog()
             .map(|backlog| backlog.progress().plus(stall_ticks));
-        if slot.is_ending() {
+        if stream.is_ended() {
             return stall;
         }
-        if slot.is_worn() {
+        if carrier.is_worn() {
             return Some(now);
         }
-        let mut due = if let Some(test) = slot.test_stream() {
+        let mut due = if let Some(test) = stream.test_stream() {
             test.due()
         } else if let Some(stall) = stall {
             // The silence is the client's own; it needs no heartbeat before it reads.
             stall
-        } else if slot.is_rearmed() {
+        } else if stream.is_rearmed() {
             let early = fastrand::u32(0..=interval / 4);
-            slot.last_write.plus(interval - early)
+            carrier.last_write().plus(interval - early)
         } else {
-            slot.last_write.plus(interval)
+            carrier.last_write().plus(interval)
         };
         if let Some(stall) = stall {
             due = due.min(stall);
         }
-        let expires_at_s = slot.expires_at_s;
-        if expires_at_s != 0 {
-            let at_ms = u64::from(expires_at_s) * 1_000;
+        if let Some(at_ms) = stream.expires_at_ms() {
             let unix_ms = self.all.shared.clock.unix_ms();
             let left = (at_ms.saturating_sub(unix_ms) * TICKS_PER_S)
                 .div_ceil(1_000)
@@ -159,13 +157,5 @@ impl Connections {
     /// The shortest silence that a heartbeat ends.
     pub(super) fn least_silence(&self) -> u32 {
         self.heartbeat_ticks - self.heartbeat_ticks / 4
-    }
-}
-
-impl TestStream {
-    /// When the next message is.
-    fn due(self) -> Tick {
-        let ticks = self.next.wrapping_mul(TEST_INTERVAL_TICKS);
-        self.started.plus(ticks)
     }
 }

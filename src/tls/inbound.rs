@@ -1,4 +1,4 @@
-//! Reads what a client sends after its stream has left rustls, only to notice when it ends the connection.
+//! Opens what a client sends after its stream has left rustls, and notices when it ends the connection.
 
 use super::record::{Alert, Received, record_bytes};
 use super::secrets::Secrets;
@@ -21,10 +21,16 @@ pub(crate) enum TlsInput {
 }
 
 impl Secrets {
-    /// Opens the complete records at the start of `seen`, in place, until one decides the result. They may
-    /// have `budget` bytes in all. Returns the number of bytes taken and their meaning. The rest of `seen`
-    /// is an incomplete record, and has to be passed again with the bytes that follow.
-    pub(crate) fn receive(&mut self, seen: &mut [u8], budget: usize) -> (usize, TlsInput) {
+    /// Opens the complete records at the start of `seen`, in place, until one decides the result, and passes
+    /// their `content` on. They may have `budget` bytes in all. Returns the number of bytes taken and their
+    /// meaning. The rest of `seen` is an incomplete record, and has to be passed again with the bytes that
+    /// follow.
+    pub(crate) fn receive(
+        &mut self,
+        seen: &mut [u8],
+        budget: usize,
+        mut content: impl FnMut(&[u8]),
+    ) -> (usize, TlsInput) {
         let mut taken = 0;
         loop {
             let rest = seen.get_mut(taken..).unwrap_or_default();
@@ -42,7 +48,10 @@ impl Secrets {
             };
             taken += bytes;
             let input = match self.open(record) {
-                Ok(Received::Data(_)) => continue,
+                Ok(Received::Data(opened)) => {
+                    content(opened);
+                    continue;
+                }
                 Ok(Received::CloseNotify) => TlsInput::Close,
                 Ok(Received::Failure) => TlsInput::Failure,
                 Ok(Received::KeyUpdate) => TlsInput::KeyUpdate,
@@ -92,29 +101,43 @@ mod tests {
         ]
     }
 
-    /// The expected result of a record that the client sent unchanged.
-    fn meaning(typed: u8, content: &[u8]) -> TlsInput {
+    /// The expected meaning of a record that the client sent unchanged, and its content for a reader.
+    fn meaning(typed: u8, content: &[u8]) -> (TlsInput, Vec<u8>) {
         // Zeros are padding: the type is the last other byte.
         let all: Vec<u8> = content.iter().copied().chain([typed]).collect();
         let end = all.iter().rposition(|byte| *byte != 0);
-        match end.map(|end| (all[end], &all[..end])) {
-            Some((23, _) | (21, [_, 90])) => TlsInput::Nothing,
+        let input = match end.map(|end| (all[end], &all[..end])) {
+            Some((23, data)) => return (TlsInput::Nothing, data.to_vec()),
+            Some((21, [_, 90])) => TlsInput::Nothing,
             Some((21, [_, 0])) => TlsInput::Close,
             Some((21, [_, _])) => TlsInput::Failure,
             Some((22, [24, ..])) => TlsInput::KeyUpdate,
             _ => TlsInput::Invalid(Alert::UnexpectedMessage),
-        }
+        };
+        (input, Vec::new())
     }
 
-    /// The bytes that a client sends, and their expected meaning.
-    fn script(acts: &[Act], client: &mut Secrets) -> (Vec<u8>, TlsInput) {
-        let mut bytes = Vec::new();
+    /// The bytes that a client sends, and what is expected of them.
+    #[derive(Default)]
+    struct Script {
+        bytes: Vec<u8>,
+        /// The content for a reader.
+        content: Vec<u8>,
+        /// Their meaning, if they decide anything.
+        input: Option<TlsInput>,
+    }
+
+    fn script(acts: &[Act], client: &mut Secrets) -> Script {
+        let mut script = Script::default();
         let mut last = Vec::new();
         for act in acts {
+            let mut content = Vec::new();
             let (next, input) = match act {
-                Act::Record(typed, content) => {
-                    last = client.record(*typed, content);
-                    (last.clone(), meaning(*typed, content))
+                Act::Record(typed, data) => {
+                    last = client.record(*typed, data);
+                    let input;
+                    (input, content) = meaning(*typed, data);
+                    (last.clone(), input)
                 }
                 Act::Tampered(content, bit) => {
                     let mut record = client.record(23, content);
@@ -128,24 +151,34 @@ mod tests {
                     let input = match record_bytes(garbage) {
                         Err(alert) => TlsInput::Invalid(alert),
                         // The server waits for the rest of what looks like a record.
-                        Ok(Some(length)) if bytes.len() + length > BUDGET => TlsInput::TooMuch,
+                        Ok(Some(length)) if script.bytes.len() + length > BUDGET => {
+                            TlsInput::TooMuch
+                        }
                         Ok(Some(length)) if garbage.len() >= length => {
                             TlsInput::Invalid(Alert::BadRecordMac)
                         }
-                        Ok(_) => return ([&bytes[..], garbage].concat(), TlsInput::Nothing),
+                        Ok(_) => {
+                            script.bytes.extend_from_slice(garbage);
+                            return script;
+                        }
                     };
                     (garbage.clone(), input)
                 }
             };
-            if bytes.len() + next.len() > BUDGET && !matches!(act, Act::Bytes(_)) {
-                return ([bytes, next].concat(), TlsInput::TooMuch);
+            let is_too_much =
+                script.bytes.len() + next.len() > BUDGET && !matches!(act, Act::Bytes(_));
+            script.bytes.extend_from_slice(&next);
+            if is_too_much {
+                script.input = Some(TlsInput::TooMuch);
+                return script;
             }
-            bytes.extend_from_slice(&next);
+            script.content.append(&mut content);
             if input != TlsInput::Nothing {
-                return (bytes, input);
+                script.input = Some(input);
+                return script;
             }
         }
-        (bytes, TlsInput::Nothing)
+        script
     }
 
     proptest! {
@@ -157,18 +190,22 @@ mod tests {
             pieces in prop::collection::vec(1usize..900, 1..12),
         ) {
             let (mut server, mut client) = Secrets::pair(cipher);
-            let (bytes, expected) = script(&acts, &mut client);
+            let Script { bytes, content, input: expected } = script(&acts, &mut client);
+            let mut read = Vec::new();
             let (mut arrived, mut taken, mut input) = (0, 0, TlsInput::Nothing);
             let mut pieces = pieces.iter().cycle();
             while arrived < bytes.len() && input == TlsInput::Nothing {
                 arrived = (arrived + pieces.next().unwrap()).min(bytes.len());
                 // A copy, as with a peek: the kernel keeps the bytes until they are taken.
                 let mut seen = bytes[taken..arrived].to_vec();
-                let (more, now) = server.receive(&mut seen, BUDGET - taken);
+                let (more, now) = server.receive(&mut seen, BUDGET - taken, |content| {
+                    read.extend_from_slice(content);
+                });
                 prop_assert!(more <= seen.len());
                 (taken, input) = (taken + more, now);
             }
-            prop_assert_eq!(input, expected);
+            prop_assert_eq!(input, expected.unwrap_or(TlsInput::Nothing));
+            prop_assert_eq!(read, content);
         }
     }
 }

@@ -2,21 +2,16 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::time::Duration;
 
 use idlewild::auth::Identity;
 use idlewild::auth::mint::{Claims, mint};
 use idlewild::clock::Clock;
-use idlewild::config::{Auth, OnLimit, Secret};
-use idlewild::engine::MemoryEngine;
+use idlewild::config::{Auth, Secret};
 use idlewild::event::EventId;
 use idlewild::hub::directory::Directory;
-use idlewild::hub::log::Log;
-use idlewild::hub::{Hub, Limit, Limits, Parts};
-use idlewild::metrics::Metrics;
-use idlewild::shard::bench::Solo;
-use idlewild::shard::{Admission, Settings, Shared};
+use idlewild::shard::bench::{Setup, Solo};
+use idlewild::shard::{Admission, Shared};
 use idlewild::wire::Wire;
 use tokio::runtime::Runtime;
 
@@ -24,8 +19,6 @@ use tokio::runtime::Runtime;
 pub const NOW_MS: u64 = 1_700_000_000_000;
 /// Where logs begin.
 pub const ORIGIN: EventId = EventId { ms: 1, seq: 0 };
-/// Bytes the log retains: far more than any count appends.
-const LOG_BYTES: usize = 1 << 20;
 /// Far above what any count connects.
 const CAPACITY: usize = 4_096;
 
@@ -58,32 +51,14 @@ pub fn runtime() -> Runtime {
 
 /// What a single shard shares, with a clock that stands still.
 pub fn shared() -> Shared {
-    let clock = Clock::manual(NOW_MS);
-    let log = Arc::new(Log::new(LOG_BYTES, Duration::from_secs(600), ORIGIN));
-    let hub = Hub::new(Parts {
-        engine: Arc::new(MemoryEngine::new(Arc::clone(&log), clock.clone())),
-        clock,
-        metrics: Arc::new(Metrics::new(1)),
-        log,
-        directory: Arc::new(Directory::with_known_seeds()),
-        limits: Limits {
-            connections: CAPACITY,
-            test_streams: 64,
-            per_user: Limit {
-                connections: 5,
-                on_limit: OnLimit::Reject,
-            },
-        },
-    });
-    let settings = Settings {
-        heartbeat: Duration::from_secs(30),
-        stall_timeout: Duration::from_secs(30),
-        max_backlog_bytes: 64 * 1_024,
-        retry_ms: 2_000..=6_000,
-        table_capacity: CAPACITY,
-        max_handshakes: CAPACITY,
+    let setup = Setup {
+        clock: Clock::manual(NOW_MS),
+        origin: ORIGIN,
+        directory: Directory::with_known_seeds(),
+        capacity: CAPACITY,
+        ..Setup::default()
     };
-    Shared::new(hub, settings)
+    setup.shared()
 }
 
 /// Lets `clients` streams in, a user each; returns the clients' ends.

@@ -33,7 +33,7 @@ pub struct UserHandle(u32);
 
 impl UserHandle {
     /// Stands for "no user" (test streams).
-    pub const NONE: Self = Self(u32::MAX);
+    pub(crate) const NONE: Self = Self(u32::MAX);
 
     fn new(stripe: usize, index: usize) -> Option<Self> {
         let index = u32::try_from(index)
@@ -55,7 +55,7 @@ pub struct Admitted {
     pub user: UserHandle,
     /// The oldest connections, already out of the directory, where the limit evicts; more than one
     /// only after it was lowered.
-    pub evicted: Vec<ConnectionId>,
+    pub(crate) evicted: Vec<ConnectionId>,
 }
 
 /// All connected users and all known sessions, shared by all shards.
@@ -91,7 +91,7 @@ impl Default for Directory {
 
 impl Directory {
     /// An empty one.
-    pub fn new(rules: Rules) -> Self {
+    pub(crate) fn new(rules: Rules) -> Self {
         Self::with_hasher(ahash::RandomState::new(), rules)
     }
 
@@ -118,14 +118,14 @@ impl Directory {
     }
 
     /// What changes are judged by from now on.
-    pub fn set_rules(&self, rules: Rules) {
+    pub(crate) fn set_rules(&self, rules: Rules) {
         self.leeway_ms.store(rules.leeway_ms, Ordering::Relaxed);
         self.max_token_life_ms
             .store(rules.max_token_life_ms, Ordering::Relaxed);
     }
 
     /// What changes are judged by.
-    pub fn rules(&self) -> Rules {
+    pub(crate) fn rules(&self) -> Rules {
         Rules {
             leeway_ms: self.leeway_ms.load(Ordering::Relaxed),
             max_token_life_ms: self.max_token_life_ms.load(Ordering::Relaxed),
@@ -211,12 +211,12 @@ impl Directory {
     }
 
     /// Whose connections were asked lately whether they are still there.
-    pub fn questions(&self) -> &Questions {
+    pub(crate) fn questions(&self) -> &Questions {
         &self.questions
     }
 
     /// Whether a connection is in, and nobody has taken it out.
-    pub fn holds(&self, user: UserHandle, connection: ConnectionId) -> bool {
+    pub(crate) fn holds(&self, user: UserHandle, connection: ConnectionId) -> bool {
         let (stripe, index) = user.parts();
         let Some(stripe) = self.stripes.get(stripe) else {
             return false;
@@ -266,7 +266,7 @@ impl Directory {
     }
 
     /// Whether this is the user's current session.
-    pub fn is_current(&self, user: &str, session: &str) -> bool {
+    pub(crate) fn is_current(&self, user: &str, session: &str) -> bool {
         let (stripe, hash) = self.place(user);
         let stripe = self.stripes[stripe].lock();
         let remembered = stripe.standings.find(hash, user);
@@ -275,7 +275,13 @@ impl Directory {
 
     /// Remembers what an earlier process stored of a user's sessions, if anything can depend on it
     /// at `unix_ms`; `settled` is the newest position of the log.
-    pub fn restore(&self, user: &str, mut standing: Standing, unix_ms: u64, settled: Position) {
+    pub(crate) fn restore(
+        &self,
+        user: &str,
+        mut standing: Standing,
+        unix_ms: u64,
+        settled: Position,
+    ) {
         if standing.fade(unix_ms, self.rules()) {
             let (stripe, hash) = self.place(user);
             let mut stripe = self.stripes[stripe].lock();
@@ -286,13 +292,13 @@ impl Directory {
     }
 
     /// Sets the time from which standings continue to grow old after a restart.
-    pub fn begin_at(&self, time: SteadyTime) {
+    pub(crate) fn begin_at(&self, time: SteadyTime) {
         *self.begun.lock() = Some(time);
     }
 
     /// The time by which standings grow old. It starts at [`Directory::begin_at`], or now if nobody
     /// has set that.
-    pub fn time(&self, clock: &Clock) -> SteadyTime {
+    pub(crate) fn time(&self, clock: &Clock) -> SteadyTime {
         let begun = self.begun.lock();
         begun.clone().unwrap_or_else(|| SteadyTime::now(clock))
     }
@@ -319,12 +325,12 @@ impl Directory {
 
     /// Logs everyone out as of `at_unix_ms`, including users with no known session change.
     /// 0 takes it back, once no token from before that can be good any more.
-    pub fn log_everyone_out(&self, at_unix_ms: u64) {
+    pub(crate) fn log_everyone_out(&self, at_unix_ms: u64) {
         self.everyone_ms.store(at_unix_ms, Ordering::Relaxed);
     }
 
     /// The same also for users of whom a session change is known, who log in again like the others.
-    pub fn log_out_all(&self, at_unix_ms: u64) {
+    pub(crate) fn log_out_all(&self, at_unix_ms: u64) {
         // First: who gets a standing meanwhile gets it as of this.
         self.log_everyone_out(at_unix_ms);
         let rules = self.rules();
@@ -338,7 +344,7 @@ impl Directory {
     }
 
     /// What holds of the user's sessions.
-    pub fn standing(&self, user: &str) -> Option<Standing> {
+    pub(crate) fn standing(&self, user: &str) -> Option<Standing> {
         let (stripe, hash) = self.place(user);
         let stripe = self.stripes[stripe].lock();
         match stripe.standings.find(hash, user) {
@@ -348,13 +354,13 @@ impl Directory {
     }
 
     /// Takes out and returns every connection of the user; they may come back.
-    pub fn disconnect_user(&self, name: &str) -> Vec<ConnectionId> {
+    pub(crate) fn disconnect_user(&self, name: &str) -> Vec<ConnectionId> {
         let (stripe, hash) = self.place(name);
         self.disconnect(&mut self.stripes[stripe].lock(), hash, name, None)
     }
 
     /// Whether a token of this identity would be let in now, the limit aside.
-    pub fn allows(&self, identity: &Identity) -> bool {
+    pub(crate) fn allows(&self, identity: &Identity) -> bool {
         let (stripe, hash) = self.place(&identity.user);
         let stripe = self.stripes[stripe].lock();
         stripe.settled(hash, identity, self.everyone()).is_some()
@@ -364,7 +370,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`Rejection`]
-    pub fn would_admit(&self, identity: &Identity, limit: Limit) -> Result<(), Rejection> {
+    pub(crate) fn would_admit(&self, identity: &Identity, limit: Limit) -> Result<(), Rejection> {
         let (stripe, hash) = self.place(&identity.user);
         let stripe = self.stripes[stripe].lock();
         if stripe.settled(hash, identity, self.everyone()).is_none() {
@@ -377,7 +383,7 @@ impl Directory {
     }
 
     /// Users with at least one connection.
-    pub fn users_online(&self) -> usize {
+    pub(crate) fn users_online(&self) -> usize {
         self.online.load(Ordering::Relaxed)
     }
 

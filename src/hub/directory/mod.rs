@@ -25,5 +25,5 @@ mod standings;
 mod user;
 
 pub use directory::{Admitted, Directory, UserHandle};
-pub use questions::{Questions, Silent, Turn};
-pub use standing::{Rules, Standing};
+pub(crate) use questions::{Silent, Turn};
+pub(crate) use standing::{Rules, Standing};

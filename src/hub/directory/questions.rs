@@ -15,7 +15,7 @@ const MAX_USERS: usize = 1_024;
 
 /// Which users were asked lately, and the outcome for those who wait.
 #[derive(Debug, Default)]
-pub struct Questions(Mutex<HashMap<CompactString, Asked, ahash::RandomState>>);
+pub(crate) struct Questions(Mutex<HashMap<CompactString, Asked, ahash::RandomState>>);
 
 #[derive(Debug)]
 struct Asked {
@@ -24,11 +24,11 @@ struct Asked {
 }
 
 /// The connections that did not answer and were left open.
-pub type Silent = Box<[ConnectionId]>;
+pub(crate) type Silent = Box<[ConnectionId]>;
 
 /// Who asks.
 #[derive(Debug)]
-pub enum Turn {
+pub(crate) enum Turn {
     /// The caller, until it drops this. It sends the connections that do not answer if it leaves
     /// them open; then the next one may ask at once.
     Ask(watch::Sender<Silent>),
@@ -40,7 +40,7 @@ pub enum Turn {
 
 impl Questions {
     /// Whether to ask the user's connections.
-    pub fn turn(&self, user: &str, now_ms: u64) -> Turn {
+    pub(crate) fn turn(&self, user: &str, now_ms: u64) -> Turn {
         let mut users = self.0.lock();
         let is_recent = |asked: &Asked| now_ms < asked.at_ms + PAUSE_MS;
         if let Some(asked) = users.get(user) {

@@ -9,14 +9,14 @@ use crate::event::{Draft, EventId, SessionDraft};
 use crate::hub::log::Control;
 
 /// An id that is in the log, or will be when it has been tailed.
-pub type Accepted = Result<EventId, EngineError>;
+pub(crate) type Accepted = Result<EventId, EngineError>;
 
 /// Drafts that are published together: many to a commit, few enough that nobody waits behind them
 /// for long.
-pub const MAX_DRAFTS: usize = 256;
+pub(crate) const MAX_DRAFTS: usize = 256;
 
 /// A store of events. An id that is returned stands for an event that was accepted and stored.
-pub trait Engine: Send + Sync {
+pub(crate) trait Engine: Send + Sync {
     /// Which one it is, for people.
     fn kind(&self) -> &'static str;
 
@@ -52,7 +52,7 @@ pub trait Engine: Send + Sync {
 
 /// Whether an engine stores events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EngineHealth {
+pub(crate) enum EngineHealth {
     /// It does.
     Well,
     /// It does not; publishers get this reason.
@@ -61,23 +61,23 @@ pub enum EngineHealth {
 
 impl EngineHealth {
     /// Whether events are stored.
-    pub fn is_well(self) -> bool {
+    pub(crate) fn is_well(self) -> bool {
         self == Self::Well
     }
 }
 
 /// The words of a `FORCE_LOGOUT` event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Notice {
+pub(crate) struct Notice {
     /// For people.
-    pub message: String,
+    pub(crate) message: String,
     /// For programs.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 impl Notice {
     /// The event's data, its fields in the contract's order.
-    pub fn force_logout(&self) -> String {
+    pub(crate) fn force_logout(&self) -> String {
         #[derive(Serialize)]
         struct Message<'a> {
             r#type: &'static str,

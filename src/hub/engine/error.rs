@@ -11,7 +11,7 @@ pub struct OpenError(Box<dyn Error + Send + Sync>);
 
 impl OpenError {
     /// It says what is wrong where, and what to do.
-    pub fn new(error: impl Error + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(error: impl Error + Send + Sync + 'static) -> Self {
         Self(Box::new(error))
     }
 }
@@ -19,7 +19,7 @@ impl OpenError {
 /// Why an engine did not do what it was asked. Nothing of it was done,
 /// [`Unknown`](EngineError::Unknown) aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum EngineError {
+pub(crate) enum EngineError {
     /// Nobody has confirmed it in time; it may have been done, or may still be.
     #[error(
         "not confirmed within 2 s, because the history or delivery is behind; it may have been done, so look before you ask again"

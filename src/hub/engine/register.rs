@@ -14,7 +14,7 @@ use crate::hub::limits::Limit;
 use crate::hub::rejection::Rejection;
 
 /// What must be one for all nodes. What is asked is copied where it is needed later.
-pub trait Register: Send + Sync {
+pub(crate) trait Register: Send + Sync {
     /// Reserves a place for one more connection of a user, under the limit of all nodes. It is held
     /// until [`Register::release`]. The directory counts this node's connections against the same
     /// limit, so one node alone has nothing to do here.

@@ -34,7 +34,7 @@ pub struct Receipt {
 
 impl Receipt {
     /// One that the receiver waits for.
-    pub fn new(share: OwnedSemaphorePermit) -> (Self, oneshot::Receiver<u64>) {
+    pub(crate) fn new(share: OwnedSemaphorePermit) -> (Self, oneshot::Receiver<u64>) {
         let (reply, ended) = oneshot::channel();
         let receipt = Self {
             reply: Mutex::new(Some(reply)),
@@ -44,13 +44,13 @@ impl Receipt {
     }
 
     /// Whether somebody still waits for it.
-    pub fn is_wanted(&self) -> bool {
+    pub(crate) fn is_wanted(&self) -> bool {
         let reply = self.reply.lock();
         reply.as_ref().is_some_and(|reply| !reply.is_closed())
     }
 
     /// Answers. Whoever left needs no answer.
-    pub fn give(&self, ended: u64) {
+    pub(crate) fn give(&self, ended: u64) {
         if let Some(reply) = self.reply.lock().take() {
             let _ = reply.send(ended);
         }

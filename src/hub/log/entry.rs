@@ -7,7 +7,7 @@ use crate::wire::{Event, Signal};
 /// A place among the entries that are kept; the first one has 1. Events that are not kept have a
 /// [`Position`] and no rank, so that the ring has no holes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rank(pub(super) u64);
+pub(crate) struct Rank(pub(super) u64);
 
 impl Rank {
     /// No entry's: before the first.
@@ -22,15 +22,15 @@ impl Rank {
 #[derive(Debug)]
 pub struct Entry {
     /// Its place in this log.
-    pub position: Position,
+    pub(crate) position: Position,
     /// Its place among what is kept; `None` where it is delivered now or never.
-    pub rank: Option<Rank>,
+    pub(crate) rank: Option<Rank>,
     /// Its id, the same on every node.
-    pub id: EventId,
+    pub(crate) id: EventId,
     /// What it is.
-    pub record: Record,
+    pub(crate) record: Record,
     /// When the publisher's request was accepted, on the monotonic clock.
-    pub accepted_ms: u64,
+    pub(crate) accepted_ms: u64,
 }
 
 /// What kind of thing happened.
@@ -116,7 +116,7 @@ impl Entry {
 
     /// What clients get. An event that is not kept has no id, so that no client comes back with one
     /// that nobody remembers.
-    pub fn signal(&self) -> Signal<'_> {
+    pub(crate) fn signal(&self) -> Signal<'_> {
         let (name, data) = match &self.record {
             Record::Event { name, data, .. } => (name.as_str(), &**data),
             Record::Session { data, .. } => (EventName::DEFAULT, &**data),
@@ -131,12 +131,12 @@ impl Entry {
     }
 
     /// Whether it is delivered now or never.
-    pub fn is_fleeting(&self) -> bool {
+    pub(crate) fn is_fleeting(&self) -> bool {
         self.rank.is_none()
     }
 
     /// Bytes that a client gets of it, roughly.
-    pub fn wire_bytes(&self) -> usize {
+    pub(crate) fn wire_bytes(&self) -> usize {
         // The names of fields, the id, and what frames it.
         const FIELDS: usize = 64;
         let said = match &self.record {
@@ -148,7 +148,7 @@ impl Entry {
     }
 
     /// Bytes of its allocation and of those it owns.
-    pub fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         // Beside the entry an `Arc` holds two counts.
         const OWN: usize = size_of::<Entry>() + 2 * size_of::<usize>();
         OWN + match &self.record {

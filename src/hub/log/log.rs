@@ -17,7 +17,7 @@ use crate::event::{EventId, Position};
 
 /// Entries that may wait for dispatch before publishing waits: several batches, so that shards
 /// never idle, and few enough that a stuck shard is noticed by the publisher.
-pub const MAX_UNDISPATCHED: u64 = 16_384;
+pub(crate) const MAX_UNDISPATCHED: u64 = 16_384;
 
 /// Bytes of one batch, a single larger entry aside.
 const MAX_BATCH_BYTES: usize = 1 << 20;
@@ -57,33 +57,33 @@ struct State {
 
 /// How far a client has been served, in this process's numbers and as the client knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// What comes after it is still to come.
-    pub position: Position,
+    pub(crate) position: Position,
     /// The newest id up to there that can be resumed from.
-    pub id: EventId,
+    pub(crate) id: EventId,
 }
 
 /// A client's place in the log, taken in the critical section that makes it a target.
 #[derive(Debug)]
 pub struct Joined {
     /// What comes after it is delivered live, once `replay` has caught up.
-    pub position: Position,
+    pub(crate) position: Position,
     /// The id that the client resumes from if it is cut off before it gets anything: its own last
     /// one where that is known, the one right before what follows where there is a gap, or else
     /// the newest.
-    pub id: EventId,
+    pub(crate) id: EventId,
     /// Set where what the client missed is not all retained.
-    pub gap: Option<Gap>,
+    pub(crate) gap: Option<Gap>,
     /// What it missed; nothing where there is nothing.
     pub replay: Option<Replay>,
 }
 
 /// The client's last id is not known to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap {
+pub(crate) struct Gap {
     /// The oldest id that is.
-    pub oldest: Option<EventId>,
+    pub(crate) oldest: Option<EventId>,
 }
 
 impl Log {
@@ -119,7 +119,7 @@ impl Log {
 
     /// Begins again at an id that an earlier process has come to, before anything is restored or
     /// appended: what was before that is gone.
-    pub fn begin_at(&self, id: EventId) {
+    pub(crate) fn begin_at(&self, id: EventId) {
         let mut state = self.state.lock();
         debug_assert!(self.head() == Position(0), "nothing was appended");
         state.past.begin_at(id);
@@ -129,7 +129,7 @@ impl Log {
 
     /// Puts back what an earlier process stored, as dispatched long ago; it stays for
     /// `max_age` less `age`. Oldest first, before anything is appended.
-    pub fn restore(&self, id: EventId, age: Duration, now_ms: u64, record: Record) {
+    pub(crate) fn restore(&self, id: EventId, age: Duration, now_ms: u64, record: Record) {
         let mut state = self.state.lock();
         debug_assert!(state.pending.is_empty() && state.last_id < id);
         (state.last_id, state.dispatched_id) = (id, id);
@@ -150,7 +150,7 @@ impl Log {
 
     /// Some of what was before `id`, the newest entry's, is lost, and nobody knows what. No id before
     /// it is known from then on: a client that comes with one gets a gap.
-    pub fn lose_before(&self, id: EventId) {
+    pub(crate) fn lose_before(&self, id: EventId) {
         self.state.lock().lost_before = id;
     }
 
@@ -215,17 +215,17 @@ impl Log {
     }
 
     /// Position of the newest entry.
-    pub fn head(&self) -> Position {
+    pub(crate) fn head(&self) -> Position {
         Position(self.head.load(Ordering::Acquire))
     }
 
     /// Position of the newest entry that was handed to the shards.
-    pub fn dispatched_position(&self) -> Position {
+    pub(crate) fn dispatched_position(&self) -> Position {
         Position(self.dispatched.load(Ordering::Acquire))
     }
 
     /// Where a client is that got everything for it that was handed to the shards.
-    pub fn dispatched_place(&self) -> Place {
+    pub(crate) fn dispatched_place(&self) -> Place {
         let state = self.state.lock();
         Place {
             position: self.dispatched_position(),
@@ -240,7 +240,7 @@ impl Log {
 
     /// Waits until appending does not run ahead of dispatching: by [`MAX_UNDISPATCHED`] entries,
     /// or by so many bytes that the log is over its size.
-    pub async fn room(&self) {
+    pub(crate) async fn room(&self) {
         self.progress_until(|| {
             let state = self.state.lock();
             let waiting = state.pending.len() as u64;
@@ -250,7 +250,7 @@ impl Log {
     }
 
     /// Waits until the entry with this id has been handed to the shards.
-    pub async fn dispatched(&self, id: EventId) {
+    pub(crate) async fn dispatched(&self, id: EventId) {
         self.progress_until(|| self.state.lock().dispatched_id >= id)
             .await;
     }

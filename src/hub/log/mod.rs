@@ -23,6 +23,9 @@ mod replay;
 mod ring;
 
 pub use control::{Control, Receipt};
-pub use entry::{Entry, Rank, Record};
-pub use log::{Gap, Joined, Log, MAX_UNDISPATCHED, Place};
+pub use entry::{Entry, Record};
+#[cfg(test)]
+pub(crate) use log::MAX_UNDISPATCHED;
+pub(crate) use log::{Gap, Place};
+pub use log::{Joined, Log};
 pub use replay::{JoinRequest, PieceLimit, Progress, Replay};

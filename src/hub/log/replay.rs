@@ -119,17 +119,17 @@ impl Replay {
 
     /// Takes nothing from behind the change that ended the client's session, also where the replay
     /// does not meet it: it may be evicted by then, or from before where the client said it was.
-    pub fn end_at(&mut self, change: Arc<Entry>) {
+    pub(crate) fn end_at(&mut self, change: Arc<Entry>) {
         self.end.get_or_insert(change);
     }
 
     /// Whether [`Replay::end_at`] was called.
-    pub fn knows_its_end(&self) -> bool {
+    pub(crate) fn knows_its_end(&self) -> bool {
         self.end.is_some()
     }
 
     /// The client's session had not ended after [`Progress::Moved`].
-    pub fn confirm(&mut self) {
+    pub(crate) fn confirm(&mut self) {
         self.has_moved = false;
     }
 

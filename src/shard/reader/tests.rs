@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use super::*;
 use crate::clock::Clock;
 use crate::hub::ConnectionId;
-use crate::metrics::Metrics;
+use crate::metrics::{DisconnectReason, Metrics};
 use crate::shard::look::look;
 use crate::shard::model::{opener::Opener, shared};
 use crate::shard::poller::Poller;

@@ -4,52 +4,19 @@
 //! rise as long as a token from before them can still be valid: a token that a log-out revoked
 //! never becomes valid again, whatever is named later and whatever the clock does.
 
-mod past;
-
 use serde::{Deserialize, Serialize};
 
-use super::digest::Digest;
+use super::past::{Claim, Earlier, Forgotten, Kept, Past};
+use super::rules::{Rules, SECOND_MS};
 use crate::auth::IssuedAt;
-use crate::clock::millis;
-use crate::config;
 use crate::event::SessionChange;
-use past::{Claim, Earlier, Forgotten, Kept, Past};
-
-const SECOND_MS: u64 = 1_000;
-
-/// What the configuration says about tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// How far an issuer's clock may be off.
-    pub leeway_ms: u64,
-    /// The longest life of a token that is accepted.
-    pub max_token_life_ms: u64,
-}
-
-impl Rules {
-    /// Those of a configuration.
-    pub fn of(auth: &config::Auth) -> Self {
-        Self {
-            leeway_ms: millis(auth.leeway),
-            max_token_life_ms: millis(auth.max_token_life),
-        }
-    }
-
-    /// How long after now a token can be accepted that was issued until now. It may be dated ahead
-    /// by the leeway, and is accepted for as long after its end; and both are compared in whole
-    /// seconds.
-    fn longest_use_ms(self) -> u64 {
-        self.max_token_life_ms
-            .saturating_add(self.leeway_ms.saturating_mul(2))
-            .saturating_add(SECOND_MS)
-    }
-}
+use crate::hub::directory::digest::Digest;
 
 /// The session changes of one user, as far as a valid token can depend on them. A durable engine
 /// stores it, so that a token that was revoked stays so.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Row", into = "Row")]
-pub struct Standing {
+pub(crate) struct Standing {
     /// The session that the last change named; `None` after a log-out.
     current: Option<Claim>,
     /// Tokens that name no session have to be issued after this (Unix milliseconds). Never falls,
@@ -63,7 +30,12 @@ pub struct Standing {
 
 impl Standing {
     /// What holds after `change`, which is stored under an id of `log_ms`, with what held before.
-    pub fn after(change: &SessionChange, log_ms: u64, before: Option<&Self>, rules: Rules) -> Self {
+    pub(crate) fn after(
+        change: &SessionChange,
+        log_ms: u64,
+        before: Option<&Self>,
+        rules: Rules,
+    ) -> Self {
         let mut standing = before.cloned().unwrap_or_default();
         match change.keep.as_deref() {
             Some(session) => standing.name(Digest::of(session), change.at_unix_ms, rules),
@@ -75,13 +47,13 @@ impl Standing {
     }
 
     /// Whether `session` is the current one.
-    pub(super) fn names(&self, session: &str) -> bool {
+    pub(in crate::hub::directory) fn names(&self, session: &str) -> bool {
         self.current
             .is_some_and(|current| current.session == Digest::of(session))
     }
 
     /// What holds of a user of whom nothing else is known, after a log-out of everyone.
-    pub fn logged_out(at_unix_ms: u64, rules: Rules) -> Self {
+    pub(crate) fn logged_out(at_unix_ms: u64, rules: Rules) -> Self {
         let mut standing = Self::default();
         standing.log_out(at_unix_ms, rules);
         standing
@@ -90,7 +62,11 @@ impl Standing {
     /// Whether a token of `session`, issued at `issued`, is still good. Few users have a standing;
     /// inlined, it would cost the others registers.
     #[inline(never)]
-    pub(super) fn allows(&self, session: Option<&str>, issued: Option<IssuedAt>) -> bool {
+    pub(in crate::hub::directory) fn allows(
+        &self,
+        session: Option<&str>,
+        issued: Option<IssuedAt>,
+    ) -> bool {
         match (session, self.current) {
             (Some(session), Some(current)) => {
                 current.session == Digest::of(session) && current.allows(issued)
@@ -100,7 +76,7 @@ impl Standing {
     }
 
     /// Drops what no token can depend on any more at `unix_ms`. False if nothing is left.
-    pub(super) fn fade(&mut self, unix_ms: u64, rules: Rules) -> bool {
+    pub(in crate::hub::directory) fn fade(&mut self, unix_ms: u64, rules: Rules) -> bool {
         let last_needed_ms = self
             .changed_at_ms
             .max(self.logged_out_at_ms)
@@ -113,7 +89,7 @@ impl Standing {
     }
 
     /// Whether no token can depend on any of it at `unix_ms`.
-    pub fn is_over(&self, unix_ms: u64, rules: Rules) -> bool {
+    pub(crate) fn is_over(&self, unix_ms: u64, rules: Rules) -> bool {
         !self.clone().fade(unix_ms, rules)
     }
 
@@ -141,7 +117,7 @@ impl Standing {
     }
 
     /// Logs the user out as of `at_ms`, in Unix milliseconds.
-    pub fn log_out(&mut self, at_ms: u64, rules: Rules) {
+    pub(crate) fn log_out(&mut self, at_ms: u64, rules: Rules) {
         // A token that was accepted until now may be dated ahead by the leeway.
         let from_ms = at_ms.saturating_add(rules.leeway_ms).saturating_add(1);
         let life_ms = rules.longest_use_ms();
@@ -226,4 +202,5 @@ impl From<Row> for Standing {
 }
 
 #[cfg(test)]
+#[path = "tests.rs"]
 mod tests;

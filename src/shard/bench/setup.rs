@@ -1,0 +1,90 @@
+//! What shards share, without a server around them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::OnLimit;
+use crate::engine::MemoryEngine;
+use crate::event::EventId;
+use crate::hub::directory::Directory;
+use crate::hub::log::Log;
+use crate::hub::{Hub, Limit, Limits, Parts};
+use crate::metrics::Metrics;
+use crate::shard::shared::{Settings, Shared};
+
+/// Shards with a hub over the memory engine and an empty log.
+#[derive(Debug)]
+pub struct Setup {
+    /// The time, which stands still by default.
+    pub clock: Clock,
+    /// How many shards.
+    pub shards: u16,
+    /// Bytes that the log retains.
+    pub history_bytes: usize,
+    /// How long it retains them.
+    pub history_age: Duration,
+    /// Where the log begins.
+    pub origin: EventId,
+    /// Who is connected.
+    pub directory: Directory,
+    /// Streams of all shards, and slots and handshakes of each.
+    pub capacity: usize,
+    /// Streams of one user.
+    pub per_user: usize,
+    /// Silence after which a stream gets a heartbeat.
+    pub heartbeat: Duration,
+    /// Longest time without progress of a client that has a backlog.
+    pub stall_timeout: Duration,
+    /// Bytes kept for one client.
+    pub max_backlog_bytes: usize,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            clock: Clock::manual(1_700_000_000_000),
+            shards: 1,
+            history_bytes: 1 << 20,
+            history_age: Duration::from_secs(600),
+            origin: EventId { ms: 1, seq: 0 },
+            directory: Directory::default(),
+            capacity: 64,
+            per_user: 5,
+            heartbeat: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(30),
+            max_backlog_bytes: 64 * 1_024,
+        }
+    }
+}
+
+impl Setup {
+    /// What the shards share.
+    pub fn shared(self) -> Shared {
+        let log = Arc::new(Log::new(self.history_bytes, self.history_age, self.origin));
+        let hub = Hub::new(Parts {
+            engine: Arc::new(MemoryEngine::new(Arc::clone(&log), self.clock.clone())),
+            clock: self.clock,
+            metrics: Arc::new(Metrics::new(self.shards.into())),
+            log,
+            directory: Arc::new(self.directory),
+            limits: Limits {
+                connections: self.capacity,
+                test_streams: self.capacity,
+                per_user: Limit {
+                    connections: self.per_user,
+                    on_limit: OnLimit::Reject,
+                },
+            },
+        });
+        let settings = Settings {
+            heartbeat: self.heartbeat,
+            stall_timeout: self.stall_timeout,
+            max_backlog_bytes: self.max_backlog_bytes,
+            retry_ms: 2_000..=6_000,
+            table_capacity: self.capacity,
+            max_handshakes: self.capacity,
+        };
+        Shared::new(hub, settings)
+    }
+}

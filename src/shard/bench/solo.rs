@@ -1,0 +1,86 @@
+//! A whole shard, whose turns the caller takes.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::net::{Handshakes, Preface, Socket};
+use crate::shard::acceptor::{Accepted, StartHandshake};
+use crate::shard::poller::Poller;
+use crate::shard::shard::Shard;
+use crate::shard::shared::Shared;
+
+/// A shard without its thread, for what its thread does.
+#[derive(Debug)]
+pub struct Solo {
+    shard: Rc<RefCell<Shard>>,
+    handshakes: Rc<Handshakes>,
+}
+
+impl Solo {
+    /// Shard 0 of `shared`, in the context of its runtime.
+    ///
+    /// # Errors
+    /// What the kernel says to one epoll more.
+    pub fn new(shared: Shared) -> io::Result<Self> {
+        let handshakes = Handshakes::new(
+            shared.settings.max_handshakes,
+            shared.clock.clone(),
+            Arc::clone(&shared.metrics),
+            0,
+        );
+        let shard = Shard::new(0, shared, Poller::new()?);
+        Ok(Self {
+            shard: Rc::new(RefCell::new(shard)),
+            handshakes,
+        })
+    }
+
+    /// The shard, to let streams in.
+    pub fn shard(&self) -> &RefCell<Shard> {
+        &self.shard
+    }
+
+    /// Starts a handshake on a socket that was just accepted, in the context of a `LocalSet`.
+    pub fn accept(&self, socket: Socket, start: &StartHandshake) {
+        let handshake = self.handshakes.enter(socket.peer_ip());
+        start(
+            Accepted {
+                socket,
+                handshake,
+                preface: Preface::default(),
+                earlier: None,
+            },
+            &self.shard,
+        );
+    }
+
+    /// Delivers all that its inbox holds.
+    pub fn deliver(&self) {
+        while self.shard.borrow_mut().deliver() {}
+    }
+
+    /// Sends all that clients who came back have missed.
+    pub fn catch_up(&self) {
+        while self.shard.borrow_mut().run_catch_ups() {}
+    }
+
+    /// Does what is due by the clock.
+    pub fn run_timers(&self) {
+        let mut shard = self.shard.borrow_mut();
+        let now = shard.connections.now();
+        while shard.run_timers(now) {}
+    }
+
+    /// Takes what the sockets have to say.
+    pub fn poll(&self) {
+        while self.shard.borrow_mut().poll_sockets(&mut Vec::new()) {}
+    }
+
+    /// Streams held.
+    #[allow(clippy::len_without_is_empty)] // nobody asks
+    pub fn len(&self) -> usize {
+        self.shard.borrow().len()
+    }
+}

@@ -1,0 +1,198 @@
+//! What belongs to a socket, whatever stream it carries: the descriptor, how its bytes are framed
+//! and sealed, those that wait in either direction, and what becomes of it when the stream has ended.
+//!
+//! ```text
+//! open ──finish──▶ finishing ──last byte out──▶ back to HTTP (keeps_alive), or closed
+//! ```
+//!
+//! What writes, seals and reads takes a carrier and knows nothing about its stream.
+
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use super::extra::{Aside, Extra};
+use crate::shard::backlog::Backlog;
+use crate::shard::wheel::Tick;
+use crate::tls::Secrets;
+use crate::wire::Wire;
+
+/// A socket that carries a stream.
+///
+/// The descriptor is owned, so that dropping it closes the socket, and an unused `-1` leaves the
+/// slab its tag.
+#[derive(Debug)]
+pub(crate) struct Carrier {
+    fd: OwnedFd,
+    generation: u32,
+    /// When something was last written to it.
+    last_write: Tick,
+    /// The state of the reader of events' clients: bytes that nobody asked for.
+    discarded_bytes: u16,
+    wire: Wire,
+    flags: u8,
+    /// The stream's part is in there, too: a second box would not fit into the slot.
+    pub(super) aside: Aside,
+}
+
+const _: () = assert!(size_of::<Carrier>() == 24);
+
+/// The last bytes are written, or in the backlog; when they are out, the socket goes back to HTTP or
+/// closes.
+const FINISHING: u8 = 1 << 0;
+/// There is a backlog, which a send need not look for in the box.
+const BACKLOGGED: u8 = 1 << 1;
+/// There are secrets.
+const TLS: u8 = 1 << 2;
+/// The client may use the connection again when the stream has ended.
+const KEEPS_ALIVE: u8 = 1 << 3;
+/// The connection began with a PROXY header.
+const PROXY_HEADER: u8 = 1 << 4;
+
+impl Carrier {
+    #[inline] // as Slot::new
+    pub(super) fn new(
+        fd: OwnedFd,
+        generation: u32,
+        wire: Wire,
+        now: Tick,
+        extra: Option<Box<Extra>>,
+    ) -> Self {
+        Self {
+            fd,
+            generation,
+            last_write: now,
+            discarded_bytes: 0,
+            wire,
+            flags: 0,
+            aside: Aside(extra),
+        }
+    }
+
+    pub(crate) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    pub(crate) fn wire(&self) -> Wire {
+        self.wire
+    }
+
+    pub(crate) fn last_write(&self) -> Tick {
+        self.last_write
+    }
+
+    pub(crate) fn note_write(&mut self, now: Tick) {
+        self.last_write = now;
+    }
+
+    pub(crate) fn discarded_bytes(&self) -> u16 {
+        self.discarded_bytes
+    }
+
+    pub(crate) fn note_discarded(&mut self, bytes: u16) {
+        self.discarded_bytes = self.discarded_bytes.saturating_add(bytes);
+    }
+
+    /// Whether nothing is written after what is written or waits now.
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.flags & FINISHING != 0
+    }
+
+    pub(super) fn finish(&mut self) {
+        self.flags |= FINISHING;
+    }
+
+    /// Whether the connection goes back to HTTP when the stream has ended.
+    pub(crate) fn keeps_alive(&self) -> bool {
+        self.flags & KEEPS_ALIVE != 0
+    }
+
+    pub(crate) fn set_keeps_alive(&mut self) {
+        self.flags |= KEEPS_ALIVE;
+    }
+
+    /// The connection ends with the stream.
+    pub(crate) fn set_closes(&mut self) {
+        self.flags &= !KEEPS_ALIVE;
+    }
+
+    pub(super) fn has_proxy_header(&self) -> bool {
+        self.flags & PROXY_HEADER != 0
+    }
+
+    /// The connection began with a PROXY header. It named this client, where that is not the one
+    /// that the request named.
+    pub(super) fn set_proxy_header(&mut self, named: Option<IpAddr>) {
+        self.flags |= PROXY_HEADER;
+        if let Some(named) = named {
+            self.aside.set_named(named);
+        }
+    }
+
+    /// Whether its bytes are sealed.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.flags & TLS != 0
+    }
+
+    /// From now on its bytes are sealed.
+    pub(crate) fn set_secrets(&mut self, secrets: Secrets) {
+        self.flags |= TLS;
+        self.aside.set_secrets(secrets);
+    }
+
+    /// What its bytes are sealed with.
+    pub(crate) fn secrets_mut(&mut self) -> Option<&mut Secrets> {
+        self.aside.secrets_mut()
+    }
+
+    /// Whether it has to be closed, for its keys have sealed enough.
+    pub(crate) fn is_worn(&self) -> bool {
+        self.is_tls() && self.aside.secrets().is_some_and(Secrets::are_worn)
+    }
+
+    /// Whether something waits for the socket to take more.
+    pub(crate) fn is_backlogged(&self) -> bool {
+        self.flags & BACKLOGGED != 0
+    }
+
+    /// What waits for the socket to take more.
+    pub(crate) fn backlog(&self) -> Option<&Backlog> {
+        self.aside.backlog()
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn backlog_mut(&mut self) -> Option<&mut Backlog> {
+        self.aside.backlog_mut()
+    }
+
+    /// The socket beside what waits for it.
+    pub(crate) fn fd_and_backlog(&mut self) -> (&OwnedFd, Option<&mut Backlog>) {
+        (&self.fd, self.aside.backlog_mut())
+    }
+
+    /// What waits, begun now where there is nothing.
+    pub(crate) fn backlog_or_new(&mut self, now: Tick) -> &mut Backlog {
+        self.flags |= BACKLOGGED;
+        self.aside.backlog_or_new(now)
+    }
+
+    /// Forgets the backlog; what it took is given back.
+    pub(crate) fn drop_backlog(&mut self) {
+        self.flags &= !BACKLOGGED;
+        self.aside.drop_backlog();
+    }
+
+    /// The socket alone.
+    #[cfg(any(test, feature = "bench"))]
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
+    /// The socket, and what its bytes are sealed with.
+    pub(crate) fn into_parts(self) -> (OwnedFd, Option<Secrets>) {
+        (self.fd, self.aside.into_secrets())
+    }
+}

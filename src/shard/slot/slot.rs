@@ -1,0 +1,267 @@
+//! What a waiting client costs, one cache line: a stream, and the socket that carries it.
+//!
+//! The two halves do not know each other; what changes both, or needs the box that they share, is
+//! done here. Everything in a slot is a value. Nothing in it refers to another part of the server,
+//! except by number (the user's in the directory, the topics' in the table), so that a connection
+//! can be described to another process.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use super::carrier::Carrier;
+use super::extra::Extra;
+use super::opening::Opening;
+use super::stream::Stream;
+use crate::event::Position;
+use crate::hub::log::{Entry, Replay};
+use crate::metrics::Transport;
+use crate::shard::audience::Subscription;
+use crate::shard::returned::{Origin, Returned};
+use crate::shard::wheel::Tick;
+use crate::wire::Wire;
+
+/// One client.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) carrier: Carrier,
+    pub(crate) stream: Stream,
+}
+
+const _: () = assert!(
+    size_of::<Slot>() == 64,
+    "a waiting client is one cache line"
+);
+const _: () = assert!(
+    size_of::<SlabEntry>() == 64,
+    "the slab's own tag fits into the slot's descriptor"
+);
+
+/// The shape of `slab`'s private entry.
+#[allow(dead_code)] // measured above, never built
+enum SlabEntry {
+    Vacant(usize),
+    Occupied(Slot),
+}
+
+impl Slot {
+    #[inline] // called from one place; apart, its seven arguments cost a fifth of a join
+    pub(crate) fn new(
+        fd: OwnedFd,
+        generation: u32,
+        opening: Opening,
+        subscriptions: Box<[Subscription]>,
+        now: Tick,
+        unix_s: u64,
+    ) -> Self {
+        let (forwarded_v4, forwarded_v6) = match opening.forwarded_for {
+            None => (0, None),
+            Some(IpAddr::V4(address)) => (address.to_bits(), None),
+            Some(IpAddr::V6(address)) => (0, Some(address)),
+        };
+        let extra = Extra::new(subscriptions, opening.session, forwarded_v6);
+        Self {
+            carrier: Carrier::new(fd, generation, opening.wire, now, extra),
+            stream: Stream::new(
+                opening.user,
+                opening.kind,
+                opening.expires_at_s,
+                forwarded_v4,
+                now,
+                unix_s,
+            ),
+        }
+    }
+
+    /// What it is counted as.
+    pub(crate) fn transport(&self) -> Transport {
+        if self.stream.is_test() {
+            return Transport::Test;
+        }
+        match self.carrier.wire() {
+            Wire::SseChunked | Wire::SseRaw => Transport::Sse,
+        }
+    }
+
+    /// The topics that the stream gets, by the table's numbers.
+    pub(crate) fn subscriptions(&self) -> &[Subscription] {
+        self.carrier.aside.subscriptions()
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn subscriptions_mut(&mut self) -> &mut [Subscription] {
+        self.carrier.aside.subscriptions_mut()
+    }
+
+    /// The stream's session.
+    pub(crate) fn session(&self) -> Option<&str> {
+        self.carrier.aside.session()
+    }
+
+    /// The client, where a proxy said who it is; without one the socket knows its peer.
+    pub(crate) fn forwarded_for(&self) -> Option<IpAddr> {
+        if self.stream.forwarded_v4 != 0 {
+            return Some(Ipv4Addr::from_bits(self.stream.forwarded_v4).into());
+        }
+        Some(self.carrier.aside.forwarded_v6()?.into())
+    }
+
+    /// Takes note of what came before the connection's first request. The client that a PROXY header
+    /// named is usually the stream's, and then is not kept twice.
+    pub(crate) fn set_origin(&mut self, origin: Origin) {
+        if origin.proxy_header {
+            let is_ours = origin.named == self.forwarded_for();
+            self.carrier
+                .set_proxy_header(origin.named.filter(|_| !is_ours));
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        let proxy_header = self.carrier.has_proxy_header();
+        let named = || self.carrier.aside.named().or(self.forwarded_for());
+        Origin {
+            proxy_header,
+            named: proxy_header.then(named).flatten(),
+        }
+    }
+
+    /// Lets the client wait for what it missed: nothing that is kept comes live.
+    pub(crate) fn start_catch_up(&mut self, replay: Replay) {
+        self.stream.start_catch_up();
+        self.carrier.aside.set_replay(replay);
+    }
+
+    /// What the client still has to get of what it missed.
+    pub(crate) fn replay_mut(&mut self) -> Option<&mut Replay> {
+        self.carrier.aside.replay_mut()
+    }
+
+    /// Lets the client get events live from `position` on. What catching up took is given back.
+    pub(crate) fn finish_catch_up(&mut self, position: Position) {
+        self.stream.join(position);
+        self.carrier.aside.drop_replay();
+    }
+
+    /// Lets a client that catches up get what came before the change that ended its session, and
+    /// nothing else. False where it does not catch up.
+    pub(crate) fn leave(&mut self, change: &Arc<Entry>) -> bool {
+        let Some(replay) = self.replay_mut() else {
+            return false;
+        };
+        replay.end_at(Arc::clone(change));
+        self.stream.leave();
+        true
+    }
+
+    /// The stream's end is written, and the socket carries nothing else.
+    pub(crate) fn end(&mut self) {
+        self.stream.end();
+        self.carrier.finish();
+    }
+
+    /// What goes back to HTTP.
+    pub(crate) fn into_returned(self) -> Returned {
+        let origin = self.origin();
+        let (fd, secrets) = self.carrier.into_parts();
+        Returned {
+            fd,
+            secrets,
+            origin,
+        }
+    }
+
+    /// Whether anything is still under way to the client.
+    #[cfg(test)]
+    pub(crate) fn is_behind(&self) -> bool {
+        self.carrier.aside.is_behind()
+    }
+
+    /// What the halves have to agree on.
+    #[cfg(test)]
+    pub(crate) fn check(&self) {
+        assert_eq!(self.stream.is_ended(), self.carrier.is_finishing());
+        let backlog = self.carrier.backlog();
+        assert_eq!(self.carrier.is_backlogged(), backlog.is_some());
+        assert_eq!(
+            self.carrier.is_tls(),
+            self.carrier.aside.secrets().is_some()
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::opening::Kind;
+    use super::*;
+    use crate::hub::directory::UserHandle;
+    use crate::shard::backlog::Chunk;
+
+    fn slot(forwarded_for: Option<IpAddr>) -> Slot {
+        let opening = Opening {
+            wire: Wire::SseChunked,
+            user: UserHandle::NONE,
+            kind: Kind::Test,
+            expires_at_s: None,
+            topics: Box::default(),
+            session: None,
+            forwarded_for,
+        };
+        let fd = std::fs::File::open("/dev/null").unwrap().into();
+        Slot::new(fd, 1, opening, Box::default(), Tick(0), 0)
+    }
+
+    #[test]
+    fn a_client_behind_a_proxy_is_one_cache_line_too() {
+        let address = IpAddr::from([192, 0, 2, 7]);
+        let slot = slot(Some(address));
+        assert_eq!(slot.forwarded_for(), Some(address));
+        assert!(slot.carrier.aside.0.is_none());
+    }
+
+    #[test]
+    fn an_address_of_ipv6_stands_aside() {
+        let address: IpAddr = "2001:db8::7".parse().unwrap();
+        let mut slot = slot(Some(address));
+        slot.carrier.backlog_or_new(Tick(0));
+        slot.carrier.drop_backlog();
+        assert_eq!(slot.forwarded_for(), Some(address));
+    }
+
+    #[test]
+    fn the_client_that_a_proxy_header_named_is_known_to_the_end() {
+        let clients = [None, Some("192.0.2.7"), Some("2001:db8::7")];
+        let clients = clients.map(|client| client.map(|address| address.parse().unwrap()));
+        for named in clients {
+            // A request may name another one, if its connection comes from a proxy that may.
+            for forwarded in clients
+                .into_iter()
+                .filter(|it| named.is_some() || it.is_none())
+            {
+                let origin = Origin {
+                    proxy_header: true,
+                    named,
+                };
+                let mut slot = slot(forwarded.or(named));
+                slot.set_origin(origin);
+                slot.carrier.backlog_or_new(Tick(0));
+                slot.carrier.drop_backlog();
+                assert_eq!(slot.forwarded_for(), forwarded.or(named));
+                assert_eq!(slot.into_returned().origin, origin);
+            }
+        }
+        let slot = slot(Some("192.0.2.7".parse().unwrap()));
+        assert_eq!(slot.into_returned().origin, Origin::default());
+    }
+
+    #[test]
+    fn what_a_backlog_took_is_given_back() {
+        let mut slot = slot(None);
+        let carrier = &mut slot.carrier;
+        assert!(!carrier.is_backlogged() && carrier.backlog().is_none());
+        carrier.backlog_or_new(Tick(0)).push(Chunk::copy(b"rest"));
+        assert_eq!(carrier.backlog_or_new(Tick(9)).bytes(), 4);
+        assert!(carrier.is_backlogged());
+        carrier.drop_backlog();
+        assert!(!carrier.is_backlogged() && carrier.aside.0.is_none());
+    }
+}

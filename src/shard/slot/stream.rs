@@ -1,0 +1,175 @@
+//! What belongs to a stream, whatever socket carries it: whose it is, what it takes of the log, and
+//! when something is due.
+//!
+//! ```text
+//! live ◀──finish_catch_up── replaying ──leave──▶ leaving
+//!   └─────────────────────────end────────────────────────▶ ended
+//! ```
+//!
+//! What delivers, catches up and measures time asks a stream. What few streams have is in the box
+//! beside the slot, so that the slot's methods are the way to it.
+
+use super::opening::Kind;
+use super::test_stream::TestStream;
+use crate::event::Position;
+use crate::hub::directory::UserHandle;
+use crate::hub::log::Entry;
+use crate::shard::wheel::{Links, Tick};
+
+/// What one client gets.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    user: UserHandle,
+    /// Of its timer.
+    links: Links,
+    /// When its token ends, in Unix seconds; 0 for never. Good until 2106.
+    expires_at_s: u32,
+    /// When it came, in Unix seconds.
+    since_s: u32,
+    /// The position that events come live after ([`REPLAYING`]: none does), or, of a test stream,
+    /// which gets no events, its timetable ([`TestStream`]).
+    joined_or_test: u64,
+    /// The client behind a proxy, which is the usual case; 0 without one, or with IPv6.
+    pub(super) forwarded_v4: u32,
+    flags: u8,
+}
+
+const _: () = assert!(size_of::<Stream>() == 40);
+
+const TEST: u8 = 1 << 0;
+/// The timer was armed for the last quarter of the heartbeat interval.
+const REARMED: u8 = 1 << 1;
+/// Its session is over; it gets nothing but what came before that, and its end.
+const LEAVING: u8 = 1 << 2;
+/// Its end is written.
+const ENDED: u8 = 1 << 3;
+/// With one of these, no entry is for it.
+const TAKES_NOTHING: u8 = TEST | LEAVING | ENDED;
+
+/// In [`Stream::joined_or_test`]: no event comes live yet.
+const REPLAYING: u64 = u64::MAX;
+
+impl Stream {
+    #[inline] // as Slot::new
+    pub(super) fn new(
+        user: UserHandle,
+        kind: Kind,
+        expires_at_s: Option<u64>,
+        forwarded_v4: u32,
+        now: Tick,
+        unix_s: u64,
+    ) -> Self {
+        let (joined_or_test, flags) = match kind {
+            Kind::Notifications { joined } => (joined.0, 0),
+            Kind::Test => {
+                let test = TestStream {
+                    started: now,
+                    next: 0,
+                };
+                (test.pack(), TEST)
+            }
+        };
+        Self {
+            user,
+            links: Links::UNARMED,
+            expires_at_s: expires_at_s.map_or(0, |at| u32::try_from(at).unwrap_or(0)),
+            since_s: u32::try_from(unix_s).unwrap_or(u32::MAX),
+            joined_or_test,
+            forwarded_v4,
+            flags,
+        }
+    }
+
+    pub(crate) fn user(&self) -> UserHandle {
+        self.user
+    }
+
+    pub(crate) fn since_s(&self) -> u32 {
+        self.since_s
+    }
+
+    /// When its token ends, where that ends the stream.
+    pub(crate) fn expires_at_ms(&self) -> Option<u64> {
+        (self.expires_at_s != 0).then(|| u64::from(self.expires_at_s) * 1_000)
+    }
+
+    #[inline]
+    pub(crate) fn links_mut(&mut self) -> &mut Links {
+        &mut self.links
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_armed(&self) -> bool {
+        self.links.is_armed()
+    }
+
+    /// Whether the timer stands for a point inside the last quarter of the heartbeat interval.
+    pub(crate) fn is_rearmed(&self) -> bool {
+        self.flags & REARMED != 0
+    }
+
+    pub(crate) fn set_rearmed(&mut self, rearmed: bool) {
+        if rearmed {
+            self.flags |= REARMED;
+        } else {
+            self.flags &= !REARMED;
+        }
+    }
+
+    /// Whether an entry that is for this client is to be sent to it now. One that is kept is,
+    /// where it came after the client joined; what came before, the client has or gets by replay.
+    /// One that is not kept is for whoever is there when it passes.
+    pub(crate) fn takes(&self, entry: &Entry) -> bool {
+        self.flags & TAKES_NOTHING == 0
+            && (entry.position.0 > self.joined_or_test || entry.is_fleeting())
+    }
+
+    /// Whether it takes every entry from this one on.
+    pub(crate) fn takes_all_from(&self, entry: &Entry) -> bool {
+        self.flags & TAKES_NOTHING == 0 && entry.position.0 > self.joined_or_test
+    }
+
+    /// Where it stands in the log: live events come after it. [`REPLAYING`] is after all places.
+    pub(crate) fn joined(&self) -> Position {
+        Position(self.joined_or_test)
+    }
+
+    /// Nothing that is kept comes live until it joins.
+    pub(super) fn start_catch_up(&mut self) {
+        self.joined_or_test = REPLAYING;
+    }
+
+    /// What comes after `position` comes live.
+    pub(super) fn join(&mut self, position: Position) {
+        self.joined_or_test = position.0;
+    }
+
+    pub(super) fn leave(&mut self) {
+        self.flags |= LEAVING;
+    }
+
+    /// Whether its end is written.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.flags & ENDED != 0
+    }
+
+    pub(super) fn end(&mut self) {
+        self.flags |= ENDED;
+    }
+
+    pub(crate) fn is_test(&self) -> bool {
+        self.flags & TEST != 0
+    }
+
+    pub(crate) fn test_stream(&self) -> Option<TestStream> {
+        self.is_test()
+            .then(|| TestStream::unpack(self.joined_or_test))
+    }
+
+    pub(crate) fn count_test_message(&mut self) {
+        if let Some(mut test) = self.test_stream() {
+            test.next = test.next.wrapping_add(1);
+            self.joined_or_test = test.pack();
+        }
+    }
+}

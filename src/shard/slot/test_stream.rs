@@ -1,0 +1,35 @@
+//! A test stream's timetable, packed into the eight bytes that a position takes: it gets no events.
+
+use crate::shard::wheel::{TICKS_PER_S, Tick};
+
+/// Between two messages of a test stream (API.md).
+const INTERVAL_TICKS: u32 = 64;
+const _: () = assert!(INTERVAL_TICKS as u64 == 2 * TICKS_PER_S);
+
+/// When a test stream began, and how far it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TestStream {
+    pub(super) started: Tick,
+    /// The next message's number.
+    pub(crate) next: u32,
+}
+
+impl TestStream {
+    /// When the next message is due.
+    pub(crate) fn due(self) -> Tick {
+        let ticks = self.next.wrapping_mul(INTERVAL_TICKS);
+        self.started.plus(ticks)
+    }
+
+    pub(super) fn pack(self) -> u64 {
+        u64::from(self.started.0) << 32 | u64::from(self.next)
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // the halves of a packed pair
+    pub(super) fn unpack(packed: u64) -> Self {
+        Self {
+            started: Tick((packed >> 32) as u32),
+            next: packed as u32,
+        }
+    }
+}
