@@ -70,7 +70,7 @@ impl Server {
         dev: Option<Dev>,
         passed: PassedSockets,
         clock: Clock,
-        engine: MakeEngine,
+        engine: impl FnOnce(&Config, &Arc<Log>, &Arc<Directory>, &Clock) -> Arc<dyn Engine>,
     ) -> Result<Self, ServerError> {
         let Prepared {
             nofile,
@@ -241,10 +241,7 @@ fn not_ready(public: &Arc<Public>) -> admin::NotReady {
     Box::new(move || public.not_ready())
 }
 
-/// Makes an engine that appends to the log; it is not open yet.
-type MakeEngine = fn(&Config, &Arc<Log>, &Arc<Directory>, &Clock) -> Arc<dyn Engine>;
-
-/// The configured engine.
+/// The configured engine, which is not open yet.
 fn engine(
     config: &Config,
     log: &Arc<Log>,
@@ -264,7 +261,12 @@ fn engine(
 }
 
 /// The hub over an engine, which is not open yet.
-fn hub(config: &Config, shard_count: usize, clock: Clock, engine: MakeEngine) -> Arc<Hub> {
+fn hub(
+    config: &Config,
+    shard_count: usize,
+    clock: Clock,
+    engine: impl FnOnce(&Config, &Arc<Log>, &Arc<Directory>, &Clock) -> Arc<dyn Engine>,
+) -> Arc<Hub> {
     let history = &config.history;
     let origin = EventId::origin(clock.unix_ms());
     let log = Arc::new(Log::new(history.max_bytes, history.max_age, origin));
@@ -343,3 +345,7 @@ async fn sweep(hub: Arc<Hub>, public: Arc<Public>, admin: Arc<Admin>) {
         admin.tick();
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
