@@ -110,7 +110,7 @@ impl Handshakes {
                 match eviction {
                     Eviction::NotBefore(at_ms) => self.clock.sleep_until(at_ms).await,
                     Eviction::FromCrowd | Eviction::Single | Eviction::NoCandidate => {
-                        std::future::pending().await
+                        std::future::pending::<()>().await;
                     }
                 }
             };

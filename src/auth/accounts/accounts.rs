@@ -21,12 +21,12 @@ const MAX_EMAIL_BYTES: usize = 254;
 /// All accounts that can log in.
 #[derive(Debug)]
 pub struct Accounts {
-    accounts: Vec<StoredAccount>,
+    all: Vec<StoredAccount>,
     /// By lower-case address.
     by_email: HashMap<String, usize>,
     /// Stands in for an account's hash if there are no accounts at all.
-    nobody: PasswordHashString,
-    decoys: ahash::RandomState,
+    fallback_hash: PasswordHashString,
+    decoy_hasher: ahash::RandomState,
 }
 
 #[derive(Debug)]
@@ -90,9 +90,9 @@ impl Accounts {
         let hash = hash_password("password", params);
         Self {
             by_email: HashMap::from([(account.email.clone(), 0)]),
-            nobody: hash.clone(),
-            accounts: vec![StoredAccount { account, hash }],
-            decoys: ahash::RandomState::new(),
+            fallback_hash: hash.clone(),
+            all: vec![StoredAccount { account, hash }],
+            decoy_hasher: ahash::RandomState::new(),
         }
     }
 
@@ -104,10 +104,10 @@ impl Accounts {
         let known = self.by_email.get(&email).copied();
         // An unknown address is always checked against the same decoy. So timing does not reveal whether an
         // address is known, even if the accounts' costs differ.
-        let decoy = || self.decoys.hash_one(&email) % self.accounts.len().max(1) as u64;
+        let decoy = || self.decoy_hasher.hash_one(&email) % self.all.len().max(1) as u64;
         let index = known.or_else(|| usize::try_from(decoy()).ok());
-        let stored = index.and_then(|index| self.accounts.get(index));
-        let hash = stored.map_or(&self.nobody, |stored| &stored.hash);
+        let stored = index.and_then(|index| self.all.get(index));
+        let hash = stored.map_or(&self.fallback_hash, |stored| &stored.hash);
         let right = Argon2::default()
             .verify_password(password.as_bytes(), &hash.password_hash())
             .is_ok();
@@ -119,17 +119,17 @@ impl Accounts {
     /// The number of accounts.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.accounts.len()
+        self.all.len()
     }
 
     /// Returns true if there are no accounts.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.accounts.is_empty()
+        self.all.is_empty()
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = &AccountId> {
-        self.accounts.iter().map(|account| &account.account.id)
+        self.all.iter().map(|stored| &stored.account.id)
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, UserFileProblem> {
@@ -165,15 +165,15 @@ impl Accounts {
             };
             accounts.push(StoredAccount { account, hash });
         }
-        let nobody = match accounts.first() {
+        let fallback_hash = match accounts.first() {
             Some(first) => first.hash.clone(),
             None => hash_password("", Params::default()),
         };
         Ok(Self {
-            accounts,
+            all: accounts,
             by_email,
-            nobody,
-            decoys: ahash::RandomState::new(),
+            fallback_hash,
+            decoy_hasher: ahash::RandomState::new(),
         })
     }
 }
