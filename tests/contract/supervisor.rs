@@ -235,7 +235,7 @@ fn a_passed_socket_of_that_name_is_for_tls_and_needs_certificates() {
     drop(process);
     let said = refusal_as("tls:admin", copy(&public), &admin, &config(""));
     assert!(
-        said.contains("tls.certificates: is empty, and a socket for TLS was passed"),
+        said.contains("tls.certificates: is empty, but a socket for TLS was passed"),
         "{said}"
     );
 }
