@@ -64,7 +64,7 @@ fn publish(process: &Process, source_id: Option<&str>, data: &str) -> String {
 
 fn open(process: &Process, token: &str, last_event_id: &str) -> Stream {
     let client = Client::connect(process.public());
-    let mut stream = client.come_back(token, last_event_id);
+    let mut stream = client.reconnect(token, last_event_id);
     if stream.status == 200 {
         stream.begin();
     }

@@ -61,7 +61,7 @@ fn clients_that_a_restart_cuts_off_before_their_first_event_get_what_they_missed
         let mut received = 0;
         for (n, stream) in streams.iter().enumerate() {
             let client = Client::connect(process.public());
-            let mut back = client.come_back(&tokens[n], &stream.position);
+            let mut back = client.reconnect(&tokens[n], &stream.position);
             assert_eq!(back.begin().position, stream.position);
             let frame = back.next().unwrap();
             received += usize::from(frame == event(&id, "sent in the first second"));
@@ -112,7 +112,7 @@ fn a_thousand_clients_that_idle_for_twice_the_retention_lose_nothing_in_a_restar
     let missed = server.publish(&json!({"to": {"all": true}, "data": "missed"}));
     let mut received = 0;
     for (n, stream) in streams.iter().enumerate() {
-        let mut back = server.come_back(&server.token(&user(n)), &stream.position);
+        let mut back = server.reconnect(&server.token(&user(n)), &stream.position);
         received += usize::from(back.next().unwrap() == event(&missed, "missed"));
     }
     assert_eq!(received, CLIENTS);
@@ -125,7 +125,7 @@ fn with_an_empty_log_a_gap_is_reported_once() {
     let token = server.token("42");
     let origin = server.stream("43").position;
     assert_ne!(origin, "0-0");
-    let mut stream = server.come_back(&token, "1-1");
+    let mut stream = server.reconnect(&token, "1-1");
     assert_eq!(stream.position, "");
     assert_eq!(
         stream.next().unwrap(),
@@ -134,15 +134,15 @@ fn with_an_empty_log_a_gap_is_reported_once() {
         )
     );
     for _ in 0..3 {
-        assert_eq!(server.come_back(&token, &origin).position, origin);
+        assert_eq!(server.reconnect(&token, &origin).position, origin);
     }
     assert_eq!(server.metric(GAPS), Some(1.0));
     let id = server.publish(&json!({"to": {"user": "42"}, "data": "x"}));
-    let mut back = server.come_back(&token, &origin);
+    let mut back = server.reconnect(&token, &origin);
     assert_eq!(back.next().unwrap(), event(&id, "x"));
     // The log of another server begins elsewhere, even if it started in the same millisecond.
     let other = TestServer::start();
-    let mut foreign = other.come_back(&other.token("42"), &origin);
+    let mut foreign = other.reconnect(&other.token("42"), &origin);
     assert!(foreign.next().unwrap().contains("event: replay_gap\n"));
 }
 
@@ -165,14 +165,14 @@ fn an_empty_history_keeps_its_position_across_restarts() {
     drop(server);
     let server = start(9_999);
     assert_eq!(server.stream("42").position, id);
-    server.come_back(&server.token("42"), &id);
+    server.reconnect(&server.token("42"), &id);
     // It is kept for one more retention, because a long pause cannot be distinguished from a wrong clock.
-    let mut missed = server.come_back(&server.token("42"), &origin);
+    let mut missed = server.reconnect(&server.token("42"), &origin);
     assert!(missed.next().unwrap().starts_with(&format!("id: {id}\n")));
     assert_eq!(server.metric(GAPS), Some(0.0));
     server.advance(Duration::from_secs(61));
     server.wait_for_metric("idlewild_history_events", 0.0);
-    let mut missed = server.come_back(&server.token("42"), &origin);
+    let mut missed = server.reconnect(&server.token("42"), &origin);
     assert!(missed.next().unwrap().contains("event: replay_gap\n"));
 }
 
@@ -183,14 +183,14 @@ fn a_client_that_missed_nothing_gets_no_gap_after_its_last_event_was_evicted() {
     let own = server.publish(&json!({"to": {"user": "42"}, "data": "own"}));
     server.advance(Duration::from_secs(61));
     server.wait_for_metric("idlewild_history_events", 0.0);
-    assert_eq!(server.come_back(&token, &own).position, own);
+    assert_eq!(server.reconnect(&token, &own).position, own);
     // The same applies after other users' events have been evicted.
     let others = server.publish(&json!({"to": {"user": "43"}, "data": "another's"}));
     server.advance(Duration::from_secs(61));
     server.wait_for_metric("idlewild_history_events", 0.0);
-    assert_eq!(server.come_back(&token, &own).position, own);
+    assert_eq!(server.reconnect(&token, &own).position, own);
     assert_eq!(server.metric(GAPS), Some(0.0));
-    let mut missed = server.come_back(&server.token("43"), &own);
+    let mut missed = server.reconnect(&server.token("43"), &own);
     assert!(
         missed
             .next()
@@ -200,7 +200,7 @@ fn a_client_that_missed_nothing_gets_no_gap_after_its_last_event_was_evicted() {
     // An id that was never assigned is still unknown.
     let (ms, seq) = own.split_once('-').unwrap();
     let foreign = format!("{ms}-{}", seq.parse::<u64>().unwrap() + 1_000);
-    let mut foreign = server.come_back(&token, &foreign);
+    let mut foreign = server.reconnect(&token, &foreign);
     assert!(foreign.next().unwrap().contains("event: replay_gap\n"));
 }
 
@@ -238,7 +238,7 @@ fn a_heartbeat_has_the_id_of_the_newest_event_of_any_user() {
     probe.settle(&server);
     assert_eq!(*streams[0].arrived().last().unwrap(), heartbeat(&change));
     assert_eq!(
-        server.come_back(&server.token("0"), &change).position,
+        server.reconnect(&server.token("0"), &change).position,
         change
     );
     assert_eq!(server.metric(GAPS), Some(0.0));

@@ -52,7 +52,7 @@ fn catching_up(server: &TestServer, token: &str, events: usize) -> (String, Stre
         server,
         (0..events).map(|n| json!({"to": {"user": "42"}, "data": format!("{n} {data}")})),
     );
-    let mut slow = server.connect_narrow().come_back(token, &first);
+    let mut slow = server.connect_narrow().reconnect(token, &first);
     slow.begin();
     server.wait_for_metric("idlewild_backlogged_connections", 1.0);
     (first, slow)
@@ -72,7 +72,7 @@ fn missed_events_come_first_and_once_and_then_live_events() {
     server.publish(&json!({"to": {"topic": "olds"}, "data": "another topic"}));
     let some = server.publish(&json!({"to": {"users": ["9", "42", "7"]}, "data": "some"}));
     let all = server.publish(&json!({"to": {"all": true}, "data": "all"}));
-    let mut stream = server.come_back(&token, &first);
+    let mut stream = server.reconnect(&token, &first);
     let missed = [
         (own.as_str(), "own"),
         (&topic, "topic"),
@@ -86,7 +86,7 @@ fn missed_events_come_first_and_once_and_then_live_events() {
     assert_eq!(server.metric(GAPS), Some(0.0));
     // A stream without the topic has not missed the topic's events.
     let token = server.token("42");
-    let mut stream = server.come_back(&token, &first);
+    let mut stream = server.reconnect(&token, &first);
     expect(
         &mut stream,
         &[missed[0], missed[2], missed[3], (&live, "live")],
@@ -141,7 +141,7 @@ fn a_client_that_has_everything_gets_no_replay() {
     let token = server.token("42");
     server.publish(&json!({"to": {"user": "42"}, "data": "old"}));
     let last = server.publish(&json!({"to": {"user": "42"}, "data": "last"}));
-    let mut with_id = server.come_back(&token, &last);
+    let mut with_id = server.reconnect(&token, &last);
     // A client that never received anything gets no replay, because it sends no id.
     let mut without = server.stream("42");
     let live = server.publish(&json!({"to": {"user": "42"}, "data": "live"}));
@@ -160,7 +160,7 @@ fn an_id_that_is_not_retained_is_reported_as_a_gap() {
     let server = TestServer::with(|config| config.history.max_age = Duration::from_secs(60));
     let token = server.token("42");
     let origin = server.stream("43").position;
-    let mut stream = server.come_back(&token, "1-1");
+    let mut stream = server.reconnect(&token, "1-1");
     assert_eq!(stream.next().unwrap(), gap(&origin, "\"1-1\"", "null"));
     let older = server.publish(&json!({"to": {"user": "42"}, "data": "older"}));
     expect(&mut stream, &[(&older, "older")]);
@@ -181,7 +181,7 @@ fn an_id_that_is_not_retained_is_reported_as_a_gap() {
         "\u{fc}",
     ];
     for last in unknown {
-        let mut stream = server.come_back(&token, last);
+        let mut stream = server.reconnect(&token, last);
         let quoted = Value::from(last).to_string();
         assert_eq!(stream.position, "", "the first block has no id");
         assert_eq!(stream.next().unwrap(), gap(&old, &quoted, &oldest));
@@ -190,7 +190,7 @@ fn an_id_that_is_not_retained_is_reported_as_a_gap() {
     server.wait_for_metric(GAPS, 6.0);
     // Ids of other users' events are known as well, and so is the id right before the oldest event.
     for known in [&foreign, &old] {
-        let mut stream = server.come_back(&token, known);
+        let mut stream = server.reconnect(&token, known);
         assert_eq!(stream.position, *known);
         expect(&mut stream, &[(&own, "own")]);
     }
@@ -209,7 +209,7 @@ fn an_event_that_is_not_kept_is_delivered_and_never_replayed() {
     assert_eq!(stream.next().unwrap(), "event: message\ndata: fleeting\n\n");
     let after = server.publish(&json!({"to": {"user": "42"}, "data": "after"}));
     expect(&mut stream, &[(&after, "after")]);
-    let mut back = server.come_back(&token, &kept);
+    let mut back = server.reconnect(&token, &kept);
     expect(&mut back, &[(&after, "after")]);
     server.wait_for_metric("idlewild_history_events", 2.0);
     // It takes no space from events that are kept.
@@ -248,7 +248,7 @@ fn a_replay_larger_than_any_buffer_arrives_whole_at_a_slow_reader_and_live_event
         );
         next = end;
     }
-    let mut slow = server.connect_narrow().come_back(&token, &first);
+    let mut slow = server.connect_narrow().reconnect(&token, &first);
     slow.begin();
     server.wait_for_metric("idlewild_backlogged_connections", 1.0);
     // Live events during the replay all wait in the log, none of them in the client's backlog.
@@ -287,7 +287,7 @@ fn clients_that_reconnect_during_publishing_get_each_event_once_and_in_order() {
                     let mut random = fastrand::Rng::with_seed(client as u64);
                     let (mut last, mut seen, mut reconnects) = (start, 0, 0);
                     loop {
-                        let mut stream = server.come_back(&token, &last);
+                        let mut stream = server.reconnect(&token, &last);
                         reconnects += 1;
                         // It leaves again after a few events, at an arbitrary moment.
                         for _ in 0..random.usize(1..400) {
@@ -354,14 +354,14 @@ fn a_client_that_catches_up_gets_the_log_out_after_what_it_missed() {
     assert!(frames[100].contains("FORCE_LOGOUT"));
     // The new session's client, which was at the first event, is not logged out.
     let new = server.token_with("42", Some("new"), &[]);
-    let mut stream = server.come_back(&new, &first);
+    let mut stream = server.reconnect(&new, &first);
     for n in 0..100 {
         assert_eq!(number(&stream.next().unwrap()), n);
     }
     assert!(stream.next().unwrap().contains("secret"));
     assert!(stream.next().unwrap().contains("for all"));
     // The id of the change can be resumed from.
-    let mut stream = server.come_back(&new, &change);
+    let mut stream = server.reconnect(&new, &change);
     assert!(stream.next().unwrap().contains("secret"));
     assert_eq!(server.metric(GAPS), Some(0.0));
     server.wait_for_metric("idlewild_disconnects_total{reason=\"logged_out\"}", 1.0);
@@ -391,7 +391,7 @@ fn a_client_that_reads_more_slowly_than_events_expire_is_cut_off_and_gets_a_gap(
     }
     assert!(!slow.is_complete && seen < 500, "after {seen} events");
     server.wait_for_metric(SLOW, 1.0);
-    let mut back = server.come_back(&token, &last);
+    let mut back = server.reconnect(&token, &last);
     assert!(back.next().unwrap().contains("\nevent: replay_gap\n"));
 }
 
