@@ -1,11 +1,11 @@
-//! The admin listener: who may ask, what is there, and what it says of users.
+//! The admin listener: API keys, routes, presence and statistics.
 
 use serde_json::{Value, json};
 
 use crate::support::description::Description;
 use crate::support::{API_KEY, NOTIFICATIONS, TestServer, eventually, request};
 
-/// Every route of the contract that asks for the key, with its method.
+/// Every route of the contract that needs a key, with its method.
 const ROUTES: [(&str, &str); 10] = [
     ("POST", "/v1/events"),
     ("POST", "/v1/events/batch"),
@@ -20,7 +20,7 @@ const ROUTES: [(&str, &str); 10] = [
 ];
 const OPEN_ROUTES: [&str; 4] = ["/", "/healthz", "/readyz", "/metrics"];
 
-/// The error's code, where the body has the contract's shape and nothing else.
+/// The error's code. Checks that the body has exactly the form of the contract.
 #[track_caller]
 fn code(body: &Value) -> &str {
     assert_eq!(body.as_object().unwrap().len(), 1, "{body}");
@@ -31,14 +31,14 @@ fn code(body: &Value) -> &str {
 }
 
 #[test]
-fn every_route_but_health_metrics_and_the_page_asks_for_the_key() {
+fn every_route_except_health_metrics_and_the_page_needs_a_key() {
     let server = TestServer::start();
     let wrong = format!("Bearer {API_KEY}x");
     let basic = format!("Basic {API_KEY}");
     let shorter = format!("Bearer {}", &API_KEY[1..]);
     let token = format!("Bearer {}", server.token("42"));
     for (method, path) in ROUTES {
-        // So that no answer to a wrong key has to wait.
+        // So few that no answer to a wrong key is delayed.
         server.advance(std::time::Duration::from_secs(5));
         for key in [
             None,
@@ -65,11 +65,11 @@ fn every_route_but_health_metrics_and_the_page_asks_for_the_key() {
 }
 
 #[test]
-fn no_cache_keeps_an_answer_of_any_route() {
+fn no_response_may_be_cached() {
     let server = TestServer::start();
     let key = format!("Bearer {API_KEY}");
     let open = ["/healthz", "/readyz", "/metrics", "/v1/nowhere"].map(|path| ("GET", path));
-    // The live stream's own headers are asserted with the dashboard.
+    // The live stream's headers are checked in `dashboard`.
     let routes = ROUTES.iter().filter(|(_, path)| *path != "/v1/stats/live");
     for (method, path) in routes.copied().chain(open) {
         for headers in [&[][..], &[("Authorization", key.as_str())]] {
@@ -100,7 +100,7 @@ fn the_scheme_of_the_key_may_be_written_in_any_case() {
 }
 
 #[test]
-fn a_route_that_is_not_there_is_404_and_a_trailing_slash_changes_nothing() {
+fn an_unknown_route_is_404_and_a_trailing_slash_changes_nothing() {
     let server = TestServer::start();
     for path in [
         "/v1",
@@ -134,7 +134,7 @@ fn a_route_that_is_not_there_is_404_and_a_trailing_slash_changes_nothing() {
 }
 
 #[test]
-fn a_wrong_method_is_405_and_says_which_are_allowed() {
+fn a_wrong_method_is_405_with_the_allowed_ones() {
     let server = TestServer::start();
     let open = OPEN_ROUTES.map(|path| ("GET", path));
     for (allowed, path) in ROUTES.into_iter().chain(open) {
@@ -159,7 +159,7 @@ fn a_wrong_method_is_405_and_says_which_are_allowed() {
 }
 
 #[test]
-fn unknown_fields_and_what_is_no_json_are_refused() {
+fn unknown_fields_and_invalid_json_are_refused() {
     let server = TestServer::start();
     for (method, path, body) in [
         (
@@ -196,7 +196,7 @@ fn unknown_fields_and_what_is_no_json_are_refused() {
     let long = "x".repeat(257);
     let answer = server.admin("GET", &format!("/v1/users/{long}"), "");
     assert_eq!(answer.status, 400);
-    // None of that changed anything.
+    // None of these requests changed anything.
     server.stream("42");
 }
 
@@ -210,7 +210,7 @@ fn a_session_change_of_many_kilobytes_is_refused() {
 }
 
 #[test]
-fn presence_says_what_is_connected() {
+fn presence_lists_the_connections_of_a_user() {
     let server = TestServer::start();
     let nobody = server.admin("GET", "/v1/users/42", "").json();
     assert_eq!(
@@ -268,7 +268,7 @@ fn a_user_id_in_a_path_may_be_percent_encoded() {
 }
 
 #[test]
-fn presence_believes_the_proxy_about_the_address() {
+fn presence_has_the_address_that_the_proxy_sent() {
     let server = TestServer::start();
     let token = server.token("42");
     let mut client = server.connect();
@@ -281,7 +281,7 @@ fn presence_believes_the_proxy_about_the_address() {
 }
 
 #[test]
-fn ended_connections_get_their_end_and_may_come_back() {
+fn disconnected_clients_see_the_end_and_may_reconnect() {
     let server = TestServer::start();
     let (mut first, mut second) = (server.stream("42"), server.stream("42"));
     let mut other = server.stream("43");
@@ -301,7 +301,7 @@ fn ended_connections_get_their_end_and_may_come_back() {
 }
 
 #[test]
-fn stats_say_how_much_of_everything() {
+fn stats_have_all_numbers() {
     let server = TestServer::start();
     let mut stream = server.stream("42");
     server.publish(&json!({"to": {"user": "42"}, "data": 1}));
@@ -350,7 +350,7 @@ fn stats_say_how_much_of_everything() {
 }
 
 #[test]
-fn stats_tell_what_is_recent_from_what_was_ever() {
+fn stats_have_recent_rates_and_totals() {
     let server = TestServer::start();
     let mut stream = server.stream("42");
     let recent = || {
@@ -358,7 +358,7 @@ fn stats_tell_what_is_recent_from_what_was_ever() {
         stats["delivery"]["recent_p99_ms"].clone()
     };
     assert_eq!(recent(), Value::Null);
-    // Sampled once a second, and kept for ten.
+    // Sampled once per second, and kept for ten seconds.
     let second = || {
         server.advance(std::time::Duration::from_secs(1));
         std::thread::sleep(std::time::Duration::from_millis(5));
@@ -375,7 +375,7 @@ fn stats_tell_what_is_recent_from_what_was_ever() {
 }
 
 #[test]
-fn stats_and_presence_are_as_they_are_described() {
+fn stats_and_presence_match_the_openapi_document() {
     let server = TestServer::start();
     let _stream = server.stream_of(&server.token_with("42", Some("laptop"), &["news"]));
     let description = Description::of(&server);
@@ -385,7 +385,7 @@ fn stats_and_presence_are_as_they_are_described() {
 }
 
 #[test]
-fn the_description_lists_every_route() {
+fn the_openapi_document_lists_every_route() {
     let server = TestServer::start();
     let answer = server.admin("GET", "/openapi.json", "");
     assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -400,7 +400,7 @@ fn the_description_lists_every_route() {
 }
 
 #[test]
-fn health_is_a_word_and_readiness_an_answer() {
+fn health_is_plain_text_and_readiness_is_json() {
     let server = TestServer::start();
     let health = request(server.admin, "GET", "/healthz", &[], "");
     assert_eq!((health.status, health.body.trim()), (200, "ok"));

@@ -1,5 +1,5 @@
-//! The admin listener under load and against clients that are slow: health answers, answers arrive,
-//! and nobody holds a place for ever.
+//! The admin listener under load and with slow clients: health checks are answered, responses arrive,
+//! and no client occupies a place forever.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -35,14 +35,14 @@ fn connect(address: SocketAddr) -> TcpStream {
     socket
 }
 
-/// A connection that has had an answer, so that the server knows it, and stays.
+/// An open connection that has had a response, so that the server knows it.
 fn kept(address: SocketAddr) -> Client {
     let mut client = Client::connect(address);
     ask(&mut client);
     client
 }
 
-/// A request on a connection that stays open.
+/// Sends a request on a connection that stays open.
 fn ask(client: &mut Client) {
     client.send("GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n");
     let mut answer = Vec::new();
@@ -54,7 +54,7 @@ fn ask(client: &mut Client) {
     }
 }
 
-/// Whether the server has closed it, now.
+/// Returns true if the server has closed it by now.
 fn is_closed(socket: &TcpStream) -> bool {
     socket.set_nonblocking(true).unwrap();
     let peeked = socket.peek(&mut [0]);
@@ -66,14 +66,14 @@ fn is_closed(socket: &TcpStream) -> bool {
 }
 
 #[test]
-fn health_readiness_and_metrics_answer_although_all_places_are_taken() {
+fn health_readiness_and_metrics_respond_when_all_places_are_taken() {
     let server = limited();
     let addresses = admin_addresses(&server);
     let mut held: Vec<TcpStream> = Vec::new();
     for number in 0..4 * LIMIT {
         let mut socket = connect(addresses[number % 3]);
         if number % 2 == 0 {
-            // A body that never arrives holds its place no better than silence.
+            // A body that never arrives does not protect a connection either.
             let key = format!("Authorization: Bearer {API_KEY}");
             let head = format!(
                 "POST /v1/events HTTP/1.1\r\nHost: t\r\n{key}\r\nContent-Length: 9\r\n\r\n{{"
@@ -96,7 +96,7 @@ fn health_readiness_and_metrics_answer_although_all_places_are_taken() {
 }
 
 #[test]
-fn the_connection_that_is_idle_longest_is_closed_and_the_one_in_use_is_not() {
+fn the_connection_that_is_idle_longest_is_closed_and_a_busy_one_is_not() {
     let server = limited();
     let mut held: Vec<Client> = (0..LIMIT).map(|_| kept(server.admin)).collect();
     let mut used = held.remove(0);
@@ -111,7 +111,7 @@ fn the_connection_that_is_idle_longest_is_closed_and_the_one_in_use_is_not() {
 }
 
 #[test]
-fn a_connection_that_makes_room_is_logged_once_a_second() {
+fn evictions_are_logged_once_per_second() {
     let process = Process::serve(&format!("admin_max_connections = {LIMIT}"));
     let _held: Vec<Client> = (0..3 * LIMIT).map(|_| kept(process.admin())).collect();
     let line = |log: &str| log.matches("idle longest").count();
@@ -130,14 +130,14 @@ fn a_connection_that_makes_room_is_logged_once_a_second() {
 }
 
 #[test]
-fn a_body_that_does_not_come_is_given_up() {
+fn a_request_whose_body_does_not_arrive_times_out() {
     let server = TestServer::start();
     for path in ["/v1/events", "/v1/events/batch", "/v1/users/42/logout"] {
         let mut client = Client::connect(server.admin);
         client.send(format!(
             "POST {path} HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {API_KEY}\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"
         ));
-        // The server asks for the body, so it waits for it.
+        // The server asks for the body, so it is waiting for it.
         let mut go_on = [0; 25];
         client.socket.read_exact(&mut go_on).unwrap();
         assert!(go_on.starts_with(b"HTTP/1.1 100 "));
@@ -172,12 +172,12 @@ fn waited_for(address: SocketAddr) -> Client {
 }
 
 #[test]
-fn a_body_that_trickles_in_is_given_up_after_ten_minutes() {
+fn a_request_whose_body_trickles_in_times_out_after_ten_minutes() {
     let server = TestServer::start();
     let mut client = waited_for(server.admin);
     let mut answer = String::new();
     eventually("it is given up", || {
-        // Never silent for long.
+        // The client is never silent for long.
         if client.socket.write_all(b" ").is_err() {
             return true;
         }
@@ -189,7 +189,7 @@ fn a_body_that_trickles_in_is_given_up_after_ten_minutes() {
 }
 
 #[test]
-fn a_connection_whose_body_is_waited_for_is_idle() {
+fn a_connection_that_waits_for_a_body_is_idle() {
     let server = limited();
     let waiting: Vec<Client> = (0..LIMIT).map(|_| waited_for(server.admin)).collect();
     let _new = kept(server.admin);
@@ -203,15 +203,15 @@ fn a_connection_whose_body_is_waited_for_is_idle() {
     );
 }
 
-/// The answer to a request whose body is sent piece by piece, to the end, before it is read.
-fn answer_to_a_writer(address: SocketAddr, head: &str, pieces: usize, piece: &[u8]) -> String {
+/// The response to a client that sends its whole body, piece by piece, before it reads.
+fn response_to_a_writer(address: SocketAddr, head: &str, pieces: usize, piece: &[u8]) -> String {
     let mut socket = connect(address);
     socket.set_nodelay(true).unwrap();
     let length = pieces * piece.len();
     let head = format!("{head}Content-Length: {length}\r\n\r\n");
     socket.write_all(head.as_bytes()).unwrap();
     for _ in 0..pieces {
-        // The server has answered by now, and must go on reading all the same.
+        // The server has responded by now, and still has to read on.
         thread::sleep(Duration::from_millis(5));
         socket.write_all(piece).unwrap();
     }
@@ -221,7 +221,7 @@ fn answer_to_a_writer(address: SocketAddr, head: &str, pieces: usize, piece: &[u
 }
 
 #[test]
-fn an_answer_before_the_body_reaches_a_client_that_writes_slowly() {
+fn an_early_response_reaches_a_client_that_writes_slowly() {
     let server = TestServer::start();
     let wrong =
         "POST /v1/events HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer nobody's key at all\r\n";
@@ -229,7 +229,7 @@ fn an_answer_before_the_body_reaches_a_client_that_writes_slowly() {
         "PUT /v1/users/42/session HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {API_KEY}\r\n"
     );
     for (head, status) in [(wrong, 401), (right.as_str(), 413)] {
-        let answer = answer_to_a_writer(server.admin, head, 40, &[b'x'; 1_000]);
+        let answer = response_to_a_writer(server.admin, head, 40, &[b'x'; 1_000]);
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
             "{answer}"
@@ -239,7 +239,7 @@ fn an_answer_before_the_body_reaches_a_client_that_writes_slowly() {
 }
 
 #[test]
-fn an_answer_before_the_body_reaches_a_client_with_five_megabytes() {
+fn an_early_response_reaches_a_client_with_five_megabytes() {
     let server = TestServer::start();
     let wrong =
         "POST /v1/events HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer nobody's key at all\r\n";
@@ -254,7 +254,7 @@ fn an_answer_before_the_body_reaches_a_client_with_five_megabytes() {
         (right.as_str(), 413),
         (nowhere.as_str(), 404),
     ] {
-        let answer = answer_to_a_writer(server.admin, head, 5, &vec![b'x'; 1 << 20]);
+        let answer = response_to_a_writer(server.admin, head, 5, &vec![b'x'; 1 << 20]);
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
             "{answer}"
@@ -263,26 +263,26 @@ fn an_answer_before_the_body_reaches_a_client_with_five_megabytes() {
 }
 
 #[test]
-fn a_client_that_has_its_last_answer_and_stays_does_not_keep_its_place() {
+fn a_client_that_stays_after_its_last_response_loses_its_place() {
     let server = TestServer::start();
     let mut socket = connect(server.admin);
     socket
         .write_all(b"GET /healthz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
         .unwrap();
     let mut answer = String::new();
-    // To the server's end, while ours stays open.
+    // Reads until the server shuts down its side, while ours stays open.
     socket.read_to_string(&mut answer).unwrap();
     assert!(answer.ends_with("ok\n"));
     eventually("the server has closed its socket", || {
         server.advance(Duration::from_secs(1));
-        // Whatever is sent to a closed socket is reset.
+        // Bytes that are sent to a closed socket cause a reset.
         socket.write_all(b"x").is_err()
     });
     let _ = socket.shutdown(Shutdown::Both);
 }
 
 #[test]
-fn a_peer_that_is_gone_is_found_out() {
+fn keep_alive_detects_a_peer_that_disappeared() {
     let server = TestServer::start();
     let client = kept(server.admin);
     let hex = |address: SocketAddr| match address.ip() {
@@ -298,13 +298,13 @@ fn a_peer_that_is_gone_is_found_out() {
     );
     let sockets = fs::read_to_string("/proc/self/net/tcp").unwrap();
     let line = sockets.lines().find(|line| line.contains(&ends)).unwrap();
-    // proc(5): the fifth field's first number is the timer that runs, and 2 is keepalive's.
+    // proc(5): the fifth field begins with the active timer, and 2 is keep-alive.
     let timer = line.split_whitespace().nth(5).unwrap();
     assert!(timer.starts_with("02:"), "{line}");
 }
 
 #[test]
-fn wrong_keys_are_slowed_down_and_a_right_one_is_not() {
+fn wrong_keys_are_delayed_and_a_valid_one_is_not() {
     let server = TestServer::start();
     let ask = |key: &str| {
         let headers = [("Authorization", key)];
@@ -313,7 +313,7 @@ fn wrong_keys_are_slowed_down_and_a_right_one_is_not() {
     for _ in 0..20 {
         assert_eq!(ask("Bearer not the key").status, 401);
     }
-    // The clock stands still: five wait, and to wait for more is too much.
+    // The clock stands still: five requests wait, and the next is refused.
     let mut asked: Vec<Client> = (0..8)
         .map(|_| {
             let mut client = Client::connect(server.admin);
@@ -329,7 +329,7 @@ fn wrong_keys_are_slowed_down_and_a_right_one_is_not() {
     });
     assert_eq!(ask("Bearer not the key").status, 429);
     assert_eq!(ask(&format!("Bearer {API_KEY}")).status, 200);
-    // No key at all is no guess.
+    // A request without a key is not counted as a guess.
     assert_eq!(
         request(server.admin, "GET", "/v1/stats", &[], "").status,
         401
@@ -352,7 +352,7 @@ fn wrong_keys_are_slowed_down_and_a_right_one_is_not() {
 }
 
 #[test]
-fn readiness_says_when_no_more_streams_fit() {
+fn readiness_reports_a_full_server() {
     let server = TestServer::with(|config| config.max_connections = 1);
     let ready = || {
         let answer = request(server.admin, "GET", "/readyz", &[], "");
@@ -368,7 +368,7 @@ fn readiness_says_when_no_more_streams_fit() {
 }
 
 #[test]
-fn a_head_of_health_readiness_and_metrics_has_no_body() {
+fn head_of_health_readiness_and_metrics_has_no_body() {
     let server = TestServer::start();
     for path in ["/healthz", "/readyz", "/metrics"] {
         let head = request(server.admin, "HEAD", path, &[], "");
@@ -381,10 +381,10 @@ fn a_head_of_health_readiness_and_metrics_has_no_body() {
     assert_eq!(head.header("content-length"), Some("3"));
 }
 
-/// Starts with exactly the descriptors that the configuration check asks for, and fills every place
-/// there is.
+/// Starts with exactly as many descriptors as the configuration check requires, and fills every
+/// place.
 #[test]
-fn the_descriptors_that_are_asked_for_suffice_when_everything_is_full() {
+fn the_required_descriptors_suffice_when_every_place_is_taken() {
     let file =
         config("shards = 2\nmax_connections = 20\nmax_handshakes = 10\nadmin_max_connections = 24")
             .replace(

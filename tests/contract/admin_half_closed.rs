@@ -1,4 +1,4 @@
-//! Clients of the admin listener that end their side of the connection behind their request.
+//! Admin clients that shut down their side of the connection after the request.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use crate::support::{API_KEY, PATIENCE, TestServer, eventually};
 
-/// A server with both kinds of admin listener, whose application's log is on disk, so that
-/// answers take a moment.
+/// A server with a TCP and a unix admin listener. Its history is on disk, so that responses take a
+/// moment.
 struct Both {
     server: TestServer,
     directory: TempDir,
@@ -27,7 +27,7 @@ impl Both {
         Self { server, directory }
     }
 
-    /// What comes back for this, over each kind.
+    /// The responses to these bytes, over each kind of listener.
     fn answers(&self, requests: &str) -> [String; 2] {
         [
             Self::answer(self.tcp(), requests),
@@ -59,7 +59,7 @@ impl Both {
 struct HalfClosed<S>(S, fn(&S));
 
 impl<S: Write> HalfClosed<S> {
-    /// The socket once all is sent and its end with it.
+    /// A socket on which everything has been sent and our side is shut down.
     fn send(mut self, requests: &str) -> S {
         self.0.write_all(requests.as_bytes()).unwrap();
         (self.1)(&self.0);
@@ -75,7 +75,7 @@ fn with_key(request: &str, body: &str) -> String {
 }
 
 #[test]
-fn they_get_their_answer_from_every_route() {
+fn they_get_a_response_from_every_route() {
     let both = Both::start();
     let event = r#"{"to":{"all":true},"data":1}"#;
     for (request, status) in [
@@ -100,7 +100,7 @@ fn they_get_their_answer_from_every_route() {
 }
 
 #[test]
-fn they_get_every_answer_to_requests_sent_together() {
+fn they_get_every_response_to_pipelined_requests() {
     let both = Both::start();
     let event = with_key("POST /v1/events", r#"{"to":{"all":true},"data":1}"#);
     for answer in both.answers(&event.repeat(5)) {
@@ -109,13 +109,13 @@ fn they_get_every_answer_to_requests_sent_together() {
 }
 
 #[test]
-fn they_get_an_answer_that_takes_its_time() {
+fn they_get_a_delayed_response() {
     let both = Both::start();
     let wrong = "GET /v1/stats HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer no such key\r\nConnection: close\r\n\r\n";
     for _ in 0..20 {
         assert!(Both::answer(both.tcp(), wrong).starts_with("HTTP/1.1 401 "));
     }
-    // From now on wrong keys wait, and the clock stands still.
+    // From now on, wrong keys wait, because the clock stands still.
     let mut socket = both.tcp().send(wrong);
     let answer = std::thread::spawn(move || {
         let mut answer = String::new();
@@ -131,7 +131,7 @@ fn they_get_an_answer_that_takes_its_time() {
 }
 
 #[test]
-fn one_that_ends_before_its_body_is_told_so() {
+fn a_body_that_ends_too_early_is_reported_to_the_client() {
     let both = Both::start();
     for path in ["/v1/events", "/v1/events/batch"] {
         let head = with_key(&format!("POST {path}"), "1234").replace("1234", "{");
@@ -143,10 +143,10 @@ fn one_that_ends_before_its_body_is_told_so() {
 }
 
 #[test]
-fn under_the_live_stream_an_end_means_that_the_client_has_gone() {
+fn during_the_live_stream_an_end_closes_the_connection() {
     let both = Both::start();
     let live = with_key("GET /v1/stats/live", "");
-    // What comes before the end says nothing.
+    // Input before the end has no meaning.
     let with_more = format!("{live}{}", "x".repeat(200_000));
     // The clock stands still: no event is written that could fail.
     for answer in [both.answers(&live), both.answers(&with_more)].concat() {

@@ -1,4 +1,4 @@
-//! Who a client says it is: which credential decides, tickets, and tokens that end.
+//! Authentication: which credential decides, tickets, and tokens that expire.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::{
 
 const NOW_S: u64 = START_UNIX_MS / 1_000;
 
-/// Asks for a stream with these header lines.
+/// Opens a stream with these header lines.
 fn ask(server: &TestServer, query: &str, lines: &str) -> Stream {
     let mut client = server.connect();
     client.send(format!(
@@ -52,7 +52,7 @@ fn use_ticket(server: &TestServer, ticket: &str) -> Stream {
     server.open(&format!("{NOTIFICATIONS}?ticket={ticket}"))
 }
 
-/// Whether the user has an open stream.
+/// Returns true if the user has an open stream.
 fn is_online(server: &TestServer, user: &str) -> bool {
     let answer = server.admin("GET", &format!("/v1/users/{user}"), "");
     answer.json()["online"].as_bool().unwrap()
@@ -107,7 +107,7 @@ fn the_first_credential_present_decides() {
 }
 
 #[test]
-fn a_bad_credential_is_not_rescued_by_a_good_one_behind_it() {
+fn a_valid_credential_after_an_invalid_one_is_ignored() {
     let server = TestServer::start();
     let good = server.token("42");
     let ticket = || ticket(&server, &good);
@@ -151,7 +151,7 @@ fn the_cookie_has_the_configured_name() {
 }
 
 #[test]
-fn a_ticket_is_made_from_a_header_or_a_cookie_only() {
+fn tickets_are_issued_only_for_a_header_or_a_cookie() {
     let server = TestServer::start();
     let token = server.token("42");
     let answer = trade(&server, &token);
@@ -193,7 +193,7 @@ fn a_ticket_works_once() {
 }
 
 #[test]
-fn a_ticket_whose_token_has_ended_is_refused() {
+fn a_ticket_whose_token_has_expired_is_refused() {
     let server = TestServer::with(|config| config.auth.leeway = Duration::from_secs(1));
     let claims = Claims {
         user: "42",
@@ -234,7 +234,7 @@ fn a_ticket_used_by_many_at_once_works_once() {
 }
 
 #[test]
-fn a_late_ticket_is_refused() {
+fn an_expired_ticket_is_refused() {
     let server = TestServer::start();
     let token = server.token("42");
     let (early, late) = (ticket(&server, &token), ticket(&server, &token));
@@ -245,7 +245,7 @@ fn a_late_ticket_is_refused() {
 }
 
 #[test]
-fn a_ticket_made_before_a_log_out_is_refused_after_it() {
+fn a_ticket_from_before_a_log_out_is_refused() {
     let server = TestServer::start();
     let ticket = ticket(&server, &server.token("42"));
     server.advance(Duration::from_secs(1));
@@ -268,7 +268,7 @@ fn a_ticket_of_another_session_is_refused_after_the_change() {
 }
 
 #[test]
-fn a_ticket_is_no_way_around_the_limit() {
+fn a_ticket_does_not_bypass_the_limit_per_user() {
     let server = TestServer::start();
     let tickets: Vec<_> = (0..6)
         .map(|_| ticket(&server, &server.token("42")))
@@ -319,7 +319,7 @@ fn a_stream_ends_with_its_token() {
 }
 
 #[test]
-fn a_token_inside_the_leeway_opens_a_stream_that_ends_with_the_leeway() {
+fn a_token_within_the_leeway_opens_a_stream_that_ends_with_the_leeway() {
     let server = TestServer::start();
     let path = format!("{NOTIFICATIONS}?token={}", server.token("42"));
     server.advance(Duration::from_secs(3_603));
@@ -334,7 +334,7 @@ fn a_token_inside_the_leeway_opens_a_stream_that_ends_with_the_leeway() {
 }
 
 #[test]
-fn a_stream_outlives_its_token_where_that_is_configured() {
+fn a_stream_outlives_its_token_if_configured() {
     let server = TestServer::with(|config| config.auth.on_expiry = OnExpiry::Keep);
     let mut stream = server.stream("42");
     server.advance(Duration::from_secs(4_000));
@@ -350,14 +350,14 @@ fn a_stream_outlives_its_token_where_that_is_configured() {
     assert!(is_online(&server, "42"));
 }
 
-/// A token of these claims, whatever they are.
+/// A token with exactly these claims.
 fn sign(algorithm: Algorithm, secret: &str, claims: &Value) -> String {
     let key = EncodingKey::from_secret(secret.as_bytes());
     jsonwebtoken::encode(&Header::new(algorithm), claims, &key).unwrap()
 }
 
 #[test]
-fn tokens_in_order_are_taken_as_they_come_from_other_signers() {
+fn valid_tokens_of_other_libraries_are_accepted() {
     let server = TestServer::start();
     for claims in [
         json!({"user_id": "42", "exp": NOW_S + 60}),

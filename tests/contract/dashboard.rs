@@ -1,4 +1,4 @@
-//! The dashboard's page, and the stream that it lives from.
+//! The dashboard's page and the live stream that it reads.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::{
     API_KEY, Answer, Client, NOTIFICATIONS, Stream, TestServer, eventually, request,
 };
 
-/// Live streams at once.
+/// Highest number of live streams.
 const MAX_STREAMS: usize = 16;
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -29,7 +29,7 @@ fn open_with(server: &TestServer, key: &str) -> Stream {
     client.stream()
 }
 
-/// An open live stream; what it began with has been read.
+/// Opens a live stream and reads its first events.
 #[track_caller]
 fn live(server: &TestServer) -> Stream {
     let mut stream = open_with(server, API_KEY);
@@ -46,7 +46,7 @@ fn next(stream: &mut Stream) -> Option<Event> {
     Some((name.to_owned(), serde_json::from_str(data).unwrap()))
 }
 
-/// The next event of this name.
+/// The next event with this name.
 #[track_caller]
 fn next_named(stream: &mut Stream, name: &str) -> Value {
     loop {
@@ -65,7 +65,7 @@ fn refusals(server: &TestServer) -> Vec<Value> {
 }
 
 #[test]
-fn the_dashboard_needs_nothing_but_itself_and_no_key() {
+fn the_dashboard_loads_nothing_else_and_needs_no_key() {
     let server = TestServer::start();
     let page = request(server.admin, "GET", "/", &[], "");
     assert_self_contained(&page);
@@ -78,7 +78,7 @@ fn the_dashboard_needs_nothing_but_itself_and_no_key() {
 }
 
 #[test]
-fn a_live_stream_begins_with_what_is_and_goes_on_each_second() {
+fn a_live_stream_begins_with_the_current_state_and_continues_every_second() {
     let server = TestServer::start();
     let described = Description::of(&server);
     let mut stream = open_with(&server, API_KEY);
@@ -103,7 +103,7 @@ fn a_live_stream_begins_with_what_is_and_goes_on_each_second() {
         described.covers("Stats", &stats);
         assert_eq!(stats["uptime_s"], second);
         assert_eq!(stats["connections"], 1);
-        // The first point was taken with the first second, and then one each five.
+        // The first second has a point, and then every fifth.
         if second % 5 == 1 {
             let (name, point) = next(&mut stream).unwrap();
             assert_eq!(
@@ -116,7 +116,7 @@ fn a_live_stream_begins_with_what_is_and_goes_on_each_second() {
 }
 
 #[test]
-fn fifteen_minutes_are_kept_and_no_more() {
+fn the_history_covers_fifteen_minutes() {
     let server = TestServer::start();
     let mut stream = live(&server);
     let mut user = server.stream("42");
@@ -144,7 +144,7 @@ fn fifteen_minutes_are_kept_and_no_more() {
 }
 
 #[test]
-fn a_seventeenth_live_stream_waits_for_one_to_close() {
+fn a_seventeenth_live_stream_is_refused_until_one_closes() {
     let server = TestServer::start();
     let mut streams: Vec<Stream> = (0..MAX_STREAMS).map(|_| live(&server)).collect();
     let mut refused = open_with(&server, API_KEY);
@@ -172,14 +172,14 @@ fn a_live_stream_ends_with_its_key() {
     config.admin.api_keys.clear();
     server.server.as_ref().unwrap().reload(&config).unwrap();
     server.advance(SECOND);
-    // With what it began with, and its end.
+    // Reads the first events, and then the end.
     assert_eq!(ends.rest().len(), 3);
     next_named(&mut stays, "stats");
     assert_eq!(open_with(&server, "revoked soon").status, 401);
 }
 
 #[test]
-fn a_live_stream_tells_of_the_drain_and_ends_with_it() {
+fn a_live_stream_reports_the_drain_and_ends_with_it() {
     let mut server = TestServer::with(|config| {
         // Two streams end within the first second, and two are left.
         config.shards = 1;
@@ -212,12 +212,12 @@ fn a_live_stream_tells_of_the_drain_and_ends_with_it() {
 }
 
 #[test]
-fn a_reader_that_stalls_is_cut_off_and_holds_up_nobody() {
+fn a_stalled_subscriber_is_disconnected_and_delays_no_other() {
     let server = TestServer::start();
     let mut reads = live(&server);
     let mut stalls = Client::connect(server.admin);
     ask_for_live(&mut stalls, API_KEY);
-    // Some 3 KB a second: after ten minutes, 2 MB have found no room.
+    // About 3 KB per second: after ten minutes, 2 MB do not fit into the buffers.
     for _ in 0..600 {
         server.advance(SECOND);
         next_named(&mut reads, "stats");
@@ -228,7 +228,7 @@ fn a_reader_that_stalls_is_cut_off_and_holds_up_nobody() {
 }
 
 #[test]
-fn refusals_are_listed_with_who_and_why() {
+fn refusals_are_listed_with_user_and_reason() {
     let server = TestServer::with(|config| config.max_connections_per_user = 1);
     assert!(refusals(&server).is_empty());
     let token = server.token_with("42", None, &["news"]);
@@ -253,7 +253,7 @@ fn refusals_are_listed_with_who_and_why() {
     );
     assert_eq!(asked.status, 403);
     server.advance(SECOND);
-    // The ones before count until they are closed.
+    // The earlier streams count until they are closed.
     server.wait_for_metric("idlewild_handshakes_in_flight", 0.0);
     let mut silent = server.connect();
     silent.send("GET");
@@ -282,7 +282,7 @@ fn refusals_are_listed_with_who_and_why() {
 }
 
 #[test]
-fn many_refusals_in_a_second_are_counted_at_the_last_one_listed() {
+fn further_refusals_in_a_second_are_only_counted() {
     let server = TestServer::start();
     for _ in 0..10 {
         assert_eq!(server.get(NOTIFICATIONS).status, 401);
@@ -295,7 +295,7 @@ fn many_refusals_in_a_second_are_counted_at_the_last_one_listed() {
 }
 
 #[test]
-fn a_refused_ticket_is_listed_too() {
+fn a_refused_ticket_request_is_listed() {
     let server = TestServer::start();
     let path = format!("{}/sse/ticket/", crate::support::BASE);
     let refused: Answer = request(server.public, "POST", &path, &[], "");
@@ -304,10 +304,10 @@ fn a_refused_ticket_is_listed_too() {
 }
 
 #[test]
-fn a_live_stream_tells_new_refusals_once() {
+fn a_live_stream_sends_new_refusals_once() {
     let server = TestServer::start();
     let mut stream = live(&server);
-    // What came with the second before.
+    // The refusals of the second before.
     let mut before = || {
         server.advance(SECOND);
         let events = std::iter::from_fn(|| next(&mut stream));

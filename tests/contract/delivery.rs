@@ -1,4 +1,4 @@
-//! What reaches whom, in which order, in which form.
+//! Delivery: recipients, order and framing.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +37,7 @@ fn take(stream: &mut Stream, count: usize) -> Vec<String> {
 }
 
 #[test]
-fn each_client_gets_what_is_for_it_in_the_order_it_was_published() {
+fn each_client_gets_its_events_in_the_order_of_publishing() {
     const CLIENTS: usize = 200;
     const EVENTS: usize = 5_000;
     let server = TestServer::start();
@@ -85,12 +85,12 @@ fn each_client_gets_what_is_for_it_in_the_order_it_was_published() {
 }
 
 #[test]
-fn a_client_that_joins_in_the_middle_gets_only_what_comes_later() {
+fn a_client_that_joins_during_a_batch_gets_only_later_events() {
     let server = TestServer::start();
     let join =
         |user: usize| server.stream_of(&server.token_with(&format!("u{user}"), None, &["t"]));
-    // Enough of them that the first batch is still on its way when the late ones join: broadcasts
-    // and topics by turns leave one by one.
+    // Enough clients that the first batch is still being delivered when the late ones join. Broadcasts and
+    // events for the topic alternate, so they are not combined.
     let mut early: Vec<Stream> = (0..200).map(join).collect();
     let events = |from: usize| -> Vec<Value> {
         (from..from + 100)
@@ -114,9 +114,9 @@ fn a_client_that_joins_in_the_middle_gets_only_what_comes_later() {
 }
 
 #[test]
-fn clients_that_join_a_busy_server_miss_and_repeat_nothing_from_there_on() {
+fn clients_that_join_a_busy_server_miss_and_repeat_nothing() {
     const JOINS: usize = 40;
-    // Nobody reads before all have joined, however long that takes.
+    // Large enough for all events, because no client reads before all have joined.
     let server = TestServer::with(|config| config.max_backlog_bytes = 64 * 1024 * 1024);
     let has_joined = AtomicBool::new(false);
     let mut streams: Vec<(usize, Stream)> = Vec::new();
@@ -151,7 +151,7 @@ fn clients_that_join_a_busy_server_miss_and_repeat_nothing_from_there_on() {
 }
 
 #[test]
-fn events_that_leave_together_are_a_chunk_each() {
+fn events_that_are_sent_together_have_a_chunk_each() {
     let server = TestServer::start();
     let mut client = server.connect();
     let token = server.token("42");
@@ -164,7 +164,7 @@ fn events_that_leave_together_are_a_chunk_each() {
         .map(|n| json!({"to": {"user": "42"}, "data": data(n)}))
         .collect();
     batch(&server, &events);
-    // Asked behind them in the same queue.
+    // This command is in the same queue, after the events.
     server.admin("DELETE", "/v1/users/42/connections", "");
     let bytes = client.read_to_end();
     let text = String::from_utf8(bytes).unwrap();
@@ -197,7 +197,7 @@ fn events_that_leave_together_are_a_chunk_each() {
 }
 
 #[test]
-fn a_topic_reaches_those_who_asked_for_it_and_may() {
+fn a_topic_reaches_clients_that_subscribed_and_are_allowed_to() {
     let server = TestServer::start();
     let token = server.token_with("42", None, &["orders/*", "shop/**", "news"]);
     let with = |query: &str| {
@@ -215,7 +215,7 @@ fn a_topic_reaches_those_who_asked_for_it_and_may() {
         ),
         ("rest", with("&topic=shop")),
     ]);
-    // A user's own events come whatever the topics are.
+    // Events for the user arrive regardless of topics.
     for (topic, reached) in [
         ("news", vec!["", "two"]),
         ("orders/1", vec!["one", "two"]),
@@ -242,12 +242,12 @@ fn a_topic_reaches_those_who_asked_for_it_and_may() {
 }
 
 #[test]
-fn a_topic_that_nobody_listens_to_any_more_reaches_nobody() {
+fn a_topic_without_subscribers_reaches_nobody() {
     let server = TestServer::start();
     let token = server.token_with("42", None, &["news"]);
     drop(server.stream_of(&token));
     server.wait_for_metric("idlewild_connections{transport=\"sse\"}", 0.0);
-    // In the slot that became free, somebody else who did not ask.
+    // Another client, without the topic, gets the slot that became free.
     let mut other = server.stream("43");
     server.publish(&json!({"to": {"topic": "news"}, "data": 1}));
     server.publish(&json!({"to": {"user": "43"}, "data": 2}));
@@ -255,7 +255,7 @@ fn a_topic_that_nobody_listens_to_any_more_reaches_nobody() {
 }
 
 #[test]
-fn an_old_client_gets_bare_frames_until_the_close() {
+fn an_http_1_0_client_gets_raw_frames_until_the_close() {
     let server = TestServer::start();
     let token = server.token("42");
     let mut client = Client::connect(server.public);
@@ -302,7 +302,7 @@ fn a_stream_has_up_to_32_topics_of_up_to_256_bytes() {
     assert_eq!(ask(&["x".repeat(257)]).status, 400);
     let mut topics = numbered(31);
     topics.push("x".repeat(256));
-    // Named twice, a topic is one.
+    // A topic that is named twice counts once.
     topics.push("t0".to_owned());
     let mut stream = ask(&topics);
     assert_eq!(stream.status, 200, "{}", stream.head);
@@ -314,7 +314,7 @@ fn a_stream_has_up_to_32_topics_of_up_to_256_bytes() {
     let presence = server.admin("GET", "/v1/users/42", "").json();
     let named = presence["connections"][0]["topics"].as_array().unwrap();
     assert_eq!(named.len(), 32);
-    // None asked for is all that the token names outright: those, too, are 32 at the most.
+    // Without topics in the request, all topics that the token names count, and 32 is the limit as well.
     let many = numbered(33);
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let with = |topics: &[&str]| {

@@ -1,4 +1,4 @@
-//! The demo page: with `--dev`, and with nothing else.
+//! The demo page, which is served only with `--dev`.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::support::page::assert_self_contained;
 use crate::support::{TestServer, request};
 
 #[test]
-fn the_demo_page_needs_nothing_but_itself() {
+fn the_demo_page_loads_nothing_else() {
     let server = TestServer::start();
     let page = server.get("/");
     assert_self_contained(&page);
@@ -22,7 +22,7 @@ fn the_demo_page_needs_nothing_but_itself() {
 }
 
 #[test]
-fn the_demo_page_knows_where_the_routes_and_the_admin_side_are() {
+fn the_demo_page_has_the_paths_of_the_routes_and_the_admin_address() {
     let server = TestServer::with(|config| config.base_path = "/a\"&b".parse().unwrap());
     let page = server.get("/?token=x").body;
     assert!(

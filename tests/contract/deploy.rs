@@ -1,4 +1,4 @@
-//! What `deploy/` and docs/operations.md say about the server, held against the server.
+//! Checks `deploy/` and docs/operations.md against the server.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,20 +11,20 @@ use crate::support::{SECRET, TestServer, request};
 
 const ALERTS: &str = "deploy/prometheus/alerts.yml";
 const GUIDE: &str = "docs/operations.md";
-/// Where metrics are named.
+/// Files that name metrics.
 const WATCHERS: [&str; 4] = [
     ALERTS,
     "deploy/prometheus/alerts_test.yml",
     "deploy/grafana/idlewild.json",
     GUIDE,
 ];
-/// Labels that Prometheus adds, or that a query makes up.
+/// Labels that Prometheus adds or that a query creates.
 const NOT_OURS: [&str; 3] = ["job", "instance", "le"];
-/// What a drain takes beyond `drain_timeout`: the last streams, and the history.
+/// Time that a drain takes after `drain_timeout`, for the last streams and the history.
 const AFTER_THE_DRAIN: Duration = Duration::from_secs(4);
 
 #[test]
-fn every_metric_that_is_watched_is_on_the_page() {
+fn every_metric_that_alerts_and_dashboards_use_exists() {
     let server = TestServer::start();
     let page = request(server.admin, "GET", "/metrics", &[], "").body;
     for file in WATCHERS {
@@ -69,7 +69,7 @@ fn selectors_are_found_in_yaml_and_in_json() {
 }
 
 #[test]
-fn every_alert_has_its_heading_and_every_heading_its_alert() {
+fn every_alert_has_a_heading_and_every_heading_an_alert() {
     let alerts: BTreeSet<String> = values(&read(ALERTS), "- alert:").collect();
     assert!(alerts.len() > 10, "{alerts:?}");
     let headings: BTreeSet<String> = values(&read(GUIDE), "### ")
@@ -88,7 +88,7 @@ fn every_alert_has_its_heading_and_every_heading_its_alert() {
 }
 
 #[test]
-fn what_is_shipped_as_configuration_is_accepted() {
+fn shipped_configuration_files_are_accepted() {
     let package = "deploy/debian/idlewild.toml";
     let config = accepted(&read(package), &[]);
     assert_eq!(
@@ -102,7 +102,7 @@ fn what_is_shipped_as_configuration_is_accepted() {
     let config = accepted(&unindented.join("\n"), &[]);
     assert_eq!(config.listen[0].to_string(), "0.0.0.0:8000");
 
-    // The image's variables would beat a file that somebody mounts, so it has none.
+    // The image sets no variables, because they would override a mounted file.
     let image = read("deploy/Dockerfile");
     assert!(!image.contains("IDLEWILD_"));
     let command = image.lines().find_map(|line| line.strip_prefix("CMD "));
@@ -129,14 +129,14 @@ fn what_is_shipped_as_configuration_is_accepted() {
 }
 
 #[test]
-fn the_admin_socket_is_told_from_the_public_ones() {
+fn the_admin_socket_has_its_own_name() {
     let names = |socket| values(&read(socket), "FileDescriptorName=").collect::<Vec<_>>();
     assert_eq!(names("deploy/systemd/idlewild-admin.socket"), ["admin"]);
     assert!(names("deploy/systemd/idlewild.socket").is_empty());
 }
 
 #[test]
-fn whoever_stops_the_server_gives_it_time_to_drain() {
+fn every_stop_timeout_is_long_enough_for_the_drain() {
     let needed = Config::default().drain_timeout + AFTER_THE_DRAIN;
     for (file, key) in [
         ("deploy/systemd/idlewild.service", "TimeoutStopSec="),
@@ -153,7 +153,7 @@ fn whoever_stops_the_server_gives_it_time_to_drain() {
 }
 
 #[test]
-fn what_the_package_is_made_of_is_there() {
+fn every_file_of_the_package_exists() {
     let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
     let package = &manifest["package"]["metadata"]["deb"];
     let assets = package["assets"].as_array().unwrap();
@@ -176,7 +176,7 @@ fn what_the_package_is_made_of_is_there() {
     assert!(root().join(scripts).join("postinst").is_file());
 }
 
-/// Loads a configuration as the server does; a secret's file is put where one is named.
+/// Loads a configuration as the server does. Creates the file of a secret if one is named.
 fn accepted(file: &str, variables: &[(&str, &str)]) -> Config {
     let directory = tempfile::tempdir().unwrap();
     let secret = directory.path().join("secret");
@@ -200,23 +200,23 @@ fn accepted(file: &str, variables: &[(&str, &str)]) -> Config {
     .unwrap()
 }
 
-/// What stands behind `key` at the start of a line.
+/// The values of lines that begin with `key`.
 fn values<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = String> + 'a {
     text.lines()
         .filter_map(move |line| line.trim().strip_prefix(key))
         .map(|value| value.trim().trim_matches('"').to_owned())
 }
 
-/// The server's metrics that a text names.
+/// The server's metrics that a text contains.
 fn metrics(text: &str) -> BTreeSet<&str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
         .filter(|word| word.starts_with("idlewild_") || word.starts_with("process_"))
         .collect()
 }
 
-/// Each (metric, label, value) that a query selects by; no value where only the label is named.
+/// Each (metric, label, value) that a query selects. The value is empty if only the label is named.
 fn selectors(text: &str) -> Vec<(String, String, String)> {
-    // JSON escapes the quotes.
+    // In JSON, quotes are escaped.
     let text = text.replace("\\\"", "\"");
     let mut found = Vec::new();
     for (start, _) in text.match_indices('{') {
@@ -230,7 +230,7 @@ fn selectors(text: &str) -> Vec<(String, String, String)> {
             continue;
         }
         for matcher in inside.split(',') {
-            // `idlewild_connects_total{transport}` in the guide: any value of it.
+            // `idlewild_connects_total{transport}` in the guide stands for any value.
             let (label, value) = matcher.split_once('=').unwrap_or((matcher, ""));
             let label = label.trim_end_matches('!').trim();
             if NOT_OURS.contains(&label) {
@@ -247,7 +247,7 @@ fn selectors(text: &str) -> Vec<(String, String, String)> {
     found
 }
 
-/// The name in a line of the page.
+/// The metric's name in a line of the metrics page.
 fn metric_of(line: &str) -> &str {
     line.split(['{', ' ']).next().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Descriptors: private tables, and running out.
+//! Descriptor tables per shard, and running out of descriptors.
 
 use std::collections::HashSet;
 use std::fs;
@@ -31,7 +31,7 @@ fn publish(process: &Process, event: &str) {
     assert_eq!(answer.status, 202, "{}", answer.body);
 }
 
-/// The descriptors of each shard thread's table, by the thread's name.
+/// The descriptors in each shard thread's table, by the thread's name.
 fn tables(process: &Process) -> Vec<(String, HashSet<String>)> {
     let pid = process.pid().as_raw_nonzero();
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
@@ -41,7 +41,7 @@ fn tables(process: &Process) -> Vec<(String, HashSet<String>)> {
         let name = fs::read_to_string(task.join("comm")).unwrap();
         if name.starts_with("shard-") {
             let fds = fs::read_dir(task.join("fd")).unwrap();
-            // What a number stands for tells sockets apart: `socket:[inode]`.
+            // The link's target identifies a socket: `socket:[inode]`.
             let targets = fds
                 .filter_map(|fd| fs::read_link(fd.unwrap().path()).ok())
                 .map(|target| target.to_string_lossy().into_owned())
@@ -96,21 +96,21 @@ fn running_out_of_descriptors_neither_spins_nor_ends_a_shard() {
     let mut admin = Client::connect(process.admin()).open("/metrics");
     admin.body();
     let limit = limit_of(&process);
-    // The soft limit goes to where every new descriptor is one too many.
+    // The soft limit is so low that every new descriptor exceeds it.
     let lowered = Rlimit {
         current: Some(3),
         maximum: limit.maximum,
     };
     prlimit(Some(process.pid()), Resource::Nofile, lowered).unwrap();
     let public = process.public();
-    // By itself, because a handshake waits as well.
+    // On a thread of its own, because a TLS handshake has to wait as well.
     let waiting = std::thread::spawn(move || Client::connect(public).open("/healthz").status);
     let mut errors = 0;
     eventually("accepting has failed a few times", || {
         errors = metric(&mut admin, "idlewild_accept_errors_total");
         errors >= 3
     });
-    // At ten tries a second and listener this takes a moment; a loop that spins makes thousands.
+    // With ten attempts per second and listener, this takes a moment. A busy loop makes thousands.
     assert!(errors < 100, "{errors} tries");
     prlimit(Some(process.pid()), Resource::Nofile, limit).unwrap();
     assert_eq!(waiting.join().unwrap(), 200);
@@ -118,7 +118,7 @@ fn running_out_of_descriptors_neither_spins_nor_ends_a_shard() {
     assert!(before.next().unwrap().contains("alive"));
 }
 
-/// The limit of open descriptors of the process, from the kernel's own file.
+/// The process's limit of open descriptors, from `/proc`.
 fn limit_of(process: &Process) -> Rlimit {
     let pid = process.pid().as_raw_nonzero();
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
@@ -133,7 +133,7 @@ fn limit_of(process: &Process) -> Rlimit {
     }
 }
 
-/// A metric over a connection that is already open.
+/// Reads a metric over an open connection.
 fn metric(admin: &mut Stream, name: &str) -> u64 {
     admin
         .socket

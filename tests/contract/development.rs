@@ -1,4 +1,4 @@
-//! `--dev`: what it brings, and to whom.
+//! Development mode (`--dev`).
 
 use crate::support::process::{Process, command, config, idlewild};
 use crate::support::{Answer, BASE, SECRET, request};
@@ -23,7 +23,7 @@ fn log_in(process: &Process) -> Answer {
 const LOCAL: [&str; 4] = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
 
 #[test]
-fn the_well_known_password_opens_nothing_that_is_signed_with_a_configured_secret() {
+fn the_well_known_password_does_not_work_with_a_configured_secret() {
     let process = serve(&LOCAL, &[]);
     assert_eq!(log_in(&process).status, 200);
     let process = serve(&LOCAL, &[("IDLEWILD_AUTH__SECRET", SECRET)]);
@@ -41,7 +41,7 @@ fn the_well_known_password_opens_nothing_that_is_signed_with_a_configured_secret
 }
 
 #[test]
-fn other_machines_reach_it_only_if_that_was_asked_for() {
+fn other_machines_can_connect_only_with_dev_anywhere() {
     for args in [
         ["--listen", "0.0.0.0:0", "--admin-listen", "127.0.0.1:0"],
         ["--listen", "127.0.0.1:0", "--admin-listen", "[::]:0"],

@@ -1,4 +1,4 @@
-//! Going down: at a rate, each stream with its own time to come back, nobody new.
+//! Drain: streams end at a rate, each with its own retry delay, and no new streams are accepted.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ fn streams(server: &TestServer, count: usize) -> Vec<Stream> {
     (0..count).map(|_| server.stream("42")).collect()
 }
 
-/// The delay of a stream's last frame, which has to be its only one.
+/// The delay in a stream's last frame, which has to be the only frame.
 #[track_caller]
 fn last_retry_ms(stream: &mut Stream) -> u64 {
     let frames = stream.last();
@@ -38,7 +38,7 @@ fn streams_end_at_the_rate_each_with_its_own_delay() {
         config.max_connections_per_user = STREAMS;
         config.drain_rate = 40;
         config.drain_timeout = Duration::from_secs(60);
-        // On a busy machine the clock below is far ahead of the last streams.
+        // On a busy machine, the clock below advances far beyond the end of the last streams.
         config.heartbeat = Duration::from_secs(7_200);
         config.retry_min = Duration::from_secs(3);
         config.retry_max = Duration::from_secs(9);
@@ -50,7 +50,7 @@ fn streams_end_at_the_rate_each_with_its_own_delay() {
         *held.entry(shard_of(connection)).or_default() += 1;
     }
     let drain = server.drain();
-    // Each shard ends its first stream at once, and then its share of the rate.
+    // Each shard ends its first stream at once, and the others at its share of the rate.
     let ended_at_ms = |at_ms: u64, more: u64| -> u64 {
         let ended = |held: u64| {
             let share = (RATE * held).div_ceil(STREAMS as u64);
@@ -71,7 +71,7 @@ fn streams_end_at_the_rate_each_with_its_own_delay() {
         server.advance(Duration::from_millis(250));
         at_ms += 250;
         if ended_at_ms(at_ms, 1) == all {
-            break; // the last stream may be gone, and then the server no longer answers
+            break; // the last stream may have ended, and then the server no longer responds
         }
         let due = ended_at_ms(at_ms, 0);
         eventually("the rate is kept", || drained(&server) >= due);
@@ -87,14 +87,14 @@ fn streams_end_at_the_rate_each_with_its_own_delay() {
         delays.iter().all(|delay| (3_000..=9_000).contains(delay)),
         "{delays:?}"
     );
-    // Drawn from 6,001, a hundred are almost all different.
+    // Out of 6,001 possible delays, a hundred are almost all different.
     assert!(delays.len() > 80, "{}", delays.len());
     let spread = delays.iter().max().unwrap() - delays.iter().min().unwrap();
     assert!(spread > 4_000, "{spread}");
 }
 
 #[test]
-fn nobody_new_is_let_in_and_readiness_says_why() {
+fn new_streams_are_refused_and_readiness_has_the_reason() {
     let mut server = TestServer::with(|config| {
         config.max_connections_per_user = 50;
         config.drain_rate = 1;
@@ -102,7 +102,7 @@ fn nobody_new_is_let_in_and_readiness_says_why() {
     let mut streams = streams(&server, 40);
     let token = server.token("43");
     let get = format!("GET {NOTIFICATIONS}?token={token} HTTP/1.1\r\nHost: test\r\n\r\n");
-    // In the middle of its request when the drain begins.
+    // This request is incomplete when the drain begins.
     let mut waiting = server.connect();
     waiting.send(&get[..get.len() / 2]);
     for _ in 0..20 {
@@ -115,7 +115,7 @@ fn nobody_new_is_let_in_and_readiness_says_why() {
         answer.status == 503 && answer.json()["ready"] == false && answer.body.contains("draining")
     });
     eventually("each shard has begun", || drained(&server) == 2);
-    // Alive all the while.
+    // The server stays alive all the time.
     assert_eq!(
         request(server.admin, "GET", "/healthz", &[], "").status,
         200
@@ -128,14 +128,14 @@ fn nobody_new_is_let_in_and_readiness_says_why() {
     for _ in 0..10 {
         assert!(is_refused(&server, &get), "a stream was let in");
     }
-    // What is open stays open until its turn comes.
+    // Open streams stay open until it is their turn.
     let open = streams.iter_mut().map(Stream::is_silent);
     assert_eq!(open.filter(|is_open| *is_open).count(), 38);
     end(&server, drain);
 }
 
 #[test]
-fn what_is_left_at_the_timeout_ends_at_once() {
+fn streams_that_remain_at_the_timeout_end_at_once() {
     let mut server = TestServer::with(|config| {
         config.max_connections_per_user = 50;
         config.drain_rate = 1;
@@ -144,7 +144,7 @@ fn what_is_left_at_the_timeout_ends_at_once() {
     let mut streams = streams(&server, 40);
     let drain = server.drain();
     eventually("each shard has begun", || drained(&server) == 2);
-    // The last tenth of the time is for those that are left.
+    // The last tenth of the time is for the remaining streams.
     server.advance(Duration::from_millis(4_400));
     eventually("a few more have ended", || drained(&server) >= 8);
     assert!(drained(&server) <= 14);
@@ -157,7 +157,7 @@ fn what_is_left_at_the_timeout_ends_at_once() {
 }
 
 #[test]
-fn a_server_without_streams_is_gone_at_once() {
+fn a_server_without_streams_ends_at_once() {
     let mut server = TestServer::start();
     let stream = server.stream("42");
     drop(stream);
@@ -168,21 +168,21 @@ fn a_server_without_streams_is_gone_at_once() {
 }
 
 #[test]
-fn an_idle_connection_does_not_hold_the_drain_up() {
+fn an_idle_connection_does_not_delay_the_drain() {
     let mut server = TestServer::start();
     let mut idle = Client::connect(server.public);
     idle.send("GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n");
     assert!(idle.socket.read(&mut [0; 1_024]).unwrap() > 0);
     let mut silent = Client::connect(server.public);
     server.wait_for_metric("idlewild_handshakes_in_flight", 2.0);
-    // The clock stands still, and none of them reads or closes.
+    // The clock stands still, and no client reads or closes.
     server.drain().join().unwrap();
     assert!(idle.read_to_end().is_empty());
     assert!(silent.read_to_end().is_empty());
 }
 
 #[test]
-fn a_connection_that_never_sent_a_byte_does_not_hold_the_drain_up_with_tls_either() {
+fn a_silent_tls_connection_does_not_delay_the_drain() {
     let mut server = TestServer::with_tls(|_| {});
     let mut silent = TcpStream::connect(server.public.tcp).unwrap();
     silent.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -194,7 +194,7 @@ fn a_connection_that_never_sent_a_byte_does_not_hold_the_drain_up_with_tls_eithe
 }
 
 #[test]
-fn who_does_not_close_behind_the_last_answer_holds_the_drain_up_for_a_moment() {
+fn a_client_that_does_not_close_after_the_last_response_delays_the_drain_only_briefly() {
     const HOUR: Duration = Duration::from_secs(3_600);
     let mut server = TestServer::with(|config| config.drain_timeout = HOUR);
     let mut client = server.connect();
@@ -202,8 +202,8 @@ fn who_does_not_close_behind_the_last_answer_holds_the_drain_up_for_a_moment() {
     let mut answer = client.stream();
     assert_eq!((answer.status, answer.body().as_str()), (200, "ok\n"));
     let drain = server.drain();
-    // The clock moves while threads of the server still work, on a busy machine for longer. It stops
-    // far from the timeout, which so ends nothing.
+    // The clock advances while the server's threads still work; on a busy machine, it advances further. It
+    // stops far from the timeout, so the timeout ends nothing.
     eventually("the drain is over", || {
         if server.clock.unix_ms() < START_UNIX_MS + 1_800_000 {
             server.advance(Duration::from_secs(1));
@@ -215,12 +215,12 @@ fn who_does_not_close_behind_the_last_answer_holds_the_drain_up_for_a_moment() {
 }
 
 #[test]
-fn a_client_that_reads_nothing_does_not_hold_the_drain_up_beyond_its_timeout() {
+fn a_client_that_reads_nothing_does_not_delay_the_drain_beyond_its_timeout() {
     let mut server = TestServer::start();
     let stream = server.stream("42");
     let path = "/v1/events";
     let body = serde_json::json!({"to": {"all": true}, "data": "x".repeat(60_000)}).to_string();
-    // Until something waits that the client's kernel did not take.
+    // Until some bytes wait that the client's kernel has not taken.
     eventually("a backlog", || {
         assert_eq!(server.admin("POST", path, &body).status, 202);
         server.metric("idlewild_backlogged_connections") == Some(1.0)
@@ -231,7 +231,7 @@ fn a_client_that_reads_nothing_does_not_hold_the_drain_up_beyond_its_timeout() {
     drop(stream);
 }
 
-/// Moves the clock until the server is gone.
+/// Advances the clock until the server has ended.
 fn end(server: &TestServer, drain: std::thread::JoinHandle<()>) {
     eventually("the drain is over", || {
         server.advance(Duration::from_secs(1));
@@ -240,14 +240,14 @@ fn end(server: &TestServer, drain: std::thread::JoinHandle<()>) {
     drain.join().unwrap();
 }
 
-/// Whether the kernel or the server says no.
+/// Returns true if the kernel or the server refuses the request.
 fn is_refused(server: &TestServer, get: &str) -> bool {
     let Ok(tcp) = TcpStream::connect(server.public.tcp) else {
         return true;
     };
     let mut socket = Socket::over(tcp, server.public.is_tls);
     let mut answer = Vec::new();
-    // The server may have closed before either.
+    // The server may close before either of these.
     let _ = socket.write_all(get.as_bytes());
     let _ = socket.read_to_end(&mut answer);
     let answer = String::from_utf8_lossy(&answer);
@@ -255,7 +255,7 @@ fn is_refused(server: &TestServer, get: &str) -> bool {
 }
 
 #[test]
-fn a_request_that_is_never_complete_does_not_outlast_drain_timeout() {
+fn an_incomplete_request_does_not_outlast_drain_timeout() {
     let mut server = TestServer::with(|config| {
         config.drain_timeout = Duration::from_secs(5);
         config.handshake_timeout = Duration::from_secs(3_600);
@@ -263,8 +263,8 @@ fn a_request_that_is_never_complete_does_not_outlast_drain_timeout() {
     });
     let mut half = server.connect();
     half.send("GET /healthz HTTP/1.1\r\nHo");
-    // A connection that has sent nothing is not waited for: the shard, which takes sockets in turn,
-    // has read what came before this request.
+    // The drain does not wait for a connection that has sent nothing. The shard takes sockets in turn, so
+    // after this response it has read the half request above.
     assert_eq!(server.get("/healthz").status, 200);
     server.wait_for_metric("idlewild_handshakes_in_flight", 1.0);
     let drain = server.drain();
@@ -274,7 +274,7 @@ fn a_request_that_is_never_complete_does_not_outlast_drain_timeout() {
     });
     drain.join().unwrap();
     let waited_ms = server.clock.unix_ms() - START_UNIX_MS;
-    // The threads' end is looked for in real time, so the clock may have run on a little.
+    // The end of the threads is noticed in real time, so the clock may have advanced a little more.
     assert!(
         half.read_to_end().is_empty() && waited_ms >= 4_500,
         "{waited_ms}"

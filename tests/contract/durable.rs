@@ -1,4 +1,4 @@
-//! A history that outlives the process: `[history] path`.
+//! A history that survives the process: `[history] path`.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::support::{
     API_KEY, Answer, Client, NOTIFICATIONS, SECRET, Stream, TestServer, eventually, request,
 };
 
-/// What [`Process::serve`] is given for a history in this directory.
+/// The settings for [`Process::serve`] with a history in this directory.
 fn history(path: &Path, more: &str) -> String {
     format!("history.path = \"{}\"\n{more}", path.display())
 }
@@ -24,7 +24,7 @@ fn serve(path: &Path, more: &str) -> Process {
     Process::serve(&history(path, more))
 }
 
-#[allow(clippy::disallowed_methods)] // the server in its own process reads the machine's clock
+#[allow(clippy::disallowed_methods)] // the server runs in its own process, with the machine's clock
 fn token(user: &str, session: Option<&str>) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let auth = Auth {
@@ -64,7 +64,7 @@ fn publish(process: &Process, source_id: Option<&str>, data: &str) -> String {
 
 fn open(process: &Process, token: &str, last_event_id: &str) -> Stream {
     let client = Client::connect(process.public());
-    let mut stream = client.come_back(token, last_event_id);
+    let mut stream = client.reconnect(token, last_event_id);
     if stream.status == 200 {
         stream.begin();
     }
@@ -76,7 +76,7 @@ fn event(id: &str, data: &str) -> String {
 }
 
 #[test]
-fn a_client_goes_on_where_it_was_after_the_server_was_killed() {
+fn a_client_resumes_after_the_server_was_killed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let mut process = serve(&path, "");
@@ -100,11 +100,11 @@ fn a_client_goes_on_where_it_was_after_the_server_was_killed() {
     let frame = format!("id: {second}\nevent: message\ndata: second\ndata: line\n\n");
     assert_eq!(stream.next().unwrap(), frame);
     assert_eq!(stream.next().unwrap(), event(&third, "third"));
-    // A publisher whose answer was lost says it again.
+    // A publisher that did not get its response sends the event again.
     assert_eq!(publish(&process, Some("s"), "second\nline"), second);
     let fourth = publish(&process, None, "fourth");
     assert_eq!(stream.next().unwrap(), event(&fourth, "fourth"));
-    // The other device's token has not come back to life.
+    // The other device's token is still revoked.
     assert_eq!(open(&process, &old, &first).status, 401);
     let metrics = request(process.admin(), "GET", "/metrics", &[], "").body;
     assert!(metrics.contains("\nidlewild_replay_gaps_total 0\n"));
@@ -112,7 +112,7 @@ fn a_client_goes_on_where_it_was_after_the_server_was_killed() {
 }
 
 #[test]
-fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged() {
+fn a_kill_at_any_moment_loses_no_acknowledged_event() {
     const ROUNDS: usize = 8;
     const PUBLISHERS: usize = 4;
     let mut random = fastrand::Rng::with_seed(4);
@@ -135,7 +135,7 @@ fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged() {
                             .spawn(move || publish_until(admin, is_killed, count, round, publisher))
                     })
                     .collect();
-                // In the middle of it, whatever the disk's speed.
+                // In the middle of the writes, however fast the disk is.
                 let enough = random.usize(5..60);
                 eventually("events are accepted", || {
                     count.load(Ordering::Relaxed) >= enough
@@ -177,7 +177,7 @@ fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged() {
             .filter(|event| !replayed.contains(event))
             .collect();
         assert!(lost.is_empty(), "{fsync}: {lost:?}");
-        // What was cut off between the disk and its answer may be there, too: one a publisher.
+        // An event may be stored without its response having been sent: at most one per publisher.
         let more = replayed.len() - acknowledged.len();
         assert!(more <= ROUNDS * PUBLISHERS, "{fsync}: {more} more");
         assert!(
@@ -187,7 +187,7 @@ fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged() {
     }
 }
 
-/// Publishes one event after the other; those that were acknowledged.
+/// Publishes one event after another and returns those that were acknowledged.
 fn publish_until(
     admin: std::net::SocketAddr,
     is_killed: &AtomicBool,
@@ -244,7 +244,7 @@ fn a_second_server_on_the_same_history_is_refused() {
 }
 
 #[test]
-fn a_server_that_is_told_to_end_leaves_the_history_closed() {
+fn a_clean_shutdown_closes_the_history() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let mut process = serve(&path, "");
@@ -267,7 +267,7 @@ fn a_server_that_is_told_to_end_leaves_the_history_closed() {
 }
 
 #[test]
-fn private_descriptor_tables_hold_none_of_its_files() {
+fn private_descriptor_tables_contain_none_of_its_files() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let process = serve(&path, "shards = 4\nfd_tables = \"per-shard\"");
@@ -298,7 +298,7 @@ fn private_descriptor_tables_hold_none_of_its_files() {
 }
 
 #[test]
-fn a_batch_is_stored_in_its_order_and_its_errors_name_their_lines() {
+fn a_batch_is_stored_in_order_and_its_errors_have_line_numbers() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let start = |path: &Path| {
@@ -339,7 +339,7 @@ fn a_batch_is_stored_in_its_order_and_its_errors_name_their_lines() {
 }
 
 #[test]
-fn a_history_that_is_full_on_the_disk_shrinks_to_what_is_retained() {
+fn a_large_history_on_disk_shrinks_to_the_retention() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let server = TestServer::with({
@@ -350,7 +350,7 @@ fn a_history_that_is_full_on_the_disk_shrinks_to_what_is_retained() {
         }
     });
     let data = "x".repeat(10_000);
-    // Twenty times what is retained.
+    // Twenty times as much as is retained.
     for _ in 0..20 {
         let lines: Vec<String> = (0..100)
             .map(|_| json!({"to": {"all": true}, "data": data}).to_string())
@@ -365,12 +365,12 @@ fn a_history_that_is_full_on_the_disk_shrinks_to_what_is_retained() {
             .map(|file| file.unwrap().metadata().unwrap().len())
             .sum()
     };
-    // The write-ahead log beside it goes back to 8 MiB at the most, whatever a burst made of it.
+    // The write-ahead log goes back to 8 MiB at most, even after a burst.
     eventually("the directory is small", || size() < 16 << 20);
 }
 
 #[test]
-fn what_cannot_be_stored_is_a_503_and_the_server_says_when_it_can_again() {
+fn an_event_that_cannot_be_stored_is_503_and_the_recovery_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let server = TestServer::with({
@@ -378,13 +378,13 @@ fn what_cannot_be_stored_is_a_503_and_the_server_says_when_it_can_again() {
         move |config| config.history.path = Some(path)
     });
     let mut stream = server.stream("42");
-    // As a full disk: every write fails.
+    // Every write fails, as on a full disk.
     let blocker = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
     let event = json!({"to": {"user": "42"}, "data": "x", "id": "s"}).to_string();
     let refused = server.admin("POST", "/v1/events", &event);
     assert_eq!(refused.status, 503, "{}", refused.body);
-    // A log-out has a file of its own.
+    // A log-out is written to a file of its own.
     let logout = server.admin("POST", "/v1/users/43/logout", "");
     assert_eq!(logout.status, 200, "{}", logout.body);
     let ready = server.admin("GET", "/readyz", "");
@@ -403,7 +403,7 @@ fn what_cannot_be_stored_is_a_503_and_the_server_says_when_it_can_again() {
 }
 
 #[test]
-fn a_batch_that_cannot_be_stored_is_said_in_the_log() {
+fn a_batch_that_cannot_be_stored_is_logged() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let process = serve(&path, "");
@@ -434,13 +434,13 @@ fn log_out(process: &Process, user: &str) {
     assert_eq!(answer.status, 200, "{}", answer.body);
 }
 
-/// Why the server is not ready, where it is not.
+/// The reason why the server is not ready, if it is not.
 fn not_ready(process: &Process) -> Option<String> {
     let answer = request(process.admin(), "GET", "/readyz", &[], "");
     (answer.status != 200).then(|| answer.json()["reason"].as_str().unwrap().to_owned())
 }
 
-/// The files of a history, but for what SQLite shares between processes.
+/// The files of a history, except those that SQLite shares between processes.
 fn copy(path: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for file in fs::read_dir(path).unwrap() {
@@ -457,7 +457,7 @@ fn is_in_log(process: &Process, text: &str) -> bool {
 }
 
 #[test]
-fn a_log_out_outlives_damage_to_the_write_ahead_log_and_the_log_says_what_is_missing() {
+fn a_log_out_survives_damage_to_the_write_ahead_log_and_the_loss_is_logged() {
     for (fsync, is_deleted) in [("always", false), ("always", true), ("interval", true)] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("history");
@@ -465,7 +465,7 @@ fn a_log_out_outlives_damage_to_the_write_ahead_log_and_the_log_says_what_is_mis
         let mut process = serve(&path, &more);
         publish(&process, None, "first");
         let (revoked, good) = (token("42", None), token("43", None));
-        // Another process reads: nothing can be moved into the main file.
+        // Another process reads, so nothing can be moved into the main file.
         let reader = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
         reader
             .execute_batch("BEGIN; SELECT count(*) FROM events")
@@ -474,7 +474,7 @@ fn a_log_out_outlives_damage_to_the_write_ahead_log_and_the_log_says_what_is_mis
         let last = publish(&process, None, "last");
         process.signal(Signal::KILL);
         process.wait();
-        // As the kill left it: a reader that ends tidies up.
+        // A copy from right after the kill, because a reader that ends cleans up.
         let left = copy(&path);
         drop(reader);
         let wal = left.path().join("history.sqlite-wal");
@@ -500,7 +500,7 @@ fn a_log_out_outlives_damage_to_the_write_ahead_log_and_the_log_says_what_is_mis
 }
 
 #[test]
-fn where_session_changes_may_be_missing_old_tokens_are_rejected_until_the_next_login() {
+fn if_session_changes_may_be_missing_old_tokens_are_rejected_until_the_next_login() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let mut process = serve(&path, "");
@@ -522,7 +522,7 @@ fn where_session_changes_may_be_missing_old_tokens_are_rejected_until_the_next_l
     assert_eq!(open(&process, &token("44", None), &first).status, 200);
     process.signal(Signal::KILL);
     process.wait();
-    // Not a second time, and not only once.
+    // It is not logged a second time, but it still applies.
     let process = serve(&path, "");
     assert!(!is_in_log(&process, "WARN"), "{}", process.log());
     assert_eq!(open(&process, &old, &first).status, 401);
@@ -533,7 +533,7 @@ fn where_session_changes_may_be_missing_old_tokens_are_rejected_until_the_next_l
 }
 
 #[test]
-fn a_damaged_database_is_set_aside_or_refused_in_a_line_that_says_the_way_out() {
+fn a_damaged_database_is_set_aside_or_refused_with_a_remedy() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let mut process = serve(&path, "");
@@ -551,7 +551,7 @@ fn a_damaged_database_is_set_aside_or_refused_in_a_line_that_says_the_way_out() 
     process.signal(Signal::KILL);
     process.wait();
 
-    // Of a later version; and the way out of the line works.
+    // A database of a later version; and the remedy in the error message works.
     let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
     database.pragma_update(None, "user_version", 99).unwrap();
     drop(database);
@@ -571,13 +571,13 @@ fn a_damaged_database_is_set_aside_or_refused_in_a_line_that_says_the_way_out() 
     assert_eq!(open(&process, &revoked, &first).status, 401);
 }
 
-/// A server whose files may only get so large, which is what a full disk does to it.
+/// A server with a limit on file sizes, which has the same effect as a full disk.
 mod full {
     use super::*;
     use crate::support::process::limited;
     use rustix::process::{Resource, Rlimit, prlimit};
 
-    /// Less than what a commit needs that does not overwrite anything.
+    /// Less than a commit needs, unless it only overwrites.
     const LITTLE_BYTES: u64 = 16 * 1024;
 
     pub(super) fn serve(path: &Path, is_full: bool) -> Process {
@@ -601,7 +601,7 @@ mod full {
 }
 
 #[test]
-fn on_a_full_disk_streams_and_log_outs_go_on_also_after_a_start() {
+fn on_a_full_disk_streams_and_log_outs_work_even_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let mut process = full::serve(&path, false);
@@ -626,7 +626,7 @@ fn on_a_full_disk_streams_and_log_outs_go_on_also_after_a_start() {
     process.signal(Signal::KILL);
     process.wait();
 
-    // SQLite's shared memory has to be made anew, for which there is no space.
+    // SQLite has to recreate its shared memory, and there is no space for it.
     fs::remove_file(path.join("history.sqlite-shm")).unwrap();
     let mut process = full::serve(&path, true);
     is_full(&process);
@@ -647,7 +647,7 @@ fn on_a_full_disk_streams_and_log_outs_go_on_also_after_a_start() {
 }
 
 #[test]
-fn a_history_that_is_deleted_under_the_server_is_missed() {
+fn a_history_that_is_deleted_while_the_server_runs_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let process = serve(&path, "");

@@ -1,4 +1,4 @@
-//! What happens on a connection before it is a stream, and what must never happen to it.
+//! Connections before they become streams.
 
 mod endings;
 mod fairness;
@@ -9,11 +9,11 @@ mod requests;
 
 use crate::support::TestServer;
 
-/// How many streams are open, as the metrics page tells it.
+/// The number of open streams, from the metrics page.
 const STREAMS: &str = "idlewild_connections{transport=\"sse\"}";
 const IN_FLIGHT: &str = "idlewild_handshakes_in_flight";
 
-/// Nothing is left of any connection.
+/// Waits until no connection is left.
 fn wait_until_empty(server: &TestServer) {
     server.wait_for_metric(IN_FLIGHT, 0.0);
     server.wait_for_metric(STREAMS, 0.0);
@@ -26,7 +26,7 @@ fn stream_path(server: &TestServer, user: &str) -> String {
     format!("{}?token={token}", crate::support::NOTIFICATIONS)
 }
 
-/// A plain GET with its header ended.
+/// A complete GET request without further headers.
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")
 }

@@ -1,4 +1,4 @@
-//! Silence is broken in time, not by everybody at once; and the test stream's timetable.
+//! Heartbeats: intervals, and how they are spread over time. Also the timing of the test stream.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn id_of(frame: &str) -> &str {
 }
 
 #[test]
-fn a_silent_stream_hears_one_heartbeat_an_interval() {
+fn a_silent_stream_gets_one_heartbeat_per_interval() {
     let server = TestServer::start();
     let probe = Probe::new(&server);
     let mut stream = server.stream("42");
@@ -38,7 +38,7 @@ fn a_silent_stream_hears_one_heartbeat_an_interval() {
 }
 
 #[test]
-fn the_interval_is_the_configured_one() {
+fn the_interval_is_configurable() {
     let server = TestServer::with(|config| config.heartbeat = Duration::from_secs(5));
     let probe = Probe::new(&server);
     let mut stream = server.stream("42");
@@ -50,7 +50,7 @@ fn the_interval_is_the_configured_one() {
 }
 
 #[test]
-fn no_silence_is_longer_than_the_interval_and_a_second_whatever_is_published() {
+fn silence_never_exceeds_the_interval_by_more_than_a_second() {
     const STREAMS: usize = 50;
     let server = TestServer::start();
     let mut probe = Probe::new(&server);
@@ -83,7 +83,7 @@ fn no_silence_is_longer_than_the_interval_and_a_second_whatever_is_published() {
                 assert!(id >= last, "{id} after {last}");
                 stream.position = id.to_string();
                 if frame.contains("heartbeat") {
-                    // Drawn from the interval's last quarter, never before it.
+                    // Chosen from the last quarter of the interval, never earlier.
                     assert!(*silent_ms >= 22_500, "after {silent_ms} ms at step {step}");
                     heartbeats += 1;
                 }
@@ -91,7 +91,7 @@ fn no_silence_is_longer_than_the_interval_and_a_second_whatever_is_published() {
             }
         }
     }
-    // 50 streams over 240 s with about ten broadcasts: none is without.
+    // 50 streams over 240 s with about ten broadcasts: each stream has some heartbeats.
     assert!(heartbeats > 2 * STREAMS, "{heartbeats}");
 }
 
@@ -109,11 +109,11 @@ fn heartbeats_do_not_line_up_after_a_broadcast() {
     for stream in &mut streams {
         assert_eq!(stream.arrived().len(), 1);
     }
-    // Heartbeats by the steps that have passed since the broadcast.
+    // The number of heartbeats, by steps since the broadcast.
     let mut heard = [0; 125];
     for heard_now in &mut heard[1..] {
         server.advance(STEP);
-        // More timers than a slice takes may be due at once: the shard is asked once more.
+        // More timers than one slice may be due at once, so wait for another turn.
         probe.settle(&server);
         probe.flush(&server);
         *heard_now = streams
@@ -125,7 +125,7 @@ fn heartbeats_do_not_line_up_after_a_broadcast() {
     let first = heard.iter().position(|count| *count > 0).unwrap();
     let last = heard.iter().rposition(|count| *count > 0).unwrap();
     assert!(first >= 90 && last <= 124, "steps {first} to {last}");
-    // 30 steps make the last quarter: 3 % each on average, far from all at once.
+    // The last quarter has 30 steps: 3 % each on average.
     let most = heard.iter().max().unwrap();
     assert!(
         *most < STREAMS * 12 / 100,
@@ -135,7 +135,7 @@ fn heartbeats_do_not_line_up_after_a_broadcast() {
 }
 
 #[test]
-fn the_test_stream_counts_every_two_seconds_and_says_nothing_else() {
+fn the_test_stream_counts_every_two_seconds_and_sends_nothing_else() {
     let server = TestServer::start();
     let mut probe = Probe::new(&server);
     let mut stream = server.open(TEST_STREAM);
@@ -161,7 +161,7 @@ fn the_test_stream_counts_every_two_seconds_and_says_nothing_else() {
 }
 
 #[test]
-fn one_test_stream_too_many_is_refused_until_one_has_gone() {
+fn one_test_stream_too_many_is_refused_until_one_closes() {
     let server = TestServer::with(|config| config.max_test_streams = 2);
     let first = server.open(TEST_STREAM);
     let second = server.open(TEST_STREAM);
@@ -170,7 +170,7 @@ fn one_test_stream_too_many_is_refused_until_one_has_gone() {
     assert_eq!(third.status, 503);
     assert!(third.header("retry-after").is_some());
     assert!(third.next().unwrap().contains("Server full"));
-    // They are no one's connections: users are let in.
+    // They do not count as connections of a user, so users can still connect.
     let _user = server.stream("42");
     drop(first);
     server.wait_for_metric("idlewild_connections{transport=\"test\"}", 1.0);

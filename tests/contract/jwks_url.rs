@@ -1,4 +1,4 @@
-//! Keys that come from a URL: fetched, refreshed, rotated, and away.
+//! Key sets from a URL: fetching, refreshing, rotation and outages.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::support::{
 
 const UNAVAILABLE: &str = "event: error\ndata: {\"error\": \"Authentication unavailable\"}\n\n";
 
-/// A key of tests/keys: its name there, its algorithm, and how a set and tokens call it.
+/// A key of tests/keys: its file name, its algorithm, and its name in sets and tokens.
 #[derive(Clone, Copy)]
 struct Key {
     file: &'static str,
@@ -55,7 +55,7 @@ impl Key {
         jwk
     }
 
-    /// A token of user 42, good for an hour from `now_s`.
+    /// A token of user 42, valid for an hour from `now_s`.
     fn token(self, now_s: u64) -> String {
         self.token_of("42", now_s)
     }
@@ -71,7 +71,7 @@ impl Key {
     }
 }
 
-/// A token of a shared secret, under a name that no set knows.
+/// A token that is signed with a shared secret, with a key name that no set contains.
 fn signed_with(secret: &str) -> String {
     let header = Header {
         kid: Some("unknown".to_owned()),
@@ -98,7 +98,7 @@ fn a_secret() -> Value {
     json!({"kty": "oct", "kid": "s", "k": "c".repeat(43)})
 }
 
-/// Entries that no token can be checked with.
+/// Entries that cannot be used to check tokens.
 fn unusable() -> Vec<Value> {
     let changed = |field: &str, value: Value| {
         let mut jwk = OLD.jwk();
@@ -127,7 +127,7 @@ fn configure(config: &mut Config, backend: &Backend) {
     config.auth.jwks = Some(backend.url().parse().unwrap());
 }
 
-/// A server that asks `backend`, and has asked it.
+/// A server that uses `backend` and has fetched its keys.
 fn server(backend: &Backend) -> TestServer {
     let server = TestServer::with(|config| configure(config, backend));
     eventually("it is ready", || readiness(&server).status == 200);
@@ -151,7 +151,7 @@ fn tokens_are_checked_with_the_keys_of_a_url() {
     let backend = Backend::start(set(&[OLD]));
     let server = server(&backend);
     assert_eq!(open(&server, OLD).status, 200);
-    // The configured secret stays what it is, whatever a token calls it.
+    // The configured secret still works, whatever key name a token has.
     assert_eq!(server.open(&path(&signed_with(SECRET))).status, 200);
     let forged = Key { kid: "old", ..NEW };
     assert_eq!(open(&server, forged).status, 401);
@@ -163,7 +163,7 @@ fn tokens_are_checked_with_the_keys_of_a_url() {
 }
 
 #[test]
-fn keys_that_cannot_be_used_are_counted_and_keep_nobody_out() {
+fn unusable_keys_are_counted_and_the_others_still_work() {
     let mut keys = unusable();
     let count = f64::from(u32::try_from(keys.len()).unwrap());
     keys.push(OLD.jwk());
@@ -172,7 +172,7 @@ fn keys_that_cannot_be_used_are_counted_and_keep_nobody_out() {
     assert_eq!(open(&server, OLD).status, 200);
     server.advance(Duration::from_secs(1));
     server.wait_for_metric("idlewild_jwks_unusable_keys", count);
-    // A rotation to a new key beside a bad one.
+    // A rotation to a new key next to an invalid one.
     backend.reply(set_of(&[Value::Null, NEW.jwk()]));
     assert_eq!(open(&server, NEW).status, 200);
     server.advance(Duration::from_secs(1));
@@ -187,7 +187,7 @@ fn keys_that_cannot_be_used_are_counted_and_keep_nobody_out() {
 }
 
 #[test]
-fn keys_of_one_name_are_told_apart_by_their_algorithms() {
+fn keys_with_the_same_name_are_distinguished_by_algorithm() {
     let same = Key { kid: "new", ..OLD };
     let backend = Backend::start(set(&[NEW, same]));
     let server = server(&backend);
@@ -196,7 +196,7 @@ fn keys_of_one_name_are_told_apart_by_their_algorithms() {
 }
 
 #[test]
-fn a_set_without_a_key_of_use_is_not_ready_and_the_reasons_are_said() {
+fn a_set_without_a_usable_key_is_not_ready_and_the_reasons_are_reported() {
     let backend = Backend::start(set_of(&unusable()));
     let server = TestServer::with(|config| configure(config, &backend));
     eventually("the set has come", || {
@@ -220,7 +220,7 @@ fn a_set_without_a_key_of_use_is_not_ready_and_the_reasons_are_said() {
 }
 
 #[test]
-fn a_file_with_a_bad_key_is_used_and_one_without_a_good_key_is_refused() {
+fn a_file_with_an_unusable_key_is_accepted_and_one_without_a_usable_key_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("jwks.json");
     let serve = |keys: &[Value]| {
@@ -272,7 +272,7 @@ fn signatures_are_checked_where_every_shard_has_its_own_descriptors() {
 }
 
 #[test]
-fn tokens_of_public_keys_are_traded_for_tickets_and_open_streams() {
+fn tokens_of_public_keys_open_streams_and_get_tickets() {
     let backend = Backend::start(set(&[OLD]));
     let server = server(&backend);
     let trade = |token: &str| {
@@ -303,7 +303,7 @@ fn tokens_of_public_keys_are_traded_for_tickets_and_open_streams() {
 }
 
 #[test]
-fn a_key_of_a_file_stays_one_whatever_its_tokens_call_it() {
+fn a_key_of_a_file_works_whatever_its_tokens_call_it() {
     let backend = Backend::start(set(&[NEW]));
     let server = TestServer::with(|config| {
         configure(config, &backend);
@@ -317,7 +317,7 @@ fn a_key_of_a_file_stays_one_whatever_its_tokens_call_it() {
 }
 
 #[test]
-fn a_url_that_is_away_at_start_is_waited_for() {
+fn a_url_that_is_down_at_start_is_retried() {
     let backend = Backend::start(Reply::Last(Vec::new()));
     let server = TestServer::with(|config| configure(config, &backend));
     backend.wait_until_asked(1);
@@ -350,7 +350,7 @@ fn a_url_that_is_away_at_start_is_waited_for() {
     assert_eq!(ticket.header("retry-after"), Some("6"));
     let refused = server.metric("idlewild_refused_total{reason=\"auth\"}");
     assert_eq!(refused, Some(2.0));
-    // What needs no key of the URL is told as ever.
+    // Requests that need no key of the URL work as usual.
     assert_eq!(server.get(&path("nonsense")).status, 401);
     let other_secret = "another secret of thirty-two bytes or more";
     assert_eq!(server.get(&path(&signed_with(other_secret))).status, 401);
@@ -364,7 +364,7 @@ fn a_url_that_is_away_at_start_is_waited_for() {
 }
 
 #[test]
-fn a_token_of_a_key_that_was_just_published_is_let_in() {
+fn a_token_of_a_key_that_was_just_published_is_accepted() {
     let backend = Backend::start(set(&[OLD]));
     let server = server(&backend);
     backend.reply(set(&[OLD, NEW]));
@@ -374,7 +374,7 @@ fn a_token_of_a_key_that_was_just_published_is_let_in() {
 }
 
 #[test]
-fn made_up_keys_have_the_url_asked_now_and_then_at_most() {
+fn unknown_keys_cause_fetches_at_a_limited_rate() {
     let backend = Backend::start(set(&[OLD]));
     let server = server(&backend);
     for _ in 0..5 {
@@ -390,7 +390,7 @@ fn made_up_keys_have_the_url_asked_now_and_then_at_most() {
 }
 
 #[test]
-fn tokens_that_wait_for_a_key_wait_for_one_fetch() {
+fn tokens_with_an_unknown_key_share_one_fetch() {
     let backend = Backend::start(set(&[OLD]));
     let server = server(&backend);
     backend.reply(set(&[NEW]));
@@ -403,7 +403,7 @@ fn tokens_that_wait_for_a_key_wait_for_one_fetch() {
         };
         let waiting: Vec<_> = (0..20).map(|user| scope.spawn(move || ask(user))).collect();
         server.wait_for_metric("idlewild_handshakes_in_flight", 20.0);
-        // A token whose key is there waits for nobody.
+        // A token with a known key does not wait.
         assert_eq!(open(&server, OLD).status, 200);
         backend.release();
         for one in waiting {
@@ -414,7 +414,7 @@ fn tokens_that_wait_for_a_key_wait_for_one_fetch() {
 }
 
 #[test]
-fn a_url_that_does_not_answer_costs_a_token_two_seconds() {
+fn a_url_that_does_not_answer_delays_a_token_by_two_seconds() {
     let backend = Backend::start(set(&[OLD]));
     let server = server(&backend);
     backend.reply(Reply::Nothing);
@@ -429,13 +429,13 @@ fn a_url_that_does_not_answer_costs_a_token_two_seconds() {
     server.advance(MAX_WAIT);
     let mut answer = waiting.stream();
     assert_eq!((answer.status, answer.body().as_str()), (503, UNAVAILABLE));
-    // The fetch is given up a little later; nobody knows of the key, and nobody waits for it.
+    // The fetch is given up a little later. The key is still unknown, and no request waits for it.
     server.advance(Duration::from_secs(3));
     assert_eq!(open(&server, NEW).status, 503);
 }
 
 #[test]
-fn what_is_no_key_set_changes_nothing() {
+fn a_response_that_is_not_a_key_set_changes_nothing() {
     let elsewhere = Backend::start(set(&[NEW]));
     let location = elsewhere.url();
     let redirect =
@@ -479,7 +479,7 @@ fn what_is_no_key_set_changes_nothing() {
 }
 
 #[test]
-fn a_refresh_that_fails_keeps_the_keys_and_is_tried_again() {
+fn a_failed_refresh_keeps_the_keys_and_is_retried() {
     let backend = Backend::start(set(&[OLD]));
     let server = server(&backend);
     backend.reply(Reply::status(500));
@@ -495,7 +495,7 @@ fn a_refresh_that_fails_keeps_the_keys_and_is_tried_again() {
 }
 
 #[test]
-fn a_key_that_was_withdrawn_opens_no_more_streams_and_closes_none() {
+fn a_withdrawn_key_opens_no_new_streams_and_closes_none() {
     let backend = Backend::start(set(&[OLD]));
     let server = server(&backend);
     let mut stream = open(&server, OLD);
@@ -510,7 +510,7 @@ fn a_key_that_was_withdrawn_opens_no_more_streams_and_closes_none() {
     eventually("the stream lives", || stream.next().unwrap() == event);
 }
 
-/// The configuration of a process that takes the keys of this backend.
+/// The configuration of a process that uses the keys of this backend.
 fn config_of(backend: &Backend) -> String {
     format!(
         "listen = [\"127.0.0.1:0\"]\nadmin_listen = [\"127.0.0.1:0\"]\n\
@@ -528,13 +528,13 @@ fn status_in(process: &Process, key: Key) -> u16 {
 }
 
 #[test]
-fn a_reload_keeps_the_keys_of_a_url_that_is_the_same() {
+fn a_reload_keeps_the_keys_of_an_unchanged_url() {
     let backend = Backend::start(set(&[OLD]));
     let process = Process::serve_config(&config_of(&backend));
     eventually("the keys are there", || status_in(&process, OLD) == 200);
     backend.reply(Reply::Nothing);
     process.signal(Signal::HUP);
-    // A reload asks at once; nobody waits for that.
+    // A reload starts a fetch at once, and no request waits for it.
     backend.wait_until_asked(2);
     assert_eq!(status_in(&process, OLD), 200);
 }
@@ -551,7 +551,7 @@ fn a_reload_takes_the_keys_of_another_url() {
 }
 
 #[test]
-fn a_check_asks_no_url() {
+fn the_check_command_fetches_no_keys() {
     let backend = Backend::start(set(&[OLD]));
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("idlewild.toml");
@@ -561,7 +561,7 @@ fn a_check_asks_no_url() {
     assert_eq!(backend.asked(), 0);
 }
 
-/// Answers as `localhost`, with a certificate of tests/keys/tls/ca.pem.
+/// Serves `localhost` with a certificate of tests/keys/tls/ca.pem.
 fn tls() -> rustls::ServerConfig {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -579,14 +579,14 @@ fn tls() -> rustls::ServerConfig {
 }
 
 #[test]
-fn a_certificate_of_a_private_authority_is_trusted_where_its_file_is_named() {
+fn a_certificate_of_a_private_authority_is_trusted_if_its_file_is_configured() {
     let backend = Backend::start_tls(tls(), set(&[OLD]));
     let config = config_of(&backend).replace("https://127.0.0.1:", "https://localhost:");
     let authority = fixture("tls/ca.pem");
     let trusting = [("SSL_CERT_FILE", authority.to_str().unwrap())];
     let process = Process::serve_with(&config, &trusting);
     eventually("the keys are there", || status_in(&process, OLD) == 200);
-    // Somebody else's authority.
+    // A different authority.
     let other = fixture("tls/other-ca.pem");
     let process = Process::serve_with(&config, &[("SSL_CERT_FILE", other.to_str().unwrap())]);
     eventually("it is refused", || process.log().contains("UnknownIssuer"));
@@ -611,7 +611,7 @@ fn without_any_authority_a_url_with_tls_is_refused() {
 }
 
 #[test]
-fn an_outage_is_said_once_and_names_no_query() {
+fn an_outage_is_logged_once_without_the_query() {
     let backend = Backend::start(Reply::status(500));
     let process = Process::serve_config(&config_of(&backend));
     backend.wait_until_asked(2);

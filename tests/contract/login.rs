@@ -1,4 +1,4 @@
-//! The login of small deployments.
+//! The built-in login.
 
 use std::time::Duration;
 
@@ -35,9 +35,9 @@ fn access(answer: &Answer) -> String {
 }
 
 #[test]
-fn the_login_of_the_guide_gives_a_token_that_opens_a_stream() {
+fn the_login_in_the_guide_returns_a_token_that_opens_a_stream() {
     let server = TestServer::start();
-    // Word for word, no Content-Length games: what the guide's curl sends.
+    // Exactly the bytes that curl sends for the example in the guide.
     let answer = post(
         &server,
         "192.0.2.1",
@@ -57,7 +57,7 @@ fn the_login_of_the_guide_gives_a_token_that_opens_a_stream() {
 }
 
 #[test]
-fn no_answer_of_the_login_is_stored() {
+fn responses_of_the_login_may_not_be_cached() {
     let server = TestServer::start();
     for body in [
         "{}",
@@ -70,7 +70,7 @@ fn no_answer_of_the_login_is_stored() {
 }
 
 #[test]
-fn the_address_is_read_in_any_case() {
+fn the_email_address_is_case_insensitive() {
     let server = TestServer::start();
     access(&log_in_from(
         &server,
@@ -81,7 +81,7 @@ fn the_address_is_read_in_any_case() {
 }
 
 #[test]
-fn a_wrong_address_and_a_wrong_password_look_the_same() {
+fn a_wrong_email_address_and_a_wrong_password_get_the_same_response() {
     let server = TestServer::start();
     let wrong = [
         log_in(&server, "passw0rd"),
@@ -97,7 +97,7 @@ fn a_wrong_address_and_a_wrong_password_look_the_same() {
 }
 
 #[test]
-fn a_body_that_is_no_login_is_a_bad_request() {
+fn a_malformed_login_is_a_bad_request() {
     let server = TestServer::start();
     let deep = "[".repeat(4_000);
     for body in [
@@ -115,12 +115,12 @@ fn a_body_that_is_no_login_is_a_bad_request() {
         assert_eq!(answer.status, 400, "{body}");
         assert!(answer.json()["error"].is_string());
     }
-    // None of them was an attempt.
+    // None of these requests counts as an attempt.
     access(&log_in(&server, "password"));
 }
 
 #[test]
-fn a_body_that_is_too_large_is_refused_and_the_client_gets_to_read_it() {
+fn a_body_that_is_too_large_is_refused_and_the_client_can_read_the_response() {
     let server = TestServer::start();
     for bytes in [5_000, 200_000] {
         let answer = log_in(&server, &"a".repeat(bytes));
@@ -149,7 +149,7 @@ fn assert_limited(answer: &Answer) {
 }
 
 #[test]
-fn an_account_that_failed_five_times_waits_a_minute_wherever_it_is_tried() {
+fn after_five_failures_an_account_is_blocked_for_a_minute_from_all_addresses() {
     let server = TestServer::start();
     for number in 0..5 {
         let from = format!("192.0.2.{number}");
@@ -162,7 +162,7 @@ fn an_account_that_failed_five_times_waits_a_minute_wherever_it_is_tried() {
         "USER@example.com",
         "password",
     ));
-    // Another account is another matter.
+    // Another account is not affected.
     assert_eq!(
         log_in_from(&server, "192.0.2.9", "b@example.com", "wrong").status,
         401
@@ -174,7 +174,7 @@ fn an_account_that_failed_five_times_waits_a_minute_wherever_it_is_tried() {
 }
 
 #[test]
-fn an_address_that_failed_five_times_waits_a_minute_whomever_it_tries() {
+fn after_five_failures_an_address_is_blocked_for_a_minute_for_all_accounts() {
     let server = TestServer::start();
     for number in 0..5 {
         let email = format!("guess{number}@example.com");
@@ -190,7 +190,7 @@ fn an_address_that_failed_five_times_waits_a_minute_whomever_it_tries() {
 }
 
 #[test]
-fn successes_do_not_count_against_anyone() {
+fn successful_logins_do_not_count() {
     let server = TestServer::start();
     for _ in 0..12 {
         access(&log_in(&server, "password"));
@@ -202,7 +202,7 @@ fn successes_do_not_count_against_anyone() {
 }
 
 #[test]
-fn attempts_at_once_get_no_more_guesses_than_one_after_another() {
+fn concurrent_attempts_get_no_more_guesses_than_sequential_ones() {
     for _ in 0..5 {
         let server = TestServer::start();
         let statuses: Vec<u16> = std::thread::scope(|scope| {
@@ -221,7 +221,7 @@ fn attempts_at_once_get_no_more_guesses_than_one_after_another() {
 }
 
 #[test]
-fn a_login_forces_the_session_before_it_out() {
+fn a_login_ends_the_previous_session() {
     let server = TestServer::start();
     let first = access(&log_in(&server, "password"));
     let mut stream = server.stream_of(&first);
@@ -250,7 +250,7 @@ fn a_login_forces_the_session_before_it_out() {
 }
 
 #[test]
-fn a_failed_login_forces_nobody_out() {
+fn a_failed_login_ends_no_session() {
     let server = TestServer::start();
     let mut stream = server.stream_of(&access(&log_in(&server, "password")));
     assert_eq!(log_in(&server, "wrong").status, 401);

@@ -1,6 +1,6 @@
-//! The contract, over real sockets, by capability. Time is moved, not waited for.
+//! The contract, over real sockets, by capability. Tests advance the clock instead of waiting.
 
-#![allow(missing_docs, unreachable_pub)] // nobody but these tests sees it
+#![allow(missing_docs, unreachable_pub)] // only these tests use it
 #![allow(clippy::format_push_string, clippy::must_use_candidate)]
 
 mod admin;

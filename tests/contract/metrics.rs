@@ -1,4 +1,4 @@
-//! `GET /metrics`: every name of the contract, and that each moves when it should.
+//! `GET /metrics`: has every metric of the contract, and each one changes when it should.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::{NOTIFICATIONS, TestServer, request};
 
 #[test]
-fn every_metric_of_the_contract_is_on_the_page_from_the_start() {
+fn the_page_has_every_metric_of_the_contract_from_the_start() {
     let server = TestServer::start();
     let answer = request(server.admin, "GET", "/metrics", &[], "");
     let page = answer.body;
@@ -127,7 +127,7 @@ fn streams_and_events_move_their_metrics() {
     for to in ["user", "users", "topic", "all"] {
         is(&format!("idlewild_published_total{{to=\"{to}\"}}"), 1.0);
     }
-    // Four to the first stream, the topic's aside three to the second.
+    // The first stream got four events; the second got three, without the topic's.
     is("idlewild_delivered_total", 7.0);
     is("idlewild_delivery_seconds_count", 4.0);
     is("idlewild_history_events", 4.0);
@@ -142,7 +142,7 @@ fn streams_and_events_move_their_metrics() {
     is("idlewild_connects_total{transport=\"sse\"}", 2.0);
     drop(stream);
     is("idlewild_users", 0.0);
-    // What is retained is forgotten with its age.
+    // Retained events are dropped after their maximum age.
     server.advance(Duration::from_secs(11 * 60));
     is("idlewild_history_events", 0.0);
     is("idlewild_history_bytes", 0.0);
@@ -176,7 +176,7 @@ fn refusals_and_handshakes_move_their_metrics() {
 }
 
 #[test]
-fn a_full_server_counts_whom_it_refuses() {
+fn a_full_server_counts_refused_streams() {
     let server = TestServer::with(|config| config.max_connections = 1);
     let _stream = server.stream("42");
     let token = server.token("43");

@@ -1,5 +1,5 @@
-//! Every client has a position from its first block on, so that one that is cut at any moment can
-//! come back and misses nothing.
+//! Every client has a position from its first block on, so a client that is cut off at any moment can
+//! reconnect and miss nothing.
 
 use std::path::Path;
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn publish(process: &Process, data: &str) -> String {
 }
 
 #[test]
-fn clients_that_a_restart_cuts_before_their_first_event_get_what_is_sent_before_they_are_back() {
+fn clients_that_a_restart_cuts_off_before_their_first_event_get_what_they_missed() {
     const CLIENTS: usize = 30;
     for (signal, has_history) in [
         (Signal::TERM, false),
@@ -61,7 +61,7 @@ fn clients_that_a_restart_cuts_before_their_first_event_get_what_is_sent_before_
         let mut received = 0;
         for (n, stream) in streams.iter().enumerate() {
             let client = Client::connect(process.public());
-            let mut back = client.come_back(&tokens[n], &stream.position);
+            let mut back = client.reconnect(&tokens[n], &stream.position);
             assert_eq!(back.begin().position, stream.position);
             let frame = back.next().unwrap();
             received += usize::from(frame == event(&id, "sent in the first second"));
@@ -89,7 +89,7 @@ fn a_thousand_clients_that_idle_for_twice_the_retention_lose_nothing_in_a_restar
     let mut probe = Probe::new(&server);
     let first = server.publish(&json!({"to": {"all": true}, "data": "first"}));
     probe.flush(&server);
-    // Events for others, and none for the last interval.
+    // Events for other users, and none during the last interval.
     let mut last = String::new();
     for step in 0..120 {
         server.advance(Duration::from_secs(1));
@@ -112,7 +112,7 @@ fn a_thousand_clients_that_idle_for_twice_the_retention_lose_nothing_in_a_restar
     let missed = server.publish(&json!({"to": {"all": true}, "data": "missed"}));
     let mut received = 0;
     for (n, stream) in streams.iter().enumerate() {
-        let mut back = server.come_back(&server.token(&user(n)), &stream.position);
+        let mut back = server.reconnect(&server.token(&user(n)), &stream.position);
         received += usize::from(back.next().unwrap() == event(&missed, "missed"));
     }
     assert_eq!(received, CLIENTS);
@@ -120,12 +120,12 @@ fn a_thousand_clients_that_idle_for_twice_the_retention_lose_nothing_in_a_restar
 }
 
 #[test]
-fn with_an_empty_log_a_gap_is_told_once() {
+fn with_an_empty_log_a_gap_is_reported_once() {
     let server = TestServer::start();
     let token = server.token("42");
     let origin = server.stream("43").position;
     assert_ne!(origin, "0-0");
-    let mut stream = server.come_back(&token, "1-1");
+    let mut stream = server.reconnect(&token, "1-1");
     assert_eq!(stream.position, "");
     assert_eq!(
         stream.next().unwrap(),
@@ -134,15 +134,15 @@ fn with_an_empty_log_a_gap_is_told_once() {
         )
     );
     for _ in 0..3 {
-        assert_eq!(server.come_back(&token, &origin).position, origin);
+        assert_eq!(server.reconnect(&token, &origin).position, origin);
     }
     assert_eq!(server.metric(GAPS), Some(1.0));
     let id = server.publish(&json!({"to": {"user": "42"}, "data": "x"}));
-    let mut back = server.come_back(&token, &origin);
+    let mut back = server.reconnect(&token, &origin);
     assert_eq!(back.next().unwrap(), event(&id, "x"));
-    // Another server's log begins elsewhere, also where it was started in the same millisecond.
+    // The log of another server begins elsewhere, even if it started in the same millisecond.
     let other = TestServer::start();
-    let mut foreign = other.come_back(&other.token("42"), &origin);
+    let mut foreign = other.reconnect(&other.token("42"), &origin);
     assert!(foreign.next().unwrap().contains("event: replay_gap\n"));
 }
 
@@ -160,52 +160,52 @@ fn an_empty_history_keeps_its_position_across_restarts() {
     let origin = start(0).stream("42").position;
     let server = start(3_600);
     assert_eq!(server.stream("42").position, origin);
-    // Where something was stored, too, once all of it is too old.
+    // The position also stays if events were stored and have expired.
     let id = server.publish(&json!({"to": {"user": "42"}, "data": "x"}));
     drop(server);
     let server = start(9_999);
     assert_eq!(server.stream("42").position, id);
-    server.come_back(&server.token("42"), &id);
-    // It is kept for as long once more: nobody can tell a long rest from a wrong clock.
-    let mut missed = server.come_back(&server.token("42"), &origin);
+    server.reconnect(&server.token("42"), &id);
+    // It is kept for one more retention, because a long pause cannot be distinguished from a wrong clock.
+    let mut missed = server.reconnect(&server.token("42"), &origin);
     assert!(missed.next().unwrap().starts_with(&format!("id: {id}\n")));
     assert_eq!(server.metric(GAPS), Some(0.0));
     server.advance(Duration::from_secs(61));
     server.wait_for_metric("idlewild_history_events", 0.0);
-    let mut missed = server.come_back(&server.token("42"), &origin);
+    let mut missed = server.reconnect(&server.token("42"), &origin);
     assert!(missed.next().unwrap().contains("event: replay_gap\n"));
 }
 
 #[test]
-fn who_missed_nothing_is_told_of_no_gap_where_its_last_event_has_just_been_evicted() {
+fn a_client_that_missed_nothing_gets_no_gap_after_its_last_event_was_evicted() {
     let server = TestServer::with(|config| config.history.max_age = Duration::from_secs(60));
     let token = server.token("42");
     let own = server.publish(&json!({"to": {"user": "42"}, "data": "own"}));
     server.advance(Duration::from_secs(61));
     server.wait_for_metric("idlewild_history_events", 0.0);
-    assert_eq!(server.come_back(&token, &own).position, own);
-    // Nor when others' events have gone after it.
+    assert_eq!(server.reconnect(&token, &own).position, own);
+    // The same applies after other users' events have been evicted.
     let others = server.publish(&json!({"to": {"user": "43"}, "data": "another's"}));
     server.advance(Duration::from_secs(61));
     server.wait_for_metric("idlewild_history_events", 0.0);
-    assert_eq!(server.come_back(&token, &own).position, own);
+    assert_eq!(server.reconnect(&token, &own).position, own);
     assert_eq!(server.metric(GAPS), Some(0.0));
-    let mut missed = server.come_back(&server.token("43"), &own);
+    let mut missed = server.reconnect(&server.token("43"), &own);
     assert!(
         missed
             .next()
             .unwrap()
             .starts_with(&format!("id: {others}\nevent: replay_gap\n"))
     );
-    // An id that was never given out stays unknown.
+    // An id that was never assigned is still unknown.
     let (ms, seq) = own.split_once('-').unwrap();
     let foreign = format!("{ms}-{}", seq.parse::<u64>().unwrap() + 1_000);
-    let mut foreign = server.come_back(&token, &foreign);
+    let mut foreign = server.reconnect(&token, &foreign);
     assert!(foreign.next().unwrap().contains("event: replay_gap\n"));
 }
 
 #[test]
-fn a_heartbeat_names_the_newest_event_whomever_it_was_for() {
+fn a_heartbeat_has_the_id_of_the_newest_event_of_any_user() {
     let server = TestServer::start();
     let probe = Probe::new(&server);
     let mut streams: Vec<Stream> = (0..8).map(|n| server.stream(&n.to_string())).collect();
@@ -217,7 +217,7 @@ fn a_heartbeat_names_the_newest_event_whomever_it_was_for() {
     ] {
         let id = server.publish(&json!({"to": to, "data": 1, "persist": persist}));
         probe.settle(&server);
-        // Of one that is not kept nobody comes back with the id.
+        // An event that is not kept does not change the position.
         let position = if persist {
             id
         } else {
@@ -230,7 +230,7 @@ fn a_heartbeat_names_the_newest_event_whomever_it_was_for() {
             assert_eq!(*frames.last().unwrap(), heartbeat(&position), "{frames:?}");
         }
     }
-    // A log-out has a place in the log, which its frame names; others come to know it as well.
+    // A log-out has a position in the log, which its frame names. Other clients also receive that position.
     let answer = server.admin("POST", "/v1/users/7/logout", "");
     let change = answer.json()["id"].as_str().unwrap().to_owned();
     probe.settle(&server);
@@ -238,14 +238,14 @@ fn a_heartbeat_names_the_newest_event_whomever_it_was_for() {
     probe.settle(&server);
     assert_eq!(*streams[0].arrived().last().unwrap(), heartbeat(&change));
     assert_eq!(
-        server.come_back(&server.token("0"), &change).position,
+        server.reconnect(&server.token("0"), &change).position,
         change
     );
     assert_eq!(server.metric(GAPS), Some(0.0));
 }
 
 #[test]
-fn polyfills_name_their_last_id_in_the_query_as_they_like() {
+fn polyfills_may_use_various_query_parameters_for_the_last_id() {
     let server = TestServer::start();
     let token = server.token("42");
     let position = server.stream("42").position;

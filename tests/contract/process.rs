@@ -1,4 +1,4 @@
-//! The process: refusals at start, signals, exit codes, logs, the other commands.
+//! The process: errors at start, signals, exit codes, logs, and the other commands.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn status(process: &Process, token: &str) -> u16 {
 }
 
 #[test]
-fn what_is_refused_at_start_is_one_line_and_exit_code_2() {
+fn an_invalid_configuration_is_one_line_and_exit_code_2() {
     let refused = [
         (vec!["serve"], "auth.secret"),
         (vec!["serve", "--dev", "--listen", "nonsense"], "listen"),
@@ -59,9 +59,9 @@ fn what_is_refused_at_start_is_one_line_and_exit_code_2() {
     }
 }
 
-/// What Kubernetes sets for a service of this name, and a slip.
+/// Variables that Kubernetes sets for a service of this name, and one with a typo.
 #[test]
-fn unknown_variables_are_warned_of_and_stop_nothing() {
+fn unknown_variables_cause_a_warning_only() {
     let env = [
         ("IDLEWILD_SERVICE_HOST", "10.0.0.1"),
         ("IDLEWILD_SERVICE_PORT", "8000"),
@@ -90,12 +90,12 @@ fn unknown_variables_are_warned_of_and_stop_nothing() {
 }
 
 #[test]
-fn an_api_key_works_under_its_short_name_and_with_a_line_feed_behind_it() {
+fn an_api_key_may_come_from_the_short_variable_and_end_with_a_line_feed() {
     let file = config("").replace(&format!("api_key = \"{API_KEY}\"\n"), "");
     let names = ["IDLEWILD_API_KEY", "IDLEWILD_ADMIN__API_KEY"];
     for (variable, other) in [(names[0], names[1]), (names[1], names[0])] {
         let key = format!("  {API_KEY}\r\n");
-        // The other one is empty, as a compose file leaves it.
+        // The other variable is empty, as a compose file may leave it.
         let variables = [(variable, key.as_str()), (other, "")];
         let process = Process::serve_with(&file, &variables);
         publish(&process, r#"{"to": {"all": true}, "data": 1}"#);
@@ -107,7 +107,7 @@ fn an_api_key_works_under_its_short_name_and_with_a_line_feed_behind_it() {
 }
 
 #[test]
-fn signals_of_the_user_do_not_end_the_process() {
+fn sigusr1_and_sigusr2_do_not_end_the_process() {
     let mut process = Process::serve("");
     process.signal(Signal::USR1);
     process.signal(Signal::USR2);
@@ -121,7 +121,7 @@ fn signals_of_the_user_do_not_end_the_process() {
 }
 
 #[test]
-fn a_listener_that_is_taken_is_refused() {
+fn an_address_that_is_in_use_is_refused() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let ended = idlewild(&["serve", "--dev", "--listen", &address], &[], "");
@@ -168,7 +168,7 @@ fn a_second_server_does_not_share_the_addresses_of_the_first() {
             admin.to_string(),
             admin.to_string(),
         ),
-        // Its public listener must not take what the other's publishers send, either.
+        // Its public listener must not accept connections of the other's publishers either.
         (
             admin.to_string(),
             "127.0.0.1:0".to_owned(),
@@ -181,7 +181,7 @@ fn a_second_server_does_not_share_the_addresses_of_the_first() {
     }
     assert_eq!(request(public, "GET", "/healthz", &[], "").status, 200);
 
-    // The past connections of a server that has gone keep nobody out.
+    // Old connections of a server that has ended do not keep the address in use.
     let streams: Vec<_> = (0..5)
         .map(|_| Client::connect(public).open(&format!("{NOTIFICATIONS}?token={}", token("1"))))
         .collect();
@@ -190,12 +190,12 @@ fn a_second_server_does_not_share_the_addresses_of_the_first() {
     let next = Process::serve_config(&serve_at(&public.to_string(), &admin.to_string()));
     assert_eq!((next.plain(), next.admin()), (public, admin));
     drop(streams);
-    // All of its shards accept.
+    // All shards of the new server accept.
     for _ in 0..32 {
         assert_eq!(request(public, "GET", "/healthz", &[], "").status, 200);
     }
     drop(next);
-    // Killed, with its connections open.
+    // The server is killed while connections are open.
     let _again = Process::serve_config(&serve_at(&public.to_string(), &admin.to_string()));
 }
 
@@ -214,7 +214,7 @@ fn of_two_servers_that_start_at_once_one_fails() {
         let bind = || {
             barrier.wait();
             let bound = idlewild::net::bind(&endpoint, 4, options);
-            // Both have tried before one lets go.
+            // Both have tried before one of them releases the address.
             barrier.wait();
             bound.is_ok()
         };
@@ -227,7 +227,7 @@ fn of_two_servers_that_start_at_once_one_fails() {
 }
 
 #[test]
-fn sigterm_ends_streams_in_good_order_and_exits_with_0() {
+fn sigterm_ends_streams_cleanly_and_exits_with_0() {
     let mut process = Process::serve("");
     let path = format!("{NOTIFICATIONS}?token={}", token("42"));
     let mut stream = Client::connect(process.public()).open(&path);
@@ -240,7 +240,7 @@ fn sigterm_ends_streams_in_good_order_and_exits_with_0() {
 }
 
 #[test]
-fn a_second_signal_does_not_wait_for_the_drain() {
+fn a_second_signal_ends_the_drain() {
     let mut process = Process::serve("drain_rate = 1\ndrain_timeout = \"24h\"\nshards = 1");
     let tokens: Vec<String> = (0..8).map(|user| token(&user.to_string())).collect();
     let streams: Vec<_> = tokens
@@ -258,7 +258,7 @@ fn a_second_signal_does_not_wait_for_the_drain() {
 }
 
 #[test]
-fn sighup_takes_over_secrets_and_keeps_streams() {
+fn sighup_reloads_secrets_and_keeps_streams() {
     let process = Process::serve("");
     let (old, new_secret) = (token("1"), "another secret of more than thirty-two bytes");
     let path = format!("{NOTIFICATIONS}?token={old}");
@@ -279,13 +279,13 @@ fn sighup_takes_over_secrets_and_keeps_streams() {
 }
 
 #[test]
-fn a_bad_file_at_sighup_changes_nothing() {
+fn an_invalid_configuration_at_sighup_changes_nothing() {
     let process = Process::serve("");
     fs::write(process.config_file(), "listen = 7\nheartbeat = 7").unwrap();
     process.signal(Signal::HUP);
     eventually("it is refused", || process.log().contains("not reloaded"));
     assert!(process.log().contains("listen"));
-    // A line for each error; without the file, there is no secret either.
+    // One line per error; without the file, the secret is missing as well.
     eventually("each error is", || {
         process.log().matches("not reloaded").count() == 3
     });
@@ -294,7 +294,7 @@ fn a_bad_file_at_sighup_changes_nothing() {
 }
 
 #[test]
-fn the_log_says_why_clients_are_not_let_in_once_for_each_reason() {
+fn refusals_are_logged_once_per_reason() {
     let process = Process::serve("");
     let expired = {
         let claims = serde_json::json!({"user_id": 1, "exp": 1_700_000_000});
@@ -343,7 +343,7 @@ fn the_log_says_why_clients_are_not_let_in_once_for_each_reason() {
 }
 
 #[test]
-fn a_secret_and_a_key_with_a_line_feed_from_a_variable_are_what_they_are_without() {
+fn a_line_feed_after_a_secret_or_key_in_a_variable_is_ignored() {
     let config = "listen = [\"127.0.0.1:0\"]\nadmin_listen = [\"127.0.0.1:0\"]\n";
     let secret = format!("{SECRET}\n");
     let key = format!("{API_KEY}\n");
@@ -364,7 +364,7 @@ fn a_secret_and_a_key_with_a_line_feed_from_a_variable_are_what_they_are_without
 }
 
 #[test]
-fn a_log_holds_no_token_cookie_key_or_query() {
+fn the_log_contains_no_token_cookie_key_or_query() {
     for format in ["json", "text"] {
         let log = log_of_secrets(format);
         for line in log.lines().filter(|_| format == "json") {
@@ -376,7 +376,7 @@ fn a_log_holds_no_token_cookie_key_or_query() {
     }
 }
 
-/// The log of a server that was shown secrets of every kind, none of which stands in it.
+/// Returns the log of a server that has received secrets of every kind. The log contains none of them.
 fn log_of_secrets(format: &str) -> String {
     let logging = format!("log_level = \"trace\"\nlog_format = \"{format}\"");
     let directory = tempfile::tempdir().unwrap();
@@ -449,7 +449,7 @@ fn log_of_secrets(format: &str) -> String {
     process.signal(Signal::TERM);
     assert_eq!(process.wait().code(), Some(0));
     let log = process.log();
-    // What an operator has to know is said.
+    // The log contains what an operator has to know.
     let refused = log
         .lines()
         .find(|line| line.contains("admin request refused"));
@@ -480,7 +480,7 @@ fn check_prints_the_configuration_without_its_secrets() {
 }
 
 #[test]
-fn a_user_who_was_added_logs_in_and_hears_what_the_command_publishes() {
+fn an_added_user_logs_in_and_receives_what_the_command_publishes() {
     let directory = tempfile::tempdir().unwrap();
     let users = directory.path().join("users.toml");
     let users = users.to_str().unwrap();
@@ -541,7 +541,7 @@ fn a_user_who_was_added_logs_in_and_hears_what_the_command_publishes() {
 }
 
 #[test]
-fn a_new_api_key_fits_the_line_printed_with_it() {
+fn a_new_api_key_matches_the_line_printed_with_it() {
     let ended = idlewild(&["token", "api-key", "--name", "cron"], &[], "");
     let key = ended
         .stdout
@@ -582,7 +582,7 @@ fn publish(process: &Process, event: &str) {
 }
 
 #[test]
-fn health_says_whether_the_server_is_ready() {
+fn the_health_command_checks_readiness() {
     let mut process = Process::serve("shards = 1\ndrain_rate = 1");
     let url = format!("http://{}", process.admin());
     let health = || idlewild(&["health", "--url", &url], &[], "");

@@ -1,4 +1,4 @@
-//! PROXY headers: whom a balancer speaks for.
+//! PROXY headers: the client's address behind a load balancer.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -10,12 +10,12 @@ use idlewild::config::{Config, Endpoint};
 use crate::support::{Client, NOTIFICATIONS, TestServer, eventually};
 
 const VERSION_1: &[u8] = b"PROXY TCP4 192.0.2.7 192.0.2.1 4321 443\r\n";
-/// Version 2, from 2001:db8::7, with a field of three bytes behind the addresses.
+/// Version 2, from 2001:db8::7, with a field of three bytes after the addresses.
 const VERSION_2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x21\x00\x2a\
     \x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x07\
     \x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\
     \x10\xe1\x01\xbb\x05\x00\x03abc";
-/// Version 2: the balancer looks whether we live.
+/// Version 2, as a load balancer's own health check sends it.
 const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
 
 const REFUSED: &str = "idlewild_refused_total{reason=\"handshake\"}";
@@ -32,7 +32,7 @@ fn request(server: &TestServer, headers: &str) -> String {
     )
 }
 
-/// Where the only connection of user 42 comes from, as the admin listener tells.
+/// The remote address of the only connection of user 42, from the admin listener.
 fn remote(server: &TestServer) -> String {
     let presence = server.admin("GET", "/v1/users/42", "").json();
     let connections = presence["connections"].as_array().unwrap();
@@ -40,13 +40,13 @@ fn remote(server: &TestServer) -> String {
     connections[0]["remote"].as_str().unwrap().to_owned()
 }
 
-/// Whether the server ends the connection without a byte.
+/// Returns true if the server closes the connection without a response.
 fn is_ended(client: &mut Client) -> bool {
     client.read_to_end().is_empty()
 }
 
 #[test]
-fn both_versions_tell_where_the_client_is() {
+fn both_versions_give_the_address_of_the_client() {
     for (header, address) in [
         (VERSION_1, "192.0.2.7"),
         (VERSION_2, "2001:db8::7"),
@@ -80,7 +80,7 @@ fn a_header_may_come_in_pieces() {
 }
 
 #[test]
-fn later_requests_of_the_connection_need_none() {
+fn later_requests_on_the_connection_need_no_header() {
     let server = server();
     let mut client = server.connect();
     client.socket.begin_with(VERSION_1);
@@ -96,7 +96,7 @@ fn later_requests_of_the_connection_need_none() {
 }
 
 #[test]
-fn a_connection_that_outlives_its_stream_needs_no_other() {
+fn a_connection_that_outlives_its_stream_needs_no_second_header() {
     let change = |config: &mut Config| {
         config.proxy_protocol = config.listen.clone();
         config.proxy_protocol.extend_from_slice(&config.tls.listen);
@@ -108,8 +108,8 @@ fn a_connection_that_outlives_its_stream_needs_no_other() {
             (VERSION_2, "2001:db8::7"),
             (LOCAL, "127.0.0.1"),
         ] {
-            // The client is known by the header, then by a request where its sender is trusted, and then
-            // by the header again.
+            // The address comes from the header, then from a request of a trusted sender, and then from
+            // the header again.
             let forwarded = if header == VERSION_1 {
                 "198.51.100.9"
             } else {
@@ -155,7 +155,7 @@ fn without_a_header_the_connection_is_ended_and_counted() {
 }
 
 #[test]
-fn a_check_of_the_port_is_no_refusal() {
+fn a_port_check_is_not_counted_as_a_refusal() {
     let server = server();
     for start in [&b""[..], b"PROXY TCP4"] {
         let mut client = server.connect();
@@ -168,7 +168,7 @@ fn a_check_of_the_port_is_no_refusal() {
 }
 
 #[test]
-fn the_header_has_the_handshakes_time() {
+fn the_header_has_to_arrive_within_handshake_timeout() {
     let server = server();
     let mut silent = server.connect();
     let mut half = server.connect();
@@ -181,7 +181,7 @@ fn the_header_has_the_handshakes_time() {
 }
 
 #[test]
-fn a_client_cannot_name_another_address_behind_the_balancer() {
+fn a_client_behind_the_balancer_cannot_forge_its_address() {
     let server = server();
     let mut client = server.connect();
     let spoofed = request(&server, "X-Forwarded-For: 198.51.100.1\r\n");
@@ -192,7 +192,7 @@ fn a_client_cannot_name_another_address_behind_the_balancer() {
 }
 
 #[test]
-fn where_the_balancer_names_nobody_the_client_cannot_name_somebody() {
+fn a_client_cannot_forge_an_address_if_the_balancer_gives_none() {
     for header in [
         LOCAL,
         b"PROXY UNKNOWN\r\n",
@@ -209,7 +209,7 @@ fn where_the_balancer_names_nobody_the_client_cannot_name_somebody() {
 }
 
 #[test]
-fn a_connection_without_its_header_does_not_hold_up_a_drain() {
+fn a_connection_without_its_header_does_not_delay_a_drain() {
     let mut server = server();
     let mut silent = server.connect();
     server.wait_for_metric("idlewild_handshakes_in_flight", 1.0);
@@ -219,7 +219,7 @@ fn a_connection_without_its_header_does_not_hold_up_a_drain() {
 }
 
 #[test]
-fn a_trusted_proxy_behind_the_balancer_is_believed() {
+fn the_address_from_a_trusted_proxy_behind_the_balancer_is_used() {
     let server = TestServer::with(|config| {
         config.proxy_protocol = config.listen.clone();
         config.trusted_proxies = vec!["192.0.2.0/24".parse().unwrap()];
@@ -233,7 +233,7 @@ fn a_trusted_proxy_behind_the_balancer_is_believed() {
 }
 
 #[test]
-fn login_failures_count_for_the_client_and_not_for_the_balancer() {
+fn login_failures_count_for_the_client_not_the_balancer() {
     let server = server();
     let body = r#"{"email": "nobody@example.com", "password": "wrong"}"#;
     let login = |client: &str, account: usize| {
@@ -257,7 +257,7 @@ fn login_failures_count_for_the_client_and_not_for_the_balancer() {
 }
 
 #[test]
-fn other_listeners_take_no_header() {
+fn other_listeners_accept_no_header() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("public.sock");
     let server = TestServer::with(|config| {

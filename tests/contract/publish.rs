@@ -1,4 +1,4 @@
-//! Publishing: what an event may say, whom it reaches, and batches of them.
+//! Publishing: the form of an event, its recipients, and batches.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn data(stream: &mut Stream) -> Vec<String> {
 }
 
 #[test]
-fn each_form_of_a_target_reaches_exactly_whom_it_names() {
+fn each_form_of_a_target_reaches_exactly_its_recipients() {
     let server = TestServer::start();
     let mut one = server.stream_of(&server.token_with("1", None, &["a/b"]));
     let mut two = server.stream_of(&server.token_with("2", None, &["a/c"]));
@@ -50,7 +50,7 @@ fn each_form_of_a_target_reaches_exactly_whom_it_names() {
 }
 
 #[test]
-fn an_integer_beyond_63_and_64_bits_reaches_the_user_of_its_digits() {
+fn an_integer_beyond_64_bits_is_a_user_id_by_its_digits() {
     let server = TestServer::start();
     for digits in [
         "9223372036854775808",
@@ -66,7 +66,7 @@ fn an_integer_beyond_63_and_64_bits_reaches_the_user_of_its_digits() {
 }
 
 #[test]
-fn a_string_is_sent_as_it_is_and_other_json_compact() {
+fn a_string_is_sent_unchanged_and_other_json_is_compacted() {
     let server = TestServer::start();
     let mut stream = server.stream("42");
     let mut sent = |json: &str| {
@@ -87,7 +87,7 @@ fn a_string_is_sent_as_it_is_and_other_json_compact() {
     assert_eq!(sent("null"), ["null"]);
     assert_eq!(sent("true"), ["true"]);
     assert_eq!(sent(r#""""#), [""]);
-    // Escapes inside other JSON stay escapes, so a line end cannot get out of its string.
+    // Escapes inside other JSON stay escapes, so a line feed cannot leave its string.
     assert_eq!(sent(r#"{"a":"x\ny"}"#), [r#"{"a":"x\ny"}"#]);
 }
 
@@ -126,7 +126,7 @@ fn an_event_may_have_a_name_that_fits_on_a_line() {
 }
 
 #[test]
-fn a_bad_target_or_id_is_refused() {
+fn an_invalid_target_or_id_is_refused() {
     let server = TestServer::start();
     for event in [
         json!({"data": 1}),
@@ -137,7 +137,7 @@ fn a_bad_target_or_id_is_refused() {
         json!({"to": {"user": "a\nb"}, "data": 1}),
         json!({"to": {"user": 1.5}, "data": 1}),
         json!({"to": {"user": null, "all": true}, "data": 1}),
-        // The fields in the order in which the server's source has them.
+        // The fields in the order of their declaration in the source.
         json!({"to": ["1", null, null, null], "data": 1}),
         json!([{"all": true}, null, 1, null, null]),
         json!({"to": {"users": "1"}, "data": 1}),
@@ -154,14 +154,14 @@ fn a_bad_target_or_id_is_refused() {
 }
 
 #[test]
-fn an_id_of_the_publishers_own_is_delivered_once_in_ten_minutes() {
+fn an_event_with_the_same_source_id_is_delivered_once_in_ten_minutes() {
     let server = TestServer::start();
     let mut stream = server.stream("42");
     let event = |n: u32| json!({"to": {"user": "42"}, "data": n, "id": "order-1"});
     let first = server.publish(&event(1));
     assert_ne!(first, "order-1");
     assert_eq!(server.publish(&event(2)), first);
-    // In a batch too, and almost to the end of the ten minutes.
+    // In a batch as well, and until shortly before the ten minutes have passed.
     server.advance(Duration::from_secs(599));
     let answer = server.admin("POST", "/v1/events/batch", &format!("{}\n", event(3)));
     assert_eq!(answer.json()["accepted"], 1);
@@ -180,7 +180,7 @@ fn an_id_of_the_publishers_own_is_delivered_once_in_ten_minutes() {
 }
 
 #[test]
-fn a_publishers_id_belongs_to_its_target() {
+fn a_source_id_applies_to_its_target_only() {
     let server = TestServer::start();
     let mut streams = ["1", "2", "3"].map(|user| server.stream(user));
     let event = |to: &Value| server.publish(&json!({"to": to, "data": to, "id": "order-1"}));
@@ -189,7 +189,7 @@ fn a_publishers_id_belongs_to_its_target() {
     for (stream, to) in streams.iter_mut().zip(&users) {
         assert_eq!(data(stream), [to.to_string()]);
     }
-    // Of a list, it is the set of users that counts.
+    // The order of the users in a list does not matter.
     let both = event(&json!({"users": ["1", "2"]}));
     assert_eq!(event(&json!({"users": [2, "1", "2"]})), both);
     assert!(!ids.contains(&both));
@@ -221,7 +221,7 @@ fn a_byte_order_mark_is_skipped() {
     assert_eq!(answer, json!({"accepted": 2, "errors": []}));
     assert_eq!(data(&mut stream), ["2"]);
     assert_eq!(data(&mut stream), ["3"]);
-    // One, and at the beginning.
+    // Only one, and only at the start.
     let body = format!("{MARK}{MARK}{}\n{MARK}{}\n{}", event(4), event(5), event(6));
     let answer = server.admin("POST", "/v1/events/batch", &body).json();
     assert_eq!(answer["accepted"], 1);
@@ -233,7 +233,7 @@ fn a_byte_order_mark_is_skipped() {
 }
 
 #[test]
-fn the_protocols_own_names_are_not_for_publishers() {
+fn publishers_cannot_use_reserved_event_names() {
     const OWN: [&str; 6] = [
         "heartbeat",
         "replay_gap",
@@ -265,7 +265,7 @@ fn the_protocols_own_names_are_not_for_publishers() {
 }
 
 #[test]
-fn an_event_that_is_not_kept_goes_out_without_an_id_line() {
+fn an_event_that_is_not_kept_has_no_id_line() {
     let server = TestServer::start();
     let mut stream = server.stream("42");
     let id = server.publish(&json!({"to": {"user": "42"}, "data": 1, "persist": false}));
@@ -280,7 +280,7 @@ fn an_event_over_the_limit_is_413() {
     let event = |data: &str| json!({"to": {"user": "42"}, "data": data});
     server.publish(&event(&"x".repeat(4_096)));
     assert_eq!(data(&mut stream)[0].len(), 4_096);
-    // As long on the wire to us as twice the limit, and yet within it.
+    // Twice as many bytes in the request, but within the limit after unescaping.
     server.publish(&event(&"\"".repeat(4_096)));
     assert_eq!(data(&mut stream)[0].len(), 4_096);
     for size in [4_097, 20_000, 100_000, 400_000] {
@@ -292,7 +292,7 @@ fn an_event_over_the_limit_is_413() {
 }
 
 #[test]
-fn a_batch_keeps_its_order_and_says_which_lines_were_wrong() {
+fn a_batch_keeps_its_order_and_lists_invalid_lines() {
     let server = TestServer::with(|config| config.max_publish_bytes = 1_024);
     let mut stream = server.stream("42");
     let good = |n: usize| json!({"to": {"user": "42"}, "data": n}).to_string();
@@ -308,7 +308,7 @@ fn a_batch_keeps_its_order_and_says_which_lines_were_wrong() {
         longer,
         good(3) + "\r",
         json!({"to": {"user": "42"}, "data": 1, "more": 1}).to_string(),
-        good(4), // without a newline behind it
+        good(4), // without a newline at the end
     ];
     let answer = server.admin("POST", "/v1/events/batch", &lines.join("\n"));
     assert_eq!(answer.status, 202);
@@ -366,7 +366,7 @@ fn a_batch_that_is_written_line_by_line_is_published_line_by_line() {
     for n in 0..3 {
         let line = json!({"to": {"user": "42"}, "data": n}).to_string() + "\n";
         publisher.send(format!("{:x}\r\n{line}\r\n", line.len()));
-        // Before the batch is over.
+        // Before the batch has ended.
         assert!(stream.next().unwrap().contains(&format!("data: {n}\n")));
     }
     publisher.send("0\r\n\r\n");

@@ -1,4 +1,4 @@
-//! Everything that is not a stream: refusals, unknown paths, wrong methods, CORS, limits.
+//! Responses that are not streams: refusals, unknown paths, wrong methods, CORS, limits.
 
 mod cors;
 mod gone;
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use crate::support::{Answer, NOTIFICATIONS, Stream, TestServer};
 
-/// Seconds of the default `retry_max`.
+/// The default `retry_max` in seconds.
 const RETRY_AFTER: &str = "6";
 
-/// The parts of a refusal that the contract names.
+/// The parts of a refusal that the contract defines.
 #[derive(Debug, PartialEq)]
 struct Refused {
     status: u16,
@@ -22,7 +22,7 @@ struct Refused {
     body: String,
 }
 
-/// What the contract's table says for a status and a reason.
+/// The contract's texts for a status and a reason.
 fn refused(status: u16, reason: &str) -> Refused {
     let when = |is_so, value: &str| bool::then(is_so, || value.to_owned());
     Refused {
@@ -64,7 +64,7 @@ fn assert_refusals(server: &TestServer, reason: &str, count: f64) {
 }
 
 #[test]
-fn without_a_good_credential_a_stream_is_refused() {
+fn without_a_valid_credential_a_stream_is_refused() {
     let server = TestServer::start();
     let late = server.token("42");
     let revoked = server.token("43");
@@ -130,7 +130,7 @@ fn a_topic_that_the_token_does_not_allow_is_refused() {
 }
 
 #[test]
-fn a_stream_asked_for_while_the_server_goes_down_is_refused() {
+fn a_stream_is_refused_during_a_drain() {
     let mut server = TestServer::start();
     let path = format!("{NOTIFICATIONS}?token={}", server.token("42"));
     let mut client = server.connect();
@@ -138,7 +138,7 @@ fn a_stream_asked_for_while_the_server_goes_down_is_refused() {
     let (first, rest) = request.split_at(40);
     client.send(first);
     server.wait_for_metric("idlewild_handshakes_in_flight", 1.0);
-    // The head's beginning has been read once this has been answered on either shard.
+    // The shard has read the beginning of the head once this request is answered on either shard.
     (0..20).for_each(|_| assert_eq!(server.get("/healthz").status, 200));
     let drained = server.drain();
     crate::support::eventually("the server is not ready", || {
@@ -161,7 +161,7 @@ fn a_stream_asked_for_while_the_server_goes_down_is_refused() {
 }
 
 #[test]
-fn a_refused_client_is_counted_nowhere_else() {
+fn a_refused_client_counts_only_as_refused() {
     let server = TestServer::start();
     assert_eq!(server.get(NOTIFICATIONS).status, 401);
     assert_eq!(server.metric("idlewild_users"), Some(0.0));

@@ -1,4 +1,4 @@
-//! A client that comes back misses nothing and sees nothing twice.
+//! Replay: a client that reconnects misses nothing and receives nothing twice.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn expect(stream: &mut Stream, events: &[(&str, &str)]) {
     }
 }
 
-/// The number that an event's data begin with.
+/// The number at the start of an event's data.
 #[track_caller]
 fn number(frame: &str) -> usize {
     let (_, data) = frame.split_once("data: ").unwrap();
@@ -43,8 +43,8 @@ fn publish_batch(server: &TestServer, events: impl Iterator<Item = Value>) {
     assert_eq!(answer.json()["accepted"], json!(lines.len()));
 }
 
-/// A client that reads slowly and has so many events to catch up with, numbered from 0, each of
-/// 4,000 bytes; with the id that it came back with.
+/// A client that reads slowly and has this many events to catch up with, numbered from 0, 4,000 bytes
+/// each. Also returns the id that it reconnected with.
 fn catching_up(server: &TestServer, token: &str, events: usize) -> (String, Stream) {
     let first = server.publish(&json!({"to": {"user": "42"}, "data": "first"}));
     let data = numbered_text(4_000);
@@ -52,14 +52,14 @@ fn catching_up(server: &TestServer, token: &str, events: usize) -> (String, Stre
         server,
         (0..events).map(|n| json!({"to": {"user": "42"}, "data": format!("{n} {data}")})),
     );
-    let mut slow = server.connect_narrow().come_back(token, &first);
+    let mut slow = server.connect_narrow().reconnect(token, &first);
     slow.begin();
     server.wait_for_metric("idlewild_backlogged_connections", 1.0);
     (first, slow)
 }
 
 #[test]
-fn what_was_missed_comes_first_and_once_and_then_what_is_live() {
+fn missed_events_come_first_and_once_and_then_live_events() {
     let server = TestServer::start();
     let token = server.token_with("42", None, &["news"]);
     let mut stream = server.stream_of(&token);
@@ -72,7 +72,7 @@ fn what_was_missed_comes_first_and_once_and_then_what_is_live() {
     server.publish(&json!({"to": {"topic": "olds"}, "data": "another topic"}));
     let some = server.publish(&json!({"to": {"users": ["9", "42", "7"]}, "data": "some"}));
     let all = server.publish(&json!({"to": {"all": true}, "data": "all"}));
-    let mut stream = server.come_back(&token, &first);
+    let mut stream = server.reconnect(&token, &first);
     let missed = [
         (own.as_str(), "own"),
         (&topic, "topic"),
@@ -84,9 +84,9 @@ fn what_was_missed_comes_first_and_once_and_then_what_is_live() {
     expect(&mut stream, &[(&live, "live")]);
     server.wait_for_metric(REPLAYED, 4.0);
     assert_eq!(server.metric(GAPS), Some(0.0));
-    // Another stream, which asks for no topic, has not missed the topic's.
+    // A stream without the topic has not missed the topic's events.
     let token = server.token("42");
-    let mut stream = server.come_back(&token, &first);
+    let mut stream = server.reconnect(&token, &first);
     expect(
         &mut stream,
         &[missed[0], missed[2], missed[3], (&live, "live")],
@@ -97,7 +97,7 @@ fn what_was_missed_comes_first_and_once_and_then_what_is_live() {
 }
 
 #[test]
-fn the_last_id_may_stand_in_the_query_and_the_header_wins() {
+fn the_last_id_may_be_in_the_query_and_the_header_takes_precedence() {
     let server = TestServer::start();
     let ids: Vec<String> = (0..4)
         .map(|n| server.publish(&json!({"to": {"user": "42"}, "data": n.to_string()})))
@@ -116,7 +116,7 @@ fn the_last_id_may_stand_in_the_query_and_the_header_wins() {
         stream.next().unwrap();
         expect(&mut stream, &[(&ids[first], &first.to_string())]);
     }
-    // A ticket stands for the token in every way.
+    // A ticket can replace the token in all cases.
     let bearer = format!("Bearer {token}");
     let path = "/api/v1/auth/sse/ticket/";
     let answer = request(
@@ -136,31 +136,31 @@ fn the_last_id_may_stand_in_the_query_and_the_header_wins() {
 }
 
 #[test]
-fn who_has_everything_gets_nothing_again() {
+fn a_client_that_has_everything_gets_no_replay() {
     let server = TestServer::start();
     let token = server.token("42");
     server.publish(&json!({"to": {"user": "42"}, "data": "old"}));
     let last = server.publish(&json!({"to": {"user": "42"}, "data": "last"}));
-    let mut with_id = server.come_back(&token, &last);
-    // Nor does one that never had anything: it asks for nothing.
+    let mut with_id = server.reconnect(&token, &last);
+    // A client that never received anything gets no replay, because it sends no id.
     let mut without = server.stream("42");
     let live = server.publish(&json!({"to": {"user": "42"}, "data": "live"}));
     for stream in [&mut with_id, &mut without] {
         expect(stream, &[(&live, "live")]);
     }
     assert_eq!(server.metric(REPLAYED), Some(0.0));
-    // A test stream has no history, whatever it asks for.
+    // A test stream has no history, whatever id it sends.
     let mut test = server.open(&format!("/api/v1/auth/sse/test/?last_event_id={last}"));
     assert!(test.next().unwrap().starts_with("data: Test message 0"));
     assert_eq!(server.metric(GAPS), Some(0.0));
 }
 
 #[test]
-fn an_id_that_is_not_retained_is_a_gap_that_is_told() {
+fn an_id_that_is_not_retained_is_reported_as_a_gap() {
     let server = TestServer::with(|config| config.history.max_age = Duration::from_secs(60));
     let token = server.token("42");
     let origin = server.stream("43").position;
-    let mut stream = server.come_back(&token, "1-1");
+    let mut stream = server.reconnect(&token, "1-1");
     assert_eq!(stream.next().unwrap(), gap(&origin, "\"1-1\"", "null"));
     let older = server.publish(&json!({"to": {"user": "42"}, "data": "older"}));
     expect(&mut stream, &[(&older, "older")]);
@@ -172,7 +172,7 @@ fn an_id_that_is_not_retained_is_a_gap_that_is_told() {
     server.advance(Duration::from_secs(21));
     server.wait_for_metric("idlewild_history_events", 2.0);
     let oldest = format!("\"{foreign}\"");
-    // Too old, never given out, from the future, of no form.
+    // Too old, never assigned, in the future, or malformed.
     let unknown = [
         older.as_str(),
         "5-5",
@@ -181,16 +181,16 @@ fn an_id_that_is_not_retained_is_a_gap_that_is_told() {
         "\u{fc}",
     ];
     for last in unknown {
-        let mut stream = server.come_back(&token, last);
+        let mut stream = server.reconnect(&token, last);
         let quoted = Value::from(last).to_string();
         assert_eq!(stream.position, "", "the first block has no id");
         assert_eq!(stream.next().unwrap(), gap(&old, &quoted, &oldest));
         expect(&mut stream, &[(&own, "own")]);
     }
     server.wait_for_metric(GAPS, 6.0);
-    // Another's event is a place in the log like any other, and so is the one right before them.
+    // Ids of other users' events are known as well, and so is the id right before the oldest event.
     for known in [&foreign, &old] {
-        let mut stream = server.come_back(&token, known);
+        let mut stream = server.reconnect(&token, known);
         assert_eq!(stream.position, *known);
         expect(&mut stream, &[(&own, "own")]);
     }
@@ -209,10 +209,10 @@ fn an_event_that_is_not_kept_is_delivered_and_never_replayed() {
     assert_eq!(stream.next().unwrap(), "event: message\ndata: fleeting\n\n");
     let after = server.publish(&json!({"to": {"user": "42"}, "data": "after"}));
     expect(&mut stream, &[(&after, "after")]);
-    let mut back = server.come_back(&token, &kept);
+    let mut back = server.reconnect(&token, &kept);
     expect(&mut back, &[(&after, "after")]);
     server.wait_for_metric("idlewild_history_events", 2.0);
-    // It takes no room from those that are kept.
+    // It takes no space from events that are kept.
     let bytes = server.metric("idlewild_history_bytes");
     for _ in 0..20 {
         server.publish(&fleeting);
@@ -230,7 +230,7 @@ fn a_replay_larger_than_any_buffer_arrives_whole_at_a_slow_reader_and_live_event
     let server = TestServer::start();
     let token = server.token("42");
     let first = server.publish(&json!({"to": {"user": "42"}, "data": "first"}));
-    // Some eight megabytes, a hundred times the backlog limit; some larger than one piece.
+    // About 8 MB, a hundred times the backlog limit. Some events are larger than one piece.
     let data = |n: usize| {
         let bytes = if n.is_multiple_of(100) { 50_000 } else { 4_000 };
         format!("{n} {}", numbered_text(bytes))
@@ -248,10 +248,10 @@ fn a_replay_larger_than_any_buffer_arrives_whole_at_a_slow_reader_and_live_event
         );
         next = end;
     }
-    let mut slow = server.connect_narrow().come_back(&token, &first);
+    let mut slow = server.connect_narrow().reconnect(&token, &first);
     slow.begin();
     server.wait_for_metric("idlewild_backlogged_connections", 1.0);
-    // Live events while it catches up: all of them wait in the log, none in its backlog.
+    // Live events during the replay all wait in the log, none of them in the client's backlog.
     publish_batch(
         &server,
         (EVENTS..EVENTS + 100).map(|n| json!({"to": {"user": "42"}, "data": data(n)})),
@@ -274,7 +274,7 @@ fn a_replay_larger_than_any_buffer_arrives_whole_at_a_slow_reader_and_live_event
 }
 
 #[test]
-fn clients_that_come_and_go_while_events_are_published_have_each_once_and_in_order() {
+fn clients_that_reconnect_during_publishing_get_each_event_once_and_in_order() {
     const CLIENTS: usize = 8;
     let server = TestServer::start();
     let start = server.publish(&json!({"to": {"all": true}, "data": "0"}));
@@ -287,9 +287,9 @@ fn clients_that_come_and_go_while_events_are_published_have_each_once_and_in_ord
                     let mut random = fastrand::Rng::with_seed(client as u64);
                     let (mut last, mut seen, mut reconnects) = (start, 0, 0);
                     loop {
-                        let mut stream = server.come_back(&token, &last);
+                        let mut stream = server.reconnect(&token, &last);
                         reconnects += 1;
-                        // Away again after a few events, in the middle of whatever comes.
+                        // It leaves again after a few events, at an arbitrary moment.
                         for _ in 0..random.usize(1..400) {
                             let frame = stream.next().unwrap();
                             assert_eq!(number(&frame), seen + 1, "client {client}");
@@ -328,20 +328,20 @@ fn clients_that_come_and_go_while_events_are_published_have_each_once_and_in_ord
 }
 
 #[test]
-fn a_log_out_reaches_a_client_that_catches_up_behind_what_it_missed() {
+fn a_client_that_catches_up_gets_the_log_out_after_what_it_missed() {
     let server = TestServer::start();
     let old = server.token_with("42", Some("old"), &[]);
     let (first, mut slow) = catching_up(&server, &old, 100);
     let answer = server.admin("PUT", "/v1/users/42/session", r#"{"session_id": "new"}"#);
     let change = answer.json()["id"].as_str().unwrap().to_owned();
-    // In force at once, although the end is still on the way.
+    // The log-out is in force at once, although the client has not received it yet.
     let presence = server.admin("GET", "/v1/users/42", "").json();
     assert_eq!(presence["online"], false);
     assert_eq!(
         server.open(&format!("{NOTIFICATIONS}?token={old}")).status,
         401
     );
-    // For the other device, and for nobody who is on the way out.
+    // For the other device, and not for clients that are being logged out.
     server.publish(&json!({"to": {"user": "42"}, "data": "secret"}));
     server.publish(&json!({"to": {"all": true}, "data": "for all"}));
     server.publish(&json!({"to": {"all": true}, "data": "fleeting", "persist": false}));
@@ -352,27 +352,27 @@ fn a_log_out_reaches_a_client_that_catches_up_behind_what_it_missed() {
     }
     assert!(frames[100].starts_with(&format!("id: {change}\nevent: message\n")));
     assert!(frames[100].contains("FORCE_LOGOUT"));
-    // The new session's client, which was at the first event: it is not the one to log out.
+    // The new session's client, which was at the first event, is not logged out.
     let new = server.token_with("42", Some("new"), &[]);
-    let mut stream = server.come_back(&new, &first);
+    let mut stream = server.reconnect(&new, &first);
     for n in 0..100 {
         assert_eq!(number(&stream.next().unwrap()), n);
     }
     assert!(stream.next().unwrap().contains("secret"));
     assert!(stream.next().unwrap().contains("for all"));
-    // And the id of the change is a place to go on from.
-    let mut stream = server.come_back(&new, &change);
+    // The id of the change can be resumed from.
+    let mut stream = server.reconnect(&new, &change);
     assert!(stream.next().unwrap().contains("secret"));
     assert_eq!(server.metric(GAPS), Some(0.0));
     server.wait_for_metric("idlewild_disconnects_total{reason=\"logged_out\"}", 1.0);
 }
 
 #[test]
-fn a_client_that_reads_more_slowly_than_history_goes_is_cut_off_and_told_of_the_gap() {
+fn a_client_that_reads_more_slowly_than_events_expire_is_cut_off_and_gets_a_gap() {
     let server = TestServer::with(|config| config.history.max_age = Duration::from_secs(60));
     let token = server.token("42");
     let (_, mut slow) = catching_up(&server, &token, 500);
-    // Not so long that it counts as stalled.
+    // It reads fast enough not to count as stalled.
     for _ in 0..2 {
         server.advance(Duration::from_secs(25));
         for _ in 0..40 {
@@ -391,12 +391,12 @@ fn a_client_that_reads_more_slowly_than_history_goes_is_cut_off_and_told_of_the_
     }
     assert!(!slow.is_complete && seen < 500, "after {seen} events");
     server.wait_for_metric(SLOW, 1.0);
-    let mut back = server.come_back(&token, &last);
+    let mut back = server.reconnect(&token, &last);
     assert!(back.next().unwrap().contains("\nevent: replay_gap\n"));
 }
 
 #[test]
-fn an_old_client_gets_what_it_missed_in_bare_frames() {
+fn an_http_1_0_client_gets_its_replay_in_raw_frames() {
     let server = TestServer::start();
     let ids: Vec<String> = (0..200)
         .map(|n| server.publish(&json!({"to": {"user": "42"}, "data": n.to_string()})))
@@ -415,7 +415,7 @@ fn an_old_client_gets_what_it_missed_in_bare_frames() {
 }
 
 #[test]
-fn what_is_not_kept_reaches_a_client_that_catches_up_now() {
+fn an_event_that_is_not_kept_reaches_a_client_during_its_replay() {
     let server = TestServer::start();
     let token = server.token("42");
     let (_, mut slow) = catching_up(&server, &token, 300);
@@ -433,7 +433,7 @@ fn a_client_that_catches_up_is_drained_like_any_other() {
     let token = server.token("42");
     let (_, mut slow) = catching_up(&server, &token, 300);
     let drained = server.drain();
-    // The client reads on only once its end has been decided.
+    // The client continues reading only after its end has been decided.
     server.wait_for_metric("idlewild_disconnects_total{reason=\"drained\"}", 1.0);
     let frames = slow.rest();
     let (last, events) = frames.split_last().unwrap();

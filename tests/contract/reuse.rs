@@ -1,5 +1,5 @@
-//! What becomes of a connection whose stream has ended: it serves the next request, as the head of
-//! the stream said, or it closes at once.
+//! The connection after its stream has ended: it either serves the next request, as promised in the
+//! head of the stream, or closes at once.
 
 use std::io::Write;
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn disconnect(server: &TestServer, user: &str) {
     assert_eq!(server.admin("DELETE", &path, "").status, 200);
 }
 
-/// The stream that the last answer is sends what is published.
+/// Checks that the last response is a stream that receives events.
 #[track_caller]
 fn assert_lives(server: &TestServer, stream: &mut Stream, user: &str) {
     assert_eq!(stream.status, 200, "{}", stream.head);
@@ -45,7 +45,7 @@ fn assert_lives(server: &TestServer, stream: &mut Stream, user: &str) {
     );
 }
 
-/// The connection answers other requests and opens another stream.
+/// Checks that the connection answers other requests and opens another stream.
 #[track_caller]
 fn assert_serves(server: &TestServer, stream: &mut Stream, user: &str) {
     assert_eq!(stream.ask("/healthz").body(), "ok\n");
@@ -77,7 +77,7 @@ fn a_connection_outlives_many_streams() {
 }
 
 #[test]
-fn each_way_to_end_a_stream_leaves_its_connection() {
+fn every_kind_of_end_keeps_the_connection() {
     let change = |config: &mut Config| {
         config.max_connections_per_user = 1;
         config.on_limit = OnLimit::EvictOldest;
@@ -104,7 +104,7 @@ fn each_way_to_end_a_stream_leaves_its_connection() {
 }
 
 #[test]
-fn a_request_that_comes_with_the_end_of_a_stream_is_answered() {
+fn a_request_that_arrives_with_the_end_of_a_stream_is_answered() {
     over_both(
         |_| {},
         |server| {
@@ -114,8 +114,8 @@ fn a_request_that_comes_with_the_end_of_a_stream_is_answered() {
             server.publish(&json!({"to": {"user": "42"}, "data": data}));
             server.wait_for_metric("idlewild_backlogged_connections", 1.0);
             disconnect(&server, "42");
-            // The shard has ended it, and the end waits for the client. What came before that would
-            // have come during the stream.
+            // The shard has ended the stream, and the end waits for the client. Earlier bytes would have come
+            // during the stream.
             server.wait_for_metric("idlewild_disconnects_total{reason=\"evicted\"}", 1.0);
             slow.socket.write_all(get("/healthz").as_bytes()).unwrap();
             (0..10).for_each(|_| assert_eq!(server.get("/healthz").status, 200));
@@ -135,12 +135,12 @@ fn a_client_that_sends_during_its_stream_is_closed_with_it() {
         |server| {
             let mut stream = server.stream("42");
             stream.socket.write_all(get("/healthz").as_bytes()).unwrap();
-            // The shard has looked at it by the time that it has looked at the heartbeat's clock.
+            // The shard has looked at this input by the time it has processed the heartbeat.
             server.advance(Duration::from_secs(31));
             assert!(stream.next().unwrap().contains("heartbeat"));
             disconnect(&server, "42");
             assert_eq!(stream.last(), [""; 0]);
-            // Nor is a request answered that came in one piece with that for the stream.
+            // A request in the same segment as the stream's request is not answered either.
             let mut client = server.connect();
             client.send(get(&path(&server, "42")) + &get("/healthz"));
             let mut stream = client.stream();
@@ -152,7 +152,7 @@ fn a_client_that_sends_during_its_stream_is_closed_with_it() {
 }
 
 #[test]
-fn who_asked_for_the_end_of_the_connection_gets_it() {
+fn a_client_that_sent_connection_close_gets_the_close() {
     over_both(
         |_| {},
         |server| {
@@ -175,7 +175,7 @@ fn who_asked_for_the_end_of_the_connection_gets_it() {
 }
 
 #[test]
-fn a_connection_without_another_request_has_the_time_of_a_handshake() {
+fn an_idle_connection_after_a_stream_has_handshake_timeout() {
     over_both(
         |_| {},
         |server| {
@@ -190,7 +190,7 @@ fn a_connection_without_another_request_has_the_time_of_a_handshake() {
             server.advance(Duration::from_millis(10_100));
             assert!(!stream.follow());
             server.wait_for_metric(IN_FLIGHT, 0.0);
-            // Nor is one refused that asks for nothing more: its stream was served.
+            // This is not a refusal: the stream was served, and the client just sends nothing more.
             let mut stream = server.stream("42");
             disconnect(&server, "42");
             assert_eq!(stream.rest(), [""; 0]);
@@ -204,7 +204,7 @@ fn a_connection_without_another_request_has_the_time_of_a_handshake() {
 }
 
 #[test]
-fn connections_without_a_place_are_closed_and_newcomers_find_one() {
+fn connections_without_a_place_are_closed_and_new_ones_find_one() {
     const STREAMS_HELD: usize = 40;
     let change = |config: &mut Config| {
         config.max_connections_per_user = STREAMS_HELD;
@@ -212,14 +212,14 @@ fn connections_without_a_place_are_closed_and_newcomers_find_one() {
     };
     over_both(change, |server| {
         let mut streams: Vec<Stream> = (0..STREAMS_HELD).map(|_| server.stream("42")).collect();
-        // Those that are closed see the end and the close at once.
+        // The closed clients see the end of the stream and the close at once.
         streams.iter().for_each(drop_bare_fins);
         disconnect(&server, "42");
         for stream in &mut streams {
             assert_eq!(stream.rest(), [""; 0]);
         }
         server.wait_for_metric(STREAMS, 0.0);
-        // Time stands still: nobody gives way.
+        // The clock stands still, so no connection gives way.
         assert_eq!(server.get("/healthz").status, 200);
         eventually("those that have no place are closed", || {
             let is_kept = |stream: &mut Stream| u32::from(!stream.socket.is_readable());
@@ -229,7 +229,7 @@ fn connections_without_a_place_are_closed_and_newcomers_find_one() {
     });
 }
 
-/// Has the kernel drop what comes for this socket with a FIN and without a byte.
+/// Makes the kernel drop segments for this socket that have a FIN and no data.
 fn drop_bare_fins(stream: &Stream) {
     const LOAD_BYTE: u16 = 0x30;
     const LOAD_LENGTH: u16 = 0x80;
@@ -241,7 +241,7 @@ fn drop_bare_fins(stream: &Stream) {
     const RETURN: u16 = 0x06;
     SockRef::from(stream.socket.tcp())
         .attach_filter(&[
-            // The flags, of which FIN is the lowest.
+            // The TCP flags; FIN is the lowest bit.
             SockFilter::new(LOAD_BYTE, 0, 0, 13),
             SockFilter::new(IF_BITS, 0, 6, 1),
             // The header's length: four times the upper half of its byte.
@@ -262,7 +262,7 @@ fn a_drain_ends_a_stream_and_its_connection_in_one_segment() {
     over_both(
         |config| {
             config.max_connections_per_user = 20;
-            // On a busy machine the clock below is far ahead of the streams.
+            // On a busy machine, the clock below advances far beyond the streams.
             config.heartbeat = Duration::from_secs(7_200);
         },
         |mut server| {

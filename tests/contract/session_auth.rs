@@ -1,4 +1,4 @@
-//! Clients without a token, about whom the application is asked.
+//! Clients without a token: the application identifies them by their session.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn signs_in(user: &str) -> Reply {
     Reply::body(200, &json!({ "user_id": user }).to_string())
 }
 
-/// A server that asks `backend` and knows no key.
+/// A server that uses `backend` and has no keys.
 fn server(backend: &Backend) -> TestServer {
     TestServer::with(|config| {
         config.auth.secret = None;
@@ -32,7 +32,7 @@ fn server(backend: &Backend) -> TestServer {
     })
 }
 
-/// A request for a stream with these header lines, its answer not yet read.
+/// Sends a request for a stream with these header lines; the response is not read yet.
 fn send(server: &TestServer, lines: &str) -> Client {
     let mut client = server.connect();
     client.send(get(NOTIFICATIONS, lines));
@@ -51,7 +51,7 @@ fn cookie(number: usize) -> String {
     format!("Cookie: sessionid={number}\r\n")
 }
 
-/// The same, of a client at an address of its own behind the proxy that these tests are.
+/// The cookie of a client with its own address; the test acts as a proxy in front of it.
 fn cookie_from(address: &str, number: usize) -> String {
     format!("{}X-Forwarded-For: {address}\r\n", cookie(number))
 }
@@ -76,7 +76,7 @@ fn is_unavailable(answer: &mut Stream) {
 }
 
 #[test]
-fn the_application_says_whose_session_it_is() {
+fn the_application_identifies_the_user_of_a_session() {
     for (reply, user) in [
         (Reply::body(200, "{\"user_id\": \"42\"}"), "42"),
         (Reply::body(200, "{\"user_id\": 42}"), "42"),
@@ -128,7 +128,7 @@ fn cookies_authorization_and_the_address_are_forwarded_and_nothing_else() {
 }
 
 #[test]
-fn what_the_application_refuses_is_refused() {
+fn a_session_that_the_application_rejects_is_refused() {
     for status in [401, 403] {
         let backend = Backend::start(Reply::body(status, "{\"user_id\": \"42\"}"));
         let server = server(&backend);
@@ -151,7 +151,7 @@ fn what_the_application_refuses_is_refused() {
 }
 
 #[test]
-fn the_application_is_asked_only_where_no_other_credential_is() {
+fn the_application_is_asked_only_without_another_credential() {
     let backend = Backend::start(signs_in("42"));
     let server = TestServer::with(|config| {
         config.auth.session_auth_url = Some(backend.url().parse().unwrap());
@@ -192,7 +192,7 @@ fn without_a_key_every_token_is_refused() {
 }
 
 #[test]
-fn a_session_is_traded_for_no_ticket() {
+fn a_session_cannot_be_exchanged_for_a_ticket() {
     let backend = Backend::start(signs_in("42"));
     let server = server(&backend);
     let headers = [("Cookie", "sessionid=1")];
@@ -202,7 +202,7 @@ fn a_session_is_traded_for_no_ticket() {
 }
 
 #[test]
-fn an_answer_that_says_nothing_is_unavailable_and_forgotten() {
+fn an_unusable_answer_is_503_and_not_cached() {
     let elsewhere = Backend::start(signs_in("42"));
     let location = elsewhere.url();
     let redirect =
@@ -254,7 +254,7 @@ fn an_answer_that_says_nothing_is_unavailable_and_forgotten() {
 }
 
 #[test]
-fn an_application_that_never_answers_costs_two_seconds() {
+fn an_application_that_never_answers_delays_a_client_by_two_seconds() {
     let backend = Backend::start(Reply::Nothing);
     let server = server(&backend);
     let client = send(&server, COOKIE);
@@ -266,7 +266,7 @@ fn an_application_that_never_answers_costs_two_seconds() {
 }
 
 #[test]
-fn an_answer_that_comes_in_pieces_has_the_same_two_seconds() {
+fn an_answer_that_arrives_in_pieces_has_the_same_two_seconds() {
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"user_id\"".to_vec();
     let backend = Backend::start(Reply::Bytes(head));
     let server = server(&backend);
@@ -277,11 +277,11 @@ fn an_answer_that_comes_in_pieces_has_the_same_two_seconds() {
 }
 
 #[test]
-fn an_answer_holds_for_five_seconds_and_for_the_same_headers() {
+fn an_answer_is_cached_for_five_seconds_for_the_same_headers() {
     let backend = Backend::start(signs_in("42"));
     let server = server(&backend);
     let first = stream(&server, COOKIE);
-    // Another user's, as far as the application is concerned.
+    // From now on, the application returns another user.
     backend.reply(signs_in("7"));
     server.advance(Duration::from_millis(4_999));
     drop(stream(&server, COOKIE));
@@ -297,7 +297,7 @@ fn an_answer_holds_for_five_seconds_and_for_the_same_headers() {
 }
 
 #[test]
-fn clients_with_the_same_cookies_share_a_question() {
+fn clients_with_the_same_cookies_share_a_request() {
     let backend = Backend::start(signs_in("42"));
     let server = TestServer::with(|config| {
         config.auth.session_auth_url = Some(backend.url().parse().unwrap());
@@ -307,7 +307,7 @@ fn clients_with_the_same_cookies_share_a_question() {
     let mut waiting: Vec<_> = (0..20).map(|_| send(&server, COOKIE)).collect();
     wait_for_handshakes(&server, 20);
     backend.wait_until_asked(1);
-    // One of them goes, and takes nobody with it.
+    // One of the clients leaves, and the others are not affected.
     drop(waiting.remove(0));
     wait_for_handshakes(&server, 19);
     backend.release();
@@ -318,7 +318,7 @@ fn clients_with_the_same_cookies_share_a_question() {
 }
 
 #[test]
-fn a_client_that_goes_away_leaves_its_answer_to_the_next() {
+fn the_answer_for_a_client_that_left_is_used_for_the_next() {
     let backend = Backend::start(signs_in("42"));
     let server = server(&backend);
     backend.hold();
@@ -334,7 +334,7 @@ fn a_client_that_goes_away_leaves_its_answer_to_the_next() {
 }
 
 #[test]
-fn a_storm_asks_so_much_at_once_and_waits_its_turn() {
+fn questions_beyond_the_limit_wait_for_their_turn() {
     let backend = Backend::start(signs_in("42"));
     let server = TestServer::with(|config| {
         config.auth.session_auth_url = Some(backend.url().parse().unwrap());
@@ -358,7 +358,7 @@ fn a_storm_asks_so_much_at_once_and_waits_its_turn() {
 }
 
 #[test]
-fn a_storm_on_an_application_that_never_answers_is_told_so_and_leaves_no_trace() {
+fn clients_of_an_application_that_never_answers_get_503_and_leave_nothing() {
     let backend = Backend::start(Reply::Nothing);
     let server = server(&backend);
     let storm: Vec<_> = (0..MAX_QUESTIONS + 8)
@@ -377,7 +377,7 @@ fn a_storm_on_an_application_that_never_answers_is_told_so_and_leaves_no_trace()
 }
 
 #[test]
-fn what_nobody_waits_for_any_more_is_not_asked_when_its_turn_comes() {
+fn a_question_without_waiting_clients_is_dropped() {
     let backend = Backend::start(signs_in("42"));
     let server = TestServer::with(|config| {
         config.auth.session_auth_url = Some(backend.url().parse().unwrap());
@@ -404,7 +404,7 @@ fn what_nobody_waits_for_any_more_is_not_asked_when_its_turn_comes() {
 }
 
 #[test]
-fn an_address_has_a_part_of_the_turns_and_waits_alone_for_more() {
+fn an_address_has_a_share_of_the_turns_and_delays_no_others() {
     let backend = Backend::start(signs_in("42"));
     let server = TestServer::with(|config| {
         config.auth.session_auth_url = Some(backend.url().parse().unwrap());
@@ -428,7 +428,7 @@ fn an_address_has_a_part_of_the_turns_and_waits_alone_for_more() {
     assert_eq!(backend.most_waiting(), MAX_QUESTIONS_EACH + 1);
 }
 
-/// An application that knows the sessions from 1,000 on.
+/// An application that accepts the sessions from number 1,000 on.
 fn application() -> Backend {
     Backend::answering(|question| {
         let cookie = question.fields["cookie"][0].replace("sessionid=", "");
@@ -442,7 +442,7 @@ fn application() -> Backend {
 }
 
 #[test]
-fn random_cookies_from_one_address_keep_no_session_out_and_are_soon_not_asked_about() {
+fn random_cookies_from_one_address_block_no_session_and_are_soon_not_checked() {
     let backend = application();
     let server = server(&backend);
     let most = usize::try_from(MAX_REFUSALS).unwrap();
@@ -457,7 +457,7 @@ fn random_cookies_from_one_address_keep_no_session_out_and_are_soon_not_asked_ab
     }
     assert_eq!(real.len(), 12);
     assert_eq!(backend.asked(), most + 12);
-    // The address is asked about again as time passes, one session at a time.
+    // Later, the application is asked again about this address, one session at a time.
     server.advance(REFUSAL_EVERY);
     assert_eq!(ask(&server, &cookie_from("10.0.0.66", 600)).status, 401);
     assert_eq!(ask(&server, &cookie_from("10.0.0.66", 601)).status, 503);
@@ -465,7 +465,7 @@ fn random_cookies_from_one_address_keep_no_session_out_and_are_soon_not_asked_ab
 }
 
 #[test]
-fn random_cookies_that_wait_together_are_not_all_asked_about() {
+fn not_all_random_cookies_that_wait_together_are_checked() {
     let backend = application();
     let server = server(&backend);
     backend.hold();
@@ -489,7 +489,7 @@ fn random_cookies_that_wait_together_are_not_all_asked_about() {
 }
 
 #[test]
-fn sessions_that_are_good_use_up_nothing() {
+fn valid_sessions_use_up_no_allowance() {
     let backend = application();
     let server = server(&backend);
     for number in 1_000..1_300 {
@@ -499,7 +499,7 @@ fn sessions_that_are_good_use_up_nothing() {
 }
 
 #[test]
-fn only_the_session_cookies_tell_requests_apart() {
+fn only_the_session_cookies_distinguish_requests() {
     let backend = Backend::start(signs_in("42"));
     let server = TestServer::with(|config| {
         config.auth.session_auth_url = Some(backend.url().parse().unwrap());
@@ -523,7 +523,7 @@ fn only_the_session_cookies_tell_requests_apart() {
 }
 
 #[test]
-fn a_client_that_was_logged_out_is_asked_about_anew() {
+fn after_a_log_out_the_application_is_asked_again() {
     let backend = Backend::start(signs_in("42"));
     let server = server(&backend);
     let mut logged_out = stream(&server, COOKIE);
@@ -532,7 +532,7 @@ fn a_client_that_was_logged_out_is_asked_about_anew() {
     assert_eq!(answer.status / 100, 2, "{}", answer.body);
     assert!(logged_out.next().unwrap().contains("FORCE_LOGOUT"));
     assert_eq!(logged_out.next(), None);
-    // Kept, but from before the log-out: what the application says now is what counts.
+    // The cached response is from before the log-out, so the application is asked again.
     server.advance(Duration::from_millis(1));
     assert_eq!(ask(&server, COOKIE).status, 200);
     assert_eq!(backend.asked(), 2);
@@ -545,7 +545,7 @@ fn a_client_that_was_logged_out_is_asked_about_anew() {
 }
 
 #[test]
-fn a_log_out_while_the_clock_was_fast_keeps_no_session_out() {
+fn a_log_out_while_the_clock_was_fast_blocks_no_later_session() {
     let backend = Backend::start(signs_in("42"));
     let directory = tempfile::tempdir().unwrap();
     let server_at = |unix_ms| {
@@ -562,23 +562,23 @@ fn a_log_out_while_the_clock_was_fast_keeps_no_session_out() {
     let fast = server_at(START_UNIX_MS + 24 * 3_600_000);
     log_out(&fast);
     drop(fast);
-    // The clock is right again, ids go on from where they were.
+    // The clock is correct again, and ids continue from the highest one.
     let server = server_at(START_UNIX_MS);
     let mut streams = [(); 2].map(|()| stream(&server, COOKIE));
     assert_eq!(backend.asked(), 1);
-    // All within a millisecond.
+    // All of this happens within a millisecond.
     log_out(&server);
     for stream in &mut streams {
         assert!(stream.next().unwrap().contains("FORCE_LOGOUT"));
     }
-    // What was kept is from before the log-out, and what is asked now is not.
+    // The cached response is from before the log-out, and a new one is not.
     assert_eq!(ask(&server, COOKIE).status, 200);
     assert_eq!(backend.asked(), 2);
     log_out(&server);
     backend.reply(Reply::status(403));
     assert_eq!(ask(&server, COOKIE).status, 401);
     assert_eq!(backend.asked(), 3);
-    // A question that is under way is from before it, too.
+    // A question that is in flight is from before the change as well.
     backend.reply(signs_in("42"));
     backend.hold();
     let client = send(&server, "Cookie: sessionid=other\r\n");
@@ -590,7 +590,7 @@ fn a_log_out_while_the_clock_was_fast_keeps_no_session_out() {
 }
 
 #[test]
-fn a_log_out_during_the_question_is_later_than_its_answer() {
+fn a_log_out_during_a_question_takes_precedence_over_its_answer() {
     let backend = Backend::start(signs_in("42"));
     let server = server(&backend);
     backend.hold();
@@ -607,7 +607,7 @@ fn a_log_out_during_the_question_is_later_than_its_answer() {
 }
 
 #[test]
-fn a_session_change_ends_streams_of_sessions_that_have_no_name() {
+fn a_session_change_ends_streams_of_sessions_without_a_name() {
     let backend = Backend::start(signs_in("42"));
     let server = server(&backend);
     let mut other = stream(&server, COOKIE);
@@ -618,7 +618,7 @@ fn a_session_change_ends_streams_of_sessions_that_have_no_name() {
 }
 
 #[test]
-fn the_limit_of_a_user_holds_for_sessions() {
+fn the_limit_per_user_applies_to_sessions() {
     let backend = Backend::start(signs_in("42"));
     let server = server(&backend);
     let streams: Vec<_> = (0..6).map(|_| ask(&server, COOKIE)).collect();
@@ -627,7 +627,7 @@ fn the_limit_of_a_user_holds_for_sessions() {
 }
 
 #[test]
-fn a_session_allows_no_topics_and_has_no_end() {
+fn a_session_allows_no_topics_and_does_not_expire() {
     let backend = Backend::start(signs_in("42"));
     let server = server(&backend);
     let mut client = server.connect();
@@ -641,7 +641,7 @@ fn a_session_allows_no_topics_and_has_no_end() {
     eventually("the stream lives", || stream.next().unwrap() == event);
 }
 
-/// The configuration of a process that asks this backend, and has a secret, too.
+/// The configuration of a process that uses this backend and also has a secret.
 fn config_of(backend: &Backend, more: &str) -> String {
     format!(
         "listen = [\"127.0.0.1:0\"]\nadmin_listen = [\"127.0.0.1:0\"]\n{more}\n\
@@ -658,7 +658,7 @@ fn status_in(process: &Process, lines: &str) -> u16 {
 }
 
 #[test]
-fn a_reload_keeps_answers_of_the_same_url_and_asks_another_at_once() {
+fn a_reload_keeps_the_cache_unless_the_url_changes() {
     let backend = Backend::start(signs_in("42"));
     let process = Process::serve_config(&config_of(&backend, ""));
     let reload = |times: usize| {
@@ -679,7 +679,7 @@ fn a_reload_keeps_answers_of_the_same_url_and_asks_another_at_once() {
 }
 
 #[test]
-fn sessions_are_asked_about_where_every_shard_has_its_own_descriptors() {
+fn sessions_are_checked_where_every_shard_has_its_own_descriptors() {
     let backend = Backend::start(signs_in("42"));
     let more = "fd_tables = \"per-shard\"\nshards = 2\nmax_connections = 200";
     let process = Process::serve_config(&config_of(&backend, more));

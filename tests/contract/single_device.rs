@@ -1,4 +1,4 @@
-//! One current session a user: who is told to go, and who may not come back.
+//! One current session per user: which connections are ended, and which tokens are refused.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn forced_logout(id: &str, message: &str, reason: &str) -> String {
 }
 
 #[test]
-fn a_session_change_ends_every_other_connection_with_the_word() {
+fn a_session_change_ends_every_other_connection_with_force_logout() {
     let server = TestServer::start();
     let of = |session| server.stream_of(&server.token_with("42", session, &[]));
     let mut others = [of(Some("old")), of(Some("older")), of(None)];
@@ -51,7 +51,7 @@ fn a_session_change_ends_every_other_connection_with_the_word() {
 }
 
 #[test]
-fn a_session_change_without_words_has_words_all_the_same() {
+fn a_session_change_without_texts_gets_default_texts() {
     let server = TestServer::start();
     let mut stream = server.stream("42");
     put_session(&server, "42", &json!({"session_id": "new"}));
@@ -84,7 +84,7 @@ fn what_was_published_before_the_change_comes_before_the_end_and_nothing_after_i
 }
 
 #[test]
-fn other_sessions_and_older_nameless_tokens_do_not_come_back() {
+fn other_sessions_and_older_tokens_without_a_session_are_refused() {
     let server = TestServer::start();
     let token = |session| server.token_with("42", session, &[]);
     let (old, nameless, new) = (token(Some("old")), token(None), token(Some("new")));
@@ -98,21 +98,21 @@ fn other_sessions_and_older_nameless_tokens_do_not_come_back() {
     }
     assert_eq!(status(&server, &new), 200);
     server.advance(Duration::from_secs(2));
-    // Issued later: the other session's are still another session's, nameless ones are good.
+    // Issued later: tokens of the other session are still refused, but those without a session are valid.
     assert_eq!(
         status(&server, &server.token_with("42", Some("old"), &[])),
         401
     );
     assert_eq!(status(&server, &server.token_with("42", None, &[])), 200);
     assert_eq!(status(&server, &nameless), 401);
-    // The next change takes the place of the first.
+    // The next change replaces the first.
     put_session(&server, "42", &json!({"session_id": "newer"}));
     assert_eq!(status(&server, &new), 401);
     assert_eq!(
         status(&server, &server.token_with("42", Some("newer"), &[])),
         200
     );
-    // Nobody else is concerned.
+    // Other users are not affected.
     assert_eq!(
         status(&server, &server.token_with("43", Some("old"), &[])),
         200
@@ -149,7 +149,7 @@ fn a_log_out_ends_all_connections_and_all_tokens_issued_until_then() {
 }
 
 #[test]
-fn a_log_out_of_somebody_who_is_not_there_still_ends_their_tokens() {
+fn a_log_out_of_an_offline_user_revokes_their_tokens() {
     let server = TestServer::start();
     let token = server.token("42");
     assert_eq!(server.admin("POST", "/v1/users/42/logout", "").status, 200);
@@ -157,7 +157,7 @@ fn a_log_out_of_somebody_who_is_not_there_still_ends_their_tokens() {
 }
 
 #[test]
-fn a_log_out_is_not_undone_by_naming_the_session_again() {
+fn registering_the_session_again_does_not_undo_a_log_out() {
     let server = TestServer::start();
     let token = server.token_with("42", Some("mine"), &[]);
     put_session(&server, "42", &json!({"session_id": "mine"}));
@@ -166,7 +166,7 @@ fn a_log_out_is_not_undone_by_naming_the_session_again() {
     server.advance(Duration::from_secs(1));
     put_session(&server, "42", &json!({"session_id": "mine"}));
     assert_eq!(status(&server, &token), 401);
-    // Its issuer's clock may be ahead by the leeway.
+    // The clock of the token's issuer may be ahead by the leeway.
     server.advance(Duration::from_secs(3));
     assert_eq!(
         status(&server, &server.token_with("42", Some("mine"), &[])),
@@ -184,7 +184,7 @@ fn now_s(server: &TestServer) -> u64 {
     server.clock.unix_ms() / 1_000
 }
 
-/// The status that user 42's token of these claims gets.
+/// The status for a token of user 42 with these claims.
 fn status_of(server: &TestServer, claims: &Value) -> u16 {
     let mut claims = claims.clone();
     claims["user_id"] = json!("42");
@@ -245,7 +245,7 @@ fn tokens_without_a_time_or_dated_ahead_do_not_survive_the_log_out() {
 }
 
 #[test]
-fn naming_the_current_session_again_logs_nobody_out() {
+fn registering_the_current_session_again_logs_nobody_out() {
     let server = TestServer::start();
     let body = json!({"session_id": "mine"});
     let before = server.token_with("42", Some("mine"), &[]);
@@ -263,7 +263,7 @@ fn naming_the_current_session_again_logs_nobody_out() {
     }
     for token in [&before, &nameless] {
         assert_eq!(status(&server, token), 200);
-        // Nor is one that comes back told to go.
+        // A client that reconnects is not logged out either.
         let path = format!("{NOTIFICATIONS}?token={token}&last_event_id={first}");
         let mut stream = server.open(&path);
         assert!(std::iter::from_fn(|| stream.next()).any(|frame| frame.contains("data: on\n")));
@@ -272,7 +272,7 @@ fn naming_the_current_session_again_logs_nobody_out() {
 }
 
 #[test]
-fn a_log_out_is_forgotten_when_no_token_from_before_it_is_left() {
+fn a_log_out_is_forgotten_when_all_earlier_tokens_have_expired() {
     let server = TestServer::with(|config| {
         config.auth.max_token_life = Duration::from_secs(3_600);
     });
@@ -281,14 +281,14 @@ fn a_log_out_is_forgotten_when_no_token_from_before_it_is_left() {
     server.advance(Duration::from_secs(3_600));
     assert_eq!(status_of(&server, &claims), 401);
     server.advance(Duration::from_secs(60));
-    // The sweep is on its way.
+    // The sweep runs on another thread.
     eventually("nothing is known of the user", || {
         server.advance(Duration::from_secs(1));
         status_of(&server, &json!({"session_id": "mine"})) == 200
     });
 }
 
-/// Drains the server without the days that dropping it may move the clock by.
+/// Drains the server. Dropping it instead may advance the clock by days.
 fn close(mut server: TestServer) {
     let drained = server.drain();
     eventually("drained", || {
@@ -311,7 +311,7 @@ fn a_log_out_is_not_forgotten_by_restarts_while_the_clock_is_months_ahead() {
     assert_eq!(status_of(&server, &revoked), 200);
     server.admin("POST", "/v1/users/42/logout", "");
     close(server);
-    // The second start finds an id from when the clock was fast already.
+    // The second start finds an id from the time when the clock was fast.
     for _ in 0..2 {
         let server = server_at(START_UNIX_MS + 90 * DAY_MS);
         for _ in 0..5 {
@@ -328,7 +328,7 @@ fn a_log_out_is_not_forgotten_by_restarts_while_the_clock_is_months_ahead() {
 }
 
 #[test]
-fn a_ticket_of_another_session_is_worth_nothing_after_the_change() {
+fn a_ticket_of_another_session_is_invalid_after_the_change() {
     let server = TestServer::start();
     let token = server.token_with("42", Some("old"), &[]);
     let answer = request(
@@ -346,7 +346,7 @@ fn a_ticket_of_another_session_is_worth_nothing_after_the_change() {
 }
 
 #[test]
-fn a_change_that_races_with_connects_leaves_no_stranger_connected() {
+fn a_session_change_that_races_with_connects_leaves_no_other_session_connected() {
     const THREADS: usize = 4;
     const EACH: usize = 6;
     let server = TestServer::with(|config| config.max_connections_per_user = 100);

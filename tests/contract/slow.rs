@@ -1,4 +1,4 @@
-//! Clients that read slowly, not at all, or go away without a word.
+//! Clients that read slowly, never read, or disappear without closing.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const STALLED: &str = "idlewild_disconnects_total{reason=\"stalled\"}";
 const CLOSED: &str = "idlewild_disconnects_total{reason=\"client_closed\"}";
 const CONNECTIONS: &str = "idlewild_connections{transport=\"sse\"}";
 
-/// A stream whose client's kernel takes a few kilobytes and no more.
+/// A stream of a client whose kernel accepts only a few kilobytes.
 fn narrow_stream(server: &TestServer, user: &str) -> Stream {
     let mut stream = server
         .connect_narrow()
@@ -35,8 +35,8 @@ fn an_event_larger_than_the_socket_takes_arrives_whole_at_a_slow_reader() {
     let frame = format!("id: {id}\nevent: message\ndata: {data}\n\n");
     assert_eq!(quick.next().as_ref(), Some(&frame));
     server.wait_for_metric("idlewild_backlogged_connections", 1.0);
-    // The socket took some of it; the frame is in memory all the same. Of records, it is a copy of
-    // the rest.
+    // The socket took a part of it, but the whole frame stays in memory. With TLS, a copy of the rest
+    // does.
     let pinned = server.metric("idlewild_backlog_bytes");
     let chunk = format!("{:x}\r\n{frame}\r\n", frame.len());
     if is_tls() {
@@ -44,7 +44,7 @@ fn an_event_larger_than_the_socket_takes_arrives_whole_at_a_slow_reader() {
     } else {
         assert_eq!(pinned, Some(f64::from(u32::try_from(chunk.len()).unwrap())));
     }
-    // What comes behind it waits its turn.
+    // Later events wait for their turn.
     let small = server.publish(&json!({"to": {"all": true}, "data": "small"}));
     assert!(quick.next().unwrap().contains("small"));
     assert!(slow.next() == Some(frame), "the large event is broken");
@@ -58,7 +58,7 @@ fn an_event_larger_than_the_socket_takes_arrives_whole_at_a_slow_reader() {
 }
 
 #[test]
-fn one_event_larger_than_the_backlog_limit_does_not_cut_those_who_were_up_to_date() {
+fn one_event_larger_than_the_backlog_limit_does_not_disconnect_clients_that_were_up_to_date() {
     let server = TestServer::with(|config| config.max_backlog_bytes = 4 * 1024);
     let mut slow = narrow_stream(&server, "42");
     let data = text(60 * 1024);
@@ -72,7 +72,7 @@ fn one_event_larger_than_the_backlog_limit_does_not_cut_those_who_were_up_to_dat
 }
 
 #[test]
-fn a_slow_reader_gets_its_end_after_all_that_waits_for_it() {
+fn a_slow_reader_gets_the_end_after_its_backlog() {
     let server = TestServer::start();
     let mut slow = narrow_stream(&server, "42");
     let data = text(60 * 1024);
@@ -80,7 +80,7 @@ fn a_slow_reader_gets_its_end_after_all_that_waits_for_it() {
     server.wait_for_metric("idlewild_backlogged_connections", 1.0);
     let answer = server.admin("POST", "/v1/users/42/logout", "");
     assert_eq!(answer.status, 200);
-    // Out of the directory at once, although its end is still on the way.
+    // It leaves the directory at once, although it has not received its end yet.
     server.wait_for_metric("idlewild_users", 0.0);
     let frames = slow.rest();
     assert_eq!(frames.len(), 2);
@@ -91,7 +91,7 @@ fn a_slow_reader_gets_its_end_after_all_that_waits_for_it() {
 }
 
 #[test]
-fn a_client_that_never_reads_is_disconnected_and_nobody_else_notices() {
+fn a_client_that_never_reads_is_disconnected_and_others_are_not_affected() {
     let server = TestServer::start();
     let mut slow = narrow_stream(&server, "42");
     let mut others: Vec<Stream> = (0..10).map(|n| server.stream(&format!("u{n}"))).collect();
@@ -112,11 +112,11 @@ fn a_client_that_never_reads_is_disconnected_and_nobody_else_notices() {
     server.wait_for_metric("idlewild_users", 10.0);
     server.wait_for_metric("idlewild_backlog_bytes", 0.0);
     server.wait_for_metric("idlewild_backlogged_connections", 0.0);
-    // What it reads in the end are whole events in order, and a body that was cut off.
+    // It receives whole events in order, and then a body that was cut off.
     let got: Vec<String> = std::iter::from_fn(|| slow.next()).collect();
     assert!(!slow.is_complete);
     assert!(got.iter().all(|frame| frame.contains(&data)));
-    // And it may come back.
+    // It may reconnect.
     let mut back = server.stream("42");
     server.publish(&json!({"to": {"user": "42"}, "data": "again"}));
     assert!(back.next().unwrap().contains("again"));
@@ -155,20 +155,20 @@ fn a_backlog_grows_to_the_limit_and_no_further() {
 }
 
 #[test]
-fn a_client_with_a_backlog_that_takes_nothing_is_disconnected_after_the_stall_timeout() {
-    // The heartbeat's timer must not stand for the stall's, nor the kernel's `TCP_USER_TIMEOUT`,
-    // which is as long in real time: longer than this test waits.
+fn a_client_whose_backlog_makes_no_progress_is_disconnected_after_the_stall_timeout() {
+    // Neither the heartbeat's timer nor the kernel's `TCP_USER_TIMEOUT` may hide the stall timer. The
+    // kernel's timeout takes the same time, but real time, so longer than this test.
     let server = TestServer::with(|config| {
         config.stall_timeout = Duration::from_secs(60);
         config.heartbeat = Duration::from_secs(300);
     });
     let _stalled = narrow_stream(&server, "42");
     let mut other = server.stream("43");
-    // Small ones, so that the gauge tells of each that leaves.
+    // Small events, so that the gauge shows each one that is sent.
     let line = json!({"to": {"user": "42"}, "data": text(200)}).to_string();
     server.admin("POST", "/v1/events/batch", &vec![line; 300].join("\n"));
     server.wait_for_metric("idlewild_backlogged_connections", 1.0);
-    // The kernel's buffers fill up; then nothing moves.
+    // The kernel's buffers fill up, and then nothing moves.
     let mut waiting = None;
     eventually("the backlog stands still", || {
         let before = waiting.replace(server.metric("idlewild_backlog_bytes"));
@@ -186,15 +186,15 @@ fn a_client_with_a_backlog_that_takes_nothing_is_disconnected_after_the_stall_ti
     assert!(other.next().unwrap().contains("data: 2\n"));
 }
 
-/// `TCP_USER_TIMEOUT` is the kernel's and runs in real time; the server's own clock stands still.
+/// The kernel's `TCP_USER_TIMEOUT` runs in real time, while the server's clock stands still.
 const USER_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[test]
-fn a_peer_that_acknowledges_nothing_is_given_up_by_the_kernel() {
+fn the_kernel_closes_the_connection_of_a_peer_that_acknowledges_nothing() {
     let server = TestServer::with(|config| config.stall_timeout = USER_TIMEOUT);
     let gone = server.stream("42");
     let mut other = server.stream("43");
-    // A phone out of reach: nothing arrives there any more, and nothing comes back.
+    // Like a phone without reception: nothing arrives there, and nothing comes back.
     let drop_all = [SockFilter::new(BPF_RET, 0, 0, 0)];
     SockRef::from(gone.socket.tcp())
         .attach_filter(&drop_all)
@@ -207,11 +207,11 @@ fn a_peer_that_acknowledges_nothing_is_given_up_by_the_kernel() {
 }
 
 #[test]
-fn a_peer_that_acknowledges_and_takes_nothing_is_given_up_without_a_backlog() {
+fn a_peer_that_acknowledges_but_takes_nothing_is_disconnected_without_a_backlog() {
     let server = TestServer::with(|config| config.stall_timeout = USER_TIMEOUT);
     let _full = narrow_stream(&server, "42");
     let mut other = server.stream("43");
-    // More than the client's window, less than the server's socket buffer: the kernel's alone.
+    // More than the client's window, but less than the server's socket buffer. So only the kernel waits.
     server.publish(&json!({"to": {"all": true}, "data": text(16 * 1024)}));
     assert!(other.next().is_some());
     assert_eq!(server.metric("idlewild_backlogged_connections"), Some(0.0));
@@ -232,12 +232,12 @@ fn a_client_without_a_backlog_is_not_stalled_however_long_it_is_silent() {
 }
 
 #[test]
-fn a_client_that_is_cut_off_is_forgotten() {
+fn a_client_that_resets_its_connection_is_removed() {
     let server = TestServer::start();
     let stream = server.stream("42");
     let stays = server.stream("43");
     server.wait_for_metric("idlewild_users", 2.0);
-    // Closing now resets the connection.
+    // Because of unread bytes, closing now resets the connection.
     SockRef::from(stream.socket.tcp())
         .set_linger(Some(Duration::ZERO))
         .unwrap();
@@ -255,7 +255,7 @@ fn a_client_that_is_cut_off_is_forgotten() {
 }
 
 #[test]
-fn a_client_that_is_cut_off_with_a_backlog_leaves_none() {
+fn a_client_that_resets_its_connection_leaves_no_backlog() {
     let server = TestServer::start();
     let stream = narrow_stream(&server, "42");
     server.publish(&json!({"to": {"user": "42"}, "data": text(60 * 1024)}));
@@ -276,7 +276,7 @@ fn a_client_that_is_cut_off_with_a_backlog_leaves_none() {
 }
 
 #[test]
-fn a_thousand_that_came_and_went_leave_nothing_behind() {
+fn a_thousand_clients_that_left_leave_nothing_behind() {
     const THREADS: usize = 4;
     const EACH: usize = 250;
     let server = TestServer::start();

@@ -1,4 +1,4 @@
-//! An open stream: its head, its frames, its heartbeat, its end.
+//! An open stream: head, frames, heartbeat, end.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ fn an_event_for_a_user_reaches_all_of_their_streams_and_nobody_else() {
 }
 
 #[test]
-fn silence_is_broken_by_a_heartbeat_after_the_interval() {
+fn a_silent_stream_gets_a_heartbeat_after_the_interval() {
     let server = TestServer::start();
     let mut stream = server.stream("42");
     server.advance(Duration::from_millis(29_900));
@@ -62,7 +62,7 @@ fn silence_is_broken_by_a_heartbeat_after_the_interval() {
 }
 
 #[test]
-fn a_client_that_asks_for_the_end_of_its_connection_gets_it_with_the_streams() {
+fn a_client_that_sent_connection_close_gets_it_at_the_end_of_the_stream() {
     let server = TestServer::start();
     let path = format!("{NOTIFICATIONS}?token={}", server.token("42"));
     for lines in [

@@ -1,4 +1,4 @@
-//! Under a supervisor such as systemd: passed sockets, and what it is told.
+//! Under a supervisor such as systemd: passed sockets and notifications.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -18,8 +18,8 @@ use crate::support::{
     API_KEY, Address, Client, NOTIFICATIONS, PATIENCE, SECRET, eventually, request,
 };
 
-/// `idlewild serve` with descriptors 3 and 4 as `sd_listen_fds(3)` passes them: a shell moves them
-/// there and becomes the server.
+/// Runs `idlewild serve` with descriptors 3 and 4, as `sd_listen_fds(3)` defines. A shell moves them
+/// there and then becomes the server.
 fn activated(names: &str, public: OwnedFd, admin: OwnedFd, config: &Path) -> Command {
     let serve = command();
     let mut shell = Command::new("sh");
@@ -43,14 +43,14 @@ fn activated(names: &str, public: OwnedFd, admin: OwnedFd, config: &Path) -> Com
     shell
 }
 
-/// A server with these sockets, in place of those of `config`.
+/// A server with these sockets; they replace those of `config`.
 fn start(names: &str, public: OwnedFd, admin: &TcpListener, config: &str) -> Process {
     let directory = plain_directory(config);
     let file = directory.path().join("idlewild.toml");
     Process::start(activated(names, public, copy(admin), &file), directory)
 }
 
-/// What a server with these sockets says when it refuses to start.
+/// The error message of a server that refuses to start with these sockets.
 fn refusal(public: OwnedFd, admin: &TcpListener, config: &str) -> String {
     refusal_as("public:admin", public, admin, config)
 }
@@ -70,7 +70,7 @@ fn refusal_as(names: &str, public: OwnedFd, admin: &TcpListener, config: &str) -
     said
 }
 
-/// Without TLS: here the name says for whom a socket is, and `tls` is one of the names (tls/listeners.rs).
+/// Without TLS, because `tls` is itself the name of a socket here (see tls/listeners.rs).
 fn plain_directory(config: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("idlewild.toml"), config).unwrap();
@@ -92,7 +92,7 @@ fn health(address: impl Into<Address>) -> u16 {
 }
 
 #[test]
-fn passed_sockets_take_the_place_of_the_configured_and_outlive_the_server() {
+fn passed_sockets_replace_the_configured_ones_and_outlive_the_server() {
     let (public, public_address) = listener_of_tcp();
     let (admin, admin_address) = listener_of_tcp();
     let start = || start("public:admin", copy(&public), &admin, &config("shards = 3"));
@@ -114,7 +114,7 @@ fn passed_sockets_take_the_place_of_the_configured_and_outlive_the_server() {
     first.signal(Signal::TERM);
     assert_eq!(first.wait().code(), Some(0));
 
-    // Nobody listens now, and nobody is refused.
+    // No server listens now, and no client is refused.
     let mut waiting = TcpStream::connect(public_address).unwrap();
     waiting.set_read_timeout(Some(PATIENCE)).unwrap();
     waiting
@@ -163,7 +163,7 @@ fn a_passed_unix_socket_outlives_the_server_too() {
         client
     };
     for _ in 0..2 {
-        // Before anybody accepts.
+        // Before a server accepts.
         let mut waiting = health();
         let public = listener.try_clone().unwrap().into();
         let mut process = start("public:admin", public, &admin, &config("shards = 2"));
@@ -177,7 +177,7 @@ fn a_passed_unix_socket_outlives_the_server_too() {
 }
 
 #[test]
-fn what_is_passed_to_another_process_is_left_alone() {
+fn sockets_that_were_passed_to_another_process_are_ignored() {
     let (public, public_address) = listener_of_tcp();
     let (admin, _) = listener_of_tcp();
     let directory = plain_directory(&config(""));
@@ -190,7 +190,7 @@ fn what_is_passed_to_another_process_is_left_alone() {
 }
 
 #[test]
-fn sockets_for_clients_alone_leave_the_admin_listener_to_the_configuration() {
+fn if_only_public_sockets_are_passed_the_admin_listener_is_bound_as_configured() {
     let (public, _) = listener_of_tcp();
     let (other, other_address) = listener_of_tcp();
     let process = start("web:idlewild.socket", copy(&public), &other, &config(""));
@@ -215,7 +215,7 @@ fn a_passed_socket_may_require_proxy_headers() {
             )
             .unwrap();
         let mut answer = Vec::new();
-        // Closed over unread bytes, it is reset.
+        // A socket that is closed with unread bytes is reset.
         let _ = client.read_to_end(&mut answer);
         String::from_utf8(answer).unwrap()
     };
@@ -224,7 +224,7 @@ fn a_passed_socket_may_require_proxy_headers() {
 }
 
 #[test]
-fn a_passed_socket_of_that_name_is_for_tls_and_needs_certificates() {
+fn a_passed_socket_named_tls_is_for_tls_and_needs_certificates() {
     let (public, address) = listener_of_tcp();
     let (admin, _) = listener_of_tcp();
     let certificates = tempfile::tempdir().unwrap();
@@ -241,7 +241,7 @@ fn a_passed_socket_of_that_name_is_for_tls_and_needs_certificates() {
 }
 
 #[test]
-fn what_does_not_listen_is_refused() {
+fn a_passed_descriptor_that_does_not_listen_is_refused() {
     let (admin, _) = listener_of_tcp();
     let (public, public_address) = listener_of_tcp();
     let connected = TcpStream::connect(public_address).unwrap();
@@ -268,7 +268,7 @@ fn a_proxy_header_on_a_socket_that_was_not_passed_is_refused() {
     assert!(said.contains(&there), "{said}");
 }
 
-/// What `systemd` would hear.
+/// A socket that receives notifications as `systemd` does.
 struct Supervisor {
     socket: UnixDatagram,
     name: String,
@@ -308,7 +308,7 @@ impl Supervisor {
 }
 
 #[test]
-fn a_supervisor_is_told_when_it_serves_reloads_and_drains() {
+fn a_supervisor_is_notified_of_start_reload_and_drain() {
     let supervisor = Supervisor::new();
     let certificates = tempfile::tempdir().unwrap();
     let file = config("drain_timeout = \"20s\"");
@@ -338,7 +338,7 @@ fn a_supervisor_is_told_when_it_serves_reloads_and_drains() {
 }
 
 #[test]
-fn a_supervisor_may_have_a_name_that_is_no_path() {
+fn the_supervisors_socket_may_be_abstract() {
     let mut supervisor = Supervisor::new();
     let name = format!("idlewild-test-{}", std::process::id());
     let address = UnixAddr::from_abstract_name(&name).unwrap();
@@ -350,10 +350,10 @@ fn a_supervisor_may_have_a_name_that_is_no_path() {
 }
 
 #[test]
-fn a_supervisor_that_does_not_listen_stops_nothing() {
+fn a_supervisor_that_does_not_read_delays_nothing() {
     let supervisor = Supervisor::new();
     let mut process = supervisor.serve(&config(""), &[("WATCHDOG_USEC", "4000")]);
-    // Until its socket and what waits for that are full.
+    // Until its socket and the queue of messages are full.
     let queue = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").unwrap();
     let messages = queue.trim().parse::<u32>().unwrap() + 64;
     std::thread::sleep(std::time::Duration::from_millis(2) * messages);
@@ -373,7 +373,7 @@ fn a_supervisor_that_does_not_listen_stops_nothing() {
 }
 
 #[test]
-fn the_watchdog_hears_that_the_shards_live_also_in_a_drain() {
+fn the_watchdog_gets_messages_while_the_shards_run_and_during_a_drain() {
     let supervisor = Supervisor::new();
     // One shard ends one stream at once and the next a second later.
     let config = config("shards = 1\ndrain_rate = 1\ndrain_timeout = \"10s\"");
@@ -395,7 +395,7 @@ fn the_watchdog_hears_that_the_shards_live_also_in_a_drain() {
 }
 
 #[test]
-fn a_watchdog_of_another_process_or_of_no_time_is_not_told() {
+fn a_watchdog_of_another_process_or_without_a_time_gets_no_messages() {
     let supervisor = Supervisor::new();
     for watchdog in [
         [("WATCHDOG_USEC", "0"), ("WATCHDOG_PID", "")],

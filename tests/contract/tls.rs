@@ -1,5 +1,5 @@
-//! TLS itself. What clients get over it, all other tests tell where `IDLEWILD_CONTRACT=tls` is set;
-//! these come over it always.
+//! TLS itself. All other tests run over TLS if `IDLEWILD_CONTRACT=tls` is set; these always run over
+//! TLS.
 
 mod agreement;
 mod certificates;
@@ -25,7 +25,7 @@ const STREAMS: &str = "idlewild_connections{transport=\"sse\"}";
 const IN_FLIGHT: &str = "idlewild_handshakes_in_flight";
 const REFUSED: &str = "idlewild_refused_total{reason=\"handshake\"}";
 
-/// Comes with a TLS of the test's own, for a server of this name.
+/// Connects with the test's own TLS settings, to a server with this name.
 fn come(server: &TestServer, client: &Arc<ClientConfig>, name: &str) -> Client {
     let tcp = TcpStream::connect(server.public.tcp).unwrap();
     tcp.set_nodelay(true).unwrap();
@@ -36,7 +36,7 @@ fn come(server: &TestServer, client: &Arc<ClientConfig>, name: &str) -> Client {
     }
 }
 
-/// Publishes to the user of this stream, which gets it next.
+/// Publishes to the user of this stream, and checks that the event is the next frame.
 #[track_caller]
 fn assert_lives(server: &TestServer, stream: &mut Stream, user: &str) {
     let id = server.publish(&json!({"to": {"user": user}, "data": "x"}));
@@ -46,7 +46,7 @@ fn assert_lives(server: &TestServer, stream: &mut Stream, user: &str) {
     );
 }
 
-/// What TLS said was wrong.
+/// The error that TLS reported.
 #[track_caller]
 fn tls_error<T>(result: io::Result<T>) -> rustls::Error {
     let error = result.err().expect("an error");
@@ -54,7 +54,7 @@ fn tls_error<T>(result: io::Result<T>) -> rustls::Error {
     error.cloned().expect("an error of TLS")
 }
 
-/// Reads until the server is heard of no more; returns the alert that it ended with.
+/// Reads until the connection ends, and returns the alert that ended it.
 fn last_alert(socket: &mut Socket) -> AlertDescription {
     let read = socket.read_to_end(&mut Vec::new());
     match tls_error(read) {
@@ -63,7 +63,7 @@ fn last_alert(socket: &mut Socket) -> AlertDescription {
     }
 }
 
-/// Reads until the server ends the connection with the word that it does.
+/// Reads until the server ends the connection with `close_notify`.
 #[track_caller]
 fn assert_ends_with_close_notify(socket: &mut Socket) {
     socket.read_to_end(&mut Vec::new()).expect("close_notify");

@@ -1,4 +1,4 @@
-//! Spans to a collector: whose, what they say, what they never say, and a collector that is away.
+//! Export of spans to a collector: their contents, sampling, and a collector that is down.
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -9,7 +9,7 @@ use crate::support::{API_KEY, Answer, Client, NOTIFICATIONS, SECRET, eventually,
 
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT_ID: &str = "00f067aa0ba902b7";
-/// OTLP's numbers of a server's span and of an error.
+/// OTLP's numbers for a server span and for an error.
 const KIND_SERVER: i32 = 2;
 const STATUS_ERROR: i32 = 2;
 
@@ -45,7 +45,7 @@ fn token(user: &str) -> String {
     ended.stdout.trim().to_owned()
 }
 
-/// Ends the server, which sends what is left, and returns its log.
+/// Ends the server, which sends the remaining spans, and returns its log.
 fn end(mut process: Process) -> String {
     process.signal(Signal::TERM);
     assert_eq!(process.wait().code(), Some(0), "{}", process.log());
@@ -57,7 +57,7 @@ fn lines(log: &str, text: &str) -> usize {
 }
 
 #[test]
-fn a_publish_goes_on_with_the_publishers_trace() {
+fn a_publish_continues_the_publishers_trace() {
     let collector = collector();
     let process = Process::serve(&collector.config());
     publish(&process, &format!("00-{TRACE_ID}-{PARENT_ID}-01"));
@@ -93,7 +93,7 @@ fn a_publish_goes_on_with_the_publishers_trace() {
 }
 
 #[test]
-fn a_tracestate_goes_on_unless_it_is_long() {
+fn a_tracestate_is_propagated_unless_it_is_too_long() {
     let collector = collector();
     let process = Process::serve(&collector.config());
     let key = format!("Bearer {API_KEY}");
@@ -116,7 +116,7 @@ fn a_tracestate_goes_on_unless_it_is_long() {
 }
 
 #[test]
-fn a_batch_is_a_request_with_a_span_for_each_group_of_its_lines() {
+fn a_batch_has_a_span_for_each_group_of_lines() {
     let collector = collector();
     let process = Process::serve(&collector.config());
     let line = json!({"to": {"all": true}, "data": 1}).to_string() + "\n";
@@ -140,7 +140,7 @@ fn a_batch_is_a_request_with_a_span_for_each_group_of_its_lines() {
 }
 
 #[test]
-fn spans_name_routes_and_never_users_secrets_or_what_is_sent() {
+fn spans_contain_routes_but_no_users_secrets_or_data() {
     let collector = collector();
     let process = Process::serve(&collector.config());
     let token = token("user-of-secrets");
@@ -170,7 +170,7 @@ fn spans_name_routes_and_never_users_secrets_or_what_is_sent() {
             "{path}"
         );
     }
-    // Who has no key may not write into anybody's traces.
+    // A client without a key must not add spans to a publisher's trace.
     let wrong = [
         ("Authorization", "Bearer key-of-secrets"),
         (
@@ -215,7 +215,7 @@ fn spans_name_routes_and_never_users_secrets_or_what_is_sent() {
         "404"
     );
     assert_eq!(attribute(&missing, "http.route"), None);
-    // A client's mistake is no error of the server.
+    // A client's mistake is not an error of the server.
     let errors = |span: &&_| span_failed(span);
     assert_eq!(collector.spans().iter().filter(errors).count(), 0);
     for secret in ["secrets", "SECRETS", &token, API_KEY, SECRET] {
@@ -230,7 +230,7 @@ fn span_failed(span: &opentelemetry_proto::tonic::trace::v1::Span) -> bool {
 }
 
 #[test]
-fn no_span_is_made_for_probes_scrapes_clients_and_deliveries() {
+fn there_are_no_spans_for_probes_scrapes_clients_and_deliveries() {
     let collector = collector();
     let process = Process::serve(&format!(
         "max_connections_per_user = 50\n{}",
@@ -261,7 +261,7 @@ fn no_span_is_made_for_probes_scrapes_clients_and_deliveries() {
 }
 
 #[test]
-fn a_login_begins_no_trace() {
+fn a_login_starts_no_trace() {
     let collector = collector();
     let directory = tempfile::tempdir().unwrap();
     let users = directory.path().join("users.toml");
@@ -280,7 +280,7 @@ fn a_login_begins_no_trace() {
 }
 
 #[test]
-fn a_durable_history_says_when_it_was_written_and_flushed() {
+fn a_durable_history_has_spans_for_write_and_flush() {
     let collector = collector();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
@@ -298,12 +298,12 @@ fn a_durable_history_says_when_it_was_written_and_flushed() {
     assert_eq!(hex(&committed.trace_id), TRACE_ID);
     assert_eq!(committed.parent_span_id, collector.span("publish").span_id);
     assert_eq!(attribute(&committed, "idlewild.events").unwrap(), "1");
-    // For whoever wrote: nobody's child.
+    // The write is shared by several requests, so its span has no parent.
     assert!(collector.span("flush").parent_span_id.is_empty());
 }
 
 #[test]
-fn what_is_sampled_is_for_the_publisher_to_say_and_then_for_the_ratio() {
+fn the_publisher_decides_about_sampling_and_otherwise_the_ratio() {
     let collector = collector();
     let process = Process::serve(&format!(
         "telemetry.sample_ratio = 0.0\n{}",
@@ -329,7 +329,7 @@ fn spans_arrive_where_every_shard_has_its_own_descriptors() {
     let mut stream = Client::connect(process.public()).open(&path);
     stream.next().unwrap();
     publish(&process, "");
-    // While it serves, by itself.
+    // While the server runs, without a flush.
     eventually("the spans arrive", || collector.spans().len() == 3);
     publish(&process, "");
     for _ in 0..2 {
@@ -341,8 +341,8 @@ fn spans_arrive_where_every_shard_has_its_own_descriptors() {
 }
 
 #[test]
-fn a_collector_that_is_away_costs_its_spans_and_one_line() {
-    // Bound, so that nobody else gets the port, and not listening.
+fn an_unreachable_collector_costs_its_spans_and_one_log_line() {
+    // Bound, so that no other program gets the port, but not listening.
     let away = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let anywhere: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
     away.bind(&anywhere.into()).unwrap();
@@ -353,7 +353,7 @@ fn a_collector_that_is_away_costs_its_spans_and_one_line() {
 }
 
 #[test]
-fn a_collector_that_refuses_costs_its_spans_and_one_line() {
+fn a_collector_that_refuses_costs_its_spans_and_one_log_line() {
     let collector = Collector::start(Manner::Status(500));
     let log = publish_much(&collector.config());
     assert_eq!(lines(&log, "cannot export spans"), 1, "{log}");
@@ -362,14 +362,14 @@ fn a_collector_that_refuses_costs_its_spans_and_one_line() {
 }
 
 #[test]
-fn a_collector_that_never_answers_holds_up_neither_publishing_nor_the_end() {
+fn a_collector_that_never_answers_delays_neither_publishing_nor_the_shutdown() {
     let collector = Collector::start(Manner::Silent);
     let log = publish_much(&collector.config());
     assert!(collector.requests() >= 1);
     assert_eq!(lines(&log, "telemetry: spans were lost"), 1, "{log}");
 }
 
-/// Publishes more than the queue of spans holds, then ends the server.
+/// Publishes more than the queue of spans can hold, then ends the server.
 fn publish_much(telemetry: &str) -> String {
     let process = Process::serve(&format!("log_format = \"json\"\n{telemetry}"));
     let path = format!("{NOTIFICATIONS}?token={}", token("42"));
@@ -416,7 +416,7 @@ fn publish_much(telemetry: &str) -> String {
 fn without_an_endpoint_nothing_is_exported() {
     let collector = collector();
     let endpoint = collector.endpoint();
-    // What other programs obey is not obeyed here.
+    // Variables that other programs use have no effect here.
     let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())];
     let process = Process::serve_with(&config(""), &env);
     publish(&process, &format!("00-{TRACE_ID}-{PARENT_ID}-01"));
@@ -425,7 +425,7 @@ fn without_an_endpoint_nothing_is_exported() {
 }
 
 #[test]
-fn the_endpoint_may_be_a_variable_and_a_wrong_one_is_refused_at_start() {
+fn the_endpoint_may_come_from_a_variable_and_an_invalid_one_is_refused() {
     let collector = collector();
     let endpoint = collector.endpoint();
     let env = [
@@ -449,7 +449,7 @@ fn the_endpoint_may_be_a_variable_and_a_wrong_one_is_refused_at_start() {
 }
 
 #[test]
-fn no_log_line_shows_a_span_whatever_the_level() {
+fn the_log_contains_no_spans_at_any_level() {
     for format in ["text", "json"] {
         let collector = collector();
         let process = Process::serve(&format!(
@@ -466,7 +466,7 @@ fn no_log_line_shows_a_span_whatever_the_level() {
 }
 
 #[test]
-fn a_level_that_logs_nothing_exports_the_same() {
+fn the_export_does_not_depend_on_the_log_level() {
     let collector = collector();
     let process = Process::serve(&collector.config());
     let quiet = config(&format!("log_level = \"error\"\n{}", collector.config()));

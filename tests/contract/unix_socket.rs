@@ -1,5 +1,5 @@
-//! Unix sockets on both listeners. They stay plain whatever the tests come over: what is on one machine
-//! needs no TLS.
+//! Unix sockets on both listeners. They never use TLS, even if the other tests do: traffic within one
+//! machine does not need it.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::support::process::{Process, config, idlewild};
 use crate::support::{API_KEY, NOTIFICATIONS, SECRET, eventually};
 
-/// A server whose listeners are `public.sock` and `admin.sock` in a directory of their own.
+/// A server with the listeners `public.sock` and `admin.sock` in a new directory.
 fn serve(directory: &Path) -> Process {
     let more = config("log_level = \"debug\"")
         .replacen(
@@ -33,7 +33,7 @@ fn send(path: &Path, request: &str) -> UnixStream {
     socket
 }
 
-/// Reads until what has come holds `end`.
+/// Reads until the received bytes contain `end`.
 fn read_until(socket: &mut UnixStream, end: &str) -> String {
     let mut received = String::new();
     let mut buffer = [0; 4_096];
@@ -60,7 +60,7 @@ fn admin(directory: &Path, method: &str, path: &str, body: &str) -> String {
 }
 
 #[test]
-fn a_stream_and_its_events_go_over_unix_sockets() {
+fn a_stream_and_its_events_work_over_unix_sockets() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     let mut process = serve(directory);
@@ -88,14 +88,14 @@ fn a_stream_and_its_events_go_over_unix_sockets() {
     process.signal(Signal::TERM);
     assert!(read_until(&mut stream, "0\r\n\r\n").contains("retry: "));
     assert_eq!(process.wait().code(), Some(0));
-    // What it left behind does not stop the next one.
+    // The socket files that it leaves do not prevent the next start.
     let mut next = serve(directory);
     next.signal(Signal::TERM);
     assert_eq!(next.wait().code(), Some(0));
 }
 
 #[test]
-fn a_socket_file_is_for_owner_and_group() {
+fn a_socket_file_is_accessible_to_owner_and_group() {
     let directory = tempfile::tempdir().unwrap();
     let _process = serve(directory.path());
     for name in ["public.sock", "admin.sock"] {
@@ -117,7 +117,7 @@ fn a_stale_socket_file_is_replaced() {
 }
 
 #[test]
-fn a_live_socket_and_a_file_that_is_none_are_refused() {
+fn a_socket_in_use_and_a_file_that_is_not_a_socket_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let live = directory.path().join("live.sock");
     let _listener = UnixListener::bind(&live).unwrap();

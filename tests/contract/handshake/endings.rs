@@ -1,4 +1,4 @@
-//! Clients that leave, and clients that are made to.
+//! Clients that leave, and clients that the server disconnects.
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::support::backend::Backend;
 use crate::support::http::Reply;
 use crate::support::{BASE, NOTIFICATIONS, Socket, TestServer};
 
-/// Closes with a reset.
+/// Closes the connection with a reset.
 fn reset(socket: &Socket) {
     SockRef::from(socket.tcp())
         .set_linger(Some(Duration::ZERO))
@@ -18,7 +18,7 @@ fn reset(socket: &Socket) {
 }
 
 #[test]
-fn a_client_that_half_closes_behind_its_request_leaves_nothing() {
+fn a_client_that_half_closes_after_its_request_leaves_nothing() {
     let server = TestServer::start();
     for _ in 0..20 {
         let mut client = server.connect();
@@ -40,7 +40,7 @@ fn a_client_that_half_closes_an_open_stream_leaves_nothing() {
 }
 
 #[test]
-fn a_client_that_closes_its_side_gets_its_answers_all_the_same() {
+fn a_client_that_closes_its_side_still_gets_its_responses() {
     let server = TestServer::start();
     let login = |body: &str| {
         format!(
@@ -62,7 +62,7 @@ fn a_client_that_closes_its_side_gets_its_answers_all_the_same() {
         ),
         (login(user), vec![200]),
         (login("{}"), vec![400]),
-        // Cut off inside its body.
+        // A request whose body is cut off.
         (login(user)[..120].to_owned(), vec![400]),
         (
             get("/healthz") + &login(user) + &get("/nowhere"),
@@ -86,7 +86,7 @@ fn a_client_that_closes_its_side_gets_its_answers_all_the_same() {
 }
 
 #[test]
-fn a_client_that_closes_its_side_before_its_stream_is_open_has_gone() {
+fn a_client_that_closes_its_side_before_its_stream_is_open_gets_no_stream() {
     let backend = Backend::start(Reply::body(200, "{\"user_id\": 42}"));
     backend.hold();
     let server = TestServer::with(|config| {
@@ -130,7 +130,7 @@ fn a_client_that_ends_inside_a_head_leaves_nothing() {
 }
 
 #[test]
-fn clients_that_vanish_right_behind_their_request_leave_nothing() {
+fn clients_that_disappear_right_after_their_request_leave_nothing() {
     let server = TestServer::with(|config| config.max_connections_per_user = 1_000);
     let path = stream_path(&server, "42");
     for round in 0..100 {
@@ -141,7 +141,7 @@ fn clients_that_vanish_right_behind_their_request_leave_nothing() {
         }
     }
     wait_until_empty(&server);
-    // And so do those whose answer was on its way.
+    // The same for clients whose response is on its way.
     for round in 0..100 {
         let stream = server.open(&path);
         if round % 2 == 0 {
@@ -176,7 +176,7 @@ fn an_idle_connection_is_closed_after_the_handshake_timeout() {
 }
 
 #[test]
-fn a_slow_loris_gets_no_more_time_than_a_silent_client() {
+fn a_slow_loris_has_no_more_time_than_a_silent_client() {
     let server = TestServer::start();
     let mut client = server.connect();
     server.wait_for_metric(IN_FLIGHT, 1.0);
@@ -193,7 +193,7 @@ fn a_slow_loris_gets_no_more_time_than_a_silent_client() {
 }
 
 #[test]
-fn a_body_that_trickles_in_is_closed_after_the_handshake_timeout() {
+fn a_request_whose_body_trickles_in_is_closed_after_the_handshake_timeout() {
     let server = TestServer::start();
     let mut client = server.connect();
     client.send(format!(
@@ -208,12 +208,12 @@ fn a_body_that_trickles_in_is_closed_after_the_handshake_timeout() {
 }
 
 #[test]
-fn an_answer_that_is_not_read_is_closed_after_the_handshake_timeout() {
+fn a_client_that_does_not_read_its_response_is_closed_after_the_handshake_timeout() {
     let server = TestServer::start();
     let mut client = server.connect();
     let requests = get("/nowhere").repeat(100_000);
     client.socket.set_nonblocking(true);
-    // Until the server answers no more, because nobody reads.
+    // Until the server stops responding, because the client does not read.
     crate::support::eventually("the server is blocked", || {
         let mut is_blocked = true;
         while client.socket.write(requests.as_bytes()).is_ok() {
@@ -228,8 +228,8 @@ fn an_answer_that_is_not_read_is_closed_after_the_handshake_timeout() {
 }
 
 #[test]
-fn what_a_client_sends_after_its_request_is_thrown_away_up_to_8_kib() {
-    // With TLS, records are counted: header, type and tag as well.
+fn input_after_the_request_is_discarded_up_to_8_kib() {
+    // With TLS, whole records count: header, type and tag as well.
     const RECORD: usize = 5 + 1 + 16;
     let server = TestServer::start();
     let mut stream = server.stream("42");

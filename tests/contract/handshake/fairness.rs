@@ -1,5 +1,5 @@
-//! One address holds all places, each time in another way of letting the server wait: whoever comes
-//! from elsewhere gets in, and whoever was there before stays.
+//! One address holds all places, each time with a different way to make the server wait. New clients from
+//! other addresses still connect, and an earlier client keeps its connection.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -12,10 +12,10 @@ use crate::support::backend::Backend;
 use crate::support::http::Reply;
 use crate::support::{BASE, Client, NOTIFICATIONS, Socket, Stream, TestServer, eventually};
 
-/// Places of the only shard.
+/// Places for handshakes; there is one shard.
 const PLACES: usize = 16;
 const NEWCOMERS: u8 = 6;
-/// Longer than any grace, and far from `handshake_timeout`.
+/// Longer than every grace period, and much shorter than `handshake_timeout`.
 const GRACE: Duration = Duration::from_secs(1);
 const CROWD: [u8; 4] = [127, 0, 0, 2];
 const BYSTANDER: [u8; 4] = [127, 0, 0, 3];
@@ -28,10 +28,10 @@ fn server(change: impl FnOnce(&mut idlewild::config::Config)) -> TestServer {
     })
 }
 
-/// A connection from this address of the machine's own.
+/// A connection from this local address.
 fn connect_from(server: &TestServer, address: [u8; 4]) -> Client {
     let tcp = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    // Small from the start, for those who do not read.
+    // A small buffer from the start, for clients that do not read.
     tcp.set_recv_buffer_size(4 * 1024).unwrap();
     tcp.bind(&SocketAddr::new(IpAddr::from(address), 0).into())
         .unwrap();
@@ -45,7 +45,7 @@ fn newcomer(number: u8) -> [u8; 4] {
     [127, 0, 1, number]
 }
 
-/// Fills all places but one by connections that `hold` has wait, and checks the rest.
+/// Fills all places but one with connections that `hold` keeps waiting, and checks the others.
 fn crowd_out(server: &TestServer, hold: impl Fn(&mut Client)) -> (Vec<Client>, Vec<Stream>) {
     let bystander = bystander(server);
     let crowd: Vec<Client> = (1..PLACES)
@@ -55,7 +55,7 @@ fn crowd_out(server: &TestServer, hold: impl Fn(&mut Client)) -> (Vec<Client>, V
             client
         })
         .collect();
-    #[allow(clippy::cast_precision_loss)] // a few
+    #[allow(clippy::cast_precision_loss)] // a small number
     server.wait_for_metric(IN_FLIGHT, PLACES as f64);
     server.advance(GRACE);
     let newcomers = newcomers(|number| connect_from(server, newcomer(number)));
@@ -63,7 +63,7 @@ fn crowd_out(server: &TestServer, hold: impl Fn(&mut Client)) -> (Vec<Client>, V
     (crowd, newcomers)
 }
 
-/// Somebody who was there first, and has sent half a request.
+/// An earlier client, which has sent half a request.
 fn bystander(server: &TestServer) -> Client {
     let mut bystander = connect_from(server, BYSTANDER);
     bystander.send("GET /healthz HTTP/1.1\r\n");
@@ -77,7 +77,7 @@ fn complete(mut bystander: Client) {
     assert_eq!(bystander.stream().status, 200);
 }
 
-/// Whoever comes gets an answer, and keeps their connection.
+/// A new client gets a response and keeps its connection.
 fn newcomers(connect: impl Fn(u8) -> Client) -> Vec<Stream> {
     let answered = |number| {
         let mut client = connect(number);
@@ -90,19 +90,19 @@ fn newcomers(connect: impl Fn(u8) -> Client) -> Vec<Stream> {
 }
 
 #[test]
-fn who_sends_nothing_keeps_nobody_out() {
+fn silent_connections_keep_nobody_out() {
     crowd_out(&server(|_| {}), |_| {});
 }
 
 #[test]
-fn who_sends_half_a_head_keeps_nobody_out() {
+fn half_heads_keep_nobody_out() {
     crowd_out(&server(|_| {}), |client| {
         client.send("GET /healthz HTTP/1.1\r\nHo");
     });
 }
 
 #[test]
-fn who_sends_no_body_keeps_nobody_out() {
+fn missing_bodies_keep_nobody_out() {
     crowd_out(&server(|_| {}), |client| {
         client.send(format!(
             "POST {BASE}/login/ HTTP/1.1\r\nHost: test\r\nContent-Length: 50\r\n\r\n{{"
@@ -111,7 +111,7 @@ fn who_sends_no_body_keeps_nobody_out() {
 }
 
 #[test]
-fn who_asks_for_a_stream_with_a_body_that_does_not_end_keeps_nobody_out() {
+fn stream_requests_with_an_endless_body_keep_nobody_out() {
     crowd_out(&server(|_| {}), |client| {
         client.send(format!(
             "GET {NOTIFICATIONS} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -120,15 +120,15 @@ fn who_asks_for_a_stream_with_a_body_that_does_not_end_keeps_nobody_out() {
 }
 
 #[test]
-fn who_does_not_read_their_answers_keeps_nobody_out() {
+fn clients_that_do_not_read_keep_nobody_out() {
     let server = server(|_| {});
-    // Far more answers than the sockets hold. What is left of the requests is less than the server
-    // reads behind its last answer, which all but the first get.
+    // Far more responses than the sockets can buffer. The rest of the requests is less than the server
+    // reads after its last response, so all clients but the first receive that response.
     let requests = get("/nowhere").repeat(3_000);
     crowd_out(&server, |client| {
         client.socket.set_nonblocking(true);
         let mut written = 0;
-        // Until the server reads no more.
+        // Until the server stops reading.
         eventually("the server is blocked", || {
             let before = written;
             while let Ok(more) = client.socket.write(&requests.as_bytes()[written..])
@@ -151,7 +151,7 @@ fn send_half_a_record(client: &mut Client) {
 }
 
 #[test]
-fn who_sends_half_a_record_behind_a_request_keeps_nobody_out() {
+fn half_records_after_a_request_keep_nobody_out() {
     let server = TestServer::with_tls(|config| {
         config.shards = 1;
         config.max_handshakes = PLACES;
@@ -164,7 +164,7 @@ fn who_sends_half_a_record_behind_a_request_keeps_nobody_out() {
 }
 
 #[test]
-fn who_is_asked_about_is_protected_up_to_a_share_of_the_places() {
+fn clients_that_wait_for_the_application_are_protected_up_to_a_share_of_the_places() {
     let backend = Backend::start(Reply::body(200, "{\"user_id\": 42}"));
     backend.hold();
     let server = server(|config| {
@@ -186,8 +186,8 @@ fn who_is_asked_about_is_protected_up_to_a_share_of_the_places() {
     assert!(answered.any(|is_answered| !is_answered));
 }
 
-/// Fills all places by connections that wait for their clients, each from an address of its own:
-/// no share of an address is used up, so nothing but the wait decides that they give way.
+/// Fills all places with connections that wait for their clients, each from a different address. No
+/// address exceeds its share, so only the wait decides which ones give way.
 fn crowd_out_from_everywhere(server: &TestServer, hold: impl Fn(&mut Client)) {
     let all = u8::try_from(PLACES).unwrap();
     let crowd: Vec<Client> = (0..all)
@@ -203,7 +203,7 @@ fn crowd_out_from_everywhere(server: &TestServer, hold: impl Fn(&mut Client)) {
     drop(crowd);
 }
 
-/// A request whose head the server has read, and whose body does not come.
+/// A request whose head the server has read, and whose body does not arrive.
 fn send_no_body(client: &mut Client) {
     client.send(format!(
         "POST {BASE}/login/ HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\n\
@@ -215,12 +215,12 @@ fn send_no_body(client: &mut Client) {
 }
 
 #[test]
-fn a_body_that_does_not_come_protects_nobody_wherever_they_are() {
+fn a_missing_body_protects_no_connection_from_any_address() {
     crowd_out_from_everywhere(&server(|_| {}), send_no_body);
 }
 
 #[test]
-fn a_stream_request_whose_body_does_not_end_protects_nobody_wherever_they_are() {
+fn an_endless_body_protects_no_connection_from_any_address() {
     crowd_out_from_everywhere(&server(|_| {}), |client| {
         client.send(format!(
             "GET {NOTIFICATIONS} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -229,7 +229,7 @@ fn a_stream_request_whose_body_does_not_end_protects_nobody_wherever_they_are() 
 }
 
 #[test]
-fn half_a_record_protects_nobody_wherever_they_are() {
+fn half_a_record_protects_no_connection_from_any_address() {
     let server = TestServer::with_tls(|config| {
         config.shards = 1;
         config.max_handshakes = PLACES;
@@ -238,7 +238,7 @@ fn half_a_record_protects_nobody_wherever_they_are() {
 }
 
 #[test]
-fn an_idle_connection_of_a_proxy_counts_as_the_proxys_again() {
+fn an_idle_proxy_connection_counts_for_the_proxy_again() {
     let server = server(|config| {
         config.trusted_proxies = vec!["127.0.0.2".parse().unwrap()];
     });
@@ -254,7 +254,7 @@ fn an_idle_connection_of_a_proxy_counts_as_the_proxys_again() {
             stream
         })
         .collect();
-    #[allow(clippy::cast_precision_loss)] // a few
+    #[allow(clippy::cast_precision_loss)] // a small number
     server.wait_for_metric(IN_FLIGHT, PLACES as f64);
     server.advance(GRACE);
     let _newcomers = newcomers(|number| connect_from(&server, newcomer(number)));
@@ -263,7 +263,7 @@ fn an_idle_connection_of_a_proxy_counts_as_the_proxys_again() {
 }
 
 #[test]
-fn a_crowd_that_holds_all_places_gets_one_more_answer_on_each_connection() {
+fn an_address_that_holds_all_places_gets_one_more_response_per_connection() {
     let server = server(|_| {});
     let ask = |stream: &mut Stream| {
         stream.socket.write_all(get("/healthz").as_bytes()).unwrap();
@@ -285,7 +285,7 @@ fn a_crowd_that_holds_all_places_gets_one_more_answer_on_each_connection() {
     server.wait_for_metric(IN_FLIGHT, 6.0);
     assert_eq!(ask(&mut first), None);
     let _others: Vec<Client> = (6..PLACES).map(|_| connect_from(&server, CROWD)).collect();
-    #[allow(clippy::cast_precision_loss)] // a few
+    #[allow(clippy::cast_precision_loss)] // a small number
     server.wait_for_metric(IN_FLIGHT, PLACES as f64);
     assert_eq!(ask(&mut first).as_deref(), Some("close"));
     assert!(!first.follow());
@@ -293,7 +293,7 @@ fn a_crowd_that_holds_all_places_gets_one_more_answer_on_each_connection() {
 }
 
 #[test]
-fn behind_a_trusted_proxy_the_clients_are_told_apart() {
+fn behind_a_trusted_proxy_clients_are_distinguished() {
     let server = server(|config| {
         config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
     });
@@ -302,7 +302,7 @@ fn behind_a_trusted_proxy_the_clients_are_told_apart() {
             "POST {BASE}/login/ HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: {from}\r\n\
              Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
         ));
-        // The head has been read.
+        // The server has read the head.
         let mut goes_on = [0; 25];
         client.socket.read_exact(&mut goes_on).unwrap();
         assert_eq!(&goes_on, b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -312,12 +312,12 @@ fn behind_a_trusted_proxy_the_clients_are_told_apart() {
     let crowd: Vec<Client> = (1..PLACES)
         .map(|number| {
             let mut client = server.connect();
-            // A client of IPv6 commands a whole /64.
+            // An IPv6 client can use all addresses of a /64.
             post(&mut client, &format!("2001:db8::{number}"));
             client
         })
         .collect();
-    #[allow(clippy::cast_precision_loss)] // a few
+    #[allow(clippy::cast_precision_loss)] // a small number
     server.wait_for_metric(IN_FLIGHT, PLACES as f64);
     server.advance(GRACE);
     let _newcomers = newcomers(|_| server.connect());
@@ -327,7 +327,7 @@ fn behind_a_trusted_proxy_the_clients_are_told_apart() {
 }
 
 #[test]
-fn behind_a_level_4_balancer_the_clients_are_told_apart() {
+fn behind_a_layer_4_balancer_clients_are_distinguished() {
     let server = server(|config| {
         let listeners = if config.tls.listen.is_empty() {
             &config.listen
@@ -346,7 +346,7 @@ fn behind_a_level_4_balancer_the_clients_are_told_apart() {
     let bystander = from("192.0.2.3");
     server.wait_for_metric(IN_FLIGHT, 1.0);
     let crowd: Vec<Client> = (1..PLACES).map(|_| from("192.0.2.2")).collect();
-    #[allow(clippy::cast_precision_loss)] // a few
+    #[allow(clippy::cast_precision_loss)] // a small number
     server.wait_for_metric(IN_FLIGHT, PLACES as f64);
     server.advance(GRACE);
     for number in 0..NEWCOMERS {
@@ -357,7 +357,7 @@ fn behind_a_level_4_balancer_the_clients_are_told_apart() {
 }
 
 #[test]
-fn a_flood_of_one_listener_does_not_close_another() {
+fn a_flood_on_one_listener_does_not_close_another() {
     let server = TestServer::with_tls(|config| {
         config.shards = 1;
         config.max_handshakes = PLACES;
@@ -374,7 +374,7 @@ fn a_flood_of_one_listener_does_not_close_another() {
             client
         })
         .collect();
-    #[allow(clippy::cast_precision_loss)] // a few
+    #[allow(clippy::cast_precision_loss)] // a small number
     server.wait_for_metric(IN_FLIGHT, PLACES as f64);
     let fresh =
         std::thread::spawn(move || crate::support::request(plain, "GET", "/healthz", &[], ""));

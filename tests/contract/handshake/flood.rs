@@ -1,4 +1,4 @@
-//! More half-open connections than there is room for.
+//! More half-open connections than the server has places for.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,13 +9,13 @@ use socket2::{Domain, Socket, Type};
 use super::{IN_FLIGHT, STREAMS, get, stream_path};
 use crate::support::{Address, Client, Stream, TestServer, eventually};
 
-/// What `max_handshakes` is where nobody sets it.
+/// The default of `max_handshakes`.
 const MOST: f64 = 1_024.0;
 const STEP: Duration = Duration::from_millis(250);
 /// Longer than `handshake_timeout`.
 const LONG_STEP: Duration = Duration::from_secs(11);
 
-/// Begins to connect; the kernel goes on with it.
+/// Starts to connect; the kernel completes the connection.
 fn begin_to_connect(address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
     match socket.connect(&address.into()) {
@@ -30,8 +30,8 @@ fn is_open(socket: &mut TcpStream) -> bool {
     matches!(socket.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
 }
 
-/// Asks until it is answered; says how often it was not. A request over TCP comes with its
-/// connection, but a TLS handshake takes turns, between which the tests' clock may pass its limit.
+/// Repeats a request until it gets a response, and returns the number of failures. Over TLS, a handshake
+/// needs several turns, and the tests' clock may pass its deadline between them.
 fn insist(address: Address, request: &str) -> (Stream, u32) {
     let mut refused = 0;
     loop {
@@ -52,11 +52,11 @@ fn ten_thousand_idle_connections_do_not_keep_a_client_out() {
 }
 
 #[test]
-fn one_that_is_overdue_when_it_has_to_give_way_is_refused_once() {
+fn a_connection_that_is_overdue_when_it_has_to_give_way_is_refused_once() {
     flood(2_500, LONG_STEP);
 }
 
-/// Idle connections come and, `step` by `step` of the server's time, go.
+/// Opens idle connections while the server's clock advances in steps, so that the older ones time out.
 fn flood(connections: u32, step: Duration) {
     let server = TestServer::start();
     let mut idle: Vec<_> = (0..connections)
@@ -90,7 +90,7 @@ fn flood(connections: u32, step: Duration) {
         server.metric("idlewild_refused_total{reason=\"handshake\"}"),
         Some(f64::from(connections + refused))
     );
-    // The stream has heard heartbeats meanwhile and nothing else.
+    // Meanwhile, the stream has received heartbeats and nothing else.
     assert_eq!(server.metric(STREAMS), Some(1.0));
     let id = server.publish(&serde_json::json!({"to": {"user": "42"}, "data": 1}));
     let frame =

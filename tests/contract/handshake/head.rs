@@ -1,11 +1,11 @@
-//! HEAD on streams: the head that GET would get, and nothing else happens.
+//! HEAD on streams: returns the head that GET would return, and has no other effect.
 
 use std::io::Write;
 
 use super::{STREAMS, get, stream_path, wait_until_empty};
 use crate::support::{Answer, BASE, NOTIFICATIONS, Stream, TestServer, request};
 
-/// Names and values but the date, in order.
+/// The header fields without the date, in order.
 fn fields(head: &str) -> Vec<String> {
     let mut fields: Vec<String> = head
         .lines()
@@ -25,7 +25,7 @@ fn head(server: &TestServer, path: &str) -> Stream {
 }
 
 #[test]
-fn head_gets_the_head_of_a_stream_and_no_place() {
+fn head_gets_the_head_of_a_stream_and_takes_no_place() {
     let server = TestServer::with(|config| config.max_connections_per_user = 1);
     let test = format!("{BASE}/sse/test/");
     for path in [stream_path(&server, "42"), test] {
@@ -34,10 +34,10 @@ fn head_gets_the_head_of_a_stream_and_no_place() {
         assert!(answer.header("date").is_some());
         let stream = server.open(&path);
         let mut expected = fields(&stream.head);
-        // How a body would come is not said of none (RFC 9110, 9.3.2).
+        // A response without a body has no Transfer-Encoding (RFC 9110, 9.3.2).
         expected.retain(|field| field != "transfer-encoding: chunked");
         assert_eq!(fields(&answer.head), expected);
-        // And the connection goes on, with no body between.
+        // The connection stays open, and there is no body in between.
         answer.socket.write_all(get("/healthz").as_bytes()).unwrap();
         assert!(answer.follow());
         assert_eq!(answer.body(), "ok\n");
@@ -51,7 +51,7 @@ fn head_gets_the_head_of_a_stream_and_no_place() {
 }
 
 #[test]
-fn head_is_refused_as_get_would_be() {
+fn head_is_refused_like_get() {
     let server = TestServer::with(|config| {
         config.max_connections_per_user = 1;
         config.max_test_streams = 1;
@@ -72,7 +72,7 @@ fn head_is_refused_as_get_would_be() {
         assert_eq!(answers[0].body, "");
     }
     assert_eq!(server.metric(STREAMS), Some(1.0));
-    // Those of GET.
+    // The headers of GET.
     assert_eq!(
         server.metric("idlewild_refused_total{reason=\"limit\"}"),
         Some(1.0)
@@ -116,7 +116,7 @@ fn head_uses_up_no_ticket() {
 }
 
 #[test]
-fn head_of_http_1_0_or_with_close_says_close() {
+fn head_with_http_1_0_or_connection_close_gets_close() {
     let server = TestServer::start();
     let path = stream_path(&server, "42");
     for request in [

@@ -1,4 +1,4 @@
-//! Several requests on one connection, a stream the last of them.
+//! Several requests on one connection, with a stream as the last one.
 
 use std::io::{ErrorKind, Read, Write};
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{STREAMS, get, stream_path, wait_until_empty};
 use crate::support::{BASE, NOTIFICATIONS, Socket, Stream, TestServer};
 
-/// The next frame is the stream's first, and it is live: an event comes through.
+/// Checks that the next frame is the first of a stream, and that an event arrives.
 fn assert_streams(server: &TestServer, stream: &mut Stream, user: &str) {
     assert_eq!(stream.status, 200, "{}", stream.head);
     assert_eq!(stream.header("content-type"), Some("text/event-stream"));
@@ -20,7 +20,7 @@ fn assert_streams(server: &TestServer, stream: &mut Stream, user: &str) {
 }
 
 #[test]
-fn a_stream_follows_several_answers_on_a_kept_connection() {
+fn a_stream_follows_several_responses_on_a_keep_alive_connection() {
     let server = TestServer::start();
     let mut stream = server.open("/healthz");
     for path in ["/nowhere", NOTIFICATIONS, "/healthz/"] {
@@ -38,7 +38,7 @@ fn a_stream_follows_several_answers_on_a_kept_connection() {
 }
 
 #[test]
-fn a_stream_asked_for_in_one_write_with_another_request_comes_after_its_answer() {
+fn a_stream_that_is_pipelined_after_a_request_comes_after_its_response() {
     let server = TestServer::start();
     let mut client = server.connect();
     client.send(get("/healthz") + &get(&stream_path(&server, "42")));
@@ -61,7 +61,7 @@ fn a_refused_stream_leaves_the_connection_for_the_next_request() {
 }
 
 #[test]
-fn of_two_pipelined_streams_the_first_opens_and_the_second_is_thrown_away() {
+fn of_two_pipelined_streams_the_first_opens_and_the_second_is_discarded() {
     let server = TestServer::start();
     let mut client = server.connect();
     client.send(get(&stream_path(&server, "42")) + &get(&stream_path(&server, "43")));
@@ -73,7 +73,7 @@ fn of_two_pipelined_streams_the_first_opens_and_the_second_is_thrown_away() {
 }
 
 #[test]
-fn a_request_pipelined_behind_a_stream_is_thrown_away() {
+fn a_request_pipelined_after_a_stream_is_discarded() {
     let server = TestServer::start();
     let mut client = server.connect();
     client.send(get(&stream_path(&server, "42")) + &get("/healthz").repeat(20));
@@ -83,10 +83,10 @@ fn a_request_pipelined_behind_a_stream_is_thrown_away() {
 }
 
 #[test]
-fn all_that_was_asked_before_a_stream_is_answered_whole_and_in_order_first() {
+fn all_requests_before_a_stream_get_complete_responses_in_order() {
     let server = TestServer::start();
-    // Few answers fit into the sockets' buffers, many do not: somewhere between, the offer of
-    // the stream meets an answer that is half out.
+    // A few responses fit into the sockets' buffers, many do not. So in some rounds the stream is ready
+    // while an earlier response is only partly sent.
     for (number, requests) in [10, 150, 250, 350, 450, 600, 800, 1_200, 2_000, 5_000]
         .into_iter()
         .enumerate()
@@ -105,7 +105,7 @@ fn all_that_was_asked_before_a_stream_is_answered_whole_and_in_order_first() {
         let client = server.connect_narrow();
         let mut socket = client.socket.try_clone().unwrap();
         let written = write_what_fits(&mut socket, &all);
-        // Round trips give both shards turns to answer as far as they can.
+        // Round trips give both shards time to respond as far as they can.
         (0..20).for_each(|_| assert_eq!(server.get("/healthz").status, 200));
         let writer = std::thread::spawn(move || {
             socket.write_all(&all[written..]).unwrap();
@@ -154,7 +154,7 @@ fn a_body_that_has_not_ended_is_never_read_as_a_request() {
     ] {
         let mut client = server.connect();
         let head = format!("POST {BASE}/sse/ticket/ HTTP/1.1\r\nHost: test\r\n{framing}");
-        // The server may close before it has all of this.
+        // The server may close before it has received all of this.
         let _ = client
             .socket
             .write_all((head + &inside.repeat(10)).as_bytes());
@@ -173,7 +173,7 @@ fn a_body_that_has_not_ended_is_never_read_as_a_request() {
 }
 
 #[test]
-fn behind_a_large_body_that_nobody_read_comes_the_stream_or_the_end() {
+fn after_a_large_unread_body_the_stream_opens_or_the_connection_ends() {
     let server = TestServer::start();
     for bytes in [10, 4_000, 9_000, 70_000, 600_000] {
         let client = server.connect();

@@ -1,11 +1,11 @@
-//! Requests of every shape, in and out of order.
+//! Requests of all kinds, valid and invalid.
 
 use std::io::Write;
 
 use super::{get, stream_path, wait_until_empty};
 use crate::support::{API_KEY, Client, NOTIFICATIONS, TestServer, request};
 
-/// Status of a stream request whose head gets these lines, and whose body is this.
+/// The status for a stream request with these header lines and this body.
 fn status_with(server: &TestServer, lines: &str, body: &str) -> u16 {
     let path = stream_path(server, "42");
     let mut client = server.connect();
@@ -57,7 +57,7 @@ fn a_stream_request_with_a_body_is_a_bad_request() {
 }
 
 #[test]
-fn a_bad_stream_request_is_told_why_in_the_shape_of_every_refusal() {
+fn an_invalid_stream_request_gets_a_reason_in_the_usual_form() {
     let server = TestServer::start();
     let answer = request(
         server.public,
@@ -79,7 +79,7 @@ fn a_bad_stream_request_is_told_why_in_the_shape_of_every_refusal() {
 }
 
 #[test]
-fn a_body_of_no_bytes_is_none() {
+fn a_body_of_zero_bytes_counts_as_none() {
     let server = TestServer::start();
     for (lines, body) in [
         ("Content-Length: 0\r\n", ""),
@@ -95,7 +95,7 @@ fn a_body_of_no_bytes_is_none() {
 }
 
 #[test]
-fn a_connection_ends_with_a_stream_whose_request_was_framed_in_two_ways() {
+fn a_request_with_two_framings_closes_the_connection_after_its_stream() {
     let server = TestServer::start();
     let path = stream_path(&server, "42");
     for lines in [
@@ -113,7 +113,7 @@ fn a_connection_ends_with_a_stream_whose_request_was_framed_in_two_ways() {
 }
 
 #[test]
-fn a_chunked_body_of_nothing_may_end_later() {
+fn an_empty_chunked_body_may_end_later() {
     let server = TestServer::start();
     let mut client = server.connect();
     let path = stream_path(&server, "42");
@@ -155,7 +155,7 @@ fn another_coding_than_chunked_is_not_implemented() {
 }
 
 #[test]
-fn conflicting_lengths_are_a_bad_request_and_an_end() {
+fn conflicting_lengths_are_a_bad_request_and_close_the_connection() {
     let server = TestServer::start();
     for lines in [
         "Content-Length: 5\r\nContent-Length: 0\r\n",
@@ -215,7 +215,7 @@ fn a_request_may_come_one_byte_at_a_time() {
 }
 
 #[test]
-fn an_absolute_uri_is_as_good_as_a_path() {
+fn an_absolute_uri_works_like_a_path() {
     let server = TestServer::start();
     let path = format!("http://example.org:8000{}", stream_path(&server, "42"));
     assert_eq!(server.open(&path).status, 200);
@@ -249,7 +249,7 @@ fn a_request_has_exactly_one_host() {
             assert!(!answer.follow());
         }
     }
-    // HTTP/1.0 knows none.
+    // HTTP/1.0 has no Host header.
     let mut client = server.connect();
     client.send("GET /healthz HTTP/1.0\r\n\r\n");
     assert_eq!(client.stream().status, 200);
@@ -260,7 +260,7 @@ fn a_request_has_exactly_one_host() {
 }
 
 #[test]
-fn a_head_that_is_too_large_gets_431_and_the_client_gets_to_read_it() {
+fn a_head_that_is_too_large_gets_431_and_the_client_can_read_it() {
     let server = TestServer::start();
     let one = format!("X-Large: {}\r\n", "a".repeat(100_000));
     let many = format!("X-Many: {}\r\n", "a".repeat(90)).repeat(1_000);
@@ -284,7 +284,7 @@ fn a_head_that_is_too_large_gets_431_and_the_client_gets_to_read_it() {
 }
 
 #[test]
-fn a_uri_that_is_too_long_is_refused_and_the_client_gets_to_read_it() {
+fn a_uri_that_is_too_long_is_refused_and_the_client_can_read_it() {
     let server = TestServer::start();
     let mut client = server.connect();
     client.send(get(&format!(
@@ -298,14 +298,14 @@ fn a_uri_that_is_too_long_is_refused_and_the_client_gets_to_read_it() {
 }
 
 #[test]
-fn a_token_of_the_largest_size_is_looked_at() {
+fn a_token_of_the_largest_size_is_checked() {
     let server = TestServer::start();
     let path = format!("{NOTIFICATIONS}?token={}", "a".repeat(8_192));
     assert_eq!(server.get(&path).status, 401);
 }
 
 #[test]
-fn garbage_is_a_bad_request_and_an_end() {
+fn garbage_is_a_bad_request_and_closes_the_connection() {
     let server = TestServer::start();
     let client_hello = [
         b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03".as_slice(),

@@ -1,4 +1,4 @@
-//! Which pages of other origins may read.
+//! CORS: which pages of other origins may read responses.
 
 use crate::support::{Answer, BASE, NOTIFICATIONS, TestServer, request};
 
@@ -16,7 +16,7 @@ fn ask(server: &TestServer, method: &str, path: &str, origin: &str) -> Answer {
     request(server.public, method, path, &[("Origin", origin)], "")
 }
 
-/// Origin, credentials and `Vary` of an answer.
+/// The origin, the credentials flag and `Vary` of a response.
 fn permission(answer: &Answer) -> (Option<&str>, Option<&str>, Option<&str>) {
     (
         answer.header("access-control-allow-origin"),
@@ -25,7 +25,7 @@ fn permission(answer: &Answer) -> (Option<&str>, Option<&str>, Option<&str>) {
     )
 }
 
-/// A refusal, an error, an answer: each must be readable for a page.
+/// A refusal, an error and a normal response. A page must be able to read all of them.
 const PATHS: [&str; 3] = [NOTIFICATIONS, "/nowhere", "/healthz"];
 
 #[test]
@@ -40,7 +40,7 @@ fn a_wildcard_permits_every_page_and_no_cookies() {
 }
 
 #[test]
-fn a_list_permits_what_it_names() {
+fn a_list_permits_its_origins() {
     let server = server(&["https://app.example", HERE], false);
     for path in PATHS {
         let answer = ask(&server, "GET", path, HERE);
@@ -71,7 +71,7 @@ fn a_list_permits_what_it_names() {
 }
 
 #[test]
-fn with_cookies_the_origin_is_echoed_and_never_a_wildcard() {
+fn with_credentials_the_origin_is_echoed_instead_of_a_wildcard() {
     let any = server(&["*"], true);
     let listed = server(&[HERE], true);
     for path in PATHS {
@@ -82,8 +82,8 @@ fn with_cookies_the_origin_is_echoed_and_never_a_wildcard() {
             "{path}"
         );
         for other in [ELSEWHERE, "null", "*"] {
-            // The configuration's check refuses the wildcard; where it was not asked, nobody is
-            // permitted by it.
+            // The configuration check refuses this combination. If it is bypassed, the server permits no
+            // origin.
             for server in [&any, &listed] {
                 let answer = ask(server, "GET", path, other);
                 assert_eq!(permission(&answer), (None, None, Some("Origin")), "{other}");
@@ -94,7 +94,7 @@ fn with_cookies_the_origin_is_echoed_and_never_a_wildcard() {
 }
 
 #[test]
-fn a_stream_carries_the_same_permission() {
+fn a_stream_has_the_same_permissions() {
     let server = server(&[HERE], true);
     let path = format!("{NOTIFICATIONS}?token={}", server.token("42"));
     for (origin, allowed) in [(HERE, Some(HERE)), (ELSEWHERE, None)] {
@@ -114,7 +114,7 @@ fn a_stream_carries_the_same_permission() {
 }
 
 #[test]
-fn a_preflight_says_what_a_page_may_send() {
+fn a_preflight_lists_what_a_page_may_send() {
     let server = server(&[HERE], true);
     for (path, method) in [
         (NOTIFICATIONS.to_owned(), "GET"),
@@ -165,7 +165,7 @@ fn a_preflight_says_what_a_page_may_send() {
 }
 
 #[test]
-fn headers_of_the_configuration_are_allowed_besides_the_usual_ones() {
+fn configured_headers_are_allowed_in_addition_to_the_usual_ones() {
     let server = TestServer::with(|config| config.cors.headers = vec!["X-Tenant".parse().unwrap()]);
     let answer = ask(&server, "OPTIONS", NOTIFICATIONS, HERE);
     let allowed = answer.header("access-control-allow-headers").unwrap();
@@ -175,7 +175,7 @@ fn headers_of_the_configuration_are_allowed_besides_the_usual_ones() {
 }
 
 #[test]
-fn a_page_may_read_when_to_come_back_and_how_to_sign_in() {
+fn a_page_may_read_retry_after_and_www_authenticate() {
     let exposed = |server: &TestServer, path: &str, origin: &str| {
         let answer = ask(server, "GET", path, origin);
         let header = answer.header("access-control-expose-headers");

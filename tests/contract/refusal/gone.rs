@@ -1,5 +1,5 @@
-//! Clients that come back before the server has noticed that they were gone: their own old
-//! connections do not keep them out.
+//! Clients that reconnect before the server has noticed that their old connections are gone. The old
+//! connections must not keep them out.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn path_of(server: &TestServer, user: &str) -> String {
     format!("{NOTIFICATIONS}?token={}", server.token(user))
 }
 
-/// From now on the client's kernel gets nothing of this connection, as after a change of network.
+/// From now on, the client's kernel receives nothing on this connection, as after a change of network.
 fn cut_off(stream: &Stream) {
     /// `BPF_RET | BPF_K`: the verdict of a socket filter.
     const RETURN: u16 = 0x06;
@@ -29,7 +29,7 @@ fn cut_off(stream: &Stream) {
         .unwrap();
 }
 
-/// A user at the limit of five closes a connection, in one of two ways, and comes back at once.
+/// A user at the limit of five closes a connection, in one of two ways, and reconnects at once.
 fn reconnect(close: impl Fn(&Stream)) {
     const RECONNECTS: u32 = 400;
     let server = TestServer::start();
@@ -49,12 +49,12 @@ fn reconnect(close: impl Fn(&Stream)) {
 }
 
 #[test]
-fn who_closes_a_stream_and_comes_back_at_once_is_let_in() {
+fn a_client_that_closes_a_stream_can_reconnect_at_once() {
     reconnect(|_| {});
 }
 
 #[test]
-fn who_resets_a_stream_and_comes_back_at_once_is_let_in() {
+fn a_client_that_resets_a_stream_can_reconnect_at_once() {
     reconnect(|stream| {
         SockRef::from(stream.socket.tcp())
             .set_linger(Some(Duration::ZERO))
@@ -63,7 +63,7 @@ fn who_resets_a_stream_and_comes_back_at_once_is_let_in() {
 }
 
 #[test]
-fn who_says_goodbye_over_tls_and_comes_back_at_once_is_let_in() {
+fn a_client_that_sends_close_notify_can_reconnect_at_once() {
     const RECONNECTS: u32 = 100;
     let server = TestServer::with_tls(|_| {});
     let path = path_of(&server, "42");
@@ -83,7 +83,7 @@ fn who_says_goodbye_over_tls_and_comes_back_at_once_is_let_in() {
 }
 
 #[test]
-fn of_many_connections_the_oldest_sixty_four_are_asked() {
+fn of_many_connections_the_oldest_sixty_four_are_checked() {
     let server = TestServer::with(|config| config.max_connections_per_user = 70);
     let mut streams: Vec<Stream> = (0..70).map(|_| server.stream("42")).collect();
     assert_eq!(server.open(&path_of(&server, "42")).status, 429);
@@ -97,10 +97,10 @@ fn connections_that_answer_no_heartbeat_give_way_after_a_second() {
     let server = TestServer::with(|config| config.max_connections_per_user = 3);
     let path = path_of(&server, "42");
     let mut streams: Vec<Stream> = (0..3).map(|_| server.stream("42")).collect();
-    // What they acknowledged when they came is then no answer any more.
+    // Later, the acknowledgements from the start of the streams no longer count as a sign of life.
     std::thread::sleep(Duration::from_millis(400));
     streams[..2].iter().for_each(cut_off);
-    // As many as a browser has tabs, all at once.
+    // Several at once, like the tabs of a browser.
     let newcomers: Vec<_> = (0..2)
         .map(|_| {
             let mut client = server.connect();
@@ -110,8 +110,7 @@ fn connections_that_answer_no_heartbeat_give_way_after_a_second() {
         .collect();
     server.wait_for_metric(HEARTBEATS, 3.0);
     server.wait_for_metric(IN_FLIGHT, 2.0);
-    // The one that is there answers at once: its kernel may delay an acknowledgement, but not where
-    // it has something to send.
+    // The live client sends something at once, because its kernel may delay a bare acknowledgement.
     assert!(streams[2].next().unwrap().contains("event: heartbeat\n"));
     streams[2].socket.write_all(b"x").unwrap();
     server.advance(Duration::from_millis(999));
@@ -123,13 +122,13 @@ fn connections_that_answer_no_heartbeat_give_way_after_a_second() {
     server.wait_for_metric(STALLED, 2.0);
     server.wait_for_metric(STREAMS, 3.0);
     assert_refusals(&server, "limit", 0.0);
-    // The one that answered is still there.
+    // The connection that answered still works.
     let id = server.publish(&json!({"to": {"user": "42"}, "data": 1}));
     assert!(streams[2].next().unwrap().contains(&id));
 }
 
 #[test]
-fn a_user_is_asked_once_in_a_while() {
+fn the_connections_of_a_user_are_checked_at_a_limited_rate() {
     let server = TestServer::start();
     let path = path_of(&server, "42");
     let _streams: Vec<Stream> = (0..5).map(|_| server.stream("42")).collect();
@@ -150,25 +149,25 @@ fn status_of_head(server: &TestServer, path: &str) -> u16 {
 }
 
 #[test]
-fn a_head_at_the_limit_says_what_a_stream_would_get_and_nobody_gives_way() {
+fn head_at_the_limit_returns_the_status_of_a_stream_and_evicts_nothing() {
     let server = TestServer::with(|config| config.max_connections_per_user = 2);
     let path = path_of(&server, "42");
     let mut streams: Vec<Stream> = (0..2).map(|_| server.stream("42")).collect();
     assert_eq!(status_of_head(&server, &path), 429);
     assert_eq!(server.metric(HEARTBEATS), Some(2.0));
-    // Asked a moment ago, all were there: nobody is asked again.
+    // All connections answered a moment ago, so they are not checked again.
     assert_eq!(status_of_head(&server, &path), 429);
     assert_eq!(server.open(&path).status, 429);
     assert_eq!(server.metric(HEARTBEATS), Some(2.0));
     server.advance(Duration::from_secs(10));
-    // One that does not answer would give way, to a stream only.
+    // A connection that does not answer gives way to a stream, but not to a HEAD.
     std::thread::sleep(Duration::from_millis(400));
     cut_off(&streams[0]);
     for method in ["HEAD", "HEAD", "GET"] {
         let asked = server.metric(HEARTBEATS).unwrap();
         let mut client = server.connect();
         client.send(format!("{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
-        // The cut-off one has a heartbeat on the way to it and is sent another.
+        // The connection without reception has an unacknowledged heartbeat, and gets another one.
         server.wait_for_metric(HEARTBEATS, asked + 2.0);
         streams[1].socket.write_all(b"x").unwrap();
         let answered = std::thread::spawn(move || {
@@ -188,14 +187,14 @@ fn a_head_at_the_limit_says_what_a_stream_would_get_and_nobody_gives_way() {
 }
 
 #[test]
-fn a_stream_that_waits_for_a_head_needs_no_question_of_its_own() {
+fn a_stream_and_a_head_share_one_check() {
     let server = TestServer::with(|config| {
         config.max_connections_per_user = 1;
         config.shards = 1;
     });
     let path = path_of(&server, "42");
     let stream = server.stream("42");
-    // A kernel that has just acknowledged something is believed to be there.
+    // A kernel that has just acknowledged something counts as alive.
     std::thread::sleep(Duration::from_millis(400));
     cut_off(&stream);
     let ask = |method: &str| {
@@ -206,7 +205,7 @@ fn a_stream_that_waits_for_a_head_needs_no_question_of_its_own() {
     let head = ask("HEAD");
     server.wait_for_metric(HEARTBEATS, 1.0);
     let get = ask("GET");
-    // The shard's only thread answers these after it has come to the stream.
+    // The shard's only thread answers these after it has handled the stream.
     for _ in 0..10 {
         assert_eq!(
             request(server.public, "GET", "/healthz", &[], "").status,
@@ -222,7 +221,7 @@ fn a_stream_that_waits_for_a_head_needs_no_question_of_its_own() {
 }
 
 #[test]
-fn a_head_right_after_a_stream_was_closed_says_that_there_is_room() {
+fn head_right_after_a_stream_was_closed_is_200() {
     let server = TestServer::with(|config| config.max_connections_per_user = 1);
     let path = path_of(&server, "42");
     for round in 0..200 {
@@ -232,7 +231,7 @@ fn a_head_right_after_a_stream_was_closed_says_that_there_is_room() {
 }
 
 #[test]
-fn a_newcomer_that_gives_up_waiting_leaves_nothing() {
+fn a_new_client_that_gives_up_waiting_leaves_nothing() {
     let server = TestServer::with(|config| config.max_connections_per_user = 1);
     let path = path_of(&server, "42");
     let gone = server.stream("42");
@@ -244,7 +243,7 @@ fn a_newcomer_that_gives_up_waiting_leaves_nothing() {
     drop(newcomer);
     server.wait_for_metric(IN_FLIGHT, 0.0);
     server.wait_for_metric(STREAMS, 1.0);
-    // And it keeps nobody from being asked.
+    // The abandoned request does not prevent later checks.
     server.advance(Duration::from_secs(10));
     let waiting = std::thread::spawn({
         let client = server.connect();

@@ -1,4 +1,4 @@
-//! How many streams there may be: of all, of a user, of tests.
+//! Limits on the number of streams: in total, per user, and of test streams.
 
 use std::sync::Barrier;
 
@@ -25,19 +25,19 @@ fn a_sixth_stream_of_one_user_is_refused() {
         refused(429, "Too many connections")
     );
     assert_refusals(&server, "limit", 1.0);
-    // Each was asked whether it is still there, and nothing else.
+    // Each stream got a heartbeat as a check, and nothing else.
     for stream in &mut streams {
         assert!(stream.next().unwrap().contains("event: heartbeat\n"));
         assert!(stream.is_silent());
     }
-    // Another user is another matter, and one that leaves makes room.
+    // Another user is not affected, and a stream that ends makes room.
     assert_eq!(server.open(&path_of(&server, "43")).status, 200);
     streams.pop();
     crate::support::eventually("there is room", || server.open(&path).status == 200);
 }
 
 #[test]
-fn with_eviction_the_oldest_stream_of_the_user_gives_way() {
+fn with_eviction_the_oldest_stream_of_the_user_is_closed() {
     let server = TestServer::with(|config| config.on_limit = OnLimit::EvictOldest);
     let mut streams: Vec<_> = (0..5).map(|_| server.stream("42")).collect();
     for oldest in 0..3 {
@@ -53,7 +53,7 @@ fn with_eviction_the_oldest_stream_of_the_user_gives_way() {
 }
 
 #[test]
-fn a_full_server_refuses_whoever_comes() {
+fn a_full_server_refuses_every_stream() {
     let server = TestServer::with(|config| config.max_connections = 3);
     let mut streams: Vec<_> = ["1", "2"].map(|user| server.stream(user)).into();
     streams.push(server.open(&format!("{BASE}/sse/test/")));
@@ -93,7 +93,7 @@ fn one_test_stream_too_many_is_refused_and_streams_are_not() {
         Refused::from(server.open(&path)),
         refused(503, "Server full")
     );
-    // Nobody had to sign in for that: it is no reason to wake an operator.
+    // A test stream needs no credential, so its refusal must not alert an operator.
     assert_refusals(&server, "full", 0.0);
     assert_refusals(&server, "test", 1.0);
     assert_eq!(server.stream("42").status, 200);
@@ -101,7 +101,7 @@ fn one_test_stream_too_many_is_refused_and_streams_are_not() {
     crate::support::eventually("there is room", || server.open(&path).status == 200);
 }
 
-/// As many streams of one user as there are threads, asked for at the same moment.
+/// As many concurrent stream requests of one user as there are threads.
 fn open_at_once(server: &TestServer, threads: usize) -> Vec<Stream> {
     let (path, address) = (path_of(server, "42"), server.public);
     let (path, barrier) = (&path, Barrier::new(threads));
@@ -123,7 +123,7 @@ fn open_at_once(server: &TestServer, threads: usize) -> Vec<Stream> {
     })
 }
 
-/// How many of the streams get an event that is published now; the others must have been
+/// The number of streams that receive an event that is published now. The others must have been
 /// evicted before it.
 fn count_live(server: &TestServer, streams: &mut [Stream]) -> usize {
     let id = server.publish(&json!({"to": {"user": "42"}, "data": 1}));
@@ -131,7 +131,7 @@ fn count_live(server: &TestServer, streams: &mut [Stream]) -> usize {
     let mut live = 0;
     for stream in streams {
         stream.begin();
-        // Those that were there when one too many came were asked whether they still are.
+        // Streams that were open when the limit was exceeded got a heartbeat as a check.
         let mut frame = stream.next().unwrap();
         if frame.contains("event: heartbeat\n") {
             frame = stream.next().unwrap();
@@ -148,7 +148,7 @@ fn count_live(server: &TestServer, streams: &mut [Stream]) -> usize {
 }
 
 #[test]
-fn of_two_hundred_streams_of_a_user_at_once_exactly_five_are_let_in() {
+fn of_two_hundred_concurrent_streams_of_a_user_exactly_five_are_accepted() {
     let server = TestServer::start();
     let streams = open_at_once(&server, 200);
     let (mut open, rest): (Vec<_>, Vec<_>) =
@@ -162,7 +162,7 @@ fn of_two_hundred_streams_of_a_user_at_once_exactly_five_are_let_in() {
 }
 
 #[test]
-fn of_two_hundred_streams_of_a_user_at_once_exactly_five_are_left_by_eviction() {
+fn of_two_hundred_concurrent_streams_of_a_user_eviction_leaves_exactly_five() {
     let server = TestServer::with(|config| config.on_limit = OnLimit::EvictOldest);
     let mut streams = open_at_once(&server, 200);
     assert!(streams.iter().all(|stream| stream.status == 200));

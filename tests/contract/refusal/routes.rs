@@ -39,7 +39,7 @@ fn an_unknown_path_is_not_found_whatever_the_method() {
 }
 
 #[test]
-fn a_wrong_method_is_told_which_ones_are_right() {
+fn a_wrong_method_gets_the_allowed_ones() {
     let server = TestServer::start();
     let routes = [
         (
@@ -118,14 +118,14 @@ fn options_is_answered_on_every_route() {
             let answer = ask(&server, "OPTIONS", path);
             assert_eq!((answer.status, answer.body.as_str()), (204, ""), "{path}");
             assert_eq!(answer.header("allow"), Some(allow), "{path}");
-            // RFC 9110, 8.6: a 204 has none.
+            // RFC 9110, 8.6: a 204 has no Content-Length.
             assert_eq!(answer.header("content-length"), None, "{path}");
         }
     }
 }
 
 #[test]
-fn health_is_a_word() {
+fn health_is_plain_text() {
     let server = TestServer::start();
     let answer = ask(&server, "GET", "/healthz");
     assert_eq!((answer.status, answer.body.trim_end()), (200, "ok"));
@@ -134,7 +134,7 @@ fn health_is_a_word() {
 }
 
 #[test]
-fn a_test_stream_that_is_turned_off_is_not_found() {
+fn a_disabled_test_stream_is_not_found() {
     let server = TestServer::with(|config| config.test_stream = false);
     for method in ["GET", "POST", "OPTIONS"] {
         assert_not_found(&ask(&server, method, &format!("{BASE}/sse/test/")));
@@ -150,14 +150,14 @@ fn a_login_without_users_is_not_found() {
 }
 
 #[test]
-fn the_websocket_routes_are_not_there_yet() {
+fn the_websocket_routes_do_not_exist_yet() {
     let server = TestServer::start();
     assert_not_found(&ask(&server, "GET", "/ws/notifications/"));
     assert_not_found(&ask(&server, "GET", &format!("{BASE}/ws/notifications/")));
 }
 
 #[test]
-fn another_base_path_moves_all_routes() {
+fn a_different_base_path_moves_all_routes() {
     let server = TestServer::with(|config| config.base_path = "/push".parse().unwrap());
     let path = format!("/push/sse/notifications/?token={}", server.token("42"));
     assert_eq!(server.open(&path).status, 200);

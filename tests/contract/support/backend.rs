@@ -1,5 +1,5 @@
-//! What the server asks about tokens and sessions: it answers as it was last told to, and keeps
-//! what it is asked.
+//! A backend that the server asks about tokens and sessions. It gives the current reply and records all
+//! requests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use super::eventually;
 use super::http::{HttpServer, Reply, Request};
 
-/// See the module's text.
+/// A fake application or key server.
 pub struct Backend {
     http: HttpServer,
     shared: Arc<Shared>,
@@ -19,22 +19,22 @@ type Answering = Box<dyn Fn(&Question) -> Reply + Send + Sync>;
 
 struct Shared {
     reply: Mutex<Reply>,
-    /// Chooses the reply where there is one.
+    /// Chooses the reply, if set.
     answering: Option<Answering>,
-    /// The paths of the questions, and the other lines of their heads.
+    /// The requests so far.
     asked: Mutex<Vec<Question>>,
-    /// Questions wait for their answer.
+    /// True while requests have to wait for their response.
     is_holding: Mutex<bool>,
     released: Condvar,
-    /// That wait now, and at most ever.
+    /// The number that wait now, and the highest number so far.
     waiting: Mutex<(usize, usize)>,
 }
 
-/// A question as it came.
+/// A recorded request.
 #[derive(Clone, Debug)]
 pub struct Question {
     pub request_line: String,
-    /// Names in lower case.
+    /// Header fields with names in lower case.
     pub fields: BTreeMap<String, Vec<String>>,
 }
 
@@ -43,7 +43,7 @@ impl Backend {
         Self::with(Shared::new(reply))
     }
 
-    /// Answers each question as it asks for.
+    /// Computes the reply to each request.
     pub fn answering(answer: impl Fn(&Question) -> Reply + Send + Sync + 'static) -> Self {
         Self::with(Shared {
             answering: Some(Box::new(answer)),
@@ -65,28 +65,28 @@ impl Backend {
         Self { http, shared }
     }
 
-    /// Where it is asked.
+    /// The URL for the server's configuration.
     pub fn url(&self) -> String {
         self.http.url("/asked?by=test")
     }
 
-    /// Answers so from now on.
+    /// Changes the reply.
     pub fn reply(&self, reply: Reply) {
         *self.shared.reply.lock() = reply;
     }
 
-    /// Lets questions wait from now on.
+    /// Makes requests wait from now on.
     pub fn hold(&self) {
         *self.shared.is_holding.lock() = true;
     }
 
-    /// Answers those that wait, and the next ones at once.
+    /// Answers waiting requests, and further ones at once.
     pub fn release(&self) {
         *self.shared.is_holding.lock() = false;
         self.shared.released.notify_all();
     }
 
-    /// How many questions have come.
+    /// The number of requests so far.
     pub fn asked(&self) -> usize {
         self.shared.asked.lock().len()
     }
@@ -95,7 +95,7 @@ impl Backend {
         self.shared.asked.lock().clone()
     }
 
-    /// How many questions were held at once, at most.
+    /// The highest number of requests that waited at the same time.
     pub fn most_waiting(&self) -> usize {
         self.shared.waiting.lock().1
     }

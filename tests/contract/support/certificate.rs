@@ -1,4 +1,4 @@
-//! Certificates that sign themselves, made as they are needed.
+//! Self-signed certificates, generated on demand.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Good for these names, whenever.
+    /// A certificate for these names, without an expiry.
     pub fn of(names: &[&str]) -> Self {
         Self::with(names, |_| {})
     }
@@ -35,7 +35,7 @@ impl Certificate {
         }
     }
 
-    /// Writes `{name}.pem` and `{name}.key.pem`, as the configuration names them.
+    /// Writes `{name}.pem` and `{name}.key.pem`, the names that the configuration uses.
     pub fn write(&self, directory: &Path, name: &str) -> config::Certificate {
         let files = config::Certificate {
             cert: directory.join(format!("{name}.pem")),
@@ -46,7 +46,7 @@ impl Certificate {
         files
     }
 
-    /// A client that trusts this certificate alone, and asks for no resumption.
+    /// A client that trusts only this certificate and does not resume sessions.
     pub fn client(&self) -> ClientConfig {
         self.client_of(&[&version::TLS13])
     }

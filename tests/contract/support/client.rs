@@ -1,4 +1,4 @@
-//! Clients: a socket that says what it is told, and a reader of streams.
+//! Clients: raw connections, and readers of streams.
 
 mod arrived;
 mod socket;
@@ -15,7 +15,7 @@ pub struct Client {
     pub socket: Socket,
 }
 
-/// A whole answer.
+/// A complete response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -24,7 +24,7 @@ pub struct Answer {
     pub body: String,
 }
 
-/// An answer that is read as it comes.
+/// A response that is read as it arrives.
 pub struct Stream {
     pub socket: Socket,
     pub status: u16,
@@ -33,11 +33,11 @@ pub struct Stream {
     received: Vec<u8>,
     is_chunked: bool,
     text: String,
-    /// The body was ended as its framing says, not cut off.
+    /// True if the body ended as its framing requires, and was not cut off.
     pub is_complete: bool,
-    /// Of the stream's first block, where it has an id: where the client is.
+    /// The position from the stream's first block, if it has an id.
     pub position: String,
-    /// The connection ended without a word: a reset, or TLS without a `close_notify`.
+    /// True if the connection was cut off: by a reset, or without `close_notify` over TLS.
     is_cut_off: bool,
 }
 
@@ -52,28 +52,28 @@ impl Client {
         self
     }
 
-    /// Sends a GET and reads the head of the answer.
+    /// Sends a GET and reads the head of the response.
     pub fn open(mut self, path: &str) -> Stream {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
         self.stream()
     }
 
-    /// Asks for the notifications after an event, as EventSource does, and reads the head.
-    pub fn come_back(mut self, token: &str, last_event_id: &str) -> Stream {
+    /// Opens the notifications stream after an event, as EventSource does, and reads the head.
+    pub fn reconnect(mut self, token: &str, last_event_id: &str) -> Stream {
         self.send(format!(
             "GET {NOTIFICATIONS}?token={token} HTTP/1.1\r\nHost: test\r\nLast-Event-ID: {last_event_id}\r\n\r\n"
         ));
         self.stream()
     }
 
-    /// Reads the head of an answer; what follows is read by the frame.
+    /// Reads the head of a response; frames are read later, one by one.
     pub fn stream(self) -> Stream {
         let mut stream = self.unanswered();
         stream.read_head();
         stream
     }
 
-    /// The same; `None` where the connection ended instead.
+    /// The same; `None` if the connection ended instead.
     pub fn answered(self) -> Option<Stream> {
         let mut stream = self.unanswered();
         stream.follow().then_some(stream)
@@ -122,7 +122,7 @@ impl Stream {
         }
     }
 
-    /// Reads a stream's first block, which is a heartbeat with the delay and, as a rule, the
+    /// Reads a stream's first block: a heartbeat with the retry delay and, usually, the
     /// position.
     #[track_caller]
     pub fn begin(&mut self) -> &mut Self {
@@ -141,14 +141,14 @@ impl Stream {
         self
     }
 
-    /// Whether nothing has come, now; for what must not happen. Anything that has been sent
-    /// before an answer to a later request was read has come by then (loopback keeps order only
-    /// per socket, so give the shard a moment with a round trip first).
+    /// Returns true if nothing has arrived by now. Bytes that were sent before the response to a later
+    /// request have arrived when that response has been read. Loopback keeps the order only per socket, so
+    /// make a round trip first.
     pub fn is_silent(&mut self) -> bool {
         self.text.is_empty() && self.received.is_empty() && !self.socket.is_readable()
     }
 
-    /// The body of an answer with a `Content-Length`; what comes behind it stays.
+    /// Reads the body of a response with a `Content-Length`, and no further.
     pub fn body(&mut self) -> String {
         let length = self
             .header("content-length")
@@ -164,7 +164,7 @@ impl Stream {
         String::from_utf8(std::mem::replace(&mut self.received, rest)).unwrap()
     }
 
-    /// Reads the head of the next answer on this connection; false where it has ended instead.
+    /// Reads the head of the next response on this connection; false if the connection has ended.
     pub fn follow(&mut self) -> bool {
         if self.received.is_empty() && !self.receive() {
             return false;
@@ -173,7 +173,7 @@ impl Stream {
         true
     }
 
-    /// The value of a header field of the answer.
+    /// The value of a header field of the response.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.head, name)
     }
@@ -196,12 +196,12 @@ impl Stream {
         self.is_complete = false;
     }
 
-    /// Decodes another chunk; false at the end.
+    /// Decodes another chunk; false at the end of the body.
     fn decode_more(&mut self) -> bool {
         if !self.is_chunked {
             let text = String::from_utf8(std::mem::take(&mut self.received)).unwrap();
             if text.is_empty() && !self.receive() {
-                // Raw framing ends with the connection.
+                // With raw framing, the end of the connection is the end of the body.
                 self.is_complete = !self.is_cut_off;
                 return false;
             }
@@ -258,12 +258,12 @@ impl Answer {
     }
 }
 
-/// The heartbeat of a client that is there.
+/// A heartbeat with this position.
 pub fn heartbeat(position: &str) -> String {
     format!("id: {position}\nevent: heartbeat\ndata: {{}}\n\n")
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a new connection.
 pub fn request(
     address: impl Into<Address>,
     method: &str,
@@ -292,7 +292,7 @@ pub fn request(
     }
 }
 
-/// Whether reading ended at an end that nobody announced: a reset, or TLS without a `close_notify`.
+/// Returns true if a read ended without a proper end: with a reset, or without `close_notify` over TLS.
 fn is_cut_off(error: &std::io::Error) -> bool {
     use ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)

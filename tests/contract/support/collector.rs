@@ -1,4 +1,4 @@
-//! An OpenTelemetry collector that keeps what it is sent.
+//! An OpenTelemetry collector that records what it receives.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use prost::Message;
 
 use super::http::{HttpServer, Reply};
 
-/// How it answers.
+/// How it responds.
 #[derive(Clone, Copy, Debug)]
 pub enum Manner {
     /// With this status.
     Status(u16),
-    /// Never.
+    /// Never responds.
     Silent,
 }
 
-/// See the module's text.
+/// A fake OpenTelemetry collector.
 pub struct Collector {
     server: HttpServer,
-    /// The bodies.
+    /// The bodies of all requests.
     received: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
@@ -52,7 +52,7 @@ impl Collector {
         self.server.url("")
     }
 
-    /// The section that has a server export to it.
+    /// The configuration for a server that exports to it.
     pub fn config(&self) -> String {
         format!("telemetry.otlp_endpoint = \"{}\"\n", self.endpoint())
     }
@@ -65,7 +65,7 @@ impl Collector {
         self.received.lock().len()
     }
 
-    /// Whether these bytes stand anywhere in what came.
+    /// Returns true if a request contains these bytes.
     pub fn holds(&self, text: &str) -> bool {
         let received = self.received.lock();
         received.iter().any(|body| {
@@ -84,14 +84,14 @@ impl Collector {
             .collect()
     }
 
-    /// The spans of this name.
+    /// The spans with this name.
     pub fn named(&self, name: &str) -> Vec<Span> {
         let mut spans = self.spans();
         spans.retain(|span| span.name == name);
         spans
     }
 
-    /// The only span of this name.
+    /// The only span with this name.
     #[track_caller]
     pub fn span(&self, name: &str) -> Span {
         let mut spans = self.named(name);
@@ -99,12 +99,12 @@ impl Collector {
         spans.remove(0)
     }
 
-    /// The spans' names, in the order of their ends.
+    /// The names of the spans, in the order in which they ended.
     pub fn names(&self) -> Vec<String> {
         self.spans().into_iter().map(|span| span.name).collect()
     }
 
-    /// An attribute of who sent the first spans.
+    /// An attribute of the resource that sent the first spans.
     pub fn resource(&self, key: &str) -> Option<String> {
         let requests = self.decoded();
         let resource = requests
@@ -125,7 +125,7 @@ impl Collector {
     }
 }
 
-/// An attribute of a span, written out.
+/// An attribute of a span, as text.
 pub fn attribute(span: &Span, key: &str) -> Option<String> {
     text(&span.attributes, key)
 }

@@ -1,10 +1,10 @@
-//! Whether an answer is as `/openapi.json` describes it.
+//! Compares responses with the description in `/openapi.json`.
 
 use serde_json::Value;
 
 use super::TestServer;
 
-/// The document that a server answers with.
+/// A server's OpenAPI document.
 pub struct Description(Value);
 
 impl Description {
@@ -12,8 +12,8 @@ impl Description {
         Self(server.admin("GET", "/openapi.json", "").json())
     }
 
-    /// Checks that a value has the type of a schema of this name and exactly its properties, all
-    /// the way down.
+    /// Checks that a value has the type of this schema and exactly its properties, including nested
+    /// ones.
     #[track_caller]
     pub fn covers(&self, name: &str, value: &Value) {
         self.check(value, &self.0["components"]["schemas"][name], name);

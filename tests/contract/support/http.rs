@@ -1,4 +1,4 @@
-//! An HTTP server of threads, for what the server under test asks of others.
+//! A threaded HTTP server, for requests that the server under test makes.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,28 +7,28 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// See the module's text. It serves until the tests end.
+/// An HTTP server that runs until the tests end.
 pub struct HttpServer {
     pub address: SocketAddr,
     scheme: &'static str,
     connections: Arc<AtomicUsize>,
 }
 
-/// A whole request.
+/// A complete request.
 pub struct Request {
     /// Request line and header.
     pub head: String,
     pub body: Vec<u8>,
 }
 
-/// What becomes of a request.
+/// The reaction to a request.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// These bytes, and the connection goes on.
+    /// Sends these bytes and keeps the connection open.
     Bytes(Vec<u8>),
-    /// These bytes, and the connection ends.
+    /// Sends these bytes and closes the connection.
     Last(Vec<u8>),
-    /// No answer, ever.
+    /// Never responds.
     Nothing,
 }
 
@@ -88,7 +88,7 @@ impl HttpServer {
 }
 
 impl Reply {
-    /// An answer without a body.
+    /// A response without a body.
     pub fn status(status: u16) -> Self {
         Self::body(status, "")
     }
@@ -108,7 +108,7 @@ impl Request {
             .map(|(_, value)| value)
     }
 
-    /// Names and values of the header, in their order.
+    /// The header fields, in order.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         let lines = self.head.lines().skip(1);
         lines.filter_map(|line| {
@@ -117,7 +117,7 @@ impl Request {
         })
     }
 
-    /// Takes a request from the start of `bytes`, if a whole one is there.
+    /// Removes a request from the start of `bytes`, if it is complete.
     fn take(bytes: &mut Vec<u8>) -> Option<Self> {
         let head_end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
         let mut request = Self {
@@ -132,7 +132,7 @@ impl Request {
     }
 }
 
-/// Answers until the connection ends.
+/// Answers requests until the connection ends.
 fn serve(socket: &mut dyn Socket, answer: &impl Fn(&Request) -> Reply) {
     let mut bytes = Vec::new();
     let mut buffer = [0; 16 * 1024];

@@ -1,5 +1,5 @@
-//! What servers in this process have said that went wrong: all of them, so look for a name of your
-//! own.
+//! Warnings and errors of all servers in this process. Tests look for a name that only their own server
+//! has.
 
 use std::sync::LazyLock;
 
@@ -19,12 +19,12 @@ static LISTENING: LazyLock<()> = LazyLock::new(|| {
 
 struct Lines;
 
-/// Listens from now on.
+/// Starts recording.
 pub fn listen() {
     LazyLock::force(&LISTENING);
 }
 
-/// The lines with this text.
+/// The lines that contain this text.
 pub fn lines(text: &str) -> Vec<String> {
     let lines = String::from_utf8(LINES.lock().clone()).unwrap();
     let told = lines.lines().filter(|line| line.contains(text));

@@ -1,5 +1,5 @@
-//! A server in this process with a clock that stands still, and clients that are as plain as a
-//! socket.
+//! A server in this process with a manual clock, and simple clients over
+//! sockets.
 
 pub mod backend;
 pub mod certificate;
@@ -28,20 +28,20 @@ pub use client::{Answer, Client, Socket, Stream, heartbeat, request};
 pub use probe::{Probe, shard_of};
 pub use transport::Address;
 
-/// Where the manual clock starts: some noon in 2023.
+/// The start of the manual clock: noon of a day in 2023.
 pub const START_UNIX_MS: u64 = 1_700_000_000_000;
 pub const BASE: &str = "/api/v1/auth";
 pub const NOTIFICATIONS: &str = "/api/v1/auth/sse/notifications/";
 pub const API_KEY: &str = "a key for tests and for nothing else";
 pub const SECRET: &str = "a secret of more than thirty-two bytes";
 
-/// How long a test waits for what should come at once, before it fails.
+/// How long a test waits for something that should happen at once, before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct TestServer {
     pub clock: Clock,
     pub config: Config,
-    /// Where clients come to, over whichever transport these tests run.
+    /// The public address, over the transport of this test run.
     pub public: Address,
     pub admin: SocketAddr,
     pub server: Option<Server>,
@@ -59,12 +59,12 @@ impl TestServer {
         Self::launch(true, transport::is_tls(), START_UNIX_MS, change)
     }
 
-    /// The same, at another time.
+    /// The same, with the clock at another time.
     pub fn at(unix_ms: u64, change: impl FnOnce(&mut Config)) -> Self {
         Self::launch(true, transport::is_tls(), unix_ms, change)
     }
 
-    /// The same, for clients that come over TLS whatever the others' come over.
+    /// The same, always for TLS clients.
     pub fn with_tls(change: impl FnOnce(&mut Config)) -> Self {
         Self::launch(true, true, START_UNIX_MS, change)
     }
@@ -122,7 +122,7 @@ impl TestServer {
         }
     }
 
-    /// A token of this user, good for an hour.
+    /// A token of this user, valid for an hour.
     pub fn token(&self, user: &str) -> String {
         self.token_with(user, None, &[])
     }
@@ -139,10 +139,10 @@ impl TestServer {
         mint(&self.config.auth, &claims).unwrap()
     }
 
-    /// Comes back with the id of the last thing it got, as EventSource does, and reads the first
+    /// Reconnects with the last id that it received, as EventSource does, and reads the first
     /// block.
-    pub fn come_back(&self, token: &str, last_event_id: &str) -> Stream {
-        let mut stream = self.connect().come_back(token, last_event_id);
+    pub fn reconnect(&self, token: &str, last_event_id: &str) -> Stream {
+        let mut stream = self.connect().reconnect(token, last_event_id);
         stream.begin();
         stream
     }
@@ -152,17 +152,17 @@ impl TestServer {
         Client::connect(self.public)
     }
 
-    /// A connection whose client's kernel takes a few kilobytes and no more.
+    /// A connection of a client whose kernel accepts only a few kilobytes.
     pub fn connect_narrow(&self) -> Client {
         let tcp = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        // Before connecting, so that the window is small from the start.
+        // Set before connecting, so that the window is small from the start.
         tcp.set_recv_buffer_size(4 * 1024).unwrap();
         tcp.connect(&self.public.tcp.into()).unwrap();
         let socket = Socket::over(tcp.into(), self.public.is_tls);
         Client { socket }
     }
 
-    /// An open notifications stream of this user; its head and first block have been read.
+    /// An open notifications stream of this user, after its head and first block.
     pub fn stream(&self, user: &str) -> Stream {
         self.stream_of(&self.token(user))
     }
@@ -173,28 +173,28 @@ impl TestServer {
         stream
     }
 
-    /// Asks for a stream and reads the head of whatever comes.
+    /// Sends a request for a stream and reads the head of the response.
     pub fn open(&self, path: &str) -> Stream {
         self.connect().open(path)
     }
 
-    /// Where clients come to without TLS, whatever the others come over.
+    /// The public address without TLS, whatever the other clients use.
     pub fn plain(&self) -> Address {
         tcp(self.server.as_ref().unwrap().public_endpoints()).into()
     }
 
-    /// One request on the public listener, on a connection of its own.
+    /// Sends one request to the public listener, on a new connection.
     pub fn get(&self, path: &str) -> Answer {
         request(self.public, "GET", path, &[], "")
     }
 
-    /// One request on the admin listener, with the key.
+    /// Sends one request with the API key to the admin listener, on a new connection.
     pub fn admin(&self, method: &str, path: &str, body: &str) -> Answer {
         let key = format!("Bearer {API_KEY}");
         request(self.admin, method, path, &[("Authorization", &key)], body)
     }
 
-    /// Publishes and returns the id.
+    /// Publishes an event and returns its id.
     pub fn publish(&self, event: &Value) -> String {
         let answer = self.admin("POST", "/v1/events", &event.to_string());
         assert_eq!(answer.status, 202, "{}", answer.body);
@@ -205,14 +205,14 @@ impl TestServer {
         self.clock.advance(duration);
     }
 
-    /// The value of a metric, `name{labels}` as written on the page; `None` where it is absent.
+    /// The value of a metric, `name{labels}` as written on the page; `None` if it is missing.
     pub fn metric(&self, name: &str) -> Option<f64> {
         let page = request(self.admin, "GET", "/metrics", &[], "").body;
         page.lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
 
-    /// Waits until a metric has a value: for what another thread does a moment later.
+    /// Waits until a metric has a value, because another thread may need a moment to change it.
     pub fn wait_for_metric(&self, name: &str, value: f64) {
         eventually(&format!("{name} = {value}"), || {
             self.metric(name)
@@ -220,7 +220,7 @@ impl TestServer {
         });
     }
 
-    /// Drains the server on a thread of its own, as SIGTERM would.
+    /// Drains the server on a new thread, as SIGTERM would.
     pub fn drain(&mut self) -> std::thread::JoinHandle<()> {
         let server = self.server.take().expect("drained once");
         let handle = self.runtime.as_ref().unwrap().handle().clone();
@@ -231,7 +231,7 @@ impl TestServer {
 impl Drop for TestServer {
     fn drop(&mut self) {
         if let (Some(server), Some(runtime)) = (self.server.take(), self.runtime.take()) {
-            // Past the drain's timeout, so that it does not wait for a clock that stands still.
+            // Beyond the drain's timeout, because the clock stands still.
             let drained = runtime.spawn(server.drain());
             while !drained.is_finished() {
                 self.clock.advance(Duration::from_secs(60));
@@ -242,13 +242,13 @@ impl Drop for TestServer {
     }
 }
 
-/// Text that says where a piece of it is missing or doubled.
+/// Text with position-dependent contents, so that missing or repeated pieces are noticed.
 pub fn numbered_text(bytes: usize) -> String {
     let numbers: Vec<String> = (0..bytes / 8).map(|n| format!("{n:>7}")).collect();
     numbers.join(" ")
 }
 
-/// Tries until it is so, or fails.
+/// Repeats a check until it succeeds; fails after [`PATIENCE`].
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let tries = PATIENCE.as_millis() / 5;
     for _ in 0..tries {

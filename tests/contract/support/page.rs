@@ -1,4 +1,4 @@
-//! What holds for every page that the server brings.
+//! Checks for every page that the server contains.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,10 +6,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::Answer;
 
-/// A page is small: it is read as fast as it is served, and it stands in the binary.
+/// The highest size of a page: it should load fast, and it is part of the binary.
 const MAX_PAGE_BYTES: usize = 60_000;
 
-/// Checks that a page may run and fetch what stands in it, and nothing else.
+/// Checks that the policy of a page allows its own contents and nothing else.
 #[track_caller]
 pub fn assert_self_contained(page: &Answer) {
     assert_eq!(page.status, 200, "{}", page.head);
@@ -38,7 +38,7 @@ pub fn assert_self_contained(page: &Answer) {
     );
     let header = page.header("content-security-policy").unwrap();
     assert_eq!(header, policy);
-    // What the policy would block, and what it would not notice.
+    // Contents that the policy would block, or would not notice.
     for forbidden in [
         "http://",
         "https://",
@@ -53,7 +53,7 @@ pub fn assert_self_contained(page: &Answer) {
     }
 }
 
-/// What stands between two texts that are there once.
+/// The text between two markers, each of which occurs once.
 #[track_caller]
 fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
     assert_eq!(text.matches(start).count(), 1, "{start}");

@@ -1,18 +1,18 @@
-//! Knows when every shard has done all that it was asked for: a stream of its own on each.
+//! Detects when every shard has processed everything so far, by a stream on each shard.
 
 use serde_json::{Value, json};
 
 use super::{Stream, TestServer};
 
-/// See the module's text. Its streams count in the server's metrics.
+/// A stream on each shard. The server's metrics include these streams.
 pub struct Probe {
-    /// One on each of the two shards, with its user.
+    /// A stream on each of the two shards, with its user.
     streams: Vec<(String, Stream)>,
     flushes: usize,
 }
 
 impl Probe {
-    /// Opens streams until each shard holds one; the others are closed again.
+    /// Opens streams until each shard has one, and closes all others.
     pub fn new(server: &TestServer) -> Self {
         let mut shards = Vec::new();
         let mut streams = Vec::new();
@@ -34,13 +34,13 @@ impl Probe {
         }
     }
 
-    /// Streams held.
+    /// The number of streams.
     pub fn len(&self) -> usize {
         self.streams.len()
     }
 
-    /// Waits until every shard has seen the time that it is. A shard answers at the end of a
-    /// turn that may have begun before the clock moved, so it is asked twice.
+    /// Waits until every shard has seen the current time. A shard answers at the end of a
+    /// turn that may have begun before the clock advanced, so it has to answer twice.
     pub fn settle(&self, server: &TestServer) {
         for _ in 0..2 {
             for (user, _) in &self.streams {
@@ -58,12 +58,12 @@ impl Probe {
         for (_, stream) in &mut self.streams {
             while !stream.next().expect("the probe's stream").contains(&marker) {}
         }
-        // Unicasts are grouped: behind the group, a question is answered.
+        // Unicasts are grouped, and this command comes after the group.
         self.settle(server);
     }
 }
 
-/// The shard of a connection in a user's presence.
+/// The shard of a connection in the presence of a user.
 pub fn shard_of(connection: &Value) -> String {
     let id = connection["id"].as_str().unwrap();
     id.split('-').next().unwrap().to_owned()

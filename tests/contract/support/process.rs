@@ -1,4 +1,4 @@
-//! The real binary, as an operator runs it: a configuration file, signals, an exit code.
+//! The real binary, as operators run it: a configuration file, signals, an exit code.
 
 use std::fs;
 use std::io::Read;
@@ -18,14 +18,14 @@ pub struct Process {
     pub directory: TempDir,
 }
 
-/// What a command that ended left behind.
+/// The output and exit code of a command that has ended.
 pub struct Ended {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
-/// Runs a command to its end.
+/// Runs a command until it ends.
 pub fn idlewild(args: &[&str], env: &[(&str, &str)], stdin: &str) -> Ended {
     use std::io::Write;
     let mut child = command()
@@ -36,11 +36,11 @@ pub fn idlewild(args: &[&str], env: &[(&str, &str)], stdin: &str) -> Ended {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A command that does not read its input may be gone already.
+    // A command that does not read its input may have ended already.
     let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
     let pid = Pid::from_child(&child);
     let (ended, is_ended) = std::sync::mpsc::channel::<()>();
-    // One that serves where it should refuse must not hold the test up.
+    // A command that serves instead of failing must not block the test.
     let watch = std::thread::spawn(move || {
         if is_ended.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             let _ = kill_process(pid, Signal::KILL);
@@ -56,7 +56,7 @@ pub fn idlewild(args: &[&str], env: &[(&str, &str)], stdin: &str) -> Ended {
     }
 }
 
-/// A token as `idlewild token` prints it.
+/// A token from `idlewild token`.
 pub fn token_signed_with(secret: &str, user: &str) -> String {
     let ended = idlewild(
         &["token", "--user", user],
@@ -67,7 +67,7 @@ pub fn token_signed_with(secret: &str, user: &str) -> String {
     ended.stdout.trim().to_owned()
 }
 
-/// A directory with this configuration, and a listener for these tests' clients in it.
+/// A directory with this configuration, including a listener for these tests' clients.
 pub fn directory(config: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let config = transport::with_listener(config, directory.path());
@@ -75,7 +75,7 @@ pub fn directory(config: &str) -> TempDir {
     directory
 }
 
-/// The file that [`Process::serve`] writes: free ports, the tests' secret and key.
+/// The configuration that [`Process::serve`] writes: free ports, the tests' secret and key.
 pub fn config(more: &str) -> String {
     format!(
         "listen = [\"127.0.0.1:0\"]\nadmin_listen = [\"127.0.0.1:0\"]\n{more}\n\
@@ -84,7 +84,7 @@ pub fn config(more: &str) -> String {
 }
 
 impl Process {
-    /// Serves with `more` at the top of the configuration, and waits until it does.
+    /// Serves with `more` at the top of the configuration, and waits until it listens.
     pub fn serve(more: &str) -> Self {
         Self::serve_config(&config(more))
     }
@@ -93,7 +93,7 @@ impl Process {
         Self::serve_with(config, &[])
     }
 
-    /// Serves with these variables beside the file.
+    /// Serves with these variables in addition to the file.
     pub fn serve_with(config: &str, env: &[(&str, &str)]) -> Self {
         let directory = directory(config);
         let mut command = command();
@@ -105,7 +105,7 @@ impl Process {
         Self::start(command, directory)
     }
 
-    /// Starts a command that serves, and waits until it does; its log goes to `directory`.
+    /// Starts a command that serves, and waits until it listens; its log goes to `directory`.
     pub fn start(mut command: Command, directory: TempDir) -> Self {
         let log = fs::File::create(directory.path().join("log")).unwrap();
         let child = command.stderr(log).spawn().unwrap();
@@ -132,7 +132,7 @@ impl Process {
         log
     }
 
-    /// Where clients come to, over whichever transport these tests run.
+    /// The public address, over the transport of this test run.
     pub fn public(&self) -> Address {
         if transport::is_tls() {
             self.tls()
@@ -141,7 +141,7 @@ impl Process {
         }
     }
 
-    /// Where clients come to without TLS.
+    /// The public address without TLS.
     pub fn plain(&self) -> Address {
         self.endpoint("public listener").into()
     }
@@ -158,7 +158,7 @@ impl Process {
         kill_process(self.pid(), signal).unwrap();
     }
 
-    /// Waits for the end.
+    /// Waits until the process ends.
     pub fn wait(&mut self) -> ExitStatus {
         let mut status = None;
         let log = self.directory.path().join("log");
@@ -172,7 +172,7 @@ impl Process {
         status.unwrap()
     }
 
-    /// Where clients come to with TLS, whatever the others come over.
+    /// The public address with TLS, whatever the other clients use.
     pub fn tls(&self) -> Address {
         Address::of_tls(self.endpoint("public TLS listener"))
     }
@@ -190,19 +190,19 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Already gone in most tests; then there is nothing to end.
+        // In most tests, the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The binary, without variables of whoever runs the tests.
+/// The binary, without the environment variables of the test run.
 pub fn command() -> Command {
     clean(Command::new(env!("CARGO_BIN_EXE_idlewild")))
 }
 
-/// The same with a limit on its files' size, set by this shell code, which it is told of by an error
-/// and not by a signal.
+/// The same, with a limit on file sizes that this shell code sets. Exceeding it is an error, not a
+/// signal.
 pub fn limited(limit: &str) -> Command {
     let mut command = Command::new("sh");
     let code = format!("trap '' XFSZ; {limit} exec \"$0\" \"$@\"");
@@ -212,7 +212,7 @@ pub fn limited(limit: &str) -> Command {
 
 fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
-        // Its own, a supervisor's, which authorities are trusted, and where keys are written to.
+        // Variables of the server, of a supervisor, for trusted authorities, and for the key log.
         let obeyed = [
             "IDLEWILD_",
             "NOTIFY_SOCKET",

@@ -1,6 +1,6 @@
-//! Over what the clients of these tests come: plain TCP, or TLS where `IDLEWILD_CONTRACT=tls` says
-//! so. The tests are the same, word for word, and so is what they expect. Plain stay unix sockets, and
-//! sockets that a supervisor passes (supervisor.rs says why).
+//! The transport of the tests' clients: plain TCP, or TLS if `IDLEWILD_CONTRACT=tls` is set. Tests and
+//! expectations are the same for both. Unix sockets and sockets that a supervisor passes always stay
+//! plain (supervisor.rs explains why).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use idlewild::config::{self, Config};
 
 use super::certificate::Certificate;
 
-/// What chooses; to be left unset for plain TCP.
+/// The variable that selects the transport; plain TCP if it is not set.
 const VARIABLE: &str = "IDLEWILD_CONTRACT";
 
 static IS_TLS: LazyLock<bool> = LazyLock::new(|| match std::env::var_os(VARIABLE) {
@@ -23,11 +23,11 @@ static IS_TLS: LazyLock<bool> = LazyLock::new(|| match std::env::var_os(VARIABLE
     ),
 });
 
-/// The certificate of every server that a test gives no other.
+/// The certificate of every server for which a test sets no other.
 static CERTIFICATE: LazyLock<Certificate> =
     LazyLock::new(|| Certificate::of(&["localhost", "127.0.0.1"]));
 
-/// Where a server listens, and whether for TLS.
+/// The address of a server, and whether it uses TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
     pub tcp: SocketAddr,
@@ -42,13 +42,13 @@ pub fn certificate() -> &'static Certificate {
     &CERTIFICATE
 }
 
-/// Gives a server a listener with TLS, whose certificate is written to `directory`.
+/// Gives a server a TLS listener. Its certificate is written to `directory`.
 pub fn add_listener(config: &mut Config, directory: &Path) {
     config.tls.listen = vec!["127.0.0.1:0".parse().unwrap()];
     config.tls.certificates = vec![certificate().write(directory, "shared")];
 }
 
-/// A configuration file of a server with a listener for these tests' clients.
+/// A server's configuration file, with a listener for these tests' clients.
 pub fn with_listener(file: &str, directory: &Path) -> String {
     if is_tls() && !file.contains("\n[tls]\n") {
         with_tls_listener(file, directory)
@@ -57,7 +57,7 @@ pub fn with_listener(file: &str, directory: &Path) -> String {
     }
 }
 
-/// The same, with TLS whatever the other tests' clients come over.
+/// The same, always with TLS.
 pub fn with_tls_listener(file: &str, directory: &Path) -> String {
     let config::Certificate { cert, key } = certificate().write(directory, "shared");
     format!(
@@ -73,7 +73,7 @@ impl Address {
     }
 }
 
-/// What is said of an address and no more is plain.
+/// An address without a transport is plain.
 impl From<SocketAddr> for Address {
     fn from(tcp: SocketAddr) -> Self {
         Self { tcp, is_tls: false }

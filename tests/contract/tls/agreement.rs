@@ -1,4 +1,4 @@
-//! What client and server agree on, and the clients with which there is no agreement.
+//! What client and server negotiate, and clients that the server cannot agree with.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -10,14 +10,14 @@ use rustls::{AlertDescription, Error, ProtocolVersion, version};
 use super::{IN_FLIGHT, REFUSED, STREAMS, come, get, last_alert, stream_path, tls_error};
 use crate::support::{PATIENCE, TestServer, eventually, transport};
 
-/// A connection over which nothing has been said.
+/// A connection on which nothing has been sent.
 fn connect(server: &TestServer) -> TcpStream {
     let socket = TcpStream::connect(server.public.tcp).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
 }
 
-/// The first `bytes` of what a client says first.
+/// The first `bytes` of a client hello.
 fn begin(server: &TestServer, bytes: usize) -> TcpStream {
     let client = Arc::new(transport::certificate().client());
     let name = "localhost".try_into().unwrap();
@@ -30,12 +30,12 @@ fn begin(server: &TestServer, bytes: usize) -> TcpStream {
     socket
 }
 
-/// Whether the server ends the connection and has said nothing.
+/// Returns true if the server closes the connection without sending anything.
 fn is_ended(socket: &mut TcpStream) -> bool {
     matches!(socket.read(&mut [0]), Ok(0))
 }
 
-/// The only refusal that the operator is told of.
+/// The only refusal in the operator's list.
 #[track_caller]
 fn assert_refusal(server: &TestServer, text: &str) {
     server.wait_for_metric(REFUSED, 1.0);
@@ -48,7 +48,7 @@ fn assert_refusal(server: &TestServer, text: &str) {
 }
 
 #[test]
-fn http_1_is_agreed_on_where_the_client_offers_it() {
+fn http_1_is_negotiated_if_the_client_offers_it() {
     let server = TestServer::with_tls(|_| {});
     for (offered, agreed) in [
         (
@@ -73,7 +73,7 @@ fn http_1_is_agreed_on_where_the_client_offers_it() {
 }
 
 #[test]
-fn a_client_of_http_2_alone_is_told_that_there_is_none() {
+fn a_client_that_only_speaks_http_2_gets_an_alert() {
     let server = TestServer::with_tls(|_| {});
     let mut client = transport::certificate().client();
     client.alpn_protocols = vec![b"h2".to_vec()];
@@ -87,7 +87,7 @@ fn a_client_of_http_2_alone_is_told_that_there_is_none() {
 }
 
 #[test]
-fn a_client_that_is_too_old_is_told_so() {
+fn a_client_with_an_old_tls_version_gets_an_alert() {
     let server = TestServer::with_tls(|_| {});
     let client = transport::certificate().client_of(&[&version::TLS12]);
     let mut client = come(&server, &Arc::new(client), "localhost");
@@ -113,7 +113,7 @@ fn a_client_that_does_not_trust_the_certificate_is_counted() {
 }
 
 #[test]
-fn plain_http_is_answered_with_an_alert_and_no_http() {
+fn plain_http_is_answered_with_an_alert() {
     let server = TestServer::with_tls(|_| {});
     let mut plain = connect(&server);
     plain
@@ -121,13 +121,13 @@ fn plain_http_is_answered_with_an_alert_and_no_http() {
         .unwrap();
     let mut answer = Vec::new();
     plain.read_to_end(&mut answer).unwrap();
-    // An alert, its length, and that it is fatal.
+    // An alert, its length, and the level "fatal".
     assert_eq!(
         (answer[0], answer.len(), answer[5]),
         (21, 7, 2),
         "{answer:?}"
     );
-    // The client takes its time, and is told of once all the same.
+    // The client retries slowly, but is listed only once.
     assert_refusal(&server, "No TLS");
     server.advance(server.config.handshake_timeout);
     server.wait_for_metric(IN_FLIGHT, 0.0);
@@ -137,24 +137,24 @@ fn plain_http_is_answered_with_an_alert_and_no_http() {
 }
 
 #[test]
-fn garbage_is_a_refusal_and_an_end() {
+fn garbage_is_refused_and_closes_the_connection() {
     let server = TestServer::with_tls(|_| {});
     let noise: Vec<u8> = (0..40_000_u32)
         .map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[1])
         .collect();
     let garbage: [&[u8]; 5] = [
         b"\0\0\0\0\0\0\0\0",
-        // Data where the first thing to say is hello.
+        // Data instead of a hello.
         b"\x17\x03\x03\x00\x02hi",
-        // A record longer than any.
+        // A record that is too long.
         b"\x16\x03\x01\xff\xff",
-        // A hello that is none.
+        // A malformed hello.
         b"\x16\x03\x01\x00\x05\x01\x00\x00\x01x",
         &noise,
     ];
     for (number, bytes) in (1_u32..).zip(garbage) {
         let mut socket = connect(&server);
-        // It may be cut off before it has said it all.
+        // The connection may end before everything is sent.
         let _ = socket.write_all(bytes);
         let _ = socket.shutdown(Shutdown::Write);
         let mut answer = Vec::new();
@@ -167,7 +167,7 @@ fn garbage_is_a_refusal_and_an_end() {
 }
 
 #[test]
-fn half_a_hello_for_ever_is_ended_at_the_handshake_timeout() {
+fn half_a_hello_is_closed_at_the_handshake_timeout() {
     let server = TestServer::with_tls(|_| {});
     let mut half = begin(&server, 40);
     server.wait_for_metric(IN_FLIGHT, 1.0);
@@ -181,7 +181,7 @@ fn half_a_hello_for_ever_is_ended_at_the_handshake_timeout() {
 }
 
 #[test]
-fn a_handshake_without_a_request_has_no_more_time() {
+fn a_handshake_without_a_request_is_closed_at_the_same_timeout() {
     let server = TestServer::with_tls(|_| {});
     let mut client = server.connect();
     client.socket.handshake().unwrap();
@@ -207,7 +207,7 @@ fn half_hellos_give_way_to_newer_connections() {
         fresh.stream().status
     });
     eventually("the fresh client is served", || {
-        // Far less than `handshake_timeout` for all of them.
+        // All of this takes far less time than `handshake_timeout`.
         server.advance(Duration::from_millis(100));
         fresh.is_finished()
     });
@@ -217,7 +217,7 @@ fn half_hellos_give_way_to_newer_connections() {
 }
 
 #[test]
-fn a_check_of_the_port_is_no_refusal() {
+fn a_port_check_is_not_counted_as_a_refusal() {
     let server = TestServer::with_tls(|_| {});
     for bytes in [0, 1, 40] {
         let mut socket = begin(&server, bytes);
@@ -233,7 +233,7 @@ fn a_check_of_the_port_is_no_refusal() {
 }
 
 #[test]
-fn half_a_hello_does_not_hold_up_a_drain() {
+fn half_a_hello_does_not_delay_a_drain() {
     let mut server = TestServer::with_tls(|_| {});
     let mut half = begin(&server, 40);
     server.wait_for_metric(IN_FLIGHT, 1.0);

@@ -1,4 +1,4 @@
-//! Which certificate a client gets, and how a server comes to another.
+//! Which certificate a client gets, and how certificates are replaced.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,10 +13,10 @@ use super::{assert_lives, come, tls_error};
 use crate::support::certificate::Certificate;
 use crate::support::{TestServer, eventually, log};
 
-/// How often files are looked at.
+/// The interval at which files are checked.
 const WATCH: Duration = Duration::from_secs(10);
 
-/// A server with these, in its order.
+/// A server with these certificates, in this order.
 fn serve(certificates: &[&Certificate]) -> (TestServer, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let server = TestServer::with_tls(|config| {
@@ -31,7 +31,7 @@ fn written(certificates: &[&Certificate], directory: &Path) -> Vec<config::Certi
     certificates.iter().enumerate().map(write).collect()
 }
 
-/// Puts a file in the place of another, as tools that renew certificates do.
+/// Replaces a file with another one, as tools that renew certificates do.
 fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
     fs::write(&new, text).unwrap();
@@ -43,7 +43,7 @@ fn renew(files: &config::Certificate, certificate: &Certificate) {
     replace(&files.key, &certificate.key_pem);
 }
 
-/// Whether a client that trusts this certificate alone gets it for the name.
+/// Returns true if a client that trusts only this certificate can connect with this name.
 fn shows(server: &TestServer, certificate: &Certificate, name: &str) -> bool {
     let mut client = come(server, &Arc::new(certificate.client()), name);
     if client.socket.handshake().is_err() {
@@ -58,7 +58,7 @@ fn shows(server: &TestServer, certificate: &Certificate, name: &str) -> bool {
     shown == [certificate.der.clone()]
 }
 
-/// Lets the server look at its files until it is so. It may have begun to wait only now.
+/// Advances the server's clock until the check succeeds. The server may have started to wait just now.
 fn watched(server: &TestServer, what: &str, mut is_so: impl FnMut() -> bool) {
     eventually(what, || {
         server.advance(WATCH);
@@ -77,9 +77,9 @@ fn a_client_gets_the_certificate_of_the_name_it_asks_for_or_the_first() {
     assert!(shows(&server, &second, "SECOND.test"));
     assert!(shows(&server, &second, "www.second.test"));
     assert!(shows(&server, &also_second, "third.test"));
-    // An address is no name to ask for.
+    // An IP address is not sent as a server name.
     assert!(shows(&server, &first, "127.0.0.1"));
-    // A wildcard stands for one label.
+    // A wildcard covers one label.
     for nobodys in ["fourth.test", "a.b.second.test"] {
         let mut client = come(&server, &Arc::new(first.client()), nobodys);
         let error = tls_error(client.socket.handshake()).to_string();
@@ -111,7 +111,7 @@ fn a_reload_brings_new_certificates_and_open_streams_stay() {
 }
 
 #[test]
-fn a_reload_with_a_file_that_is_broken_changes_nothing() {
+fn a_reload_with_an_invalid_file_changes_nothing() {
     let old = Certificate::of(&["old.test"]);
     let (mut server, directory) = serve(&[&old]);
     let files = Certificate::of(&["new.test"]).write(directory.path(), "new");
@@ -128,7 +128,7 @@ fn a_reload_with_a_file_that_is_broken_changes_nothing() {
         )
     );
     assert!(shows(&server, &old, "old.test"));
-    // Nor the secret.
+    // The secret is not changed either.
     let old_client = Arc::new(old.client());
     let with_new_secret = super::stream_path(&server, "42");
     let answer = come(&server, &old_client, "old.test").open(&with_new_secret);
@@ -136,7 +136,7 @@ fn a_reload_with_a_file_that_is_broken_changes_nothing() {
 }
 
 #[test]
-fn a_reload_that_names_no_certificates_keeps_those_that_there_are() {
+fn a_reload_without_certificates_keeps_the_current_ones() {
     let old = Certificate::of(&["old.test"]);
     let (mut server, _directory) = serve(&[&old]);
     server.config.tls.certificates.clear();
@@ -146,7 +146,7 @@ fn a_reload_that_names_no_certificates_keeps_those_that_there_are() {
 }
 
 #[test]
-fn files_that_were_replaced_are_taken_over_by_themselves() {
+fn replaced_files_are_loaded_automatically() {
     let (old, new) = (
         Certificate::of(&["old.test"]),
         Certificate::of(&["new.test"]),
@@ -161,7 +161,7 @@ fn files_that_were_replaced_are_taken_over_by_themselves() {
 }
 
 #[test]
-fn files_behind_a_link_that_was_turned_are_taken_over_too() {
+fn files_behind_a_replaced_link_are_loaded_automatically() {
     let (old, new) = (
         Certificate::of(&["old.test"]),
         Certificate::of(&["new.test"]),
@@ -188,7 +188,7 @@ fn files_behind_a_link_that_was_turned_are_taken_over_too() {
 }
 
 #[test]
-fn files_that_are_broken_leave_the_old_in_force_until_they_are_whole_and_are_said_once() {
+fn invalid_files_are_logged_once_and_the_old_certificate_stays_until_they_are_valid() {
     log::listen();
     let (old, new) = (
         Certificate::of(&["old.test"]),
@@ -198,7 +198,7 @@ fn files_that_are_broken_leave_the_old_in_force_until_they_are_whole_and_are_sai
     let files = &server.config.tls.certificates[0];
     let name = directory.path().to_str().unwrap();
 
-    // One file of two, as between the writes of whatever renews them.
+    // Only one of two files, as between the two writes of a renewal.
     replace(&files.cert, &new.cert_pem);
     watched(&server, "it is said", || !log::lines(name).is_empty());
     assert!(shows(&server, &old, "old.test"));
@@ -224,10 +224,10 @@ fn files_that_are_broken_leave_the_old_in_force_until_they_are_whole_and_are_sai
 }
 
 #[test]
-fn a_certificate_that_comes_before_its_time_is_taken_over_in_its_time() {
+fn a_certificate_that_is_not_valid_yet_is_used_when_it_becomes_valid() {
     log::listen();
     let old = Certificate::of(&["old.test"]);
-    // The server's clock begins on the day before.
+    // The server's clock begins one day earlier.
     let new = Certificate::with(&["new.test"], |params| {
         params.not_before = rcgen::date_time_ymd(2023, 11, 15);
     });
@@ -239,7 +239,7 @@ fn a_certificate_that_comes_before_its_time_is_taken_over_in_its_time() {
         said.iter().any(|line| line.contains("is not valid before"))
     });
     assert!(shows(&server, &old, "old.test"));
-    // Nothing about the files changes.
+    // The files do not change.
     server.advance(Duration::from_secs(24 * 60 * 60));
     watched(&server, "the new is in force", || {
         shows(&server, &new, "new.test")
@@ -247,7 +247,7 @@ fn a_certificate_that_comes_before_its_time_is_taken_over_in_its_time() {
 }
 
 #[test]
-fn a_reload_decides_which_files_are_looked_at() {
+fn a_reload_decides_which_files_are_checked() {
     let [old, new, newest] =
         ["old.test", "new.test", "newest.test"].map(|name| Certificate::of(&[name]));
     let (mut server, directory) = serve(&[&old]);

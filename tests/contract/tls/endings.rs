@@ -1,4 +1,4 @@
-//! Streams that end politely, by the server or by the client, and those that are cut off.
+//! Streams that end cleanly, by the server or by the client, and streams that are cut off.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::support::{NOTIFICATIONS, Stream, TestServer, eventually};
 
 const CLOSED: &str = "idlewild_disconnects_total{reason=\"client_closed\"}";
 
-/// The frames of a stream to which this is done, until its last chunk. The connection has to serve
-/// another stream then, with the same keys.
+/// Applies `end` to a stream and returns its frames until the last chunk. The connection then has to serve
+/// another stream with the same keys.
 #[track_caller]
 fn ended_by(change: impl FnOnce(&mut Config), end: impl FnOnce(&TestServer)) -> Vec<String> {
     let server = TestServer::with_tls(change);
@@ -41,7 +41,7 @@ fn a_drain_ends_streams_with_close_notify() {
 }
 
 #[test]
-fn a_forced_logout_ends_a_stream_and_not_its_connection() {
+fn a_forced_logout_ends_a_stream_but_not_its_connection() {
     let frames = ended_by(
         |_| {},
         |server| {
@@ -54,7 +54,7 @@ fn a_forced_logout_ends_a_stream_and_not_its_connection() {
 }
 
 #[test]
-fn the_tokens_expiry_ends_a_stream_and_not_its_connection() {
+fn the_tokens_expiry_ends_a_stream_but_not_its_connection() {
     let frames = ended_by(
         |config| config.heartbeat = Duration::from_secs(7_200),
         |server| server.advance(Duration::from_secs(3_601)),
@@ -63,7 +63,7 @@ fn the_tokens_expiry_ends_a_stream_and_not_its_connection() {
 }
 
 #[test]
-fn an_eviction_ends_a_stream_and_not_its_connection() {
+fn an_eviction_ends_a_stream_but_not_its_connection() {
     let server = TestServer::with_tls(|config| {
         config.max_connections_per_user = 1;
         config.on_limit = OnLimit::EvictOldest;
@@ -76,7 +76,7 @@ fn an_eviction_ends_a_stream_and_not_its_connection() {
 }
 
 #[test]
-fn the_operator_ends_a_stream_and_not_its_connection() {
+fn a_disconnect_ends_a_stream_but_not_its_connection() {
     let frames = ended_by(
         |_| {},
         |server| {
@@ -91,7 +91,7 @@ fn the_operator_ends_a_stream_and_not_its_connection() {
 }
 
 #[test]
-fn the_bare_stream_of_an_old_client_ends_with_close_notify() {
+fn the_raw_stream_of_an_http_1_0_client_ends_with_close_notify() {
     let server = TestServer::with_tls(|_| {});
     let mut client = server.connect();
     let token = server.token("42");
@@ -107,7 +107,7 @@ fn the_bare_stream_of_an_old_client_ends_with_close_notify() {
 }
 
 #[test]
-fn a_client_that_says_goodbye_is_let_go_at_once() {
+fn a_client_that_sends_close_notify_is_closed_at_once() {
     let server = TestServer::with_tls(|config| config.max_connections_per_user = 1);
     let mut stream = server.stream("42");
     // The TCP connection stays open.
@@ -121,7 +121,7 @@ fn a_client_that_says_goodbye_is_let_go_at_once() {
 }
 
 #[test]
-fn a_client_that_is_cut_off_without_goodbye_is_let_go_too() {
+fn a_client_that_closes_without_close_notify_is_closed_too() {
     let server = TestServer::with_tls(|_| {});
     let stream = server.stream("42");
     stream
@@ -134,7 +134,7 @@ fn a_client_that_is_cut_off_without_goodbye_is_let_go_too() {
 }
 
 #[test]
-fn a_client_that_renews_its_keys_is_sent_back_politely() {
+fn a_client_that_updates_its_keys_gets_a_clean_end() {
     let server = TestServer::with_tls(|_| {});
     let mut stream = server.stream("42");
     let mut other = server.stream("43");
@@ -147,13 +147,13 @@ fn a_client_that_renews_its_keys_is_sent_back_politely() {
     server.wait_for_metric("idlewild_disconnects_total{reason=\"drained\"}", 1.0);
     server.wait_for_metric("idlewild_users", 1.0);
     assert_lives(&server, &mut other, "43");
-    // And it may come back.
+    // It may reconnect.
     let mut back = server.stream("42");
     assert_lives(&server, &mut back, "42");
 }
 
 #[test]
-fn the_other_streams_of_a_user_notice_nothing_of_an_end() {
+fn the_other_streams_of_a_user_are_not_affected_by_an_end() {
     let server = TestServer::with_tls(|_| {});
     let mut streams = [(); 4].map(|()| server.stream("42"));
     drop(server.open(&stream_path(&server, "42")));

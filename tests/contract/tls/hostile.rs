@@ -1,4 +1,4 @@
-//! Clients that break the rules once they have a stream: they are cut off, and nobody else notices.
+//! Clients that violate the protocol during a stream: they are disconnected, and others are not affected.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -17,7 +17,7 @@ const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const DATA: u8 = 23;
 
-/// A server with two streams, the second of which has to notice nothing.
+/// A server with two streams. The second must not be affected.
 struct Scene {
     server: TestServer,
     other: Stream,
@@ -30,7 +30,7 @@ impl Scene {
         Self { server, other }
     }
 
-    /// Has the stream of user 42 send bytes that it sealed, after `spoil` was at them.
+    /// Sends bytes on the stream of user 42 that were sealed and then changed by `spoil`.
     fn send(&self, bytes: &[u8], spoil: impl FnOnce(&mut Vec<u8>)) -> Stream {
         let mut stream = self.server.stream("42");
         let mut records = stream.socket.seal(bytes);
@@ -39,7 +39,7 @@ impl Scene {
         stream
     }
 
-    /// The client that broke the rules is gone, and the other is not.
+    /// Checks that the offending client is disconnected, and the other one is not.
     #[track_caller]
     fn assert_cut_off(mut self) {
         self.server.wait_for_metric(BROKEN, 1.0);
@@ -51,7 +51,7 @@ impl Scene {
 
 #[test]
 fn a_record_that_was_tampered_with_ends_the_stream() {
-    // The header's version, the text, the tag.
+    // A byte of the header's version, of the text, and of the tag.
     for place in [1, 7, 25] {
         let scene = Scene::new();
         let mut stream = scene.send(b"text", |records| records[place] ^= 1);
@@ -65,7 +65,7 @@ fn a_record_that_was_tampered_with_ends_the_stream() {
 }
 
 #[test]
-fn a_record_that_comes_twice_ends_the_stream() {
+fn a_repeated_record_ends_the_stream() {
     let scene = Scene::new();
     let mut stream = scene.send(b"text", |records| *records = records.repeat(2));
     assert_eq!(
@@ -76,7 +76,7 @@ fn a_record_that_comes_twice_ends_the_stream() {
 }
 
 #[test]
-fn a_record_that_was_left_out_ends_the_stream() {
+fn a_missing_record_ends_the_stream() {
     let scene = Scene::new();
     let mut stream = scene.send(b"text", Vec::clear);
     let behind = stream.socket.seal(b"more");
@@ -89,7 +89,7 @@ fn a_record_that_was_left_out_ends_the_stream() {
 }
 
 #[test]
-fn what_is_no_record_ends_the_stream() {
+fn a_malformed_record_ends_the_stream() {
     let plain = get("/healthz").into_bytes();
     let alert_in_plain = b"\x15\x03\x03\x00\x02\x01\x00".to_vec();
     let hello = b"\x16\x03\x01\x00\x05\x01\x00\x00\x01x".to_vec();
@@ -105,7 +105,7 @@ fn what_is_no_record_ends_the_stream() {
 }
 
 #[test]
-fn a_record_longer_than_any_ends_the_stream() {
+fn a_record_that_is_too_long_ends_the_stream() {
     let scene = Scene::new();
     let mut stream = scene.send(b"", |records| *records = b"\x17\x03\x03\x41\x01".to_vec());
     assert_eq!(
@@ -116,7 +116,7 @@ fn a_record_longer_than_any_ends_the_stream() {
 }
 
 #[test]
-fn a_record_of_more_than_8_kib_is_not_waited_for() {
+fn the_server_does_not_wait_for_a_record_of_more_than_8_kib() {
     let scene = Scene::new();
     let mut stream = scene.send(&[b'x'; 8_192], |records| records.truncate(100));
     assert_eq!(stream.next(), None);
@@ -125,12 +125,12 @@ fn a_record_of_more_than_8_kib_is_not_waited_for() {
 }
 
 #[test]
-fn many_records_of_more_than_8_kib_in_all_end_the_stream() {
+fn records_of_more_than_8_kib_in_total_end_the_stream() {
     let scene = Scene::new();
     let mut stream = scene.server.stream("42");
     for _ in 0..100 {
         let records = stream.socket.seal(&[b'x'; 100]);
-        // The last are sent to a server that listens no more.
+        // The last records are sent after the server has stopped reading.
         let _ = stream.socket.tcp().write_all(&records);
     }
     assert_eq!(stream.next(), None);
@@ -150,13 +150,13 @@ fn a_thousand_empty_records_end_the_stream() {
 }
 
 #[test]
-fn a_few_empty_records_are_nothing() {
+fn a_few_empty_records_are_ignored() {
     let scene = Scene::new();
     let mut sealer = Sealer::with_stream(&scene.server, "42");
     for _ in 0..100 {
         sealer.send(DATA, b"");
     }
-    // A client that cancels has not gone yet.
+    // A client that cancels has not closed yet.
     sealer.send(ALERT, &[1, 90]);
     scene.server.wait_for_metric(STREAMS, 2.0);
     sealer.send(ALERT, &[1, 0]);
@@ -195,7 +195,7 @@ fn messages_that_no_client_may_send_end_the_stream() {
     }
 }
 
-/// A client that seals whatever it is told to.
+/// A client that can seal arbitrary records.
 struct Sealer {
     tcp: TcpStream,
     key: LessSafeKey,
@@ -204,7 +204,7 @@ struct Sealer {
 }
 
 impl Sealer {
-    /// Takes the secrets of a stream that has begun.
+    /// Takes the secrets of an open stream.
     fn with_stream(server: &TestServer, user: &str) -> Self {
         let mut config = transport::certificate().client();
         config.enable_secret_extraction = true;
@@ -235,7 +235,7 @@ impl Sealer {
         }
     }
 
-    /// Sends a record, as far as the server still listens.
+    /// Sends a record, unless the server has stopped reading.
     fn send(&mut self, typed: u8, content: &[u8]) {
         let mut body = [content, &[typed]].concat();
         let length = u16::try_from(body.len() + 16).unwrap().to_be_bytes();
@@ -256,7 +256,7 @@ impl Sealer {
     }
 
     fn assert_ended(&mut self) {
-        // A reset is an end as well.
+        // A reset also counts as an end.
         let _ = self.tcp.read_to_end(&mut Vec::new());
         self.tcp.set_nonblocking(true).unwrap();
         let after = self.tcp.read(&mut [0]);

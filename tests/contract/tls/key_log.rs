@@ -1,4 +1,4 @@
-//! Keys are written down for nobody but whoever asks for it on a development server.
+//! TLS keys are logged only on development servers, and only on request.
 
 use std::fs;
 use std::path::Path;
@@ -29,7 +29,7 @@ fn serve(dev: bool, key_log: Option<&Path>) -> Process {
 }
 
 #[test]
-fn a_development_server_writes_keys_down_where_it_is_asked_to() {
+fn a_development_server_writes_keys_to_sslkeylogfile() {
     let directory = tempfile::tempdir().unwrap();
     let keys = directory.path().join("keys");
     let _process = serve(true, Some(&keys));
@@ -40,7 +40,7 @@ fn a_development_server_writes_keys_down_where_it_is_asked_to() {
 }
 
 #[test]
-fn any_other_server_does_not() {
+fn any_other_server_writes_no_keys() {
     let directory = tempfile::tempdir().unwrap();
     let keys = directory.path().join("keys");
     let process = serve(false, Some(&keys));

@@ -1,10 +1,10 @@
-//! Where TLS is listened for: ports, passed sockets, behind a balancer.
+//! Listeners with TLS: ports, passed sockets, and behind a load balancer.
 
 use super::{assert_lives, get, stream_path};
 use crate::support::{Client, TestServer};
 
 #[test]
-fn plain_listeners_stay_plain_beside_it() {
+fn plain_listeners_stay_plain() {
     let server = TestServer::with_tls(|_| {});
     let running = server.server.as_ref().unwrap();
     assert_eq!(running.public_endpoints().len(), 1);

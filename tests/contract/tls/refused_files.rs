@@ -1,4 +1,4 @@
-//! Certificates with which a server does not start, and what it says.
+//! Certificates with which a server does not start, and the error messages.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use rcgen::date_time_ymd;
 use crate::support::certificate::Certificate;
 use crate::support::process::{config, idlewild};
 
-/// What `serve` and `check` both say of files `cert.pem` and `cert.key.pem`, behind good ones.
+/// The error that `serve` and `check` both report for `cert.pem` and `cert.key.pem`, after valid ones.
 fn refusal(directory: &Path) -> String {
     let good = Certificate::of(&["good.test"]).write(directory, "good");
     let entry = |cert: &Path, key: &Path| {
@@ -26,7 +26,7 @@ fn refusal(directory: &Path) -> String {
         entry(&directory.join("cert.pem"), &directory.join("cert.key.pem"))
     );
     fs::write(&file, text).unwrap();
-    // A server that does not refuse would serve for ever: `check` comes first.
+    // `check` comes first, because a server that accepts the files would run forever.
     let [check, serve] = ["check", "serve"].map(|command| {
         let ended = idlewild(&[command, "--config", file.to_str().unwrap()], &[], "");
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
@@ -37,7 +37,7 @@ fn refusal(directory: &Path) -> String {
     serve
 }
 
-/// Checks what is said of these two files, the directory's name left out.
+/// Checks the error for these two files, without the directory's name.
 #[track_caller]
 fn assert_refused(certificate: &Certificate, spoil: impl FnOnce(&Path, &Path), said: &str) {
     let directory = tempfile::tempdir().unwrap();
@@ -75,7 +75,7 @@ fn a_certificate_that_has_expired_is_refused() {
 }
 
 #[test]
-fn a_certificate_of_the_future_is_refused() {
+fn a_certificate_that_is_not_valid_yet_is_refused() {
     let future = Certificate::with(&["localhost"], |params| {
         params.not_before = date_time_ymd(2999, 1, 1);
     });
@@ -115,7 +115,7 @@ fn a_missing_file_is_refused() {
 }
 
 #[test]
-fn files_that_were_mixed_up_are_refused() {
+fn swapped_files_are_refused() {
     let one = good();
     assert_refused(
         &one,
@@ -128,7 +128,7 @@ fn files_that_were_mixed_up_are_refused() {
 }
 
 #[test]
-fn what_is_no_certificate_is_refused() {
+fn a_file_without_a_certificate_is_refused() {
     assert_refused(
         &good(),
         |cert, _| {
@@ -140,7 +140,7 @@ fn what_is_no_certificate_is_refused() {
 }
 
 #[test]
-fn a_file_that_was_cut_off_is_refused() {
+fn a_truncated_file_is_refused() {
     let one = good();
     assert_refused(
         &one,

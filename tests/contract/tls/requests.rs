@@ -1,16 +1,16 @@
-//! Requests as records bring them, a stream the last of them.
+//! Requests in records of all kinds, with a stream as the last one.
 
 use std::io::Write;
 
 use super::{IN_FLIGHT, STREAMS, assert_ends_with_close_notify, assert_lives, get, stream_path};
 use crate::support::{Client, NOTIFICATIONS, Stream, TestServer};
 
-/// Sends bytes as they are, sealed or not.
+/// Sends these bytes as they are, sealed or not.
 fn send_raw(client: &Client, bytes: &[u8]) {
     client.socket.tcp().write_all(bytes).unwrap();
 }
 
-/// The answer is a stream that lives.
+/// Checks that the response is a stream that receives events.
 #[track_caller]
 fn assert_streams(server: &TestServer, stream: &mut Stream, user: &str) {
     assert_eq!(stream.status, 200, "{}", stream.head);
@@ -18,7 +18,7 @@ fn assert_streams(server: &TestServer, stream: &mut Stream, user: &str) {
     assert_lives(server, stream, user);
 }
 
-/// Lets the shards take what they have been sent.
+/// Waits until the shards have processed what they were sent.
 fn settle(server: &TestServer) {
     (0..10).for_each(|_| assert_eq!(server.get("/healthz").status, 200));
 }
@@ -40,11 +40,11 @@ fn a_stream_follows_several_answers_on_one_connection() {
 }
 
 #[test]
-fn keys_that_were_renewed_before_the_request_are_those_of_the_stream() {
+fn keys_that_were_updated_before_the_request_work_for_the_stream() {
     let server = TestServer::with_tls(|_| {});
     let mut stream = server.open("/healthz");
     assert_eq!(stream.body(), "ok\n");
-    // The answer to this has no other to come with.
+    // The response to this request comes alone.
     let renewed = stream.socket.session().refresh_traffic_keys();
     renewed.unwrap();
     let last = get(&stream_path(&server, "42"));
@@ -54,7 +54,7 @@ fn keys_that_were_renewed_before_the_request_are_those_of_the_stream() {
 }
 
 #[test]
-fn keys_that_were_renewed_between_two_requests_are_those_of_the_stream() {
+fn keys_that_were_updated_between_two_requests_work_for_the_stream() {
     let server = TestServer::with_tls(|_| {});
     let mut stream = server.open("/healthz");
     for _ in 0..3 {
@@ -75,7 +75,7 @@ fn keys_that_were_renewed_between_two_requests_are_those_of_the_stream() {
 }
 
 #[test]
-fn a_request_may_come_in_two_records_and_they_at_once_or_one_by_one() {
+fn a_request_may_arrive_in_two_records_at_once_or_one_by_one() {
     let server = TestServer::with_tls(|_| {});
     for (user, at_once) in [("1", true), ("2", false)] {
         let request = get(&stream_path(&server, user));
@@ -94,7 +94,7 @@ fn a_request_may_come_in_two_records_and_they_at_once_or_one_by_one() {
 }
 
 #[test]
-fn a_request_may_come_a_byte_at_a_time() {
+fn a_request_may_arrive_one_byte_at_a_time() {
     let server = TestServer::with_tls(|_| {});
     let mut client = server.connect();
     let records = client
@@ -107,7 +107,7 @@ fn a_request_may_come_a_byte_at_a_time() {
 }
 
 #[test]
-fn a_request_of_many_records_of_a_byte_each_is_a_request() {
+fn a_request_may_consist_of_many_records_of_one_byte() {
     let server = TestServer::with_tls(|_| {});
     let mut client = server.connect();
     let mut records = Vec::new();
@@ -119,7 +119,7 @@ fn a_request_of_many_records_of_a_byte_each_is_a_request() {
 }
 
 #[test]
-fn half_a_request_is_no_request() {
+fn half_a_request_is_not_a_request() {
     let server = TestServer::with_tls(|_| {});
     let mut client = server.connect();
     let records = client
@@ -135,9 +135,9 @@ fn half_a_request_is_no_request() {
 }
 
 #[test]
-fn what_comes_behind_the_request_is_thrown_away() {
+fn input_after_the_request_is_discarded() {
     let server = TestServer::with_tls(|_| {});
-    // In the request's record, in one of its own, and in both.
+    // In the same record as the request, in a separate record, and in both.
     for (user, within, behind) in [("1", "x", ""), ("2", "", "x"), ("3", "x", "x")] {
         let mut client = server.connect();
         let more = |text: &str| get("/healthz").repeat(20 * text.len());
@@ -149,7 +149,7 @@ fn what_comes_behind_the_request_is_thrown_away() {
         let mut stream = client.stream();
         assert_streams(&server, &mut stream, user);
         assert!(stream.is_silent());
-        // The shard goes on with the client's records where rustls stopped.
+        // The shard continues with the client's records where rustls stopped.
         stream.socket.write_all(b"more").unwrap();
         stream.socket.shutdown_write().unwrap();
         assert!(stream.next().is_none());
@@ -158,7 +158,7 @@ fn what_comes_behind_the_request_is_thrown_away() {
 }
 
 #[test]
-fn a_record_that_has_begun_behind_the_request_is_waited_for() {
+fn an_incomplete_record_after_the_request_is_completed() {
     let server = TestServer::with_tls(|_| {});
     for (user, within) in [("1", ""), ("2", "behind the request")] {
         let request = get(&stream_path(&server, user)) + within;
@@ -175,7 +175,7 @@ fn a_record_that_has_begun_behind_the_request_is_waited_for() {
 }
 
 #[test]
-fn an_answer_that_ends_the_connection_ends_tls_too() {
+fn a_response_that_ends_the_connection_ends_tls_too() {
     let server = TestServer::with_tls(|_| {});
     let mut client = server.connect();
     client.send("GET /healthz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");

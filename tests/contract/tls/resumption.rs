@@ -1,4 +1,4 @@
-//! Clients that come back, and are known by their tickets.
+//! Clients that reconnect and resume their TLS session with a ticket.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ fn client() -> Arc<ClientConfig> {
     Arc::new(client)
 }
 
-/// How the client shook hands for a request that was answered.
+/// The kind of handshake for a request that succeeded.
 fn ask(server: &TestServer, client: &Arc<ClientConfig>) -> Option<HandshakeKind> {
     let mut connection = come(server, client, "localhost");
     connection.send(get("/healthz"));
@@ -24,7 +24,7 @@ fn ask(server: &TestServer, client: &Arc<ClientConfig>) -> Option<HandshakeKind>
 }
 
 #[test]
-fn a_client_that_comes_back_resumes_and_has_a_stream_as_well() {
+fn a_client_that_reconnects_resumes_and_can_open_a_stream() {
     let server = TestServer::with_tls(|_| {});
     let client = client();
     for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
@@ -38,7 +38,7 @@ fn a_client_that_comes_back_resumes_and_has_a_stream_as_well() {
 }
 
 #[test]
-fn a_reload_forgets_no_client() {
+fn a_reload_keeps_tickets_valid() {
     let server = TestServer::with_tls(|_| {});
     let client = client();
     assert_eq!(ask(&server, &client), Some(HandshakeKind::Full));
@@ -48,7 +48,7 @@ fn a_reload_forgets_no_client() {
 }
 
 #[test]
-fn without_tickets_every_handshake_is_whole() {
+fn without_tickets_every_handshake_is_a_full_one() {
     let server = TestServer::with_tls(|config| config.tls.session_tickets = false);
     let client = client();
     for _ in 0..3 {

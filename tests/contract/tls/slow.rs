@@ -1,4 +1,4 @@
-//! Clients that read late: what waits for them is sealed, and comes whole.
+//! Clients that read late: their backlog is sealed and arrives completely.
 
 use std::io::Read;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::support::{Stream, TestServer, heartbeat, numbered_text};
 
 const BACKLOGGED: &str = "idlewild_backlogged_connections";
 
-/// A stream whose client's kernel takes a few kilobytes and no more.
+/// A stream of a client whose kernel accepts only a few kilobytes.
 fn narrow_stream(server: &TestServer, user: &str) -> Stream {
     let mut stream = server.connect_narrow().open(&stream_path(server, user));
     stream.begin();
@@ -18,7 +18,7 @@ fn narrow_stream(server: &TestServer, user: &str) -> Stream {
 }
 
 #[test]
-fn a_reader_that_goes_on_gets_every_byte_of_what_waited() {
+fn a_client_that_reads_late_gets_every_byte_of_its_backlog() {
     let server = TestServer::with_tls(|config| config.max_backlog_bytes = 1024 * 1024);
     let mut slow = narrow_stream(&server, "42");
     let mut expected = Vec::new();
@@ -38,7 +38,7 @@ fn a_reader_that_goes_on_gets_every_byte_of_what_waited() {
 }
 
 #[test]
-fn nothing_that_waits_is_ever_sent_in_plain() {
+fn no_part_of_a_backlog_is_ever_sent_unencrypted() {
     let server = TestServer::with_tls(|_| {});
     let mut client = server.connect_narrow();
     let path = stream_path(&server, "42");
@@ -51,7 +51,7 @@ fn nothing_that_waits_is_ever_sent_in_plain() {
     server.publish(&json!({"to": {"user": "42"}, "data": data}));
     server.wait_for_metric(BACKLOGGED, 1.0);
     server.admin("POST", "/v1/users/42/logout", "");
-    // The wire itself, to its end, and then what it says.
+    // The bytes on the wire until the end, and then their plaintext.
     let mut wire = Vec::new();
     slow.socket.tcp().read_to_end(&mut wire).unwrap();
     let mut text = Vec::new();
@@ -86,7 +86,7 @@ fn a_client_that_never_reads_is_cut_off_without_close_notify() {
     }
     server.wait_for_metric(STREAMS, 1.0);
     let error = slow.socket.read_to_end(&mut Vec::new()).unwrap_err();
-    // It cannot take an attacker's end for the server's.
+    // The client can distinguish this from an end that an attacker forged.
     assert!(
         matches!(
             error.kind(),
@@ -97,7 +97,7 @@ fn a_client_that_never_reads_is_cut_off_without_close_notify() {
 }
 
 #[test]
-fn a_client_that_comes_back_gets_what_it_missed() {
+fn a_client_that_reconnects_gets_what_it_missed() {
     let server = TestServer::with_tls(|_| {});
     let mut stream = server.stream("42");
     let ids: Vec<String> = (0..300)
@@ -125,7 +125,7 @@ fn a_client_that_comes_back_gets_what_it_missed() {
 }
 
 #[test]
-fn a_heartbeat_is_sealed_like_all_else() {
+fn a_heartbeat_is_encrypted_like_everything_else() {
     let server = TestServer::with_tls(|_| {});
     let mut stream = server.stream("42");
     for _ in 0..5 {

@@ -1,11 +1,11 @@
-//! What has come by now, without waiting.
+//! Reads what has arrived by now, without waiting.
 
 use std::io::Write;
 
 use super::Stream;
 
 impl Stream {
-    /// All frames that are there; at the end of the body `is_complete` is set. Waits only for
+    /// All frames that have arrived; sets `is_complete` at the end of the body. Waits only for
     /// the rest of a chunk that has begun.
     pub fn arrived(&mut self) -> Vec<String> {
         let mut frames = Vec::new();
@@ -21,14 +21,14 @@ impl Stream {
         }
     }
 
-    /// All frames until the body ends as its framing says. The connection stays.
+    /// All frames until the body ends as its framing requires. The connection stays open.
     pub fn rest(&mut self) -> Vec<String> {
         let frames = std::iter::from_fn(|| self.next()).collect();
         assert!(self.is_complete, "the stream was cut off after {frames:?}");
         frames
     }
 
-    /// The same, and the connection ends with it; TLS has to say so, too.
+    /// The same, but the connection has to end with the body, over TLS with `close_notify`.
     pub fn last(&mut self) -> Vec<String> {
         let frames = self.rest();
         assert!(!self.receive(), "the connection stays");
@@ -36,7 +36,7 @@ impl Stream {
         frames
     }
 
-    /// The next answer on this connection.
+    /// The next response on this connection.
     pub fn ask(&mut self, path: &str) -> &mut Self {
         let get = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
         self.socket.write_all(get.as_bytes()).unwrap();

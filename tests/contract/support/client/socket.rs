@@ -1,7 +1,7 @@
-//! A client's end of a connection: a TCP socket, with or without TLS on it.
+//! A client's end of a connection: a TCP socket, with or without TLS.
 //!
-//! With TLS the handshake waits for the first read or write, so that a client may also be silent.
-//! Like a socket, it may be written to by one thread while another reads.
+//! With TLS, the handshake starts with the first read or write, so a client may also stay silent.
+//! Like a socket, it can be written to on one thread while another thread reads.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -19,13 +19,13 @@ static CLIENT: LazyLock<Arc<ClientConfig>> =
 pub struct Socket {
     tcp: TcpStream,
     tls: Option<Arc<Session>>,
-    /// Goes out in one write with what is sent first, before any handshake.
+    /// Bytes for the first write, before any handshake.
     preface: Vec<u8>,
 }
 
 struct Session {
     connection: Mutex<ClientConnection>,
-    /// Records that the socket has not taken yet. Held while they are sent: they have an order.
+    /// Records that the socket has not taken yet. Locked during sends, because their order matters.
     records: Mutex<Vec<u8>>,
 }
 
@@ -36,7 +36,7 @@ impl Socket {
         Self::over(tcp, address.is_tls)
     }
 
-    /// On a connection that is there.
+    /// Wraps an existing connection.
     pub fn over(tcp: TcpStream, is_tls: bool) -> Self {
         let tls = is_tls.then(|| {
             let name = "localhost".try_into().unwrap();
@@ -45,7 +45,7 @@ impl Socket {
         Self::with(tcp, tls)
     }
 
-    /// On a connection that is there, with a TLS of one's own.
+    /// Wraps an existing connection, with the caller's TLS session.
     pub fn with(tcp: TcpStream, tls: Option<ClientConnection>) -> Self {
         tcp.set_read_timeout(Some(PATIENCE)).unwrap();
         let session = |connection| {
@@ -61,12 +61,12 @@ impl Socket {
         }
     }
 
-    /// The socket itself, for its options and for what goes over it in plain.
+    /// The socket itself, for its options and for unencrypted bytes.
     pub fn tcp(&self) -> &TcpStream {
         &self.tcp
     }
 
-    /// Has these bytes precede all others, in one write with the next, and in plain.
+    /// Sends these bytes unencrypted before all others, together with the next write.
     pub fn begin_with(&mut self, preface: &[u8]) {
         self.preface = preface.to_vec();
     }
@@ -83,18 +83,18 @@ impl Socket {
         self.tls.is_some()
     }
 
-    /// The client's side of TLS, where there is one.
+    /// The client's TLS session, if it has one.
     pub fn session(&self) -> MutexGuard<'_, ClientConnection> {
         self.tls.as_ref().expect("TLS").connection.lock()
     }
 
-    /// Sends what the session has to say.
+    /// Sends what the TLS session wants to send.
     pub fn send_pending(&mut self) -> io::Result<()> {
         let tls = self.tls.as_ref().expect("TLS");
         tls.send(&self.tcp, |_| Ok(()))
     }
 
-    /// Seals bytes and keeps them from being sent.
+    /// Seals bytes without sending them.
     pub fn seal(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.handshake().unwrap();
         let mut session = self.session();
@@ -106,7 +106,7 @@ impl Socket {
         records
     }
 
-    /// Whether reading gives something now, be it the end.
+    /// Returns true if a read would return something now, including the end.
     pub fn is_readable(&mut self) -> bool {
         self.set_nonblocking(true);
         let is_readable = match &self.tls {
@@ -117,13 +117,13 @@ impl Socket {
         is_readable
     }
 
-    /// Makes the handshake first, which knows no waiting.
+    /// Completes the handshake first, which blocks.
     pub fn set_nonblocking(&mut self, nonblocking: bool) {
         self.handshake().unwrap();
         self.tcp.set_nonblocking(nonblocking).unwrap();
     }
 
-    /// Sends nothing more: with TLS, says so in both languages.
+    /// Shuts down the sending side, after a `close_notify` over TLS.
     pub fn shutdown_write(&mut self) -> io::Result<()> {
         self.handshake()?;
         if let Some(tls) = &self.tls {
@@ -133,13 +133,13 @@ impl Socket {
             })?;
         }
         match self.tcp.shutdown(Shutdown::Write) {
-            // The server has closed at the first word.
+            // The server may have closed after the first bytes.
             Err(error) if self.is_tls() && error.kind() == ErrorKind::NotConnected => Ok(()),
             shut => shut,
         }
     }
 
-    /// Sends the preface, and with TLS shakes hands; does nothing when that is done.
+    /// Sends the preface and, over TLS, completes the handshake. Does nothing if that is done.
     pub fn handshake(&mut self) -> io::Result<()> {
         let Some(tls) = &self.tls else {
             let preface = std::mem::take(&mut self.preface);
@@ -160,7 +160,7 @@ impl Socket {
 }
 
 impl Session {
-    /// Sends what `write` makes of it, as far as the socket takes it.
+    /// Sends what `write` produces, as far as the socket takes it.
     fn send<T>(
         &self,
         mut tcp: &TcpStream,
@@ -177,13 +177,13 @@ impl Session {
             written
         };
         match write_pending(&mut tcp, &mut records) {
-            // It is sealed: the rest goes before whatever comes next.
+            // These bytes are sealed, so the rest has to be sent before anything else.
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(written),
             sent => sent.map(|()| written),
         }
     }
 
-    /// Waits for more bytes, and opens what is whole of them. Others may write meanwhile.
+    /// Waits for more bytes, and decrypts complete records. Other threads may write meanwhile.
     fn receive(&self, mut tcp: &TcpStream) -> io::Result<()> {
         tcp.peek(&mut [0])?;
         let mut connection = self.connection.lock();
@@ -203,7 +203,7 @@ impl Session {
                 return true;
             }
             drop(connection);
-            // The end is something, too, and it stays.
+            // The end counts as readable, and it stays so.
             let mut next = [0];
             if matches!(tcp.peek(&mut next), Ok(0)) {
                 return true;
@@ -225,7 +225,7 @@ impl Read for Socket {
         loop {
             match tls.connection.lock().reader().read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                // The end where it was announced, `UnexpectedEof` where it was not.
+                // A clean end, or `UnexpectedEof` without `close_notify`.
                 read => return read,
             }
             tls.receive(&self.tcp)?;
