@@ -1,5 +1,4 @@
-//! How a stream comes in: a place is reserved everywhere at once, then its socket takes it, or it is
-//! given up.
+//! Admits streams: a place is reserved everywhere at once; then a socket takes the place, or it is given up.
 
 use std::io;
 
@@ -16,22 +15,22 @@ use crate::hub::{Newcomer, Place, Placed, Rejection};
 use crate::topic::Topic;
 use crate::wire::{Signal, Wire};
 
-/// A stream that asks to be let in.
+/// A request for a stream, checked and not yet admitted.
 #[derive(Debug)]
 pub struct Admission {
-    /// Who it is; `None` for a test stream.
+    /// The identity of the client; `None` for a test stream.
     pub identity: Option<Identity>,
-    /// What it asked for, already checked.
+    /// The topics that it asked for and may have.
     pub topics: Box<[Topic]>,
-    /// How it is spoken to.
+    /// The encoding of what it receives.
     pub wire: Wire,
-    /// Whether its head promised that the connection goes on after the stream.
+    /// True if the response head says that the connection stays open after the stream.
     pub keep_alive: bool,
-    /// The id of the last event it has, as it says.
+    /// The id of the last event that the client has, as it sent it.
     pub last_event_id: Option<Box<str>>,
-    /// The client's address, where a trusted proxy told it.
+    /// The client's address, if a trusted proxy named it.
     pub forwarded_for: Option<std::net::IpAddr>,
-    /// When its token ends (Unix seconds), where that ends the stream.
+    /// When the token expires (Unix seconds), if that ends the stream.
     pub expires_at_s: Option<u64>,
 }
 
@@ -83,7 +82,7 @@ impl Admission {
 
 #[cfg(test)]
 impl Seat {
-    /// Whether the client learns that what it missed is not all retained.
+    /// True if the client receives a gap.
     pub(super) fn has_gap(&self) -> bool {
         self.start.gap.is_some()
     }
@@ -196,21 +195,21 @@ impl Shard {
         Ok(())
     }
 
-    /// Returns a place that nobody takes.
+    /// Gives up a place that was reserved and not used.
     pub(crate) fn give_up(&mut self, seat: Seat) {
         self.connections.give_up(seat.place);
     }
 }
 
 impl Connection<'_> {
-    /// Tells a client what it does not know, and sends what it missed.
+    /// Sends the gap, if there is one, and starts the replay.
     fn begin(mut self, start: Start, last_event_id: Option<&str>) {
         self.arm();
         if let (Some(id), Some(gap), Some(last_event_id)) = (start.id, start.gap, last_event_id) {
-            let Ok(told) = self.send_gap(id, last_event_id, gap) else {
+            let Ok(connection) = self.send_gap(id, last_event_id, gap) else {
                 return;
             };
-            self = told;
+            self = connection;
         }
         if let Some(replay) = start.replay {
             self.start_catch_up(replay);

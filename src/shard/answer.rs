@@ -8,7 +8,7 @@ use super::connections::Connections;
 use super::look;
 use crate::hub::{Command, ConnectionId, Description};
 
-/// Answers a question. An asker who left needs no answer.
+/// Answers a question. If the receiver is gone, the answer is dropped.
 pub(super) fn answer(question: Command, connections: &mut Connections) {
     match question {
         Command::Describe {

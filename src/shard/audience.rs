@@ -1,9 +1,9 @@
-//! Who asked for which topic: an *audience* a topic, while somebody listens to it.
+//! The subscribers of each topic: one *audience* per topic that has any.
 //!
 //! A client without topics costs nothing here. A (client, topic) pair costs the client 8 bytes
 //! (the audience, and the client's place in it) and the audience 4 to 8: its list of slot keys,
-//! which is at most twice as long as its members. A topic is kept by name once a shard, some
-//! hundred bytes, however many listen to it.
+//! which is at most twice as long as its members. Each shard keeps a topic's name once, some
+//! hundred bytes, however many subscribers it has.
 
 #![allow(clippy::indexing_slicing)] // numbers and places are handed out here
 
@@ -102,7 +102,7 @@ impl Audiences {
         Some(&audience.topic)
     }
 
-    /// Topics that somebody listens to.
+    /// Topics that have subscribers.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.all.len()

@@ -13,13 +13,13 @@ const MAX_SLICES: usize = 16;
 
 /// Bytes that wait, and what they keep alive.
 #[derive(Debug)]
-pub(crate) struct Chunk {
+pub(crate) struct UnsentBytes {
     bytes: Bytes,
     /// Of the allocation that the bytes are a part of: as long as one of them waits, all of it stays.
     pinned: usize,
 }
 
-impl Chunk {
+impl UnsentBytes {
     /// The bytes of a piece from `sent` on, shared.
     pub(crate) fn of_piece(piece: &Piece<'_>, sent: usize) -> Self {
         Self {
@@ -40,7 +40,7 @@ impl Chunk {
 /// The bytes after a short write. Exists only while there are some.
 #[derive(Debug)]
 pub(crate) struct Backlog {
-    chunks: VecDeque<Chunk>,
+    chunks: VecDeque<UnsentBytes>,
     bytes: usize,
     pinned: usize,
     /// When the socket last took something, or the client's end was written.
@@ -57,7 +57,7 @@ impl Backlog {
         }
     }
 
-    pub(crate) fn push(&mut self, chunk: Chunk) {
+    pub(crate) fn push(&mut self, chunk: UnsentBytes) {
         if !chunk.bytes.is_empty() {
             self.bytes += chunk.bytes.len();
             self.pinned += chunk.pinned;
@@ -133,7 +133,7 @@ mod tests {
         ) {
             let mut backlog = Backlog::new(Tick(0));
             for chunk in &chunks {
-                backlog.push(Chunk::copy(chunk));
+                backlog.push(UnsentBytes::copy(chunk));
             }
             let mut out = Vec::new();
             for take in takes {
@@ -164,10 +164,10 @@ mod tests {
         let mut allocated = 0;
         for wire in [Wire::SseChunked, Wire::SseRaw] {
             let piece = encoded.get(wire, || Signal::TestLine(&line));
-            backlog.push(Chunk::of_piece(&piece, piece.len() - 10));
+            backlog.push(UnsentBytes::of_piece(&piece, piece.len() - 10));
             allocated = piece.allocated();
         }
-        backlog.push(Chunk::copy(b"0\r\n\r\n"));
+        backlog.push(UnsentBytes::copy(b"0\r\n\r\n"));
         assert_eq!((backlog.bytes(), backlog.pinned()), (25, 2 * allocated + 5));
         backlog.advance(9);
         assert_eq!((backlog.bytes(), backlog.pinned()), (16, 2 * allocated + 5));

@@ -88,14 +88,14 @@ impl Connection<'_> {
                 self.metrics().delivered.increment();
                 self.end(End::LoggedOut, Some(&entry));
             }
-            // It comes back with its last id and is told of the gap.
+            // The client comes back with its last id, and then receives the gap.
             Progress::Lost => {
                 self.close(DisconnectReason::Slow);
             }
         }
     }
 
-    /// The next piece of what it missed; nothing where it is up to date, or has to wait for its end.
+    /// The next piece of the replay; `None` if the client is up to date or has to wait for its end.
     fn next_piece(&mut self, piece: &mut Vec<Arc<Entry>>) -> Option<Progress> {
         let id = self.id();
         let Connections { table, shared, .. } = &mut *self.all;
@@ -104,8 +104,8 @@ impl Connection<'_> {
         let replay = slot.replay_mut()?;
         let mut progress = hub.log().replay(replay, PIECE, piece);
         while let Progress::Moved = progress {
-            // Of a session's end that is gone only the directory knows. Whoever is not in it has its
-            // end on the way, and goes on when that is here.
+            // If the end of the session was evicted from the log, only the directory knows about it. A
+            // connection that is not in the directory waits for its end, which is on the way.
             if !replay.knows_its_end() && !hub.directory().holds(user, id) {
                 return None;
             }

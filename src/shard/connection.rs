@@ -72,8 +72,8 @@ impl Connections {
         more
     }
 
-    /// Sends a parcel to whoever is in a slot, if the slot takes it: what a broadcast does to every
-    /// client, with one look at each.
+    /// Sends a parcel to the client in a slot, if the client takes it. A broadcast does this for every
+    /// slot, so it looks at each slot once.
     #[inline]
     pub(super) fn pass_parcel(
         &mut self,
@@ -272,9 +272,10 @@ impl<'a> Connection<'a> {
             return;
         }
         let reason = reason_for(end);
-        // A client whose input was thrown away may wait for an answer to it. Closed, it knows that
-        // none will come. Whoever has to come back, for a new server or new keys, is closed too, and
-        // whoever finds no place among the handshakes: the end and the FIN then leave together.
+        // A client whose input was discarded may wait for an answer; a closed connection tells it that
+        // none will come. The connection is also closed if the client has to come back (to a new server,
+        // or with new keys), or if no place among the handshakes is free. The end and the FIN then leave
+        // together.
         let exits = &self.all.exits;
         let is_over = exits.is_draining || reason == DisconnectReason::Drained;
         let has_place = exits.returned.len() < exits.room;

@@ -160,7 +160,7 @@ impl Connections {
         Ok(key)
     }
 
-    /// Returns a place that nobody takes.
+    /// Gives up a place that was reserved and not used.
     pub(super) fn give_up(&mut self, place: Place) {
         // It stood in the directory for a moment: what was sent there must not reach the next one.
         self.table.skip_generation();

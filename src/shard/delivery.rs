@@ -98,7 +98,7 @@ impl Deliveries {
                 let now = connections.now();
                 let heartbeat = (look == Look::Heartbeat)
                     .then(|| served.heartbeat(connections, self.under_way(), now));
-                // An asker who left needs no answer.
+                // If the receiver is gone, the answer is dropped.
                 let _ = reply.send(look::look(connections, &ids, heartbeat.as_ref()));
             }
             question => answer::answer(question, connections),
@@ -254,7 +254,7 @@ impl Walk {
                 while *budget > 0
                     && let Some(id) = ids.pop()
                 {
-                    // Another may have moved in, who did not ask.
+                    // Another connection may use the slot by now.
                     if let Some(key) = connections.table.find(id) {
                         deliver(connections, key, &entries, &parcel, now, budget);
                     }
@@ -277,8 +277,8 @@ impl Walk {
     }
 }
 
-/// Delivers the entries of a walk to whoever is in a slot: all in one parcel, or, to a client that
-/// joined in between or catches up, those it takes.
+/// Delivers the entries of a walk to the client in a slot: all in one parcel, or only those that the client takes
+/// if it joined in between or is catching up.
 #[inline]
 fn deliver(
     connections: &mut Connections,

@@ -13,8 +13,8 @@ pub struct Detached {
     pub(crate) secrets: Option<Secrets>,
     /// What came before its first request.
     pub(super) origin: Origin,
-    /// Bytes that came behind its request were thrown away: what comes next may be the rest of a
-    /// request, and nobody would know.
+    /// Bytes after its request were discarded. The next bytes may be the rest of another request, so the
+    /// connection cannot be used for HTTP again.
     pub(super) lost_input: bool,
 }
 

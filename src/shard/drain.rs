@@ -1,4 +1,5 @@
-//! Going down without a stampede: streams end at a rate, each with a reconnect delay of its own.
+//! Ends all streams before a shutdown, at a rate and each with its own reconnect delay, so that the clients do not
+//! all come back at once.
 
 use super::connections::Connections;
 use super::wheel::{TICKS_PER_S, next_tick_ms};
@@ -47,16 +48,16 @@ impl Drain {
         self.due_ms = next_tick_ms(now_ms);
     }
 
-    /// When the drain goes on; `None` when all streams have been told.
+    /// When the drain continues; `None` when the end of every stream has been sent.
     pub(super) fn due_ms(&self, connections: &Connections) -> Option<u64> {
         (self.next < connections.table.end()).then_some(self.due_ms)
     }
 
-    /// Ends all streams now; what then stays unsent is lost with the socket.
+    /// Ends all streams now. Bytes that their sockets do not take are lost.
     pub(super) fn stop(connections: &mut Connections) {
         for key in 0..connections.table.end() {
             if let Some(connection) = connections.get(key) {
-                // Told first, as far as its socket takes that.
+                // The end is sent first, as far as the socket takes it.
                 let _ = connection.end_drained();
             }
             if let Some(connection) = connections.get(key) {

@@ -87,7 +87,7 @@ impl Served {
         now: Tick,
     ) -> Heartbeat {
         self.note_dispatched(connections, under_way);
-        // Whoever has entries that others do not have yet was written to since then.
+        // A client that has entries which others still lack was written to since then.
         let may_be_ahead = under_way
             .walks_since
             .is_some_and(|since| now.since(since) >= connections.least_silence());

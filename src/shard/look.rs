@@ -1,4 +1,4 @@
-//! Whether connections are still there, for a newcomer whose user holds all they may.
+//! Checks whether connections are still alive, when their user is at the limit and a new client asks for a place.
 
 use std::os::fd::AsFd;
 
@@ -13,8 +13,8 @@ use crate::hub::{ConnectionId, Seen};
 use crate::metrics::DisconnectReason;
 use crate::sys;
 
-/// Closes those of the connections whose end the kernel knows, and tells of the others, which get
-/// the heartbeat if there is one.
+/// Closes the connections that the kernel knows to have ended, and reports the others. These get the heartbeat, if
+/// there is one.
 pub(super) fn look(
     connections: &mut Connections,
     ids: &[ConnectionId],

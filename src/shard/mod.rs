@@ -1,20 +1,20 @@
-//! One thread's share of the clients: it owns their sockets and is the only one to touch them.
+//! A shard: one thread and its share of the clients. Only this thread touches their sockets.
 //!
-//! A shard is a current-thread runtime with its own listeners, handshakes and epoll. Others talk to it
-//! through its [`Inbox`](crate::hub::Inbox).
+//! A shard is a current-thread runtime with its own listeners, handshakes and epoll. Other threads
+//! reach it through its [`Inbox`](crate::hub::Inbox).
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`connections`] | the streams: slots, timers and sockets, which are always the same ones |
-//! | [`connection`] | one that is there, and everything that can become of it |
-//! | [`table`], [`audience`] | where a stream is kept, and who asked for which topic |
-//! | [`slot`] | what a stream and its socket cost, and what belongs to which |
-//! | [`wheel`], [`poller`] | when something is due, and what the sockets have to say |
-//! | [`outbox`], [`backlog`] | the one place where bytes leave, and those that wait |
+//! | [`connections`] | the streams of a shard: slots, timers and sockets, kept in step |
+//! | [`connection`] | a guard for one stream, and all of its transitions |
+//! | [`table`], [`audience`] | the slots of streams; the subscribers of topics |
+//! | [`slot`] | the 64 bytes of one stream: the socket's part and the stream's part |
+//! | [`wheel`], [`poller`] | timers; readiness of the sockets |
+//! | [`outbox`], [`backlog`] | all sends; the bytes that a socket has not taken yet |
 //! | [`reader`] | what clients send |
-//! | [`delivery`], [`catch_up`], [`timers`], [`heartbeat`], [`drain`], [`look`], [`answer`] | what happens to streams, one act each |
-//! | [`admission`], [`returned`] | how a socket becomes a stream, and goes back to HTTP |
-//! | [`shard`], [`shared`] | all of it together, and what all shards share |
+//! | [`delivery`], [`catch_up`], [`timers`], [`heartbeat`], [`drain`], [`look`], [`answer`] | the acts on streams, one per file |
+//! | [`admission`], [`returned`] | how a socket becomes a stream, and how it returns to HTTP |
+//! | [`shard`], [`shared`] | the shard as a whole; the state that all shards share |
 //! | [`thread`], [`acceptor`] | the thread and its turns; new connections |
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
-use super::backlog::Chunk;
+use super::backlog::UnsentBytes;
 use super::slot::Carrier;
 use super::wheel::Tick;
 use crate::hub::Outgoing;
@@ -146,7 +146,7 @@ impl Outbox {
         let rest = slices.pieces.iter().filter_map(|piece| {
             let skipped = skip.min(piece.len());
             skip -= skipped;
-            (skipped < piece.len()).then(|| Chunk::of_piece(piece, skipped))
+            (skipped < piece.len()).then(|| UnsentBytes::of_piece(piece, skipped))
         });
         self.keep(carrier, now, rest)
     }
@@ -164,7 +164,7 @@ impl Outbox {
             return self.send_sealed(carrier, [piece.bytes()], now);
         }
         self.send(carrier, piece.bytes(), FLAGS, now, |sent| {
-            Chunk::of_piece(&piece, sent)
+            UnsentBytes::of_piece(&piece, sent)
         })
     }
 
@@ -185,13 +185,13 @@ impl Outbox {
         sent
     }
 
-    /// Sends bytes that nobody else gets; what a full socket leaves of them is copied.
+    /// Sends bytes that only this client gets. What a full socket does not take is copied.
     pub(super) fn send_copied(&mut self, carrier: &mut Carrier, bytes: &[u8], now: Tick) -> Sent {
         if carrier.is_tls() {
             return self.send_sealed(carrier, [bytes], now);
         }
         self.send(carrier, bytes, FLAGS, now, |sent| {
-            Chunk::copy(&bytes[sent..])
+            UnsentBytes::copy(&bytes[sent..])
         })
     }
 
@@ -227,15 +227,15 @@ impl Outbox {
             FLAGS
         };
         let sent = self.send(carrier, &bytes, flags, now, |sent| {
-            Chunk::copy(&bytes[sent..])
+            UnsentBytes::copy(&bytes[sent..])
         });
         bytes.clear();
         self.said = bytes;
         sent
     }
 
-    /// Tells a client why it is about to be cut off, as far as its socket takes that. With a backlog
-    /// it is not told: in the middle of a record there is no place for another.
+    /// Sends an alert that says why the connection is closed, as far as the socket takes it. With a
+    /// backlog none is sent: it would stand in the middle of another record.
     #[cold]
     pub(super) fn say_goodbye(&mut self, carrier: &mut Carrier, alert: Alert) {
         if carrier.is_backlogged() {
@@ -300,12 +300,12 @@ impl Outbox {
             secrets.seal(parts, &mut records);
         }
         let sent = self.send(carrier, &records, FLAGS, now, |sent| {
-            Chunk::copy(&records[sent..])
+            UnsentBytes::copy(&records[sent..])
         });
         records.clear();
         self.records = records;
         match sent {
-            // The timer ends it: whoever sends here may be about to end it as well.
+            // The timer ends the stream, because the caller may be about to end it as well.
             Ok(Then::Nothing) if carrier.is_worn() => Ok(Then::Arm),
             sent => sent,
         }
@@ -319,7 +319,7 @@ impl Outbox {
         bytes: &[u8],
         flags: SendFlags,
         now: Tick,
-        rest: impl FnOnce(usize) -> Chunk,
+        rest: impl FnOnce(usize) -> UnsentBytes,
     ) -> Sent {
         carrier.note_write(now);
         let sent = if carrier.is_backlogged() {
@@ -340,7 +340,7 @@ impl Outbox {
         &mut self,
         carrier: &mut Carrier,
         now: Tick,
-        rest: impl Iterator<Item = Chunk>,
+        rest: impl Iterator<Item = UnsentBytes>,
     ) -> Sent {
         let is_new = !carrier.is_backlogged();
         let backlog = carrier.backlog_or_new(now);

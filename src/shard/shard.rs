@@ -93,7 +93,7 @@ impl Shard {
         self.drain.is_some()
     }
 
-    /// When the drain goes on; `None` without one, and when all streams have been told.
+    /// When the drain continues; `None` without a drain, and when the end of every stream has been sent.
     pub(super) fn drain_due_ms(&self) -> Option<u64> {
         self.drain.as_ref()?.due_ms(&self.connections)
     }

@@ -16,7 +16,7 @@ pub(crate) struct Settings {
     pub(crate) stall_timeout: Duration,
     /// Bytes kept for one client.
     pub(crate) max_backlog_bytes: usize,
-    /// Reconnect delays told to clients, in milliseconds.
+    /// Reconnect delays for clients, in milliseconds.
     pub(crate) retry_ms: std::ops::RangeInclusive<u64>,
     /// Slots reserved in each shard's table.
     pub(crate) table_capacity: usize,
@@ -24,12 +24,12 @@ pub(crate) struct Settings {
     pub(crate) max_handshakes: usize,
 }
 
-/// What all shards share.
+/// The state that all shards share.
 #[derive(Clone, Debug)]
 pub struct Shared {
-    /// Who is connected, what happened, and who is notified.
+    /// The log, the directory and the inboxes.
     pub hub: Arc<Hub>,
-    /// The hub's clock, at hand for every turn.
+    /// The hub's clock, without the way through the hub.
     pub clock: Clock,
     /// The hub's metrics.
     pub metrics: Arc<Metrics>,

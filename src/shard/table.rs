@@ -1,4 +1,4 @@
-//! The connection table: slots by key, reserved once, and who asked for which topic.
+//! The connection table: the slots by key, reserved once, and the subscribers of topics.
 
 use std::os::fd::OwnedFd;
 

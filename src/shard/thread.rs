@@ -403,7 +403,7 @@ mod tests {
         let mut take = || {
             let now_ms = clock.now_ms();
             while turn.take(&shard, now_ms) {}
-            // Before the sleep, and then nobody moves the clock any more.
+            // Before the sleep; after it, the clock does not move any more.
             clock.advance(Duration::from_secs(1));
             let wake_at_ms = Turn::wake_at_ms(&shard, now_ms, None);
             (shard.borrow().len(), wake_at_ms)

@@ -26,7 +26,7 @@ pub(crate) struct Carrier {
     generation: u32,
     /// When something was last written to it.
     last_write: Tick,
-    /// The state of the reader of events' clients: bytes that nobody asked for.
+    /// The state of an SSE client's reader: the number of bytes that were discarded.
     discarded_bytes: u16,
     wire: Wire,
     flags: u8,

@@ -98,7 +98,7 @@ impl Slot {
         self.carrier.aside.session()
     }
 
-    /// The client, where a proxy said who it is; without one the socket knows its peer.
+    /// The client's address, if a proxy named it. Without a proxy, it is the socket's peer.
     pub(crate) fn forwarded_for(&self) -> Option<IpAddr> {
         if self.stream.forwarded_v4 != 0 {
             return Some(Ipv4Addr::from_bits(self.stream.forwarded_v4).into());
@@ -194,7 +194,7 @@ mod tests {
     use super::super::opening::Kind;
     use super::*;
     use crate::hub::directory::UserHandle;
-    use crate::shard::backlog::Chunk;
+    use crate::shard::backlog::UnsentBytes;
 
     fn slot(forwarded_for: Option<IpAddr>) -> Slot {
         let opening = Opening {
@@ -258,7 +258,9 @@ mod tests {
         let mut slot = slot(None);
         let carrier = &mut slot.carrier;
         assert!(!carrier.is_backlogged() && carrier.backlog().is_none());
-        carrier.backlog_or_new(Tick(0)).push(Chunk::copy(b"rest"));
+        carrier
+            .backlog_or_new(Tick(0))
+            .push(UnsentBytes::copy(b"rest"));
         assert_eq!(carrier.backlog_or_new(Tick(9)).bytes(), 4);
         assert!(carrier.is_backlogged());
         carrier.drop_backlog();

@@ -116,9 +116,9 @@ impl Stream {
         }
     }
 
-    /// Whether an entry that is for this client is to be sent to it now. One that is kept is,
-    /// where it came after the client joined; what came before, the client has or gets by replay.
-    /// One that is not kept is for whoever is there when it passes.
+    /// Returns true if an entry addressed to this client has to be sent now. A kept entry is sent if it came after
+    /// the client joined; earlier ones the client has already, or gets by replay. A fleeting entry is sent to every
+    /// client that is connected when it passes.
     pub(crate) fn takes(&self, entry: &Entry) -> bool {
         self.flags & TAKES_NOTHING == 0
             && (entry.position.0 > self.joined_or_test || entry.is_fleeting())
