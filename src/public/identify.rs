@@ -10,7 +10,7 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::{Method, Request};
 
-use super::connection::Connection;
+use super::connection::HttpConnection;
 use super::live::Live;
 use super::refusal::Refusal;
 use crate::auth::Identity;
@@ -26,17 +26,17 @@ pub(super) type Identified = Result<Identity, Refusal>;
 
 /// When that is known. Boxed, and no `async fn`: every request would carry the room of the few
 /// that wait.
-pub(super) enum Verdict<'a> {
+pub(super) enum Identification<'a> {
     Now(Identified),
     Later(Pin<Box<dyn Future<Output = Identified> + 'a>>),
 }
 
 /// Who asks for a stream.
 pub(super) fn identify<'a>(
-    connection: &'a Connection,
+    connection: &'a HttpConnection,
     live: &'a Live,
     request: &'a Request<Incoming>,
-) -> Verdict<'a> {
+) -> Identification<'a> {
     let headers = request.headers();
     let query = request.uri().query();
     let Some(credential) = credentials::find(headers, query, &live.auth.jwt_cookie) else {
@@ -57,9 +57,9 @@ pub(super) fn identify<'a>(
                 register.redeem_ticket(&ticket)
             };
             match holder {
-                Promise::Now(holder) => Verdict::Now(live.holder(holder, asker)),
+                Promise::Now(holder) => Identification::Now(live.holder(holder, asker)),
                 Promise::Later(holder) => {
-                    Verdict::Later(Box::pin(async move { live.holder(holder.await, asker) }))
+                    Identification::Later(Box::pin(async move { live.holder(holder.await, asker) }))
                 }
             }
         }
@@ -70,10 +70,10 @@ pub(super) fn identify<'a>(
 }
 
 fn by_session<'a>(
-    connection: &'a Connection,
+    connection: &'a HttpConnection,
     live: &'a Live,
     request: &'a Request<Incoming>,
-) -> Verdict<'a> {
+) -> Identification<'a> {
     let headers = request.headers();
     let asker = |credential| Asker {
         connection,
@@ -81,9 +81,9 @@ fn by_session<'a>(
         address: connection.address(headers),
     };
     let Some(sessions) = &live.sessions else {
-        return Verdict::Now(Err(asker("none").denied("no_credential")));
+        return Identification::Now(Err(asker("none").denied("no_credential")));
     };
-    Verdict::Later(Box::pin(async move {
+    Identification::Later(Box::pin(async move {
         let public = &connection.public;
         let asker = asker("session");
         let is_allowed = |identity: &Identity| public.hub.allows(identity);
@@ -114,7 +114,7 @@ fn by_session<'a>(
 /// Whoever sends a credential.
 #[derive(Clone, Copy)]
 pub(super) struct Asker<'a> {
-    pub(super) connection: &'a Connection,
+    pub(super) connection: &'a HttpConnection,
     /// Where the credential stood.
     pub(super) credential: &'static str,
     pub(super) address: Option<IpAddr>,
@@ -122,7 +122,11 @@ pub(super) struct Asker<'a> {
 
 impl<'a> Asker<'a> {
     /// Whoever sends this request for a stream.
-    pub(super) fn of(connection: &'a Connection, live: &Live, request: &Request<Incoming>) -> Self {
+    pub(super) fn of(
+        connection: &'a HttpConnection,
+        live: &Live,
+        request: &Request<Incoming>,
+    ) -> Self {
         let (headers, query) = (request.headers(), request.uri().query());
         let found = credentials::find(headers, query, &live.auth.jwt_cookie);
         Self {
@@ -162,21 +166,25 @@ impl Live {
     }
 
     /// Checks a token.
-    pub(super) fn verify<'a>(&'a self, token: Cow<'a, str>, asker: Asker<'a>) -> Verdict<'a> {
+    pub(super) fn verify<'a>(
+        &'a self,
+        token: Cow<'a, str>,
+        asker: Asker<'a>,
+    ) -> Identification<'a> {
         let begun = self.verifier.begin(&token);
         if begun.as_ref().is_ok_and(SignatureCheck::is_slow) {
-            return Verdict::Later(Box::pin(self.verify_slowly(begun, token, asker)));
+            return Identification::Later(Box::pin(self.verify_slowly(begun, token, asker)));
         }
         let hub = &asker.connection.public.hub;
         let verdict = begun
             .and_then(|check| check.run(&*token))
             .and_then(|signed| self.verifier.identity(&signed, hub.unix_ms()));
         match verdict {
-            Ok(identity) => Verdict::Now(Ok(identity)),
+            Ok(identity) => Identification::Now(Ok(identity)),
             Err(reason) if self.may_get_a_key(reason) => {
-                Verdict::Later(Box::pin(self.verify_slowly(Err(reason), token, asker)))
+                Identification::Later(Box::pin(self.verify_slowly(Err(reason), token, asker)))
             }
-            Err(reason) => Verdict::Now(Err(asker.denied(reason.label()))),
+            Err(reason) => Identification::Now(Err(asker.denied(reason.label()))),
         }
     }
 

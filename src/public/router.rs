@@ -8,7 +8,7 @@ use hyper::header::{ALLOW, CACHE_CONTROL, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::answer::{close_after, empty, error, text};
-use super::connection::Connection;
+use super::connection::HttpConnection;
 use super::cors;
 use super::guide::{demo, login, stream, ticket};
 use super::routes::Route;
@@ -16,7 +16,7 @@ use crate::request::InvalidRequest;
 
 /// Answers a request. One that becomes a stream never returns: its connection is taken away.
 pub(super) async fn answer(
-    connection: &Rc<Connection>,
+    connection: &Rc<HttpConnection>,
     mut request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;

@@ -18,7 +18,7 @@ use crate::refusals::RefusalNote;
 use crate::shard::Origin;
 
 /// One connection, as its requests see it.
-pub(crate) struct Connection {
+pub(crate) struct HttpConnection {
     pub(crate) public: Arc<Public>,
     pub(crate) handoff: Handoff,
     /// The socket's peer; `None` for a unix socket.
@@ -38,7 +38,7 @@ pub(crate) struct Connection {
     pub(super) is_refused: Cell<bool>,
 }
 
-impl Drop for Connection {
+impl Drop for HttpConnection {
     /// Gives the place back that was reserved for an offer which nobody took.
     fn drop(&mut self) {
         let offer = self.handoff.take();
@@ -48,7 +48,7 @@ impl Drop for Connection {
     }
 }
 
-impl Connection {
+impl HttpConnection {
     /// Who speaks HTTP here: the client or the last proxy before us; `None` for a unix socket.
     pub(crate) fn peer(&self) -> Option<IpAddr> {
         self.proxied.get().or(self.socket_peer)

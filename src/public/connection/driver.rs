@@ -18,7 +18,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::connection::Connection;
+use super::connection::HttpConnection;
 use super::encryption::{NotEncrypted, encrypt};
 use super::handoff::{Handoff, Offer};
 use super::io::Io;
@@ -70,7 +70,7 @@ async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<RefCell<Shard>
     } else {
         LooseEnds::default()
     });
-    let connection = Rc::new(Connection {
+    let connection = Rc::new(HttpConnection {
         handoff: Handoff::default(),
         socket_peer: socket.peer_ip(),
         preface,
@@ -98,7 +98,12 @@ async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<RefCell<Shard>
     }
 }
 
-async fn drive(connection: &Rc<Connection>, io: Io, mut shutdown: Waiter, shard: &RefCell<Shard>) {
+async fn drive(
+    connection: &Rc<HttpConnection>,
+    io: Io,
+    mut shutdown: Waiter,
+    shard: &RefCell<Shard>,
+) {
     let io = TokioIo::new(io);
     let service = service_fn(|request| {
         connection.hold_end();
@@ -148,7 +153,7 @@ async fn drive(connection: &Rc<Connection>, io: Io, mut shutdown: Waiter, shard:
 /// Polls hyper; then, if a stream is offered and everything before it is out, seats it.
 fn poll_http<S>(
     http: &mut http1::Connection<TokioIo<Io>, S>,
-    connection: &Connection,
+    connection: &HttpConnection,
     shard: &RefCell<Shard>,
     cx: &mut Context<'_>,
 ) -> Poll<Outcome>
@@ -219,7 +224,7 @@ async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) {
     }
 }
 
-impl Connection {
+impl HttpConnection {
     /// Serves to the end.
     async fn serve(
         self: &Rc<Self>,

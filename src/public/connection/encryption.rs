@@ -16,12 +16,12 @@ pub(crate) enum NotEncrypted {
     /// The peer is gone, as after a balancer's check of the port.
     Closed,
     /// Client and server do not agree. The socket is there for the client to read the alert from.
-    Refused(Refusal, ClientSocket),
+    Refused(HandshakeRefusal, ClientSocket),
 }
 
 /// What the client did or lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum HandshakeRefusal {
     /// It knows older versions only.
     Version,
     /// It speaks something else.
@@ -34,7 +34,7 @@ pub(crate) enum Refusal {
     Failed,
 }
 
-impl Refusal {
+impl HandshakeRefusal {
     /// For the operator's list.
     pub(crate) fn text(self) -> &'static str {
         match self {
@@ -75,7 +75,7 @@ pub(crate) async fn encrypt(
     let accept = TlsAcceptor::from(config).accept(socket).into_fallible();
     accept
         .await
-        .map_err(|(error, socket)| match Refusal::of(&error) {
+        .map_err(|(error, socket)| match HandshakeRefusal::of(&error) {
             Some(refusal) => NotEncrypted::Refused(refusal, socket),
             None => NotEncrypted::Closed,
         })

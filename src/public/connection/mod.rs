@@ -21,6 +21,6 @@ mod records;
 mod sealed;
 mod socket;
 
-pub(super) use connection::Connection;
-pub(super) use encryption::Refusal as HandshakeRefusal;
+pub(super) use connection::HttpConnection;
+pub(super) use encryption::HandshakeRefusal;
 pub(super) use handoff::Offer;

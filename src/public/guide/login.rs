@@ -19,7 +19,7 @@ use crate::auth::mint::{Claims, MintError, mint};
 use crate::event::UserId;
 use crate::hub::engine::EngineError;
 use crate::public::answer::{error, json};
-use crate::public::connection::Connection;
+use crate::public::connection::HttpConnection;
 use crate::public::service::Public;
 
 /// A login's body: an address and a password.
@@ -42,7 +42,7 @@ struct Attempt {
 }
 
 pub(crate) async fn answer(
-    connection: &Connection,
+    connection: &HttpConnection,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;

@@ -12,8 +12,8 @@ use crate::config::OnExpiry;
 use crate::hub::Rejection;
 use crate::hub::engine::Promise;
 use crate::public::answer::{EVENT_STREAM, close_after, empty};
-use crate::public::connection::{Connection, Offer};
-use crate::public::identify::{Asker, Verdict, identify};
+use crate::public::connection::{HttpConnection, Offer};
+use crate::public::identify::{Asker, Identification, identify};
 use crate::public::live::Live;
 use crate::public::refusal::{Refusal, Refused};
 use crate::public::routes::Route;
@@ -43,7 +43,7 @@ const QUERY_ID_PART: &str = "vent";
 
 /// Checks the request and offers it to the driver; returns only where it is refused.
 pub(crate) async fn answer(
-    connection: &Connection,
+    connection: &HttpConnection,
     live: &Live,
     route: Route,
     request: &mut Request<Incoming>,
@@ -61,8 +61,8 @@ pub(crate) async fn answer(
         Ok(()) if route == Route::TestStream => admission(connection, live, request, None),
         Ok(()) => {
             let identified = match identify(connection, live, request) {
-                Verdict::Now(identified) => identified,
-                Verdict::Later(identified) => {
+                Identification::Now(identified) => identified,
+                Identification::Later(identified) => {
                     awaiting(connection, connection.working(identified)).await
                 }
             };
@@ -97,7 +97,7 @@ pub(crate) async fn answer(
 }
 
 /// Waits for something; a client that closes its side meanwhile no longer wants a stream.
-async fn awaiting<T>(connection: &Connection, future: impl Future<Output = T>) -> T {
+async fn awaiting<T>(connection: &HttpConnection, future: impl Future<Output = T>) -> T {
     connection.pass_end();
     let outcome = future.await;
     connection.hold_end();
@@ -107,7 +107,7 @@ async fn awaiting<T>(connection: &Connection, future: impl Future<Output = T>) -
 /// Reserves a place and offers the stream to the driver. At the user's limit it is offered once more, if connections
 /// that are gone have given way.
 async fn offer(
-    connection: &Connection,
+    connection: &HttpConnection,
     admission: Admission,
     cors: &[(HeaderName, HeaderValue)],
 ) -> Refused {
@@ -137,7 +137,7 @@ async fn offer(
 
 /// Whether the same request would be let in with GET. At the user's limit the question takes as
 /// long as it does there, but nobody gives way.
-async fn would_admit(connection: &Connection, admission: &Admission) -> Result<(), Rejection> {
+async fn would_admit(connection: &HttpConnection, admission: &Admission) -> Result<(), Rejection> {
     let hub = &connection.public.hub;
     let identity = admission.identity.as_ref();
     let before = hub.would_admit(identity);
@@ -193,7 +193,7 @@ async fn check_is_empty(body: &mut Incoming) -> Result<(), Refusal> {
 }
 
 fn admission(
-    connection: &Connection,
+    connection: &HttpConnection,
     live: &Live,
     request: &Request<Incoming>,
     identity: Option<Identity>,

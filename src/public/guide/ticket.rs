@@ -12,13 +12,13 @@ use crate::auth::Identity;
 use crate::auth::credentials::{self, Credential};
 use crate::hub::engine::Promise;
 use crate::public::answer::{error, json};
-use crate::public::connection::Connection;
-use crate::public::identify::{Asker, Identified, Verdict};
+use crate::public::connection::HttpConnection;
+use crate::public::identify::{Asker, Identification, Identified};
 use crate::public::live::Live;
 use crate::public::refusal::Refusal;
 
 pub(crate) async fn answer(
-    connection: &Connection,
+    connection: &HttpConnection,
     live: &Live,
     request: &Request<Incoming>,
 ) -> Response<Full<Bytes>> {
@@ -43,7 +43,7 @@ pub(crate) async fn answer(
 }
 
 async fn issue(
-    connection: &Connection,
+    connection: &HttpConnection,
     identity: Identity,
     ttl: Duration,
 ) -> Result<String, Refusal> {
@@ -56,7 +56,11 @@ async fn issue(
 }
 
 /// Header or cookie only: a URL is what the ticket is to keep the token out of.
-async fn identify(connection: &Connection, live: &Live, request: &Request<Incoming>) -> Identified {
+async fn identify(
+    connection: &HttpConnection,
+    live: &Live,
+    request: &Request<Incoming>,
+) -> Identified {
     let headers = request.headers();
     let found = credentials::find(headers, None, &live.auth.jwt_cookie);
     let asker = Asker {
@@ -68,8 +72,8 @@ async fn identify(connection: &Connection, live: &Live, request: &Request<Incomi
         return Err(asker.denied("no_credential"));
     };
     let identity = match live.verify(token, asker) {
-        Verdict::Now(identified) => identified,
-        Verdict::Later(identified) => connection.working(identified).await,
+        Identification::Now(identified) => identified,
+        Identification::Later(identified) => connection.working(identified).await,
     }?;
     if connection.public.hub.allows(&identity) {
         Ok(identity)
