@@ -1,6 +1,6 @@
-//! Who asks: the first credential that is present decides. Most are judged on the spot. What takes
-//! long (the signature of a public key), or is known to others (a key set's URL, the application),
-//! is waited for.
+//! Identifies a client by the first credential that is present. Most are checked at once. A check
+//! that takes long (a public-key signature), or needs an answer from elsewhere (a key set's URL, the
+//! application), is waited for.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -11,8 +11,8 @@ use hyper::body::Incoming;
 use hyper::{Method, Request};
 
 use super::connection::HttpConnection;
-use super::live::Live;
 use super::refusal::Refusal;
+use super::reloadable::Reloadable;
 use crate::auth::Identity;
 use crate::auth::credentials::{self, Credential};
 use crate::auth::fair_queue::Busy;
@@ -21,26 +21,26 @@ use crate::auth::session::NoSession;
 use crate::hub::engine::{EngineError, Promise};
 use crate::net::Network;
 
-/// Who asks, or why nobody is let in.
+/// The client's identity, or why the request is refused.
 pub(super) type Identified = Result<Identity, Refusal>;
 
-/// When that is known. Boxed, and no `async fn`: every request would carry the room of the few
-/// that wait.
+/// An identity that is known now or later. An `async fn` would reserve in every request the space
+/// that only the few that wait need; so those are boxed. Not a [`Promise`]: these futures are not `Send`.
 pub(super) enum Identification<'a> {
     Now(Identified),
     Later(Pin<Box<dyn Future<Output = Identified> + 'a>>),
 }
 
-/// Who asks for a stream.
+/// Identifies the client of a request for a stream.
 pub(super) fn identify<'a>(
     connection: &'a HttpConnection,
-    live: &'a Live,
+    reloadable: &'a Reloadable,
     request: &'a Request<Incoming>,
 ) -> Identification<'a> {
     let headers = request.headers();
     let query = request.uri().query();
-    let Some(credential) = credentials::find(headers, query, &live.auth.jwt_cookie) else {
-        return by_session(connection, live, request);
+    let Some(credential) = credentials::find(headers, query, &reloadable.auth.jwt_cookie) else {
+        return by_session(connection, reloadable, request);
     };
     let asker = Asker {
         connection,
@@ -50,28 +50,28 @@ pub(super) fn identify<'a>(
     match credential {
         Credential::Ticket(ticket) => {
             let register = connection.public.hub.register();
-            // Who asks for a head wants to use the ticket later.
+            // A HEAD request must not use the ticket up: the client opens the stream with it later.
             let holder = if request.method() == Method::HEAD {
                 register.look_at_ticket(&ticket)
             } else {
                 register.redeem_ticket(&ticket)
             };
             match holder {
-                Promise::Now(holder) => Identification::Now(live.holder(holder, asker)),
-                Promise::Later(holder) => {
-                    Identification::Later(Box::pin(async move { live.holder(holder.await, asker) }))
-                }
+                Promise::Now(holder) => Identification::Now(reloadable.holder(holder, asker)),
+                Promise::Later(holder) => Identification::Later(Box::pin(async move {
+                    reloadable.holder(holder.await, asker)
+                })),
             }
         }
         Credential::Bearer(token) | Credential::QueryToken(token) | Credential::Cookie(token) => {
-            live.verify(token, asker)
+            reloadable.verify(token, asker)
         }
     }
 }
 
 fn by_session<'a>(
     connection: &'a HttpConnection,
-    live: &'a Live,
+    reloadable: &'a Reloadable,
     request: &'a Request<Incoming>,
 ) -> Identification<'a> {
     let headers = request.headers();
@@ -80,7 +80,7 @@ fn by_session<'a>(
         credential,
         address: connection.address(headers),
     };
-    let Some(sessions) = &live.sessions else {
+    let Some(sessions) = &reloadable.sessions else {
         return Identification::Now(Err(asker("none").denied("no_credential")));
     };
     Identification::Later(Box::pin(async move {
@@ -111,24 +111,24 @@ fn by_session<'a>(
     }))
 }
 
-/// Whoever sends a credential.
+/// The sender of a credential.
 #[derive(Clone, Copy)]
 pub(super) struct Asker<'a> {
     pub(super) connection: &'a HttpConnection,
-    /// Where the credential stood.
+    /// Where in the request the credential was found.
     pub(super) credential: &'static str,
     pub(super) address: Option<IpAddr>,
 }
 
 impl<'a> Asker<'a> {
-    /// Whoever sends this request for a stream.
+    /// The sender of this request for a stream.
     pub(super) fn of(
         connection: &'a HttpConnection,
-        live: &Live,
+        reloadable: &Reloadable,
         request: &Request<Incoming>,
     ) -> Self {
         let (headers, query) = (request.headers(), request.uri().query());
-        let found = credentials::find(headers, query, &live.auth.jwt_cookie);
+        let found = credentials::find(headers, query, &reloadable.auth.jwt_cookie);
         Self {
             connection,
             credential: found.map_or("session", |credential| credential.label()),
@@ -147,8 +147,8 @@ impl<'a> Asker<'a> {
     }
 }
 
-impl Live {
-    /// Whom a ticket stands for, unless its token has ended in the meantime.
+impl Reloadable {
+    /// The identity that a ticket stands for, unless its token has expired in the meantime.
     fn holder(
         &self,
         holder: Result<Option<Identity>, EngineError>,
@@ -188,13 +188,13 @@ impl Live {
         }
     }
 
-    /// Whether its key may be one of a set that is to be fetched.
+    /// Returns true if the token's key may be in a key set that has yet to be fetched.
     fn may_get_a_key(&self, reason: Rejected) -> bool {
         matches!(reason, Rejected::UnknownKid | Rejected::KeysAway)
             && self.verifier.remote_keys().is_some()
     }
 
-    /// Checks a token on another thread, and once more when its key has had the time to come.
+    /// Checks a token on another thread, and once more after its key has been fetched.
     async fn verify_slowly(
         &self,
         begun: Result<SignatureCheck, Rejected>,
@@ -216,7 +216,7 @@ impl Live {
         self.finish(begun, &token, asker)
             .await?
             .map_err(|reason| match reason {
-                // Nobody can tell what key that is: not the client's fault, as far as is known.
+                // The key set is not available, so the token may be valid: not the client's fault.
                 Rejected::KeysAway => Refusal::AuthUnavailable,
                 Rejected::UnknownKid if !are_fresh => Refusal::AuthUnavailable,
                 reason => refused(reason),

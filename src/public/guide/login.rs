@@ -138,9 +138,9 @@ async fn open_session(
     let session = crate::auth::random_name();
     let id = account.id.to_string();
     // Signed first: what cannot be signed must not log the other devices out.
-    let live = public.live.load_full();
+    let reloadable = public.reloadable.load_full();
     let token = mint(
-        &live.auth,
+        &reloadable.auth,
         &Claims {
             user: &id,
             session: Some(&session),

@@ -14,8 +14,8 @@ use crate::hub::engine::Promise;
 use crate::public::answer::{EVENT_STREAM, close_after, empty};
 use crate::public::connection::{HttpConnection, Offer};
 use crate::public::identify::{Asker, Identification, identify};
-use crate::public::live::Live;
 use crate::public::refusal::{Refusal, Refused};
+use crate::public::reloadable::Reloadable;
 use crate::public::routes::Route;
 use crate::public::service::Public;
 use crate::shard::Admission;
@@ -44,7 +44,7 @@ const QUERY_ID_PART: &str = "vent";
 /// Checks the request and offers it to the driver; returns only where it is refused.
 pub(crate) async fn answer(
     connection: &HttpConnection,
-    live: &Live,
+    reloadable: &Reloadable,
     route: Route,
     request: &mut Request<Incoming>,
     cors: &[(HeaderName, HeaderValue)],
@@ -58,9 +58,9 @@ pub(crate) async fn answer(
     let request = &*request;
     let checked = match checked {
         Err(refusal) => Err(refusal.into()),
-        Ok(()) if route == Route::TestStream => admission(connection, live, request, None),
+        Ok(()) if route == Route::TestStream => admission(connection, reloadable, request, None),
         Ok(()) => {
-            let identified = match identify(connection, live, request) {
+            let identified = match identify(connection, reloadable, request) {
                 Identification::Now(identified) => identified,
                 Identification::Later(identified) => {
                     awaiting(connection, connection.working(identified)).await
@@ -68,7 +68,7 @@ pub(crate) async fn answer(
             };
             identified
                 .map_err(Refused::from)
-                .and_then(|who| admission(connection, live, request, Some(who)))
+                .and_then(|who| admission(connection, reloadable, request, Some(who)))
         }
     };
     let is_head = request.method() == Method::HEAD;
@@ -81,7 +81,7 @@ pub(crate) async fn answer(
         Ok(admission) => {
             let refused = awaiting(connection, offer(connection, admission, cors)).await;
             if refused.reason == Refusal::Unauthenticated {
-                Asker::of(connection, live, request).denied("session_ended");
+                Asker::of(connection, reloadable, request).denied("session_ended");
             }
             refused
         }
@@ -194,7 +194,7 @@ async fn check_is_empty(body: &mut Incoming) -> Result<(), Refusal> {
 
 fn admission(
     connection: &HttpConnection,
-    live: &Live,
+    reloadable: &Reloadable,
     request: &Request<Incoming>,
     identity: Option<Identity>,
 ) -> Result<Admission, Refused> {
@@ -211,8 +211,8 @@ fn admission(
         .and_then(|_| last_event_id(request.headers(), request.uri().query()));
     let expires_at_s = identity
         .as_ref()
-        .filter(|_| live.auth.on_expiry == OnExpiry::Close)
-        .map(|identity| end_of(identity, live, public.hub.clock.unix_ms() / 1_000));
+        .filter(|_| reloadable.auth.on_expiry == OnExpiry::Close)
+        .map(|identity| end_of(identity, reloadable, public.hub.clock.unix_ms() / 1_000));
     Ok(Admission {
         identity,
         topics,
@@ -244,13 +244,13 @@ fn keeps_alive(request: &Request<Incoming>) -> bool {
 
 /// When the stream ends with its token. One that came inside the leeway gets the leeway, rather
 /// than its end with its first frame.
-fn end_of(identity: &Identity, live: &Live, unix_s: u64) -> u64 {
+fn end_of(identity: &Identity, reloadable: &Reloadable, unix_s: u64) -> u64 {
     if identity.expires_at > unix_s {
         identity.expires_at
     } else {
         identity
             .expires_at
-            .saturating_add(live.auth.leeway.as_secs().max(1))
+            .saturating_add(reloadable.auth.leeway.as_secs().max(1))
     }
 }
 

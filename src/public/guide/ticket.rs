@@ -14,17 +14,17 @@ use crate::hub::engine::Promise;
 use crate::public::answer::{error, json};
 use crate::public::connection::HttpConnection;
 use crate::public::identify::{Asker, Identification, Identified};
-use crate::public::live::Live;
 use crate::public::refusal::Refusal;
+use crate::public::reloadable::Reloadable;
 
 pub(crate) async fn answer(
     connection: &HttpConnection,
-    live: &Live,
+    reloadable: &Reloadable,
     request: &Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;
-    let ttl = live.auth.ticket_ttl;
-    let issued = match identify(connection, live, request).await {
+    let ttl = reloadable.auth.ticket_ttl;
+    let issued = match identify(connection, reloadable, request).await {
         Ok(identity) => issue(connection, identity, ttl).await,
         Err(refusal) => Err(refusal),
     };
@@ -58,11 +58,11 @@ async fn issue(
 /// Header or cookie only: a URL is what the ticket is to keep the token out of.
 async fn identify(
     connection: &HttpConnection,
-    live: &Live,
+    reloadable: &Reloadable,
     request: &Request<Incoming>,
 ) -> Identified {
     let headers = request.headers();
-    let found = credentials::find(headers, None, &live.auth.jwt_cookie);
+    let found = credentials::find(headers, None, &reloadable.auth.jwt_cookie);
     let asker = Asker {
         connection,
         credential: found.as_ref().map_or("none", Credential::label),
@@ -71,7 +71,7 @@ async fn identify(
     let Some(Credential::Bearer(token) | Credential::Cookie(token)) = found else {
         return Err(asker.denied("no_credential"));
     };
-    let identity = match live.verify(token, asker) {
+    let identity = match reloadable.verify(token, asker) {
         Identification::Now(identified) => identified,
         Identification::Later(identified) => connection.working(identified).await,
     }?;
