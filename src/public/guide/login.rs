@@ -24,14 +24,15 @@ use crate::public::service::Public;
 
 /// A login's body: an address and a password.
 const MAX_BODY_BYTES: usize = 4 * 1024;
-/// Why a login did not become a token, whatever the password.
+
+/// Why a login failed for a reason other than the password.
 #[derive(Debug, Error)]
 enum LoginError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
     Mint(#[from] MintError),
-    #[error("the user file holds an id that is none: {0}")]
+    #[error("the user file contains an invalid id: {0}")]
     User(#[from] crate::event::InvalidEvent),
 }
 
@@ -65,7 +66,7 @@ pub(crate) async fn answer(
             "Expected JSON with \"email\" and \"password\"",
         );
     };
-    // Hashing would hold up every stream of the shard.
+    // On this thread, hashing would hold up every stream of the shard.
     let work = log_in(Arc::clone(public), attempt, address);
     match connection.working(public.control.spawn(work)).await {
         Ok(response) => response,
@@ -137,7 +138,7 @@ async fn open_session(
 ) -> Result<String, LoginError> {
     let session = crate::auth::random_name();
     let id = account.id.to_string();
-    // Signed first: what cannot be signed must not log the other devices out.
+    // Signed first: if signing fails, the other devices must stay logged in.
     let reloadable = public.reloadable.load_full();
     let token = mint(
         &reloadable.auth,

@@ -1,5 +1,5 @@
-//! `POST {base}/sse/ticket/`: trades a JWT for a ticket, so that no long-lived token stands in a
-//! URL, where logs and histories keep it.
+//! `POST {base}/sse/ticket/`: exchanges a JWT for a ticket, which may appear in a URL. Logs and histories
+//! keep URLs, so a long-lived token should not.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ async fn issue(
     issued.map_err(|_| Refusal::AuthUnavailable)
 }
 
-/// Header or cookie only: a URL is what the ticket is to keep the token out of.
+/// Accepts header and cookie only: the purpose of a ticket is to keep the token out of URLs.
 async fn identify(
     connection: &HttpConnection,
     reloadable: &Reloadable,
