@@ -7,7 +7,7 @@ use super::client::Client;
 use super::publisher::Published;
 use super::world::World;
 
-/// Failures that are told in full.
+/// Failures that are printed in full.
 const MAX_TOLD: usize = 3;
 
 /// Everything that is wrong, in words; empty where all is well.
@@ -50,7 +50,7 @@ fn difference(world: &World, client: &Client) -> Option<String> {
     if let Some((number, times)) = times.iter().find(|(_, times)| **times > 1) {
         return Some(format!("event {number} came {times} times"));
     }
-    // Then it was told that some are gone; those that came were in order, each once.
+    // After a gap, lost events are expected; those received were in order, each once.
     if client.journal.gaps > 0 {
         return None;
     }
@@ -68,8 +68,8 @@ fn difference(world: &World, client: &Client) -> Option<String> {
     ))
 }
 
-/// Where clients saw what one publisher sent under other ids than it was told, or in another
-/// order than it was sent in.
+/// Returns the place where clients saw a publisher's events with ids other than the server returned,
+/// or in another order than sent.
 fn disorder(world: &World, published: &Published) -> Option<String> {
     for (number, id) in &published.ids {
         if let Some(seen) = world.id(*number)

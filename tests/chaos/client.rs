@@ -47,7 +47,7 @@ impl Client {
         }
     }
 
-    /// Lives until nobody can send it trouble any more.
+    /// Runs until the senders of troubles are gone.
     pub async fn live(mut self, mut troubles: UnboundedReceiver<Trouble>) -> Self {
         let mut connection = None;
         loop {
@@ -122,7 +122,7 @@ impl Client {
                     left -= piece;
                 }
             }
-            // A request that is refused leaves nobody behind whom the server has to miss.
+            // A refused request leaves no stream behind that the server has to detect as dead.
             Trouble::HalfOpen if !open.has_begun => {
                 count(&counts.missed);
                 *connection = Some(open);
@@ -143,7 +143,7 @@ impl Client {
         let reading = connection.read(self.person().read_bytes);
         match tokio::time::timeout(SILENCE, reading).await {
             Ok(read) => read?,
-            // The kernel tells nobody when `TCP_USER_TIMEOUT` ends a connection: a client whose
+            // The kernel sends nothing when `TCP_USER_TIMEOUT` ends a connection: a client whose
             // full buffer dropped the last packet waits, when it reads again, for what is gone.
             Err(_) if !connection.is_known_to(self.world.public) => {
                 count(&self.world.counts.unheard_ends);

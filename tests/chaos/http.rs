@@ -8,8 +8,8 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 /// The machine's other loopback addresses are the clients'. From the server's own, a connect to a
-/// port where nobody listens may, by chance, be given that port and meet itself, and then the
-/// server cannot have it back.
+/// port without a listener may, by chance, get that port as its source and connect to itself. Then
+/// the server could not bind it again.
 pub const CLIENT_ADDRESSES: [Ipv4Addr; 4] = [
     Ipv4Addr::new(127, 0, 0, 2),
     Ipv4Addr::new(127, 0, 0, 3),
@@ -17,7 +17,7 @@ pub const CLIENT_ADDRESSES: [Ipv4Addr; 4] = [
     Ipv4Addr::new(127, 0, 0, 5),
 ];
 
-/// An answer is waited for so long: a server that was killed says so at once.
+/// How long to wait for a response. The connection to a killed server fails at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub const API_KEY: &str = "a key for the chaos test only";

@@ -8,7 +8,7 @@
 //! | [`plan`] | what happens to whom and when, from the seed |
 //! | [`storm`] | lets it happen |
 //! | [`client`], [`stream`] | an EventSource, and what it reads |
-//! | [`publisher`], [`http`] | an application that publishes until it is told "accepted" |
+//! | [`publisher`], [`http`] | an application that publishes until the server accepts |
 //! | [`server`] | the real binary, killed and started again |
 //! | [`world`] | what the clients share and count |
 //! | [`check`] | who has what |
@@ -65,7 +65,7 @@ fn every_client_has_each_of_its_events_once_and_in_order_whatever_happens() {
     } = &aftermath;
     // What was accepted outlives a kill, and all of it is retained for as long as this takes.
     assert_eq!((*gaps, counted.gaps), (0, 0), "{summary}");
-    // Nobody is there twice: all the deaf ones were reaped.
+    // No client is connected twice: all deaf connections were reaped.
     assert_eq!(*connections, world.plan.clients.len() as u64, "{summary}");
     // It cannot pass by doing nothing.
     let counts = &world.counts;

@@ -1,5 +1,5 @@
 //! Publishes as a careful application does: every event has a name of its own, and is sent again
-//! until the server says that it has it. So each exists exactly once, whatever dies meanwhile.
+//! until the server accepts it. So each exists exactly once, whichever process dies meanwhile.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes what it is told until nobody can tell it any more.
+    /// Publishes what it receives until the senders are gone.
     pub fn run(mut self, requests: &Receiver<Range<usize>>) -> Published {
         for events in requests {
             self.publish(events);
@@ -74,7 +74,7 @@ impl Publisher {
         let number = events.start;
         let body = self.body(number).to_string();
         if !plan.events[number].persist {
-            // Nobody may have it twice; asking again might do that.
+            // No client may receive it twice, which a retry might cause.
             let _ = self.admin.request("POST", "/v1/events", &body);
             return;
         }

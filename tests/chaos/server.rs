@@ -29,7 +29,7 @@ pub struct Server {
     counted: Counted,
 }
 
-/// What the server says of itself; a process that is killed takes its figures along.
+/// The server's own metrics; those of a killed process are lost.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counted {
     pub slow: u64,
@@ -121,7 +121,7 @@ impl Server {
         value(&page, "idlewild_connections{transport=\"sse\"}")
     }
 
-    /// Leaves logs and configuration where they are, for whoever looks into a failure.
+    /// Keeps logs and configuration, to investigate a failure.
     pub fn keep_directory(&mut self) -> PathBuf {
         self.directory.disable_cleanup(true);
         self.directory.path().to_owned()

@@ -31,7 +31,7 @@ pub struct Aftermath {
     pub clients: Vec<Client>,
     pub published: Vec<Published>,
     pub kills: u32,
-    /// Times that clients were told of a gap.
+    /// How often clients received a gap.
     pub gaps: usize,
     /// Streams that the server had open in the end.
     pub connections: u64,

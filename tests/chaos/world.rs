@@ -72,7 +72,7 @@ impl Servers {
         self.gone.load(Ordering::SeqCst)
     }
 
-    /// Whether nobody has begun to kill this server.
+    /// Returns true if no kill of this server has begun.
     pub fn is_well(&self, server: u32) -> bool {
         self.doomed.load(Ordering::SeqCst) == server
     }
@@ -96,7 +96,7 @@ impl World {
         now().duration_since(self.began).as_millis()
     }
 
-    /// Notes the id of an event; false where somebody saw it with another.
+    /// Notes the id of an event; false if it was seen with another id.
     pub fn identify(&self, number: usize, id: Id) -> bool {
         *self.ids.borrow_mut()[number].get_or_insert(id) == id
     }

@@ -1,4 +1,4 @@
-//! The admin listener: who may ask, what is there, and what it says of users.
+//! The admin listener: authorization, routes, and what it shows about users.
 
 use serde_json::{Value, json};
 

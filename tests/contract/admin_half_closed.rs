@@ -146,7 +146,7 @@ fn one_that_ends_before_its_body_is_told_so() {
 fn under_the_live_stream_an_end_means_that_the_client_has_gone() {
     let both = Both::start();
     let live = with_key("GET /v1/stats/live", "");
-    // What comes before the end says nothing.
+    // Input before the end does not matter.
     let with_more = format!("{live}{}", "x".repeat(200_000));
     // The clock stands still: no event is written that could fail.
     for answer in [both.answers(&live), both.answers(&with_more)].concat() {

@@ -1,4 +1,4 @@
-//! Who a client says it is: which credential decides, tickets, and tokens that end.
+//! Credentials: their precedence, tickets, and tokens that expire.
 
 use std::time::Duration;
 

@@ -116,7 +116,7 @@ fn a_client_that_joins_in_the_middle_gets_only_what_comes_later() {
 #[test]
 fn clients_that_join_a_busy_server_miss_and_repeat_nothing_from_there_on() {
     const JOINS: usize = 40;
-    // Nobody reads before all have joined, however long that takes.
+    // No client reads before all have joined, however long that takes.
     let server = TestServer::with(|config| config.max_backlog_bytes = 64 * 1024 * 1024);
     let has_joined = AtomicBool::new(false);
     let mut streams: Vec<(usize, Stream)> = Vec::new();
@@ -247,7 +247,7 @@ fn a_topic_that_nobody_listens_to_any_more_reaches_nobody() {
     let token = server.token_with("42", None, &["news"]);
     drop(server.stream_of(&token));
     server.wait_for_metric("idlewild_connections{transport=\"sse\"}", 0.0);
-    // In the slot that became free, somebody else who did not ask.
+    // The free slot goes to another client, which did not ask for the topic.
     let mut other = server.stream("43");
     server.publish(&json!({"to": {"topic": "news"}, "data": 1}));
     server.publish(&json!({"to": {"user": "43"}, "data": 2}));

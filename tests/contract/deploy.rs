@@ -1,4 +1,4 @@
-//! What `deploy/` and docs/operations.md say about the server, held against the server.
+//! Checks `deploy/` and docs/operations.md against the server.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -102,7 +102,7 @@ fn what_is_shipped_as_configuration_is_accepted() {
     let config = accepted(&unindented.join("\n"), &[]);
     assert_eq!(config.listen[0].to_string(), "0.0.0.0:8000");
 
-    // The image's variables would beat a file that somebody mounts, so it has none.
+    // The image sets no variables, since they would override a mounted file.
     let image = read("deploy/Dockerfile");
     assert!(!image.contains("IDLEWILD_"));
     let command = image.lines().find_map(|line| line.strip_prefix("CMD "));
@@ -136,7 +136,7 @@ fn the_admin_socket_is_told_from_the_public_ones() {
 }
 
 #[test]
-fn whoever_stops_the_server_gives_it_time_to_drain() {
+fn every_supervisor_gives_the_server_time_to_drain() {
     let needed = Config::default().drain_timeout + AFTER_THE_DRAIN;
     for (file, key) in [
         ("deploy/systemd/idlewild.service", "TimeoutStopSec="),

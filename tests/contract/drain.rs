@@ -1,4 +1,4 @@
-//! Going down: at a rate, each stream with its own time to come back, nobody new.
+//! Shutdown: streams end at a rate, each with its own retry time, and no new one is admitted.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
@@ -94,7 +94,7 @@ fn streams_end_at_the_rate_each_with_its_own_delay() {
 }
 
 #[test]
-fn nobody_new_is_let_in_and_readiness_says_why() {
+fn no_new_stream_is_admitted_and_readiness_gives_the_reason() {
     let mut server = TestServer::with(|config| {
         config.max_connections_per_user = 50;
         config.drain_rate = 1;
@@ -240,7 +240,7 @@ fn end(server: &TestServer, drain: std::thread::JoinHandle<()>) {
     drain.join().unwrap();
 }
 
-/// Whether the kernel or the server says no.
+/// Returns true if the kernel or the server refuses.
 fn is_refused(server: &TestServer, get: &str) -> bool {
     let Ok(tcp) = TcpStream::connect(server.public.tcp) else {
         return true;

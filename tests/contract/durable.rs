@@ -100,7 +100,7 @@ fn a_client_goes_on_where_it_was_after_the_server_was_killed() {
     let frame = format!("id: {second}\nevent: message\ndata: second\ndata: line\n\n");
     assert_eq!(stream.next().unwrap(), frame);
     assert_eq!(stream.next().unwrap(), event(&third, "third"));
-    // A publisher whose answer was lost says it again.
+    // A publisher whose response was lost publishes again.
     assert_eq!(publish(&process, Some("s"), "second\nline"), second);
     let fourth = publish(&process, None, "fourth");
     assert_eq!(stream.next().unwrap(), event(&fourth, "fourth"));

@@ -350,7 +350,7 @@ fn a_url_that_is_away_at_start_is_waited_for() {
     assert_eq!(ticket.header("retry-after"), Some("6"));
     let refused = server.metric("idlewild_refused_total{reason=\"auth\"}");
     assert_eq!(refused, Some(2.0));
-    // What needs no key of the URL is told as ever.
+    // Tokens that need no key of the URL are answered as before.
     assert_eq!(server.get(&path("nonsense")).status, 401);
     let other_secret = "another secret of thirty-two bytes or more";
     assert_eq!(server.get(&path(&signed_with(other_secret))).status, 401);
@@ -403,7 +403,7 @@ fn tokens_that_wait_for_a_key_wait_for_one_fetch() {
         };
         let waiting: Vec<_> = (0..20).map(|user| scope.spawn(move || ask(user))).collect();
         server.wait_for_metric("idlewild_handshakes_in_flight", 20.0);
-        // A token whose key is there waits for nobody.
+        // A token whose key is known does not wait.
         assert_eq!(open(&server, OLD).status, 200);
         backend.release();
         for one in waiting {
@@ -429,7 +429,7 @@ fn a_url_that_does_not_answer_costs_a_token_two_seconds() {
     server.advance(MAX_WAIT);
     let mut answer = waiting.stream();
     assert_eq!((answer.status, answer.body().as_str()), (503, UNAVAILABLE));
-    // The fetch is given up a little later; nobody knows of the key, and nobody waits for it.
+    // The fetch fails a little later; the key stays unknown, and no request waits for it.
     server.advance(Duration::from_secs(3));
     assert_eq!(open(&server, NEW).status, 503);
 }
@@ -534,7 +534,7 @@ fn a_reload_keeps_the_keys_of_a_url_that_is_the_same() {
     eventually("the keys are there", || status_in(&process, OLD) == 200);
     backend.reply(Reply::Nothing);
     process.signal(Signal::HUP);
-    // A reload asks at once; nobody waits for that.
+    // A reload fetches at once; no request waits for that.
     backend.wait_until_asked(2);
     assert_eq!(status_in(&process, OLD), 200);
 }
@@ -586,7 +586,7 @@ fn a_certificate_of_a_private_authority_is_trusted_where_its_file_is_named() {
     let trusting = [("SSL_CERT_FILE", authority.to_str().unwrap())];
     let process = Process::serve_with(&config, &trusting);
     eventually("the keys are there", || status_in(&process, OLD) == 200);
-    // Somebody else's authority.
+    // Another authority.
     let other = fixture("tls/other-ca.pem");
     let process = Process::serve_with(&config, &[("SSL_CERT_FILE", other.to_str().unwrap())]);
     eventually("it is refused", || process.log().contains("UnknownIssuer"));

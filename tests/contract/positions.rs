@@ -166,7 +166,7 @@ fn an_empty_history_keeps_its_position_across_restarts() {
     let server = start(9_999);
     assert_eq!(server.stream("42").position, id);
     server.come_back(&server.token("42"), &id);
-    // It is kept for as long once more: nobody can tell a long rest from a wrong clock.
+    // It is kept for the same time again: a long downtime looks like a wrong clock.
     let mut missed = server.come_back(&server.token("42"), &origin);
     assert!(missed.next().unwrap().starts_with(&format!("id: {id}\n")));
     assert_eq!(server.metric(GAPS), Some(0.0));
@@ -217,7 +217,7 @@ fn a_heartbeat_names_the_newest_event_whomever_it_was_for() {
     ] {
         let id = server.publish(&json!({"to": to, "data": 1, "persist": persist}));
         probe.settle(&server);
-        // Of one that is not kept nobody comes back with the id.
+        // No client reconnects with the id of an event that is not kept.
         let position = if persist {
             id
         } else {

@@ -181,7 +181,7 @@ fn a_second_server_does_not_share_the_addresses_of_the_first() {
     }
     assert_eq!(request(public, "GET", "/healthz", &[], "").status, 200);
 
-    // The past connections of a server that has gone keep nobody out.
+    // Past connections of a server that has exited keep no client out.
     let streams: Vec<_> = (0..5)
         .map(|_| Client::connect(public).open(&format!("{NOTIFICATIONS}?token={}", token("1"))))
         .collect();

@@ -192,7 +192,7 @@ fn a_client_cannot_name_another_address_behind_the_balancer() {
 }
 
 #[test]
-fn where_the_balancer_names_nobody_the_client_cannot_name_somebody() {
+fn a_client_cannot_name_an_address_if_the_balancer_names_none() {
     for header in [
         LOCAL,
         b"PROXY UNKNOWN\r\n",

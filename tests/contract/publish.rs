@@ -1,4 +1,4 @@
-//! Publishing: what an event may say, whom it reaches, and batches of them.
+//! Publishing: valid events, their recipients, and batches.
 
 use std::time::Duration;
 

@@ -22,7 +22,7 @@ struct Refused {
     body: String,
 }
 
-/// What the contract's table says for a status and a reason.
+/// The row of the contract's table for a status and a reason.
 fn refused(status: u16, reason: &str) -> Refused {
     let when = |is_so, value: &str| bool::then(is_so, || value.to_owned());
     Refused {

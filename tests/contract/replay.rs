@@ -341,7 +341,7 @@ fn a_log_out_reaches_a_client_that_catches_up_behind_what_it_missed() {
         server.open(&format!("{NOTIFICATIONS}?token={old}")).status,
         401
     );
-    // For the other device, and for nobody who is on the way out.
+    // For the other device, and not for one that is being logged out.
     server.publish(&json!({"to": {"user": "42"}, "data": "secret"}));
     server.publish(&json!({"to": {"all": true}, "data": "for all"}));
     server.publish(&json!({"to": {"all": true}, "data": "fleeting", "persist": false}));

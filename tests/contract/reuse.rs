@@ -219,7 +219,7 @@ fn connections_without_a_place_are_closed_and_newcomers_find_one() {
             assert_eq!(stream.rest(), [""; 0]);
         }
         server.wait_for_metric(STREAMS, 0.0);
-        // Time stands still: nobody gives way.
+        // The clock stands still, so no connection gives way.
         assert_eq!(server.get("/healthz").status, 200);
         eventually("those that have no place are closed", || {
             let is_kept = |stream: &mut Stream| u32::from(!stream.socket.is_readable());

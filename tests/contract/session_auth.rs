@@ -307,7 +307,7 @@ fn clients_with_the_same_cookies_share_a_question() {
     let mut waiting: Vec<_> = (0..20).map(|_| send(&server, COOKIE)).collect();
     wait_for_handshakes(&server, 20);
     backend.wait_until_asked(1);
-    // One of them goes, and takes nobody with it.
+    // One of them leaves; the others keep waiting.
     drop(waiting.remove(0));
     wait_for_handshakes(&server, 19);
     backend.release();
@@ -365,7 +365,7 @@ fn a_storm_on_an_application_that_never_answers_is_told_so_and_leaves_no_trace()
         .map(|number| send(&server, &cookie_from(&format!("10.0.0.{number}"), number)))
         .collect();
     backend.wait_until_asked(MAX_QUESTIONS);
-    eventually("all are told", || {
+    eventually("all have their answer", || {
         server.advance(Duration::from_millis(500));
         server.metric("idlewild_refused_total{reason=\"auth\"}") == Some(40.0)
     });
@@ -377,7 +377,7 @@ fn a_storm_on_an_application_that_never_answers_is_told_so_and_leaves_no_trace()
 }
 
 #[test]
-fn what_nobody_waits_for_any_more_is_not_asked_when_its_turn_comes() {
+fn a_question_that_no_request_waits_for_any_more_is_not_asked() {
     let backend = Backend::start(signs_in("42"));
     let server = TestServer::with(|config| {
         config.auth.session_auth_url = Some(backend.url().parse().unwrap());
@@ -532,7 +532,7 @@ fn a_client_that_was_logged_out_is_asked_about_anew() {
     assert_eq!(answer.status / 100, 2, "{}", answer.body);
     assert!(logged_out.next().unwrap().contains("FORCE_LOGOUT"));
     assert_eq!(logged_out.next(), None);
-    // Kept, but from before the log-out: what the application says now is what counts.
+    // Cached, but before the log-out: only the application's current answer counts.
     server.advance(Duration::from_millis(1));
     assert_eq!(ask(&server, COOKIE).status, 200);
     assert_eq!(backend.asked(), 2);

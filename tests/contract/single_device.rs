@@ -1,4 +1,4 @@
-//! One current session a user: who is told to go, and who may not come back.
+//! One current session per user: which devices are logged out, and which cannot reconnect.
 
 use std::time::Duration;
 
@@ -112,7 +112,7 @@ fn other_sessions_and_older_nameless_tokens_do_not_come_back() {
         status(&server, &server.token_with("42", Some("newer"), &[])),
         200
     );
-    // Nobody else is concerned.
+    // Other users are not affected.
     assert_eq!(
         status(&server, &server.token_with("43", Some("old"), &[])),
         200
@@ -149,7 +149,7 @@ fn a_log_out_ends_all_connections_and_all_tokens_issued_until_then() {
 }
 
 #[test]
-fn a_log_out_of_somebody_who_is_not_there_still_ends_their_tokens() {
+fn a_log_out_of_a_user_who_is_not_connected_still_ends_their_tokens() {
     let server = TestServer::start();
     let token = server.token("42");
     assert_eq!(server.admin("POST", "/v1/users/42/logout", "").status, 200);
@@ -263,7 +263,7 @@ fn naming_the_current_session_again_logs_nobody_out() {
     }
     for token in [&before, &nameless] {
         assert_eq!(status(&server, token), 200);
-        // Nor is one that comes back told to go.
+        // A client that reconnects is not logged out either.
         let path = format!("{NOTIFICATIONS}?token={token}&last_event_id={first}");
         let mut stream = server.open(&path);
         assert!(std::iter::from_fn(|| stream.next()).any(|frame| frame.contains("data: on\n")));

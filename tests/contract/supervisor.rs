@@ -1,4 +1,4 @@
-//! Under a supervisor such as systemd: passed sockets, and what it is told.
+//! Under a supervisor such as systemd: passed sockets, and notifications to it.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -50,7 +50,7 @@ fn start(names: &str, public: OwnedFd, admin: &TcpListener, config: &str) -> Pro
     Process::start(activated(names, public, copy(admin), &file), directory)
 }
 
-/// What a server with these sockets says when it refuses to start.
+/// The error of a server that refuses to start with these sockets.
 fn refusal(public: OwnedFd, admin: &TcpListener, config: &str) -> String {
     refusal_as("public:admin", public, admin, config)
 }
@@ -114,7 +114,7 @@ fn passed_sockets_take_the_place_of_the_configured_and_outlive_the_server() {
     first.signal(Signal::TERM);
     assert_eq!(first.wait().code(), Some(0));
 
-    // Nobody listens now, and nobody is refused.
+    // No server accepts now, and no client is refused.
     let mut waiting = TcpStream::connect(public_address).unwrap();
     waiting.set_read_timeout(Some(PATIENCE)).unwrap();
     waiting

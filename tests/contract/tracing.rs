@@ -1,4 +1,4 @@
-//! Spans to a collector: whose, what they say, what they never say, and a collector that is away.
+//! Spans to a collector: their parents, what they contain and must not contain, and a collector that is down.
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -298,7 +298,7 @@ fn a_durable_history_says_when_it_was_written_and_flushed() {
     assert_eq!(hex(&committed.trace_id), TRACE_ID);
     assert_eq!(committed.parent_span_id, collector.span("publish").span_id);
     assert_eq!(attribute(&committed, "idlewild.events").unwrap(), "1");
-    // For whoever wrote: nobody's child.
+    // A flush serves several publishers, so it has no parent.
     assert!(collector.span("flush").parent_span_id.is_empty());
 }
 
@@ -342,7 +342,7 @@ fn spans_arrive_where_every_shard_has_its_own_descriptors() {
 
 #[test]
 fn a_collector_that_is_away_costs_its_spans_and_one_line() {
-    // Bound, so that nobody else gets the port, and not listening.
+    // Bound so that no other process gets the port, but not listening.
     let away = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let anywhere: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
     away.bind(&anywhere.into()).unwrap();

@@ -11,17 +11,17 @@ const MAX_FAULTS: usize = 5;
 pub struct Journal {
     client: usize,
     world: Rc<World>,
-    /// The last id that came whole: an event's, or a heartbeat's, which says where the client is.
+    /// The last id that was received completely: an event's, or a heartbeat's, which gives the position.
     pub last: Option<Id>,
-    /// What came with an id, in the order it came; since the last gap, where there was one.
+    /// Events with an id, in the order received, since the last gap if there was one.
     pub seen: Vec<(Id, usize)>,
-    /// Numbers of what came without.
+    /// Numbers of the events without an id.
     pub fleeting: Vec<usize>,
-    /// Times it was told that something is gone for good.
+    /// How often the server reported that events are lost.
     pub gaps: usize,
-    /// What no server may do, as far as the client itself can tell.
+    /// The server's faults that the client itself can detect.
     pub faults: Vec<String>,
-    /// For whoever looks into a failure.
+    /// A log to investigate a failure.
     pub story: String,
 }
 
@@ -42,13 +42,13 @@ impl Journal {
     pub fn gap(&mut self, id: &str, data: &str) {
         self.gaps += 1;
         self.note(&format!("gap, goes on after {id}: {data}"));
-        // All that is retained comes now, what it has of that as well.
+        // All retained events follow, including those that the client has.
         self.last = None;
         self.seen.clear();
         self.position(Some(id));
     }
 
-    /// It was told where it is; without an id it stays where it was.
+    /// Notes a position from the server; without an id, the client keeps the last one.
     pub fn position(&mut self, id: Option<&str>) {
         let Some(text) = id else { return };
         let id = parse_id(text);

@@ -1,5 +1,5 @@
-//! One address holds all places, each time in another way of letting the server wait: whoever comes
-//! from elsewhere gets in, and whoever was there before stays.
+//! One address holds all places, each time with another way of making the server wait. Clients from
+//! other addresses are still admitted, and earlier ones stay.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -63,7 +63,7 @@ fn crowd_out(server: &TestServer, hold: impl Fn(&mut Client)) -> (Vec<Client>, V
     (crowd, newcomers)
 }
 
-/// Somebody who was there first, and has sent half a request.
+/// An earlier client that has sent half a request.
 fn bystander(server: &TestServer) -> Client {
     let mut bystander = connect_from(server, BYSTANDER);
     bystander.send("GET /healthz HTTP/1.1\r\n");
@@ -77,7 +77,7 @@ fn complete(mut bystander: Client) {
     assert_eq!(bystander.stream().status, 200);
 }
 
-/// Whoever comes gets an answer, and keeps their connection.
+/// Each new client gets a response, and keeps its connection.
 fn newcomers(connect: impl Fn(u8) -> Client) -> Vec<Stream> {
     let answered = |number| {
         let mut client = connect(number);
@@ -90,19 +90,19 @@ fn newcomers(connect: impl Fn(u8) -> Client) -> Vec<Stream> {
 }
 
 #[test]
-fn who_sends_nothing_keeps_nobody_out() {
+fn clients_that_send_nothing_keep_nobody_out() {
     crowd_out(&server(|_| {}), |_| {});
 }
 
 #[test]
-fn who_sends_half_a_head_keeps_nobody_out() {
+fn clients_that_send_half_a_head_keep_nobody_out() {
     crowd_out(&server(|_| {}), |client| {
         client.send("GET /healthz HTTP/1.1\r\nHo");
     });
 }
 
 #[test]
-fn who_sends_no_body_keeps_nobody_out() {
+fn clients_that_send_no_body_keep_nobody_out() {
     crowd_out(&server(|_| {}), |client| {
         client.send(format!(
             "POST {BASE}/login/ HTTP/1.1\r\nHost: test\r\nContent-Length: 50\r\n\r\n{{"
@@ -111,7 +111,7 @@ fn who_sends_no_body_keeps_nobody_out() {
 }
 
 #[test]
-fn who_asks_for_a_stream_with_a_body_that_does_not_end_keeps_nobody_out() {
+fn clients_that_request_a_stream_with_a_body_that_does_not_end_keep_nobody_out() {
     crowd_out(&server(|_| {}), |client| {
         client.send(format!(
             "GET {NOTIFICATIONS} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -120,7 +120,7 @@ fn who_asks_for_a_stream_with_a_body_that_does_not_end_keeps_nobody_out() {
 }
 
 #[test]
-fn who_does_not_read_their_answers_keeps_nobody_out() {
+fn clients_that_do_not_read_their_answers_keep_nobody_out() {
     let server = server(|_| {});
     // Far more answers than the sockets hold. What is left of the requests is less than the server
     // reads behind its last answer, which all but the first get.
@@ -151,7 +151,7 @@ fn send_half_a_record(client: &mut Client) {
 }
 
 #[test]
-fn who_sends_half_a_record_behind_a_request_keeps_nobody_out() {
+fn clients_that_send_half_a_record_after_a_request_keep_nobody_out() {
     let server = TestServer::with_tls(|config| {
         config.shards = 1;
         config.max_handshakes = PLACES;
@@ -215,12 +215,12 @@ fn send_no_body(client: &mut Client) {
 }
 
 #[test]
-fn a_body_that_does_not_come_protects_nobody_wherever_they_are() {
+fn a_missing_body_protects_no_client_at_any_address() {
     crowd_out_from_everywhere(&server(|_| {}), send_no_body);
 }
 
 #[test]
-fn a_stream_request_whose_body_does_not_end_protects_nobody_wherever_they_are() {
+fn a_stream_request_whose_body_does_not_end_protects_no_client_at_any_address() {
     crowd_out_from_everywhere(&server(|_| {}), |client| {
         client.send(format!(
             "GET {NOTIFICATIONS} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -229,7 +229,7 @@ fn a_stream_request_whose_body_does_not_end_protects_nobody_wherever_they_are() 
 }
 
 #[test]
-fn half_a_record_protects_nobody_wherever_they_are() {
+fn half_a_record_protects_no_client_at_any_address() {
     let server = TestServer::with_tls(|config| {
         config.shards = 1;
         config.max_handshakes = PLACES;

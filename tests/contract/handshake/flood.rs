@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 use super::{IN_FLIGHT, STREAMS, get, stream_path};
 use crate::support::{Address, Client, Stream, TestServer, eventually};
 
-/// What `max_handshakes` is where nobody sets it.
+/// The default of `max_handshakes`.
 const MOST: f64 = 1_024.0;
 const STEP: Duration = Duration::from_millis(250);
 /// Longer than `handshake_timeout`.
@@ -30,7 +30,7 @@ fn is_open(socket: &mut TcpStream) -> bool {
     matches!(socket.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
 }
 
-/// Asks until it is answered; says how often it was not. A request over TCP comes with its
+/// Sends a request until it is answered; returns how often it was not. A request over TCP comes with its
 /// connection, but a TLS handshake takes turns, between which the tests' clock may pass its limit.
 fn insist(address: Address, request: &str) -> (Stream, u32) {
     let mut refused = 0;

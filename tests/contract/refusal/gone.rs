@@ -156,7 +156,7 @@ fn a_head_at_the_limit_says_what_a_stream_would_get_and_nobody_gives_way() {
     let mut streams: Vec<Stream> = (0..2).map(|_| server.stream("42")).collect();
     assert_eq!(status_of_head(&server, &path), 429);
     assert_eq!(server.metric(HEARTBEATS), Some(2.0));
-    // Asked a moment ago, all were there: nobody is asked again.
+    // All answered a moment ago, so none is asked again.
     assert_eq!(status_of_head(&server, &path), 429);
     assert_eq!(server.open(&path).status, 429);
     assert_eq!(server.metric(HEARTBEATS), Some(2.0));
@@ -244,7 +244,7 @@ fn a_newcomer_that_gives_up_waiting_leaves_nothing() {
     drop(newcomer);
     server.wait_for_metric(IN_FLIGHT, 0.0);
     server.wait_for_metric(STREAMS, 1.0);
-    // And it keeps nobody from being asked.
+    // It does not keep the others from being asked.
     server.advance(Duration::from_secs(10));
     let waiting = std::thread::spawn({
         let client = server.connect();

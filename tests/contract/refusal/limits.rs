@@ -53,7 +53,7 @@ fn with_eviction_the_oldest_stream_of_the_user_gives_way() {
 }
 
 #[test]
-fn a_full_server_refuses_whoever_comes() {
+fn a_full_server_refuses_every_new_stream() {
     let server = TestServer::with(|config| config.max_connections = 3);
     let mut streams: Vec<_> = ["1", "2"].map(|user| server.stream(user)).into();
     streams.push(server.open(&format!("{BASE}/sse/test/")));
@@ -93,7 +93,7 @@ fn one_test_stream_too_many_is_refused_and_streams_are_not() {
         Refused::from(server.open(&path)),
         refused(503, "Server full")
     );
-    // Nobody had to sign in for that: it is no reason to wake an operator.
+    // This needs no credential, so it must not alert an operator.
     assert_refusals(&server, "full", 0.0);
     assert_refusals(&server, "test", 1.0);
     assert_eq!(server.stream("42").status, 200);

@@ -1,5 +1,5 @@
-//! What the server asks about tokens and sessions: it answers as it was last told to, and keeps
-//! what it is asked.
+//! The backend that the server asks about tokens and sessions. It answers as the test last set, and
+//! records the requests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Clients: a socket that says what it is told, and a reader of streams.
+//! Clients: a socket that sends what a test gives it, and a reader of streams.
 
 mod arrived;
 mod socket;
@@ -292,7 +292,7 @@ pub fn request(
     }
 }
 
-/// Whether reading ended at an end that nobody announced: a reset, or TLS without a `close_notify`.
+/// Returns true if reading ended without notice: a reset, or TLS without a `close_notify`.
 fn is_cut_off(error: &std::io::Error) -> bool {
     use ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)

@@ -242,7 +242,7 @@ impl Drop for TestServer {
     }
 }
 
-/// Text that says where a piece of it is missing or doubled.
+/// Text that shows where a piece of it is missing or doubled.
 pub fn numbered_text(bytes: usize) -> String {
     let numbers: Vec<String> = (0..bytes / 8).map(|n| format!("{n:>7}")).collect();
     numbers.join(" ")

@@ -196,13 +196,13 @@ impl Drop for Process {
     }
 }
 
-/// The binary, without variables of whoever runs the tests.
+/// The binary, without the environment of the person who runs the tests.
 pub fn command() -> Command {
     clean(Command::new(env!("CARGO_BIN_EXE_idlewild")))
 }
 
-/// The same with a limit on its files' size, set by this shell code, which it is told of by an error
-/// and not by a signal.
+/// The binary with a limit on the size of its files, which this shell code sets. Writes beyond the limit
+/// return an error instead of raising a signal.
 pub fn limited(limit: &str) -> Command {
     let mut command = Command::new("sh");
     let code = format!("trap '' XFSZ; {limit} exec \"$0\" \"$@\"");

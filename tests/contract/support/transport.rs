@@ -1,6 +1,6 @@
-//! Over what the clients of these tests come: plain TCP, or TLS where `IDLEWILD_CONTRACT=tls` says
-//! so. The tests are the same, word for word, and so is what they expect. Plain stay unix sockets, and
-//! sockets that a supervisor passes (supervisor.rs says why).
+//! The transport of these tests' clients: plain TCP, or TLS with `IDLEWILD_CONTRACT=tls`. The tests and
+//! their expectations are the same. Unix sockets and sockets that a supervisor passes stay plain
+//! (supervisor.rs explains why).
 
 use std::fmt;
 use std::net::SocketAddr;

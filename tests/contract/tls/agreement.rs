@@ -17,7 +17,7 @@ fn connect(server: &TestServer) -> TcpStream {
     socket
 }
 
-/// The first `bytes` of what a client says first.
+/// Sends the first `bytes` of a client's hello.
 fn begin(server: &TestServer, bytes: usize) -> TcpStream {
     let client = Arc::new(transport::certificate().client());
     let name = "localhost".try_into().unwrap();
@@ -30,12 +30,12 @@ fn begin(server: &TestServer, bytes: usize) -> TcpStream {
     socket
 }
 
-/// Whether the server ends the connection and has said nothing.
+/// Returns true if the server ends the connection without sending anything.
 fn is_ended(socket: &mut TcpStream) -> bool {
     matches!(socket.read(&mut [0]), Ok(0))
 }
 
-/// The only refusal that the operator is told of.
+/// Asserts that this is the only refusal in the operator's list.
 #[track_caller]
 fn assert_refusal(server: &TestServer, text: &str) {
     server.wait_for_metric(REFUSED, 1.0);
@@ -127,7 +127,7 @@ fn plain_http_is_answered_with_an_alert_and_no_http() {
         (21, 7, 2),
         "{answer:?}"
     );
-    // The client takes its time, and is told of once all the same.
+    // The client takes its time, but is still listed only once.
     assert_refusal(&server, "No TLS");
     server.advance(server.config.handshake_timeout);
     server.wait_for_metric(IN_FLIGHT, 0.0);
@@ -144,7 +144,7 @@ fn garbage_is_a_refusal_and_an_end() {
         .collect();
     let garbage: [&[u8]; 5] = [
         b"\0\0\0\0\0\0\0\0",
-        // Data where the first thing to say is hello.
+        // Data instead of a hello.
         b"\x17\x03\x03\x00\x02hi",
         // A record longer than any.
         b"\x16\x03\x01\xff\xff",

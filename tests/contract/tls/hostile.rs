@@ -195,7 +195,7 @@ fn messages_that_no_client_may_send_end_the_stream() {
     }
 }
 
-/// A client that seals whatever it is told to.
+/// A client that seals any content.
 struct Sealer {
     tcp: TcpStream,
     key: LessSafeKey,

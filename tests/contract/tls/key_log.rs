@@ -1,4 +1,4 @@
-//! Keys are written down for nobody but whoever asks for it on a development server.
+//! Keys are logged only on a development server, and only on request.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Certificates with which a server does not start, and what it says.
+//! Certificates with which a server does not start, and its errors.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use rcgen::date_time_ymd;
 use crate::support::certificate::Certificate;
 use crate::support::process::{config, idlewild};
 
-/// What `serve` and `check` both say of files `cert.pem` and `cert.key.pem`, behind good ones.
+/// The error of both `serve` and `check` for files `cert.pem` and `cert.key.pem`, behind good ones.
 fn refusal(directory: &Path) -> String {
     let good = Certificate::of(&["good.test"]).write(directory, "good");
     let entry = |cert: &Path, key: &Path| {

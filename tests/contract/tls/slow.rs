@@ -51,7 +51,7 @@ fn nothing_that_waits_is_ever_sent_in_plain() {
     server.publish(&json!({"to": {"user": "42"}, "data": data}));
     server.wait_for_metric(BACKLOGGED, 1.0);
     server.admin("POST", "/v1/users/42/logout", "");
-    // The wire itself, to its end, and then what it says.
+    // Reads the raw bytes to the end, and then decrypts them.
     let mut wire = Vec::new();
     slow.socket.tcp().read_to_end(&mut wire).unwrap();
     let mut text = Vec::new();

@@ -28,7 +28,7 @@ impl Stream {
         frames
     }
 
-    /// The same, and the connection ends with it; TLS has to say so, too.
+    /// The same, but the connection ends as well; with TLS, by a `close_notify`.
     pub fn last(&mut self) -> Vec<String> {
         let frames = self.rest();
         assert!(!self.receive(), "the connection stays");

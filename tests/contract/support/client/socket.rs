@@ -88,7 +88,7 @@ impl Socket {
         self.tls.as_ref().expect("TLS").connection.lock()
     }
 
-    /// Sends what the session has to say.
+    /// Sends the session's pending records.
     pub fn send_pending(&mut self) -> io::Result<()> {
         let tls = self.tls.as_ref().expect("TLS");
         tls.send(&self.tcp, |_| Ok(()))
@@ -106,7 +106,7 @@ impl Socket {
         records
     }
 
-    /// Whether reading gives something now, be it the end.
+    /// Returns true if a read would return now, with data or the end.
     pub fn is_readable(&mut self) -> bool {
         self.set_nonblocking(true);
         let is_readable = match &self.tls {
@@ -117,13 +117,13 @@ impl Socket {
         is_readable
     }
 
-    /// Makes the handshake first, which knows no waiting.
+    /// Completes the handshake first, which needs a blocking socket.
     pub fn set_nonblocking(&mut self, nonblocking: bool) {
         self.handshake().unwrap();
         self.tcp.set_nonblocking(nonblocking).unwrap();
     }
 
-    /// Sends nothing more: with TLS, says so in both languages.
+    /// Closes the sending side; with TLS, both in TLS and in TCP.
     pub fn shutdown_write(&mut self) -> io::Result<()> {
         self.handshake()?;
         if let Some(tls) = &self.tls {
