@@ -60,7 +60,7 @@ pub mod metrics;
 // For tests/ and benches/: Socket, SocketOptions, bind
 pub mod net;
 
-// For benches/: Extras, Live, Public
+// For benches/: Extras, Public, Reloadable
 pub mod public;
 
 // For tests/: Dev, PassedSockets, Server

@@ -56,7 +56,7 @@ fn the_log_is_as_large_as_it_says() {
     );
 }
 
-/// What a full log says of its size, and what it holds.
+/// The size that a full log reports, and the size that it holds.
 fn log_bytes() -> (usize, usize) {
     let mut random = fastrand::Rng::with_seed(3);
     let user = |random: &mut fastrand::Rng| {

@@ -545,9 +545,7 @@ const UNSETTLED: &[&str] = &[
     "Limits",
     "Past",
     "Place",
-    "Refusal",
     "State",
-    "Verdict",
 ];
 
 /// Sections of the configuration are exempt: each has the name of its table in `idlewild.toml`, which users know

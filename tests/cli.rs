@@ -29,7 +29,7 @@ fn idlewild(args: &[&str], env: Variables<'_>, input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// The one line that a failing command says, and its exit code.
+/// The one line that a failing command prints, and its exit code.
 fn failure(args: &[&str], env: Variables<'_>) -> (Option<i32>, String) {
     let output = idlewild(args, env, "");
     let line = String::from_utf8(output.stderr).unwrap();

@@ -1,4 +1,4 @@
-//! Whether what the pages in `docs/` say about the source is still true: files and headings that they link to exist,
+//! Checks what the pages in `docs/` say about the source: files and headings that they link to exist,
 //! and a name that follows a link to a source file is declared there.
 //!
 //! Such a name is in backticks, with nothing but `|`, commas, colons and "and" between it and the link:

@@ -1,4 +1,4 @@
-//! Where a client is: the socket's peer, or what a trusted proxy says.
+//! A client's address: the socket's peer, or the address that a trusted proxy passes on.
 
 use std::net::IpAddr;
 
@@ -6,10 +6,10 @@ use hyper::HeaderMap;
 
 use crate::config::TrustedProxy;
 
-/// The client's address where a trusted proxy tells another than the socket's peer.
+/// The client's address, if a trusted proxy passes on one that is not the socket's peer.
 ///
-/// `X-Forwarded-For` is read from its end: each proxy appends whom it saw, so the last address
-/// that is no trusted proxy is the client; what stands before it, the client may have written.
+/// `X-Forwarded-For` is read from its end, since each proxy appends the peer that it saw. The last
+/// address that is not a trusted proxy is the client; the client may have written those before it.
 pub(super) fn forwarded_for(
     headers: &HeaderMap,
     peer: Option<IpAddr>,
@@ -27,7 +27,7 @@ pub(super) fn forwarded_for(
         .collect();
     let mut client = None;
     for hop in chain.iter().rev() {
-        // What is no address ends the part of the chain that can be believed.
+        // The chain cannot be trusted beyond something that is not an address.
         let Some(address) = parse(hop) else { break };
         client = Some(address);
         if !is_trusted(Some(address)) {
@@ -39,7 +39,7 @@ pub(super) fn forwarded_for(
         .filter(|client| Some(*client) != peer)
 }
 
-/// An address, perhaps with a port or in brackets, as proxies write it.
+/// Parses an address as proxies write it, with or without a port or brackets.
 fn parse(hop: &str) -> Option<IpAddr> {
     let hop = hop.trim();
     let address = hop

@@ -1,4 +1,4 @@
-//! Answers that are not streams.
+//! Responses that are not streams.
 
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -39,15 +39,15 @@ fn with_type(
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    // Tokens, tickets and refusals are of this moment.
+    // Tokens, tickets and refusals are only valid now.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
 
-/// Ends the connection with the answer.
+/// Closes the connection after the response.
 pub(super) fn close_after(version: Version, response: &mut Response<Full<Bytes>>) {
     if version == Version::HTTP_10 {
-        // Otherwise hyper adds `keep-alive` where the client asked for it.
+        // Otherwise hyper adds `keep-alive` if the client asked for it.
         *response.version_mut() = version;
     }
     let close = HeaderValue::from_static("close");

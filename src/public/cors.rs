@@ -1,4 +1,4 @@
-//! Which pages of other origins may read (Fetch standard, "CORS protocol").
+//! Access for pages of other origins (Fetch standard, "CORS protocol").
 
 use hyper::HeaderMap;
 use hyper::header::{
@@ -9,14 +9,14 @@ use hyper::header::{
 
 use crate::config::{self, AllowedOrigin};
 
-/// What a page may send: the guide's two, what EventSource and its replacements use, what Django's
-/// pages add, and what tracing and error reporting put on every request. One that is missing here
-/// would keep the whole request from being sent.
+/// Request headers that a page may send: the guide's two, those of EventSource and its replacements,
+/// those of Django's pages, and those that tracing and error reporting add to every request. A browser
+/// does not send a request with a header that is not listed.
 const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Cache-Control, Last-Event-ID, \
     X-Requested-With, X-CSRFToken, traceparent, tracestate, baggage, sentry-trace";
-/// What a page may read of a refusal beside its status.
+/// Response headers of a refusal that a page may read.
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("Retry-After, WWW-Authenticate");
-/// How long a browser may remember a preflight: an hour, so that a changed configuration shows.
+/// How long a browser may cache a preflight: one hour, so that a changed configuration takes effect.
 const MAX_AGE_S: HeaderValue = HeaderValue::from_static("3600");
 
 /// The rule, parsed from `[cors]`.
@@ -33,17 +33,17 @@ impl Cors {
         let more = config.headers.iter().map(|name| &**name);
         let headers: Vec<&str> = std::iter::once(ALLOWED_HEADERS).chain(more).collect();
         Self {
-            // With cookies a wildcard would be everybody's permission to read a visitor's events.
+            // With cookies, a wildcard would let every site read a visitor's events.
             any_origin: !config.credentials && config.origins.contains(&AllowedOrigin::Any),
             origins: config.origins.iter().filter_map(exact).collect(),
             credentials: config.credentials,
-            // The names of headers are ASCII.
+            // Header names are ASCII.
             headers: HeaderValue::from_str(&headers.join(", "))
                 .unwrap_or(HeaderValue::from_static(ALLOWED_HEADERS)),
         }
     }
 
-    /// The header fields for a request; none of permission for an origin that has none.
+    /// The header fields of a response; an origin that is not allowed gets no permission.
     pub(super) fn fields(
         &self,
         request: &HeaderMap,
@@ -76,7 +76,7 @@ impl Cors {
         fields
     }
 
-    /// The same for a preflight.
+    /// The header fields of a preflight's response.
     pub(super) fn preflight_fields(
         &self,
         request: &HeaderMap,
@@ -88,8 +88,8 @@ impl Cors {
     }
 }
 
-/// Lets a page that may read a refusal read what its status goes with: when to come back, and how
-/// to sign in. A stream has neither.
+/// Lets a page that may read a refusal also read when to retry, and how to authenticate. A stream
+/// has neither header.
 pub(super) fn expose_reasons(fields: &mut Vec<(HeaderName, HeaderValue)>) {
     if fields
         .iter()

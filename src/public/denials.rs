@@ -1,6 +1,5 @@
-//! Says in the log why clients get 401. The client itself gets no reason, so whoever runs the
-//! server has to find the reason here: one line per reason every 10 s, since anybody can
-//! cause them. Nothing of a credential is written.
+//! Logs why clients get 401. The client itself gets no reason, so the operator finds it here. Since
+//! anyone can cause these lines, there is one per reason every 10 s. Credentials are never logged.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,7 +10,7 @@ use parking_lot::Mutex;
 use crate::clock::Clock;
 use crate::quiet::Quiet;
 
-/// Between two lines about the same reason.
+/// The interval between two lines with the same reason.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// The rate-limited log lines about 401. Reasons are few and fixed, so the map is bounded.

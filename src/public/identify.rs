@@ -1,6 +1,6 @@
-//! Who asks: the first credential that is present decides. Most are judged on the spot. What takes
-//! long (the signature of a public key), or is known to others (a key set's URL, the application),
-//! is waited for.
+//! Identifies a client by the first credential that is present. Most are checked at once. A check
+//! that takes long (a public-key signature), or needs an answer from elsewhere (a key set's URL, the
+//! application), is waited for.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -10,9 +10,9 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::{Method, Request};
 
-use super::connection::Connection;
-use super::live::Live;
+use super::connection::HttpConnection;
 use super::refusal::Refusal;
+use super::reloadable::Reloadable;
 use crate::auth::Identity;
 use crate::auth::credentials::{self, Credential};
 use crate::auth::fair_queue::Busy;
@@ -21,26 +21,26 @@ use crate::auth::session::NoSession;
 use crate::hub::engine::{EngineError, Promise};
 use crate::net::Network;
 
-/// Who asks, or why nobody is let in.
+/// The client's identity, or why the request is refused.
 pub(super) type Identified = Result<Identity, Refusal>;
 
-/// When that is known. Boxed, and no `async fn`: every request would carry the room of the few
-/// that wait.
-pub(super) enum Verdict<'a> {
+/// An identity that is known now or later. An `async fn` would reserve in every request the space
+/// that only the few that wait need; so those are boxed. Not a [`Promise`]: these futures are not `Send`.
+pub(super) enum Identification<'a> {
     Now(Identified),
     Later(Pin<Box<dyn Future<Output = Identified> + 'a>>),
 }
 
-/// Who asks for a stream.
+/// Identifies the client of a request for a stream.
 pub(super) fn identify<'a>(
-    connection: &'a Connection,
-    live: &'a Live,
+    connection: &'a HttpConnection,
+    reloadable: &'a Reloadable,
     request: &'a Request<Incoming>,
-) -> Verdict<'a> {
+) -> Identification<'a> {
     let headers = request.headers();
     let query = request.uri().query();
-    let Some(credential) = credentials::find(headers, query, &live.auth.jwt_cookie) else {
-        return by_session(connection, live, request);
+    let Some(credential) = credentials::find(headers, query, &reloadable.auth.jwt_cookie) else {
+        return by_session(connection, reloadable, request);
     };
     let asker = Asker {
         connection,
@@ -50,40 +50,40 @@ pub(super) fn identify<'a>(
     match credential {
         Credential::Ticket(ticket) => {
             let register = connection.public.hub.register();
-            // Who asks for a head wants to use the ticket later.
+            // A HEAD request must not use the ticket up: the client opens the stream with it later.
             let holder = if request.method() == Method::HEAD {
                 register.look_at_ticket(&ticket)
             } else {
                 register.redeem_ticket(&ticket)
             };
             match holder {
-                Promise::Now(holder) => Verdict::Now(live.holder(holder, asker)),
-                Promise::Later(holder) => {
-                    Verdict::Later(Box::pin(async move { live.holder(holder.await, asker) }))
-                }
+                Promise::Now(holder) => Identification::Now(reloadable.holder(holder, asker)),
+                Promise::Later(holder) => Identification::Later(Box::pin(async move {
+                    reloadable.holder(holder.await, asker)
+                })),
             }
         }
         Credential::Bearer(token) | Credential::QueryToken(token) | Credential::Cookie(token) => {
-            live.verify(token, asker)
+            reloadable.verify(token, asker)
         }
     }
 }
 
 fn by_session<'a>(
-    connection: &'a Connection,
-    live: &'a Live,
+    connection: &'a HttpConnection,
+    reloadable: &'a Reloadable,
     request: &'a Request<Incoming>,
-) -> Verdict<'a> {
+) -> Identification<'a> {
     let headers = request.headers();
     let asker = |credential| Asker {
         connection,
         credential,
         address: connection.address(headers),
     };
-    let Some(sessions) = &live.sessions else {
-        return Verdict::Now(Err(asker("none").denied("no_credential")));
+    let Some(sessions) = &reloadable.sessions else {
+        return Identification::Now(Err(asker("none").denied("no_credential")));
     };
-    Verdict::Later(Box::pin(async move {
+    Identification::Later(Box::pin(async move {
         let public = &connection.public;
         let asker = asker("session");
         let is_allowed = |identity: &Identity| public.hub.allows(identity);
@@ -111,20 +111,24 @@ fn by_session<'a>(
     }))
 }
 
-/// Whoever sends a credential.
+/// The sender of a credential.
 #[derive(Clone, Copy)]
 pub(super) struct Asker<'a> {
-    pub(super) connection: &'a Connection,
-    /// Where the credential stood.
+    pub(super) connection: &'a HttpConnection,
+    /// Where in the request the credential was found.
     pub(super) credential: &'static str,
     pub(super) address: Option<IpAddr>,
 }
 
 impl<'a> Asker<'a> {
-    /// Whoever sends this request for a stream.
-    pub(super) fn of(connection: &'a Connection, live: &Live, request: &Request<Incoming>) -> Self {
+    /// The sender of this request for a stream.
+    pub(super) fn of(
+        connection: &'a HttpConnection,
+        reloadable: &Reloadable,
+        request: &Request<Incoming>,
+    ) -> Self {
         let (headers, query) = (request.headers(), request.uri().query());
-        let found = credentials::find(headers, query, &live.auth.jwt_cookie);
+        let found = credentials::find(headers, query, &reloadable.auth.jwt_cookie);
         Self {
             connection,
             credential: found.map_or("session", |credential| credential.label()),
@@ -143,8 +147,8 @@ impl<'a> Asker<'a> {
     }
 }
 
-impl Live {
-    /// Whom a ticket stands for, unless its token has ended in the meantime.
+impl Reloadable {
+    /// The identity that a ticket stands for, unless its token has expired in the meantime.
     fn holder(
         &self,
         holder: Result<Option<Identity>, EngineError>,
@@ -162,31 +166,35 @@ impl Live {
     }
 
     /// Checks a token.
-    pub(super) fn verify<'a>(&'a self, token: Cow<'a, str>, asker: Asker<'a>) -> Verdict<'a> {
+    pub(super) fn verify<'a>(
+        &'a self,
+        token: Cow<'a, str>,
+        asker: Asker<'a>,
+    ) -> Identification<'a> {
         let begun = self.verifier.begin(&token);
         if begun.as_ref().is_ok_and(SignatureCheck::is_slow) {
-            return Verdict::Later(Box::pin(self.verify_slowly(begun, token, asker)));
+            return Identification::Later(Box::pin(self.verify_slowly(begun, token, asker)));
         }
         let hub = &asker.connection.public.hub;
         let verdict = begun
             .and_then(|check| check.run(&*token))
             .and_then(|signed| self.verifier.identity(&signed, hub.unix_ms()));
         match verdict {
-            Ok(identity) => Verdict::Now(Ok(identity)),
+            Ok(identity) => Identification::Now(Ok(identity)),
             Err(reason) if self.may_get_a_key(reason) => {
-                Verdict::Later(Box::pin(self.verify_slowly(Err(reason), token, asker)))
+                Identification::Later(Box::pin(self.verify_slowly(Err(reason), token, asker)))
             }
-            Err(reason) => Verdict::Now(Err(asker.denied(reason.label()))),
+            Err(reason) => Identification::Now(Err(asker.denied(reason.label()))),
         }
     }
 
-    /// Whether its key may be one of a set that is to be fetched.
+    /// Returns true if the token's key may be in a key set that has yet to be fetched.
     fn may_get_a_key(&self, reason: Rejected) -> bool {
         matches!(reason, Rejected::UnknownKid | Rejected::KeysAway)
             && self.verifier.remote_keys().is_some()
     }
 
-    /// Checks a token on another thread, and once more when its key has had the time to come.
+    /// Checks a token on another thread, and once more after its key has been fetched.
     async fn verify_slowly(
         &self,
         begun: Result<SignatureCheck, Rejected>,
@@ -208,7 +216,7 @@ impl Live {
         self.finish(begun, &token, asker)
             .await?
             .map_err(|reason| match reason {
-                // Nobody can tell what key that is: not the client's fault, as far as is known.
+                // The key set is not available, so the token may be valid: not the client's fault.
                 Rejected::KeysAway => Refusal::AuthUnavailable,
                 Rejected::UnknownKid if !are_fresh => Refusal::AuthUnavailable,
                 reason => refused(reason),

@@ -1,5 +1,5 @@
-//! Why a stream is not opened, and the one place that turns each reason into a status, the
-//! guide's body, and a metric label.
+//! The reasons why a stream is not opened. The only place that turns each reason into a status, the
+//! guide's body and a metric label.
 
 use std::net::IpAddr;
 
@@ -19,23 +19,23 @@ use crate::wire::{Signal, Wire};
 /// Why a request for a stream is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// None, bad, expired or revoked credential.
+    /// The credential is missing, invalid, expired or revoked.
     Unauthenticated,
-    /// A topic that no pattern of the token matches.
+    /// No pattern of the token matches the topic.
     TopicNotAllowed,
-    /// The user's limit.
+    /// The user's limit is reached.
     TooManyConnections,
-    /// The server's limit.
+    /// The server's limit is reached.
     ServerFull,
-    /// Whoever knows whether the credential is good does not say.
+    /// The credential cannot be checked now: the key set, the application or the store does not answer.
     AuthUnavailable,
-    /// The server is going down.
+    /// The server is shutting down.
     ShuttingDown,
-    /// The request is not one for a stream.
+    /// The request is not a valid request for a stream.
     BadRequest(&'static str),
 }
 
-/// A refusal, and whose stream it was, where the credential was good.
+/// A refusal, with the user if the credential was valid.
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) reason: Refusal,
@@ -43,7 +43,7 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// As it is listed for the operator, under what it is counted.
+    /// The entry in the operator's list, under the reason that it is counted under.
     pub(super) fn note(self, counted: RefusedReason, remote: Option<IpAddr>) -> RefusalNote {
         RefusalNote {
             reason: counted,
@@ -105,7 +105,7 @@ impl Refusal {
         }
     }
 
-    /// The answer in the guide's shape.
+    /// The response in the guide's format.
     pub(super) fn response(self, retry_after_s: u64) -> Response<Full<Bytes>> {
         let mut body = Vec::new();
         let refused = Signal::Refused {
@@ -120,7 +120,7 @@ impl Refusal {
         response
     }
 
-    /// The header fields that go with the status, whatever the body's shape.
+    /// Adds the header fields that belong to the status, whatever the body's format.
     pub(super) fn add_headers(self, response: &mut Response<Full<Bytes>>, retry_after_s: u64) {
         let headers = response.headers_mut();
         match self.status() {

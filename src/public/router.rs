@@ -1,4 +1,4 @@
-//! Answers a request by its route, and adds what every answer carries.
+//! Answers a request by its route, and adds the header fields that every response has.
 
 use std::rc::Rc;
 
@@ -8,30 +8,30 @@ use hyper::header::{ALLOW, CACHE_CONTROL, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::answer::{close_after, empty, error, text};
-use super::connection::Connection;
+use super::connection::HttpConnection;
 use super::cors;
 use super::guide::{demo, login, stream, ticket};
 use super::routes::Route;
 use crate::request::InvalidRequest;
 
-/// Answers a request. One that becomes a stream never returns: its connection is taken away.
+/// Answers a request. Never returns if the request becomes a stream: the connection leaves hyper.
 pub(super) async fn answer(
-    connection: &Rc<Connection>,
+    connection: &Rc<HttpConnection>,
     mut request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;
-    let live = public.live.load_full();
+    let reloadable = public.reloadable.load_full();
     let version = request.version();
     if let Some(fault) = InvalidRequest::of(&request) {
         let mut response = error(fault.status(), fault.text());
-        let fields = live.cors.fields(request.headers(), "GET");
+        let fields = reloadable.cors.fields(request.headers(), "GET");
         response.headers_mut().extend(fields);
         close_after(version, &mut response);
         return response;
     }
     let Some(route) = public.routes.find(request.uri().path()) else {
         let mut response = error(StatusCode::NOT_FOUND, "Not found");
-        let fields = live.cors.fields(request.headers(), "GET");
+        let fields = reloadable.cors.fields(request.headers(), "GET");
         response.headers_mut().extend(fields);
         return response;
     };
@@ -42,15 +42,15 @@ pub(super) async fn answer(
         response
             .headers_mut()
             .insert(ALLOW, HeaderValue::from_static(allow));
-        live.cors.preflight_fields(request.headers(), methods)
+        reloadable.cors.preflight_fields(request.headers(), methods)
     } else {
-        let fields = live.cors.fields(request.headers(), methods);
+        let fields = reloadable.cors.fields(request.headers(), methods);
         response = if route.serves(request.method()) {
             match route {
                 Route::Notifications | Route::TestStream => {
-                    stream::answer(connection, &live, route, &mut request, &fields).await
+                    stream::answer(connection, &reloadable, route, &mut request, &fields).await
                 }
-                Route::Ticket => ticket::answer(connection, &live, &request).await,
+                Route::Ticket => ticket::answer(connection, &reloadable, &request).await,
                 Route::Login => login::answer(connection, request).await,
                 Route::Health => text(StatusCode::OK, "ok\n"),
                 Route::Demo => demo::answer(public.demo.as_ref()),

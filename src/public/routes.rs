@@ -1,4 +1,4 @@
-//! Which paths there are, and what each is asked with.
+//! The paths that are served, and the methods of each.
 
 use hyper::Method;
 
@@ -15,7 +15,7 @@ pub(super) enum Route {
     Demo,
 }
 
-/// The paths of this configuration.
+/// The paths that this configuration serves.
 #[derive(Debug)]
 pub(super) struct Routes {
     base_path: String,
@@ -34,7 +34,7 @@ impl Routes {
         }
     }
 
-    /// The route of a path; a trailing slash changes nothing.
+    /// The route of a path, with or without a trailing slash.
     pub(super) fn find(&self, path: &str) -> Option<Route> {
         let path = path.strip_suffix('/').unwrap_or(path);
         if path == "/healthz" {
@@ -54,7 +54,7 @@ impl Routes {
 }
 
 impl Route {
-    /// What stands in `Allow` and in `Access-Control-Allow-Methods`.
+    /// The values of `Allow` and `Access-Control-Allow-Methods`.
     pub(super) fn methods(self) -> (&'static str, &'static str) {
         match self {
             Self::Notifications | Self::TestStream | Self::Health | Self::Demo => {
@@ -64,7 +64,7 @@ impl Route {
         }
     }
 
-    /// Whether its answers hold what nobody may keep.
+    /// Returns true if responses contain credentials, which must not be cached.
     pub(super) fn gives_credentials(self) -> bool {
         matches!(self, Self::Ticket | Self::Login)
     }
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_that_are_turned_off_are_not_there() {
+    fn routes_that_are_turned_off_are_not_found() {
         let config = Config {
             test_stream: false,
             ..Config::default()

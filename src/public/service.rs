@@ -1,4 +1,4 @@
-//! The service: what all shards' connections share.
+//! The public service: what the connections of all shards share.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use super::connection::HandshakeRefusal;
 use super::denials::Denials;
 use super::guide::{Demo, Login};
-use super::live::Live;
+use super::reloadable::Reloadable;
 use super::routes::Routes;
 use crate::auth::checks::Checks;
 use crate::auth::keys::KeysError;
@@ -25,7 +25,7 @@ use crate::tls::Tls;
 /// The public service, shared by all shards.
 pub struct Public {
     pub(super) hub: Arc<Hub>,
-    pub(super) live: ArcSwap<Live>,
+    pub(super) reloadable: ArcSwap<Reloadable>,
     pub(super) routes: Routes,
     pub(super) checks: Checks,
     pub(super) denials: Denials,
@@ -36,32 +36,32 @@ pub struct Public {
     pub(super) handshake_timeout: Duration,
     pub(super) retry_after_s: u64,
     pub(super) shutdown: Shutdown,
-    /// What handshakes of encrypted connections are made with, where there are any.
+    /// The TLS settings, if a listener is encrypted.
     pub(super) tls: Option<Arc<Tls>>,
-    /// Somebody came to a listener with PROXY headers without one, and it was said.
+    /// Set after the first warning about a connection without the PROXY header that its listener requires.
     pub(super) said_no_proxy_header: AtomicBool,
-    /// Somebody came with a version of TLS that is too old, and it was said.
+    /// Set after the first warning about a client whose version of TLS is too old.
     pub(super) said_old_version: AtomicBool,
-    /// Where work runs that is not the shards': hashing passwords, waiting for the engine.
+    /// The runtime for work outside the shards: hashing passwords, waiting for the engine.
     pub(super) control: Handle,
 }
 
-/// What a server may have or not.
+/// Optional parts of a server.
 #[derive(Default)]
 pub struct Extras {
-    /// A login of its own.
+    /// The built-in login.
     pub login: Option<Login>,
     /// The demo page.
     pub demo: Option<Demo>,
-    /// What its encrypted connections begin with.
+    /// The TLS settings of encrypted listeners.
     pub tls: Option<Arc<Tls>>,
 }
 
 impl Public {
-    /// The service of `config`; `control` is the runtime beside the shards.
+    /// Creates the service for `config`; `control` is the runtime beside the shards.
     pub fn new(
         config: &Config,
-        live: Live,
+        reloadable: Reloadable,
         extras: Extras,
         hub: Arc<Hub>,
         control: Handle,
@@ -69,7 +69,7 @@ impl Public {
     ) -> Self {
         let Extras { login, demo, tls } = extras;
         Self {
-            live: ArcSwap::from_pointee(live),
+            reloadable: ArcSwap::from_pointee(reloadable),
             routes: Routes::new(config, login.is_some(), demo.is_some()),
             checks: Checks::new(hub.clock.clone()),
             denials: Denials::default(),
@@ -88,66 +88,66 @@ impl Public {
         }
     }
 
-    /// Takes over reloaded secrets, keys, CORS and limits for the requests to come.
+    /// Uses reloaded secrets, keys, CORS and limits for all later requests.
     ///
     /// # Errors
-    /// [`KeysError`] where the key set that was fetched does not go with them; nothing has changed
-    /// then.
-    pub fn reload(&self, mut live: Live) -> Result<(), KeysError> {
-        live.take_over(&self.live.load())?;
-        self.live.store(Arc::new(live));
+    /// [`KeysError`] if the key set that was fetched does not fit them; in this case nothing has
+    /// changed.
+    pub fn reload(&self, mut reloadable: Reloadable) -> Result<(), KeysError> {
+        reloadable.take_over(&self.reloadable.load())?;
+        self.reloadable.store(Arc::new(reloadable));
         self.fetch_keys();
         Ok(())
     }
 
-    /// Fetches the keys that come from a URL, from now on, for the configuration in force. Not
-    /// before the shards have their descriptor tables: they would keep copies of its sockets.
+    /// Starts to fetch the keys that come from a URL, for the configuration in force. Must not be called
+    /// before the shards have their descriptor tables, which would keep copies of its sockets.
     pub fn fetch_keys(&self) {
-        if let Some(keys) = self.live.load().verifier.remote_keys() {
+        if let Some(keys) = self.reloadable.load().verifier.remote_keys() {
             keys.keep_fresh(&self.control, self.hub.clock.clone());
         }
         self.count_unusable_keys();
     }
 
-    /// Counts the keys that cannot be used. Called every second.
+    /// Updates the metric of unusable keys. Called every second.
     pub fn count_unusable_keys(&self) {
-        let unusable = self.live.load().verifier.unusable_keys() as u64;
+        let unusable = self.reloadable.load().verifier.unusable_keys() as u64;
         self.hub.metrics.jwks_unusable_keys.set(unusable);
     }
 
-    /// Why nobody who is in the right can be let in; `None` where somebody can.
+    /// Why the server can admit no client yet, not even one with a valid credential; `None` if it can.
     pub fn not_ready(&self) -> Option<String> {
-        self.live.load().verifier.remote_keys()?.missing()
+        self.reloadable.load().verifier.remote_keys()?.missing()
     }
 
-    /// Whether streams get 503 and connections are closed after their answer.
+    /// Returns true if new streams get 503 and connections are closed after their response.
     pub fn is_draining(&self) -> bool {
         self.shutdown.is_draining()
     }
 
-    /// The streams of late that were not opened.
+    /// The most recent streams that were refused.
     pub fn refusals(&self) -> Arc<RecentRefusals> {
         Arc::clone(&self.refusals)
     }
 
-    /// Counts a stream that was not opened, and lists it for the operator.
+    /// Counts a stream that was refused, and lists it for the operator.
     pub(super) fn refused(&self, reason: RefusedReason, note: impl FnOnce() -> RefusalNote) {
         self.hub.metrics.refuse(reason);
         self.refusals.note(&self.hub.clock, reason, note);
     }
 
-    /// Says once that a balancer does not do what the configuration says of it; after that such
-    /// connections are counted, since anybody may open them.
+    /// Warns once that a balancer does not send the PROXY header that the configuration requires. Later
+    /// connections of this kind are only counted, since anyone can open them.
     pub(super) fn without_proxy_header(&self, peer: Option<IpAddr>) {
         if !self.said_no_proxy_header.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 ?peer,
-                "a connection without PROXY header where proxy_protocol requires one; closed"
+                "closed a connection without the PROXY header that proxy_protocol requires"
             );
         }
     }
 
-    /// Says once that clients are refused which a proxy could serve; after that they are counted.
+    /// Warns once about refused clients that a proxy could serve; later ones are only counted.
     pub(super) fn not_encrypted(&self, refusal: HandshakeRefusal, peer: Option<IpAddr>) {
         if refusal == HandshakeRefusal::Version
             && !self.said_old_version.swap(true, Ordering::Relaxed)

@@ -5,7 +5,7 @@ use super::{Dev, ServerError};
 use crate::auth::accounts::Accounts;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, ConfigErrors, check_descriptors};
-use crate::public::Live;
+use crate::public::Reloadable;
 use crate::sys;
 use crate::tls::{Certificates, KeyLog, Tls};
 
@@ -13,7 +13,7 @@ use crate::tls::{Certificates, KeyLog, Tls};
 pub(crate) struct Prepared {
     /// The limit of open descriptors.
     pub(super) nofile: u64,
-    pub(super) live: Live,
+    pub(super) reloadable: Reloadable,
     pub(super) accounts: Option<Accounts>,
     pub(super) tls: Option<Tls>,
 }
@@ -31,7 +31,7 @@ impl Prepared {
         let nofile = sys::raise_nofile().map_err(ServerError::Descriptors)?;
         let mut errors = Vec::new();
         note(&mut errors, check_descriptors(config, nofile));
-        let live = note(&mut errors, Live::new(config));
+        let reloadable = note(&mut errors, Reloadable::new(config));
         let key_log = if dev.is_some() {
             KeyLog::Environment
         } else {
@@ -39,10 +39,10 @@ impl Prepared {
         };
         let tls = note(&mut errors, Tls::new(&config.tls, key_log, clock.clone()));
         let accounts = note(&mut errors, accounts(config, dev));
-        match (live, tls, accounts) {
-            (Some(live), Some(tls), Some(accounts)) if errors.is_empty() => Ok(Self {
+        match (reloadable, tls, accounts) {
+            (Some(reloadable), Some(tls), Some(accounts)) if errors.is_empty() => Ok(Self {
                 nofile,
-                live,
+                reloadable,
                 accounts,
                 tls,
             }),
@@ -55,13 +55,13 @@ impl Prepared {
 pub(super) fn reloaded(
     config: &Config,
     tls: Option<&Tls>,
-) -> Result<(Live, Option<Certificates>), ConfigErrors> {
+) -> Result<(Reloadable, Option<Certificates>), ConfigErrors> {
     let mut errors = Vec::new();
-    let live = note(&mut errors, Live::new(config));
+    let reloadable = note(&mut errors, Reloadable::new(config));
     let certificates = tls.map(|tls| tls.read(&config.tls)).transpose();
     let certificates = note(&mut errors, certificates);
-    match (live, certificates) {
-        (Some(live), Some(certificates)) => Ok((live, certificates.flatten())),
+    match (reloadable, certificates) {
+        (Some(reloadable), Some(certificates)) => Ok((reloadable, certificates.flatten())),
         _ => Err(errors.into()),
     }
 }

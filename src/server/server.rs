@@ -21,7 +21,7 @@ use crate::hub::log::Log;
 use crate::hub::{Hub, Limits, Parts};
 use crate::metrics::Metrics;
 use crate::net::{Listener, SocketOptions};
-use crate::public::{Demo, Extras, LiveError, Login, Public};
+use crate::public::{Demo, Extras, Login, Public, ReloadableError};
 use crate::shard::{Settings, Shards, Shared, StartError, Starter};
 use crate::shutdown::Shutdown;
 use crate::tls::Tls;
@@ -74,7 +74,7 @@ impl Server {
     ) -> Result<Self, ServerError> {
         let Prepared {
             nofile,
-            live,
+            reloadable,
             accounts,
             tls,
         } = Prepared::new(config, dev, &clock)?;
@@ -104,7 +104,7 @@ impl Server {
         let shutdown = Shutdown::default();
         let public = Arc::new(Public::new(
             config,
-            live,
+            reloadable,
             Extras {
                 login,
                 demo: dev.map(|_| Demo::new(&config.base_path, admin_endpoints.first())),
@@ -183,8 +183,11 @@ impl Server {
     /// # Errors
     /// [`ServerError`] if a value cannot be used; nothing has changed in this case.
     pub fn reload(&self, config: &Config) -> Result<(), ServerError> {
-        let (live, certificates) = prepared::reloaded(config, self.tls.as_deref())?;
-        let reloaded = self.public.reload(live).map_err(LiveError::from);
+        let (reloadable, certificates) = prepared::reloaded(config, self.tls.as_deref())?;
+        let reloaded = self
+            .public
+            .reload(reloadable)
+            .map_err(ReloadableError::from);
         reloaded.map_err(ConfigError::from)?;
         if let (Some(tls), Some(certificates)) = (&self.tls, certificates) {
             tls.replace(certificates);

@@ -1,4 +1,4 @@
-//! A connection, as its requests and its driver see it.
+//! The state of a connection that its requests and its driver share.
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -17,29 +17,29 @@ use crate::public::service::Public;
 use crate::refusals::RefusalNote;
 use crate::shard::Origin;
 
-/// One connection, as its requests see it.
-pub(crate) struct Connection {
+/// A public connection while it speaks HTTP.
+pub(crate) struct HttpConnection {
     pub(crate) public: Arc<Public>,
     pub(crate) handoff: Handoff,
     /// The socket's peer; `None` for a unix socket.
     pub(super) socket_peer: Option<IpAddr>,
-    /// What had to come before any request.
+    /// What the listener requires before the first request.
     pub(super) preface: Preface,
     /// The client that a PROXY header names.
     pub(super) proxied: Cell<Option<IpAddr>>,
     pub(super) handshake: Handshake,
     pub(super) loose_ends: Rc<LooseEnds>,
-    /// Its client may close its side and gets its answer all the same.
+    /// The client still gets its response if it closes its side.
     pub(super) holds_end: Cell<bool>,
-    /// When the connection came or was last answered.
+    /// When the connection was accepted, or last received a response.
     pub(super) answered_ms: Cell<u64>,
     pub(super) answers: Cell<u64>,
-    /// It was refused before it could ask for anything.
+    /// It was refused before its first request.
     pub(super) is_refused: Cell<bool>,
 }
 
-impl Drop for Connection {
-    /// Gives the place back that was reserved for an offer which nobody took.
+impl Drop for HttpConnection {
+    /// Releases the place that was reserved for an offer that the driver did not take.
     fn drop(&mut self) {
         let offer = self.handoff.take();
         if let Some(who) = offer.and_then(|offer| offer.admission.identity) {
@@ -48,13 +48,13 @@ impl Drop for Connection {
     }
 }
 
-impl Connection {
-    /// Who speaks HTTP here: the client or the last proxy before us; `None` for a unix socket.
+impl HttpConnection {
+    /// The peer that speaks HTTP: the client or the last proxy; `None` for a unix socket.
     pub(crate) fn peer(&self) -> Option<IpAddr> {
         self.proxied.get().or(self.socket_peer)
     }
 
-    /// What came before its first request, to be known when the stream has ended.
+    /// The origin of the connection, which it keeps when it returns from a stream to HTTP.
     pub(super) fn origin(&self) -> Origin {
         Origin {
             proxy_header: self.preface.proxy_header,
@@ -62,21 +62,21 @@ impl Connection {
         }
     }
 
-    /// The client, where it is another than the socket's peer.
+    /// The client's address, if it differs from the socket's peer.
     pub(crate) fn remote(&self, headers: &HeaderMap) -> Option<IpAddr> {
-        // The balancer's own address, trusted or not, has put nothing into the headers.
+        // A connection of the balancer's own, such as a health check: it has set no headers.
         if self.preface.proxy_header && self.proxied.get().is_none() {
             return None;
         }
         forwarded_for(headers, self.peer(), &self.public.trusted_proxies).or(self.proxied.get())
     }
 
-    /// Where the client is, as far as is known.
+    /// The client's address, as far as it is known.
     pub(crate) fn address(&self, headers: &HeaderMap) -> Option<IpAddr> {
         self.remote(headers).or(self.peer())
     }
 
-    /// Counts a connection that did not come so far as to ask for anything, once, and lists it.
+    /// Counts a connection that was refused before its first request, once, and lists it.
     pub(super) fn refuse_handshake(&self, text: &'static str) {
         if self.is_refused.replace(true) {
             return;
@@ -93,8 +93,8 @@ impl Connection {
 
     /// Counts a request for a stream that was refused, and lists it for the operator.
     pub(crate) fn refused(&self, refused: Refused, is_test: bool, headers: &HeaderMap) {
-        // Nobody has to say who they are for a test stream, so its refusals must not hide or
-        // outnumber those of users.
+        // A test stream needs no credential, so its refusals must not hide or outnumber those of
+        // users.
         let counted = if is_test {
             RefusedReason::Test
         } else {
@@ -104,19 +104,19 @@ impl Connection {
             .refused(counted, || refused.note(counted, self.address(headers)));
     }
 
-    /// A client that closes its side from now on gets its answer all the same: its request is here.
+    /// From now on a client that closes its side still gets its response: its request is complete.
     pub(crate) fn hold_end(&self) {
         self.holds_end.set(true);
     }
 
-    /// A client that closes its side has gone: it has not sent all of its request, or waits for a
-    /// stream.
+    /// From now on a client that closes its side has left: its request is incomplete, or it waits for
+    /// a stream.
     pub(crate) fn pass_end(&self) {
         self.holds_end.set(false);
     }
 
-    /// Waits for what the server has to do for the request, which protects the connection from
-    /// having to give way. Never for the client.
+    /// Waits for the server's own work on a request. Meanwhile the connection cannot be evicted. Must
+    /// not be used to wait for the client.
     pub(crate) async fn working<T>(&self, work: impl Future<Output = T>) -> T {
         self.handshake.working(work).await
     }

@@ -1,4 +1,4 @@
-//! Drives one public connection: hyper by hand, until it is done, too late, or a stream.
+//! Drives one public connection: polls hyper until the connection ends, is overdue, or becomes a stream.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -18,7 +18,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::connection::Connection;
+use super::connection::HttpConnection;
 use super::encryption::{NotEncrypted, encrypt};
 use super::handoff::{Handoff, Offer};
 use super::io::Io;
@@ -35,10 +35,10 @@ use crate::shutdown::Waiter;
 
 /// Largest request head: a token of 8 KiB, cookies, and what proxies add.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// What is still read after the last answer, so that the client gets to read that: closing over
-/// unread input resets the connection.
+/// The most that is still read after the last response. Closing with unread input would reset the
+/// connection, and the client might lose the response.
 const MAX_LINGER_BYTES: usize = 256 * 1024;
-/// How long a drain waits for a client to read its last answer and close: a round trip.
+/// How long a drain waits for a client to read its last response and close: a round trip.
 const DRAIN_LINGER: Duration = Duration::from_millis(500);
 
 /// How a connection leaves hyper.
@@ -48,7 +48,7 @@ enum Outcome {
 }
 
 impl Public {
-    /// What a shard's acceptor calls for each connection.
+    /// The function that a shard's acceptor calls for each connection.
     pub fn start_handshake(self: Arc<Self>) -> StartHandshake {
         Box::new(move |accepted, shard| {
             let (public, shard) = (Arc::clone(&self), Rc::clone(shard));
@@ -57,7 +57,7 @@ impl Public {
     }
 }
 
-/// Serves a connection to its end, or to where it becomes a stream.
+/// Serves a connection until it ends or becomes a stream.
 async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<RefCell<Shard>>) {
     let Accepted {
         socket,
@@ -70,12 +70,12 @@ async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<RefCell<Shard>
     } else {
         LooseEnds::default()
     });
-    let connection = Rc::new(Connection {
+    let connection = Rc::new(HttpConnection {
         handoff: Handoff::default(),
         socket_peer: socket.peer_ip(),
         preface,
         proxied: Cell::new(None),
-        // From accept on, however long this task waited for its first turn.
+        // Counts from the accept, however long this task waited for its first turn.
         answered_ms: Cell::new(handshake.since_ms()),
         handshake,
         loose_ends,
@@ -84,21 +84,26 @@ async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<RefCell<Shard>
         is_refused: Cell::new(false),
         public,
     });
-    // Both may come at once: a connection is refused once. What the client has sent is looked at
-    // before anything else.
+    // Several may be ready at once, but a connection is refused only once. What the client has sent
+    // comes first.
     let given_up = tokio::select! {
         biased;
         () = connection.serve(socket, earlier, &shard) => None,
         () = connection.overdue() => Some("No request in time"),
         () = connection.gives_way() => Some("Gave way to newer connections"),
     };
-    // A connection that was served is not refused.
+    // A connection that has received a response does not count as refused.
     if let Some(text) = given_up.filter(|_| connection.answers.get() == 0) {
         connection.refuse_handshake(text);
     }
 }
 
-async fn drive(connection: &Rc<Connection>, io: Io, mut shutdown: Waiter, shard: &RefCell<Shard>) {
+async fn drive(
+    connection: &Rc<HttpConnection>,
+    io: Io,
+    mut shutdown: Waiter,
+    shard: &RefCell<Shard>,
+) {
     let io = TokioIo::new(io);
     let service = service_fn(|request| {
         connection.hold_end();
@@ -120,7 +125,7 @@ async fn drive(connection: &Rc<Connection>, io: Io, mut shutdown: Waiter, shard:
         }
     };
     connection.loose_ends.pass_end();
-    // Bytes that came behind the request are dropped with the buffer they came in.
+    // Bytes that followed the request are dropped with hyper's buffer.
     let parts = http.into_parts();
     let mut io = parts.io.into_inner();
     match outcome {
@@ -131,7 +136,7 @@ async fn drive(connection: &Rc<Connection>, io: Io, mut shutdown: Waiter, shard:
                 .map(|detached| detached.of(connection.origin(), lost_input));
             detach(shard, detached, *seat, head);
         }
-        // Nothing was under way: there is no answer that the client has yet to read.
+        // No request was in progress, so there is no response that the client has yet to read.
         Outcome::Closed if answers_before_drain == Some(connection.answers.get()) => {
             let clock = &connection.public.hub.clock;
             let _ = clock.within(DRAIN_LINGER, io.shutdown()).await;
@@ -145,10 +150,10 @@ async fn drive(connection: &Rc<Connection>, io: Io, mut shutdown: Waiter, shard:
     }
 }
 
-/// Polls hyper; then, if a stream is offered and everything before it is out, seats it.
+/// Polls hyper; then, if a stream is offered and everything before it has been sent, seats it.
 fn poll_http<S>(
     http: &mut http1::Connection<TokioIo<Io>, S>,
-    connection: &Connection,
+    connection: &HttpConnection,
     shard: &RefCell<Shard>,
     cx: &mut Context<'_>,
 ) -> Poll<Outcome>
@@ -159,15 +164,15 @@ where
         if http.poll_without_shutdown(cx).is_ready() {
             return Poll::Ready(Outcome::Closed);
         }
-        // hyper tries to flush before it returns: with nothing blocked, nothing is left. When
-        // something is, hyper waits for the socket, and this is polled again.
+        // hyper tries to flush before it returns. If the socket is blocked, output is left: hyper
+        // waits for the socket, and this is polled again.
         if connection.loose_ends.is_blocked() {
             return Poll::Pending;
         }
         if !connection.holds_end.get() && connection.loose_ends.pass_held_end() {
             continue;
         }
-        // When half a record is here, this is polled again, too: hyper reads, to see the client's
+        // After half a record, this is polled again as well: hyper keeps reading to see the client's
         // end.
         if !connection.loose_ends.are_none() {
             return Poll::Pending;
@@ -187,24 +192,24 @@ where
     }
 }
 
-/// Takes the connection out of the runtime and into its slot.
+/// Moves the connection from the runtime into its slot.
 fn detach(shard: &RefCell<Shard>, detached: io::Result<Detached>, seat: Seat, head: Vec<u8>) {
     let mut shard = shard.borrow_mut();
     match detached {
         Ok(detached) => {
             if let Err(error) = shard.join(seat, detached, head) {
-                tracing::warn!(%error, "a stream could not be watched");
+                tracing::warn!(%error, "cannot add a stream to the epoll");
             }
         }
         Err(error) => {
             shard.give_up(seat);
-            tracing::warn!(%error, "a stream could not be detached");
+            tracing::warn!(%error, "cannot detach a stream");
         }
     }
 }
 
-/// Lets the client read the last answer before the socket is closed. Ends at the connection's
-/// deadline, if not before.
+/// Lets the client read the last response before the socket is closed. Ends at the connection's
+/// deadline at the latest.
 async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) {
     if io.shutdown().await.is_err() {
         return;
@@ -219,8 +224,8 @@ async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) {
     }
 }
 
-impl Connection {
-    /// Serves to the end.
+impl HttpConnection {
+    /// Serves the connection until it ends.
     async fn serve(
         self: &Rc<Self>,
         socket: Socket,
@@ -231,7 +236,7 @@ impl Connection {
         let io = tokio::select! {
             biased;
             io = self.begin(socket, earlier) => io,
-            // Nobody has asked for anything yet.
+            // There is no request yet.
             () = shutdown.draining() => return,
         };
         if let Some(io) = io {
@@ -239,7 +244,7 @@ impl Connection {
         }
     }
 
-    /// Reads what has to come before any request; `None` where the peer has left meanwhile, or was
+    /// Reads what has to come before the first request; `None` if the peer has left meanwhile, or was
     /// refused.
     async fn begin(&self, socket: Socket, earlier: Option<Earlier>) -> Option<Io> {
         if let Some(Earlier { named, secrets }) = earlier {
@@ -274,7 +279,7 @@ impl Connection {
             Err(NotEncrypted::Closed) => None,
             Err(NotEncrypted::Refused(refusal, socket)) => {
                 self.public.not_encrypted(refusal, self.peer());
-                // Before the client takes its time to read why.
+                // Counted first: the client may take its time to read the alert.
                 self.refuse_handshake(refusal.text());
                 linger(socket).await;
                 None
@@ -286,7 +291,7 @@ impl Connection {
         self: &Rc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Full<Bytes>>, Infallible> {
-        // A proxy's connections are its clients' for as long as their requests last.
+        // During a request, a proxy's connection counts for the client that the request names.
         let client = self.remote(request.headers()).or(self.peer());
         self.handshake.set_address(client);
         let version = request.version();
@@ -297,13 +302,13 @@ impl Connection {
         self.handshake.set_address(self.peer());
         self.answered_ms.set(self.public.hub.clock.now_ms());
         self.answers.set(self.answers.get() + 1);
-        // The driver waits until the answer is out.
+        // The driver waits until the response has been sent.
         self.pass_end();
         Ok(response)
     }
 
-    /// Waits until the connection has to give way. If it has never been answered, and bytes of its
-    /// client's are here by then, it was not the client that was late.
+    /// Waits until the connection has to give way. It stays if it has never received a response and its
+    /// client's bytes have arrived by then: the delay was the server's.
     async fn gives_way(&self) {
         loop {
             let mut reads = 0;
@@ -316,7 +321,7 @@ impl Connection {
                 asked
             })
             .await;
-            // The runtime looks at the sockets, and then whoever reads this one has its turn.
+            // The runtime polls the sockets, and then the task that reads this one runs.
             tokio::task::yield_now().await;
             let is_late = self.loose_ends.reads() == reads || self.answers.get() > 0;
             if is_late || !self.handshake.stay() {
@@ -325,13 +330,13 @@ impl Connection {
         }
     }
 
-    /// Waits until a drain is under way and whoever still reads its last answer has had time to.
+    /// Waits for a drain, and then for the time that a client has to read its last response.
     async fn drain_lingers(&self, shutdown: &mut Waiter) {
         shutdown.draining().await;
         self.public.hub.clock.sleep(DRAIN_LINGER).await;
     }
 
-    /// Waits until no request has become an answer for `handshake_timeout`.
+    /// Waits until no response has been made for `handshake_timeout`.
     async fn overdue(&self) {
         let clock = &self.public.hub.clock;
         loop {

@@ -1,5 +1,5 @@
-//! The TLS handshake of a connection, where its listener asks for one, before anything else is
-//! read of it.
+//! The TLS handshake of a connection, if its listener is encrypted. It comes before anything else is
+//! read, except a PROXY header.
 
 use std::io;
 use std::sync::Arc;
@@ -15,27 +15,27 @@ use super::socket::ClientSocket;
 pub(crate) enum NotEncrypted {
     /// The peer is gone, as after a balancer's check of the port.
     Closed,
-    /// Client and server do not agree. The socket is there for the client to read the alert from.
-    Refused(Refusal, ClientSocket),
+    /// The handshake failed. The socket stays open so that the client can read the alert.
+    Refused(HandshakeRefusal, ClientSocket),
 }
 
-/// What the client did or lacks.
+/// Why a TLS handshake was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// It knows older versions only.
+pub(crate) enum HandshakeRefusal {
+    /// The client supports only older versions.
     Version,
-    /// It speaks something else.
+    /// The client does not speak TLS.
     NoTls,
-    /// It does not speak HTTP/1.1.
+    /// The client does not offer HTTP/1.1.
     Protocol,
-    /// It does not trust our certificate, or gave up for another reason.
+    /// The client does not trust the certificate, or gave up for another reason.
     GaveUp,
     /// Anything else, which only an attacker or a broken client does.
     Failed,
 }
 
-impl Refusal {
-    /// For the operator's list.
+impl HandshakeRefusal {
+    /// The text in the operator's list.
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Version => "TLS older than 1.3",
@@ -64,7 +64,7 @@ impl Refusal {
     }
 }
 
-/// Makes the handshake. Takes as long as the peer likes.
+/// Performs the handshake. Has no timeout of its own.
 ///
 /// # Errors
 /// [`NotEncrypted`].
@@ -75,7 +75,7 @@ pub(crate) async fn encrypt(
     let accept = TlsAcceptor::from(config).accept(socket).into_fallible();
     accept
         .await
-        .map_err(|(error, socket)| match Refusal::of(&error) {
+        .map_err(|(error, socket)| match HandshakeRefusal::of(&error) {
             Some(refusal) => NotEncrypted::Refused(refusal, socket),
             None => NotEncrypted::Closed,
         })

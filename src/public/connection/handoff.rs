@@ -1,5 +1,5 @@
-//! How a request leaves hyper: the service offers a stream and stays pending; the driver, which
-//! sees that everything before it is flushed, takes the offer or has it refused.
+//! How a request leaves hyper: the service offers a stream and stays pending. The driver waits until
+//! everything before it is flushed, and takes or refuses the offer.
 
 use std::cell::RefCell;
 use std::task::Poll;
@@ -7,15 +7,15 @@ use std::task::Poll;
 use crate::shard::{Admission, Declined};
 
 /// A stream that was checked and waits for its seat. A place is reserved for its user: the driver
-/// gives that back if the stream gets no seat, and the connection if nobody takes the offer.
+/// releases it if the stream gets no seat, and the connection if the driver does not take the offer.
 #[derive(Debug)]
 pub(crate) struct Offer {
     pub(crate) admission: Admission,
-    /// Status line and header, as the client gets them.
+    /// Status line and header fields, as the client receives them.
     pub(crate) head: Vec<u8>,
 }
 
-/// One connection's cell between service and driver, both on the shard's thread.
+/// The cell that one connection's service and driver share; both run on the shard's thread.
 #[derive(Debug, Default)]
 pub(crate) struct Handoff(RefCell<State>);
 
@@ -28,11 +28,11 @@ enum State {
 }
 
 impl Handoff {
-    /// For the service: offers a stream and waits. Only a refusal ever comes back; a taken offer
-    /// takes the connection, and this future, with it.
+    /// For the service: offers a stream and waits. Returns only if the offer is refused: if it is taken,
+    /// this future is dropped with hyper's connection.
     pub(crate) async fn offer(&self, offer: Offer) -> Declined {
         *self.0.borrow_mut() = State::Offered(offer);
-        // Polled again by the driver, right after it refused: no waker is needed.
+        // The driver polls again right after it refused, so no waker is needed.
         std::future::poll_fn(|_| {
             let mut state = self.0.borrow_mut();
             match std::mem::take(&mut *state) {
@@ -58,7 +58,7 @@ impl Handoff {
         }
     }
 
-    /// For the driver: answers the offer it took. The service has to be polled then.
+    /// For the driver: refuses the offer that it took. The service has to be polled afterwards.
     pub(crate) fn refuse(&self, declined: Declined) {
         *self.0.borrow_mut() = State::Declined(declined);
     }

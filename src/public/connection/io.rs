@@ -1,4 +1,4 @@
-//! A client's connection under hyper: its socket, with or without TLS between the two.
+//! A client's connection under hyper: its socket, with or without TLS.
 
 use std::io::{self, Write};
 use std::pin::Pin;
@@ -18,16 +18,16 @@ use crate::tls::Secrets;
 pub(crate) enum Io {
     Plain(ClientSocket),
     Tls(Box<TlsStream<ClientSocket>>),
-    /// With TLS, and a stream before.
+    /// With TLS, after a stream.
     Sealed(Box<Sealed>),
 }
 
 impl Io {
-    /// Takes the connection out of the runtime, and its secrets out of rustls. Everything that was
-    /// written has to be out.
+    /// Takes the connection out of the runtime, and its secrets out of rustls. All output must have been
+    /// sent.
     ///
     /// # Errors
-    /// What the runtime or rustls says.
+    /// Errors of the runtime or of rustls.
     pub(crate) fn detach(self) -> io::Result<Detached> {
         let (socket, secrets, lost_input) = match self {
             Self::Plain(socket) => (socket, None, false),
@@ -50,13 +50,13 @@ impl Io {
     }
 }
 
-/// Lets rustls write its answer to a client's new keys, which it holds back until something is
-/// written: with the answer its own keys are new as well, and the client has to know.
+/// Lets rustls answer a client's key update, which it holds back until something is written. The answer
+/// renews the server's own keys as well, so the client has to receive it.
 fn answer_key_update(connection: &mut ServerConnection) -> io::Result<()> {
     connection.writer().write(&[]).map(drop)
 }
 
-/// Calls a method of whichever it is.
+/// Calls a method of the stream in any of the variants.
 macro_rules! on_stream {
     ($io:expr, $stream:ident => $call:expr) => {
         match $io.get_mut() {
@@ -78,7 +78,7 @@ impl AsyncRead for Io {
         ready!(this.poll_content(cx, buf))?;
         let is_end = space > 0 && buf.filled().len() == before;
         if is_end && this.loose_ends().holds_end() {
-            // Whoever lets it pass has hyper look again.
+            // The driver makes hyper read again when it lets the end pass.
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))
@@ -102,8 +102,8 @@ impl Io {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Sealed(stream) => Pin::new(stream).poll_read(cx, buf),
-            // One record, and no more: it may be all that hyper wants, and then nobody would read
-            // the rest of another that has begun, without which the connection cannot be detached.
+            // One record at a time: if hyper needs no more, the rest of a second record would not be
+            // read, and the connection could not be detached.
             Self::Tls(stream) => {
                 let mut stream = Pin::new(stream.as_mut());
                 let content = ready!(stream.as_mut().poll_fill_buf(cx))?;

@@ -1,14 +1,14 @@
-//! One client's socket, until it is held by the shard or closed.
+//! One client's socket, until the shard holds it or it is closed.
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`driver`] | drives it: hyper by hand, until it is done, too late, or a stream |
-//! | [`connection`] | what its requests know of it |
+//! | [`driver`] | polls hyper until the connection ends, is overdue, or becomes a stream |
+//! | [`connection`] | the state that its requests and its driver share |
 //! | [`encryption`] | the TLS handshake |
-//! | [`io`] | what hyper reads and writes: the socket, with or without TLS between the two |
+//! | [`io`] | what hyper reads and writes: the socket, with or without TLS |
 //! | [`socket`] | the socket, and what prevents it from being detached |
-//! | [`records`] | where in a TLS record the bytes end that were read so far |
-//! | [`sealed`] | with TLS, after it has been a stream |
+//! | [`records`] | the position of the bytes read so far within a TLS record |
+//! | [`sealed`] | HTTP over TLS after a stream |
 //! | [`handoff`] | how a request leaves hyper |
 
 #[allow(clippy::module_inception)] // what the folder is about
@@ -21,6 +21,6 @@ mod records;
 mod sealed;
 mod socket;
 
-pub(super) use connection::Connection;
-pub(super) use encryption::Refusal as HandshakeRefusal;
+pub(super) use connection::HttpConnection;
+pub(super) use encryption::HandshakeRefusal;
 pub(super) use handoff::Offer;

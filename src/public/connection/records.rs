@@ -1,5 +1,5 @@
-//! Where in a TLS record the bytes end that were read so far. rustls does not tell, and what it
-//! holds of a record would be lost when the connection leaves it.
+//! The position of the bytes read so far within a TLS record. rustls does not expose it, and a partial
+//! record in rustls would be lost when the connection leaves it.
 
 /// Type, version and length (RFC 8446 §5.1).
 const HEADER_BYTES: u8 = 5;
@@ -7,7 +7,7 @@ const HEADER_BYTES: u8 = 5;
 /// How far the bytes read so far reach into the current TLS record.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Records {
-    /// Bytes of the next record's header that are here.
+    /// Bytes of the next record's header that were read.
     header: u8,
     length: u16,
     /// Bytes of the record's body that are still to come.
@@ -15,13 +15,13 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// Whether no record is here in part.
+    /// Returns true if no record was read in part.
     pub(crate) fn is_between(self) -> bool {
         self.header == 0 && self.missing == 0
     }
 
-    /// How many bytes may be read so that what follows the next record, or its header, is not. At
-    /// least one.
+    /// How many bytes can be read without reading beyond the current record, or its header. At least
+    /// one.
     pub(crate) fn readable_bytes(self) -> usize {
         if self.missing > 0 {
             usize::from(self.missing)
@@ -30,7 +30,7 @@ impl Records {
         }
     }
 
-    /// What is after these bytes, too.
+    /// The position after these bytes.
     pub(crate) fn after(mut self, mut bytes: &[u8]) -> Self {
         loop {
             let body = usize::from(self.missing).min(bytes.len());
@@ -41,7 +41,7 @@ impl Records {
             };
             bytes = rest;
             self.header += 1;
-            // The length is the header's last two bytes: all before are shifted out.
+            // The length is the header's last two bytes; those before are shifted out.
             self.length = self.length << 8 | u16::from(*byte);
             if self.header == HEADER_BYTES {
                 self.header = 0;

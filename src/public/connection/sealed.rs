@@ -1,12 +1,12 @@
 //! A connection with TLS that has been a stream and is HTTP again. rustls cannot take secrets back,
 //! so the records are sealed and opened here, as the shard does for streams:
 //!
-//! 1. [`AsyncRead`] gives what a record holds, and never reads beyond the record.
-//! 2. [`AsyncWrite`] seals what it is given, at most a record's content at once.
-//! 3. [`Sealed::detach`] gives the secrets out again, with their sequence numbers.
+//! 1. [`AsyncRead`] returns the content of a record, and never reads beyond the record.
+//! 2. [`AsyncWrite`] seals at most one record's content per call.
+//! 3. [`Sealed::detach`] returns the secrets, with their sequence numbers.
 //!
-//! A client that renews its keys is cut off: only rustls had what new keys are made of. When the
-//! keys have sealed enough, the connection ends after the next answer.
+//! A client that renews its keys is disconnected: only rustls had the secret that new keys derive from.
+//! When the keys are worn, the connection ends after the next response.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,32 +17,32 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::socket::ClientSocket;
 use crate::tls::{Alert, HEADER_BYTES, MAX_CONTENT_BYTES, Received, Secrets, record_bytes};
 
-/// Most records without content in a row (RFC 8446 §5.1 allows them): each costs work and a number,
-/// and brings nothing.
+/// Most records without content in a row (RFC 8446 §5.1 allows them): each costs work and a sequence
+/// number, and carries nothing.
 const MAX_EMPTY_RECORDS: u32 = 32;
 
-/// A returned TLS connection under hyper.
+/// A TLS connection that has returned from a stream to hyper.
 #[derive(Debug)]
 pub(crate) struct Sealed {
     socket: ClientSocket,
     secrets: Secrets,
-    /// What has come of the next record.
+    /// The bytes of the next record that were read.
     record: Vec<u8>,
-    /// The content of the last one, up to where it was read.
+    /// The content of the last record; hyper has taken `read` bytes of it.
     content: Vec<u8>,
     read: usize,
-    /// Records that the socket has not taken, up to what it took.
+    /// Sealed records; the socket has taken `sent` bytes of them.
     outgoing: Vec<u8>,
     sent: usize,
     /// Records without content in a row.
     empty_records: u32,
-    /// Nothing more is read: the client has left, or an answer was given with worn keys.
+    /// Nothing more is read: the client has left, or a response was sealed with worn keys.
     is_at_end: bool,
     has_said_goodbye: bool,
 }
 
 impl Sealed {
-    /// Goes on where a stream has stopped.
+    /// Continues with the secrets of a stream that has ended.
     pub(crate) fn new(socket: ClientSocket, secrets: Secrets) -> Self {
         Self {
             socket,
@@ -58,19 +58,19 @@ impl Sealed {
         }
     }
 
-    /// What it reads from and writes to.
+    /// The socket below.
     pub(crate) fn socket(&self) -> &ClientSocket {
         &self.socket
     }
 
-    /// Takes the connection apart. What was read and not used is lost: says whether there was
-    /// something.
+    /// Takes the connection apart. Input that was read and not used is lost; the last value is true if
+    /// there was any.
     ///
     /// # Errors
-    /// Something is under way in either direction.
+    /// A record is incomplete in either direction.
     pub(crate) fn detach(self) -> io::Result<(ClientSocket, Secrets, bool)> {
         if !self.record.is_empty() || !self.outgoing.is_empty() {
-            return Err(io::Error::other("half a record is under way"));
+            return Err(io::Error::other("a TLS record is incomplete"));
         }
         let lost_input = self.read < self.content.len();
         Ok((self.socket, self.secrets, lost_input))
@@ -124,11 +124,11 @@ impl Sealed {
         }
     }
 
-    /// Tells the client why it is cut off.
+    /// Seals an alert with the reason, and ends the connection.
     fn fail(&mut self, alert: Alert) -> io::Error {
         self.is_at_end = true;
         self.say_goodbye(alert);
-        io::Error::new(io::ErrorKind::InvalidData, "the client broke TLS off")
+        io::Error::new(io::ErrorKind::InvalidData, "TLS ended with an alert")
     }
 
     fn say_goodbye(&mut self, alert: Alert) {
@@ -138,7 +138,7 @@ impl Sealed {
         }
     }
 
-    /// Sends the records that wait.
+    /// Sends the sealed records.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.outgoing.get(self.sent..).filter(|it| !it.is_empty()) {
             let taken = ready!(Pin::new(&mut self.socket).poll_write(cx, rest))?;
@@ -152,7 +152,7 @@ impl Sealed {
         Poll::Ready(Ok(()))
     }
 
-    /// Seals the first of these bytes and says how many.
+    /// Seals the first of these bytes, at most one record's content, and returns their number.
     fn seal<'a>(&mut self, parts: impl IntoIterator<Item = &'a [u8]>) -> usize {
         let mut room = MAX_CONTENT_BYTES;
         let parts = parts.into_iter().map(|part| {
@@ -181,7 +181,7 @@ impl AsyncRead for Sealed {
                 return Poll::Ready(Ok(()));
             }
             if this.has_said_goodbye {
-                // Thrown away by whoever closes: over unread bytes the goodbye would be lost.
+                // Read to be thrown away: closing with unread bytes would lose the alert.
                 return Pin::new(&mut this.socket).poll_read(cx, buf);
             }
             if this.is_at_end {
@@ -209,7 +209,7 @@ impl AsyncWrite for Sealed {
         ready!(self.poll_send(cx))?;
         let sealed = self.seal(bufs.iter().map(|buf| &**buf));
         self.is_at_end |= self.secrets.are_worn();
-        // What the socket does not take now, the next write or flush sends.
+        // The next write or flush sends what the socket does not take now.
         match self.poll_send(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             _ => Poll::Ready(Ok(sealed)),

@@ -19,25 +19,25 @@ pub(crate) struct ClientSocket {
     loose_ends: Rc<LooseEnds>,
 }
 
-/// What is under way in a connection; shared with its driver.
+/// What prevents a connection from being detached; shared with its driver.
 #[derive(Debug, Default)]
 pub(crate) struct LooseEnds {
-    /// The last write could not go on: an earlier answer is not out yet.
+    /// The last write was blocked: an earlier response has not been sent completely.
     is_blocked: Cell<bool>,
-    /// Of a connection with TLS: how much of a record has been read.
+    /// With TLS: how much of a record has been read.
     records: Option<Cell<Records>>,
-    /// Reads that brought something: the client has done its part.
+    /// Reads that returned data: proof that the client has sent something.
     reads: Cell<u64>,
     end: Cell<End>,
 }
 
-/// The client's end, which it may send behind its last request. hyper gives up a request whose
-/// client has ended, so the driver decides when hyper may see it.
+/// The client's end of input, which may follow its last request. hyper drops a request whose client
+/// has closed its side, so the driver decides when hyper may see the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum End {
     #[default]
     Ahead,
-    /// It has come, and hyper has not seen it.
+    /// It has arrived, and hyper has not seen it.
     Held,
     Passes,
 }
@@ -50,7 +50,7 @@ impl LooseEnds {
         }
     }
 
-    /// How often something was read.
+    /// How many reads returned data.
     pub(crate) fn reads(&self) -> u64 {
         self.reads.get()
     }
@@ -60,7 +60,7 @@ impl LooseEnds {
         self.end.set(End::Passes);
     }
 
-    /// The same, if it was held; true where hyper has to look once more.
+    /// Lets the end through if it was held; true if hyper has to read again.
     pub(crate) fn pass_held_end(&self) -> bool {
         let is_held = self.end.get() == End::Held;
         if is_held {
@@ -69,7 +69,7 @@ impl LooseEnds {
         is_held
     }
 
-    /// Notes the end; true where hyper is not to see it.
+    /// Notes the end; true if hyper must not see it yet.
     pub(crate) fn holds_end(&self) -> bool {
         if self.end.get() == End::Ahead {
             self.end.set(End::Held);
@@ -81,12 +81,12 @@ impl LooseEnds {
         self.reads.set(self.reads.get() + 1);
     }
 
-    /// Whether something that was written is not out yet.
+    /// Returns true if output has not been sent completely.
     pub(crate) fn is_blocked(&self) -> bool {
         self.is_blocked.get()
     }
 
-    /// Whether the connection may be detached, as far as its socket knows.
+    /// Returns true if nothing in the socket prevents the connection from being detached.
     pub(crate) fn are_none(&self) -> bool {
         let records = self.records.as_ref().map(Cell::get);
         !self.is_blocked() && records.is_none_or(Records::is_between)
@@ -105,7 +105,7 @@ impl ClientSocket {
     /// Takes the socket out of the runtime.
     ///
     /// # Errors
-    /// What the runtime says.
+    /// Errors of the runtime.
     pub(super) fn into_fd(self) -> io::Result<OwnedFd> {
         self.socket.into_fd()
     }
@@ -130,7 +130,7 @@ impl AsyncRead for ClientSocket {
             }
             return poll;
         };
-        // Never beyond a record, for the reason that `Io` has.
+        // Never beyond a record, since `Io` takes one record at a time.
         let bytes = records.readable_bytes().min(buf.remaining());
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(bytes));
         let poll = Pin::new(&mut self.socket).poll_read(cx, &mut part);

@@ -1,4 +1,4 @@
-//! Who can log in, and how many are checked at once.
+//! The accounts that can log in, and the limits of concurrent logins.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use crate::auth::accounts::Accounts;
 
 /// Passwords hashed at once: each takes 19 MiB and a core for a while.
 const MAX_HASHING: usize = 2;
-/// Attempts that are hashed or wait for it, a few seconds' worth; more get 503. They outlive their
-/// connections, so those do not bound them.
+/// Attempts in hashing or waiting for it, a few seconds' worth; more get 503. An attempt outlives its
+/// connection, so the limit of connections does not bound attempts.
 const MAX_ATTEMPTS: usize = 64;
 
-/// Who can log in, and how many passwords are checked at once.
+/// The accounts that can log in, and the limits of concurrent logins.
 #[derive(Debug)]
 pub struct Login {
     pub(super) accounts: Accounts,
@@ -22,7 +22,7 @@ pub struct Login {
 }
 
 impl Login {
-    /// A login for these accounts, whose tokens live for `token_ttl`.
+    /// Creates a login for these accounts; its tokens are valid for `token_ttl`.
     pub fn new(accounts: Accounts, token_ttl: Duration) -> Self {
         Self {
             accounts,

@@ -1,4 +1,4 @@
-//! The `Date` of a stream's head, written past hyper. Formatted once a second on each shard.
+//! The `Date` of a stream's head, written past hyper. Formatted once per second on each shard.
 
 use std::cell::RefCell;
 

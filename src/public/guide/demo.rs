@@ -13,7 +13,7 @@ use crate::public::answer::error;
 pub struct Demo(Page);
 
 impl Demo {
-    /// A demo of the routes below `base_path`; where it says how to publish, it names `admin`.
+    /// A demo of the routes below `base_path`; its example of publishing uses the address `admin`.
     pub fn new(base_path: &str, admin: Option<&Endpoint>) -> Self {
         let admin = match admin {
             Some(Endpoint::Tcp(address)) => address.to_string(),

@@ -19,19 +19,20 @@ use crate::auth::mint::{Claims, MintError, mint};
 use crate::event::UserId;
 use crate::hub::engine::EngineError;
 use crate::public::answer::{error, json};
-use crate::public::connection::Connection;
+use crate::public::connection::HttpConnection;
 use crate::public::service::Public;
 
 /// A login's body: an address and a password.
 const MAX_BODY_BYTES: usize = 4 * 1024;
-/// Why a login did not become a token, whatever the password.
+
+/// Why a login failed for a reason other than the password.
 #[derive(Debug, Error)]
 enum LoginError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
     Mint(#[from] MintError),
-    #[error("the user file holds an id that is none: {0}")]
+    #[error("the user file contains an invalid id: {0}")]
     User(#[from] crate::event::InvalidEvent),
 }
 
@@ -42,7 +43,7 @@ struct Attempt {
 }
 
 pub(crate) async fn answer(
-    connection: &Connection,
+    connection: &HttpConnection,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;
@@ -65,7 +66,7 @@ pub(crate) async fn answer(
             "Expected JSON with \"email\" and \"password\"",
         );
     };
-    // Hashing would hold up every stream of the shard.
+    // On this thread, hashing would hold up every stream of the shard.
     let work = log_in(Arc::clone(public), attempt, address);
     match connection.working(public.control.spawn(work)).await {
         Ok(response) => response,
@@ -137,10 +138,10 @@ async fn open_session(
 ) -> Result<String, LoginError> {
     let session = crate::auth::random_name();
     let id = account.id.to_string();
-    // Signed first: what cannot be signed must not log the other devices out.
-    let live = public.live.load_full();
+    // Signed first: if signing fails, the other devices must stay logged in.
+    let reloadable = public.reloadable.load_full();
     let token = mint(
-        &live.auth,
+        &reloadable.auth,
         &Claims {
             user: &id,
             session: Some(&session),

@@ -1,10 +1,10 @@
-//! The routes of the guide, as its clients know them.
+//! The routes that the guide describes, as clients know them.
 //!
 //! | module | one purpose |
 //! |---|---|
 //! | [`stream`] | a request for a stream |
 //! | [`ticket`] | trades a token for a ticket |
-//! | [`login`], [`accounts`] | the built-in login, and who can log in |
+//! | [`login`], [`accounts`] | the built-in login, and its accounts |
 //! | [`demo`] | the page of `--dev` |
 //! | [`date`] | the date in a stream's head |
 

@@ -1,4 +1,4 @@
-//! A request for a stream: who asks, for what, and the head of the answer.
+//! A request for a stream: its client, its topics, and the head of the response.
 
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
@@ -12,10 +12,10 @@ use crate::config::OnExpiry;
 use crate::hub::Rejection;
 use crate::hub::engine::Promise;
 use crate::public::answer::{EVENT_STREAM, close_after, empty};
-use crate::public::connection::{Connection, Offer};
-use crate::public::identify::{Asker, Verdict, identify};
-use crate::public::live::Live;
+use crate::public::connection::{HttpConnection, Offer};
+use crate::public::identify::{Asker, Identification, identify};
 use crate::public::refusal::{Refusal, Refused};
+use crate::public::reloadable::Reloadable;
 use crate::public::routes::Route;
 use crate::public::service::Public;
 use crate::shard::Admission;
@@ -24,27 +24,27 @@ use crate::wire::Wire;
 
 const HEADER_ID: HeaderName = HeaderName::from_static("last-event-id");
 const HAS_BODY: Refusal = Refusal::BadRequest("A stream request has no body");
-/// What the head of every stream says.
+/// Header fields of every stream.
 const FIELDS: [(&str, &str); 3] = [
     ("Content-Type", EVENT_STREAM),
     // Proxies that compress would hold events back.
     ("Cache-Control", "no-cache, no-transform"),
     ("X-Accel-Buffering", "no"),
 ];
-/// Stand for it where a client cannot set a header; the polyfills each have their own.
+/// Query parameters for clients that cannot set the header; each polyfill has its own.
 const QUERY_IDS: [&str; 4] = [
     "last_event_id",
     "lastEventId",
     "lastEventID",
     "Last-Event-ID",
 ];
-/// What all of them contain.
+/// A part that all of them contain.
 const QUERY_ID_PART: &str = "vent";
 
-/// Checks the request and offers it to the driver; returns only where it is refused.
+/// Checks the request and offers it to the driver; returns only if it is refused, or for HEAD.
 pub(crate) async fn answer(
-    connection: &Connection,
-    live: &Live,
+    connection: &HttpConnection,
+    reloadable: &Reloadable,
     route: Route,
     request: &mut Request<Incoming>,
     cors: &[(HeaderName, HeaderValue)],
@@ -52,28 +52,28 @@ pub(crate) async fn answer(
     let public = &connection.public;
     let mut checked = check(public, request);
     if checked.is_ok() && !request.body().is_end_stream() {
-        // Chunked: whether anything comes is not known yet. Boxed, for hardly anybody does this.
+        // Chunked: the body may still be empty. Boxed because it is rare.
         checked = awaiting(connection, Box::pin(check_is_empty(request.body_mut()))).await;
     }
     let request = &*request;
     let checked = match checked {
         Err(refusal) => Err(refusal.into()),
-        Ok(()) if route == Route::TestStream => admission(connection, live, request, None),
+        Ok(()) if route == Route::TestStream => admission(connection, reloadable, request, None),
         Ok(()) => {
-            let identified = match identify(connection, live, request) {
-                Verdict::Now(identified) => identified,
-                Verdict::Later(identified) => {
+            let identified = match identify(connection, reloadable, request) {
+                Identification::Now(identified) => identified,
+                Identification::Later(identified) => {
                     awaiting(connection, connection.working(identified)).await
                 }
             };
             identified
                 .map_err(Refused::from)
-                .and_then(|who| admission(connection, live, request, Some(who)))
+                .and_then(|who| admission(connection, reloadable, request, Some(who)))
         }
     };
     let is_head = request.method() == Method::HEAD;
     let refused = match checked {
-        // Boxed, for hardly anybody does this.
+        // Boxed because it is rare.
         Ok(admission) if is_head => match Box::pin(would_admit(connection, &admission)).await {
             Ok(()) => return head_only(request.version(), admission.keep_alive),
             Err(reason) => Refusal::from(reason).into(),
@@ -81,7 +81,7 @@ pub(crate) async fn answer(
         Ok(admission) => {
             let refused = awaiting(connection, offer(connection, admission, cors)).await;
             if refused.reason == Refusal::Unauthenticated {
-                Asker::of(connection, live, request).denied("session_ended");
+                Asker::of(connection, reloadable, request).denied("session_ended");
             }
             refused
         }
@@ -89,25 +89,25 @@ pub(crate) async fn answer(
     };
     let refusal = refused.reason;
     tracing::debug!(reason = refusal.reason(), peer = ?connection.peer(), "stream refused");
-    // Who asks for a head asks for no stream.
+    // A HEAD request does not ask for a stream.
     if !is_head {
         connection.refused(refused, route == Route::TestStream, request.headers());
     }
     refusal.response(public.retry_after_s)
 }
 
-/// Waits for something; a client that closes its side meanwhile no longer wants a stream.
-async fn awaiting<T>(connection: &Connection, future: impl Future<Output = T>) -> T {
+/// Waits for a future; a client that closes its side meanwhile no longer wants a stream.
+async fn awaiting<T>(connection: &HttpConnection, future: impl Future<Output = T>) -> T {
     connection.pass_end();
     let outcome = future.await;
     connection.hold_end();
     outcome
 }
 
-/// Reserves a place and offers the stream to the driver. At the user's limit it is offered once more, if connections
-/// that are gone have given way.
+/// Reserves a place and offers the stream to the driver. At the user's limit it is offered once more
+/// if dead connections have given way.
 async fn offer(
-    connection: &Connection,
+    connection: &HttpConnection,
     admission: Admission,
     cors: &[(HeaderName, HeaderValue)],
 ) -> Refused {
@@ -135,9 +135,9 @@ async fn offer(
     declined.into()
 }
 
-/// Whether the same request would be let in with GET. At the user's limit the question takes as
-/// long as it does there, but nobody gives way.
-async fn would_admit(connection: &Connection, admission: &Admission) -> Result<(), Rejection> {
+/// Checks whether the same request would be admitted with GET. At the user's limit this takes as long
+/// as with GET, but no connection gives way.
+async fn would_admit(connection: &HttpConnection, admission: &Admission) -> Result<(), Rejection> {
     let hub = &connection.public.hub;
     let identity = admission.identity.as_ref();
     let before = hub.would_admit(identity);
@@ -166,7 +166,7 @@ async fn would_admit(connection: &Connection, admission: &Admission) -> Result<(
     }
 }
 
-/// Whether it is a request for a stream, as far as its head tells.
+/// Checks the head of a request for a stream.
 fn check(public: &Public, request: &Request<Incoming>) -> Result<(), Refusal> {
     if public.is_draining() {
         return Err(Refusal::ShuttingDown);
@@ -174,14 +174,14 @@ fn check(public: &Public, request: &Request<Incoming>) -> Result<(), Refusal> {
     if request.headers().contains_key(EXPECT) {
         return Err(Refusal::BadRequest("A stream request expects nothing"));
     }
-    // A chunked body does not say.
+    // A chunked body has no known length.
     match request.body().size_hint().exact() {
         None | Some(0) => Ok(()),
         Some(_) => Err(HAS_BODY),
     }
 }
 
-/// Waits for the end of a body. What may still come would be read as the stream's input.
+/// Waits for the end of a body. A later part of it would be read as the stream's input.
 async fn check_is_empty(body: &mut Incoming) -> Result<(), Refusal> {
     while let Some(frame) = body.frame().await {
         let is_empty = frame.is_ok_and(|frame| frame.data_ref().is_none_or(Bytes::is_empty));
@@ -193,8 +193,8 @@ async fn check_is_empty(body: &mut Incoming) -> Result<(), Refusal> {
 }
 
 fn admission(
-    connection: &Connection,
-    live: &Live,
+    connection: &HttpConnection,
+    reloadable: &Reloadable,
     request: &Request<Incoming>,
     identity: Option<Identity>,
 ) -> Result<Admission, Refused> {
@@ -211,8 +211,8 @@ fn admission(
         .and_then(|_| last_event_id(request.headers(), request.uri().query()));
     let expires_at_s = identity
         .as_ref()
-        .filter(|_| live.auth.on_expiry == OnExpiry::Close)
-        .map(|identity| end_of(identity, live, public.hub.clock.unix_ms() / 1_000));
+        .filter(|_| reloadable.auth.on_expiry == OnExpiry::Close)
+        .map(|identity| end_of(identity, reloadable, public.hub.clock.unix_ms() / 1_000));
     Ok(Admission {
         identity,
         topics,
@@ -227,8 +227,8 @@ fn admission(
     })
 }
 
-/// Whether the connection may go on after the stream. HTTP/1.0 has nothing but its end to say where
-/// a stream ends.
+/// Returns true if the connection can be used after the stream. In HTTP/1.0, only the end of the
+/// connection marks the end of a stream.
 fn keeps_alive(request: &Request<Incoming>) -> bool {
     let asks_to_close = |value: &HeaderValue| {
         let mut options = value.as_bytes().split(|byte| *byte == b',');
@@ -237,24 +237,24 @@ fn keeps_alive(request: &Request<Incoming>) -> bool {
     let mut options = request.headers().get_all(CONNECTION).iter();
     // A body framed in two ways may be an attack on a proxy in front, and its connection has to
     // close (RFC 9112, 6.1). hyper drops a `Content-Length` that follows `Transfer-Encoding`, so
-    // nothing tells such a request from a chunked one.
+    // such a request looks like a chunked one.
     let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
     request.version() != Version::HTTP_10 && !is_chunked && !options.any(asks_to_close)
 }
 
-/// When the stream ends with its token. One that came inside the leeway gets the leeway, rather
-/// than its end with its first frame.
-fn end_of(identity: &Identity, live: &Live, unix_s: u64) -> u64 {
+/// When the stream ends with its token. A stream that is opened within the leeway lasts for the leeway,
+/// rather than ending with its first frame.
+fn end_of(identity: &Identity, reloadable: &Reloadable, unix_s: u64) -> u64 {
     if identity.expires_at > unix_s {
         identity.expires_at
     } else {
         identity
             .expires_at
-            .saturating_add(live.auth.leeway.as_secs().max(1))
+            .saturating_add(reloadable.auth.leeway.as_secs().max(1))
     }
 }
 
-/// The topics a stream gets: those asked for, or all that the token names outright.
+/// The topics of a stream: those requested, or all that the token names literally.
 fn topics(query: Option<&str>, allowed: &[TopicPattern]) -> Result<Box<[Topic]>, Refusal> {
     let mut topics: Vec<Topic> = Vec::new();
     let mut ask = |topic: Topic| {
@@ -291,14 +291,14 @@ fn topics(query: Option<&str>, allowed: &[TopicPattern]) -> Result<Box<[Topic]>,
     Ok(topics.into())
 }
 
-/// The id of the last event that the client has: of the header, or else of the query. An empty
-/// one is none, as the EventSource standard has it, so the query's first that is not counts.
+/// The id of the last event that the client has: from the header, or else from the query. Empty ids do
+/// not count, as in the EventSource standard; the query's first non-empty id is taken.
 fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> Option<Box<str>> {
     let header = headers
         .get(&HEADER_ID)
         .map(|value| String::from_utf8_lossy(value.as_bytes()));
     let asked = || {
-        // Most queries are a token, and decoding that once more is a tenth of a handshake.
+        // Most queries are a token, and decoding it once more takes a tenth of a handshake.
         let query = query.filter(|query| query.contains(QUERY_ID_PART) || query.contains('%'))?;
         form_urlencoded::parse(query.as_bytes())
             .find(|(name, value)| QUERY_IDS.contains(&name.as_ref()) && !value.is_empty())
@@ -308,7 +308,7 @@ fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> Option<Box<str>> {
     Some(id.as_ref().into())
 }
 
-/// The head of a stream's answer, written past hyper.
+/// The head of a stream's response, which bypasses hyper.
 fn head(wire: Wire, keep_alive: bool, unix_s: u64, cors: &[(HeaderName, HeaderValue)]) -> Vec<u8> {
     let mut head = Vec::with_capacity(512);
     head.extend_from_slice(match wire {
@@ -334,7 +334,7 @@ fn head(wire: Wire, keep_alive: bool, unix_s: u64, cors: &[(HeaderName, HeaderVa
     head
 }
 
-/// The same head as an answer of its own; hyper adds the date.
+/// The same head as the response to HEAD; hyper adds the date.
 fn head_only(version: Version, keep_alive: bool) -> Response<Full<Bytes>> {
     let mut response = empty(StatusCode::OK);
     if keep_alive {
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn the_topics_asked_for_have_to_be_allowed() {
+    fn requested_topics_have_to_be_allowed() {
         let allowed = ["orders/*", "news"];
         assert_eq!(
             pick("topic=orders/1&topic=news&topic=news", &allowed).unwrap(),
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_wish_all_literal_topics_are_taken() {
+    fn without_requested_topics_all_literal_topics_are_taken() {
         assert_eq!(pick("token=x", &["orders/*", "news"]).unwrap(), ["news"]);
     }
 

@@ -1,5 +1,5 @@
-//! `POST {base}/sse/ticket/`: trades a JWT for a ticket, so that no long-lived token stands in a
-//! URL, where logs and histories keep it.
+//! `POST {base}/sse/ticket/`: exchanges a JWT for a ticket, which may appear in a URL. Logs and histories
+//! keep URLs, so a long-lived token should not.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use crate::auth::Identity;
 use crate::auth::credentials::{self, Credential};
 use crate::hub::engine::Promise;
 use crate::public::answer::{error, json};
-use crate::public::connection::Connection;
-use crate::public::identify::{Asker, Identified, Verdict};
-use crate::public::live::Live;
+use crate::public::connection::HttpConnection;
+use crate::public::identify::{Asker, Identification, Identified};
 use crate::public::refusal::Refusal;
+use crate::public::reloadable::Reloadable;
 
 pub(crate) async fn answer(
-    connection: &Connection,
-    live: &Live,
+    connection: &HttpConnection,
+    reloadable: &Reloadable,
     request: &Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;
-    let ttl = live.auth.ticket_ttl;
-    let issued = match identify(connection, live, request).await {
+    let ttl = reloadable.auth.ticket_ttl;
+    let issued = match identify(connection, reloadable, request).await {
         Ok(identity) => issue(connection, identity, ttl).await,
         Err(refusal) => Err(refusal),
     };
@@ -43,7 +43,7 @@ pub(crate) async fn answer(
 }
 
 async fn issue(
-    connection: &Connection,
+    connection: &HttpConnection,
     identity: Identity,
     ttl: Duration,
 ) -> Result<String, Refusal> {
@@ -55,10 +55,14 @@ async fn issue(
     issued.map_err(|_| Refusal::AuthUnavailable)
 }
 
-/// Header or cookie only: a URL is what the ticket is to keep the token out of.
-async fn identify(connection: &Connection, live: &Live, request: &Request<Incoming>) -> Identified {
+/// Accepts header and cookie only: the purpose of a ticket is to keep the token out of URLs.
+async fn identify(
+    connection: &HttpConnection,
+    reloadable: &Reloadable,
+    request: &Request<Incoming>,
+) -> Identified {
     let headers = request.headers();
-    let found = credentials::find(headers, None, &live.auth.jwt_cookie);
+    let found = credentials::find(headers, None, &reloadable.auth.jwt_cookie);
     let asker = Asker {
         connection,
         credential: found.as_ref().map_or("none", Credential::label),
@@ -67,9 +71,9 @@ async fn identify(connection: &Connection, live: &Live, request: &Request<Incomi
     let Some(Credential::Bearer(token) | Credential::Cookie(token)) = found else {
         return Err(asker.denied("no_credential"));
     };
-    let identity = match live.verify(token, asker) {
-        Verdict::Now(identified) => identified,
-        Verdict::Later(identified) => connection.working(identified).await,
+    let identity = match reloadable.verify(token, asker) {
+        Identification::Now(identified) => identified,
+        Identification::Later(identified) => connection.working(identified).await,
     }?;
     if connection.public.hub.allows(&identity) {
         Ok(identity)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use gungraun::{library_benchmark, library_benchmark_group};
 use idlewild::config::Config;
 use idlewild::net::Socket;
-use idlewild::public::{Extras, Live, Public};
+use idlewild::public::{Extras, Public, Reloadable};
 use idlewild::shard::bench::Solo;
 use idlewild::shard::{Shared, StartHandshake};
 use idlewild::shutdown::Shutdown;
@@ -41,7 +41,7 @@ fn door() -> Door {
     let shared = fixture::shared();
     let public = Arc::new(Public::new(
         &config,
-        Live::new(&config).expect("the configuration is good"),
+        Reloadable::new(&config).expect("the configuration is good"),
         Extras::default(),
         Arc::clone(&shared.hub),
         runtime.handle().clone(),

@@ -1,4 +1,4 @@
-//! What SIGHUP may change: how clients prove who they are, and which pages may read.
+//! The settings that SIGHUP reloads: authentication of clients, and access for pages of other origins.
 
 use std::sync::Arc;
 
@@ -9,26 +9,26 @@ use crate::auth::session::SessionAuth;
 use crate::config::{Auth, Config, ConfigError};
 use crate::outbound::NoRootCertificates;
 
-/// What SIGHUP may change.
-pub struct Live {
+/// The settings that SIGHUP reloads.
+pub struct Reloadable {
     pub(super) verifier: Verifier,
-    /// Where clients without a token are asked about.
+    /// Asks the application about clients without a token.
     pub(super) sessions: Option<Arc<SessionAuth>>,
     pub(super) auth: Auth,
     pub(super) cors: Cors,
 }
 
-impl Live {
-    /// Loads the keys that the configuration names; asks no URL.
+impl Reloadable {
+    /// Loads the keys that the configuration names, but fetches no URL.
     ///
     /// # Errors
-    /// [`LiveError`] where something cannot be used.
-    pub fn new(config: &Config) -> Result<Self, LiveError> {
+    /// [`ReloadableError`] if a setting cannot be used.
+    pub fn new(config: &Config) -> Result<Self, ReloadableError> {
         let sessions = config.auth.session_auth_url.as_ref();
         let sessions = sessions
             .map(|url| SessionAuth::new(url, &config.auth.session_cookie).map(Arc::new))
             .transpose()
-            .map_err(LiveError::Trust)?;
+            .map_err(ReloadableError::Trust)?;
         Ok(Self {
             verifier: Verifier::new(&config.auth)?,
             sessions,
@@ -37,7 +37,7 @@ impl Live {
         })
     }
 
-    /// Keeps what `before` has learnt from the URLs that are still the same.
+    /// Keeps what `before` has fetched from URLs that have not changed.
     pub(super) fn take_over(&mut self, before: &Self) -> Result<(), KeysError> {
         if let (Some(keys), Some(known)) =
             (self.verifier.remote_keys(), before.verifier.remote_keys())
@@ -53,18 +53,18 @@ impl Live {
     }
 }
 
-/// Why what may change cannot be used.
+/// Why a reloadable setting cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
-pub enum LiveError {
+pub enum ReloadableError {
     #[error(transparent)]
     Keys(#[from] KeysError),
     #[error("auth.session_auth_url: {0}")]
     Trust(NoRootCertificates),
 }
 
-impl From<LiveError> for ConfigError {
-    fn from(error: LiveError) -> Self {
+impl From<ReloadableError> for ConfigError {
+    fn from(error: ReloadableError) -> Self {
         Self::content(error)
     }
 }
