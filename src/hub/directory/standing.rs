@@ -13,7 +13,7 @@ use crate::auth::IssuedAt;
 use crate::clock::millis;
 use crate::config;
 use crate::event::SessionChange;
-use past::{Claim, Earlier, Forgotten, Kept, Past};
+use past::{Claim, Forgotten, PastLists, PastSession, PastSessions};
 
 const SECOND_MS: u64 = 1_000;
 
@@ -48,7 +48,7 @@ impl Rules {
 /// The session changes of one user, as far as a valid token can depend on them. A durable engine
 /// stores it, so that a token that was revoked stays so.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Row", into = "Row")]
+#[serde(from = "StandingRow", into = "StandingRow")]
 pub struct Standing {
     /// The session that the last change named; `None` after a log-out.
     current: Option<Claim>,
@@ -58,7 +58,7 @@ pub struct Standing {
     /// When the last log-out was; 0 for never.
     logged_out_at_ms: u64,
     /// Sessions that may be named again.
-    past: Past,
+    past: PastSessions,
 }
 
 impl Standing {
@@ -106,7 +106,7 @@ impl Standing {
             .max(self.logged_out_at_ms)
             .saturating_add(rules.longest_use_ms());
         if unix_ms > last_needed_ms {
-            self.past = Past::default();
+            self.past = PastSessions::default();
             return self.current.is_some();
         }
         true
@@ -161,7 +161,7 @@ fn second_of(unix_ms: u64) -> u64 {
 /// A standing as it is stored. What is zero or empty is left out: there is a row for each user.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Row {
+struct StandingRow {
     /// The current session's name, as earlier versions wrote it.
     #[serde(skip_serializing)]
     current: Option<Box<str>>,
@@ -175,7 +175,7 @@ struct Row {
     #[serde(skip_serializing_if = "is_default")]
     logged_out_at_ms: u64,
     #[serde(skip_serializing_if = "is_default")]
-    past: Box<[Earlier]>,
+    past: Box<[PastSession]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     forgotten: Option<Box<Forgotten>>,
 }
@@ -184,9 +184,9 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-impl From<Standing> for Row {
+impl From<Standing> for StandingRow {
     fn from(standing: Standing) -> Self {
-        let past = standing.past.into_kept();
+        let past = standing.past.into_lists();
         Self {
             current: None,
             session: standing.current.map(|current| current.session),
@@ -200,8 +200,8 @@ impl From<Standing> for Row {
     }
 }
 
-impl From<Row> for Standing {
-    fn from(row: Row) -> Self {
+impl From<StandingRow> for Standing {
+    fn from(row: StandingRow) -> Self {
         let named = row.session.map(|session| Claim {
             session,
             from_ms: row.from_ms,
@@ -217,7 +217,7 @@ impl From<Row> for Standing {
             current: named.or(named_by_text),
             changed_at_ms: row.changed_at_ms,
             logged_out_at_ms: row.logged_out_at_ms,
-            past: Past::new(Kept {
+            past: PastSessions::new(PastLists {
                 known: row.past,
                 forgotten: row.forgotten,
             }),

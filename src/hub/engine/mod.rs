@@ -15,7 +15,7 @@ mod error;
 mod promise;
 mod register;
 
-pub use engine::{Accepted, Engine, EngineHealth, MAX_DRAFTS, Notice};
+pub use engine::{Engine, EngineHealth, MAX_DRAFTS, Notice};
 pub use error::{EngineError, OpenError};
 pub use promise::{Answer, Promise};
 pub use register::Register;

@@ -11,18 +11,18 @@
 //! | [`entry`] | one thing that happened |
 //! | [`control`] | what every node is asked |
 //! | [`ring`] | what is retained, and each client's chain through it |
-//! | [`past`] | what is remembered of what is not |
+//! | [`evicted`] | what is remembered of what is not |
 //! | [`replay`] | what one client missed, in pieces |
 
 mod control;
 mod entry;
+mod evicted;
 #[allow(clippy::module_inception)] // what the folder is about
 mod log;
-mod past;
 mod replay;
 mod ring;
 
 pub use control::{Control, Receipt};
 pub use entry::{Entry, Rank, Record};
-pub use log::{Gap, Joined, Log, MAX_UNDISPATCHED, Place};
+pub use log::{Cursor, Gap, Joined, Log, MAX_UNDISPATCHED};
 pub use replay::{JoinRequest, PieceLimit, Progress, Replay};
