@@ -39,7 +39,7 @@ fn append(shared: &Shared, user: &str) -> EventId {
         to,
         name: EventName::default(),
         data: r#"{"type":"order_paid"}"#.into(),
-        persist: true,
+        is_kept: true,
     };
     log.append(id, 0, event);
     id

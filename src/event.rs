@@ -285,7 +285,7 @@ pub struct Draft {
     pub source_id: Option<CompactString>,
     /// True if the event is kept for replay. Otherwise it is sent without an `id:` line, so that a client
     /// never reconnects with an id that is no longer known.
-    pub persist: bool,
+    pub is_kept: bool,
 }
 
 /// A session change as requested. The engine that stores it sets the time.

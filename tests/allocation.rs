@@ -82,7 +82,7 @@ fn log_bytes() -> (usize, usize) {
                 to,
                 name: EventName::default(),
                 data: data.into(),
-                persist: n % 10 > 0,
+                is_kept: n % 10 > 0,
             };
             log.append(log.newest_id().next(1_000 + n), n, record);
             if n % 100 == 99 {

@@ -10,9 +10,7 @@ use super::sources::Sources;
 use super::tail::Tail;
 use crate::clock::Clock;
 use crate::event::{Draft, EventId, SessionDraft};
-use crate::hub::engine::{
-    Accepted, Answer, Engine, EngineError, EngineHealth, Notice, OpenError, Register,
-};
+use crate::hub::engine::{Answer, Engine, EngineError, EngineHealth, Notice, OpenError, Register};
 use crate::hub::log::{Control, Log, Record};
 use crate::spans;
 
@@ -56,7 +54,7 @@ impl Engine for MemoryEngine {
         Box::pin(async { Ok(()) })
     }
 
-    fn publish(&self, drafts: Vec<Draft>) -> Answer<'_, Vec<Accepted>> {
+    fn publish(&self, drafts: Vec<Draft>) -> Answer<'_, Vec<Result<EventId, EngineError>>> {
         Box::pin(async move {
             let _span = spans::append(drafts.len());
             let mut accepted = Vec::with_capacity(drafts.len());
@@ -68,7 +66,11 @@ impl Engine for MemoryEngine {
         })
     }
 
-    fn change_session(&self, change: SessionDraft, notice: Notice) -> Answer<'_, Accepted> {
+    fn change_session(
+        &self,
+        change: SessionDraft,
+        notice: Notice,
+    ) -> Answer<'_, Result<EventId, EngineError>> {
         Box::pin(async move {
             let _span = spans::append(1);
             self.tail.room().await?;
@@ -121,7 +123,7 @@ mod tests {
             name: EventName::default(),
             data: "{}".into(),
             source_id: source_id.map(Into::into),
-            persist: true,
+            is_kept: true,
         }
     }
 
@@ -139,7 +141,7 @@ mod tests {
         )
     }
 
-    async fn publish(engine: &MemoryEngine, draft: Draft) -> Accepted {
+    async fn publish(engine: &MemoryEngine, draft: Draft) -> Result<EventId, EngineError> {
         engine.publish(vec![draft]).await.remove(0)
     }
 
@@ -184,7 +186,7 @@ mod tests {
         for _ in 0..crate::hub::log::MAX_UNDISPATCHED {
             publish(&engine, draft(None)).await.unwrap();
         }
-        let before = (log.dispatched_place(), log.retained().1);
+        let before = (log.dispatched_cursor(), log.retained().1);
         let dispatcher = async {
             loop {
                 for entry in log.next_batch(1_024).await {
@@ -205,7 +207,7 @@ mod tests {
         assert_eq!(ended, Ok(3));
         assert_eq!(log.retained().1, before.1);
         // Nobody has its id as a position.
-        let after = log.dispatched_place();
+        let after = log.dispatched_cursor();
         assert!(before.0.id < after.id && after.id < log.newest_id());
     }
 
@@ -235,7 +237,7 @@ mod tests {
     async fn an_event_that_is_not_kept_has_no_id() {
         let (engine, log, _) = engine();
         let mut fleeting = draft(None);
-        fleeting.persist = false;
+        fleeting.is_kept = false;
         publish(&engine, fleeting).await.unwrap();
         let entry = &log.next_batch(1).await[0];
         assert!(matches!(entry.signal(), Signal::Event(event) if event.id.is_none()));

@@ -101,7 +101,7 @@ mod tests {
                 to: Target::All,
                 name: EventName::default(),
                 data: "d".repeat(BYTES).into(),
-                persist: true,
+                is_kept: true,
             },
         );
         let entry = &log.next_batch(1).await[0];

@@ -2,7 +2,7 @@
 
 use tracing::Instrument as _;
 
-use super::engine::{Accepted, EngineError, Notice};
+use super::engine::{EngineError, Notice};
 use super::hub::Hub;
 use crate::event::{Draft, EventId, SessionDraft, Target, UserId};
 use crate::metrics::PublishedTo;
@@ -28,7 +28,7 @@ impl Default for LogOut {
 
 impl Hub {
     /// Stores events in their order, and answers for each. Delivery follows.
-    pub(crate) async fn publish(&self, drafts: Vec<Draft>) -> Vec<Accepted> {
+    pub(crate) async fn publish(&self, drafts: Vec<Draft>) -> Vec<Result<EventId, EngineError>> {
         let to: Vec<PublishedTo> = drafts.iter().map(|draft| label(&draft.to)).collect();
         let span = spans::publish(drafts.len());
         let answers = self.engine.publish(drafts).instrument(span.clone()).await;

@@ -18,9 +18,7 @@ use crate::auth::failures::FailureKey;
 use crate::auth::mint::{Claims, mint};
 use crate::config::{Certificate, OnLimit, Secret};
 use crate::event::{Draft, SessionDraft, UserId};
-use crate::hub::engine::{
-    Accepted, Answer, EngineError, EngineHealth, Notice, OpenError, Promise, Register,
-};
+use crate::hub::engine::{Answer, EngineError, EngineHealth, Notice, OpenError, Promise, Register};
 use crate::hub::log::Control;
 use crate::hub::{ConnectionId, Description, Limit, Rejection};
 use crate::metrics::Transport;
@@ -174,11 +172,15 @@ impl Engine for LaterEngine {
         self.inner.open()
     }
 
-    fn publish(&self, drafts: Vec<Draft>) -> Answer<'_, Vec<Accepted>> {
+    fn publish(&self, drafts: Vec<Draft>) -> Answer<'_, Vec<Result<EventId, EngineError>>> {
         self.inner.publish(drafts)
     }
 
-    fn change_session(&self, change: SessionDraft, notice: Notice) -> Answer<'_, Accepted> {
+    fn change_session(
+        &self,
+        change: SessionDraft,
+        notice: Notice,
+    ) -> Answer<'_, Result<EventId, EngineError>> {
         self.inner.change_session(change, notice)
     }
 

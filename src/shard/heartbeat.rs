@@ -12,14 +12,14 @@ use super::connections::Connections;
 use super::wheel::Tick;
 use crate::event::EventId;
 use crate::event::Position;
-use crate::hub::log::{Entry, Place};
+use crate::hub::log::{Cursor, Entry};
 use crate::wire::{Encoded, Piece, Signal, Wire};
 
 /// How far all clients have been served, and the heartbeat that says so.
 #[derive(Debug)]
 pub(super) struct Served {
     /// `None` until the first client: what is stored is read after the shard has started.
-    place: Option<Place>,
+    cursor: Option<Cursor>,
     beat: Rc<Beat>,
     plain: Rc<Beat>,
 }
@@ -33,7 +33,7 @@ pub(super) struct UnderWay {
     pub(super) has_entries: bool,
 }
 
-/// A heartbeat, encoded once for all clients that are at its place.
+/// A heartbeat, encoded once for all clients that are at its cursor.
 #[derive(Debug, Default)]
 pub(super) struct Beat {
     position: Option<EventId>,
@@ -62,7 +62,7 @@ impl Beat {
 impl Served {
     pub(super) fn new() -> Self {
         Self {
-            place: None,
+            cursor: None,
             beat: Rc::default(),
             plain: Rc::default(),
         }
@@ -72,7 +72,7 @@ impl Served {
     pub(super) fn note(&mut self, entry: &Entry) {
         // What is not kept has no id to come back with.
         if !entry.is_fleeting() {
-            self.place = Some(Place {
+            self.cursor = Some(Cursor {
                 position: entry.position,
                 id: entry.id,
             });
@@ -101,7 +101,7 @@ impl Served {
         connections: &Connections,
         under_way: impl FnOnce() -> UnderWay,
     ) {
-        if self.place.is_none() {
+        if self.cursor.is_none() {
             self.note_dispatched(connections, under_way());
         }
     }
@@ -111,20 +111,20 @@ impl Served {
     fn note_dispatched(&mut self, connections: &Connections, under_way: UnderWay) {
         let hub = &connections.shared.hub;
         let dispatched = hub.log().dispatched_position();
-        let is_known = |place: Place| place.position >= dispatched;
-        if self.place.is_some_and(is_known) || under_way.has_entries {
+        let is_known = |cursor: Cursor| cursor.position >= dispatched;
+        if self.cursor.is_some_and(is_known) || under_way.has_entries {
             return;
         }
         // In this order: what is dispatched by now is in the inbox, or was taken from there.
-        let place = hub.log().dispatched_place();
+        let cursor = hub.log().dispatched_cursor();
         if !hub.inbox(connections.number()).has_entries() {
-            self.place = Some(place);
+            self.cursor = Some(cursor);
         }
     }
 
     fn at_place(&mut self, may_be_ahead: bool) -> Heartbeat {
-        let place = self.place.filter(|_| !may_be_ahead);
-        let position = place.map(|place| place.id);
+        let cursor = self.cursor.filter(|_| !may_be_ahead);
+        let position = cursor.map(|cursor| cursor.id);
         if position.is_some() && position != self.beat.position {
             self.beat = Rc::new(Beat {
                 position,
@@ -137,7 +137,7 @@ impl Served {
             &self.plain
         };
         Heartbeat {
-            up_to: place.map_or(Position(u64::MAX), |place| place.position),
+            up_to: cursor.map_or(Position(u64::MAX), |cursor| cursor.position),
             beat: Rc::clone(beat),
             plain: Rc::clone(&self.plain),
         }

@@ -128,11 +128,11 @@ impl World {
             Step::Publish {
                 to,
                 bytes,
-                persist,
+                is_kept,
                 count,
             } => {
                 for _ in 0..count {
-                    self.publish(to.clone(), bytes, persist);
+                    self.publish(to.clone(), bytes, is_kept);
                 }
             }
             Step::ChangeSession(user, keep) => self.change_session(user, keep),
@@ -200,18 +200,18 @@ impl World {
         self.happened.push(Happened { id, what });
     }
 
-    fn publish(&mut self, to: Target, bytes: usize, persist: bool) {
+    fn publish(&mut self, to: Target, bytes: usize, is_kept: bool) {
         // The number tells a fleeting event, which has no id, from others.
         let data = format!("{} {}", self.happened.len(), "d".repeat(bytes));
         let what = What::Event {
             to: to.clone(),
-            persist,
+            is_kept,
         };
         let event = Record::Event {
             to,
             name: EventName::default(),
             data: data.into(),
-            persist,
+            is_kept,
         };
         self.append(what, event);
     }

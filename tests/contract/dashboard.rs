@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::description::Description;
 use crate::support::page::assert_self_contained;
@@ -176,6 +176,32 @@ fn a_live_stream_ends_with_its_key() {
     assert_eq!(ends.rest().len(), 3);
     next_named(&mut stays, "stats");
     assert_eq!(open_with(&server, "revoked soon").status, 401);
+}
+
+#[test]
+fn stats_have_recent_rates_and_totals() {
+    let server = TestServer::start();
+    let mut live = live(&server);
+    let mut stream = server.stream("42");
+    let recent = || {
+        let stats = server.admin("GET", "/v1/stats", "").json();
+        stats["delivery"]["recent_p99_ms"].clone()
+    };
+    assert_eq!(recent(), Value::Null);
+    // Sampled once per second, before the dashboards get their numbers, and kept for ten seconds.
+    let mut second = || {
+        server.advance(SECOND);
+        next_named(&mut live, "stats");
+    };
+    second();
+    server.publish(&json!({"to": {"user": "42"}, "data": 1}));
+    stream.next().unwrap();
+    server.wait_for_metric("idlewild_delivery_seconds_count", 1.0);
+    assert_eq!(recent(), 1);
+    eventually("it is no longer recent", || {
+        second();
+        recent() == Value::Null
+    });
 }
 
 #[test]

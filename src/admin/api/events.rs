@@ -271,7 +271,7 @@ impl Event {
             },
             data,
             source_id: self.id.map(source_id).transpose()?,
-            persist: self.persist.unwrap_or(true),
+            is_kept: self.persist.unwrap_or(true),
         })
     }
 }

@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use hashbrown::HashMap;
 
 use super::mark::{MARK, Mark, MarkFile};
-use super::recovery::{self, Database, Verdict, judge};
+use super::recovery::{self, Assessment, Database, assess};
 use super::session_log::{Change, SESSIONS, SessionLog, What};
 use super::store::{
-    self, DATABASE, Fault, Limits, LoggedOut, Reader, Row, State, Store, StoreError,
+    self, DATABASE, Fault, LoggedOut, Reader, Retention, Row, Store, StoreError, StoreState,
     open_unwritable, rebuild,
 };
 use super::watch::Watch;
@@ -188,19 +188,19 @@ impl Disk {
             Err(error) if error.fault() == Fault::Damage && has_witness => Database::Unreadable,
             Err(error) => return Err(error),
         };
-        let verdict = judge(database, &found_mark, found);
-        verdict.tell(&self.directory, self.options.on_damage);
+        let assessment = assess(database, &found_mark, found);
+        assessment.tell(&self.directory, self.options.on_damage);
         self.mark = Mark {
             rows: found_mark.mark.rows,
-            last_id: verdict.last_id,
-            changes: verdict.changes,
+            last_id: assessment.last_id,
+            changes: assessment.changes,
         };
-        self.newest_stored = verdict.newest_stored;
-        self.are_events_missing = verdict.are_events_missing;
+        self.newest_stored = assessment.newest_stored;
+        self.are_events_missing = assessment.are_events_missing;
         self.mark_file = mark.map(|(file, _)| file);
         self.log = log;
-        let everyone = verdict.everyone_out(self.options.on_damage, unix_ms);
-        for change in verdict.replay.into_iter().chain(everyone.clone()) {
+        let everyone = assessment.everyone_out(self.options.on_damage, unix_ms);
+        for change in assessment.replay.into_iter().chain(everyone.clone()) {
             self.pend(&change);
         }
         if let Some(change) = everyone {
@@ -306,7 +306,7 @@ impl Disk {
         &mut self,
         rows: &[Row],
         last_id: EventId,
-        limits: Limits,
+        limits: Retention,
     ) -> Result<(), StoreError> {
         let everyone = self
             .pending_everyone()
@@ -485,32 +485,32 @@ fn recover(
     });
     let (has_records, newest_in_log) = (!found.changes.is_empty(), found.newest);
     let is_old = matches!(database, Database::Old(_));
-    let verdict = judge(database, &mark, found);
-    verdict.tell(directory, options.on_damage);
-    let everyone = verdict.everyone_out(options.on_damage, unix_ms);
-    let rows: Vec<Row> = verdict.replay.iter().chain(&everyone).map(row).collect();
+    let assessment = assess(database, &mark, found);
+    assessment.tell(directory, options.on_damage);
+    let everyone = assessment.everyone_out(options.on_damage, unix_ms);
+    let rows: Vec<Row> = assessment.replay.iter().chain(&everyone).map(row).collect();
     let log = match log {
         // Before the database is this version's: interrupted behind that, the next start would find
         // it without a witness, as if session changes were missing.
         None if is_old => Some(SessionLog::create(directory, 0)?),
         log => log,
     };
-    let store = if verdict.is_rebuilt {
+    let store = if assessment.is_rebuilt {
         let reader = store.as_ref().map(Store::reader);
         let old = store.as_ref().map(Store::state).unwrap_or_default();
-        let before = State {
+        let before = StoreState {
             // What was stored before changes were numbered counts as one: none of it is anywhere
             // else.
-            changes: verdict.changes.max(1),
+            changes: assessment.changes.max(1),
             ..old
         };
         rebuild(directory, reader, &rows, before, logged_out)?;
         drop(store);
-        store::finish(directory, verdict.is_damaged)?;
+        store::finish(directory, assessment.is_damaged)?;
         Store::open(directory, options.fsync)?
     } else {
         let mut store = store.ok_or_else(|| io::Error::other("no database"))?;
-        let everything = Limits {
+        let everything = Retention {
             retained: usize::MAX,
             sources_from_ms: 0,
         };
@@ -521,8 +521,8 @@ fn recover(
     };
     let changes = store.state().changes;
     // One that was made anew is on the disk.
-    let is_flushed = store.checkpoint(false).is_ok() || verdict.is_rebuilt;
-    let is_log_stale = has_records || verdict.is_damaged || newest_in_log != changes;
+    let is_flushed = store.checkpoint(false).is_ok() || assessment.is_rebuilt;
+    let is_log_stale = has_records || assessment.is_damaged || newest_in_log != changes;
     let log = match log {
         Some(mut log) => {
             if is_flushed && is_log_stale {
@@ -534,7 +534,7 @@ fn recover(
     };
     let mark = Mark {
         rows: store.last(),
-        last_id: verdict.last_id,
+        last_id: assessment.last_id,
         changes,
     };
     mark_file.rewrite(mark)?;
@@ -542,8 +542,8 @@ fn recover(
     // A full disk is reported now and not with the first event.
     store.probe()?;
     Ok(Recovered {
-        newest_stored: verdict.newest_stored,
-        are_events_missing: verdict.are_events_missing,
+        newest_stored: assessment.newest_stored,
+        are_events_missing: assessment.are_events_missing,
         store,
         log,
         mark_file,
@@ -587,7 +587,7 @@ fn has_space(directory: &Path) -> bool {
     })
 }
 
-impl Verdict {
+impl Assessment {
     /// The change that logs everyone out, where session changes may be missing.
     fn everyone_out(&self, on_damage: OnDamage, unix_ms: u64) -> Option<Change> {
         if self.are_sessions_complete || on_damage == OnDamage::Accept {

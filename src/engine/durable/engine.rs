@@ -9,18 +9,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::Span;
 
 use super::bounds::Bounds;
-use super::health::{SharedState, State};
+use super::health::{HistoryState, SharedState};
 use super::store::StoreError;
 use super::writer::{Request, Work, Writer};
 use crate::clock::Clock;
 use crate::config::History;
 use crate::engine::local_register::LocalRegister;
 use crate::engine::tail::{MAX_COMMANDS, ROOM_TIMEOUT, Tail};
-use crate::event::{Draft, SessionDraft};
+use crate::event::{Draft, EventId, SessionDraft};
 use crate::hub::directory::Directory;
-use crate::hub::engine::{
-    Accepted, Answer, Engine, EngineError, EngineHealth, Notice, OpenError, Register,
-};
+use crate::hub::engine::{Answer, Engine, EngineError, EngineHealth, Notice, OpenError, Register};
 use crate::hub::log::{Control, Log};
 
 /// Kibibytes of events that wait for the writer or are with it, each event being one at the least:
@@ -159,7 +157,7 @@ impl Engine for DurableEngine {
         })
     }
 
-    fn publish(&self, drafts: Vec<Draft>) -> Answer<'_, Vec<Accepted>> {
+    fn publish(&self, drafts: Vec<Draft>) -> Answer<'_, Vec<Result<EventId, EngineError>>> {
         Box::pin(async move {
             let count = drafts.len();
             let kib = drafts.iter().map(|draft| kib(&draft.data)).sum();
@@ -176,7 +174,11 @@ impl Engine for DurableEngine {
         })
     }
 
-    fn change_session(&self, change: SessionDraft, notice: Notice) -> Answer<'_, Accepted> {
+    fn change_session(
+        &self,
+        change: SessionDraft,
+        notice: Notice,
+    ) -> Answer<'_, Result<EventId, EngineError>> {
         let data = notice.force_logout();
         Box::pin(
             self.ask(kib(&data), move |reply, share| Request::ChangeSession {
@@ -211,7 +213,7 @@ impl Engine for DurableEngine {
         Box::pin(async move {
             let handle = self.writer.lock().take();
             if let Some(Handle { requests, ended }) = handle {
-                self.health.set(State::NotOpen);
+                self.health.set(HistoryState::NotOpen);
                 drop(requests);
                 let _ = ended.await;
             }

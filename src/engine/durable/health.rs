@@ -9,19 +9,19 @@ use crate::hub::engine::{EngineError, EngineHealth};
 pub(super) struct SharedState(AtomicU8);
 
 /// What may be the matter, each with the reason that publishers get.
-const STATES: [(State, Option<EngineError>); 8] = [
-    (State::NotOpen, Some(EngineError::NotOpen)),
-    (State::Well, None),
-    (State::Full, Some(EngineError::Full)),
-    (State::Locked, Some(EngineError::Locked)),
-    (State::Failing, Some(EngineError::NotStored)),
-    (State::Unflushed, Some(EngineError::Unflushed)),
-    (State::Overgrown, Some(EngineError::Overgrown)),
-    (State::Gone, Some(EngineError::Gone)),
+const STATES: [(HistoryState, Option<EngineError>); 8] = [
+    (HistoryState::NotOpen, Some(EngineError::NotOpen)),
+    (HistoryState::Well, None),
+    (HistoryState::Full, Some(EngineError::Full)),
+    (HistoryState::Locked, Some(EngineError::Locked)),
+    (HistoryState::Failing, Some(EngineError::NotStored)),
+    (HistoryState::Unflushed, Some(EngineError::Unflushed)),
+    (HistoryState::Overgrown, Some(EngineError::Overgrown)),
+    (HistoryState::Gone, Some(EngineError::Gone)),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum HistoryState {
     NotOpen,
     Well,
     /// The last commit failed: no space.
@@ -39,7 +39,7 @@ pub(super) enum State {
     Gone,
 }
 
-impl State {
+impl HistoryState {
     /// The reason that publishers get; none if all is well.
     pub(super) fn error(self) -> Option<EngineError> {
         let (_, error) = STATES.iter().find(|(state, _)| *state == self)?;
@@ -53,15 +53,15 @@ impl State {
 }
 
 impl SharedState {
-    pub(super) fn set(&self, state: State) {
+    pub(super) fn set(&self, state: HistoryState) {
         self.0.store(state as u8, Ordering::Relaxed);
     }
 
-    pub(super) fn get(&self) -> State {
+    pub(super) fn get(&self) -> HistoryState {
         let number = usize::from(self.0.load(Ordering::Relaxed));
         STATES
             .get(number)
-            .map_or(State::NotOpen, |(state, _)| *state)
+            .map_or(HistoryState::NotOpen, |(state, _)| *state)
     }
 
     pub(super) fn health(&self) -> EngineHealth {
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn a_state_is_read_as_it_was_set() {
         let shared = SharedState::default();
-        assert_eq!(shared.get(), State::NotOpen);
+        assert_eq!(shared.get(), HistoryState::NotOpen);
         for (state, error) in STATES {
             shared.set(state);
             let health = error.map_or(EngineHealth::Well, EngineHealth::Failing);

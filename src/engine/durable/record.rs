@@ -108,7 +108,7 @@ impl<'a> Stored<'a> {
                     to,
                     name: EventName::new(event)?,
                     data: data.as_ref().into(),
-                    persist: true,
+                    is_kept: true,
                 }
             }
             Self::Session {
@@ -197,7 +197,7 @@ mod tests {
             targets.push(Target::Users(Users::new(ids)));
             for to in targets {
                 let (_, record) = round_trip(&Stored::event(&to, &name, &data));
-                let Record::Event { to: read, name: read_name, data: read_data, persist: true } = record else {
+                let Record::Event { to: read, name: read_name, data: read_data, is_kept: true } = record else {
                     panic!("another kind")
                 };
                 prop_assert_eq!(read, to);

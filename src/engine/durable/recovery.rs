@@ -47,7 +47,7 @@ pub(super) fn classify(
 /// What may be missing from the history, and what it is safe to do about it.
 #[allow(clippy::struct_excessive_bools)] // answers to questions that do not exclude each other
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(super) struct Assessment {
     /// The newest id that was given out, as far as is known.
     pub(super) last_id: EventId,
     /// Id of the newest event that is there.
@@ -70,8 +70,8 @@ pub(super) struct Verdict {
     pub(super) is_damaged: bool,
 }
 
-/// Judges what was found.
-pub(super) fn judge(database: Database, mark: &FoundMark, log: FoundLog) -> Verdict {
+/// Assesses what was found.
+pub(super) fn assess(database: Database, mark: &FoundMark, log: FoundLog) -> Assessment {
     let is_first = matches!(database, Database::New | Database::Old(_))
         && is_beginning(mark, &log)
         && !mark.is_of_history;
@@ -111,7 +111,7 @@ pub(super) fn judge(database: Database, mark: &FoundMark, log: FoundLog) -> Verd
     let is_newest_known = log.is_clean || (mark.is_intact && !is_hurt);
     let are_sessions_complete =
         are_sessions_sound && are_all_there && (is_first || is_newest_known);
-    Verdict {
+    Assessment {
         last_id,
         newest_stored: events.last_id,
         changes: known,

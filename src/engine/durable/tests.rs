@@ -1,11 +1,11 @@
 use super::bounds::Bounds;
-use super::health::State;
+use super::health::HistoryState;
 use super::{DurableEngine, store};
 use crate::clock::Clock;
 use crate::config::History;
 use crate::event::Draft;
 use crate::hub::directory::Directory;
-use crate::hub::engine::{Accepted, Engine, EngineError, EngineHealth, Notice};
+use crate::hub::engine::{Engine, EngineError, EngineHealth, Notice};
 use crate::hub::log::{Control, Log, Record};
 use std::sync::Arc;
 
@@ -87,13 +87,17 @@ impl Life {
         }
     }
 
-    async fn publish(&self, source_id: Option<&str>, persist: bool) -> Accepted {
+    async fn publish(
+        &self,
+        source_id: Option<&str>,
+        is_kept: bool,
+    ) -> Result<EventId, EngineError> {
         let draft = Draft {
             to: Target::User(UserId::new("42").unwrap()),
             name: EventName::default(),
             data: "x".into(),
             source_id: source_id.map(Into::into),
-            persist,
+            is_kept,
         };
         self.engine.publish(vec![draft]).await.remove(0)
     }
@@ -107,7 +111,7 @@ impl Life {
     }
 
     /// Says what the dispatcher would do with it.
-    async fn change(&self, user: &str, keep: Option<&str>) -> Accepted {
+    async fn change(&self, user: &str, keep: Option<&str>) -> Result<EventId, EngineError> {
         let change = SessionChange {
             user: UserId::new(user).unwrap(),
             keep: keep.map(Into::into),
@@ -269,14 +273,14 @@ async fn where_a_history_begins_is_known_after_restarts() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("history");
         let life = Life::begin(&path, fsync, 1_000_000).await;
-        let origin = life.log.dispatched_place().id;
+        let origin = life.log.dispatched_cursor().id;
         // As a process that is killed leaves it.
         let copy = directory.path().join("copy");
         std::fs::create_dir(&copy).unwrap();
         damage::copy(&path, &copy);
         drop(life);
         let life = Life::begin(&copy, fsync, 2_000_000).await;
-        assert_eq!(life.log.dispatched_place().id, origin);
+        assert_eq!(life.log.dispatched_cursor().id, origin);
         assert_eq!(life.log.retained().1, 0);
         let first = life.publish(None, true).await.unwrap();
         let second = life.publish(None, true).await.unwrap();
@@ -349,7 +353,7 @@ async fn a_directory_in_use_or_of_no_use_is_refused_in_one_line() {
         ms: 1_000_001,
         seq: 0,
     };
-    let limits = store::Limits {
+    let limits = store::Retention {
         retained: 10,
         sources_from_ms: 0,
     };
@@ -415,7 +419,7 @@ async fn connections_are_ended_while_the_disk_refuses_everything_and_no_restart_
     assert_eq!(life.disconnect().await, Ok(7));
     blocker.execute_batch("ROLLBACK").unwrap();
     let second = life.publish(None, true).await.unwrap();
-    life.engine.health.set(State::Gone);
+    life.engine.health.set(HistoryState::Gone);
     assert_eq!(life.disconnect().await, Ok(7));
     life.engine.close().await;
     assert_eq!(life.disconnect().await, Err(EngineError::NotOpen));
@@ -433,13 +437,13 @@ async fn after_a_flush_that_failed_nothing_is_accepted_before_all_of_it_was_writ
     // First: the writer tries to flush every few milliseconds.
     let blocker = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
-    life.engine.health.set(State::Unflushed);
+    life.engine.health.set(HistoryState::Unflushed);
     assert_eq!(
         life.engine.health(),
         EngineHealth::Failing(EngineError::Unflushed)
     );
     assert_eq!(life.publish(None, true).await, Err(EngineError::Unflushed));
-    assert_eq!(life.engine.health.get(), State::Unflushed);
+    assert_eq!(life.engine.health.get(), HistoryState::Unflushed);
     blocker.execute_batch("ROLLBACK").unwrap();
     let second = life.publish(None, true).await.unwrap();
     assert_eq!(life.engine.health(), EngineHealth::Well);
@@ -499,7 +503,7 @@ async fn a_publishers_id_belongs_to_its_target_also_after_a_restart() {
             name: EventName::default(),
             data: "x".into(),
             source_id: Some("a".into()),
-            persist: true,
+            is_kept: true,
         }
     };
     let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;

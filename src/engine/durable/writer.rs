@@ -12,11 +12,11 @@ use tracing::Span;
 use super::believed::BelievedTime;
 use super::bounds::Bounds;
 use super::disk::{Disk, Options};
-use super::health::{SharedState, State};
+use super::health::{HistoryState, SharedState};
 use super::record::Stored;
 use super::restore::{Jump, logged_out, restore, to_json};
 use super::session_log::{Change, What};
-use super::store::{Fault, Limits, Row, StoreError};
+use super::store::{Fault, Retention, Row, StoreError};
 use super::sync::Syncer;
 use crate::clock::{Clock, millis};
 use crate::config::{Fsync, History};
@@ -177,9 +177,9 @@ impl Writer {
         }
         writer.apply_log_out_of_everyone();
         writer.health.set(if writer.disk.is_writable() {
-            State::Well
+            HistoryState::Well
         } else {
-            State::Full
+            HistoryState::Full
         });
         writer.start_syncer()?;
         Ok(writer)
@@ -188,7 +188,7 @@ impl Writer {
     /// Stores the position of clients that come before the first event, so that it outlives the
     /// process. On a disk that takes nothing it holds until a restart.
     fn begin_history(&mut self) -> Result<(), StoreError> {
-        let mut id = self.tail.log().dispatched_place().id;
+        let mut id = self.tail.log().dispatched_cursor().id;
         if id <= self.sequencer.last_id() {
             // Ids go on behind those that were given out and lost.
             id = self.sequencer.next_id();
@@ -197,7 +197,7 @@ impl Writer {
         self.sequencer.skip_to(id);
         if self.disk.is_writable() {
             let entry = Stored::Origin {}.to_json();
-            let nothing_old = Limits {
+            let nothing_old = Retention {
                 retained: 0,
                 sources_from_ms: 0,
             };
@@ -224,7 +224,7 @@ impl Writer {
             to,
             name,
             data: "".into(),
-            persist: true,
+            is_kept: true,
         };
         self.tail.restore(id, Duration::ZERO, record);
         self.tail.lose_before(id);
@@ -238,7 +238,7 @@ impl Writer {
         let (wal, health) = (store.wal()?, Arc::clone(&self.health));
         let failed = move |error| {
             tracing::error!(%error, "history.path: cannot flush; nothing is accepted until that works again");
-            health.set(State::Unflushed);
+            health.set(HistoryState::Unflushed);
         };
         self.syncer = Some(Syncer::start(move || wal.sync_data(), failed)?);
         Ok(())
@@ -333,15 +333,15 @@ impl Writer {
     /// Why no event can be stored, whatever the database would say.
     fn closed_to_events(&self) -> Option<EngineError> {
         match self.health.get() {
-            state @ (State::Gone | State::Overgrown) => state.error(),
-            _ if !self.disk.is_writable() => State::Full.error(),
-            _ if self.disk.is_mark_failing() => State::Failing.error(),
+            state @ (HistoryState::Gone | HistoryState::Overgrown) => state.error(),
+            _ if !self.disk.is_writable() => HistoryState::Full.error(),
+            _ if self.disk.is_mark_failing() => HistoryState::Failing.error(),
             _ => None,
         }
     }
 
     fn store(&mut self, group: &Group) -> Result<(), StoreError> {
-        if self.health.get() == State::Unflushed
+        if self.health.get() == HistoryState::Unflushed
             && let Some(store) = self.disk.store()
         {
             store.checkpoint(true)?;
@@ -430,10 +430,10 @@ impl Writer {
             to,
             name,
             data,
-            persist,
+            is_kept,
             ..
         } = draft;
-        if *persist {
+        if *is_kept {
             group.rows.push(Row::Event {
                 id,
                 entry: Stored::event(to, name, data).to_json(),
@@ -523,8 +523,8 @@ impl Writer {
     /// What was stored is accepted all the same: the mark is empty by now, which counts as damage at
     /// the next start.
     fn look_at_mark(&self) {
-        if self.disk.is_mark_failing() && self.health.get() == State::Well {
-            self.health.set(State::Failing);
+        if self.disk.is_mark_failing() && self.health.get() == HistoryState::Well {
+            self.health.set(HistoryState::Failing);
         }
     }
 
@@ -534,7 +534,7 @@ impl Writer {
             return Ok(());
         };
         match self.health.get() {
-            State::Unflushed => store.checkpoint(true)?,
+            HistoryState::Unflushed => store.checkpoint(true)?,
             state if state.is_failing() => {
                 store.probe()?;
                 // The session changes that it has not got.
@@ -568,12 +568,12 @@ impl Writer {
     }
 
     fn look_for_files(&mut self) {
-        let was_gone = self.health.get() == State::Gone;
+        let was_gone = self.health.get() == HistoryState::Gone;
         match self.disk.missing() {
             Some(file) if !was_gone => {
                 tracing::error!(file = %file.display(),
                     "history.path: deleted or replaced; nothing is accepted until it is back or the server was restarted");
-                self.health.set(State::Gone);
+                self.health.set(HistoryState::Gone);
             }
             None if was_gone => self.recover(),
             _ => {}
@@ -601,14 +601,14 @@ impl Writer {
         }
         self.is_wal_long = is_long;
         match (bytes > self.bounds.wal_max_bytes, self.health.get()) {
-            (true, State::Well) => {
+            (true, HistoryState::Well) => {
                 tracing::error!(
                     bytes,
                     "history.path: the write-ahead log is at its limit; no event is accepted until the other process has ended"
                 );
-                self.health.set(State::Overgrown);
+                self.health.set(HistoryState::Overgrown);
             }
-            (false, State::Overgrown) => self.recover(),
+            (false, HistoryState::Overgrown) => self.recover(),
             _ => {}
         }
     }
@@ -628,7 +628,7 @@ impl Writer {
     /// directory is not asked: a change that is stored may be on its way there.
     fn sweep(&mut self) {
         let now_ms = self.clock.now_ms();
-        if now_ms < self.sweep.at_ms || self.health.get() != State::Well {
+        if now_ms < self.sweep.at_ms || self.health.get() != HistoryState::Well {
             return;
         }
         // A user's row may be an old one, and the new one would be stored first and dropped.
@@ -667,7 +667,7 @@ impl Writer {
     }
 
     /// The log retains the newest rows, each of its entries being one.
-    fn limits(&self) -> Limits {
+    fn limits(&self) -> Retention {
         let now_ms = self.clock.now_ms();
         let oldest_ms = self.sequencer.oldest_source_ms() + SOURCE_SLACK_MS;
         let ahead_ms = if now_ms <= self.jump.until_ms {
@@ -675,7 +675,7 @@ impl Writer {
         } else {
             0
         };
-        Limits {
+        Retention {
             retained: self.tail.log().retained().1,
             sources_from_ms: self.clock.unix_ms().saturating_sub(oldest_ms + ahead_ms),
         }
@@ -683,22 +683,22 @@ impl Writer {
 
     fn recover(&self) {
         if self.disk.is_mark_failing() {
-            self.health.set(State::Failing);
+            self.health.set(HistoryState::Failing);
             return;
         }
         tracing::info!("history.path: can be written again");
-        self.health.set(State::Well);
+        self.health.set(HistoryState::Well);
     }
 
     fn fail(&self, error: &StoreError) {
         let state = match error.fault() {
-            Fault::Locked => State::Locked,
-            _ if !self.disk.has_space() => State::Full,
-            _ => State::Failing,
+            Fault::Locked => HistoryState::Locked,
+            _ if !self.disk.has_space() => HistoryState::Full,
+            _ => HistoryState::Failing,
         };
         // A flush that failed, and files that are gone, stay the worse.
         match self.health.get() {
-            State::Well => {
+            HistoryState::Well => {
                 tracing::error!(%error, "history.path: cannot write; no event is accepted until that works again");
                 self.health.set(state);
             }

@@ -8,9 +8,6 @@ use super::register::Register;
 use crate::event::{Draft, EventId, SessionDraft};
 use crate::hub::log::Control;
 
-/// An id that is in the log, or will be when it has been tailed.
-pub(crate) type Accepted = Result<EventId, EngineError>;
-
 /// Drafts that are published together: many to a commit, few enough that nobody waits behind them
 /// for long.
 pub(crate) const MAX_DRAFTS: usize = 256;
@@ -26,10 +23,14 @@ pub(crate) trait Engine: Send + Sync {
 
     /// Stores up to [`MAX_DRAFTS`] events in their order; one whose `source_id` was seen in the
     /// last ten minutes is not stored again and gets the first one's id. As many answers.
-    fn publish(&self, drafts: Vec<Draft>) -> Answer<'_, Vec<Accepted>>;
+    fn publish(&self, drafts: Vec<Draft>) -> Answer<'_, Vec<Result<EventId, EngineError>>>;
 
     /// Stores a change of session, as of now, together with the event that tells the other devices.
-    fn change_session(&self, change: SessionDraft, notice: Notice) -> Answer<'_, Accepted>;
+    fn change_session(
+        &self,
+        change: SessionDraft,
+        notice: Notice,
+    ) -> Answer<'_, Result<EventId, EngineError>>;
 
     /// Passes a request through the log to every node, and returns how many connections it has
     /// ended. Nothing is stored, so a store that refuses events does not refuse this, and it does not

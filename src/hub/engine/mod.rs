@@ -15,7 +15,7 @@ mod error;
 mod promise;
 mod register;
 
-pub(crate) use engine::{Accepted, Engine, EngineHealth, MAX_DRAFTS, Notice};
+pub(crate) use engine::{Engine, EngineHealth, MAX_DRAFTS, Notice};
 pub(crate) use error::{EngineError, OpenError};
 pub(crate) use promise::{Answer, Promise};
 pub(crate) use register::Register;

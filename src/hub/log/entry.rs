@@ -45,7 +45,7 @@ pub enum Record {
         /// Its payload.
         data: Box<str>,
         /// Whether it is kept for replay; if not, it is delivered now or never.
-        persist: bool,
+        is_kept: bool,
     },
     /// A user's session changed; the others get its data and their end. Kept, so that its id is
     /// known, and never replayed: whoever may come back is not whom it was for. A client that
@@ -79,7 +79,7 @@ impl Record {
     /// Whether it stays in the log after it was dispatched.
     pub(super) fn is_kept(&self) -> bool {
         match self {
-            Self::Event { persist, .. } => *persist,
+            Self::Event { is_kept, .. } => *is_kept,
             Self::Session { .. } => true,
             Self::Control { .. } => false,
         }
@@ -92,7 +92,7 @@ impl From<Draft> for Record {
             to: draft.to,
             name: draft.name,
             data: draft.data.into(),
-            persist: draft.persist,
+            is_kept: draft.is_kept,
         }
     }
 }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::entry::{Entry, Record};
-use super::past::Past;
+use super::evicted::Evicted;
 use super::replay::{JoinRequest, PieceLimit, Progress, Replay, chains};
 use super::ring::Ring;
 use crate::clock::millis;
@@ -42,7 +42,7 @@ pub struct Log {
 #[derive(Debug)]
 struct State {
     ring: Ring,
-    past: Past,
+    evicted: Evicted,
     /// What waits for dispatch; what is kept of it stands in the ring, too.
     pending: VecDeque<Arc<Entry>>,
     /// Of entries that are pending and not kept.
@@ -57,7 +57,7 @@ struct State {
 
 /// How far a client has been served, in this process's numbers and as the client knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Cursor {
     /// What comes after it is still to come.
     pub(crate) position: Position,
     /// The newest id up to there that can be resumed from.
@@ -91,7 +91,7 @@ impl Log {
     pub fn new(max_bytes: usize, max_age: Duration, origin: EventId) -> Self {
         let state = State {
             ring: Ring::default(),
-            past: Past::new(origin, max_bytes),
+            evicted: Evicted::new(origin, max_bytes),
             pending: VecDeque::new(),
             fleeting_bytes: 0,
             last_id: origin,
@@ -122,7 +122,7 @@ impl Log {
     pub(crate) fn begin_at(&self, id: EventId) {
         let mut state = self.state.lock();
         debug_assert!(self.head() == Position(0), "nothing was appended");
-        state.past.begin_at(id);
+        state.evicted.begin_at(id);
         (state.last_id, state.dispatched_id) = (id, id);
         state.dispatched_kept_id = id;
     }
@@ -136,7 +136,7 @@ impl Log {
         state.dispatched_kept_id = id;
         let left_ms = self.max_age_ms.saturating_sub(millis(age));
         if left_ms == 0 && state.ring.len() == 0 {
-            state.past.note(id, &record);
+            state.evicted.note(id, &record);
             return;
         }
         let position = Position(self.head.load(Ordering::Relaxed) + 1);
@@ -163,7 +163,7 @@ impl Log {
     pub fn join(&self, client: &JoinRequest<'_>) -> Joined {
         let state = self.state.lock();
         let newest = state.ring.newest_id();
-        let head = Place {
+        let head = Cursor {
             position: self.head(),
             id: newest.unwrap_or_else(|| state.floor()),
         };
@@ -182,7 +182,7 @@ impl Log {
             }
             let gone = || {
                 let mine = chains(client.user, client.topics);
-                let past = &state.past;
+                let past = &state.evicted;
                 (past.has_nothing_after(id, mine)).then(|| ring.before_oldest())
             };
             Some((id, ring.find(id).or_else(gone)?))
@@ -225,9 +225,9 @@ impl Log {
     }
 
     /// Where a client is that got everything for it that was handed to the shards.
-    pub(crate) fn dispatched_place(&self) -> Place {
+    pub(crate) fn dispatched_cursor(&self) -> Cursor {
         let state = self.state.lock();
-        Place {
+        Cursor {
             position: self.dispatched_position(),
             id: state.dispatched_kept_id,
         }
@@ -370,7 +370,7 @@ impl Log {
                 return true;
             }
             if let Some(gone) = state.ring.pop() {
-                state.past.note(gone.id, &gone.record);
+                state.evicted.note(gone.id, &gone.record);
             }
             evicted += 1;
         }
@@ -384,12 +384,12 @@ impl State {
     fn floor(&self) -> EventId {
         match self.ring.oldest_id() {
             Some(oldest) if oldest <= self.lost_before => oldest.unused_before(),
-            _ => self.past.floor(),
+            _ => self.evicted.floor(),
         }
     }
 
     fn bytes(&self) -> usize {
-        self.ring.bytes() + self.past.bytes() + self.fleeting_bytes
+        self.ring.bytes() + self.evicted.bytes() + self.fleeting_bytes
     }
 }
 

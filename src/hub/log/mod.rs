@@ -11,14 +11,14 @@
 //! | [`entry`] | one thing that happened |
 //! | [`control`] | what every node is asked |
 //! | [`ring`] | what is retained, and each client's chain through it |
-//! | [`past`] | what is remembered of what is not |
+//! | [`evicted`] | what is remembered of what is not |
 //! | [`replay`] | what one client missed, in pieces |
 
 mod control;
 mod entry;
+mod evicted;
 #[allow(clippy::module_inception)] // what the folder is about
 mod log;
-mod past;
 mod replay;
 mod ring;
 
@@ -26,6 +26,6 @@ pub use control::{Control, Receipt};
 pub use entry::{Entry, Record};
 #[cfg(test)]
 pub(crate) use log::MAX_UNDISPATCHED;
-pub(crate) use log::{Gap, Place};
+pub(crate) use log::{Cursor, Gap};
 pub use log::{Joined, Log};
 pub use replay::{JoinRequest, PieceLimit, Progress, Replay};

@@ -14,12 +14,12 @@ const NO_LIMIT: PieceLimit = PieceLimit {
     bytes: usize::MAX,
 };
 
-fn event(to: Target, data: &str, persist: bool) -> Record {
+fn event(to: Target, data: &str, is_kept: bool) -> Record {
     Record::Event {
         to,
         name: EventName::default(),
         data: data.into(),
-        persist,
+        is_kept,
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) struct Happened {
 }
 
 pub(super) enum What {
-    Event { to: Target, persist: bool },
+    Event { to: Target, is_kept: bool },
     Session { user: usize, keep: usize },
 }
 
@@ -58,7 +58,7 @@ fn split_id(frame: &str) -> (Option<EventId>, &str) {
 impl Happened {
     pub(super) fn is_kept(&self) -> bool {
         match self.what {
-            What::Event { persist, .. } => persist,
+            What::Event { is_kept, .. } => is_kept,
             What::Session { .. } => true,
         }
     }

@@ -11,7 +11,7 @@ pub(super) enum Step {
     Publish {
         to: Target,
         bytes: usize,
-        persist: bool,
+        is_kept: bool,
         count: usize,
     },
     /// This user's session becomes that one.
@@ -53,7 +53,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             Step::Publish {
                 to,
                 bytes,
-                persist: n > 0,
+                is_kept: n > 0,
                 count,
             }
         }),

@@ -48,7 +48,7 @@ fn append(shared: &Shared, to: Target) {
         to,
         name: EventName::default(),
         data: r#"{"type":"order_paid","data":{"id":7}}"#.into(),
-        persist: true,
+        is_kept: true,
     };
     let log = shared.hub.log();
     log.append(log.newest_id().next(fixture::NOW_MS), 0, record);

@@ -37,7 +37,7 @@ fn append(log: &Log, user: &str) -> EventId {
         to,
         name: EventName::default(),
         data: r#"{"type":"order_paid"}"#.into(),
-        persist: true,
+        is_kept: true,
     };
     log.append(id, 0, event);
     id

@@ -1,7 +1,7 @@
 use super::*;
 use crate::engine::durable::mark::Mark;
 use crate::engine::durable::session_log::What;
-use crate::engine::durable::store::State;
+use crate::engine::durable::store::StoreState;
 
 fn change(number: u64) -> Change {
     let id = EventId { ms: number, seq: 0 };
@@ -11,7 +11,7 @@ fn change(number: u64) -> Change {
 /// A database with this many events and session changes.
 fn database(events: i64, changes: u64) -> Verified {
     let mut read = Verified {
-        state: State {
+        state: StoreState {
             changes,
             everyone_ms: 0,
         },
@@ -52,23 +52,23 @@ fn log(numbers: impl Iterator<Item = u64>, newest: u64) -> FoundLog {
 
 #[test]
 fn what_is_as_it_was_left_is_taken_as_it_is() {
-    let verdict = judge(Database::Read(database(9, 5)), &mark(9, 5), log(4..=5, 5));
-    assert!(verdict.are_sessions_complete && !verdict.is_damaged && !verdict.is_rebuilt);
-    assert_eq!((verdict.events_missing, verdict.replay.len()), (0, 0));
-    let verdict = judge(Database::New, &FoundMark::default(), FoundLog::default());
-    assert!(verdict.are_sessions_complete && !verdict.is_damaged && !verdict.is_rebuilt);
+    let assessment = assess(Database::Read(database(9, 5)), &mark(9, 5), log(4..=5, 5));
+    assert!(assessment.are_sessions_complete && !assessment.is_damaged && !assessment.is_rebuilt);
+    assert_eq!((assessment.events_missing, assessment.replay.len()), (0, 0));
+    let assessment = assess(Database::New, &FoundMark::default(), FoundLog::default());
+    assert!(assessment.are_sessions_complete && !assessment.is_damaged && !assessment.is_rebuilt);
     let old = Database::Old(database(9, 0));
-    let verdict = judge(old, &FoundMark::default(), FoundLog::default());
-    assert!(verdict.are_sessions_complete && !verdict.is_damaged && verdict.is_rebuilt);
+    let assessment = assess(old, &FoundMark::default(), FoundLog::default());
+    assert!(assessment.are_sessions_complete && !assessment.is_damaged && assessment.is_rebuilt);
 }
 
 #[test]
 fn a_database_that_lost_its_end_gets_the_session_changes_back() {
-    let verdict = judge(Database::Read(database(7, 3)), &mark(9, 5), log(2..=5, 5));
-    assert!(verdict.are_sessions_complete && verdict.is_damaged && !verdict.is_rebuilt);
-    assert_eq!(verdict.replay, [change(4), change(5)]);
-    assert_eq!((verdict.events_missing, verdict.last_id.ms), (2, 9));
-    assert_eq!(verdict.missing_after.ms, 7);
+    let assessment = assess(Database::Read(database(7, 3)), &mark(9, 5), log(2..=5, 5));
+    assert!(assessment.are_sessions_complete && assessment.is_damaged && !assessment.is_rebuilt);
+    assert_eq!(assessment.replay, [change(4), change(5)]);
+    assert_eq!((assessment.events_missing, assessment.last_id.ms), (2, 9));
+    assert_eq!(assessment.missing_after.ms, 7);
 }
 
 #[test]
@@ -78,8 +78,8 @@ fn a_history_of_which_only_the_lock_is_left_is_missed() {
         ..FoundMark::default()
     };
     for database in [Database::New, Database::Old(database(9, 0))] {
-        let verdict = judge(database, &only_lock, FoundLog::default());
-        assert!(!verdict.are_sessions_complete && verdict.is_damaged);
+        let assessment = assess(database, &only_lock, FoundLog::default());
+        assert!(!assessment.are_sessions_complete && assessment.is_damaged);
     }
 }
 
@@ -91,22 +91,24 @@ fn a_change_that_is_nowhere_is_missed() {
         log(std::iter::empty(), 5),    // emptied
         FoundLog::default(),
     ] {
-        let verdict = judge(Database::Read(database(7, 3)), &mark(9, 5), log);
-        assert!(!verdict.are_sessions_complete && verdict.is_rebuilt && verdict.is_damaged);
-        assert_eq!(verdict.changes, 5);
+        let assessment = assess(Database::Read(database(7, 3)), &mark(9, 5), log);
+        assert!(
+            !assessment.are_sessions_complete && assessment.is_rebuilt && assessment.is_damaged
+        );
+        assert_eq!(assessment.changes, 5);
     }
     // The log alone knows of it.
-    let verdict = judge(
+    let assessment = assess(
         Database::Read(database(9, 3)),
         &mark(9, 3),
         log(std::iter::empty(), 5),
     );
-    assert!(!verdict.are_sessions_complete);
-    assert_eq!(verdict.changes, 5);
+    assert!(!assessment.are_sessions_complete);
+    assert_eq!(assessment.changes, 5);
     // Without a database, all of them would have to be in the log.
-    let complete = judge(Database::Unreadable, &mark(9, 5), log(1..=5, 5));
+    let complete = assess(Database::Unreadable, &mark(9, 5), log(1..=5, 5));
     assert!(complete.are_sessions_complete && complete.is_rebuilt);
-    let emptied = judge(Database::New, &mark(9, 5), log(3..=5, 5));
+    let emptied = assess(Database::New, &mark(9, 5), log(3..=5, 5));
     assert!(!emptied.are_sessions_complete);
 }
 
@@ -121,16 +123,16 @@ fn one_witness_that_is_whole_to_its_end_is_enough_and_none_is_not() {
         ..log(4..=5, 5)
     };
     let whole = || Database::Read(database(9, 5));
-    assert!(judge(whole(), &torn, log(4..=5, 5)).are_sessions_complete);
-    assert!(judge(whole(), &mark(9, 5), unclean()).are_sessions_complete);
-    assert!(!judge(whole(), &torn, unclean()).are_sessions_complete);
-    assert!(!judge(whole(), &FoundMark::default(), FoundLog::default()).are_sessions_complete);
+    assert!(assess(whole(), &torn, log(4..=5, 5)).are_sessions_complete);
+    assert!(assess(whole(), &mark(9, 5), unclean()).are_sessions_complete);
+    assert!(!assess(whole(), &torn, unclean()).are_sessions_complete);
+    assert!(!assess(whole(), &FoundMark::default(), FoundLog::default()).are_sessions_complete);
     // The database lost its end, and what the log had behind this one is not known.
     let shorter = Database::Read(database(7, 5));
-    assert!(!judge(shorter, &mark(9, 5), unclean()).are_sessions_complete);
+    assert!(!assess(shorter, &mark(9, 5), unclean()).are_sessions_complete);
     let altered = Verified {
         are_sessions_sound: false,
         ..database(9, 5)
     };
-    assert!(!judge(Database::Read(altered), &mark(9, 5), log(4..=5, 5)).are_sessions_complete);
+    assert!(!assess(Database::Read(altered), &mark(9, 5), log(4..=5, 5)).are_sessions_complete);
 }

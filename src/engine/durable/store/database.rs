@@ -12,7 +12,9 @@ use super::error::StoreError;
 use super::reader::Reader;
 use super::rebuild::REBUILT;
 use super::row::{Row, insert, set_state, signed, unsigned};
-use super::tables::{self, DATABASE, FORMAT, FORMAT_WITHOUT_CHECKSUMS, State, session_checksum};
+use super::tables::{
+    self, DATABASE, FORMAT, FORMAT_WITHOUT_CHECKSUMS, StoreState, session_checksum,
+};
 use crate::config::Fsync;
 
 /// Pages that SQLite keeps in memory, in KiB: what is written is read once, at the next start.
@@ -34,7 +36,7 @@ pub(in crate::engine::durable) struct Store {
     db: Connection,
     wal: PathBuf,
     format: i64,
-    state: State,
+    state: StoreState,
     /// Number of the oldest row of `events`; one above [`Store::last`] where there is none.
     oldest: i64,
     last: i64,
@@ -44,7 +46,7 @@ pub(in crate::engine::durable) struct Store {
 
 /// What need not be kept.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::engine::durable) struct Limits {
+pub(in crate::engine::durable) struct Retention {
     /// Of the rows that are there, the newest so many are retained.
     pub(in crate::engine::durable) retained: usize,
     /// Publishers' own ids seen before this Unix millisecond are forgotten.
@@ -93,7 +95,7 @@ impl Store {
         let mut store = Self {
             wal: directory.join(format!("{DATABASE}-wal")),
             format,
-            state: State::default(),
+            state: StoreState::default(),
             oldest: oldest.unwrap_or(last + 1),
             last,
             untidy_commits: 0,
@@ -112,7 +114,7 @@ impl Store {
         Reader::new(&self.db, self.format)
     }
 
-    pub(in crate::engine::durable) fn state(&self) -> State {
+    pub(in crate::engine::durable) fn state(&self) -> StoreState {
         self.state
     }
 
@@ -174,7 +176,7 @@ impl Store {
     pub(in crate::engine::durable) fn commit<'a>(
         &mut self,
         rows: impl IntoIterator<Item = &'a Row>,
-        limits: Limits,
+        limits: Retention,
     ) -> Result<(), StoreError> {
         let (mut last, mut state) = (self.last, self.state);
         let first_kept = self.first_kept(limits.retained);
@@ -210,7 +212,7 @@ impl Store {
     }
 
     /// Whether rows may be there that need not be kept.
-    pub(in crate::engine::durable) fn is_untidy(&self, limits: Limits) -> bool {
+    pub(in crate::engine::durable) fn is_untidy(&self, limits: Retention) -> bool {
         self.untidy_commits > 0 || self.first_kept(limits.retained) > self.oldest
     }
 

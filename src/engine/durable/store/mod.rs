@@ -22,9 +22,9 @@ mod tables;
 
 #[cfg(test)]
 pub(super) use database::FIRST_VERSION;
-pub(super) use database::{Limits, Store, changes, open_unwritable};
+pub(super) use database::{Retention, Store, changes, open_unwritable};
 pub(super) use error::{Fault, StoreError};
 pub(super) use reader::{Reader, Verified};
 pub(super) use rebuild::{LoggedOut, finish, rebuild};
 pub(super) use row::Row;
-pub(super) use tables::{DATABASE, FORMAT, State};
+pub(super) use tables::{DATABASE, FORMAT, StoreState};

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::error::StoreError;
 use super::row::unsigned;
 use super::tables::{
-    FORMAT_WITHOUT_CHECKSUMS, State, event_checksum, session_checksum, source_checksum,
+    FORMAT_WITHOUT_CHECKSUMS, StoreState, event_checksum, session_checksum, source_checksum,
 };
 use crate::event::EventId;
 
@@ -37,7 +37,7 @@ pub(in crate::engine::durable) struct Events {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine::durable) struct Verified {
     pub(in crate::engine::durable) events: Events,
-    pub(in crate::engine::durable) state: State,
+    pub(in crate::engine::durable) state: StoreState,
     /// No session is missing, altered or an old one.
     pub(in crate::engine::durable) are_sessions_sound: bool,
     /// Publishers' own ids likewise.
@@ -58,7 +58,7 @@ impl Events {
 impl Verified {
     /// Nothing was ever stored in it.
     pub(in crate::engine::durable) fn is_empty(&self) -> bool {
-        self.is_sound() && self.events.oldest.is_none() && self.state == State::default()
+        self.is_sound() && self.events.oldest.is_none() && self.state == StoreState::default()
     }
 
     pub(in crate::engine::durable) fn is_sound(&self) -> bool {
@@ -279,9 +279,9 @@ impl<'a> Reader<'a> {
     }
 
     /// `None` where it is altered or missing.
-    pub(super) fn state(self) -> Option<State> {
+    pub(super) fn state(self) -> Option<StoreState> {
         if self.format == FORMAT_WITHOUT_CHECKSUMS {
-            return Some(State::default());
+            return Some(StoreState::default());
         }
         let row = self.db.query_row(
             "SELECT changes, everyone_ms, checksum FROM state",
@@ -289,7 +289,7 @@ impl<'a> Reader<'a> {
             |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?)),
         );
         let (changes, everyone_ms, sum) = row.ok()?;
-        let state = State {
+        let state = StoreState {
             changes: unsigned(changes),
             everyone_ms: unsigned(everyone_ms),
         };

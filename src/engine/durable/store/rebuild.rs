@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use super::error::StoreError;
 use super::reader::Reader;
 use super::row::{Row, insert, set_state};
-use super::tables::{self, DATABASE, State};
+use super::tables::{self, DATABASE, StoreState};
 
 /// A new one that is whole, and one that is not yet.
 pub(super) const REBUILT: &str = "history.sqlite.rebuilt";
@@ -35,7 +35,7 @@ pub(in crate::engine::durable) fn rebuild(
     directory: &Path,
     old: Option<Reader<'_>>,
     changes: &[Row],
-    state: State,
+    state: StoreState,
     logged_out: LoggedOut<'_>,
 ) -> Result<(), StoreError> {
     let path = directory.join(UNFINISHED);
@@ -61,7 +61,7 @@ fn fill(
     path: &Path,
     old: Option<Reader<'_>>,
     changes: &[Row],
-    state: State,
+    state: StoreState,
     logged_out: LoggedOut<'_>,
 ) -> Result<(), StoreError> {
     let mut db = Connection::open(path)?;

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::tables::{State, event_checksum, session_checksum, source_checksum};
+use super::tables::{StoreState, event_checksum, session_checksum, source_checksum};
 use crate::event::EventId;
 
 /// Something to store.
@@ -39,7 +39,7 @@ pub(super) fn insert(
     db: &Connection,
     row: &Row,
     last: &mut i64,
-    state: &mut State,
+    state: &mut StoreState,
 ) -> rusqlite::Result<()> {
     match row {
         Row::Event { id, entry } => {
@@ -100,7 +100,7 @@ pub(super) fn insert(
     Ok(())
 }
 
-pub(super) fn set_state(db: &Connection, state: State) -> rusqlite::Result<()> {
+pub(super) fn set_state(db: &Connection, state: StoreState) -> rusqlite::Result<()> {
     db.prepare_cached("UPDATE state SET changes = ?1, everyone_ms = ?2, checksum = ?3")?
         .execute([
             signed(state.changes),

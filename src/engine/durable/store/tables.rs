@@ -41,14 +41,14 @@ const TABLES: &str = "
 
 /// What is known beside the rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::engine::durable) struct State {
+pub(in crate::engine::durable) struct StoreState {
     /// Number of the newest session change in `sessions`.
     pub(in crate::engine::durable) changes: u64,
     /// When everyone was logged out, in Unix milliseconds; 0 for never.
     pub(in crate::engine::durable) everyone_ms: u64,
 }
 
-impl State {
+impl StoreState {
     pub(super) fn checksum(self) -> i64 {
         number(checksum(
             "state",
@@ -59,7 +59,7 @@ impl State {
 
 /// Makes the tables that are missing.
 pub(super) fn create(db: &Connection) -> rusqlite::Result<()> {
-    let empty = State::default();
+    let empty = StoreState::default();
     db.execute_batch(&format!(
         "BEGIN IMMEDIATE; {TABLES}
          INSERT OR IGNORE INTO state (one, changes, everyone_ms, checksum, sessions)

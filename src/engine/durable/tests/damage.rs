@@ -251,7 +251,7 @@ async fn an_event_that_was_altered_is_not_replayed_and_the_others_are() {
             assert_eq!(ids, [first, last]);
             assert!(life.come_back(last).0.is_some());
             assert_eq!(life.come_back(position), (None, vec![first, last]));
-            let newest = life.log.dispatched_place().id;
+            let newest = life.log.dispatched_cursor().id;
             assert!(newest > last);
             assert_eq!(life.come_back(newest), (None, vec![]));
         } else {
@@ -598,8 +598,8 @@ async fn damage_found_on_a_full_disk_logs_out_also_whoever_has_a_session() {
         EngineHealth::Failing(EngineError::Full)
     );
     // Read-only: not even what need not be stored is accepted.
-    for persist in [true, false] {
-        assert_eq!(life.publish(None, persist).await, Err(EngineError::Full));
+    for is_kept in [true, false] {
+        assert_eq!(life.publish(None, is_kept).await, Err(EngineError::Full));
     }
     let is_logged_out = |life: &Life, at_ms| {
         for user in ["42", "43", "44"] {

@@ -99,7 +99,7 @@ impl Histories {
                 name: EventName::default(),
                 data: data.clone(),
                 source_id: Some(format!("source {number}").into()),
-                persist: true,
+                is_kept: true,
             };
             let id = life.engine.publish(vec![draft]).await.remove(0).unwrap();
             let event = Signal::Event(Event {

@@ -150,7 +150,7 @@ fn publish(writer: &mut Writer) -> Result<Vec<EventId>, EngineError> {
         name: EventName::default(),
         data: "x".into(),
         source_id: None,
-        persist: true,
+        is_kept: true,
     };
     serve(writer, |reply| Request::Publish {
         drafts: vec![draft],

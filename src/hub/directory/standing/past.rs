@@ -33,11 +33,11 @@ impl Claim {
 /// Sessions that are not current, the oldest first, and a trace of those that found no room.
 /// Most users have none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Past(Option<Box<Kept>>);
+pub(super) struct PastSessions(Option<Box<PastLists>>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Kept {
-    pub(super) known: Box<[Earlier]>,
+pub(super) struct PastLists {
+    pub(super) known: Box<[PastSession]>,
     pub(super) forgotten: Option<Box<Forgotten>>,
 }
 
@@ -110,7 +110,7 @@ impl From<Forgotten> for ForgottenRow {
 }
 
 impl Forgotten {
-    fn add(&mut self, earlier: Earlier, at_ms: u64, life_ms: u64) {
+    fn add(&mut self, earlier: PastSession, at_ms: u64, life_ms: u64) {
         let session = Filter::of(earlier.session);
         if earlier.is_logged_out || earlier.needs_iat {
             self.begin_anew(at_ms, life_ms);
@@ -142,7 +142,7 @@ impl Forgotten {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(u32, u64, bool, bool)", into = "(u32, u64, bool, bool)")]
-pub(super) struct Earlier {
+pub(super) struct PastSession {
     /// 32 bits of its digest. Two sessions that share them only make the newer one's bound the
     /// older one's.
     session: u32,
@@ -152,31 +152,31 @@ pub(super) struct Earlier {
     is_logged_out: bool,
 }
 
-const _: () = assert!(size_of::<Earlier>() == 16);
+const _: () = assert!(size_of::<PastSession>() == 16);
 
-impl Past {
-    pub(super) fn new(kept: Kept) -> Self {
-        Self((kept != Kept::default()).then(|| Box::new(kept)))
+impl PastSessions {
+    pub(super) fn new(lists: PastLists) -> Self {
+        Self((lists != PastLists::default()).then(|| Box::new(lists)))
     }
 
-    pub(super) fn into_kept(self) -> Kept {
-        self.0.map(|kept| *kept).unwrap_or_default()
+    pub(super) fn into_lists(self) -> PastLists {
+        self.0.map(|lists| *lists).unwrap_or_default()
     }
 
-    /// Changes what is kept.
-    fn edit<T>(&mut self, edit: impl FnOnce(&mut Kept) -> T) -> T {
-        let mut kept = std::mem::take(self).into_kept();
-        let result = edit(&mut kept);
-        *self = Self::new(kept);
+    /// Changes the lists.
+    fn edit<T>(&mut self, edit: impl FnOnce(&mut PastLists) -> T) -> T {
+        let mut lists = std::mem::take(self).into_lists();
+        let result = edit(&mut lists);
+        *self = Self::new(lists);
         result
     }
 
-    /// See [`Kept::replaced`].
+    /// See [`PastLists::replaced`].
     pub(super) fn replaced(&mut self, claim: Claim, at_ms: u64, life_ms: u64) {
-        self.edit(|kept| kept.replaced(claim, at_ms, life_ms));
+        self.edit(|lists| lists.replaced(claim, at_ms, life_ms));
     }
 
-    /// See [`Kept::logged_out`].
+    /// See [`PastLists::logged_out`].
     pub(super) fn logged_out(
         &mut self,
         current: Option<Claim>,
@@ -184,19 +184,19 @@ impl Past {
         at_ms: u64,
         life_ms: u64,
     ) {
-        self.edit(|kept| kept.logged_out(current, from_ms, at_ms, life_ms));
+        self.edit(|lists| lists.logged_out(current, from_ms, at_ms, life_ms));
     }
 
-    /// See [`Kept::claim`].
+    /// See [`PastLists::claim`].
     pub(super) fn claim(&mut self, session: Digest, from_ms: u64) -> Claim {
-        self.edit(|kept| kept.claim(session, from_ms))
+        self.edit(|lists| lists.claim(session, from_ms))
     }
 }
 
-impl Kept {
+impl PastLists {
     /// Another session took the place of this one.
     fn replaced(&mut self, claim: Claim, at_ms: u64, life_ms: u64) {
-        let earlier = Earlier {
+        let earlier = PastSession {
             session: claim.session.short(),
             from_ms: claim.from_ms,
             needs_iat: claim.needs_iat,
@@ -215,7 +215,7 @@ impl Kept {
             forgotten.log_out(at_ms, life_ms);
         }
         if let Some(current) = current {
-            let earlier = Earlier {
+            let earlier = PastSession {
                 session: current.session.short(),
                 from_ms,
                 needs_iat: true,
@@ -252,10 +252,10 @@ impl Kept {
         claim
     }
 
-    fn push(&mut self, newest: Earlier, at_ms: u64, life_ms: u64) {
+    fn push(&mut self, newest: PastSession, at_ms: u64, life_ms: u64) {
         let mut all = self.known.to_vec();
         all.push(newest);
-        let was_replaced_only = |past: &Earlier| !past.is_logged_out && !past.needs_iat;
+        let was_replaced_only = |past: &PastSession| !past.is_logged_out && !past.needs_iat;
         if all.iter().filter(|past| was_replaced_only(past)).count() > MAX_REPLACED
             && let Some(oldest) = all.iter().position(was_replaced_only)
         {
@@ -267,14 +267,14 @@ impl Kept {
         self.known = all.into();
     }
 
-    fn forget(&mut self, earlier: Earlier, at_ms: u64, life_ms: u64) {
+    fn forget(&mut self, earlier: PastSession, at_ms: u64, life_ms: u64) {
         self.forgotten
             .get_or_insert_default()
             .add(earlier, at_ms, life_ms);
     }
 }
 
-impl From<(u32, u64, bool, bool)> for Earlier {
+impl From<(u32, u64, bool, bool)> for PastSession {
     fn from((session, from_ms, needs_iat, is_logged_out): (u32, u64, bool, bool)) -> Self {
         Self {
             session,
@@ -285,8 +285,8 @@ impl From<(u32, u64, bool, bool)> for Earlier {
     }
 }
 
-impl From<Earlier> for (u32, u64, bool, bool) {
-    fn from(earlier: Earlier) -> Self {
+impl From<PastSession> for (u32, u64, bool, bool) {
+    fn from(earlier: PastSession) -> Self {
         (
             earlier.session,
             earlier.from_ms,

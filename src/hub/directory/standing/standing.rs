@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::past::{Claim, Earlier, Forgotten, Kept, Past};
+use super::past::{Claim, Forgotten, PastLists, PastSession, PastSessions};
 use super::rules::{Rules, SECOND_MS};
 use crate::auth::IssuedAt;
 use crate::event::SessionChange;
@@ -15,7 +15,7 @@ use crate::hub::directory::digest::Digest;
 /// The session changes of one user, as far as a valid token can depend on them. A durable engine
 /// stores it, so that a token that was revoked stays so.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Row", into = "Row")]
+#[serde(from = "StandingRow", into = "StandingRow")]
 pub(crate) struct Standing {
     /// The session that the last change named; `None` after a log-out.
     current: Option<Claim>,
@@ -25,7 +25,7 @@ pub(crate) struct Standing {
     /// When the last log-out was; 0 for never.
     logged_out_at_ms: u64,
     /// Sessions that may be named again.
-    past: Past,
+    past: PastSessions,
 }
 
 impl Standing {
@@ -82,7 +82,7 @@ impl Standing {
             .max(self.logged_out_at_ms)
             .saturating_add(rules.longest_use_ms());
         if unix_ms > last_needed_ms {
-            self.past = Past::default();
+            self.past = PastSessions::default();
             return self.current.is_some();
         }
         true
@@ -137,7 +137,7 @@ fn second_of(unix_ms: u64) -> u64 {
 /// A standing as it is stored. What is zero or empty is left out: there is a row for each user.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Row {
+struct StandingRow {
     /// The current session's name, as earlier versions wrote it.
     #[serde(skip_serializing)]
     current: Option<Box<str>>,
@@ -151,7 +151,7 @@ struct Row {
     #[serde(skip_serializing_if = "is_default")]
     logged_out_at_ms: u64,
     #[serde(skip_serializing_if = "is_default")]
-    past: Box<[Earlier]>,
+    past: Box<[PastSession]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     forgotten: Option<Box<Forgotten>>,
 }
@@ -160,9 +160,9 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-impl From<Standing> for Row {
+impl From<Standing> for StandingRow {
     fn from(standing: Standing) -> Self {
-        let past = standing.past.into_kept();
+        let past = standing.past.into_lists();
         Self {
             current: None,
             session: standing.current.map(|current| current.session),
@@ -176,8 +176,8 @@ impl From<Standing> for Row {
     }
 }
 
-impl From<Row> for Standing {
-    fn from(row: Row) -> Self {
+impl From<StandingRow> for Standing {
+    fn from(row: StandingRow) -> Self {
         let named = row.session.map(|session| Claim {
             session,
             from_ms: row.from_ms,
@@ -193,7 +193,7 @@ impl From<Row> for Standing {
             current: named.or(named_by_text),
             changed_at_ms: row.changed_at_ms,
             logged_out_at_ms: row.logged_out_at_ms,
-            past: Past::new(Kept {
+            past: PastSessions::new(PastLists {
                 known: row.past,
                 forgotten: row.forgotten,
             }),

@@ -187,9 +187,9 @@ fn a_standing_is_over_when_the_last_token_from_before_is() {
     user.name("b", 300_000);
     let mut standing = user.0.unwrap();
     assert!(standing.fade(300_000 + LIFE_MS, RULES));
-    assert_ne!(standing.past, Past::default());
+    assert_ne!(standing.past, PastSessions::default());
     assert!(standing.fade(u64::MAX, RULES) && standing.names("b"));
-    assert_eq!(standing.past, Past::default());
+    assert_eq!(standing.past, PastSessions::default());
 }
 
 #[test]

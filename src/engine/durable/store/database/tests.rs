@@ -23,8 +23,8 @@ fn session(number: u64, standing: &str) -> Row {
     }
 }
 
-fn keep(retained: usize) -> Limits {
-    Limits {
+fn keep(retained: usize) -> Retention {
+    Retention {
         retained,
         sources_from_ms: 0,
     }
@@ -130,7 +130,7 @@ fn publishers_ids_go_where_no_event_is_stored_with_them() {
             id: id(n),
             seen_ms: n,
         };
-        let limits = Limits {
+        let limits = Retention {
             retained: 0,
             sources_from_ms: n.saturating_sub(100),
         };
@@ -245,7 +245,7 @@ fn a_database_of_the_first_version_is_read_without_checksums() {
         directory.path(),
         Some(store.reader()),
         &[],
-        State::default(),
+        StoreState::default(),
         &|_, before, _| before.to_owned(),
     )
     .unwrap();

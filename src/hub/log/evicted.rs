@@ -3,7 +3,7 @@
 //!
 //! The id of the newest entry that is gone is the log's *floor*: a client that is there has missed
 //! nothing of what is gone, and gets all that is retained. For some evicted entries before it, a
-//! mark says whom each was for. A client at one of those is not told of a gap if nothing after it
+//! trace says whom each was for. A client at one of those is not told of a gap if nothing after it
 //! was for that client. Every other id, another log's or a wrong clock's, stays unknown.
 
 use std::collections::VecDeque;
@@ -12,43 +12,43 @@ use super::entry::Record;
 use super::ring::{Chain, chains_of};
 use crate::event::{EventId, Target};
 
-/// Most marks, 128 KiB: some minutes of evictions on a busy server, while a client that is online
+/// Most traces, 128 KiB: some minutes of evictions on a busy server, while a client that is online
 /// is never further back than a heartbeat.
-const MAX_MARKS: usize = 4_096;
-/// Part of the log's size that marks may take, so that a small log is not full of them. Larger in
+const MAX_TRACES: usize = 4_096;
+/// Part of the log's size that traces may take, so that a small log is not full of them. Larger in
 /// tests, so that their small logs remember something.
 const MAX_SHARE: usize = if cfg!(test) { 8 } else { 64 };
 /// A list of more users than this counts as for everybody: one gap too many is harmless, and one
-/// event does not push all other marks out.
+/// event does not push all other traces out.
 const MAX_LISTED: usize = 64;
 
-/// What is known of evicted entries: the floor, and marks of some entries before it.
+/// What is known of evicted entries: the floor, and traces of some entries before it.
 #[derive(Debug)]
-pub(super) struct Past {
+pub(super) struct Evicted {
     floor: EventId,
-    /// In the order of ids, the floor the last of them; an entry for several users has a mark for
+    /// In the order of ids, the floor the last of them; an entry for several users has a trace for
     /// each. None where nothing before the floor is known.
-    marks: VecDeque<Mark>,
-    max_marks: usize,
+    traces: VecDeque<Trace>,
+    max_traces: usize,
     hasher: ahash::RandomState,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Mark {
+struct Trace {
     id: EventId,
     /// Whose chain it was on, hashed: two that are taken for one make one gap too many, never one
     /// too few. Nobody's where nobody would get it by replay, or nothing before it is known.
     chain: Option<u64>,
 }
 
-impl Past {
+impl Evicted {
     /// Nothing is gone yet; the log begins at `floor`.
     pub(super) fn new(floor: EventId, max_log_bytes: usize) -> Self {
-        let affordable = max_log_bytes / MAX_SHARE / size_of::<Mark>();
+        let affordable = max_log_bytes / MAX_SHARE / size_of::<Trace>();
         Self {
             floor,
-            marks: VecDeque::new(),
-            max_marks: affordable.min(MAX_MARKS),
+            traces: VecDeque::new(),
+            max_traces: affordable.min(MAX_TRACES),
             hasher: ahash::RandomState::default(),
         }
     }
@@ -56,7 +56,7 @@ impl Past {
     /// Forgets everything and begins at `floor`.
     pub(super) fn begin_at(&mut self, floor: EventId) {
         self.floor = floor;
-        self.marks.clear();
+        self.traces.clear();
     }
 
     /// The id right before what is retained.
@@ -77,20 +77,20 @@ impl Past {
         };
         if is_for_everybody {
             // Whoever is before it has missed it: what is before it need not be known.
-            self.marks = VecDeque::new();
+            self.traces = VecDeque::new();
             return;
         }
-        if self.marks.is_empty() {
-            self.mark(before, None);
+        if self.traces.is_empty() {
+            self.trace(before, None);
         }
         // Changes of session are never replayed, so nobody misses them.
         let is_event = matches!(record, Record::Event { .. });
         let mut chains = chains_of(record).filter(|_| is_event).peekable();
         if chains.peek().is_none() {
-            self.mark(id, None);
+            self.trace(id, None);
         }
         for chain in chains {
-            self.mark(id, Some(self.hasher.hash_one(chain)));
+            self.trace(id, Some(self.hasher.hash_one(chain)));
         }
     }
 
@@ -103,30 +103,30 @@ impl Past {
         if id == self.floor {
             return true;
         }
-        let after = self.marks.partition_point(|mark| mark.id <= id);
+        let after = self.traces.partition_point(|trace| trace.id <= id);
         let is_known = after
             .checked_sub(1)
-            .is_some_and(|at| self.marks[at].id == id);
+            .is_some_and(|at| self.traces[at].id == id);
         if !is_known {
             return false;
         }
         let chains: Vec<u64> = chains.map(|chain| self.hasher.hash_one(chain)).collect();
-        let mut later = self.marks.range(after..);
-        !later.any(|mark| mark.chain.is_some_and(|chain| chains.contains(&chain)))
+        let mut later = self.traces.range(after..);
+        !later.any(|trace| trace.chain.is_some_and(|chain| chains.contains(&chain)))
     }
 
     /// Bytes of its allocation.
     pub(super) fn bytes(&self) -> usize {
-        self.marks.capacity() * size_of::<Mark>()
+        self.traces.capacity() * size_of::<Trace>()
     }
 
-    fn mark(&mut self, id: EventId, chain: Option<u64>) {
-        if self.max_marks == 0 {
+    fn trace(&mut self, id: EventId, chain: Option<u64>) {
+        if self.max_traces == 0 {
             return;
         }
-        if self.marks.len() == self.max_marks {
-            self.marks.pop_front();
+        if self.traces.len() == self.max_traces {
+            self.traces.pop_front();
         }
-        self.marks.push_back(Mark { id, chain });
+        self.traces.push_back(Trace { id, chain });
     }
 }
