@@ -15,7 +15,7 @@
 //! | [`inbox`] | what a shard is asked |
 //! | [`connection`] | which connection it is |
 //! | [`quota`], [`limits`], [`rejection`] | how many there may be, and why one is not let in |
-//! | [`engine`] | what a store of events and session changes has to do |
+//! | [`engine`] | what a store has to do, and what has to be one for all nodes |
 //! | [`log`] | what happened |
 //! | [`directory`] | who is connected where |
 
