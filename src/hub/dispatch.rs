@@ -59,7 +59,7 @@ impl Hub {
             Record::Control { control, receipt } => {
                 let Control::Disconnect { user } = control;
                 let ended = self.directory.disconnect_user(user.as_str());
-
+                self.release_places(user.as_str(), ended.len());
                 for (commands, connections) in by_shard(commands, &ended) {
                     commands.push(Command::End {
                         connections,

@@ -42,6 +42,7 @@ impl UserHandle {
         Some(Self((u32::try_from(stripe).ok()? << INDEX_BITS) | index))
     }
 
+    #[inline] // as `User::disconnect`
     fn parts(self) -> (usize, usize) {
         let mask = (1 << INDEX_BITS) - 1;
         ((self.0 >> INDEX_BITS) as usize, (self.0 & mask) as usize)
@@ -180,8 +181,8 @@ impl Directory {
         Ok((admitted, joined(settled)))
     }
 
-    /// Takes a connection out; false where somebody else already did. `removed` is told whose it was,
-    /// in the critical section: it must not wait.
+    /// Removes a connection; false if it was removed before. `removed` gets the user's name, in the critical
+    /// section: it must not wait.
     pub fn remove(
         &self,
         user: UserHandle,
@@ -457,6 +458,7 @@ impl Stripe {
         Some(index)
     }
 
+    #[inline] // as `User::disconnect`
     fn forget_if_unused(&mut self, index: usize, hash: u64) {
         if self.users[index].is_offline() {
             self.users.remove(index, hash);
