@@ -460,7 +460,8 @@ impl Writer {
         {
             syncer.note_write();
         }
-        if self.health.get().is_failing() {
+        // A control entry alone has asked nothing of a database that is not open.
+        if self.health.get().is_failing() && self.disk.is_writable() {
             self.recover();
         }
         for (id, record) in group.entries {

@@ -597,6 +597,12 @@ async fn damage_found_on_a_full_disk_logs_out_also_whoever_has_a_session() {
         life.engine.health(),
         EngineHealth::Failing(EngineError::Full)
     );
+    // It works, and shows nothing of the disk.
+    assert_eq!(life.disconnect().await, Ok(7));
+    assert_eq!(
+        life.engine.health(),
+        EngineHealth::Failing(EngineError::Full)
+    );
     // Read-only: not even what need not be stored is accepted.
     for is_kept in [true, false] {
         assert_eq!(life.publish(None, is_kept).await, Err(EngineError::Full));
