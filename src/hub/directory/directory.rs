@@ -42,7 +42,6 @@ impl UserHandle {
         Some(Self((u32::try_from(stripe).ok()? << INDEX_BITS) | index))
     }
 
-    #[inline] // as `User::disconnect`
     fn parts(self) -> (usize, usize) {
         let mask = (1 << INDEX_BITS) - 1;
         ((self.0 >> INDEX_BITS) as usize, (self.0 & mask) as usize)
@@ -458,7 +457,6 @@ impl Stripe {
         Some(index)
     }
 
-    #[inline] // as `User::disconnect`
     fn forget_if_unused(&mut self, index: usize, hash: u64) {
         if self.users[index].is_offline() {
             self.users.remove(index, hash);

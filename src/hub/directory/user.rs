@@ -50,12 +50,10 @@ impl User {
         &self.name
     }
 
-    #[inline] // as `disconnect`
     pub(super) fn name_hash(&self, hasher: &ahash::RandomState) -> u64 {
         self.name.hash(hasher)
     }
 
-    #[inline] // as `disconnect`
     pub(super) fn is_offline(&self) -> bool {
         matches!(self.connections, Connections::None)
     }
@@ -100,7 +98,6 @@ impl User {
     }
 
     /// Takes one connection out; false where it is not there.
-    #[inline] // `Directory::remove` is generic: it is compiled where it is called
     pub(super) fn disconnect(&mut self, at: ConnectionId) -> bool {
         let mut was_there = false;
         self.retain(|connection| {
