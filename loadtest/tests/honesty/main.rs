@@ -96,7 +96,7 @@ fn what_cannot_be_run_is_said_in_one_line() {
         ("hold -n 10 --url http://192.0.2.1:80", "--allow-remote"),
         ("hold -n 10", "--spawn, --floor, --url"),
         ("hold -n 10 --tls --url http://127.0.0.1:1", "say https://"),
-        ("hold -n 10 --tls-cipher aes128 --floor", "ask for --tls"),
+        ("hold -n 10 --tls-cipher aes128 --floor", "add --tls"),
         (
             "idle -n 10 --url https://127.0.0.1:1 --admin-url https://127.0.0.1:2",
             "without TLS",
