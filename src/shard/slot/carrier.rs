@@ -18,8 +18,8 @@ use crate::wire::Wire;
 
 /// A socket that carries a stream.
 ///
-/// The descriptor is owned, so that dropping it closes the socket, and an unused `-1` leaves the
-/// slab its tag.
+/// The descriptor is owned, so that dropping it closes the socket. The slab needs no tag of its own: it uses a
+/// value that [`Wire`] does not have.
 #[derive(Debug)]
 pub(crate) struct Carrier {
     fd: OwnedFd,
