@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::process::Signal;
 
-use crate::support::process::{Process, config, idlewild, token_signed_with};
+use crate::support::process::{Process, config, idlewild, own_address, token_signed_with};
 use crate::support::{API_KEY, BASE, Client, NOTIFICATIONS, SECRET, eventually, request};
 
 fn token(user: &str) -> String {
@@ -153,7 +153,8 @@ fn refusal(config: &str) -> String {
 
 #[test]
 fn a_second_server_does_not_share_the_addresses_of_the_first() {
-    let mut first = Process::serve("shards = 3");
+    let own = own_address().to_string();
+    let mut first = Process::serve_config(&serve_at(&own, &own));
     let (public, admin) = (first.plain(), first.admin());
     let everywhere = format!("0.0.0.0:{}", public.tcp.port());
     for (listen, admin_listen, named) in [
@@ -201,7 +202,7 @@ fn a_second_server_does_not_share_the_addresses_of_the_first() {
 
 #[test]
 fn of_two_servers_that_start_at_once_one_fails() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let free = std::net::TcpListener::bind(own_address()).unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
     let options = idlewild::net::SocketOptions {

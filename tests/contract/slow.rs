@@ -237,11 +237,7 @@ fn a_client_that_resets_its_connection_is_removed() {
     let stream = server.stream("42");
     let stays = server.stream("43");
     server.wait_for_metric("idlewild_users", 2.0);
-    // Because of unread bytes, closing now resets the connection.
-    SockRef::from(stream.socket.tcp())
-        .set_linger(Some(Duration::ZERO))
-        .unwrap();
-    drop(stream);
+    stream.reset();
     server.wait_for_metric("idlewild_users", 1.0);
     server.wait_for_metric(CONNECTIONS, 1.0);
     server.wait_for_metric(CLOSED, 1.0);
@@ -260,10 +256,7 @@ fn a_client_that_resets_its_connection_leaves_no_backlog() {
     let stream = narrow_stream(&server, "42");
     server.publish(&json!({"to": {"user": "42"}, "data": text(60 * 1024)}));
     server.wait_for_metric("idlewild_backlogged_connections", 1.0);
-    SockRef::from(stream.socket.tcp())
-        .set_linger(Some(Duration::ZERO))
-        .unwrap();
-    drop(stream);
+    stream.reset();
     for gauge in [
         "idlewild_backlogged_connections",
         "idlewild_backlog_bytes",
@@ -287,12 +280,10 @@ fn a_thousand_clients_that_left_leave_nothing_behind() {
                 for n in 0..EACH {
                     let stream = server.stream(&format!("u{}-{}", thread, n % 50));
                     if n % 3 == 0 {
-                        let reset = Some(Duration::ZERO);
-                        SockRef::from(stream.socket.tcp())
-                            .set_linger(reset)
-                            .unwrap();
+                        stream.reset();
+                    } else {
+                        stream.close();
                     }
-                    drop(stream);
                     if n % 50 == 0 {
                         server.publish(&json!({"to": {"all": true}, "data": n}));
                     }

@@ -3,19 +3,10 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use socket2::SockRef;
-
 use super::{IN_FLIGHT, STREAMS, get, stream_path, wait_until_empty};
 use crate::support::backend::Backend;
 use crate::support::http::Reply;
-use crate::support::{BASE, NOTIFICATIONS, Socket, TestServer};
-
-/// Closes the connection with a reset.
-fn reset(socket: &Socket) {
-    SockRef::from(socket.tcp())
-        .set_linger(Some(Duration::ZERO))
-        .unwrap();
-}
+use crate::support::{BASE, NOTIFICATIONS, TestServer};
 
 #[test]
 fn a_client_that_half_closes_after_its_request_leaves_nothing() {
@@ -137,7 +128,7 @@ fn clients_that_disappear_right_after_their_request_leave_nothing() {
         let mut client = server.connect();
         client.send(get(&path));
         if round % 2 == 0 {
-            reset(&client.socket);
+            client.socket.reset();
         }
     }
     wait_until_empty(&server);
@@ -145,7 +136,7 @@ fn clients_that_disappear_right_after_their_request_leave_nothing() {
     for round in 0..100 {
         let stream = server.open(&path);
         if round % 2 == 0 {
-            reset(&stream.socket);
+            stream.reset();
         }
     }
     wait_until_empty(&server);

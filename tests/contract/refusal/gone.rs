@@ -30,15 +30,14 @@ fn cut_off(stream: &Stream) {
 }
 
 /// A user at the limit of five closes a connection, in one of two ways, and reconnects at once.
-fn reconnect(close: impl Fn(&Stream)) {
+fn reconnect(close: impl Fn(Stream)) {
     const RECONNECTS: u32 = 400;
     let server = TestServer::start();
     let path = path_of(&server, "42");
     let mut streams: Vec<Stream> = (0..5).map(|_| server.stream("42")).collect();
     for round in 0..RECONNECTS {
         let oldest = streams.remove(0);
-        close(&oldest);
-        drop(oldest);
+        close(oldest);
         let stream = server.open(&path);
         assert_eq!(stream.status, 200, "reconnect {round}");
         streams.push(stream);
@@ -50,16 +49,12 @@ fn reconnect(close: impl Fn(&Stream)) {
 
 #[test]
 fn a_client_that_closes_a_stream_can_reconnect_at_once() {
-    reconnect(|_| {});
+    reconnect(Stream::close);
 }
 
 #[test]
 fn a_client_that_resets_a_stream_can_reconnect_at_once() {
-    reconnect(|stream| {
-        SockRef::from(stream.socket.tcp())
-            .set_linger(Some(Duration::ZERO))
-            .unwrap();
-    });
+    reconnect(Stream::reset);
 }
 
 #[test]
@@ -225,7 +220,7 @@ fn head_right_after_a_stream_was_closed_is_200() {
     let server = TestServer::with(|config| config.max_connections_per_user = 1);
     let path = path_of(&server, "42");
     for round in 0..200 {
-        drop(server.stream("42"));
+        server.stream("42").close();
         assert_eq!(status_of_head(&server, &path), 200, "round {round}");
     }
 }

@@ -173,6 +173,16 @@ impl Stream {
         true
     }
 
+    /// Closes the connection; see [`Socket::close`].
+    pub fn close(self) {
+        self.socket.close();
+    }
+
+    /// Closes the connection with a RST.
+    pub fn reset(self) {
+        self.socket.reset();
+    }
+
     /// The value of a header field of the response.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.head, name)

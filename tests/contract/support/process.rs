@@ -5,6 +5,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -81,6 +82,15 @@ pub fn config(more: &str) -> String {
         "listen = [\"127.0.0.1:0\"]\nadmin_listen = [\"127.0.0.1:0\"]\n{more}\n\
          [auth]\nsecret = \"{SECRET}\"\n[admin]\napi_key = \"{API_KEY}\"\n"
     )
+}
+
+/// Port 0 of a loopback address that nobody else binds, so that a port which was free there stays free until
+/// it is bound again.
+pub fn own_address() -> SocketAddr {
+    static ADDRESSES: AtomicU8 = AtomicU8::new(64);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let nth = ADDRESSES.fetch_add(1, Ordering::Relaxed);
+    SocketAddr::from(([127, nth, high, low], 0))
 }
 
 impl Process {

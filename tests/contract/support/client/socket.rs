@@ -83,6 +83,19 @@ impl Socket {
         self.tls.is_some()
     }
 
+    /// Closes the connection, over TLS without `close_notify`. The FIN has left when this returns. Dropping
+    /// is not enough for that: a process that another test is just starting holds a copy of the descriptor
+    /// until its `exec`.
+    pub fn close(self) {
+        // The server may have closed first.
+        let _ = self.tcp.shutdown(Shutdown::Both);
+    }
+
+    /// Closes the connection with a RST, which has left when this returns.
+    pub fn reset(self) {
+        rustix::net::connect_unspec(&self.tcp).unwrap();
+    }
+
     /// The client's TLS session, if it has one.
     pub fn session(&self) -> MutexGuard<'_, ClientConnection> {
         self.tls.as_ref().expect("TLS").connection.lock()
