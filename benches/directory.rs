@@ -39,7 +39,7 @@ fn admission(criterion: &mut Criterion) {
         bencher.iter(|| {
             let at = connection(USERS);
             if let Ok((admitted, ())) = directory.admit(&stranger, at, LIMIT, |_| ()) {
-                directory.remove(admitted.user, at, |_| ());
+                directory.remove(admitted.user, at, &|_| ());
             }
         });
     });
@@ -48,7 +48,7 @@ fn admission(criterion: &mut Criterion) {
         bencher.iter(|| {
             let at = connection(USERS);
             if let Ok((admitted, ())) = directory.admit(&known, at, LIMIT, |_| ()) {
-                directory.remove(admitted.user, at, |_| ());
+                directory.remove(admitted.user, at, &|_| ());
             }
         });
     });

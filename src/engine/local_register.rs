@@ -1,5 +1,4 @@
-//! What one node decides alone about places, tickets and logins: it holds them itself, and all its
-//! answers are here at once.
+//! The register of a single node. It holds tickets and login failures itself, and knows all answers at once.
 
 use std::fmt;
 use std::time::Duration;
@@ -29,7 +28,7 @@ impl LocalRegister {
 }
 
 impl Register for LocalRegister {
-    /// The directory holds all of a user's connections, and their limit in one critical section.
+    /// The directory counts all connections of a user, and checks their limit in one critical section.
     fn reserve(&self, _: &str, _: Limit) -> Promise<'_, Result<(), Rejection>> {
         Promise::Now(Ok(()))
     }

@@ -13,8 +13,8 @@ use crate::hub::log::{Control, Log, Receipt, Record};
 /// Longest wait for delivery to catch up before a publisher is told to come again.
 pub(super) const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Control entries that may be on their way: as many as the admin side has connections to ask for
-/// them. They do not wait for room in the log, so this bounds what they add to it.
+/// Highest number of control entries under way: as many as there are admin connections by default. They do not
+/// wait for room in the log, so this bounds what they add to it.
 pub(super) const MAX_COMMANDS: usize = 1_024;
 /// Longest wait for a control entry to be carried out.
 pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
@@ -48,12 +48,12 @@ impl Tail {
         }
     }
 
-    /// Has a control entry appended by `append`, which must not wait, and waits until it was carried
-    /// out; returns how many connections that ended.
+    /// Appends a control entry through `append`, which must not wait. Waits until the entry was carried out, and
+    /// returns the number of connections that it ended.
     ///
     /// # Errors
-    /// What `append` says; [`EngineError::Behind`] where too many are on their way, and
-    /// [`EngineError::Unknown`] where it takes too long.
+    /// An error of `append`; [`EngineError::Behind`] if too many are under way; [`EngineError::Unknown`] if it takes
+    /// too long.
     pub(super) async fn command(
         &self,
         control: Control,

@@ -55,25 +55,25 @@ pub(crate) struct StreamPermits {
 }
 
 impl Hub {
-    /// Reserves a place for a client under the limit of all nodes, before it is let in. Whoever is
-    /// not let in then has to [release](Hub::release) it; whoever is holds it until they
-    /// [leave](Hub::leave), or are ended.
+    /// Reserves a place for a client under the limit of all nodes, before the client is admitted. If it is not
+    /// admitted, the caller [releases](Hub::release) the place. Otherwise the place is held until the connection
+    /// [leaves](Hub::leave) or is ended.
     pub(crate) fn reserve(&self, identity: &Identity) -> Promise<'_, Result<(), Rejection>> {
         let limit = self.limits().per_user;
         match self.register().reserve(&identity.user, limit) {
-            // Where the limit evicts, a reservation may end another connection.
+            // With `evict_oldest`, a reservation may end another connection.
             Promise::Later(_) if !self.allows(identity) => Promise::Now(Err(Rejection::Revoked)),
             reserved => reserved,
         }
     }
 
-    /// Whether [`Hub::reserve`] would reserve a place now. Reserves nothing.
+    /// Returns whether [`Hub::reserve`] would reserve a place now. Reserves nothing.
     pub(crate) fn has_place(&self, identity: &Identity) -> Promise<'_, bool> {
         let limit = self.limits().per_user;
         self.register().has_place(&identity.user, limit)
     }
 
-    /// Gives a place back that was reserved for a client.
+    /// Gives back a place that was reserved for a client.
     pub(crate) fn release(&self, user: &str) {
         self.release_places(user, 1);
     }
@@ -85,10 +85,10 @@ impl Hub {
         }
     }
 
-    /// Takes a connection out of the directory, unless somebody else already did.
+    /// Removes a connection from the directory, and gives its place back, unless that was done before.
     pub(crate) fn leave(&self, user: UserHandle, connection: ConnectionId) {
         let release = |name: &dyn Display| self.register().release(name, 1);
-        self.directory.remove(user, connection, release);
+        self.directory.remove(user, connection, &release);
     }
 
     /// Lets a client in: under the limit of all, the user's session and limit, and at a position of
@@ -156,7 +156,7 @@ impl Hub {
         Ok(self.place(UserHandle::NONE, connection, permits))
     }
 
-    /// Whether a client would be let in now, the limit of all nodes aside; `None` stands for a test
+    /// Returns whether a client would be admitted now, apart from the limit of all nodes. `None` stands for a test
     /// stream. Reserves nothing.
     ///
     /// # Errors

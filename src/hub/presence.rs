@@ -1,4 +1,4 @@
-//! Who is online, and ending their connections.
+//! Lists the connections of users, and ends them.
 
 use super::connection::ConnectionId;
 use super::engine::EngineError;
@@ -8,7 +8,7 @@ use super::log::Control;
 use crate::event::UserId;
 
 impl Hub {
-    /// The user's connections to all nodes, the oldest first.
+    /// Returns the user's connections to all nodes, the oldest first.
     pub(crate) async fn presence(&self, user: &UserId) -> Vec<Description> {
         let elsewhere = self.register().elsewhere(user).get();
         let (mut descriptions, others) = tokio::join!(self.here(user), elsewhere);
@@ -17,7 +17,7 @@ impl Hub {
         descriptions
     }
 
-    /// The user's connections to this node.
+    /// Returns the user's connections to this node.
     async fn here(&self, user: &UserId) -> Vec<Description> {
         let mut connections = Vec::new();
         self.directory
@@ -29,16 +29,16 @@ impl Hub {
         descriptions
     }
 
-    /// Ends all connections of a user and says how many; they may come back.
+    /// Ends all connections of a user, and returns their number. The clients may come back.
     ///
     /// # Errors
-    /// [`EngineError`]; nothing has changed then, [`EngineError::Unknown`] aside.
+    /// [`EngineError`]. Except with [`EngineError::Unknown`], nothing has changed then.
     pub(crate) async fn disconnect(&self, user: UserId) -> Result<u64, EngineError> {
         self.engine.command(Control::Disconnect { user }).await
     }
 }
 
-/// Connections by the shard that owns them, shards without any left out.
+/// Groups connections by the shard that owns them. Shards without any are left out.
 pub(super) fn by_shard<'a, S>(
     shards: impl IntoIterator<Item = S> + 'a,
     connections: &[ConnectionId],

@@ -186,7 +186,7 @@ impl Directory {
         &self,
         user: UserHandle,
         connection: ConnectionId,
-        removed: impl FnOnce(&dyn Display),
+        removed: &dyn Fn(&dyn Display),
     ) -> bool {
         let (stripe, index) = user.parts();
         let Some(stripe) = self.stripes.get(stripe) else {

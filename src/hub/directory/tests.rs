@@ -57,8 +57,8 @@ fn a_sixth_connection_is_refused_and_a_freed_place_can_be_taken() {
         admit(&directory, &user, key).unwrap();
     }
     assert_eq!(admit(&directory, &user, 5), Err(Rejection::Limit));
-    assert!(directory.remove(handle, at(3), |_| ()));
-    assert!(!directory.remove(handle, at(3), |_| ()));
+    assert!(directory.remove(handle, at(3), &|_| ()));
+    assert!(!directory.remove(handle, at(3), &|_| ()));
     assert!(admit(&directory, &user, 5).is_ok());
 }
 
@@ -262,7 +262,7 @@ fn one_sweep_does_a_bounded_amount_of_work() {
 fn a_user_without_connections_or_session_is_forgotten() {
     let directory = Directory::default();
     let handle = admit(&directory, &identity("1", None, None), 0).unwrap();
-    assert!(directory.remove(handle, at(0), |_| ()));
+    assert!(directory.remove(handle, at(0), &|_| ()));
     assert_eq!(
         admit(&directory, &identity("2", None, None), 0).map(|_| ()),
         Ok(())
@@ -360,8 +360,8 @@ proptest! {
                 Step::Remove { nth } => {
                     if !connected.is_empty() {
                         let (_, _, key, handle) = connected.remove(nth % connected.len());
-                        prop_assert!(directory.remove(handle, at(key), |_| ()));
-                        prop_assert!(!directory.remove(handle, at(key), |_| ()));
+                        prop_assert!(directory.remove(handle, at(key), &|_| ()));
+                        prop_assert!(!directory.remove(handle, at(key), &|_| ()));
                     }
                 }
                 Step::Change { user, keep } => {

@@ -8,60 +8,60 @@ use super::register::Register;
 use crate::event::{Draft, EventId, SessionDraft};
 use crate::hub::log::Control;
 
-/// Drafts that are published together: many to a commit, few enough that nobody waits behind them
-/// for long.
+/// Highest number of drafts that are published together: many per commit, and few enough that other requests
+/// do not wait long.
 pub(crate) const MAX_DRAFTS: usize = 256;
 
-/// A store of events. An id that is returned stands for an event that was accepted and stored.
+/// A store of events. A returned id means that the event was accepted and stored.
 pub(crate) trait Engine: Send + Sync {
-    /// Which one it is, for people.
+    /// The engine's name, for people.
     fn kind(&self) -> &'static str;
 
-    /// Reads what is stored. Called once, when no descriptor that is opened from now on is copied
-    /// into a shard's table, and before anything else is asked.
+    /// Reads what is stored. Called once and before all other methods, when descriptors that are opened are no
+    /// longer copied into the shards' tables.
     fn open(&self) -> Answer<'_, Result<(), OpenError>>;
 
-    /// Stores up to [`MAX_DRAFTS`] events in their order; one whose `source_id` was seen in the
-    /// last ten minutes is not stored again and gets the first one's id. As many answers.
+    /// Stores up to [`MAX_DRAFTS`] events in order, and returns one answer per draft. A draft whose `source_id` was
+    /// seen in the last ten minutes is not stored again; its answer is the first one's id.
     fn publish(&self, drafts: Vec<Draft>) -> Answer<'_, Vec<Result<EventId, EngineError>>>;
 
-    /// Stores a change of session, as of now, together with the event that tells the other devices.
+    /// Stores a change of session, dated now, together with the event for the other devices.
     fn change_session(
         &self,
         change: SessionDraft,
         notice: Notice,
     ) -> Answer<'_, Result<EventId, EngineError>>;
 
-    /// Passes a request through the log to every node, and returns how many connections it has
-    /// ended. Nothing is stored, so a store that refuses events does not refuse this, and it does not
-    /// wait for room in the log: operators end connections when a server is overloaded. It answers
-    /// within seconds, whatever the store does.
+    /// Passes a request through the log to every node, and returns the number of connections it has ended. The
+    /// request is not stored, so a store that refuses events accepts it. It does not wait for room in the log,
+    /// because operators end connections when a server is overloaded. It answers within seconds, even if the
+    /// store is stuck.
     fn command(&self, control: Control) -> Answer<'_, Result<u64, EngineError>>;
 
-    /// Whether events can be stored now.
+    /// Returns whether events can be stored now.
     fn health(&self) -> EngineHealth;
 
-    /// The time by which session changes are dated, in Unix milliseconds: the same on all nodes.
+    /// The time that session changes are dated with, in Unix milliseconds. All nodes share it.
     fn unix_ms(&self) -> u64;
 
-    /// What must be one for all nodes.
+    /// The state that all nodes share.
     fn register(&self) -> &dyn Register;
 
-    /// Leaves everything that was accepted on the disk. Nothing is accepted afterwards.
+    /// Writes everything that was accepted to the disk. Afterwards nothing is accepted.
     fn close(&self) -> Answer<'_, ()>;
 }
 
-/// Whether an engine stores events.
+/// The health of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EngineHealth {
-    /// It does.
+    /// It stores events.
     Well,
-    /// It does not; publishers get this reason.
+    /// It does not store events; publishers get this reason.
     Failing(EngineError),
 }
 
 impl EngineHealth {
-    /// Whether events are stored.
+    /// Returns true if events are stored.
     pub(crate) fn is_well(self) -> bool {
         self == Self::Well
     }
@@ -77,7 +77,7 @@ pub(crate) struct Notice {
 }
 
 impl Notice {
-    /// The event's data, its fields in the contract's order.
+    /// The data of the event, with the fields in the order of the contract.
     pub(crate) fn force_logout(&self) -> String {
         #[derive(Serialize)]
         struct Message<'a> {

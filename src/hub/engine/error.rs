@@ -1,28 +1,28 @@
-//! Why an engine cannot be used, or did not do what it was asked.
+//! Errors of engines.
 
 use std::error::Error;
 
 use thiserror::Error;
 
-/// Why what is stored cannot be read.
+/// The stored data cannot be read.
 #[derive(Debug, Error)]
 #[error(transparent)]
 pub struct OpenError(Box<dyn Error + Send + Sync>);
 
 impl OpenError {
-    /// It says what is wrong where, and what to do.
+    /// Wraps an error whose text says what is wrong, where, and what to do.
     pub(crate) fn new(error: impl Error + Send + Sync + 'static) -> Self {
         Self(Box::new(error))
     }
 }
 
-/// Why an engine did not do what it was asked. Nothing of it was done,
-/// [`Unknown`](EngineError::Unknown) aside.
+/// The reason why a request to an engine failed. Except with [`Unknown`](EngineError::Unknown), nothing of the
+/// request was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum EngineError {
-    /// Nobody has confirmed it in time; it may have been done, or may still be.
+    /// It was not confirmed in time. It may have been done, or may still be.
     #[error(
-        "not confirmed within 2 s, because the history or delivery is behind; it may have been done, so look before you ask again"
+        "not confirmed within 2 s, because the history or delivery is behind; it may have been done, so check before you try again"
     )]
     Unknown,
     /// Delivery is so far behind that accepting more would only grow memory.

@@ -1,13 +1,12 @@
-//! What a store of events and session changes has to do, and what has to be one for all nodes.
-//! Engines append to the log; everything else reads it, so that an event takes one path whatever the
-//! engine.
+//! The interface of an engine: the store of events and session changes, and the state that all nodes share.
+//! Engines append to the log and everything else reads it, so an event takes one path with every engine.
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`engine`] | the store |
-//! | [`register`] | places, tickets, login failures, and who is online elsewhere |
-//! | [`promise`] | an answer that is here, or will be |
-//! | [`error`] | what went wrong |
+//! | [`engine`] | the store itself |
+//! | [`register`] | places, tickets, login failures, and presence on other nodes |
+//! | [`promise`] | an answer that may take a round trip |
+//! | [`error`] | errors |
 
 #[allow(clippy::module_inception)] // what the folder is about
 mod engine;

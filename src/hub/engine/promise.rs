@@ -1,30 +1,30 @@
-//! An answer that is here, or will be.
+//! An answer that is known now, or will be after a round trip.
 
 use std::pin::Pin;
 
-/// An answer that will come.
+/// An answer that will be known later.
 pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// An answer that is here in one process, and takes a round trip where several share a store. What
-/// is here costs no box.
+/// An answer that one node knows at once, and several nodes have to ask their store for. An answer that is known
+/// is not boxed.
 #[must_use]
 pub(crate) enum Promise<'a, T> {
-    /// It is here.
+    /// The answer.
     Now(T),
-    /// It will come. Nothing is begun before the future is polled, and one that is dropped has taken
-    /// nothing that it does not give back.
+    /// The answer will be known later. The future does nothing before it is polled. If it is dropped, it gives back
+    /// what it has taken.
     #[cfg_attr(
         not(test),
         expect(
             dead_code,
-            reason = "one node has all answers; several nodes, and tests, have to wait"
+            reason = "one node knows all answers; several nodes, and tests, have to wait"
         )
     )]
     Later(Answer<'a, T>),
 }
 
 impl<T> Promise<'_, T> {
-    /// Waits for it, if it has to.
+    /// Waits for the answer if it is not known yet.
     pub(crate) async fn get(self) -> T {
         match self {
             Self::Now(answer) => answer,

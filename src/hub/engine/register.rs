@@ -1,5 +1,5 @@
-//! What must be one for all nodes: a user's places, tickets, login failures, and who is online
-//! elsewhere. The engine brings it, because what several nodes share is in the engine's store.
+//! The state that all nodes share: the places of each user, tickets, login failures, and presence. The engine
+//! provides it, because shared state is in the engine's store.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,43 +13,43 @@ use crate::hub::inbox::Description;
 use crate::hub::limits::Limit;
 use crate::hub::rejection::Rejection;
 
-/// What must be one for all nodes. What is asked is copied where it is needed later.
+/// The state that all nodes share. An implementation copies the arguments that it needs later.
 pub(crate) trait Register: Send + Sync {
-    /// Reserves a place for one more connection of a user, under the limit of all nodes. It is held
-    /// until [`Register::release`]. The directory counts this node's connections against the same
-    /// limit, so one node alone has nothing to do here.
+    /// Reserves a place for one more connection of a user, under the limit of all nodes. The place is held until
+    /// [`Register::release`]. The directory counts this node's connections against the same limit, so the register
+    /// of a single node has nothing to do here.
     fn reserve(&self, user: &str, limit: Limit) -> Promise<'_, Result<(), Rejection>>;
 
-    /// Whether [`Register::reserve`] would reserve a place now. Reserves nothing.
+    /// Returns whether [`Register::reserve`] would reserve a place now. Reserves nothing.
     fn has_place(&self, user: &str, limit: Limit) -> Promise<'_, bool>;
 
-    /// Gives so many places of a user back. Called on a shard's thread and under a lock of the
-    /// directory: it must not wait. The name is written out only where it is needed.
+    /// Gives places of a user back. Called on a shard's thread and under a lock of the directory, so it must not
+    /// wait. The name is not a `str`, because the directory would have to allocate one for each call.
     fn release(&self, user: &dyn fmt::Display, places: usize);
 
-    /// A ticket that stands for `identity` once, within `ttl`.
+    /// Issues a ticket that can be used once within `ttl`, in place of a token of `identity`.
     fn issue_ticket(
         &self,
         identity: Identity,
         ttl: Duration,
     ) -> Promise<'_, Result<String, EngineError>>;
 
-    /// Whom a ticket stands for, if it was issued, is unused and in time. It is used up.
+    /// Uses a ticket up. Returns its identity if the ticket was issued, is unused and has not expired.
     fn redeem_ticket(&self, ticket: &str) -> Promise<'_, Result<Option<Identity>, EngineError>>;
 
-    /// Whom a ticket would stand for. It stays unused.
+    /// Returns the same without using the ticket up.
     fn look_at_ticket(&self, ticket: &str) -> Promise<'_, Result<Option<Identity>, EngineError>>;
 
-    /// Counts a login as failed for all `keys`, before its password is checked; false, and nothing
-    /// counted, where one of them has failed too often.
+    /// Counts a login as failed for all `keys`, before its password is checked. If one of them has failed too
+    /// often, it counts nothing and returns false.
     fn begin_login(&self, keys: &[FailureKey]) -> Promise<'_, Result<bool, EngineError>>;
 
-    /// Takes back what [`Register::begin_login`] counted: the password was right.
+    /// Takes back what [`Register::begin_login`] counted, after the right password.
     fn forgive_login(&self, keys: &[FailureKey]) -> Promise<'_, ()>;
 
-    /// The user's connections to other nodes.
+    /// Returns the user's connections to other nodes.
     fn elsewhere(&self, user: &UserId) -> Promise<'_, Vec<Description>>;
 
-    /// Forgets what has run out. Called every second.
+    /// Removes expired tickets. Called every second.
     fn sweep(&self);
 }

@@ -76,6 +76,17 @@ impl Record {
         }
     }
 
+    /// The data of a record that no publisher made. Apart from the events, so that the path of these has one
+    /// comparison.
+    #[cold]
+    fn notice(&self) -> &str {
+        match self {
+            Self::Event { data, .. } | Self::Session { data, .. } => data,
+            // No client receives one.
+            Self::Control { .. } => "",
+        }
+    }
+
     /// Whether it stays in the log after it was dispatched.
     pub(super) fn is_kept(&self) -> bool {
         match self {
@@ -119,9 +130,7 @@ impl Entry {
     pub(crate) fn signal(&self) -> Signal<'_> {
         let (name, data) = match &self.record {
             Record::Event { name, data, .. } => (name.as_str(), &**data),
-            Record::Session { data, .. } => (EventName::DEFAULT, &**data),
-            // Nobody gets one.
-            Record::Control { .. } => (EventName::DEFAULT, ""),
+            record => (EventName::DEFAULT, record.notice()),
         };
         Signal::Event(Event {
             id: (!self.is_fleeting()).then_some(self.id),

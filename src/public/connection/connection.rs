@@ -9,6 +9,7 @@ use hyper::HeaderMap;
 
 use super::handoff::Handoff;
 use super::socket::LooseEnds;
+use crate::hub::engine::Promise;
 use crate::metrics::RefusedReason;
 use crate::net::{Handshake, Preface};
 use crate::public::address::forwarded_for;
@@ -119,5 +120,13 @@ impl HttpConnection {
     /// not be used to wait for the client.
     pub(crate) async fn working<T>(&self, work: impl Future<Output = T>) -> T {
         self.handshake.working(work).await
+    }
+
+    /// Waits for an answer of the register, if it is not here yet.
+    pub(crate) async fn answer_of<T>(&self, promise: Promise<'_, T>) -> T {
+        match promise {
+            Promise::Now(answer) => answer,
+            Promise::Later(answer) => self.working(answer).await,
+        }
     }
 }

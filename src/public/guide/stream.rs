@@ -10,7 +10,6 @@ use super::date;
 use crate::auth::Identity;
 use crate::config::OnExpiry;
 use crate::hub::Rejection;
-use crate::hub::engine::Promise;
 use crate::public::answer::{EVENT_STREAM, close_after, empty};
 use crate::public::connection::{HttpConnection, Offer};
 use crate::public::identify::{Asker, Identification, identify};
@@ -113,14 +112,10 @@ async fn offer(
 ) -> Refused {
     let hub = &connection.public.hub;
     let offer = async |admission: Admission| {
-        if let Some(identity) = &admission.identity {
-            let reserved = match hub.reserve(identity) {
-                Promise::Now(reserved) => reserved,
-                Promise::Later(reserved) => connection.working(reserved).await,
-            };
-            if let Err(reason) = reserved {
-                return admission.declined(reason);
-            }
+        if let Some(identity) = &admission.identity
+            && let Err(reason) = connection.answer_of(hub.reserve(identity)).await
+        {
+            return admission.declined(reason);
         }
         let unix_s = hub.clock.unix_ms() / 1_000;
         let head = head(admission.wire, admission.keep_alive, unix_s, cors);
@@ -146,12 +141,8 @@ async fn would_admit(connection: &HttpConnection, admission: &Admission) -> Resu
     };
     match before {
         Ok(()) => {
-            let has_place = match hub.has_place(who) {
-                Promise::Now(has_place) => has_place,
-                Promise::Later(has_place) => {
-                    awaiting(connection, connection.working(has_place)).await
-                }
-            };
+            let has_place = connection.answer_of(hub.has_place(who));
+            let has_place = awaiting(connection, has_place).await;
             has_place.then_some(()).ok_or(Rejection::Limit)
         }
         Err(Rejection::Limit) => {

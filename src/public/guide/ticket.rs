@@ -10,7 +10,6 @@ use serde_json::json;
 
 use crate::auth::Identity;
 use crate::auth::credentials::{self, Credential};
-use crate::hub::engine::Promise;
 use crate::public::answer::{error, json};
 use crate::public::connection::HttpConnection;
 use crate::public::identify::{Asker, Identification, Identified};
@@ -48,11 +47,8 @@ async fn issue(
     ttl: Duration,
 ) -> Result<String, Refusal> {
     let register = connection.public.hub.register();
-    let issued = match register.issue_ticket(identity, ttl) {
-        Promise::Now(issued) => issued,
-        Promise::Later(issued) => connection.working(issued).await,
-    };
-    issued.map_err(|_| Refusal::AuthUnavailable)
+    let issued = connection.answer_of(register.issue_ticket(identity, ttl));
+    issued.await.map_err(|_| Refusal::AuthUnavailable)
 }
 
 /// Accepts header and cookie only: the purpose of a ticket is to keep the token out of URLs.

@@ -1,4 +1,4 @@
-//! What shards share, without a server around them.
+//! The shared state of shards, without a server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,30 +13,30 @@ use crate::hub::{Hub, Limit, Limits, Parts};
 use crate::metrics::Metrics;
 use crate::shard::shared::{Settings, Shared};
 
-/// Shards with a hub over the memory engine and an empty log.
+/// Settings for shards with a hub over the memory engine and an empty log.
 #[derive(Debug)]
 pub struct Setup {
-    /// The time, which stands still by default.
+    /// The clock; by default it stands still.
     pub clock: Clock,
-    /// How many shards.
+    /// Number of shards.
     pub shards: u16,
     /// Bytes that the log retains.
     pub history_bytes: usize,
-    /// How long it retains them.
+    /// Time for which the log retains events.
     pub history_age: Duration,
-    /// Where the log begins.
+    /// The id that the log begins at.
     pub origin: EventId,
-    /// Who is connected.
+    /// The connected users.
     pub directory: Directory,
     /// Streams of all shards, and slots and handshakes of each.
     pub capacity: usize,
-    /// Streams of one user.
+    /// Streams per user.
     pub per_user: usize,
     /// Silence after which a stream gets a heartbeat.
     pub heartbeat: Duration,
     /// Longest time without progress of a client that has a backlog.
     pub stall_timeout: Duration,
-    /// Bytes kept for one client.
+    /// Largest backlog of a client.
     pub max_backlog_bytes: usize,
 }
 
@@ -59,7 +59,7 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// What the shards share.
+    /// Creates the state that the shards share.
     pub fn shared(self) -> Shared {
         let log = Arc::new(Log::new(self.history_bytes, self.history_age, self.origin));
         let hub = Hub::new(Parts {

@@ -1,4 +1,4 @@
-//! A whole shard, whose turns the caller takes.
+//! A whole shard that the caller drives.
 
 use std::cell::RefCell;
 use std::io;
@@ -11,7 +11,7 @@ use crate::shard::poller::Poller;
 use crate::shard::shard::Shard;
 use crate::shard::shared::Shared;
 
-/// A shard without its thread, for what its thread does.
+/// A shard without its thread: the caller does what the thread would do.
 #[derive(Debug)]
 pub struct Solo {
     shard: Rc<RefCell<Shard>>,
@@ -22,7 +22,7 @@ impl Solo {
     /// Shard 0 of `shared`, in the context of its runtime.
     ///
     /// # Errors
-    /// What the kernel says to one epoll more.
+    /// The kernel does not create the epoll.
     pub fn new(shared: Shared) -> io::Result<Self> {
         let handshakes = Handshakes::new(
             shared.settings.max_handshakes,
@@ -37,7 +37,7 @@ impl Solo {
         })
     }
 
-    /// The shard, to let streams in.
+    /// The shard, to admit streams.
     pub fn shard(&self) -> &RefCell<Shard> {
         &self.shard
     }
@@ -56,30 +56,30 @@ impl Solo {
         );
     }
 
-    /// Delivers all that its inbox holds.
+    /// Delivers everything in its inbox.
     pub fn deliver(&self) {
         while self.shard.borrow_mut().deliver() {}
     }
 
-    /// Sends all that clients who came back have missed.
+    /// Finishes all replays.
     pub fn catch_up(&self) {
         while self.shard.borrow_mut().run_catch_ups() {}
     }
 
-    /// Does what is due by the clock.
+    /// Fires the timers that are due.
     pub fn run_timers(&self) {
         let mut shard = self.shard.borrow_mut();
         let now = shard.connections.now();
         while shard.run_timers(now) {}
     }
 
-    /// Takes what the sockets have to say.
+    /// Handles the events of the sockets.
     pub fn poll(&self) {
         while self.shard.borrow_mut().poll_sockets(&mut Vec::new()) {}
     }
 
-    /// Streams held.
-    #[allow(clippy::len_without_is_empty)] // nobody asks
+    /// Number of streams.
+    #[allow(clippy::len_without_is_empty)] // not needed
     pub fn len(&self) -> usize {
         self.shard.borrow().len()
     }

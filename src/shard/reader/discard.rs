@@ -1,19 +1,19 @@
-//! The reader of an EventSource, which sends nothing that a stream needs: its input is discarded, and
-//! too much of it ends the connection.
+//! The reader for SSE clients. They have nothing to send during a stream, so their input is discarded; too much
+//! input ends the connection.
 
 use super::input::Input;
 use super::intake;
 use crate::shard::returned::MAX_DISCARDED_BYTES;
 use crate::shard::slot::Carrier;
 
-/// Takes what has come, and keeps nothing but its length.
+/// Takes what has arrived, and keeps only its length.
 pub(super) fn read(carrier: &mut Carrier) -> Input {
     let (taken, input) = intake::take(carrier, budget(carrier), |_| {});
     note(carrier, taken);
     input
 }
 
-/// Reads the input of a connection empty that is about to be closed, without a look at it.
+/// Discards all input of a connection that is about to be closed.
 pub(in crate::shard) fn drain(carrier: &mut Carrier) {
     let (taken, _) = intake::take_as_it_came(carrier, budget(carrier), |_| {});
     note(carrier, taken);

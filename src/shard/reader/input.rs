@@ -1,17 +1,17 @@
-//! What a reader concludes, whatever the transport.
+//! The results of a reader, for every transport.
 
 use crate::metrics::DisconnectReason;
 use crate::tls::Alert;
 
-/// What a client's input means for its stream.
+/// The consequence of a client's input for its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::shard) enum Input {
-    /// Nothing.
+    /// None.
     Nothing,
-    /// The client's end, or too much, or what no client sends: it is closed.
+    /// The client has closed its side, sent too much, or sent what no client sends: the connection is closed.
     Close(DisconnectReason),
-    /// The client broke TLS: it is closed after this alert.
+    /// The client violated TLS: the connection is closed after this alert.
     Break(Alert),
-    /// The client has new keys, which a stream cannot follow: it has to come back.
+    /// The client has new keys, which a stream cannot use: the client has to come back.
     Return,
 }

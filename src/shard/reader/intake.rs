@@ -1,7 +1,6 @@
-//! Takes the bytes that have come from a client off its socket, for any reader.
+//! Takes the bytes that have arrived from a client off its socket, for every reader.
 //!
-//! Nothing is kept here. What a client with TLS sends is opened first; a record that has come only
-//! in part waits in the kernel.
+//! Nothing is stored here. TLS records are opened first; an incomplete record stays in the kernel.
 
 #![allow(clippy::indexing_slicing)] // the kernel gives at most what it was asked for
 
@@ -14,17 +13,17 @@ use crate::shard::outbox::reason_of;
 use crate::shard::slot::Carrier;
 use crate::tls::TlsInput;
 
-/// Taken in one go. A record that is longer is never seen whole, so that no reader may wait for one.
+/// Most bytes taken at once. A longer record is never complete here, so its client is closed for sending too much.
 const MAX_TAKEN_BYTES: usize = 8 * 1024;
 
-/// Takes what has come, and gives the `content` of it piece by piece. Says how many bytes that were,
-/// as they came, and what they mean so far; more of them than `budget` close the connection.
+/// Takes what has arrived, and passes its `content` on piece by piece. Returns the number of bytes on the socket,
+/// and their consequence so far. More than `budget` bytes close the connection.
 pub(super) fn take(
     carrier: &mut Carrier,
     budget: usize,
     content: impl FnMut(&[u8]),
 ) -> (usize, Input) {
-    // Behind the end nobody listens any more.
+    // After the end of the stream, the content does not matter.
     if carrier.is_tls() && !carrier.is_finishing() {
         take_records(carrier, budget, content)
     } else {
@@ -32,7 +31,7 @@ pub(super) fn take(
     }
 }
 
-/// The same, without opening anything.
+/// The same without opening records.
 pub(super) fn take_as_it_came(
     carrier: &Carrier,
     budget: usize,
@@ -58,8 +57,8 @@ pub(super) fn take_as_it_came(
     (taken, Input::Close(reason))
 }
 
-/// Takes whole records from the socket and leaves what has come of the next one there: the rest
-/// of it makes the socket ready again.
+/// Takes complete records from the socket, and leaves an incomplete one there. Its rest makes the socket ready
+/// again.
 fn take_records(
     carrier: &mut Carrier,
     budget: usize,
@@ -86,7 +85,7 @@ fn take_records(
             return (taken, meaning(input));
         }
         taken += opened;
-        // It was there a moment ago.
+        // The bytes were peeked at above.
         if let Err(errno) = recv(carrier.fd(), &mut scratch[..opened], RecvFlags::DONTWAIT) {
             return (taken, close(errno));
         }

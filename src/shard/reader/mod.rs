@@ -1,11 +1,11 @@
-//! What clients send.
+//! Reads what clients send during a stream.
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`reader`] | which reader a client's input goes to |
-//! | [`input`] | what it can mean for the stream |
-//! | [`discard`] | the reader of clients of events, who have nothing to say |
-//! | [`intake`] | the bytes that have come, opened where they are sealed |
+//! | [`reader`] | chooses the reader of a client's transport |
+//! | [`input`] | the consequences for the stream |
+//! | [`discard`] | the reader for SSE clients |
+//! | [`intake`] | takes bytes off the socket, and opens TLS records |
 
 mod discard;
 mod input;

@@ -1,11 +1,11 @@
-//! What belongs to a socket, whatever stream it carries: the descriptor, how its bytes are framed
-//! and sealed, those that wait in either direction, and what becomes of it when the stream has ended.
+//! The part of a slot that belongs to the socket, not to the stream: the descriptor, the framing and sealing of
+//! its bytes, bytes that wait in either direction, and what happens when the stream has ended.
 //!
 //! ```text
 //! open ──finish──▶ finishing ──last byte out──▶ back to HTTP (keeps_alive), or closed
 //! ```
 //!
-//! What writes, seals and reads takes a carrier and knows nothing about its stream.
+//! Code that writes, seals or reads takes a carrier, and knows nothing about its stream.
 
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -24,24 +24,24 @@ use crate::wire::Wire;
 pub(crate) struct Carrier {
     fd: OwnedFd,
     generation: u32,
-    /// When something was last written to it.
+    /// The time of the last write.
     last_write: Tick,
     /// The state of an SSE client's reader: the number of bytes that were discarded.
     discarded_bytes: u16,
     wire: Wire,
     flags: u8,
-    /// The stream's part is in there, too: a second box would not fit into the slot.
+    /// The box also has the stream's part, because a second pointer would not fit into the slot.
     pub(super) aside: Aside,
 }
 
 const _: () = assert!(size_of::<Carrier>() == 24);
 
-/// The last bytes are written, or in the backlog; when they are out, the socket goes back to HTTP or
-/// closes.
+/// The last bytes are written, or in the backlog. Once they are sent, the socket goes back to HTTP or is
+/// closed.
 const FINISHING: u8 = 1 << 0;
-/// There is a backlog, which a send need not look for in the box.
+/// There is a backlog. With the flag, a send does not have to look into the box.
 const BACKLOGGED: u8 = 1 << 1;
-/// There are secrets.
+/// There are TLS secrets.
 const TLS: u8 = 1 << 2;
 /// The client may use the connection again when the stream has ended.
 const KEEPS_ALIVE: u8 = 1 << 3;
@@ -96,7 +96,7 @@ impl Carrier {
         self.discarded_bytes = self.discarded_bytes.saturating_add(bytes);
     }
 
-    /// Whether nothing is written after what is written or waits now.
+    /// Returns true if nothing will be written after what is written or waits now.
     pub(crate) fn is_finishing(&self) -> bool {
         self.flags & FINISHING != 0
     }
@@ -105,7 +105,7 @@ impl Carrier {
         self.flags |= FINISHING;
     }
 
-    /// Whether the connection goes back to HTTP when the stream has ended.
+    /// Returns true if the connection goes back to HTTP when the stream has ended.
     pub(crate) fn keeps_alive(&self) -> bool {
         self.flags & KEEPS_ALIVE != 0
     }
@@ -123,8 +123,7 @@ impl Carrier {
         self.flags & PROXY_HEADER != 0
     }
 
-    /// The connection began with a PROXY header. It named this client, where that is not the one
-    /// that the request named.
+    /// The connection began with a PROXY header. `named` is the client in it, if the request named another one.
     pub(super) fn set_proxy_header(&mut self, named: Option<IpAddr>) {
         self.flags |= PROXY_HEADER;
         if let Some(named) = named {
@@ -132,7 +131,7 @@ impl Carrier {
         }
     }
 
-    /// Whether its bytes are sealed.
+    /// Returns true if its bytes are sealed.
     pub(crate) fn is_tls(&self) -> bool {
         self.flags & TLS != 0
     }
@@ -143,22 +142,22 @@ impl Carrier {
         self.aside.set_secrets(secrets);
     }
 
-    /// What its bytes are sealed with.
+    /// The secrets that its bytes are sealed with.
     pub(crate) fn secrets_mut(&mut self) -> Option<&mut Secrets> {
         self.aside.secrets_mut()
     }
 
-    /// Whether it has to be closed, for its keys have sealed enough.
+    /// Returns true if it has to be closed, because its keys have sealed enough records.
     pub(crate) fn is_worn(&self) -> bool {
         self.is_tls() && self.aside.secrets().is_some_and(Secrets::are_worn)
     }
 
-    /// Whether something waits for the socket to take more.
+    /// Returns true if bytes wait for the socket.
     pub(crate) fn is_backlogged(&self) -> bool {
         self.flags & BACKLOGGED != 0
     }
 
-    /// What waits for the socket to take more.
+    /// The bytes that wait for the socket.
     pub(crate) fn backlog(&self) -> Option<&Backlog> {
         self.aside.backlog()
     }
@@ -168,18 +167,18 @@ impl Carrier {
         self.aside.backlog_mut()
     }
 
-    /// The socket beside what waits for it.
+    /// The socket, and the bytes that wait for it.
     pub(crate) fn fd_and_backlog(&mut self) -> (&OwnedFd, Option<&mut Backlog>) {
         (&self.fd, self.aside.backlog_mut())
     }
 
-    /// What waits, begun now where there is nothing.
+    /// The backlog, created now if there is none.
     pub(crate) fn backlog_or_new(&mut self, now: Tick) -> &mut Backlog {
         self.flags |= BACKLOGGED;
         self.aside.backlog_or_new(now)
     }
 
-    /// Forgets the backlog; what it took is given back.
+    /// Drops the backlog and frees its memory.
     pub(crate) fn drop_backlog(&mut self) {
         self.flags &= !BACKLOGGED;
         self.aside.drop_backlog();
@@ -191,7 +190,7 @@ impl Carrier {
         self.fd
     }
 
-    /// The socket, and what its bytes are sealed with.
+    /// The socket and its secrets.
     pub(crate) fn into_parts(self) -> (OwnedFd, Option<Secrets>) {
         (self.fd, self.aside.into_secrets())
     }

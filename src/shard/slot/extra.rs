@@ -1,5 +1,5 @@
-//! What few connections have, in a box beside the slot: one for the carrier and its stream together,
-//! because the slot has room for one pointer, and the box is a cache line.
+//! What only few connections have, in a box beside the slot. Carrier and stream share one box, because the slot has
+//! room for one pointer.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -9,18 +9,18 @@ use crate::shard::backlog::Backlog;
 use crate::shard::wheel::Tick;
 use crate::tls::Secrets;
 
-/// The box, where there is one.
+/// The box, if there is one.
 #[derive(Debug)]
 pub(super) struct Aside(pub(super) Option<Box<Extra>>);
 
-/// What few connections have.
+/// What only few connections have.
 #[derive(Debug, Default)]
 pub(super) struct Extra {
-    /// The carrier's: what its bytes are sealed with.
+    /// Of the carrier: the secrets that its bytes are sealed with.
     secrets: Option<Secrets>,
-    /// The stream's: the topics it gets, by the table's numbers.
+    /// Of the stream: its topics, by their numbers in the table.
     subscriptions: Box<[Subscription]>,
-    /// The stream's.
+    /// Of the stream.
     session: Option<Box<str>>,
     addresses: Option<Box<Addresses>>,
     behind: Option<Box<Behind>>,
@@ -31,26 +31,26 @@ const _: () = assert!(
     "what few connections have is one cache line more"
 );
 
-/// Addresses of a client behind a proxy, where one of four bytes is not all there is to know.
+/// Addresses of a client behind a proxy that do not fit into the four bytes of the slot.
 #[derive(Debug, Default)]
 struct Addresses {
-    /// The stream's: the client that the request named, where it has an IPv6 address.
+    /// Of the stream: the client that the request named, if it has an IPv6 address.
     forwarded_v6: Option<Ipv6Addr>,
-    /// The carrier's: the client that the PROXY header named, where the request named another.
+    /// Of the carrier: the client that the PROXY header named, if the request named another.
     named: Option<IpAddr>,
 }
 
 /// Why a client is not up to date.
 #[derive(Debug, Default)]
 struct Behind {
-    /// The carrier's: what its socket has not taken yet.
+    /// Of the carrier: bytes that its socket has not taken yet.
     backlog: Option<Backlog>,
-    /// The stream's: what it still has to get of what it missed.
+    /// Of the stream: the rest of its replay.
     replay: Option<Replay>,
 }
 
 impl Extra {
-    /// What a stream begins with; `None` if it needs no box for that.
+    /// Returns the box that a stream needs at its beginning, if it needs one.
     #[inline] // as Slot::new
     pub(super) fn new(
         subscriptions: Box<[Subscription]>,
@@ -89,7 +89,7 @@ impl Behind {
     }
 }
 
-/// The carrier's.
+/// For the carrier.
 impl Aside {
     pub(super) fn secrets(&self) -> Option<&Secrets> {
         self.0.as_deref()?.secrets.as_ref()
@@ -137,7 +137,7 @@ impl Aside {
     }
 }
 
-/// The stream's.
+/// For the stream.
 impl Aside {
     pub(super) fn subscriptions(&self) -> &[Subscription] {
         self.0.as_deref().map_or(&[], |extra| &extra.subscriptions)
@@ -187,7 +187,7 @@ impl Aside {
         extra.behind.get_or_insert_default()
     }
 
-    /// Whether anything is still under way.
+    /// Returns true if anything is still under way.
     #[cfg(test)]
     pub(super) fn is_behind(&self) -> bool {
         self.0.as_ref().is_some_and(|it| it.behind.is_some())

@@ -1,15 +1,15 @@
-//! What a shard's table holds for one client: 64 bytes, and a box for what few clients need beside.
+//! What a shard's table holds per client: 64 bytes, and a box for what only few clients need.
 //!
-//! A [`carrier`] is a socket, a [`stream`] is what one client gets. Today a socket carries one stream,
-//! so they share a slot; the types keep apart what a socket with several streams would have once.
+//! A [`carrier`] is a socket, a [`stream`] is what one client receives. Today each socket carries one stream, so
+//! both share a slot. The types separate what a socket with several streams would have only once.
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`slot`] | both, and what changes both |
+//! | [`slot`] | both halves, and the changes that concern both |
 //! | [`carrier`] | what belongs to a socket |
 //! | [`stream`], [`test_stream`] | what belongs to a stream |
 //! | [`extra`] | the box |
-//! | [`opening`] | what a slot begins with |
+//! | [`opening`] | the initial values of a slot |
 
 mod carrier;
 mod extra;

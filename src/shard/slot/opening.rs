@@ -1,4 +1,4 @@
-//! What a slot begins with, besides its socket.
+//! The initial values of a slot, apart from its socket.
 
 use std::net::IpAddr;
 
@@ -7,10 +7,10 @@ use crate::hub::directory::UserHandle;
 use crate::topic::Topic;
 use crate::wire::Wire;
 
-/// What a slot begins with.
+/// The initial values of a slot.
 #[derive(Debug)]
 pub(crate) struct Opening {
-    /// The carrier's; all else is the stream's.
+    /// For the carrier. All other fields are for the stream.
     pub(crate) wire: Wire,
     pub(crate) user: UserHandle,
     pub(crate) kind: Kind,
@@ -21,11 +21,11 @@ pub(crate) struct Opening {
     pub(crate) forwarded_for: Option<IpAddr>,
 }
 
-/// Which stream it is.
+/// The kind of a stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
-    /// Events after this position of the log.
+    /// It receives the events after this position of the log.
     Notifications { joined: Position },
-    /// Numbered test messages.
+    /// It receives numbered test messages.
     Test,
 }

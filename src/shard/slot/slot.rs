@@ -1,9 +1,8 @@
-//! What a waiting client costs, one cache line: a stream, and the socket that carries it.
+//! A slot: one cache line with a stream and the socket that carries it. It is what a waiting client costs.
 //!
-//! The two halves do not know each other; what changes both, or needs the box that they share, is
-//! done here. Everything in a slot is a value. Nothing in it refers to another part of the server,
-//! except by number (the user's in the directory, the topics' in the table), so that a connection
-//! can be described to another process.
+//! The two halves do not know each other. Changes of both, and access to the box that they share, are here.
+//! Everything in a slot is a value. It refers to other parts of the server only by number (the user in the
+//! directory, the topics in the table), so a connection can be described to another process.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
@@ -34,7 +33,7 @@ const _: () = assert!(
 );
 const _: () = assert!(
     size_of::<SlabEntry>() == 64,
-    "the slab's own tag fits into the slot's descriptor"
+    "the slab needs no tag of its own"
 );
 
 /// The shape of `slab`'s private entry.
@@ -73,7 +72,7 @@ impl Slot {
         }
     }
 
-    /// What it is counted as.
+    /// The transport that the metrics count it under.
     pub(crate) fn transport(&self) -> Transport {
         if self.stream.is_test() {
             return Transport::Test;
@@ -83,7 +82,7 @@ impl Slot {
         }
     }
 
-    /// The topics that the stream gets, by the table's numbers.
+    /// The topics of the stream, by their numbers in the table.
     pub(crate) fn subscriptions(&self) -> &[Subscription] {
         self.carrier.aside.subscriptions()
     }
@@ -106,8 +105,8 @@ impl Slot {
         Some(self.carrier.aside.forwarded_v6()?.into())
     }
 
-    /// Takes note of what came before the connection's first request. The client that a PROXY header
-    /// named is usually the stream's, and then is not kept twice.
+    /// Stores what came before the connection's first request. A PROXY header usually names the client of the
+    /// stream; the address is then stored only once.
     pub(crate) fn set_origin(&mut self, origin: Origin) {
         if origin.proxy_header {
             let is_ours = origin.named == self.forwarded_for();
@@ -125,25 +124,25 @@ impl Slot {
         }
     }
 
-    /// Lets the client wait for what it missed: nothing that is kept comes live.
+    /// Starts a replay. Until it is finished, the client receives no kept events live.
     pub(crate) fn start_catch_up(&mut self, replay: Replay) {
         self.stream.start_catch_up();
         self.carrier.aside.set_replay(replay);
     }
 
-    /// What the client still has to get of what it missed.
+    /// The rest of the replay.
     pub(crate) fn replay_mut(&mut self) -> Option<&mut Replay> {
         self.carrier.aside.replay_mut()
     }
 
-    /// Lets the client get events live from `position` on. What catching up took is given back.
+    /// Ends the replay: the client receives events live from `position` on. Frees what the replay took.
     pub(crate) fn finish_catch_up(&mut self, position: Position) {
         self.stream.join(position);
         self.carrier.aside.drop_replay();
     }
 
-    /// Lets a client that catches up get what came before the change that ended its session, and
-    /// nothing else. False where it does not catch up.
+    /// Ends the replay at the change that ended the client's session; nothing after it is sent. Returns false if there
+    /// is no replay.
     pub(crate) fn leave(&mut self, change: &Arc<Entry>) -> bool {
         let Some(replay) = self.replay_mut() else {
             return false;
@@ -153,13 +152,13 @@ impl Slot {
         true
     }
 
-    /// The stream's end is written, and the socket carries nothing else.
+    /// The end of the stream is written. The socket carries nothing after it.
     pub(crate) fn end(&mut self) {
         self.stream.end();
         self.carrier.finish();
     }
 
-    /// What goes back to HTTP.
+    /// Turns the slot into what goes back to HTTP.
     pub(crate) fn into_returned(self) -> Returned {
         let origin = self.origin();
         let (fd, secrets) = self.carrier.into_parts();
@@ -170,13 +169,13 @@ impl Slot {
         }
     }
 
-    /// Whether anything is still under way to the client.
+    /// Returns true if anything is still under way to the client.
     #[cfg(test)]
     pub(crate) fn is_behind(&self) -> bool {
         self.carrier.aside.is_behind()
     }
 
-    /// What the halves have to agree on.
+    /// Checks what both halves have to agree on.
     #[cfg(test)]
     pub(crate) fn check(&self) {
         assert_eq!(self.stream.is_ended(), self.carrier.is_finishing());

@@ -1,13 +1,13 @@
-//! What belongs to a stream, whatever socket carries it: whose it is, what it takes of the log, and
-//! when something is due.
+//! The part of a slot that belongs to the stream, not to the socket: its user, its position in the log, and its
+//! timers.
 //!
 //! ```text
 //! live ◀──finish_catch_up── replaying ──leave──▶ leaving
 //!   └─────────────────────────end────────────────────────▶ ended
 //! ```
 //!
-//! What delivers, catches up and measures time asks a stream. What few streams have is in the box
-//! beside the slot, so that the slot's methods are the way to it.
+//! Deliveries, replays and timers use a stream. What only few streams have is in the slot's box, and reached by the
+//! slot's methods.
 
 use super::opening::Kind;
 use super::test_stream::TestStream;
@@ -16,20 +16,20 @@ use crate::hub::directory::UserHandle;
 use crate::hub::log::Entry;
 use crate::shard::wheel::{Links, Tick};
 
-/// What one client gets.
+/// One client's stream.
 #[derive(Debug)]
 pub(crate) struct Stream {
     user: UserHandle,
-    /// Of its timer.
+    /// The links of its timer.
     links: Links,
-    /// When its token ends, in Unix seconds; 0 for never. Good until 2106.
+    /// When its token expires, in Unix seconds; 0 for never. Works until 2106.
     expires_at_s: u32,
-    /// When it came, in Unix seconds.
+    /// When it began, in Unix seconds.
     since_s: u32,
-    /// The position that events come live after ([`REPLAYING`]: none does), or, of a test stream,
-    /// which gets no events, its timetable ([`TestStream`]).
+    /// Events after this position are sent live ([`REPLAYING`]: none are). A test stream receives no events; it has its
+    /// timetable here ([`TestStream`]).
     joined_or_test: u64,
-    /// The client behind a proxy, which is the usual case; 0 without one, or with IPv6.
+    /// The address of a client behind a proxy, which is the usual case; 0 without a proxy, or with IPv6.
     pub(super) forwarded_v4: u32,
     flags: u8,
 }
@@ -39,14 +39,14 @@ const _: () = assert!(size_of::<Stream>() == 40);
 const TEST: u8 = 1 << 0;
 /// The timer was armed for the last quarter of the heartbeat interval.
 const REARMED: u8 = 1 << 1;
-/// Its session is over; it gets nothing but what came before that, and its end.
+/// Its session is over. It receives only what came before that, and its end.
 const LEAVING: u8 = 1 << 2;
 /// Its end is written.
 const ENDED: u8 = 1 << 3;
-/// With one of these, no entry is for it.
+/// Streams with one of these take no entries.
 const TAKES_NOTHING: u8 = TEST | LEAVING | ENDED;
 
-/// In [`Stream::joined_or_test`]: no event comes live yet.
+/// In [`Stream::joined_or_test`]: no event is sent live yet.
 const REPLAYING: u64 = u64::MAX;
 
 impl Stream {
@@ -88,7 +88,7 @@ impl Stream {
         self.since_s
     }
 
-    /// When its token ends, where that ends the stream.
+    /// When its token expires, if that ends the stream.
     pub(crate) fn expires_at_ms(&self) -> Option<u64> {
         (self.expires_at_s != 0).then(|| u64::from(self.expires_at_s) * 1_000)
     }
@@ -103,7 +103,7 @@ impl Stream {
         self.links.is_armed()
     }
 
-    /// Whether the timer stands for a point inside the last quarter of the heartbeat interval.
+    /// Returns true if the timer was armed for a point in the last quarter of the heartbeat interval.
     pub(crate) fn is_rearmed(&self) -> bool {
         self.flags & REARMED != 0
     }
@@ -124,22 +124,22 @@ impl Stream {
             && (entry.position.0 > self.joined_or_test || entry.is_fleeting())
     }
 
-    /// Whether it takes every entry from this one on.
+    /// Returns true if it takes every entry from this one on.
     pub(crate) fn takes_all_from(&self, entry: &Entry) -> bool {
         self.flags & TAKES_NOTHING == 0 && entry.position.0 > self.joined_or_test
     }
 
-    /// Where it stands in the log: live events come after it. [`REPLAYING`] is after all places.
+    /// Its position in the log: later events are sent live. [`REPLAYING`] is after all positions.
     pub(crate) fn joined(&self) -> Position {
         Position(self.joined_or_test)
     }
 
-    /// Nothing that is kept comes live until it joins.
+    /// No kept event is sent live until the stream joins.
     pub(super) fn start_catch_up(&mut self) {
         self.joined_or_test = REPLAYING;
     }
 
-    /// What comes after `position` comes live.
+    /// Events after `position` are sent live.
     pub(super) fn join(&mut self, position: Position) {
         self.joined_or_test = position.0;
     }

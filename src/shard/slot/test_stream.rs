@@ -1,21 +1,22 @@
-//! A test stream's timetable, packed into the eight bytes that a position takes: it gets no events.
+//! The timetable of a test stream. It is packed into the eight bytes of a position, which a test stream does not
+//! need because it receives no events.
 
 use crate::shard::wheel::{TICKS_PER_S, Tick};
 
-/// Between two messages of a test stream (API.md).
+/// Time between two messages of a test stream (API.md).
 const INTERVAL_TICKS: u32 = 64;
 const _: () = assert!(INTERVAL_TICKS as u64 == 2 * TICKS_PER_S);
 
-/// When a test stream began, and how far it is.
+/// The beginning of a test stream, and its progress.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TestStream {
     pub(super) started: Tick,
-    /// The next message's number.
+    /// The number of the next message.
     pub(crate) next: u32,
 }
 
 impl TestStream {
-    /// When the next message is due.
+    /// The time when the next message is due.
     pub(crate) fn due(self) -> Tick {
         let ticks = self.next.wrapping_mul(INTERVAL_TICKS);
         self.started.plus(ticks)

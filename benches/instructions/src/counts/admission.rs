@@ -95,7 +95,7 @@ fn second_connection(hall: Hall) -> Hall {
 #[library_benchmark(setup = visitors)]
 fn removal(hall: Hall) -> Hall {
     for (user, at) in &hall.going {
-        hall.directory.remove(*user, *at, |_| ());
+        hall.directory.remove(*user, *at, &|_| ());
     }
     hall
 }
