@@ -9,9 +9,11 @@
 //! | [`encoding`] | one encoding for each client, chosen by its wire |
 //! | [`encoded`] | the bytes of what many clients get, made on first use and shared |
 //! | [`sse`] | Server-Sent Events, in chunks or bare |
+//! | [`json`] | what all wires have in common |
 
 mod encoded;
 mod encoding;
+mod json;
 mod signal;
 mod sse;
 
