@@ -157,6 +157,8 @@ const TLS: u16 = 1 << 6;
 const KEEPS_ALIVE: u16 = 1 << 7;
 /// The connection began with a PROXY header.
 const PROXY_HEADER: u16 = 1 << 8;
+/// The client speaks WebSocket.
+const WEBSOCKET: u16 = 1 << 9;
 
 /// In [`Slot::joined_or_test`]: no event comes live yet.
 const REPLAYING: u64 = u64::MAX;
@@ -178,6 +180,7 @@ impl Slot {
         let wire = match opening.wire {
             Wire::SseChunked => 0,
             Wire::SseRaw => RAW,
+            Wire::WebSocket => WEBSOCKET,
         };
         let (forwarded_v4, forwarded_v6) = match opening.forwarded_for {
             None => (0, None),
@@ -225,10 +228,10 @@ impl Slot {
     }
 
     pub(crate) fn wire(&self) -> Wire {
-        if self.flags & RAW == 0 {
-            Wire::SseChunked
-        } else {
-            Wire::SseRaw
+        match self.flags & (RAW | WEBSOCKET) {
+            0 => Wire::SseChunked,
+            RAW => Wire::SseRaw,
+            _ => Wire::WebSocket,
         }
     }
 
