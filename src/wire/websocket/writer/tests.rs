@@ -239,7 +239,7 @@ fn a_refusal_closes_with_its_code() {
 }
 
 #[test]
-fn what_the_server_sends_fits_no_close_frame_but_a_valid_one() {
+fn each_code_of_the_server_is_one_that_a_client_takes() {
     for code in [
         CloseCode::GoingAway,
         CloseCode::Disconnected,

@@ -405,6 +405,7 @@ fn check(seed: u64, reached: &mut Reached) {
     }
 }
 
+/// With `IDLEWILD_WEBSOCKET_SCRIPTS=10000000`, in release, it takes minutes.
 #[test]
 fn a_client_does_what_tungstenite_sees_it_do() {
     let scripts = std::env::var(SCRIPTS).map_or(DEFAULT_SCRIPTS, |it| it.parse().unwrap());
