@@ -78,5 +78,7 @@ pub mod sys;
 // For tests/: Topic, TopicError, TopicPattern
 pub mod topic;
 
-// For benches/: Encoded, Event, Signal, Wire
+// For benches/, and `websocket` until the shard uses it: Encoded, Event, Signal, Wire, websocket::CloseCode,
+// websocket::Closing, websocket::MAX_MESSAGE_BYTES, websocket::MAX_UNTAKEN_BYTES, websocket::Ping, websocket::Reader,
+// websocket::Received
 pub mod wire;

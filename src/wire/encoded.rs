@@ -8,26 +8,45 @@ use bytes::Bytes;
 use super::encoding::Wire;
 use super::signal::Signal;
 use super::sse::Chunk;
+use super::websocket;
 
 /// The bytes of one signal for every wire that some client has. Both wires of SSE share an
 /// allocation.
 #[derive(Debug, Default)]
 pub struct Encoded {
     sse: OnceLock<Chunk>,
+    /// Boxed: most servers have no client of it, and pay only for the pointer.
+    websocket: OnceLock<Box<Bytes>>,
 }
+
+// Each event on its way has one.
+const _: () =
+    assert!(size_of::<Encoded>() <= size_of::<OnceLock<Chunk>>() + 2 * size_of::<usize>());
 
 impl Encoded {
     /// The bytes for a wire. `signal` is asked for once, and has to be the same each time.
     #[inline] // called for each client of a heartbeat
     pub fn get<'a>(&'a self, wire: Wire, signal: impl FnOnce() -> Signal<'a>) -> Piece<'a> {
-        let chunk = self.sse.get_or_init(|| Chunk::new(&signal()));
-        Piece {
-            whole: chunk.bytes(),
-            range: match wire {
-                Wire::SseChunked => chunk.chunk(),
-                Wire::SseRaw => chunk.text(),
-            },
+        match wire {
+            Wire::SseChunked => {
+                let chunk = self.chunk(signal);
+                Piece::new(chunk.bytes(), chunk.chunk())
+            }
+            Wire::SseRaw => {
+                let chunk = self.chunk(signal);
+                Piece::new(chunk.bytes(), chunk.text())
+            }
+            Wire::WebSocket => {
+                let frames = || Box::new(websocket::encode(&signal()));
+                let whole = self.websocket.get_or_init(frames);
+                Piece::new(whole, 0..whole.len())
+            }
         }
+    }
+
+    #[inline]
+    fn chunk<'a>(&self, signal: impl FnOnce() -> Signal<'a>) -> &Chunk {
+        self.sse.get_or_init(|| Chunk::new(&signal()))
     }
 }
 
@@ -39,6 +58,11 @@ pub struct Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
+    #[inline]
+    fn new(whole: &'a Bytes, range: Range<usize>) -> Self {
+        Self { whole, range }
+    }
+
     /// The bytes.
     #[inline]
     pub fn bytes(&self) -> &'a [u8] {
@@ -91,5 +115,28 @@ mod tests {
         assert!(chunked.allocated() >= chunked.len());
         assert_eq!(shared.as_ptr(), raw.bytes().as_ptr());
         assert_eq!(&shared[..], &chunked.bytes()[4..]);
+    }
+
+    #[test]
+    fn all_clients_of_a_websocket_share_another() {
+        let encoded = Encoded::default();
+        let signal = || {
+            Signal::Event(Event {
+                id: None,
+                name: "message",
+                data: "x",
+            })
+        };
+        let frame = encoded.get(Wire::WebSocket, signal);
+        let same = encoded.get(Wire::WebSocket, || unreachable!("encoded twice"));
+        assert_eq!(
+            frame.bytes(),
+            b"\x81\x21{\"event\": \"message\", \"data\": \"x\"}"
+        );
+        assert_eq!(same.bytes().as_ptr(), frame.bytes().as_ptr());
+        assert_eq!(frame.allocated(), frame.len());
+        assert_eq!(frame.share(2).as_ptr(), frame.bytes()[2..].as_ptr());
+        let raw = encoded.get(Wire::SseRaw, signal);
+        assert_eq!(raw.bytes(), b"event: message\ndata: x\n\n");
     }
 }

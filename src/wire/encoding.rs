@@ -1,7 +1,7 @@
 //! Which bytes a client gets.
 
 use super::signal::Signal;
-use super::sse;
+use super::{sse, websocket};
 
 /// How a client is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,17 +10,20 @@ pub enum Wire {
     SseChunked,
     /// Server-Sent Events over HTTP/1.0: bare until the connection closes.
     SseRaw,
+    /// WebSocket: a message for each signal (RFC 6455).
+    WebSocket,
 }
 
 impl Wire {
     /// How many there are.
-    pub const COUNT: usize = 2;
+    pub const COUNT: usize = 3;
 
     /// Appends the bytes of a signal.
     pub fn encode(self, signal: &Signal<'_>, bytes: &mut Vec<u8>) {
         match self {
             Self::SseChunked => sse::push_chunk(signal, bytes),
             Self::SseRaw => sse::push_text(signal, bytes),
+            Self::WebSocket => websocket::push(signal, bytes),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use memchr::memchr2;
 
+use super::json;
 use super::signal::{End, Event, Signal};
 use crate::event::EventId;
 
@@ -92,7 +93,7 @@ pub(super) fn push_text(signal: &Signal<'_>, out: &mut Vec<u8>) {
             oldest,
         } => {
             push_id(Some(position), out);
-            push_message("replay_gap", &gap(last_event_id, oldest), out);
+            push_message("replay_gap", &json::gap(last_event_id, oldest), out);
         }
         Signal::TestLine(line) => push_data(line, out),
         Signal::Refused { reason } => {
@@ -106,16 +107,6 @@ pub(super) fn push_text(signal: &Signal<'_>, out: &mut Vec<u8>) {
         }
         Signal::End(End::LoggedOut | End::Disconnected) => {}
     }
-}
-
-/// The data of a gap.
-fn gap(last_event_id: &str, oldest: Option<EventId>) -> String {
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let oldest = oldest.map_or_else(|| "null".to_owned(), |oldest| quoted(&oldest.to_string()));
-    format!(
-        r#"{{"last_event_id": {}, "oldest": {oldest}}}"#,
-        quoted(last_event_id),
-    )
 }
 
 /// Appends the text between a size line and CRLF, behind as many unused bytes as the size line is

@@ -303,8 +303,9 @@ fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> Option<Box<str>> {
 fn head(wire: Wire, keep_alive: bool, unix_s: u64, cors: &[(HeaderName, HeaderValue)]) -> Vec<u8> {
     let mut head = Vec::with_capacity(512);
     head.extend_from_slice(match wire {
-        Wire::SseChunked => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n".as_slice(),
-        Wire::SseRaw => b"HTTP/1.0 200 OK\r\n",
+        Wire::SseRaw => b"HTTP/1.0 200 OK\r\n".as_slice(),
+        // No route of this file opens a WebSocket.
+        Wire::SseChunked | Wire::WebSocket => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n",
     });
     let mut field = |name: &str, value: &[u8]| {
         head.extend_from_slice(name.as_bytes());

@@ -1,0 +1,126 @@
+//! The first bytes of a client's frame (RFC 6455 §5.2), up to its mask.
+
+use super::frame::{
+    BINARY, CLOSE, CONTINUATION, EIGHT_BYTES, FIN, MAX_CONTROL_BYTES, PING, PONG, TEXT, TWO_BYTES,
+};
+
+/// Of a frame's second byte: the payload is masked. The rest is the length.
+const MASKED: u8 = 0x80;
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Head {
+    /// A message, or a part of one.
+    Data {
+        part: Part,
+        /// Whether the message ends with it.
+        is_last: bool,
+        payload_bytes: u64,
+    },
+    /// Never a part of something.
+    Control { kind: Control, payload_bytes: u8 },
+}
+
+/// What a part is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Of the message that has begun.
+    Continuation,
+    /// Of a new text.
+    Text,
+    /// Of a new message that is no text.
+    Binary,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Control {
+    Close,
+    Ping,
+    Pong,
+}
+
+/// No client's frame begins like this: 1002.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+impl Head {
+    /// The head of the frame that begins here, and what follows it; `None` where too little is here
+    /// to tell.
+    pub(super) fn parse(start: &[u8]) -> Result<Option<(Self, &[u8])>, Malformed> {
+        let Some((first, rest)) = start.split_first() else {
+            return Ok(None);
+        };
+        let is_last = first & FIN != 0;
+        // The bits between are reserved (§5.2): with one of them it is no opcode.
+        let kind = match first & !FIN {
+            CONTINUATION => Kind::Data(Part::Continuation),
+            TEXT => Kind::Data(Part::Text),
+            BINARY => Kind::Data(Part::Binary),
+            CLOSE if is_last => Kind::Control(Control::Close),
+            PING if is_last => Kind::Control(Control::Ping),
+            PONG if is_last => Kind::Control(Control::Pong),
+            _ => return Err(Malformed),
+        };
+        let Some((second, rest)) = rest.split_first() else {
+            return Ok(None);
+        };
+        if second & MASKED == 0 {
+            return Err(Malformed);
+        }
+        let length = second & !MASKED;
+        match kind {
+            Kind::Control(_) if length > MAX_CONTROL_BYTES => Err(Malformed),
+            Kind::Control(kind) => {
+                let payload_bytes = length;
+                Ok(Some((
+                    Self::Control {
+                        kind,
+                        payload_bytes,
+                    },
+                    rest,
+                )))
+            }
+            Kind::Data(part) => {
+                let Some((payload_bytes, rest)) = payload_bytes(length, rest)? else {
+                    return Ok(None);
+                };
+                let head = Self::Data {
+                    part,
+                    is_last,
+                    payload_bytes,
+                };
+                Ok(Some((head, rest)))
+            }
+        }
+    }
+}
+
+enum Kind {
+    Data(Part),
+    Control(Control),
+}
+
+/// The length of a payload, which has to be in the shortest form that holds it, and what follows.
+fn payload_bytes(length: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Malformed> {
+    let (bytes, rest, shorter) = match length {
+        TWO_BYTES => {
+            let Some((long, rest)) = rest.split_first_chunk() else {
+                return Ok(None);
+            };
+            let bytes = u64::from(u16::from_be_bytes(*long));
+            (bytes, rest, u64::from(MAX_CONTROL_BYTES))
+        }
+        EIGHT_BYTES => {
+            let Some((long, rest)) = rest.split_first_chunk() else {
+                return Ok(None);
+            };
+            (u64::from_be_bytes(*long), rest, u64::from(u16::MAX))
+        }
+        short => return Ok(Some((short.into(), rest))),
+    };
+    let has_top_bit = bytes > i64::MAX.unsigned_abs();
+    if bytes <= shorter || has_top_bit {
+        return Err(Malformed);
+    }
+    Ok(Some((bytes, rest)))
+}

@@ -1,0 +1,25 @@
+//! WebSocket (RFC 6455), as bytes: what a server writes and what it reads. No extension is
+//! negotiated, so no reserved bit has a meaning.
+//!
+//! | module | one purpose |
+//! |---|---|
+//! | [`writer`] | signals into messages |
+//! | [`reader`] | what a client sends, checked and counted but not kept |
+//! | [`received`] | what the server has to do about it |
+//! | [`head`] | the first bytes of a client's frame |
+//! | [`frame`] | the bytes of the server's frames |
+//! | [`close`] | why the server closes |
+//! | [`utf8`] | whether text is UTF-8, a byte at a time |
+
+mod close;
+mod frame;
+mod head;
+mod reader;
+mod received;
+mod utf8;
+mod writer;
+
+pub use close::CloseCode;
+pub use reader::{MAX_MESSAGE_BYTES, MAX_UNTAKEN_BYTES, Reader};
+pub use received::{Closing, Ping, Received};
+pub(super) use writer::{encode, push};
