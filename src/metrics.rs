@@ -74,6 +74,8 @@ labels! {
     Transport {
         /// Server-sent events.
         Sse = "sse",
+        /// WebSocket.
+        WebSocket = "ws",
         /// The connectivity test.
         Test = "test",
     }

@@ -42,9 +42,10 @@ impl Outgoing {
         self.encoded.get(wire, || self.entry.signal())
     }
 
-    /// Bytes of the entry and of what clients get of it.
+    /// Bytes of the entry and of what clients get of it, if some of them use SSE and some WebSocket.
     fn bytes(&self) -> usize {
-        self.entry.heap_bytes() + self.entry.wire_bytes()
+        const ENCODINGS: usize = 2;
+        self.entry.heap_bytes() + ENCODINGS * self.entry.wire_bytes()
     }
 }
 

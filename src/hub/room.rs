@@ -90,7 +90,9 @@ impl Hub {
         let Some(silent) = self.silent(user).await else {
             return true;
         };
-        self.close_all(&silent).await
+        self.close_all(&silent).await;
+        // Closed now, or gone by themselves in the meantime.
+        !silent.is_empty()
     }
 
     /// False if all of them had gone by themselves.

@@ -46,6 +46,10 @@ fn with_type(
 
 /// Closes the connection after the response.
 pub(super) fn close_after(version: Version, response: &mut Response<Full<Bytes>>) {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // It is no longer an HTTP connection, and closes by itself.
+        return;
+    }
     if version == Version::HTTP_10 {
         // Otherwise hyper adds `keep-alive` if the client asked for it.
         *response.version_mut() = version;

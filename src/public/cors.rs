@@ -76,6 +76,11 @@ impl Cors {
         fields
     }
 
+    /// Returns true if this origin is listed by itself; a wildcard does not count.
+    pub(super) fn lists(&self, origin: &HeaderValue) -> bool {
+        self.origins.contains(origin)
+    }
+
     /// The header fields of a preflight's response.
     pub(super) fn preflight_fields(
         &self,

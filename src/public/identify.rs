@@ -136,6 +136,11 @@ impl<'a> Asker<'a> {
         }
     }
 
+    /// Returns true if a browser sends the credential without the page's doing.
+    pub(super) fn is_known_by_cookies(&self) -> bool {
+        matches!(self.credential, "cookie" | "session")
+    }
+
     /// Refuses the credential; the reason goes to the log, never to the client.
     pub(super) fn denied(&self, reason: &'static str) -> Refusal {
         let public = &self.connection.public;

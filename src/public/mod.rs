@@ -9,7 +9,9 @@
 //! | [`service`], [`reloadable`] | what all connections share, and the part that a reload replaces |
 //! | [`connection`] | one socket, until a shard holds it or it is closed |
 //! | [`routes`], [`router`] | the paths, and the dispatch of requests to them |
-//! | [`guide`] | the routes: streams, tickets, the login, the demo page |
+//! | [`guide`] | the guide's routes: SSE streams, tickets, the login, the demo page |
+//! | [`websocket`] | the route of WebSocket |
+//! | [`subscription`], [`offer`] | what a request for a stream asks for, and its way to the driver |
 //! | [`identify`], [`denials`] | the identity of a client, and the log lines about failed authentication |
 //! | [`refusal`] | why a stream is not opened, and the response that the client receives |
 //! | [`address`] | a client's address |
@@ -25,11 +27,14 @@ mod cors;
 mod denials;
 mod guide;
 mod identify;
+mod offer;
 mod refusal;
 mod reloadable;
 mod router;
 mod routes;
 mod service;
+mod subscription;
+mod websocket;
 
 pub(crate) use guide::{Demo, Login};
 pub use reloadable::Reloadable;

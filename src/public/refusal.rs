@@ -14,7 +14,7 @@ use crate::hub::Rejection;
 use crate::metrics::RefusedReason;
 use crate::refusals::RefusalNote;
 use crate::shard::Declined;
-use crate::wire::{Signal, Wire};
+use crate::wire;
 
 /// Why a request for a stream is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(super) enum Refusal {
     Unauthenticated,
     /// No pattern of the token matches the topic.
     TopicNotAllowed,
+    /// A page of another origin uses the visitor's cookies for a WebSocket.
+    OriginNotAllowed,
     /// The user's limit is reached.
     TooManyConnections,
     /// The server's limit is reached.
@@ -74,7 +76,7 @@ impl Refusal {
     pub(super) fn status(self) -> StatusCode {
         match self {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::TopicNotAllowed => StatusCode::FORBIDDEN,
+            Self::TopicNotAllowed | Self::OriginNotAllowed => StatusCode::FORBIDDEN,
             Self::TooManyConnections => StatusCode::TOO_MANY_REQUESTS,
             Self::ServerFull | Self::AuthUnavailable | Self::ShuttingDown => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -87,6 +89,7 @@ impl Refusal {
         match self {
             Self::Unauthenticated => "Authentication required",
             Self::TopicNotAllowed => "Topic not allowed",
+            Self::OriginNotAllowed => "Origin not allowed",
             Self::TooManyConnections => "Too many connections",
             Self::ServerFull => "Server full",
             Self::AuthUnavailable => "Authentication unavailable",
@@ -97,7 +100,9 @@ impl Refusal {
 
     pub(super) fn metric(self) -> RefusedReason {
         match self {
-            Self::Unauthenticated | Self::AuthUnavailable => RefusedReason::Auth,
+            Self::Unauthenticated | Self::AuthUnavailable | Self::OriginNotAllowed => {
+                RefusedReason::Auth
+            }
             Self::TopicNotAllowed => RefusedReason::Topic,
             Self::TooManyConnections => RefusedReason::Limit,
             Self::ServerFull | Self::ShuttingDown => RefusedReason::Full,
@@ -107,12 +112,7 @@ impl Refusal {
 
     /// The response in the guide's format.
     pub(super) fn response(self, retry_after_s: u64) -> Response<Full<Bytes>> {
-        let mut body = Vec::new();
-        let refused = Signal::Refused {
-            reason: self.reason(),
-        };
-        Wire::SseRaw.encode(&refused, &mut body);
-        let mut response = text(self.status(), body);
+        let mut response = text(self.status(), wire::refusal(self.reason()));
         response
             .headers_mut()
             .insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));

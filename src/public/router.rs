@@ -12,6 +12,7 @@ use super::connection::HttpConnection;
 use super::cors;
 use super::guide::{demo, login, stream, ticket};
 use super::routes::Route;
+use super::websocket;
 use crate::request::InvalidRequest;
 
 /// Answers a request. Never returns if the request becomes a stream: the connection leaves hyper.
@@ -50,6 +51,7 @@ pub(super) async fn answer(
                 Route::Notifications | Route::TestStream => {
                     stream::answer(connection, &reloadable, route, &mut request, &fields).await
                 }
+                Route::WebSocket => websocket::answer(connection, &reloadable, &request).await,
                 Route::Ticket => ticket::answer(connection, &reloadable, &request).await,
                 Route::Login => login::answer(connection, request).await,
                 Route::Health => text(StatusCode::OK, "ok\n"),

@@ -4,10 +4,14 @@ use hyper::Method;
 
 use crate::config::Config;
 
+/// Served at the root, as in the guide, and below the base path.
+const WEBSOCKET: &str = "/ws/notifications";
+
 /// A path that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Notifications,
+    WebSocket,
     TestStream,
     Ticket,
     Login,
@@ -43,7 +47,11 @@ impl Routes {
         if path.is_empty() && self.has_demo {
             return Some(Route::Demo);
         }
+        if path == WEBSOCKET {
+            return Some(Route::WebSocket);
+        }
         match path.strip_prefix(&self.base_path)? {
+            WEBSOCKET => Some(Route::WebSocket),
             "/sse/notifications" => Some(Route::Notifications),
             "/sse/test" if self.has_test_stream => Some(Route::TestStream),
             "/sse/ticket" => Some(Route::Ticket),
@@ -60,6 +68,7 @@ impl Route {
             Self::Notifications | Self::TestStream | Self::Health | Self::Demo => {
                 ("GET, HEAD, OPTIONS", "GET")
             }
+            Self::WebSocket => ("GET, OPTIONS", "GET"),
             Self::Ticket | Self::Login => ("POST, OPTIONS", "POST"),
         }
     }
@@ -74,6 +83,7 @@ impl Route {
             Self::Notifications | Self::TestStream | Self::Health | Self::Demo => {
                 method == Method::GET || method == Method::HEAD
             }
+            Self::WebSocket => method == Method::GET,
             Self::Ticket | Self::Login => method == Method::POST,
         }
     }
@@ -95,6 +105,9 @@ mod tests {
             found("/api/v1/auth/sse/notifications"),
             Some(Route::Notifications)
         );
+        for path in ["/ws/notifications/", "/api/v1/auth/ws/notifications"] {
+            assert_eq!(found(path), Some(Route::WebSocket), "{path}");
+        }
         assert_eq!(found("/healthz/"), Some(Route::Health));
         for path in [
             "/",

@@ -4,7 +4,7 @@ use std::io;
 
 use compact_str::CompactString;
 
-use super::connection::Connection;
+use super::connection::{Connection, Gone};
 use super::detached::Detached;
 use super::shard::Shard;
 use super::slot::{Kind, Opening};
@@ -13,6 +13,7 @@ use crate::event::EventId;
 use crate::hub::log::{Gap, Replay};
 use crate::hub::{Newcomer, Place, Placed, Rejection};
 use crate::topic::Topic;
+use crate::wire::websocket::CloseCode;
 use crate::wire::{Signal, Wire};
 
 /// A request for a stream, checked and not yet admitted.
@@ -172,6 +173,7 @@ impl Shard {
             forwarded_for: admission.forwarded_for,
         };
         let retry_ms = self.connections.draw_retry_ms();
+        let has_lost_frames = wire.has_closing_handshake() && detached.lost_input;
         let key = self
             .connections
             .insert(place, detached, opening, admission.keep_alive)?;
@@ -189,8 +191,13 @@ impl Shard {
                 connection.send_head(&head)
             }
         };
-        if let Ok(connection) = there {
-            connection.begin(start, last_event_id.as_deref());
+        match there {
+            // A WebSocket client has to wait for the response before it sends frames (RFC 6455 §4.1).
+            Ok(connection) if has_lost_frames => {
+                connection.fail(CloseCode::ProtocolError);
+            }
+            Ok(connection) => connection.begin(start, last_event_id.as_deref()),
+            Err(Gone) => {}
         }
         Ok(())
     }

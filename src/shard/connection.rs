@@ -5,6 +5,7 @@
 //!   └──close──▶ gone          └──close──▶ gone
 //! ```
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -20,6 +21,7 @@ use crate::hub::ConnectionId;
 use crate::hub::log::Entry;
 use crate::metrics::{DisconnectReason, ShardMetrics};
 use crate::tls::Alert;
+use crate::wire::websocket::{CloseCode, Closing};
 use crate::wire::{End, Piece, Signal, Wire};
 
 /// A connection that is there. What may close it takes it, and gives it back if it is still there.
@@ -67,6 +69,11 @@ impl Connections {
         for readiness in happened.drain(..) {
             if let Some(connection) = self.find(readiness.connection) {
                 connection.take_readiness(readiness);
+            }
+            if readiness.hung_up
+                && let Some(connection) = self.find(readiness.connection)
+            {
+                connection.close(DisconnectReason::ClientClosed);
             }
         }
         more
@@ -209,7 +216,10 @@ impl<'a> Connection<'a> {
             return;
         }
         if readiness.hung_up {
-            self.close(DisconnectReason::ClientClosed);
+            // The caller closes it. The client's last bytes may be a close frame, which is answered.
+            if self.slot().carrier.wire().has_closing_handshake() {
+                let _ = self.take_input();
+            }
             return;
         }
         let mut there = Ok(self);
@@ -224,37 +234,95 @@ impl<'a> Connection<'a> {
     }
 
     /// Takes what the client has sent.
-    pub(super) fn take_input(mut self) -> Result<Self, Gone> {
-        match reader::read(&mut self.slot_mut().carrier) {
-            Input::Nothing => Ok(self),
+    pub(super) fn take_input(self) -> Result<Self, Gone> {
+        let now = self.all.now();
+        let Connections { table, answers, .. } = &mut *self.all;
+        let input = reader::read(&mut table.at_mut(self.key).carrier, now, answers);
+        match input {
+            Input::Nothing => self.answer(now),
+            Input::More => {
+                self.read_later();
+                self.answer(now)
+            }
             Input::Close(reason) => Err(self.close(reason)),
+            Input::End(closing) => Err(self.end_by_client(closing, now)),
             Input::Break(alert) => Err(self.close_with(DisconnectReason::Error, alert)),
             Input::Return => self.end_drained(),
         }
     }
 
+    /// Sends the answer to what a client has sent, if it needs one.
+    fn answer(mut self, now: Tick) -> Result<Self, Gone> {
+        if self.all.answers.is_empty() {
+            return Ok(self);
+        }
+        let answer = std::mem::take(&mut self.all.answers);
+        let Connections { outbox, table, .. } = &mut *self.all;
+        let carrier = &mut table.at_mut(self.key).carrier;
+        // A client that is answered often gets its heartbeats all the same.
+        let last_write = carrier.last_write();
+        let sent = outbox.send_copied(carrier, &answer, now);
+        carrier.note_write(last_write);
+        self.keep_answers(answer);
+        self.after(sent)
+    }
+
+    /// Keeps the memory for the next answer.
+    fn keep_answers(&mut self, mut answers: Vec<u8>) {
+        answers.clear();
+        self.all.answers = answers;
+    }
+
+    /// Reads on after the others had their turn.
+    fn read_later(&self) {
+        let fd = self.slot().carrier.fd();
+        if let Err(error) = self.all.poller.repeat(fd.as_fd(), self.id()) {
+            tracing::warn!(%error, "a client's input is not read on");
+        }
+    }
+
     /// Sends what waits, now that the socket takes more.
-    fn flush(mut self) {
+    fn flush(self) {
         let carrier = &self.slot().carrier;
         if !carrier.is_backlogged() {
             return;
         }
         let is_finishing = carrier.is_finishing();
-        let closes = is_finishing && (self.all.exits.is_draining || !carrier.keeps_alive());
+        let closes = is_finishing
+            && !carrier.wire().has_closing_handshake()
+            && (self.all.exits.is_draining || !carrier.keeps_alive());
         let now = self.all.now();
         let Connections { outbox, table, .. } = &mut *self.all;
         match outbox.flush(&mut table.at_mut(self.key).carrier, closes, now) {
             Ok(Flushed::Some) => {}
             Ok(Flushed::Nothing) if is_finishing => self.finish(),
             Ok(Flushed::Nothing) => {
-                // No heartbeat was due while bytes waited.
-                self.arm();
-                self.resume_catch_up();
+                // No heartbeat was due while bytes waited, and no input was read.
+                let Ok(mut this) = self.read_after_backlog() else {
+                    return;
+                };
+                this.arm();
+                this.resume_catch_up();
             }
             Err(reason) => {
                 self.close(reason);
             }
         }
+    }
+
+    /// Reads what a client has sent while it had a backlog, if that had to wait.
+    fn read_after_backlog(mut self) -> Result<Self, Gone> {
+        if !self.slot().carrier.wire().has_closing_handshake() {
+            return Ok(self);
+        }
+        // A ping that waited in the socket has been on its way only since now.
+        let sent = self.all.pong_limit.time(self.all.now());
+        let carrier = &mut self.slot_mut().carrier;
+        if carrier.unanswered_ping().is_some() {
+            carrier.note_pong();
+            carrier.note_ping(sent);
+        }
+        self.take_input()
     }
 
     /// Goes on catching up, in its turn.
@@ -288,24 +356,58 @@ impl<'a> Connection<'a> {
         let sent = self.send(now, |outbox, carrier, now| {
             outbox.send_end(carrier, end, entry, now)
         });
-        let Ok(mut this) = sent else {
+        let Ok(this) = sent else {
             return;
         };
-        let slot = this.slot_mut();
+        this.ended(reason, now);
+    }
+
+    /// The last bytes are sent, or wait. As soon as all of them are out, the connection is finished.
+    fn ended(mut self, reason: DisconnectReason, now: Tick) {
+        let slot = self.slot_mut();
         slot.end();
         let waits = slot
             .carrier
             .backlog_mut()
             .map(|backlog| backlog.start_timeout(now))
             .is_some();
-        let disconnects = &this.metrics().disconnects;
+        let disconnects = &self.metrics().disconnects;
         disconnects.at(reason as usize).increment();
         if waits {
             // What is left has `stall_timeout` to leave, however it trickles.
-            this.arm();
+            self.arm();
         } else {
-            this.finish();
+            self.finish();
         }
+    }
+
+    /// Ends a WebSocket whose client has broken the protocol.
+    pub(super) fn fail(self, code: CloseCode) -> Gone {
+        let closing = Closing::Failed(code);
+        closing.push_close(&mut self.all.answers);
+        let now = self.all.now();
+        self.end_by_client(closing, now)
+    }
+
+    /// Ends a WebSocket whose client has closed it or broken its protocol: sends the answer, and what the client
+    /// sends from now on is discarded.
+    #[cold]
+    fn end_by_client(mut self, closing: Closing, now: Tick) -> Gone {
+        let reason = match closing {
+            Closing::ByClient(_) => DisconnectReason::ClientClosed,
+            Closing::Failed(_) => DisconnectReason::Error,
+        };
+        self.all.leave_directory(self.key);
+        self.slot_mut().carrier.set_deaf();
+        let mut answer = std::mem::take(&mut self.all.answers);
+        let sent = self.send(now, |outbox, carrier, now| {
+            outbox.send_last(carrier, &mut answer, now)
+        });
+        if let Ok(mut this) = sent {
+            this.keep_answers(answer);
+            this.ended(reason, now);
+        }
+        Gone
     }
 
     /// Ends a stream so that its client comes back; gives it back where it is ending already.
@@ -333,6 +435,10 @@ impl<'a> Connection<'a> {
     /// empty before it is closed: over unread bytes the kernel would reset the connection, and the
     /// client could lose the end it was sent.
     fn finish(mut self) {
+        if self.slot().carrier.wire().has_closing_handshake() {
+            self.wait_for_close();
+            return;
+        }
         if self.slot().carrier.keeps_alive() {
             if !self.all.exits.is_draining {
                 if let Some(slot) = self.all.remove(self.key) {
@@ -346,6 +452,18 @@ impl<'a> Connection<'a> {
         let _ = shutdown(self.slot().carrier.fd(), Shutdown::Write);
         reader::drain(&mut self.slot_mut().carrier);
         self.close(DisconnectReason::ClientClosed);
+    }
+
+    /// Waits for the client: for its close frame, or, after an end of its own, for the end of its side. It has
+    /// `stall_timeout` for that.
+    fn wait_for_close(mut self) {
+        let carrier = &self.slot().carrier;
+        if carrier.is_deaf() {
+            let _ = shutdown(carrier.fd(), Shutdown::Write);
+        }
+        self.arm();
+        // What came while bytes waited was not read.
+        let _ = self.take_input();
     }
 
     /// Closes a socket that epoll says has failed.

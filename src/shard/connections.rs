@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::detached::Detached;
 use super::outbox::Outbox;
 use super::poller::Poller;
+use super::pong::PongLimit;
 use super::returned::Returned;
 use super::shared::Shared;
 use super::slot::{Opening, Slot};
@@ -38,6 +39,10 @@ pub(super) struct Connections {
     pub(super) heartbeat_ticks: u32,
     /// Longest time without progress of a client that has a backlog.
     pub(super) stall_ticks: u32,
+    /// How long a WebSocket client may leave a ping unanswered.
+    pub(super) pong_limit: PongLimit,
+    /// Where the answers to one client's input are put; empty in between.
+    pub(super) answers: Vec<u8>,
     /// Clients with more to catch up with and no backlog.
     pub(super) catching_up: VecDeque<ConnectionId>,
     pub(super) exits: Exits,
@@ -77,6 +82,8 @@ impl Connections {
     /// None yet, in the context of the shard's runtime.
     pub(super) fn new(number: u16, shared: Shared, poller: Poller) -> Self {
         let settings = &shared.settings;
+        let heartbeat_ticks = Tick::span(millis(settings.heartbeat));
+        let stall_ticks = Tick::span(millis(settings.stall_timeout));
         Self {
             number,
             table: Table::new(number, settings.table_capacity),
@@ -89,8 +96,10 @@ impl Connections {
             ),
             permits: Permits::of(shared.hub.streams()),
             test_permits: Permits::of(shared.hub.test_streams()),
-            heartbeat_ticks: Tick::span(millis(settings.heartbeat)),
-            stall_ticks: Tick::span(millis(settings.stall_timeout)),
+            heartbeat_ticks,
+            stall_ticks,
+            pong_limit: PongLimit::of_ticks(heartbeat_ticks.saturating_add(stall_ticks)),
+            answers: Vec::new(),
             catching_up: VecDeque::new(),
             exits: Exits {
                 returned: Vec::new(),
@@ -265,6 +274,7 @@ impl Connections {
     pub(super) fn release_memory(&mut self) {
         self.table.release();
         self.outbox.release();
+        self.answers = Vec::new();
     }
 
     /// What table, wheel and directory have to agree on. For tests: it looks at every slot.

@@ -38,6 +38,7 @@ mod look;
 mod model;
 mod outbox;
 mod poller;
+mod pong;
 mod reader;
 mod returned;
 #[allow(clippy::module_inception)] // what the folder is about

@@ -207,31 +207,43 @@ impl Outbox {
         entry: Option<&Entry>,
         now: Tick,
     ) -> Sent {
-        let (wire, closes) = (carrier.wire(), !carrier.keeps_alive());
+        let wire = carrier.wire();
         let mut bytes = std::mem::take(&mut self.said);
         if let Some(entry) = entry {
             wire.encode(&entry.signal(), &mut bytes);
         }
         wire.encode(&Signal::End(end), &mut bytes);
+        let sent = self.send_last(carrier, &mut bytes, now);
+        bytes.clear();
+        self.said = bytes;
+        sent
+    }
+
+    /// Sends the last bytes of a connection, or of its stream, and leaves them sealed.
+    pub(super) fn send_last(
+        &mut self,
+        carrier: &mut Carrier,
+        bytes: &mut Vec<u8>,
+        now: Tick,
+    ) -> Sent {
+        let closes = !carrier.keeps_alive();
         if let Some(secrets) = carrier.secrets_mut() {
             secrets.seal([bytes.as_slice()], &mut self.records);
             if closes {
                 secrets.seal_alert(Alert::CloseNotify, &mut self.records);
             }
-            std::mem::swap(&mut bytes, &mut self.records);
+            std::mem::swap(bytes, &mut self.records);
             self.records.clear();
         }
-        let flags = if closes {
+        // A client with a closing handshake gets the FIN later, when it has answered.
+        let flags = if closes && !carrier.wire().has_closing_handshake() {
             FLAGS | SendFlags::MORE
         } else {
             FLAGS
         };
-        let sent = self.send(carrier, &bytes, flags, now, |sent| {
+        self.send(carrier, bytes, flags, now, |sent| {
             UnsentBytes::copy(&bytes[sent..])
-        });
-        bytes.clear();
-        self.said = bytes;
-        sent
+        })
     }
 
     /// Sends an alert that says why the connection is closed, as far as the socket takes it. With a

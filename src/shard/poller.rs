@@ -1,7 +1,7 @@
 //! The shard's own epoll for sockets that left hyper. The runtime watches it as one descriptor.
 //!
-//! A socket is added once, edge-triggered for everything, and never modified: `EPOLLOUT` comes
-//! only after a full buffer drained. Closing the descriptor takes it out; one that goes back to HTTP
+//! A socket is added once, edge-triggered for everything: `EPOLLOUT` comes only after a full buffer
+//! drained. Closing the descriptor takes it out; one that goes back to HTTP
 //! is removed.
 
 use std::io;
@@ -17,6 +17,12 @@ use crate::sys;
 
 /// Events taken in one go, before the shard looks at its timers and its inbox again.
 const BATCH: usize = 256;
+
+/// What is watched of every socket.
+const EVERYTHING: EventFlags = EventFlags::IN
+    .union(EventFlags::OUT)
+    .union(EventFlags::RDHUP)
+    .union(EventFlags::ET);
 
 /// The epoll of one shard.
 #[derive(Debug)]
@@ -46,13 +52,15 @@ impl Poller {
     }
 
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, connection: ConnectionId) -> io::Result<()> {
-        let everything = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        epoll::add(
-            self.epoll.get_ref(),
-            fd,
-            EventData::new_u64(connection.to_bits()),
-            everything,
-        )?;
+        let data = EventData::new_u64(connection.to_bits());
+        epoll::add(self.epoll.get_ref(), fd, data, EVERYTHING)?;
+        Ok(())
+    }
+
+    /// Lets what a socket has to say now be said once more.
+    pub(crate) fn repeat(&self, fd: BorrowedFd<'_>, connection: ConnectionId) -> io::Result<()> {
+        let data = EventData::new_u64(connection.to_bits());
+        epoll::modify(self.epoll.get_ref(), fd, data, EVERYTHING)?;
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use super::heartbeat::{Heartbeat, Served, UnderWay};
 use super::slot::Slot;
 use super::wheel::{TICKS_PER_S, Tick};
 use crate::metrics::DisconnectReason;
-use crate::wire::{End, Signal};
+use crate::wire::{End, Signal, Wire};
 
 /// Timers taken in one turn, about a millisecond of heartbeats, before the shard looks at its
 /// sockets and its inbox again.
@@ -53,7 +53,14 @@ impl Connection<'_> {
             return Err(self.close(DisconnectReason::Stalled));
         }
         if stream.is_ended() {
+            let has_waited = now.since(carrier.last_write()) >= self.all.stall_ticks;
+            if has_waited && !carrier.is_backlogged() {
+                return Err(self.close(DisconnectReason::Stalled));
+            }
             return Ok(self);
+        }
+        if self.pong_deadline(now).is_some_and(|due| now.reached(due)) {
+            return Err(self.close(DisconnectReason::Stalled));
         }
         if carrier.is_worn() {
             return self.end_drained();
@@ -96,9 +103,22 @@ impl Connection<'_> {
     /// Sends a heartbeat.
     pub(super) fn send_heartbeat(self, heartbeat: &Heartbeat, now: Tick) -> Result<Self, Gone> {
         let beat = heartbeat.beat(self.slot().stream.joined());
-        let this = self.send_shared(|wire| beat.piece(wire), now)?;
+        let mut this = self.send_shared(|wire| beat.piece(wire), now)?;
         this.metrics().heartbeats.increment();
+        let pong_limit = this.all.pong_limit;
+        let carrier = &mut this.slot_mut().carrier;
+        if carrier.wire() == Wire::WebSocket {
+            carrier.note_ping(pong_limit.time(now));
+        }
         Ok(this)
+    }
+
+    /// When a WebSocket client is closed that answers no ping. A client with a backlog is not: it may not have
+    /// received the ping, and what it sends is not read.
+    fn pong_deadline(&self, now: Tick) -> Option<Tick> {
+        let carrier = &self.slot().carrier;
+        let ping = carrier.unanswered_ping()?;
+        (!carrier.is_backlogged()).then(|| self.all.pong_limit.deadline(ping, now))
     }
 
     /// Sends a test stream's next message.
@@ -115,7 +135,8 @@ impl Connection<'_> {
         self.send_signals([Signal::TestLine(&line)])
     }
 
-    /// The earliest thing that may have to happen to a client; nothing to one whose end is out.
+    /// The earliest thing that may have to happen to a client; nothing to one whose end is out, unless it has to
+    /// answer.
     pub(super) fn due(&self, now: Tick) -> Option<Tick> {
         let (interval, stall_ticks) = (self.all.heartbeat_ticks, self.all.stall_ticks);
         let Slot { carrier, stream } = self.all.table.at(self.key);
@@ -123,7 +144,8 @@ impl Connection<'_> {
             .backlog()
             .map(|backlog| backlog.progress().plus(stall_ticks));
         if stream.is_ended() {
-            return stall;
+            let answer = carrier.wire().has_closing_handshake();
+            return stall.or_else(|| answer.then(|| carrier.last_write().plus(stall_ticks)));
         }
         if carrier.is_worn() {
             return Some(now);
@@ -141,6 +163,9 @@ impl Connection<'_> {
         };
         if let Some(stall) = stall {
             due = due.min(stall);
+        }
+        if let Some(deadline) = self.pong_deadline(now) {
+            due = due.min(deadline);
         }
         if let Some(at_ms) = stream.expires_at_ms() {
             let unix_ms = self.all.shared.clock.unix_ms();

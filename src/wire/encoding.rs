@@ -15,6 +15,11 @@ pub enum Wire {
 }
 
 impl Wire {
+    /// Returns true if both sides say that they close before the connection is closed (RFC 6455 §7.1).
+    pub(crate) fn has_closing_handshake(self) -> bool {
+        self == Self::WebSocket
+    }
+
     /// How many there are.
     pub const COUNT: usize = 3;
 

@@ -17,10 +17,11 @@ mod encoding;
 mod json;
 mod signal;
 mod sse;
-pub mod websocket;
+pub(crate) mod websocket;
 
 pub use encoded::Encoded;
 pub(crate) use encoded::Piece;
 pub use encoding::Wire;
 pub(crate) use signal::End;
 pub use signal::{Event, Signal};
+pub(crate) use sse::refusal;

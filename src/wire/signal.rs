@@ -30,11 +30,6 @@ pub enum Signal<'a> {
     },
     /// A line of a test stream.
     TestLine(&'a str),
-    /// A request was refused, in the shape of a stream.
-    Refused {
-        /// A word for programs.
-        reason: &'a str,
-    },
     /// Nothing comes after this.
     End(End),
 }

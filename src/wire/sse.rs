@@ -96,9 +96,6 @@ pub(super) fn push_text(signal: &Signal<'_>, out: &mut Vec<u8>) {
             push_message("replay_gap", &json::gap(last_event_id, oldest), out);
         }
         Signal::TestLine(line) => push_data(line, out),
-        Signal::Refused { reason } => {
-            push_message("error", &format!(r#"{{"error": "{reason}"}}"#), out);
-        }
         Signal::End(End::Expired) => push_message("token_expired", "{}", out),
         Signal::End(End::Evicted) => push_message("evicted", "{}", out),
         Signal::End(End::GoingAway { retry_ms }) => {
@@ -107,6 +104,13 @@ pub(super) fn push_text(signal: &Signal<'_>, out: &mut Vec<u8>) {
         }
         Signal::End(End::LoggedOut | End::Disconnected) => {}
     }
+}
+
+/// The body of a refusal: a message like those of a stream, as the guide has it.
+pub(crate) fn refusal(reason: &str) -> Vec<u8> {
+    let mut body = Vec::new();
+    push_message("error", &format!(r#"{{"error": "{reason}"}}"#), &mut body);
+    body
 }
 
 /// Appends the text between a size line and CRLF, behind as many unused bytes as the size line is

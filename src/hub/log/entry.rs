@@ -144,7 +144,7 @@ impl Entry {
         self.rank.is_none()
     }
 
-    /// Bytes that a client gets of it, roughly.
+    /// Bytes of one encoding of it, roughly.
     pub(crate) fn wire_bytes(&self) -> usize {
         // The names of fields, the id, and what frames it.
         const FIELDS: usize = 64;

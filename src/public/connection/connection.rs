@@ -1,6 +1,6 @@
 //! The state of a connection that its requests and its driver share.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub(crate) struct HttpConnection {
     /// When the connection was accepted, or last received a response.
     pub(super) answered_ms: Cell<u64>,
     pub(super) answers: Cell<u64>,
+    /// What follows the last response: the close frame of a WebSocket that is refused.
+    pub(super) farewell: RefCell<Option<Vec<u8>>>,
     /// It was refused before its first request.
     pub(super) is_refused: Cell<bool>,
 }
@@ -103,6 +105,11 @@ impl HttpConnection {
         };
         self.public
             .refused(counted, || refused.note(counted, self.address(headers)));
+    }
+
+    /// After the response, which switches to WebSocket, the client gets this close frame.
+    pub(crate) fn close_with(&self, frame: Vec<u8>) {
+        *self.farewell.borrow_mut() = Some(frame);
     }
 
     /// From now on a client that closes its side still gets its response: its request is complete.

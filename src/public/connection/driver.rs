@@ -32,6 +32,7 @@ use crate::public::router;
 use crate::public::service::Public;
 use crate::shard::{Accepted, Detached, Earlier, Seat, Shard, StartHandshake};
 use crate::shutdown::Waiter;
+use crate::wire::websocket::Reader;
 
 /// Largest request head: a token of 8 KiB, cookies, and what proxies add.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -81,6 +82,7 @@ async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<RefCell<Shard>
         loose_ends,
         holds_end: Cell::new(false),
         answers: Cell::new(u64::from(earlier.is_some())),
+        farewell: RefCell::default(),
         is_refused: Cell::new(false),
         public,
     });
@@ -142,8 +144,15 @@ async fn drive(
             let _ = clock.within(DRAIN_LINGER, io.shutdown()).await;
         }
         Outcome::Closed => {
+            let frame = connection.farewell.take();
+            let farewell = async {
+                match frame {
+                    Some(frame) => close_websocket(io, &frame, &parts.read_buf).await,
+                    None => linger(io).await,
+                }
+            };
             tokio::select! {
-                () = linger(io) => {}
+                () = farewell => {}
                 () = connection.drain_lingers(&mut shutdown) => {}
             }
         }
@@ -222,6 +231,30 @@ async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) {
             Ok(bytes) => read += bytes,
         }
     }
+}
+
+/// Sends a close frame, waits for the client's (RFC 6455 §7.1.1), and closes. `early` came with the handshake. Ends at
+/// the connection's deadline at the latest.
+async fn close_websocket(mut io: impl AsyncRead + AsyncWrite + Unpin, frame: &[u8], early: &[u8]) {
+    if io.write_all(frame).await.is_err() || io.flush().await.is_err() {
+        return;
+    }
+    let mut reader = Reader::default();
+    let mut unread = early.to_vec();
+    let mut read = 0;
+    while read < MAX_LINGER_BYTES {
+        let received = reader.read(&unread);
+        if received.closing.is_some() {
+            break;
+        }
+        let taken = received.taken;
+        unread.drain(..taken);
+        match io.read_buf(&mut unread).await {
+            Ok(0) | Err(_) => return,
+            Ok(bytes) => read += bytes,
+        }
+    }
+    linger(io).await;
 }
 
 impl HttpConnection {

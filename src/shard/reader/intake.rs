@@ -57,6 +57,59 @@ pub(super) fn take_as_it_came(
     (taken, Input::Close(reason))
 }
 
+/// Discards what has arrived, up to a number of bytes.
+pub(super) fn discard(carrier: &Carrier, most: usize) -> Input {
+    match take_as_it_came(carrier, most, |_| {}) {
+        (taken, Input::Close(DisconnectReason::Error)) if taken > most => Input::More,
+        (_, input) => input,
+    }
+}
+
+/// Looks at what has arrived, and leaves it there.
+pub(super) fn peek<'a>(carrier: &Carrier, scratch: &'a mut [u8]) -> Result<&'a mut [u8], Input> {
+    let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+    loop {
+        match recv(carrier.fd(), &mut *scratch, flags) {
+            Ok((_, 0)) => return Err(Input::Close(DisconnectReason::ClientClosed)),
+            Ok((_, seen)) => return Ok(&mut scratch[..seen]),
+            Err(Errno::AGAIN) => return Err(Input::Nothing),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Input::Close(reason_of(errno))),
+        }
+    }
+}
+
+/// Takes bytes that were peeked at.
+pub(super) fn skip(carrier: &Carrier, scratch: &mut [u8], bytes: usize) -> Result<(), Input> {
+    if bytes == 0 {
+        return Ok(());
+    }
+    match recv(carrier.fd(), &mut scratch[..bytes], RecvFlags::DONTWAIT) {
+        Ok(_) => Ok(()),
+        Err(errno) => Err(Input::Close(reason_of(errno))),
+    }
+}
+
+/// Opens the complete records that have arrived, takes them, and passes their `content` on. Returns the number of
+/// bytes that were there, and of those taken.
+pub(super) fn open(
+    carrier: &mut Carrier,
+    scratch: &mut [u8],
+    budget: usize,
+    content: impl FnMut(&[u8]),
+) -> Result<(usize, usize), Input> {
+    let seen = peek(carrier, scratch)?.len();
+    let Some(secrets) = carrier.secrets_mut() else {
+        return Err(Input::Nothing);
+    };
+    let (opened, input) = secrets.receive(&mut scratch[..seen], budget, content);
+    if input != TlsInput::Nothing {
+        return Err(meaning(input));
+    }
+    skip(carrier, scratch, opened)?;
+    Ok((seen, opened))
+}
+
 /// Takes complete records from the socket, and leaves an incomplete one there. Its rest makes the socket ready
 /// again.
 fn take_records(
@@ -66,28 +119,11 @@ fn take_records(
 ) -> (usize, Input) {
     let mut scratch = [0; MAX_TAKEN_BYTES];
     let mut taken = 0;
-    let close = |errno| Input::Close(reason_of(errno));
     loop {
-        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
-        let seen = match recv(carrier.fd(), &mut scratch, flags) {
-            Ok((_, 0)) => return (taken, Input::Close(DisconnectReason::ClientClosed)),
-            Ok((_, seen)) => seen,
-            Err(Errno::AGAIN) => return (taken, Input::Nothing),
-            Err(Errno::INTR) => continue,
-            Err(errno) => return (taken, close(errno)),
-        };
-        let Some(secrets) = carrier.secrets_mut() else {
-            return (taken, Input::Nothing);
-        };
-        let seen = &mut scratch[..seen];
-        let (opened, input) = secrets.receive(seen, budget - taken, &mut content);
-        if opened == 0 || input != TlsInput::Nothing {
-            return (taken, meaning(input));
-        }
-        taken += opened;
-        // The bytes were peeked at above.
-        if let Err(errno) = recv(carrier.fd(), &mut scratch[..opened], RecvFlags::DONTWAIT) {
-            return (taken, close(errno));
+        match open(carrier, &mut scratch, budget - taken, &mut content) {
+            Ok((_, 0)) => return (taken, Input::Nothing),
+            Ok((_, opened)) => taken += opened,
+            Err(input) => return (taken, input),
         }
     }
 }

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`reader`] | chooses the reader of a client's transport |
 //! | [`input`] | the consequences for the stream |
+//! | [`frames`] | the reader for WebSocket clients |
 //! | [`discard`] | the reader for SSE clients |
 //! | [`intake`] | takes bytes off the socket, and opens TLS records |
 
 mod discard;
+mod frames;
 mod input;
 mod intake;
 #[allow(clippy::module_inception)] // what the folder is about

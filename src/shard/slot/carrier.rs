@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use super::extra::{Aside, Extra};
+use super::inbound::Inbound;
 use crate::shard::backlog::Backlog;
 use crate::shard::wheel::Tick;
 use crate::tls::Secrets;
@@ -26,8 +27,9 @@ pub(crate) struct Carrier {
     generation: u32,
     /// The time of the last write.
     last_write: Tick,
-    /// The state of an SSE client's reader: the number of bytes that were discarded.
-    discarded_bytes: u16,
+    /// For the reader: the number of bytes of an SSE client that were discarded, or the time of the first ping that a
+    /// WebSocket client has not answered ([`AWAITS_PONG`]).
+    note: u16,
     wire: Wire,
     flags: u8,
     /// The box also has the stream's part, because a second pointer would not fit into the slot.
@@ -47,6 +49,14 @@ const TLS: u8 = 1 << 2;
 const KEEPS_ALIVE: u8 = 1 << 3;
 /// The connection began with a PROXY header.
 const PROXY_HEADER: u8 = 1 << 4;
+/// A WebSocket client has not answered a ping.
+const AWAITS_PONG: u8 = 1 << 5;
+/// A WebSocket client has closed, or broke the protocol. What it sends is discarded until it closes its side.
+const DEAF: u8 = 1 << 6;
+
+/// When a ping was sent, in units of [`PongLimit`](crate::shard::pong::PongLimit), which wrap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PingTime(pub(crate) u16);
 
 impl Carrier {
     #[inline] // as Slot::new
@@ -61,7 +71,7 @@ impl Carrier {
             fd,
             generation,
             last_write: now,
-            discarded_bytes: 0,
+            note: 0,
             wire,
             flags: 0,
             aside: Aside(extra),
@@ -88,12 +98,57 @@ impl Carrier {
         self.last_write = now;
     }
 
+    /// The number of bytes of an SSE client that were discarded.
     pub(crate) fn discarded_bytes(&self) -> u16 {
-        self.discarded_bytes
+        if self.wire == Wire::WebSocket {
+            0
+        } else {
+            self.note
+        }
     }
 
     pub(crate) fn note_discarded(&mut self, bytes: u16) {
-        self.discarded_bytes = self.discarded_bytes.saturating_add(bytes);
+        if self.wire != Wire::WebSocket {
+            self.note = self.note.saturating_add(bytes);
+        }
+    }
+
+    /// The time of the first ping that a WebSocket client has not answered.
+    pub(crate) fn unanswered_ping(&self) -> Option<PingTime> {
+        (self.flags & AWAITS_PONG != 0).then_some(PingTime(self.note))
+    }
+
+    /// A WebSocket client has received a ping. Only the first one counts until it answers.
+    pub(crate) fn note_ping(&mut self, at: PingTime) {
+        if self.flags & AWAITS_PONG == 0 {
+            self.flags |= AWAITS_PONG;
+            self.note = at.0;
+        }
+    }
+
+    /// A WebSocket client has answered.
+    pub(crate) fn note_pong(&mut self) {
+        self.flags &= !AWAITS_PONG;
+    }
+
+    /// Takes the state of a WebSocket client's reader out, to be [put back](Carrier::put_inbound).
+    pub(crate) fn take_inbound(&mut self) -> Inbound {
+        self.aside.take_inbound()
+    }
+
+    /// Puts the state of a WebSocket client's reader back, if there is anything to remember.
+    pub(crate) fn put_inbound(&mut self, inbound: Inbound, now: Tick) {
+        let is_needed = inbound.is_needed(now);
+        self.aside.put_inbound(is_needed.then_some(inbound));
+    }
+
+    /// Returns true if the client's input has no meaning any more: its WebSocket is closed.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.flags & DEAF != 0
+    }
+
+    pub(crate) fn set_deaf(&mut self) {
+        self.flags |= DEAF;
     }
 
     /// Returns true if nothing will be written after what is written or waits now.

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::inbound::Inbound;
 use crate::hub::log::Replay;
 use crate::shard::audience::Subscription;
 use crate::shard::backlog::Backlog;
@@ -23,7 +24,7 @@ pub(super) struct Extra {
     /// Of the stream.
     session: Option<Box<str>>,
     addresses: Option<Box<Addresses>>,
-    behind: Option<Box<Behind>>,
+    pending: Option<Box<Pending>>,
 }
 
 const _: () = assert!(
@@ -40,11 +41,13 @@ struct Addresses {
     named: Option<IpAddr>,
 }
 
-/// Why a client is not up to date.
+/// What waits, in either direction.
 #[derive(Debug, Default)]
-struct Behind {
+struct Pending {
     /// Of the carrier: bytes that its socket has not taken yet.
     backlog: Option<Backlog>,
+    /// Of the carrier: the state of a WebSocket client's reader.
+    inbound: Option<Inbound>,
     /// Of the stream: the rest of its replay.
     replay: Option<Replay>,
 }
@@ -69,7 +72,7 @@ impl Extra {
                         named: None,
                     })
                 }),
-                behind: None,
+                pending: None,
             })
         })
     }
@@ -79,13 +82,13 @@ impl Extra {
             || self.session.is_some()
             || self.addresses.is_some()
             || self.secrets.is_some()
-            || self.behind.is_some()
+            || self.pending.is_some()
     }
 }
 
-impl Behind {
+impl Pending {
     fn is_needed(&self) -> bool {
-        self.backlog.is_some() || self.replay.is_some()
+        self.backlog.is_some() || self.inbound.is_some() || self.replay.is_some()
     }
 }
 
@@ -108,23 +111,39 @@ impl Aside {
     }
 
     pub(super) fn backlog(&self) -> Option<&Backlog> {
-        self.0.as_deref()?.behind.as_deref()?.backlog.as_ref()
+        self.0.as_deref()?.pending.as_deref()?.backlog.as_ref()
     }
 
     pub(super) fn backlog_mut(&mut self) -> Option<&mut Backlog> {
-        self.behind_mut()?.backlog.as_mut()
+        self.pending_mut()?.backlog.as_mut()
     }
 
     pub(super) fn backlog_or_new(&mut self, now: Tick) -> &mut Backlog {
-        let behind = self.behind_or_new();
-        behind.backlog.get_or_insert_with(|| Backlog::new(now))
+        let pending = self.pending_or_new();
+        pending.backlog.get_or_insert_with(|| Backlog::new(now))
     }
 
     pub(super) fn drop_backlog(&mut self) {
-        if let Some(behind) = self.behind_mut() {
-            behind.backlog = None;
+        if let Some(pending) = self.pending_mut() {
+            pending.backlog = None;
         }
         self.drop_unneeded();
+    }
+
+    /// Takes the state of the reader out, to be put back.
+    pub(super) fn take_inbound(&mut self) -> Inbound {
+        let pending = self.pending_mut();
+        let inbound = pending.and_then(|pending| pending.inbound.take());
+        inbound.unwrap_or_default()
+    }
+
+    /// Puts the state of the reader back, if there is one.
+    pub(super) fn put_inbound(&mut self, inbound: Option<Inbound>) {
+        if inbound.is_some() {
+            self.pending_or_new().inbound = inbound;
+        } else {
+            self.drop_unneeded();
+        }
     }
 
     pub(super) fn named(&self) -> Option<IpAddr> {
@@ -158,16 +177,16 @@ impl Aside {
     }
 
     pub(super) fn replay_mut(&mut self) -> Option<&mut Replay> {
-        self.behind_mut()?.replay.as_mut()
+        self.pending_mut()?.replay.as_mut()
     }
 
     pub(super) fn set_replay(&mut self, replay: Replay) {
-        self.behind_or_new().replay = Some(replay);
+        self.pending_or_new().replay = Some(replay);
     }
 
     pub(super) fn drop_replay(&mut self) {
-        if let Some(behind) = self.behind_mut() {
-            behind.replay = None;
+        if let Some(pending) = self.pending_mut() {
+            pending.replay = None;
         }
         self.drop_unneeded();
     }
@@ -178,26 +197,26 @@ impl Aside {
         self.0.as_deref()?.addresses.as_deref()
     }
 
-    fn behind_mut(&mut self) -> Option<&mut Behind> {
-        self.0.as_deref_mut()?.behind.as_deref_mut()
+    fn pending_mut(&mut self) -> Option<&mut Pending> {
+        self.0.as_deref_mut()?.pending.as_deref_mut()
     }
 
-    fn behind_or_new(&mut self) -> &mut Behind {
+    fn pending_or_new(&mut self) -> &mut Pending {
         let extra = self.0.get_or_insert_default();
-        extra.behind.get_or_insert_default()
+        extra.pending.get_or_insert_default()
     }
 
     /// Returns true if anything is still under way.
     #[cfg(test)]
     pub(super) fn is_behind(&self) -> bool {
-        self.0.as_ref().is_some_and(|it| it.behind.is_some())
+        self.0.as_ref().is_some_and(|it| it.pending.is_some())
     }
 
     fn drop_unneeded(&mut self) {
         if let Some(extra) = &mut self.0
-            && extra.behind.as_ref().is_some_and(|it| !it.is_needed())
+            && extra.pending.as_ref().is_some_and(|it| !it.is_needed())
         {
-            extra.behind = None;
+            extra.pending = None;
         }
         if self.0.as_ref().is_some_and(|extra| !extra.is_needed()) {
             self.0 = None;

@@ -9,17 +9,20 @@
 //! | [`carrier`] | what belongs to a socket |
 //! | [`stream`], [`test_stream`] | what belongs to a stream |
 //! | [`extra`] | the box |
+//! | [`inbound`] | the state of a WebSocket client's reader |
 //! | [`opening`] | the initial values of a slot |
 
 mod carrier;
 mod extra;
+mod inbound;
 mod opening;
 #[allow(clippy::module_inception)] // what the folder is about
 mod slot;
 mod stream;
 mod test_stream;
 
-pub(super) use carrier::Carrier;
+pub(super) use carrier::{Carrier, PingTime};
+pub(super) use inbound::Inbound;
 pub(super) use opening::{Kind, Opening};
 pub(super) use slot::Slot;
 pub(super) use stream::Stream;

@@ -79,6 +79,7 @@ impl Slot {
         }
         match self.carrier.wire() {
             Wire::SseChunked | Wire::SseRaw => Transport::Sse,
+            Wire::WebSocket => Transport::WebSocket,
         }
     }
 

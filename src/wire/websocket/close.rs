@@ -3,7 +3,7 @@
 
 /// A reason of the server to close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseCode {
+pub(crate) enum CloseCode {
     /// The server drains: the client is to come back.
     GoingAway,
     /// An operator ended the connection. It has the code of a drain, because the client may come
@@ -35,30 +35,19 @@ pub enum CloseCode {
     TooManyConnections,
     /// A newer connection of the user took this one's place.
     Evicted,
+    /// The request asks for something that is not valid, such as a topic's name. It has the general code
+    /// (RFC 6455 §7.4.1).
+    BadRequest(&'static str),
 }
 
-/// What closes a client whose request was refused for a reason that has no code of its own: the
-/// general one (RFC 6455 §7.4.1).
-pub(super) const POLICY: u16 = 1008;
-
 impl CloseCode {
-    /// What a request may be refused for; each has the words of the refusal.
-    const REFUSALS: [Self; 6] = [
-        Self::Unauthenticated,
-        Self::TopicNotAllowed,
-        Self::TooManyConnections,
-        Self::ServerFull,
-        Self::ShuttingDown,
-        Self::AuthUnavailable,
-    ];
-
     /// The number.
-    pub fn number(self) -> u16 {
+    pub(crate) fn number(self) -> u16 {
         match self {
             Self::GoingAway | Self::Disconnected => 1001,
             Self::ProtocolError => 1002,
             Self::NotUtf8 => 1007,
-            Self::TooManyMessages => POLICY,
+            Self::TooManyMessages | Self::BadRequest(_) => 1008,
             Self::MessageTooLong => 1009,
             Self::ServerFull | Self::ShuttingDown | Self::AuthUnavailable => 1013,
             Self::Unauthenticated | Self::Expired => 4001,
@@ -69,7 +58,7 @@ impl CloseCode {
     }
 
     /// The words.
-    pub fn reason(self) -> &'static str {
+    pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::GoingAway => "Going away",
             Self::Disconnected => "Disconnected",
@@ -86,12 +75,7 @@ impl CloseCode {
             Self::TopicNotAllowed => "Topic not allowed",
             Self::TooManyConnections => "Too many connections",
             Self::Evicted => "Evicted",
+            Self::BadRequest(reason) => reason,
         }
-    }
-
-    /// The one for a refusal in these words.
-    pub(super) fn of_refusal(reason: &str) -> Option<Self> {
-        let mut refusals = Self::REFUSALS.into_iter();
-        refusals.find(|refusal| refusal.reason() == reason)
     }
 }

@@ -66,6 +66,13 @@ impl Header {
     }
 }
 
+/// The close frame for a reason of the server.
+pub(crate) fn close_frame(code: CloseCode) -> Vec<u8> {
+    let mut frame = Vec::new();
+    Close::from(code).push(&mut frame);
+    frame
+}
+
 /// A close frame.
 #[derive(Clone, Copy)]
 pub(super) struct Close<'a> {

@@ -19,7 +19,8 @@ mod received;
 mod utf8;
 mod writer;
 
-pub use close::CloseCode;
-pub use reader::{MAX_MESSAGE_BYTES, MAX_UNTAKEN_BYTES, Reader};
-pub use received::{Closing, Ping, Received};
+pub(crate) use close::CloseCode;
+pub(crate) use frame::close_frame;
+pub(crate) use reader::{MAX_UNTAKEN_BYTES, Reader};
+pub(crate) use received::Closing;
 pub(super) use writer::{encode, push};

@@ -18,14 +18,14 @@ use super::utf8::{NotUtf8, Utf8};
 
 /// Longest message of a client, whatever the number of its parts. Messages are ignored, so this
 /// only has to be enough for what client libraries send by themselves.
-pub const MAX_MESSAGE_BYTES: u16 = 4 * 1024;
+pub(crate) const MAX_MESSAGE_BYTES: u16 = 4 * 1024;
 /// Most bytes that [`Reader::read`] leaves: all but one of the largest control frame, with its head
 /// and its mask. No header is longer than that.
-pub const MAX_UNTAKEN_BYTES: usize = 2 + 4 + MAX_CONTROL_BYTES as usize - 1;
+pub(crate) const MAX_UNTAKEN_BYTES: usize = 2 + 4 + MAX_CONTROL_BYTES as usize - 1;
 
 /// Where a client is in what it sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reader {
+pub(crate) struct Reader {
     /// Of the frame's bytes that are left, from the first of them on.
     mask: [u8; 4],
     /// What of the frame's payload has not come yet.
@@ -69,7 +69,7 @@ enum Step<'a> {
 
 impl Reader {
     /// Reads what a client has sent.
-    pub fn read<'a>(&mut self, bytes: &'a [u8]) -> Received<'a> {
+    pub(crate) fn read<'a>(&mut self, bytes: &'a [u8]) -> Received<'a> {
         let mut received = Received::default();
         while self.state != State::Over {
             let rest = bytes.get(received.taken..).unwrap_or_default();

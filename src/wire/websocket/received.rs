@@ -5,24 +5,24 @@ use super::frame::{Close, Header, PONG};
 
 /// What some bytes of a client come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Received<'a> {
+pub(crate) struct Received<'a> {
     /// Bytes that are dealt with. The others begin a frame, and have to be here again with what
     /// follows them; they are at most [`MAX_UNTAKEN_BYTES`](super::MAX_UNTAKEN_BYTES).
-    pub taken: usize,
+    pub(crate) taken: usize,
     /// Of these, the bytes of messages, with the headers of their frames. Control frames do not
     /// count, but an empty part of a message does, so that nobody gets parts for nothing.
-    pub message_bytes: usize,
+    pub(crate) message_bytes: usize,
     /// The last ping, and the only one that needs an answer (RFC 6455 §5.5.3).
-    pub ping: Option<Ping<'a>>,
+    pub(crate) ping: Option<Ping<'a>>,
     /// Whether there was a pong.
-    pub has_pong: bool,
+    pub(crate) has_pong: bool,
     /// The client's end. Nothing after it counts.
-    pub closing: Option<Closing>,
+    pub(crate) closing: Option<Closing>,
 }
 
 /// A ping, as it is answered: with its own payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ping<'a> {
+pub(crate) struct Ping<'a> {
     pub(super) mask: [u8; 4],
     /// Masked.
     pub(super) payload: &'a [u8],
@@ -30,7 +30,7 @@ pub struct Ping<'a> {
 
 /// Why nothing more is expected of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closing {
+pub(crate) enum Closing {
     /// It closes, or answers the server's close. Its code is a valid one, where it gave one.
     ByClient(Option<u16>),
     /// It sent what no client may send.
@@ -40,7 +40,7 @@ pub enum Closing {
 impl Received<'_> {
     /// Appends the frames that answer it, if any do. A server that has sent its close frame already
     /// sends nothing more, so it leaves this out.
-    pub fn push_answer(&self, out: &mut Vec<u8>) {
+    pub(crate) fn push_answer(&self, out: &mut Vec<u8>) {
         if let Some(ping) = self.ping {
             ping.push_pong(out);
         }
@@ -58,7 +58,8 @@ impl Ping<'_> {
 }
 
 impl Closing {
-    fn push_close(self, out: &mut Vec<u8>) {
+    /// Appends the close frame that answers it.
+    pub(crate) fn push_close(self, out: &mut Vec<u8>) {
         match self {
             Self::ByClient(code) => Close::echo(code),
             Self::Failed(code) => code.into(),

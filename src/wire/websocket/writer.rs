@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 
-use super::close::{CloseCode, POLICY};
+use super::close::CloseCode;
 use super::frame::{self, Close, Header};
 use crate::event::EventId;
 use crate::wire::json;
@@ -86,10 +86,6 @@ impl<'a> Frames<'a> {
                 data: Data::new(line),
             }
             .into(),
-            Signal::Refused { reason } => {
-                let code = CloseCode::of_refusal(reason).map_or(POLICY, CloseCode::number);
-                Close::with_reason(code, reason).into()
-            }
             Signal::End(end) => Self::of_end(end),
         }
     }

@@ -223,22 +223,6 @@ fn an_end_says_what_sse_says_and_closes() {
 }
 
 #[test]
-fn a_refusal_closes_with_its_code() {
-    for (reason, code) in [
-        ("Authentication required", 4001),
-        ("Topic not allowed", 4004),
-        ("Too many connections", 4029),
-        ("Server full", 1013),
-        ("Shutting down", 1013),
-        ("Authentication unavailable", 1013),
-        ("At most 32 topics", 1008),
-    ] {
-        let close = format!("close {code} {reason}");
-        assert_eq!(written(&Signal::Refused { reason }), [close]);
-    }
-}
-
-#[test]
 fn each_code_of_the_server_is_one_that_a_client_takes() {
     for code in [
         CloseCode::GoingAway,
@@ -256,6 +240,7 @@ fn each_code_of_the_server_is_one_that_a_client_takes() {
         CloseCode::TopicNotAllowed,
         CloseCode::TooManyConnections,
         CloseCode::Evicted,
+        CloseCode::BadRequest("At most 32 topics"),
     ] {
         let mut frame = Vec::new();
         Close::from(code).push(&mut frame);

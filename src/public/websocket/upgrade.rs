@@ -1,0 +1,101 @@
+//! A request for a stream over WebSocket. Once its handshake is valid, a client is refused by a close frame: browsers
+//! tell a page nothing about a handshake that fails.
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response, StatusCode};
+
+use super::handshake::Handshake;
+use super::origin;
+use crate::auth::Identity;
+use crate::public::answer::error;
+use crate::public::connection::HttpConnection;
+use crate::public::identify::{Asker, Identification, identify};
+use crate::public::offer::{awaiting, offer};
+use crate::public::refusal::{Refusal, Refused};
+use crate::public::reloadable::Reloadable;
+use crate::public::subscription::{Form, admission};
+use crate::shard::Admission;
+use crate::wire::Wire;
+use crate::wire::websocket::{CloseCode, close_frame};
+
+/// A WebSocket takes the connection with it.
+const FORM: Form = Form {
+    wire: Wire::WebSocket,
+    keep_alive: false,
+};
+
+/// Checks the request and offers it to the driver; returns only if it is refused.
+pub(in crate::public) async fn answer(
+    connection: &HttpConnection,
+    reloadable: &Reloadable,
+    request: &Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let handshake = match Handshake::of(request) {
+        Ok(handshake) => handshake,
+        Err(malformed) => {
+            let refused = Refusal::BadRequest(malformed.text()).into();
+            connection.refused(refused, false, request.headers());
+            return malformed.response();
+        }
+    };
+    let refused = match check(connection, reloadable, request).await {
+        Ok(admission) => {
+            let head = |_: &Admission| handshake.head();
+            let refused = awaiting(connection, offer(connection, admission, head)).await;
+            if refused.reason == Refusal::Unauthenticated {
+                Asker::of(connection, reloadable, request).denied("session_ended");
+            }
+            refused
+        }
+        Err(refused) => refused,
+    };
+    let refusal = refused.reason;
+    tracing::debug!(reason = refusal.reason(), peer = ?connection.peer(), "stream refused");
+    connection.refused(refused, false, request.headers());
+    if refusal == Refusal::OriginNotAllowed {
+        return error(StatusCode::FORBIDDEN, refusal.reason());
+    }
+    connection.close_with(close_frame(close_code(refusal)));
+    handshake.response()
+}
+
+async fn check(
+    connection: &HttpConnection,
+    reloadable: &Reloadable,
+    request: &Request<Incoming>,
+) -> Result<Admission, Refused> {
+    if connection.public.is_draining() {
+        return Err(Refusal::ShuttingDown.into());
+    }
+    let identified = match identify(connection, reloadable, request) {
+        Identification::Now(identified) => identified,
+        Identification::Later(identified) => {
+            awaiting(connection, connection.working(identified)).await
+        }
+    };
+    let identity: Identity = identified?;
+    let asker = Asker::of(connection, reloadable, request);
+    if asker.is_known_by_cookies() && !origin::is_allowed(&reloadable.cors, request.headers()) {
+        asker.denied("origin_not_allowed");
+        return Err(Refused {
+            reason: Refusal::OriginNotAllowed,
+            user: Some(identity.user),
+        });
+    }
+    admission(connection, reloadable, request, Some(identity), FORM)
+}
+
+fn close_code(refusal: Refusal) -> CloseCode {
+    match refusal {
+        Refusal::Unauthenticated => CloseCode::Unauthenticated,
+        Refusal::TopicNotAllowed => CloseCode::TopicNotAllowed,
+        Refusal::TooManyConnections => CloseCode::TooManyConnections,
+        Refusal::ServerFull => CloseCode::ServerFull,
+        Refusal::AuthUnavailable => CloseCode::AuthUnavailable,
+        Refusal::ShuttingDown => CloseCode::ShuttingDown,
+        Refusal::BadRequest(reason) => CloseCode::BadRequest(reason),
+        // Refused without a WebSocket.
+        Refusal::OriginNotAllowed => CloseCode::BadRequest(refusal.reason()),
+    }
+}

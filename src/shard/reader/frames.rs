@@ -1,0 +1,162 @@
+//! The reader for WebSocket clients: pings are answered, pongs are noted, messages are counted and ignored.
+//!
+//! Without TLS, an incomplete frame stays in the kernel. With TLS its beginning has to be kept, because a record is
+//! opened only once.
+
+use super::input::Input;
+use super::intake;
+use crate::metrics::DisconnectReason;
+use crate::shard::slot::{Carrier, Inbound};
+use crate::shard::wheel::Tick;
+use crate::wire::websocket::{CloseCode, Closing, MAX_UNTAKEN_BYTES};
+
+/// Most bytes read in one turn. A client that sends without end takes its turns like all others.
+const MAX_TURN_BYTES: usize = 64 * 1024;
+/// Bytes looked at at once: more than the longest TLS record.
+const MAX_LOOK_BYTES: usize = 17 * 1024;
+const _: () = assert!(MAX_UNTAKEN_BYTES < MAX_LOOK_BYTES);
+
+/// One turn of a client's reader.
+struct Turn<'a> {
+    inbound: Inbound,
+    now: Tick,
+    /// The pong for the last ping, or the answer to the client's end.
+    answer: &'a mut Vec<u8>,
+    has_pong: bool,
+    closing: Option<Closing>,
+}
+
+/// Takes what has arrived.
+pub(super) fn read(carrier: &mut Carrier, now: Tick, answer: &mut Vec<u8>) -> Input {
+    if carrier.is_backlogged() {
+        // Answers would wait behind the backlog, and a client that reads nothing could send pings without end.
+        // The input is read when the backlog is gone.
+        return Input::Nothing;
+    }
+    if carrier.is_deaf() {
+        return intake::discard(carrier, MAX_TURN_BYTES);
+    }
+    let mut turn = Turn {
+        inbound: carrier.take_inbound(),
+        now,
+        answer,
+        has_pong: false,
+        closing: None,
+    };
+    let input = if carrier.is_tls() {
+        turn.read_records(carrier)
+    } else {
+        turn.read_bytes(carrier)
+    };
+    let Turn {
+        inbound,
+        answer,
+        has_pong,
+        closing,
+        ..
+    } = turn;
+    if has_pong {
+        carrier.note_pong();
+    }
+    carrier.put_inbound(inbound, now);
+    match closing {
+        None if carrier.is_finishing() => answer.clear(),
+        None => {}
+        // The server has closed first, so this is the answer.
+        Some(_) if carrier.is_finishing() => {
+            answer.clear();
+            return Input::Close(DisconnectReason::ClientClosed);
+        }
+        Some(closing) => return Input::End(closing),
+    }
+    input
+}
+
+impl Turn<'_> {
+    fn read_bytes(&mut self, carrier: &Carrier) -> Input {
+        let mut scratch = [0; MAX_LOOK_BYTES];
+        let mut total = 0;
+        loop {
+            let bytes = match intake::peek(carrier, &mut scratch) {
+                Ok(bytes) => bytes,
+                Err(input) => return input,
+            };
+            let (seen, is_all) = (bytes.len(), bytes.len() < MAX_LOOK_BYTES);
+            let taken = self.take(bytes);
+            if let Err(input) = intake::skip(carrier, &mut scratch, taken) {
+                return input;
+            }
+            total += taken;
+            // What comes from now on makes the socket ready again.
+            if is_all || taken < seen || self.closing.is_some() {
+                return Input::Nothing;
+            }
+            if total >= MAX_TURN_BYTES {
+                return Input::More;
+            }
+        }
+    }
+
+    fn read_records(&mut self, carrier: &mut Carrier) -> Input {
+        let mut scratch = [0; MAX_LOOK_BYTES];
+        let mut total = 0;
+        loop {
+            let opened = intake::open(carrier, &mut scratch, MAX_LOOK_BYTES, |content| {
+                self.take_with_torn(content);
+            });
+            let (seen, taken) = match opened {
+                Ok(opened) => opened,
+                Err(input) => return input,
+            };
+            total += taken;
+            if taken < seen || seen < MAX_LOOK_BYTES || self.closing.is_some() {
+                return Input::Nothing;
+            }
+            if total >= MAX_TURN_BYTES {
+                return Input::More;
+            }
+        }
+    }
+
+    /// Takes the content of a record, after what an earlier one has left.
+    fn take_with_torn(&mut self, content: &[u8]) {
+        let mut torn = self.inbound.take_torn();
+        let (all, taken);
+        if torn.is_empty() {
+            taken = self.take(content);
+            all = content;
+        } else {
+            torn.extend_from_slice(content);
+            taken = self.take(&torn);
+            all = &torn;
+        }
+        let rest = all.get(taken..).unwrap_or_default();
+        if !rest.is_empty() {
+            self.inbound.keep_torn(rest);
+        }
+    }
+
+    /// Takes complete frames, and what is there of messages. Returns the number of bytes.
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        if self.closing.is_some() {
+            return bytes.len();
+        }
+        let received = self.inbound.reader.read(bytes);
+        self.has_pong |= received.has_pong;
+        self.closing = received.closing;
+        if received.ping.is_some() || received.closing.is_some() {
+            // Only the last ping needs an answer (RFC 6455 §5.5.3).
+            self.answer.clear();
+            received.push_answer(self.answer);
+        }
+        let taken = received.taken;
+        let fits = self.inbound.count_message(received.message_bytes, self.now);
+        if !fits && self.closing.is_none() {
+            let closing = Closing::Failed(CloseCode::TooManyMessages);
+            self.answer.clear();
+            closing.push_close(self.answer);
+            self.closing = Some(closing);
+        }
+        taken
+    }
+}
