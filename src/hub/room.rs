@@ -95,13 +95,12 @@ impl Hub {
         !silent.is_empty()
     }
 
-    /// False if all of them had gone by themselves.
-    async fn close_all(&self, silent: &[ConnectionId]) -> bool {
+    async fn close_all(&self, silent: &[ConnectionId]) {
         let closed = self.every(silent, |connections, reply| Command::Drop {
             connections,
             reply,
         });
-        !closed.await.is_empty()
+        closed.await;
     }
 
     /// The connections whose kernel does not acknowledge a heartbeat in time; `None` if there is room
