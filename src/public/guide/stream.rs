@@ -132,7 +132,7 @@ async fn offer(
 }
 
 /// Checks whether the same request would be admitted with GET. At the user's limit, this takes as long as
-/// a GET would, but no connection is closed.
+/// a GET would, but closes only connections that have already ended.
 async fn would_admit(connection: &HttpConnection, admission: &Admission) -> Result<(), Rejection> {
     let hub = &connection.public.hub;
     let identity = admission.identity.as_ref();

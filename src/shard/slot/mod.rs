@@ -14,7 +14,7 @@
 mod carrier;
 mod extra;
 mod opening;
-#[allow(clippy::module_inception)] // what the folder is about
+#[allow(clippy::module_inception)] // the folder's main type
 mod slot;
 mod stream;
 mod test_stream;
