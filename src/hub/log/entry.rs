@@ -27,7 +27,7 @@ pub struct Entry {
     pub(crate) rank: Option<Rank>,
     /// Its id, the same on every node.
     pub(crate) id: EventId,
-    /// What happened.
+    /// The event, session change or control entry.
     pub(crate) record: Record,
     /// When the publisher's request was accepted, on the monotonic clock.
     pub(crate) accepted_ms: u64,
@@ -38,7 +38,7 @@ pub struct Entry {
 pub enum Record {
     /// An event for clients.
     Event {
-        /// Who gets it.
+        /// Its recipients.
         to: Target,
         /// Its name.
         name: EventName,

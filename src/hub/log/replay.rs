@@ -59,7 +59,7 @@ pub struct JoinRequest<'a> {
     pub settled: Position,
 }
 
-/// One client's way from its last id to the newest entry.
+/// A client's replay from its last id to the newest entry.
 #[derive(Debug)]
 pub struct Replay {
     user: Box<str>,
