@@ -135,14 +135,14 @@ impl Slot {
         self.carrier.aside.replay_mut()
     }
 
-    /// Ends the replay: the client receives events live from `position` on. Frees what the replay took.
+    /// Ends the replay: the client receives events live from `position` on. Frees the replay's memory.
     pub(crate) fn finish_catch_up(&mut self, position: Position) {
         self.stream.join(position);
         self.carrier.aside.drop_replay();
     }
 
-    /// Ends the replay at the change that ended the client's session; nothing after it is sent. Returns false if there
-    /// is no replay.
+    /// Ends the replay at the change that ended the client's session. Nothing after it is sent. Returns false
+    /// if there is no replay.
     pub(crate) fn leave(&mut self, change: &Arc<Entry>) -> bool {
         let Some(replay) = self.replay_mut() else {
             return false;
