@@ -5,16 +5,21 @@ use super::refusal::Refused;
 use crate::hub::Rejection;
 use crate::shard::Admission;
 
-/// Waits for a future; a client that closes its side meanwhile no longer wants a stream.
-pub(super) async fn awaiting<T>(connection: &HttpConnection, future: impl Future<Output = T>) -> T {
-    connection.pass_end();
+/// Runs a future. If the client closes its side meanwhile, it no longer wants the stream, and hyper drops
+/// the request.
+pub(super) async fn run_until_closed<T>(
+    connection: &HttpConnection,
+    future: impl Future<Output = T>,
+) -> T {
+    connection.forbid_half_close();
     let outcome = future.await;
-    connection.hold_end();
+    connection.allow_half_close();
     outcome
 }
 
-/// Reserves a place and offers the stream to the driver. At the user's limit it is offered once more
-/// if dead connections have given way. `head` makes the head of the response. Returns only if the stream is refused.
+/// Reserves a place and offers the stream to the driver. At the user's limit, the stream is offered once
+/// more if dead connections could be closed. `head` makes the head of the response. Returns only if the stream
+/// is refused.
 pub(super) async fn offer(
     connection: &HttpConnection,
     admission: Admission,
@@ -32,15 +37,15 @@ pub(super) async fn offer(
     };
     let mut declined = offer(admission).await;
     if let (Some(admission), Some(user)) = (declined.again.take(), &declined.user)
-        && connection.working(hub.make_room(user)).await
+        && connection.run_protected(hub.make_room(user)).await
     {
         declined = offer(*admission).await;
     }
     declined.into()
 }
 
-/// Checks whether the same request would be admitted with GET. At the user's limit this takes as long
-/// as with GET, but no connection gives way.
+/// Checks whether the same request would be admitted with GET. At the user's limit, this takes as long as
+/// a GET would, but closes only connections that have already ended.
 pub(super) async fn would_admit(
     connection: &HttpConnection,
     admission: &Admission,
@@ -54,12 +59,12 @@ pub(super) async fn would_admit(
     match before {
         Ok(()) => {
             let has_place = connection.answer_of(hub.has_place(who));
-            let has_place = awaiting(connection, has_place).await;
+            let has_place = run_until_closed(connection, has_place).await;
             has_place.then_some(()).ok_or(Rejection::Limit)
         }
         Err(Rejection::Limit) => {
             let room = hub.would_make_room(&who.user);
-            let has_room = awaiting(connection, connection.working(room)).await;
+            let has_room = run_until_closed(connection, connection.run_protected(room)).await;
             match hub.would_admit(identity) {
                 Err(Rejection::Limit) if has_room => Ok(()),
                 after => after,

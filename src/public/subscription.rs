@@ -14,14 +14,14 @@ use crate::topic::{MAX_TOPICS_PER_STREAM, Topic, TopicPattern};
 use crate::wire::Wire;
 
 const HEADER_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Query parameters for clients that cannot set the header; each polyfill has its own.
+/// Query parameters for clients that cannot set the header. Each polyfill uses its own name.
 const QUERY_IDS: [&str; 4] = [
     "last_event_id",
     "lastEventId",
     "lastEventID",
     "Last-Event-ID",
 ];
-/// A part that all of them contain.
+/// A string that all of [`QUERY_IDS`] contain.
 const QUERY_ID_PART: &str = "vent";
 
 /// How a stream is sent.
@@ -69,8 +69,8 @@ pub(super) fn admission(
     })
 }
 
-/// When the stream ends with its token. A stream that is opened within the leeway lasts for the leeway,
-/// rather than ending with its first frame.
+/// The time at which the stream ends because its token expires. A stream that is opened within the leeway
+/// lasts for the leeway, instead of ending after its first frame.
 fn end_of(identity: &Identity, reloadable: &Reloadable, unix_s: u64) -> u64 {
     if identity.expires_at > unix_s {
         identity.expires_at
@@ -81,7 +81,7 @@ fn end_of(identity: &Identity, reloadable: &Reloadable, unix_s: u64) -> u64 {
     }
 }
 
-/// The topics of a stream: those requested, or all that the token names literally.
+/// The topics of a stream: the requested ones, or else all that the token names literally.
 fn topics(query: Option<&str>, allowed: &[TopicPattern]) -> Result<Box<[Topic]>, Refusal> {
     let mut topics: Vec<Topic> = Vec::new();
     let mut ask = |topic: Topic| {
@@ -118,14 +118,14 @@ fn topics(query: Option<&str>, allowed: &[TopicPattern]) -> Result<Box<[Topic]>,
     Ok(topics.into())
 }
 
-/// The id of the last event that the client has: from the header, or else from the query. Empty ids do
-/// not count, as in the EventSource standard; the query's first non-empty id is taken.
+/// The id of the last event that the client has: from the header, or else the first one in the query. Empty
+/// ids are ignored, as in the EventSource standard.
 fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> Option<Box<str>> {
     let header = headers
         .get(&HEADER_ID)
         .map(|value| String::from_utf8_lossy(value.as_bytes()));
     let asked = || {
-        // Most queries are a token, and decoding it once more takes a tenth of a handshake.
+        // Most queries hold only a token. Decoding it again would take a tenth of a handshake's time.
         let query = query.filter(|query| query.contains(QUERY_ID_PART) || query.contains('%'))?;
         form_urlencoded::parse(query.as_bytes())
             .find(|(name, value)| QUERY_IDS.contains(&name.as_ref()) && !value.is_empty())
@@ -171,12 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn without_requested_topics_all_literal_topics_are_taken() {
+    fn without_requested_topics_all_literal_topics_are_subscribed() {
         assert_eq!(pick("token=x", &["orders/*", "news"]).unwrap(), ["news"]);
     }
 
     #[test]
-    fn the_header_names_the_last_event_before_the_query_does() {
+    fn the_header_takes_precedence_over_the_query() {
         let last = |header: Option<&str>, query: Option<&str>| {
             let mut headers = HeaderMap::new();
             if let Some(header) = header {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thirty_third_topic_is_too_many() {
+    fn a_thirty_third_topic_is_refused() {
         let query: Vec<String> = (0..33).map(|n| format!("topic=t{n}")).collect();
         assert!(matches!(
             pick(&query.join("&"), &["**"]),

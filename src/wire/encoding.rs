@@ -1,14 +1,14 @@
-//! Which bytes a client gets.
+//! The encodings of signals.
 
 use super::signal::Signal;
 use super::{sse, websocket};
 
-/// How a client is spoken to.
+/// The encoding of a client's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
-    /// Server-Sent Events over HTTP/1.1: one chunk (RFC 9112 §7.1) for each signal.
+    /// Server-Sent Events over HTTP/1.1: one chunk (RFC 9112 §7.1) per signal.
     SseChunked,
-    /// Server-Sent Events over HTTP/1.0: bare until the connection closes.
+    /// Server-Sent Events over HTTP/1.0: without chunks, until the connection closes.
     SseRaw,
     /// WebSocket: a message for each signal (RFC 6455).
     WebSocket,
@@ -20,7 +20,7 @@ impl Wire {
         self == Self::WebSocket
     }
 
-    /// How many there are.
+    /// The number of encodings.
     pub const COUNT: usize = 3;
 
     /// Appends the bytes of a signal.

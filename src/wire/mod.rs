@@ -1,16 +1,16 @@
-//! What the server says to a client, and how.
+//! The messages that the server sends to a client, and their encodings.
 //!
-//! A [`Signal`] is what the server says. A [`Wire`] is how: the bytes of one transport. No
-//! other module writes an SSE line, a chunk's size, a last chunk or a WebSocket's frame.
+//! A [`Signal`] is a message. A [`Wire`] is an encoding: the bytes of one transport. No other module writes an SSE
+//! line, a chunk size, a last chunk or a WebSocket frame.
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`signal`] | what can be said, as values |
-//! | [`encoding`] | one encoding for each client, chosen by its wire |
-//! | [`encoded`] | the bytes of what many clients get, made on first use and shared |
-//! | [`sse`] | Server-Sent Events, in chunks or bare |
-//! | [`websocket`] | WebSocket: the messages of the server, and what clients send |
-//! | [`json`] | what both have in common |
+//! | [`signal`] | the messages, as values |
+//! | [`encoding`] | the encodings, one of which each client has |
+//! | [`encoded`] | a message for many clients, encoded on first use and shared |
+//! | [`sse`] | Server-Sent Events, chunked or bare |
+//! | [`websocket`] | WebSocket: the server's messages, and the input of clients |
+//! | [`json`] | the JSON that all encodings share |
 
 mod encoded;
 mod encoding;

@@ -10,7 +10,7 @@ use super::date;
 use crate::public::answer::{EVENT_STREAM, close_after, empty};
 use crate::public::connection::HttpConnection;
 use crate::public::identify::{Asker, Identification, identify};
-use crate::public::offer::{awaiting, offer, would_admit};
+use crate::public::offer::{offer, run_until_closed, would_admit};
 use crate::public::refusal::{Refusal, Refused};
 use crate::public::reloadable::Reloadable;
 use crate::public::routes::Route;
@@ -23,12 +23,12 @@ const HAS_BODY: Refusal = Refusal::BadRequest("A stream request has no body");
 /// Header fields of every stream.
 const FIELDS: [(&str, &str); 3] = [
     ("Content-Type", EVENT_STREAM),
-    // Proxies that compress would hold events back.
+    // Proxies that compress would delay events.
     ("Cache-Control", "no-cache, no-transform"),
     ("X-Accel-Buffering", "no"),
 ];
 
-/// Checks the request and offers it to the driver; returns only if it is refused, or for HEAD.
+/// Checks the request and offers the stream to the driver. Returns only for HEAD, or if it is refused.
 pub(crate) async fn answer(
     connection: &HttpConnection,
     reloadable: &Reloadable,
@@ -39,8 +39,8 @@ pub(crate) async fn answer(
     let public = &connection.public;
     let mut checked = check(public, request);
     if checked.is_ok() && !request.body().is_end_stream() {
-        // Chunked: the body may still be empty. Boxed because it is rare.
-        checked = awaiting(connection, Box::pin(check_is_empty(request.body_mut()))).await;
+        // A chunked body may still be empty. Boxed because it is rare.
+        checked = run_until_closed(connection, Box::pin(check_is_empty(request.body_mut()))).await;
     }
     let request = &*request;
     let form = form(request);
@@ -53,7 +53,7 @@ pub(crate) async fn answer(
             let identified = match identify(connection, reloadable, request) {
                 Identification::Now(identified) => identified,
                 Identification::Later(identified) => {
-                    awaiting(connection, connection.working(identified)).await
+                    run_until_closed(connection, connection.run_protected(identified)).await
                 }
             };
             identified
@@ -73,7 +73,7 @@ pub(crate) async fn answer(
                 let unix_s = public.hub.clock.unix_ms() / 1_000;
                 head(admission.wire, admission.keep_alive, unix_s, cors)
             };
-            let refused = awaiting(connection, offer(connection, admission, head)).await;
+            let refused = run_until_closed(connection, offer(connection, admission, head)).await;
             if refused.reason == Refusal::Unauthenticated {
                 Asker::of(connection, reloadable, request).denied("session_ended");
             }
@@ -83,7 +83,7 @@ pub(crate) async fn answer(
     };
     let refusal = refused.reason;
     tracing::debug!(reason = refusal.reason(), peer = ?connection.peer(), "stream refused");
-    // A HEAD request does not ask for a stream.
+    // A HEAD request asks for no stream, so no stream is refused.
     if !is_head {
         connection.refused(refused, route == Route::TestStream, request.headers());
     }
@@ -105,7 +105,8 @@ fn check(public: &Public, request: &Request<Incoming>) -> Result<(), Refusal> {
     }
 }
 
-/// Waits for the end of a body. A later part of it would be read as the stream's input.
+/// Reads a body to its end, and checks that it is empty. Otherwise its rest would be taken for input of
+/// the stream.
 async fn check_is_empty(body: &mut Incoming) -> Result<(), Refusal> {
     while let Some(frame) = body.frame().await {
         let is_empty = frame.is_ok_and(|frame| frame.data_ref().is_none_or(Bytes::is_empty));
@@ -134,9 +135,9 @@ fn keeps_alive(request: &Request<Incoming>) -> bool {
         options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
     };
     let mut options = request.headers().get_all(CONNECTION).iter();
-    // A body framed in two ways may be an attack on a proxy in front, and its connection has to
-    // close (RFC 9112, 6.1). hyper drops a `Content-Length` that follows `Transfer-Encoding`, so
-    // such a request looks like a chunked one.
+    // A body framed in two ways may be an attack on a proxy in front, and its connection has to be closed
+    // (RFC 9112, 6.1). hyper drops a `Content-Length` after `Transfer-Encoding`, so such a request looks
+    // like an ordinary chunked one.
     let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
     request.version() != Version::HTTP_10 && !is_chunked && !options.any(asks_to_close)
 }
@@ -168,7 +169,7 @@ fn head(wire: Wire, keep_alive: bool, unix_s: u64, cors: &[(HeaderName, HeaderVa
     head
 }
 
-/// The same head as the response to HEAD; hyper adds the date.
+/// The same head as a response to HEAD. hyper adds the date.
 fn head_only(version: Version, keep_alive: bool) -> Response<Full<Bytes>> {
     let mut response = empty(StatusCode::OK);
     if keep_alive {

@@ -11,7 +11,7 @@ use crate::auth::Identity;
 use crate::public::answer::error;
 use crate::public::connection::HttpConnection;
 use crate::public::identify::{Asker, Identification, identify};
-use crate::public::offer::{awaiting, offer};
+use crate::public::offer::{offer, run_until_closed};
 use crate::public::refusal::{Refusal, Refused};
 use crate::public::reloadable::Reloadable;
 use crate::public::subscription::{Form, admission};
@@ -42,7 +42,7 @@ pub(in crate::public) async fn answer(
     let refused = match check(connection, reloadable, request).await {
         Ok(admission) => {
             let head = |_: &Admission| handshake.head();
-            let refused = awaiting(connection, offer(connection, admission, head)).await;
+            let refused = run_until_closed(connection, offer(connection, admission, head)).await;
             if refused.reason == Refusal::Unauthenticated {
                 Asker::of(connection, reloadable, request).denied("session_ended");
             }
@@ -71,7 +71,7 @@ async fn check(
     let identified = match identify(connection, reloadable, request) {
         Identification::Now(identified) => identified,
         Identification::Later(identified) => {
-            awaiting(connection, connection.working(identified)).await
+            run_until_closed(connection, connection.run_protected(identified)).await
         }
     };
     let identity: Identity = identified?;
