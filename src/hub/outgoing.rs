@@ -107,7 +107,7 @@ mod tests {
         );
         let entry = &log.next_batch(1).await[0];
         let in_flight = InFlight::default();
-        let outgoing: Vec<_> = (0..MAX_IN_FLIGHT_BYTES / (2 * BYTES))
+        let outgoing: Vec<_> = (0..MAX_IN_FLIGHT_BYTES.div_ceil(3 * BYTES))
             .map(|_| in_flight.begin(entry, 2))
             .collect();
         let mut room = Box::pin(in_flight.room());
