@@ -5,9 +5,12 @@
 //! change is missing if a number up to the newest one known is in neither. Whether the newest one
 //! is known at all takes a mark, or a session log, that is whole to its end.
 
+use std::path::Path;
+
 use super::mark::FoundMark;
-use super::session_log::{Change, FoundLog};
+use super::session_log::{Change, ChangeKind, FoundLog};
 use super::store::Verified;
+use crate::config::OnDamage;
 use crate::event::EventId;
 
 /// What the database turned out to be.
@@ -124,6 +127,48 @@ pub(super) fn assess(database: Database, mark: &FoundMark, log: FoundLog) -> Ass
         is_damaged: is_hurt
             || !are_sessions_complete
             || !(is_first || (mark.is_intact && log.is_clean)),
+    }
+}
+
+impl Assessment {
+    /// The change that logs everyone out, if session changes may be missing.
+    pub(super) fn everyone_out(&self, on_damage: OnDamage, unix_ms: u64) -> Option<Change> {
+        if self.are_sessions_complete || on_damage == OnDamage::Accept {
+            return None;
+        }
+        // A missing change may be as new as the newest id, even if the clock is behind that now.
+        let logged_out_ms = unix_ms.max(self.last_id.ms);
+        let kind = ChangeKind::Everyone { logged_out_ms };
+        Some(Change::new(self.changes + 1, self.last_id, kind))
+    }
+
+    /// Logs what is missing.
+    pub(super) fn report(&self, directory: &Path, on_damage: OnDamage) {
+        if !self.is_damaged {
+            return;
+        }
+        let path = directory.display();
+        tracing::warn!(
+            %path,
+            events_missing = self.events_missing,
+            after = %self.missing_after,
+            newest = %self.last_id,
+            session_changes_restored = self.replay.len(),
+            "history.path: what was stored is damaged or not all there"
+        );
+        if self.are_sessions_complete {
+            return;
+        }
+        match on_damage {
+            OnDamage::RejectSessions => tracing::warn!(
+                %path,
+                "history.path: session changes may be missing; everyone is logged out, and tokens issued before now are rejected (history.on_damage)"
+            ),
+            OnDamage::Accept => tracing::warn!(
+                %path,
+                "history.path: session changes may be missing; tokens that were revoked may be good again (history.on_damage = \"accept\")"
+            ),
+        }
     }
 }
 

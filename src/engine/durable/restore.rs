@@ -44,7 +44,7 @@ pub(super) fn restore(
     let mut sources = Sources::default();
     let rules = directory.rules();
     let mut newest = None;
-    let everyone = disk.pending_everyone();
+    let everyone = disk.pending().everyone();
     disk.read(|reader| {
         reader.events(|id, entry| {
             let record = Stored::from_json(entry).and_then(|stored| stored.record());
@@ -83,7 +83,7 @@ pub(super) fn restore(
     })?;
     let settled = tail.log().head();
     let everyone_ms = disk.everyone_ms();
-    for (number, user, standing) in disk.pending() {
+    for (number, user, standing) in disk.pending().sessions() {
         // Checked when it was read from the session log; what this version cannot read logs out.
         let mut standing = serde_json::from_str(standing)
             .unwrap_or_else(|_| Standing::logged_out(everyone_ms.max(unix_ms), rules));

@@ -33,13 +33,13 @@ pub(super) struct Change {
     ms: u64,
     seq: u64,
     #[serde(flatten)]
-    pub(super) what: What,
+    pub(super) kind: ChangeKind,
 }
 
 /// What changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum What {
+pub(super) enum ChangeKind {
     /// What holds of one user from now on.
     Session { user: String, standing: String },
     /// Everyone is logged out, as of this Unix millisecond.
@@ -47,12 +47,12 @@ pub(super) enum What {
 }
 
 impl Change {
-    pub(super) fn new(number: u64, id: EventId, what: What) -> Self {
+    pub(super) fn new(number: u64, id: EventId, kind: ChangeKind) -> Self {
         Self {
             number,
             ms: id.ms,
             seq: id.seq,
-            what,
+            kind,
         }
     }
 
@@ -291,11 +291,11 @@ mod tests {
     use super::*;
 
     fn change(number: u64) -> Change {
-        let what = What::Session {
+        let kind = ChangeKind::Session {
             user: format!("user\n{number}"),
             standing: "{\"a\":1}".to_owned(),
         };
-        Change::new(number, EventId { ms: number, seq: 3 }, what)
+        Change::new(number, EventId { ms: number, seq: 3 }, kind)
     }
 
     fn found(directory: &Path) -> FoundLog {

@@ -1,11 +1,11 @@
 use super::*;
 use crate::engine::durable::mark::Mark;
-use crate::engine::durable::session_log::What;
+use crate::engine::durable::session_log::ChangeKind;
 use crate::engine::durable::store::StoreState;
 
 fn change(number: u64) -> Change {
     let id = EventId { ms: number, seq: 0 };
-    Change::new(number, id, What::Everyone { logged_out_ms: 1 })
+    Change::new(number, id, ChangeKind::Everyone { logged_out_ms: 1 })
 }
 
 /// A database with this many events and session changes.

@@ -1,12 +1,15 @@
 use super::*;
-use crate::engine::durable::session_log::SessionLog;
+use crate::config::History;
+use crate::engine::durable::session_log::{Change, ChangeKind, SessionLog};
+use crate::engine::durable::store::Row;
 use crate::engine::durable::tests::log_of;
-use crate::event::UserId;
+use crate::event::{Draft, EventName, SessionDraft, Target, UserId};
 use crate::hub::directory::Rules;
 use crate::hub::engine::EngineHealth;
-use crate::hub::log::Log;
+use crate::hub::log::{Control, Log, Receipt};
 use std::sync::mpsc::sync_channel;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tracing::Span;
 
 const USER: &str = "43";
 
@@ -48,11 +51,11 @@ fn a_sweep_drops_what_is_over_but_no_change_that_waits_for_the_database() {
     clock.advance(Duration::from_secs(60 * 24 * 60 * 60));
     // The database takes nothing for a moment.
     let (number, id) = (writer.disk.changes() + 1, writer.sequencer.next_id());
-    let what = What::Session {
+    let kind = ChangeKind::Session {
         user: USER.to_owned(),
         standing: logged_out_at(clock.unix_ms()),
     };
-    let changes = [Change::new(number, id, what)];
+    let changes = [Change::new(number, id, kind)];
     writer.disk.log_changes(&changes).unwrap();
     writer.disk.keep(&changes, id);
     writer.sweep();
@@ -99,11 +102,11 @@ fn changes_that_wait_for_the_database_stay_in_the_session_log_however_long_it_is
     let mut writer = writer(directory.path(), &Clock::manual(1_000));
     for _ in 0..CHANGES {
         let (number, id) = (writer.disk.changes() + 1, writer.sequencer.next_id());
-        let what = What::Session {
+        let kind = ChangeKind::Session {
             user: USER.to_owned(),
             standing: logged_out_at(1_000),
         };
-        let change = [Change::new(number, id, what)];
+        let change = [Change::new(number, id, kind)];
         writer.disk.log_changes(&change).unwrap();
         writer.disk.keep(&change, id);
     }
