@@ -56,7 +56,7 @@ impl Writer {
             bounds,
             syncer: None,
             tail,
-            sequencer: Sequencer::behind(last_id, restored.sources, clock.clone()),
+            sequencer: Sequencer::after(last_id, restored.sources, clock.clone()),
             directory,
             health,
             ticks: Clock::system(),
