@@ -71,7 +71,7 @@ impl Writer {
         drop(self.syncer);
         self.time.close(&self.clock);
         if let Err(error) = self.disk.close() {
-            tracing::error!(%error, "history.path: not closed; it is read from its log");
+            tracing::error!(%error, "history.path: not closed properly; the next start reads the write-ahead log");
         }
     }
 
