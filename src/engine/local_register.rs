@@ -18,7 +18,7 @@ pub(super) struct LocalRegister {
 }
 
 impl LocalRegister {
-    /// An empty one.
+    /// A register without tickets and failures.
     pub(super) fn new(clock: Clock) -> Self {
         Self {
             tickets: Tickets::new(clock.clone()),

@@ -1,4 +1,4 @@
-//! The default engine: this process's memory. What it accepted is gone with the process.
+//! The default engine. It keeps events in the log and nowhere else, so they are gone when the process ends.
 
 use std::sync::Arc;
 
@@ -14,10 +14,11 @@ use crate::hub::engine::{Answer, Engine, EngineError, EngineHealth, Notice, Open
 use crate::hub::log::{Control, Log, Record};
 use crate::spans;
 
-/// An engine that keeps nothing beyond the process.
+/// An engine without a store.
 pub(crate) struct MemoryEngine {
     tail: Tail,
-    /// Locked across each append: the log's ids rise, and of two drafts with one id one is stored.
+    /// Locked during each append, so that the ids in the log rise, and only one of two drafts with the same
+    /// source id is appended.
     sequencer: Mutex<Sequencer>,
     register: LocalRegister,
 }
@@ -25,7 +26,7 @@ pub(crate) struct MemoryEngine {
 impl MemoryEngine {
     /// An engine that appends to `log`.
     pub(crate) fn new(log: Arc<Log>, clock: Clock) -> Self {
-        let sequencer = Sequencer::behind(log.newest_id(), Sources::default(), clock.clone());
+        let sequencer = Sequencer::after(log.newest_id(), Sources::default(), clock.clone());
         Self {
             register: LocalRegister::new(clock.clone()),
             tail: Tail::new(log, clock),
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_publisher_far_ahead_of_delivery_is_told_to_wait() {
+    async fn a_publisher_far_ahead_of_delivery_is_refused() {
         let (engine, log, clock) = engine();
         for _ in 0..crate::hub::log::MAX_UNDISPATCHED {
             publish(&engine, draft(None)).await.unwrap();
@@ -191,7 +192,7 @@ mod tests {
             loop {
                 for entry in log.next_batch(1_024).await {
                     if let Record::Control { control, receipt } = &entry.record {
-                        // Behind all that was published before it, and for nobody's replay.
+                        // After everything that was published before it, and in no replay.
                         assert_eq!(before.1 as u64 + 1, entry.position.0);
                         assert!(*control == disconnect() && entry.is_fleeting());
                         receipt.give(3);
@@ -206,13 +207,13 @@ mod tests {
         };
         assert_eq!(ended, Ok(3));
         assert_eq!(log.retained().1, before.1);
-        // Nobody has its id as a position.
+        // Its id is not the position of any client.
         let after = log.dispatched_cursor();
         assert!(before.0.id < after.id && after.id < log.newest_id());
     }
 
     #[tokio::test]
-    async fn a_command_that_is_not_carried_out_is_answered_and_few_may_wait() {
+    async fn a_command_that_is_not_carried_out_times_out_and_the_number_under_way_is_bounded() {
         let (engine, log, clock) = engine();
         let engine = Arc::new(engine);
         let waiting: Vec<_> = (0..MAX_COMMANDS)
@@ -229,7 +230,7 @@ mod tests {
         for ended in waiting {
             assert_eq!(ended.await.unwrap(), Err(EngineError::Unknown));
         }
-        // They are still in the log, and count.
+        // They are still in the log, and still count.
         assert_eq!(engine.command(disconnect()).await, Err(EngineError::Behind));
     }
 

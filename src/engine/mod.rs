@@ -1,13 +1,14 @@
-//! Where events come from and are kept: the stores that [`Engine`](crate::hub::engine::Engine) asks for.
+//! The engines: stores of events and session changes, behind the trait
+//! [`Engine`](crate::hub::engine::Engine).
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`memory`] | the log and nothing else |
-//! | [`durable`] | the log, and a directory that outlives the process |
-//! | [`tail`] | the end of the log that is appended to |
-//! | [`sequencer`] | what one node decides alone: ids, and whether an event is new |
-//! | [`local_register`] | what one node decides alone: places, tickets, logins |
-//! | [`sources`] | a publisher's retry publishes nothing |
+//! | [`memory`] | events are in the log and nowhere else |
+//! | [`durable`] | events are also in a directory that outlives the process |
+//! | [`tail`] | the end of the log, which engines append to |
+//! | [`sequencer`] | a single node's ids, and whether an event is new |
+//! | [`local_register`] | a single node's places, tickets and login failures |
+//! | [`sources`] | publishers' own ids, so that a retry publishes nothing |
 
 mod durable;
 mod local_register;

@@ -1,5 +1,5 @@
-//! What one node decides alone: which id comes next, whether an event was published before, and
-//! when a session changed. An engine whose store decides these does not use it.
+//! The sequencer of a single node. It gives out ids, recognises events that were published before, and dates
+//! session changes. An engine whose store decides these does not use it.
 
 use super::sources::{SOURCE_ID_MS, SourceKey, Sources};
 use crate::clock::Clock;
@@ -12,7 +12,7 @@ pub(super) struct Sequencer {
     sources: Sources,
 }
 
-/// Where a draft stands in the order.
+/// The id of a draft, and whether the draft is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sequenced {
     /// It was published before, under this id.
@@ -22,8 +22,8 @@ pub(super) enum Sequenced {
 }
 
 impl Sequencer {
-    /// One that goes on behind `last_id`.
-    pub(super) fn behind(last_id: EventId, sources: Sources, clock: Clock) -> Self {
+    /// A sequencer whose ids continue after `last_id`.
+    pub(super) fn after(last_id: EventId, sources: Sources, clock: Clock) -> Self {
         Self {
             clock,
             last_id,
@@ -36,18 +36,18 @@ impl Sequencer {
         self.last_id
     }
 
-    /// Goes on behind `id`.
+    /// Continues after `id`.
     pub(super) fn skip_to(&mut self, id: EventId) {
         self.last_id = id;
     }
 
-    /// The next id; ids rise strictly, whatever the machine's clock does.
+    /// The next id. Ids rise strictly, whatever the machine's clock does.
     pub(super) fn next_id(&mut self) -> EventId {
         self.last_id = self.last_id.next(self.clock.unix_ms());
         self.last_id
     }
 
-    /// Gives an event its id, and remembers its publisher's.
+    /// Gives an event its id, and remembers the publisher's own id.
     pub(super) fn event(&mut self, draft: &Draft) -> Sequenced {
         let now_ms = self.clock.now_ms();
         let Some(key) = SourceKey::of(draft) else {
@@ -72,12 +72,12 @@ impl Sequencer {
         (self.next_id(), change)
     }
 
-    /// Forgets the newest publishers' ids: what they stood for was not stored.
+    /// Forgets the newest publishers' ids, because their events were not stored.
     pub(super) fn undo(&mut self, sources: usize) {
         self.sources.undo(sources);
     }
 
-    /// How long ago the oldest publisher's id that is remembered was seen; 0 without one.
+    /// Age of the oldest publisher's id that is remembered, in milliseconds; 0 if there is none.
     pub(super) fn oldest_source_ms(&self) -> u64 {
         self.sources.oldest_ms(self.clock.now_ms())
     }

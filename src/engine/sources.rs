@@ -1,7 +1,7 @@
 //! The publishers' own ids of the last ten minutes, so that a retry publishes nothing.
 //!
-//! An id belongs to its target: the same one to another user is another event. A digest stands for
-//! both, so that an entry costs the same bytes however long they are.
+//! An id belongs to its target: the same id for another user is another event. An entry holds a digest of
+//! both, so its size does not depend on their length.
 
 use std::collections::VecDeque;
 
@@ -14,19 +14,19 @@ use crate::event::{Draft, EventId, Target};
 
 /// How long a publisher's own id is remembered (API.md, `POST /v1/events`).
 pub(super) const SOURCE_ID_MS: u64 = 10 * 60 * 1_000;
-/// Most ids remembered, 13 MiB; beyond it the oldest are forgotten early.
+/// Highest number of ids that are remembered: 13 MiB. Beyond it, the oldest are forgotten early.
 const MAX_SOURCE_IDS: usize = 262_144;
-/// Ids that are forgotten on the way of one publisher: within a tenth of a millisecond.
+/// Highest number of ids that one lookup forgets: a tenth of a millisecond of work.
 const MAX_FORGOTTEN: usize = 1_024;
-/// A table whose use falls below this part of its size gives half of it back.
+/// The table shrinks if less than one in so many of its places is used.
 const SPARSE: usize = 4;
 
-/// A target and a publisher's own id; the same after a restart.
+/// A digest of a target and a publisher's own id. It is the same after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SourceKey([u8; 16]);
 
 impl SourceKey {
-    /// Of a draft whose publisher gave it an id.
+    /// The key of a draft; `None` if the publisher gave it no id.
     pub(super) fn of(draft: &Draft) -> Option<Self> {
         let source_id = draft.source_id.as_deref()?;
         Some(Self::new(&draft.to, source_id))
@@ -34,7 +34,7 @@ impl SourceKey {
 
     fn new(to: &Target, source_id: &str) -> Self {
         let mut hash = Sha256::new();
-        // With its length, so that no two lists of texts read the same.
+        // Each text with its length, so that different lists of texts never give the same bytes.
         let mut add = |text: &str| {
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text);
@@ -45,7 +45,7 @@ impl SourceKey {
                 add("user");
                 add(user.as_str());
             }
-            // A set, each once and in order.
+            // A sorted set: each user once.
             Target::Users(users) => {
                 add("users");
                 users.as_slice().iter().for_each(|user| add(user.as_str()));
@@ -61,12 +61,12 @@ impl SourceKey {
         Self(key)
     }
 
-    /// As it is stored.
+    /// The key as it is stored.
     pub(super) fn to_text(self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    /// Nothing for what an earlier version stored, an id without its target.
+    /// Reads a stored key. `None` for an id without its target, as an earlier version stored it.
     pub(super) fn from_text(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         Some(Self(bytes.try_into().ok()?))
@@ -80,7 +80,7 @@ pub(super) struct Sources {
     by_age: VecDeque<Source>,
     /// Numbers of sources, found by the key's hash.
     index: HashTable<u32>,
-    /// The number of the oldest; counts on around zero.
+    /// The number of the oldest source. Numbers wrap around.
     first: u32,
     hasher: ahash::RandomState,
 }
@@ -88,7 +88,7 @@ pub(super) struct Sources {
 #[derive(Debug)]
 struct Source {
     key: SourceKey,
-    /// Its event's.
+    /// The id of its event.
     id: EventId,
     /// When it is forgotten.
     expires_ms: u64,
@@ -97,7 +97,7 @@ struct Source {
 const _: () = assert!(size_of::<Source>() == 40);
 
 impl Sources {
-    /// The id of the event that was published under this key, if that is remembered.
+    /// The id of the event that was published under this key, if the key is remembered.
     pub(super) fn find(&mut self, key: SourceKey, now_ms: u64) -> Option<EventId> {
         self.forget(now_ms);
         let number = self.index.find(self.hash(key), |number| {
@@ -120,14 +120,14 @@ impl Sources {
             hasher,
         } = self;
         let place = |number: u32| number.wrapping_sub(*first) as usize;
-        // Fewer than MAX_SOURCE_IDS.
+        // There are fewer than MAX_SOURCE_IDS.
         let number = first.wrapping_add(u32::try_from(by_age.len()).unwrap_or(u32::MAX));
         match index.find_mut(hash, |other| {
             by_age
                 .get(place(*other))
                 .is_some_and(|other| other.key == key)
         }) {
-            // Its time is over, and it has not been forgotten yet.
+            // The other one has expired, but is not forgotten yet.
             Some(other) => *other = number,
             None => {
                 index.insert_unique(hash, number, |other| {
@@ -144,7 +144,7 @@ impl Sources {
         });
     }
 
-    /// Forgets the newest ones: what they stood for was not stored.
+    /// Forgets the newest keys, because their events were not stored.
     pub(super) fn undo(&mut self, count: usize) {
         for _ in 0..count {
             if let Some(source) = self.by_age.pop_back() {
@@ -154,7 +154,7 @@ impl Sources {
         }
     }
 
-    /// How long ago the oldest one that is remembered was seen; 0 where there is none.
+    /// Age of the oldest key, in milliseconds; 0 if there is none.
     pub(super) fn oldest_ms(&self, now_ms: u64) -> u64 {
         self.by_age.front().map_or(0, |source| {
             (now_ms + SOURCE_ID_MS).saturating_sub(source.expires_ms)
@@ -186,7 +186,7 @@ impl Sources {
         }
     }
 
-    /// Takes a number out, if it stands for the key still.
+    /// Removes a number from the index, if it still stands for the key.
     fn unlink(&mut self, key: SourceKey, number: u32) {
         let hash = self.hash(key);
         if let Ok(entry) = self.index.find_entry(hash, |other| *other == number) {
@@ -251,12 +251,12 @@ mod tests {
             assert!(!keys[..n].contains(key), "{n}");
             assert_eq!(SourceKey::from_text(&key.to_text()), Some(*key));
         }
-        // Of a list it is the set that counts.
+        // Lists of users are compared as sets.
         assert_eq!(
             SourceKey::new(&users(&["2", "1", "2"]), "a"),
             SourceKey::new(&users(&["1", "2"]), "a")
         );
-        // What it is on a disk does not change from one version to the next.
+        // The stored form is the same in every version.
         assert_eq!(
             SourceKey::new(&user("42"), "order-1").to_text(),
             "_-yvJVzXYbjbsuXeAoRYPQ"
@@ -274,7 +274,7 @@ mod tests {
         }
         assert_eq!(sources.by_age.len(), MAX_SOURCE_IDS);
         assert!(sources.heap_bytes() <= 13 << 20, "{}", sources.heap_bytes());
-        // A burst's memory goes back.
+        // The memory of a burst is freed.
         let key = SourceKey::new(&Target::All, "a");
         for _ in 0..=MAX_SOURCE_IDS / MAX_FORGOTTEN {
             assert_eq!(sources.find(key, 1_001), None);
@@ -305,7 +305,7 @@ mod tests {
         ) {
             let mut sources = Sources { first, ..Sources::default() };
             let mut model: HashMap<u8, (EventId, u64)> = HashMap::new();
-            // Remembered since the last step of another kind: what can be undone.
+            // Keys that were remembered since the last step of another kind, and can be undone.
             let mut group: Vec<u8> = Vec::new();
             let mut now_ms = 0;
             for (n, step) in steps.into_iter().enumerate() {

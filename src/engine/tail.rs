@@ -1,4 +1,4 @@
-//! The end of the log that is appended to. Nothing else appends.
+//! The end of the log, which engines append to. No other code appends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::event::EventId;
 use crate::hub::engine::EngineError;
 use crate::hub::log::{Control, Log, Receipt, Record};
 
-/// Longest wait for delivery to catch up before a publisher is told to come again.
+/// Longest wait for room in the log. Then the publisher gets an error, and has to try again.
 pub(super) const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Highest number of control entries under way: as many as there are admin connections by default. They do not
@@ -19,7 +19,7 @@ pub(super) const MAX_COMMANDS: usize = 1_024;
 /// Longest wait for a control entry to be carried out.
 pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// An engine's hold of the log.
+/// An engine's access to the log.
 #[derive(Clone)]
 pub(super) struct Tail {
     log: Arc<Log>,
@@ -36,10 +36,10 @@ impl Tail {
         }
     }
 
-    /// Waits until the log takes more.
+    /// Waits until there is room in the log.
     ///
     /// # Errors
-    /// [`EngineError::Behind`] where that takes too long.
+    /// [`EngineError::Behind`] if that takes too long.
     pub(super) async fn room(&self) -> Result<(), EngineError> {
         tokio::select! {
             biased;
@@ -69,7 +69,7 @@ impl Tail {
         }
     }
 
-    /// Appends an entry, whose id is above all before it, as accepted now.
+    /// Appends an entry that is accepted now. Its id must be higher than all before it.
     pub(super) fn append(&self, id: EventId, record: Record) {
         self.log.append(id, self.clock.now_ms(), record);
     }
@@ -79,12 +79,12 @@ impl Tail {
         self.log.restore(id, age, self.clock.now_ms(), record);
     }
 
-    /// Begins behind an id of an earlier process; see [`Log::begin_at`].
+    /// Begins after an id of an earlier process; see [`Log::begin_at`].
     pub(super) fn begin_at(&self, id: EventId) {
         self.log.begin_at(id);
     }
 
-    /// Some of what was before `id`, the newest entry's, is lost; see [`Log::lose_before`].
+    /// Notes that entries before `id`, the newest entry's id, are lost; see [`Log::lose_before`].
     pub(super) fn lose_before(&self, id: EventId) {
         self.log.lose_before(id);
     }
@@ -94,7 +94,7 @@ impl Tail {
         self.clock.unix_ms()
     }
 
-    /// The log, to be read.
+    /// The log, for reading.
     pub(super) fn log(&self) -> &Log {
         &self.log
     }

@@ -1,6 +1,6 @@
-//! The time that the server believes, kept in a file across restarts. Log-outs are forgotten by it
-//! once no token from before them can be valid. Neither the machine's clock nor the newest id will
-//! do: a clock that is months fast, and an id issued under it, would forget them too soon.
+//! The time that the server believes, kept in a file across restarts. A log-out is forgotten by this time,
+//! once no token from before it can be valid. By a clock that is months fast, or by an id issued under it,
+//! log-outs would be forgotten too soon.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -11,24 +11,24 @@ use super::mark::open_private;
 use crate::clock::{Believed, Clock, SteadyTime};
 
 const BELIEVED: &str = "time";
-/// The numbers of a [`Believed`], and the checksum.
+/// Size of the file: the numbers of a [`Believed`], and the checksum.
 const BYTES: usize = 32;
-/// Between two writes. After a crash the next process continues from a time that is up to this much
-/// too early, which only keeps log-outs for longer.
+/// Time between two writes. After a crash the next process continues from a time that is up to this much too
+/// early, which only keeps log-outs for longer.
 const EVERY_MS: u64 = 60 * 1_000;
 
-/// The time that standings grow old by, and its file.
+/// The time by which standings age, and its file.
 #[derive(Debug)]
 pub(super) struct BelievedTime {
-    /// None if it could not be made, on a full disk for instance.
+    /// `None` if it could not be created, for example on a full disk.
     file: Option<File>,
     time: SteadyTime,
     next_write_ms: u64,
 }
 
 impl BelievedTime {
-    /// Opens the file, or makes it where it is missing. Without it, a history that is not new begins
-    /// at 0: nothing in it is old enough to be forgotten until the machine's clock is believed.
+    /// Opens the file, or creates it. If the file is missing, a history that is not new begins at 0: nothing
+    /// in it is old enough to be forgotten until the machine's clock is believed.
     pub(super) fn open(directory: &Path, is_new: bool, clock: &Clock) -> Self {
         let file = open_private(directory, BELIEVED)
             .inspect_err(|error| tracing::warn!(%error, "history.path: no file for the time"))
@@ -45,13 +45,13 @@ impl BelievedTime {
         }
     }
 
-    /// The same for others, who go on from here.
+    /// A copy for others, which continues from here.
     pub(super) fn steady(&self) -> SteadyTime {
         self.time.clone()
     }
 
-    /// Unix milliseconds. It is also written to the file now and then; if that fails, the file keeps
-    /// an earlier time.
+    /// The time, in Unix milliseconds. Also writes it to the file once a minute. If that fails, the file
+    /// keeps an earlier time.
     pub(super) fn unix_ms(&mut self, clock: &Clock) -> u64 {
         let unix_ms = self.time.unix_ms(clock);
         if clock.now_ms() >= self.next_write_ms {
@@ -61,7 +61,7 @@ impl BelievedTime {
         unix_ms
     }
 
-    /// Writes it for the next process.
+    /// Writes the time for the next process.
     pub(super) fn close(&mut self, clock: &Clock) {
         self.time.unix_ms(clock);
         self.write();
@@ -113,7 +113,7 @@ mod tests {
     const MONTH_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 
     #[test]
-    fn a_clock_that_is_fast_is_not_believed_the_sooner_for_restarts() {
+    fn restarts_do_not_make_a_fast_clock_believed_sooner() {
         let directory = tempfile::tempdir().unwrap();
         let clock = Clock::manual(1_000_000);
         let mut time = BelievedTime::open(directory.path(), true, &clock);

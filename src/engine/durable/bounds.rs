@@ -1,12 +1,12 @@
-//! How much of the disk the write-ahead log may take.
+//! Bounds of the write-ahead log.
 
-/// How large SQLite's write-ahead log may get while another process's open transaction keeps it from
+/// How large SQLite's write-ahead log may get while an open transaction of another process keeps it from
 /// being emptied.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Beyond it the log says so.
+    /// Beyond it, a warning is logged.
     pub(super) wal_warn_bytes: u64,
-    /// Beyond it no event is accepted: what is left of the disk is for session changes.
+    /// Beyond it, no event is accepted: the rest of the disk is left for session changes.
     pub(super) wal_max_bytes: u64,
 }
 

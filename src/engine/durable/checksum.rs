@@ -1,9 +1,10 @@
-//! What tells a row, a line or a mark that was stored from one that the disk altered.
+//! Checksums of rows, lines and marks. They reveal what the disk altered.
 
 use sha2::{Digest, Sha256};
 
-/// The first 64 bits of a SHA-256 over `parts`, each with its length, so that nothing moves
-/// unnoticed from one part to the next. `kind` keeps a row of one table from passing for another's.
+/// The first 64 bits of a SHA-256 over `parts`. Each part is hashed with its length, so that a byte that
+/// moves from one part to the next is noticed. With `kind`, a row of one table cannot pass for a row of
+/// another.
 pub(super) fn checksum(kind: &str, parts: &[&[u8]]) -> u64 {
     let mut hash = Sha256::new();
     for part in [kind.as_bytes()].iter().chain(parts) {

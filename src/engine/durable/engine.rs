@@ -1,4 +1,4 @@
-//! The engine: hands requests to the writer's thread, as many as may wait.
+//! The durable engine: it hands requests to the writer's thread, and bounds how many may wait.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,10 +21,11 @@ use crate::hub::directory::Directory;
 use crate::hub::engine::{Answer, Engine, EngineError, EngineHealth, Notice, OpenError, Register};
 use crate::hub::log::{Control, Log};
 
-/// Kibibytes of events that wait for the writer or are with it, each event being one at the least:
-/// so many events that the log takes them at once. Who finds no share waits as for the log's room.
+/// Kibibytes of events that wait for the writer or are being written. Each event counts as at least one, so
+/// there are at most as many events as the log accepts at once. A request without a share waits, as for room
+/// in the log.
 const MAX_WAITING_KIB: u32 = 16_384;
-/// Requests with such a share, and control entries.
+/// Highest number of requests with such a share, and of control entries.
 const MAX_REQUESTS: usize = MAX_WAITING_KIB as usize + MAX_COMMANDS;
 
 /// An engine that keeps its history in a directory. It starts the thread that owns the store.
@@ -49,14 +50,14 @@ struct CannotOpen {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// The other end of the writer.
+/// The engine's end of the writer's thread.
 struct Handle {
     requests: SyncSender<Work>,
     ended: oneshot::Receiver<()>,
 }
 
 impl DurableEngine {
-    /// An engine that appends to `log` and keeps it at `path`, as `history` says.
+    /// An engine that appends to `log`, and keeps its history at `path` with the settings of `history`.
     pub(crate) fn new(
         path: PathBuf,
         history: History,
@@ -103,7 +104,7 @@ impl DurableEngine {
         answer.await.unwrap_or(Err(EngineError::NotOpen))
     }
 
-    /// Hands something to the writer, without waiting.
+    /// Hands work to the writer, without waiting.
     fn send(&self, work: Work) -> Result<(), EngineError> {
         let writer = self.writer.lock();
         let writer = writer.as_ref().ok_or(EngineError::NotOpen)?;
@@ -130,7 +131,7 @@ impl Engine for DurableEngine {
             let run = move || {
                 match Writer::open(&path, &history, bounds, tail, directory, clock, health) {
                     Ok(writer) => {
-                        // An asker who left needs no answer, here and below.
+                        // A caller that has left needs no answer, here and below.
                         let _ = opened.send(Ok(()));
                         writer.run(&waiting);
                     }
@@ -221,7 +222,7 @@ impl Engine for DurableEngine {
     }
 }
 
-/// What an event takes of [`MAX_WAITING_KIB`].
+/// The share of [`MAX_WAITING_KIB`] that an event takes.
 fn kib(data: &str) -> u32 {
     u32::try_from(data.len() / 1_024 + 1).unwrap_or(u32::MAX)
 }
@@ -252,7 +253,7 @@ mod tests {
         let asked = tokio::spawn(async move { asking.command(Control::Disconnect { user }).await });
         tokio::task::yield_now().await;
         let Ok(Work::Append(_, receipt)) = stuck.try_recv() else {
-            panic!("it is with the writer at once");
+            panic!("the writer does not have it");
         };
         assert!(receipt.is_wanted());
         clock.advance(COMMAND_TIMEOUT);

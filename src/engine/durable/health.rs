@@ -1,14 +1,14 @@
-//! Whether the history takes what is written, for whoever asks from another thread.
+//! The state of the history, which other threads read.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::hub::engine::{EngineError, EngineHealth};
 
-/// The state of the history, written by its thread and read by others.
+/// The state of the history. Its threads set it, and so does closing the engine.
 #[derive(Debug, Default)]
 pub(super) struct SharedState(AtomicU8);
 
-/// What may be the matter, each with the reason that publishers get.
+/// All states, in the order of their numbers, each with the reason that publishers get.
 const STATES: [(HistoryState, Option<EngineError>); 8] = [
     (HistoryState::NotOpen, Some(EngineError::NotOpen)),
     (HistoryState::Well, None),
@@ -30,23 +30,23 @@ pub(super) enum HistoryState {
     Locked,
     /// The last commit failed for another reason.
     Failing,
-    /// What was committed could not be flushed. That a later flush succeeds proves nothing: the
-    /// kernel may have given up the pages that the first one was about.
+    /// A commit could not be flushed. A later flush that succeeds proves nothing: the kernel may have dropped
+    /// the pages that the first one was to write.
     Unflushed,
-    /// The write-ahead log is as large as it may get.
+    /// The write-ahead log has reached its limit.
     Overgrown,
     /// Files were deleted or replaced.
     Gone,
 }
 
 impl HistoryState {
-    /// The reason that publishers get; none if all is well.
+    /// The reason that publishers get; `None` if all is well.
     pub(super) fn error(self) -> Option<EngineError> {
         let (_, error) = STATES.iter().find(|(state, _)| *state == self)?;
         *error
     }
 
-    /// Whether it is over as soon as a commit works.
+    /// Returns true if the state ends as soon as a commit succeeds.
     pub(super) fn is_failing(self) -> bool {
         matches!(self, Self::Full | Self::Locked | Self::Failing)
     }

@@ -1,9 +1,9 @@
-//! How far the history went when something was last accepted: a file of its own, so that a database
-//! or a write-ahead log that lost its end cannot pass for a whole one.
+//! The mark: how far the history went when something was last accepted. It is a file of its own, so that a
+//! database or a write-ahead log that lost its end is not taken for a complete one.
 //!
-//! Two slots are written in turn, so that a torn write leaves the one before it. The file is not
-//! flushed for each commit: after a crash of the process it is exact, after a crash of the machine
-//! it may be old, and then it only says less.
+//! Two slots are written in turn, so that a torn write leaves the one before it. The file is not flushed per
+//! commit. After a crash of the process it is exact. After a crash of the machine it may be old, and then it
+//! claims less than there was.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -14,7 +14,7 @@ use super::checksum::checksum;
 use crate::event::EventId;
 
 pub(super) const MARK: &str = "mark";
-/// A slot's distance from the other: a page, so that they are in no sector together.
+/// Distance between the slots: a page, so that they share no sector.
 const SLOT_DISTANCE: u64 = 4_096;
 /// Six numbers, of which the last is the checksum.
 const SLOT_BYTES: usize = 48;
@@ -30,23 +30,23 @@ pub(super) struct Mark {
     pub(super) changes: u64,
 }
 
-/// What an earlier process left.
+/// The mark that an earlier process left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FoundMark {
     pub(super) exists: bool,
-    /// Nothing in it was damaged, so that nothing newer was in it.
+    /// Neither slot is damaged, so no newer mark is lost.
     pub(super) is_intact: bool,
-    /// The newest that can be read.
+    /// The newest mark that can be read.
     pub(super) mark: Mark,
-    /// The lock tells of a history in this directory, whether its files are there or not.
+    /// The lock's file says that there was a history in this directory, even if the other files are missing.
     pub(super) is_of_history: bool,
 }
 
-/// The file.
+/// The mark's file.
 #[derive(Debug)]
 pub(super) struct MarkFile {
     file: File,
-    /// Writes so far; the next one goes to the slot of its parity.
+    /// Writes so far. The next one goes to the slot of its parity.
     writes: u64,
     /// The last write failed.
     is_failing: bool,
@@ -55,14 +55,14 @@ pub(super) struct MarkFile {
 }
 
 impl MarkFile {
-    /// Opens the file, or makes it where it is missing, and reads it.
+    /// Opens the file, or creates it, and reads it.
     pub(super) fn open(directory: &Path) -> io::Result<(Self, FoundMark)> {
         let file = open_private(directory, MARK)?;
         let exists = file.metadata()?.len() > 0;
         let slots = [read_slot(&file, 0), read_slot(&file, 1)];
         let newest = slots.iter().flatten().max_by_key(|(writes, _)| *writes);
         let (writes, mark) = newest.copied().unwrap_or_default();
-        // The other slot has the write before, unless there was none.
+        // The other slot holds the write before, unless there was none.
         let other = slots[usize::from(writes % 2 == 0)].map(|(writes, _)| writes);
         let is_intact = writes > 0 && (writes == 1 || other == Some(writes - 1));
         let found = FoundMark {
@@ -91,7 +91,7 @@ impl MarkFile {
         self.note(written)
     }
 
-    /// Replaces both slots: whatever damage was in them is gone.
+    /// Replaces both slots, and any damage in them. Flushes the file.
     pub(super) fn rewrite(&mut self, mark: Mark) -> io::Result<()> {
         let written = self
             .write_slot(mark)
@@ -100,7 +100,7 @@ impl MarkFile {
         self.note(written)
     }
 
-    /// Whether the file does not say how far the history went.
+    /// Returns true if the last write failed, so that the file does not say how far the history went.
     pub(super) fn is_failing(&self) -> bool {
         self.is_failing
     }
@@ -114,7 +114,7 @@ impl MarkFile {
     fn note(&mut self, written: io::Result<()>) -> io::Result<()> {
         self.is_failing = written.is_err();
         if self.is_failing {
-            // The error that counts is the first one.
+            // The first error is the one that counts.
             let _ = self.file.set_len(0);
         }
         written
@@ -146,7 +146,7 @@ impl MarkFile {
     }
 }
 
-/// Opens a small file of the history's that this server alone may read, or makes it.
+/// Opens a small file of the history, which only this server may read. Creates it if it is missing.
 pub(super) fn open_private(directory: &Path, name: &str) -> io::Result<File> {
     OpenOptions::new()
         .create(true)
@@ -157,7 +157,7 @@ pub(super) fn open_private(directory: &Path, name: &str) -> io::Result<File> {
         .open(directory.join(name))
 }
 
-/// A slot's number and content, where its checksum says that it is one.
+/// A slot's number of writes and its mark; `None` if its checksum is wrong.
 fn read_slot(file: &File, slot: u64) -> Option<(u64, Mark)> {
     let mut bytes = [0; SLOT_BYTES];
     file.read_exact_at(&mut bytes, slot * SLOT_DISTANCE).ok()?;

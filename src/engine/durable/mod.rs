@@ -1,22 +1,22 @@
 //! An engine whose events, sessions and publishers' ids outlive the process: they are written to
 //! a directory before they are accepted, and read from it at the next start.
 //!
-//! One thread owns the store. It takes all requests that wait, writes them in one commit, appends
-//! them to the log, and answers: so a commit, and with `fsync = "always"` a flush, is shared by
-//! everybody who waits for one, and what is delivered is stored.
+//! One thread owns the store. It takes all requests that wait, writes them in one commit, appends them to the
+//! log, and answers. So all of them share one commit, and with `fsync = "always"` one flush. An event is
+//! delivered only after its commit.
 //!
 //! | module | one purpose |
 //! |---|---|
 //! | [`engine`] | hands requests to the writer |
 //! | [`writer`] | the thread that owns the store |
-//! | [`restore`] | what the process knows again after a start |
+//! | [`restore`] | puts what is stored back into memory at a start |
 //! | [`disk`] | the directory: its files, together |
 //! | [`store`] | the database |
-//! | [`session_log`] | session changes, before they are in the database |
+//! | [`session_log`] | session changes, written before the database has them |
 //! | [`mark`] | how far the history went |
-//! | [`recovery`] | what files that do not agree mean |
-//! | [`record`], [`checksum`] | how entries are written, and whether they are whole |
-//! | [`sync`], [`watch`], [`health`], [`bounds`] | flushes; files that disappear; whether events are accepted |
+//! | [`recovery`] | assesses files that do not agree |
+//! | [`record`], [`checksum`] | the stored form of entries; whether they are whole |
+//! | [`sync`], [`watch`], [`health`], [`bounds`] | flushes; files that disappear; whether events are accepted; the size of the write-ahead log |
 //! | [`believed`] | a time that a wrong clock cannot move far |
 
 mod believed;

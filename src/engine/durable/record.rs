@@ -1,5 +1,5 @@
-//! An entry of the log as it is stored: JSON, so that an operator can read it with any tool, and
-//! so that what a later version adds to an event does not change what is there.
+//! Stored entries of the log. They are JSON, so that operators can read them with any tool, and a later
+//! version can add to an event without changing what is there.
 
 use std::borrow::Cow;
 
@@ -9,11 +9,11 @@ use crate::event::{EventName, InvalidEvent, SessionChange, Target, UserId, Users
 use crate::hub::log::Record;
 use crate::topic::{Topic, TopicError};
 
-/// One stored entry of the log.
+/// One stored entry.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Stored<'a> {
-    /// Where a history begins: its id is the position of clients that came before the first event.
+    /// The beginning of a history. Its id is the position of clients that came before the first event.
     Origin {},
     Event {
         to: To<'a>,
@@ -43,7 +43,7 @@ pub(super) enum To<'a> {
     All,
 }
 
-/// Why a stored entry is none: somebody else wrote it, or the disk did.
+/// The reason why a stored entry cannot be read: another program wrote it, or the disk altered it.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // each message says it
 pub(super) enum Unreadable {
@@ -90,7 +90,7 @@ impl<'a> Stored<'a> {
         Ok(serde_json::from_str(json)?)
     }
 
-    /// What the log holds of it; nothing of an origin.
+    /// The entry's record for the log; `None` for an origin.
     pub(super) fn record(&self) -> Result<Option<Record>, Unreadable> {
         Ok(Some(match self {
             Self::Origin {} => return Ok(None),

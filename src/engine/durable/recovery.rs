@@ -1,35 +1,40 @@
-//! What a start makes of what an earlier process left: the database, the session log and the mark
-//! each tell how far the history went, and none is believed alone.
+//! Assesses what an earlier process left. The database, the session log and the mark each say how far the
+//! history went, and none of them is trusted alone.
 //!
-//! A session change is in the session log and in the database before the mark tells of it. So a
-//! change is missing if a number up to the newest one known is in neither. Whether the newest one
-//! is known at all takes a mark, or a session log, that is whole to its end.
+//! A session change is written to the session log, then to the database if that takes it, and then its number
+//! to the mark. So a change is missing if its number is not above the newest known one, and neither the log
+//! nor the database has it. The newest number is known only if the mark or the session log is whole to its
+//! end.
+
+use std::path::Path;
 
 use super::mark::FoundMark;
-use super::session_log::{Change, FoundLog};
+use super::session_log::{Change, ChangeKind, FoundLog};
 use super::store::Verified;
+use crate::config::OnDamage;
 use crate::event::EventId;
 
-/// What the database turned out to be.
+/// The state of the database.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Database {
     /// There was none, or an empty one.
     New,
-    /// An older version wrote it, when there was neither mark nor session log.
+    /// An older version wrote it, which had neither mark nor session log.
     Old(Verified),
+    /// This version wrote it.
     Read(Verified),
-    /// SQLite could not make sense of it.
+    /// It cannot be used.
     Unreadable,
 }
 
-/// Whether nothing was ever stored beside a database: a session log that is unused was set aside
-/// before the database was made or converted, which was interrupted.
+/// Returns true if nothing was ever stored beside a database. An unused session log is left if a start is
+/// interrupted before it has created or converted the database.
 fn is_beginning(mark: &FoundMark, log: &FoundLog) -> bool {
     !mark.exists && (!log.exists || log.is_unused())
 }
 
-/// What a database is, that was read. One of an older version beside what only this version writes
-/// is none that anybody left so.
+/// Classifies a database that was read. No process leaves a database of an older version beside files that
+/// only this version writes, so such a database counts as unreadable.
 pub(super) fn classify(
     read: Verified,
     is_current: bool,
@@ -45,7 +50,7 @@ pub(super) fn classify(
 }
 
 /// What may be missing from the history, and what it is safe to do about it.
-#[allow(clippy::struct_excessive_bools)] // answers to questions that do not exclude each other
+#[allow(clippy::struct_excessive_bools)] // independent findings
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Assessment {
     /// The newest id that was given out, as far as is known.
@@ -56,17 +61,17 @@ pub(super) struct Assessment {
     pub(super) changes: u64,
     /// Changes that the database does not have, in order.
     pub(super) replay: Vec<Change>,
-    /// Events that were stored and are not there.
+    /// Number of events that were stored and are missing.
     pub(super) events_missing: u64,
-    /// The id before the first of them.
+    /// The id before the first missing event.
     pub(super) missing_after: EventId,
-    /// Some are missing, whether they can be counted or not.
+    /// Events are missing, even if they cannot be counted.
     pub(super) are_events_missing: bool,
     /// No session change is missing.
     pub(super) are_sessions_complete: bool,
-    /// The database has to be made anew.
+    /// The database has to be rebuilt.
     pub(super) is_rebuilt: bool,
-    /// Something is not as it was left.
+    /// Something is not as the earlier process left it.
     pub(super) is_damaged: bool,
 }
 
@@ -104,7 +109,7 @@ pub(super) fn assess(database: Database, mark: &FoundMark, log: FoundLog) -> Ass
     };
     let is_hurt = !is_sound || rows_lost > 0;
     let are_sessions_sound = match database {
-        // Without a database there is nothing to be altered; the numbers tell what is missing.
+        // Without a database no session in it can be altered. The numbers tell what is missing.
         Database::New | Database::Unreadable => true,
         Database::Old(read) | Database::Read(read) => read.are_sessions_sound,
     };
@@ -124,6 +129,48 @@ pub(super) fn assess(database: Database, mark: &FoundMark, log: FoundLog) -> Ass
         is_damaged: is_hurt
             || !are_sessions_complete
             || !(is_first || (mark.is_intact && log.is_clean)),
+    }
+}
+
+impl Assessment {
+    /// The change that logs everyone out, if session changes may be missing.
+    pub(super) fn everyone_out(&self, on_damage: OnDamage, unix_ms: u64) -> Option<Change> {
+        if self.are_sessions_complete || on_damage == OnDamage::Accept {
+            return None;
+        }
+        // A missing change may be as new as the newest id, even if the clock is behind that now.
+        let logged_out_ms = unix_ms.max(self.last_id.ms);
+        let kind = ChangeKind::Everyone { logged_out_ms };
+        Some(Change::new(self.changes + 1, self.last_id, kind))
+    }
+
+    /// Logs what is missing.
+    pub(super) fn report(&self, directory: &Path, on_damage: OnDamage) {
+        if !self.is_damaged {
+            return;
+        }
+        let path = directory.display();
+        tracing::warn!(
+            %path,
+            events_missing = self.events_missing,
+            after = %self.missing_after,
+            newest = %self.last_id,
+            session_changes_restored = self.replay.len(),
+            "history.path: what was stored is damaged or not all there"
+        );
+        if self.are_sessions_complete {
+            return;
+        }
+        match on_damage {
+            OnDamage::RejectSessions => tracing::warn!(
+                %path,
+                "history.path: session changes may be missing; everyone is logged out, and tokens issued before now are rejected (history.on_damage)"
+            ),
+            OnDamage::Accept => tracing::warn!(
+                %path,
+                "history.path: session changes may be missing; tokens that were revoked may be good again (history.on_damage = \"accept\")"
+            ),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! A start: puts what is stored into the log and the directory of users.
+//! Puts what is stored into the log and the directory of users at a start.
 
 use std::time::Duration;
 
@@ -11,26 +11,26 @@ use crate::engine::tail::Tail;
 use crate::event::{EventId, SessionChange, UserId};
 use crate::hub::directory::{Directory, Rules, Standing};
 
-/// A newest entry that is older than `max_age` by so much is worth a warning: the clock may be wrong.
+/// If the newest entry is older than `max_age` by this much, a warning is logged: the clock may be wrong.
 const IMPLAUSIBLE_MS: u64 = 60 * 60 * 1_000;
 
-/// How the ages of what is stored are computed at a start.
+/// How ages of stored entries are computed after a start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Jump {
-    /// So much the clock is ahead of what is taken for now.
+    /// How far the clock is ahead of the time that ages are computed by.
     pub(super) ahead_ms: u64,
-    /// Until then, on the monotonic clock.
+    /// When that ends, on the monotonic clock.
     pub(super) until_ms: u64,
 }
 
-/// What a start found beside what it put into the log and the directory of users.
+/// What [`restore`] found besides what it put into the log and the directory of users.
 pub(super) struct Restored {
     pub(super) sources: Sources,
-    /// The newest id that is stored; nothing where nothing is.
+    /// The newest id that is stored; `None` if nothing is.
     pub(super) newest: Option<EventId>,
 }
 
-/// Puts what is stored into the log and the directory of users. Standings are as old as they are at
+/// Puts what is stored into the log and the directory of users. Ages of standings are computed by
 /// `steady_ms`.
 pub(super) fn restore(
     disk: &Disk,
@@ -44,13 +44,13 @@ pub(super) fn restore(
     let mut sources = Sources::default();
     let rules = directory.rules();
     let mut newest = None;
-    let everyone = disk.pending_everyone();
+    let everyone = disk.pending().everyone();
     disk.read(|reader| {
         reader.events(|id, entry| {
             let record = Stored::from_json(entry).and_then(|stored| stored.record());
             let record = record.map_err(|error| error.to_string())?;
             if newest.is_none() {
-                // The oldest row is the origin, or as a rule one that is no longer retained.
+                // The oldest row is the origin, or usually an event that is no longer retained.
                 tail.begin_at(record.as_ref().map_or(id, |_| id.before()));
             }
             if let Some(record) = record {
@@ -64,7 +64,7 @@ pub(super) fn restore(
         reader.sessions(|user, standing| {
             let mut standing: Standing =
                 serde_json::from_str(standing).map_err(|error| error.to_string())?;
-            // Whatever the database has is from before it.
+            // Everything in the database is older than the log-out of everyone.
             if let Some((_, at_ms)) = everyone {
                 standing.log_out(at_ms, rules);
             }
@@ -83,8 +83,9 @@ pub(super) fn restore(
     })?;
     let settled = tail.log().head();
     let everyone_ms = disk.everyone_ms();
-    for (number, user, standing) in disk.pending() {
-        // Checked when it was read from the session log; what this version cannot read logs out.
+    for (number, user, standing) in disk.pending().sessions() {
+        // Its checksum was right when the session log was read. If this version cannot read it, the user is
+        // logged out.
         let mut standing = serde_json::from_str(standing)
             .unwrap_or_else(|_| Standing::logged_out(everyone_ms.max(unix_ms), rules));
         if let Some((everyone, at_ms)) = everyone
@@ -97,7 +98,7 @@ pub(super) fn restore(
     Ok(Restored { sources, newest })
 }
 
-/// What a user's session is after a log-out of everyone.
+/// A user's standing after a log-out of everyone, as JSON. `before` is the one before.
 pub(super) fn logged_out(user: &str, before: &str, at_unix_ms: u64, rules: Rules) -> String {
     let before: Option<Standing> = serde_json::from_str(before).ok();
     let standing = match UserId::new(user) {
@@ -119,8 +120,8 @@ pub(super) fn to_json(standing: &Standing) -> String {
 }
 
 impl Jump {
-    /// Where everything that is stored is too old, either nobody was here for long or the clock is
-    /// wrong, and nobody can tell which: ages are computed as if the newest entry were of now.
+    /// If everything that is stored is too old, either the server was down for long or the clock is wrong,
+    /// and the server cannot tell which. Then ages are computed as if the newest entry were new.
     pub(super) fn between(newest: EventId, unix_ms: u64, max_age_ms: u64) -> Self {
         let ahead_ms = unix_ms.saturating_sub(newest.ms);
         if newest == EventId::default() || ahead_ms <= max_age_ms {
@@ -129,7 +130,7 @@ impl Jump {
         if ahead_ms > max_age_ms.saturating_add(IMPLAUSIBLE_MS) {
             tracing::warn!(
                 newest_age_s = ahead_ms / 1_000,
-                "history.path: the newest event is much older than history.max_age; if the server did not stand still for so long, the clock is wrong; what was retained then is kept for max_age from now"
+                "history.path: the newest event is much older than history.max_age; if the server was not down for that long, the clock is wrong; what was retained is kept for another max_age"
             );
         }
         Self {

@@ -1,10 +1,10 @@
-//! Session changes in a file of their own, beside the database: a change is in it before it is
-//! accepted, so that it survives the loss of SQLite's write-ahead log, and is accepted when the
-//! database cannot be written, on a full disk for one.
+//! The session log: session changes in a file of their own, beside the database. A change is written to it
+//! before it is accepted. So the change survives the loss of SQLite's write-ahead log, and is accepted even
+//! if the database cannot be written, for example on a full disk.
 //!
-//! A line for each change, `<checksum> <JSON>`; the first one says how many changes came before.
-//! Behind the last line the file is zero, ahead of need: on a full disk that space is still there.
-//! What the database's own file is known to hold is dropped ([`SessionLog::reset`]).
+//! Each change is one line, `<checksum> <JSON>`. The first line says how many changes came before. After the
+//! last line the file is filled with zeros in advance, so that the space is still there on a full disk.
+//! Changes that the database's own file is known to hold are dropped ([`SessionLog::reset`]).
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -17,13 +17,15 @@ use super::checksum::checksum;
 use crate::event::EventId;
 
 pub(super) const SESSIONS: &str = "sessions.log";
-/// Space is set aside in pieces of this size: some thousand log-outs. Small in tests.
+/// Space is reserved in pieces of this size: a few thousand log-outs. Small in tests.
 const RESERVE_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 1 << 20 };
-/// Used up to here, the file is worth a checkpoint of the database, after which it is empty.
+/// Above this size, the file is worth a checkpoint of the database, after which it is emptied.
 const LONG_BYTES: u64 = RESERVE_BYTES / 4;
-/// Largest file, reached only if no checkpoint works for a million changes; refused beyond it.
+/// Largest file. It is reached only if no checkpoint works for a million changes. Beyond it, changes are
+/// refused.
 const MAX_BYTES: u64 = 256 << 20;
-/// What is zeroed at once, from the back to the front: an interruption leaves whole lines.
+/// Bytes that are zeroed at once, from back to front, so that the lines before them are still whole after an
+/// interruption.
 const PAGE: usize = 4_096;
 
 /// A session change as it is stored. Changes are numbered without holes.
@@ -33,26 +35,26 @@ pub(super) struct Change {
     ms: u64,
     seq: u64,
     #[serde(flatten)]
-    pub(super) what: What,
+    pub(super) kind: ChangeKind,
 }
 
-/// What changed.
+/// The kinds of session changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum What {
-    /// What holds of one user from now on.
+pub(super) enum ChangeKind {
+    /// The standing of one user from now on, as JSON.
     Session { user: String, standing: String },
     /// Everyone is logged out, as of this Unix millisecond.
     Everyone { logged_out_ms: u64 },
 }
 
 impl Change {
-    pub(super) fn new(number: u64, id: EventId, what: What) -> Self {
+    pub(super) fn new(number: u64, id: EventId, kind: ChangeKind) -> Self {
         Self {
             number,
             ms: id.ms,
             seq: id.seq,
-            what,
+            kind,
         }
     }
 
@@ -64,32 +66,32 @@ impl Change {
     }
 }
 
-/// The first line.
+/// The first line of the file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Begin {
     changes_before: u64,
 }
 
-/// What an earlier process left.
+/// The session log that an earlier process left.
 #[derive(Debug, Default)]
 pub(super) struct FoundLog {
     pub(super) exists: bool,
-    /// Every line is whole, and nothing is behind the last one.
+    /// Every line is whole, and only zeros follow the last one.
     pub(super) is_clean: bool,
     /// The changes of the lines that are whole.
     pub(super) changes: Vec<Change>,
-    /// The newest number that it speaks of.
+    /// The newest number that it mentions.
     pub(super) newest: u64,
 }
 
 impl FoundLog {
-    /// It was set aside, and nothing was ever in it.
+    /// Returns true if the file was created and never written to.
     pub(super) fn is_unused(&self) -> bool {
         self.exists && self.is_clean && self.newest == 0
     }
 }
 
-/// The file.
+/// The open file.
 #[derive(Debug)]
 pub(super) struct SessionLog {
     file: File,
@@ -97,12 +99,13 @@ pub(super) struct SessionLog {
     /// Where the next line goes.
     tail: u64,
     length: u64,
-    /// Something may be behind the tail that is no line.
+    /// There may be bytes after the tail that are no line.
     is_broken: bool,
 }
 
 impl SessionLog {
-    /// Reads what is there. `None` for the file where that is no place to write to.
+    /// Opens and reads the file. Instead of the file, returns `None` if it is missing or damaged: then it
+    /// must not be written to.
     pub(super) fn open(directory: &Path) -> io::Result<(Option<Self>, FoundLog)> {
         let path = directory.join(SESSIONS);
         let bytes = match fs::read(&path) {
@@ -126,7 +129,7 @@ impl SessionLog {
         Ok((Some(log), found))
     }
 
-    /// Makes an empty file that takes the place of whatever is there, flushed.
+    /// Creates an empty file in the place of whatever is there, and flushes it.
     pub(super) fn create(directory: &Path, changes_before: u64) -> io::Result<Self> {
         let new = directory.join(format!("{SESSIONS}.new"));
         let file = OpenOptions::new()
@@ -142,7 +145,7 @@ impl SessionLog {
             .and_then(|()| fs::rename(&new, directory.join(SESSIONS)))
             .and_then(|()| File::open(directory)?.sync_all());
         if let Err(error) = created {
-            // Its space is wanted elsewhere; where this fails, too, the next one replaces it.
+            // Its space is needed elsewhere. If it cannot be removed, the next attempt overwrites it.
             let _ = fs::remove_file(&new);
             return Err(error);
         }
@@ -155,14 +158,14 @@ impl SessionLog {
         })
     }
 
-    /// Appends these, all of them or none.
+    /// Appends all of these changes or none.
     pub(super) fn append(&mut self, changes: &[Change]) -> io::Result<()> {
         if self.is_broken {
-            return Err(io::Error::other("its end is in disorder"));
+            return Err(io::Error::other("the end of sessions.log is damaged"));
         }
         let text: String = changes.iter().map(line).collect();
         let end = self.tail + text.len() as u64;
-        // One zero stays behind it.
+        // At least one zero stays after it.
         while end >= self.length {
             self.extend()?;
         }
@@ -172,25 +175,26 @@ impl SessionLog {
             return Err(error);
         }
         self.tail = end;
-        // Ahead of need, while there is space. A full disk is met again when it matters.
+        // In advance, while there is space. If the disk is full, that is an error only when the space is
+        // needed.
         if self.length - self.tail < RESERVE_BYTES / 2 {
             let _ = self.extend();
         }
         Ok(())
     }
 
-    /// Puts what was appended on the disk. After a failure nothing can be appended: the kernel may
-    /// have dropped what it could not write.
+    /// Flushes what was appended. After a failure nothing more can be appended: the kernel may have dropped
+    /// what it could not write.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         self.file.sync_data().inspect_err(|_| self.is_broken = true)
     }
 
-    /// Whether it is worth a checkpoint and a [`SessionLog::reset`].
+    /// Returns true if the file is worth a checkpoint and a [`SessionLog::reset`].
     pub(super) fn is_long(&self) -> bool {
         self.tail > LONG_BYTES || self.is_broken
     }
 
-    /// Empties the file, whose changes are all on the disk elsewhere.
+    /// Empties the file. All of its changes have to be on the disk elsewhere.
     pub(super) fn reset(&mut self, changes_before: u64) -> io::Result<()> {
         if self.is_broken || self.length > RESERVE_BYTES {
             *self = Self::create(&self.directory, changes_before)?;
@@ -216,7 +220,7 @@ impl SessionLog {
             return Err(io::ErrorKind::StorageFull.into());
         }
         if let Err(error) = write_zeros(&self.file, self.length, RESERVE_BYTES) {
-            // Cut back; a length that is no multiple of the reserve is taken for damage.
+            // Cut back, because a length that is no multiple of the reserve counts as damage.
             self.is_broken |= self.file.set_len(self.length).is_err();
             return Err(error);
         }
@@ -234,14 +238,14 @@ fn begin(changes_before: u64) -> String {
     line(&Begin { changes_before })
 }
 
-/// The JSON of a line that is whole.
+/// The JSON of a line; `None` if its checksum is wrong.
 fn json(line: &[u8]) -> Option<&str> {
     let (sum, json) = std::str::from_utf8(line).ok()?.split_once(' ')?;
     let is_whole = sum == format!("{:016x}", checksum("change", &[json.as_bytes()]));
     is_whole.then_some(json)
 }
 
-/// What a file's bytes say, and where the next line goes.
+/// Reads a file's bytes. Also returns where the next line goes.
 fn read(bytes: &[u8]) -> (FoundLog, u64) {
     let mut found = FoundLog {
         exists: true,
@@ -291,11 +295,11 @@ mod tests {
     use super::*;
 
     fn change(number: u64) -> Change {
-        let what = What::Session {
+        let kind = ChangeKind::Session {
             user: format!("user\n{number}"),
             standing: "{\"a\":1}".to_owned(),
         };
-        Change::new(number, EventId { ms: number, seq: 3 }, what)
+        Change::new(number, EventId { ms: number, seq: 3 }, kind)
     }
 
     fn found(directory: &Path) -> FoundLog {
@@ -312,10 +316,10 @@ mod tests {
         assert!(read.is_clean && read.newest == 9);
         assert_eq!(read.changes, [change(8), change(9)]);
         let mut log = log.unwrap();
-        // Longer than what is set aside at first.
+        // More than was reserved at first.
         for number in 10..1_200 {
             log.append(&[change(number)]).unwrap();
-            // There is always space for more, should the disk be full from now on.
+            // There is always space for more, in case the disk is full from now on.
             assert!(log.length - log.tail >= RESERVE_BYTES / 2);
         }
         assert!(log.is_long() && log.length > RESERVE_BYTES);
@@ -332,12 +336,12 @@ mod tests {
     }
 
     #[test]
-    fn the_space_that_is_set_aside_is_on_the_disk() {
+    fn the_space_that_is_reserved_is_on_the_disk() {
         use std::os::unix::fs::MetadataExt;
 
         let directory = tempfile::tempdir().unwrap();
         let log = SessionLog::create(directory.path(), 0).unwrap();
-        // What this file system makes of zeros that were written, and not of a length that was set.
+        // How many blocks this file system uses for zeros that were written, not for a length that was set.
         let other = File::create(directory.path().join("other")).unwrap();
         other
             .write_all_at(&vec![0; usize::try_from(RESERVE_BYTES).unwrap()], 0)
@@ -348,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_altered_anywhere_is_not_clean_and_tells_no_other_change() {
+    fn a_file_that_is_altered_anywhere_is_not_clean_and_yields_no_other_change() {
         let directory = tempfile::tempdir().unwrap();
         let mut log = SessionLog::create(directory.path(), 0).unwrap();
         let changes: Vec<Change> = (1..=5).map(change).collect();

@@ -9,20 +9,21 @@ use std::time::Duration;
 
 use crate::spans;
 
-/// What a crash of the machine may cost. Short in tests.
+/// Time between two flushes: what a crash of the machine may cost. Short in tests.
 const INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1_000 });
 
-/// A thread of its own: a flush may take a disk's whole queue, and nobody's answer waits for it.
+/// Flushes on a thread of its own: a flush may wait for the disk's whole queue, and no answer should wait for
+/// it.
 #[derive(Debug)]
 pub(super) struct Syncer {
     is_dirty: Arc<AtomicBool>,
-    /// Dropped, it ends the thread.
+    /// Dropping it ends the thread.
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Syncer {
-    /// Flushes what was written from now on; `failed` is told what the disk says to that.
+    /// Starts to flush what is written from now on. `failed` gets the error of each flush that fails.
     pub(super) fn start(
         flush: impl Fn() -> io::Result<()> + Send + 'static,
         failed: impl Fn(io::Error) + Send + 'static,
@@ -31,7 +32,7 @@ impl Syncer {
         let (stop, stopped) = channel::<()>();
         let dirty = Arc::clone(&is_dirty);
         let run = move || {
-            // Real time, whatever clock the server runs on: it is the disk's.
+            // Real time, whatever clock the server runs on: the disk uses it, too.
             while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 if dirty.swap(false, Ordering::AcqRel) {
                     let span = spans::flush();
@@ -52,7 +53,7 @@ impl Syncer {
         })
     }
 
-    /// Something was written.
+    /// Notes that something was written.
     pub(super) fn note_write(&self) {
         self.is_dirty.store(true, Ordering::Release);
     }
@@ -62,7 +63,7 @@ impl Drop for Syncer {
     fn drop(&mut self) {
         self.stop = None;
         if let Some(thread) = self.thread.take() {
-            // It panics nowhere; and if it did, there is nobody left to tell.
+            // The thread does not panic, and nothing could be done here if it did.
             let _ = thread.join();
         }
     }
@@ -74,7 +75,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     #[test]
-    fn what_was_written_is_flushed_once_and_a_failure_is_told() {
+    fn what_was_written_is_flushed_once_and_a_failure_is_reported() {
         let (flushed, flushes) = channel();
         let (failed, failures) = channel();
         let flush = move || {
@@ -83,7 +84,7 @@ mod tests {
         };
         let syncer = Syncer::start(flush, move |error| failed.send(error).unwrap()).unwrap();
         for _ in 0..2 {
-            // Nothing written, nothing flushed: whatever comes is of the write behind it.
+            // Nothing is flushed before something is written, so the next flush belongs to the next write.
             assert!(flushes.try_recv().is_err());
             syncer.note_write();
             flushes.recv().unwrap();

@@ -19,7 +19,7 @@ use crate::hub::log::{JoinRequest, PieceLimit, Progress};
 use std::path::Path;
 use std::time::Duration;
 
-/// What is logged meanwhile in this thread.
+/// What this thread logs during `act`.
 pub(super) fn log_of(act: impl FnOnce()) -> String {
     #[derive(Clone, Default)]
     struct Lines(Arc<parking_lot::Mutex<Vec<u8>>>);
@@ -43,7 +43,7 @@ pub(super) fn log_of(act: impl FnOnce()) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// A process's life: what it keeps in memory, and the engine over a directory.
+/// The life of a process: what it keeps in memory, and the engine for a directory.
 struct Life {
     engine: DurableEngine,
     log: Arc<Log>,
@@ -110,7 +110,7 @@ impl Life {
         self.change(user, keep).await.unwrap()
     }
 
-    /// Says what the dispatcher would do with it.
+    /// Changes a session, and does what the dispatcher would do with the entry.
     async fn change(&self, user: &str, keep: Option<&str>) -> Result<EventId, EngineError> {
         let change = SessionChange {
             user: UserId::new(user).unwrap(),
@@ -131,7 +131,7 @@ impl Life {
         Ok(id)
     }
 
-    /// Has the dispatcher end seven connections.
+    /// Asks for the end of a user's connections. The dispatcher answers that there were seven.
     async fn disconnect(&self) -> Result<u64, EngineError> {
         let user = UserId::new("42").unwrap();
         let dispatcher = async {
@@ -164,13 +164,13 @@ impl Life {
         })
     }
 
-    /// What a client gets that was at `last`; nothing where it gets a gap.
+    /// What a client that was at `last` gets; `None` if it gets a gap.
     fn missed(&self, last: EventId) -> Option<Vec<EventId>> {
         let (gap, ids) = self.come_back(last);
         gap.is_none().then_some(ids)
     }
 
-    /// The position with which a client that was at `last` gets a gap, and what it gets.
+    /// For a client that was at `last`: its new position if it gets a gap, and the events that it gets.
     fn come_back(&self, last: EventId) -> (Option<EventId>, Vec<EventId>) {
         let id = last.to_string();
         let joined = self.log.join(&JoinRequest {
@@ -207,7 +207,7 @@ async fn a_restart_keeps_ids_events_sessions_and_publishers_ids() {
         life.engine.close().await;
         assert_eq!(life.publish(None, true).await, Err(EngineError::NotOpen));
 
-        // The clock went back meanwhile.
+        // The clock was set back meanwhile.
         let life = Life::begin(&path, fsync, 900_000).await;
         assert_eq!(life.log.retained().1, 3);
         assert_eq!(life.missed(first), Some(vec![second]));
@@ -219,7 +219,7 @@ async fn a_restart_keeps_ids_events_sessions_and_publishers_ids() {
         assert!(life.allows(Some("new"), 1_000_000));
         assert!(!life.allows(Some("old"), 2_000_000));
         assert!(!life.allows(None, 1_000_000) && life.allows(None, 1_000_001));
-        // A log-out outlives the session that is named after it, a restart between them or not.
+        // A log-out still holds after a new session is named, with or without a restart between them.
         life.clock.advance(Duration::from_secs(300));
         life.change_session(None).await;
         life.engine.close().await;
@@ -249,12 +249,12 @@ async fn what_is_too_old_at_a_restart_is_gone_and_ids_still_rise() {
         (life.missed(older), life.missed(young)),
         (None, Some(vec![]))
     );
-    // Of what is gone, nothing came after this one.
+    // Nothing that is gone came after this one.
     assert_eq!(life.missed(old), Some(vec![young]));
     let last = life.publish(Some("a"), true).await.unwrap();
     assert_ne!(last, old);
     life.engine.close().await;
-    // All of it is too old, or the clock is wrong: what was retained then is kept for so long again.
+    // All of it is too old, or the clock is wrong. What was retained is kept for another `max_age`.
     let life = Life::begin(&path, Fsync::Interval, 9_000_000).await;
     assert_eq!(life.missed(young), Some(vec![last]));
     life.clock.advance(Duration::from_secs(601));
@@ -262,7 +262,7 @@ async fn what_is_too_old_at_a_restart_is_gone_and_ids_still_rise() {
     assert_eq!(life.log.retained().1, 0);
     assert_eq!(life.missed(last), Some(vec![]));
     life.engine.close().await;
-    // Nothing is left of it, and the clock is before its beginning.
+    // Nothing of it is left, and the clock is before its beginning.
     let life = Life::begin(&path, Fsync::Interval, 500_000).await;
     assert!(life.publish(None, true).await.unwrap() > young);
 }
@@ -274,7 +274,7 @@ async fn where_a_history_begins_is_known_after_restarts() {
         let path = directory.path().join("history");
         let life = Life::begin(&path, fsync, 1_000_000).await;
         let origin = life.log.dispatched_cursor().id;
-        // As a process that is killed leaves it.
+        // As a killed process leaves it.
         let copy = directory.path().join("copy");
         std::fs::create_dir(&copy).unwrap();
         damage::copy(&path, &copy);
@@ -288,7 +288,7 @@ async fn where_a_history_begins_is_known_after_restarts() {
         let life = Life::begin(&copy, fsync, 2_500_000).await;
         assert_eq!(life.missed(origin), Some(vec![first, second]));
         assert_eq!(life.log.retained().1, 2);
-        // Another one is not known there.
+        // Another id is not known there.
         let other = EventId { seq: 1, ..origin };
         assert_eq!(life.missed(other), None);
         life.engine.close().await;
@@ -306,7 +306,7 @@ async fn where_a_history_begins_is_known_after_restarts() {
 }
 
 #[tokio::test]
-async fn many_who_publish_at_once_are_stored_in_the_order_of_their_ids() {
+async fn events_that_are_published_at_once_are_stored_in_the_order_of_their_ids() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let life = Arc::new(Life::begin(&path, Fsync::Always, 1_000_000).await);
@@ -314,7 +314,7 @@ async fn many_who_publish_at_once_are_stored_in_the_order_of_their_ids() {
     let publishers: Vec<_> = (0..20)
         .map(|n| {
             let life = Arc::clone(&life);
-            // Half of them say the same.
+            // Pairs of them publish the same event.
             let source_id = format!("s{}", n / 2);
             tokio::spawn(async move { life.publish(Some(&source_id), true).await.unwrap() })
         })
@@ -333,7 +333,7 @@ async fn many_who_publish_at_once_are_stored_in_the_order_of_their_ids() {
 }
 
 #[tokio::test]
-async fn a_directory_in_use_or_of_no_use_is_refused_in_one_line() {
+async fn a_directory_in_use_or_unusable_is_refused_in_one_line() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
@@ -346,7 +346,7 @@ async fn a_directory_in_use_or_of_no_use_is_refused_in_one_line() {
     );
     life.publish(None, true).await.unwrap();
     life.engine.close().await;
-    // Whole, and of another version.
+    // An entry that is whole, but from another version.
     let mut store = store::Store::open(&path, Fsync::Interval).unwrap();
     let entry = "{\"event\":1}".to_owned();
     let id = EventId {
@@ -377,7 +377,7 @@ async fn a_directory_in_use_or_of_no_use_is_refused_in_one_line() {
 }
 
 #[tokio::test]
-async fn what_the_disk_refuses_is_not_accepted_until_it_takes_it_again() {
+async fn what_the_disk_refuses_is_not_accepted_until_it_can_be_written_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
@@ -393,11 +393,11 @@ async fn what_the_disk_refuses_is_not_accepted_until_it_takes_it_again() {
         life.engine.health(),
         EngineHealth::Failing(EngineError::Locked)
     );
-    // Nor is what needs no place there: whether it could be stored is not known.
+    // Events that are not stored are refused, too: it is not known whether anything could be stored.
     assert_eq!(life.publish(None, false).await, Err(EngineError::Locked));
     assert_eq!(life.missed(first), Some(vec![]));
     blocker.execute_batch("ROLLBACK").unwrap();
-    // Its publisher tries again: it was not taken for published.
+    // Its publisher tries again: the first attempt does not count as published.
     let second = life.publish(Some("a"), true).await.unwrap();
     assert_eq!(life.engine.health(), EngineHealth::Well);
     assert_eq!(life.missed(first), Some(vec![second]));
@@ -434,7 +434,7 @@ async fn after_a_flush_that_failed_nothing_is_accepted_before_all_of_it_was_writ
     let path = directory.path().join("history");
     let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
     let first = life.publish(None, true).await.unwrap();
-    // First: the writer tries to flush every few milliseconds.
+    // Before the state is set: the writer tries to flush every few milliseconds.
     let blocker = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
     life.engine.health.set(HistoryState::Unflushed);
@@ -456,7 +456,7 @@ async fn a_publishers_id_is_on_the_disk_for_as_long_as_it_is_remembered() {
     let path = directory.path().join("history");
     let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
     let first = life.publish(Some("a"), true).await.unwrap();
-    // What need not be kept is dropped at the 257th commit; the clocks have moved on by then.
+    // What need not be kept is removed at the 257th commit. The clocks have moved on by then.
     for _ in 0..300 {
         life.clock.advance(Duration::from_secs(1));
         life.publish(None, true).await.unwrap();
@@ -467,7 +467,7 @@ async fn a_publishers_id_is_on_the_disk_for_as_long_as_it_is_remembered() {
 }
 
 #[tokio::test]
-async fn whose_publisher_left_is_not_stored_and_everybody_else_is_answered() {
+async fn every_request_is_answered_when_the_engine_closes() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let life = Arc::new(Life::begin(&path, Fsync::Always, 1_000_000).await);
@@ -478,7 +478,7 @@ async fn whose_publisher_left_is_not_stored_and_everybody_else_is_answered() {
             tokio::spawn(async move { life.publish(None, true).await })
         })
         .collect();
-    // Closed in their midst: each is answered, stored or not.
+    // The engine closes while they publish. Each is answered, stored or not.
     tokio::task::yield_now().await;
     life.engine.close().await;
     let mut accepted = Vec::new();
@@ -493,7 +493,7 @@ async fn whose_publisher_left_is_not_stored_and_everybody_else_is_answered() {
 }
 
 #[tokio::test]
-async fn a_publishers_id_belongs_to_its_target_also_after_a_restart() {
+async fn a_publishers_id_belongs_to_its_target_even_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let to = |users: &[&str]| {
@@ -520,7 +520,7 @@ async fn a_publishers_id_belongs_to_its_target_also_after_a_restart() {
 }
 
 #[tokio::test]
-async fn rows_of_users_who_logged_out_go_once_no_token_is_left() {
+async fn rows_of_users_who_logged_out_are_removed_once_no_token_is_left() {
     const MONTH_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
@@ -536,7 +536,7 @@ async fn rows_of_users_who_logged_out_go_once_no_token_is_left() {
     life.change_session(Some("mine")).await;
     assert_eq!(rows(), 101);
     life.clock.advance(Duration::from_millis(MONTH_MS + 11_000));
-    // The sweep comes behind what is stored.
+    // The sweep runs after a commit.
     for _ in 0..2 {
         life.publish(None, true).await.unwrap();
     }
@@ -549,7 +549,7 @@ async fn rows_of_users_who_logged_out_go_once_no_token_is_left() {
     life.engine.close().await;
     let life = Life::begin(&path, Fsync::Interval, 1_000_000 + 2 * MONTH_MS).await;
     assert!(life.allows(Some("mine"), 1_000_000) && !life.allows(Some("old"), u64::MAX));
-    // A log-out that is over is not read either.
+    // A log-out that is over is not restored either.
     life.change_session(None).await;
     life.publish(None, true).await.unwrap();
     life.clock.advance(Duration::from_millis(MONTH_MS + 12_000));

@@ -1,15 +1,15 @@
-//! Notices that files were deleted or replaced under the server: what is written to them then is
-//! in no directory, and gone with the process.
+//! Notices files that were deleted or replaced while the server runs. What is written to such a file is in no
+//! directory, and lost when the process ends.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Files, each with what it was when they were all in place.
+/// Files, each with its identity when all of them were in place.
 #[derive(Debug, Default)]
 pub(super) struct Watch(Vec<(PathBuf, Identity)>);
 
-/// Device and number.
+/// Device and inode number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity(u64, u64);
 
@@ -23,10 +23,10 @@ impl Watch {
         Ok(Self(watched.collect::<io::Result<_>>()?))
     }
 
-    /// The first one that is not where it was.
+    /// The first file that was deleted or replaced.
     pub(super) fn missing(&self) -> Option<&Path> {
         let missing = |(path, was): &&(PathBuf, Identity)| {
-            // A `stat` that fails otherwise says nothing about the file.
+            // Other errors of `stat` say nothing about the file.
             match identity(path) {
                 Ok(now) => now != *was,
                 Err(error) => matches!(
@@ -40,7 +40,7 @@ impl Watch {
 }
 
 fn identity(path: &Path) -> io::Result<Identity> {
-    // By path: to open the database and close it again would drop SQLite's locks on it.
+    // By path: opening and closing the database's file would drop SQLite's locks on it.
     let file = path.symlink_metadata()?;
     Ok(Identity(file.dev(), file.ino()))
 }

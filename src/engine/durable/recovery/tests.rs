@@ -1,11 +1,11 @@
 use super::*;
 use crate::engine::durable::mark::Mark;
-use crate::engine::durable::session_log::What;
+use crate::engine::durable::session_log::ChangeKind;
 use crate::engine::durable::store::StoreState;
 
 fn change(number: u64) -> Change {
     let id = EventId { ms: number, seq: 0 };
-    Change::new(number, id, What::Everyone { logged_out_ms: 1 })
+    Change::new(number, id, ChangeKind::Everyone { logged_out_ms: 1 })
 }
 
 /// A database with this many events and session changes.
@@ -51,7 +51,7 @@ fn log(numbers: impl Iterator<Item = u64>, newest: u64) -> FoundLog {
 }
 
 #[test]
-fn what_is_as_it_was_left_is_taken_as_it_is() {
+fn files_that_are_as_they_were_left_are_taken_as_they_are() {
     let assessment = assess(Database::Read(database(9, 5)), &mark(9, 5), log(4..=5, 5));
     assert!(assessment.are_sessions_complete && !assessment.is_damaged && !assessment.is_rebuilt);
     assert_eq!((assessment.events_missing, assessment.replay.len()), (0, 0));
@@ -72,7 +72,7 @@ fn a_database_that_lost_its_end_gets_the_session_changes_back() {
 }
 
 #[test]
-fn a_history_of_which_only_the_lock_is_left_is_missed() {
+fn a_history_is_missed_if_only_its_lock_is_left() {
     let only_lock = FoundMark {
         is_of_history: true,
         ..FoundMark::default()
@@ -84,9 +84,9 @@ fn a_history_of_which_only_the_lock_is_left_is_missed() {
 }
 
 #[test]
-fn a_change_that_is_nowhere_is_missed() {
+fn a_change_that_is_in_no_file_is_missed() {
     for log in [
-        log([2, 3, 5].into_iter(), 5), // a line in the midst
+        log([2, 3, 5].into_iter(), 5), // a line in the middle
         log(2..=4, 4),                 // the last one
         log(std::iter::empty(), 5),    // emptied
         FoundLog::default(),
@@ -97,7 +97,7 @@ fn a_change_that_is_nowhere_is_missed() {
         );
         assert_eq!(assessment.changes, 5);
     }
-    // The log alone knows of it.
+    // Only the log knows of it.
     let assessment = assess(
         Database::Read(database(9, 3)),
         &mark(9, 3),
@@ -127,7 +127,7 @@ fn one_witness_that_is_whole_to_its_end_is_enough_and_none_is_not() {
     assert!(assess(whole(), &mark(9, 5), unclean()).are_sessions_complete);
     assert!(!assess(whole(), &torn, unclean()).are_sessions_complete);
     assert!(!assess(whole(), &FoundMark::default(), FoundLog::default()).are_sessions_complete);
-    // The database lost its end, and what the log had behind this one is not known.
+    // The database lost its end, and it is not known what the log had after its last whole line.
     let shorter = Database::Read(database(7, 5));
     assert!(!assess(shorter, &mark(9, 5), unclean()).are_sessions_complete);
     let altered = Verified {

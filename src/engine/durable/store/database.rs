@@ -17,17 +17,18 @@ use super::tables::{
 };
 use crate::config::Fsync;
 
-/// Pages that SQLite keeps in memory, in KiB: what is written is read once, at the next start.
+/// SQLite's cache of pages, in KiB. It is small, because what is written is read only once, at the next
+/// start.
 const CACHE_KIB: i64 = 1_024;
-/// What the write-ahead log is cut back to after a burst.
+/// Size that the write-ahead log is cut back to after a burst.
 const MAX_WAL_BYTES: i64 = 8 << 20;
-/// Rows that may be there beyond what is retained, and commits between two looks at what need not
-/// be kept: a `DELETE` for each commit costs more than they do.
+/// Most rows beyond what is retained: a `DELETE` per commit costs more than they do.
 const MAX_STALE_ROWS: i64 = 256;
+/// Most commits before the next removal of what need not be kept.
 const MAX_UNTIDY_COMMITS: u32 = 256;
 
-/// How long a write waits for another process, which can only be somebody's tool: the lock keeps
-/// servers out.
+/// How long a write waits for another process. That can only be an operator's tool, because the lock keeps
+/// other servers out.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The open database.
@@ -37,31 +38,31 @@ pub(in crate::engine::durable) struct Store {
     wal: PathBuf,
     format: i64,
     state: StoreState,
-    /// Number of the oldest row of `events`; one above [`Store::last`] where there is none.
+    /// Number of the oldest row of `events`; one above [`Store::last`] if there is none.
     oldest: i64,
     last: i64,
-    /// Commits since what need not be kept was dropped.
+    /// Commits since the last removal of what need not be kept.
     untidy_commits: u32,
 }
 
-/// What need not be kept.
+/// What has to be kept.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine::durable) struct Retention {
-    /// Of the rows that are there, the newest so many are retained.
+    /// So many of the newest rows of `events` are retained.
     pub(in crate::engine::durable) retained: usize,
     /// Publishers' own ids seen before this Unix millisecond are forgotten.
     pub(in crate::engine::durable) sources_from_ms: u64,
 }
 
 impl Store {
-    /// Opens the database, and makes it where it is missing. One that another version wrote is
-    /// opened to be read and rebuilt ([`Store::is_current`]).
+    /// Opens the database, or creates it. One of an older version is opened, too, to be read and rebuilt
+    /// ([`Store::is_current`]).
     pub(in crate::engine::durable) fn open(
         directory: &Path,
         fsync: Fsync,
     ) -> Result<Self, StoreError> {
-        // Made here for its mode, which SQLite gives the files beside it, too: a directory that was
-        // there before us may be open to others.
+        // Created here to set its mode, which SQLite gives to the files beside it, too. A directory that
+        // existed before may be open to others.
         OpenOptions::new()
             .create(true)
             .append(true)
@@ -74,7 +75,7 @@ impl Store {
         if mode != "wal" {
             return Err(StoreError::NoWal(mode));
         }
-        // In WAL mode NORMAL writes a commit to the file and leaves the flush to us, FULL flushes.
+        // In WAL mode, NORMAL writes a commit to the file and leaves the flush to us; FULL flushes.
         let synchronous = match fsync {
             Fsync::Interval => "NORMAL",
             Fsync::Always => "FULL",
@@ -105,7 +106,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Whether its tables are this version's.
+    /// Returns true if its tables are this version's.
     pub(in crate::engine::durable) fn is_current(&self) -> bool {
         self.format == FORMAT
     }
@@ -123,20 +124,20 @@ impl Store {
         unsigned(self.last)
     }
 
-    /// The file whose flush puts every commit before it on the disk.
+    /// The write-ahead log's file. Flushing it puts all earlier commits on the disk.
     pub(in crate::engine::durable) fn wal(&self) -> io::Result<File> {
-        // Closing another descriptor of the database's main file would drop SQLite's locks on it;
-        // this one has none.
+        // SQLite has no locks on this file. To close another descriptor of the database's main file would
+        // drop its locks on that.
         File::open(&self.wal)
     }
 
-    /// Bytes of the write-ahead log.
+    /// Size of the write-ahead log, in bytes.
     pub(in crate::engine::durable) fn wal_bytes(&self) -> u64 {
         self.wal.metadata().map_or(0, |wal| wal.len())
     }
 
-    /// Looks at the sessions of up to `limit` users, in the order of their ids, of those after
-    /// `user`; skips rows that are altered. Returns the user to go on after, nothing at the end.
+    /// Passes the sessions of up to `limit` users after `user` to `each`, by user, and skips rows that are
+    /// altered. Returns the user to continue after; `None` at the end.
     pub(in crate::engine::durable) fn sessions_after(
         &self,
         user: &str,
@@ -172,7 +173,7 @@ impl Store {
         self.reader().session(user)
     }
 
-    /// Stores all of these or nothing, and drops what need not be kept.
+    /// Stores all rows or none. Removes what need not be kept if that is due, or if there are no rows.
     pub(in crate::engine::durable) fn commit<'a>(
         &mut self,
         rows: impl IntoIterator<Item = &'a Row>,
@@ -211,18 +212,18 @@ impl Store {
         Ok(())
     }
 
-    /// Whether rows may be there that need not be kept.
+    /// Returns true if there may be rows that need not be kept.
     pub(in crate::engine::durable) fn is_untidy(&self, limits: Retention) -> bool {
         self.untidy_commits > 0 || self.first_kept(limits.retained) > self.oldest
     }
 
-    /// Writes something, to see whether that works again.
+    /// Writes something, to find out whether writing works again.
     pub(in crate::engine::durable) fn probe(&self) -> Result<(), StoreError> {
         Ok(self.db.pragma_update(None, "user_version", FORMAT)?)
     }
 
-    /// Writes everything from the log into the database's own file, both flushed, and empties the
-    /// log. A reader's open transaction is in the way; it is waited for only if `waits`.
+    /// Moves everything from the write-ahead log into the database's own file, flushes both, and empties the
+    /// log. An open transaction of a reader prevents that; it is waited for only if `waits`.
     pub(in crate::engine::durable) fn checkpoint(&self, waits: bool) -> Result<(), StoreError> {
         if !waits {
             self.db.busy_timeout(Duration::ZERO)?;
@@ -244,16 +245,16 @@ impl Store {
         self.db.close().map_err(|(_, error)| error.into())
     }
 
-    /// The row before what is retained stays, too: ids go on from it where nothing is retained, and
-    /// clients that are there have missed nothing.
+    /// The row before those that are retained is kept, too. Ids continue after it if nothing is retained, and
+    /// clients at that id have missed nothing.
     fn first_kept(&self, retained: usize) -> i64 {
         let retained = i64::try_from(retained).unwrap_or(i64::MAX);
         self.last.saturating_sub(retained).max(self.oldest)
     }
 }
 
-/// Opens the database to be read where nothing can be written: SQLite then keeps in memory what it
-/// otherwise writes to a file of its own. `None` where there is no database.
+/// Opens the database for reading on a disk that cannot be written. SQLite then keeps in memory what it
+/// otherwise writes to a file of its own. `None` if there is no database.
 pub(in crate::engine::durable) fn open_unwritable(
     directory: &Path,
 ) -> Result<Option<(Connection, i64)>, StoreError> {
@@ -264,7 +265,7 @@ fn open_file_unwritable(path: &Path) -> Result<Option<(Connection, i64)>, StoreE
     if path.metadata().map_or(0, |file| file.len()) == 0 {
         return Ok(None);
     }
-    // Read-only, it could not be locked.
+    // A read-only connection could not lock it.
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     db.pragma_update(None, "cell_size_check", true)?;
@@ -272,8 +273,8 @@ fn open_file_unwritable(path: &Path) -> Result<Option<(Connection, i64)>, StoreE
     Ok((format > 0).then_some((db, format)))
 }
 
-/// Number of the newest session change in the database, or in one that is about to take its place;
-/// 0 where that cannot be read.
+/// Number of the newest session change in the database, or in one that is about to take its place; 0 if that
+/// cannot be read.
 pub(in crate::engine::durable) fn changes(directory: &Path) -> u64 {
     let changes = |name: &str| {
         let (db, format) = open_file_unwritable(&directory.join(name)).ok()??;

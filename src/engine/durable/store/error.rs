@@ -1,4 +1,4 @@
-//! Why the directory cannot be used.
+//! Errors of the history's directory and its database.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use rusqlite::ErrorCode;
 
 use super::tables::{DATABASE, FORMAT};
 
-/// Why the directory cannot be used.
+/// The reason why the directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::engine::durable) enum StoreError {
     #[error("is in use by another server; stop that one, or name another directory")]
@@ -16,7 +16,7 @@ pub(in crate::engine::durable) enum StoreError {
     #[error("{0}")]
     Database(#[from] rusqlite::Error),
     #[error(
-        "{0} (if `{DATABASE}` is damaged, move it and `{DATABASE}-wal` away and leave the other files: events are lost then, and who was logged out stays so)"
+        "{0} (if `{DATABASE}` is damaged, move it and `{DATABASE}-wal` away, and leave the other files: events are lost then, but users who were logged out stay logged out)"
     )]
     Refused(rusqlite::Error),
     #[error(
@@ -26,7 +26,7 @@ pub(in crate::engine::durable) enum StoreError {
     #[error("cannot be flushed: {0} pages of the log were left")]
     Unflushed(i64),
     #[error(
-        "was written by another version (format {0}, not {FORMAT}); use that version, or move `{DATABASE}` and `{DATABASE}-wal` away and leave the other files: events are lost then, and who was logged out stays so"
+        "was written by another version (format {0}, not {FORMAT}); use that version, or move `{DATABASE}` and `{DATABASE}-wal` away, and leave the other files: events are lost then, but users who were logged out stay logged out"
     )]
     Format(i64),
     #[error("{table}: {what} cannot be read: {why}; move the directory away to start without it")]
@@ -37,10 +37,10 @@ pub(in crate::engine::durable) enum StoreError {
     },
 }
 
-/// Whose fault it is.
+/// The cause of an error, as far as the server reacts to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine::durable) enum Fault {
-    /// What is in the file cannot be right.
+    /// The content of the file is wrong.
     Damage,
     /// Another process holds a lock.
     Locked,
@@ -48,7 +48,7 @@ pub(in crate::engine::durable) enum Fault {
 }
 
 impl StoreError {
-    /// The same for who starts the server: with the way out.
+    /// The error as it is shown at a start, with a way out.
     pub(in crate::engine::durable) fn at_start(self) -> Self {
         match self {
             Self::Database(error) if is_forbidden(&error) => Self::Io(io::Error::other(error)),
@@ -75,7 +75,7 @@ impl StoreError {
     }
 }
 
-/// Whether a file's or the directory's mode is the reason.
+/// Returns true if the mode of a file or of the directory is the reason.
 fn is_forbidden(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),

@@ -1,17 +1,17 @@
 //! The database in the directory of `history.path`: SQLite in WAL mode (docs/decisions.md says why).
 //!
-//! A commit is one transaction: events, the publishers' own ids, sessions, and the rows that the
-//! log no longer retains. Rows are numbered in the order of ids without holes, so that "all but
-//! the newest n" is a range, and a hole is damage.
+//! A commit is one transaction. It adds events, publishers' own ids and sessions, and removes rows that the
+//! log no longer retains. Rows are numbered in the order of ids without holes, so that "all but the newest n"
+//! is a range, and a hole is damage.
 //!
 //! | module | one purpose |
 //! |---|---|
 //! | [`database`] | opens it, commits to it, closes it |
-//! | [`tables`] | what the tables are, and a row's checksum |
-//! | [`row`] | rows as they are written |
+//! | [`tables`] | the schema, and the checksums of rows |
+//! | [`row`] | rows, and how they are written |
 //! | [`reader`] | reads rows that are whole |
-//! | [`rebuild`] | makes a new database of what can be read of an old one |
-//! | [`error`] | why the directory cannot be used |
+//! | [`rebuild`] | builds a new database from what can be read of an old one |
+//! | [`error`] | errors of the directory and the database |
 
 mod database;
 mod error;

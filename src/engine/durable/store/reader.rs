@@ -1,4 +1,4 @@
-//! Reads the tables, and takes nothing for stored that its checksum does not vouch for.
+//! Reads the tables, and skips rows whose checksum is wrong.
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -9,38 +9,38 @@ use super::tables::{
 };
 use crate::event::EventId;
 
-/// Most steps over pages that cannot be read, each twice as far as the last one.
+/// Highest number of steps over pages that cannot be read. Each step is twice as far as the one before.
 const MAX_STEPS: u32 = 40;
 
-/// A database, and whether its rows have checksums.
+/// A database and its format, which decides whether its rows have checksums.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine::durable) struct Reader<'a> {
     db: &'a Connection,
     format: i64,
 }
 
-/// What of the events could be read.
+/// What was found when the events were read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine::durable) struct Events {
     pub(in crate::engine::durable) oldest: Option<i64>,
     pub(in crate::engine::durable) last: i64,
     pub(in crate::engine::durable) last_id: EventId,
-    /// Rows between the oldest and the last that are missing or altered.
+    /// Number of rows that are missing or altered.
     pub(in crate::engine::durable) missing: u64,
-    /// The id before the first of them.
+    /// The id before the first of these.
     pub(in crate::engine::durable) missing_after: Option<EventId>,
-    /// SQLite found fault with the table itself.
+    /// SQLite could not read all of the table.
     pub(in crate::engine::durable) is_broken: bool,
 }
 
-/// What a database is worth.
+/// What was found when a database was verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine::durable) struct Verified {
     pub(in crate::engine::durable) events: Events,
     pub(in crate::engine::durable) state: StoreState,
-    /// No session is missing, altered or an old one.
+    /// No session is missing, altered or outdated.
     pub(in crate::engine::durable) are_sessions_sound: bool,
-    /// Publishers' own ids likewise.
+    /// No publisher's own id is altered.
     pub(in crate::engine::durable) are_sources_sound: bool,
     /// SQLite finds no fault with its pages.
     pub(in crate::engine::durable) is_structure_sound: bool,
@@ -56,7 +56,7 @@ impl Events {
 }
 
 impl Verified {
-    /// Nothing was ever stored in it.
+    /// Returns true if nothing was ever stored in it.
     pub(in crate::engine::durable) fn is_empty(&self) -> bool {
         self.is_sound() && self.events.oldest.is_none() && self.state == StoreState::default()
     }
@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
         Self { db, format }
     }
 
-    /// Reads everything.
+    /// Reads and checks everything.
     pub(in crate::engine::durable) fn verify(self) -> Verified {
         let structure = self
             .db
@@ -94,10 +94,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Every entry that is whole, the oldest first.
+    /// Passes every entry whose checksum is right to `each`, the oldest first.
     ///
     /// # Errors
-    /// Where `each` has no use for one.
+    /// If `each` rejects one.
     pub(in crate::engine::durable) fn events(
         self,
         mut each: impl FnMut(EventId, &str) -> Result<(), String>,
@@ -110,7 +110,7 @@ impl<'a> Reader<'a> {
                 Err(error @ StoreError::Unreadable { .. }) => return Err(error),
                 Err(_) => read.is_broken = true,
             }
-            // A page of it is gone; what is behind that may be there.
+            // A page cannot be read. Rows after it may still be readable.
             from = (read.last + 1).max(from.max(0)) + (1_i64 << step);
         }
         Ok(read)
@@ -127,7 +127,7 @@ impl<'a> Reader<'a> {
             "SELECT n, ms, seq, entry, {column} FROM events WHERE n >= ?1 ORDER BY n"
         ))?;
         let mut rows = statement.query([from])?;
-        // Rows that are there and cannot be vouched for, since the last one that can.
+        // Altered rows since the last one whose checksum is right.
         let mut altered = 0;
         while let Some(row) = rows.next()? {
             let n: i64 = row.get(0)?;
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
                 seq: unsigned(seq),
             };
             let follows = read.oldest.is_none() || (n > read.last && id > read.last_id);
-            if !follows || !self.vouches(row, 4, || event_checksum(n, id, entry)) {
+            if !follows || !self.is_whole(row, 4, || event_checksum(n, id, entry)) {
                 altered += 1;
                 continue;
             }
@@ -163,10 +163,11 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Every user's session that is whole; false where one is missing or altered.
+    /// Passes every session whose checksum is right to `each`, by user. Returns false if one is missing or
+    /// altered.
     ///
     /// # Errors
-    /// Where `each` has no use for one.
+    /// If `each` rejects one.
     pub(in crate::engine::durable) fn sessions(
         self,
         mut each: impl FnMut(&str, &str) -> Result<(), String>,
@@ -197,7 +198,7 @@ impl<'a> Reader<'a> {
             };
             let follows = before.as_deref().is_none_or(|before| before < user);
             let checksum = || session_checksum(user, standing);
-            if !follows || !self.vouches(row, 2, checksum) {
+            if !follows || !self.is_whole(row, 2, checksum) {
                 is_sound = false;
                 continue;
             }
@@ -219,8 +220,8 @@ impl<'a> Reader<'a> {
         Ok(is_sound && sum == Some(all))
     }
 
-    /// Every publisher's own id that is whole, the oldest first: when it was seen, what it is, and
-    /// its event's. False where one is altered, or the table is broken.
+    /// Passes every publisher's own id whose checksum is right to `each`, the oldest first: when it was seen,
+    /// the id, and its event's id. Returns false if one is altered, or if the table cannot be read.
     pub(in crate::engine::durable) fn sources(
         self,
         mut each: impl FnMut(u64, &str, EventId),
@@ -250,7 +251,7 @@ impl<'a> Reader<'a> {
                 ms: unsigned(ms),
                 seq: unsigned(seq),
             };
-            if self.vouches(row, 4, || source_checksum(seen_ms, source, id)) {
+            if self.is_whole(row, 4, || source_checksum(seen_ms, source, id)) {
                 each(seen_ms, source, id);
             } else {
                 is_sound = false;
@@ -259,7 +260,7 @@ impl<'a> Reader<'a> {
         Ok(is_sound)
     }
 
-    /// One user's session; altered, there is none.
+    /// One user's session. It is an error if it is altered.
     pub(super) fn session(self, user: &str) -> Result<Option<String>, StoreError> {
         let mut statement = self
             .db
@@ -272,13 +273,13 @@ impl<'a> Reader<'a> {
             Some(_) => Err(StoreError::Unreadable {
                 table: "sessions",
                 what: user.to_owned(),
-                why: "its checksum is another".to_owned(),
+                why: "its checksum is wrong".to_owned(),
             }),
             None => Ok(None),
         }
     }
 
-    /// `None` where it is altered or missing.
+    /// The row of `state`; `None` if it is altered or missing.
     pub(super) fn state(self) -> Option<StoreState> {
         if self.format == FORMAT_WITHOUT_CHECKSUMS {
             return Some(StoreState::default());
@@ -303,7 +304,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn vouches(
+    /// Returns true if the checksum in `column` is the expected one, or if the format has none.
+    fn is_whole(
         self,
         row: &rusqlite::Row<'_>,
         column: usize,

@@ -1,8 +1,8 @@
-//! Makes a new database of what can be read of an old one, and puts it in the old one's place: after
-//! damage, and where an older version wrote the old one.
+//! Builds a new database from what can be read of an old one, and puts it in the old one's place. This is
+//! done after damage, and if an older version wrote the old one.
 //!
-//! The new one is whole and on the disk before the old one is moved. An interruption between the
-//! moves is made up for at the next start ([`finish`]).
+//! The new database is complete and flushed before the old one is moved. If the moves are interrupted, the
+//! next start completes them ([`finish`]).
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -16,21 +16,21 @@ use super::reader::Reader;
 use super::row::{Row, insert, set_state};
 use super::tables::{self, DATABASE, StoreState};
 
-/// A new one that is whole, and one that is not yet.
+/// The new database, when it is complete and until then.
 pub(super) const REBUILT: &str = "history.sqlite.rebuilt";
 const UNFINISHED: &str = "history.sqlite.rebuilt.new";
-/// What is kept of the old one, in the place of what was kept of one before it.
+/// The old database, if it was damaged. It replaces one that was kept before.
 const DAMAGED: &str = "history.sqlite.damaged";
-/// Sessions that are in memory at once.
+/// Number of sessions that are in memory at once.
 const PIECE: i64 = 1_000;
 
-/// What a user's session is after a log-out of everyone, of the user, what was before, and when it
-/// is, in Unix milliseconds.
+/// Computes a user's standing after a log-out of everyone, from the user, the standing before, and the time
+/// of the log-out in Unix milliseconds.
 pub(in crate::engine::durable) type LoggedOut<'a> = &'a dyn Fn(&str, &str, u64) -> String;
 
-/// Makes a new database beside the old one of what `old` yields and of `changes`, which are newer.
-/// `state` is what holds before those. If a log-out of everyone is among them, every session is
-/// passed through `logged_out`.
+/// Builds a new database beside the old one, from what `old` yields and from `changes`, which are newer.
+/// `state` is the state before these. If a log-out of everyone is among them, `logged_out` is applied to
+/// every session.
 pub(in crate::engine::durable) fn rebuild(
     directory: &Path,
     old: Option<Reader<'_>>,
@@ -47,7 +47,7 @@ pub(in crate::engine::durable) fn rebuild(
         .open(&path)?;
     let filled = fill(&path, old, changes, state, logged_out);
     if filled.is_err() {
-        // The disk may be full because of it.
+        // It may be what fills the disk.
         let _ = remove(&path);
     }
     filled?;
@@ -65,7 +65,7 @@ fn fill(
     logged_out: LoggedOut<'_>,
 ) -> Result<(), StoreError> {
     let mut db = Connection::open(path)?;
-    // Nobody reads it before it is flushed as a whole.
+    // Nothing reads it before it is flushed as a whole.
     db.pragma_update_and_check(None, "journal_mode", "OFF", |_| Ok(()))?;
     db.pragma_update(None, "synchronous", "OFF")?;
     tables::create(&db)?;
@@ -83,7 +83,7 @@ fn fill(
     };
     let copied = old.map_or(Ok(()), |old| copy(old, &mut add));
     for row in changes {
-        // A failure is seen below.
+        // A failure is handled below.
         let _ = add(row);
     }
     if let Some(error) = failed {
@@ -136,7 +136,7 @@ fn copy(
         })
     })?;
     old.sources(|seen_ms, source, id| {
-        // A failure is noticed by who gave `add`.
+        // The caller handles failures of `add`.
         let _ = add(&Row::Source {
             source: source.to_owned(),
             id,
@@ -156,8 +156,8 @@ fn sessions_after(db: &Connection, user: &str) -> rusqlite::Result<Vec<(String, 
     rows.collect()
 }
 
-/// Puts a new database that is whole in the old one's place, if there is one; the old one is kept
-/// aside if it `is_damaged`. Nobody has either open.
+/// Puts a complete new database, if there is one, in the old one's place. The old one is kept aside if it
+/// `is_damaged`. Neither may be open.
 pub(in crate::engine::durable) fn finish(directory: &Path, is_damaged: bool) -> io::Result<()> {
     let (database, rebuilt) = (directory.join(DATABASE), directory.join(REBUILT));
     if !rebuilt.exists() {

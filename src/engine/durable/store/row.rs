@@ -1,34 +1,34 @@
-//! Rows as they are written.
+//! Rows, and how they are written.
 
 use rusqlite::{Connection, params};
 
 use super::tables::{StoreState, event_checksum, session_checksum, source_checksum};
 use crate::event::EventId;
 
-/// Something to store.
+/// A change of the tables.
 #[derive(Clone, Debug)]
 pub(in crate::engine::durable) enum Row {
     Event {
         id: EventId,
         entry: String,
     },
-    /// A publisher's own id and its event's.
+    /// A publisher's own id, and the id of its event.
     Source {
         source: String,
         id: EventId,
         seen_ms: u64,
     },
-    /// A session change of this number.
+    /// A user's standing after the session change with this number.
     Session {
         number: u64,
         user: String,
         standing: String,
     },
-    /// Nothing depends on this user's session changes any more.
+    /// The user's row is removed: nothing depends on its session changes any more.
     NoSession {
         user: String,
     },
-    /// Everyone was logged out, which is a session change, too.
+    /// A log-out of everyone, which is a session change, too.
     Everyone {
         number: u64,
         logged_out_ms: u64,
@@ -110,7 +110,7 @@ pub(super) fn set_state(db: &Connection, state: StoreState) -> rusqlite::Result<
     Ok(())
 }
 
-/// SQLite's integers have a sign. Milliseconds and ranks need 63 bits in three hundred million
+/// SQLite's integers are signed. Milliseconds and sequence numbers fit into 63 bits for three hundred million
 /// years.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)

@@ -8,13 +8,13 @@ use crate::event::EventId;
 /// The database's file.
 pub(in crate::engine::durable) const DATABASE: &str = "history.sqlite";
 
-/// Of the tables below.
+/// The format of the tables below.
 pub(in crate::engine::durable) const FORMAT: i64 = 2;
-/// The one without checksums.
+/// The format without checksums.
 pub(super) const FORMAT_WITHOUT_CHECKSUMS: i64 = 1;
 
-/// `state.sessions` is the XOR of all checksums in `sessions`: it tells whether a row is missing or
-/// is an old one. SQLite has no operator for it.
+/// `state.sessions` is the XOR of all checksums in `sessions`. It reveals that a row is missing or outdated.
+/// SQLite has no operator for it, so the triggers use `|`, `&` and `-`.
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS events
         (n INTEGER PRIMARY KEY, ms INTEGER NOT NULL, seq INTEGER NOT NULL, entry TEXT NOT NULL,
@@ -39,7 +39,7 @@ const TABLES: &str = "
     END;
 ";
 
-/// What is known beside the rows.
+/// The row of `state`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine::durable) struct StoreState {
     /// Number of the newest session change in `sessions`.
@@ -57,7 +57,7 @@ impl StoreState {
     }
 }
 
-/// Makes the tables that are missing.
+/// Creates the tables that are missing.
 pub(super) fn create(db: &Connection) -> rusqlite::Result<()> {
     let empty = StoreState::default();
     db.execute_batch(&format!(
@@ -98,7 +98,7 @@ pub(super) fn session_checksum(user: &str, standing: &str) -> i64 {
     number(checksum("session", &[user.as_bytes(), standing.as_bytes()]))
 }
 
-/// SQLite's integers have a sign; a checksum's bits are what counts.
+/// SQLite's integers are signed. Only the bits of a checksum matter.
 fn number(checksum: u64) -> i64 {
     checksum.cast_signed()
 }

@@ -1,4 +1,4 @@
-//! What the disk, the clock and other processes do to a history.
+//! Histories under damage by the disk, the clock and other processes.
 
 use super::*;
 use std::fs;
@@ -22,7 +22,7 @@ pub(super) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The directory is looked after in real time, in another thread.
+/// Waits until `is_so` returns true. The upkeep runs in real time, on another thread.
 async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     for _ in 0..2_000 {
         if is_so().await {
@@ -33,7 +33,7 @@ async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     panic!("never came true: {what}");
 }
 
-/// Another process that does this to the database, and has it open until it is dropped.
+/// Another process that runs `sql` on the database, and has it open until it is dropped.
 fn other_process(path: &Path, sql: &str) -> rusqlite::Connection {
     let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
     database.execute_batch(sql).unwrap();
@@ -41,7 +41,7 @@ fn other_process(path: &Path, sql: &str) -> rusqlite::Connection {
 }
 
 #[tokio::test]
-async fn a_session_change_outlives_the_write_ahead_log_also_while_somebody_reads() {
+async fn a_session_change_survives_the_loss_of_the_write_ahead_log_even_during_a_read() {
     for fsync in [Fsync::Interval, Fsync::Always] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("history");
@@ -56,9 +56,9 @@ async fn a_session_change_outlives_the_write_ahead_log_also_while_somebody_reads
         let life = Life::begin(image.path(), fsync, 1_000_000).await;
         assert!(life.allows(Some("new"), 500_000) && !life.allows(Some("old"), 2_000_000));
         assert!(!life.lets_in("43", None, 1_000_000) && life.lets_in("43", None, 1_000_001));
-        // Nobody else is concerned.
+        // No other user is affected.
         assert!(life.lets_in("44", None, 1));
-        // The ids that are gone are not given out again.
+        // The ids of events that are gone are not given out again.
         assert_eq!(life.missed(first), None);
         assert!(life.publish(None, true).await.unwrap() > last);
     }
@@ -84,14 +84,14 @@ async fn a_log_out_of_everyone_while_the_clock_is_slow_covers_what_may_be_missin
     }
 }
 
-/// For how long something can depend on a log-out.
+/// How long something can depend on a log-out.
 fn millis_of_life() -> u64 {
     let rules = Directory::default().rules();
     rules.max_token_life_ms + 2 * rules.leeway_ms + 1_000
 }
 
 #[tokio::test]
-async fn where_session_changes_may_be_missing_everyone_is_logged_out_once() {
+async fn if_session_changes_may_be_missing_everyone_is_logged_out_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
@@ -117,12 +117,12 @@ async fn where_session_changes_may_be_missing_everyone_is_logged_out_once() {
         }
     };
     is_logged_out(&life);
-    // A kill and the loss of the log do not bring the old tokens back, nor does another start.
+    // Neither a kill with the loss of the log nor another start makes the old tokens valid again.
     let image = image(&path);
     fs::remove_file(image.path().join(WAL)).unwrap();
     let later = Life::begin(image.path(), Fsync::Interval, 2_500_000).await;
     is_logged_out(&later);
-    // Who logs in again is in; the same session's old tokens are not.
+    // A user who logs in again is let in. The same session's old tokens are not.
     later.change("44", Some("new")).await.unwrap();
     later.engine.close().await;
     let later = Life::begin(image.path(), Fsync::Interval, 2_600_000).await;
@@ -130,7 +130,7 @@ async fn where_session_changes_may_be_missing_everyone_is_logged_out_once() {
     assert!(!later.lets_in("44", Some("new"), 1_500_000));
     assert!(!later.lets_in("44", Some("other"), 2_500_000));
     later.engine.close().await;
-    // As long as a token from before it can be good, that of its last moment is refused.
+    // As long as a token from before the log-out can be valid, one from its last moment is refused.
     let over_ms = 2_000_000 + millis_of_life();
     // The clock is believed after a day.
     let later = Life::begin(image.path(), Fsync::Interval, over_ms - DAY_MS).await;
@@ -143,7 +143,7 @@ async fn where_session_changes_may_be_missing_everyone_is_logged_out_once() {
     let later = Life::begin(image.path(), Fsync::Interval, over_ms + 1).await;
     assert!(later.lets_in("45", None, 1));
     later.engine.close().await;
-    // No token from before it can be good.
+    // No token from before the log-out can be valid.
     let later = Life::begin(image.path(), Fsync::Interval, 2_600_000 + 31 * DAY_MS).await;
     assert!(later.lets_in("45", None, 1));
 
@@ -175,7 +175,7 @@ async fn a_clock_that_is_months_ahead_does_not_end_a_log_out_of_everyone() {
         assert!(is_out(&life));
         life.engine.close().await;
     }
-    // It ends once the clock is believed.
+    // The log-out ends once the clock is believed.
     let life = Life::begin(only_lock.path(), Fsync::Always, fast_ms).await;
     life.clock.advance(Duration::from_millis(DAY_MS));
     eventually("it is over", async || !is_out(&life)).await;
@@ -211,7 +211,7 @@ async fn a_server_that_is_restarted_every_night_forgets_log_outs_in_the_end() {
 }
 
 #[tokio::test]
-async fn where_every_file_but_the_lock_was_deleted_everyone_is_logged_out() {
+async fn if_every_file_but_the_lock_was_deleted_everyone_is_logged_out() {
     let directory = tempfile::tempdir().unwrap();
     let life = Life::begin(directory.path(), Fsync::Always, 1_000_000).await;
     life.change_session(None).await;
@@ -264,7 +264,7 @@ async fn an_event_that_was_altered_is_not_replayed_and_the_others_are() {
 }
 
 #[tokio::test]
-async fn log_outs_are_accepted_where_the_database_takes_nothing_and_are_stored_later() {
+async fn log_outs_are_accepted_while_the_database_is_locked_and_are_stored_later() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let life = Life::begin(&path, Fsync::Always, 1_000_000).await;
@@ -289,7 +289,7 @@ async fn log_outs_are_accepted_where_the_database_takes_nothing_and_are_stored_l
     blocker.execute_batch("ROLLBACK").unwrap();
     eventually("it is well again", async || life.engine.health().is_well()).await;
     life.engine.close().await;
-    // They are in the database: it needs no session log for them.
+    // They are in the database, which needs no session log for them.
     let database = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
     let count: i64 = database
         .query_row("SELECT changes FROM state", [], |row| row.get(0))
@@ -320,7 +320,7 @@ async fn a_log_out_that_only_the_session_log_has_is_missed_if_that_is_damaged() 
 }
 
 #[tokio::test]
-async fn files_that_are_deleted_are_missed_at_once_and_welcome_back() {
+async fn deleted_files_are_noticed_at_once_and_accepted_when_they_are_back() {
     for file in [
         "history.sqlite",
         WAL,
@@ -346,7 +346,7 @@ async fn files_that_are_deleted_are_missed_at_once_and_welcome_back() {
 }
 
 #[tokio::test]
-async fn a_log_that_a_reader_keeps_long_takes_session_changes_only() {
+async fn a_write_ahead_log_that_a_reader_keeps_long_takes_session_changes_only() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let mut life = Life::new(&path, Fsync::Interval, 1_000_000);
@@ -390,13 +390,13 @@ async fn a_log_out_while_the_clock_was_slow_covers_what_came_before_it() {
     life.engine.close().await;
     let life = Life::begin(&path, Fsync::Interval, 9_000_000).await;
     assert!(!life.lets_in("43", None, 9_000_000 - 1_800_000));
-    // A session is judged by the clock: one that was fast keeps nobody out.
+    // A session counts from the clock, so a clock that was fast keeps no user out.
     assert!(life.lets_in("44", Some("new"), 5_400_000));
     assert!(life.lets_in("44", None, 5_400_001));
 }
 
 #[tokio::test]
-async fn a_clock_that_is_a_day_fast_takes_no_history_away() {
+async fn a_clock_that_is_a_day_fast_removes_no_history() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
@@ -407,7 +407,7 @@ async fn a_clock_that_is_a_day_fast_takes_no_history_away() {
     life.engine.close().await;
     let fast = Life::begin(&path, Fsync::Interval, 1_500_000 + DAY_MS).await;
     assert_eq!(fast.missed(old), Some(vec![first, second]));
-    // Publishers' ids, too, and on the disk: rows are dropped at the 257th commit.
+    // Publishers' ids are kept, too, and on the disk: rows are removed at the 257th commit.
     assert_eq!(fast.publish(Some("a"), true).await, Ok(first));
     for _ in 0..300 {
         fast.publish(None, true).await.unwrap();
@@ -436,7 +436,7 @@ fn write_first_version(path: &Path) {
 }
 
 #[tokio::test]
-async fn a_history_of_the_first_version_goes_on() {
+async fn a_history_of_the_first_version_is_continued() {
     let directory = tempfile::tempdir().unwrap();
     let first = EventId { ms: 1_000, seq: 0 };
     write_first_version(directory.path());
@@ -448,7 +448,7 @@ async fn a_history_of_the_first_version_goes_on() {
         assert!(life.lets_in("43", None, 1));
         life.engine.close().await;
     }
-    // What was in it is nowhere else: without the database it counts as missing.
+    // Its content is in no other file, so without the database it counts as missing.
     fs::remove_file(directory.path().join("history.sqlite")).unwrap();
     let life = Life::begin(directory.path(), Fsync::Interval, 2_000).await;
     assert!(!life.allows(Some("old"), 2_000) && !life.lets_in("43", None, 1));
@@ -456,7 +456,7 @@ async fn a_history_of_the_first_version_goes_on() {
 
 #[tokio::test]
 async fn a_conversion_that_is_interrupted_logs_nobody_out() {
-    // Each keeps it from going further.
+    // Each of these stops the conversion.
     let unwritable = |path: PathBuf| std::os::unix::fs::symlink("/dev/full", path).unwrap();
     let unusable = |path: PathBuf| fs::create_dir(path).unwrap();
     let obstacles: [(&str, &dyn Fn(PathBuf)); 3] = [
@@ -481,7 +481,7 @@ async fn a_conversion_that_is_interrupted_logs_nobody_out() {
             assert!(life.lets_in("43", None, 1), "{name}");
             life.engine.close().await;
         }
-        // From then on its loss is noticed.
+        // From then on, its loss is noticed.
         fs::remove_file(directory.path().join("history.sqlite")).unwrap();
         let life = Life::begin(directory.path(), Fsync::Interval, 2_000).await;
         assert!(!life.lets_in("43", None, 1), "{name}");
@@ -512,7 +512,7 @@ async fn a_session_log_that_is_long_is_emptied_and_nothing_of_it_is_lost() {
 
 #[tokio::test]
 async fn a_session_log_that_is_long_keeps_what_is_not_in_the_databases_own_file() {
-    // A reader keeps it in the write-ahead log, and a writer keeps it out of the database.
+    // A reader keeps the changes in the write-ahead log, and a writer keeps them out of the database.
     for obstacle in ["BEGIN; SELECT count(*) FROM events", "BEGIN IMMEDIATE"] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("history");
@@ -537,10 +537,10 @@ async fn a_session_log_that_is_long_keeps_what_is_not_in_the_databases_own_file(
                 let user = format!("user {n}");
                 assert!(!life.lets_in(&user, None, 1_000_000), "{when}: {user}");
             }
-            // Nothing is missing: nobody else is logged out.
+            // Nothing is missing, so no other user is logged out.
             assert!(life.lets_in("another", None, 1), "{when}");
         };
-        // The directory is looked after meanwhile.
+        // The upkeep runs meanwhile.
         std::thread::sleep(Duration::from_millis(100));
         is_complete(obstacle).await;
         other.execute_batch("ROLLBACK").unwrap();
@@ -550,13 +550,13 @@ async fn a_session_log_that_is_long_keeps_what_is_not_in_the_databases_own_file(
 }
 
 #[tokio::test]
-async fn a_start_while_somebody_reads_keeps_the_session_log() {
+async fn a_start_during_a_read_keeps_the_session_log() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
     life.publish(None, true).await.unwrap();
     let _reader = other_process(&path, "BEGIN; SELECT count(*) FROM events");
-    // Behind what the reader sees, so that it stays in the write-ahead log.
+    // After what the reader sees, so that it stays in the write-ahead log.
     life.change("43", None).await.unwrap();
     life.engine.close().await;
     let _life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
@@ -566,10 +566,10 @@ async fn a_start_while_somebody_reads_keeps_the_session_log() {
     assert!(!life.lets_in("43", None, 1_000_000) && life.lets_in("44", None, 1));
 }
 
-/// Sees to it that the disk is taken for full at the next start, and that the database cannot be
-/// rebuilt until [`let_rebuild`].
+/// Makes the disk look full at the next start, and keeps the database from being rebuilt until
+/// [`let_rebuild`].
 fn fill_disk(path: &Path) {
-    // Removed by the first look, like the file that it stands for.
+    // The first probe removes it, like the file that it stands for.
     std::os::unix::fs::symlink("/dev/full", path.join("probe")).unwrap();
     fs::create_dir(path.join("history.sqlite.rebuilt.new")).unwrap();
 }
@@ -579,7 +579,7 @@ fn let_rebuild(path: &Path) {
 }
 
 #[tokio::test]
-async fn damage_found_on_a_full_disk_logs_out_also_whoever_has_a_session() {
+async fn damage_found_on_a_full_disk_also_logs_out_users_with_a_session() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let life = Life::begin(&path, Fsync::Always, 1_000_000).await;
@@ -597,13 +597,13 @@ async fn damage_found_on_a_full_disk_logs_out_also_whoever_has_a_session() {
         life.engine.health(),
         EngineHealth::Failing(EngineError::Full)
     );
-    // It works, and shows nothing of the disk.
+    // This works, and proves nothing about the disk.
     assert_eq!(life.disconnect().await, Ok(7));
     assert_eq!(
         life.engine.health(),
         EngineHealth::Failing(EngineError::Full)
     );
-    // Read-only: not even what need not be stored is accepted.
+    // Read-only: events that need not be stored are refused, too.
     for is_kept in [true, false] {
         assert_eq!(life.publish(None, is_kept).await, Err(EngineError::Full));
     }
@@ -616,8 +616,8 @@ async fn damage_found_on_a_full_disk_logs_out_also_whoever_has_a_session() {
         }
     };
     is_logged_out(&life, 2_000_000);
-    // Who logs in again is in, and out once more when the database is made anew: some of what came
-    // before that may be missing.
+    // A user who logs in again is let in, and logged out again when the database is rebuilt, because some
+    // changes before that may be missing.
     life.clock.advance(Duration::from_secs(1_000));
     life.change("43", Some("newer")).await.unwrap();
     assert!(life.lets_in("43", Some("newer"), 2_500_000));
@@ -632,14 +632,14 @@ async fn damage_found_on_a_full_disk_logs_out_also_whoever_has_a_session() {
 }
 
 #[tokio::test]
-async fn a_log_out_between_two_attempts_to_make_the_database_anew_is_not_lost() {
+async fn a_log_out_between_two_attempts_to_rebuild_the_database_is_not_lost() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history");
     let life = Life::begin(&path, Fsync::Always, 1_000_000).await;
     life.change_session(Some("new")).await;
     life.engine.close().await;
     other_process(&path, "UPDATE sessions SET standing = standing || ' '");
-    // A session log that is replaced when it is emptied, and cannot be.
+    // A session log that would be replaced when it is emptied, but cannot be.
     let log = fs::File::options()
         .write(true)
         .open(path.join("sessions.log"));
@@ -651,7 +651,7 @@ async fn a_log_out_between_two_attempts_to_make_the_database_anew_is_not_lost() 
     let life = Life::begin(&path, Fsync::Always, 2_000_000).await;
     let_rebuild(&path);
     let damaged = path.join("history.sqlite.damaged");
-    eventually("it is made anew", async || damaged.exists()).await;
+    eventually("it is rebuilt", async || damaged.exists()).await;
     life.clock.advance(Duration::from_secs(1_000));
     life.change("43", None).await.unwrap();
     assert!(!life.engine.health().is_well());

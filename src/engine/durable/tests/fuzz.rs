@@ -1,5 +1,5 @@
-//! Random damage to the files of a history: whatever it is, no token that was revoked is good
-//! again, and no event says anything else than what was published.
+//! Random damage to the files of a history. Whatever it is, no revoked token becomes valid again, and no
+//! event differs from what was published.
 
 use super::damage::copy;
 use super::*;
@@ -9,7 +9,7 @@ use std::fs;
 use tempfile::TempDir;
 
 const ROUNDS: usize = 1_000;
-/// The newest moment in the histories.
+/// The latest time in the histories.
 const END_MS: u64 = 1_100_000;
 const FILES: [&str; 4] = [
     "history.sqlite",
@@ -18,10 +18,10 @@ const FILES: [&str; 4] = [
     "mark",
 ];
 
-/// Directories at several moments, and what has to be true of all of them.
+/// Copies of a directory at several moments, and what has to hold for all of them.
 struct Histories {
     images: Vec<TempDir>,
-    /// What each event's frame is.
+    /// The frame of each event.
     frames: HashMap<EventId, Vec<u8>>,
 }
 
@@ -59,7 +59,7 @@ impl Histories {
             made.publish(&life, 3).await;
             life.change(user, keep).await.unwrap();
         }
-        // In the write-ahead log alone.
+        // Everything is in the write-ahead log only.
         made.keep(&path);
         for pragma in ["TRUNCATE", "PASSIVE"] {
             let other = rusqlite::Connection::open(path.join("history.sqlite")).unwrap();
@@ -67,16 +67,16 @@ impl Histories {
                 .query_row(&format!("PRAGMA wal_checkpoint({pragma})"), [], |_| Ok(()))
                 .unwrap();
             drop(other);
-            // In the main file alone, or in both.
+            // Everything is in the main file only, or in both.
             made.keep(&path);
             made.publish(&life, 10).await;
             life.change("e", Some(pragma)).await.unwrap();
-            // Some in each.
+            // Some of it is in each.
             made.keep(&path);
         }
         life.engine.close().await;
         made.keep(&path);
-        // The session log was emptied since.
+        // The session log has been emptied since.
         let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
         made.publish(&life, 3).await;
         life.change("e", None).await.unwrap();
@@ -112,17 +112,17 @@ impl Histories {
     }
 }
 
-/// In memory, where the machine has such a place: a thousand starts flush a lot.
+/// In memory, if the machine has such a file system, because a thousand starts flush a lot.
 fn memory_directory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
-/// Damages one file; says which, and how.
+/// Damages one file. Returns which one, and how; `None` if the file is missing or empty.
 fn damage(random: &mut fastrand::Rng, directory: &Path) -> Option<(&'static str, String)> {
     let name = FILES[random.usize(..FILES.len())];
     let path = directory.join(name);
     let mut bytes = fs::read(&path).ok().filter(|bytes| !bytes.is_empty())?;
-    // Most of a session log is empty space.
+    // Most of a session log is reserved space.
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) + 64;
     let at = random.usize(..used.min(bytes.len()));
     let how = match random.u32(..10) {
@@ -188,7 +188,7 @@ async fn no_damage_revives_a_token_or_alters_an_event() {
     let histories = Histories::make().await;
     let mut random = fastrand::Rng::with_seed(17);
     let (mut refused, mut logged_out, mut whole) = (0, 0, 0);
-    // The first ones are not damaged.
+    // The first rounds damage nothing.
     for round in 0..ROUNDS + histories.images.len() {
         let image = &histories.images[round % histories.images.len()];
         let directory = memory_directory();
@@ -197,7 +197,7 @@ async fn no_damage_revives_a_token_or_alters_an_event() {
         if round >= histories.images.len() {
             // Twice in every fifth round.
             for _ in 0..=usize::from(random.u32(..5) == 0) {
-                // A file that is not there or is empty is no choice.
+                // Another file is chosen if one is missing or empty.
                 damages.push(loop {
                     if let Some(damage) = damage(&mut random, directory.path()) {
                         break damage;
@@ -230,7 +230,7 @@ async fn no_damage_revives_a_token_or_alters_an_event() {
             assert!(replayed(&life).len() <= expected);
             assert!(is_everyone_in, "{what}");
         }
-        // One file beside the main one: the others make up for it.
+        // If one file besides the main one is damaged, the others make up for it.
         if let [(file, _)] = damages.as_slice()
             && is_main_whole
             && (*file != "history.sqlite-wal" || round % histories.images.len() < 2)
@@ -243,7 +243,7 @@ async fn no_damage_revives_a_token_or_alters_an_event() {
             life.engine.close().await;
             continue;
         }
-        // It goes on: what is accepted now is there at the next start, and sound.
+        // The history continues: what is accepted now is there at the next start, and whole.
         let id = life.publish(None, true).await.unwrap();
         assert!(id > newest || !damages.is_empty(), "{what}");
         life.engine.close().await;
@@ -257,7 +257,7 @@ async fn no_damage_revives_a_token_or_alters_an_event() {
         }
         again.engine.close().await;
     }
-    // Not all alike.
+    // The rounds do not all end alike.
     assert!(
         refused < ROUNDS / 4 && logged_out > ROUNDS / 50 && whole > ROUNDS / 4,
         "{refused} refused, {logged_out} logged out, {whole} whole"

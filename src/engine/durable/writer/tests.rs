@@ -1,12 +1,15 @@
 use super::*;
-use crate::engine::durable::session_log::SessionLog;
+use crate::config::History;
+use crate::engine::durable::session_log::{Change, ChangeKind, SessionLog};
+use crate::engine::durable::store::Row;
 use crate::engine::durable::tests::log_of;
-use crate::event::UserId;
+use crate::event::{Draft, EventName, SessionDraft, Target, UserId};
 use crate::hub::directory::Rules;
 use crate::hub::engine::EngineHealth;
-use crate::hub::log::Log;
+use crate::hub::log::{Control, Log, Receipt};
 use std::sync::mpsc::sync_channel;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tracing::Span;
 
 const USER: &str = "43";
 
@@ -46,13 +49,13 @@ fn a_sweep_drops_what_is_over_but_no_change_that_waits_for_the_database() {
     let mut writer = writer(directory.path(), &clock);
     store(&mut writer, logged_out_at(1_000));
     clock.advance(Duration::from_secs(60 * 24 * 60 * 60));
-    // The database takes nothing for a moment.
+    // A change that only the session log has, as if the database were locked.
     let (number, id) = (writer.disk.changes() + 1, writer.sequencer.next_id());
-    let what = What::Session {
+    let kind = ChangeKind::Session {
         user: USER.to_owned(),
         standing: logged_out_at(clock.unix_ms()),
     };
-    let changes = [Change::new(number, id, what)];
+    let changes = [Change::new(number, id, kind)];
     writer.disk.log_changes(&changes).unwrap();
     writer.disk.keep(&changes, id);
     writer.sweep();
@@ -70,7 +73,7 @@ fn a_sweep_drops_what_is_over_but_no_change_that_waits_for_the_database() {
 }
 
 #[test]
-fn a_write_ahead_log_that_a_reader_keeps_long_is_warned_of_once() {
+fn a_write_ahead_log_that_a_reader_keeps_long_causes_one_warning() {
     let directory = tempfile::tempdir().unwrap();
     let clock = Clock::manual(1_000);
     let mut writer = writer(directory.path(), &clock);
@@ -99,15 +102,15 @@ fn changes_that_wait_for_the_database_stay_in_the_session_log_however_long_it_is
     let mut writer = writer(directory.path(), &Clock::manual(1_000));
     for _ in 0..CHANGES {
         let (number, id) = (writer.disk.changes() + 1, writer.sequencer.next_id());
-        let what = What::Session {
+        let kind = ChangeKind::Session {
             user: USER.to_owned(),
             standing: logged_out_at(1_000),
         };
-        let change = [Change::new(number, id, what)];
+        let change = [Change::new(number, id, kind)];
         writer.disk.log_changes(&change).unwrap();
         writer.disk.keep(&change, id);
     }
-    // A checkpoint works, and says nothing about them.
+    // A checkpoint works, but the database does not have these changes.
     writer.disk.tidy_log().unwrap();
     let (_, found) = SessionLog::open(directory.path()).unwrap();
     assert_eq!(found.changes.len(), CHANGES);
@@ -126,7 +129,7 @@ fn a_sweep_leaves_a_row_that_was_altered() {
         .unwrap();
     clock.advance(Duration::from_secs(60 * 24 * 60 * 60));
     writer.sweep();
-    // It is damage, which the next start notices.
+    // This is damage, which the next start notices.
     assert!(writer.disk.standing(USER).is_err());
 }
 
@@ -180,7 +183,7 @@ fn while_the_mark_cannot_be_written_log_outs_work_and_no_event_is_accepted() {
     let mut writer = writer(directory.path(), &Clock::manual(1_000));
     publish(&mut writer).unwrap();
     writer.disk.break_mark(true);
-    // This one is stored when that turns out.
+    // This one is stored before the failure is noticed.
     publish(&mut writer).unwrap();
     for _ in 0..2 {
         assert_eq!(
@@ -198,7 +201,7 @@ fn while_the_mark_cannot_be_written_log_outs_work_and_no_event_is_accepted() {
 }
 
 #[test]
-fn a_command_whose_asker_left_is_not_appended() {
+fn a_command_whose_caller_left_is_not_appended() {
     let directory = tempfile::tempdir().unwrap();
     let mut writer = writer(directory.path(), &Clock::manual(1_000));
     let (_requests, waiting) = sync_channel(1);
@@ -215,7 +218,7 @@ fn a_command_whose_asker_left_is_not_appended() {
 }
 
 #[test]
-fn a_database_that_lost_its_end_is_noticed_also_if_the_mark_could_not_be_written() {
+fn a_database_that_lost_its_end_is_noticed_even_if_the_mark_could_not_be_written() {
     let directory = tempfile::tempdir().unwrap();
     let mut writer = writer(directory.path(), &Clock::manual(1_000));
     publish(&mut writer).unwrap();
@@ -223,7 +226,7 @@ fn a_database_that_lost_its_end_is_noticed_also_if_the_mark_could_not_be_written
     let before = std::fs::read(&wal).unwrap();
     writer.disk.break_mark(true);
     publish(&mut writer).unwrap();
-    // As a process that is killed leaves it.
+    // As a killed process leaves it.
     drop(writer);
     std::fs::write(&wal, before).unwrap();
     let log = log_of(|| drop(self::writer(directory.path(), &Clock::manual(1_000))));

@@ -72,7 +72,7 @@ fn what_was_committed_is_there_after_it_was_opened_again() {
                 keep(2),
             )
             .unwrap();
-        // Dropped, not closed: as a process that is killed leaves it.
+        // Dropped, not closed: as a killed process leaves it.
         drop(store);
         for file in fs::read_dir(&path).unwrap() {
             let file = file.unwrap();
@@ -99,7 +99,7 @@ fn what_was_committed_is_there_after_it_was_opened_again() {
 }
 
 #[test]
-fn rows_that_are_not_retained_go_but_for_the_one_before_those_that_are() {
+fn rows_that_are_not_retained_are_removed_except_the_newest_of_them() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = Store::open(directory.path(), Fsync::Interval).unwrap();
     for n in 1..=1_000 {
@@ -113,7 +113,7 @@ fn rows_that_are_not_retained_go_but_for_the_one_before_those_that_are() {
     assert_eq!(stored(&store), (990..=1_000).collect::<Vec<u64>>());
     store.commit(&[], keep(0)).unwrap();
     assert_eq!(stored(&store), [1_000]);
-    // Numbers go on where they were.
+    // Numbers continue where they were.
     drop(store);
     let mut store = Store::open(directory.path(), Fsync::Interval).unwrap();
     store.commit(&[event(1_001)], keep(1)).unwrap();
@@ -121,7 +121,7 @@ fn rows_that_are_not_retained_go_but_for_the_one_before_those_that_are() {
 }
 
 #[test]
-fn publishers_ids_go_where_no_event_is_stored_with_them() {
+fn publishers_ids_are_removed_even_if_no_event_is_stored_with_them() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = Store::open(directory.path(), Fsync::Interval).unwrap();
     for n in 0..2_000 {
@@ -186,7 +186,7 @@ fn a_row_that_was_altered_moved_or_dropped_is_noticed() {
 }
 
 #[test]
-fn what_can_be_read_is_in_the_new_database_and_the_old_one_is_kept_aside() {
+fn a_new_database_has_what_can_be_read_and_the_old_one_is_kept_aside() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = Store::open(directory.path(), Fsync::Interval).unwrap();
     let rows = [event(1), event(2), event(3), session(4, "new")];
@@ -275,7 +275,7 @@ pub(crate) const FIRST_VERSION: &str = "
 ";
 
 #[test]
-fn what_is_no_database_of_ours_is_refused() {
+fn a_file_that_is_no_database_of_ours_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join(DATABASE), "not a database, only text").unwrap();
     let opened = Store::open(directory.path(), Fsync::Interval);
@@ -289,7 +289,7 @@ fn what_is_no_database_of_ours_is_refused() {
 }
 
 #[test]
-fn a_database_that_may_not_be_opened_is_no_damaged_one() {
+fn a_database_without_permission_to_open_it_is_not_called_damaged() {
     let failure = |code| StoreError::from(rusqlite::Error::SqliteFailure(code, None)).at_start();
     for code in [
         rusqlite::ffi::SQLITE_CANTOPEN,
