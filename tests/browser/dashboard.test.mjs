@@ -1,4 +1,4 @@
-// The dashboard in Chromium, on the real binary.
+// The dashboard in Chromium, with the real server.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
@@ -43,7 +43,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     await page.getByRole("button", { name: "Open the dashboard" }).click();
   }
 
-  /** The page, with numbers. */
+  /** The page, showing numbers. */
   async function dashboard(options) {
     const page = await open(options);
     await enter(page);
@@ -235,7 +235,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     assert.equal(await page.textContent("#live"), "away");
     const key = server.key;
     server = await startDevServer({ admin: `127.0.0.1:${port}` });
-    // Another process, another key: the page asks for it.
+    // A new process has a new key, so the page asks for it.
     assert.notEqual(server.key, key);
     await page.getByText("The server does not know this key.").waitFor();
     await enter(page);

@@ -1,4 +1,4 @@
-// The demo page in Chromium, on the real binary.
+// The demo page in Chromium, with the real server.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
