@@ -36,3 +36,4 @@ mod support;
 mod tls;
 mod tracing;
 mod unix_socket;
+mod websocket;

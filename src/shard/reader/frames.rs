@@ -1,7 +1,8 @@
 //! The reader for WebSocket clients: pings are answered, pongs are noted, messages are counted and ignored.
 //!
-//! Without TLS, an incomplete frame stays in the kernel. With TLS its beginning has to be kept, because a record is
-//! opened only once.
+//! The beginning of an incomplete frame stays in the kernel, if it came with little else. After much else it is kept
+//! here: the kernel would keep the whole segment for it, and may have no room for the rest of the frame. With TLS it is
+//! kept here as well, because a record is opened only once.
 
 use super::input::Input;
 use super::intake;
@@ -12,6 +13,8 @@ use crate::wire::websocket::{CloseCode, Closing, MAX_UNTAKEN_BYTES};
 
 /// Most bytes read in one turn. A client that sends without end takes its turns like all others.
 const MAX_TURN_BYTES: usize = 64 * 1024;
+/// Most bytes that an incomplete frame may have come with to stay in the kernel: far below any receive buffer.
+const MAX_LEFT_BYTES: usize = 4 * 1024;
 /// Bytes looked at at once: more than the longest TLS record.
 const MAX_LOOK_BYTES: usize = 17 * 1024;
 const _: () = assert!(MAX_UNTAKEN_BYTES < MAX_LOOK_BYTES);
@@ -81,14 +84,19 @@ impl Turn<'_> {
                 Ok(bytes) => bytes,
                 Err(input) => return input,
             };
-            let (seen, is_all) = (bytes.len(), bytes.len() < MAX_LOOK_BYTES);
-            let taken = self.take(bytes);
+            let seen = bytes.len();
+            total += seen;
+            let taken = if total > MAX_LEFT_BYTES || self.inbound.has_torn() {
+                self.take_with_torn(bytes);
+                seen
+            } else {
+                self.take(bytes)
+            };
             if let Err(input) = intake::skip(carrier, &mut scratch, taken) {
                 return input;
             }
-            total += taken;
             // What comes from now on makes the socket ready again.
-            if is_all || taken < seen || self.closing.is_some() {
+            if seen < MAX_LOOK_BYTES || self.closing.is_some() {
                 return Input::Nothing;
             }
             if total >= MAX_TURN_BYTES {
@@ -109,7 +117,7 @@ impl Turn<'_> {
                 Err(input) => return input,
             };
             total += taken;
-            if taken < seen || seen < MAX_LOOK_BYTES || self.closing.is_some() {
+            if seen < MAX_LOOK_BYTES || self.closing.is_some() {
                 return Input::Nothing;
             }
             if total >= MAX_TURN_BYTES {
@@ -118,7 +126,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Takes the content of a record, after what an earlier one has left.
+    /// Takes everything, after what was torn off earlier.
     fn take_with_torn(&mut self, content: &[u8]) {
         let mut torn = self.inbound.take_torn();
         let (all, taken);

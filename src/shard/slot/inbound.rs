@@ -13,7 +13,7 @@ const MINUTE_TICKS: u32 = 60 * TICKS_PER_S as u32;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Inbound {
     pub(crate) reader: Reader,
-    /// With TLS: the beginning of a frame, whose rest is in a record to come. Without TLS it stays in the kernel.
+    /// The beginning of a frame, where it does not stay in the kernel.
     torn: Vec<u8>,
     /// Bytes of messages since `minute`.
     message_bytes: u32,
@@ -43,6 +43,11 @@ impl Inbound {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.message_bytes = self.message_bytes.saturating_add(bytes);
         self.message_bytes <= MAX_MESSAGE_BYTES_PER_MINUTE
+    }
+
+    /// Returns true if there is the beginning of a frame.
+    pub(crate) fn has_torn(&self) -> bool {
+        !self.torn.is_empty()
     }
 
     /// The beginning of a frame that waits for its rest, to be read once more together with what follows.

@@ -150,17 +150,14 @@ fn a_login_without_users_is_not_found() {
 }
 
 #[test]
-fn the_websocket_routes_do_not_exist_yet() {
-    let server = TestServer::start();
-    assert_not_found(&ask(&server, "GET", "/ws/notifications/"));
-    assert_not_found(&ask(&server, "GET", &format!("{BASE}/ws/notifications/")));
-}
-
-#[test]
 fn a_different_base_path_moves_all_routes() {
     let server = TestServer::with(|config| config.base_path = "/push".parse().unwrap());
     let path = format!("/push/sse/notifications/?token={}", server.token("42"));
     assert_eq!(server.open(&path).status, 200);
     assert_not_found(&ask(&server, "GET", NOTIFICATIONS));
+    for path in ["/ws/notifications/", "/push/ws/notifications/"] {
+        assert_eq!(ask(&server, "GET", path).status, 426, "{path}");
+    }
+    assert_not_found(&ask(&server, "GET", &format!("{BASE}/ws/notifications/")));
     assert_eq!(ask(&server, "GET", "/healthz").status, 200);
 }
