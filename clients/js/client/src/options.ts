@@ -26,7 +26,7 @@ export interface LastEventIdStorage {
 }
 
 export interface ClientOptions {
-  /** The stream's URL: `https://example.com/api/v1/auth/sse/notifications/`; in a browser, it may be relative to the page. */
+  /** The URL of the stream, `https://example.com/api/v1/auth/sse/notifications/`; in a browser, relative to the page. */
   readonly url: string | URL;
   readonly token?: string | null;
   /** Asked for a token when one is needed; `null` means that there is none and stops the client. */
