@@ -26,7 +26,7 @@ describe('an EventSource over TLS', { timeout: 60_000 }, () => {
   });
   const launch = (...args) => launchBrowser({ args: [certificate.chromiumArg, ...args] });
 
-  it('is TLS 1.3 and HTTP/1.1, and shows what comes as it comes', async (t) => {
+  it('is TLS 1.3 and HTTP/1.1, and shows events as they arrive', async (t) => {
     const log = join(directory, 'net-log.json');
     const server = await start('live');
     t.after(() => server.stop());
@@ -62,7 +62,7 @@ describe('an EventSource over TLS', { timeout: 60_000 }, () => {
     }
   });
 
-  it('comes back after a restart with what it missed', async (t) => {
+  it('reconnects after a restart and gets what it missed', async (t) => {
     let server = await start('restarted');
     t.after(() => server.stop());
     const { origin } = server;
