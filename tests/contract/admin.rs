@@ -321,7 +321,10 @@ fn stats_have_all_numbers() {
         ("/limits/max_connections_per_user", json!(5)),
         ("/limits/max_history_age_s", json!(600)),
         ("/connections", json!(1)),
-        ("/connections_by_transport", json!({"sse": 1, "test": 0})),
+        (
+            "/connections_by_transport",
+            json!({"sse": 1, "ws": 0, "test": 0}),
+        ),
         ("/users", json!(1)),
         ("/totals/connects", json!(1)),
         ("/totals/published", json!(1)),

@@ -109,7 +109,7 @@ impl Turn<'_> {
         let mut scratch = [0; MAX_LOOK_BYTES];
         let mut total = 0;
         loop {
-            let opened = intake::open(carrier, &mut scratch, MAX_LOOK_BYTES, |content| {
+            let opened = intake::open(carrier, &mut scratch, usize::MAX, |content| {
                 self.take_with_torn(content);
             });
             let (seen, taken) = match opened {
