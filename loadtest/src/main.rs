@@ -12,8 +12,9 @@
 //!
 //! # What is where
 //! [`cli`] the command line; [`scenario`] what is run; [`subject`] the server or floor it is run against;
-//! [`floor`] the bare server; [`engine`] the clients' threads; [`parse`] their reading; [`tls`] what seals it;
-//! [`token`] their sign-in; [`figures`], [`outcome`] and [`progress`] what is shown; [`run`] a run read back,
+//! [`floor`] the bare server; [`engine`] the clients' threads; [`parse`] their reading; [`websocket`] the frames of
+//! those that come by WebSocket; [`tls`] what seals it;
+//! [`token`] their sign-in; [`transport`] which of the two they come by; [`figures`], [`outcome`] and [`progress`] what is shown; [`run`] a run read back,
 //! [`report`] the page made of some, [`plan`] what follows from one; [`clock`], [`files`] and [`sys`] the
 //! machine, [`number`] how it is written.
 //! Nothing of the server's own code is used.
@@ -37,6 +38,8 @@ mod sys;
 mod template;
 mod tls;
 mod token;
+mod transport;
+mod websocket;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -57,7 +60,11 @@ fn main() -> ExitCode {
         }
         Command::Report(report) => report::run(&report).map(|()| true),
         Command::Plan(plan) => plan::run(&plan),
-        Command::Floor { threads, tls_whole } => floor::run(threads, tls_whole).map(|()| true),
+        Command::Floor {
+            threads,
+            tls_whole,
+            transport,
+        } => floor::run(threads, tls_whole, transport).map(|()| true),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -13,6 +13,7 @@ use crate::engine::{AuthStyle, Limits};
 use crate::sys;
 use crate::tls::{Client, Trust};
 use crate::token::List;
+use crate::transport::Transport;
 
 /// What every scenario takes.
 #[derive(Debug, Args)]
@@ -103,6 +104,9 @@ pub(crate) struct Common {
     /// Users the connections belong to, numbered from 0 [default: one each]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..), help_heading = "The clients")]
     users: Option<u32>,
+    /// How they come: by an event stream, or by WebSocket [default: the first that the server's template has]
+    #[arg(long, value_enum, help_heading = "The clients")]
+    pub(crate) transport: Option<Transport>,
     /// How they show their token
     #[arg(long, value_enum, default_value_t = AuthStyle::Query, help_heading = "The clients")]
     pub(crate) auth: AuthStyle,

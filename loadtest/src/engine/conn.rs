@@ -7,8 +7,10 @@ use serde::Deserialize;
 
 use super::Target;
 use super::tally::Tally;
+use crate::parse::messages::Dialect;
 use crate::parse::sse::{Block, Event};
 use crate::parse::{Decoder, Malformed, Reached};
+use crate::websocket::{ACCEPT_BYTES, Replies};
 
 /// What the client holds for a connection. The assertion below is the module's promise.
 #[derive(Debug)]
@@ -112,17 +114,23 @@ impl Conn {
         self.seen.next.checked_sub(1)
     }
 
-    /// Reads the next bytes and notes in `tally` what they bring.
+    /// Its request asks for a WebSocket: what comes has to answer that with `accept`.
+    pub(crate) fn expect_websocket(&mut self, accept: [u8; ACCEPT_BYTES], dialect: Dialect) {
+        self.decoder = Decoder::of_websocket(accept, dialect);
+    }
+
+    /// Reads the next bytes and notes in `tally` what they bring, in `replies` what they ask for.
     pub(crate) fn feed(
         &mut self,
         input: &[u8],
         now_ns: u64,
         target: &Target,
         scratch: &mut Block,
+        replies: &mut Replies,
         tally: &mut Tally,
     ) -> Result<Reached, Malformed> {
         let (seen, number) = (&mut self.seen, self.number);
-        self.decoder.feed(input, scratch, &mut |event| {
+        let fed = self.decoder.feed(input, scratch, replies, &mut |event| {
             note(
                 event,
                 now_ns,
@@ -130,7 +138,9 @@ impl Conn {
                 &|user| target.is_user(number, user),
                 tally,
             );
-        })
+        });
+        tally.pings += replies.take_pings();
+        fed
     }
 }
 

@@ -1,24 +1,35 @@
 //! A worker's TLS: what each of its connections holds of it, beside the slab of connections and by the same keys, so
-//! that clients without TLS hold nothing of it.
+//! that clients without TLS hold nothing of it, and clients that say nothing only half.
 
-use super::UNFINISHED;
 use crate::parse::{Malformed, Reached};
-use crate::tls::{Client, Counts, Fault, Input, Link, Stopped};
+use crate::tls::{Client, Counts, Fault, Input, Link, Sealer, Stopped};
 
 /// The TLS of a worker's connections.
 #[derive(Debug)]
 pub(super) struct Links {
     client: Client,
     by_key: Vec<Option<Link>>,
+    /// What they seal with, where they answer their server.
+    sealers: Option<Vec<Option<Sealer>>>,
+    /// Why a stream is lost whose connection was closed in form.
+    unfinished: &'static str,
     counts: Counts,
 }
 
 impl Links {
-    /// Room for so many connections.
-    pub(super) fn new(client: Client, connections: usize) -> Self {
+    /// Room for so many connections, and whether they `answer` their server within the stream. `unfinished` is why
+    /// a stream is lost whose connection was closed in form.
+    pub(super) fn new(
+        client: Client,
+        connections: usize,
+        answer: bool,
+        unfinished: &'static str,
+    ) -> Self {
         Self {
             client,
             by_key: Vec::with_capacity(connections),
+            sealers: answer.then(|| Vec::with_capacity(connections)),
+            unfinished,
             counts: Counts::default(),
         }
     }
@@ -51,12 +62,27 @@ impl Links {
         let Some(link) = &mut self.by_key[key] else {
             return Ok(None);
         };
-        let received = link.receive(input, outgoing, &mut self.counts, sink);
+        let mut sealer = None;
+        let received = link.receive(input, outgoing, &mut self.counts, &mut sealer, sink);
+        if let (Some(sealers), Some(_)) = (&mut self.sealers, &sealer) {
+            if sealers.len() <= key {
+                sealers.resize_with(key + 1, || None);
+            }
+            sealers[key] = sealer;
+        }
         received.map_err(|stopped| match stopped {
-            Stopped::Closed => UNFINISHED.to_owned(),
+            Stopped::Closed => self.unfinished.to_owned(),
             Stopped::Faulty(fault) => self.faulty(&fault),
             Stopped::Malformed(malformed) => malformed.to_string(),
         })
+    }
+
+    /// Adds the records that say `bytes` to `outgoing`; nothing where the connection's stream has not begun.
+    pub(super) fn seal(&mut self, key: usize, bytes: &[u8], outgoing: &mut Vec<u8>) {
+        let sealer = self.sealers.as_mut().and_then(|all| all.get_mut(key));
+        if let Some(Some(sealer)) = sealer {
+            sealer.seal(bytes, outgoing);
+        }
     }
 
     /// The connection has ended without a word.
@@ -68,6 +94,10 @@ impl Links {
     pub(super) fn end(&mut self, key: usize) {
         if let Some(link) = self.by_key.get_mut(key) {
             *link = None;
+        }
+        let sealer = self.sealers.as_mut().and_then(|all| all.get_mut(key));
+        if let Some(sealer) = sealer {
+            *sealer = None;
         }
     }
 

@@ -13,6 +13,7 @@ mod queue;
 mod source;
 mod tally;
 mod target;
+mod unsent;
 mod worker;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -36,9 +37,6 @@ use worker::Worker;
 
 /// How long a thread may take to answer: cutting its every connection is the longest it has to do.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
-
-/// Why a stream is lost whose connection has ended and whose body has not.
-const UNFINISHED: &str = "ended without a terminating chunk";
 
 /// Running totals, added over the threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::source::Origin;
+use crate::parse::messages::Dialect;
 use crate::template::Template;
 use crate::tls;
 use crate::token::Tokens;
@@ -18,7 +19,9 @@ pub(crate) struct Target {
     pub(crate) host: String,
     /// The path of the stream, perhaps with a query.
     pub(crate) path: Template,
-    /// Headers beside `Host`, `Accept` and the token's.
+    /// How messages carry the events, where the clients come by WebSocket; without it they ask for an event stream.
+    pub(crate) messages: Option<Dialect>,
+    /// Headers beside `Host`, the token's and what the transport asks for.
     pub(crate) headers: Vec<(String, Template)>,
     pub(crate) auth: AuthStyle,
     /// Whether a PROXY header comes first, before any TLS.
@@ -59,6 +62,14 @@ pub(crate) struct Limits {
 }
 
 impl Target {
+    /// Why a stream is lost whose connection has ended and which has not said so.
+    pub(super) fn unfinished(&self) -> &'static str {
+        match self.messages {
+            None => "ended without a terminating chunk",
+            Some(_) => "ended without a close frame",
+        }
+    }
+
     /// Whether connection `number` belongs to `user`, a user's id in an event.
     pub(super) fn is_user(&self, number: u32, user: &str) -> bool {
         match &self.tokens {

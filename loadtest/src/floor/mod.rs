@@ -1,8 +1,8 @@
 //! The floor: what the kernel alone costs. A bare epoll server that answers a fixed head, holds, and
 //! sends one buffer to all.
 //!
-//! It parses nothing, signs nobody in and keeps a descriptor and a byte a connection, so that what the server under
-//! test costs above it is that server's own. It runs as a process of its own (this program, the
+//! It parses nothing but the key of a WebSocket, signs nobody in and keeps a descriptor and a byte a connection, so that
+//! what the server under test costs above it is that server's own. It runs as a process of its own (this program, the
 //! command `floor`), with as many `SO_REUSEPORT` threads as the server has shards, each with a descriptor
 //! table of its own, and takes commands as lines on stdin; the end of stdin ends it.
 //!
@@ -10,7 +10,9 @@
 //! has of each client ([`whole`]).
 
 mod beat;
+pub(crate) mod frames;
 mod serve;
+mod upgrades;
 mod whole;
 
 use std::io::{BufRead, BufReader, Write};
@@ -22,10 +24,7 @@ use anyhow::{Context, Result};
 pub(crate) use serve::run;
 
 use crate::sys;
-
-/// The heartbeat of the contract, as one chunk: what the floor sends in the server's place.
-pub(crate) const HEARTBEAT: &[u8] =
-    b"2f\r\nid: 1700000000000-0\nevent: heartbeat\ndata: {}\n\n\r\n";
+use crate::transport::Transport;
 
 /// A running floor process; dropping it ends it.
 #[derive(Debug)]
@@ -37,10 +36,11 @@ pub(crate) struct Floor {
 
 impl Floor {
     /// Starts one with this many threads on a free port; with TLS if it is to keep a whole rustls connection a client.
-    pub(crate) fn start(threads: u32, tls_whole: bool) -> Result<Self> {
+    pub(crate) fn start(threads: u32, tls_whole: bool, transport: Transport) -> Result<Self> {
         let this = std::env::current_exe().context("the path of this program")?;
         let mut command = Command::new(this);
         command.args(["floor", "--threads", &threads.to_string()]);
+        command.args(["--transport", &transport.to_string()]);
         if tls_whole {
             command.arg("--tls-whole");
         }
@@ -99,24 +99,5 @@ impl Drop for Floor {
     fn drop(&mut self) {
         let _ = self.child.kill(); // it holds nothing worth a goodbye
         let _ = self.child.wait();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::parse::chunked::Dechunker;
-
-    #[test]
-    fn the_heartbeat_is_one_whole_chunk() {
-        let (mut input, mut chunks) = (HEARTBEAT, Dechunker::default());
-        assert_eq!(
-            chunks.next(&mut input),
-            Ok(Some(
-                &b"id: 1700000000000-0\nevent: heartbeat\ndata: {}\n\n"[..]
-            ))
-        );
-        assert_eq!(chunks.next(&mut input), Ok(None));
-        assert!(input.is_empty());
     }
 }

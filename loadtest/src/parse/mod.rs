@@ -1,11 +1,14 @@
 //! The client's reading of a stream: bytes to response head, to body, to events.
 //!
 //! Each layer is incremental (any split of the bytes gives the same result), keeps a few bytes of state
-//! while nothing is half-read, and bounds what it buffers. [`Decoder`] stacks them.
+//! while nothing is half-read, and bounds what it buffers. [`Decoder`] stacks them. The body of an answer is an event
+//! stream ([`sse`]), or the frames of a WebSocket ([`messages`]).
 
 pub(crate) mod chunked;
 pub(crate) mod head;
+pub(crate) mod messages;
 pub(crate) mod sse;
+mod upgrade;
 
 #[cfg(test)]
 mod model;
@@ -14,7 +17,11 @@ use std::fmt;
 
 use chunked::Dechunker;
 use head::{Head, HeadParser};
+use messages::{Dialect, Messages};
 use sse::{Block, Event, EventParser};
+use upgrade::Upgrade;
+
+use crate::websocket::{ACCEPT_BYTES, Close, Replies, Violation};
 
 /// Reads one response from its first byte on.
 #[derive(Debug)]
@@ -25,12 +32,16 @@ pub(crate) enum Decoder {
     Raw(EventParser),
     /// A chunked body.
     Chunked(Dechunker, EventParser),
+    /// The answer to a WebSocket handshake is not complete. On the heap, since it is soon over.
+    Upgrade(Box<Upgrade>, Dialect),
+    /// The frames of a WebSocket.
+    Messages(Messages),
 }
 
 /// What a call of [`Decoder::feed`] has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reached {
-    /// Still in the head.
+    /// Still in the head, or before the message that begins a stream.
     Head,
     /// In the body.
     Body,
@@ -38,7 +49,7 @@ pub(crate) enum Reached {
     End,
 }
 
-/// Why a response is not an event stream that can be read on.
+/// Why a response is not a stream of events that can be read on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Malformed {
     /// The bytes are not an HTTP/1 response head.
@@ -51,6 +62,16 @@ pub(crate) enum Malformed {
     Chunk,
     /// A head or an event longer than the bound.
     TooLong,
+    /// 101, but no handshake of WebSocket, and why.
+    Upgrade(&'static str),
+    /// A frame that a server must not send.
+    WebSocket(Violation),
+    /// A message that is no event.
+    Message,
+    /// A first message other than `open`.
+    Unopened,
+    /// The server has closed the WebSocket.
+    Closed(Close),
 }
 
 impl Decoder {
@@ -59,12 +80,19 @@ impl Decoder {
         Self::Head(HeadParser::default())
     }
 
+    /// A decoder in front of the answer to a WebSocket handshake, which has to prove itself with `accept`.
+    pub(crate) fn of_websocket(accept: [u8; ACCEPT_BYTES], dialect: Dialect) -> Self {
+        Self::Upgrade(Box::new(Upgrade::new(accept)), dialect)
+    }
+
     /// Takes the next bytes and hands every event they complete to `sink`. `scratch` is lent for events
-    /// that lie whole within `input`, so that those allocate nothing; it is empty before and after.
+    /// that lie whole within `input`, so that those allocate nothing; it is empty before and after. What a WebSocket
+    /// is to be answered is noted in `replies`, even where this ends in an error.
     pub(crate) fn feed(
         &mut self,
         mut input: &[u8],
         scratch: &mut Block,
+        replies: &mut Replies,
         sink: &mut impl FnMut(Event<'_>),
     ) -> Result<Reached, Malformed> {
         if let Self::Head(parser) = self {
@@ -73,8 +101,14 @@ impl Decoder {
             };
             *self = Self::body(head)?;
         }
+        if let Self::Upgrade(upgrade, dialect) = self
+            && upgrade.feed(&mut input)?
+        {
+            *self = Self::Messages(Messages::new(*dialect));
+        }
         match self {
-            Self::Head(_) => Ok(Reached::Head),
+            Self::Head(_) | Self::Upgrade(..) => Ok(Reached::Head),
+            Self::Messages(messages) => messages.feed(input, replies, sink),
             Self::Raw(events) => events.feed(input, scratch, sink).map(|()| Reached::Body),
             Self::Chunked(chunks, events) => {
                 while let Some(bytes) = chunks.next(&mut input)? {
@@ -112,6 +146,17 @@ impl fmt::Display for Malformed {
             Self::ContentType => f.write_str("200, but not text/event-stream"),
             Self::Chunk => f.write_str("broken chunk framing"),
             Self::TooLong => f.write_str("a head or event beyond the client's bound"),
+            Self::Upgrade(why) => write!(f, "101, but {why}"),
+            Self::WebSocket(violation) => violation.fmt(f),
+            Self::Message => f.write_str("a message that is not {\"id\", \"event\", \"data\"}"),
+            Self::Unopened => f.write_str("a first message that is not `open`"),
+            Self::Closed(close) => close.fmt(f),
         }
+    }
+}
+
+impl From<Violation> for Malformed {
+    fn from(violation: Violation) -> Self {
+        Self::WebSocket(violation)
     }
 }

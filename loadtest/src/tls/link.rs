@@ -5,14 +5,13 @@ use std::io::{Read, Write};
 use rustls::{ClientConnection, HandshakeKind};
 
 use super::keys::Keys;
-use super::record::{Input, Records};
-use super::{Client, Counts, Fault};
+use super::record::{APPLICATION_DATA, Input, Records};
+use super::{Client, Counts, Fault, Sealer};
 use crate::parse::{Malformed, Reached};
 
 /// Kinds of records (RFC 8446, appendix B.1) and of a handshake message in them (appendix B.3).
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
-const APPLICATION_DATA: u8 = 23;
 const NEW_SESSION_TICKET: u8 = 4;
 const CLOSE_NOTIFY: u8 = 0;
 
@@ -68,12 +67,13 @@ impl Link {
 
     /// Takes records off what was read, up to the next that holds a part of the response; that goes to `sink`, which
     /// says how far the response has come. `None` when no such record is whole. What is to be sent is added to
-    /// `outgoing`.
+    /// `outgoing`; what seals anything after that is put into `sealer` when the response begins.
     pub(crate) fn receive(
         &mut self,
         input: &mut Input<'_>,
         outgoing: &mut Vec<u8>,
         counts: &mut Counts,
+        sealer: &mut Option<Sealer>,
         sink: &mut impl FnMut(&[u8]) -> Result<Reached, Malformed>,
     ) -> Result<Option<Reached>, Stopped> {
         while let Some(mut record) = self.records.next(input)? {
@@ -82,7 +82,7 @@ impl Link {
                 State::Handshake(tls) => {
                     let response = shake_hands(tls, record, outgoing, counts)?;
                     if !response.is_empty() {
-                        self.detach()?;
+                        *sealer = self.detach()?;
                         return Ok(Some(sink(&response)?));
                     }
                 }
@@ -98,13 +98,16 @@ impl Link {
         Ok(None)
     }
 
-    /// Keeps of rustls what opens the records to come.
-    fn detach(&mut self) -> Result<(), Fault> {
-        if let State::Handshake(tls) = std::mem::replace(&mut self.state, State::Spent) {
-            let (next, secrets) = tls.dangerous_extract_secrets()?.rx;
-            self.state = State::Stream(Keys::new(next, &secrets)?);
-        }
-        Ok(())
+    /// Keeps of rustls what opens the records to come, and hands out what seals.
+    fn detach(&mut self) -> Result<Option<Sealer>, Fault> {
+        let State::Handshake(tls) = std::mem::replace(&mut self.state, State::Spent) else {
+            return Ok(None);
+        };
+        let secrets = tls.dangerous_extract_secrets()?;
+        let (next, opening) = secrets.rx;
+        self.state = State::Stream(Keys::new(next, &opening)?);
+        let (next, sealing) = secrets.tx;
+        Ok(Some(Sealer::new(next, &sealing)?))
     }
 }
 

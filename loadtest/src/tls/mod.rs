@@ -1,14 +1,16 @@
 //! TLS 1.3 as the clients speak it, and as small as a client can keep it.
 //!
 //! rustls does the handshake; once the response has begun, [`Link`] keeps the key, the nonce base and the record
-//! number of what comes from the server, and nothing else: a client of a load says nothing after its request.
-//! [`Client`] is what all connections share, [`record`] finds the records, [`keys`] opens them.
+//! number of what comes from the server, and nothing else: a client of a stream says nothing after its request. For
+//! one that does, [`Sealer`] is the same of the other direction.
+//! [`Client`] is what all connections share, [`record`] finds the records, [`keys`] opens and seals them.
 
 mod certificate;
 mod client;
 mod keys;
 mod link;
 mod record;
+mod sealer;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ pub(crate) use certificate::Certificate;
 pub(crate) use client::{Cipher, Client};
 pub(crate) use link::{Link, Stopped};
 pub(crate) use record::Input;
+pub(crate) use sealer::Sealer;
 pub(crate) use server::server_config;
 pub(crate) use trust::Trust;
 

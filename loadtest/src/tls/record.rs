@@ -6,8 +6,11 @@ use super::Fault;
 
 /// Kind, version and length.
 pub(super) const HEADER_BYTES: usize = 5;
+/// The kind of every record that is sealed, and of what the stream is made of (RFC 8446, appendix B.1).
+pub(super) const APPLICATION_DATA: u8 = 23;
 /// RFC 8446, section 5.2: what is sealed is at most 2^14 bytes, and sealing adds at most 256.
-const MAX_BODY_BYTES: usize = (1 << 14) + 256;
+pub(super) const MAX_CONTENT_BYTES: usize = 1 << 14;
+const MAX_BODY_BYTES: usize = MAX_CONTENT_BYTES + 256;
 
 /// Finds the records.
 #[derive(Debug, Default)]
