@@ -119,6 +119,11 @@ impl Conn {
         self.decoder = Decoder::of_websocket(accept, dialect);
     }
 
+    /// Whether its stream has begun, by WebSocket, where what was read has ended it as well.
+    pub(crate) fn has_begun_messages(&self) -> bool {
+        self.decoder.has_begun_messages()
+    }
+
     /// Reads the next bytes and notes in `tally` what they bring, in `replies` what they ask for.
     pub(crate) fn feed(
         &mut self,

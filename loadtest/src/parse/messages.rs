@@ -58,6 +58,11 @@ impl Messages {
         }
     }
 
+    /// Whether the stream has begun.
+    pub(super) fn have_begun(&self) -> bool {
+        self.open
+    }
+
     /// Takes the next bytes, hands every event they complete to `sink`, and notes in `replies` what is owed for them.
     pub(super) fn feed(
         &mut self,

@@ -123,6 +123,11 @@ impl Decoder {
         }
     }
 
+    /// Whether the stream of a WebSocket has begun: it may have ended in the same bytes.
+    pub(crate) fn has_begun_messages(&self) -> bool {
+        matches!(self, Self::Messages(messages) if messages.have_begun())
+    }
+
     fn body(head: Head) -> Result<Self, Malformed> {
         if head.status != 200 {
             return Err(Malformed::Status(head.status));

@@ -132,6 +132,11 @@ impl Worker {
         if !self.replies.is_empty() {
             self.reply(key);
         }
+        // A refusal never begins; a stream may begin and end in one read.
+        let conn = &self.conns[key];
+        if taken.is_err() && conn.phase == Phase::Asked && conn.has_begun_messages() {
+            self.begin(key);
+        }
         taken
     }
 
@@ -163,13 +168,11 @@ impl Worker {
 
     /// Notes how far a response has come; whether to read on.
     fn reached(&mut self, key: usize, reached: Reached) -> Result<bool, String> {
-        let conn = &mut self.conns[key];
+        let conn = &self.conns[key];
         match reached {
             Reached::Body if conn.phase == Phase::Asked => {
-                self.in_flight -= 1;
-                self.totals.open += 1;
-                self.totals.opened += 1;
-                conn.phase = Phase::Open;
+                self.begin(key);
+                let conn = &mut self.conns[key];
                 if self.limits.is_deaf(conn.number) {
                     conn.phase = Phase::Deaf;
                     self.end_link(key);
@@ -180,6 +183,14 @@ impl Worker {
             Reached::Head | Reached::Body => Ok(true),
             Reached::End => Err("ended by the server".to_owned()),
         }
+    }
+
+    /// A stream has begun.
+    fn begin(&mut self, key: usize) {
+        self.in_flight -= 1;
+        self.totals.open += 1;
+        self.totals.opened += 1;
+        self.conns[key].phase = Phase::Open;
     }
 
     /// Forgets the TLS of a connection.
