@@ -43,6 +43,9 @@ pub(crate) struct Figures {
     /// Heartbeats that the clients read during the measurement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) heartbeats: Option<u64>,
+    /// Where the clients came by WebSocket: the pings they answered, warm-up included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pings: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub(crate) delivery: Option<Delivery>,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
@@ -187,10 +190,11 @@ impl Figures {
         self.add_failures(round);
     }
 
-    /// Adds the failed and lost connections of another round with their reasons, and its handshakes.
+    /// Adds the failed and lost connections of another round with their reasons, its pings and its handshakes.
     pub(crate) fn add_failures(&mut self, round: Self) {
         self.failed += round.failed;
         self.lost += round.lost;
+        self.pings = self.pings.zip(round.pings).map(|(one, other)| one + other);
         if let Some((one, other)) = self.tls.as_mut().zip(round.tls) {
             one.merge(other);
         }

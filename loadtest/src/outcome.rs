@@ -11,6 +11,7 @@ use crate::cli::Common;
 use crate::clock;
 use crate::figures::Figures;
 use crate::files;
+use crate::transport::Transport;
 
 /// A whole run.
 #[derive(Debug, Serialize)]
@@ -18,6 +19,8 @@ pub(crate) struct Outcome {
     pub(crate) scenario: &'static str,
     /// What was measured: idlewild, another server by its template's name, or the floor.
     pub(crate) subject: String,
+    /// The transport of the clients.
+    pub(crate) transport: Transport,
     /// When the run ended.
     pub(crate) ended_unix_s: u64,
     pub(crate) connections: u32,
@@ -65,6 +68,7 @@ impl Outcome {
         Self {
             scenario,
             subject: subject.to_owned(),
+            transport: Transport::Sse,
             ended_unix_s: clock::unix_s(),
             connections: common.connections(),
             figures,
@@ -98,8 +102,12 @@ impl Outcome {
                 .map(|(key, _)| key.as_str())
                 .filter(|key| find(&subject, key).is_none()),
         );
+        let by = match self.transport {
+            Transport::Sse => "",
+            Transport::Ws => " by WebSocket",
+        };
         let mut table = format!(
-            "{}: {}, {} connections\n",
+            "{}: {}, {} connections{by}\n",
             self.subject, self.scenario, self.connections
         );
         let headings = if self.floor.is_some() {
