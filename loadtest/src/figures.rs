@@ -43,7 +43,7 @@ pub(crate) struct Figures {
     /// Heartbeats that the clients read during the measurement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) heartbeats: Option<u64>,
-    /// Where the clients came by WebSocket: the pings they answered, warm-up included.
+    /// WebSocket only: the pings that the clients read, including the warm-up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pings: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]

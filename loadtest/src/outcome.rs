@@ -43,6 +43,7 @@ impl Outcome {
     pub(crate) fn new(
         scenario: &'static str,
         subject: &str,
+        transport: Transport,
         common: &Common,
         mut figures: Figures,
         mut floor: Option<Figures>,
@@ -68,7 +69,7 @@ impl Outcome {
         Self {
             scenario,
             subject: subject.to_owned(),
-            transport: Transport::Sse,
+            transport,
             ended_unix_s: clock::unix_s(),
             connections: common.connections(),
             figures,
@@ -104,7 +105,7 @@ impl Outcome {
         );
         let by = match self.transport {
             Transport::Sse => "",
-            Transport::Ws => " by WebSocket",
+            Transport::Ws => " over WebSocket",
         };
         let mut table = format!(
             "{}: {}, {} connections{by}\n",
@@ -230,6 +231,7 @@ mod tests {
         let outcome = Outcome::new(
             "hold",
             "x",
+            Transport::Ws,
             &common(),
             figures(8_200.0),
             Some(figures(8_000.0)),
@@ -245,9 +247,16 @@ mod tests {
     #[test]
     fn whatever_is_not_as_it_should_be_fails_the_run() {
         assert!(
-            Outcome::new("idle", "x", &common(), Figures::default(), None)
-                .problems
-                .is_empty()
+            Outcome::new(
+                "idle",
+                "x",
+                Transport::Ws,
+                &common(),
+                Figures::default(),
+                None
+            )
+            .problems
+            .is_empty()
         );
         let failures = BTreeMap::from([("status 503".to_owned(), 2)]);
         let bad = Figures {
@@ -255,7 +264,14 @@ mod tests {
             failures,
             ..Figures::default()
         };
-        let outcome = Outcome::new("idle", "x", &common(), Figures::default(), Some(bad));
+        let outcome = Outcome::new(
+            "idle",
+            "x",
+            Transport::Ws,
+            &common(),
+            Figures::default(),
+            Some(bad),
+        );
         assert_eq!(
             outcome.problems,
             ["floor: 2 connections failed", "floor: 2 × status 503"]
@@ -271,7 +287,14 @@ mod tests {
     fn what_is_to_be_known_stands_under_the_figures_and_fails_nothing() {
         let outcome = Outcome {
             notes: vec!["the floor is plain".to_owned()],
-            ..Outcome::new("idle", "x", &common(), Figures::default(), None)
+            ..Outcome::new(
+                "idle",
+                "x",
+                Transport::Ws,
+                &common(),
+                Figures::default(),
+                None,
+            )
         };
         assert!(outcome.table().ends_with("NOTE: the floor is plain\n"));
         assert!(outcome.problems.is_empty());
@@ -303,7 +326,14 @@ mod tests {
             delivery: Some(delivery),
             ..Figures::default()
         };
-        let outcome = Outcome::new("broadcast", "x", &common(), figures.clone(), Some(figures));
+        let outcome = Outcome::new(
+            "broadcast",
+            "x",
+            Transport::Ws,
+            &common(),
+            figures.clone(),
+            Some(figures),
+        );
         let json = serde_json::to_value(&outcome).unwrap();
         for key in [
             "connected",

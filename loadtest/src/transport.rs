@@ -1,11 +1,11 @@
-//! How a client comes: by an event stream or by WebSocket.
+//! The transport of the clients: event stream or WebSocket.
 
 use std::fmt;
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// What clients speak.
+/// A transport.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Transport {

@@ -1,8 +1,8 @@
 """Django Channels with the guide's consumer: one process, the in-memory channel layer, no database.
 
-A client is in the group of its user, as the guide has it, and in `all`, so that one `group_send` reaches everybody.
-It is kinder than the guide in two ways: the user comes from the token alone, without a query per connection, and
-`POST /publish/` asks for no key.
+A client is in the group of its user, as in the guide, and in `all`, so that one `group_send` reaches every client.
+Two things cost less than in the guide: the user is read from the token, without a query per connection, and
+`POST /publish/` needs no key.
 """
 
 import json
@@ -14,7 +14,7 @@ import django
 from django.conf import settings
 
 settings.configure(
-    SECRET_KEY="of no use here",
+    SECRET_KEY="not used",
     ALLOWED_HOSTS=["*"],
     ROOT_URLCONF=__name__,
     MIDDLEWARE=[],
@@ -44,7 +44,7 @@ class NotificationConsumer(AsyncWebsocketConsumer):
     user = None
 
     async def connect(self):
-        # Accepted first: a consumer that closes before that answers 403, and no client sees the code.
+        # Accept first: closing before that answers 403, and the client never receives the code.
         await self.accept()
         self.user = self.get_user()
         if self.user:

@@ -1,5 +1,5 @@
-// Node's `ws`, as its README has it: one process, a set of sockets for each user, a ping every 30 s and an end for
-// those that answered none. `POST /publish/` asks for no key.
+// Node's `ws`, used as in its README: one process, a set of sockets per user, a ping every 30 s. Clients that did not
+// answer the last ping are disconnected. `POST /publish/` needs no key.
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";

@@ -49,7 +49,7 @@ pub(crate) enum Command {
         /// With TLS, keeping a whole rustls connection per client
         #[arg(long, hide = true)]
         tls_whole: bool,
-        /// Whether it serves event streams or WebSockets
+        /// The transport that it serves
         #[arg(long, value_enum, default_value_t = Transport::Sse)]
         transport: Transport,
     },

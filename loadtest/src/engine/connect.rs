@@ -101,7 +101,7 @@ pub(super) fn write_request(
         token(request);
     }
     if let (Some(_), Some(id)) = (key, last_id) {
-        // A page cannot give a WebSocket headers.
+        // Browsers cannot set headers of a WebSocket request.
         request.push(separator);
         request.push_str("last_event_id=");
         request.extend(utf8_percent_encode(id, NON_ALPHANUMERIC));
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_websocket_is_asked_for_as_a_page_asks_for_one() {
+    fn a_websocket_request_has_the_form_of_a_browsers() {
         let key = Key::random();
         let asked = |auth, last_id| request_with(Some(&key), auth, "/ws", last_id);
         let first = asked(AuthStyle::None, None);

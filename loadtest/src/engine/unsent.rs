@@ -1,7 +1,7 @@
-//! What a client owes its server and the socket did not take at once: the server reads slower than it pings.
+//! Replies that the socket did not accept at once, because the server reads more slowly than it pings.
 //!
-//! The rest of a frame has to go out as it is. What was asked for after it is kept as one pong and one close, so that
-//! a server that never reads makes its client hold two small frames.
+//! The rest of an incomplete frame must be sent as it is. Later replies are kept as at most one pong and one
+//! close frame, so a server that never reads costs its client two small frames.
 
 use std::os::fd::AsFd;
 
@@ -10,7 +10,7 @@ use rustix::net::{SendFlags, send};
 
 use crate::websocket::Replies;
 
-/// The rest of what was begun, and what is to follow it.
+/// The rest of an incomplete frame, and the replies after it.
 #[derive(Debug)]
 pub(super) struct Unsent {
     rest: Vec<u8>,
@@ -18,7 +18,7 @@ pub(super) struct Unsent {
 }
 
 impl Unsent {
-    /// Sends `bytes`; what the socket did not take of them.
+    /// Sends `bytes`. Returns the rest that the socket did not accept.
     pub(super) fn send(fd: impl AsFd, bytes: &[u8]) -> Option<Self> {
         let sent = some(fd, bytes);
         (sent < bytes.len()).then(|| Self {
@@ -27,12 +27,12 @@ impl Unsent {
         })
     }
 
-    /// More is to be said.
+    /// Adds later replies.
     pub(super) fn owe(&mut self, replies: &mut Replies) {
         self.owed.absorb(replies);
     }
 
-    /// Sends on; once the rest is out, what is to follow it.
+    /// Continues to send. Returns the later replies once the rest is sent.
     pub(super) fn send_on(&mut self, fd: impl AsFd) -> Option<Replies> {
         let sent = some(fd, &self.rest);
         self.rest.drain(..sent);
@@ -40,12 +40,12 @@ impl Unsent {
     }
 }
 
-/// Sends as much as the socket takes; how much that was.
+/// Sends as much as the socket accepts. Returns the number of bytes.
 fn some(fd: impl AsFd, bytes: &[u8]) -> usize {
     match send(fd, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
         Ok(sent) => sent,
         Err(Errno::AGAIN | Errno::INTR) => 0,
-        Err(_) => bytes.len(), // a broken connection shows when it is read, with what the server said last
+        Err(_) => bytes.len(), // reads report a broken connection, after the server's last bytes
     }
 }
 
@@ -56,7 +56,7 @@ mod tests {
 
     use super::*;
 
-    /// One ping's answer, unmasked: which ping it was.
+    /// The number of the ping that a pong answers.
     fn answered(frame: &[u8]) -> u32 {
         let (header, rest) = frame.split_at(2);
         assert_eq!(header, [0x8a, 0x84], "a masked pong of four bytes");
@@ -70,12 +70,12 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_does_not_read_gets_whole_frames_and_the_last_pong_when_it_does() {
+    fn a_server_that_reads_late_receives_whole_frames_and_the_last_pong() {
         let (client, mut server) = UnixStream::pair().unwrap();
         let mut replies = Replies::default();
         let mut unsent: Option<Unsent> = None;
         let mut last_sent = 0;
-        // Far more than the sockets hold.
+        // Far more than the socket buffers hold.
         for n in 0..1_000_000u32 {
             replies.ping(&n.to_be_bytes());
             if let Some(unsent) = &mut unsent {
@@ -89,12 +89,12 @@ mod tests {
         }
         let mut unsent = unsent.expect("the sockets hold less than that");
         assert!(unsent.rest.len() <= 10 && last_sent < 999_999);
-        assert!(unsent.send_on(&client).is_none(), "nobody has read");
+        assert!(unsent.send_on(&client).is_none(), "the server has not read");
 
-        // All that is there, then the rest of the frame that was begun, then what was owed.
+        // Everything in the buffers, then the rest of the incomplete frame, then the later replies.
         let mut heard = Vec::new();
         server.set_nonblocking(true).unwrap();
-        let _ = server.read_to_end(&mut heard); // until there is nothing more
+        let _ = server.read_to_end(&mut heard); // until it would block
         let mut owed = unsent.send_on(&client).expect("there is room now");
         let mut frame = Vec::new();
         owed.write(&mut frame);

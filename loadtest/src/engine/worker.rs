@@ -57,7 +57,7 @@ pub(super) struct Worker {
     conns: Slab<Conn>,
     /// Their TLS state, if they use TLS.
     links: Option<Links>,
-    /// By key, for the few whose server does not read what it asked for.
+    /// Replies that wait for a writable socket, by key.
     unsent: HashMap<usize, Unsent>,
     sources: Sources,
     queue: Queue,
@@ -77,7 +77,7 @@ pub(super) struct Worker {
     tally: Tally,
     totals: Totals,
     scratch: Block,
-    /// What the connection at hand owes its server.
+    /// The replies of the connection that is being read.
     replies: Replies,
     request: String,
     outgoing: Vec<u8>,

@@ -1,4 +1,4 @@
-//! What the floor says: to the byte what a server of the contract says, by either transport.
+//! The bytes that the floor sends: the same as those of a server that follows the contract, for each transport.
 
 use crate::clock;
 use crate::transport::Transport;
@@ -26,7 +26,7 @@ pub(super) fn websocket_head(accept: [u8; ACCEPT_BYTES]) -> Vec<u8> {
     head
 }
 
-/// A heartbeat, which by WebSocket begins with a ping.
+/// A heartbeat; over WebSocket, a ping and a message.
 pub(super) fn heartbeat(transport: Transport) -> Vec<u8> {
     match transport {
         Transport::Sse => STREAM_HEARTBEAT.to_vec(),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_by_websocket_is_read_by_a_client() {
+    fn a_client_reads_the_websocket_frames() {
         let accept = accept("a key");
         let said = [
             websocket_head(accept),

@@ -170,7 +170,7 @@ struct Thread {
     conns: Slab<Conn>,
     /// Their TLS state, if they use TLS.
     whole: Option<Whole>,
-    /// Their handshakes, where they come by WebSocket.
+    /// Their handshakes, if they use WebSocket.
     upgrades: Option<Upgrades>,
     heartbeat: Vec<u8>,
     beat: Beat,
@@ -310,7 +310,7 @@ impl Thread {
                         conn.send(key, &mut self.whole, &head);
                     }
                 }
-                _ => {} // pongs, or nothing whole yet
+                _ => {} // pongs, or an incomplete request
             }
         }
         if let Some(whole) = &mut self.whole {

@@ -1,6 +1,7 @@
-//! Handshakes of WebSocket on the floor: a request is kept until it is whole, since its key has to be answered.
+//! WebSocket handshakes of the floor. A request is kept until it is complete, since the response depends on its
+//! key.
 //!
-//! They stand beside the slab of connections, by the same keys, and none is left once a stream has begun.
+//! Requests are stored beside the slab of connections, with the same keys. None is left once a stream has begun.
 
 use std::collections::HashMap;
 
@@ -8,18 +9,19 @@ use crate::websocket::accept;
 
 use super::frames::websocket_head;
 
-/// A longer request is not answered; the client will say.
+/// Bytes of a request beyond this are dropped. Without its key a request gets no response, and the client reports a
+/// timeout.
 const MAX_REQUEST_BYTES: usize = 16 * 1024;
 const KEY_HEADER: &str = "sec-websocket-key";
 
-/// The requests of a thread's connections, as far as they have come.
+/// The incomplete requests of a thread's connections.
 #[derive(Debug, Default)]
 pub(super) struct Upgrades {
     requests: HashMap<usize, Vec<u8>>,
 }
 
 impl Upgrades {
-    /// More of a request has come.
+    /// Adds bytes to a request.
     pub(super) fn collect(&mut self, key: usize, bytes: &[u8]) {
         let request = self.requests.entry(key).or_default();
         if request.len() + bytes.len() <= MAX_REQUEST_BYTES {
@@ -27,7 +29,7 @@ impl Upgrades {
         }
     }
 
-    /// The request is whole: what answers it, if it asked for a WebSocket.
+    /// The response to a complete request, if it asks for a WebSocket.
     pub(super) fn answer(&mut self, key: usize) -> Option<Vec<u8>> {
         let request = String::from_utf8(self.requests.remove(&key)?).ok()?;
         let its_key = request.lines().find_map(|line| {
@@ -37,7 +39,7 @@ impl Upgrades {
         Some(websocket_head(accept(its_key)))
     }
 
-    /// The connection is gone.
+    /// Drops the request of a closed connection.
     pub(super) fn closed(&mut self, key: usize) {
         self.requests.remove(&key);
     }

@@ -19,20 +19,20 @@ pub(crate) struct Head {
     pub(crate) content_length: Option<usize>,
     /// `Connection: close`.
     pub(crate) close: bool,
-    /// What it says of a WebSocket handshake.
+    /// The headers of a WebSocket handshake.
     pub(super) upgrade: Upgraded,
 }
 
-/// The headers that answer a WebSocket handshake.
+/// The response headers of a WebSocket handshake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Upgraded {
     /// `Upgrade: websocket`.
     pub(super) websocket: bool,
-    /// `Connection: upgrade`, perhaps among others.
+    /// `Connection: upgrade`, possibly with other tokens.
     pub(super) connection: bool,
-    /// `Sec-WebSocket-Accept`, where it has the length of one.
+    /// `Sec-WebSocket-Accept`, if its length is right.
     pub(super) accept: Option<[u8; ACCEPT_BYTES]>,
-    /// An extension or a subprotocol: none is ever offered.
+    /// True for an extension or a subprotocol: the client offers none.
     pub(super) unoffered: bool,
 }
 

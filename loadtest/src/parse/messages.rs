@@ -1,4 +1,4 @@
-//! Events that come as WebSocket messages.
+//! Parses events in WebSocket messages.
 
 use std::borrow::Cow;
 
@@ -9,24 +9,24 @@ use super::sse::Event;
 use super::{Malformed, Reached};
 use crate::websocket::{Item, Reader, Replies};
 
-/// How a server's messages carry its events.
+/// How messages carry events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Dialect {
-    /// As Idlewild's: `{"id", "event", "data"}`, the first of them `open`.
+    /// Like Idlewild's: `{"id", "event", "data"}`; the first is `open`.
     #[default]
     Events,
-    /// A message is an event's data, without id or name; a stream has begun with its handshake, and a ping is all
-    /// there is of a heartbeat.
+    /// A message is the data of an event, without id or name. The stream begins with the handshake, and a ping
+    /// counts as a heartbeat.
     Data,
 }
 
-/// Finds the events in the messages of a connection.
+/// Parses the events in the messages of a connection.
 #[derive(Debug)]
 pub(crate) struct Messages {
     reader: Reader,
     dialect: Dialect,
-    /// The message that begins a stream has come, where there is one.
+    /// True once the message that begins the stream has arrived, or if there is none.
     open: bool,
 }
 
@@ -49,7 +49,7 @@ struct Open {
 }
 
 impl Messages {
-    /// In front of the first frame.
+    /// Starts before the first frame.
     pub(super) fn new(dialect: Dialect) -> Self {
         Self {
             reader: Reader::default(),
@@ -58,12 +58,13 @@ impl Messages {
         }
     }
 
-    /// Whether the stream has begun.
+    /// Returns true if the stream has begun.
     pub(super) fn have_begun(&self) -> bool {
         self.open
     }
 
-    /// Takes the next bytes, hands every event they complete to `sink`, and notes in `replies` what is owed for them.
+    /// Takes the next bytes, and passes every event that they complete to `sink`. The replies that they require
+    /// are added to `replies`.
     pub(super) fn feed(
         &mut self,
         input: &[u8],
@@ -121,7 +122,7 @@ impl Messages {
     }
 }
 
-/// Whether a message is the one that a stream begins with: it has a position and a delay.
+/// Returns true if the message begins a stream: `open`, with a position and a delay.
 fn begins(message: &Message<'_>) -> bool {
     message.event == "open"
         && message.id.as_ref().is_some_and(|id| !id.is_empty())
@@ -148,7 +149,7 @@ mod tests {
         unmasked(Opcode::Text, text.as_bytes())
     }
 
-    /// Feeds it whole; the events as text, how far it came, and what is owed.
+    /// Feeds all frames at once. Returns the events as text, the result, and the replies.
     fn feed(
         dialect: Dialect,
         frames: &[Vec<u8>],
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_begins_with_its_position_and_then_has_events() {
+    fn a_stream_begins_with_open_and_then_has_events() {
         let (events, reached, _) = feed(Dialect::Events, &[]);
         assert_eq!((events.len(), reached), (0, Ok(Reached::Head)));
         let (events, reached, mut replies) = feed(
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_begins_otherwise_is_none() {
+    fn a_stream_without_a_valid_open_is_rejected() {
         for (first, expected) in [
             (
                 r#"{"id":"6-0","event":"message","data":1}"#,
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_may_be_the_data_alone() {
+    fn a_message_may_be_only_the_data() {
         let frames = [text("{\"n\":1}"), unmasked(Opcode::Ping, b""), text("x")];
         let (events, reached, replies) = feed(Dialect::Data, &frames);
         assert_eq!(
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_close_is_told_and_answered_and_ends_it() {
+    fn a_close_is_reported_and_answered_and_ends_the_stream() {
         let close = unmasked(Opcode::Close, b"\x0f\xbdToo many connections");
         let after = text(r#"{"event":"message","data":1}"#);
         let (events, reached, replies) = feed(Dialect::Events, &[text(OPEN), close, after]);
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_the_protocol_is_answered_by_a_close() {
+    fn a_protocol_error_is_answered_with_a_close_frame() {
         let (_, reached, mut replies) = feed(Dialect::Data, &[unmasked(Opcode::Text, b"\xff")]);
         assert_eq!(reached, Err(Malformed::WebSocket(Violation::Utf8)));
         let mut sent = Vec::new();

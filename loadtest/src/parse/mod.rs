@@ -32,7 +32,7 @@ pub(crate) enum Decoder {
     Raw(EventParser),
     /// A chunked body.
     Chunked(Dechunker, EventParser),
-    /// The answer to a WebSocket handshake is not complete. On the heap, since it is soon over.
+    /// The response to a WebSocket handshake is incomplete. Boxed, since it is short-lived and large.
     Upgrade(Box<Upgrade>, Dialect),
     /// The frames of a WebSocket.
     Messages(Messages),
@@ -41,7 +41,7 @@ pub(crate) enum Decoder {
 /// The state after a call of [`Decoder::feed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reached {
-    /// Still in the head, or before the message that begins a stream.
+    /// In the head, or before the message that begins a stream.
     Head,
     /// In the body.
     Body,
@@ -62,15 +62,15 @@ pub(crate) enum Malformed {
     Chunk,
     /// A head or an event over the limit.
     TooLong,
-    /// 101, but no handshake of WebSocket, and why.
+    /// 101, but not a valid WebSocket handshake, with the reason.
     Upgrade(&'static str),
-    /// A frame that a server must not send.
+    /// A frame that servers must not send.
     WebSocket(Violation),
-    /// A message that is no event.
+    /// A message that is not an event.
     Message,
     /// A first message other than `open`.
     Unopened,
-    /// The server has closed the WebSocket.
+    /// The server closed the WebSocket.
     Closed(Close),
 }
 
@@ -123,7 +123,7 @@ impl Decoder {
         }
     }
 
-    /// Whether the stream of a WebSocket has begun: it may have ended in the same bytes.
+    /// Returns true if a WebSocket stream has begun, even if the same bytes ended it.
     pub(crate) fn has_begun_messages(&self) -> bool {
         matches!(self, Self::Messages(messages) if messages.have_begun())
     }

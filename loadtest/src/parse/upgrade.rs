@@ -1,10 +1,10 @@
-//! The answer to a WebSocket handshake (RFC 6455, section 4.1): whether the server has agreed to what was asked.
+//! Checks the response to a WebSocket handshake (RFC 6455, section 4.1).
 
 use super::Malformed;
 use super::head::{Head, HeadParser};
 use crate::websocket::ACCEPT_BYTES;
 
-/// Waits for the answer's head, and knows what it has to say.
+/// Collects the head of the response, and has the expected `Sec-WebSocket-Accept`.
 #[derive(Debug)]
 pub(crate) struct Upgrade {
     head: HeadParser,
@@ -12,13 +12,13 @@ pub(crate) struct Upgrade {
 }
 
 impl Upgrade {
-    /// In front of the status line of an answer that has to prove itself with `accept`.
+    /// Starts before the status line of a response that must contain `accept`.
     pub(super) fn new(accept: [u8; ACCEPT_BYTES]) -> Self {
         let head = HeadParser::default();
         Self { head, accept }
     }
 
-    /// Takes bytes off `input` up to the end of the head; whether the connection now speaks WebSocket.
+    /// Takes bytes from `input` up to the end of the head. Returns true if the connection is now a WebSocket.
     pub(super) fn feed(&mut self, input: &mut &[u8]) -> Result<bool, Malformed> {
         match self.head.feed(input)? {
             None => Ok(false),
@@ -35,7 +35,9 @@ impl Upgrade {
             return Err(Malformed::Upgrade("no upgrade to websocket"));
         }
         if upgrade.accept != Some(self.accept) {
-            return Err(Malformed::Upgrade("its key was not read"));
+            return Err(Malformed::Upgrade(
+                "a wrong or missing Sec-WebSocket-Accept",
+            ));
         }
         if upgrade.unoffered {
             return Err(Malformed::Upgrade(
@@ -65,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_has_to_agree_to_all_that_was_asked_and_nothing_else() {
+    fn a_response_must_accept_the_whole_request_and_nothing_else() {
         let good = "HTTP/1.1 101 Switching Protocols\nupgrade: WebSocket\nConnection: keep-alive, Upgrade\n\
                     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
         assert_eq!(answered(good), Ok(true));
@@ -75,9 +77,21 @@ mod tests {
             ("101", "200", Err(Malformed::Status(200))),
             ("WebSocket", "h2c", upgrade("no upgrade to websocket")),
             (", Upgrade", "", upgrade("no upgrade to websocket")),
-            ("s3p", "S3p", upgrade("its key was not read")),
-            ("Accept", "Accepted", upgrade("its key was not read")),
-            ("Accept: s3p", "Accept: s3", upgrade("its key was not read")),
+            (
+                "s3p",
+                "S3p",
+                upgrade("a wrong or missing Sec-WebSocket-Accept"),
+            ),
+            (
+                "Accept",
+                "Accepted",
+                upgrade("a wrong or missing Sec-WebSocket-Accept"),
+            ),
+            (
+                "Accept: s3p",
+                "Accept: s3",
+                upgrade("a wrong or missing Sec-WebSocket-Accept"),
+            ),
             (
                 "upgrade",
                 "Sec-WebSocket-Extensions: permessage-deflate\nupgrade",

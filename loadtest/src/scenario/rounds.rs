@@ -65,9 +65,8 @@ pub(super) fn run(
     let figures = of_subject.map(Round::into_figures).unwrap_or_default();
     let beside = of_floor.map(Round::into_figures);
     let outcome = Outcome {
-        transport,
         notes,
-        ..Outcome::new(scenario, &name, common, figures, beside)
+        ..Outcome::new(scenario, &name, transport, common, figures, beside)
     };
     outcome.finish(common)
 }

@@ -143,7 +143,7 @@ impl Subject {
 
     /// A floor with as many threads as the server has shards.
     pub(crate) fn floor(common: &Common, kind: FloorKind) -> Result<Self> {
-        // It speaks as Idlewild does, by the transport of what it stands beside.
+        // The floor sends the same bytes as Idlewild, over the transport of the subject.
         let transport = peer(common)?.way(common.transport)?.transport();
         let idlewild = Peer::idlewild()?;
         let way = idlewild.way(Some(transport))?;

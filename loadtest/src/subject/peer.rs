@@ -33,12 +33,12 @@ pub(crate) struct Peer {
     pub(crate) unicast: Option<Publish>,
 }
 
-/// Where and how clients ask for events.
+/// Path, headers and transport of the clients' requests.
 #[derive(Clone, Debug)]
 pub(crate) struct Way {
     pub(crate) path: Template,
     pub(crate) headers: Vec<(String, Template)>,
-    /// How messages carry the events, by WebSocket; without it it is an event stream.
+    /// How WebSocket messages carry the events; `None` for an event stream.
     pub(crate) messages: Option<Dialect>,
 }
 
@@ -125,7 +125,7 @@ impl Peer {
         Self::open("idlewild")
     }
 
-    /// Where clients come by `transport`, or by the first that the template has.
+    /// The way over `transport`; by default the first of the template.
     pub(crate) fn way(&self, transport: Option<Transport>) -> Result<&Way> {
         let wanted = |way: &&Way| transport.is_none_or(|transport| way.transport() == transport);
         self.ways.iter().find(wanted).with_context(|| {
@@ -151,7 +151,7 @@ impl Peer {
         }
         ensure!(
             !ways.is_empty(),
-            "neither [subscribe] nor [websocket]: the template does not say where clients come"
+            "the template has neither [subscribe] nor [websocket]; add one with the path of the clients"
         );
         Ok(Self {
             name: text.name,
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_says_what_clients_may_come_by() {
+    fn a_template_lists_the_transports_of_its_server() {
         let transports = |name: &str| {
             let peer = Peer::open(name).unwrap();
             let of = |transport| peer.way(transport).map(Way::transport).ok();

@@ -69,12 +69,12 @@ impl Keys {
         Ok((opened[kind_at], &opened[..kind_at]))
     }
 
-    /// Adds a record with `content` to `into`.
+    /// Appends a record with `content` to `into`.
     pub(super) fn seal(&mut self, content: &[u8], into: &mut Vec<u8>) {
         debug_assert!(content.len() <= MAX_CONTENT_BYTES);
         let algorithm = self.cipher.algorithm();
         let body_bytes = content.len() + 1 + algorithm.tag_len();
-        let length = u16::try_from(body_bytes).expect("a record's content is bounded");
+        let length = u16::try_from(body_bytes).expect("a record's content is limited");
         let [high, low] = length.to_be_bytes();
         let header = [APPLICATION_DATA, 3, 3, high, low];
         let mut body = Vec::with_capacity(body_bytes);
@@ -82,7 +82,7 @@ impl Keys {
         body.push(APPLICATION_DATA);
         self.key()
             .seal_in_place_append_tag(self.nonce(), Aad::from(header), &mut body)
-            .expect("AES-GCM and ChaCha20-Poly1305 seal more than a record holds");
+            .expect("a record is shorter than the ciphers' limits");
         self.next += 1;
         into.extend(header);
         into.extend(body);

@@ -252,12 +252,12 @@ fn every_cipher_that_is_offered_is_read() {
 }
 
 #[test]
-fn what_a_client_says_within_its_stream_is_read_by_the_server_with_every_cipher() {
+fn the_server_reads_records_of_a_streaming_client_with_every_cipher() {
     for &cipher in Cipher::value_variants() {
         let server = server_config().unwrap();
         let mut session = Session::new(&client(Some(cipher), None), &server);
         session.ask(&[usize::MAX]);
-        assert!(session.sealer.is_none(), "it has nothing to answer yet");
+        assert!(session.sealer.is_none(), "the stream has not begun");
         session.say(b"head");
         session.deliver(&[usize::MAX]).unwrap();
         let sealer = session.sealer.as_mut().unwrap();

@@ -1,19 +1,19 @@
-//! Why a server closes: the code and the reason of its close frame (section 7.4).
+//! The code and the reason of a close frame (section 7.4).
 
 use std::fmt;
 
 use super::Violation;
 
-/// What a close frame says.
+/// The content of a close frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Close {
-    /// `None` where the frame is empty.
+    /// `None` if the frame is empty.
     pub(crate) code: Option<u16>,
     pub(crate) reason: String,
 }
 
 impl Close {
-    /// Reads a close frame's payload.
+    /// Parses the payload of a close frame.
     pub(super) fn parse(payload: &[u8]) -> Result<Self, Violation> {
         let Some((code, reason)) = payload.split_first_chunk() else {
             return if payload.is_empty() {
@@ -35,7 +35,7 @@ impl Close {
     }
 }
 
-/// Those of the registry that may be sent, and those for libraries and applications.
+/// Returns true for registered codes that may be sent, and for codes of libraries and applications.
 fn may_be_sent(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_that_never_go_over_the_wire_are_refused() {
+    fn codes_that_must_not_be_sent_are_rejected() {
         for code in [1000, 1001, 1003, 1007, 1011, 1013, 3000, 4001, 4029, 4999] {
             assert!(Close::parse(&u16::to_be_bytes(code)).is_ok(), "{code}");
         }
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_close_is_shown_on_one_line_with_what_it_says() {
+    fn a_close_is_shown_on_one_line_with_code_and_reason() {
         let shown = |payload: &[u8]| Close::parse(payload).unwrap().to_string();
         assert_eq!(shown(b""), "closed by the server without a code");
         assert_eq!(shown(&[3, 233]), "closed by the server with 1001");

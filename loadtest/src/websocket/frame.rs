@@ -1,21 +1,21 @@
-//! One frame (section 5.2): its header read, and whole frames written.
+//! One frame (section 5.2): parses its header, and writes whole frames.
 
 use super::Violation;
 
 /// The longest payload of a control frame.
 pub(super) const MAX_CONTROL_BYTES: usize = 125;
-/// A message longer than this is refused, as an event of a stream is; the server's largest event is 64 KiB.
+/// Longest message accepted, as for events of a stream; the server's largest event is 64 KiB.
 pub(super) const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
 const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
-/// Lengths that say how many bytes the length itself has.
+/// Length values that announce a length field of two or eight bytes.
 const TWO_BYTES: u8 = 126;
 const EIGHT_BYTES: u8 = 127;
 
-/// What a frame is.
+/// The type of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Opcode {
     Continuation = 0,
@@ -31,15 +31,15 @@ pub(crate) enum Opcode {
 pub(super) struct Header {
     pub(super) fin: bool,
     pub(super) opcode: Opcode,
-    /// Where its payload begins.
+    /// The offset of the payload.
     pub(super) payload_at: usize,
-    /// How long that is.
+    /// The length of the payload.
     pub(super) payload_bytes: usize,
 }
 
 impl Header {
-    /// Reads the header at the start of `bytes`; `None` while it is not all there. What is wrong with it is found
-    /// before its payload comes.
+    /// Parses the header at the start of `bytes`; `None` if it is incomplete. Errors in it are found before the
+    /// payload arrives.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<Self>, Violation> {
         let &[first, second, ref rest @ ..] = bytes else {
             return Ok(None);
@@ -86,7 +86,7 @@ impl Header {
         }))
     }
 
-    /// How long the header at the start of `bytes` is, as far as they tell.
+    /// The length of the header at the start of `bytes`; 2 until the second byte is there.
     pub(super) fn bytes(bytes: &[u8]) -> usize {
         match bytes.get(1) {
             Some(&TWO_BYTES) => 4,
@@ -95,7 +95,7 @@ impl Header {
         }
     }
 
-    /// The whole frame's length.
+    /// The length of header and payload.
     pub(super) fn frame_bytes(&self) -> usize {
         self.payload_at + self.payload_bytes
     }
@@ -119,7 +119,7 @@ impl Opcode {
     }
 }
 
-/// A whole frame as a server sends it.
+/// A whole frame, as servers send it.
 pub(crate) fn unmasked(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![FIN | opcode as u8];
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
@@ -137,7 +137,7 @@ pub(crate) fn unmasked(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Adds a control frame as a client sends it to `into`, masked with `key`.
+/// Appends a control frame, masked with `key` as clients must, to `into`.
 pub(super) fn masked_control(opcode: Opcode, payload: &[u8], key: [u8; 4], into: &mut Vec<u8>) {
     let length = u8::try_from(payload.len()).expect("a control frame has at most 125 bytes");
     debug_assert!(opcode.is_control() && payload.len() <= MAX_CONTROL_BYTES);
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_written_is_a_frame_read_in_all_three_forms_of_its_length() {
+    fn a_written_frame_is_parsed_in_all_three_length_forms() {
         for (payload_bytes, payload_at) in [
             (0, 2),
             (125, 2),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_a_server_must_not_send_is_refused_before_its_payload() {
+    fn a_header_that_a_server_must_not_send_is_rejected_before_its_payload() {
         for (header, violation) in [
             (&[0xc1, 0][..], Violation::ReservedBits),
             (&[0x91, 0], Violation::ReservedBits),
@@ -205,8 +205,8 @@ mod tests {
     }
 
     #[test]
-    fn a_client_masks_as_the_standard_shows() {
-        // Section 5.7, a masked "Hello", as the pong that would answer it.
+    fn masking_matches_the_example_of_the_standard() {
+        // Section 5.7: the pong that answers a ping with "Hello".
         let mut frame = Vec::new();
         masked_control(Opcode::Pong, b"Hello", [0x37, 0xfa, 0x21, 0x3d], &mut frame);
         let expected = [

@@ -1,4 +1,4 @@
-//! The key of a handshake and the answer that proves it was read (section 4.1).
+//! The key of a handshake, and the response that proves that the server read it (section 4.1).
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
@@ -6,9 +6,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::sys;
 
-/// What every server appends to a key.
+/// Every server appends this to the key.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-/// A SHA-1 in base64.
+/// The length of a SHA-1 in base64.
 pub(crate) const ACCEPT_BYTES: usize = 28;
 
 /// A `Sec-WebSocket-Key`.
@@ -16,7 +16,7 @@ pub(crate) const ACCEPT_BYTES: usize = 28;
 pub(crate) struct Key(String);
 
 impl Key {
-    /// One that nobody can foresee.
+    /// A new, unpredictable key.
     pub(crate) fn random() -> Self {
         Self(STANDARD.encode(sys::random::<16>()))
     }
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_is_that_of_the_standard() {
+    fn the_accept_value_matches_the_example_of_the_standard() {
         assert_eq!(
             &accept("dGhlIHNhbXBsZSBub25jZQ=="),
             b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_sixteen_bytes_that_differ_each_time() {
+    fn a_key_is_sixteen_random_bytes() {
         let [one, other] = [Key::random(), Key::random()];
         assert_eq!(STANDARD.decode(one.as_str()).unwrap().len(), 16);
         assert_ne!(one.as_str(), other.as_str());

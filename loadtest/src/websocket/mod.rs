@@ -1,7 +1,8 @@
-//! WebSocket (RFC 6455) as far as a client of a load needs it: the handshake's key, frames both ways, close codes.
+//! The parts of WebSocket (RFC 6455) that a client of the load needs: the handshake's key, frames in both
+//! directions, close codes.
 //!
-//! It knows no socket and no event. [`Reader`] finds what a server says in bytes that come in any pieces,
-//! [`Replies`] is what the client owes it, [`Key`] and [`accept`] are the handshake's check.
+//! This module has no sockets and no events. [`Reader`] parses a server's frames from bytes that may be split
+//! anywhere, [`Replies`] holds the frames that the client must send, [`Key`] and [`accept`] check the handshake.
 
 mod close;
 mod frame;

@@ -1,4 +1,4 @@
-//! The reader against tungstenite, whatever pieces the bytes come in.
+//! Compares the reader with tungstenite, with bytes split anywhere.
 
 use std::io::{self, Cursor, Read, Write};
 
@@ -10,7 +10,7 @@ use tungstenite::{Error, Message, WebSocket};
 
 use super::{Item, Opcode, Reader, Violation, unmasked};
 
-/// What a server sent.
+/// A message or control frame of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Said {
     Text(String),
@@ -19,7 +19,7 @@ enum Said {
     Close(Option<u16>, String),
 }
 
-/// Bytes to read; what is written goes nowhere.
+/// Bytes to read. Writes are discarded.
 struct Script(Cursor<Vec<u8>>);
 
 impl Read for Script {
@@ -59,7 +59,7 @@ fn by_tungstenite(bytes: &[u8]) -> Vec<Said> {
     }
 }
 
-/// Reads `bytes` in pieces of these lengths, over and over; what was said, and what was wrong at the end.
+/// Reads `bytes` in pieces of these lengths, in rotation. Returns the items, and the violation at the end.
 fn by_reader(bytes: &[u8], pieces: &[usize]) -> (Vec<Said>, Option<Violation>) {
     let (mut reader, mut said) = (Reader::default(), Vec::new());
     let mut rest = bytes;
@@ -69,7 +69,7 @@ fn by_reader(bytes: &[u8], pieces: &[usize]) -> (Vec<Said>, Option<Violation>) {
         }
         let (taken, left) = rest.split_at(piece.min(rest.len()));
         rest = left;
-        // Without a violation, an error is the end that a close brings.
+        // An error without a violation is the end after a close frame.
         let fed: Result<(), Option<Violation>> = reader.feed(taken, &mut |item| {
             said.push(match item {
                 Item::Text(text) => Said::Text(text.to_owned()),
@@ -95,7 +95,7 @@ fn control() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(opcode, payload)| unmasked(opcode, &payload))
 }
 
-/// A message cut into frames, with control frames before each.
+/// A message in several frames, with control frames before each.
 fn message() -> impl Strategy<Value = Vec<u8>> {
     let text = prop_oneof![
         8 => "[a-zé€😀]{0,40}",
@@ -143,7 +143,7 @@ fn close() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn it_hears_what_tungstenite_hears(
+    fn it_reads_the_same_as_tungstenite(
         messages in vec(message(), 0..6),
         close in proptest::option::of(close()),
         pieces in vec(1usize..300, 1..20),
@@ -157,7 +157,7 @@ proptest! {
     }
 
     #[test]
-    fn any_split_of_any_bytes_comes_to_the_same(
+    fn any_split_of_any_bytes_gives_the_same_result(
         start in message(),
         noise in vec(any::<u8>(), 0..200),
         pieces in vec(1usize..50, 1..20),

@@ -1,24 +1,24 @@
-//! Finds what a server says in the bytes of a connection: messages put together, control frames among them.
+//! Parses the bytes of a connection: joins the fragments of messages, and returns control frames as they come.
 //!
-//! Between messages a reader is a pointer. A frame that comes whole is read where it lies; what is half-read lives on
-//! the heap until the rest has come, and no longer.
+//! Between messages a reader is one pointer. A frame that arrives completely is parsed in place. Incomplete
+//! frames and messages are kept on the heap until the rest has arrived.
 
 use super::close::Close;
 use super::frame::{Header, MAX_MESSAGE_BYTES, Opcode};
 use super::violation::Violation;
 
-/// What a server says.
+/// A message or control frame of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item<'a> {
-    /// A message.
+    /// A whole message.
     Text(&'a str),
     Ping(&'a [u8]),
     Pong,
-    /// Nothing that follows it counts.
+    /// Anything after it is ignored.
     Close(Close),
 }
 
-/// Reads the frames of one connection.
+/// Parses the frames of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     partial: Option<Box<Partial>>,
@@ -26,14 +26,15 @@ pub(crate) struct Reader {
 
 #[derive(Debug, Default)]
 struct Partial {
-    /// The frame that has begun, with its header.
+    /// The incomplete frame, with its header.
     frame: Vec<u8>,
-    /// The message that has begun, from its earlier frames.
+    /// The incomplete message: the payloads of its earlier frames.
     message: Option<Vec<u8>>,
 }
 
 impl Reader {
-    /// Takes the next bytes and hands what they complete to `sink`, until that refuses to go on.
+    /// Takes the next bytes, and passes every item that they complete to `sink`. Stops at the first error, of
+    /// `sink` or of the protocol.
     pub(crate) fn feed<E: From<Violation>>(
         &mut self,
         mut input: &[u8],
@@ -71,7 +72,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Whether nothing is half-read.
+    /// Returns true if no message is incomplete.
     #[cfg(test)]
     pub(super) fn is_between_messages(&self) -> bool {
         self.partial.is_none()
@@ -84,7 +85,7 @@ impl Partial {
         Box::new(Self { frame, message })
     }
 
-    /// Takes from `input` what the frame lacks; its header once it is whole.
+    /// Takes the missing bytes of the frame from `input`. Returns the header once the frame is complete.
     fn fill(&mut self, input: &mut &[u8]) -> Result<Option<Header>, Violation> {
         loop {
             let header = Header::parse(&self.frame)?;
@@ -106,7 +107,7 @@ impl Partial {
     }
 }
 
-/// Takes a whole frame. `message` is what came before it of its message.
+/// Handles a whole frame. `message` has the payloads of the message's earlier frames.
 fn take<E: From<Violation>>(
     header: Header,
     payload: &[u8],
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn control_frames_stand_between_the_frames_of_a_message() {
+    fn control_frames_may_come_between_the_frames_of_a_message() {
         let bytes = [
             fragment(Opcode::Text, "ab\u{e9}".as_bytes().split_last().unwrap().1),
             unmasked(Opcode::Ping, b"p"),
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_no_sequence_is_refused() {
+    fn frames_out_of_sequence_binary_and_invalid_text_are_rejected() {
         let text = || unmasked(Opcode::Text, b"x");
         for (frames, violation) in [
             (
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_endless_fragments_is_refused() {
+    fn a_message_of_endless_fragments_is_rejected() {
         let mut reader = Reader::default();
         let mut feed = |frame: &[u8]| reader.feed(frame, &mut |_| Ok::<(), Violation>(()));
         feed(&fragment(Opcode::Text, b"")).unwrap();

@@ -1,22 +1,22 @@
-//! What a client owes its server: a pong, and the answer to a close.
+//! The frames that a client must send: a pong, and the answer to a close frame.
 //!
-//! Of several pings that were read together the last alone is answered, as section 5.5.3 allows, so that a flood of
-//! them builds no queue.
+//! Of several pings that were read together only the last is answered, as section 5.5.3 allows. So a flood of
+//! pings builds no queue.
 
 use super::frame::{MAX_CONTROL_BYTES, Opcode, masked_control};
 use crate::sys;
 
-/// The frames that are still to be sent.
+/// The frames to send.
 #[derive(Debug, Default)]
 pub(crate) struct Replies {
     pong: Option<Vec<u8>>,
-    /// The payload to close with.
+    /// The payload of the close frame.
     close: Option<Vec<u8>>,
     pings: u64,
 }
 
 impl Replies {
-    /// A ping has come.
+    /// Counts a ping, and answers it in place of earlier ones.
     pub(crate) fn ping(&mut self, payload: &[u8]) {
         debug_assert!(payload.len() <= MAX_CONTROL_BYTES);
         self.pings += 1;
@@ -25,12 +25,12 @@ impl Replies {
         pong.extend_from_slice(payload);
     }
 
-    /// The connection is to be closed, with a code or without.
+    /// Adds a close frame, with or without a code.
     pub(crate) fn close(&mut self, code: Option<u16>) {
         self.close = Some(code.map_or_else(Vec::new, |code| code.to_be_bytes().into()));
     }
 
-    /// How many pings have come since this was last asked.
+    /// The number of pings since the last call.
     pub(crate) fn take_pings(&mut self) -> u64 {
         std::mem::take(&mut self.pings)
     }
@@ -39,13 +39,13 @@ impl Replies {
         self.pong.is_none() && self.close.is_none()
     }
 
-    /// Takes over what `newer` has; its pong replaces an older one.
+    /// Moves the frames of `newer` here. They replace older ones of the same type.
     pub(crate) fn absorb(&mut self, newer: &mut Self) {
         self.pong = newer.pong.take().or(self.pong.take());
         self.close = newer.close.take().or(self.close.take());
     }
 
-    /// Adds the frames to `into`, each with a mask of its own; nothing is owed any more.
+    /// Moves the frames to the end of `into`, each with its own mask.
     pub(crate) fn write(&mut self, into: &mut Vec<u8>) {
         if let Some(payload) = self.pong.take() {
             masked_control(Opcode::Pong, &payload, sys::random(), into);
@@ -60,7 +60,7 @@ impl Replies {
 mod tests {
     use super::*;
 
-    /// Takes the mask off a control frame.
+    /// The first byte and the unmasked payload of a control frame.
     fn unmask(frame: &[u8]) -> (u8, Vec<u8>) {
         let (key, payload) = frame[2..].split_at(4);
         let payload = payload.iter().zip(key.iter().cycle());
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_ping_is_answered_and_all_are_counted() {
+    fn only_the_last_ping_is_answered_but_all_are_counted() {
         let (mut replies, mut sent) = (Replies::default(), Vec::new());
         for n in 0..1_000_000u32 {
             replies.ping(&n.to_be_bytes());
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn masks_differ_from_frame_to_frame() {
+    fn each_frame_has_its_own_mask() {
         let mut sent = [Vec::new(), Vec::new(), Vec::new()];
         for frame in &mut sent {
             let mut replies = Replies::default();
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_to_be_sent_is_replaced_by_what_is_newer() {
+    fn newer_replies_replace_older_ones() {
         let (mut waiting, mut newer) = (Replies::default(), Replies::default());
         waiting.ping(b"old");
         waiting.close(None);

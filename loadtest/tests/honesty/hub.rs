@@ -49,7 +49,7 @@ enum Message {
 /// An event's data and whom it was for.
 type Logged = (String, Option<String>);
 
-/// A client by either transport, its stream begun.
+/// A client whose stream has begun, with its transport.
 enum Client {
     Stream(TcpStream),
     Socket(Box<WebSocket<TcpStream>>),
@@ -118,13 +118,13 @@ fn run(inbox: &Receiver<Message>, faults: Faults) {
 }
 
 impl Client {
-    /// Answers `request` with the beginning of a stream.
+    /// Answers `request` and begins the stream.
     fn answer(mut stream: TcpStream, request: &str) -> Self {
         if header(request, "upgrade").is_some() {
             return Self::Socket(Box::new(socket::accept(stream, request)));
         }
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 2000\n\n";
-        let _ = stream.write_all(head.as_bytes()); // one that was cut
+        let _ = stream.write_all(head.as_bytes()); // an error if it was closed
         Self::Stream(stream)
     }
 
@@ -132,7 +132,7 @@ impl Client {
         if to.is_some_and(|to| to != user) {
             return;
         }
-        // An error is one that was cut.
+        // An error means that the load closed it.
         match self {
             Self::Stream(stream) => {
                 let _ = stream.write_all(format!("id: {id}\ndata: {data}\n\n").as_bytes());

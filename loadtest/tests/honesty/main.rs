@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use hub::{header, read_head};
 
-/// What the clients of a test come by.
+/// The transport of a test's clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Transport {
     Sse,
@@ -28,7 +28,7 @@ enum Transport {
 impl Transport {
     const BOTH: [Self; 2] = [Self::Sse, Self::Ws];
 
-    /// Does something with either, at the same time.
+    /// Runs `act` with both at the same time.
     fn each(act: impl Fn(Self) + Sync) {
         std::thread::scope(|scope| {
             let act = &act;
@@ -38,7 +38,7 @@ impl Transport {
         });
     }
 
-    /// As the command line has it.
+    /// The value on the command line.
     fn name(self) -> &'static str {
         match self {
             Self::Sse => "sse",
@@ -105,7 +105,7 @@ fn events_out_of_order_fail_the_run() {
     fails_with(|events| events.iter().rev().cloned().collect(), [0, 0, 3]);
 }
 
-/// By either transport, a fault fails the run with so many events missed, doubled and out of order.
+/// With each transport, the fault fails the run with these counts of missed, duplicate and out-of-order events.
 fn fails_with(fault: fn(&[String]) -> Vec<String>, counts: [u64; 3]) {
     Transport::each(|transport| {
         let (output, report) = broadcast_to(transport, fault);
@@ -116,11 +116,11 @@ fn fails_with(fault: fn(&[String]) -> Vec<String>, counts: [u64; 3]) {
 }
 
 #[test]
-fn what_a_server_holds_back_is_latency() {
+fn time_in_the_server_counts_as_latency() {
     Transport::each(|transport| {
         let (_, report) = broadcast_to(transport, <[String]>::to_vec);
-        // All go out after the last was published, which its timetable has so much later than the first. A figure
-        // has three digits.
+        // The server sends all events after the last was published, so the first is late by this much. Figures have
+        // three digits.
         let held_ms = 1_000 / RATE * (EVENTS - 1);
         let most_ms = report["latency_ms"]["max"].as_f64().unwrap();
         assert!(
@@ -176,7 +176,7 @@ fn more_than_a_threads_table_holds_is_refused() {
 
 const CLIENTS: usize = 10;
 const EVENTS: usize = 4;
-/// Events a second.
+/// Events per second.
 const RATE: usize = 100;
 
 /// Broadcasts four events to ten clients of a server that gives the first of them what `fault` makes of

@@ -28,7 +28,7 @@ pub(crate) fn run(line: &str) -> (Option<i32>, Value, String) {
     )
 }
 
-/// The same against a hub, by event streams; the requests it saw.
+/// The same against a hub, with event streams. Returns also the requests of the clients.
 fn run_on_hub(faults: Faults, line: &str) -> (Option<i32>, Value, Vec<Request>) {
     run_on_hub_by(Transport::Sse, faults, line)
 }

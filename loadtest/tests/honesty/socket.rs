@@ -1,5 +1,5 @@
-//! A client's WebSocket as a server holds it. tungstenite reads it, so that what the load says is judged by somebody
-//! else; frames are written by hand where they are to be odd.
+//! The server's end of a WebSocket. tungstenite reads it, so that an independent implementation checks the load's
+//! frames. Unusual frames are written by hand.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,10 +12,10 @@ use tungstenite::{Message, WebSocket};
 
 use crate::hub::header;
 
-/// The message that a stream begins with.
+/// The first message of a stream.
 pub(crate) const OPEN: &str = r#"{"id":"0-0","event":"open","data":{"retry":2000}}"#;
 
-/// The head that answers `request`.
+/// The response head for `request`.
 pub(crate) fn switching(request: &str) -> String {
     let key = header(request, "sec-websocket-key").unwrap();
     assert_eq!(header(request, "sec-websocket-version"), Some("13"));
@@ -27,7 +27,7 @@ pub(crate) fn switching(request: &str) -> String {
     )
 }
 
-/// Answers `request` and begins the stream; what is left to do with the connection.
+/// Answers `request` and begins the stream. Returns the WebSocket.
 pub(crate) fn accept<S: Read + Write>(mut stream: S, request: &str) -> WebSocket<S> {
     stream.write_all(switching(request).as_bytes()).unwrap();
     let mut socket = WebSocket::from_raw_socket(stream, Role::Server, None);
@@ -40,7 +40,7 @@ pub(crate) fn event(id: &str, data: &str) -> String {
     format!(r#"{{"id":"{id}","event":"message","data":{data}}}"#)
 }
 
-/// What the client says until its connection ends: the payloads of its pongs, and the code it closed with.
+/// Reads until the connection ends. Returns the payloads of the client's pongs, and its close code.
 pub(crate) fn hear(stream: TcpStream) -> (Vec<Vec<u8>>, Option<u16>) {
     let mut socket = WebSocket::from_raw_socket(stream, Role::Server, None);
     let (mut pongs, mut code) = (Vec::new(), None);
@@ -48,7 +48,7 @@ pub(crate) fn hear(stream: TcpStream) -> (Vec<Vec<u8>>, Option<u16>) {
         match socket.read() {
             Ok(Message::Pong(payload)) => pongs.push(payload.to_vec()),
             Ok(Message::Close(close)) => code = close.map(|close| close.code.into()),
-            // The load cuts its connections; anything that it must not say is an error of another kind.
+            // The load resets its connections. Frames that it must not send are errors of another kind.
             Err(
                 tungstenite::Error::Io(_)
                 | tungstenite::Error::ConnectionClosed
@@ -57,12 +57,12 @@ pub(crate) fn hear(stream: TcpStream) -> (Vec<Vec<u8>>, Option<u16>) {
                     tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
                 ),
             ) => return (pongs, code),
-            other => panic!("the load said {other:?}"),
+            other => panic!("the load sent {other:?}"),
         }
     }
 }
 
-/// A text frame; `first` and `last` say which of a message it is.
+/// A text frame; `first` and `last` are its place in the message.
 pub(crate) fn text_frame(payload: &[u8], first: bool, last: bool) -> Vec<u8> {
     let data = if first { Data::Text } else { Data::Continue };
     frame(OpCode::Data(data), payload, last)

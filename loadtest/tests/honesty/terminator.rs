@@ -52,7 +52,7 @@ impl Terminator {
 
 type Client = StreamOwned<ServerConnection, TcpStream>;
 
-/// A client that has just connected, for a server that does its own TLS.
+/// TLS for a client that has just connected.
 pub(crate) fn accept_tls(stream: TcpStream) -> Client {
     client(&config().0, stream)
 }
@@ -62,7 +62,7 @@ fn client(config: &Arc<ServerConfig>, stream: TcpStream) -> Client {
     StreamOwned::new(tls, stream)
 }
 
-/// A configuration with a certificate of its own, and that as PEM.
+/// A configuration with a new certificate, and the certificate as PEM.
 fn config() -> (Arc<ServerConfig>, String) {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();

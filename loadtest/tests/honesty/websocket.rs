@@ -1,4 +1,5 @@
-//! The harness by WebSocket: servers that say things in odd pieces, that refuse, that end, and that break the protocol.
+//! The load over WebSocket, with servers that split their bytes in unusual ways, reject, close, and break the
+//! protocol.
 
 use std::io::{self, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -19,7 +20,7 @@ type Write = fn(&mut TcpStream, &[String]);
 /// Pings between two events of a flood.
 const FLOOD: u32 = 20_000;
 
-/// Broadcasts to clients whose events are written by `write`, all of them and to each client in turn; the code, the
+/// Runs a broadcast; `write` sends all events to each client, one client after another. Returns the exit code, the
 /// report, and the pongs of each client.
 fn broadcast_in_pieces(write: Write) -> (Option<i32>, Value, Vec<Vec<Vec<u8>>>) {
     let (public, admin) = (listener(), listener());
@@ -57,7 +58,7 @@ fn url(listener: &TcpListener) -> String {
     format!("http://{}", listener.local_addr().unwrap())
 }
 
-/// The next client, its stream begun.
+/// Accepts the next client and begins its stream.
 fn open(listener: &TcpListener) -> TcpStream {
     let (mut client, _) = listener.accept().unwrap();
     let request = read_head(&mut client);
@@ -67,7 +68,7 @@ fn open(listener: &TcpListener) -> TcpStream {
 }
 
 #[test]
-fn events_are_read_whatever_pieces_they_come_in() {
+fn events_are_read_however_their_bytes_are_split() {
     let ways: [(&str, Write); 4] = [
         ("coalesced", |client, messages| {
             let frames = messages
@@ -130,7 +131,8 @@ fn events_are_read_whatever_pieces_they_come_in() {
     });
 }
 
-/// Runs `idle` with three clients, each of which `serve` does something with; the report, and what came of each.
+/// Runs `idle` with three clients that `serve` handles. The run must fail. Returns the report, and the result of each
+/// `serve`.
 fn idle_with<T: Send + 'static>(
     serve: impl Fn(TcpStream, String) -> T + Send + 'static,
 ) -> (Value, Vec<T>) {
@@ -152,7 +154,7 @@ fn idle_with<T: Send + 'static>(
     (report, served.join().unwrap())
 }
 
-/// Does something with each case, at the same time.
+/// Runs `act` with all cases at the same time.
 fn each<C: Send>(cases: impl IntoIterator<Item = C>, act: impl Fn(C) + Sync) {
     std::thread::scope(|scope| {
         let act = &act;
@@ -162,7 +164,7 @@ fn each<C: Send>(cases: impl IntoIterator<Item = C>, act: impl Fn(C) + Sync) {
     });
 }
 
-/// Three clients that all failed to stream, or were lost, for the same reason.
+/// Asserts that all three clients failed, or were lost, for the same reason.
 fn all_for(report: &Value, kind: &str, reason: &str) {
     assert_eq!(report["failures"], serde_json::json!({ reason: 3 }));
     let other = if kind == "lost" { "failed" } else { "lost" };
@@ -174,7 +176,7 @@ fn all_for(report: &Value, kind: &str, reason: &str) {
 }
 
 #[test]
-fn a_refusal_is_a_failed_connection_with_its_code_although_the_handshake_succeeded() {
+fn a_rejection_after_the_handshake_is_a_failed_connection_with_its_code() {
     let refusals = [
         (
             &b"\x0f\xa1Authentication required"[..],
@@ -198,7 +200,11 @@ fn a_refusal_is_a_failed_connection_with_its_code_although_the_handshake_succeed
             &format!("closed by the server with {reason}"),
         );
         let code = u16::from_be_bytes([payload[0], payload[1]]);
-        assert_eq!(codes, [Some(code); 3], "the load answers with the code");
+        assert_eq!(
+            codes,
+            [Some(code); 3],
+            "the load answers with the same code"
+        );
     });
 }
 
@@ -237,7 +243,7 @@ fn a_close_without_a_reason_or_a_close_frame_is_a_lost_stream() {
 }
 
 #[test]
-fn what_is_no_websocket_is_said() {
+fn an_invalid_handshake_is_reported() {
     type Answer = fn(&str) -> String;
     let answers: [(Answer, &str); 4] = [
         (
@@ -250,7 +256,7 @@ fn what_is_no_websocket_is_said() {
         ),
         (
             |request| switching(&request.replace("Key: ", "Key: x")),
-            "101, but its key was not read",
+            "101, but a wrong or missing Sec-WebSocket-Accept",
         ),
         (
             |request| {
@@ -270,7 +276,7 @@ fn what_is_no_websocket_is_said() {
 }
 
 #[test]
-fn a_server_that_breaks_the_protocol_loses_its_clients_and_hears_why() {
+fn a_server_that_breaks_the_protocol_loses_its_clients_and_receives_the_reason() {
     let mut masked = text_frame(b"{}", true, true);
     masked[1] |= 0x80;
     let mut reserved = text_frame(b"{}", true, true);
@@ -279,7 +285,7 @@ fn a_server_that_breaks_the_protocol_loses_its_clients_and_hears_why() {
         (masked, "websocket: a masked frame", 1002),
         (
             reserved,
-            "websocket: a reserved bit, and no extension",
+            "websocket: a reserved bit without an extension",
             1002,
         ),
         (
@@ -294,7 +300,7 @@ fn a_server_that_breaks_the_protocol_loses_its_clients_and_hears_why() {
         ),
         (
             vec![0x81, 127, 0x7f, 0, 0, 0, 0, 0, 0, 0],
-            "websocket: a message beyond the client's bound",
+            "websocket: a message over the client's limit",
             1009,
         ),
         (
@@ -315,7 +321,7 @@ fn a_server_that_breaks_the_protocol_loses_its_clients_and_hears_why() {
 }
 
 #[test]
-fn a_message_that_is_no_event_and_a_stream_without_its_beginning_are_not_taken() {
+fn a_message_that_is_no_event_and_a_stream_without_open_are_rejected() {
     let (report, _) = idle_with(|client, request| {
         let mut socket = accept(client, &request);
         socket.send(Message::text("id: 1")).unwrap();
@@ -336,13 +342,13 @@ fn a_message_that_is_no_event_and_a_stream_without_its_beginning_are_not_taken()
 
 #[test]
 fn pings_are_answered_and_heartbeats_counted_with_tls_and_without() {
-    /// Pings, one after the other's pong; what the pongs were.
+    /// Sends pings, each after the pong of the one before. Returns the payloads of the pongs.
     fn ping<S: io::Read + io::Write>(stream: S, request: &str) -> Vec<Vec<u8>> {
         let heartbeat = r#"{"id":"0-0","event":"heartbeat","data":{}}"#;
         let mut socket = accept(stream, request);
         let mut pongs = Vec::new();
         for n in 0..5u8 {
-            // More than a record of TLS has room for, in the end.
+            // The last ones are larger than a TLS record.
             let padding = " ".repeat(usize::from(n) * 5_000);
             socket.send(Message::Ping(vec![n; 100].into())).unwrap();
             socket
@@ -350,10 +356,10 @@ fn pings_are_answered_and_heartbeats_counted_with_tls_and_without() {
                 .unwrap();
             match socket.read().unwrap() {
                 Message::Pong(payload) => pongs.push(payload.to_vec()),
-                other => panic!("the load said {other:?}"),
+                other => panic!("the load sent {other:?}"),
             }
         }
-        let _ = socket.read(); // held until the load cuts it
+        let _ = socket.read(); // until the load closes it
         pongs
     }
     each([false, true], |tls| {
@@ -381,7 +387,7 @@ fn pings_are_answered_and_heartbeats_counted_with_tls_and_without() {
 }
 
 #[test]
-fn every_scenario_runs_by_websocket_with_tls_and_without() {
+fn every_scenario_runs_over_websocket_with_tls_and_without() {
     let scenarios = [
         ("hold -n 40 --rest 200ms", None),
         ("idle -n 20 --seconds 1", None),
@@ -414,7 +420,7 @@ fn every_scenario_runs_by_websocket_with_tls_and_without() {
 }
 
 #[test]
-fn the_floor_pings_as_often_as_the_server_does() {
+fn the_floor_sends_pings_and_heartbeats_if_the_server_does() {
     let public = listener();
     let line = format!(
         "idle -n 2 --seconds 2 --threads 1 --vs-floor --transport ws --url {}",
@@ -424,7 +430,7 @@ fn the_floor_pings_as_often_as_the_server_does() {
     std::thread::spawn(move || {
         let clients = [open(&public), open(&public)];
         drop(go);
-        // The heartbeats that are measured are those after the ramp: there is no end to them.
+        // Only heartbeats after the ramp are measured, so they go on until the load closes the connections.
         let heartbeat = text_frame(br#"{"id":"0-0","event":"heartbeat","data":{}}"#, true, true);
         let both = [ping_frame(b""), heartbeat].concat();
         while clients
@@ -447,7 +453,7 @@ fn the_floor_pings_as_often_as_the_server_does() {
 }
 
 #[test]
-fn a_template_has_to_know_the_transport_that_is_asked_for() {
+fn a_template_must_have_the_chosen_transport() {
     for (line, reason) in [
         (
             "peer nchan idle -n 1 --transport ws --url http://127.0.0.1:1",

@@ -133,7 +133,7 @@ impl Worker {
         if !self.replies.is_empty() {
             self.reply(key);
         }
-        // A refusal never begins; a stream may begin and end in one read.
+        // A stream may begin and end in one read. A rejected connection never begins.
         let conn = &self.conns[key];
         if taken.is_err() && conn.phase == Phase::Asked && conn.has_begun_messages() {
             self.begin(key);

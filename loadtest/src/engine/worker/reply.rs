@@ -1,11 +1,11 @@
-//! What a client that comes by WebSocket says to its server: pongs, and the answer to a close.
+//! Sends the replies of WebSocket clients: pongs, and the answer to a close frame.
 
 use super::Worker;
 use crate::engine::conn::Phase;
 use crate::engine::unsent::Unsent;
 
 impl Worker {
-    /// Sends what the connection owes its server, behind what waits to be sent already.
+    /// Sends the replies of a connection, after those that are waiting.
     pub(super) fn reply(&mut self, key: usize) {
         if let Some(unsent) = self.unsent.get_mut(&key) {
             return unsent.owe(&mut self.replies);
@@ -14,7 +14,7 @@ impl Worker {
         self.replies.write(&mut frames);
         let conn = &self.conns[key];
         if conn.phase == Phase::Deaf {
-            return; // it has not read what asked for it
+            return; // such a client sends nothing
         }
         self.outgoing.clear();
         match &mut self.links {
@@ -26,7 +26,7 @@ impl Worker {
         }
     }
 
-    /// The socket has room: sends what waits, if anything does.
+    /// The socket is writable: sends the replies that are waiting, if any.
     pub(super) fn send_unsent(&mut self, key: usize) {
         let Some(unsent) = self.unsent.get_mut(&key) else {
             return;
