@@ -263,3 +263,19 @@ pub(crate) fn milliseconds(ns: u64) -> f64 {
 pub(crate) fn mib(bytes: u64) -> f64 {
     bytes as f64 / 1_048_576.0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pings_of_all_rounds_are_added() {
+        let round = |pings| Figures {
+            pings,
+            ..Figures::default()
+        };
+        let mut sum = round(Some(2));
+        sum.merge(round(Some(3)));
+        assert_eq!(sum.pings, Some(5));
+    }
+}

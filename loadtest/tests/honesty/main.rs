@@ -3,6 +3,7 @@
 //! Each test runs the built program; the faulty server is a few threads here.
 
 mod hub;
+mod late;
 mod scenarios;
 mod secure;
 mod socket;

@@ -67,6 +67,13 @@ fn a_hold_measures_memory_and_makes_the_directory_for_its_report() {
 }
 
 #[test]
+fn hold_opens_its_warm_up_burst_and_then_its_connections() {
+    let line = "hold -n 12 --plateau 4 --warm-up 3 --rest 100ms";
+    let (code, report, requests) = run_on_hub(Faults::default(), line);
+    assert_eq!((code, requests.len()), (Some(0), 3 + 12), "{report}");
+}
+
+#[test]
 fn idle_counts_what_the_server_says_while_it_holds() {
     let (code, report, _) = run("idle --floor --vs-floor -n 30 --seconds 1");
     assert_eq!(code, Some(0));

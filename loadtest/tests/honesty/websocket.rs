@@ -50,16 +50,16 @@ fn broadcast_in_pieces(write: Write) -> (Option<i32>, Value, Vec<Vec<Vec<u8>>>) 
     (code, report, served.join().unwrap())
 }
 
-fn listener() -> TcpListener {
+pub(crate) fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
-fn url(listener: &TcpListener) -> String {
+pub(crate) fn url(listener: &TcpListener) -> String {
     format!("http://{}", listener.local_addr().unwrap())
 }
 
 /// Accepts the next client and begins its stream.
-fn open(listener: &TcpListener) -> TcpStream {
+pub(crate) fn open(listener: &TcpListener) -> TcpStream {
     let (mut client, _) = listener.accept().unwrap();
     let request = read_head(&mut client);
     client.set_nodelay(true).unwrap();
@@ -366,8 +366,7 @@ fn pings_are_answered_and_heartbeats_counted_with_tls_and_without() {
         let public = listener();
         let scheme = if tls { "https" } else { "http" };
         let url = url(&public).replacen("http", scheme, 1);
-        let served = std::thread::spawn(move || {
-            let (mut client, _) = public.accept().unwrap();
+        let serve = move |mut client: TcpStream| {
             if tls {
                 let mut client = accept_tls(client);
                 let request = read_head(&mut client);
@@ -375,14 +374,20 @@ fn pings_are_answered_and_heartbeats_counted_with_tls_and_without() {
             }
             let request = read_head(&mut client);
             ping(client, &request)
+        };
+        let served = std::thread::spawn(move || {
+            let clients = [(); 2].map(|()| public.accept().unwrap().0);
+            clients.map(|client| std::thread::spawn(move || serve(client)))
         });
         let (code, report, _) = run(&format!(
-            "idle -n 1 --seconds 1 --threads 1 --transport ws --url {url}"
+            "idle -n 2 --seconds 1 --threads 2 --transport ws --url {url}"
         ));
         assert_eq!(code, Some(0), "{report}");
-        assert_eq!(report["pings"], 5);
+        assert_eq!(report["pings"], 10);
         let pongs: Vec<Vec<u8>> = (0..5).map(|n| vec![n; 100]).collect();
-        assert_eq!(served.join().unwrap(), pongs);
+        for client in served.join().unwrap() {
+            assert_eq!(client.join().unwrap(), pongs);
+        }
     });
 }
 
