@@ -10,12 +10,14 @@ use tungstenite::protocol::Role;
 use tungstenite::{Message, WebSocket};
 
 use crate::scenarios::run;
-use crate::socket::{event, ping_frame, text_frame};
+use crate::socket::{close_frame, event, ping_frame, text_frame};
 use crate::websocket::{listener, open, url};
 use crate::{EVENTS, publish};
 
 /// Far more pings than the buffers of [`narrow`] connections hold pongs.
-const FLOOD: u32 = 10_000;
+const FLOOD: u32 = 4_000;
+/// Between pings. The client answers only the last of several pings that it reads at once.
+const APART: Duration = Duration::from_micros(100);
 /// Only a failing test waits this long.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -33,6 +35,7 @@ fn flood(client: &mut TcpStream) -> Vec<u8> {
     for n in 0..FLOOD {
         let frame = ping_frame(&[&n.to_be_bytes()[..], &[b'p'; 121]].concat());
         client.write_all(&frame).unwrap();
+        std::thread::sleep(APART);
     }
     client.write_all(&ping_frame(b"last")).unwrap();
     b"last".to_vec()
@@ -81,19 +84,20 @@ fn a_server_that_reads_late_receives_whole_frames_and_the_last_pong() {
 #[test]
 fn a_new_client_does_not_send_the_replies_of_an_earlier_one() {
     let public = narrow();
-    // The second client connects a second after the first, when the first is gone and its slot is free.
+    // The second client connects 2.5 s after the first, when that one is gone and its slot is free.
     let line = format!(
-        "idle -n 2 --seconds 1 --threads 1 --connect-rate 1 --transport ws --url {}",
+        "idle -n 2 --seconds 1 --threads 1 --connect-rate 0.4 --transport ws --url {}",
         url(&public)
     );
     let served = std::thread::spawn(move || {
         let mut first = open(&public);
         flood(&mut first);
-        drop(first);
+        // The client is gone once it has read this, and its replies are still waiting.
+        first.write_all(&close_frame(b"")).unwrap();
         let mut second = open(&public);
         second.write_all(&ping_frame(b"second")).unwrap();
         read_up_to(&second, b"second");
-        second
+        (first, second)
     });
     let (code, report, _) = run(&line);
     served.join().unwrap();
