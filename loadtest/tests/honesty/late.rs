@@ -84,20 +84,20 @@ fn a_server_that_reads_late_receives_whole_frames_and_the_last_pong() {
 #[test]
 fn a_new_client_does_not_send_the_replies_of_an_earlier_one() {
     let public = narrow();
-    // The second client connects 2.5 s after the first, when that one is gone and its slot is free.
+    // Two clients connect at once. The third connects 2.5 s later, when the first is gone and its slot is free.
     let line = format!(
-        "idle -n 2 --seconds 1 --threads 1 --connect-rate 0.4 --transport ws --url {}",
+        "idle -n 3 --seconds 1 --threads 1 --connect-rate 0.4 --transport ws --url {}",
         url(&public)
     );
     let served = std::thread::spawn(move || {
-        let mut first = open(&public);
+        let (mut first, second) = (open(&public), open(&public));
         flood(&mut first);
         // The client is gone once it has read this, and its replies are still waiting.
         first.write_all(&close_frame(b"")).unwrap();
-        let mut second = open(&public);
-        second.write_all(&ping_frame(b"second")).unwrap();
-        read_up_to(&second, b"second");
-        (first, second)
+        let mut third = open(&public);
+        third.write_all(&ping_frame(b"third")).unwrap();
+        read_up_to(&third, b"third");
+        (first, second, third)
     });
     let (code, report, _) = run(&line);
     served.join().unwrap();
