@@ -43,6 +43,9 @@ pub(crate) struct Figures {
     /// Heartbeats that the clients read during the measurement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) heartbeats: Option<u64>,
+    /// WebSocket only: the pings that the clients read, including the warm-up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pings: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub(crate) delivery: Option<Delivery>,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
@@ -187,10 +190,11 @@ impl Figures {
         self.add_failures(round);
     }
 
-    /// Adds the failed and lost connections of another round with their reasons, and its handshakes.
+    /// Adds the failed and lost connections of another round with their reasons, its pings and its handshakes.
     pub(crate) fn add_failures(&mut self, round: Self) {
         self.failed += round.failed;
         self.lost += round.lost;
+        self.pings = self.pings.zip(round.pings).map(|(one, other)| one + other);
         if let Some((one, other)) = self.tls.as_mut().zip(round.tls) {
             one.merge(other);
         }
@@ -258,4 +262,20 @@ pub(crate) fn milliseconds(ns: u64) -> f64 {
 )]
 pub(crate) fn mib(bytes: u64) -> f64 {
     bytes as f64 / 1_048_576.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pings_of_all_rounds_are_added() {
+        let round = |pings| Figures {
+            pings,
+            ..Figures::default()
+        };
+        let mut sum = round(Some(2));
+        sum.merge(round(Some(3)));
+        assert_eq!(sum.pings, Some(5));
+    }
 }

@@ -12,10 +12,11 @@
 //!
 //! # What is where
 //! [`cli`] the command line; [`scenario`] the scenarios; [`subject`] the server or floor under test;
-//! [`floor`] the bare server; [`engine`] the clients' threads; [`parse`] reading responses; [`tls`] TLS;
-//! [`token`] tokens; [`figures`], [`outcome`] and [`progress`] the output; [`run`] reads a run back,
-//! [`report`] makes a page of several runs, [`plan`] plans capacity from one; [`clock`], [`files`] and
-//! [`sys`] access the machine, [`number`] formats numbers.
+//! [`floor`] the bare server; [`engine`] the clients' threads; [`parse`] reading responses; [`websocket`]
+//! WebSocket frames; [`tls`] TLS; [`token`] tokens; [`transport`] the choice of transport; [`figures`],
+//! [`outcome`] and [`progress`] the output; [`run`] reads a run back, [`report`] makes a page of several runs,
+//! [`plan`] plans capacity from one; [`clock`], [`files`] and [`sys`] access the machine, [`number`] formats
+//! numbers.
 //! No code of the server is used.
 
 mod cli;
@@ -37,6 +38,8 @@ mod sys;
 mod template;
 mod tls;
 mod token;
+mod transport;
+mod websocket;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -57,7 +60,11 @@ fn main() -> ExitCode {
         }
         Command::Report(report) => report::run(&report).map(|()| true),
         Command::Plan(plan) => plan::run(&plan),
-        Command::Floor { threads, tls_whole } => floor::run(threads, tls_whole).map(|()| true),
+        Command::Floor {
+            threads,
+            tls_whole,
+            transport,
+        } => floor::run(threads, tls_whole, transport).map(|()| true),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

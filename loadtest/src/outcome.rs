@@ -11,6 +11,7 @@ use crate::cli::Common;
 use crate::clock;
 use crate::figures::Figures;
 use crate::files;
+use crate::transport::Transport;
 
 /// A whole run.
 #[derive(Debug, Serialize)]
@@ -18,6 +19,8 @@ pub(crate) struct Outcome {
     pub(crate) scenario: &'static str,
     /// What was measured: idlewild, another server by its template's name, or the floor.
     pub(crate) subject: String,
+    /// The transport of the clients.
+    pub(crate) transport: Transport,
     /// When the run ended.
     pub(crate) ended_unix_s: u64,
     pub(crate) connections: u32,
@@ -40,6 +43,7 @@ impl Outcome {
     pub(crate) fn new(
         scenario: &'static str,
         subject: &str,
+        transport: Transport,
         common: &Common,
         mut figures: Figures,
         mut floor: Option<Figures>,
@@ -65,6 +69,7 @@ impl Outcome {
         Self {
             scenario,
             subject: subject.to_owned(),
+            transport,
             ended_unix_s: clock::unix_s(),
             connections: common.connections(),
             figures,
@@ -98,8 +103,12 @@ impl Outcome {
                 .map(|(key, _)| key.as_str())
                 .filter(|key| find(&subject, key).is_none()),
         );
+        let by = match self.transport {
+            Transport::Sse => "",
+            Transport::Ws => " over WebSocket",
+        };
         let mut table = format!(
-            "{}: {}, {} connections\n",
+            "{}: {}, {} connections{by}\n",
             self.subject, self.scenario, self.connections
         );
         let headings = if self.floor.is_some() {
@@ -222,6 +231,7 @@ mod tests {
         let outcome = Outcome::new(
             "hold",
             "x",
+            Transport::Ws,
             &common(),
             figures(8_200.0),
             Some(figures(8_000.0)),
@@ -237,9 +247,16 @@ mod tests {
     #[test]
     fn whatever_is_not_as_it_should_be_fails_the_run() {
         assert!(
-            Outcome::new("idle", "x", &common(), Figures::default(), None)
-                .problems
-                .is_empty()
+            Outcome::new(
+                "idle",
+                "x",
+                Transport::Ws,
+                &common(),
+                Figures::default(),
+                None
+            )
+            .problems
+            .is_empty()
         );
         let failures = BTreeMap::from([("status 503".to_owned(), 2)]);
         let bad = Figures {
@@ -247,7 +264,14 @@ mod tests {
             failures,
             ..Figures::default()
         };
-        let outcome = Outcome::new("idle", "x", &common(), Figures::default(), Some(bad));
+        let outcome = Outcome::new(
+            "idle",
+            "x",
+            Transport::Ws,
+            &common(),
+            Figures::default(),
+            Some(bad),
+        );
         assert_eq!(
             outcome.problems,
             ["floor: 2 connections failed", "floor: 2 × status 503"]
@@ -263,7 +287,14 @@ mod tests {
     fn what_is_to_be_known_stands_under_the_figures_and_fails_nothing() {
         let outcome = Outcome {
             notes: vec!["the floor is plain".to_owned()],
-            ..Outcome::new("idle", "x", &common(), Figures::default(), None)
+            ..Outcome::new(
+                "idle",
+                "x",
+                Transport::Ws,
+                &common(),
+                Figures::default(),
+                None,
+            )
         };
         assert!(outcome.table().ends_with("NOTE: the floor is plain\n"));
         assert!(outcome.problems.is_empty());
@@ -295,7 +326,14 @@ mod tests {
             delivery: Some(delivery),
             ..Figures::default()
         };
-        let outcome = Outcome::new("broadcast", "x", &common(), figures.clone(), Some(figures));
+        let outcome = Outcome::new(
+            "broadcast",
+            "x",
+            Transport::Ws,
+            &common(),
+            figures.clone(),
+            Some(figures),
+        );
         let json = serde_json::to_value(&outcome).unwrap();
         for key in [
             "connected",

@@ -36,7 +36,7 @@ pub(crate) struct Run {
     /// The name of its file.
     pub(crate) file: String,
     pub(crate) scenario: String,
-    /// The subject.
+    /// The subject, with its transport if that is not SSE.
     pub(crate) subject: String,
     pub(crate) connections: Option<f64>,
     pub(crate) ended_unix_s: Option<u64>,
@@ -90,6 +90,10 @@ impl Run {
         let text = |key| keys.get(key).and_then(Value::as_str).map(str::to_owned);
         let scenario =
             text("scenario").context("not the figures of a run: no `scenario` (see --json)")?;
+        let mut subject = text("subject").unwrap_or_else(|| UNNAMED.to_owned());
+        if text("transport").as_deref() == Some("ws") {
+            subject += " over WebSocket";
+        }
         let floor = present(keys, "floor");
         let floor = floor.map(|floor| floor.as_object().context("`floor` is not an object"));
         let ratio = present(keys, "ratio").map(|ratio| match ratio {
@@ -99,7 +103,7 @@ impl Run {
         Ok(Self {
             file: file.to_owned(),
             scenario,
-            subject: text("subject").unwrap_or_else(|| UNNAMED.to_owned()),
+            subject,
             connections: keys.get("connections").and_then(Value::as_f64),
             ended_unix_s: keys.get("ended_unix_s").and_then(Value::as_u64),
             measured: Side::parse(keys)?,
@@ -223,6 +227,17 @@ mod tests {
         assert_eq!(run.floor.unwrap().figure("connected"), Some(9.0));
         assert_eq!(run.problems, ["1 connections failed"]);
         assert_eq!(run.ratio.get("latency_ms.p50"), Some(&1.1));
+    }
+
+    #[test]
+    fn runs_over_websocket_have_a_name_of_their_own() {
+        let subject = |transport: Value| {
+            let run = json!({"scenario": "hold", "subject": "idlewild", "transport": transport});
+            Run::parse("a.json", &run).unwrap().subject
+        };
+        assert_eq!(subject(json!("sse")), "idlewild");
+        assert_eq!(subject(json!(null)), "idlewild");
+        assert_eq!(subject(json!("ws")), "idlewild over WebSocket");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::engine::{AuthStyle, Limits};
 use crate::sys;
 use crate::tls::{Client, Trust};
 use crate::token::List;
+use crate::transport::Transport;
 
 /// The arguments of all scenarios.
 #[derive(Debug, Args)]
@@ -103,6 +104,9 @@ pub(crate) struct Common {
     /// Users of the connections, numbered from 0 [default: one per connection]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..), help_heading = "The clients")]
     users: Option<u32>,
+    /// The transport of the clients [default: the first of the server's template]
+    #[arg(long, value_enum, help_heading = "The clients")]
+    pub(crate) transport: Option<Transport>,
     /// How clients send their token
     #[arg(long, value_enum, default_value_t = AuthStyle::Query, help_heading = "The clients")]
     pub(crate) auth: AuthStyle,

@@ -14,8 +14,10 @@ pub(crate) use plan::Plan;
 pub(crate) use report::Report;
 pub(crate) use scenario::{Broadcast, Churn, Hold, Idle, Mixed, Scenario, Slow, Storm, Unicast};
 
-/// An honest load generator for Server-Sent Events: it parses what it receives, counts what it misses, and
-/// compares each figure with that of a bare epoll server (--vs-floor).
+use crate::transport::Transport;
+
+/// An honest load generator for Server-Sent Events and WebSocket: it parses what it receives, counts what it
+/// misses, and compares each figure with that of a bare epoll server (--vs-floor).
 #[derive(Debug, Parser)]
 #[command(name = "idlewild-load", version, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -30,7 +32,7 @@ pub(crate) enum Command {
     Scenario(Scenario),
     /// Run a scenario against another server: peer nchan hold --url …
     Peer {
-        /// idlewild, mercure, nchan, pushpin, or a file like those in loadtest/peers/
+        /// channels, idlewild, mercure, nchan, pushpin, ws, or a file like those in loadtest/peers/
         template: String,
         #[command(subcommand)]
         scenario: Scenario,
@@ -47,6 +49,9 @@ pub(crate) enum Command {
         /// With TLS, keeping a whole rustls connection per client
         #[arg(long, hide = true)]
         tls_whole: bool,
+        /// The transport that it serves
+        #[arg(long, value_enum, default_value_t = Transport::Sse)]
+        transport: Transport,
     },
 }
 

@@ -36,6 +36,9 @@ pub(crate) struct Hold {
     /// Connections at the first reading [default: a third of --connections]
     #[arg(long, value_name = "M")]
     pub(crate) plateau: Option<u32>,
+    /// Connections of the warm-up burst. For a server that returns no memory, choose fewer than the plateau
+    #[arg(long, default_value_t = 2_000, value_name = "W", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) warm_up: u32,
     /// Rest before each reading
     #[arg(long, default_value = "10s", value_parser = duration, value_name = "TIME")]
     pub(crate) rest: Duration,

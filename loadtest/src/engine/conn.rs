@@ -7,8 +7,10 @@ use serde::Deserialize;
 
 use super::Target;
 use super::tally::Tally;
+use crate::parse::messages::Dialect;
 use crate::parse::sse::{Block, Event};
 use crate::parse::{Decoder, Malformed, Reached};
+use crate::websocket::{ACCEPT_BYTES, Replies};
 
 /// The client's state of a connection. The assertion below limits its size.
 #[derive(Debug)]
@@ -112,17 +114,29 @@ impl Conn {
         self.seen.next.checked_sub(1)
     }
 
-    /// Reads the next bytes and counts their events in `tally`.
+    /// Its request asks for a WebSocket; the response must contain `accept`.
+    pub(crate) fn expect_websocket(&mut self, accept: [u8; ACCEPT_BYTES], dialect: Dialect) {
+        self.decoder = Decoder::of_websocket(accept, dialect);
+    }
+
+    /// Returns true if its WebSocket stream has begun, even if the bytes that began it also ended it.
+    pub(crate) fn has_begun_messages(&self) -> bool {
+        self.decoder.has_begun_messages()
+    }
+
+    /// Reads the next bytes and counts their events in `tally`. The replies that they require are added to
+    /// `replies`.
     pub(crate) fn feed(
         &mut self,
         input: &[u8],
         now_ns: u64,
         target: &Target,
         scratch: &mut Block,
+        replies: &mut Replies,
         tally: &mut Tally,
     ) -> Result<Reached, Malformed> {
         let (seen, number) = (&mut self.seen, self.number);
-        self.decoder.feed(input, scratch, &mut |event| {
+        let fed = self.decoder.feed(input, scratch, replies, &mut |event| {
             note(
                 event,
                 now_ns,
@@ -130,7 +144,9 @@ impl Conn {
                 &|user| target.is_user(number, user),
                 tally,
             );
-        })
+        });
+        tally.pings += replies.take_pings();
+        fed
     }
 }
 

@@ -5,10 +5,12 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::Result;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::{AuthStyle, Target};
+use crate::websocket::Key;
 use crate::{clock, sys};
 
 /// Paces the connects.
@@ -70,12 +72,14 @@ pub(super) fn connect(
     Ok(socket.into())
 }
 
-/// Writes the request of connection `number`; `last_id` resumes its stream.
+/// Writes the request of connection `number`; `last_id` resumes its stream. With a `key` the request asks for
+/// a WebSocket.
 pub(super) fn write_request(
     request: &mut String,
     target: &Target,
     number: u32,
     last_id: Option<&str>,
+    key: Option<&Key>,
 ) {
     let token = |request: &mut String| {
         if let Some(tokens) = &target.tokens {
@@ -89,17 +93,28 @@ pub(super) fn write_request(
     };
     request.push_str("GET ");
     target.path.write_for(number, user, request);
+    let mut separator = if target.path.has_query() { '&' } else { '?' };
     if target.auth == AuthStyle::Query && target.tokens.is_some() {
-        request.push(if target.path.has_query() { '&' } else { '?' });
+        request.push(separator);
+        separator = '&';
         request.push_str("token=");
         token(request);
     }
-    let host = &target.host;
-    request.extend([
-        " HTTP/1.1\r\nHost: ",
-        host,
-        "\r\nAccept: text/event-stream\r\n",
-    ]);
+    if let (Some(_), Some(id)) = (key, last_id) {
+        // Browsers cannot set headers of a WebSocket request.
+        request.push(separator);
+        request.push_str("last_event_id=");
+        request.extend(utf8_percent_encode(id, NON_ALPHANUMERIC));
+    }
+    request.extend([" HTTP/1.1\r\nHost: ", &target.host, "\r\n"]);
+    match key {
+        None => request.push_str("Accept: text/event-stream\r\n"),
+        Some(key) => request.extend([
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ",
+            key.as_str(),
+            "\r\n",
+        ]),
+    }
     if target.auth == AuthStyle::Header && target.tokens.is_some() {
         request.push_str("Authorization: Bearer ");
         token(request);
@@ -110,7 +125,7 @@ pub(super) fn write_request(
         value.write_for(number, user, request);
         request.push_str("\r\n");
     }
-    if let Some(id) = last_id {
+    if let (None, Some(id)) = (key, last_id) {
         request.extend(["Last-Event-ID: ", id, "\r\n"]);
     }
     request.push_str("\r\n");
@@ -135,10 +150,20 @@ mod tests {
     use crate::token::{Minter, Tokens};
 
     fn request(auth: AuthStyle, path: &str, last_id: Option<&str>) -> String {
+        request_with(None, auth, path, last_id)
+    }
+
+    fn request_with(
+        key: Option<&Key>,
+        auth: AuthStyle,
+        path: &str,
+        last_id: Option<&str>,
+    ) -> String {
         let target = Target {
             address: ([127, 0, 0, 1], 1).into(),
             host: "localhost".to_owned(),
             path: Template::parse(path, OF_CLIENT).unwrap(),
+            messages: None,
             headers: vec![(
                 "X-User".to_owned(),
                 Template::parse("u${user}", OF_CLIENT).unwrap(),
@@ -155,7 +180,7 @@ mod tests {
             origin: Origin::Loopback,
         };
         let mut request = String::new();
-        write_request(&mut request, &target, 11, last_id);
+        write_request(&mut request, &target, 11, last_id, key);
         request
     }
 
@@ -189,6 +214,29 @@ mod tests {
             "{resumed}"
         );
         assert!(!request(AuthStyle::None, "/sse", None).contains("Last-Event-ID"));
+    }
+
+    #[test]
+    fn a_websocket_request_has_the_form_of_a_browsers() {
+        let key = Key::random();
+        let asked = |auth, last_id| request_with(Some(&key), auth, "/ws", last_id);
+        let first = asked(AuthStyle::None, None);
+        for line in [
+            "GET /ws HTTP/1.1",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            &format!("Sec-WebSocket-Key: {}", key.as_str()),
+        ] {
+            assert!(first.lines().any(|its| its == line), "{line}: {first}");
+        }
+        assert!(!first.contains("Accept:") && first.ends_with("\r\n\r\n"));
+        let resumed = asked(AuthStyle::None, Some("17-3"));
+        assert!(resumed.starts_with("GET /ws?last_event_id=17%2D3 HTTP/1.1\r\n"));
+        assert!(!resumed.contains("Last-Event-ID"), "{resumed}");
+        let with_token = asked(AuthStyle::Query, Some("17-3"));
+        let (line, _) = with_token.split_once(" HTTP/1.1").unwrap();
+        assert!(line.starts_with("GET /ws?token=ey") && line.ends_with("&last_event_id=17%2D3"));
     }
 
     #[test]

@@ -1,24 +1,36 @@
 //! The TLS state of a worker's connections. It is stored beside the slab of connections, with the same keys,
-//! so that clients without TLS have none.
+//! so that clients without TLS have none, and clients that send nothing have only one direction's.
 
-use super::UNFINISHED;
 use crate::parse::{Malformed, Reached};
-use crate::tls::{Client, Fault, Input, Link, Stopped, TlsCounts};
+use crate::tls::{Client, Fault, Input, Link, Sealer, Stopped, TlsCounts};
 
 /// The TLS state of a worker's connections.
 #[derive(Debug)]
 pub(super) struct Links {
     client: Client,
     by_key: Vec<Option<Link>>,
+    /// The keys of the clients' own records; only for WebSocket, whose clients answer pings.
+    sealers: Option<Vec<Option<Sealer>>>,
+    /// The reason for losing a stream whose connection was closed with `close_notify`.
+    unfinished: &'static str,
     counts: TlsCounts,
 }
 
 impl Links {
-    /// Reserves space for this number of connections.
-    pub(super) fn new(client: Client, connections: usize) -> Self {
+    /// Reserves space for this number of connections. `answer` is true if clients send anything after their
+    /// request. `unfinished` is the reason for losing a stream whose connection was closed with
+    /// `close_notify`.
+    pub(super) fn new(
+        client: Client,
+        connections: usize,
+        answer: bool,
+        unfinished: &'static str,
+    ) -> Self {
         Self {
             client,
             by_key: Vec::with_capacity(connections),
+            sealers: answer.then(|| Vec::with_capacity(connections)),
+            unfinished,
             counts: TlsCounts::default(),
         }
     }
@@ -51,12 +63,27 @@ impl Links {
         let Some(link) = &mut self.by_key[key] else {
             return Ok(None);
         };
-        let received = link.receive(input, outgoing, &mut self.counts, sink);
+        let mut sealer = None;
+        let received = link.receive(input, outgoing, &mut self.counts, &mut sealer, sink);
+        if let (Some(sealers), Some(_)) = (&mut self.sealers, &sealer) {
+            if sealers.len() <= key {
+                sealers.resize_with(key + 1, || None);
+            }
+            sealers[key] = sealer;
+        }
         received.map_err(|stopped| match stopped {
-            Stopped::Closed => UNFINISHED.to_owned(),
+            Stopped::Closed => self.unfinished.to_owned(),
             Stopped::Faulty(fault) => self.faulty(&fault),
             Stopped::Malformed(malformed) => malformed.to_string(),
         })
+    }
+
+    /// Appends `bytes`, as records, to `outgoing`. Appends nothing if the stream has not begun.
+    pub(super) fn seal(&mut self, key: usize, bytes: &[u8], outgoing: &mut Vec<u8>) {
+        let sealer = self.sealers.as_mut().and_then(|all| all.get_mut(key));
+        if let Some(Some(sealer)) = sealer {
+            sealer.seal(bytes, outgoing);
+        }
     }
 
     /// The connection ended without `close_notify`.
@@ -68,6 +95,10 @@ impl Links {
     pub(super) fn end(&mut self, key: usize) {
         if let Some(link) = self.by_key.get_mut(key) {
             *link = None;
+        }
+        let sealer = self.sealers.as_mut().and_then(|all| all.get_mut(key));
+        if let Some(sealer) = sealer {
+            *sealer = None;
         }
     }
 

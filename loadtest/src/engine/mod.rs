@@ -12,6 +12,7 @@ mod queue;
 mod source;
 mod tally;
 mod target;
+mod unsent;
 mod worker;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -35,9 +36,6 @@ use worker::Worker;
 
 /// How long a thread may take to answer. Closing all its connections takes longest.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
-
-/// The reason for losing a stream whose connection ended before its body.
-const UNFINISHED: &str = "ended without a terminating chunk";
 
 /// Running totals of all threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

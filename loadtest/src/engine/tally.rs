@@ -21,6 +21,8 @@ pub(crate) struct Tally {
     pub(crate) events: Vec<Spread>,
     /// Heartbeat events.
     pub(crate) heartbeats: u64,
+    /// WebSocket pings.
+    pub(crate) pings: u64,
     /// Duplicate events, per client.
     pub(crate) duplicates: u64,
     /// Events that arrived after a later one.
@@ -54,6 +56,7 @@ impl Tally {
                 .expect("the bounds are constants"),
             events: vec![Spread::default(); window.count as usize],
             heartbeats: 0,
+            pings: 0,
             duplicates: 0,
             out_of_order: 0,
             foreign: 0,
@@ -109,6 +112,7 @@ impl Tally {
             }
         }
         self.heartbeats += other.heartbeats;
+        self.pings += other.pings;
         self.duplicates += other.duplicates;
         self.out_of_order += other.out_of_order;
         self.foreign += other.foreign;

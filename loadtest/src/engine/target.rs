@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::source::Origin;
+use crate::parse::messages::Dialect;
 use crate::template::Template;
 use crate::tls;
 use crate::token::Tokens;
@@ -18,7 +19,9 @@ pub(crate) struct Target {
     pub(crate) host: String,
     /// The path of the stream, which may have a query.
     pub(crate) path: Template,
-    /// Headers besides `Host`, `Accept` and the token's.
+    /// How messages carry the events, if the clients use WebSocket. `None`: they ask for an event stream.
+    pub(crate) messages: Option<Dialect>,
+    /// Headers besides `Host` and those of the token and the transport.
     pub(crate) headers: Vec<(String, Template)>,
     pub(crate) auth: AuthStyle,
     /// True if a PROXY header comes first, before any TLS.
@@ -59,6 +62,14 @@ pub(crate) struct Limits {
 }
 
 impl Target {
+    /// The reason for losing a stream whose connection ended before the stream did.
+    pub(super) fn unfinished(&self) -> &'static str {
+        match self.messages {
+            None => "ended without a terminating chunk",
+            Some(_) => "ended without a close frame",
+        }
+    }
+
     /// Returns true if connection `number` belongs to `user`, a user's id in an event.
     pub(super) fn is_user(&self, number: u32, user: &str) -> bool {
         match &self.tokens {

@@ -2,11 +2,12 @@
 //!
 //! Sockets are registered once, edge-triggered, and read until a short read or EAGAIN. The arrival time is
 //! taken after each `recv` instead of once per wake-up, so that it includes the wait behind other sockets.
-//! [`ready`] handles sockets that are ready.
+//! [`ready`] handles sockets that are ready, [`reply`] sends pongs and close frames.
 
 mod ready;
+mod reply;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -27,9 +28,11 @@ use super::links::Links;
 use super::queue::Queue;
 use super::source::Sources;
 use super::tally::Tally;
+use super::unsent::Unsent;
 use super::{Command, Limits, Live, Target, share};
 use crate::clock;
 use crate::parse::sse::Block;
+use crate::websocket::Replies;
 
 /// Identifies the eventfd in `epoll_data`; no slab key is that large.
 const WAKE: u64 = u64::MAX;
@@ -54,6 +57,8 @@ pub(super) struct Worker {
     conns: Slab<Conn>,
     /// Their TLS state, if they use TLS.
     links: Option<Links>,
+    /// Replies that wait for a writable socket, by key.
+    unsent: HashMap<usize, Unsent>,
     sources: Sources,
     queue: Queue,
     /// Disconnected clients that are to reconnect.
@@ -72,6 +77,8 @@ pub(super) struct Worker {
     tally: Tally,
     totals: Totals,
     scratch: Block,
+    /// The replies of the connection that is being read.
+    replies: Replies,
     request: String,
     outgoing: Vec<u8>,
 }
@@ -117,10 +124,11 @@ impl Worker {
             .map(|rate| Duration::from_secs_f64(f64::from(limits.threads) / rate));
         Ok(Self {
             sources: Sources::new(&target.origin, index, limits.threads, connections),
-            links: target
-                .tls
-                .clone()
-                .map(|client| Links::new(client, connections as usize)),
+            links: target.tls.clone().map(|client| {
+                let (answer, unfinished) = (target.messages.is_some(), target.unfinished());
+                Links::new(client, connections as usize, answer, unfinished)
+            }),
+            unsent: HashMap::new(),
             target,
             epoll,
             inbox,
@@ -142,6 +150,7 @@ impl Worker {
             tally: Tally::new(window),
             totals: Totals::default(),
             scratch: Block::default(),
+            replies: Replies::default(),
             request: String::with_capacity(1024),
             outgoing: Vec::with_capacity(2048),
         })
@@ -288,6 +297,7 @@ impl Worker {
     fn gone(&mut self, key: usize, how: Gone) {
         let conn = self.conns.remove(key);
         self.end_link(key);
+        self.unsent.remove(&key);
         self.sources.give_back(conn.source);
         let streamed = conn.phase.streams();
         if streamed {

@@ -1,16 +1,18 @@
 //! The floor: the cost of the kernel alone. A bare epoll server that answers a fixed head, holds connections
 //! and sends one buffer to all.
 //!
-//! It parses nothing, checks no token, and keeps a descriptor and a byte per connection. Whatever the server
-//! under test costs above it is the server's own. It is a separate process (this program, the command
-//! `floor`) with as many `SO_REUSEPORT` threads as the server has shards, each with its own descriptor
-//! table. It takes commands as lines on stdin, and ends when stdin is closed.
+//! It parses nothing but the key of a WebSocket, checks no token, and keeps a descriptor and a byte per
+//! connection. Whatever the server under test costs above it is the server's own. It is a separate process
+//! (this program, the command `floor`) with as many `SO_REUSEPORT` threads as the server has shards, each with
+//! its own descriptor table. It takes commands as lines on stdin, and ends when stdin is closed.
 //!
 //! With TLS it is not a floor but another comparison: the cost of TLS in a server that keeps the whole rustls
 //! connection of each client ([`whole`]).
 
 mod beat;
+pub(crate) mod frames;
 mod serve;
+mod upgrades;
 mod whole;
 
 use std::io::{BufRead, BufReader, Write};
@@ -22,10 +24,7 @@ use anyhow::{Context, Result};
 pub(crate) use serve::run;
 
 use crate::sys;
-
-/// The heartbeat of the contract, as one chunk: the floor sends the same bytes as the server.
-pub(crate) const HEARTBEAT: &[u8] =
-    b"2f\r\nid: 1700000000000-0\nevent: heartbeat\ndata: {}\n\n\r\n";
+use crate::transport::Transport;
 
 /// A running floor process; dropping it ends it.
 #[derive(Debug)]
@@ -38,10 +37,11 @@ pub(crate) struct Floor {
 impl Floor {
     /// Starts a floor with this many threads on a free port. With TLS it keeps a whole rustls connection per
     /// client.
-    pub(crate) fn start(threads: u32, tls_whole: bool) -> Result<Self> {
+    pub(crate) fn start(threads: u32, tls_whole: bool, transport: Transport) -> Result<Self> {
         let this = std::env::current_exe().context("the path of this program")?;
         let mut command = Command::new(this);
         command.args(["floor", "--threads", &threads.to_string()]);
+        command.args(["--transport", &transport.to_string()]);
         if tls_whole {
             command.arg("--tls-whole");
         }
@@ -100,24 +100,5 @@ impl Drop for Floor {
     fn drop(&mut self) {
         let _ = self.child.kill(); // it has nothing to save
         let _ = self.child.wait();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::parse::chunked::Dechunker;
-
-    #[test]
-    fn the_heartbeat_is_one_whole_chunk() {
-        let (mut input, mut chunks) = (HEARTBEAT, Dechunker::default());
-        assert_eq!(
-            chunks.next(&mut input),
-            Ok(Some(
-                &b"id: 1700000000000-0\nevent: heartbeat\ndata: {}\n\n"[..]
-            ))
-        );
-        assert_eq!(chunks.next(&mut input), Ok(None));
-        assert!(input.is_empty());
     }
 }

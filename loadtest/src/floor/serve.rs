@@ -16,15 +16,13 @@ use rustix::time::Timespec;
 use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::HEARTBEAT;
 use super::beat::Beat;
+use super::frames::{STREAM_HEAD, heartbeat};
+use super::upgrades::Upgrades;
 use super::whole::Whole;
+use crate::transport::Transport;
 use crate::{clock, sys, tls};
 
-const HEAD: &[u8] =
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\
-    Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n\
-    3b\r\nid: 1700000000000-0\nretry: 2000\nevent: heartbeat\ndata: {}\n\n\r\n";
 const LISTENER: u64 = u64::MAX;
 const WAKE: u64 = u64::MAX - 1;
 const EVENTS_PER_WAIT: usize = 512;
@@ -43,7 +41,7 @@ enum Command {
 }
 
 /// Serves until stdin is closed. Writes the address to stdout as one line.
-pub(crate) fn run(threads: u32, tls_whole: bool) -> Result<()> {
+pub(crate) fn run(threads: u32, tls_whole: bool, transport: Transport) -> Result<()> {
     sys::raise_descriptor_limit();
     let config = tls_whole.then(tls::server_config).transpose()?;
     let mut address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -55,7 +53,14 @@ pub(crate) fn run(threads: u32, tls_whole: bool) -> Result<()> {
         let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
         let held = Arc::new(AtomicUsize::new(0));
         let whole = config.clone().map(Whole::new);
-        let thread = Thread::new(listener, inbox, Arc::clone(&wake), Arc::clone(&held), whole)?;
+        let thread = Thread::new(
+            listener,
+            inbox,
+            Arc::clone(&wake),
+            Arc::clone(&held),
+            whole,
+            transport,
+        )?;
         std::thread::Builder::new()
             .name(format!("floor-{index}"))
             .spawn(move || thread.run())
@@ -165,6 +170,9 @@ struct Thread {
     conns: Slab<Conn>,
     /// Their TLS state, if they use TLS.
     whole: Option<Whole>,
+    /// Their handshakes, if they use WebSocket.
+    upgrades: Option<Upgrades>,
+    heartbeat: Vec<u8>,
     beat: Beat,
 }
 
@@ -182,6 +190,7 @@ impl Thread {
         wake: Arc<OwnedFd>,
         held: Arc<AtomicUsize>,
         whole: Option<Whole>,
+        transport: Transport,
     ) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(
@@ -199,6 +208,8 @@ impl Thread {
             held,
             conns: Slab::new(),
             whole,
+            upgrades: (transport == Transport::Ws).then(Upgrades::default),
+            heartbeat: heartbeat(transport),
             beat: Beat::default(),
         })
     }
@@ -290,8 +301,16 @@ impl Thread {
                     Err(_) => return self.closed(key), // the client counts missing events
                 },
             };
-            if conn.asks(request) {
-                conn.send(key, &mut self.whole, HEAD);
+            match &mut self.upgrades {
+                None if conn.asks(request) => conn.send(key, &mut self.whole, STREAM_HEAD),
+                Some(upgrades) if !conn.has_asked() => {
+                    upgrades.collect(key, request);
+                    let answer = conn.asks(request).then(|| upgrades.answer(key)).flatten();
+                    if let Some(head) = answer {
+                        conn.send(key, &mut self.whole, &head);
+                    }
+                }
+                _ => {} // pongs, or an incomplete request
             }
         }
         if let Some(whole) = &mut self.whole {
@@ -303,6 +322,9 @@ impl Thread {
         self.conns.remove(key);
         if let Some(whole) = &mut self.whole {
             whole.closed(key);
+        }
+        if let Some(upgrades) = &mut self.upgrades {
+            upgrades.closed(key);
         }
     }
 
@@ -331,13 +353,18 @@ impl Thread {
         let Some(key) = self.occupied(self.beat.turn) else {
             return;
         };
-        self.conns[key].send(key, &mut self.whole, HEARTBEAT);
+        self.conns[key].send(key, &mut self.whole, &self.heartbeat);
         self.beat.turn = key + 1;
     }
 }
 
 impl Conn {
-    /// Returns true if these bytes complete the request. The input of a stream is ignored.
+    /// Returns true if its request is complete.
+    fn has_asked(&self) -> bool {
+        self.matched == 4
+    }
+
+    /// Returns true if these bytes complete the request. Later input is ignored.
     fn asks(&mut self, bytes: &[u8]) -> bool {
         let asked = self.matched == 4;
         self.matched = bytes

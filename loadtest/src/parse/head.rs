@@ -1,12 +1,13 @@
 //! Reads the response head: the status line, and the headers that affect how the body is read.
 
 use super::Malformed;
+use crate::websocket::ACCEPT_BYTES;
 
 /// Longest head accepted.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// The parts of a response head that matter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Head {
     /// The status code.
     pub(crate) status: u16,
@@ -18,6 +19,21 @@ pub(crate) struct Head {
     pub(crate) content_length: Option<usize>,
     /// `Connection: close`.
     pub(crate) close: bool,
+    /// The headers of a WebSocket handshake.
+    pub(super) upgrade: Upgraded,
+}
+
+/// The response headers of a WebSocket handshake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Upgraded {
+    /// `Upgrade: websocket`.
+    pub(super) websocket: bool,
+    /// `Connection: upgrade`, possibly with other tokens.
+    pub(super) connection: bool,
+    /// `Sec-WebSocket-Accept`, if its length is right.
+    pub(super) accept: Option<[u8; ACCEPT_BYTES]>,
+    /// True for an extension or a subprotocol: the client offers none.
+    pub(super) unoffered: bool,
 }
 
 /// Collects a head up to its blank line. Holds nothing until the first byte.
@@ -75,10 +91,7 @@ pub(crate) fn parse(head: &[u8]) -> Result<Head, Malformed> {
     let status = digits.parse().map_err(|_| Malformed::Head)?;
     let mut parsed = Head {
         status,
-        chunked: false,
-        event_stream: false,
-        content_length: None,
-        close: false,
+        ..Head::default()
     };
     for line in lines {
         let (name, value) = line.split_once(':').ok_or(Malformed::Head)?;
@@ -89,6 +102,16 @@ pub(crate) fn parse(head: &[u8]) -> Result<Head, Malformed> {
             parsed.content_length = Some(value.parse().map_err(|_| Malformed::Head)?);
         } else if name.eq_ignore_ascii_case("connection") {
             parsed.close = value.eq_ignore_ascii_case("close");
+            let mut tokens = value.split(',').map(str::trim);
+            parsed.upgrade.connection = tokens.any(|token| token.eq_ignore_ascii_case("upgrade"));
+        } else if name.eq_ignore_ascii_case("upgrade") {
+            parsed.upgrade.websocket = value.eq_ignore_ascii_case("websocket");
+        } else if name.eq_ignore_ascii_case("sec-websocket-accept") {
+            parsed.upgrade.accept = value.as_bytes().try_into().ok();
+        } else if name.eq_ignore_ascii_case("sec-websocket-extensions")
+            || name.eq_ignore_ascii_case("sec-websocket-protocol")
+        {
+            parsed.upgrade.unoffered = true;
         } else if name.eq_ignore_ascii_case("content-type") {
             let essence = value.split(';').next().unwrap_or_default().trim_end();
             parsed.event_stream = essence.eq_ignore_ascii_case("text/event-stream");
@@ -110,8 +133,7 @@ mod tests {
                 status: 200,
                 chunked: true,
                 event_stream: true,
-                content_length: None,
-                close: false,
+                ..Head::default()
             })
         );
     }

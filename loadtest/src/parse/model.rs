@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::sse::Block;
 use super::{Decoder, Reached};
+use crate::websocket::Replies;
 
 type Owned = (Option<Vec<u8>>, Vec<u8>, Vec<u8>);
 
@@ -60,7 +61,7 @@ fn decode(bytes: &[u8], cuts: &[usize]) -> (Vec<Owned>, Reached) {
     let mut reached = Reached::Head;
     for piece in cut(bytes, cuts) {
         reached = decoder
-            .feed(piece, &mut scratch, &mut |event| {
+            .feed(piece, &mut scratch, &mut Replies::default(), &mut |event| {
                 events.push((
                     event.id.map(<[u8]>::to_vec),
                     event.name.to_vec(),
@@ -134,12 +135,12 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in vec(any::<u8>(), 0..200), cuts in vec(any::<usize>(), 0..10)) {
         let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-type: text/event-stream\r\n\r\n";
-        let mut scratch = Block::default();
+        let (mut scratch, mut replies) = (Block::default(), Replies::default());
         for head in [&b""[..], head] {
             let mut decoder = Decoder::new();
-            decoder.feed(head, &mut scratch, &mut |_| {}).expect("a good head, or nothing");
+            decoder.feed(head, &mut scratch, &mut replies, &mut |_| {}).expect("a good head, or nothing");
             for piece in cut(&bytes, &cuts) {
-                if decoder.feed(piece, &mut scratch, &mut |_| {}).is_err() {
+                if decoder.feed(piece, &mut scratch, &mut replies, &mut |_| {}).is_err() {
                     break;
                 }
             }

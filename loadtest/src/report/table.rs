@@ -23,6 +23,7 @@ const ORDER: &[&str] = &[
     "server_cpu_s",
     "measured_s",
     "heartbeats",
+    "pings",
     "received",
     "expected",
     "missed",

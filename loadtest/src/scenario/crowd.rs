@@ -11,6 +11,7 @@ use crate::engine::{Counts, Engine, Limits, Tally, Window};
 use crate::figures::Figures;
 use crate::progress::{self, Stage};
 use crate::subject::{Subject, proc};
+use crate::transport::Transport;
 
 /// Rest after a ramp or a cut, so that the server can finish; longer for more clients.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -28,6 +29,7 @@ pub(super) struct Crowd {
     pub(super) timeline: Timeline,
     pid: Option<u32>,
     by_tls: bool,
+    by_websocket: bool,
 }
 
 impl Crowd {
@@ -38,6 +40,7 @@ impl Crowd {
             timeline: Timeline::start(subject),
             pid: subject.pid(),
             by_tls: subject.target().tls.is_some(),
+            by_websocket: subject.transport() == Transport::Ws,
         })
     }
 
@@ -132,6 +135,7 @@ impl Crowd {
             connected,
             failed: counts.failed,
             lost: counts.lost,
+            pings: self.by_websocket.then_some(tally.pings),
             tls: self.by_tls.then_some(tally.tls),
             failures: tally.failures,
             timeline: self.timeline.into_samples(),

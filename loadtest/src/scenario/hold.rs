@@ -14,9 +14,6 @@ use crate::figures::{Plateaus, mib};
 use crate::subject::Subject;
 use crate::subject::proc::{self, Slab};
 
-/// Connections of the warm-up burst.
-const WARM_UP: u32 = 2_000;
-
 /// Runs the scenario; returns true if it passed.
 pub(super) fn run(hold: &Hold) -> Result<bool> {
     let connections = hold.common.connections();
@@ -41,7 +38,7 @@ struct Reading {
 fn measure(subject: &Subject, hold: &Hold, plateau: u32) -> Result<Round> {
     let connections = hold.common.connections();
     let mut crowd = Crowd::start(subject, &hold.common.limits(), Window::default())?;
-    crowd.ramp(connections.min(WARM_UP), "warm-up burst")?;
+    crowd.ramp(connections.min(hold.warm_up), "warm-up burst")?;
     crowd.engine.close_all()?;
     crowd.rest("rest, all cut", hold.rest);
     let warm = read(subject, &crowd)?;

@@ -60,12 +60,13 @@ pub(super) fn run(
         }
     }
     let (name, notes) = (subject.name().to_owned(), subject.notes(common));
+    let transport = subject.transport();
     subject.stop()?;
     let figures = of_subject.map(Round::into_figures).unwrap_or_default();
     let beside = of_floor.map(Round::into_figures);
     let outcome = Outcome {
         notes,
-        ..Outcome::new(scenario, &name, common, figures, beside)
+        ..Outcome::new(scenario, &name, transport, common, figures, beside)
     };
     outcome.finish(common)
 }

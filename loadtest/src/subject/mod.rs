@@ -17,14 +17,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::cli::Common;
-use crate::clock;
 use crate::engine::{Origin, Target};
-use crate::floor::Floor;
+use crate::floor::{Floor, frames};
 use crate::template::{OF_CLIENT, Template};
 use crate::tls::{self, Trust};
 use crate::token::{Minter, Tokens};
+use crate::transport::Transport;
 use endpoint::Endpoint;
-use peer::Peer;
+use peer::{Peer, Way};
 use publisher::Publisher;
 use spawn::Spawned;
 
@@ -82,10 +82,8 @@ impl Subject {
             };
             return Self::floor(common, kind);
         }
-        let peer = match &common.peer {
-            Some(name) => Peer::open(name)?,
-            None => Peer::idlewild()?,
-        };
+        let peer = peer(common)?;
+        let way = peer.way(common.transport)?;
         let subject = |kind, target| Self {
             kind,
             name: peer.name.clone(),
@@ -109,7 +107,7 @@ impl Subject {
                 }
                 None => None,
             };
-            let target = target(common, &peer, spawned.public(), tokens, tls)?;
+            let target = target(common, way, spawned.public(), tokens, tls)?;
             return Ok(subject(Kind::Spawned(Box::new(spawned), publisher), target));
         }
         let Some(url) = &common.url else {
@@ -138,14 +136,19 @@ impl Subject {
             (None, Some(secret)) => Some(minted(common, &secret)),
             (None, None) => None,
         };
-        let target = target(common, &peer, endpoint.address, tokens, tls)?;
+        let target = target(common, way, endpoint.address, tokens, tls)?;
         let pid = common.server_pid;
         Ok(subject(Kind::Running { publisher, pid }, target))
     }
 
     /// A floor with as many threads as the server has shards.
     pub(crate) fn floor(common: &Common, kind: FloorKind) -> Result<Self> {
-        let floor = Floor::start(common.floor_threads(), kind == FloorKind::Rustls)?;
+        // The floor sends the same bytes as Idlewild, over the transport of the subject.
+        let transport = peer(common)?.way(common.transport)?.transport();
+        let idlewild = Peer::idlewild()?;
+        let way = idlewild.way(Some(transport))?;
+        let tls_whole = kind == FloorKind::Rustls;
+        let floor = Floor::start(common.floor_threads(), tls_whole, transport)?;
         let tls = match kind {
             FloorKind::Rustls => {
                 let host = floor.address().ip().to_string();
@@ -155,7 +158,7 @@ impl Subject {
         };
         // The floor checks no token, but its requests have the same length.
         let tokens = Some(minted(common, b"a secret that is not checked"));
-        let target = target(common, &Peer::idlewild()?, floor.address(), tokens, tls)?;
+        let target = target(common, way, floor.address(), tokens, tls)?;
         Ok(Self {
             kind: Kind::Floor(floor),
             name: "floor".to_owned(),
@@ -192,6 +195,14 @@ impl Subject {
         notes
     }
 
+    /// The transport of its clients.
+    pub(crate) fn transport(&self) -> Transport {
+        match self.target.messages {
+            None => Transport::Sse,
+            Some(_) => Transport::Ws,
+        }
+    }
+
     /// Returns true for the floor.
     pub(crate) fn is_floor(&self) -> bool {
         matches!(self.kind, Kind::Floor(_))
@@ -219,6 +230,7 @@ impl Subject {
                 format!("the token file does not name the user of connection {number}")
             })?),
         };
+        let transport = self.transport();
         let publisher = match &mut self.kind {
             Kind::Spawned(_, publisher)
             | Kind::Running {
@@ -229,7 +241,8 @@ impl Subject {
                 publisher: None, ..
             } => bail!("publishing needs --admin-url"),
             Kind::Floor(floor) => {
-                let frame = chunk(&payload(n, scheduled_ns, None, self.payload_bytes));
+                let data = payload(n, scheduled_ns, None, self.payload_bytes);
+                let frame = frames::event(transport, &data);
                 return match to {
                     Audience::All => floor.broadcast(&frame),
                     Audience::User(number) => floor.unicast(number, &frame),
@@ -272,11 +285,12 @@ fn payload(n: u32, scheduled_ns: u64, user: Option<&str>, bytes: usize) -> Strin
     data + "}"
 }
 
-/// An event exactly as the server writes it, for the floor.
-fn chunk(data: &str) -> Vec<u8> {
-    let id_ms = clock::unix_s() * 1_000;
-    let frame = format!("id: {id_ms}-0\nevent: message\ndata: {data}\n\n");
-    format!("{:x}\r\n{frame}\r\n", frame.len()).into_bytes()
+/// The template of the server that the command line names.
+fn peer(common: &Common) -> Result<Peer> {
+    match &common.peer {
+        Some(name) => Peer::open(name),
+        None => Peer::idlewild(),
+    }
 }
 
 fn minted(common: &Common, secret: &[u8]) -> Tokens {
@@ -285,20 +299,21 @@ fn minted(common: &Common, secret: &[u8]) -> Tokens {
 
 fn target(
     common: &Common,
-    peer: &Peer,
+    way: &Way,
     address: SocketAddr,
     tokens: Option<Tokens>,
     tls: Option<tls::Client>,
 ) -> Result<Target> {
     let path = match &common.path {
         Some(path) => Template::parse(path, OF_CLIENT).context("--path")?,
-        None => peer.path.clone(),
+        None => way.path.clone(),
     };
     Ok(Target {
         address,
         host: address.to_string(),
         path,
-        headers: peer.headers.clone(),
+        messages: way.messages,
+        headers: way.headers.clone(),
         auth: common.auth,
         proxy_protocol: common.proxy_protocol,
         tls,
@@ -329,17 +344,5 @@ mod tests {
                 (Some(3), user)
             );
         }
-    }
-
-    #[test]
-    fn the_floors_event_has_the_form_of_the_contract() {
-        let chunk = String::from_utf8(chunk("{}")).unwrap();
-        let (size, frame) = chunk.split_once("\r\n").unwrap();
-        let frame = frame.strip_suffix("\r\n").unwrap();
-        assert_eq!(usize::from_str_radix(size, 16), Ok(frame.len()));
-        assert!(
-            frame.starts_with("id: ") && frame.ends_with("-0\nevent: message\ndata: {}\n\n"),
-            "{frame}"
-        );
     }
 }

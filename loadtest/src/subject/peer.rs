@@ -4,30 +4,51 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use crate::parse::messages::Dialect;
 use crate::template::{OF_CLIENT, OF_EVENT, OF_UNICAST, Template, Variable};
+use crate::transport::Transport;
 
 /// The templates that come with the program, by name.
 const READY: &[(&str, &str)] = &[
+    ("channels", include_str!("../../peers/channels.toml")),
     ("idlewild", include_str!("../../peers/idlewild.toml")),
     ("mercure", include_str!("../../peers/mercure.toml")),
     ("nchan", include_str!("../../peers/nchan.toml")),
     ("pushpin", include_str!("../../peers/pushpin.toml")),
+    ("ws", include_str!("../../peers/ws.toml")),
 ];
 
 /// The template of a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) name: String,
-    /// The stream's path.
-    pub(crate) path: Template,
-    pub(crate) headers: Vec<(String, Template)>,
+    /// The paths for clients, one per transport; the first is the default.
+    ways: Vec<Way>,
     /// Publishes to all clients.
     pub(crate) broadcast: Option<Publish>,
     /// Publishes to one user.
     pub(crate) unicast: Option<Publish>,
+}
+
+/// Path, headers and transport of the clients' requests.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    pub(crate) path: Template,
+    pub(crate) headers: Vec<(String, Template)>,
+    /// How WebSocket messages carry the events; `None` for an event stream.
+    pub(crate) messages: Option<Dialect>,
+}
+
+impl Way {
+    pub(crate) fn transport(&self) -> Transport {
+        match self.messages {
+            None => Transport::Sse,
+            Some(_) => Transport::Ws,
+        }
+    }
 }
 
 /// A request that publishes an event.
@@ -45,7 +66,8 @@ pub(crate) struct Publish {
 #[serde(deny_unknown_fields)]
 struct PeerText {
     name: String,
-    subscribe: SubscribeText,
+    subscribe: Option<SubscribeText>,
+    websocket: Option<WebSocketText>,
     publish: Option<PublishText>,
     unicast: Option<PublishText>,
 }
@@ -56,6 +78,16 @@ struct SubscribeText {
     path: String,
     #[serde(default)]
     headers: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WebSocketText {
+    path: String,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    messages: Dialect,
 }
 
 #[derive(Deserialize)]
@@ -93,12 +125,37 @@ impl Peer {
         Self::open("idlewild")
     }
 
+    /// The way over `transport`; by default the first of the template.
+    pub(crate) fn way(&self, transport: Option<Transport>) -> Result<&Way> {
+        let wanted = |way: &&Way| transport.is_none_or(|transport| way.transport() == transport);
+        self.ways.iter().find(wanted).with_context(|| {
+            let table = match transport {
+                Some(Transport::Ws) => "websocket",
+                _ => "subscribe",
+            };
+            format!(
+                "--transport: the template of {} has no [{table}]",
+                self.name
+            )
+        })
+    }
+
     fn parse(text: &str) -> Result<Self> {
         let text: PeerText = toml::from_str(text)?;
+        let mut ways = Vec::new();
+        if let Some(SubscribeText { path, headers }) = text.subscribe {
+            ways.push(way(&path, headers, None)?);
+        }
+        if let Some(text) = text.websocket {
+            ways.push(way(&text.path, text.headers, Some(text.messages))?);
+        }
+        ensure!(
+            !ways.is_empty(),
+            "the template has neither [subscribe] nor [websocket]; add one with the path of the clients"
+        );
         Ok(Self {
             name: text.name,
-            path: Template::parse(&text.subscribe.path, OF_CLIENT)?,
-            headers: headers(text.subscribe.headers, OF_CLIENT)?,
+            ways,
             broadcast: text
                 .publish
                 .map(|text| publish(text, OF_EVENT))
@@ -109,6 +166,18 @@ impl Peer {
                 .transpose()?,
         })
     }
+}
+
+fn way(
+    path: &str,
+    header_texts: BTreeMap<String, String>,
+    messages: Option<Dialect>,
+) -> Result<Way> {
+    Ok(Way {
+        path: Template::parse(path, OF_CLIENT)?,
+        headers: headers(header_texts, OF_CLIENT)?,
+        messages,
+    })
 }
 
 fn publish(text: PublishText, allowed: &[Variable]) -> Result<Publish> {
@@ -150,6 +219,23 @@ mod tests {
             assert_eq!(peer.name, *name);
             assert!(peer.broadcast.is_some() && peer.unicast.is_some(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_template_lists_the_transports_of_its_server() {
+        let transports = |name: &str| {
+            let peer = Peer::open(name).unwrap();
+            let of = |transport| peer.way(transport).map(Way::transport).ok();
+            [None, Some(Transport::Sse), Some(Transport::Ws)].map(of)
+        };
+        let (sse, ws) = (Some(Transport::Sse), Some(Transport::Ws));
+        assert_eq!(transports("idlewild"), [sse, sse, ws]);
+        assert_eq!(transports("nchan"), [sse, sse, None]);
+        assert_eq!(transports("channels"), [ws, None, ws]);
+        assert_eq!(transports("ws"), [ws, None, ws]);
+        let refused = Peer::open("nchan").unwrap();
+        let refused = refused.way(ws).unwrap_err().to_string();
+        assert!(refused.contains("nchan has no [websocket]"), "{refused}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Opens the records of one direction (RFC 8446, sections 5.2 and 5.3).
+//! Opens or seals the records of one direction (RFC 8446, sections 5.2 and 5.3).
 
 use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce,
@@ -7,7 +7,7 @@ use aws_lc_rs::aead::{
 use rustls::ConnectionTrafficSecrets;
 
 use super::Fault;
-use super::record::HEADER_BYTES;
+use super::record::{APPLICATION_DATA, HEADER_BYTES, MAX_CONTENT_BYTES};
 
 /// The longest key of all ciphers.
 const MAX_KEY_BYTES: usize = 32;
@@ -67,6 +67,25 @@ impl Keys {
         let kind_at = opened.iter().rposition(|&byte| byte != 0);
         let kind_at = kind_at.ok_or(Fault::Unexpected(0))?;
         Ok((opened[kind_at], &opened[..kind_at]))
+    }
+
+    /// Appends a record with `content` to `into`.
+    pub(super) fn seal(&mut self, content: &[u8], into: &mut Vec<u8>) {
+        debug_assert!(content.len() <= MAX_CONTENT_BYTES);
+        let algorithm = self.cipher.algorithm();
+        let body_bytes = content.len() + 1 + algorithm.tag_len();
+        let length = u16::try_from(body_bytes).expect("a record's content is limited");
+        let [high, low] = length.to_be_bytes();
+        let header = [APPLICATION_DATA, 3, 3, high, low];
+        let mut body = Vec::with_capacity(body_bytes);
+        body.extend_from_slice(content);
+        body.push(APPLICATION_DATA);
+        self.key()
+            .seal_in_place_append_tag(self.nonce(), Aad::from(header), &mut body)
+            .expect("a record is shorter than the ciphers' limits");
+        self.next += 1;
+        into.extend(header);
+        into.extend(body);
     }
 
     fn key(&self) -> LessSafeKey {

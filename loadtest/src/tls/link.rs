@@ -5,14 +5,13 @@ use std::io::{Read, Write};
 use rustls::{ClientConnection, HandshakeKind};
 
 use super::keys::Keys;
-use super::record::{Input, Records};
-use super::{Client, Fault, TlsCounts};
+use super::record::{APPLICATION_DATA, Input, Records};
+use super::{Client, Fault, Sealer, TlsCounts};
 use crate::parse::{Malformed, Reached};
 
 /// Record types (RFC 8446, appendix B.1) and handshake message types (appendix B.3).
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
-const APPLICATION_DATA: u8 = 23;
 const NEW_SESSION_TICKET: u8 = 4;
 const CLOSE_NOTIFY: u8 = 0;
 
@@ -68,12 +67,14 @@ impl Link {
 
     /// Takes records from bytes that were read, up to the next with a part of the response. That part goes to
     /// `sink`, which returns the progress of the response. `None` if no such record is complete. Appends the
-    /// bytes to send to `outgoing`.
+    /// bytes to send to `outgoing`. When the response begins, the keys for later records of the client are put
+    /// into `sealer`.
     pub(crate) fn receive(
         &mut self,
         input: &mut Input<'_>,
         outgoing: &mut Vec<u8>,
         counts: &mut TlsCounts,
+        sealer: &mut Option<Sealer>,
         sink: &mut impl FnMut(&[u8]) -> Result<Reached, Malformed>,
     ) -> Result<Option<Reached>, Stopped> {
         while let Some(mut record) = self.records.next(input)? {
@@ -82,7 +83,7 @@ impl Link {
                 State::Handshake(tls) => {
                     let response = shake_hands(tls, record, outgoing, counts)?;
                     if !response.is_empty() {
-                        self.detach()?;
+                        *sealer = self.detach()?;
                         return Ok(Some(sink(&response)?));
                     }
                 }
@@ -98,13 +99,16 @@ impl Link {
         Ok(None)
     }
 
-    /// Keeps only the key for the records to come.
-    fn detach(&mut self) -> Result<(), Fault> {
-        if let State::Handshake(tls) = std::mem::replace(&mut self.state, State::Spent) {
-            let (next, secrets) = tls.dangerous_extract_secrets()?.rx;
-            self.state = State::Stream(Keys::new(next, &secrets)?);
-        }
-        Ok(())
+    /// Keeps only the key for the server's records to come, and returns that of the client's.
+    fn detach(&mut self) -> Result<Option<Sealer>, Fault> {
+        let State::Handshake(tls) = std::mem::replace(&mut self.state, State::Spent) else {
+            return Ok(None);
+        };
+        let secrets = tls.dangerous_extract_secrets()?;
+        let (next, opening) = secrets.rx;
+        self.state = State::Stream(Keys::new(next, &opening)?);
+        let (next, sealing) = secrets.tx;
+        Ok(Some(Sealer::new(next, &sealing)?))
     }
 }
 

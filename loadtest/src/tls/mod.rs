@@ -1,14 +1,16 @@
 //! TLS 1.3 for the clients, with as little memory as possible.
 //!
 //! rustls does the handshake. After the response has begun, [`Link`] keeps only the key, the nonce base and
-//! the record number of the server's direction: a client sends nothing after its request. [`Client`] has the
-//! settings that all connections share, [`record`] splits records, [`keys`] opens them.
+//! the record number of the server's direction: the client of an event stream sends nothing after its request.
+//! For WebSocket, [`Sealer`] keeps the same of the client's direction. [`Client`] has the settings that all
+//! connections share, [`record`] splits records, [`keys`] opens and seals them.
 
 mod certificate;
 mod client;
 mod keys;
 mod link;
 mod record;
+mod sealer;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ pub(crate) use certificate::Certificate;
 pub(crate) use client::{Cipher, Client};
 pub(crate) use link::{Link, Stopped};
 pub(crate) use record::Input;
+pub(crate) use sealer::Sealer;
 pub(crate) use server::server_config;
 pub(crate) use trust::Trust;
 

@@ -6,8 +6,11 @@ use super::Fault;
 
 /// Type, version and length.
 pub(super) const HEADER_BYTES: usize = 5;
+/// The type of every encrypted record, and of the application data in it (RFC 8446, appendix B.1).
+pub(super) const APPLICATION_DATA: u8 = 23;
 /// RFC 8446, section 5.2: content of at most 2^14 bytes, plus at most 256 bytes of encryption.
-const MAX_BODY_BYTES: usize = (1 << 14) + 256;
+pub(super) const MAX_CONTENT_BYTES: usize = 1 << 14;
+const MAX_BODY_BYTES: usize = MAX_CONTENT_BYTES + 256;
 
 /// Splits a byte stream into records.
 #[derive(Debug, Default)]

@@ -29,6 +29,8 @@ struct Session {
     server: ServerConnection,
     outgoing: Vec<u8>,
     counts: TlsCounts,
+    /// The client's keys, once its stream has begun.
+    sealer: Option<super::Sealer>,
     read: Vec<u8>,
 }
 
@@ -40,6 +42,7 @@ impl Session {
             server: ServerConnection::new(Arc::clone(server)).unwrap(),
             outgoing,
             counts: TlsCounts::default(),
+            sealer: None,
             read: Vec::new(),
         }
     }
@@ -90,12 +93,13 @@ impl Session {
             link,
             outgoing,
             counts,
+            sealer,
             read,
             ..
         } = self;
         let mut input = Input(bytes);
         while let Some(Reached::Body) =
-            link.receive(&mut input, outgoing, counts, &mut |bytes| {
+            link.receive(&mut input, outgoing, counts, sealer, &mut |bytes| {
                 read.extend_from_slice(bytes);
                 Ok(Reached::Body)
             })?
@@ -244,6 +248,36 @@ fn every_cipher_that_is_offered_is_read() {
                 .unwrap();
         }
         assert_eq!(session.read, b"onetwo", "{cipher:?}");
+    }
+}
+
+#[test]
+fn the_server_reads_records_of_a_streaming_client_with_every_cipher() {
+    for &cipher in Cipher::value_variants() {
+        let server = server_config().unwrap();
+        let mut session = Session::new(&client(Some(cipher), None), &server);
+        session.ask(&[usize::MAX]);
+        assert!(session.sealer.is_none(), "the stream has not begun");
+        session.say(b"head");
+        session.deliver(&[usize::MAX]).unwrap();
+        let sealer = session.sealer.as_mut().unwrap();
+        let more_than_a_record = vec![b'x'; 20_000];
+        let mut heard = Vec::new();
+        for said in [&b"pong"[..], b"pong again", &more_than_a_record] {
+            let mut records = Vec::new();
+            sealer.seal(said, &mut records);
+            let mut records = records.as_slice();
+            while !records.is_empty() {
+                session.server.read_tls(&mut records).unwrap();
+                let state = session.server.process_new_packets().unwrap();
+                let start = heard.len();
+                heard.resize(start + state.plaintext_bytes_to_read(), 0);
+                let mut reader = session.server.reader();
+                reader.read_exact(&mut heard[start..]).unwrap();
+            }
+        }
+        let expected = [b"pongpong again", &more_than_a_record[..]].concat();
+        assert!(heard == expected, "{cipher:?}");
     }
 }
 

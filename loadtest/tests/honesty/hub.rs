@@ -5,6 +5,9 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use serde_json::Value;
+use tungstenite::{Message as Frame, WebSocket};
+
+use crate::socket;
 
 /// What is wrong with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +35,7 @@ pub(crate) struct Hub {
 
 enum Message {
     Join {
-        stream: TcpStream,
+        client: Client,
         user: String,
         last_id: Option<usize>,
     },
@@ -43,8 +46,14 @@ enum Message {
     },
 }
 
-/// An event and whom it was for.
+/// An event's data and whom it was for.
 type Logged = (String, Option<String>);
+
+/// A client whose stream has begun, with its transport.
+enum Client {
+    Stream(TcpStream),
+    Socket(Box<WebSocket<TcpStream>>),
+}
 
 impl Hub {
     pub(crate) fn start(faults: Faults) -> Self {
@@ -80,41 +89,59 @@ fn listener() -> TcpListener {
 }
 
 fn run(inbox: &Receiver<Message>, faults: Faults) {
-    let mut clients: Vec<(TcpStream, String)> = Vec::new();
+    let mut clients: Vec<(Client, String)> = Vec::new();
     let mut log: Vec<Logged> = Vec::new();
     for message in inbox {
         match message {
             Message::Join {
-                mut stream,
+                mut client,
                 user,
                 last_id,
             } => {
-                let _ = stream.write_all(
-                    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 2000\n\n",
-                );
                 if let Some(last_id) = last_id.filter(|_| !faults.forgetful) {
-                    for (frame, to) in &log[last_id + 1..] {
-                        send(&mut stream, frame, to.as_deref(), &user);
+                    for (id, (data, to)) in log.iter().enumerate().skip(last_id + 1) {
+                        client.send(id, data, to.as_deref(), &user);
                     }
                 }
-                clients.push((stream, user));
+                clients.push((client, user));
             }
             Message::Publish { user, data, done } => {
-                let frame = format!("id: {}\ndata: {data}\n\n", log.len());
-                for (stream, its_user) in &mut clients {
+                for (client, its_user) in &mut clients {
                     let to = user.as_deref().filter(|_| !faults.talkative);
-                    send(stream, &frame, to, its_user);
+                    client.send(log.len(), &data, to, its_user);
                 }
-                log.push((frame, user));
+                log.push((data, user));
                 let _ = done.send(());
             }
         }
     }
 }
 
-fn send(stream: &mut TcpStream, frame: &str, to: Option<&str>, user: &str) {
-    if to.is_none_or(|to| to == user) {
-        let _ = stream.write_all(frame.as_bytes()); // one that was cut
+impl Client {
+    /// Answers `request` and begins the stream.
+    fn answer(mut stream: TcpStream, request: &str) -> Self {
+        if header(request, "upgrade").is_some() {
+            return Self::Socket(Box::new(socket::accept(stream, request)));
+        }
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 2000\n\n";
+        let _ = stream.write_all(head.as_bytes()); // an error if it was closed
+        Self::Stream(stream)
+    }
+
+    fn send(&mut self, id: usize, data: &str, to: Option<&str>, user: &str) {
+        if to.is_some_and(|to| to != user) {
+            return;
+        }
+        // An error means that the load closed it.
+        match self {
+            Self::Stream(stream) => {
+                let _ = stream.write_all(format!("id: {id}\ndata: {data}\n\n").as_bytes());
+            }
+            Self::Socket(socket) => {
+                let message = socket::event(&id.to_string(), data);
+                let _ = socket.send(Frame::text(message));
+            }
+        }
     }
 }
 
@@ -122,13 +149,18 @@ fn send(stream: &mut TcpStream, frame: &str, to: Option<&str>, user: &str) {
 fn join(mut stream: TcpStream, hub: &Sender<Message>, seen: &Sender<Request>) {
     let head = read_head(&mut stream);
     let from = stream.peer_addr().unwrap().ip();
-    let path = head.split(' ').nth(1).unwrap().split('?').next().unwrap();
+    let target = head.split(' ').nth(1).unwrap();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let user = path.rsplit('/').next().unwrap().to_owned();
-    let last_id = header(&head, "last-event-id").map(|id| id.parse().unwrap());
-    let _ = seen.send(Request { head, from }); // a test that does not look
+    let mut parameters = query.split('&');
+    let in_query = parameters.find_map(|one| one.strip_prefix("last_event_id="));
+    let last_id = header(&head, "last-event-id").or(in_query);
+    let last_id = last_id.map(|id| id.parse().unwrap());
     let reader = stream.try_clone().unwrap();
+    let client = Client::answer(stream, &head);
+    let _ = seen.send(Request { head, from }); // a test that does not look
     hub.send(Message::Join {
-        stream,
+        client,
         user,
         last_id,
     })
@@ -160,7 +192,7 @@ fn publish(mut stream: TcpStream, hub: &Sender<Message>) {
 }
 
 /// Reads a request's head byte by byte, so that nothing after it is taken; empty when there is none.
-fn read_head(stream: &mut TcpStream) -> String {
+pub(crate) fn read_head(stream: &mut impl Read) -> String {
     let mut reader = BufReader::with_capacity(1, stream);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {

@@ -3,91 +3,132 @@
 //! Each test runs the built program; the faulty server is a few threads here.
 
 mod hub;
+mod late;
 mod scenarios;
 mod secure;
+mod socket;
 mod terminator;
+mod websocket;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use serde_json::Value;
 
+use hub::{header, read_head};
+
+/// The transport of a test's clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transport {
+    Sse,
+    Ws,
+}
+
+impl Transport {
+    const BOTH: [Self; 2] = [Self::Sse, Self::Ws];
+
+    /// Runs `act` with both at the same time.
+    fn each(act: impl Fn(Self) + Sync) {
+        std::thread::scope(|scope| {
+            let act = &act;
+            for transport in Self::BOTH {
+                scope.spawn(move || act(transport));
+            }
+        });
+    }
+
+    /// The value on the command line.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sse => "sse",
+            Self::Ws => "ws",
+        }
+    }
+}
+
 #[test]
 fn the_floor_beside_itself_loses_nothing() {
-    let json = temp_file("floor.json");
-    let path = json.display().to_string();
-    let line =
-        "broadcast --floor --vs-floor -n 60 --events 5 --rate 50 --rounds 1 --threads 2 --json";
-    let output = load(line.split(' ').chain([path.as_str()]));
-    assert!(output.status.success(), "{output:?}");
-    let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
-    std::fs::remove_file(&json).unwrap();
-    for figures in [&report, &report["floor"]] {
-        assert_eq!(
-            (
-                &figures["connected"],
-                &figures["received"],
-                &figures["expected"]
-            ),
-            (&60.into(), &300.into(), &300.into())
+    Transport::each(|transport| {
+        let transport = transport.name();
+        let json = temp_file(&format!("floor-{transport}.json"));
+        let path = json.display().to_string();
+        let line = format!(
+            "broadcast --floor --vs-floor -n 60 --events 5 --rate 50 --rounds 1 --threads 2 \
+             --transport {transport} --json"
         );
-    }
-    assert!(report["ratio"]["time_to_last_ms.p50"].as_f64().unwrap() > 0.0);
+        let output = load(line.split(' ').chain([path.as_str()]));
+        assert!(output.status.success(), "{output:?}");
+        let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+        std::fs::remove_file(&json).unwrap();
+        for figures in [&report, &report["floor"]] {
+            assert_eq!(
+                (
+                    &figures["connected"],
+                    &figures["received"],
+                    &figures["expected"]
+                ),
+                (&60.into(), &300.into(), &300.into())
+            );
+        }
+        assert!(report["ratio"]["time_to_last_ms.p50"].as_f64().unwrap() > 0.0);
+    });
 }
 
 #[test]
 fn an_honest_server_passes() {
-    let (output, report) = broadcast_to(<[String]>::to_vec);
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(
-        (&report["received"], &report["failed"]),
-        (&40.into(), &0.into())
-    );
+    Transport::each(|transport| {
+        let (output, report) = broadcast_to(transport, <[String]>::to_vec);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(
+            (&report["received"], &report["failed"]),
+            (&40.into(), &0.into())
+        );
+    });
 }
 
 #[test]
 fn a_lost_event_fails_the_run() {
-    let (output, report) = broadcast_to(|frames| frames[..frames.len() - 1].to_vec());
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(
-        (
-            &report["missed"],
-            &report["duplicates"],
-            &report["out_of_order"]
-        ),
-        (&1.into(), &0.into(), &0.into())
-    );
+    fails_with(|events| events[..events.len() - 1].to_vec(), [1, 0, 0]);
 }
 
 #[test]
 fn a_doubled_event_fails_the_run() {
-    let (output, report) =
-        broadcast_to(|frames| frames.iter().chain(frames.last()).cloned().collect());
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(
-        (
-            &report["missed"],
-            &report["duplicates"],
-            &report["out_of_order"]
-        ),
-        (&0.into(), &1.into(), &0.into())
+    fails_with(
+        |events| events.iter().chain(events.last()).cloned().collect(),
+        [0, 1, 0],
     );
 }
 
 #[test]
 fn events_out_of_order_fail_the_run() {
-    let (output, report) = broadcast_to(|frames| frames.iter().rev().cloned().collect());
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(
-        (
-            &report["missed"],
-            &report["duplicates"],
-            &report["out_of_order"]
-        ),
-        (&0.into(), &0.into(), &3.into())
-    );
+    fails_with(|events| events.iter().rev().cloned().collect(), [0, 0, 3]);
+}
+
+/// With each transport, the fault fails the run with these counts of missed, duplicate and out-of-order events.
+fn fails_with(fault: fn(&[String]) -> Vec<String>, counts: [u64; 3]) {
+    Transport::each(|transport| {
+        let (output, report) = broadcast_to(transport, fault);
+        assert_eq!(output.status.code(), Some(1));
+        let counted = ["missed", "duplicates", "out_of_order"].map(|key| report[key].as_u64());
+        assert_eq!(counted, counts.map(Some), "{transport:?}");
+    });
+}
+
+#[test]
+fn time_in_the_server_counts_as_latency() {
+    Transport::each(|transport| {
+        let (_, report) = broadcast_to(transport, <[String]>::to_vec);
+        // The server sends all events after the last was published, so the first is late by this much. Figures have
+        // three digits.
+        let held_ms = 1_000 / RATE * (EVENTS - 1);
+        let most_ms = report["latency_ms"]["max"].as_f64().unwrap();
+        assert!(
+            most_ms >= f64::from(u32::try_from(held_ms).unwrap()) * 0.999,
+            "{report}"
+        );
+    });
 }
 
 #[test]
@@ -136,21 +177,24 @@ fn more_than_a_threads_table_holds_is_refused() {
 
 const CLIENTS: usize = 10;
 const EVENTS: usize = 4;
+/// Events per second.
+const RATE: usize = 100;
 
 /// Broadcasts four events to ten clients of a server that gives the first of them what `fault` makes of
-/// the four frames, and each other client the frames as they are.
-fn broadcast_to(fault: fn(&[String]) -> Vec<String>) -> (Output, Value) {
+/// the four, and each other client the events as they are.
+fn broadcast_to(transport: Transport, fault: fn(&[String]) -> Vec<String>) -> (Output, Value) {
     let public = TcpListener::bind("127.0.0.1:0").unwrap();
     let admin = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = |listener: &TcpListener| format!("http://{}", listener.local_addr().unwrap());
     let (public_url, admin_url) = (url(&public), url(&admin));
-    let (frames, published) = channel();
-    std::thread::spawn(move || serve(&public, &published, fault));
-    std::thread::spawn(move || publish(&admin, &frames));
+    let (events, published) = channel();
+    std::thread::spawn(move || serve(transport, &public, &published, fault));
+    std::thread::spawn(move || publish(&admin, &events));
     let json = temp_file(&format!("{}.json", public_url.rsplit(':').next().unwrap()));
     let line = format!(
-        "broadcast -n {CLIENTS} --events {EVENTS} --rate 100 --rounds 1 --threads 1 --url {public_url} --api-key k \
-         --admin-url {admin_url} --json {}",
+        "broadcast -n {CLIENTS} --events {EVENTS} --rate {RATE} --rounds 1 --threads 1 --url {public_url} \
+         --api-key k --admin-url {admin_url} --transport {} --json {}",
+        transport.name(),
         json.display()
     );
     let output = load(line.split(' '));
@@ -161,25 +205,37 @@ fn broadcast_to(fault: fn(&[String]) -> Vec<String>) -> (Output, Value) {
 
 /// Answers the clients, waits for all events, then sends each client its own.
 fn serve(
+    transport: Transport,
     listener: &TcpListener,
     published: &Receiver<String>,
     fault: fn(&[String]) -> Vec<String>,
 ) {
     let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| listener.accept().unwrap().0).collect();
     for client in &mut clients {
-        read_head(client);
-        client
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 2000\n\n")
-            .unwrap();
+        let request = read_head(client);
+        match transport {
+            Transport::Sse => client
+                .write_all(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 2000\n\n",
+                )
+                .unwrap(),
+            Transport::Ws => drop(socket::accept(client.try_clone().unwrap(), &request)),
+        }
     }
-    let frames: Vec<String> = (0..EVENTS).map(|_| published.recv().unwrap()).collect();
+    let events: Vec<String> = (0..EVENTS).map(|_| published.recv().unwrap()).collect();
     for (index, client) in clients.iter_mut().enumerate() {
         let sent = if index == 0 {
-            fault(&frames)
+            fault(&events)
         } else {
-            frames.clone()
+            events.clone()
         };
-        client.write_all(sent.concat().as_bytes()).unwrap();
+        let frames = sent.iter().map(|data| match transport {
+            Transport::Sse => format!("event: message\r\ndata: {data}\r\n\r\n").into_bytes(),
+            Transport::Ws => socket::text_frame(socket::event("1", data).as_bytes(), true, true),
+        });
+        client
+            .write_all(&frames.collect::<Vec<_>>().concat())
+            .unwrap();
     }
     // Held until the load cuts them.
     for client in &mut clients {
@@ -187,40 +243,20 @@ fn serve(
     }
 }
 
-/// Takes publishes on one keep-alive connection and passes each on as a frame.
-fn publish(listener: &TcpListener, frames: &Sender<String>) {
+/// Takes publishes on one keep-alive connection and passes on the data of each.
+fn publish(listener: &TcpListener, events: &Sender<String>) {
     let (mut stream, _) = listener.accept().unwrap();
     for _ in 0..EVENTS {
-        let length = read_head(&mut stream);
+        let head = read_head(&mut stream);
+        let length = header(&head, "content-length").unwrap().parse().unwrap();
         let mut body = vec![0; length];
         stream.read_exact(&mut body).unwrap();
         let body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body["to"], serde_json::json!({"all": true}));
-        frames
-            .send(format!("event: message\r\ndata: {}\r\n\r\n", body["data"]))
-            .unwrap();
+        events.send(body["data"].to_string()).unwrap();
         stream
             .write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}")
             .unwrap();
-    }
-}
-
-/// Reads a request's head byte by byte, so that nothing after it is taken; returns its content length.
-fn read_head(stream: &mut TcpStream) -> usize {
-    let mut reader = BufReader::with_capacity(1, stream);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        assert!(
-            reader.read_line(&mut line).unwrap() > 0,
-            "the request ended within its head"
-        );
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        if line == "\r\n" {
-            return length;
-        }
     }
 }
 

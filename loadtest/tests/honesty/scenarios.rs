@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::Value;
 
 use crate::hub::{Faults, Hub, Request, header};
-use crate::{load, temp_file};
+use crate::{Transport, load, temp_file};
 
 /// Runs a line with `--json`; the exit code, the report, and what was said.
 pub(crate) fn run(line: &str) -> (Option<i32>, Value, String) {
@@ -28,12 +28,22 @@ pub(crate) fn run(line: &str) -> (Option<i32>, Value, String) {
     )
 }
 
-/// The same against a hub; the requests it saw.
+/// The same against a hub, with event streams. Returns also the requests of the clients.
 fn run_on_hub(faults: Faults, line: &str) -> (Option<i32>, Value, Vec<Request>) {
+    run_on_hub_by(Transport::Sse, faults, line)
+}
+
+fn run_on_hub_by(
+    transport: Transport,
+    faults: Faults,
+    line: &str,
+) -> (Option<i32>, Value, Vec<Request>) {
     let hub = Hub::start(faults);
     let line = format!(
-        "{line} --path /s/${{user}} --url {} --admin-url {} --api-key k",
-        hub.public_url, hub.admin_url
+        "{line} --path /s/${{user}} --url {} --admin-url {} --api-key k --transport {}",
+        hub.public_url,
+        hub.admin_url,
+        transport.name()
     );
     let (code, report, _) = run(&line);
     (code, report, hub.requests.try_iter().collect())
@@ -54,6 +64,13 @@ fn a_hold_measures_memory_and_makes_the_directory_for_its_report() {
         assert!(figures["pss_mib"]["full"].as_f64().unwrap() > 0.0);
         assert!(figures["user_bytes_per_connection"].is_f64());
     }
+}
+
+#[test]
+fn hold_opens_its_warm_up_burst_and_then_its_connections() {
+    let line = "hold -n 12 --plateau 4 --warm-up 3 --rest 100ms";
+    let (code, report, requests) = run_on_hub(Faults::default(), line);
+    assert_eq!((code, requests.len()), (Some(0), 3 + 12), "{report}");
 }
 
 #[test]
@@ -96,35 +113,44 @@ fn an_event_for_somebody_else_fails_the_run() {
         ..Faults::default()
     };
     let line = "unicast -n 5 --events 10 --rate 500 --rounds 1";
-    let (code, report, _) = run_on_hub(talkative, line);
-    assert_eq!(code, Some(1));
-    assert_eq!(
-        (&report["misdirected"], &report["missed"]),
-        (&40.into(), &0.into())
-    );
+    Transport::each(|transport| {
+        let (code, report, _) = run_on_hub_by(transport, talkative, line);
+        assert_eq!(code, Some(1));
+        assert_eq!(
+            (&report["misdirected"], &report["missed"]),
+            (&40.into(), &0.into())
+        );
+    });
 }
 
 #[test]
 fn mixed_counts_both_kinds() {
     let line = "mixed -n 10 --seconds 1 --broadcast-rate 5 --unicast-rate 50";
-    let (code, report, _) = run_on_hub(Faults::default(), line);
-    assert_eq!(code, Some(0));
-    assert_eq!(report["expected"], 5 * 10 + 50);
+    Transport::each(|transport| {
+        let (code, report, _) = run_on_hub_by(transport, Faults::default(), line);
+        assert_eq!(code, Some(0));
+        assert_eq!(report["expected"], 5 * 10 + 50);
+    });
 }
 
 #[test]
 fn a_storm_is_resumed_where_it_was_cut() {
     let line = "storm -n 20 --events 5 --rate 200";
-    let (code, report, requests) = run_on_hub(Faults::default(), line);
-    assert_eq!(code, Some(0), "{report}");
-    assert_eq!(
-        (&report["back"], &report["expected"]),
-        (&20.into(), &300.into())
-    );
-    assert!(report["back_s"].as_f64().unwrap() > 0.0);
-    let (first, second) = requests.split_at(20);
-    let resumed = |request: &Request| header(&request.head, "last-event-id") == Some("4");
-    assert!(!first.iter().any(resumed) && second.iter().all(resumed));
+    Transport::each(|transport| {
+        let (code, report, requests) = run_on_hub_by(transport, Faults::default(), line);
+        assert_eq!(code, Some(0), "{report}");
+        assert_eq!(
+            (&report["back"], &report["expected"]),
+            (&20.into(), &300.into())
+        );
+        assert!(report["back_s"].as_f64().unwrap() > 0.0);
+        let (first, second) = requests.split_at(20);
+        let resumed = |request: &Request| match transport {
+            Transport::Sse => header(&request.head, "last-event-id") == Some("4"),
+            Transport::Ws => request.head.contains("?last_event_id=4 HTTP/1.1"),
+        };
+        assert!(!first.iter().any(resumed) && second.iter().all(resumed));
+    });
 }
 
 #[test]
@@ -134,15 +160,16 @@ fn a_storm_against_a_server_without_history_misses_events() {
         ..Faults::default()
     };
     // At this rate all are out before the first client is back.
-    let (code, report, _) = run_on_hub(
-        forgetful,
-        "storm -n 20 --events 5 --rate 20 --connect-rate 10",
-    );
-    assert_eq!(code, Some(1));
-    assert!(report["missed"].as_u64().unwrap() > 0, "{report}");
-    let (code, report, _) = run_on_hub(forgetful, "storm -n 20 --events 5 --rate 200 --no-replay");
-    assert_eq!(code, Some(0));
-    assert_eq!(report["expected"], 200);
+    let line = "storm -n 20 --events 5 --rate 20 --connect-rate 10";
+    let without = "storm -n 20 --events 5 --rate 200 --no-replay";
+    Transport::each(|transport| {
+        let (code, report, _) = run_on_hub_by(transport, forgetful, line);
+        assert_eq!(code, Some(1));
+        assert!(report["missed"].as_u64().unwrap() > 0, "{report}");
+        let (code, report, _) = run_on_hub_by(transport, forgetful, without);
+        assert_eq!(code, Some(0));
+        assert_eq!(report["expected"], 200);
+    });
 }
 
 #[test]

@@ -36,36 +36,48 @@ impl Terminator {
     /// Before the server of `http://address`.
     pub(crate) fn start(plain_url: &str, then: Then) -> Self {
         let plain = plain_url.strip_prefix("http://").unwrap().to_owned();
-        let CertifiedKey { cert, signing_key } =
-            generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-        let text = STANDARD.encode(cert.der());
-        let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
-        let mut config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![cert.into()], key.into())
-            .unwrap();
-        config.ticketer = aws_lc_rs::Ticketer::new().unwrap();
-        let config = Arc::new(config);
+        let (config, pem) = config();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
-                let stream = StreamOwned::new(tls, stream);
+                let stream = client(&config, stream);
                 let server = TcpStream::connect(&plain).unwrap();
                 std::thread::spawn(move || serve(stream, server, then));
             }
         });
-        Self {
-            url,
-            pem: format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n"),
-        }
+        Self { url, pem }
     }
 }
 
 type Client = StreamOwned<ServerConnection, TcpStream>;
+
+/// TLS for a client that has just connected.
+pub(crate) fn accept_tls(stream: TcpStream) -> Client {
+    client(&config().0, stream)
+}
+
+fn client(config: &Arc<ServerConfig>, stream: TcpStream) -> Client {
+    let tls = ServerConnection::new(Arc::clone(config)).unwrap();
+    StreamOwned::new(tls, stream)
+}
+
+/// A configuration with a new certificate, and the certificate as PEM.
+fn config() -> (Arc<ServerConfig>, String) {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let text = STANDARD.encode(cert.der());
+    let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
+    let mut config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.into()], key.into())
+        .unwrap();
+    config.ticketer = aws_lc_rs::Ticketer::new().unwrap();
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+    (Arc::new(config), pem)
+}
 
 /// Ends when either side has.
 fn serve(mut client: Client, mut server: TcpStream, then: Then) -> Option<()> {

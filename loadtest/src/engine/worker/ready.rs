@@ -9,11 +9,11 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::{Gone, READ_BUFFER_BYTES, Worker};
 use crate::clock;
-use crate::engine::UNFINISHED;
 use crate::engine::conn::Phase;
 use crate::engine::connect::{proxy_header, write_request};
 use crate::parse::Reached;
 use crate::tls::Input;
+use crate::websocket::{Key, accept};
 
 impl Worker {
     pub(super) fn ready(&mut self, key: usize, flags: EventFlags, buffer: &mut [MaybeUninit<u8>]) {
@@ -34,6 +34,9 @@ impl Worker {
             if let Err(reason) = self.ask(key) {
                 return self.gone(key, Gone::Because(reason));
             }
+        }
+        if flags.contains(EventFlags::OUT) {
+            self.send_unsent(key);
         }
         let ending = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
         if self.conns[key].phase == Phase::Deaf {
@@ -69,7 +72,18 @@ impl Worker {
         self.request.clear();
         self.outgoing.clear();
         let last_id = conn.last_offset().and_then(|offset| self.tally.id(offset));
-        write_request(&mut self.request, &self.target, conn.number, last_id);
+        let websocket_key = self.target.messages.map(|dialect| {
+            let websocket_key = Key::random();
+            conn.expect_websocket(accept(websocket_key.as_str()), dialect);
+            websocket_key
+        });
+        write_request(
+            &mut self.request,
+            &self.target,
+            conn.number,
+            last_id,
+            websocket_key.as_ref(),
+        );
         if self.target.proxy_protocol {
             let header = proxy_header(self.target.address, conn.number);
             self.outgoing.extend_from_slice(header.as_bytes());
@@ -100,7 +114,7 @@ impl Worker {
             if bytes.is_empty() {
                 return Err(match &mut self.links {
                     Some(links) => links.truncated(),
-                    None => UNFINISHED.to_owned(),
+                    None => self.target.unfinished().to_owned(),
                 });
             }
             let length = bytes.len();
@@ -112,14 +126,29 @@ impl Worker {
         }
     }
 
-    /// Handles bytes that were read at `now_ns`; returns true if reading should go on.
+    /// Handles bytes that were read at `now_ns` and sends the replies that they require, even after an error.
+    /// Returns true if reading should go on.
     fn take(&mut self, key: usize, bytes: &mut [u8], now_ns: u64) -> Result<bool, String> {
+        let taken = self.take_in(key, bytes, now_ns);
+        if !self.replies.is_empty() {
+            self.reply(key);
+        }
+        // A stream may begin and end in one read. A rejected connection never begins.
+        let conn = &self.conns[key];
+        if taken.is_err() && conn.phase == Phase::Asked && conn.has_begun_messages() {
+            self.begin(key);
+        }
+        taken
+    }
+
+    fn take_in(&mut self, key: usize, bytes: &mut [u8], now_ns: u64) -> Result<bool, String> {
         let mut input = Input(bytes);
         self.outgoing.clear();
         loop {
             let conn = &mut self.conns[key];
             let (target, scratch, tally) = (&self.target, &mut self.scratch, &mut self.tally);
-            let mut feed = |bytes: &[u8]| conn.feed(bytes, now_ns, target, scratch, tally);
+            let replies = &mut self.replies;
+            let mut feed = |bytes: &[u8]| conn.feed(bytes, now_ns, target, scratch, replies, tally);
             let Some(links) = &mut self.links else {
                 let reached = feed(input.0).map_err(|malformed| malformed.to_string())?;
                 return self.reached(key, reached);
@@ -140,13 +169,11 @@ impl Worker {
 
     /// Notes the progress of a response; returns true if reading should go on.
     fn reached(&mut self, key: usize, reached: Reached) -> Result<bool, String> {
-        let conn = &mut self.conns[key];
+        let conn = &self.conns[key];
         match reached {
             Reached::Body if conn.phase == Phase::Asked => {
-                self.in_flight -= 1;
-                self.totals.open += 1;
-                self.totals.opened += 1;
-                conn.phase = Phase::Open;
+                self.begin(key);
+                let conn = &mut self.conns[key];
                 if self.limits.is_deaf(conn.number) {
                     conn.phase = Phase::Deaf;
                     self.end_link(key);
@@ -157,6 +184,14 @@ impl Worker {
             Reached::Head | Reached::Body => Ok(true),
             Reached::End => Err("ended by the server".to_owned()),
         }
+    }
+
+    /// A stream has begun.
+    fn begin(&mut self, key: usize) {
+        self.in_flight -= 1;
+        self.totals.open += 1;
+        self.totals.opened += 1;
+        self.conns[key].phase = Phase::Open;
     }
 
     /// Drops the TLS state of a connection.
