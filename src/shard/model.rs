@@ -4,6 +4,7 @@
 //! a gap that it was told of.
 
 mod device;
+pub(super) mod frames;
 pub(super) mod opener;
 mod step;
 

@@ -44,7 +44,7 @@ pub(super) fn run(
 
 impl Connection<'_> {
     /// Does what is due; gone where that ended the client, or its end is on the way out.
-    fn fire(self, now: Tick, heartbeat: &Heartbeat) -> Result<Self, Gone> {
+    fn fire(mut self, now: Tick, heartbeat: &Heartbeat) -> Result<Self, Gone> {
         let Slot { carrier, stream } = self.all.table.at(self.key);
         let is_stalled = carrier
             .backlog()
@@ -59,6 +59,8 @@ impl Connection<'_> {
             }
             return Ok(self);
         }
+        self.slot_mut().carrier.review_inbound(now);
+        let Slot { carrier, stream } = self.all.table.at(self.key);
         if self.pong_deadline(now).is_some_and(|due| now.reached(due)) {
             return Err(self.close(DisconnectReason::Stalled));
         }

@@ -10,11 +10,11 @@ use crate::shard::slot::{Carrier, Inbound};
 use crate::shard::wheel::Tick;
 use crate::wire::websocket::{CloseCode, Closing, MAX_UNTAKEN_BYTES};
 
-/// Most bytes read in one turn. A client that sends without end takes its turns like all others.
-const MAX_TURN_BYTES: usize = 64 * 1024;
-/// Bytes looked at at once: more than the longest TLS record.
-const MAX_LOOK_BYTES: usize = 17 * 1024;
-const _: () = assert!(MAX_UNTAKEN_BYTES < MAX_LOOK_BYTES);
+/// Most bytes read in one turn, without TLS. A client that sends without end takes its turns like all others.
+const MAX_BYTES: usize = 4 * 1024;
+/// The same with TLS: more than the longest record (RFC 8446 §5.2), which is opened as a whole.
+const MAX_RECORDS_BYTES: usize = 17 * 1024;
+const _: () = assert!(MAX_UNTAKEN_BYTES < MAX_BYTES, "each turn takes something");
 
 /// One turn of a client's reader.
 struct Turn<'a> {
@@ -34,7 +34,7 @@ pub(super) fn read(carrier: &mut Carrier, now: Tick, answer: &mut Vec<u8>) -> In
         return Input::Nothing;
     }
     if carrier.is_deaf() {
-        return intake::discard(carrier, MAX_TURN_BYTES);
+        return intake::discard(carrier, MAX_RECORDS_BYTES);
     }
     let mut turn = Turn {
         inbound: carrier.take_inbound(),
@@ -74,47 +74,28 @@ pub(super) fn read(carrier: &mut Carrier, now: Tick, answer: &mut Vec<u8>) -> In
 
 impl Turn<'_> {
     fn read_bytes(&mut self, carrier: &Carrier) -> Input {
-        let mut scratch = [0; MAX_LOOK_BYTES];
-        let mut total = 0;
-        loop {
-            let bytes = match intake::peek(carrier, &mut scratch) {
-                Ok(bytes) => bytes,
-                Err(input) => return input,
-            };
-            let (seen, is_all) = (bytes.len(), bytes.len() < MAX_LOOK_BYTES);
-            let taken = self.take(bytes);
-            if let Err(input) = intake::skip(carrier, &mut scratch, taken) {
-                return input;
-            }
-            total += taken;
-            // What comes from now on makes the socket ready again.
-            if is_all || taken < seen || self.closing.is_some() {
-                return Input::Nothing;
-            }
-            if total >= MAX_TURN_BYTES {
-                return Input::More;
-            }
+        let mut scratch = [0; MAX_BYTES];
+        let bytes = match intake::peek(carrier, &mut scratch) {
+            Ok(bytes) => bytes,
+            Err(input) => return input,
+        };
+        let seen = bytes.len();
+        let taken = self.take(bytes);
+        if let Err(input) = intake::skip(carrier, &mut scratch, taken) {
+            return input;
         }
+        more_if(seen == MAX_BYTES)
     }
 
     fn read_records(&mut self, carrier: &mut Carrier) -> Input {
-        let mut scratch = [0; MAX_LOOK_BYTES];
-        let mut total = 0;
-        loop {
-            let opened = intake::open(carrier, &mut scratch, MAX_LOOK_BYTES, |content| {
-                self.take_with_torn(content);
-            });
-            let (seen, taken) = match opened {
-                Ok(opened) => opened,
-                Err(input) => return input,
-            };
-            total += taken;
-            if taken < seen || seen < MAX_LOOK_BYTES || self.closing.is_some() {
-                return Input::Nothing;
-            }
-            if total >= MAX_TURN_BYTES {
-                return Input::More;
-            }
+        let mut scratch = [0; MAX_RECORDS_BYTES];
+        // One look is the budget.
+        let opened = intake::open(carrier, &mut scratch, usize::MAX, |content| {
+            self.take_with_torn(content);
+        });
+        match opened {
+            Ok((seen, _)) => more_if(seen == MAX_RECORDS_BYTES),
+            Err(input) => input,
         }
     }
 
@@ -159,4 +140,9 @@ impl Turn<'_> {
         }
         taken
     }
+}
+
+/// What comes after everything was seen makes the socket ready again.
+fn more_if(is_full: bool) -> Input {
+    if is_full { Input::More } else { Input::Nothing }
 }

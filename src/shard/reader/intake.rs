@@ -81,13 +81,16 @@ pub(super) fn peek<'a>(carrier: &Carrier, scratch: &'a mut [u8]) -> Result<&'a m
 
 /// Takes bytes that were peeked at.
 pub(super) fn skip(carrier: &Carrier, scratch: &mut [u8], bytes: usize) -> Result<(), Input> {
-    if bytes == 0 {
-        return Ok(());
+    let mut left = bytes;
+    while left > 0 {
+        match recv(carrier.fd(), &mut scratch[..left], RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => return Err(Input::Close(DisconnectReason::ClientClosed)),
+            Ok((_, taken)) => left -= taken,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Input::Close(reason_of(errno))),
+        }
     }
-    match recv(carrier.fd(), &mut scratch[..bytes], RecvFlags::DONTWAIT) {
-        Ok(_) => Ok(()),
-        Err(errno) => Err(Input::Close(reason_of(errno))),
-    }
+    Ok(())
 }
 
 /// Opens the complete records that have arrived, takes them, and passes their `content` on. Returns the number of

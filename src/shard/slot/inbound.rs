@@ -50,6 +50,11 @@ impl Inbound {
         std::mem::take(&mut self.torn)
     }
 
+    #[cfg(test)]
+    pub(super) fn torn_bytes(&self) -> usize {
+        self.torn.capacity()
+    }
+
     /// Keeps the beginning of a frame, at most [`MAX_UNTAKEN_BYTES`].
     pub(crate) fn keep_torn(&mut self, torn: &[u8]) {
         debug_assert!(torn.len() <= MAX_UNTAKEN_BYTES, "the reader left too much");
