@@ -71,11 +71,6 @@ impl Connections {
             if let Some(connection) = self.find(readiness.connection) {
                 connection.take_readiness(readiness);
             }
-            if readiness.hung_up
-                && let Some(connection) = self.find(readiness.connection)
-            {
-                connection.close(DisconnectReason::ClientClosed);
-            }
         }
         more
     }
@@ -216,17 +211,13 @@ impl<'a> Connection<'a> {
             self.close_failed();
             return;
         }
-        if readiness.hung_up {
-            // The caller closes it. The client's last bytes may be a close frame, which is answered.
-            if self.slot().carrier.wire().has_closing_handshake() {
-                let _ = self.take_input();
-            }
-            return;
-        }
-        let mut there = Ok(self);
-        if readiness.readable {
-            there = there.and_then(Self::take_input);
-        }
+        let there = if readiness.hung_up {
+            self.take_last_input()
+        } else if readiness.readable {
+            self.take_input()
+        } else {
+            Ok(self)
+        };
         if readiness.writable
             && let Ok(connection) = there
         {
@@ -235,10 +226,37 @@ impl<'a> Connection<'a> {
     }
 
     /// Reads what the client has sent.
-    pub(super) fn take_input(self) -> Result<Self, Gone> {
+    pub(super) fn take_input(mut self) -> Result<Self, Gone> {
         let now = self.all.now();
+        let input = self.read(now);
+        self.follow(input, now)
+    }
+
+    /// Takes what a client has sent before it closed its side, and closes the connection.
+    pub(super) fn take_last_input(mut self) -> Result<Self, Gone> {
+        let carrier = &self.slot().carrier;
+        if !carrier.wire().has_closing_handshake() {
+            return Err(self.close(DisconnectReason::ClientClosed));
+        }
+        // The last bytes may be a close frame, which is answered. What is not read now is read later.
+        let is_backlogged = carrier.is_backlogged();
+        let now = self.all.now();
+        let input = self.read(now);
+        let this = self.follow(input, now)?;
+        if is_backlogged || input == Input::More {
+            Ok(this)
+        } else {
+            Err(this.close(DisconnectReason::ClientClosed))
+        }
+    }
+
+    fn read(&mut self, now: Tick) -> Input {
         let Connections { table, answers, .. } = &mut *self.all;
-        let input = reader::read(&mut table.at_mut(self.key).carrier, now, answers);
+        reader::read(&mut table.at_mut(self.key).carrier, now, answers)
+    }
+
+    /// Does what a client's input leaves to be done.
+    fn follow(self, input: Input, now: Tick) -> Result<Self, Gone> {
         match input {
             Input::Nothing => self.answer(now),
             Input::More => {
@@ -248,8 +266,19 @@ impl<'a> Connection<'a> {
             Input::Close(reason) => Err(self.close(reason)),
             Input::End(closing) => Err(self.end_by_client(closing, now)),
             Input::Break(alert) => Err(self.close_with(DisconnectReason::Error, alert)),
-            Input::Return => self.end_drained(),
+            Input::Return => Err(self.end_with_new_keys()),
         }
+    }
+
+    /// Ends the stream of a client that has new keys. What it sends from now on cannot be opened.
+    #[cold]
+    fn end_with_new_keys(mut self) -> Gone {
+        self.slot_mut().carrier.set_deaf();
+        // A stream that has ended already waits only for its client's close frame.
+        if let Ok(this) = self.end_drained() {
+            this.finish();
+        }
+        Gone
     }
 
     /// Sends the answer to what a client has sent, if it needs one.
@@ -274,7 +303,7 @@ impl<'a> Connection<'a> {
         self.all.answers = answers;
     }
 
-    /// Reads on after the others had their turn.
+    /// Reads on after the others had their turn. If the client has closed its side, the socket reports that again.
     fn read_later(&self) {
         let fd = self.slot().carrier.fd();
         if let Err(error) = self.all.poller.repeat(fd.as_fd(), self.id()) {
@@ -283,7 +312,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Sends the backlog, now that the socket takes more.
-    fn flush(self) {
+    fn flush(mut self) {
         let carrier = &self.slot().carrier;
         if !carrier.is_backlogged() {
             return;
@@ -300,11 +329,9 @@ impl<'a> Connection<'a> {
             Ok(Flushed::Nothing) => {
                 // While bytes waited, the timer stood for the stall and not for a heartbeat, and a WebSocket client's
                 // input was not read.
-                let Ok(mut this) = self.read_after_backlog() else {
-                    return;
-                };
-                this.arm();
-                this.resume_catch_up();
+                self.read_after_backlog();
+                self.arm();
+                self.resume_catch_up();
             }
             Err(reason) => {
                 self.close(reason);
@@ -313,9 +340,9 @@ impl<'a> Connection<'a> {
     }
 
     /// Reads what a client has sent while it had a backlog, if that had to wait.
-    fn read_after_backlog(mut self) -> Result<Self, Gone> {
+    fn read_after_backlog(&mut self) {
         if !self.slot().carrier.wire().has_closing_handshake() {
-            return Ok(self);
+            return;
         }
         // A ping that waited in the socket has been on its way only since now.
         let sent = self.all.pong_limit.time(self.all.now());
@@ -324,7 +351,7 @@ impl<'a> Connection<'a> {
             carrier.note_pong();
             carrier.note_ping(sent);
         }
-        self.take_input()
+        self.read_later();
     }
 
     /// Queues the client's next piece, if it is catching up.
@@ -464,7 +491,7 @@ impl<'a> Connection<'a> {
         }
         self.arm();
         // What came while bytes waited was not read.
-        let _ = self.take_input();
+        self.read_later();
     }
 
     /// Closes a connection for which epoll has reported an error.
@@ -482,9 +509,12 @@ impl<'a> Connection<'a> {
     /// The same. A client with TLS receives this alert.
     fn close_with(mut self, reason: DisconnectReason, alert: Alert) -> Gone {
         let carrier = &mut self.slot_mut().carrier;
-        if carrier.is_tls() && !carrier.is_finishing() {
-            // With unread input, the kernel would reset the connection, and the alert could be lost.
+        let has_goodbye = carrier.is_tls() && !carrier.is_finishing();
+        if has_goodbye || carrier.wire().has_closing_handshake() {
+            // With unread input, the kernel would reset the connection, and the last bytes could be lost.
             reader::drain(carrier);
+        }
+        if has_goodbye {
             self.say_goodbye(alert);
         }
         if !self.slot().stream.is_ended() {

@@ -29,7 +29,10 @@ pub(super) fn look(
     }
     let mut seen = Vec::new();
     for id in ids {
-        if let Some(connection) = connections.find(*id) {
+        // One that has ended has no place under its user's limit any more.
+        if let Some(connection) = connections.find(*id)
+            && !connection.slot().stream.is_ended()
+        {
             seen.push(connection.seen());
         }
     }
@@ -70,7 +73,7 @@ impl Connection<'_> {
         let this = if flags.contains(PollFlags::ERR) {
             return Err(self.close_failed());
         } else if flags.intersects(PollFlags::RDHUP | PollFlags::HUP) {
-            return Err(self.close(DisconnectReason::ClientClosed));
+            self.take_last_input()?
         } else if flags.contains(PollFlags::IN) {
             // The input may be TLS's `close_notify`.
             self.take_input()?

@@ -3,6 +3,7 @@
 //! receive each event for it once and in order, or a reported gap.
 
 mod device;
+pub(super) mod frames;
 pub(super) mod opener;
 mod step;
 

@@ -3,7 +3,7 @@
 //! A client has two bytes for the time of its first unanswered ping, so the unit of that time depends on the limit:
 //! a tick while the limit is below 17 minutes, and up to four seconds if it is a day.
 
-use super::slot::PingTime;
+use super::slot::{Carrier, PingTime};
 use super::wheel::Tick;
 
 /// The limit, in units that let twice its length fit into a [`PingTime`].
@@ -37,8 +37,16 @@ impl PongLimit {
         PingTime((now.0 >> self.shift) as u16)
     }
 
+    /// When a client is closed unless it answers a ping. A client with a backlog is not: it may not have received the
+    /// ping, and what it sends is not read.
+    #[inline] // twice for each heartbeat
+    pub(super) fn due(self, carrier: &Carrier, now: Tick) -> Option<Tick> {
+        let sent = carrier.unanswered_ping()?;
+        (!carrier.is_backlogged()).then(|| self.deadline(sent, now))
+    }
+
     /// When a client is closed that has not answered the ping of `sent`.
-    pub(super) fn deadline(self, sent: PingTime, now: Tick) -> Tick {
+    fn deadline(self, sent: PingTime, now: Tick) -> Tick {
         let age = self.time(now).0.wrapping_sub(sent.0);
         let left = self.units.saturating_sub(age);
         if left == 0 {

@@ -45,7 +45,7 @@ pub(super) fn run(
 
 impl Connection<'_> {
     /// Does what is due. Returns [`Gone`] if that closed the stream or wrote its end.
-    fn fire(self, now: Tick, heartbeat: &Heartbeat) -> Result<Self, Gone> {
+    fn fire(mut self, now: Tick, heartbeat: &Heartbeat) -> Result<Self, Gone> {
         let Slot { carrier, stream } = self.all.table.at(self.key);
         let is_stalled = carrier
             .backlog()
@@ -60,7 +60,13 @@ impl Connection<'_> {
             }
             return Ok(self);
         }
-        if self.pong_deadline(now).is_some_and(|due| now.reached(due)) {
+        self.slot_mut().carrier.review_inbound(now);
+        let Slot { carrier, stream } = self.all.table.at(self.key);
+        let pong_limit = self.all.pong_limit;
+        if pong_limit
+            .due(carrier, now)
+            .is_some_and(|due| now.reached(due))
+        {
             return Err(self.close(DisconnectReason::Stalled));
         }
         if carrier.is_worn() {
@@ -104,22 +110,18 @@ impl Connection<'_> {
     /// Sends a heartbeat.
     pub(super) fn send_heartbeat(self, heartbeat: &Heartbeat, now: Tick) -> Result<Self, Gone> {
         let beat = heartbeat.beat(self.slot().stream.joined());
-        let mut this = self.send_shared(|wire| beat.piece(wire), now)?;
+        let mut has_ping = false;
+        let piece = |wire| {
+            has_ping = wire == Wire::WebSocket;
+            beat.piece(wire)
+        };
+        let mut this = self.send_shared(piece, now)?;
         this.metrics().heartbeats.increment();
-        let pong_limit = this.all.pong_limit;
-        let carrier = &mut this.slot_mut().carrier;
-        if carrier.wire() == Wire::WebSocket {
-            carrier.note_ping(pong_limit.time(now));
+        if has_ping {
+            let ping = this.all.pong_limit.time(now);
+            this.slot_mut().carrier.note_ping(ping);
         }
         Ok(this)
-    }
-
-    /// When a WebSocket client is closed that answers no ping. A client with a backlog is not: it may not have
-    /// received the ping, and what it sends is not read.
-    fn pong_deadline(&self, now: Tick) -> Option<Tick> {
-        let carrier = &self.slot().carrier;
-        let ping = carrier.unanswered_ping()?;
-        (!carrier.is_backlogged()).then(|| self.all.pong_limit.deadline(ping, now))
     }
 
     /// Sends a test stream's next message.
@@ -164,8 +166,8 @@ impl Connection<'_> {
         if let Some(stall) = stall {
             due = due.min(stall);
         }
-        if let Some(deadline) = self.pong_deadline(now) {
-            due = due.min(deadline);
+        if let Some(pong) = self.all.pong_limit.due(carrier, now) {
+            due = due.min(pong);
         }
         if let Some(at_ms) = stream.expires_at_ms() {
             let unix_ms = self.all.shared.clock.unix_ms();

@@ -26,26 +26,21 @@ impl Encoded {
     /// The bytes for a wire. Only the first call uses `signal`, so all calls must pass the same one.
     #[inline] // called for each client of a heartbeat
     pub fn get<'a>(&'a self, wire: Wire, signal: impl FnOnce() -> Signal<'a>) -> Piece<'a> {
-        match wire {
-            Wire::SseChunked => {
-                let chunk = self.chunk(signal);
-                Piece::new(chunk.bytes(), chunk.chunk())
-            }
-            Wire::SseRaw => {
-                let chunk = self.chunk(signal);
-                Piece::new(chunk.bytes(), chunk.text())
-            }
-            Wire::WebSocket => {
-                let frames = || Box::new(websocket::encode(&signal()));
-                let whole = self.websocket.get_or_init(frames);
-                Piece::new(whole, 0..whole.len())
-            }
+        if wire == Wire::WebSocket {
+            return self.frames(signal);
         }
+        let chunk = self.sse.get_or_init(|| Chunk::new(&signal()));
+        let range = match wire {
+            Wire::SseRaw => chunk.text(),
+            _ => chunk.chunk(),
+        };
+        Piece::new(chunk.bytes(), range)
     }
 
-    #[inline]
-    fn chunk<'a>(&self, signal: impl FnOnce() -> Signal<'a>) -> &Chunk {
-        self.sse.get_or_init(|| Chunk::new(&signal()))
+    fn frames<'a>(&'a self, signal: impl FnOnce() -> Signal<'a>) -> Piece<'a> {
+        let frames = || Box::new(websocket::encode(&signal()));
+        let whole = self.websocket.get_or_init(frames);
+        Piece::new(whole, 0..whole.len())
     }
 }
 

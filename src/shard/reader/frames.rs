@@ -1,8 +1,10 @@
 //! The reader for WebSocket clients: pings are answered, pongs are noted, messages are counted and ignored.
 //!
-//! The beginning of an incomplete frame stays in the kernel, if it came with little else. After much else it is kept
-//! here: the kernel would keep the whole segment for it, and may have no room for the rest of the frame. With TLS it is
-//! kept here as well, because a record is opened only once.
+//! The beginning of an incomplete frame, or record, stays in the kernel if it came with little else. After much else it
+//! is kept here: the kernel would keep the whole segment for it, and may have no room for the rest. The beginning of a
+//! frame in a record is kept here as well, because a record is opened only once.
+
+#![allow(clippy::indexing_slicing)] // the kernel gives at most what it was asked for
 
 use super::input::Input;
 use super::intake;
@@ -11,13 +13,11 @@ use crate::shard::slot::{Carrier, Inbound};
 use crate::shard::wheel::Tick;
 use crate::wire::websocket::{CloseCode, Closing, MAX_UNTAKEN_BYTES};
 
-/// Most bytes read in one turn. A client that sends without end takes its turns like all others.
-const MAX_TURN_BYTES: usize = 64 * 1024;
-/// Most bytes that an incomplete frame may have come with to stay in the kernel: far below any receive buffer.
-const MAX_LEFT_BYTES: usize = 4 * 1024;
-/// Bytes looked at at once: more than the longest TLS record.
-const MAX_LOOK_BYTES: usize = 17 * 1024;
-const _: () = assert!(MAX_UNTAKEN_BYTES < MAX_LOOK_BYTES);
+/// Most bytes looked at in one turn, without TLS. A client that sends without end takes its turns like all others.
+const MAX_BYTES: usize = 4 * 1024;
+/// The same with TLS: more than the longest record (RFC 8446 §5.2), which is opened as a whole.
+const MAX_RECORDS_BYTES: usize = 17 * 1024;
+const _: () = assert!(MAX_UNTAKEN_BYTES < MAX_BYTES, "each turn takes something");
 
 /// One turn of a client's reader.
 struct Turn<'a> {
@@ -37,7 +37,7 @@ pub(super) fn read(carrier: &mut Carrier, now: Tick, answer: &mut Vec<u8>) -> In
         return Input::Nothing;
     }
     if carrier.is_deaf() {
-        return intake::discard(carrier, MAX_TURN_BYTES);
+        return intake::discard(carrier, MAX_RECORDS_BYTES);
     }
     let mut turn = Turn {
         inbound: carrier.take_inbound(),
@@ -77,53 +77,59 @@ pub(super) fn read(carrier: &mut Carrier, now: Tick, answer: &mut Vec<u8>) -> In
 
 impl Turn<'_> {
     fn read_bytes(&mut self, carrier: &Carrier) -> Input {
-        let mut scratch = [0; MAX_LOOK_BYTES];
-        let mut total = 0;
-        loop {
-            let bytes = match intake::peek(carrier, &mut scratch) {
-                Ok(bytes) => bytes,
-                Err(input) => return input,
-            };
-            let seen = bytes.len();
-            total += seen;
-            let taken = if total > MAX_LEFT_BYTES || self.inbound.has_torn() {
-                self.take_with_torn(bytes);
-                seen
-            } else {
-                self.take(bytes)
-            };
-            if let Err(input) = intake::skip(carrier, &mut scratch, taken) {
-                return input;
-            }
-            // What comes from now on makes the socket ready again.
-            if seen < MAX_LOOK_BYTES || self.closing.is_some() {
-                return Input::Nothing;
-            }
-            if total >= MAX_TURN_BYTES {
-                return Input::More;
-            }
+        let mut scratch = [0; MAX_BYTES];
+        let bytes = match intake::peek(carrier, &mut scratch) {
+            Ok(bytes) => bytes,
+            Err(input) => return input,
+        };
+        let seen = bytes.len();
+        let taken = if self.keeps_rest(seen == MAX_BYTES) {
+            self.take_with_torn(bytes);
+            seen
+        } else {
+            self.take(bytes)
+        };
+        if let Err(input) = intake::skip(carrier, &mut scratch, taken) {
+            return input;
         }
+        more_if(seen == MAX_BYTES)
     }
 
     fn read_records(&mut self, carrier: &mut Carrier) -> Input {
-        let mut scratch = [0; MAX_LOOK_BYTES];
-        let mut total = 0;
-        loop {
-            let opened = intake::open(carrier, &mut scratch, usize::MAX, |content| {
-                self.take_with_torn(content);
-            });
-            let (seen, taken) = match opened {
-                Ok(opened) => opened,
-                Err(input) => return input,
-            };
-            total += taken;
-            if seen < MAX_LOOK_BYTES || self.closing.is_some() {
-                return Input::Nothing;
-            }
-            if total >= MAX_TURN_BYTES {
-                return Input::More;
-            }
+        // The beginning of a record, and one look.
+        let mut scratch = [0; 2 * MAX_RECORDS_BYTES];
+        let held = self.inbound.record_bytes();
+        let room = &mut scratch[held..held + MAX_RECORDS_BYTES];
+        let seen = match intake::peek(carrier, room) {
+            Ok(bytes) => bytes.len(),
+            Err(input) => return input,
+        };
+        self.inbound.take_record(&mut scratch);
+        let records = &mut scratch[..held + seen];
+        // One look is the budget.
+        let opened = intake::open(carrier, records, usize::MAX, |content| {
+            self.take_with_torn(content);
+        });
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(input) => return input,
+        };
+        let taken = if self.keeps_rest(seen == MAX_RECORDS_BYTES) {
+            self.inbound.keep_record(&scratch[opened..held + seen]);
+            seen
+        } else {
+            opened
+        };
+        if let Err(input) = intake::skip(carrier, &mut scratch, taken) {
+            return input;
         }
+        more_if(seen == MAX_RECORDS_BYTES)
+    }
+
+    /// Returns true if what is incomplete has to be taken out of the kernel.
+    fn keeps_rest(&mut self, is_full: bool) -> bool {
+        let after_much = self.inbound.has_much(is_full);
+        after_much || is_full || self.inbound.has_torn()
     }
 
     /// Takes everything, after what was torn off earlier.
@@ -167,4 +173,9 @@ impl Turn<'_> {
         }
         taken
     }
+}
+
+/// What comes after everything was seen makes the socket ready again.
+fn more_if(is_full: bool) -> Input {
+    if is_full { Input::More } else { Input::Nothing }
 }

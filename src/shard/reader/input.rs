@@ -20,3 +20,10 @@ pub(in crate::shard) enum Input {
     /// The client has new keys, which a stream cannot use: the client has to come back.
     Return,
 }
+
+impl Input {
+    /// Returns true if the client may receive an answer to it.
+    pub(super) fn has_answer(self) -> bool {
+        matches!(self, Self::Nothing | Self::More | Self::End(_))
+    }
+}

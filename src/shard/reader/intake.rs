@@ -81,33 +81,32 @@ pub(super) fn peek<'a>(carrier: &Carrier, scratch: &'a mut [u8]) -> Result<&'a m
 
 /// Takes bytes that were peeked at.
 pub(super) fn skip(carrier: &Carrier, scratch: &mut [u8], bytes: usize) -> Result<(), Input> {
-    if bytes == 0 {
-        return Ok(());
+    let mut left = bytes;
+    while left > 0 {
+        match recv(carrier.fd(), &mut scratch[..left], RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => return Err(Input::Close(DisconnectReason::ClientClosed)),
+            Ok((_, taken)) => left -= taken,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Input::Close(reason_of(errno))),
+        }
     }
-    match recv(carrier.fd(), &mut scratch[..bytes], RecvFlags::DONTWAIT) {
-        Ok(_) => Ok(()),
-        Err(errno) => Err(Input::Close(reason_of(errno))),
-    }
+    Ok(())
 }
 
-/// Opens the complete records that have arrived, takes them, and passes their `content` on. Returns the number of
-/// bytes that were there, and of those taken.
+/// Opens the complete records at the start of `records`, and passes their `content` on. Returns the number of bytes.
 pub(super) fn open(
     carrier: &mut Carrier,
-    scratch: &mut [u8],
+    records: &mut [u8],
     budget: usize,
     content: impl FnMut(&[u8]),
-) -> Result<(usize, usize), Input> {
-    let seen = peek(carrier, scratch)?.len();
+) -> Result<usize, Input> {
     let Some(secrets) = carrier.secrets_mut() else {
         return Err(Input::Nothing);
     };
-    let (opened, input) = secrets.receive(&mut scratch[..seen], budget, content);
-    if input != TlsInput::Nothing {
-        return Err(meaning(input));
+    match secrets.receive(records, budget, content) {
+        (opened, TlsInput::Nothing) => Ok(opened),
+        (_, input) => Err(meaning(input)),
     }
-    skip(carrier, scratch, opened)?;
-    Ok((seen, opened))
 }
 
 /// Takes complete records from the socket, and leaves an incomplete one there. Its rest makes the socket ready
@@ -120,9 +119,12 @@ fn take_records(
     let mut scratch = [0; MAX_TAKEN_BYTES];
     let mut taken = 0;
     loop {
-        match open(carrier, &mut scratch, budget - taken, &mut content) {
-            Ok((_, 0)) => return (taken, Input::Nothing),
-            Ok((_, opened)) => taken += opened,
+        let opened = peek(carrier, &mut scratch)
+            .and_then(|records| open(carrier, records, budget - taken, &mut content))
+            .and_then(|opened| skip(carrier, &mut scratch, opened).map(|()| opened));
+        match opened {
+            Ok(0) => return (taken, Input::Nothing),
+            Ok(opened) => taken += opened,
             Err(input) => return (taken, input),
         }
     }

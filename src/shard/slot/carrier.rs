@@ -51,7 +51,8 @@ const KEEPS_ALIVE: u8 = 1 << 3;
 const PROXY_HEADER: u8 = 1 << 4;
 /// A WebSocket client has not answered a ping.
 const AWAITS_PONG: u8 = 1 << 5;
-/// A WebSocket client has closed, or broke the protocol. What it sends is discarded until it closes its side.
+/// A WebSocket client has closed, broke the protocol, or has new keys. What it sends is discarded until it closes its
+/// side.
 const DEAF: u8 = 1 << 6;
 
 /// When a ping was sent, in units of [`PongLimit`](crate::shard::pong::PongLimit), which wrap.
@@ -140,6 +141,20 @@ impl Carrier {
     pub(crate) fn put_inbound(&mut self, inbound: Inbound, now: Tick) {
         let is_needed = inbound.is_needed(now);
         self.aside.put_inbound(is_needed.then_some(inbound));
+    }
+
+    /// What is kept of an incomplete frame.
+    #[cfg(test)]
+    pub(crate) fn torn_bytes(&self) -> usize {
+        self.aside.inbound().map_or(0, Inbound::torn_bytes)
+    }
+
+    /// Drops the state of a WebSocket client's reader if nothing has to be remembered any more.
+    pub(crate) fn review_inbound(&mut self, now: Tick) {
+        if self.wire == Wire::WebSocket {
+            let inbound = self.take_inbound();
+            self.put_inbound(inbound, now);
+        }
     }
 
     /// Returns true if the client's input has no meaning any more: its WebSocket is closed.

@@ -146,6 +146,11 @@ impl Aside {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn inbound(&self) -> Option<&Inbound> {
+        self.0.as_deref()?.pending.as_deref()?.inbound.as_ref()
+    }
+
     pub(super) fn named(&self) -> Option<IpAddr> {
         self.addresses()?.named
     }

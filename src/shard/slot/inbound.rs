@@ -15,6 +15,10 @@ pub(crate) struct Inbound {
     pub(crate) reader: Reader,
     /// The beginning of a frame, where it does not stay in the kernel.
     torn: Vec<u8>,
+    /// The beginning of a TLS record, where it does not stay in the kernel.
+    record: Vec<u8>,
+    /// The last look at the socket did not show everything.
+    has_much: bool,
     /// Bytes of messages since `minute`.
     message_bytes: u32,
     /// When the current minute began.
@@ -26,7 +30,8 @@ impl Inbound {
     pub(super) fn is_needed(&self, now: Tick) -> bool {
         let is_recent = |minute| now.since(minute) < MINUTE_TICKS;
         self.reader != Reader::default()
-            || !self.torn.is_empty()
+            || self.has_torn()
+            || self.has_much
             || self.minute.is_some_and(is_recent)
     }
 
@@ -45,14 +50,42 @@ impl Inbound {
         self.message_bytes <= MAX_MESSAGE_BYTES_PER_MINUTE
     }
 
-    /// Returns true if there is the beginning of a frame.
+    /// Returns true if there is the beginning of a frame or record.
     pub(crate) fn has_torn(&self) -> bool {
-        !self.torn.is_empty()
+        !self.torn.is_empty() || !self.record.is_empty()
+    }
+
+    /// Notes whether there is more in the kernel than one look shows. Returns what was noted last.
+    pub(crate) fn has_much(&mut self, has_much: bool) -> bool {
+        std::mem::replace(&mut self.has_much, has_much)
+    }
+
+    /// The length of the beginning of a record.
+    pub(crate) fn record_bytes(&self) -> usize {
+        self.record.len()
+    }
+
+    /// Moves the beginning of a record to the start of `records`.
+    pub(crate) fn take_record(&mut self, records: &mut [u8]) {
+        let record = std::mem::take(&mut self.record);
+        if let Some(start) = records.get_mut(..record.len()) {
+            start.copy_from_slice(&record);
+        }
+    }
+
+    /// Keeps the beginning of a record, which is shorter than the longest record.
+    pub(crate) fn keep_record(&mut self, record: &[u8]) {
+        self.record = record.to_vec();
     }
 
     /// The beginning of a frame that waits for its rest, to be read once more together with what follows.
     pub(crate) fn take_torn(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.torn)
+    }
+
+    #[cfg(test)]
+    pub(super) fn torn_bytes(&self) -> usize {
+        self.torn.capacity()
     }
 
     /// Keeps the beginning of a frame, at most [`MAX_UNTAKEN_BYTES`].

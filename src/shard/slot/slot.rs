@@ -176,6 +176,12 @@ impl Slot {
         self.carrier.aside.is_behind()
     }
 
+    /// Returns true if it takes no memory beside the slot.
+    #[cfg(test)]
+    pub(crate) fn is_bare(&self) -> bool {
+        self.carrier.aside.0.is_none()
+    }
+
     /// Checks what both halves have to agree on.
     #[cfg(test)]
     pub(crate) fn check(&self) {
