@@ -158,7 +158,7 @@ fn events_that_are_sent_together_have_a_chunk_each() {
     client.send(format!(
         "GET {NOTIFICATIONS}?token={token} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
     ));
-    server.wait_for_metric("idlewild_connections{transport=\"sse\"}", 1.0);
+    server.wait_for_metric(&server.series("idlewild_connections"), 1.0);
     let data = |n: usize| format!("{n} {}", "ü☃\n".repeat(n % 40));
     let events: Vec<Value> = (0..300)
         .map(|n| json!({"to": {"user": "42"}, "data": data(n)}))
@@ -246,7 +246,7 @@ fn a_topic_without_subscribers_reaches_nobody() {
     let server = TestServer::start();
     let token = server.token_with("42", None, &["news"]);
     drop(server.stream_of(&token));
-    server.wait_for_metric("idlewild_connections{transport=\"sse\"}", 0.0);
+    server.wait_for_metric(&server.series("idlewild_connections"), 0.0);
     // Another client, without the topic, gets the slot that became free.
     let mut other = server.stream("43");
     server.publish(&json!({"to": {"topic": "news"}, "data": 1}));

@@ -10,13 +10,13 @@ mod requests;
 use crate::support::TestServer;
 
 /// The number of open streams, from the metrics page.
-const STREAMS: &str = "idlewild_connections{transport=\"sse\"}";
+const STREAMS: &str = "idlewild_connections";
 const IN_FLIGHT: &str = "idlewild_handshakes_in_flight";
 
 /// Waits until no connection is left.
 fn wait_until_empty(server: &TestServer) {
     server.wait_for_metric(IN_FLIGHT, 0.0);
-    server.wait_for_metric(STREAMS, 0.0);
+    server.wait_for_metric(&server.series(STREAMS), 0.0);
     server.wait_for_metric("idlewild_users", 0.0);
 }
 

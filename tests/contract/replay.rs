@@ -109,9 +109,7 @@ fn the_last_id_may_be_in_the_query_and_the_header_takes_precedence() {
     expect(&mut stream, &[(&ids[2], "2"), (&ids[3], "3")]);
     for (header, first) in [(ids[2].as_str(), 3), ("", 2)] {
         let mut client = server.connect();
-        client.send(format!(
-            "GET {asked} HTTP/1.1\r\nHost: test\r\nLast-Event-ID: {header}\r\n\r\n"
-        ));
+        client.get(&asked, &format!("Last-Event-ID: {header}\r\n"));
         let mut stream = client.stream();
         stream.next().unwrap();
         expect(&mut stream, &[(&ids[first], &first.to_string())]);

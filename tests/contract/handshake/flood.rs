@@ -91,7 +91,7 @@ fn flood(connections: u32, step: Duration) {
         Some(f64::from(connections + refused))
     );
     // Meanwhile, the stream has received heartbeats and nothing else.
-    assert_eq!(server.metric(STREAMS), Some(1.0));
+    assert_eq!(server.metric(&server.series(STREAMS)), Some(1.0));
     let id = server.publish(&serde_json::json!({"to": {"user": "42"}, "data": 1}));
     let frame =
         std::iter::from_fn(|| stream.next()).find(|frame| !frame.contains("event: heartbeat"));

@@ -150,10 +150,16 @@ fn a_login_without_users_is_not_found() {
 }
 
 #[test]
-fn the_websocket_routes_do_not_exist_yet() {
+fn the_websocket_routes_answer_a_plain_get_with_the_upgrade_they_need() {
     let server = TestServer::start();
-    assert_not_found(&ask(&server, "GET", "/ws/notifications/"));
-    assert_not_found(&ask(&server, "GET", &format!("{BASE}/ws/notifications/")));
+    for path in ["/ws/notifications", "/ws/notifications/"] {
+        for path in [path.to_owned(), format!("{BASE}{path}")] {
+            let answer = ask(&server, "GET", &path);
+            assert_eq!(answer.status, 426, "{path}");
+            assert_eq!(answer.header("upgrade"), Some("websocket"), "{path}");
+            assert_eq!(answer.header("sec-websocket-version"), Some("13"), "{path}");
+        }
+    }
 }
 
 #[test]

@@ -153,7 +153,7 @@ impl Process {
 
     /// The public address without TLS.
     pub fn plain(&self) -> Address {
-        self.endpoint("public listener").into()
+        Address::of_plain(self.endpoint("public listener"))
     }
 
     pub fn admin(&self) -> SocketAddr {

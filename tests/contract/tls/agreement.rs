@@ -133,7 +133,7 @@ fn plain_http_is_answered_with_an_alert() {
     server.wait_for_metric(IN_FLIGHT, 0.0);
     assert_refusal(&server, "No TLS");
     drop(plain);
-    assert_eq!(server.metric(STREAMS), Some(0.0));
+    assert_eq!(server.metric(&server.series(STREAMS)), Some(0.0));
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn half_hellos_give_way_to_newer_connections() {
     let path = stream_path(&server, "42");
     let mut fresh = server.connect();
     let fresh = std::thread::spawn(move || {
-        fresh.send(get(&path));
+        fresh.get(&path, "");
         fresh.stream().status
     });
     eventually("the fresh client is served", || {

@@ -18,7 +18,7 @@ fn ended_by(change: impl FnOnce(&mut Config), end: impl FnOnce(&TestServer)) -> 
     let mut stream = server.stream("42");
     end(&server);
     let frames = stream.rest();
-    server.wait_for_metric(STREAMS, 0.0);
+    server.wait_for_metric(&server.series(STREAMS), 0.0);
     assert_eq!(stream.ask("/healthz").body(), "ok\n");
     stream.ask(&stream_path(&server, "43"));
     stream.begin();

@@ -43,7 +43,8 @@ impl Scene {
     #[track_caller]
     fn assert_cut_off(mut self) {
         self.server.wait_for_metric(BROKEN, 1.0);
-        self.server.wait_for_metric(STREAMS, 1.0);
+        self.server
+            .wait_for_metric(&self.server.series(STREAMS), 1.0);
         self.server.wait_for_metric("idlewild_users", 1.0);
         assert_lives(&self.server, &mut self.other, "43");
     }
@@ -158,7 +159,9 @@ fn a_few_empty_records_are_ignored() {
     }
     // A client that cancels has not closed yet.
     sealer.send(ALERT, &[1, 90]);
-    scene.server.wait_for_metric(STREAMS, 2.0);
+    scene
+        .server
+        .wait_for_metric(&scene.server.series(STREAMS), 2.0);
     sealer.send(ALERT, &[1, 0]);
     scene
         .server

@@ -129,7 +129,7 @@ fn half_a_request_is_not_a_request() {
     send_raw(&client, before);
     settle(&server);
     server.wait_for_metric(IN_FLIGHT, 1.0);
-    assert_eq!(server.metric(STREAMS), Some(0.0));
+    assert_eq!(server.metric(&server.series(STREAMS)), Some(0.0));
     send_raw(&client, &[*last]);
     assert_streams(&server, &mut client.stream(), "42");
 }

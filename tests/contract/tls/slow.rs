@@ -84,7 +84,7 @@ fn a_client_that_never_reads_is_cut_off_without_close_notify() {
         server.publish(&json!({"to": {"all": true}, "data": data}));
         assert!(other.next().unwrap().contains(&data));
     }
-    server.wait_for_metric(STREAMS, 1.0);
+    server.wait_for_metric(&server.series(STREAMS), 1.0);
     let error = slow.socket.read_to_end(&mut Vec::new()).unwrap_err();
     // The client can distinguish this from an end that an attacker forged.
     assert!(
