@@ -152,7 +152,7 @@ fn clients_that_join_a_busy_server_miss_and_repeat_nothing() {
 
 #[test]
 fn events_that_are_sent_together_have_a_chunk_each() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let mut client = server.connect();
     let token = server.token("42");
     client.send(format!(
@@ -256,7 +256,7 @@ fn a_topic_without_subscribers_reaches_nobody() {
 
 #[test]
 fn an_http_1_0_client_gets_raw_frames_until_the_close() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let token = server.token("42");
     let mut client = Client::connect(server.public);
     client.send(format!(

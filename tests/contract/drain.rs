@@ -103,7 +103,9 @@ fn new_streams_are_refused_and_readiness_has_the_reason() {
     let token = server.token("43");
     // This request is incomplete when the drain begins.
     let mut waiting = server.connect();
-    let get = waiting.request(&format!("{NOTIFICATIONS}?token={token}"), "");
+    let get = server
+        .public
+        .get(&format!("{NOTIFICATIONS}?token={token}"), "");
     waiting.send(&get[..get.len() / 2]);
     for _ in 0..20 {
         assert_eq!(server.get("/healthz").status, 200);

@@ -98,7 +98,12 @@ fn the_application_identifies_the_user_of_a_session() {
 #[test]
 fn cookies_authorization_and_the_address_are_forwarded_and_nothing_else() {
     let backend = Backend::start(signs_in("42"));
-    let server = server(&backend);
+    let server = TestServer::with(|config| {
+        config.auth.secret = None;
+        config.auth.session_auth_url = Some(backend.url().parse().unwrap());
+        // Only these pages may open a WebSocket with a cookie.
+        config.cors.origins = vec!["http://app".parse().unwrap()];
+    });
     let lines = "Cookie: sessionid=1; theme=dark\r\nAuthorization: Basic dTpw\r\n\
                  Cookie: csrftoken=2\r\nX-Forwarded-For: 6.6.6.6, 1.2.3.4\r\nOrigin: http://app\r\n\
                  User-Agent: Browser/1.0\r\nAccept: text/event-stream\r\nX-Other: 1\r\n";

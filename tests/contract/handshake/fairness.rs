@@ -171,9 +171,7 @@ fn clients_that_wait_for_the_application_are_protected_up_to_a_share_of_the_plac
         config.max_connections_per_user = PLACES;
     });
     let (crowd, _newcomers) = crowd_out(&server, |client| {
-        client.send(format!(
-            "GET {NOTIFICATIONS} HTTP/1.1\r\nHost: test\r\nCookie: sessionid=42\r\n\r\n"
-        ));
+        client.get(NOTIFICATIONS, "Cookie: sessionid=42\r\n");
         backend.wait_until_asked(1);
     });
     backend.release();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
-use super::{IN_FLIGHT, STREAMS, get, stream_path};
+use super::{IN_FLIGHT, STREAMS, stream_request};
 use crate::support::{Address, Client, Stream, TestServer, eventually};
 
 /// The default of `max_handshakes`.
@@ -64,7 +64,7 @@ fn flood(connections: u32, step: Duration) {
         .collect();
     server.wait_for_metric(IN_FLIGHT, MOST);
 
-    let (address, request) = (server.public, get(&stream_path(&server, "42")));
+    let (address, request) = (server.public, stream_request(&server, "42"));
     let fresh = std::thread::spawn(move || {
         let (mut stream, refused) = insist(address, &request);
         assert_eq!(stream.status, 200);

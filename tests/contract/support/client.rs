@@ -17,8 +17,7 @@ pub use socket::Socket;
 /// A connection that sends raw bytes.
 pub struct Client {
     pub socket: Socket,
-    /// It opens the notifications stream over WebSocket.
-    is_websocket: bool,
+    address: Address,
 }
 
 /// A complete response.
@@ -55,6 +54,18 @@ enum Framing {
     WebSocket(WebSocket),
 }
 
+impl Address {
+    /// The text of a GET with these header lines. A request for the notifications stream asks for a WebSocket if
+    /// clients of this address use one.
+    pub fn get(&self, path: &str, lines: &str) -> String {
+        let handshake = self
+            .is_websocket
+            .then(|| websocket::handshake(path, lines))
+            .flatten();
+        handshake.unwrap_or_else(|| format!("GET {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n"))
+    }
+}
+
 impl Client {
     pub fn connect(address: impl Into<Address>) -> Self {
         let address = address.into();
@@ -68,16 +79,7 @@ impl Client {
 
     /// The same, with the caller's socket.
     pub fn with(socket: Socket, address: Address) -> Self {
-        Self {
-            socket,
-            is_websocket: address.is_websocket,
-        }
-    }
-
-    /// Opens streams over SSE whatever the variant.
-    pub fn over_sse(mut self) -> Self {
-        self.is_websocket = false;
-        self
+        Self { socket, address }
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
@@ -85,19 +87,9 @@ impl Client {
         self
     }
 
-    /// The text of a GET with these header lines. A request for the notifications stream asks for a WebSocket if
-    /// the variant says so.
-    pub fn request(&self, path: &str, lines: &str) -> String {
-        let handshake = self
-            .is_websocket
-            .then(|| websocket::handshake(path, lines))
-            .flatten();
-        handshake.unwrap_or_else(|| format!("GET {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n"))
-    }
-
-    /// Sends such a request.
+    /// Sends a GET with these header lines; see [`Address::get`].
     pub fn get(&mut self, path: &str, lines: &str) -> &mut Self {
-        let request = self.request(path, lines);
+        let request = self.address.get(path, lines);
         self.send(request)
     }
 
@@ -365,7 +357,7 @@ pub fn request(
         lines.push_str(&format!("{name}: {value}\r\n"));
     }
     let is_stream = method == "GET" && body.is_empty() && websocket::handshake(path, "").is_some();
-    if client.is_websocket && is_stream {
+    if client.address.is_websocket && is_stream {
         client.get(path, &lines);
         return client.stream().into();
     }

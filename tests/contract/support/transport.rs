@@ -6,8 +6,9 @@
 //! | plain TCP | unset | `ws` |
 //! | TLS | `tls` | `wss` |
 //!
-//! Unix sockets and sockets that a supervisor passes always stay plain (supervisor.rs explains why). A test that is
-//! about SSE or HTTP itself says so with `over_sse`, and then runs over SSE in every variant.
+//! Unix sockets and sockets that a supervisor passes always stay without TLS (supervisor.rs explains why). A test that
+//! is about SSE or HTTP itself says so with `over_sse`, and then runs over SSE in every variant. So does a request that
+//! a test writes out itself.
 
 use std::fmt;
 use std::net::SocketAddr;

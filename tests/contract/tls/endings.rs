@@ -10,11 +10,11 @@ use crate::support::{NOTIFICATIONS, Stream, TestServer, eventually};
 
 const CLOSED: &str = "idlewild_disconnects_total{reason=\"client_closed\"}";
 
-/// Applies `end` to a stream and returns its frames until the last chunk. The connection then has to serve
+/// Applies `end` to a stream over SSE and returns its frames until the last chunk. The connection then has to serve
 /// another stream with the same keys.
 #[track_caller]
 fn ended_by(change: impl FnOnce(&mut Config), end: impl FnOnce(&TestServer)) -> Vec<String> {
-    let server = TestServer::with_tls(change);
+    let server = TestServer::with_tls(change).over_sse();
     let mut stream = server.stream("42");
     end(&server);
     let frames = stream.rest();
@@ -67,7 +67,8 @@ fn an_eviction_ends_a_stream_but_not_its_connection() {
     let server = TestServer::with_tls(|config| {
         config.max_connections_per_user = 1;
         config.on_limit = OnLimit::EvictOldest;
-    });
+    })
+    .over_sse();
     let mut oldest = server.stream("42");
     let mut newest = server.stream("42");
     assert_eq!(oldest.rest(), ["event: evicted\ndata: {}\n\n"]);

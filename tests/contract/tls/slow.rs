@@ -23,7 +23,7 @@ fn a_client_that_reads_late_gets_every_byte_of_its_backlog() {
     let mut slow = narrow_stream(&server, "42");
     let mut expected = Vec::new();
     for n in 0..12 {
-        let data = format!("{n} {}", numbered_text(n * 5_000));
+        let data = format!("event {n} {}", numbered_text(n * 5_000));
         let id = server.publish(&json!({"to": {"all": true}, "data": data}));
         expected.push(format!("id: {id}\nevent: message\ndata: {data}\n\n"));
     }

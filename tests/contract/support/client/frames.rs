@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::websocket::{self, CLOSE, Frame, Message, PONG, Refusal};
+use super::websocket::{self, CLOSE, Frame, Message, PONG, Refusal, TEXT};
 use super::{Framing, Stream};
 
 /// What a client of a WebSocket remembers.
@@ -93,8 +93,12 @@ impl Stream {
             (4001, "Token expired") => last == "event: token_expired\ndata: {}\n\n",
             (4029, "Evicted") => last == "event: evicted\ndata: {}\n\n",
             (4003, "Logged out") => last.contains("data: {\"type\":\"FORCE_LOGOUT\","),
-            // Not an end that the server has meant.
-            _ => return false,
+            // The client has done something wrong. The server has ended its side, and waits for the client's end.
+            _ => {
+                while self.receive() {}
+                let _ = self.socket.shutdown_write();
+                return false;
+            }
         };
         assert!(matches, "{code} {reason} after {last:?}");
         self.is_complete = true;
@@ -103,6 +107,25 @@ impl Stream {
             self.text.push_str(&format!("retry: {retry_ms}\n\n"));
         }
         reason == "Going away"
+    }
+
+    /// Answers the pings and the close that have arrived over WebSocket, as a browser does by itself. The frames
+    /// stay to be read. Over SSE there is nothing to answer.
+    pub fn respond(&mut self) {
+        while matches!(self.framing, Framing::WebSocket(_)) && !self.is_complete {
+            let has_more = !self.received.is_empty() || self.socket.is_readable();
+            if !has_more || !self.decode_frame() {
+                return;
+            }
+        }
+    }
+
+    /// Bytes of the client that are no request: as they are, or a message over WebSocket.
+    pub fn input(&self, bytes: &[u8]) -> Vec<u8> {
+        match self.framing {
+            Framing::WebSocket(_) => websocket::frame(TEXT, bytes),
+            _ => bytes.to_vec(),
+        }
     }
 
     /// Sends something that the server ignores.

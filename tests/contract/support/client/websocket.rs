@@ -12,7 +12,7 @@ pub(super) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 const FIN: u8 = 0x80;
-const TEXT: u8 = 1;
+pub(super) const TEXT: u8 = 1;
 pub(super) const CLOSE: u8 = 8;
 const PING: u8 = 9;
 pub(super) const PONG: u8 = 10;
