@@ -126,7 +126,7 @@ fn a_topic_that_the_token_does_not_allow_is_refused() {
 
 #[test]
 fn a_stream_is_refused_during_a_drain() {
-    let mut server = TestServer::start();
+    let mut server = TestServer::start().over_sse();
     let path = format!("{NOTIFICATIONS}?token={}", server.token("42"));
     let mut client = server.connect();
     let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");

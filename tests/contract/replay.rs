@@ -395,7 +395,7 @@ fn a_client_that_reads_more_slowly_than_events_expire_is_cut_off_and_gets_a_gap(
 
 #[test]
 fn an_http_1_0_client_gets_its_replay_in_raw_frames() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let ids: Vec<String> = (0..200)
         .map(|n| server.publish(&json!({"to": {"user": "42"}, "data": n.to_string()})))
         .collect();

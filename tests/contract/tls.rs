@@ -67,8 +67,14 @@ fn assert_ends_with_close_notify(socket: &mut Socket) {
     socket.read_to_end(&mut Vec::new()).expect("close_notify");
 }
 
+/// A complete GET request without further headers.
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")
+}
+
+/// A request for a stream of this user.
+fn stream_request(server: &TestServer, user: &str) -> String {
+    server.public.get(&stream_path(server, user), "")
 }
 
 fn stream_path(server: &TestServer, user: &str) -> String {

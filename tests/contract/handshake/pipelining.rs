@@ -4,13 +4,15 @@ use std::io::{ErrorKind, Read, Write};
 
 use serde_json::json;
 
-use super::{OPENED, STREAMS, get, stream_path, wait_until_empty};
+use super::{OPENED, STREAMS, get, stream_path, stream_request, wait_until_empty};
 use crate::support::{BASE, NOTIFICATIONS, Socket, Stream, TestServer};
 
 /// Checks that the next frame is the first of a stream, and that an event arrives.
 fn assert_streams(server: &TestServer, stream: &mut Stream, user: &str) {
     assert_eq!(stream.status, 200, "{}", stream.head);
-    assert_eq!(stream.header("content-type"), Some("text/event-stream"));
+    if !server.public.is_websocket {
+        assert_eq!(stream.header("content-type"), Some("text/event-stream"));
+    }
     stream.begin();
     let id = server.publish(&json!({"to": {"user": user}, "data": "x"}));
     assert_eq!(
@@ -21,7 +23,7 @@ fn assert_streams(server: &TestServer, stream: &mut Stream, user: &str) {
 
 #[test]
 fn a_stream_follows_several_responses_on_a_keep_alive_connection() {
-    let server = TestServer::start().over_sse();
+    let server = TestServer::start();
     let mut stream = server.open("/healthz");
     for path in ["/nowhere", NOTIFICATIONS, "/healthz/"] {
         stream.body();
@@ -31,7 +33,7 @@ fn a_stream_follows_several_responses_on_a_keep_alive_connection() {
     assert_eq!(stream.body(), "ok\n");
     stream
         .socket
-        .write_all(get(&stream_path(&server, "42")).as_bytes())
+        .write_all(stream_request(&server, "42").as_bytes())
         .unwrap();
     assert!(stream.follow());
     assert_streams(&server, &mut stream, "42");
@@ -39,9 +41,9 @@ fn a_stream_follows_several_responses_on_a_keep_alive_connection() {
 
 #[test]
 fn a_stream_that_is_pipelined_after_a_request_comes_after_its_response() {
-    let server = TestServer::start().over_sse();
+    let server = TestServer::start();
     let mut client = server.connect();
-    client.send(get("/healthz") + &get(&stream_path(&server, "42")));
+    client.send(get("/healthz") + &stream_request(&server, "42"));
     let mut stream = client.stream();
     assert_eq!((stream.status, stream.body().as_str()), (200, "ok\n"));
     assert!(stream.follow());
@@ -50,9 +52,9 @@ fn a_stream_that_is_pipelined_after_a_request_comes_after_its_response() {
 
 #[test]
 fn a_refused_stream_leaves_the_connection_for_the_next_request() {
-    let server = TestServer::start().over_sse();
+    let server = TestServer::start();
     let mut client = server.connect();
-    client.send(get(NOTIFICATIONS) + &get(&stream_path(&server, "42")));
+    client.send(get(NOTIFICATIONS) + &stream_request(&server, "42"));
     let mut stream = client.stream();
     assert_eq!(stream.status, 401);
     assert!(stream.body().contains("Authentication required"));
@@ -84,7 +86,7 @@ fn a_request_pipelined_after_a_stream_is_discarded() {
 
 #[test]
 fn all_requests_before_a_stream_get_complete_responses_in_order() {
-    let server = TestServer::start().over_sse();
+    let server = TestServer::start();
     // A few responses fit into the sockets' buffers, many do not. So in some rounds the stream is ready
     // while an earlier response is only partly sent.
     for (number, requests) in [10, 150, 250, 350, 450, 600, 800, 1_200, 2_000, 5_000]
@@ -101,7 +103,7 @@ fn all_requests_before_a_stream_get_complete_responses_in_order() {
             };
             all.extend_from_slice(get(path).as_bytes());
         }
-        all.extend_from_slice(get(&stream_path(&server, &user)).as_bytes());
+        all.extend_from_slice(stream_request(&server, &user).as_bytes());
         let client = server.connect_narrow();
         let mut socket = client.socket.try_clone().unwrap();
         let written = write_what_fits(&mut socket, &all);
@@ -171,7 +173,7 @@ fn a_body_that_has_not_ended_is_never_read_as_a_request() {
 
 #[test]
 fn after_a_large_unread_body_the_stream_opens_or_the_connection_ends() {
-    let server = TestServer::start().over_sse();
+    let server = TestServer::start();
     for bytes in [10, 4_000, 9_000, 70_000, 600_000] {
         let client = server.connect();
         let head = format!(
@@ -180,7 +182,7 @@ fn after_a_large_unread_body_the_stream_opens_or_the_connection_ends() {
         let all = format!(
             "{head}{}{}",
             "b".repeat(bytes),
-            get(&stream_path(&server, "42"))
+            stream_request(&server, "42")
         );
         let mut socket = client.socket.try_clone().unwrap();
         let writer = std::thread::spawn(move || {

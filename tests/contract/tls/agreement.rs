@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use rustls::{AlertDescription, Error, ProtocolVersion, version};
 
-use super::{IN_FLIGHT, REFUSED, STREAMS, come, get, last_alert, stream_path, tls_error};
+use super::{
+    IN_FLIGHT, REFUSED, STREAMS, come, get, last_alert, stream_path, stream_request, tls_error,
+};
 use crate::support::{PATIENCE, TestServer, eventually, transport};
 
 /// A connection on which nothing has been sent.
@@ -117,7 +119,7 @@ fn plain_http_is_answered_with_an_alert() {
     let server = TestServer::with_tls(|_| {});
     let mut plain = connect(&server);
     plain
-        .write_all(get(&stream_path(&server, "42")).as_bytes())
+        .write_all(stream_request(&server, "42").as_bytes())
         .unwrap();
     let mut answer = Vec::new();
     plain.read_to_end(&mut answer).unwrap();

@@ -93,7 +93,7 @@ fn a_disconnect_ends_a_stream_but_not_its_connection() {
 
 #[test]
 fn the_raw_stream_of_an_http_1_0_client_ends_with_close_notify() {
-    let server = TestServer::with_tls(|_| {});
+    let server = TestServer::with_tls(|_| {}).over_sse();
     let mut client = server.connect();
     let token = server.token("42");
     client.send(format!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{STREAMS, get, stream_path};
+use super::{STREAMS, stream_path};
 use crate::support::{Stream, TestServer, heartbeat, numbered_text};
 
 const BACKLOGGED: &str = "idlewild_backlogged_connections";
@@ -39,7 +39,7 @@ fn a_client_that_reads_late_gets_every_byte_of_its_backlog() {
 
 #[test]
 fn no_part_of_a_backlog_is_ever_sent_unencrypted() {
-    let server = TestServer::with_tls(|_| {});
+    let server = TestServer::with_tls(|_| {}).over_sse();
     let mut client = server.connect_narrow();
     let path = stream_path(&server, "42");
     client.send(format!(
@@ -108,9 +108,8 @@ fn a_client_that_reconnects_gets_what_it_missed() {
     }
     drop(stream);
     let mut client = server.connect();
-    let head = get(&stream_path(&server, "42"));
-    let last = format!("\r\nLast-Event-ID: {}\r\n\r\n", ids[99]);
-    client.send(head.replace("\r\n\r\n", &last));
+    let last = format!("Last-Event-ID: {}\r\n", ids[99]);
+    client.get(&stream_path(&server, "42"), &last);
     let mut back = client.stream();
     back.begin();
     assert_eq!(back.position, ids[99]);
