@@ -103,9 +103,8 @@ fn new_streams_are_refused_and_readiness_has_the_reason() {
     let token = server.token("43");
     // This request is incomplete when the drain begins.
     let mut waiting = server.connect();
-    let get = server
-        .public
-        .get(&format!("{NOTIFICATIONS}?token={token}"), "");
+    let path = format!("{NOTIFICATIONS}?token={token}");
+    let get = server.public.get(&path, "");
     waiting.send(&get[..get.len() / 2]);
     for _ in 0..20 {
         assert_eq!(server.get("/healthz").status, 200);
@@ -128,6 +127,7 @@ fn new_streams_are_refused_and_readiness_has_the_reason() {
     assert!(refused.header("retry-after").is_some());
     assert!(refused.next().unwrap().contains("Shutting down"));
     for _ in 0..10 {
+        let get = server.public.over_sse().get(&path, "");
         assert!(is_refused(&server, &get), "a stream was let in");
     }
     // Open streams stay open until it is their turn.
