@@ -94,11 +94,12 @@ impl Stream {
             (4029, "Evicted") => last == "event: evicted\ndata: {}\n\n",
             (4003, "Logged out") => last.contains("data: {\"type\":\"FORCE_LOGOUT\","),
             // The client has done something wrong. The server has ended its side, and waits for the client's end.
-            _ => {
+            (1002 | 1007..=1009, _) => {
                 while self.receive() {}
                 let _ = self.socket.shutdown_write();
                 return false;
             }
+            _ => false,
         };
         assert!(matches, "{code} {reason} after {last:?}");
         self.is_complete = true;
