@@ -128,6 +128,7 @@ fn the_history_covers_fifteen_minutes() {
         }
         server.advance(Duration::from_secs(5));
         next_named(&mut stream, "point");
+        user.respond();
     }
     let mut later = open_with(&server, API_KEY);
     let history = next_named(&mut later, "history");

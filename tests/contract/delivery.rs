@@ -152,13 +152,13 @@ fn clients_that_join_a_busy_server_miss_and_repeat_nothing() {
 
 #[test]
 fn events_that_are_sent_together_have_a_chunk_each() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let mut client = server.connect();
     let token = server.token("42");
     client.send(format!(
         "GET {NOTIFICATIONS}?token={token} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
     ));
-    server.wait_for_metric("idlewild_connections{transport=\"sse\"}", 1.0);
+    server.wait_for_metric(&server.series("idlewild_connections"), 1.0);
     let data = |n: usize| format!("{n} {}", "ü☃\n".repeat(n % 40));
     let events: Vec<Value> = (0..300)
         .map(|n| json!({"to": {"user": "42"}, "data": data(n)}))
@@ -246,7 +246,7 @@ fn a_topic_without_subscribers_reaches_nobody() {
     let server = TestServer::start();
     let token = server.token_with("42", None, &["news"]);
     drop(server.stream_of(&token));
-    server.wait_for_metric("idlewild_connections{transport=\"sse\"}", 0.0);
+    server.wait_for_metric(&server.series("idlewild_connections"), 0.0);
     // Another client, without the topic, gets the slot that became free.
     let mut other = server.stream("43");
     server.publish(&json!({"to": {"topic": "news"}, "data": 1}));
@@ -256,7 +256,7 @@ fn a_topic_without_subscribers_reaches_nobody() {
 
 #[test]
 fn an_http_1_0_client_gets_raw_frames_until_the_close() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let token = server.token("42");
     let mut client = Client::connect(server.public);
     client.send(format!(

@@ -101,9 +101,10 @@ fn new_streams_are_refused_and_readiness_has_the_reason() {
     });
     let mut streams = streams(&server, 40);
     let token = server.token("43");
-    let get = format!("GET {NOTIFICATIONS}?token={token} HTTP/1.1\r\nHost: test\r\n\r\n");
     // This request is incomplete when the drain begins.
     let mut waiting = server.connect();
+    let path = format!("{NOTIFICATIONS}?token={token}");
+    let get = server.public.get(&path, "");
     waiting.send(&get[..get.len() / 2]);
     for _ in 0..20 {
         assert_eq!(server.get("/healthz").status, 200);
@@ -126,6 +127,7 @@ fn new_streams_are_refused_and_readiness_has_the_reason() {
     assert!(refused.header("retry-after").is_some());
     assert!(refused.next().unwrap().contains("Shutting down"));
     for _ in 0..10 {
+        let get = server.public.over_sse().get(&path, "");
         assert!(is_refused(&server, &get), "a stream was let in");
     }
     // Open streams stay open until it is their turn.
@@ -161,7 +163,7 @@ fn a_server_without_streams_ends_at_once() {
     let mut server = TestServer::start();
     let stream = server.stream("42");
     drop(stream);
-    server.wait_for_metric("idlewild_connections{transport=\"sse\"}", 0.0);
+    server.wait_for_metric(&server.series("idlewild_connections"), 0.0);
     // The clock stands still.
     server.drain().join().unwrap();
     assert!(TcpStream::connect(server.public.tcp).is_err());
@@ -224,7 +226,7 @@ fn a_client_that_reads_nothing_does_not_delay_the_drain_beyond_its_timeout() {
     eventually("a backlog", || {
         assert_eq!(server.admin("POST", path, &body).status, 202);
         server.metric("idlewild_backlogged_connections") == Some(1.0)
-            || server.metric("idlewild_connections{transport=\"sse\"}") == Some(0.0)
+            || server.metric(&server.series("idlewild_connections")) == Some(0.0)
     });
     let drain = server.drain();
     end(&server, drain);

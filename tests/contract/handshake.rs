@@ -1,4 +1,4 @@
-//! Connections before they become streams.
+//! Connections before they become streams. What is about HTTP itself asks for SSE.
 
 mod endings;
 mod fairness;
@@ -10,13 +10,16 @@ mod requests;
 use crate::support::TestServer;
 
 /// The number of open streams, from the metrics page.
-const STREAMS: &str = "idlewild_connections{transport=\"sse\"}";
+const STREAMS: &str = "idlewild_connections";
+const OPENED: &str = "idlewild_connects_total";
 const IN_FLIGHT: &str = "idlewild_handshakes_in_flight";
 
 /// Waits until no connection is left.
 fn wait_until_empty(server: &TestServer) {
     server.wait_for_metric(IN_FLIGHT, 0.0);
-    server.wait_for_metric(STREAMS, 0.0);
+    for address in [server.public, server.public.over_sse()] {
+        server.wait_for_metric(&address.series(STREAMS), 0.0);
+    }
     server.wait_for_metric("idlewild_users", 0.0);
 }
 
@@ -26,7 +29,12 @@ fn stream_path(server: &TestServer, user: &str) -> String {
     format!("{}?token={token}", crate::support::NOTIFICATIONS)
 }
 
-/// A complete GET request without further headers.
+/// A request for a stream of this user.
+fn stream_request(server: &TestServer, user: &str) -> String {
+    server.public.get(&stream_path(server, user), "")
+}
+
+/// A complete GET request without further headers. One for a stream is for SSE.
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")
 }

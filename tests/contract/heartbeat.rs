@@ -23,7 +23,7 @@ fn id_of(frame: &str) -> &str {
 #[test]
 fn a_silent_stream_gets_one_heartbeat_per_interval() {
     let server = TestServer::start();
-    let probe = Probe::new(&server);
+    let mut probe = Probe::new(&server);
     let mut stream = server.stream("42");
     let mut heard_at_ms = Vec::new();
     for step in 1..=(100_000 / STEP_MS) {
@@ -40,7 +40,7 @@ fn a_silent_stream_gets_one_heartbeat_per_interval() {
 #[test]
 fn the_interval_is_configurable() {
     let server = TestServer::with(|config| config.heartbeat = Duration::from_secs(5));
-    let probe = Probe::new(&server);
+    let mut probe = Probe::new(&server);
     let mut stream = server.stream("42");
     server.advance(Duration::from_millis(4_750));
     probe.settle(&server);

@@ -420,10 +420,7 @@ fn a_url_that_does_not_answer_delays_a_token_by_two_seconds() {
     backend.reply(Reply::Nothing);
     let mut waiting = server.connect();
     let token = NEW.token(server.clock.unix_ms() / 1_000);
-    waiting.send(format!(
-        "GET {} HTTP/1.1\r\nHost: test\r\n\r\n",
-        path(&token)
-    ));
+    waiting.get(&path(&token), "");
     backend.wait_until_asked(2);
     assert_eq!(open(&server, OLD).status, 200);
     server.advance(MAX_WAIT);

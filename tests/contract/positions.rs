@@ -53,9 +53,9 @@ fn clients_that_a_restart_cuts_off_before_their_first_event_get_what_they_missed
             stream.begin();
             stream
         };
-        let streams: Vec<Stream> = (0..CLIENTS).map(|n| open(process.public(), n)).collect();
+        let mut streams: Vec<Stream> = (0..CLIENTS).map(|n| open(process.public(), n)).collect();
         process.signal(signal);
-        process.wait();
+        process.wait_with(&mut streams);
         let process = Process::serve(&config);
         let id = publish(&process, "sent in the first second");
         let mut received = 0;
@@ -95,6 +95,7 @@ fn a_thousand_clients_that_idle_for_twice_the_retention_lose_nothing_in_a_restar
         server.advance(Duration::from_secs(1));
         if step % 10 == 0 && step < 85 {
             last = server.publish(&json!({"to": {"user": "somebody"}, "data": step}));
+            streams.iter_mut().for_each(Stream::respond);
         }
         probe.settle(&server);
     }
@@ -207,7 +208,7 @@ fn a_client_that_missed_nothing_gets_no_gap_after_its_last_event_was_evicted() {
 #[test]
 fn a_heartbeat_has_the_id_of_the_newest_event_of_any_user() {
     let server = TestServer::start();
-    let probe = Probe::new(&server);
+    let mut probe = Probe::new(&server);
     let mut streams: Vec<Stream> = (0..8).map(|n| server.stream(&n.to_string())).collect();
     for (to, persist) in [
         (json!({"user": "3"}), true),

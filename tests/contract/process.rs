@@ -183,11 +183,11 @@ fn a_second_server_does_not_share_the_addresses_of_the_first() {
     assert_eq!(request(public, "GET", "/healthz", &[], "").status, 200);
 
     // Old connections of a server that has ended do not keep the address in use.
-    let streams: Vec<_> = (0..5)
+    let mut streams: Vec<_> = (0..5)
         .map(|_| Client::connect(public).open(&format!("{NOTIFICATIONS}?token={}", token("1"))))
         .collect();
     first.signal(Signal::TERM);
-    assert_eq!(first.wait().code(), Some(0));
+    assert_eq!(first.wait_with(&mut streams).code(), Some(0));
     let next = Process::serve_config(&serve_at(&public.to_string(), &admin.to_string()));
     assert_eq!((next.plain(), next.admin()), (public, admin));
     drop(streams);
@@ -400,9 +400,7 @@ fn log_of_secrets(format: &str) -> String {
     let admin = process.admin();
     let get = |path: &str, field: &str, value: &str| {
         let mut client = Client::connect(public);
-        client.send(format!(
-            "GET {path} HTTP/1.1\r\nHost: test\r\n{field}: {value}\r\n\r\n"
-        ));
+        client.get(path, &format!("{field}: {value}\r\n"));
         client.stream().status
     };
     assert_eq!(

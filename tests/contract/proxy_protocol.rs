@@ -25,11 +25,14 @@ fn server() -> TestServer {
     TestServer::with(|config| config.proxy_protocol = config.listen.clone())
 }
 
+fn path(server: &TestServer) -> String {
+    format!("{NOTIFICATIONS}?token={}", server.token("42"))
+}
+
+/// A request for a stream over SSE.
 fn request(server: &TestServer, headers: &str) -> String {
-    format!(
-        "GET {NOTIFICATIONS}?token={} HTTP/1.1\r\nHost: test\r\n{headers}\r\n",
-        server.token("42")
-    )
+    let path = path(server);
+    format!("GET {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n")
 }
 
 /// The remote address of the only connection of user 42, from the admin listener.
@@ -56,7 +59,7 @@ fn both_versions_give_the_address_of_the_client() {
         let server = server();
         let mut client = server.connect();
         client.socket.begin_with(header);
-        client.send(request(&server, ""));
+        client.get(&path(&server), "");
         let mut stream = client.stream();
         assert_eq!(stream.status, 200);
         stream.begin();
@@ -74,7 +77,7 @@ fn a_header_may_come_in_pieces() {
         for byte in header {
             client.socket.tcp().write_all(&[*byte]).unwrap();
         }
-        client.send(request(&server, ""));
+        client.get(&path(&server), "");
         assert_eq!(client.stream().status, 200);
     }
 }
@@ -88,9 +91,9 @@ fn later_requests_on_the_connection_need_no_header() {
     let mut head = [0; 15];
     client.socket.read_exact(&mut head).unwrap();
     assert_eq!(&head, b"HTTP/1.1 200 OK");
-    client.send(request(&server, ""));
+    client.get(&path(&server), "");
     eventually("the client is seated", || {
-        server.metric("idlewild_connections{transport=\"sse\"}") == Some(1.0)
+        server.metric(&server.series("idlewild_connections")) == Some(1.0)
     });
     assert_eq!(remote(&server), "192.0.2.7");
 }
@@ -103,6 +106,7 @@ fn a_connection_that_outlives_its_stream_needs_no_second_header() {
         config.trusted_proxies = vec!["192.0.2.7".parse().unwrap()];
     };
     for server in [TestServer::with(change), TestServer::with_tls(change)] {
+        let server = server.over_sse();
         for (header, address) in [
             (VERSION_1, "192.0.2.7"),
             (VERSION_2, "2001:db8::7"),
@@ -117,7 +121,7 @@ fn a_connection_that_outlives_its_stream_needs_no_second_header() {
             };
             let mut client = server.connect();
             client.socket.begin_with(header);
-            client.send(request(&server, ""));
+            client.get(&path(&server), "");
             let mut stream = client.stream();
             for (headers, address) in [
                 ("X-Forwarded-For: 198.51.100.9\r\n", forwarded),
@@ -184,9 +188,9 @@ fn the_header_has_to_arrive_within_handshake_timeout() {
 fn a_client_behind_the_balancer_cannot_forge_its_address() {
     let server = server();
     let mut client = server.connect();
-    let spoofed = request(&server, "X-Forwarded-For: 198.51.100.1\r\n");
+    let spoofed = "X-Forwarded-For: 198.51.100.1\r\n";
     client.socket.begin_with(VERSION_1);
-    client.send(spoofed);
+    client.get(&path(&server), spoofed);
     let _stream = client.stream();
     assert_eq!(remote(&server), "192.0.2.7");
 }
@@ -200,9 +204,9 @@ fn a_client_cannot_forge_an_address_if_the_balancer_gives_none() {
     ] {
         let server = server();
         let mut client = server.connect();
-        let spoofed = request(&server, "X-Forwarded-For: 198.51.100.1\r\n");
+        let spoofed = "X-Forwarded-For: 198.51.100.1\r\n";
         client.socket.begin_with(header);
-        client.send(spoofed);
+        client.get(&path(&server), spoofed);
         let _stream = client.stream();
         assert_eq!(remote(&server), "127.0.0.1");
     }
@@ -225,9 +229,9 @@ fn the_address_from_a_trusted_proxy_behind_the_balancer_is_used() {
         config.trusted_proxies = vec!["192.0.2.0/24".parse().unwrap()];
     });
     let mut client = server.connect();
-    let forwarded = request(&server, "X-Forwarded-For: 198.51.100.1\r\n");
+    let forwarded = "X-Forwarded-For: 198.51.100.1\r\n";
     client.socket.begin_with(VERSION_1);
-    client.send(forwarded);
+    client.get(&path(&server), forwarded);
     let _stream = client.stream();
     assert_eq!(remote(&server), "198.51.100.1");
 }
@@ -279,13 +283,14 @@ fn a_unix_socket_may_require_one() {
     let server = TestServer::with(|config| {
         config.listen.push(Endpoint::Unix(path.clone()));
         config.proxy_protocol = vec![Endpoint::Unix(path.clone())];
-    });
+    })
+    .over_sse();
     let mut client = UnixStream::connect(&path).unwrap();
     client
         .write_all(&[VERSION_2, request(&server, "").as_bytes()].concat())
         .unwrap();
     eventually("the client is seated", || {
-        server.metric("idlewild_connections{transport=\"sse\"}") == Some(1.0)
+        server.metric(&server.series("idlewild_connections")) == Some(1.0)
     });
     assert_eq!(remote(&server), "2001:db8::7");
 }

@@ -48,13 +48,8 @@ impl From<Answer> for Refused {
 }
 
 impl From<Stream> for Refused {
-    fn from(mut stream: Stream) -> Self {
-        let body = stream.body();
-        Self::from(Answer {
-            status: stream.status,
-            head: stream.head,
-            body,
-        })
+    fn from(stream: Stream) -> Self {
+        Answer::from(stream).into()
     }
 }
 
@@ -131,7 +126,7 @@ fn a_topic_that_the_token_does_not_allow_is_refused() {
 
 #[test]
 fn a_stream_is_refused_during_a_drain() {
-    let mut server = TestServer::start();
+    let mut server = TestServer::start().over_sse();
     let path = format!("{NOTIFICATIONS}?token={}", server.token("42"));
     let mut client = server.connect();
     let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
@@ -166,7 +161,7 @@ fn a_refused_client_counts_only_as_refused() {
     assert_eq!(server.get(NOTIFICATIONS).status, 401);
     assert_eq!(server.metric("idlewild_users"), Some(0.0));
     assert_eq!(
-        server.metric("idlewild_connects_total{transport=\"sse\"}"),
+        server.metric(&server.series("idlewild_connects_total")),
         Some(0.0)
     );
 }

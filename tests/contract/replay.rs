@@ -109,9 +109,7 @@ fn the_last_id_may_be_in_the_query_and_the_header_takes_precedence() {
     expect(&mut stream, &[(&ids[2], "2"), (&ids[3], "3")]);
     for (header, first) in [(ids[2].as_str(), 3), ("", 2)] {
         let mut client = server.connect();
-        client.send(format!(
-            "GET {asked} HTTP/1.1\r\nHost: test\r\nLast-Event-ID: {header}\r\n\r\n"
-        ));
+        client.get(&asked, &format!("Last-Event-ID: {header}\r\n"));
         let mut stream = client.stream();
         stream.next().unwrap();
         expect(&mut stream, &[(&ids[first], &first.to_string())]);
@@ -397,7 +395,7 @@ fn a_client_that_reads_more_slowly_than_events_expire_is_cut_off_and_gets_a_gap(
 
 #[test]
 fn an_http_1_0_client_gets_its_replay_in_raw_frames() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let ids: Vec<String> = (0..200)
         .map(|n| server.publish(&json!({"to": {"user": "42"}, "data": n.to_string()})))
         .collect();

@@ -10,14 +10,14 @@ use socket2::{SockFilter, SockRef};
 
 use crate::support::{NOTIFICATIONS, Stream, TestServer, eventually, numbered_text};
 
-const STREAMS: &str = "idlewild_connections{transport=\"sse\"}";
+const STREAMS: &str = "idlewild_connections";
 const IN_FLIGHT: &str = "idlewild_handshakes_in_flight";
 const REFUSED: &str = "idlewild_refused_total{reason=\"handshake\"}";
 
-/// Runs a test over plain TCP and over TLS.
+/// Runs a test over plain TCP and over TLS. Nothing follows a WebSocket on its connection.
 fn over_both(change: impl Fn(&mut Config) + Copy, test: impl Fn(TestServer)) {
-    test(TestServer::with(change));
-    test(TestServer::with_tls(change));
+    test(TestServer::with(change).over_sse());
+    test(TestServer::with_tls(change).over_sse());
 }
 
 fn path(server: &TestServer, user: &str) -> String {
@@ -64,7 +64,7 @@ fn a_connection_outlives_many_streams() {
             for user in 0..20 {
                 disconnect(&server, &user.to_string());
                 assert_eq!(stream.rest(), [""; 0]);
-                server.wait_for_metric(STREAMS, 0.0);
+                server.wait_for_metric(&server.series(STREAMS), 0.0);
                 server.wait_for_metric(IN_FLIGHT, 1.0);
                 assert_serves(&server, &mut stream, &(user + 1).to_string());
                 server.wait_for_metric(IN_FLIGHT, 0.0);
@@ -218,7 +218,7 @@ fn connections_without_a_place_are_closed_and_new_ones_find_one() {
         for stream in &mut streams {
             assert_eq!(stream.rest(), [""; 0]);
         }
-        server.wait_for_metric(STREAMS, 0.0);
+        server.wait_for_metric(&server.series(STREAMS), 0.0);
         // The clock stands still, so no connection gives way.
         assert_eq!(server.get("/healthz").status, 200);
         eventually("those that have no place are closed", || {

@@ -35,12 +35,8 @@ fn server(backend: &Backend) -> TestServer {
 /// Sends a request for a stream with these header lines; the response is not read yet.
 fn send(server: &TestServer, lines: &str) -> Client {
     let mut client = server.connect();
-    client.send(get(NOTIFICATIONS, lines));
+    client.get(NOTIFICATIONS, lines);
     client
-}
-
-fn get(path: &str, lines: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n")
 }
 
 fn ask(server: &TestServer, lines: &str) -> Stream {
@@ -102,7 +98,12 @@ fn the_application_identifies_the_user_of_a_session() {
 #[test]
 fn cookies_authorization_and_the_address_are_forwarded_and_nothing_else() {
     let backend = Backend::start(signs_in("42"));
-    let server = server(&backend);
+    let server = TestServer::with(|config| {
+        config.auth.secret = None;
+        config.auth.session_auth_url = Some(backend.url().parse().unwrap());
+        // Only these pages may open a WebSocket with a cookie.
+        config.cors.origins = vec!["http://app".parse().unwrap()];
+    });
     let lines = "Cookie: sessionid=1; theme=dark\r\nAuthorization: Basic dTpw\r\n\
                  Cookie: csrftoken=2\r\nX-Forwarded-For: 6.6.6.6, 1.2.3.4\r\nOrigin: http://app\r\n\
                  User-Agent: Browser/1.0\r\nAccept: text/event-stream\r\nX-Other: 1\r\n";
@@ -169,7 +170,7 @@ fn the_application_is_asked_only_without_another_credential() {
     }
     for query in ["?token=bad", "?ticket=bad"] {
         let mut client = server.connect();
-        client.send(get(&format!("{NOTIFICATIONS}{query}"), COOKIE));
+        client.get(&format!("{NOTIFICATIONS}{query}"), COOKIE);
         assert_eq!(client.stream().status, 401, "{query}");
     }
     let bearer = format!("Authorization: Bearer {}\r\n{COOKIE}", server.token("7"));
@@ -631,7 +632,7 @@ fn a_session_allows_no_topics_and_does_not_expire() {
     let backend = Backend::start(signs_in("42"));
     let server = server(&backend);
     let mut client = server.connect();
-    client.send(get(&format!("{NOTIFICATIONS}?topic=news"), COOKIE));
+    client.get(&format!("{NOTIFICATIONS}?topic=news"), COOKIE);
     assert_eq!(client.stream().status, 403);
     let mut stream = stream(&server, COOKIE);
     server.advance(Duration::from_secs(366 * 24 * 3_600));
@@ -653,7 +654,7 @@ fn config_of(backend: &Backend, more: &str) -> String {
 
 fn status_in(process: &Process, lines: &str) -> u16 {
     let mut client = Client::connect(process.public());
-    client.send(get(NOTIFICATIONS, lines));
+    client.get(NOTIFICATIONS, lines);
     client.stream().status
 }
 

@@ -8,7 +8,7 @@ use crate::support::{NOTIFICATIONS, Probe, TestServer, heartbeat};
 
 #[test]
 fn a_stream_has_exactly_the_header_of_the_contract() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let stream = server.open(&format!("{NOTIFICATIONS}?token={}", server.token("42")));
     let mut names: Vec<String> = stream
         .head
@@ -53,7 +53,7 @@ fn a_silent_stream_gets_a_heartbeat_after_the_interval() {
     let server = TestServer::start();
     let mut stream = server.stream("42");
     server.advance(Duration::from_millis(29_900));
-    let probe = Probe::new(&server);
+    let mut probe = Probe::new(&server);
     let id = server.publish(&json!({"to": {"user": "43"}, "data": 1}));
     probe.settle(&server);
     assert!(stream.is_silent());
@@ -63,7 +63,7 @@ fn a_silent_stream_gets_a_heartbeat_after_the_interval() {
 
 #[test]
 fn a_client_that_sent_connection_close_gets_it_at_the_end_of_the_stream() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let path = format!("{NOTIFICATIONS}?token={}", server.token("42"));
     for lines in [
         "Connection: close\r\n",

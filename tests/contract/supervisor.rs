@@ -97,7 +97,7 @@ fn passed_sockets_replace_the_configured_ones_and_outlive_the_server() {
     let (admin, admin_address) = listener_of_tcp();
     let start = || start("public:admin", copy(&public), &admin, &config("shards = 3"));
     let mut first = start();
-    assert_eq!(first.plain(), public_address.into());
+    assert_eq!(first.plain(), Address::of_plain(public_address));
     assert_eq!(first.admin(), admin_address);
     for _ in 0..20 {
         assert_eq!(health(public_address), 200);
@@ -128,7 +128,7 @@ fn passed_sockets_replace_the_configured_ones_and_outlive_the_server() {
 
 #[test]
 fn private_descriptor_tables_serve_passed_sockets_too() {
-    let (public, public_address) = listener_of_tcp();
+    let (public, _) = listener_of_tcp();
     let (admin, _) = listener_of_tcp();
     let config = config("shards = 3\nmax_connections = 100\nfd_tables = \"per-shard\"");
     let mut process = start("any:admin", copy(&public), &admin, &config);
@@ -136,7 +136,7 @@ fn private_descriptor_tables_serve_passed_sockets_too() {
     let streams: Vec<_> = (0..5)
         .map(|_| {
             let stream =
-                Client::connect(public_address).open(&format!("{NOTIFICATIONS}?token={token}"));
+                Client::connect(process.plain()).open(&format!("{NOTIFICATIONS}?token={token}"));
             assert_eq!(stream.status, 200);
             stream
         })

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::support::{Client, Socket, Stream, TestServer};
 
-const STREAMS: &str = "idlewild_connections{transport=\"sse\"}";
+const STREAMS: &str = "idlewild_connections";
 const IN_FLIGHT: &str = "idlewild_handshakes_in_flight";
 const REFUSED: &str = "idlewild_refused_total{reason=\"handshake\"}";
 
@@ -31,9 +31,7 @@ fn come(server: &TestServer, client: &Arc<ClientConfig>, name: &str) -> Client {
     tcp.set_nodelay(true).unwrap();
     let name = name.to_owned().try_into().unwrap();
     let tls = ClientConnection::new(Arc::clone(client), name).unwrap();
-    Client {
-        socket: Socket::with(tcp, Some(tls)),
-    }
+    Client::with(Socket::with(tcp, Some(tls)), server.public)
 }
 
 /// Publishes to the user of this stream, and checks that the event is the next frame.
@@ -69,8 +67,14 @@ fn assert_ends_with_close_notify(socket: &mut Socket) {
     socket.read_to_end(&mut Vec::new()).expect("close_notify");
 }
 
+/// A complete GET request without further headers.
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")
+}
+
+/// A request for a stream of this user.
+fn stream_request(server: &TestServer, user: &str) -> String {
+    server.public.get(&stream_path(server, user), "")
 }
 
 fn stream_path(server: &TestServer, user: &str) -> String {

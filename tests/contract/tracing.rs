@@ -1,11 +1,13 @@
 //! Export of spans to a collector: their contents, sampling, and a collector that is down.
 
+use std::io::Write;
+
 use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::collector::{Collector, Manner, attribute};
 use crate::support::process::{Process, config, idlewild};
-use crate::support::{API_KEY, Answer, Client, NOTIFICATIONS, SECRET, eventually, request};
+use crate::support::{API_KEY, Answer, Client, NOTIFICATIONS, SECRET, Stream, eventually, request};
 
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT_ID: &str = "00f067aa0ba902b7";
@@ -46,9 +48,15 @@ fn token(user: &str) -> String {
 }
 
 /// Ends the server, which sends the remaining spans, and returns its log.
-fn end(mut process: Process) -> String {
+fn end(process: Process) -> String {
+    end_with(process, &mut [])
+}
+
+/// Ends a server that has these clients, and returns its log.
+fn end_with(mut process: Process, clients: &mut [Stream]) -> String {
     process.signal(Signal::TERM);
-    assert_eq!(process.wait().code(), Some(0), "{}", process.log());
+    let ended = process.wait_with(clients);
+    assert_eq!(ended.code(), Some(0), "{}", process.log());
     process.log()
 }
 
@@ -144,7 +152,7 @@ fn spans_contain_routes_but_no_users_secrets_or_data() {
     let collector = collector();
     let process = Process::serve(&collector.config());
     let token = token("user-of-secrets");
-    let _stream = Client::connect(process.public()).open(&format!("{NOTIFICATIONS}?token={token}"));
+    let stream = Client::connect(process.public()).open(&format!("{NOTIFICATIONS}?token={token}"));
     let session = json!({"session_id": "session-of-secrets", "message": "message-of-secrets"});
     let event = json!({"to": {"user": "user-of-secrets"}, "data": "data-of-secrets",
         "id": "id-of-secrets", "event": "name-of-secrets"});
@@ -182,7 +190,7 @@ fn spans_contain_routes_but_no_users_secrets_or_data() {
         request(process.admin(), "GET", "/v1/stats", &wrong, "").status,
         401
     );
-    end(process);
+    end_with(process, &mut [stream]);
 
     let mut names = collector.names();
     names.sort();
@@ -335,7 +343,7 @@ fn spans_arrive_where_every_shard_has_its_own_descriptors() {
     for _ in 0..2 {
         assert!(stream.next().unwrap().contains("what is published"));
     }
-    end(process);
+    end_with(process, &mut [stream]);
     assert_eq!(collector.spans().len(), 6);
     assert_eq!(collector.connections(), 1, "one connection is kept");
 }
@@ -389,19 +397,17 @@ fn publish_much(telemetry: &str) -> String {
         if sent == 1_000 {
             break;
         }
-        let mut again = Client {
-            socket: answers.socket.try_clone().unwrap(),
-        };
-        again.send(format!(
+        let post = format!(
             "POST /v1/events HTTP/1.1\r\nHost: test\r\n{key}\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
-        ));
+        );
+        answers.socket.write_all(post.as_bytes()).unwrap();
         assert!(answers.follow());
     }
     for _ in 0..1_000 {
         assert!(stream.next().unwrap().contains("what is published"));
     }
-    let log = end(process);
+    let log = end_with(process, &mut [stream]);
     let lost: Vec<u64> = log
         .lines()
         .filter_map(|line| {

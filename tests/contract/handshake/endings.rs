@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use super::{IN_FLIGHT, STREAMS, get, stream_path, wait_until_empty};
+use super::{IN_FLIGHT, OPENED, STREAMS, get, stream_path, stream_request, wait_until_empty};
 use crate::support::backend::Backend;
 use crate::support::http::Reply;
 use crate::support::{BASE, NOTIFICATIONS, TestServer};
@@ -13,7 +13,7 @@ fn a_client_that_half_closes_after_its_request_leaves_nothing() {
     let server = TestServer::start();
     for _ in 0..20 {
         let mut client = server.connect();
-        client.send(get(&stream_path(&server, "42")));
+        client.send(stream_request(&server, "42"));
         client.socket.shutdown_write().unwrap();
         client.read_to_end();
     }
@@ -32,7 +32,7 @@ fn a_client_that_half_closes_an_open_stream_leaves_nothing() {
 
 #[test]
 fn a_client_that_closes_its_side_still_gets_its_responses() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let login = |body: &str| {
         format!(
             "POST {BASE}/login/ HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n{body}",
@@ -83,14 +83,9 @@ fn a_client_that_closes_its_side_before_its_stream_is_open_gets_no_stream() {
     let server = TestServer::with(|config| {
         config.auth.session_auth_url = Some(backend.url().parse().unwrap());
     });
-    for lines in [
-        "Cookie: sessionid=1\r\n\r\n",
-        "Transfer-Encoding: chunked\r\n\r\n",
-    ] {
+    for lines in ["Cookie: sessionid=1\r\n", "Transfer-Encoding: chunked\r\n"] {
         let mut client = server.connect();
-        client.send(format!(
-            "GET {NOTIFICATIONS} HTTP/1.1\r\nHost: test\r\n{lines}"
-        ));
+        client.get(NOTIFICATIONS, lines);
         server.wait_for_metric(IN_FLIGHT, 1.0);
         client.socket.shutdown_write().unwrap();
         server.wait_for_metric(IN_FLIGHT, 0.0);
@@ -102,7 +97,7 @@ fn a_client_that_closes_its_side_before_its_stream_is_open_gets_no_stream() {
 #[test]
 fn a_client_that_ends_inside_a_head_leaves_nothing() {
     let server = TestServer::start();
-    let request = get(&stream_path(&server, "42"));
+    let request = stream_request(&server, "42");
     for bytes in [0, 1, 3, 20, request.len() - 2, request.len() - 1] {
         let mut client = server.connect();
         client.send(&request[..bytes]);
@@ -114,10 +109,7 @@ fn a_client_that_ends_inside_a_head_leaves_nothing() {
         );
     }
     wait_until_empty(&server);
-    assert_eq!(
-        server.metric("idlewild_connects_total{transport=\"sse\"}"),
-        Some(0.0)
-    );
+    assert_eq!(server.metric(&server.series(OPENED)), Some(0.0));
 }
 
 #[test]
@@ -126,7 +118,7 @@ fn clients_that_disappear_right_after_their_request_leave_nothing() {
     let path = stream_path(&server, "42");
     for round in 0..100 {
         let mut client = server.connect();
-        client.send(get(&path));
+        client.get(&path, "");
         if round % 2 == 0 {
             client.socket.reset();
         }
@@ -222,7 +214,7 @@ fn a_client_that_does_not_read_its_response_is_closed_after_the_handshake_timeou
 fn input_after_the_request_is_discarded_up_to_8_kib() {
     // With TLS, whole records count: header, type and tag as well.
     const RECORD: usize = 5 + 1 + 16;
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let mut stream = server.stream("42");
     let more = if stream.socket.is_tls() { RECORD } else { 0 };
     for bytes in [4_000, 4_192] {
@@ -233,7 +225,7 @@ fn input_after_the_request_is_discarded_up_to_8_kib() {
         stream.next().unwrap(),
         format!("id: {id}\nevent: message\ndata: 1\n\n")
     );
-    assert_eq!(server.metric(STREAMS), Some(1.0));
+    assert_eq!(server.metric(&server.series(STREAMS)), Some(1.0));
     stream.socket.write_all(b"x").unwrap();
     server.wait_for_metric("idlewild_disconnects_total{reason=\"error\"}", 1.0);
     assert_eq!(stream.next(), None);

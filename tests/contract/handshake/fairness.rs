@@ -10,7 +10,7 @@ use socket2::{Domain, Type};
 use super::{IN_FLIGHT, get};
 use crate::support::backend::Backend;
 use crate::support::http::Reply;
-use crate::support::{BASE, Client, NOTIFICATIONS, Socket, Stream, TestServer, eventually};
+use crate::support::{BASE, Client, NOTIFICATIONS, Stream, TestServer, eventually};
 
 /// Places for handshakes; there is one shard.
 const PLACES: usize = 16;
@@ -37,8 +37,7 @@ fn connect_from(server: &TestServer, address: [u8; 4]) -> Client {
         .unwrap();
     tcp.connect(&server.public.tcp.into()).unwrap();
     tcp.set_tcp_nodelay(true).unwrap();
-    let socket = Socket::over(tcp.into(), server.public.is_tls);
-    Client { socket }
+    Client::over(tcp.into(), server.public)
 }
 
 fn newcomer(number: u8) -> [u8; 4] {
@@ -172,9 +171,7 @@ fn clients_that_wait_for_the_application_are_protected_up_to_a_share_of_the_plac
         config.max_connections_per_user = PLACES;
     });
     let (crowd, _newcomers) = crowd_out(&server, |client| {
-        client.send(format!(
-            "GET {NOTIFICATIONS} HTTP/1.1\r\nHost: test\r\nCookie: sessionid=42\r\n\r\n"
-        ));
+        client.get(NOTIFICATIONS, "Cookie: sessionid=42\r\n");
         backend.wait_until_asked(1);
     });
     backend.release();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
-use super::{IN_FLIGHT, STREAMS, get, stream_path};
+use super::{IN_FLIGHT, STREAMS, stream_request};
 use crate::support::{Address, Client, Stream, TestServer, eventually};
 
 /// The default of `max_handshakes`.
@@ -64,7 +64,7 @@ fn flood(connections: u32, step: Duration) {
         .collect();
     server.wait_for_metric(IN_FLIGHT, MOST);
 
-    let (address, request) = (server.public, get(&stream_path(&server, "42")));
+    let (address, request) = (server.public, stream_request(&server, "42"));
     let fresh = std::thread::spawn(move || {
         let (mut stream, refused) = insist(address, &request);
         assert_eq!(stream.status, 200);
@@ -91,7 +91,7 @@ fn flood(connections: u32, step: Duration) {
         Some(f64::from(connections + refused))
     );
     // Meanwhile, the stream has received heartbeats and nothing else.
-    assert_eq!(server.metric(STREAMS), Some(1.0));
+    assert_eq!(server.metric(&server.series(STREAMS)), Some(1.0));
     let id = server.publish(&serde_json::json!({"to": {"user": "42"}, "data": 1}));
     let frame =
         std::iter::from_fn(|| stream.next()).find(|frame| !frame.contains("event: heartbeat"));

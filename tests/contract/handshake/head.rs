@@ -1,8 +1,8 @@
-//! HEAD on streams: returns the head that GET would return, and has no other effect.
+//! HEAD on streams over SSE: returns the head that GET would return, and has no other effect.
 
 use std::io::Write;
 
-use super::{STREAMS, get, stream_path, wait_until_empty};
+use super::{OPENED, STREAMS, get, stream_path, wait_until_empty};
 use crate::support::{Answer, BASE, NOTIFICATIONS, Stream, TestServer, request};
 
 /// The header fields without the date, in order.
@@ -26,7 +26,7 @@ fn head(server: &TestServer, path: &str) -> Stream {
 
 #[test]
 fn head_gets_the_head_of_a_stream_and_takes_no_place() {
-    let server = TestServer::with(|config| config.max_connections_per_user = 1);
+    let server = TestServer::with(|config| config.max_connections_per_user = 1).over_sse();
     let test = format!("{BASE}/sse/test/");
     for path in [stream_path(&server, "42"), test] {
         let mut answer = head(&server, &path);
@@ -44,10 +44,7 @@ fn head_gets_the_head_of_a_stream_and_takes_no_place() {
         drop((answer, stream));
         wait_until_empty(&server);
     }
-    assert_eq!(
-        server.metric("idlewild_connects_total{transport=\"sse\"}"),
-        Some(1.0)
-    );
+    assert_eq!(server.metric(&server.series(OPENED)), Some(1.0));
 }
 
 #[test]
@@ -55,7 +52,8 @@ fn head_is_refused_like_get() {
     let server = TestServer::with(|config| {
         config.max_connections_per_user = 1;
         config.max_test_streams = 1;
-    });
+    })
+    .over_sse();
     let test = format!("{BASE}/sse/test/");
     let path = stream_path(&server, "42");
     let _streams = (server.open(&path), server.open(&test));
@@ -71,7 +69,7 @@ fn head_is_refused_like_get() {
         assert_eq!(fields(&answers[0].head), fields(&answers[1].head), "{path}");
         assert_eq!(answers[0].body, "");
     }
-    assert_eq!(server.metric(STREAMS), Some(1.0));
+    assert_eq!(server.metric(&server.series(STREAMS)), Some(1.0));
     // The headers of GET.
     assert_eq!(
         server.metric("idlewild_refused_total{reason=\"limit\"}"),
@@ -84,7 +82,8 @@ fn head_evicts_nobody() {
     let server = TestServer::with(|config| {
         config.max_connections_per_user = 1;
         config.on_limit = idlewild::config::OnLimit::EvictOldest;
-    });
+    })
+    .over_sse();
     let path = stream_path(&server, "42");
     let mut stream = server.open(&path);
     assert!(stream.next().is_some());
@@ -98,7 +97,7 @@ fn head_evicts_nobody() {
 
 #[test]
 fn head_uses_up_no_ticket() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let bearer = format!("Bearer {}", server.token("42"));
     let answer = request(
         server.public,
@@ -117,7 +116,7 @@ fn head_uses_up_no_ticket() {
 
 #[test]
 fn head_with_http_1_0_or_connection_close_gets_close() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let path = stream_path(&server, "42");
     for request in [
         format!("HEAD {path} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"),

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{get, stream_path, wait_until_empty};
+use super::{OPENED, get, stream_path, stream_request, wait_until_empty};
 use crate::support::{API_KEY, Client, NOTIFICATIONS, TestServer, request};
 
 /// The status for a stream request with these header lines and this body.
@@ -17,7 +17,7 @@ fn status_with(server: &TestServer, lines: &str, body: &str) -> u16 {
 
 #[test]
 fn any_accept_header_gets_the_stream() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let values = [
         "",
         "Accept: */*\r\n",
@@ -36,7 +36,7 @@ fn any_accept_header_gets_the_stream() {
 
 #[test]
 fn a_stream_request_with_a_body_is_a_bad_request() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let refused = [
         ("Content-Length: 5\r\n", "hello"),
         ("Content-Length: 5\r\n", ""),
@@ -50,15 +50,12 @@ fn a_stream_request_with_a_body_is_a_bad_request() {
         assert_eq!(status_with(&server, lines, body), 400, "{lines:?}");
     }
     wait_until_empty(&server);
-    assert_eq!(
-        server.metric("idlewild_connects_total{transport=\"sse\"}"),
-        Some(0.0)
-    );
+    assert_eq!(server.metric(&server.series(OPENED)), Some(0.0));
 }
 
 #[test]
 fn an_invalid_stream_request_gets_a_reason_in_the_usual_form() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let answer = request(
         server.public,
         "GET",
@@ -80,7 +77,7 @@ fn an_invalid_stream_request_gets_a_reason_in_the_usual_form() {
 
 #[test]
 fn a_body_of_zero_bytes_counts_as_none() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     for (lines, body) in [
         ("Content-Length: 0\r\n", ""),
         ("Transfer-Encoding: chunked\r\n", "0\r\n\r\n"),
@@ -96,7 +93,7 @@ fn a_body_of_zero_bytes_counts_as_none() {
 
 #[test]
 fn a_request_with_two_framings_closes_the_connection_after_its_stream() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let path = stream_path(&server, "42");
     for lines in [
         "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n",
@@ -114,7 +111,7 @@ fn a_request_with_two_framings_closes_the_connection_after_its_stream() {
 
 #[test]
 fn an_empty_chunked_body_may_end_later() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let mut client = server.connect();
     let path = stream_path(&server, "42");
     client.send(format!(
@@ -134,7 +131,7 @@ fn an_empty_chunked_body_may_end_later() {
 
 #[test]
 fn another_coding_than_chunked_is_not_implemented() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let key = format!("Authorization: Bearer {API_KEY}\r\n");
     for (address, path) in [
         (server.public, stream_path(&server, "42")),
@@ -156,7 +153,7 @@ fn another_coding_than_chunked_is_not_implemented() {
 
 #[test]
 fn conflicting_lengths_are_a_bad_request_and_close_the_connection() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     for lines in [
         "Content-Length: 5\r\nContent-Length: 0\r\n",
         "Content-Length: 0x5\r\n",
@@ -174,7 +171,7 @@ fn conflicting_lengths_are_a_bad_request_and_close_the_connection() {
 
 #[test]
 fn http_1_0_gets_raw_frames_until_the_close() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     for lines in ["", "Connection: keep-alive\r\n"] {
         let path = stream_path(&server, "42");
         let mut client = server.connect();
@@ -206,7 +203,7 @@ fn http_1_0_gets_raw_frames_until_the_close() {
 fn a_request_may_come_one_byte_at_a_time() {
     let server = TestServer::start();
     let mut client = server.connect();
-    for byte in get(&stream_path(&server, "42")).bytes() {
+    for byte in stream_request(&server, "42").bytes() {
         client.send([byte]);
     }
     let mut stream = client.stream();
@@ -216,7 +213,7 @@ fn a_request_may_come_one_byte_at_a_time() {
 
 #[test]
 fn an_absolute_uri_works_like_a_path() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let path = format!("http://example.org:8000{}", stream_path(&server, "42"));
     assert_eq!(server.open(&path).status, 200);
     assert_eq!(server.open("http://example.org/nowhere").status, 404);
@@ -224,7 +221,7 @@ fn an_absolute_uri_works_like_a_path() {
 
 #[test]
 fn a_request_has_exactly_one_host() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let key = format!("Authorization: Bearer {API_KEY}\r\n");
     for (address, path) in [
         (server.public, stream_path(&server, "42")),
@@ -253,10 +250,7 @@ fn a_request_has_exactly_one_host() {
     let mut client = server.connect();
     client.send("GET /healthz HTTP/1.0\r\n\r\n");
     assert_eq!(client.stream().status, 200);
-    assert_eq!(
-        server.metric("idlewild_connects_total{transport=\"sse\"}"),
-        Some(0.0)
-    );
+    assert_eq!(server.metric(&server.series(OPENED)), Some(0.0));
 }
 
 #[test]
@@ -267,10 +261,7 @@ fn a_head_that_is_too_large_gets_431_and_the_client_can_read_it() {
     for lines in [one, many] {
         let mut client = server.connect();
         let mut socket = client.socket.try_clone().unwrap();
-        let head = format!(
-            "GET {} HTTP/1.1\r\nHost: test\r\n{lines}\r\n",
-            stream_path(&server, "42")
-        );
+        let head = server.public.get(&stream_path(&server, "42"), &lines);
         let writer = std::thread::spawn(move || {
             let _ = socket.write_all(head.as_bytes());
             let _ = socket.shutdown_write();
@@ -285,7 +276,7 @@ fn a_head_that_is_too_large_gets_431_and_the_client_can_read_it() {
 
 #[test]
 fn a_uri_that_is_too_long_is_refused_and_the_client_can_read_it() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let mut client = server.connect();
     client.send(get(&format!(
         "{NOTIFICATIONS}?token={}",
@@ -306,7 +297,7 @@ fn a_token_of_the_largest_size_is_checked() {
 
 #[test]
 fn garbage_is_a_bad_request_and_closes_the_connection() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let client_hello = [
         b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03".as_slice(),
         &[0x5a; 154],

@@ -6,10 +6,12 @@ const HERE: &str = "http://localhost:3000";
 const ELSEWHERE: &str = "http://evil.example";
 
 fn server(origins: &[&str], credentials: bool) -> TestServer {
-    TestServer::with(|config| {
+    let server = TestServer::with(|config| {
         config.cors.origins = origins.iter().map(|it| it.parse().unwrap()).collect();
         config.cors.credentials = credentials;
-    })
+    });
+    // A page reads no response to a WebSocket's handshake.
+    server.over_sse()
 }
 
 fn ask(server: &TestServer, method: &str, path: &str, origin: &str) -> Answer {

@@ -1,7 +1,6 @@
 //! Clients that reconnect before the server has noticed that their old connections are gone. The old
 //! connections must not keep them out.
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use serde_json::json;
@@ -10,7 +9,7 @@ use socket2::{SockFilter, SockRef};
 use super::{Refused, assert_refusals, refused};
 use crate::support::{Client, NOTIFICATIONS, Stream, TestServer, eventually, request};
 
-const STREAMS: &str = "idlewild_connections{transport=\"sse\"}";
+const STREAMS: &str = "idlewild_connections";
 const IN_FLIGHT: &str = "idlewild_handshakes_in_flight";
 const HEARTBEATS: &str = "idlewild_heartbeats_total";
 const CLOSED: &str = "idlewild_disconnects_total{reason=\"client_closed\"}";
@@ -18,6 +17,15 @@ const STALLED: &str = "idlewild_disconnects_total{reason=\"stalled\"}";
 
 fn path_of(server: &TestServer, user: &str) -> String {
     format!("{NOTIFICATIONS}?token={}", server.token(user))
+}
+
+/// Asks for a stream, or with HEAD whether there would be one.
+fn ask(client: &mut Client, method: &str, path: &str) {
+    if method == "GET" {
+        client.get(path, "");
+    } else {
+        client.send(format!("{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+    }
 }
 
 /// From now on, the client's kernel receives nothing on this connection, as after a change of network.
@@ -43,7 +51,7 @@ fn reconnect(close: impl Fn(Stream)) {
         streams.push(stream);
     }
     assert_refusals(&server, "limit", 0.0);
-    server.wait_for_metric(STREAMS, 5.0);
+    server.wait_for_metric(&server.series(STREAMS), 5.0);
     server.wait_for_metric(CLOSED, f64::from(RECONNECTS));
 }
 
@@ -99,7 +107,7 @@ fn connections_that_answer_no_heartbeat_give_way_after_a_second() {
     let newcomers: Vec<_> = (0..2)
         .map(|_| {
             let mut client = server.connect();
-            client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+            client.get(&path, "");
             client
         })
         .collect();
@@ -107,7 +115,7 @@ fn connections_that_answer_no_heartbeat_give_way_after_a_second() {
     server.wait_for_metric(IN_FLIGHT, 2.0);
     // The live client sends something at once, because its kernel may delay a bare acknowledgement.
     assert!(streams[2].next().unwrap().contains("event: heartbeat\n"));
-    streams[2].socket.write_all(b"x").unwrap();
+    streams[2].show_life();
     server.advance(Duration::from_millis(999));
     (0..10).for_each(|_| assert_eq!(server.get("/healthz").status, 200));
     assert_eq!(server.metric(STALLED), Some(0.0));
@@ -115,7 +123,7 @@ fn connections_that_answer_no_heartbeat_give_way_after_a_second() {
     let newcomers: Vec<Stream> = newcomers.into_iter().map(Client::stream).collect();
     assert!(newcomers.iter().all(|stream| stream.status == 200));
     server.wait_for_metric(STALLED, 2.0);
-    server.wait_for_metric(STREAMS, 3.0);
+    server.wait_for_metric(&server.series(STREAMS), 3.0);
     assert_refusals(&server, "limit", 0.0);
     // The connection that answered still works.
     let id = server.publish(&json!({"to": {"user": "42"}, "data": 1}));
@@ -161,10 +169,10 @@ fn head_at_the_limit_returns_the_status_of_a_stream_and_evicts_nothing() {
     for method in ["HEAD", "HEAD", "GET"] {
         let asked = server.metric(HEARTBEATS).unwrap();
         let mut client = server.connect();
-        client.send(format!("{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        ask(&mut client, method, &path);
         // The connection without reception has an unacknowledged heartbeat, and gets another one.
         server.wait_for_metric(HEARTBEATS, asked + 2.0);
-        streams[1].socket.write_all(b"x").unwrap();
+        streams[1].show_life();
         let answered = std::thread::spawn(move || {
             let stream = client.stream();
             (stream.status, stream)
@@ -192,14 +200,14 @@ fn a_stream_and_a_head_share_one_check() {
     // A kernel that has just acknowledged something counts as alive.
     std::thread::sleep(Duration::from_millis(400));
     cut_off(&stream);
-    let ask = |method: &str| {
+    let asking = |method: &str| {
         let mut client = server.connect();
-        client.send(format!("{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        ask(&mut client, method, &path);
         client
     };
-    let head = ask("HEAD");
+    let head = asking("HEAD");
     server.wait_for_metric(HEARTBEATS, 1.0);
-    let get = ask("GET");
+    let get = asking("GET");
     // The shard's only thread answers these after it has handled the stream.
     for _ in 0..10 {
         assert_eq!(
@@ -233,11 +241,11 @@ fn a_new_client_that_gives_up_waiting_leaves_nothing() {
     std::thread::sleep(Duration::from_millis(400));
     cut_off(&gone);
     let mut newcomer = server.connect();
-    newcomer.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+    newcomer.get(&path, "");
     server.wait_for_metric(HEARTBEATS, 1.0);
     drop(newcomer);
     server.wait_for_metric(IN_FLIGHT, 0.0);
-    server.wait_for_metric(STREAMS, 1.0);
+    server.wait_for_metric(&server.series(STREAMS), 1.0);
     // The abandoned request does not prevent later checks.
     server.advance(Duration::from_secs(10));
     let waiting = std::thread::spawn({

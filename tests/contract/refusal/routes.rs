@@ -150,6 +150,19 @@ fn a_login_without_users_is_not_found() {
 }
 
 #[test]
+fn the_websocket_routes_answer_a_plain_get_with_the_upgrade_they_need() {
+    let server = TestServer::start();
+    for path in ["/ws/notifications", "/ws/notifications/"] {
+        for path in [path.to_owned(), format!("{BASE}{path}")] {
+            let answer = ask(&server, "GET", &path);
+            assert_eq!(answer.status, 426, "{path}");
+            assert_eq!(answer.header("upgrade"), Some("websocket"), "{path}");
+            assert_eq!(answer.header("sec-websocket-version"), Some("13"), "{path}");
+        }
+    }
+}
+
+#[test]
 fn a_different_base_path_moves_all_routes() {
     let server = TestServer::with(|config| config.base_path = "/push".parse().unwrap());
     let path = format!("/push/sse/notifications/?token={}", server.token("42"));

@@ -1,18 +1,23 @@
 //! Clients: raw connections, and readers of streams.
 
 mod arrived;
+mod frames;
 mod socket;
+mod websocket;
 
 use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 
 use super::NOTIFICATIONS;
 use super::transport::Address;
+use frames::WebSocket;
 
 pub use socket::Socket;
 
 /// A connection that sends raw bytes.
 pub struct Client {
     pub socket: Socket,
+    address: Address,
 }
 
 /// A complete response.
@@ -24,14 +29,14 @@ pub struct Answer {
     pub body: String,
 }
 
-/// A response that is read as it arrives.
+/// A response that is read as it arrives. A WebSocket reads like the same stream over SSE.
 pub struct Stream {
     pub socket: Socket,
     pub status: u16,
     /// Status line and header.
     pub head: String,
     received: Vec<u8>,
-    is_chunked: bool,
+    framing: Framing,
     text: String,
     /// True if the body ended as its framing requires, and was not cut off.
     pub is_complete: bool,
@@ -41,10 +46,40 @@ pub struct Stream {
     is_cut_off: bool,
 }
 
+/// How a response is framed.
+enum Framing {
+    /// Up to the end of the connection.
+    Raw,
+    Chunked,
+    WebSocket(WebSocket),
+}
+
+impl Address {
+    /// The text of a GET with these header lines. A request for the notifications stream asks for a WebSocket if
+    /// clients of this address use one.
+    pub fn get(&self, path: &str, lines: &str) -> String {
+        let handshake = self
+            .is_websocket
+            .then(|| websocket::handshake(path, lines))
+            .flatten();
+        handshake.unwrap_or_else(|| format!("GET {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n"))
+    }
+}
+
 impl Client {
     pub fn connect(address: impl Into<Address>) -> Self {
-        let socket = Socket::connect(address.into());
-        Self { socket }
+        let address = address.into();
+        Self::with(Socket::connect(address), address)
+    }
+
+    /// Uses an existing connection.
+    pub fn over(tcp: TcpStream, address: Address) -> Self {
+        Self::with(Socket::over(tcp, address.is_tls), address)
+    }
+
+    /// The same, with the caller's socket.
+    pub fn with(socket: Socket, address: Address) -> Self {
+        Self { socket, address }
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
@@ -52,17 +87,22 @@ impl Client {
         self
     }
 
+    /// Sends a GET with these header lines; see [`Address::get`].
+    pub fn get(&mut self, path: &str, lines: &str) -> &mut Self {
+        let request = self.address.get(path, lines);
+        self.send(request)
+    }
+
     /// Sends a GET and reads the head of the response.
     pub fn open(mut self, path: &str) -> Stream {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        self.get(path, "");
         self.stream()
     }
 
     /// Opens the notifications stream after an event, as EventSource does, and reads the head.
     pub fn reconnect(mut self, token: &str, last_event_id: &str) -> Stream {
-        self.send(format!(
-            "GET {NOTIFICATIONS}?token={token} HTTP/1.1\r\nHost: test\r\nLast-Event-ID: {last_event_id}\r\n\r\n"
-        ));
+        let path = format!("{NOTIFICATIONS}?token={token}");
+        self.get(&path, &format!("Last-Event-ID: {last_event_id}\r\n"));
         self.stream()
     }
 
@@ -85,7 +125,7 @@ impl Client {
             status: 0,
             head: String::new(),
             received: Vec::new(),
-            is_chunked: false,
+            framing: Framing::Raw,
             text: String::new(),
             is_complete: false,
             position: String::new(),
@@ -202,22 +242,37 @@ impl Stream {
         let rest = self.received.split_off(end);
         self.head = String::from_utf8(std::mem::replace(&mut self.received, rest)).unwrap();
         self.status = self.head[9..12].parse().unwrap();
-        self.is_chunked = self.header("transfer-encoding") == Some("chunked");
+        self.framing = match self.header("transfer-encoding") {
+            Some("chunked") => Framing::Chunked,
+            _ => Framing::Raw,
+        };
         self.is_complete = false;
+        if self.status == 101 {
+            self.read_opening();
+        }
     }
 
-    /// Decodes another chunk; false at the end of the body.
+    /// Decodes more of the body; false at its end.
     fn decode_more(&mut self) -> bool {
-        if !self.is_chunked {
-            let text = String::from_utf8(std::mem::take(&mut self.received)).unwrap();
-            if text.is_empty() && !self.receive() {
-                // With raw framing, the end of the connection is the end of the body.
-                self.is_complete = !self.is_cut_off;
-                return false;
-            }
-            self.text.push_str(&text);
-            return true;
+        match self.framing {
+            Framing::Raw => self.decode_raw(),
+            Framing::Chunked => self.decode_chunk(),
+            Framing::WebSocket(_) => self.decode_frame(),
         }
+    }
+
+    fn decode_raw(&mut self) -> bool {
+        let text = String::from_utf8(std::mem::take(&mut self.received)).unwrap();
+        if text.is_empty() && !self.receive() {
+            // With raw framing, the end of the connection is the end of the body.
+            self.is_complete = !self.is_cut_off;
+            return false;
+        }
+        self.text.push_str(&text);
+        true
+    }
+
+    fn decode_chunk(&mut self) -> bool {
         loop {
             if let Some(line_end) = find(&self.received, b"\r\n") {
                 let line = std::str::from_utf8(&self.received[..line_end]).unwrap();
@@ -268,6 +323,21 @@ impl Answer {
     }
 }
 
+/// The whole response.
+impl From<Stream> for Answer {
+    fn from(mut stream: Stream) -> Self {
+        let body = match stream.status {
+            200 => std::iter::from_fn(|| stream.next()).collect(),
+            _ => stream.body(),
+        };
+        Self {
+            status: stream.status,
+            head: stream.head,
+            body,
+        }
+    }
+}
+
 /// A heartbeat with this position.
 pub fn heartbeat(position: &str) -> String {
     format!("id: {position}\nevent: heartbeat\ndata: {{}}\n\n")
@@ -282,14 +352,21 @@ pub fn request(
     body: &str,
 ) -> Answer {
     let mut client = Client::connect(address);
-    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
+    let mut lines = String::new();
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        lines.push_str(&format!("{name}: {value}\r\n"));
+    }
+    let is_stream = method == "GET" && body.is_empty() && websocket::handshake(path, "").is_some();
+    if client.address.is_websocket && is_stream {
+        client.get(path, &lines);
+        return client.stream().into();
     }
     if !body.is_empty() {
-        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        lines.push_str(&format!("Content-Length: {}\r\n", body.len()));
     }
-    client.send(format!("{head}\r\n{body}"));
+    client.send(format!(
+        "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{lines}\r\n{body}"
+    ));
     let bytes = client.read_to_end();
     let text = String::from_utf8(bytes).unwrap();
     let (head, body) = text

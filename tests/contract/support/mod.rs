@@ -109,7 +109,7 @@ impl TestServer {
         let public = if is_tls {
             Address::of_tls(tcp(server.tls_endpoints()))
         } else {
-            tcp(server.public_endpoints()).into()
+            Address::of_plain(tcp(server.public_endpoints()))
         };
         Self {
             clock,
@@ -120,6 +120,12 @@ impl TestServer {
             config,
             _certificates: certificates,
         }
+    }
+
+    /// The same server, for clients that open streams over SSE whatever the variant.
+    pub fn over_sse(mut self) -> Self {
+        self.public = self.public.over_sse();
+        self
     }
 
     /// A token of this user, valid for an hour.
@@ -158,8 +164,7 @@ impl TestServer {
         // Set before connecting, so that the window is small from the start.
         tcp.set_recv_buffer_size(4 * 1024).unwrap();
         tcp.connect(&self.public.tcp.into()).unwrap();
-        let socket = Socket::over(tcp.into(), self.public.is_tls);
-        Client { socket }
+        Client::over(tcp.into(), self.public)
     }
 
     /// An open notifications stream of this user, after its head and first block.
@@ -180,7 +185,11 @@ impl TestServer {
 
     /// The public address without TLS, whatever the other clients use.
     pub fn plain(&self) -> Address {
-        tcp(self.server.as_ref().unwrap().public_endpoints()).into()
+        Address {
+            is_tls: false,
+            tcp: tcp(self.server.as_ref().unwrap().public_endpoints()),
+            ..self.public
+        }
     }
 
     /// Sends one request to the public listener, on a new connection.
@@ -210,6 +219,11 @@ impl TestServer {
         let page = request(self.admin, "GET", "/metrics", &[], "").body;
         page.lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    /// A metric for the transport of this server's clients.
+    pub fn series(&self, name: &str) -> String {
+        self.public.series(name)
     }
 
     /// Waits until a metric has a value, because another thread may need a moment to change it.

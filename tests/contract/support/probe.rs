@@ -41,10 +41,11 @@ impl Probe {
 
     /// Waits until every shard has seen the current time. A shard answers at the end of a
     /// turn that may have begun before the clock advanced, so it has to answer twice.
-    pub fn settle(&self, server: &TestServer) {
+    pub fn settle(&mut self, server: &TestServer) {
         for _ in 0..2 {
-            for (user, _) in &self.streams {
+            for (user, stream) in &mut self.streams {
                 assert_eq!(connections(server, user).len(), 1);
+                stream.respond();
             }
         }
     }

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::transport::{self, Address};
-use super::{API_KEY, PATIENCE, SECRET, eventually};
+use super::{API_KEY, PATIENCE, SECRET, Stream, eventually};
 
 /// A running `idlewild serve`.
 pub struct Process {
@@ -153,7 +153,7 @@ impl Process {
 
     /// The public address without TLS.
     pub fn plain(&self) -> Address {
-        self.endpoint("public listener").into()
+        Address::of_plain(self.endpoint("public listener"))
     }
 
     pub fn admin(&self) -> SocketAddr {
@@ -170,11 +170,17 @@ impl Process {
 
     /// Waits until the process ends.
     pub fn wait(&mut self) -> ExitStatus {
+        self.wait_with(&mut [])
+    }
+
+    /// The same, while these clients answer the server.
+    pub fn wait_with(&mut self, clients: &mut [Stream]) -> ExitStatus {
         let mut status = None;
         let log = self.directory.path().join("log");
         eventually(
             &format!("the server ends; its log is {}", log.display()),
             || {
+                clients.iter_mut().for_each(Stream::respond);
                 status = self.child.try_wait().unwrap();
                 status.is_some()
             },

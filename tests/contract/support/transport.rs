@@ -1,6 +1,14 @@
-//! The transport of the tests' clients: plain TCP, or TLS if `IDLEWILD_CONTRACT=tls` is set. Tests and
-//! expectations are the same for both. Unix sockets and sockets that a supervisor passes always stay
-//! plain (supervisor.rs explains why).
+//! The transport of the tests' clients, which `IDLEWILD_CONTRACT` selects. Tests and expectations are the same for
+//! all:
+//!
+//! | | streams over SSE | streams over WebSocket |
+//! |---|---|---|
+//! | plain TCP | unset | `ws` |
+//! | TLS | `tls` | `wss` |
+//!
+//! Unix sockets and sockets that a supervisor passes always stay without TLS (supervisor.rs explains why). A test that
+//! is about SSE or HTTP itself says so with `over_sse`, and then runs over SSE in every variant. So does a request that
+//! a test writes out itself.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,31 +19,47 @@ use idlewild::config::{self, Config};
 
 use super::certificate::Certificate;
 
-/// The variable that selects the transport; plain TCP if it is not set.
+/// The variable that selects the transport; plain TCP and SSE if it is not set.
 const VARIABLE: &str = "IDLEWILD_CONTRACT";
 
-static IS_TLS: LazyLock<bool> = LazyLock::new(|| match std::env::var_os(VARIABLE) {
-    None => false,
-    Some(value) if value == "tls" => true,
-    Some(other) => panic!(
-        "{VARIABLE}: `{}` is nothing to come over (`tls`, or unset)",
-        other.display()
-    ),
+static VARIANT: LazyLock<Variant> = LazyLock::new(|| {
+    let value = std::env::var_os(VARIABLE);
+    let (is_tls, is_websocket) = match value.as_ref().map(|value| value.to_str()) {
+        None => (false, false),
+        Some(Some("tls")) => (true, false),
+        Some(Some("ws")) => (false, true),
+        Some(Some("wss")) => (true, true),
+        Some(_) => panic!(
+            "{VARIABLE}: `{}` is no transport (`tls`, `ws`, `wss`, or unset)",
+            value.unwrap_or_default().display()
+        ),
+    };
+    Variant {
+        is_tls,
+        is_websocket,
+    }
 });
+
+struct Variant {
+    is_tls: bool,
+    is_websocket: bool,
+}
 
 /// The certificate of every server for which a test sets no other.
 static CERTIFICATE: LazyLock<Certificate> =
     LazyLock::new(|| Certificate::of(&["localhost", "127.0.0.1"]));
 
-/// The address of a server, and whether it uses TLS.
+/// The address of a server, and how clients use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
     pub tcp: SocketAddr,
     pub is_tls: bool,
+    /// Clients open the notifications stream over WebSocket.
+    pub is_websocket: bool,
 }
 
 pub fn is_tls() -> bool {
-    *IS_TLS
+    VARIANT.is_tls
 }
 
 pub fn certificate() -> &'static Certificate {
@@ -68,15 +92,49 @@ pub fn with_tls_listener(file: &str, directory: &Path) -> String {
 }
 
 impl Address {
+    /// A public address without TLS.
+    pub fn of_plain(tcp: SocketAddr) -> Self {
+        Self {
+            is_websocket: VARIANT.is_websocket,
+            ..tcp.into()
+        }
+    }
+
+    /// A public address with TLS.
     pub fn of_tls(tcp: SocketAddr) -> Self {
-        Self { tcp, is_tls: true }
+        Self {
+            is_tls: true,
+            ..Self::of_plain(tcp)
+        }
+    }
+
+    /// The same, for clients that open streams over SSE whatever the variant.
+    pub fn over_sse(self) -> Self {
+        Self {
+            is_websocket: false,
+            ..self
+        }
+    }
+
+    /// What the server calls the transport of these clients' streams.
+    pub fn transport(&self) -> &'static str {
+        if self.is_websocket { "ws" } else { "sse" }
+    }
+
+    /// A metric for this transport.
+    pub fn series(&self, name: &str) -> String {
+        format!("{name}{{transport=\"{}\"}}", self.transport())
     }
 }
 
-/// An address without a transport is plain.
+/// An address without a transport is plain, and for SSE.
 impl From<SocketAddr> for Address {
     fn from(tcp: SocketAddr) -> Self {
-        Self { tcp, is_tls: false }
+        Self {
+            tcp,
+            is_tls: false,
+            is_websocket: false,
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use rustls::{AlertDescription, Error, ProtocolVersion, version};
 
-use super::{IN_FLIGHT, REFUSED, STREAMS, come, get, last_alert, stream_path, tls_error};
+use super::{
+    IN_FLIGHT, REFUSED, STREAMS, come, get, last_alert, stream_path, stream_request, tls_error,
+};
 use crate::support::{PATIENCE, TestServer, eventually, transport};
 
 /// A connection on which nothing has been sent.
@@ -117,7 +119,7 @@ fn plain_http_is_answered_with_an_alert() {
     let server = TestServer::with_tls(|_| {});
     let mut plain = connect(&server);
     plain
-        .write_all(get(&stream_path(&server, "42")).as_bytes())
+        .write_all(stream_request(&server, "42").as_bytes())
         .unwrap();
     let mut answer = Vec::new();
     plain.read_to_end(&mut answer).unwrap();
@@ -133,7 +135,7 @@ fn plain_http_is_answered_with_an_alert() {
     server.wait_for_metric(IN_FLIGHT, 0.0);
     assert_refusal(&server, "No TLS");
     drop(plain);
-    assert_eq!(server.metric(STREAMS), Some(0.0));
+    assert_eq!(server.metric(&server.series(STREAMS)), Some(0.0));
 }
 
 #[test]
@@ -203,7 +205,7 @@ fn half_hellos_give_way_to_newer_connections() {
     let path = stream_path(&server, "42");
     let mut fresh = server.connect();
     let fresh = std::thread::spawn(move || {
-        fresh.send(get(&path));
+        fresh.get(&path, "");
         fresh.stream().status
     });
     eventually("the fresh client is served", || {

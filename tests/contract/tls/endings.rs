@@ -10,15 +10,15 @@ use crate::support::{NOTIFICATIONS, Stream, TestServer, eventually};
 
 const CLOSED: &str = "idlewild_disconnects_total{reason=\"client_closed\"}";
 
-/// Applies `end` to a stream and returns its frames until the last chunk. The connection then has to serve
+/// Applies `end` to a stream over SSE and returns its frames until the last chunk. The connection then has to serve
 /// another stream with the same keys.
 #[track_caller]
 fn ended_by(change: impl FnOnce(&mut Config), end: impl FnOnce(&TestServer)) -> Vec<String> {
-    let server = TestServer::with_tls(change);
+    let server = TestServer::with_tls(change).over_sse();
     let mut stream = server.stream("42");
     end(&server);
     let frames = stream.rest();
-    server.wait_for_metric(STREAMS, 0.0);
+    server.wait_for_metric(&server.series(STREAMS), 0.0);
     assert_eq!(stream.ask("/healthz").body(), "ok\n");
     stream.ask(&stream_path(&server, "43"));
     stream.begin();
@@ -67,7 +67,8 @@ fn an_eviction_ends_a_stream_but_not_its_connection() {
     let server = TestServer::with_tls(|config| {
         config.max_connections_per_user = 1;
         config.on_limit = OnLimit::EvictOldest;
-    });
+    })
+    .over_sse();
     let mut oldest = server.stream("42");
     let mut newest = server.stream("42");
     assert_eq!(oldest.rest(), ["event: evicted\ndata: {}\n\n"]);
@@ -92,7 +93,7 @@ fn a_disconnect_ends_a_stream_but_not_its_connection() {
 
 #[test]
 fn the_raw_stream_of_an_http_1_0_client_ends_with_close_notify() {
-    let server = TestServer::with_tls(|_| {});
+    let server = TestServer::with_tls(|_| {}).over_sse();
     let mut client = server.connect();
     let token = server.token("42");
     client.send(format!(

@@ -1,6 +1,6 @@
 //! Listeners with TLS: ports, passed sockets, and behind a load balancer.
 
-use super::{assert_lives, get, stream_path};
+use super::{assert_lives, stream_path};
 use crate::support::{Client, TestServer};
 
 #[test]
@@ -32,7 +32,7 @@ fn a_proxy_header_precedes_the_handshake() {
     client
         .socket
         .begin_with(b"PROXY TCP4 192.0.2.7 192.0.2.1 4321 443\r\n");
-    client.send(get(&stream_path(&server, "42")));
+    client.get(&stream_path(&server, "42"), "");
     let mut stream = client.stream();
     stream.begin();
     let presence = server.admin("GET", "/v1/users/42", "").json();

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{IN_FLIGHT, STREAMS, assert_ends_with_close_notify, assert_lives, get, stream_path};
+use super::{IN_FLIGHT, STREAMS, assert_ends_with_close_notify, assert_lives, get, stream_request};
 use crate::support::{Client, NOTIFICATIONS, Stream, TestServer};
 
 /// Sends these bytes as they are, sealed or not.
@@ -33,7 +33,7 @@ fn a_stream_follows_several_answers_on_one_connection() {
         assert!(stream.follow());
     }
     assert_eq!(stream.body(), "ok\n");
-    let last = get(&stream_path(&server, "42"));
+    let last = stream_request(&server, "42");
     stream.socket.write_all(last.as_bytes()).unwrap();
     assert!(stream.follow());
     assert_streams(&server, &mut stream, "42");
@@ -47,7 +47,7 @@ fn keys_that_were_updated_before_the_request_work_for_the_stream() {
     // The response to this request comes alone.
     let renewed = stream.socket.session().refresh_traffic_keys();
     renewed.unwrap();
-    let last = get(&stream_path(&server, "42"));
+    let last = stream_request(&server, "42");
     stream.socket.write_all(last.as_bytes()).unwrap();
     assert!(stream.follow());
     assert_streams(&server, &mut stream, "42");
@@ -65,7 +65,7 @@ fn keys_that_were_updated_between_two_requests_work_for_the_stream() {
         assert!(stream.follow());
     }
     stream.body();
-    let last = get(&stream_path(&server, "42"));
+    let last = stream_request(&server, "42");
     stream.socket.write_all(last.as_bytes()).unwrap();
     assert!(stream.follow());
     assert_streams(&server, &mut stream, "42");
@@ -78,7 +78,7 @@ fn keys_that_were_updated_between_two_requests_work_for_the_stream() {
 fn a_request_may_arrive_in_two_records_at_once_or_one_by_one() {
     let server = TestServer::with_tls(|_| {});
     for (user, at_once) in [("1", true), ("2", false)] {
-        let request = get(&stream_path(&server, user));
+        let request = stream_request(&server, user);
         let (start, rest) = request.as_bytes().split_at(request.len() / 2);
         let mut client = server.connect();
         let mut records = client.socket.seal(start);
@@ -97,9 +97,7 @@ fn a_request_may_arrive_in_two_records_at_once_or_one_by_one() {
 fn a_request_may_arrive_one_byte_at_a_time() {
     let server = TestServer::with_tls(|_| {});
     let mut client = server.connect();
-    let records = client
-        .socket
-        .seal(get(&stream_path(&server, "42")).as_bytes());
+    let records = client.socket.seal(stream_request(&server, "42").as_bytes());
     for byte in records {
         send_raw(&client, &[byte]);
     }
@@ -111,7 +109,7 @@ fn a_request_may_consist_of_many_records_of_one_byte() {
     let server = TestServer::with_tls(|_| {});
     let mut client = server.connect();
     let mut records = Vec::new();
-    for byte in get(&stream_path(&server, "42")).as_bytes() {
+    for byte in stream_request(&server, "42").as_bytes() {
         records.append(&mut client.socket.seal(&[*byte]));
     }
     send_raw(&client, &records);
@@ -122,28 +120,26 @@ fn a_request_may_consist_of_many_records_of_one_byte() {
 fn half_a_request_is_not_a_request() {
     let server = TestServer::with_tls(|_| {});
     let mut client = server.connect();
-    let records = client
-        .socket
-        .seal(get(&stream_path(&server, "42")).as_bytes());
+    let records = client.socket.seal(stream_request(&server, "42").as_bytes());
     let (last, before) = records.split_last().unwrap();
     send_raw(&client, before);
     settle(&server);
     server.wait_for_metric(IN_FLIGHT, 1.0);
-    assert_eq!(server.metric(STREAMS), Some(0.0));
+    assert_eq!(server.metric(&server.series(STREAMS)), Some(0.0));
     send_raw(&client, &[*last]);
     assert_streams(&server, &mut client.stream(), "42");
 }
 
 #[test]
 fn input_after_the_request_is_discarded() {
-    let server = TestServer::with_tls(|_| {});
+    let server = TestServer::with_tls(|_| {}).over_sse();
     // In the same record as the request, in a separate record, and in both.
     for (user, within, behind) in [("1", "x", ""), ("2", "", "x"), ("3", "x", "x")] {
         let mut client = server.connect();
         let more = |text: &str| get("/healthz").repeat(20 * text.len());
         let mut records = client
             .socket
-            .seal((get(&stream_path(&server, user)) + &more(within)).as_bytes());
+            .seal((stream_request(&server, user) + &more(within)).as_bytes());
         records.append(&mut client.socket.seal(more(behind).as_bytes()));
         send_raw(&client, &records);
         let mut stream = client.stream();
@@ -159,9 +155,9 @@ fn input_after_the_request_is_discarded() {
 
 #[test]
 fn an_incomplete_record_after_the_request_is_completed() {
-    let server = TestServer::with_tls(|_| {});
+    let server = TestServer::with_tls(|_| {}).over_sse();
     for (user, within) in [("1", ""), ("2", "behind the request")] {
-        let request = get(&stream_path(&server, user)) + within;
+        let request = stream_request(&server, user) + within;
         let mut client = server.connect();
         let mut records = client.socket.seal(request.as_bytes());
         let behind = client.socket.seal(&[b'x'; 1_000]);

@@ -29,7 +29,7 @@ fn a_client_that_reconnects_resumes_and_can_open_a_stream() {
     let client = client();
     for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
         let mut connection = come(&server, &client, "localhost");
-        connection.send(get(&stream_path(&server, "42")));
+        connection.get(&stream_path(&server, "42"), "");
         let mut stream = connection.stream();
         stream.begin();
         assert_eq!(stream.socket.session().handshake_kind(), Some(kind));

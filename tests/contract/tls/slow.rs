@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{STREAMS, get, stream_path};
+use super::{STREAMS, stream_path};
 use crate::support::{Stream, TestServer, heartbeat, numbered_text};
 
 const BACKLOGGED: &str = "idlewild_backlogged_connections";
@@ -23,7 +23,7 @@ fn a_client_that_reads_late_gets_every_byte_of_its_backlog() {
     let mut slow = narrow_stream(&server, "42");
     let mut expected = Vec::new();
     for n in 0..12 {
-        let data = format!("{n} {}", numbered_text(n * 5_000));
+        let data = format!("event {n} {}", numbered_text(n * 5_000));
         let id = server.publish(&json!({"to": {"all": true}, "data": data}));
         expected.push(format!("id: {id}\nevent: message\ndata: {data}\n\n"));
     }
@@ -39,7 +39,7 @@ fn a_client_that_reads_late_gets_every_byte_of_its_backlog() {
 
 #[test]
 fn no_part_of_a_backlog_is_ever_sent_unencrypted() {
-    let server = TestServer::with_tls(|_| {});
+    let server = TestServer::with_tls(|_| {}).over_sse();
     let mut client = server.connect_narrow();
     let path = stream_path(&server, "42");
     client.send(format!(
@@ -84,7 +84,7 @@ fn a_client_that_never_reads_is_cut_off_without_close_notify() {
         server.publish(&json!({"to": {"all": true}, "data": data}));
         assert!(other.next().unwrap().contains(&data));
     }
-    server.wait_for_metric(STREAMS, 1.0);
+    server.wait_for_metric(&server.series(STREAMS), 1.0);
     let error = slow.socket.read_to_end(&mut Vec::new()).unwrap_err();
     // The client can distinguish this from an end that an attacker forged.
     assert!(
@@ -108,9 +108,8 @@ fn a_client_that_reconnects_gets_what_it_missed() {
     }
     drop(stream);
     let mut client = server.connect();
-    let head = get(&stream_path(&server, "42"));
-    let last = format!("\r\nLast-Event-ID: {}\r\n\r\n", ids[99]);
-    client.send(head.replace("\r\n\r\n", &last));
+    let last = format!("Last-Event-ID: {}\r\n", ids[99]);
+    client.get(&stream_path(&server, "42"), &last);
     let mut back = client.stream();
     back.begin();
     assert_eq!(back.position, ids[99]);
