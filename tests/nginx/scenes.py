@@ -260,7 +260,7 @@ def websocket(world):
 
 
 def websocket_live(world):
-    """WebSocket over TLS at both addresses: events, a refusal's 4001, pings past the read timeout, 426 without an upgrade, 1001 at a drain"""
+    """WebSocket over TLS at both addresses: events, a refusal's 4001, the cookie for pages of the same host, pings past the read timeout, 426 without an upgrade, 1001 at a drain"""
     world.stop_nginx()
     world.configure(change=[SHORT])
     world.start_nginx()
@@ -280,6 +280,10 @@ def websocket_live(world):
     refused = WebSocket(world, "/ws/notifications/?token=bad")
     check(refused.end() == (4001, "Authentication required"), "a bad token")
     refused.close()
+    for origin, status in (("https://example.com", 101), ("https://evil.example", 403)):
+        visitor = WebSocket(world, "/ws/notifications/", more=f"Cookie: access_token={world.token(22)}\r\nOrigin: {origin}\r\n")
+        check(visitor.head.startswith(f"HTTP/1.1 {status} "), f"the cookie from a page of {origin}: {visitor.head!r}")
+        visitor.close()
     for version, has_upgrade in (("--http1.1", True), ("--http2", False)):
         status, fields, body = world.head(version, world.url(f"/ws/notifications/?token={world.token(20)}"))
         check(status == 426 and json.loads(body) == {"error": "Upgrade to WebSocket over HTTP/1.1"} and ("upgrade" in fields) == has_upgrade,
@@ -300,14 +304,14 @@ def websocket_live(world):
 class WebSocket:
     """A client of WebSocket over TLS that answers pings, and its handshake's response in `head`."""
 
-    def __init__(self, world, path, source="127.0.0.1", port=None, name="example.com"):
+    def __init__(self, world, path, source="127.0.0.1", port=None, name="example.com", more=""):
         trust = ssl.create_default_context(cafile=world.work / "fullchain.pem")
         # As a browser offers them: WebSocket takes HTTP/1.1.
         trust.set_alpn_protocols(["http/1.1"])
         plain = socket.create_connection(("127.0.0.1", port or world.tls), source_address=(source, 0), timeout=10)
         self.socket = trust.wrap_socket(plain, server_hostname=name)
         self.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: {name}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
+                            f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n".encode())
         self.file = self.socket.makefile("rb")
         lines = []
         while (line := self.file.readline()) not in (b"\r\n", b""):
