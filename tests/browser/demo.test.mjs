@@ -7,6 +7,8 @@ import { openPage, origins, watch } from "./browser.mjs";
 import { startDevServer } from "./server.mjs";
 import { launchBrowser } from "./support.mjs";
 
+const DEFAULT_TRANSPORT = "Server-Sent Events";
+
 describe("the demo page", { timeout: 120_000 }, () => {
   let browser;
   let server;
@@ -28,10 +30,20 @@ describe("the demo page", { timeout: 120_000 }, () => {
     await server.stop();
   });
 
-  async function logIn(page) {
+  /** Logs in, and goes over to this transport. */
+  async function logIn(page, transport = DEFAULT_TRANSPORT) {
     await page.getByRole("button", { name: "Log in" }).click();
     await page.locator("#state").getByText("connected").waitFor();
+    if (transport !== DEFAULT_TRANSPORT) await choose(page, transport);
   }
+
+  async function choose(page, transport) {
+    await page.getByLabel("Transport").selectOption(transport);
+    await line(page, "open", `connected over ${transport}`).waitFor();
+  }
+
+  /** The transports of the user's connections. */
+  const transports = async () => (await server.ask("GET", "/v1/users/1")).connections.map(({ transport }) => transport);
 
   /** A line of the log with this event and this text. */
   const line = (page, event, text) => page.locator("#log tr").filter({ hasText: event }).filter({ hasText: text });
@@ -79,32 +91,67 @@ describe("the demo page", { timeout: 120_000 }, () => {
     assert.deepEqual([...page.complaints, ...second.complaints], []);
   });
 
-  it("gets what it missed after the connection was cut", async () => {
+  for (const transport of [DEFAULT_TRANSPORT, "WebSocket"]) {
+    it(`gets what it missed after the connection was cut, over ${transport}`, async () => {
+      await logIn(page, transport);
+      await publish("before");
+      await line(page, "message", "before").waitFor();
+      await page.getByRole("button", { name: "Cut the connection" }).click();
+      await publish("meanwhile");
+      await page.getByRole("button", { name: "Connect again" }).click();
+      await line(page, "message", "meanwhile").waitFor();
+      assert.equal(await line(page, "message", "before").count(), 1);
+    });
+
+    it(`gets what it missed when it was cut before its first event, over ${transport}`, async () => {
+      await logIn(page, transport);
+      await page.locator("#last-id").getByText(/^\d+-\d+$/).waitFor();
+      await page.getByRole("button", { name: "Cut the connection" }).click();
+      await publish("meanwhile");
+      await page.getByRole("button", { name: "Connect again" }).click();
+      await line(page, "message", "meanwhile").waitFor();
+    });
+
+    it(`comes back by itself when the server ends the stream, over ${transport}`, async () => {
+      await logIn(page, transport);
+      await publish("before");
+      await line(page, "message", "before").waitFor();
+      await server.ask("DELETE", "/v1/users/1/connections");
+      await line(page, "lost", "comes back").waitFor();
+      await publish("meanwhile");
+      await line(page, "open", "connected again").waitFor({ timeout: 20_000 });
+      await line(page, "message", "meanwhile").waitFor();
+      assert.equal(await page.textContent("#state"), "connected");
+      assert.equal(await line(page, "message", "before").count(), 1);
+      assert.deepEqual(await transports(), [transport === "WebSocket" ? "ws" : "sse"]);
+    });
+  }
+
+  it("goes over to WebSocket and back, and shows the same", async () => {
     await logIn(page);
-    await publish("before");
-    await line(page, "message", "before").waitFor();
-    await page.getByRole("button", { name: "Cut the connection" }).click();
-    await publish("meanwhile");
-    await page.getByRole("button", { name: "Connect again" }).click();
-    await line(page, "message", "meanwhile").waitFor();
-    assert.equal(await line(page, "message", "before").count(), 1);
+    await publish({ n: 1 });
+    await line(page, "message", '{"n":1}').waitFor();
+    await choose(page, "WebSocket");
+    const { id } = await publish({ n: 2 });
+    await line(page, "message", '{"n":2}').filter({ hasText: id }).waitFor();
+    await publish("a text");
+    await line(page, "message", "a text").waitFor();
+    await line(page, "heartbeat", "still there").first().waitFor();
+    assert.deepEqual(await transports(), ["ws"]);
+    await page.reload();
+    await line(page, "open", "over WebSocket").waitFor();
+    await page.getByLabel("Transport").selectOption(DEFAULT_TRANSPORT);
+    await line(page, "open", `over ${DEFAULT_TRANSPORT}`).waitFor();
+    assert.deepEqual(await transports(), ["sse"]);
+    assert.deepEqual(page.complaints, []);
   });
 
-  it("gets what it missed when it was disconnected before its first event", async () => {
-    await logIn(page);
-    await page.locator("#last-id").getByText(/^\d+-\d+$/).waitFor();
-    await page.getByRole("button", { name: "Cut the connection" }).click();
-    await publish("meanwhile");
-    await page.getByRole("button", { name: "Connect again" }).click();
-    await line(page, "message", "meanwhile").waitFor();
-  });
-
-  it("reconnects by itself when the server ends the stream", async () => {
-    await logIn(page);
-    await server.ask("DELETE", "/v1/users/1/connections");
-    await line(page, "lost", "comes back").waitFor();
-    await line(page, "open", "connected again").waitFor({ timeout: 20_000 });
-    assert.equal(await page.textContent("#state"), "connected");
+  it("is forced out over WebSocket, too", async () => {
+    await logIn(page, "WebSocket");
+    await server.ask("POST", "/v1/users/1/logout", { message: "Out with you." });
+    await page.getByRole("dialog").getByText("Out with you.").waitFor();
+    assert.equal(await page.textContent("#state"), "logged out");
+    assert.equal(await line(page, "lost", "").count(), 0);
   });
 
   it("has a shell command that publishes", async () => {

@@ -14,7 +14,10 @@ class Running:
         self.name = f"{client.name} ({way})"
         self.user = f"{client.name}-{way}"
         token = server.token(self.user)
-        self.address = (server.url(token), "") if way == "query" else (server.url(), token)
+        url = server.url(token if way == "query" else None)
+        if client.transport == "ws":
+            url = url.replace("http", "ws", 1).replace("/sse/", "/ws/")
+        self.address = (url, "" if way == "query" else token)
         self.lines = []
         # Stops a client that would otherwise be restarted forever.
         self.is_over = False

@@ -16,12 +16,13 @@ class Client:
     tokens: tuple = ("query", "header")
     # Reconnects by itself, with the last id; otherwise, the scene restarts it.
     reconnects: bool = True
-    # Reports the status of a refusal.
-    reports_status: bool = True
+    # What it reports of a refusal: the status, or the close code of a WebSocket.
+    refused_with: int | None = 401
     # Reports the server's `retry:`.
     shows_retry: bool = False
     # Reasons that `away` lines have to give, if any.
     says: tuple = ()
+    transport: str = "sse"
 
 
 def node(file):
@@ -36,8 +37,14 @@ def rust(name):
     return [str(TOOLS / "interop" / "debug" / name)]
 
 
+def websocket(name, command, **can):
+    """The drain and the log-out have to end it as the server means them."""
+    says = ("1001 Going away", "1001 Disconnected", "4003 Logged out")
+    return Client(name, command, **{"reconnects": False, "refused_with": 4001, "shows_retry": True, "says": says, "transport": "ws"} | can)
+
+
 CLIENTS = [
-    Client("chromium", node("chromium.mjs"), tokens=("query",), reports_status=False),
+    Client("chromium", node("chromium.mjs"), tokens=("query",), refused_with=None),
     Client("eventsource", node("eventsource.mjs")),
     Client("event-source-polyfill", node("event-source-polyfill.mjs")),
     Client("fetch-event-source", node("fetch-event-source.mjs"), shows_retry=True),
@@ -47,4 +54,9 @@ CLIENTS = [
     Client("reqwest-eventsource", rust("reqwest-eventsource")),
     # curl exits with 0 after a complete response, including the last chunk.
     Client("curl", python("curl_client.py"), reconnects=False, shows_retry=True, says=("curl ended with 0: ",)),
+    websocket("chromium-websocket", node("chromium-websocket.mjs"), tokens=("query",), reconnects=True),
+    websocket("ws", node("ws.mjs")),
+    websocket("websockets", python("websockets_client.py")),
+    websocket("websocket-client", python("websocket_client_client.py")),
+    websocket("websocat", python("websocat_client.py"), refused_with=None, says=("websocat ended with 0",)),
 ]

@@ -11,7 +11,8 @@ from scenes_server import wait
 
 # One heartbeat per second, so that there are some; clients reconnect after a bit more than a second.
 RETRY_MS = range(1000, 1501)
-SETTINGS = 'heartbeat = "1s"\nretry_min = "1s"\nretry_max = "1500ms"'
+# `stall_timeout` is what a client of WebSocket has to answer a ping, beside a heartbeat.
+SETTINGS = 'heartbeat = "1s"\nstall_timeout = "5s"\nretry_min = "1s"\nretry_max = "1500ms"'
 
 PAYLOADS = [
     ("a string", {"data": "a plain string: with a colon, and a space at the end "}),
@@ -26,6 +27,9 @@ PAYLOADS = [
     ("an id again", {"data": "kept"}),
 ]
 BURST = 200
+BURSTS = 5
+# More than a heartbeat and `stall_timeout` of SETTINGS.
+PINGS = 8
 
 
 class Scene:
@@ -35,7 +39,7 @@ class Scene:
         self.expected = {one.user: [] for one in self.running}
 
     def play(self, say):
-        for act in (self.open, self.cut_first, self.events, self.burst, self.heartbeat, self.cut, self.cut_again, self.restart, self.crash, self.log_out):
+        for act in (self.open, self.cut_first, self.events, self.burst, self.heartbeat, self.pings, self.cut, self.cut_again, self.restart, self.crash, self.log_out):
             began = time.monotonic()
             act()
             say(f"{act.__doc__} ({time.monotonic() - began:.1f} s)")
@@ -74,9 +78,13 @@ class Scene:
         self.each_has_all()
 
     def burst(self):
-        """200 events at once"""
-        self.publish_many([{"data": {"burst": number}} for number in range(BURST)])
+        """a thousand events, two hundred at a time"""
+        burst = [{"data": {"burst": number}} for number in range(BURST)]
+        self.publish_many(burst)
         self.each_has_all()
+        for _ in range(BURSTS - 1):
+            self.publish_to_all(burst)
+            self.each_has_all()
 
     def heartbeat(self):
         """heartbeats, whose ids are positions that never decrease"""
@@ -84,6 +92,18 @@ class Scene:
         self.each("a heartbeat", lambda one: len(one.heartbeats()) > before[one.user])
         for one in self.running:
             check(one.heartbeats()[-1][1], f"{one.name}: a heartbeat without an id on a quiet stream")
+
+    def pings(self):
+        """clients of WebSocket answer pings: none is closed for its silence"""
+        running = [one for one in self.running if one.client.transport == "ws"]
+        before = {one.user: (len(one.heartbeats()), len(one.all("open"))) for one in running}
+        for one in running:
+            heartbeats, _ = before[one.user]
+            wait(f"{one.name}: {PINGS} pings", lambda: len(one.heartbeats()) >= heartbeats + PINGS)
+        for one in running:
+            check(len(one.all("open")) == before[one.user][1], f"{one.name} was closed: {one.all('away')[-1:]}")
+        stalled = self.server.ask("/v1/stats")["disconnects"]["stalled"]
+        check(stalled == 0, f"{stalled} clients were closed as stalled")
 
     def cut(self):
         """the server ends the stream: all reconnect and miss nothing"""
@@ -105,7 +125,7 @@ class Scene:
         self.away(signal.SIGKILL)
 
     def log_out(self):
-        """FORCE_LOGOUT is the last event, followed by a 401"""
+        """FORCE_LOGOUT is the last event, followed by a 401, or the close code 4001"""
         for one in self.running:
             done = self.server.ask(f"/v1/users/{one.user}/logout", {"message": "Goodbye.", "reason": "test"})
             message = {"type": "FORCE_LOGOUT", "data": {"message": "Goodbye.", "reason": "test"}}
@@ -113,9 +133,9 @@ class Scene:
         self.each("was refused", lambda one: one.all("refused"))
         self.each_has_all()
         for one in self.running:
-            statuses = one.all("refused")
-            wanted = 401 if one.client.reports_status else None
-            check(statuses == [wanted], f"{one.name} was refused with {statuses}, not [{wanted}]")
+            reported = one.all("refused")
+            wanted = one.client.refused_with
+            check(reported == [wanted], f"{one.name} was refused with {reported}, not [{wanted}]")
             for words in one.client.says:
                 check(words in one.all("away"), f"{one.name} never printed {words!r}: {one.all('away')}")
 
@@ -156,8 +176,16 @@ class Scene:
             self.expect(one, event, accepted["id"])
 
     def publish_many(self, events):
-        """To everyone, in one batch. Its response has no ids, so only their order is checked."""
-        lines = [json.dumps({"to": {"user": one.user}, **event}) for event in events for one in self.running]
+        """To each, in one batch."""
+        self.publish_batch(events, [{"user": one.user} for one in self.running])
+
+    def publish_to_all(self, events):
+        """One event for all of them, in one batch."""
+        self.publish_batch(events, [{"all": True}])
+
+    def publish_batch(self, events, targets):
+        """The response to a batch has no ids, so only their order is checked."""
+        lines = [json.dumps({"to": target, **event}) for event in events for target in targets]
         accepted = self.server.ask("/v1/events/batch", "\n".join(lines).encode())
         check(accepted == {"accepted": len(lines), "errors": []}, f"the batch was answered {accepted}")
         for event in events:
@@ -166,8 +194,9 @@ class Scene:
 
     def expect(self, one, event, id):
         data = event["data"] if isinstance(event["data"], str) else json.dumps(event["data"], separators=(",", ":"))
-        # Every line end inside an event becomes \n (WHATWG).
-        data = re.sub("\r\n|\r", "\n", data)
+        if one.client.transport == "sse":
+            # Every line end inside an event becomes \n (WHATWG).
+            data = re.sub("\r\n|\r", "\n", data)
         self.expected[one.user].append((event.get("event", "message"), id if event.get("persist", True) else None, data))
 
     def each_has_all(self):

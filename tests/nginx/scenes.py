@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -256,6 +257,113 @@ def websocket(world):
         stub.close()
         thread.join(5)
     world.start_idlewild()
+
+
+def websocket_live(world):
+    """WebSocket over TLS at both addresses: events, a refusal's 4001, the cookie for pages of the same host, pings past the read timeout, 426 without an upgrade, 1001 at a drain"""
+    world.stop_nginx()
+    world.configure(change=[SHORT])
+    world.start_nginx()
+    held = [WebSocket(world, f"{path}?token={world.token(20)}", source="127.0.0.7") for path in (f"{BASE}/ws/notifications/", "/ws/notifications/")]
+    for one in held:
+        check(one.head.startswith("HTTP/1.1 101 ") and "\r\nupgrade: websocket\r\n" in one.head.lower(), f"the handshake: {one.head!r}")
+        check(one.message()["event"] == "open", "the first message is not `open`")
+    check(world.remote(20) == ["127.0.0.7"] * 2, f"presence says {world.remote(20)}")
+    for data in ({"n": 1}, "x" * 40_000):
+        world.publish(data, {"user": "20"})
+        for one in held:
+            check((got := one.message())["data"] == data, f"{str(got)[:200]} for {str(data)[:50]}")
+    # Silent but for heartbeats, and for the answers to their pings.
+    for one in held:
+        beats = [one.message() for _ in range(5)]
+        check([beat["event"] for beat in beats] == ["heartbeat"] * 5 and one.pings >= 5, f"{beats}, {one.pings} pings")
+    refused = WebSocket(world, "/ws/notifications/?token=bad")
+    check(refused.end() == (4001, "Authentication required"), "a bad token")
+    refused.close()
+    for origin, status in (("https://example.com", 101), ("https://evil.example", 403)):
+        visitor = WebSocket(world, "/ws/notifications/", more=f"Cookie: access_token={world.token(22)}\r\nOrigin: {origin}\r\n")
+        check(visitor.head.startswith(f"HTTP/1.1 {status} "), f"the cookie from a page of {origin}: {visitor.head!r}")
+        visitor.close()
+    for version, has_upgrade in (("--http1.1", True), ("--http2", False)):
+        status, fields, body = world.head(version, world.url(f"/ws/notifications/?token={world.token(20)}"))
+        check(status == 426 and json.loads(body) == {"error": "Upgrade to WebSocket over HTTP/1.1"} and ("upgrade" in fields) == has_upgrade,
+              f"{version} without an upgrade: {status} {fields} {body!r}")
+    gone = 'idlewild_disconnects_total{reason="client_closed"}'
+    before = world.metric(gone)
+    left = WebSocket(world, f"/ws/notifications/?token={world.token(21)}")
+    left.message()
+    left.close()
+    wait("the disconnect", lambda: world.metric(gone) > before, 1)
+    drain_of(world, held)
+    away = WebSocket(world, "/ws/notifications/?token=a.b.c")
+    check(away.head.startswith("HTTP/1.1 503 ") and "\r\nRetry-After: 6\r\n" in away.head, f"down: {away.head!r}")
+    away.close()
+    world.start_idlewild()
+
+
+class WebSocket:
+    """A client of WebSocket over TLS that answers pings, and its handshake's response in `head`."""
+
+    def __init__(self, world, path, source="127.0.0.1", port=None, name="example.com", more=""):
+        trust = ssl.create_default_context(cafile=world.work / "fullchain.pem")
+        # As a browser offers them: WebSocket takes HTTP/1.1.
+        trust.set_alpn_protocols(["http/1.1"])
+        plain = socket.create_connection(("127.0.0.1", port or world.tls), source_address=(source, 0), timeout=10)
+        self.socket = trust.wrap_socket(plain, server_hostname=name)
+        self.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: {name}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                            f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n".encode())
+        self.file = self.socket.makefile("rb")
+        lines = []
+        while (line := self.file.readline()) not in (b"\r\n", b""):
+            lines.append(line.decode())
+        self.head = "".join(lines) + "\r\n"
+        self.pings = 0
+
+    def frame(self):
+        """The next frame's opcode and payload."""
+        try:
+            first, length = self.file.read(2)
+            check(first & 0x80 and not length & 0x80, "a frame that is fragmented or masked")
+            if length > 125:
+                length = int.from_bytes(self.file.read(2 if length == 126 else 8))
+            return first & 0x0F, self.file.read(length)
+        except (OSError, ValueError) as error:
+            raise Failed(f"a WebSocket ended without a close frame: {error!r}") from None
+
+    def message(self):
+        """The next message, with the pings before it answered."""
+        while True:
+            opcode, payload = self.frame()
+            if opcode == 0x1:
+                return json.loads(payload)
+            check(opcode == 0x9, f"a frame with opcode {opcode}, {payload!r}")
+            self.pings += 1
+            # Masked with zeros, which change nothing.
+            self.socket.sendall(bytes([0x8A, 0x80 | len(payload), 0, 0, 0, 0]) + payload)
+
+    def end(self):
+        """The code and the reason it is closed with, whatever comes before."""
+        while True:
+            opcode, payload = self.frame()
+            if opcode == 0x8:
+                self.socket.sendall(bytes([0x88, 0x82, 0, 0, 0, 0]) + payload[:2])
+                check(self.file.read() == b"", "bytes after the close frame")
+                return int.from_bytes(payload[:2]), payload[2:].decode()
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+def drain_of(world, websockets):
+    """Has Idlewild drain, with these clients; it waits for their answers to its close frames."""
+    world.idlewild.send_signal(signal.SIGTERM)
+    for one in websockets:
+        check((how := one.end()) == (1001, "Going away"), f"drained with {how}")
+        one.close()
+    wait("Idlewild's end", lambda: world.idlewild.poll() is not None)
+    check(world.idlewild.returncode == 0, f"Idlewild ended with {world.idlewild.returncode}")
+    world.end(world.idlewild)
 
 
 def limits(world):
@@ -514,12 +622,14 @@ def direct(world):
     listener.leave()
     wait("the disconnect", lambda: world.metric(gone) > before, 1)
     check(world.head(world.url("/page"))[0] == 200, "the page")
+    over_websocket = WebSocket(world, f"{BASE}/ws/notifications/?token={world.token(11)}", "127.0.0.7", world.stream, "stream.example.com")
+    check(over_websocket.message()["event"] == "open" and world.remote(11) == ["127.0.0.7"], "a WebSocket")
     other = world.listen("--http1.1", url + f"?token={world.token(11)}")
     other.sees("retry: ")
-    world.end(world.idlewild)
+    drain_of(world, [over_websocket])
     check(other.ended(5) == 0, "the stream's end")
     world.stop_nginx()
 
 
 # In this order: a scene may use the nginx and the Idlewild of the previous one.
-SCENES = [loads, guide, unbuffered, two_in_a_row, compressing, own_compression, untouched, heartbeats, disconnects, addresses, websocket, limits, crowd, reload, drain, logs, several, direct]
+SCENES = [loads, guide, unbuffered, two_in_a_row, compressing, own_compression, untouched, heartbeats, disconnects, addresses, websocket, websocket_live, limits, crowd, reload, drain, logs, several, direct]

@@ -24,7 +24,11 @@ impl Demo {
             .replace("{base_path}", &page::attribute(base_path))
             .replace("{admin}", &page::attribute(&admin));
         let style = [page::STYLE, include_str!("demo/style.css")];
-        let script = [page::SCRIPT, include_str!("demo/script.js")];
+        let script = [
+            page::SCRIPT,
+            include_str!("demo/stream.js"),
+            include_str!("demo/script.js"),
+        ];
         Self(Page::new(&html, &style, &script))
     }
 }

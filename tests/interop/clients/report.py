@@ -14,3 +14,14 @@ if last_event_id:
 
 def show(**line):
     print(json.dumps(line), flush=True)
+
+
+def show_message(message):
+    """A message of a WebSocket. The first says what the first block of an event stream says."""
+    event, id, data = message["event"], message.get("id", ""), message["data"]
+    if event == "open":
+        show(open=True)
+        show(retry=data["retry"])
+        show(event="heartbeat", id=id, data="{}")
+    else:
+        show(event=event, id=id, data=data if isinstance(data, str) else json.dumps(data, separators=(",", ":"), ensure_ascii=False))

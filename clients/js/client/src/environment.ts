@@ -28,7 +28,7 @@ export interface EventSourceLike {
 export type EventSourceConstructor = new (url: string, init?: { withCredentials?: boolean }) => EventSourceLike;
 
 export interface WebSocketLike {
-  addEventListener(name: 'open' | 'error', listener: () => void): void;
+  addEventListener(name: 'error', listener: () => void): void;
   addEventListener(name: 'message', listener: (event: { data: unknown }) => void): void;
   addEventListener(name: 'close', listener: (event: { code: number; reason: string }) => void): void;
   close(): void;

@@ -126,6 +126,7 @@ function ticketUrl(options: ClientOptions, url: URL, base: string | undefined): 
   if (options.ticketUrl !== undefined) return new URL(options.ticketUrl, base);
   const found = new URL(url);
   found.search = '';
+  found.protocol = url.protocol.replace(/^ws/, 'http');
   found.pathname = url.pathname.replace(/\/(sse|ws)\/notifications\/?$/, '/sse/ticket/');
   if (found.pathname === url.pathname) {
     throw new TypeError(`ticketUrl: needed, because '${url.pathname}' does not end in /sse/notifications/`);

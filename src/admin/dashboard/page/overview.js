@@ -55,7 +55,9 @@ function showStats(stats) {
   say($("connections"), count(stats.connections));
   const load = stats.connections / limits.max_connections;
   Object.assign($("load"), { low: 0.8, high: 0.95, optimum: 0, value: load });
-  say($("connections-more"), `${tenths.format(load * 100)} % of ${count(limits.max_connections)}`);
+  const { ws } = stats.connections_by_transport;
+  const overWebSocket = ws ? `, ${count(ws)} over WebSocket` : "";
+  say($("connections-more"), `${tenths.format(load * 100)} % of ${count(limits.max_connections)}${overWebSocket}`);
   say($("users"), count(stats.users));
   say($("users-more"), `at most ${plural(limits.max_connections_per_user, "stream", "streams")} each`);
   say($("published"), rate(rates.published_per_s));

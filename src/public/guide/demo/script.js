@@ -1,9 +1,10 @@
 
-/** The demo: a client as an application has one, with the browser's own EventSource. */
+/** The demo: a client as an application has one, with nothing but what browsers bring. */
 const { basePath: BASE, admin: ADMIN } = document.documentElement.dataset;
 /** In this tab alone, so that a second tab is a second device. */
 const TOKEN = "idlewild.demo.token";
 const USER = "idlewild.demo.user";
+const TRANSPORT = "idlewild.demo.transport";
 const MOST_LINES = 500;
 
 const clock = new Intl.DateTimeFormat([], {
@@ -51,56 +52,66 @@ function connect() {
   say($("who"), `${user.email} (id ${user.id})`);
   showCurl(user.id);
   const query = new URLSearchParams({ token: sessionStorage.getItem(TOKEN) });
-  // EventSource keeps the last id between its own reconnects; after a cut by hand it goes along.
+  // A stream keeps the last id when it comes back by itself; after a cut by hand it goes along.
   const last = $("last-id").textContent;
   if (last !== "none") query.set("last_event_id", last);
-  stream = new EventSource(`${BASE}/sse/notifications/?${query}`);
   mark($("state"), "warn", "connecting");
   say($("cut"), "Cut the connection");
 
+  const { value: transport, selectedOptions: [{ text: over }] } = $("transport");
   let lostAt = 0;
-  stream.addEventListener("open", () => {
-    mark($("state"), "good", "connected");
-    const wait = lostAt ? `after ${((performance.now() - lostAt) / 1000).toFixed(1)} s` : "";
-    if (lostAt) say($("reconnect"), wait);
-    note("good", "open", lostAt ? `connected again ${wait}` : "connected");
-  });
-  stream.addEventListener("error", () => {
-    if (stream.readyState === EventSource.CLOSED) {
-      note("bad", "refused", "the server refused the stream; the token is no longer good");
+  stream = TRANSPORTS[transport](BASE, query, {
+    opened() {
+      mark($("state"), "good", "connected");
+      const wait = lostAt ? `after ${((performance.now() - lostAt) / 1000).toFixed(1)} s` : "";
+      if (lostAt) say($("reconnect"), wait);
+      note("good", "open", `connected${lostAt ? ` again ${wait}` : ""} over ${over}`);
+    },
+    lost(text) {
+      lostAt = performance.now();
+      mark($("state"), "warn", "reconnecting");
+      note("bad", "lost", text);
+    },
+    refused(text) {
+      note("bad", "refused", text);
       logOut();
-      return;
-    }
-    lostAt = performance.now();
-    mark($("state"), "warn", "reconnecting");
-    note("bad", "lost", "the browser waits for the retry time that the server told, and comes back");
-  });
-  stream.addEventListener("message", receive);
-  stream.addEventListener("heartbeat", (event) => {
-    keepId(event);
-    note("quiet", "heartbeat", "still there", event.lastEventId);
-  });
-  stream.addEventListener("replay_gap", (event) => {
-    keepId(event);
-    note("bad", "replay_gap", `some events are gone: ${event.data}`);
-  });
-  stream.addEventListener("evicted", () => note("bad", "evicted", "a newer connection took this one's place"));
-  stream.addEventListener("token_expired", () => {
-    note("bad", "token_expired", "the token's time is over");
-    logOut();
+    },
+    event: receive,
   });
 }
 
-/** Heartbeats carry an id, too: the position that the stream has come to. */
-function keepId({ lastEventId }) {
-  if (lastEventId) say($("last-id"), lastEventId);
+/** Ends the stream; the next one goes on after the last id. */
+function disconnect() {
+  stream.close();
+  stream = null;
 }
 
-function receive(event) {
-  const { data, lastEventId } = event;
-  keepId(event);
+function receive(name, data, id) {
+  // Heartbeats carry an id, too: the position that the stream has come to.
+  if (id) say($("last-id"), id);
+  switch (name) {
+    case "message":
+      receiveMessage(data, id);
+      break;
+    case "heartbeat":
+      note("quiet", name, "still there", id);
+      break;
+    case "replay_gap":
+      note("bad", name, `some events are gone: ${data}`);
+      break;
+    case "evicted":
+      note("bad", name, "a newer connection took this one's place");
+      break;
+    case "token_expired":
+      note("bad", name, "the token's time is over");
+      logOut();
+      break;
+  }
+}
+
+function receiveMessage(data, id) {
   const message = forcedOut(data);
-  note(message === null ? "event" : "bad", "message", data, lastEventId);
+  note(message === null ? "event" : "bad", "message", data, id);
   if (message === null) return;
   logOut();
   say($("forced-text"), message);
@@ -181,11 +192,16 @@ $("cut").addEventListener("click", () => {
     connect();
     return;
   }
-  stream.close();
-  stream = null;
+  disconnect();
   mark($("state"), "", "cut");
   say($("cut"), "Connect again");
   note("quiet", "cut", "the stream is closed; the server keeps what comes");
+});
+$("transport").addEventListener("change", ({ target }) => {
+  sessionStorage.setItem(TRANSPORT, target.value);
+  if (!stream) return;
+  disconnect();
+  connect();
 });
 $("copy").addEventListener("click", async () => {
   try {
@@ -203,4 +219,5 @@ $("test").addEventListener("click", () => test.toggle());
 $("second").href = location.pathname;
 
 showCurl(1);
+$("transport").value = sessionStorage.getItem(TRANSPORT) ?? "sse";
 if (sessionStorage.getItem(TOKEN)) connect();

@@ -1,10 +1,7 @@
-// The stream over WebSocket: one JSON text message an event, and close codes in place of statuses.
+// The stream over WebSocket: one JSON text message per event, and close codes in place of statuses.
 
 import type { Environment } from '../environment.js';
 import { withLastEventId, type Connection, type ConnectionRequest, type ConnectionSink, type End, type RawEvent } from './transport.js';
-
-/** A refusal comes as a close right behind an accepted handshake; one that has not come by then is none. */
-const SETTLE_MS = 500;
 
 export function connectByWebSocket(request: ConnectionRequest, sink: ConnectionSink, environment: Environment): Connection {
   if (environment.WebSocket === undefined) throw new TypeError('there is no WebSocket here');
@@ -14,28 +11,17 @@ export function connectByWebSocket(request: ConnectionRequest, sink: ConnectionS
   const socket = new environment.WebSocket(url.href);
   let closed = false;
   let opened = false;
-  let settling: unknown = null;
-  const settle = () => {
-    if (settling !== null) environment.clearTimeout(settling);
-    settling = null;
-  };
-  const open = () => {
-    settle();
+
+  socket.addEventListener('message', ({ data }) => {
+    if (closed || typeof data !== 'string') return;
+    // Not the socket's own `open`: a server that refuses a client completes the handshake, too, and then closes.
     if (!opened) {
       opened = true;
       sink.opened();
     }
-  };
-
-  socket.addEventListener('open', () => {
-    if (!closed) settling = environment.setTimeout(open, SETTLE_MS);
-  });
-  socket.addEventListener('message', ({ data }) => {
-    if (closed || typeof data !== 'string') return;
-    open();
     const event = parse(data);
     if (event?.event === 'open') {
-      // It says what the first block of an event stream says.
+      // It has what the first block of an event stream has.
       const retry = retryOf(event.data);
       if (retry !== null) sink.retry(retry);
       sink.event({ event: 'heartbeat', data: '{}', id: event.id });
@@ -48,13 +34,11 @@ export function connectByWebSocket(request: ConnectionRequest, sink: ConnectionS
   socket.addEventListener('close', ({ code, reason }) => {
     if (closed) return;
     closed = true;
-    settle();
-    sink.ended(endOf(code, reason));
+    sink.ended(endOf(code, reason, opened));
   });
   return {
     close: () => {
       closed = true;
-      settle();
       socket.close();
     },
     listen: () => undefined,
@@ -66,11 +50,25 @@ function parse(text: string): RawEvent | null {
     const { id, event, data } = JSON.parse(text) as { id?: unknown; event?: unknown; data?: unknown };
     return {
       event: typeof event === 'string' ? event : 'message',
-      data: typeof data === 'string' ? data : JSON.stringify(data ?? null),
+      data: textOf(data),
       id: typeof id === 'string' ? id : undefined,
     };
   } catch {
     return null;
+  }
+}
+
+/** What the `data:` lines of an event stream would hold, so that reading it gives the same value. */
+function textOf(data: unknown): string {
+  return typeof data === 'string' && !isJson(data) ? data : JSON.stringify(data ?? null);
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
   }
 }
 
@@ -79,7 +77,7 @@ function retryOf(data: string): number | null {
   return retry === null ? null : Number(retry[1]);
 }
 
-function endOf(code: number, reason: string): End {
+function endOf(code: number, reason: string, opened: boolean): End {
   switch (code) {
     case 1000:
     case 1001:
@@ -94,7 +92,10 @@ function endOf(code: number, reason: string): End {
       return { kind: 'refused', status: 429, retryAfterMs: null, reason };
     case 1013:
       return { kind: 'refused', status: 503, retryAfterMs: null, reason };
-    default:
-      return { kind: 'broken', code: 'network', message: `The socket closed with code ${code}` };
+    case 1008:
+      // The request itself is wrong, such as the name of a topic: it stays wrong.
+      if (!opened) return { kind: 'refused', status: 400, retryAfterMs: null, reason };
+      break;
   }
+  return { kind: 'broken', code: 'network', message: `The socket closed with code ${code}` };
 }

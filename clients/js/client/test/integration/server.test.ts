@@ -41,16 +41,17 @@ describe.concurrent.each(TRANSPORTS)('with %s', (_name, options) => {
     await soon(async () => { expect(await server.connections(user)).toBe(0); });
   });
 
-  it('a sixth stream is refused with Retry-After, waits, and opens when there is room', async () => {
+  it('a sixth stream is refused, waits for Retry-After if it sees one, and opens when there is room', async () => {
     const user = newUser();
     const token = server.token(user);
     const five = Array.from({ length: 5 }, () => connect(server, { ...options, token }));
     for (const { open } of five) await open();
+    const hasHeaders = options.transport !== 'websocket';
     const before = Date.now();
     const sixth = connect(server, { ...options, token });
     await soon(() => { expect(sixth.client.status).toMatchObject({ state: 'waiting', error: { code: 'too-many-connections' } }); });
     expect(sixth.client.status.error).toMatchObject({ status: 429, message: 'The server answered 429 (Too many connections)' });
-    expect(sixth.client.status.until).toBeGreaterThanOrEqual(before + 1_000);
+    if (hasHeaders) expect(sixth.client.status.until).toBeGreaterThanOrEqual(before + 1_000);
     five[0]?.client.close();
     await sixth.open();
   });
@@ -75,7 +76,7 @@ describe.concurrent.each(TRANSPORTS)('with %s', (_name, options) => {
     const getToken = vi.fn(() => server.token(user));
     // By the client's clock, the token has six seconds left; by the server's, a minute. However slow the machine is, the
     // old token is valid until the new one has taken over.
-    const environment = { now: () => Date.now() + 54_000 };
+    const environment = { ...options.environment, now: () => Date.now() + 54_000 };
     const { open, data, states } = connect(server, { ...options, environment, token: server.token(user, 60), getToken });
     await open();
     const published: number[] = [];

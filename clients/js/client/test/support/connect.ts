@@ -2,6 +2,7 @@
 
 import { EventSource } from 'eventsource';
 import { expect, vi } from 'vitest';
+import { WebSocket } from 'ws';
 import { IdlewildClient, type ClientOptions, type State, type StreamMessage } from '../../src/index.js';
 import type { Server } from './server.js';
 
@@ -19,6 +20,8 @@ export const TRANSPORTS: [string, Partial<ClientOptions>][] = [
   ['fetch and a ticket', { transport: 'fetch', auth: 'ticket' }],
   ['EventSource and the query', { EventSource }],
   ['EventSource and a ticket', { EventSource, auth: 'ticket' }],
+  ['WebSocket and the query', { transport: 'websocket', environment: { WebSocket } }],
+  ['WebSocket and a ticket', { transport: 'websocket', environment: { WebSocket }, auth: 'ticket' }],
 ];
 
 const clients: IdlewildClient[] = [];

@@ -25,7 +25,8 @@ export class Server {
   #admin = '127.0.0.1:0';
   #key = '';
 
-  static async start(): Promise<Server> {
+  /** `settings` are keys of the configuration's top level. */
+  static async start(settings = ''): Promise<Server> {
     if (!existsSync(BINARY)) {
       throw new Error(`${BINARY}: no such server; build it (cargo build --release) or name one in IDLEWILD_BIN`);
     }
@@ -34,7 +35,7 @@ export class Server {
     writeFileSync(server.#users, await (users ??= makeUsers()), { mode: 0o600 });
     writeFileSync(
       server.#config,
-      `retry_min = "100ms"\nretry_max = "200ms"\n
+      `retry_min = "100ms"\nretry_max = "200ms"\n${settings}\n
        [auth]\nsecret = "${SECRET}"\nleeway = "0s"\n
        [login]\nusers_file = "${server.#users}"\n
        [history]\npath = "${join(server.#directory, 'history')}"\n`,
@@ -128,6 +129,11 @@ export class Server {
 
   async logout(user: string, message: string): Promise<void> {
     await this.#post(`/v1/users/${user}/logout`, { message, reason: 'test' });
+  }
+
+  /** Ends the user's connections; they may come back. */
+  async disconnect(user: string): Promise<void> {
+    await this.#ask('DELETE', `/v1/users/${user}/connections`);
   }
 
   async connections(user: string): Promise<number> {

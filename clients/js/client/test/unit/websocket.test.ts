@@ -139,6 +139,41 @@ describe('over WebSocket', () => {
     await soon(() => { expect(client.status.state).toBe('evicted'); });
   });
 
+  it('a string stays a string, even if it looks like JSON', async () => {
+    const { messages } = connect();
+    const socket = await accepted();
+    for (const data of ['7', '{"a":1}', 'seven', 7, null]) send(socket, null, 'message', data);
+    await soon(() => { expect(messages.map(({ data }) => data)).toEqual(['7', '{"a":1}', 'seven', 7, null]); });
+  });
+
+  it('a request that the server calls wrong stops it; too much traffic on a stream that was open does not', async () => {
+    const first = connect();
+    (await accepted()).close(1008, 'Bad topic');
+    await soon(() => {
+      expect(first.client.status).toMatchObject({
+        state: 'failed', error: { code: 'refused', status: 400, message: 'The server answered 400 (Bad topic)' },
+      });
+    });
+    connect();
+    const socket = await accepted(2);
+    send(socket, '7-0', 'open', { retry: 110 });
+    socket.close(1008);
+    await accepted(3);
+  });
+
+  it('the tickets of a ws:// address are traded over HTTP', async () => {
+    const asked: string[] = [];
+    const fetch = (url: string | URL | Request) => {
+      asked.push(url as string);
+      return Promise.resolve(Response.json({ ticket: 'one', expires_in: 30 }));
+    };
+    const { port } = server.address() as AddressInfo;
+    connect({ url: `ws://127.0.0.1:${port}/api/v1/auth/ws/notifications/`, auth: 'ticket', environment: { WebSocket, fetch } });
+    await accepted();
+    expect(asked).toEqual([`http://127.0.0.1:${port}/api/v1/auth/sse/ticket/`]);
+    expect(sockets[0]?.url).toBe('/api/v1/auth/ws/notifications/?ticket=one');
+  });
+
   it('a topic that is not allowed stops it', async () => {
     const { client } = connect();
     (await accepted()).close(4004);
@@ -149,7 +184,7 @@ describe('over WebSocket', () => {
     const { client } = connect();
     const socket = await accepted();
     client.reconnect();
-    await accepted(2);
+    send(await accepted(2), '7-0', 'open', { retry: 110 });
     await soon(() => { expect(socket.readyState).toBe(WebSocket.CLOSED); });
     await soon(() => { expect(client.status.state).toBe('open'); });
     expect(sockets).toHaveLength(2);

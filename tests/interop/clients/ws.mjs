@@ -1,0 +1,19 @@
+// npm's `ws`, which answers pings by itself. Coming back is left to its user.
+
+import WebSocket from 'ws';
+import { lastEventId, print, printMessage, token, url } from './report.mjs';
+
+const socket = new WebSocket(url, {
+  headers: {
+    ...(token && { Authorization: `Bearer ${token}` }),
+    ...(lastEventId && { 'Last-Event-ID': lastEventId }),
+  },
+});
+
+socket.on('message', (text) => printMessage(JSON.parse(text)));
+// What failed is in the close that follows.
+socket.on('error', () => undefined);
+socket.on('close', (code, reason) => {
+  if (code === 4001) print({ refused: code });
+  else print({ away: `${code} ${reason}` });
+});
