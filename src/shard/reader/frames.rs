@@ -78,12 +78,15 @@ pub(super) fn read(carrier: &mut Carrier, now: Tick, answer: &mut Vec<u8>) -> In
 impl Turn<'_> {
     fn read_bytes(&mut self, carrier: &Carrier) -> Input {
         let mut scratch = [0; MAX_BYTES];
+        let keeps_rest = self.keeps_rest();
         let bytes = match intake::peek(carrier, &mut scratch) {
             Ok(bytes) => bytes,
             Err(input) => return input,
         };
         let seen = bytes.len();
-        let taken = if self.keeps_rest(seen == MAX_BYTES) {
+        let is_full = seen == MAX_BYTES;
+        self.inbound.set_has_much(is_full);
+        let taken = if keeps_rest || is_full {
             self.take_with_torn(bytes);
             seen
         } else {
@@ -92,20 +95,25 @@ impl Turn<'_> {
         if let Err(input) = intake::skip(carrier, &mut scratch, taken) {
             return input;
         }
-        more_if(seen == MAX_BYTES)
+        more_if(is_full)
     }
 
+    #[allow(clippy::large_stack_arrays)] // a record is opened as a whole
     fn read_records(&mut self, carrier: &mut Carrier) -> Input {
-        // The beginning of a record, and one look.
-        let mut scratch = [0; 2 * MAX_RECORDS_BYTES];
-        let held = self.inbound.record_bytes();
-        let room = &mut scratch[held..held + MAX_RECORDS_BYTES];
-        let seen = match intake::peek(carrier, room) {
+        let mut scratch = [0; MAX_RECORDS_BYTES];
+        let keeps_rest = self.keeps_rest();
+        let seen = match intake::peek(carrier, &mut scratch) {
             Ok(bytes) => bytes.len(),
             Err(input) => return input,
         };
-        self.inbound.take_record(&mut scratch);
-        let records = &mut scratch[..held + seen];
+        let mut joined = self.inbound.take_record();
+        let held = joined.len();
+        let records = if held == 0 {
+            &mut scratch[..seen]
+        } else {
+            joined.extend_from_slice(&scratch[..seen]);
+            joined.as_mut_slice()
+        };
         // One look is the budget.
         let opened = intake::open(carrier, records, usize::MAX, |content| {
             self.take_with_torn(content);
@@ -114,8 +122,10 @@ impl Turn<'_> {
             Ok(opened) => opened,
             Err(input) => return input,
         };
-        let taken = if self.keeps_rest(seen == MAX_RECORDS_BYTES) {
-            self.inbound.keep_record(&scratch[opened..held + seen]);
+        let is_full = seen == MAX_RECORDS_BYTES;
+        self.inbound.set_has_much(is_full);
+        let taken = if keeps_rest || is_full || held > 0 {
+            self.inbound.keep_record(&records[opened..]);
             seen
         } else {
             opened
@@ -123,13 +133,12 @@ impl Turn<'_> {
         if let Err(input) = intake::skip(carrier, &mut scratch, taken) {
             return input;
         }
-        more_if(seen == MAX_RECORDS_BYTES)
+        more_if(is_full)
     }
 
     /// Returns true if what is incomplete has to be taken out of the kernel.
-    fn keeps_rest(&mut self, is_full: bool) -> bool {
-        let after_much = self.inbound.has_much(is_full);
-        after_much || is_full || self.inbound.has_torn()
+    fn keeps_rest(&mut self) -> bool {
+        self.inbound.set_has_much(false) || self.inbound.has_torn()
     }
 
     /// Takes everything, after what was torn off earlier.

@@ -7,7 +7,8 @@ use crate::wire::websocket::{MAX_UNTAKEN_BYTES, Reader};
 /// Most bytes of messages per minute (API.md, "WebSocket"). Messages are ignored, so this only has to be enough for
 /// those that client libraries send by themselves.
 const MAX_MESSAGE_BYTES_PER_MINUTE: u32 = 8 * 1024;
-const MINUTE_TICKS: u32 = 60 * TICKS_PER_S as u32;
+#[allow(clippy::cast_possible_truncation)] // 1,920
+const MINUTE_TICKS: u32 = (60 * TICKS_PER_S) as u32;
 
 /// The state of a WebSocket client's reader. Most clients have none: it is the default between two frames.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,7 @@ impl Inbound {
         let is_recent = |minute| now.since(minute) < MINUTE_TICKS;
         self.reader != Reader::default()
             || self.has_torn()
+            || !self.record.is_empty()
             || self.has_much
             || self.minute.is_some_and(is_recent)
     }
@@ -50,27 +52,19 @@ impl Inbound {
         self.message_bytes <= MAX_MESSAGE_BYTES_PER_MINUTE
     }
 
-    /// Returns true if there is the beginning of a frame or record.
+    /// Returns true if there is the beginning of a frame.
     pub(crate) fn has_torn(&self) -> bool {
-        !self.torn.is_empty() || !self.record.is_empty()
+        !self.torn.is_empty()
     }
 
     /// Notes whether there is more in the kernel than one look shows. Returns what was noted last.
-    pub(crate) fn has_much(&mut self, has_much: bool) -> bool {
+    pub(crate) fn set_has_much(&mut self, has_much: bool) -> bool {
         std::mem::replace(&mut self.has_much, has_much)
     }
 
-    /// The length of the beginning of a record.
-    pub(crate) fn record_bytes(&self) -> usize {
-        self.record.len()
-    }
-
-    /// Moves the beginning of a record to the start of `records`.
-    pub(crate) fn take_record(&mut self, records: &mut [u8]) {
-        let record = std::mem::take(&mut self.record);
-        if let Some(start) = records.get_mut(..record.len()) {
-            start.copy_from_slice(&record);
-        }
+    /// The beginning of a record, to be opened together with what follows.
+    pub(crate) fn take_record(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.record)
     }
 
     /// Keeps the beginning of a record, which is shorter than the longest record.

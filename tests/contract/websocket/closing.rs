@@ -17,7 +17,7 @@ fn a_client_without_a_valid_credential_is_closed_with_4001() {
     let server = TestServer::start();
     for query in ["", "?token=x", "?ticket=x"] {
         let peer = Peer::open(&server, &format!("{ROUTE}{query}"), "");
-        peer.is_closed(4001, "Authentication required");
+        peer.assert_closed(4001, "Authentication required");
     }
     let refused = "idlewild_refused_total{reason=\"auth\"}";
     assert_eq!(server.metric(refused), Some(3.0));
@@ -29,10 +29,10 @@ fn a_client_without_a_valid_credential_is_closed_with_4001() {
 fn each_refusal_has_its_code() {
     let server = TestServer::with(|config| config.max_connections = 1);
     let topic = |topic: &str| format!("{}&topic={topic}", path(&server, "42"));
-    Peer::open(&server, &topic("news"), "").is_closed(4004, "Topic not allowed");
-    Peer::open(&server, &topic("a//b"), "").is_closed(1008, "Invalid topic");
+    Peer::open(&server, &topic("news"), "").assert_closed(4004, "Topic not allowed");
+    Peer::open(&server, &topic("a//b"), "").assert_closed(1008, "Invalid topic");
     let _only = Peer::of(&server, "42");
-    Peer::open(&server, &path(&server, "43"), "").is_closed(1013, "Server full");
+    Peer::open(&server, &path(&server, "43"), "").assert_closed(1013, "Server full");
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn an_application_that_does_not_answer_is_1013() {
         config.auth.session_auth_url = Some(backend.url().parse().unwrap());
     });
     let peer = Peer::open(&server, ROUTE, "Cookie: sessionid=1\r\n");
-    peer.is_closed(1013, "Authentication unavailable");
+    peer.assert_closed(1013, "Authentication unavailable");
 }
 
 #[test]
@@ -57,9 +57,9 @@ fn a_log_out_is_a_message_and_4003() {
     let message = peer.message();
     assert_eq!(message["event"], "message");
     assert_eq!(message["data"]["type"], "FORCE_LOGOUT");
-    peer.is_closed(4003, "Logged out");
+    peer.assert_closed(4003, "Logged out");
     let again = Peer::open(&server, &format!("{ROUTE}?token={token}"), "");
-    again.is_closed(4001, "Authentication required");
+    again.assert_closed(4001, "Authentication required");
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn an_expired_token_is_a_message_and_4001() {
     let mut peer = Peer::of(&server, "42");
     server.advance(Duration::from_secs(3_601));
     assert_eq!(peer.text(), r#"{"event": "token_expired", "data": {}}"#);
-    peer.is_closed(4001, "Token expired");
+    peer.assert_closed(4001, "Token expired");
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn an_evicted_client_gets_a_message_and_4029() {
     let mut oldest = Peer::of(&server, "42");
     let _newest = Peer::of(&server, "42");
     assert_eq!(oldest.text(), r#"{"event": "evicted", "data": {}}"#);
-    oldest.is_closed(4029, "Evicted");
+    oldest.assert_closed(4029, "Evicted");
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_disconnected_client_and_a_drained_one_may_come_back() {
     let peer = Peer::of(&server, "42");
     let ended = server.admin("DELETE", "/v1/users/42/connections", "");
     assert_eq!(ended.json()["ended"], 1);
-    peer.is_closed(1001, "Disconnected");
+    peer.assert_closed(1001, "Disconnected");
     let peer = Peer::of(&server, "42");
     let clock = server.clock.clone();
     let drained = server.drain();
@@ -100,7 +100,7 @@ fn a_disconnected_client_and_a_drained_one_may_come_back() {
         }
         drained.join().unwrap();
     });
-    peer.is_closed(1001, "Going away");
+    peer.assert_closed(1001, "Going away");
     ticks.join().unwrap();
 }
 

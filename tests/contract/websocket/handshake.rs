@@ -155,7 +155,7 @@ fn every_credential_opens_a_stream() {
         server.wait_for_metric(super::OPEN, 0.0);
     }
     Peer::open(&server, &format!("{ROUTE}?ticket={ticket}"), "")
-        .is_closed(4001, "Authentication required");
+        .assert_closed(4001, "Authentication required");
 }
 
 #[test]

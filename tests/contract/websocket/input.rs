@@ -35,7 +35,7 @@ fn violations_of_the_protocol_are_1002() {
         unmasked,
         masked(FIN | 0x40 | TEXT, b"a reserved bit"),
         masked(FIN | 3, b"a reserved opcode"),
-        masked(FIN | 11, b"a reserved control frame"),
+        masked(FIN | 0xb, b"a reserved control frame"),
         masked(PING, b"a fragmented ping"),
         masked(FIN | PING, &[0; 126]),
         masked(FIN | CONTINUATION, b"of nothing"),

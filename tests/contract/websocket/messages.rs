@@ -132,7 +132,7 @@ fn both_transports_share_limits_presence_and_events() {
         Some(1.0)
     );
     assert_eq!(server.metric("idlewild_users"), Some(1.0));
-    Peer::open(&server, &path(&server, "42"), "").is_closed(4029, "Too many connections");
+    Peer::open(&server, &path(&server, "42"), "").assert_closed(4029, "Too many connections");
     assert_eq!(server.open(&sse(&server)).status, 429);
     let presence = server.admin("GET", "/v1/users/42", "").json();
     let mut transports: Vec<&str> = presence["connections"]

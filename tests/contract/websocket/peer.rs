@@ -141,7 +141,7 @@ impl Peer {
 
     /// The same; answers it, and waits for the end of the connection.
     #[track_caller]
-    pub fn is_closed(mut self, code: u16, reason: &str) {
+    pub fn assert_closed(mut self, code: u16, reason: &str) {
         assert_eq!(self.close_frame(), (code, reason.to_owned()));
         self.send(FIN | CLOSE, &code.to_be_bytes());
         assert_eq!(self.next(), None);
@@ -155,7 +155,7 @@ pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     match payload.len() {
         short @ 0..=125 => frame.push(0x80 | u8::try_from(short).unwrap()),
         medium => {
-            frame.push(0x80 | 126);
+            frame.push(0x80 | 0x7e);
             frame.extend(u16::try_from(medium).unwrap().to_be_bytes());
         }
     }

@@ -211,7 +211,7 @@ fn a_client_that_does_not_close_is_closed_after_the_stall_timeout() {
             } else {
                 scene.send(n, first);
             }
-            scene.pass(STALL_TIMEOUT - A_LITTLE);
+            scene.pass(STALL_TIMEOUT.saturating_sub(A_LITTLE));
             scene.send(n, frame(PONG, ""));
             assert!(scene.is_held(n));
             scene.pass(A_LITTLE + A_LITTLE);
@@ -229,7 +229,7 @@ fn a_client_that_reads_nothing_of_its_end_is_closed_after_the_stall_timeout() {
     let connection = scene.shard.connections.find(id).unwrap();
     assert!(connection.end_drained().is_err());
     scene.write(n, close(1000));
-    scene.pass(STALL_TIMEOUT - A_LITTLE);
+    scene.pass(STALL_TIMEOUT.saturating_sub(A_LITTLE));
     assert!(scene.is_held(n));
     scene.pass(A_LITTLE + A_LITTLE);
     assert!(!scene.is_held(n));
@@ -327,7 +327,7 @@ fn a_client_is_not_blamed_for_a_ping_that_waits_behind_a_backlog() {
     }
     // It reads something now and then, and has always more to read.
     for _ in 0..10 {
-        scene.pass(STALL_TIMEOUT - A_LITTLE);
+        scene.pass(STALL_TIMEOUT.saturating_sub(A_LITTLE));
         for _ in scene.said(n) {
             scene.publish(&"x".repeat(500));
         }
