@@ -10,7 +10,7 @@
 mod support;
 
 use std::alloc::System;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use idlewild::topic::{Topic, TopicPattern};
 use parking_lot::Mutex;
 use serde_json::json;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use support::{Stream, TestServer};
+use support::{Socket, Stream, TestServer};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -241,7 +241,115 @@ fn read_frame(stream: &mut Stream, id: &str) {
 }
 
 #[test]
-fn log_outs_are_freed_when_all_earlier_tokens_have_expired() {
+fn a_websocket_client_is_served_without_an_allocation() {
+    let _turn = TURN.lock();
+    let [few, many] = [100, 1_000].map(WebSocketCounts::of);
+    println!("{few:?} for 100 clients, {many:?} for 1,000");
+    for (few, many) in [
+        (few.broadcast, many.broadcast),
+        (few.heartbeat, many.heartbeat),
+        (few.pong, many.pong),
+    ] {
+        // As above.
+        assert!(
+            many.abs_diff(few) < 100,
+            "{few} allocations for 100 clients, {many} for 1,000"
+        );
+    }
+}
+
+/// Median allocations of the process until each client has received something.
+#[derive(Debug)]
+struct WebSocketCounts {
+    broadcast: usize,
+    heartbeat: usize,
+    /// Of the server, for a ping of each client.
+    pong: usize,
+}
+
+impl WebSocketCounts {
+    fn of(clients: usize) -> Self {
+        const HEARTBEAT: Duration = Duration::from_secs(31);
+        const MASK: [u8; 4] = [0; 4];
+        const PING: [u8; 2] = [0x89, 0x80];
+        const PONG: [u8; 2] = [0x8a, 0x80];
+        let server = TestServer::start();
+        let mut sockets: Vec<Socket> = (0..clients)
+            .map(|n| websocket(&server, &format!("u{n}")))
+            .collect();
+        server.wait_for_metric("idlewild_handshakes_in_flight", 0.0);
+        let event = json!({"to": {"all": true}, "data": {"type": "NEWS", "n": 1}});
+        let broadcast = median(|| {
+            server.publish(&event);
+            for socket in &mut sockets {
+                read_until(socket, b"\"n\":1}}");
+            }
+        });
+        let heartbeat = median(|| {
+            server.advance(HEARTBEAT);
+            for socket in &mut sockets {
+                // Whoever does not answer is closed.
+                read_until(socket, b"\"heartbeat\", \"data\": {}}");
+                socket.write_all(&PONG).unwrap();
+                socket.write_all(&MASK).unwrap();
+            }
+        });
+        let pong = median(|| {
+            for socket in &mut sockets {
+                socket.write_all(&PING).unwrap();
+                socket.write_all(&MASK).unwrap();
+            }
+            for socket in &mut sockets {
+                read_until(socket, &[0x8a, 0]);
+            }
+        });
+        Self {
+            broadcast,
+            heartbeat,
+            pong,
+        }
+    }
+}
+
+/// The median of the allocations of several rounds.
+fn median(mut round: impl FnMut()) -> usize {
+    let mut counts: Vec<usize> = (0..ROUNDS)
+        .map(|_| {
+            let region = Region::new(ALLOCATOR);
+            round();
+            region.change().allocations
+        })
+        .collect();
+    counts.sort_unstable();
+    counts[ROUNDS / 2]
+}
+
+/// A client that has received its first message.
+fn websocket(server: &TestServer, user: &str) -> Socket {
+    let mut client = server.connect();
+    let token = server.token(user);
+    client.send(format!(
+        "GET /ws/notifications/?token={token} HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    ));
+    read_until(&mut client.socket, b"}}");
+    client.socket
+}
+
+/// Reads what ends like this, which fits the buffer, and allocates nothing doing so.
+fn read_until(socket: &mut Socket, end: &[u8]) {
+    let mut buffer = [0; 1_024];
+    let mut read = 0;
+    while !buffer[..read].ends_with(end) {
+        let more = socket.read(&mut buffer[read..]).unwrap();
+        assert!(more > 0, "closed");
+        read += more;
+    }
+}
+
+#[test]
+fn log_outs_cost_nothing_once_no_token_from_before_is_left() {
     const USERS: u64 = 100_000;
     const MONTH_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
     let _turn = TURN.lock();

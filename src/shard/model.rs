@@ -5,9 +5,12 @@
 mod device;
 pub(super) mod frames;
 pub(super) mod opener;
+mod said;
+mod speaker;
 mod step;
 
 use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::task::{Context, Waker};
@@ -29,6 +32,8 @@ use crate::topic::Topic;
 use crate::wire::Wire;
 use device::{Connection, Device, Happened, What};
 use opener::Opener;
+use said::Said;
+use speaker::Speaker;
 use step::{Step, step};
 
 const SHARDS: u16 = 2;
@@ -41,6 +46,12 @@ const HISTORY_AGE: Duration = Duration::from_secs(10);
 const BACKLOG_BYTES: usize = 6_000;
 /// Short, so that heartbeats are due during all other steps.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Long, so that clients may read slowly.
+const STALL_TIMEOUT: Duration = Duration::from_secs(3_600);
+/// Reads of all that a client may have sent before it is looked at.
+const READS: usize = 16;
+/// A timer fires up to a tick late, and such a long time for an answer is counted in units of a few ticks.
+const LATE: Duration = Duration::from_secs(1);
 const ORIGIN: EventId = EventId {
     ms: 1_600_000_000_000,
     seq: 7,
@@ -141,13 +152,37 @@ impl World {
                 device,
                 forgets,
                 is_full,
+                answers_pings,
+                is_mute,
             } => {
                 if forgets {
                     self.devices[device].forget();
                 }
-                self.connect(device, is_full);
+                self.connect(device, is_full, Speaker::new(answers_pings, is_mute));
             }
             Step::Leave(device) => self.devices[device].connection = None,
+            Step::Say {
+                device,
+                input,
+                is_half,
+            } => {
+                if let Some(connection) = &mut self.devices[device].connection
+                    && let Some(speaker) = &mut connection.speaker
+                {
+                    let bytes = speaker.say(input, is_half);
+                    connection.send(&bytes);
+                }
+            }
+            Step::ChangeKeys(device) => self.change_keys(device),
+            Step::HangUp(device) => {
+                if let Some(connection) = &mut self.devices[device].connection
+                    && let Some(speaker) = &mut connection.speaker
+                {
+                    let bytes = speaker.say(speaker::Input::Close, false);
+                    connection.send(&bytes);
+                    let _ = connection.socket.shutdown(Shutdown::Write);
+                }
+            }
             Step::Read(device, bytes) => {
                 self.read(device, bytes);
             }
@@ -256,7 +291,29 @@ impl World {
         }
     }
 
-    fn connect(&mut self, n: usize, is_full: bool) {
+    /// A WebSocket client with TLS has new keys, which the server does not follow.
+    fn change_keys(&mut self, n: usize) {
+        const HANDSHAKE: u8 = 22;
+        const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 1];
+        if let Some(connection) = &mut self.devices[n].connection
+            && connection.opener.is_some()
+            && let Some(speaker) = &mut connection.speaker
+        {
+            let rest = speaker.answer();
+            speaker.end_with(1001);
+            connection.send(&rest);
+            connection.send_record(HANDSHAKE, &KEY_UPDATE);
+        }
+    }
+
+    fn connect(&mut self, n: usize, is_full: bool, speaker: Speaker) {
+        // Every third device comes over WebSocket.
+        let speaker = (n % 3 == 2).then_some(speaker);
+        let wire = if speaker.is_some() {
+            Wire::WebSocket
+        } else {
+            Wire::SseChunked
+        };
         let oldest = self.oldest();
         let device = &mut self.devices[n];
         device.connection = None;
@@ -270,9 +327,9 @@ impl World {
         let admission = Admission {
             identity: Some(identity),
             topics: device.topics.iter().map(|n| topic(*n)).collect(),
-            wire: Wire::SseChunked,
+            wire,
             // True for some devices with TLS and some without.
-            keep_alive: n < 4,
+            keep_alive: n < 4 && wire != Wire::WebSocket,
             last_event_id: device.last_id.map(|id| id.to_string().into()),
             forwarded_for: None,
             expires_at_s: None,
@@ -317,6 +374,7 @@ impl World {
         device.connection = Some(Connection {
             socket: client,
             opener,
+            speaker,
             received: Vec::new(),
             has_head: false,
             has_gap: false,
@@ -346,14 +404,17 @@ impl World {
             Err(error) => panic!("{error}"),
         };
         connection.receive(&buffer[..read]);
-        let frames: Vec<String> = std::iter::from_fn(|| connection.next_frame()).collect();
-        for frame in frames {
-            device.check(&frame, &self.happened, oldest);
+        let all: Vec<Said> = std::iter::from_fn(|| connection.next_said()).collect();
+        for said in all {
+            device.check(said, &self.happened, oldest);
         }
         if let Some(connection) = &device.connection
             && connection.is_over
+            && !connection.is_kept_after_its_end()
         {
-            assert_eq!(connection.is_complete, connection.is_logged_out);
+            if connection.speaker.is_none() || connection.is_logged_out {
+                assert_eq!(connection.is_complete, connection.is_logged_out);
+            }
             if let Some(opener) = &connection.opener {
                 assert!(
                     !connection.is_complete || opener.is_told,
@@ -372,7 +433,10 @@ impl World {
         loop {
             let mut is_busy = false;
             for shard in &mut self.shards {
-                is_busy |= shard.poll_sockets(&mut Vec::new());
+                // What is read later makes the socket ready once more.
+                for _ in 0..READS {
+                    is_busy |= shard.poll_sockets(&mut Vec::new());
+                }
                 is_busy |= shard.deliver();
                 is_busy |= shard.run_catch_ups();
             }
@@ -380,9 +444,9 @@ impl World {
             for device in 0..self.devices.len() {
                 is_busy |= self.read(device, 64 * 1_024) > 0;
             }
-            // A concurrent test may copy the descriptor table. The copy keeps a socket that was closed here
-            // open for a moment.
-            let waits = self.in_tables() != self.held() && patience > 0;
+            // A concurrent test may copy the descriptor table. The copy keeps a socket that was closed here, at
+            // either end, open for a moment.
+            let waits = !self.is_settled() && patience > 0;
             if !is_busy && !waits {
                 return;
             }
@@ -393,23 +457,83 @@ impl World {
         }
     }
 
+    /// The number of streams in the shards' tables that have not ended.
+    fn live(&self) -> usize {
+        let tables = self.shards.iter().map(|shard| &shard.connections.table);
+        let slots = tables.flat_map(|table| (0..table.end()).filter_map(|key| table.get(key)));
+        slots.filter(|slot| !slot.stream.is_ended()).count()
+    }
+
     /// The number of streams in the shards' tables.
     fn in_tables(&self) -> usize {
         self.shards.iter().map(Shard::len).sum()
     }
 
-    /// The number of connections that devices hold.
+    /// The number of connections of devices that have not received an end.
     fn held(&self) -> usize {
-        let devices = self.devices.iter();
-        devices.filter(|device| device.connection.is_some()).count()
+        self.connections()
+            .filter(|it| !it.is_complete && !it.is_over)
+            .count()
+    }
+
+    /// Returns true if both sides know of each other's ends, as far as clients close at all.
+    fn is_settled(&self) -> bool {
+        let connections = self.connections();
+        let kept = connections.filter(|it| it.is_kept_after_its_end()).count();
+        self.live() == self.held() && self.in_tables() <= self.live() + kept
+    }
+
+    fn connections(&self) -> impl Iterator<Item = &Connection> {
+        self.devices.iter().filter_map(|it| it.connection.as_ref())
+    }
+
+    /// At rest, lets the time pass that clients have for answers.
+    fn check_deadlines(&mut self) {
+        for connection in self.connections() {
+            if let Some(speaker) = &connection.speaker {
+                speaker.check(connection.is_complete);
+            }
+        }
+        let before: Vec<bool> = self
+            .devices
+            .iter()
+            .map(|it| it.connection.as_ref().is_some_and(|it| !it.is_complete))
+            .collect();
+        // All get a ping, which some answer.
+        for time in [HEARTBEAT + LATE, HEARTBEAT + STALL_TIMEOUT + LATE] {
+            self.shared.clock.advance(time);
+            for shard in &mut self.shards {
+                let now = shard.connections.now();
+                while shard.run_timers(now) {}
+            }
+            self.settle();
+        }
+        assert_eq!(
+            self.in_tables(),
+            self.live(),
+            "an end is waited for too long"
+        );
+        for (n, was_there) in before.into_iter().enumerate() {
+            let Some(connection) = &self.devices[n].connection else {
+                let is_silent = !was_there || n % 3 == 2;
+                assert!(is_silent, "device {n} was closed");
+                continue;
+            };
+            if connection.is_complete {
+                assert!(connection.is_over, "device {n} may keep what was ended");
+            } else if let Some(speaker) = &connection.speaker {
+                assert!(speaker.answers_pings, "device {n} does not answer");
+            }
+        }
     }
 
     /// Checks that each client has everything, and that all parts agree on which clients are connected.
     fn check(&mut self) {
         // Disconnected devices reconnect, unless their session has ended.
         for device in 0..self.devices.len() {
-            if self.devices[device].connection.is_none() {
-                self.connect(device, false);
+            let connection = &self.devices[device].connection;
+            if connection.as_ref().is_none_or(|it| it.is_complete) {
+                self.connect(device, false, Speaker::new(true, false));
             }
         }
         self.settle();
@@ -465,6 +589,7 @@ proptest! {
             world.take(step);
         }
         world.settle();
+        world.check_deadlines();
         world.check();
     }
 }
@@ -473,7 +598,7 @@ proptest! {
 fn connected_clients_get_a_fleeting_event_once() {
     let mut world = World::new();
     for device in 0..world.devices.len() {
-        world.connect(device, false);
+        world.connect(device, false, Speaker::new(true, false));
     }
     world.publish(Target::All, 10, false);
     world.publish(Target::User(user(1)), 10, false);
@@ -498,7 +623,7 @@ pub(super) fn shared(clock: Clock, shards: u16) -> Shared {
         origin: ORIGIN,
         per_user: 64,
         heartbeat: HEARTBEAT,
-        stall_timeout: Duration::from_secs(3_600),
+        stall_timeout: STALL_TIMEOUT,
         max_backlog_bytes: BACKLOG_BYTES,
         ..Setup::default()
     };

@@ -1,7 +1,11 @@
 //! The model's browser: tracks what it has seen, and checks what it receives.
 
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 
+use super::frames::{close, next_frame};
+use super::said::Said;
+use super::speaker::Speaker;
 use super::{Opener, place_of, topic, user};
 use crate::event::{EventId, Target};
 
@@ -32,6 +36,8 @@ pub(super) struct Connection {
     pub(super) socket: UnixStream,
     /// Present if the connection uses TLS.
     pub(super) opener: Option<Opener>,
+    /// Of a WebSocket.
+    pub(super) speaker: Option<Speaker>,
     pub(super) received: Vec<u8>,
     pub(super) has_head: bool,
     /// A gap was reported, and nothing with an id has arrived since.
@@ -44,15 +50,6 @@ pub(super) struct Connection {
     /// Its first frame was read.
     pub(super) has_begun: bool,
     pub(super) fleeting: Vec<usize>,
-}
-
-/// Splits off the frame's id, if it has one.
-fn split_id(frame: &str) -> (Option<EventId>, &str) {
-    let Some(rest) = frame.strip_prefix("id: ") else {
-        return (None, frame);
-    };
-    let (id, rest) = rest.split_once('\n').unwrap();
-    (Some(id.parse().unwrap()), rest)
 }
 
 impl Happened {
@@ -72,8 +69,8 @@ impl Connection {
         }
     }
 
-    /// Takes a complete chunk from the received bytes.
-    pub(super) fn next_frame(&mut self) -> Option<String> {
+    /// Takes the next thing out of what was received, as soon as all of it is there.
+    pub(super) fn next_said(&mut self) -> Option<Said> {
         let find = |bytes: &[u8], what: &[u8]| {
             let at = bytes
                 .windows(what.len())
@@ -85,6 +82,10 @@ impl Connection {
             self.received.drain(..end);
             self.has_head = true;
         }
+        if self.speaker.is_some() {
+            let (first, payload) = next_frame(&mut self.received)?;
+            return Some(Said::of_frame(first, &payload));
+        }
         let line_end = find(&self.received, b"\r\n")?;
         let size = std::str::from_utf8(&self.received[..line_end - 2]).unwrap();
         let size = usize::from_str_radix(size, 16).unwrap();
@@ -93,7 +94,65 @@ impl Connection {
             return None;
         }
         let chunk: Vec<u8> = self.received.drain(..end).collect();
-        Some(String::from_utf8(chunk[line_end..end - 2].to_vec()).unwrap())
+        let text = std::str::from_utf8(&chunk[line_end..end - 2]).unwrap();
+        Some(Said::of_chunk(text))
+    }
+
+    /// Sends this, in one record with TLS.
+    pub(super) fn send(&mut self, bytes: &[u8]) {
+        const DATA: u8 = 23;
+        self.send_record(DATA, bytes);
+    }
+
+    pub(super) fn send_record(&mut self, typed: u8, bytes: &[u8]) {
+        let record = self
+            .opener
+            .as_mut()
+            .map(|opener| opener.secrets.record(typed, bytes));
+        // The server may have closed.
+        let _ = self.socket.write_all(record.as_deref().unwrap_or(bytes));
+    }
+
+    /// Returns true if its client keeps what the server has ended.
+    pub(super) fn is_kept_after_its_end(&self) -> bool {
+        self.is_complete && self.speaker.as_ref().is_some_and(|it| it.is_mute)
+    }
+
+    /// Returns true if the server may end it only because its keys have sealed enough.
+    pub(super) fn is_worn(&self) -> bool {
+        let opener = self.opener.as_ref();
+        opener.is_some_and(|opener| opener.secrets.are_worn())
+    }
+
+    /// Does what a WebSocket client has to do about a frame that is not its stream's.
+    fn follow(&mut self, said: &Said) {
+        let is_worn = self.is_worn();
+        let Some(speaker) = &mut self.speaker else {
+            assert!(matches!(said, Said::End(None)), "{said:?}");
+            return;
+        };
+        match said {
+            Said::Ping if speaker.answers_pings => {
+                let answer = speaker.answer();
+                self.send(&answer);
+            }
+            Said::Pong(payload) => speaker.check_pong(payload),
+            Said::End(code) => {
+                let code = code.expect("a close frame with a code");
+                let is_right = match code {
+                    4003 => self.is_logged_out,
+                    1001 => is_worn || speaker.has_caused(code),
+                    code => speaker.has_caused(code),
+                };
+                assert!(is_right, "{code} for {speaker:?}");
+                if !speaker.is_mute {
+                    let mut answer = speaker.answer();
+                    answer.extend(close(code));
+                    self.send(&answer);
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -141,36 +200,37 @@ impl Device {
         self.last_id = Some(id);
     }
 
-    /// Checks the next frame of its stream against what happened.
-    pub(super) fn check(&mut self, frame: &str, happened: &[Happened], oldest: usize) {
+    /// Checks the next thing that its stream says against what happened.
+    pub(super) fn check(&mut self, said: Said, happened: &[Happened], oldest: usize) {
         let connection = self.connection.as_mut().unwrap();
-        assert!(!connection.is_complete, "after the end: {frame:?}");
-        if frame.is_empty() {
-            connection.is_complete = true;
-            return;
-        }
-        assert!(!connection.is_logged_out, "after its log-out: {frame:?}");
-        let (id, text) = split_id(frame);
-        if text.contains("event: heartbeat\n") {
-            let is_first = !std::mem::replace(&mut connection.has_begun, true);
-            assert_eq!(is_first, text.starts_with("retry: "), "{frame:?}");
-            if let Some(id) = id {
-                self.move_to(id, happened, oldest);
+        assert!(!connection.is_complete, "behind the end: {said:?}");
+        let (id, data) = match said {
+            Said::Ping | Said::Pong(_) => return connection.follow(&said),
+            Said::End(_) => {
+                connection.is_complete = true;
+                return connection.follow(&said);
             }
-            return;
-        }
-        if text.starts_with("event: replay_gap\n") {
-            assert!(!connection.has_gap, "two gaps in a row");
-            connection.has_gap = true;
-            // Retained entries that it had seen before arrive again.
-            let id = id.expect("a gap that can be resumed from");
-            self.last_id = Some(id);
-            self.seen = place_of(happened, id).expect("an id of this log");
-            return;
-        }
+            _ if connection.is_logged_out => panic!("after its log-out: {said:?}"),
+            Said::Opened(id) | Said::Heartbeat(id) => {
+                let is_first = !std::mem::replace(&mut connection.has_begun, true);
+                assert_eq!(is_first, matches!(said, Said::Opened(_)), "{said:?}");
+                if let Some(id) = id {
+                    self.move_to(id, happened, oldest);
+                }
+                return;
+            }
+            Said::Gap(id) => {
+                assert!(!connection.has_gap, "told twice");
+                connection.has_gap = true;
+                // What it had of that before comes again.
+                self.last_id = Some(id);
+                self.seen = place_of(happened, id).expect("an id of this log");
+                return;
+            }
+            Said::Event(id, data) => (id, data),
+        };
         let Some(id) = id else {
-            let data = frame.strip_prefix("event: message\ndata: ").unwrap();
-            let number: usize = data[..data.find(' ').unwrap()].parse().unwrap();
+            let number: usize = data.split(' ').next().unwrap().parse().unwrap();
             assert!(!connection.fleeting.contains(&number), "{number} twice");
             connection.fleeting.push(number);
             assert!(connection.over_at.is_none_or(|over_at| number < over_at));

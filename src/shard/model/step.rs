@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::speaker::Input;
 use super::{SESSIONS, SHARDS, TOPICS, USERS, devices, topic, user};
 use crate::event::{Target, Users};
 
@@ -23,9 +24,23 @@ pub(super) enum Step {
         forgets: bool,
         /// Its socket is full, as if the client had not read earlier responses.
         is_full: bool,
+        /// Of a WebSocket client.
+        answers_pings: bool,
+        /// A WebSocket client that never closes after the server.
+        is_mute: bool,
     },
     Leave(usize),
-    /// A client (first) reads a number of bytes (second).
+    /// A WebSocket client sends something, or the rest of a frame and half of another.
+    Say {
+        device: usize,
+        input: Input,
+        is_half: bool,
+    },
+    /// A WebSocket client with TLS changes its keys.
+    ChangeKeys(usize),
+    /// A WebSocket client closes, and its side of the connection at once.
+    HangUp(usize),
+    /// A client reads so many bytes.
     Read(usize, usize),
     /// A shard does one slice of one kind of work.
     Sockets(usize),
@@ -45,6 +60,15 @@ fn target() -> impl Strategy<Value = Target> {
     ]
 }
 
+fn input() -> impl Strategy<Value = Input> {
+    prop_oneof![
+        6 => Just(Input::Ping),
+        2 => (0usize..3_000).prop_map(Input::Message),
+        1 => Just(Input::Close),
+        1 => (0usize..4).prop_map(Input::Invalid),
+    ]
+}
+
 pub(super) fn step() -> impl Strategy<Value = Step> {
     let shard = || 0..usize::from(SHARDS);
     let device = || 0..devices().len();
@@ -59,10 +83,24 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         }),
         1 => (0..USERS, 0..SESSIONS.len()).prop_map(|(user, n)| Step::ChangeSession(user, n)),
         6 => Just(Step::Dispatch),
-        5 => (device(), 0u8..6, 0u8..3).prop_map(|(device, forgets, full)| Step::Connect {
+        5 => (device(), 0u8..6, 0u8..3, 0u8..4, 0u8..4).prop_map(|(device, forgets, full, silent, mute)| {
+            Step::Connect {
+                device,
+                forgets: forgets == 0,
+                is_full: full == 0,
+                answers_pings: silent > 0,
+                is_mute: mute == 0,
+            }
+        }),
+        5 => (device(), input(), 0u8..4).prop_map(|(device, input, half)| Step::Say {
             device,
-            forgets: forgets == 0,
-            is_full: full == 0,
+            input,
+            is_half: half == 0,
+        }),
+        1 => (device(), 0u8..4).prop_map(|(device, kind)| if kind == 0 {
+            Step::ChangeKeys(device)
+        } else {
+            Step::HangUp(device)
         }),
         2 => device().prop_map(Step::Leave),
         6 => (device(), 1usize..5_000).prop_map(|(device, bytes)| Step::Read(device, bytes)),

@@ -143,10 +143,10 @@ impl Carrier {
         self.aside.put_inbound(is_needed.then_some(inbound));
     }
 
-    /// What is kept of an incomplete frame.
+    /// The bytes that are kept of an incomplete frame, if the reader has any state.
     #[cfg(test)]
-    pub(crate) fn torn_bytes(&self) -> usize {
-        self.aside.inbound().map_or(0, Inbound::torn_bytes)
+    pub(crate) fn torn_bytes(&self) -> Option<usize> {
+        self.aside.inbound().map(Inbound::torn_bytes)
     }
 
     /// Drops the state of a WebSocket client's reader if nothing has to be remembered any more.

@@ -211,10 +211,11 @@ impl Aside {
         extra.pending.get_or_insert_default()
     }
 
-    /// Returns true if anything is still under way.
+    /// Returns true if anything is still under way to the client.
     #[cfg(test)]
     pub(super) fn is_behind(&self) -> bool {
-        self.0.as_ref().is_some_and(|it| it.pending.is_some())
+        let pending = self.0.as_ref().and_then(|it| it.pending.as_ref());
+        pending.is_some_and(|it| it.backlog.is_some() || it.replay.is_some())
     }
 
     fn drop_unneeded(&mut self) {

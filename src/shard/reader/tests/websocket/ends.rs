@@ -220,6 +220,50 @@ fn a_client_that_does_not_close_is_closed_after_the_stall_timeout() {
     }
 }
 
+/// The timer that ended it was its only one.
+#[test]
+fn a_client_whose_token_expires_has_the_same_time_to_close() {
+    for closes in [false, true] {
+        let mut scene = Scene::new();
+        let expires_at_ms = scene.shard.shared().clock.unix_ms() + 20_000;
+        scene.expires_at_s = Some(expires_at_ms / 1_000);
+        let n = scene.join(false);
+        scene.pass(Duration::from_secs(20) + A_LITTLE);
+        let said = ["token_expired {}", "close 4001 Token expired"];
+        assert_eq!(scene.said(n), said);
+        if closes {
+            scene.send(n, close(4001));
+            scene.assert_closed(n);
+        } else {
+            scene.pass(STALL_TIMEOUT - A_LITTLE - A_LITTLE);
+            assert!(scene.is_held(n));
+            scene.pass(A_LITTLE + A_LITTLE);
+            assert!(!scene.is_held(n));
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_waits_behind_a_backlog_is_read_when_the_client_has_read_its_end() {
+    let mut scene = Scene::new();
+    let n = scene.join(false);
+    let sent = fill(&mut scene, n);
+    let id = scene.clients[n].id;
+    let connection = scene.shard.connections.find(id).unwrap();
+    assert!(connection.end_drained().is_err());
+    scene.write(n, close(1000));
+    scene.take_turns();
+    assert!(scene.is_held(n));
+    let before = scene.said(n).len();
+    // From here on the client reads nothing, which would make its socket ready again.
+    scene.take_turns();
+    assert!(!scene.is_held(n));
+    let rest = scene.said(n);
+    assert_eq!(before + rest.len(), sent + 1);
+    assert_eq!(rest.last().unwrap(), "close 1001 Going away");
+    scene.assert_closed(n);
+}
+
 #[test]
 fn a_client_that_reads_nothing_of_its_end_is_closed_after_the_stall_timeout() {
     let mut scene = Scene::new();
@@ -259,6 +303,7 @@ fn a_client_with_new_keys_is_sent_back_politely() {
                 assert_eq!(scene.said(n), ["close 1001 Going away"]);
             }
             assert!(scene.clients[n].is_over, "the end of the server's side");
+            assert!(scene.is_held(n), "the client has to close its side");
             scene.hang_up(n);
             scene.take_turns();
             scene.assert_closed(n);

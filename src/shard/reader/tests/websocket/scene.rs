@@ -31,6 +31,8 @@ const STEP: Duration = Duration::from_millis(125);
 pub(super) struct Scene {
     pub(super) shard: Shard,
     pub(super) clients: Vec<Client>,
+    /// Of the next client's token.
+    pub(super) expires_at_s: Option<u64>,
     _runtime: Runtime,
 }
 
@@ -66,6 +68,7 @@ impl Scene {
         Self {
             shard,
             clients: Vec::new(),
+            expires_at_s: None,
             _runtime: runtime,
         }
     }
@@ -100,6 +103,7 @@ impl Scene {
             identity: Some(identity),
             wire,
             keep_alive: false,
+            expires_at_s: self.expires_at_s,
             last_event_id: last_event_id.map(Into::into),
             ..Admission::of_test_stream()
         };
