@@ -107,11 +107,9 @@ export class Server {
   }
 
   async login(): Promise<string> {
-    const answer = await fetch(`${this.base}/login/`, {
-      method: 'POST',
-      body: JSON.stringify({ email: 'user@example.com', password: 'password' }),
-    });
-    return ((await answer.json()) as { access: string }).access;
+    const credentials = { email: 'user@example.com', password: 'password' };
+    const answer = await exchange(`${this.base}/login/`, 'POST', {}, credentials);
+    return (answer as { access: string }).access;
   }
 
   async publish(user: string, data: unknown, event = 'message'): Promise<void> {
@@ -149,20 +147,26 @@ export class Server {
     await this.#ask('POST', path, body);
   }
 
-  /** Uses a new connection each time, because an open one would not survive a restart of the server. */
   #ask(method: string, path: string, body?: unknown): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      const headers = { Authorization: `Bearer ${this.#key}` };
-      const asked = request(`http://${this.#admin}${path}`, { method, headers, agent: false }, (answer) => {
-        text(answer).then((said) => {
-          if ((answer.statusCode ?? 0) < 300) resolve(JSON.parse(said));
-          else reject(new Error(`${path}: ${answer.statusCode ?? 0} ${said}`));
-        }, reject);
-      });
-      asked.on('error', reject);
-      asked.end(body === undefined ? undefined : JSON.stringify(body));
-    });
+    return exchange(`http://${this.#admin}${path}`, method, { Authorization: `Bearer ${this.#key}` }, body);
   }
+}
+
+/**
+ * The JSON of a response. Each time over a connection of its own: one that is kept would not survive a restart of the
+ * server, nor its deadline for idle ones.
+ */
+function exchange(url: string, method: string, headers: Record<string, string>, body?: unknown): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const asked = request(url, { method, headers, agent: false }, (answer) => {
+      text(answer).then((said) => {
+        if ((answer.statusCode ?? 0) < 300) resolve(JSON.parse(said));
+        else reject(new Error(`${url}: ${answer.statusCode ?? 0} ${said}`));
+      }, reject);
+    });
+    asked.on('error', reject);
+    asked.end(body === undefined ? undefined : JSON.stringify(body));
+  });
 }
 
 /** Does not block, so that the other tests' timers run meanwhile. */
