@@ -78,6 +78,7 @@ fn streams_end_at_the_rate_each_with_its_own_delay() {
     }
     assert!(at_ms >= 2_000, "{at_ms}");
     while !drain.is_finished() {
+        streams.iter_mut().for_each(Stream::respond);
         server.advance(Duration::from_millis(250));
         std::thread::yield_now();
     }

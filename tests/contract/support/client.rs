@@ -305,7 +305,10 @@ impl Stream {
                 true
             }
             Err(error) if is_cut_off(&error) => {
-                self.is_cut_off = true;
+                // An answer to a close may find that the server has closed the socket, and the kernel's reset for
+                // it may overtake the FIN.
+                let is_over = self.is_complete && matches!(self.framing, Framing::WebSocket(_));
+                self.is_cut_off = !is_over;
                 false
             }
             Err(error) => panic!("nothing came: {error}"),
