@@ -87,6 +87,7 @@ impl Turn<'_> {
         more_if(seen == MAX_BYTES)
     }
 
+    #[allow(clippy::large_stack_arrays)] // a record, and nothing deep below
     fn read_records(&mut self, carrier: &mut Carrier) -> Input {
         let mut scratch = [0; MAX_RECORDS_BYTES];
         // One look is the budget.

@@ -7,6 +7,7 @@ use crate::wire::websocket::{MAX_UNTAKEN_BYTES, Reader};
 /// Most bytes of messages per minute (API.md, "WebSocket"). Messages are ignored, so this only has to be enough for
 /// those that client libraries send by themselves.
 const MAX_MESSAGE_BYTES_PER_MINUTE: u32 = 8 * 1024;
+#[allow(clippy::cast_possible_truncation)] // a small number
 const MINUTE_TICKS: u32 = 60 * TICKS_PER_S as u32;
 
 /// The state of a WebSocket client's reader. Most clients have none: it is the default between two frames.
