@@ -282,7 +282,7 @@ impl WebSocketCounts {
         let broadcast = median(|| {
             server.publish(&event);
             for socket in &mut sockets {
-                read_until(socket, b"\"n\":1}}");
+                read_until(socket, b"\"type\":\"NEWS\"}}");
             }
         });
         let heartbeat = median(|| {

@@ -430,6 +430,8 @@ impl World {
     fn settle(&mut self) {
         self.dispatch();
         let mut patience = 2_000;
+        // A shard looks into its inbox when it has nothing else to deliver.
+        let mut quiet = 0;
         loop {
             let mut is_busy = false;
             for shard in &mut self.shards {
@@ -447,10 +449,11 @@ impl World {
             // A concurrent test may copy the descriptor table. The copy keeps a socket that was closed here, at
             // either end, open for a moment.
             let waits = !self.is_settled() && patience > 0;
-            if !is_busy && !waits {
+            quiet = if is_busy { 0 } else { quiet + 1 };
+            if quiet > 1 && !waits {
                 return;
             }
-            if !is_busy {
+            if quiet > 1 {
                 patience -= 1;
                 std::thread::sleep(Duration::from_millis(1));
             }

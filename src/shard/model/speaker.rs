@@ -11,7 +11,7 @@ const INVALID: [(&[u8], u16); 4] = [
     // Not masked.
     (&[TEXT, 0], 1002),
     // Longer than a message may be.
-    (&[TEXT, 0x80 | 126, 0x20, 0, 0, 0, 0, 0], 1009),
+    (&[TEXT, 0xfe, 0x20, 0, 0, 0, 0, 0], 1009),
     // No UTF-8.
     (&[TEXT, 0x81, 0, 0, 0, 0, 0xc0], 1007),
 ];

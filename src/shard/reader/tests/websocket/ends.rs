@@ -12,6 +12,8 @@ use crate::wire::Wire;
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(30);
 const A_LITTLE: Duration = Duration::from_millis(250);
+/// A little before [`STALL_TIMEOUT`].
+const ALMOST_STALLED: Duration = Duration::from_millis(29_750);
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const CLOSE_NOTIFY: [u8; 2] = [1, 0];
@@ -211,7 +213,7 @@ fn a_client_that_does_not_close_is_closed_after_the_stall_timeout() {
             } else {
                 scene.send(n, first);
             }
-            scene.pass(STALL_TIMEOUT.saturating_sub(A_LITTLE));
+            scene.pass(ALMOST_STALLED);
             scene.send(n, frame(PONG, ""));
             assert!(scene.is_held(n));
             scene.pass(A_LITTLE + A_LITTLE);
@@ -235,7 +237,7 @@ fn a_client_whose_token_expires_has_the_same_time_to_close() {
             scene.send(n, close(4001));
             scene.assert_closed(n);
         } else {
-            scene.pass(STALL_TIMEOUT - A_LITTLE - A_LITTLE);
+            scene.pass(Duration::from_millis(29_500));
             assert!(scene.is_held(n));
             scene.pass(A_LITTLE + A_LITTLE);
             assert!(!scene.is_held(n));
@@ -273,7 +275,7 @@ fn a_client_that_reads_nothing_of_its_end_is_closed_after_the_stall_timeout() {
     let connection = scene.shard.connections.find(id).unwrap();
     assert!(connection.end_drained().is_err());
     scene.write(n, close(1000));
-    scene.pass(STALL_TIMEOUT.saturating_sub(A_LITTLE));
+    scene.pass(ALMOST_STALLED);
     assert!(scene.is_held(n));
     scene.pass(A_LITTLE + A_LITTLE);
     assert!(!scene.is_held(n));
@@ -335,7 +337,7 @@ fn a_client_that_answers_no_ping_is_closed_after_a_heartbeat_and_the_stall_timeo
         // Neither pings nor messages are an answer.
         scene.pass(Duration::from_secs(20));
         scene.send(n, [frame(PING, ""), frame(TEXT, "x")].concat());
-        scene.pass(Duration::from_secs(40) - A_LITTLE);
+        scene.pass(Duration::from_millis(39_750));
         assert!(scene.is_held(n));
         scene.pass(A_LITTLE);
         scene.assert_closed(n);
@@ -372,7 +374,7 @@ fn a_client_is_not_blamed_for_a_ping_that_waits_behind_a_backlog() {
     }
     // It reads something now and then, and has always more to read.
     for _ in 0..10 {
-        scene.pass(STALL_TIMEOUT.saturating_sub(A_LITTLE));
+        scene.pass(ALMOST_STALLED);
         for _ in scene.said(n) {
             scene.publish(&"x".repeat(500));
         }
@@ -381,7 +383,7 @@ fn a_client_is_not_blamed_for_a_ping_that_waits_behind_a_backlog() {
     }
     scene.clients[n].reads = true;
     scene.take_turns();
-    scene.pass(HEARTBEAT + STALL_TIMEOUT - A_LITTLE);
+    scene.pass(HEARTBEAT + ALMOST_STALLED);
     assert!(scene.is_held(n), "a ping has reached it only now");
     scene.pass(A_LITTLE + A_LITTLE);
     assert!(!scene.is_held(n));

@@ -36,6 +36,7 @@ pub(super) struct Scene {
     _runtime: Runtime,
 }
 
+#[allow(clippy::struct_excessive_bools)] // each is asked for by itself
 pub(super) struct Client {
     pub(super) id: ConnectionId,
     pub(super) socket: UnixStream,
