@@ -78,7 +78,5 @@ pub mod sys;
 // For tests/: Topic, TopicError, TopicPattern
 pub mod topic;
 
-// For benches/, and `websocket` until the shard uses it: Encoded, Event, Signal, Wire, websocket::CloseCode,
-// websocket::Closing, websocket::MAX_MESSAGE_BYTES, websocket::MAX_UNTAKEN_BYTES, websocket::Ping, websocket::Reader,
-// websocket::Received
+// For benches/: Encoded, Event, Signal, Wire
 pub mod wire;

@@ -26,7 +26,7 @@ const QUERY_ID_PART: &str = "vent";
 
 /// How a stream is sent.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Form {
+pub(super) struct StreamForm {
     pub(super) wire: Wire,
     /// The connection can be used after the stream.
     pub(super) keep_alive: bool,
@@ -41,7 +41,7 @@ pub(super) fn admission(
     reloadable: &Reloadable,
     request: &Request<Incoming>,
     identity: Option<Identity>,
-    form: Form,
+    form: StreamForm,
 ) -> Result<Admission, Refused> {
     let public = &connection.public;
     let topics = match &identity {

@@ -32,7 +32,7 @@ use crate::public::router;
 use crate::public::service::Public;
 use crate::shard::{Accepted, Detached, Earlier, Seat, Shard, StartHandshake};
 use crate::shutdown::Waiter;
-use crate::wire::websocket::Reader;
+use crate::wire::websocket::FrameReader;
 
 /// The largest request head. It has room for a token of 8 KiB, cookies, and the headers that proxies add.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -239,7 +239,7 @@ async fn close_websocket(mut io: impl AsyncRead + AsyncWrite + Unpin, frame: &[u
     if io.write_all(frame).await.is_err() || io.flush().await.is_err() {
         return;
     }
-    let mut reader = Reader::default();
+    let mut reader = FrameReader::default();
     let mut unread = early.to_vec();
     let mut read = 0;
     while read < MAX_LINGER_BYTES {

@@ -15,7 +15,7 @@ use crate::public::refusal::{Refusal, Refused};
 use crate::public::reloadable::Reloadable;
 use crate::public::routes::Route;
 use crate::public::service::Public;
-use crate::public::subscription::{Form, admission};
+use crate::public::subscription::{StreamForm, admission};
 use crate::shard::Admission;
 use crate::wire::Wire;
 
@@ -117,8 +117,8 @@ async fn check_is_empty(body: &mut Incoming) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn form(request: &Request<Incoming>) -> Form {
-    Form {
+fn form(request: &Request<Incoming>) -> StreamForm {
+    StreamForm {
         wire: match request.version() {
             Version::HTTP_10 => Wire::SseRaw,
             _ => Wire::SseChunked,

@@ -23,14 +23,14 @@ const SUBPROTOCOL: &str = "idlewild.v1";
 
 /// A valid handshake of a client.
 #[derive(Debug)]
-pub(super) struct Handshake {
+pub(super) struct OpeningHandshake {
     accept: String,
     has_subprotocol: bool,
 }
 
 /// What is wrong with a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Malformed {
+pub(super) enum BadHandshake {
     /// No upgrade to WebSocket is asked for, or in HTTP/1.0, which has none (RFC 9110, 7.8).
     NoUpgrade,
     /// Another version of the protocol.
@@ -41,28 +41,28 @@ pub(super) enum Malformed {
     HasBody,
 }
 
-impl Handshake {
+impl OpeningHandshake {
     /// Checks a GET request.
-    pub(super) fn of(request: &Request<Incoming>) -> Result<Self, Malformed> {
+    pub(super) fn of(request: &Request<Incoming>) -> Result<Self, BadHandshake> {
         let headers = request.headers();
         let is_upgrade = request.version() == Version::HTTP_11
             && has_token(headers, &CONNECTION, "upgrade")
             && has_token(headers, &UPGRADE, "websocket");
         if !is_upgrade {
-            return Err(Malformed::NoUpgrade);
+            return Err(BadHandshake::NoUpgrade);
         }
         if only(headers, &SEC_WEBSOCKET_VERSION) != Some(VERSION) {
-            return Err(Malformed::OtherVersion);
+            return Err(BadHandshake::OtherVersion);
         }
         let has_body = request.body().size_hint().exact() != Some(0)
             || headers.contains_key(TRANSFER_ENCODING)
             || headers.contains_key(EXPECT);
         if has_body {
-            return Err(Malformed::HasBody);
+            return Err(BadHandshake::HasBody);
         }
-        let key = only(headers, &SEC_WEBSOCKET_KEY).ok_or(Malformed::BadKey)?;
+        let key = only(headers, &SEC_WEBSOCKET_KEY).ok_or(BadHandshake::BadKey)?;
         Ok(Self {
-            accept: accept(key).ok_or(Malformed::BadKey)?,
+            accept: accept(key).ok_or(BadHandshake::BadKey)?,
             has_subprotocol: has_token(headers, &SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL),
         })
     }
@@ -103,7 +103,7 @@ impl Handshake {
     }
 }
 
-impl Malformed {
+impl BadHandshake {
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::NoUpgrade => "Upgrade to WebSocket over HTTP/1.1",

@@ -5,7 +5,7 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response, StatusCode};
 
-use super::handshake::Handshake;
+use super::handshake::OpeningHandshake;
 use super::origin;
 use crate::auth::Identity;
 use crate::public::answer::error;
@@ -14,13 +14,13 @@ use crate::public::identify::{Asker, Identification, identify};
 use crate::public::offer::{offer, run_until_closed};
 use crate::public::refusal::{Refusal, Refused};
 use crate::public::reloadable::Reloadable;
-use crate::public::subscription::{Form, admission};
+use crate::public::subscription::{StreamForm, admission};
 use crate::shard::Admission;
 use crate::wire::Wire;
 use crate::wire::websocket::{CloseCode, close_frame};
 
 /// A WebSocket takes the connection with it.
-const FORM: Form = Form {
+const FORM: StreamForm = StreamForm {
     wire: Wire::WebSocket,
     keep_alive: false,
 };
@@ -31,7 +31,7 @@ pub(in crate::public) async fn answer(
     reloadable: &Reloadable,
     request: &Request<Incoming>,
 ) -> Response<Full<Bytes>> {
-    let handshake = match Handshake::of(request) {
+    let handshake = match OpeningHandshake::of(request) {
         Ok(handshake) => handshake,
         Err(malformed) => {
             let refused = Refusal::BadRequest(malformed.text()).into();

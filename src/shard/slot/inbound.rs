@@ -2,7 +2,7 @@
 //! message.
 
 use crate::shard::wheel::{TICKS_PER_S, Tick};
-use crate::wire::websocket::{MAX_UNTAKEN_BYTES, Reader};
+use crate::wire::websocket::{FrameReader, MAX_UNTAKEN_BYTES};
 
 /// Most bytes of messages per minute (API.md, "WebSocket"). Messages are ignored, so this only has to be enough for
 /// those that client libraries send by themselves.
@@ -13,7 +13,7 @@ const MINUTE_TICKS: u32 = (60 * TICKS_PER_S) as u32;
 /// The state of a WebSocket client's reader. Most clients have none: it is the default between two frames.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Inbound {
-    pub(crate) reader: Reader,
+    pub(crate) reader: FrameReader,
     /// The beginning of a frame, where it does not stay in the kernel.
     torn: Vec<u8>,
     /// The beginning of a TLS record, where it does not stay in the kernel.
@@ -30,7 +30,7 @@ impl Inbound {
     /// Returns true if there is something to remember.
     pub(super) fn is_needed(&self, now: Tick) -> bool {
         let is_recent = |minute| now.since(minute) < MINUTE_TICKS;
-        self.reader != Reader::default()
+        self.reader != FrameReader::default()
             || self.has_torn()
             || !self.record.is_empty()
             || self.has_much

@@ -18,7 +18,10 @@ pub(super) enum Head {
         payload_bytes: u64,
     },
     /// Never a part of something.
-    Control { kind: Control, payload_bytes: u8 },
+    ControlKind {
+        kind: ControlKind,
+        payload_bytes: u8,
+    },
 }
 
 /// What a part is of.
@@ -33,7 +36,7 @@ pub(super) enum Part {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Control {
+pub(super) enum ControlKind {
     Close,
     Ping,
     Pong,
@@ -41,12 +44,12 @@ pub(super) enum Control {
 
 /// No client's frame begins like this: 1002.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(super) struct MalformedFrame;
 
 impl Head {
     /// The head of the frame that begins here, and what follows it; `None` where too little is here
     /// to tell.
-    pub(super) fn parse(start: &[u8]) -> Result<Option<(Self, &[u8])>, Malformed> {
+    pub(super) fn parse(start: &[u8]) -> Result<Option<(Self, &[u8])>, MalformedFrame> {
         let Some((first, rest)) = start.split_first() else {
             return Ok(None);
         };
@@ -56,24 +59,24 @@ impl Head {
             CONTINUATION => Kind::Data(Part::Continuation),
             TEXT => Kind::Data(Part::Text),
             BINARY => Kind::Data(Part::Binary),
-            CLOSE if is_last => Kind::Control(Control::Close),
-            PING if is_last => Kind::Control(Control::Ping),
-            PONG if is_last => Kind::Control(Control::Pong),
-            _ => return Err(Malformed),
+            CLOSE if is_last => Kind::ControlKind(ControlKind::Close),
+            PING if is_last => Kind::ControlKind(ControlKind::Ping),
+            PONG if is_last => Kind::ControlKind(ControlKind::Pong),
+            _ => return Err(MalformedFrame),
         };
         let Some((second, rest)) = rest.split_first() else {
             return Ok(None);
         };
         if second & MASKED == 0 {
-            return Err(Malformed);
+            return Err(MalformedFrame);
         }
         let length = second & !MASKED;
         match kind {
-            Kind::Control(_) if length > MAX_CONTROL_BYTES => Err(Malformed),
-            Kind::Control(kind) => {
+            Kind::ControlKind(_) if length > MAX_CONTROL_BYTES => Err(MalformedFrame),
+            Kind::ControlKind(kind) => {
                 let payload_bytes = length;
                 Ok(Some((
-                    Self::Control {
+                    Self::ControlKind {
                         kind,
                         payload_bytes,
                     },
@@ -97,11 +100,11 @@ impl Head {
 
 enum Kind {
     Data(Part),
-    Control(Control),
+    ControlKind(ControlKind),
 }
 
 /// The length of a payload, which has to be in the shortest form that holds it, and what follows.
-fn payload_bytes(length: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Malformed> {
+fn payload_bytes(length: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, MalformedFrame> {
     let (bytes, rest, shorter) = match length {
         TWO_BYTES => {
             let Some((long, rest)) = rest.split_first_chunk() else {
@@ -120,7 +123,7 @@ fn payload_bytes(length: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Malfor
     };
     let has_top_bit = bytes > i64::MAX.unsigned_abs();
     if bytes <= shorter || has_top_bit {
-        return Err(Malformed);
+        return Err(MalformedFrame);
     }
     Ok(Some((bytes, rest)))
 }

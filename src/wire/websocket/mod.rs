@@ -21,6 +21,6 @@ mod writer;
 
 pub(crate) use close::CloseCode;
 pub(crate) use frame::close_frame;
-pub(crate) use reader::{MAX_UNTAKEN_BYTES, Reader};
+pub(crate) use reader::{FrameReader, MAX_UNTAKEN_BYTES};
 pub(crate) use received::Closing;
 pub(super) use writer::{encode, push};

@@ -1,7 +1,7 @@
 //! What a client sends: checked and counted, and answered where it has to be. Messages of clients
 //! are ignored, so nothing is kept of them.
 //!
-//! Two things can be done with a [`Reader`]: bytes are read, whatever their number, and it is
+//! Two things can be done with a [`FrameReader`]: bytes are read, whatever their number, and it is
 //! compared with its default, which is a client from which nothing is expected to go on.
 //!
 //! Of a message, the reader takes what is there. A control frame, and the header of any frame, it
@@ -12,20 +12,20 @@
 
 use super::close::CloseCode;
 use super::frame::MAX_CONTROL_BYTES;
-use super::head::{Control, Head, Malformed, Part};
-use super::received::{Closing, Ping, Received, unmasked};
+use super::head::{ControlKind, Head, MalformedFrame, Part};
+use super::received::{Closing, Ping, ReceivedFrames, unmasked};
 use super::utf8::{NotUtf8, Utf8};
 
 /// Longest message of a client, whatever the number of its parts. Messages are ignored, so this
 /// only has to be enough for what client libraries send by themselves.
 pub(crate) const MAX_MESSAGE_BYTES: u16 = 4 * 1024;
-/// Most bytes that [`Reader::read`] leaves: all but one of the largest control frame, with its head
+/// Most bytes that [`FrameReader::read`] leaves: all but one of the largest control frame, with its head
 /// and its mask. No header is longer than that.
 pub(crate) const MAX_UNTAKEN_BYTES: usize = 2 + 4 + MAX_CONTROL_BYTES as usize - 1;
 
 /// Where a client is in what it sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reader {
+pub(crate) struct FrameReader {
     /// Of the frame's bytes that are left, from the first of them on.
     mask: [u8; 4],
     /// What of the frame's payload has not come yet.
@@ -40,7 +40,7 @@ pub(crate) struct Reader {
 }
 
 // An idle client has none; the others have it in their slot's extra.
-const _: () = assert!(size_of::<Reader>() <= 16);
+const _: () = assert!(size_of::<FrameReader>() <= 16);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
@@ -67,10 +67,10 @@ enum Step<'a> {
     Close(Option<u16>),
 }
 
-impl Reader {
+impl FrameReader {
     /// Reads what a client has sent.
-    pub(crate) fn read<'a>(&mut self, bytes: &'a [u8]) -> Received<'a> {
-        let mut received = Received::default();
+    pub(crate) fn read<'a>(&mut self, bytes: &'a [u8]) -> ReceivedFrames<'a> {
+        let mut received = ReceivedFrames::default();
         while self.state != State::Over {
             let rest = bytes.get(received.taken..).unwrap_or_default();
             match self.step(rest) {
@@ -91,7 +91,7 @@ impl Reader {
         received
     }
 
-    fn end(&mut self, closing: Closing, received: &mut Received<'_>) {
+    fn end(&mut self, closing: Closing, received: &mut ReceivedFrames<'_>) {
         *self = Self {
             state: State::Over,
             ..Self::default()
@@ -109,7 +109,7 @@ impl Reader {
             return Ok(None);
         };
         match head {
-            Head::Control {
+            Head::ControlKind {
                 kind,
                 payload_bytes,
             } => {
@@ -124,9 +124,9 @@ impl Reader {
                     payload,
                 };
                 let step = match kind {
-                    Control::Ping => Step::Ping(ping),
-                    Control::Pong => Step::Pong,
-                    Control::Close => Step::Close(close_code(unmasked(payload, *mask))?),
+                    ControlKind::Ping => Step::Ping(ping),
+                    ControlKind::Pong => Step::Pong,
+                    ControlKind::Close => Step::Close(close_code(unmasked(payload, *mask))?),
                 };
                 Ok(Some((bytes.len() - rest.len(), step)))
             }
@@ -218,8 +218,8 @@ fn close_code(mut payload: impl Iterator<Item = u8>) -> Result<Option<u16>, Clos
     Ok(Some(code))
 }
 
-impl From<Malformed> for CloseCode {
-    fn from(_: Malformed) -> Self {
+impl From<MalformedFrame> for CloseCode {
+    fn from(_: MalformedFrame) -> Self {
         Self::ProtocolError
     }
 }

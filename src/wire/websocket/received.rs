@@ -5,11 +5,11 @@ use super::frame::{Close, Header, PONG};
 
 /// What some bytes of a client come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Received<'a> {
+pub(crate) struct ReceivedFrames<'a> {
     /// Bytes that are dealt with. The others begin a frame, and have to be here again with what
     /// follows them; they are at most [`MAX_UNTAKEN_BYTES`](super::MAX_UNTAKEN_BYTES).
     pub(crate) taken: usize,
-    /// Of these, the bytes of messages, with the headers of their frames. Control frames do not
+    /// Of these, the bytes of messages, with the headers of their frames. ControlKind frames do not
     /// count, but an empty part of a message does, so that nobody gets parts for nothing.
     pub(crate) message_bytes: usize,
     /// The last ping, and the only one that needs an answer (RFC 6455 §5.5.3).
@@ -37,7 +37,7 @@ pub(crate) enum Closing {
     Failed(CloseCode),
 }
 
-impl Received<'_> {
+impl ReceivedFrames<'_> {
     /// Appends the frames that answer it, if any do. A server that has sent its close frame already
     /// sends nothing more, so it leaves this out.
     pub(crate) fn push_answer(&self, out: &mut Vec<u8>) {

@@ -14,7 +14,7 @@ const STALLED: &str = "idlewild_disconnects_total{reason=\"stalled\"}";
 
 #[test]
 fn a_client_without_a_valid_credential_is_closed_with_4001() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     for query in ["", "?token=x", "?ticket=x"] {
         let peer = Peer::open(&server, &format!("{ROUTE}{query}"), "");
         peer.assert_closed(4001, "Authentication required");
@@ -27,7 +27,7 @@ fn a_client_without_a_valid_credential_is_closed_with_4001() {
 
 #[test]
 fn each_refusal_has_its_code() {
-    let server = TestServer::with(|config| config.max_connections = 1);
+    let server = TestServer::with(|config| config.max_connections = 1).over_sse();
     let topic = |topic: &str| format!("{}&topic={topic}", path(&server, "42"));
     Peer::open(&server, &topic("news"), "").assert_closed(4004, "Topic not allowed");
     Peer::open(&server, &topic("a//b"), "").assert_closed(1008, "Invalid topic");
@@ -40,14 +40,15 @@ fn an_application_that_does_not_answer_is_1013() {
     let backend = Backend::start(Reply::body(500, "{}"));
     let server = TestServer::with(|config| {
         config.auth.session_auth_url = Some(backend.url().parse().unwrap());
-    });
+    })
+    .over_sse();
     let peer = Peer::open(&server, ROUTE, "Cookie: sessionid=1\r\n");
     peer.assert_closed(1013, "Authentication unavailable");
 }
 
 #[test]
 fn a_log_out_is_a_message_and_4003() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let token = server.token_with("42", Some("old"), &[]);
     let mut peer = Peer::open(&server, &format!("{ROUTE}?token={token}"), "");
     peer.message();
@@ -64,7 +65,7 @@ fn a_log_out_is_a_message_and_4003() {
 
 #[test]
 fn an_expired_token_is_a_message_and_4001() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let mut peer = Peer::of(&server, "42");
     server.advance(Duration::from_secs(3_601));
     assert_eq!(peer.text(), r#"{"event": "token_expired", "data": {}}"#);
@@ -76,7 +77,8 @@ fn an_evicted_client_gets_a_message_and_4029() {
     let server = TestServer::with(|config| {
         config.max_connections_per_user = 1;
         config.on_limit = idlewild::config::OnLimit::EvictOldest;
-    });
+    })
+    .over_sse();
     let mut oldest = Peer::of(&server, "42");
     let _newest = Peer::of(&server, "42");
     assert_eq!(oldest.text(), r#"{"event": "evicted", "data": {}}"#);
@@ -85,7 +87,7 @@ fn an_evicted_client_gets_a_message_and_4029() {
 
 #[test]
 fn a_disconnected_client_and_a_drained_one_may_come_back() {
-    let mut server = TestServer::start();
+    let mut server = TestServer::start().over_sse();
     let peer = Peer::of(&server, "42");
     let ended = server.admin("DELETE", "/v1/users/42/connections", "");
     assert_eq!(ended.json()["ended"], 1);
@@ -106,7 +108,7 @@ fn a_disconnected_client_and_a_drained_one_may_come_back() {
 
 #[test]
 fn a_clients_close_is_answered_with_its_code() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     for (sent, answered) in [
         (b"".as_slice(), b"".as_slice()),
         (b"\x03\xe8", b"\x03\xe8"),
@@ -126,7 +128,7 @@ fn a_clients_close_is_answered_with_its_code() {
 
 #[test]
 fn a_client_that_does_not_answer_a_close_is_cut_off_after_stall_timeout() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let mut peer = Peer::of(&server, "42");
     server.admin("DELETE", "/v1/users/42/connections", "");
     assert_eq!(peer.close_frame().0, 1001);
@@ -148,7 +150,8 @@ fn a_client_that_answers_no_ping_is_cut_off_after_heartbeat_and_stall_timeout() 
     let server = TestServer::with(|config| {
         config.heartbeat = Duration::from_secs(20);
         config.stall_timeout = Duration::from_secs(15);
-    });
+    })
+    .over_sse();
     let mut deaf = Peer::of(&server, "42");
     let mut alive = Peer::of(&server, "43");
     server.advance(Duration::from_secs(20));

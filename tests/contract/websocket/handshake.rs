@@ -19,7 +19,7 @@ fn refused(server: &TestServer, request: &str) -> (Stream, String) {
 
 #[test]
 fn a_handshake_is_answered_as_the_standard_says() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let token = server.token("42");
     for route in [
         ROUTE.to_owned(),
@@ -46,7 +46,7 @@ fn a_handshake_is_answered_as_the_standard_says() {
 
 #[test]
 fn the_subprotocol_is_selected_only_if_it_is_offered() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     for (offered, selected) in [
         ("chat, idlewild.v1", true),
         ("idlewild.v1", true),
@@ -62,7 +62,7 @@ fn the_subprotocol_is_selected_only_if_it_is_offered() {
 
 #[test]
 fn a_malformed_handshake_is_refused_with_what_the_client_needs_to_know() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let path = super::path(&server, "42");
     let good = request(&path, "");
     let without = |line: &str| {
@@ -112,7 +112,7 @@ fn a_malformed_handshake_is_refused_with_what_the_client_needs_to_know() {
 
 #[test]
 fn other_methods_are_not_allowed() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let path = super::path(&server, "42");
     for method in ["HEAD", "POST", "PUT", "DELETE"] {
         let handshake = request(&path, "").replace("GET ", &format!("{method} "));
@@ -126,7 +126,7 @@ fn other_methods_are_not_allowed() {
 
 #[test]
 fn every_credential_opens_a_stream() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let token = server.token("42");
     let bearer = format!("Bearer {token}");
     let headers = [("Authorization", bearer.as_str())];
@@ -164,7 +164,8 @@ fn a_page_of_another_origin_may_not_use_the_visitors_cookies() {
     let server = TestServer::with(|config| {
         config.auth.session_auth_url = Some(backend.url().parse().unwrap());
         config.cors.origins = vec!["*".parse().unwrap(), "https://app.example".parse().unwrap()];
-    });
+    })
+    .over_sse();
     let token = server.token("42");
     let query = super::path(&server, "42");
     let cookies = [
@@ -205,7 +206,7 @@ fn a_page_of_another_origin_may_not_use_the_visitors_cookies() {
 
 #[test]
 fn frames_that_do_not_wait_for_the_handshake_break_the_protocol() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let mut bytes = request(&super::path(&server, "42"), "").into_bytes();
     bytes.extend(masked(FIN | TEXT, b"early"));
     let mut client = server.connect();

@@ -29,7 +29,7 @@ fn fails(server: &TestServer, bytes: &[u8], code: u16) {
 
 #[test]
 fn violations_of_the_protocol_are_1002() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let unmasked = b"\x81\x01x".to_vec();
     let cases = [
         unmasked,
@@ -53,7 +53,7 @@ fn violations_of_the_protocol_are_1002() {
 
 #[test]
 fn text_that_is_not_utf_8_is_1007() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     fails(&server, &masked(FIN | TEXT, b"\xff"), 1007);
     // Torn across two frames, and never completed.
     let torn = [masked(TEXT, b"\xe2\x82"), masked(FIN | CONTINUATION, b"x")].concat();
@@ -62,7 +62,7 @@ fn text_that_is_not_utf_8_is_1007() {
 
 #[test]
 fn a_message_over_four_kib_is_1009() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     fails(&server, &masked(FIN | TEXT, &[b'x'; 4_097]), 1009);
     let parts = [
         masked(BINARY, &[0; 4_000]),
@@ -80,7 +80,7 @@ fn a_message_over_four_kib_is_1009() {
 
 #[test]
 fn messages_over_eight_kib_a_minute_are_1008() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let mut peer = Peer::of(&server, "42");
     for minute in 0..3 {
         // With the headers of their frames.
@@ -103,7 +103,7 @@ fn messages_over_eight_kib_a_minute_are_1008() {
 
 #[test]
 fn messages_and_frames_in_pieces_change_nothing() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let mut peer = Peer::of(&server, "42");
     let fragments = [
         masked(TEXT, "\u{20ac}".as_bytes().split_at(1).0),
@@ -132,7 +132,7 @@ fn messages_and_frames_in_pieces_change_nothing() {
 #[test]
 fn a_flood_of_pings_is_answered_in_part_and_disturbs_nobody() {
     const PINGS: usize = 200_000;
-    let server = TestServer::with(|config| config.shards = 1);
+    let server = TestServer::with(|config| config.shards = 1).over_sse();
     let mut flooder = Peer::of(&server, "42");
     let mut other = Peer::of(&server, "43");
     let pings = masked(FIN | PING, b"").repeat(PINGS / 100);

@@ -10,7 +10,7 @@ use crate::support::{Stream, TestServer};
 
 #[test]
 fn each_event_is_one_message() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let token = server.token_with("42", None, &["orders/*"]);
     let route = format!("{}?token={token}&topic=orders/7", super::ROUTE);
     let mut peer = Peer::open(&server, &route, "");
@@ -55,7 +55,7 @@ fn each_event_is_one_message() {
 
 #[test]
 fn a_heartbeat_is_a_ping_and_a_message_with_the_position() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let mut peer = Peer::of(&server, "42");
     let id = server.publish(&json!({"to": {"user": "42"}, "data": 1}));
     assert_eq!(peer.message()["id"], id);
@@ -70,7 +70,7 @@ fn a_heartbeat_is_a_ping_and_a_message_with_the_position() {
 
 #[test]
 fn missed_events_come_first() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let mut peer = Peer::of(&server, "42");
     let publish = |n: u32| server.publish(&json!({"to": {"user": "42"}, "data": n}));
     let first = publish(1);
@@ -105,7 +105,7 @@ fn missed_events_come_first() {
 
 #[test]
 fn a_ping_is_answered_with_its_payload_and_the_last_of_many_counts() {
-    let server = TestServer::start();
+    let server = TestServer::start().over_sse();
     let mut peer = Peer::of(&server, "42");
     for payload in [b"".as_slice(), b"x", &[7; 125]] {
         peer.send(FIN | PING, payload);
@@ -123,7 +123,7 @@ fn a_ping_is_answered_with_its_payload_and_the_last_of_many_counts() {
 
 #[test]
 fn both_transports_share_limits_presence_and_events() {
-    let server = TestServer::with(|config| config.max_connections_per_user = 2);
+    let server = TestServer::with(|config| config.max_connections_per_user = 2).over_sse();
     let mut peer = Peer::of(&server, "42");
     let mut stream = server.stream("42");
     assert_eq!(server.metric(OPEN), Some(1.0));
@@ -168,7 +168,7 @@ fn sse(server: &TestServer) -> String {
 
 #[test]
 fn a_client_that_reads_nothing_is_cut_off_like_any_other() {
-    let server = TestServer::with(|config| config.max_backlog_bytes = 64 * 1024);
+    let server = TestServer::with(|config| config.max_backlog_bytes = 64 * 1024).over_sse();
     let mut slow = Peer::over(
         server.connect_narrow(),
         &super::peer::request(&path(&server, "42"), ""),

@@ -58,7 +58,7 @@ impl Seen {
     /// A frame at a time, from bytes that arrive in these pieces. Whatever is not taken is there
     /// again with the next piece.
     fn by_frame<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let (mut reader, mut seen) = (Reader::default(), Self::default());
+        let (mut reader, mut seen) = (FrameReader::default(), Self::default());
         let mut there: Vec<u8> = Vec::new();
         for piece in pieces {
             there.extend(piece);
@@ -94,14 +94,14 @@ impl Seen {
             there.drain(..at);
             assert!(there.len() <= MAX_UNTAKEN_BYTES);
         }
-        seen.is_pending = reader != Reader::default() || !there.is_empty();
+        seen.is_pending = reader != FrameReader::default() || !there.is_empty();
         seen
     }
 
     /// Whatever is there at once, as the shard reads it; has to agree with `by_frame`, in which every
     /// ping is seen.
     fn check_reads<'a>(&self, pieces: impl IntoIterator<Item = &'a [u8]>) {
-        let (mut reader, mut there) = (Reader::default(), Vec::new());
+        let (mut reader, mut there) = (FrameReader::default(), Vec::new());
         let (mut message_bytes, mut has_pong, mut closing) = (0, false, None);
         let mut pings = Vec::new();
         for piece in pieces {
@@ -112,9 +112,9 @@ impl Seen {
                 let taken = there.len();
                 assert_eq!(
                     received,
-                    Received {
+                    ReceivedFrames {
                         taken,
-                        ..Received::default()
+                        ..ReceivedFrames::default()
                     }
                 );
             }
@@ -159,7 +159,7 @@ fn a_flood_of_pings_has_one_answer() {
         .flat_map(|number| frame(FIN | PING, &number.to_be_bytes()))
         .collect();
     flood.truncate(flood.len() - 1);
-    let received = Reader::default().read(&flood);
+    let received = FrameReader::default().read(&flood);
     let mut answer = Vec::new();
     received.push_answer(&mut answer);
     assert_eq!(answer, [&[0x8a, 4][..], &9_998_u32.to_be_bytes()].concat());
@@ -171,7 +171,7 @@ fn a_flood_of_pings_has_one_answer() {
 fn a_close_is_answered_with_its_code_after_the_last_ping() {
     let answer = |bytes: &[u8]| {
         let mut answer = Vec::new();
-        Reader::default().read(bytes).push_answer(&mut answer);
+        FrameReader::default().read(bytes).push_answer(&mut answer);
         answer
     };
     let close = frame(FIN | CLOSE, b"\x03\xe9bye");
@@ -186,7 +186,7 @@ fn a_close_is_answered_with_its_code_after_the_last_ping() {
 
 #[test]
 fn what_is_read_of_messages_is_counted_with_its_headers() {
-    let mut reader = Reader::default();
+    let mut reader = FrameReader::default();
     let empty_parts = [frame(TEXT, b""), frame(CONTINUATION, b"")].concat();
     assert_eq!(reader.read(&empty_parts).message_bytes, 12);
     let last = [
@@ -195,18 +195,22 @@ fn what_is_read_of_messages_is_counted_with_its_headers() {
     ]
     .concat();
     assert_eq!(reader.read(&last).message_bytes, 9);
-    assert_eq!(reader, Reader::default());
+    assert_eq!(reader, FrameReader::default());
 }
 
 #[test]
 fn a_client_without_an_open_frame_needs_no_state() {
-    let mut reader = Reader::default();
+    let mut reader = FrameReader::default();
     let whole = frame(FIN | TEXT, "größe".as_bytes());
     for split in 0..whole.len() {
         let first = reader.read(&whole[..split]);
         // A header that is not all there is left where it is, too.
-        assert_eq!(first.taken == 0, reader == Reader::default(), "{split}");
+        assert_eq!(
+            first.taken == 0,
+            reader == FrameReader::default(),
+            "{split}"
+        );
         reader.read(&whole[first.taken..]);
-        assert_eq!(reader, Reader::default());
+        assert_eq!(reader, FrameReader::default());
     }
 }

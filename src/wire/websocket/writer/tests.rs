@@ -263,7 +263,7 @@ fn an_encoding_has_an_allocation_of_its_size() {
 }
 
 #[derive(Deserialize)]
-struct Received<'a> {
+struct ReceivedFrames<'a> {
     id: Option<String>,
     event: String,
     #[serde(borrow)]
@@ -304,7 +304,7 @@ proptest! {
         let id = id.map(|(ms, seq)| EventId { ms, seq });
         let event = Signal::Event(Event { id, name: &name, data: &data });
         let [message] = written(&event).try_into().unwrap();
-        let read: Received<'_> = serde_json::from_str(&message).unwrap();
+        let read: ReceivedFrames<'_> = serde_json::from_str(&message).unwrap();
         prop_assert_eq!(read.id, id.map(|id| id.to_string()));
         prop_assert_eq!(read.event, name);
         let json = data.trim_matches([' ', '\t', '\r', '\n']);
