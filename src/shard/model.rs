@@ -120,6 +120,7 @@ impl World {
                 topics,
                 last_id: None,
                 seen: 0,
+                was_worn: false,
                 connection: None,
             })
             .collect();
@@ -421,6 +422,7 @@ impl World {
                     "an end without close_notify"
                 );
             }
+            device.was_worn = connection.is_worn();
             device.connection = None;
         }
         read
@@ -497,11 +499,7 @@ impl World {
                 speaker.check(connection.is_complete);
             }
         }
-        let before: Vec<bool> = self
-            .devices
-            .iter()
-            .map(|it| it.connection.as_ref().is_some_and(|it| !it.is_complete))
-            .collect();
+        let before: Vec<bool> = self.devices.iter().map(Device::is_to_stay).collect();
         // All get a ping, which some answer.
         for time in [HEARTBEAT + LATE, HEARTBEAT + STALL_TIMEOUT + LATE] {
             self.shared.clock.advance(time);
@@ -516,10 +514,10 @@ impl World {
             self.live(),
             "an end is waited for too long"
         );
-        for (n, was_there) in before.into_iter().enumerate() {
-            let Some(connection) = &self.devices[n].connection else {
-                let is_silent = !was_there || n % 3 == 2;
-                assert!(is_silent, "device {n} was closed");
+        for (n, is_to_stay) in before.into_iter().enumerate() {
+            let device = &self.devices[n];
+            let Some(connection) = &device.connection else {
+                assert!(!is_to_stay || device.was_worn, "device {n} was closed");
                 continue;
             };
             if connection.is_complete {

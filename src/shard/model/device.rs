@@ -28,6 +28,8 @@ pub(super) struct Device {
     pub(super) last_id: Option<EventId>,
     /// The device has seen all entries for it before this index.
     pub(super) seen: usize,
+    /// The keys of its last connection had sealed enough.
+    pub(super) was_worn: bool,
     pub(super) connection: Option<Connection>,
 }
 
@@ -160,6 +162,16 @@ impl Device {
     /// Starts over, with an id that the log does not contain.
     pub(super) fn forget(&mut self) {
         (self.last_id, self.seen) = (Some(EventId { ms: 1, seq: 1 }), 0);
+    }
+
+    /// Returns true if it has no reason to be closed, however much time passes.
+    pub(super) fn is_to_stay(&self) -> bool {
+        let Some(connection) = &self.connection else {
+            return false;
+        };
+        let speaker = connection.speaker.as_ref();
+        let answers = speaker.is_none_or(|it| it.answers_pings && !it.has_half_a_frame());
+        answers && !connection.is_complete
     }
 
     fn is_mine(&self, happened: &Happened) -> bool {
