@@ -1,6 +1,7 @@
 //! Ends all streams before a shutdown. The streams end at a fixed rate and with random reconnect delays, so
 //! that the clients do not all reconnect at once.
 
+use super::connection::Gone;
 use super::connections::Connections;
 use super::wheel::{TICKS_PER_S, next_tick_ms};
 use crate::metrics::DisconnectReason;
@@ -38,10 +39,13 @@ impl Drain {
         while self.ended <= allowed && self.next < connections.table.end() {
             let key = self.next;
             self.next += 1;
-            if let Some(connection) = connections.get(key)
-                && connection.end_drained().is_err()
-            {
-                self.ended += 1;
+            let Some(connection) = connections.get(key) else {
+                continue;
+            };
+            match connection.end_drained() {
+                Err(Gone) => self.ended += 1,
+                // It waits for its client's answer, and from now on not for long.
+                Ok(mut connection) => connection.arm(),
             }
         }
         // Computed from the turn's reading: a later one would skip streams that became due in between.

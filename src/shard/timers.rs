@@ -19,6 +19,10 @@ const SLICE_TIMERS: usize = 128;
 /// range of a tick.
 const MAX_EXPIRY_TICKS: u64 = 24 * 3_600 * TICKS_PER_S;
 
+/// How long a drain waits for the answer to a close frame: a round trip of a slow network.
+const DRAIN_CLOSE_TICKS: u32 = 32;
+const _: () = assert!(DRAIN_CLOSE_TICKS as u64 == TICKS_PER_S);
+
 /// Fires the timers that are due at `now`. Returns true if there may be more.
 pub(super) fn run(
     connections: &mut Connections,
@@ -46,7 +50,8 @@ pub(super) fn run(
 impl Connection<'_> {
     /// Does what is due. Returns [`Gone`] if that closed the stream or wrote its end.
     fn fire(mut self, now: Tick, heartbeat: &Heartbeat) -> Result<Self, Gone> {
-        let Slot { carrier, stream } = self.all.table.at(self.key);
+        let close_ticks = self.all.close_ticks();
+        let Slot { carrier, stream } = self.all.table.at_mut(self.key);
         let is_stalled = carrier
             .backlog()
             .is_some_and(|backlog| now.since(backlog.progress()) >= self.all.stall_ticks);
@@ -54,20 +59,18 @@ impl Connection<'_> {
             return Err(self.close(DisconnectReason::Stalled));
         }
         if stream.is_ended() {
-            let has_waited = now.since(carrier.last_write()) >= self.all.stall_ticks;
+            let has_waited = now.since(carrier.last_write()) >= close_ticks;
             if has_waited && !carrier.is_backlogged() {
                 return Err(self.close(DisconnectReason::Stalled));
             }
             return Ok(self);
         }
-        self.slot_mut().carrier.review_inbound(now);
-        let Slot { carrier, stream } = self.all.table.at(self.key);
-        let pong_limit = self.all.pong_limit;
-        if pong_limit
-            .due(carrier, now)
-            .is_some_and(|due| now.reached(due))
-        {
-            return Err(self.close(DisconnectReason::Stalled));
+        if carrier.wire() == Wire::WebSocket {
+            carrier.review_inbound(now);
+            let pong = self.all.pong_limit.due(carrier, now);
+            if pong.is_some_and(|due| now.reached(due)) {
+                return Err(self.close(DisconnectReason::Stalled));
+            }
         }
         if carrier.is_worn() {
             return self.end_drained();
@@ -147,7 +150,8 @@ impl Connection<'_> {
             .map(|backlog| backlog.progress().plus(stall_ticks));
         if stream.is_ended() {
             let answer = carrier.wire().has_closing_handshake();
-            return stall.or_else(|| answer.then(|| carrier.last_write().plus(stall_ticks)));
+            let close_ticks = self.all.close_ticks();
+            return stall.or_else(|| answer.then(|| carrier.last_write().plus(close_ticks)));
         }
         if carrier.is_worn() {
             return Some(now);
@@ -181,6 +185,15 @@ impl Connection<'_> {
 }
 
 impl Connections {
+    /// How long a client may take to answer a close frame. A drain does not wait for clients that are gone.
+    fn close_ticks(&self) -> u32 {
+        if self.exits.is_draining {
+            DRAIN_CLOSE_TICKS.min(self.stall_ticks)
+        } else {
+            self.stall_ticks
+        }
+    }
+
     /// The shortest time since the last write, in ticks, after which a heartbeat may be sent.
     pub(super) fn least_silence(&self) -> u32 {
         self.heartbeat_ticks - self.heartbeat_ticks / 4

@@ -173,3 +173,26 @@ fn a_client_that_answers_no_ping_is_cut_off_after_heartbeat_and_stall_timeout() 
     let id = server.publish(&json!({"to": {"all": true}, "data": 1}));
     assert_eq!(alive.message()["id"], id);
 }
+
+#[test]
+fn a_drain_does_not_wait_for_a_client_that_does_not_answer_its_close() {
+    let mut server = TestServer::start().over_sse();
+    let mut ended_before = Peer::of(&server, "42");
+    server.admin("DELETE", "/v1/users/42/connections", "");
+    assert_eq!(ended_before.close_frame().0, 1001);
+    let mut silent = Peer::of(&server, "43");
+    let clock = server.clock.clone();
+    let drained = server.drain();
+    assert_eq!(silent.close_frame().0, 1001);
+    // Far less than `stall_timeout` and `drain_timeout`.
+    for _ in 0..40 {
+        clock.advance(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!((silent.next(), ended_before.next()), (None, None));
+    eventually("the drain ends", || {
+        clock.advance(Duration::from_millis(1));
+        drained.is_finished()
+    });
+    drained.join().unwrap();
+}
