@@ -1,5 +1,5 @@
-//! What signing a client in costs: once per connection, so the signature check decides how fast a
-//! node takes its clients back after a restart.
+//! Authenticating a client. It happens once per connection, so the signature check decides how fast a
+//! node accepts its clients again after a restart.
 
 #![allow(missing_docs)] // criterion's macros make undocumented functions
 

@@ -1,4 +1,4 @@
-//! What admitting and removing a connection costs, one user each and five of one user.
+//! Admitting and removing connections: of one user each, and five of one user.
 
 #![allow(missing_docs)]
 

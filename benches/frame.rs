@@ -1,4 +1,4 @@
-//! What encoding an event costs: once an event, whatever the number of clients.
+//! Encoding an event, which happens once per event, whatever the number of clients.
 
 #![allow(missing_docs)]
 

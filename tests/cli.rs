@@ -1,4 +1,4 @@
-//! The commands as a shell sees them: exit codes, one line on stderr, what goes over the wire.
+//! The commands from a shell's view: exit codes, one line on stderr, and the bytes that they send.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,10 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
-/// Bytes, since a variable need not be text.
+/// Bytes, because a variable need not be text.
 type Variables<'a> = &'a [(&'a str, &'a [u8])];
 
-/// `idlewild` with `args`, none of the caller's variables, and `input` on stdin.
+/// Runs `idlewild` with `args`, `input` on stdin, and none of the caller's variables.
 fn idlewild(args: &[&str], env: Variables<'_>, input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_idlewild"))
         .args(args)
@@ -24,7 +24,7 @@ fn idlewild(args: &[&str], env: Variables<'_>, input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A command that reads no input may be gone already.
+    // A command that reads no input may have ended already.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -81,14 +81,14 @@ fn wrong_usage_and_a_refused_configuration_are_one_line_and_exit_code_2() {
 }
 
 #[test]
-fn a_cause_is_said_once() {
+fn a_cause_is_printed_once() {
     let (code, line) = failure(&["check", "--config", "/nonexistent.toml"], &[]);
     assert_eq!(code, Some(2));
     assert_eq!(line.matches("No such file").count(), 1, "{line}");
 }
 
 #[test]
-fn a_server_that_is_not_there_is_exit_code_1() {
+fn an_unreachable_server_is_exit_code_1() {
     let (code, line) = failure(
         &[
             "publish",
@@ -117,7 +117,7 @@ fn check_prints_every_key_and_no_secret() {
             ),
             ("IDLEWILD_ADMIN__API_KEY", b"hunter2hunter2hunter2"),
             ("IDLEWILD_ENGINE__URL", b"redis://me:hunter2/@cache:6379/0"),
-            // Others' variables are none of our business.
+            // Variables of other programs are ignored.
             ("LANG", b"\xff"),
         ],
         "",
@@ -135,7 +135,7 @@ fn check_prints_every_key_and_no_secret() {
     assert_eq!(table["heartbeat"].as_str(), Some("30s"));
 }
 
-/// What `publish` posts with `args` and `input`.
+/// The body that `publish` posts with `args` and `input`.
 fn posted(args: &[&str], input: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -160,7 +160,7 @@ fn posted(args: &[&str], input: &str) -> String {
     });
     let all = ["publish", "--all", "--api-key", "k", "--url", &url];
     let output = idlewild(&[&all[..], args].concat(), &[], input);
-    // Asked first: a client that never came leaves the server waiting.
+    // Checked first, because the fake server waits for a client.
     assert!(
         output.status.success(),
         "{}",
@@ -171,7 +171,7 @@ fn posted(args: &[&str], input: &str) -> String {
 }
 
 #[test]
-fn published_data_goes_out_as_it_was_written() {
+fn published_data_is_sent_as_it_was_written() {
     let long = r#"{"b":1.10,"a":12345678901234567890123}"#;
     let cases: [(&[&str], &str, &str); 8] = [
         (&["--data", long], "", long),
@@ -225,7 +225,7 @@ fn every_error_of_the_configuration_has_its_line() {
 }
 
 #[test]
-fn what_is_wrong_in_the_files_that_a_configuration_names_is_reported_together() {
+fn errors_in_all_files_of_a_configuration_are_reported_together() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &str| {
         let path = directory.path().join(name);

@@ -1,7 +1,7 @@
 //! Checks what the pages in `docs/` say about the source: files and headings that they link to exist,
 //! and a name that follows a link to a source file is declared there.
 //!
-//! Such a name is in backticks, with nothing but `|`, commas, colons and "and" between it and the link:
+//! Such a name is in backticks, separated from the link only by `|`, commas, colons and "and":
 //! ``[hub/publishing.rs](../src/hub/publishing.rs) | `Hub::publish`, `label` ``.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,20 +9,20 @@ use std::path::{Path, PathBuf};
 
 use syn::visit::{self, Visit};
 
-/// The page whose table says where each behaviour is.
+/// The page with the table of where each behaviour is.
 const ARCHITECTURE: &str = "docs/architecture.md";
-/// Names that it has at least; fewer are found only if this test does not find them any more.
+/// The table has at least this many names; otherwise, this test no longer finds them.
 const MIN_NAMES: usize = 25;
 
 /// A link in a page.
 struct Link {
-    /// The page and the line, for messages.
+    /// Page and line, for messages.
     at: String,
-    /// The file that it leads to.
+    /// The linked file.
     file: PathBuf,
-    /// The heading, if it names one.
+    /// The linked heading, if any.
     anchor: Option<String>,
-    /// The names after it.
+    /// The names after the link.
     names: Vec<String>,
 }
 
@@ -99,7 +99,7 @@ fn names(mut text: &str) -> Vec<String> {
     }
 }
 
-/// A heading's anchor, as forges make it.
+/// The anchor of a heading, as GitHub and other forges generate it.
 fn anchor(heading: &str) -> String {
     let kept = |letter: &char| letter.is_alphanumeric() || [' ', '-', '_'].contains(letter);
     let letters = heading.trim().to_lowercase();
@@ -118,7 +118,7 @@ fn anchors(file: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// The names that a source file declares: `name` and, for what belongs to a type, `Type::name`.
+/// The names that a source file declares: `name`, and `Type::name` for members of a type.
 #[derive(Default)]
 struct Declared {
     names: BTreeSet<String>,

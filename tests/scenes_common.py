@@ -1,5 +1,5 @@
-"""What the scenes of tests/nginx, tests/interop and tests/tls share: why one fails, the environment, waiting, free ports. Their scripts
-put this directory into PYTHONPATH."""
+"""Shared by the scenes of tests/nginx, tests/interop and tests/tls: failures, the environment, waiting, free ports.
+Their scripts put this directory into PYTHONPATH."""
 
 import os
 import socket
@@ -7,11 +7,11 @@ import time
 
 
 class Failed(Exception):
-    """Why a scene failed."""
+    """The reason why a scene failed."""
 
 
 def environment():
-    """The caller's, without the variables that would configure the server under test."""
+    """The caller's environment, without the variables that would configure the server under test."""
     return {name: value for name, value in os.environ.items() if not name.startswith("IDLEWILD_")}
 
 
@@ -21,7 +21,7 @@ def check(holds, reason):
 
 
 def wait(what, condition, seconds=10.0):
-    """Polls until `condition` gives something true, and returns it; `what` is a text, or makes one at the end."""
+    """Polls until `condition` returns something true, and returns that. `what` is a text or a function that returns one."""
     end = time.monotonic() + seconds
     while not (got := condition()):
         check(time.monotonic() < end, f"{what() if callable(what) else what}: not within {seconds:g} s")

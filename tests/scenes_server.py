@@ -1,4 +1,4 @@
-"""The real server of tests/interop and tests/tls, its admin listener, and what it needs around it: free ports, a token, a
+"""The real server of tests/interop and tests/tls, its admin listener, and what it needs: free ports, a token, a
 directory."""
 
 import json
@@ -20,12 +20,12 @@ from scenes_common import check, environment, free_ports
 API_KEY = "the-api-key-of-the-scenes-0123456789"
 STREAM = "/api/v1/auth/sse/notifications/"
 
-# Some clients take their time to come back.
+# Some clients reconnect slowly.
 wait = partial(scenes_common.wait, seconds=30.0)
 
 
 class Server:
-    """Keeps its address and its history when it is stopped and started again."""
+    """Keeps its address and its history over a restart."""
 
     def __init__(self, binary, settings):
         self.binary = Path(binary)
@@ -49,7 +49,7 @@ class Server:
         self.process.send_signal(how)
         ended = self.process.wait(40)
         self.process = None
-        check(ended == (0 if how == signal.SIGTERM else -how), f"the server ended with {ended}")
+        check(ended == (0 if how == signal.SIGTERM else -how), f"the server exited with {ended}")
 
     def close(self):
         if self.process:
@@ -72,7 +72,7 @@ class Server:
         return f"http://127.0.0.1:{self.public}{STREAM}" + (f"?token={token}" if token else "")
 
     def ask(self, path, body=None, method=None):
-        """What the admin listener answers; a `bytes` body goes as it is, another as JSON."""
+        """Returns the admin listener's response. A `bytes` body is sent unchanged, any other as JSON."""
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{self.admin}{path}", data=body, method=method,
@@ -81,6 +81,6 @@ class Server:
             return json.load(answer)
 
     def leaks(self):
-        """Lines of the log that hold a JWT or the key."""
+        """Lines of the log that contain a JWT or the key."""
         return [line for line in self.log.read_text().splitlines()
                 if API_KEY in line or re.search(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", line)]

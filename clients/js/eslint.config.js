@@ -11,7 +11,7 @@ export default tseslint.config(
     rules: {
       'no-console': 'error',
       '@typescript-eslint/no-unused-vars': ['error', { ignoreRestSiblings: true }],
-      // Numbers in a URL or a message are what they look like.
+      // Numbers are safe in a URL or a message.
       '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
     },
   },

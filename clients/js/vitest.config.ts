@@ -4,8 +4,8 @@ import { defineConfig } from 'vitest/config';
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
 export default defineConfig({
-  // Tests run on the sources, so that a stale build never answers for them.
+  // Tests run on the sources, so that a stale build cannot be tested by mistake.
   resolve: { alias: { '@idlewild/client': source('client/src/index.ts') } },
-  // What hangs fails; a machine that is busy with other things does not.
+  // The timeouts fail a test that hangs, but not one on a busy machine.
   test: { include: ['{client,react}/test/**/*.test.{ts,tsx}'], testTimeout: 120_000, hookTimeout: 60_000, maxConcurrency: 20 },
 });

@@ -1,4 +1,4 @@
-//! Who is let in, and the place they hold until it is given up or a shard takes it over.
+//! Admission: admits clients, and holds their places until they are given up or a shard takes them over.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -14,28 +14,27 @@ use super::rejection::Rejection;
 use crate::auth::Identity;
 use crate::topic::Topic;
 
-/// A client that asks to be let in; what it asks for was checked.
+/// A client that asks for a stream. Its request has been checked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Newcomer<'a> {
-    /// Who it is.
+    /// What the client's credential proves.
     pub(crate) identity: &'a Identity,
-    /// The topics it wants.
+    /// The topics that the client subscribes to.
     pub(crate) topics: &'a [Topic],
-    /// The id of the last event it has, as it says.
+    /// The id of the last event that the client has, as the client sent it.
     pub(crate) last_event_id: Option<&'a str>,
 }
 
-/// A client that was let in.
+/// A client that was admitted.
 #[derive(Debug)]
 pub(crate) struct Placed {
-    /// Its place.
+    /// The client's place.
     pub(crate) place: Place,
-    /// Where it stands in the log, and what it missed.
+    /// The client's position in the log, and what it missed.
     pub(crate) joined: Joined,
 }
 
-/// A place under all limits and in the directory. It is given up when this is dropped, unless a
-/// shard took it over.
+/// A place under all limits and in the directory. It is given up when dropped, unless a shard has taken it over.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Place {
@@ -45,12 +44,12 @@ pub(crate) struct Place {
     permits: Option<StreamPermits>,
 }
 
-/// What a stream holds of the server's limits.
+/// The permits that a stream holds.
 #[derive(Debug)]
 pub(crate) struct StreamPermits {
-    /// Of all streams.
+    /// A permit of the quota of all streams.
     pub(crate) stream: Permit,
-    /// Of test streams.
+    /// A permit of the quota of test streams.
     pub(crate) test_stream: Option<Permit>,
 }
 
@@ -91,8 +90,8 @@ impl Hub {
         self.directory.remove(user, connection, &release);
     }
 
-    /// Lets a client in: under the limit of all, the user's session and limit, and at a position of
-    /// the log. Older connections may give way to it.
+    /// Admits a client if the server's limit, the user's session and the user's limit allow it. The client
+    /// joins the log in the same step. Older connections may be evicted.
     ///
     /// # Errors
     /// [`Rejection`]; nothing has changed then.
@@ -138,7 +137,7 @@ impl Hub {
         })
     }
 
-    /// Lets a test stream in, which is nobody's.
+    /// Admits a test stream, which belongs to no user.
     ///
     /// # Errors
     /// [`Rejection::Full`]
@@ -173,7 +172,7 @@ impl Hub {
         }
     }
 
-    /// Whether a credential of this identity is still good.
+    /// Returns true if a credential of this identity is still good.
     pub(crate) fn allows(&self, identity: &Identity) -> bool {
         self.directory.allows(identity)
     }
@@ -194,17 +193,17 @@ impl Hub {
 }
 
 impl Place {
-    /// Whose place it is.
+    /// The user that has the place.
     pub(crate) fn user(&self) -> UserHandle {
         self.user
     }
 
-    /// Which connection holds it.
+    /// The connection that has the place.
     pub(crate) fn connection(&self) -> ConnectionId {
         self.connection
     }
 
-    /// Leaves the place to a shard, which removes the connection from the directory when it ends.
+    /// Hands the place over to a shard, which removes the connection from the directory when it ends.
     pub(crate) fn take(mut self) -> Option<StreamPermits> {
         self.permits.take()
     }

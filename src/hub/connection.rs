@@ -1,13 +1,13 @@
-//! Which connection it is.
+//! The id of a connection.
 
 use std::fmt;
 
-/// Bits of a [`ConnectionId`] that name the slot; above them stands the shard.
+/// Bits of a [`ConnectionId`] for the slot. The bits above them are for the shard.
 const KEY_BITS: u32 = 23;
 const SHARD_BITS: u32 = u32::BITS - KEY_BITS;
 
-/// Names one connection while the server runs: its shard, its slot there, and a generation that
-/// tells apart those that use the slot one after the other.
+/// Identifies one connection while the server runs: its shard, its slot there, and a generation. The generation
+/// distinguishes connections that use the slot one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
     place: u32,
@@ -16,16 +16,16 @@ pub struct ConnectionId {
 
 const _: () = assert!(
     size_of::<ConnectionId>() == 8,
-    "it stands in the directory, and in epoll's data"
+    "it is stored in the directory, and as epoll data"
 );
 
 impl ConnectionId {
-    /// Shards that can be told apart.
+    /// Highest number of shards.
     pub(crate) const MAX_SHARDS: usize = 1 << SHARD_BITS;
-    /// Slots of one shard that can be told apart.
+    /// Highest number of slots per shard.
     pub(crate) const MAX_KEYS: usize = 1 << KEY_BITS;
 
-    /// The connection in a shard's slot. Shard and slot are below the bounds above.
+    /// The connection in a shard's slot. Both numbers must be below the bounds above.
     pub fn new(shard: u16, key: u32, generation: u32) -> Self {
         debug_assert!(usize::from(shard) < Self::MAX_SHARDS && (key as usize) < Self::MAX_KEYS);
         Self {
@@ -34,28 +34,28 @@ impl ConnectionId {
         }
     }
 
-    /// The shard that owns it.
+    /// The shard that owns the connection.
     #[allow(clippy::cast_possible_truncation)] // nine bits
     pub(crate) fn shard(self) -> u16 {
         (self.place >> KEY_BITS) as u16
     }
 
-    /// Its slot there.
+    /// The slot in the shard.
     pub(crate) fn key(self) -> u32 {
         self.place & ((1 << KEY_BITS) - 1)
     }
 
-    /// Which of the slot's connections it is.
+    /// Distinguishes the connections that use the slot one after the other.
     pub(crate) fn generation(self) -> u32 {
         self.generation
     }
 
-    /// All of it as a number, for epoll.
+    /// The whole id as a number, for epoll.
     pub(crate) fn to_bits(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.place)
     }
 
-    /// What [`ConnectionId::to_bits`] made a number of.
+    /// The id that [`ConnectionId::to_bits`] turned into this number.
     #[allow(clippy::cast_possible_truncation)] // the halves of the number
     pub(crate) fn from_bits(bits: u64) -> Self {
         Self {

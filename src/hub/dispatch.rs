@@ -1,4 +1,4 @@
-//! Hands the log to the shards: one reader, so that every inbox holds entries in log order.
+//! Dispatch: hands the log's entries to the shards. There is one reader, so each inbox holds entries in log order.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use super::outgoing::Outgoing;
 use super::presence::by_shard;
 use crate::event::{Target, UserId};
 
-/// Entries handed over before the shards are woken: enough that a burst leaves in few sends.
+/// Most entries that are handed over before the shards are woken: enough that a burst leaves in few sends.
 const BATCH: usize = 1_024;
 
 /// Commands for each shard that are not in its inbox yet.
 type Commands = [Vec<Command>];
 
 impl Hub {
-    /// Tails the log for ever. One task does it.
+    /// Dispatches the log's entries for ever. Only one task runs this.
     pub async fn dispatch(&self) {
         let mut commands: Vec<Vec<Command>> = self.inboxes.iter().map(|_| Vec::new()).collect();
         loop {

@@ -1,4 +1,4 @@
-//! The parts of the hub, together.
+//! The hub and its parts.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use super::quota::Quota;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
-/// Who is connected, what happened, and who is notified; shared by the services and all shards.
+/// The domain's state and verbs. Shared by both HTTP services and all shards.
 pub struct Hub {
-    /// The time.
+    /// The clock.
     pub(crate) clock: Clock,
-    /// What is counted.
+    /// The metrics.
     pub(crate) metrics: Arc<Metrics>,
     pub(super) log: Arc<Log>,
     pub(super) directory: Arc<Directory>,
@@ -30,24 +30,24 @@ pub struct Hub {
     pub(super) inboxes: Box<[Inbox]>,
 }
 
-/// What a hub is made of.
+/// The parts that a hub is made of.
 pub(crate) struct Parts {
-    /// The time.
+    /// The clock.
     pub(crate) clock: Clock,
-    /// What is counted, by shard.
+    /// The metrics, with a part for each shard.
     pub(crate) metrics: Arc<Metrics>,
-    /// What happened.
+    /// The log of what happened.
     pub log: Arc<Log>,
-    /// Who is connected where.
+    /// The table of connected users.
     pub(crate) directory: Arc<Directory>,
-    /// What stores events, and appends them to the log.
+    /// The store of events, which appends them to the log.
     pub(crate) engine: Arc<dyn Engine>,
-    /// How many clients there may be.
+    /// The limits on streams.
     pub(crate) limits: Limits,
 }
 
 impl Hub {
-    /// One over these parts, with an inbox for each shard that is counted for.
+    /// Assembles a hub, with an inbox for each shard that has metrics.
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let Parts {
             clock,
@@ -72,33 +72,33 @@ impl Hub {
         })
     }
 
-    /// What happened.
+    /// The log of what happened.
     pub fn log(&self) -> &Arc<Log> {
         &self.log
     }
 
-    /// Who is connected where.
+    /// The table of connected users.
     pub(crate) fn directory(&self) -> &Directory {
         &self.directory
     }
 
-    /// What stores events.
+    /// The store of events.
     pub(crate) fn engine(&self) -> &dyn Engine {
         &*self.engine
     }
 
-    /// What must be one for all nodes.
+    /// The state that all nodes share.
     pub(crate) fn register(&self) -> &dyn Register {
         self.engine.register()
     }
 
-    /// The time in Unix milliseconds that is the same on all nodes. Session changes are dated by it,
-    /// so it is also the time of tokens: by when they were issued they are compared with changes.
+    /// The time that all nodes share, in Unix milliseconds. Session changes are dated with it. Tokens are compared
+    /// with changes by their time of issue, so they are checked with it, too.
     pub fn unix_ms(&self) -> u64 {
         self.engine.unix_ms()
     }
 
-    /// What is on its way to clients.
+    /// The entries on their way to clients.
     pub(crate) fn in_flight(&self) -> &InFlight {
         &self.in_flight
     }
@@ -114,23 +114,23 @@ impl Hub {
         &self.inboxes[usize::from(shard)]
     }
 
-    /// How many clients there may be.
+    /// The limits on streams.
     pub(crate) fn limits(&self) -> Limits {
         **self.limits.load()
     }
 
-    /// Takes over reloaded limits and rules, for what comes from now on.
+    /// Sets reloaded limits and rules. They apply from now on.
     pub(crate) fn reload(&self, limits: Limits, rules: Rules) {
         self.limits.store(Arc::new(limits));
         self.directory.set_rules(rules);
     }
 
-    /// Streams held and being opened, over all shards.
+    /// The quota of streams over all shards, including those that are being opened.
     pub fn streams(&self) -> &Arc<Quota> {
         &self.streams
     }
 
-    /// Test streams among them.
+    /// The quota of test streams, which count as streams, too.
     pub(crate) fn test_streams(&self) -> &Arc<Quota> {
         &self.test_streams
     }

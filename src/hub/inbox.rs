@@ -1,5 +1,5 @@
-//! What other threads ask of a shard: one FIFO, so that whatever is asked for one client happens
-//! to it in that order.
+//! Requests of other threads to a shard. They are in one FIFO queue, so that requests for the same client are
+//! carried out in order.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -23,35 +23,35 @@ pub(crate) enum Command {
         outgoing: Arc<Outgoing>,
         to: Recipients,
     },
-    /// End the connections' streams.
+    /// End the streams of the connections.
     End {
         connections: Vec<ConnectionId>,
         end: Ending,
     },
-    /// Say who the connections are.
+    /// Describe the connections.
     Describe {
         connections: Vec<ConnectionId>,
         reply: oneshot::Sender<Vec<Description>>,
     },
-    /// Close those of the connections that are gone, and tell of the others.
+    /// Close the connections that are gone, and report the others.
     Look {
         connections: Vec<ConnectionId>,
         look: Look,
         reply: oneshot::Sender<Vec<Seen>>,
     },
-    /// Close the connections, which do not answer, and say which were there.
+    /// Close connections that do not answer, and return those that were still there.
     Drop {
         connections: Vec<ConnectionId>,
         reply: oneshot::Sender<Vec<ConnectionId>>,
     },
-    /// Answer, to show that this thread can be woken.
+    /// Answer, to show that the shard's thread can be woken.
     Ping { reply: oneshot::Sender<()> },
-    /// Wake all the other shards and answer when they did.
+    /// Wake all other shards, and answer when they have answered.
     PingOthers { reply: oneshot::Sender<()> },
 }
 
 impl Command {
-    /// Whether an entry of the log is on its way with it.
+    /// Returns true if the command carries an entry of the log.
     pub(crate) fn has_entry(&self) -> bool {
         match self {
             Self::Deliver { .. } => true,
@@ -65,48 +65,48 @@ impl Command {
     }
 }
 
-/// Why another thread ends streams.
+/// The reason why another thread ends streams.
 #[derive(Debug)]
 pub(crate) enum Ending {
-    /// Their session is over, as this entry says.
+    /// This entry ended their session.
     LoggedOut(Arc<Outgoing>),
-    /// Newer streams took their places.
+    /// Newer streams have taken their places.
     Evicted,
     /// An operator asked for it.
     Disconnected,
 }
 
-/// Which of a shard's clients get an entry.
+/// The clients of a shard that get an entry.
 #[derive(Debug)]
 pub(crate) enum Recipients {
     Everyone,
-    /// Those who asked for the entry's topic.
+    /// The clients that subscribe to the entry's topic.
     Subscribers,
     Connections(Vec<ConnectionId>),
 }
 
-/// A kernel that has acknowledged something this recently is there. Its clock ticks every few
-/// milliseconds, so that shorter times cannot be told apart.
+/// A peer whose kernel has acknowledged something this recently is alive. The kernel's clock ticks every few
+/// milliseconds, so shorter times cannot be distinguished.
 const RECENTLY_MS: u32 = 50;
 
-/// What to do to connections besides looking.
+/// What to do with connections besides looking at them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
     Only,
     Heartbeat,
 }
 
-/// A connection that is still there, as far as its kernel knows.
+/// A connection that is still there, as far as the kernel knows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
-    /// Which it is.
+    /// The connection's id.
     pub(crate) connection: ConnectionId,
-    /// What is on the way to it; `None` where that says nothing.
+    /// The data on its way to the client; `None` if nothing can be concluded from it.
     pub(crate) in_flight: Option<Unacknowledged>,
 }
 
 impl Seen {
-    /// Whether it has acknowledged nothing since it was seen as `before`.
+    /// Returns true if the client has acknowledged nothing since it was seen as `before`.
     pub(crate) fn is_silent_since(&self, before: &Self) -> bool {
         let (Some(now), Some(before)) = (self.in_flight, before.in_flight) else {
             return false;
@@ -120,31 +120,31 @@ impl Seen {
 /// A connection as an operator sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct Description {
-    /// Which it is; unique while the server runs.
+    /// The connection's id, unique while the server runs.
     pub(crate) connection: ConnectionId,
-    /// When it came, in Unix seconds.
+    /// When the stream began, in Unix seconds.
     pub(crate) since_s: u32,
-    /// How it is connected.
+    /// The transport.
     pub(crate) transport: Transport,
-    /// Where it comes from; `None` for a unix socket's nameless peer.
+    /// The client's address; `None` for a peer on a unix socket, which has none.
     pub(crate) remote: Option<IpAddr>,
-    /// The session of its token.
+    /// The session of the client's token.
     pub(crate) session: Option<Box<str>>,
-    /// The topics it gets.
+    /// The topics that the client subscribes to.
     pub(crate) topics: Vec<CompactString>,
 }
 
-/// The other end of a shard. What waits in it is bounded by the log's window for deliveries, and
-/// by the connections of the admin side and the handshakes for the rest.
+/// The queue and the flags through which other threads reach a shard. Deliveries in the queue are bounded by the
+/// log's window, and all else by the connections to the admin side and the handshakes.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     queue: Mutex<Queue>,
-    /// Whether connections are accepted.
+    /// True if connections are accepted.
     is_open: AtomicBool,
-    /// Streams to end a second; 0 while there is no drain.
+    /// Streams to end per second; 0 while there is no drain.
     drain_per_s: AtomicU32,
     is_stopped: AtomicBool,
-    /// Turns that the shard has taken; it alone counts.
+    /// Turns that the shard has taken. Only the shard changes it.
     turns: AtomicU64,
     filled: Notify,
 }
@@ -152,13 +152,13 @@ pub(crate) struct Inbox {
 #[derive(Debug, Default)]
 struct Queue {
     commands: VecDeque<Command>,
-    /// The shard has ended: nobody will answer.
+    /// True if the shard has ended, so that no command will be answered.
     is_closed: bool,
 }
 
 impl Inbox {
-    /// Queues a command and wakes the shard. One for a shard that has ended is dropped, and so whoever
-    /// waits for its reply waits no longer.
+    /// Queues a command and wakes the shard. If the shard has ended, the command is dropped, so a caller that
+    /// waits for its reply stops waiting.
     pub(crate) fn push(&self, command: Command) {
         let mut queue = self.queue.lock();
         if !queue.is_closed {
@@ -168,7 +168,7 @@ impl Inbox {
         }
     }
 
-    /// Queues commands, in order, and wakes the shard once.
+    /// Queues commands in order, and wakes the shard once.
     pub(crate) fn push_all(&self, commands: &mut Vec<Command>) {
         if !commands.is_empty() {
             let mut queue = self.queue.lock();
@@ -187,8 +187,8 @@ impl Inbox {
         self.filled.notify_one();
     }
 
-    /// Orders the shard to accept nothing more and to end its streams, so many a second. It does
-    /// not wait behind deliveries: servers are restarted when those are late.
+    /// Orders the shard to accept no more connections, and to end its streams at this rate. The order does not
+    /// wait behind deliveries, because servers are restarted when deliveries are late.
     pub(crate) fn order_drain(&self, streams_per_s: u32) {
         self.drain_per_s
             .store(streams_per_s.max(1), Ordering::Relaxed);
@@ -201,56 +201,56 @@ impl Inbox {
         self.filled.notify_one();
     }
 
-    /// Wakes the shard, so that it takes a turn, and says how many it had taken.
+    /// Wakes the shard, so that it takes a turn. Returns the number of turns it had taken before.
     pub(crate) fn prod(&self) -> u64 {
         let turns = self.turns();
         self.filled.notify_one();
         turns
     }
 
-    /// How many turns the shard has taken.
+    /// The number of turns that the shard has taken.
     pub(crate) fn turns(&self) -> u64 {
         self.turns.load(Ordering::Relaxed)
     }
 
-    /// For the shard: counts a turn.
+    /// Counts a turn. For the shard.
     pub(crate) fn note_turn(&self) {
         self.turns.store(self.turns() + 1, Ordering::Relaxed);
     }
 
-    /// For the shard: whether to accept connections.
+    /// Returns true if connections are to be accepted. For the shard.
     pub(crate) fn is_open(&self) -> bool {
         self.is_open.load(Ordering::Relaxed)
     }
 
-    /// For the shard: the rate of a drain, if one was ordered.
+    /// The rate of the drain, if one was ordered. For the shard.
     pub(crate) fn drain_order(&self) -> Option<u32> {
         Some(self.drain_per_s.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
     }
 
-    /// For the shard: whether to end everything now.
+    /// Returns true if everything is to end now. For the shard.
     pub(crate) fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::Relaxed)
     }
 
-    /// For the shard: whether an entry of the log is queued.
+    /// Returns true if an entry of the log is queued. For the shard.
     pub(crate) fn has_entries(&self) -> bool {
         self.queue.lock().commands.iter().any(Command::has_entry)
     }
 
-    /// For the shard: swaps what is queued for an empty queue.
+    /// Takes all queued commands, and leaves `empty` in their place. For the shard.
     pub(crate) fn take(&self, empty: &mut VecDeque<Command>) {
         std::mem::swap(&mut self.queue.lock().commands, empty);
     }
 
-    /// For the shard: it ends, and takes nothing more.
+    /// Drops all commands, those that are queued and those to come. For the shard, when it ends.
     pub(crate) fn close(&self) {
         let mut queue = self.queue.lock();
         queue.is_closed = true;
         queue.commands = VecDeque::new();
     }
 
-    /// Waits until something may be queued or ordered. For the shard.
+    /// Waits until there may be a new command or order. For the shard.
     pub(crate) async fn filled(&self) {
         self.filled.notified().await;
     }

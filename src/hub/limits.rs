@@ -1,29 +1,29 @@
-//! How many clients there may be.
+//! The limits on streams.
 
 use crate::config::{Config, OnLimit};
 
-/// How many clients there may be. Changes while the server runs.
+/// The limits on streams. They change when the configuration is reloaded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Streams at once, over all shards.
+    /// Most streams over all shards.
     pub(crate) connections: usize,
-    /// Test streams among them.
+    /// Most test streams among them.
     pub(crate) test_streams: usize,
-    /// Streams of one user.
+    /// The limit on streams per user.
     pub(crate) per_user: Limit,
 }
 
-/// How many streams a user may hold.
+/// The limit on streams per user.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
-    /// At once.
+    /// Most streams at the same time.
     pub connections: usize,
-    /// What happens to one more.
+    /// What happens if a client asks for one more.
     pub on_limit: OnLimit,
 }
 
 impl Limits {
-    /// Those of a configuration.
+    /// The limits of a configuration.
     pub(crate) fn of(config: &Config) -> Self {
         Self {
             connections: config.max_connections,

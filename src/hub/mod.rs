@@ -1,21 +1,21 @@
-//! The domain: what happened, who is connected where, and who is allowed to do what. It knows
-//! nothing about HTTP, SSE or sockets.
+//! The domain: what happened, who is connected where, and who is allowed to do what. It knows nothing about HTTP,
+//! SSE or sockets.
 //!
-//! [`Hub`] has the verbs; both HTTP services translate requests into them. A shard is the receiving
-//! end of an [`Inbox`].
+//! The methods of [`Hub`] are the domain's verbs, and both HTTP services translate requests into them. Each shard
+//! is the receiving end of an [`Inbox`].
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`hub`] | the parts, together |
-//! | [`admission`] | who is let in, and the place they hold |
-//! | [`publishing`] | events and session changes, stored and in force |
-//! | [`presence`] | who is online, and ending their connections |
-//! | [`room`] | connections that are gone give way to newcomers |
+//! | [`hub`] | the hub and its parts |
+//! | [`admission`] | admitting clients, and the places that they hold |
+//! | [`publishing`] | storing events and session changes, and waiting until a change is in force |
+//! | [`presence`] | listing and ending a user's connections |
+//! | [`room`] | dead connections give way to newcomers |
 //! | [`dispatch`], [`outgoing`] | the log's entries on their way to the shards |
-//! | [`inbox`] | what a shard is asked |
-//! | [`connection`] | which connection it is |
-//! | [`quota`], [`limits`], [`rejection`] | how many there may be, and why one is not let in |
-//! | [`engine`] | what a store has to do, and what has to be one for all nodes |
+//! | [`inbox`] | requests to a shard |
+//! | [`connection`] | the id of a connection |
+//! | [`quota`], [`limits`], [`rejection`] | limits on streams, and the reasons for not admitting a client |
+//! | [`engine`] | the interface of a store, and the state that all nodes share |
 //! | [`log`] | what happened |
 //! | [`directory`] | who is connected where |
 

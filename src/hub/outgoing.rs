@@ -1,4 +1,4 @@
-//! Entries on their way to clients: encoded once for all of them, and bounded.
+//! Entries on their way to clients: encoded once for all clients, and bounded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,18 +8,18 @@ use tokio::sync::Notify;
 use crate::hub::log::Entry;
 use crate::wire::{Encoded, Piece, Wire};
 
-/// Bytes of entries that are in the shards' inboxes and not yet with all their clients. Beyond it
-/// the dispatcher waits, so that what is undelivered stays in the log, which is bounded; a few
-/// batches, so that no shard waits for the dispatcher.
+/// Most bytes of entries in the shards' inboxes that have not been sent to all their clients. Beyond this, the
+/// dispatcher waits, so that undelivered entries stay in the log, which is bounded. It is a few batches, so
+/// that no shard waits for the dispatcher.
 const MAX_IN_FLIGHT_BYTES: usize = 8 << 20;
 
-/// An entry on its way to clients of some shards, and the bytes that they get. These are gone when
-/// the last shard has finished with it: the log keeps none.
+/// An entry on its way to clients of some shards, and the bytes that they get. The bytes are dropped when the last
+/// shard has finished with the entry. The log does not keep them.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     entry: Arc<Entry>,
     encoded: Encoded,
-    /// Shards that have not finished with it; the last one measures the delivery.
+    /// The number of shards that have not finished with the entry. The last one measures the delivery.
     unfinished_shards: AtomicUsize,
 }
 
@@ -32,23 +32,23 @@ impl Outgoing {
         })
     }
 
-    /// What is on its way.
+    /// The entry.
     pub(crate) fn entry(&self) -> &Arc<Entry> {
         &self.entry
     }
 
-    /// What a client of this wire gets of it.
+    /// The bytes that clients of this wire get.
     pub(crate) fn piece(&self, wire: Wire) -> Piece<'_> {
         self.encoded.get(wire, || self.entry.signal())
     }
 
-    /// Bytes of the entry and of what clients get of it.
+    /// Bytes of the entry and of its encoding.
     fn bytes(&self) -> usize {
         self.entry.heap_bytes() + self.entry.wire_bytes()
     }
 }
 
-/// How much is on its way.
+/// Counts the bytes that are on their way.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     bytes: AtomicUsize,
@@ -56,14 +56,14 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// Sends an entry on its way to so many shards, at least one. Each has to finish with it.
+    /// Sends an entry on its way to at least one shard. Each of the shards must call [`InFlight::finish`] for it.
     pub(crate) fn begin(&self, entry: &Arc<Entry>, shards: usize) -> Arc<Outgoing> {
         let outgoing = Outgoing::new(entry, shards);
         self.bytes.fetch_add(outgoing.bytes(), Ordering::Relaxed);
         outgoing
     }
 
-    /// A shard has sent it to all its clients; true for the last one.
+    /// Notes that a shard has sent the entry to all its clients. Returns true for the last shard.
     pub(crate) fn finish(&self, outgoing: &Outgoing) -> bool {
         let is_last = outgoing.unfinished_shards.fetch_sub(1, Ordering::AcqRel) == 1;
         if is_last {
@@ -73,10 +73,10 @@ impl InFlight {
         is_last
     }
 
-    /// Waits until the shards have room for more. For the dispatcher alone.
+    /// Waits until the shards have room for more. Only the dispatcher calls this.
     pub(crate) async fn room(&self) {
         while self.bytes.load(Ordering::Relaxed) > MAX_IN_FLIGHT_BYTES {
-            // `notify_one` leaves a permit, so an entry that is finished in between is not missed.
+            // `notify_one` leaves a permit, so an entry that finishes in between is not missed.
             self.finished.notified().await;
         }
     }
@@ -91,7 +91,7 @@ mod tests {
     use crate::hub::log::{Log, Record};
 
     #[tokio::test]
-    async fn the_dispatcher_waits_while_too_much_is_on_its_way() {
+    async fn the_dispatcher_waits_while_too_many_bytes_are_in_flight() {
         const BYTES: usize = 1 << 20;
         let log = Log::new(1 << 30, Duration::from_secs(600), EventId::origin(1));
         log.append(

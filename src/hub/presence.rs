@@ -57,7 +57,7 @@ pub(super) fn by_shard<'a, S>(
 }
 
 impl Inbox {
-    /// Asks the shard who these are; an empty answer where the shard is gone.
+    /// Asks the shard to describe connections. The answer is empty if the shard has ended.
     async fn describe(&self, connections: Vec<ConnectionId>) -> Vec<Description> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         self.push(Command::Describe { connections, reply });

@@ -1,4 +1,5 @@
-//! Events and session changes: stored by the engine, and answered when they are in force.
+//! Publishing: events and session changes are stored by the engine. A session change is confirmed when it is in
+//! force.
 
 use tracing::Instrument as _;
 
@@ -8,7 +9,7 @@ use crate::event::{Draft, EventId, SessionDraft, Target, UserId};
 use crate::metrics::PublishedTo;
 use crate::spans;
 
-/// The message of a log-out, for the connections that it ends.
+/// The message of a log-out to the clients whose connections it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LogOut {
     /// For people.
@@ -27,7 +28,7 @@ impl Default for LogOut {
 }
 
 impl Hub {
-    /// Stores events in their order, and answers for each. Delivery follows.
+    /// Stores events in order, and returns one answer per event. Delivery follows.
     pub(crate) async fn publish(&self, drafts: Vec<Draft>) -> Vec<Result<EventId, EngineError>> {
         let to: Vec<PublishedTo> = drafts.iter().map(|draft| label(&draft.to)).collect();
         let span = spans::publish(drafts.len());
@@ -43,8 +44,8 @@ impl Hub {
         answers
     }
 
-    /// Makes a session the user's only one. When this returns, the credentials of all others are
-    /// rejected and their streams are about to end, with `message` if there is one.
+    /// Makes a session the user's only one. When this returns, the credentials of other sessions are rejected, and
+    /// their streams are about to end, with `message` if there is one.
     ///
     /// # Errors
     /// [`EngineError`]; nothing has changed then.
@@ -55,7 +56,7 @@ impl Hub {
         message: Option<String>,
     ) -> Result<EventId, EngineError> {
         if self.directory.is_current(user.as_str(), session) {
-            // It logs nobody out, so nobody gets a FORCE_LOGOUT.
+            // No session ends, so no client gets a FORCE_LOGOUT.
             return Ok(self.log.newest_id());
         }
         let message =
@@ -71,7 +72,7 @@ impl Hub {
         self.change(change, notice, spans::change_session()).await
     }
 
-    /// Ends all sessions of a user, as [`Hub::change_session`] ends all but one.
+    /// Ends all sessions of a user, in the way that [`Hub::change_session`] ends all but one.
     ///
     /// # Errors
     /// [`EngineError`]; nothing has changed then.

@@ -1,23 +1,23 @@
-//! How many of something there are, and permits that give their place back by themselves.
+//! Quotas, and permits that are given back when dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts permits. How many there may be is asked at each, since that changes with the configuration.
+/// Counts permits. The limit is passed at each request for a permit, because it changes with the configuration.
 #[derive(Debug, Default)]
 pub struct Quota {
     used: AtomicU64,
 }
 
-/// One place under a quota, given back when it is dropped.
+/// One unit of a quota. Given back when dropped.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Permit {
     quota: Option<Arc<Quota>>,
 }
 
-/// Permits of one quota, as a number: for holders that have no room for a permit each. They are
-/// given back when this is dropped.
+/// Several permits of one quota, stored as a number: for an owner that has no room for the permits themselves.
+/// Given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Permits {
     quota: Arc<Quota>,
@@ -25,7 +25,7 @@ pub(crate) struct Permits {
 }
 
 impl Quota {
-    /// A permit, if fewer than `most` are given.
+    /// Returns a permit if fewer than `most` are in use.
     pub(crate) fn acquire(self: &Arc<Self>, most: usize) -> Option<Permit> {
         let more = |used| (used < most as u64).then_some(used + 1);
         self.used
@@ -36,7 +36,7 @@ impl Quota {
         })
     }
 
-    /// Permits that are given.
+    /// The number of permits in use.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
@@ -55,7 +55,7 @@ impl Drop for Permit {
 }
 
 impl Permits {
-    /// None yet.
+    /// Creates a store for permits of `quota`, which holds none yet.
     pub(crate) fn of(quota: &Arc<Quota>) -> Self {
         Self {
             quota: Arc::clone(quota),
@@ -63,7 +63,7 @@ impl Permits {
         }
     }
 
-    /// Takes a permit of the same quota.
+    /// Adds a permit of the same quota.
     pub(crate) fn put(&mut self, mut permit: Permit) {
         if let Some(quota) = permit.quota.take() {
             debug_assert!(
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_permit_comes_back_whoever_drops_it() {
+    fn a_permit_is_given_back_wherever_it_is_dropped() {
         let quota = Arc::<Quota>::default();
         let permit = quota.acquire(2).unwrap();
         let other = quota.acquire(2).unwrap();

@@ -1,14 +1,14 @@
-//! Why a client is not let in.
+//! The reasons for not admitting a client.
 
-/// Why a client is not let in.
+/// The reason for not admitting a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// The server is going down.
+    /// The server is shutting down.
     Draining,
-    /// The server holds all it may.
+    /// The server has reached its limit.
     Full,
     /// The session is not the current one, or the token is from before the last change.
     Revoked,
-    /// The user holds all they may.
+    /// The user has reached their limit.
     Limit,
 }

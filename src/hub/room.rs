@@ -1,19 +1,17 @@
-//! Room for a newcomer whose user holds all they may: connections that are gone already give way.
+//! Makes room for a newcomer whose user has reached the limit: connections that are already dead give way.
 //!
-//! A client that reconnects at once may come before the shard has looked at the end of its last
-//! connection, and after a network change the server is not told of that end at all. So, before a
-//! newcomer is refused:
+//! A client that reconnects at once may arrive before the shard has noticed the end of its last connection.
+//! After a network change, the server does not learn of that end at all. So before a newcomer is refused:
 //!
-//! 1. connections whose end the kernel knows are closed ([`Command::Look`]);
-//! 2. with none of those, all get a heartbeat, and those whose kernel has not acknowledged it
-//!    after [`PATIENCE`] are closed. This is done once per user in a while ([`Questions`]); whoever
-//!    comes meanwhile waits for the outcome.
+//! 1. Connections that the kernel knows to be closed are closed ([`Command::Look`]).
+//! 2. If there are none, all get a heartbeat. Those whose kernel has not acknowledged it after [`PATIENCE`] are
+//!    closed. This is done only once in a while per user ([`Questions`]). Further newcomers wait for the outcome.
 //!
-//! A request for the head alone is answered by the same rules, but connections that do not answer
-//! stay: only a stream takes their place.
+//! A `HEAD` request is answered by the same rules, but connections that do not answer stay open, because only a
+//! stream takes their place.
 //!
-//! Behind a proxy the kernel that answers is the proxy's: a client that it still believes in does
-//! not give way.
+//! Behind a proxy, the kernel that answers is the proxy's. So a connection that the proxy keeps open does not give
+//! way, even if its client is gone.
 
 use std::time::Duration;
 
@@ -26,22 +24,22 @@ use super::inbox::{Command, Inbox, Look, Seen};
 use super::presence::by_shard;
 use crate::clock::millis;
 
-/// How long a kernel may take to acknowledge a heartbeat: several round trips of a slow network.
+/// How long a kernel may take to acknowledge a heartbeat: several round trips on a slow network.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Connections looked at for one newcomer, the oldest; bounds what a refusal costs where the limit
-/// is high.
+/// Most connections that are looked at for one newcomer, the oldest ones. It bounds the cost of a refusal if the
+/// limit is high.
 const MAX_LOOKED_AT: usize = 64;
-/// Between the first looks for an acknowledgement. The pause doubles each time.
+/// The first pause between looks for an acknowledgement. It doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 
 struct Looked {
     seen: Vec<Seen>,
-    /// Some were gone.
+    /// True if some of them were gone, or the user is below the limit.
     has_room: bool,
 }
 
 impl Hub {
-    /// Closes those of the user's connections that are gone; true if it is worth trying again.
+    /// Closes the user's connections that are gone. Returns true if the newcomer should try again.
     pub(crate) async fn make_room(&self, user: &str) -> bool {
         if self.look(user, Look::Only).await.has_room {
             return true;
@@ -50,8 +48,8 @@ impl Hub {
         match self.directory.questions().turn(user, now_ms) {
             Turn::Ask(_question) => self.drop_silent(user).await,
             Turn::Wait(outcome) => {
-                // What a request for a head has left open is closed without another question: requests
-                // for heads in a loop must not keep streams waiting.
+                // Connections that a `HEAD` request has left open are closed without another question. Otherwise,
+                // repeated `HEAD` requests could keep streams waiting.
                 self.close_all(&outcome_of(outcome).await).await;
                 true
             }
@@ -59,7 +57,8 @@ impl Hub {
         }
     }
 
-    /// Whether [`Hub::make_room`] would make room. Closes only connections whose end the kernel knows.
+    /// Returns whether [`Hub::make_room`] would make room. Closes only connections that the kernel knows to be
+    /// closed.
     pub(crate) async fn would_make_room(&self, user: &str) -> bool {
         let has_room = || self.count(user) < self.user_limit();
         self.look(user, Look::Only).await;
@@ -85,7 +84,7 @@ impl Hub {
         held
     }
 
-    /// Closes the connections that do not answer a heartbeat; true if there is room then.
+    /// Closes the connections that do not answer a heartbeat. Returns true if there is room then.
     async fn drop_silent(&self, user: &str) -> bool {
         let Some(silent) = self.silent(user).await else {
             return true;
@@ -93,7 +92,7 @@ impl Hub {
         self.close_all(&silent).await
     }
 
-    /// False if all of them had gone by themselves.
+    /// Closes connections. Returns false if none of them was there any more.
     async fn close_all(&self, silent: &[ConnectionId]) -> bool {
         let closed = self.every(silent, |connections, reply| Command::Drop {
             connections,
@@ -102,8 +101,8 @@ impl Hub {
         !closed.await.is_empty()
     }
 
-    /// The connections whose kernel does not acknowledge a heartbeat in time; `None` if there is room
-    /// without them.
+    /// Returns the connections whose kernel does not acknowledge a heartbeat in time; `None` if there is room
+    /// anyway.
     async fn silent(&self, user: &str) -> Option<Vec<ConnectionId>> {
         let until_ms = self.clock.now_ms() + millis(PATIENCE);
         let Looked { seen, has_room } = self.look(user, Look::Heartbeat).await;
@@ -116,7 +115,7 @@ impl Hub {
             if silent.is_empty() {
                 return Some(Vec::new());
             }
-            // Acknowledgements come in real time, whatever clock the server runs on.
+            // Acknowledgements arrive in real time, whatever clock the server uses.
             let paused = tokio::time::timeout(pause, std::future::pending::<()>());
             tokio::select! {
                 biased;
@@ -153,13 +152,13 @@ impl Hub {
             })
             .await;
         Looked {
-            // A shard may have seen the end of one by itself, after the newcomer was declined.
+            // The shard may have noticed the end of a connection itself, after the newcomer was rejected.
             has_room: held < self.user_limit() || seen.len() < connections.len(),
             seen,
         }
     }
 
-    /// What the shards answer that own these connections.
+    /// Sends a command to each shard that owns some of the connections, and collects the answers.
     async fn every<T>(
         &self,
         connections: &[ConnectionId],
@@ -187,9 +186,9 @@ impl Hub {
     }
 }
 
-/// Waits for the end of somebody's question; the silent connections that they have left open.
+/// Waits until another caller's question is over. Returns the silent connections that this caller has left open.
 async fn outcome_of(mut outcome: watch::Receiver<Silent>) -> Silent {
-    // The question is dropped with its outcome.
+    // When the sender is dropped, the outcome is final.
     while outcome.changed().await.is_ok() {}
     outcome.borrow().clone()
 }

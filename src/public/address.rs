@@ -9,7 +9,7 @@ use crate::config::TrustedProxy;
 /// The client's address, if a trusted proxy passes on one that is not the socket's peer.
 ///
 /// `X-Forwarded-For` is read from its end, since each proxy appends the peer that it saw. The last
-/// address that is not a trusted proxy is the client; the client may have written those before it.
+/// address that is not a trusted proxy is the client's. Addresses before it may be forged by the client.
 pub(super) fn forwarded_for(
     headers: &HeaderMap,
     peer: Option<IpAddr>,
@@ -27,7 +27,7 @@ pub(super) fn forwarded_for(
         .collect();
     let mut client = None;
     for hop in chain.iter().rev() {
-        // The chain cannot be trusted beyond something that is not an address.
+        // Entries before a malformed one cannot be trusted.
         let Some(address) = parse(hop) else { break };
         client = Some(address);
         if !is_trusted(Some(address)) {
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_peer_is_believed() {
+    fn only_a_trusted_peer_can_forward_an_address() {
         let trusted = ["127.0.0.1/32", "unix"];
         assert_eq!(client(Some("10.0.0.9"), &["1.2.3.4"], &trusted), None);
         assert_eq!(
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_address_that_is_no_proxy_is_the_client() {
+    fn the_last_address_that_is_not_a_proxy_is_the_client() {
         let trusted = ["127.0.0.1/32", "10.0.0.0/8"];
         let chain = ["6.6.6.6, 1.2.3.4", "10.1.1.1:443"];
         assert_eq!(
@@ -99,7 +99,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_header_makes_it_panic(value in "[ -~]{0,60}") {
+        fn no_header_causes_a_panic(value in "[ -~]{0,60}") {
             let _ = client(Some("127.0.0.1"), &[&value], &["127.0.0.1/32"]);
         }
     }

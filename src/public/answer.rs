@@ -8,22 +8,22 @@ use serde_json::json;
 
 pub(super) const EVENT_STREAM: &str = "text/event-stream";
 
-/// A small text body.
+/// A response with a text body.
 pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     with_type(status, "text/plain; charset=utf-8", body)
 }
 
-/// A JSON body.
+/// A response with a JSON body.
 pub(super) fn json(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
     with_type(status, "application/json", body.to_string())
 }
 
-/// `{"error": "…"}`
+/// A JSON response of the form `{"error": "…"}`.
 pub(super) fn error(status: StatusCode, reason: &str) -> Response<Full<Bytes>> {
     json(status, &json!({ "error": reason }))
 }
 
-/// No body.
+/// A response without a body.
 pub(super) fn empty(status: StatusCode) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = status;
@@ -39,12 +39,12 @@ fn with_type(
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    // Tokens, tickets and refusals are only valid now.
+    // Tokens, tickets and refusals must not be served from a cache.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
 
-/// Closes the connection after the response.
+/// Tells hyper and the client to close the connection after this response.
 pub(super) fn close_after(version: Version, response: &mut Response<Full<Bytes>>) {
     if version == Version::HTTP_10 {
         // Otherwise hyper adds `keep-alive` if the client asked for it.

@@ -9,9 +9,9 @@ use hyper::header::{
 
 use crate::config::{self, AllowedOrigin};
 
-/// Request headers that a page may send: the guide's two, those of EventSource and its replacements,
+/// Request headers that a page may send: the guide's two, those of EventSource and its polyfills,
 /// those of Django's pages, and those that tracing and error reporting add to every request. A browser
-/// does not send a request with a header that is not listed.
+/// blocks a request that has any other header.
 const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Cache-Control, Last-Event-ID, \
     X-Requested-With, X-CSRFToken, traceparent, tracestate, baggage, sentry-trace";
 /// Response headers of a refusal that a page may read.
@@ -19,7 +19,7 @@ const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("Retry-After, WWW-
 /// How long a browser may cache a preflight: one hour, so that a changed configuration takes effect.
 const MAX_AGE_S: HeaderValue = HeaderValue::from_static("3600");
 
-/// The rule, parsed from `[cors]`.
+/// The rules, parsed from `[cors]`.
 #[derive(Debug)]
 pub(super) struct Cors {
     any_origin: bool,
@@ -43,7 +43,7 @@ impl Cors {
         }
     }
 
-    /// The header fields of a response; an origin that is not allowed gets no permission.
+    /// The CORS header fields of a response. They grant nothing to an origin that is not allowed.
     pub(super) fn fields(
         &self,
         request: &HeaderMap,
@@ -88,7 +88,7 @@ impl Cors {
     }
 }
 
-/// Lets a page that may read a refusal also read when to retry, and how to authenticate. A stream
+/// Lets a page that may read a refusal also read its `Retry-After` and `WWW-Authenticate`. A stream
 /// has neither header.
 pub(super) fn expose_reasons(fields: &mut Vec<(HeaderName, HeaderValue)>) {
     if fields
@@ -99,7 +99,7 @@ pub(super) fn expose_reasons(fields: &mut Vec<(HeaderName, HeaderValue)>) {
     }
 }
 
-/// A single origin, as browsers send it.
+/// A listed origin, as browsers send it; `None` for the wildcard.
 fn exact(origin: &AllowedOrigin) -> Option<HeaderValue> {
     match origin {
         AllowedOrigin::Any => None,
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_is_answered_with_a_wildcard_and_permits_nothing_with_cookies() {
+    fn a_wildcard_is_answered_with_a_wildcard_but_allows_nothing_with_cookies() {
         assert_eq!(
             origin_for(&["*"], false, Some("http://a")),
             Some("*".into())

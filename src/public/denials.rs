@@ -1,5 +1,5 @@
-//! Logs why clients get 401. The client itself gets no reason, so the operator finds it here. Since
-//! anyone can cause these lines, there is one per reason every 10 s. Credentials are never logged.
+//! Logs why clients get a 401. The response gives no reason, so the log is where operators find it.
+//! Anyone can cause these lines, so each reason is logged at most every 10 s. Credentials are never logged.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use crate::clock::Clock;
 use crate::quiet::Quiet;
 
-/// The interval between two lines with the same reason.
+/// The minimum interval between two lines with the same reason.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// The rate-limited log lines about 401. Reasons are few and fixed, so the map is bounded.
+/// The rate limit of the log lines about 401, per reason. Reasons are few and fixed, so the map is bounded.
 #[derive(Debug, Default)]
 pub(super) struct Denials(Mutex<HashMap<&'static str, Quiet>>);
 
@@ -46,7 +46,7 @@ mod tests {
     use crate::clock::millis;
 
     #[test]
-    fn each_reason_has_a_line_every_ten_seconds_that_counts_the_others() {
+    fn each_reason_is_logged_every_ten_seconds_with_the_number_of_suppressed_lines() {
         let denials = Denials::default();
         let every_ms = millis(EVERY);
         assert_eq!(denials.suppressed("expired", 5), Some(0));

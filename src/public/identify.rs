@@ -1,6 +1,6 @@
-//! Identifies a client by the first credential that is present. Most are checked at once. A check
-//! that takes long (a public-key signature), or needs an answer from elsewhere (a key set's URL, the
-//! application), is waited for.
+//! Identifies a client by the first credential that is present. Most credentials are checked without
+//! waiting. Two kinds of checks have to be awaited: slow ones (a public-key signature), and those that
+//! need an answer from elsewhere (a key set's URL, the application).
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -24,8 +24,9 @@ use crate::net::Network;
 /// The client's identity, or why the request is refused.
 pub(super) type Identified = Result<Identity, Refusal>;
 
-/// An identity that is known now or later. An `async fn` would reserve in every request the space
-/// that only the few that wait need; so those are boxed. Not a [`Promise`]: these futures are not `Send`.
+/// An identity that is known now or later. An `async fn` would reserve space in every request for a
+/// future that few requests need, so these futures are boxed. They are not a [`Promise`], because they
+/// are not `Send`.
 pub(super) enum Identification<'a> {
     Now(Identified),
     Later(Pin<Box<dyn Future<Output = Identified> + 'a>>),
@@ -50,7 +51,7 @@ pub(super) fn identify<'a>(
     match credential {
         Credential::Ticket(ticket) => {
             let register = connection.public.hub.register();
-            // A HEAD request must not use the ticket up: the client opens the stream with it later.
+            // A HEAD request must not consume the ticket: the client uses it later to open the stream.
             let holder = if request.method() == Method::HEAD {
                 register.look_at_ticket(&ticket)
             } else {
@@ -111,7 +112,7 @@ fn by_session<'a>(
     }))
 }
 
-/// The sender of a credential.
+/// The sender of a credential, for the log lines about 401.
 #[derive(Clone, Copy)]
 pub(super) struct Asker<'a> {
     pub(super) connection: &'a HttpConnection,
@@ -136,7 +137,7 @@ impl<'a> Asker<'a> {
         }
     }
 
-    /// Refuses the credential; the reason goes to the log, never to the client.
+    /// Refuses the credential. The reason is logged, but never sent to the client.
     pub(super) fn denied(&self, reason: &'static str) -> Refusal {
         let public = &self.connection.public;
         let clock = &public.hub.clock;
@@ -148,7 +149,7 @@ impl<'a> Asker<'a> {
 }
 
 impl Reloadable {
-    /// The identity that a ticket stands for, unless its token has expired in the meantime.
+    /// The identity behind a ticket, unless the token it was issued for has expired since.
     fn holder(
         &self,
         holder: Result<Option<Identity>, EngineError>,
@@ -165,7 +166,7 @@ impl Reloadable {
         Ok(identity)
     }
 
-    /// Checks a token.
+    /// Checks a token: at once if its signature is fast to check and its key is known.
     pub(super) fn verify<'a>(
         &'a self,
         token: Cow<'a, str>,
@@ -188,13 +189,13 @@ impl Reloadable {
         }
     }
 
-    /// Returns true if the token's key may be in a key set that has yet to be fetched.
+    /// Returns true if fetching the key set may provide the token's key.
     fn may_get_a_key(&self, reason: Rejected) -> bool {
         matches!(reason, Rejected::UnknownKid | Rejected::KeysAway)
             && self.verifier.remote_keys().is_some()
     }
 
-    /// Checks a token on another thread, and once more after its key has been fetched.
+    /// Checks a token on another thread. If its key is missing, fetches the key set and checks it again.
     async fn verify_slowly(
         &self,
         begun: Result<SignatureCheck, Rejected>,
@@ -216,7 +217,7 @@ impl Reloadable {
         self.finish(begun, &token, asker)
             .await?
             .map_err(|reason| match reason {
-                // The key set is not available, so the token may be valid: not the client's fault.
+                // Without the key set, the token may still be valid, so this is not the client's fault.
                 Rejected::KeysAway => Refusal::AuthUnavailable,
                 Rejected::UnknownKid if !are_fresh => Refusal::AuthUnavailable,
                 reason => refused(reason),

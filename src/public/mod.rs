@@ -1,17 +1,17 @@
 //! The public listener: clients' requests, until they are answered or become a stream.
 //!
-//! hyper parses and answers; a stream leaves hyper. A request for a stream is checked ([`guide`]),
-//! offered to the connection's driver, seated in the shard, and then detached by the driver
-//! ([`connection`]), so that nothing of hyper idles with it.
+//! hyper parses requests and sends responses, but it does not serve streams. A request for a stream is
+//! checked ([`guide`]), offered to the connection's driver, seated in the shard, and then detached by the
+//! driver ([`connection`]). An idle stream therefore holds none of hyper's state.
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`service`], [`reloadable`] | what all connections share, and the part that a reload replaces |
+//! | [`service`], [`reloadable`] | the state that connections share, and its part that a reload replaces |
 //! | [`connection`] | one socket, until a shard holds it or it is closed |
 //! | [`routes`], [`router`] | the paths, and the dispatch of requests to them |
 //! | [`guide`] | the routes: streams, tickets, the login, the demo page |
 //! | [`identify`], [`denials`] | the identity of a client, and the log lines about failed authentication |
-//! | [`refusal`] | why a stream is not opened, and the response that the client receives |
+//! | [`refusal`] | the reasons for refusing a stream, and the response for each |
 //! | [`address`] | a client's address |
 //! | [`cors`] | access for pages of other origins |
 //! | [`answer`] | responses that are not streams |

@@ -1,4 +1,4 @@
-//! The reasons why a stream is not opened. The only place that turns each reason into a status, the
+//! The reasons for refusing a stream. This is the only place that turns a reason into a status, the
 //! guide's body and a metric label.
 
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use crate::refusals::RefusalNote;
 use crate::shard::Declined;
 use crate::wire::{Signal, Wire};
 
-/// Why a request for a stream is rejected.
+/// The reason for refusing a request for a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The credential is missing, invalid, expired or revoked.
@@ -27,7 +27,7 @@ pub(super) enum Refusal {
     TooManyConnections,
     /// The server's limit is reached.
     ServerFull,
-    /// The credential cannot be checked now: the key set, the application or the store does not answer.
+    /// The credential cannot be checked now, since the key set, the application or the store does not answer.
     AuthUnavailable,
     /// The server is shutting down.
     ShuttingDown,
@@ -35,7 +35,7 @@ pub(super) enum Refusal {
     BadRequest(&'static str),
 }
 
-/// A refusal, with the user if the credential was valid.
+/// A refused request. Names the user if the credential was valid.
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) reason: Refusal,
@@ -43,7 +43,7 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// The entry in the operator's list, under the reason that it is counted under.
+    /// The entry in the operator's list. `counted` is the reason that the metrics count it under.
     pub(super) fn note(self, counted: RefusedReason, remote: Option<IpAddr>) -> RefusalNote {
         RefusalNote {
             reason: counted,
@@ -120,7 +120,7 @@ impl Refusal {
         response
     }
 
-    /// Adds the header fields that belong to the status, whatever the body's format.
+    /// Adds the header fields that the status requires. They do not depend on the body's format.
     pub(super) fn add_headers(self, response: &mut Response<Full<Bytes>>, retry_after_s: u64) {
         let headers = response.headers_mut();
         match self.status() {

@@ -12,7 +12,7 @@ use crate::outbound::NoRootCertificates;
 /// The settings that SIGHUP reloads.
 pub struct Reloadable {
     pub(super) verifier: Verifier,
-    /// Asks the application about clients without a token.
+    /// Asks the application to identify clients without a token.
     pub(super) sessions: Option<Arc<SessionAuth>>,
     pub(super) auth: Auth,
     pub(super) cors: Cors,
@@ -37,7 +37,7 @@ impl Reloadable {
         })
     }
 
-    /// Keeps what `before` has fetched from URLs that have not changed.
+    /// Takes over what `before` has fetched from URLs that have not changed.
     pub(super) fn take_over(&mut self, before: &Self) -> Result<(), KeysError> {
         if let (Some(keys), Some(known)) =
             (self.verifier.remote_keys(), before.verifier.remote_keys())
@@ -53,9 +53,9 @@ impl Reloadable {
     }
 }
 
-/// Why a reloadable setting cannot be used.
+/// A reloadable setting cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)] // the messages say it
+#[allow(missing_docs)] // the messages document the variants
 pub enum ReloadableError {
     #[error(transparent)]
     Keys(#[from] KeysError),

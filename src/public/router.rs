@@ -1,4 +1,4 @@
-//! Answers a request by its route, and adds the header fields that every response has.
+//! Dispatches requests to their routes, and adds the header fields that every response has.
 
 use std::rc::Rc;
 
@@ -14,7 +14,7 @@ use super::guide::{demo, login, stream, ticket};
 use super::routes::Route;
 use crate::request::InvalidRequest;
 
-/// Answers a request. Never returns if the request becomes a stream: the connection leaves hyper.
+/// Answers a request. Never completes if the request becomes a stream, since the connection leaves hyper.
 pub(super) async fn answer(
     connection: &Rc<HttpConnection>,
     mut request: Request<Incoming>,

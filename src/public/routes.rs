@@ -1,10 +1,10 @@
-//! The paths that are served, and the methods of each.
+//! The paths that the server serves, and the methods of each.
 
 use hyper::Method;
 
 use crate::config::Config;
 
-/// A path that is served.
+/// A path that the server serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Notifications,
@@ -64,7 +64,7 @@ impl Route {
         }
     }
 
-    /// Returns true if responses contain credentials, which must not be cached.
+    /// Returns true if the route's responses contain credentials, which must not be cached.
     pub(super) fn gives_credentials(self) -> bool {
         matches!(self, Self::Ticket | Self::Login)
     }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trailing_slash_is_optional_and_nothing_else_is() {
+    fn only_the_trailing_slash_is_optional() {
         let routes = Routes::new(&Config::default(), true, false);
         let found = |path| routes.find(path);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The public service: what the connections of all shards share.
+//! The public service: the state that the connections of all shards share.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,13 +36,13 @@ pub struct Public {
     pub(super) handshake_timeout: Duration,
     pub(super) retry_after_s: u64,
     pub(super) shutdown: Shutdown,
-    /// The TLS settings, if a listener is encrypted.
+    /// The TLS settings, if any listener uses TLS.
     pub(super) tls: Option<Arc<Tls>>,
     /// Set after the first warning about a connection without the PROXY header that its listener requires.
-    pub(super) said_no_proxy_header: AtomicBool,
-    /// Set after the first warning about a client whose version of TLS is too old.
-    pub(super) said_old_version: AtomicBool,
-    /// The runtime for work outside the shards: hashing passwords, waiting for the engine.
+    pub(super) warned_missing_proxy_header: AtomicBool,
+    /// Set after the first warning about a client whose TLS version is too old.
+    pub(super) warned_old_tls_version: AtomicBool,
+    /// The runtime for work that must not run on a shard: hashing passwords, waiting for the engine.
     pub(super) control: Handle,
 }
 
@@ -53,12 +53,12 @@ pub struct Extras {
     pub login: Option<Login>,
     /// The demo page.
     pub demo: Option<Demo>,
-    /// The TLS settings of encrypted listeners.
+    /// The settings of listeners with TLS.
     pub tls: Option<Arc<Tls>>,
 }
 
 impl Public {
-    /// Creates the service for `config`; `control` is the runtime beside the shards.
+    /// Creates the service for `config`; `control` is the runtime for work outside the shards.
     pub fn new(
         config: &Config,
         reloadable: Reloadable,
@@ -81,18 +81,18 @@ impl Public {
             retry_after_s: config.retry_max.as_secs().max(1),
             shutdown,
             tls,
-            said_old_version: AtomicBool::new(false),
-            said_no_proxy_header: AtomicBool::new(false),
+            warned_old_tls_version: AtomicBool::new(false),
+            warned_missing_proxy_header: AtomicBool::new(false),
             hub,
             control,
         }
     }
 
-    /// Uses reloaded secrets, keys, CORS and limits for all later requests.
+    /// Uses the reloaded secrets, keys and CORS rules for all later requests.
     ///
     /// # Errors
-    /// [`KeysError`] if the key set that was fetched does not fit them; in this case nothing has
-    /// changed.
+    /// [`KeysError`] if the key set that was fetched earlier does not fit the new settings. The old
+    /// settings then stay in force.
     pub fn reload(&self, mut reloadable: Reloadable) -> Result<(), KeysError> {
         reloadable.take_over(&self.reloadable.load())?;
         self.reloadable.store(Arc::new(reloadable));
@@ -100,8 +100,8 @@ impl Public {
         Ok(())
     }
 
-    /// Starts to fetch the keys that come from a URL, for the configuration in force. Must not be called
-    /// before the shards have their descriptor tables, which would keep copies of its sockets.
+    /// Starts fetching the key set of the configuration in force, if it comes from a URL. Must not be
+    /// called before the shards have their own descriptor tables: these would keep copies of its sockets.
     pub fn fetch_keys(&self) {
         if let Some(keys) = self.reloadable.load().verifier.remote_keys() {
             keys.keep_fresh(&self.control, self.hub.clock.clone());
@@ -115,22 +115,22 @@ impl Public {
         self.hub.metrics.jwks_unusable_keys.set(unusable);
     }
 
-    /// Why the server can admit no client yet, not even one with a valid credential; `None` if it can.
+    /// The reason why the server cannot admit any client yet; `None` if it can.
     pub fn not_ready(&self) -> Option<String> {
         self.reloadable.load().verifier.remote_keys()?.missing()
     }
 
-    /// Returns true if new streams get 503 and connections are closed after their response.
+    /// Returns true if new streams get a 503 and connections are closed after their next response.
     pub fn is_draining(&self) -> bool {
         self.shutdown.is_draining()
     }
 
-    /// The most recent streams that were refused.
+    /// The most recently refused streams.
     pub fn refusals(&self) -> Arc<RecentRefusals> {
         Arc::clone(&self.refusals)
     }
 
-    /// Counts a stream that was refused, and lists it for the operator.
+    /// Counts a refused stream, and lists it for the operator.
     pub(super) fn refused(&self, reason: RefusedReason, note: impl FnOnce() -> RefusalNote) {
         self.hub.metrics.refuse(reason);
         self.refusals.note(&self.hub.clock, reason, note);
@@ -138,8 +138,11 @@ impl Public {
 
     /// Warns once that a balancer does not send the PROXY header that the configuration requires. Later
     /// connections of this kind are only counted, since anyone can open them.
-    pub(super) fn without_proxy_header(&self, peer: Option<IpAddr>) {
-        if !self.said_no_proxy_header.swap(true, Ordering::Relaxed) {
+    pub(super) fn warn_missing_proxy_header(&self, peer: Option<IpAddr>) {
+        if !self
+            .warned_missing_proxy_header
+            .swap(true, Ordering::Relaxed)
+        {
             tracing::warn!(
                 ?peer,
                 "closed a connection without the PROXY header that proxy_protocol requires"
@@ -147,10 +150,11 @@ impl Public {
         }
     }
 
-    /// Warns once about refused clients that a proxy could serve; later ones are only counted.
-    pub(super) fn not_encrypted(&self, refusal: HandshakeRefusal, peer: Option<IpAddr>) {
+    /// Logs a failed TLS handshake at debug level. The first client whose TLS version is too old causes
+    /// a warning, since a proxy in front could serve such clients.
+    pub(super) fn log_failed_handshake(&self, refusal: HandshakeRefusal, peer: Option<IpAddr>) {
         if refusal == HandshakeRefusal::Version
-            && !self.said_old_version.swap(true, Ordering::Relaxed)
+            && !self.warned_old_tls_version.swap(true, Ordering::Relaxed)
         {
             tracing::warn!(
                 ?peer,

@@ -200,7 +200,7 @@ impl Server {
 
     /// Waits for `time`, then returns true if every shard's thread has taken a turn meanwhile.
     pub async fn probe_shards(&self, time: Duration) -> bool {
-        self.shards.are_awake(&self.clock, time).await
+        self.shards.probe(&self.clock, time).await
     }
 
     /// Ends all streams at `drain_rate`; after `drain_timeout`, ends the rest at once. Returns when the

@@ -1,4 +1,4 @@
-//! Takes connections from a listener, within the bounds of the handshakes, and starts one on each.
+//! Accepts connections from a listener, within the limit on handshakes, and starts a handshake on each.
 
 #![allow(clippy::indexing_slicing)] // a shard has metrics of its own number
 
@@ -10,23 +10,23 @@ use super::shard::Shard;
 use super::shared::Shared;
 use crate::net::{Acceptor, Handshake, Handshakes, Preface, Socket};
 
-/// A connection that was just accepted, or that has just ended being a stream.
+/// A connection that was just accepted, or whose stream has just ended.
 #[derive(Debug)]
 pub struct Accepted {
     /// Its socket.
     pub(crate) socket: Socket,
     /// Its place among the handshakes.
     pub(crate) handshake: Handshake,
-    /// What has to come before its first request.
+    /// What has to precede its first request.
     pub(crate) preface: Preface,
-    /// What is known of it where that has come already, because it has been a stream.
+    /// Only for a connection that has been a stream: what preceded its first request.
     pub(crate) earlier: Option<Earlier>,
 }
 
-/// What starts a handshake on a shard: layer 4's entry, called on the shard's thread.
+/// The function that starts a handshake. The layer above provides it; the shard's thread calls it.
 pub type StartHandshake = Box<dyn Fn(Accepted, &Rc<RefCell<Shard>>)>;
 
-/// Starts a handshake on each connection of a listener, until the task is dropped.
+/// Starts a handshake on each new connection of a listener. Runs until its task is aborted.
 pub(super) async fn accept(
     mut acceptor: Acceptor,
     shared: Shared,

@@ -1,4 +1,5 @@
-//! Admits streams: a place is reserved everywhere at once; then a socket takes the place, or it is given up.
+//! Admits streams. First a place is reserved in all tables but the shard's own. Then a socket takes the
+//! place, or the place is given up.
 
 use std::io;
 
@@ -15,26 +16,26 @@ use crate::hub::{Newcomer, Place, Placed, Rejection};
 use crate::topic::Topic;
 use crate::wire::{Signal, Wire};
 
-/// A request for a stream, checked and not yet admitted.
+/// A request for a stream that was checked but not admitted yet.
 #[derive(Debug)]
 pub struct Admission {
     /// The identity of the client; `None` for a test stream.
     pub identity: Option<Identity>,
-    /// The topics that it asked for and may have.
+    /// The requested topics, all of them allowed.
     pub topics: Box<[Topic]>,
-    /// The encoding of what it receives.
+    /// The encoding of the stream.
     pub wire: Wire,
-    /// True if the response head says that the connection stays open after the stream.
+    /// True if the response head promises to keep the connection open after the stream.
     pub keep_alive: bool,
-    /// The id of the last event that the client has, as it sent it.
+    /// The id of the last event that the client has received, as the client sent it.
     pub last_event_id: Option<Box<str>>,
     /// The client's address, if a trusted proxy named it.
     pub forwarded_for: Option<std::net::IpAddr>,
-    /// When the token expires (Unix seconds), if that ends the stream.
+    /// The time at which the token expires (Unix seconds), if that ends the stream.
     pub expires_at_s: Option<u64>,
 }
 
-/// A place that is reserved everywhere but in the table; [`Shard::join`] takes it, or
+/// A place that is reserved everywhere except in the shard's table. [`Shard::join`] takes it;
 /// [`Shard::give_up`] returns it.
 #[derive(Debug)]
 #[must_use]
@@ -45,7 +46,8 @@ pub struct Seat {
     admission: Admission,
 }
 
-/// Where in the log a client starts, and what it has missed; a test stream has none of it.
+/// The position in the log at which a client starts, and the events that it has missed. Empty for a test
+/// stream.
 #[derive(Debug, Default)]
 struct Start {
     id: Option<EventId>,
@@ -53,20 +55,20 @@ struct Start {
     replay: Option<Replay>,
 }
 
-/// A stream that was not let in.
+/// A stream that was not admitted.
 #[derive(Debug)]
 pub struct Declined {
-    /// Why.
+    /// The reason.
     pub(crate) reason: Rejection,
-    /// Whose it would have been.
+    /// The user; `None` for a test stream.
     pub(crate) user: Option<CompactString>,
-    /// At the user's limit: to try again with, once there is room.
+    /// Only at the user's limit: the request, to be tried again once there is room.
     pub(crate) again: Option<Box<Admission>>,
 }
 
 #[cfg(test)]
 impl Admission {
-    /// A test stream's.
+    /// The request for a test stream.
     pub(super) fn of_test_stream() -> Self {
         Self {
             identity: None,
@@ -82,14 +84,14 @@ impl Admission {
 
 #[cfg(test)]
 impl Seat {
-    /// True if the client receives a gap.
+    /// Returns true if the client receives a gap.
     pub(super) fn has_gap(&self) -> bool {
         self.start.gap.is_some()
     }
 }
 
 impl Admission {
-    /// One that is not let in, for this reason.
+    /// Declines the request for this reason.
     pub(crate) fn declined(self, reason: Rejection) -> Declined {
         let user = self.identity.as_ref().map(|identity| identity.user.clone());
         let may_try_again = reason == Rejection::Limit;
@@ -102,11 +104,11 @@ impl Admission {
 }
 
 impl Shard {
-    /// Reserves a place for a stream: in the count of all, under the user's session and limit,
+    /// Reserves a place for a stream: in the count of all streams, under the user's session and limit,
     /// and at a position of the log.
     ///
     /// # Errors
-    /// [`Declined`]; nothing is then reserved.
+    /// [`Declined`]. Nothing is reserved then.
     pub fn admit(&mut self, admission: Admission) -> Result<Seat, Declined> {
         let (place, kind, start) = match self.reserve(&admission) {
             Ok(reserved) => reserved,
@@ -149,11 +151,11 @@ impl Shard {
         Ok((place, kind, start))
     }
 
-    /// Puts a socket into its place and writes `head` (status line and header), the first signal,
-    /// and what the client missed to it.
+    /// Puts a socket into its place. Sends `head` (status line and header fields), the first signal, and
+    /// the events that the client has missed.
     ///
     /// # Errors
-    /// What epoll says; the place is then given up.
+    /// If epoll does not accept the socket. The place is given up then.
     pub fn join(&mut self, seat: Seat, detached: Detached, mut head: Vec<u8>) -> io::Result<()> {
         let Seat {
             place,
@@ -195,7 +197,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Gives up a place that was reserved and not used.
+    /// Gives up a place that was reserved but not used.
     pub(crate) fn give_up(&mut self, seat: Seat) {
         self.connections.give_up(seat.place);
     }

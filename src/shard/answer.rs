@@ -1,4 +1,4 @@
-//! What a shard is asked beside deliveries.
+//! Answers the inbox's questions, which are all commands that neither deliver, end nor look.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -50,7 +50,7 @@ fn describe(connections: &Connections, id: ConnectionId) -> Option<Description> 
     })
 }
 
-/// The peer's address of a socket, where it has one.
+/// The address of a socket's peer, if it has one.
 fn peer(fd: BorrowedFd<'_>) -> Option<std::net::IpAddr> {
     let address = rustix::net::getpeername(fd).ok()??;
     std::net::SocketAddr::try_from(address)

@@ -1,20 +1,20 @@
-//! The subscribers of each topic: one *audience* per topic that has any.
+//! The subscribers of topics: one *audience* for each topic that has subscribers.
 //!
-//! A client without topics costs nothing here. A (client, topic) pair costs the client 8 bytes
-//! (the audience, and the client's place in it) and the audience 4 to 8: its list of slot keys,
-//! which is at most twice as long as its members. Each shard keeps a topic's name once, some
-//! hundred bytes, however many subscribers it has.
+//! A client without topics costs nothing here. A (client, topic) pair costs the client 8 bytes: the
+//! audience's number, and the client's place in it. It costs the audience 4 to 8 bytes in its list of slot
+//! keys, whose capacity is at most twice its length. Each shard stores a topic's name once, about a hundred
+//! bytes, regardless of the number of subscribers.
 
-#![allow(clippy::indexing_slicing)] // numbers and places are handed out here
+#![allow(clippy::indexing_slicing)] // this module issues the numbers and places
 
 use crate::interner::Interner;
 use crate::topic::Topic;
 
-/// A client's part of the pair.
+/// A (client, topic) pair, as the client stores it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Subscription {
     audience: u32,
-    /// Where the client stands in the audience.
+    /// The client's index in the audience.
     place: u32,
 }
 
@@ -44,7 +44,7 @@ struct Audience {
 }
 
 impl Subscription {
-    /// Notes a change of place, if it is this pair's.
+    /// Updates the place, if this is the pair that has moved.
     pub(crate) fn follow(&mut self, moved: Moved) {
         if *self == moved.from {
             self.place = moved.to;
@@ -53,7 +53,7 @@ impl Subscription {
 }
 
 impl Audiences {
-    /// Puts a client into a topic's audience. It must not be in it.
+    /// Adds a client to a topic's audience. The client must not be in it already.
     pub(crate) fn join(&mut self, topic: &Topic, key: u32) -> Subscription {
         let number = self.number(topic).unwrap_or_else(|| self.open(topic));
         let members = &mut self.all[number].members;
@@ -67,7 +67,7 @@ impl Audiences {
         }
     }
 
-    /// Takes a client out of an audience; says whose place that has changed.
+    /// Removes a client from an audience. Returns the client whose place has changed, if any.
     pub(crate) fn leave(&mut self, subscription: Subscription) -> Option<Moved> {
         let Subscription { audience, place } = subscription;
         let members = &mut self.all[audience as usize].members;
@@ -102,7 +102,7 @@ impl Audiences {
         Some(&audience.topic)
     }
 
-    /// Topics that have subscribers.
+    /// The number of topics that have subscribers.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.all.len()
@@ -132,8 +132,8 @@ impl Audiences {
     }
 }
 
-/// Fewer than the slots of a table, each with at most 32 topics: below 2^31 · 2^5 only by name;
-/// a machine's memory ends long before.
+/// Narrows a number of an audience, or a place in one. A shard has at most 2^23 slots with 32 topics each,
+/// so both fit.
 fn truncate(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! What one slow client still has to get: shared bytes, never copies.
+//! The bytes that a slow client has not received yet. They are shared, not copied, where possible.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -8,19 +8,19 @@ use bytes::{Buf, Bytes};
 use super::wheel::Tick;
 use crate::wire::Piece;
 
-/// Slices handed to one send: more are rarely taken by a socket that was full a moment ago.
+/// The most slices in one send. A socket that was full a moment ago rarely takes more.
 const MAX_SLICES: usize = 16;
 
-/// Bytes that wait, and what they keep alive.
+/// Bytes that wait to be sent, and the size of the memory that they keep allocated.
 #[derive(Debug)]
 pub(crate) struct UnsentBytes {
     bytes: Bytes,
-    /// Of the allocation that the bytes are a part of: as long as one of them waits, all of it stays.
+    /// The size of the allocation that the bytes belong to. It stays as long as one of them waits.
     pinned: usize,
 }
 
 impl UnsentBytes {
-    /// The bytes of a piece from `sent` on, shared.
+    /// Shares the bytes of a piece from `sent` on.
     pub(crate) fn of_piece(piece: &Piece<'_>, sent: usize) -> Self {
         Self {
             bytes: piece.share(sent),
@@ -28,7 +28,7 @@ impl UnsentBytes {
         }
     }
 
-    /// A copy of `rest`.
+    /// Copies `rest`.
     pub(crate) fn copy(rest: &[u8]) -> Self {
         Self {
             bytes: Bytes::copy_from_slice(rest),
@@ -37,13 +37,13 @@ impl UnsentBytes {
     }
 }
 
-/// The bytes after a short write. Exists only while there are some.
+/// The bytes that are left after a short write. A client has a backlog only while some are left.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     chunks: VecDeque<UnsentBytes>,
     bytes: usize,
     pinned: usize,
-    /// When the socket last took something, or the client's end was written.
+    /// The time when the socket last took bytes, or when the end of the stream was written.
     progress: Tick,
 }
 
@@ -65,12 +65,12 @@ impl Backlog {
         }
     }
 
-    /// Bytes that the client still has to get.
+    /// The number of bytes that wait.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Bytes that stay in memory for them.
+    /// The number of bytes that stay allocated for them.
     pub(crate) fn pinned(&self) -> usize {
         self.pinned
     }
@@ -83,7 +83,7 @@ impl Backlog {
         self.progress
     }
 
-    /// The first bytes, for one send.
+    /// Returns the first bytes, as many as one send takes.
     pub(crate) fn slices(&self) -> ([IoSlice<'_>; MAX_SLICES], usize) {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let mut used = 0;
@@ -94,17 +94,17 @@ impl Backlog {
         (slices, used)
     }
 
-    /// Whether [`Backlog::slices`] are all there is.
+    /// Returns true if [`Backlog::slices`] returns everything.
     pub(crate) fn fits_one_send(&self) -> bool {
         self.chunks.len() <= MAX_SLICES
     }
 
-    /// Counts the time without progress from `now`.
+    /// Measures the time without progress from `now` on.
     pub(crate) fn start_timeout(&mut self, now: Tick) {
         self.progress = now;
     }
 
-    /// The socket took `sent` bytes.
+    /// Removes the first `sent` bytes, which the socket has taken.
     pub(crate) fn advance(&mut self, mut sent: usize) {
         self.bytes -= sent;
         while let Some(first) = self.chunks.front_mut() {
@@ -146,7 +146,7 @@ mod tests {
             let all = chunks.concat();
             prop_assert_eq!(&out[..], &all[..out.len()]);
             prop_assert_eq!(backlog.bytes(), all.len() - out.len());
-            // A chunk is there as a whole until its last byte has left.
+            // A chunk stays allocated as a whole until its last byte is sent.
             let mut rest = backlog.bytes();
             let waiting = chunks.iter().rev().take_while(|chunk| {
                 let waits = rest > 0;

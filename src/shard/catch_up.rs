@@ -1,9 +1,9 @@
-//! Clients that get what they missed: a piece a turn, as fast as their sockets take it, before
-//! anything live.
+//! Sends clients the events that they have missed, before any live events. Each client gets them in pieces,
+//! as fast as its socket takes them.
 //!
-//! Meanwhile live events wait where they are, in the log: a client that catches up skips them in
-//! the inbox and takes them from there. So a replay of any length holds no more than one piece in
-//! the client's backlog, and the seam is one position, read when nothing is left to take.
+//! Meanwhile, live events wait in the log. A client that catches up skips them in the inbox and takes them
+//! from the log. So a replay of any length keeps at most one piece in the client's backlog. Live events
+//! begin after a single position, which is read when the replay has nothing left.
 
 use std::sync::Arc;
 
@@ -15,15 +15,15 @@ use crate::hub::log::{Entry, Gap, PieceLimit, Progress, Replay};
 use crate::metrics::DisconnectReason;
 use crate::wire::{End, Signal};
 
-/// Pieces in one turn: a millisecond or two of full ones.
+/// The most pieces in one turn. Full ones take a millisecond or two.
 const SLICE_PIECES: usize = if cfg!(test) { 1 } else { 32 };
-/// What leaves in one send; little in tests, so that they see replays that are interrupted.
+/// The most that leaves in one send. It is small in tests, so that they see interrupted replays.
 const PIECE: PieceLimit = PieceLimit {
     entries: if cfg!(test) { 3 } else { MAX_PARCEL_ENTRIES },
     bytes: MAX_PARCEL_BYTES,
 };
 
-/// Sends pieces to those whose sockets take more; true where there are more to send.
+/// Sends pieces to the clients whose sockets take more. Returns true if there are more to send.
 pub(super) fn run(connections: &mut Connections) -> bool {
     for _ in 0..SLICE_PIECES {
         let Some(id) = connections.catching_up.pop_front() else {
@@ -37,8 +37,8 @@ pub(super) fn run(connections: &mut Connections) -> bool {
 }
 
 impl Connection<'_> {
-    /// Tells a client that its last id is not known (API.md, "Replay"), and the one to go on from:
-    /// a gap is reported once.
+    /// Tells a client that its last id is unknown (API.md, "Replay"), and from which id it can resume. So a
+    /// gap is reported only once.
     pub(super) fn send_gap(
         self,
         position: EventId,
@@ -53,14 +53,14 @@ impl Connection<'_> {
         }])
     }
 
-    /// Begins to send a client what it missed.
+    /// Starts to send a client the events that it has missed.
     pub(super) fn start_catch_up(mut self, replay: Replay) {
         self.slot_mut().start_catch_up(replay);
         self.catch_up();
     }
 
     fn catch_up(mut self) {
-        // With a backlog, it goes on when that is out.
+        // With a backlog, the replay continues once the backlog is sent.
         let slot = self.slot();
         if slot.stream.is_ended() || slot.carrier.is_backlogged() {
             return;
@@ -88,14 +88,14 @@ impl Connection<'_> {
                 self.metrics().delivered.increment();
                 self.end(End::LoggedOut, Some(&entry));
             }
-            // The client comes back with its last id, and then receives the gap.
+            // The client reconnects with its last id, and then receives the gap.
             Progress::Lost => {
                 self.close(DisconnectReason::Slow);
             }
         }
     }
 
-    /// The next piece of the replay; `None` if the client is up to date or has to wait for its end.
+    /// Takes the next piece of the replay; `None` if the client is up to date or has to wait for its end.
     fn next_piece(&mut self, piece: &mut Vec<Arc<Entry>>) -> Option<Progress> {
         let id = self.id();
         let Connections { table, shared, .. } = &mut *self.all;
@@ -104,7 +104,7 @@ impl Connection<'_> {
         let replay = slot.replay_mut()?;
         let mut progress = hub.log().replay(replay, PIECE, piece);
         while let Progress::Moved = progress {
-            // If the end of the session was evicted from the log, only the directory knows about it. A
+            // The end of the session may have been evicted from the log; then only the directory knows it. A
             // connection that is not in the directory waits for its end, which is on the way.
             if !replay.knows_its_end() && !hub.directory().holds(user, id) {
                 return None;

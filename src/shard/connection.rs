@@ -1,4 +1,4 @@
-//! One connection that is there, and everything that can become of it.
+//! A guard for one stream, and all its transitions.
 //!
 //! ```text
 //! held ──end──▶ ending ──last byte out──▶ back to HTTP, or closed
@@ -22,27 +22,28 @@ use crate::metrics::{DisconnectReason, ShardMetrics};
 use crate::tls::Alert;
 use crate::wire::{End, Piece, Signal, Wire};
 
-/// A connection that is there. What may close it takes it, and gives it back if it is still there.
+/// A guard for a stream that exists. A method that may close the stream consumes the guard, and returns it if
+/// the stream still exists.
 #[derive(Debug)]
 pub(super) struct Connection<'a> {
     pub(super) all: &'a mut Connections,
     pub(super) key: u32,
 }
 
-/// The connection is closed.
+/// The stream is closed, or its end has been written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gone;
 
-/// What became of a parcel.
+/// The result of passing a parcel to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Passed {
-    /// It is sent.
+    /// It was sent, or is in the client's backlog.
     Sent,
-    /// Its client is gone by now.
+    /// The client was closed, because the parcel could not be sent.
     Gone,
-    /// There was none.
+    /// The slot is empty.
     Empty,
-    /// Its client does not take it.
+    /// The client does not take this parcel.
     Refused,
 }
 
@@ -54,14 +55,14 @@ impl Connections {
         Some(Connection::new(self, key))
     }
 
-    /// A connection that is still there: another may use its slot by now.
+    /// The connection with this id, if it still exists. Another one may use its slot by now.
     #[inline]
     pub(super) fn find(&mut self, id: ConnectionId) -> Option<Connection<'_>> {
         let key = self.table.find(id)?;
         Some(Connection::new(self, key))
     }
 
-    /// Takes what the sockets have to say; true where there may be more.
+    /// Handles the events of the sockets. Returns true if there may be more.
     pub(super) fn poll(&mut self, happened: &mut Vec<Readiness>) -> bool {
         let more = self.poller.poll(happened);
         for readiness in happened.drain(..) {
@@ -99,7 +100,7 @@ impl Connections {
 }
 
 impl<'a> Connection<'a> {
-    /// The one in a slot that is occupied.
+    /// The connection in a slot, which must be occupied.
     #[inline]
     pub(super) fn new(all: &'a mut Connections, key: u32) -> Self {
         debug_assert!(all.table.get(key).is_some(), "an empty slot");
@@ -128,14 +129,14 @@ impl<'a> Connection<'a> {
         self.all.metrics()
     }
 
-    /// Sends a parcel. `now` is the walk's reading of the clock.
+    /// Sends a parcel. `now` is the walk's clock reading.
     pub(super) fn send_parcel(self, parcel: &Parcel<'_>, now: Tick) -> Result<Self, Gone> {
         self.send(now, |outbox, carrier, now| {
             outbox.send_parcel(carrier, parcel, now)
         })
     }
 
-    /// Sends what many clients get.
+    /// Sends a piece that many clients receive.
     #[inline]
     pub(super) fn send_shared<'p>(
         self,
@@ -147,7 +148,7 @@ impl<'a> Connection<'a> {
         })
     }
 
-    /// Sends what this client alone gets, in one send.
+    /// Sends signals that only this client receives, in one send.
     pub(super) fn send_signals<'p>(
         self,
         signals: impl IntoIterator<Item = Signal<'p>>,
@@ -179,7 +180,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Does what a send leaves to be done.
+    /// Completes a send: arms the timer or closes the connection, if necessary.
     #[cold]
     fn after(mut self, sent: Sent) -> Result<Self, Gone> {
         match sent {
@@ -190,19 +191,19 @@ impl<'a> Connection<'a> {
         Ok(self)
     }
 
-    /// Arms its timer for whatever comes first.
+    /// Arms its timer for the earliest thing that is due.
     pub(super) fn arm(&mut self) {
         self.arm_at(self.all.now());
     }
 
-    /// The same, by an earlier reading of the clock.
+    /// The same, with an earlier clock reading.
     pub(super) fn arm_at(&mut self, now: Tick) {
         if let Some(due) = self.due(now) {
             self.all.arm(self.key, due);
         }
     }
 
-    /// What its socket has to say.
+    /// Handles the events of its socket.
     pub(super) fn take_readiness(self, readiness: Readiness) {
         if readiness.failed {
             self.close_failed();
@@ -223,7 +224,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Takes what the client has sent.
+    /// Reads what the client has sent.
     pub(super) fn take_input(mut self) -> Result<Self, Gone> {
         match reader::read(&mut self.slot_mut().carrier) {
             Input::Nothing => Ok(self),
@@ -233,7 +234,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Sends what waits, now that the socket takes more.
+    /// Sends the backlog, now that the socket takes more.
     fn flush(mut self) {
         let carrier = &self.slot().carrier;
         if !carrier.is_backlogged() {
@@ -247,7 +248,7 @@ impl<'a> Connection<'a> {
             Ok(Flushed::Some) => {}
             Ok(Flushed::Nothing) if is_finishing => self.finish(),
             Ok(Flushed::Nothing) => {
-                // No heartbeat was due while bytes waited.
+                // While bytes waited, the timer stood for the stall and not for a heartbeat.
                 self.arm();
                 self.resume_catch_up();
             }
@@ -257,7 +258,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Goes on catching up, in its turn.
+    /// Queues the client's next piece, if it is catching up.
     pub(super) fn resume_catch_up(&mut self) {
         if self.slot_mut().replay_mut().is_some() {
             let id = self.id();
@@ -265,16 +266,16 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Sends the entry that ends a stream, where there is one, and its end. As soon as all of it is
-    /// out, the connection goes back to HTTP or closes.
+    /// Sends the end of the stream, after the entry that caused it, if there is one. Once everything is
+    /// sent, the connection goes back to HTTP or is closed.
     pub(super) fn end(mut self, end: End, entry: Option<&Entry>) {
         if self.slot().stream.is_ended() {
             return;
         }
         let reason = reason_for(end);
-        // A client whose input was discarded may wait for an answer; a closed connection tells it that
-        // none will come. The connection is also closed if the client has to come back (to a new server,
-        // or with new keys), or if no place among the handshakes is free. The end and the FIN then leave
+        // A client whose input was discarded may wait for a response. Closing the connection tells it that
+        // none will come. The connection is also closed if the client has to reconnect (to a new server, or
+        // with new keys), or if there is no room for another handshake. The end and the FIN then leave
         // together.
         let exits = &self.all.exits;
         let is_over = exits.is_draining || reason == DisconnectReason::Drained;
@@ -301,14 +302,14 @@ impl<'a> Connection<'a> {
         let disconnects = &this.metrics().disconnects;
         disconnects.at(reason as usize).increment();
         if waits {
-            // What is left has `stall_timeout` to leave, however it trickles.
+            // The rest has to be sent within `stall_timeout`, even if it makes slow progress.
             this.arm();
         } else {
             this.finish();
         }
     }
 
-    /// Ends a stream so that its client comes back; gives it back where it is ending already.
+    /// Ends a stream so that its client reconnects. Returns it if its end was already written.
     pub(super) fn end_drained(self) -> Result<Self, Gone> {
         if self.slot().stream.is_ended() {
             return Ok(self);
@@ -318,20 +319,19 @@ impl<'a> Connection<'a> {
         Err(Gone)
     }
 
-    /// Lets a client that catches up get what came before the change that ended its session, then
-    /// its end; gives it back where it does not catch up.
+    /// Lets a client that is catching up receive everything before the change that ended its session, and
+    /// then its end. Returns the connection if the client is not catching up.
     pub(super) fn end_caught_up(mut self, change: &Arc<Entry>) -> Option<Self> {
         if !self.slot_mut().leave(change) {
             return Some(self);
         }
-        // It may have been waiting for this.
+        // The replay may have been waiting for this change.
         self.resume_catch_up();
         None
     }
 
-    /// Gives a connection whose last byte is out back to HTTP, or closes it. Its input is read
-    /// empty before it is closed: over unread bytes the kernel would reset the connection, and the
-    /// client could lose the end it was sent.
+    /// Gives a connection whose last byte is sent back to HTTP, or closes it. Before closing, reads all its
+    /// input. With unread input, the kernel would reset the connection, and the client could lose the end.
     fn finish(mut self) {
         if self.slot().carrier.keeps_alive() {
             if !self.all.exits.is_draining {
@@ -342,29 +342,29 @@ impl<'a> Connection<'a> {
             }
             self.say_goodbye(Alert::CloseNotify);
         }
-        // Sends what was held back for it: the last bytes and the FIN leave together.
+        // This releases the last bytes, which were held back to leave together with the FIN.
         let _ = shutdown(self.slot().carrier.fd(), Shutdown::Write);
         reader::drain(&mut self.slot_mut().carrier);
         self.close(DisconnectReason::ClientClosed);
     }
 
-    /// Closes a socket that epoll says has failed.
+    /// Closes a connection for which epoll has reported an error.
     pub(super) fn close_failed(self) -> Gone {
         let error = rustix::net::sockopt::socket_error(self.slot().carrier.fd());
         let errno = error.ok().and_then(Result::err).unwrap_or(Errno::CONNRESET);
         self.close(reason_of(errno))
     }
 
-    /// Closes a socket and gives its place up. The reason counts unless an end was counted.
+    /// Closes a connection and gives up its place. Counts the reason, unless its end was counted already.
     pub(super) fn close(self, reason: DisconnectReason) -> Gone {
         self.close_with(reason, Alert::CloseNotify)
     }
 
-    /// The same, telling a client with TLS why.
+    /// The same. A client with TLS receives this alert.
     fn close_with(mut self, reason: DisconnectReason, alert: Alert) -> Gone {
         let carrier = &mut self.slot_mut().carrier;
         if carrier.is_tls() && !carrier.is_finishing() {
-            // Over unread input the kernel would reset the connection, and the goodbye with it.
+            // With unread input, the kernel would reset the connection, and the alert could be lost.
             reader::drain(carrier);
             self.say_goodbye(alert);
         }
@@ -382,7 +382,7 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// What an end is counted as.
+/// The reason that the metrics count an end under.
 fn reason_for(end: End) -> DisconnectReason {
     match end {
         End::LoggedOut => DisconnectReason::LoggedOut,

@@ -1,5 +1,4 @@
-//! The streams of one shard: their slots, their timers and their sockets, which are always the same
-//! ones.
+//! The streams of one shard. Keeps their slots, timers and sockets consistent.
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -30,43 +29,43 @@ pub(super) struct Connections {
     wheel: Wheel,
     pub(super) poller: Rc<Poller>,
     pub(super) outbox: Outbox,
-    /// Of all streams in the table.
+    /// The permits of all streams in the table.
     permits: Permits,
-    /// Of the test streams among them.
+    /// The additional permits of test streams.
     test_permits: Permits,
-    /// Silence after which a stream gets a heartbeat.
+    /// The time without a write after which a stream gets a heartbeat.
     pub(super) heartbeat_ticks: u32,
-    /// Longest time without progress of a client that has a backlog.
+    /// The longest time for which a backlog may make no progress.
     pub(super) stall_ticks: u32,
-    /// Clients with more to catch up with and no backlog.
+    /// Clients with a replay to continue and no backlog.
     pub(super) catching_up: VecDeque<ConnectionId>,
     pub(super) exits: Exits,
     alarm: Alarm,
 }
 
-/// What becomes of connections whose stream has ended.
+/// The connections whose stream has ended, and the rules for them.
 #[derive(Debug)]
 pub(super) struct Exits {
     /// Connections on their way back to HTTP, until the end of the turn.
     pub(super) returned: Vec<Returned>,
-    /// How many of those find a place this turn.
+    /// The number of connections that can go back this turn.
     pub(super) room: usize,
-    /// The server goes down: all are closed.
+    /// The server is shutting down: all connections are closed.
     pub(super) is_draining: bool,
 }
 
-/// What the shard's loop waits for.
+/// The state of the shard's loop, with respect to timers.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Sleep {
-    /// Nothing: it is at work.
+    /// It does not sleep.
     Awake,
-    /// The earliest timer it knew of.
+    /// It sleeps at most until the earliest timer that it knew of.
     Until(Tick),
-    /// Anything but a timer.
+    /// It sleeps without a timer.
     Unbounded,
 }
 
-/// Wakes the shard's loop when a timer is armed earlier than it sleeps to.
+/// Wakes the shard's loop if a timer is armed for an earlier time than the loop sleeps until.
 #[derive(Debug)]
 struct Alarm {
     rearmed: Rc<Notify>,
@@ -74,7 +73,7 @@ struct Alarm {
 }
 
 impl Connections {
-    /// None yet, in the context of the shard's runtime.
+    /// Creates an empty set. Must be called in the context of the shard's runtime.
     pub(super) fn new(number: u16, shared: Shared, poller: Poller) -> Self {
         let settings = &shared.settings;
         Self {
@@ -110,15 +109,15 @@ impl Connections {
         self.number
     }
 
-    /// Streams held.
+    /// The number of streams.
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Puts a socket into the vacancy of its place, and watches it; says which slot that is.
+    /// Puts a socket into the slot that its place reserved, and watches it. Returns the slot's key.
     ///
     /// # Errors
-    /// What epoll says; the socket is closed and the place given up.
+    /// If epoll does not accept the socket. The socket is closed and the place given up.
     pub(super) fn insert(
         &mut self,
         place: Place,
@@ -160,14 +159,14 @@ impl Connections {
         Ok(key)
     }
 
-    /// Gives up a place that was reserved and not used.
+    /// Gives up a place that was reserved but not used.
     pub(super) fn give_up(&mut self, place: Place) {
-        // It stood in the directory for a moment: what was sent there must not reach the next one.
+        // The id was in the directory for a moment. Commands for it must not reach the slot's next stream.
         self.table.skip_generation();
         drop(place);
     }
 
-    /// Takes a stream out everywhere. Its end has been counted, or is counted by the caller.
+    /// Removes a stream from all tables. The caller counts its end, unless that was counted before.
     pub(super) fn remove(&mut self, key: u32) -> Option<Slot> {
         self.leave_directory(key);
         self.wheel.disarm(&mut self.table, key);
@@ -186,7 +185,7 @@ impl Connections {
         Some(slot)
     }
 
-    /// Takes a stream that has not ended yet out of the directory: it is no target any more.
+    /// Removes a stream that has not ended from the directory, so that it receives no more deliveries.
     pub(super) fn leave_directory(&mut self, key: u32) {
         if let Some(slot) = self.table.get(key)
             && slot.stream.user() != UserHandle::NONE
@@ -218,32 +217,32 @@ impl Connections {
         }
     }
 
-    /// A connection whose timer is due, disarmed.
+    /// Disarms a timer that is due, and returns its key.
     pub(super) fn pop_due(&mut self, now: Tick) -> Option<u32> {
         self.wheel.pop_due(&mut self.table, now)
     }
 
-    /// When the earliest timer may be due.
+    /// The earliest tick at which a timer may be due.
     pub(super) fn next_tick(&mut self) -> Option<Tick> {
         self.wheel.next_tick()
     }
 
-    /// Notes what the shard's loop waits for from now on.
+    /// Records the state of the shard's loop.
     pub(super) fn set_sleep(&mut self, sleep: Sleep) {
         self.alarm.sleep = sleep;
     }
 
-    /// What wakes the loop for timers.
+    /// The notification that wakes the loop for an earlier timer.
     pub(super) fn rearmed(&self) -> Rc<Notify> {
         Rc::clone(&self.alarm.rearmed)
     }
 
-    /// What wakes the loop for sockets.
+    /// The poller that wakes the loop for sockets.
     pub(super) fn poller(&self) -> Rc<Poller> {
         Rc::clone(&self.poller)
     }
 
-    /// The connections that are going back to HTTP.
+    /// Takes the connections that are going back to HTTP.
     pub(super) fn take_returned(&mut self) -> Vec<Returned> {
         mem::take(&mut self.exits.returned)
     }
@@ -261,13 +260,13 @@ impl Connections {
         &self.shared.metrics.shards[usize::from(self.number)]
     }
 
-    /// Gives memory that a burst left behind back.
+    /// Frees memory that a burst left unused.
     pub(super) fn release_memory(&mut self) {
         self.table.release();
         self.outbox.release();
     }
 
-    /// What table, wheel and directory have to agree on. For tests: it looks at every slot.
+    /// Checks that table, wheel and directory agree. Only for tests, since it looks at every slot.
     #[cfg(test)]
     pub(super) fn check(&self) {
         let mut held = 0;

@@ -1,11 +1,11 @@
-//! Takes what the inbox holds, in order, and walks the clients it is for in slices, so that
-//! accepts, heartbeats and closes go on beside a broadcast. The next delivery waits for the one
-//! before, so that every client sees ids rise.
+//! Handles the inbox's commands in order. A delivery walks its clients in slices, so that accepts, heartbeats
+//! and closes continue during a broadcast. The next delivery waits for the previous one, so that every
+//! client sees increasing ids.
 //!
-//! Consecutive deliveries for one client leave in one send: neighbouring broadcasts walk the
-//! table together, neighbouring unicasts are grouped by client.
+//! Consecutive deliveries for one client leave in one send: consecutive broadcasts share a walk of the
+//! table, and consecutive unicasts are grouped by client.
 
-#![allow(clippy::indexing_slicing)] // indices are places in the walk's own lists
+#![allow(clippy::indexing_slicing)] // the walk's indices refer to its own lists
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -23,15 +23,15 @@ use crate::hub::log::Record;
 use crate::hub::{Command, ConnectionId, Ending, Look, Outgoing, Recipients};
 use crate::wire::End;
 
-/// Sends in one turn: about a millisecond, 10–13 µs each on loopback. Few in tests, as below, so
-/// that they see deliveries that are interrupted.
+/// The most sends in one turn: about a millisecond, at 10–13 µs each on loopback. This and the next limit
+/// are small in tests, so that they see interrupted deliveries.
 const SLICE_SENDS: usize = if cfg!(test) { 2 } else { 96 };
-/// Slots looked at in one turn, most of which may be empty or not take the event.
+/// The most slots visited in one turn. Most of them may be empty or not take the event.
 const SLICE_SLOTS: u32 = if cfg!(test) { 2 } else { 8_192 };
-/// Unicasts grouped together; bounds the sort.
+/// The size at which a group of unicasts takes no more of them. It bounds the cost of the sort.
 const MAX_GROUPED: usize = 4_096;
 
-/// What is being delivered and what waits.
+/// The delivery in progress, and the commands that wait.
 #[derive(Debug, Default)]
 pub(super) struct Deliveries {
     queue: VecDeque<Command>,
@@ -39,7 +39,7 @@ pub(super) struct Deliveries {
 }
 
 impl Deliveries {
-    /// What heartbeats have to know of it.
+    /// The state that heartbeats depend on.
     pub(super) fn under_way(&self) -> UnderWay {
         UnderWay {
             walks_since: self.walk.as_ref().map(|walk| walk.since),
@@ -47,9 +47,9 @@ impl Deliveries {
         }
     }
 
-    /// Delivers one slice; true where there is more to do.
+    /// Delivers one slice. Returns true if there is more to do.
     pub(super) fn run(&mut self, connections: &mut Connections, served: &mut Served) -> bool {
-        // What waits is taken once everything taken before is delivered.
+        // Takes new commands only once all earlier ones are done.
         if self.walk.is_none() && self.queue.is_empty() {
             let inbox = connections.shared.hub.inbox(connections.number());
             inbox.take(&mut self.queue);
@@ -105,7 +105,7 @@ impl Deliveries {
         }
     }
 
-    /// A walk for this broadcast and the ones right behind it.
+    /// Creates a walk for this broadcast and the broadcasts directly after it.
     fn broadcast(&mut self, first: Arc<Outgoing>, since: Tick) -> Walk {
         let mut bytes = first.entry().wire_bytes();
         let mut entries = vec![first];
@@ -128,8 +128,7 @@ impl Deliveries {
         }
     }
 
-    /// A walk for this unicast and the ones right behind it, each client's together and in
-    /// order.
+    /// Creates a walk for this unicast and the unicasts directly after it, grouped by client and in order.
     fn group(&mut self, first: Arc<Outgoing>, ids: &[ConnectionId], since: Tick) -> Walk {
         let mut pairs: Vec<(ConnectionId, usize)> = ids.iter().map(|id| (*id, 0)).collect();
         let mut entries = vec![first];
@@ -199,7 +198,7 @@ fn end_all(
     }
 }
 
-/// The last shard that is done with an entry notes how long it took.
+/// Records that this shard is done with an entry. The last shard records how long the delivery took.
 fn finish(outgoing: &Outgoing, connections: &Connections, served: &mut Served) {
     let (entry, shared) = (outgoing.entry(), &connections.shared);
     served.note(entry);
@@ -221,9 +220,9 @@ struct Walk {
 enum Over {
     /// The whole table, from this key on.
     Everyone { next: u32 },
-    /// These connections, from the back.
+    /// These connections, starting with the last one.
     Connections(Vec<ConnectionId>),
-    /// `(connection, index of the entry)`, sorted by connection, from this place on.
+    /// `(connection, index of the entry)`, sorted by connection, from `next` on.
     Grouped {
         pairs: Vec<(ConnectionId, usize)>,
         next: usize,
@@ -231,9 +230,9 @@ enum Over {
 }
 
 impl Walk {
-    /// Walks on; true when the walk is at its end.
+    /// Continues the walk. Returns true if it has reached its end.
     fn advance(&mut self, connections: &mut Connections, budget: &mut usize) -> bool {
-        // One reading a slice: what is written in it is written at one tick.
+        // One clock reading per slice, so all its writes are counted at the same tick.
         let now = connections.now();
         let entries: Vec<&Outgoing> = self.entries.iter().map(Arc::as_ref).collect();
         match &mut self.over {
@@ -277,8 +276,8 @@ impl Walk {
     }
 }
 
-/// Delivers the entries of a walk to the client in a slot: all in one parcel, or only those that the client takes
-/// if it joined in between or is catching up.
+/// Delivers the entries of a walk to the client in a slot. A client that joined between them, or is catching
+/// up, gets only those that it takes.
 #[inline]
 fn deliver(
     connections: &mut Connections,
@@ -322,7 +321,7 @@ impl Connection<'_> {
     /// Delivers one client's events of a walk.
     fn deliver_group(self, group: &[(ConnectionId, usize)], entries: &[&Outgoing], now: Tick) {
         if let [(_, number)] = group {
-            // Most unicasts: one event, and nothing to gather.
+            // The usual case: one event, so there is nothing to collect.
             let outgoing = entries[*number];
             if self.slot().stream.takes(outgoing.entry())
                 && let Ok(this) = self.send_shared(|wire| outgoing.piece(wire), now)
@@ -348,7 +347,7 @@ impl Connection<'_> {
     }
 }
 
-/// From `start`, what is for the same connection and fits into one parcel.
+/// The range from `start` that is for one connection and fits into one parcel.
 fn group_at(pairs: &[(ConnectionId, usize)], start: usize, entries: &[&Outgoing]) -> Range<usize> {
     let connection = pairs[start].0;
     let mut bytes = 0;
@@ -360,6 +359,6 @@ fn group_at(pairs: &[(ConnectionId, usize)], start: usize, entries: &[&Outgoing]
             *other == connection && bytes <= MAX_PARCEL_BYTES
         })
         .count();
-    // A single entry larger than a parcel still leaves.
+    // An entry that is larger than a parcel is sent on its own.
     start..start + len.max(1)
 }

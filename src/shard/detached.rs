@@ -5,21 +5,21 @@ use std::os::fd::OwnedFd;
 use super::returned::Origin;
 use crate::tls::Secrets;
 
-/// A connection that has left hyper, and rustls.
+/// A connection that was taken out of hyper and rustls.
 #[derive(Debug)]
 pub struct Detached {
     pub(crate) fd: OwnedFd,
-    /// Where it is encrypted.
+    /// The TLS secrets, if the connection is encrypted.
     pub(crate) secrets: Option<Secrets>,
-    /// What came before its first request.
+    /// What preceded its first request.
     pub(super) origin: Origin,
-    /// Bytes after its request were discarded. The next bytes may be the rest of another request, so the
+    /// Input after its request was discarded. The next bytes may be the rest of another request, so the
     /// connection cannot be used for HTTP again.
     pub(super) lost_input: bool,
 }
 
 impl Detached {
-    /// A connection that nothing is under way in.
+    /// Creates one from a socket with no output pending.
     pub(crate) fn new(fd: OwnedFd, secrets: Option<Secrets>, lost_input: bool) -> Self {
         Self {
             fd,
@@ -29,8 +29,7 @@ impl Detached {
         }
     }
 
-    /// The same, with what came before its first request. Some bytes may have been read and thrown
-    /// away since.
+    /// Adds what preceded its first request. `lost_input` is true if input has been discarded since.
     #[must_use]
     pub(crate) fn of(mut self, origin: Origin, lost_input: bool) -> Self {
         self.origin = origin;

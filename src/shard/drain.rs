@@ -1,11 +1,11 @@
-//! Ends all streams before a shutdown, at a rate and each with its own reconnect delay, so that the clients do not
-//! all come back at once.
+//! Ends all streams before a shutdown. The streams end at a fixed rate and with random reconnect delays, so
+//! that the clients do not all reconnect at once.
 
 use super::connections::Connections;
 use super::wheel::{TICKS_PER_S, next_tick_ms};
 use crate::metrics::DisconnectReason;
 
-/// A drain under way.
+/// A drain in progress.
 #[derive(Debug)]
 pub(super) struct Drain {
     started_ms: u64,
@@ -13,12 +13,12 @@ pub(super) struct Drain {
     ended: u64,
     /// The next slot to look at.
     next: u32,
-    /// When another stream may end, from the reading that ended the last one.
+    /// The time at which the next stream may end, computed from the last run's clock reading.
     due_ms: u64,
 }
 
 impl Drain {
-    /// Begins to end streams, so many a second. From now on all connections are closed.
+    /// Starts to end streams at this rate. From now on, connections are closed after their stream.
     pub(super) fn begin(connections: &mut Connections, streams_per_s: u32, now_ms: u64) -> Self {
         connections.exits.is_draining = true;
         Self {
@@ -30,10 +30,10 @@ impl Drain {
         }
     }
 
-    /// Ends as many streams as the rate allows by `now_ms`, the turn's reading of the clock.
+    /// Ends as many streams as the rate allows until `now_ms`, the turn's clock reading.
     pub(super) fn run(&mut self, connections: &mut Connections, now_ms: u64) {
         let elapsed_ms = now_ms.saturating_sub(self.started_ms);
-        // The first tick's share ends at once, so that an almost empty server goes at once.
+        // The first tick's share ends at once, so that an almost empty server does not wait.
         let allowed = (elapsed_ms + 1_000 / TICKS_PER_S) * u64::from(self.streams_per_s) / 1_000;
         while self.ended <= allowed && self.next < connections.table.end() {
             let key = self.next;
@@ -44,11 +44,11 @@ impl Drain {
                 self.ended += 1;
             }
         }
-        // A later reading would skip what became due in between.
+        // Computed from the turn's reading: a later one would skip streams that became due in between.
         self.due_ms = next_tick_ms(now_ms);
     }
 
-    /// When the drain continues; `None` when the end of every stream has been sent.
+    /// The time at which the drain continues; `None` if it has ended every stream.
     pub(super) fn due_ms(&self, connections: &Connections) -> Option<u64> {
         (self.next < connections.table.end()).then_some(self.due_ms)
     }
@@ -57,7 +57,7 @@ impl Drain {
     pub(super) fn stop(connections: &mut Connections) {
         for key in 0..connections.table.end() {
             if let Some(connection) = connections.get(key) {
-                // The end is sent first, as far as the socket takes it.
+                // Sends the end first, as far as the socket takes it.
                 let _ = connection.end_drained();
             }
             if let Some(connection) = connections.get(key) {

@@ -1,10 +1,12 @@
-//! What clients that are up to date receive: where they are in the log.
+//! Heartbeats, which tell clients that are up to date their position in the log.
 //!
-//! All of a shard's clients that wait for the next event are at the same place, so they share one
-//! heartbeat, which is encoded when the place has changed. Two kinds of clients receive no position:
-//! one that is behind, or joined at a later place than the shard knows of; and, while one delivery
-//! takes so long that heartbeats fall due among those it has reached, everybody. Their own last id
-//! remains the better one.
+//! All clients of a shard that wait for the next event have the same position, so they share one
+//! heartbeat. It is encoded again when the position has changed. In two cases, a heartbeat has no position,
+//! because the client's own last id is the better one:
+//!
+//! 1. The client is behind, or joined at a later position than the shard knows of.
+//! 2. A delivery takes so long that heartbeats become due for clients that it has already reached. Then no
+//!    client gets a position.
 
 use std::rc::Rc;
 
@@ -15,43 +17,43 @@ use crate::event::Position;
 use crate::hub::log::{Cursor, Entry};
 use crate::wire::{Encoded, Piece, Signal, Wire};
 
-/// How far all clients have been served, and the heartbeat that says so.
+/// The position up to which all clients have been served, and the heartbeats with and without it.
 #[derive(Debug)]
 pub(super) struct Served {
-    /// `None` until the first client: what is stored is read after the shard has started.
+    /// `None` until the first client joins, since the stored history is read after the shard has started.
     cursor: Option<Cursor>,
     beat: Rc<Beat>,
     plain: Rc<Beat>,
 }
 
-/// What is being delivered.
+/// The deliveries in progress, as far as heartbeats depend on them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct UnderWay {
-    /// Since when some clients may have entries that others do not have yet.
+    /// The time since which some clients may have entries that others do not have yet.
     pub(super) walks_since: Option<Tick>,
-    /// Whether an entry that was taken is not yet with all its clients.
+    /// True if an entry was taken from the inbox and has not reached all its clients yet.
     pub(super) has_entries: bool,
 }
 
-/// A heartbeat, encoded once for all clients that are at its cursor.
+/// A heartbeat, encoded once for all clients that are at its position.
 #[derive(Debug, Default)]
 pub(super) struct Beat {
     position: Option<EventId>,
     encoded: Encoded,
 }
 
-/// Heartbeats for one moment, at which nothing is delivered.
+/// The heartbeats for one slice of timers, during which nothing is delivered.
 #[derive(Debug)]
 pub(super) struct Heartbeat {
-    /// For clients that joined up to here.
+    /// Clients that joined at or before this position get `beat`.
     up_to: Position,
     beat: Rc<Beat>,
-    /// For others.
+    /// For all other clients.
     plain: Rc<Beat>,
 }
 
 impl Beat {
-    /// What a client of this wire gets.
+    /// The heartbeat in this encoding.
     #[inline] // once for each client
     pub(super) fn piece(&self, wire: Wire) -> Piece<'_> {
         let position = self.position;
@@ -68,9 +70,9 @@ impl Served {
         }
     }
 
-    /// Takes note that every client has got what is for it up to this entry.
+    /// Records that all clients have everything that is for them up to this entry.
     pub(super) fn note(&mut self, entry: &Entry) {
-        // What is not kept has no id to come back with.
+        // A fleeting entry has no id that a client could resume from.
         if !entry.is_fleeting() {
             self.cursor = Some(Cursor {
                 position: entry.position,
@@ -79,7 +81,7 @@ impl Served {
         }
     }
 
-    /// The heartbeats to send now.
+    /// Returns the heartbeats to send now.
     pub(super) fn heartbeat(
         &mut self,
         connections: &Connections,
@@ -87,15 +89,15 @@ impl Served {
         now: Tick,
     ) -> Heartbeat {
         self.note_dispatched(connections, under_way);
-        // A client that has entries which others still lack was written to since then.
+        // A client with entries that others lack was written to after that, so it is not due before.
         let may_be_ahead = under_way
             .walks_since
             .is_some_and(|since| now.since(since) >= connections.least_silence());
         self.at_place(may_be_ahead)
     }
 
-    /// Lets heartbeats have an id from a shard's first client on: until the first of them is due,
-    /// entries may be under way all the time.
+    /// Called before a client is admitted, so that heartbeats have a position from the first client on.
+    /// Later, entries may be in progress each time a heartbeat is due.
     pub(super) fn prepare(
         &mut self,
         connections: &Connections,
@@ -106,8 +108,8 @@ impl Served {
         }
     }
 
-    /// With no entry under way, whatever was dispatched, to this shard or another, is with its
-    /// clients.
+    /// If no entry is in progress here, this shard's clients have everything that was dispatched, to this
+    /// shard or others. Advances the position accordingly.
     fn note_dispatched(&mut self, connections: &Connections, under_way: UnderWay) {
         let hub = &connections.shared.hub;
         let dispatched = hub.log().dispatched_position();
@@ -115,7 +117,7 @@ impl Served {
         if self.cursor.is_some_and(is_known) || under_way.has_entries {
             return;
         }
-        // In this order: what is dispatched by now is in the inbox, or was taken from there.
+        // The order matters: an entry that is dispatched by now is in the inbox, or was taken from there.
         let cursor = hub.log().dispatched_cursor();
         if !hub.inbox(connections.number()).has_entries() {
             self.cursor = Some(cursor);
@@ -145,7 +147,7 @@ impl Served {
 }
 
 impl Heartbeat {
-    /// The one for a client that gets live what comes after `joined`.
+    /// The heartbeat for a client that receives events after `joined` live.
     pub(super) fn beat(&self, joined: Position) -> &Beat {
         if joined <= self.up_to {
             &self.beat

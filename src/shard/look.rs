@@ -1,4 +1,5 @@
-//! Checks whether connections are still alive, when their user is at the limit and a new client asks for a place.
+//! Checks whether connections are still alive. The hub asks for this when a user is at the limit and a new
+//! client asks for a place.
 
 use std::os::fd::AsFd;
 
@@ -13,8 +14,8 @@ use crate::hub::{ConnectionId, Seen};
 use crate::metrics::DisconnectReason;
 use crate::sys;
 
-/// Closes the connections that the kernel knows to have ended, and reports the others. These get the heartbeat, if
-/// there is one.
+/// Closes the connections that have ended according to the kernel, and reports the others. If there is a
+/// heartbeat, the others receive it.
 pub(super) fn look(
     connections: &mut Connections,
     ids: &[ConnectionId],
@@ -22,7 +23,7 @@ pub(super) fn look(
 ) -> Vec<Seen> {
     for id in ids {
         if let Some(connection) = connections.find(*id) {
-            // Whether it is there is asked below, of all of them at one moment.
+            // The loop below checks which connections are left, for all of them at the same moment.
             let _ = connection.look(heartbeat);
         }
     }
@@ -35,7 +36,7 @@ pub(super) fn look(
     seen
 }
 
-/// Closes the connections, and says which were there.
+/// Closes the connections, and returns those that were still open.
 pub(super) fn drop_silent(
     connections: &mut Connections,
     ids: &[ConnectionId],
@@ -63,7 +64,7 @@ impl Connection<'_> {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        // Interrupted or not, it is looked at again when the socket has something to say.
+        // An error is ignored: the shard's epoll reports the socket's events in any case.
         let _ = poll(&mut polled, Some(&at_once));
         let flags = polled[0].revents();
         let this = if flags.contains(PollFlags::ERR) {
@@ -71,7 +72,7 @@ impl Connection<'_> {
         } else if flags.intersects(PollFlags::RDHUP | PollFlags::HUP) {
             return Err(self.close(DisconnectReason::ClientClosed));
         } else if flags.contains(PollFlags::IN) {
-            // TLS has a word of its own for the end.
+            // The input may be TLS's `close_notify`.
             self.take_input()?
         } else {
             self

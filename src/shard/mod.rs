@@ -5,14 +5,15 @@
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`connections`] | the streams of a shard: slots, timers and sockets, kept in step |
-//! | [`connection`] | a guard for one stream, and all of its transitions |
+//! | [`connections`] | the streams of a shard: their slots, timers and sockets, kept consistent |
+//! | [`connection`] | a guard for one stream, and all its transitions |
 //! | [`table`], [`audience`] | the slots of streams; the subscribers of topics |
 //! | [`slot`] | the 64 bytes of one stream: the socket's part and the stream's part |
 //! | [`wheel`], [`poller`] | timers; readiness of the sockets |
-//! | [`outbox`], [`backlog`] | all sends; the bytes that a socket has not taken yet |
-//! | [`reader`] | what clients send |
-//! | [`delivery`], [`catch_up`], [`timers`], [`heartbeat`], [`drain`], [`look`], [`answer`] | the acts on streams, one per file |
+//! | [`outbox`], [`backlog`] | everything that is sent; the bytes that a socket has not taken yet |
+//! | [`reader`] | everything that clients send |
+//! | [`delivery`], [`catch_up`] | live events; the events that a client has missed |
+//! | [`timers`], [`heartbeat`], [`drain`], [`look`], [`answer`] | the other operations on streams |
 //! | [`admission`], [`returned`] | how a socket becomes a stream, and how it returns to HTTP |
 //! | [`shard`], [`shared`] | the shard as a whole; the state that all shards share |
 //! | [`thread`], [`acceptor`] | the thread and its turns; new connections |
@@ -40,7 +41,7 @@ mod outbox;
 mod poller;
 mod reader;
 mod returned;
-#[allow(clippy::module_inception)] // what the folder is about
+#[allow(clippy::module_inception)] // the folder's main type
 mod shard;
 mod shared;
 mod slot;

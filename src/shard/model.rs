@@ -1,7 +1,6 @@
-//! The log, the directory and two shards against a naive model: clients join, read, stall, leave
-//! and come back at random while events are published, sessions change and history is evicted.
-//! Every client's history has to be what the model says: each event for it once and in order, or
-//! a gap that it was told of.
+//! Tests the log, the directory and two shards against a naive model. Clients join, read, stall, leave and
+//! return at random, while events are published, sessions change and history is evicted. Every client has to
+//! receive each event for it once and in order, or a reported gap.
 
 mod device;
 pub(super) mod opener;
@@ -39,15 +38,15 @@ const SESSIONS: [&str; 2] = ["a", "b"];
 const HISTORY_BYTES: usize = 30_000;
 const HISTORY_AGE: Duration = Duration::from_secs(10);
 const BACKLOG_BYTES: usize = 6_000;
-/// Short, so that heartbeats fall into the middle of everything.
+/// Short, so that heartbeats are due during all other steps.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 const ORIGIN: EventId = EventId {
     ms: 1_600_000_000_000,
     seq: 7,
 };
 
-/// How much of what happened a client has that comes back with this id: it was given to an entry
-/// that is kept, or it is the log's first.
+/// The number of entries that a client with this last id has seen. `None` if the id belongs to no kept entry
+/// and is not the log's first.
 fn place_of(happened: &[Happened], id: EventId) -> Option<usize> {
     if id == ORIGIN {
         return Some(0);
@@ -64,7 +63,7 @@ fn topic(n: usize) -> Topic {
     Topic::parse(TOPICS[n]).unwrap()
 }
 
-/// User, session, topics: one of each kind that may be confused with another.
+/// The user, session and topics of each device. They cover all combinations that could be confused.
 fn devices() -> Vec<(usize, usize, Vec<usize>)> {
     vec![
         (0, 0, vec![]),
@@ -77,12 +76,12 @@ fn devices() -> Vec<(usize, usize, Vec<usize>)> {
 }
 
 struct World {
-    // Before the runtime that their descriptors are registered with.
+    // Declared before the runtime, so that their descriptors are deregistered first.
     shards: Vec<Shard>,
     shared: Shared,
     _runtime: Runtime,
     happened: Vec<Happened>,
-    /// The session that refuses others, where one was named.
+    /// The current session of each user, if there is one. All other sessions are refused.
     current: [Option<usize>; USERS],
     devices: Vec<Device>,
     gaps_told: usize,
@@ -172,9 +171,8 @@ impl World {
         self.close_returned();
     }
 
-    /// Nobody here speaks HTTP: connections that are given back to it find no room.
-    /// Closes what goes back to HTTP, once its goodbye finds room in the socket; true if some of it
-    /// waits for that.
+    /// Closes the connections that go back to HTTP, since this test has no HTTP. Each is closed once its
+    /// socket has room for the goodbye. Returns true if some still wait for that.
     fn close_returned(&mut self) -> bool {
         let mut waits = false;
         for shard in &mut self.shards {
@@ -201,7 +199,7 @@ impl World {
     }
 
     fn publish(&mut self, to: Target, bytes: usize, is_kept: bool) {
-        // The number tells a fleeting event, which has no id, from others.
+        // The number identifies a fleeting event, which has no id.
         let data = format!("{} {}", self.happened.len(), "d".repeat(bytes));
         let what = What::Event {
             to: to.clone(),
@@ -216,7 +214,7 @@ impl World {
         self.append(what, event);
     }
 
-    /// Appended and in force in one step, as the answer to whoever asked for it says.
+    /// Appends a session change and puts it into force in one step, as the response to a caller promises.
     fn change_session(&mut self, who: usize, keep: usize) {
         let change = SessionChange {
             user: user(who),
@@ -246,7 +244,7 @@ impl World {
         assert!(dispatch.poll(&mut context).is_pending());
     }
 
-    /// Index of the oldest that is retained, or of what may come next.
+    /// The index of the oldest retained entry, or of the next entry if none is retained.
     fn oldest(&self) -> usize {
         let retained = self.shared.hub.log().retained().1;
         let kept = self.happened.iter().enumerate().rev();
@@ -272,7 +270,7 @@ impl World {
             identity: Some(identity),
             topics: device.topics.iter().map(|n| topic(*n)).collect(),
             wire: Wire::SseChunked,
-            // Of those with TLS, and of those without, some.
+            // True for some devices with TLS and some without.
             keep_alive: n < 4,
             last_event_id: device.last_id.map(|id| id.to_string().into()),
             forwarded_for: None,
@@ -291,7 +289,7 @@ impl World {
             server.set_nonblocking(true).unwrap();
             while (&server).write(&[b'.'; 512]).is_ok() {}
         }
-        // Every other device comes with TLS, each of them with a cipher of its own.
+        // Every other device uses TLS, each with a different cipher.
         let (secrets, opener) = (n % 2 == 1).then(|| Opener::pair(n / 2)).unzip();
         let detached = Detached::new(server.into(), secrets, false);
         shard
@@ -300,16 +298,16 @@ impl World {
         if let Some(last) = device.last_id {
             let place = place_of(&self.happened, last);
             if is_told_of_a_gap {
-                // Not at what is retained, nor right before it.
+                // A client that lacks no evicted entry must not get a gap.
                 let is_known = place.is_some_and(|place| {
                     let mut gone = self.happened[..oldest].iter().skip(place);
                     !gone.any(Happened::is_kept)
                 });
-                assert!(!is_known, "device {n} is told of a gap at {last}");
+                assert!(!is_known, "device {n} got a needless gap at {last}");
             } else {
-                let place = place.expect("an id that nobody gave it");
+                let place = place.expect("an unknown id without a gap");
                 let missing = device.first_missing(&self.happened, place..oldest);
-                assert_eq!(missing, None, "device {n} is not told of what is gone");
+                assert_eq!(missing, None, "device {n} did not get a gap");
             }
         } else {
             device.seen = self.happened.len();
@@ -330,7 +328,7 @@ impl World {
         });
     }
 
-    /// Reads and checks what came; says how much.
+    /// Reads and checks what has arrived. Returns the number of bytes.
     fn read(&mut self, n: usize, bytes: usize) -> usize {
         let oldest = self.oldest();
         let device = &mut self.devices[n];
@@ -366,7 +364,7 @@ impl World {
         read
     }
 
-    /// Lets everything happen that is under way.
+    /// Runs until nothing is in progress any more.
     fn settle(&mut self) {
         self.dispatch();
         let mut patience = 2_000;
@@ -381,8 +379,8 @@ impl World {
             for device in 0..self.devices.len() {
                 is_busy |= self.read(device, 64 * 1_024) > 0;
             }
-            // A test beside this one may take a copy of the descriptor table, which holds a socket that
-            // was closed here, at either end, open for a moment.
+            // A concurrent test may copy the descriptor table. The copy keeps a socket that was closed here
+            // open for a moment.
             let waits = self.in_tables() != self.held() && patience > 0;
             if !is_busy && !waits {
                 return;
@@ -394,20 +392,20 @@ impl World {
         }
     }
 
-    /// Streams that the shards hold.
+    /// The number of streams in the shards' tables.
     fn in_tables(&self) -> usize {
         self.shards.iter().map(Shard::len).sum()
     }
 
-    /// Connections that devices hold.
+    /// The number of connections that devices hold.
     fn held(&self) -> usize {
         let devices = self.devices.iter();
         devices.filter(|device| device.connection.is_some()).count()
     }
 
-    /// At rest, each client has everything, and the parts agree about who is there.
+    /// Checks that each client has everything, and that all parts agree on which clients are connected.
     fn check(&mut self) {
-        // Those that were cut off come back; whose session is over may not.
+        // Disconnected devices reconnect, unless their session has ended.
         for device in 0..self.devices.len() {
             if self.devices[device].connection.is_none() {
                 self.connect(device, false);
@@ -417,17 +415,17 @@ impl World {
         let oldest = self.oldest();
         for (n, device) in self.devices.iter().enumerate() {
             let Some(connection) = &device.connection else {
-                // Cut off again, by what came while it caught up, or refused.
+                // It was refused, or disconnected again by events that arrived during its replay.
                 continue;
             };
-            assert_eq!(connection.received, b"", "half a frame");
+            assert_eq!(connection.received, b"", "an incomplete frame");
             let from = if connection.has_gap {
                 device.seen.max(oldest)
             } else {
                 device.seen
             };
             let missing = device.first_missing(&self.happened, from..self.happened.len());
-            assert_eq!(missing, None, "device {n} never got it");
+            assert_eq!(missing, None, "device {n} has not received an entry");
         }
         let online = |device: &&Device| device.connection.is_some();
         assert_eq!(self.in_tables(), self.held());
@@ -471,7 +469,7 @@ proptest! {
 }
 
 #[test]
-fn who_is_there_when_a_fleeting_event_passes_gets_it_once() {
+fn connected_clients_get_a_fleeting_event_once() {
     let mut world = World::new();
     for device in 0..world.devices.len() {
         world.connect(device, false);
@@ -489,7 +487,7 @@ fn who_is_there_when_a_fleeting_event_passes_gets_it_once() {
     }
 }
 
-/// What shards share, with room for a test's clients.
+/// Shared state of shards, with room for a test's clients.
 pub(super) fn shared(clock: Clock, shards: u16) -> Shared {
     let setup = Setup {
         clock,

@@ -1,11 +1,12 @@
-//! The one place where bytes leave for a client: written, sealed, or kept in its backlog.
+//! Everything that is sent to a client leaves here: it is sealed if necessary, then written or kept in the
+//! client's backlog.
 //!
-//! The fast path is one `send` from shared bytes: no copy, no allocation, no reference count.
-//! Only a short write clones the bytes it left into the client's [`Backlog`](super::backlog::Backlog). Records for clients
-//! with TLS are sealed in a buffer of the shard's and copied only where a socket does not take
-//! them: a backlog holds ciphertext, so that nothing is sealed twice.
+//! The fast path is one `send` of shared bytes, without a copy, an allocation or a reference count. Only
+//! after a short write, the [`Backlog`](super::backlog::Backlog) takes references to the remaining bytes.
+//! Records for clients with TLS are sealed in a buffer of the shard, and copied only if a socket does not
+//! take them. A backlog holds ciphertext, so nothing is sealed twice.
 
-#![allow(clippy::indexing_slicing)] // the kernel takes at most what it was given
+#![allow(clippy::indexing_slicing)] // the kernel takes at most as much as it was given
 
 use std::cell::OnceCell;
 use std::io::IoSlice;
@@ -24,18 +25,18 @@ use crate::metrics::{DisconnectReason, Metrics, ShardMetrics};
 use crate::tls::Alert;
 use crate::wire::{End, Piece, Signal, Wire};
 
-/// Most entries in one send: few enough for the kernel's `UIO_MAXIOV`, and beyond a few dozen the
-/// cost of the call no longer shows.
+/// The most entries in one send. It is below the kernel's `UIO_MAXIOV`, and with more entries the cost of
+/// the system call is negligible anyway.
 pub(super) const MAX_PARCEL_ENTRIES: usize = 64;
-/// Most bytes in one send, a single larger entry aside: what a socket with the default
-/// `send_buffer` takes at once, so that a batch alone does not make a backlog.
+/// The most bytes in one send, unless a single entry is larger. A socket with the default `send_buffer`
+/// takes this much at once, so a batch alone does not cause a backlog.
 pub(super) const MAX_PARCEL_BYTES: usize = 32 * 1024;
 
-/// Of every send: a client that is gone is an error and no signal, and a full socket is not waited
-/// for.
+/// The flags of every send: a closed peer causes an error instead of SIGPIPE, and a full socket does not
+/// block.
 const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
-/// Entries that leave for a client in one send, for each wire as its first client needs it.
+/// Entries that a client gets in one send. They are prepared for an encoding when its first client needs it.
 pub(super) struct Parcel<'a> {
     outgoing: &'a [&'a Outgoing],
     wires: [OnceCell<Slices<'a>>; Wire::COUNT],
@@ -47,38 +48,36 @@ struct Slices<'a> {
     bytes: usize,
 }
 
-/// What a shard writes with.
+/// A shard's buffers and limits for sending.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    /// Where what one client gets is encoded; empty in between.
+    /// The buffer in which signals for a single client are encoded; empty between sends.
     said: Vec<u8>,
-    /// Where records are sealed; empty in between.
+    /// The buffer in which records are sealed; empty between sends.
     records: Vec<u8>,
-    /// Bytes kept for one client.
+    /// The largest backlog of one client.
     max_backlog_bytes: usize,
     metrics: Arc<Metrics>,
     shard: usize,
 }
 
-/// What a send leaves to be done.
+/// The work that remains after a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Then {
-    /// Nothing.
     Nothing,
-    /// The client's timer: a backlog has begun, or its keys have sealed enough.
+    /// Arm the client's timer: a backlog has begun, or its keys are worn.
     Arm,
 }
 
-/// What a send comes to; otherwise the client has to be closed, and why.
+/// The result of a send. After an error, the client has to be closed for this reason.
 pub(super) type Sent = Result<Then, DisconnectReason>;
 
-/// What is left of a backlog whose socket takes more.
+/// The part of a backlog that is left after a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flushed {
-    /// Some of it.
     Some,
-    /// Nothing: the client is up to date.
+    /// There is no backlog any more.
     Nothing,
 }
 
@@ -114,7 +113,7 @@ impl Outbox {
         }
     }
 
-    /// Gives back memory that a burst left behind.
+    /// Frees memory that a burst left unused.
     pub(super) fn release(&mut self) {
         (self.said, self.records) = (Vec::new(), Vec::new());
     }
@@ -151,7 +150,7 @@ impl Outbox {
         self.keep(carrier, now, rest)
     }
 
-    /// Sends what many clients get.
+    /// Sends a piece that many clients receive.
     #[inline] // once for each heartbeat
     pub(super) fn send_shared<'a>(
         &mut self,
@@ -168,7 +167,7 @@ impl Outbox {
         })
     }
 
-    /// Sends what this client alone gets, in one send.
+    /// Sends signals that only this client receives, in one send.
     pub(super) fn send_signals<'a>(
         &mut self,
         carrier: &mut Carrier,
@@ -185,7 +184,7 @@ impl Outbox {
         sent
     }
 
-    /// Sends bytes that only this client gets. What a full socket does not take is copied.
+    /// Sends bytes that only this client receives. Copies the part that the socket does not take.
     pub(super) fn send_copied(&mut self, carrier: &mut Carrier, bytes: &[u8], now: Tick) -> Sent {
         if carrier.is_tls() {
             return self.send_sealed(carrier, [bytes], now);
@@ -195,11 +194,11 @@ impl Outbox {
         })
     }
 
-    /// Sends all that a client still gets: the entry that ends it, where there is one, the end, and,
-    /// where the connection closes, the end of TLS.
+    /// Sends the end of a stream in one send: the entry that caused it, if there is one, the end itself, and
+    /// `close_notify` if a TLS connection is closed.
     ///
-    /// It is one send. Where the connection closes, the kernel holds it back for the FIN: a client
-    /// with a connection pool sees the end and the close at once, and sends no request in between.
+    /// If the connection is closed, the kernel holds these bytes back until the FIN. A client with a
+    /// connection pool then sees the end and the close together, and sends no request in between.
     pub(super) fn send_end(
         &mut self,
         carrier: &mut Carrier,
@@ -234,8 +233,8 @@ impl Outbox {
         sent
     }
 
-    /// Sends an alert that says why the connection is closed, as far as the socket takes it. With a
-    /// backlog none is sent: it would stand in the middle of another record.
+    /// Sends an alert with the reason for closing the connection, as far as the socket takes it. With a
+    /// backlog, sends nothing, because the alert would end up in the middle of another record.
     #[cold]
     pub(super) fn say_goodbye(&mut self, carrier: &mut Carrier, alert: Alert) {
         if carrier.is_backlogged() {
@@ -245,12 +244,12 @@ impl Outbox {
             return;
         };
         secrets.seal_alert(alert, &mut self.records);
-        // It may be gone.
+        // An error is ignored, since the client may be gone.
         let _ = send(carrier.fd(), &self.records, FLAGS);
         self.records.clear();
     }
 
-    /// Sends what waits, now that the socket takes more. `closes`: the connection ends with it.
+    /// Sends the backlog, now that the socket takes more. `closes` is true if the connection is closed then.
     pub(super) fn flush(
         &mut self,
         carrier: &mut Carrier,
@@ -288,7 +287,7 @@ impl Outbox {
         Ok(Flushed::Nothing)
     }
 
-    /// Sends `parts`, sealed in as few records as hold them.
+    /// Seals `parts` in as few records as possible, and sends them.
     fn send_sealed<'a>(
         &mut self,
         carrier: &mut Carrier,
@@ -305,13 +304,13 @@ impl Outbox {
         records.clear();
         self.records = records;
         match sent {
-            // The timer ends the stream, because the caller may be about to end it as well.
+            // The timer ends the stream. This function cannot, since the caller may be about to end it.
             Ok(Then::Nothing) if carrier.is_worn() => Ok(Then::Arm),
             sent => sent,
         }
     }
 
-    /// Sends bytes that are sealed or need not be.
+    /// Sends bytes that are sealed already, or need not be.
     #[inline] // the flags are constants
     fn send(
         &mut self,
@@ -334,8 +333,7 @@ impl Outbox {
         self.keep(carrier, now, std::iter::once(rest(sent)))
     }
 
-    /// Puts what the socket did not take behind what it has not taken before, unless that is too
-    /// much.
+    /// Appends the bytes that the socket did not take to the backlog. Fails if the backlog becomes too large.
     fn keep(
         &mut self,
         carrier: &mut Carrier,
@@ -352,12 +350,12 @@ impl Outbox {
         if is_new {
             self.metrics().backlogged.add(1);
         }
-        // What the socket leaves of one send is always kept: it is shared, and a client that was
-        // up to date would come back for the same event for ever.
+        // The rest of a first send is kept whatever its size. It is shared, and otherwise a client that was
+        // up to date would reconnect for the same large event forever.
         if before > 0 && after > self.max_backlog_bytes {
             return Err(DisconnectReason::Slow);
         }
-        // The stall may be due before the heartbeat that the timer stands for.
+        // The stall may be due before the heartbeat that the timer is armed for.
         Ok(if is_new { Then::Arm } else { Then::Nothing })
     }
 
@@ -372,7 +370,7 @@ impl Outbox {
     }
 }
 
-/// Who is to blame for a socket error.
+/// The disconnect reason for a socket error.
 pub(super) fn reason_of(errno: Errno) -> DisconnectReason {
     match errno {
         Errno::PIPE | Errno::CONNRESET => DisconnectReason::ClientClosed,
@@ -390,7 +388,7 @@ fn send_slices(fd: &OwnedFd, slices: &[IoSlice<'_>], flags: SendFlags) -> Result
     })
 }
 
-/// Nothing taken is not an error: the backlog takes it.
+/// A socket that takes nothing now is not an error, since the backlog takes the bytes.
 fn sent(result: Result<usize, Errno>) -> Result<usize, Errno> {
     match result {
         Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS) => Ok(0),

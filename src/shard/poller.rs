@@ -1,8 +1,8 @@
-//! The shard's own epoll for sockets that left hyper. The runtime watches it as one descriptor.
+//! The shard's own epoll for the sockets of streams. The runtime watches it as a single descriptor.
 //!
-//! A socket is added once, edge-triggered for everything, and never modified: `EPOLLOUT` comes
-//! only after a full buffer drained. Closing the descriptor takes it out; one that goes back to HTTP
-//! is removed.
+//! A socket is added once, edge-triggered for all events, and never modified: `EPOLLOUT` is reported only
+//! after a full buffer has drained. Closing a socket removes it; one that goes back to HTTP is removed
+//! explicitly.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -15,7 +15,7 @@ use tokio::io::unix::AsyncFd;
 use crate::hub::ConnectionId;
 use crate::sys;
 
-/// Events taken in one go, before the shard looks at its timers and its inbox again.
+/// The most events taken at once, before the shard looks at its timers and its inbox again.
 const BATCH: usize = 256;
 
 /// The epoll of one shard.
@@ -24,7 +24,7 @@ pub(crate) struct Poller {
     epoll: AsyncFd<OwnedFd>,
 }
 
-/// What happened to a client's socket: epoll's flags, which come in any combination.
+/// The events of a client's socket: epoll's flags, which may occur in any combination.
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Readiness {
@@ -37,7 +37,7 @@ pub(crate) struct Readiness {
 }
 
 impl Poller {
-    /// A new epoll, watched by the runtime whose context the caller is in.
+    /// Creates an epoll that is watched by the runtime of the current context.
     pub(crate) fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         Ok(Self {
@@ -56,28 +56,28 @@ impl Poller {
         Ok(())
     }
 
-    /// Forgets a socket that stays open. What has happened to it is forgotten, too.
+    /// Removes a socket that stays open, and discards its pending events.
     pub(crate) fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         epoll::delete(self.epoll.get_ref(), fd)?;
         Ok(())
     }
 
-    /// Waits until [`Poller::poll`] has something.
+    /// Waits until [`Poller::poll`] has events.
     pub(crate) async fn ready(&self) {
         if let Ok(mut ready) = self.epoll.readable().await {
-            // Cleared before polling: an event that comes while `poll` looks is a new edge.
+            // Cleared before polling, so that an event that arrives during `poll` is a new edge.
             ready.clear_ready();
         }
     }
 
-    /// What has happened, at most a batch; true where there may be more.
+    /// Takes the pending events, at most one batch. Returns true if there may be more.
     pub(crate) fn poll(&self, happened: &mut Vec<Readiness>) -> bool {
         let now = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
         };
         let mut events = [const { MaybeUninit::<Event>::uninit() }; BATCH];
-        // Interrupted or not, the next turn looks again.
+        // An error is ignored, since the next turn polls again.
         let Ok((events, _)) = epoll::wait(self.epoll.get_ref(), &mut events, Some(&now)) else {
             return false;
         };

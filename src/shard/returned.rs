@@ -1,8 +1,8 @@
-//! Streams that have ended as they should and whose sockets go back to HTTP, as the head of their
-//! response promised: a client with a connection pool sends its next request there.
+//! Sockets that go back to HTTP after their stream has ended normally, as the response head promised. A
+//! client with a connection pool sends its next request there.
 //!
-//! What a socket brings along is all that the server cannot learn again: the client that a PROXY
-//! header named, and the secrets of TLS.
+//! A socket keeps only the state that the server cannot obtain again: the client that a PROXY header named,
+//! and the TLS secrets.
 
 use std::io;
 use std::net::IpAddr;
@@ -13,10 +13,10 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use crate::net::{Preface, Socket};
 use crate::tls::{Alert, Secrets};
 
-/// What a client may send after its request before it is closed: an EventSource sends nothing.
+/// The most bytes that a client may send during a stream before it is closed. An EventSource sends none.
 pub(super) const MAX_DISCARDED_BYTES: u16 = 8 * 1024;
 
-/// What came before the first request of a connection.
+/// What preceded the first request of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Origin {
     /// There was a PROXY header.
@@ -25,7 +25,7 @@ pub(crate) struct Origin {
     pub(crate) named: Option<IpAddr>,
 }
 
-/// A connection that was a stream, and whose last byte is out.
+/// A connection whose stream has ended and whose last byte has been sent.
 #[derive(Debug)]
 pub(super) struct Returned {
     pub(super) fd: OwnedFd,
@@ -33,20 +33,20 @@ pub(super) struct Returned {
     pub(super) origin: Origin,
 }
 
-/// What is known of a connection that has been here before: nothing precedes its next request.
+/// The state of a connection that has been a stream. Nothing has to precede its next request.
 #[derive(Debug)]
 pub(crate) struct Earlier {
     /// The client that a PROXY header named.
     pub(crate) named: Option<IpAddr>,
-    /// The keys of its TLS.
+    /// Its TLS secrets.
     pub(crate) secrets: Option<Secrets>,
 }
 
 impl Returned {
-    /// Puts the socket into the runtime whose context the caller is in.
+    /// Registers the socket with the runtime of the current context.
     ///
     /// # Errors
-    /// The peer is gone, or what the runtime says.
+    /// If the peer is gone, or if the runtime does not accept the socket.
     pub(super) fn reopen(self) -> io::Result<(Socket, Preface, Earlier)> {
         let preface = Preface {
             proxy_header: self.origin.proxy_header,
@@ -60,17 +60,17 @@ impl Returned {
         Ok((socket, preface, earlier))
     }
 
-    /// Closes the connection, which has no place among the handshakes.
+    /// Closes the connection if there is no room for another handshake.
     pub(super) fn close(mut self) {
         if let Some(secrets) = &mut self.secrets {
             let mut goodbye = Vec::new();
             secrets.seal_alert(Alert::CloseNotify, &mut goodbye);
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            // It may be gone, and then it needs no goodbye.
+            // An error is ignored: a peer that is gone needs no alert.
             let _ = send(&self.fd, &goodbye, flags);
         }
         let _ = shutdown(&self.fd, Shutdown::Write);
-        // Over unread bytes the kernel would reset the connection, and its last bytes with it.
+        // Closing with unread input would reset the connection, and the client could lose its last bytes.
         let mut scratch = [0; MAX_DISCARDED_BYTES as usize];
         let _ = recv(&self.fd, &mut scratch, RecvFlags::DONTWAIT);
     }
@@ -86,7 +86,7 @@ mod tests {
     const ALERT: u8 = 21;
 
     #[test]
-    fn a_connection_without_a_place_gets_its_goodbye_and_its_end_whatever_it_has_sent() {
+    fn a_connection_that_is_closed_gets_its_close_notify_and_fin_even_with_unread_input() {
         for is_tls in [false, true] {
             let (mut client, server) = UnixStream::pair().unwrap();
             let (ours, mut theirs) = Secrets::pair(0);

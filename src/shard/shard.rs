@@ -1,4 +1,4 @@
-//! The state of one shard, and its acts.
+//! The state of one shard, and its operations.
 
 use super::catch_up;
 use super::connections::Connections;
@@ -21,7 +21,7 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// An empty shard, in the context of its runtime.
+    /// Creates an empty shard. Must be called in the context of its runtime.
     pub(super) fn new(number: u16, shared: Shared, poller: Poller) -> Self {
         Self {
             connections: Connections::new(number, shared, poller),
@@ -36,12 +36,12 @@ impl Shard {
         self.connections.number()
     }
 
-    /// What all shards share.
+    /// The state that all shards share.
     pub(super) fn shared(&self) -> &Shared {
         &self.connections.shared
     }
 
-    /// Does what was ordered past the queue; true once everything has been ended.
+    /// Obeys the orders that bypass the inbox's queue: drain and stop. Returns true if it has been stopped.
     pub(super) fn take_orders(&mut self, now_ms: u64) -> bool {
         let inbox = self.shared().hub.inbox(self.number());
         inbox.note_turn();
@@ -56,12 +56,12 @@ impl Shard {
         is_stopped
     }
 
-    /// Takes what the sockets have to say; true where there may be more.
+    /// Handles the events of the sockets. Returns true if there may be more.
     pub(super) fn poll_sockets(&mut self, happened: &mut Vec<Readiness>) -> bool {
         self.connections.poll(happened)
     }
 
-    /// Does what is due at `now`; true where there may be more.
+    /// Fires the timers that are due at `now`. Returns true if there may be more.
     pub(super) fn run_timers(&mut self, now: Tick) -> bool {
         timers::run(
             &mut self.connections,
@@ -71,40 +71,40 @@ impl Shard {
         )
     }
 
-    /// Delivers one slice; true where there is more to do.
+    /// Delivers one slice. Returns true if there is more to do.
     pub(super) fn deliver(&mut self) -> bool {
         self.deliveries.run(&mut self.connections, &mut self.served)
     }
 
-    /// Sends pieces to clients that missed something; true where there are more.
+    /// Sends the next pieces of replays. Returns true if there are more.
     pub(super) fn run_catch_ups(&mut self) -> bool {
         catch_up::run(&mut self.connections)
     }
 
-    /// Ends the streams whose turn has come.
+    /// Ends the streams that the drain's rate allows to end by now.
     pub(super) fn run_drain(&mut self, now_ms: u64) {
         if let Some(drain) = &mut self.drain {
             drain.run(&mut self.connections, now_ms);
         }
     }
 
-    /// Whether the shard accepts no more.
+    /// Returns true if the shard accepts no more connections.
     pub(super) fn is_draining(&self) -> bool {
         self.drain.is_some()
     }
 
-    /// When the drain continues; `None` without a drain, and when the end of every stream has been sent.
+    /// The time at which the drain continues; `None` if there is no drain or it has ended every stream.
     pub(super) fn drain_due_ms(&self) -> Option<u64> {
         self.drain.as_ref()?.due_ms(&self.connections)
     }
 
-    /// Gives memory that a burst left behind back to the kernel.
+    /// Returns memory that a burst left unused to the kernel.
     pub(super) fn release_memory(&mut self) {
         self.connections.release_memory();
         sys::collect_memory();
     }
 
-    /// Streams held.
+    /// The number of streams.
     pub(super) fn len(&self) -> usize {
         self.connections.len()
     }

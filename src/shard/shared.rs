@@ -1,4 +1,4 @@
-//! What all shards share.
+//! The state that all shards share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,20 +7,20 @@ use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 
-/// What bounds a client that reads too slowly or not at all, and how often it hears from us.
+/// Limits for clients that read too slowly or not at all, heartbeats, and the sizes of tables.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// Silence after which a stream gets a heartbeat.
+    /// The time without a write after which a stream gets a heartbeat.
     pub(crate) heartbeat: Duration,
-    /// Longest time without progress of a client that has a backlog.
+    /// The longest time for which a backlog may make no progress.
     pub(crate) stall_timeout: Duration,
-    /// Bytes kept for one client.
+    /// The largest backlog of one client.
     pub(crate) max_backlog_bytes: usize,
-    /// Reconnect delays for clients, in milliseconds.
+    /// The range of reconnect delays for clients, in milliseconds.
     pub(crate) retry_ms: std::ops::RangeInclusive<u64>,
     /// Slots reserved in each shard's table.
     pub(crate) table_capacity: usize,
-    /// Public connections of one shard that are not (yet) a stream.
+    /// The most public connections of one shard that are not streams, or not yet.
     pub(crate) max_handshakes: usize,
 }
 
@@ -29,16 +29,16 @@ pub(crate) struct Settings {
 pub struct Shared {
     /// The log, the directory and the inboxes.
     pub hub: Arc<Hub>,
-    /// The hub's clock, without the way through the hub.
+    /// The hub's clock, for direct access.
     pub clock: Clock,
-    /// The hub's metrics.
+    /// The hub's metrics, for direct access.
     pub metrics: Arc<Metrics>,
-    /// Bounds and intervals.
+    /// Limits and intervals.
     pub(crate) settings: Arc<Settings>,
 }
 
 impl Shared {
-    /// Shards of this hub.
+    /// Creates the state for the shards of this hub.
     pub(crate) fn new(hub: Arc<Hub>, settings: Settings) -> Self {
         Self {
             clock: hub.clock.clone(),

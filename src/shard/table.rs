@@ -1,4 +1,4 @@
-//! The connection table: the slots by key, reserved once, and the subscribers of topics.
+//! The slots of a shard's streams by key, and the subscribers of topics.
 
 use std::os::fd::OwnedFd;
 
@@ -17,14 +17,14 @@ pub(crate) struct Table {
     shard: u16,
     slots: Slab<Slot>,
     next_generation: u32,
-    /// One above the highest key ever used: where a walk over everybody ends.
+    /// One above the highest key ever used, which is where a walk over all slots ends.
     end: u32,
     audiences: Audiences,
 }
 
 impl Table {
-    /// A table with address space for `capacity` slots. Pages are touched as slots are used, and
-    /// no growth ever copies them.
+    /// Creates a table with address space for `capacity` slots. Pages are touched only when slots are used,
+    /// and the table never grows, so slots are never copied.
     pub(crate) fn new(shard: u16, capacity: usize) -> Self {
         Self {
             shard,
@@ -35,7 +35,7 @@ impl Table {
         }
     }
 
-    /// Who the next connection will be; `None` when the table is full.
+    /// The id of the next connection; `None` if the table is full.
     pub(crate) fn vacancy(&self) -> Option<ConnectionId> {
         let key = self.slots.vacant_key();
         let key = u32::try_from(key).ok()?;
@@ -43,12 +43,12 @@ impl Table {
             .then(|| ConnectionId::new(self.shard, key, self.next_generation))
     }
 
-    /// Makes the next connection another one than [`Table::vacancy`] named.
+    /// Gives the next connection another id than the one that [`Table::vacancy`] returned.
     pub(crate) fn skip_generation(&mut self) {
         self.next_generation = self.next_generation.wrapping_add(1);
     }
 
-    /// Fills the vacancy that [`Table::vacancy`] named.
+    /// Fills the slot that [`Table::vacancy`] returned.
     pub(crate) fn insert(
         &mut self,
         fd: OwnedFd,
@@ -73,14 +73,14 @@ impl Table {
         ConnectionId::new(self.shard, key, generation)
     }
 
-    /// Takes a connection out. Its timer has to be disarmed before.
+    /// Removes a connection. Its timer must have been disarmed.
     pub(crate) fn remove(&mut self, key: u32) -> Option<Slot> {
         let slot = self.slots.try_remove(key as usize)?;
         for subscription in slot.subscriptions() {
             let Some(moved) = self.audiences.leave(*subscription) else {
                 continue;
             };
-            // The audience's last has taken the place, and has to know.
+            // The audience's last member has taken this place, so its slot has to be updated.
             if let Some(slot) = self.slots.get_mut(moved.key as usize) {
                 for other in slot.subscriptions_mut() {
                     other.follow(moved);
@@ -98,21 +98,21 @@ impl Table {
         self.slots.get_mut(key as usize)
     }
 
-    /// A slot that is occupied.
+    /// An occupied slot.
     #[inline]
-    #[allow(clippy::indexing_slicing)] // for the guard of a connection, which is there
+    #[allow(clippy::indexing_slicing)] // the guard of a connection guarantees that the slot is occupied
     pub(crate) fn at(&self, key: u32) -> &Slot {
         &self.slots[key as usize]
     }
 
-    /// The same, to be changed.
+    /// The same, mutable.
     #[inline]
     #[allow(clippy::indexing_slicing)] // as above
     pub(crate) fn at_mut(&mut self, key: u32) -> &mut Slot {
         &mut self.slots[key as usize]
     }
 
-    /// The key of a connection that is still there.
+    /// The key of a connection, if the connection still exists.
     pub(crate) fn find(&self, connection: ConnectionId) -> Option<u32> {
         let key = connection.key();
         self.get(key)
@@ -120,14 +120,14 @@ impl Table {
             .map(|_| key)
     }
 
-    /// Which connection a slot holds.
+    /// The id of the connection in a slot.
     pub(crate) fn id(&self, key: u32) -> Option<ConnectionId> {
         let slot = self.get(key)?;
         let generation = slot.carrier.generation();
         Some(ConnectionId::new(self.shard, key, generation))
     }
 
-    /// Gives the pages of an empty table back; its address space stays reserved.
+    /// Frees the pages of an empty table. Its address space stays reserved.
     pub(crate) fn release(&mut self) {
         if self.slots.is_empty() && self.end > 0 {
             self.slots = Slab::with_capacity(self.slots.capacity());
@@ -143,13 +143,13 @@ impl Table {
         self.end
     }
 
-    /// Who asked for the topic.
+    /// The connections that subscribe to the topic.
     pub(crate) fn subscribers(&self, topic: &Topic) -> impl Iterator<Item = ConnectionId> {
         let keys = self.audiences.of(topic).iter();
         keys.filter_map(|key| self.id(*key))
     }
 
-    /// The topics that a slot gets.
+    /// The topics that a slot's stream subscribes to.
     pub(crate) fn topics<'a>(&'a self, slot: &'a Slot) -> impl Iterator<Item = &'a Topic> {
         let subscriptions = slot.subscriptions().iter();
         subscriptions.filter_map(|subscription| self.audiences.topic(*subscription))
@@ -181,11 +181,11 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        /// With the topics whose bits are set.
+        /// Inserts a connection with the topics whose bits are set.
         Insert(u8),
-        /// Of those who are there, this one, counted round.
+        /// Removes this one of the present connections, modulo their number.
         Remove(usize),
-        /// A key that may hold nobody.
+        /// Removes a key whose slot may be empty.
         RemoveKey(u32),
     }
 
@@ -230,7 +230,7 @@ mod tests {
         fn the_table_agrees_with_a_naive_model(steps in prop::collection::vec(step(), 1..60)) {
             let mut table = Table::new(3, CAPACITY);
             let capacity = table.slots.capacity();
-            // Who is there, with their topics; who was; the highest key ever.
+            // The present connections with their topics, the removed ones, and one above the highest key.
             let mut present: Vec<(ConnectionId, u8)> = Vec::new();
             let mut gone: Vec<ConnectionId> = Vec::new();
             let mut end = 0;
@@ -279,7 +279,7 @@ mod tests {
                     let expected: BTreeSet<u64> = asked.map(|(connection, _)| connection.to_bits()).collect();
                     prop_assert_eq!((subscribers.len(), found), (expected.len(), expected));
                 }
-                // A topic that nobody asks for costs nothing.
+                // A topic without subscribers has no audience.
                 let asked = present.iter().fold(0, |all, (_, bits)| all | bits);
                 prop_assert_eq!(table.audiences.len(), asked.count_ones() as usize);
             }
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn generations_come_round_after_the_last() {
+    fn generations_wrap_around() {
         let mut table = Table::new(0, 2);
         table.next_generation = u32::MAX;
         let last = table.insert(fd(), opening(0), Tick(0), 0);

@@ -1,13 +1,13 @@
-//! The threads: how they start, take turns between sockets, timers and deliveries, and end.
+//! The shard threads. This module starts them, runs their loop, and ends them. Each turn of the loop gives
+//! sockets, timers and deliveries a slice each.
 //!
-//! **Descriptors.** A tokio waker is an eventfd *number*, written from another thread. With
-//! `fd_tables = "per-shard"` each thread has a descriptor table of its own, so every runtime,
-//! eventfd, epoll and listener is made in [`Starter::new`], before the first thread unshares:
-//! each table is then a copy that holds them at the same numbers. Sockets made afterwards belong
-//! to types that are not `Send`. [`Shards::self_test`] wakes every shard from every thread
-//! before anything is served.
+//! **Descriptors.** A tokio waker writes to an eventfd *number*, and it does so from another thread. With
+//! `fd_tables = "per-shard"`, each thread has its own descriptor table. So [`Starter::new`] creates every
+//! runtime, eventfd, epoll and listener before the first thread unshares its table. Each table is then a
+//! copy with the same numbers. Sockets that are created later belong to types that are not `Send`.
+//! [`Shards::self_test`] wakes every shard from every thread before anything is served.
 
-#![allow(clippy::indexing_slicing)] // a shard has metrics and an inbox of its own number
+#![allow(clippy::indexing_slicing)] // each shard's number has metrics and an inbox
 
 use std::cell::RefCell;
 use std::io;
@@ -33,19 +33,19 @@ use crate::metrics::ShardMetrics;
 use crate::net::{Acceptor, Handshakes, Listener};
 use crate::sys;
 
-/// How long the start-up self-test may take. A wake-up takes microseconds; a lost one never
-/// comes.
+/// The longest time for one shard's part of the self-test. A wake-up takes microseconds, and a lost one
+/// never arrives.
 const SELF_TEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Quiet time, without handshakes or ends, before the thread's free memory goes back to the
-/// kernel.
+/// The time without new handshakes and without changes in the number of streams, after which a thread's
+/// free memory is returned to the kernel.
 const COLLECT_AFTER_MS: u64 = 2_000;
 
-/// How often the runtime looks for new connections and bytes while handshakes keep it busy: each
-/// time, up to 61 of them have had their turn. With tokio's 61, clients that pipeline requests would
-/// keep newcomers waiting for a second.
+/// The number of rounds after which a runtime that is busy with handshakes looks for new connections and
+/// input. Each round polls up to 61 tasks. With tokio's default of 61 rounds, clients that pipeline requests
+/// would delay new clients by a second.
 const EVENT_INTERVAL: u32 = 8;
 
-/// Everything a shard thread needs, made before any thread runs.
+/// Everything that a shard thread needs, created before any thread runs.
 #[derive(Debug)]
 pub(crate) struct Starter {
     number: u16,
@@ -58,13 +58,13 @@ pub(crate) struct Starter {
 #[derive(Debug)]
 pub(crate) struct Shards {
     shared: Shared,
-    /// Each thread holds a receiver as long as it runs.
+    /// Each running thread holds a receiver.
     running: watch::Sender<()>,
 }
 
-/// Why the shards do not run.
+/// The reason why the shards did not start.
 #[derive(Debug, Error)]
-#[allow(missing_docs)] // each message says it
+#[allow(missing_docs)] // the messages document the variants
 pub enum StartError {
     #[error("cannot start a shard: {0}")]
     Io(#[from] io::Error),
@@ -75,10 +75,10 @@ pub enum StartError {
 }
 
 impl Starter {
-    /// Makes the shard's runtime, epoll and listeners.
+    /// Creates the shard's runtime, epoll and acceptors.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// If the kernel does not create one of them.
     pub(crate) fn new(number: u16, listeners: Vec<Listener>) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -128,10 +128,10 @@ impl Starter {
 }
 
 impl Shards {
-    /// Starts the threads and returns when every one of them was woken from every other.
+    /// Starts the threads, and returns once each of them has been woken from all others.
     ///
     /// # Errors
-    /// [`StartError`]; a process that gets one has to end, its threads may be running.
+    /// [`StartError`]. The process has to exit then, because some threads may be running.
     pub(crate) async fn start(
         starters: Vec<Starter>,
         shared: Shared,
@@ -147,7 +147,7 @@ impl Shards {
             std::thread::Builder::new().name(name).spawn(move || {
                 let _runs = runs;
                 if let Err(error) = starter.run(shared, fd_tables, start) {
-                    // The self-test sees that this shard does not answer.
+                    // The self-test then detects that this shard does not answer.
                     tracing::error!(%error, "a shard did not start");
                 }
             })?;
@@ -157,12 +157,13 @@ impl Shards {
         Ok(shards)
     }
 
-    /// Begins to accept connections. Until then they wait in the listeners' queues.
+    /// Starts to accept connections. Until then, they wait in the listeners' queues.
     pub(crate) fn open(&self) {
         self.shared.hub.inboxes().iter().for_each(Inbox::order_open);
     }
 
-    /// Stops accepting and ends all streams, `streams_per_s` over all shards, each by its share.
+    /// Stops accepting, and ends all streams at `streams_per_s`. Each shard gets a share of the rate in
+    /// proportion to its streams.
     pub(crate) fn drain(&self, streams_per_s: u32) {
         let held: Vec<u64> = self
             .shared
@@ -178,7 +179,7 @@ impl Shards {
         }
     }
 
-    /// Ends everything that is left, now.
+    /// Ends all remaining streams at once.
     pub(crate) fn stop(&self) {
         self.shared.hub.inboxes().iter().for_each(Inbox::order_stop);
     }
@@ -188,9 +189,9 @@ impl Shards {
         self.running.closed().await;
     }
 
-    /// Whether every thread takes a turn within `time`, which this lasts.
-    /// Deliveries that wait in its inbox do not matter: a long broadcast is many turns.
-    pub(crate) async fn are_awake(&self, clock: &Clock, time: Duration) -> bool {
+    /// Waits for `time`, then returns true if every thread has taken a turn meanwhile. Deliveries may still
+    /// wait in an inbox, since a long broadcast takes many turns.
+    pub(crate) async fn probe(&self, clock: &Clock, time: Duration) -> bool {
         let before: Vec<_> = self.shared.hub.inboxes().iter().map(Inbox::prod).collect();
         clock.sleep(time).await;
         let mut inboxes = self.shared.hub.inboxes().iter().zip(before);
@@ -203,7 +204,7 @@ impl Shards {
                 ask(inbox, |reply| Command::Ping { reply }).await
                     && ask(inbox, |reply| Command::PingOthers { reply }).await
             };
-            // Real time, whatever clock the server runs on: a wake-up is lost or it is not.
+            // Measured in real time even if the server has a manual clock, since wake-ups are real.
             match tokio::time::timeout(SELF_TEST_TIMEOUT, answered).await {
                 Ok(true) => {}
                 _ => return Err(StartError::Deaf(number)),
@@ -219,7 +220,8 @@ async fn ask(inbox: &Inbox, command: impl FnOnce(oneshot::Sender<()>) -> Command
     answer.await.is_ok()
 }
 
-/// A shard's whole life: accepts from [`Shards::open`] until the drain, then ends when the last stream has.
+/// Runs a shard: accepts connections from [`Shards::open`] until the drain, and returns after the last stream
+/// has ended.
 async fn serve(
     shard: Rc<RefCell<Shard>>,
     handshakes: Rc<Handshakes>,
@@ -234,7 +236,7 @@ async fn serve(
     let mut collect_at_ms = None;
     let mut seen_activity = (0, 0);
     loop {
-        // One reading a turn: what is due by it is done, and what is not says when it will be.
+        // One clock reading per turn. Everything is either due by it or counted for the next wake-up.
         let now_ms = shared.clock.now_ms();
         shard.borrow_mut().connections.exits.room = handshakes.room_for_returned();
         let is_busy = turn.take(&shard, now_ms);
@@ -254,7 +256,7 @@ async fn serve(
             for task in accepting.take().into_iter().flatten() {
                 task.abort();
             }
-            // A stop does not wait for requests that may never be complete.
+            // A stop does not wait for requests that may never complete.
             if shard.borrow().len() == 0 && (handshakes.len() == 0 || turn.is_stopped) {
                 shared.hub.inbox(number).close();
                 return;
@@ -264,7 +266,7 @@ async fn serve(
             tokio::task::yield_now().await;
             continue;
         }
-        // After handshakes came or streams went, there is memory to give back.
+        // Handshakes and ended streams leave memory that can be returned.
         let activity = (handshakes.entered(), shard.borrow().len());
         if activity != seen_activity {
             seen_activity = activity;
@@ -278,7 +280,7 @@ async fn serve(
     }
 }
 
-/// Starts a handshake on each connection whose stream has ended, so that it may ask again.
+/// Starts a handshake on each connection whose stream has ended, so that its client can send another request.
 fn give_back(shard: &Rc<RefCell<Shard>>, handshakes: &Rc<Handshakes>, start: &Rc<StartHandshake>) {
     let (returned, is_draining) = {
         let mut shard = shard.borrow_mut();
@@ -305,7 +307,7 @@ fn give_back(shard: &Rc<RefCell<Shard>>, handshakes: &Rc<Handshakes>, start: &Rc
     }
 }
 
-/// One turn of the shard's loop and the sleep after it.
+/// The turns of the shard's loop, and the sleep after each.
 struct Turn {
     number: u16,
     poller: Rc<Poller>,
@@ -326,7 +328,7 @@ impl Turn {
         }
     }
 
-    /// A slice of everything; true where there may be more.
+    /// Does a slice of everything. Returns true if there may be more.
     fn take(&mut self, shard: &RefCell<Shard>, now_ms: u64) -> bool {
         let shard = &mut *shard.borrow_mut();
         shard.connections.set_sleep(Sleep::Awake);
@@ -339,8 +341,8 @@ impl Turn {
         more_sockets || more_timers || more_deliveries || more_catch_ups
     }
 
-    /// When the clock next gives the shard something to do. `now_ms` is the reading of the turn:
-    /// with a later one, what became due in between would be neither done nor waited for.
+    /// The time at which the shard next has something to do. `now_ms` is the turn's clock reading. With a
+    /// later one, anything that became due in between would be neither done nor waited for.
     fn wake_at_ms(shard: &RefCell<Shard>, now_ms: u64, collect_at_ms: Option<u64>) -> Option<u64> {
         let mut shard = shard.borrow_mut();
         let timer = shard.connections.next_tick();
@@ -351,7 +353,7 @@ impl Turn {
         due_ms.into_iter().flatten().min()
     }
 
-    /// Sleeps until something may have to be done, at the latest until `wake_at_ms`.
+    /// Sleeps until there may be something to do, at the latest until `wake_at_ms`.
     async fn sleep(&self, handshakes: &Handshakes, shared: &Shared, wake_at_ms: Option<u64>) {
         let inbox = shared.hub.inbox(self.number);
         let alarm = async {
@@ -378,7 +380,7 @@ mod tests {
     use crate::shard::model::shared;
     use crate::shard::{Admission, Detached};
 
-    /// A shard with this many test streams, and its clients' ends of them.
+    /// A shard with this many test streams, and the clients' sockets.
     fn shard_of(streams: usize, shared: Shared) -> (RefCell<Shard>, Vec<UnixStream>) {
         let mut shard = Shard::new(0, shared, Poller::new().unwrap());
         let clients = (0..streams).map(|_| {
@@ -394,7 +396,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_becomes_due_between_a_turn_and_its_sleep_is_not_slept_over() {
+    async fn a_shard_does_not_oversleep_what_becomes_due_between_a_turn_and_its_sleep() {
         const STREAMS: usize = 8;
         let clock = Clock::manual(0);
         let shared = shared(clock.clone(), 1);
@@ -403,7 +405,7 @@ mod tests {
         let mut take = || {
             let now_ms = clock.now_ms();
             while turn.take(&shard, now_ms) {}
-            // Before the sleep; after it, the clock does not move any more.
+            // The clock moves between the turn and the sleep, and not during the sleep.
             clock.advance(Duration::from_secs(1));
             let wake_at_ms = Turn::wake_at_ms(&shard, now_ms, None);
             (shard.borrow().len(), wake_at_ms)
@@ -426,24 +428,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_shard_that_takes_no_turn_is_not_awake() {
+    async fn a_shard_that_takes_no_turn_fails_the_probe() {
         let clock = Clock::manual(0);
         let shards = Shards {
             shared: shared(clock.clone(), 2),
             running: watch::Sender::new(()),
         };
-        let are_awake = async |taking_turns: &[u16]| {
+        let probe = async |taking_turns: &[u16]| {
             let time = Duration::from_secs(1);
-            let (are_awake, ()) = tokio::join!(shards.are_awake(&clock, time), async {
+            let (is_passed, ()) = tokio::join!(shards.probe(&clock, time), async {
                 for number in taking_turns {
                     shards.shared.hub.inbox(*number).note_turn();
                 }
                 clock.advance(time);
             });
-            are_awake
+            is_passed
         };
-        assert!(are_awake(&[0, 1]).await);
-        assert!(!are_awake(&[0]).await);
-        assert!(!are_awake(&[]).await);
+        assert!(probe(&[0, 1]).await);
+        assert!(!probe(&[0]).await);
+        assert!(!probe(&[]).await);
     }
 }

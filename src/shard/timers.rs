@@ -1,8 +1,8 @@
-//! What happens to a client when time passes: heartbeat, expiry, test message, stall.
+//! The timed actions of a stream: heartbeat, expiry, test message, stall.
 //!
-//! One timer a connection stands for the earliest of them. Writing something only notes the
-//! tick; a timer that fires early is armed again at a random point of the last quarter of the
-//! heartbeat interval, so that a broadcast does not line everybody's heartbeats up.
+//! Each connection has one timer, which is armed for the earliest of them. A write only records its tick. A
+//! heartbeat timer that fires too early is armed again, for a random point in the last quarter of the
+//! heartbeat interval. So a broadcast does not synchronize the heartbeats of all clients.
 
 use super::connection::{Connection, Gone};
 use super::connections::Connections;
@@ -12,13 +12,14 @@ use super::wheel::{TICKS_PER_S, Tick};
 use crate::metrics::DisconnectReason;
 use crate::wire::{End, Signal};
 
-/// Timers taken in one turn, about a millisecond of heartbeats, before the shard looks at its
-/// sockets and its inbox again.
+/// The most timers fired in one turn, before the shard looks at its sockets and its inbox again. With
+/// heartbeats, this takes about a millisecond.
 const SLICE_TIMERS: usize = 128;
-/// A token's end further off is looked at again by then; far below half the range of a tick.
+/// The longest timer for a token's expiry; a later expiry is checked again then. It is far below half the
+/// range of a tick.
 const MAX_EXPIRY_TICKS: u64 = 24 * 3_600 * TICKS_PER_S;
 
-/// Takes the timers that are due at `now`; true where there may be more.
+/// Fires the timers that are due at `now`. Returns true if there may be more.
 pub(super) fn run(
     connections: &mut Connections,
     served: &mut Served,
@@ -30,7 +31,7 @@ pub(super) fn run(
         let Some(key) = connections.pop_due(now) else {
             return false;
         };
-        // Nothing is delivered meanwhile, so it holds for the whole slice.
+        // Nothing is delivered meanwhile, so this heartbeat is valid for the whole slice.
         let heartbeat =
             heartbeat.get_or_insert_with(|| served.heartbeat(connections, under_way(), now));
         if let Some(connection) = connections.get(key)
@@ -43,7 +44,7 @@ pub(super) fn run(
 }
 
 impl Connection<'_> {
-    /// Does what is due; gone where that ended the client, or its end is on the way out.
+    /// Does what is due. Returns [`Gone`] if that closed the stream or wrote its end.
     fn fire(self, now: Tick, heartbeat: &Heartbeat) -> Result<Self, Gone> {
         let Slot { carrier, stream } = self.all.table.at(self.key);
         let is_stalled = carrier
@@ -63,7 +64,7 @@ impl Connection<'_> {
             .expires_at_ms()
             .is_some_and(|at_ms| at_ms <= unix_ms())
         {
-            // An end that waits in the backlog has armed its own timer.
+            // If the end waits in the backlog, `end` has armed the timer.
             self.end(End::Expired, None);
             return Err(Gone);
         }
@@ -77,8 +78,8 @@ impl Connection<'_> {
         Ok(self)
     }
 
-    /// Sends a heartbeat if the silence is long enough for this timer: the whole interval, or
-    /// its last quarter where the timer was drawn from that.
+    /// Sends a heartbeat if the time since the last write is long enough: the whole interval, or three
+    /// quarters of it if the timer was armed for a random point after that.
     fn beat(self, now: Tick, heartbeat: &Heartbeat) -> Result<Self, Gone> {
         let (interval, least) = (self.all.heartbeat_ticks, self.all.least_silence());
         let Slot { carrier, stream } = self.all.table.at_mut(self.key);
@@ -115,7 +116,7 @@ impl Connection<'_> {
         self.send_signals([Signal::TestLine(&line)])
     }
 
-    /// The earliest thing that may have to happen to a client; nothing to one whose end is out.
+    /// The earliest tick at which the client's timer has to fire; `None` if its end has been sent.
     pub(super) fn due(&self, now: Tick) -> Option<Tick> {
         let (interval, stall_ticks) = (self.all.heartbeat_ticks, self.all.stall_ticks);
         let Slot { carrier, stream } = self.all.table.at(self.key);
@@ -131,7 +132,7 @@ impl Connection<'_> {
         let mut due = if let Some(test) = stream.test_stream() {
             test.due()
         } else if let Some(stall) = stall {
-            // The silence is the client's own; it needs no heartbeat before it reads.
+            // The client does not read, so a heartbeat would not reach it.
             stall
         } else if stream.is_rearmed() {
             let early = fastrand::u32(0..=interval / 4);
@@ -154,7 +155,7 @@ impl Connection<'_> {
 }
 
 impl Connections {
-    /// The shortest silence that a heartbeat ends.
+    /// The shortest time since the last write, in ticks, after which a heartbeat may be sent.
     pub(super) fn least_silence(&self) -> u32 {
         self.heartbeat_ticks - self.heartbeat_ticks / 4
     }

@@ -1,47 +1,47 @@
-//! The timer wheel: one timer a connection, for 12 bytes inside its slot.
+//! The timer wheel: one timer per connection, in 12 bytes of its slot.
 //!
-//! What it trades: a binary heap or a sorted map costs 16–32 bytes a timer and O(log n) with a
-//! cache miss a step; here arming and disarming touch two neighbours. In return a timer fires up
-//! to one tick (31.25 ms) late, and one due beyond the 32 s that the wheel spans is looked at
-//! once a turn. Links stand in the slots, so the wheel itself is 4 KiB however many connections
-//! there are. `cargo bench --bench shard` prints the nanoseconds.
+//! A binary heap or a sorted map would cost 16–32 bytes per timer and O(log n) steps, each with a cache
+//! miss. Here, arming and disarming touch two neighbours. In return, a timer fires up to one tick (31.25 ms)
+//! late, and a timer beyond the wheel's span of 32 s is looked at once per revolution. The links are in the
+//! slots, so the wheel itself takes 4 KiB regardless of the number of connections.
+//! `cargo bench --bench shard` prints the nanoseconds.
 
 #![allow(clippy::indexing_slicing)] // a bucket is a remainder of the number of buckets
 
 use crate::hub::ConnectionId;
 
-/// Ticks a second: a heartbeat may be late by a second, so 31.25 ms is fine enough.
+/// Ticks per second. A heartbeat may be a second late, so a resolution of 31.25 ms is enough.
 pub(crate) const TICKS_PER_S: u64 = 32;
-/// Buckets; with [`TICKS_PER_S`] they span 32 s, just over the default heartbeat.
+/// The number of buckets. They span 32 s, just over the default heartbeat interval.
 const BUCKETS: u32 = 1024;
 
 const NIL: u32 = u32::MAX;
-/// In [`Links::prev`]: the rest of the bits name a bucket, not a slot.
+/// In [`Links::prev`], this bit means that the other bits are the number of a bucket, not of a slot.
 const IS_BUCKET: u32 = 1 << 31;
 const _: () = assert!(ConnectionId::MAX_KEYS <= IS_BUCKET as usize);
 
-/// A count of ticks since the shard started. It wraps after four years; order is that of the
-/// nearer way round.
+/// The number of ticks since the clock was created. It wraps after four years. Ticks are compared by the
+/// shorter way around, so they must be less than two years apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tick(pub(crate) u32);
 
 impl Tick {
-    /// The tick that has begun at `now_ms`.
+    /// The tick that `now_ms` falls into.
     pub(crate) fn at_ms(now_ms: u64) -> Self {
         Self(truncate(now_ms * TICKS_PER_S / 1_000))
     }
 
-    /// Ticks that cover `ms`, rounded up.
+    /// The number of ticks in `ms`, rounded up.
     pub(crate) fn span(ms: u64) -> u32 {
         u32::try_from((ms * TICKS_PER_S).div_ceil(1_000)).unwrap_or(i32::MAX as u32)
     }
 
-    /// `ticks` later.
+    /// The tick that is `ticks` later.
     pub(crate) fn plus(self, ticks: u32) -> Self {
         Self(self.0.wrapping_add(ticks))
     }
 
-    /// Ticks from `earlier` to `self`; 0 where `earlier` is later.
+    /// The number of ticks from `earlier` to `self`; 0 if `earlier` is in fact later.
     pub(crate) fn since(self, earlier: Self) -> u32 {
         let ticks = self.0.wrapping_sub(earlier.0);
         if i32::try_from(ticks).is_ok() {
@@ -51,7 +51,7 @@ impl Tick {
         }
     }
 
-    /// Whether `self` is `other` or after it.
+    /// Returns true if `self` is `other` or later.
     pub(crate) fn reached(self, other: Self) -> bool {
         i32::try_from(self.0.wrapping_sub(other.0)).is_ok()
     }
@@ -66,19 +66,19 @@ impl Tick {
     }
 }
 
-/// When the tick after the one of `now_ms` begins.
+/// The time at which the tick after that of `now_ms` begins.
 pub(crate) fn next_tick_ms(now_ms: u64) -> u64 {
     start_of(Tick::at_ms(now_ms).plus(1), now_ms)
 }
 
-/// When `tick`, at most half a range after `now_ms`, begins.
+/// The time at which `tick` begins. It must be at most half the range of a tick after `now_ms`.
 pub(crate) fn start_of(tick: Tick, now_ms: u64) -> u64 {
     let ahead = u64::from(tick.since(Tick::at_ms(now_ms)));
     let elapsed_ticks = now_ms * TICKS_PER_S / 1_000;
     ((elapsed_ticks + ahead) * 1_000).div_ceil(TICKS_PER_S)
 }
 
-/// What a timer needs inside its slot.
+/// The part of a timer that is in its slot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Links {
     prev: u32,
@@ -87,7 +87,7 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// Of a timer that is not armed.
+    /// The links of a timer that is not armed.
     pub(crate) const UNARMED: Self = Self {
         prev: NIL,
         next: NIL,
@@ -99,7 +99,7 @@ impl Links {
     }
 }
 
-/// Where the links are: the table.
+/// The storage of the links, which is the table.
 pub(crate) trait Slots {
     /// The links of an occupied slot.
     fn links(&mut self, key: u32) -> &mut Links;
@@ -110,9 +110,9 @@ pub(crate) trait Slots {
 pub(crate) struct Wheel {
     heads: Box<[u32; BUCKETS as usize]>,
     occupied: [u64; BUCKETS as usize / 64],
-    /// The tick whose bucket is being looked through.
+    /// The tick whose bucket is being searched.
     current: Tick,
-    /// The next slot of that bucket to look at.
+    /// The next slot to look at in that bucket.
     cursor: u32,
 }
 
@@ -126,8 +126,8 @@ impl Wheel {
         }
     }
 
-    /// Arms the timer of `key` for `due`; re-arms it where it is armed. A moment that has come
-    /// fires at the next tick.
+    /// Arms the timer of `key` for `due`, or re-arms it. If `due` has been reached already, the timer fires
+    /// at the next tick.
     pub(crate) fn arm(&mut self, slots: &mut impl Slots, key: u32, due: Tick) {
         self.disarm(slots, key);
         let soonest = self.current.plus(1);
@@ -146,7 +146,7 @@ impl Wheel {
         self.occupied[bucket as usize / 64] |= 1 << (bucket % 64);
     }
 
-    /// Takes the timer of `key` out, if it is armed.
+    /// Disarms the timer of `key`, if it is armed.
     pub(crate) fn disarm(&mut self, slots: &mut impl Slots, key: u32) {
         let links = *slots.links(key);
         if !links.is_armed() {
@@ -170,8 +170,8 @@ impl Wheel {
         *slots.links(key) = Links::UNARMED;
     }
 
-    /// Takes out a timer that is due at `now` and returns its slot; `None` when there is none
-    /// left. Call it until then, in as many slices as it takes.
+    /// Disarms a timer that is due at `now`, and returns its key; `None` if there are no more. Callers have
+    /// to repeat the call until then, in any number of slices.
     pub(crate) fn pop_due(&mut self, slots: &mut impl Slots, now: Tick) -> Option<u32> {
         loop {
             while self.cursor != NIL {
@@ -183,8 +183,8 @@ impl Wheel {
                     return Some(key);
                 }
             }
-            // Empty buckets are skipped by the bitmap: after a long sleep, or with a clock that
-            // jumps, this loop runs once a bucket that holds something.
+            // The bitmap skips empty buckets. Even after a long sleep or a jump of the clock, this loop runs
+            // only once per occupied bucket.
             let skip = self.ticks_to_occupied();
             let ahead = now.since(self.current);
             match skip {
@@ -198,7 +198,7 @@ impl Wheel {
         }
     }
 
-    /// The next tick at which a timer may be due; `None` when none is armed.
+    /// The next tick at which a timer may be due; `None` if no timer is armed.
     pub(crate) fn next_tick(&self) -> Option<Tick> {
         if self.cursor != NIL {
             return Some(self.current);
@@ -207,7 +207,7 @@ impl Wheel {
             .map(|ticks| self.current.plus(ticks))
     }
 
-    /// Ticks from the current one to the next whose bucket holds something, 1 to [`BUCKETS`].
+    /// The number of ticks from the current one to the next with an occupied bucket, from 1 to [`BUCKETS`].
     fn ticks_to_occupied(&self) -> Option<u32> {
         let start = self.current.plus(1).bucket();
         let words = self.occupied.len();
@@ -229,7 +229,7 @@ impl Wheel {
     }
 }
 
-/// The low half: ticks wrap, buckets are small.
+/// The low 32 bits. Ticks may wrap, and buckets are small.
 #[allow(clippy::cast_possible_truncation)]
 fn truncate(wide: u64) -> u32 {
     wide as u32
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_beyond_one_turn_waits_for_its_own() {
+    fn a_timer_beyond_one_revolution_fires_in_its_own() {
         let (mut wheel, mut slots) = (Wheel::new(Tick(0)), slots(1));
         wheel.arm(&mut slots, 0, Tick(BUCKETS * 2 + 5));
         assert_eq!(wheel.pop_due(&mut slots, Tick(BUCKETS * 2 + 4)), None);
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_count_of_ticks_may_wrap() {
+    fn the_number_of_ticks_may_wrap() {
         let start = Tick(u32::MAX - 2);
         let (mut wheel, mut slots) = (Wheel::new(start), slots(1));
         wheel.arm(&mut slots, 0, start.plus(10));
@@ -296,8 +296,8 @@ mod tests {
     }
 
     proptest! {
-        /// The model is a map from timer to tick. A pass may stop after a few timers, as a slice
-        /// does, with arming and disarming in between.
+        /// The model is a map from timers to ticks. A pass may stop after a few timers, as a slice does.
+        /// Timers are then armed and disarmed before the next pass.
         #[test]
         fn the_wheel_agrees_with_a_naive_model(start: u32, steps in prop::collection::vec(step(), 1..200)) {
             let mut now = Tick(start);
@@ -323,7 +323,7 @@ mod tests {
                     }
                 }
             }
-            // One tick later all that was ever due has fired.
+            // One tick later, every timer that was due has fired.
             now = now.plus(1);
             while let Some(key) = wheel.pop_due(&mut slots, now) {
                 prop_assert!(model.remove(&key).is_some());

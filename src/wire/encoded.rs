@@ -1,4 +1,4 @@
-//! What many clients get, encoded when the first of them needs it and then shared.
+//! A signal for many clients, encoded when the first of them needs it and then shared.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -9,15 +9,14 @@ use super::encoding::Wire;
 use super::signal::Signal;
 use super::sse::Chunk;
 
-/// The bytes of one signal for every wire that some client has. Both wires of SSE share an
-/// allocation.
+/// The bytes of one signal for each wire. Both wires of SSE share an allocation.
 #[derive(Debug, Default)]
 pub struct Encoded {
     sse: OnceLock<Chunk>,
 }
 
 impl Encoded {
-    /// The bytes for a wire. `signal` is asked for once, and has to be the same each time.
+    /// The bytes for a wire. Only the first call uses `signal`, so all calls must pass the same one.
     #[inline] // called for each client of a heartbeat
     pub fn get<'a>(&'a self, wire: Wire, signal: impl FnOnce() -> Signal<'a>) -> Piece<'a> {
         let chunk = self.sse.get_or_init(|| Chunk::new(&signal()));
@@ -31,7 +30,7 @@ impl Encoded {
     }
 }
 
-/// A part of shared bytes: what a client of one wire gets of an [`Encoded`].
+/// A part of shared bytes: the bytes of an [`Encoded`] for one wire.
 #[derive(Clone, Debug)]
 pub struct Piece<'a> {
     whole: &'a Bytes,
@@ -45,23 +44,23 @@ impl<'a> Piece<'a> {
         &self.whole[self.range.clone()]
     }
 
-    /// How many they are.
+    /// The number of bytes.
     #[inline]
     pub fn len(&self) -> usize {
         self.range.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.range.is_empty()
     }
 
-    /// The bytes from `skip` on, without a copy.
+    /// Returns the bytes from `skip` on, without a copy.
     pub fn share(&self, skip: usize) -> Bytes {
         self.whole.slice(self.range.start + skip..self.range.end)
     }
 
-    /// Bytes of the allocation that all of them are a part of.
+    /// The size of the shared allocation.
     pub fn allocated(&self) -> usize {
         self.whole.len()
     }

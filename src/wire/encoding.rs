@@ -1,19 +1,19 @@
-//! Which bytes a client gets.
+//! The encodings of signals.
 
 use super::signal::Signal;
 use super::sse;
 
-/// How a client is spoken to.
+/// The encoding of a client's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
-    /// Server-Sent Events over HTTP/1.1: one chunk (RFC 9112 §7.1) for each signal.
+    /// Server-Sent Events over HTTP/1.1: one chunk (RFC 9112 §7.1) per signal.
     SseChunked,
-    /// Server-Sent Events over HTTP/1.0: bare until the connection closes.
+    /// Server-Sent Events over HTTP/1.0: without chunks, until the connection closes.
     SseRaw,
 }
 
 impl Wire {
-    /// How many there are.
+    /// The number of encodings.
     pub const COUNT: usize = 2;
 
     /// Appends the bytes of a signal.

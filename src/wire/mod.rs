@@ -1,14 +1,14 @@
-//! What the server says to a client, and how.
+//! The messages that the server sends to a client, and their encodings.
 //!
-//! A [`Signal`] is what the server says. A [`Wire`] is how: the bytes of one transport. No
-//! other module writes an SSE line, a chunk's size or a last chunk.
+//! A [`Signal`] is a message. A [`Wire`] is an encoding: the bytes of one transport. No other module writes an SSE
+//! line, a chunk size or a last chunk.
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`signal`] | what can be said, as values |
-//! | [`encoding`] | one encoding for each client, chosen by its wire |
-//! | [`encoded`] | the bytes of what many clients get, made on first use and shared |
-//! | [`sse`] | Server-Sent Events, in chunks or bare |
+//! | [`signal`] | the messages, as values |
+//! | [`encoding`] | the encodings, one of which each client has |
+//! | [`encoded`] | a message for many clients, encoded on first use and shared |
+//! | [`sse`] | Server-Sent Events, chunked or bare |
 
 mod encoded;
 mod encoding;

@@ -1,69 +1,69 @@
-//! What the server says to a client, as values that know nothing about bytes.
+//! The messages that the server sends to a client, as values that know nothing about bytes.
 
 use crate::event::EventId;
 
-/// One message of the server to a client.
+/// One message from the server to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal<'a> {
     /// The stream has begun.
     Opened {
-        /// Where the client is in the log, unless a [`Signal::Gap`] says so next.
+        /// The client's position in the log, unless a [`Signal::Gap`] with it comes next.
         position: Option<EventId>,
-        /// When to come back after a cut.
+        /// The delay before the client reconnects after the connection is lost.
         retry_ms: u64,
     },
-    /// What somebody published.
+    /// A published event.
     Event(Event<'a>),
     /// The stream is alive.
     Heartbeat {
-        /// Where the client is in the log, if that is known.
+        /// The client's position in the log, if it is known.
         position: Option<EventId>,
     },
-    /// Not all that the client missed is retained (API.md, "Replay").
+    /// Not everything that the client missed is retained (API.md, "Replay").
     Gap {
-        /// The id to go on from.
+        /// The id that the client continues from.
         position: EventId,
-        /// The last id that the client knows.
+        /// The last id that the client sent.
         last_event_id: &'a str,
         /// The oldest id that is retained.
         oldest: Option<EventId>,
     },
     /// A line of a test stream.
     TestLine(&'a str),
-    /// A request was refused, in the shape of a stream.
+    /// A request was refused. The client gets this as a stream.
     Refused {
-        /// A word for programs.
+        /// The reason, for programs.
         reason: &'a str,
     },
-    /// Nothing comes after this.
+    /// The end of the stream. Nothing comes after it.
     End(End),
 }
 
 /// A published event, as clients get it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// Absent for one that is not kept: no client comes back with an id that nobody remembers.
+    /// `None` for an event that is not kept, so that no client returns with an id that the log does not know.
     pub id: Option<EventId>,
-    /// A name without line breaks.
+    /// The event's name, without line breaks.
     pub name: &'a str,
-    /// Anything; what breaks lines is sent as several.
+    /// The payload. It can be any text; each line is sent separately.
     pub data: &'a str,
 }
 
-/// Why a stream ends.
+/// The reason why a stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The session is over. The event that says so came before.
+    /// The session is over. An event with the reason was sent before.
     LoggedOut,
     /// The token has expired.
     Expired,
-    /// A newer stream of the same user took its place.
+    /// A newer stream of the same user has taken its place.
     Evicted,
-    /// An operator ended it; the client may come back.
+    /// An operator has ended it. The client may come back.
     Disconnected,
-    /// The server goes down, or the keys of TLS have sealed enough: the client is to come back.
+    /// The server shuts down, or the TLS keys have reached their limit. The client is to come back.
     GoingAway {
-        /// When.
+        /// The delay before the client comes back.
         retry_ms: u64,
     },
 }

@@ -1,6 +1,6 @@
-//! Server-Sent Events (HTML Living Standard §9.2), bare or in chunks (RFC 9112 §7.1).
+//! Server-Sent Events (HTML Living Standard §9.2), bare or chunked (RFC 9112 §7.1).
 
-#![allow(clippy::indexing_slicing)] // places in what was just written
+#![allow(clippy::indexing_slicing)] // all indices are into bytes that were just written
 
 use std::ops::Range;
 
@@ -10,17 +10,17 @@ use memchr::memchr2;
 use super::signal::{End, Event, Signal};
 use crate::event::EventId;
 
-/// What ends a chunked body.
+/// The end of a chunked body.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const CRLF: &[u8] = b"\r\n";
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
-/// Room for a chunk's size line: four hex digits serve nearly all, and a longer one moves the text.
+/// Room for a chunk's size line. Four hex digits are enough for nearly all chunks; a longer size moves the text.
 const SIZE_LINE_BYTES: usize = 4 + CRLF.len();
 /// Most signals are shorter than this.
 const SIGNAL_BYTES: usize = 64;
 
-/// A signal in a chunk of its own: the size line, the text, CRLF. Clients of HTTP/1.1 get the whole,
-/// those of HTTP/1.0 the middle.
+/// A signal in its own chunk: the size line, the text, CRLF. Clients of HTTP/1.1 get all of it, and clients of
+/// HTTP/1.0 get only the text.
 #[derive(Debug)]
 pub(super) struct Chunk {
     bytes: Bytes,
@@ -35,10 +35,10 @@ impl Chunk {
         let mut bytes = Vec::with_capacity(capacity(signal));
         let unused = push_framed(signal, &mut bytes);
         let text_at = bytes.iter().position(|byte| *byte == b'\n');
-        // 16 hex digits and CRLF at most.
+        // At most 16 hex digits and CRLF.
         let small = |at: usize| u8::try_from(at).unwrap_or(u8::MAX);
         Self {
-            // Without unused capacity, for which `Bytes` would allocate once more.
+            // A boxed slice has no unused capacity, for which `Bytes` would allocate once more.
             bytes: bytes.into_boxed_slice().into(),
             start: small(unused),
             text_at: small(text_at.map_or(0, |at| at + 1)),
@@ -49,18 +49,18 @@ impl Chunk {
         &self.bytes
     }
 
-    /// Where the chunk stands in it.
+    /// Where the chunk is in the bytes.
     pub(super) fn chunk(&self) -> Range<usize> {
         usize::from(self.start)..self.bytes.len()
     }
 
-    /// Where the text stands.
+    /// Where the text is in the bytes.
     pub(super) fn text(&self) -> Range<usize> {
         usize::from(self.text_at)..self.bytes.len() - CRLF.len()
     }
 }
 
-/// Appends a signal in a chunk, and the last chunk if it is the end.
+/// Appends a signal as a chunk, and the last chunk if the signal is the end.
 pub(super) fn push_chunk(signal: &Signal<'_>, bytes: &mut Vec<u8>) {
     let start = bytes.len();
     let unused = push_framed(signal, bytes);
@@ -70,7 +70,7 @@ pub(super) fn push_chunk(signal: &Signal<'_>, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Appends the text of a signal. An end has one only if it says something.
+/// Appends the text of a signal. Some ends have none.
 pub(super) fn push_text(signal: &Signal<'_>, out: &mut Vec<u8>) {
     match *signal {
         Signal::Opened { position, retry_ms } => {
@@ -118,8 +118,8 @@ fn gap(last_event_id: &str, oldest: Option<EventId>) -> String {
     )
 }
 
-/// Appends the text between a size line and CRLF, behind as many unused bytes as the size line is
-/// shorter than its room, and says how many. Nothing if there is no text.
+/// Appends the text between a size line and CRLF. If the size line is shorter than its room, unused bytes come
+/// before it. Returns their number. Appends nothing if there is no text.
 fn push_framed(signal: &Signal<'_>, bytes: &mut Vec<u8>) -> usize {
     let start = bytes.len();
     bytes.extend_from_slice(&[b'0'; SIZE_LINE_BYTES]);
@@ -174,8 +174,8 @@ fn push_message(name: &str, data: &str, out: &mut Vec<u8>) {
     push_data(data, out);
 }
 
-/// Appends a `data:` line for each line of `data` (split at CR, LF and CRLF, as the standard reads
-/// them), and the end of the message.
+/// Appends a `data:` line for each line of `data`, and the end of the message. Lines end at CR, LF or CRLF, as in
+/// the standard.
 fn push_data(data: &str, out: &mut Vec<u8>) {
     let mut rest = data;
     loop {
@@ -195,7 +195,7 @@ fn push_data(data: &str, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Bytes of a chunk; exact for an event whose data is one line, so that nothing is moved.
+/// Capacity for a chunk. It is exact for an event whose data is one line, so that nothing is reallocated.
 fn capacity(signal: &Signal<'_>) -> usize {
     let said = match *signal {
         Signal::Event(Event { id, name, data }) => {
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_block_says_where_the_client_is() {
+    fn the_first_block_contains_the_clients_position() {
         let opened = |position| Signal::Opened {
             position,
             retry_ms: 2_000,
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_the_last_chunk_behind_what_there_is_to_say() {
+    fn an_end_is_its_text_and_then_the_last_chunk() {
         let ends = [
             (End::LoggedOut, ""),
             (End::Disconnected, ""),
@@ -311,7 +311,7 @@ mod tests {
     }
 
     proptest! {
-        /// What an EventSource reads is what was published, and a chunk holds exactly the text.
+        /// An EventSource reads what was published, and a chunk contains exactly the text.
         #[test]
         fn data_survives_whatever_it_contains(data in prop_oneof!["\\PC{0,300}", "[a-z:\\r\\n ]{0,40}", "x{0,70000}"]) {
             let data = data.as_str();

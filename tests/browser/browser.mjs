@@ -1,12 +1,12 @@
-// Pages that write down what a page must not do.
+// Pages that record what a page must not do.
 
-/** A page of a context of its own; `options` as Playwright has them for a context. */
+/** Opens a page in a new context; `options` are Playwright's for a context. */
 export async function openPage(browser, options = {}) {
   const context = await browser.newContext({ reducedMotion: "reduce", ...options });
   return watch(await context.newPage());
 }
 
-/** Writes down all that a page asks for and complains about, as `page.requested` and `page.complaints`. */
+/** Records a page's requests and its errors, as `page.requested` and `page.complaints`. */
 export function watch(page) {
   page.requested = [];
   page.complaints = [];
@@ -18,7 +18,7 @@ export function watch(page) {
   return page;
 }
 
-/** The origins that a page asked, `data:` left out: that is in the page. */
+/** The origins that a page sent requests to, without `data:`, which is in the page. */
 export function origins(page) {
   const urls = page.requested.filter((url) => !url.startsWith("data:"));
   return [...new Set(urls.map((url) => new URL(url).origin))];

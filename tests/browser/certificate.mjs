@@ -1,4 +1,4 @@
-// A certificate that no browser trusts by itself.
+// A self-signed certificate.
 
 import { execFile } from 'node:child_process';
 import { createHash, X509Certificate } from 'node:crypto';
@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
-/** Makes one for 127.0.0.1, with its key, in this directory. */
+/** Creates one for 127.0.0.1, with its key, in this directory. */
 export async function makeCertificate(directory) {
   const chain = join(directory, 'cert.pem');
   const key = join(directory, 'key.pem');
@@ -18,7 +18,7 @@ export async function makeCertificate(directory) {
   return {
     chain,
     key,
-    /** What Chromium takes instead of an authority's word. */
+    /** The hash with which Chromium accepts it without an authority. */
     chromiumArg: `--ignore-certificate-errors-spki-list=${createHash('sha256').update(publicKey).digest('base64')}`,
   };
 }

@@ -1,7 +1,7 @@
-// Pages of other origins against a real server, in a real browser, which is the one who enforces CORS.
+// Pages of other origins with a real server, in a real browser, because the browser enforces CORS.
 //
-// The server is `localhost` to its pages, so that there are both kinds of other origins: another port of the same host,
-// which is the same site, and another host name, which is another.
+// For its pages, the server is `localhost`, so that there are both kinds of other origins: another port of the same host,
+// which is the same site, and another host name, which is another site.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -20,7 +20,7 @@ const cors = (origins, credentials = false) => (
   `[cors]\norigins = ${JSON.stringify(origins)}\ncredentials = ${credentials}\n`
 );
 
-/** Runs `scene` with a server of these settings, and a page at `origin` in a profile of its own. */
+/** Runs `scene` with a server with these settings, and a page at `origin` in a new profile. */
 async function visit(config, origin, scene) {
   const server = await startServer({ config, host: 'localhost' });
   const context = await browser.newContext();
@@ -34,7 +34,7 @@ async function visit(config, origin, scene) {
   }
 }
 
-/** A page's EventSource until its first event, or its error. */
+/** Opens an EventSource in a page until its first event or error. */
 const firstEvent = (page, url, init) => page.evaluate(([address, options]) => new Promise((resolve) => {
   const stream = new EventSource(address, options);
   const end = (outcome) => {
@@ -45,13 +45,13 @@ const firstEvent = (page, url, init) => page.evaluate(([address, options]) => ne
   stream.onerror = () => end({ error: true, closed: stream.readyState === EventSource.CLOSED });
 }), [url, init]);
 
-/** Opens an EventSource that stays. */
+/** Opens an EventSource and keeps it open. */
 const hold = (page, url) => page.evaluate((address) => new Promise((resolve) => {
   window.held = new EventSource(address);
   window.held.onopen = resolve;
 }), url);
 
-/** A page's fetch: the status, the named header fields, and the body up to `upTo`; or that it was rejected. */
+/** Fetches in a page: returns the status, the given header fields, and the body up to `upTo`; or that it was rejected. */
 const fetched = (page, url, { upTo, fields = [], ...init } = {}) => page.evaluate(async ([address, options, end, names]) => {
   try {
     const response = await fetch(address, options);
@@ -70,7 +70,7 @@ const fetched = (page, url, { upTo, fields = [], ...init } = {}) => page.evaluat
   }
 }, [url, init, upTo, fields]);
 
-/** What the page's EventSource shows first, of an event that is published when its user is there. */
+/** Publishes an event when the user is connected, and checks that the page's EventSource receives it first. */
 async function reads(server, page, url, init) {
   const shown = firstEvent(page, url, init);
   let ended = false;
@@ -80,7 +80,7 @@ async function reads(server, page, url, init) {
   assert.deepEqual(await shown, { data: 'hello', lastEventId: id });
 }
 
-/** How many streams the server opened and refused: what the browser kept from the page did get there. */
+/** The streams that the server opened and refused: requests whose responses the browser hides still reach it. */
 async function reached(server) {
   const { connects, refused } = (await server.ask('GET', '/v1/stats')).totals;
   return { connects, refused };
@@ -88,7 +88,7 @@ async function reached(server) {
 
 const isOnline = async (server) => (await server.ask('GET', `/v1/users/${USER}`)).online;
 
-/** The statuses of the preflights that the page's requests cause from now on. */
+/** The status codes of the preflights that the page causes from now on. */
 async function watchPreflights(context, page) {
   const devtools = await context.newCDPSession(page);
   const statuses = [];
@@ -97,7 +97,7 @@ async function watchPreflights(context, page) {
   return statuses;
 }
 
-/** The server's cookie with a token, as the application's login would have set it. */
+/** The cookie with a token, as the application's login would set it. */
 const cookie = (token, attributes) => [{
   name: 'access_token', value: token, domain: 'localhost', path: '/', httpOnly: true, ...attributes,
 }];
@@ -115,7 +115,7 @@ describe('a page of a listed origin', () => {
     await reads(server, page, server.stream(), { withCredentials: true });
   }));
 
-  test('reads by fetch with its own headers, after a preflight', () => visit(cors([listed()]), listed(), async ({ server, page, context }) => {
+  test('reads with fetch and its own headers, after a preflight', () => visit(cors([listed()]), listed(), async ({ server, page, context }) => {
     const preflights = await watchPreflights(context, page);
     const first = await server.publish(USER, 'first');
     await server.publish(USER, 'second');
@@ -130,7 +130,7 @@ describe('a page of a listed origin', () => {
     assert.deepEqual(preflights, [204]);
   }));
 
-  test('comes back by itself with its last id, without a preflight', () => visit(`retry_min = "1s"\nretry_max = "1s"\n${cors([listed()])}`, listed(), async ({ server, page, context }) => {
+  test('reconnects by itself with its last id, without a preflight', () => visit(`retry_min = "1s"\nretry_max = "1s"\n${cors([listed()])}`, listed(), async ({ server, page, context }) => {
     const preflights = await watchPreflights(context, page);
     await page.evaluate((address) => {
       window.got = [];
@@ -200,7 +200,7 @@ describe('a page of another site', () => {
     await reads(server, page, server.stream({ token: server.token(USER) }));
   }));
 
-  // Where the browser sends any: the other tests' windows send none to another site, whatever the cookie says.
+  // In a browser that sends such cookies: the other tests' windows send none to another site, whatever their attributes.
   test('sends a cookie that is SameSite=None and Secure, and no other', async () => {
     const server = await startServer({ config: cors([elsewhere()], true), host: 'localhost' });
     const profile = await launchWithThirdPartyCookies();
@@ -223,14 +223,14 @@ describe('a page of an origin that is not listed', () => {
   const settings = () => cors([pages.at('localhost')], true);
   const refused = () => pages.at('127.0.0.1');
 
-  test('reads nothing by EventSource', () => visit(settings(), refused(), async ({ server, page }) => {
+  test('reads nothing with EventSource', () => visit(settings(), refused(), async ({ server, page }) => {
     await server.publish(USER, 'a secret');
     const address = server.stream({ token: server.token(USER), last_event_id: '0-0' });
     assert.deepEqual(await firstEvent(page, address), { error: true, closed: true });
     assert.deepEqual(await reached(server), { connects: 1, refused: 0 });
   }));
 
-  test('reads nothing by fetch, with and without a preflight, not even a refusal', () => visit(settings(), refused(), async ({ server, page }) => {
+  test('reads nothing with fetch, with or without a preflight, not even a refusal', () => visit(settings(), refused(), async ({ server, page }) => {
     const rejected = { rejected: 'TypeError' };
     assert.deepEqual(await fetched(page, server.stream({ token: server.token(USER) })), rejected);
     assert.deepEqual(await fetched(page, server.stream(), { headers: { Authorization: `Bearer ${server.token(USER)}` } }), rejected);
@@ -249,7 +249,7 @@ describe('the default, any origin without credentials', () => {
     assert.equal(status, 200);
   }));
 
-  test('lets none read that sends its cookies', () => visit('', pages.at('localhost'), async ({ server, page, context }) => {
+  test('lets no page read that sends its cookies', () => visit('', pages.at('localhost'), async ({ server, page, context }) => {
     await context.addCookies(cookie(server.token(USER), { sameSite: 'Lax' }));
     assert.deepEqual(await firstEvent(page, server.stream(), { withCredentials: true }), { error: true, closed: true });
     assert.deepEqual(await fetched(page, server.stream(), { credentials: 'include' }), { rejected: 'TypeError' });
@@ -257,7 +257,7 @@ describe('the default, any origin without credentials', () => {
   }));
 });
 
-test('SIGHUP lets an origin in, and another out', () => visit(cors([pages.at('localhost')]), pages.at('localhost'), async ({ server, page, context }) => {
+test('SIGHUP allows one origin and removes another', () => visit(cors([pages.at('localhost')]), pages.at('localhost'), async ({ server, page, context }) => {
   const status = async (from) => (await fetched(from, `${server.origin}/healthz`)).status;
   const other = await context.newPage();
   await other.goto(pages.at('127.0.0.1'));

@@ -1,4 +1,4 @@
-// The dashboard in Chromium, on the real binary.
+// The dashboard in Chromium, with the real server.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
@@ -43,7 +43,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     await page.getByRole("button", { name: "Open the dashboard" }).click();
   }
 
-  /** The page, with numbers. */
+  /** The page, showing numbers. */
   async function dashboard(options) {
     const page = await open(options);
     await enter(page);
@@ -69,7 +69,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
 
   for (const colorScheme of ["light", "dark"]) {
     for (const viewport of [WIDE, NARROW]) {
-      it(`shows what is there, ${colorScheme}, ${viewport.width} px wide`, async () => {
+      it(`shows the current state, ${colorScheme}, ${viewport.width} px wide`, async () => {
         const token = await server.logIn();
         const streams = await Promise.all([1, 2, 3].map(() => server.stream(`token=${token}`)));
         const page = await dashboard({ colorScheme, viewport });
@@ -89,7 +89,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     }
   }
 
-  it("draws the plots as time goes on, and tells their values to the arrow keys", async () => {
+  it("draws the plots over time, and shows their values with the arrow keys", async () => {
     const page = await dashboard();
     // Two points make a line: ten seconds at most.
     await page.waitForFunction(() => document.querySelector("#held .line").getAttribute("d"), null, { timeout: 15_000 });
@@ -98,7 +98,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     assert.match(await page.locator("#held svg").getAttribute("aria-label"), /^connections: now 0, highest 0/);
   });
 
-  it("asks again for a key that is none", async () => {
+  it("asks again after a wrong key", async () => {
     const page = await open();
     await enter(page, "wrong");
     await page.getByText("The server does not know this key.").waitFor();
@@ -108,7 +108,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     await text(page, "#live", "live");
   });
 
-  it("keeps the key in the tab, out of every address, until it is told to forget it", async () => {
+  it("keeps the key in the tab, and out of every URL, until the user removes it", async () => {
     const page = await dashboard();
     await page.reload();
     await text(page, "#live", "live");
@@ -119,7 +119,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     assert.equal(await page.evaluate(() => sessionStorage.length), 0);
   });
 
-  it("finds a user and ends the connections, but not before it is confirmed", async () => {
+  it("finds a user and ends the connections, but only after a confirmation", async () => {
     const token = await server.logIn();
     const stream = await server.stream(`token=${token}`);
     const page = await dashboard();
@@ -149,7 +149,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     assert.match(stream.text, /"type":"FORCE_LOGOUT","data":\{"message":"Closed for today\."/);
   });
 
-  it("sends a test event and says its id, or what is wrong with it", async () => {
+  it("sends a test event and shows its id or its error", async () => {
     const stream = await server.stream(`token=${await server.logIn()}`);
     const page = await dashboard();
     const form = page.locator("#publish-form");
@@ -193,7 +193,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     assert.deepEqual([to, text], [{ user: "9007199254740993" }, 'say "hello"']);
   });
 
-  it("lists who was refused, and finds the user from there", async () => {
+  it("lists refusals, and finds the user from there", async () => {
     const token = await server.logIn();
     const streams = await Promise.all([1, 2, 3, 4, 5].map(() => server.stream(`token=${token}`)));
     const page = await dashboard();
@@ -204,7 +204,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     streams.forEach((stream) => stream.close());
   });
 
-  it("shows a user id that is markup as the text it is", async () => {
+  it("shows a user id with markup as text", async () => {
     const id = "<img src=x onerror=alert(1)>";
     const page = await dashboard();
     await find(page, id);
@@ -214,7 +214,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     assert.deepEqual(page.complaints, []);
   });
 
-  it("says that the server drains", async () => {
+  it("shows that the server is draining", async () => {
     await server.stop();
     server = await startDevServer({ env: { IDLEWILD_DRAIN_RATE: "1" } });
     const token = await server.logIn();
@@ -227,7 +227,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     streams.forEach((stream) => stream.close());
   });
 
-  it("says that the server is away, and comes back to the one that takes its place", async () => {
+  it("shows that the server is unreachable, and reconnects to its successor", async () => {
     const page = await dashboard();
     const { port } = new URL(server.admin);
     await server.stop();
@@ -235,7 +235,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     assert.equal(await page.textContent("#live"), "away");
     const key = server.key;
     server = await startDevServer({ admin: `127.0.0.1:${port}` });
-    // Another process, another key: the page asks for it.
+    // A new process has a new key, so the page asks for it.
     assert.notEqual(server.key, key);
     await page.getByText("The server does not know this key.").waitFor();
     await enter(page);

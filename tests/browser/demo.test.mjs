@@ -1,4 +1,4 @@
-// The demo page in Chromium, on the real binary.
+// The demo page in Chromium, with the real server.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
@@ -38,7 +38,7 @@ describe("the demo page", { timeout: 120_000 }, () => {
 
   const publish = (data) => server.ask("POST", "/v1/events", { to: { user: "1" }, data });
 
-  it("logs in and shows what comes, with its id", async () => {
+  it("logs in and shows events with their ids", async () => {
     await logIn(page);
     const { id } = await publish({ type: "NEWS" });
     await line(page, "message", '{"type":"NEWS"}').waitFor();
@@ -48,7 +48,7 @@ describe("the demo page", { timeout: 120_000 }, () => {
     assert.deepEqual(page.complaints, []);
   });
 
-  it("shows an event that is markup as the text it is", async () => {
+  it("shows an event with markup as text", async () => {
     await logIn(page);
     await publish("<img src=x onerror=alert(1)>");
     await line(page, "message", "<img src=x onerror=alert(1)>").waitFor();
@@ -56,13 +56,13 @@ describe("the demo page", { timeout: 120_000 }, () => {
     assert.deepEqual(page.complaints, []);
   });
 
-  it("says what is wrong with a login", async () => {
+  it("shows the error of a login", async () => {
     await page.getByLabel("Password").fill("wrong");
     await page.getByRole("button", { name: "Log in" }).click();
     await page.getByText("Wrong email or password").waitFor();
   });
 
-  it("is forced out when a second tab logs in", async () => {
+  it("is logged out when a second tab logs in", async () => {
     await logIn(page);
     const opened = page.waitForEvent("popup");
     await page.getByRole("link", { name: "Open a second tab" }).click();
@@ -90,7 +90,7 @@ describe("the demo page", { timeout: 120_000 }, () => {
     assert.equal(await line(page, "message", "before").count(), 1);
   });
 
-  it("gets what it missed when it was cut before its first event", async () => {
+  it("gets what it missed when it was disconnected before its first event", async () => {
     await logIn(page);
     await page.locator("#last-id").getByText(/^\d+-\d+$/).waitFor();
     await page.getByRole("button", { name: "Cut the connection" }).click();
@@ -99,7 +99,7 @@ describe("the demo page", { timeout: 120_000 }, () => {
     await line(page, "message", "meanwhile").waitFor();
   });
 
-  it("comes back by itself when the server ends the stream", async () => {
+  it("reconnects by itself when the server ends the stream", async () => {
     await logIn(page);
     await server.ask("DELETE", "/v1/users/1/connections");
     await line(page, "lost", "comes back").waitFor();
@@ -107,7 +107,7 @@ describe("the demo page", { timeout: 120_000 }, () => {
     assert.equal(await page.textContent("#state"), "connected");
   });
 
-  it("has a line for the shell that publishes", async () => {
+  it("has a shell command that publishes", async () => {
     await logIn(page);
     const curl = await page.textContent("#curl");
     const [, url] = curl.match(/^curl (\S+)/);

@@ -1,4 +1,4 @@
-// The guide's application (clients/examples/guide), started as its README says and driven from outside.
+// The guide's application (clients/examples/guide), started as its README says and controlled from outside.
 
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url";
 
 const EXAMPLE = fileURLToPath(new URL("../../clients/examples/guide/", import.meta.url));
 
-/** Starts Idlewild, Django and nginx on a free port, with files of their own, under a path with a space as many a home has. */
+/** Starts Idlewild, Django and nginx on a free port, with their own files, under a path with a space, as in many homes. */
 export async function startExample({ tokenSeconds = 900 } = {}) {
   const run = mkdtempSync(join(tmpdir(), "guide run-"));
   const port = await freePort();
@@ -33,7 +33,7 @@ export async function startExample({ tokenSeconds = 900 } = {}) {
   const ended = once(start, "exit").then(() => wake());
   const until = async (is) => {
     while (!is()) {
-      if (start.exitCode !== null) throw new Error(`start has ended:\n${said.join("\n")}`);
+      if (start.exitCode !== null) throw new Error(`start has exited:\n${said.join("\n")}`);
       await new Promise((resolve) => (wake = resolve));
     }
   };
@@ -42,7 +42,7 @@ export async function startExample({ tokenSeconds = 900 } = {}) {
 
   return {
     origin: `http://localhost:${port}`,
-    /** A line of Python in Django's shell, as an operator would type it. */
+    /** Runs a line of Python in Django's shell, as an operator would. */
     shell(python) {
       const manage = join(EXAMPLE, "backend", "manage.py");
       const done = spawnSync(join(run, "venv", "bin", "python"), [manage, "shell", "-v0", "-c", python], {
@@ -52,7 +52,7 @@ export async function startExample({ tokenSeconds = 900 } = {}) {
       if (done.status !== 0) throw new Error(`manage.py shell: ${done.stderr}`);
       return done.stdout.trim();
     },
-    /** A request to Idlewild's admin listener; its status and JSON. */
+    /** Sends a request to Idlewild's admin listener; returns its status and JSON. */
     admin(method, path, body) {
       const options = { socketPath: join(run, "admin.sock"), method, path, headers: { Authorization: `Bearer ${key}` } };
       return new Promise((resolve, reject) => {
@@ -63,7 +63,7 @@ export async function startExample({ tokenSeconds = 900 } = {}) {
         asked.on("error", reject).end(body && JSON.stringify(body));
       });
     },
-    /** Ends Idlewild as an upgrade or a crash does, and waits until `start` has it running again. */
+    /** Ends Idlewild as an upgrade or a crash does, and waits until `start` has restarted it. */
     async restartIdlewild(signal) {
       const before = pid;
       process.kill(Number(before), signal);

@@ -1,4 +1,4 @@
-// The guide's story, whole: Django issues the tokens, Idlewild takes them, Chromium shows what comes.
+// The guide's whole story: Django issues the tokens, Idlewild accepts them, Chromium shows the events.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -19,7 +19,7 @@ describe("the guide's application", { timeout: 300_000 }, () => {
     await example?.stop();
   });
 
-  /** A browser of its own: cookies, storage and tabs are shared with no other. */
+  /** A separate browser that shares no cookies, storage or tabs with others. */
   const device = async () => {
     const context = await browser.newContext();
     context.setDefaultTimeout(20_000);
@@ -51,7 +51,7 @@ describe("the guide's application", { timeout: 300_000 }, () => {
   };
   const user = (name) => `User.objects.get(email="${name}@example.com")`;
 
-  test("a notification arrives as it is sent, and is still there after a reload", async (t) => {
+  test("a notification arrives when it is sent, and is still there after a reload", async (t) => {
     const [mine, theirs] = [await device(), await device()];
     t.after(() => Promise.all([mine.close(), theirs.close()]));
     const friend = await logIn(theirs, "friend");
@@ -75,7 +75,7 @@ describe("the guide's application", { timeout: 300_000 }, () => {
     assert.equal(await page.evaluate(() => localStorage.getItem("guide.session")), null);
   });
 
-  test("a login on a second device forces the first out, and the first may not come back", async (t) => {
+  test("a login on a second device logs the first out, and the first cannot reconnect", async (t) => {
     const [phone, laptop] = [await device(), await device()];
     t.after(() => Promise.all([phone.close(), laptop.close()]));
     const first = await logIn(phone, "user");
@@ -101,7 +101,7 @@ describe("the guide's application", { timeout: 300_000 }, () => {
     example.shell(`from accounts.models import User; u = ${user("friend")}; u.set_password("password"); u.save()`);
   });
 
-  test("a new access token that comes too late does not bring back who has logged out", async (t) => {
+  test("a new access token that arrives after a log-out does not log the user in again", async (t) => {
     const context = await device();
     t.after(() => context.close());
     const page = await logIn(context, "user");
@@ -127,13 +127,13 @@ describe("the guide's application", { timeout: 300_000 }, () => {
     const answered = page.waitForResponse("**/api/v1/auth/refresh/");
     release();
     await (await answered).finished();
-    // Whoever waits for the lock comes after the answer was dealt with.
+    // A request for the lock is granted only after the response has been handled.
     await page.evaluate(() => navigator.locks.request("guide.refresh", () => {}));
     await page.reload();
     await page.getByRole("heading", { name: "friend@example.com" }).waitFor();
   });
 
-  test("a tab that learns at once of a logout and another's login shows nothing of the first user", async (t) => {
+  test("a tab that sees a log-out and another user's login together shows nothing of the first user", async (t) => {
     const context = await device();
     t.after(() => context.close());
     const page = await logIn(context, "user");
@@ -175,7 +175,7 @@ describe("the guide's application", { timeout: 300_000 }, () => {
     });
   }
 
-  test("the tab that holds the stream is closed, and another takes over without a gap", async (t) => {
+  test("when the tab with the stream is closed, another takes over without a gap", async (t) => {
     const context = await device();
     t.after(() => context.close());
     const [leader, ...rest] = [await logIn(context, "user"), await open(context), await open(context)];
@@ -192,7 +192,7 @@ describe("the guide's application", { timeout: 300_000 }, () => {
   });
 });
 
-test("an access token that ends is renewed, and nothing is lost", { timeout: 180_000 }, async (t) => {
+test("an access token that expires is renewed, and nothing is lost", { timeout: 180_000 }, async (t) => {
   const example = await startExample({ tokenSeconds: 8 });
   t.after(() => example.stop());
   const browser = await launchBrowser();

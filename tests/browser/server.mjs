@@ -1,10 +1,10 @@
-// The real binary on free ports, and the requests that a test makes beside the browser.
+// The real server on free ports, and the requests that tests send outside of the browser.
 
 import { spawn } from "node:child_process";
 
 import { binary, logOf } from "./support.mjs";
 
-/** Starts `idlewild serve --dev` with options and variables beside, and waits until it serves. */
+/** Starts `idlewild serve --dev` with additional options and variables, and waits until it serves. */
 export async function startDevServer({ options = [], admin = "127.0.0.1:0", env = {} } = {}) {
   const child = spawn(binary(), [
     "serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", admin, ...options,
@@ -25,7 +25,7 @@ class Server {
     Object.assign(this, told);
   }
 
-  /** A request on the admin listener; its JSON. */
+  /** Sends a request to the admin listener; returns its JSON. */
   async ask(method, path, body) {
     const response = await fetch(this.admin + path, {
       method,
@@ -35,7 +35,7 @@ class Server {
     return response.json();
   }
 
-  /** Logs the development user in; the token. */
+  /** Logs the development user in; returns the token. */
   async logIn() {
     const response = await fetch(`${this.public}/api/v1/auth/login/`, {
       method: "POST",
@@ -44,7 +44,7 @@ class Server {
     return (await response.json()).access;
   }
 
-  /** An open stream with this query: its status, and what came in `text`. */
+  /** Opens a stream with this query; returns its status and, in `text`, what it has received. */
   async stream(query) {
     const stop = new AbortController();
     const response = await fetch(`${this.public}/api/v1/auth/sse/notifications/?${query}`, { signal: stop.signal });

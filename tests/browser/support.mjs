@@ -1,4 +1,4 @@
-// What the browser tests share: a real server, a real Chromium, and pages of other origins.
+// Shared by the browser tests: a real server, a real Chromium, and pages of other origins.
 
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -12,7 +12,7 @@ import { chromium } from 'playwright-core';
 
 const SECRET = 'the-secret-of-the-browser-tests-0123456789';
 const API_KEY = 'the-api-key-of-the-browser-tests-0123456789';
-/** Many times what anything here takes. */
+/** Many times longer than anything here takes. */
 const TIMEOUT_MS = 10_000;
 
 export const BASE = '/api/v1/auth';
@@ -28,11 +28,11 @@ export function binary() {
   return path;
 }
 
-/** `args`: Chromium's, beside those that all need. */
+/** Launches Chromium; `args` are added to the arguments that all tests need. */
 export const launchBrowser = ({ args = [] } = {}) => chromium.launch(launchOptions(args));
 
 /**
- * A browser that sends cookies to other sites, as Chrome does in an ordinary window, and neither Debian's Chromium nor a
+ * A browser that sends cookies to other sites, as Chrome does in a normal window. Debian's Chromium does not, nor does a
  * private window.
  */
 export async function launchWithThirdPartyCookies() {
@@ -54,8 +54,8 @@ function launchOptions(args = []) {
 
 /**
  * Starts a server on free ports; `config` is TOML, keys of the top level first. `host` is the name by which pages know
- * it: cookies and sites go by names. With `tls`, `{ certificate, port }`, they know it by its TLS listener. `login`,
- * `{ email, password, id }`, is an account of its own login.
+ * it, because cookies and sites depend on names. With `tls`, `{ certificate, port }`, pages use its TLS listener. `login`,
+ * `{ email, password, id }`, is an account for its built-in login.
  */
 export async function startServer({ config = '', host = '127.0.0.1', tls, login } = {}) {
   const server = binary();
@@ -90,7 +90,7 @@ export async function startServer({ config = '', host = '127.0.0.1', tls, login 
     origin,
     stream: (query = {}) => `${origin}${STREAM}?${new URLSearchParams(query)}`,
     token,
-    /** Asks the admin listener; answers with the JSON. */
+    /** Sends a request to the admin listener; returns the JSON. */
     async ask(method, path, body) {
       const answer = await fetch(admin + path, {
         method,
@@ -121,12 +121,12 @@ function tlsTable(tls) {
   return `[tls]\nlisten = ["127.0.0.1:${tls.port ?? 0}"]\ncertificates = [{ cert = "${chain}", key = "${key}" }]\n`;
 }
 
-/** Ours, without what would configure the server, or be refused by it as IDLEWILD_BIN is. */
+/** Our environment without variables that would configure the server or that it would refuse, such as IDLEWILD_BIN. */
 function environment() {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('IDLEWILD_')));
 }
 
-/** What a process writes to stderr, and its end. */
+/** Watches what a process writes to stderr, and its exit. */
 export function logOf(child) {
   let text = '';
   const watchers = new Set();
@@ -158,7 +158,7 @@ export function logOf(child) {
   };
 }
 
-/** A JWT as an application makes it. */
+/** Makes a JWT as an application would. */
 function token(user, claims = {}) {
   const now = Math.floor(Date.now() / 1000);
   const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
@@ -175,7 +175,7 @@ export async function until(what, condition) {
   }
 }
 
-/** An origin with one empty page: a port, which several host names reach. */
+/** An origin with one empty page, on a port that several host names reach. */
 export async function startPages() {
   const server = createServer((_, response) => response.setHeader('Content-Type', 'text/html').end('<!doctype html>'));
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));

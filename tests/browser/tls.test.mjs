@@ -1,4 +1,4 @@
-// An EventSource on the server's own TLS listener, as Chromium tells of it: to the page, to its tools, and in its net log.
+// An EventSource on the server's TLS listener, as seen by the page, by Chromium's developer tools, and in its net log.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -19,14 +19,14 @@ describe('an EventSource over TLS', { timeout: 60_000 }, () => {
   });
   after(() => rm(directory, { recursive: true }));
 
-  /** A server that keeps its history when it is stopped and started again. */
+  /** A server that keeps its history over a restart. */
   const start = (history, port) => startServer({
     config: `retry_min = "1s"\nretry_max = "1500ms"\n[history]\npath = "${join(directory, history)}"\n`,
     tls: { certificate, port },
   });
   const launch = (...args) => launchBrowser({ args: [certificate.chromiumArg, ...args] });
 
-  it('is TLS 1.3 and HTTP/1.1, and shows what comes as it comes', async (t) => {
+  it('is TLS 1.3 and HTTP/1.1, and shows events as they arrive', async (t) => {
     const log = join(directory, 'net-log.json');
     const server = await start('live');
     t.after(() => server.stop());
@@ -62,7 +62,7 @@ describe('an EventSource over TLS', { timeout: 60_000 }, () => {
     }
   });
 
-  it('comes back after a restart with what it missed', async (t) => {
+  it('reconnects after a restart and gets what it missed', async (t) => {
     let server = await start('restarted');
     t.after(() => server.stop());
     const { origin } = server;
@@ -70,12 +70,12 @@ describe('an EventSource over TLS', { timeout: 60_000 }, () => {
     t.after(() => browser.close());
     const page = await openOrigin(browser, server);
     await listen(page, server.stream({ token: server.token('waiter') }));
-    // Without an id a client that comes back cannot say what it has.
+    // Without an id, a reconnecting client cannot say what it has received.
     await server.publish('waiter', 'before');
     await until('an event', async () => (await came(page)).length === 1);
 
     await server.stop();
-    // Where the page does not look.
+    // On another port, where the page does not find it.
     server = await start('restarted');
     await server.publish('waiter', 'meanwhile');
     await server.stop();
@@ -87,14 +87,14 @@ describe('an EventSource over TLS', { timeout: 60_000 }, () => {
   });
 });
 
-/** A page of the server's own origin. */
+/** Opens a page of the server's origin. */
 async function openOrigin(browser, server) {
   const page = await browser.newPage();
   await page.goto(`${server.origin}/healthz`);
   return page;
 }
 
-/** Opens an EventSource in the page, whose events `came` gives. */
+/** Opens an EventSource in the page; `came` returns its events. */
 async function listen(page, url) {
   await page.evaluate((stream) => new Promise((resolve) => {
     globalThis.came = [];
@@ -106,7 +106,7 @@ async function listen(page, url) {
 
 const came = (page) => page.evaluate(() => globalThis.came);
 
-/** The streams' responses as Chromium's developer tools see them, from now on. */
+/** Collects the streams' responses from now on, as Chromium's developer tools see them. */
 async function watchResponses(page) {
   const tools = await page.context().newCDPSession(page);
   const responses = [];
@@ -117,7 +117,7 @@ async function watchResponses(page) {
   return responses;
 }
 
-/** The TLS connections in a net log: version, and all that came. */
+/** The TLS connections in a net log: their version and all received data. */
 function readNetLog(text) {
   const { constants: { logEventTypes: types }, events } = JSON.parse(text);
   const connections = new Map();

@@ -1,4 +1,4 @@
-//! The end: who has what, against the plan.
+//! The final check: compares what each client received with the plan.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -7,10 +7,10 @@ use super::client::Client;
 use super::publisher::Published;
 use super::world::World;
 
-/// Failures that are told in full.
+/// Failures that are described in full.
 const MAX_TOLD: usize = 3;
 
-/// Everything that is wrong, in words; empty where all is well.
+/// A description of all failures; empty if there are none.
 pub fn failures(world: &World, clients: &[Client], published: &[Published]) -> String {
     let mut text = String::new();
     let mut wrong = 0;
@@ -37,7 +37,7 @@ pub fn failures(world: &World, clients: &[Client], published: &[Published]) -> S
     text
 }
 
-/// The first thing that is not as it should be with this client.
+/// The first failure of this client.
 fn difference(world: &World, client: &Client) -> Option<String> {
     if let Some(fault) = client.journal.faults.first() {
         return Some(fault.clone());
@@ -50,7 +50,7 @@ fn difference(world: &World, client: &Client) -> Option<String> {
     if let Some((number, times)) = times.iter().find(|(_, times)| **times > 1) {
         return Some(format!("event {number} came {times} times"));
     }
-    // Then it was told that some are gone; those that came were in order, each once.
+    // The client got a gap, so some events are missing. The others were in order, each once.
     if client.journal.gaps > 0 {
         return None;
     }
@@ -68,8 +68,8 @@ fn difference(world: &World, client: &Client) -> Option<String> {
     ))
 }
 
-/// Where clients saw what one publisher sent under other ids than it was told, or in another
-/// order than it was sent in.
+/// Reports events of one publisher that clients received with an id other than the one in the response,
+/// or in a different order than they were sent in.
 fn disorder(world: &World, published: &Published) -> Option<String> {
     for (number, id) in &published.ids {
         if let Some(seen) = world.id(*number)

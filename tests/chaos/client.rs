@@ -1,5 +1,5 @@
-//! One client, as an EventSource is: it connects, reads, and when the connection ends waits for
-//! the `retry:` delay and comes back with the id of the last whole event it has.
+//! One client, which behaves like EventSource. When its connection ends, it waits for the `retry:` delay
+//! and reconnects with the id of the last complete event.
 
 mod connection;
 mod journal;
@@ -18,12 +18,12 @@ use super::world::{World, count, sleep};
 
 pub use self::journal::parse_id;
 
-/// A program of one instruction: keep no byte of any packet.
+/// A filter of one instruction: drop every packet.
 const DROP_ALL: [SockFilter; 1] = [SockFilter::new(6, 0, 0, 0)];
-/// After so long without a heartbeat a client looks whether anybody is still there: four of the
-/// server's intervals.
+/// After this time without a heartbeat, a client checks whether the server still has the connection:
+/// four of the server's intervals.
 const SILENCE: Duration = Duration::from_secs(4);
-/// Longest piece of a stall.
+/// The longest step of a stall.
 const PIECE: Duration = Duration::from_secs(1);
 
 pub struct Client {
@@ -41,13 +41,13 @@ impl Client {
             number,
             world,
             token,
-            // Half a second for all to come at first.
+            // All clients connect within half a second at first.
             retry: Duration::from_micros(number as u64 * 250),
             journal,
         }
     }
 
-    /// Lives until nobody can send it trouble any more.
+    /// Runs until no more troubles can arrive.
     pub async fn live(mut self, mut troubles: UnboundedReceiver<Trouble>) -> Self {
         let mut connection = None;
         loop {
@@ -67,7 +67,7 @@ impl Client {
         &self.world.plan.clients[self.number]
     }
 
-    /// Reads and comes back, for ever. May be dropped at any `await` and called again.
+    /// Reads and reconnects, forever. May be dropped at any `await` and called again.
     async fn listen(&mut self, connection: &mut Option<Connection>) {
         loop {
             match connection {
@@ -82,7 +82,7 @@ impl Client {
                                 .note(&format!("connected from {from} after {last:?}"));
                             *connection = Some(opened);
                         }
-                        // The server is away.
+                        // The server is down.
                         Err(error) => self.journal.note(&error.to_string()),
                     }
                 }
@@ -122,7 +122,7 @@ impl Client {
                     left -= piece;
                 }
             }
-            // A request that is refused leaves nobody behind whom the server has to miss.
+            // The server has not counted a client whose request was refused.
             Trouble::HalfOpen if !open.has_begun => {
                 count(&counts.missed);
                 *connection = Some(open);
@@ -138,18 +138,18 @@ impl Client {
         self.journal.note(&format!("{trouble:?}"));
     }
 
-    /// Reads once and takes what has become whole; an error is the connection's end.
+    /// Reads once and processes complete frames; an error is the end of the connection.
     async fn read(&mut self, connection: &mut Connection) -> Result<(), String> {
         let reading = connection.read(self.person().read_bytes);
         match tokio::time::timeout(SILENCE, reading).await {
             Ok(read) => read?,
-            // The kernel tells nobody when `TCP_USER_TIMEOUT` ends a connection: a client whose
-            // full buffer dropped the last packet waits, when it reads again, for what is gone.
+            // When `TCP_USER_TIMEOUT` ends a connection, the client is not notified. If its full buffer
+            // dropped the last packet, it waits for bytes that never arrive.
             Err(_) if !connection.is_known_to(self.world.public) => {
                 count(&self.world.counts.unheard_ends);
                 return Err("silence, and nobody at the other end".to_owned());
             }
-            // Still the server's; if it has forgotten this one, so be it: the check finds out.
+            // The server still has the connection. If it forgot this client, the check finds out.
             Err(_) => self.journal.note("silence"),
         }
         loop {
@@ -157,7 +157,7 @@ impl Client {
                 Ok(None) => return Ok(()),
                 Ok(Some(Item::Frame(frame))) => self.take(&frame, connection),
                 Ok(Some(Item::Status(200))) => {}
-                // Too many handshakes at once, or not all of it is up.
+                // Too many handshakes at once, or the server has not fully started.
                 Ok(Some(Item::Status(503))) => return Err("refused: 503".to_owned()),
                 Ok(Some(Item::Status(status))) => {
                     self.journal.fault(&format!("refused with {status}"));
@@ -207,7 +207,7 @@ impl Client {
         }
     }
 
-    /// The other side ended it.
+    /// The other side ended the connection.
     fn count_end(&self, connection: &Connection) {
         if connection.has_stalled && self.world.servers.is_well(connection.server) {
             count(&self.world.counts.stalls_ended);

@@ -1,4 +1,4 @@
-//! The publisher's side of the admin listener: one connection that is kept, and made again when it
+//! The publisher's connection to the admin listener. It is kept open, and opened again when it
 //! breaks.
 
 use std::io::{self, Read, Write};
@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
-/// The machine's other loopback addresses are the clients'. From the server's own, a connect to a
-/// port where nobody listens may, by chance, be given that port and meet itself, and then the
-/// server cannot have it back.
+/// The machine's other loopback addresses belong to the clients. From the server's own address, a
+/// connect to a port without a listener may get that port as its own and connect to itself. The server
+/// could then not bind it again.
 pub const CLIENT_ADDRESSES: [Ipv4Addr; 4] = [
     Ipv4Addr::new(127, 0, 0, 2),
     Ipv4Addr::new(127, 0, 0, 3),
@@ -17,7 +17,7 @@ pub const CLIENT_ADDRESSES: [Ipv4Addr; 4] = [
     Ipv4Addr::new(127, 0, 0, 5),
 ];
 
-/// An answer is waited for so long: a server that was killed says so at once.
+/// Longest wait for a response. If the server was killed, the error arrives at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub const API_KEY: &str = "a key for the chaos test only";
@@ -40,7 +40,7 @@ impl Admin {
         }
     }
 
-    /// One request. After an error it may or may not have been obeyed.
+    /// Sends one request. After an error, the server may or may not have processed it.
     pub fn request(&mut self, method: &str, path: &str, body: &str) -> io::Result<Answer> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -81,7 +81,7 @@ fn read_answer(connection: &mut TcpStream) -> io::Result<Answer> {
     }
 }
 
-/// A whole answer; every answer of the admin listener has a `Content-Length`.
+/// A complete response; every response of the admin listener has a `Content-Length`.
 fn parse(received: &[u8]) -> Option<Answer> {
     let text = std::str::from_utf8(received).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;

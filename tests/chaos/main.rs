@@ -1,17 +1,17 @@
 //! Two thousand clients, three minutes of trouble in half a minute, and a server that is killed
-//! twice: in the end everybody has every event that was for them, once and in order.
+//! twice. At the end, every client has received each of its events once and in order.
 //!
-//! `CHAOS_SEED=7 cargo test --test chaos` repeats a run, as far as the kernel's timing does.
+//! `CHAOS_SEED=7 cargo test --test chaos` repeats a run, as far as the kernel's timing allows.
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`plan`] | what happens to whom and when, from the seed |
-//! | [`storm`] | lets it happen |
-//! | [`client`], [`stream`] | an EventSource, and what it reads |
-//! | [`publisher`], [`http`] | an application that publishes until it is told "accepted" |
-//! | [`server`] | the real binary, killed and started again |
-//! | [`world`] | what the clients share and count |
-//! | [`check`] | who has what |
+//! | [`plan`] | what happens when and to which client, derived from the seed |
+//! | [`storm`] | carries out the plan |
+//! | [`client`], [`stream`] | a client like EventSource, and the parser of its stream |
+//! | [`publisher`], [`http`] | an application that repeats each event until it is accepted |
+//! | [`server`] | the real binary, killed and restarted |
+//! | [`world`] | state and counters that the clients share |
+//! | [`check`] | compares what the clients received with the plan |
 
 #![allow(missing_docs, unreachable_pub)] // nobody but this test sees it
 
@@ -37,7 +37,7 @@ const SEED: u64 = 7;
 #[test]
 fn every_client_has_each_of_its_events_once_and_in_order_whatever_happens() {
     let seed = std::env::var("CHAOS_SEED").map_or(SEED, |seed| seed.parse().unwrap());
-    // A socket a client, and the forgotten ones: shells allow 1,024.
+    // One socket per client, and the abandoned ones: shells usually allow 1,024.
     idlewild::sys::raise_nofile().unwrap();
     say(&format!("chaos seed {seed}: begins"));
     let plan = Arc::new(Plan::new(seed));
@@ -63,11 +63,11 @@ fn every_client_has_each_of_its_events_once_and_in_order_whatever_happens() {
         gaps,
         ..
     } = &aftermath;
-    // What was accepted outlives a kill, and all of it is retained for as long as this takes.
+    // Accepted events survive a kill, and all of them are retained for the whole run.
     assert_eq!((*gaps, counted.gaps), (0, 0), "{summary}");
-    // Nobody is there twice: all the deaf ones were reaped.
+    // No client is counted twice: all abandoned connections were closed.
     assert_eq!(*connections, world.plan.clients.len() as u64, "{summary}");
-    // It cannot pass by doing nothing.
+    // The test must not pass because nothing happened.
     let counts = &world.counts;
     assert!(counts.cuts.get() > 1_000, "{summary}");
     assert!(counts.stalls_ended.get() > 0, "{summary}");
@@ -109,7 +109,7 @@ fn summary(aftermath: &Aftermath) -> String {
     )
 }
 
-/// Past the test harness, which shows only what failing tests print.
+/// Writes past the test harness, which shows output only for failing tests.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

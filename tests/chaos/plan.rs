@@ -1,58 +1,58 @@
-//! What happens to whom and when: made from the seed before anything starts, so that a failure can
-//! be repeated as far as real sockets and two schedulers allow.
+//! The plan: what happens when and to which client. It is derived from the seed before anything starts,
+//! so a failure can be repeated as far as real sockets and two schedulers allow.
 
 use std::ops::Range;
 
 use fastrand::Rng;
 
 pub const CLIENTS: usize = 2_000;
-/// The virtual schedule.
+/// The length of the virtual schedule.
 pub const VIRTUAL_MS: u32 = 180_000;
-/// Virtual milliseconds in a real one.
+/// Virtual milliseconds per real one.
 pub const SPEED: u32 = 6;
-/// Several, so that their requests meet in one commit, and that a kill meets a few of them.
+/// Several, so that their requests share a commit, and a kill interrupts some of them.
 pub const PUBLISHERS: usize = 4;
 
 const USERS: u16 = 600;
 const TOPICS: u8 = 20;
-/// Lone publishes, batches counted as one.
+/// Separate publish requests; a batch counts as one.
 const PUBLISHES: usize = 1_200;
-/// Rows of broadcasts without a pause: more than the backlog of a client that does not read.
+/// Series of broadcasts without a pause, larger than the backlog of a client that does not read.
 const BROADCAST_ROWS: usize = 5;
 const BROADCASTS_IN_A_ROW: usize = 8;
-/// Publishes around each kill, so that it meets some of them half done.
+/// Publish requests around each kill, so that it interrupts some of them.
 const AROUND_A_KILL: usize = 40;
 const CUTS: usize = 1_800;
-/// At once, beside one before each kill.
+/// Simultaneous cuts, in addition to one burst before each kill.
 const BURSTS: usize = 4;
 const CUT_IN_A_BURST: usize = CLIENTS / 10;
 const STALLS: usize = 300;
 const HALF_OPEN: usize = 150;
-/// When the server is killed, somewhere in each.
+/// The server is killed at some time in each range.
 const KILLS: [Range<u32>; 2] = [50_000..70_000, 110_000..130_000];
-/// Cut before a kill as long as a client waits, so that it meets them when they catch up.
+/// Time between a cut and a kill: as long as a client waits, so that clients are catching up then.
 const BURST_BEFORE_A_KILL_MS: u32 = 1_200;
 
-/// See the module's text.
+/// The plan of one run.
 pub struct Plan {
     pub seed: u64,
     pub clients: Vec<Person>,
-    /// By number. The first reaches everybody before the schedule begins, so that everybody has
-    /// an id to come back with; the last ends the run.
+    /// All events by number. The first reaches every client before the schedule begins, so every client
+    /// has an id to reconnect with. The last ends the run.
     pub events: Vec<Event>,
-    /// By virtual millisecond.
+    /// All steps, by virtual millisecond.
     pub steps: Vec<(u32, Step)>,
 }
 
-/// One client.
+/// The properties of one client.
 pub struct Person {
     pub user: u16,
     pub topics: Vec<u8>,
-    /// Its kernel takes a few kilobytes, so that silence soon reaches the server.
+    /// Its kernel accepts only a few kilobytes, so the server soon notices when it stops reading.
     pub is_narrow: bool,
-    /// Bytes of one read: small ones leave events half read when the cut comes.
+    /// Bytes per read: with small reads, a cut often hits an incomplete event.
     pub read_bytes: usize,
-    /// Credential and last id in the query rather than in the header.
+    /// Sends credential and last id in the query instead of the header.
     pub uses_query: bool,
 }
 
@@ -70,7 +70,7 @@ pub enum To {
 }
 
 pub enum Step {
-    /// These events, as one request.
+    /// Publishes these events in one request.
     Publish {
         publisher: usize,
         events: Range<usize>,
@@ -84,13 +84,13 @@ pub enum Step {
 
 #[derive(Clone, Copy, Debug)]
 pub enum Trouble {
-    /// Gone with a RST.
+    /// The client resets the connection.
     Reset,
-    /// Closed as a browser tab is.
+    /// The client closes the connection, as when a browser tab closes.
     Close,
-    /// Does not read for so many virtual milliseconds.
+    /// The client does not read for this many virtual milliseconds.
     Stall(u32),
-    /// From now on neither end hears of the other, as when a phone changes networks.
+    /// From now on, neither end receives anything, as when a phone changes networks.
     HalfOpen,
 }
 
@@ -153,7 +153,7 @@ impl Plan {
         self.events.len() - 1
     }
 
-    /// The name that the publisher gives to an event.
+    /// The source id of an event.
     pub fn source_id(&self, number: usize) -> String {
         format!("chaos-{}-{number}", self.seed)
     }
@@ -204,7 +204,7 @@ fn troubles(random: &mut Rng, clients: &[Person], drafts: &mut Vec<(u32, Draft)>
     }
     let narrow: Vec<usize> = (0..CLIENTS).filter(|n| clients[*n].is_narrow).collect();
     for _ in 0..STALLS {
-        // Half of them longer than the server's patience.
+        // Half of the stalls last longer than the server's timeout.
         let stall = Trouble::Stall(random.u32(2_000..26_000));
         let client = match random.u8(0..5) {
             0 => random.usize(0..CLIENTS),
@@ -236,7 +236,7 @@ fn cut(random: &mut Rng) -> Trouble {
     }
 }
 
-/// One event, or a batch of them.
+/// One event, or a batch of events.
 fn request(random: &mut Rng) -> Vec<Event> {
     if random.u8(0..8) > 0 {
         let mut event = event(random);
@@ -270,7 +270,7 @@ fn to_all(random: &mut Rng) -> Event {
     }
 }
 
-/// 100 bytes to 4 KiB, with line ends in some, which become several `data:` lines.
+/// 100 bytes to 4 KiB. Some contain line feeds, which become several `data:` lines.
 fn text(random: &mut Rng) -> String {
     let has_lines = random.u8(0..5) == 0;
     (0..random.usize(100..4_000))

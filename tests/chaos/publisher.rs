@@ -1,5 +1,5 @@
-//! Publishes as a careful application does: every event has a name of its own, and is sent again
-//! until the server says that it has it. So each exists exactly once, whatever dies meanwhile.
+//! Publishes like a careful application: every event has an id of its own and is sent again until the
+//! server accepts it. So each event exists exactly once, whatever is killed in the meantime.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use super::http::{Admin, Answer};
 use super::plan::{Plan, To};
 use super::world::Id;
 
-/// Half a minute with the pauses between.
+/// Tries of one request: half a minute, including pauses.
 const MAX_TRIES: usize = 1_500;
 const PAUSE: Duration = Duration::from_millis(20);
-/// After every so many events an old one is sent once more.
+/// After this many events, an old one is sent again.
 const ASK_AGAIN: usize = 16;
 
 pub struct Publisher {
@@ -27,11 +27,11 @@ pub struct Publisher {
 
 #[derive(Default)]
 pub struct Published {
-    /// What the server called them.
+    /// The ids that the server returned.
     pub ids: Vec<(usize, Id)>,
-    /// Numbers in the order that they were sent in.
+    /// The numbers of the events in the order of sending.
     pub order: Vec<usize>,
-    /// Requests that had to be sent again.
+    /// Requests that had to be repeated.
     pub retries: usize,
 }
 
@@ -44,7 +44,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes what it is told until nobody can tell it any more.
+    /// Publishes all events that it receives, until the channel closes.
     pub fn run(mut self, requests: &Receiver<Range<usize>>) -> Published {
         for events in requests {
             self.publish(events);
@@ -74,7 +74,7 @@ impl Publisher {
         let number = events.start;
         let body = self.body(number).to_string();
         if !plan.events[number].persist {
-            // Nobody may have it twice; asking again might do that.
+            // Repeating it might deliver it twice.
             let _ = self.admin.request("POST", "/v1/events", &body);
             return;
         }
@@ -86,8 +86,8 @@ impl Publisher {
         }
     }
 
-    /// Publishes once more what was accepted some time ago, as an application that has forgotten
-    /// how far it was: maybe from a server that is dead.
+    /// Publishes an event again that was accepted some time ago, perhaps by a server that was killed
+    /// since. An application that has lost its position does the same.
     fn ask_again(&mut self) {
         let ids = &self.published.ids;
         let (number, id) = ids[ids.len() / 2];
@@ -96,7 +96,7 @@ impl Publisher {
         assert_eq!(again, id, "event {number} was published twice");
     }
 
-    /// Sends it until it is accepted.
+    /// Sends a request until it is accepted.
     fn insist<T>(&mut self, path: &str, body: &str, accepted: impl Fn(Answer) -> Option<T>) -> T {
         for _ in 0..MAX_TRIES {
             match self.admin.request("POST", path, body) {
@@ -106,7 +106,7 @@ impl Publisher {
                     }
                 }
                 Ok(answer) => assert_eq!(answer.status, 503, "{}", answer.body),
-                // Killed, before or after it took the event.
+                // The server was killed, before or after it stored the event.
                 Err(_) => {}
             }
             self.published.retries += 1;

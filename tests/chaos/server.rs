@@ -1,4 +1,4 @@
-//! The real binary, and its violent end.
+//! The real binary, which is killed and restarted.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -14,22 +14,22 @@ use super::plan::CLIENTS;
 
 pub const SECRET: &str = "a secret of more than thirty-two bytes";
 
-/// How long the server may take to serve, recovery and a port that is taken for a moment included.
+/// Longest time until the server is ready, including recovery and a port that is briefly in use.
 const START_PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
 
-/// `idlewild serve` on the same two ports however often it starts.
+/// `idlewild serve` on the same two ports at every start.
 pub struct Server {
     child: Child,
     directory: TempDir,
     pub public: SocketAddr,
     pub admin: SocketAddr,
     starts: usize,
-    /// What earlier processes counted.
+    /// The counters of earlier processes.
     counted: Counted,
 }
 
-/// What the server says of itself; a process that is killed takes its figures along.
+/// The server's counters; a process that is killed loses its own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counted {
     pub slow: u64,
@@ -61,8 +61,8 @@ impl Server {
         server
     }
 
-    /// Ends the process as the kernel would that is out of memory; `between` is called when it is
-    /// gone and before it is back.
+    /// Kills the process as the kernel does when it is out of memory, and restarts it. `between` is called
+    /// while no process runs.
     pub fn kill_and_restart(&mut self, between: impl FnOnce()) {
         self.counted = self.counted();
         kill_process(Pid::from_child(&self.child), Signal::KILL).unwrap();
@@ -82,7 +82,7 @@ impl Server {
         panic!("its port stays taken: {}", self.log());
     }
 
-    /// What all processes up to now have counted.
+    /// The counters of all processes so far.
     pub fn counted(&self) -> Counted {
         let page = self.metrics();
         let reason = |reason: &str| {
@@ -102,7 +102,7 @@ impl Server {
         }
     }
 
-    /// What the process that runs has counted.
+    /// The counters of the running process.
     pub fn counted_since_start(&self) -> Counted {
         let (all, before) = (self.counted(), self.counted);
         Counted {
@@ -115,13 +115,13 @@ impl Server {
         }
     }
 
-    /// Streams that are open, as the server sees it.
+    /// The number of open streams, according to the server.
     pub fn connections(&self) -> u64 {
         let page = self.metrics();
         value(&page, "idlewild_connections{transport=\"sse\"}")
     }
 
-    /// Leaves logs and configuration where they are, for whoever looks into a failure.
+    /// Keeps logs and configuration, to investigate a failure.
     pub fn keep_directory(&mut self) -> PathBuf {
         self.directory.disable_cleanup(true);
         self.directory.path().to_owned()
@@ -132,7 +132,7 @@ impl Server {
         answer.unwrap().body
     }
 
-    /// Waits until it serves; false where it ended instead.
+    /// Waits until it is ready; false if it ended instead.
     fn comes_up(&mut self) -> bool {
         let tries = START_PATIENCE.as_millis() / POLL.as_millis();
         for _ in 0..tries {
@@ -161,7 +161,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Gone already where it did not start.
+        // It has ended already if it did not start.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -188,7 +188,7 @@ fn log_file(directory: &Path, start: usize) -> PathBuf {
     directory.join(format!("log-{start}"))
 }
 
-/// Short times and small buffers, so that half a minute holds what otherwise takes an hour.
+/// Short times and small buffers, so that half a minute covers what otherwise takes an hour.
 fn write_config(directory: &Path, public: SocketAddr, admin: SocketAddr) {
     let history = directory.join("history");
     let config = format!(

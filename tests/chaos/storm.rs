@@ -1,5 +1,5 @@
-//! Lets the plan happen: the clients in one thread, each publisher and the killer in their own, so
-//! that a kill meets publishes and replays half done.
+//! Carries out the plan. The clients share one thread; each publisher and the killer have their own, so
+//! that a kill interrupts publishing and replays.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -21,28 +21,28 @@ use super::publisher::{Published, Publisher, topic_name, user_name};
 use super::server::{Counted, SECRET, Server};
 use super::world::{Servers, World, now, sleep};
 
-/// How long what should come soon may take.
+/// Longest wait for something that should happen soon.
 const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(10);
 
-/// What is left when it is over.
+/// The result of a run.
 pub struct Aftermath {
     pub world: Rc<World>,
     pub clients: Vec<Client>,
     pub published: Vec<Published>,
     pub kills: u32,
-    /// Times that clients were told of a gap.
+    /// The number of gaps that clients received.
     pub gaps: usize,
-    /// Streams that the server had open in the end.
+    /// The streams that the server had open at the end.
     pub connections: u64,
     pub counted: Counted,
     pub since_restart: Counted,
-    /// Half-open connections to the server of now.
+    /// Half-open connections to the current server.
     pub deaf_since_restart: usize,
     pub took: Duration,
 }
 
-/// Those who make trouble.
+/// The threads that cause trouble.
 struct Crew<'scope> {
     publishers: Vec<mpsc::Sender<Range<usize>>>,
     publishing: Vec<ScopedJoinHandle<'scope, Published>>,
@@ -85,15 +85,15 @@ pub fn run(plan: &Arc<Plan>, server: &mut Server) -> Aftermath {
     });
     publish_alone(plan, admin, plan.last());
     let (clients, (connections, counted, since_restart)) = tasks.block_on(&runtime, async {
-        // All have the last event, and all who were cut off or fell silent are gone. What is not
-        // so when the patience is at its end, the checks tell.
+        // All clients have the last event, and all abandoned connections are closed. If not, the
+        // checks report it after the timeout.
         let deadline = now() + PATIENCE;
         while (world.counts.have_last.get() < everybody || server.connections() != everybody as u64)
             && now() < deadline
         {
             sleep(POLL).await;
         }
-        // Before they all close.
+        // Before all of them close.
         let counted = (
             server.connections(),
             server.counted(),
@@ -150,7 +150,7 @@ impl<'scope> Crew<'scope> {
         }
     }
 
-    /// Takes every step of the plan when it is due, and waits until all is published.
+    /// Carries out every step of the plan at its time, and waits until everything is published.
     async fn carry_out(self, plan: &Plan, troubles: &[UnboundedSender<Trouble>]) -> Vec<Published> {
         let began = now();
         for (virtual_ms, step) in &plan.steps {

@@ -1,14 +1,14 @@
-//! What a client reads: an HTTP/1.1 head, chunks, and events, in whatever pieces they come. An
-//! event counts when its blank line is there and not before.
+//! Parses what a client reads, in pieces of any size: an HTTP/1.1 head, chunks, and events. An event
+//! counts when its blank line has arrived, and not before.
 
-/// The unread part of one answer.
+/// The unread part of one response.
 #[derive(Default)]
 pub struct Incoming {
     bytes: Vec<u8>,
     place: Place,
-    /// What the chunks held, up to the first event that is not whole.
+    /// The contents of the chunks, from the first incomplete event on.
     text: String,
-    /// The text holds no end of an event up to here.
+    /// The text contains no end of an event before this offset.
     searched: usize,
 }
 
@@ -17,7 +17,7 @@ enum Place {
     #[default]
     Head,
     ChunkSize,
-    /// So many bytes of the chunk are still to come.
+    /// This many bytes of the chunk are missing.
     Chunk(usize),
     ChunkEnd,
     End,
@@ -27,11 +27,11 @@ enum Place {
 pub enum Item {
     Status(u16),
     Frame(Frame),
-    /// The body's own end: the terminating chunk.
+    /// The end of the body: the last chunk.
     End,
 }
 
-/// One event of the stream, by its fields.
+/// One event of the stream, with its fields.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Frame {
     pub id: Option<String>,
@@ -45,7 +45,7 @@ impl Incoming {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next whole thing, or what is wrong with what came.
+    /// The next complete item, or an error in the received bytes.
     pub fn next(&mut self) -> Result<Option<Item>, String> {
         loop {
             if let Some(frame) = self.take_frame()? {
@@ -90,14 +90,14 @@ impl Incoming {
         }
     }
 
-    /// What came of an event that is not whole.
+    /// The received part of an incomplete event.
     pub fn is_inside_an_event(&self) -> bool {
         !self.text.is_empty() || !self.bytes.is_empty()
     }
 
     fn take_chunk(&mut self, left: usize) -> Result<(), String> {
         let taken = left.min(self.bytes.len());
-        // Wherever it is cut: the plan's events are ASCII.
+        // Any offset is a valid boundary, because the plan's events are ASCII.
         let text = std::str::from_utf8(&self.bytes[..taken])
             .map_err(|error| format!("in a chunk: {error}"))?;
         self.text.push_str(text);
@@ -122,7 +122,7 @@ impl Incoming {
     }
 
     fn take_frame(&mut self) -> Result<Option<Frame>, String> {
-        // By line end, since that is what the standard library finds quickly in a debug build.
+        // Searches for line feeds, because the standard library does that fast even in a debug build.
         while let Some(at) = self.text[self.searched..].find('\n') {
             let line_end = self.searched + at;
             self.searched = line_end + 1;
@@ -163,7 +163,7 @@ impl Frame {
 }
 
 #[test]
-fn an_event_counts_when_its_blank_line_is_there_whatever_the_pieces() {
+fn an_event_counts_when_its_blank_line_has_arrived_whatever_the_pieces() {
     let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
         c\r\nretry: 100\n\n\r\n\
         9\r\nid: 1-0\nd\r\nf\r\nata: a\ndata: \n\n\r\n0\r\n\r\n";

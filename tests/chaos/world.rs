@@ -1,5 +1,5 @@
-//! What the clients have in common: the plan, where the server is and which one it is, and what
-//! they counted.
+//! The state that all clients share: the plan, the current server, and
+//! counters.
 
 use std::cell::{Cell, RefCell};
 use std::net::{SocketAddr, TcpStream};
@@ -11,49 +11,49 @@ use tokio::time::Instant;
 
 use super::plan::Plan;
 
-/// An event's id as the server writes it: milliseconds and a number within.
+/// An event's id: milliseconds and a sequence number.
 pub type Id = (u64, u64);
 
-/// How many servers there have been: one is on its way out from `begin_kill` to `end_kill`.
+/// Counts the servers. From `begin_kill` to `end_kill`, one of them is being killed.
 #[derive(Default)]
 pub struct Servers {
     doomed: AtomicU32,
     gone: AtomicU32,
 }
 
-/// See the module's text. Of one thread.
+/// The state that all clients share, on one thread.
 pub struct World {
     pub plan: Arc<Plan>,
     pub public: SocketAddr,
     pub servers: Arc<Servers>,
     pub counts: Counts,
-    /// The id each event was seen with.
+    /// The id that each event was received with.
     ids: RefCell<Vec<Option<Id>>>,
-    /// Sockets that hear nothing, and which server they were made to. They stay open, so that
-    /// nothing tells the server.
+    /// Sockets that receive nothing, each with the number of its server. They stay open, so that the
+    /// server gets no sign of their end.
     deaf: RefCell<Vec<(u32, TcpStream)>>,
     began: Instant,
 }
 
 #[derive(Default)]
 pub struct Counts {
-    /// Connections that asked for the stream, and those that got its first frame.
+    /// Connections that requested the stream, and those that got its first frame.
     pub connects: Cell<usize>,
     pub begun: Cell<usize>,
     pub cuts: Cell<usize>,
     pub stalls: Cell<usize>,
-    /// Of the stalls, those that the server ended.
+    /// Stalls that the server ended.
     pub stalls_ended: Cell<usize>,
-    /// Connections that the server ended without a word.
+    /// Connections that the server ended without the client noticing.
     pub unheard_ends: Cell<usize>,
     pub half_open: Cell<usize>,
-    /// Troubles that met a client between two connections.
+    /// Troubles for a client that was between two connections.
     pub missed: Cell<usize>,
-    /// Whole events.
+    /// Complete events.
     pub received: Cell<usize>,
     /// Connections that ended in the middle of an event.
     pub torn: Cell<usize>,
-    /// Clients that have the first event, and that have the last.
+    /// Clients that have the first event, and clients that have the last.
     pub have_first: Cell<usize>,
     pub have_last: Cell<usize>,
 }
@@ -67,12 +67,12 @@ impl Servers {
         self.gone.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Which server a connection that begins now is made to, or an earlier one.
+    /// The number of the server that a new connection is made to. It may already be down.
     pub fn current(&self) -> u32 {
         self.gone.load(Ordering::SeqCst)
     }
 
-    /// Whether nobody has begun to kill this server.
+    /// Returns true unless this server is being killed or was killed.
     pub fn is_well(&self, server: u32) -> bool {
         self.doomed.load(Ordering::SeqCst) == server
     }
@@ -96,7 +96,7 @@ impl World {
         now().duration_since(self.began).as_millis()
     }
 
-    /// Notes the id of an event; false where somebody saw it with another.
+    /// Records the id of an event; false if another client received it with a different id.
     pub fn identify(&self, number: usize, id: Id) -> bool {
         *self.ids.borrow_mut()[number].get_or_insert(id) == id
     }
@@ -105,12 +105,12 @@ impl World {
         self.ids.borrow()[number]
     }
 
-    /// Keeps a socket that hears nothing.
+    /// Keeps a socket that receives nothing.
     pub fn forget(&self, server: u32, socket: TcpStream) {
         self.deaf.borrow_mut().push((server, socket));
     }
 
-    /// Deaf sockets of a server.
+    /// The number of a server's sockets that receive nothing.
     pub fn deaf_to(&self, server: u32) -> usize {
         let deaf = self.deaf.borrow();
         deaf.iter().filter(|(of, _)| *of == server).count()

@@ -7,7 +7,7 @@ import time
 
 
 class Running:
-    """One client with one way for its token. If it does not come back by itself it is started again, with the last id it printed."""
+    """One client with one way to send its token. If it does not reconnect by itself, it is restarted with the last id it printed."""
 
     def __init__(self, client, way, server):
         self.client = client
@@ -16,7 +16,7 @@ class Running:
         token = server.token(self.user)
         self.address = (server.url(token), "") if way == "query" else (server.url(), token)
         self.lines = []
-        # Ends by hand what would else be started again for ever.
+        # Stops a client that would otherwise be restarted forever.
         self.is_over = False
         self.starts = 0
         self.process = None
@@ -33,12 +33,12 @@ class Running:
                 for line in self.process.stdout:
                     self.lines.append(json.loads(line))
             self.process.wait()
-            if self.client.comes_back or self.all("refused"):
+            if self.client.reconnects or self.all("refused"):
                 break
             time.sleep(0.2)
 
     def last_id(self):
-        if self.client.comes_back:
+        if self.client.reconnects:
             return ""
         return next((line["id"] for line in reversed(self.lines) if line.get("id")), "")
 
@@ -52,7 +52,7 @@ class Running:
         return [line[key] for line in list(self.lines) if key in line]
 
     def events(self):
-        """Name, id and data of every event but heartbeats, as a page would see them."""
+        """Name, id and data of every event except heartbeats, as a page would see them."""
         return [event for event in self.everything() if event[0] != "heartbeat"]
 
     def heartbeats(self):
@@ -62,6 +62,6 @@ class Running:
         return [(line["event"], line["id"], line["data"]) for line in list(self.lines) if "event" in line]
 
     def said(self):
-        """Its last words, for whoever has to find out why."""
+        """Its last output, for debugging."""
         last = "\n".join(json.dumps(line)[:200] for line in self.lines[-8:])
         return f"{last}\n{self.errors.read_text()[-1000:]}".strip()

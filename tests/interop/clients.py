@@ -1,4 +1,4 @@
-"""The clients that go through the scene, and what each can do (clients/README.md, docs/clients.md)."""
+"""The clients in the scene, and the capabilities of each (clients/README.md, docs/clients.md)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +12,15 @@ TOOLS = ROOT / "target" / "tools"
 class Client:
     name: str
     command: list
-    # By which ways a token gets in: "query", "header".
+    # The ways to send a token: "query", "header".
     tokens: tuple = ("query", "header")
-    # Comes back by itself, with the last id; else the scene starts it again.
-    comes_back: bool = True
-    # Tells the status of a refusal.
-    tells_status: bool = True
-    # Shows the server's `retry:`.
+    # Reconnects by itself, with the last id; otherwise, the scene restarts it.
+    reconnects: bool = True
+    # Reports the status of a refusal.
+    reports_status: bool = True
+    # Reports the server's `retry:`.
     shows_retry: bool = False
-    # What an `away` has to say, if anything.
+    # Reasons that `away` lines have to give, if any.
     says: tuple = ()
 
 
@@ -37,14 +37,14 @@ def rust(name):
 
 
 CLIENTS = [
-    Client("chromium", node("chromium.mjs"), tokens=("query",), tells_status=False),
+    Client("chromium", node("chromium.mjs"), tokens=("query",), reports_status=False),
     Client("eventsource", node("eventsource.mjs")),
     Client("event-source-polyfill", node("event-source-polyfill.mjs")),
     Client("fetch-event-source", node("fetch-event-source.mjs"), shows_retry=True),
-    Client("httpx-sse", python("httpx_sse_client.py"), comes_back=False, shows_retry=True),
-    Client("sseclient-py", python("sseclient_py_client.py"), comes_back=False),
+    Client("httpx-sse", python("httpx_sse_client.py"), reconnects=False, shows_retry=True),
+    Client("sseclient-py", python("sseclient_py_client.py"), reconnects=False),
     Client("eventsource-client", rust("eventsource-client")),
     Client("reqwest-eventsource", rust("reqwest-eventsource")),
-    # 0 is curl's own: a whole response, the last chunk included.
-    Client("curl", python("curl_client.py"), comes_back=False, shows_retry=True, says=("curl ended with 0: ",)),
+    # curl exits with 0 after a complete response, including the last chunk.
+    Client("curl", python("curl_client.py"), reconnects=False, shows_retry=True, says=("curl ended with 0: ",)),
 ]

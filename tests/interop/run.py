@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""run.py IDLEWILD [CLIENT …]: has other people's clients read a real server's stream, and prints a line an act; at the
-first failure, why."""
+"""run.py IDLEWILD [CLIENT …]: has third-party clients read a real server's stream. Prints one line per act, and the
+reason at the first failure."""
 
 import signal
 import sys
@@ -15,9 +15,9 @@ def main():
     binary, *names = sys.argv[1:]
     unknown = set(names) - {client.name for client in CLIENTS}
     if unknown:
-        print(f"test-interop: no client {', '.join(sorted(unknown))}; there are {', '.join(c.name for c in CLIENTS)}", file=sys.stderr)
+        print(f"test-interop: unknown client {', '.join(sorted(unknown))}; known are {', '.join(c.name for c in CLIENTS)}", file=sys.stderr)
         return 2
-    # As an exception, so that what was started is ended.
+    # As an exception, so that the cleanup below runs.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     server = Server(binary, SETTINGS)
     scene = None
@@ -27,10 +27,10 @@ def main():
         print(", ".join(one.name for one in scene.running), flush=True)
         scene.play(lambda line: print(line, flush=True))
         leaks = server.leaks()
-        check(not leaks, f"a token stands in the log: {leaks[:1]}")
+        check(not leaks, f"the log contains a token: {leaks[:1]}")
     except Failed as reason:
         print(f"\ntest-interop: {reason}", file=sys.stderr)
-        print("--- the server's log, its last lines", *server.log.read_text().splitlines()[-15:], sep="\n", file=sys.stderr)
+        print("--- the last lines of the server's log", *server.log.read_text().splitlines()[-15:], sep="\n", file=sys.stderr)
         return 1
     finally:
         if scene:

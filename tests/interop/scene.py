@@ -1,4 +1,4 @@
-"""The scene that every client goes through, all at once, each as a user of its own; and the judge."""
+"""The scene that all clients go through at the same time, each as its own user, and the comparison with what was sent."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from client import Running
 from scenes_common import Failed, check
 from scenes_server import wait
 
-# A heartbeat a second, so that there are some; clients come back after a good second.
+# One heartbeat per second, so that there are some; clients reconnect after a bit more than a second.
 RETRY_MS = range(1000, 1501)
 SETTINGS = 'heartbeat = "1s"\nretry_min = "1s"\nretry_max = "1500ms"'
 
@@ -47,23 +47,23 @@ class Scene:
     # The acts.
 
     def open(self):
-        """every client opens its stream and is told when to come back"""
-        # Three of them start a Chromium, which a busy machine takes its time for.
+        """every client opens its stream and receives `retry`"""
+        # Three of them start a Chromium, which takes long on a busy machine.
         self.each("opened", lambda one: one.all("open"), seconds=120)
         self.each("is online", self.is_online)
 
     def cut_first(self):
-        """cut before the first event, by a restart: each gets the broadcast sent while it was away"""
+        """disconnected by a restart before the first event: each gets the broadcast sent while it was away"""
         self.each("its position", lambda one: one.heartbeats())
         for one in self.running:
-            check(not one.events(), f"{one.name} has had an event: {one.events()[:1]}")
+            check(not one.events(), f"{one.name} has received an event: {one.events()[:1]}")
         opened = {one.user: len(one.all("open")) for one in self.running}
         self.server.stop()
         self.server.start(self.server.elsewhere)
-        self.broadcast({"data": "while nobody was there"})
+        self.broadcast({"data": "while no client was connected"})
         self.server.stop()
         self.server.start()
-        self.each("came back", lambda one: len(one.all("open")) > opened[one.user])
+        self.each("reconnected", lambda one: len(one.all("open")) > opened[one.user])
         self.each_has_all()
 
     def events(self):
@@ -79,33 +79,33 @@ class Scene:
         self.each_has_all()
 
     def heartbeat(self):
-        """heartbeats, whose ids are positions that never go back"""
+        """heartbeats, whose ids are positions that never decrease"""
         before = {one.user: len(one.heartbeats()) for one in self.running}
         self.each("a heartbeat", lambda one: len(one.heartbeats()) > before[one.user])
         for one in self.running:
             check(one.heartbeats()[-1][1], f"{one.name}: a heartbeat without an id on a quiet stream")
 
     def cut(self):
-        """the server ends the stream: all come back and miss nothing"""
+        """the server ends the stream: all reconnect and miss nothing"""
         self.end_streams({"data": "while it was away"})
 
     def cut_again(self):
-        """and once more, when a heartbeat is all that has come since"""
+        """the same when only a heartbeat has arrived since"""
         self.heartbeat()
         self.end_streams()
         self.heartbeat()
         self.end_streams({"data": "while it was away again"})
 
     def restart(self):
-        """the server drains and comes back, with events from meanwhile"""
+        """the server drains and restarts; all get the events from meanwhile"""
         self.away(signal.SIGTERM)
 
     def crash(self):
-        """the server is killed and comes back, with events from meanwhile"""
+        """the server is killed and restarts; all get the events from meanwhile"""
         self.away(signal.SIGKILL)
 
     def log_out(self):
-        """FORCE_LOGOUT is the last event, and a 401 what comes after"""
+        """FORCE_LOGOUT is the last event, followed by a 401"""
         for one in self.running:
             done = self.server.ask(f"/v1/users/{one.user}/logout", {"message": "Goodbye.", "reason": "test"})
             message = {"type": "FORCE_LOGOUT", "data": {"message": "Goodbye.", "reason": "test"}}
@@ -113,27 +113,27 @@ class Scene:
         self.each("was refused", lambda one: one.all("refused"))
         self.each_has_all()
         for one in self.running:
-            told = one.all("refused")
-            wanted = 401 if one.client.tells_status else None
-            check(told == [wanted], f"{one.name} was told {told}, not [{wanted}]")
+            statuses = one.all("refused")
+            wanted = 401 if one.client.reports_status else None
+            check(statuses == [wanted], f"{one.name} was refused with {statuses}, not [{wanted}]")
             for words in one.client.says:
-                check(words in one.all("away"), f"{one.name} never said {words!r}: {one.all('away')}")
+                check(words in one.all("away"), f"{one.name} never printed {words!r}: {one.all('away')}")
 
-    # What they are made of.
+    # Parts of the acts.
 
     def end_streams(self, event=None):
-        """Ends the streams, publishes before the clients are back, and waits until they are."""
+        """Ends the streams, publishes before the clients reconnect, and waits until they have."""
         opened = {one.user: len(one.all("open")) for one in self.running}
         for one in self.running:
             ended = self.server.ask(f"/v1/users/{one.user}/connections", method="DELETE")
             check(ended["ended"] == 1, f"{one.name} had {ended['ended']} connections, not one")
             if event:
                 self.publish(one, event)
-        self.each("came back", lambda one: len(one.all("open")) > opened[one.user])
+        self.each("reconnected", lambda one: len(one.all("open")) > opened[one.user])
         self.each_has_all()
 
     def away(self, how):
-        """Nobody is there while this is published: the server that takes it has its public listener elsewhere."""
+        """Publishes while no client can connect: the server that accepts the events has another public port."""
         opened = {one.user: len(one.all("open")) for one in self.running}
         self.server.stop(how)
         self.server.start(self.server.elsewhere)
@@ -141,7 +141,7 @@ class Scene:
         self.server.stop()
         self.server.start()
         self.publish_many([{"data": "after the restart"}])
-        self.each("came back", lambda one: len(one.all("open")) > opened[one.user])
+        self.each("reconnected", lambda one: len(one.all("open")) > opened[one.user])
         self.each_has_all()
         replayed = self.server.ask("/v1/stats")["totals"]["replayed"]
         check(replayed >= 20 * len(self.running), f"{replayed} events were replayed, not 20 to each of {len(self.running)}")
@@ -156,7 +156,7 @@ class Scene:
             self.expect(one, event, accepted["id"])
 
     def publish_many(self, events):
-        """To everyone, in one batch. A batch's answer has no ids, so they are not compared but for their order."""
+        """To everyone, in one batch. Its response has no ids, so only their order is checked."""
         lines = [json.dumps({"to": {"user": one.user}, **event}) for event in events for one in self.running]
         accepted = self.server.ask("/v1/events/batch", "\n".join(lines).encode())
         check(accepted == {"accepted": len(lines), "errors": []}, f"the batch was answered {accepted}")
@@ -166,12 +166,12 @@ class Scene:
 
     def expect(self, one, event, id):
         data = event["data"] if isinstance(event["data"], str) else json.dumps(event["data"], separators=(",", ":"))
-        # What ends a line inside an event is \n, whatever it was (WHATWG).
+        # Every line end inside an event becomes \n (WHATWG).
         data = re.sub("\r\n|\r", "\n", data)
         self.expected[one.user].append((event.get("event", "message"), id if event.get("persist", True) else None, data))
 
     def each_has_all(self):
-        self.each("got them all", lambda one: len(one.events()) >= len(self.expected[one.user]))
+        self.each("received all events", lambda one: len(one.events()) >= len(self.expected[one.user]))
         for one in self.running:
             judge(one, self.expected[one.user])
 
@@ -181,14 +181,14 @@ class Scene:
                 wait(f"{one.name}: {what}", lambda: condition(one) or not one.thread.is_alive(), **limit)
                 check(condition(one), f"{one.name} ended before: {what}")
             except Failed as reason:
-                raise Failed(f"{reason}\n--- what it said last\n{one.said()}") from None
+                raise Failed(f"{reason}\n--- its last output\n{one.said()}") from None
 
     def is_online(self, one):
         return self.server.ask(f"/v1/users/{one.user}")["online"]
 
 
 def judge(one, expected):
-    """Compares what came with what was published: names, data, order, number; ids where they are known."""
+    """Compares received events with those published: names, data, order, number, and ids if known."""
     got = with_ids_before(one)
     for at, (wanted, came) in enumerate(zip(expected, got)):
         name, id, data = wanted
@@ -196,24 +196,24 @@ def judge(one, expected):
         check(came[0] == name, f"{one.name}, event {at}: its name is {came[0]!r}, not {name!r}")
         check(came[2] == data, f"{one.name}, event {at}: its data is {came[2][:200]!r}, not {data[:200]!r}")
         if id is None:
-            check(came[1] in ("", before), f"{one.name}, event {at}: its id is {came[1]!r}, and it was sent without")
+            check(came[1] in ("", before), f"{one.name}, event {at}: its id is {came[1]!r}, but it was sent without one")
             continue
         check(id in (..., came[1]), f"{one.name}, event {at}: its id is {came[1]!r}, not {id!r}")
         check(position(came[1]) > position(before), f"{one.name}, event {at}: id {came[1]!r} after {before!r}")
     check(len(got) == len(expected), f"{one.name} got {len(got)} events, not {len(expected)}; the last: {got[-1][0]} {got[-1][2][:100]!r}")
-    said = {data for _, _, data in one.heartbeats()}
-    check(said <= {"{}"}, f"{one.name}: heartbeats say {said}")
+    beats = {data for _, _, data in one.heartbeats()}
+    check(beats <= {"{}"}, f"{one.name}: heartbeats have the data {beats}")
     retries = one.all("retry")
     if one.client.shows_retry:
         opened = one.all("open")
-        check(len(retries) >= len(opened), f"{one.name} was told {len(retries)} times when to come back, over {len(opened)} streams")
-        check(retries[0] in RETRY_MS, f"{one.name} was told to come back after {retries[0]} ms")
-    if one.client.comes_back:
+        check(len(retries) >= len(opened), f"{one.name} got {len(retries)} retry fields over {len(opened)} streams")
+        check(retries[0] in RETRY_MS, f"{one.name} got retry: {retries[0]}")
+    if one.client.reconnects:
         check(one.starts == 1, f"{one.name} was started {one.starts} times")
 
 
 def with_ids_before(one):
-    """The events but heartbeats, each with the last id before it, which may be a heartbeat's. No id goes back."""
+    """Events without heartbeats, each with the id before it, which may be a heartbeat's. Checks that no id decreases."""
     last, events = "", []
     for name, id, data in one.everything():
         if name != "heartbeat":
@@ -225,5 +225,5 @@ def with_ids_before(one):
 
 
 def position(id):
-    """An id as a pair that sorts."""
+    """An id as a pair, for comparison."""
     return tuple(map(int, id.split("-"))) if id else (0, 0)

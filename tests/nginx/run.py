@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""run.py IDLEWILD NGINX [SCENE …]: runs the scenes and prints a line for each; at the first failure, why, with the logs."""
+"""run.py IDLEWILD NGINX [SCENE …]: runs the scenes. Prints one line for each, and the reason and the logs at the first
+failure."""
 
 import sys
 import time
@@ -20,14 +21,14 @@ def main():
             scene(world)
             leaks = world.leaks()
             if leaks:
-                raise Failed("a token stands in a log: " + leaks[0])
+                raise Failed("a log contains a token: " + leaks[0])
             print(f"nginx {version}, {scene.__name__}: {scene.__doc__} ({time.monotonic() - began:.1f} s)", flush=True)
     except Failed as reason:
         print(f"\ntest-nginx: nginx {version}, {scene.__name__}: {reason}", file=sys.stderr)
         for log in sorted(world.logs.iterdir()):
             lines = log.read_text(errors="replace").splitlines()
             if lines:
-                print(f"--- {log.name}, its last lines", *lines[-15:], sep="\n", file=sys.stderr)
+                print(f"--- the last lines of {log.name}", *lines[-15:], sep="\n", file=sys.stderr)
         return 1
     finally:
         world.close()

@@ -1,4 +1,4 @@
-"""The scenes: each is a function whose name and first line say what holds. `scripts/test-nginx` runs them."""
+"""The scenes: each is a function whose docstring says what must hold. `scripts/test-nginx` runs them."""
 
 import json
 import os
@@ -12,19 +12,19 @@ import time
 from scenes_common import Failed, check, free_ports, wait
 from world import API_KEY, BASE, SECRET, STREAM
 
-# The read timeout of the test copies, three heartbeats of the scenes' Idlewild.
+# A short read timeout for tests: three heartbeats of the Idlewild in the scenes.
 SHORT = ("proxy.conf", r"proxy_read_timeout 75s", "proxy_read_timeout 3s")
 
 
 def loads(world):
-    """nginx -t on every shipped file: both layouts, both upstreams, both spellings of HTTP/2, parts in a configuration of one's own"""
+    """nginx -t on every shipped file: both layouts, both upstreams, both syntaxes for HTTP/2, parts in another configuration"""
     new = world.version >= (1, 25, 1)
     for layout in ("idlewild.conf", "idlewild-direct.conf"):
         for upstream in ("unix", "tcp") if layout == "idlewild.conf" else ("unix",):
             for directive in (False, True) if new else (False,):
                 world.configure(layout, http2_directive=directive, **({} if layout != "idlewild.conf" else {"upstream": upstream}))
                 said = [line for line in world.test_nginx() if "open file resource limit" not in line and "setrlimit" not in line]
-                # The spelling that works everywhere is deprecated, and said so, by those that have a newer one.
+                # The syntax that works everywhere causes a deprecation warning in versions that have the newer one.
                 expected = new and not directive
                 check(all("http2" in line and "deprecated" in line for line in said) and bool(said) == expected,
                       f"{layout}, {upstream}, directive {directive}: {said}")
@@ -56,7 +56,7 @@ def guide(world):
     check(status == 401 and body == 'event: error\ndata: {"error": "Authentication required"}\n\n', f"no token: {status} {body!r}")
     status, _, body = world.head(world.url("/some/page?x=1"))
     check(status == 200 and json.loads(body)["path"] == "/some/page?x=1", f"Django: {status} {body}")
-    check(world.head(world.url("/api/v1/auth/sse/notifications/", world.http, "http"))[0] == 403, "port 80 answers a stream")
+    check(world.head(world.url("/api/v1/auth/sse/notifications/", world.http, "http"))[0] == 403, "port 80 serves a stream")
     status, fields, _ = world.head(world.url("/page", world.http, "http"))
     check(status == 301 and fields["location"] == ["https://example.com/page"], f"port 80: {status} {fields}")
     check(world.head(f"http://127.0.0.1:{world.status}/healthz")[0] == 200, "healthz")
@@ -79,7 +79,7 @@ def unbuffered(world):
 
 
 def two_in_a_row(world):
-    """behind another nginx with default settings, which buffers, the head and each event arrive at once"""
+    """behind another nginx with default settings, which buffers, the head and each event arrive immediately"""
     port, outer = world.start_outer_nginx()
     listener = world.listen("-i", f"http://127.0.0.1:{port}{STREAM}?token={world.token(12)}")
     listener.sees(r"^HTTP/1\.1 200 [^\0]*?\n\n")
@@ -92,7 +92,7 @@ def two_in_a_row(world):
 
 
 def compressing(world):
-    """behind an nginx that compresses event streams each event arrives at once, compressed: it does not heed no-transform"""
+    """behind an nginx that compresses event streams, each event arrives immediately, compressed: it ignores no-transform"""
     port, outer = world.start_outer_nginx("gzip on; gzip_types text/event-stream; gzip_proxied any; gzip_http_version 1.0; gzip_min_length 0;")
     url = f"http://127.0.0.1:{port}{STREAM}?token={world.token(13)}"
     listener = world.listen("-i", "--compressed", url)
@@ -112,7 +112,7 @@ def compressing(world):
 
 
 def own_compression(world):
-    """a site that compresses event streams of its own does not compress Idlewild's: `gzip off` in proxy.conf wins"""
+    """a site that compresses its own event streams does not compress Idlewild's: `gzip off` in proxy.conf wins"""
     world.stop_nginx()
     world.configure(change=[("http.conf", r"\Z", "gzip on; gzip_types text/event-stream; gzip_proxied any; gzip_min_length 0;\n")])
     world.start_nginx()
@@ -129,7 +129,7 @@ def own_compression(world):
 
 
 def untouched(world):
-    """OPTIONS, CORS and every header of Idlewild pass as they are"""
+    """OPTIONS, CORS and every header of Idlewild pass unchanged"""
     own = {"server", "date", "strict-transport-security", "connection", "transfer-encoding", "keep-alive"}
 
     def fields(via, *args):
@@ -151,7 +151,7 @@ def untouched(world):
 
 
 def heartbeats(world):
-    """a stream outlives proxy_read_timeout by its heartbeats; without any it is cut"""
+    """heartbeats keep a stream open beyond proxy_read_timeout; without them it is cut"""
     world.stop_nginx()
     world.configure(change=[SHORT])
     world.start_nginx()
@@ -164,14 +164,14 @@ def heartbeats(world):
     world.start_idlewild('heartbeat = "30s"')
     silent = world.listen("--http1.1", world.url() + f"?token={world.token(4)}")
     status = silent.ended(6)
-    check(status == 18, f"without heartbeats curl ended with {status}, not 18 (cut short)")
+    check(status == 18, f"without heartbeats, curl exited with {status}, not 18 (cut short)")
     world.end(world.idlewild)
     world.start_idlewild()
 
 
 def disconnects(world):
-    """a client that leaves is seen by Idlewild within a second, over HTTP/1.1 and HTTP/2"""
-    # Without heartbeats, whose failure would tell, too.
+    """Idlewild notices within a second when a client leaves, over HTTP/1.1 and HTTP/2"""
+    # Without heartbeats, because a failed heartbeat would reveal it, too.
     world.end(world.idlewild)
     world.start_idlewild('heartbeat = "30s"')
     gone = 'idlewild_disconnects_total{reason="client_closed"}'
@@ -186,18 +186,18 @@ def disconnects(world):
 
 
 def addresses(world):
-    """Idlewild sees the client's address; X-Forwarded-For and X-Real-IP of a client are not believed"""
+    """Idlewild sees the client's address; X-Forwarded-For and X-Real-IP of a client are ignored"""
     for version, extra in (("--http1.1", []), ("--http2", ["-H", "X-Forwarded-For: 6.6.6.6", "-H", "X-Real-IP: 6.6.6.6"])):
         listener = world.listen(version, "--interface", "127.0.0.7", *extra, world.url() + f"?token={world.token(6)}")
         listener.sees("retry: ")
         remote = world.remote(6)
         listener.leave()
-        check(remote == ["127.0.0.7"], f"presence says {remote}")
-        wait("it to leave", lambda: not world.remote(6))
+        check(remote == ["127.0.0.7"], f"presence shows {remote}")
+        wait("the client leaves", lambda: not world.remote(6))
 
 
 def websocket(world):
-    """an upgrade reaches the upstream as one, and nothing else does; what Idlewild needs passes"""
+    """an upgrade reaches the upstream as such, and only an upgrade; the headers that Idlewild needs pass"""
     world.end(world.idlewild)
     stub = socket.socket(socket.AF_UNIX)
     world.socket.unlink(missing_ok=True)
@@ -245,7 +245,7 @@ def websocket(world):
             check(head.startswith(f"GET {path} HTTP/1.1\r\n") and "\r\nUpgrade: websocket\r\n" in head and "\r\nConnection: upgrade\r\n" in head
                   and "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==" in head, head)
             _, head = send(path, "")
-            check("pgrade" not in head and "Connection" not in head, f"no upgrade asked for: {head}")
+            check("pgrade" not in head and "Connection" not in head, f"an upgrade without a request for one: {head}")
         _, head = send(f"{STREAM}?token=a.b.c", upgrade)
         check("\r\nUpgrade" not in head and "\r\nConnection" not in head, f"a stream's request: {head}")
         for line in ("Cookie: access_token=abc", "Last-Event-ID: 1-1", "Origin: https://a.example", "X-Forwarded-For: 127.0.0.1", "X-Real-IP: 127.0.0.1"):
@@ -259,14 +259,14 @@ def websocket(world):
 
 
 def limits(world):
-    """over limit_conn and limit_req a client gets 429 in Idlewild's shape; other addresses and preflights do not"""
+    """over limit_conn and limit_req, a client gets 429 in Idlewild's format; other addresses and preflights do not"""
     world.stop_nginx()
     world.configure()
     world.start_nginx()
     shape = 'event: error\ndata: {"error": "Too many connections"}\n\n'
     held, heads = world.hold(range(1000, 1500), "127.0.0.9")
-    check(set(heads) == {200}, f"500 streams of an address: {set(heads)}")
-    time.sleep(1)    # the handshakes' limit has room again
+    check(set(heads) == {200}, f"500 streams from one address: {set(heads)}")
+    time.sleep(1)    # until the limit on handshakes has room again
     args = ["--http1.1", "--interface", "127.0.0.9", "-H", "Origin: https://a.example"]
     status, fields, body = world.head(*args, world.url() + f"?token={world.token(1500)}")
     check(status == 429 and body == shape and fields["content-type"] == ["text/event-stream"] and fields["retry-after"] == ["6"]
@@ -277,17 +277,17 @@ def limits(world):
     listener.leave()
     for one in held:
         one.close()
-    # Twelve hundred requests on one connection, faster than 50 a second.
+    # 1,200 requests on one connection, faster than 50 per second.
     printed, _ = world.curl("--http1.1", "--interface", "127.0.0.11", "-o", "/dev/null", "-w", "%{http_code}\n", world.url() + "?n=[1-1200]")
     codes = printed.split()
-    check(codes[:500] == ["401"] * 500 and "429" in codes, f"handshakes: {sorted(set(codes))}, the first {codes[:500].count('401')} of 500 let through")
+    check(codes[:500] == ["401"] * 500 and "429" in codes, f"handshakes: {sorted(set(codes))}, {codes[:500].count('401')} of the first 500 passed")
 
 
 def crowd(world):
-    """9,000 streams through the unix socket, all alive, an event to all reaches all"""
+    """9,000 streams through the unix socket: all are open, and an event to all reaches all"""
     world.end(world.idlewild)
     world.start_idlewild('heartbeat = "30s"')
-    # As many addresses as keep each below the limits of one.
+    # Enough addresses to keep each below the limits per address.
     sources = [arg for n in range(30) for arg in ("--source", f"127.0.1.{n + 1}")]
     said = Load(world, "broadcast", "-n", "9000", "--events", "2", "--rate", "1", "--rounds", "1", "--in-flight", "64", *sources).finish(60)
     check(said["connected"] == 9000 and said["received"] == said["expected"] == 18000, f"{said}")
@@ -296,7 +296,7 @@ def crowd(world):
 
 
 class Load:
-    """An idlewild-load in the background."""
+    """idlewild-load, running in the background."""
 
     def __init__(self, world, *args):
         self.world, self.json = world, world.work / "load.json"
@@ -312,12 +312,12 @@ class Load:
         except subprocess.TimeoutExpired:
             raise Failed(f"idlewild-load did not end within {seconds} s") from None
         self.world.processes.remove(self.process)
-        check(status == 0, f"idlewild-load ended with {status}: {(self.world.logs / 'load.out').read_text()}")
+        check(status == 0, f"idlewild-load exited with {status}: {(self.world.logs / 'load.out').read_text()}")
         return json.loads(self.json.read_text())
 
 
 def read_to(one, end, seconds):
-    """Reads a socket up to these bytes; b"" stands for its end."""
+    """Reads a socket up to the bytes `end`, or up to its end if they are empty."""
     tail = b""
     one.settimeout(seconds)
     while not (end and tail.endswith(end)):
@@ -334,7 +334,7 @@ def read_to(one, end, seconds):
 
 
 def alive(held):
-    """How many are open, whatever waits in them."""
+    """The number of open connections. Discards buffered data."""
     count = 0
     for one in held:
         one.setblocking(False)
@@ -358,7 +358,7 @@ def reload(world):
     listeners = [world.listen(version, world.url() + f"?token={world.token(7)}") for version in ("--http1.1", "--http2")]
     for one in listeners:
         one.sees("retry: ")
-    wait("the load to be there", lambda: world.metric("idlewild_connections") >= 2102, 20)
+    wait("all clients of idlewild-load are connected", lambda: world.metric("idlewild_connections") >= 2102, 20)
     old = set(world.workers())
     world.server.send_signal(signal.SIGHUP)
     began = time.monotonic()
@@ -370,46 +370,46 @@ def reload(world):
         one.sees("after")
     said = running.finish(20)
     check(said["lost"] == 0 and said["received"] == said["expected"] == 24000, f"{said}")
-    check(alive(held) == 100, "a stream was cut at the reload")
+    check(alive(held) == 100, "the reload cut a stream")
     check(time.monotonic() - began < 11.5, "the machine is too slow for this scene")
     for one in held:
         read_to(one, b"", 13)
         one.close()
     statuses = [one.ended(3) for one in listeners]
-    check(0 not in statuses, f"a cut stream looked complete: curl ended with {statuses}")
+    check(0 not in statuses, f"a cut stream looked complete: curl exited with {statuses}")
     wait("the old workers' end", lambda: not any(os.path.exists(f"/proc/{one}") for one in old))
     check(newcomer.process.poll() is None, "a stream of a new worker was cut")
     newcomer.leave()
 
 
 def drain(world):
-    """Idlewild going down ends every stream properly through nginx; 503 meanwhile; after its start all are back"""
+    """a shutdown of Idlewild ends every stream properly through nginx; then clients get 503; after its start, streams work again"""
     held, _ = world.hold(range(2000, 2400), "127.0.3.1")
     listeners = [world.listen(version, world.url() + f"?token={world.token(9)}") for version in ("--http1.1", "--http2")]
     for one in listeners:
         one.sees("retry: ")
     world.end(world.idlewild)
-    check(world.idlewild.returncode == 0, f"Idlewild ended with {world.idlewild.returncode}")
+    check(world.idlewild.returncode == 0, f"Idlewild exited with {world.idlewild.returncode}")
     statuses = [one.ended(5) for one in listeners]
-    check(statuses == [0, 0], f"curl ended with {statuses}: not at the stream's end")
+    check(statuses == [0, 0], f"curl exited with {statuses}: the streams did not end properly")
     for one in held:
-        # nginx keeps the client's connection for its next request: it comes back without a handshake.
+        # nginx keeps the client's connection open, so the client reconnects without a handshake.
         read_to(one, b"\r\n0\r\n\r\n", 5)
         one.close()
     shape = 'event: error\ndata: {"error": "Unavailable"}\n\n'
     for version in ("--http1.1", "--http2"):
         status, fields, body = world.head(version, world.url() + f"?token={world.token(9)}")
         check(status == 503 and fields["retry-after"] == ["6"] and fields["content-type"] == ["text/event-stream"] and body == shape, f"down: {status} {fields} {body!r}")
-    check(world.head(world.url("/"))[0] == 200, "the page went down with Idlewild")
+    check(world.head(world.url("/"))[0] == 200, "the page is down, too")
     world.start_idlewild()
     held, heads = world.hold(range(2000, 2400), "127.0.3.2")
-    check(set(heads) == {200}, f"back: {set(heads)}")
+    check(set(heads) == {200}, f"after the start: {set(heads)}")
     for one in held:
         one.close()
 
 
 def logs(world):
-    """no token in any log: by query, header and cookie, with Idlewild up, silent, refusing, gone and unreachable, and over the limits"""
+    """no token in any log, from query, header or cookie, with Idlewild up, silent, refusing, unreachable or gone, and over the limits"""
     world.stop_nginx()
     impatient = ("proxy.conf", r"proxy_read_timeout 75s", "proxy_read_timeout 1s")
     world.configure(change=[impatient])
@@ -452,21 +452,21 @@ def logs(world):
         check(f"upstream={upstream}" in log, f"the access log does not show upstream={upstream}")
     check(f'"GET {STREAM} HTTP/2.0" 200' in log and " 429 " in log, "the access log lacks the requests")
     check((world.logs / "error.log").exists(), "no error log")
-    # Our parts in a configuration that logs queries: what nginx itself answers, 429 and 503, is ours, too.
+    # Our parts in a configuration that logs queries: the 429 and 503 of nginx itself come from our parts, too.
     world.stop_nginx()
     world.configure_own(change=scarce)
     world.start_nginx()
     url = f"{world.url(port=world.plain, scheme='http')}?token={world.token(10)}&topic=a"
     statuses = [world.head("--max-time", "2", url)[0] for _ in range(2)]
     world.end(world.idlewild)
-    time.sleep(1)    # the handshakes' limit has room again
+    time.sleep(1)    # until the limit on handshakes has room again
     statuses.append(world.head("--max-time", "2", url)[0])
     check(statuses == [403, 429, 503], f"in another configuration: {statuses}")
     world.start_idlewild()
 
 
 def several(world):
-    """the TCP upstream: streams spread over two servers, from two addresses; a dead one is left out"""
+    """the TCP upstream: streams spread over two servers, from two addresses; a dead server is skipped"""
     world.stop_nginx()
     world.end(world.idlewild)
     ports = free_ports(4)
@@ -480,13 +480,13 @@ def several(world):
     check(set(heads) == {200}, f"{set(heads)}")
     counts = [world.metric("idlewild_connections", ports[n + 2]) for n in (0, 1)]
     check(counts == [100, 100], f"least_conn gave {counts}")
-    # With the address: a client may have this number as its own port.
+    # With the address, because a client's own port may have this number.
     connections = subprocess.run(["ss", "-Htn", "state", "established", "dst", f"127.0.0.1:{ports[0]}"], capture_output=True, text=True, check=True).stdout
-    # Without the state, which was asked for, the local address is the third column.
+    # ss omits the state, because it is the filter, so the local address is the third column.
     sources = {line.split()[2].rsplit(":", 1)[0] for line in connections.splitlines()}
     check(sources == {"127.0.0.2", "127.0.0.3"}, f"connections to a server come from {sources}")
     remote = world.remote(3000, ports[2]) or world.remote(3000, ports[3])
-    check(remote == ["127.0.0.8"], f"presence says {remote}")
+    check(remote == ["127.0.0.8"], f"presence shows {remote}")
     world.end(servers[0], signal.SIGKILL)
     held_now, heads = world.hold(range(3200, 3240), "127.0.0.8")
     check(heads.count(503) <= 4 and heads.count(200) >= 36, f"with a dead server: {heads}")
@@ -497,8 +497,8 @@ def several(world):
 
 
 def direct(world):
-    """layout B: the page through nginx, the stream's host to Idlewild with the client's address ahead of it"""
-    # Refused by a version without PROXY headers, with a line that says so.
+    """layout B: the page through nginx, streams directly to Idlewild with the client's address in a PROXY header"""
+    # A version without PROXY headers refuses this with a line that says so.
     world.start_idlewild(f'proxy_protocol = ["unix:{world.socket}"]\nmax_handshakes = 4096\nmax_connections = 12000')
     world.configure("idlewild-direct.conf")
     world.start_nginx()
@@ -506,7 +506,7 @@ def direct(world):
     listener = world.listen("--http1.1", "--interface", "127.0.0.7", "-H", "X-Forwarded-For: 6.6.6.6", url + f"?token={world.token(11)}")
     listener.sees("retry: ")
     remote = world.remote(11)
-    check(remote == ["127.0.0.7"], f"presence says {remote}")
+    check(remote == ["127.0.0.7"], f"presence shows {remote}")
     world.publish({"n": 1})
     listener.sees('data: {"n":1}')
     gone = 'idlewild_disconnects_total{reason="client_closed"}'
@@ -521,5 +521,5 @@ def direct(world):
     world.stop_nginx()
 
 
-# In this order; a scene may find the nginx and the Idlewild of the one before it.
+# In this order: a scene may use the nginx and the Idlewild of the previous one.
 SCENES = [loads, guide, unbuffered, two_in_a_row, compressing, own_compression, untouched, heartbeats, disconnects, addresses, websocket, limits, crowd, reload, drain, logs, several, direct]

@@ -1,7 +1,7 @@
-"""A world of its own for the shipped nginx configuration: a temporary directory with a copy of nginx/ laid out as its
-README says, a certificate, an Idlewild, an nginx, a stand-in for Django, all on free ports.
+"""A test environment for the shipped nginx configuration: a temporary directory with a copy of nginx/ laid out as its
+README says, a certificate, an Idlewild, an nginx and a stand-in for Django, all on free ports.
 
-In the copy only that is changed which belongs to a place: addresses, paths, and whatever a scene asks for by `change`.
+The copy differs only in addresses, paths, and the `change` of a scene.
 """
 
 import base64
@@ -41,7 +41,7 @@ class World:
         version = subprocess.run([nginx, "-v"], capture_output=True, text=True, check=True).stderr
         self.version = tuple(int(n) for n in re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", version).groups())
         self.work = Path(tempfile.mkdtemp(prefix="idlewild-nginx-"))
-        # Workers are www-data, and have to reach the socket.
+        # Workers run as www-data and have to reach the socket.
         self.work.chmod(0o755)
         self.logs = self.work / "log"
         self.logs.mkdir()
@@ -59,7 +59,7 @@ class World:
     # The copy of nginx/.
 
     def configure(self, layout="idlewild.conf", http2_directive=None, upstream="unix", change=()):
-        """Writes the copy. `change`: (file, pattern, replacement) beyond what the place asks for."""
+        """Writes the copy. `change`: additional edits, as (file, pattern, replacement)."""
         conf = self.work / "nginx"
         shutil.rmtree(conf, ignore_errors=True)
         shutil.copytree(ROOT / "nginx" / "parts", conf / "idlewild")
@@ -76,7 +76,7 @@ class World:
             ("port-80.conf", r"listen 80;", f"listen 127.0.0.1:{self.http};"),
             ("port-80.conf", r"listen \[::\]:80;", ""),
             ("port-80.conf", r"/var/log/nginx", str(self.logs)),
-            # A plain listener beside TLS, for the tools that speak no TLS.
+            # A plain listener in addition to TLS, for tools without TLS.
             *((file, r"listen 443 ssl( http2)?", rf"listen 127.0.0.1:{self.plain} backlog=4096 reuseport; listen 127.0.0.1:{self.tls} ssl\1")
               for file in ("listen-443.conf", "listen-443-1.25.conf")),
             *((file, r"listen \[::\]:443[^;]*;", "") for file in ("listen-443.conf", "listen-443-1.25.conf")),
@@ -89,7 +89,7 @@ class World:
             ("stream-direct.conf", r"unix:/run/idlewild/public\.sock", f"unix:{self.socket}"),
         ]
         if not self.debian:
-            # Its modules are Debian's; this nginx has the one it needs built in.
+            # The modules there are for Debian's nginx; this one has the module it needs built in.
             edits.append(("nginx.conf", r"\ninclude /etc/nginx/modules-enabled.*", ""))
         if http2_directive:
             edits += [(file, r"listen-443\.conf", "listen-443-1.25.conf") for file in ("site.conf", "site-direct.conf")]
@@ -98,7 +98,7 @@ class World:
         for file, pattern, replacement in [*edits, *change]:
             path = conf / file if file == "nginx.conf" else conf / "idlewild" / file
             text, times = re.subn(pattern, replacement, path.read_text())
-            check(times, f"{file} has nothing like `{pattern}` any more")
+            check(times, f"{file} no longer matches `{pattern}`")
             path.write_text(text)
 
     def temporary_paths(self, name=""):
@@ -109,15 +109,15 @@ class World:
                 "-c", str(conf or self.work / "nginx" / "nginx.conf"), *more]
 
     def test_nginx(self):
-        """`nginx -t`: what it says beside that all is well."""
+        """Runs `nginx -t`; returns its output without the lines that report success."""
         done = subprocess.run(self.nginx_command("-t"), capture_output=True, text=True)
         check(done.returncode == 0, f"nginx -t: {done.stderr}")
-        # Who is not root runs the workers as himself.
+        # Without root, the workers run as the current user.
         passed_over = ("syntax is ok", "test is successful", '"user" directive makes sense only if')
         return [line for line in done.stderr.splitlines() if not any(words in line for words in passed_over)]
 
     def configure_own(self, change=()):
-        """A configuration of somebody's own, which logs queries, and our parts in it."""
+        """Writes another site's configuration, which logs queries and includes our parts."""
         self.configure(change=change)
         (self.work / "nginx" / "nginx.conf").write_text(f"""
             {"user www-data;" if os.geteuid() == 0 else ""}
@@ -147,7 +147,7 @@ class World:
             raise Failed(f"nginx did not start: {(self.logs / 'nginx.out').read_text()}{(self.logs / 'start.log').read_text()}")
 
     def start_outer_nginx(self, settings=""):
-        """Another nginx in front of the first, with nothing but defaults and `settings`; where it listens, and its process."""
+        """Starts another nginx in front of the first, with only defaults and `settings`; returns its port and process."""
         [port] = free_ports(1)
         conf = self.work / "outer.conf"
         conf.write_text(f"""
@@ -167,7 +167,7 @@ class World:
         return port, process
 
     def workers(self):
-        """The processes of nginx's workers that are not on their way out."""
+        """The process ids of nginx's workers, except those that are shutting down."""
         found = []
         for child in Path(f"/proc/{self.server.pid}/task/{self.server.pid}/children").read_text().split():
             try:
@@ -183,7 +183,7 @@ class World:
         self.server = None
 
     def start_idlewild(self, settings="", listen=None, admin=None, log="idlewild.out"):
-        """An Idlewild on the unix socket, or on `listen` (TOML)."""
+        """Starts an Idlewild on the unix socket, or on `listen` (TOML)."""
         config = self.work / f"{log}.toml"
         config.write_text(
             f'listen = {listen or json.dumps([f"unix:{self.socket}"])}\nadmin_listen = ["127.0.0.1:{admin or self.admin}"]\n'
@@ -195,13 +195,13 @@ class World:
         if process.poll() is not None:
             raise Failed(f"Idlewild did not start: {(self.logs / log).read_text().strip().splitlines()[-1]}")
         if listen is None:
-            # As with a group that both are in (nginx/README.md).
+            # As a common group of both would (nginx/README.md).
             self.share_socket()
             self.idlewild = process
         return process
 
     def share_socket(self):
-        """Lets nginx's workers reach the socket; unless started by root, they are this user anyway."""
+        """Lets nginx's workers reach the socket. Without root, they run as this user anyway."""
         if os.geteuid() == 0:
             shutil.chown(self.socket, group="www-data")
 
@@ -237,7 +237,7 @@ class World:
             self.django.shutdown()
         shutil.rmtree(self.work, ignore_errors=True)
 
-    # Django's stand-in: says what it was asked.
+    # The stand-in for Django: returns the request that it received.
 
     def django_port(self):
         if not self.django:
@@ -276,16 +276,16 @@ class World:
                 "--connect-to", f"::127.0.0.1:{port or ''}", *args]
 
     def curl(self, *args, seconds=10, port=None):
-        """What curl printed, and its exit status."""
+        """Returns what curl printed, and its exit status."""
         done = subprocess.run(self.curl_command("--max-time", str(seconds), *args, port=port), capture_output=True, text=True)
         return done.stdout, done.returncode
 
     def head(self, *args, **kwargs):
-        """Status, header fields by lower-case name, and body."""
+        """Returns the status, the header fields by lower-case name, and the body."""
         printed, _ = self.curl("-i", *args, **kwargs)
         head, _, body = printed.replace("\r\n", "\n").partition("\n\n")
         lines = head.split("\n")
-        check(lines[0].startswith("HTTP/"), f"no answer to curl {args[-1]}: {printed!r}")
+        check(lines[0].startswith("HTTP/"), f"no response to curl {args[-1]}: {printed!r}")
         fields = {}
         for line in lines[1:]:
             name, _, value = line.partition(": ")
@@ -293,11 +293,11 @@ class World:
         return int(lines[0].split()[1]), fields, body
 
     def listen(self, *args):
-        """A curl that stays."""
+        """Starts a curl that keeps its stream open."""
         return Listener(self, args)
 
     def hold(self, users, source="127.0.0.1", port=None, path=STREAM):
-        """Plain streams, one a user, past their head."""
+        """Opens plain streams, one per user, and reads their heads; returns the sockets and the status codes."""
         held = []
         for user in users:
             one = socket.create_connection(("127.0.0.1", port or self.plain), source_address=(source, 0), timeout=10)
@@ -333,7 +333,7 @@ class World:
         return [c["remote"] for c in json.loads(self.ask(f"/v1/users/{user}", admin=admin))["connections"]]
 
     def leaks(self):
-        """Lines of any log that hold a JWT, or the key."""
+        """Lines of any log that contain a JWT or the key."""
         found = []
         for log in sorted(self.logs.iterdir()):
             for line in log.read_text(errors="replace").splitlines():
@@ -343,7 +343,7 @@ class World:
 
 
 class Listener:
-    """A curl in the background, and what it has printed so far."""
+    """A curl in the background, with its output so far."""
 
     def __init__(self, world, args):
         self.world = world
@@ -356,7 +356,7 @@ class Listener:
 
     def sees(self, pattern, seconds=10):
         def look():
-            check(self.process.poll() is None or re.search(pattern, self.text()), f"curl ended with {self.process.returncode} before `{pattern}`: {self.text()}")
+            check(self.process.poll() is None or re.search(pattern, self.text()), f"curl exited with {self.process.returncode} before `{pattern}`: {self.text()}")
             return re.search(pattern, self.text())
         return wait(f"curl prints `{pattern}`", look, seconds)
 
@@ -366,7 +366,7 @@ class Listener:
         self.world.processes.remove(self.process)
 
     def ended(self, seconds=15):
-        """Its exit status, once it ends by itself."""
+        """Waits until it ends by itself; returns its exit status."""
         try:
             status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -1,11 +1,11 @@
-"""What Schemathesis cannot know from the document."""
+"""Tells Schemathesis what the OpenAPI document cannot express."""
 
 import json
 
 import schemathesis
 from hypothesis import strategies as st
 
-# Limits are in bytes of UTF-8, and JSON Schema counts characters.
+# The server's limits are in bytes of UTF-8, but JSON Schema counts characters.
 MAX_BYTES = {"event": 128}
 MAX_BYTES_OF_ANY_OTHER_NAME = 256
 
@@ -21,15 +21,15 @@ def events():
     return st.fixed_dictionaries({"to": targets, "data": data}, optional={"event": names, "persist": st.booleans()})
 
 
-# A batch: lines of events, of other JSON, and of anything.
+# A batch: lines with events, other JSON, or any text.
 schemathesis.openapi.media_type(
     "application/x-ndjson",
     st.lists(events().map(json.dumps) | st.just("{}") | st.text(max_size=20), max_size=5).map(lambda lines: "\n".join(lines).encode()))
 
 
 def expressible(name, value):
-    """Whether the document's word on a value is the server's: not for a text that is short enough in characters only, nor
-    for 1.0, which JSON Schema takes for an integer and the server for the sign of a mistake."""
+    """Whether document and server agree on a value. They differ on a text that is short enough in characters but not in
+    bytes, and on 1.0: JSON Schema accepts it as an integer, and the server refuses it as a likely mistake."""
     if isinstance(value, float):
         return not value.is_integer()
     most = MAX_BYTES.get(name, MAX_BYTES_OF_ANY_OTHER_NAME)

@@ -1,10 +1,10 @@
-"""Certificates as an operator has them: a file of the chain and one of the key, made by `openssl req`."""
+"""Certificates as an operator has them: one file with the chain and one with the key, made by `openssl req`."""
 
 import subprocess
 
 
 class Certificate:
-    """Signs itself, so that a peer verifies it against its own file."""
+    """A self-signed certificate, so that a peer verifies it with its own file."""
 
     def __init__(self, directory, name, alternatives):
         self.name = name

@@ -1,4 +1,4 @@
-"""What is decided in a handshake, and what may be renewed after it, tried with `openssl s_client`."""
+"""Tests handshakes, and renewals after them, with `openssl s_client`."""
 
 import signal
 
@@ -13,7 +13,7 @@ OK = "HTTP/1.1 200 OK"
 
 
 def resume(binary, directory):
-    """a ticket resumes a session with each cipher, and a stream is sealed with the keys of that"""
+    """a ticket resumes a session with each cipher, and a stream is encrypted with the keys of that session"""
     with TlsServer(binary, [Certificate(directory, "localhost", "DNS:localhost")]) as server:
         server.start()
         for cipher in CIPHERS:
@@ -28,16 +28,16 @@ def resume(binary, directory):
 
 
 def no_tickets(binary, directory):
-    """with session_tickets = false there are none"""
+    """with session_tickets = false, there are no tickets"""
     with TlsServer(binary, [Certificate(directory, "localhost", "DNS:localhost")], tls="session_tickets = false") as server:
         server.start()
         text = connect(server, "-sess_out", directory / "no-session", says=OK)
-        check("New Session Ticket" not in text, f"a ticket came:\n{text}")
+        check("New Session Ticket" not in text, f"the server sent a ticket:\n{text}")
         check(not (directory / "no-session").exists(), "there is a session to resume")
 
 
 def names(binary, directory):
-    """the name that is asked for (SNI) decides on the certificate; without, or for another, the first is sent"""
+    """the server name (SNI) selects the certificate; without one, or with an unknown one, the first is sent"""
     certificates = [Certificate(directory, "one.example", "DNS:one.example"),
                     Certificate(directory, "two.example", "DNS:two.example,DNS:*.two.example")]
     with TlsServer(binary, certificates) as server:
@@ -48,21 +48,21 @@ def names(binary, directory):
 
 
 def older(binary, directory):
-    """TLS 1.2 is refused, and the log says where that is explained"""
+    """TLS 1.2 is refused, and the log names the page that explains it"""
     with TlsServer(binary, [Certificate(directory, "localhost", "DNS:localhost")]) as server:
         server.start()
         connect(server, "-tls1_2", says="alert protocol version")
         refusals = [line for line in server.log.read_text().splitlines() if "docs/tls.md" in line]
-        check(len(refusals) == 1 and "a client without TLS 1.3 was refused" in refusals[0], f"the log says {refusals}")
+        check(len(refusals) == 1 and "a client without TLS 1.3 was refused" in refusals[0], f"the log has {refusals}")
 
 
 def renewed(binary, directory):
-    """a certificate that is replaced on disk is sent after SIGHUP, and a stream from before goes on"""
+    """a certificate that is replaced on disk is sent after SIGHUP, and an earlier stream continues"""
     certificate = Certificate(directory, "before.example", "DNS:before.example")
     with TlsServer(binary, [certificate]) as server:
         server.start()
         client = SClient.stream(server, "stayer")
-        check("subject=CN = before.example" in client.text(), f"another certificate came:\n{client.text()}")
+        check("subject=CN = before.example" in client.text(), f"the server sent another certificate:\n{client.text()}")
         certificate.renew("after.example", "DNS:after.example")
         server.process.send_signal(signal.SIGHUP)
         wait("the configuration is reloaded", lambda: " reloaded" in server.log.read_text())
@@ -74,36 +74,36 @@ def renewed(binary, directory):
 
 
 def new_keys(binary, directory):
-    """a stream whose client takes new keys is ended as it should, for it to come back"""
+    """a stream whose client renews its keys is ended properly, so that the client reconnects"""
     with TlsServer(binary, [Certificate(directory, "localhost", "DNS:localhost")]) as server:
         server.start()
         client = SClient.stream(server, "updater")
-        # An order to s_client, not to the server.
+        # A command for s_client, not for the server.
         client.type("K\n")
         text = client.end()
-        check("KEYUPDATE" in text, f"openssl took no new keys:\n{text}")
+        check("KEYUPDATE" in text, f"openssl did not renew its keys:\n{text}")
         check("\n0\n" in text.replace("\r", ""), f"the body has no last chunk:\n{text}")
 
 
 def no_key_log(binary, directory):
-    """SSLKEYLOGFILE means nothing to a server in earnest"""
+    """a server without --dev ignores SSLKEYLOGFILE"""
     keys = directory / "no-keys"
     with TlsServer(binary, [Certificate(directory, "localhost", "DNS:localhost")]) as server:
         server.start(variables={"SSLKEYLOGFILE": str(keys)})
         connect(server, says=OK)
-        check(not keys.exists(), "keys were written down")
+        check(not keys.exists(), "keys were written")
 
 
 def key_log(binary, directory):
-    """and makes one with --dev write down the same secrets as the client has"""
+    """a server with --dev writes the same secrets as the client to SSLKEYLOGFILE"""
     keys, clients = directory / "keys", directory / "clients-keys"
     with TlsServer(binary, [Certificate(directory, "localhost", "DNS:localhost")]) as server:
         server.start(options=["--dev"], variables={"SSLKEYLOGFILE": str(keys)})
         connect(server, "-keylogfile", clients, says=OK)
-        check(keys.exists(), "no keys were written down")
+        check(keys.exists(), "no keys were written")
         secrets = traffic_secrets(clients)
         check(len(secrets) == 2, f"openssl wrote {len(secrets)} secrets, not one for each direction")
-        check(traffic_secrets(keys) == secrets, "the server wrote others")
+        check(traffic_secrets(keys) == secrets, "the server wrote other secrets")
 
 
 def traffic_secrets(file):

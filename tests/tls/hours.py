@@ -1,8 +1,8 @@
-"""Hours of a stream in seconds: every peer with every cipher reads the same 10,000 events.
+"""Simulates hours of a stream in seconds: every peer with every cipher reads the same 10,000 events.
 
-A quiet stream is a heartbeat every 30 s: 120 records an hour, so that 10,000 are three and a half days of it. Events of
-one batch share records, and on a busy machine others do as well: usually these are some 5,000 records, two days of a
-quiet stream. `MIN_RECORDS` says how few would say nothing.
+A quiet stream has a heartbeat every 30 s, 120 records per hour, so 10,000 records are three and a half days of it.
+Events of one batch share records, and on a busy machine others do as well. The usual number is some 5,000 records, two
+days of a quiet stream. With fewer than `MIN_RECORDS`, the test would prove nothing.
 """
 
 import json
@@ -15,19 +15,19 @@ from stream import Stream
 from tls_server import TlsServer
 
 EVENTS = 10_000
-# In requests of their own; the rest comes in batches.
+# Events with a request each; the rest is sent in batches.
 SINGLE = 5_000
 BATCH = 500
-# More than two records hold (RFC 8446 §5.1), in the middle of the single ones.
+# An event larger than two records (RFC 8446 §5.1), in the middle of the single ones.
 LARGE = SINGLE // 2
 LARGE_BYTES = 40_000
 MAX_RECORD_BYTES = 16_384
-# Every size of these comes, in leaps.
+# Events have all these sizes, in leaps.
 SIZES = range(0, 1_500)
 SIZE_STEP = 611
 # Half a day of heartbeats.
 MIN_RECORDS = 12 * 120
-# Nobody is cut for being slow: all of it fits. A heartbeat a second, so that there are some.
+# The backlog is large enough that no peer is disconnected as slow. One heartbeat per second, so that there are some.
 SETTINGS = 'heartbeat = "1s"\nmax_backlog_bytes = "16MiB"'
 
 
@@ -64,18 +64,18 @@ class Hours:
         self.opened = {peer.name: len(peer.tap.lengths) for peer in self.peers}
 
     def single(self):
-        """numbered events of all sizes come one by one, and one that needs three records"""
+        """numbered events of all sizes arrive one by one, with one that needs three records"""
         for number in range(SINGLE):
             self.server.ask("/v1/events", event(number))
         self.published = SINGLE
         self.each_has_all()
         for peer in self.peers:
             full = [length for length in peer.tap.lengths if length > MAX_RECORD_BYTES]
-            # More, where small ones that waited for each other filled some.
+            # There may be more, if several small events filled a record together.
             check(len(full) >= LARGE_BYTES // MAX_RECORD_BYTES, f"{peer.name} got {len(full)} full records of the large event")
 
     def batches(self):
-        """more come in batches, and share records"""
+        """more events arrive in batches and share records"""
         before = {peer.name: self.records(peer) for peer in self.peers}
         for start in range(SINGLE, EVENTS, BATCH):
             lines = [json.dumps(event(number)) for number in range(start, start + BATCH)]
@@ -85,32 +85,32 @@ class Hours:
         self.each_has_all()
         for peer in self.peers:
             records = self.records(peer) - before[peer.name]
-            check(records < EVENTS - SINGLE, f"{peer.name}: {records} records for {EVENTS - SINGLE} events of batches")
+            check(records < EVENTS - SINGLE, f"{peer.name}: {records} records for {EVENTS - SINGLE} events in batches")
 
     def heartbeats(self):
-        """heartbeats come when nothing else does"""
+        """heartbeats arrive when nothing else does"""
         self.each("a heartbeat after the last event", lambda peer: "event: heartbeat\n" in peer.after(ending(EVENTS - 1)))
 
     def drain(self):
-        """SIGTERM ends every body and every connection as it should"""
+        """SIGTERM ends every body and every connection properly"""
         self.server.stop()
         self.each("ended", Peer.has_ended)
 
     def judge(self):
-        """everyone saw each number once and in order, over TLS 1.3 and its cipher"""
+        """every peer received each number once and in order, over TLS 1.3 with its cipher"""
         expected = [json.dumps(event(number)["data"], separators=(",", ":")) for number in range(EVENTS)]
         for peer in self.peers:
             try:
                 judge(peer, expected)
             except Failed as reason:
-                raise Failed(f"{peer.name}: {reason}\n--- what it said last\n{peer.said.read_text()[-1000:]}") from None
+                raise Failed(f"{peer.name}: {reason}\n--- its last messages\n{peer.said.read_text()[-1000:]}") from None
             records = self.records(peer)
-            check(records >= MIN_RECORDS, f"{peer.name} got all in {records} records, too few to say anything about hours")
+            check(records >= MIN_RECORDS, f"{peer.name} received all events in {records} records, too few to stand for hours")
         leaks = self.server.leaks()
-        check(not leaks, f"a token stands in the log: {leaks[:1]}")
+        check(not leaks, f"the log contains a token: {leaks[:1]}")
 
     def records(self, peer):
-        """Since its stream opened."""
+        """Records since its stream opened."""
         return len(peer.tap.lengths) - self.opened[peer.name]
 
     def each_has_all(self):
@@ -132,17 +132,17 @@ def ending(number):
 
 
 def judge(peer, expected):
-    """Compares what came with what was published."""
+    """Compares received events with those published."""
     said = peer.said.read_text()
-    check(peer.agreed in said, f"it did not say {peer.agreed!r}")
-    check(peer.process.returncode == 0, f"it ended with {peer.process.returncode}")
+    check(peer.agreed in said, f"it did not print {peer.agreed!r}")
+    check(peer.process.returncode == 0, f"it exited with {peer.process.returncode}")
     check("unexpected eof" not in said, "the connection ended without close_notify")
-    check(peer.tap.ended_with_alert(), f"the last record is {peer.tap.lengths[-1]} bytes, no close_notify")
+    check(peer.tap.ended_with_alert(), f"the last record has {peer.tap.lengths[-1]} bytes, so it is not close_notify")
     stream = Stream(peer.printed.read_bytes(), peer.shows_chunks)
     events = [one for one in stream.events if one.name != "heartbeat"]
     for number, (one, data) in enumerate(zip(events, expected)):
         check(one.data == data, f"event {number} is {one.data[-100:]!r}, not {data[-100:]!r}")
     positions = [one.position() for one in events]
-    check(positions == sorted(set(positions)), "an id comes twice, or before a smaller one")
+    check(positions == sorted(set(positions)), "an id occurs twice, or before a smaller one")
     check(len(events) == len(expected), f"{len(events)} events, not {len(expected)}")
-    check(stream.frames[-1].startswith("retry: "), f"the last frame is {stream.frames[-1]!r}, not when to come back")
+    check(stream.frames[-1].startswith("retry: "), f"the last frame is {stream.frames[-1]!r}, not `retry:`")

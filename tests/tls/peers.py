@@ -1,4 +1,4 @@
-"""Other people's TLS, and how each is asked for a stream with one cipher."""
+"""Other TLS implementations, and how each opens a stream with one cipher."""
 
 import subprocess
 import sys
@@ -10,13 +10,13 @@ from tap import Tap
 
 HERE = Path(__file__).parent
 CIPHERS = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
-# How much of what a peer printed last is looked at: more than an event is long.
+# How much of the end of a peer's output is examined: more than the length of an event.
 TAIL_BYTES = 128 * 1024
 
 
 @dataclass(frozen=True)
 class Ask:
-    """What a peer asks for."""
+    """A peer's request."""
     port: int
     target: str
     ca: Path
@@ -32,7 +32,7 @@ class Ask:
 
 
 class Peer:
-    """A peer that reads one stream to its end. It prints what came to a file, and what was negotiated to another."""
+    """A peer that reads one stream to its end. It prints the response to one file and what was negotiated to another."""
 
     def __init__(self, name, cipher, server, certificate):
         self.name = f"{name} {cipher}"
@@ -49,7 +49,7 @@ class Peer:
             stdin=open(request), stdout=open(self.printed, "wb"), stderr=open(self.said, "wb"))
 
     def after(self, text):
-        """What it printed after the last `text`; nothing, as long as that has not come."""
+        """What it printed after the last `text`; empty if it has not printed `text` yet."""
         with open(self.printed, "rb") as printed:
             printed.seek(max(0, self.printed.stat().st_size - TAIL_BYTES))
             _, found, rest = printed.read().decode().rpartition(text)
@@ -82,13 +82,13 @@ def node(ask):
     return ["node", HERE / "peers" / "read.mjs", ask.url, ask.ca, ask.cipher], False, f"TLSv1.3 {ask.cipher}"
 
 
-# Its command, whether the chunks of HTTP are in what it prints, and what it says when TLS is agreed on.
+# Its command, whether its output contains the HTTP chunks, and what it prints when TLS is negotiated.
 COMMANDS = {"curl": curl, "openssl": openssl, "python": python, "node": node}
 PEERS = tuple(COMMANDS)
 
 
 def variables(name, cipher, directory):
-    """Python 3.11's `ssl` offers no choice among the ciphers of TLS 1.3; OpenSSL's configuration does."""
+    """Selects the cipher for Python: its `ssl` (3.11) cannot select TLS 1.3 ciphers, but OpenSSL's configuration can."""
     if name != "python":
         return {}
     path = directory / f"{cipher}.cnf"

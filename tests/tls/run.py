@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""run.py IDLEWILD [PEER …]: has other people's TLS read a real server's streams, and try its handshake; prints a line an
-act, and at the first failure, why."""
+"""run.py IDLEWILD [PEER …]: has other TLS implementations read a real server's streams and try its handshake. Prints one
+line per act, and the reason at the first failure."""
 
 import shutil
 import signal
@@ -20,9 +20,9 @@ def main():
     binary, *names = sys.argv[1:]
     unknown = set(names) - set(PEERS)
     if unknown:
-        print(f"test-tls: no peer {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}", file=sys.stderr)
+        print(f"test-tls: unknown peer {', '.join(sorted(unknown))}; known are {', '.join(PEERS)}", file=sys.stderr)
         return 2
-    # As an exception, so that what was started is ended.
+    # As an exception, so that the cleanup below runs.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     directory = Path(tempfile.mkdtemp(prefix="idlewild-tls-"))
     try:

@@ -1,4 +1,4 @@
-"""`openssl s_client`: one connection, one request, and all that it says of both."""
+"""`openssl s_client`: one connection, one request, and everything it prints about them."""
 
 import subprocess
 import tempfile
@@ -19,7 +19,7 @@ class SClient:
         self.type(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 
     def type(self, text):
-        # Whoever is refused may be gone by now.
+        # A refused client may be gone already.
         with suppress(BrokenPipeError):
             self.process.stdin.write(text.encode())
 
@@ -28,18 +28,18 @@ class SClient:
 
     @classmethod
     def stream(cls, server, user, *options):
-        """A connection on which the user's stream is open."""
+        """Opens the user's stream on a connection."""
         client = cls(server, *options, target=server.target(user))
         client.wait_for("event: heartbeat")
         return client
 
     def wait_for(self, words):
-        wait(lambda: f"openssl says {words!r}, and not only\n{self.text()}", lambda: words in self.text())
+        wait(lambda: f"openssl prints {words!r}; so far it printed\n{self.text()}\n", lambda: words in self.text())
 
     def end(self):
-        """What it said, once the server has ended the connection."""
+        """Waits until the server has ended the connection; returns all output."""
         try:
-            wait(lambda: f"the connection ends, and not\n{self.text()}", lambda: self.process.poll() is not None)
+            wait(lambda: f"the connection ends; openssl printed\n{self.text()}\n", lambda: self.process.poll() is not None)
         finally:
             self.process.kill()
             self.process.wait()
@@ -49,7 +49,7 @@ class SClient:
 
 
 def connect(server, *options, says):
-    """One whole connection, of which openssl has to say this."""
+    """Makes one complete connection and checks that openssl prints `says`."""
     text = SClient(server, *options).end()
-    check(says in text, f"openssl does not say {says!r}, but\n{text}")
+    check(says in text, f"openssl does not print {says!r}, but\n{text}")
     return text

@@ -1,4 +1,4 @@
-"""What a peer printed, as an event stream."""
+"""Parses a peer's output as an event stream."""
 
 import re
 from dataclasses import dataclass
@@ -17,23 +17,23 @@ class Event:
 
 
 class Stream:
-    """`shows_chunks`: head and chunks of HTTP are in it, else the body at most after a head."""
+    """With `shows_chunks`, the output has the HTTP head and chunks; otherwise the body, perhaps after a head."""
 
     def __init__(self, printed, shows_chunks):
         head, between, rest = printed.partition(b"\r\n\r\n")
         if shows_chunks:
-            check(head.startswith(b"HTTP/1.1 200 "), f"the answer begins with {printed[:100]}")
+            check(head.startswith(b"HTTP/1.1 200 "), f"the response begins with {printed[:100]}")
             body = b"".join(chunks(rest))
         else:
             body = rest if between else printed
-        # The last of the parts is what comes after the last empty line.
+        # The last part is the text after the last empty line.
         *self.frames, rest = body.decode().split("\n\n")
         check(rest == "", f"the stream ends within {rest[-100:]!r}")
         self.events = [event for event in map(parse, self.frames) if event]
 
 
 def chunks(rest):
-    """What is in the chunks of a body (RFC 9112 §7.1), which have to end with the empty one."""
+    """Yields the contents of a body's chunks (RFC 9112 §7.1), which have to end with the empty one."""
     at = 0
     while True:
         end = rest.find(b"\r\n", at)
@@ -47,7 +47,7 @@ def chunks(rest):
 
 
 def parse(frame):
-    """One frame; `None` for those without data, as `retry:`."""
+    """Parses one frame; returns `None` for one without data, such as `retry:`."""
     fields = re.findall("^(id|event|data): (.*)$", frame, re.MULTILINE)
     data = [value for field, value in fields if field == "data"]
     if not data:

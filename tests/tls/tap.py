@@ -1,10 +1,10 @@
-"""Stands between one peer and the server, passes every byte on, and counts the server's records: what no peer tells."""
+"""Forwards all bytes between one peer and the server, and counts the server's records, which no peer reports."""
 
 import socket
 import threading
 
-# RFC 8446 §5: type, version and length; the only outer type of what is encrypted; and how long an alert is inside: two
-# bytes, its type, and the cipher's tag.
+# RFC 8446 §5: type, version and length; the outer type of all encrypted records; and the length of an encrypted alert:
+# two bytes, its type, and the cipher's tag.
 HEADER_BYTES = 5
 ENCRYPTED = 23
 ALERT_BYTES = 2 + 1 + 16
@@ -15,7 +15,7 @@ class Tap:
         self.server_port = server_port
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
-        # Of each encrypted record of the server's, without its header.
+        # The length of each encrypted record from the server, without its header.
         self.lengths = []
         self.pending = bytearray()
         self.thread = threading.Thread(target=self.run, daemon=True)
@@ -41,18 +41,18 @@ class Tap:
         del self.pending[:at]
 
     def ended_with_alert(self):
-        """Whether the server's last record is as long as a close_notify, and whole."""
+        """Returns true if the server's last record is complete and as long as a close_notify."""
         return not self.pending and self.lengths[-1] == ALERT_BYTES
 
 
 def copy(source, sink, look=lambda chunk: None):
-    """Until the source ends; then the sink hears of it."""
+    """Copies until the source ends, then closes the sink for writing."""
     try:
         while chunk := source.recv(65536):
             look(chunk)
             sink.sendall(chunk)
         sink.shutdown(socket.SHUT_WR)
     except OSError:
-        # One side is gone altogether, so the other goes as well.
+        # One side is gone, so the other is closed as well.
         for end in (source, sink):
             end.close()

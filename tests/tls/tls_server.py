@@ -1,4 +1,4 @@
-"""A server with a TLS listener beside its plain one."""
+"""A server with a plain and a TLS listener."""
 
 import re
 import sys
@@ -17,15 +17,15 @@ class TlsServer(Server):
 
     def __exit__(self, kind, *_):
         if kind:
-            print("--- the server's log, its last lines", *self.log.read_text().splitlines()[-15:], sep="\n", file=sys.stderr)
+            print("--- the last lines of the server's log", *self.log.read_text().splitlines()[-15:], sep="\n", file=sys.stderr)
         self.close()
 
     def start(self, **how):
         super().start(**how)
-        # It may be ready a moment before it says where.
+        # It may be ready shortly before it logs the port.
         said = partial(re.search, r"public TLS listener endpoint=127\.0\.0\.1:(\d+)")
         self.tls_port = int(wait("the TLS listener's port", lambda: said(self.log.read_text()))[1])
 
     def target(self, user):
-        """The user's stream, as a request on any port names it."""
+        """The request target of the user's stream, the same on any port."""
         return f"{STREAM}?token={self.token(user)}"

@@ -1,4 +1,4 @@
-//! What the counts share: what a shard is made of, its streams, tokens.
+//! The fixtures of the counts: parts of a shard, its streams, tokens.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -15,9 +15,9 @@ use idlewild::shard::{Admission, Shared};
 use idlewild::wire::Wire;
 use tokio::runtime::Runtime;
 
-/// Now, wherever it is asked for: time stands still.
+/// The current time everywhere: the clock stands still.
 pub const NOW_MS: u64 = 1_700_000_000_000;
-/// Where logs begin.
+/// The origin of logs.
 pub const ORIGIN: EventId = EventId { ms: 1, seq: 0 };
 /// Far above what any count connects.
 const CAPACITY: usize = 4_096;
@@ -30,7 +30,7 @@ pub fn auth() -> Auth {
     }
 }
 
-/// A token of a user, good for a quarter of an hour from [`NOW_MS`].
+/// A token of a user, valid for a quarter of an hour from [`NOW_MS`].
 pub fn token(auth: &Auth, user: usize) -> String {
     let user = user.to_string();
     let claims = Claims {
@@ -49,7 +49,7 @@ pub fn runtime() -> Runtime {
     builder.enable_all().build().expect("a runtime starts")
 }
 
-/// What a single shard shares, with a clock that stands still.
+/// The shared parts of a single shard, with a clock that stands still.
 pub fn shared() -> Shared {
     let setup = Setup {
         clock: Clock::manual(NOW_MS),
@@ -61,7 +61,7 @@ pub fn shared() -> Shared {
     setup.shared()
 }
 
-/// Lets `clients` streams in, a user each; returns the clients' ends.
+/// Opens `clients` streams, one per user; returns the clients' ends.
 pub fn connect(solo: &Solo, clients: usize) -> Vec<UnixStream> {
     let mut shard = solo.shard().borrow_mut();
     let ends = (0..clients).map(|user| {

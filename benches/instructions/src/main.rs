@@ -1,8 +1,8 @@
-//! The hot paths, counted in instructions: the same on a noisy machine, so that a gate can stand
-//! on them. Set-up is not counted. `scripts/bench` runs it.
+//! Instruction counts of the hot paths. Unlike times, they are the same on a busy machine, so a gate can
+//! use them. Set-up is not counted. `scripts/bench` runs this.
 //!
-//! What is short is done many times in one count, so that neither a slow path of the allocator
-//! nor the counting itself shows; the numbers stand in each file.
+//! Short operations are repeated within one count, so that slow paths of the allocator and the overhead
+//! of counting do not matter. Each file says how often.
 
 #![allow(missing_docs, unreachable_pub)] // gungraun's macros make undocumented, public items
 #![allow(clippy::wildcard_imports)] // the same macros
@@ -20,13 +20,13 @@ use counts::jwt::jwt;
 use counts::replay::replay;
 use counts::shard::{table, wheel};
 
-/// As in the server: an allocation is part of what things cost.
+/// The server's allocator, because allocations are part of the cost.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 main!(
     config = LibraryBenchmarkConfig::default()
-        // Instructions are what is asked for; simulating caches takes several times as long.
+        // Only instructions are counted; simulating caches takes several times as long.
         .tool(Callgrind::with_args(["--cache-sim=no"])),
     library_benchmark_groups = [
         encode, wheel, table, admission, jwt, delivery, handshake, replay

@@ -1,5 +1,5 @@
-//! The picture of the history: a small chart for each group of counts, relative to where it
-//! began, and one for each kind of bytes; commits from left to right.
+//! Draws the history: a small chart for each group of counts, relative to its start, and one for each
+//! kind of bytes. Commits go from left to right.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,11 +17,11 @@ const COLUMNS: usize = 3;
 /// Pixels of one chart.
 const WIDTH: u32 = 360;
 const HEIGHT: u32 = 220;
-/// Commits named below a chart, the first and the last among them.
+/// Commits that are named below a chart, including the first and the last.
 const MOST_COMMITS_NAMED: usize = 4;
-/// A chart shows at least that much up and down, so that nothing looks like much.
+/// A chart covers at least this range, so that small changes look small.
 const LEAST_PERCENT: f64 = 2.5;
-/// Colours that the colour-blind tell apart (Okabe and Ito).
+/// Colours that colour-blind people can distinguish (Okabe and Ito).
 const COLOURS: [RGBColor; 4] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -32,7 +32,7 @@ const INK: RGBColor = RGBColor(60, 60, 60);
 const FAINT: RGBColor = RGBColor(225, 225, 225);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-/// `(place in the history, value)`.
+/// `(index in the history, value)`.
 type Points = Vec<(usize, f64)>;
 
 /// One small chart.
@@ -90,8 +90,8 @@ fn panels(lines: &[Line]) -> Vec<Panel> {
     panels
 }
 
-/// Each count's growth since its first line, in percent. Where a line comes from another machine
-/// than the one before, it has the counts of both commits there, and the growth goes on from
+/// Each count's growth since its first line, in percent. If a line was recorded on another machine than
+/// the one before, it has the counts of both commits on that machine. The growth continues from
 /// those.
 fn growth_percent(lines: &[Line]) -> BTreeMap<String, Points> {
     let mut factors: BTreeMap<String, f64> = BTreeMap::new();
@@ -142,7 +142,7 @@ impl Panel {
             .axis_style(FAINT)
             .label_style(text(11, &INK))
             .y_label_formatter(&|value| {
-                // Neither -0 nor +0.
+                // Avoids -0 and +0.
                 if unit.is_empty() || value.abs() < 0.5 {
                     format!("{:.0}{unit}", value.abs())
                 } else {
@@ -175,9 +175,9 @@ impl Panel {
 }
 
 impl Panel {
-    /// The series' names in their colours, below the title.
+    /// The names of the series in their colours, below the title.
     fn draw_legend(&self, area: &Area<'_>) -> Result<(), Box<dyn std::error::Error>> {
-        /// Of a letter at this size, about.
+        /// The approximate width of a letter at this size.
         const LETTER_PIXELS: usize = 6;
         let mut x = 12;
         for ((name, _), colour) in self.series.iter().zip(COLOURS.iter().cycle()) {
@@ -194,7 +194,7 @@ impl Panel {
     }
 }
 
-/// What the values need and a little more, around nothing where they are percents.
+/// The range of the values with a margin; it includes zero if they are percentages.
 fn range(values: impl Iterator<Item = f64>, unit: &str) -> std::ops::Range<f64> {
     let values: Vec<f64> = values.collect();
     let least = values.iter().copied().reduce(f64::min).unwrap_or(0.0);
@@ -206,7 +206,7 @@ fn range(values: impl Iterator<Item = f64>, unit: &str) -> std::ops::Range<f64> 
     }
 }
 
-/// The places whose commits are named: the first, the last, and some between.
+/// The indexes of the commits that are named: the first, the last, and some in between.
 fn named(count: usize) -> Vec<usize> {
     let most = count.min(MOST_COMMITS_NAMED);
     let mut places: Vec<usize> = (0..most)
@@ -227,9 +227,9 @@ mod tests {
     use crate::history::tests::line;
 
     #[test]
-    fn growth_goes_on_over_a_change_of_machines() {
+    fn growth_continues_over_a_change_of_machines() {
         let mut third = line("c", 220, 120.0);
-        // The second commit counts 200 on the third line's machine.
+        // The second commit has a count of 200 on the third line's machine.
         third.before = Some(line("b", 200, 120.0).figures);
         let lines = [line("a", 100, 120.0), line("b", 110, 120.0), third];
         let growth = &growth_percent(&lines)["delivery/broadcast"];

@@ -1,4 +1,4 @@
-//! The commands. Tables go to stdout, reasons to stderr; 1 is a regression, 2 an error.
+//! The commands. Tables go to stdout, reasons to stderr. The exit code is 1 for a regression, 2 for an error.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use crate::measured::{self, Figures};
 use crate::{chart, page};
 
-/// Keeps the history of the benchmarks and judges a run by its last line.
+/// Keeps the history of the benchmarks and compares a run with its last line.
 #[derive(Debug, Parser)]
 #[command(name = "idlewild-track")]
 struct Cli {
@@ -26,11 +26,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print the last line's commit if it was recorded where figures come out otherwise than here
+    /// Print the last line's commit if it was recorded on a machine that this one cannot be compared with
     Elsewhere,
-    /// Judge a run; 1 at a regression
+    /// Check a run; exit code 1 for a regression
     Gate(Run),
-    /// Judge a run and add it to the history; 1, and no line, at a regression
+    /// Check a run and add it to the history; a regression is not added and has exit code 1
     Record(Record),
     /// Draw DIR/benchmarks.md and DIR/benchmarks.svg
     Draw { directory: PathBuf },
@@ -39,16 +39,16 @@ enum Command {
 /// A run's files.
 #[derive(Debug, Args)]
 struct Run {
-    /// What gungraun wrote with --output-format=json
+    /// Output of gungraun with --output-format=json
     #[arg(long)]
     counts: PathBuf,
-    /// What `idlewild-load hold --json` wrote; of several the median counts
+    /// Output of `idlewild-load hold --json`; may be repeated, then the median counts
     #[arg(long, required = true)]
     hold: Vec<PathBuf>,
-    /// The counts of the last line's commit, made here
+    /// The counts of the last line's commit on this machine
     #[arg(long, requires = "before_hold")]
     before_counts: Option<PathBuf>,
-    /// The bytes of the last line's commit, measured here
+    /// The bytes of the last line's commit on this machine
     #[arg(long, requires = "before_counts")]
     before_hold: Vec<PathBuf>,
 }
@@ -60,16 +60,16 @@ struct Record {
     /// The commit that was measured
     #[arg(long)]
     commit: String,
-    /// When, in UTC
+    /// The time of the measurement, in UTC
     #[arg(long)]
     date: String,
     /// Criterion's directory
     #[arg(long)]
     criterion: PathBuf,
-    /// What `idlewild-load --json` wrote of a scenario
+    /// Output of `idlewild-load --json` for a scenario
     #[arg(long, value_name = "NAME=FILE", value_parser = named)]
     scenario: Vec<(String, PathBuf)>,
-    /// Record it even so
+    /// Record the run even if it has regressions
     #[arg(long)]
     accept: bool,
 }
@@ -134,7 +134,7 @@ fn run(cli: &Cli) -> Result<bool> {
     }
 }
 
-/// A run set beside what it is compared with.
+/// A run, and what it is compared with.
 struct Judged {
     now: Figures,
     before: Option<Figures>,
@@ -142,7 +142,7 @@ struct Judged {
 }
 
 impl Run {
-    /// Compares with the last line as it was recorded, or as it was measured again; the former
+    /// Compares with the last line as it was recorded, or as it was measured again. The former is allowed
     /// only on the machine that recorded it.
     fn judged(&self, last: Option<&Line>, machine: &Machine) -> Result<Judged> {
         let now = Figures::read(&self.counts, &self.hold)?;
@@ -206,7 +206,7 @@ impl Record {
     }
 }
 
-/// Prints what changed; whether all of it may pass.
+/// Prints the changes; returns true if all of them may pass.
 fn report(changes: &[Change], last: Option<&Line>, out: &mut impl Write) -> Result<bool> {
     let then = last.map_or("-", Line::short_commit);
     writeln!(out, "  {:<32}{then:>12}{:>12}", "", "now")?;
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_of_another_machine_are_not_compared_with() {
+    fn counts_of_another_machine_are_not_used_for_comparison() {
         let directory = tempfile::tempdir().unwrap();
         let mut run = written(directory.path(), 1_000);
         let last = line("last", 1, 1.0);

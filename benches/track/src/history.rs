@@ -1,4 +1,4 @@
-//! `benches/history.jsonl`: a line a recorded commit, the newest last.
+//! `benches/history.jsonl`: one line per recorded commit, newest last.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -15,34 +15,34 @@ use crate::measured::Figures;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Line {
-    /// The whole hash: it may have to be checked out again.
+    /// The full hash, because the commit may have to be checked out again.
     pub(crate) commit: String,
-    /// When it was measured, in UTC.
+    /// The time of the measurement, in UTC.
     pub(crate) date: String,
     pub(crate) machine: Machine,
-    /// What is judged.
+    /// The figures that are checked.
     #[serde(flatten)]
     pub(crate) figures: Figures,
-    /// The commit of the line before, measured on this line's machine where that is another.
+    /// The figures of the previous line's commit on this line's machine, if the machine has changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) before: Option<Figures>,
     /// Regressions that were recorded on purpose.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) accepted: Vec<String>,
-    /// Medians of criterion, in nanoseconds. Never judged.
+    /// Medians of criterion, in nanoseconds. Never checked.
     pub(crate) times_ns: BTreeMap<String, f64>,
-    /// Figures of the load's scenarios. Never judged.
+    /// Figures of the load scenarios. Never checked.
     pub(crate) scenarios: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
 impl Line {
-    /// The commit as people write it.
+    /// The abbreviated commit.
     pub(crate) fn short_commit(&self) -> &str {
         self.commit.get(..8).unwrap_or(&self.commit)
     }
 }
 
-/// Reads the lines, oldest first; a file that is not there has none.
+/// Reads the lines, oldest first; a missing file has none.
 pub(crate) fn read(path: &Path) -> Result<Vec<Line>> {
     let text = match fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -60,7 +60,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Line>> {
     lines.collect()
 }
 
-/// Adds a line at the end.
+/// Appends a line.
 pub(crate) fn append(path: &Path, line: &Line) -> Result<()> {
     let mut file = OpenOptions::new()
         .append(true)
@@ -76,7 +76,7 @@ pub(crate) fn append(path: &Path, line: &Line) -> Result<()> {
 pub(crate) mod tests {
     use super::*;
 
-    /// A line of commit `commit` with one count and the user's bytes.
+    /// A line for `commit`, with one count and the process's bytes.
     pub(crate) fn line(commit: &str, count: u64, user_bytes: f64) -> Line {
         Line {
             commit: commit.to_owned(),
@@ -94,7 +94,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn lines_come_back_as_they_were_appended() {
+    fn lines_are_read_as_they_were_appended() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("history.jsonl");
         assert_eq!(read(&path).unwrap(), []);

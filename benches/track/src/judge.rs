@@ -1,17 +1,17 @@
-//! What is a regression: over 2 % more instructions in any benchmark, or over 5 % more bytes a
-//! connection, than the line that a run is compared with. What that line has and the run has not
-//! is one, too. Times are never judged.
+//! Decides what is a regression: over 2 % more instructions in any benchmark, or over 5 % more bytes per
+//! connection, than the line that a run is compared with. A figure of that line that the run lacks is a
+//! regression, too. Times are never compared.
 
 use std::fmt;
 
 use crate::measured::{Figures, KERNEL, USER};
 
-/// Instructions are counted, not measured: what is above is in the code.
+/// Instructions are counted, not measured: more of them are caused by the code.
 pub(crate) const MOST_MORE_INSTRUCTIONS: f64 = 0.02;
-/// The process grows by whole pages of the allocator; the median of five runs moves by about 2 %.
+/// The process grows by whole pages of the allocator; the median of five runs varies by about 2 %.
 pub(crate) const MOST_MORE_BYTES: f64 = 0.05;
 
-/// How one figure changed.
+/// The change of one figure.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Change {
     pub(crate) name: String,
@@ -22,35 +22,35 @@ pub(crate) struct Change {
     pub(crate) verdict: Verdict,
 }
 
-/// What a change means.
+/// The meaning of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Fine,
-    /// Nothing to compare it with.
+    /// There is nothing to compare it with.
     New,
-    /// Over the limit.
+    /// The growth exceeds the limit.
     Regressed,
-    /// It was measured before, and has to be.
+    /// It was measured before, and is missing now.
     Missing,
-    /// Only root may read it.
+    /// It needs root, so it was not measured.
     NotMeasured,
 }
 
 impl Verdict {
-    /// Whether it keeps a run from passing.
+    /// Returns true if it makes a run fail.
     pub(crate) fn is_bad(self) -> bool {
         matches!(self, Self::Regressed | Self::Missing)
     }
 }
 
 impl Change {
-    /// By how much more or less, as a fraction.
+    /// The growth, as a fraction.
     pub(crate) fn growth(&self) -> Option<f64> {
         let before = self.before.filter(|&before| before > 0.0)?;
         Some(self.now? / before - 1.0)
     }
 
-    /// What is bad about it.
+    /// A description of the failure.
     pub(crate) fn sentence(&self) -> String {
         match self.growth() {
             Some(growth) => format!(
@@ -64,7 +64,7 @@ impl Change {
     }
 }
 
-/// Compares a run with the one before, figure by figure.
+/// Compares a run with the previous one, figure by figure.
 pub(crate) fn judge(before: &Figures, now: &Figures) -> Vec<Change> {
     let mut changes = Vec::new();
     let names = before.instructions.keys().chain(now.instructions.keys());
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_did_not_pass() {
+    fn a_missing_figure_is_a_regression() {
         let before = figures(100, 120.0);
         let mut now = before.clone();
         now.instructions.clear();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_bytes_that_only_root_may_read_are_named_and_do_not_fail() {
+    fn missing_kernel_bytes_are_reported_and_do_not_fail() {
         let (mut before, now) = (figures(100, 120.0), figures(100, 120.0));
         before.bytes.insert(KERNEL.to_owned(), 4_000.0);
         let changes = judge(&before, &now);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_benchmark_has_nothing_to_fall_behind() {
+    fn a_new_benchmark_cannot_regress() {
         let before = figures(100, 120.0);
         let mut now = before.clone();
         now.instructions.insert("tls/join".to_owned(), 1);

@@ -1,5 +1,5 @@
-//! What instruction counts and kernel bytes depend on beside the code. Between two machines that
-//! differ in any of it, recorded figures cannot be compared; the recorded commit is then measured
+//! The properties of a machine that instruction counts and kernel bytes depend on. Figures of a machine
+//! with other properties cannot be compared, so the recorded commit is measured
 //! again.
 
 use std::fs;
@@ -8,21 +8,21 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-/// A machine with its tools.
+/// A machine and its tools.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Machine {
     pub(crate) cpu: String,
-    /// The processor's extensions that libraries choose code by when they run.
+    /// The processor's extensions that libraries check at run time.
     pub(crate) features: String,
     pub(crate) kernel: String,
-    /// The C library: it copies and compares.
+    /// The C library, which copies and compares memory.
     pub(crate) libc: String,
     pub(crate) rustc: String,
     pub(crate) valgrind: String,
 }
 
-/// What glibc's and aws-lc's choices look at; the other hundred flags change with every kernel.
+/// The flags that glibc and aws-lc check. The other hundred change with every kernel.
 const FEATURES: &[&str] = &[
     "adx",
     "aes",
@@ -53,7 +53,7 @@ const FEATURES: &[&str] = &[
 ];
 
 impl Machine {
-    /// This one.
+    /// The current machine.
     pub(crate) fn this() -> Result<Self> {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").context("/proc/cpuinfo")?;
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")
@@ -68,7 +68,7 @@ impl Machine {
         })
     }
 
-    /// In what this one differs from `other`, each as a reader needs it.
+    /// The differences from `other`, as text.
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
         let pairs = [
             ("cpu", &other.cpu, &self.cpu),
@@ -93,7 +93,7 @@ fn value<'a>(cpuinfo: &'a str, keys: &[&str]) -> Option<&'a str> {
     })
 }
 
-/// On Arm there is no name, only numbers.
+/// Arm has only numbers instead of a name.
 fn model(cpuinfo: &str) -> String {
     value(cpuinfo, &["model name"]).map_or_else(
         || {
@@ -134,7 +134,7 @@ mod tests {
         "processor\t: 0\nmodel name\t: A CPU @ 2GHz\nflags\t\t: fpu sse4_2 avx2 avx\n";
 
     #[test]
-    fn the_cpu_is_its_name_and_what_libraries_look_at() {
+    fn the_cpu_is_identified_by_name_and_relevant_features() {
         assert_eq!(model(CPUINFO), "A CPU @ 2GHz");
         assert_eq!(features(CPUINFO), "avx avx2 sse4_2");
         assert_eq!(
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn another_compiler_is_another_machine() {
+    fn another_compiler_makes_another_machine() {
         let then = Machine {
             rustc: "rustc 1.90".to_owned(),
             ..Machine::default()

@@ -1,14 +1,14 @@
-//! The history of the benchmarks: `scripts/bench` measures, this keeps a line a commit in
-//! `benches/history.jsonl`, judges a run by the last one, and draws `docs/benchmarks.md`.
+//! The history of the benchmarks. `scripts/bench` measures. This program keeps one line per commit in
+//! `benches/history.jsonl`, compares a run with the last line, and draws `docs/benchmarks.md`.
 //!
 //! | module | one purpose |
 //! |---|---|
 //! | [`cli`] | the commands |
-//! | [`measured`] | reads what the tools wrote |
-//! | [`machine`] | where counts can be compared with each other |
+//! | [`measured`] | reads the output of the tools |
+//! | [`machine`] | which machines' counts can be compared |
 //! | [`history`] | the lines |
-//! | [`judge`] | what is a regression |
-//! | [`page`], [`chart`] | the document and its picture |
+//! | [`judge`] | decides what is a regression |
+//! | [`page`], [`chart`] | the document and its chart |
 
 mod chart;
 mod cli;

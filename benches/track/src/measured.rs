@@ -1,4 +1,4 @@
-//! What the tools wrote: gungraun's summaries, the load's JSON, criterion's estimates.
+//! Reads the output of the tools: gungraun's summaries, the load generator's JSON, criterion's estimates.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,22 +8,22 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The steady figures, which are judged.
+/// The stable figures, which are checked.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Figures {
     /// Instructions by benchmark.
     pub(crate) instructions: BTreeMap<String, u64>,
-    /// Bytes a connection: [`USER`], and [`KERNEL`] where it could be read.
+    /// Bytes per connection: [`USER`], and [`KERNEL`] if it could be read.
     pub(crate) bytes: BTreeMap<String, f64>,
 }
 
 /// The server's process: the slope of its PSS.
 pub(crate) const USER: &str = "user";
-/// The kernel's end: the slope of its slabs.
+/// The kernel's part: the slope of its slabs.
 pub(crate) const KERNEL: &str = "kernel";
 
-/// What is kept of a scenario, where the scenario has it.
+/// The figures that are kept of a scenario, if it has them.
 const SCENARIO_FIGURES: &[&str] = &[
     "connects_per_s",
     "latency_ms.p50",
@@ -37,7 +37,7 @@ const SCENARIO_FIGURES: &[&str] = &[
 ];
 
 impl Figures {
-    /// Reads the counts of one run and the bytes of some; of the latter the median stays.
+    /// Reads the counts of one run and the bytes of several, of which it takes the median.
     pub(crate) fn read(counts: &Path, holds: &[PathBuf]) -> Result<Self> {
         let runs = holds.iter().map(|path| json(path));
         let runs: Vec<Value> = runs.collect::<Result<_>>()?;
@@ -64,7 +64,7 @@ impl Figures {
     }
 }
 
-/// The middle one; of an even number the lower of the two.
+/// The median; of an even number, the lower of the two in the middle.
 fn median(mut of: Vec<f64>) -> Option<f64> {
     of.sort_by(f64::total_cmp);
     of.get(of.len().checked_sub(1)? / 2).copied()
@@ -79,7 +79,7 @@ struct Summary {
     profiles: Vec<Value>,
 }
 
-/// From gungraun's `--output-format=json`: a summary a line.
+/// Reads gungraun's `--output-format=json`: one summary per line.
 fn instructions(text: &str) -> Result<BTreeMap<String, u64>> {
     let mut counts = BTreeMap::new();
     for line in text.lines() {
@@ -100,11 +100,11 @@ fn instructions(text: &str) -> Result<BTreeMap<String, u64>> {
     Ok(counts)
 }
 
-/// The figures kept of a scenario's JSON.
+/// The figures that are kept of a scenario's JSON.
 pub(crate) fn scenario(path: &Path) -> Result<BTreeMap<String, f64>> {
     let run = json(path)?;
     let kept = SCENARIO_FIGURES.iter().filter_map(|&key| {
-        // The keys of `ratio` have dots of their own.
+        // The keys of `ratio` contain dots.
         let value = match key.strip_prefix("ratio.") {
             Some(key) => &run["ratio"][key],
             None => key.split('.').fold(&run, |value, key| &value[key]),
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_runs_the_median_counts() {
+    fn the_median_of_several_runs_counts() {
         let counts = summary("p::wheel::pass", "x", 8);
         let hold = |user: f64| format!(r#"{{"user_bytes_per_connection": {user}}}"#);
         let (one, two, three) = (hold(130.0), hold(120.0), hold(121.0));
@@ -208,7 +208,7 @@ mod tests {
         let directory = directory_with(&files);
         let at = |name: &str| directory.path().join(name);
         let figures = Figures::read(&at("counts"), &[at("1"), at("2"), at("3")]).unwrap();
-        // Without root there are no kernel bytes; that is for the judge to say.
+        // Without root, there are no kernel bytes. `judge` decides what that means.
         assert_eq!(figures.bytes, [("user".to_owned(), 121.0)].into());
         fs::write(at("2"), "{}").unwrap();
         assert!(Figures::read(&at("counts"), &[at("1"), at("2")]).is_err());
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn criterions_medians_are_found_wherever_they_stand() {
+    fn criterions_medians_are_found_in_all_directories() {
         let directory = directory_with(&[
             ("group/64/new/benchmark.json", r#"{"full_id": "group/64"}"#),
             (

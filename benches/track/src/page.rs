@@ -1,4 +1,4 @@
-//! `docs/benchmarks.md`: what is recorded, how it is judged, and the last line as tables.
+//! `docs/benchmarks.md`: what is recorded, how it is compared, and the last line as tables.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use crate::history::Line;
 use crate::judge::{MOST_MORE_BYTES, MOST_MORE_INSTRUCTIONS, judge};
 use crate::measured::Figures;
 
-/// The page's text.
+/// The text of the page.
 pub(crate) fn text(lines: &[Line]) -> String {
     let mut text = preface();
     if let [.., last] = lines {
@@ -117,7 +117,7 @@ fn time(ns: f64) -> String {
     }
 }
 
-/// Whole, in groups of three.
+/// A whole number, in groups of three digits.
 fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
@@ -136,7 +136,7 @@ mod tests {
     use crate::history::tests::line;
 
     #[test]
-    fn the_last_line_stands_beside_the_one_before() {
+    fn the_last_line_is_shown_next_to_the_previous_one() {
         let mut last = line("0123456789", 1_010_000, 121.4);
         last.accepted = vec!["delivery/broadcast: 3.00 % more, over 2 %".to_owned()];
         last.times_ns.insert("frame".to_owned(), 1_250.0);

@@ -1,4 +1,4 @@
-"""An admin listener that answers as a test tells it to, and remembers what it was asked."""
+"""A fake admin listener with scripted responses that records its requests."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Asked:
     headers: dict[str, str]
     json: Any
     connection: int
-    """Which of the connections it came on."""
+    """The number of its connection."""
 
 
 @dataclass
 class Answer:
     status: int = 202
     json: Any = None
-    """What it says, or a function that is called for it."""
+    """The body, or a function that returns it."""
     headers: tuple[tuple[str, str], ...] = ()
     is_dropped: bool = False
-    """The connection is closed in its place."""
+    """Close the connection instead of responding."""
 
 
 class Admin:

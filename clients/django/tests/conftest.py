@@ -27,7 +27,7 @@ PASSWORD = "correct horse"
 
 
 def log_in(client: Client, **more: str) -> dict[str, Any]:
-    """As the guide's curl line does it."""
+    """Logs in as the guide's curl line does."""
     given = {"email": "ann@example.com", "password": PASSWORD} | more
     answer = client.post("/api/v1/auth/login/", given, content_type="application/json")
     assert answer.status_code == 200, answer.content
@@ -35,7 +35,7 @@ def log_in(client: Client, **more: str) -> dict[str, Any]:
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """In a loop of its own; the thread that Django's synchronous code gets closes its database."""
+    """Runs it in a new loop and closes the database connections of Django's thread."""
 
     async def main() -> T:
         try:
@@ -65,14 +65,14 @@ def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 
 @pytest.fixture
 def server(running_server: Server, settings) -> Server:
-    """One for all tests: each has users and topics of its own."""
+    """One server for all tests; each test has its own users and topics."""
     settings.IDLEWILD = {"URL": running_server.url, "API_KEY": API_KEY}
     return running_server
 
 
 @pytest.fixture
 def own_server(tmp_path: Path, settings) -> Iterator[Server]:
-    """One for a test that stops it."""
+    """A server for one test that stops it."""
     server = Server(tmp_path)
     settings.IDLEWILD = {"URL": server.url, "API_KEY": API_KEY}
     server.start()
@@ -82,7 +82,7 @@ def own_server(tmp_path: Path, settings) -> Iterator[Server]:
 
 @pytest.fixture
 def admin(settings) -> Iterator[Admin]:
-    """Stands in for Idlewild where the answers matter. Pauses between attempts are short."""
+    """A fake Idlewild for tests that need certain responses, with short pauses between attempts."""
     with Admin().running() as admin:
         settings.IDLEWILD = {"URL": admin.url, "API_KEY": API_KEY, "TIMEOUT": 5, "TOTAL_TIMEOUT": 9}
         yield admin
@@ -95,7 +95,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def away(settings) -> None:
-    """Nobody listens where Idlewild should be."""
+    """Nothing listens on Idlewild's address."""
     settings.IDLEWILD = {"URL": f"http://127.0.0.1:{free_port()}", "API_KEY": API_KEY}
 
 

@@ -1,4 +1,4 @@
-"""A real Idlewild, on free ports, whose secret is SimpleJWT's."""
+"""A real Idlewild on free ports, with SimpleJWT's secret."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def binary() -> str:
 
 
 class Server:
-    """`auth` is TOML for the table of that name."""
+    """`auth` is TOML for the table `auth`."""
 
     def __init__(self, directory: Path, auth: str = "") -> None:
         self.directory = directory
         self.socket = directory / "admin.sock"
-        # Kept over a restart, so that a publisher finds the server where it was.
+        # Kept over a restart, so that a publisher finds the server again.
         self._ports = (free_port(), free_port())
         self._config = directory / "idlewild.toml"
         key = hashlib.sha256(API_KEY.encode()).hexdigest()
@@ -75,7 +75,7 @@ hash = "sha256:{key}"
             self._process = subprocess.Popen(
                 [binary(), "serve", "--config", str(self._config)],
                 stderr=log,
-                # The server takes every variable of this prefix as a key of its own.
+                # The server reads every variable with this prefix as a configuration key.
                 env={k: v for k, v in os.environ.items() if not k.startswith("IDLEWILD_")},
             )
         deadline = time.monotonic() + START_TIMEOUT_S

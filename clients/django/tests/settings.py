@@ -1,4 +1,4 @@
-"""A small project, as one that installs the package would have it."""
+"""The settings of a small project that uses the package."""
 
 import json
 import os
@@ -19,7 +19,7 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 ]
-# Another one, such as PostgreSQL with its row locks, is given as JSON.
+# Another database, such as PostgreSQL with row locks, can be given as JSON.
 DATABASES = {
     "default": json.loads(os.environ.get("IDLEWILD_TEST_DATABASE", "null"))
     or {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}

@@ -1,4 +1,4 @@
-"""A client's side of an event stream, read in a thread."""
+"""A client for event streams that reads in a thread."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Frame:
 
 
 class StreamClient:
-    """Opens a stream; `status` is there at once, events are waited for."""
+    """Opens a stream. `status` is available at once; the methods wait for events."""
 
     def __init__(self, url: str, **request: Any) -> None:
         self._client = httpx.Client(trust_env=False, timeout=WAIT_S)
@@ -50,7 +50,7 @@ class StreamClient:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Closing alone would leave the thread waiting for bytes.
+        # After a close alone, the thread would keep waiting for bytes.
         connection = self._response.extensions["network_stream"].get_extra_info("socket")
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
@@ -59,20 +59,20 @@ class StreamClient:
         self._client.close()
 
     def frame(self) -> Frame:
-        """The next frame, whatever it is."""
+        """The next frame of any kind."""
         found = self._frames.get(timeout=WAIT_S)
         assert found is not None, "the stream ended"
         return found
 
     def event(self) -> Frame:
-        """The next event; heartbeats, one of which begins every stream, are passed over."""
+        """The next event. Skips heartbeats; every stream begins with one."""
         while True:
             found = self.frame()
             if "data" in found.fields and found.name != "heartbeat":
                 return found
 
     def rest(self) -> list[Frame]:
-        """What comes until the server ends the stream."""
+        """The frames until the server ends the stream."""
         found = []
         while (each := self._frames.get(timeout=WAIT_S)) is not None:
             found.append(each)

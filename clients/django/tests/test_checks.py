@@ -13,7 +13,7 @@ def found(**settings) -> list[str]:
         return [each.id.removeprefix("idlewild_django.") for each in check_settings()]
 
 
-def test_a_good_project_has_nothing_to_hear():
+def test_a_correct_project_has_no_findings():
     assert found(IDLEWILD=KEY) == []
     assert found(IDLEWILD={"BACKEND": "local"}, DEBUG=True) == []
 
@@ -43,7 +43,7 @@ def test_a_good_project_has_nothing_to_hear():
         ),
     ],
 )
-def test_each_mistake_has_its_number(expected, settings):
+def test_each_mistake_has_its_own_id(expected, settings):
     assert found(**settings) == [expected]
 
 
@@ -55,7 +55,7 @@ def test_no_message_of_a_check_shows_a_key(key):
     assert all("secret" not in f"{each!r} {each}" for each in messages)
 
 
-def test_the_same_field_under_both_its_names_is_no_mistake():
+def test_pk_and_the_name_of_the_primary_key_are_the_same_field():
     by_name = {"USER_ID_FIELD": "username"}
     assert found(IDLEWILD=KEY | by_name, SIMPLE_JWT=by_name) == []
     assert found(IDLEWILD=KEY | {"USER_ID_FIELD": "id"}) == []

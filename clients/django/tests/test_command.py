@@ -41,19 +41,19 @@ def test_name_id_and_persistence_are_options(admin):
     assert (asked["event"], asked["id"], asked["persist"]) == ("tick", "t-1", False)
 
 
-def test_data_is_read_from_the_standard_input(admin, monkeypatch):
+def test_data_can_be_read_from_stdin(admin, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO('["from", "stdin"]'))
     call_command("idlewild_publish", "--all", "--data", "-")
     assert admin.asked[0].json["data"] == ["from", "stdin"]
 
 
-def test_a_target_is_exactly_one(admin):
+def test_exactly_one_target_is_required(admin):
     for arguments in ([], ["--all", "--user=1"]):
         with pytest.raises(CommandError):
             call_command("idlewild_publish", *arguments, "--data", "x")
 
 
-def test_what_goes_wrong_is_said(admin, settings):
+def test_errors_are_reported(admin, settings):
     admin.answers.append(Answer(400, {"error": {"code": "invalid", "message": "to.topic: empty"}}))
     with pytest.raises(CommandError, match=r"to\.topic: empty"):
         call_command("idlewild_publish", "--topic", "a//b", "--data", "x")

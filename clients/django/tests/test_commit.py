@@ -1,4 +1,4 @@
-"""Inside an atomic block, what is sent waits for the commit."""
+"""Inside an atomic block, events are sent after the commit."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .admin import Answer
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_outside_a_transaction_it_goes_at_once(admin):
+def test_outside_a_transaction_events_are_sent_at_once(admin):
     assert send_to_user(1, "x") == "1-0"
 
 
-def test_in_a_transaction_it_goes_after_the_commit_and_in_order(admin):
+def test_in_a_transaction_events_are_sent_after_the_commit_in_order(admin):
     with transaction.atomic():
         assert send_to_user(1, "first") is None
         assert send_to_users([1, 2], "second") is None
@@ -29,7 +29,7 @@ def test_in_a_transaction_it_goes_after_the_commit_and_in_order(admin):
     assert [each.json["data"] for each in admin.asked[:3]] == ["first", "second", "third"]
 
 
-def test_what_is_rolled_back_is_never_sent(admin):
+def test_rolled_back_events_are_never_sent(admin):
     with transaction.atomic():
         send_to_user(1, "x")
         transaction.set_rollback(True)
@@ -41,7 +41,7 @@ def test_what_is_rolled_back_is_never_sent(admin):
     assert [each.json["data"] for each in admin.asked] == ["outer"]
 
 
-def test_the_event_is_what_it_was_when_it_was_sent(admin):
+def test_later_changes_of_the_data_do_not_change_the_event(admin):
     data = {"state": "paid"}
     with transaction.atomic():
         send_to_user(1, data)
@@ -55,7 +55,7 @@ def test_a_failure_after_the_commit_is_logged_and_breaks_nothing(away, caplog):
     assert "not sent after the commit" in caplog.text
 
 
-def test_any_failure_after_the_commit_leaves_the_other_hooks(admin):
+def test_a_failure_after_the_commit_does_not_stop_the_other_hooks(admin):
     called = []
     admin.answers.append(Answer(202, {"no": "id"}))
     with transaction.atomic():
@@ -64,7 +64,7 @@ def test_any_failure_after_the_commit_leaves_the_other_hooks(admin):
     assert called == [1]
 
 
-def test_at_once_means_at_once_and_raises(admin, settings):
+def test_without_on_commit_events_are_sent_at_once_and_errors_raised(admin, settings):
     with transaction.atomic():
         assert send_to_user(1, "x", on_commit=False) == "1-0"
         settings.IDLEWILD |= {"RETRIES": 0}

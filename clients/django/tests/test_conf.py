@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy
 from idlewild_django.conf import Config, config, parse
 
 
-def test_the_defaults_are_valid_and_nothing_can_be_set_afterwards():
+def test_the_defaults_are_valid_and_immutable():
     assert parse({}) == Config()
     with pytest.raises(AttributeError):
         parse({}).url = "http://elsewhere"
@@ -21,7 +21,7 @@ def test_an_overridden_setting_is_read_again():
     assert config() == before
 
 
-def test_an_unknown_key_is_named_with_the_known_ones():
+def test_an_unknown_key_is_reported_with_the_known_ones():
     with pytest.raises(ImproperlyConfigured, match=r"unknown key APIKEY; .*API_KEY"):
         parse({"APIKEY": "x"})
 
@@ -50,7 +50,7 @@ def test_an_unknown_key_is_named_with_the_known_ones():
         ("SESSION_AUTH_CLASSES", "path.to.Class"),
     ],
 )
-def test_a_bad_value_is_named_with_its_key(key, value):
+def test_a_bad_value_is_reported_with_its_key(key, value):
     with pytest.raises(ImproperlyConfigured, match=rf'IDLEWILD\["{key}"\]: .*expected'):
         parse({key: value})
 
@@ -62,31 +62,31 @@ def test_a_key_is_never_shown():
     assert "idw_secret" not in str(raised.value)
 
 
-def test_a_key_is_read_without_the_white_space_around_it():
+def test_white_space_around_a_key_is_ignored():
     assert parse({"API_KEY": " idw_secret\r\n"}).api_key == "idw_secret"
 
 
 @pytest.mark.parametrize("key", ["idw_\nsecret", "idw_secret\u00fc", "idw_secret\x00"])
-def test_a_key_that_no_header_carries_is_refused_and_not_shown(key):
+def test_a_key_that_cannot_be_in_a_header_is_refused_and_not_shown(key):
     with pytest.raises(ImproperlyConfigured, match=r'IDLEWILD\["API_KEY"\]: .*printable') as raised:
         parse({"API_KEY": key})
     assert "secret" not in f"{raised.value} {raised.value!r}"
 
 
-def test_a_unix_socket_is_an_address():
+def test_a_unix_socket_is_a_valid_url():
     parsed = parse({"URL": "unix:/run/idlewild/admin.sock"})
     assert parsed.socket_path == "/run/idlewild/admin.sock"
     assert parsed.base_url == "http://localhost"
 
 
-def test_a_project_words_its_messages_one_by_one():
+def test_a_project_can_override_single_messages():
     parsed = parse({"MESSAGES": {"new_login": gettext_lazy("Elsewhere.")}})
     assert parsed.message("new_login") == "Elsewhere."
     assert parsed.message("password_changed") == Config().message("password_changed")
     assert parsed.message("a reason of the project") == Config().message("logout")
 
 
-def test_a_setting_that_is_no_dictionary_is_refused():
+def test_a_setting_that_is_not_a_dictionary_is_refused():
     with (
         override_settings(IDLEWILD="http://hub"),
         pytest.raises(ImproperlyConfigured, match="expected a dictionary"),

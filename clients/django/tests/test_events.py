@@ -21,7 +21,7 @@ def body(data, **more) -> dict:
     return json.loads(event.body)
 
 
-def test_what_django_can_encode_can_be_sent():
+def test_all_types_of_djangos_encoder_can_be_sent():
     number = uuid.uuid4()
     data = {
         "at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
@@ -38,26 +38,26 @@ def test_what_django_can_encode_can_be_sent():
 
 
 @pytest.mark.parametrize("data", [None, 0, False, [], {}, "", "two\nlines", '{"a": 1}', "grüße"])
-def test_every_value_arrives_as_itself(data):
+def test_every_value_is_encoded_unchanged(data):
     assert body(data)["data"] == data
 
 
-def test_a_lazy_text_is_a_text():
+def test_a_lazy_text_is_sent_as_text():
     assert body(gettext_lazy("Paid"))["data"] == "Paid"
 
 
 @pytest.mark.parametrize("data", [float("nan"), b"bytes", object()])
-def test_what_json_cannot_say_is_refused_here(data):
+def test_values_without_a_json_form_are_refused(data):
     with pytest.raises((TypeError, ValueError)):
         body(data)
 
 
-def test_each_event_has_an_id_of_its_own_unless_given():
+def test_each_event_has_its_own_id_unless_one_is_given():
     assert body(1)["id"] != body(1)["id"]
     assert body(1, id="order-7-paid")["id"] == "order-7-paid"
 
 
-def test_the_size_is_that_of_the_data_as_sent(settings):
+def test_the_size_limit_applies_to_the_encoded_data(settings):
     settings.IDLEWILD = {"MAX_DATA_BYTES": 10}
     assert body("ü" * 5)
     with pytest.raises(Rejected, match="data: 11 bytes, at most 10") as raised:
@@ -66,13 +66,13 @@ def test_the_size_is_that_of_the_data_as_sent(settings):
     assert body({"a": "é"})  # {"a":"é"} is ten bytes
 
 
-def test_many_users_are_parted_where_an_event_is_full():
+def test_many_users_are_split_into_full_events():
     events = for_users(range(25_000), 1, "message", "sale", True)
     assert [len(event.to["users"]) for event in events] == [10_000, 10_000, 5_000]
     assert [json.loads(event.body)["id"] for event in events] == ["sale:0", "sale:1", "sale:2"]
 
 
-def test_long_ids_fill_an_event_by_their_bytes():
+def test_long_ids_are_limited_by_their_bytes():
     users = [f"{number:0250}" for number in range(5_000)]
     events = for_users(users, 1, "message", None, True)
     assert len(events) > 1
@@ -80,7 +80,7 @@ def test_long_ids_fill_an_event_by_their_bytes():
     assert all(len(event.body) <= MAX_USERS_BYTES + 1_000 for event in events)
 
 
-def test_a_user_named_twice_is_told_once():
+def test_a_user_given_twice_is_sent_to_once():
     (event,) = for_users([1, "2", 1], 1, "message", "sale", True)
     assert (event.to, json.loads(event.body)["id"]) == ({"users": ["1", "2"]}, "sale")
     assert for_users([], 1, "message", None, True) == []

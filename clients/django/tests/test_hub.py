@@ -1,4 +1,4 @@
-"""Requests to the admin listener over real sockets: what is retried, and on which connections."""
+"""Requests to the admin listener over real sockets: retries and connections."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def error(status: int, code: str = "invalid", message: str = "no") -> Answer:
 
 
 def both_ways(admin, answers: list[Answer]):
-    """Sends with the function and with its twin, after the same answers."""
+    """Sends with the function and with its asynchronous version, with the same responses."""
     for attempt in (lambda: send(1, "x"), lambda: asyncio.run(asend_to_user(1, "x"))):
         admin.asked.clear()
         admin.answers.clear()
@@ -51,8 +51,8 @@ def both_ways(admin, answers: list[Answer]):
         yield attempt
 
 
-def test_a_key_that_httpx_refuses_stands_in_no_exception(admin):
-    # As `parse` never makes it.
+def test_no_exception_contains_a_key_that_httpx_refuses(admin):
+    # `parse` would never create this.
     hub = Hub(Config(url=admin.url, api_key="idw_secret\n"))
     for perform in (hub.perform, lambda operation: asyncio.run(hub.aperform(operation))):
         with pytest.raises(Unavailable, match="LocalProtocolError") as raised:
@@ -82,7 +82,7 @@ def test_a_retry_is_the_same_event(admin, failure):
         assert len({each.json["id"] for each in admin.asked}) == 1
 
 
-def test_a_slow_answer_is_not_waited_for(admin, settings):
+def test_a_slow_response_is_retried(admin, settings):
     settings.IDLEWILD |= {"TIMEOUT": 0.2}
     for attempt in both_ways(admin, []):
         release = threading.Event()
@@ -91,7 +91,7 @@ def test_a_slow_answer_is_not_waited_for(admin, settings):
         release.set()
 
 
-def test_after_so_many_retries_it_is_given_up(admin, settings):
+def test_the_number_of_retries_is_limited(admin, settings):
     settings.IDLEWILD |= {"RETRIES": 2}
     for attempt in both_ways(admin, [Answer(503)] * 9):
         with pytest.raises(Unavailable, match=r"status 503; tried 3 times"):
@@ -99,26 +99,26 @@ def test_after_so_many_retries_it_is_given_up(admin, settings):
         assert len(admin.asked) == 3
 
 
-def test_nobody_listening_is_unavailable(away):
+def test_a_refused_connection_is_unavailable(away):
     with pytest.raises(Unavailable, match=r"ConnectError.*tried 4 times"):
         send(1, "x")
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 429])
-def test_a_refusal_is_not_retried_and_says_why(admin, status):
+def test_a_refusal_is_not_retried_and_has_the_reason(admin, status):
     for attempt in both_ways(admin, [error(status, "invalid", "to: expected one")]):
         with pytest.raises(Rejected, match="to: expected one") as raised:
             attempt()
         assert (raised.value.code, len(admin.asked)) == ("invalid", 1)
 
 
-def test_a_wrong_key_has_a_type_of_its_own(admin):
+def test_a_wrong_key_has_its_own_exception(admin):
     for attempt in both_ways(admin, [error(401, "unauthorized", "no such key")]):
         with pytest.raises(Unauthorized, match="no such key"):
             attempt()
 
 
-def test_an_answer_that_is_not_idlewilds_is_told(admin):
+def test_a_response_that_is_not_from_idlewild_is_reported(admin):
     admin.answers.extend([Answer(404, ["<html>"]), Answer(500, "x"), Answer(200, ["list"])])
     with pytest.raises(Rejected, match="status 404 from"):
         send(1, "x")
@@ -135,7 +135,7 @@ def test_retry_after_is_honoured_within_the_total_time():
         impatient.pause_after_answer(httpx.Response(503, headers={"Retry-After": "7"}))
 
 
-def test_pauses_grow_to_a_bound_and_differ(monkeypatch):
+def test_pauses_are_random_and_grow_to_a_limit(monkeypatch):
     monkeypatch.setattr("idlewild_django.attempts.FIRST_PAUSE_S", 0.1)
     monkeypatch.setattr("random.uniform", lambda low, high: high)
     attempts = Attempts(parse({"RETRIES": 9, "TOTAL_TIMEOUT": 99}))
@@ -144,7 +144,7 @@ def test_pauses_grow_to_a_bound_and_differ(monkeypatch):
     assert pauses[-1] == LONGEST_PAUSE_S
 
 
-def test_an_attempt_waits_no_longer_than_what_is_left(monkeypatch):
+def test_an_attempt_waits_no_longer_than_the_remaining_time(monkeypatch):
     now = 100.0
     monkeypatch.setattr("idlewild_django.attempts.time.monotonic", lambda: now)
     attempts = Attempts(parse({"TIMEOUT": 2, "TOTAL_TIMEOUT": 5}))
@@ -160,7 +160,7 @@ def test_our_own_mistakes_are_not_retried():
         Attempts(parse({})).pause_after_error(httpx.UnsupportedProtocol("x"))
 
 
-def test_connections_are_kept(admin):
+def test_connections_are_reused(admin):
     for _ in range(5):
         send(1, "x")
     assert {each.connection for each in admin.asked} == {0}
@@ -187,11 +187,11 @@ def test_threads_share_the_pool(admin):
     for thread in threads:
         thread.join()
     assert len(admin.asked) == 40
-    # Four that are kept, and one or another that a thread made while it was not first.
+    # Four that are kept, and a few of threads that were not the first.
     assert len({each.connection for each in admin.asked}) <= 8
 
 
-def test_a_forked_worker_has_connections_of_its_own(admin):
+def test_a_forked_worker_has_its_own_connections(admin):
     send(1, "parent")
     pid = os.fork()
     if pid == 0:
@@ -205,7 +205,7 @@ def test_a_forked_worker_has_connections_of_its_own(admin):
     assert parent == again != child
 
 
-def test_event_loops_that_end_leave_no_connections(admin):
+def test_a_closed_event_loop_leaves_no_connections(admin):
     def descriptors() -> int:
         gc.collect()
         return len(list(Path("/proc/self/fd").iterdir()))
@@ -214,11 +214,11 @@ def test_event_loops_that_end_leave_no_connections(admin):
     before = descriptors()
     for _ in range(20):
         asyncio.run(asend_to_user(1, "x"))
-    # The listener's own ends of them are in this process, too.
+    # The listener's ends of the connections are in this process, too.
     assert descriptors() < before + 10
 
 
-def test_the_function_says_so_in_asynchronous_code(admin):
+def test_a_synchronous_function_fails_in_asynchronous_code(admin):
     async def wrong() -> None:
         send_to_user(1, "x", on_commit=False)
 
@@ -226,7 +226,7 @@ def test_the_function_says_so_in_asynchronous_code(admin):
         asyncio.run(wrong())
 
 
-def test_without_a_key_nothing_is_tried():
+def test_without_a_key_no_request_is_sent():
     with (
         override_settings(IDLEWILD={}),
         pytest.raises(ImproperlyConfigured, match="idlewild token api-key"),
@@ -234,13 +234,13 @@ def test_without_a_key_nothing_is_tried():
         send(1, "x")
 
 
-def test_a_proxy_of_the_environment_is_not_asked(admin, monkeypatch):
+def test_a_proxy_in_the_environment_is_not_used(admin, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     assert send(1, "x") == "1-0"
 
 
-def test_a_users_id_is_one_segment_of_the_path(admin):
+def test_a_users_id_is_one_path_segment(admin):
     set_session("a/b ?", "s", "Elsewhere.")
     disconnect("ü")
     assert admin.paths == [
@@ -250,6 +250,6 @@ def test_a_users_id_is_one_segment_of_the_path(admin):
     assert admin.asked[0].json == {"session_id": "s", "message": "Elsewhere."}
 
 
-def test_a_list_of_users_is_as_many_requests_as_it_needs(admin):
+def test_a_long_list_of_users_is_sent_in_several_requests(admin):
     assert send_to_users(range(10_001), "x", on_commit=False) == ["1-0", "2-0"]
     assert [len(each.json["to"]["users"]) for each in admin.asked] == [10_000, 1]

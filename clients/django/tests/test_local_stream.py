@@ -1,4 +1,4 @@
-"""The streams of one process: what each hears, and how it ends."""
+"""The streams of one process: what each receives, and how it ends."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def heard(stream: ThreadStream) -> list[str]:
-    """The data of what a stream hears, after which it is ended."""
+    """Ends a stream and returns the data of its events."""
     stream.end()
     return ["".join(text.split("data: ")[1:]).strip() for text in stream if "data: " in text]
 
 
-def test_each_hears_what_is_for_it(local):
+def test_each_stream_receives_its_events(local):
     ann = local.open(ThreadStream, Client("1", topics=frozenset({"orders/eu"})))
     bob = local.open(ThreadStream, Client("2"))
     send_to_user(1, "to ann")
@@ -73,7 +73,7 @@ def test_ids_rise(local):
 
 def test_a_name_that_would_break_the_lines_is_refused(local):
     for name in ("a\nb", "", "a\rb"):
-        with pytest.raises(Rejected, match="is no name"):
+        with pytest.raises(Rejected, match="is not a valid name"):
             broadcast("x", name)
 
 
@@ -106,7 +106,7 @@ def test_a_log_out_ends_all_streams_of_the_user(local):
     assert heard(bob) == []
 
 
-def test_presence_tells_the_streams_and_disconnect_ends_them(local):
+def test_presence_lists_the_streams_and_disconnect_ends_them(local):
     assert not presence(1).online
     stream = local.open(ThreadStream, Client("1", "s", frozenset({"b", "a"}), remote="127.0.0.1"))
     (connection,) = presence(1).connections
@@ -121,7 +121,7 @@ def test_presence_tells_the_streams_and_disconnect_ends_them(local):
     assert not presence(1).online
 
 
-def test_silence_is_broken_by_heartbeats(local, settings):
+def test_quiet_streams_have_heartbeats(local, settings):
     settings.IDLEWILD |= {"HEARTBEAT": 0.01}
     stream = iter(local.open(ThreadStream, Client("1")))
     assert [next(stream) for _ in range(3)] == [RETRY, HEARTBEAT, HEARTBEAT]
@@ -133,14 +133,14 @@ def test_silence_is_broken_by_heartbeats(local, settings):
     assert asyncio.run(in_a_loop()) == [RETRY, HEARTBEAT, HEARTBEAT]
 
 
-def test_a_thread_probes_for_a_client_that_has_gone(local, monkeypatch):
+def test_a_thread_probes_for_a_client_that_has_left(local, monkeypatch):
     monkeypatch.setattr("idlewild_django.local.stream.PROBE_S", 0.01)
     stream = iter(local.open(ThreadStream, Client("1")))
     assert [next(stream) for _ in range(3)] == [RETRY, PROBE, PROBE]
 
 
 @pytest.mark.parametrize("kind", [ThreadStream, LoopStream])
-def test_a_client_that_reads_nothing_is_cut_off(local, kind):
+def test_a_client_that_reads_nothing_is_disconnected(local, kind):
     stream = local.open(kind, Client("1"))
     for number in range(MAX_FRAMES + 1):
         broadcast(number)
@@ -151,7 +151,7 @@ def test_a_client_that_reads_nothing_is_cut_off(local, kind):
     assert (list(stream) if kind is ThreadStream else asyncio.run(read())) == []
 
 
-def test_a_thread_that_waits_is_woken(local):
+def test_a_waiting_thread_is_woken(local):
     stream = local.open(ThreadStream, Client("1"))
     found = []
     reader = threading.Thread(target=lambda: found.extend(stream))
@@ -162,7 +162,7 @@ def test_a_thread_that_waits_is_woken(local):
     assert len(found) == 3
 
 
-def test_a_loop_that_waits_is_woken_from_another_thread(local):
+def test_a_waiting_loop_is_woken_from_another_thread(local):
     stream = local.open(LoopStream, Client("1"))
 
     async def read() -> list[str]:
@@ -191,5 +191,5 @@ def test_a_loop_that_waits_is_woken_from_another_thread(local):
         (["a"], [], None),
     ],
 )
-def test_topics_are_those_the_token_allows(asked, patterns, heard):
+def test_topics_are_limited_to_those_of_the_token(asked, patterns, heard):
     assert topics.allowed(asked, patterns) == heard

@@ -35,7 +35,7 @@ def access(local, user, client) -> str:
     return log_in(client)["access"]
 
 
-def test_a_token_by_header_by_query_or_by_cookie_opens_a_stream(url, access, user):
+def test_a_token_in_header_query_or_cookie_opens_a_stream(url, access, user):
     for request in (
         {"headers": bearer(access)},
         {"params": {"token": access}},
@@ -54,7 +54,7 @@ def test_a_session_of_django_opens_a_stream(url, user, client):
         assert opened.status == 200
 
 
-def test_the_headers_are_those_of_a_stream(url, access):
+def test_a_stream_has_its_headers(url, access):
     with StreamClient(url, params={"token": access}) as opened:
         assert opened.headers["Content-Type"] == "text/event-stream"
         assert opened.headers["Cache-Control"] == "no-cache"
@@ -71,14 +71,14 @@ def test_any_accept_header_gets_the_stream(url, access, accept):
         assert opened.headers["Content-Type"] == "text/event-stream"
 
 
-def test_compression_holds_no_event_back(access, settings):
+def test_compression_delays_no_event(access, settings):
     settings.MIDDLEWARE = ["django.middleware.gzip.GZipMiddleware", *settings.MIDDLEWARE]
     answer = Client().get(PATH, {"token": access}, headers={"Accept-Encoding": "gzip"})
     assert next(iter(answer.streaming_content)).decode() == RETRY
     answer.close()
 
 
-def test_who_is_nobody_is_refused_in_the_guides_words(url, access, client):
+def test_a_client_without_credentials_gets_the_guides_refusal(url, access, client):
     for request in ({}, {"params": {"token": "forged"}}, {"headers": bearer("forged")}):
         with StreamClient(url, **request) as refused:
             assert refused.status == 401
@@ -98,7 +98,7 @@ def test_a_bad_header_is_not_rescued_by_a_good_cookie(url, access, user, client)
         assert refused.status == 401
 
 
-def test_a_second_login_forces_the_first_device_out(url, access, user, client):
+def test_a_second_login_logs_the_first_device_out(url, access, user, client):
     with StreamClient(url, params={"token": access}) as opened:
         second = log_in(client)["access"]
         assert opened.rest()[-1].json["data"]["reason"] == "new_login"
@@ -126,7 +126,7 @@ def test_a_sixth_stream_is_refused(url, access, settings):
         assert refused.frame().json == {"error": "Too many connections"}
 
 
-def test_a_client_that_goes_is_forgotten(url, access, user, monkeypatch):
+def test_the_stream_of_a_client_that_leaves_is_removed(url, access, user, monkeypatch):
     monkeypatch.setattr("idlewild_django.local.stream.PROBE_S", 0.01)
     with StreamClient(url, params={"token": access}) as opened:
         assert opened.frame().fields == {"retry": "3000"}
@@ -148,12 +148,12 @@ def test_topics_are_those_of_the_token(url, access):
         assert opened.event().fields["data"] == "x"
 
 
-def test_the_test_stream_counts(local, live_server):
+def test_the_test_stream_numbers_its_messages(local, live_server):
     with StreamClient(f"{live_server.url}/api/v1/auth/sse/test/") as opened:
         assert re.fullmatch(r"Test message 0 at \d\d:\d\d:\d\d", opened.frame().fields["data"])
 
 
-def test_a_page_of_another_origin_may_ask(local, client, settings):
+def test_a_page_of_another_origin_is_allowed(local, client, settings):
     asked = client.options(PATH)
     assert (asked.status_code, asked["Access-Control-Allow-Origin"]) == (204, "*")
     assert not asked.has_header("Access-Control-Allow-Credentials")
@@ -164,14 +164,14 @@ def test_a_page_of_another_origin_may_ask(local, client, settings):
         assert "Authorization" in answer["Access-Control-Allow-Headers"]
 
 
-def test_nothing_is_served_where_idlewild_serves(client, settings):
+def test_with_the_hub_the_local_streams_are_not_served(client, settings):
     settings.IDLEWILD = {"API_KEY": "idw_x"}
     for path in (PATH, "/api/v1/auth/sse/test/"):
         assert client.get(path).status_code == 404
     assert client.post(PATH).status_code == 405
 
 
-def test_under_asgi_the_same_stream_is_asynchronous(access, user):
+def test_under_asgi_the_stream_is_asynchronous(access, user):
     async def read() -> list[str]:
         response = await AsyncClient().get(PATH, {"token": access})
         assert (response.status_code, response.is_async) == (200, True)
@@ -189,7 +189,7 @@ def test_under_asgi_the_same_stream_is_asynchronous(access, user):
 
 
 async def ask(access: str, started: asyncio.Event, gone: asyncio.Event) -> None:
-    """Drives the application as a server does, for a client that goes away."""
+    """Runs the application as a server does, for a client that leaves."""
     requests = [{"type": "http.request", "body": b"", "more_body": False}]
 
     async def receive() -> dict:
@@ -213,7 +213,7 @@ async def ask(access: str, started: asyncio.Event, gone: asyncio.Event) -> None:
     await asyncio.wait_for(get_asgi_application()(scope, receive, send), 10)
 
 
-def test_under_asgi_a_client_that_goes_is_forgotten(access, user):
+def test_under_asgi_the_stream_of_a_client_that_leaves_is_removed(access, user):
     async def go() -> tuple[bool, bool]:
         started, gone = asyncio.Event(), asyncio.Event()
         task = asyncio.create_task(ask(access, started, gone))
@@ -226,13 +226,11 @@ def test_under_asgi_a_client_that_goes_is_forgotten(access, user):
     assert run(go()) == (True, False)
 
 
-def test_under_asgi_a_client_that_goes_before_its_stream_begins_is_forgotten(
-    access, user, monkeypatch
-):
-    """Django then drops the view's response without closing it."""
+def test_under_asgi_the_stream_of_a_client_that_leaves_early_is_removed(access, user, monkeypatch):
+    """In this case, Django drops the view's response without closing it."""
 
     async def turns() -> None:
-        # Of the loop; a few are enough for Django to hear of it and to cancel the request.
+        # A few turns of the loop are enough for Django to notice and to cancel the request.
         for _ in range(50):
             await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""Login and refresh: one session a user, in the database, in the tokens, and in Idlewild."""
+"""Login and refresh: one session per user, in the database, in the tokens, and in Idlewild."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def refresh(client, token: str):
     return client.post("/api/v1/auth/refresh/", {"refresh": token}, content_type="application/json")
 
 
-def test_a_login_answers_as_the_guide_has_it(admin, user, client):
+def test_a_login_has_the_guides_response(admin, user, client):
     answer = log_in(client)
     assert answer["user"] == {"id": user.pk, "email": "ann@example.com"}
     for token in (AccessToken(answer["access"]), RefreshToken(answer["refresh"])):
         assert token["session_id"] == row(user).session_id
 
 
-def test_a_login_registers_its_session_before_it_answers(admin, user, client):
+def test_a_login_registers_its_session_before_the_response(admin, user, client):
     log_in(client)
     (asked,) = admin.asked
     assert (asked.method, asked.path) == ("PUT", f"/v1/users/{user.pk}/session")
@@ -49,7 +49,7 @@ def test_a_login_registers_its_session_before_it_answers(admin, user, client):
     assert row(user).registered
 
 
-def test_a_user_logs_in_by_name_or_by_an_address_that_is_theirs_alone(admin, user, client):
+def test_a_user_logs_in_by_name_or_by_a_unique_address(admin, user, client):
     login = "/api/v1/auth/login/"
     by_name = {"username": "ann", "password": PASSWORD}
     assert client.post(login, by_name).status_code == 200
@@ -79,7 +79,7 @@ def test_a_token_without_a_session_is_refused(admin, user, client):
     assert refresh(client, str(RefreshToken.for_user(user))).status_code == 401
 
 
-def test_after_a_log_out_an_empty_session_is_no_session(admin, user, client):
+def test_after_a_log_out_an_empty_session_is_refused(admin, user, client):
     log_in(client)
     force_logout(user)
     token = AccessToken.for_user(user)
@@ -87,7 +87,7 @@ def test_after_a_log_out_an_empty_session_is_no_session(admin, user, client):
     assert client.get("/me/", headers=bearer(str(token))).status_code == 401
 
 
-def test_knowing_the_session_costs_one_query(admin, user, client, django_assert_num_queries):
+def test_checking_the_session_costs_one_query(admin, user, client, django_assert_num_queries):
     token = log_in(client)["access"]
     with django_assert_num_queries(2):  # the user, which SimpleJWT reads, and the session
         client.get("/me/", headers=bearer(token))
@@ -116,14 +116,14 @@ def test_a_refresh_of_a_deleted_or_inactive_user_is_refused(admin, user, client)
     assert refresh(client, given["refresh"]).status_code == 401
 
 
-def test_the_claim_has_the_name_that_is_set(admin, user, client, settings):
+def test_the_name_of_the_claim_is_configurable(admin, user, client, settings):
     settings.IDLEWILD |= {"SESSION_CLAIM": "sid"}
     access = log_in(client)["access"]
     assert AccessToken(access)["sid"] == row(user).session_id
     assert client.get("/me/", headers=bearer(access)).status_code == 200
 
 
-def test_with_idlewild_away_a_login_goes_on_and_is_told_at_the_next_refresh(
+def test_without_idlewild_a_login_succeeds_and_is_sent_at_the_next_refresh(
     admin, user, client, settings, caplog
 ):
     settings.IDLEWILD |= {"RETRIES": 0}
@@ -137,14 +137,14 @@ def test_with_idlewild_away_a_login_goes_on_and_is_told_at_the_next_refresh(
     assert admin.asked[-1].json["session_id"] == row(user).session_id
 
 
-def test_with_idlewild_away_a_refresh_goes_on(away, user, client):
+def test_without_idlewild_a_refresh_succeeds(away, user, client):
     given = log_in(client)
     assert refresh(client, given["refresh"]).status_code == 200
     assert not row(user).registered
 
 
 @pytest.mark.parametrize("atomic_requests", [False, True])
-def test_where_registration_is_required_a_login_is_refused_and_changes_nothing(
+def test_if_registration_is_required_a_refused_login_changes_nothing(
     admin, user, client, settings, monkeypatch, atomic_requests
 ):
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", atomic_requests)
@@ -154,13 +154,13 @@ def test_where_registration_is_required_a_login_is_refused_and_changes_nothing(
     answer = client.post("/api/v1/auth/login/", {"username": "ann", "password": PASSWORD})
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")
     assert client.get("/me/", headers=bearer(first["access"])).status_code == 200
-    # Idlewild may have heard of the other session, so it hears of this one again.
+    # Idlewild may have received the other session, so this one is sent again.
     assert not row(user).registered
     refresh(client, first["refresh"])
     assert admin.asked[-1].json["session_id"] == row(user).session_id
 
 
-def test_in_a_transaction_idlewild_is_told_after_the_commit(admin, user):
+def test_in_a_transaction_the_session_is_sent_after_the_commit(admin, user):
     with transaction.atomic():
         SingleDeviceTokenObtainPairSerializer.get_token(user)
         assert admin.asked == []
@@ -168,7 +168,7 @@ def test_in_a_transaction_idlewild_is_told_after_the_commit(admin, user):
 
 
 def test_a_login_that_overtakes_another_wins_in_both_places(admin, user):
-    """The second one begins while Idlewild is told of the first, and is done before it or waits."""
+    """The second login starts during the request for the first, and finishes before it or waits."""
     sessions: list[str] = []
     heard: list[str] = []
 
@@ -181,7 +181,7 @@ def test_a_login_that_overtakes_another_wins_in_both_places(admin, user):
     def hear_late() -> None:
         session_id = admin.asked[-1].json["session_id"]
         second.start()
-        # For ever where the database locks the user's row: then the second one waits for this.
+        # With row locks, the second login waits for this one, so this wait needs a limit.
         second.join(0.5)
         heard.append(session_id)
 
@@ -195,17 +195,17 @@ def test_a_login_that_overtakes_another_wins_in_both_places(admin, user):
     assert row(user).registered
 
 
-def test_a_log_out_that_a_new_login_overtook_is_not_sent(admin, user):
+def test_a_log_out_overtaken_by_a_new_login_is_not_sent(admin, user):
     start_session(user)
     with transaction.atomic():
         force_logout(user)
-        # In the same transaction, so that it is certainly before the log-out is sent.
+        # In the same transaction, so that it happens before the log-out is sent.
         start_session(user)
     assert "logout" not in "".join(admin.paths)
     assert row(user).registered
 
 
-def test_what_idlewild_missed_is_told_by_the_command(admin, user, settings, capsys):
+def test_the_command_sends_the_sessions_that_idlewild_missed(admin, user, settings, capsys):
     settings.IDLEWILD |= {"RETRIES": 0}
     others = [get_user_model().objects.create_user(name) for name in ("bob", "cyd")]
     admin.answers.extend([Answer(503), Answer(503)])
@@ -218,10 +218,10 @@ def test_what_idlewild_missed_is_told_by_the_command(admin, user, settings, caps
     call_command("idlewild_register_sessions")
     call_command("idlewild_register_sessions", "--all")
     assert len(admin.asked) == 2 + 3
-    assert capsys.readouterr().out == "2 told\n0 told\n3 told\n"
+    assert capsys.readouterr().out == "2 sent\n0 sent\n3 sent\n"
 
 
-def test_a_log_out_that_idlewild_missed_is_told_by_the_command(admin, user, settings):
+def test_the_command_sends_a_log_out_that_idlewild_missed(admin, user, settings):
     start_session(user)
     settings.IDLEWILD |= {"RETRIES": 0}
     admin.answers.append(Answer(503))
@@ -233,15 +233,13 @@ def test_a_log_out_that_idlewild_missed_is_told_by_the_command(admin, user, sett
     assert row(user).registered
 
 
-def test_the_command_says_how_far_it_came(away, user):
+def test_a_failing_command_prints_how_many_were_sent(away, user):
     start_session(user)
-    with pytest.raises(CommandError, match="0 told, then: http"):
+    with pytest.raises(CommandError, match="0 sent, then: http"):
         call_command("idlewild_register_sessions")
 
 
-def test_one_user_that_idlewild_refuses_keeps_the_command_from_no_other(
-    admin, user, capsys, settings
-):
+def test_the_command_continues_after_a_user_that_idlewild_refuses(admin, user, capsys, settings):
     others = [get_user_model().objects.create_user(name) for name in ("bob", "cyd")]
     refused = Answer(400, {"error": {"code": "invalid", "message": "user: too long"}})
     for each in (user, *others):
@@ -251,7 +249,7 @@ def test_one_user_that_idlewild_refuses_keeps_the_command_from_no_other(
     settings.IDLEWILD |= {"USER_ID_FIELD": "email"}
     others[0].email = "bob@example.com"
     others[0].save()
-    with pytest.raises(CommandError, match="1 told, 2 not"):
+    with pytest.raises(CommandError, match="1 sent, 2 failed"):
         call_command("idlewild_register_sessions")
     assert [row(each).registered for each in (user, *others)] == [False, True, False]
     said = capsys.readouterr().err
@@ -259,7 +257,7 @@ def test_one_user_that_idlewild_refuses_keeps_the_command_from_no_other(
     assert f"user {others[1].pk}: user: <User: cyd> has no id (email)" in said
 
 
-def test_a_row_says_whose_session_it_is(admin, user):
+def test_the_text_of_a_row_has_user_and_session(admin, user):
     session_id = start_session(user)
     assert str(row(user)) == f"{user.pk}: {session_id}"
     force_logout(user)

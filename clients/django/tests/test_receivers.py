@@ -1,4 +1,4 @@
-"""A new password, a deactivated or deleted account: who is logged out, and who is not."""
+"""New passwords, deactivated and deleted accounts: which users are logged out, and which not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Proxy(User):
 
 
 class Member(AbstractBaseUser):
-    """Whose activity is no field."""
+    """A user whose `is_active` is not a field."""
 
     is_closed = models.BooleanField(default=False)
 
@@ -53,7 +53,7 @@ def member(admin, settings):
 
 @pytest.fixture
 def reasons(admin, user):
-    """The reasons of the log-outs that Idlewild was told of since."""
+    """The reasons of the log-outs sent to Idlewild since."""
     start_session(user)
     return lambda: [
         each.json["reason"] for each in admin.asked if each.path == f"/v1/users/{user.pk}/logout"
@@ -69,7 +69,7 @@ def test_a_new_password_logs_out_and_ends_the_session(admin, user, reasons):
     assert (row.session_id, row.registered) == ("", True)
 
 
-def test_a_new_password_is_noticed_by_its_field(user, reasons):
+def test_a_save_of_the_password_field_logs_out(user, reasons):
     user.set_password("new")
     user.save(update_fields=["last_login"])
     assert reasons() == []
@@ -78,7 +78,7 @@ def test_a_new_password_is_noticed_by_its_field(user, reasons):
     assert reasons() == ["password_changed"]
 
 
-def test_a_stronger_hash_of_the_same_password_logs_nobody_out(user, reasons, settings):
+def test_a_stronger_hash_of_the_same_password_does_not_log_out(user, reasons, settings):
     before = user.password
     settings.PASSWORD_HASHERS = [
         "django.contrib.auth.hashers.PBKDF2PasswordHasher",
@@ -90,7 +90,7 @@ def test_a_stronger_hash_of_the_same_password_logs_nobody_out(user, reasons, set
     assert reasons() == []
 
 
-def test_other_changes_log_nobody_out(admin, user):
+def test_other_changes_do_not_log_out(admin, user):
     start_session(user)
     user.first_name = "Ann"
     user.save()
@@ -115,7 +115,7 @@ def test_deactivation_logs_out_once(user, reasons):
     assert reasons() == ["deactivated"]
 
 
-def test_a_deactivation_that_was_not_saved_is_forgotten(user, reasons):
+def test_a_deactivation_that_was_not_saved_is_ignored(user, reasons):
     get_user_model().objects.create_user("bob")
     user.username, user.is_active = "bob", False
     with pytest.raises(IntegrityError):
@@ -125,7 +125,7 @@ def test_a_deactivation_that_was_not_saved_is_forgotten(user, reasons):
     assert reasons() == []
 
 
-def test_activity_may_be_a_property(admin, member):
+def test_is_active_may_be_a_property(admin, member):
     member.is_closed = True
     member.save()
     member.save()
@@ -133,7 +133,7 @@ def test_activity_may_be_a_property(admin, member):
     assert admin.asked[0].json["reason"] == "deactivated"
 
 
-def test_whom_idlewild_cannot_know_is_saved_and_deleted_without_it(admin, settings):
+def test_a_user_without_an_id_is_saved_and_deleted_without_idlewild(admin, settings):
     settings.IDLEWILD |= {"USER_ID_FIELD": "email"}
     user = get_user_model().objects.create_user("bob", password="x")
     user.set_password("new")
@@ -144,7 +144,7 @@ def test_whom_idlewild_cannot_know_is_saved_and_deleted_without_it(admin, settin
     assert admin.paths == []
 
 
-def test_a_user_is_one_also_as_a_proxy(user, reasons):
+def test_a_user_saved_as_a_proxy_is_logged_out(user, reasons):
     same = Proxy.objects.get(pk=user.pk)
     same.is_active = False
     same.save()
@@ -160,7 +160,7 @@ def test_deletion_logs_out(user, admin):
 
 
 def test_deletion_as_a_proxy_logs_out_once(admin, user):
-    receivers.connect()  # Again, since the proxy came later than the apps.
+    receivers.connect()  # Again, because the proxy was created after the apps were loaded.
     same = Proxy.objects.get(pk=user.pk)
     same.delete()
     assert admin.paths == [f"POST /v1/users/{user.pk}/logout"]
@@ -173,7 +173,7 @@ def test_rows_of_other_models_are_still_deleted_without_being_read(user):
     assert not any("SELECT" in each["sql"] for each in asked.captured_queries)
 
 
-def test_it_waits_for_the_commit(user, reasons):
+def test_the_log_out_is_sent_after_the_commit(user, reasons):
     with transaction.atomic():
         user.set_password("new")
         user.save()
@@ -187,14 +187,14 @@ def test_it_waits_for_the_commit(user, reasons):
     assert reasons() == ["password_changed"]
 
 
-def test_a_project_words_it(admin, user, reasons, settings):
+def test_a_project_can_set_the_message(admin, user, reasons, settings):
     settings.IDLEWILD |= {"MESSAGES": {"password_changed": "Neues Passwort."}}
     user.set_password("new")
     user.save()
     assert admin.asked[-1].json["message"] == "Neues Passwort."
 
 
-def test_with_idlewild_away_the_password_is_changed_all_the_same(user, away, caplog):
+def test_without_idlewild_the_password_is_still_changed(user, away, caplog):
     start_session(user)
     with caplog.at_level(logging.ERROR, "idlewild_django"):
         user.set_password("new")
@@ -206,7 +206,7 @@ def test_with_idlewild_away_the_password_is_changed_all_the_same(user, away, cap
     assert (row.session_id, row.registered) == ("", False)
 
 
-def test_a_fixture_that_is_loaded_logs_nobody_out(user, reasons):
+def test_loading_a_fixture_does_not_log_out(user, reasons):
     from django.core import serializers
 
     user.is_active = False

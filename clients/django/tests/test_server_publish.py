@@ -36,7 +36,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def name() -> str:
-    """A user that no other test knows."""
+    """A user that no other test uses."""
     return uuid.uuid4().hex
 
 
@@ -59,7 +59,7 @@ def test_every_target_is_reached(server, name):
         assert [each.name for each in events] == ["message", "message", "message", "tick"]
 
 
-def test_every_twin_does_the_same(server, name):
+def test_every_asynchronous_version_does_the_same(server, name):
     async def twins(opened: StreamClient) -> None:
         await idlewild_django.asend_to_user(name, 1)
         await idlewild_django.asend_to_users([name, "another"], 2)
@@ -76,7 +76,7 @@ def test_every_twin_does_the_same(server, name):
         run(twins(opened))
 
 
-def test_a_log_out_has_a_twin(server, user):
+def test_force_logout_has_an_asynchronous_version(server, user):
     with stream(server, str(user.pk)) as opened:
         opened.frame()
         run(idlewild_django.aforce_logout(user, "Bye."))
@@ -93,7 +93,7 @@ def test_a_payload_arrives_as_it_was_sent(server, name):
         assert opened.event().fields["data"] == '{"b":1.5,"ä":[null,true]}'
 
 
-def test_what_is_committed_is_sent_and_what_is_not_is_not(server, name):
+def test_only_committed_events_are_sent(server, name):
     with stream(server, name) as opened:
         opened.frame()
         with transaction.atomic():
@@ -104,7 +104,7 @@ def test_what_is_committed_is_sent_and_what_is_not_is_not(server, name):
         assert opened.event().fields["data"] == "committed"
 
 
-def test_the_same_id_is_one_event(server, name):
+def test_a_repeated_id_is_one_event(server, name):
     with stream(server, name) as opened:
         opened.frame()
         first = send_to_user(name, "once", id=f"{name}-paid")
@@ -113,8 +113,8 @@ def test_the_same_id_is_one_event(server, name):
         assert [opened.event().fields["data"] for _ in range(2)] == ["once", "end"]
 
 
-def test_an_answer_that_was_lost_in_a_restart_is_no_second_event(own_server, admin, name, settings):
-    """Between Django and Idlewild something loses the first answer, and Idlewild restarts."""
+def test_a_response_lost_in_a_restart_causes_no_second_event(own_server, admin, name, settings):
+    """The first response is lost between Django and Idlewild, and Idlewild restarts."""
 
     def ask() -> dict:
         asked = admin.asked[-1]
@@ -164,7 +164,7 @@ def test_long_ids_and_a_full_payload_fit(server, name):
     assert len(send_to_users(users, "ü" * 32_768) or ()) == 3
 
 
-def test_the_largest_payload_is_taken_and_no_larger(server, name, settings):
+def test_the_largest_payload_is_accepted_and_a_larger_one_is_not(server, name, settings):
     assert send_to_user(name, "x" * 65_536)
     settings.IDLEWILD |= {"MAX_DATA_BYTES": 1_000_000}
     with pytest.raises(Rejected) as raised:
@@ -172,7 +172,7 @@ def test_the_largest_payload_is_taken_and_no_larger(server, name, settings):
     assert raised.value.code == "too_large"
 
 
-def test_what_is_wrong_is_said_by_the_server(server, name, settings):
+def test_the_servers_reason_is_in_the_exception(server, name, settings):
     with pytest.raises(Rejected, match=r"to\.topic"):
         send_to_topic("a//b", 1)
     settings.IDLEWILD |= {"API_KEY": "idw_wrong"}

@@ -1,6 +1,6 @@
-"""A browser with nothing but Django's session cookie, at a real Idlewild.
+"""A browser with only Django's session cookie, with a real Idlewild.
 
-Needs a server that knows `auth.session_auth_url`.
+Needs a server with `auth.session_auth_url`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def test_a_session_of_django_opens_a_stream(asking_server, user, client):
         assert opened.event().fields["data"] == "for the session's user"
 
 
-def test_a_session_that_django_does_not_know_is_refused(asking_server):
+def test_a_session_unknown_to_django_is_refused(asking_server):
     with stream(asking_server, "sessionid=unknown") as refused:
         assert refused.status == 401
         assert refused.frame().json == {"error": "Authentication required"}
@@ -56,7 +56,7 @@ def test_a_session_of_an_inactive_user_is_refused(asking_server, user, client):
         assert refused.status == 401
 
 
-def test_without_django_nobody_can_be_asked(tmp_path, user, client):
+def test_without_django_streams_get_503(tmp_path, user, client):
     server = Server(tmp_path, auth='session_auth_url = "http://127.0.0.1:9/nobody/"')
     server.start()
     try:

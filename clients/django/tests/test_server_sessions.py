@@ -1,4 +1,4 @@
-"""Logins with SimpleJWT against a real Idlewild: one device a user, and log-outs."""
+"""Logins with SimpleJWT against a real Idlewild: one device per user, and log-outs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_refreshed_token_opens_a_stream_and_a_refresh_token_does_not(server, u
         assert (opened.status, refused.status) == (200, 401)
 
 
-def test_a_second_login_forces_the_first_device_out(server, user, client):
+def test_a_second_login_logs_the_first_device_out(server, user, client):
     first = log_in(client)["access"]
     with stream(server, first) as opened:
         assert opened.frame().fields.keys() == {"id", "retry", "event", "data"}
@@ -67,7 +67,7 @@ def test_presence_names_the_session(server, user, client):
         assert opened.rest() == []
 
 
-def test_a_forced_log_out_ends_streams_and_tokens_here_and_there(server, user, client):
+def test_a_forced_log_out_ends_streams_and_tokens_in_both_places(server, user, client):
     given = log_in(client)
     with stream(server, given["access"]) as opened:
         opened.frame()
@@ -80,7 +80,7 @@ def test_a_forced_log_out_ends_streams_and_tokens_here_and_there(server, user, c
     assert refresh(client, given["refresh"]).status_code == 401
 
 
-def test_a_login_right_behind_a_log_out_works(server, user, client):
+def test_a_login_right_after_a_log_out_works(server, user, client):
     log_in(client)
     force_logout(user)
     with stream(server, log_in(client)["access"]) as opened:
@@ -102,7 +102,7 @@ def test_a_new_password_logs_out(server, user, client):
         assert refused.status == 401
 
 
-def test_a_deactivated_user_is_out(server, user, client):
+def test_a_deactivated_user_is_logged_out(server, user, client):
     access = log_in(client)["access"]
     with stream(server, access) as opened:
         opened.frame()
@@ -111,14 +111,14 @@ def test_a_deactivated_user_is_out(server, user, client):
         assert opened.rest()[0].json["data"]["reason"] == "deactivated"
 
 
-def test_a_session_that_idlewild_missed_is_told_by_the_command(own_server, user, client, settings):
+def test_the_command_sends_a_session_that_idlewild_missed(own_server, user, client, settings):
     settings.IDLEWILD |= {"RETRIES": 0}
     first = log_in(client)["access"]
     own_server.stop()
     second = log_in(client)["access"]
     own_server.start()
     with stream(own_server, first) as opened:
-        assert opened.status == 200  # not told yet
+        assert opened.status == 200  # Idlewild does not know yet
         opened.frame()
         call_command("idlewild_register_sessions")
         assert opened.rest()[0].json["data"]["reason"] == "new_login"

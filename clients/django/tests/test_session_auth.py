@@ -1,4 +1,4 @@
-"""The view that Idlewild asks who a browser is."""
+"""The view that identifies a browser's user for Idlewild."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ pytestmark = pytest.mark.django_db
 URL = "/api/v1/auth/session-auth/"
 
 
-def test_it_stands_where_the_urls_put_it():
+def test_the_urls_include_the_view():
     assert reverse("idlewild:session_auth") == URL
 
 
-def test_a_browser_that_is_logged_in_is_its_user(user, client):
+def test_a_logged_in_browser_gets_its_user(user, client):
     client.force_login(user)
     answer = client.get(URL)
     assert (answer.status_code, answer.json()) == (200, {"user_id": str(user.pk)})
 
 
-def test_nobody_is_refused(client):
+def test_a_request_without_a_session_is_refused(client):
     assert client.get(URL).status_code == 401
     client.cookies["sessionid"] = "unknown"
     assert client.get(URL).status_code == 401
@@ -34,19 +34,19 @@ def test_nobody_is_refused(client):
 def test_an_inactive_user_is_refused(user, client, settings):
     client.force_login(user)
     get_user_model().objects.filter(pk=user.pk).update(is_active=False)
-    assert client.get(URL).status_code == 401  # Django itself knows such a session no more
+    assert client.get(URL).status_code == 401  # Django itself refuses such a session
     settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.AllowAllUsersModelBackend"]
     client.force_login(user)
     assert client.get(URL).status_code == 403
 
 
-def test_the_field_is_that_of_the_tokens(user, client, settings):
+def test_the_user_id_is_that_of_the_tokens(user, client, settings):
     settings.IDLEWILD = {"USER_ID_FIELD": "username"}
     client.force_login(user)
     assert client.get(URL).json() == {"user_id": "ann"}
 
 
-def test_nothing_is_cached_and_no_cookie_comes_back(user, client, settings):
+def test_responses_are_not_cached_and_set_no_cookie(user, client, settings):
     settings.SESSION_SAVE_EVERY_REQUEST = True
     client.force_login(user)
     answer = client.get(URL)
@@ -55,7 +55,7 @@ def test_nothing_is_cached_and_no_cookie_comes_back(user, client, settings):
     assert not answer.has_header("Vary")
 
 
-def test_only_get_is_answered(client):
+def test_only_get_is_allowed(client):
     for method in (client.post, client.put, client.delete):
         assert method(URL).status_code == 405
 
@@ -85,7 +85,7 @@ def test_a_session_from_before_a_new_password_is_refused(user, client):
     assert client.get(URL).status_code == 401
 
 
-def test_a_site_that_asks_for_a_login_everywhere_answers_no_redirect(client, settings):
+def test_a_site_that_requires_a_login_everywhere_does_not_redirect(client, settings):
     settings.MIDDLEWARE = [
         *settings.MIDDLEWARE,
         "django.contrib.auth.middleware.LoginRequiredMiddleware",
@@ -93,7 +93,7 @@ def test_a_site_that_asks_for_a_login_everywhere_answers_no_redirect(client, set
     assert client.get(URL).status_code == 401
 
 
-def test_classes_of_rest_framework_are_asked_where_named(user, client, admin, settings):
+def test_configured_classes_of_rest_framework_are_used(user, client, admin, settings):
     token = log_in(client)["access"]
     assert client.get(URL, headers=bearer(token)).status_code == 401
     settings.IDLEWILD |= {
@@ -104,7 +104,7 @@ def test_classes_of_rest_framework_are_asked_where_named(user, client, admin, se
     assert client.get(URL).status_code == 401
 
 
-def test_a_site_that_sends_everyone_to_tls_can_exempt_it(settings):
+def test_a_site_that_redirects_to_tls_can_exempt_the_view(settings):
     settings.MIDDLEWARE = [
         "django.middleware.security.SecurityMiddleware",
         *settings.MIDDLEWARE,

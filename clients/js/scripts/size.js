@@ -1,9 +1,9 @@
-// Prints what the packages weigh in a page, minified and compressed; fails when the client weighs more than it may.
+// Prints the size of the packages in a page, minified and compressed; fails if the client is larger than allowed.
 
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 
-/** What it weighs with everything in it (three transports, sharing, positions), and a little: growth is to be a decision. */
+/** Slightly more than the size with all features (three transports, sharing, positions), so that growth is a decision. */
 const MAX_CLIENT_BYTES = 10_000;
 
 async function weigh(path) {

@@ -1,4 +1,4 @@
-// What an application writes; checked by the compiler alone.
+// Code as an application would write it; only checked by the compiler.
 import { IdlewildClient, sessionStorageOf, type Status, type StreamMessage } from '@idlewild/client';
 import { SSEManager, SSETest, useSSE } from '@idlewild/react';
 
@@ -11,7 +11,7 @@ export const client = new IdlewildClient({
 client.on('status', (status: Status) => status.state === 'open');
 client.on('order', (message: StreamMessage) => message.data);
 client.on('force-logout', ({ message }) => message.toUpperCase());
-// @ts-expect-error A status is no message.
+// @ts-expect-error A status is not a message.
 client.on('status', (message: StreamMessage) => message.data);
 
 export function App({ accessToken, logout }: { accessToken: string | null; logout: () => void }) {

@@ -1,4 +1,4 @@
-// Both packages import as an application would import them, on a server, too.
+// Imports both packages as an application would, also on a server.
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { IdlewildClient } from '@idlewild/client';

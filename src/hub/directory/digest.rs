@@ -1,11 +1,11 @@
-//! What stands for a session's name: 16 bytes, whatever its length, the same after a restart.
+//! A digest that stands for a session's name: 16 bytes for any name, and the same after a restart.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 
-/// The first half of a name's SHA-256. That two names share it is as likely as that one is guessed.
+/// The first half of a name's SHA-256. Two names are no more likely to share it than one is to be guessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Digest([u8; 16]);
 
@@ -16,7 +16,7 @@ impl Digest {
         Self(bytes)
     }
 
-    /// 32 bits of it.
+    /// Its first 32 bits.
     pub(super) fn short(self) -> u32 {
         let [a, b, c, d, ..] = self.0;
         u32::from_be_bytes([a, b, c, d])

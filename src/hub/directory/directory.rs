@@ -1,4 +1,4 @@
-//! The directory itself: its stripes, and what is asked of them.
+//! The directory itself: its stripes, and the operations on them.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -18,21 +18,21 @@ use crate::hub::limits::Limit;
 use crate::hub::rejection::Rejection;
 use crate::interner::Interner;
 
-/// Locks of the directory: with two shards admitting at once, a collision is a rare event.
+/// Locks of the directory. So many that two shards which admit at the same time rarely need the same one.
 const STRIPES: usize = 256;
-/// Standings that one sweep looks at: a millisecond or two, and a million users in a minute.
+/// Most standings that one sweep looks at. It takes a millisecond or two, and covers a million users in a minute.
 const MAX_SWEPT: usize = 16_384;
-/// Of those, standings that are looked at while a stripe is locked: 20 µs or so.
+/// Most standings that are looked at while a stripe is locked, for about 20 µs.
 const MAX_SWEPT_LOCKED: usize = 256;
-/// Bits of a [`UserHandle`] that say the place inside a stripe.
+/// Bits of a [`UserHandle`] for the place inside a stripe.
 const INDEX_BITS: u32 = 24;
 
-/// A user who is interned; valid as long as one of their connections is in the directory.
+/// Refers to an interned user. Valid as long as one of the user's connections is in the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserHandle(u32);
 
 impl UserHandle {
-    /// Stands for "no user" (test streams).
+    /// No user. Test streams have it.
     pub(crate) const NONE: Self = Self(u32::MAX);
 
     fn new(stripe: usize, index: usize) -> Option<Self> {
@@ -48,13 +48,13 @@ impl UserHandle {
     }
 }
 
-/// A connection that was let in.
+/// A connection that was admitted.
 #[derive(Debug)]
 pub struct Admitted {
-    /// Its user, for the slot.
+    /// The connection's user, for the slot.
     pub user: UserHandle,
-    /// The oldest connections, already out of the directory, where the limit evicts; more than one
-    /// only after it was lowered.
+    /// The connections that were evicted, already removed from the directory. There is more than one only after
+    /// the limit was lowered.
     pub(crate) evicted: Vec<ConnectionId>,
 }
 
@@ -66,7 +66,7 @@ pub struct Directory {
     online: AtomicUsize,
     leeway_ms: AtomicU64,
     max_token_life_ms: AtomicU64,
-    /// Where the next sweep begins: a stripe, and a place in its standings.
+    /// Where the next sweep begins: a stripe and a place in its standings.
     sweep: Mutex<(usize, usize)>,
     /// See [`Everyone`].
     everyone_ms: AtomicU64,
@@ -83,20 +83,20 @@ struct Stripe {
 }
 
 impl Default for Directory {
-    /// One with the default configuration's rules.
+    /// An empty directory with the rules of the default configuration.
     fn default() -> Self {
         Self::new(Rules::of(&crate::config::Auth::default()))
     }
 }
 
 impl Directory {
-    /// An empty one.
+    /// An empty directory.
     pub(crate) fn new(rules: Rules) -> Self {
         Self::with_hasher(ahash::RandomState::new(), rules)
     }
 
-    /// One whose seeds are known, for counts that have to come out the same again: which maps
-    /// grow, and how long they are probed, is a matter of the seeds.
+    /// An empty directory with fixed seeds, for reproducible counts: the seeds decide which maps grow and how long
+    /// they are probed.
     #[cfg(feature = "bench")]
     pub fn with_known_seeds() -> Self {
         let rules = Rules::of(&crate::config::Auth::default());
@@ -117,14 +117,14 @@ impl Directory {
         }
     }
 
-    /// What changes are judged by from now on.
+    /// Sets the rules for changes from now on.
     pub(crate) fn set_rules(&self, rules: Rules) {
         self.leeway_ms.store(rules.leeway_ms, Ordering::Relaxed);
         self.max_token_life_ms
             .store(rules.max_token_life_ms, Ordering::Relaxed);
     }
 
-    /// What changes are judged by.
+    /// The rules for changes.
     pub(crate) fn rules(&self) -> Rules {
         Rules {
             leeway_ms: self.leeway_ms.load(Ordering::Relaxed),
@@ -132,9 +132,9 @@ impl Directory {
         }
     }
 
-    /// Lets a connection in, or says why not. `joined` runs inside the critical section, so that
-    /// the log position it reads fits the moment the connection became a target; it is given the
-    /// position of the user's last session change that is in force.
+    /// Admits a connection, or returns the reason why not. `joined` runs in the critical section, so the log
+    /// position that it reads is the one at which the connection became a target. Its argument is the position
+    /// of the user's last session change that is in force.
     ///
     /// # Errors
     /// [`Rejection`]; the directory is then unchanged.
@@ -180,8 +180,8 @@ impl Directory {
         Ok((admitted, joined(settled)))
     }
 
-    /// Removes a connection; false if it was removed before. `removed` gets the user's name, in the critical
-    /// section: it must not wait.
+    /// Removes a connection. Returns false if it was removed before. `removed` is called with the user's name
+    /// in the critical section, so it must not wait.
     pub fn remove(
         &self,
         user: UserHandle,
@@ -193,8 +193,8 @@ impl Directory {
             return false;
         };
         let mut stripe = stripe.lock();
-        // An eviction or a session change may have emptied the user, and another user may have
-        // moved in; the connection's own reference is what decides.
+        // An eviction or a session change may have removed the user's last connection, and another user may have
+        // taken the place. So the connection itself decides.
         let Some(user) = stripe.users.get_mut(index) else {
             return false;
         };
@@ -210,12 +210,12 @@ impl Directory {
         true
     }
 
-    /// Whose connections were asked lately whether they are still there.
+    /// The users whose connections were asked recently whether they are still alive.
     pub(crate) fn questions(&self) -> &Questions {
         &self.questions
     }
 
-    /// Whether a connection is in, and nobody has taken it out.
+    /// Returns true if the connection is in the directory.
     pub(crate) fn holds(&self, user: UserHandle, connection: ConnectionId) -> bool {
         let (stripe, index) = user.parts();
         let Some(stripe) = self.stripes.get(stripe) else {
@@ -235,9 +235,9 @@ impl Directory {
         }
     }
 
-    /// Makes the change the rule for admissions from now on, and takes out and returns the
-    /// connections that it ends: none if the session is the current one already. It stands in the
-    /// log at `settled`, under an id of `log_ms`.
+    /// Applies a session change to admissions from now on. Removes and returns the connections that it ends:
+    /// none if the session is already the current one. The change is in the log at `settled`, under an id of
+    /// `log_ms`.
     pub fn change_session(
         &self,
         change: &SessionChange,
@@ -265,7 +265,7 @@ impl Directory {
         self.disconnect(&mut stripe, hash, name, keep)
     }
 
-    /// Whether this is the user's current session.
+    /// Returns true if this is the user's current session.
     pub(crate) fn is_current(&self, user: &str, session: &str) -> bool {
         let (stripe, hash) = self.place(user);
         let stripe = self.stripes[stripe].lock();
@@ -273,8 +273,8 @@ impl Directory {
         remembered.is_some_and(|user| user.standing.names(session))
     }
 
-    /// Remembers what an earlier process stored of a user's sessions, if anything can depend on it
-    /// at `unix_ms`; `settled` is the newest position of the log.
+    /// Remembers a standing that an earlier process stored, if a token can still depend on it at `unix_ms`.
+    /// `settled` is the newest position of the log.
     pub(crate) fn restore(
         &self,
         user: &str,
@@ -291,19 +291,18 @@ impl Directory {
         }
     }
 
-    /// Sets the time from which standings continue to grow old after a restart.
+    /// Sets the time from which standings continue to age after a restart.
     pub(crate) fn begin_at(&self, time: SteadyTime) {
         *self.begun.lock() = Some(time);
     }
 
-    /// The time by which standings grow old. It starts at [`Directory::begin_at`], or now if nobody
-    /// has set that.
+    /// The time by which standings age. It starts at the time set by [`Directory::begin_at`], or else now.
     pub(crate) fn time(&self, clock: &Clock) -> SteadyTime {
         let begun = self.begun.lock();
         begun.clone().unwrap_or_else(|| SteadyTime::now(clock))
     }
 
-    /// Forgets some of the standings that nothing can depend on any more. Called now and then.
+    /// Forgets some of the standings that no token can depend on any more. Called regularly.
     pub fn sweep(&self, unix_ms: u64) {
         let rules = self.rules();
         let mut sweep = self.sweep.lock();
@@ -323,15 +322,15 @@ impl Directory {
         *sweep = (stripe, place);
     }
 
-    /// Logs everyone out as of `at_unix_ms`, including users with no known session change.
-    /// 0 takes it back, once no token from before that can be good any more.
+    /// Logs out all users with no known session change, as of `at_unix_ms`. 0 takes this back, once no earlier
+    /// token can be good any more.
     pub(crate) fn log_everyone_out(&self, at_unix_ms: u64) {
         self.everyone_ms.store(at_unix_ms, Ordering::Relaxed);
     }
 
-    /// The same also for users of whom a session change is known, who log in again like the others.
+    /// Logs out all users as of `at_unix_ms`, also those with a known session change.
     pub(crate) fn log_out_all(&self, at_unix_ms: u64) {
-        // First: who gets a standing meanwhile gets it as of this.
+        // This comes first, so that a standing which is added meanwhile builds on it.
         self.log_everyone_out(at_unix_ms);
         let rules = self.rules();
         for stripe in &self.stripes {
@@ -343,7 +342,7 @@ impl Directory {
         }
     }
 
-    /// What holds of the user's sessions.
+    /// The user's standing. `None` if no session change and no log-out of all users is known.
     pub(crate) fn standing(&self, user: &str) -> Option<Standing> {
         let (stripe, hash) = self.place(user);
         let stripe = self.stripes[stripe].lock();
@@ -353,20 +352,20 @@ impl Directory {
         }
     }
 
-    /// Takes out and returns every connection of the user; they may come back.
+    /// Removes and returns all connections of the user. The clients may come back.
     pub(crate) fn disconnect_user(&self, name: &str) -> Vec<ConnectionId> {
         let (stripe, hash) = self.place(name);
         self.disconnect(&mut self.stripes[stripe].lock(), hash, name, None)
     }
 
-    /// Whether a token of this identity would be let in now, the limit aside.
+    /// Returns true if a credential of this identity is still good. Does not check the limit.
     pub(crate) fn allows(&self, identity: &Identity) -> bool {
         let (stripe, hash) = self.place(&identity.user);
         let stripe = self.stripes[stripe].lock();
         stripe.settled(hash, identity, self.everyone()).is_some()
     }
 
-    /// Whether [`Directory::admit`] would let a connection in now.
+    /// Returns whether [`Directory::admit`] would admit a connection now.
     ///
     /// # Errors
     /// [`Rejection`]
@@ -387,7 +386,7 @@ impl Directory {
         self.online.load(Ordering::Relaxed)
     }
 
-    /// Takes out and returns the user's connections of other sessions than `keep`, or of none.
+    /// Removes and returns the user's connections that do not belong to the session `keep`.
     fn disconnect(
         &self,
         stripe: &mut Stripe,
@@ -413,22 +412,22 @@ impl Directory {
 
     fn place(&self, name: &str) -> (usize, u64) {
         let hash = self.hasher.hash_one(name);
-        // The table inside a stripe uses the hash's low and top bits; these are between them.
+        // The table inside a stripe uses the lowest and the highest bits of the hash. These are in between.
         let stripe = usize::try_from((hash >> 32) % STRIPES as u64).unwrap_or(0);
         (stripe, hash)
     }
 
-    /// 64 keyed bits stand for a session's name, so that a connection need not hold it.
+    /// A keyed 64-bit hash of a session's name, so that a connection does not have to store the name.
     fn session_hash(&self, session: &str) -> u64 {
         self.hasher.hash_one(session)
     }
 }
 
 impl Stripe {
-    /// Where the user's last session change stands, if the identity is good after it. `everyone`
-    /// decides about tokens of users with no known session change; every answer of this process's
-    /// life came after that log-out.
-    #[inline] // on the way of every stream
+    /// The position of the user's last session change, if the identity is still good after it. `everyone`
+    /// decides about tokens of users with no known session change. It does not concern answers of the
+    /// application, which are newer than the changes that were lost.
+    #[inline] // every stream passes here
     fn settled(&self, hash: u64, identity: &Identity, everyone: Everyone) -> Option<Position> {
         let known = self.standings.find(hash, &identity.user);
         let settled = known.map_or(Position(0), |user| user.settled);

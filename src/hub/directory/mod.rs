@@ -1,10 +1,9 @@
-//! Who is connected where: user → current session, connections, the moment before which tokens
-//! are refused.
+//! The directory: each user's connections, current session, and the time before which tokens are refused.
 //!
-//! 256 mutexes by the user's hash. Admission (session, limit, insert) is one critical section,
-//! and so is removal; a connection is removed exactly once, by whoever sees it end. Users are
-//! interned: a slot holds a 4-byte [`UserHandle`]. A user without connections and without a
-//! session to remember costs nothing.
+//! It has 256 mutexes, chosen by the user's hash. Admission (session, limit, insert) is one critical section, and
+//! so is removal. A connection is removed exactly once, by the first caller that sees it end. Users are interned:
+//! a slot holds a 4-byte [`UserHandle`]. A user without connections and without a session to remember costs
+//! nothing.
 //!
 //! | module | one purpose |
 //! |---|---|
@@ -12,7 +11,9 @@
 //! | [`user`] | one user's connections |
 //! | [`standing`] | one user's session changes, and which tokens they allow |
 //! | [`standings`] | the standings of many users, until nothing depends on them |
-//! | [`name`], [`digest`] | what users and sessions are told apart by |
+//! | [`everyone`] | a log-out of all users |
+//! | [`questions`] | which users' connections were asked recently whether they are alive |
+//! | [`name`], [`digest`] | compact forms of user ids and session names |
 
 mod digest;
 #[allow(clippy::module_inception)] // what the folder is about

@@ -1,15 +1,15 @@
-//! A user's id, in the fewest bytes: most are the database's integers.
+//! A compact form of a user's id. Most ids are integers from a database.
 
 use std::fmt;
 
 use compact_str::ToCompactString;
 
-/// A user's id. Two names are of the same user if and only if their texts are equal.
+/// A user's id. Two names belong to the same user if and only if their texts are equal.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Name {
-    /// A text that is the decimal form of a number: no sign, no leading zero.
+    /// A text that is a number in decimal form, without a sign or leading zeros.
     Number(u64),
-    /// Any other.
+    /// Any other text.
     Text(Box<str>),
 }
 
@@ -27,17 +27,17 @@ impl Name {
         }
     }
 
-    /// The hash of the text, whatever the form.
+    /// The hash of the text. It does not depend on the form.
     pub(super) fn hash(&self, hasher: &ahash::RandomState) -> u64 {
         match self {
-            // 20 digits fit into the string itself: nothing is allocated.
+            // A compact string holds 20 digits inline, so nothing is allocated.
             Self::Number(own) => hasher.hash_one(own.to_compact_string().as_str()),
             Self::Text(own) => hasher.hash_one(&**own),
         }
     }
 }
 
-/// Its text.
+/// Writes the text.
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -47,7 +47,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// The number whose decimal form `text` is, to the letter.
+/// The number whose canonical decimal form is exactly `text`.
 fn number(text: &str) -> Option<u64> {
     let is_canonical = text == "0" || !text.starts_with(['0', '+']);
     text.parse().ok().filter(|_| is_canonical)
@@ -59,7 +59,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_only_looks_like_a_number_stays_a_text() {
+    fn a_text_that_only_resembles_a_number_stays_a_text() {
         for text in ["007", "+7", "00", "", "18446744073709551616", "7 "] {
             assert_eq!(Name::new(text), Name::Text(text.into()));
         }
@@ -68,7 +68,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_name_is_its_text_and_no_other(a in "[0-9+]{0,4}|\\PC{0,30}", b in "[0-9+]{0,4}") {
+        fn a_name_equals_its_own_text_only(a in "[0-9+]{0,4}|\\PC{0,30}", b in "[0-9+]{0,4}") {
             let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
             let name = Name::new(&a);
             prop_assert!(name.is(&a));

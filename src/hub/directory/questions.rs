@@ -1,5 +1,5 @@
-//! Whose connections were asked lately whether they are still there, so that a client that is
-//! refused again and again does not make the server ask again and again.
+//! Remembers whose connections were recently asked whether they are still alive, so that a client that is refused
+//! again and again does not make the server ask each time.
 
 use compact_str::CompactString;
 use hashbrown::HashMap;
@@ -8,12 +8,12 @@ use tokio::sync::watch;
 
 use crate::hub::connection::ConnectionId;
 
-/// Between two questions to one user's connections: about a client's second reconnect.
+/// Shortest time between two questions to one user's connections: about a client's second reconnect.
 const PAUSE_MS: u64 = 10_000;
-/// Users remembered, about 300 KiB with the longest names. Nobody else is asked then.
+/// Most users remembered, about 300 KiB with the longest names. Connections of further users are not asked.
 const MAX_USERS: usize = 1_024;
 
-/// Which users were asked lately, and the outcome for those who wait.
+/// The users whose connections were asked recently, and the outcome for callers that wait.
 #[derive(Debug, Default)]
 pub(crate) struct Questions(Mutex<HashMap<CompactString, Asked, ahash::RandomState>>);
 
@@ -23,28 +23,28 @@ struct Asked {
     outcome: watch::Receiver<Silent>,
 }
 
-/// The connections that did not answer and were left open.
+/// Connections that did not answer and were left open.
 pub(crate) type Silent = Box<[ConnectionId]>;
 
-/// Who asks.
+/// Decides who asks a user's connections.
 #[derive(Debug)]
 pub(crate) enum Turn {
-    /// The caller, until it drops this. It sends the connections that do not answer if it leaves
-    /// them open; then the next one may ask at once.
+    /// The caller asks, until it drops this sender. If it leaves silent connections open, it sends them; the next
+    /// caller may then ask at once.
     Ask(watch::Sender<Silent>),
-    /// Somebody does; there is an error here when they have.
+    /// Another caller is asking. The receiver returns an error when that caller is done.
     Wait(watch::Receiver<Silent>),
-    /// Nobody: it was done a moment ago.
+    /// Nobody asks: it was done a moment ago, or too many users are remembered.
     Asked,
 }
 
 impl Questions {
-    /// Whether to ask the user's connections.
+    /// Decides whether the caller asks the user's connections.
     pub(crate) fn turn(&self, user: &str, now_ms: u64) -> Turn {
         let mut users = self.0.lock();
         let is_recent = |asked: &Asked| now_ms < asked.at_ms + PAUSE_MS;
         if let Some(asked) = users.get(user) {
-            // With an error, whoever asked has done so.
+            // An error means that the caller that asked is done.
             if asked.outcome.has_changed().is_ok() {
                 return Turn::Wait(asked.outcome.clone());
             }
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_asks_others_wait_and_whoever_comes_soon_after_is_not_worth_a_question() {
+    fn one_caller_asks_others_wait_and_soon_afterwards_nobody_asks() {
         let questions = Questions::default();
         let Turn::Ask(question) = questions.turn("42", 0) else {
             panic!("the first asks");
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_silent_connections_leaves_the_question_to_the_next() {
+    fn a_caller_that_leaves_silent_connections_open_lets_the_next_one_ask() {
         let questions = Questions::default();
         let Turn::Ask(question) = questions.turn("42", 0) else {
             panic!("the first asks");

@@ -1,7 +1,6 @@
 //! The standings of a stripe's users, whether they are connected or not.
 //!
-//! Nothing points into this table, so that it shrinks when users are forgotten; a table of
-//! connected users cannot.
+//! Nothing points into this table, so it can shrink when users are forgotten. A table of connected users cannot.
 
 use hashbrown::HashTable;
 
@@ -9,16 +8,16 @@ use super::name::Name;
 use super::standing::{Rules, Standing};
 use crate::event::Position;
 
-/// A table whose use falls below this part of its size gives half of it back.
+/// A table that uses less than `1 / SPARSE` of its capacity is shrunk to twice its use.
 const SPARSE: usize = 4;
 
 /// The standings of one stripe's users, by name.
 #[derive(Debug, Default)]
 pub(super) struct Standings {
-    /// Boxed, so that the place kept free for growth is a pointer each.
+    /// Boxed, so that each place reserved for growth costs one pointer.
     #[allow(clippy::vec_box)]
     users: Vec<Box<Remembered>>,
-    /// Places in `users`, found by the name's hash.
+    /// Indices into `users`, found by the name's hash.
     index: HashTable<u32>,
 }
 
@@ -27,12 +26,11 @@ pub(super) struct Standings {
 pub(super) struct Remembered {
     name: Name,
     pub(super) standing: Standing,
-    /// Where in the log its last change stands.
+    /// The position of the last change in the log.
     pub(super) settled: Position,
 }
 
-// With its pointer and its place in the index about 97 bytes
-// (docs/decisions.md).
+// With its pointer and its place in the index, about 97 bytes (docs/decisions.md).
 const _: () = assert!(size_of::<Remembered>() == 80);
 
 impl Standings {
@@ -44,8 +42,8 @@ impl Standings {
         self.users.get(place).map(AsRef::as_ref)
     }
 
-    /// Remembers a standing, which came about at `settled` in the log. Nothing is remembered if
-    /// the table is full: it holds four billion.
+    /// Remembers a standing that took effect at `settled` in the log. A full table remembers nothing more: it
+    /// holds four billion users.
     pub(super) fn remember(
         &mut self,
         hash: u64,
@@ -73,8 +71,8 @@ impl Standings {
         });
     }
 
-    /// Forgets what is over, looking at up to `budget` users from `place` on; returns where to go
-    /// on, or nothing at the end.
+    /// Looks at up to `budget` users from `place` on, and forgets those whose standing is over. Returns where to
+    /// continue, or `None` at the end.
     pub(super) fn fade(
         &mut self,
         mut place: usize,
@@ -98,8 +96,8 @@ impl Standings {
         (place < self.users.len()).then_some(place)
     }
 
-    /// Logs up to `budget` users before the place `end` out as of `at_ms`; returns the end of the
-    /// rest. From the back: who is forgotten meanwhile is replaced by the last one.
+    /// Logs out up to `budget` users before the place `end`, as of `at_ms`. Returns the end of the rest. It goes
+    /// backwards, because a user that is forgotten meanwhile is replaced by the last one.
     pub(super) fn log_out(&mut self, end: usize, budget: usize, at_ms: u64, rules: Rules) -> usize {
         let end = end.min(self.users.len());
         let from = end.saturating_sub(budget);
@@ -129,7 +127,7 @@ impl Standings {
         {
             entry.remove();
         }
-        // The last one has moved into its place.
+        // The last user has moved into the free place.
         if let Some(moved) = self.users.get(place) {
             let (hash, from) = (moved.name.hash(hasher), self.users.len());
             let number = self
@@ -177,7 +175,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whom_it_forgets_is_over_and_all_others_are_found(
+        fn only_standings_that_are_over_are_forgotten_and_all_others_are_found(
             log_outs in prop::collection::vec((0..40_u8, 1..3_000_u64), 0..200),
             sweeps in prop::collection::vec((0..5_000_u64, 1..20_usize), 0..20),
         ) {

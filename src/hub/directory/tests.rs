@@ -63,7 +63,7 @@ fn a_sixth_connection_is_refused_and_a_freed_place_can_be_taken() {
 }
 
 #[test]
-fn the_oldest_gives_way_where_that_is_the_policy() {
+fn the_oldest_connection_is_evicted_if_that_is_the_policy() {
     let directory = Directory::default();
     let limit = Limit {
         connections: 1,
@@ -93,7 +93,7 @@ fn a_lowered_limit_evicts_until_the_new_one_fits() {
 }
 
 #[test]
-fn another_session_is_forced_out_and_refused_from_then_on() {
+fn other_sessions_are_ended_and_refused_from_then_on() {
     let directory = Directory::default();
     let (old, new) = (
         identity("1", Some("a"), None),
@@ -133,7 +133,7 @@ fn a_log_out_refuses_every_token_issued_until_then() {
 }
 
 #[test]
-fn naming_the_current_session_again_ends_nobody() {
+fn naming_the_current_session_again_ends_no_connection() {
     let directory = Directory::default();
     let issued = |session, unix_ms| identity("1", session, Some(IssuedAt::from_unix_ms(unix_ms)));
     change_session(&directory, "1", Some("a"), 100_000);
@@ -156,7 +156,7 @@ fn users_whose_last_change_was_a_log_out_cost_nothing_once_no_token_is_left() {
     const USERS: u64 = 20_000;
     const MONTH_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
     let directory = Directory::default();
-    // One of them stays online, and another has a session: neither holds the others' memory.
+    // One of them stays online, and another one has a session. Neither keeps the others in memory.
     admit(&directory, &identity("0", None, None), 0).unwrap();
     change_session(&directory, "1", Some("a"), 1_000);
     for user in 0..USERS {
@@ -169,16 +169,16 @@ fn users_whose_last_change_was_a_log_out_cost_nothing_once_no_token_is_left() {
     };
     let everybody = usize::try_from(USERS).unwrap();
     let sweep = |unix_ms| {
-        // As often as it takes to look at all of them twice.
+        // Often enough to look at all of them twice.
         for _ in 0..2 * (everybody / MAX_SWEPT + 1) {
             directory.sweep(unix_ms);
         }
     };
-    // Tokens tell the second only.
+    // Tokens state their time of issue in whole seconds.
     let month_ms = MONTH_MS + 2 * directory.rules().leeway_ms + 1_000;
     sweep(1_000 + month_ms);
     assert_eq!(remembered(), everybody);
-    // Each is forgotten in its turn.
+    // Users are forgotten one after the other.
     sweep(1_000 + USERS / 2 + month_ms);
     assert_eq!(remembered(), everybody / 2 + 1);
     sweep(1_000 + USERS + month_ms);
@@ -190,7 +190,7 @@ fn users_whose_last_change_was_a_log_out_cost_nothing_once_no_token_is_left() {
 #[test]
 fn a_log_out_of_all_reaches_everyone_piece_by_piece() {
     let directory = Directory::default();
-    // More to a stripe than are done at once.
+    // More users per stripe than are logged out in one step.
     let users = 3 * STRIPES * MAX_SWEPT_LOCKED / 2;
     for user in 0..users {
         change_session(&directory, &user.to_string(), Some("a"), 1_000);
@@ -205,12 +205,12 @@ fn a_log_out_of_all_reaches_everyone_piece_by_piece() {
     };
     assert!((0..users).all(|user| is_let_in(user, 5_000)));
     directory.log_out_all(5_000);
-    // Users of whom nothing is known are out, too.
+    // Users without a known change are logged out as well.
     assert!((0..=users).all(|user| !is_let_in(user, 5_000) && is_let_in(user, 5_001)));
 }
 
 proptest! {
-    /// Whatever the clock did between them: an answer holds exactly until the user's next change.
+    /// Whatever the clock does, an answer is good exactly until the user's next change.
     #[test]
     fn an_answer_of_the_application_holds_until_the_next_change_of_its_user(
         everyone_ms in prop_oneof![Just(0), 0..1_000_000_u64],
@@ -228,7 +228,7 @@ proptest! {
                 }
                 Some((session, at_unix_ms)) => {
                     head.0 += 1;
-                    // Each session is another one, or it is a log-out.
+                    // Each change names a new session, or it is a log-out.
                     let keep = (session > 0).then(|| format!("{session} {}", head.0));
                     let change = change(&name, keep.as_deref(), at_unix_ms);
                     directory.change_session(&change, at_unix_ms.max(head.0), head);
@@ -323,8 +323,8 @@ fn session(number: u8) -> Option<&'static str> {
 }
 
 proptest! {
-    /// The model keeps a list of (user, session, key) and each user's current session; tokens
-    /// here carry no `iat`, so after a change only the named current session gets in.
+    /// The model keeps a list of (user, session, key) and each user's current session. Tokens here carry no
+    /// `iat`, so after a change only the named current session is admitted.
     #[test]
     fn the_directory_agrees_with_a_naive_model(steps in prop::collection::vec(step(), 1..120)) {
         let directory = Directory::default();
@@ -374,7 +374,8 @@ proptest! {
                     let expected: Vec<_> = connected.iter().filter(|c| leaves(c)).map(|c| at(c.2)).collect();
                     connected.retain(|c| !leaves(c));
                     prop_assert_eq!(ended, expected);
-                    // A log-out followed by the same name needs a newer token; these have none.
+                    // A session that is named again after a log-out needs tokens with a later `iat`; these have
+                    // none.
                     let revived = keep.is_some() && directory
                         .allows(&identity(&user.to_string(), keep, None));
                     current.insert(user, keep.filter(|_| revived));

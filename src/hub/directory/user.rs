@@ -1,4 +1,4 @@
-//! One user with connections: name and connections, the oldest first.
+//! One user with connections: the name, and the connections, oldest first.
 
 use super::name::Name;
 use crate::config::OnLimit;
@@ -6,18 +6,18 @@ use crate::hub::connection::ConnectionId;
 use crate::hub::limits::Limit;
 use crate::hub::rejection::Rejection;
 
-/// A connected user. With one connection it is all that is kept.
+/// A connected user. A user with one connection needs no other memory.
 #[derive(Debug)]
 pub(super) struct User {
     name: Name,
     connections: Connections,
 }
 
-// The directory's share of "one user each" on top of the 64-byte slot (docs/decisions.md).
+// The directory's cost per connection, beside the 64-byte slot, if each has its own user (docs/decisions.md).
 const _: () = assert!(size_of::<User>() == 40);
 
-/// Most users hold one connection; that one stands inline. The rest is boxed twice: a thin pointer
-/// keeps the enum at 24 bytes, and few users have it.
+/// Most users hold one connection, which is stored inline. Several connections are boxed twice: the thin pointer
+/// keeps the enum at 24 bytes, and few users need it.
 #[allow(clippy::box_collection)]
 #[derive(Debug)]
 enum Connections {
@@ -30,7 +30,7 @@ enum Connections {
 struct Connection {
     session_hash: u64,
     at: ConnectionId,
-    /// `session_hash` means something. A `bool`, so that [`Connections`] needs no tag of its own.
+    /// True if `session_hash` is set. Because this is a `bool`, [`Connections`] needs no tag of its own.
     has_session: bool,
 }
 
@@ -62,13 +62,12 @@ impl User {
         self.slice().iter().map(|connection| connection.at)
     }
 
-    /// Whether [`User::make_room`] would make room.
+    /// Returns true if [`User::make_room`] would make room.
     pub(super) fn has_room(&self, limit: Limit) -> bool {
         limit.on_limit == OnLimit::EvictOldest || self.slice().len() < limit.connections
     }
 
-    /// Sees to it that one more connection fits: takes out and returns the oldest ones, if that
-    /// is the policy.
+    /// Makes room for one more connection. If the policy is to evict, removes and returns the oldest ones.
     pub(super) fn make_room(&mut self, limit: Limit) -> Result<Vec<ConnectionId>, Rejection> {
         let too_many = (self.slice().len() + 1).saturating_sub(limit.connections);
         match limit.on_limit {
@@ -97,7 +96,7 @@ impl User {
         }
     }
 
-    /// Takes one connection out; false where it is not there.
+    /// Removes a connection. Returns false if it is not there.
     pub(super) fn disconnect(&mut self, at: ConnectionId) -> bool {
         let mut was_there = false;
         self.retain(|connection| {
@@ -108,7 +107,7 @@ impl User {
         was_there
     }
 
-    /// Takes out and returns all connections of another session than `keep`, or of none.
+    /// Removes and returns all connections that do not belong to the session `keep`.
     pub(super) fn disconnect_others(&mut self, keep: Option<u64>) -> Vec<ConnectionId> {
         let stays = |connection: &Connection| {
             keep.is_some_and(|keep| connection.has_session && connection.session_hash == keep)

@@ -21,8 +21,8 @@ pub(crate) trait Engine: Send + Sync {
     /// longer copied into the shards' tables.
     fn open(&self) -> Answer<'_, Result<(), OpenError>>;
 
-    /// Stores up to [`MAX_DRAFTS`] events in order, and returns one answer per draft. A draft whose `source_id` was
-    /// seen in the last ten minutes is not stored again; its answer is the first one's id.
+    /// Stores up to [`MAX_DRAFTS`] events in order, and returns one answer per draft. A draft whose `source_id`
+    /// was seen in the last ten minutes is not stored again; its answer is the first one's id.
     fn publish(&self, drafts: Vec<Draft>) -> Answer<'_, Vec<Result<EventId, EngineError>>>;
 
     /// Stores a change of session, dated now, together with the event for the other devices.

@@ -40,7 +40,7 @@ pub(crate) enum EngineError {
     /// Another process writes to the database, or keeps others from it.
     #[error("another process holds the history's database locked; end that process")]
     Locked,
-    /// What was stored could not be flushed.
+    /// The stored data could not be flushed.
     #[error("the history could not be flushed to the disk; it is being written again")]
     Unflushed,
     /// Another process reads the database and keeps its log from shrinking.
@@ -48,7 +48,7 @@ pub(crate) enum EngineError {
         "another process reads the history's database, whose log is at its limit; end that process"
     )]
     Overgrown,
-    /// Somebody deleted or replaced files.
+    /// Files were deleted or replaced.
     #[error("files of history.path were deleted or replaced; put them back, or restart the server")]
     Gone,
 }

@@ -11,8 +11,8 @@ pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub(crate) enum Promise<'a, T> {
     /// The answer.
     Now(T),
-    /// The answer will be known later. The future does nothing before it is polled. If it is dropped, it gives back
-    /// what it has taken.
+    /// The answer will be known later. The future does nothing before it is polled. If it is dropped, it gives
+    /// back what it has taken.
     #[cfg_attr(
         not(test),
         expect(

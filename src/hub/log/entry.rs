@@ -1,16 +1,16 @@
-//! One thing that happened, and what it costs to keep it.
+//! One entry of the log, and the memory it takes.
 
 use super::control::{Control, Receipt};
 use crate::event::{Draft, EventId, EventName, Position, SessionChange, Target};
 use crate::wire::{Event, Signal};
 
-/// A place among the entries that are kept; the first one has 1. Events that are not kept have a
-/// [`Position`] and no rank, so that the ring has no holes.
+/// The number of an entry among those that are kept, from 1. Events that are not kept have a [`Position`] but no
+/// rank, so that the ring has no holes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank(pub(super) u64);
 
 impl Rank {
-    /// No entry's: before the first.
+    /// The rank before the first entry's. No entry has it.
     pub(super) const NONE: Self = Self(0);
 
     pub(super) fn next(self) -> Self {
@@ -18,47 +18,47 @@ impl Rank {
     }
 }
 
-/// One thing that happened.
+/// A record in the log.
 #[derive(Debug)]
 pub struct Entry {
-    /// Its place in this log.
+    /// Its number in this process's log.
     pub(crate) position: Position,
-    /// Its place among what is kept; `None` where it is delivered now or never.
+    /// Its number among the entries that are kept; `None` if it is delivered now or never.
     pub(crate) rank: Option<Rank>,
     /// Its id, the same on every node.
     pub(crate) id: EventId,
-    /// What it is.
+    /// The event, session change or control entry.
     pub(crate) record: Record,
     /// When the publisher's request was accepted, on the monotonic clock.
     pub(crate) accepted_ms: u64,
 }
 
-/// What kind of thing happened.
+/// Something that happened.
 #[derive(Debug)]
 pub enum Record {
     /// An event for clients.
     Event {
-        /// Who gets it.
+        /// Its recipients.
         to: Target,
         /// Its name.
         name: EventName,
         /// Its payload.
         data: Box<str>,
-        /// Whether it is kept for replay; if not, it is delivered now or never.
+        /// True if it is kept for replay; otherwise it is delivered now or never.
         is_kept: bool,
     },
-    /// A user's session changed; the others get its data and their end. Kept, so that its id is
-    /// known, and never replayed: whoever may come back is not whom it was for. A client that
-    /// catches up meets its end here.
+    /// A change of a user's session. Clients of other sessions get its data, and their streams end. It is kept, so
+    /// that its id is known, but never replayed: it is not for clients that are admitted later. A client that is
+    /// still catching up ends here if its session did.
     Session {
         /// The change.
         change: SessionChange,
         /// The payload of the `FORCE_LOGOUT` event.
         data: Box<str>,
     },
-    /// Every node is asked something. It is for no client, and gone once it was dispatched.
+    /// A request to every node. No client receives it, and it is dropped after dispatch.
     Control {
-        /// What.
+        /// The request.
         control: Control,
         /// This node's answer.
         receipt: Receipt,
@@ -66,7 +66,7 @@ pub enum Record {
 }
 
 impl Record {
-    /// Whether it ends a client of this session.
+    /// Returns true if it ends a client of this session.
     pub(super) fn ends(&self, session: Option<&str>) -> bool {
         match self {
             Self::Event { .. } | Self::Control { .. } => false,
@@ -76,8 +76,7 @@ impl Record {
         }
     }
 
-    /// The data of a record that no publisher made. Apart from the events, so that the path of these has one
-    /// comparison.
+    /// The data of a record that no publisher made. Separate, so that the path of events has only one comparison.
     #[cold]
     fn notice(&self) -> &str {
         match self {
@@ -87,7 +86,7 @@ impl Record {
         }
     }
 
-    /// Whether it stays in the log after it was dispatched.
+    /// Returns true if it stays in the log after dispatch.
     pub(super) fn is_kept(&self) -> bool {
         match self {
             Self::Event { is_kept, .. } => *is_kept,
@@ -125,8 +124,8 @@ impl Entry {
         }
     }
 
-    /// What clients get. An event that is not kept has no id, so that no client comes back with one
-    /// that nobody remembers.
+    /// The signal that clients get. An event that is not kept has no id, so that no client returns with an id
+    /// that the log does not know.
     pub(crate) fn signal(&self) -> Signal<'_> {
         let (name, data) = match &self.record {
             Record::Event { name, data, .. } => (name.as_str(), &**data),
@@ -139,14 +138,14 @@ impl Entry {
         })
     }
 
-    /// Whether it is delivered now or never.
+    /// Returns true if it is delivered now or never.
     pub(crate) fn is_fleeting(&self) -> bool {
         self.rank.is_none()
     }
 
-    /// Bytes that a client gets of it, roughly.
+    /// The approximate number of bytes that a client gets.
     pub(crate) fn wire_bytes(&self) -> usize {
-        // The names of fields, the id, and what frames it.
+        // The field names, the id, and the framing.
         const FIELDS: usize = 64;
         let said = match &self.record {
             Record::Event { name, data, .. } => name.as_str().len() + data.len(),
@@ -156,9 +155,9 @@ impl Entry {
         FIELDS + said
     }
 
-    /// Bytes of its allocation and of those it owns.
+    /// Bytes of its allocation and of all allocations that it owns.
     pub(crate) fn heap_bytes(&self) -> usize {
-        // Beside the entry an `Arc` holds two counts.
+        // An `Arc` also holds two counts.
         const OWN: usize = size_of::<Entry>() + 2 * size_of::<usize>();
         OWN + match &self.record {
             Record::Event { to, name, data, .. } => {

@@ -1,10 +1,10 @@
-//! What is no longer retained, as far as it is remembered: enough to tell a client that missed
-//! something from one whose last event has merely been evicted.
+//! Traces of evicted entries. They distinguish a client that missed something from one whose last event has merely
+//! been evicted.
 //!
-//! The id of the newest entry that is gone is the log's *floor*: a client that is there has missed
-//! nothing of what is gone, and gets all that is retained. For some evicted entries before it, a
-//! trace says whom each was for. A client at one of those is not told of a gap if nothing after it
-//! was for that client. Every other id, another log's or a wrong clock's, stays unknown.
+//! The id of the newest evicted entry is the log's *floor*. A client at the floor has missed no evicted entry, and
+//! gets all that is retained. For some evicted entries before the floor, a trace records the recipients. A client
+//! at one of those gets no gap if no later evicted entry was for that client. Every other id is unknown, such as
+//! one from another log or a wrong clock.
 
 use std::collections::VecDeque;
 
@@ -12,22 +12,22 @@ use super::entry::Record;
 use super::ring::{Chain, chains_of};
 use crate::event::{EventId, Target};
 
-/// Most traces, 128 KiB: some minutes of evictions on a busy server, while a client that is online
-/// is never further back than a heartbeat.
+/// Most traces, 128 KiB: some minutes of evictions on a busy server. A client that is online is never further
+/// behind than one heartbeat.
 const MAX_TRACES: usize = 4_096;
-/// Part of the log's size that traces may take, so that a small log is not full of them. Larger in
-/// tests, so that their small logs remember something.
+/// Traces may take `1 / MAX_SHARE` of the log's size, so that they do not fill a small log. The share is larger in
+/// tests, whose logs are small.
 const MAX_SHARE: usize = if cfg!(test) { 8 } else { 64 };
-/// A list of more users than this counts as for everybody: one gap too many is harmless, and one
-/// event does not push all other traces out.
+/// An event for more users than this counts as one for everybody. An unnecessary gap is harmless, and one event
+/// must not push out all other traces.
 const MAX_LISTED: usize = 64;
 
-/// What is known of evicted entries: the floor, and traces of some entries before it.
+/// The floor, and traces of some evicted entries before it.
 #[derive(Debug)]
 pub(super) struct Evicted {
     floor: EventId,
-    /// In the order of ids, the floor the last of them; an entry for several users has a trace for
-    /// each. None where nothing before the floor is known.
+    /// In the order of ids; the last one is the floor. An entry for several users has one trace per user. Empty if
+    /// nothing before the floor is known.
     traces: VecDeque<Trace>,
     max_traces: usize,
     hasher: ahash::RandomState,
@@ -36,13 +36,13 @@ pub(super) struct Evicted {
 #[derive(Clone, Copy, Debug)]
 struct Trace {
     id: EventId,
-    /// Whose chain it was on, hashed: two that are taken for one make one gap too many, never one
-    /// too few. Nobody's where nobody would get it by replay, or nothing before it is known.
+    /// A hash of the chain that the entry was on. A collision can cause an unnecessary gap, but never hide one.
+    /// `None` if no client would get the entry by replay, or if nothing before it is known.
     chain: Option<u64>,
 }
 
 impl Evicted {
-    /// Nothing is gone yet; the log begins at `floor`.
+    /// Nothing is evicted yet; the log begins at `floor`.
     pub(super) fn new(floor: EventId, max_log_bytes: usize) -> Self {
         let affordable = max_log_bytes / MAX_SHARE / size_of::<Trace>();
         Self {
@@ -64,7 +64,7 @@ impl Evicted {
         self.floor
     }
 
-    /// Takes note of an entry that is gone; ids rise.
+    /// Notes that an entry was evicted. Ids must rise.
     pub(super) fn note(&mut self, id: EventId, record: &Record) {
         let before = std::mem::replace(&mut self.floor, id);
         let is_for_everybody = match record {
@@ -76,14 +76,14 @@ impl Evicted {
             },
         };
         if is_for_everybody {
-            // Whoever is before it has missed it: what is before it need not be known.
+            // Every client before this entry has missed it, so older traces are not needed.
             self.traces = VecDeque::new();
             return;
         }
         if self.traces.is_empty() {
             self.trace(before, None);
         }
-        // Changes of session are never replayed, so nobody misses them.
+        // Session changes are never replayed, so no client misses them.
         let is_event = matches!(record, Record::Event { .. });
         let mut chains = chains_of(record).filter(|_| is_event).peekable();
         if chains.peek().is_none() {
@@ -94,7 +94,7 @@ impl Evicted {
         }
     }
 
-    /// Whether `id` is one that is gone, and nothing that went after it was on one of `chains`.
+    /// Returns true if `id` is known to be evicted, and no later evicted entry was on one of `chains`.
     pub(super) fn has_nothing_after<'a>(
         &self,
         id: EventId,
@@ -115,7 +115,7 @@ impl Evicted {
         !later.any(|trace| trace.chain.is_some_and(|chain| chains.contains(&chain)))
     }
 
-    /// Bytes of its allocation.
+    /// Bytes of the allocation.
     pub(super) fn bytes(&self) -> usize {
         self.traces.capacity() * size_of::<Trace>()
     }

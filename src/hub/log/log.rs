@@ -1,4 +1,4 @@
-//! The log itself: what is appended, dispatched, retained and joined.
+//! The log itself: appending, dispatch, retention and joining.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,23 +15,23 @@ use super::ring::Ring;
 use crate::clock::millis;
 use crate::event::{EventId, Position};
 
-/// Entries that may wait for dispatch before publishing waits: several batches, so that shards
-/// never idle, and few enough that a stuck shard is noticed by the publisher.
+/// Most entries that wait for dispatch before publishing waits: several batches, so that shards are never idle,
+/// but few enough that the publisher notices a stuck shard.
 pub(crate) const MAX_UNDISPATCHED: u64 = 16_384;
 
-/// Bytes of one batch, a single larger entry aside.
+/// Most bytes of one batch, except for a single larger entry.
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
-/// Entries that are dropped for their age while the log is locked: 50 µs or so.
+/// Most entries that are dropped for their age while the log is locked, for about 50 µs.
 const MAX_EVICTED: usize = 256;
 
 /// The log of this process, shared by engines, shards and replays.
 #[derive(Debug)]
 pub struct Log {
     state: Mutex<State>,
-    /// Position of the newest entry; written under the state's lock.
+    /// The position of the newest entry. Written under the state's lock.
     head: AtomicU64,
-    /// Position of the newest dispatched entry; written under the state's lock.
+    /// The position of the newest dispatched entry. Written under the state's lock.
     dispatched: AtomicU64,
     appended: Notify,
     progressed: Notify,
@@ -43,51 +43,50 @@ pub struct Log {
 struct State {
     ring: Ring,
     evicted: Evicted,
-    /// What waits for dispatch; what is kept of it stands in the ring, too.
+    /// Entries that wait for dispatch. Those that are kept are in the ring, too.
     pending: VecDeque<Arc<Entry>>,
-    /// Of entries that are pending and not kept.
+    /// Bytes of the pending entries that are not kept.
     fleeting_bytes: usize,
     last_id: EventId,
     dispatched_id: EventId,
-    /// Of the newest dispatched entry that is kept; the log's origin before the first.
+    /// The id of the newest dispatched entry that is kept; the log's origin before the first.
     dispatched_kept_id: EventId,
-    /// Clients from before this one may have missed anything ([`Log::lose_before`]).
+    /// Clients whose last id is before this one may have missed anything ([`Log::lose_before`]).
     lost_before: EventId,
 }
 
-/// How far a client has been served, in this process's numbers and as the client knows it.
+/// How far a client has been served: the position in this process's log, and the id that the client knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cursor {
-    /// What comes after it is still to come.
+    /// The client still gets everything after this position.
     pub(crate) position: Position,
-    /// The newest id up to there that can be resumed from.
+    /// The newest id up to there that the client can resume from.
     pub(crate) id: EventId,
 }
 
-/// A client's place in the log, taken in the critical section that makes it a target.
+/// A client's place in the log, read in the critical section that makes the client a target.
 #[derive(Debug)]
 pub struct Joined {
-    /// What comes after it is delivered live, once `replay` has caught up.
+    /// Everything after this position is delivered live, once `replay` has caught up.
     pub(crate) position: Position,
-    /// The id that the client resumes from if it is cut off before it gets anything: its own last
-    /// one where that is known, the one right before what follows where there is a gap, or else
-    /// the newest.
+    /// The id that the client resumes from if it is cut off before it gets anything. This is its own last id if
+    /// that is known. With a gap, it is the id right before what follows. Otherwise it is the newest id.
     pub(crate) id: EventId,
-    /// Set where what the client missed is not all retained.
+    /// Set if not everything that the client missed is retained.
     pub(crate) gap: Option<Gap>,
-    /// What it missed; nothing where there is nothing.
+    /// What the client missed; `None` if nothing.
     pub replay: Option<Replay>,
 }
 
-/// The client's last id is not known to the log.
+/// The log does not know the client's last id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gap {
-    /// The oldest id that is.
+    /// The oldest id that is retained.
     pub(crate) oldest: Option<EventId>,
 }
 
 impl Log {
-    /// An empty log that retains at most `max_bytes` and `max_age`; its ids rise from `origin` on.
+    /// Creates an empty log that retains entries up to `max_bytes` and `max_age`. Its ids rise from `origin` on.
     pub fn new(max_bytes: usize, max_age: Duration, origin: EventId) -> Self {
         let state = State {
             ring: Ring::default(),
@@ -110,15 +109,15 @@ impl Log {
         }
     }
 
-    /// Appends an entry that was accepted at `now_ms`, on the monotonic clock. Ids have to rise.
+    /// Appends an entry that was accepted at `now_ms`, on the monotonic clock. Ids must rise.
     pub fn append(&self, id: EventId, now_ms: u64, record: Record) {
         let state = self.state.lock();
         debug_assert!(state.last_id < id, "ids rise");
         self.push(state, id, now_ms, record);
     }
 
-    /// Begins again at an id that an earlier process has come to, before anything is restored or
-    /// appended: what was before that is gone.
+    /// Continues from an id that an earlier process has reached. Everything before it is gone. Called before
+    /// anything is restored or appended.
     pub(crate) fn begin_at(&self, id: EventId) {
         let mut state = self.state.lock();
         debug_assert!(self.head() == Position(0), "nothing was appended");
@@ -127,8 +126,8 @@ impl Log {
         state.dispatched_kept_id = id;
     }
 
-    /// Puts back what an earlier process stored, as dispatched long ago; it stays for
-    /// `max_age` less `age`. Oldest first, before anything is appended.
+    /// Restores an entry that an earlier process stored. It counts as dispatched, and is retained for `max_age`
+    /// minus `age`. Called with the oldest entry first, before anything is appended.
     pub(crate) fn restore(&self, id: EventId, age: Duration, now_ms: u64, record: Record) {
         let mut state = self.state.lock();
         debug_assert!(state.pending.is_empty() && state.last_id < id);
@@ -148,18 +147,18 @@ impl Log {
         self.evict(&mut state, now_ms);
     }
 
-    /// Some of what was before `id`, the newest entry's, is lost, and nobody knows what. No id before
-    /// it is known from then on: a client that comes with one gets a gap.
+    /// Notes that unknown entries before `id`, the newest entry's, were lost. From then on no earlier id is
+    /// known, so a client that resumes from one gets a gap.
     pub(crate) fn lose_before(&self, id: EventId) {
         self.state.lock().lost_before = id;
     }
 
-    /// Lets a client join: fixes the position from which on it gets events live, and what it
-    /// missed since its last one. Called in the critical section that makes it a target.
+    /// Lets a client join. Fixes the position after which it gets events live, and what it missed since its last
+    /// event. Called in the critical section that makes the client a target.
     ///
-    /// An id that the log does not know, of whatever form, is a gap: then all that is retained for
-    /// the client counts as missed. It knows those that are retained, the one right before them, and
-    /// of those that are gone the ones after which nothing for this client has gone.
+    /// An id that the log does not know, in any form, is a gap. Then everything that is retained for the client
+    /// counts as missed. The log knows the ids that are retained and the one right before them. It also knows
+    /// an evicted id if no later entry for this client was evicted.
     pub fn join(&self, client: &JoinRequest<'_>) -> Joined {
         let state = self.state.lock();
         let newest = state.ring.newest_id();
@@ -214,17 +213,17 @@ impl Log {
         replay.next_piece(&state.ring, self.head(), limit, piece)
     }
 
-    /// Position of the newest entry.
+    /// The position of the newest entry.
     pub(crate) fn head(&self) -> Position {
         Position(self.head.load(Ordering::Acquire))
     }
 
-    /// Position of the newest entry that was handed to the shards.
+    /// The position of the newest entry that was handed to the shards.
     pub(crate) fn dispatched_position(&self) -> Position {
         Position(self.dispatched.load(Ordering::Acquire))
     }
 
-    /// Where a client is that got everything for it that was handed to the shards.
+    /// The cursor of a client that has received everything that was handed to the shards.
     pub(crate) fn dispatched_cursor(&self) -> Cursor {
         let state = self.state.lock();
         Cursor {
@@ -233,13 +232,13 @@ impl Log {
         }
     }
 
-    /// The newest id there was, retained or not.
+    /// The newest id so far, retained or not.
     pub fn newest_id(&self) -> EventId {
         self.state.lock().last_id
     }
 
-    /// Waits until appending does not run ahead of dispatching: by [`MAX_UNDISPATCHED`] entries,
-    /// or by so many bytes that the log is over its size.
+    /// Waits until there is room for another entry: fewer than [`MAX_UNDISPATCHED`] entries wait for dispatch,
+    /// and the log is within its size. There is always room if nothing waits.
     pub(crate) async fn room(&self) {
         self.progress_until(|| {
             let state = self.state.lock();
@@ -255,20 +254,19 @@ impl Log {
             .await;
     }
 
-    /// Waits for entries after the last dispatched one, and returns up to `max`. One reader only:
-    /// the dispatcher.
+    /// Waits for entries after the last dispatched one, and returns up to `max`. Only the dispatcher calls this.
     pub async fn next_batch(&self, max: usize) -> Vec<Arc<Entry>> {
         loop {
             let batch = self.undispatched(max);
             if !batch.is_empty() {
                 return batch;
             }
-            // `notify_one` leaves a permit, so an append between the look and the wait is seen.
+            // `notify_one` leaves a permit, so an append between the check and the wait is not missed.
             self.appended.notified().await;
         }
     }
 
-    /// Notes that everything up to `entry` is in the shards' inboxes.
+    /// Notes that all entries up to `entry` are in the shards' inboxes.
     pub fn mark_dispatched(&self, entry: &Entry, now_ms: u64) {
         let mut state = self.state.lock();
         self.dispatched.store(entry.position.0, Ordering::Release);
@@ -289,14 +287,14 @@ impl Log {
         self.progressed.notify_waiters();
     }
 
-    /// Drops what is too old at `now_ms`; called now and then, so that a quiet log shrinks.
+    /// Drops entries that are too old at `now_ms`. Called regularly, so that a quiet log shrinks.
     pub fn expire(&self, now_ms: u64) {
-        // What was published together is too old together: the log is given free in between.
+        // Entries that were published together expire together. So the log is unlocked between slices.
         while self.evict(&mut self.state.lock(), now_ms) {}
         self.state.lock().ring.shrink();
     }
 
-    /// Bytes of the whole log, to the allocation, and entries retained.
+    /// The bytes of all the log's allocations, and the number of retained entries.
     pub fn retained(&self) -> (usize, usize) {
         let state = self.state.lock();
         (state.bytes(), state.ring.len())
@@ -346,7 +344,7 @@ impl Log {
         loop {
             let progressed = self.progressed.notified();
             tokio::pin!(progressed);
-            // Registered before the look, so that progress in between is not missed.
+            // Registered before the check, so that progress in between is not missed.
             progressed.as_mut().enable();
             if done() {
                 return;
@@ -355,8 +353,8 @@ impl Log {
         }
     }
 
-    /// Drops what makes the log too large, and of what is too old [`MAX_EVICTED`] at the most; true
-    /// where there may be more.
+    /// Drops entries until the log is within its size, and up to [`MAX_EVICTED`] entries that are too old. Returns
+    /// true if there may be more of those.
     fn evict(&self, state: &mut State, now_ms: u64) -> bool {
         let dispatched = Position(self.dispatched.load(Ordering::Relaxed));
         let mut evicted = 0;
@@ -379,8 +377,8 @@ impl Log {
 }
 
 impl State {
-    /// The id of a client that gets all that is retained. Among what is partly lost it is one that
-    /// no event had, so that nobody comes with it who was not told.
+    /// The id of a client that gets everything that is retained. If entries were lost, it is an id that no
+    /// event had, so that only clients which got the gap resume from it.
     fn floor(&self) -> EventId {
         match self.ring.oldest_id() {
             Some(oldest) if oldest <= self.lost_before => oldest.unused_before(),

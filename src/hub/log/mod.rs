@@ -1,17 +1,17 @@
-//! What happened, in order: the ring of events and session changes that engines append to, that
-//! delivery reads, and that clients who come back are served from.
+//! The log: events and session changes in order. Engines append to it; delivery and the replay for returning
+//! clients read from it.
 //!
-//! The log owns positions. An entry is appended once, dispatched once, and then retained while
-//! it is young enough and the ring small enough; one that is not kept is gone once dispatched.
-//! What is not yet dispatched is never evicted; appending waits instead ([`Log::room`]).
+//! The log owns positions. An entry is appended once and dispatched once. If it is kept, it is then retained until
+//! it is too old or the log too large; otherwise it is dropped. An entry that is not yet dispatched is never
+//! evicted. Publishing waits instead ([`Log::room`]).
 //!
 //! | module | one purpose |
 //! |---|---|
 //! | [`log`] | the log itself |
-//! | [`entry`] | one thing that happened |
-//! | [`control`] | what every node is asked |
-//! | [`ring`] | what is retained, and each client's chain through it |
-//! | [`evicted`] | what is remembered of what is not |
+//! | [`entry`] | one entry: an event, a session change or a control entry |
+//! | [`control`] | requests to every node |
+//! | [`ring`] | the retained entries, and the chains through them |
+//! | [`evicted`] | traces of entries that are no longer retained |
 //! | [`replay`] | what one client missed, in pieces |
 
 mod control;

@@ -1,11 +1,11 @@
-//! What one client missed, taken from the log in pieces.
+//! The replay: what one client missed, taken from the log in pieces.
 //!
-//! A replay is a sequence of rounds. Each fixes its end at the log's newest entry, walks the
-//! client's chains back to where the client is, and takes their entries forward, merged by rank,
-//! which is the order of ids. When a round ends and nothing was appended meanwhile, the client
-//! has caught up, and the position it then joins at is read in the same critical section: what
-//! comes later reaches it live, and nothing twice. A round costs the entries it takes, whatever
-//! the log holds beside; between pieces a replay holds eight bytes a chain.
+//! A replay is a sequence of rounds. Each round fixes its end at the log's newest entry and walks the client's
+//! chains back to where the client is. It then takes their entries forward, merged by rank, which is the order
+//! of ids. If a round ends and nothing was appended meanwhile, the client has caught up. Its position is read
+//! in the same critical section, so later entries reach it live, and none reaches it twice. The cost of a round
+//! depends on the entries that it takes, not on the others in the log. Between pieces, a replay holds eight
+//! bytes per chain.
 
 use std::sync::Arc;
 
@@ -14,67 +14,67 @@ use super::ring::{Chain, Ring};
 use crate::event::Position;
 use crate::topic::Topic;
 
-/// Links followed back while the log is locked: 0.1 ms or so, so that nobody waits for long. Few
-/// in tests, so that they see walks that are interrupted.
+/// Most links followed while the log is locked, for about 0.1 ms, so that other threads do not wait long. Few in
+/// tests, so that walks are interrupted there.
 const MAX_STEPS: usize = if cfg!(test) { 3 } else { 1_024 };
 
-/// How much one piece may hold.
+/// The largest size of a piece.
 #[derive(Clone, Copy, Debug)]
 pub struct PieceLimit {
-    /// Entries.
+    /// Number of entries.
     pub entries: usize,
-    /// Bytes of their frames, a single larger one aside.
+    /// Bytes of their frames, except for a single larger one.
     pub bytes: usize,
 }
 
-/// Where a replay stands after a piece.
+/// The state of a replay after a piece.
 #[derive(Debug)]
 pub enum Progress {
-    /// There may be more; the piece may be empty.
+    /// There may be more. The piece may be empty.
     More,
-    /// The start has moved to the oldest entry. Whatever stood before that is gone, the end of the
-    /// client's session perhaps with it: nothing is taken before [`Replay::confirm`].
+    /// The start has moved to the oldest entry, and earlier entries are gone. One of them may have ended the
+    /// client's session, so nothing is taken before [`Replay::confirm`].
     Moved,
-    /// Everything up to here was taken; what comes after it is delivered live.
+    /// Everything up to this position was taken. Later entries are delivered live.
     CaughtUp(Position),
-    /// The client's session ended here; what comes later is not for it.
+    /// The client's session ended with this entry. The client gets nothing after it.
     Ended(Arc<Entry>),
-    /// What comes next was evicted before it was taken.
+    /// The next entry was evicted before it was taken.
     Lost,
 }
 
-/// A client that joins.
+/// A client that joins the log.
 #[derive(Clone, Copy, Debug)]
 pub struct JoinRequest<'a> {
-    /// Who it is.
+    /// The user's id.
     pub user: &'a str,
-    /// Its token's session.
+    /// The session of the client's token.
     pub session: Option<&'a str>,
-    /// The topics it gets.
+    /// The topics that the client subscribes to.
     pub topics: &'a [Topic],
-    /// The id of the last event it has, as it says.
+    /// The id of the last event that the client has, as the client sent it.
     pub last_event_id: Option<&'a str>,
-    /// The position of its user's last session change that was in force when it was let in: a
-    /// later one may end it.
+    /// The position of the user's last session change that was in force when the client was admitted. A later
+    /// change may end the client.
     pub settled: Position,
 }
 
-/// One client's way from its last id to the newest entry.
+/// A client's replay from its last id to the newest entry.
 #[derive(Debug)]
 pub struct Replay {
     user: Box<str>,
     session: Option<Box<str>>,
     topics: Box<[Topic]>,
-    /// Session changes up to here were in force when the client was let in.
+    /// Session changes up to here were in force when the client was admitted.
     settled: Position,
-    /// All that is for the client up to this rank was taken.
+    /// All entries for the client up to this rank were taken.
     after: Rank,
-    /// It was told of a gap and takes what is retained: as long as nothing was taken, eviction
-    /// only moves its start.
+    /// The client got a gap, and takes everything that is retained. As long as nothing was taken, eviction only
+    /// moves the start.
     from_oldest: bool,
-    /// Its start has moved, and nobody has confirmed that its session goes on.
+    /// The start has moved, and it is not confirmed yet that the client's session goes on.
     has_moved: bool,
-    /// The change that ended its session, once that is in force.
+    /// The change that ended the client's session, once it is in force.
     end: Option<Arc<Entry>>,
     round: Option<Round>,
 }
@@ -82,17 +82,17 @@ pub struct Replay {
 #[derive(Debug)]
 struct Round {
     last: Rank,
-    /// The next entry to take of each chain, or, while walking back, the earliest seen so far;
-    /// [`Rank::NONE`] for none.
+    /// For each chain, the next entry to take, or [`Rank::NONE`]. While walking back, it is the earliest entry
+    /// seen so far.
     cursors: Box<[Rank]>,
-    /// Chains whose cursor has been walked back to the start.
+    /// The number of chains whose cursor has been walked back to the start.
     ready: usize,
 }
 
 impl Replay {
-    /// What is for this client after `after`, for all that is retained where `from_oldest`;
-    /// nothing where there is nothing now. Called in the critical section that the client joins
-    /// in.
+    /// Begins a replay of the entries for this client after `after`. `from_oldest` means that the client takes
+    /// everything that is retained. Returns `None` if there is nothing to take now. Called in the critical
+    /// section in which the client joins.
     pub(super) fn begin(
         ring: &Ring,
         client: &JoinRequest<'_>,
@@ -117,18 +117,18 @@ impl Replay {
         })
     }
 
-    /// Takes nothing from behind the change that ended the client's session, also where the replay
-    /// does not meet it: it may be evicted by then, or from before where the client said it was.
+    /// Takes nothing after the change that ended the client's session. The replay may never meet the change: it
+    /// may be evicted by then, or be earlier than the id that the client sent.
     pub(crate) fn end_at(&mut self, change: Arc<Entry>) {
         self.end.get_or_insert(change);
     }
 
-    /// Whether [`Replay::end_at`] was called.
+    /// Returns true if [`Replay::end_at`] was called.
     pub(crate) fn knows_its_end(&self) -> bool {
         self.end.is_some()
     }
 
-    /// The client's session had not ended after [`Progress::Moved`].
+    /// Confirms after [`Progress::Moved`] that the client's session had not ended.
     pub(crate) fn confirm(&mut self) {
         self.has_moved = false;
     }
@@ -184,12 +184,12 @@ impl Replay {
         }
     }
 
-    /// What comes next was evicted.
+    /// Handles the eviction of the next entry.
     fn lose(&mut self, ring: &Ring, piece: &[Arc<Entry>]) -> Progress {
         if !self.from_oldest || !piece.is_empty() {
             return Progress::Lost;
         }
-        // Nothing was promised but what is retained: that has become less.
+        // The client was promised only what is retained, and that has become less.
         self.after = ring.before_oldest();
         self.has_moved = true;
         Progress::Moved
@@ -204,7 +204,7 @@ impl Replay {
         })
     }
 
-    /// Moves the cursors to the first entries after where the client is.
+    /// Moves each cursor back to the first entry after the client's place.
     fn walk_back(&self, ring: &Ring, round: &mut Round, budget: &mut Budget) -> Result<(), Stop> {
         let chains = chains(&self.user, &self.topics);
         for (cursor, chain) in round.cursors.iter_mut().zip(chains).skip(round.ready) {
@@ -227,7 +227,7 @@ impl Replay {
         Ok(())
     }
 
-    /// One of [`chains`], by its number. Taken for each entry, so it walks through no iterator.
+    /// One of [`chains`], by its number. Called for each entry, so it does not use the iterator.
     fn chain(&self, number: usize) -> Chain<'_> {
         match number {
             0 => Chain::All,
@@ -236,7 +236,7 @@ impl Replay {
         }
     }
 
-    /// Takes entries in the order of their ranks until the round's end.
+    /// Takes entries in the order of their ranks, until the round ends.
     fn take(
         &self,
         ring: &Ring,
@@ -288,16 +288,16 @@ impl Replay {
     }
 }
 
-/// What one piece may still cost.
+/// The cost that one piece may still add.
 struct Budget {
     steps: usize,
     bytes: usize,
     limit: PieceLimit,
 }
 
-/// Why a round does not go on.
+/// The reason why a round stops.
 enum Stop {
-    /// The piece is full, or the log was locked long enough.
+    /// The piece is full, or the log was locked for long enough.
     Full,
     /// The next entry was evicted.
     Lost,
@@ -305,8 +305,8 @@ enum Stop {
     Ended(Arc<Entry>),
 }
 
-/// Where to look in each chain for what comes after `after`; nothing where no chain has any. A
-/// chain that is all after it is taken from its oldest on, another is walked back from its newest.
+/// For each chain, where to start looking for entries after `after`; `None` if no chain has one. A chain that is
+/// entirely after it starts at its oldest entry. Any other chain is walked back from its newest.
 fn cursors<'a>(
     ring: &Ring,
     chains: impl Iterator<Item = Chain<'a>>,

@@ -1,9 +1,8 @@
-//! What is retained, oldest first, and the chains through it.
+//! The retained entries, oldest first, and the chains through them.
 //!
-//! Every user, every topic and the broadcasts each have a *chain*: the entries that are for them,
-//! linked both ways. A chain costs its entries two words a link and one place in a table while
-//! one of its entries is retained, and nothing before and after. Ranks are dense, so that a link
-//! is followed by an index; one that points before the front means "evicted".
+//! Each user, each topic and the broadcasts have a *chain*: the entries for them, linked in both directions. A
+//! chain costs two words per entry, and one place in a table while any of its entries is retained. Ranks are
+//! dense, so a link is followed by indexing. A link to before the front means "evicted".
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,36 +12,35 @@ use hashbrown::HashTable;
 use super::entry::{Entry, Rank, Record};
 use crate::event::{EventId, Target, Users};
 
-/// Which entries belong together.
+/// The recipients that a chain of entries is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Chain<'a> {
-    /// For everybody.
+    /// All clients.
     All,
-    /// For this user, alone or among others.
+    /// This user, alone or among others.
     User(&'a str),
-    /// For this topic.
+    /// The subscribers of this topic.
     Topic(&'a str),
 }
 
-/// The retained entries, and for each user, topic and the broadcasts the chain of theirs.
+/// The retained entries, and the chains of each user, each topic and the broadcasts.
 #[derive(Debug, Default)]
 pub(super) struct Ring {
     retained: VecDeque<Retained>,
-    /// Rank of the newest entry ever retained.
+    /// The rank of the newest entry ever retained.
     newest: Rank,
     broadcasts: Option<Ends>,
-    /// The ends of each user's and each topic's chain that has an entry.
+    /// The ends of the chains of users and topics that have an entry.
     ends: HashTable<Ends>,
     hasher: ahash::RandomState,
-    /// Of the entries and their links; the ring's and the table's own are added in
-    /// [`Ring::bytes`].
+    /// Bytes of the entries and their links. [`Ring::bytes`] adds those of the ring and of the table.
     entry_bytes: usize,
 }
 
 #[derive(Debug)]
 struct Retained {
     entry: Arc<Entry>,
-    /// When it is too old, on the monotonic clock.
+    /// When it becomes too old, on the monotonic clock.
     expires_ms: u64,
     links: Links,
 }
@@ -61,42 +59,42 @@ struct Link {
     next: Rank,
 }
 
-/// A chain's first and last entry. Its name stands in the last one: the table holds no copy.
+/// A chain's first and last entry. The last entry contains the chain's name, so the table holds no copy.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ends {
     pub(super) oldest: Rank,
     pub(super) newest: Rank,
-    /// Which of the newest entry's targets, where it has several.
+    /// The index among the newest entry's targets, if it has several.
     place: u32,
 }
 
 impl Ring {
-    /// Rank of the newest entry ever retained.
+    /// The rank of the newest entry ever retained.
     pub(super) fn newest(&self) -> Rank {
         self.newest
     }
 
-    /// Whether an entry of this rank was retained once and is no more.
+    /// Returns true if the entry of this rank was retained once and is no longer.
     pub(super) fn is_evicted(&self, rank: Rank) -> bool {
         rank < self.oldest()
     }
 
-    /// Id of the oldest entry.
+    /// The id of the oldest entry.
     pub(super) fn oldest_id(&self) -> Option<EventId> {
         Some(self.retained.front()?.entry.id)
     }
 
-    /// Id of the newest entry.
+    /// The id of the newest entry.
     pub(super) fn newest_id(&self) -> Option<EventId> {
         Some(self.retained.back()?.entry.id)
     }
 
-    /// Rank before the oldest entry's: "after this one" means all that is retained.
+    /// The rank before the oldest entry's. All retained entries are after it.
     pub(super) fn before_oldest(&self) -> Rank {
         Rank(self.oldest().0 - 1)
     }
 
-    /// Rank of the entry with this id.
+    /// The rank of the entry with this id.
     pub(super) fn find(&self, id: EventId) -> Option<Rank> {
         let index = self
             .retained
@@ -104,12 +102,12 @@ impl Ring {
         index.ok().map(|index| Rank(self.oldest().0 + index as u64))
     }
 
-    /// The entry of a rank that is retained.
+    /// The retained entry of a rank.
     pub(super) fn entry(&self, rank: Rank) -> &Arc<Entry> {
         &self.at(rank).entry
     }
 
-    /// The ends of a chain that has an entry.
+    /// The ends of a chain; `None` if no entry of it is retained.
     pub(super) fn ends(&self, chain: Chain<'_>) -> Option<Ends> {
         if chain == Chain::All {
             return self.broadcasts;
@@ -122,23 +120,22 @@ impl Ring {
         known.copied()
     }
 
-    /// The one before a retained entry in a chain; it may be evicted, and is [`Rank::NONE`] for
-    /// the chain's first.
+    /// The entry before a retained one in a chain. It may be evicted. [`Rank::NONE`] for the chain's first entry.
     pub(super) fn previous(&self, rank: Rank, chain: Chain<'_>) -> Rank {
         self.link(rank, chain).previous
     }
 
-    /// The one after a retained entry in a chain; [`Rank::NONE`] for its newest.
+    /// The entry after a retained one in a chain; [`Rank::NONE`] for the chain's newest entry.
     pub(super) fn next(&self, rank: Rank, chain: Chain<'_>) -> Rank {
         self.link(rank, chain).next
     }
 
-    /// Rank of the next entry.
+    /// The rank of the next entry to be pushed.
     pub(super) fn next_rank(&self) -> Rank {
         self.newest.next()
     }
 
-    /// Retains an entry with [`Ring::next_rank`] until `expires_ms`, and links it.
+    /// Retains an entry until `expires_ms`, and links it. Its rank must be [`Ring::next_rank`].
     pub(super) fn push(&mut self, entry: &Arc<Entry>, expires_ms: u64) {
         let rank = self.next_rank();
         debug_assert_eq!(entry.rank, Some(rank));
@@ -168,7 +165,7 @@ impl Ring {
         }
     }
 
-    /// The oldest entry, and when it is too old.
+    /// The oldest entry, and when it becomes too old.
     pub(super) fn front(&self) -> Option<(&Entry, u64)> {
         let front = self.retained.front()?;
         Some((&front.entry, front.expires_ms))
@@ -189,7 +186,7 @@ impl Ring {
         Some(entry)
     }
 
-    /// Gives room back that a burst left behind.
+    /// Gives back memory that is unused after a burst.
     pub(super) fn shrink(&mut self) {
         if self.retained.len() < self.retained.capacity() / 4 {
             self.retained.shrink_to(self.retained.len() * 2);
@@ -202,19 +199,19 @@ impl Ring {
         }
     }
 
-    /// Bytes of all of it.
+    /// Bytes of the ring and everything in it.
     pub(super) fn bytes(&self) -> usize {
         self.entry_bytes
             + self.retained.capacity() * size_of::<Retained>()
             + self.ends.allocation_size()
     }
 
-    /// Entries retained.
+    /// The number of retained entries.
     pub(super) fn len(&self) -> usize {
         self.retained.len()
     }
 
-    /// Makes `rank` the newest of a chain and returns its link.
+    /// Makes `rank` the newest entry of a chain, and returns its link.
     fn lengthen(&mut self, chain: Chain<'_>, rank: Rank, place: u32) -> Link {
         let (oldest, retained, hasher) = (self.oldest(), &self.retained, &self.hasher);
         let known = if chain == Chain::All {
@@ -251,7 +248,7 @@ impl Ring {
         }
     }
 
-    /// Takes the ring's oldest entry out of a chain, whose oldest it is.
+    /// Removes the ring's oldest entry from a chain. It is also the chain's oldest.
     fn shorten(&mut self, chain: Chain<'_>, place: u32) {
         let rank = self.oldest();
         let next = self.links(rank).at(place as usize).next;
@@ -331,7 +328,8 @@ impl Links {
 }
 
 impl Ends {
-    /// Which chain's they are. Takes the ring's parts, so that the table can be changed meanwhile.
+    /// The chain that these are the ends of. It takes the ring's parts, so that the table can be changed
+    /// meanwhile.
     fn chain(self, retained: &VecDeque<Retained>, oldest: Rank) -> Option<Chain<'_>> {
         match &retained[index_from(oldest, self.newest)].entry.record {
             Record::Event {
@@ -347,7 +345,7 @@ impl Ends {
 }
 
 fn index_from(oldest: Rank, rank: Rank) -> usize {
-    // What wraps is out of bounds.
+    // A rank before the oldest wraps, and is then out of bounds.
     usize::try_from(rank.0.wrapping_sub(oldest.0)).unwrap_or(usize::MAX)
 }
 

@@ -39,7 +39,7 @@ fn change(id: &str, keep: &str) -> Record {
     }
 }
 
-/// Gives an entry the next id.
+/// Appends a record with the next id.
 fn append(log: &Log, unix_ms: u64, now_ms: u64, record: Record) -> EventId {
     let id = log.newest_id().next(unix_ms);
     log.append(id, now_ms, record);
@@ -66,7 +66,7 @@ fn dispatch_all(log: &Log, now_ms: u64) {
     }
 }
 
-/// The next piece that is not empty; walking back takes several calls.
+/// Takes the next piece that is not empty. Walking back takes several calls.
 fn take(log: &Log, replay: &mut Replay, limit: PieceLimit) -> (Progress, Vec<EventId>) {
     let mut piece = Vec::new();
     loop {
@@ -81,7 +81,7 @@ fn take(log: &Log, replay: &mut Replay, limit: PieceLimit) -> (Progress, Vec<Eve
     }
 }
 
-/// What a client that was at `last_event_id` gets.
+/// The ids that a client gets which resumes from `last_event_id`.
 fn missed(log: &Log, user: &str, topics: &[Topic], last_event_id: &str) -> Vec<EventId> {
     let Some(mut replay) = log.join(&newcomer(user, topics, last_event_id)).replay else {
         return Vec::new();
@@ -107,7 +107,7 @@ async fn entries_come_out_once_and_in_order() {
 }
 
 #[test]
-fn clients_from_before_a_loss_are_told_once_and_get_what_is_there() {
+fn clients_from_before_a_loss_get_one_gap_and_everything_retained() {
     let log = Log::new(1 << 20, Duration::from_secs(600), ORIGIN);
     log.begin_at(EventId { ms: 999, seq: 0 });
     let restore = |ms, seq, to, age_s| {
@@ -127,7 +127,7 @@ fn clients_from_before_a_loss_are_told_once_and_get_what_is_there() {
         assert!(joined.gap.is_some(), "{id}");
         assert!(joined.id != gone && joined.id < first);
         assert_eq!(missed(&log, "1", &[], &id.to_string()), [first, second]);
-        // The gap is reported once, also to a client for whom there is nothing.
+        // The gap is reported once, even to a client that gets nothing.
         assert!(join("1", joined.id).gap.is_none());
         assert_eq!(
             missed(&log, "1", &[], &joined.id.to_string()),
@@ -138,7 +138,7 @@ fn clients_from_before_a_loss_are_told_once_and_get_what_is_there() {
         assert_eq!(joined.id, marker);
     }
     assert!(join("1", marker).gap.is_none());
-    // The ones before it go, then itself.
+    // The entries before the marker expire, and then the marker.
     for (now_ms, oldest) in [
         (500_001, Some(second)),
         (550_001, Some(marker)),
@@ -155,7 +155,7 @@ fn clients_from_before_a_loss_are_told_once_and_get_what_is_there() {
 }
 
 #[tokio::test]
-async fn what_is_not_dispatched_is_not_evicted() {
+async fn an_undispatched_entry_is_not_evicted() {
     let log = Log::new(1, Duration::ZERO, ORIGIN);
     append(&log, 1_000, 0, broadcast("x"));
     append(&log, 1_000, 0, broadcast("y"));
@@ -179,7 +179,7 @@ async fn a_batch_is_bounded_by_its_bytes() {
 }
 
 #[test]
-fn what_is_not_kept_is_gone_when_it_was_dispatched() {
+fn an_event_that_is_not_kept_is_gone_after_dispatch() {
     let log = Log::new(1 << 20, Duration::from_secs(600), ORIGIN);
     let kept = append(&log, 1_000, 0, broadcast("kept"));
     let (bytes, _) = log.retained();
@@ -193,7 +193,7 @@ fn what_is_not_kept_is_gone_when_it_was_dispatched() {
 }
 
 #[test]
-fn a_client_gets_what_was_for_it_after_its_last_event() {
+fn a_client_gets_its_entries_after_its_last_event() {
     let log = Log::new(1 << 20, Duration::from_secs(600), ORIGIN);
     let news = Topic::parse("news").unwrap();
     let targets = [
@@ -234,14 +234,14 @@ fn an_id_that_the_log_does_not_know_is_a_gap() {
     log.expire(2_500);
     let oldest = Some(ids[2]);
     for (known, id) in [
-        // It has missed the one after it.
+        // The client has missed the entry after this one.
         (false, ids[0].to_string()),
         (false, ORIGIN.to_string()),
-        // Nothing after it is gone.
+        // No entry after it is gone.
         (true, ids[1].to_string()),
         (true, ids[2].to_string()),
         (true, ids[3].to_string()),
-        // Not one that was ever given out; from the future; of no form at all.
+        // Never assigned; from the future; malformed.
         (false, format!("{}-7", ids[2].ms)),
         (false, "99999999-0".to_owned()),
         (false, "nonsense".to_owned()),
@@ -252,11 +252,11 @@ fn an_id_that_the_log_does_not_know_is_a_gap() {
             assert_eq!(missed(&log, "1", &[], &id), ids[2..], "{id}");
         }
     }
-    // Each is told where it is: by its own id, by the one before what follows, by the newest.
+    // The id to resume from: the client's own, the one before what follows, or the newest.
     let told = |id: &str| log.join(&newcomer("1", &[], id)).id;
     assert_eq!(told(&ids[2].to_string()), ids[2]);
     assert_eq!(told("nonsense"), ids[1]);
-    // Nobody asked.
+    // A client without a last id.
     let joined = log.join(&JoinRequest {
         last_event_id: None,
         ..newcomer("1", &[], "")
@@ -266,7 +266,7 @@ fn an_id_that_the_log_does_not_know_is_a_gap() {
 }
 
 #[test]
-fn an_empty_log_has_a_position_and_a_gap_is_told_once() {
+fn an_empty_log_has_an_id_and_reports_a_gap_once() {
     let log = Log::new(1 << 20, Duration::from_secs(1), ORIGIN);
     let asks_for_nothing = JoinRequest {
         last_event_id: None,
@@ -278,11 +278,11 @@ fn an_empty_log_has_a_position_and_a_gap_is_told_once() {
     assert_eq!(foreign.id, ORIGIN);
     let again = log.join(&newcomer("1", &[], &foreign.id.to_string()));
     assert_eq!((again.gap, again.id), (None, ORIGIN));
-    // No event gets it, whatever the clock says.
+    // No event gets the origin as its id, whatever the clock says.
     let first = append(&log, ORIGIN.ms, 0, broadcast("x"));
     assert!(first > ORIGIN);
     assert_eq!(missed(&log, "1", &[], &ORIGIN.to_string()), [first]);
-    // An empty log again, at another place.
+    // The log is empty again, at another id.
     dispatch_all(&log, 0);
     log.expire(2_000);
     assert_eq!(log.retained().1, 0);
@@ -293,12 +293,12 @@ fn an_empty_log_has_a_position_and_a_gap_is_told_once() {
             .is_none()
     );
     let late = log.join(&newcomer("1", &[], &ORIGIN.to_string()));
-    assert!(late.gap.is_some(), "it has missed the first");
+    assert!(late.gap.is_some(), "the client has missed the first event");
     assert_eq!(late.id, first);
 }
 
 #[test]
-fn who_missed_nothing_is_told_of_no_gap_because_its_event_is_gone() {
+fn a_client_that_missed_nothing_gets_no_gap_when_its_last_event_is_gone() {
     let log = Log::new(1 << 20, Duration::from_secs(1), ORIGIN);
     let news = [Topic::parse("news").unwrap()];
     let targets = [
@@ -317,17 +317,17 @@ fn who_missed_nothing_is_told_of_no_gap_because_its_event_is_gone() {
         let joined = log.join(&newcomer(user, topics, &ids[nth].to_string()));
         joined.gap.is_some()
     };
-    assert!(!is_gap("1", &[], 0), "what came later was for others");
+    assert!(!is_gap("1", &[], 0), "later events were for others");
     assert!(is_gap("1", &news, 0) && !is_gap("1", &news, 3));
-    assert!(is_gap("2", &[], 1), "the list was for it as well");
+    assert!(is_gap("2", &[], 1), "the list contains this user as well");
     assert!(!is_gap("2", &[], 2) && !is_gap("3", &[], 2));
     assert!(is_gap("3", &[], 1));
     assert!(!is_gap("9", &[], 1) && !is_gap("9", &[], 4));
-    // An id between those that there were is none of this log's.
+    // An id between existing ones is unknown.
     let other = EventId { seq: 99, ..ids[0] };
     let joined = log.join(&newcomer("9", &[], &other.to_string()));
     assert!(joined.gap.is_some());
-    // What goes later is seen from there, too; and a broadcast concerns everybody.
+    // Later evictions count from there as well, and a broadcast concerns everybody.
     let all = append(&log, 1_000, 2_000, broadcast("x"));
     dispatch_all(&log, 2_000);
     assert_eq!(missed(&log, "1", &[], &ids[0].to_string()), [all]);
@@ -341,7 +341,7 @@ fn who_missed_nothing_is_told_of_no_gap_because_its_event_is_gone() {
 }
 
 #[test]
-fn what_is_remembered_of_what_is_gone_is_bounded_and_counted() {
+fn traces_of_evicted_entries_are_bounded_and_counted() {
     let log = Log::new(1 << 20, Duration::from_secs(1), ORIGIN);
     let mut ids = Vec::new();
     for _ in 0..20 {
@@ -366,7 +366,7 @@ fn what_is_remembered_of_what_is_gone_is_bounded_and_counted() {
 }
 
 #[test]
-fn a_session_change_has_an_id_and_is_replayed_to_nobody() {
+fn a_session_change_has_an_id_and_is_never_replayed() {
     let log = Log::new(1 << 20, Duration::from_secs(600), ORIGIN);
     let before = append(&log, 1_000, 0, broadcast("x"));
     let change = append(&log, 1_000, 0, change("1", "a"));
@@ -384,7 +384,7 @@ fn a_session_change_has_an_id_and_is_replayed_to_nobody() {
 }
 
 #[test]
-fn a_replay_that_eviction_overtakes_says_so() {
+fn a_replay_that_eviction_overtakes_is_lost() {
     let log = Log::new(1 << 20, Duration::from_secs(1), ORIGIN);
     let first = append(&log, 1_000, 0, broadcast("0"));
     for n in 1..10 {
@@ -410,7 +410,7 @@ fn a_replay_that_eviction_overtakes_says_so() {
 }
 
 #[test]
-fn who_was_told_of_a_gap_begins_with_what_is_left() {
+fn a_client_with_a_gap_begins_with_what_is_still_retained() {
     let log = Log::new(1 << 20, Duration::from_secs(1), ORIGIN);
     let ids: Vec<EventId> = (0..10)
         .map(|n| append(&log, 1_000, n * 100, broadcast("x")))
@@ -448,19 +448,19 @@ fn a_replay_ends_where_its_clients_session_does() {
         };
         (end, ids)
     };
-    // Let in after the earlier change, and in spite of it.
+    // Admitted after the earlier change, and in spite of it.
     assert_eq!(of(Some("a"), settled), (Some(end), vec![second]));
     assert_eq!(of(None, settled), (Some(end), vec![second]));
     assert_eq!(of(Some("b"), settled), (None, vec![second, third]));
-    // Let in before it was in force.
+    // Admitted before the earlier change was in force.
     assert_eq!(of(Some("a"), Position(0)), (Some(earlier), vec![]));
 }
 
 #[test]
-fn whose_session_ended_gets_nothing_from_behind_that_even_where_the_change_is_gone() {
+fn a_client_gets_nothing_after_its_sessions_end_even_if_the_change_is_evicted() {
     let log = Log::new(1 << 20, Duration::from_secs(1), ORIGIN);
     append(&log, 1_000, 0, broadcast("0"));
-    // One was told of a gap, one says it is at an id that no dispatcher has seen yet.
+    // One client got a gap. The other resumes from an id that is not dispatched yet.
     let mut told_of_a_gap = log.join(&newcomer("1", &[], "1-1")).replay.unwrap();
     append(&log, 1_000, 0, change("1", "b"));
     let change = log.undispatched(10).pop().unwrap();
@@ -474,12 +474,12 @@ fn whose_session_ended_gets_nothing_from_behind_that_even_where_the_change_is_go
         replay.end_at(Arc::clone(&change));
         let (progress, taken) = take(&log, replay, NO_LIMIT);
         assert!(matches!(progress, Progress::Ended(end) if end.id == change.id));
-        assert_eq!(taken, [], "what came later is not for it");
+        assert_eq!(taken, [], "later events are not for this client");
     }
 }
 
 #[test]
-fn many_that_are_too_old_together_go_in_slices() {
+fn many_entries_that_expire_together_are_dropped_in_slices() {
     let log = Log::new(1 << 30, Duration::from_secs(1), ORIGIN);
     for _ in 0..3 * MAX_EVICTED {
         append(&log, 1_000, 0, broadcast("x"));
@@ -492,7 +492,7 @@ fn many_that_are_too_old_together_go_in_slices() {
 }
 
 #[test]
-fn what_an_earlier_process_stored_is_there_and_nothing_is_sent_again() {
+fn restored_entries_are_retained_and_not_dispatched_again() {
     let log = Log::new(1 << 20, Duration::from_secs(60), ORIGIN);
     let id = |n| EventId { ms: n, seq: 0 };
     log.begin_at(id(1).before());
@@ -504,9 +504,9 @@ fn what_an_earlier_process_stored_is_there_and_nothing_is_sent_again() {
     assert_eq!(log.retained().1, 2);
     assert!(log.undispatched(10).is_empty());
     assert_eq!(missed(&log, "1", &[], "2-0"), [id(3)]);
-    // What was too old is where the log begins.
+    // The log begins at the entry that was too old.
     assert_eq!(missed(&log, "1", &[], "1-0"), [id(2), id(3)]);
-    // Ids go on rising although the clock went back.
+    // Ids go on rising even though the clock went back.
     assert_eq!(
         append(&log, 1, 0, broadcast("y")),
         EventId { ms: 3, seq: 1 }
@@ -518,7 +518,7 @@ fn what_an_earlier_process_stored_is_there_and_nothing_is_sent_again() {
 
 proptest! {
     #[test]
-    fn an_event_comes_back_as_it_went_in(data in "\\PC{0,80}") {
+    fn an_event_is_replayed_as_it_was_published(data in "\\PC{0,80}") {
         let log = Log::new(1 << 20, Duration::from_secs(600), ORIGIN);
         let first = append(&log, 1_000, 0, broadcast("x"));
         let id = append(&log, 1_000, 0, broadcast(&data));

@@ -24,23 +24,24 @@ pub(crate) struct HttpConnection {
     pub(crate) handoff: Handoff,
     /// The socket's peer; `None` for a unix socket.
     pub(super) socket_peer: Option<IpAddr>,
-    /// What the listener requires before the first request.
+    /// What has to precede the first request on this listener.
     pub(super) preface: Preface,
     /// The client that a PROXY header names.
     pub(super) proxied: Cell<Option<IpAddr>>,
     pub(super) handshake: Handshake,
     pub(super) loose_ends: Rc<LooseEnds>,
-    /// The client still gets its response if it closes its side.
-    pub(super) holds_end: Cell<bool>,
-    /// When the connection was accepted, or last received a response.
+    /// A client that closes its side still gets its response.
+    pub(super) allows_half_close: Cell<bool>,
+    /// The time of the last response, or of the accept.
     pub(super) answered_ms: Cell<u64>,
+    /// The number of responses.
     pub(super) answers: Cell<u64>,
-    /// It was refused before its first request.
+    /// The connection was refused before its first request.
     pub(super) is_refused: Cell<bool>,
 }
 
 impl Drop for HttpConnection {
-    /// Releases the place that was reserved for an offer that the driver did not take.
+    /// If the driver did not take the offer, releases the place that was reserved for it.
     fn drop(&mut self) {
         let offer = self.handoff.take();
         if let Some(who) = offer.and_then(|offer| offer.admission.identity) {
@@ -65,7 +66,7 @@ impl HttpConnection {
 
     /// The client's address, if it differs from the socket's peer.
     pub(crate) fn remote(&self, headers: &HeaderMap) -> Option<IpAddr> {
-        // A connection of the balancer's own, such as a health check: it has set no headers.
+        // The balancer's own connection, such as a health check, forwards no client's address.
         if self.preface.proxy_header && self.proxied.get().is_none() {
             return None;
         }
@@ -77,7 +78,7 @@ impl HttpConnection {
         self.remote(headers).or(self.peer())
     }
 
-    /// Counts a connection that was refused before its first request, once, and lists it.
+    /// Counts and lists a connection that was refused before its first request. Does nothing if called again.
     pub(super) fn refuse_handshake(&self, text: &'static str) {
         if self.is_refused.replace(true) {
             return;
@@ -92,10 +93,10 @@ impl HttpConnection {
         });
     }
 
-    /// Counts a request for a stream that was refused, and lists it for the operator.
+    /// Counts a refused request for a stream, and lists it for the operator.
     pub(crate) fn refused(&self, refused: Refused, is_test: bool, headers: &HeaderMap) {
-        // A test stream needs no credential, so its refusals must not hide or outnumber those of
-        // users.
+        // Test streams need no credential. Their refusals are counted separately so that anyone who causes
+        // them cannot hide the refusals of users.
         let counted = if is_test {
             RefusedReason::Test
         } else {
@@ -105,28 +106,28 @@ impl HttpConnection {
             .refused(counted, || refused.note(counted, self.address(headers)));
     }
 
-    /// From now on a client that closes its side still gets its response: its request is complete.
-    pub(crate) fn hold_end(&self) {
-        self.holds_end.set(true);
+    /// From now on, a client that closes its side still gets its response: its request is complete.
+    pub(crate) fn allow_half_close(&self) {
+        self.allows_half_close.set(true);
     }
 
-    /// From now on a client that closes its side has left: its request is incomplete, or it waits for
-    /// a stream.
-    pub(crate) fn pass_end(&self) {
-        self.holds_end.set(false);
+    /// From now on, a client that closes its side counts as gone: its request is incomplete, or it is
+    /// waiting for a stream.
+    pub(crate) fn forbid_half_close(&self) {
+        self.allows_half_close.set(false);
     }
 
-    /// Waits for the server's own work on a request. Meanwhile the connection cannot be evicted. Must
-    /// not be used to wait for the client.
-    pub(crate) async fn working<T>(&self, work: impl Future<Output = T>) -> T {
+    /// Runs the server's own work on a request. Until it ends, the connection is protected from eviction.
+    /// Must not be used to wait for the client.
+    pub(crate) async fn run_protected<T>(&self, work: impl Future<Output = T>) -> T {
         self.handshake.working(work).await
     }
 
-    /// Waits for an answer of the register, if it is not here yet.
+    /// Returns the register's answer, and waits for it if necessary.
     pub(crate) async fn answer_of<T>(&self, promise: Promise<'_, T>) -> T {
         match promise {
             Promise::Now(answer) => answer,
-            Promise::Later(answer) => self.working(answer).await,
+            Promise::Later(answer) => self.run_protected(answer).await,
         }
     }
 }

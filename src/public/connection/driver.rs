@@ -33,22 +33,22 @@ use crate::public::service::Public;
 use crate::shard::{Accepted, Detached, Earlier, Seat, Shard, StartHandshake};
 use crate::shutdown::Waiter;
 
-/// Largest request head: a token of 8 KiB, cookies, and what proxies add.
+/// The largest request head. It has room for a token of 8 KiB, cookies, and the headers that proxies add.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// The most that is still read after the last response. Closing with unread input would reset the
-/// connection, and the client might lose the response.
+/// The most input that is still read after the last response. Closing with unread input would reset
+/// the connection, and the client might lose the response.
 const MAX_LINGER_BYTES: usize = 256 * 1024;
-/// How long a drain waits for a client to read its last response and close: a round trip.
+/// The time that a drain gives a client to read its last response and close: a slow round trip.
 const DRAIN_LINGER: Duration = Duration::from_millis(500);
 
-/// How a connection leaves hyper.
+/// How a connection ends in hyper.
 enum Outcome {
     Closed,
     Seated(Box<Seat>, Vec<u8>),
 }
 
 impl Public {
-    /// The function that a shard's acceptor calls for each connection.
+    /// Returns the function that a shard's acceptor calls for each connection.
     pub fn start_handshake(self: Arc<Self>) -> StartHandshake {
         Box::new(move |accepted, shard| {
             let (public, shard) = (Arc::clone(&self), Rc::clone(shard));
@@ -75,22 +75,22 @@ async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<RefCell<Shard>
         socket_peer: socket.peer_ip(),
         preface,
         proxied: Cell::new(None),
-        // Counts from the accept, however long this task waited for its first turn.
+        // Counts from the accept, not from this task's first poll, which may be much later.
         answered_ms: Cell::new(handshake.since_ms()),
         handshake,
         loose_ends,
-        holds_end: Cell::new(false),
+        allows_half_close: Cell::new(false),
         answers: Cell::new(u64::from(earlier.is_some())),
         is_refused: Cell::new(false),
         public,
     });
-    // Several may be ready at once, but a connection is refused only once. What the client has sent
-    // comes first.
+    // Several branches may be ready at once, but a connection is refused only once. Input from the client
+    // is handled first.
     let given_up = tokio::select! {
         biased;
         () = connection.serve(socket, earlier, &shard) => None,
-        () = connection.overdue() => Some("No request in time"),
-        () = connection.gives_way() => Some("Gave way to newer connections"),
+        () = connection.wait_until_overdue() => Some("No request in time"),
+        () = connection.wait_for_eviction() => Some("Gave way to newer connections"),
     };
     // A connection that has received a response does not count as refused.
     if let Some(text) = given_up.filter(|_| connection.answers.get() == 0) {
@@ -106,7 +106,7 @@ async fn drive(
 ) {
     let io = TokioIo::new(io);
     let service = service_fn(|request| {
-        connection.hold_end();
+        connection.allow_half_close();
         Box::pin(connection.answer(request))
     });
     let mut http = http1::Builder::new()
@@ -124,7 +124,7 @@ async fn drive(
             }
         }
     };
-    connection.loose_ends.pass_end();
+    connection.loose_ends.pass_eof();
     // Bytes that followed the request are dropped with hyper's buffer.
     let parts = http.into_parts();
     let mut io = parts.io.into_inner();
@@ -150,7 +150,7 @@ async fn drive(
     }
 }
 
-/// Polls hyper; then, if a stream is offered and everything before it has been sent, seats it.
+/// Polls hyper. If a stream is offered and everything before it has been sent, seats the stream.
 fn poll_http<S>(
     http: &mut http1::Connection<TokioIo<Io>, S>,
     connection: &HttpConnection,
@@ -164,16 +164,16 @@ where
         if http.poll_without_shutdown(cx).is_ready() {
             return Poll::Ready(Outcome::Closed);
         }
-        // hyper tries to flush before it returns. If the socket is blocked, output is left: hyper
-        // waits for the socket, and this is polled again.
+        // hyper tries to flush before it returns. If the socket is blocked, some output is left. hyper
+        // then waits for the socket and wakes this task.
         if connection.loose_ends.is_blocked() {
             return Poll::Pending;
         }
-        if !connection.holds_end.get() && connection.loose_ends.pass_held_end() {
+        if !connection.allows_half_close.get() && connection.loose_ends.pass_held_eof() {
             continue;
         }
-        // After half a record, this is polled again as well: hyper keeps reading to see the client's
-        // end.
+        // If only part of a TLS record was read, this task is woken as well, since hyper keeps reading to
+        // detect the client's EOF.
         if !connection.loose_ends.are_none() {
             return Poll::Pending;
         }
@@ -208,8 +208,8 @@ fn detach(shard: &RefCell<Shard>, detached: io::Result<Detached>, seat: Seat, he
     }
 }
 
-/// Lets the client read the last response before the socket is closed. Ends at the connection's
-/// deadline at the latest.
+/// Gives the client time to read the last response before the socket is closed. The caller enforces the
+/// connection's deadline.
 async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) {
     if io.shutdown().await.is_err() {
         return;
@@ -236,7 +236,7 @@ impl HttpConnection {
         let io = tokio::select! {
             biased;
             io = self.begin(socket, earlier) => io,
-            // There is no request yet.
+            // There is no request to finish yet.
             () = shutdown.draining() => return,
         };
         if let Some(io) = io {
@@ -244,8 +244,8 @@ impl HttpConnection {
         }
     }
 
-    /// Reads what has to come before the first request; `None` if the peer has left meanwhile, or was
-    /// refused.
+    /// Reads what has to precede the first request: the PROXY header and the TLS handshake. Returns `None`
+    /// if the peer has left or was refused.
     async fn begin(&self, socket: Socket, earlier: Option<Earlier>) -> Option<Io> {
         if let Some(Earlier { named, secrets }) = earlier {
             self.proxied.set(named);
@@ -263,7 +263,7 @@ impl HttpConnection {
                 }
                 Err(NoHeader::Closed) => return None,
                 Err(NoHeader::Malformed) => {
-                    self.public.without_proxy_header(self.socket_peer);
+                    self.public.warn_missing_proxy_header(self.socket_peer);
                     self.refuse_handshake("No PROXY header");
                     return None;
                 }
@@ -278,8 +278,8 @@ impl HttpConnection {
             Ok(stream) => Some(Io::Tls(Box::new(stream))),
             Err(NotEncrypted::Closed) => None,
             Err(NotEncrypted::Refused(refusal, socket)) => {
-                self.public.not_encrypted(refusal, self.peer());
-                // Counted first: the client may take its time to read the alert.
+                self.public.log_failed_handshake(refusal, self.peer());
+                // Counted first, because the client may take long to read the alert.
                 self.refuse_handshake(refusal.text());
                 linger(socket).await;
                 None
@@ -291,7 +291,7 @@ impl HttpConnection {
         self: &Rc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Full<Bytes>>, Infallible> {
-        // During a request, a proxy's connection counts for the client that the request names.
+        // During a request, a proxy's connection is counted for the client that the request names.
         let client = self.remote(request.headers()).or(self.peer());
         self.handshake.set_address(client);
         let version = request.version();
@@ -303,13 +303,13 @@ impl HttpConnection {
         self.answered_ms.set(self.public.hub.clock.now_ms());
         self.answers.set(self.answers.get() + 1);
         // The driver waits until the response has been sent.
-        self.pass_end();
+        self.forbid_half_close();
         Ok(response)
     }
 
-    /// Waits until the connection has to give way. It stays if it has never received a response and its
-    /// client's bytes have arrived by then: the delay was the server's.
-    async fn gives_way(&self) {
+    /// Waits until the connection has to give way to newer ones. It is spared once if it has had no response
+    /// yet and bytes from its client have just arrived: then the server was late, not the client.
+    async fn wait_for_eviction(&self) {
         loop {
             let mut reads = 0;
             let mut evicted = pin!(self.handshake.evicted());
@@ -321,7 +321,7 @@ impl HttpConnection {
                 asked
             })
             .await;
-            // The runtime polls the sockets, and then the task that reads this one runs.
+            // Lets the runtime poll the sockets and run the task that reads this one.
             tokio::task::yield_now().await;
             let is_late = self.loose_ends.reads() == reads || self.answers.get() > 0;
             if is_late || !self.handshake.stay() {
@@ -330,14 +330,14 @@ impl HttpConnection {
         }
     }
 
-    /// Waits for a drain, and then for the time that a client has to read its last response.
+    /// Waits for a drain, and then for the time that clients have to read their last response.
     async fn drain_lingers(&self, shutdown: &mut Waiter) {
         shutdown.draining().await;
         self.public.hub.clock.sleep(DRAIN_LINGER).await;
     }
 
-    /// Waits until no response has been made for `handshake_timeout`.
-    async fn overdue(&self) {
+    /// Waits until there has been no response for `handshake_timeout`.
+    async fn wait_until_overdue(&self) {
         let clock = &self.public.hub.clock;
         loop {
             let due_ms = self.answered_ms.get() + millis(self.public.handshake_timeout);

@@ -1,5 +1,4 @@
-//! The TLS handshake of a connection, if its listener is encrypted. It comes before anything else is
-//! read, except a PROXY header.
+//! The TLS handshake of a connection on a listener with TLS. It precedes everything except a PROXY header.
 
 use std::io;
 use std::sync::Arc;
@@ -10,16 +9,16 @@ use tokio_rustls::server::TlsStream;
 
 use super::socket::ClientSocket;
 
-/// Why there is no encrypted connection.
+/// The TLS handshake did not complete.
 #[derive(Debug)]
 pub(crate) enum NotEncrypted {
-    /// The peer is gone, as after a balancer's check of the port.
+    /// The peer closed the connection, as a load balancer's port check does.
     Closed,
     /// The handshake failed. The socket stays open so that the client can read the alert.
     Refused(HandshakeRefusal, ClientSocket),
 }
 
-/// Why a TLS handshake was refused.
+/// The reason why a TLS handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HandshakeRefusal {
     /// The client supports only older versions.
@@ -30,7 +29,7 @@ pub(crate) enum HandshakeRefusal {
     Protocol,
     /// The client does not trust the certificate, or gave up for another reason.
     GaveUp,
-    /// Anything else, which only an attacker or a broken client does.
+    /// Anything else; only attackers and broken clients cause it.
     Failed,
 }
 
@@ -64,7 +63,7 @@ impl HandshakeRefusal {
     }
 }
 
-/// Performs the handshake. Has no timeout of its own.
+/// Performs the handshake, without a timeout of its own.
 ///
 /// # Errors
 /// [`NotEncrypted`].

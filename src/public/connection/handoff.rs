@@ -1,21 +1,21 @@
-//! How a request leaves hyper: the service offers a stream and stays pending. The driver waits until
-//! everything before it is flushed, and takes or refuses the offer.
+//! Hands a request for a stream over from hyper to the shard. The service offers the stream and stays
+//! pending. The driver waits until all earlier output is flushed, and then takes or refuses the offer.
 
 use std::cell::RefCell;
 use std::task::Poll;
 
 use crate::shard::{Admission, Declined};
 
-/// A stream that was checked and waits for its seat. A place is reserved for its user: the driver
-/// releases it if the stream gets no seat, and the connection if the driver does not take the offer.
+/// A stream that was checked and waits for its seat. A place is reserved for its user. If the stream gets
+/// no seat, the driver releases the place. If the driver never takes the offer, the connection does.
 #[derive(Debug)]
 pub(crate) struct Offer {
     pub(crate) admission: Admission,
-    /// Status line and header fields, as the client receives them.
+    /// The status line and header fields, as the client receives them.
     pub(crate) head: Vec<u8>,
 }
 
-/// The cell that one connection's service and driver share; both run on the shard's thread.
+/// The cell that a connection's service and driver share. Both run on the shard's thread.
 #[derive(Debug, Default)]
 pub(crate) struct Handoff(RefCell<State>);
 
@@ -28,11 +28,11 @@ enum State {
 }
 
 impl Handoff {
-    /// For the service: offers a stream and waits. Returns only if the offer is refused: if it is taken,
-    /// this future is dropped with hyper's connection.
+    /// For the service: offers a stream and waits. Returns only if the offer is refused. If it is taken,
+    /// this future is dropped together with hyper's connection.
     pub(crate) async fn offer(&self, offer: Offer) -> Declined {
         *self.0.borrow_mut() = State::Offered(offer);
-        // The driver polls again right after it refused, so no waker is needed.
+        // The driver polls hyper again right after a refusal, so no waker is needed.
         std::future::poll_fn(|_| {
             let mut state = self.0.borrow_mut();
             match std::mem::take(&mut *state) {
@@ -46,7 +46,7 @@ impl Handoff {
         .await
     }
 
-    /// For the driver: the offer, if there is one.
+    /// For the driver: takes the offer, if there is one.
     pub(crate) fn take(&self) -> Option<Offer> {
         let mut state = self.0.borrow_mut();
         match std::mem::take(&mut *state) {
@@ -58,7 +58,7 @@ impl Handoff {
         }
     }
 
-    /// For the driver: refuses the offer that it took. The service has to be polled afterwards.
+    /// For the driver: refuses the offer that it took. It has to poll the service afterwards.
     pub(crate) fn refuse(&self, declined: Declined) {
         *self.0.borrow_mut() = State::Declined(declined);
     }

@@ -1,4 +1,4 @@
-//! A client's connection under hyper: its socket, with or without TLS.
+//! The IO that hyper uses: a client's socket, with or without TLS.
 
 use std::io::{self, Write};
 use std::pin::Pin;
@@ -13,12 +13,12 @@ use super::socket::{ClientSocket, LooseEnds};
 use crate::shard::Detached;
 use crate::tls::Secrets;
 
-/// What hyper reads from and writes to.
+/// The stream that hyper reads from and writes to.
 #[derive(Debug)]
 pub(crate) enum Io {
     Plain(ClientSocket),
     Tls(Box<TlsStream<ClientSocket>>),
-    /// With TLS, after a stream.
+    /// TLS on a connection that has been a stream before.
     Sealed(Box<Sealed>),
 }
 
@@ -50,13 +50,13 @@ impl Io {
     }
 }
 
-/// Lets rustls answer a client's key update, which it holds back until something is written. The answer
-/// renews the server's own keys as well, so the client has to receive it.
+/// Makes rustls answer a client's key update, which it defers until something is written. The answer
+/// renews the server's keys as well, so the client has to receive it.
 fn answer_key_update(connection: &mut ServerConnection) -> io::Result<()> {
     connection.writer().write(&[]).map(drop)
 }
 
-/// Calls a method of the stream in any of the variants.
+/// Evaluates an expression with the stream of whichever variant it is.
 macro_rules! on_stream {
     ($io:expr, $stream:ident => $call:expr) => {
         match $io.get_mut() {
@@ -76,9 +76,9 @@ impl AsyncRead for Io {
         let this = self.get_mut();
         let (space, before) = (buf.remaining(), buf.filled().len());
         ready!(this.poll_content(cx, buf))?;
-        let is_end = space > 0 && buf.filled().len() == before;
-        if is_end && this.loose_ends().holds_end() {
-            // The driver makes hyper read again when it lets the end pass.
+        let is_eof = space > 0 && buf.filled().len() == before;
+        if is_eof && this.loose_ends().hold_back_eof() {
+            // The driver makes hyper read again once hyper may see the EOF.
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))
@@ -102,8 +102,8 @@ impl Io {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Sealed(stream) => Pin::new(stream).poll_read(cx, buf),
-            // One record at a time: if hyper needs no more, the rest of a second record would not be
-            // read, and the connection could not be detached.
+            // One record at a time. If hyper stopped in the middle of a second record, the rest would stay
+            // in rustls, and the connection could not be detached.
             Self::Tls(stream) => {
                 let mut stream = Pin::new(stream.as_mut());
                 let content = ready!(stream.as_mut().poll_fill_buf(cx))?;

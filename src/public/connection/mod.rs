@@ -1,17 +1,17 @@
-//! One client's socket, until the shard holds it or it is closed.
+//! One client's socket, until a shard takes it over or it is closed.
 //!
 //! | module | one purpose |
 //! |---|---|
 //! | [`driver`] | polls hyper until the connection ends, is overdue, or becomes a stream |
-//! | [`connection`] | the state that its requests and its driver share |
+//! | [`connection`] | the state that a connection's requests and its driver share |
 //! | [`encryption`] | the TLS handshake |
-//! | [`io`] | what hyper reads and writes: the socket, with or without TLS |
+//! | [`io`] | the IO that hyper uses: the socket, with or without TLS |
 //! | [`socket`] | the socket, and what prevents it from being detached |
 //! | [`records`] | the position of the bytes read so far within a TLS record |
 //! | [`sealed`] | HTTP over TLS after a stream |
-//! | [`handoff`] | how a request leaves hyper |
+//! | [`handoff`] | hands a request for a stream over from hyper to the shard |
 
-#[allow(clippy::module_inception)] // what the folder is about
+#[allow(clippy::module_inception)] // the folder's main type
 mod connection;
 mod driver;
 mod encryption;

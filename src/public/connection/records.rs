@@ -1,13 +1,13 @@
-//! The position of the bytes read so far within a TLS record. rustls does not expose it, and a partial
-//! record in rustls would be lost when the connection leaves it.
+//! Tracks how much of the current TLS record has been read. rustls does not expose this, and a partial
+//! record inside rustls would be lost when the connection is detached.
 
-/// Type, version and length (RFC 8446 §5.1).
+/// The bytes of type, version and length (RFC 8446 §5.1).
 const HEADER_BYTES: u8 = 5;
 
-/// How far the bytes read so far reach into the current TLS record.
+/// The position of the input within the current TLS record.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Records {
-    /// Bytes of the next record's header that were read.
+    /// Bytes of the next record's header that have been read.
     header: u8,
     length: u16,
     /// Bytes of the record's body that are still to come.
@@ -15,13 +15,13 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// Returns true if no record was read in part.
+    /// Returns true if no record has been read only in part.
     pub(crate) fn is_between(self) -> bool {
         self.header == 0 && self.missing == 0
     }
 
-    /// How many bytes can be read without reading beyond the current record, or its header. At least
-    /// one.
+    /// The number of bytes that can be read without going beyond the current record or its header; at
+    /// least one.
     pub(crate) fn readable_bytes(self) -> usize {
         if self.missing > 0 {
             usize::from(self.missing)
@@ -30,7 +30,7 @@ impl Records {
         }
     }
 
-    /// The position after these bytes.
+    /// Returns the position after these bytes.
     pub(crate) fn after(mut self, mut bytes: &[u8]) -> Self {
         loop {
             let body = usize::from(self.missing).min(bytes.len());
@@ -41,7 +41,7 @@ impl Records {
             };
             bytes = rest;
             self.header += 1;
-            // The length is the header's last two bytes; those before are shifted out.
+            // The length is in the header's last two bytes. Earlier bytes are shifted out.
             self.length = self.length << 8 | u16::from(*byte);
             if self.header == HEADER_BYTES {
                 self.header = 0;
@@ -58,7 +58,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_end_of_a_record_is_found_however_it_comes(
+        fn the_end_of_a_record_is_found_however_it_is_split(
             bodies in prop::collection::vec(0usize..700, 0..8),
             reads in prop::collection::vec(1usize..400, 1..60),
         ) {

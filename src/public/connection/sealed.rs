@@ -1,12 +1,12 @@
-//! A connection with TLS that has been a stream and is HTTP again. rustls cannot take secrets back,
-//! so the records are sealed and opened here, as the shard does for streams:
+//! A TLS connection that has been a stream and is used for HTTP again. rustls cannot take secrets back, so
+//! this module seals and opens the records, as the shard does for streams:
 //!
-//! 1. [`AsyncRead`] returns the content of a record, and never reads beyond the record.
+//! 1. [`AsyncRead`] returns the content of one record, and never reads beyond that record.
 //! 2. [`AsyncWrite`] seals at most one record's content per call.
-//! 3. [`Sealed::detach`] returns the secrets, with their sequence numbers.
+//! 3. [`Sealed::detach`] returns the secrets with their sequence numbers.
 //!
-//! A client that renews its keys is disconnected: only rustls had the secret that new keys derive from.
-//! When the keys are worn, the connection ends after the next response.
+//! A client that renews its keys is disconnected, since only rustls had the secret that new keys derive
+//! from. When the keys are worn, the connection ends after the next response.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,8 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::socket::ClientSocket;
 use crate::tls::{Alert, HEADER_BYTES, MAX_CONTENT_BYTES, Received, Secrets, record_bytes};
 
-/// Most records without content in a row (RFC 8446 §5.1 allows them): each costs work and a sequence
-/// number, and carries nothing.
+/// The most consecutive records without content. RFC 8446 §5.1 allows them, but each costs work and a
+/// sequence number.
 const MAX_EMPTY_RECORDS: u32 = 32;
 
 /// A TLS connection that has returned from a stream to hyper.
@@ -26,7 +26,7 @@ const MAX_EMPTY_RECORDS: u32 = 32;
 pub(crate) struct Sealed {
     socket: ClientSocket,
     secrets: Secrets,
-    /// The bytes of the next record that were read.
+    /// The part of the next record that has been read.
     record: Vec<u8>,
     /// The content of the last record; hyper has taken `read` bytes of it.
     content: Vec<u8>,
@@ -34,9 +34,9 @@ pub(crate) struct Sealed {
     /// Sealed records; the socket has taken `sent` bytes of them.
     outgoing: Vec<u8>,
     sent: usize,
-    /// Records without content in a row.
+    /// The number of consecutive records without content.
     empty_records: u32,
-    /// Nothing more is read: the client has left, or a response was sealed with worn keys.
+    /// No more input is accepted: the client has left, or a response was sealed with worn keys.
     is_at_end: bool,
     has_said_goodbye: bool,
 }
@@ -63,11 +63,11 @@ impl Sealed {
         &self.socket
     }
 
-    /// Takes the connection apart. Input that was read and not used is lost; the last value is true if
+    /// Takes the connection apart. Input that was read but not used is lost; the last value is true if
     /// there was any.
     ///
     /// # Errors
-    /// A record is incomplete in either direction.
+    /// If a record is incomplete in either direction.
     pub(crate) fn detach(self) -> io::Result<(ClientSocket, Secrets, bool)> {
         if !self.record.is_empty() || !self.outgoing.is_empty() {
             return Err(io::Error::other("a TLS record is incomplete"));
@@ -76,7 +76,7 @@ impl Sealed {
         Ok((self.socket, self.secrets, lost_input))
     }
 
-    /// Reads the rest of a record, and opens it.
+    /// Reads the rest of a record and opens it.
     fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let here = self.record.len();
@@ -124,7 +124,7 @@ impl Sealed {
         }
     }
 
-    /// Seals an alert with the reason, and ends the connection.
+    /// Queues an alert with the reason and ends the connection.
     fn fail(&mut self, alert: Alert) -> io::Error {
         self.is_at_end = true;
         self.say_goodbye(alert);
@@ -138,7 +138,7 @@ impl Sealed {
         }
     }
 
-    /// Sends the sealed records.
+    /// Writes the sealed records to the socket.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.outgoing.get(self.sent..).filter(|it| !it.is_empty()) {
             let taken = ready!(Pin::new(&mut self.socket).poll_write(cx, rest))?;
@@ -152,7 +152,7 @@ impl Sealed {
         Poll::Ready(Ok(()))
     }
 
-    /// Seals the first of these bytes, at most one record's content, and returns their number.
+    /// Seals as many of these bytes as fit into one record, and returns their number.
     fn seal<'a>(&mut self, parts: impl IntoIterator<Item = &'a [u8]>) -> usize {
         let mut room = MAX_CONTENT_BYTES;
         let parts = parts.into_iter().map(|part| {
@@ -181,7 +181,7 @@ impl AsyncRead for Sealed {
                 return Poll::Ready(Ok(()));
             }
             if this.has_said_goodbye {
-                // Read to be thrown away: closing with unread bytes would lose the alert.
+                // The caller discards these bytes. Closing with unread input could lose the alert.
                 return Pin::new(&mut this.socket).poll_read(cx, buf);
             }
             if this.is_at_end {
@@ -209,7 +209,7 @@ impl AsyncWrite for Sealed {
         ready!(self.poll_send(cx))?;
         let sealed = self.seal(bufs.iter().map(|buf| &**buf));
         self.is_at_end |= self.secrets.are_worn();
-        // The next write or flush sends what the socket does not take now.
+        // If the socket does not take all of it now, the next write or flush sends the rest.
         match self.poll_send(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             _ => Poll::Ready(Ok(sealed)),

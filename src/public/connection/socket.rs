@@ -1,4 +1,4 @@
-//! A client's socket under hyper, and what prevents it from being detached.
+//! A client's socket under hyper, and the state that tells whether it can be detached.
 
 use std::cell::Cell;
 use std::io;
@@ -12,34 +12,35 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::records::Records;
 use crate::net::Socket;
 
-/// The socket. Notes what prevents it from being detached.
+/// The socket. It tracks what prevents the connection from being detached.
 #[derive(Debug)]
 pub(crate) struct ClientSocket {
     socket: Socket,
     loose_ends: Rc<LooseEnds>,
 }
 
-/// What prevents a connection from being detached; shared with its driver.
+/// The state of a connection that may prevent it from being detached. The socket and the driver share it.
 #[derive(Debug, Default)]
 pub(crate) struct LooseEnds {
-    /// The last write was blocked: an earlier response has not been sent completely.
+    /// The last write was blocked, so an earlier response has not been sent completely.
     is_blocked: Cell<bool>,
-    /// With TLS: how much of a record has been read.
+    /// With TLS: the position of the input within a record.
     records: Option<Cell<Records>>,
-    /// Reads that returned data: proof that the client has sent something.
+    /// The number of reads that returned data.
     reads: Cell<u64>,
-    end: Cell<End>,
+    eof: Cell<Eof>,
 }
 
-/// The client's end of input, which may follow its last request. hyper drops a request whose client
-/// has closed its side, so the driver decides when hyper may see the end.
+/// The client's EOF, which may follow directly after its last request. hyper drops a request whose client
+/// has closed its side, so the driver decides when hyper may see the EOF.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum End {
+enum Eof {
     #[default]
-    Ahead,
-    /// It has arrived, and hyper has not seen it.
+    NotReached,
+    /// It has arrived, but hyper must not see it yet.
     Held,
-    Passes,
+    /// hyper sees it, now or when it arrives.
+    Passed,
 }
 
 impl LooseEnds {
@@ -50,38 +51,38 @@ impl LooseEnds {
         }
     }
 
-    /// How many reads returned data.
+    /// The number of reads that returned data.
     pub(crate) fn reads(&self) -> u64 {
         self.reads.get()
     }
 
-    /// Lets the client's end through from now on.
-    pub(crate) fn pass_end(&self) {
-        self.end.set(End::Passes);
+    /// Lets hyper see the client's EOF from now on.
+    pub(crate) fn pass_eof(&self) {
+        self.eof.set(Eof::Passed);
     }
 
-    /// Lets the end through if it was held; true if hyper has to read again.
-    pub(crate) fn pass_held_end(&self) -> bool {
-        let is_held = self.end.get() == End::Held;
+    /// Lets hyper see the EOF if it was held back. Returns true if hyper has to read again.
+    pub(crate) fn pass_held_eof(&self) -> bool {
+        let is_held = self.eof.get() == Eof::Held;
         if is_held {
-            self.pass_end();
+            self.pass_eof();
         }
         is_held
     }
 
-    /// Notes the end; true if hyper must not see it yet.
-    pub(crate) fn holds_end(&self) -> bool {
-        if self.end.get() == End::Ahead {
-            self.end.set(End::Held);
+    /// Called when the EOF arrives: holds it back unless it may pass. Returns true if it is held.
+    pub(crate) fn hold_back_eof(&self) -> bool {
+        if self.eof.get() == Eof::NotReached {
+            self.eof.set(Eof::Held);
         }
-        self.end.get() == End::Held
+        self.eof.get() == Eof::Held
     }
 
     fn note_read(&self) {
         self.reads.set(self.reads.get() + 1);
     }
 
-    /// Returns true if output has not been sent completely.
+    /// Returns true if some output has not been sent yet.
     pub(crate) fn is_blocked(&self) -> bool {
         self.is_blocked.get()
     }
@@ -130,7 +131,7 @@ impl AsyncRead for ClientSocket {
             }
             return poll;
         };
-        // Never beyond a record, since `Io` takes one record at a time.
+        // Never reads beyond a record, since `Io` takes one record at a time.
         let bytes = records.readable_bytes().min(buf.remaining());
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(bytes));
         let poll = Pin::new(&mut self.socket).poll_read(cx, &mut part);

@@ -1,4 +1,4 @@
-//! The accounts that can log in, and the limits of concurrent logins.
+//! The accounts that can log in, and the limits on concurrent logins.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use tokio::sync::Semaphore;
 
 use crate::auth::accounts::Accounts;
 
-/// Passwords hashed at once: each takes 19 MiB and a core for a while.
+/// The most passwords hashed at the same time. Each takes 19 MiB and keeps a core busy.
 const MAX_HASHING: usize = 2;
-/// Attempts in hashing or waiting for it, a few seconds' worth; more get 503. An attempt outlives its
-/// connection, so the limit of connections does not bound attempts.
+/// The most attempts that are hashed or wait for it, a few seconds' worth; more get a 503. An attempt
+/// outlives its connection, so the limit on connections does not bound attempts.
 const MAX_ATTEMPTS: usize = 64;
 
-/// The accounts that can log in, and the limits of concurrent logins.
+/// The accounts that can log in, and the limits on concurrent logins.
 #[derive(Debug)]
 pub struct Login {
     pub(super) accounts: Accounts,

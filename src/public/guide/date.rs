@@ -1,4 +1,4 @@
-//! The `Date` of a stream's head, written past hyper. Formatted once per second on each shard.
+//! The `Date` field of a stream's head, which bypasses hyper. It is formatted once per second on each shard.
 
 use std::cell::RefCell;
 
@@ -8,7 +8,7 @@ thread_local! {
     static LATEST: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
 }
 
-/// Appends the time in the form of RFC 9110, 5.6.7.
+/// Appends the time in the format of RFC 9110, 5.6.7.
 pub(crate) fn write(unix_s: u64, head: &mut Vec<u8>) {
     LATEST.with_borrow_mut(|(of_s, text)| {
         if *of_s != unix_s {
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_date_is_of_its_second() {
+    fn each_second_has_its_own_date() {
         let date = |unix_s| {
             let mut head = Vec::new();
             write(unix_s, &mut head);

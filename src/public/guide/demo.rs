@@ -1,4 +1,4 @@
-//! `GET /` with `--dev`: a page that logs in and watches the stream.
+//! `GET /` with `--dev`: a page that logs in and shows the stream's events.
 
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -8,12 +8,12 @@ use crate::config::Endpoint;
 use crate::page::{self, Page};
 use crate::public::answer::error;
 
-/// The page, with the routes and addresses of this server in it.
+/// The page, with this server's routes and addresses filled in.
 #[derive(Debug)]
 pub struct Demo(Page);
 
 impl Demo {
-    /// A demo of the routes below `base_path`; its example of publishing uses the address `admin`.
+    /// Creates a demo of the routes below `base_path`. Its publishing example uses the address `admin`.
     pub fn new(base_path: &str, admin: Option<&Endpoint>) -> Self {
         let admin = match admin {
             Some(Endpoint::Tcp(address)) => address.to_string(),

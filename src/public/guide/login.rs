@@ -1,4 +1,4 @@
-//! `POST {base}/login/`, for development and small deployments: a user file instead of Django's
+//! `POST {base}/login/`, for development and small deployments. It uses a user file and replaces Django's
 //! login view.
 
 use std::net::IpAddr;
@@ -22,10 +22,10 @@ use crate::public::answer::{error, json};
 use crate::public::connection::HttpConnection;
 use crate::public::service::Public;
 
-/// A login's body: an address and a password.
+/// The largest body of a login, which holds an email address and a password.
 const MAX_BODY_BYTES: usize = 4 * 1024;
 
-/// Why a login failed for a reason other than the password.
+/// An error during a login, other than a wrong password.
 #[derive(Debug, Error)]
 enum LoginError {
     #[error(transparent)]
@@ -48,11 +48,11 @@ pub(crate) async fn answer(
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;
     let address = connection.address(request.headers());
-    connection.pass_end();
+    connection.forbid_half_close();
     let body = Limited::new(request.into_body(), MAX_BODY_BYTES)
         .collect()
         .await;
-    connection.hold_end();
+    connection.allow_half_close();
     let body = match body {
         Ok(body) => body,
         Err(reason) if reason.is::<LengthLimitError>() => {
@@ -66,9 +66,9 @@ pub(crate) async fn answer(
             "Expected JSON with \"email\" and \"password\"",
         );
     };
-    // On this thread, hashing would hold up every stream of the shard.
+    // On this thread, hashing would delay every stream of the shard.
     let work = log_in(Arc::clone(public), attempt, address);
-    match connection.working(public.control.spawn(work)).await {
+    match connection.run_protected(public.control.spawn(work)).await {
         Ok(response) => response,
         Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "Login failed"),
     }
@@ -90,7 +90,7 @@ async fn log_in(
     let Ok(_attempt) = login.attempts.try_acquire() else {
         return error(StatusCode::SERVICE_UNAVAILABLE, "Too many logins at once");
     };
-    // Counted in advance: attempts whose passwords are checked together must not all pass.
+    // Counted before the check. Otherwise, concurrent attempts could exceed the limit.
     let register = public.hub.register();
     match register.begin_login(&keys).get().await {
         Ok(true) => {}
@@ -138,7 +138,7 @@ async fn open_session(
 ) -> Result<String, LoginError> {
     let session = crate::auth::random_name();
     let id = account.id.to_string();
-    // Signed first: if signing fails, the other devices must stay logged in.
+    // Signed first, so that the other devices stay logged in if signing fails.
     let reloadable = public.reloadable.load_full();
     let token = mint(
         &reloadable.auth,

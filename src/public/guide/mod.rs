@@ -1,9 +1,9 @@
-//! The routes that the guide describes, as clients know them.
+//! The routes that the guide describes.
 //!
 //! | module | one purpose |
 //! |---|---|
 //! | [`stream`] | a request for a stream |
-//! | [`ticket`] | trades a token for a ticket |
+//! | [`ticket`] | exchanges a token for a ticket |
 //! | [`login`], [`accounts`] | the built-in login, and its accounts |
 //! | [`demo`] | the page of `--dev` |
 //! | [`date`] | the date in a stream's head |

@@ -1,4 +1,4 @@
-//! A request for a stream: its client, its topics, and the head of the response.
+//! Handles a request for a stream: identifies the client, picks the topics, and writes the response head.
 
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
@@ -26,21 +26,21 @@ const HAS_BODY: Refusal = Refusal::BadRequest("A stream request has no body");
 /// Header fields of every stream.
 const FIELDS: [(&str, &str); 3] = [
     ("Content-Type", EVENT_STREAM),
-    // Proxies that compress would hold events back.
+    // Proxies that compress would delay events.
     ("Cache-Control", "no-cache, no-transform"),
     ("X-Accel-Buffering", "no"),
 ];
-/// Query parameters for clients that cannot set the header; each polyfill has its own.
+/// Query parameters for clients that cannot set the header. Each polyfill uses its own name.
 const QUERY_IDS: [&str; 4] = [
     "last_event_id",
     "lastEventId",
     "lastEventID",
     "Last-Event-ID",
 ];
-/// A part that all of them contain.
+/// A string that all of [`QUERY_IDS`] contain.
 const QUERY_ID_PART: &str = "vent";
 
-/// Checks the request and offers it to the driver; returns only if it is refused, or for HEAD.
+/// Checks the request and offers the stream to the driver. Returns only for HEAD, or if it is refused.
 pub(crate) async fn answer(
     connection: &HttpConnection,
     reloadable: &Reloadable,
@@ -51,8 +51,8 @@ pub(crate) async fn answer(
     let public = &connection.public;
     let mut checked = check(public, request);
     if checked.is_ok() && !request.body().is_end_stream() {
-        // Chunked: the body may still be empty. Boxed because it is rare.
-        checked = awaiting(connection, Box::pin(check_is_empty(request.body_mut()))).await;
+        // A chunked body may still be empty. Boxed because it is rare.
+        checked = run_until_closed(connection, Box::pin(check_is_empty(request.body_mut()))).await;
     }
     let request = &*request;
     let checked = match checked {
@@ -62,7 +62,7 @@ pub(crate) async fn answer(
             let identified = match identify(connection, reloadable, request) {
                 Identification::Now(identified) => identified,
                 Identification::Later(identified) => {
-                    awaiting(connection, connection.working(identified)).await
+                    run_until_closed(connection, connection.run_protected(identified)).await
                 }
             };
             identified
@@ -78,7 +78,7 @@ pub(crate) async fn answer(
             Err(reason) => Refusal::from(reason).into(),
         },
         Ok(admission) => {
-            let refused = awaiting(connection, offer(connection, admission, cors)).await;
+            let refused = run_until_closed(connection, offer(connection, admission, cors)).await;
             if refused.reason == Refusal::Unauthenticated {
                 Asker::of(connection, reloadable, request).denied("session_ended");
             }
@@ -88,23 +88,24 @@ pub(crate) async fn answer(
     };
     let refusal = refused.reason;
     tracing::debug!(reason = refusal.reason(), peer = ?connection.peer(), "stream refused");
-    // A HEAD request does not ask for a stream.
+    // A HEAD request asks for no stream, so no stream is refused.
     if !is_head {
         connection.refused(refused, route == Route::TestStream, request.headers());
     }
     refusal.response(public.retry_after_s)
 }
 
-/// Waits for a future; a client that closes its side meanwhile no longer wants a stream.
-async fn awaiting<T>(connection: &HttpConnection, future: impl Future<Output = T>) -> T {
-    connection.pass_end();
+/// Runs a future. If the client closes its side meanwhile, it no longer wants the stream, and hyper drops
+/// the request.
+async fn run_until_closed<T>(connection: &HttpConnection, future: impl Future<Output = T>) -> T {
+    connection.forbid_half_close();
     let outcome = future.await;
-    connection.hold_end();
+    connection.allow_half_close();
     outcome
 }
 
-/// Reserves a place and offers the stream to the driver. At the user's limit it is offered once more
-/// if dead connections have given way.
+/// Reserves a place and offers the stream to the driver. At the user's limit, the stream is offered once
+/// more if dead connections could be closed.
 async fn offer(
     connection: &HttpConnection,
     admission: Admission,
@@ -123,15 +124,15 @@ async fn offer(
     };
     let mut declined = offer(admission).await;
     if let (Some(admission), Some(user)) = (declined.again.take(), &declined.user)
-        && connection.working(hub.make_room(user)).await
+        && connection.run_protected(hub.make_room(user)).await
     {
         declined = offer(*admission).await;
     }
     declined.into()
 }
 
-/// Checks whether the same request would be admitted with GET. At the user's limit this takes as long
-/// as with GET, but no connection gives way.
+/// Checks whether the same request would be admitted with GET. At the user's limit, this takes as long as
+/// a GET would, but closes only connections that have already ended.
 async fn would_admit(connection: &HttpConnection, admission: &Admission) -> Result<(), Rejection> {
     let hub = &connection.public.hub;
     let identity = admission.identity.as_ref();
@@ -142,12 +143,12 @@ async fn would_admit(connection: &HttpConnection, admission: &Admission) -> Resu
     match before {
         Ok(()) => {
             let has_place = connection.answer_of(hub.has_place(who));
-            let has_place = awaiting(connection, has_place).await;
+            let has_place = run_until_closed(connection, has_place).await;
             has_place.then_some(()).ok_or(Rejection::Limit)
         }
         Err(Rejection::Limit) => {
             let room = hub.would_make_room(&who.user);
-            let has_room = awaiting(connection, connection.working(room)).await;
+            let has_room = run_until_closed(connection, connection.run_protected(room)).await;
             match hub.would_admit(identity) {
                 Err(Rejection::Limit) if has_room => Ok(()),
                 after => after,
@@ -172,7 +173,8 @@ fn check(public: &Public, request: &Request<Incoming>) -> Result<(), Refusal> {
     }
 }
 
-/// Waits for the end of a body. A later part of it would be read as the stream's input.
+/// Reads a body to its end, and checks that it is empty. Otherwise its rest would be taken for input of
+/// the stream.
 async fn check_is_empty(body: &mut Incoming) -> Result<(), Refusal> {
     while let Some(frame) = body.frame().await {
         let is_empty = frame.is_ok_and(|frame| frame.data_ref().is_none_or(Bytes::is_empty));
@@ -226,15 +228,15 @@ fn keeps_alive(request: &Request<Incoming>) -> bool {
         options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
     };
     let mut options = request.headers().get_all(CONNECTION).iter();
-    // A body framed in two ways may be an attack on a proxy in front, and its connection has to
-    // close (RFC 9112, 6.1). hyper drops a `Content-Length` that follows `Transfer-Encoding`, so
-    // such a request looks like a chunked one.
+    // A body framed in two ways may be an attack on a proxy in front, and its connection has to be closed
+    // (RFC 9112, 6.1). hyper drops a `Content-Length` after `Transfer-Encoding`, so such a request looks
+    // like an ordinary chunked one.
     let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
     request.version() != Version::HTTP_10 && !is_chunked && !options.any(asks_to_close)
 }
 
-/// When the stream ends with its token. A stream that is opened within the leeway lasts for the leeway,
-/// rather than ending with its first frame.
+/// The time at which the stream ends because its token expires. A stream that is opened within the leeway
+/// lasts for the leeway, instead of ending after its first frame.
 fn end_of(identity: &Identity, reloadable: &Reloadable, unix_s: u64) -> u64 {
     if identity.expires_at > unix_s {
         identity.expires_at
@@ -245,7 +247,7 @@ fn end_of(identity: &Identity, reloadable: &Reloadable, unix_s: u64) -> u64 {
     }
 }
 
-/// The topics of a stream: those requested, or all that the token names literally.
+/// The topics of a stream: the requested ones, or else all that the token names literally.
 fn topics(query: Option<&str>, allowed: &[TopicPattern]) -> Result<Box<[Topic]>, Refusal> {
     let mut topics: Vec<Topic> = Vec::new();
     let mut ask = |topic: Topic| {
@@ -282,14 +284,14 @@ fn topics(query: Option<&str>, allowed: &[TopicPattern]) -> Result<Box<[Topic]>,
     Ok(topics.into())
 }
 
-/// The id of the last event that the client has: from the header, or else from the query. Empty ids do
-/// not count, as in the EventSource standard; the query's first non-empty id is taken.
+/// The id of the last event that the client has: from the header, or else the first one in the query. Empty
+/// ids are ignored, as in the EventSource standard.
 fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> Option<Box<str>> {
     let header = headers
         .get(&HEADER_ID)
         .map(|value| String::from_utf8_lossy(value.as_bytes()));
     let asked = || {
-        // Most queries are a token, and decoding it once more takes a tenth of a handshake.
+        // Most queries hold only a token. Decoding it again would take a tenth of a handshake's time.
         let query = query.filter(|query| query.contains(QUERY_ID_PART) || query.contains('%'))?;
         form_urlencoded::parse(query.as_bytes())
             .find(|(name, value)| QUERY_IDS.contains(&name.as_ref()) && !value.is_empty())
@@ -325,7 +327,7 @@ fn head(wire: Wire, keep_alive: bool, unix_s: u64, cors: &[(HeaderName, HeaderVa
     head
 }
 
-/// The same head as the response to HEAD; hyper adds the date.
+/// The same head as a response to HEAD. hyper adds the date.
 fn head_only(version: Version, keep_alive: bool) -> Response<Full<Bytes>> {
     let mut response = empty(StatusCode::OK);
     if keep_alive {
@@ -381,12 +383,12 @@ mod tests {
     }
 
     #[test]
-    fn without_requested_topics_all_literal_topics_are_taken() {
+    fn without_requested_topics_all_literal_topics_are_subscribed() {
         assert_eq!(pick("token=x", &["orders/*", "news"]).unwrap(), ["news"]);
     }
 
     #[test]
-    fn the_header_names_the_last_event_before_the_query_does() {
+    fn the_header_takes_precedence_over_the_query() {
         let last = |header: Option<&str>, query: Option<&str>| {
             let mut headers = HeaderMap::new();
             if let Some(header) = header {
@@ -411,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thirty_third_topic_is_too_many() {
+    fn a_thirty_third_topic_is_refused() {
         let query: Vec<String> = (0..33).map(|n| format!("topic=t{n}")).collect();
         assert!(matches!(
             pick(&query.join("&"), &["**"]),

@@ -1,5 +1,5 @@
-//! `POST {base}/sse/ticket/`: exchanges a JWT for a ticket, which may appear in a URL. Logs and histories
-//! keep URLs, so a long-lived token should not.
+//! `POST {base}/sse/ticket/`: exchanges a JWT for a ticket that is safe to put into a URL. A long-lived
+//! token is not, because logs and browser histories keep URLs.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ async fn issue(
     issued.await.map_err(|_| Refusal::AuthUnavailable)
 }
 
-/// Accepts header and cookie only: the purpose of a ticket is to keep the token out of URLs.
+/// Accepts a token only from the header or the cookie, since tickets exist to keep tokens out of URLs.
 async fn identify(
     connection: &HttpConnection,
     reloadable: &Reloadable,
@@ -69,7 +69,7 @@ async fn identify(
     };
     let identity = match reloadable.verify(token, asker) {
         Identification::Now(identified) => identified,
-        Identification::Later(identified) => connection.working(identified).await,
+        Identification::Later(identified) => connection.run_protected(identified).await,
     }?;
     if connection.public.hub.allows(&identity) {
         Ok(identity)

@@ -1,4 +1,4 @@
-//! The shard's inner parts for `benches/` and tests; not part of the library.
+//! Access to the shard's internals for `benches/` and tests. Not part of the library.
 
 mod rig;
 mod setup;

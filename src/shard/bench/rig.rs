@@ -1,4 +1,4 @@
-//! The table and the wheel alone.
+//! The table and the wheel without the rest of a shard.
 
 use std::os::fd::OwnedFd;
 
@@ -18,7 +18,7 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// An empty one.
+    /// Creates an empty table and wheel.
     pub fn new(capacity: usize) -> Self {
         Self {
             table: Table::new(0, capacity),
@@ -45,19 +45,19 @@ impl Rig {
         key
     }
 
-    /// Takes a client out and returns its descriptor.
+    /// Removes a client and returns its descriptor.
     pub fn leave(&mut self, key: u32) -> Option<OwnedFd> {
         self.wheel.disarm(&mut self.table, key);
         self.table.remove(key).map(|slot| slot.carrier.into_fd())
     }
 
-    /// Arms a client's timer anew.
+    /// Arms a client's timer again.
     pub fn rearm(&mut self, key: u32, due_ticks: u32) {
         self.wheel
             .arm(&mut self.table, key, self.now.plus(due_ticks));
     }
 
-    /// Lets time pass and re-arms what fires; says how many did.
+    /// Advances the time and re-arms the timers that fire. Returns their number.
     pub fn pass(&mut self, ticks: u32, due_ticks: u32) -> usize {
         self.now = self.now.plus(ticks);
         let mut fired = 0;

@@ -1,11 +1,11 @@
-//! A browser of the model: what it has seen, and whether what comes next may come.
+//! The model's browser: tracks what it has seen, and checks what it receives.
 
 use std::os::unix::net::UnixStream;
 
 use super::{Opener, place_of, topic, user};
 use crate::event::{EventId, Target};
 
-/// What happened, in the model.
+/// An entry of the log, in the model.
 pub(super) struct Happened {
     pub(super) id: EventId,
     pub(super) what: What,
@@ -16,37 +16,37 @@ pub(super) enum What {
     Session { user: usize, keep: usize },
 }
 
-/// A browser: it keeps the id of its last event while its connections come and go.
+/// A browser. It keeps the id of its last event across connections.
 pub(super) struct Device {
     pub(super) user: usize,
     pub(super) session: usize,
     pub(super) topics: Vec<usize>,
     pub(super) last_id: Option<EventId>,
-    /// Of what happened, everything before this that is for it has been seen.
+    /// The device has seen all entries for it before this index.
     pub(super) seen: usize,
     pub(super) connection: Option<Connection>,
 }
 
-#[allow(clippy::struct_excessive_bools)] // each is asked for by itself
+#[allow(clippy::struct_excessive_bools)] // they are independent
 pub(super) struct Connection {
     pub(super) socket: UnixStream,
-    /// Of a connection with TLS.
+    /// Present if the connection uses TLS.
     pub(super) opener: Option<Opener>,
     pub(super) received: Vec<u8>,
     pub(super) has_head: bool,
-    /// It was told of a gap and has seen nothing since.
+    /// A gap was reported, and nothing with an id has arrived since.
     pub(super) has_gap: bool,
-    /// What had happened when its session ended.
+    /// The number of entries when its session ended.
     pub(super) over_at: Option<usize>,
     pub(super) is_logged_out: bool,
     pub(super) is_complete: bool,
     pub(super) is_over: bool,
-    /// Its first block was read.
+    /// Its first frame was read.
     pub(super) has_begun: bool,
     pub(super) fleeting: Vec<usize>,
 }
 
-/// A frame's id, where it has one, and what follows.
+/// Splits off the frame's id, if it has one.
 fn split_id(frame: &str) -> (Option<EventId>, &str) {
     let Some(rest) = frame.strip_prefix("id: ") else {
         return (None, frame);
@@ -72,7 +72,7 @@ impl Connection {
         }
     }
 
-    /// Takes a whole chunk out of what was received.
+    /// Takes a complete chunk from the received bytes.
     pub(super) fn next_frame(&mut self) -> Option<String> {
         let find = |bytes: &[u8], what: &[u8]| {
             let at = bytes
@@ -98,7 +98,7 @@ impl Connection {
 }
 
 impl Device {
-    /// Begins anew, with an id that the log does not hold.
+    /// Starts over, with an id that the log does not contain.
     pub(super) fn forget(&mut self) {
         (self.last_id, self.seen) = (Some(EventId { ms: 1, seq: 1 }), 0);
     }
@@ -115,7 +115,7 @@ impl Device {
         }
     }
 
-    /// The first of these that is kept and for this device.
+    /// The first entry in the range that is kept and for this device.
     pub(super) fn first_missing(
         &self,
         happened: &[Happened],
@@ -126,17 +126,17 @@ impl Device {
             .find(|n| happened[*n].is_kept() && self.is_mine(&happened[*n]))
     }
 
-    /// It is told that it has everything up to this id.
+    /// Handles an id that claims that the device has everything up to it.
     fn move_to(&mut self, id: EventId, happened: &[Happened], oldest: usize) {
         let place = place_of(happened, id).expect("an id of this log");
         assert!(self.last_id.is_none_or(|last| last <= id), "back to {id}");
-        // What was evicted after it was told of a gap it was told of.
+        // A reported gap also covers entries that were evicted after it was reported.
         let connection = self.connection.as_mut();
         if connection.is_some_and(|it| std::mem::take(&mut it.has_gap)) {
             self.seen = self.seen.max(oldest.min(place));
         }
         let missing = self.first_missing(happened, self.seen..place);
-        assert_eq!(missing, None, "told that it has what did not come");
+        assert_eq!(missing, None, "an id claims an entry that has not arrived");
         self.seen = self.seen.max(place);
         self.last_id = Some(id);
     }
@@ -144,7 +144,7 @@ impl Device {
     /// Checks the next frame of its stream against what happened.
     pub(super) fn check(&mut self, frame: &str, happened: &[Happened], oldest: usize) {
         let connection = self.connection.as_mut().unwrap();
-        assert!(!connection.is_complete, "behind the end: {frame:?}");
+        assert!(!connection.is_complete, "after the end: {frame:?}");
         if frame.is_empty() {
             connection.is_complete = true;
             return;
@@ -160,9 +160,9 @@ impl Device {
             return;
         }
         if text.starts_with("event: replay_gap\n") {
-            assert!(!connection.has_gap, "told twice");
+            assert!(!connection.has_gap, "two gaps in a row");
             connection.has_gap = true;
-            // What it had of that before comes again.
+            // Retained entries that it had seen before arrive again.
             let id = id.expect("a gap that can be resumed from");
             self.last_id = Some(id);
             self.seen = place_of(happened, id).expect("an id of this log");
@@ -196,7 +196,7 @@ impl Device {
             missing.is_none_or(|_| has_gap),
             "{missing:?} is missing before {at}"
         );
-        // A gap is of what was evicted, and of nothing else.
+        // A gap covers evicted entries only.
         let late = self.first_missing(happened, oldest.max(self.seen)..at);
         assert_eq!(late, None, "retained and skipped");
         self.seen = at + 1;

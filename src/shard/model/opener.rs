@@ -1,4 +1,4 @@
-//! A browser's end of TLS: it reads the records in the order of their numbers, and none but those.
+//! A browser's side of TLS: it accepts records only in the order of their sequence numbers.
 
 use crate::tls::{Secrets, record_bytes};
 
@@ -8,17 +8,17 @@ const CLOSE_NOTIFY: [u8; 2] = [1, 0];
 
 pub(in crate::shard) struct Opener {
     pub(in crate::shard) secrets: Secrets,
-    /// What came of the next record.
+    /// The part of the next record that has arrived.
     pending: Vec<u8>,
     has_begun: bool,
-    /// It has done what is answered with an alert.
+    /// The client has sent something that the server answers with an alert other than `close_notify`.
     pub(in crate::shard) expects_failure: bool,
-    /// The server said that nothing more comes.
+    /// The server has sent an alert, so nothing more may arrive.
     pub(in crate::shard) is_told: bool,
 }
 
 impl Opener {
-    /// What the shard seals with, and who opens that.
+    /// The secrets of the shard, and the client's opener for them.
     pub(in crate::shard) fn pair(cipher: usize) -> (Secrets, Self) {
         let (server, client) = Secrets::pair(cipher);
         let opener = Self {
@@ -31,11 +31,11 @@ impl Opener {
         (server, opener)
     }
 
-    /// Appends what `bytes` make readable.
+    /// Appends the content of the records that `bytes` complete.
     pub(in crate::shard) fn receive(&mut self, bytes: &[u8], received: &mut Vec<u8>) {
         self.pending.extend_from_slice(bytes);
         if !self.has_begun {
-            // What filled the socket before.
+            // Skips the bytes that the test has filled the socket with.
             let filling = self.pending.iter().take_while(|byte| **byte == b'.');
             self.pending.drain(..filling.count());
             self.has_begun = !self.pending.is_empty();
@@ -46,7 +46,7 @@ impl Opener {
             let mut record: Vec<u8> = self.pending.drain(..length).collect();
             let opened = self.secrets.decrypt(&mut record);
             let (typed, content) = opened.expect("this record and no other");
-            assert!(!self.is_told, "behind close_notify");
+            assert!(!self.is_told, "a record after an alert");
             match typed {
                 DATA => received.extend_from_slice(content),
                 ALERT => {

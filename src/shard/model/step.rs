@@ -1,4 +1,4 @@
-//! What may happen next in the model.
+//! The random steps of the model test.
 
 use proptest::prelude::*;
 
@@ -7,27 +7,27 @@ use crate::event::{Target, Users};
 
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    /// So many of the same kind.
+    /// Publishes `count` events of the same kind.
     Publish {
         to: Target,
         bytes: usize,
         is_kept: bool,
         count: usize,
     },
-    /// This user's session becomes that one.
+    /// Makes a session (second) the user's (first) only one.
     ChangeSession(usize, usize),
     Dispatch,
     Connect {
         device: usize,
-        /// It lost what it knew, and says an id that nobody gave it.
+        /// The device has lost its last id, and sends one that the server never issued.
         forgets: bool,
-        /// Its socket takes nothing yet, as behind answers that it has not read.
+        /// Its socket is full, as if the client had not read earlier responses.
         is_full: bool,
     },
     Leave(usize),
-    /// A client reads so many bytes.
+    /// A client (first) reads a number of bytes (second).
     Read(usize, usize),
-    /// A shard does a slice of one thing.
+    /// A shard does one slice of one kind of work.
     Sockets(usize),
     Deliver(usize),
     CatchUp(usize),

@@ -10,7 +10,7 @@
 mod discard;
 mod input;
 mod intake;
-#[allow(clippy::module_inception)] // what the folder is about
+#[allow(clippy::module_inception)] // the folder's main type
 mod reader;
 #[cfg(test)]
 mod tests;

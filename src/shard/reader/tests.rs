@@ -17,14 +17,14 @@ use crate::wire::Signal;
 const HANDSHAKE: u8 = 22;
 const DATA: u8 = 23;
 
-/// A shard with one client that came with TLS.
+/// A shard with one client, which uses TLS.
 struct Scene {
     shard: Shard,
     client: UnixStream,
     opener: Opener,
     received: Vec<u8>,
     id: ConnectionId,
-    /// The end came without what was sent before it.
+    /// The connection was reset, so earlier bytes may be lost.
     is_reset: bool,
     _runtime: Runtime,
 }
@@ -62,14 +62,14 @@ impl Scene {
         self.opener.secrets.record(typed, content)
     }
 
-    /// The client sends this, and the shard looks at it.
+    /// The client sends these bytes, and the shard handles them.
     fn send(&mut self, bytes: &[u8]) {
-        // The server's end may be gone in the middle of it.
+        // The server may close the connection in the middle of it.
         let _ = self.client.write_all(bytes);
         self.shard.poll_sockets(&mut Vec::new());
     }
 
-    /// Reads what came; true where the server has closed.
+    /// Reads what has arrived. Returns true if the server has closed the connection.
     fn read(&mut self) -> bool {
         let mut buffer = [0; 4_096];
         loop {
@@ -97,7 +97,7 @@ impl Scene {
 }
 
 #[test]
-fn what_a_client_says_without_meaning_to_leave_changes_nothing() {
+fn input_that_does_not_end_the_connection_is_ignored() {
     let mut scene = Scene::new();
     let record = scene.record(DATA, b"nobody asked");
     scene.send(&record);
@@ -108,7 +108,7 @@ fn what_a_client_says_without_meaning_to_leave_changes_nothing() {
 }
 
 #[test]
-fn a_client_that_has_said_goodbye_makes_room_before_its_socket_is_polled() {
+fn a_close_notify_makes_room_before_its_socket_is_polled() {
     let mut scene = Scene::new();
     let id = scene.id;
     assert_eq!(look(&mut scene.shard.connections, &[id], None).len(), 1);
@@ -119,7 +119,7 @@ fn a_client_that_has_said_goodbye_makes_room_before_its_socket_is_polled() {
 }
 
 #[test]
-fn a_client_that_says_goodbye_is_let_go_at_once_and_answered() {
+fn a_close_notify_ends_the_connection_at_once_and_is_answered() {
     let mut scene = Scene::new();
     let goodbye = scene.record(21, &[1, 0]);
     scene.send(&goodbye);
@@ -129,7 +129,7 @@ fn a_client_that_says_goodbye_is_let_go_at_once_and_answered() {
 }
 
 #[test]
-fn a_record_in_pieces_is_waited_for() {
+fn an_incomplete_record_is_waited_for() {
     let mut scene = Scene::new();
     let goodbye = scene.record(21, &[1, 0]);
     for byte in &goodbye[..goodbye.len() - 1] {
@@ -141,7 +141,7 @@ fn a_record_in_pieces_is_waited_for() {
 }
 
 #[test]
-fn a_client_with_new_keys_is_sent_back_politely() {
+fn a_client_with_new_keys_is_asked_to_reconnect() {
     let mut scene = Scene::new();
     let update = scene.record(HANDSHAKE, &[24, 0, 0, 1, 1]);
     scene.send(&update);
@@ -154,7 +154,7 @@ fn a_client_with_new_keys_is_sent_back_politely() {
 }
 
 #[test]
-fn what_is_no_record_of_this_connection_ends_it() {
+fn an_invalid_record_ends_the_connection() {
     let tampered = |scene: &mut Scene| {
         let mut record = scene.record(DATA, b"hello");
         record[7] ^= 1;
@@ -184,7 +184,7 @@ fn what_is_no_record_of_this_connection_ends_it() {
 }
 
 #[test]
-fn records_of_nothing_do_not_go_on_for_ever() {
+fn endless_empty_records_end_the_connection() {
     let mut scene = Scene::new();
     let mut sent = 0;
     while scene.is_held() {
@@ -198,7 +198,7 @@ fn records_of_nothing_do_not_go_on_for_ever() {
 }
 
 #[test]
-fn a_record_that_would_be_too_much_is_not_waited_for() {
+fn an_incomplete_record_that_is_too_large_ends_the_connection() {
     let mut scene = Scene::new();
     scene.send(&[23, 3, 3, 0x20, 0]);
     assert!(!scene.is_held());
@@ -206,7 +206,7 @@ fn a_record_that_would_be_too_much_is_not_waited_for() {
 }
 
 #[test]
-fn a_stream_ends_politely_before_its_keys_are_worn() {
+fn a_client_is_asked_to_reconnect_before_its_keys_are_worn() {
     let mut scene = Scene::new();
     let key = 0;
     let mut sent = 0;

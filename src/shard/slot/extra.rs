@@ -1,5 +1,5 @@
-//! What only few connections have, in a box beside the slot. Carrier and stream share one box, because the slot has
-//! room for one pointer.
+//! The state that few connections have, in a box beside the slot. Carrier and stream share one box, because
+//! the slot has room for only one pointer.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -13,7 +13,7 @@ use crate::tls::Secrets;
 #[derive(Debug)]
 pub(super) struct Aside(pub(super) Option<Box<Extra>>);
 
-/// What only few connections have.
+/// The state that few connections have.
 #[derive(Debug, Default)]
 pub(super) struct Extra {
     /// Of the carrier: the secrets that its bytes are sealed with.

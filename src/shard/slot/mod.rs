@@ -1,4 +1,4 @@
-//! What a shard's table holds per client: 64 bytes, and a box for what only few clients need.
+//! The state of one client in a shard's table: 64 bytes, and a box with the state that few clients need.
 //!
 //! A [`carrier`] is a socket, a [`stream`] is what one client receives. Today each socket carries one stream, so
 //! both share a slot. The types separate what a socket with several streams would have only once.
@@ -14,7 +14,7 @@
 mod carrier;
 mod extra;
 mod opening;
-#[allow(clippy::module_inception)] // what the folder is about
+#[allow(clippy::module_inception)] // the folder's main type
 mod slot;
 mod stream;
 mod test_stream;

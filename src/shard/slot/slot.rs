@@ -135,14 +135,14 @@ impl Slot {
         self.carrier.aside.replay_mut()
     }
 
-    /// Ends the replay: the client receives events live from `position` on. Frees what the replay took.
+    /// Ends the replay: the client receives events live from `position` on. Frees the replay's memory.
     pub(crate) fn finish_catch_up(&mut self, position: Position) {
         self.stream.join(position);
         self.carrier.aside.drop_replay();
     }
 
-    /// Ends the replay at the change that ended the client's session; nothing after it is sent. Returns false if there
-    /// is no replay.
+    /// Ends the replay at the change that ended the client's session. Nothing after it is sent. Returns false
+    /// if there is no replay.
     pub(crate) fn leave(&mut self, change: &Arc<Entry>) -> bool {
         let Some(replay) = self.replay_mut() else {
             return false;
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_behind_a_proxy_is_one_cache_line_too() {
+    fn the_ipv4_address_of_a_client_behind_a_proxy_fits_into_the_slot() {
         let address = IpAddr::from([192, 0, 2, 7]);
         let slot = slot(Some(address));
         assert_eq!(slot.forwarded_for(), Some(address));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_ipv6_stands_aside() {
+    fn an_ipv6_address_is_in_the_box() {
         let address: IpAddr = "2001:db8::7".parse().unwrap();
         let mut slot = slot(Some(address));
         slot.carrier.backlog_or_new(Tick(0));
@@ -227,11 +227,11 @@ mod tests {
     }
 
     #[test]
-    fn the_client_that_a_proxy_header_named_is_known_to_the_end() {
+    fn the_client_that_a_proxy_header_named_is_kept_until_the_end() {
         let clients = [None, Some("192.0.2.7"), Some("2001:db8::7")];
         let clients = clients.map(|client| client.map(|address| address.parse().unwrap()));
         for named in clients {
-            // A request may name another one, if its connection comes from a proxy that may.
+            // A request may name another client, if its connection comes from a trusted proxy.
             for forwarded in clients
                 .into_iter()
                 .filter(|it| named.is_some() || it.is_none())
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_backlog_took_is_given_back() {
+    fn the_memory_of_a_backlog_is_freed() {
         let mut slot = slot(None);
         let carrier = &mut slot.carrier;
         assert!(!carrier.is_backlogged() && carrier.backlog().is_none());

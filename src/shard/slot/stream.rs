@@ -6,8 +6,8 @@
 //!   └─────────────────────────end────────────────────────▶ ended
 //! ```
 //!
-//! Deliveries, replays and timers use a stream. What only few streams have is in the slot's box, and reached by the
-//! slot's methods.
+//! Deliveries, replays and timers use a stream. The state that few streams have is in the slot's box, and the
+//! slot's methods give access to it.
 
 use super::opening::Kind;
 use super::test_stream::TestStream;
@@ -26,8 +26,8 @@ pub(crate) struct Stream {
     expires_at_s: u32,
     /// When it began, in Unix seconds.
     since_s: u32,
-    /// Events after this position are sent live ([`REPLAYING`]: none are). A test stream receives no events; it has its
-    /// timetable here ([`TestStream`]).
+    /// Events after this position are sent live ([`REPLAYING`]: none are). A test stream receives no events,
+    /// and stores its timetable here ([`TestStream`]).
     joined_or_test: u64,
     /// The address of a client behind a proxy, which is the usual case; 0 without a proxy, or with IPv6.
     pub(super) forwarded_v4: u32,
@@ -116,9 +116,9 @@ impl Stream {
         }
     }
 
-    /// Returns true if an entry addressed to this client has to be sent now. A kept entry is sent if it came after
-    /// the client joined; earlier ones the client has already, or gets by replay. A fleeting entry is sent to every
-    /// client that is connected when it passes.
+    /// Returns true if an entry addressed to this client has to be sent now. A kept entry is sent if it came
+    /// after the client joined; the client has earlier ones already, or gets them by replay. A fleeting entry
+    /// is sent to every client that is connected when it passes.
     pub(crate) fn takes(&self, entry: &Entry) -> bool {
         self.flags & TAKES_NOTHING == 0
             && (entry.position.0 > self.joined_or_test || entry.is_fleeting())
@@ -148,7 +148,7 @@ impl Stream {
         self.flags |= LEAVING;
     }
 
-    /// Whether its end is written.
+    /// Returns true if its end has been written.
     pub(crate) fn is_ended(&self) -> bool {
         self.flags & ENDED != 0
     }

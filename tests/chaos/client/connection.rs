@@ -13,7 +13,7 @@ use crate::http::CLIENT_ADDRESSES;
 use crate::stream::Incoming;
 use crate::world::{Id, World};
 
-/// Of a client whose kernel takes little.
+/// The receive buffer of a client whose kernel accepts little.
 const NARROW_BYTES: u32 = 4 * 1024;
 /// Largest read.
 const BUFFER: usize = 16 * 1024;
@@ -21,15 +21,15 @@ const BUFFER: usize = 16 * 1024;
 pub(super) struct Connection {
     socket: TcpStream,
     pub(super) incoming: Incoming,
-    /// Which server it was made to.
+    /// The number of the server.
     pub(super) server: u32,
-    /// The first frame came.
+    /// True once the first frame has arrived.
     pub(super) has_begun: bool,
     pub(super) has_stalled: bool,
 }
 
 impl Connection {
-    /// Connects and asks for the stream.
+    /// Connects and requests the stream.
     pub(super) async fn open(
         world: &World,
         client: usize,
@@ -40,7 +40,7 @@ impl Connection {
         let server = world.servers.current();
         let socket = TcpSocket::new_v4()?;
         if person.is_narrow {
-            // Before connecting, so that the window is small from the start.
+            // Set before connecting, so that the window is small from the start.
             socket.set_recv_buffer_size(NARROW_BYTES)?;
         }
         let address = CLIENT_ADDRESSES[client % CLIENT_ADDRESSES.len()];
@@ -57,13 +57,13 @@ impl Connection {
         })
     }
 
-    /// The client's end of it.
+    /// The client's address.
     pub(super) fn address(&self) -> SocketAddr {
         self.socket.local_addr().unwrap()
     }
 
-    /// Reads once, at most `max` bytes; an error is the connection's end. Loses nothing when it
-    /// is dropped.
+    /// Reads once, at most `max` bytes. An error is the end of the connection. Dropping the future loses
+    /// no bytes.
     pub(super) async fn read(&mut self, max: usize) -> Result<(), String> {
         loop {
             self.socket.readable().await.map_err(|e| e.to_string())?;
@@ -76,7 +76,7 @@ impl Connection {
         }
     }
 
-    /// Apart, so that the buffer is no part of what every client keeps while it waits.
+    /// Separate, so that a waiting client does not hold the buffer.
     fn try_read(&mut self, max: usize) -> std::io::Result<usize> {
         let mut buffer = [0; BUFFER];
         let read = self.socket.try_read(&mut buffer[..max])?;
@@ -84,7 +84,7 @@ impl Connection {
         Ok(read)
     }
 
-    /// Whether the kernel has the other end of it, the server's.
+    /// Returns true if the kernel still has the server's end of the connection.
     pub(super) fn is_known_to(&self, server: SocketAddr) -> bool {
         let SocketAddr::V4(client) = self.address() else {
             return false;
@@ -96,21 +96,21 @@ impl Connection {
         fs::read_to_string("/proc/net/tcp").unwrap().contains(&ends)
     }
 
-    /// Lets the close be a RST.
+    /// Makes the close a reset.
     pub(super) fn reset_on_close(&self) {
         SockRef::from(&self.socket)
             .set_linger(Some(Duration::ZERO))
             .unwrap();
     }
 
-    /// The socket, still open, with a filter on what it hears.
+    /// The open socket, with a filter that drops all packets.
     pub(super) fn deafen(self, filter: &[SockFilter]) -> StdStream {
         SockRef::from(&self.socket).attach_filter(filter).unwrap();
         self.socket.into_std().unwrap()
     }
 }
 
-/// As `/proc/net/tcp` writes it.
+/// An address as `/proc/net/tcp` writes it.
 fn in_hexadecimal(address: SocketAddrV4) -> String {
     let ip = u32::from_ne_bytes(address.ip().octets());
     format!("{ip:08X}:{:04X}", address.port())

@@ -1,27 +1,27 @@
-//! What a client has, what was wrong with it, and how it came about.
+//! Records what a client received, its failures, and their history.
 
 use std::fmt::Write;
 use std::rc::Rc;
 
 use crate::world::{Id, World, count};
 
-/// Notes of what went wrong that one client keeps.
+/// Notes that one client keeps.
 const MAX_FAULTS: usize = 5;
 
 pub struct Journal {
     client: usize,
     world: Rc<World>,
-    /// The last id that came whole: an event's, or a heartbeat's, which says where the client is.
+    /// The last complete id: of an event, or of a heartbeat, which carries the client's position.
     pub last: Option<Id>,
-    /// What came with an id, in the order it came; since the last gap, where there was one.
+    /// The events with an id, in the order of arrival, since the last gap.
     pub seen: Vec<(Id, usize)>,
-    /// Numbers of what came without.
+    /// Numbers of the events without an id.
     pub fleeting: Vec<usize>,
-    /// Times it was told that something is gone for good.
+    /// The number of gaps that it received.
     pub gaps: usize,
-    /// What no server may do, as far as the client itself can tell.
+    /// Violations of the protocol that the client itself can detect.
     pub faults: Vec<String>,
-    /// For whoever looks into a failure.
+    /// Notes for the investigation of a failure.
     pub story: String,
 }
 
@@ -42,13 +42,13 @@ impl Journal {
     pub fn gap(&mut self, id: &str, data: &str) {
         self.gaps += 1;
         self.note(&format!("gap, goes on after {id}: {data}"));
-        // All that is retained comes now, what it has of that as well.
+        // All retained events follow, including those that the client already has.
         self.last = None;
         self.seen.clear();
         self.position(Some(id));
     }
 
-    /// It was told where it is; without an id it stays where it was.
+    /// Records the client's position. Without an id, it stays the same.
     pub fn position(&mut self, id: Option<&str>) {
         let Some(text) = id else { return };
         let id = parse_id(text);

@@ -1,4 +1,4 @@
-// EventSource of a real Chromium, in a page of the server's own. It sends no headers, and tells no statuses.
+// EventSource in a real Chromium, in a page from the server itself. It sends no headers and reports no status codes.
 
 import { launchBrowser } from '../../browser/support.mjs';
 import { print, printEvent, url } from './report.mjs';

@@ -1,4 +1,4 @@
-"""`curl -N`, and the standard's own reading of what it prints (WHATWG HTML, "Interpreting an event stream")."""
+"""`curl -N`, with its output parsed as the standard says (WHATWG HTML, "Interpreting an event stream")."""
 
 import re
 import subprocess
@@ -6,12 +6,12 @@ import subprocess
 from report import headers, show, url
 
 fields = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
-# -i: the status is on the first line, at once. With `-w` it would come at the end.
+# With -i, the status is on the first line; `-w` would print it only at the end.
 curl = subprocess.Popen(["curl", "-sSNi", *fields, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def lines():
-    """Lines as they come; splitting at more than \\n would be right too, but this server writes no \\r."""
+    """Yields lines as they arrive. Splits at \\n only, because this server writes no \\r."""
     for line in curl.stdout:
         yield line.decode().removesuffix("\n")
 

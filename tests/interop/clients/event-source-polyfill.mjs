@@ -1,5 +1,5 @@
-// npm's `event-source-polyfill` in a real Chromium, for which it is made: by XMLHttpRequest or fetch, with headers. It
-// sends its last id in the query, as `lastEventId`, because a header of its own would cost a preflight.
+// `event-source-polyfill` from npm in a real Chromium, as it is made for browsers: uses XMLHttpRequest or fetch, with
+// headers. It sends its last id in the query, as `lastEventId`, because a custom header would need a preflight.
 
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';

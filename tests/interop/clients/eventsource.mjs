@@ -1,5 +1,5 @@
-// npm's `eventsource`: the browser's interface, with a `fetch` of one's own for headers. Its error event knows the
-// status. It hands over only events whose names are listened to.
+// `eventsource` from npm: the browser's interface, with a custom `fetch` for headers. Its error event has the status.
+// It delivers only events with a listener for their name.
 
 import { EventSource } from 'eventsource';
 import { print, printEvent, token, url } from './report.mjs';

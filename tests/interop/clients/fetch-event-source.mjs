@@ -1,6 +1,6 @@
-// npm's `@microsoft/fetch-event-source`: headers, statuses, every event by one callback. It comes back after an error;
-// an end without one is an end, unless `onclose` makes an error of it. Made for pages: Node has to be given the two
-// names that it looks for.
+// `@microsoft/fetch-event-source` from npm: headers, status codes, one callback for all events. It reconnects after an
+// error, but not after a normal end, unless `onclose` throws. It is made for browsers, so Node needs the two globals
+// that it uses.
 
 import { print, printEvent, token, url } from './report.mjs';
 
@@ -22,7 +22,7 @@ await fetchEventSource(url, {
   },
   onmessage({ event, id, data, retry }) {
     if (retry !== undefined) print({ retry });
-    // A frame of nothing but `retry:` (the server sends one before it drains) is handed over as well.
+    // A frame with only `retry:` (the server sends one before it drains) is delivered as well.
     if (data) printEvent({ event: event || 'message', id, data });
   },
   onclose() {

@@ -1,4 +1,4 @@
-"""PyPI's `httpx-sse`: headers, statuses, `retry`. Coming back is left to its user."""
+"""`httpx-sse` from PyPI: headers, status codes, `retry`. It leaves reconnecting to its user."""
 
 import httpx
 from httpx_sse import connect_sse
@@ -6,7 +6,7 @@ from httpx_sse import connect_sse
 from report import headers, show, url
 
 try:
-    # httpx gives up after 5 s of silence unless told otherwise; this server is silent for `heartbeat` at most.
+    # By default, httpx gives up after 5 s of silence; this server is silent for `heartbeat` at most.
     with httpx.Client(timeout=httpx.Timeout(5, read=40)) as client, connect_sse(client, "GET", url, headers=headers) as stream:
         if stream.response.status_code != 200:
             show(refused=stream.response.status_code)
@@ -15,7 +15,7 @@ try:
             for got in stream.iter_sse():
                 if got.retry is not None:
                     show(retry=got.retry)
-                # A frame of nothing but `retry:` (the server sends one before it drains) is handed over as well.
+                # A frame with only `retry:` (the server sends one before it drains) is delivered as well.
                 if got.data:
                     show(event=got.event, id=got.id, data=got.data)
             show(away="the stream ended")

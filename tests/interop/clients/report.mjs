@@ -1,4 +1,4 @@
-// What the JavaScript clients are told, and what they print (README.md).
+// The arguments and the output of the JavaScript clients (README.md).
 
 export const [url, token] = process.argv.slice(2);
 

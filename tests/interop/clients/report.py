@@ -1,4 +1,4 @@
-"""What the Python clients are told, and what they print (README.md)."""
+"""The arguments and the output of the Python clients (README.md)."""
 
 import json
 import sys

@@ -1,5 +1,5 @@
-"""PyPI's `sseclient-py` over `requests`: reads a response that one has opened. Coming back is left to its user; a
-`retry:` without an event it does not show."""
+"""`sseclient-py` from PyPI over `requests`: reads a response that its user has opened. It leaves reconnecting to its
+user, and does not report a `retry:` without an event."""
 
 import requests
 import sseclient

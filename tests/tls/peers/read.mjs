@@ -1,4 +1,4 @@
-// Prints the body of what it asks for, as it comes: read.mjs URL CA CIPHER. A body without its last chunk is an error.
+// Requests a URL and prints the body as it arrives: read.mjs URL CA CIPHER. A body without its last chunk is an error.
 
 import { readFileSync } from "node:fs";
 import { get } from "node:https";

@@ -1,4 +1,4 @@
-"""Sends what it is given as a request, and prints the answer as it comes, up to close_notify: read.py PORT CA."""
+"""Sends stdin as a request and prints the response as it arrives, up to close_notify: read.py PORT CA."""
 
 import socket
 import ssl
@@ -7,7 +7,7 @@ import sys
 port, ca = sys.argv[1:]
 context = ssl.create_default_context(cafile=ca)
 connection = socket.create_connection(("127.0.0.1", int(port)))
-# A connection that ends without close_notify is an exception.
+# A connection that ends without close_notify raises an exception.
 with context.wrap_socket(connection, server_hostname="127.0.0.1", suppress_ragged_eofs=False) as tls:
     print(tls.version(), tls.cipher()[0], file=sys.stderr, flush=True)
     tls.sendall(sys.stdin.buffer.read())

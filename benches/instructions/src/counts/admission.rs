@@ -1,4 +1,4 @@
-//! A connection into the directory and out of it, with 10,000 users there.
+//! Adds a connection to the directory and removes it, next to 10,000 users.
 
 use std::hint::black_box;
 
@@ -22,7 +22,7 @@ struct Hall {
     going: Vec<(UserHandle, ConnectionId)>,
 }
 
-/// Everybody has one connection; the next ones are of `CONNECTIONS` users from `first` on.
+/// Every user has one connection; new ones are of `CONNECTIONS` users from `first` on.
 fn hall(first: u32) -> Hall {
     let directory = Directory::with_known_seeds();
     for user in 0..USERS {
@@ -46,7 +46,7 @@ fn regulars() -> Hall {
     hall(0)
 }
 
-/// Strangers who were let in.
+/// Connections of new users.
 fn visitors() -> Hall {
     come(strangers())
 }

@@ -1,4 +1,4 @@
-//! An event on its last steps: from the log or the inbox to the clients' sockets.
+//! The delivery of an event: from the log or the inbox to the clients' sockets.
 
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
@@ -14,13 +14,13 @@ use tokio::runtime::Runtime;
 
 use crate::fixture;
 
-/// Streams in the table: one broadcast is that many sends, ten turns of the shard's loop.
+/// Streams in the table: one broadcast needs this many sends and ten turns of the shard's loop.
 const CLIENTS: usize = 1_000;
-/// Single events in one count, a client each.
+/// Unicast events in one count, for one client each.
 const UNICASTS: usize = 100;
 
 struct Stage {
-    // Dropped first: it is registered with the runtime.
+    // Dropped first, because it is registered with the runtime.
     solo: Solo,
     shared: Shared,
     _ends: Vec<UnixStream>,
@@ -54,7 +54,7 @@ fn append(shared: &Shared, to: Target) {
     log.append(log.newest_id().next(fixture::NOW_MS), 0, record);
 }
 
-/// Takes what the log holds into the inbox.
+/// Moves the log's entries into the inbox.
 fn route(shared: &Shared) {
     let dispatch = pin!(shared.hub.dispatch());
     let is_ready = dispatch
@@ -110,14 +110,14 @@ fn each_got_theirs(stage: Stage) {
     expect_delivered(&stage, UNICASTS);
 }
 
-// The walk over the table, a send a client.
+// The walk over the table, with one send per client.
 #[library_benchmark(setup = one_for_all, teardown = all_got_it)]
 fn broadcast(stage: Stage) -> Stage {
     stage.solo.deliver();
     stage
 }
 
-// From the log: whose connections they are, the inbox, the sends.
+// From the log: finding the connections, the inbox, the sends.
 #[library_benchmark(setup = one_each, teardown = each_got_theirs)]
 fn unicast(stage: Stage) -> Stage {
     route(&stage.shared);
@@ -125,7 +125,7 @@ fn unicast(stage: Stage) -> Stage {
     stage
 }
 
-// The same from its acceptance on: wherever an event is encoded, it is counted here.
+// The same, starting with the engine, so it includes the encoding wherever that happens.
 #[library_benchmark(setup = stage, teardown = each_got_theirs)]
 fn published_unicast(stage: Stage) -> Stage {
     append_one_each(&stage);
@@ -134,7 +134,7 @@ fn published_unicast(stage: Stage) -> Stage {
     stage
 }
 
-// Everybody has been silent for the interval: a heartbeat each, and the timer anew.
+// After a silent interval: one heartbeat per client, and its timer is armed again.
 #[library_benchmark(setup = all_silent, teardown = all_heard_one)]
 fn heartbeats(stage: Stage) -> Stage {
     stage.solo.run_timers();

@@ -1,4 +1,4 @@
-//! An event into its bytes: once an event, whatever the number of clients.
+//! Encodes an event, which happens once per event, whatever the number of clients.
 
 use std::hint::black_box;
 

@@ -1,5 +1,5 @@
-//! A connection from its accept to where it stands in the table: the request is parsed, routed,
-//! its token verified, its user admitted, and the socket leaves hyper.
+//! A connection from its accept to its slot: the request is parsed and routed, its token is verified,
+//! its user is admitted, and the socket leaves hyper.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -17,7 +17,7 @@ use tokio::task::LocalSet;
 
 use crate::fixture;
 
-/// Connections in one count, one after the other.
+/// Connections in one count, one after another.
 const CONNECTIONS: usize = 50;
 
 struct Door {
@@ -31,7 +31,7 @@ struct Door {
     runtime: Runtime,
 }
 
-/// The requests are there: no count waits for one.
+/// All requests have already arrived, so no count waits.
 fn door() -> Door {
     let config = Config {
         auth: fixture::auth(),
@@ -71,7 +71,7 @@ fn door() -> Door {
     }
 }
 
-/// As a browser's EventSource sends it.
+/// The request of a browser's EventSource.
 fn request(token: &str) -> String {
     format!(
         "GET /api/v1/auth/sse/notifications/?token={token} HTTP/1.1\r\n\

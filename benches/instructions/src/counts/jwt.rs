@@ -1,4 +1,4 @@
-//! Whom a token is of.
+//! Verifies a token.
 
 use std::hint::black_box;
 

@@ -1,4 +1,4 @@
-//! What is counted, a file for each part of the server.
+//! The counts, one file per part of the server.
 
 pub mod admission;
 pub mod delivery;

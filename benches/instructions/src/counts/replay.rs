@@ -1,5 +1,5 @@
-//! What a client missed, out of the log: the cost is that of what it missed, whatever the log
-//! holds. Each count stands beside the same in a log ten times as large.
+//! Reads what a client missed from the log. The cost depends on the missed events, not on the size of
+//! the log. Each count has a counterpart in a log ten times as large.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use idlewild::hub::log::{JoinRequest, Log, PieceLimit, Progress, Record};
 
 use crate::fixture::{NOW_MS, ORIGIN};
 
-/// Entries of others in the log.
+/// Entries of other users in the log.
 const SMALL: usize = 10_000;
 const LARGE: usize = 100_000;
-/// What one client missed.
+/// Events that one client missed.
 const MISSED: usize = 1_000;
 /// Clients that missed one event each, in one count.
 const CLIENTS: usize = 500;
-/// As a shard takes it.
+/// The size of the pieces that a shard reads.
 const PIECE: PieceLimit = PieceLimit {
     entries: 64,
     bytes: 32 * 1024,
@@ -25,7 +25,7 @@ const PIECE: PieceLimit = PieceLimit {
 
 struct Absence {
     log: Log,
-    /// Who comes back, and the last id of each.
+    /// The clients that reconnect, each with its last id.
     clients: Vec<(String, String)>,
     expected: usize,
 }
@@ -43,14 +43,14 @@ fn append(log: &Log, user: &str) -> EventId {
     id
 }
 
-/// A log that holds so many entries of others, spread evenly among what `clients` missed.
+/// A log with this many entries of others, spread evenly among those that `clients` missed.
 fn absence(others: usize, clients: usize, missed_each: usize) -> Absence {
     let log = Log::new(1 << 30, Duration::from_secs(600), ORIGIN);
     let last = append(&log, "nobody").to_string();
     let missed = clients * missed_each;
     for n in 0..others {
         append(&log, &format!("other-{}", n % 5_000));
-        // Each of the missed behind its share of the others.
+        // Spread evenly among the entries of others.
         for nth in n * missed / others..(n + 1) * missed / others {
             append(&log, &(nth % clients).to_string());
         }

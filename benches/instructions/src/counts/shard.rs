@@ -1,4 +1,4 @@
-//! A client in the wheel and in the table, with 10,000 others in them.
+//! A client in the wheel and in the table, next to 10,000 others.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -16,7 +16,7 @@ fn descriptor() -> OwnedFd {
     File::open("/dev/null").expect("/dev/null opens").into()
 }
 
-/// Timers lie evenly in the coming heartbeat interval.
+/// Timers are spread evenly over the next heartbeat interval.
 fn rig() -> Rig {
     idlewild::sys::raise_nofile().expect("the soft limit can be raised");
     let mut rig = Rig::new(CLIENTS as usize * 2);
@@ -66,7 +66,7 @@ fn join((mut rig, descriptors): (Rig, Vec<OwnedFd>)) -> Rig {
     rig
 }
 
-// Closing the descriptors is part of it.
+// The count includes closing the descriptors.
 #[library_benchmark(setup = regulars)]
 fn leave((mut rig, keys): (Rig, Vec<u32>)) -> Rig {
     for key in keys {

@@ -1,4 +1,4 @@
-"""Publishes to Idlewild from Django. README.md shows how; `publish` holds the functions."""
+"""Publishes to Idlewild from Django. README.md shows how; the functions are in `publish`."""
 
 from .errors import IdlewildError, Rejected, Unauthorized, Unavailable
 from .operations import Connection, Presence

@@ -1,6 +1,6 @@
-"""When a request is tried again, and when it is given up. Knows no socket and no clock but its own.
+"""Decides when a request is retried and when to give up. Does no I/O.
 
-Trying again is safe: an event carries its id, and the other requests set what they set.
+Retries are safe: an event carries its id, and the other requests are idempotent.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ import httpx
 from .conf import Config
 from .errors import Unavailable
 
-# The pauses double from the first to the longest, each drawn between nothing and itself, so that
-# the processes of a project do not come back together.
+# The pauses double from the first to the longest. Each is drawn between zero and its maximum, so
+# that the processes of a project do not retry at the same time.
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 
 RETRIED_STATUSES = frozenset({502, 503, 504})
-# Everything between the socket and the first byte of an answer. The two exceptions are mistakes
-# of ours, which do not get better.
+# Every other transport error is retried. These two are our own mistakes, so a retry cannot help.
 NOT_RETRIED = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 
 
@@ -33,16 +32,16 @@ class Attempts:
         self._made = 0
 
     def timeout(self) -> float:
-        """How long the next attempt may wait for each step of connecting, writing, reading."""
+        """The timeout of the next attempt, for each of connecting, writing and reading."""
         return max(0.001, min(self._config.timeout, self._deadline - time.monotonic()))
 
     def pause_after_error(self, error: httpx.TransportError) -> float:
         """Seconds until the next attempt.
 
-        Raises `Unavailable` where there is none.
+        Raises `Unavailable` if there is none.
         """
         if isinstance(error, httpx.LocalProtocolError):
-            # Its text quotes the header that it refuses, and that may be the key.
+            # Its text quotes the refused header, which may contain the key.
             cause = f"{type(error).__name__}: the request cannot be written as HTTP"
             raise self._unavailable(cause) from None
         if isinstance(error, NOT_RETRIED):
@@ -67,6 +66,6 @@ class Attempts:
 
 
 def retry_after_s(response: httpx.Response) -> float:
-    """What `Retry-After` asks for in seconds; its other form, a date, is not used here."""
+    """The seconds in `Retry-After`; its other form, a date, is ignored."""
     text = response.headers.get("Retry-After", "")
     return float(text) if text.isdecimal() else 0.0

@@ -1,4 +1,4 @@
-"""DRF authentication that knows one session a user. Needs the extra `simplejwt`."""
+"""DRF authentication with one session per user. Needs the extra `simplejwt`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .sessions import is_current
 
 
 class SingleDeviceJWTAuthentication(JWTAuthentication):
-    """Refuses tokens of any session but the user's current one. Costs one query more."""
+    """Refuses tokens of any session but the user's current one. Costs one additional query."""
 
     def get_user(self, validated_token: Token) -> Any:
         user = super().get_user(validated_token)

@@ -1,4 +1,4 @@
-"""Where operations go: to Idlewild, or to this process's own streams (`BACKEND`)."""
+"""Sends operations to Idlewild or to this process's own streams (`BACKEND`)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Backend(Protocol):
     def close(self) -> None: ...
 
 
-# One, under its only key. `setdefault` settles which of two threads came first, without a lock,
-# which a fork could leave held for ever.
+# At most one, under its only key. `setdefault` decides which of two threads came first. A lock
+# could stay held forever after a fork.
 _made: dict[None, Backend] = {}
 
 
@@ -39,5 +39,6 @@ def _replace(*, setting: str, **_: object) -> None:
         _made.pop(None).close()
 
 
-# After the one of `conf`, which this module imports: the next is made of the new setting.
+# Runs after the receiver of `conf`, which this module imports, so that the next backend gets the
+# new setting.
 setting_changed.connect(_replace, dispatch_uid="idlewild_django.backends")

@@ -1,4 +1,4 @@
-"""`manage.py check`: what would fail later, or be less safe than it looks."""
+"""Checks for `manage.py check`: settings that would fail later or be less safe than they look."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from .conf import SETTING, Config, config
 
-# Shorter secrets are refused by Idlewild for HS256, HS384 and HS512.
+# Idlewild refuses shorter secrets for HS256, HS384 and HS512.
 MIN_SECRET_BYTES = 32
 
 
@@ -37,8 +37,8 @@ def check_settings(**_: Any) -> list[checks.CheckMessage]:
     if given != given.strip():
         found.append(
             checks.Warning(
-                f'{SETTING}["API_KEY"] has white space around it, which is left out.',
-                hint="Strip what comes from a file: Path(…).read_text().strip()",
+                f'{SETTING}["API_KEY"] has white space around it, which is ignored.',
+                hint="Strip a key that is read from a file: Path(…).read_text().strip()",
                 id="idlewild_django.W008",
             )
         )
@@ -69,7 +69,7 @@ def _check_simplejwt(current: Config) -> list[checks.CheckMessage]:
             found.append(
                 checks.Warning(
                     f'SIMPLE_JWT["{name}"] is {value!r}; Idlewild reads {default!r} by default.',
-                    hint=f"Set auth.{key} in idlewild.toml likewise, and silence this check.",
+                    hint=f"Set auth.{key} in idlewild.toml to it, and silence this check.",
                     id="idlewild_django.W004",
                 )
             )
@@ -87,8 +87,8 @@ def _check_simplejwt(current: Config) -> list[checks.CheckMessage]:
             checks.Warning(
                 f'SIMPLE_JWT["USER_ID_FIELD"] is {jwt.USER_ID_FIELD!r} and '
                 f'{SETTING}["USER_ID_FIELD"] is {current.user_id_field!r}: events would go to '
-                "other ids than the tokens name.",
-                hint="Give both the same field.",
+                "other ids than those in the tokens.",
+                hint="Set both to the same field.",
                 id="idlewild_django.W006",
             )
         )
@@ -100,7 +100,7 @@ def _check_simplejwt(current: Config) -> list[checks.CheckMessage]:
                 f"REST_FRAMEWORK authenticates with {plain}, which accepts tokens of ended "
                 "sessions.",
                 hint="Use idlewild_django.authentication.SingleDeviceJWTAuthentication, or "
-                "silence this check where users may have several devices.",
+                "silence this check if users may have several devices.",
                 id="idlewild_django.W007",
             )
         )

@@ -1,4 +1,4 @@
-"""The `IDLEWILD` setting, read into one value that is valid or was never made."""
+"""The `IDLEWILD` setting, parsed into one validated value."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REASONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """See the module's text. README.md describes each key."""
+    """The settings of a project. README.md describes each key."""
 
     backend: Literal["hub", "local"] = "hub"
     url: str = "http://127.0.0.1:8001"
@@ -50,7 +50,7 @@ class Config:
 
     @property
     def socket_path(self) -> str | None:
-        """Where the admin listener is a Unix socket, its path."""
+        """The path of the admin listener's Unix socket, if `url` names one."""
         return self.url.removeprefix("unix:") if self.url.startswith("unix:") else None
 
     @property
@@ -58,12 +58,12 @@ class Config:
         return "http://localhost" if self.socket_path else self.url.rstrip("/")
 
     def message(self, reason: str) -> str:
-        """What a user is told who is logged out for `reason`."""
+        """The message for a user who is logged out for `reason`."""
         return str(self.messages.get(reason, self.messages["logout"]))
 
 
 def config() -> Config:
-    """The project's configuration; read once, and again when a test overrides the setting."""
+    """The project's configuration. It is read once, and again if a test overrides the setting."""
     return _read()
 
 
@@ -80,14 +80,14 @@ def parse(given: dict[str, Any]) -> Config:
     unknown = sorted(str(key) for key in given if key not in known)
     if unknown:
         raise ImproperlyConfigured(
-            f"{SETTING}: unknown key {', '.join(unknown)}; the known ones are {', '.join(known)}"
+            f"{SETTING}: unknown key {', '.join(unknown)}; the known keys are {', '.join(known)}"
         )
     values = {known[key]: value for key, value in given.items()}
     if isinstance(values.get("messages"), dict):
         values["messages"] = REASONS | values["messages"]
     if isinstance(values.get("api_key"), str):
-        # A key from a file or a shell ends with a line feed. httpx would refuse the header and
-        # quote it, key and all, in its exception.
+        # A key from a file or a shell often ends with a line feed. httpx would refuse the header
+        # and quote it, including the key, in its exception.
         values["api_key"] = values["api_key"].strip()
     if isinstance(values.get("session_auth_classes"), list):
         values["session_auth_classes"] = tuple(values["session_auth_classes"])
@@ -114,7 +114,7 @@ def _check(config: Config) -> None:
         "API_KEY",
         "…",
         config.api_key.isascii() and config.api_key.isprintable(),
-        "printable ASCII, as `idlewild token api-key` makes it",
+        "printable ASCII, as `idlewild token api-key` prints it",
     )
     _demand(
         "URL",

@@ -1,16 +1,16 @@
-"""What can go wrong between a project and Idlewild, as types to catch."""
+"""The exceptions that a project can catch."""
 
 
 class IdlewildError(Exception):
-    """Anything below."""
+    """The base of the exceptions below."""
 
 
 class Unavailable(IdlewildError):
-    """No answer, or one that says to come again, on every attempt."""
+    """Every attempt got no response, or one that asks for a retry."""
 
 
 class Rejected(IdlewildError):
-    """Idlewild read the request and refused it; the same request will be refused again."""
+    """Idlewild refused the request, and would refuse the same request again."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{message} ({code})")
@@ -19,4 +19,4 @@ class Rejected(IdlewildError):
 
 
 class Unauthorized(Rejected):
-    """The API key is not one of Idlewild's."""
+    """Idlewild does not accept the API key."""

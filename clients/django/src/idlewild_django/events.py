@@ -1,4 +1,4 @@
-"""An event as it is published: for whom, under which name, with what data."""
+"""An event as it is published: target, name and data."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .conf import config
 from .errors import Rejected
 from .users import UserOrId, user_id
 
-# What one event may have (docs/publishing.md): so many users, and half a megabyte of them, with
-# room left for the event's name and id.
+# The limits of one event (docs/publishing.md): this many users, and half a megabyte of their ids,
+# which leaves room for the event's name and id.
 MAX_USERS_PER_EVENT = 10_000
 MAX_USERS_BYTES = 500_000
 
 
 @dataclass(frozen=True)
 class Event:
-    """Ready to be sent: encoded, within the size limit, and with the id that makes a retry safe."""
+    """An encoded event within the size limit, with the id that makes a retry safe."""
 
     to: dict[str, Any]
     data: str
-    """What a client's `data:` lines hold."""
+    """The content of the `data:` lines."""
     body: bytes
     name: str
     persist: bool
@@ -40,7 +40,7 @@ class Event:
         if size > limit:
             raise Rejected(
                 "too_large",
-                f"data: {size} bytes, at most {limit} an event; "
+                f"data: {size} bytes, at most {limit} per event; "
                 "send a reference that the client fetches",
             )
         envelope = {"to": to, "event": name, "id": id or str(uuid.uuid4()), "persist": persist}
@@ -50,7 +50,7 @@ class Event:
 
 
 def encode(value: Any) -> str:
-    """Compact JSON of what Django's encoder knows: dates, decimals, UUIDs, lazy texts."""
+    """Compact JSON with the types of Django's encoder: dates, decimals, UUIDs, lazy texts."""
     return json.dumps(
         value,
         cls=DjangoJSONEncoder,
@@ -63,10 +63,10 @@ def encode(value: Any) -> str:
 def for_users(
     users: Iterable[UserOrId], data: Any, name: str, id: str | None, persist: bool
 ) -> list[Event]:
-    """One event for as many users as one may have, another for the next ones."""
+    """Splits the users into as many events as the limits require."""
     parts = list(_parts(dict.fromkeys(user_id(user) for user in users)))
     source = id or str(uuid.uuid4())
-    # Each part has an id of its own, or all but the first would count as repeats of it.
+    # Each part has its own id. With the same id, all but the first would count as duplicates.
     return [
         Event.new(
             {"users": part},

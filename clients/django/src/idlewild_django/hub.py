@@ -1,7 +1,7 @@
-"""Idlewild's admin listener, over connections that are kept open.
+"""Sends operations to Idlewild's admin listener, over connections that are kept open.
 
-A client belongs to one process, since a forked worker must not share its parent's connections,
-and an asynchronous one to one event loop as well.
+An HTTP client belongs to one process, because a forked worker must not share its parent's
+connections. An asynchronous client also belongs to one event loop.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Hub:
     def __init__(self, config: Config) -> None:
         if not config.api_key:
             raise ImproperlyConfigured(
-                f'{SETTING}["API_KEY"] is missing; `idlewild token api-key` makes one'
+                f'{SETTING}["API_KEY"] is missing; `idlewild token api-key` prints one'
             )
         self._config = config
-        # The system's authorities, read once: it takes longer than a request.
+        # Reads the system's certificate authorities once, because that takes longer than a request.
         self._ssl = ssl.create_default_context()
         self._clients: dict[int, httpx.Client] = {}
         self._loops_pid = os.getpid()
@@ -40,7 +40,7 @@ class Hub:
             asyncio.AbstractEventLoop, tuple[httpx.AsyncClient, AsyncGenerator[None]]
         ] = {}
 
-    @async_unsafe("This waits for Idlewild. Use the asynchronous twin, as in `asend_to_user`.")
+    @async_unsafe("This waits for Idlewild. Use the asynchronous version, such as `asend_to_user`.")
     def perform(self, operation: Operation[T]) -> T:
         request, attempts = operation.request(), Attempts(self._config)
         while True:
@@ -69,7 +69,7 @@ class Hub:
             await asyncio.sleep(pause)
 
     def close(self) -> None:
-        """Ends this process's connections; those of event loops end with their loops."""
+        """Closes this process's connections. Those of event loops close with their loops."""
         client = self._clients.pop(os.getpid(), None)
         if client is not None:
             client.close()
@@ -78,8 +78,8 @@ class Hub:
         pid = os.getpid()
         client = self._clients.get(pid)
         if client is None:
-            # No lock: one that another thread held at a fork would be held for ever in the child.
-            # Of two threads that come first, one makes a client in vain.
+            # No lock: if another thread held it at a fork, it would stay locked in the child. If
+            # two threads are first at the same time, one of the clients is dropped.
             transport = httpx.HTTPTransport(**self._transport())
             made = httpx.Client(transport=transport, **self._defaults())
             client = self._clients.setdefault(pid, made)
@@ -101,8 +101,8 @@ class Hub:
         return held[0]
 
     def _transport(self) -> dict[str, Any]:
-        # Given to the client, so that it makes none for a proxy that the environment names: that
-        # is for the outside, and the admin listener is inside.
+        # An explicit transport, so that the client ignores proxies in the environment. They are for
+        # external hosts, and the admin listener is internal.
         size = self._config.pool_size
         return {
             "uds": self._config.socket_path,
@@ -122,8 +122,8 @@ class Hub:
 
 
 async def _close_with_the_loop(client: httpx.AsyncClient) -> AsyncGenerator[None]:
-    # A loop closes the generators that were begun in it before it ends itself, as `asyncio.run`
-    # and `async_to_sync` let it. There is no other sign of its end.
+    # `asyncio.run` and `async_to_sync` close a loop's unfinished generators before the loop ends.
+    # There is no other sign of its end.
     async with client:
         yield
 

@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class DeviceSession(models.Model):
-    """Which session of a user is the current one. Tokens of any other are refused."""
+    """The current session of a user. Tokens of other sessions are refused."""
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL,
@@ -16,11 +16,11 @@ class DeviceSession(models.Model):
         verbose_name=_("user"),
     )
     session_id = models.CharField(
-        _("session id"), max_length=64, blank=True, help_text=_("Empty once logged out.")
+        _("session id"), max_length=64, blank=True, help_text=_("Empty after a log-out.")
     )
     started_at = models.DateTimeField(_("started at"))
     registered = models.BooleanField(
-        _("registered"), default=False, help_text=_("Whether Idlewild was told.")
+        _("registered"), default=False, help_text=_("Whether Idlewild has received this state.")
     )
 
     class Meta:

@@ -1,4 +1,4 @@
-"""What can be asked of Idlewild, each as a request and how its answer reads."""
+"""The operations of Idlewild's API: each builds its request and parses the response."""
 
 from __future__ import annotations
 

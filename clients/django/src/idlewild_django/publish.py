@@ -1,4 +1,4 @@
-"""The functions that a project calls, each with its asynchronous twin."""
+"""The functions that a project calls, each with an asynchronous version."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def send_to_user(
     """Sends an event to every stream of a user.
 
     Returns the event's id. Inside an atomic block, the event is sent after the commit and the
-    answer is None; a failure is logged then, since what was committed stays.
+    result is None. A failure is then only logged, because the commit cannot be undone.
     """
     made = Event.new({"user": user_id(user)}, data, event, id, persist)
     return _send(made, on_commit, using)
@@ -48,7 +48,7 @@ async def asend_to_user(
     id: str | None = None,
     persist: bool = True,
 ) -> str:
-    """Sends at once: Django has no transactions in asynchronous code."""
+    """Sends immediately, because Django has no transactions in asynchronous code."""
     made = Event.new({"user": user_id(user)}, data, event, id, persist)
     return await backend().aperform(Publish(made))
 
@@ -63,9 +63,9 @@ def send_to_users(
     on_commit: bool = True,
     using: str | None = None,
 ) -> list[str] | None:
-    """Sends one event to many users: one request for every 10,000 of them.
+    """Sends one event to many users, with one request for every 10,000 of them.
 
-    Where one of several requests fails, the same call with the same `id` sends to the rest.
+    If one of several requests fails, the same call with the same `id` sends to the rest.
     """
     made = for_users(users, data, event, id, persist)
     return _now_or_on_commit(
@@ -119,7 +119,7 @@ def broadcast(
     on_commit: bool = True,
     using: str | None = None,
 ) -> str | None:
-    """Sends to everyone who is connected."""
+    """Sends to all connected users."""
     return _send(Event.new({"all": True}, data, event, id, persist), on_commit, using)
 
 
@@ -141,9 +141,9 @@ def force_logout(
     on_commit: bool = True,
     using: str | None = None,
 ) -> str | None:
-    """Logs a user out everywhere: ends the session, tells every stream why, refuses the tokens.
+    """Logs a user out everywhere: ends the session and all streams, and revokes the tokens.
 
-    `message` is what the user reads; without one, the text of `reason` in `MESSAGES`.
+    The user sees `message`; without one, the text of `reason` in `MESSAGES`.
     """
     # The models can be imported only once the apps are loaded.
     from .sessions import end_session
@@ -154,7 +154,7 @@ def force_logout(
 
 
 def log_out_on_commit(user: UserOrId, reason: str, using: str) -> None:
-    """As `force_logout`, for changes that are not undone because Idlewild is away."""
+    """As `force_logout`, for changes that must succeed even if Idlewild is unavailable."""
     from .sessions import end_session
 
     tell = end_session(user_id(user), config().message(reason), reason, using)
@@ -168,7 +168,7 @@ async def aforce_logout(
 
 
 def set_session(user: UserOrId, session_id: str, message: str | None = None) -> str:
-    """Makes a session the user's only one in Idlewild. The login views of this package do it."""
+    """Makes a session the user's only one in Idlewild. This package's login views call it."""
     return backend().perform(_set_session(user, session_id, message))
 
 
@@ -177,7 +177,7 @@ async def aset_session(user: UserOrId, session_id: str, message: str | None = No
 
 
 def disconnect(user: UserOrId) -> int:
-    """Ends a user's streams, which may come back, and returns how many there were."""
+    """Ends a user's streams and returns their number. The clients may reconnect."""
     return backend().perform(Disconnect(user_id(user)))
 
 
@@ -186,7 +186,7 @@ async def adisconnect(user: UserOrId) -> int:
 
 
 def presence(user: UserOrId) -> Presence:
-    """Whether a user is online, and on which streams."""
+    """Returns whether a user is online, and the user's streams."""
     return backend().perform(AskPresence(user_id(user)))
 
 

@@ -1,6 +1,6 @@
-"""A changed password, a deactivated or deleted account: the user is logged out everywhere.
+"""Logs a user out everywhere after a new password and when the account is deactivated or deleted.
 
-`QuerySet.update()` sends no signal; call `force_logout` after one.
+`QuerySet.update()` sends no signal; call `force_logout` after it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ WAS_ACTIVE = "_idlewild_was_active"
 
 
 def connect() -> None:
-    # Of every model, since a user may be saved as a proxy or a child of the user model.
+    # For all models, because a user may be saved as a proxy or a child of the user model.
     pre_save.connect(_before_save, dispatch_uid="idlewild_django.pre_save")
     post_save.connect(_after_save, dispatch_uid="idlewild_django.post_save")
-    # Not so here: rows of a model that has a receiver are all read before they are deleted. With a
-    # child, its user is deleted as one.
+    # Not for all models here, because Django reads all rows of a model with a receiver before it
+    # deletes them. When a child is deleted, its user is deleted as well, which sends a signal.
     user_model = get_user_model()._meta.concrete_model
     for model in apps.get_models():
         if model._meta.concrete_model is user_model:
@@ -37,12 +37,12 @@ def _before_save(
 ) -> None:
     if raw or not isinstance(instance, get_user_model()):
         return
-    # Of a save that failed.
+    # May be left from a failed save.
     instance.__dict__.pop(WAS_ACTIVE, None)
     is_ending = not instance.is_active and _is_saved("is_active", update_fields)
     if not is_ending or instance.pk is None:
         return
-    # All of the row: `is_active` may be a property.
+    # Reads the whole row, because `is_active` may be a property.
     before = get_user_model()._base_manager.using(using).filter(pk=instance.pk).first()
     setattr(instance, WAS_ACTIVE, before is not None and before.is_active)
 
@@ -68,14 +68,14 @@ def _after_delete(instance: Model, using: str, **_: Any) -> None:
 
 
 def _log_out(user: Model, reason: str, using: str) -> None:
-    # Nobody's stream is of a user whose `USER_ID_FIELD` is empty, and saving one goes on.
+    # A user with an empty `USER_ID_FIELD` has no streams. Saving such a user must not fail.
     if has_id(user):
         log_out_on_commit(user, reason, using)
 
 
 def _has_new_password(user: Model) -> bool:
-    # What `set_password` leaves until the row is saved. `check_password` takes it away again when
-    # it stores the same password under a newer hasher, which logs nobody out.
+    # `set_password` sets this attribute until the row is saved. `check_password` removes it when it
+    # stores the same password with a newer hasher, which must not log the user out.
     return getattr(user, "_password", None) is not None
 
 

@@ -30,14 +30,14 @@ class SessionNotRegistered(APIException):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = _("Logging in is not possible at the moment. Please try again.")
     default_code = "session_not_registered"
-    wait = 5  # seconds, which DRF writes as Retry-After
+    wait = 5  # seconds; DRF sends this as Retry-After
 
 
 class SingleDeviceTokenObtainPairSerializer(TokenObtainPairSerializer):
-    """Starts a session that ends the user's others.
+    """Starts a session and ends the user's other sessions.
 
-    Where the user model logs in by another field than its address, `email` is taken as well, if
-    only one user has it.
+    If the user model logs in with a field other than the address, `email` is accepted as well, if
+    only one user has that address.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -65,7 +65,7 @@ class SingleDeviceTokenObtainPairSerializer(TokenObtainPairSerializer):
         return data | {"user": self.user_data(self.user)}
 
     def user_data(self, user: Any) -> dict[str, Any]:
-        """What the answer says of the user."""
+        """The user's data in the response."""
         return {"id": user.pk, "email": getattr(user, user.get_email_field_name(), "")}
 
     def _username(self, email: str | None) -> str:
@@ -74,12 +74,12 @@ class SingleDeviceTokenObtainPairSerializer(TokenObtainPairSerializer):
             raise serializers.ValidationError({self.username_field: required})
         names = get_user_model()._default_manager.filter(**{f"{self._email_field}__iexact": email})
         found = list(names.values_list(self.username_field, flat=True)[:2])
-        # An address of nobody goes on as a name of nobody, and takes as long to be refused.
+        # An unknown address is tried as an unknown name, so that the refusal takes as long.
         return str(found[0]) if len(found) == 1 else email
 
 
 class SingleDeviceTokenRefreshSerializer(TokenRefreshSerializer):
-    """Refuses a session that is not the current one, and registers one that Idlewild missed."""
+    """Refuses a session that is not current, and registers a current one that Idlewild missed."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         refresh = self.token_class(attrs["refresh"])

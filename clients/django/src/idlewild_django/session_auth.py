@@ -1,4 +1,4 @@
-"""The view that Idlewild asks who a browser is (`auth.session_auth_url`)."""
+"""The view that identifies a browser's user for Idlewild (`auth.session_auth_url`)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ from .users import user_id
 @login_not_required
 @never_cache
 def session_auth(request: HttpRequest) -> JsonResponse:
-    """`200 {"user_id": "42"}`, 401 for nobody, 403 for a user who is not active.
+    """Returns `200 {"user_id": "42"}`, 401 without a user, 403 for an inactive user.
 
-    The session is read and never written: what would be sent back as a cookie stays in Idlewild
-    and does not reach the browser.
+    The session is never written, because Idlewild would not pass a new cookie on to the browser.
     """
     user = _session_user(request) or _rest_framework_user(request)
     if hasattr(request, "session"):
-        # SessionMiddleware leaves a request alone that has none.
+        # SessionMiddleware ignores a request without a session.
         del request.session
     if user is None:
         return JsonResponse({"error": "Authentication required"}, status=401)
@@ -49,10 +48,10 @@ def _session_user(request: HttpRequest) -> Any | None:
 
 
 def _read_only(session: SessionBase) -> SessionBase:
-    """Takes from a session what `get_user` would write with.
+    """Disables the methods that `get_user` would write a session with.
 
-    It gives a session a new key after a change of SECRET_KEY. The browser would not hear of it
-    and be logged out.
+    After a change of SECRET_KEY, it gives a session a new key. The browser would not receive that
+    key and would be logged out.
     """
     for method in ("save", "delete"):
         setattr(session, method, lambda *_, **__: None)

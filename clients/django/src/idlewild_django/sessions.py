@@ -1,8 +1,8 @@
-"""One device a user: which session is current, in the database and in Idlewild.
+"""One device per user: keeps the current session, in the database and in Idlewild.
 
-The database decides. Idlewild is told after it, one change of a user at a time and in the order
-of the database, and `registered` says whether it was; what was not told is told again at the next
-token refresh, or by `manage.py idlewild_register_sessions`.
+The database is authoritative. Each change is then sent to Idlewild, one per user at a time and in
+the order of the database; `registered` records that it was received. A change that was not is sent
+again at the next token refresh, or by `manage.py idlewild_register_sessions`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from .users import user_id
 
 logger = logging.getLogger("idlewild_django")
 
-# A session that is overtaken while Idlewild is told of it means one more round. More logins than
-# this in a row, each within one request's time, is no person.
+# A newer session that starts while one is being sent to Idlewild needs another round. No person
+# logs in more often than this in a row, each time within the duration of one request.
 MAX_ROUNDS = 5
 
 
 def start_session(user: AbstractBaseUser) -> str:
-    """A new session for a user who has logged in; from now on it is the only one.
+    """Starts a session for a user who has logged in, and makes it the user's only one.
 
-    Where Idlewild cannot be told, the login goes on, unless `REQUIRE_SESSION_REGISTRATION`: then
-    nothing is changed and the error is raised.
+    If Idlewild is unavailable, the login still succeeds. With `REQUIRE_SESSION_REGISTRATION`,
+    nothing is changed then, and the error is raised.
     """
     session_id = uuid.uuid4().hex
     if config().require_session_registration:
@@ -48,19 +48,19 @@ def start_session(user: AbstractBaseUser) -> str:
 
 
 def register_session(user: AbstractBaseUser) -> None:
-    """Tells Idlewild of a user's current session if it was not told; logs where that fails."""
+    """Sends a user's current session to Idlewild, unless it has it; logs a failure."""
 
     def tell() -> None:
         try:
             tell_idlewild(user.pk)
         except IdlewildError as error:
-            logger.error(  # noqa: TRY400 - the error says it all
-                "session of user %s not registered, streams of older sessions go on: %s",
+            logger.error(  # noqa: TRY400 - the message suffices
+                "session of user %s not registered, streams of older sessions stay open: %s",
                 user.pk,
                 error,
             )
 
-    # In an atomic block the session is not there for others yet, and may never be.
+    # In an atomic block, the session is not visible to others yet, and may be rolled back.
     transaction.on_commit(tell, using=router.db_for_write(DeviceSession), robust=True)
 
 
@@ -71,10 +71,10 @@ def is_current(user: AbstractBaseUser, session_id: object) -> bool:
 def end_session(
     user: str, message: str, reason: str, using: str | None = None
 ) -> Callable[[], str | None]:
-    """Ends a user's session in the database; the function returned tells Idlewild.
+    """Ends a user's session in the database. Returns a function that sends this to Idlewild.
 
-    That does nothing if the user has logged in again meanwhile: the new session has already
-    ended the old one.
+    The function does nothing if the user has logged in again meanwhile, because the new session
+    has already ended the old one.
     """
     rows = _rows(using).filter(**{f"user__{config().user_id_field}": user})
     pk = rows.values_list("pk", flat=True).first()
@@ -88,9 +88,9 @@ def end_session(
 def tell_idlewild(
     pk: Any, log_out: LogOut | None = None, *, again: bool = False, using: str | None = None
 ) -> str | None:
-    """Brings Idlewild to what the database says of a user, unless it was told (`again`: anyway).
+    """Sends a user's state in the database to Idlewild, unless Idlewild has it (`again`: always).
 
-    Returns the id of the event that was sent, if one was.
+    Returns the id of the event, if one was sent.
     """
     event_id = None
     for _ in range(MAX_ROUNDS):
@@ -104,9 +104,9 @@ def tell_idlewild(
             current = _rows(using).filter(pk=pk, session_id=row.session_id)
             if current.update(registered=True):
                 return event_id
-        # Overtaken, where rows cannot be locked; the newer one may have been told first.
+        # If rows cannot be locked, a newer session may have started, and may have been sent first.
         again = True
-    raise Unavailable(f"user {pk}: {MAX_ROUNDS} logins while Idlewild was told of one")
+    raise Unavailable(f"user {pk}: overtaken by newer logins {MAX_ROUNDS} times in a row")
 
 
 def _tell(row: DeviceSession, log_out: LogOut | None) -> str:
@@ -118,9 +118,9 @@ def _tell(row: DeviceSession, log_out: LogOut | None) -> str:
 
 @contextmanager
 def _one_at_a_time(pk: Any, using: str | None) -> Iterator[None]:
-    """Holds a user's row, so that Idlewild hears of two logins in the order of the database.
+    """Locks a user's row, so that Idlewild receives two logins in the order of the database.
 
-    SQLite locks no rows, and a transaction would lock all of it while Idlewild answers.
+    SQLite has no row locks; a transaction would lock the whole database during the request.
     """
     database = using or router.db_for_write(DeviceSession)
     if not transaction.get_connection(database).features.has_select_for_update:
@@ -137,7 +137,7 @@ def _start_registered(user: AbstractBaseUser, session_id: str) -> None:
             _store(user, session_id)
             tell_idlewild(user.pk)
     except IdlewildError:
-        # Idlewild may have heard of the session that was not started.
+        # Idlewild may have received the session that was not started.
         _rows().filter(pk=user.pk).update(registered=False)
         raise
 
@@ -148,5 +148,5 @@ def _store(user: AbstractBaseUser, session_id: str) -> None:
 
 
 def _rows(using: str | None = None) -> QuerySet[DeviceSession]:
-    # The database that is written to: a replica may not know yet of a session that has begun.
+    # Uses the database for writes, because a replica may not have a new session yet.
     return DeviceSession.objects.using(using or router.db_for_write(DeviceSession))

@@ -1,4 +1,4 @@
-"""`path("api/v1/auth/", include("idlewild_django.urls"))` gives the guide's addresses."""
+"""`path("api/v1/auth/", include("idlewild_django.urls"))` creates the guide's URLs."""
 
 from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""A user's id as tokens and Idlewild write it."""
+"""A user's id as it is in tokens and in Idlewild."""
 
 from __future__ import annotations
 

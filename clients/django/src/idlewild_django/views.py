@@ -1,4 +1,4 @@
-"""Login and refresh with one device a user. Needs the extra `simplejwt`."""
+"""Login and refresh with one device per user. Needs the extra `simplejwt`."""
 
 from django.db import transaction
 from django.utils.decorators import method_decorator
@@ -10,8 +10,8 @@ from .serializers import (
 )
 
 
-# With ATOMIC_REQUESTS a refused login would undo what it notes of Idlewild, and one that fails
-# after it has told Idlewild would leave a session there that the database does not know.
+# With ATOMIC_REQUESTS, a refused login would undo its updates of `registered`, and a login that
+# fails after it has reached Idlewild would leave a session there that the database does not have.
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
 class LoginView(TokenObtainPairView):
     """`{"email", "password"}` → `{"access", "refresh", "user": {"id", "email"}}`."""

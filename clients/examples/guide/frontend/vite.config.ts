@@ -3,8 +3,8 @@ import { defineConfig } from "vite";
 
 export default defineConfig({
   plugins: [react()],
-  // @idlewild/react is linked from this repository, where it has a React of its own for its tests.
+  // @idlewild/react is linked from this repository, where it has its own React for its tests.
   resolve: { dedupe: ["react", "react-dom"] },
-  // `npm run dev`: the page from here, everything else from the example that `start` runs.
+  // `npm run dev` serves the page; everything else comes from the running example.
   server: { proxy: { "/api": process.env["GUIDE_ORIGIN"] ?? "http://localhost:8080" } },
 });

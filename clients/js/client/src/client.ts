@@ -1,4 +1,4 @@
-// The client as an application sees it: events, a status, and five verbs.
+// The client as an application sees it: events, a status, and methods.
 
 import { Credentials } from './credentials.js';
 import { Emitter, type Listener } from './emitter.js';
@@ -16,7 +16,7 @@ import { IDLE, type Status } from './status.js';
 import { readClaims } from './token.js';
 import type { RawEvent } from './transport/transport.js';
 
-/** A name that is not one of the client's, so that a listener of the wrong type is refused and not taken for a server's. */
+/** A name that is not a client event, so that a client event with a wrong listener type is a type error. */
 type ServersOwn<Name extends string> = Name extends keyof ClientEvents ? never : Name;
 
 export class IdlewildClient {
@@ -66,12 +66,12 @@ export class IdlewildClient {
     return this.#status;
   }
 
-  /** The id of the last event or heartbeat seen, after which the stream goes on. */
+  /** The id of the last event or heartbeat, from which the stream resumes. */
   get lastEventId(): string | null {
     return this.#lastEventId;
   }
 
-  /** Does nothing while connected, nor after a forced log-out: that takes a new token. */
+  /** Does nothing while connected, or after a forced log-out, which needs a new token. */
   connect(): void {
     if (this.#running || this.#status.state === 'logged-out') return;
     this.#running = true;
@@ -79,7 +79,7 @@ export class IdlewildClient {
     this.#pageChanged();
   }
 
-  /** Connects at once, also from `evicted`, `unauthorized`, `forbidden` and `failed`. */
+  /** Connects at once, even from `evicted`, `unauthorized`, `forbidden` and `failed`. */
   reconnect(): void {
     if (!this.#running) this.connect();
     else if (this.#page.obstacle === null) this.#source.reconnect();
@@ -89,7 +89,7 @@ export class IdlewildClient {
     this.#finish('closed');
   }
 
-  /** Goes over to another token without losing events; `null` closes. */
+  /** Changes to another token without losing events; `null` closes. */
   setToken(token: string | null): void {
     if (token === null) {
       this.close();
@@ -99,8 +99,8 @@ export class IdlewildClient {
   }
 
   /**
-   * Hears an event of the client, or one of the server by its name. A server's event that is named like one of the
-   * client's is `event:<name>`. Returns what takes the listener away again.
+   * Adds a listener for an event of the client, or of the server by its name. A server event with the same name as a
+   * client event is `event:<name>`. Returns a function that removes the listener.
    */
   on<Name extends keyof ClientEvents>(name: Name, listener: (value: ClientEvents[Name]) => void): () => void;
   on<Name extends string>(name: ServersOwn<Name>, listener: (message: StreamMessage) => void): () => void;
@@ -145,7 +145,7 @@ export class IdlewildClient {
   #tokenChanged(token: string, otherUser: boolean): void {
     const key = this.#keyFor(token);
     if (key !== this.#key || otherUser) {
-      // Another user, or another session: its stream is another one, and so are the ids that it has seen.
+      // Another user or session has another stream; another user also has other ids.
       if (otherUser) this.#lastEventId = null;
       this.#key = key;
       this.#replaceSource();
@@ -179,7 +179,7 @@ export class IdlewildClient {
   }
 
   #sourceStatus(status: Status): void {
-    // A source that stops says so; why it was stopped is the status then.
+    // A stopping source reports `idle`; the status is then the reason why it was stopped.
     if (!this.#running || status.state === 'idle') return;
     if (status.state === 'logged-out') {
       this.#loggedOut();
@@ -194,7 +194,7 @@ export class IdlewildClient {
     if (event.event === 'replay_gap') this.#gap(message);
     else if (!this.#moveTo(event.id) && event.event !== 'heartbeat') return;
     const logout = event.event === 'message' ? toForceLogout(message) : null;
-    // First of all, so that a listener which logs in again is not undone.
+    // First, so that this does not undo a listener that logs in again.
     if (logout !== null) this.#loggedOut();
     if (event.event === 'message' || event.event === 'heartbeat') this.#emitter.emit(event.event, message);
     this.#emitter.emit(`event:${event.event}`, message);
@@ -203,21 +203,21 @@ export class IdlewildClient {
 
   #gap(message: StreamMessage): void {
     const gap = toReplayGap(message);
-    // The gap of another tab, which was away for longer than this one.
+    // A gap of another tab, which was disconnected for longer than this one.
     if (gap.lastEventId !== null && this.#lastEventId !== null && isAfter(this.#lastEventId, gap.lastEventId)) return;
-    // The ids of a new log need not come after those of the one that is gone.
+    // The ids of a new log may be lower than those of the old one.
     this.#lastEventId = null;
     this.#moveTo(message.id ?? undefined);
     this.#emitter.emit('replay-gap', gap);
   }
 
-  /** Whether what carries this id is new. */
+  /** Moves to an id; returns whether it is new. */
   #moveTo(id: string | undefined): boolean {
     if (id === undefined) return true;
     if (id === '') {
       this.#lastEventId = null;
     } else {
-      // Where connections overlap or go back, an event comes twice.
+      // If connections overlap or are rewound, an event arrives twice.
       if (!isAfter(id, this.#lastEventId)) return false;
       this.#lastEventId = id;
     }
@@ -226,7 +226,7 @@ export class IdlewildClient {
   }
 
   #loggedOut(): void {
-    // A token that is on its way is one of the session that is over.
+    // A pending token would be one of the session that has ended.
     this.#credentials.forget();
     this.#finish('logged-out');
   }
@@ -250,7 +250,7 @@ export class IdlewildClient {
     try {
       return this.#storage?.load() ?? null;
     } catch {
-      // There is nobody to tell yet; the stream begins as if nothing were stored.
+      // There are no listeners yet; the stream starts as if nothing were stored.
       return null;
     }
   }

@@ -1,4 +1,4 @@
-// What a client emits, and how an event of the stream becomes that.
+// The events that a client emits, and how they are made from events of the stream.
 
 import type { StreamError, Status } from './status.js';
 import type { RawEvent } from './transport/transport.js';
@@ -6,10 +6,10 @@ import type { RawEvent } from './transport/transport.js';
 /** An event of the stream. */
 export interface StreamMessage<Data = unknown> {
   readonly event: string;
-  /** Parsed where it is JSON, else the text. */
+  /** Parsed if it is JSON, else the text. */
   readonly data: Data;
   readonly raw: string;
-  /** `null` where the event has none: it is not kept by the server and never replayed. */
+  /** `null` if the event has none: the server does not store it and never replays it. */
   readonly id: string | null;
 }
 
@@ -19,25 +19,25 @@ export interface ForceLogout {
 }
 
 export interface ReplayGap {
-  /** The id that the server does not know any more. */
+  /** The id that the server no longer knows. */
   readonly lastEventId: string | null;
-  /** The oldest that it has. */
+  /** The oldest id that it has. */
   readonly oldest: string | null;
 }
 
 export interface ClientEvents {
   status: Status;
-  /** Events of the default name. */
+  /** Events with the default name. */
   message: StreamMessage;
-  /** A sign of life; its id is a position in the log, not that of an event. */
+  /** A sign of life. Its id is a position in the log, not the id of an event. */
   heartbeat: StreamMessage;
-  /** Something was missed for good: load the state of things anew. */
+  /** Some events are lost: reload the application's state. */
   'replay-gap': ReplayGap;
   'force-logout': ForceLogout;
   error: StreamError;
 }
 
-/** Names that the client itself needs to hear from the server. */
+/** Names of server events that the client itself needs. */
 export const OWN_NAMES = ['message', 'heartbeat', 'replay_gap', 'token_expired', 'evicted'] as const;
 
 const CLIENT_EVENTS: ReadonlySet<string> = new Set<keyof ClientEvents>([
@@ -45,14 +45,14 @@ const CLIENT_EVENTS: ReadonlySet<string> = new Set<keyof ClientEvents>([
 ]);
 const PREFIX = 'event:';
 
-/** The server's name in what `on` was given, `null` where that is an event of the client itself. */
+/** The name of the server's event in the argument of `on`; `null` for an event of the client itself. */
 export function serverName(name: string): string | null {
   if (name.startsWith(PREFIX)) return name.slice(PREFIX.length);
   return CLIENT_EVENTS.has(name) ? null : name;
 }
 
 export function toMessage({ event, data, id }: RawEvent): StreamMessage {
-  // An empty id is none: it only takes the last one back.
+  // An empty id counts as none; it only resets the last id.
   return { event, data: parse(data), raw: data, id: id === undefined || id === '' ? null : id };
 }
 

@@ -1,9 +1,9 @@
-// What an application may choose, and what is taken where it chooses nothing.
+// The options of an application, and their defaults.
 
 import { defaultEnvironment, type Environment, type EventSourceConstructor } from './environment.js';
 import type { TransportName } from './status.js';
 
-/** How the client says who it is. */
+/** How the client sends its credential. */
 export type AuthMode = 'query' | 'header' | 'cookie' | 'ticket' | 'none';
 
 export type TokenReason =
@@ -21,42 +21,42 @@ export type GetToken = (request: { readonly reason: TokenReason }) => string | n
 /** Keeps the last event id across page loads. */
 export interface LastEventIdStorage {
   load(): string | null;
-  /** Empty where the server took the last id back; an empty one that is loaded is none. */
+  /** The id is empty if the server reset it; an empty id that is loaded counts as none. */
   save(lastEventId: string): void;
 }
 
 export interface ClientOptions {
-  /** Of the stream: `https://example.com/api/v1/auth/sse/notifications/`; relative to the page in a browser. */
+  /** The URL of the stream, `https://example.com/api/v1/auth/sse/notifications/`; in a browser, relative to the page. */
   readonly url: string | URL;
   readonly token?: string | null;
   /** Asked for a token when one is needed; `null` means that there is none and stops the client. */
   readonly getToken?: GetToken;
   /** Default: `query`; `header` with `transport: 'fetch'`; `none` without `token` and `getToken`. */
   readonly auth?: AuthMode;
-  /** Default: `eventsource` where there is one and `auth` allows it, else `fetch`. */
+  /** Default: `eventsource` if available and allowed by `auth`, else `fetch`. */
   readonly transport?: TransportName;
   readonly topics?: readonly string[];
-  /** Where to begin: everything after this id that the server still has comes first. */
+  /** The id to start from: everything after it that the server still has comes first. */
   readonly lastEventId?: string | null;
   readonly storage?: LastEventIdStorage;
-  /** Where tickets are traded; default: `sse/ticket/` beside the stream. */
+  /** The URL for tickets; default: `sse/ticket/` next to the stream. */
   readonly ticketUrl?: string | URL;
-  /** One stream for all tabs of a user; a string names the user where the token cannot tell. */
+  /** One stream for all tabs of a user; a string names the user if the token does not. */
   readonly share?: boolean | string;
   /** A new token is asked for this long before the old one expires, or at two thirds of a short one's life. */
   readonly refreshBefore?: number;
-  /** A stream that says nothing for this long is dead; 0 for a server without heartbeats. */
+  /** A stream that is silent for this long is dead; 0 for a server without heartbeats. */
   readonly heartbeatTimeout?: number;
-  /** An attempt that is not open by then has failed. */
+  /** An attempt that is not open after this time has failed. */
   readonly connectTimeout?: number;
-  /** A page that is hidden for this long gives its stream up until it is seen again. */
+  /** A page that is hidden for this long closes its stream until it is visible again. */
   readonly pauseHiddenAfter?: number | null;
   /** In Node: the class from the npm package `eventsource`. */
   readonly EventSource?: EventSourceConstructor;
   readonly environment?: Partial<Environment>;
 }
 
-/** Options with every default filled in and every contradiction refused. */
+/** Validated options with all defaults. */
 export interface Settings {
   readonly url: URL;
   readonly ticketUrl: URL | null;
@@ -71,11 +71,11 @@ export interface Settings {
 }
 
 const REFRESH_BEFORE_MS = 30_000;
-/** One and a half of the server's default heartbeat of 30 s. */
+/** One and a half times the server's default heartbeat of 30 s. */
 const HEARTBEAT_TIMEOUT_MS = 45_000;
 const CONNECT_TIMEOUT_MS = 10_000;
 
-/** What of the environment a transport is made with. */
+/** The part of the environment that each transport needs. */
 const NEEDED = { eventsource: 'EventSource', fetch: 'fetch', websocket: 'WebSocket' } as const;
 
 export function resolve(options: ClientOptions): Settings {

@@ -1,11 +1,11 @@
-// What a client tells its application about the stream.
+// The status of a stream, as an application sees it.
 
 export type State =
   /** `connect()` was not called yet. */
   | 'idle'
   | 'connecting'
   | 'open'
-  /** The next attempt comes at `until`. */
+  /** The next attempt is at `until`. */
   | 'waiting'
   | 'offline'
   /** The page is frozen, or was hidden for longer than `pauseHiddenAfter`. */
@@ -20,7 +20,7 @@ export type State =
   | 'forbidden'
   /** Stopped: the user has too many streams and this was the oldest. */
   | 'evicted'
-  /** Stopped: the server does not know this stream (400, 404, ...). */
+  /** Stopped: the server refused this stream for good (400, 404, ...). */
   | 'failed';
 
 export type TransportName = 'eventsource' | 'fetch' | 'websocket';
@@ -40,29 +40,29 @@ export type ErrorCode =
   | 'token'
   | 'storage';
 
-/** A plain object, so that it travels between tabs. Never holds a token or a URL. */
+/** A plain object, so that it can be sent between tabs. Never contains a token or a URL. */
 export interface StreamError {
   readonly code: ErrorCode;
   readonly message: string;
-  /** The HTTP status, where one was seen. */
+  /** The HTTP status, if known. */
   readonly status?: number;
 }
 
-/** What the stream itself is doing, without what the page around it adds. */
+/** The status of the stream itself, without that of the page. */
 export interface StreamStatus {
   readonly state: State;
-  /** What carries the stream now, or is about to. */
+  /** The transport in use, or of the current attempt. */
   readonly transport: TransportName | null;
   /** Attempts that have failed since the stream was last open. */
   readonly attempt: number;
-  /** When the next attempt comes (milliseconds since 1970), in `waiting`. */
+  /** The time of the next attempt (milliseconds since 1970), in `waiting`. */
   readonly until: number | null;
-  /** Why the stream is not open, or was not before. */
+  /** Why the stream is not open, or was not at the last attempt. */
   readonly error: StreamError | null;
 }
 
 export interface Status extends StreamStatus {
-  /** Whether the stream is one that tabs share. */
+  /** Whether tabs share the stream. */
   readonly shared: boolean;
   /** Whether this tab holds the connection. */
   readonly leader: boolean;
@@ -70,7 +70,7 @@ export interface Status extends StreamStatus {
 
 export const IDLE: StreamStatus = { state: 'idle', transport: null, attempt: 0, until: null, error: null };
 
-/** States that end by the application's doing only. */
+/** Returns true for states that only the application can end. */
 export function isStopped(state: State): boolean {
   return ['closed', 'logged-out', 'unauthorized', 'forbidden', 'evicted', 'failed'].includes(state);
 }

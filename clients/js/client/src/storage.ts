@@ -2,7 +2,7 @@
 
 import type { LastEventIdStorage } from './options.js';
 
-/** `key` should name the user: another user's place in the stream is not this one's. */
+/** `key` should name the user, because each user has another position in the stream. */
 export function sessionStorageOf(key: string): LastEventIdStorage {
   return {
     load: () => globalThis.sessionStorage.getItem(key),

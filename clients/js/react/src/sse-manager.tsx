@@ -1,4 +1,4 @@
-// Keeps the stream of a signed-in user and logs out when the server says so.
+// Keeps the stream of a signed-in user, and logs out on the server's request.
 
 import type { ForceLogout } from '@idlewild/client';
 import type { ReactNode } from 'react';
@@ -7,11 +7,11 @@ import { useSSE, type SSEState, type UseSSEOptions } from './use-sse.js';
 export interface SSEManagerProps extends Omit<UseSSEOptions, 'onForceLogout'> {
   readonly url: string;
   readonly accessToken: string | null | undefined;
-  /** Called when the server ended this session, after the user was told. */
+  /** Called when the server has ended this session, after the user was notified. */
   readonly logout?: () => void;
-  /** Tells the user; `window.alert` with the server's message if not given. */
+  /** Notifies the user; default: `window.alert` with the server's message. */
   readonly onForceLogout?: (logout: ForceLogout) => void | Promise<void>;
-  /** Draws the state; a line of text if not given. */
+  /** Renders the state; default: a line of text. */
   readonly children?: (state: SSEState) => ReactNode;
 }
 

@@ -1,9 +1,9 @@
-// Shows what the server's test stream says: whether streams arrive here at all.
+// Shows the server's test stream, to check whether streams work here at all.
 
 import { IdlewildClient } from '@idlewild/client';
 import { useEffect, useState } from 'react';
 
-/** The test stream says something every two seconds, for as long as it is looked at. */
+/** The test stream sends a message every two seconds while it is open. */
 const MAX_MESSAGES = 100;
 
 export interface SSETestProps {

@@ -1,10 +1,10 @@
-// What the hook shows, kept outside of React so that it reads one consistent state at any time.
+// The state of the hook, kept outside of React so that renders always read one consistent state.
 
 import type { IdlewildClient, Status, StreamMessage } from '@idlewild/client';
 
 export interface Snapshot {
   readonly isConnected: boolean;
-  /** Data of the last event of the default name. */
+  /** Data of the last event with the default name. */
   readonly lastMessage: unknown;
   readonly error: string | null;
   readonly status: Status;
@@ -20,7 +20,7 @@ const DISCONNECTED: Status = {
   leader: false,
 };
 
-/** Without a client, and on a server. */
+/** The state without a client, and on a server. */
 export const EMPTY: Snapshot = { isConnected: false, lastMessage: null, error: null, status: DISCONNECTED };
 
 export class Store {

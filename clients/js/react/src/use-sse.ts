@@ -1,13 +1,13 @@
-// The hook: one client for as long as the component is there and has a token.
+// The hook: one client while the component is mounted and has a token.
 
 import { IdlewildClient, type ClientOptions, type ForceLogout, type StreamError, type StreamMessage } from '@idlewild/client';
 import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from 'react';
 import { EMPTY, Store, type Snapshot } from './store.js';
 
 export interface UseSSEOptions extends Omit<ClientOptions, 'url' | 'token'> {
-  /** Every event of the default name: its data, parsed where it is JSON. */
+  /** Called for every event with the default name, with its data, parsed if it is JSON. */
   readonly onMessage?: (data: unknown, message: StreamMessage) => void;
-  /** Events of other names, by name. */
+  /** Listeners for events with other names, by name. */
   readonly onEvent?: Readonly<Record<string, (data: unknown, message: StreamMessage) => void>>;
   readonly onError?: (error: StreamError) => void;
   readonly onForceLogout?: (logout: ForceLogout) => void;
@@ -16,11 +16,11 @@ export interface UseSSEOptions extends Omit<ClientOptions, 'url' | 'token'> {
 
 export interface SSEState<Data = unknown> extends Omit<Snapshot, 'lastMessage'> {
   readonly lastMessage: Data | null;
-  /** Connects anew, also where the client has stopped by itself. */
+  /** Connects again, even if the client has stopped by itself. */
   readonly reconnect: () => void;
 }
 
-/** `options` may be a new object at every render; functions in it are always called as they are by then. */
+/** `options` may be a new object at every render; the functions of the latest render are called. */
 export function useSSE<Data = unknown>(
   url: string,
   accessToken: string | null | undefined,
@@ -29,7 +29,7 @@ export function useSSE<Data = unknown>(
   const [store] = useState(() => new Store());
   const client = useRef<IdlewildClient | null>(null);
   const latest = useRef({ accessToken, options });
-  // Before the effects below, which read it.
+  // Must run before the effects below, which read it.
   useEffect(() => { latest.current = { accessToken, options }; });
 
   const hasToken = typeof accessToken === 'string' && accessToken !== '';
@@ -78,7 +78,7 @@ function create(url: string, latest: Latest): IdlewildClient {
   return client;
 }
 
-/** What about the options makes another client: their values, not the object they stand in; of functions, which there are. */
+/** The key of a client: the values of the options, not their object; for functions, only which ones are given. */
 function settingsKey({ onEvent, getToken, EventSource, environment, storage, lastEventId, ...options }: UseSSEOptions): string {
   const values = Object.entries(options).filter(([, value]) => typeof value !== 'function');
   return JSON.stringify([Object.keys(onEvent ?? {}), getToken !== undefined, values.sort(([a], [b]) => (a < b ? -1 : 1))]);

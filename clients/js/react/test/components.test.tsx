@@ -32,7 +32,7 @@ describe('SSEManager', () => {
     expect(document.body.textContent).toBe('Status: DisconnectedError: Connection error');
   });
 
-  it('draws what it is given to draw', async () => {
+  it('renders the given content', async () => {
     await manager({ children: ({ status }) => <b>{status.state}</b> });
     expect(screen.getByText('connecting').tagName).toBe('B');
   });
@@ -46,7 +46,7 @@ describe('SSEManager', () => {
     expect(said).toEqual(['Signed in elsewhere', 'logout']);
   });
 
-  it('logs out though the user could not be told', async () => {
+  it('logs out even if the user could not be notified', async () => {
     const logout = vi.fn();
     const unhandled = new Promise((resolve) => process.once('unhandledRejection', resolve));
     await manager({ logout, onForceLogout: () => { throw new Error('no dialog'); } });
@@ -56,7 +56,7 @@ describe('SSEManager', () => {
     expect(await unhandled).toEqual(new Error('no dialog'));
   });
 
-  it('tells the user in the application\'s own way, and waits for that before it logs out', async () => {
+  it('notifies the user in the application\'s own way, and waits for that before it logs out', async () => {
     const said: string[] = [];
     let read: () => void = () => undefined;
     await manager({
@@ -76,7 +76,7 @@ describe('SSEManager', () => {
 });
 
 describe('SSETest', () => {
-  it('lists what the test stream says, and closes it when it goes', async () => {
+  it('lists the messages of the test stream, and closes it when unmounted', async () => {
     vi.stubGlobal('EventSource', world.environment.EventSource);
     const { unmount } = render(<SSETest url="https://api.test/sse/test/" />);
     await settle();

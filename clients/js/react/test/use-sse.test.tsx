@@ -27,7 +27,7 @@ interface Props {
   readonly options?: UseSSEOptions;
 }
 
-/** The hook as a component uses it: with options that are another object at every render. */
+/** The hook as a component uses it, with a new options object at every render. */
 async function open({ token = 'one', options = {} }: Partial<Props> = {}, strict = false) {
   const initialProps: Props = { token, options };
   const hook = renderHook(
@@ -48,7 +48,7 @@ describe('useSSE', () => {
     expect(result.current.status.state).toBe('open');
   });
 
-  it('says that there is an error, and that it is over', async () => {
+  it('shows an error, and when it is over', async () => {
     const onError = vi.fn();
     const { result } = await open({ options: { onError } });
     act(() => { world.source.breaks(); });
@@ -67,7 +67,7 @@ describe('useSSE', () => {
     expect(result.current).toMatchObject({ isConnected: false, error });
   });
 
-  it('does not throw at a message that is no JSON', async () => {
+  it('does not throw for a message that is not JSON', async () => {
     const onMessage = vi.fn();
     const { result } = await open({ options: { onMessage } });
     act(() => { world.source.send('message', '{oops'); });
@@ -75,7 +75,7 @@ describe('useSSE', () => {
     expect(onMessage.mock.calls[0]?.[0]).toBe('{oops');
   });
 
-  it('keeps its connection through renders, and calls the functions of the last one', async () => {
+  it('keeps its connection over renders, and calls the functions of the last render', async () => {
     const [first, last] = [vi.fn(), vi.fn()];
     const { rerender } = await open({ options: { onMessage: first, topics: ['a'], onEvent: { order: first } } });
     rerender({ token: 'one', options: { onMessage: last, topics: ['a'], onEvent: { order: last } } });
@@ -98,7 +98,7 @@ describe('useSSE', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it('makes another connection for another address or other topics', async () => {
+  it('opens another connection for another URL or other topics', async () => {
     const { rerender, result } = await open();
     rerender({ token: 'one', options: { topics: ['a'] } });
     await settle();
@@ -109,7 +109,7 @@ describe('useSSE', () => {
     expect(result.current.isConnected).toBe(false);
   });
 
-  it('asks for a token by a function that was not there at first', async () => {
+  it('asks for a token with a function that was added later', async () => {
     const getToken = vi.fn(() => 'two');
     const { rerender } = await open();
     rerender({ token: 'one', options: { getToken } });
@@ -121,7 +121,7 @@ describe('useSSE', () => {
     expect(world.source.query.get('token')).toBe('two');
   });
 
-  it('goes over to a new token without a moment of disconnection', async () => {
+  it('changes to a new token without being disconnected', async () => {
     const { rerender, result } = await open();
     const connected: boolean[] = [];
     act(() => { world.source.send('message', { n: 1 }, '1-0'); });
@@ -136,7 +136,7 @@ describe('useSSE', () => {
     expect(world.sources.map(({ readyState }) => readyState)).toEqual([2, 1]);
   });
 
-  it('is closed without a token, and connects when there is one', async () => {
+  it('stays closed without a token, and connects when there is one', async () => {
     const { rerender, result } = await open({ token: null });
     expect(world.sources).toHaveLength(0);
     expect(result.current).toMatchObject({ isConnected: false, error: null, status: { state: 'closed' } });
@@ -149,7 +149,7 @@ describe('useSSE', () => {
     expect(result.current).toMatchObject({ isConnected: false, lastMessage: null });
   });
 
-  it('tells a forced log-out, and comes back with the token of the next login', async () => {
+  it('reports a forced log-out, and reconnects with the token of the next login', async () => {
     const onForceLogout = vi.fn();
     const { rerender, result } = await open({ token: jwt({ user_id: 1 }), options: { onForceLogout } });
     act(() => { world.source.send('message', { type: 'FORCE_LOGOUT', data: { message: 'bye', reason: 'r' } }); });
@@ -161,7 +161,7 @@ describe('useSSE', () => {
     expect(result.current.isConnected).toBe(true);
   });
 
-  it('connects anew when asked to, by a function that stays the same', async () => {
+  it('reconnects on request, with a function that stays the same', async () => {
     const { result } = await open();
     const { reconnect } = result.current;
     act(() => { world.source.ends('evicted'); });
@@ -171,7 +171,7 @@ describe('useSSE', () => {
     expect(result.current.reconnect).toBe(reconnect);
   });
 
-  it('draws on a server without a connection', () => {
+  it('renders on a server without a connection', () => {
     const Drawn = () => {
       const { isConnected } = useSSE(URL_OF_STREAM, 'one', { environment: world.environment });
       return <p>{isConnected ? 'Connected' : 'Disconnected'}</p>;

@@ -2,9 +2,9 @@
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`standing`] | what is remembered, and what it allows |
+//! | [`standing`] | what is remembered, and which tokens it allows |
 //! | [`past`] | sessions that are not current any more |
-//! | [`rules`] | what the configuration says about tokens |
+//! | [`rules`] | the rules for tokens, from the configuration |
 
 mod past;
 mod rules;

@@ -1,23 +1,23 @@
-//! A user's earlier sessions, so that one that is named again does not bring revoked tokens back.
+//! A user's earlier sessions, so that naming one of them again does not make revoked tokens valid.
 
 use serde::{Deserialize, Serialize};
 
 use crate::auth::IssuedAt;
 use crate::hub::directory::digest::Digest;
 
-/// Sessions remembered per user: more devices than one person alternates between. 128 bytes.
+/// Most past sessions per user, 128 bytes: more devices than one person alternates between.
 const MAX_PAST: usize = 8;
-/// Of those, sessions that were replaced and never logged out. Most are never named again: a login
-/// makes a new one each time.
+/// Most of them that were replaced and never logged out. Such sessions are rarely named again, because each login
+/// makes a new one.
 const MAX_REPLACED: usize = 2;
 
-/// A session and the tokens of it that are good.
+/// A session, and which of its tokens are good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) session: Digest,
-    /// Its tokens have to be issued at this Unix millisecond or later, if they tell.
+    /// Tokens with a time of issue must be issued at this Unix millisecond or later.
     pub(super) from_ms: u64,
-    /// Tokens that do not tell are refused: there may be some from before a log-out.
+    /// Tokens without a time of issue are refused, because some may be from before a log-out.
     pub(super) needs_iat: bool,
 }
 
@@ -30,8 +30,7 @@ impl Claim {
     }
 }
 
-/// Sessions that are not current, the oldest first, and a trace of those that found no room.
-/// Most users have none.
+/// Sessions that are not current, oldest first, and traces of those that did not fit. Most users have none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PastSessions(Option<Box<PastLists>>);
 
@@ -41,24 +40,24 @@ pub(super) struct PastLists {
     pub(super) forgotten: Option<Box<Forgotten>>,
 }
 
-/// What is left of sessions that found no room among the known ones: enough to refuse tokens that a
-/// log-out revoked. A new session may be taken for one of them, and then needs tokens with `iat`.
+/// Traces of sessions that did not fit among the known ones: enough to refuse tokens that a log-out revoked. A new
+/// session may be mistaken for one of them. It then needs tokens with `iat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "ForgottenRow", into = "ForgottenRow")]
 pub(super) struct Forgotten {
-    /// The latest bound of those that were logged out.
+    /// The latest bound of the sessions that were logged out.
     from_ms: u64,
     /// When `newer` began.
     since_ms: u64,
-    /// There was a log-out since these were current. `older` is from one token life before.
+    /// Sessions with a log-out since they were current. `older` is from one token life before.
     newer: Filter,
     older: Filter,
-    /// There was none.
+    /// Sessions without one.
     replaced: Filter,
 }
 
-/// A Bloom filter of sessions: it never denies one that was added. With ten in it, it takes one in
-/// a hundred others for one of them.
+/// A Bloom filter of sessions. It contains every session that was added. With ten of them in it, it also claims
+/// to contain about one in a hundred others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Filter(u64, u64);
 
@@ -81,7 +80,7 @@ impl Filter {
     }
 }
 
-/// As it is stored, without names: there is a row for each user.
+/// As it is stored: without field names, because each user has a row.
 #[derive(Serialize, Deserialize)]
 struct ForgottenRow(u64, u64, Filter, Filter, Filter);
 
@@ -126,7 +125,8 @@ impl Forgotten {
         self.newer.add(std::mem::take(&mut self.replaced));
     }
 
-    /// What was added longer ago than a token's life is dropped, within another life.
+    /// Starts a new filter after each token life. A session thus stays for at least one life, and is dropped
+    /// after two.
     fn begin_anew(&mut self, at_ms: u64, life_ms: u64) {
         if at_ms.saturating_sub(self.since_ms) > life_ms {
             self.older = std::mem::take(&mut self.newer);
@@ -143,12 +143,12 @@ impl Forgotten {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(u32, u64, bool, bool)", into = "(u32, u64, bool, bool)")]
 pub(super) struct PastSession {
-    /// 32 bits of its digest. Two sessions that share them only make the newer one's bound the
-    /// older one's.
+    /// The first 32 bits of its digest. If two sessions share them, the newer one merely gets the older one's
+    /// bound.
     session: u32,
     from_ms: u64,
     needs_iat: bool,
-    /// There was a log-out since it was current.
+    /// True if there was a log-out since it was current.
     is_logged_out: bool,
 }
 
@@ -194,7 +194,7 @@ impl PastSessions {
 }
 
 impl PastLists {
-    /// Another session took the place of this one.
+    /// Adds a session that another one has replaced.
     fn replaced(&mut self, claim: Claim, at_ms: u64, life_ms: u64) {
         let earlier = PastSession {
             session: claim.session.short(),
@@ -205,8 +205,8 @@ impl PastLists {
         self.push(earlier, at_ms, life_ms);
     }
 
-    /// All sessions were logged out. Tokens of the current one have to be issued at `from_ms` or
-    /// later from now on.
+    /// Notes that all sessions were logged out. From now on, tokens of the current one must be issued at
+    /// `from_ms` or later.
     fn logged_out(&mut self, current: Option<Claim>, from_ms: u64, at_ms: u64, life_ms: u64) {
         for earlier in &mut self.known {
             earlier.is_logged_out = true;
@@ -225,7 +225,7 @@ impl PastLists {
         }
     }
 
-    /// Takes a session out that becomes the current one. `from_ms` is what a new one's tokens need.
+    /// Removes a session that becomes the current one. `from_ms` is the bound for tokens of a new session.
     fn claim(&mut self, session: Digest, from_ms: u64) -> Claim {
         let mut claim = Claim {
             session,
@@ -238,7 +238,7 @@ impl PastLists {
             claim.from_ms = if earlier.is_logged_out {
                 from_ms.max(earlier.from_ms)
             } else {
-                // As it was when it was replaced.
+                // The bound from when it was replaced.
                 earlier.from_ms
             };
             claim.needs_iat = earlier.is_logged_out || earlier.needs_iat;

@@ -1,11 +1,11 @@
-//! What the configuration says about tokens.
+//! The rules for tokens, from the configuration.
 
 use crate::clock::millis;
 use crate::config;
 
 pub(super) const SECOND_MS: u64 = 1_000;
 
-/// How far off a token may be, and how long it is good.
+/// Limits on the dates and the life of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rules {
     /// How far an issuer's clock may be off.
@@ -15,7 +15,7 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// Those of a configuration.
+    /// The rules of a configuration.
     pub(crate) fn of(auth: &config::Auth) -> Self {
         Self {
             leeway_ms: millis(auth.leeway),
@@ -23,9 +23,8 @@ impl Rules {
         }
     }
 
-    /// How long after now a token can be accepted that was issued until now. It may be dated ahead
-    /// by the leeway, and is accepted for as long after its end; and both are compared in whole
-    /// seconds.
+    /// How long a token that has been issued by now can still be accepted. It may be dated ahead by the leeway,
+    /// and is accepted for the leeway after its end. Both are compared in whole seconds.
     pub(super) fn longest_use_ms(self) -> u64 {
         self.max_token_life_ms
             .saturating_add(self.leeway_ms.saturating_mul(2))

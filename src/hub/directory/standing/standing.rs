@@ -1,8 +1,8 @@
-//! What is remembered of a user's sessions, and which tokens it allows (API.md, "Single device").
+//! What the server remembers of a user's session changes, and which tokens it allows (API.md, "Single device").
 //!
-//! Every bound is computed when a change is made, so that a check compares numbers. Bounds only
-//! rise as long as a token from before them can still be valid: a token that a log-out revoked
-//! never becomes valid again, whatever is named later and whatever the clock does.
+//! All bounds are computed when a change is made, so that a check only compares numbers. While a token from before
+//! a bound can still be valid, the bound only rises. So a token that a log-out revoked never becomes valid again,
+//! whichever session is named later and whatever the clock does.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,24 +12,24 @@ use crate::auth::IssuedAt;
 use crate::event::SessionChange;
 use crate::hub::directory::digest::Digest;
 
-/// The session changes of one user, as far as a valid token can depend on them. A durable engine
-/// stores it, so that a token that was revoked stays so.
+/// The session changes of one user, as far as a valid token can depend on them. A durable engine stores it, so
+/// that a revoked token stays revoked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "StandingRow", into = "StandingRow")]
 pub(crate) struct Standing {
     /// The session that the last change named; `None` after a log-out.
     current: Option<Claim>,
-    /// Tokens that name no session have to be issued after this (Unix milliseconds). Never falls,
-    /// also if the clock does.
+    /// Tokens that name no session must be issued after this (Unix milliseconds). It never falls, even if the
+    /// clock is set back.
     changed_at_ms: u64,
-    /// When the last log-out was; 0 for never.
+    /// The time of the last log-out; 0 for never.
     logged_out_at_ms: u64,
     /// Sessions that may be named again.
     past: PastSessions,
 }
 
 impl Standing {
-    /// What holds after `change`, which is stored under an id of `log_ms`, with what held before.
+    /// The standing after `change`, which is stored under an id of `log_ms`. `before` is the standing before it.
     pub(crate) fn after(
         change: &SessionChange,
         log_ms: u64,
@@ -39,28 +39,28 @@ impl Standing {
         let mut standing = before.cloned().unwrap_or_default();
         match change.keep.as_deref() {
             Some(session) => standing.name(Digest::of(session), change.at_unix_ms, rules),
-            // Ids rise also if the clock was set back. A log-out that was recorded while the clock
-            // was slow covers all that came before it all the same.
+            // Ids rise even if the clock was set back. So a log-out covers everything before it, even if it was
+            // recorded while the clock was slow.
             None => standing.log_out(change.at_unix_ms.max(log_ms), rules),
         }
         standing
     }
 
-    /// Whether `session` is the current one.
+    /// Returns true if `session` is the current one.
     pub(in crate::hub::directory) fn names(&self, session: &str) -> bool {
         self.current
             .is_some_and(|current| current.session == Digest::of(session))
     }
 
-    /// What holds of a user of whom nothing else is known, after a log-out of everyone.
+    /// The standing of a user with no known session change after a log-out of all users.
     pub(crate) fn logged_out(at_unix_ms: u64, rules: Rules) -> Self {
         let mut standing = Self::default();
         standing.log_out(at_unix_ms, rules);
         standing
     }
 
-    /// Whether a token of `session`, issued at `issued`, is still good. Few users have a standing;
-    /// inlined, it would cost the others registers.
+    /// Returns true if a token of `session`, issued at `issued`, is still good. Not inlined: few users have a
+    /// standing, and it would cost all others registers.
     #[inline(never)]
     pub(in crate::hub::directory) fn allows(
         &self,
@@ -75,7 +75,7 @@ impl Standing {
         }
     }
 
-    /// Drops what no token can depend on any more at `unix_ms`. False if nothing is left.
+    /// Drops what no token can depend on any more at `unix_ms`. Returns false if nothing is left.
     pub(in crate::hub::directory) fn fade(&mut self, unix_ms: u64, rules: Rules) -> bool {
         let last_needed_ms = self
             .changed_at_ms
@@ -88,7 +88,7 @@ impl Standing {
         true
     }
 
-    /// Whether no token can depend on any of it at `unix_ms`.
+    /// Returns true if no token can depend on it any more at `unix_ms`.
     pub(crate) fn is_over(&self, unix_ms: u64, rules: Rules) -> bool {
         !self.clone().fade(unix_ms, rules)
     }
@@ -105,8 +105,8 @@ impl Standing {
             let life_ms = rules.longest_use_ms();
             self.past.replaced(replaced, at_unix_ms, life_ms);
         }
-        // The log-out was before now. If its time says otherwise, the clock was fast then, and must
-        // not keep a new session out today.
+        // The log-out was before now. If its time is later, the clock was fast then. That must not keep a new
+        // session out now.
         let after_ms = self.logged_out_at_ms.min(at_unix_ms);
         let from_ms = match self.logged_out_at_ms {
             0 => 0,
@@ -128,17 +128,17 @@ impl Standing {
     }
 }
 
-/// The second's beginning. Most tokens tell the second of their issue only, and a login right
-/// behind a log-out has to work.
+/// The beginning of the second. Most tokens only state the second of their issue, and a login right after a
+/// log-out has to work.
 fn second_of(unix_ms: u64) -> u64 {
     unix_ms / SECOND_MS * SECOND_MS
 }
 
-/// A standing as it is stored. What is zero or empty is left out: there is a row for each user.
+/// A standing as it is stored. Zero and empty fields are left out, because each user has a row.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct StandingRow {
-    /// The current session's name, as earlier versions wrote it.
+    /// The name of the current session, as earlier versions wrote it.
     #[serde(skip_serializing)]
     current: Option<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -183,7 +183,7 @@ impl From<StandingRow> for Standing {
             from_ms: row.from_ms,
             needs_iat: row.needs_iat,
         });
-        // Which session a log-out ended was not stored then; that of its second was let in.
+        // Earlier versions did not store which session a log-out ended, and accepted tokens of the same second.
         let named_by_text = row.current.map(|session| Claim {
             session: Digest::of(&session),
             from_ms: second_of(row.logged_out_at_ms),

@@ -21,7 +21,7 @@ impl User {
             at_unix_ms: wall_ms,
         };
         let standing = Standing::after(&change, log_ms, self.0.as_ref(), RULES);
-        // As a restart with a durable engine finds it.
+        // As a durable engine reads it after a restart.
         let row = serde_json::to_string(&standing).unwrap();
         let read: Standing = serde_json::from_str(&row).unwrap();
         assert_eq!(read, standing, "{row}");
@@ -49,12 +49,12 @@ impl User {
 }
 
 #[test]
-fn a_login_after_a_log_out_works_though_the_issuers_clock_is_slow() {
+fn a_login_after_a_log_out_works_even_if_the_issuers_clock_is_slow() {
     let mut user = User::default();
     user.name("a", 100_000);
     user.log_out(200_500);
     user.name("b", 200_600);
-    // 4.6 s slow, and written in whole seconds.
+    // The issuer's clock is 4.6 s slow, and tokens state whole seconds.
     assert!(user.allows("b", 196_000) && user.allows("b", 195_000));
     assert!(!user.allows("b", 194_999) && !user.allows("b", 100_500));
     assert!(user.allows_without_iat("b"));
@@ -72,7 +72,7 @@ fn a_session_that_is_named_again_takes_only_tokens_from_after_the_log_out() {
     }
     assert!(!user.allows_without_iat("a"));
     assert!(user.allows("a", 205_001));
-    // Nor after another session, another log-out, and both.
+    // The same holds after another session, another log-out, and both.
     user.name("b", 202_000);
     user.name("a", 203_000);
     assert!(!user.allows("a", 205_000) && user.allows("a", 205_001));
@@ -98,14 +98,14 @@ fn naming_the_current_session_again_changes_nothing() {
 }
 
 #[test]
-fn a_session_that_was_only_replaced_is_as_it_was_when_it_is_named_again() {
+fn a_session_that_was_only_replaced_is_unchanged_when_it_is_named_again() {
     let mut user = User::default();
     user.name("a", 100_000);
     user.name("b", 200_000);
     assert!(!user.allows("a", 150_000));
     user.name("a", 300_000);
     assert!(user.allows("a", 50_000) && user.allows_without_iat("a"));
-    // A log-out covers it all the same.
+    // A log-out covers it as well.
     user.name("b", 400_000);
     user.log_out(500_000);
     user.name("a", 600_000);
@@ -117,7 +117,7 @@ fn a_session_that_was_only_replaced_is_as_it_was_when_it_is_named_again() {
 fn a_log_out_while_the_clock_is_slow_covers_what_came_before_it() {
     let mut user = User::default();
     user.name("a", 10_000_000);
-    // An hour slow: ids go on from where they were.
+    // The clock is an hour slow; ids continue from where they were.
     user.change(None, 6_400_000, 10_000_000);
     assert!(!user.allows(None, 10_000_000) && user.allows(None, 10_000_001));
     user.name("a", 6_500_000);
@@ -127,12 +127,12 @@ fn a_log_out_while_the_clock_is_slow_covers_what_came_before_it() {
 }
 
 #[test]
-fn a_clock_that_was_fast_yesterday_keeps_no_new_session_out() {
+fn a_clock_that_was_fast_does_not_keep_a_new_session_out_later() {
     const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
     let mut user = User::default();
     user.name("a", DAY_MS);
     user.log_out(3 * DAY_MS);
-    // The clock is right again, ids are not.
+    // The clock is right again, but ids are ahead of it.
     user.change(Some("b"), 2 * DAY_MS, 3 * DAY_MS);
     assert!(user.allows("b", 2 * DAY_MS - LEEWAY_MS) && !user.allows("b", DAY_MS));
     assert!(!user.allows(None, 2 * DAY_MS + 1_000));
@@ -152,7 +152,7 @@ fn tokens_that_name_no_session_never_become_valid_again() {
 }
 
 #[test]
-fn a_row_of_an_earlier_version_means_what_it_meant() {
+fn a_row_of_an_earlier_version_keeps_its_meaning() {
     let read = |json| User(Some(serde_json::from_str(json).unwrap()));
     let user = read(r#"{"current":"mine","changed_at_ms":300000,"logged_out_at_ms":200500}"#);
     assert!(user.allows("mine", 200_000) && !user.allows("mine", 199_999));
@@ -176,14 +176,14 @@ fn a_row_is_short() {
 }
 
 #[test]
-fn a_standing_is_over_when_the_last_token_from_before_is() {
+fn a_standing_is_over_when_the_last_earlier_token_has_expired() {
     let mut user = User::default();
     user.name("a", 100_000);
     user.log_out(200_000);
     let over_ms = 200_000 + LIFE_MS + 2 * LEEWAY_MS + 1_000;
     assert!(!user.0.as_ref().unwrap().is_over(over_ms, RULES));
     assert!(user.0.as_ref().unwrap().is_over(over_ms + 1, RULES));
-    // A current session stays; what came before it does not.
+    // A current session stays, but the sessions before it do not.
     user.name("b", 300_000);
     let mut standing = user.0.unwrap();
     assert!(standing.fade(300_000 + LIFE_MS, RULES));
@@ -206,13 +206,13 @@ fn a_token_without_iat_stays_revoked_however_many_sessions_came_after_it() {
         user.log_out(101_000);
         user.name("a", 101_100);
         assert!(!user.allows_without_iat("a"), "{count}, {are_logged_out}");
-        // Within the leeway of the log-out that revoked it.
+        // This one is within the leeway of the log-out that revoked it.
         if are_logged_out {
             assert!(!user.allows("a", 100_400));
         }
         assert!(user.allows("a", 110_000));
     }
-    // What was forgotten just before older traces are dropped is kept.
+    // A session that was forgotten just before older traces are dropped keeps its trace.
     let mut user = User::default();
     user.log_out(10);
     let mut at_ms = 2 * LIFE_MS;
@@ -232,14 +232,14 @@ fn a_token_without_iat_stays_revoked_however_many_sessions_came_after_it() {
     }
     user.name("a", at_ms);
     assert!(!user.allows_without_iat("a"));
-    // A session that nobody logged out is as it was, and so is one that was never there.
+    // A session that was never logged out is unchanged, and so is one that is new.
     let mut user = User::default();
     user.log_out(90_000);
     for session in ["a", "b", "c", "d", "e", "a", "new"] {
         user.name(session, 100_000);
         assert!(user.allows_without_iat(session));
     }
-    // What is forgotten does not fill up for ever.
+    // The traces of forgotten sessions do not fill up for ever.
     let mut at_ms = 200_000;
     for _ in 0..2_000 {
         user.name(&format!("{at_ms}"), at_ms);
@@ -256,7 +256,7 @@ enum Step {
         session: u8,
     },
     LogOut,
-    /// A token is issued, by a clock that is off by this.
+    /// Issues a token by a clock that is off by `skew_ms`.
     Issue {
         session: u8,
         skew_ms: i64,
@@ -264,7 +264,7 @@ enum Step {
     },
 }
 
-/// What a token tells of when it was issued.
+/// How precisely a token states when it was issued.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Detail {
     Milliseconds,
@@ -275,7 +275,7 @@ enum Detail {
 #[derive(Debug)]
 struct Token {
     session: Option<&'static str>,
-    /// When it was issued, really.
+    /// When it was really issued.
     issued_ms: u64,
     iat_ms: Option<u64>,
 }
@@ -294,7 +294,7 @@ fn step() -> impl Strategy<Value = (u64, Step)> {
         2 => Just(Step::LogOut),
         5 => issue,
     ];
-    // Most within the leeway of each other.
+    // Most steps are within the leeway of each other.
     (prop_oneof![4 => 1..4_000_u64, 1 => 4_000..60_000_u64], step)
 }
 
@@ -302,10 +302,10 @@ fn session(number: u8) -> Option<&'static str> {
     [None, Some("a"), Some("b"), Some("c"), Some("d")][usize::from(number)]
 }
 
-/// The model: all that happened, asked in full each time.
+/// The model: a list of all changes, searched in full each time.
 #[derive(Debug, Default)]
 struct Model {
-    /// Each change that was one, with the session that was current before it.
+    /// Each change that had an effect, as (time, session before, session after).
     changes: Vec<(u64, Option<&'static str>, Option<&'static str>)>,
 }
 
@@ -325,7 +325,7 @@ impl Model {
         log_outs.map(|(at_ms, _, _)| *at_ms).next_back()
     }
 
-    /// When the session was last current at a log-out.
+    /// The time of the last log-out at which the session was current.
     fn logged_out_ms(&self, session: &str) -> Option<u64> {
         let mut changes = self.changes.iter().rev();
         changes
@@ -340,7 +340,7 @@ impl Model {
         let (Some(session), Some(current)) = (token.session, self.current()) else {
             return token.iat_ms.is_none_or(|iat_ms| iat_ms <= *changed_ms);
         };
-        // What a log-out revoked never becomes valid again.
+        // A token that a log-out revoked never becomes valid again.
         let is_revoked = self
             .logged_out_ms(session)
             .is_some_and(|at_ms| token.issued_ms <= at_ms);
@@ -361,7 +361,7 @@ impl Model {
         let Some(log_out_ms) = self.last_log_out_ms() else {
             return session == current;
         };
-        // Issued after the log-out, really: whatever the issuer's clock says within the leeway.
+        // Really issued after the log-out, whatever the issuer's clock says within the leeway.
         let is_new = match self.logged_out_ms(session) {
             Some(at_ms) => token
                 .iat_ms
@@ -371,7 +371,7 @@ impl Model {
         session == current && token.issued_ms >= log_out_ms && is_new
     }
 
-    /// Whether the session was current at some time before.
+    /// Returns true if the session was current at some time before.
     fn had(&self, session: &str, before_ms: u64) -> bool {
         let mut changes = self.changes.iter();
         changes.any(|(at_ms, _, keep)| *at_ms < before_ms && *keep == Some(session))
@@ -380,7 +380,7 @@ impl Model {
 
 proptest! {
     #[test]
-    fn a_standing_agrees_with_all_that_happened(steps in prop::collection::vec(step(), 1..60)) {
+    fn a_standing_agrees_with_the_list_of_all_changes(steps in prop::collection::vec(step(), 1..60)) {
         let (mut user, mut model) = (User::default(), Model::default());
         let mut tokens: Vec<Token> = Vec::new();
         let mut now_ms = 1_000_000;

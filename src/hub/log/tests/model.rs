@@ -1,17 +1,16 @@
-//! The log against a list of all that was ever published: who has what of it, and how much of it is
-//! still there.
+//! Compares the log with a list of all published events: what each client has, and what is still retained.
 
 use super::*;
 
-/// A client of the model: who it is, what it has, and its replay while it has one.
+/// A client of the model: its user, what it has, and its replay, if one is under way.
 struct Client {
     user: usize,
     topics: Vec<Topic>,
-    /// Of the model's events, those up to this one do not concern it any more.
+    /// The number of the model's events that do not concern the client any more.
     seen: usize,
-    /// What it was last told of where it is.
+    /// The id that the client would resume from.
     position: EventId,
-    /// It was told of a gap and has got nothing since: eviction only moves where it begins.
+    /// The client got a gap and nothing since, so eviction only moves its start.
     begins_with_the_oldest: bool,
     replay: Option<Replay>,
 }
@@ -26,18 +25,18 @@ struct Published {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// To this target, with so many bytes.
+    /// Publishes an event to this target, with so many bytes.
     Publish(Target, usize),
-    /// After the model's nth event, counted from its newest; an unknown id where there is none.
+    /// A client resumes from the model's nth event, counted from the newest; from an unknown id if there is none.
     Join(usize, Vec<usize>, usize),
-    /// For the first time.
+    /// A client connects for the first time.
     Come(usize, Vec<usize>),
-    /// One of the clients was cut off, and comes back.
+    /// One of the clients was cut off, and reconnects.
     Return(usize),
-    /// So many entries at once.
+    /// Each client takes up to so many entries.
     Take(usize),
     Dispatch,
-    /// Milliseconds.
+    /// So many milliseconds pass.
     Pass(u64),
 }
 
@@ -84,8 +83,8 @@ fn is_for(to: &Target, who: usize, topics: &[Topic]) -> bool {
     }
 }
 
-/// Joins, with the last id of the model's nth event or without any, and checks what it gets. A client
-/// with a gap gets what is retained; one without has missed nothing of what is gone.
+/// Lets a client join, with or without a last id, and checks what it gets. A client with a gap gets everything
+/// that is retained. One without a gap has missed no evicted event.
 fn join(
     log: &Log,
     events: &[Published],
@@ -114,9 +113,9 @@ fn join(
     };
     let is_mine = |event: &Published| is_for(&event.to, user, &topics);
     if joined.gap.is_none() {
-        let seen = seen.expect("an id that was never told");
+        let seen = seen.expect("an unknown id is a gap");
         let missing = (seen..oldest).find(|n| is_mine(&events[*n]));
-        prop_assert_eq!(missing, None, "lost without a word");
+        prop_assert_eq!(missing, None, "an event was lost without a gap");
         prop_assert_eq!(joined.id, id);
     } else {
         let gap = Gap {
@@ -124,7 +123,7 @@ fn join(
         };
         prop_assert_eq!(joined.gap, Some(gap));
         let is_known = id == id_before(oldest) || events[oldest..].iter().any(|it| it.id == id);
-        prop_assert!(!is_known, "it was there all the time");
+        prop_assert!(!is_known, "a gap although the id is known");
         let told = if joined.replay.is_some() {
             oldest
         } else {
@@ -150,7 +149,7 @@ fn join(
 }
 
 proptest! {
-    /// All that was ever published, who has what of it, and how much of it is still there.
+    /// The model is the list of all published events.
     #[test]
     fn the_log_agrees_with_a_naive_model(steps in prop::collection::vec(step(), 1..120)) {
         let (max_bytes, max_age_ms) = (6_000, 1_000);
@@ -206,7 +205,7 @@ proptest! {
                             wanted.iter().take(most).map(|n| events[*n].id).collect();
                         match progress {
                             Progress::Lost => {
-                                // Only where something after what it has is gone.
+                                // Only if an event after the client's last one is gone.
                                 prop_assert!(oldest > client.seen);
                                 client.replay = None;
                                 continue;
@@ -216,7 +215,7 @@ proptest! {
                                 prop_assert_eq!(taken.len(), wanted.len());
                                 client.replay = None;
                             }
-                            // A piece may be short, where the log was held for long enough.
+                            // A piece may be short if the log was locked for long enough.
                             Progress::More => prop_assert!(taken.len() <= most),
                             Progress::Moved => {
                                 prop_assert!(client.begins_with_the_oldest && taken.is_empty());
@@ -238,7 +237,7 @@ proptest! {
                     }
                 }
             }
-            // What is retained is the newest, as much as age, size and dispatch allow.
+            // The newest events are retained, as many as age, size and dispatch allow.
             let (bytes, retained) = log.retained();
             let oldest = events.len() - retained;
             prop_assert!(oldest <= dispatched);
@@ -248,7 +247,7 @@ proptest! {
                 prop_assert!(now_ms <= event.accepted_ms + max_age_ms || oldest == dispatched);
             }
             if retained == 0 {
-                prop_assert!(bytes <= max_bytes / 4, "{bytes} bytes of what is gone");
+                prop_assert!(bytes <= max_bytes / 4, "{bytes} bytes in an empty log");
             }
         }
     }

@@ -12,7 +12,7 @@ const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const DATA: u8 = 23;
 
-/// A connection, and its client's end.
+/// A connection and its client.
 struct Scene {
     server: Sealed,
     socket: UnixStream,
@@ -36,7 +36,7 @@ impl Scene {
         self.socket.write_all(&record).await.unwrap();
     }
 
-    /// Type and content of the next record that the client gets.
+    /// Reads the next record at the client, and returns its type and content.
     async fn receive(&mut self) -> (u8, Vec<u8>) {
         let mut record = vec![0; HEADER_BYTES];
         self.socket.read_exact(&mut record).await.unwrap();
@@ -58,7 +58,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn what_was_sealed_arrives_in_both_directions_and_the_numbers_go_on() {
+async fn records_arrive_in_both_directions_and_sequence_numbers_continue_after_a_detach() {
     for cipher in 0..3 {
         let mut scene = Scene::new(cipher);
         scene.send(DATA, &[b'a'; 150]).await;
@@ -73,7 +73,7 @@ async fn what_was_sealed_arrives_in_both_directions_and_the_numbers_go_on() {
         scene.server.flush().await.unwrap();
         assert_eq!(scene.receive().await.1, long[1..]);
         assert_eq!(scene.receive().await, (DATA, vec![b'x']));
-        // The record that the client has sent meanwhile is for whoever comes next.
+        // A record that arrives before the detach stays in the socket.
         scene.send(DATA, b"c").await;
         let (socket, secrets, lost_input) = scene.server.detach().unwrap();
         assert!(!lost_input);
@@ -85,7 +85,7 @@ async fn what_was_sealed_arrives_in_both_directions_and_the_numbers_go_on() {
 }
 
 #[tokio::test]
-async fn what_was_read_and_not_used_is_said_to_be_lost() {
+async fn input_that_was_read_but_not_used_is_reported_as_lost() {
     let mut scene = Scene::new(0);
     scene.send(DATA, &[b'a'; 101]).await;
     scene.read().await.unwrap();
@@ -93,7 +93,7 @@ async fn what_was_read_and_not_used_is_said_to_be_lost() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_or_cannot_be_followed_is_let_go_with_a_word() {
+async fn a_client_that_leaves_or_fails_gets_an_alert() {
     let leaves: [(u8, &[u8], bool); 4] = [
         (ALERT, &[1, 0], true),
         (ALERT, &[2, 40], false),
@@ -103,7 +103,7 @@ async fn a_client_that_leaves_or_cannot_be_followed_is_let_go_with_a_word() {
     for (typed, content, is_end) in leaves {
         let mut scene = Scene::new(1);
         scene.send(typed, content).await;
-        // Nobody minds what comes behind it.
+        // Bytes after the alert or failure are not records any more, and are ignored.
         scene.socket.write_all(b"more").await.unwrap();
         let read = scene.read().await;
         assert_eq!(read.is_ok(), is_end, "{typed} {content:?}");
@@ -114,7 +114,7 @@ async fn a_client_that_leaves_or_cannot_be_followed_is_let_go_with_a_word() {
 }
 
 #[tokio::test]
-async fn a_connection_whose_keys_are_worn_ends_after_an_answer() {
+async fn a_connection_with_worn_keys_ends_after_a_response() {
     let mut scene = Scene::new(2);
     let mut answers = 0;
     loop {

@@ -1,14 +1,14 @@
-//! What a client of tests/interop is told, and what it prints; `tests/interop/clients/README.md` says both.
+//! The arguments and the output of a client of tests/interop, as `tests/interop/clients/README.md` describes them.
 
 use std::io::Write;
 
 use serde_json::{Value, json};
 
-/// What the command line says.
+/// The arguments of the command line.
 pub struct Arguments {
     /// The stream's address.
     pub url: String,
-    /// For the `Authorization` header; empty where the address has it.
+    /// For the `Authorization` header; empty if the URL has it.
     pub token: String,
 }
 
@@ -16,7 +16,7 @@ impl Arguments {
     /// Reads the command line.
     ///
     /// # Panics
-    /// If it has fewer arguments.
+    /// If an argument is missing.
     pub fn read() -> Self {
         let mut arguments = std::env::args().skip(1);
         let mut next = |name| {
@@ -41,12 +41,12 @@ pub fn event(name: &str, id: Option<&str>, data: &str) {
     print(&json!({"event": name, "id": id.unwrap_or_default(), "data": data}));
 }
 
-/// Prints that the server said no.
+/// Prints that the server refused the stream.
 pub fn refused(status: u16) {
     print(&json!({"refused": status}));
 }
 
-/// Prints that the stream ended, or could not be opened; the client comes back.
+/// Prints that the stream ended or could not be opened. The client reconnects.
 pub fn away(why: &str) {
     print(&json!({"away": why}));
 }
@@ -55,5 +55,5 @@ fn print(line: &Value) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")
         .and_then(|()| out.flush())
-        .expect("somebody reads it");
+        .expect("the reader of stdout is open");
 }

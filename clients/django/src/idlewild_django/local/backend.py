@@ -1,4 +1,4 @@
-"""Does with the streams of this process what Idlewild does with its own."""
+"""Performs operations on the streams of this process, as Idlewild does on its own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class TooManyConnections(Exception):
 class Local:
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # Weak: Django drops a response unclosed whose client goes before it begins.
+        # Weak, because Django drops a response without closing it if the client leaves before it
+        # starts.
         self._streams: WeakKeyDictionary[Stream, str] = WeakKeyDictionary()
         self._numbers = itertools.count(1)
         self._last_id = (0, 0)
@@ -58,7 +59,7 @@ class Local:
         match operation:
             case Publish(event):
                 if LINE_END.search(event.name) or not event.name:
-                    raise Rejected("invalid", f"event: {event.name!r} is no name")
+                    raise Rejected("invalid", f"event: {event.name!r} is not a valid name")
                 id = self._next_id()
                 text = frame(id if event.persist else None, event.name, event.data)
                 for stream in self._streams:
@@ -76,7 +77,7 @@ class Local:
                 return {"ended": len(ending)}
             case AskPresence(user):
                 return self._presence(user)
-        raise TypeError(f"{operation!r} is no operation")
+        raise TypeError(f"{operation!r} is not an operation")
 
     def _log_out(self, user: str, message: str, reason: str, keep: str | None) -> str:
         id = self._next_id()

@@ -1,4 +1,4 @@
-"""Who asks for a stream: the first credential present decides, as in Idlewild."""
+"""Identifies the client of a stream. The first credential present decides, as in Idlewild."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Identity:
     user: str
     session: str | None = None
     patterns: tuple[str, ...] = ()
-    """The topics that the token allows."""
+    """The topics allowed by the token."""
 
 
 def identify(request: HttpRequest) -> Identity | None:

@@ -1,4 +1,4 @@
-"""One open stream: frames go in from any thread, and come out in a thread or an event loop."""
+"""One open stream: any thread can add frames; a thread or an event loop reads them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from datetime import UTC, datetime
 
 HEARTBEAT = "event: heartbeat\ndata: {}\n\n"
 RETRY = "retry: 3000\n\n"
-# A comment, which clients pass over. Under WSGI only a write tells that a client has gone, and a
-# page that is loaded again leaves its last stream behind; so it counts for seconds, not for a
-# heartbeat's time.
+# A comment, which clients ignore. Under WSGI, only a failed write shows that a client has left. A
+# reloaded page leaves its last stream behind, which then counts for seconds and not for a whole
+# heartbeat interval.
 PROBE = ":\n\n"
 PROBE_S = 2.0
-# Frames kept for a client that reads too slowly; with the next one it is cut off.
+# Frames queued for a slow client; one more disconnects it.
 MAX_FRAMES = 1_000
 
 
 @dataclass(frozen=True)
 class Client:
-    """Who opened a stream."""
+    """The client that opened a stream."""
 
     user: str
     session: str | None = None
@@ -56,13 +56,13 @@ class Stream:
             self._wake()
 
     def end(self) -> None:
-        """Ends after what was delivered."""
+        """Ends the stream after the frames delivered so far."""
         with self._changed:
             self._is_ending = True
             self._wake()
 
     def close(self) -> None:
-        """Called by Django when the response is over, however far it came."""
+        """Called by Django when the response is over, complete or not."""
         self._on_close(self)
 
     def _wake(self) -> None:
@@ -90,7 +90,7 @@ class ThreadStream(Stream):
 
 
 class LoopStream(Stream):
-    """For ASGI: waits in the event loop and holds no thread."""
+    """For ASGI: waits in the event loop, without a thread."""
 
     _loop: asyncio.AbstractEventLoop | None = None
 
@@ -114,6 +114,6 @@ class LoopStream(Stream):
 
     def _wake(self) -> None:
         if self._loop is not None:
-            # The loop is closed where the server has stopped.
+            # The loop is closed if the server has stopped.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._arrived.set)

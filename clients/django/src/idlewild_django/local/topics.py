@@ -1,4 +1,4 @@
-"""Which topics a stream hears, by the token's `topics` claim, as in Idlewild."""
+"""The topics of a stream, by the token's `topics` claim, as in Idlewild."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def allowed(asked: list[str], patterns: Iterable[str]) -> frozenset[str] | None:
-    """The topics of a stream; None where one was asked for that no pattern matches."""
+    """The topics of a stream; None if no pattern matches one of the requested topics."""
     patterns = list(patterns)
     if not asked:
         return frozenset(pattern for pattern in patterns if not _is_wild(pattern))
@@ -15,7 +15,7 @@ def allowed(asked: list[str], patterns: Iterable[str]) -> frozenset[str] | None:
 
 
 def matches(pattern: str, topic: str) -> bool:
-    """`*` is a whole segment, `**` the rest."""
+    """Matches a topic: `*` stands for a whole segment, `**` for the rest."""
     segments = iter(topic.split("/"))
     for wanted in pattern.split("/"):
         if wanted == "**":

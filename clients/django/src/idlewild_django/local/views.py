@@ -1,6 +1,6 @@
-"""The guide's two streams, under `runserver` and under ASGI. Development only.
+"""The guide's two streams, under `runserver` and under ASGI. For development only.
 
-Plain views: DRF would refuse `Accept: text/event-stream` before any code of theirs runs.
+These are plain views, because DRF would refuse `Accept: text/event-stream` before a view runs.
 """
 
 from __future__ import annotations
@@ -91,11 +91,11 @@ def _test_frame(number: int) -> str:
 
 def _stream(frames: Iterable[str] | AsyncIterable[str]) -> HttpResponseBase:
     response = StreamingHttpResponse(frames, content_type="text/event-stream")
-    # `Connection: keep-alive` is the server's to say: PEP 3333 forbids it here, and `runserver`
-    # fails at it.
+    # Only the server may set `Connection: keep-alive`: PEP 3333 forbids it here, and it makes
+    # `runserver` fail.
     response["Cache-Control"] = "no-cache"
     response["X-Accel-Buffering"] = "no"
-    # GZipMiddleware leaves a body alone that says how it is encoded. It would hold frames back.
+    # Keeps GZipMiddleware, which would delay frames, from compressing the body.
     response["Content-Encoding"] = "identity"
     return _with_cors(response)
 

@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
                     "session_id",
                     models.CharField(
                         blank=True,
-                        help_text="Empty once logged out.",
+                        help_text="Empty after a log-out.",
                         max_length=64,
                         verbose_name="session id",
                     ),
@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
                     "registered",
                     models.BooleanField(
                         default=False,
-                        help_text="Whether Idlewild was told.",
+                        help_text="Whether Idlewild has received this state.",
                         verbose_name="registered",
                     ),
                 ),

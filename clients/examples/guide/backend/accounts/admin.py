@@ -1,4 +1,4 @@
-"""Users in Django's admin, with the button that the guide is about."""
+"""Users in Django's admin, with an action to log them out everywhere."""
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -11,7 +11,7 @@ from .models import User
 
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin):
-    """As Django's, with an address in the name's place."""
+    """Django's user admin, with an address instead of a name."""
 
     ordering = ("email",)
     list_display = ("email", "is_active", "is_staff", "last_login")

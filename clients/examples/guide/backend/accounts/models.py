@@ -1,4 +1,4 @@
-"""People, who log in with their address."""
+"""Users who log in with their address."""
 
 from typing import ClassVar
 
@@ -8,7 +8,7 @@ from django.db import models
 
 
 class UserManager(BaseUserManager["User"]):
-    """Makes users from an address in place of a name."""
+    """Creates users with an address instead of a name."""
 
     use_in_migrations = True
 
@@ -23,7 +23,7 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractUser):
-    """A user without a name beside the address."""
+    """A user with an address and no name."""
 
     username = None
     email = models.EmailField(unique=True)

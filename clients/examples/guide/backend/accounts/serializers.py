@@ -1,4 +1,4 @@
-"""What an account's views read."""
+"""The input of the account views."""
 
 from django.contrib.auth.password_validation import validate_password
 from rest_framework import serializers

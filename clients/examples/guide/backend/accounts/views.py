@@ -1,4 +1,4 @@
-"""What a user does with the account, beside logging in."""
+"""Changes to a user's account."""
 
 from rest_framework import status
 from rest_framework.request import Request
@@ -9,7 +9,7 @@ from .serializers import PasswordSerializer
 
 
 class PasswordView(APIView):
-    """Changes the password. idlewild_django sees it and logs the user's devices out."""
+    """Changes the password. idlewild_django notices this and logs out all of the user's devices."""
 
     def post(self, request: Request) -> Response:
         passwords = PasswordSerializer(data=request.data, context={"request": request})

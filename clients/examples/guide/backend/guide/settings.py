@@ -1,4 +1,4 @@
-"""The example's settings. What differs between machines comes from the environment; `start` sets it."""
+"""The example's settings. Values that differ between machines come from the environment; `start` sets them."""
 
 import os
 from datetime import timedelta
@@ -6,13 +6,13 @@ from pathlib import Path
 
 RUN = Path(os.environ.get("GUIDE_RUN", Path(__file__).resolve().parents[2] / ".run"))
 
-# Django's own signatures and the tokens' have a secret each: Idlewild knows the tokens' alone.
+# Django's own signatures and the tokens have separate secrets: Idlewild has only that of the tokens.
 SECRET_KEY = (RUN / "django.secret").read_text().strip()
 TOKEN_SECRET = (RUN / "token.secret").read_text().strip()
 
 DEBUG = False
 ALLOWED_HOSTS = ["localhost", "127.0.0.1"]
-# nginx hands on the host without its port, so Django would take its own pages for another origin's.
+# nginx passes the host without its port, so Django would treat its own pages as another origin.
 CSRF_TRUSTED_ORIGINS = [os.environ.get("GUIDE_ORIGIN", "http://localhost:8080")]
 ROOT_URLCONF = "guide.urls"
 WSGI_APPLICATION = "guide.wsgi.application"

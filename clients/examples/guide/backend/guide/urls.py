@@ -1,4 +1,4 @@
-"""Login and refresh come from idlewild_django; the streams beside them nginx takes to Idlewild."""
+"""Login and refresh come from idlewild_django; nginx sends requests for the streams to Idlewild."""
 
 from django.contrib import admin
 from django.urls import include, path

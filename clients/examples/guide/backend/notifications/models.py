@@ -1,4 +1,4 @@
-"""What was said to whom."""
+"""Notifications between users."""
 
 from django.conf import settings
 from django.db import models

@@ -1,4 +1,4 @@
-"""Under /api/v1/notifications/."""
+"""URLs under /api/v1/notifications/."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""Notifications: kept in the database, and sent to whoever is there."""
+"""Notifications: stored in the database, and sent to connected users."""
 
 from typing import ClassVar
 
@@ -10,12 +10,12 @@ from rest_framework.generics import ListCreateAPIView
 from .models import Notification
 from .serializers import NotificationSerializer
 
-# What a page shows at first.
+# The number of notifications that a page shows first.
 SHOWN = 50
 
 
 class NotificationsView(ListCreateAPIView):
-    """Your own, the newest first; or a new one for somebody."""
+    """Lists the user's notifications, newest first, or sends one to another user."""
 
     serializer_class = NotificationSerializer
     pagination_class: ClassVar[None] = None
@@ -26,7 +26,7 @@ class NotificationsView(ListCreateAPIView):
     @transaction.atomic
     def perform_create(self, serializer: NotificationSerializer) -> None:
         notification = serializer.save(sender=self.request.user)
-        # Leaves when this transaction is in the database, and never if it is not.
+        # Sent after the commit of this transaction, and never after a rollback.
         send_to_user(
             notification.recipient,
             {"type": "NOTIFICATION", "data": serializer.to_representation(notification)},

@@ -8,7 +8,7 @@ interface Props {
   children: ReactNode;
 }
 
-/** A form that does one thing and says how it went. */
+/** A form that performs one action and shows its result. */
 export function ActionForm({ title, button, done, action, children }: Props) {
   const [outcome, setOutcome] = useState<{ text: string; isError: boolean } | null>(null);
 

@@ -1,7 +1,7 @@
 import { SSETest } from "@idlewild/react";
 import { useState } from "react";
 
-/** The guide's test component, while it is asked for: it holds a stream of its own. */
+/** The guide's test component, shown on request, because it opens its own stream. */
 export function ConnectionTest() {
   const [isShown, setIsShown] = useState(false);
   return (

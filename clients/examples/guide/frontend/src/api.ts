@@ -1,4 +1,4 @@
-/** Requests to Django. One with an access token that has ended is made again with a new one. */
+/** Requests to Django. If the access token has expired, the request is repeated with a new one. */
 
 import { readSession, writeSession, type Session } from "./session";
 
@@ -35,8 +35,8 @@ export async function changePassword(old: string, next: string): Promise<void> {
 }
 
 /**
- * A new access token for the session, or null where it is over. One at a time among all tabs: whoever waited finds
- * the token that the first got.
+ * Gets a new access token for the session, or null if it is over. Only one tab at a time does this; the others then find
+ * the new token.
  */
 export async function refreshAccess(): Promise<string | null> {
   const before = readSession();
@@ -48,7 +48,7 @@ export async function refreshAccess(): Promise<string | null> {
     const response = await fetch("/api/v1/auth/refresh/", json({ refresh: session.refresh }));
     if (!response.ok && response.status !== 401) throw await failure(response);
     const renewed = response.ok ? { ...session, ...((await response.json()) as Partial<Session>) } : null;
-    // Whoever logged out meanwhile, or in as another, is not brought back.
+    // The user may have logged out meanwhile, or logged in as another user; keep that.
     if (readSession()?.refresh !== session.refresh) return null;
     writeSession(renewed);
     return renewed?.access ?? null;
@@ -79,7 +79,7 @@ function json(body: unknown): { method: string; headers: Record<string, string>;
   return { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
 }
 
-/** What REST framework says: one text, or texts by field. */
+/** The error of REST framework: one text, or texts by field. */
 async function failure(response: Response): Promise<ApiError> {
   const told: unknown = await response.json().catch(() => null);
   const texts = told && typeof told === "object" ? Object.values(told).flat().map(String) : [];

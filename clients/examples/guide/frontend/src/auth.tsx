@@ -8,7 +8,7 @@ interface Auth {
   accessToken: string | null;
   login: (email: string, password: string) => Promise<void>;
   logout: () => void;
-  /** A new access token from the refresh token; null where the session is over. */
+  /** Gets a new access token with the refresh token; null if the session is over. */
   refresh: () => Promise<string | null>;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The tokens of whoever is logged in, in localStorage: all tabs of the browser are one device, so they share them, and
- * one that logs out takes the others with it.
+ * The tokens of the logged-in user, in localStorage. All tabs of the browser are one device, so they share the tokens,
+ * and a log-out in one tab logs out the others.
  */
 
 export interface Session {
@@ -21,7 +21,7 @@ export function writeSession(session: Session | null): void {
   else localStorage.removeItem(KEY);
 }
 
-/** Calls `changed` when another tab writes the session; returns what ends that. */
+/** Calls `changed` when another tab writes the session; returns a function that stops this. */
 export function watchSession(changed: () => void): () => void {
   const listen = (event: StorageEvent) => {
     if (event.key === KEY || event.key === null) changed();

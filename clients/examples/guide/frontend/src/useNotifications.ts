@@ -6,12 +6,12 @@ import { useAuth } from "./auth";
 
 const STREAM = "/api/v1/auth/sse/notifications/";
 
-/** The user's notifications, the newest first: what the database has, and each new one as it is sent. */
+/** The user's notifications, newest first: those in the database, and each new one when it is sent. */
 export function useNotifications(onForceLogout: (message: string) => void) {
   const { accessToken, refresh } = useAuth();
   const [notifications, setNotifications] = useState<Notification[]>([]);
 
-  // The list and the stream overlap; a notification that both bring is shown once.
+  // The list and the stream overlap; a notification in both is shown once.
   const merge = useCallback((news: Notification[]) => {
     setNotifications((shown) => {
       const byId = new Map([...shown, ...news].map((notification) => [notification.id, notification]));
@@ -19,7 +19,7 @@ export function useNotifications(onForceLogout: (message: string) => void) {
     });
   }, []);
   const load = useCallback(() => {
-    // Where it fails the stream still brings what is new, and the next connection loads again.
+    // If this fails, the stream still delivers new ones, and the next connection loads the list again.
     listNotifications().then(merge, () => undefined);
   }, [merge]);
 

@@ -1,4 +1,4 @@
-// The client and a server that is restarted under it.
+// The client with a server that restarts.
 
 import { afterAll, describe, expect, it } from 'vitest';
 import { closeAll, connect, newUser, soon, TRANSPORTS } from '../support/connect.js';
@@ -7,7 +7,7 @@ import { Server } from '../support/server.js';
 afterAll(closeAll);
 
 describe.concurrent.each(TRANSPORTS)('with %s', (_name, options) => {
-  it('a restart of the server loses nothing and doubles nothing', async ({ onTestFinished }) => {
+  it('a restart of the server loses and repeats nothing', async ({ onTestFinished }) => {
     const server = await Server.start();
     onTestFinished(() => server.stop());
     const user = newUser();
@@ -31,7 +31,7 @@ describe.concurrent.each(TRANSPORTS)('with %s', (_name, options) => {
     expect(states.at(-1)).toBe('open');
   });
 
-  it('a client that is cut before its first event gets what was sent while it was away', async ({ onTestFinished }) => {
+  it('a client that is disconnected before its first event gets what was sent meanwhile', async ({ onTestFinished }) => {
     const server = await Server.start();
     onTestFinished(() => server.stop());
     const user = newUser();
@@ -45,7 +45,7 @@ describe.concurrent.each(TRANSPORTS)('with %s', (_name, options) => {
     expect(gaps).toEqual([]);
   });
 
-  it('and so does one that has gone over to a new token', async ({ onTestFinished }) => {
+  it('so does a client that has changed to a new token', async ({ onTestFinished }) => {
     const server = await Server.start();
     onTestFinished(() => server.stop());
     const user = newUser();

@@ -1,4 +1,4 @@
-// The client against the real server, over real sockets.
+// The client with the real server, over real sockets.
 
 import { EventSource } from 'eventsource';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 
 describe.concurrent.each(TRANSPORTS)('with %s', (_name, options) => {
-  it('the client hears what is published', async () => {
+  it('the client receives published events', async () => {
     const user = newUser();
     const { client, open, messages } = connect(server, { ...options, token: server.token(user) });
     const orders: unknown[] = [];
@@ -29,7 +29,7 @@ describe.concurrent.each(TRANSPORTS)('with %s', (_name, options) => {
     expect(messages[0]?.id).toMatch(/^\d+-\d+$/);
   });
 
-  it('a forced log-out ends it for good', async () => {
+  it('a forced log-out stops the client for good', async () => {
     const user = newUser();
     const { client, open } = connect(server, { ...options, token: server.token(user) });
     const told: unknown[] = [];
@@ -41,7 +41,7 @@ describe.concurrent.each(TRANSPORTS)('with %s', (_name, options) => {
     await soon(async () => { expect(await server.connections(user)).toBe(0); });
   });
 
-  it('a sixth stream is refused with Retry-After, waits, and comes when there is room', async () => {
+  it('a sixth stream is refused with Retry-After, waits, and opens when there is room', async () => {
     const user = newUser();
     const token = server.token(user);
     const five = Array.from({ length: 5 }, () => connect(server, { ...options, token }));
@@ -70,11 +70,11 @@ describe.concurrent.each(TRANSPORTS)('with %s', (_name, options) => {
     await soon(() => { expect(client.status.state).toBe('unauthorized'); });
   });
 
-  it('goes over to a new token before the old one expires, without losing or doubling an event', async () => {
+  it('changes to a new token before the old one expires, without losing or repeating an event', async () => {
     const user = newUser();
     const getToken = vi.fn(() => server.token(user));
-    // By the client's clock the token has six seconds left, by the server's a minute: however slow the machine is, the
-    // old one is good until the new one has taken over.
+    // By the client's clock, the token has six seconds left; by the server's, a minute. However slow the machine is, the
+    // old token is valid until the new one has taken over.
     const environment = { now: () => Date.now() + 54_000 };
     const { open, data, states } = connect(server, { ...options, environment, token: server.token(user, 60), getToken });
     await open();
@@ -91,13 +91,13 @@ describe.concurrent.each(TRANSPORTS)('with %s', (_name, options) => {
     await soon(async () => { expect(await server.connections(user)).toBe(1); });
   });
 
-  it('is told when its token has expired, and asks for another', async () => {
+  it('learns that its token has expired, and asks for another', async () => {
     const user = newUser();
     const reasons: string[] = [];
     const getToken = ({ reason }: { reason: string }) => {
       reasons.push(reason);
       if (reason === 'expired') return server.token(user);
-      // Made when it is needed, and once more if it has come too late: the stream is to be open when it expires.
+      // Made when needed, and again if it was too late: the stream has to be open when the token expires.
       return reason === 'expiring' ? null : server.token(user, 6);
     };
     const { client } = connect(server, { ...options, getToken });
@@ -107,7 +107,7 @@ describe.concurrent.each(TRANSPORTS)('with %s', (_name, options) => {
 });
 
 describe.concurrent('a login', () => {
-  it('gives a token that works, and signs out the device before', async () => {
+  it('returns a working token, and logs the previous device out', async () => {
     const first = connect(server, { token: await server.login() });
     await first.open();
     const second = connect(server, { token: await server.login() });
@@ -119,7 +119,7 @@ describe.concurrent('a login', () => {
 });
 
 describe.concurrent('a cookie', () => {
-  it('is a credential, too', async () => {
+  it('is accepted as a credential', async () => {
     const user = newUser();
     const cookie = `access_token=${server.token(user)}`;
     // Node's fetch has no cookie jar; this is one.
@@ -142,7 +142,7 @@ describe.concurrent('the test stream', () => {
 });
 
 describe.concurrent('a place in the stream', () => {
-  it('that the server does not know is told as a gap, and what it has comes after it', async () => {
+  it('that the server does not know causes a gap, followed by the events that the server has', async () => {
     const user = newUser();
     await server.publish(user, 'kept');
     const { client, data } = connect(server, { token: server.token(user), lastEventId: '1-1' });

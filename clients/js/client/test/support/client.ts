@@ -1,4 +1,4 @@
-// A client in a fake world, with what it emitted.
+// A client in a fake environment, with the events that it emitted.
 
 import { vi } from 'vitest';
 import { IdlewildClient, type ClientOptions, type State, type StreamError, type StreamMessage } from '../../src/index.js';
@@ -25,7 +25,7 @@ export function scene(options: Partial<ClientOptions> = {}, world = new World())
   return { world, client, states, messages, errors };
 }
 
-/** Connected and open by EventSource. */
+/** A client that is connected with EventSource and open. */
 export async function openScene(options: Partial<ClientOptions> = {}): Promise<Scene> {
   const made = scene(options);
   made.client.connect();
@@ -34,7 +34,7 @@ export async function openScene(options: Partial<ClientOptions> = {}): Promise<S
   return made;
 }
 
-/** Lets promises come to rest; no timer fires. */
+/** Waits until all promises are settled; no timer fires. */
 export async function settle(): Promise<void> {
   await vi.advanceTimersByTimeAsync(0);
 }

@@ -1,4 +1,4 @@
-// Clients of a real server.
+// Clients for a real server.
 
 import { EventSource } from 'eventsource';
 import { expect, vi } from 'vitest';
@@ -7,10 +7,10 @@ import type { Server } from './server.js';
 
 let users = 100;
 
-/** Each test has a user of its own: limits and log-outs are a user's. */
+/** Each test has its own user, because limits and log-outs are per user. */
 export const newUser = () => String((users += 1));
 
-/** Far more than anything here takes. */
+/** Far longer than anything here takes. */
 export const soon = (check: () => void | Promise<void>) => vi.waitFor(check, { timeout: 60_000, interval: 20 });
 
 export const TRANSPORTS: [string, Partial<ClientOptions>][] = [

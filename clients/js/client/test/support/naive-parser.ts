@@ -1,4 +1,4 @@
-// The grammar once more, in the plainest way: the whole stream at once, line by line. Tests compare with it.
+// A second, simple parser: reads the whole stream at once, line by line. Tests compare with it.
 
 import type { ParsedEvent } from '../../src/parser.js';
 
@@ -7,7 +7,7 @@ export function parseWhole(bytes: Uint8Array, limit = Infinity) {
   const positions: string[] = [];
   const retries: number[] = [];
   const oversized: (string | undefined)[] = [];
-  // A stream is never at its end for a client: an incomplete character there is no text yet.
+  // For a client, a stream has no end, so an incomplete character there is not text yet.
   const lines = new TextDecoder().decode(bytes, { stream: true }).split(/\r\n|\r|\n/);
   lines.pop();
   let data: string[] = [];

@@ -1,4 +1,4 @@
-// A real server with a configuration and a history of its own, on free ports.
+// A real server with its own configuration and history, on free ports.
 
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { createHmac } from 'node:crypto';
@@ -10,12 +10,12 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 
 const BINARY = process.env.IDLEWILD_BIN ?? fileURLToPath(new URL('../../../../../target/release/idlewild', import.meta.url));
-/** The server takes every `IDLEWILD_...` for one of its settings. */
+/** The server reads every `IDLEWILD_...` variable as a setting. */
 const ENVIRONMENT = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('IDLEWILD_')));
-/** Far more than it takes. */
+/** Far longer than it takes. */
 const START_WITHIN_MS = 50_000;
 const SECRET = '0123456789abcdef0123456789abcdef';
-/** The user who can log in, made once: hashing a password is slow, and slowest in a debug build. */
+/** The user who can log in. Created once, because hashing a password is slow, especially in a debug build. */
 let users: Promise<string> | undefined;
 
 export class Server {
@@ -30,7 +30,7 @@ export class Server {
       throw new Error(`${BINARY}: no such server; build it (cargo build --release) or name one in IDLEWILD_BIN`);
     }
     const server = new Server();
-    // Its secret outlives restarts, and with a configured secret --dev has no user.
+    // Its secret stays the same over restarts; with a configured secret, --dev creates no user.
     writeFileSync(server.#users, await (users ??= makeUsers()), { mode: 0o600 });
     writeFileSync(
       server.#config,
@@ -59,7 +59,7 @@ export class Server {
     return `${this.base}/sse/notifications/`;
   }
 
-  /** Starts the process; after `down`, on the same ports. `elsewhere`, no client finds it. */
+  /** Starts the process; after `down`, on the same ports. With `elsewhere`, no client finds it. */
   async up(elsewhere = false): Promise<void> {
     const listen = elsewhere ? '127.0.0.1:0' : this.#public;
     const args = ['serve', '--dev', '--config', this.#config, '--listen', listen, '--admin-listen', this.#admin];
@@ -68,7 +68,7 @@ export class Server {
     let log = '';
     await new Promise<void>((resolve, reject) => {
       const late = setTimeout(() => { reject(new Error(`the server did not start:\n${log}`)); }, START_WITHIN_MS);
-      started.once('exit', (code) => { reject(new Error(`the server ended with ${code}:\n${log}`)); });
+      started.once('exit', (code) => { reject(new Error(`the server exited with ${code}:\n${log}`)); });
       started.stderr.on('data', (chunk: Buffer) => {
         log += chunk.toString();
         const found = /public listener endpoint=(\S+)[^]*admin listener endpoint=(\S+)/.exec(log);
@@ -97,7 +97,7 @@ export class Server {
     rmSync(this.#directory, { recursive: true });
   }
 
-  /** Signed here: to wait for a process would hold up every other test, and with it the life of their tokens. */
+  /** Signed here, because waiting for a process would delay all other tests while their tokens expire. */
   token(user: string, seconds = 900): string {
     const now = Math.floor(Date.now() / 1000);
     const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
@@ -117,7 +117,7 @@ export class Server {
     await this.#post('/v1/events', { to: { user }, event, data });
   }
 
-  /** Publishes to everybody while the clients are away, and comes back. */
+  /** Publishes to all users while no client is connected, then restarts. */
   async restartAndBroadcast(data: unknown): Promise<void> {
     await this.down();
     await this.up(true);
@@ -143,7 +143,7 @@ export class Server {
     await this.#ask('POST', path, body);
   }
 
-  /** Each time over a connection of its own: one that is kept would not survive a restart of the server. */
+  /** Uses a new connection each time, because an open one would not survive a restart of the server. */
   #ask(method: string, path: string, body?: unknown): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const headers = { Authorization: `Bearer ${this.#key}` };
@@ -159,7 +159,7 @@ export class Server {
   }
 }
 
-/** Does not block: the other tests' timers go on meanwhile. */
+/** Does not block, so that the other tests' timers run meanwhile. */
 async function makeUsers(): Promise<string> {
   const directory = mkdtempSync(join(tmpdir(), 'idlewild-js-users-'));
   try {

@@ -1,4 +1,4 @@
-// Clients that share, one in each tab of a fake browser.
+// Clients that share a stream, one in each tab of a fake browser.
 
 import type { ClientOptions } from '../../src/index.js';
 import { pass, scene, settle, type Scene } from './client.js';
@@ -20,7 +20,7 @@ export function openTab(browser: Browser, options: Partial<ClientOptions> = {}):
   return { ...made, tab };
 }
 
-/** As many tabs, the first of which leads and is open. */
+/** Opens this number of tabs; the first is the leader, with an open stream. */
 export async function openTabs(count: number, options: Partial<ClientOptions> = {}): Promise<[TabScene, ...TabScene[]]> {
   const browser = new Browser();
   const first = openTab(browser, options);

@@ -1,4 +1,4 @@
-// Several tabs of one browser: a lock manager and channels among them. A tab can be frozen, or crash.
+// Several tabs of one browser, with a lock manager and channels between them. A tab can freeze or crash.
 
 import type { BroadcastChannelLike, Environment, Locks } from '../../src/environment.js';
 
@@ -40,7 +40,7 @@ export class Browser {
     });
   }
 
-  /** Requests for a lock that wait for it. */
+  /** Waiting requests for a lock. */
   get waiting(): number {
     return [...this.#waiting.values()].reduce((sum, requests) => sum + requests.length, 0);
   }
@@ -97,7 +97,7 @@ export class Tab {
     };
   }
 
-  /** Runs now, or when the tab runs again. */
+  /** Runs now, or when the tab is thawed. */
   run(task: () => void): void {
     if (this.#crashed) return;
     if (this.#frozen) this.#later.push(task);
@@ -133,7 +133,7 @@ class FakeChannel implements BroadcastChannelLike {
 
   postMessage(message: unknown): void {
     if (!this.#others.has(this)) throw new DOMException('closed', 'InvalidStateError');
-    // What is sent is copied at once, as the browser does; what cannot be copied throws here, too.
+    // Copies the message at once, as the browser does; one that cannot be copied throws here, too.
     const data: unknown = structuredClone(message);
     for (const other of this.#others) {
       if (other === this) continue;

@@ -1,4 +1,4 @@
-// A world for one tab: EventSource and fetch that do what the test says, and a page that can go offline or hide.
+// A fake environment for one tab: EventSource and fetch controlled by the test, and a page that can go offline or hide.
 
 import type { Environment } from '../../src/environment.js';
 
@@ -21,19 +21,19 @@ export class FakeEventSource extends EventTarget {
   }
 
   send(event: string, data: unknown, id?: string): void {
-    // Also when it is closed: a client must not rely on the good manners of every EventSource.
+    // Also when it is closed, because a client must not rely on every EventSource to stop then.
     if (id !== undefined) this.lastEventId = id;
     const text = typeof data === 'string' ? data : JSON.stringify(data);
     this.dispatchEvent(Object.assign(new Event(event), { data: text, lastEventId: this.lastEventId }));
   }
 
-  /** The connection breaks; the browser makes another. */
+  /** The connection breaks; the browser opens another. */
   breaks(): void {
     this.readyState = 0;
     this.dispatchEvent(new Event('error'));
   }
 
-  /** The server says why, and ends the stream; for the browser that is a break like any other. */
+  /** The server sends the reason and ends the stream. For the browser, the connection just breaks. */
   ends(event: string): void {
     this.send(event, {});
     this.breaks();
@@ -106,7 +106,7 @@ export class FakeRequest {
     try {
       this.#body?.error(new TypeError('network error'));
     } catch {
-      // It had ended before.
+      // It had already ended.
     }
   }
 }
@@ -177,7 +177,7 @@ function last<Item>(items: readonly Item[], what: string): Item {
   return item;
 }
 
-/** A JWT as far as a client looks at it. */
+/** A JWT with the parts that a client reads. */
 export function jwt(claims: Record<string, unknown>): string {
   const payload = btoa(JSON.stringify(claims)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
   return `e30.${payload}.signature`;

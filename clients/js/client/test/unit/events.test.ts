@@ -6,7 +6,7 @@ beforeEach(() => { vi.useFakeTimers(); });
 afterEach(() => { vi.useRealTimers(); });
 
 describe('events', () => {
-  it('arrive parsed where they are JSON, as text where not, with their ids', async () => {
+  it('are parsed if they are JSON, and text otherwise, with their ids', async () => {
     const { world, messages } = await openScene();
     world.source.send('message', { a: 1 }, '5-0');
     world.source.send('message', 'plain {', '6-0');
@@ -16,14 +16,14 @@ describe('events', () => {
     ]);
   });
 
-  it('have no id of their own just because the browser remembers the last one', async () => {
+  it('have no id of their own if the browser only repeats the last one', async () => {
     const { world, messages } = await openScene();
     world.source.send('message', 'kept', '5-0');
     world.source.send('message', 'fleeting');
     expect(messages.map(({ id }) => id)).toEqual(['5-0', null]);
   });
 
-  it('are heard by name, also when the listener comes after the connection', async () => {
+  it('reach listeners for their name, even if added after connecting', async () => {
     const { world, client } = await openScene();
     const heard: unknown[] = [];
     const stop = client.on('order', ({ data }) => heard.push(data));
@@ -33,7 +33,7 @@ describe('events', () => {
     expect(heard).toEqual([1]);
   });
 
-  it('of the server that are named like those of the client are told apart by `event:`', async () => {
+  it('of the server with the name of a client event are distinguished by `event:`', async () => {
     const { world, client, errors } = await openScene();
     const heard: unknown[] = [];
     client.on('event:error', ({ data }) => heard.push(data));
@@ -42,7 +42,7 @@ describe('events', () => {
     expect(errors).toEqual([]);
   });
 
-  it('come once, though the server repeats them', async () => {
+  it('are delivered once, even if the server repeats them', async () => {
     const { world, messages } = await openScene();
     world.source.send('message', 1, '5-0');
     world.source.send('message', 1, '4-0');
@@ -50,7 +50,7 @@ describe('events', () => {
     expect(messages.map(({ data }) => data)).toEqual([1, 2]);
   });
 
-  it('reach every listener, though one throws', async () => {
+  it('reach every listener, even if one throws', async () => {
     const { world, client, messages } = await openScene();
     const thrown: unknown[] = [];
     const catchIt = (error: unknown) => thrown.push(error);
@@ -68,7 +68,7 @@ describe('events', () => {
 });
 
 describe('a replay gap', () => {
-  it('is told, and ids of the new log count though they are lower', async () => {
+  it('is reported, and lower ids of the new log are accepted', async () => {
     const { world, client, messages } = await openScene({ lastEventId: '9-0' });
     const gaps: unknown[] = [];
     client.on('replay-gap', (gap) => gaps.push(gap));
@@ -82,7 +82,7 @@ describe('a replay gap', () => {
 describe('a forced log-out', () => {
   const LOGOUT = { type: 'FORCE_LOGOUT', data: { message: 'Signed in elsewhere', reason: 'new_login' } };
 
-  it('is a message, too, and ends the client for good', async () => {
+  it('is a message, too, and stops the client for good', async () => {
     const { world, client, messages, states } = await openScene();
     const told: unknown[] = [];
     client.on('force-logout', (logout) => told.push(logout));
@@ -98,7 +98,7 @@ describe('a forced log-out', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it('is over with a new token, also one that comes while it is told', async () => {
+  it('ends with a new token, even one that is set while it is reported', async () => {
     const { world, client, states } = await openScene();
     client.on('force-logout', () => { client.setToken('two'); });
     world.source.send('message', LOGOUT);
@@ -110,7 +110,7 @@ describe('a forced log-out', () => {
 });
 
 describe('the last event id', () => {
-  it('is kept in the storage and taken from there', async () => {
+  it('is saved to the storage and loaded from it', async () => {
     let stored: string | null = '4-0';
     const storage = { load: () => stored, save: (id: string) => { stored = id; } };
     const { world } = await openScene({ storage });
@@ -119,7 +119,7 @@ describe('the last event id', () => {
     expect(stored).toBe('5-0');
   });
 
-  it('of a storage that is broken is an error, and no reason to lose the event', async () => {
+  it('with a broken storage is an error, but the event is delivered', async () => {
     const storage = { load: () => { throw new Error(); }, save: () => { throw new Error(); } };
     const { world, messages, errors } = await openScene({ storage });
     world.source.send('message', 1, '5-0');
@@ -127,7 +127,7 @@ describe('the last event id', () => {
     expect(errors.map(({ code }) => code)).toEqual(['storage']);
   });
 
-  it('of one user is not asked for by another', async () => {
+  it('of one user is not used for another', async () => {
     const { jwt } = await import('../support/world.js');
     const { world, client } = await openScene({ token: jwt({ user_id: 1 }) });
     world.source.send('message', 1, '5-0');
@@ -140,12 +140,12 @@ describe('the last event id', () => {
 });
 
 describe('options', () => {
-  it('go into the address: topics beside what stood there, the token at last', async () => {
+  it('go into the URL: topics after what it had, the token last', async () => {
     const { world } = await openScene({ url: `${URL_OF_STREAM}?v=1`, topics: ['a/b', 'c'] });
     expect(world.source.url).toBe(`${URL_OF_STREAM}?v=1&topic=a%2Fb&topic=c&token=one`);
   });
 
-  it('take an address relative to the page', async () => {
+  it('accept a URL relative to the page', async () => {
     const { world } = await openScene({ url: '/sse/test/' });
     expect(world.source.url).toBe('https://app.test/sse/test/?token=one');
   });
@@ -161,7 +161,7 @@ describe('options', () => {
     expect(() => scene(options)).toThrow(message);
   });
 
-  it('send cookies only where they are the credential', async () => {
+  it('send cookies only if they are the credential', async () => {
     const { world } = await openScene({ auth: 'cookie' });
     expect(world.source.init).toEqual({ withCredentials: true });
     expect(world.source.query.has('token')).toBe(false);
@@ -182,7 +182,7 @@ describe('closing', () => {
     expect(states.at(-1)).toBe('closed');
   });
 
-  it('before the connection was even begun makes none', async () => {
+  it('before the connection was started opens none', async () => {
     const { world, client } = scene();
     client.connect();
     client.close();
@@ -190,7 +190,7 @@ describe('closing', () => {
     expect(world.sources).toHaveLength(0);
   });
 
-  it('is not the end: `connect` takes up where it was', async () => {
+  it('is not final: `connect` resumes from the last id', async () => {
     const { world, client } = await openScene();
     world.source.send('message', 1, '5-0');
     client.close();
@@ -199,7 +199,7 @@ describe('closing', () => {
     expect(world.source.query.get('last_event_id')).toBe('5-0');
   });
 
-  it('within a listener holds, whatever was about to happen', async () => {
+  it('within a listener is final, whatever was about to happen', async () => {
     const { world, client } = scene();
     client.on('status', ({ state }) => { if (state === 'connecting') client.close(); });
     client.connect();

@@ -4,8 +4,8 @@ import { openScene, pass, scene, settle } from '../support/client.js';
 beforeEach(() => { vi.useFakeTimers(); });
 afterEach(() => { vi.useRealTimers(); });
 
-describe('going over to a new token', () => {
-  it('does not hold a long replay back', async () => {
+describe('a change to a new token', () => {
+  it('does not delay a long replay', async () => {
     const { world, client, messages } = await openScene();
     client.setToken('two');
     world.source.open();
@@ -14,7 +14,7 @@ describe('going over to a new token', () => {
     expect(world.sources[0]?.readyState).toBe(2);
   });
 
-  it('has no need of two streams while the old one is being reconnected', async () => {
+  it('opens no second stream while the old one is reconnecting', async () => {
     const { world, client } = await openScene();
     world.source.breaks();
     client.setToken('two');
@@ -24,7 +24,7 @@ describe('going over to a new token', () => {
     expect(client.status.state).toBe('open');
   });
 
-  it('opens the new stream beside the old, loses nothing and doubles nothing', async () => {
+  it('opens the new stream next to the old one, and loses and repeats nothing', async () => {
     const { world, client, messages, states } = await openScene();
     const [old] = world.sources;
     old?.send('message', 1, '1-0');
@@ -44,7 +44,7 @@ describe('going over to a new token', () => {
     expect(states).toEqual(['connecting', 'open']);
   });
 
-  it('doubles no event that has no id, and keeps those that the new stream alone has brought', async () => {
+  it('repeats no event without an id, and keeps those that only the new stream delivered', async () => {
     const { world, client, messages } = await openScene();
     const [old] = world.sources;
     client.setToken('two');
@@ -58,7 +58,7 @@ describe('going over to a new token', () => {
     expect(messages.map(({ data }) => data)).toEqual(['a', 'b', 'c', 'c', 'd']);
   });
 
-  it('makes room first where there is none for two', async () => {
+  it('closes the old stream first if there is no room for two', async () => {
     const { world, client, states } = scene({ transport: 'fetch' });
     client.connect();
     await settle();
@@ -79,7 +79,7 @@ describe('going over to a new token', () => {
     expect(states).toEqual(['connecting', 'open', 'connecting', 'open']);
   });
 
-  it('keeps the old stream where the new token is refused', async () => {
+  it('keeps the old stream if the new token is refused', async () => {
     const { world, client, errors } = scene({ transport: 'fetch' });
     client.connect();
     await settle();
@@ -94,7 +94,7 @@ describe('going over to a new token', () => {
     expect(errors.map(({ code }) => code)).toEqual(['unauthorized']);
   });
 
-  it('is tried again where the server could not be reached', async () => {
+  it('is retried if the server could not be reached', async () => {
     const { world, client } = scene({ transport: 'fetch' });
     client.connect();
     await settle();
@@ -126,7 +126,7 @@ describe('going over to a new token', () => {
     expect(world.requests).toHaveLength(3);
   });
 
-  it('does not wait for an old stream that ends meanwhile, nor takes its eviction for its own', async () => {
+  it('does not wait for an old stream that ends meanwhile, and ignores its eviction', async () => {
     const { world, client } = await openScene();
     const [old] = world.sources;
     client.setToken('two');

@@ -6,7 +6,7 @@ beforeEach(() => { vi.useFakeTimers(); });
 afterEach(() => { vi.useRealTimers(); });
 
 describe('a page that goes offline', () => {
-  it('stops trying, and comes back soon after it is online, from the last id', async () => {
+  it('stops trying, and reconnects soon after it is online, from the last id', async () => {
     const { world, client } = await openScene();
     world.source.send('message', 1, '5-0');
     world.goesOffline();
@@ -20,7 +20,7 @@ describe('a page that goes offline', () => {
     expect(client.status.state).toBe('connecting');
   });
 
-  it('stays so when it was online only for a moment', async () => {
+  it('stays offline if it was online only for a moment', async () => {
     const { world, client } = await openScene();
     world.goesOffline();
     world.comesOnline();
@@ -30,7 +30,7 @@ describe('a page that goes offline', () => {
     expect(client.status.state).toBe('offline');
   });
 
-  it('was offline from the beginning', async () => {
+  it('may be offline from the start', async () => {
     const world = new World();
     world.onLine = false;
     const { client } = scene({}, world);
@@ -43,14 +43,14 @@ describe('a page that goes offline', () => {
 });
 
 describe('a hidden page', () => {
-  it('keeps its stream, unless told otherwise', async () => {
+  it('keeps its stream by default', async () => {
     const { world, client } = await openScene({ heartbeatTimeout: 0 });
     world.document.show('hidden');
     await pass(3_600_000);
     expect(client.status.state).toBe('open');
   });
 
-  it('gives it up after the time that was asked for, and takes it up when it is seen', async () => {
+  it('closes the stream after the configured time, and resumes it when visible', async () => {
     const { world, client } = await openScene({ pauseHiddenAfter: 30_000, heartbeatTimeout: 0 });
     world.document.show('hidden');
     await pass(29_000);
@@ -83,17 +83,17 @@ describe('a frozen page', () => {
   });
 });
 
-describe('a page that slept without a word', () => {
-  it('looks at its stream as soon as it is seen again', async () => {
+describe('a page that slept without an event', () => {
+  it('checks its stream as soon as it is visible again', async () => {
     const { world } = await openScene();
-    // The machine sleeps: time goes on, timers do not.
+    // The machine sleeps: the clock runs, timers do not.
     vi.setSystemTime(Date.now() + 120_000);
     world.document.show('visible');
     await pass(250);
     expect(world.sources).toHaveLength(2);
   });
 
-  it('does not wait for an attempt that is planned for later', async () => {
+  it('does not wait for an attempt that is scheduled for later', async () => {
     const { world, client } = scene({ transport: 'fetch' });
     client.connect();
     await settle();

@@ -29,7 +29,7 @@ function parseChunks(chunks: Iterable<Uint8Array>, limit?: number): Parsed {
 
 const parse = (text: string, limit?: number) => parseChunks([encoder.encode(text)], limit);
 
-/** Streams that are made of what matters to the grammar, so that rules meet each other often. */
+/** Streams made of the parts that matter to the grammar, so that its rules often interact. */
 const text = fc
   .array(
     fc.constantFrom(
@@ -46,7 +46,7 @@ const cut = (bytes: Uint8Array, places: readonly number[]) => {
 };
 
 describe('the parser', () => {
-  it('reads any stream, cut anywhere, as a parser that has the whole text does', () => {
+  it('reads any stream, split anywhere, like a parser that has the whole text', () => {
     fc.assert(
       fc.property(text, fc.array(fc.nat(), { maxLength: 20 }), (stream, places) => {
         const bytes = encoder.encode(stream);
@@ -56,7 +56,7 @@ describe('the parser', () => {
     );
   });
 
-  it('reads any bytes, UTF-8 or not, byte by byte or whole, alike', () => {
+  it('reads any bytes, UTF-8 or not, alike byte by byte and at once', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 80 }), (bytes) => {
         expect(parseChunks(cut(bytes, bytes.map((_, index) => index) as unknown as number[]))).toEqual(parseWhole(bytes));
@@ -65,7 +65,7 @@ describe('the parser', () => {
     );
   });
 
-  it('drops what is too large, however it is cut, and keeps everything else', () => {
+  it('drops events that are too large, however they are split, and keeps all others', () => {
     fc.assert(
       fc.property(text, fc.array(fc.nat(), { maxLength: 20 }), fc.integer({ min: 8, max: 24 }), (stream, places, limit) => {
         const bytes = encoder.encode(stream);
@@ -75,11 +75,11 @@ describe('the parser', () => {
     );
   });
 
-  it('joins the lines of data and names an event `message` that has no name', () => {
+  it('joins the lines of data, and names an event without a name `message`', () => {
     expect(parse('data: a\ndata:b\ndata\n\n').events).toEqual([{ event: 'message', data: 'a\nb\n', id: undefined }]);
   });
 
-  it('takes a byte order mark away at the beginning, and nowhere else', () => {
+  it('removes a byte order mark at the start, and only there', () => {
     expect(parse('\uFEFFdata: a\n\n\uFEFFdata: b\n\n').events).toHaveLength(1);
   });
 
@@ -89,21 +89,21 @@ describe('the parser', () => {
     expect(retries).toEqual([250]);
   });
 
-  it('does not deliver an event that the end of the stream cuts off', () => {
+  it('does not deliver an event that is incomplete at the end of the stream', () => {
     expect(parse('data: a\n\ndata: b\n').events).toHaveLength(1);
   });
 
-  it('tells an empty id apart from none', () => {
+  it('distinguishes an empty id from none', () => {
     expect(parse('id: 5-0\ndata: a\n\ndata: b\n\nid:\ndata: c\n\nid\ndata: d\n\n').events.map(({ id }) => id)).toEqual(['5-0', undefined, '', '']);
   });
 
-  it('tells the id of a block without data at once, and does not add it to the next event', () => {
+  it('reports the id of a block without data at once, and does not add it to the next event', () => {
     const { events, positions } = parse('id: 5-0\nretry: 9\n\nid:\n\ndata: a\n\n');
     expect(positions).toEqual(['5-0', '']);
     expect(events).toEqual([{ event: 'message', data: 'a', id: undefined }]);
   });
 
-  it('tells the id of an event that it drops, so that the client can go on behind it', () => {
+  it('reports the id of a dropped event, so that the client can continue after it', () => {
     const { events, oversized } = parse(`id: 5-0\ndata: ${'x'.repeat(100)}\n\nid: 6-0\ndata: y\n\n`, 50);
     expect(oversized).toEqual(['5-0']);
     expect(events).toEqual([{ event: 'message', data: 'y', id: '6-0' }]);

@@ -8,22 +8,22 @@ const wait = (failures: number, retryMs: number | null, retryAfterMs: number | n
   waitMs({ failures, retryMs, retryAfterMs, random: () => random });
 
 describe('the wait before the next attempt', () => {
-  it('is what the server drew, when an open stream ends', () => {
+  it('is the value that the server chose, when an open stream ends', () => {
     expect(wait(0, 3210, null, 0.1)).toBe(3210);
   });
 
-  it('is not nothing, even if the server says so', () => {
+  it('is not zero, even if the server sends `retry: 0`', () => {
     expect(wait(0, 0, null, 0)).toBeGreaterThan(0);
     expect(wait(3, 0, null, 0.5)).toBeGreaterThan(0);
   });
 
-  it('is drawn from twice as much with every failure, up to the bound', () => {
+  it('is random, with a range that doubles with every failure, up to the limit', () => {
     expect([1, 2, 3, 4].map((failures) => wait(failures, 1000, null, 1))).toEqual([2000, 4000, 8000, 16000]);
     expect(wait(2, 1000, null, 0.25)).toBe(1000);
     expect(wait(500, 1000, null, 1)).toBe(MAX_BACKOFF_MS);
   });
 
-  it('is never less than Retry-After, and spread beyond it', () => {
+  it('is never shorter than Retry-After, with random jitter on top', () => {
     expect(wait(5, 1000, 7000, 0)).toBe(7000);
     expect(wait(0, 1000, 7000, 0.5)).toBe(7500);
     expect(wait(0, 1000, 86_400_000, 0)).toBe(MAX_RETRY_AFTER_MS);
@@ -41,7 +41,7 @@ describe('Retry-After', () => {
 });
 
 describe('the order of ids', () => {
-  it('goes by milliseconds, then by sequence, as numbers', () => {
+  it('compares milliseconds, then sequence, as numbers', () => {
     expect(isAfter('1700000000000-10', '1700000000000-9')).toBe(true);
     expect(isAfter('1700000000001-0', '1700000000000-9')).toBe(true);
     expect(isAfter('999999999999-0', '1700000000000-0')).toBe(false);
@@ -49,20 +49,20 @@ describe('the order of ids', () => {
     expect(isAfter('1700000000000-0', null)).toBe(true);
   });
 
-  it('is unknown for ids of another shape, which only differ or do not', () => {
+  it('is unknown for ids of another format, which are only equal or different', () => {
     expect(isAfter('a', 'b')).toBe(true);
     expect(isAfter('b', 'b')).toBe(false);
   });
 });
 
 describe('the claims of a token', () => {
-  it('are read from its payload, whatever alphabet that needs', () => {
+  it('are read from its payload, in any alphabet', () => {
     expect(readClaims(jwt({ exp: 17, user_id: 42, session_id: 's' }))).toEqual({ expiresAt: 17_000, user: '42', session: 's' });
     const payload = Buffer.from(JSON.stringify({ sub: 'Zoë 😀??>>' })).toString('base64url');
     expect(readClaims(`e30.${payload}.x`)).toEqual({ expiresAt: null, user: 'Zoë 😀??>>', session: null });
   });
 
-  it('keep every digit of a number, which a double would not', () => {
+  it('keep every digit of a number, unlike a double', () => {
     const token = (payload: string) => `e30.${Buffer.from(payload).toString('base64url')}.x`;
     for (const id of ['9007199254740993', '9007199254740992', '18446744073709551615', '-42', '0']) {
       expect(readClaims(token(`{"exp": 17, "user_id": ${id}, "session_id": ${id}}`))).toEqual({ expiresAt: 17_000, user: id, session: id });
@@ -73,7 +73,7 @@ describe('the claims of a token', () => {
     expect(readClaims(token('{"user_id": null, "sub": true}')).user).toBeNull();
   });
 
-  it('are unknown for a token that is no JWT', () => {
+  it('are unknown for a token that is not a JWT', () => {
     for (const token of ['opaque', 'a.b.c', 'e30.bnVsbA.x', '..']) {
       expect(readClaims(token)).toEqual({ expiresAt: null, user: null, session: null });
     }

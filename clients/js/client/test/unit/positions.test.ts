@@ -1,4 +1,4 @@
-// The id after which the client goes on: that of the last event, heartbeat or gap.
+// The id from which the client resumes: that of the last event, heartbeat or gap.
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { ClientOptions } from '../../src/index.js';
@@ -11,13 +11,13 @@ afterEach(() => { vi.useRealTimers(); });
 /** The server's first block. */
 const firstBlock = (position: string) => `id: ${position}\nretry: 2000\nevent: heartbeat\ndata: {}\n\n`;
 
-/** A transport, and what a test does to its connection. */
+/** A transport, and the actions of a test on its connection. */
 interface Way {
   readonly options: Partial<ClientOptions>;
-  /** Opens the connection that is being made, with this position in its first block. */
+  /** Opens the pending connection, with this position in its first block. */
   begin(scene: Scene, position: string): Promise<void>;
   cut(scene: Scene): void;
-  /** The last id that the connection being made sends. */
+  /** The last id that the pending connection sends. */
   sent(scene: Scene): string | null;
 }
 
@@ -37,7 +37,7 @@ const byEventSource = (auth: 'query' | 'ticket'): Way => ({
     made.world.source.open();
     made.world.source.send('heartbeat', {}, position);
   },
-  // The browser would come back by itself with its own last id; here it does not come back.
+  // The browser would reconnect by itself with its own last id; here it does not.
   cut({ world }) { world.source.breaks(); },
   sent: ({ world }) => world.source.query.get('last_event_id'),
 });
@@ -83,14 +83,14 @@ describe.each(WAYS)('with %s', (_name, way) => {
     return way.sent(made);
   };
 
-  it('a client that is cut before its first event goes on after the position of the first block', async () => {
+  it('a client that is disconnected before its first event resumes from the position of the first block', async () => {
     const made = await begin();
     expect(made.client.lastEventId).toBe('7-0');
     expect(made.messages).toEqual([]);
     expect(await askedAfterCut(made)).toBe('7-0');
   });
 
-  it('and so it does with a new token', async () => {
+  it('so does a client with a new token', async () => {
     const made = await begin();
     made.client.setToken('two');
     await settle();
@@ -102,7 +102,7 @@ describe.each(WAYS)('with %s', (_name, way) => {
 });
 
 describe('a heartbeat', () => {
-  it('moves the last id, is kept in the storage, and is no message', async () => {
+  it('moves the last id, is saved to the storage, and is not a message', async () => {
     const saved: string[] = [];
     const storage = { load: () => null, save: (id: string) => { saved.push(id); } };
     const { world, client, messages } = await openScene({ storage });
@@ -119,7 +119,7 @@ describe('a heartbeat', () => {
     expect(messages.map(({ data }) => data)).toEqual([1]);
   });
 
-  it('that repeats a position is heard all the same', async () => {
+  it('that repeats a position is still delivered', async () => {
     const { world, client } = scene({ transport: 'fetch', lastEventId: '7-0' });
     let beats = 0;
     client.on('heartbeat', () => { beats += 1; });
@@ -135,7 +135,7 @@ describe('a heartbeat', () => {
 });
 
 describe('an empty id', () => {
-  it('takes the last one back: the next connection begins anew', async () => {
+  it('resets the last id: the next connection starts without one', async () => {
     let stored: string | null = null;
     const storage = { load: () => stored, save: (id: string) => { stored = id; } };
     const { world, client, messages } = scene({ transport: 'fetch', lastEventId: '4-0', storage });
@@ -172,7 +172,7 @@ describe('an empty id', () => {
     expect(world.request.url.searchParams.has('last_event_id')).toBe(false);
   });
 
-  it('of an EventSource is not undone by the id in its address', async () => {
+  it('of an EventSource is not undone by the id in its URL', async () => {
     const { world, client } = await openScene({ lastEventId: '4-0' });
     world.source.send('message', 1, '5-0');
     world.source.send('message', 2, '');
@@ -187,7 +187,7 @@ describe('an empty id', () => {
 });
 
 describe('a replay gap', () => {
-  it('begins at its own position, though that is before the last id', async () => {
+  it('starts at its own position, even if that is before the last id', async () => {
     const { world, client, messages } = await openScene({ lastEventId: '9-0' });
     const gaps: unknown[] = [];
     client.on('replay-gap', (gap) => gaps.push(gap));
@@ -199,7 +199,7 @@ describe('a replay gap', () => {
     expect(messages.map(({ id }) => id)).toEqual(['2-0']);
   });
 
-  it('is where a client goes on that is cut right behind it', async () => {
+  it('is the position from which a client resumes that is disconnected right after it', async () => {
     const { world, client } = scene({ transport: 'fetch', lastEventId: '9-0' });
     client.connect();
     await settle();
@@ -213,7 +213,7 @@ describe('a replay gap', () => {
   });
 });
 
-describe('an event of the application that is named like the last one of a stream', () => {
+describe('an event of the application with the name of a final event of a stream', () => {
   it.each(['evicted', 'token_expired'])('stops nothing by itself: %s', async (name) => {
     const getToken = vi.fn(() => 'two');
     const { world, client, messages } = await openScene({ token: jwt({ user_id: 1 }), getToken, heartbeatTimeout: 0 });
@@ -225,7 +225,7 @@ describe('an event of the application that is named like the last one of a strea
     expect(messages.map(({ data }) => data)).toEqual([1]);
     expect(client.status.state).toBe('open');
 
-    // Neither does it once something came after it, nor long after.
+    // Nor does it after a later event, or after a long time.
     world.source.breaks();
     expect(client.status.state).toBe('connecting');
     world.source.open();
@@ -255,7 +255,7 @@ describe('an event of the application that is named like the last one of a strea
     expect(world.requests).toHaveLength(1);
   });
 
-  it('hands over to a successor that is open already, without a word: the old token has expired meanwhile', async () => {
+  it('hands over to a successor that is already open, without an error: the old token has expired meanwhile', async () => {
     const { world, client, states } = await openScene({ getToken: () => 'three' });
     const [old] = world.sources;
     client.setToken('two');
@@ -271,7 +271,7 @@ describe('an event of the application that is named like the last one of a strea
     expect(world.sources).toHaveLength(2);
   });
 
-  it('waits for a successor that is not open yet, and asks for no other', async () => {
+  it('waits for a successor that is not open yet, and opens no other', async () => {
     const { world, client, states } = await openScene({ getToken: () => 'three' });
     client.setToken('two');
     world.sources[0]?.ends('token_expired');
@@ -282,7 +282,7 @@ describe('an event of the application that is named like the last one of a strea
     expect(world.sources).toHaveLength(2);
   });
 
-  it('is the doing of a successor at the door, which takes over at once', async () => {
+  it('may be caused by a successor that is connecting, which takes over at once', async () => {
     const { world, client, states } = await openScene();
     const [old] = world.sources;
     client.setToken('two');
@@ -298,7 +298,7 @@ describe('an event of the application that is named like the last one of a strea
   });
 });
 
-it('a server that sends no position is begun with anew', async () => {
+it('a server that sends no position gets connections without one', async () => {
   const { world, client } = scene({ transport: 'fetch' });
   client.connect();
   await settle();

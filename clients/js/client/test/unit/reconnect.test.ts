@@ -25,7 +25,7 @@ describe('an EventSource that lost its connection', () => {
     expect(states).toEqual(['connecting', 'open', 'connecting', 'open']);
   });
 
-  it('is replaced when it does not come back in time, from the last id', async () => {
+  it('is replaced if it does not reconnect in time, from the last id', async () => {
     const { world } = await openScene();
     world.source.send('message', 1, '5-0');
     world.source.breaks();
@@ -37,8 +37,8 @@ describe('an EventSource that lost its connection', () => {
   });
 });
 
-describe('an EventSource that does not come back', () => {
-  it('is replaced after longer and longer waits, which the browser by itself would not make', async () => {
+describe('an EventSource that does not reconnect', () => {
+  it('is replaced after increasing waits, which the browser by itself would not use', async () => {
     const { world } = await openScene();
     world.source.breaks();
     const waits: number[] = [];
@@ -54,7 +54,7 @@ describe('an EventSource that does not come back', () => {
 });
 
 describe('an EventSource that was refused', () => {
-  it('is followed by a fetch that sees why, without headers that need a preflight', async () => {
+  it('is followed by a fetch that sees the reason, without headers that need a preflight', async () => {
     const { world, client, states } = await openScene({ lastEventId: '5-0' });
     world.source.refused();
     await pass(250);
@@ -68,7 +68,7 @@ describe('an EventSource that was refused', () => {
     expect(states).toEqual(['connecting', 'open', 'waiting', 'connecting', 'open']);
   });
 
-  it('is the transport again after that stream has ended', async () => {
+  it('is used again after that stream has ended', async () => {
     const { world } = await openScene();
     world.source.refused();
     await pass(250);
@@ -101,7 +101,7 @@ describe('a refusal', () => {
     expect(world.requests).toHaveLength(2);
   });
 
-  it.each([[429], [503]])('with %i is waited out for at least Retry-After, and told with its reason', async (status) => {
+  it.each([[429], [503]])('with %i causes a wait of at least Retry-After, and is reported with its reason', async (status) => {
     const { world, client } = scene(FETCH);
     client.connect();
     await settle();
@@ -115,7 +115,7 @@ describe('a refusal', () => {
     expect(world.requests).toHaveLength(2);
   });
 
-  it('of any other kind is tried again for ever, at most half a minute apart', async () => {
+  it('of any other kind is retried forever, at most half a minute apart', async () => {
     const { world, client } = scene(FETCH);
     client.connect();
     await settle();
@@ -127,7 +127,7 @@ describe('a refusal', () => {
     }
   });
 
-  it('of a page that is no stream is an error, and tried again', async () => {
+  it('with a page that is not a stream is an error, and retried', async () => {
     const { world, client } = scene(FETCH);
     client.connect();
     await settle();
@@ -139,7 +139,7 @@ describe('a refusal', () => {
 });
 
 describe('a stream that the server ends', () => {
-  it('is taken up after the `retry:` that the server drew, from the last id, which a header says', async () => {
+  it('is resumed after the `retry:` that the server chose, from the last id, sent in a header', async () => {
     const { world } = await openFetch();
     world.request.send('retry: 2345\n\nid: 5-0\ndata: 1\n\n');
     world.request.end();
@@ -154,7 +154,7 @@ describe('a stream that the server ends', () => {
 });
 
 describe('a connection', () => {
-  it('that does not open in time is given up', async () => {
+  it('that does not open in time is closed', async () => {
     const { world, client } = scene(FETCH);
     client.connect();
     await pass(10_000);
@@ -173,7 +173,7 @@ describe('a connection', () => {
     expect(world.sources).toHaveLength(2);
   });
 
-  it('is kept alive by a comment, too', async () => {
+  it('is also kept alive by comments', async () => {
     const { world } = await openFetch();
     await pass(30_000);
     world.request.send(':\n');
@@ -181,13 +181,13 @@ describe('a connection', () => {
     expect(world.requests).toHaveLength(1);
   });
 
-  it('may be silent where the server has no heartbeat', async () => {
+  it('may be silent if the server has no heartbeat', async () => {
     const { world } = await openScene({ heartbeatTimeout: 0 });
     await pass(3_600_000);
     expect(world.sources).toHaveLength(1);
   });
 
-  it('leaves an event out that is too large, and goes on behind it', async () => {
+  it('drops an event that is too large, and continues after it', async () => {
     const { world, client, messages, errors } = await openFetch();
     world.request.send(`id: 5-0\ndata: ${'x'.repeat(2 ** 20)}\n\nid: 6-0\ndata: 1\n\n`);
     await settle();
@@ -196,7 +196,7 @@ describe('a connection', () => {
     expect(client.status.state).toBe('open');
   });
 
-  it('that breaks behind such an event does not ask for it again', async () => {
+  it('that breaks after such an event does not request it again', async () => {
     const { world } = await openFetch();
     world.request.send(`id: 5-0\ndata: ${'x'.repeat(2 ** 20)}\n\n`);
     await settle();
@@ -207,7 +207,7 @@ describe('a connection', () => {
 });
 
 describe('an eviction', () => {
-  it('stops the client, for coming back at once would evict another', async () => {
+  it('stops the client, because reconnecting at once would evict another', async () => {
     const { world, client } = await openScene();
     world.source.ends('evicted');
     expect(client.status).toMatchObject({ state: 'evicted', error: { code: 'evicted' } });
@@ -219,8 +219,8 @@ describe('an eviction', () => {
   });
 });
 
-describe('what is said about errors', () => {
-  it('never holds the token', async () => {
+describe('error messages', () => {
+  it('never contain the token', async () => {
     const { world, client, errors } = scene({ transport: 'fetch', auth: 'query', token: 'very-secret' });
     client.connect();
     await settle();

@@ -8,7 +8,7 @@ beforeEach(() => { vi.useFakeTimers(); });
 afterEach(() => { vi.useRealTimers(); });
 
 describe('a leader whose token is refused', () => {
-  it('leaves the lead to a tab with a better one, and hears that stream', async () => {
+  it('leaves the lead to a tab with a better one, and receives that stream', async () => {
     const browser = new Browser();
     const leader = openTab(browser, { share: 'user-42', transport: 'fetch', token: 'bad' });
     await settle();
@@ -27,7 +27,7 @@ describe('a leader whose token is refused', () => {
     expect(leader.client.status).toMatchObject({ state: 'open', leader: false });
   });
 
-  it('does not stand again until it has another, though it is alone', async () => {
+  it('is no candidate again until it has another token, even if it is alone', async () => {
     const browser = new Browser();
     const { world, client } = openTab(browser, { transport: 'fetch' });
     await settle();
@@ -41,7 +41,7 @@ describe('a leader whose token is refused', () => {
 });
 
 describe('tabs whose tokens are all refused', () => {
-  it('say so, and try no more', async () => {
+  it('report it, and stop trying', async () => {
     const browser = new Browser();
     const tabs = Array.from({ length: 3 }, () => openTab(browser, { transport: 'fetch' }));
     let refused = 0;
@@ -54,7 +54,7 @@ describe('tabs whose tokens are all refused', () => {
     expect(tabs.map(({ client }) => client.status.state)).toEqual(Array(3).fill('unauthorized'));
   });
 
-  it('try once more each, when the tab with a good one is gone', async () => {
+  it('each try once more when the tab with a valid token has closed', async () => {
     const browser = new Browser();
     const tabs = Array.from({ length: 3 }, (_, index) => openTab(browser, { share: 'u', transport: 'fetch', token: index === 2 ? 'good' : 'bad' }));
     for (let second = 0; second < 3; second += 1) {

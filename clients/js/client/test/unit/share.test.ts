@@ -14,7 +14,7 @@ function browserOf({ browser, environment }: Tab) {
 }
 
 describe('tabs of one user', () => {
-  it('have one stream, and all of them hear it and know its state', async () => {
+  it('have one stream, and all of them receive its events and status', async () => {
     const tabs = await openTabs(6);
     tabs[0].world.source.send('message', 1, '1-0');
     await pass(10);
@@ -28,7 +28,7 @@ describe('tabs of one user', () => {
     expect(at(tabs, 3).client.status).toMatchObject({ state: 'connecting', error: { code: 'network' } });
   });
 
-  it('hear events by the names that any of them listens to', async () => {
+  it('receive events with all names that any of them listens to', async () => {
     const tabs = await openTabs(2);
     const follower = at(tabs, 1);
     const heard: unknown[] = [];
@@ -39,7 +39,7 @@ describe('tabs of one user', () => {
     expect(heard).toEqual([7]);
   });
 
-  it('go on with another leader when theirs closes, from the last id, without loss or repeat', async () => {
+  it('continue with another leader when theirs closes, from the last id, without loss or repetition', async () => {
     const tabs = await openTabs(3);
     tabs[0].world.source.send('message', 1, '1-0');
     await pass(10);
@@ -58,7 +58,7 @@ describe('tabs of one user', () => {
     expect(at(tabs, 2).client.status).toMatchObject({ state: 'open', leader: false });
   });
 
-  it('go on when the leader crashes, and the new one knows the names of the rest', async () => {
+  it('continue when the leader crashes, and the new leader has the names of the others', async () => {
     const tabs = await openTabs(3);
     const third = at(tabs, 2);
     const heard: unknown[] = [];
@@ -73,7 +73,7 @@ describe('tabs of one user', () => {
     expect(heard).toEqual([7]);
   });
 
-  it('take the lead from a leader that is frozen and does not answer; thawed, it follows', async () => {
+  it('take the lead from a leader that is frozen and does not answer; when thawed, it follows', async () => {
     const tabs = await openTabs(2);
     const [leader, follower] = [tabs[0], at(tabs, 1)];
     leader.tab.freeze();
@@ -90,7 +90,7 @@ describe('tabs of one user', () => {
     expect(sources(tabs)).toBe(2);
   });
 
-  it('leave a quiet leader in place for as long as it answers', async () => {
+  it('keep a quiet leader for as long as it answers', async () => {
     const tabs = await openTabs(3, { heartbeatTimeout: 0 });
     let changes = 0;
     at(tabs, 1).client.on('status', () => { changes += 1; });
@@ -99,11 +99,11 @@ describe('tabs of one user', () => {
     expect(changes).toBe(0);
   });
 
-  it('do not take the lead when it was they who slept', async () => {
+  it('do not take the lead if they slept themselves', async () => {
     const tabs = await openTabs(2);
     tabs[0].tab.freeze();
     await pass(10_010);
-    // The question is asked; now the machine sleeps, and the answer is not yet read when the timers run.
+    // After the probe, the machine sleeps; the answer is still unread when the timers run.
     vi.setSystemTime(Date.now() + 60_000);
     await pass(3_000);
     tabs[0].tab.thaw();
@@ -111,7 +111,7 @@ describe('tabs of one user', () => {
     expect(at(tabs, 1).world.sources).toHaveLength(0);
   });
 
-  it('have the stream looked at when any of them comes to the front', async () => {
+  it('have the stream checked when any of them becomes visible', async () => {
     const tabs = await openTabs(2);
     vi.setSystemTime(Date.now() + 120_000);
     at(tabs, 1).world.document.show('visible');
@@ -120,7 +120,7 @@ describe('tabs of one user', () => {
     expect(at(tabs, 1).world.sources).toHaveLength(0);
   });
 
-  it('hear nobody but their leader, who hears nobody', async () => {
+  it('accept events from their leader only; the leader accepts none', async () => {
     const tabs = await openTabs(2);
     const { browser, environment } = browserOf(tabs[0].tab);
     const [name = ''] = browser.channels.keys();
@@ -136,7 +136,7 @@ describe('tabs of one user', () => {
     expect(tabs[0].client.status.state).toBe('open');
   });
 
-  it('do not lead without the lock, if it is taken from them before they began', async () => {
+  it('do not lead without the lock, if it was stolen before they started', async () => {
     const tabs = await openTabs(2);
     const follower = at(tabs, 1);
     const { browser } = follower.tab;
@@ -157,7 +157,7 @@ describe('tabs of one user', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it('are logged out together by a code without a message, too', async () => {
+  it('are also logged out together by a code without a message', async () => {
     const sockets: EventTarget[] = [];
     const WebSocket = class extends EventTarget {
       constructor() {
@@ -188,7 +188,7 @@ describe('tabs of one user', () => {
     expect(tabs[0].tab.browser.channels.values().next().value?.size).toBe(0);
   });
 
-  it('that close leave the queue, and do not lead though the lock was on its way', async () => {
+  it('that close leave the queue, and do not lead even if the lock is granted then', async () => {
     const tabs = await openTabs(2);
     at(tabs, 1).client.close();
     expect(tabs[0].tab.browser.waiting).toBe(0);
@@ -212,8 +212,8 @@ describe('tabs of one user', () => {
   });
 });
 
-describe('a tab that comes later', () => {
-  it('hears only what comes from then on, even if another makes the stream go back', async () => {
+describe('a tab that joins later', () => {
+  it('receives only later events, even if another tab rewinds the stream', async () => {
     const browser = new Browser();
     const leader = openTab(browser);
     await settle();
@@ -236,7 +236,7 @@ describe('a tab that comes later', () => {
     expect(leader.world.request.url.searchParams.get('last_event_id')).toBe('3-0');
   });
 
-  it('makes a stream go back that has not brought anything yet', async () => {
+  it('rewinds a stream that has not delivered anything yet', async () => {
     const browser = new Browser();
     const leader = openTab(browser);
     await settle();
@@ -246,7 +246,7 @@ describe('a tab that comes later', () => {
     expect(leader.world.source.query.get('last_event_id')).toBe('1-0');
   });
 
-  it('misses nothing to what comes by the old connection before the stream has gone back', async () => {
+  it('misses nothing because of events on the old connection before the stream is rewound', async () => {
     const browser = new Browser();
     const leader = openTab(browser, { lastEventId: '2-0' });
     await settle();
@@ -272,7 +272,7 @@ describe('a tab that comes later', () => {
     expect(data(late).at(-1)).toBe(6);
   });
 
-  it('hears a leader of an older version, which does not say where its connection began', async () => {
+  it('accepts a leader of an older version, which does not send the start of its connection', async () => {
     const tabs = await openTabs(1, { lastEventId: '1-0' });
     const { browser, environment } = browserOf(tabs[0].tab);
     const [name = ''] = browser.channels.keys();
@@ -289,7 +289,7 @@ describe('a tab that comes later', () => {
     expect(data(follower)).toEqual([2]);
   });
 
-  it('is told of a gap that only it has', async () => {
+  it('gets a gap that only it has', async () => {
     const browser = new Browser();
     const leader = openTab(browser, { lastEventId: '5-0' });
     await settle();
@@ -309,7 +309,7 @@ describe('a tab that comes later', () => {
 });
 
 describe('tabs share with nobody', () => {
-  it('of a user whose number differs in a digit that a double does not have', async () => {
+  it('if their numeric users differ only in a digit that a double does not have', async () => {
     const browser = new Browser();
     const tokens = ['9007199254740992', '9007199254740993'].map((id) => `e30.${btoa(`{"user_id": ${id}}`).replaceAll('=', '')}.x`);
     const tabs = tokens.map((token) => openTab(browser, { token }));
@@ -321,7 +321,7 @@ describe('tabs share with nobody', () => {
     expect(tabs.map(data)).toEqual([['mine'], []]);
   });
 
-  it('of another user or another session', async () => {
+  it('of another user or session', async () => {
     const browser = new Browser();
     const tokens = [TOKEN, jwt({ user_id: 43, session_id: 's' }), jwt({ user_id: 42, session_id: 't' })];
     const tabs = tokens.map((token) => openTab(browser, { token }));
@@ -333,7 +333,7 @@ describe('tabs share with nobody', () => {
     expect(tabs.map(data)).toEqual([['mine'], [], []]);
   });
 
-  it('where the token does not tell whose it is, or the browser has no locks; and they say so', async () => {
+  it('if the token does not name its user, or the browser has no locks; and the status shows it', async () => {
     const browser = new Browser();
     const opaque = openTab(browser, { token: 'opaque' });
     const { world, tab } = openTab(browser);
@@ -345,7 +345,7 @@ describe('tabs share with nobody', () => {
     expect(insecure.client.status).toMatchObject({ state: 'connecting', shared: false });
   });
 
-  it('where the page may not use locks', async () => {
+  it('if the page may not use locks', async () => {
     const browser = new Browser();
     const { world, tab } = openTab(browser);
     const request = vi.fn(() => Promise.reject(new DOMException('sandboxed', 'SecurityError')));
@@ -359,7 +359,7 @@ describe('tabs share with nobody', () => {
     expect(request).toHaveBeenCalledOnce();
   });
 
-  it('any more when the user changes', async () => {
+  it('after the user changes', async () => {
     const tabs = await openTabs(2);
     tabs[0].client.setToken(jwt({ user_id: 43 }));
     await pass(60);
@@ -369,8 +369,8 @@ describe('tabs share with nobody', () => {
   });
 });
 
-describe('a token that is asked for', () => {
-  it('tells whom to share with once it is there', async () => {
+describe('a requested token', () => {
+  it('decides with which tabs to share', async () => {
     const browser = new Browser();
     const options = { token: null, getToken: () => TOKEN } as const;
     const tabs = [openTab(browser, options), openTab(browser, options)];

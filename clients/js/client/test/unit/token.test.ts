@@ -6,7 +6,7 @@ import { jwt, World } from '../support/world.js';
 beforeEach(() => { vi.useFakeTimers(); });
 afterEach(() => { vi.useRealTimers(); });
 
-/** Gives `t1`, `t2`, ... and notes why it was asked. */
+/** Returns `t1`, `t2`, ... and records the reasons. */
 function tokens() {
   const reasons: TokenReason[] = [];
   const getToken = ({ reason }: { reason: TokenReason }) => {
@@ -19,14 +19,14 @@ function tokens() {
 const expiring = (seconds: number) => jwt({ exp: Math.floor(Date.now() / 1000) + seconds });
 
 describe('a token', () => {
-  it('is asked for when there is none', async () => {
+  it('is requested if there is none', async () => {
     const { reasons, getToken } = tokens();
     const { world } = await openScene({ token: null, getToken });
     expect(reasons).toEqual(['initial']);
     expect(world.source.query.get('token')).toBe('t1');
   });
 
-  it('that cannot be had yet is asked for again, after a while', async () => {
+  it('that is not available yet is requested again after a while', async () => {
     const getToken = vi.fn().mockRejectedValueOnce(new Error('offline')).mockResolvedValue('later');
     const { world, client, errors } = scene({ token: null, getToken });
     client.connect();
@@ -65,7 +65,7 @@ describe('a refused token', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it('may be renewed again once a stream was open', async () => {
+  it('may be renewed again after a stream was open', async () => {
     const { reasons, getToken } = tokens();
     const { world, client } = scene({ transport: 'fetch', getToken });
     client.connect();
@@ -82,7 +82,7 @@ describe('a refused token', () => {
     expect(client.status.state).toBe('connecting');
   });
 
-  it('is renewed when that is possible again: a `getToken` that fails has renewed nothing', async () => {
+  it('is renewed when possible: a failed `getToken` does not count as a renewal', async () => {
     const getToken = vi.fn().mockRejectedValueOnce(new Error('offline')).mockResolvedValue('two');
     const { world, client } = scene({ transport: 'fetch', getToken });
     client.connect();
@@ -95,7 +95,7 @@ describe('a refused token', () => {
     expect(world.request.headers.get('Authorization')).toBe('Bearer two');
   });
 
-  it('is not tried again where `getToken` has no other', async () => {
+  it('is not used again if `getToken` has no other', async () => {
     const { world, client } = scene({ transport: 'fetch', getToken: () => 'one' });
     client.connect();
     await settle();
@@ -105,7 +105,7 @@ describe('a refused token', () => {
     expect(client.status.state).toBe('unauthorized');
   });
 
-  it('of an EventSource is found out by fetch, and the next EventSource has the new one', async () => {
+  it('of an EventSource is detected with fetch, and the next EventSource has the new one', async () => {
     const { getToken } = tokens();
     const { world } = await openScene({ getToken });
     world.source.refused();
@@ -115,7 +115,7 @@ describe('a refused token', () => {
     expect(world.request.url.searchParams.get('token')).toBe('t1');
   });
 
-  it('in a cookie is the application\'s to renew', async () => {
+  it('in a cookie is renewed by the application', async () => {
     const getToken = vi.fn(() => 'done');
     const { world, client } = scene({ auth: 'cookie', transport: 'fetch', getToken });
     client.connect();
@@ -141,14 +141,14 @@ describe('a token that expires', () => {
     expect(reasons).toEqual(['expiring']);
   });
 
-  it('is renewed at two thirds of its life where that is short', async () => {
+  it('is renewed at two thirds of its life if that is short', async () => {
     const { reasons, getToken } = tokens();
     await openScene({ token: expiring(30), getToken });
     await pass(21_000);
     expect(reasons).toEqual(['expiring']);
   });
 
-  it('does not make the client ask for ever on a machine whose clock is wrong', async () => {
+  it('does not make the client ask forever on a machine with a wrong clock', async () => {
     const getToken = vi.fn(() => expiring(-3600));
     const { world } = await openScene({ token: expiring(-7200), getToken });
     await pass(20_000);
@@ -157,7 +157,7 @@ describe('a token that expires', () => {
     expect(getToken).not.toHaveBeenCalled();
   });
 
-  it('is asked for again while `getToken` fails, and used until its end', async () => {
+  it('is requested again while `getToken` fails, and used until it expires', async () => {
     const getToken = vi.fn().mockRejectedValue(new Error('offline'));
     const { client, errors } = await openScene({ token: expiring(30), getToken });
     await pass(30_000);
@@ -185,14 +185,14 @@ describe('a token that expires', () => {
   });
 });
 
-describe('a question for a token', () => {
+describe('a request for a token', () => {
   const pending = () => {
     const answers: ((token: string) => void)[] = [];
     const getToken = vi.fn(() => new Promise<string>((resolve) => answers.push(resolve)));
     return { answers, getToken };
   };
 
-  it('is asked once, though there are two reasons for it', async () => {
+  it('is sent once, even if there are two reasons for it', async () => {
     const { answers, getToken } = pending();
     const { world } = await openScene({ token: expiring(30), getToken });
     await pass(21_000);
@@ -205,7 +205,7 @@ describe('a question for a token', () => {
     expect(world.source.query.get('token')).toBe('two');
   });
 
-  it('is answered by `setToken`, and what comes later is old', async () => {
+  it('is answered by `setToken`, and a later response is ignored', async () => {
     const { answers, getToken } = pending();
     const { world, client } = scene({ transport: 'fetch', token: null, getToken });
     client.connect();
@@ -217,7 +217,7 @@ describe('a question for a token', () => {
     expect(world.request.headers.get('Authorization')).toBe('Bearer app');
   });
 
-  it('that fails after the client was closed is nobody\'s error', async () => {
+  it('that fails after the client was closed is not an error', async () => {
     let fail: (error: Error) => void = () => undefined;
     const getToken = () => new Promise<string>((_, reject) => { fail = reject; });
     const { client, errors } = await openScene({ token: expiring(30), getToken });
@@ -228,7 +228,7 @@ describe('a question for a token', () => {
     expect(errors).toEqual([]);
   });
 
-  it('does not undo a forced log-out by its answer, nor `setToken(null)`', async () => {
+  it('does not undo a forced log-out or `setToken(null)` with its response', async () => {
     const { answers, getToken } = pending();
     const { world, client, states } = await openScene({ token: expiring(30), getToken });
     await pass(21_000);
@@ -252,7 +252,7 @@ describe('a question for a token', () => {
     expect(getToken).toHaveBeenCalledTimes(3);
   });
 
-  it('about that token is another one than about the one before', async () => {
+  it('after a new token is not merged with an earlier request', async () => {
     const { answers, getToken } = pending();
     const { world, client } = await openScene({ transport: 'eventsource', token: expiring(30), getToken });
     await pass(21_000);
@@ -269,7 +269,7 @@ describe('a question for a token', () => {
 });
 
 describe('a ticket', () => {
-  it('is traded for each connection, so that no token stands in an address', async () => {
+  it('is obtained for each connection, so that no URL contains a token', async () => {
     const { world, client } = scene({ auth: 'ticket' });
     client.connect();
     await settle();
@@ -280,7 +280,7 @@ describe('a ticket', () => {
     await settle();
     expect(world.source.url).toBe('https://api.test/api/v1/auth/sse/notifications/?ticket=first');
     world.source.open();
-    // The ticket is used up: the browser must not try it again by itself.
+    // The ticket is used up, so the browser must not retry it by itself.
     world.source.breaks();
     expect(world.source.readyState).toBe(2);
     await pass(4_000);
@@ -289,7 +289,7 @@ describe('a ticket', () => {
     expect(world.source.query.get('ticket')).toBe('second');
   });
 
-  it('that is not needed any more is not waited for, and disturbs nothing', async () => {
+  it('that is no longer needed is not awaited, and has no effect', async () => {
     const { world, client } = scene({ auth: 'ticket' });
     client.connect();
     await settle();
@@ -301,7 +301,7 @@ describe('a ticket', () => {
     expect(client.status.state).toBe('connecting');
   });
 
-  it('that comes too late opens no second stream', async () => {
+  it('that arrives too late opens no second stream', async () => {
     const answers: ((answer: Response) => void)[] = [];
     const world = new World();
     const fetch = () => new Promise<Response>((resolve) => answers.push(resolve));

@@ -1,4 +1,4 @@
-// The client against a small server that speaks the WebSocket part of the contract.
+// The client with a small server that implements the WebSocket part of the contract.
 
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -28,7 +28,7 @@ function connect(options: Partial<ClientOptions> = {}) {
     url: `http://127.0.0.1:${port}/api/v1/auth/sse/notifications/`,
     transport: 'websocket',
     token: 'one',
-    // Half of a retry of the default kind is too long for a test.
+    // Half of the default retry is too long for a test.
     environment: { WebSocket, random: () => 0.01 },
     ...options,
   });
@@ -39,11 +39,11 @@ function connect(options: Partial<ClientOptions> = {}) {
   return { client: created, messages };
 }
 
-/** The so-many-th connection. */
+/** The connection with this number. */
 function accepted(count = 1): Promise<WebSocket> {
   return vi.waitFor(() => {
     const { socket } = sockets[count - 1] ?? {};
-    if (socket === undefined) throw new Error(`${sockets.length} connections until now`);
+    if (socket === undefined) throw new Error(`${sockets.length} connections so far`);
     return socket;
   }, { timeout: 10_000, interval: 10 });
 }
@@ -53,7 +53,7 @@ const send = (socket: WebSocket, id: string | null, event: string, data: unknown
 };
 
 describe('over WebSocket', () => {
-  it('events come as JSON messages, at the address that the contract says', async () => {
+  it('events arrive as JSON messages, at the URL of the contract', async () => {
     const { client, messages } = connect();
     const orders: unknown[] = [];
     client.on('order', ({ data, raw }) => orders.push([data, raw]));
@@ -67,7 +67,7 @@ describe('over WebSocket', () => {
     expect(client.status).toMatchObject({ state: 'open', transport: 'websocket' });
   });
 
-  it('a handshake alone is not open yet: a refusal comes right behind it', async () => {
+  it('a handshake alone does not open the stream: a refusal follows it', async () => {
     const getToken = vi.fn(() => 'two');
     const { client } = connect({ getToken });
     const states: string[] = [];
@@ -91,7 +91,7 @@ describe('over WebSocket', () => {
     expect(sockets[1]?.url).toContain('last_event_id=5-0');
   });
 
-  it('the position of the first message and of a heartbeat is where it goes on; neither is a message', async () => {
+  it('it resumes from the position of the first message or of a heartbeat; neither is a message', async () => {
     const beats: (string | null)[] = [];
     const { client, messages } = connect();
     client.on('heartbeat', ({ id }) => beats.push(id));
@@ -115,7 +115,7 @@ describe('over WebSocket', () => {
     expect(beats.slice(0, 3)).toEqual(['7-0', '7-0', '9-0']);
   });
 
-  it('and so it is with a ticket, which each connection has of its own', async () => {
+  it('the same with tickets, a new one for each connection', async () => {
     let tickets = 0;
     const fetch = () => Promise.resolve(Response.json({ ticket: `ticket-${(tickets += 1)}`, expires_in: 30 }));
     connect({ auth: 'ticket', environment: { WebSocket, random: () => 0.01, fetch } });
@@ -127,7 +127,7 @@ describe('over WebSocket', () => {
   });
 
   it('an application event called `evicted` stops nothing; followed by its close code it does', async () => {
-    // A clock that stands still: however slow the machine is, the end is right behind the event.
+    // With a stopped clock, the end follows the event immediately, however slow the machine is.
     const { client } = connect({ environment: { WebSocket, random: () => 0.01, now: () => 1_000 } });
     const socket = await accepted();
     send(socket, '5-0', 'evicted', { seat: 7 });
@@ -145,7 +145,7 @@ describe('over WebSocket', () => {
     await soon(() => { expect(client.status).toMatchObject({ state: 'forbidden', error: { status: 403 } }); });
   });
 
-  it('a connection that was replaced disturbs nothing when it ends', async () => {
+  it('the end of a replaced connection has no effect', async () => {
     const { client } = connect();
     const socket = await accepted();
     client.reconnect();
@@ -155,14 +155,14 @@ describe('over WebSocket', () => {
     expect(sockets).toHaveLength(2);
   });
 
-  it('too many connections are waited out', async () => {
+  it('after too many connections, it waits and tries again', async () => {
     const { client } = connect();
     (await accepted()).close(4029);
     await soon(() => { expect(client.status).toMatchObject({ state: 'waiting', error: { code: 'too-many-connections' } }); });
     await accepted(2);
   });
 
-  it('a forced log-out is told once, by its message or by the code alone', async () => {
+  it('a forced log-out is reported once, with its message or the code alone', async () => {
     const told: unknown[] = [];
     const first = connect();
     first.client.on('force-logout', (logout) => told.push(logout));

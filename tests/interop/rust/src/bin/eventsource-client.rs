@@ -1,5 +1,5 @@
-//! crates.io's `eventsource-client` (LaunchDarkly). It comes back by itself, after a refusal as well, which is why the
-//! status decides here. Its last id is that of the last event even where that has none (docs/clients.md).
+//! `eventsource-client` (LaunchDarkly) from crates.io. It reconnects by itself, even after a refusal, so this program
+//! checks the status. Its last id is that of the last event, even if that event has none (docs/clients.md).
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! crates.io's `reqwest-eventsource`. It comes back by itself; a status other than 200 ends it. Its last id is that of the
-//! last event even where that has none (docs/clients.md).
+//! `reqwest-eventsource` from crates.io. It reconnects by itself, except after a status other than 200. Its last id is
+//! that of the last event, even if that event has none (docs/clients.md).
 
 use futures_util::StreamExt;
 use idlewild_interop::{Arguments, away, event, open, refused};

@@ -23,16 +23,16 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         to = parser.add_mutually_exclusive_group(required=True)
         to.add_argument("--user", metavar="ID")
-        to.add_argument("--users", metavar="ID,ID", help="ids, with commas between them")
+        to.add_argument("--users", metavar="ID,ID", help="comma-separated ids")
         to.add_argument("--topic")
-        to.add_argument("--all", action="store_true", help="everyone who is connected")
-        parser.add_argument("--event", default="message", help="its name")
+        to.add_argument("--all", action="store_true", help="all connected users")
+        parser.add_argument("--event", default="message", help="the event's name")
         parser.add_argument(
             "--data", required=True, help="JSON; anything else is sent as text; - reads stdin"
         )
-        parser.add_argument("--id", help="your own id: the same one again publishes nothing")
+        parser.add_argument("--id", help="your own id; a repeated id publishes nothing")
         parser.add_argument(
-            "--no-persist", action="store_true", help="for who is connected now, or nobody"
+            "--no-persist", action="store_true", help="deliver only to clients connected now"
         )
 
     def handle(self, **options: Any) -> None:

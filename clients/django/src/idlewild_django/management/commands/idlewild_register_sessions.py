@@ -12,32 +12,32 @@ from idlewild_django.sessions import tell_idlewild
 
 
 class Command(BaseCommand):
-    help = "Tells Idlewild of the sessions and log-outs it missed while it was away."
+    help = "Sends Idlewild the sessions and log-outs that it missed while it was unavailable."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--all", action="store_true", help="of every one, after Idlewild lost its memory"
+            "--all", action="store_true", help="send all of them, after Idlewild lost its data"
         )
 
     def handle(self, **options: Any) -> None:
         rows = DeviceSession.objects.order_by("pk")
         if not options["all"]:
             rows = rows.filter(registered=False)
-        told = refused = 0
+        sent = failed = 0
         try:
             for pk in rows.values_list("pk", flat=True).iterator():
                 if self._tell(pk, again=options["all"]):
-                    told += 1
+                    sent += 1
                 else:
-                    refused += 1
+                    failed += 1
         except (IdlewildError, ImproperlyConfigured) as error:
-            raise CommandError(f"{told} told, then: {error}") from error
-        if refused:
-            raise CommandError(f"{told} told, {refused} not")
-        self.stdout.write(f"{told} told")
+            raise CommandError(f"{sent} sent, then: {error}") from error
+        if failed:
+            raise CommandError(f"{sent} sent, {failed} failed")
+        self.stdout.write(f"{sent} sent")
 
     def _tell(self, pk: Any, *, again: bool) -> bool:
-        """False, and said, where it is this user that cannot be told of: others can."""
+        """Returns False, and prints the reason, if only this user's session cannot be sent."""
         try:
             tell_idlewild(pk, again=again)
         except Unauthorized:

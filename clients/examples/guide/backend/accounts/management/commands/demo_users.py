@@ -1,4 +1,4 @@
-"""The people of the example."""
+"""The users of the example."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ PASSWORD = "password"
 
 
 class Command(BaseCommand):
-    """Makes them unless they are there; what was changed since stays."""
+    """Creates missing users; existing ones stay unchanged."""
 
     help = "Makes user@, friend@ and admin@example.com"
 
