@@ -89,16 +89,18 @@ impl Hub {
         let Some(silent) = self.silent(user).await else {
             return true;
         };
-        self.close_all(&silent).await
+        self.close_all(&silent).await;
+        // Closed now, or gone by themselves in the meantime.
+        !silent.is_empty()
     }
 
-    /// Closes connections. Returns false if none of them was there any more.
-    async fn close_all(&self, silent: &[ConnectionId]) -> bool {
+    /// Closes connections.
+    async fn close_all(&self, silent: &[ConnectionId]) {
         let closed = self.every(silent, |connections, reply| Command::Drop {
             connections,
             reply,
         });
-        !closed.await.is_empty()
+        closed.await;
     }
 
     /// Returns the connections whose kernel does not acknowledge a heartbeat in time; `None` if there is room
