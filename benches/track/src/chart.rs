@@ -82,7 +82,7 @@ fn panels(lines: &[Line]) -> Vec<Panel> {
         let of_line = |(at, line): (usize, &Line)| Some((at, *line.figures.bytes.get(name)?));
         let points = lines.iter().enumerate().filter_map(of_line).collect();
         Panel {
-            title: format!("{name} bytes a connection"),
+            title: format!("{name} bytes per connection"),
             unit: "",
             series: vec![(String::new(), points)],
         }

@@ -80,7 +80,7 @@ pub(crate) fn judge(before: &Figures, now: &Figures) -> Vec<Change> {
     }
     for name in [USER, KERNEL] {
         let of = |figures: &Figures| figures.bytes.get(name).copied();
-        let label = format!("{name} bytes a connection");
+        let label = format!("{name} bytes per connection");
         let mut change = change(label, of(before), of(now), MOST_MORE_BYTES);
         if name == KERNEL && change.now.is_none() {
             change.verdict = Verdict::NotMeasured;
@@ -170,12 +170,12 @@ mod tests {
     fn five_percent_more_bytes_are_the_limit() {
         let before = figures(1, 100.0);
         assert_eq!(bad(&before, &figures(1, 104.9)), []);
-        let user = ("user bytes a connection".to_owned(), Verdict::Regressed);
+        let user = ("user bytes per connection".to_owned(), Verdict::Regressed);
         assert_eq!(bad(&before, &figures(1, 105.1)), [user]);
         let (mut before, mut now) = (before.clone(), before);
         before.bytes.insert(KERNEL.to_owned(), 4_000.0);
         now.bytes.insert(KERNEL.to_owned(), 4_201.0);
-        let kernel = ("kernel bytes a connection".to_owned(), Verdict::Regressed);
+        let kernel = ("kernel bytes per connection".to_owned(), Verdict::Regressed);
         assert_eq!(bad(&before, &now), [kernel]);
     }
 
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(bad(&before, &now), [missing]);
         let mut now = before.clone();
         now.bytes.clear();
-        let missing = ("user bytes a connection".to_owned(), Verdict::Missing);
+        let missing = ("user bytes per connection".to_owned(), Verdict::Missing);
         assert_eq!(bad(&before, &now), [missing]);
     }
 

@@ -25,11 +25,11 @@ fn preface() -> String {
 
 Written by `scripts/bench` from [`benches/history.jsonl`](../benches/history.jsonl); do not edit.
 
-![Instruction counts relative to the first line, and bytes a connection, by commit](benchmarks.svg)
+![Instruction counts relative to the first line, and bytes per connection, by commit](benchmarks.svg)
 
 `scripts/bench` measures the commit that is checked out, adds a line to the history and draws this page. \
 It exits 1, and adds no line, where the run is worse than the last line: **over {:.0} % more instructions in any \
-benchmark, or over {:.0} % more bytes a connection**, user or kernel, or a figure that is missing. \
+benchmark, or over {:.0} % more bytes per connection**, user or kernel, or a figure that is missing. \
 What is new has no line to be worse than. Times are \
 recorded and never judged. `scripts/test` judges the same way with `scripts/bench --gate`, which records nothing.
 
@@ -146,7 +146,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("| user bytes a connection | 121 | +1.17 % |"),
+            text.contains("| user bytes per connection | 121 | +1.17 % |"),
             "{text}"
         );
         assert!(text.contains("| frame | 1.25 µs |"), "{text}");

@@ -61,7 +61,7 @@ pub(super) fn tables(runs: &[&Run], labels: &[String]) -> String {
         html += &table(
             runs,
             labels,
-            "kernel bytes a connection, both ends, by slab cache",
+            "kernel bytes per connection, both ends, by slab cache",
             &detail,
             DETAIL,
         );
