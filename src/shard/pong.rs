@@ -37,9 +37,16 @@ impl PongLimit {
         PingTime((now.0 >> self.shift) as u16)
     }
 
+    /// Drops what a WebSocket client's reader does not have to remember any more. Returns true if the client has left
+    /// a ping unanswered for too long.
+    #[inline(never)] // an SSE client's timer does not get here
+    pub(super) fn review(self, carrier: &mut Carrier, now: Tick) -> bool {
+        carrier.review_inbound(now);
+        self.due(carrier, now).is_some_and(|due| now.reached(due))
+    }
+
     /// When a client is closed unless it answers a ping. A client with a backlog is not: it may not have received the
     /// ping, and what it sends is not read.
-    #[inline] // twice for each heartbeat
     pub(super) fn due(self, carrier: &Carrier, now: Tick) -> Option<Tick> {
         let sent = carrier.unanswered_ping()?;
         (!carrier.is_backlogged()).then(|| self.deadline(sent, now))

@@ -49,8 +49,7 @@ pub(super) fn run(
 
 impl Connection<'_> {
     /// Does what is due. Returns [`Gone`] if that closed the stream or wrote its end.
-    fn fire(mut self, now: Tick, heartbeat: &Heartbeat) -> Result<Self, Gone> {
-        let close_ticks = self.all.close_ticks();
+    fn fire(self, now: Tick, heartbeat: &Heartbeat) -> Result<Self, Gone> {
         let Slot { carrier, stream } = self.all.table.at_mut(self.key);
         let is_stalled = carrier
             .backlog()
@@ -59,18 +58,10 @@ impl Connection<'_> {
             return Err(self.close(DisconnectReason::Stalled));
         }
         if stream.is_ended() {
-            let has_waited = now.since(carrier.last_write()) >= close_ticks;
-            if has_waited && !carrier.is_backlogged() {
-                return Err(self.close(DisconnectReason::Stalled));
-            }
-            return Ok(self);
+            return self.check_answer_to_end(now);
         }
-        if carrier.wire() == Wire::WebSocket {
-            carrier.review_inbound(now);
-            let pong = self.all.pong_limit.due(carrier, now);
-            if pong.is_some_and(|due| now.reached(due)) {
-                return Err(self.close(DisconnectReason::Stalled));
-            }
+        if carrier.wire() == Wire::WebSocket && self.all.pong_limit.review(carrier, now) {
+            return Err(self.close(DisconnectReason::Stalled));
         }
         if carrier.is_worn() {
             return self.end_drained();
@@ -94,6 +85,17 @@ impl Connection<'_> {
         Ok(self)
     }
 
+    /// Closes a client that has not answered the end of its stream in time.
+    #[cold]
+    fn check_answer_to_end(self, now: Tick) -> Result<Self, Gone> {
+        let carrier = &self.slot().carrier;
+        let has_waited = now.since(carrier.last_write()) >= self.all.close_ticks();
+        if has_waited && !carrier.is_backlogged() {
+            return Err(self.close(DisconnectReason::Stalled));
+        }
+        Ok(self)
+    }
+
     /// Sends a heartbeat if the time since the last write is long enough: the whole interval, or three
     /// quarters of it if the timer was armed for a random point after that.
     fn beat(self, now: Tick, heartbeat: &Heartbeat) -> Result<Self, Gone> {
@@ -111,20 +113,21 @@ impl Connection<'_> {
     }
 
     /// Sends a heartbeat.
-    pub(super) fn send_heartbeat(self, heartbeat: &Heartbeat, now: Tick) -> Result<Self, Gone> {
-        let beat = heartbeat.beat(self.slot().stream.joined());
-        let mut has_ping = false;
-        let piece = |wire| {
-            has_ping = wire == Wire::WebSocket;
-            beat.piece(wire)
-        };
-        let mut this = self.send_shared(piece, now)?;
-        this.metrics().heartbeats.increment();
-        if has_ping {
-            let ping = this.all.pong_limit.time(now);
-            this.slot_mut().carrier.note_ping(ping);
+    pub(super) fn send_heartbeat(mut self, heartbeat: &Heartbeat, now: Tick) -> Result<Self, Gone> {
+        let slot = self.slot();
+        let beat = heartbeat.beat(slot.stream.joined());
+        if slot.carrier.wire() == Wire::WebSocket {
+            self.note_ping(now);
         }
+        let this = self.send_shared(|wire| beat.piece(wire), now)?;
+        this.metrics().heartbeats.increment();
         Ok(this)
+    }
+
+    #[inline(never)] // an SSE client's heartbeat has no ping
+    fn note_ping(&mut self, now: Tick) {
+        let ping = self.all.pong_limit.time(now);
+        self.slot_mut().carrier.note_ping(ping);
     }
 
     /// Sends a test stream's next message.
@@ -149,9 +152,7 @@ impl Connection<'_> {
             .backlog()
             .map(|backlog| backlog.progress().plus(stall_ticks));
         if stream.is_ended() {
-            let answer = carrier.wire().has_closing_handshake();
-            let close_ticks = self.all.close_ticks();
-            return stall.or_else(|| answer.then(|| carrier.last_write().plus(close_ticks)));
+            return stall.or_else(|| self.answer_to_end_due());
         }
         if carrier.is_worn() {
             return Some(now);
@@ -170,8 +171,8 @@ impl Connection<'_> {
         if let Some(stall) = stall {
             due = due.min(stall);
         }
-        if let Some(pong) = self.all.pong_limit.due(carrier, now) {
-            due = due.min(pong);
+        if carrier.unanswered_ping().is_some() {
+            due = self.pong_due(now).map_or(due, |pong| due.min(pong));
         }
         if let Some(at_ms) = stream.expires_at_ms() {
             let unix_ms = self.all.shared.clock.unix_ms();
@@ -181,6 +182,18 @@ impl Connection<'_> {
             due = due.min(now.plus(u32::try_from(left).unwrap_or(u32::MAX)));
         }
         Some(due)
+    }
+
+    #[inline(never)] // only WebSocket clients have pings to answer
+    fn pong_due(&self, now: Tick) -> Option<Tick> {
+        self.all.pong_limit.due(&self.slot().carrier, now)
+    }
+
+    #[cold]
+    fn answer_to_end_due(&self) -> Option<Tick> {
+        let carrier = &self.slot().carrier;
+        let answers = carrier.wire().has_closing_handshake();
+        answers.then(|| carrier.last_write().plus(self.all.close_ticks()))
     }
 }
 

@@ -27,20 +27,22 @@ impl Encoded {
     #[inline] // called for each client of a heartbeat
     pub fn get<'a>(&'a self, wire: Wire, signal: impl FnOnce() -> Signal<'a>) -> Piece<'a> {
         if wire == Wire::WebSocket {
-            return self.frames(signal);
+            let frames = self.frames(signal);
+            return Piece::new(frames, 0..frames.len());
         }
         let chunk = self.sse.get_or_init(|| Chunk::new(&signal()));
-        let range = match wire {
-            Wire::SseRaw => chunk.text(),
-            _ => chunk.chunk(),
+        let range = if wire == Wire::SseRaw {
+            chunk.text()
+        } else {
+            chunk.chunk()
         };
         Piece::new(chunk.bytes(), range)
     }
 
-    fn frames<'a>(&'a self, signal: impl FnOnce() -> Signal<'a>) -> Piece<'a> {
-        let frames = || Box::new(websocket::encode(&signal()));
-        let whole = self.websocket.get_or_init(frames);
-        Piece::new(whole, 0..whole.len())
+    #[inline(never)] // keeps the path of SSE, which is inlined, short
+    fn frames<'a>(&'a self, signal: impl FnOnce() -> Signal<'a>) -> &'a Bytes {
+        self.websocket
+            .get_or_init(|| Box::new(websocket::encode(&signal())))
     }
 }
 
