@@ -45,13 +45,13 @@ section! {
             check at_least(Duration::from_secs(1));
         /// The cookie that may hold the JWT.
         pub jwt_cookie: CookieName = CookieName::of("access_token");
-        /// URL of the application, which is asked whose session a cookie is (below).
+        /// URL of the application, which tells whose session a cookie is (below).
         pub session_auth_url: Option<Url> = None;
-        /// All cookies on which the application's answer depends.
+        /// Every cookie that the application's answer depends on.
         ///
         /// A request without one of them, or `Authorization`, causes no question.
         pub session_cookie: Vec<CookieName> = vec![CookieName::of("sessionid")];
-        /// At a token's `exp`; or "keep": a stream outlives its token.
+        /// A stream ends at its token's `exp`; or "keep": it stays open.
         pub on_expiry: OnExpiry = OnExpiry::Close;
         /// Time within which a ticket must be used.
         pub ticket_ttl: Duration = Duration::from_secs(30),

@@ -9,7 +9,7 @@ section! {
     pub struct Cors {
         /// Exact origins, or "*" (not with credentials).
         pub origins: Vec<AllowedOrigin> = vec![AllowedOrigin::Any];
-        /// With cookies the origin is echoed, never "*" or "null".
+        /// Whether pages may send cookies; the origin is then echoed, never "*" or "null".
         pub credentials: bool = false;
         /// Request headers allowed besides the usual ones (docs/clients.md).
         pub headers: Vec<FieldName> = Vec::new();

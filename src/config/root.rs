@@ -49,7 +49,7 @@ section! {
         /// Admin listeners; never reachable from outside.
         pub admin_listen: Vec<Endpoint> = vec![Endpoint::on_loopback(8001)],
             check not_empty("at least one address is needed"), flag "ADDRESS";
-        /// For all admin listeners together; one more closes the connection that was idle longest.
+        /// Over all admin listeners; beyond it, a new connection closes the one that has been idle longest.
         pub admin_max_connections: usize = 1024,
             check between(ADMIN_CONNECTIONS_MIN, ADMIN_CONNECTIONS_MAX);
         /// Prefix of the public routes.
@@ -60,31 +60,31 @@ section! {
         pub max_connections: usize = 15_000, check at_least(1), flag "COUNT";
         /// Streams per user at once.
         pub max_connections_per_user: usize = 5, check at_least(1);
-        /// One more gets 429, unless some are dead; or "evict_oldest": the oldest gets `event: evicted` and ends.
+        /// Beyond that, a new stream gets 429 (dead ones are closed first); or "evict_oldest": the oldest gets `event: evicted` and ends.
         pub on_limit: OnLimit = OnLimit::Reject;
         /// Silence after which a stream gets a heartbeat.
         pub heartbeat: Duration = Duration::from_secs(30),
             check between(SECOND, HEARTBEAT_MAX), flag "DURATION";
-        /// The reconnect delay for a client is drawn between these.
+        /// Shortest reconnect delay; each client's is drawn between the two.
         pub retry_min: Duration = Duration::from_secs(2), check at_least(MILLISECOND);
-        /// At least retry_min.
+        /// Longest reconnect delay.
         pub retry_max: Duration = Duration::from_secs(6);
         /// Connections that are not (yet) a stream, about 20 KB each; divided among the shards.
         pub max_handshakes: usize = 1024, check at_least(1);
         /// Time from accept, or the last response, to the next complete request.
         pub handshake_timeout: Duration = Duration::from_secs(10), check at_least(MILLISECOND);
-        /// Largest backlog of a client that reads too slowly; with more, it is disconnected.
+        /// Largest backlog of a slow client; beyond it, the client is disconnected.
         pub max_backlog_bytes: usize as Size = 64 * 1024, check at_least(BACKLOG_MIN_BYTES);
         /// SO_SNDBUF of a client's socket; 0 = the kernel's choice.
         pub send_buffer: usize as Size = 32 * 1024, check at_most(SEND_BUFFER_MAX_BYTES);
-        /// Longest time without progress, or unacknowledged (TCP_USER_TIMEOUT).
+        /// Longest time that a backlog makes no progress, or sent data is not acknowledged (TCP_USER_TIMEOUT).
         pub stall_timeout: Duration = Duration::from_secs(30), check at_least(MILLISECOND);
         /// Largest data of one event.
         pub max_publish_bytes: usize as Size = 64 * 1024,
             check between(PUBLISH_MIN_BYTES, PUBLISH_MAX_BYTES);
         /// Streams ended per second after SIGTERM.
         pub drain_rate: u32 = 5000, check at_least(1);
-        /// After this time, the rest ends at once.
+        /// Longest drain; the streams that are left then end at once.
         pub drain_timeout: Duration = Duration::from_secs(30);
         /// Whether {base_path}/sse/test/ is served.
         pub test_stream: bool = true;
@@ -92,7 +92,7 @@ section! {
         pub max_test_streams: usize = 100;
         /// Descriptor tables of the shards: "shared", or "per-shard": nofile then limits each shard.
         pub fd_tables: FdTables = FdTables::Shared, flag "KIND";
-        /// Addresses of `listen` where each connection begins with a PROXY header.
+        /// Public listeners where each connection begins with a PROXY header.
         pub proxy_protocol: Vec<Endpoint> = Vec::new();
         /// Peers whose X-Forwarded-For and X-Real-IP are trusted.
         pub trusted_proxies: Vec<TrustedProxy> = TrustedProxy::on_this_machine();

@@ -14,10 +14,10 @@ section! {
     pub struct Telemetry {
         /// Base URL of an OTLP/HTTP collector for traces, "http://127.0.0.1:4318" (docs/tracing.md).
         pub otlp_endpoint: Option<Collector> = None;
-        /// The name under which the collector lists this server.
+        /// This server's name at the collector.
         pub service_name: String = "idlewild".to_owned(),
             check not_blank("name the service (the collector sorts traces by it)");
-        /// Share of the traces begun here that is exported; 0.0 to 1.0.
+        /// The share of the traces that begin here to export; 0.0 to 1.0.
         ///
         /// A trace that a publisher began is exported as the publisher decided.
         pub sample_ratio: f64 = 1.0, check share;
