@@ -18,7 +18,7 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// Bytes of a client's key (§4.1).
 const KEY_BYTES: usize = 16;
 const VERSION: &str = "13";
-/// The only subprotocol: messages as API.md describes them.
+/// The only subprotocol. docs/websocket.md describes its messages.
 const SUBPROTOCOL: &str = "idlewild.v1";
 
 /// A valid handshake of a client.

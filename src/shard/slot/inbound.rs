@@ -4,7 +4,7 @@
 use crate::shard::wheel::{TICKS_PER_S, Tick};
 use crate::wire::websocket::{FrameReader, MAX_UNTAKEN_BYTES};
 
-/// Most bytes of messages per minute (API.md, "WebSocket"). Messages are ignored, so this only has to be enough for
+/// Most bytes of messages per minute (docs/websocket.md). Messages are ignored, so this only has to be enough for
 /// those that client libraries send by themselves.
 const MAX_MESSAGE_BYTES_PER_MINUTE: u32 = 8 * 1024;
 #[allow(clippy::cast_possible_truncation)] // 1,920

@@ -1,5 +1,5 @@
 //! Why the server closes a WebSocket, as its client receives it: a code (RFC 6455 §7.4) and a few
-//! words. API.md, "WebSocket", lists the codes.
+//! words. docs/websocket.md lists the codes.
 
 /// A reason of the server to close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

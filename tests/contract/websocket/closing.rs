@@ -1,4 +1,4 @@
-//! How streams end, and how requests are refused: the close codes of API.md.
+//! How streams end, and how requests are refused: the close codes in docs/websocket.md.
 
 use std::time::Duration;
 
