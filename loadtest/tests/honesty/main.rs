@@ -1,6 +1,6 @@
-//! The harness against servers whose faults are known: what it says of them must be so.
+//! Runs the load generator against servers with known faults: it must report exactly these.
 //!
-//! Each test runs the built program; the faulty server is a few threads here.
+//! Each test runs the built program. The faulty server is a few threads of the test.
 
 mod hub;
 mod late;
@@ -180,8 +180,8 @@ const EVENTS: usize = 4;
 /// Events per second.
 const RATE: usize = 100;
 
-/// Broadcasts four events to ten clients of a server that gives the first of them what `fault` makes of
-/// the four, and each other client the events as they are.
+/// Broadcasts four events to ten clients of a server. The first client gets them as `fault` changes them, and the
+/// others get them unchanged.
 fn broadcast_to(transport: Transport, fault: fn(&[String]) -> Vec<String>) -> (Output, Value) {
     let public = TcpListener::bind("127.0.0.1:0").unwrap();
     let admin = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -203,7 +203,7 @@ fn broadcast_to(transport: Transport, fault: fn(&[String]) -> Vec<String>) -> (O
     (output, report)
 }
 
-/// Answers the clients, waits for all events, then sends each client its own.
+/// Answers the clients, waits for all events, then sends each client its events.
 fn serve(
     transport: Transport,
     listener: &TcpListener,
@@ -237,13 +237,13 @@ fn serve(
             .write_all(&frames.collect::<Vec<_>>().concat())
             .unwrap();
     }
-    // Held until the load cuts them.
+    // Open until the load generator closes them.
     for client in &mut clients {
         let _ = client.read(&mut [0]);
     }
 }
 
-/// Takes publishes on one keep-alive connection and passes on the data of each.
+/// Accepts publish requests on one keep-alive connection, and passes on the data of each.
 fn publish(listener: &TcpListener, events: &Sender<String>) {
     let (mut stream, _) = listener.accept().unwrap();
     for _ in 0..EVENTS {

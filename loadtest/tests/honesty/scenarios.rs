@@ -1,4 +1,4 @@
-//! Every scenario once, against the floor or a hub whose faults are known.
+//! Runs every scenario once, against the floor or a hub with known faults.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::hub::{Faults, Hub, Request, header};
 use crate::{Transport, load, temp_file};
 
-/// Runs a line with `--json`; the exit code, the report, and what was said.
+/// Runs a command line with `--json`. Returns the exit code, the report, and stdout and stderr.
 pub(crate) fn run(line: &str) -> (Option<i32>, Value, String) {
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let json = temp_file(&format!(
@@ -28,7 +28,7 @@ pub(crate) fn run(line: &str) -> (Option<i32>, Value, String) {
     )
 }
 
-/// The same against a hub, with event streams. Returns also the requests of the clients.
+/// The same against a hub, with event streams. Also returns the clients' requests.
 fn run_on_hub(faults: Faults, line: &str) -> (Option<i32>, Value, Vec<Request>) {
     run_on_hub_by(Transport::Sse, faults, line)
 }
@@ -88,7 +88,7 @@ fn idle_counts_what_the_server_says_while_it_holds() {
 
 #[test]
 fn unicasts_reach_one_client_each() {
-    // In the second round the floor's slots are as the first one left them.
+    // In the second round, the floor's slots are as the first round has left them.
     let line = "unicast --floor --vs-floor -n 40 --events 100 --rate 1000 --rounds 2";
     let (code, report, _) = run(&format!("{line} --floor-threads 3"));
     assert_eq!(code, Some(0), "{report}");
@@ -159,7 +159,7 @@ fn a_storm_against_a_server_without_history_misses_events() {
         forgetful: true,
         ..Faults::default()
     };
-    // At this rate all are out before the first client is back.
+    // At this rate, all events are published before the first client has reconnected.
     let line = "storm -n 20 --events 5 --rate 20 --connect-rate 10";
     let without = "storm -n 20 --events 5 --rate 200 --no-replay";
     Transport::each(|transport| {

@@ -1,4 +1,4 @@
-//! The harness by TLS: the same scenarios, handshakes counted, and what is wrong with a stream's TLS noticed.
+//! The load generator over TLS: it runs the same scenarios, counts handshakes, and reports TLS errors of a stream.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use crate::scenarios::run;
 use crate::temp_file;
 use crate::terminator::{Terminator, Then};
 
-/// Runs a line against a hub behind TLS; the exit code and the report.
+/// Runs a command line against a hub behind TLS. Returns the exit code and the report.
 fn run_by_tls(then: Then, line: &str) -> (Option<i32>, Value) {
     let hub = Hub::start(Faults::default());
     let terminator = Terminator::start(&hub.public_url, then);
