@@ -14,9 +14,9 @@ const MINUTE_TICKS: u32 = (60 * TICKS_PER_S) as u32;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Inbound {
     pub(crate) reader: FrameReader,
-    /// The beginning of a frame, where it does not stay in the kernel.
+    /// The beginning of a frame, if it cannot stay in the kernel.
     torn: Vec<u8>,
-    /// The beginning of a TLS record, where it does not stay in the kernel.
+    /// The beginning of a TLS record, if it cannot stay in the kernel.
     record: Vec<u8>,
     /// The last look at the socket did not show everything.
     has_much: bool,
