@@ -118,7 +118,7 @@ fn the_floor_has_no_tls_and_the_report_notes_it() {
     assert!(report["tls"].is_object() && report["floor"]["tls"].is_null());
     assert_eq!(report["floor"]["received"], 100);
     let notes = report["notes"].to_string();
-    assert!(notes.contains("what TLS adds"), "{notes}");
+    assert!(notes.contains("the floor has no TLS"), "{notes}");
 }
 
 #[test]
