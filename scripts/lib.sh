@@ -78,7 +78,7 @@ need_gungraun_runner() {
         cargo_install gungraun-runner "$version"
 }
 
-# Installs websocat, a client of WebSocket for the shell; without TLS, which would ask for OpenSSL.
+# Installs websocat, a WebSocket client for the shell, without TLS, which would need OpenSSL.
 need_websocat() {
     local version=1.14.1
     [ "$("$tools/bin/websocat" --version 2>/dev/null)" = "websocat $version" ] || cargo_install websocat "$version" --no-default-features

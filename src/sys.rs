@@ -30,7 +30,7 @@ pub fn raise_nofile() -> io::Result<u64> {
 /// Gives the calling thread its own descriptor table, a copy of the shared one.
 ///
 /// A descriptor that either side opens later is unknown to the other, or its number means another
-/// descriptor there. So whatever threads share must exist before (docs/decisions.md, "Descriptors").
+/// descriptor there. So whatever threads share must exist before (docs/decisions.md, "Shards and threads").
 ///
 /// # Errors
 /// `unshare(CLONE_FILES)` fails: no memory, or a sandbox forbids it.

@@ -250,7 +250,7 @@ fn a_websocket_client_is_served_without_an_allocation() {
         (few.heartbeat, many.heartbeat),
         (few.pong, many.pong),
     ] {
-        // As above.
+        // As in the test above, one allocation per client would show as 900.
         assert!(
             many.abs_diff(few) < 100,
             "{few} allocations for 100 clients, {many} for 1,000"
@@ -263,7 +263,7 @@ fn a_websocket_client_is_served_without_an_allocation() {
 struct WebSocketCounts {
     broadcast: usize,
     heartbeat: usize,
-    /// Of the server, for a ping of each client.
+    /// For one ping from each client.
     pong: usize,
 }
 
@@ -288,7 +288,7 @@ impl WebSocketCounts {
         let heartbeat = median(|| {
             server.advance(HEARTBEAT);
             for socket in &mut sockets {
-                // Whoever does not answer is closed.
+                // A client that does not answer the ping is closed.
                 read_until(socket, b"\"heartbeat\", \"data\": {}}");
                 socket.write_all(&PONG).unwrap();
                 socket.write_all(&MASK).unwrap();
@@ -337,7 +337,7 @@ fn websocket(server: &TestServer, user: &str) -> Socket {
     client.socket
 }
 
-/// Reads what ends like this, which fits the buffer, and allocates nothing doing so.
+/// Reads bytes that end with `end` and fit into the buffer, without allocating.
 fn read_until(socket: &mut Socket, end: &[u8]) {
     let mut buffer = [0; 1_024];
     let mut read = 0;

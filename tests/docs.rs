@@ -201,7 +201,7 @@ impl<'ast> Visit<'ast> for Declared {
         }
     }
 
-    /// What only tests see is no answer to "where is it".
+    /// Names in test modules do not count.
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
         if item.ident != "tests" {
             visit::visit_item_mod(self, item);

@@ -26,13 +26,13 @@ pub(crate) fn read_bounded(path: &Path, max_bytes: u64) -> Result<String> {
 /// Writes a temporary file and renames it, so that readers never see a part of it.
 pub(crate) fn write_whole(path: &Path, text: &str) -> Result<()> {
     let Some(name) = path.file_name() else {
-        bail!("{}: name a file to write", path.display())
+        bail!("{}: not the name of a file", path.display())
     };
     // Renaming would replace a device or a link.
     if let Ok(there) = fs::symlink_metadata(path) {
         ensure!(
             there.is_file(),
-            "{}: is there and not a regular file; name another",
+            "{}: exists and is not a regular file; choose another name",
             path.display()
         );
     }
@@ -88,7 +88,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_written_file_replaces_the_old_one_and_leaves_no_draft() {
+    fn a_written_file_replaces_the_old_one_and_leaves_no_temporary_file() {
         let scratch = Scratch::new();
         let path = scratch.put("page.html", "old");
         write_whole(&path, "new").unwrap();
@@ -97,7 +97,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_not_a_regular_file_is_neither_replaced_nor_read() {
+    fn only_regular_files_are_replaced_or_read() {
         let scratch = Scratch::new();
         let link = scratch.0.join("link");
         std::os::unix::fs::symlink("/dev/null", &link).unwrap();
@@ -107,7 +107,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_file_beyond_the_bound_is_refused() {
+    fn a_file_over_the_limit_is_refused() {
         let scratch = Scratch::new();
         let path = scratch.put("big", "12345");
         assert_eq!(read_bounded(&path, 5).unwrap(), "12345");

@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn days_are_found_across_leap_years() {
+    fn dates_are_right_across_leap_years() {
         assert_eq!(utc(0), "1970-01-01 00:00 UTC");
         assert_eq!(utc(951_782_400), "2000-02-29 00:00 UTC");
         assert_eq!(utc(1_767_225_599), "2025-12-31 23:59 UTC");

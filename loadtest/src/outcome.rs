@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clients_end_is_taken_from_the_floor() {
+    fn the_clients_end_is_computed_from_the_floor() {
         let figures = |bytes| Figures {
             kernel_bytes_both_ends: Some(bytes),
             ..Figures::default()
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_not_as_it_should_be_fails_the_run() {
+    fn every_problem_fails_the_run() {
         assert!(
             Outcome::new(
                 "idle",
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_be_known_stands_under_the_figures_and_fails_nothing() {
+    fn notes_are_printed_below_the_figures_and_do_not_fail_the_run() {
         let outcome = Outcome {
             notes: vec!["the floor is plain".to_owned()],
             ..Outcome::new(

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_kept_by_dotted_key_and_the_rest_has_its_place() {
+    fn figures_have_dotted_keys_and_other_values_their_own_fields() {
         let run = json!({"scenario": "hold", "connections": 9, "connected": 8, "new": {"a": {"b": 1.5}},
             "failures": {"status 503": 1}, "problems": ["1 connections failed"], "ratio": {"latency_ms.p50": 1.1},
             "timeline": [{"at_s": 0.5, "connected": 3, "pss_mib": 7.0}, {"connected": 4}],
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_over_websocket_have_a_name_of_their_own() {
+    fn runs_over_websocket_have_their_own_name() {
         let subject = |transport: Value| {
             let run = json!({"scenario": "hold", "subject": "idlewild", "transport": transport});
             Run::parse("a.json", &run).unwrap().subject
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_run_is_refused_with_what_is_wrong() {
+    fn a_file_that_is_not_a_run_is_refused_with_the_reason() {
         assert!(refusal(&json!([])).contains("object"));
         assert!(refusal(&json!({"connected": 5})).contains("scenario"));
         for key in ["floor", "ratio", "timeline", "notes", "problems"] {

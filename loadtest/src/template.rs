@@ -55,12 +55,12 @@ impl Template {
         while let Some((before, after)) = rest.split_once("${") {
             let (name, after) = after
                 .split_once('}')
-                .with_context(|| format!("{text:?}: a ${{ without its }}"))?;
+                .with_context(|| format!("{text:?}: ${{ without a closing }}"))?;
             let known = allowed.iter().find(|variable| variable.name() == name);
             let Some(&variable) = known else {
                 let names: Vec<_> = allowed.iter().map(|variable| variable.name()).collect();
                 bail!(
-                    "{text:?}: no ${{{name}}} here; there are {}",
+                    "{text:?}: no variable ${{{name}}} here; known are {}",
                     names.join(", ")
                 );
             };
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_are_written_where_they_stand() {
+    fn variables_are_replaced_in_place() {
         let template = Template::parse("/sub/${user}?n=${number}&{}", OF_CLIENT).unwrap();
         let mut text = "GET ".to_owned();
         template.write_for(12, || "2".to_owned(), &mut text);
@@ -131,9 +131,9 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_is_not_there_is_refused_with_those_that_are() {
+    fn an_unknown_variable_is_refused_with_a_list_of_the_known_ones() {
         let refused = |text| Template::parse(text, OF_CLIENT).unwrap_err().to_string();
         assert!(refused("/${data}").contains("user, number"));
-        assert!(refused("/${user").contains("without its }"));
+        assert!(refused("/${user").contains("without a closing }"));
     }
 }

@@ -18,24 +18,24 @@ pub(crate) const MAX_FAILURES: usize = 5;
 /// Time over which failures are counted.
 pub(crate) const WINDOW_MS: u64 = 60_000;
 
-/// Most keys remembered, some 2 MiB. Whoever floods this table has failed from two thousand
-/// addresses within a minute, since a limited address is not recorded again.
+/// Most keys remembered, about 2 MiB. To flood this table, an attacker has to fail from two thousand
+/// addresses within a minute, because a limited address is not recorded again.
 pub(crate) const MAX_FAILING: usize = 10_000;
 
-/// Who failed: counted apart, so that many addresses on one account and one address on many
-/// accounts are both noticed.
+/// The account or the address of a failure. They are counted separately, so that attacks from many
+/// addresses on one account, and from one address on many accounts, are both noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FailureKey(Who);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Who {
-    /// Half a SHA-256: an address of any length takes 16 bytes, and none stands in a dump.
+    /// Half of a SHA-256: an email address of any length takes 16 bytes, and does not appear in memory dumps.
     Account([u8; 16]),
     Address(Network),
 }
 
 impl FailureKey {
-    /// The account that an email address names, known here or not.
+    /// The account of an email address, whether it exists or not.
     pub(crate) fn account(email: &str) -> Self {
         let hash: [u8; 32] = Sha256::digest(email.to_lowercase()).into();
         let mut half = [0; 16];
@@ -43,7 +43,7 @@ impl FailureKey {
         Self(Who::Account(half))
     }
 
-    /// The peer.
+    /// The client's address.
     pub(crate) fn address(address: IpAddr) -> Self {
         Self(Who::Address(Network::of(Some(address))))
     }
@@ -57,7 +57,7 @@ pub(crate) struct Failures {
 }
 
 impl Failures {
-    /// No failures yet.
+    /// Without failures.
     pub(crate) fn new(clock: Clock) -> Self {
         Self {
             clock,
@@ -65,11 +65,11 @@ impl Failures {
         }
     }
 
-    /// Counts an attempt as a failure of all `keys` in advance; false, and nothing counted, where
-    /// one of them has failed [`MAX_FAILURES`] times within the last minute.
+    /// Counts an attempt as a failure of all `keys` in advance. Returns false, and counts nothing, if one of
+    /// them has failed [`MAX_FAILURES`] times within the last minute.
     ///
-    /// Checking a password takes long enough for many more attempts to come in. Whoever begins
-    /// before the check and [forgets](Self::forget) after a success lets none of them slip through.
+    /// Many more attempts may arrive while a password is checked. So call this before the check, and
+    /// [`forget`](Self::forget) after a success.
     pub(crate) fn begin(&self, keys: &[FailureKey]) -> bool {
         let now_ms = self.clock.now_ms();
         let mut table = self.table.lock();
@@ -82,13 +82,13 @@ impl Failures {
         true
     }
 
-    /// Takes the latest failure of `key` back: the attempt recorded in advance has succeeded.
+    /// Removes the latest failure of `key`, because the attempt that was counted in advance has succeeded.
     pub(crate) fn forget(&self, key: FailureKey) {
         self.table.lock().forget(key);
     }
 }
 
-/// By key, until the last failure is a minute old.
+/// The failures by key. A key is forgotten when its last failure is a minute old.
 #[derive(Debug, Default)]
 struct Table(Expiring<FailureKey, Failing>);
 

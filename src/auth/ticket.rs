@@ -1,14 +1,13 @@
-//! One-time tickets: a client trades its token for one, so that what stands in a URL (and in the
-//! access logs along the way) is worthless half a minute later.
+//! One-time tickets: a client exchanges its token for a ticket, so that the credential in a URL (and
+//! in the access logs on the way) is worthless half a minute later.
 //!
-//! A ticket is 256 random bits, kept only as half of its SHA-256: neither a memory dump nor the
-//! timing of a look-up tells a usable one. The table is bounded by bytes, since a token may carry
-//! 8 KiB of topics. When it is full, the tickets that would run out first give way: a client uses
-//! its ticket at once, so those are the ones that nobody is going to use. A user's own oldest give
-//! way first, so that no user can push out another's with less than a hundred accounts.
+//! A ticket is 256 random bits, of which only half of the SHA-256 is kept. So neither a memory dump
+//! nor the timing of a lookup reveals a usable ticket. The table is bounded by bytes, because a token
+//! may contain 8 KiB of topics. When it is full, the tickets that expire first give way: clients use
+//! their tickets at once, so these will not be used any more. A user's own oldest tickets give way
+//! first, so displacing other users' tickets takes at least a hundred accounts.
 //!
-//! Every operation costs O(log n) in the tickets held, and the table gives its memory back as it
-//! empties.
+//! Every operation costs O(log n) in the number of tickets, and the table frees memory as it empties.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,36 +21,35 @@ use crate::clock::{Clock, millis};
 use crate::expiring::{Expiring, ExpiringEntry, Expiry};
 use crate::topic::TopicPattern;
 
-/// Most that unused tickets hold: 80,000 without topics. With the default life of 30 s, 2,700
-/// clients a second may fetch one and never use it.
+/// Most bytes of unused tickets: 80,000 tickets without topics. With the default lifetime of 30 s,
+/// 2,700 clients per second may fetch one and never use it.
 pub const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// Most unused tickets of one user. One more drops the user's oldest: a client that asks again has
-/// most likely lost the earlier one.
+/// Most unused tickets of one user. Another one drops the user's oldest, because a client that asks
+/// again has most likely lost the earlier one.
 pub(crate) const MAX_TICKETS_PER_USER: usize = 32;
 
-/// Most that the unused tickets of one user hold: seven of the largest.
+/// Most bytes of one user's unused tickets: seven of the largest.
 pub(crate) const MAX_BYTES_PER_USER: usize = 64 * 1024;
 
-/// A ticket without what its texts hold: 192 bytes in three B-trees, whose nodes are half full at
-/// the least.
+/// A ticket without its texts: 192 bytes in three B-trees, whose nodes are at least half full.
 const TICKET_BYTES: usize = 400;
 
-/// What the allocator adds to a text of its own, at the most.
+/// Most bytes that the allocator adds to a separate text.
 const ALLOCATION_BYTES: usize = 16;
 
-/// Expired tickets that are dropped for each that is issued, so that no request pays for many.
+/// Expired tickets that are dropped per issued ticket, so that no request pays for many.
 const DROPPED_PER_ISSUE: usize = 4;
 
-/// Expired tickets that a sweep drops before it lets others at the table.
+/// Expired tickets that a sweep drops before it releases the lock.
 const DROPPED_PER_LOCK: usize = 256;
 
 /// Expired tickets that one sweep drops: a few milliseconds of work. A sweep runs every second, so
-/// a full table is empty 20 s after its last ticket has expired. Whoever issues faster than this
-/// pays by itself ([`DROPPED_PER_ISSUE`]).
+/// a full table is empty 20 s after its last ticket has expired. If tickets are issued faster than
+/// this, each issue drops some as well ([`DROPPED_PER_ISSUE`]).
 const DROPPED_PER_SWEEP: usize = 4_096;
 
-/// The tickets that were issued and not yet used.
+/// The unused tickets.
 #[derive(Debug)]
 pub struct Tickets {
     clock: Clock,
@@ -59,12 +57,12 @@ pub struct Tickets {
 }
 
 impl Tickets {
-    /// No tickets yet.
+    /// An empty table.
     pub fn new(clock: Clock) -> Self {
         Self::with_bytes(clock, MAX_BYTES)
     }
 
-    /// None yet, and at most so many bytes of them.
+    /// An empty table for at most `max_bytes`.
     fn with_bytes(clock: Clock, max_bytes: usize) -> Self {
         Self {
             clock,
@@ -75,7 +73,7 @@ impl Tickets {
         }
     }
 
-    /// A ticket that stands for `identity` once, within `ttl`.
+    /// Issues a ticket that can be redeemed for `identity` once, within `ttl`.
     pub fn issue(&self, identity: Identity, ttl: Duration) -> String {
         let ticket = random_name();
         let now_ms = self.clock.now_ms();
@@ -86,15 +84,15 @@ impl Tickets {
         ticket
     }
 
-    /// Whom the ticket stands for, if it was issued, is unused and in time. It is used up, even if
-    /// what follows (revocation, limits) refuses the client.
+    /// Returns the identity of a valid, unused ticket. The ticket is then used up, even if the client is
+    /// refused afterwards (revocation, limits).
     pub fn redeem(&self, ticket: &str) -> Option<Identity> {
         let entry = self.table.lock().remove(digest(ticket))?;
         (self.clock.now_ms() < entry.expiry.at_ms).then(|| entry.value.identity())
     }
 
-    /// Drops tickets that have expired, the oldest first, and frees their memory. What is left
-    /// after [`DROPPED_PER_SWEEP`] waits for the next call.
+    /// Drops expired tickets, the oldest first, and frees their memory: up to [`DROPPED_PER_SWEEP`]. The
+    /// next call continues.
     pub fn sweep(&self) {
         self.sweep_up_to(DROPPED_PER_SWEEP);
     }
@@ -111,12 +109,12 @@ impl Tickets {
         }
     }
 
-    /// What the unused tickets hold, at the most.
+    /// An upper bound of the unused tickets' size.
     pub fn bytes(&self) -> usize {
         self.table.lock().bytes
     }
 
-    /// Whom the ticket would stand for; it stays unused.
+    /// Returns the identity of a valid, unused ticket, which stays unused.
     pub fn look(&self, ticket: &str) -> Option<Identity> {
         let table = self.table.lock();
         let entry = table.tickets.get(digest(ticket))?;
@@ -124,7 +122,7 @@ impl Tickets {
     }
 }
 
-/// Half a SHA-256 stands for a ticket, and for a user: 128 bits are beyond anybody's guess.
+/// Half of a SHA-256, of a ticket or a user: 128 bits cannot be guessed.
 type Hash = u128;
 
 fn digest(text: &str) -> Hash {
@@ -134,14 +132,14 @@ fn digest(text: &str) -> Hash {
     Hash::from_le_bytes(half)
 }
 
-/// An identity whose topics are one text.
+/// An identity with its topics in one text.
 #[derive(Debug)]
 struct Holder {
     user: CompactString,
     session: Option<Box<str>>,
     issued: Option<Issued>,
     expires_at: u64,
-    /// A pattern a line: no pattern has control characters.
+    /// One pattern per line; patterns contain no control characters.
     topics: Box<str>,
 }
 
@@ -166,14 +164,14 @@ impl Holder {
             session: self.session.clone(),
             issued: self.issued,
             expires_at: self.expires_at,
-            // Each was a pattern when it was written there.
+            // All are valid patterns, because they were joined from patterns.
             topics: topics
                 .filter_map(|topic| TopicPattern::parse(topic).ok())
                 .collect(),
         }
     }
 
-    /// What it holds at the most.
+    /// An upper bound of its size.
     fn bytes(&self) -> usize {
         let session = self.session.as_deref().unwrap_or_default();
         let texts = [session, &self.topics].map(|text| match text.len() {
@@ -189,18 +187,18 @@ impl Holder {
     }
 }
 
-/// Each ticket stands for itself and among its user's.
+/// The tickets by hash, and by user.
 #[derive(Debug, Default)]
 struct Table {
     tickets: Expiring<Hash, Holder>,
-    /// A user's tickets stand together, the one that runs out first before the others.
+    /// A user's tickets are adjacent, in the order of their expiry.
     by_user: BTreeMap<(Hash, Expiry), Hash>,
     bytes: usize,
     max_bytes: usize,
 }
 
 impl Table {
-    /// Drops up to `most` tickets that ran out; whether there may be more.
+    /// Drops up to `most` expired tickets. Returns true if there may be more.
     fn expire(&mut self, now_ms: u64, most: usize) -> bool {
         for _ in 0..most {
             match self.tickets.expired(now_ms) {
@@ -226,7 +224,7 @@ impl Table {
         debug_assert_eq!(self.tickets.len(), self.by_user.len());
     }
 
-    /// Drops a user's oldest tickets until one more, of so many bytes, is within the bounds.
+    /// Drops a user's oldest tickets until another one of this size is within the user's limits.
     fn make_room_of_user(&mut self, user: Hash, bytes: usize) {
         // At most `MAX_TICKETS_PER_USER`.
         let own: Vec<Hash> = self

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::event::{Draft, EventId, Target};
 
-/// How long a publisher's own id is remembered (API.md, `POST /v1/events`).
+/// How long a publisher's own id is remembered, as docs/publishing.md promises: ten minutes.
 pub(super) const SOURCE_ID_MS: u64 = 10 * 60 * 1_000;
 /// Highest number of ids that are remembered: 13 MiB. Beyond it, the oldest are forgotten early.
 const MAX_SOURCE_IDS: usize = 262_144;

@@ -37,8 +37,8 @@ pub(super) fn run(connections: &mut Connections) -> bool {
 }
 
 impl Connection<'_> {
-    /// Tells a client that its last id is unknown (API.md, "Replay"), and from which id it can resume. So a
-    /// gap is reported only once.
+    /// Tells a client that its last id is unknown, and from which id it can resume (docs/history.md). So a gap
+    /// is reported only once.
     pub(super) fn send_gap(
         self,
         position: EventId,

@@ -56,7 +56,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Lets what a socket has to say now be said once more.
+    /// Makes epoll report the current state of a socket again.
     pub(crate) fn repeat(&self, fd: BorrowedFd<'_>, connection: ConnectionId) -> io::Result<()> {
         let data = EventData::new_u64(connection.to_bits());
         epoll::modify(self.epoll.get_ref(), fd, data, EVERYTHING)?;

@@ -19,7 +19,7 @@ pub enum Signal<'a> {
         /// The client's position in the log, if it is known.
         position: Option<EventId>,
     },
-    /// Not everything that the client missed is retained (API.md, "Replay").
+    /// Not everything that the client missed is retained (docs/history.md).
     Gap {
         /// The id that the client continues from.
         position: EventId,

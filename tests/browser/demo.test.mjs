@@ -30,7 +30,7 @@ describe("the demo page", { timeout: 120_000 }, () => {
     await server.stop();
   });
 
-  /** Logs in, and goes over to this transport. */
+  /** Logs in, and switches to this transport. */
   async function logIn(page, transport = DEFAULT_TRANSPORT) {
     await page.getByRole("button", { name: "Log in" }).click();
     await page.locator("#state").getByText("connected").waitFor();

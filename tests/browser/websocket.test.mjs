@@ -104,10 +104,10 @@ describe("a visitor's cookie", { timeout: 60_000 }, () => {
     await pages?.stop();
   });
 
-  /** How a WebSocket fares that a page of this origin opens with the visitor's cookie: its first message, or its end. */
+  /** Opens a WebSocket from a page of this origin, with the visitor's cookie. Returns its first event or its close code. */
   const open = async (server, origin) => {
     const page = await openPage(browser);
-    // Cookies know no ports, so pages on another port of the host send it, too.
+    // Cookies apply to all ports of a host, so pages on another port send it, too.
     await page.context().addCookies([{ name: 'access_token', value: server.token('visitor'), url: server.origin }]);
     await page.goto(origin);
     const outcome = await page.evaluate((url) => new Promise((resolve) => {

@@ -1,4 +1,4 @@
-//! Connections before they become streams. What is about HTTP itself asks for SSE.
+//! Connections before they become streams. Tests of HTTP itself request streams over SSE.
 
 mod endings;
 mod fairness;
@@ -34,7 +34,7 @@ fn stream_request(server: &TestServer, user: &str) -> String {
     server.public.get(&stream_path(server, user), "")
 }
 
-/// A complete GET request without further headers. One for a stream is for SSE.
+/// A complete GET request without further headers. If it requests a stream, then over SSE.
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")
 }

@@ -14,7 +14,7 @@ const STREAMS: &str = "idlewild_connections";
 const IN_FLIGHT: &str = "idlewild_handshakes_in_flight";
 const REFUSED: &str = "idlewild_refused_total{reason=\"handshake\"}";
 
-/// Runs a test over plain TCP and over TLS. Nothing follows a WebSocket on its connection.
+/// Runs a test over plain TCP and over TLS, with SSE, because a connection is not reused after a WebSocket.
 fn over_both(change: impl Fn(&mut Config) + Copy, test: impl Fn(TestServer)) {
     test(TestServer::with(change).over_sse());
     test(TestServer::with_tls(change).over_sse());

@@ -35,11 +35,11 @@ fn an_event_larger_than_the_socket_takes_arrives_whole_at_a_slow_reader() {
     let frame = format!("id: {id}\nevent: message\ndata: {data}\n\n");
     assert_eq!(quick.next().as_ref(), Some(&frame));
     server.wait_for_metric("idlewild_backlogged_connections", 1.0);
-    // The socket took a part of it, but the whole frame stays in memory. With TLS, a copy of the rest
+    // The socket took a part of the frame, but the whole frame stays in memory. With TLS, only a copy of the rest
     // does.
     let pinned = server.metric("idlewild_backlog_bytes");
     let whole = if server.public.is_websocket {
-        // The length takes two bytes more.
+        // The frame's header has two bytes, and two more for the length.
         let message = format!(r#"{{"id": "{id}", "event": "message", "data": "{data}"}}"#);
         2 + 2 + message.len()
     } else {
@@ -132,10 +132,10 @@ fn a_client_that_never_reads_is_disconnected_and_others_are_not_affected() {
 fn a_backlog_grows_to_the_limit_and_no_further() {
     const LIMIT: usize = 32 * 1024;
     const EVENT: usize = 1024;
-    // The size line, the id, the names of the fields; with TLS, a record's header and tag.
+    // The size line, the id and the field names; with TLS also a record's header and tag.
     const FRAMING: usize = 128;
     let server = TestServer::with(|config| {
-        // A shard serves its clients in the order in which they came: when the second client has an
+        // A shard serves its clients in the order in which they connected: when the second client has an
         // event, the first has been served.
         config.shards = 1;
         config.max_backlog_bytes = LIMIT;
@@ -153,7 +153,7 @@ fn a_backlog_grows_to_the_limit_and_no_further() {
         }
         largest = largest.max(server.metric("idlewild_backlog_bytes").unwrap());
     }
-    // What is sent in part keeps the whole of its allocation.
+    // An event that was sent in part keeps its whole allocation.
     let one = f64::from(u32::try_from(EVENT + FRAMING).unwrap());
     let limit = f64::from(u32::try_from(LIMIT).unwrap());
     assert!(largest <= limit + one, "{largest} bytes wait");

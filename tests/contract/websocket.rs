@@ -1,5 +1,5 @@
-//! WebSocket: the handshake, messages, close codes and limits of API.md, "WebSocket". That streams behave the same over
-//! every transport is shown by the whole suite, which also runs over WebSocket.
+//! WebSocket: the handshake, messages, close codes and limits that docs/websocket.md describes. The other tests also run
+//! over WebSocket (`IDLEWILD_CONTRACT=ws`), so they show that streams behave the same over every transport.
 
 mod closing;
 mod handshake;

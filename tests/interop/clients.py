@@ -38,7 +38,7 @@ def rust(name):
 
 
 def websocket(name, command, **can):
-    """The drain and the log-out have to end it as the server means them."""
+    """A WebSocket client. Its `away` lines must have the close codes of the drain, the disconnect and the log-out."""
     says = ("1001 Going away", "1001 Disconnected", "4003 Logged out")
     return Client(name, command, **{"reconnects": False, "refused_with": 4001, "shows_retry": True, "says": says, "transport": "ws"} | can)
 

@@ -11,7 +11,7 @@ from scenes_server import wait
 
 # One heartbeat per second, so that there are some; clients reconnect after a bit more than a second.
 RETRY_MS = range(1000, 1501)
-# `stall_timeout` is what a client of WebSocket has to answer a ping, beside a heartbeat.
+# A WebSocket client has to answer a ping within a heartbeat and `stall_timeout`.
 SETTINGS = 'heartbeat = "1s"\nstall_timeout = "5s"\nretry_min = "1s"\nretry_max = "1500ms"'
 
 PAYLOADS = [
@@ -28,7 +28,7 @@ PAYLOADS = [
 ]
 BURST = 200
 BURSTS = 5
-# More than a heartbeat and `stall_timeout` of SETTINGS.
+# At one per second, longer than the heartbeat and `stall_timeout` of SETTINGS.
 PINGS = 8
 
 
@@ -94,7 +94,7 @@ class Scene:
             check(one.heartbeats()[-1][1], f"{one.name}: a heartbeat without an id on a quiet stream")
 
     def pings(self):
-        """clients of WebSocket answer pings: none is closed for its silence"""
+        """WebSocket clients answer pings, so none is closed as stalled"""
         running = [one for one in self.running if one.client.transport == "ws"]
         before = {one.user: (len(one.heartbeats()), len(one.all("open"))) for one in running}
         for one in running:

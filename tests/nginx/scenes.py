@@ -104,7 +104,7 @@ def compressing(world):
         world.publish({"n": n}, {"user": "13"})
         listener.sees(rf'data: {{"n":{n}}}\n\n')
     listener.leave()
-    # Who does heed it has to be able to see it.
+    # Other proxies obey it, so it has to be there.
     _, direct, _ = world.head("--unix-socket", str(world.socket), "--max-time", "2", "-H", f"Authorization: Bearer {world.token(13)}", f"http://example.com{STREAM}")
     _, proxied, _ = world.head("--max-time", "2", url)
     check(proxied["cache-control"] == direct["cache-control"] == ["no-cache, no-transform"],
@@ -273,7 +273,7 @@ def websocket_live(world):
         world.publish(data, {"user": "20"})
         for one in held:
             check((got := one.message())["data"] == data, f"{str(got)[:200]} for {str(data)[:50]}")
-    # Silent but for heartbeats, and for the answers to their pings.
+    # From now on, only heartbeats and the answers to their pings are sent.
     for one in held:
         beats = [one.message() for _ in range(5)]
         check([beat["event"] for beat in beats] == ["heartbeat"] * 5 and one.pings >= 5, f"{beats}, {one.pings} pings")
@@ -302,11 +302,11 @@ def websocket_live(world):
 
 
 class WebSocket:
-    """A client of WebSocket over TLS that answers pings, and its handshake's response in `head`."""
+    """A WebSocket client over TLS that answers pings. `head` is the response to its handshake."""
 
     def __init__(self, world, path, source="127.0.0.1", port=None, name="example.com", more=""):
         trust = ssl.create_default_context(cafile=world.work / "fullchain.pem")
-        # As a browser offers them: WebSocket takes HTTP/1.1.
+        # Browsers offer only this for a WebSocket.
         trust.set_alpn_protocols(["http/1.1"])
         plain = socket.create_connection(("127.0.0.1", port or world.tls), source_address=(source, 0), timeout=10)
         self.socket = trust.wrap_socket(plain, server_hostname=name)
@@ -331,18 +331,18 @@ class WebSocket:
             raise Failed(f"a WebSocket ended without a close frame: {error!r}") from None
 
     def message(self):
-        """The next message, with the pings before it answered."""
+        """The next message. Answers the pings before it."""
         while True:
             opcode, payload = self.frame()
             if opcode == 0x1:
                 return json.loads(payload)
             check(opcode == 0x9, f"a frame with opcode {opcode}, {payload!r}")
             self.pings += 1
-            # Masked with zeros, which change nothing.
+            # Masked with zeros, which leave the payload unchanged.
             self.socket.sendall(bytes([0x8A, 0x80 | len(payload), 0, 0, 0, 0]) + payload)
 
     def end(self):
-        """The code and the reason it is closed with, whatever comes before."""
+        """The code and the reason of the server's close frame. Skips the frames before it."""
         while True:
             opcode, payload = self.frame()
             if opcode == 0x8:
@@ -356,7 +356,7 @@ class WebSocket:
 
 
 def drain_of(world, websockets):
-    """Has Idlewild drain, with these clients; it waits for their answers to its close frames."""
+    """Drains Idlewild while these clients are connected. They answer its close frames, for which it waits."""
     world.idlewild.send_signal(signal.SIGTERM)
     for one in websockets:
         check((how := one.end()) == (1001, "Going away"), f"drained with {how}")

@@ -27,23 +27,25 @@ Written by `scripts/bench` from [`benches/history.jsonl`](../benches/history.jso
 
 ![Instruction counts relative to the first line, and bytes per connection, by commit](benchmarks.svg)
 
-`scripts/bench` measures the commit that is checked out, adds a line to the history and draws this page. \
-It exits 1, and adds no line, where the run is worse than the last line: **over {:.0} % more instructions in any \
-benchmark, or over {:.0} % more bytes per connection**, user or kernel, or a figure that is missing. \
-What is new has no line to be worse than. Times are \
-recorded and never judged. `scripts/test` judges the same way with `scripts/bench --gate`, which records nothing.
+`scripts/bench` measures the checked-out commit, adds a line to the history and draws this page. It exits 1 and adds \
+no line if a figure is missing, or if the run is worse than the last line: **over {:.0} % more instructions in any \
+benchmark, or over {:.0} % more bytes per connection** (user or kernel). A new benchmark has nothing to be compared \
+with. Times are recorded, but do not fail a run. `scripts/test` compares in the same way with `scripts/bench --gate`, \
+which records nothing.
 
-A change that costs more on purpose is recorded with `scripts/bench --accept`; it is then the line that later \
-runs are compared with, and stands under *Accepted* below.
+`scripts/bench --accept` records a change that costs more on purpose. Later runs are compared with that line, and it \
+is listed under *Accepted* below.
 
-Instruction counts are callgrind's, of [`benches/instructions`](../benches/instructions); each is a batch, as its \
-file says, so only its growth means something; kernel time is not in them, and valgrind knows no SHA \
-instructions, so a token check looks dearer than it is. They depend on the compiler, the C library, valgrind and what the \
-processor can do. On a machine that differs in any of it, or in its kernel, the last line's commit is first measured \
-there and the run is compared with that; the commit has to be in the clone (`git fetch --unshallow`). Bytes are \
-the slope of `idlewild-load hold` between 22,000 and 88,000 connections, the median of five runs, each of which moves \
-by about 4 %. The kernel's are of the whole machine, and only root may read them: without root they are named as \
-not measured and fail nothing.
+**Instructions** of [`benches/instructions`](../benches/instructions) are counted by callgrind. Each figure is the \
+count of a batch, whose size is in its source file, so only its growth is meaningful. Kernel time is not included. \
+valgrind does not support SHA instructions, so a token check appears more expensive than it is. The counts depend on \
+the compiler, the C library, valgrind and the processor's features. If any of these, or the kernel, differs on a \
+machine, the last line's commit is measured there first, and the run is compared with that. So the clone must contain \
+that commit (`git fetch --unshallow`).
+
+**Bytes** are the slope of `idlewild-load hold` between 22,000 and 88,000 connections: the median of five runs, which \
+vary by about 4 %. The kernel's figure is for the whole machine, and only root can read it. Without root, it is shown \
+as not measured and does not fail the run.
 
 ",
         MOST_MORE_INSTRUCTIONS * 100.0,
@@ -56,7 +58,7 @@ fn figures(last: &Line, before: Option<&Line>) -> String {
     let compared = last.before.as_ref().or(before.map(|line| &line.figures));
     let machine = &last.machine;
     let mut text = format!(
-        "## Last line\n\n`{}`, {}: {}, Linux {}, {}, {}, {}.\n\n| figure | value | since the line before |\n|---|--:|--:|\n",
+        "## Last line\n\n`{}`, {}: {}, Linux {}, {}, {}, {}.\n\n| figure | value | change |\n|---|--:|--:|\n",
         last.short_commit(),
         last.date,
         machine.cpu,
@@ -79,7 +81,7 @@ fn figures(last: &Line, before: Option<&Line>) -> String {
 }
 
 fn never_judged(last: &Line) -> String {
-    let mut text = "## Times of that run\n\nNot judged: they move with the machine's load.\n\n| benchmark | median |\n|---|--:|\n".to_owned();
+    let mut text = "## Times of the same run\n\nFor information only: they vary with the machine's load.\n\n| benchmark | median |\n|---|--:|\n".to_owned();
     for (name, ns) in &last.times_ns {
         let _ = writeln!(text, "| {name} | {} |", time(*ns));
     }

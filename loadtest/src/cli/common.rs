@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_that_one_table_cannot_hold_is_shared_out() {
+    fn connections_that_exceed_one_table_are_distributed() {
         let limit = sys::raise_descriptor_limit();
         let tables = |connections: u64| {
             parse(&format!("load idle -n {connections} --spawn")).spawned_tables()

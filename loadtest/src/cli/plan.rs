@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_have_binary_units_and_a_bound() {
+    fn sizes_have_binary_units_and_a_limit() {
         assert_eq!(size("16GiB"), Ok(17_179_869_184));
         assert_eq!(size("1.5KiB"), Ok(1_536));
         assert_eq!(size("0"), Ok(0));

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_leaves_somebody_on_both_sides() {
+    fn a_share_is_from_1_to_99_percent() {
         assert_eq!((per_cent("10%"), per_cent("99")), (Ok(10), Ok(99)));
         for bad in ["0%", "100%", "-1", "1.5%", "%"] {
             assert!(per_cent(bad).is_err(), "{bad}");
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_bounded_and_have_a_unit() {
+    fn times_have_a_unit_and_a_limit() {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
         for bad in ["", "5", "s", "61m", "-1s", "99999999999s"] {

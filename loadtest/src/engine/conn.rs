@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gap_is_silent_and_its_late_filling_is_out_of_order() {
+    fn a_gap_is_not_counted_and_an_event_that_fills_it_is_out_of_order() {
         use Arrival::{Duplicate, InOrder, OutOfOrder};
         let mut seen = Sequence::default();
         let arrivals = [0, 1, 3, 2, 2, 3, 4].map(|offset| seen.take(offset));
@@ -258,7 +258,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_agrees_with_a_set_within_its_memory(offsets in proptest::collection::vec(0u32..60, 0..100)) {
+        fn it_agrees_with_a_set_within_its_window(offsets in proptest::collection::vec(0u32..60, 0..100)) {
             let mut seen = Sequence::default();
             let mut model = BTreeSet::new();
             for offset in offsets {
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_beyond_its_memory_is_in_order() {
+    fn a_jump_beyond_the_window_is_in_order() {
         let mut seen = Sequence::default();
         assert_eq!(seen.take(5), Arrival::InOrder);
         assert_eq!(seen.take(5000), Arrival::InOrder);

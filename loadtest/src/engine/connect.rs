@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_stands_where_it_was_asked_for() {
+    fn the_token_is_sent_in_the_configured_place() {
         let query = request(AuthStyle::Query, "/sse", None);
         assert!(
             query.starts_with("GET /sse?token=ey") && !query.contains("Authorization"),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_resumed_at_the_last_id_it_had() {
+    fn a_stream_is_resumed_at_its_last_id() {
         let resumed = request(AuthStyle::None, "/sse", Some("17-3"));
         assert!(
             resumed.ends_with("\r\nLast-Event-ID: 17-3\r\n\r\n"),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_websocket_request_has_the_form_of_a_browsers() {
+    fn a_websocket_request_looks_like_a_browsers() {
         let key = Key::random();
         let asked = |auth, last_id| request_with(Some(&key), auth, "/ws", last_id);
         let first = asked(AuthStyle::None, None);
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_header_names_a_client_of_the_range_for_benchmarks() {
+    fn a_proxy_header_has_an_address_of_the_benchmark_range() {
         let to = ([127, 0, 0, 1], 80).into();
         let header = proxy_header(to, 131_073);
         assert_eq!(header, "PROXY TCP4 198.18.0.1 198.18.0.0 50000 80\r\n");
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pace_spreads_connects_and_makes_up_no_pause() {
+    fn the_pace_spreads_connects_and_does_not_catch_up_on_a_pause() {
         let mut pace = Pace::new(Duration::from_secs(1), Duration::from_millis(2));
         assert!(pace.may_open());
         let opened = (0..10).filter(|_| pace.may_open()).count();

@@ -119,7 +119,7 @@ impl Engine {
         check_descriptors(limits)?;
         ensure!(
             limits.in_flight >= limits.threads,
-            "--in-flight {}: each of {} threads has to have one handshake under way; ask for as many",
+            "--in-flight {}: each of the {} threads needs at least one handshake in flight",
             limits.in_flight,
             limits.threads,
         );
@@ -188,7 +188,7 @@ impl Engine {
         }
         self.ordered += u64::from(more);
         self.wait_for_ordered(more, watch)
-            .with_context(|| format!("the ramp to {connections}"))
+            .with_context(|| format!("opening {connections} connections"))
     }
 
     /// Waits until every connect has led to a stream or failed; returns the seconds it took.
@@ -203,7 +203,7 @@ impl Engine {
             }
             if limit.passed() {
                 bail!(
-                    "did not end: {} stream, {} failed",
+                    "timed out: {} streams open, {} connections failed",
                     counts.open,
                     counts.failed
                 );
@@ -261,7 +261,7 @@ impl Engine {
         while missing(self.counts()) {
             ensure!(
                 !limit.passed(),
-                "the handshakes of replacement clients do not end"
+                "timed out waiting for the handshakes of replacement clients"
             );
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -316,7 +316,7 @@ impl Engine {
             .map(|reply| {
                 reply
                     .recv_timeout(ANSWER_LIMIT)
-                    .context("a load thread does not answer")
+                    .context("a load thread does not respond")
             })
             .collect()
     }
@@ -356,15 +356,15 @@ fn check_descriptors(limits: &Limits) -> Result<()> {
     let each = u64::from(limits.connections.div_ceil(limits.threads)) + sys::SPARE_DESCRIPTORS;
     ensure!(
         each <= may_open,
-        "--connections {} over {} threads: {each} descriptors a thread, the limit is {may_open} (ulimit -Hn): \
-         ask for more --threads or raise the limit",
+        "--connections {} over {} threads: {each} descriptors per thread, but the limit is {may_open} (ulimit -Hn): \
+         use more --threads or raise the limit",
         limits.connections,
         limits.threads,
     );
     if let Some(files) = sys::file_max() {
         ensure!(
             u64::from(limits.connections) <= files,
-            "--connections {}: the machine may open {files} files (sysctl fs.file-max)",
+            "--connections {}: the machine allows only {files} open files (sysctl fs.file-max)",
             limits.connections,
         );
     }

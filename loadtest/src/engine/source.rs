@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_address_has_more_than_its_share_and_workers_do_not_meet() {
+    fn no_address_exceeds_its_share_and_workers_share_none() {
         let mut per_address = BTreeMap::new();
         for worker in 0..3 {
             let mut sources = Sources::new(&Origin::Loopback, worker, 3, 30_000);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_set_takes_no_more_until_one_is_given_back() {
+    fn a_full_set_of_addresses_accepts_another_connection_only_after_one_is_returned() {
         let mut sources = Sources::new(&Origin::Loopback, 0, 1, 1);
         let (index, _) = (0..MAX_PER_SOURCE)
             .map(|_| sources.take().unwrap())
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_shared_by_the_workers_and_refuses_what_it_cannot_hold() {
+    fn a_list_of_addresses_is_shared_by_the_workers_and_has_a_limit() {
         let listed: Vec<IpAddr> = ["127.9.0.1", "127.9.0.2"]
             .map(|text| text.parse().unwrap())
             .into();

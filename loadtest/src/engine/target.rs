@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_deaf_are_as_many_as_asked_for_and_spread() {
+    fn clients_that_never_read_have_the_requested_share_and_are_spread_evenly() {
         let limits = Limits {
             threads: 1,
             connections: 1_000,

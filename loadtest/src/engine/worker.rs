@@ -270,7 +270,7 @@ impl Worker {
         let (source, from) = self
             .sources
             .take()
-            .ok_or_else(|| anyhow!("no source address has a place left"))?;
+            .ok_or_else(|| anyhow!("no source address has a free port left"))?;
         let deaf = self.limits.is_deaf(identity.number);
         let receive_buffer = deaf.then_some(DEAF_BUFFER_BYTES);
         let socket = connect(self.target.address, from, receive_buffer)

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_period_has_one_heartbeat_a_connection_however_often_it_is_asked() {
+    fn a_period_has_one_heartbeat_per_connection_however_often_it_is_asked() {
         let mut beat = Beat::new(1_000, 0);
         let sent: u64 = (1..=100).map(|tick| beat.due(7, tick * 10_000_000)).sum();
         assert_eq!(sent, 7);

@@ -393,7 +393,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_are_read_off_a_pipe_with_their_bytes() {
+    fn commands_are_read_from_a_pipe_with_their_bytes() {
         let mut input = &b"heartbeats 5000\nbroadcast 5\nh\nllounicast 7 2\nhi"[..];
         assert!(matches!(
             next_command(&mut input),

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_extensions_and_trailers_are_taken_off() {
+    fn sizes_extensions_and_trailers_are_removed() {
         let coded =
             b"5;a=b\r\nhello\r\n1F \r\n0123456789012345678901234567890\r\n0\r\nx: y\r\n\r\n";
         assert_eq!(
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_framing_is_refused() {
+    fn invalid_framing_is_refused() {
         for bad in [
             &b"\r\n"[..],
             b"5\nhello",

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_http_is_refused() {
+    fn a_response_that_is_not_http_is_refused() {
         for bad in [
             &b"SSH-2.0-x"[..],
             b"HTTP/2 200",

@@ -101,7 +101,7 @@ fn body() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn any_split_of_a_raw_stream_gives_the_naive_reading(body in body(), cuts in vec(any::<usize>(), 0..30)) {
+    fn any_split_of_a_raw_stream_is_read_like_the_model(body in body(), cuts in vec(any::<usize>(), 0..30)) {
         let head = "HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
         let (events, reached) = decode((head.to_owned() + &body).as_bytes(), &cuts);
         prop_assert_eq!(events, naive(&body));
@@ -109,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn any_split_of_a_chunked_stream_gives_the_naive_reading(
+    fn any_split_of_a_chunked_stream_is_read_like_the_model(
         body in body(), chunk_cuts in vec(any::<usize>(), 0..10), cuts in vec(any::<usize>(), 0..40), ended: bool,
     ) {
         let mut bytes = b"HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\ncontent-type: text/event-stream\r\n\r\n".to_vec();
@@ -126,7 +126,7 @@ proptest! {
     }
 
     #[test]
-    fn one_byte_at_a_time_is_a_split_like_any_other(body in body()) {
+    fn one_byte_at_a_time_gives_the_same_result(body in body()) {
         let bytes = [&b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"[..], body.as_bytes()].concat();
         let every: Vec<usize> = (0..bytes.len()).collect();
         prop_assert_eq!(decode(&bytes, &every).0, naive(&body));

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_without_data_dispatches_nothing_and_leaves_no_name_behind() {
+    fn a_block_without_data_dispatches_nothing_and_its_name_is_dropped() {
         assert_eq!(
             parse(b"retry: 2000\n\nevent: lost\n\n: comment\n\ndata: x\n\n"),
             [event(None, "message", "x")]
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_streams_first_block_is_told_from_a_heartbeat_by_its_delay_whatever_the_pieces() {
+    fn a_streams_first_block_differs_from_a_heartbeat_by_its_delay_whatever_the_pieces() {
         let stream = b"id: 1-0\nretry: 2000\nevent: heartbeat\ndata: {}\n\nid: 1-0\nevent: heartbeat\ndata: {}\n\n";
         for piece in 1..stream.len() {
             let (mut parser, mut scratch) = (EventParser::default(), Block::default());
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_space_and_one_bom_are_taken_off() {
+    fn only_one_space_and_one_bom_are_removed() {
         assert_eq!(
             parse(b"\xEF\xBB\xBFdata:  x\n\n"),
             [event(None, "message", " x")]
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_comes_whole_leaves_nothing_behind() {
+    fn an_event_that_arrives_completely_leaves_no_state() {
         let mut parser = EventParser::default();
         let mut scratch = Block::default();
         parser

@@ -74,11 +74,11 @@ impl Cost {
     pub(super) fn of(run: &Run) -> Result<Self> {
         let slope = |key: &str| {
             let bytes = run.measured.figure(key).with_context(|| {
-                format!("{}: no `{key}`; it takes a `hold` run by root, of a server whose process is known, and its --json", run.file)
+                format!("{}: no `{key}`; use the --json of a `hold` run as root, of a server whose process is known", run.file)
             })?;
             ensure!(
                 bytes > 0.0,
-                "{}: `{key}` is {bytes:.1}, and a connection cannot cost that; hold more of them (-n), with a lower --plateau, on a machine that does nothing else",
+                "{}: `{key}` is {bytes:.1}, which is impossible; hold more connections (-n), with a lower --plateau, on an idle machine",
                 run.file
             );
             Ok(bytes)
@@ -196,7 +196,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn memory_is_divided_after_what_is_fixed() {
+    fn memory_is_divided_after_the_fixed_costs() {
         // 17,179,869,184 − 1,073,741,824 − 7,000,000 − 20,480,000 − 67,108,864 = 16,011,538,496
         assert_eq!(machine(1, 1).capacity(&COST).memory, 2_965_099);
         // 1,000 × 5,400 + 1,073,741,824 + 94,588,864
@@ -204,7 +204,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn memory_that_is_all_reserved_holds_nobody() {
+    fn completely_reserved_memory_allows_no_connection() {
         let small = Machine {
             memory_bytes: 1_000_000_000,
             ..machine(1, 1)
@@ -213,7 +213,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_shared_table_holds_what_handshakes_and_others_leave() {
+    fn a_shared_table_has_room_for_streams_besides_handshakes_and_other_descriptors() {
         // 20,000 − 1,024 − 256
         assert_eq!(
             machine(20_000, 2).capacity(&COST).descriptors_shared,
@@ -223,7 +223,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_table_a_shard_holds_its_share_and_room_for_the_hash() {
+    fn a_table_per_shard_has_room_for_an_uneven_share() {
         let machine = machine(20_000, 4);
         // 40,000 / 4 + 4 × √10,000 + 1,024 / 4 + 256
         assert_eq!(machine.descriptors_for(40_000, FdTables::PerShard), 10_912);
@@ -234,13 +234,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn one_shard_has_one_table_whatever_it_is_called() {
+    fn one_shard_has_one_table_with_either_setting() {
         let capacity = machine(20_000, 1).capacity(&COST);
         assert_eq!(capacity.descriptors_shared, capacity.descriptors_per_shard);
     }
 
     #[test]
-    fn limits_without_end_are_borne() {
+    fn a_huge_descriptor_limit_is_capped() {
         let endless = machine(u64::MAX, 1_024).capacity(&COST);
         assert_eq!(endless.descriptors_shared, MOST_CONNECTIONS - 1);
     }

@@ -76,7 +76,7 @@ fn run_with(args: &cli::Plan, sysctls: &Path, out: &mut impl Write) -> Result<bo
     if args.apply {
         ensure!(
             plan.fits(),
-            "nothing was applied: the memory does not hold {} connections",
+            "nothing was applied: the memory is too small for {} connections",
             plan.connections
         );
         let mut said = Ok(());
@@ -85,7 +85,7 @@ fn run_with(args: &cli::Plan, sysctls: &Path, out: &mut impl Write) -> Result<bo
             said = std::mem::replace(&mut said, Ok(())).and(line);
         })?;
         said?;
-        writeln!(out, "The kernel's limits are applied, until the next boot.")?;
+        writeln!(out, "The kernel's limits are set until the next boot.")?;
     }
     out.flush()?;
     Ok(plan.fits())
@@ -106,11 +106,11 @@ impl Plan {
         match bound {
             _ if connections > 0 => {}
             Bound::Descriptors => bail!(
-                "{} descriptors hold no connection beside {MAX_HANDSHAKES} handshakes; allow more (--descriptors)",
+                "{} descriptors leave none for connections beside {MAX_HANDSHAKES} handshakes; raise --descriptors",
                 machine.descriptors
             ),
             Bound::Memory | Bound::Asked => {
-                bail!("no memory is left for connections; more --memory or less --reserve")
+                bail!("no memory is left for connections; raise --memory or lower --reserve")
             }
         }
         // One table is simpler. A table per shard, if only that fits the present limit.
@@ -174,7 +174,7 @@ fn memory_total() -> Result<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    Ok(kib.context("/proc/meminfo: no MemTotal; say --memory")? * 1_024)
+    Ok(kib.context("/proc/meminfo: no MemTotal; set --memory")? * 1_024)
 }
 
 #[cfg(test)]
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn with_apply_the_short_ones_are_raised_and_said() {
+    fn apply_raises_and_prints_the_limits_that_are_too_low() {
         let root = small();
         let (_, text) = plan(HOLD, "--descriptors 1048576 --apply", &root.0).unwrap();
         assert!(text.contains("net.core.somaxconn: 128 → 4096"), "{text}");
@@ -237,22 +237,22 @@ mod tests {
     }
 
     #[test]
-    fn the_smaller_of_memory_and_descriptors_binds() {
+    fn the_smaller_of_memory_and_descriptors_is_the_limit() {
         let root = small();
         let (_, text) = plan(HOLD, "--descriptors 20000", &root.0).unwrap();
         assert!(
-            text.contains("descriptors bind") && text.contains("per-shard"),
+            text.contains("limited by descriptors") && text.contains("per-shard"),
             "{text}"
         );
         let (_, text) = plan(HOLD, "--descriptors 10000000", &root.0).unwrap();
         assert!(
-            text.contains("memory binds") && text.contains("\"shared\""),
+            text.contains("limited by memory") && text.contains("\"shared\""),
             "{text}"
         );
     }
 
     #[test]
-    fn more_than_memory_holds_is_said_and_not_applied() {
+    fn a_plan_that_exceeds_memory_is_shown_and_not_applied() {
         let root = small();
         let before = every_file(&root.0);
         let (fits, text) = plan(HOLD, "--connections 5000000", &root.0).unwrap();
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_too_small_for_anybody_is_refused() {
+    fn a_machine_that_is_too_small_for_one_connection_is_refused() {
         let refused = |flags| plan(HOLD, flags, &small().0).unwrap_err().to_string();
         assert!(refused("--reserve 16GiB").contains("--reserve"));
         assert!(refused("--descriptors 100").contains("--descriptors"));

@@ -48,34 +48,34 @@ pub(super) fn limits(needs: &Needs, root: &Path) -> Vec<Limit> {
         (
             "fs.nr_open",
             vec![needs.limit_nofile],
-            "the most that LimitNOFILE may be",
+            "the maximum for LimitNOFILE",
         ),
         (
             "fs.file-max",
             vec![n + needs.handshakes + OTHER_FILES],
-            "files open on the whole machine: connections, handshakes and the rest of the system",
+            "open files of the whole machine: connections, handshakes and the rest of the system",
         ),
         (
             "net.ipv4.tcp_mem",
             vec![n * 3 / 4, n, n * 3 / 2],
-            "pages; a socket with a frame in its queue, however small, is charged a whole one, and an event to \
-             all puts one in each",
+            "in pages; a queued frame, however small, counts as a whole page, and an event to all puts one into \
+             each queue",
         ),
         (
             "net.core.somaxconn",
             vec![ACCEPT_QUEUE],
-            "caps the server's accept queue, which takes a rush of reconnects",
+            "limits the server's accept queue, where connections wait during a rush of reconnects",
         ),
         (
             "net.ipv4.tcp_max_syn_backlog",
             vec![ACCEPT_QUEUE],
-            "the same for connections half open; it counts only where SYN cookies are off",
+            "the same for half-open connections; applies only if SYN cookies are off",
         ),
         (
             "net.netfilter.nf_conntrack_max",
             vec![n * 2 + OTHER_TRACKED],
-            "the firewall keeps an entry for each connection and, for two minutes, for each closed one: a \
-             reconnect of all needs two (or leave the port untracked)",
+            "the firewall keeps an entry per connection, and for two minutes per closed one, so a reconnect of all \
+             clients needs two each (or do not track the port)",
         ),
     ];
     all.into_iter()
@@ -124,14 +124,14 @@ impl Limit {
         let (from, to) = (joined(now), self.target());
         fs::write(path(root, self.name), &to).with_context(|| {
             format!(
-                "{}: cannot be set to {to}; it takes root, outside a container",
+                "{}: cannot be set to {to}; this needs root, outside a container",
                 self.name
             )
         })?;
         let after = read(root, self.name).map(|after| joined(&after));
         ensure!(
             after.as_deref() == Some(to.as_str()),
-            "{}: was set to {to} and is {}",
+            "{}: was set to {to}, but is {}",
             self.name,
             after.as_deref().unwrap_or("not readable")
         );
@@ -213,7 +213,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn only_what_falls_short_is_raised_and_nothing_is_lowered() {
+    fn only_limits_that_are_too_low_are_raised_and_none_is_lowered() {
         let root = small();
         let limits = limits(&NEEDS, &root.0);
         assert_eq!(short(&limits), ["net.ipv4.tcp_mem", "net.core.somaxconn"]);
@@ -244,7 +244,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn connection_tracking_is_spoken_of_only_where_there_is_some() {
+    fn connection_tracking_is_mentioned_only_if_it_exists() {
         let root = small();
         let named = |root: &Path| {
             limits(&NEEDS, root)
@@ -259,7 +259,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_limit_that_cannot_be_read_is_named_and_left_alone() {
+    fn a_limit_that_cannot_be_read_is_listed_and_not_changed() {
         let root = Scratch::new();
         let limits = limits(&NEEDS, &root.0);
         assert_eq!((limits.len(), short(&limits).len()), (5, 0));
@@ -268,7 +268,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_limit_that_cannot_be_set_says_what_it_takes() {
+    fn a_limit_that_cannot_be_set_is_an_error_with_the_remedy() {
         let root = small();
         let limits = limits(&NEEDS, &root.0);
         fs::remove_file(root.0.join("net/ipv4/tcp_mem")).unwrap();
@@ -281,7 +281,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn ports_to_connect_from_are_counted_with_both_ends() {
+    fn local_ports_include_both_ends_of_the_range() {
         assert_eq!(local_ports(&small().0), Some(28_232));
     }
 }

@@ -41,25 +41,17 @@ impl Plan {
         )?;
         row(
             to,
-            "a frame on its way, when all get an event",
+            "a queued frame, during an event to all",
             &grouped(cost.frame_bytes, 0),
         )?;
-        row(to, "together", &grouped(cost.connection_bytes(), 0))?;
-        writeln!(to, "and before the first one, in MiB")?;
+        row(to, "total", &grouped(cost.connection_bytes(), 0))?;
+        writeln!(to, "Fixed costs, in MiB")?;
         row(to, "the process", &mib(cost.process_bytes))?;
+        row(to, "max_handshakes (default)", &mib(cost.handshake_bytes))?;
+        row(to, "history.max_bytes (default)", &mib(cost.history_bytes))?;
         row(
             to,
-            "max_handshakes at its default",
-            &mib(cost.handshake_bytes),
-        )?;
-        row(
-            to,
-            "history.max_bytes at its default",
-            &mib(cost.history_bytes),
-        )?;
-        row(
-            to,
-            "all else on the machine (--reserve)",
+            "rest of the machine (--reserve)",
             &mib(self.machine.reserve_bytes),
         )
     }
@@ -67,7 +59,7 @@ impl Plan {
     fn holds(&self, to: &mut Formatter<'_>) -> Result {
         let (machine, capacity) = (&self.machine, &self.capacity);
         let (memory, descriptors) = (gib(machine.memory_bytes), whole(machine.descriptors));
-        writeln!(to, "\nConnections held by")?;
+        writeln!(to, "\nConnections allowed by")?;
         row(to, &format!("memory, {memory}"), &whole(capacity.memory))?;
         row(
             to,
@@ -76,17 +68,17 @@ impl Plan {
         )?;
         if machine.shards > 1 {
             let each = format!(
-                "{descriptors} descriptors for each of {} shards",
+                "{descriptors} descriptors per shard, {} shards",
                 machine.shards
             );
             row(to, &each, &whole(capacity.descriptors_per_shard))?;
         }
         let planned = whole(self.connections);
         match self.bound {
-            Bound::Memory => writeln!(to, "Planned: {planned}; memory binds."),
+            Bound::Memory => writeln!(to, "Planned: {planned}; limited by memory."),
             Bound::Descriptors => writeln!(
                 to,
-                "Planned: {planned}; descriptors bind. What filling the memory takes: --connections {}",
+                "Planned: {planned}; limited by descriptors. To plan for all of the memory: --connections {}",
                 capacity.memory
             ),
             Bound::Asked => {
@@ -96,7 +88,7 @@ impl Plan {
                 );
                 writeln!(
                     to,
-                    "Planned: {planned}, as asked; needs {needed} of {memory}: {verdict}."
+                    "Planned: {planned}, as requested; needs {needed} of {memory}: {verdict}."
                 )
             }
         }
@@ -115,11 +107,11 @@ impl Plan {
         if drain_s > DRAIN_TIMEOUT_S {
             writeln!(
                 to,
-                "  drain_timeout = \"{drain_s}s\"  # all of them at drain_rate = {DRAIN_RATE}; TimeoutStopSec beyond it"
+                "  drain_timeout = \"{drain_s}s\"  # for all streams at drain_rate = {DRAIN_RATE}; TimeoutStopSec must be longer"
             )?;
         }
         let raised = if self.limit_nofile > self.machine.descriptors {
-            "  # more than is allowed now"
+            "  # above the current limit"
         } else {
             ""
         };
@@ -136,15 +128,15 @@ impl Plan {
             let now = limit
                 .now
                 .as_deref()
-                .map_or("not readable here".to_owned(), joined);
+                .map_or("not readable".to_owned(), joined);
             let verdict = match &limit.now {
-                None => "look yourself",
+                None => "check it yourself",
                 Some(_) if limit.falls_short() => "TOO LOW",
-                Some(_) => "suffices",
+                Some(_) => "sufficient",
             };
             writeln!(
                 to,
-                "  {} is {now}, wanted {}: {verdict}",
+                "  {} is {now}, needed {}: {verdict}",
                 limit.name,
                 joined(&limit.wanted)
             )?;
@@ -156,11 +148,11 @@ impl Plan {
             .filter(|limit| limit.falls_short())
             .peekable();
         if short.peek().is_none() {
-            return writeln!(to, "  Nothing to raise.");
+            return writeln!(to, "  Nothing has to be raised.");
         }
         writeln!(
             to,
-            "--apply raises what is too low until the next boot; to keep, in /etc/sysctl.d/90-idlewild.conf:"
+            "--apply raises these until the next boot; to make them permanent, add to /etc/sysctl.d/90-idlewild.conf:"
         )?;
         for limit in short {
             writeln!(to, "  {} = {}", limit.name, limit.target())?;
@@ -172,40 +164,40 @@ impl Plan {
         writeln!(to, "\nRemarks")?;
         writeln!(
             to,
-            "- The clients are taken to be on other machines: their end of a connection is not counted."
+            "- The clients' ends of the connections are not included: they are on other machines."
         )?;
         writeln!(
             to,
-            "- A frame of more than some 60 bytes adds its length, for each client it is on its way to; a client that"
+            "- Frames longer than about 60 bytes take their length per client while they are queued. A client that"
         )?;
-        writeln!(to, "  reads too slowly holds up to max_backlog_bytes.")?;
+        writeln!(to, "  reads too slowly takes up to max_backlog_bytes.")?;
         if self.kernel_bytes_are_halved {
             writeln!(
                 to,
-                "- Without a floor beside it, the kernel's bytes are half of both ends'; hold --vs-floor tells them apart."
+                "- Without a floor, the kernel's bytes are half of those of both ends; hold --vs-floor separates the ends."
             )?;
         }
         if real(self.connections) > FAR * self.measured_connections.unwrap_or(0.0) {
             writeln!(
                 to,
-                "- This is far beyond what was measured: hold more (-n) before you rely on it."
+                "- This is far more than was measured: hold more connections (-n) before you rely on it."
             )?;
         }
         writeln!(
             to,
-            "- Handshakes are counted as {} at once, the default of max_handshakes.",
+            "- The plan includes {} concurrent handshakes, the default of max_handshakes.",
             whole(MAX_HANDSHAKES)
         )?;
         if let Some(ports) = self.local_ports {
             let addresses = whole(self.connections.div_ceil(ports.max(1)));
             writeln!(
                 to,
-                "- Whoever connects (a load generator, or nginx in front) needs a port for each connection: of {} a source",
+                "- A proxy or load generator needs a port for each connection. A source address has {}",
                 whole(ports)
             )?;
             writeln!(
                 to,
-                "  address (net.ipv4.ip_local_port_range here), these fill {addresses}. The server itself needs none."
+                "  (net.ipv4.ip_local_port_range), so it needs {addresses} addresses. The server itself needs no ports."
             )?;
         }
         Ok(())

@@ -96,7 +96,7 @@ mod tests {
     use crate::engine::Window;
 
     #[test]
-    fn an_event_too_many_for_one_makes_up_for_none_too_few_for_another() {
+    fn a_surplus_event_for_one_client_does_not_hide_a_missing_one_for_another() {
         let mut tally = Tally::new(Window { first: 0, count: 2 });
         for _ in 0..3 {
             tally.arrived(0, 1_000, 5_000);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_to_the_last_is_that_of_broadcasts_where_there_are_any() {
+    fn the_time_to_the_last_client_is_that_of_broadcasts_if_there_are_any() {
         let mut tally = Tally::new(Window { first: 0, count: 2 });
         tally.arrived(0, 0, 90_000_000);
         tally.arrived(1, 0, 10_000_000);

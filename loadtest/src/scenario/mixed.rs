@@ -29,7 +29,7 @@ fn events(rate: f64, seconds: u32) -> Result<u32> {
     let events = (rate * f64::from(seconds)).ceil();
     ensure!(
         events <= MAX_EVENTS,
-        "{rate} a second for {seconds} s are {events} events, at most {MAX_EVENTS} are followed"
+        "{rate} per second for {seconds} s are {events} events; the limit is {MAX_EVENTS}"
     );
     #[expect(
         clippy::cast_possible_truncation,

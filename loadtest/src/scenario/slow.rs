@@ -23,7 +23,7 @@ pub(super) fn run(slow: &Slow) -> Result<bool> {
     };
     ensure!(
         limits.reading(connections) < connections,
-        "{}% of --connections {connections} is no client; raise one of them",
+        "{}% of --connections {connections} is less than one client; raise one of them",
         slow.share
     );
     rounds::run("slow", common, slow.rounds, order, |subject, round| {

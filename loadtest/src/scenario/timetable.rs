@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_merged_timetable_is_in_order_and_whole() {
+    fn a_merged_timetable_is_complete_and_in_order() {
         let table = Timetable::broadcasts(3, 1.0).merged(Timetable::unicasts(25, 10.0, 7));
         assert_eq!(table.len(), 28);
         assert!(

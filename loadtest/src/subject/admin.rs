@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_end_by_length_by_chunks_or_with_the_connection() {
+    fn responses_end_by_length_by_chunks_or_with_the_connection() {
         for (bytes, status, expected) in [
             (
                 "HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n{}",

@@ -20,7 +20,7 @@ impl Endpoint {
         let (scheme, authority) = url.split_once("://").unwrap_or_default();
         ensure!(
             ["http", "https"].contains(&scheme),
-            "{url}: only http:// and https:// are spoken"
+            "{url}: only http:// and https:// are supported"
         );
         let authority = authority.trim_end_matches('/');
         let mut addresses = authority
@@ -31,7 +31,7 @@ impl Endpoint {
             .with_context(|| format!("{url}: no address"))?;
         ensure!(
             allow_remote || address.ip().is_loopback(),
-            "{url} is {address}, not this machine: a load test of another host needs --allow-remote"
+            "{url} is {address}, another machine: a load test of it needs --allow-remote"
         );
         let (host, _) = authority.rsplit_once(':').unwrap_or((authority, ""));
         Ok(Self {
@@ -46,7 +46,7 @@ impl Endpoint {
         let endpoint = Self::resolve(url, allow_remote)?;
         ensure!(
             !endpoint.secure,
-            "{url}: the publishing side is spoken to without TLS; name its http:// listener"
+            "{url}: the admin listener is used without TLS; pass an http:// URL"
         );
         Ok(endpoint.address)
     }
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_secure_listener_is_the_urls() {
+    fn the_name_of_a_tls_listener_is_the_urls_host() {
         let named = |url: &str| {
             let endpoint = Endpoint::resolve(url, false).unwrap();
             (endpoint.secure, endpoint.host)

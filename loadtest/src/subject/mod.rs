@@ -93,7 +93,7 @@ impl Subject {
         if common.spawn {
             ensure!(
                 common.peer.is_none(),
-                "--spawn starts Idlewild: start {} yourself and name it by --url",
+                "--spawn starts only Idlewild: start {} yourself and pass its --url",
                 peer.name
             );
             let spawned = Spawned::start(common)?;
@@ -111,12 +111,12 @@ impl Subject {
             return Ok(subject(Kind::Spawned(Box::new(spawned), publisher), target));
         }
         let Some(url) = &common.url else {
-            bail!("what to measure? one of --spawn, --floor, --url")
+            bail!("nothing to measure: use one of --spawn, --floor, --url")
         };
         let endpoint = Endpoint::resolve(url, common.allow_remote)?;
         ensure!(
             endpoint.secure || !common.tls.asked_for(),
-            "--tls --url {url}: say https:// if its listener speaks TLS"
+            "--tls --url {url}: use https:// for a TLS listener"
         );
         let tls = if endpoint.secure {
             Some(common.tls_client(&endpoint.host, common.tls.trust()?)?)
@@ -177,20 +177,16 @@ impl Subject {
         let by_tls = self.target.tls.is_some();
         let mut notes = Vec::new();
         if by_tls && self.is_floor() {
-            notes.push(
-                "the floor measured here keeps a whole rustls connection a client".to_owned(),
-            );
+            notes.push("this floor keeps a whole rustls connection per client".to_owned());
         }
         if by_tls && common.url.is_some() && !common.tls.verifies() {
             notes.push(
-                "the server's certificate was not verified: --tls-ca names whom to trust"
+                "the server's certificate was not verified (--tls-ca sets the trusted certificates)"
                     .to_owned(),
             );
         }
         if by_tls && common.vs_floor {
-            notes.push(
-                "the floor beside it has no TLS: the ratio contains what TLS adds".to_owned(),
-            );
+            notes.push("the floor has no TLS, so the ratio includes the cost of TLS".to_owned());
         }
         notes
     }
@@ -331,7 +327,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_payload_is_padded_to_its_bytes_and_stays_json() {
+    fn a_payload_is_padded_to_its_size_and_remains_json() {
         for (user, bytes) in [(None, 0), (Some("a\"b"), 0), (None, 500), (Some("7"), 500)] {
             let data = payload(3, 17, user, bytes);
             assert!(

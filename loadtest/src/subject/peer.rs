@@ -151,7 +151,7 @@ impl Peer {
         }
         ensure!(
             !ways.is_empty(),
-            "the template has neither [subscribe] nor [websocket]; add one with the path of the clients"
+            "the template has neither [subscribe] nor [websocket]; add one with the clients' path"
         );
         Ok(Self {
             name: text.name,
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_ready_template_can_do_both() {
+    fn every_bundled_template_can_publish_to_all_and_to_one() {
         for (name, _) in READY {
             let peer = Peer::open(name).unwrap();
             assert_eq!(peer.name, *name);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_cannot_be_used_is_refused_by_what_is_wrong() {
+    fn a_template_that_cannot_be_used_is_refused_with_the_reason() {
         let refused = |text: &str| format!("{:#}", Peer::parse(text).unwrap_err());
         assert!(refused("name = 'x'").contains("subscribe"));
         assert!(refused("name = 'x'\nsubscribe = { path = '/${data}' }").contains("user, number"));

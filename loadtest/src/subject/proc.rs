@@ -137,13 +137,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rollups_pss_line_is_read_not_its_relatives() {
+    fn only_the_pss_line_of_the_rollup_is_read() {
         let text = "55d0-7ffd ---p 00000000 00:00 0 [rollup]\nRss:  2048 kB\nPss:     1234 kB\nPss_Dirty: 9 kB\n";
         assert_eq!(parse_pss(text), Some(1234 * 1024));
     }
 
     #[test]
-    fn a_process_name_may_hold_anything() {
+    fn a_process_name_may_contain_any_characters() {
         let text = "7 (a b) c) S 1 7 7 0 -1 4194560 1 2 3 4 150 25 0 0 20 0 1 0 100 1 1";
         assert_eq!(parse_cpu_ticks(text), Some(175));
     }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_someone_looks_at_are_not_taken_for_sockets() {
+    fn cached_inodes_of_files_are_not_counted_as_sockets() {
         let text = "dentry 900 900 192 21 1 :\nsock_inode_cache 3 3 832 19 4 :\nlsm_inode_cache 800 800 32 128 1 :\n";
         let expected = [
             ("dentry", 576),

@@ -64,7 +64,7 @@ impl Spawned {
         let binary = common.server_bin()?;
         ensure!(
             binary.is_file(),
-            "{}: no server there; build it (cargo build --release) or name it with --server-bin",
+            "{}: no such program; build the server (cargo build --release) or set --server-bin",
             binary.display()
         );
         let directory =
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_with_tls_come_by_a_listener_beside_the_plain_one() {
+    fn tls_clients_have_a_listener_beside_the_plain_one() {
         let way = TlsWay {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 2)),
             certificate: Vec::new().into(),
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_replaces_ours_or_stands_beside_it() {
+    fn a_setting_replaces_ours_or_is_added() {
         let line = "load hold --connections 100 --users 10 --spawn --set max_connections=7 --set auth.leeway=\"1s\"";
         let text = text_for(line, None);
         assert_eq!(text.matches("max_connections = ").count(), 1);

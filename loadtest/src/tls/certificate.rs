@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_pem_reads_back_as_what_was_made() {
+    fn its_pem_contains_the_generated_certificate_and_key() {
         let made = Certificate::for_loopback().unwrap();
         let (certificate, key) = made.pem();
         let read = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();

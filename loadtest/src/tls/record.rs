@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_beyond_the_protocol_is_refused_before_its_bytes_come() {
+    fn an_invalid_length_is_refused_before_its_bytes_arrive() {
         let (mut records, mut stream) = (Records::default(), [23, 3, 3, 0x41, 0x01]);
         let (first, second) = stream.split_at_mut(3);
         assert!(matches!(records.next(&mut Input(first)), Ok(None)));

@@ -203,7 +203,7 @@ proptest! {
 }
 
 #[test]
-fn the_clients_speak_http_1_and_say_so() {
+fn the_clients_offer_http_1() {
     let server = server_config().unwrap();
     let mut session = Session::new(&client(None, None), &server);
     session.ask(&[usize::MAX]);
@@ -226,7 +226,7 @@ fn a_second_session_is_resumed_by_the_ticket_of_the_first_one_only_if_tickets_ar
 }
 
 #[test]
-fn no_more_tickets_are_kept_than_asked_for() {
+fn no_more_tickets_are_stored_than_configured() {
     let (server, client) = (server_config().unwrap(), client(None, Some(1)));
     assert_eq!(counts_of(&client, &server), (1, 0));
     // The server issued two tickets, and both clients begin before either gets another.
@@ -239,7 +239,7 @@ fn no_more_tickets_are_kept_than_asked_for() {
 }
 
 #[test]
-fn every_cipher_that_is_offered_is_read() {
+fn every_offered_cipher_can_be_read() {
     for &cipher in Cipher::value_variants() {
         let (mut session, mut sealer) = Session::by_hand(&client(Some(cipher), None));
         for text in [&b"one"[..], b"two"] {
@@ -282,7 +282,7 @@ fn the_server_reads_records_of_a_streaming_client_with_every_cipher() {
 }
 
 #[test]
-fn padding_and_tickets_are_passed_over() {
+fn padding_and_tickets_are_ignored() {
     let (mut session, mut sealer) = Session::by_hand(&client(None, None));
     let two_tickets = [NEW_SESSION_TICKET, NEW_SESSION_TICKET].concat();
     let records = [
@@ -296,7 +296,7 @@ fn padding_and_tickets_are_passed_over() {
 }
 
 #[test]
-fn a_record_that_was_altered_left_out_or_repeated_is_noticed() {
+fn a_record_that_was_altered_omitted_or_repeated_is_detected() {
     let tampered = Err(Stopped::Faulty(Fault::Tampered));
     for at in [1, 5, 10, 24] {
         let (mut session, mut sealer) = Session::by_hand(&client(None, None));
@@ -315,7 +315,7 @@ fn a_record_that_was_altered_left_out_or_repeated_is_noticed() {
 }
 
 #[test]
-fn what_has_no_place_in_a_stream_is_refused_by_its_kind() {
+fn messages_that_are_not_allowed_in_a_stream_are_refused_with_their_kind() {
     let half_a_ticket = &NEW_SESSION_TICKET[..5];
     for (kind, content, stopped) in [
         (ALERT, &[1, 0][..], Stopped::Closed),
@@ -363,7 +363,7 @@ fn takes(
 }
 
 #[test]
-fn a_certificate_is_taken_if_it_is_named_or_signed_by_one_that_is() {
+fn a_certificate_is_accepted_if_it_is_trusted_or_signed_by_a_trusted_one() {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained); // as openssl's self-signed ones are

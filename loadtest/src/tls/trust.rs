@@ -29,7 +29,7 @@ impl Trust {
             .with_context(named)?;
         ensure!(
             !certificates.is_empty(),
-            "{}: no certificate in it; PEM is expected",
+            "{}: contains no certificate; expected PEM",
             named()
         );
         Ok(Self::Of(certificates))

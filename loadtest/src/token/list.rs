@@ -30,7 +30,7 @@ impl List {
         let bytes = std::fs::metadata(path).with_context(name)?.len();
         ensure!(
             bytes <= MAX_FILE_BYTES,
-            "{}: {bytes} bytes of tokens, at most {MAX_FILE_BYTES} are read",
+            "{}: {bytes} bytes; the limit for a file of tokens is {MAX_FILE_BYTES}",
             path.display()
         );
         Self::parse(std::fs::read_to_string(path).with_context(name)?).with_context(name)
@@ -51,29 +51,26 @@ impl List {
             };
             ensure!(
                 token.bytes().all(is_token_byte),
-                "line {number}: a token has letters, digits and -._~+/= only"
+                "line {number}: a token may contain only letters, digits and -._~+/="
             );
             let user = words.next();
             // The lines determine how many clients an event for a user should reach.
             ensure!(
                 user.is_none_or(|user| users.insert(user)),
-                "line {number}: a user has one line; its connections take it in turn"
+                "line {number}: this user already has a line; connections share it in turn"
             );
             let user = user.map(place);
             ensure!(
                 words.next().is_none(),
-                "line {number}: expected a token and perhaps its user"
+                "line {number}: expected a token and, optionally, its user"
             );
             lines.push(Line {
                 token: place(token),
                 user,
             });
         }
-        ensure!(!lines.is_empty(), "no token in it");
-        ensure!(
-            u32::try_from(lines.len()).is_ok(),
-            "more tokens than connections can have numbers"
-        );
+        ensure!(!lines.is_empty(), "contains no token");
+        ensure!(u32::try_from(lines.len()).is_ok(), "too many tokens");
         Ok(Self { text, lines })
     }
 
@@ -108,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_taken_in_turn_with_their_users() {
+    fn tokens_are_used_in_turn_with_their_users() {
         let list = List::parse("# ours\naa.b.c 17\n\n  dd.e.f\tx@y\ngg\n".to_owned()).unwrap();
         let tokens: Vec<_> = (0..4).map(|number| list.token(number)).collect();
         assert_eq!(tokens, ["aa.b.c", "dd.e.f", "gg", "aa.b.c"]);
@@ -117,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_token_is_named() {
+    fn a_line_that_is_not_a_token_is_named() {
         for (text, reason) in [
             ("a\nb\u{e9}c\n", "line 2"),
             ("a b c", "line 1"),

@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_carries_the_claims_of_the_contract() {
+    fn a_token_has_the_claims_of_the_contract() {
         let token = minter().mint_at(2, 1_700_000_000);
         let parts: Vec<_> = token
             .split('.')
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_beyond_the_users_share_them_in_turn() {
+    fn further_connections_share_the_users_in_turn() {
         let users: Vec<_> = (0..5).map(|number| minter().user(number)).collect();
         assert_eq!(users, [0, 1, 2, 0, 1]);
     }

@@ -1,4 +1,4 @@
-//! A small hub that does what it is told to, faults included: one thread owns clients and history.
+//! A small hub with optional faults. One thread owns its clients and its history.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
@@ -9,12 +9,12 @@ use tungstenite::{Message as Frame, WebSocket};
 
 use crate::socket;
 
-/// What is wrong with it.
+/// The hub's faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Faults {
-    /// `Last-Event-ID` is ignored.
+    /// Ignores `Last-Event-ID`.
     pub(crate) forgetful: bool,
-    /// An event for one user goes to all.
+    /// Sends an event for one user to all.
     pub(crate) talkative: bool,
 }
 
@@ -46,7 +46,7 @@ enum Message {
     },
 }
 
-/// An event's data and whom it was for.
+/// An event's data and its user; `None` for all.
 type Logged = (String, Option<String>);
 
 /// A client whose stream has begun, with its transport.
@@ -124,7 +124,7 @@ impl Client {
             return Self::Socket(Box::new(socket::accept(stream, request)));
         }
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 2000\n\n";
-        let _ = stream.write_all(head.as_bytes()); // an error if it was closed
+        let _ = stream.write_all(head.as_bytes()); // fails if the client has closed it
         Self::Stream(stream)
     }
 
@@ -132,7 +132,7 @@ impl Client {
         if to.is_some_and(|to| to != user) {
             return;
         }
-        // An error means that the load closed it.
+        // Fails if the client has closed it.
         match self {
             Self::Stream(stream) => {
                 let _ = stream.write_all(format!("id: {id}\ndata: {data}\n\n").as_bytes());
@@ -158,7 +158,7 @@ fn join(mut stream: TcpStream, hub: &Sender<Message>, seen: &Sender<Request>) {
     let last_id = last_id.map(|id| id.parse().unwrap());
     let reader = stream.try_clone().unwrap();
     let client = Client::answer(stream, &head);
-    let _ = seen.send(Request { head, from }); // a test that does not look
+    let _ = seen.send(Request { head, from }); // fails if the test ignores requests
     hub.send(Message::Join {
         client,
         user,
@@ -191,7 +191,7 @@ fn publish(mut stream: TcpStream, hub: &Sender<Message>) {
     }
 }
 
-/// Reads a request's head byte by byte, so that nothing after it is taken; empty when there is none.
+/// Reads a request's head byte by byte, so that it takes nothing after it. Returns an empty text if there is none.
 pub(crate) fn read_head(stream: &mut impl Read) -> String {
     let mut reader = BufReader::with_capacity(1, stream);
     let mut head = String::new();

@@ -1,6 +1,6 @@
-//! The harness against servers whose faults are known: what it says of them must be so.
+//! Runs the load generator against servers with known faults: it must report exactly these.
 //!
-//! Each test runs the built program; the faulty server is a few threads here.
+//! Each test runs the built program. The faulty server is a few threads of the test.
 
 mod hub;
 mod late;
@@ -49,7 +49,7 @@ impl Transport {
 }
 
 #[test]
-fn the_floor_beside_itself_loses_nothing() {
+fn the_floor_compared_with_itself_loses_nothing() {
     Transport::each(|transport| {
         let transport = transport.name();
         let json = temp_file(&format!("floor-{transport}.json"));
@@ -94,7 +94,7 @@ fn a_lost_event_fails_the_run() {
 }
 
 #[test]
-fn a_doubled_event_fails_the_run() {
+fn a_duplicate_event_fails_the_run() {
     fails_with(
         |events| events.iter().chain(events.last()).cloned().collect(),
         [0, 1, 0],
@@ -132,11 +132,11 @@ fn time_in_the_server_counts_as_latency() {
 }
 
 #[test]
-fn what_cannot_be_run_is_said_in_one_line() {
+fn a_command_line_that_cannot_run_is_an_error_of_one_line() {
     for (line, reason) in [
         ("hold -n 10 --url http://192.0.2.1:80", "--allow-remote"),
         ("hold -n 10", "--spawn, --floor, --url"),
-        ("hold -n 10 --tls --url http://127.0.0.1:1", "say https://"),
+        ("hold -n 10 --tls --url http://127.0.0.1:1", "use https://"),
         ("hold -n 10 --tls-cipher aes128 --floor", "add --tls"),
         (
             "idle -n 10 --url https://127.0.0.1:1 --admin-url https://127.0.0.1:2",
@@ -144,7 +144,7 @@ fn what_cannot_be_run_is_said_in_one_line() {
         ),
         (
             "idle -n 10 --url https://127.0.0.1:1 --tls-ca /dev/null",
-            "no certificate in it",
+            "contains no certificate",
         ),
         ("hold -n 10 --plateau 10 --floor", "must be below"),
         (
@@ -163,14 +163,14 @@ fn what_cannot_be_run_is_said_in_one_line() {
 }
 
 #[test]
-fn more_than_a_threads_table_holds_is_refused() {
+fn more_connections_than_a_threads_table_allows_are_refused() {
     let program = env!("CARGO_BIN_EXE_idlewild-load");
     let line = format!("ulimit -n 256 && exec {program} hold -n 1000 --threads 2 --floor");
     let output = Command::new("sh").args(["-c", &line]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        said.contains("564 descriptors a thread, the limit is 256"),
+        said.contains("564 descriptors per thread, but the limit is 256"),
         "{said}"
     );
 }
@@ -180,8 +180,8 @@ const EVENTS: usize = 4;
 /// Events per second.
 const RATE: usize = 100;
 
-/// Broadcasts four events to ten clients of a server that gives the first of them what `fault` makes of
-/// the four, and each other client the events as they are.
+/// Broadcasts four events to ten clients of a server. The first client gets them as `fault` changes them, and the
+/// others get them unchanged.
 fn broadcast_to(transport: Transport, fault: fn(&[String]) -> Vec<String>) -> (Output, Value) {
     let public = TcpListener::bind("127.0.0.1:0").unwrap();
     let admin = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -203,7 +203,7 @@ fn broadcast_to(transport: Transport, fault: fn(&[String]) -> Vec<String>) -> (O
     (output, report)
 }
 
-/// Answers the clients, waits for all events, then sends each client its own.
+/// Answers the clients, waits for all events, then sends each client its events.
 fn serve(
     transport: Transport,
     listener: &TcpListener,
@@ -237,13 +237,13 @@ fn serve(
             .write_all(&frames.collect::<Vec<_>>().concat())
             .unwrap();
     }
-    // Held until the load cuts them.
+    // Open until the load generator closes them.
     for client in &mut clients {
         let _ = client.read(&mut [0]);
     }
 }
 
-/// Takes publishes on one keep-alive connection and passes on the data of each.
+/// Accepts publish requests on one keep-alive connection, and passes on the data of each.
 fn publish(listener: &TcpListener, events: &Sender<String>) {
     let (mut stream, _) = listener.accept().unwrap();
     for _ in 0..EVENTS {

@@ -1,4 +1,4 @@
-//! Every scenario once, against the floor or a hub whose faults are known.
+//! Runs every scenario once, against the floor or a hub with known faults.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::hub::{Faults, Hub, Request, header};
 use crate::{Transport, load, temp_file};
 
-/// Runs a line with `--json`; the exit code, the report, and what was said.
+/// Runs a command line with `--json`. Returns the exit code, the report, and stdout and stderr.
 pub(crate) fn run(line: &str) -> (Option<i32>, Value, String) {
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let json = temp_file(&format!(
@@ -28,7 +28,7 @@ pub(crate) fn run(line: &str) -> (Option<i32>, Value, String) {
     )
 }
 
-/// The same against a hub, with event streams. Returns also the requests of the clients.
+/// The same against a hub, with event streams. Also returns the clients' requests.
 fn run_on_hub(faults: Faults, line: &str) -> (Option<i32>, Value, Vec<Request>) {
     run_on_hub_by(Transport::Sse, faults, line)
 }
@@ -50,7 +50,7 @@ fn run_on_hub_by(
 }
 
 #[test]
-fn a_hold_measures_memory_and_makes_the_directory_for_its_report() {
+fn hold_measures_memory_and_creates_the_directory_of_its_report() {
     let directory = temp_file("runs");
     let json = directory.join("hold.json");
     let path = json.display().to_string();
@@ -74,7 +74,7 @@ fn hold_opens_its_warm_up_burst_and_then_its_connections() {
 }
 
 #[test]
-fn idle_counts_what_the_server_says_while_it_holds() {
+fn idle_counts_the_heartbeats_of_the_server() {
     let (code, report, _) = run("idle --floor --vs-floor -n 30 --seconds 1");
     assert_eq!(code, Some(0));
     for figures in [&report, &report["floor"]] {
@@ -87,8 +87,8 @@ fn idle_counts_what_the_server_says_while_it_holds() {
 }
 
 #[test]
-fn unicasts_reach_one_client_each() {
-    // In the second round the floor's slots are as the first one left them.
+fn each_unicast_reaches_the_clients_of_one_user() {
+    // In the second round, the floor's slots are as the first round has left them.
     let line = "unicast --floor --vs-floor -n 40 --events 100 --rate 1000 --rounds 2";
     let (code, report, _) = run(&format!("{line} --floor-threads 3"));
     assert_eq!(code, Some(0), "{report}");
@@ -103,11 +103,11 @@ fn unicasts_reach_one_client_each() {
         "unicast -n 12 --users 4 --events 20 --rate 500 --rounds 1",
     );
     assert_eq!(code, Some(0));
-    assert_eq!(report["expected"], 60, "three connections a user");
+    assert_eq!(report["expected"], 60, "three connections per user");
 }
 
 #[test]
-fn an_event_for_somebody_else_fails_the_run() {
+fn an_event_for_another_user_fails_the_run() {
     let talkative = Faults {
         talkative: true,
         ..Faults::default()
@@ -159,7 +159,7 @@ fn a_storm_against_a_server_without_history_misses_events() {
         forgetful: true,
         ..Faults::default()
     };
-    // At this rate all are out before the first client is back.
+    // At this rate, all events are published before the first client has reconnected.
     let line = "storm -n 20 --events 5 --rate 20 --connect-rate 10";
     let without = "storm -n 20 --events 5 --rate 200 --no-replay";
     Transport::each(|transport| {
@@ -173,7 +173,7 @@ fn a_storm_against_a_server_without_history_misses_events() {
 }
 
 #[test]
-fn the_slow_are_left_out_of_what_is_expected() {
+fn slow_clients_are_not_expected_to_receive_events() {
     let (code, report, _) = run("slow 20% --floor -n 50 --events 5 --rate 50 --threads 2");
     assert_eq!(code, Some(0));
     assert_eq!(
@@ -186,7 +186,7 @@ fn the_slow_are_left_out_of_what_is_expected() {
 }
 
 #[test]
-fn churn_replaces_whom_it_takes_away() {
+fn churn_replaces_the_clients_that_leave() {
     let (code, report, _) = run("churn --floor -n 50 --rate 100 --seconds 2 --threads 2");
     assert_eq!(code, Some(0));
     assert_eq!(
@@ -198,7 +198,7 @@ fn churn_replaces_whom_it_takes_away() {
 }
 
 #[test]
-fn tokens_and_sources_come_from_lists() {
+fn tokens_and_source_addresses_can_be_listed() {
     let tokens = temp_file("tokens");
     std::fs::write(&tokens, "aa.b.c anna\ndd.e.f 17\n").unwrap();
     let line = format!(
@@ -208,7 +208,7 @@ fn tokens_and_sources_come_from_lists() {
     let (code, report, requests) = run_on_hub(Faults::default(), &line);
     std::fs::remove_file(&tokens).unwrap();
     assert_eq!(code, Some(0), "{report}");
-    assert_eq!(report["expected"], 20, "two connections a token");
+    assert_eq!(report["expected"], 20, "two connections per token");
     let from: BTreeSet<IpAddr> = requests.iter().map(|request| request.from).collect();
     let expected = ["127.9.8.7", "127.9.8.8"].map(|address| address.parse().unwrap());
     assert_eq!(from, expected.into());
@@ -219,7 +219,7 @@ fn tokens_and_sources_come_from_lists() {
 }
 
 #[test]
-fn a_peer_is_spoken_to_as_its_template_says() {
+fn the_requests_for_a_peer_follow_its_template() {
     let template = temp_file("peer.toml");
     std::fs::write(
         &template,
@@ -258,7 +258,7 @@ fn a_peer_is_spoken_to_as_its_template_says() {
 }
 
 #[test]
-fn the_floor_serves_by_itself_until_its_input_ends() {
+fn the_floor_command_serves_until_its_input_ends() {
     let output = load(["floor", "--threads", "2"]);
     assert!(output.status.success());
     let address = String::from_utf8(output.stdout).unwrap();

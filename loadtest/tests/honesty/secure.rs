@@ -1,4 +1,4 @@
-//! The harness by TLS: the same scenarios, handshakes counted, and what is wrong with a stream's TLS noticed.
+//! The load generator over TLS: it runs the same scenarios, counts handshakes, and reports TLS errors of a stream.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use crate::scenarios::run;
 use crate::temp_file;
 use crate::terminator::{Terminator, Then};
 
-/// Runs a line against a hub behind TLS; the exit code and the report.
+/// Runs a command line against a hub behind TLS. Returns the exit code and the report.
 fn run_by_tls(then: Then, line: &str) -> (Option<i32>, Value) {
     let hub = Hub::start(Faults::default());
     let terminator = Terminator::start(&hub.public_url, then);
@@ -26,7 +26,7 @@ fn handshakes(report: &Value) -> [u64; 2] {
 }
 
 #[test]
-fn a_crowd_returns_by_the_tickets_it_was_given() {
+fn reconnecting_clients_resume_with_their_tickets() {
     let storm = "storm -n 20 --events 5 --rate 200";
     let (code, report) = run_by_tls(Then::GoOn, storm);
     assert_eq!(code, Some(0), "{report}");
@@ -48,7 +48,7 @@ fn a_crowd_returns_by_the_tickets_it_was_given() {
 }
 
 #[test]
-fn every_scenario_runs_by_tls_and_says_whose_it_is() {
+fn every_scenario_runs_over_tls_and_notes_how_the_floor_works() {
     let scenarios = [
         ("hold -n 40 --rest 200ms", None, 80),
         ("idle -n 20 --seconds 1", None, 20),
@@ -90,7 +90,7 @@ fn every_scenario_runs_by_tls_and_says_whose_it_is() {
 }
 
 #[test]
-fn a_proxy_header_goes_out_before_tls() {
+fn the_proxy_header_is_sent_before_tls() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let first = std::thread::spawn(move || {
@@ -111,29 +111,29 @@ fn a_proxy_header_goes_out_before_tls() {
 }
 
 #[test]
-fn the_floor_beside_it_stays_plain_and_the_report_says_so() {
+fn the_floor_has_no_tls_and_the_report_notes_it() {
     let line = "broadcast -n 20 --events 5 --rate 100 --rounds 1 --vs-floor --tls-cipher chacha20";
     let (code, report) = run_by_tls(Then::GoOn, line);
     assert_eq!(code, Some(0), "{report}");
     assert!(report["tls"].is_object() && report["floor"]["tls"].is_null());
     assert_eq!(report["floor"]["received"], 100);
     let notes = report["notes"].to_string();
-    assert!(notes.contains("what TLS adds"), "{notes}");
+    assert!(notes.contains("the floor has no TLS"), "{notes}");
 }
 
 #[test]
-fn a_stream_that_ends_without_a_word_is_an_error_of_tls() {
+fn a_stream_that_ends_without_close_notify_is_a_tls_error() {
     fails_by(Then::Truncate, "tls: ended without close_notify", 5);
 }
 
 #[test]
-fn a_record_that_nobody_sealed_is_an_error_of_tls() {
+fn an_invalid_record_is_a_tls_error() {
     let reason = "tls: a record that does not open with its key";
     fails_by(Then::Tamper, reason, 5);
 }
 
 #[test]
-fn a_stream_that_is_closed_in_form_is_lost_and_no_error_of_tls() {
+fn a_stream_that_ends_with_close_notify_is_lost_without_a_tls_error() {
     fails_by(Then::Close, "ended without a terminating chunk", 0);
 }
 
@@ -149,7 +149,7 @@ fn fails_by(then: Then, reason: &str, errors: u64) {
 }
 
 #[test]
-fn a_certificate_is_looked_at_where_one_is_named() {
+fn the_certificate_is_verified_if_a_trusted_one_is_given() {
     let hub = Hub::start(Faults::default());
     let [ours, other] = [(); 2].map(|()| Terminator::start(&hub.public_url, Then::GoOn));
     let idle_at = |url: &str, trusted: Option<&Terminator>| {

@@ -1,4 +1,4 @@
-//! TLS before a plain server, faults included: what a proxy that ends TLS does.
+//! A proxy that terminates TLS in front of a plain server, with optional faults.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,20 +11,20 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// What it does once it has passed on the first bytes of an answer.
+/// What the proxy does after it has passed on the first bytes of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
     /// Passes on the rest.
     GoOn,
-    /// Says that the stream has ended.
+    /// Sends `close_notify` and closes the connection.
     Close,
-    /// Ends the connection without a word.
+    /// Closes the connection without `close_notify`.
     Truncate,
-    /// Sends a record that nobody sealed.
+    /// Sends an invalid record.
     Tamper,
 }
 
-/// A running one; its threads end with the test's process.
+/// A running proxy; its threads end with the test's process.
 #[derive(Debug)]
 pub(crate) struct Terminator {
     pub(crate) url: String,
@@ -33,7 +33,7 @@ pub(crate) struct Terminator {
 }
 
 impl Terminator {
-    /// Before the server of `http://address`.
+    /// Starts in front of the server at `http://address`.
     pub(crate) fn start(plain_url: &str, then: Then) -> Self {
         let plain = plain_url.strip_prefix("http://").unwrap().to_owned();
         let (config, pem) = config();
@@ -52,7 +52,7 @@ impl Terminator {
 
 type Client = StreamOwned<ServerConnection, TcpStream>;
 
-/// TLS for a client that has just connected.
+/// Wraps the connection of a new client in TLS.
 pub(crate) fn accept_tls(stream: TcpStream) -> Client {
     client(&config().0, stream)
 }
@@ -79,7 +79,7 @@ fn config() -> (Arc<ServerConfig>, String) {
     (Arc::new(config), pem)
 }
 
-/// Ends when either side has.
+/// Ends when one side has closed its connection.
 fn serve(mut client: Client, mut server: TcpStream, then: Then) -> Option<()> {
     let mut request = String::new();
     let mut reader = BufReader::with_capacity(1, &mut client);
@@ -106,7 +106,7 @@ fn serve(mut client: Client, mut server: TcpStream, then: Then) -> Option<()> {
             }
         }
         client.sock.shutdown(std::net::Shutdown::Write).ok()?;
-        let _ = client.sock.read(&mut buffer); // held until the load cuts it
+        let _ = client.sock.read(&mut buffer); // open until the load generator closes it
         return None;
     }
 }

@@ -276,7 +276,7 @@ fn an_invalid_handshake_is_reported() {
 }
 
 #[test]
-fn a_server_that_breaks_the_protocol_loses_its_clients_and_receives_the_reason() {
+fn a_server_that_violates_the_protocol_loses_its_clients_and_receives_the_reason() {
     let mut masked = text_frame(b"{}", true, true);
     masked[1] |= 0x80;
     let mut reserved = text_frame(b"{}", true, true);
@@ -321,7 +321,7 @@ fn a_server_that_breaks_the_protocol_loses_its_clients_and_receives_the_reason()
 }
 
 #[test]
-fn a_message_that_is_no_event_and_a_stream_without_open_are_rejected() {
+fn a_message_that_is_not_an_event_and_a_stream_without_open_are_rejected() {
     let (report, _) = idle_with(|client, request| {
         let mut socket = accept(client, &request);
         socket.send(Message::text("id: 1")).unwrap();

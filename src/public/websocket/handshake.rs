@@ -13,12 +13,12 @@ use hyper::{Request, Response, StatusCode, Version};
 
 use crate::public::answer::{empty, error};
 
-/// What the accept key appends to the client's key (§1.3).
+/// The text that is appended to the client's key (§1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// Bytes of a client's key (§4.1).
 const KEY_BYTES: usize = 16;
 const VERSION: &str = "13";
-/// The only subprotocol: messages as API.md describes them.
+/// The only subprotocol. docs/websocket.md describes its messages.
 const SUBPROTOCOL: &str = "idlewild.v1";
 
 /// A valid handshake of a client.
@@ -31,7 +31,7 @@ pub(super) struct OpeningHandshake {
 /// What is wrong with a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BadHandshake {
-    /// No upgrade to WebSocket is asked for, or in HTTP/1.0, which has none (RFC 9110, 7.8).
+    /// No upgrade to WebSocket is requested, or the request is HTTP/1.0, which has none (RFC 9110, 7.8).
     NoUpgrade,
     /// Another version of the protocol.
     OtherVersion,
@@ -91,7 +91,7 @@ impl OpeningHandshake {
         head
     }
 
-    /// The same as hyper's response, for a client that is told by a close frame why it is refused.
+    /// The same as hyper's response, for a client that is refused with a close frame.
     pub(super) fn response(&self) -> Response<Full<Bytes>> {
         let mut response = empty(StatusCode::SWITCHING_PROTOCOLS);
         for (name, value) in self.fields() {
@@ -130,7 +130,7 @@ impl BadHandshake {
     }
 }
 
-/// The proof that the server has understood the handshake.
+/// The value that proves that the server has read the key.
 fn accept(key: &str) -> Option<String> {
     let bytes = STANDARD.decode(key).ok()?;
     if bytes.len() != KEY_BYTES {

@@ -7,7 +7,7 @@ use hyper::header::{HOST, HeaderValue, ORIGIN};
 use crate::public::cors::Cors;
 
 /// Returns true if a page of the request's origin may use the visitor's cookies: it comes from this host, or is
-/// listed. A client that is no browser sends no origin.
+/// listed. A client that is not a browser sends no origin.
 pub(super) fn is_allowed(cors: &Cors, headers: &HeaderMap) -> bool {
     let mut origins = headers.get_all(ORIGIN).iter();
     match (origins.next(), origins.next()) {

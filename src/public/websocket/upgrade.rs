@@ -1,5 +1,5 @@
-//! A request for a stream over WebSocket. Once its handshake is valid, a client is refused by a close frame: browsers
-//! tell a page nothing about a handshake that fails.
+//! A request for a stream over WebSocket. If the handshake is valid, a client is refused with a close frame, because
+//! browsers tell a page nothing about a failed handshake.
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -19,7 +19,7 @@ use crate::shard::Admission;
 use crate::wire::Wire;
 use crate::wire::websocket::{CloseCode, close_frame};
 
-/// A WebSocket takes the connection with it.
+/// The connection ends with the WebSocket.
 const FORM: StreamForm = StreamForm {
     wire: Wire::WebSocket,
     keep_alive: false,

@@ -29,7 +29,7 @@ struct Turn<'a> {
     closing: Option<Closing>,
 }
 
-/// Takes what has arrived.
+/// Reads the bytes that have arrived.
 pub(super) fn read(carrier: &mut Carrier, now: Tick, answer: &mut Vec<u8>) -> Input {
     if carrier.is_backlogged() {
         // Answers would wait behind the backlog, and a client that reads nothing could send pings without end.
@@ -136,12 +136,12 @@ impl Turn<'_> {
         more_if(is_full)
     }
 
-    /// Returns true if what is incomplete has to be taken out of the kernel.
+    /// Returns true if an incomplete frame or record must not stay in the kernel.
     fn keeps_rest(&mut self) -> bool {
         self.inbound.set_has_much(false) || self.inbound.has_torn()
     }
 
-    /// Takes everything, after what was torn off earlier.
+    /// Takes everything, after the beginning of a frame that was kept earlier.
     fn take_with_torn(&mut self, content: &[u8]) {
         let mut torn = self.inbound.take_torn();
         let (all, taken);
@@ -159,7 +159,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Takes complete frames, and what is there of messages. Returns the number of bytes.
+    /// Takes complete frames, and the available parts of messages. Returns the number of bytes.
     fn take(&mut self, bytes: &[u8]) -> usize {
         if self.closing.is_some() {
             return bytes.len();
@@ -184,7 +184,7 @@ impl Turn<'_> {
     }
 }
 
-/// What comes after everything was seen makes the socket ready again.
+/// If everything was seen, later bytes make the socket ready again.
 fn more_if(is_full: bool) -> Input {
     if is_full { Input::More } else { Input::Nothing }
 }

@@ -4,7 +4,7 @@
 use crate::shard::wheel::{TICKS_PER_S, Tick};
 use crate::wire::websocket::{FrameReader, MAX_UNTAKEN_BYTES};
 
-/// Most bytes of messages per minute (docs/websocket.md, "Messages"). Messages are ignored, so this only has to be enough for
+/// Most bytes of messages per minute (docs/websocket.md). Messages are ignored, so this only has to be enough for
 /// those that client libraries send by themselves.
 const MAX_MESSAGE_BYTES_PER_MINUTE: u32 = 8 * 1024;
 #[allow(clippy::cast_possible_truncation)] // 1,920
@@ -14,9 +14,9 @@ const MINUTE_TICKS: u32 = (60 * TICKS_PER_S) as u32;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Inbound {
     pub(crate) reader: FrameReader,
-    /// The beginning of a frame, where it does not stay in the kernel.
+    /// The beginning of a frame, if it cannot stay in the kernel.
     torn: Vec<u8>,
-    /// The beginning of a TLS record, where it does not stay in the kernel.
+    /// The beginning of a TLS record, if it cannot stay in the kernel.
     record: Vec<u8>,
     /// The last look at the socket did not show everything.
     has_much: bool,

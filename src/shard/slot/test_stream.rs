@@ -3,7 +3,7 @@
 
 use crate::shard::wheel::{TICKS_PER_S, Tick};
 
-/// Time between two messages of a test stream (API.md).
+/// Time between two messages of a test stream: 2 s, as in the guide.
 const INTERVAL_TICKS: u32 = 64;
 const _: () = assert!(INTERVAL_TICKS as u64 == 2 * TICKS_PER_S);
 

@@ -1,47 +1,47 @@
-//! Why the server closes a WebSocket, as its client receives it: a code (RFC 6455 §7.4) and a few
-//! words. API.md, "WebSocket", lists the codes.
+//! The reasons for which the server closes a WebSocket: a code (RFC 6455 §7.4) and a short text.
+//! docs/websocket.md lists the codes.
 
-/// A reason of the server to close.
+/// A reason to close a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CloseCode {
-    /// The server drains: the client is to come back.
+    /// The server drains; the client should reconnect.
     GoingAway,
-    /// An operator ended the connection. It has the code of a drain, because the client may come
-    /// back the same way; 1012 would ask it to wait for half a minute.
+    /// An operator ended the connection. The code is that of a drain, because the client may
+    /// reconnect in the same way. 1012 would ask it to wait for half a minute.
     Disconnected,
-    /// The client broke the protocol.
+    /// The client violated the protocol.
     ProtocolError,
     /// The client sent text that is not UTF-8.
     NotUtf8,
-    /// The client sent more in a minute than is ignored.
+    /// The client sent more in a minute than the server ignores.
     TooManyMessages,
     /// The client sent a message that is longer than [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES).
     MessageTooLong,
-    /// The server holds as many clients as it may.
+    /// The server has reached its limit of clients.
     ServerFull,
-    /// The server shuts down, and takes no more clients.
+    /// The server is shutting down and admits no more clients.
     ShuttingDown,
-    /// Whoever knows whether the credential is good does not answer.
+    /// The credential cannot be checked now, because the application or the key server does not respond.
     AuthUnavailable,
-    /// No credential, or one that is not good.
+    /// No valid credential.
     Unauthenticated,
     /// The token expired while the client was connected.
     Expired,
     /// The session is over.
     LoggedOut,
-    /// A topic that no pattern of the token matches.
+    /// The token does not allow a topic.
     TopicNotAllowed,
-    /// The user has as many connections as a user may have.
+    /// The user has reached the limit of connections.
     TooManyConnections,
     /// A newer connection of the user took this one's place.
     Evicted,
-    /// The request asks for something that is not valid, such as a topic's name. It has the general code
+    /// The request is not valid, for example because of a topic's name. The code is the general one
     /// (RFC 6455 §7.4.1).
     BadRequest(&'static str),
 }
 
 impl CloseCode {
-    /// The number.
+    /// The number of the code.
     pub(crate) fn number(self) -> u16 {
         match self {
             Self::GoingAway | Self::Disconnected => 1001,
@@ -57,7 +57,7 @@ impl CloseCode {
         }
     }
 
-    /// The words.
+    /// The text.
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::GoingAway => "Going away",

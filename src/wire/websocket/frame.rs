@@ -1,4 +1,4 @@
-//! The frames that a server writes (RFC 6455 §5.2): whole messages, never masked.
+//! The frames that the server sends (RFC 6455 §5.2): complete messages, never masked.
 
 #![allow(clippy::indexing_slicing)] // a header's length is one of three
 
@@ -12,23 +12,23 @@ pub(super) const CLOSE: u8 = 8;
 pub(super) const PING: u8 = 9;
 pub(super) const PONG: u8 = 10;
 
-/// Of a frame's first byte: the message ends with this frame.
+/// Bit of a frame's first byte: the message ends with this frame.
 pub(super) const FIN: u8 = 0x80;
-/// Most payload of a control frame (§5.5), which is what fits a length of one byte.
+/// Largest payload of a control frame (§5.5). It is also the largest length that fits into one byte.
 pub(super) const MAX_CONTROL_BYTES: u8 = 125;
-/// In place of a length: it follows in two bytes.
+/// In place of a length: the length follows in two bytes.
 pub(super) const TWO_BYTES: u8 = 126;
-/// In place of a length: it follows in eight bytes.
+/// In place of a length: the length follows in eight bytes.
 pub(super) const EIGHT_BYTES: u8 = 127;
-/// Of a close frame's payload; the reason follows (§5.5.1).
+/// Length of the code in a close frame's payload; the reason follows (§5.5.1).
 const CODE_BYTES: u8 = 2;
 
-/// Both bytes of the flags and of the length in its short form.
+/// A header with the short form of the length.
 const SHORT_BYTES: usize = 2;
 /// A header with the longest form of the length.
 const MAX_HEADER_BYTES: usize = SHORT_BYTES + 8;
 
-/// What stands before a frame's payload.
+/// The header of a frame.
 pub(super) struct Header {
     bytes: [u8; MAX_HEADER_BYTES],
     used: usize,
@@ -66,7 +66,7 @@ impl Header {
     }
 }
 
-/// The close frame for a reason of the server.
+/// The close frame for a reason.
 pub(crate) fn close_frame(code: CloseCode) -> Vec<u8> {
     let mut frame = Vec::new();
     Close::from(code).push(&mut frame);
@@ -76,14 +76,13 @@ pub(crate) fn close_frame(code: CloseCode) -> Vec<u8> {
 /// A close frame.
 #[derive(Clone, Copy)]
 pub(super) struct Close<'a> {
-    /// `None`: the client gave none, and gets none back.
+    /// `None` if the client sent no code; then the answer has none either.
     code: Option<u16>,
     reason: &'a str,
 }
 
 impl<'a> Close<'a> {
-    /// One for a reason in other words than [`CloseCode`]'s. Those are cut off where the frame is
-    /// full.
+    /// A close frame with any reason, which is cut off if it is too long.
     pub(super) fn with_reason(code: u16, reason: &'a str) -> Self {
         let mut bytes = reason.len().min((MAX_CONTROL_BYTES - CODE_BYTES).into());
         while !reason.is_char_boundary(bytes) {
@@ -95,7 +94,7 @@ impl<'a> Close<'a> {
         }
     }
 
-    /// The answer to a client's close: its own code (§5.5.1).
+    /// The answer to a client's close frame, with the same code (§5.5.1).
     pub(super) fn echo(code: Option<u16>) -> Self {
         Self { code, reason: "" }
     }

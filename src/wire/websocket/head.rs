@@ -1,37 +1,37 @@
-//! The first bytes of a client's frame (RFC 6455 §5.2), up to its mask.
+//! The header of a client's frame (RFC 6455 §5.2), up to its mask.
 
 use super::frame::{
     BINARY, CLOSE, CONTINUATION, EIGHT_BYTES, FIN, MAX_CONTROL_BYTES, PING, PONG, TEXT, TWO_BYTES,
 };
 
-/// Of a frame's second byte: the payload is masked. The rest is the length.
+/// Bit of a frame's second byte: the payload is masked. The other bits are the length.
 const MASKED: u8 = 0x80;
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Head {
-    /// A message, or a part of one.
+    /// A message, or a part of a message.
     Data {
         part: Part,
-        /// Whether the message ends with it.
+        /// True if the message ends with this frame.
         is_last: bool,
         payload_bytes: u64,
     },
-    /// Never a part of something.
+    /// A control frame, which is never fragmented.
     ControlKind {
         kind: ControlKind,
         payload_bytes: u8,
     },
 }
 
-/// What a part is of.
+/// The message that a part belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// Of the message that has begun.
+    /// The message that has begun.
     Continuation,
-    /// Of a new text.
+    /// A new text message.
     Text,
-    /// Of a new message that is no text.
+    /// A new binary message.
     Binary,
 }
 
@@ -42,19 +42,19 @@ pub(super) enum ControlKind {
     Pong,
 }
 
-/// No client's frame begins like this: 1002.
+/// The bytes are not the header of a valid frame: 1002.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct MalformedFrame;
 
 impl Head {
-    /// The head of the frame that begins here, and what follows it; `None` where too little is here
-    /// to tell.
+    /// Parses the header at the start of these bytes. Returns it with the rest, or `None` if it is
+    /// incomplete.
     pub(super) fn parse(start: &[u8]) -> Result<Option<(Self, &[u8])>, MalformedFrame> {
         let Some((first, rest)) = start.split_first() else {
             return Ok(None);
         };
         let is_last = first & FIN != 0;
-        // The bits between are reserved (§5.2): with one of them it is no opcode.
+        // The bits between FIN and the opcode are reserved (§5.2); if one is set, no opcode matches.
         let kind = match first & !FIN {
             CONTINUATION => Kind::Data(Part::Continuation),
             TEXT => Kind::Data(Part::Text),
@@ -103,7 +103,7 @@ enum Kind {
     ControlKind(ControlKind),
 }
 
-/// The length of a payload, which has to be in the shortest form that holds it, and what follows.
+/// Parses the length of a payload, which must have its shortest form. Returns it with the rest.
 fn payload_bytes(length: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, MalformedFrame> {
     let (bytes, rest, shorter) = match length {
         TWO_BYTES => {

@@ -1,15 +1,15 @@
-//! WebSocket (RFC 6455), as bytes: what a server writes and what it reads. No extension is
-//! negotiated, so no reserved bit has a meaning.
+//! The bytes of WebSocket (RFC 6455) that the server sends and receives. No extension is negotiated,
+//! so reserved bits must be 0.
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`writer`] | signals into messages |
-//! | [`reader`] | what a client sends, checked and counted but not kept |
-//! | [`received`] | what the server has to do about it |
-//! | [`head`] | the first bytes of a client's frame |
-//! | [`frame`] | the bytes of the server's frames |
-//! | [`close`] | why the server closes |
-//! | [`utf8`] | whether text is UTF-8, a byte at a time |
+//! | [`writer`] | encodes signals as messages |
+//! | [`reader`] | checks and counts the frames of a client |
+//! | [`received`] | the result: frames that need an answer, and the answers |
+//! | [`head`] | the header of a client's frame |
+//! | [`frame`] | the headers of the server's frames, and close frames |
+//! | [`close`] | the server's reasons to close |
+//! | [`utf8`] | checks text byte by byte |
 
 mod close;
 mod frame;

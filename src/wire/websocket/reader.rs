@@ -1,14 +1,14 @@
-//! What a client sends: checked and counted, and answered where it has to be. Messages of clients
-//! are ignored, so nothing is kept of them.
+//! Reads the frames of a client: checks and counts them, and finds those that need an answer. Messages
+//! of clients are ignored, so nothing of them is kept.
 //!
-//! Two things can be done with a [`FrameReader`]: bytes are read, whatever their number, and it is
-//! compared with its default, which is a client from which nothing is expected to go on.
+//! A [`FrameReader`] has two uses: it reads any number of bytes, and it is compared with its default,
+//! which is the state between two messages.
 //!
-//! Of a message, the reader takes what is there. A control frame, and the header of any frame, it
-//! takes as a whole or not at all: a ping has to be answered with its payload, for which the state
-//! has no room. What is not taken is kept by whoever owns the bytes. On a plain socket that is the
-//! kernel (peek, then take), as with records of TLS; content of such a record that is not taken
-//! needs a buffer of [`MAX_UNTAKEN_BYTES`] while it lasts.
+//! The reader takes messages in any pieces. A control frame, and the header of any frame, is taken as
+//! a whole or not at all, because a ping must be answered with its payload, for which the state has no
+//! room. The caller keeps the bytes that are not taken. On a plain socket, they stay in the kernel
+//! (peek, then take). The content of a TLS record cannot stay there, so it needs a buffer of
+//! [`MAX_UNTAKEN_BYTES`] until the rest arrives.
 
 use super::close::CloseCode;
 use super::frame::MAX_CONTROL_BYTES;
@@ -16,30 +16,30 @@ use super::head::{ControlKind, Head, MalformedFrame, Part};
 use super::received::{Closing, Ping, ReceivedFrames, unmasked};
 use super::utf8::{NotUtf8, Utf8};
 
-/// Longest message of a client, whatever the number of its parts. Messages are ignored, so this
-/// only has to be enough for what client libraries send by themselves.
+/// Longest message of a client, over all its parts. Messages are ignored, so this only has to be
+/// enough for those that client libraries send by themselves.
 pub(crate) const MAX_MESSAGE_BYTES: u16 = 4 * 1024;
-/// Most bytes that [`FrameReader::read`] leaves: all but one of the largest control frame, with its head
-/// and its mask. No header is longer than that.
+/// Most bytes that [`FrameReader::read`] leaves: all but one of the largest control frame, including its
+/// header and mask. No other header is longer.
 pub(crate) const MAX_UNTAKEN_BYTES: usize = 2 + 4 + MAX_CONTROL_BYTES as usize - 1;
 
-/// Where a client is in what it sends.
+/// The position in the frames of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FrameReader {
-    /// Of the frame's bytes that are left, from the first of them on.
+    /// The mask, rotated so that it begins with the next byte of the frame.
     mask: [u8; 4],
-    /// What of the frame's payload has not come yet.
+    /// Bytes of the frame's payload that have not arrived yet.
     frame_left: u16,
-    /// Payload of the message, up to the end of the frame.
+    /// Length of the message's payload, up to the end of this frame.
     message_bytes: u16,
-    /// The text so far.
+    /// The end of the text so far.
     text: Utf8,
     state: State,
-    /// Whether the message ends with the frame.
+    /// True if the message ends with this frame.
     is_last: bool,
 }
 
-// An idle client has none; the others have it in their slot's extra.
+// An idle client has no reader. For others, it is in the box beside the slot.
 const _: () = assert!(size_of::<FrameReader>() <= 16);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,20 +47,20 @@ enum State {
     /// Between two messages.
     #[default]
     Idle,
-    /// In a text.
+    /// In a text message.
     Text,
-    /// In a message that is no text.
+    /// In a binary message.
     Binary,
-    /// Nothing counts any more.
+    /// After the end; all further bytes are ignored.
     Over,
 }
 
-/// What a client's next bytes are.
+/// The meaning of a client's next bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step<'a> {
-    /// Some of a message.
+    /// A part of a message.
     Data,
-    /// The last of a message.
+    /// The last part of a message.
     Message,
     Ping(Ping<'a>),
     Pong,
@@ -68,7 +68,7 @@ enum Step<'a> {
 }
 
 impl FrameReader {
-    /// Reads what a client has sent.
+    /// Reads bytes that a client has sent.
     pub(crate) fn read<'a>(&mut self, bytes: &'a [u8]) -> ReceivedFrames<'a> {
         let mut received = ReceivedFrames::default();
         while self.state != State::Over {
@@ -99,8 +99,8 @@ impl FrameReader {
         received.closing = Some(closing);
     }
 
-    /// Takes a control frame, or what is there of a frame of a message, and says how many bytes that
-    /// is; `None` where too little is there.
+    /// Takes a control frame, or the available part of a message's frame. Returns the number of bytes,
+    /// or `None` if there are too few.
     fn step<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(usize, Step<'a>)>, CloseCode> {
         if self.frame_left > 0 && !bytes.is_empty() {
             return self.take_payload(bytes, 0);
@@ -148,7 +148,7 @@ impl FrameReader {
         }
     }
 
-    /// Itself with a frame that follows.
+    /// The state at the beginning of the next frame.
     fn begin(self, part: Part, is_last: bool, payload_bytes: u64) -> Result<Self, CloseCode> {
         let state = match (self.state, part) {
             (State::Idle, Part::Text) => State::Text,
@@ -169,7 +169,7 @@ impl FrameReader {
         }
     }
 
-    /// Takes what is there of a frame's payload, behind so many bytes of its header.
+    /// Takes the available part of a frame's payload. `header_bytes` were taken before it.
     fn take_payload<'a>(
         &mut self,
         rest: &[u8],
@@ -181,7 +181,7 @@ impl FrameReader {
                 self.text.push(byte)?;
             }
         }
-        // It is no longer than what was left.
+        // The payload is never longer than `frame_left`.
         self.frame_left -= u16::try_from(payload.len()).unwrap_or(self.frame_left);
         let next_key = payload.len() % self.mask.len();
         self.mask.rotate_left(next_key);
@@ -197,14 +197,14 @@ impl FrameReader {
     }
 }
 
-/// The code in the payload of a close frame (RFC 6455 §5.5.1), where there is one.
+/// The code in the payload of a close frame (RFC 6455 §5.5.1), if there is one.
 fn close_code(mut payload: impl Iterator<Item = u8>) -> Result<Option<u16>, CloseCode> {
     let Some(high) = payload.next() else {
         return Ok(None);
     };
     let low = payload.next().ok_or(CloseCode::ProtocolError)?;
     let code = u16::from_be_bytes([high, low]);
-    // Those that §7.4 and the IANA's registry let a client send, and those for private use.
+    // The codes that a client may send by §7.4 and the IANA registry, and those for private use.
     if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
         return Err(CloseCode::ProtocolError);
     }

@@ -1,45 +1,45 @@
-//! What the server has to do about what a client sent.
+//! The frames of a client that concern the server, and the answers to them.
 
 use super::close::CloseCode;
 use super::frame::{Close, Header, PONG};
 
-/// What some bytes of a client come to.
+/// The result of reading bytes of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ReceivedFrames<'a> {
-    /// Bytes that are dealt with. The others begin a frame, and have to be here again with what
-    /// follows them; they are at most [`MAX_UNTAKEN_BYTES`](super::MAX_UNTAKEN_BYTES).
+    /// Bytes that were taken. The others are the beginning of a frame, and must be passed again together
+    /// with the bytes after them. They are at most [`MAX_UNTAKEN_BYTES`](super::MAX_UNTAKEN_BYTES).
     pub(crate) taken: usize,
-    /// Of these, the bytes of messages, with the headers of their frames. ControlKind frames do not
-    /// count, but an empty part of a message does, so that nobody gets parts for nothing.
+    /// The bytes of messages among them, including the headers of their frames. Control frames do not
+    /// count. An empty part of a message counts, so that clients cannot send any number of them.
     pub(crate) message_bytes: usize,
     /// The last ping, and the only one that needs an answer (RFC 6455 §5.5.3).
     pub(crate) ping: Option<Ping<'a>>,
-    /// Whether there was a pong.
+    /// True if there was a pong.
     pub(crate) has_pong: bool,
-    /// The client's end. Nothing after it counts.
+    /// The end of the client's frames. Everything after it is ignored.
     pub(crate) closing: Option<Closing>,
 }
 
-/// A ping, as it is answered: with its own payload.
+/// A ping, which is answered with its own payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ping<'a> {
     pub(super) mask: [u8; 4],
-    /// Masked.
+    /// The payload, still masked.
     pub(super) payload: &'a [u8],
 }
 
-/// Why nothing more is expected of a client.
+/// Why a client's frames have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Closing {
-    /// It closes, or answers the server's close. Its code is a valid one, where it gave one.
+    /// The client closes, or answers the server's close frame. The code, if any, is valid.
     ByClient(Option<u16>),
-    /// It sent what no client may send.
+    /// The client violated the protocol or a limit.
     Failed(CloseCode),
 }
 
 impl ReceivedFrames<'_> {
-    /// Appends the frames that answer it, if any do. A server that has sent its close frame already
-    /// sends nothing more, so it leaves this out.
+    /// Appends the answers, if any are needed. Do not call this after the server has sent its close
+    /// frame, because nothing may follow that.
     pub(crate) fn push_answer(&self, out: &mut Vec<u8>) {
         if let Some(ping) = self.ping {
             ping.push_pong(out);
@@ -58,7 +58,7 @@ impl Ping<'_> {
 }
 
 impl Closing {
-    /// Appends the close frame that answers it.
+    /// Appends the close frame that answers this end.
     pub(crate) fn push_close(self, out: &mut Vec<u8>) {
         match self {
             Self::ByClient(code) => Close::echo(code),
@@ -68,7 +68,7 @@ impl Closing {
     }
 }
 
-/// The payload that was masked (RFC 6455 §5.3).
+/// The payload without its mask (RFC 6455 §5.3).
 pub(super) fn unmasked(payload: &[u8], mask: [u8; 4]) -> impl Iterator<Item = u8> {
     payload
         .iter()

@@ -1,26 +1,26 @@
-//! Whether text is UTF-8 (RFC 3629), a byte at a time.
+//! Checks byte by byte that text is UTF-8 (RFC 3629).
 
 #![allow(clippy::indexing_slicing)] // a character that is incomplete has at most three bytes
 
-/// Most bytes of a character that is incomplete.
+/// Most bytes of an incomplete character.
 const MAX_STARTED_BYTES: usize = 3;
 
-/// What a text that has not ended yet ends in: the first bytes of a character, or nothing.
+/// The incomplete character at the end of a text so far, if there is one.
 ///
-/// The standard library tells a character that is incomplete from one that is wrong. So this needs
-/// no table of its own and no crate, and four bytes of state.
+/// The standard library distinguishes incomplete characters from invalid ones. So this needs only four
+/// bytes of state, no table and no crate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Utf8 {
     started: [u8; MAX_STARTED_BYTES],
     started_bytes: u8,
 }
 
-/// No text goes on like this.
+/// The text is not UTF-8.
 #[derive(Debug)]
 pub(super) struct NotUtf8;
 
 impl Utf8 {
-    /// Takes the text's next byte. An error comes with the first byte that is certain to be wrong.
+    /// Takes the text's next byte. Fails at the first byte that no further bytes can make valid.
     pub(super) fn push(&mut self, byte: u8) -> Result<(), NotUtf8> {
         let before = usize::from(self.started_bytes);
         let mut character = [0; MAX_STARTED_BYTES + 1];
@@ -38,7 +38,7 @@ impl Utf8 {
         Ok(())
     }
 
-    /// Whether the text may end here.
+    /// Returns true if the text may end here.
     pub(super) fn is_complete(self) -> bool {
         self.started_bytes == 0
     }
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// How many bytes are taken before one is certain to be wrong.
+    /// The number of bytes that are taken before one is invalid.
     fn taken(bytes: &[u8]) -> (usize, Utf8) {
         let mut utf8 = Utf8::default();
         let wrong = bytes.iter().position(|byte| utf8.push(*byte).is_err());
@@ -64,8 +64,7 @@ mod tests {
         assert!(utf8.is_complete());
     }
 
-    /// What may begin a text but not end it, or no text at all: all sequences of three bytes, as
-    /// the standard library sees them.
+    /// Compares incomplete and invalid sequences of three bytes with the standard library.
     #[test]
     fn a_byte_is_wrong_as_soon_as_nothing_can_make_it_right() {
         let interesting = [

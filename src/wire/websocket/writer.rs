@@ -1,8 +1,8 @@
-//! Signals as WebSocket clients receive them: each one text message, JSON with an id, a name and
-//! data. A signal that ends the stream is followed by a close frame.
+//! Encodes signals for WebSocket clients. Each signal is a text message: JSON with an id, a name and
+//! data. A close frame follows a signal that ends the stream.
 //!
-//! A field is absent where SSE has no such line: there is no id in an event that is not kept, nor
-//! in a heartbeat while the client's place is not known. A client keeps the last id that it got.
+//! A message has no id where SSE has no `id` line: in an event that is not kept, and in a heartbeat
+//! while the client's position is not known. Clients keep the last id that they received.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use crate::event::EventId;
 use crate::wire::json;
 use crate::wire::signal::{End, Event, Signal};
 
-/// A ping without payload: a heartbeat has one, so that the client's side answers it by itself.
+/// A ping without payload. It precedes each heartbeat; clients' libraries answer it automatically.
 const PING: [u8; 2] = [frame::FIN | frame::PING, 0];
 
 /// The frames of one signal.
@@ -29,23 +29,23 @@ struct Frames<'a> {
 /// One message.
 struct Message<'a> {
     id: Option<EventId>,
-    /// As it stands between quotes.
+    /// Escaped for JSON, without the quotes.
     name: Cow<'a, str>,
     data: Data<'a>,
 }
 
 enum Data<'a> {
-    /// It stands in the message as it is.
+    /// Valid JSON, which is copied unchanged.
     Json(Cow<'a, str>),
-    /// A text, as it stands between quotes.
+    /// Any other text, escaped for JSON, without the quotes.
     Text(Cow<'a, str>),
 }
 
-/// The frames of a signal, in an allocation of just their size.
+/// The frames of a signal, in an allocation of exactly their size.
 pub(in crate::wire) fn encode(signal: &Signal<'_>) -> Bytes {
     let mut bytes = Vec::new();
     push(signal, &mut bytes);
-    // Without unused capacity, for which `Bytes` would allocate once more.
+    // With unused capacity, `Bytes` would allocate once more.
     bytes.into_boxed_slice().into()
 }
 
@@ -79,7 +79,7 @@ impl<'a> Frames<'a> {
                 let data = json::gap(last_event_id, oldest).into();
                 Message::of_server(Some(position), "replay_gap", data).into()
             }
-            // Under the name that an EventSource gives it.
+            // The name that an EventSource gives to such an event.
             Signal::TestLine(line) => Message {
                 id: None,
                 name: "message".into(),
@@ -97,7 +97,7 @@ impl<'a> Frames<'a> {
             End::Expired => (said("token_expired"), CloseCode::Expired),
             End::Evicted => (said("evicted"), CloseCode::Evicted),
             End::Disconnected => (None, CloseCode::Disconnected),
-            // The client has a time to come back at from its first message, drawn like this one.
+            // The first message already has a delay, which was chosen in the same way.
             End::GoingAway { retry_ms: _ } => (None, CloseCode::GoingAway),
         };
         Self {
@@ -114,7 +114,7 @@ impl<'a> Frames<'a> {
             message.with_parts(|parts| {
                 let payload_bytes = parts.iter().map(|part| part.len()).sum();
                 let header = Header::new(frame::TEXT, payload_bytes);
-                // All that follows: nothing is moved on the way.
+                // Enough for all frames, so that the buffer is not moved.
                 out.reserve(ping.len() + header.bytes().len() + payload_bytes + close_bytes);
                 out.extend_from_slice(ping);
                 out.extend_from_slice(header.bytes());
@@ -156,7 +156,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Hands over the text of the message, in parts.
+    /// Calls `then` with the text of the message, in parts.
     fn with_parts(&self, then: impl FnOnce(&[&str])) {
         let (mut ms, mut seq) = (itoa::Buffer::new(), itoa::Buffer::new());
         let [id_start, ms, dash, seq, id_end] = match self.id {
@@ -192,8 +192,7 @@ impl<'a> Message<'a> {
 }
 
 impl<'a> Data<'a> {
-    /// JSON is taken over as it is, so that numbers and the order of keys stay as they were
-    /// published.
+    /// JSON is copied unchanged, so that numbers and the order of keys stay as published.
     fn new(data: &'a str) -> Self {
         if serde_json::from_str::<IgnoredAny>(data).is_ok() {
             Self::Json(data.into())

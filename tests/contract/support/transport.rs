@@ -6,9 +6,8 @@
 //! | plain TCP | unset | `ws` |
 //! | TLS | `tls` | `wss` |
 //!
-//! Unix sockets and sockets that a supervisor passes always stay without TLS (supervisor.rs explains why). A test that
-//! is about SSE or HTTP itself says so with `over_sse`, and then runs over SSE in every variant. So does a request that
-//! a test writes out itself.
+//! Unix sockets and sockets that a supervisor passes never use TLS (supervisor.rs explains why). A test of SSE or HTTP
+//! itself calls `over_sse`, and then uses SSE in every variant. The same applies to requests that a test writes by hand.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -30,7 +29,7 @@ static VARIANT: LazyLock<Variant> = LazyLock::new(|| {
         Some(Some("ws")) => (false, true),
         Some(Some("wss")) => (true, true),
         Some(_) => panic!(
-            "{VARIABLE}: `{}` is no transport (`tls`, `ws`, `wss`, or unset)",
+            "{VARIABLE}: `{}` is not a transport (use `tls`, `ws`, `wss`, or unset it)",
             value.unwrap_or_default().display()
         ),
     };

@@ -126,7 +126,7 @@ fn a_record_that_is_too_long_ends_the_stream() {
 
 #[test]
 fn the_server_does_not_wait_for_a_record_of_more_than_8_kib() {
-    // A client of a WebSocket may send messages, so its records may have any length.
+    // A WebSocket client may send messages, so its records may have any length.
     let scene = Scene::over_sse();
     let mut stream = scene.send(&[b'x'; 8_192], |records| records.truncate(100));
     assert_eq!(stream.next(), None);
@@ -151,7 +151,7 @@ fn records_of_more_than_8_kib_in_total_end_the_stream() {
 
 #[test]
 fn a_thousand_empty_records_end_the_stream() {
-    // A client of a WebSocket may send pings without end, and so it may send records.
+    // A WebSocket client may send any number of pings, and so of records.
     let scene = Scene::over_sse();
     let mut sealer = Sealer::with_stream(&scene.server, "42");
     for _ in 0..1_000 {

@@ -1,4 +1,4 @@
-//! How streams end, and how requests are refused: the close codes of API.md.
+//! How streams end, and how requests are refused: the close codes in docs/websocket.md.
 
 use std::time::Duration;
 
@@ -132,7 +132,7 @@ fn a_client_that_does_not_answer_a_close_is_cut_off_after_stall_timeout() {
     let mut peer = Peer::of(&server, "42");
     server.admin("DELETE", "/v1/users/42/connections", "");
     assert_eq!(peer.close_frame().0, 1001);
-    // It is no target any more, but its connection waits for the answer.
+    // It receives no more events, but its connection waits for the answer.
     assert_eq!(
         server.admin("GET", "/v1/users/42", "").json()["online"],
         false
@@ -159,7 +159,7 @@ fn a_client_that_answers_no_ping_is_cut_off_after_heartbeat_and_stall_timeout() 
     eventually("the pong has arrived", || {
         server.metric("idlewild_heartbeats_total") == Some(2.0)
     });
-    // Messages are no sign that it reads.
+    // A message does not show that the client reads.
     deaf.send(FIN | TEXT, b"here I am");
     server.advance(Duration::from_secs(20));
     assert_eq!(alive.message()["event"], "heartbeat");

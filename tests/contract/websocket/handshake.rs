@@ -8,7 +8,7 @@ use crate::support::backend::Backend;
 use crate::support::http::Reply;
 use crate::support::{BASE, Stream, TestServer};
 
-/// The response to a handshake that fails.
+/// The response to a handshake that fails, and its body.
 fn refused(server: &TestServer, request: &str) -> (Stream, String) {
     let mut client = server.connect();
     client.send(request);
@@ -189,13 +189,13 @@ fn a_page_of_another_origin_may_not_use_the_visitors_cookies() {
                 assert_eq!(answer.body(), r#"{"error":"Origin not allowed"}"#);
             }
         }
-        // A client that is no browser.
+        // A client that is not a browser.
         assert_eq!(
             Peer::open(&server, ROUTE, cookie).message()["event"],
             "open"
         );
     }
-    // A page that has the token itself may come from anywhere.
+    // A page that has the token itself may have any origin.
     let mut peer = Peer::open(&server, &query, "Origin: https://evil.example\r\n");
     assert_eq!(peer.message()["event"], "open");
     let lines = format!("Authorization: Bearer {token}\r\nOrigin: https://evil.example\r\n");

@@ -9,11 +9,11 @@ use super::OPEN;
 use super::peer::{BINARY, CONTINUATION, FIN, PING, PONG, Peer, TEXT, masked};
 use crate::support::TestServer;
 
-/// Sends bytes, which have to close the stream with this code.
+/// Sends bytes, and checks that they close the stream with this code.
 #[track_caller]
 fn fails(server: &TestServer, bytes: &[u8], code: u16) {
     let mut peer = Peer::of(server, "42");
-    // The server may close before it has all of them.
+    // The server may close before it has received all of them.
     let _ = peer.socket.write_all(bytes);
     let reason = match code {
         1002 => "Protocol error",
@@ -55,7 +55,7 @@ fn violations_of_the_protocol_are_1002() {
 fn text_that_is_not_utf_8_is_1007() {
     let server = TestServer::start().over_sse();
     fails(&server, &masked(FIN | TEXT, b"\xff"), 1007);
-    // Torn across two frames, and never completed.
+    // A character that is split between two frames and never completed.
     let torn = [masked(TEXT, b"\xe2\x82"), masked(FIN | CONTINUATION, b"x")].concat();
     fails(&server, &torn, 1007);
 }
@@ -83,7 +83,7 @@ fn messages_over_eight_kib_a_minute_are_1008() {
     let server = TestServer::start().over_sse();
     let mut peer = Peer::of(&server, "42");
     for minute in 0..3 {
-        // With the headers of their frames.
+        // 8 KiB, including the frames' headers.
         for _ in 0..8 {
             peer.send(FIN | TEXT, &[b'x'; 1_016]);
         }

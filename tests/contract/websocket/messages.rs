@@ -112,7 +112,7 @@ fn a_ping_is_answered_with_its_payload_and_the_last_of_many_counts() {
         let pong = peer.next().unwrap();
         assert_eq!((pong.opcode, pong.payload.as_slice()), (PONG, payload));
     }
-    // A client that keeps its connection alive with pings gets heartbeats all the same.
+    // A client that sends pings gets heartbeats as well.
     for _ in 0..30 {
         server.advance(Duration::from_secs(1));
         peer.send(FIN | PING, b"alive");
@@ -143,7 +143,7 @@ fn both_transports_share_limits_presence_and_events() {
         .collect();
     transports.sort_unstable();
     assert_eq!(transports, ["sse", "ws"]);
-    // The client that was refused made the server ask both whether they are there.
+    // Before it refused a client, the server checked both connections with a heartbeat.
     assert_eq!(peer.message()["event"], "heartbeat");
     assert!(stream.next().unwrap().contains("event: heartbeat"));
     let id = server.publish(&json!({"to": {"user": "42"}, "data": 1}));

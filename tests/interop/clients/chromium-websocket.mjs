@@ -1,4 +1,4 @@
-// WebSocket of a real Chromium, in a page of the server's own. It sends no headers; the page keeps the last id.
+// WebSocket in a real Chromium, in a page from the server itself. It sends no headers; the page keeps the last id.
 
 import { launchBrowser } from '../../browser/support.mjs';
 import { print, printMessage, url } from './report.mjs';

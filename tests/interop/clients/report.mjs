@@ -6,7 +6,7 @@ export const print = (line) => process.stdout.write(`${JSON.stringify(line)}\n`)
 
 export const printEvent = ({ event, id, data }) => print({ event, id, data });
 
-/** A message of a WebSocket. The first says what the first block of an event stream says. */
+/** Prints a WebSocket message. The first has the same contents as the first block of an event stream. */
 export const printMessage = ({ event, id = '', data }) => {
   if (event === 'open') {
     print({ open: true });

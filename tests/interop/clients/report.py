@@ -17,7 +17,7 @@ def show(**line):
 
 
 def show_message(message):
-    """A message of a WebSocket. The first says what the first block of an event stream says."""
+    """Prints a WebSocket message. The first has the same contents as the first block of an event stream."""
     event, id, data = message["event"], message.get("id", ""), message["data"]
     if event == "open":
         show(open=True)

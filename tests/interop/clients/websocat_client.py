@@ -1,4 +1,4 @@
-"""`websocat`, which answers pings by itself and prints a message per line. It does not tell how the server closed."""
+"""`websocat`, which answers pings by itself and prints a message per line. It does not report close codes."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as
         show_message(json.loads(line))
     status = process.wait()
 if status == 0 and not is_open:
-    # Refused by a close right behind the handshake.
+    # Refused by a close frame right after the handshake.
     show(refused=None)
     sys.exit()
 show(away=f"websocat ended with {status}")

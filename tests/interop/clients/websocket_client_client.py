@@ -1,4 +1,4 @@
-"""PyPI's `websocket-client`, which answers pings by itself. It reconnects if it is asked to, but without the last id."""
+"""PyPI's `websocket-client`, which answers pings by itself. It reconnects on request, but without the last id."""
 
 import json
 

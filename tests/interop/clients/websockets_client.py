@@ -1,4 +1,4 @@
-"""PyPI's `websockets`, which answers pings by itself. It reconnects if it is asked to, but without the last id."""
+"""PyPI's `websockets`, which answers pings by itself. It reconnects on request, but without the last id."""
 
 import json
 

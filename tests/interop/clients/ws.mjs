@@ -1,4 +1,4 @@
-// npm's `ws`, which answers pings by itself. Coming back is left to its user.
+// npm's `ws`, which answers pings by itself. It leaves reconnecting to its user.
 
 import WebSocket from 'ws';
 import { lastEventId, print, printMessage, token, url } from './report.mjs';
@@ -11,7 +11,7 @@ const socket = new WebSocket(url, {
 });
 
 socket.on('message', (text) => printMessage(JSON.parse(text)));
-// What failed is in the close that follows.
+// The close event that follows is reported instead.
 socket.on('error', () => undefined);
 socket.on('close', (code, reason) => {
   if (code === 4001) print({ refused: code });

@@ -1,4 +1,4 @@
-//! What the server remembers of a user's session changes, and which tokens it allows (API.md, "Single device").
+//! What the server remembers of a user's session changes, and which tokens it allows.
 //!
 //! All bounds are computed when a change is made, so that a check only compares numbers. While a token from before
 //! a bound can still be valid, the bound only rises. So a token that a log-out revoked never becomes valid again,

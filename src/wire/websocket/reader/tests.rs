@@ -1,4 +1,4 @@
-//! What clients send, as bytes, and what a reader makes of them.
+//! The reader with clients' bytes.
 
 mod conformance;
 mod differential;
@@ -8,7 +8,7 @@ use super::super::frame::{
 };
 use super::*;
 
-/// Of a frame's second byte.
+/// Bit of a frame's second byte.
 const MASKED: u8 = 0x80;
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
@@ -26,7 +26,7 @@ fn masked(first: u8, mask: [u8; 4], payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Something a client did.
+/// An action of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Did {
     Message,
@@ -45,18 +45,18 @@ impl From<Closing> for Did {
     }
 }
 
-/// All that a client did.
+/// All actions of a client.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Seen {
     did: Vec<Did>,
     message_bytes: usize,
-    /// It has begun something that it has not ended.
+    /// True if a frame or a message is incomplete.
     is_pending: bool,
 }
 
 impl Seen {
-    /// A frame at a time, from bytes that arrive in these pieces. Whatever is not taken is there
-    /// again with the next piece.
+    /// Reads one frame at a time, from bytes that arrive in these pieces. Bytes that are not taken are
+    /// passed again with the next piece.
     fn by_frame<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let (mut reader, mut seen) = (FrameReader::default(), Self::default());
         let mut there: Vec<u8> = Vec::new();
@@ -98,8 +98,8 @@ impl Seen {
         seen
     }
 
-    /// Whatever is there at once, as the shard reads it; has to agree with `by_frame`, in which every
-    /// ping is seen.
+    /// Reads all available bytes at once, as the shard does. The result must agree with `by_frame`,
+    /// which sees every ping.
     fn check_reads<'a>(&self, pieces: impl IntoIterator<Item = &'a [u8]>) {
         let (mut reader, mut there) = (FrameReader::default(), Vec::new());
         let (mut message_bytes, mut has_pong, mut closing) = (0, false, None);
@@ -108,7 +108,7 @@ impl Seen {
             there.extend(piece);
             let received = reader.read(&there);
             if closing.is_some() {
-                // Nothing counts any more.
+                // Everything after the end is ignored.
                 let taken = there.len();
                 assert_eq!(
                     received,
@@ -135,7 +135,7 @@ impl Seen {
             .filter(|it| matches!(it, Did::Close(_) | Did::Fail(_)));
         assert_eq!(closing.map(Did::from).as_ref(), end);
         assert_eq!(has_pong, self.did.contains(&Did::Pong));
-        // What breaks the protocol is not counted, but how much of it was there before?
+        // A violation is not counted, and it is not known how many bytes before it were.
         if !matches!(end, Some(Did::Fail(_))) {
             assert_eq!(message_bytes, self.message_bytes);
         }
@@ -204,7 +204,7 @@ fn a_client_without_an_open_frame_needs_no_state() {
     let whole = frame(FIN | TEXT, "größe".as_bytes());
     for split in 0..whole.len() {
         let first = reader.read(&whole[..split]);
-        // A header that is not all there is left where it is, too.
+        // An incomplete header is not taken either.
         assert_eq!(
             first.taken == 0,
             reader == FrameReader::default(),

@@ -11,7 +11,7 @@ use crate::wire::Wire;
 
 const ID: EventId = EventId { ms: 17, seq: 3 };
 
-/// A socket of a client, which takes what is written to it.
+/// A client's socket, which accepts all writes.
 struct Socket<'a>(&'a [u8]);
 
 impl io::Read for Socket<'_> {
@@ -30,7 +30,7 @@ impl io::Write for Socket<'_> {
     }
 }
 
-/// What a client reads.
+/// The messages that a client reads.
 fn read(bytes: &[u8]) -> Vec<String> {
     use tungstenite::Message;
     let mut socket = WebSocket::from_raw_socket(Socket(bytes), Role::Client, None);
@@ -54,7 +54,7 @@ fn read(bytes: &[u8]) -> Vec<String> {
 fn written(signal: &Signal<'_>) -> Vec<String> {
     let mut bytes = Vec::new();
     Wire::WebSocket.encode(signal, &mut bytes);
-    // The other way to them.
+    // The other function, with the same result.
     assert_eq!(encode(signal), bytes);
     read(&bytes)
 }

@@ -1,18 +1,18 @@
-//! A stream over WebSocket: its frames become the text of SSE, pings and the server's close are answered.
+//! A stream over WebSocket: converts its frames to the text of SSE, and answers pings and the server's close frame.
 
 use std::io::Write;
 
 use super::websocket::{self, CLOSE, Frame, Message, PONG, Refusal, TEXT};
 use super::{Framing, Stream};
 
-/// What a client of a WebSocket remembers.
+/// The state of a WebSocket client.
 #[derive(Default)]
 pub(super) struct WebSocket {
     /// The delay from the first message.
     retry_ms: Option<u64>,
-    /// The last message was preceded by a ping, or is a ping.
+    /// True if a ping has arrived since the last message.
     has_ping: bool,
-    /// The last message, as SSE has it.
+    /// The last message, as SSE text.
     last: String,
 }
 
@@ -30,7 +30,7 @@ impl Stream {
         self.decode_frame();
     }
 
-    /// Decodes frames until one has text, or until the end: false.
+    /// Decodes frames until one has text. Returns false if the stream ends instead.
     pub(super) fn decode_frame(&mut self) -> bool {
         loop {
             let Some(frame) = Frame::take(&mut self.received) else {
@@ -76,7 +76,7 @@ impl Stream {
         self.text.push_str(&text);
     }
 
-    /// Takes the server's reason to close. True if SSE has text for it.
+    /// Handles the server's close frame. Returns true if SSE has text for it.
     fn take_close(&mut self, code: u16, reason: &str) -> bool {
         let socket = self.websocket();
         let Some(retry_ms) = socket.retry_ms else {
@@ -93,7 +93,7 @@ impl Stream {
             (4001, "Token expired") => last == "event: token_expired\ndata: {}\n\n",
             (4029, "Evicted") => last == "event: evicted\ndata: {}\n\n",
             (4003, "Logged out") => last.contains("data: {\"type\":\"FORCE_LOGOUT\","),
-            // The client has done something wrong. The server has ended its side, and waits for the client's end.
+            // The client has violated the protocol. The server has closed its side, and waits for the client.
             (1002 | 1007..=1009, _) => {
                 while self.receive() {}
                 let _ = self.socket.shutdown_write();
@@ -104,14 +104,14 @@ impl Stream {
         assert!(matches, "{code} {reason} after {last:?}");
         self.is_complete = true;
         if reason == "Going away" {
-            // SSE says it once more at the end.
+            // SSE repeats the delay at the end.
             self.text.push_str(&format!("retry: {retry_ms}\n\n"));
         }
         reason == "Going away"
     }
 
-    /// Answers the pings and the close that have arrived over WebSocket, as a browser does by itself. The frames
-    /// stay to be read. Over SSE there is nothing to answer.
+    /// Answers the pings and the close frame that have arrived over WebSocket, as browsers do automatically. The
+    /// decoded messages can still be read. Over SSE, there is nothing to answer.
     pub fn respond(&mut self) {
         while matches!(self.framing, Framing::WebSocket(_)) && !self.is_complete {
             let has_more = !self.received.is_empty() || self.socket.is_readable();
@@ -121,7 +121,7 @@ impl Stream {
         }
     }
 
-    /// Bytes of the client that are no request: as they are, or a message over WebSocket.
+    /// Input from the client during the stream: the bytes themselves or, over WebSocket, a message.
     pub fn input(&self, bytes: &[u8]) -> Vec<u8> {
         match self.framing {
             Framing::WebSocket(_) => websocket::frame(TEXT, bytes),

@@ -1,12 +1,12 @@
-//! WebSocket (RFC 6455) as the tests' clients speak it. What a server sends is turned into the text that SSE has for
-//! it, so that tests compare the same text over both.
+//! WebSocket (RFC 6455) for the tests' clients. It converts the server's messages to the text of SSE, so that tests
+//! compare the same text over both transports.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::support::{BASE, NOTIFICATIONS};
 
-/// The key of every handshake, and the proof that the server has understood it (§1.3).
+/// The key of every handshake, and the response that proves that the server has read it (§1.3).
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 pub(super) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -17,7 +17,7 @@ pub(super) const CLOSE: u8 = 8;
 const PING: u8 = 9;
 pub(super) const PONG: u8 = 10;
 
-/// What one frame of the server says.
+/// A frame from the server.
 #[derive(Debug)]
 pub(super) enum Frame {
     Text(String),
@@ -26,7 +26,7 @@ pub(super) enum Frame {
     Close(Vec<u8>),
 }
 
-/// A message of the server.
+/// A message from the server.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Message<'a> {
@@ -37,14 +37,14 @@ pub(super) struct Message<'a> {
     data: &'a RawValue,
 }
 
-/// A refusal in the words of SSE.
+/// A refusal, as SSE would have it.
 pub(super) struct Refusal {
     pub(super) status: u16,
     pub(super) head: String,
     pub(super) body: String,
 }
 
-/// The handshake for a request for the notifications stream; `None` for any other path.
+/// The WebSocket handshake for a request for the notifications stream; `None` for any other path.
 pub(super) fn handshake(path: &str, lines: &str) -> Option<String> {
     let query = path.strip_prefix(NOTIFICATIONS)?;
     if !(query.is_empty() || query.starts_with('?')) {
@@ -56,7 +56,7 @@ pub(super) fn handshake(path: &str, lines: &str) -> Option<String> {
     ))
 }
 
-/// A frame of a client, with a short payload.
+/// A frame from a client, with a short payload.
 pub(super) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let length = u8::try_from(payload.len()).unwrap();
     assert!(length <= 125, "a control frame");
@@ -68,7 +68,7 @@ pub(super) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 impl Frame {
-    /// Removes a frame from the start of what has arrived, if it is complete.
+    /// Removes a frame from the start of the received bytes, if it is complete.
     pub(super) fn take(received: &mut Vec<u8>) -> Option<Self> {
         let (first, second) = (*received.first()?, *received.get(1)?);
         assert_eq!(first & 0xf0, FIN, "a fragment, or a reserved bit");
@@ -103,7 +103,7 @@ impl<'a> Message<'a> {
         serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    /// The delay of the first message.
+    /// The delay in the first message.
     pub(super) fn retry_ms(&self) -> u64 {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -114,7 +114,7 @@ impl<'a> Message<'a> {
         opened.retry
     }
 
-    /// The message as SSE has it.
+    /// The message as SSE text.
     pub(super) fn to_sse(&self) -> String {
         let mut text = String::new();
         if let Some(id) = &self.id {
@@ -126,7 +126,7 @@ impl<'a> Message<'a> {
         }
         text += &format!("event: {}\n", self.event);
         let data = self.data.get();
-        // A text that is no JSON is a string here.
+        // Data that is not JSON is a string here.
         let string: Option<String> = serde_json::from_str(data).ok();
         let data = string.as_deref().unwrap_or(data).replace("\r\n", "\n");
         for line in data.split(['\n', '\r']) {
@@ -144,7 +144,7 @@ pub(super) fn close_reason(payload: &[u8]) -> (u16, &str) {
 }
 
 impl Refusal {
-    /// A close instead of the first message.
+    /// From a close frame that came instead of the first message.
     pub(super) fn of(code: u16, reason: &str) -> Self {
         let (status, more) = match code {
             4001 => (401, "WWW-Authenticate: Bearer\r\n"),

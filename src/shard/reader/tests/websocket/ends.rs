@@ -1,4 +1,4 @@
-//! Ends: of the client, of the server, and of both.
+//! Streams that the client ends, that the server ends, and that both end.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn end(scene: &mut Scene, n: usize) {
     assert_eq!(scene.said(n), ["close 1001 Going away"]);
 }
 
-/// Publishes until the client, which reads nothing, has a backlog.
+/// Publishes until the client, which does not read, has a backlog.
 fn fill(scene: &mut Scene, n: usize) -> usize {
     scene.clients[n].reads = false;
     let mut sent = 0;
@@ -108,7 +108,7 @@ fn a_client_that_closes_its_side_without_a_close_frame_is_closed() {
     for is_tls in [false, true] {
         let mut scene = Scene::new();
         let n = scene.join(is_tls);
-        // Half a frame will never be whole.
+        // The frame is never completed.
         scene.write(n, &frame(PING, "half")[..4]);
         scene.hang_up(n);
         scene.take_turns();
@@ -148,7 +148,7 @@ fn a_close_frame_is_answered_behind_what_its_client_has_not_read() {
 fn a_close_frame_ends_a_client_that_is_catching_up() {
     let mut scene = Scene::new();
     let origin = Setup::default().origin.to_string();
-    // More than a piece of a replay, and than a socket takes.
+    // More than a piece of a replay, and more than a socket takes.
     for _ in 0..50 {
         scene.publish(&"x".repeat(500));
     }
@@ -179,7 +179,7 @@ fn an_end_of_the_server_is_answered() {
             let mut scene = Scene::new();
             let n = scene.join(is_tls);
             end(&mut scene, n);
-            // It may have sent something before it saw the end.
+            // The client may have sent this before it received the end.
             scene.send(n, [frame(PING, "x"), frame(TEXT, "x")].concat());
             scene.take_turns();
             assert!(scene.said(n).is_empty() && scene.is_held(n));
@@ -203,7 +203,7 @@ fn an_end_of_the_server_is_answered() {
 #[test]
 fn a_client_that_does_not_close_is_closed_after_the_stall_timeout() {
     for is_tls in [false, true] {
-        // It knows of an end of the server; it has closed; it broke the protocol.
+        // The client has received the server's end; has closed; has violated the protocol.
         for first in [Vec::new(), close(1000), vec![0xff, 0xff]] {
             let mut scene = Scene::new();
             let n = scene.join(is_tls);
@@ -257,7 +257,7 @@ fn an_answer_that_waits_behind_a_backlog_is_read_when_the_client_has_read_its_en
     scene.take_turns();
     assert!(scene.is_held(n));
     let before = scene.said(n).len();
-    // From here on the client reads nothing, which would make its socket ready again.
+    // From now on, the client does not read, because that would make its socket ready again.
     scene.take_turns();
     assert!(!scene.is_held(n));
     let rest = scene.said(n);
@@ -283,7 +283,7 @@ fn a_client_that_reads_nothing_of_its_end_is_closed_after_the_stall_timeout() {
 
 #[test]
 fn a_client_with_new_keys_is_sent_back_politely() {
-    // In the same look as the close frame that it sends with its new keys, or later.
+    // Read together with the close frame that the client sends with its new keys, or later.
     for at_once in [false, true] {
         for has_ended in [false, true] {
             let mut scene = Scene::new();
@@ -297,7 +297,7 @@ fn a_client_with_new_keys_is_sent_back_politely() {
             if !at_once {
                 scene.take_turns();
             }
-            // Nobody here can open it.
+            // The server cannot open it.
             let sealed = [23, 3, 3, 0, 30].into_iter().chain([7; 30]);
             scene.write_raw(n, &sealed.collect::<Vec<u8>>());
             scene.take_turns();
@@ -334,7 +334,7 @@ fn a_client_that_answers_no_ping_is_closed_after_a_heartbeat_and_the_stall_timeo
         scene.clients[n].answers_pings = false;
         scene.pass(HEARTBEAT);
         assert_eq!(scene.said(n), ["ping", "heartbeat"]);
-        // Neither pings nor messages are an answer.
+        // Pings and messages do not count as answers.
         scene.pass(Duration::from_secs(20));
         scene.send(n, [frame(PING, ""), frame(TEXT, "x")].concat());
         scene.pass(Duration::from_millis(39_750));
@@ -350,7 +350,7 @@ fn an_answer_counts_for_all_pings_before_it() {
     let mut scene = Scene::new();
     let n = scene.join(false);
     scene.clients[n].answers_pings = false;
-    // Two pings are without an answer when it comes.
+    // Two pings are unanswered when the pong arrives.
     scene.pass(HEARTBEAT + HEARTBEAT + Duration::from_secs(29));
     scene.send(n, frame(PONG, ""));
     let pings = scene.said(n).iter().filter(|it| *it == "ping").count();
@@ -372,7 +372,7 @@ fn a_client_is_not_blamed_for_a_ping_that_waits_behind_a_backlog() {
     for _ in 0..20 {
         scene.publish(&"x".repeat(500));
     }
-    // It reads something now and then, and has always more to read.
+    // The client reads a little at a time, and always has more to read.
     for _ in 0..10 {
         scene.pass(ALMOST_STALLED);
         for _ in scene.said(n) {

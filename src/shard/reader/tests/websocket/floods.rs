@@ -40,12 +40,12 @@ fn a_million_pings_are_answered_by_few_pongs_while_others_are_served() {
             assert_eq!(scene.said(other), ["message \"news\""]);
         }
     }
-    // What was torn off on the way is forgotten.
+    // Incomplete frames that were kept on the way are gone.
     scene.take_turns();
     assert!(scene.slot(n).unwrap().is_bare());
 }
 
-/// Frames of a length that does not fit into what is read at once.
+/// Frames of various lengths, so that reads end at any position within a frame.
 #[test]
 fn a_burst_is_read_to_its_end_wherever_it_is_cut() {
     for payload in 0..12 {
@@ -55,13 +55,13 @@ fn a_burst_is_read_to_its_end_wherever_it_is_cut() {
             scene.clients[n].socket.set_nonblocking(false).unwrap();
             let ping = frame(PING, [b'x'; 12].split_at(payload).0);
             let mut sent = Vec::new();
-            // With TLS, one look holds a record and a part of the next.
+            // With TLS, one read contains a record and a part of the next.
             for _ in 0..2 {
                 let many = ping.repeat(10_000 / ping.len());
                 sent.extend(scene.clients[n].sealed(&many));
             }
             sent.extend(scene.clients[n].sealed(&frame(PING, "last")));
-            // A client that reads makes its socket ready again; what waits may not depend on that.
+            // A client that reads makes its socket ready again. Waiting input must not depend on that.
             scene.clients[n].reads = false;
             scene.write_raw(n, &sent);
             scene.clients[n].socket.set_nonblocking(true).unwrap();
@@ -75,7 +75,7 @@ fn a_burst_is_read_to_its_end_wherever_it_is_cut() {
     }
 }
 
-/// Sends pings until the shard takes no more.
+/// Sends pings until the shard reads no more.
 fn fill_with_pings(scene: &mut Scene, n: usize) -> usize {
     scene.clients[n].reads = false;
     let mut sent = 0;

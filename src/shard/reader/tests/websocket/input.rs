@@ -9,7 +9,7 @@ use crate::wire::Wire;
 use crate::wire::websocket::MAX_UNTAKEN_BYTES;
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Until the next heartbeat, which is at the latest a second late.
+/// Time until the next heartbeat, which is at most a second late.
 const HEARTBEAT: Duration = Duration::from_secs(31);
 const CONTINUATION: u8 = 0;
 const LAST: u8 = 0x80;
@@ -54,10 +54,10 @@ fn a_slow_frame_takes_a_few_bytes_and_only_while_it_lasts() {
         }
         assert_eq!(scene.said(n), [format!("pong {longest}")]);
         assert_eq!(scene.slot(n).unwrap().carrier.torn_bytes(), None);
-        // Of a message, the reader takes what is there.
+        // The reader takes the available part of a message.
         for part in frame(TEXT, "some text").chunks(4) {
             scene.send(n, part);
-            // Nothing is kept but the beginning of a header.
+            // Only the beginning of a header is kept.
             assert!(scene.slot(n).unwrap().carrier.torn_bytes() < Some(MAX_HEADER_BYTES));
         }
         let slot = scene.slot(n).unwrap();
@@ -162,7 +162,7 @@ fn what_no_client_may_send_is_answered_with_its_code() {
             let n = scene.join(is_tls);
             scene.send(n, &bytes);
             assert_eq!(scene.said(n), [answer], "{name}");
-            // Nothing after it counts.
+            // Everything after it is ignored.
             scene.send(n, frame(PING, "x"));
             assert_eq!(scene.said(n), [""; 0], "{name}");
             scene.hang_up(n);
@@ -190,7 +190,7 @@ fn frames_that_come_with_the_handshake_break_the_protocol() {
 fn eight_kib_of_messages_per_minute_are_ignored() {
     let mut scene = Scene::new();
     let n = scene.join(false);
-    // With its header of eight bytes, a quarter.
+    // A quarter of the limit, including the header of eight bytes.
     let quarter = frame(TEXT, [b'x'; 2_040]);
     for _ in 0..4 {
         scene.send(n, &quarter);
@@ -204,7 +204,7 @@ fn eight_kib_of_messages_per_minute_are_ignored() {
     }
     assert!(!scene.slot(n).unwrap().stream.is_ended());
     scene.said(n);
-    // An empty part of a message is not for nothing.
+    // Empty parts of a message count as well.
     scene.send(n, frame(FIRST_TEXT, ""));
     assert_eq!(scene.said(n), ["close 1008 Too many messages"]);
 }
@@ -215,7 +215,7 @@ fn an_answer_is_for_whoever_asked() {
         let mut scene = Scene::new();
         let n = scene.join(true);
         let mut last = scene.clients[n].sealed(&frame(PING, "mine"));
-        // A record of nobody's.
+        // An invalid record.
         last.extend([DATA, 3, 3, 0, 17]);
         last.extend([0; 17]);
         let other = scene.join_as(other, false, false);
@@ -228,7 +228,7 @@ fn an_answer_is_for_whoever_asked() {
         let before = scene.slot(other).unwrap().carrier.last_write();
         scene.shard.shared().clock.advance(Duration::from_secs(1));
         scene.send(other, frame(PONG, ""));
-        // Nothing was left for the next client that sends something.
+        // No answer is left over for the next client that sends something.
         assert!(scene.shard.connections.answers.is_empty());
         assert_eq!(scene.slot(other).unwrap().carrier.last_write(), before);
         let mut received = vec![0; 4_096];

@@ -31,12 +31,12 @@ const STEP: Duration = Duration::from_millis(125);
 pub(super) struct Scene {
     pub(super) shard: Shard,
     pub(super) clients: Vec<Client>,
-    /// Of the next client's token.
+    /// When the next client's token expires.
     pub(super) expires_at_s: Option<u64>,
     _runtime: Runtime,
 }
 
-#[allow(clippy::struct_excessive_bools)] // each is asked for by itself
+#[allow(clippy::struct_excessive_bools)] // they are independent
 pub(super) struct Client {
     pub(super) id: ConnectionId,
     pub(super) socket: UnixStream,
@@ -45,10 +45,10 @@ pub(super) struct Client {
     has_head: bool,
     pub(super) reads: bool,
     pub(super) answers_pings: bool,
-    /// What was read and not asserted yet.
+    /// Frames that were read and not asserted yet.
     said: Vec<String>,
     pub(super) is_over: bool,
-    /// The end came without what was sent before it.
+    /// The connection ended without the bytes that were sent before.
     pub(super) is_reset: bool,
 }
 
@@ -85,7 +85,7 @@ impl Scene {
         self.join_from(None, wire, is_tls, lost_input)
     }
 
-    /// A client that comes back with an id.
+    /// A client that reconnects with an id.
     pub(super) fn join_from(
         &mut self,
         last_event_id: Option<&str>,
@@ -131,7 +131,7 @@ impl Scene {
         self.clients.len() - 1
     }
 
-    /// The client sends this, with TLS in one record, and the shard takes its turns.
+    /// The client sends this (with TLS, in one record), and the shard takes its turns.
     pub(super) fn send(&mut self, n: usize, bytes: impl AsRef<[u8]>) {
         self.write(n, bytes);
         self.take_turns();
@@ -142,9 +142,9 @@ impl Scene {
         self.write_raw(n, &bytes);
     }
 
-    /// Bytes that are sealed already, or need not be.
+    /// Sends bytes that are sealed already, or do not have to be.
     pub(super) fn write_raw(&mut self, n: usize, bytes: &[u8]) {
-        // The server's end may be gone in the middle of it.
+        // The server may close in the middle of this.
         let _ = self.clients[n].socket.write_all(bytes);
     }
 
@@ -158,12 +158,12 @@ impl Scene {
         self.shard.poll_sockets(&mut Vec::new());
         let now = self.shard.connections.now();
         self.shard.run_timers(now);
-        // In tests, a slice is a client or two.
+        // In tests, a slice is one or two clients.
         while self.shard.deliver() {}
         self.shard.run_catch_ups();
     }
 
-    /// Lets everything happen that is under way.
+    /// Runs until nothing more happens.
     pub(super) fn take_turns(&mut self) {
         loop {
             for _ in 0..TURNS {
@@ -192,7 +192,7 @@ impl Scene {
         }
     }
 
-    /// What the client has received since it was last asked.
+    /// The frames that the client has received since the last call.
     pub(super) fn said(&mut self, n: usize) -> Vec<String> {
         self.clients[n].read();
         std::mem::take(&mut self.clients[n].said)
@@ -224,7 +224,7 @@ impl Scene {
         self.slot(n).is_some()
     }
 
-    /// Asserts that the client is closed, with nothing lost on the way.
+    /// Asserts that the client is closed and that no bytes were lost.
     pub(super) fn assert_closed(&mut self, n: usize) {
         assert!(!self.is_held(n), "its slot is still there");
         let client = &mut self.clients[n];
@@ -242,7 +242,7 @@ impl Scene {
 }
 
 impl Client {
-    /// What leaves for these bytes.
+    /// The bytes to send for these.
     pub(super) fn sealed(&mut self, bytes: &[u8]) -> Vec<u8> {
         match &mut self.opener {
             Some(opener) => opener.secrets.record(DATA, bytes),
@@ -250,7 +250,7 @@ impl Client {
         }
     }
 
-    /// Reads what came, answers pings, and returns the number of bytes.
+    /// Reads what has arrived, answers pings, and returns the number of bytes.
     fn read(&mut self) -> usize {
         let mut buffer = [0; 16 * 1024];
         let mut all = 0;
@@ -286,7 +286,7 @@ impl Client {
     }
 }
 
-/// A frame of the server, for assertions.
+/// A frame from the server, for assertions.
 fn text(first: u8, payload: &[u8]) -> String {
     let utf8 = |bytes| String::from_utf8_lossy(bytes);
     match first {

@@ -1,18 +1,17 @@
-//! What a server meets, case by case (RFC 6455). Each case is read whole, cut once at every byte, and
-//! byte by byte.
+//! Cases of RFC 6455. Each is read whole, split in two at every byte, and byte by byte.
 
 use std::collections::HashSet;
 use std::fmt::Write;
 
 use super::*;
 
-/// Fewer are a sign that some got lost.
+/// The smallest number of cases; with fewer, some were lost by mistake.
 const MIN_CASES: usize = 150;
 
 struct Cases(Vec<(String, Vec<u8>, String)>);
 
 impl Cases {
-    /// What is expected is what the client did, and "…" if it has not ended something.
+    /// The expectation lists the client's actions, and "…" if a frame or message is incomplete.
     fn add(&mut self, name: impl Into<String>, sent: &[&[u8]], expected: impl Into<String>) {
         self.0.push((name.into(), sent.concat(), expected.into()));
     }
@@ -55,7 +54,7 @@ fn close(code: u16, reason: impl AsRef<[u8]>) -> Vec<u8> {
     frame(FIN | CLOSE, &payload)
 }
 
-/// The head of a frame whose length is in eight bytes, and no more of it.
+/// Only the header of a frame whose length is in eight bytes.
 fn long(first: u8, length: u64) -> Vec<u8> {
     let mut head = vec![first, MASKED | EIGHT_BYTES];
     head.extend(length.to_be_bytes());
@@ -530,7 +529,7 @@ fn utf8(cases: &mut Cases) {
             "message",
         );
     }
-    // The frame goes on, but the text is wrong whatever follows.
+    // The frame is incomplete, but the text is already invalid.
     for (name, bytes) in [
         ("a lone byte", &b"\x80"[..]),
         ("a surrogate", b"\xed\xa0"),
@@ -684,7 +683,7 @@ fn closes(cases: &mut Cases) {
     );
 }
 
-/// What a case expects, in its words.
+/// The result in the words of an expectation.
 fn written(seen: &Seen) -> String {
     let mut all: Vec<String> = Vec::new();
     for did in &seen.did {
@@ -731,7 +730,7 @@ fn a_client_is_understood_however_its_bytes_arrive() {
         let by_byte = Seen::by_frame(sent.chunks(1));
         assert_eq!(written(&by_byte), *expected, "{name}, byte by byte");
         by_byte.check_reads(sent.chunks(1));
-        // Around the long payloads, whose insides are all alike.
+        // Not within long payloads, where all positions are equivalent.
         let ends = sent.len().min(300);
         for cut in (1..ends).chain(sent.len().saturating_sub(20).max(ends)..sent.len()) {
             let (before, after) = sent.split_at(cut);

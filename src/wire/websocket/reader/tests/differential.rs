@@ -1,12 +1,12 @@
-//! The reader beside tungstenite, on random scripts: good frames, broken ones, and bytes that are
-//! neither, cut at random.
+//! Compares the reader with tungstenite on random scripts of valid frames, invalid frames and random
+//! bytes, split at random.
 //!
-//! They are meant to differ in a few places, where [`difference`] says what the reader has to do:
-//! - tungstenite takes a length in any form; RFC 6455 §5.2 wants the shortest, and no top bit;
-//! - it waits for the whole of a frame before it looks at it. The limit of a message is the same
-//!   here, but the reader knows from the head that it is exceeded;
-//! - it takes no close with 1014, which the IANA registered after the RFC;
-//! - of a close with a bad code and a bad reason, it sees the reason first.
+//! The two differ on purpose in a few cases, for which [`difference`] has the expected result:
+//! - tungstenite accepts a length in any form; RFC 6455 §5.2 requires the shortest, without the top bit;
+//! - tungstenite waits for a whole frame. The limit of a message is the same, but the reader detects an
+//!   excess in the header;
+//! - tungstenite rejects the close code 1014, which IANA registered after the RFC;
+//! - if code and reason of a close are both invalid, tungstenite reports the reason.
 
 use std::io::{self, Read, Write};
 
@@ -16,18 +16,18 @@ use tungstenite::protocol::{Message, Role, WebSocket, WebSocketConfig};
 
 use super::*;
 
-/// How many scripts, if not that many: each has its number for a seed.
+/// The default number of scripts. Each script's seed is its number.
 const SCRIPTS: &str = "IDLEWILD_WEBSOCKET_SCRIPTS";
 const DEFAULT_SCRIPTS: u64 = 100_000;
-/// Longest payload that is sent whole; what says that it is longer is a [`difference`].
+/// Longest payload that is sent whole. A frame with a longer length is a [`difference`].
 const MAX_PAYLOAD_BYTES: u16 = 8 * 1024;
-/// Ends whatever payload has begun, and then is no frame.
+/// Bytes that complete any payload that has begun, and then are not a valid frame.
 const PADDING: [u8; MAX_PAYLOAD_BYTES as usize + 32] = [0; _];
-/// Characters of all lengths; texts begin anywhere between two.
+/// Characters of all lengths. A text begins with any of them.
 const CHARACTERS: &str =
     "hello, wörld €uro 😀 {\"a\": 1} ÿ\u{7ff}\u{800}\u{ffff}\u{10000}\u{10ffff}\0";
 
-/// What one script makes happen, by which the scripts are known to reach everything.
+/// What happened in a script. The test checks that the scripts cover everything.
 #[derive(Debug, Default)]
 struct Reached {
     messages: u64,
@@ -45,7 +45,7 @@ struct Reached {
 struct Client<'a> {
     rng: &'a mut Rng,
     sent: Vec<u8>,
-    /// In a message: whether it is a text, and what of the characters comes next.
+    /// Within a message: whether it is a text, and the position in the characters.
     message: Option<(bool, &'static [u8])>,
 }
 
@@ -98,7 +98,7 @@ impl Client<'_> {
             62 => self.rng.usize(1_000..4_100),
             _ => self.rng.usize(4_080..4_110),
         };
-        // Wherever it ends, the next part goes on.
+        // The next part continues where this one ends.
         let mut payload: Vec<u8> = Vec::with_capacity(bytes);
         let mut next = rest;
         while bytes > 0 {
@@ -159,7 +159,7 @@ impl Client<'_> {
             let bytes = self.rng.usize(1..20);
             self.sent.extend((0..bytes).map(|_| self.rng.u8(..)));
         } else {
-            // The head of a frame that never comes, or that what comes next is taken for.
+            // The header of a frame without its payload. The bytes that follow are read as payload.
             let first = *self
                 .rng
                 .choice(&[FIN | TEXT, BINARY, FIN, FIN | PING])
@@ -185,7 +185,7 @@ impl Client<'_> {
         }
     }
 
-    /// Sends a frame, with a fault or without.
+    /// Sends a frame, possibly with a fault.
     fn send(&mut self, mut first: u8, payload: &[u8]) {
         match self.rng.u32(..200) {
             0 => first ^= 1 << self.rng.u32(4..7),
@@ -214,8 +214,8 @@ impl Client<'_> {
     }
 }
 
-/// Where the reader is meant to differ from tungstenite, and what it does there. Frames after one
-/// that both reject count for nothing.
+/// The expected result if the reader differs from tungstenite on purpose. Frames after one that both reject
+/// are ignored.
 fn difference(script: &[u8]) -> Option<(usize, Did)> {
     let (mut at, mut is_open) = (0, false);
     loop {
@@ -270,7 +270,7 @@ fn difference(script: &[u8]) -> Option<(usize, Did)> {
     }
 }
 
-/// A socket with a script in it, which takes what is written to it.
+/// A socket that returns a script, and accepts all writes.
 struct Pieces<'a, T: Iterator<Item = &'a [u8]>> {
     rest: &'a [u8],
     others: T,
@@ -298,7 +298,7 @@ impl<'a, T: Iterator<Item = &'a [u8]>> Write for Pieces<'a, T> {
     }
 }
 
-/// What tungstenite sees a client do; whether the client may do more.
+/// The client's actions as tungstenite sees them, and whether more may follow.
 fn tungstenite<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Did>, bool) {
     let config = WebSocketConfig::default()
         .read_buffer_size(512)
@@ -316,7 +316,7 @@ fn tungstenite<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Did>, boo
             Ok(Message::Ping(payload)) => Did::Ping(payload.to_vec()),
             Ok(Message::Pong(_)) => Did::Pong,
             Ok(Message::Close(None)) => Did::Close(None),
-            // Its way to say that the code was a bad one.
+            // This is how tungstenite reports an invalid code.
             Ok(Message::Close(Some(close))) if close.reason.as_str() == "Protocol violation" => {
                 Did::Fail(CloseCode::ProtocolError)
             }
@@ -337,7 +337,7 @@ fn tungstenite<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Did>, boo
     }
 }
 
-/// What the reader is to see, and whether the client may do more.
+/// The actions that the reader should see, and whether more may follow.
 fn expected(script: &[u8], rng: &mut Rng, reached: &mut Reached) -> (Vec<Did>, bool) {
     let difference = difference(script);
     let alike = difference.as_ref().map_or(script, |(at, _)| &script[..*at]);
@@ -357,7 +357,7 @@ fn cut<'a>(script: &'a [u8], rng: &mut Rng) -> Vec<&'a [u8]> {
     if rng.u32(..4) == 0 {
         return vec![script];
     }
-    // Tiny pieces of a long script all lie inside its payloads.
+    // Tiny pieces of a long script would almost all be within payloads.
     let longest = if rng.bool() && script.len() < 400 {
         8
     } else {
@@ -380,7 +380,7 @@ fn check(seed: u64, reached: &mut Reached) {
     let (did, goes_on) = expected(&script, &mut rng, reached);
     let fails = matches!(seen.did.last(), Some(Did::Fail(_)));
     if fails && goes_on {
-        // tungstenite waits for the rest of the frame, and then has to see the same.
+        // tungstenite waits for the rest of the frame, and must then see the same.
         let padded = [script.as_slice(), &PADDING].concat();
         let (did, goes_on) = expected(&padded, &mut rng, reached);
         assert_eq!(
