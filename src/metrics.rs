@@ -98,7 +98,9 @@ labels! {
         LoggedOut = "logged_out",
         /// It gave way to a newer stream, or an operator ended it.
         Evicted = "evicted",
-        /// The socket failed, or the client sent invalid or too much data.
+        /// The client of a WebSocket violated the protocol, or sent too much.
+        Protocol = "protocol",
+        /// The socket or TLS failed, or the client of an event stream sent too much.
         Error = "error",
     }
 }
