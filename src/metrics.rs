@@ -137,6 +137,16 @@ labels! {
     }
 }
 
+labels! {
+    /// What became of a request to read the configuration again.
+    ReloadOutcome {
+        /// The new configuration is in use.
+        Applied = "applied",
+        /// It has an error, and nothing has changed.
+        Refused = "refused",
+    }
+}
+
 /// A value for each label.
 #[derive(Debug)]
 pub struct ByLabel<T, const N: usize>([T; N]);
@@ -252,6 +262,8 @@ pub struct Metrics {
     pub delivery: Histogram,
     /// Unusable entries of the key set.
     pub jwks_unusable_keys: Gauge,
+    /// Reloads, by outcome.
+    pub reloads: ByLabel<Counter, { ReloadOutcome::ALL.len() }>,
 }
 
 impl Metrics {
@@ -263,6 +275,7 @@ impl Metrics {
             published: ByLabel::default(),
             delivery: Histogram::default(),
             jwks_unusable_keys: Gauge::default(),
+            reloads: ByLabel::default(),
         }
     }
 

@@ -7,6 +7,7 @@ mod admin_client;
 mod check;
 mod command_line;
 mod config_args;
+mod dev_secrets;
 mod health;
 mod key_flags;
 mod output;
@@ -15,5 +16,6 @@ mod serve;
 mod token;
 mod usage_error;
 mod user;
+mod welcome;
 
 pub use command_line::main;
