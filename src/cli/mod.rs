@@ -8,6 +8,7 @@ mod check;
 mod command_line;
 mod config_args;
 mod dev_secrets;
+mod generate;
 mod health;
 mod key_flags;
 mod output;
