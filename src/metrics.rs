@@ -98,7 +98,9 @@ labels! {
         LoggedOut = "logged_out",
         /// It gave way to a newer stream, or an operator ended it.
         Evicted = "evicted",
-        /// The socket failed, or the client sent invalid or too much data.
+        /// The client of a WebSocket violated the protocol, or sent too much.
+        Protocol = "protocol",
+        /// The socket or TLS failed, or the client of an event stream sent too much.
         Error = "error",
     }
 }
@@ -132,6 +134,16 @@ labels! {
         Topic = "topic",
         /// All clients.
         All = "all",
+    }
+}
+
+labels! {
+    /// What became of a request to read the configuration again.
+    ReloadOutcome {
+        /// The new configuration is in use.
+        Applied = "applied",
+        /// It has an error, and nothing has changed.
+        Refused = "refused",
     }
 }
 
@@ -250,6 +262,8 @@ pub struct Metrics {
     pub delivery: Histogram,
     /// Unusable entries of the key set.
     pub jwks_unusable_keys: Gauge,
+    /// Reloads, by outcome.
+    pub reloads: ByLabel<Counter, { ReloadOutcome::ALL.len() }>,
 }
 
 impl Metrics {
@@ -261,6 +275,7 @@ impl Metrics {
             published: ByLabel::default(),
             delivery: Histogram::default(),
             jwks_unusable_keys: Gauge::default(),
+            reloads: ByLabel::default(),
         }
     }
 

@@ -14,7 +14,7 @@ use syn::visit::{self, Visit};
 const LAYERS: &[&[&str]] = &[
     &[
         "clock", "config", "event", "expiring", "interner", "metrics", "net", "outbound", "page",
-        "quiet", "request", "shutdown", "spans", "sys", "text", "topic",
+        "quiet", "request", "shutdown", "spans", "sys", "text", "topic", "version",
     ],
     &["auth", "refusals", "tls", "wire"],
     &["hub"],

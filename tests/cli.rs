@@ -1,9 +1,11 @@
 //! The commands from a shell's view: exit codes, one line on stderr, and the bytes that they send.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
@@ -259,5 +261,161 @@ fn errors_in_all_files_of_a_configuration_are_reported_together() {
             );
         }
         assert_eq!(lines.lines().count(), begins.len(), "{command}: {lines}");
+    }
+}
+
+#[test]
+fn a_file_can_hold_the_api_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("key");
+    std::fs::write(&file, "a key in a file\n").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let lines = BufReader::new(stream).lines();
+        let mut head = lines.map_while(Result::ok);
+        head.find_map(|line| line.strip_prefix("authorization: ").map(ToOwned::to_owned))
+    });
+    let file = file.to_str().unwrap();
+    let to = ["publish", "--all", "--data", "x", "--api-key-file", file];
+    // The server answers nothing.
+    idlewild(&[&to[..], &["--url", &url]].concat(), &[], "");
+    assert_eq!(
+        server.join().unwrap().as_deref(),
+        Some("Bearer a key in a file")
+    );
+
+    let (code, line) = failure(&[&to[..5], &["/nonexistent"]].concat(), &[]);
+    assert_eq!(code, Some(2));
+    assert!(
+        line.contains("--api-key-file: /nonexistent: No such file"),
+        "{line}"
+    );
+    let (code, _) = failure(&[&to[..], &["--api-key", "k"]].concat(), &[]);
+    assert_eq!(code, Some(2));
+}
+
+#[test]
+fn users_are_listed_get_a_new_password_and_are_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("users.toml");
+    let file = file.to_str().unwrap();
+    let user = |command: &[&str], input: &str| {
+        let output = idlewild(
+            &[&["user"], command, &["--file", file]].concat(),
+            &[],
+            input,
+        );
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    for email in ["ann@example.com", "bob@example.com"] {
+        let (code, text) = user(&["add", "--email", email], "password");
+        assert_eq!(code, Some(0), "{text}");
+    }
+    let both = "1\tann@example.com\n2\tbob@example.com\n";
+    assert_eq!(user(&["list"], ""), (Some(0), both.to_owned()));
+    let before = std::fs::read_to_string(file).unwrap();
+    let (code, text) = user(&["passwd", "--email", "Bob@example.com"], "another\n");
+    assert_eq!(
+        (code, text.as_str()),
+        (Some(0), "Bob@example.com (id 2) has a new password\n")
+    );
+    let after = std::fs::read_to_string(file).unwrap();
+    let changed = before.lines().zip(after.lines()).filter(|(a, b)| a != b);
+    assert!(
+        changed.map(|(line, _)| line).eq(before
+            .lines()
+            .filter(|line| line.starts_with("hash"))
+            .skip(1))
+    );
+    assert_eq!(
+        user(&["passwd", "--email", "bob@example.com"], "").0,
+        Some(2)
+    );
+    let (code, text) = user(&["remove", "--email", "ann@example.com"], "");
+    assert_eq!(
+        (code, text.as_str()),
+        (Some(0), "ann@example.com (id 1) is removed\n")
+    );
+    assert_eq!(
+        user(&["list"], ""),
+        (Some(0), "2\tbob@example.com\n".to_owned())
+    );
+    let (code, text) = user(&["remove", "--email", "ann@example.com"], "");
+    assert!(
+        code == Some(1) && text.contains("no user has the email"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_version_has_the_commit_that_the_build_was_given() {
+    let output = idlewild(&["--version"], &[], "");
+    let commit = option_env!("BUILD_COMMIT").filter(|commit| !commit.is_empty());
+    let commit = commit.map_or_else(String::new, |commit| format!(" ({commit})"));
+    let version = env!("CARGO_PKG_VERSION");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(printed, format!("idlewild {version}{commit}\n"));
+}
+
+/// The manual pages and completions that `idlewild` makes, by their names in `deploy/`.
+fn generated() -> BTreeMap<String, String> {
+    let directory = tempfile::tempdir().unwrap();
+    let made = idlewild(&["man", directory.path().to_str().unwrap()], &[], "");
+    assert!(made.status.success(), "{made:?}");
+    let mut files: BTreeMap<_, _> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let name = format!("man/{}", entry.file_name().to_str().unwrap());
+            (name, std::fs::read_to_string(entry.path()).unwrap())
+        })
+        .collect();
+    for (shell, name) in [
+        ("bash", "idlewild.bash"),
+        ("fish", "idlewild.fish"),
+        ("zsh", "_idlewild"),
+    ] {
+        let made = idlewild(&["completions", shell], &[], "");
+        let script = String::from_utf8(made.stdout).unwrap();
+        files.insert(format!("completions/{name}"), script);
+    }
+    files
+}
+
+/// `UPDATE_DOCS=1` writes them.
+#[test]
+fn the_manual_pages_and_completions_in_deploy_are_those_of_this_command_line() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let generated = generated();
+    for page in ["idlewild.1", "idlewild-serve.1", "idlewild-user-passwd.1"] {
+        assert!(generated.contains_key(&format!("man/{page}")), "{page}");
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        for folder in ["man", "completions"] {
+            let folder = deploy.join(folder);
+            // Pages of commands that no longer exist.
+            let _ = std::fs::remove_dir_all(&folder);
+            std::fs::create_dir(&folder).unwrap();
+        }
+        for (name, text) in &generated {
+            std::fs::write(deploy.join(name), text).unwrap();
+        }
+    }
+    let mut names = Vec::new();
+    for folder in ["man", "completions"] {
+        for entry in std::fs::read_dir(deploy.join(folder)).unwrap() {
+            let name = entry.unwrap().file_name();
+            names.push(format!("{folder}/{}", name.to_str().unwrap()));
+        }
+    }
+    names.sort();
+    let hint = "run UPDATE_DOCS=1 cargo test --test cli";
+    assert!(names.iter().eq(generated.keys()), "{names:?}; {hint}");
+    for (name, text) in &generated {
+        let shipped = std::fs::read_to_string(deploy.join(name)).unwrap();
+        assert_eq!(&shipped, text, "{name}; {hint}");
     }
 }

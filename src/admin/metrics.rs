@@ -17,8 +17,10 @@ use super::process::{self, Process};
 use super::service::Admin;
 use crate::hub::Hub;
 use crate::metrics::{
-    DELIVERY_BOUNDS_MS, DisconnectReason, PublishedTo, RefusedReason, ShardMetrics, Transport,
+    DELIVERY_BOUNDS_MS, DisconnectReason, PublishedTo, RefusedReason, ReloadOutcome, ShardMetrics,
+    Transport,
 };
+use crate::version;
 
 const OPEN_METRICS: &str = "application/openmetrics-text";
 
@@ -27,6 +29,9 @@ pub(super) fn response(admin: &Admin, headers: &HeaderMap) -> Result<ApiResponse
     registry.register_collector(Box::new(Scrape {
         hub: Arc::clone(&admin.hub),
         engine_up: admin.hub.engine().health().is_well(),
+        is_ready: admin.not_ready().is_none(),
+        is_draining: admin.shutdown.is_draining(),
+        admin_requests: admin.requests.all(),
         max_connections: admin.hub.limits().connections,
         started_unix_s: admin.started_unix_s,
         process: process::read(),
@@ -74,6 +79,10 @@ fn plain(page: &str) -> String {
 struct Scrape {
     hub: Arc<Hub>,
     engine_up: bool,
+    is_ready: bool,
+    is_draining: bool,
+    /// Route, status and number of answers.
+    admin_requests: Vec<(&'static str, u16, u64)>,
     max_connections: usize,
     started_unix_s: u64,
     process: Process,
@@ -82,12 +91,16 @@ struct Scrape {
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let mut writer = FamilyWriter(encoder);
-        writer.info(
+        writer.labelled(
+            MetricType::Gauge,
             "idlewild_build_info",
-            "The running version; always 1",
-            "version",
-            env!("CARGO_PKG_VERSION"),
+            "The running version and its commit; always 1",
+            std::iter::once((
+                [("version", version::VERSION), ("commit", version::commit())],
+                1,
+            )),
         )?;
+        self.server(&mut writer)?;
         self.streams(&mut writer)?;
         self.events(&mut writer)?;
         self.process(&mut writer)
@@ -95,6 +108,40 @@ impl Collector for Scrape {
 }
 
 impl Scrape {
+    fn server(&self, writer: &mut FamilyWriter<'_>) -> Result<(), Error> {
+        writer.gauge(
+            "idlewild_ready",
+            "Whether clients may be sent to this server, as in /readyz",
+            u64::from(self.is_ready),
+        )?;
+        writer.gauge(
+            "idlewild_draining",
+            "Whether the server is shutting down",
+            u64::from(self.is_draining),
+        )?;
+        writer.counters(
+            "idlewild_reloads",
+            "Reloads of the configuration",
+            "outcome",
+            ReloadOutcome::ALL.iter().map(|outcome| {
+                let reloads = &self.hub.metrics.reloads;
+                (outcome.label(), reloads.at(*outcome as usize).value())
+            }),
+        )?;
+        let answers = self.admin_requests.iter();
+        let answers: Vec<_> = answers
+            .map(|(route, status, count)| (*route, status.to_string(), *count))
+            .collect();
+        writer.labelled(
+            MetricType::Counter,
+            "idlewild_admin_requests",
+            "Answers of the admin listener",
+            answers.iter().map(|(route, status, count)| {
+                ([("route", *route), ("status", status.as_str())], *count)
+            }),
+        )
+    }
+
     fn streams(&self, writer: &mut FamilyWriter<'_>) -> Result<(), Error> {
         let metrics = &self.hub.metrics;
         let by_transport = |of: fn(&ShardMetrics, usize) -> u64| {
@@ -282,16 +329,6 @@ impl FamilyWriter<'_> {
             .encode_gauge(&gauge_value(value))
     }
 
-    fn info(
-        &mut self,
-        name: &str,
-        help: &str,
-        label: &'static str,
-        value: &'static str,
-    ) -> Result<(), Error> {
-        self.gauges(name, help, label, std::iter::once((value, 1)))
-    }
-
     fn counters(
         &mut self,
         name: &str,
@@ -299,15 +336,8 @@ impl FamilyWriter<'_> {
         label: &'static str,
         values: impl Iterator<Item = (&'static str, u64)>,
     ) -> Result<(), Error> {
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (name, value) in values {
-            family
-                .encode_family(&[(label, name)])?
-                .encode_counter::<NoLabelSet, u64, u64>(&value, None)?;
-        }
-        Ok(())
+        let series = values.map(|(value, number)| ([(label, value)], number));
+        self.labelled(MetricType::Counter, name, help, series)
     }
 
     fn gauges(
@@ -317,13 +347,27 @@ impl FamilyWriter<'_> {
         label: &'static str,
         values: impl Iterator<Item = (&'static str, u64)>,
     ) -> Result<(), Error> {
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (name, value) in values {
-            family
-                .encode_family(&[(label, name)])?
-                .encode_gauge(&gauge_value(value))?;
+        let series = values.map(|(value, number)| ([(label, value)], number));
+        self.labelled(MetricType::Gauge, name, help, series)
+    }
+
+    /// Writes a family of counters or gauges, each with its labels.
+    fn labelled<'v, const COUNT: usize>(
+        &mut self,
+        kind: MetricType,
+        name: &str,
+        help: &str,
+        series: impl Iterator<Item = ([(&'static str, &'v str); COUNT], u64)>,
+    ) -> Result<(), Error> {
+        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        for (labels, number) in series {
+            let mut metric = family.encode_family(&labels)?;
+            match kind {
+                MetricType::Counter => {
+                    metric.encode_counter::<NoLabelSet, u64, u64>(&number, None)?;
+                }
+                _ => metric.encode_gauge(&gauge_value(number))?,
+            }
         }
         Ok(())
     }

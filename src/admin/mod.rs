@@ -10,6 +10,7 @@
 //! | [`metrics`], [`health`] | for scrapers and probes |
 //! | [`connection`] | connections from accept to close, and their limit |
 //! | [`wrong_keys`], [`refused_requests`] | delays guesses of keys; limits log lines about refused requests |
+//! | [`request_counts`] | counts answers by route and status |
 //! | [`span`] | continues the publisher's trace |
 //! | [`process`], [`timestamp`] | statistics of the process; the format of times |
 
@@ -23,6 +24,7 @@ mod health;
 mod metrics;
 mod process;
 mod refused_requests;
+mod request_counts;
 mod routes;
 mod service;
 mod span;

@@ -38,9 +38,22 @@ enum Route {
     Connections(String),
 }
 
-/// Answers a request.
+/// Answers a request, and counts the answer.
 pub(super) async fn respond(
     admin: &Admin,
+    request: Request<Incoming>,
+    connection: &Arc<AdminConnection>,
+) -> ApiResponse {
+    let route = find(request.uri().path());
+    let template = route.as_ref().map(Route::template);
+    let response = answer(admin, route, request, connection).await;
+    admin.requests.note(template, response.status());
+    response
+}
+
+async fn answer(
+    admin: &Admin,
+    route: Option<Route>,
     request: Request<Incoming>,
     connection: &Arc<AdminConnection>,
 ) -> ApiResponse {
@@ -52,7 +65,7 @@ pub(super) async fn respond(
     }
     let clock = admin.hub.clock.clone();
     let request = request.map(|body| Body::new(body, connection, clock));
-    let mut response = handle(admin, request, connection).await;
+    let mut response = handle(admin, route, request, connection).await;
     if connection.has_unread() {
         // The rest of the body would be read as the next request.
         let close = HeaderValue::from_static("close");
@@ -63,10 +76,10 @@ pub(super) async fn respond(
 
 async fn handle(
     admin: &Admin,
+    route: Option<Route>,
     request: Request<Body>,
     connection: &Arc<AdminConnection>,
 ) -> ApiResponse {
-    let route = find(request.uri().path());
     let template = route.as_ref().map(Route::template);
     let is_without_key = matches!(
         route,

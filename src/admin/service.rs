@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use super::connection::OpenConnections;
 use super::dashboard::{LiveStats, Rates};
 use super::refused_requests::RefusedRequests;
+use super::request_counts::RequestCounts;
 use super::wrong_keys::WrongKeys;
 use crate::auth::api_key::ApiKeys;
 use crate::config::{Config, SPARE_ADMIN_CONNECTIONS};
@@ -35,6 +36,7 @@ pub(crate) struct Admin {
     pub(super) rates: Rates,
     pub(super) live: LiveStats,
     pub(super) refused_requests: RefusedRequests,
+    pub(super) requests: RequestCounts,
     pub(super) recent_refusals: Arc<RecentRefusals>,
     /// When the process started, in Unix seconds.
     pub(super) started_unix_s: u64,
@@ -69,6 +71,7 @@ impl Admin {
             rates: Rates::default(),
             live: LiveStats::default(),
             refused_requests: RefusedRequests::default(),
+            requests: RequestCounts::default(),
             recent_refusals,
         }
     }

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::config_args::ConfigArgs;
+use super::dev_secrets;
 use super::output::print;
 use crate::clock::Clock;
 use crate::config::{self, load, warnings};
@@ -19,7 +20,9 @@ pub(super) struct CheckCommand {
 
 impl CheckCommand {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let sources = self.config.sources(Vec::new(), self.dev)?;
+        let sources = self
+            .config
+            .sources(Vec::new(), self.dev.then(dev_secrets::made_up))?;
         let config = load(&sources)?;
         Prepared::new(&config, None, &Clock::system())?;
         for line in warnings(&sources, &config) {

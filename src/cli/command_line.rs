@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use super::usage_error::UsageError;
-use super::{check, health, publish, serve, token, user};
+use super::{check, generate, health, publish, serve, token, user};
 use crate::config::{ConfigError, ConfigErrors};
 use crate::server::ServerError;
+use crate::version;
 
 /// Exit code for wrong usage and for an invalid configuration.
 const REFUSED: u8 = 2;
@@ -18,7 +19,7 @@ const HELP_FOR_NOTHING: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSub
 
 /// A Server-Sent Events hub that holds an idle client for its kernel socket and one cache line.
 #[derive(Debug, Parser)]
-#[command(name = "idlewild", version)]
+#[command(name = "idlewild", version = version::full())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -38,6 +39,10 @@ enum Command {
     Health(health::HealthCommand),
     /// Manage the users of the built-in login.
     User(user::UserCommand),
+    /// Print the completions for a shell.
+    Completions(generate::CompletionsCommand),
+    /// Write the manual pages into a directory.
+    Man(generate::ManCommand),
 }
 
 /// Runs the command line of this process.
@@ -58,6 +63,8 @@ pub fn main() -> ExitCode {
         Command::Publish(command) => command.run(),
         Command::Health(command) => command.run(),
         Command::User(command) => command.run(),
+        Command::Completions(command) => command.run(Cli::command()),
+        Command::Man(command) => command.run(Cli::command()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::usage_error::UsageError;
-use crate::auth::api_key;
 use crate::config::{ConfigSources, DevSecrets, ENV_PREFIX, is_known_variable};
 
 /// The sources of the configuration.
@@ -20,16 +19,13 @@ impl ConfigArgs {
     pub(super) fn sources(
         &self,
         flags: Vec<(String, String)>,
-        dev: bool,
+        dev: Option<DevSecrets>,
     ) -> Result<ConfigSources, UsageError> {
         Ok(ConfigSources {
             file: self.config.clone(),
             env: variables()?,
             flags,
-            dev: dev.then(|| DevSecrets {
-                auth_secret: api_key::generate(),
-                api_key: api_key::generate(),
-            }),
+            dev,
         })
     }
 }

@@ -7,6 +7,8 @@ mod admin_client;
 mod check;
 mod command_line;
 mod config_args;
+mod dev_secrets;
+mod generate;
 mod health;
 mod key_flags;
 mod output;
@@ -15,5 +17,6 @@ mod serve;
 mod token;
 mod usage_error;
 mod user;
+mod welcome;
 
 pub use command_line::main;

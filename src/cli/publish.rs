@@ -1,6 +1,8 @@
 //! `idlewild publish`: sends one event to a running server's admin listener.
 
+use std::fs;
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -60,25 +62,15 @@ pub(super) struct PublishCommand {
     /// The API key; default: IDLEWILD_ADMIN__API_KEY or IDLEWILD_API_KEY.
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
+    /// A file with the API key, which then appears neither in the list of processes nor in the shell's
+    /// history.
+    #[arg(long, value_name = "FILE", conflicts_with = "api_key")]
+    api_key_file: Option<PathBuf>,
 }
 
 impl PublishCommand {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let key = self
-            .api_key
-            .clone()
-            .or_else(|| {
-                // An empty variable counts as unset, as it does for the server.
-                let keys = API_KEY_VARIABLES.iter();
-                keys.filter_map(|name| std::env::var(name).ok())
-                    .find(|key| !key.trim().is_empty())
-            })
-            .map(|key| key.trim().to_owned())
-            .filter(|key| !key.is_empty())
-            .ok_or_else(|| {
-                let names = API_KEY_VARIABLES.join(" or ");
-                UsageError(format!("no API key (--api-key, {names})"))
-            })?;
+        let key = self.key()?;
         let server = self.server.address()?;
         let data = self.data()?;
         let event = serde_json::to_string(&self.event(data))?;
@@ -91,6 +83,31 @@ impl PublishCommand {
             bail!("{status}: {}", text_at(body, "/error/message"));
         }
         print(body)
+    }
+
+    /// The API key: from the command line, from a file or from a variable.
+    fn key(&self) -> Result<String, UsageError> {
+        let key = match (&self.api_key, &self.api_key_file) {
+            (Some(key), _) => Some(key.clone()),
+            (None, Some(path)) => {
+                let text = fs::read_to_string(path).map_err(|error| {
+                    UsageError(format!("--api-key-file: {}: {error}", path.display()))
+                })?;
+                Some(text)
+            }
+            (None, None) => {
+                // An empty variable counts as unset, as it does for the server.
+                let keys = API_KEY_VARIABLES.iter();
+                keys.filter_map(|name| std::env::var(name).ok())
+                    .find(|key| !key.trim().is_empty())
+            }
+        };
+        key.map(|key| key.trim().to_owned())
+            .filter(|key| !key.is_empty())
+            .ok_or_else(|| {
+                let names = API_KEY_VARIABLES.join(" or ");
+                UsageError(format!("no API key (--api-key, --api-key-file, {names})"))
+            })
     }
 
     /// The payload. JSON is sent as it was written: parsing it could change the order of keys and the

@@ -1,9 +1,13 @@
 //! `idlewild serve`: runs the server.
 
+use std::path::Path;
+
 use clap::Args;
 
 use super::config_args::ConfigArgs;
+use super::dev_secrets;
 use super::key_flags::KeyFlags;
+use super::welcome::Welcome;
 use crate::config::load;
 use crate::server::{self, Dev};
 
@@ -11,9 +15,10 @@ use crate::server::{self, Dev};
 pub(super) struct ServeCommand {
     #[command(flatten)]
     config: ConfigArgs,
-    /// For development: generates secrets, prints an API key to stderr, and serves a demo page at / of
-    /// the public listener. Unless a secret is configured, user@example.com can log in with the
-    /// password `password`.
+    /// For development: makes up the secrets that are not configured, keeps them in .idlewild-dev, and
+    /// serves a demo page at / of the public listener. Prints the addresses, the API key and a call that
+    /// publishes. Unless a secret is configured, user@example.com can log in with the password
+    /// `password`.
     #[arg(long)]
     dev: bool,
     /// Allow --dev to listen on addresses that other machines can reach.
@@ -25,17 +30,47 @@ pub(super) struct ServeCommand {
 
 impl ServeCommand {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let sources = self.config.sources(self.keys.0, self.dev)?;
-        let config = load(&sources)?;
-        if let Some(dev) = &sources.dev
-            && dev.is_api_key_used(&config)
+        let made_up = self.dev.then(dev_secrets::made_up);
+        let mut sources = self.config.sources(self.keys.0, made_up)?;
+        let mut config = load(&sources)?;
+        let mut kept_in = None;
+        // A directory only if there is something to keep.
+        if let Some(made_up) = &sources.dev
+            && (made_up.is_auth_secret_used(&config) || made_up.is_api_key_used(&config))
         {
-            eprintln!("idlewild: development API key: {}", dev.api_key);
+            match dev_secrets::kept_in(Path::new(dev_secrets::DIRECTORY)) {
+                Ok(kept) => {
+                    kept_in = Some(dev_secrets::DIRECTORY);
+                    sources.dev = Some(kept);
+                    config = load(&sources)?;
+                }
+                Err(error) => eprintln!(
+                    "idlewild: {}: {error}; the API key and the JWT secret change at the next start",
+                    dev_secrets::DIRECTORY
+                ),
+            }
         }
         let dev = sources.dev.as_ref().map(|secrets| Dev {
             has_user: secrets.is_auth_secret_used(&config),
             anywhere: self.dev_anywhere,
         });
-        server::run(&config, &sources, dev)
+        server::run(&config, &sources, dev, |server| {
+            let Some(secrets) = &sources.dev else {
+                return;
+            };
+            let welcome = Welcome {
+                public: server.public_endpoints(),
+                tls: server.tls_endpoints(),
+                admin: server.admin_endpoints(),
+                has_user: dev.is_some_and(|dev| dev.has_user) && config.login.users_file.is_none(),
+                api_key: secrets
+                    .is_api_key_used(&config)
+                    .then_some(secrets.api_key.as_str()),
+                kept_in,
+            };
+            for line in welcome.lines() {
+                eprintln!("{line}");
+            }
+        })
     }
 }

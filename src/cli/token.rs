@@ -72,7 +72,7 @@ impl ClaimArgs {
             .user
             .as_deref()
             .context("--user is missing (the user that the token is for)")?;
-        let config = load(&self.config.sources(Vec::new(), false)?)?;
+        let config = load(&self.config.sources(Vec::new(), None)?)?;
         Ok(mint(
             &config.auth,
             &Claims {

@@ -42,7 +42,7 @@ macro_rules! choice {
             }
         }
 
-        $crate::config::setting::text_setting!($choice);
+        $crate::config::setting::text_setting!(shown $choice);
     };
 }
 pub(super) use choice;

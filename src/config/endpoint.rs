@@ -64,7 +64,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-text_setting!(Endpoint);
+text_setting!(shown Endpoint);
 
 #[cfg(test)]
 mod tests {

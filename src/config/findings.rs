@@ -20,7 +20,13 @@ pub(super) struct Findings {
 impl Findings {
     /// Records that `origin` set `key`, replacing earlier ones.
     pub(super) fn set_by(&mut self, key: &str, origin: &str) {
+        self.origins.retain(|set, _| !is_in(set, key));
         self.origins.insert(key.to_owned(), origin.to_owned());
+    }
+
+    /// Records the origin of a part of the value of `key`: of a list item (`[1]`) or a field (`[0].hash`).
+    pub(super) fn set_inside_by(&mut self, key: &str, part: &str, origin: String) {
+        self.origins.insert(format!("{key}{part}"), origin);
     }
 
     /// Adds an error about the value of `key`, which may name a list item (`listen[1]`).
@@ -51,11 +57,6 @@ impl Findings {
 
     /// Returns true if none of the keys, and no item in them, has an error.
     pub(super) fn are_sound(&self, keys: &[&str]) -> bool {
-        let is_in = |flawed: &str, key: &str| {
-            flawed
-                .strip_prefix(key)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        };
         !keys
             .iter()
             .any(|key| self.flawed.iter().any(|flawed| is_in(flawed, key)))
@@ -80,4 +81,10 @@ impl Findings {
             (key, _) = key.rsplit_once(['.', '['])?;
         }
     }
+}
+
+/// Returns true if `path` is `key`, or an item or field in its value.
+fn is_in(path: &str, key: &str) -> bool {
+    path.strip_prefix(key)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }

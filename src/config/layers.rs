@@ -1,13 +1,13 @@
 //! Merges the sources into one TOML table. Every value remembers its origin, so that an error can name
-//! the file, variable or flag to change.
+//! the line of the file, the variable or the flag to change.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::error::ConfigError;
+use super::error::{ConfigError, ConfigErrors};
+use super::file::{self, Entry, FileContent};
 use super::findings::Findings;
 use super::keys;
 use super::nearest::nearest;
@@ -26,7 +26,7 @@ impl Layers {
     ///
     /// # Errors
     /// The file cannot be read or is not TOML. Without its values, further errors would be meaningless.
-    pub(super) fn of(sources: &ConfigSources) -> Result<Self, ConfigError> {
+    pub(super) fn of(sources: &ConfigSources) -> Result<Self, ConfigErrors> {
         let mut layers = Self::default();
         if let Some(path) = &sources.file {
             layers.overlay_file(path)?;
@@ -36,39 +36,37 @@ impl Layers {
         Ok(layers)
     }
 
-    fn overlay_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        let over: Table = toml::from_str(&text).map_err(|error| {
-            let before = error.span().and_then(|span| text.get(..span.start));
-            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
-            ConfigError::syntax(path.to_owned(), line, error.message())
-        })?;
-        let origin = path.display().to_string();
-        for (name, value) in over {
-            match value {
-                Value::Table(inner) if keys::is_section(&name) => {
-                    for (key, value) in inner {
-                        self.set_from_file(Some(&name), &key, value, &origin);
-                    }
-                }
-                value => self.set_from_file(None, &name, value, &origin),
-            }
+    fn overlay_file(&mut self, path: &Path) -> Result<(), ConfigErrors> {
+        let FileContent { entries, flawed } = file::read(path)?;
+        for (key, error) in flawed {
+            self.findings.reject_for(&key, error);
+        }
+        for entry in entries {
+            self.set_from_file(entry);
         }
         Ok(())
     }
 
-    fn set_from_file(&mut self, section: Option<&str>, name: &str, value: Value, origin: &str) {
+    fn set_from_file(&mut self, entry: Entry) {
+        let Entry {
+            section,
+            name,
+            value,
+            origin,
+            inner_origins,
+        } = entry;
         let path = match section {
             Some(section) => format!("{section}.{name}"),
-            None => name.to_owned(),
+            None => name.clone(),
         };
         // A quoted name that contains a dot is not a path.
         let is_key = !name.contains('.') && keys::find(&path).is_some();
         let (meant, problem) = if is_key {
-            return self.set(&path, value, origin);
+            self.set(&path, value, &origin);
+            for (inner, origin) in inner_origins {
+                self.findings.set_inside_by(&path, &inner, origin);
+            }
+            return;
         } else if keys::is_section(&path) {
             let kind = value.type_str();
             let problem = format!("is a table and got a value of type {kind}, write [{path}]");
@@ -80,7 +78,7 @@ impl Layers {
             );
             (meant, problem)
         };
-        let error = ConfigError::key(path, problem).from(origin);
+        let error = ConfigError::key(path, problem).from(&origin);
         self.findings.reject_for(&meant, error);
     }
 

@@ -14,6 +14,7 @@ mod descriptors;
 mod endpoint;
 mod engine;
 mod error;
+mod file;
 mod findings;
 mod history;
 mod input_file;

@@ -15,6 +15,8 @@ pub(crate) struct ConfigKey {
     /// The placeholder of the flag's value in the help; `None` if there is no flag.
     pub(crate) flag: Option<&'static str>,
     pub(crate) form: Form,
+    /// Whether an error may repeat its text ([`Setting::IS_SHOWN`]).
+    pub(super) is_shown: bool,
 }
 
 impl ConfigKey {
@@ -135,6 +137,8 @@ macro_rules! section {
                     flag: $crate::config::section::section!(@flag $($flag)?),
                     form: <$crate::config::section::section!(@written $value $(, $written)?)
                         as $crate::config::setting::Setting>::FORM,
+                    is_shown: <$crate::config::section::section!(@written $value $(, $written)?)
+                        as $crate::config::setting::Setting>::IS_SHOWN,
                 },)*
             ];
             const SECTIONS: &'static [(&'static str, &'static [$crate::config::section::ConfigKey])] = &[

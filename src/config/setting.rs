@@ -64,6 +64,8 @@ pub(crate) trait Setting {
     type Value;
     /// How the texts of variables and flags are read.
     const FORM: Form;
+    /// Whether an error may repeat a text before it is read. It could be a secret, so a type has to say so.
+    const IS_SHOWN: bool = false;
 
     /// Reads the value of `key`; `None` after an error, which is added to `findings`.
     fn read(value: Value, key: &str, findings: &mut Findings) -> Option<Self::Value>;
@@ -81,12 +83,16 @@ pub(crate) trait Setting {
 pub(super) fn text(value: Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text),
-        other => Err(format!("{}, write it in quotes", shown(&other))),
+        // A list or a table may contain a password, so it is not repeated.
+        other @ (Value::Array(_) | Value::Table(_)) => {
+            Err(format!("{}, write a text in quotes", shown(&other)))
+        }
+        other => Err(format!("{} (write \"{other}\")", shown(&other))),
     }
 }
 
 /// Describes a value of the wrong type. Lists and tables are not shown: they may contain a password.
-fn shown(value: &Value) -> String {
+pub(super) fn shown(value: &Value) -> String {
     let kind = value.type_str();
     match value {
         Value::Array(_) | Value::Table(_) => format!("is of type {kind}"),
@@ -94,12 +100,28 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// Implements [`Setting`] by `FromStr` and `Display`.
+/// The error about a value that is written without quotes, and how to write it.
+fn unquoted(value: &Value, form: Form, expected: &str) -> String {
+    let meant = value.as_str().and_then(|text| form.interpret(text).ok());
+    match meant {
+        Some(meant) => format!("{} (write {meant})", shown(value)),
+        None => format!("{}, write {expected}", shown(value)),
+    }
+}
+
+/// Implements [`Setting`] by `FromStr` and `Display`; with `shown`, errors may repeat any text.
 macro_rules! text_setting {
-    ($($name:ty),+) => {$(
+    (shown $name:ty) => {
+        $crate::config::setting::text_setting!(@impl $name, true);
+    };
+    ($($name:ty),+) => {
+        $($crate::config::setting::text_setting!(@impl $name, false);)+
+    };
+    (@impl $name:ty, $is_shown:literal) => {
         impl $crate::config::setting::Setting for $name {
             type Value = Self;
             const FORM: $crate::config::setting::Form = $crate::config::setting::Form::Text;
+            const IS_SHOWN: bool = $is_shown;
 
             fn read(
                 value: toml::Value,
@@ -114,7 +136,7 @@ macro_rules! text_setting {
                 toml::Value::String(value.to_string())
             }
         }
-    )+};
+    };
 }
 pub(super) use text_setting;
 
@@ -129,7 +151,7 @@ macro_rules! whole_number {
                 let read = match value {
                     Value::Integer(number) => Self::try_from(number)
                         .map_err(|_| format!("`{number}` is not between 0 and {most}")),
-                    other => Err(format!("{}, write a whole number", shown(&other))),
+                    other => Err(unquoted(&other, Self::FORM, "a whole number")),
                 };
                 findings.note(key, read)
             }
@@ -151,7 +173,7 @@ impl Setting for f64 {
         let number = match value {
             Value::Float(number) => Ok(number),
             Value::Integer(number) => Ok(number as Self),
-            other => Err(format!("{}, write a number", shown(&other))),
+            other => Err(unquoted(&other, Self::FORM, "a number")),
         };
         findings.note(key, number)
     }
@@ -168,7 +190,7 @@ impl Setting for bool {
     fn read(value: Value, key: &str, findings: &mut Findings) -> Option<Self> {
         let read = match value {
             Value::Boolean(is_on) => Ok(is_on),
-            other => Err(format!("{}, write true or false", shown(&other))),
+            other => Err(unquoted(&other, Self::FORM, "true or false")),
         };
         findings.note(key, read)
     }
@@ -208,6 +230,7 @@ impl Setting for PathBuf {
 impl<S: Setting> Setting for Option<S> {
     type Value = Option<S::Value>;
     const FORM: Form = S::FORM;
+    const IS_SHOWN: bool = S::IS_SHOWN;
 
     fn read(value: Value, key: &str, findings: &mut Findings) -> Option<Self::Value> {
         match &value {
@@ -227,12 +250,20 @@ impl<S: Setting> Setting for Option<S> {
 impl<S: Setting> Setting for Vec<S> {
     type Value = Vec<S::Value>;
     const FORM: Form = Form::List;
+    const IS_SHOWN: bool = S::IS_SHOWN;
 
     fn read(value: Value, key: &str, findings: &mut Findings) -> Option<Self::Value> {
-        let Value::Array(items) = value else {
-            // The value may contain a key or its hash, so the error does not repeat it.
-            let problem = format!("is of type {}, write a list", value.type_str());
-            return findings.note(key, Err(format!("{problem} ([\"a\", \"b\"])")));
+        let items = match value {
+            Value::Array(items) => items,
+            Value::String(text) if S::IS_SHOWN => {
+                let problem = format!("`{text}` is not a list (write [\"{text}\"])");
+                return findings.note(key, Err(problem));
+            }
+            other => {
+                // The value may contain a key or its hash, so the error does not repeat it.
+                let problem = format!("is of type {}, write a list", other.type_str());
+                return findings.note(key, Err(format!("{problem} ([\"a\", \"b\"])")));
+            }
         };
         let items = (0..).zip(items);
         let mut read = |(index, item)| {

@@ -18,7 +18,7 @@ pub struct ConfigSources {
     pub dev: Option<DevSecrets>,
 }
 
-/// Generated secrets for `--dev`, made once per process so that a reload does not change them.
+/// Secrets for `--dev`, which the process has from its start, so that a reload does not change them.
 #[derive(Clone)]
 pub struct DevSecrets {
     /// Replaces `auth.secret`.

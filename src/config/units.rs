@@ -7,7 +7,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::findings::Findings;
-use super::setting::{Form, Setting, text};
+use super::setting::{Form, Setting, shown};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -34,7 +34,9 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         .parse()
         .map_err(|_| refused("is not a duration, a whole number with a unit"))?;
     if unit.is_empty() {
-        return Err(refused("has no unit"));
+        return Err(format!(
+            "`{text}` has no unit (write e.g. {number}s for seconds; other units: ms, m, h, d)"
+        ));
     }
     let (_, unit_ms) = TIMES_MS
         .into_iter()
@@ -106,12 +108,15 @@ fn size_text(bytes: usize) -> String {
 impl Setting for Duration {
     type Value = Self;
     const FORM: Form = Form::Text;
+    const IS_SHOWN: bool = true;
 
     fn read(value: Value, key: &str, findings: &mut Findings) -> Option<Self> {
         let read = match value {
-            // A number has no unit, and the error says so.
-            Value::Integer(number) => parse_duration(&number.to_string()),
-            value => text(value).and_then(|text| parse_duration(&text)),
+            Value::Integer(number) if number >= 0 => Err(format!(
+                "`{number}` has no unit (write e.g. \"{number}s\" for seconds; other units: ms, m, h, d)"
+            )),
+            Value::String(text) => parse_duration(&text),
+            other => Err(format!("{} (write e.g. \"30s\")", shown(&other))),
         };
         findings.note(key, read)
     }
@@ -127,11 +132,16 @@ pub(super) enum Size {}
 impl Setting for Size {
     type Value = usize;
     const FORM: Form = Form::Text;
+    const IS_SHOWN: bool = true;
 
     fn read(value: Value, key: &str, findings: &mut Findings) -> Option<usize> {
         let read = match value {
             Value::Integer(bytes) => parse_size(&bytes.to_string()),
-            value => text(value).and_then(|text| parse_size(&text)),
+            Value::String(text) => parse_size(&text),
+            other => Err(format!(
+                "{} (write e.g. \"64KiB\" or plain bytes)",
+                shown(&other)
+            )),
         };
         findings.note(key, read)
     }
@@ -185,7 +195,6 @@ mod tests {
         for text in [
             "",
             "s",
-            "30",
             "-1s",
             "1.5s",
             "30 sec",
@@ -215,6 +224,15 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_number_without_a_unit_is_rejected_with_the_way_to_write_it() {
+        let error = parse_duration("30").unwrap_err();
+        assert!(
+            error.starts_with("`30` ") && error.contains("30s "),
+            "{error}"
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Warnings about a valid configuration.
 
+use super::endpoint::Endpoint;
 use super::error::one_line;
 use super::keys;
 use super::root::Config;
@@ -31,6 +32,21 @@ pub(crate) fn warnings(sources: &ConfigSources, config: &Config) -> Vec<String> 
         lines.push(format!(
             "admin.api_key: {bytes} bytes long, use at least {API_KEY_ADVISED_BYTES} (`idlewild token api-key` makes one)"
         ));
+    }
+    if config.admin.api_keys.is_empty() && config.admin.api_key.is_none() {
+        lines.push(
+            "admin.api_keys: is empty, nobody can publish (`idlewild token api-key` makes a key)"
+                .to_owned(),
+        );
+    }
+    for endpoint in &config.admin_listen {
+        if let Endpoint::Tcp(address) = endpoint
+            && address.ip().is_unspecified()
+        {
+            lines.push(format!(
+                "admin_listen: {endpoint} accepts connections from every network of this machine; it is for publishers and operators only (listen on 127.0.0.1 or a private address, or let a firewall protect it)"
+            ));
+        }
     }
     lines
 }

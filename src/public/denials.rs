@@ -26,10 +26,11 @@ impl Denials {
         credential: &'static str,
         remote: Option<IpAddr>,
     ) {
+        let remote = remote.map(tracing::field::display);
         if let Some(suppressed) = self.suppressed(reason, clock.now_ms()) {
-            tracing::info!(reason, credential, ?remote, suppressed, "not authenticated");
+            tracing::info!(reason, credential, remote, suppressed, "not authenticated");
         } else {
-            tracing::debug!(reason, credential, ?remote, "not authenticated");
+            tracing::debug!(reason, credential, remote, "not authenticated");
         }
     }
 

@@ -144,7 +144,7 @@ impl Public {
             .swap(true, Ordering::Relaxed)
         {
             tracing::warn!(
-                ?peer,
+                peer = peer.map(tracing::field::display),
                 "closed a connection without the PROXY header that proxy_protocol requires"
             );
         }
@@ -157,11 +157,12 @@ impl Public {
             && !self.warned_old_tls_version.swap(true, Ordering::Relaxed)
         {
             tracing::warn!(
-                ?peer,
+                peer = peer.map(tracing::field::display),
                 "a client without TLS 1.3 was refused; older ones, and HTTP/2, need a proxy in front (docs/tls.md)"
             );
         } else {
-            tracing::debug!(?peer, reason = refusal.text(), "no encrypted connection");
+            let peer = peer.map(tracing::field::display);
+            tracing::debug!(peer, reason = refusal.text(), "no encrypted connection");
         }
     }
 }

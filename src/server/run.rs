@@ -10,11 +10,13 @@ use super::telemetry::TraceExport;
 use super::{Dev, PassedSockets, Server, ServerError, logging};
 use crate::clock::{Clock, millis};
 use crate::config::{Config, ConfigSources, load, warnings};
+use crate::metrics::ReloadOutcome;
+use crate::version;
 
 /// Threads of the control plane: admin, engine, signals. The shards have their own.
 const CONTROL_THREADS: usize = 2;
 
-/// Serves until SIGTERM or SIGINT. At SIGHUP, it reads `sources` again.
+/// Serves until SIGTERM or SIGINT. At SIGHUP, it reads `sources` again. Calls `welcome` when the server listens.
 ///
 /// # Errors
 /// [`ServerError`] if the server does not start, or an error of the operating system.
@@ -22,6 +24,7 @@ pub(crate) fn run(
     config: &Config,
     sources: &ConfigSources,
     dev: Option<Dev>,
+    welcome: impl FnOnce(&Server),
 ) -> anyhow::Result<()> {
     let passed = PassedSockets::to_this_process().map_err(ServerError::from)?;
     let clock = Clock::system();
@@ -43,8 +46,11 @@ pub(crate) fn run(
         // Before the shards start: their descriptor tables must contain the signal pipe.
         let mut signals = Signals::new().context("cannot listen to signals")?;
         let server = Server::start(config, dev, passed, clock.clone()).await?;
-        announce(&server, config, dev);
+        // Before the log lines, since some programs wait for those and then read what is here.
+        welcome(&server);
+        log_start(&server, config);
         warn(sources, config);
+        announce(&server, config, dev);
         supervisor.ready(&server);
         let probe = |time| server.probe_shards(time);
         tokio::select! {
@@ -82,6 +88,24 @@ pub(crate) fn run(
     Ok(())
 }
 
+/// Logs what has started, for whoever reads the log later.
+fn log_start(server: &Server, config: &Config) {
+    let history = config.history.path.as_ref();
+    tracing::info!(
+        version = version::full(),
+        pid = std::process::id(),
+        engine = server.engine(),
+        history = history.map(|path| tracing::field::display(path.display())),
+        history_max_bytes = config.history.max_bytes,
+        shards = server.shard_count(),
+        max_connections = config.max_connections,
+        max_connections_per_user = config.max_connections_per_user,
+        max_handshakes = config.max_handshakes,
+        nofile = server.nofile(),
+        "started"
+    );
+}
+
 fn announce(server: &Server, config: &Config, dev: Option<Dev>) {
     for endpoint in server.public_endpoints() {
         tracing::info!(%endpoint, base_path = %config.base_path, "public listener");
@@ -100,9 +124,6 @@ fn announce(server: &Server, config: &Config, dev: Option<Dev>) {
         tracing::info!(
             "--dev: no development user, because keys for tokens are configured (`idlewild token --user 1` prints a token)"
         );
-    }
-    if config.admin.api_keys.is_empty() && config.admin.api_key.is_none() {
-        tracing::warn!("no admin.api_keys: nobody can publish (add one: idlewild token api-key)");
     }
 }
 
@@ -169,26 +190,13 @@ impl Signals {
 
 /// Reads the configuration again and applies it. An invalid configuration changes nothing.
 fn reload(server: &Server, started_with: &Config, sources: &ConfigSources, level: &logging::Level) {
-    let mut config = match load(sources) {
-        Ok(config) => config,
-        Err(errors) => {
-            for error in errors.iter() {
-                tracing::error!(%error, "not reloaded");
-            }
-            return;
-        }
-    };
-    // The size of the tables is fixed at start.
-    if config.max_connections > started_with.max_connections {
-        tracing::warn!(
-            asked = config.max_connections,
-            kept = started_with.max_connections,
-            "max_connections can only be lowered without a restart"
-        );
-        config.max_connections = started_with.max_connections;
-    }
-    match server.reload(&config) {
-        Ok(()) => {
+    let applied = apply(server, started_with, sources);
+    server.count_reload(match applied {
+        Ok(_) => ReloadOutcome::Applied,
+        Err(_) => ReloadOutcome::Refused,
+    });
+    match applied {
+        Ok(config) => {
             level.set(config.log_level);
             warn(sources, &config);
             tracing::info!("reloaded");
@@ -199,4 +207,24 @@ fn reload(server: &Server, started_with: &Config, sources: &ConfigSources, level
             }
         }
     }
+}
+
+/// Applies the configuration as it is now, and returns it.
+fn apply(
+    server: &Server,
+    started_with: &Config,
+    sources: &ConfigSources,
+) -> Result<Config, ServerError> {
+    let mut config = load(sources)?;
+    // The size of the tables is fixed at start.
+    if config.max_connections > started_with.max_connections {
+        tracing::warn!(
+            asked = config.max_connections,
+            kept = started_with.max_connections,
+            "max_connections can only be lowered without a restart"
+        );
+        config.max_connections = started_with.max_connections;
+    }
+    server.reload(&config)?;
+    Ok(config)
 }

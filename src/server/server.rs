@@ -19,7 +19,7 @@ use crate::hub::directory::{Directory, Rules};
 use crate::hub::engine::Engine;
 use crate::hub::log::Log;
 use crate::hub::{Hub, Limits, Parts};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ReloadOutcome};
 use crate::net::{Listener, SocketOptions};
 use crate::public::{Demo, Extras, Login, Public, ReloadableError};
 use crate::shard::{Settings, Shards, Shared, StartError, Starter};
@@ -46,6 +46,8 @@ pub struct Server {
     public_endpoints: Vec<Endpoint>,
     tls_endpoints: Vec<Endpoint>,
     admin_endpoints: Vec<Endpoint>,
+    /// The limit of open descriptors.
+    nofile: u64,
     drain_rate: u32,
     drain_timeout: Duration,
 }
@@ -158,6 +160,7 @@ impl Server {
             public_endpoints: plain,
             tls_endpoints,
             admin_endpoints,
+            nofile,
             drain_rate: config.drain_rate,
             drain_timeout: config.drain_timeout,
         })
@@ -178,6 +181,21 @@ impl Server {
         &self.admin_endpoints
     }
 
+    /// The kind of the engine.
+    pub(super) fn engine(&self) -> &'static str {
+        self.hub.engine().kind()
+    }
+
+    /// The number of shards.
+    pub(super) fn shard_count(&self) -> usize {
+        self.hub.metrics.shards.len()
+    }
+
+    /// The limit of open descriptors.
+    pub(super) fn nofile(&self) -> u64 {
+        self.nofile
+    }
+
     /// Applies the secrets, keys, certificates, CORS settings and limits of a new configuration.
     ///
     /// # Errors
@@ -196,6 +214,11 @@ impl Server {
         self.hub.reload(Limits::of(config), rules);
         self.admin.reload(config);
         Ok(())
+    }
+
+    /// Counts a reload, or one that could not begin.
+    pub(super) fn count_reload(&self, outcome: ReloadOutcome) {
+        self.hub.metrics.reloads.at(outcome as usize).increment();
     }
 
     /// Waits for `time`, then returns true if every shard's thread has taken a turn meanwhile.

@@ -424,7 +424,7 @@ impl<'a> Connection<'a> {
     fn end_by_client(mut self, closing: Closing, now: Tick) -> Gone {
         let reason = match closing {
             Closing::ByClient(_) => DisconnectReason::ClientClosed,
-            Closing::Failed(_) => DisconnectReason::Error,
+            Closing::Failed(_) => DisconnectReason::Protocol,
         };
         self.all.leave_directory(self.key);
         self.slot_mut().carrier.set_deaf();

@@ -111,11 +111,17 @@ fn new_streams_are_refused_and_readiness_has_the_reason() {
         assert_eq!(server.get("/healthz").status, 200);
     }
     assert_eq!(request(server.admin, "GET", "/readyz", &[], "").status, 200);
+    let state = |server: &TestServer| {
+        let [ready, draining] = ["idlewild_ready", "idlewild_draining"];
+        (server.metric(ready), server.metric(draining))
+    };
+    assert_eq!(state(&server), (Some(1.0), Some(0.0)));
     let drain = server.drain();
     eventually("not ready", || {
         let answer = request(server.admin, "GET", "/readyz", &[], "");
         answer.status == 503 && answer.json()["ready"] == false && answer.body.contains("draining")
     });
+    assert_eq!(state(&server), (Some(0.0), Some(1.0)));
     eventually("each shard has begun", || drained(&server) == 2);
     // The server stays alive all the time.
     assert_eq!(

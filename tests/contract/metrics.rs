@@ -31,17 +31,28 @@ fn the_page_has_every_metric_of_the_contract_from_the_start() {
         "expired",
         "logged_out",
         "evicted",
+        "protocol",
         "error",
     ];
     series.extend(labelled("idlewild_disconnects_total", "reason", &reasons));
     let reasons = ["auth", "limit", "full", "topic", "test", "handshake"];
     series.extend(labelled("idlewild_refused_total", "reason", &reasons));
-    let version = [env!("CARGO_PKG_VERSION")];
-    series.extend(labelled("idlewild_build_info", "version", &version));
+    series.push(format!(
+        "idlewild_build_info{{version=\"{}\",commit=\"{}\"}}",
+        env!("CARGO_PKG_VERSION"),
+        option_env!("BUILD_COMMIT").unwrap_or("unknown"),
+    ));
+    series.extend(labelled(
+        "idlewild_reloads_total",
+        "outcome",
+        &["applied", "refused"],
+    ));
     let targets = ["user", "users", "topic", "all"];
     series.extend(labelled("idlewild_published_total", "to", &targets));
     series.extend(
         [
+            "idlewild_ready",
+            "idlewild_draining",
             "idlewild_max_connections",
             "idlewild_users",
             "idlewild_delivered_total",
@@ -207,4 +218,34 @@ fn a_scraper_gets_the_format_it_asks_for() {
     )]);
     assert!(open.body.contains("# TYPE idlewild_delivered counter\n"));
     assert!(open.body.ends_with("# EOF\n"));
+}
+
+#[test]
+fn answers_of_the_admin_listener_are_counted_by_route_and_status() {
+    let server = TestServer::start();
+    let count = |route: &str, status: u16| {
+        let labels = format!("{{route=\"{route}\",status=\"{status}\"}}");
+        server.metric(&format!("idlewild_admin_requests_total{labels}"))
+    };
+    for user in ["1", "2"] {
+        assert_eq!(
+            server.admin("GET", &format!("/v1/users/{user}"), "").status,
+            200
+        );
+    }
+    server.publish(&json!({"to": {"all": true}, "data": 1}));
+    assert_eq!(server.admin("POST", "/v1/events", "{").status, 400);
+    assert_eq!(
+        request(server.admin, "GET", "/v1/stats", &[], "").status,
+        401
+    );
+    for path in ["/nothing", "/v1/nothing"] {
+        assert_eq!(server.admin("GET", path, "").status, 404);
+    }
+    assert_eq!(count("/v1/users/{id}", 200), Some(2.0));
+    assert_eq!(count("/v1/events", 202), Some(1.0));
+    assert_eq!(count("/v1/events", 400), Some(1.0));
+    assert_eq!(count("/v1/stats", 401), Some(1.0));
+    // A path that is not served has no label of its own.
+    assert_eq!(count("unknown", 404), Some(2.0));
 }

@@ -277,6 +277,17 @@ fn sighup_reloads_secrets_and_keeps_streams() {
     let event = r#"{"to": {"user": "1"}, "data": "still here"}"#;
     publish(&process, event);
     assert!(stream.next().unwrap().contains("still here"));
+    assert_eq!(reloads(&process), ["applied 1", "refused 0"]);
+}
+
+/// The outcomes of reloads, with their numbers.
+fn reloads(process: &Process) -> Vec<String> {
+    let page = request(process.admin(), "GET", "/metrics", &[], "").body;
+    let lines = page.lines();
+    lines
+        .filter_map(|line| line.strip_prefix("idlewild_reloads_total{outcome=\""))
+        .map(|line| line.replace("\"}", ""))
+        .collect()
 }
 
 #[test]
@@ -292,6 +303,22 @@ fn an_invalid_configuration_at_sighup_changes_nothing() {
     });
     assert!(process.log().contains("heartbeat"));
     assert_eq!(status(&process, &token("1")), 200);
+    assert_eq!(reloads(&process), ["applied 0", "refused 1"]);
+}
+
+#[test]
+fn addresses_in_the_log_are_plain() {
+    let process = Process::serve("log_level = \"debug\"");
+    assert_eq!(status(&process, "bad"), 401);
+    for line in ["not authenticated", "stream refused"] {
+        let log = process.log();
+        let line = log.lines().find(|shown| shown.contains(line)).expect(line);
+        assert!(
+            line.contains("remote=127.0.0.1") || line.contains("peer=127.0.0.1"),
+            "{line}"
+        );
+    }
+    assert!(!process.log().contains("Some("), "{}", process.log());
 }
 
 #[test]
@@ -607,4 +634,64 @@ fn the_health_command_checks_readiness() {
         "{}",
         gone.stderr
     );
+}
+
+/// The warnings that `check` and `serve` print about this configuration.
+fn warnings(listeners: &str, admin: &str) -> (Vec<String>, Vec<String>) {
+    let file = format!("{listeners}\n[auth]\nsecret = \"{SECRET}\"\n{admin}");
+    let process = Process::serve_config(&file);
+    let config = process.config_file();
+    let ended = idlewild(&["check", "--config", config.to_str().unwrap()], &[], "");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let checked = ended.stderr.lines();
+    let checked = checked.filter_map(|line| line.strip_prefix("idlewild: "));
+    // The level, the module and the text.
+    let text_of = |line: &str| {
+        line.split_once(" WARN ")?
+            .1
+            .split_once(": ")
+            .map(|it| it.1.to_owned())
+    };
+    let served = process.log().lines().filter_map(text_of).collect();
+    (checked.map(ToOwned::to_owned).collect(), served)
+}
+
+#[test]
+fn check_warns_of_what_serve_warns_of() {
+    let local = "listen = [\"127.0.0.1:0\"]\nadmin_listen = [\"127.0.0.1:0\"]";
+    let everywhere = local.replace(
+        "admin_listen = [\"127.0.0.1:0\"]",
+        "admin_listen = [\"0.0.0.0:0\"]",
+    );
+    let key = format!("[admin]\napi_key = \"{API_KEY}\"\n");
+    for (listeners, admin, begins) in [
+        (local, &*key, None),
+        (local, "", Some("admin.api_keys: is empty")),
+        (&*everywhere, &*key, Some("admin_listen: 0.0.0.0:0 ")),
+    ] {
+        let (checked, served) = warnings(listeners, admin);
+        assert_eq!(checked, served);
+        let is_right = |line: &String| begins.is_some_and(|begins| line.starts_with(begins));
+        assert!(checked.iter().all(is_right), "{checked:?}");
+        assert_eq!(checked.len(), begins.iter().len(), "{checked:?}");
+    }
+}
+
+#[test]
+fn the_first_line_of_the_log_says_what_started() {
+    let process = Process::serve("max_connections = 1234\nshards = 3");
+    let log = process.log();
+    let started = log.lines().next().unwrap();
+    let pid = format!("pid={}", process.pid().as_raw_pid());
+    for part in [
+        &format!("version=\"{}", env!("CARGO_PKG_VERSION")),
+        &pid,
+        "engine=\"memory\"",
+        "shards=3",
+        "max_connections=1234",
+        "max_connections_per_user=5",
+        "nofile=",
+    ] {
+        assert!(started.contains(part), "{part} in {started}");
+    }
 }

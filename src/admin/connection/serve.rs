@@ -44,7 +44,7 @@ pub(crate) async fn serve_connection(admin: Arc<Admin>, socket: Socket, open: Op
     tokio::select! {
         () = serving => {}
         () = connection.wait_until_aborted() => {
-            tracing::debug!(peer = ?connection.peer(), "admin connection aborted");
+            tracing::debug!(peer = connection.peer().map(tracing::field::display), "admin connection aborted");
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::metrics::{
     DELIVERY_BOUNDS_MS, DisconnectReason, Metrics, PublishedTo, RefusedReason, ShardMetrics,
     Transport,
 };
+use crate::version;
 
 pub(crate) fn response(admin: &Admin) -> ApiResponse {
     json(StatusCode::OK, &now(admin))
@@ -27,7 +28,7 @@ pub(crate) fn now(admin: &Admin) -> Value {
     let not_ready = admin.not_ready();
     let sum = |of: fn(&ShardMetrics) -> u64| metrics.sum(of);
     json!({
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": version::VERSION,
         "started_at": timestamp::of_seconds(admin.started_unix_s),
         "uptime_s": now_ms / 1_000,
         "ready": not_ready.is_none(),

@@ -128,8 +128,9 @@ impl Accounts {
         self.all.is_empty()
     }
 
-    pub(super) fn ids(&self) -> impl Iterator<Item = &AccountId> {
-        self.all.iter().map(|stored| &stored.account.id)
+    /// All accounts, in the order of the file.
+    pub(super) fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.all.iter().map(|stored| &stored.account)
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, UserFileProblem> {
@@ -185,7 +186,7 @@ pub(super) struct UserFile {
     pub(super) users: Vec<UserBlock>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UserBlock {
     pub(super) id: AccountId,
@@ -209,6 +210,8 @@ pub enum AccountsError {
     },
     #[error("a password of 1 to 1024 bytes is needed")]
     Password,
+    #[error("no user has the email {0:?} (`idlewild user list` shows all)")]
+    Unknown(String),
 }
 
 /// What is wrong with the content of a user file.
@@ -229,6 +232,8 @@ pub enum UserFileProblem {
     DuplicateEmail(String),
     #[error("two users have the id {0:?}")]
     DuplicateId(String),
+    #[error("{0}: is not in a [[users]] block of its own; edit the file by hand")]
+    Form(String),
     #[error("{0}: hash: not an Argon2id hash (idlewild user add makes one)")]
     Hash(String),
 }

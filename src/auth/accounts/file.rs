@@ -1,8 +1,9 @@
-//! Adds an account to a user file. The existing text stays as it is, including comments. Concurrent
-//! readers see the old file or the new one, never a part.
+//! Reads and writes the text of a user file, and adds accounts to it. The existing text stays as it is, including
+//! comments. Concurrent readers see the old file or the new one, never a part.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write as _};
+use std::ops::Range;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
@@ -40,27 +41,17 @@ pub(super) fn add_with(
     password: &str,
     params: Params,
 ) -> Result<String, AccountsError> {
-    if password.is_empty() || password.len() > MAX_PASSWORD_BYTES {
-        return Err(AccountsError::Password);
-    }
-    let io = |source| AccountsError::Io {
-        path: file.to_owned(),
-        source,
-    };
-    let bad = |problem| AccountsError::File {
-        path: file.to_owned(),
-        problem,
-    };
-    // Links are followed: the target is replaced, and the link stays.
-    let (path, mut text) = match fs::read_to_string(file) {
-        Ok(text) => (fs::canonicalize(file).map_err(io)?, text),
-        Err(error) if error.kind() == ErrorKind::NotFound => (file.to_owned(), String::new()),
-        Err(error) => return Err(io(error)),
+    check_password(password)?;
+    let mut text = match UserFileText::read(file) {
+        Err(AccountsError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            UserFileText::new(file)
+        }
+        read => read?,
     };
 
     let id = match id {
         Some(id) => user_key(id),
-        None => next_id(&Accounts::parse(&text).map_err(bad)?),
+        None => next_id(&Accounts::parse(text.as_str()).map_err(|problem| text.problem(problem))?),
     };
     let name = id.to_string();
     let addition = UserFile {
@@ -71,15 +62,85 @@ pub(super) fn add_with(
         }],
     };
     let addition = toml::to_string(&addition)
-        .map_err(|error| bad(UserFileProblem::Toml(error.to_string(), 0)))?;
-    if !text.is_empty() {
-        text.push_str(if text.ends_with('\n') { "\n" } else { "\n\n" });
-    }
-    text.push_str(&addition);
+        .map_err(|error| text.problem(UserFileProblem::Toml(error.to_string(), 0)))?;
+    text.push_block(&addition);
     // Parsing the result finds duplicates, a bad address, and a file that cannot be extended.
-    Accounts::parse(&text).map_err(bad)?;
-    replace(&path, &text).map_err(io)?;
+    Accounts::parse(text.as_str()).map_err(|problem| text.problem(problem))?;
+    text.write()?;
     Ok(name)
+}
+
+/// Rejects a password that no login request could send.
+pub(super) fn check_password(password: &str) -> Result<(), AccountsError> {
+    if password.is_empty() || password.len() > MAX_PASSWORD_BYTES {
+        return Err(AccountsError::Password);
+    }
+    Ok(())
+}
+
+/// The text of a user file, to be changed and written back.
+pub(super) struct UserFileText {
+    /// As it was given, for errors.
+    name: PathBuf,
+    /// Links are followed: the target is replaced, and the link stays.
+    path: PathBuf,
+    text: String,
+}
+
+impl UserFileText {
+    /// An empty file.
+    fn new(name: &Path) -> Self {
+        Self {
+            name: name.to_owned(),
+            path: name.to_owned(),
+            text: String::new(),
+        }
+    }
+
+    /// Reads a file.
+    pub(super) fn read(name: &Path) -> Result<Self, AccountsError> {
+        let io = |source| AccountsError::Io {
+            path: name.to_owned(),
+            source,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            text: fs::read_to_string(name).map_err(io)?,
+            path: fs::canonicalize(name).map_err(io)?,
+        })
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// An error about this file.
+    pub(super) fn problem(&self, problem: UserFileProblem) -> AccountsError {
+        AccountsError::File {
+            path: self.name.clone(),
+            problem,
+        }
+    }
+
+    pub(super) fn replace_range(&mut self, range: Range<usize>, replacement: &str) {
+        self.text.replace_range(range, replacement);
+    }
+
+    fn push_block(&mut self, block: &str) {
+        if !self.text.is_empty() {
+            let is_line = self.text.ends_with('\n');
+            self.text.push_str(if is_line { "\n" } else { "\n\n" });
+        }
+        self.text.push_str(block);
+    }
+
+    /// Replaces the file by this text.
+    pub(super) fn write(&self) -> Result<(), AccountsError> {
+        replace(&self.path, &self.text).map_err(|source| AccountsError::Io {
+            path: self.name.clone(),
+            source,
+        })
+    }
 }
 
 fn user_key(id: &str) -> AccountId {
@@ -92,8 +153,8 @@ fn user_key(id: &str) -> AccountId {
 /// One more than the largest number in use, so that the next id is never that of another account.
 fn next_id(accounts: &Accounts) -> AccountId {
     let largest = accounts
-        .ids()
-        .filter_map(|id| id.to_string().parse::<u64>().ok())
+        .accounts()
+        .filter_map(|account| account.id.to_string().parse::<u64>().ok())
         .max();
     AccountId::Int(largest.map_or(1, |id| id.saturating_add(1)))
 }

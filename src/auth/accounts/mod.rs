@@ -5,9 +5,11 @@
 
 #[allow(clippy::module_inception)] // what the folder is about
 mod accounts;
+mod edit;
 mod file;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use accounts::{Account, Accounts};
+pub(crate) use edit::{list, remove, set_password};
 pub(crate) use file::add;

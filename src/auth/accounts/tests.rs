@@ -1,8 +1,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::accounts::{AccountId, Accounts, hash_password};
-use super::add;
+use super::edit::set_password_with;
 use super::file::add_with;
+use super::{add, list, remove};
 use crate::config::InputFile;
 use argon2::Params;
 
@@ -192,4 +193,68 @@ fn added_users_get_the_costs_that_owasp_recommends() {
     add(&path, None, "a@example.com", "password").unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.contains("$argon2id$v=19$m=19456,t=2,p=1$"), "{text}");
+}
+
+#[test]
+fn a_user_is_removed_and_everything_else_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users.toml");
+    let (a, b, c) = (
+        block("1", "a@example.com"),
+        block("2", "B@example.com"),
+        block("3", "c@example.com"),
+    );
+    std::fs::write(&path, format!("# the team\n{a}\n{b}# since May\n\n{c}")).unwrap();
+    assert_eq!(remove(&path, "b@EXAMPLE.com").unwrap(), "2");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text, format!("# the team\n{a}\n# since May\n\n{c}"));
+    assert_eq!(remove(&path, "c@example.com").unwrap(), "3");
+    assert_eq!(remove(&path, "a@example.com").unwrap(), "1");
+    assert_eq!(list(&path).unwrap(), []);
+    let error = remove(&path, "a@example.com").unwrap_err().to_string();
+    assert!(
+        error.starts_with("no user has the email \"a@example.com\""),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_new_password_replaces_only_the_hash() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users.toml");
+    let text = format!(
+        "{}# the boss\n\n{}",
+        block("\"u-1\"", "a@example.com"),
+        block("2", "b@example.com")
+    );
+    std::fs::write(&path, &text).unwrap();
+    let set = |email, password| set_password_with(&path, email, password, cheap());
+    assert_eq!(set("A@example.com", "new").unwrap(), "u-1");
+    assert!(set("a@example.com", "").is_err());
+    assert!(set("c@example.com", "new").is_err());
+    let accounts = Accounts::of(&InputFile::read(&path).unwrap()).unwrap();
+    assert!(accounts.check("a@example.com", "new").is_some());
+    assert!(accounts.check("a@example.com", "password").is_none());
+    assert!(accounts.check("b@example.com", "password").is_some());
+    let without_hashes = |text: &str| {
+        let lines = text.lines().filter(|line| !line.starts_with("hash"));
+        lines.map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    let changed = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(without_hashes(&changed), without_hashes(&text));
+}
+
+#[test]
+fn users_in_a_list_on_one_line_are_not_removed_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users.toml");
+    let hash = hash_password("password", cheap());
+    let user = |id| format!("{{ id = {id}, email = \"{id}@example.com\", hash = \"{hash}\" }}");
+    let text = format!("users = [{}, {}]\n", user(1), user(2));
+    std::fs::write(&path, &text).unwrap();
+    let error = remove(&path, "1@example.com").unwrap_err().to_string();
+    assert!(error.ends_with("edit the file by hand"), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    let listed = list(&path).unwrap();
+    assert_eq!(listed[1], ("2".to_owned(), "2@example.com".to_owned()));
 }

@@ -1,3 +1,4 @@
+mod lines;
 mod rules;
 mod secrets;
 mod values;
@@ -179,7 +180,7 @@ fn an_invalid_value_is_rejected_with_its_key_and_origin() {
             "heartbeat = \"30\"",
             &[],
             &[],
-            &["heartbeat: `30` has no unit", "250ms"],
+            &["heartbeat: `30` has no unit", "write e.g. 30s"],
         ),
         ("shards = -1", &[], &[], &["shards: ", "-1"]),
         (

@@ -82,7 +82,11 @@ pub(crate) async fn answer(
         Err(refused) => refused,
     };
     let refusal = refused.reason;
-    tracing::debug!(reason = refusal.reason(), peer = ?connection.peer(), "stream refused");
+    tracing::debug!(
+        reason = refusal.reason(),
+        peer = connection.peer().map(tracing::field::display),
+        "stream refused"
+    );
     // A HEAD request asks for no stream, so no stream is refused.
     if !is_head {
         connection.refused(refused, route == Route::TestStream, request.headers());

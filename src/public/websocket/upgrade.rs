@@ -51,7 +51,11 @@ pub(in crate::public) async fn answer(
         Err(refused) => refused,
     };
     let refusal = refused.reason;
-    tracing::debug!(reason = refusal.reason(), peer = ?connection.peer(), "stream refused");
+    tracing::debug!(
+        reason = refusal.reason(),
+        peer = connection.peer().map(tracing::field::display),
+        "stream refused"
+    );
     connection.refused(refused, false, request.headers());
     if refusal == Refusal::OriginNotAllowed {
         return error(StatusCode::FORBIDDEN, refusal.reason());

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::Telemetry;
 use crate::server::logging::AnyLayer;
 use crate::spans;
+use crate::version;
 
 /// Spans that wait or are being sent: 2 MB if all are of admin requests.
 const MAX_WAITING: usize = 2_048;
@@ -49,7 +50,7 @@ impl TraceExport {
             .with_service_name(settings.service_name.clone())
             .with_attribute(opentelemetry::KeyValue::new(
                 "service.version",
-                env!("CARGO_PKG_VERSION"),
+                version::VERSION,
             ))
             .build();
         let tally = Arc::new(Tally::new(MAX_WAITING, traces.clone(), clock));

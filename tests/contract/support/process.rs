@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -26,10 +26,12 @@ pub struct Ended {
     pub stderr: String,
 }
 
-/// Runs a command until it ends.
+/// Runs a command until it ends, in an empty directory.
 pub fn idlewild(args: &[&str], env: &[(&str, &str)], stdin: &str) -> Ended {
     use std::io::Write;
+    let directory = tempfile::tempdir().unwrap();
     let mut child = command()
+        .current_dir(&directory)
         .args(args)
         .envs(env.iter().copied())
         .stdin(Stdio::piped())
@@ -115,10 +117,16 @@ impl Process {
         Self::start(command, directory)
     }
 
-    /// Starts a command that serves, and waits until it listens; its log goes to `directory`.
-    pub fn start(mut command: Command, directory: TempDir) -> Self {
+    /// Starts a command that serves, in `directory`, and waits until it listens; its log goes there.
+    pub fn start(command: Command, directory: TempDir) -> Self {
+        let current = directory.path().to_owned();
+        Self::start_in(command, &current, directory)
+    }
+
+    /// The same in another directory.
+    pub fn start_in(mut command: Command, current: &Path, directory: TempDir) -> Self {
         let log = fs::File::create(directory.path().join("log")).unwrap();
-        let child = command.stderr(log).spawn().unwrap();
+        let child = command.current_dir(current).stderr(log).spawn().unwrap();
         let mut process = Self { child, directory };
         eventually("the server serves", || {
             assert!(

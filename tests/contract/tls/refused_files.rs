@@ -105,12 +105,12 @@ fn a_missing_file_is_refused() {
     assert_refused(
         &good(),
         |cert, _| fs::remove_file(cert).unwrap(),
-        "tls.certificates[1].cert: `cert.pem` cannot be read: No such file or directory (os error 2) (name a readable file) [from idlewild.toml]",
+        "tls.certificates[1].cert: `cert.pem` cannot be read: No such file or directory (os error 2) (name a readable file) [from idlewild.toml, line 14]",
     );
     assert_refused(
         &good(),
         |_, key| fs::remove_file(key).unwrap(),
-        "tls.certificates[1].key: `cert.key.pem` cannot be read: No such file or directory (os error 2) (name a readable file) [from idlewild.toml]",
+        "tls.certificates[1].key: `cert.key.pem` cannot be read: No such file or directory (os error 2) (name a readable file) [from idlewild.toml, line 15]",
     );
 }
 

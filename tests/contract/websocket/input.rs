@@ -46,9 +46,16 @@ fn violations_of_the_protocol_are_1002() {
     for bytes in &cases {
         fails(&server, bytes, 1002);
     }
-    let errors = "idlewild_disconnects_total{reason=\"error\"}";
+    let ended = |reason| {
+        server.metric(&format!(
+            "idlewild_disconnects_total{{reason=\"{reason}\"}}"
+        ))
+    };
     let count = u32::try_from(cases.len()).unwrap();
-    assert_eq!(server.metric(errors), Some(f64::from(count)));
+    assert_eq!(ended("protocol"), Some(f64::from(count)));
+    assert_eq!(ended("error"), Some(0.0));
+    let stats = server.admin("GET", "/v1/stats", "").json();
+    assert_eq!(stats["disconnects"]["protocol"], count);
 }
 
 #[test]

@@ -16,6 +16,11 @@ fn an_error_never_contains_a_secret() {
         "admin = \"987654321\"",
         "auth = \"987654321\"",
         "auth.secret = \"987654321",
+        "auth.secret = x987654321",
+        "[auth]\nsecret = x987654321",
+        "auth.secrets = x987654321",
+        "engine.url = redis://:987654321@a",
+        "admin.api_key = x987654321",
     ] {
         let error = refused(toml, &[], &[]);
         assert!(!error.contains("987654321"), "{error:?}");

@@ -168,7 +168,7 @@ fn what_no_client_may_send_is_answered_with_its_code() {
             scene.hang_up(n);
             scene.take_turns();
             scene.assert_closed(n);
-            assert_eq!(scene.ended_as(DisconnectReason::Error), 1);
+            assert_eq!(scene.ended_as(DisconnectReason::Protocol), 1);
         }
     }
 }
