@@ -35,10 +35,12 @@ fn pages() -> Vec<String> {
     let mut pages: Vec<String> = ["README.md", "CONTRIBUTING.md", "SECURITY.md"]
         .map(str::to_owned)
         .into();
-    for entry in std::fs::read_dir(root().join("docs")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        if Path::new(&name).extension().is_some_and(|it| it == "md") {
-            pages.push(format!("docs/{name}"));
+    for folder in ["docs", "docs/how-to"] {
+        for entry in std::fs::read_dir(root().join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if Path::new(&name).extension().is_some_and(|it| it == "md") {
+                pages.push(format!("{folder}/{name}"));
+            }
         }
     }
     pages

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use idlewild::config::{Config, ConfigSources, load};
 
-use crate::support::{SECRET, TestServer, request};
+use crate::support::process::{Process, config, token_signed_with};
+use crate::support::{Client, NOTIFICATIONS, SECRET, TestServer, eventually, request};
 
 const ALERTS: &str = "deploy/prometheus/alerts.yml";
 const GUIDE: &str = "docs/operations.md";
@@ -128,6 +129,44 @@ fn shipped_configuration_files_are_accepted() {
     accepted("", &variables);
 }
 
+/// Kubernetes sets variables for every Service of the namespace, unless the pod declines them. Ours begin
+/// with the prefix of the configuration's variables.
+#[test]
+fn the_server_starts_with_the_variables_that_kubernetes_sets_for_the_shipped_services() {
+    let variables = service_links(&read("deploy/k8s/service.yaml"));
+    let names: Vec<&str> = variables.iter().map(|(name, _)| name.as_str()).collect();
+    for name in [
+        "IDLEWILD_SERVICE_HOST",
+        "IDLEWILD_SERVICE_PORT_PUBLIC",
+        "IDLEWILD_PORT_80_TCP_ADDR",
+        "IDLEWILD_ADMIN_SERVICE_HOST",
+        "IDLEWILD_ADMIN_PORT",
+        "IDLEWILD_ADMIN_PORT_8001_TCP",
+    ] {
+        assert!(names.contains(&name), "{name}: {names:?}");
+    }
+    let env: Vec<(&str, &str)> = variables
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let process = Process::serve_with(&config(""), &env);
+    let path = format!("{NOTIFICATIONS}?token={}", token_signed_with(SECRET, "1"));
+    assert_eq!(Client::connect(process.public()).open(&path).status, 200);
+    eventually("the log has a warning", || {
+        process.log().contains("enableServiceLinks")
+    });
+    // One line for all of them.
+    let log = process.log();
+    assert_eq!(log.matches("unknown variable").count(), 1, "{log}");
+
+    assert_eq!(
+        values(&read("deploy/k8s/deployment.yaml"), "enableServiceLinks:")
+            .next()
+            .as_deref(),
+        Some("false")
+    );
+}
+
 #[test]
 fn the_admin_socket_has_its_own_name() {
     let names = |socket| values(&read(socket), "FileDescriptorName=").collect::<Vec<_>>();
@@ -198,6 +237,46 @@ fn accepted(file: &str, variables: &[(&str, &str)]) -> Config {
         ..ConfigSources::default()
     })
     .unwrap()
+}
+
+/// The variables that the kubelet sets for the Services in a file, as `pkg/kubelet/envvars` makes them.
+fn service_links(manifests: &str) -> Vec<(String, String)> {
+    const HOST: &str = "10.96.0.10";
+    let capitals = |name: &str| name.to_uppercase().replace('-', "_");
+    let mut variables = Vec::new();
+    for service in manifests.split("\n---\n") {
+        let name = values(service, "name:")
+            .next()
+            .expect("a Service has a name");
+        let service_name = capitals(&name);
+        variables.push((format!("{service_name}_SERVICE_HOST"), HOST.to_owned()));
+        let ports: Vec<(String, String)> = values(service, "- {name:")
+            .map(|rest| {
+                let (name, rest) = rest.split_once(", port: ").expect("a port has a number");
+                let (number, _) = rest.split_once(',').unwrap_or((rest, ""));
+                (capitals(name), number.to_owned())
+            })
+            .collect();
+        for (nth, (port_name, number)) in ports.iter().enumerate() {
+            let url = format!("tcp://{HOST}:{number}");
+            if nth == 0 {
+                variables.push((format!("{service_name}_SERVICE_PORT"), number.clone()));
+                variables.push((format!("{service_name}_PORT"), url.clone()));
+            }
+            let link = format!("{service_name}_PORT_{number}_TCP");
+            variables.extend([
+                (
+                    format!("{service_name}_SERVICE_PORT_{port_name}"),
+                    number.clone(),
+                ),
+                (link.clone(), url),
+                (format!("{link}_PROTO"), "tcp".to_owned()),
+                (format!("{link}_PORT"), number.clone()),
+                (format!("{link}_ADDR"), HOST.to_owned()),
+            ]);
+        }
+    }
+    variables
 }
 
 /// The values of lines that begin with `key`.
