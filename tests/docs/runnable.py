@@ -21,15 +21,10 @@ import tempfile
 import time
 from pathlib import Path
 
-KEY = "the-api-key-of-the-runnable-pages-0123456789"
-# Many times longer than any block takes.
-TIMEOUT_S = 30
+from server import TIMEOUT_S, Failed, Server
+
 BLOCK = re.compile(r"^```(?P<kind>sh runnable|text output)\n(?P<text>.*?)^```$", re.M | re.S)
 DONE = "--- the block is done"
-
-
-class Failed(Exception):
-    pass
 
 
 def blocks(page):
@@ -54,44 +49,6 @@ def pattern(output):
         return "".join({"…": ".*"}.get(part, r"\d+" if part.isdigit() else re.escape(part)) for part in parts)
     lines = [line(text) for text in output.splitlines() if text]
     return re.compile("^" + r"$(?:.|\n)*?^".join(lines) + "$", re.M)
-
-
-class Server:
-    """`idlewild serve --dev` on free ports."""
-
-    def __init__(self, binary, directory):
-        # As an installed one: `idlewild`, and nothing of the caller's configuration.
-        (directory / "bin").mkdir()
-        (directory / "bin" / "idlewild").symlink_to(binary)
-        self.environment = {
-            "PATH": f"{directory / 'bin'}:{os.environ['PATH']}", "HOME": str(directory), "LANG": "C.UTF-8", "KEY": KEY}
-        self.directory = directory
-        self.log = directory / "log"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                ["idlewild", "serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"],
-                executable=binary, cwd=directory, stderr=log, stdout=log,
-                env=self.environment | {"IDLEWILD_ADMIN__API_KEY": KEY})
-        self.ports = {"localhost:8000": self.endpoint("public"), "localhost:8001": self.endpoint("admin")}
-
-    def endpoint(self, listener):
-        end = time.monotonic() + TIMEOUT_S
-        while time.monotonic() < end and self.process.poll() is None:
-            found = re.search(rf"{listener} listener.* endpoint=([0-9.]+:[0-9]+)", self.log.read_text())
-            if found:
-                return found[1]
-            time.sleep(0.02)
-        raise Failed(f"the server did not start:\n{self.log.read_text()}")
-
-    def here(self, commands):
-        """The commands with the ports of this server."""
-        for page, real in self.ports.items():
-            commands = commands.replace(page, real)
-        return commands
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(TIMEOUT_S)
 
 
 class Session:
