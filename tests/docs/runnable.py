@@ -24,12 +24,18 @@ from pathlib import Path
 from server import TIMEOUT_S, Failed, Server
 
 BLOCK = re.compile(r"^```(?P<kind>sh runnable|text output)\n(?P<text>.*?)^```$", re.M | re.S)
+# What looks like one of these, so that a slip of the pen leaves no block out.
+ALMOST = re.compile(r"^[ >]*`{3,} *(?:sh|bash|text|console) +\S.*$", re.M)
 DONE = "--- the block is done"
 
 
 def blocks(page):
     """The runnable blocks of a page: line, commands, and the expected output, if the page shows it."""
     text = page.read_text()
+    for match in ALMOST.finditer(text):
+        if match[0] not in ("```sh runnable", "```text output"):
+            line = text.count("\n", 0, match.start()) + 1
+            raise Failed(f"{page}:{line}: {match[0]} is neither ```sh runnable nor ```text output")
     found = []
     for match in BLOCK.finditer(text):
         line = text.count("\n", 0, match.start()) + 1
