@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """described.py IDLEWILD DOCUMENT: sends requests to a real public listener. Each response must be one that the OpenAPI
-document has for its operation, and each body and each event of a stream must match its schema. Every operation of the
+document has for its operation, and each body, event and message must match its schema. Every operation of the
 document gets a request."""
 
 import http.client
@@ -39,6 +39,34 @@ class Stream:
             return None
         self.document.check(block, self.schema, "event")
         return block
+
+
+class Socket:
+    """An upgraded connection."""
+
+    TEXT, CLOSE, PING = 1, 8, 9
+
+    def __init__(self, document, connection, response, schema):
+        self.document, self.connection, self.source, self.schema = document, connection, response.fp, schema
+
+    def message(self):
+        """The next message, checked; the code, checked, if the server closes."""
+        kind, payload = self.frame()
+        while kind == self.PING:
+            kind, payload = self.frame()
+        if kind == self.CLOSE:
+            code = int.from_bytes(payload[:2], "big")
+            self.document.check(code, {"$ref": "#/components/schemas/CloseCode"}, "close code")
+            return code
+        message = json.loads(payload)
+        self.document.check(message, self.schema, "message")
+        return message
+
+    def frame(self):
+        first, length = self.source.read(2)
+        if length == 126:  # two more bytes follow; no message here needs eight
+            length = int.from_bytes(self.source.read(2), "big")
+        return first & 0x0F, self.source.read(length)
 
 
 class Document:
@@ -88,8 +116,10 @@ class Document:
                 continue
             schema = self.resolve(header)["schema"]
             self.check(int(value) if schema.get("type") == "integer" and value else value, schema, f"{what}, {name}")
-        if method == "HEAD" or response.status == 101:
+        if method == "HEAD":
             return None
+        if response.status == 101:
+            return Socket(self, connection, response, described["content"]["application/json"]["itemSchema"])
         kind = response.getheader("Content-Type").partition(";")[0]
         if kind not in described["content"]:
             raise Failed(f"{what}: the document has no {kind}")
@@ -137,14 +167,16 @@ def scene(document, server):
     for path in ["/ws/notifications/", f"{BASE}/ws/notifications/"]:
         ask(426, "GET", path)
         ask(400, "GET", path, **UPGRADE | {"Sec-WebSocket-Key": "short"})
-        ask(101, "GET", path, **UPGRADE)
+        equal(ask(101, "GET", path, **UPGRADE).message(), 4001)
 
     ask(401, "POST", f"{BASE}/sse/ticket/")
     ticket = ask(201, "POST", f"{BASE}/sse/ticket/", **bearer)["ticket"]
     streams = [ask(200, "GET", f"{STREAM}?ticket={ticket}")]
     first = streams[0].event()
     equal((first["event"], first["id"] != "", first["retry"] > 0), ("heartbeat", True, True))
-    while len(streams) < STREAMS_PER_USER:
+    socket = ask(101, "GET", "/ws/notifications/", **UPGRADE | bearer)
+    equal(socket.message()["event"], "open")
+    while len(streams) < STREAMS_PER_USER - 1:
         streams.append(ask(200, "GET", f"{STREAM}?last_event_id=1-0", **bearer))
         equal("id" in streams[-1].event(), False)
         equal(streams[-1].event()["event"], "replay_gap")
@@ -161,6 +193,12 @@ def scene(document, server):
         message = json.loads(stream.event()["data"])
         document.check(message, {"$ref": "#/components/schemas/ForceLogout"}, "log-out")
         equal(stream.event(), None)
+    while (message := socket.message())["event"] == "heartbeat":
+        pass
+    equal(message["data"], "two\nlines")
+    equal(socket.message(), {"event": "message", "data": {"a": 1}})
+    document.check(socket.message()["data"], {"$ref": "#/components/schemas/ForceLogout"}, "log-out")
+    equal(socket.message(), 4003)
     ask(401, "GET", STREAM, **bearer).event()
 
 
