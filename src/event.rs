@@ -13,7 +13,7 @@ use crate::topic::Topic;
 /// Longest event name, in bytes. It is part of every frame, so it is short.
 pub(crate) const MAX_NAME_BYTES: usize = 128;
 /// Names of the server's own events (docs/streams.md). A client could not tell a published event of that name from them.
-const RESERVED_NAMES: [&str; 6] = [
+pub(crate) const RESERVED_NAMES: [&str; 6] = [
     "heartbeat",
     "replay_gap",
     "token_expired",

@@ -34,6 +34,8 @@ mod router;
 mod routes;
 mod service;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod websocket;
 
 pub(crate) use guide::{Demo, Login};

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 
-const SECRET = 'the-secret-of-the-browser-tests-0123456789';
+export const SECRET = 'the-secret-of-the-browser-tests-0123456789';
 const API_KEY = 'the-api-key-of-the-browser-tests-0123456789';
 /** Many times longer than anything here takes. */
 const TIMEOUT_MS = 10_000;
@@ -159,7 +159,7 @@ export function logOf(child) {
 }
 
 /** Makes a JWT as an application would. */
-function token(user, claims = {}) {
+export function token(user, claims = {}) {
   const now = Math.floor(Date.now() / 1000);
   const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
   const signed = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ user_id: user, iat: now, exp: now + 900, ...claims })}`;
