@@ -36,6 +36,8 @@ pub(crate) struct Admin {
     pub(super) live: LiveStats,
     pub(super) refused_requests: RefusedRequests,
     pub(super) recent_refusals: Arc<RecentRefusals>,
+    /// Whether the public side has the demo page (`--dev`).
+    pub(super) has_demo: bool,
     /// When the process started, in Unix seconds.
     pub(super) started_unix_s: u64,
 }
@@ -47,6 +49,7 @@ impl Admin {
         hub: Arc<Hub>,
         recent_refusals: Arc<RecentRefusals>,
         public_not_ready: NotReady,
+        has_demo: bool,
         shutdown: Shutdown,
     ) -> Self {
         Self {
@@ -70,6 +73,7 @@ impl Admin {
             live: LiveStats::default(),
             refused_requests: RefusedRequests::default(),
             recent_refusals,
+            has_demo,
         }
     }
 
