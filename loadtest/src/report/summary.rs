@@ -1,5 +1,7 @@
 //! The summary at the top of the page: each run in a few words.
 
+use std::fmt::Write;
+
 use super::page::{counted, escape};
 use crate::number::{grouped, number};
 use crate::run::Run;
@@ -16,12 +18,13 @@ pub(super) fn summary(scenarios: &[(&str, Vec<(&Run, String)>)]) -> String {
     html += "<ul class=\"summary\">\n";
     for (scenario, runs) in scenarios {
         for (run, label) in runs {
-            html += &format!(
-                "<li><b>{}, {}:</b> {}</li>\n",
+            let _ = writeln!(
+                html,
+                "<li><b>{}, {}:</b> {}</li>",
                 escape(scenario),
                 escape(label),
                 escape(&sentences(run))
-            );
+            ); // to a String
         }
     }
     html += "</ul>\n";
