@@ -37,6 +37,7 @@ describe("the load report", { timeout: 120_000 }, () => {
   before(async () => {
     directory = mkdtempSync(join(tmpdir(), "idlewild-report-"));
     writeFileSync(join(directory, "hold.json"), JSON.stringify(HOLD));
+    writeFileSync(join(directory, "hold-2.json"), JSON.stringify({ ...HOLD, subject: "mercure" }));
     writeFileSync(join(directory, "broadcast.json"), JSON.stringify(BROADCAST));
     const out = join(directory, "report.html");
     execFileSync(join(dirname(binary()), "idlewild-load"), ["report", directory, "--out", out]);
@@ -54,7 +55,7 @@ describe("the load report", { timeout: 120_000 }, () => {
   it("has a summary in words above the charts", async () => {
     const items = await page.locator(".summary li").allTextContents();
     assert.match(items[0], /^hold, idlewild: 6,000 of 6,000 clients connected\. Each connection takes 237 bytes/);
-    assert.match(items[1], /^broadcast, nchan: Failed\. .*Missed events: 7\.$/);
+    assert.match(items[2], /^broadcast, nchan: Failed\. .*Missed events: 7\.$/);
     assert.ok((await page.locator(".summary").boundingBox()).y < (await page.locator("figure").first().boundingBox()).y);
   });
 
@@ -76,7 +77,7 @@ describe("the load report", { timeout: 120_000 }, () => {
 
   it("scrolls its tables on a phone, and keeps the names in sight", async () => {
     await page.setViewportSize({ width: 390, height: 844 });
-    const table = page.getByRole("region", { name: "Figures of hold: idlewild" });
+    const table = page.getByRole("region", { name: "Figures of hold: idlewild, mercure" });
     await table.evaluate((box) => box.scrollTo(box.scrollWidth, 0));
     const [scrolled, left] = await table.evaluate((box) => [
       box.scrollLeft, box.querySelector("tbody th").getBoundingClientRect().left - box.getBoundingClientRect().left,
