@@ -15,7 +15,11 @@ use sha2::{Digest as _, Sha256};
 /// The style shared by all pages.
 pub(crate) const STYLE: &str = include_str!("page/style.css");
 /// The script shared by all pages.
-pub(crate) const SCRIPT: &str = include_str!("page/dom.js");
+pub(crate) const SCRIPT: &str = concat!(
+    include_str!("page/dom.js"),
+    include_str!("page/sse.js"),
+    include_str!("page/payload.js")
+);
 
 const STYLE_MARK: &str = "<!-- style -->";
 const SCRIPT_MARK: &str = "<!-- script -->";
@@ -28,8 +32,13 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Replaces the page's marks with style and script.
+    /// Replaces the page's marks with style and script. The page may connect to its own origin.
     pub(crate) fn new(html: &str, style: &[&str], script: &[&str]) -> Self {
+        Self::connecting_to("", html, style, script)
+    }
+
+    /// The same for a page that may also connect to `origin`, a source of a content security policy.
+    pub(crate) fn connecting_to(origin: &str, html: &str, style: &[&str], script: &[&str]) -> Self {
         let (style, script) = (style.concat(), script.concat());
         let html = html
             .replace(STYLE_MARK, &format!("<style>{style}</style>"))
@@ -40,7 +49,7 @@ impl Page {
             );
         Self {
             html: html.into(),
-            policy: policy(&style, &script),
+            policy: policy(&style, &script, origin),
         }
     }
 
@@ -60,15 +69,17 @@ impl Page {
     }
 }
 
-/// Allows this style, this script and this origin. Text cannot become markup (trusted types).
-fn policy(style: &str, script: &str) -> HeaderValue {
+/// Allows this style, this script, the page's own origin and `origin`. Text cannot become markup (trusted
+/// types).
+fn policy(style: &str, script: &str, origin: &str) -> HeaderValue {
     let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
     let policy = format!(
-        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'; \
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src {}; \
          img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
          require-trusted-types-for 'script'",
         hash(script),
-        hash(style)
+        hash(style),
+        format!("'self' {origin}").trim_end()
     );
     // ASCII letters, digits and punctuation always form a header value. The fallback allows nothing.
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))

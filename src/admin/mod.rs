@@ -7,6 +7,7 @@
 //! | [`routes`], [`access`] | finds the route of a request; checks API keys |
 //! | [`api`] | publishing, users, and the OpenAPI document |
 //! | [`dashboard`] | the page, its numbers and its live stream |
+//! | [`demo_pages`] | lets the demo page of `--dev` publish |
 //! | [`metrics`], [`health`] | for scrapers and probes |
 //! | [`connection`] | connections from accept to close, and their limit |
 //! | [`wrong_keys`], [`refused_requests`] | delays guesses of keys; limits log lines about refused requests |
@@ -20,6 +21,7 @@ mod access;
 mod api;
 mod connection;
 mod dashboard;
+mod demo_pages;
 mod health;
 mod metrics;
 mod process;

@@ -15,7 +15,7 @@ use super::api::{events, openapi, users};
 use super::connection::AdminConnection;
 use super::dashboard::{live, page, recent_refusals, stats};
 use super::service::Admin;
-use super::{health, metrics, span};
+use super::{demo_pages, health, metrics, span};
 use crate::event::UserId;
 use crate::request::InvalidRequest;
 
@@ -80,6 +80,10 @@ async fn handle(
     request: Request<Body>,
     connection: &Arc<AdminConnection>,
 ) -> ApiResponse {
+    let is_for_demo = admin.has_demo && route == Some(Route::Events);
+    if is_for_demo && demo_pages::is_preflight(&request) {
+        return demo_pages::preflight();
+    }
     let template = route.as_ref().map(Route::template);
     let is_without_key = matches!(
         route,
@@ -112,7 +116,10 @@ async fn handle(
             .refused_requests
             .note(error, &method, template, connection.peer(), clock);
     }
-    let response = result.unwrap_or_else(ApiResponse::from);
+    let mut response = result.unwrap_or_else(ApiResponse::from);
+    if is_for_demo {
+        demo_pages::allow_reading(response.headers_mut());
+    }
     span::answered(&span, response.status());
     response
 }

@@ -38,6 +38,8 @@ pub(crate) struct Admin {
     pub(super) refused_requests: RefusedRequests,
     pub(super) requests: RequestCounts,
     pub(super) recent_refusals: Arc<RecentRefusals>,
+    /// Whether the public side has the demo page (`--dev`).
+    pub(super) has_demo: bool,
     /// When the process started, in Unix seconds.
     pub(super) started_unix_s: u64,
 }
@@ -49,6 +51,7 @@ impl Admin {
         hub: Arc<Hub>,
         recent_refusals: Arc<RecentRefusals>,
         public_not_ready: NotReady,
+        has_demo: bool,
         shutdown: Shutdown,
     ) -> Self {
         Self {
@@ -73,6 +76,7 @@ impl Admin {
             refused_requests: RefusedRequests::default(),
             requests: RequestCounts::default(),
             recent_refusals,
+            has_demo,
         }
     }
 

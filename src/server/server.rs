@@ -129,6 +129,7 @@ impl Server {
             Arc::clone(&hub),
             public.refusals(),
             not_ready(&public),
+            dev.is_some(),
             shutdown.clone(),
         ));
         let dispatcher = Arc::clone(&hub);

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 
+import { assertAccessible } from "./accessibility.mjs";
 import { openPage, origins } from "./browser.mjs";
 import { startDevServer } from "./server.mjs";
 import { launchBrowser } from "./support.mjs";
@@ -67,27 +68,28 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     await page.getByRole("dialog").getByRole("button", { name: action }).click();
   }
 
-  for (const colorScheme of ["light", "dark"]) {
+  it("shows the current state, light and dark, wide and narrow", async () => {
+    const token = await server.logIn();
+    const streams = await Promise.all([1, 2, 3].map(() => server.stream(`token=${token}`)));
+    const page = await dashboard();
+    await text(page, "#connections", "3");
+    await text(page, "#users", "1");
+    await server.ask("POST", "/v1/events", { to: { user: "1" }, data: "hello" });
+    await page.waitForFunction(() => document.querySelector("#latency .bin:not(.is-empty)"));
+    assert.match(await page.textContent("#p99"), /≤ \d+ ms/);
+    assert.equal(await page.locator("#shards tr").count(), 2);
     for (const viewport of [WIDE, NARROW]) {
-      it(`shows the current state, ${colorScheme}, ${viewport.width} px wide`, async () => {
-        const token = await server.logIn();
-        const streams = await Promise.all([1, 2, 3].map(() => server.stream(`token=${token}`)));
-        const page = await dashboard({ colorScheme, viewport });
-        await text(page, "#connections", "3");
-        await text(page, "#users", "1");
-        await server.ask("POST", "/v1/events", { to: { user: "1" }, data: "hello" });
-        await page.waitForFunction(() => document.querySelector("#latency .bin:not(.is-empty)"));
-        assert.match(await page.textContent("#p99"), /≤ \d+ ms/);
-        assert.equal(await page.locator("#shards tr").count(), 2);
-        const ground = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
-        assert.equal(ground, colorScheme === "dark" ? "rgb(14, 18, 23)" : "rgb(244, 245, 247)");
+      for (const [colorScheme, ground] of [["light", "rgb(244, 245, 247)"], ["dark", "rgb(14, 18, 23)"]]) {
+        await page.setViewportSize(viewport);
+        await page.emulateMedia({ colorScheme });
+        assert.equal(await page.evaluate(() => getComputedStyle(document.body).backgroundColor), ground);
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
         assert.ok(overflow <= 0, `${overflow} px too wide`);
-        assert.deepEqual(page.complaints, []);
-        streams.forEach((stream) => stream.close());
-      });
+      }
     }
-  }
+    assert.deepEqual(page.complaints, []);
+    streams.forEach((stream) => stream.close());
+  });
 
   it("draws the plots over time, and shows their values with the arrow keys", async () => {
     const page = await dashboard();
@@ -96,6 +98,42 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     await page.locator("#held").press("ArrowLeft");
     assert.match(await page.textContent("#held .value"), /^\d\d:\d\d:\d\d\nconnections 0\nusers 0$/);
     assert.match(await page.locator("#held svg").getAttribute("aria-label"), /^connections: now 0, highest 0/);
+  });
+
+  it("marks one value per line under the pointer, and shows the CPU in percent of a core", async () => {
+    const page = await dashboard();
+    // Rates need two points: ten seconds at most.
+    await page.waitForFunction(() => document.querySelector("#deliveries .line").getAttribute("d"), null, { timeout: 15_000 });
+    for (const [plot, lines] of [["#held", 2], ["#deliveries", 1], ["#publishes", 1], ["#memory", 2], ["#cpu", 1]]) {
+      const box = await page.locator(plot).boundingBox();
+      await page.locator(plot).hover({ position: { x: box.width - 8, y: 20 } });
+      const dots = await page.locator(`${plot} .dot:visible`).all();
+      assert.equal(dots.length, lines, plot);
+      for (const dot of dots) {
+        const { x, y } = await dot.boundingBox();
+        const [left, top] = [x - box.x, y - box.y];
+        assert.ok(left > 0 && left < box.width && top > 0 && top < box.height, `${plot}: a dot at ${left}, ${top}`);
+      }
+    }
+    assert.match(await page.textContent("#cpu-now"), /^\d+(\.\d)? %$/);
+    assert.match(await page.locator("#cpu svg").getAttribute("aria-label"), /^CPU: now \d+(\.\d)? %, highest \d+(\.\d)? %$/);
+  });
+
+  it("draws delivery times on a logarithmic scale, with gaps where nothing was delivered", async () => {
+    const stream = await server.stream(`token=${await server.logIn()}`);
+    const page = await dashboard();
+    const delivered = () => page.evaluate(() => /M/.test(document.querySelector("#times .line").getAttribute("d")));
+    // A point has a value if something was delivered in its five seconds.
+    while (!(await delivered())) {
+      await server.ask("POST", "/v1/events", { to: { user: "1" }, data: "hello" });
+      await page.waitForTimeout(200);
+    }
+    const ticks = await page.locator("#times .labels span").allTextContents();
+    assert.deepEqual(ticks.slice(0, 2), ["1 ms", "10 ms"]);
+    const [y1, y10] = await page.evaluate(() => [...document.querySelectorAll("#times .labels span")].slice(0, 2).map(({ offsetTop }) => offsetTop));
+    assert.ok(y10 < y1, "10 ms is above 1 ms");
+    assert.match(await page.locator("#times svg").getAttribute("aria-label"), /^p50: now ≤ \d+ ms/);
+    stream.close();
   });
 
   it("asks again after a wrong key", async () => {
@@ -223,6 +261,45 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     streams.forEach((stream) => stream.close());
   });
 
+  it("filters refusals by reason and text, above the fold", async () => {
+    const token = await server.logIn();
+    const streams = await Promise.all([1, 2, 3, 4, 5].map(() => server.stream(`token=${token}`)));
+    for (const query of [`token=${token}`, "token=wrong", "token=wrong-too"]) await server.stream(query);
+    const page = await dashboard({ viewport: NARROW });
+    const rows = page.locator("#refusals tr");
+    await page.waitForFunction(() => document.querySelectorAll("#refusals tr").length === 3);
+    const { y } = await rows.first().boundingBox();
+    assert.ok(y < NARROW.height, `the first refusal is ${y} px from the top`);
+    const reason = page.getByLabel("Reason");
+    assert.deepEqual((await reason.locator("option").allTextContents()).slice(0, 3), [
+      "All reasons (3)", "Authentication (2)", "Connections per user (1)",
+    ]);
+    await reason.selectOption("Connections per user (1)");
+    assert.deepEqual(await rows.locator("td:nth-child(3)").allTextContents(), ["Too many connections"]);
+    await page.getByLabel("Address, user or response").fill("nobody");
+    assert.equal(await rows.count(), 0);
+    await page.getByText("No refusal matches the filter.").waitFor();
+    await reason.selectOption("All reasons (3)");
+    await page.getByLabel("Address, user or response").fill("authentication");
+    assert.equal(await rows.count(), 2);
+    streams.forEach((stream) => stream.close());
+  });
+
+  it("is accessible, light and dark, wide and on a phone", async () => {
+    const page = await open();
+    await assertAccessible(page);
+    const token = await server.logIn();
+    const streams = await Promise.all([1, 2, 3, 4, 5, 6].map(() => server.stream(`token=${token}`)));
+    await enter(page);
+    await text(page, "#connections", "5");
+    await page.locator("#refusals").getByRole("button", { name: "1" }).click();
+    await text(page, "#found-state", "5 connections");
+    await assertAccessible(page);
+    await page.getByRole("button", { name: "Log out" }).click();
+    await assertAccessible(page);
+    streams.forEach((stream) => stream.close());
+  });
+
   it("shows a user id with markup as text", async () => {
     const id = "<img src=x onerror=alert(1)>";
     const page = await dashboard();
@@ -240,7 +317,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     const streams = await Promise.all([1, 2, 3, 4, 5].map(() => server.stream(`token=${token}`)));
     const page = await dashboard();
     const stopped = server.stop();
-    await page.getByText("The server drains").waitFor();
+    await page.getByText("The server is draining").waitFor();
     assert.equal(await page.textContent("#ready"), "draining");
     await stopped;
     streams.forEach((stream) => stream.close());
@@ -251,7 +328,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     const { port } = new URL(server.admin);
     await server.stop();
     await page.getByText("trying again in").waitFor();
-    assert.equal(await page.textContent("#live"), "away");
+    assert.equal(await page.textContent("#live"), "disconnected");
     const key = server.key;
     server = await startDevServer({ admin: `127.0.0.1:${port}` });
     // A new process has a new key, so the page asks for it.

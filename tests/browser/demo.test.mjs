@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 
+import { assertAccessible } from "./accessibility.mjs";
 import { openPage, origins, watch } from "./browser.mjs";
 import { startDevServer } from "./server.mjs";
 import { launchBrowser } from "./support.mjs";
@@ -25,7 +26,8 @@ describe("the demo page", { timeout: 120_000 }, () => {
     await page.goto(`${server.public}/`);
   });
   afterEach(async () => {
-    assert.deepEqual(origins(page), [server.public], "the page asks its server and nobody else");
+    const others = origins(page).filter((origin) => ![server.public, server.admin].includes(origin));
+    assert.deepEqual(others, [], "the page asks its server and nobody else");
     await page.context().close();
     await server.stop();
   });
@@ -56,7 +58,7 @@ describe("the demo page", { timeout: 120_000 }, () => {
     await line(page, "message", '{"type":"NEWS"}').waitFor();
     assert.ok(await line(page, "message", id).isVisible());
     assert.equal(await page.textContent("#last-id"), id);
-    await line(page, "heartbeat", "still there").first().waitFor();
+    await line(page, "heartbeat", "the connection is alive").first().waitFor();
     assert.deepEqual(page.complaints, []);
   });
 
@@ -83,7 +85,7 @@ describe("the demo page", { timeout: 120_000 }, () => {
     await logIn(second);
     const dialog = page.getByRole("dialog");
     await dialog.getByText("You have been logged in from another device.").waitFor();
-    await dialog.getByRole("button", { name: "Understood" }).click();
+    await dialog.getByRole("button", { name: "OK" }).click();
     assert.equal(await page.textContent("#state"), "logged out");
     assert.equal(await page.evaluate(() => sessionStorage.length), 0);
     assert.equal((await server.ask("GET", "/v1/users/1")).connections.length, 1);
@@ -96,9 +98,9 @@ describe("the demo page", { timeout: 120_000 }, () => {
       await logIn(page, transport);
       await publish("before");
       await line(page, "message", "before").waitFor();
-      await page.getByRole("button", { name: "Cut the connection" }).click();
+      await page.getByRole("button", { name: "Disconnect" }).click();
       await publish("meanwhile");
-      await page.getByRole("button", { name: "Connect again" }).click();
+      await page.getByRole("button", { name: "Reconnect" }).click();
       await line(page, "message", "meanwhile").waitFor();
       assert.equal(await line(page, "message", "before").count(), 1);
     });
@@ -106,20 +108,20 @@ describe("the demo page", { timeout: 120_000 }, () => {
     it(`gets what it missed when it was cut before its first event, over ${transport}`, async () => {
       await logIn(page, transport);
       await page.locator("#last-id").getByText(/^\d+-\d+$/).waitFor();
-      await page.getByRole("button", { name: "Cut the connection" }).click();
+      await page.getByRole("button", { name: "Disconnect" }).click();
       await publish("meanwhile");
-      await page.getByRole("button", { name: "Connect again" }).click();
+      await page.getByRole("button", { name: "Reconnect" }).click();
       await line(page, "message", "meanwhile").waitFor();
     });
 
-    it(`comes back by itself when the server ends the stream, over ${transport}`, async () => {
+    it(`reconnects by itself when the server ends the stream, over ${transport}`, async () => {
       await logIn(page, transport);
       await publish("before");
       await line(page, "message", "before").waitFor();
       await server.ask("DELETE", "/v1/users/1/connections");
-      await line(page, "lost", "comes back").waitFor();
+      await line(page, "lost", "reconnecting in").waitFor();
       await publish("meanwhile");
-      await line(page, "open", "connected again").waitFor({ timeout: 20_000 });
+      await line(page, "open", "reconnected after").waitFor({ timeout: 20_000 });
       await line(page, "message", "meanwhile").waitFor();
       assert.equal(await page.textContent("#state"), "connected");
       assert.equal(await line(page, "message", "before").count(), 1);
@@ -136,7 +138,7 @@ describe("the demo page", { timeout: 120_000 }, () => {
     await line(page, "message", '{"n":2}').filter({ hasText: id }).waitFor();
     await publish("a text");
     await line(page, "message", "a text").waitFor();
-    await line(page, "heartbeat", "still there").first().waitFor();
+    await line(page, "heartbeat", "the connection is alive").first().waitFor();
     assert.deepEqual(await transports(), ["ws"]);
     await page.reload();
     await line(page, "open", "over WebSocket").waitFor();
@@ -152,6 +154,45 @@ describe("the demo page", { timeout: 120_000 }, () => {
     await page.getByRole("dialog").getByText("Out with you.").waitFor();
     assert.equal(await page.textContent("#state"), "logged out");
     assert.equal(await line(page, "lost", "").count(), 0);
+  });
+
+  it("publishes events of any name from the page, and shows them over both transports", async () => {
+    await logIn(page);
+    await page.getByLabel("API key").fill(server.key);
+    for (const [transport, name] of [[DEFAULT_TRANSPORT, "order-shipped"], ["WebSocket", "order-paid"]]) {
+      if (transport !== DEFAULT_TRANSPORT) await choose(page, transport);
+      await page.getByLabel("Event name").fill(name);
+      await page.getByLabel("Data").fill('{"order": 17}');
+      await page.getByRole("button", { name: "Publish" }).click();
+      await line(page, name, '{"order":17}').waitFor();
+      await page.getByText(/^Accepted with the id \d+-\d+$/).waitFor();
+    }
+    await page.reload();
+    assert.equal(await page.getByLabel("API key").inputValue(), server.key);
+    assert.deepEqual(page.complaints, []);
+  });
+
+  it("asks for another key if the server does not know it, and keeps no wrong one", async () => {
+    await page.getByLabel("API key").fill("a wrong key");
+    await page.getByRole("button", { name: "Publish" }).click();
+    await page.getByText("The server does not know this API key.").waitFor();
+    assert.equal(await page.evaluate(() => sessionStorage.length), 0);
+  });
+
+  it("links to the dashboard", async () => {
+    await page.getByRole("link", { name: "Dashboard" }).click();
+    await page.getByRole("button", { name: "Open the dashboard" }).waitFor();
+    assert.equal(page.url(), `${server.admin}/`);
+  });
+
+  it("shows why a stream is refused", async () => {
+    await logIn(page);
+    const token = await page.evaluate(() => sessionStorage.getItem("idlewild.demo.token"));
+    await page.getByRole("button", { name: "Disconnect" }).click();
+    const streams = await Promise.all([1, 2, 3, 4, 5].map(() => server.stream(`token=${token}`, "/realtime")));
+    await page.getByRole("button", { name: "Reconnect" }).click();
+    await line(page, "refused", "429 (Too many connections)").waitFor();
+    streams.forEach((stream) => stream.close());
   });
 
   it("has a shell command that publishes", async () => {
@@ -171,12 +212,12 @@ describe("the demo page", { timeout: 120_000 }, () => {
     assert.equal(await page.textContent("#test-state"), "closed");
   });
 
-  it("fits a narrow screen, light and dark", async () => {
-    await page.setViewportSize({ width: 390, height: 844 });
-    for (const colorScheme of ["light", "dark"]) {
-      await page.emulateMedia({ colorScheme });
-      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-      assert.ok(overflow <= 0, `${overflow} px too wide`);
-    }
+  it("is accessible, light and dark, wide and on a phone", async () => {
+    await assertAccessible(page);
+    await logIn(page);
+    await publish("hello");
+    await line(page, "message", "hello").waitFor();
+    await page.getByText("With curl").click();
+    await assertAccessible(page);
   });
 });

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
+import { assertAccessible } from "./accessibility.mjs";
 import { launchBrowser } from "./support.mjs";
 import { startExample } from "./example.mjs";
 
@@ -32,7 +33,7 @@ describe("the guide's application", { timeout: 300_000 }, () => {
   };
   const logIn = async (context, name) => {
     const page = await open(context);
-    await page.getByLabel("Address").fill(`${name}@example.com`);
+    await page.getByLabel("Email").fill(`${name}@example.com`);
     await page.getByLabel("Password").fill("password");
     await page.getByRole("button", { name: "Log in" }).click();
     await connected(page);
@@ -40,8 +41,8 @@ describe("the guide's application", { timeout: 300_000 }, () => {
   };
   const connected = (page) => page.getByText("Connected", { exact: true }).waitFor();
   const send = async (page, to, text) => {
-    await page.getByLabel("To").fill(`${to}@example.com`);
-    await page.getByLabel("Text").fill(text);
+    await page.getByLabel("Recipient").fill(`${to}@example.com`);
+    await page.getByLabel("Message").fill(text);
     await page.getByRole("button", { name: "Send" }).click();
     await page.getByText("Sent.").waitFor();
   };
@@ -61,6 +62,26 @@ describe("the guide's application", { timeout: 300_000 }, () => {
     await friend.reload();
     await friend.getByText("Coffee at four?").waitFor();
     assert.equal(await friend.getByText("Coffee at four?").count(), 1);
+  });
+
+  test("the pages are accessible, and on a phone no button is alone on a line", async (t) => {
+    const context = await device();
+    t.after(() => context.close());
+    await assertAccessible(await open(context));
+    const page = await logIn(context, "user");
+    await send(page, "user", "Hello");
+    await page.getByText("Hello").waitFor();
+    await assertAccessible(page);
+    await page.setViewportSize({ width: 390, height: 844 });
+    for (const button of await page.getByRole("button").all()) {
+      const neighbours = await button.evaluate((button) => {
+        const line = button.getBoundingClientRect();
+        const isBeside = ({ left, right, top, bottom, width }) =>
+          width > 0 && top < line.bottom && bottom > line.top && (right <= line.left || left >= line.right);
+        return [...button.parentElement.children].filter((other) => other !== button && isBeside(other.getBoundingClientRect())).length;
+      });
+      assert.notEqual(neighbours, 0, `"${await button.textContent()}" is alone on its line`);
+    }
   });
 
   test("force_logout from Django's shell shows its message and logs the page out", async (t) => {
@@ -94,9 +115,9 @@ describe("the guide's application", { timeout: 300_000 }, () => {
     const context = await device();
     t.after(() => context.close());
     const page = await logIn(context, "friend");
-    await page.getByLabel("Old").fill("password");
-    await page.getByLabel("New").fill("a-better-one-4711");
-    await page.getByRole("button", { name: "Change it" }).click();
+    await page.getByLabel("Current password").fill("password");
+    await page.getByLabel("New password").fill("a-better-one-4711");
+    await page.getByRole("button", { name: "Change" }).click();
     await page.getByRole("alert").waitFor();
     example.shell(`from accounts.models import User; u = ${user("friend")}; u.set_password("password"); u.save()`);
   });
@@ -117,11 +138,11 @@ describe("the guide's application", { timeout: 300_000 }, () => {
       localStorage.setItem("guide.session", JSON.stringify({ ...session, access: "no longer good" }));
     });
     const asked = page.waitForRequest("**/api/v1/auth/refresh/");
-    await page.getByLabel("Text").fill("never sent");
+    await page.getByLabel("Message").fill("never sent");
     await page.getByRole("button", { name: "Send" }).click();
     await asked;
     await page.getByRole("button", { name: "Log out" }).click();
-    await page.getByLabel("Address").fill("friend@example.com");
+    await page.getByLabel("Email").fill("friend@example.com");
     await page.getByRole("button", { name: "Log in" }).click();
     await connected(page);
     const answered = page.waitForResponse("**/api/v1/auth/refresh/");

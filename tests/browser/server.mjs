@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 
-import { binary, logOf } from "./support.mjs";
+import { BASE, binary, logOf } from "./support.mjs";
 
 /** Starts `idlewild serve --dev` with additional options and variables, and waits until it serves. */
 export async function startDevServer({ options = [], admin = "127.0.0.1:0", env = {} } = {}) {
@@ -37,7 +37,7 @@ class Server {
 
   /** Logs the development user in; returns the token. */
   async logIn() {
-    const response = await fetch(`${this.public}/api/v1/auth/login/`, {
+    const response = await fetch(`${this.public}${BASE}/login/`, {
       method: "POST",
       body: JSON.stringify({ email: "user@example.com", password: "password" }),
     });
@@ -45,9 +45,9 @@ class Server {
   }
 
   /** Opens a stream with this query; returns its status and, in `text`, what it has received. */
-  async stream(query) {
+  async stream(query, base = BASE) {
     const stop = new AbortController();
-    const response = await fetch(`${this.public}/api/v1/auth/sse/notifications/?${query}`, { signal: stop.signal });
+    const response = await fetch(`${this.public}${base}/sse/notifications/?${query}`, { signal: stop.signal });
     const stream = { status: response.status, text: "", close: () => stop.abort() };
     stream.ended = (async () => {
       const decoder = new TextDecoder();

@@ -141,6 +141,7 @@ fn the_history_covers_fifteen_minutes() {
     assert_eq!(published(130), (&0.into(), &0.into()));
     assert_eq!(published(131), (&1.into(), &1.into()));
     assert!(points[180]["resident_bytes"].as_u64().unwrap() > 1_000_000);
+    assert!(points[180]["cpu_seconds"].as_f64().unwrap() > 0.0);
     assert_eq!(points[180]["at"], "2023-11-14T22:30:00.000Z");
 }
 

@@ -2,6 +2,7 @@
 //! kind of bytes. Commits go from left to right.
 
 use std::collections::BTreeMap;
+use std::num::TryFromIntError;
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
@@ -16,7 +17,15 @@ use crate::measured::{KERNEL, USER};
 const COLUMNS: usize = 3;
 /// Pixels of one chart.
 const WIDTH: u32 = 360;
-const HEIGHT: u32 = 220;
+const HEIGHT: u32 = 232;
+/// Pixels between a chart's edge and its title or legend.
+const MARGIN: i32 = 12;
+/// Pixels from a chart's edge to the first line of its legend, and from line to line.
+const LEGEND_TOP: i32 = 31;
+const LEGEND_LINE: i32 = 15;
+/// Pixels of a legend's letter; of the dot before a name and the space after it.
+const LETTER: i32 = 6;
+const DOT_AND_SPACE: i32 = 24;
 /// Commits that are named below a chart, including the first and the last.
 const MOST_COMMITS_NAMED: usize = 4;
 /// A chart covers at least this range, so that small changes look small.
@@ -125,7 +134,7 @@ impl Panel {
         let range = range(values.map(|&(_, value)| value), self.unit);
         let end = as_place(lines.len()) - 0.5;
         let mut chart = ChartBuilder::on(area)
-            .margin_top(48)
+            .margin_top(LEGEND_TOP + LEGEND_LINE * self.legend_lines()? + 4)
             .margin_right(28)
             .margin_left(8)
             .x_label_area_size(26)
@@ -175,22 +184,41 @@ impl Panel {
 }
 
 impl Panel {
-    /// The names of the series in their colours, below the title.
+    /// The names of the series in their colours, below the title, on as many lines as they need.
     fn draw_legend(&self, area: &Area<'_>) -> Result<(), Box<dyn std::error::Error>> {
-        /// The approximate width of a letter at this size.
-        const LETTER_PIXELS: usize = 6;
-        let mut x = 12;
-        for ((name, _), colour) in self.series.iter().zip(COLOURS.iter().cycle()) {
+        let places = self.legend()?;
+        for (((name, _), (x, line)), colour) in
+            self.series.iter().zip(places).zip(COLOURS.iter().cycle())
+        {
             if name.is_empty() {
                 continue;
             }
-            area.draw(&Circle::new((x + 4, 37), 4, colour.filled()))?;
+            let y = LEGEND_TOP + LEGEND_LINE * line;
+            area.draw(&Circle::new((x + 4, y + 6), 4, colour.filled()))?;
             let style = ("sans-serif", 11).into_font().color(&INK);
-            let label = Text::new(name.clone(), (x + 12, 31), style.into_text_style(area));
+            let label = Text::new(name.clone(), (x + 12, y), style.into_text_style(area));
             area.draw(&label)?;
-            x += i32::try_from(name.len() * LETTER_PIXELS)? + 24;
         }
         Ok(())
+    }
+
+    /// The place of each series' name: its pixel from the left, and its line.
+    fn legend(&self) -> Result<Vec<(i32, i32)>, TryFromIntError> {
+        let (mut x, mut line) = (MARGIN, 0);
+        let mut places = Vec::with_capacity(self.series.len());
+        for (name, _) in &self.series {
+            let width = i32::try_from(name.len())? * LETTER + DOT_AND_SPACE;
+            if x > MARGIN && x + width > i32::try_from(WIDTH)? {
+                (x, line) = (MARGIN, line + 1);
+            }
+            places.push((x, line));
+            x += width;
+        }
+        Ok(places)
+    }
+
+    fn legend_lines(&self) -> Result<i32, TryFromIntError> {
+        Ok(self.legend()?.last().map_or(0, |(_, line)| line + 1))
     }
 }
 
@@ -245,6 +273,30 @@ mod tests {
         assert_eq!(named(1), [0]);
         assert_eq!(named(2), [0, 1]);
         assert_eq!(named(100), [0, 33, 66, 99]);
+    }
+
+    #[test]
+    fn every_name_of_a_legend_is_inside_its_chart_and_overlaps_no_other() {
+        let names = [
+            "one_missed_each",
+            "one_missed_each_large_log",
+            "thousand_missed",
+            "thousand_missed_large_log",
+        ];
+        let panel = Panel {
+            title: String::new(),
+            unit: " %",
+            series: names.map(|name| (name.to_owned(), Points::new())).into(),
+        };
+        let places = panel.legend().unwrap();
+        for (at, (name, (x, line))) in names.iter().zip(&places).enumerate() {
+            let end = x + i32::try_from(name.len()).unwrap() * LETTER + DOT_AND_SPACE;
+            assert!(end <= i32::try_from(WIDTH).unwrap(), "{name} ends at {end}");
+            for (other, other_line) in &places[at + 1..] {
+                assert!(other_line > line || *other >= end, "{name}");
+            }
+        }
+        assert_eq!(panel.legend_lines().unwrap(), 2);
     }
 
     #[test]

@@ -44,8 +44,8 @@ pub(super) fn charts(runs: &[&Run], labels: &[String]) -> Result<Vec<Chart>> {
     let lines = |parts: &dyn Fn(&Side) -> (Vec<Points>, Points)| lines(runs, labels, parts);
     let mut charts = vec![chart(
         "Memory against connections",
-        "Proportional set size of the process on its way up; dots are the readings on a plateau. \
-         The kernel's own memory is not in it.",
+        "Proportional set size of the process while clients connect; dots are the readings on a plateau. \
+         Kernel memory is not included.",
         (Axis::Linear("connections"), Axis::Linear("PSS, MiB")),
         lines(&|side| {
             let (climb, plateaus) = (series::memory(side), series::plateaus(side));
@@ -60,7 +60,7 @@ pub(super) fn charts(runs: &[&Run], labels: &[String]) -> Result<Vec<Chart>> {
     for set in percentile_sets(runs) {
         charts.push(chart(
             &format!("Percentiles of {set}"),
-            "From the scheduled time of an event; a logarithmic axis.",
+            "From the scheduled time of an event; logarithmic scale.",
             (
                 Axis::Steps("percentile", &PERCENTILE_NAMES),
                 Axis::Log("milliseconds"),
@@ -73,19 +73,19 @@ pub(super) fn charts(runs: &[&Run], labels: &[String]) -> Result<Vec<Chart>> {
     }
     charts.push(chart(
         "Connections over time",
-        "Seconds since the first sample of each; a break is where none was taken.",
+        "Seconds since the first sample of each process. A gap means that nothing was measured.",
         (Axis::Linear("seconds"), Axis::Linear("connections")),
         lines(&|side| (series::ramp(side), Points::new())),
     )?);
     charts.push(chart(
         "Memory over time",
-        "The same memory, over the same seconds.",
+        "Proportional set size of the process over the same seconds.",
         (Axis::Linear("seconds"), Axis::Linear("PSS, MiB")),
         lines(&|side| (series::memory_over_time(side), Points::new())),
     )?);
     charts.push(chart(
         "CPU over time",
-        "Of the server's process alone; 100 % is one core.",
+        "Of the server process; 100 % is one core.",
         (Axis::Linear("seconds"), Axis::Linear("% of a core")),
         lines(&|side| (series::cpu(side), Points::new())),
     )?);

@@ -1,13 +1,15 @@
 //! `report`: makes one self-contained HTML page from the JSON of runs.
 //!
 //! [`series`] extracts the points of a run, [`scale`] makes the axes, [`plot`] the drawing; [`charts`]
-//! chooses the charts of a scenario, [`table`] lists its figures, and [`page`] combines everything.
+//! chooses the charts of a scenario, [`table`] lists its figures, [`summary`] puts them into words, and
+//! [`page`] combines everything.
 
 mod charts;
 mod page;
 mod plot;
 mod scale;
 mod series;
+mod summary;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -118,6 +120,36 @@ mod tests {
             "CPU over",
         ] {
             assert!(page.contains(drawn), "{drawn}");
+        }
+    }
+
+    #[test]
+    fn the_page_begins_with_a_summary_in_words() {
+        let page = page_of(&[("h.json", HOLD), ("i.json", BARE), ("b.json", BROADCAST)]).unwrap();
+        let (summary, _) = page.split_once("<section").unwrap();
+        for sentence in [
+            "1 of 3 runs did not pass",
+            "<b>hold, idlewild:</b> 6,000 of 6,000 clients connected. \
+             Each connection takes 237 bytes (0.58 × the floor) in the process.",
+            "<b>idle, server:</b> 3,141 clients connected.",
+            "<b>broadcast, nchan:</b> Failed. Half of the deliveries take at most 14.25 ms, 99 % at most 44 ms.",
+            "The floor is a bare epoll server",
+        ] {
+            assert!(summary.contains(sentence), "{sentence}\n{summary}");
+        }
+    }
+
+    #[test]
+    fn every_colour_of_a_chart_has_a_counterpart_in_the_dark() {
+        let page = page_of(&[("h.json", HOLD), ("b.json", BROADCAST)]).unwrap();
+        let (style, body) = page.split_once("</style>").unwrap();
+        let (_, dark) = style.split_once(plot::DARK_QUERY).unwrap();
+        let colours = body.match_indices("=\"#").map(|(at, _)| {
+            let from = body[..at].rfind(' ').unwrap() + 1;
+            &body[from..at + "=\"#rrggbb\"".len()]
+        });
+        for colour in colours {
+            assert!(dark.contains(&format!("[{colour}]")), "{colour}");
         }
     }
 

@@ -6,7 +6,8 @@ use std::fmt::Write;
 use anyhow::Result;
 
 use super::charts::{Chart, charts};
-use super::plot::COLOURS;
+use super::plot::{COLOURS, dark_style, hex};
+use super::summary::summary;
 use super::table::tables;
 use crate::number::{grouped, utc};
 use crate::run::Run;
@@ -32,29 +33,26 @@ pub(super) fn page(runs: &[Run], made_unix_s: u64) -> Result<String> {
         let place = (known.unwrap_or(ORDER.len()), run.scenario.as_str());
         scenarios.entry(place).or_default().push(run);
     }
-    let failed = runs.iter().filter(|run| !run.problems.is_empty()).count();
-    let verdict = match failed {
-        0 => "<p class=\"good\">Every run passed.</p>".to_owned(),
-        _ => format!(
-            "<p class=\"bad\">{failed} of {} did not pass; see below.</p>",
-            counted(runs.len())
-        ),
-    };
+    let scenarios: Vec<(&str, Vec<(&Run, String)>)> = scenarios
+        .into_iter()
+        .map(|((_, scenario), runs)| (scenario, labelled(&runs)))
+        .collect();
     let mut html = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>Load runs</title>\n<style>\n{STYLE}</style></head>\n<body>\n\
-         <h1>Load runs</h1>\n<p>Made {} from {}.</p>\n{verdict}\n",
+         <title>Load runs</title>\n<style>\n{STYLE}{}</style></head>\n<body>\n<main>\n\
+         <h1>Load runs</h1>\n<p>Made {} from {}.</p>\n{}",
+        dark_style(),
         utc(made_unix_s),
         counted(runs.len()),
+        summary(&scenarios),
     );
-    for ((_, scenario), runs) in &scenarios {
-        html += &section(scenario, runs)?;
+    for (scenario, runs) in &scenarios {
+        let (runs, labels): (Vec<&Run>, Vec<String>) = runs.iter().cloned().unzip();
+        html += &section(scenario, &runs, &labels)?;
     }
-    html += "<footer>The floor is a bare epoll server that is given the same clients and the same bytes \
-             on the same machine; a ratio is measured over floor, 1 is no difference.</footer>\n</body></html>\n";
-    Ok(html)
+    Ok(html + "</main>\n</body></html>\n")
 }
 
 /// Escapes `text` for HTML, including attributes.
@@ -73,17 +71,16 @@ pub(super) fn escape(text: &str) -> String {
     html
 }
 
-fn section(scenario: &str, runs: &[&Run]) -> Result<String> {
-    let labels = labels(runs);
+fn section(scenario: &str, runs: &[&Run], labels: &[String]) -> Result<String> {
     let mut html = format!(
         "<section>\n<h2>{}</h2>\n<ul class=\"files\">\n",
         escape(scenario)
     );
-    for (run, label) in runs.iter().zip(&labels) {
+    for (run, label) in runs.iter().zip(labels) {
         html += &origin(run, label);
     }
     html += "</ul>\n";
-    let charts = charts(runs, &labels)?;
+    let charts = charts(runs, labels)?;
     if charts.is_empty() {
         html += "<p>No plots: these files have neither a timeline, nor plateaus, nor percentiles.</p>\n";
     } else if runs.len() > COLOURS.len() {
@@ -98,7 +95,7 @@ fn section(scenario: &str, runs: &[&Run]) -> Result<String> {
         html += &figure(chart);
     }
     html += "</div>\n";
-    html += &tables(runs, &labels);
+    html += &tables(scenario, runs, labels);
     Ok(html + "</section>\n")
 }
 
@@ -133,7 +130,7 @@ fn figure(chart: &Chart) -> String {
     let title = escape(&chart.title);
     let mut html = format!("<figure>\n<h3>{title}</h3>\n<p class=\"legend\">");
     for entry in &chart.legend {
-        let (red, green, blue) = COLOURS[entry.colour % COLOURS.len()];
+        let colour = hex(COLOURS[entry.colour % COLOURS.len()].light);
         let dashes = if entry.dashed {
             " stroke-dasharray=\"6 4\""
         } else {
@@ -142,7 +139,7 @@ fn figure(chart: &Chart) -> String {
         let _ = write!(
             html,
             "<span><svg width=\"30\" height=\"10\" aria-hidden=\"true\"><path d=\"M1 5h28\" \
-             stroke=\"rgb({red},{green},{blue})\" stroke-width=\"3\"{dashes}/></svg> {}</span> ",
+             stroke=\"{colour}\" stroke-width=\"3\"{dashes}/></svg> {}</span> ",
             escape(&entry.label)
         ); // to a String
     }
@@ -154,10 +151,10 @@ fn figure(chart: &Chart) -> String {
     html + "</p>\n" + &svg + "<figcaption>" + &escape(chart.note) + "</figcaption>\n</figure>\n"
 }
 
-/// The name of each run: its subject, and its file if the subject is not unique.
-fn labels(runs: &[&Run]) -> Vec<String> {
+/// Each run with its name: its subject, and its file if the subject is not unique.
+fn labelled<'a>(runs: &[&'a Run]) -> Vec<(&'a Run, String)> {
     let named = |subject: &str| runs.iter().filter(|run| run.subject == subject).count();
-    let label = |run: &&Run| {
+    let label = |run: &Run| {
         let stem = run.file.strip_suffix(".json").unwrap_or(&run.file);
         if named(&run.subject) > 1 {
             format!("{} ({stem})", run.subject)
@@ -165,10 +162,10 @@ fn labels(runs: &[&Run]) -> Vec<String> {
             run.subject.clone()
         }
     };
-    runs.iter().map(label).collect()
+    runs.iter().map(|&run| (run, label(run))).collect()
 }
 
-fn counted(count: usize) -> String {
+pub(super) fn counted(count: usize) -> String {
     match count {
         1 => "one run".to_owned(),
         _ => format!("{count} runs"),

@@ -1,5 +1,7 @@
 //! Draws lines on two axes as SVG.
 
+use std::fmt::Write;
+
 use anyhow::Result;
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -12,23 +14,69 @@ use super::series::Points;
 const SIZE: (u32, u32) = (640, 360);
 /// Drawn at four fifths of this, in the units of [`SIZE`].
 const TEXT: (&str, u32) = ("sans-serif", 20);
-const INK: RGBColor = RGBColor(40, 40, 40);
-const GRID: RGBColor = RGBColor(222, 222, 222);
+const INK: Colour = Colour {
+    light: (40, 40, 40),
+    dark: (214, 214, 210),
+};
+const GRID: Colour = Colour {
+    light: (222, 222, 222),
+    dark: (62, 64, 68),
+};
+/// Of the page's cards, in the centre of the floor's marks.
+const GROUND: Colour = Colour {
+    light: (255, 255, 255),
+    dark: (31, 33, 36),
+};
 const LINE_WIDTH: u32 = 2;
 const MARK_RADIUS: i32 = 4;
 /// Pixels of a dash and of the gap after it.
 const DASH: (i32, i32) = (6, 4);
 
-/// Colours that colour-blind people can distinguish (Okabe and Ito), on white; yellow is too pale.
-pub(super) const COLOURS: [(u8, u8, u8); 7] = [
-    (0, 114, 178),
-    (213, 94, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 0, 0),
+/// A colour on a light ground, and its counterpart on a dark one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Colour {
+    pub(super) light: Rgb,
+    dark: Rgb,
+}
+
+type Rgb = (u8, u8, u8);
+
+const fn colour(light: Rgb, dark: Rgb) -> Colour {
+    Colour { light, dark }
+}
+
+/// Colours that colour-blind people can distinguish (Okabe and Ito), on white; yellow is too pale. On a dark ground they
+/// are lighter.
+pub(super) const COLOURS: [Colour; 7] = [
+    colour((0, 114, 178), (77, 163, 232)),
+    colour((213, 94, 0), (255, 138, 76)),
+    colour((0, 158, 115), (47, 207, 155)),
+    colour((204, 121, 167), (229, 154, 198)),
+    colour((230, 159, 0), (240, 185, 58)),
+    colour((86, 180, 233), (169, 221, 247)),
+    colour((0, 0, 0), (240, 240, 236)),
 ];
+
+/// The charts are printed as on a light ground.
+pub(super) const DARK_QUERY: &str = "@media screen and (prefers-color-scheme: dark)";
+
+/// A colour as the drawings write it.
+pub(super) fn hex((red, green, blue): Rgb) -> String {
+    format!("#{red:02X}{green:02X}{blue:02X}")
+}
+
+/// The style that gives the drawings their colours on a dark ground. The drawings have the light ones as attributes,
+/// which any style overrides.
+pub(super) fn dark_style() -> String {
+    let mut style = format!("{DARK_QUERY} {{\n");
+    for Colour { light, dark } in COLOURS.into_iter().chain([INK, GRID, GROUND]) {
+        let (light, dark) = (hex(light), hex(dark));
+        for part in ["stroke", "fill"] {
+            let _ = writeln!(style, "  svg [{part}=\"{light}\"] {{ {part}: {dark}; }}"); // to a String
+        }
+    }
+    style + "}\n"
+}
 
 /// The content of a plot.
 #[derive(Debug)]
@@ -71,7 +119,6 @@ impl Plot {
     }
 
     fn draw(&self, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<()> {
-        area.fill(&WHITE)?;
         let points = || self.lines.iter().flat_map(Line::points);
         let x = Scale::new(self.x, points().map(|(x, _)| x));
         let y = Scale::new(self.y, points().map(|(_, y)| y));
@@ -83,13 +130,14 @@ impl Plot {
             .x_label_area_size(56)
             .y_label_area_size(90)
             .build_cartesian_2d(x.clone(), y.clone())?;
-        let text = TEXT.into_font().color(&INK);
+        let (ink, grid) = (rgb(INK.light), rgb(GRID.light));
+        let text = TEXT.into_font().color(&ink);
         chart
             .configure_mesh()
             .disable_x_mesh()
-            .bold_line_style(GRID)
+            .bold_line_style(grid)
             .light_line_style(TRANSPARENT)
-            .axis_style(INK)
+            .axis_style(ink)
             .label_style(text.clone())
             .axis_desc_style(text.pos(Pos::new(HPos::Center, VPos::Top)))
             .x_labels(x.ticks())
@@ -106,7 +154,7 @@ impl Plot {
         // Dashed lines first, so that measurements are drawn over the floor.
         let (dashed, solid) = self.lines.iter().partition::<Vec<_>, _>(|line| line.dashed);
         for line in dashed.into_iter().chain(solid) {
-            let colour = rgb(line.colour);
+            let colour = rgb(COLOURS[line.colour % COLOURS.len()].light);
             let stroke = colour.stroke_width(LINE_WIDTH);
             for part in line.parts.iter().map(place) {
                 if line.dashed {
@@ -116,7 +164,11 @@ impl Plot {
                     chart.draw_series(LineSeries::new(part, stroke))?;
                 }
             }
-            let inside = if line.dashed { WHITE } else { colour };
+            let inside = if line.dashed {
+                rgb(GROUND.light)
+            } else {
+                colour
+            };
             for mark in place(&line.marks) {
                 chart.draw_series([Circle::new(mark, MARK_RADIUS, inside.filled())])?;
                 chart.draw_series([Circle::new(mark, MARK_RADIUS, stroke)])?;
@@ -126,8 +178,7 @@ impl Plot {
     }
 }
 
-fn rgb(colour: usize) -> RGBColor {
-    let (red, green, blue) = COLOURS[colour % COLOURS.len()];
+fn rgb((red, green, blue): Rgb) -> RGBColor {
     RGBColor(red, green, blue)
 }
 

@@ -51,17 +51,23 @@ const LEAVES: &[&str] = &[
 const DETAIL: &str = "kernel_bytes_by_object.";
 
 /// The tables of a scenario.
-pub(super) fn tables(runs: &[&Run], labels: &[String]) -> String {
+pub(super) fn tables(scenario: &str, runs: &[&Run], labels: &[String]) -> String {
     let mut html = String::new();
     for (runs, labels) in runs.chunks(RUNS_A_TABLE).zip(labels.chunks(RUNS_A_TABLE)) {
         let keys = keys(runs);
         let (detail, main): (Vec<&str>, Vec<&str>) =
             keys.into_iter().partition(|key| key.starts_with(DETAIL));
-        html += &table(runs, labels, "figure", &main, "");
+        let all = labels.join(", ");
+        let name = format!("Figures of {scenario}: {all}");
+        html += &table(runs, labels, (&name, "figure"), &main, "");
+        let name = format!("Kernel memory of {scenario}: {all}");
         html += &table(
             runs,
             labels,
-            "kernel bytes per connection, both ends, by slab cache",
+            (
+                &name,
+                "kernel bytes per connection, both ends, by slab cache",
+            ),
             &detail,
             DETAIL,
         );
@@ -69,11 +75,22 @@ pub(super) fn tables(runs: &[&Run], labels: &[String]) -> String {
     html
 }
 
-fn table(runs: &[&Run], labels: &[String], what: &str, keys: &[&str], prefix: &str) -> String {
+/// A table in a box that scrolls, also with the keyboard. `name` is for screen readers, `what` heads the first column.
+fn table(
+    runs: &[&Run],
+    labels: &[String],
+    (name, what): (&str, &str),
+    keys: &[&str],
+    prefix: &str,
+) -> String {
     if keys.is_empty() {
         return String::new();
     }
-    let mut html = format!("<div class=\"wide\"><table>\n<thead><tr><th rowspan=\"2\">{what}</th>");
+    let mut html = format!(
+        "<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"{}\"><table>\n\
+         <thead><tr><th rowspan=\"2\">{what}</th>",
+        escape(name)
+    );
     for (run, label) in runs.iter().zip(labels) {
         let span = if run.floor.is_some() { 3 } else { 1 };
         let _ = write!(

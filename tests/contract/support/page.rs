@@ -12,6 +12,12 @@ const MAX_PAGE_BYTES: usize = 60_000;
 /// Checks that the policy of a page allows its own contents and nothing else.
 #[track_caller]
 pub fn assert_self_contained(page: &Answer) {
+    assert_self_contained_except(page, "");
+}
+
+/// The same for a page that may also connect to `origin`.
+#[track_caller]
+pub fn assert_self_contained_except(page: &Answer, origin: &str) {
     assert_eq!(page.status, 200, "{}", page.head);
     for (name, value) in [
         ("content-type", "text/html; charset=utf-8"),
@@ -30,11 +36,12 @@ pub fn assert_self_contained(page: &Answer) {
         STANDARD.encode(Sha256::digest(text))
     };
     let policy = format!(
-        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'; \
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src {}; \
          img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
          require-trusted-types-for 'script'",
         hash("script"),
-        hash("style")
+        hash("style"),
+        ["'self'", origin].join(" ").trim_end()
     );
     let header = page.header("content-security-policy").unwrap();
     assert_eq!(header, policy);

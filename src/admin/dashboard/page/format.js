@@ -1,5 +1,5 @@
 
-/** Numbers, sizes and times, as all of the page writes them. */
+/** How the page writes numbers, sizes and times. */
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });

@@ -1,5 +1,5 @@
 
-/** How many events took how long, in the server's buckets. */
+/** How many events took how long, in the server's buckets: `{le_ms, count}`, the last without a bound. */
 class Histogram {
   constructor(id) {
     this.box = $(id);
@@ -7,7 +7,6 @@ class Histogram {
     this.bins = [];
   }
 
-  /** `buckets` are `{le_ms, count}`, the last without a bound. */
   show(buckets) {
     if (this.bins.length !== buckets.length) this.build(buckets);
     const most = Math.max(1, ...buckets.map((bucket) => bucket.count));
@@ -42,13 +41,18 @@ class Histogram {
 const sum = (buckets) => buckets.reduce((all, bucket) => all + bucket.count, 0);
 const longest = (buckets) => buckets.at(-2).le_ms;
 const shortTime = (ms) => (ms >= 1000 ? `${ms / 1000}s` : `${ms}ms`);
-const atMost = (ms, longestMs) => (ms === null ? `> ${milliseconds(longestMs)}` : `≤ ${milliseconds(ms)}`);
+const atMost = (ms, longestMs) => (ms === null || ms > longestMs ? `> ${milliseconds(longestMs)}` : `≤ ${milliseconds(ms)}`);
 
-/** The bound of the bucket that holds it: more is not known. */
-function quantile(buckets, part) {
+/** The upper bound of the bucket that contains a quantile; null without events. The last bucket has no bound and gets
+ *  twice its lower one. */
+function quantileMs(buckets, part) {
   const rank = sum(buckets) * part;
-  if (rank === 0) return "–";
+  if (rank === 0) return null;
   let below = 0;
-  const bucket = buckets.find(({ count: events }) => (below += events) >= rank);
-  return atMost(bucket.le_ms, longest(buckets));
+  return buckets.find(({ count: events }) => (below += events) >= rank).le_ms ?? 2 * longest(buckets);
+}
+
+function quantile(buckets, part) {
+  const ms = quantileMs(buckets, part);
+  return ms === null ? "–" : atMost(ms, longest(buckets));
 }

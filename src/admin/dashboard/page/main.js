@@ -1,5 +1,5 @@
 
-/** The page itself: with a key or without, in touch with the server or not. */
+/** The page: with or without a key, connected to the server or not. */
 let following = null;
 
 function enter() {
@@ -10,12 +10,12 @@ function enter() {
   follow({
     history: ({ points }) => past.replace(points),
     point: (point) => past.add(point),
-    refusals: showRefusals,
+    refusals: ({ refusals }) => recent.show(refusals),
     stats: (stats) => {
-      inTouch(stats);
+      connected(stats);
       showStats(stats);
     },
-    lost: outOfTouch,
+    lost: disconnected,
     refused: leave,
   }, following.signal);
 }
@@ -37,21 +37,21 @@ function forgetIfWrong(error) {
   if (error instanceof WrongKey) leave(error.message);
 }
 
-function inTouch(stats) {
+function connected(stats) {
   $("dashboard").classList.remove("is-stale");
   mark($("live"), "good", "live");
   const isDraining = stats.reason === "draining";
   if (stats.ready) mark($("ready"), "good", "ready");
   else mark($("ready"), isDraining ? "warn" : "bad", isDraining ? "draining" : "not ready");
-  const text = isDraining ? "The server drains: it ends its streams and takes no new ones." : `Not ready: ${stats.reason}`;
+  const text = isDraining ? "The server is draining: it ends its streams and accepts no new ones." : `Not ready: ${stats.reason}`;
   banner(stats.ready ? "" : text, !isDraining);
 }
 
-function outOfTouch(message, waitMs) {
+function disconnected(message, waitMs) {
   $("dashboard").classList.add("is-stale");
   mark($("ready"), "", "unknown");
-  mark($("live"), "bad", "away");
-  banner(`${message} The numbers below are old; trying again in ${Math.ceil(waitMs / 1000)} s.`, true);
+  mark($("live"), "bad", "disconnected");
+  banner(`${message} The numbers below are old. Trying again in ${Math.ceil(waitMs / 1000)} s.`, true);
 }
 
 function banner(text, isBad) {

@@ -1,53 +1,6 @@
 
-/** What is held and what happens: tiles, plots, shards, refusals. */
-const perSecond = (name) => (point, before) =>
-  before ? ((point[name] - before[name]) * 1000) / (point.uptime_ms - before.uptime_ms) : null;
-const axisCount = (value, isAxis) => (isAxis ? compact : whole).format(value);
-const axisRate = (value, isAxis) => (isAxis ? compact.format(value) : `${rate(value)} /s`);
-
-const plots = [
-  new Plot("held", [
-    { name: "connections", of: (point) => point.connections, write: axisCount },
-    { name: "users", of: (point) => point.users, write: axisCount },
-  ]),
-  // Apart: one event goes to many.
-  new Plot("deliveries", [{ name: "delivered", of: perSecond("delivered"), write: axisRate }]),
-  new Plot("publishes", [{ name: "published", of: perSecond("published"), write: axisRate }]),
-  new Plot("memory", [
-    { name: "resident", of: (point) => point.resident_bytes, write: bytes, base: 1024 },
-    { name: "history", of: (point) => point.history_bytes, write: bytes },
-  ]),
-];
+/** The current numbers: tiles, facts, shards and totals. */
 const latency = new Histogram("latency");
-
-const past = {
-  points: [],
-
-  replace(points) {
-    this.points = points;
-    this.draw();
-  },
-
-  add(point) {
-    this.points = this.points.filter(({ uptime_ms }) => uptime_ms >= point.uptime_ms - WINDOW_MS);
-    this.points.push(point);
-    this.draw();
-  },
-
-  draw() {
-    for (const plot of plots) plot.show(this.points);
-  },
-
-  /** The buckets of now without what was in them 15 minutes ago. */
-  since(stats) {
-    const isYoung = stats.uptime_s * 1000 < WINDOW_MS;
-    const before = isYoung ? null : this.points[0]?.delivery;
-    return stats.delivery.buckets.map(({ le_ms, count: events }, at) => ({
-      le_ms,
-      count: Math.max(0, events - (before?.[at] ?? 0)),
-    }));
-  },
-};
 
 function showStats(stats) {
   const { limits, rates, memory, process, totals } = stats;
@@ -61,27 +14,30 @@ function showStats(stats) {
   say($("users"), count(stats.users));
   say($("users-more"), `at most ${plural(limits.max_connections_per_user, "stream", "streams")} each`);
   say($("published"), rate(rates.published_per_s));
-  say($("published-more"), `${count(totals.published)} since the start`);
+  say($("published-more"), `${count(totals.published)} in total`);
   say($("delivered"), rate(rates.delivered_per_s));
-  say($("delivered-more"), `${count(totals.delivered)} since the start`);
+  say($("delivered-more"), `${count(totals.delivered)} in total`);
   say($("connects"), rate(rates.connects_per_s));
-  say($("connects-more"), `${rate(rates.disconnects_per_s)} /s out, ${rate(rates.refused_per_s)} /s refused`);
+  say($("connects-more"), `${rate(rates.disconnects_per_s)} /s disconnects`);
+  say($("refused-now"), rate(rates.refused_per_s));
+  say($("refused-more"), `${count(totals.refused)} in total`);
   say($("resident"), bytes(memory.resident_bytes));
-  say($("resident-more"), `${plural(stats.handshakes_in_flight, "handshake", "handshakes")} in flight`);
+  say($("resident-more"), `${bytes(memory.backlog_bytes)} for slow clients`);
   say($("history"), `${bytes(memory.history_bytes)} of ${bytes(limits.max_history_bytes)}, ${plural(memory.history_events, "event", "events")}`);
-  say($("backlog"), bytes(memory.backlog_bytes));
   say($("descriptors"), `${count(process.open_fds)} of ${count(process.max_fds)}`);
-  say($("cpu"), `${tenths.format(process.cpu_seconds)} s, ${plural(process.threads, "thread", "threads")}`);
+  say($("threads"), count(process.threads));
+  say($("cpu-time"), duration(process.cpu_seconds));
+  past.learnBounds(stats);
   latency.show(past.since(stats));
   showShards(stats.shards);
-  showReasons($("refused"), stats.refused);
-  showReasons($("ended"), stats.disconnects);
+  showReasons($("refused"), stats.refused, REFUSED);
+  showReasons($("ended"), stats.disconnects, ENDED);
 }
 
 function showShards(shards) {
   const most = Math.max(1, ...shards.map((shard) => shard.connections));
   const all = shards.reduce((sum, shard) => sum + shard.connections, 0);
-  say($("balance"), all ? `the fullest has ${((most * shards.length) / all).toFixed(2)} × the mean` : "");
+  say($("balance"), all ? `the fullest shard has ${((most * shards.length) / all).toFixed(2)} × the average` : "");
   $("shards").replaceChildren(...shards.map((shard) => {
     const bar = make("div");
     bar.style.width = `${(shard.connections / most) * 100}%`;
@@ -95,32 +51,4 @@ function showShards(shards) {
       number(bytes(shard.backlog_bytes)),
       number(count(shard.delivered)));
   }));
-}
-
-function showReasons(body, reasons) {
-  body.replaceChildren(...Object.entries(reasons).map(([reason, streams]) =>
-    make("tr", { className: streams ? "" : "is-zero" },
-      make("th", { scope: "row" }, reason.replaceAll("_", " ")),
-      make("td", { className: "n" }, count(streams)))));
-}
-
-function showRefusals({ refusals }) {
-  $("no-refusals").hidden = refusals.length > 0;
-  $("refusals").replaceChildren(...refusals.map(({ at, reason, text, status, remote, user, more }) => {
-    const why = make("td", {}, reason);
-    if (more) why.append(make("span", { className: "more" }, ` and ${count(more)} more`));
-    return make("tr", {},
-      make("td", { title: at }, clockTime.format(new Date(at))),
-      why,
-      make("td", {}, status ? `${status}` : "–"),
-      make("td", {}, text),
-      make("td", { className: "id mono" }, remote),
-      user === null ? make("td", { className: "quiet" }, "–") : userCell(user));
-  }));
-}
-
-function userCell(user) {
-  const find = make("button", { className: "is-plain mono", title: "Find this user" }, user);
-  find.addEventListener("click", () => findUser(user));
-  return make("td", { className: "id" }, find);
 }

@@ -1,19 +1,22 @@
 
-/** A plot of the last 15 minutes: one or two lines, the values under the pointer or the arrow keys. */
+/** A plot of the last 15 minutes: one or two lines, and their values under the pointer or with the arrow keys. */
 const WINDOW_MS = 15 * 60_000;
 const MARGIN = { top: 8, right: 8, bottom: 20, left: 50 };
 
 class Plot {
-  /** `series` are `{name, of(point, pointBefore), write(value)}`; the first is filled.
-   *  A box of class `second` has the second colour alone. */
-  constructor(id, series) {
+  /** `series` are `{name, of(point, pointBefore), write(value, isAxis)}`. `of` returns null if there is no value, and the
+   *  line has a gap there. The area under the first line is filled. A box of class `second` has the second colour only. */
+  constructor(id, series, scale = linearScale(10)) {
     this.box = $(id);
     this.series = series;
+    this.scale = scale;
     this.points = [];
     this.box.append($("plot-template").content.cloneNode(true));
     this.svg = this.box.querySelector("svg");
     this.labels = this.box.querySelector(".labels");
     this.value = this.box.querySelector(".value");
+    this.lines = this.parts(".line");
+    this.dots = this.parts(".dot");
     this.box.tabIndex = 0;
     const isSecond = (at) => at > 0 || this.box.classList.contains("second");
     this.legend = series.map(({ name }, at) => {
@@ -28,17 +31,21 @@ class Plot {
     this.box.addEventListener("keydown", (event) => this.step(event));
   }
 
-  /** Takes the server's points, oldest first, and draws what they say. */
+  /** The elements of the template that belong to a series; the others are removed. */
+  parts(selector) {
+    const all = [...this.svg.querySelectorAll(selector)];
+    all.splice(this.series.length).forEach((surplus) => surplus.remove());
+    return all;
+  }
+
+  /** Draws the server's points, oldest first. */
   show(points) {
     this.points = points.map((point, at) => ({
       at: new Date(point.at),
       ms: point.uptime_ms,
       values: this.series.map(({ of }) => of(point, points[at - 1])),
-    })).filter(({ values }) => values[0] !== null);
-    this.legend.forEach((now, of) => {
-      const last = this.points.at(-1);
-      say(now, last ? this.series[of].write(last.values[of]) : "–");
-    });
+    }));
+    this.legend.forEach((now, of) => say(now, this.written(of, this.points.at(-1))));
     this.draw();
   }
 
@@ -48,15 +55,13 @@ class Plot {
     const right = width - MARGIN.right;
     const bottom = height - MARGIN.bottom;
     const latest = this.points.at(-1)?.ms ?? 0;
-    const highest = Math.max(0, ...this.points.flatMap(({ values }) => values));
-    const step = roundStep(highest / (height > 120 ? 3 : 1.5), this.series[0].base);
-    const top = Math.max(step, Math.ceil(highest / step) * step);
+    const { ticks, share } = this.scale(Math.max(0, ...this.points.flatMap(({ values }) => values)), height);
     this.x = (ms) => right - ((latest - ms) / WINDOW_MS) * (right - MARGIN.left);
-    this.y = (value) => bottom - (value / top) * (bottom - MARGIN.top);
+    this.y = (value) => bottom - share(value) * (bottom - MARGIN.top);
 
     const rules = [];
     const labels = [];
-    for (let value = 0; value <= top; value += step) {
+    for (const value of ticks) {
       const y = Math.round(this.y(value)) + 0.5;
       rules.push(`M${MARGIN.left} ${y}H${right}`);
       const label = make("span", {}, this.series[0].write(value, true));
@@ -74,27 +79,46 @@ class Plot {
     }
     this.labels.replaceChildren(...labels);
     this.path(".rules", rules.join(""));
-    this.series.forEach((_, of) => {
-      const line = this.points.map(({ ms, values }) => `${this.x(ms).toFixed(1)} ${this.y(values[of]).toFixed(1)}`);
-      const path = line.length > 1 ? `M${line.join("L")}` : "";
-      this.path(of ? ".line.second" : ".line.first", path);
-      if (of === 0) {
-        const from = this.points[0] && this.x(this.points[0].ms).toFixed(1);
-        this.path(".area", path && `${path}V${bottom}H${from}Z`);
-      }
+    this.lines.forEach((line, of) => {
+      const segments = this.segments(of);
+      // The round end of a line without length is a dot: a value between two gaps.
+      line.setAttribute("d", segments.map((points) => `M${points.map((xy) => xy.join(" ")).join("L")}h0`).join(""));
+      if (of === 0) this.path(".area", segments.map((points) => `M${points.map((xy) => xy.join(" ")).join("L")}V${bottom}H${points[0][0]}Z`).join(""));
     });
     this.svg.setAttribute("aria-label", this.summary());
-    this.point(this.pointed && this.points.includes(this.pointed) ? this.pointed : null);
+    this.point(this.points.find(({ ms }) => ms === this.pointed?.ms) ?? null);
+  }
+
+  /** The places of a series' values, in parts without a gap. */
+  segments(of) {
+    const segments = [];
+    let isOpen = false;
+    for (const { ms, values } of this.points) {
+      if (values[of] !== null) {
+        if (!isOpen) segments.push([]);
+        segments.at(-1).push([this.x(ms).toFixed(1), this.y(values[of]).toFixed(1)]);
+      }
+      isOpen = values[of] !== null;
+    }
+    return segments;
   }
 
   path(selector, data) {
     this.svg.querySelector(selector).setAttribute("d", data);
   }
 
+  /** A value as text; a dash if there is none. */
+  written(of, point) {
+    const value = point?.values[of] ?? null;
+    return value === null ? "–" : this.series[of].write(value);
+  }
+
   summary() {
     return this.series.map(({ name, write }, of) => {
-      const values = this.points.map((point) => point.values[of]);
-      return values.length ? `${name}: now ${write(values.at(-1))}, highest ${write(Math.max(...values))}` : `${name}: nothing yet`;
+      const values = this.points.map((point) => point.values[of]).filter((value) => value !== null);
+      return values.length
+        ? `${name}: now ${this.written(of, this.points.at(-1))}, highest ${write(Math.max(...values))}`
+        : `${name}: no data yet`;
     }).join("; ");
   }
 
@@ -120,23 +144,17 @@ class Plot {
     this.path(".cursor", "");
     if (point === null) return;
     const x = this.x(point.ms);
-    this.path(".cursor", `M${Math.round(x) + 0.5} ${MARGIN.top}V${this.y(0)}`);
-    this.svg.querySelectorAll(".dot").forEach((dot, of) => {
+    this.path(".cursor", `M${Math.round(x) + 0.5} ${MARGIN.top}V${this.box.clientHeight - MARGIN.bottom}`);
+    this.dots.forEach((dot, of) => {
       const value = point.values[of];
+      dot.toggleAttribute("hidden", value === null);
       dot.setAttribute("cx", x);
-      dot.setAttribute("cy", value === undefined ? -9 : this.y(value));
+      dot.setAttribute("cy", value === null ? 0 : this.y(value));
     });
-    const lines = this.series.map(({ name, write }, of) => `${name} ${write(point.values[of])}`);
+    const lines = this.series.map(({ name }, of) => `${name} ${this.written(of, point)}`);
     say(this.value, [clockTime.format(point.at), ...lines].join("\n"));
     const isLeft = x > this.box.clientWidth / 2;
     this.value.style.left = isLeft ? "" : `${x + 10}px`;
     this.value.style.right = isLeft ? `${this.box.clientWidth - x + 10}px` : "";
   }
-}
-
-/** 1, 2 or 5 times a power of the base, at least `least`; 1 where that is smaller. */
-function roundStep(least, base = 10) {
-  const steps = base === 10 ? [1, 2, 5, 10] : [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
-  const power = base ** Math.floor(Math.log(Math.max(least, 1)) / Math.log(base));
-  return steps.map((step) => step * power).find((step) => step >= least);
 }

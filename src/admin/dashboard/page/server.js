@@ -1,7 +1,7 @@
 
-/** The server as this page knows it: its key, its answers, its stream. */
+/** Requests to the server: the key, the API and the live stream. */
 const KEY_NAME = "idlewild.key";
-/** Nothing for this long, of a stream that speaks every second, is an end. */
+/** The stream sends something every second, so after this silence the connection counts as lost. */
 const SILENCE_MS = 10_000;
 const LONGEST_WAIT_MS = 15_000;
 
@@ -16,7 +16,7 @@ async function checked(response) {
   throw response.status === 401 ? new WrongKey("The server does not know this key.") : new Error(message);
 }
 
-/** One request with the key, and a body of JSON as text; the answer's JSON, or an error that says what the server said. */
+/** Sends a request with the key; `body` is JSON text. Returns the JSON of the response, or throws the server's message. */
 async function ask(method, path, body) {
   const response = await fetch(path, {
     method,
@@ -26,35 +26,9 @@ async function ask(method, path, body) {
   return (await checked(response)).json();
 }
 
-/** The events of a stream: EventSource cannot send a key. */
-async function* events(body) {
-  let rest = "";
-  for await (const text of chunks(body.pipeThrough(new TextDecoderStream()))) {
-    const frames = (rest + text).split("\n\n");
-    rest = frames.pop();
-    for (const frame of frames) {
-      const fields = Object.fromEntries(frame.split("\n").map((line) => {
-        const colon = line.indexOf(": ");
-        return [line.slice(0, colon), line.slice(colon + 2)];
-      }));
-      yield { name: fields.event, data: JSON.parse(fields.data) };
-    }
-  }
-}
-
-/** Safari's streams are not iterable. */
-async function* chunks(stream) {
-  const reader = stream.getReader();
-  try {
-    for (let read = await reader.read(); !read.done; read = await reader.read()) yield read.value;
-  } finally {
-    reader.cancel().catch(() => {});
-  }
-}
-
 /**
- * Follows the live stream until `stop` is aborted, and comes back whenever it ends.
- * `on` has a function for each event's name, and `lost(message, waitMs)` and `refused(message)`.
+ * Follows the live stream until `stop` is aborted, and reconnects whenever it ends.
+ * `on` has a function for each event name, `lost(message, waitMs)` and `refused(message)`.
  */
 async function follow(on, stop) {
   let failures = 0;
@@ -67,11 +41,11 @@ async function follow(on, stop) {
       const response = await fetch("v1/stats/live", {
         headers: authorization(), cache: "no-store", signal: attempt.signal,
       });
-      for await (const { name, data } of events((await checked(response)).body)) {
+      for await (const { event, data } of events((await checked(response)).body)) {
         clearTimeout(silence);
         silence = setTimeout(giveUp, SILENCE_MS);
         failures = 0;
-        on[name]?.(data);
+        on[event]?.(JSON.parse(data));
       }
       throw new Error("The server ended the stream.");
     } catch (error) {
@@ -91,7 +65,7 @@ async function follow(on, stop) {
   }
 }
 
-/** Ends early where `stop` is aborted, and leaves nothing on it: a server may be away for days. */
+/** Returns early if `stop` is aborted, and removes its listener: a server may be unreachable for days. */
 function pause(ms, stop) {
   return new Promise((resolve) => {
     const end = () => {

@@ -1,5 +1,5 @@
 
-/** Finds a user, and ends what the user has open. */
+/** Finds a user, ends the connections and logs the user out. */
 let found = null;
 
 const pathOf = (user, more = "") => `v1/users/${encodeURIComponent(user)}${more}`;
@@ -39,7 +39,7 @@ function tellUser(text, isBad) {
   say($("user-result"), text);
 }
 
-/** Asks first; the message where the action has one, `null` where it is not to be. */
+/** Asks for confirmation. Returns the message, or null if the action was cancelled. */
 function confirmed({ title, text, yes, message }) {
   const dialog = $("confirm");
   say($("confirm-title"), title);
@@ -74,7 +74,7 @@ $("user-form").addEventListener("submit", (event) => {
 $("end").addEventListener("click", () => act(
   (user) => ({
     title: `End the connections of ${user}?`,
-    text: "Clients that reconnect by themselves come back at once.",
+    text: "Clients that reconnect automatically come back at once.",
     yes: "End connections",
   }),
   (user) => ask("DELETE", pathOf(user, "/connections")),
@@ -83,7 +83,7 @@ $("end").addEventListener("click", () => act(
 $("log-out").addEventListener("click", () => act(
   (user) => ({
     title: `Log ${user} out?`,
-    text: "Every stream gets FORCE_LOGOUT and ends. Tokens issued until now are refused.",
+    text: "Every stream receives FORCE_LOGOUT and ends. Tokens issued until now are rejected.",
     yes: "Log out",
     message: true,
   }),

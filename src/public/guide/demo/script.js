@@ -1,7 +1,7 @@
 
-/** The demo: a client as an application has one, with nothing but what browsers bring. */
+/** The demo: a client like an application's, without any library. */
 const { basePath: BASE, admin: ADMIN } = document.documentElement.dataset;
-/** In this tab alone, so that a second tab is a second device. */
+/** Kept per tab, so that a second tab is a second device. */
 const TOKEN = "idlewild.demo.token";
 const USER = "idlewild.demo.user";
 const TRANSPORT = "idlewild.demo.transport";
@@ -24,7 +24,7 @@ function note(kind, name, text, id = "") {
   if ($("log").children.length > MOST_LINES) $("log").lastChild.remove();
   $("nothing").hidden = true;
   lines += 1;
-  say($("count"), `${lines} so far, the latest first`);
+  say($("count"), `${lines} so far, newest first`);
 }
 
 async function logIn() {
@@ -45,27 +45,30 @@ async function logIn() {
   connect();
 }
 
+/** The user who is logged in, or the development user. */
+const currentUser = () => JSON.parse(sessionStorage.getItem(USER)) ?? { id: 1 };
+
 function connect() {
-  const user = JSON.parse(sessionStorage.getItem(USER));
+  const user = currentUser();
   $("login").hidden = true;
   $("session").hidden = false;
   say($("who"), `${user.email} (id ${user.id})`);
   showCurl(user.id);
   const query = new URLSearchParams({ token: sessionStorage.getItem(TOKEN) });
-  // A stream keeps the last id when it comes back by itself; after a cut by hand it goes along.
+  // A stream keeps the last id when it reconnects by itself. Here the user has reconnected.
   const last = $("last-id").textContent;
   if (last !== "none") query.set("last_event_id", last);
   mark($("state"), "warn", "connecting");
-  say($("cut"), "Cut the connection");
+  say($("cut"), "Disconnect");
 
   const { value: transport, selectedOptions: [{ text: over }] } = $("transport");
   let lostAt = 0;
-  stream = TRANSPORTS[transport](BASE, query, {
+  stream = openStream(transport, BASE, query, {
     opened() {
       mark($("state"), "good", "connected");
       const wait = lostAt ? `after ${((performance.now() - lostAt) / 1000).toFixed(1)} s` : "";
       if (lostAt) say($("reconnect"), wait);
-      note("good", "open", `connected${lostAt ? ` again ${wait}` : ""} over ${over}`);
+      note("good", "open", `${lostAt ? `reconnected ${wait}` : "connected"} over ${over}`);
     },
     lost(text) {
       lostAt = performance.now();
@@ -80,32 +83,36 @@ function connect() {
   });
 }
 
-/** Ends the stream; the next one goes on after the last id. */
+/** Ends the stream; the next one resumes after the last id. */
 function disconnect() {
   stream.close();
   stream = null;
 }
 
 function receive(name, data, id) {
-  // Heartbeats carry an id, too: the position that the stream has come to.
+  // Heartbeats have an id, too: the position that the stream has reached.
   if (id) say($("last-id"), id);
   switch (name) {
     case "message":
       receiveMessage(data, id);
       break;
+    case "open":
+      break;
     case "heartbeat":
-      note("quiet", name, "still there", id);
+      note("quiet", name, "the connection is alive", id);
       break;
     case "replay_gap":
-      note("bad", name, `some events are gone: ${data}`);
+      note("bad", name, `some events are no longer available: ${data}`);
       break;
     case "evicted":
-      note("bad", name, "a newer connection took this one's place");
+      note("bad", name, "a newer connection has replaced this one");
       break;
     case "token_expired":
-      note("bad", name, "the token's time is over");
+      note("bad", name, "the token has expired");
       logOut();
       break;
+    default:
+      note("event", name, data, id);
   }
 }
 
@@ -118,7 +125,7 @@ function receiveMessage(data, id) {
   $("forced-out").showModal();
 }
 
-/** The message of a FORCE_LOGOUT; `null` of anything else. */
+/** The message of a FORCE_LOGOUT; null for other data. */
 function forcedOut(data) {
   try {
     const event = JSON.parse(data);
@@ -140,15 +147,6 @@ function logOut() {
   $("login").hidden = false;
 }
 
-function showCurl(user) {
-  const event = JSON.stringify({ to: { user: `${user}` }, data: { type: "NOTIFICATION", data: { message: "Hello" } } });
-  say($("curl"), [
-    `curl ${ADMIN}/v1/events \\`,
-    '  -H "Authorization: Bearer $KEY" \\',
-    `  -d '${event}'`,
-  ].join("\n"));
-}
-
 const test = {
   stream: null,
 
@@ -166,7 +164,7 @@ const test = {
     this.stream.addEventListener("error", () => {
       if (this.stream?.readyState === EventSource.CLOSED) {
         this.close();
-        say($("test-line"), "refused: it is turned off, or too many are open");
+        say($("test-line"), "Refused: the test stream is turned off, or too many are open.");
       } else mark($("test-state"), "warn", "reconnecting");
     });
   },
@@ -184,7 +182,7 @@ $("login").addEventListener("submit", (event) => {
   logIn();
 });
 $("log-out").addEventListener("click", () => {
-  note("quiet", "logged out", "the stream is closed and the token forgotten, here");
+  note("quiet", "logged out", "the stream is closed and this tab has forgotten the token");
   logOut();
 });
 $("cut").addEventListener("click", () => {
@@ -193,9 +191,9 @@ $("cut").addEventListener("click", () => {
     return;
   }
   disconnect();
-  mark($("state"), "", "cut");
-  say($("cut"), "Connect again");
-  note("quiet", "cut", "the stream is closed; the server keeps what comes");
+  mark($("state"), "", "disconnected");
+  say($("cut"), "Reconnect");
+  note("quiet", "disconnected", "the server keeps new events until you reconnect");
 });
 $("transport").addEventListener("change", ({ target }) => {
   sessionStorage.setItem(TRANSPORT, target.value);
@@ -203,21 +201,9 @@ $("transport").addEventListener("change", ({ target }) => {
   disconnect();
   connect();
 });
-$("copy").addEventListener("click", async () => {
-  try {
-    await navigator.clipboard.writeText($("curl").textContent);
-    say($("copied"), "copied");
-  } catch {
-    say($("copied"), "select the line and copy it: this page may not");
-  }
-});
 $("clear").addEventListener("click", () => {
   $("log").replaceChildren();
   $("nothing").hidden = false;
 });
 $("test").addEventListener("click", () => test.toggle());
 $("second").href = location.pathname;
-
-showCurl(1);
-$("transport").value = sessionStorage.getItem(TRANSPORT) ?? "sse";
-if (sessionStorage.getItem(TOKEN)) connect();

@@ -7,9 +7,9 @@ export function ConnectionTest() {
   return (
     <section className="card">
       <div className="bar">
-        <h2>Connectivity</h2>
+        <h2>Connection test</h2>
         <button className="quiet" onClick={() => setIsShown(!isShown)}>
-          {isShown ? "Stop" : "Try the test stream"}
+          {isShown ? "Stop" : "Start"}
         </button>
       </div>
       {isShown && <SSETest url="/api/v1/auth/sse/test/" />}

@@ -23,7 +23,7 @@ export function Login({ onDone }: { onDone: () => void }) {
     <form className="card login" onSubmit={(event) => void submit(event)}>
       <h1>Log in</h1>
       <label>
-        Address
+        Email
         <input name="email" type="email" autoComplete="username" defaultValue="user@example.com" required />
       </label>
       <label>
@@ -37,7 +37,7 @@ export function Login({ onDone }: { onDone: () => void }) {
         </p>
       )}
       <p className="hint">
-        Log in as the same user in another browser or a private window: this one is logged out, with a message.
+        Log in as the same user in another browser or a private window: this browser is logged out, with a message.
       </p>
     </form>
   );

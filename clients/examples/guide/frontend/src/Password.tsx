@@ -4,17 +4,17 @@ import { changePassword } from "./api";
 export function Password() {
   return (
     <ActionForm
-      title="Change the password"
-      button="Change it"
+      title="Change password"
+      button="Change"
       done="Changed."
       action={(form) => changePassword(String(form.get("old")), String(form.get("new")))}
     >
       <label>
-        Old
+        Current password
         <input name="old" type="password" autoComplete="current-password" required />
       </label>
       <label>
-        New
+        New password
         <input name="new" type="password" autoComplete="new-password" required />
       </label>
     </ActionForm>

@@ -4,17 +4,17 @@ import { sendNotification } from "./api";
 export function Send() {
   return (
     <ActionForm
-      title="Send one"
+      title="Send a notification"
       button="Send"
       done="Sent."
       action={(form) => sendNotification(String(form.get("to")), String(form.get("text")))}
     >
       <label>
-        To
+        Recipient’s email
         <input name="to" type="email" defaultValue="friend@example.com" required />
       </label>
       <label>
-        Text
+        Message
         <input name="text" maxLength={500} required />
       </label>
     </ActionForm>
