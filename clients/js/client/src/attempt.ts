@@ -9,6 +9,7 @@ import { connectByEventSource } from './transport/event-source.js';
 import { connectByFetch } from './transport/fetch.js';
 import type { Connection, ConnectionSink, End, RawEvent, Transport } from './transport/transport.js';
 import { connectByWebSocket } from './transport/websocket.js';
+import { setQuery } from './url.js';
 
 /** How long an EventSource may wait before it reconnects by itself: the server's default `retry_max`. */
 const NATIVE_RETRY_MS = 6_000;
@@ -116,9 +117,9 @@ export class Attempt {
 
   #connect(ticket: string | null): void {
     const { auth, environment } = this.#settings;
-    const url = new URL(this.#settings.url);
-    if (ticket !== null) url.searchParams.set('ticket', ticket);
-    if (auth === 'query' && this.token !== null) url.searchParams.set('token', this.token);
+    let { url } = this.#settings;
+    if (ticket !== null) url = setQuery(url, 'ticket', ticket);
+    if (auth === 'query' && this.token !== null) url = setQuery(url, 'token', this.token);
     const request = {
       url,
       bearer: auth === 'header' ? this.token : null,

@@ -4,7 +4,8 @@ import { Credentials } from './credentials.js';
 import { Emitter, type Listener } from './emitter.js';
 import { isAfter } from './event-id.js';
 import {
-  OWN_NAMES, serverName, toForceLogout, toMessage, toReplayGap, type ClientEvents, type StreamMessage,
+  OWN_NAMES, serverName, toForceLogout, toMessage, toReplayGap,
+  type AnyEvents, type ClientEvents, type DataOf, type ServerEventName, type StreamMessage,
 } from './events.js';
 import { resolve, type ClientOptions, type LastEventIdStorage, type Settings } from './options.js';
 import { OwnSource } from './own-source.js';
@@ -16,10 +17,11 @@ import { IDLE, type Status } from './status.js';
 import { readClaims } from './token.js';
 import type { RawEvent } from './transport/transport.js';
 
-/** A name that is not a client event, so that a client event with a wrong listener type is a type error. */
-type ServersOwn<Name extends string> = Name extends keyof ClientEvents ? never : Name;
+/** Excludes the client's own events, so that a listener with the wrong type is an error and not taken for a server event's. */
+type NotOwn<Name extends string> = Name extends keyof ClientEvents ? never : Name;
 
-export class IdlewildClient {
+/** `Events` are the types of the server's events by name: `IdlewildClient<{ message: Notification; order: Order }>`. */
+export class IdlewildClient<Events extends object = AnyEvents> {
   readonly #settings: Settings;
   readonly #emitter = new Emitter();
   readonly #credentials: Credentials;
@@ -102,8 +104,11 @@ export class IdlewildClient {
    * Adds a listener for an event of the client, or of the server by its name. A server event with the same name as a
    * client event is `event:<name>`. Returns a function that removes the listener.
    */
-  on<Name extends keyof ClientEvents>(name: Name, listener: (value: ClientEvents[Name]) => void): () => void;
-  on<Name extends string>(name: ServersOwn<Name>, listener: (message: StreamMessage) => void): () => void;
+  on<Name extends keyof ClientEvents>(name: Name, listener: (value: ClientEvents<Events>[Name]) => void): () => void;
+  on<Name extends ServerEventName<Events>>(
+    name: NotOwn<Name>,
+    listener: (message: StreamMessage<DataOf<Events, Name>>) => void,
+  ): () => void;
   on(name: string, listener: Listener): () => void {
     const server = serverName(name);
     this.#emitter.add(keyOf(name), listener);
@@ -114,8 +119,11 @@ export class IdlewildClient {
     return () => { this.#emitter.remove(keyOf(name), listener); };
   }
 
-  off<Name extends keyof ClientEvents>(name: Name, listener: (value: ClientEvents[Name]) => void): void;
-  off<Name extends string>(name: ServersOwn<Name>, listener: (message: StreamMessage) => void): void;
+  off<Name extends keyof ClientEvents>(name: Name, listener: (value: ClientEvents<Events>[Name]) => void): void;
+  off<Name extends ServerEventName<Events>>(
+    name: NotOwn<Name>,
+    listener: (message: StreamMessage<DataOf<Events, Name>>) => void,
+  ): void;
   off(name: string, listener: Listener): void {
     this.#emitter.remove(keyOf(name), listener);
   }

@@ -233,7 +233,7 @@ export class Stream {
         this.#waitFor(this.#jitter(), { code: 'network', message: 'The connection was refused or failed' });
         break;
       case 'renew':
-        this.#renewToken('unauthorized', attempt);
+        this.#renewToken('unauthorized', attempt, verdict.reason);
         break;
       case 'stop':
         this.#stopWith(verdict.state, verdict.error);
@@ -241,14 +241,14 @@ export class Stream {
     }
   }
 
-  #renewToken(reason: 'expired' | 'unauthorized', attempt: Attempt): void {
+  #renewToken(why: 'expired' | 'unauthorized', attempt: Attempt, reason = ''): void {
     if (this.#credentials.token !== attempt.token && this.#settings.auth !== 'cookie') {
       // There is a newer one already.
       void this.#connect();
-    } else if (!this.#credentials.canAsk || (reason === 'unauthorized' && this.#renewed)) {
-      this.#stopWith('unauthorized', reason === 'expired' ? refusedToken('The token expired') : refusal('unauthorized', 401, ''));
+    } else if (!this.#credentials.canAsk || (why === 'unauthorized' && this.#renewed)) {
+      this.#stopWith('unauthorized', why === 'expired' ? refusedToken('The token expired') : refusal('unauthorized', 401, reason));
     } else {
-      void this.#connect(reason, attempt.token);
+      void this.#connect(why, attempt.token);
     }
   }
 
@@ -294,8 +294,10 @@ export class Stream {
       // There is no room for two: the first makes room, the second begins where it was.
       this.#probe = verdict.next === 'probe';
       void this.#connect();
-    } else if (verdict.next === 'renew' || verdict.next === 'stop') {
-      this.#sink.error(verdict.next === 'stop' && verdict.error ? verdict.error : refusal('unauthorized', 401, 'the new token'));
+    } else if (verdict.next === 'renew') {
+      this.#sink.error({ ...refusal('unauthorized', 401, verdict.reason), message: 'The server refused the new token' });
+    } else if (verdict.next === 'stop') {
+      if (verdict.error !== null) this.#sink.error(verdict.error);
     } else {
       const retryAfterMs = verdict.next === 'wait' ? verdict.retryAfterMs : null;
       this.#moveTimer.set(this.#delay(1, retryAfterMs), () => { this.#move(); });

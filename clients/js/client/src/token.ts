@@ -14,8 +14,8 @@ export function readClaims(token: string): TokenClaims {
   if (payload === undefined) return UNKNOWN;
   try {
     const binary = atob(payload.replaceAll('-', '+').replaceAll('_', '/'));
-    const bytes = Uint8Array.from(binary, (character) => character.charCodeAt(0));
-    const text = new TextDecoder().decode(bytes);
+    // Not TextDecoder, which React Native may not have.
+    const text = decodeURIComponent(binary.replace(/[^]/g, (byte) => `%${byte.charCodeAt(0).toString(16).padStart(2, '0')}`));
     const claims: unknown = JSON.parse(text);
     if (typeof claims !== 'object' || claims === null) return UNKNOWN;
     const { exp } = claims as Record<string, unknown>;

@@ -7,7 +7,7 @@ import { readClaims } from '../token.js';
 export function sharingKey({ share, url }: Settings, token: string | null): string | null {
   if (share === false) return null;
   const who = typeof share === 'string' ? share : identityOf(token);
-  return who === null ? null : `idlewild:${url.href}:${who}`;
+  return who === null ? null : `idlewild:${url}:${who}`;
 }
 
 function identityOf(token: string | null): string | null {

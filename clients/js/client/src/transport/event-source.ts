@@ -8,7 +8,7 @@ const CLOSED = 2;
 
 export function connectByEventSource(request: ConnectionRequest, sink: ConnectionSink, environment: Environment): Connection {
   if (environment.EventSource === undefined) throw new TypeError('there is no EventSource here');
-  const source = new environment.EventSource(withLastEventId(request).href, { withCredentials: request.withCredentials });
+  const source = new environment.EventSource(withLastEventId(request), { withCredentials: request.withCredentials });
   let closed = false;
   let previousId = '';
   /** An empty `id:` took the last id back. */

@@ -2,6 +2,7 @@
 
 import type { Environment } from '../environment.js';
 import type { ErrorCode } from '../status.js';
+import { setQuery } from '../url.js';
 
 /** One event as it came; what its name means is decided elsewhere. */
 export interface RawEvent {
@@ -45,7 +46,7 @@ export interface Connection {
 
 export interface ConnectionRequest {
   /** With the credential in it, where it goes into the URL. */
-  readonly url: URL;
+  readonly url: string;
   /** For the Authorization header. */
   readonly bearer: string | null;
   readonly lastEventId: string | null;
@@ -59,8 +60,6 @@ export interface ConnectionRequest {
 export type Transport = (request: ConnectionRequest, sink: ConnectionSink, environment: Environment) => Connection;
 
 /** The id goes into the query, where it needs no CORS preflight. */
-export function withLastEventId(request: ConnectionRequest): URL {
-  const url = new URL(request.url);
-  if (request.lastEventId !== null) url.searchParams.set('last_event_id', request.lastEventId);
-  return url;
+export function withLastEventId({ url, lastEventId }: ConnectionRequest): string {
+  return lastEventId === null ? url : setQuery(url, 'last_event_id', lastEventId);
 }

@@ -5,10 +5,10 @@ import { withLastEventId, type Connection, type ConnectionRequest, type Connecti
 
 export function connectByWebSocket(request: ConnectionRequest, sink: ConnectionSink, environment: Environment): Connection {
   if (environment.WebSocket === undefined) throw new TypeError('there is no WebSocket here');
-  const url = withLastEventId(request);
-  url.protocol = url.protocol.replace(/^http/, 'ws');
-  url.pathname = url.pathname.replace(/\/sse\/notifications(\/?)$/, '/ws/notifications$1');
-  const socket = new environment.WebSocket(url.href);
+  const url = withLastEventId(request)
+    .replace(/^http/, 'ws')
+    .replace(/\/sse\/notifications(?=\/?(\?|$))/, '/ws/notifications');
+  const socket = new environment.WebSocket(url);
   let closed = false;
   let opened = false;
 

@@ -113,7 +113,6 @@ export class FakeRequest {
 
 export class FakeDocument extends EventTarget {
   visibilityState = 'visible';
-  readonly baseURI = 'https://app.test/page';
 
   show(state: 'visible' | 'hidden'): void {
     this.visibilityState = state;
@@ -145,6 +144,7 @@ export class World {
       }) as typeof fetch,
       window: this.window,
       document: this.document,
+      baseUrl: 'https://app.test/page',
       onLine: () => this.onLine,
       random: () => 0.5,
       locks: undefined,
@@ -179,6 +179,6 @@ function last<Item>(items: readonly Item[], what: string): Item {
 
 /** A JWT with the parts that a client reads. */
 export function jwt(claims: Record<string, unknown>): string {
-  const payload = btoa(JSON.stringify(claims)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+  const payload = Buffer.from(JSON.stringify(claims)).toString('base64').replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
   return `e30.${payload}.signature`;
 }
