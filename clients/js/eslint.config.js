@@ -2,7 +2,7 @@ import js from '@eslint/js';
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['test-consumer/**', '**/dist/**', '**/node_modules/**'] },
+  { ignores: ['test-projects/{html,next,node,shared,vite}/**', '**/dist/**', '**/node_modules/**'] },
   js.configs.recommended,
   {
     files: ['**/*.{ts,tsx}'],
