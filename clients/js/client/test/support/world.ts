@@ -86,7 +86,11 @@ export class FakeRequest {
   }
 
   send(text: string): void {
-    this.#body?.enqueue(encoder.encode(text));
+    this.sendBytes(encoder.encode(text));
+  }
+
+  sendBytes(bytes: Uint8Array): void {
+    this.#body?.enqueue(bytes);
   }
 
   end(): void {
