@@ -2,7 +2,7 @@
 
 export interface Environment {
   readonly EventSource: EventSourceConstructor | undefined;
-  readonly fetch: typeof fetch | undefined;
+  readonly fetch: Fetch | undefined;
   /** Whether `fetch` delivers a response while it is still coming in. React Native's own does not. */
   readonly fetchStreams: boolean;
   readonly WebSocket: WebSocketConstructor | undefined;
@@ -22,6 +22,18 @@ export interface Environment {
 }
 
 export type TimerHandle = unknown;
+
+/** The part of `fetch` that is used, so that Expo's fits, too. */
+export type Fetch = (
+  url: string,
+  init: {
+    method?: string;
+    headers: Record<string, string>;
+    signal: AbortSignal;
+    cache?: 'no-store';
+    credentials?: 'include' | 'same-origin';
+  },
+) => Promise<Response>;
 
 /** The part of `EventSource` that is used. The browser's class and that of the npm package `eventsource` both have it. */
 export interface EventSourceLike {

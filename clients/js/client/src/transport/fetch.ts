@@ -57,6 +57,8 @@ async function stream(
     position: (id) => { sink.event({ event: 'heartbeat', data: '{}', id }); },
   });
   const reader = body.getReader();
+  // Not every fetch ends a response under way when the signal aborts.
+  signal.addEventListener('abort', () => { reader.cancel().catch(() => undefined); });
   for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
     sink.activity();
     parser.push(chunk.value);

@@ -145,7 +145,7 @@ export class World {
         const request = new FakeRequest(url, init);
         requests.push(request);
         return request.response;
-      }) as typeof fetch,
+      }),
       window: this.window,
       document: this.document,
       baseUrl: 'https://app.test/page',

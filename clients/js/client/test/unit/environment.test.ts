@@ -139,6 +139,20 @@ describe('in React Native', () => {
   });
 });
 
+describe('a fetch that ignores its signal once there is a response', () => {
+  it('is closed all the same', async () => {
+    let cancelled = false;
+    const body = new ReadableStream({ cancel: () => { cancelled = true; } });
+    const response = new Response(body, { headers: { 'Content-Type': 'text/event-stream' } });
+    const client = await connect({
+      url: 'https://api.test/sse/test/', transport: 'fetch', environment: { fetch: () => Promise.resolve(response) },
+    });
+    expect(client.status.state).toBe('open');
+    client.close();
+    expect(cancelled).toBe(true);
+  });
+});
+
 describe('a fetch that returns only whole responses', () => {
   it('is an error that says so', async () => {
     const response = { status: 200, headers: new Headers({ 'Content-Type': 'text/event-stream' }) } as Response;
