@@ -1,4 +1,4 @@
-// The client as an application sees it: events, a status, and methods.
+// The client as applications see it: events, a status, and methods.
 
 import { Credentials } from './credentials.js';
 import { Emitter, type Listener } from './emitter.js';
@@ -29,7 +29,7 @@ export class IdlewildClient<Events extends object = AnyEvents> {
   readonly #storage: LastEventIdStorage | undefined;
   readonly #names = new Set<string>(OWN_NAMES);
   #source: Source;
-  /** The key of the source in use. */
+  /** The key of the current source. */
   #key: string | null;
   #canShare: boolean;
   #running = false;
@@ -187,7 +187,7 @@ export class IdlewildClient<Events extends object = AnyEvents> {
   }
 
   #sourceStatus(status: Status): void {
-    // A stopping source reports `idle`; the status is then the reason why it was stopped.
+    // A source that stops reports `idle`. The status shows why it was stopped instead.
     if (!this.#running || status.state === 'idle') return;
     if (status.state === 'logged-out') {
       this.#loggedOut();
@@ -202,7 +202,7 @@ export class IdlewildClient<Events extends object = AnyEvents> {
     if (event.event === 'replay_gap') this.#gap(message);
     else if (!this.#moveTo(event.id) && event.event !== 'heartbeat') return;
     const logout = event.event === 'message' ? toForceLogout(message) : null;
-    // First, so that this does not undo a listener that logs in again.
+    // Before the listeners are called, because one of them may log in again.
     if (logout !== null) this.#loggedOut();
     if (event.event === 'message' || event.event === 'heartbeat') this.#emitter.emit(event.event, message);
     this.#emitter.emit(`event:${event.event}`, message);
@@ -211,7 +211,7 @@ export class IdlewildClient<Events extends object = AnyEvents> {
 
   #gap(message: StreamMessage): void {
     const gap = toReplayGap(message);
-    // A gap of another tab, which was disconnected for longer than this one.
+    // The gap is that of another tab, which was disconnected for longer than this one.
     if (gap.lastEventId !== null && this.#lastEventId !== null && isAfter(this.#lastEventId, gap.lastEventId)) return;
     // The ids of a new log may be lower than those of the old one.
     this.#lastEventId = null;
@@ -234,7 +234,7 @@ export class IdlewildClient<Events extends object = AnyEvents> {
   }
 
   #loggedOut(): void {
-    // A pending token would be one of the session that has ended.
+    // A token that is being requested would belong to the session that has ended.
     this.#credentials.forget();
     this.#finish('logged-out');
   }
@@ -258,7 +258,7 @@ export class IdlewildClient<Events extends object = AnyEvents> {
     try {
       return this.#storage?.load() ?? null;
     } catch {
-      // There are no listeners yet; the stream starts as if nothing were stored.
+      // There are no listeners yet. The stream starts as if nothing were stored.
       return null;
     }
   }

@@ -1,4 +1,4 @@
-// The events that a client emits, and how they are made from events of the stream.
+// The events that a client emits, and how they are made from the events of the stream.
 
 import type { StreamError, Status } from './status.js';
 import type { RawEvent } from './transport/transport.js';
@@ -36,7 +36,7 @@ export interface ClientEvents<Events extends object = AnyEvents> {
   status: Status;
   /** Events with the default name. */
   message: StreamMessage<DataOf<Events, 'message'>>;
-  /** A sign of life. Its id is a position in the log, not the id of an event. */
+  /** The server's sign of life. Its id is a position in the log, not the id of an event. */
   heartbeat: StreamMessage;
   /** Some events are lost: reload the application's state. */
   'replay-gap': ReplayGap;

@@ -30,23 +30,23 @@ export interface ClientOptions {
   /** The URL of the stream, such as `/api/v1/auth/sse/notifications/`. Outside of a browser it must be absolute. */
   readonly url: string | URL;
   readonly token?: string | null;
-  /** Asked for a token when one is needed; `null` means that there is none and stops the client. */
+  /** Called when a token is needed. `null` means that there is none, and stops the client. */
   readonly getToken?: GetToken;
   /** Default: `query`; `header` with `transport: 'fetch'`; `none` without `token` and `getToken`. */
   readonly auth?: AuthMode;
   /** Default: `eventsource` if available and allowed by `auth`, else `fetch`. */
   readonly transport?: TransportName;
   readonly topics?: readonly string[];
-  /** The id to start from: everything after it that the server still has comes first. */
+  /** The id to start after. The server first sends what it still has of the events after it. */
   readonly lastEventId?: string | null;
   readonly storage?: LastEventIdStorage;
   /** The URL for tickets; default: `sse/ticket/` next to the stream. */
   readonly ticketUrl?: string | URL;
   /** One stream for all tabs of a user; a string names the user if the token does not. */
   readonly share?: boolean | string;
-  /** A new token is asked for this long before the old one expires, or at two thirds of a short one's life. */
+  /** The token is renewed this long before it expires, or after two thirds of its life if that is short. */
   readonly refreshBefore?: number;
-  /** A stream that is silent for this long is dead; 0 for a server without heartbeats. */
+  /** After this time without data, the connection counts as dead. 0 for a server without heartbeats. */
   readonly heartbeatTimeout?: number;
   /** An attempt that is not open after this time has failed. */
   readonly connectTimeout?: number;

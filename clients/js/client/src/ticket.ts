@@ -1,4 +1,4 @@
-// Trades the token for a ticket, so that no long-lived token stands in a URL.
+// Exchanges the token for a ticket, so that no long-lived token is in a URL.
 
 import { parseRetryAfter } from './backoff.js';
 import type { Environment } from './environment.js';

@@ -1,4 +1,4 @@
-// The stream by `fetch`: sees the status and Retry-After, and can send headers.
+// The stream over `fetch`, which sees the status and Retry-After and can send headers.
 
 import { parseRetryAfter } from '../backoff.js';
 import type { Environment } from '../environment.js';
@@ -25,7 +25,7 @@ async function stream(
   const headers: Record<string, string> = { Accept: 'text/event-stream' };
   let url = request.url;
   if (request.bearer !== null) {
-    // The token's header asks for a preflight anyway, so the id may have its own, too.
+    // The token's header needs a CORS preflight anyway, so the id can be a header, too.
     headers.Authorization = `Bearer ${request.bearer}`;
     if (request.lastEventId !== null) headers['Last-Event-ID'] = request.lastEventId;
   } else {
@@ -53,7 +53,7 @@ async function stream(
   sink.opened();
   const parser = new EventStreamParser({
     ...sink,
-    // An id by itself says what a heartbeat says.
+    // An id without data has the meaning of a heartbeat.
     position: (id) => { sink.event({ event: 'heartbeat', data: '{}', id }); },
   });
   const reader = body.getReader();
@@ -66,7 +66,7 @@ async function stream(
   return { kind: 'ended' };
 }
 
-/** The same sink, deaf once the connection was closed. */
+/** The same sink, until the connection is closed. */
 function until(signal: AbortSignal, sink: ConnectionSink): ConnectionSink {
   const open = () => !signal.aborted;
   return {
