@@ -19,7 +19,7 @@ export function openPage(url: string): () => Promise<void> {
     browser.once('error', () => { resolve(); });
   });
   return async () => {
-    if (browser.pid !== undefined && browser.exitCode === null) process.kill(-browser.pid, 'SIGKILL');
+    if (browser.pid !== undefined && browser.exitCode === null && browser.signalCode === null) process.kill(-browser.pid, 'SIGKILL');
     await ended;
     rmSync(profile, { recursive: true, force: true, maxRetries: 10 });
   };
