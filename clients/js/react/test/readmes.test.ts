@@ -1,4 +1,4 @@
-// The READMEs of the packages: examples have no type errors, and links work on the pages of a registry, too.
+// The READMEs of the packages: the examples have no type errors, and the links lead somewhere.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -92,19 +92,14 @@ describe('the examples', () => {
 });
 
 describe.each(READMES)('the package $name', ({ name, text }) => {
-  const manifest = JSON.parse(read(`../../${name}/package.json`)) as Record<string, unknown> & { repository: { url: string; directory: string } };
-  const repository = manifest.repository.url.replace(/^git\+|\.git$/g, '');
-
-  it('has a README with absolute links, and the files of this repository that they name exist', () => {
-    const links = [...text.matchAll(/\]\(([^)]+)\)/g)].map(([, link]) => link ?? '').filter((link) => !link.startsWith('#'));
+  it('has a README whose links lead to files of this repository', () => {
+    const links = [...text.matchAll(/\]\(([^)#]+)[^)]*\)/g)].map(([, link]) => link ?? '');
     expect(links.length).toBeGreaterThan(0);
-    expect(links.filter((link) => !link.startsWith('https://'))).toEqual([]);
-    const files = links.filter((link) => link.startsWith(`${repository}/blob/main/`)).map((link) => link.slice(`${repository}/blob/main/`.length));
-    expect(files.length).toBeGreaterThan(0);
-    expect(files.filter((file) => !existsSync(path(`../../../../${file.replace(/#.*/, '')}`)))).toEqual([]);
+    expect(links.filter((link) => !existsSync(path(`../../${name}/${link}`)))).toEqual([]);
   });
 
   it('tells registries what they show', () => {
+    const manifest = JSON.parse(read(`../../${name}/package.json`)) as Record<string, unknown> & { repository: { directory: string } };
     expect(manifest.repository.directory).toBe(`clients/js/${name}`);
     for (const field of ['description', 'homepage', 'bugs', 'author', 'license', 'keywords']) expect(manifest[field]).toBeTruthy();
   });
