@@ -152,10 +152,10 @@ npm_ci() {
     cp "$1/package-lock.json" "$stamp"
 }
 
-# Builds the JavaScript packages and packs them into a directory. Call need_node first.
+# Packs the JavaScript packages, which builds them, into a directory. Call need_node first.
 pack_js() {
     npm_ci clients/js
-    (cd clients/js && npm run --silent build && npm pack --silent --workspaces --pack-destination "$1" >/dev/null)
+    (cd clients/js && npm pack --silent --workspaces --pack-destination "$1" >/dev/null)
 }
 
 # Builds the wheel and the source distribution of idlewild-django into a directory.

@@ -2,7 +2,7 @@ import js from '@eslint/js';
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['test-consumer/**', '**/dist/**', '**/node_modules/**'] },
+  { ignores: ['test-projects/{html,next,node,shared,vite}/**', '**/dist/**', '**/node_modules/**'] },
   js.configs.recommended,
   {
     files: ['**/*.{ts,tsx}'],
@@ -17,5 +17,5 @@ export default tseslint.config(
   },
   { files: ['**/src/**'], rules: { 'no-console': 'error', 'no-restricted-globals': ['error', 'setTimeout', 'clearTimeout', 'document', 'window', 'navigator', 'fetch', 'EventSource', 'WebSocket', 'BroadcastChannel'] } },
   { files: ['client/src/environment.ts', 'react/src/**'], rules: { 'no-restricted-globals': 'off' } },
-  { files: ['scripts/*.js'], languageOptions: { globals: { process: 'readonly', console: 'readonly' } } },
+  { files: ['scripts/*.js'], languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly' } } },
 );

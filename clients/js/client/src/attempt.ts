@@ -1,5 +1,5 @@
-// One connection from its credential to its end: puts the credential in place, picks the transport, and ends the
-// attempt when it does not open in time or falls silent. Reports exactly one end, none after `close`.
+// One connection, from its credential to its end. Adds the credential, chooses the transport, and gives up if the
+// connection does not open in time or nothing is received for too long. Reports exactly one end, and none after `close`.
 
 import type { Settings } from './options.js';
 import type { StreamError, TransportName } from './status.js';
@@ -9,8 +9,9 @@ import { connectByEventSource } from './transport/event-source.js';
 import { connectByFetch } from './transport/fetch.js';
 import type { Connection, ConnectionSink, End, RawEvent, Transport } from './transport/transport.js';
 import { connectByWebSocket } from './transport/websocket.js';
+import { setQuery } from './url.js';
 
-/** How long an EventSource may wait before it reconnects by itself: the server's default `retry_max`. */
+/** The longest that an EventSource waits before it reconnects by itself: the server's default `retry_max`. */
 const NATIVE_RETRY_MS = 6_000;
 
 const TRANSPORTS: Record<TransportName, Transport> = {
@@ -77,12 +78,12 @@ export class Attempt {
     });
   }
 
-  /** The id after which this connection goes on: what it was asked for, then what it has brought. */
+  /** The last id of this connection; before its first event, the id that it was opened with. */
   get position(): string | null {
     return this.#position;
   }
 
-  /** The id after which it began: it brings everything that came later. `null` until the first id of a new stream. */
+  /** The id after which this connection started: it delivers everything later. `null` until the first id of a new stream. */
   get from(): string | null {
     return this.#from;
   }
@@ -91,7 +92,7 @@ export class Attempt {
     return this.#open;
   }
 
-  /** From now on somebody else hears what comes. */
+  /** Reports to another sink from now on. */
   handTo(sink: AttemptSink): void {
     this.#sink = sink;
   }
@@ -100,7 +101,7 @@ export class Attempt {
     this.#connection?.listen(name);
   }
 
-  /** Ends the attempt if nothing was heard for too long: timers do not run while a page or a machine sleeps. */
+  /** Ends the attempt if nothing was received for too long. Needed because timers stop while a page or a machine sleeps. */
   check(): void {
     if (this.#open) this.#watchSilence();
   }
@@ -116,9 +117,9 @@ export class Attempt {
 
   #connect(ticket: string | null): void {
     const { auth, environment } = this.#settings;
-    const url = new URL(this.#settings.url);
-    if (ticket !== null) url.searchParams.set('ticket', ticket);
-    if (auth === 'query' && this.token !== null) url.searchParams.set('token', this.token);
+    let { url } = this.#settings;
+    if (ticket !== null) url = setQuery(url, 'ticket', ticket);
+    if (auth === 'query' && this.token !== null) url = setQuery(url, 'token', this.token);
     const request = {
       url,
       bearer: auth === 'header' ? this.token : null,
@@ -152,7 +153,7 @@ export class Attempt {
       },
       reconnecting: () => {
         if (!this.#open) {
-          // Its waits do not grow: one that a browser made in vain is enough.
+          // An EventSource never waits longer between its attempts, so it gets only one.
           this.#end({ kind: 'broken', code: 'network', message: 'The connection failed or broke' });
           return;
         }
@@ -167,7 +168,7 @@ export class Attempt {
 
   #moveTo(id: string | undefined): void {
     if (id === undefined) return;
-    // An empty id takes the last one back (HTML standard, 9.2.6).
+    // An empty id resets the last one (HTML standard, 9.2.6).
     this.#position = id === '' ? null : id;
     this.#from ??= this.#position;
   }
@@ -181,7 +182,7 @@ export class Attempt {
     this.#openTimer.set(milliseconds, () => { this.#end({ kind: 'broken', code: 'timeout', message }); });
   }
 
-  // Events only note the time; the timer looks at it when it fires and sleeps for the rest.
+  // An event only stores the time. The timer reads it when it fires, and is set again for the rest.
   #watchSilence(): void {
     const { heartbeatTimeout, environment } = this.#settings;
     if (heartbeatTimeout === 0) return;

@@ -1,14 +1,14 @@
-// How long to wait before the next attempt.
+// Computes how long to wait before the next attempt.
 
-/** Used until the server has said a `retry:` of its own; the middle of the server's default range. */
+/** Used until the server has sent a `retry:`. The middle of the server's default range. */
 export const DEFAULT_RETRY_MS = 4_000;
-/** No backoff is longer than this, however many attempts have failed. */
+/** The longest wait, however many attempts have failed. */
 export const MAX_BACKOFF_MS = 30_000;
-/** Waits are reckoned from no less: a server that says `retry: 0` must not be spun on. */
+/** The shortest base of a wait, so that `retry: 0` does not cause a busy loop. */
 export const MIN_RETRY_MS = 100;
-/** Longer than this, a `Retry-After` is more likely a mistake than a wish. */
+/** A longer `Retry-After` is probably a mistake. */
 export const MAX_RETRY_AFTER_MS = 5 * 60_000;
-/** Spreads attempts that have no reason to wait (the network came back, a status is to be looked at). */
+/** Spreads attempts that need not wait, for instance when the network is back. */
 export const SMALL_JITTER_MS = 500;
 
 export interface Wait {
@@ -22,7 +22,7 @@ export interface Wait {
 export function waitMs({ failures, retryMs, retryAfterMs, random }: Wait): number {
   const base = Math.max(retryMs ?? DEFAULT_RETRY_MS, MIN_RETRY_MS);
   if (retryAfterMs !== null) return Math.min(retryAfterMs, MAX_RETRY_AFTER_MS) + random() * Math.min(base, MAX_BACKOFF_MS);
-  // The server draws `retry:` for each stream, so the first wait is spread already: it is taken as it is.
+  // The server draws `retry:` at random for each stream, so the first wait needs no further spread.
   if (failures === 0 && retryMs !== null) return Math.min(base, MAX_BACKOFF_MS);
   return random() * Math.min(base * 2 ** failures, MAX_BACKOFF_MS);
 }

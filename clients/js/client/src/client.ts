@@ -1,10 +1,11 @@
-// The client as an application sees it: events, a status, and methods.
+// The client as applications see it: events, a status, and methods.
 
 import { Credentials } from './credentials.js';
 import { Emitter, type Listener } from './emitter.js';
 import { isAfter } from './event-id.js';
 import {
-  OWN_NAMES, serverName, toForceLogout, toMessage, toReplayGap, type ClientEvents, type StreamMessage,
+  OWN_NAMES, serverName, toForceLogout, toMessage, toReplayGap,
+  type AnyEvents, type ClientEvents, type DataOf, type ServerEventName, type StreamMessage,
 } from './events.js';
 import { resolve, type ClientOptions, type LastEventIdStorage, type Settings } from './options.js';
 import { OwnSource } from './own-source.js';
@@ -16,10 +17,11 @@ import { IDLE, type Status } from './status.js';
 import { readClaims } from './token.js';
 import type { RawEvent } from './transport/transport.js';
 
-/** A name that is not a client event, so that a client event with a wrong listener type is a type error. */
-type ServersOwn<Name extends string> = Name extends keyof ClientEvents ? never : Name;
+/** Excludes the client's own events, so that a listener with the wrong type is an error and not taken for a server event's. */
+type NotOwn<Name extends string> = Name extends keyof ClientEvents ? never : Name;
 
-export class IdlewildClient {
+/** `Events` are the types of the server's events by name: `IdlewildClient<{ message: Notification; order: Order }>`. */
+export class IdlewildClient<Events extends object = AnyEvents> {
   readonly #settings: Settings;
   readonly #emitter = new Emitter();
   readonly #credentials: Credentials;
@@ -27,7 +29,7 @@ export class IdlewildClient {
   readonly #storage: LastEventIdStorage | undefined;
   readonly #names = new Set<string>(OWN_NAMES);
   #source: Source;
-  /** The key of the source in use. */
+  /** The key of the current source. */
   #key: string | null;
   #canShare: boolean;
   #running = false;
@@ -102,8 +104,11 @@ export class IdlewildClient {
    * Adds a listener for an event of the client, or of the server by its name. A server event with the same name as a
    * client event is `event:<name>`. Returns a function that removes the listener.
    */
-  on<Name extends keyof ClientEvents>(name: Name, listener: (value: ClientEvents[Name]) => void): () => void;
-  on<Name extends string>(name: ServersOwn<Name>, listener: (message: StreamMessage) => void): () => void;
+  on<Name extends keyof ClientEvents>(name: Name, listener: (value: ClientEvents<Events>[Name]) => void): () => void;
+  on<Name extends ServerEventName<Events>>(
+    name: NotOwn<Name>,
+    listener: (message: StreamMessage<DataOf<Events, Name>>) => void,
+  ): () => void;
   on(name: string, listener: Listener): () => void {
     const server = serverName(name);
     this.#emitter.add(keyOf(name), listener);
@@ -114,8 +119,11 @@ export class IdlewildClient {
     return () => { this.#emitter.remove(keyOf(name), listener); };
   }
 
-  off<Name extends keyof ClientEvents>(name: Name, listener: (value: ClientEvents[Name]) => void): void;
-  off<Name extends string>(name: ServersOwn<Name>, listener: (message: StreamMessage) => void): void;
+  off<Name extends keyof ClientEvents>(name: Name, listener: (value: ClientEvents<Events>[Name]) => void): void;
+  off<Name extends ServerEventName<Events>>(
+    name: NotOwn<Name>,
+    listener: (message: StreamMessage<DataOf<Events, Name>>) => void,
+  ): void;
   off(name: string, listener: Listener): void {
     this.#emitter.remove(keyOf(name), listener);
   }
@@ -179,7 +187,7 @@ export class IdlewildClient {
   }
 
   #sourceStatus(status: Status): void {
-    // A stopping source reports `idle`; the status is then the reason why it was stopped.
+    // A source that stops reports `idle`. The status shows why it was stopped instead.
     if (!this.#running || status.state === 'idle') return;
     if (status.state === 'logged-out') {
       this.#loggedOut();
@@ -194,7 +202,7 @@ export class IdlewildClient {
     if (event.event === 'replay_gap') this.#gap(message);
     else if (!this.#moveTo(event.id) && event.event !== 'heartbeat') return;
     const logout = event.event === 'message' ? toForceLogout(message) : null;
-    // First, so that this does not undo a listener that logs in again.
+    // Before the listeners are called, because one of them may log in again.
     if (logout !== null) this.#loggedOut();
     if (event.event === 'message' || event.event === 'heartbeat') this.#emitter.emit(event.event, message);
     this.#emitter.emit(`event:${event.event}`, message);
@@ -203,7 +211,7 @@ export class IdlewildClient {
 
   #gap(message: StreamMessage): void {
     const gap = toReplayGap(message);
-    // A gap of another tab, which was disconnected for longer than this one.
+    // The gap is that of another tab, which was disconnected for longer than this one.
     if (gap.lastEventId !== null && this.#lastEventId !== null && isAfter(this.#lastEventId, gap.lastEventId)) return;
     // The ids of a new log may be lower than those of the old one.
     this.#lastEventId = null;
@@ -226,7 +234,7 @@ export class IdlewildClient {
   }
 
   #loggedOut(): void {
-    // A pending token would be one of the session that has ended.
+    // A token that is being requested would belong to the session that has ended.
     this.#credentials.forget();
     this.#finish('logged-out');
   }
@@ -250,7 +258,7 @@ export class IdlewildClient {
     try {
       return this.#storage?.load() ?? null;
     } catch {
-      // There are no listeners yet; the stream starts as if nothing were stored.
+      // There are no listeners yet. The stream starts as if nothing were stored.
       return null;
     }
   }

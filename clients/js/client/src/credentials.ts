@@ -1,11 +1,11 @@
-// Owns the token: hands it out, asks the application for a new one, and knows when that is due.
+// Owns the token, and asks the application for a new one when it is needed.
 
 import type { Environment } from './environment.js';
 import type { GetToken, TokenReason } from './options.js';
 import { Timer } from './timer.js';
 import { readClaims } from './token.js';
 
-/** A new token that could not be had is asked for again, but not more often than this. */
+/** If there was no new token, the application is asked again, but not sooner than this. */
 const MIN_REFRESH_WAIT_MS = 1_000;
 
 export interface CredentialsOptions {
@@ -13,7 +13,7 @@ export interface CredentialsOptions {
   readonly getToken: GetToken | undefined;
   readonly refreshBefore: number;
   readonly environment: Environment;
-  /** A token took the place of another (or of none). */
+  /** There is another token than before. */
   readonly changed: (token: string) => void;
   readonly failed: (message: string) => void;
 }
@@ -47,16 +47,16 @@ export class Credentials {
     if (token !== null) this.#options.changed(token);
   }
 
-  /** The token in hand, or one from the application. Rejects when `getToken` does. */
+  /** The current token; if there is none, one from the application. Rejects if `getToken` does. */
   async current(): Promise<string | null> {
     return this.#token ?? this.renew('initial');
   }
 
-  /** Asks the application, once however many ask at a time; without `getToken` there is none. */
+  /** Asks the application for a token. Calls at the same time share one request. `null` without `getToken`. */
   renew(reason: TokenReason): Promise<string | null> {
     if (this.#asking !== null) return this.#asking;
     const asking = this.#ask(reason).then((token) => {
-      // `set` was called meanwhile, or the session ended: what was asked for before is no longer wanted.
+      // `set` was called in the meantime, or the session ended: this token is out of date.
       if (this.#asking !== asking) return this.#token;
       if (token !== null) this.set(token);
       return token;
@@ -67,12 +67,12 @@ export class Credentials {
     return asking;
   }
 
-  /** An answer that is still to come is no longer wanted. */
+  /** Ignores the token that is being requested. */
   forget(): void {
     this.#asking = null;
   }
 
-  /** From now on the token is renewed before it expires. */
+  /** Renews the token before it expires, until `unwatch`. */
   watch(): void {
     this.#watched = true;
     this.#plan();
@@ -92,7 +92,7 @@ export class Credentials {
     if (!this.#watched || this.#token === null || !this.canAsk) return;
     const { expiresAt } = readClaims(this.#token);
     const left = (expiresAt ?? Infinity) - this.#options.environment.now();
-    // A token that looks expired already means that this clock is wrong: the server will say when it is.
+    // If a token seems to have expired, this clock may be wrong. The server ends the stream when it really expires.
     if (left <= 0 || left === Infinity) return;
     this.#renewIn(left - Math.min(this.#options.refreshBefore, left / 3));
   }

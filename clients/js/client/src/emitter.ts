@@ -1,4 +1,4 @@
-// Listeners by name. A listener that throws is reported as an uncaught error and disturbs nobody else.
+// Listeners by name. If one throws, the error is reported as uncaught and the others are still called.
 
 export type Listener = (value: never) => void;
 

@@ -1,15 +1,19 @@
-// Everything the client takes from the world around it, in one object: a browser, Node, or a test.
+// Everything that the client uses of its surroundings, in one object: a page, a worker, Node, React Native, or a test.
 
 export interface Environment {
   readonly EventSource: EventSourceConstructor | undefined;
-  readonly fetch: typeof fetch | undefined;
+  readonly fetch: Fetch | undefined;
+  /** Whether `fetch` delivers a response while it is still coming in. React Native's own does not. */
+  readonly fetchStreams: boolean;
   readonly WebSocket: WebSocketConstructor | undefined;
   readonly BroadcastChannel: BroadcastChannelConstructor | undefined;
   readonly locks: Locks | undefined;
-  /** Hears `online`, `offline`, `pagehide`, `pageshow`. */
+  /** Receives `online`, `offline`, `pagehide` and `pageshow`. In a worker, its global scope. */
   readonly window: EventTarget | undefined;
-  /** Hears `visibilitychange`, `freeze`, `resume`. */
-  readonly document: (EventTarget & { readonly visibilityState: string; readonly baseURI: string }) | undefined;
+  /** Receives `visibilitychange`, `freeze` and `resume`. */
+  readonly document: (EventTarget & { readonly visibilityState: string }) | undefined;
+  /** What relative URLs are relative to: the page, or the script of a worker. */
+  readonly baseUrl: string | undefined;
   readonly onLine: () => boolean;
   readonly now: () => number;
   readonly random: () => number;
@@ -19,7 +23,19 @@ export interface Environment {
 
 export type TimerHandle = unknown;
 
-/** The part of `EventSource` that is used; the browser's and that of the npm package `eventsource` both fit. */
+/** The part of `fetch` that is used, so that Expo's fits, too. */
+export type Fetch = (
+  url: string,
+  init: {
+    method?: string;
+    headers: Record<string, string>;
+    signal: AbortSignal;
+    cache?: 'no-store';
+    credentials?: 'include' | 'same-origin';
+  },
+) => Promise<Response>;
+
+/** The part of `EventSource` that is used. The browser's class and that of the npm package `eventsource` both have it. */
 export interface EventSourceLike {
   readonly readyState: number;
   addEventListener(name: string, listener: (event: Event) => void): void;
@@ -53,19 +69,33 @@ export interface Locks {
 
 export function defaultEnvironment(): Environment {
   const world = globalThis as Partial<typeof globalThis>;
+  // Both are plain objects in React Native, without `addEventListener`.
+  const [scope, document] = [eventTarget(world.self), eventTarget(world.document)];
+  const navigator = world.navigator as { onLine?: boolean; product?: string } | undefined;
   return {
     EventSource: world.EventSource,
     fetch: world.fetch?.bind(globalThis),
+    fetchStreams: navigator?.product !== 'ReactNative',
     WebSocket: world.WebSocket,
     BroadcastChannel: world.BroadcastChannel,
     locks: world.navigator?.locks,
-    window: world.window,
-    document: world.document,
-    // Node's navigator has no such property, and then there is nothing to go by.
-    onLine: () => (world.navigator as { onLine?: boolean } | undefined)?.onLine !== false,
+    window: scope,
+    document,
+    baseUrl: document?.baseURI ?? workerUrl(world.location),
+    // The property is missing in Node and React Native.
+    onLine: () => navigator?.onLine !== false,
     now: () => Date.now(),
     random: () => Math.random(),
     setTimeout: (callback, milliseconds) => setTimeout(callback, milliseconds),
     clearTimeout: (timer) => { clearTimeout(timer as number); },
   };
+}
+
+function eventTarget<Target extends EventTarget>(candidate: Target | undefined): Target | undefined {
+  return typeof candidate?.addEventListener === 'function' ? candidate : undefined;
+}
+
+/** A worker made from a blob has the address `blob:https://…`, which nothing can be relative to; its origin is the page's. */
+function workerUrl(location: { readonly href: string; readonly origin: string } | undefined): string | undefined {
+  return location?.href.startsWith('blob:') ? location.origin : location?.href;
 }

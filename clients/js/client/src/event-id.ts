@@ -1,6 +1,6 @@
-// The order of event ids. Idlewild's are `<ms>-<seq>` and rise strictly within a log.
+// The order of event ids. Idlewild's have the form `<ms>-<seq>` and strictly increase within a log.
 
-/** Whether `id` comes after `last`; ids of another shape have no order and count as newer unless they are the same. */
+/** Whether `id` comes after `last`. Ids of another form have no order: any different id counts as newer. */
 export function isAfter(id: string, last: string | null): boolean {
   if (last === null) return true;
   const [a, b] = [parse(id), parse(last)];

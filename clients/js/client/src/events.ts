@@ -1,4 +1,4 @@
-// The events that a client emits, and how they are made from events of the stream.
+// The events that a client emits, and how they are made from the events of the stream.
 
 import type { StreamError, Status } from './status.js';
 import type { RawEvent } from './transport/transport.js';
@@ -25,11 +25,18 @@ export interface ReplayGap {
   readonly oldest: string | null;
 }
 
-export interface ClientEvents {
+/** The data of the server's events by name, if the application does not say: any event, any data. */
+export type AnyEvents = Record<string, unknown>;
+
+/** The type of an event's data. `event:order` is the server's event `order`. */
+export type DataOf<Events, Name extends string> =
+  Name extends `event:${infer Own}` ? DataOf<Events, Own> : Name extends keyof Events ? Events[Name] : unknown;
+
+export interface ClientEvents<Events extends object = AnyEvents> {
   status: Status;
   /** Events with the default name. */
-  message: StreamMessage;
-  /** A sign of life. Its id is a position in the log, not the id of an event. */
+  message: StreamMessage<DataOf<Events, 'message'>>;
+  /** The server's sign of life. Its id is a position in the log, not the id of an event. */
   heartbeat: StreamMessage;
   /** Some events are lost: reload the application's state. */
   'replay-gap': ReplayGap;
@@ -39,6 +46,10 @@ export interface ClientEvents {
 
 /** Names of server events that the client itself needs. */
 export const OWN_NAMES = ['message', 'heartbeat', 'replay_gap', 'token_expired', 'evicted'] as const;
+
+/** The names that `on` accepts for events of the server. */
+export type ServerEventName<Events extends object> =
+  (keyof Events & string) | (typeof OWN_NAMES)[number] | `event:${string}`;
 
 const CLIENT_EVENTS: ReadonlySet<string> = new Set<keyof ClientEvents>([
   'status', 'message', 'heartbeat', 'replay-gap', 'force-logout', 'error',

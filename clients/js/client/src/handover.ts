@@ -1,5 +1,5 @@
-// Goes over from one open connection to another without a gap: the second is opened beside the first, what it brings
-// is held back until the first has surely delivered what was under way in it, and then takes its place.
+// Replaces an open connection by another one without losing events. The second connection opens while the first is still
+// open. Its events are held back until the first has delivered those that were under way.
 
 import type { Attempt, AttemptSink } from './attempt.js';
 import type { Environment } from './environment.js';
@@ -7,17 +7,17 @@ import type { StreamError } from './status.js';
 import { Timer } from './timer.js';
 import type { End, RawEvent } from './transport/transport.js';
 
-/** How long both connections run beside each other: more than an event is under way. */
+/** How long both connections are open: longer than an event is under way. */
 const OVERLAP_MS = 500;
-/** A long replay is not held back whole. */
+/** At most this many events are held back, because a replay can be long. */
 const MAX_HELD_EVENTS = 1_000;
 
 export interface HandoverSink {
-  /** The second connection is to take the first one's place now. */
+  /** It is time for the second connection to replace the first. */
   ready(): void;
   retry(milliseconds: number): void;
   failed(error: StreamError): void;
-  /** The second connection was not to be had; the first is as it was. */
+  /** The second connection failed. The first one is not affected. */
   ended(end: End): void;
 }
 
@@ -45,12 +45,15 @@ export class Handover {
     });
   }
 
-  /** The first connection has brought this, which the second brings, too; without an id nobody else would notice. */
+  /**
+   * Must be called for each event of the first connection, because the second one delivers it as well. If it has no id,
+   * only its content shows that.
+   */
   brought(event: RawEvent): void {
     if (!event.id && this.#brought.length < MAX_HELD_EVENTS) this.#brought.push(contentOf(event));
   }
 
-  /** The connection and what it alone has brought until now; it reports to `sink` from here on. */
+  /** Returns the second connection and the events that only it has delivered so far. It reports to `sink` from now on. */
   take(sink: AttemptSink): { attempt: Attempt; held: readonly RawEvent[] } {
     this.#overlap.clear();
     this.attempt.handTo(sink);

@@ -2,6 +2,7 @@
 
 import { defaultEnvironment, type Environment, type EventSourceConstructor } from './environment.js';
 import type { TransportName } from './status.js';
+import { absolute, appendQuery } from './url.js';
 
 /** How the client sends its credential. */
 export type AuthMode = 'query' | 'header' | 'cookie' | 'ticket' | 'none';
@@ -26,26 +27,26 @@ export interface LastEventIdStorage {
 }
 
 export interface ClientOptions {
-  /** The URL of the stream, `https://example.com/api/v1/auth/sse/notifications/`; in a browser, relative to the page. */
+  /** The URL of the stream, such as `/api/v1/auth/sse/notifications/`. Outside of a browser it must be absolute. */
   readonly url: string | URL;
   readonly token?: string | null;
-  /** Asked for a token when one is needed; `null` means that there is none and stops the client. */
+  /** Called when a token is needed. `null` means that there is none, and stops the client. */
   readonly getToken?: GetToken;
   /** Default: `query`; `header` with `transport: 'fetch'`; `none` without `token` and `getToken`. */
   readonly auth?: AuthMode;
   /** Default: `eventsource` if available and allowed by `auth`, else `fetch`. */
   readonly transport?: TransportName;
   readonly topics?: readonly string[];
-  /** The id to start from: everything after it that the server still has comes first. */
+  /** The id to start after. The server first sends what it still has of the events after it. */
   readonly lastEventId?: string | null;
   readonly storage?: LastEventIdStorage;
   /** The URL for tickets; default: `sse/ticket/` next to the stream. */
   readonly ticketUrl?: string | URL;
   /** One stream for all tabs of a user; a string names the user if the token does not. */
   readonly share?: boolean | string;
-  /** A new token is asked for this long before the old one expires, or at two thirds of a short one's life. */
+  /** The token is renewed this long before it expires, or after two thirds of its life if that is short. */
   readonly refreshBefore?: number;
-  /** A stream that is silent for this long is dead; 0 for a server without heartbeats. */
+  /** After this time without data, the connection counts as dead. 0 for a server without heartbeats. */
   readonly heartbeatTimeout?: number;
   /** An attempt that is not open after this time has failed. */
   readonly connectTimeout?: number;
@@ -58,8 +59,8 @@ export interface ClientOptions {
 
 /** Validated options with all defaults. */
 export interface Settings {
-  readonly url: URL;
-  readonly ticketUrl: URL | null;
+  readonly url: string;
+  readonly ticketUrl: string | null;
   readonly auth: AuthMode;
   readonly transport: TransportName;
   readonly share: boolean | string;
@@ -82,6 +83,7 @@ export function resolve(options: ClientOptions): Settings {
   const environment: Environment = {
     ...defaultEnvironment(),
     ...(options.EventSource && { EventSource: options.EventSource }),
+    ...(options.environment?.fetch && { fetchStreams: true }),
     ...options.environment,
   };
   const auth = options.auth ?? defaultAuth(options);
@@ -93,18 +95,22 @@ export function resolve(options: ClientOptions): Settings {
   if (environment[needed] === undefined) {
     throw new TypeError(`transport: '${transport}' needs ${needed}, which is not here; give it as environment: { ${needed} }`);
   }
+  if (transport === 'fetch' && !environment.fetchStreams) {
+    throw new TypeError(
+      "transport: 'fetch' needs a fetch that streams, and React Native's does not; " +
+      "use transport: 'websocket', or give a fetch that does (such as Expo's) as environment: { fetch }",
+    );
+  }
   if (auth === 'ticket' && environment.fetch === undefined) {
     throw new TypeError("auth: 'ticket' needs fetch, which is not here; give it as environment: { fetch }");
   }
   if (options.share === true && (auth === 'cookie' || auth === 'none')) {
     throw new TypeError(`share: true needs a token to know the user by; with auth: '${auth}' name the user: share: 'user-42'`);
   }
-  const base = environment.document?.baseURI;
-  const url = new URL(options.url, base);
-  for (const topic of options.topics ?? []) url.searchParams.append('topic', topic);
+  const address = absolute('url', options.url, environment.baseUrl);
   return {
-    url,
-    ticketUrl: auth === 'ticket' ? ticketUrl(options, url, base) : null,
+    url: (options.topics ?? []).reduce((url, topic) => appendQuery(url, 'topic', topic), address),
+    ticketUrl: auth === 'ticket' ? ticketUrl(options, address, environment.baseUrl) : null,
     auth,
     transport,
     share: options.share ?? false,
@@ -122,15 +128,11 @@ function defaultAuth({ token, getToken, transport }: ClientOptions): AuthMode {
   return transport === 'fetch' ? 'header' : 'query';
 }
 
-function ticketUrl(options: ClientOptions, url: URL, base: string | undefined): URL {
-  if (options.ticketUrl !== undefined) return new URL(options.ticketUrl, base);
-  const found = new URL(url);
-  found.search = '';
-  found.protocol = url.protocol.replace(/^ws/, 'http');
-  found.pathname = url.pathname.replace(/\/(sse|ws)\/notifications\/?$/, '/sse/ticket/');
-  if (found.pathname === url.pathname) {
-    throw new TypeError(`ticketUrl: needed, because '${url.pathname}' does not end in /sse/notifications/`);
-  }
+function ticketUrl(options: ClientOptions, stream: string, base: string | undefined): string {
+  if (options.ticketUrl !== undefined) return absolute('ticketUrl', options.ticketUrl, base);
+  const address = stream.replace(/\?.*/, '').replace(/^ws/, 'http');
+  const found = address.replace(/\/(sse|ws)\/notifications\/?$/, '/sse/ticket/');
+  if (found === address) throw new TypeError(`ticketUrl: needed, because '${address}' does not end in /sse/notifications/`);
   return found;
 }
 

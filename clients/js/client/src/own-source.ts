@@ -1,4 +1,4 @@
-// A stream of this tab's own.
+// A stream that only this tab uses.
 
 import type { Credentials } from './credentials.js';
 import type { Settings } from './options.js';

@@ -1,13 +1,13 @@
-// Whether the page is in a state to have a stream: online, not frozen, not hidden for too long.
+// Decides whether the page can have a stream: it is online, not frozen, and not hidden for too long.
 
 import { SMALL_JITTER_MS } from './backoff.js';
 import type { Environment } from './environment.js';
 import { Timer } from './timer.js';
 
 export interface PageSink {
-  /** `obstacle` is another one than before. */
+  /** `obstacle` has changed. */
   changed(): void;
-  /** The page may have slept: what was alive then need not be alive now. */
+  /** The page may have been asleep, and its connection may have broken since. */
   woke(): void;
 }
 
@@ -30,7 +30,7 @@ export class Page {
     this.#onlineTimer = new Timer(environment);
   }
 
-  /** What speaks against a stream now. */
+  /** Why there can be no stream now. */
   get obstacle(): 'offline' | 'paused' | null {
     if (this.#offline) return 'offline';
     return this.#hidden || this.#frozen ? 'paused' : null;
@@ -47,7 +47,7 @@ export class Page {
     on(window, 'offline', () => { this.#wentOffline(); });
     on(window, 'online', () => { this.#cameOnline(); });
     on(document, 'visibilitychange', () => { this.#visibilityChanged(); });
-    // A page that keeps a connection or a lock cannot go to the back/forward cache, and a frozen one cannot use them.
+    // With a connection or a lock, a page cannot enter the back/forward cache. A frozen page cannot use them anyway.
     on(window, 'pagehide', () => { this.#set(() => { this.#frozen = true; }); });
     on(document, 'freeze', () => { this.#set(() => { this.#frozen = true; }); });
     on(window, 'pageshow', () => { this.#thawed(); });
@@ -77,7 +77,7 @@ export class Page {
   }
 
   #cameOnline(): void {
-    // A whole office comes back at the same moment.
+    // Spreads the clients of a network that is back for all of them at once.
     this.#onlineTimer.set(this.#environment.random() * SMALL_JITTER_MS, () => {
       this.#set(() => { this.#offline = false; });
     });

@@ -1,31 +1,31 @@
-// Turns the bytes of an event stream into events, by the rules of the WHATWG HTML standard ("9.2.6 Interpreting an
-// event stream"). Knows no transport and keeps at most one event in memory.
+// Parses the bytes of an event stream, as the WHATWG HTML standard says ("9.2.6 Interpreting an event stream"). Keeps at
+// most one event in memory.
 
-/** What one block of the stream said. */
+/** One block of the stream. */
 export interface ParsedEvent {
   readonly event: string;
   readonly data: string;
-  /** The id that this very block carried, `undefined` where it had none. */
+  /** The id in this block; `undefined` if it has none. */
   readonly id: string | undefined;
 }
 
 export interface ParserSink {
   event(event: ParsedEvent): void;
-  /** A block without data is no event, but its id counts all the same. Empty: there is no last id any more. */
+  /** A block without data is not an event, but its id counts. An empty id resets the last one. */
   position(id: string): void;
   /** A `retry:` field, in milliseconds. */
   retry(milliseconds: number): void;
-  /** An event or a line was longer than the limit and is dropped; `id` is the id it carried. */
+  /** An event or a line was longer than the limit and is dropped. `id` is its id. */
   oversized(id: string | undefined): void;
 }
 
-/** Characters an event may hold. The server's own limit is 64 KiB by default; this leaves room and stays bounded. */
+/** The most characters that an event may have, so that memory is bounded. The server's limit is 64 KiB by default. */
 export const MAX_EVENT_CHARS = 1024 * 1024;
 
 export class EventStreamParser {
   readonly #sink: ParserSink;
   readonly #limit: number;
-  // Takes the byte order mark away and keeps the half of a character that a chunk ends in.
+  // Removes the byte order mark, and keeps an incomplete character at the end of a chunk.
   readonly #decoder = new TextDecoder();
   #line = '';
   #skippingLine = false;

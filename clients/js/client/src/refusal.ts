@@ -1,4 +1,4 @@
-// What the end of a connection means for the next one, in one place.
+// Decides what the end of a connection means for the next attempt.
 
 import type { ErrorCode, State, StreamError } from './status.js';
 import type { End } from './transport/transport.js';
@@ -6,15 +6,15 @@ import type { End } from './transport/transport.js';
 export type Verdict =
   /** Try again after a while. */
   | { readonly next: 'wait'; readonly error: StreamError | null; readonly retryAfterMs: number | null }
-  /** Try again at once: nothing speaks against it. */
+  /** Try again almost at once. */
   | { readonly next: 'soon'; readonly error: StreamError | null }
-  /** Try again by a transport that sees the status. */
+  /** Try again with a transport that sees the status. */
   | { readonly next: 'probe' }
   /** The token was refused. */
-  | { readonly next: 'renew' }
+  | { readonly next: 'renew'; readonly reason: string }
   | { readonly next: 'stop'; readonly state: State; readonly error: StreamError | null };
 
-/** Refusals that a later attempt may not meet; every other 4xx is the application's mistake and stays one. */
+/** 4xx statuses that are temporary. Every other one is a mistake in the application, and trying again does not help. */
 const PASSING_4XX = new Set([408, 425, 429]);
 
 export function judge(end: End): Verdict {
@@ -35,7 +35,7 @@ export function judge(end: End): Verdict {
 }
 
 function judgeStatus(status: number, reason: string, retryAfterMs: number | null): Verdict {
-  if (status === 401) return { next: 'renew' };
+  if (status === 401) return { next: 'renew', reason };
   if (status === 403) return { next: 'stop', state: 'forbidden', error: refusal('forbidden', status, reason) };
   if (status === 429) return { next: 'wait', error: refusal('too-many-connections', status, reason), retryAfterMs };
   const final = status === 204 || (status >= 400 && status < 500 && !PASSING_4XX.has(status));
@@ -44,5 +44,6 @@ function judgeStatus(status: number, reason: string, retryAfterMs: number | null
 }
 
 export function refusal(code: ErrorCode, status: number, reason: string): StreamError {
-  return { code, status, message: `The server answered ${status}${reason === '' ? '' : ` (${reason})`}` };
+  const message = `The server answered ${status}`;
+  return reason === '' ? { code, status, message } : { code, status, message: `${message} (${reason})`, reason };
 }

@@ -1,19 +1,19 @@
-// What a client gets its events from: a stream of its own, or one that it shares with other tabs.
+// Where a client gets its events from: its own stream, or one that it shares with other tabs.
 
 import type { Status, StreamError } from './status.js';
 import type { RawEvent } from './transport/transport.js';
 
 export interface Source {
   start(): void;
-  /** Gives the connection up; `start` takes it up where the client is by then. */
+  /** Closes the connection. `start` resumes from the client's position. */
   stop(): void;
-  /** Connects anew, also from a state that has stopped. */
+  /** Connects again, also after the stream has stopped by itself. */
   reconnect(): void;
-  /** Looks at once whether the connection is alive, and tries at once if an attempt is waiting. */
+  /** Checks now whether the connection is alive. If the next attempt is waiting, makes it now. */
   check(): void;
-  /** Events of this name are wanted. */
+  /** Delivers events with this name, too. */
   listen(name: string): void;
-  /** There is a new token: goes over to it. */
+  /** Switches to the new token. */
   tokenChanged(): void;
 }
 
@@ -21,9 +21,9 @@ export interface SourceSink {
   status(status: Status): void;
   event(event: RawEvent): void;
   error(error: StreamError): void;
-  /** The last id that this tab has seen. */
+  /** The last id that this tab has received. */
   lastEventId(): string | null;
-  /** This tab listens to a stream that has come to this id; what came before is not meant for it. */
+  /** This tab follows a stream that is at this position, and does not want earlier events. */
   joined(position: string | null): void;
   /** The browser does not let this page share. */
   cannotShare(): void;

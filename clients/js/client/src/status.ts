@@ -46,6 +46,8 @@ export interface StreamError {
   readonly message: string;
   /** The HTTP status, if known. */
   readonly status?: number;
+  /** The server's own words, such as `Too many connections`, if it sent any. */
+  readonly reason?: string;
 }
 
 /** The status of the stream itself, without that of the page. */

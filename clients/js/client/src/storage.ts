@@ -2,7 +2,7 @@
 
 import type { LastEventIdStorage } from './options.js';
 
-/** `key` should name the user, because each user has another position in the stream. */
+/** `key` should name the user, because each user has a position of their own. */
 export function sessionStorageOf(key: string): LastEventIdStorage {
   return {
     load: () => globalThis.sessionStorage.getItem(key),

@@ -1,5 +1,5 @@
-// One stream that stays: connects, reconnects, goes over to a new token, and stops where the server says that trying
-// again is no use. Owns the place in the stream; what the events mean to the application is not its business.
+// Keeps one stream open: connects, reconnects, switches to a new token, and stops when trying again is of no use. Owns
+// the position in the stream. Does not know what the events mean to the application.
 
 import { Attempt, type AttemptSink } from './attempt.js';
 import { SMALL_JITTER_MS, waitMs } from './backoff.js';
@@ -12,14 +12,14 @@ import { IDLE, isStopped, type State, type StreamError, type StreamStatus, type 
 import { Timer } from './timer.js';
 import type { End, RawEvent } from './transport/transport.js';
 
-/** The events that the server's last word may be. */
+/** The events that say why the server ends the stream. */
 const FAREWELLS: ReadonlySet<string> = new Set(['evicted', 'token_expired']);
-/** The end comes in the same packet; this is for what a proxy adds. */
+/** The stream ends this soon after such an event. The server sends both in one packet; a proxy may delay the end. */
 const FAREWELL_MS = 2_000;
 
 export interface StreamSink {
   status(status: StreamStatus): void;
-  /** `from` is the id after which the connection began that has brought it. */
+  /** `from` is the id after which the event's connection started. */
   event(event: RawEvent, from: string | null): void;
   error(error: StreamError): void;
   names(): ReadonlySet<string>;
@@ -36,20 +36,20 @@ export class Stream {
   #current: Attempt | null = null;
   #handover: Handover | null = null;
   #position: string | null = null;
-  /** Somebody missed what came after this id; kept until a connection from there is open. */
+  /** Another tab has missed the events after this id. Kept until a connection that starts there is open. */
   #rewindTo: string | null = null;
   #failures = 0;
   #retryMs: number | null = null;
-  /** The last EventSource was refused without a word: the next attempt has to see the status. */
+  /** An EventSource was refused and did not say why: the next attempt has to see the status. */
   #probe = false;
   /** The token was renewed after a 401, and no stream has opened since. */
   #renewed = false;
   /**
-   * The last event, if it says why the stream ends. It counts with the end only: an event of the application may have
-   * the same name.
+   * The last event, if it may say why the stream ends. It counts only if the end follows, because an event of the
+   * application may have the same name.
    */
   #farewell: { readonly event: string; readonly at: number } | null = null;
-  /** Rises with every change of plan, so that an answer to an old question is known as such. */
+  /** Counts the changes of plan. A token that was requested under an earlier plan is ignored. */
   #plan = 0;
 
   constructor(settings: Settings, credentials: Credentials, sink: StreamSink) {
@@ -64,7 +64,7 @@ export class Stream {
     return this.#status;
   }
 
-  /** The id of the last event of the connection, or of where it began. */
+  /** The id of the connection's last event, or the id after which it started. */
   get position(): string | null {
     return this.#current?.position ?? this.#position;
   }
@@ -109,7 +109,7 @@ export class Stream {
     else if (this.#current !== null) this.#move();
   }
 
-  /** Goes back to an earlier place, so that a tab which was away gets what it missed. */
+  /** Goes back to an earlier position, so that another tab receives what it has missed. */
   rewind(lastEventId: string): void {
     const position = this.#place();
     if (!this.#running || (position !== null && !isAfter(position, lastEventId))) return;
@@ -128,7 +128,7 @@ export class Stream {
     this.#setStatus('connecting', this.#status.error);
     const needed = auth !== 'none' && (auth !== 'cookie' || renew !== null);
     const token = await (needed ? this.#token(renew).catch(() => undefined) : null);
-    // Meanwhile the plan may have changed, if only by whoever heard the status.
+    // The plan may have changed in the meantime, for instance in a listener for the status.
     if (plan !== this.#plan) return;
     if (token === undefined) {
       this.#wait({ code: 'token', message: 'getToken failed' }, null);
@@ -168,7 +168,7 @@ export class Stream {
       event: (event) => { this.#received(event); },
       retry: (milliseconds) => { this.#retryMs = milliseconds; },
       reconnecting: () => {
-        // The server has said why: to come back like this would be refused, or evict another stream.
+        // The server said why it ended the stream. Reconnecting now would be refused, or would evict another stream.
         if (this.#lastWord() !== null) {
           this.#ended({ kind: 'ended' });
           return;
@@ -206,7 +206,7 @@ export class Stream {
   #ended(end: End): void {
     const attempt = this.#current;
     if (attempt === null) return;
-    // With a successor at the door, an eviction is its doing.
+    // If the next connection is open already, it may be what this one was evicted for.
     if (this.#handover !== null) {
       this.#takeOver(this.#handover);
       return;
@@ -233,7 +233,7 @@ export class Stream {
         this.#waitFor(this.#jitter(), { code: 'network', message: 'The connection was refused or failed' });
         break;
       case 'renew':
-        this.#renewToken('unauthorized', attempt);
+        this.#renewToken('unauthorized', attempt, verdict.reason);
         break;
       case 'stop':
         this.#stopWith(verdict.state, verdict.error);
@@ -241,14 +241,14 @@ export class Stream {
     }
   }
 
-  #renewToken(reason: 'expired' | 'unauthorized', attempt: Attempt): void {
+  #renewToken(why: 'expired' | 'unauthorized', attempt: Attempt, reason = ''): void {
     if (this.#credentials.token !== attempt.token && this.#settings.auth !== 'cookie') {
-      // There is a newer one already.
+      // The token was replaced in the meantime.
       void this.#connect();
-    } else if (!this.#credentials.canAsk || (reason === 'unauthorized' && this.#renewed)) {
-      this.#stopWith('unauthorized', reason === 'expired' ? refusedToken('The token expired') : refusal('unauthorized', 401, ''));
+    } else if (!this.#credentials.canAsk || (why === 'unauthorized' && this.#renewed)) {
+      this.#stopWith('unauthorized', why === 'expired' ? refusedToken('The token expired') : refusal('unauthorized', 401, reason));
     } else {
-      void this.#connect(reason, attempt.token);
+      void this.#connect(why, attempt.token);
     }
   }
 
@@ -291,11 +291,13 @@ export class Stream {
     const verdict = judge(end);
     const full = end.kind === 'refused' && end.status === 429;
     if (full || verdict.next === 'probe') {
-      // There is no room for two: the first makes room, the second begins where it was.
+      // The user's limit has no room for two streams: close the first, and start the second where it was.
       this.#probe = verdict.next === 'probe';
       void this.#connect();
-    } else if (verdict.next === 'renew' || verdict.next === 'stop') {
-      this.#sink.error(verdict.next === 'stop' && verdict.error ? verdict.error : refusal('unauthorized', 401, 'the new token'));
+    } else if (verdict.next === 'renew') {
+      this.#sink.error({ ...refusal('unauthorized', 401, verdict.reason), message: 'The server refused the new token' });
+    } else if (verdict.next === 'stop') {
+      if (verdict.error !== null) this.#sink.error(verdict.error);
     } else {
       const retryAfterMs = verdict.next === 'wait' ? verdict.retryAfterMs : null;
       this.#moveTimer.set(this.#delay(1, retryAfterMs), () => { this.#move(); });

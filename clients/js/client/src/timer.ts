@@ -1,8 +1,8 @@
-// One timer that can be set anew: setting it drops what it was set for before.
+// A timer that can be set again, which replaces what it was set for before.
 
 import type { Environment, TimerHandle } from './environment.js';
 
-/** The longest a timer can run in a browser; a longer one would fire at once. */
+/** The longest time of a timer in a browser. A longer one would fire at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export class Timer {

@@ -1,7 +1,7 @@
-// What a JWT says about itself, read without verifying it: the server verifies, the client only plans by it.
+// Reads the claims of a JWT without verifying it. The server verifies; the client only needs them to plan.
 
 export interface TokenClaims {
-  /** Milliseconds since 1970, `null` where the token says none. */
+  /** Milliseconds since 1970; `null` if the token has no `exp`. */
   readonly expiresAt: number | null;
   readonly user: string | null;
   readonly session: string | null;
@@ -14,8 +14,8 @@ export function readClaims(token: string): TokenClaims {
   if (payload === undefined) return UNKNOWN;
   try {
     const binary = atob(payload.replaceAll('-', '+').replaceAll('_', '/'));
-    const bytes = Uint8Array.from(binary, (character) => character.charCodeAt(0));
-    const text = new TextDecoder().decode(bytes);
+    // Not TextDecoder, which React Native may not have.
+    const text = decodeURIComponent(binary.replace(/[^]/g, (byte) => `%${byte.charCodeAt(0).toString(16).padStart(2, '0')}`));
     const claims: unknown = JSON.parse(text);
     if (typeof claims !== 'object' || claims === null) return UNKNOWN;
     const { exp } = claims as Record<string, unknown>;
@@ -26,12 +26,12 @@ export function readClaims(token: string): TokenClaims {
       session: name(session_id) ?? name(sid),
     };
   } catch {
-    // Not a JWT: an opaque token is a token, too.
+    // Not a JWT, but an opaque token, which is allowed.
     return UNKNOWN;
   }
 }
 
-/** The same JSON with each number as a string of its digits: read as doubles, two ids above 2^53 can be equal. */
+/** The same JSON with every number in quotes. As numbers, two different ids above 2^53 could become equal. */
 function quoteNumbers(json: string): string {
   return json.replace(/"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g, (token) => (token.startsWith('"') ? token : `"${token}"`));
 }

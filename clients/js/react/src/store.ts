@@ -1,12 +1,14 @@
 // The state of the hook, kept outside of React so that renders always read one consistent state.
 
 import type { IdlewildClient, Status, StreamMessage } from '@idlewild/client';
+import { errorOf, type SSEError } from './sse-error.js';
 
 export interface Snapshot {
   readonly isConnected: boolean;
   /** Data of the last event with the default name. */
   readonly lastMessage: unknown;
-  readonly error: string | null;
+  /** Why the stream is not open; `null` while it is. */
+  readonly error: SSEError | null;
   readonly status: Status;
 }
 
@@ -38,7 +40,7 @@ export class Store {
   show(client: IdlewildClient | null): void {
     this.#set(client === null ? EMPTY : { ...EMPTY, status: client.status });
     client?.on('status', (status) => {
-      this.#set({ ...this.#snapshot, status, isConnected: status.state === 'open', error: errorText(status) });
+      this.#set({ ...this.#snapshot, status, isConnected: status.state === 'open', error: errorOf(status) });
     });
     client?.on('message', (message: StreamMessage) => {
       this.#set({ ...this.#snapshot, lastMessage: message.data });
@@ -48,24 +50,5 @@ export class Store {
   #set(snapshot: Snapshot): void {
     this.#snapshot = snapshot;
     for (const listener of [...this.#listeners]) listener();
-  }
-}
-
-function errorText({ state, error }: Status): string | null {
-  switch (state) {
-    case 'unauthorized':
-      return 'Authentication required';
-    case 'forbidden':
-      return 'Topic not allowed';
-    case 'evicted':
-      return 'Too many connections';
-    case 'logged-out':
-      return 'Logged out';
-    case 'offline':
-      return 'Offline';
-    case 'failed':
-      return error?.message ?? 'Connection refused';
-    default:
-      return error === null ? null : 'Connection error';
   }
 }

@@ -3,6 +3,7 @@ import { act, cleanup, renderHook } from '@testing-library/react';
 import { StrictMode } from 'react';
 import { renderToString } from 'react-dom/server';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Browser, type Tab } from '../../client/test/support/tabs.js';
 import { jwt, World } from '../../client/test/support/world.js';
 import { useSSE, type UseSSEOptions } from '../src/index.js';
 
@@ -28,14 +29,18 @@ interface Props {
 }
 
 /** The hook as a component uses it, with a new options object at every render. */
-async function open({ token = 'one', options = {} }: Partial<Props> = {}, strict = false) {
+async function open(
+  { token = 'one', options = {} }: Partial<Props> = {},
+  { strict = false, connected = true, tab }: { strict?: boolean; connected?: boolean; tab?: Tab } = {},
+) {
   const initialProps: Props = { token, options };
   const hook = renderHook(
-    ({ url, token, options }: Props) => useSSE<{ n: number }>(url ?? URL_OF_STREAM, token, { ...options, environment: world.environment }),
+    ({ url, token, options }: Props) =>
+      useSSE(url ?? URL_OF_STREAM, token, { ...options, environment: { ...world.environment, ...tab?.environment } }),
     { initialProps, ...(strict && { wrapper: StrictMode }) },
   );
   await settle();
-  if (token !== null) act(() => { world.source.open(); });
+  if (token !== null && connected) act(() => { world.source.open(); });
   return hook;
 }
 
@@ -52,19 +57,47 @@ describe('useSSE', () => {
     const onError = vi.fn();
     const { result } = await open({ options: { onError } });
     act(() => { world.source.breaks(); });
-    expect(result.current).toMatchObject({ isConnected: false, error: 'Connection error' });
+    expect(result.current).toMatchObject({ isConnected: false, error: { code: 'network', message: 'Connection error' } });
     expect(onError).toHaveBeenCalledOnce();
     act(() => { world.source.open(); });
     expect(result.current).toMatchObject({ isConnected: true, error: null });
   });
 
   it.each([
-    ['evicted', 'Too many connections'],
-    ['token_expired', 'Authentication required'],
+    ['evicted', { code: 'evicted', message: 'Too many connections' }],
+    ['token_expired', { code: 'unauthorized', message: 'Authentication required' }],
   ])('names what has stopped it: %s', async (event, error) => {
     const { result } = await open();
     act(() => { world.source.ends(event); });
     expect(result.current).toMatchObject({ isConnected: false, error });
+  });
+
+  it.each([
+    [401, 'Authentication required', { code: 'unauthorized', message: 'Authentication required' }],
+    [403, 'Topic not allowed', { code: 'forbidden', message: 'Topic not allowed' }],
+    [404, 'Not found', { code: 'refused', message: 'Connection refused' }],
+    [429, 'Too many connections', { code: 'too-many-connections', message: 'Too many connections' }],
+    [503, 'Server full', { code: 'unavailable', message: 'Server unavailable' }],
+  ])('tells apart why the server refused it: %i', async (status, reason, error) => {
+    const { result } = await open({ options: { transport: 'fetch' } }, { connected: false });
+    world.request.refused(status, { 'Retry-After': '1' }, `event: error\ndata: {"error": "${reason}"}\n\n`);
+    await settle();
+    expect(result.current).toMatchObject({ isConnected: false, error: { ...error, status, reason } });
+  });
+
+  it('finds out why an EventSource was refused', async () => {
+    const { result } = await open({}, { connected: false });
+    act(() => { world.source.refused(); });
+    await act(() => vi.advanceTimersByTimeAsync(1_000));
+    world.request.refused(429, {}, 'event: error\ndata: {"error": "Too many connections"}\n\n');
+    await settle();
+    expect(result.current.error).toMatchObject({ code: 'too-many-connections', status: 429, reason: 'Too many connections' });
+  });
+
+  it('is offline with the page', async () => {
+    const { result } = await open();
+    act(() => { world.goesOffline(); });
+    expect(result.current.error).toEqual({ code: 'offline', message: 'Offline' });
   });
 
   it('does not throw for a message that is not JSON', async () => {
@@ -90,7 +123,7 @@ describe('useSSE', () => {
   });
 
   it('has one connection under StrictMode', async () => {
-    const { result, unmount } = await open({}, true);
+    const { result, unmount } = await open({}, { strict: true });
     expect(world.sources).toHaveLength(1);
     expect(result.current.isConnected).toBe(true);
     unmount();
@@ -154,7 +187,7 @@ describe('useSSE', () => {
     const { rerender, result } = await open({ token: jwt({ user_id: 1 }), options: { onForceLogout } });
     act(() => { world.source.send('message', { type: 'FORCE_LOGOUT', data: { message: 'bye', reason: 'r' } }); });
     expect(onForceLogout).toHaveBeenCalledExactlyOnceWith({ message: 'bye', reason: 'r' });
-    expect(result.current).toMatchObject({ isConnected: false, error: 'Logged out' });
+    expect(result.current).toMatchObject({ isConnected: false, error: { code: 'logged-out', message: 'Logged out' } });
     rerender({ token: jwt({ user_id: 1, again: true }) });
     await settle();
     act(() => { world.source.open(); });
@@ -169,6 +202,35 @@ describe('useSSE', () => {
     await settle();
     expect(world.sources).toHaveLength(2);
     expect(result.current.reconnect).toBe(reconnect);
+  });
+
+  it.each([
+    ['by default', {}, 1],
+    ['not if it is told so', { share: false }, 2],
+    ['not where only a cookie says who the user is', { auth: 'cookie' }, 2],
+    ['not without a credential', { auth: 'none' }, 2],
+  ] as const)('shares one stream with the other tabs of the user: %s', async (_, options, streams) => {
+    const browser = new Browser();
+    const token = jwt({ user_id: 42 });
+    const first = await open({ token, options }, { tab: browser.tab() });
+    const second = await open({ token, options }, { tab: browser.tab(), connected: false });
+    await act(() => vi.advanceTimersByTimeAsync(10));
+    expect(world.sources).toHaveLength(streams);
+    expect(first.result.current.status.shared).toBe(streams === 1);
+    expect(second.result.current.isConnected).toBe(streams === 1);
+  });
+
+  it('has a stream of its own where the browser cannot share', async () => {
+    const { result } = await open({ token: jwt({ user_id: 42 }) });
+    expect(result.current).toMatchObject({ isConnected: true, status: { shared: false } });
+  });
+
+  it('has one stream under StrictMode, even if it is shared', async () => {
+    const { result } = await open({ token: jwt({ user_id: 42 }) }, { strict: true, tab: new Browser().tab(), connected: false });
+    act(() => { world.source.open(); });
+    await settle();
+    expect(world.sources.filter(({ readyState }) => readyState !== 2)).toHaveLength(1);
+    expect(result.current).toMatchObject({ isConnected: true, status: { shared: true, leader: true } });
   });
 
   it('renders on a server without a connection', () => {

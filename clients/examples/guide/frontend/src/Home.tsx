@@ -16,7 +16,7 @@ export function Home({ session, onForceLogout }: { session: Session; onForceLogo
         <h1>{session.user.email}</h1>
         <span className={isConnected ? "status open" : "status"} role="status">
           {isConnected ? "Connected" : "Disconnected"}
-          {error !== null && ` (${error})`}
+          {error !== null && ` (${error.message})`}
         </span>
         <button className="quiet" onClick={logout}>
           Log out

@@ -1,4 +1,4 @@
-// Who leads: the tab that holds a Web Lock. The browser passes the lock on when a tab closes or crashes.
+// Elects the leader: the tab that holds a Web Lock. When that tab closes or crashes, the browser gives the lock to another.
 
 import type { Locks } from '../environment.js';
 
@@ -10,7 +10,7 @@ export class Election {
   readonly #failed: () => void;
   #cancel: AbortController | null = null;
   #release: (() => void) | null = null;
-  /** Tells the candidacy that counts from earlier ones whose end is still under way. */
+  /** The number of the current candidacy. Callbacks of earlier ones may still come, and are ignored. */
   #candidacy = 0;
 
   constructor(locks: Locks, name: string, on: { elected: () => void; deposed: () => void; failed: () => void }) {
@@ -25,24 +25,24 @@ export class Election {
     return this.#cancel !== null;
   }
 
-  /** Waits for the lock, or takes it from a holder that does not answer any more. */
+  /** Waits for the lock, or takes it from a tab that no longer answers. */
   stand(steal = false): void {
     this.withdraw();
     const cancel = new AbortController();
     const candidacy = this.#candidacy;
     this.#cancel = cancel;
     const hold = () => {
-      // The lock may come at the moment of the withdrawal.
+      // The lock may be granted while the request is being cancelled.
       if (candidacy !== this.#candidacy) return Promise.resolve();
       const held = new Promise<void>((resolve) => { this.#release = resolve; });
       this.#elected();
       return held;
     };
-    // A request that steals cannot be cancelled, and need not be: it is granted at once.
+    // A request with `steal` cannot be cancelled. It is granted at once.
     void this.#locks.request(this.#name, steal ? { steal } : { signal: cancel.signal }, hold).catch((error: unknown) => {
       if (candidacy !== this.#candidacy) return;
       this.withdraw();
-      // The lock was stolen; anything else says that this page may not use locks (a sandbox, blocked storage).
+      // `AbortError`: another tab stole the lock. Other errors: this page may not use locks (a sandbox, blocked storage).
       if ((error as Error).name === 'AbortError') this.#deposed();
       else this.#failed();
     });

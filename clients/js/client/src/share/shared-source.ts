@@ -1,5 +1,5 @@
-// One stream for all tabs with the same key. The leader holds the connection and tells the others what comes; every
-// tab keeps the last id it has seen, so that whoever leads next goes on where it is itself.
+// One stream for all tabs with the same key. One tab, the leader, holds the connection and passes events to the others.
+// Each tab keeps the last id that it has received, so that the next leader resumes from its own position.
 
 import type { Credentials } from '../credentials.js';
 import type { BroadcastChannelLike, Environment, Locks } from '../environment.js';
@@ -13,15 +13,15 @@ import type { RawEvent } from '../transport/transport.js';
 import { Election } from './election.js';
 import { isFromLeader, type FromFollower, type FromLeader, type TabMessage } from './protocol.js';
 
-/** A leader that was not heard for this long is asked whether it is there. */
+/** After this time without a message, the leader is asked whether it is still there. */
 const PROBE_AFTER_MS = 10_000;
-/** One that has not answered by then is frozen or hung, and its lock is taken. */
+/** If it does not answer within this time, it is frozen or hangs, and this tab takes its lock. */
 const ANSWER_WITHIN_MS = 3_000;
 
-/** What a leader said last (a forced log-out!) may still be under way when its lock is passed on. */
+/** The last message of a leader, such as a forced log-out, may arrive after its lock is free. */
 const LAST_WORDS_MS = 50;
 
-/** Tells leaders apart; only has to differ from those of the other tabs. */
+/** Leaders' ids are random numbers below this. They only have to differ between tabs. */
 const LEADER_ID_RANGE = 2 ** 48;
 
 export class SharedSource implements Source {
@@ -33,13 +33,13 @@ export class SharedSource implements Source {
   readonly #probe: Timer;
   readonly #lastWords: Timer;
   readonly #id: string;
-  /** Of all tabs, while this one leads. */
+  /** The names of the events that other tabs listen to, while this one leads. */
   readonly #names = new Set<string>();
   #channel: BroadcastChannelLike | null = null;
   #leading = false;
-  /** Whom this tab follows. */
+  /** The leader that this tab follows. */
   #leader: string | null = null;
-  /** The id after which this tab has missed something, until the leader's stream has gone back there. */
+  /** The id after which this tab has missed events, until the leader's stream has gone back there. */
   #missing: string | null = null;
 
   constructor(name: string, settings: Settings, locks: Locks, credentials: Credentials, sink: SourceSink) {
@@ -83,7 +83,7 @@ export class SharedSource implements Source {
     this.#probe.clear();
     this.#lastWords.clear();
     this.#stream.stop();
-    // After the stream has stopped: the next leader must find the place free.
+    // Only now, because the next leader needs the place that this stream had in the user's limit.
     this.#election.withdraw();
     this.#channel.close();
     this.#channel = null;
@@ -124,7 +124,7 @@ export class SharedSource implements Source {
     this.#introduce();
   }
 
-  /** Listens to the leader, and waits to be the next one. */
+  /** Follows the leader, and waits to become the next one. */
   #follow(): void {
     this.#lastWords.clear();
     if (this.#leading) {
@@ -142,10 +142,10 @@ export class SharedSource implements Source {
   }
 
   #heardLeader(message: FromLeader): void {
-    // Two leaders: this one was frozen and its lock taken; the news of that is under way.
+    // Another tab took this one's lock while it was frozen. The lock manager has not told it yet.
     if (this.#leading) return;
     if (this.#leader === null && !this.#election.isCandidate) {
-      // This tab has resigned. Attempts that may end as its own did are no news; a stream that is open is.
+      // This tab has resigned, because its token was refused. Only an open stream shows that another tab's is better.
       if (!('status' in message) || message.status.state !== 'open') return;
       if (message.kind === 'status') this.#ask({ kind: 'hello' });
     }
@@ -166,14 +166,14 @@ export class SharedSource implements Source {
     }
   }
 
-  // What comes by the old connection is still to come by the one that goes back; heard here and now, its id would make
-  // what was missed before it look like old news.
+  // The connection that goes back will deliver the events of the old connection again. If this tab accepted them now,
+  // their ids would make the missed events look old.
   #heardEvent(event: RawEvent, from: string | null | undefined): void {
     if (this.#missing !== null && from !== null && (from === undefined || !isAfter(from, this.#missing))) this.#missing = null;
     if (this.#missing === null || event.id === undefined) this.#sink.event(event);
   }
 
-  /** A new leader goes on from where it was itself, and knows nothing of this tab. */
+  /** A new leader resumes from its own position and does not know this tab's. */
   #join(leader: string, position: string | null): void {
     this.#leader = leader;
     this.#ask({ kind: 'names', names: [...this.#sink.names()] });
@@ -182,7 +182,7 @@ export class SharedSource implements Source {
     if (seen === null) {
       this.#sink.joined(position);
     } else if (position === null || isAfter(position, seen)) {
-      // What comes after `position` is still to be heard here; what lies between is not.
+      // The leader will send the events after `position`, but not those between `seen` and `position`.
       this.#missing = seen;
       this.#ask({ kind: 'rewind', lastEventId: seen });
     }
@@ -222,15 +222,15 @@ export class SharedSource implements Source {
   }
 
   #streamStatus(status: StreamStatus): void {
-    // The stream of a tab that has just stopped leading says `idle`; that is nobody's status.
+    // When a tab stops leading, its stream reports `idle`. That is not the status of the shared stream.
     if (!this.#leading) return;
-    // The others first: hearing of a forced log-out, this tab leaves.
+    // The other tabs first, because this one leaves at a forced log-out.
     if (status.state !== 'unauthorized') this.#tell({ kind: 'status', leader: this.#id, status });
     this.#show(status);
     if (status.state === 'unauthorized') this.#resign();
   }
 
-  /** Another tab may have a better token. This one listens, but does not stand until it has one, too. */
+  /** Another tab may have a better token. This one follows it, but is no candidate until it has another token, too. */
   #resign(): void {
     this.#leading = false;
     this.#stream.stop();
@@ -241,12 +241,12 @@ export class SharedSource implements Source {
     this.#probe.set(PROBE_AFTER_MS, () => { this.#askWhetherThere(); });
   }
 
-  // A question rather than a pulse: timers of a hidden page hardly run, but it answers messages as long as it is alive.
+  // The leader is asked and does not report by itself: a hidden page's timers hardly run, but it answers messages.
   #askWhetherThere(): void {
     const asked = this.#environment.now();
     this.#ask({ kind: 'probe' });
     this.#probe.set(ANSWER_WITHIN_MS, () => {
-      // A timer that is far too late says that this page was asleep itself, with the answer perhaps still unread.
+      // If this timer is far too late, this page was asleep itself, and the answer may be waiting.
       if (this.#environment.now() - asked > 2 * ANSWER_WITHIN_MS) this.#askWhetherThere();
       else this.#takeLead();
     });
@@ -254,7 +254,7 @@ export class SharedSource implements Source {
 
   #takeLead(): void {
     this.#election.stand(true);
-    // Until the lock is here; `#lead` ends the waiting.
+    // In case the lock does not come. `#lead` clears the timer.
     this.#expectLeader();
   }
 

@@ -1,5 +1,5 @@
-// The stream by the browser's EventSource, which reconnects by itself with the server's `retry:` and its last id,
-// and is silent about why a server refused it.
+// The stream over the browser's EventSource. It reconnects by itself, after the server's `retry:` and with its last id.
+// It does not say why a server refused it.
 
 import type { Environment } from '../environment.js';
 import { withLastEventId, type Connection, type ConnectionRequest, type ConnectionSink } from './transport.js';
@@ -8,10 +8,10 @@ const CLOSED = 2;
 
 export function connectByEventSource(request: ConnectionRequest, sink: ConnectionSink, environment: Environment): Connection {
   if (environment.EventSource === undefined) throw new TypeError('there is no EventSource here');
-  const source = new environment.EventSource(withLastEventId(request).href, { withCredentials: request.withCredentials });
+  const source = new environment.EventSource(withLastEventId(request), { withCredentials: request.withCredentials });
   let closed = false;
   let previousId = '';
-  /** An empty `id:` took the last id back. */
+  /** An empty `id:` reset the last id. */
   let reset = false;
   const close = () => {
     closed = true;
@@ -21,7 +21,7 @@ export function connectByEventSource(request: ConnectionRequest, sink: Connectio
   const receive = (event: Event) => {
     const { type, data, lastEventId } = event as MessageEvent<string>;
     if (closed) return;
-    // `lastEventId` stays as it was at an event that has no id of its own.
+    // If an event has no id, `lastEventId` is that of the event before.
     const id = lastEventId === previousId ? undefined : lastEventId;
     previousId = lastEventId;
     if (id !== undefined) reset = id === '';
@@ -30,7 +30,7 @@ export function connectByEventSource(request: ConnectionRequest, sink: Connectio
 
   const listening = new Set<string>();
   const listen = (name: string) => {
-    // An event named `error` arrives at the listener for errors below.
+    // Events with these names arrive at the listeners below.
     if (listening.has(name) || name === 'error' || name === 'open') return;
     listening.add(name);
     source.addEventListener(name, receive);
@@ -50,7 +50,7 @@ export function connectByEventSource(request: ConnectionRequest, sink: Connectio
     } else if (request.reusable && !(reset && request.lastEventId !== null)) {
       sink.reconnecting();
     } else {
-      // The address must not be used again: its ticket is used up, or its id was taken back.
+      // The URL must not be used again: its ticket is used up, or its id was reset.
       close();
       sink.ended({ kind: 'ended' });
     }

@@ -1,8 +1,9 @@
-// The stream by `fetch`: sees the status and Retry-After, and can send headers.
+// The stream over `fetch`, which sees the status and Retry-After and can send headers.
 
 import { parseRetryAfter } from '../backoff.js';
 import type { Environment } from '../environment.js';
 import { EventStreamParser } from '../parser.js';
+import { reasonOf } from '../reason.js';
 import { withLastEventId, type Connection, type ConnectionRequest, type ConnectionSink, type End } from './transport.js';
 
 export function connectByFetch(request: ConnectionRequest, sink: ConnectionSink, environment: Environment): Connection {
@@ -24,14 +25,14 @@ async function stream(
   const headers: Record<string, string> = { Accept: 'text/event-stream' };
   let url = request.url;
   if (request.bearer !== null) {
-    // The token's header asks for a preflight anyway, so the id may have its own, too.
+    // The token's header needs a CORS preflight anyway, so the id can be a header, too.
     headers.Authorization = `Bearer ${request.bearer}`;
     if (request.lastEventId !== null) headers['Last-Event-ID'] = request.lastEventId;
   } else {
     url = withLastEventId(request);
   }
   if (environment.fetch === undefined) throw new TypeError('there is no fetch here');
-  const response = await environment.fetch(url.href, {
+  const response = await environment.fetch(url, {
     headers,
     signal,
     cache: 'no-store',
@@ -42,17 +43,22 @@ async function stream(
     return { kind: 'refused', status: response.status, retryAfterMs, reason: await reasonOf(response) };
   }
   const type = response.headers.get('Content-Type') ?? '';
-  if (!/^text\/event-stream\s*(;|$)/i.test(type) || response.body === null) {
+  if (!/^text\/event-stream\s*(;|$)/i.test(type)) {
     await response.body?.cancel();
-    return { kind: 'broken', code: 'not-a-stream', message: `The answer is '${type}', not an event stream` };
+    return { kind: 'broken', code: 'not-a-stream', message: `The response is '${type}', not an event stream` };
   }
+  // `undefined` where fetch was replaced by one that only returns whole responses.
+  const body = response.body as typeof response.body | undefined;
+  if (!body) return { kind: 'broken', code: 'not-a-stream', message: 'This fetch does not stream: the response has no body' };
   sink.opened();
   const parser = new EventStreamParser({
     ...sink,
-    // An id by itself says what a heartbeat says.
+    // An id without data has the meaning of a heartbeat.
     position: (id) => { sink.event({ event: 'heartbeat', data: '{}', id }); },
   });
-  const reader = response.body.getReader();
+  const reader = body.getReader();
+  // Not every fetch ends a response under way when the signal aborts.
+  signal.addEventListener('abort', () => { reader.cancel().catch(() => undefined); });
   for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
     sink.activity();
     parser.push(chunk.value);
@@ -60,31 +66,7 @@ async function stream(
   return { kind: 'ended' };
 }
 
-/** The server's reason stands in `event: error`; it is short, so the first chunk of the body has it. */
-async function reasonOf(response: Response): Promise<string> {
-  let reason = '';
-  try {
-    const reader = response.body?.getReader();
-    const chunk = await reader?.read();
-    if (chunk?.value !== undefined) {
-      new EventStreamParser({
-        event: ({ data }) => {
-          const { error } = JSON.parse(data) as { error?: unknown };
-          if (typeof error === 'string') reason = error;
-        },
-        position: () => undefined,
-        retry: () => undefined,
-        oversized: () => undefined,
-      }).push(chunk.value);
-    }
-    await reader?.cancel();
-  } catch {
-    // A refusal by something in between has a body of its own kind; the status alone tells enough.
-  }
-  return reason;
-}
-
-/** The same sink, deaf once the connection was closed. */
+/** The same sink, until the connection is closed. */
 function until(signal: AbortSignal, sink: ConnectionSink): ConnectionSink {
   const open = () => !signal.aborted;
   return {

@@ -5,23 +5,23 @@ import { withLastEventId, type Connection, type ConnectionRequest, type Connecti
 
 export function connectByWebSocket(request: ConnectionRequest, sink: ConnectionSink, environment: Environment): Connection {
   if (environment.WebSocket === undefined) throw new TypeError('there is no WebSocket here');
-  const url = withLastEventId(request);
-  url.protocol = url.protocol.replace(/^http/, 'ws');
-  url.pathname = url.pathname.replace(/\/sse\/notifications(\/?)$/, '/ws/notifications$1');
-  const socket = new environment.WebSocket(url.href);
+  const url = withLastEventId(request)
+    .replace(/^http/, 'ws')
+    .replace(/\/sse\/notifications(?=\/?(\?|$))/, '/ws/notifications');
+  const socket = new environment.WebSocket(url);
   let closed = false;
   let opened = false;
 
   socket.addEventListener('message', ({ data }) => {
     if (closed || typeof data !== 'string') return;
-    // Not the socket's own `open`: a server that refuses a client completes the handshake, too, and then closes.
+    // Not at the socket's own `open`: a server that refuses a client completes the handshake and then closes.
     if (!opened) {
       opened = true;
       sink.opened();
     }
     const event = parse(data);
     if (event?.event === 'open') {
-      // It has what the first block of an event stream has.
+      // The same as the first block of an event stream.
       const retry = retryOf(event.data);
       if (retry !== null) sink.retry(retry);
       sink.event({ event: 'heartbeat', data: '{}', id: event.id });
@@ -29,7 +29,7 @@ export function connectByWebSocket(request: ConnectionRequest, sink: ConnectionS
       sink.event(event);
     }
   });
-  // What failed is told by the close that follows; an unheard error would be thrown in Node.
+  // The `close` that follows says what failed. Without a listener, Node would throw the error.
   socket.addEventListener('error', () => undefined);
   socket.addEventListener('close', ({ code, reason }) => {
     if (closed) return;
@@ -58,7 +58,7 @@ function parse(text: string): RawEvent | null {
   }
 }
 
-/** What the `data:` lines of an event stream would hold, so that reading it gives the same value. */
+/** The text that the `data:` lines of an event stream would have, so that parsing it gives the same value. */
 function textOf(data: unknown): string {
   return typeof data === 'string' && !isJson(data) ? data : JSON.stringify(data ?? null);
 }
@@ -93,7 +93,7 @@ function endOf(code: number, reason: string, opened: boolean): End {
     case 1013:
       return { kind: 'refused', status: 503, retryAfterMs: null, reason };
     case 1008:
-      // The request itself is wrong, such as the name of a topic: it stays wrong.
+      // The request is wrong, for instance the name of a topic. Trying again does not help.
       if (!opened) return { kind: 'refused', status: 400, retryAfterMs: null, reason };
       break;
   }

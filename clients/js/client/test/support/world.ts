@@ -86,7 +86,11 @@ export class FakeRequest {
   }
 
   send(text: string): void {
-    this.#body?.enqueue(encoder.encode(text));
+    this.sendBytes(encoder.encode(text));
+  }
+
+  sendBytes(bytes: Uint8Array): void {
+    this.#body?.enqueue(bytes);
   }
 
   end(): void {
@@ -113,7 +117,6 @@ export class FakeRequest {
 
 export class FakeDocument extends EventTarget {
   visibilityState = 'visible';
-  readonly baseURI = 'https://app.test/page';
 
   show(state: 'visible' | 'hidden'): void {
     this.visibilityState = state;
@@ -142,9 +145,10 @@ export class World {
         const request = new FakeRequest(url, init);
         requests.push(request);
         return request.response;
-      }) as typeof fetch,
+      }),
       window: this.window,
       document: this.document,
+      baseUrl: 'https://app.test/page',
       onLine: () => this.onLine,
       random: () => 0.5,
       locks: undefined,
@@ -179,6 +183,6 @@ function last<Item>(items: readonly Item[], what: string): Item {
 
 /** A JWT with the parts that a client reads. */
 export function jwt(claims: Record<string, unknown>): string {
-  const payload = btoa(JSON.stringify(claims)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+  const payload = Buffer.from(JSON.stringify(claims)).toString('base64').replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
   return `e30.${payload}.signature`;
 }
