@@ -96,6 +96,10 @@ def test_serializers_of_the_project_are_looked_at():
     assert found(IDLEWILD=KEY, ROOT_URLCONF="tests.routed.of_single_serializer") == []
 
 
+def test_a_view_that_needs_a_request_to_choose_a_serializer_is_left_out():
+    assert found(IDLEWILD=KEY, ROOT_URLCONF="tests.routed.of_the_request") == []
+
+
 def test_a_memory_backend_is_an_error_where_the_project_is_deployed(settings):
     settings.IDLEWILD = {"BACKEND": "memory"}
     assert found() == []

@@ -29,6 +29,7 @@ from idlewild_django.testing import (
     assert_logged_out,
     assert_not_sent,
     assert_sent,
+    capture,
     outbox,
 )
 
@@ -175,6 +176,16 @@ def test_each_test_begins_with_an_empty_outbox(idlewild_outbox):
     assert (idlewild_outbox, idlewild_outbox.log_outs) == ([], [])
     assert idlewild_outbox is outbox
     assert isinstance(backend(), Memory)
+
+
+def test_what_was_sent_before_is_not_in_it(settings):
+    settings.IDLEWILD = {"BACKEND": "memory"}
+    send_to_user(1, "x")
+    force_logout(1)
+    with capture() as captured:
+        assert (captured, captured.log_outs) == ([], [])
+        send_to_user(1, "y")
+    assert (outbox, outbox.log_outs) == ([], [])
 
 
 def test_without_the_fixture_nothing_changes(settings):

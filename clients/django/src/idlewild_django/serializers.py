@@ -18,7 +18,7 @@ from rest_framework_simplejwt.serializers import (
     TokenRefreshSerializer,
 )
 from rest_framework_simplejwt.settings import api_settings
-from rest_framework_simplejwt.tokens import AccessToken, Token
+from rest_framework_simplejwt.tokens import Token
 
 from .authentication import session_ended, session_of
 from .conf import config
@@ -54,7 +54,7 @@ class TopicsTokenRefreshSerializer(TokenRefreshSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         data: dict[str, Any] = super().validate(attrs)
         if config().topics is not None:
-            access = AccessToken(data["access"])
+            access = self.token_class.access_token_class(data["access"])
             user_id = access[api_settings.USER_ID_CLAIM]
             users = get_user_model()._default_manager
             topics = topics_of(users.get(**{api_settings.USER_ID_FIELD: user_id}))
