@@ -101,29 +101,48 @@ def test_an_id_is_published_once_for_each_target(idlewild_outbox):
     ]
 
 
-@pytest.mark.parametrize("backend", ["memory", "local"])
-@pytest.mark.parametrize(
-    ("topic", "name"),
-    [
-        ("a//b", "message"),
-        ("/a", "message"),
-        ("", "message"),
-        ("a/*", "message"),
-        ("a/**", "message"),
-        ("a\n", "message"),
-        ("x" * 257, "message"),
-        ("a", ""),
-        ("a", "a\nb"),
-        ("a", "x" * 129),
-        ("a", "open"),
-        ("a", "heartbeat"),
-    ],
-)
-def test_what_idlewild_refuses_is_refused(settings, backend, topic, name):
-    settings.IDLEWILD = {"BACKEND": backend}
+REFUSED = [
+    ("a//b", "message"),
+    ("/a", "message"),
+    ("", "message"),
+    ("a/*", "message"),
+    ("a/**", "message"),
+    ("a\n", "message"),
+    ("a\x7f", "message"),
+    ("a\x85", "message"),
+    ("x" * 257, "message"),
+    ("ü" * 129, "message"),
+    ("a", ""),
+    ("a", "a\nb"),
+    ("a", "x" * 129),
+    ("a", "open"),
+    ("a", "heartbeat"),
+    ("a", "replay_gap"),
+    ("a", "token_expired"),
+    ("a", "evicted"),
+    ("a", "error"),
+]
+ACCEPTED = [("a*/b **", "Open"), ("x" * 256, "x" * 128), ("ü" * 128, "a b")]
+
+
+@pytest.fixture(params=["memory", "local", "hub"])
+def each_backend(request, settings):
+    if request.param == "hub":
+        request.getfixturevalue("server")
+    else:
+        settings.IDLEWILD = {"BACKEND": request.param}
+
+
+@pytest.mark.parametrize(("topic", "name"), REFUSED)
+def test_what_idlewild_refuses_is_refused(each_backend, topic, name):
     with pytest.raises(Rejected) as raised:
         send_to_topic(topic, "x", name)
     assert raised.value.code == "invalid_request"
+
+
+@pytest.mark.parametrize(("topic", "name"), ACCEPTED)
+def test_what_idlewild_accepts_is_accepted(each_backend, topic, name):
+    assert send_to_topic(topic, "x", name)
 
 
 def test_the_outbox_can_fail(idlewild_outbox):
