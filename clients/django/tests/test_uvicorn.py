@@ -15,7 +15,8 @@ import httpx
 from rest_framework_simplejwt.tokens import AccessToken
 
 HERE = Path(__file__).resolve().parent
-WAIT_S = 20
+# Long enough for a busy machine, where Django takes seconds to start.
+WAIT_S = 60
 
 
 def wait_for(server: subprocess.Popen[bytes], path: Path) -> None:
