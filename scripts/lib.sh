@@ -158,10 +158,13 @@ pack_js() {
     (cd clients/js && npm run --silent build && npm pack --silent --workspaces --pack-destination "$1" >/dev/null)
 }
 
-# Builds the wheel and the source distribution of idlewild-django into a directory.
-pack_django() {
+# Builds wheels and source distributions of idlewild-client and idlewild-django into a directory.
+pack_python() {
+    local package
     python_tools django -r clients/django/requirements-dev.txt
-    "$tools/django/bin/python" -m build --no-isolation --outdir "$1" clients/django >/dev/null
+    for package in python django; do
+        "$tools/django/bin/python" -m build --no-isolation --outdir "$1" "clients/$package" >/dev/null
+    done
 }
 
 # Sets $current_nginx. Debian's nginx is years behind, and later changes (such as the syntax for HTTP/2) have to be

@@ -7,12 +7,11 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.db import connections
+from hub_support.admin import Admin
+from hub_support.server import API_KEY, Server, free_port
 
 from idlewild_django.backends import backend
 from idlewild_django.local.backend import Local
-
-from .admin import Admin
-from .server import API_KEY, Server, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -89,8 +88,14 @@ def admin(settings) -> Iterator[Admin]:
 
 
 @pytest.fixture(autouse=True)
+def _no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("IDLEWILD_API_KEY", "IDLEWILD_ADMIN__API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("idlewild_django.attempts.FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("idlewild.attempts.FIRST_PAUSE_S", 0.001)
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ import io
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
-
-from .admin import Answer
+from hub_support.admin import Answer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -60,3 +59,13 @@ def test_errors_are_reported(admin, settings):
     settings.IDLEWILD = {}
     with pytest.raises(CommandError, match="API_KEY"):
         call_command("idlewild_publish", "--all", "--data", "x")
+
+
+def test_commands_that_send_nothing_need_no_key(settings, user, monkeypatch):
+    settings.IDLEWILD = {"API_KEY": None}
+    call_command("check")
+    call_command("migrate", verbosity=0)
+    monkeypatch.setattr("getpass.getpass", lambda prompt: "another-Horse-9")
+    call_command("changepassword", user.username, stdout=io.StringIO())
+    user.refresh_from_db()
+    assert user.check_password("another-Horse-9")

@@ -6,10 +6,9 @@ import logging
 
 import pytest
 from django.db import transaction
+from hub_support.admin import Answer
 
 from idlewild_django import Unavailable, broadcast, force_logout, send_to_user, send_to_users
-
-from .admin import Answer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -17,7 +17,7 @@ def test_the_defaults_are_valid_and_immutable():
 def test_an_overridden_setting_is_read_again():
     before = config()
     with override_settings(IDLEWILD={"URL": "http://hub:8001/"}):
-        assert config().base_url == "http://hub:8001"
+        assert config().url == "http://hub:8001/"
     assert config() == before
 
 
@@ -46,6 +46,8 @@ def test_an_unknown_key_is_reported_with_the_known_ones():
         ("MAX_CONNECTIONS_PER_USER", 0),
         ("USER_ID_FIELD", ""),
         ("REQUIRE_SESSION_REGISTRATION", 1),
+        ("FAIL_SILENTLY", "yes"),
+        ("TOPICS", ["orders/eu"]),
         ("MESSAGES", ["new_login"]),
         ("SESSION_AUTH_CLASSES", "path.to.Class"),
     ],
@@ -73,10 +75,18 @@ def test_a_key_that_cannot_be_in_a_header_is_refused_and_not_shown(key):
     assert "secret" not in f"{raised.value} {raised.value!r}"
 
 
+@pytest.mark.parametrize("given", [{}, {"API_KEY": ""}, {"API_KEY": " \n"}, {"API_KEY": None}])
+def test_the_key_in_the_environment_is_the_default(given, monkeypatch):
+    assert parse(given).api_key == ""
+    monkeypatch.setenv("IDLEWILD_API_KEY", "idw_environment\n")
+    assert parse(given).api_key == "idw_environment"
+    assert parse({"API_KEY": "idw_setting"}).api_key == "idw_setting"
+    monkeypatch.setenv("IDLEWILD_ADMIN__API_KEY", "idw_first")  # as with the server
+    assert parse(given).api_key == "idw_first"
+
+
 def test_a_unix_socket_is_a_valid_url():
-    parsed = parse({"URL": "unix:/run/idlewild/admin.sock"})
-    assert parsed.socket_path == "/run/idlewild/admin.sock"
-    assert parsed.base_url == "http://localhost"
+    assert parse({"URL": "unix:/run/idlewild/admin.sock"}).url == "unix:/run/idlewild/admin.sock"
 
 
 def test_a_project_can_override_single_messages():

@@ -1,18 +1,16 @@
-"""Requests to the admin listener over real sockets: retries and connections."""
+"""What this package adds to the clients of `idlewild`, whose own tests are about requests."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
-import threading
-import traceback
-from pathlib import Path
+import copy
+import pickle
 
-import httpx
 import pytest
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.test import override_settings
+from hub_support.admin import Answer
+from hub_support.server import API_KEY
 
 from idlewild_django import (
     Rejected,
@@ -20,202 +18,34 @@ from idlewild_django import (
     Unavailable,
     asend_to_user,
     broadcast,
-    disconnect,
     send_to_user,
     send_to_users,
     set_session,
 )
-from idlewild_django.attempts import LONGEST_PAUSE_S, Attempts
-from idlewild_django.conf import Config, parse
-from idlewild_django.hub import Hub
-from idlewild_django.operations import Disconnect
-
-from .admin import Answer
-from .server import API_KEY
 
 
 def send(user: object, data: object) -> str | None:
     return send_to_user(user, data, on_commit=False)
 
 
-def error(status: int, code: str = "invalid", message: str = "no") -> Answer:
-    return Answer(status, {"error": {"code": code, "message": message}})
-
-
-def both_ways(admin, answers: list[Answer]):
-    """Sends with the function and with its asynchronous version, with the same responses."""
+def test_an_event_carries_the_settings_of_the_project(admin, settings):
+    settings.IDLEWILD |= {"RETRIES": 1}
     for attempt in (lambda: send(1, "x"), lambda: asyncio.run(asend_to_user(1, "x"))):
-        admin.asked.clear()
-        admin.answers.clear()
-        admin.answers.extend(answers)
-        yield attempt
-
-
-def test_no_exception_contains_a_key_that_httpx_refuses(admin):
-    # `parse` would never create this.
-    hub = Hub(Config(url=admin.url, api_key="idw_secret\n"))
-    for perform in (hub.perform, lambda operation: asyncio.run(hub.aperform(operation))):
-        with pytest.raises(Unavailable, match="LocalProtocolError") as raised:
-            perform(Disconnect("1"))
-        shown = "".join(traceback.format_exception(raised.value))
-        assert "secret" not in f"{shown} {raised.value!r} {hub!r}"
-
-
-def test_an_event_carries_the_key_and_returns_its_id(admin):
-    for attempt in both_ways(admin, []):
-        assert attempt() == "1-0"
-        (asked,) = admin.asked
-        assert (asked.method, asked.path) == ("POST", "/v1/events")
+        admin.answers.extend([Answer(503), Answer(503)])
+        with pytest.raises(Unavailable, match="tried 2 times"):
+            attempt()
+        asked = admin.asked[-1]
         assert asked.headers["Authorization"] == f"Bearer {API_KEY}"
-        assert asked.json["to"] == {"user": "1"}
-        assert asked.json["event"] == "message"
-        assert asked.json["persist"] is True
+        assert asked.headers["User-Agent"] == "idlewild-django"
 
 
-@pytest.mark.parametrize(
-    "failure", [Answer(502), Answer(503), Answer(504), Answer(is_dropped=True)], ids=str
-)
-def test_a_retry_is_the_same_event(admin, failure):
-    for attempt in both_ways(admin, [failure, failure]):
-        assert attempt() == "3-0"
-        assert len(admin.asked) == 3
-        assert len({each.json["id"] for each in admin.asked}) == 1
-
-
-def test_a_slow_response_is_retried(admin, settings):
-    settings.IDLEWILD |= {"TIMEOUT": 0.2}
-    for attempt in both_ways(admin, []):
-        release = threading.Event()
-        admin.answers.append(Answer(json=lambda held=release: held.wait(10)))
-        assert attempt() == "2-0"
-        release.set()
-
-
-def test_the_number_of_retries_is_limited(admin, settings):
-    settings.IDLEWILD |= {"RETRIES": 2}
-    for attempt in both_ways(admin, [Answer(503)] * 9):
-        with pytest.raises(Unavailable, match=r"status 503; tried 3 times"):
-            attempt()
-        assert len(admin.asked) == 3
-
-
-def test_a_refused_connection_is_unavailable(away):
-    with pytest.raises(Unavailable, match=r"ConnectError.*tried 4 times"):
-        send(1, "x")
-
-
-@pytest.mark.parametrize("status", [400, 404, 409, 413, 429])
-def test_a_refusal_is_not_retried_and_has_the_reason(admin, status):
-    for attempt in both_ways(admin, [error(status, "invalid", "to: expected one")]):
-        with pytest.raises(Rejected, match="to: expected one") as raised:
-            attempt()
-        assert (raised.value.code, len(admin.asked)) == ("invalid", 1)
-
-
-def test_a_wrong_key_has_its_own_exception(admin):
-    for attempt in both_ways(admin, [error(401, "unauthorized", "no such key")]):
-        with pytest.raises(Unauthorized, match="no such key"):
-            attempt()
-
-
-def test_a_response_that_is_not_from_idlewild_is_reported(admin):
-    admin.answers.extend([Answer(404, ["<html>"]), Answer(500, "x"), Answer(200, ["list"])])
-    with pytest.raises(Rejected, match="status 404 from"):
-        send(1, "x")
-    for status in (500, 200):
-        with pytest.raises(Unavailable, match=f"status {status}"):
-            send(1, "x")
-
-
-def test_retry_after_is_honoured_within_the_total_time():
-    attempts = Attempts(parse({"TOTAL_TIMEOUT": 60}))
-    assert attempts.pause_after_answer(httpx.Response(503, headers={"Retry-After": "7"})) == 7
-    impatient = Attempts(parse({"TOTAL_TIMEOUT": 5}))
-    with pytest.raises(Unavailable, match="tried once"):
-        impatient.pause_after_answer(httpx.Response(503, headers={"Retry-After": "7"}))
-
-
-def test_pauses_are_random_and_grow_to_a_limit(monkeypatch):
-    monkeypatch.setattr("idlewild_django.attempts.FIRST_PAUSE_S", 0.1)
-    monkeypatch.setattr("random.uniform", lambda low, high: high)
-    attempts = Attempts(parse({"RETRIES": 9, "TOTAL_TIMEOUT": 99}))
-    pauses = [attempts.pause_after_error(httpx.ConnectError("x")) for _ in range(7)]
-    assert pauses[:4] == [0.1, 0.2, 0.4, 0.8]
-    assert pauses[-1] == LONGEST_PAUSE_S
-
-
-def test_an_attempt_waits_no_longer_than_the_remaining_time(monkeypatch):
-    now = 100.0
-    monkeypatch.setattr("idlewild_django.attempts.time.monotonic", lambda: now)
-    attempts = Attempts(parse({"TIMEOUT": 2, "TOTAL_TIMEOUT": 5}))
-    assert attempts.timeout() == 2
-    now = 104.0
-    assert attempts.timeout() == 1
-    now = 106.0
-    assert 0 < attempts.timeout() < 0.01
-
-
-def test_our_own_mistakes_are_not_retried():
-    with pytest.raises(Unavailable, match="tried once"):
-        Attempts(parse({})).pause_after_error(httpx.UnsupportedProtocol("x"))
-
-
-def test_connections_are_reused(admin):
-    for _ in range(5):
+def test_connections_are_kept_until_the_setting_changes(admin, settings):
+    for _ in range(3):
         send(1, "x")
     assert {each.connection for each in admin.asked} == {0}
-
-    async def several() -> None:
-        for _ in range(5):
-            await asend_to_user(1, "x")
-
-    asyncio.run(several())
-    assert {each.connection for each in admin.asked} == {0, 1}
-
-
-def test_threads_share_the_pool(admin):
-    barrier = threading.Barrier(4)
-
-    def work() -> None:
-        barrier.wait()
-        for _ in range(10):
-            broadcast("x", on_commit=False)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(admin.asked) == 40
-    # Four that are kept, and a few of threads that were not the first.
-    assert len({each.connection for each in admin.asked}) <= 8
-
-
-def test_a_forked_worker_has_its_own_connections(admin):
-    send(1, "parent")
-    pid = os.fork()
-    if pid == 0:
-        try:
-            send(1, "child")
-        finally:
-            os._exit(0)
-    assert os.waitpid(pid, 0)[1] == 0
-    send(1, "parent")
-    parent, child, again = (each.connection for each in admin.asked)
-    assert parent == again != child
-
-
-def test_a_closed_event_loop_leaves_no_connections(admin):
-    def descriptors() -> int:
-        gc.collect()
-        return len(list(Path("/proc/self/fd").iterdir()))
-
-    asyncio.run(asend_to_user(1, "x"))
-    before = descriptors()
-    for _ in range(20):
-        asyncio.run(asend_to_user(1, "x"))
-    # The listener's ends of the connections are in this process, too.
-    assert descriptors() < before + 10
+    settings.IDLEWILD |= {"RETRIES": 1}
+    broadcast("x", on_commit=False)
+    assert admin.asked[-1].connection == 1
 
 
 def test_a_synchronous_function_fails_in_asynchronous_code(admin):
@@ -229,27 +59,40 @@ def test_a_synchronous_function_fails_in_asynchronous_code(admin):
 def test_without_a_key_no_request_is_sent():
     with (
         override_settings(IDLEWILD={}),
-        pytest.raises(ImproperlyConfigured, match="idlewild token api-key"),
+        pytest.raises(ImproperlyConfigured, match=r"IDLEWILD_API_KEY.*idlewild token api-key"),
     ):
         send(1, "x")
 
 
-def test_a_proxy_in_the_environment_is_not_used(admin, monkeypatch):
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
-    assert send(1, "x") == "1-0"
+def test_a_key_from_the_environment_is_used(admin, monkeypatch, settings):
+    monkeypatch.setenv("IDLEWILD_API_KEY", " idw_environment\n")
+    settings.IDLEWILD = {"URL": admin.url}
+    send(1, "x")
+    assert admin.asked[0].headers["Authorization"] == "Bearer idw_environment"
 
 
-def test_a_users_id_is_one_path_segment(admin):
-    set_session("a/b ?", "s", "Elsewhere.")
-    disconnect("ü")
-    assert admin.paths == [
-        "PUT /v1/users/a%2Fb%20%3F/session",
-        "DELETE /v1/users/%C3%BC/connections",
-    ]
-    assert admin.asked[0].json == {"session_id": "s", "message": "Elsewhere."}
+def test_the_message_to_other_devices_is_that_of_the_setting(admin):
+    set_session("a/b", "s")
+    assert admin.asked[0].json["message"] == "You have been logged in from another device."
 
 
 def test_a_long_list_of_users_is_sent_in_several_requests(admin):
     assert send_to_users(range(10_001), "x", on_commit=False) == ["1-0", "2-0"]
     assert [len(each.json["to"]["users"]) for each in admin.asked] == [10_000, 1]
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind"),
+    [
+        ([Answer(503)] * 9, Unavailable),
+        ([Answer(400, {"error": {"code": "invalid_request", "message": "to: no"}})], Rejected),
+        ([Answer(401, {"error": {"code": "unauthorized", "message": "no key"}})], Unauthorized),
+    ],
+)
+def test_an_error_can_be_pickled_and_copied(admin, answers, kind):
+    """As Celery and process pools do."""
+    admin.answers.extend(answers)
+    with pytest.raises(kind) as raised:
+        send(1, "x")
+    for twin in (pickle.loads(pickle.dumps(raised.value)), copy.deepcopy(raised.value)):
+        assert (type(twin), str(twin)) == (kind, str(raised.value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import re
 import time
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from django.core.asgi import get_asgi_application
 from django.test import AsyncClient, Client
+from hub_support.streams import WAIT_S, StreamClient
 from rest_framework_simplejwt.tokens import AccessToken
 
 from idlewild_django import force_logout, presence, send_to_topic, send_to_user
@@ -18,10 +20,10 @@ from idlewild_django.local.backend import Local
 from idlewild_django.local.stream import RETRY, LoopStream
 
 from .conftest import bearer, log_in, run
-from .streams import WAIT_S, StreamClient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+PLAIN = "rest_framework_simplejwt.authentication.JWTAuthentication"
 PATH = "/api/v1/auth/sse/notifications/"
 
 
@@ -88,6 +90,22 @@ def test_a_client_without_credentials_gets_the_guides_refusal(url, access, clien
                 "event": "error",
                 "data": '{"error": "Authentication required"}',
             }
+
+
+def test_the_log_says_why_a_token_is_refused(local, user, client, caplog):
+    with caplog.at_level(logging.INFO, "idlewild_django"):
+        assert client.get(PATH, {"token": str(AccessToken.for_user(user))}).status_code == 401
+    assert "stream refused: This token has no claim “session_id”" in caplog.text
+
+
+@pytest.mark.parametrize("given", [{}, {"JWT_AUTHENTICATION": PLAIN}])
+def test_with_several_devices_a_token_needs_no_session(local, user, client, settings, given):
+    settings.IDLEWILD |= given
+    if not given:
+        settings.REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": [PLAIN]}
+    response = client.get(PATH, {"token": str(AccessToken.for_user(user))})
+    assert response.status_code == 200
+    response.close()
 
 
 def test_a_bad_header_is_not_rescued_by_a_good_cookie(url, access, user, client):

@@ -10,6 +10,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection, transaction
+from hub_support.admin import Answer
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
 from idlewild_django import force_logout
@@ -17,7 +18,6 @@ from idlewild_django.models import DeviceSession
 from idlewild_django.serializers import SingleDeviceTokenObtainPairSerializer
 from idlewild_django.sessions import start_session
 
-from .admin import Answer
 from .conftest import PASSWORD, bearer, log_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -75,8 +75,13 @@ def test_only_tokens_of_the_current_session_are_accepted(admin, user, client):
 def test_a_token_without_a_session_is_refused(admin, user, client):
     log_in(client)
     token = str(AccessToken.for_user(user))
-    assert client.get("/me/", headers=bearer(token)).status_code == 401
-    assert refresh(client, str(RefreshToken.for_user(user))).status_code == 401
+    for refused in (
+        client.get("/me/", headers=bearer(token)),
+        refresh(client, str(RefreshToken.for_user(user))),
+    ):
+        assert (refused.status_code, refused.json()["code"]) == (401, "session_missing")
+        assert "no claim “session_id”" in refused.json()["detail"]
+        assert "SingleDeviceTokenObtainPairSerializer" in refused.json()["detail"]
 
 
 def test_after_a_log_out_an_empty_session_is_refused(admin, user, client):

@@ -10,6 +10,9 @@ import httpx
 import pytest
 from django.core.management import call_command
 from django.db import transaction
+from hub_support.admin import Answer
+from hub_support.server import API_KEY
+from hub_support.streams import StreamClient
 from rest_framework_simplejwt.tokens import AccessToken
 
 import idlewild_django
@@ -23,13 +26,10 @@ from idlewild_django import (
     send_to_users,
 )
 
-from .admin import Answer
 from .conftest import bearer, run
-from .server import API_KEY
-from .streams import StreamClient
 
 if TYPE_CHECKING:
-    from .server import Server
+    from hub_support.server import Server
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth import get_user_model
+from hub_support.server import API_KEY, Server
+from hub_support.streams import StreamClient
 
 from idlewild_django import send_to_user
-
-from .server import API_KEY, Server
-from .streams import StreamClient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from django.core.management import call_command
+from hub_support.streams import StreamClient
 
 from idlewild_django import disconnect, force_logout, presence, send_to_user
 from idlewild_django.models import DeviceSession
 
 from .conftest import bearer, log_in
-from .streams import StreamClient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -1,3 +1,4 @@
+from django.contrib import admin
 from django.urls import include, path
 from rest_framework.decorators import api_view
 from rest_framework.response import Response
@@ -10,5 +11,6 @@ def me(request):
 
 urlpatterns = [
     path("api/v1/auth/", include("idlewild_django.urls")),
+    path("admin/", admin.site.urls),
     path("me/", me),
 ]

@@ -1,7 +1,7 @@
 """Publishes to Idlewild from Django. README.md shows how; the functions are in `publish`."""
 
-from .errors import IdlewildError, Rejected, Unauthorized, Unavailable
-from .operations import Connection, Presence
+from idlewild import Connection, IdlewildError, Presence, Rejected, Unauthorized, Unavailable
+
 from .publish import (
     abroadcast,
     adisconnect,

@@ -1,15 +1,16 @@
-"""Sends operations to Idlewild or to this process's own streams (`BACKEND`)."""
+"""Chooses what performs operations (`BACKEND`): Idlewild, this process's streams, or a list."""
 
 from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
 from django.core.signals import setting_changed
+from idlewild.operations import Operation
 
 from .conf import SETTING, config
 from .hub import Hub
 from .local.backend import Local
-from .operations import Operation
+from .memory import Memory
 
 T = TypeVar("T")
 
@@ -31,7 +32,13 @@ def backend() -> Backend:
 
 def _make() -> Backend:
     current = config()
-    return Local() if current.backend == "local" else Hub(current)
+    match current.backend:
+        case "local":
+            return Local()
+        case "memory":
+            return Memory()
+        case _:
+            return Hub(current)
 
 
 def _replace(*, setting: str, **_: object) -> None:

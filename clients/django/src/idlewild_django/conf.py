@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.translation import gettext_lazy as _
+from idlewild.settings import (
+    DEFAULT_URL,
+    InvalidSetting,
+    Settings,
+    api_key_of,
+    is_seconds,
+    is_whole,
+)
 
 SETTING = "IDLEWILD"
 
@@ -26,36 +34,41 @@ REASONS = {
 class Config:
     """The settings of a project. README.md describes each key."""
 
-    backend: Literal["hub", "local"] = "hub"
-    url: str = "http://127.0.0.1:8001"
-    api_key: str = field(default="", repr=False)
-    timeout: float = 2.0
-    total_timeout: float = 5.0
-    retries: int = 3
-    pool_size: int = 10
-    max_data_bytes: int = 64 * 1024
+    backend: Literal["hub", "local", "memory"] = "hub"
+    url: str = DEFAULT_URL
+    api_key: str = field(default_factory=api_key_of, repr=False)
+    timeout: float = Settings.timeout
+    total_timeout: float = Settings.total_timeout
+    retries: int = Settings.retries
+    pool_size: int = Settings.pool_size
+    max_data_bytes: int = Settings.max_data_bytes
+    fail_silently: bool = False
 
     user_id_field: str = "pk"
     session_claim: str = "session_id"
     require_session_registration: bool = False
     messages: dict[str, Any] = field(default_factory=lambda: dict(REASONS))
+    topics: str | Callable[[Any], Any] | None = None
 
     session_auth_classes: tuple[str, ...] = ()
 
-    jwt_authentication: str = "idlewild_django.authentication.SingleDeviceJWTAuthentication"
+    jwt_authentication: str = ""
     jwt_cookie: str = "access_token"
     cors_origin: str = "*"
     heartbeat: float = 30.0
     max_connections_per_user: int = 5
 
-    @property
-    def socket_path(self) -> str | None:
-        """The path of the admin listener's Unix socket, if `url` names one."""
-        return self.url.removeprefix("unix:") if self.url.startswith("unix:") else None
-
-    @property
-    def base_url(self) -> str:
-        return "http://localhost" if self.socket_path else self.url.rstrip("/")
+    def client_settings(self) -> dict[str, Any]:
+        """The arguments of the clients of `idlewild`."""
+        return {
+            "url": self.url,
+            "api_key": self.api_key,
+            "timeout": self.timeout,
+            "total_timeout": self.total_timeout,
+            "retries": self.retries,
+            "pool_size": self.pool_size,
+            "max_data_bytes": self.max_data_bytes,
+        }
 
     def message(self, reason: str) -> str:
         """The message for a user who is logged out for `reason`."""
@@ -85,10 +98,9 @@ def parse(given: dict[str, Any]) -> Config:
     values = {known[key]: value for key, value in given.items()}
     if isinstance(values.get("messages"), dict):
         values["messages"] = REASONS | values["messages"]
-    if isinstance(values.get("api_key"), str):
-        # A key from a file or a shell often ends with a line feed. httpx would refuse the header
-        # and quote it, including the key, in its exception.
-        values["api_key"] = values["api_key"].strip()
+    if isinstance(values.get("api_key", ""), str | None):
+        # Whitespace is ignored, and an empty key is none, as where Idlewild reads its own.
+        values["api_key"] = (values.get("api_key") or "").strip() or api_key_of()
     if isinstance(values.get("session_auth_classes"), list):
         values["session_auth_classes"] = tuple(values["session_auth_classes"])
     parsed = Config(**values)
@@ -97,10 +109,13 @@ def parse(given: dict[str, Any]) -> Config:
 
 
 def _check(config: Config) -> None:
-    _demand("BACKEND", config.backend, config.backend in ("hub", "local"), '"hub" or "local"')
+    backends = ("hub", "local", "memory")
+    _demand("BACKEND", config.backend, config.backend in backends, '"hub", "local" or "memory"')
+    try:
+        Settings(**config.client_settings())
+    except InvalidSetting as error:
+        raise _improper(error.name.upper(), error.shown, error.expected) from None
     for key in (
-        "URL",
-        "API_KEY",
         "USER_ID_FIELD",
         "SESSION_CLAIM",
         "JWT_AUTHENTICATION",
@@ -108,37 +123,19 @@ def _check(config: Config) -> None:
         "CORS_ORIGIN",
     ):
         value = getattr(config, key.lower())
-        shown = "…" if key == "API_KEY" else value
-        _demand(key, shown, isinstance(value, str) and (value or key == "API_KEY"), "a string")
-    _demand(
-        "API_KEY",
-        "…",
-        config.api_key.isascii() and config.api_key.isprintable(),
-        "printable ASCII, as `idlewild token api-key` prints it",
-    )
-    _demand(
-        "URL",
-        config.url,
-        _is_http(config.url) or (config.socket_path or "").startswith("/"),
-        '"http://host:port", "https://…" or "unix:/path/of/the.sock"',
-    )
-    for key in ("TIMEOUT", "TOTAL_TIMEOUT", "HEARTBEAT"):
+        may_be_empty = key == "JWT_AUTHENTICATION"
+        _demand(key, value, isinstance(value, str) and (value or may_be_empty), "a string")
+    _demand("HEARTBEAT", config.heartbeat, is_seconds(config.heartbeat), "seconds, more than 0")
+    most = config.max_connections_per_user
+    _demand("MAX_CONNECTIONS_PER_USER", most, is_whole(most, 1), "a whole number, at least 1")
+    for key in ("REQUIRE_SESSION_REGISTRATION", "FAIL_SILENTLY"):
         value = getattr(config, key.lower())
-        _demand(key, value, _is_number(value) and value > 0, "seconds, more than 0")
-    for key, least in (
-        ("RETRIES", 0),
-        ("POOL_SIZE", 1),
-        ("MAX_DATA_BYTES", 1),
-        ("MAX_CONNECTIONS_PER_USER", 1),
-    ):
-        value = getattr(config, key.lower())
-        is_whole = isinstance(value, int) and not isinstance(value, bool)
-        _demand(key, value, is_whole and value >= least, f"a whole number, at least {least}")
+        _demand(key, value, isinstance(value, bool), "True or False")
     _demand(
-        "REQUIRE_SESSION_REGISTRATION",
-        config.require_session_registration,
-        isinstance(config.require_session_registration, bool),
-        "True or False",
+        "TOPICS",
+        config.topics,
+        config.topics is None or isinstance(config.topics, str) or callable(config.topics),
+        "a function of a user, or its dotted path",
     )
     _demand(
         "MESSAGES",
@@ -157,16 +154,11 @@ def _check(config: Config) -> None:
 
 def _demand(key: str, value: object, holds: object, expected: str) -> None:
     if not holds:
-        raise ImproperlyConfigured(f'{SETTING}["{key}"]: {value!r}, expected {expected}')
+        raise _improper(key, repr(value), expected)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_http(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
+def _improper(key: str, shown: str, expected: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(f'{SETTING}["{key}"]: {shown}, expected {expected}')
 
 
 def _forget(*, setting: str, **_: object) -> None:

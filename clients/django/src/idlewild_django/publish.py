@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
+from idlewild import IdlewildError, Presence
+from idlewild.operations import AskPresence, Disconnect, Publish, SetSession
 
+from . import events
 from .backends import backend
 from .conf import config
-from .errors import IdlewildError
-from .events import Event, for_users
-from .operations import AskPresence, Disconnect, Presence, Publish, SetSession
 from .users import UserOrId, user_id
 
 logger = logging.getLogger("idlewild_django")
@@ -30,14 +31,18 @@ def send_to_user(
     persist: bool = True,
     on_commit: bool = True,
     using: str | None = None,
+    fail_silently: bool | None = None,
 ) -> str | None:
     """Sends an event to every stream of a user.
 
     Returns the event's id. Inside an atomic block, the event is sent after the commit and the
     result is None. A failure is then only logged, because the commit cannot be undone.
+
+    With `fail_silently`, any other failure is logged, too, and the result is None. The setting
+    `FAIL_SILENTLY` is its default.
     """
-    made = Event.new({"user": user_id(user)}, data, event, id, persist)
-    return _send(made, on_commit, using)
+    to = {"user": user_id(user)}
+    return _send(to, data, event, id, persist, on_commit, using, fail_silently)
 
 
 async def asend_to_user(
@@ -47,10 +52,10 @@ async def asend_to_user(
     *,
     id: str | None = None,
     persist: bool = True,
-) -> str:
+    fail_silently: bool | None = None,
+) -> str | None:
     """Sends immediately, because Django has no transactions in asynchronous code."""
-    made = Event.new({"user": user_id(user)}, data, event, id, persist)
-    return await backend().aperform(Publish(made))
+    return await _asend({"user": user_id(user)}, data, event, id, persist, fail_silently)
 
 
 def send_to_users(
@@ -62,15 +67,18 @@ def send_to_users(
     persist: bool = True,
     on_commit: bool = True,
     using: str | None = None,
+    fail_silently: bool | None = None,
 ) -> list[str] | None:
     """Sends one event to many users, with one request for every 10,000 of them.
 
     If one of several requests fails, the same call with the same `id` sends to the rest.
     """
-    made = for_users(users, data, event, id, persist)
-    return _now_or_on_commit(
-        lambda: [backend().perform(Publish(each)) for each in made], on_commit, using
-    )
+    with _guard(fail_silently):
+        made = events.for_users(users, data, event, id, persist)
+        return _now_or_on_commit(
+            lambda: [backend().perform(Publish(each)) for each in made], on_commit, using
+        )
+    return None
 
 
 async def asend_to_users(
@@ -80,9 +88,12 @@ async def asend_to_users(
     *,
     id: str | None = None,
     persist: bool = True,
-) -> list[str]:
-    made = for_users(users, data, event, id, persist)
-    return [await backend().aperform(Publish(each)) for each in made]
+    fail_silently: bool | None = None,
+) -> list[str] | None:
+    with _guard(fail_silently):
+        made = events.for_users(users, data, event, id, persist)
+        return [await backend().aperform(Publish(each)) for each in made]
+    return None
 
 
 def send_to_topic(
@@ -94,8 +105,10 @@ def send_to_topic(
     persist: bool = True,
     on_commit: bool = True,
     using: str | None = None,
+    fail_silently: bool | None = None,
 ) -> str | None:
-    return _send(Event.new({"topic": topic}, data, event, id, persist), on_commit, using)
+    """Sends to the streams that receive this topic, which their token's `topics` decides."""
+    return _send({"topic": topic}, data, event, id, persist, on_commit, using, fail_silently)
 
 
 async def asend_to_topic(
@@ -105,9 +118,9 @@ async def asend_to_topic(
     *,
     id: str | None = None,
     persist: bool = True,
-) -> str:
-    made = Event.new({"topic": topic}, data, event, id, persist)
-    return await backend().aperform(Publish(made))
+    fail_silently: bool | None = None,
+) -> str | None:
+    return await _asend({"topic": topic}, data, event, id, persist, fail_silently)
 
 
 def broadcast(
@@ -118,9 +131,10 @@ def broadcast(
     persist: bool = True,
     on_commit: bool = True,
     using: str | None = None,
+    fail_silently: bool | None = None,
 ) -> str | None:
-    """Sends to all connected users."""
-    return _send(Event.new({"all": True}, data, event, id, persist), on_commit, using)
+    """Sends to every stream."""
+    return _send({"all": True}, data, event, id, persist, on_commit, using, fail_silently)
 
 
 async def abroadcast(
@@ -129,8 +143,9 @@ async def abroadcast(
     *,
     id: str | None = None,
     persist: bool = True,
-) -> str:
-    return await backend().aperform(Publish(Event.new({"all": True}, data, event, id, persist)))
+    fail_silently: bool | None = None,
+) -> str | None:
+    return await _asend({"all": True}, data, event, id, persist, fail_silently)
 
 
 def force_logout(
@@ -140,17 +155,21 @@ def force_logout(
     *,
     on_commit: bool = True,
     using: str | None = None,
+    fail_silently: bool | None = None,
 ) -> str | None:
     """Logs a user out everywhere: ends the session and all streams, and revokes the tokens.
 
-    The user sees `message`; without one, the text of `reason` in `MESSAGES`.
+    The user sees `message`; without one, the text of `reason` in `MESSAGES`. If Idlewild is
+    unavailable, the session in the database has ended all the same.
     """
     # The models can be imported only once the apps are loaded.
     from .sessions import end_session
 
     shown = config().message(reason) if message is None else str(message)
     tell = end_session(user_id(user), shown, reason, using)
-    return _now_or_on_commit(tell, on_commit, using)
+    with _guard(fail_silently):
+        return _now_or_on_commit(tell, on_commit, using)
+    return None
 
 
 def log_out_on_commit(user: UserOrId, reason: str, using: str) -> None:
@@ -162,9 +181,15 @@ def log_out_on_commit(user: UserOrId, reason: str, using: str) -> None:
 
 
 async def aforce_logout(
-    user: UserOrId, message: str | None = None, reason: str = "logout"
+    user: UserOrId,
+    message: str | None = None,
+    reason: str = "logout",
+    *,
+    fail_silently: bool | None = None,
 ) -> str | None:
-    return await sync_to_async(force_logout)(user, message, reason, on_commit=False)
+    return await sync_to_async(force_logout)(
+        user, message, reason, on_commit=False, fail_silently=fail_silently
+    )
 
 
 def set_session(user: UserOrId, session_id: str, message: str | None = None) -> str:
@@ -199,8 +224,48 @@ def _set_session(user: UserOrId, session_id: str, message: str | None) -> SetSes
     return SetSession(user_id(user), session_id, shown)
 
 
-def _send(event: Event, on_commit: bool, using: str | None) -> str | None:
-    return _now_or_on_commit(lambda: backend().perform(Publish(event)), on_commit, using)
+def _send(
+    to: dict[str, Any],
+    data: Any,
+    name: str,
+    id: str | None,
+    persist: bool,
+    on_commit: bool,
+    using: str | None,
+    fail_silently: bool | None,
+) -> str | None:
+    with _guard(fail_silently):
+        made = events.new(to, data, name, id, persist)
+        return _now_or_on_commit(lambda: backend().perform(Publish(made)), on_commit, using)
+    return None
+
+
+async def _asend(
+    to: dict[str, Any],
+    data: Any,
+    name: str,
+    id: str | None,
+    persist: bool,
+    fail_silently: bool | None,
+) -> str | None:
+    with _guard(fail_silently):
+        made = events.new(to, data, name, id, persist)
+        return await backend().aperform(Publish(made))
+    return None
+
+
+@contextmanager
+def _guard(fail_silently: bool | None) -> Iterator[None]:
+    """Logs errors instead of raising them, if the caller or the setting asks for it.
+
+    A call that is wrong, such as data without a JSON form, raises in any case.
+    """
+    try:
+        yield
+    except IdlewildError:
+        if not (config().fail_silently if fail_silently is None else fail_silently):
+            raise
+        logger.exception("not sent")
 
 
 def _now_or_on_commit(action: Callable[[], T], on_commit: bool, using: str | None) -> T | None:

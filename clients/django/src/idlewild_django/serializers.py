@@ -1,4 +1,7 @@
-"""SimpleJWT's login and refresh, with a session in the tokens. Needs the extra `simplejwt`."""
+"""SimpleJWT's login and refresh with the claims that Idlewild reads. Needs the extra `simplejwt`.
+
+The `Topics…` serializers add the claim `topics`, the `SingleDevice…` serializers a session as well.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,22 @@ import logging
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from idlewild import IdlewildError
 from rest_framework import serializers, status
 from rest_framework.exceptions import APIException
-from rest_framework_simplejwt.exceptions import AuthenticationFailed
 from rest_framework_simplejwt.serializers import (
     TokenObtainPairSerializer,
     TokenRefreshSerializer,
 )
 from rest_framework_simplejwt.settings import api_settings
-from rest_framework_simplejwt.tokens import Token
+from rest_framework_simplejwt.tokens import AccessToken, Token
 
+from .authentication import session_ended, session_of
 from .conf import config
-from .errors import IdlewildError
 from .models import DeviceSession
 from .sessions import register_session, start_session
+from .topics import CLAIM, topics_of
 
 logger = logging.getLogger("idlewild_django")
 
@@ -33,7 +36,36 @@ class SessionNotRegistered(APIException):
     wait = 5  # seconds; DRF sends this as Retry-After
 
 
-class SingleDeviceTokenObtainPairSerializer(TokenObtainPairSerializer):
+class TopicsTokenObtainPairSerializer(TokenObtainPairSerializer):
+    """Adds the topics of the function `TOPICS`."""
+
+    @classmethod
+    def get_token(cls, user: Any) -> Token:
+        token = super().get_token(user)
+        topics = topics_of(user)
+        if topics is not None:
+            token[CLAIM] = topics
+        return token
+
+
+class TopicsTokenRefreshSerializer(TokenRefreshSerializer):
+    """Asks the function `TOPICS` again, because a user's topics may have changed."""
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        data: dict[str, Any] = super().validate(attrs)
+        if config().topics is not None:
+            access = AccessToken(data["access"])
+            user_id = access[api_settings.USER_ID_CLAIM]
+            users = get_user_model()._default_manager
+            topics = topics_of(users.get(**{api_settings.USER_ID_FIELD: user_id}))
+            access.payload.pop(CLAIM, None)
+            if topics is not None:
+                access[CLAIM] = topics
+            data["access"] = str(access)
+        return data
+
+
+class SingleDeviceTokenObtainPairSerializer(TopicsTokenObtainPairSerializer):
     """Starts a session and ends the user's other sessions.
 
     If the user model logs in with a field other than the address, `email` is accepted as well, if
@@ -78,22 +110,20 @@ class SingleDeviceTokenObtainPairSerializer(TokenObtainPairSerializer):
         return str(found[0]) if len(found) == 1 else email
 
 
-class SingleDeviceTokenRefreshSerializer(TokenRefreshSerializer):
+class SingleDeviceTokenRefreshSerializer(TopicsTokenRefreshSerializer):
     """Refuses a session that is not current, and registers a current one that Idlewild missed."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         refresh = self.token_class(attrs["refresh"])
-        session_id = refresh.get(config().session_claim)
+        session_id = session_of(refresh)
         user_key = f"user__{api_settings.USER_ID_FIELD}"
         row = (
             DeviceSession.objects.select_related("user")
             .filter(**{user_key: refresh.get(api_settings.USER_ID_CLAIM)})
             .first()
         )
-        if row is None or not session_id or row.session_id != session_id:
-            raise AuthenticationFailed(
-                gettext("This session has ended. Please log in again."), code="session_ended"
-            )
+        if row is None or row.session_id != session_id:
+            raise session_ended()
         data: dict[str, Any] = super().validate(attrs)
         register_session(row.user)
         return data

@@ -17,12 +17,12 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import router, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from idlewild import IdlewildError, Unavailable
+from idlewild.operations import LogOut, SetSession
 
 from .backends import backend
 from .conf import config
-from .errors import IdlewildError, Unavailable
 from .models import DeviceSession
-from .operations import LogOut, SetSession
 from .users import user_id
 
 logger = logging.getLogger("idlewild_django")

@@ -1,19 +1,18 @@
-"""`path("api/v1/auth/", include("idlewild_django.urls"))` creates the guide's URLs."""
+"""The guide's URLs, with the login of one device per user.
+
+`path("api/v1/auth/", include("idlewild_django.urls"))`. With several devices per user, include
+`idlewild_django.stream_urls`, which leave the login to the project.
+"""
 
 from importlib.util import find_spec
 
 from django.urls import path
 
-from .local.views import sse_notifications, sse_test
-from .session_auth import session_auth
+from . import stream_urls
 
 app_name = "idlewild"
 
-urlpatterns = [
-    path("sse/notifications/", sse_notifications, name="sse_notifications"),
-    path("sse/test/", sse_test, name="sse_test"),
-    path("session-auth/", session_auth, name="session_auth"),
-]
+urlpatterns = [*stream_urls.urlpatterns]
 
 if find_spec("rest_framework_simplejwt"):
     from .views import LoginView, RefreshView

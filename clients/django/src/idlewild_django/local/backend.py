@@ -9,10 +9,18 @@ import time
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from idlewild.events import PLAIN
+from idlewild.operations import (
+    AskPresence,
+    Disconnect,
+    LogOut,
+    Operation,
+    Publish,
+    SetSession,
+)
+
+from .. import rules
 from ..conf import config
-from ..errors import Rejected
-from ..events import encode
-from ..operations import AskPresence, Disconnect, LogOut, Operation, Publish, SetSession
 from .stream import Client, Stream
 
 T = TypeVar("T")
@@ -58,8 +66,7 @@ class Local:
     def _answer(self, operation: object) -> dict[str, Any]:
         match operation:
             case Publish(event):
-                if LINE_END.search(event.name) or not event.name:
-                    raise Rejected("invalid", f"event: {event.name!r} is not a valid name")
+                rules.check(event)
                 id = self._next_id()
                 text = frame(id if event.persist else None, event.name, event.data)
                 for stream in self._streams:
@@ -79,10 +86,10 @@ class Local:
                 return self._presence(user)
         raise TypeError(f"{operation!r} is not an operation")
 
-    def _log_out(self, user: str, message: str, reason: str, keep: str | None) -> str:
+    def _log_out(self, user: str, message: str | None, reason: str | None, keep: str | None) -> str:
         id = self._next_id()
         data = {"type": "FORCE_LOGOUT", "data": {"message": message, "reason": reason}}
-        text = frame(id, "message", encode(data))
+        text = frame(id, "message", PLAIN.encode(data))
         for stream in self._of(user):
             if keep is None or stream.client.session != keep:
                 stream.deliver(text)

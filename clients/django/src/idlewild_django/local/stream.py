@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from .shutdown import calls_on_stop
+
 HEARTBEAT = "event: heartbeat\ndata: {}\n\n"
 RETRY = "retry: 3000\n\n"
 # A comment, which clients ignore. Under WSGI, only a failed write shows that a client has left. A
@@ -97,20 +99,21 @@ class LoopStream(Stream):
     async def __aiter__(self) -> AsyncIterator[str]:
         self._arrived = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        while True:
-            self._arrived.clear()
-            with self._changed:
-                frame = self._frames.popleft() if self._frames else None
-                is_over = frame is None and self._is_ending
-            if is_over:
-                return
-            if frame is None:
-                try:
-                    await asyncio.wait_for(self._arrived.wait(), self._heartbeat)
-                except TimeoutError:
-                    frame = HEARTBEAT
-            if frame is not None:
-                yield frame
+        with calls_on_stop(self.end):
+            while True:
+                self._arrived.clear()
+                with self._changed:
+                    frame = self._frames.popleft() if self._frames else None
+                    is_over = frame is None and self._is_ending
+                if is_over:
+                    return
+                if frame is None:
+                    try:
+                        await asyncio.wait_for(self._arrived.wait(), self._heartbeat)
+                    except TimeoutError:
+                        frame = HEARTBEAT
+                if frame is not None:
+                    yield frame
 
     def _wake(self) -> None:
         if self._loop is not None:

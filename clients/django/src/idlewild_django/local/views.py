@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from contextlib import suppress
 
 from django.contrib.auth.decorators import login_not_required
 from django.core.handlers.asgi import ASGIRequest
@@ -22,6 +23,7 @@ from ..conf import SETTING, config
 from . import topics
 from .backend import Local, TooManyConnections
 from .credentials import identify
+from .shutdown import calls_on_stop
 from .stream import Client, LoopStream, ThreadStream
 
 TEST_INTERVAL_S = 2.0
@@ -80,9 +82,13 @@ def _test_thread() -> Iterator[str]:
 
 
 async def _test_loop() -> AsyncIterator[str]:
-    for number in itertools.count():
-        yield _test_frame(number)
-        await asyncio.sleep(TEST_INTERVAL_S)
+    stopping = asyncio.Event()
+    with calls_on_stop(stopping.set):
+        for number in itertools.count():
+            yield _test_frame(number)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), TEST_INTERVAL_S)
+                return
 
 
 def _test_frame(number: int) -> str:

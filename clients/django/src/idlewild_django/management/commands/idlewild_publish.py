@@ -37,18 +37,22 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         data = _data(sys.stdin.read() if options["data"] == "-" else options["data"])
-        how = {"event": options["event"], "id": options["id"]}
-        persist = not options["no_persist"]
+        how: dict[str, Any] = {
+            "event": options["event"],
+            "id": options["id"],
+            "persist": not options["no_persist"],
+            "fail_silently": False,
+        }
         try:
             if options["all"]:
-                ids = [broadcast(data, **how, persist=persist)]
+                ids = [broadcast(data, **how)]
             elif options["topic"]:
-                ids = [send_to_topic(options["topic"], data, **how, persist=persist)]
+                ids = [send_to_topic(options["topic"], data, **how)]
             elif options["users"]:
                 users = [each.strip() for each in options["users"].split(",") if each.strip()]
-                ids = list(send_to_users(users, data, **how, persist=persist) or ())
+                ids = list(send_to_users(users, data, **how) or ())
             else:
-                ids = [send_to_user(options["user"], data, **how, persist=persist)]
+                ids = [send_to_user(options["user"], data, **how)]
         except (IdlewildError, ImproperlyConfigured, ValueError) as error:
             raise CommandError(str(error)) from error
         for id in ids:

@@ -10,11 +10,11 @@ import time
 
 import httpx
 
-from .conf import Config
 from .errors import Unavailable
+from .settings import Settings
 
 # The pauses double from the first to the longest. Each is drawn between zero and its maximum, so
-# that the processes of a project do not retry at the same time.
+# that the processes of an application do not retry at the same time.
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 
@@ -26,14 +26,14 @@ NOT_RETRIED = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 class Attempts:
     """The attempts of one request."""
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._deadline = time.monotonic() + config.total_timeout
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._deadline = time.monotonic() + settings.total_timeout
         self._made = 0
 
     def timeout(self) -> float:
         """The timeout of the next attempt, for each of connecting, writing and reading."""
-        return max(0.001, min(self._config.timeout, self._deadline - time.monotonic()))
+        return max(0.001, min(self._settings.timeout, self._deadline - time.monotonic()))
 
     def pause_after_error(self, error: httpx.TransportError) -> float:
         """Seconds until the next attempt.
@@ -56,13 +56,13 @@ class Attempts:
         longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self._made)
         self._made += 1
         pause = max(asked_s, random.uniform(0, longest))  # noqa: S311 - no secret
-        if self._made > self._config.retries or time.monotonic() + pause >= self._deadline:
+        if self._made > self._settings.retries or time.monotonic() + pause >= self._deadline:
             raise self._unavailable(cause) from error
         return pause
 
     def _unavailable(self, cause: str) -> Unavailable:
         times = "once" if self._made <= 1 else f"{self._made} times"
-        return Unavailable(f"{self._config.url}: {cause}; tried {times}")
+        return Unavailable(f"{self._settings.url}: {cause}; tried {times}")
 
 
 def retry_after_s(response: httpx.Response) -> float:

@@ -1,4 +1,4 @@
-"""The operations of Idlewild's API: each builds its request and parses the response."""
+"""The operations of the admin API: each builds its request and parses the response."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
-from .events import Event, encode
+from .events import PLAIN, Event
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -39,11 +39,11 @@ class Publish:
 class SetSession:
     user: str
     session_id: str
-    message: str
+    message: str | None = None
 
     def request(self) -> Request:
         body = {"session_id": self.session_id, "message": self.message}
-        return Request("PUT", f"{_path(self.user)}/session", encode(body).encode())
+        return Request("PUT", f"{_path(self.user)}/session", _json(body))
 
     def result(self, answer: dict[str, Any]) -> str:
         return str(answer["id"])
@@ -52,12 +52,12 @@ class SetSession:
 @dataclass(frozen=True)
 class LogOut:
     user: str
-    message: str
-    reason: str
+    message: str | None = None
+    reason: str | None = None
 
     def request(self) -> Request:
         body = {"message": self.message, "reason": self.reason}
-        return Request("POST", f"{_path(self.user)}/logout", encode(body).encode())
+        return Request("POST", f"{_path(self.user)}/logout", _json(body))
 
     def result(self, answer: dict[str, Any]) -> str:
         return str(answer["id"])
@@ -116,6 +116,11 @@ class AskPresence:
                 for each in answer["connections"]
             ),
         )
+
+
+def _json(body: dict[str, str | None]) -> bytes:
+    """Leaves out what is not given, so that Idlewild's default applies."""
+    return PLAIN.encode({key: value for key, value in body.items() if value is not None}).encode()
 
 
 def _path(user: str) -> str:

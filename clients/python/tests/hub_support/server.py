@@ -1,4 +1,4 @@
-"""A real Idlewild on free ports, with SimpleJWT's secret."""
+"""A real Idlewild on free ports."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from django.conf import settings
-
 API_KEY = "idw_of-the-tests"
+SECRET = "of-the-tests-and-of-nothing-else-0123456789"
+"""`auth.secret`, which tokens are signed with."""
 START_TIMEOUT_S = 20
 
 
@@ -28,9 +28,11 @@ def binary() -> str:
 
 
 class Server:
-    """`auth` is TOML for the table `auth`."""
+    """`auth` is TOML for the table `auth`; `environment` is added to the server's."""
 
-    def __init__(self, directory: Path, auth: str = "") -> None:
+    def __init__(
+        self, directory: Path, auth: str = "", environment: dict[str, str] | None = None
+    ) -> None:
         self.directory = directory
         self.socket = directory / "admin.sock"
         # Kept over a restart, so that a publisher finds the server again.
@@ -46,7 +48,7 @@ max_connections = 100
 max_handshakes = 50
 drain_timeout = "2s"
 [auth]
-secret = "{settings.SECRET_KEY}"
+secret = "{SECRET}"
 {auth}
 [history]
 path = "{directory / "history"}"
@@ -56,6 +58,7 @@ name = "tests"
 hash = "sha256:{key}"
 """
         )
+        self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -76,7 +79,8 @@ hash = "sha256:{key}"
                 [binary(), "serve", "--config", str(self._config)],
                 stderr=log,
                 # The server reads every variable with this prefix as a configuration key.
-                env={k: v for k, v in os.environ.items() if not k.startswith("IDLEWILD_")},
+                env={k: v for k, v in os.environ.items() if not k.startswith("IDLEWILD_")}
+                | self._environment,
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while not re.search("admin listener.*unix", self.log):

@@ -1,4 +1,6 @@
-"""The exceptions that a project can catch."""
+"""The exceptions that a caller can catch. They can be pickled and copied."""
+
+from __future__ import annotations
 
 
 class IdlewildError(Exception):
@@ -13,9 +15,13 @@ class Rejected(IdlewildError):
     """Idlewild refused the request, and would refuse the same request again."""
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(f"{message} ({code})")
+        # The same arguments as the class takes, because pickle and copy call the class with them.
+        super().__init__(code, message)
         self.code = code
         self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.code})"
 
 
 class Unauthorized(Rejected):

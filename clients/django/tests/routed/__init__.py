@@ -1,0 +1,1 @@
+"""URLconfs of projects whose login views differ."""
