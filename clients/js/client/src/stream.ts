@@ -1,4 +1,4 @@
-// Keeps one stream open: connects, reconnects, switches to a new token, and stops when trying again is of no use. Owns
+// Keeps one stream open: connects, reconnects, switches to a new token, and stops when trying again does not help. Owns
 // the position in the stream. Does not know what the events mean to the application.
 
 import { Attempt, type AttemptSink } from './attempt.js';
