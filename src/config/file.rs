@@ -20,13 +20,13 @@ use super::setting::Form;
 /// The values of a file, and its lines that have none.
 #[derive(Default)]
 pub(super) struct FileContent {
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<FileEntry>,
     /// Dotted names whose value is not TOML, each with its error.
     pub(super) flawed: Vec<(String, ConfigError)>,
 }
 
 /// A name with its value, at the top of the file or in a section.
-pub(super) struct Entry {
+pub(super) struct FileEntry {
     pub(super) section: Option<String>,
     pub(super) name: String,
     pub(super) value: Value,
@@ -126,7 +126,7 @@ impl Reader<'_> {
             (Some(_), None) => Ok(Value::String(String::new())),
         };
         match value {
-            Ok(value) => self.content.entries.push(Entry {
+            Ok(value) => self.content.entries.push(FileEntry {
                 section: section.map(ToOwned::to_owned),
                 name,
                 value,

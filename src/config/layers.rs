@@ -7,7 +7,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::error::{ConfigError, ConfigErrors};
-use super::file::{self, Entry, FileContent};
+use super::file::{self, FileContent, FileEntry};
 use super::findings::Findings;
 use super::keys;
 use super::nearest::nearest;
@@ -47,8 +47,8 @@ impl Layers {
         Ok(())
     }
 
-    fn set_from_file(&mut self, entry: Entry) {
-        let Entry {
+    fn set_from_file(&mut self, entry: FileEntry) {
+        let FileEntry {
             section,
             name,
             value,
