@@ -8,7 +8,8 @@ SERVER the server's binary. The page has no hidden marks; this is how it is read
 - Any other `sh` block is typed into a terminal, line by line. Every line must exit with 0. The last line may go on, if
   its output is shown.
 - A `text` block is what the terminal has printed since the last block. `…` stands for anything within a line, and a
-  line with only `…` for any lines. Empty lines do not count. What is not shown must not be printed.
+  line with only `…` for any lines. A value of a form in VARYING stands for any value of that form. Empty lines do not
+  count. What is not shown must not be printed.
 - The terminal is the one that the prose before a block names last ("terminal 2"); otherwise it stays the same.
 - After the words "The page shows:", a block is the whole text of the page in the browser.
 - The sentences in SENTENCES are done as well.
@@ -33,7 +34,7 @@ import termios
 import time
 from pathlib import Path
 
-# Longest wait for one output. The slowest command, `npm install`, takes 20 s with an empty cache.
+# Longest wait for one output, also of `npm install` with an empty cache on a busy machine.
 DEADLINE_S = 120
 # Longest time for a process to end after SIGTERM. Idlewild needs the longest, for its drain.
 STOP_DEADLINE_S = 35
@@ -43,6 +44,10 @@ FREE_PORTS = range(15000, 32000)
 # What bash prints before it reads a line, and before it reads the rest of one. The first has the exit status.
 PROMPT = re.compile("\x01([0-9]+|more)\x02")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+# What differs from run to run: event ids, times, reconnect delays, durations, versions.
+VARYING = (r"\d{13}-\d+", r"\d{4}-\d\d-\d\dT[\d:.]+Z", r"retry: \d+", r"\d+ ms", r"\d+\.\d+\.\d+(?!\.)", r"…")
 
 
 class Wrong(Exception):
@@ -123,7 +128,7 @@ class Terminal:
         self.is_unread = False
         lines = [line.rstrip() for line in shown.split("\n") if line.strip()]
         pattern = "".join(
-            "(?:[^\n]*\n)*?" if line.strip() == "…" else "[^\n]*".join(map(re.escape, line.split("…"))) + "\n"
+            "(?:[^\n]*\n)*?" if line.strip() == "…" else line_pattern(line)
             for line in lines
         )
         self.may_print = lines[-1].strip() == "…"
@@ -136,6 +141,7 @@ class Terminal:
             if found and (has_ended or self.raw.rstrip(" ").endswith("\n")):
                 if has_ended:
                     self.finish()
+                print(found[0], end="", flush=True)
                 self.raw = output[found.end() :]
                 return
             if has_ended:
@@ -302,6 +308,20 @@ class Tutorial:
             self.browser.close()
         for terminal in self.terminals.values():
             terminal.close()
+
+
+def line_pattern(line: str) -> str:
+    """The expression for a line of output."""
+    pattern = ""
+    # With the group, every second part is what varies.
+    for index, part in enumerate(re.split(f"({'|'.join(VARYING)})", line)):
+        if index % 2 == 0:
+            pattern += re.escape(part)
+        elif part == "…":
+            pattern += "[^\n]*"
+        else:
+            pattern += next(f"(?:{form})" for form in VARYING if re.fullmatch(form, part))
+    return pattern + "\n"
 
 
 INTERRUPT = r"Press Ctrl-C in terminal (\d)"
