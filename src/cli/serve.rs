@@ -41,8 +41,9 @@ impl ServeCommand {
             match dev_secrets::kept_in(Path::new(dev_secrets::DIRECTORY)) {
                 Ok(kept) => {
                     kept_in = Some(dev_secrets::DIRECTORY);
+                    // A configuration from a pipe cannot be read again.
+                    made_up.replace_by(&kept, &mut config);
                     sources.dev = Some(kept);
-                    config = load(&sources)?;
                 }
                 Err(error) => eprintln!(
                     "idlewild: {}: {error}; the API key and the JWT secret change at the next start",

@@ -62,7 +62,7 @@ pub(super) fn read(path: &Path) -> Result<FileContent, ConfigErrors> {
     for (line, error) in by_line {
         match unquoted(text.lines().nth(line - 1).unwrap_or_default()) {
             Some(value) => {
-                reader.unquoted.insert(line, value);
+                reader.unquoted.insert(line, (value, error.message()));
             }
             None => other.push(ConfigError::syntax(path.to_owned(), line, error.message())),
         }
@@ -78,14 +78,22 @@ pub(super) fn read(path: &Path) -> Result<FileContent, ConfigErrors> {
             _ => reader.read_value(None, name, start, value),
         }
     }
-    Ok(reader.content)
+    // Such a line may have another error, such as a key that is there twice, or be inside of a value.
+    for (line, (_, message)) in reader.unquoted {
+        other.push(ConfigError::syntax(path.to_owned(), line, message));
+    }
+    if other.is_empty() {
+        Ok(reader.content)
+    } else {
+        Err(other.into())
+    }
 }
 
 struct Reader<'a> {
     path: &'a Path,
     text: &'a str,
-    /// Values without quotes, by their lines.
-    unquoted: BTreeMap<usize, &'a str>,
+    /// Lines whose values seem to need quotes and were not read yet: the values, and the parser's messages.
+    unquoted: BTreeMap<usize, (&'a str, &'a str)>,
     content: FileContent,
 }
 
@@ -118,10 +126,11 @@ impl Reader<'_> {
         };
         let mut inner_origins = Vec::new();
         self.note_inner(&value, "", &mut inner_origins);
-        let value = match (self.unquoted.get(&self.line(start)), keys::find(&path)) {
+        let line = self.line(start);
+        let value = match (self.unquoted.remove(&line), keys::find(&path)) {
             (None, _) => Value::deserialize(ValueDeserializer::from(value))
                 .map_err(|error| flawed(error.message())),
-            (Some(unquoted), Some(key)) => Err(flawed(&expected(key, unquoted))),
+            (Some((unquoted, _)), Some(key)) => Err(flawed(&expected(key, unquoted))),
             // That the key is unknown is the error to report.
             (Some(_), None) => Ok(Value::String(String::new())),
         };

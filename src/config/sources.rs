@@ -38,6 +38,16 @@ impl DevSecrets {
         is_secret(config.admin.api_key.as_ref(), &self.api_key)
     }
 
+    /// Replaces these secrets by others, where they are in use.
+    pub fn replace_by(&self, others: &Self, config: &mut Config) {
+        if self.is_auth_secret_used(config) {
+            config.auth.secret = Secret::new(&others.auth_secret);
+        }
+        if self.is_api_key_used(config) {
+            config.admin.api_key = Secret::new(&others.api_key);
+        }
+    }
+
     /// Fills in the secrets that are not configured.
     pub(super) fn fill(&self, config: &mut Config) {
         let auth = &mut config.auth;

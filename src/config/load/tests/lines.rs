@@ -141,3 +141,29 @@ fn a_variable_that_replaces_a_list_replaces_the_lines_of_its_items() {
         "{errors}"
     );
 }
+
+#[test]
+fn a_line_that_seems_to_need_quotes_hides_no_other_error() {
+    for (file, line, message) in [
+        (
+            "max_connections = 15000\nmax_connections = 50000\n",
+            2,
+            "duplicate key",
+        ),
+        (
+            "test_stream = true\ntest_stream = false\n",
+            2,
+            "duplicate key",
+        ),
+        ("[[admin.api_keys]]\nname = django\nhash = \"x\"\n", 2, ""),
+    ] {
+        let errors = errors(file);
+        let place = format!("line {line}");
+        assert!(
+            errors
+                .iter()
+                .any(|error| error.contains(&place) && error.contains(message)),
+            "{file} {errors:#?}"
+        );
+    }
+}
