@@ -71,7 +71,7 @@ struct Place {
 fn change(file: &Path, email: &str, edit: Edit) -> Result<String, AccountsError> {
     let mut text = UserFileText::read(file)?;
     Accounts::parse(text.as_str()).map_err(|problem| text.problem(problem))?;
-    let mut users = users(text.as_str());
+    let mut users = users(text.as_str()).unwrap_or_default();
     let wanted = email.to_lowercase();
     let index = users
         .iter()
@@ -91,16 +91,17 @@ fn change(file: &Path, email: &str, edit: Edit) -> Result<String, AccountsError>
         }
     }
     // If the user is not in a block of its own, its lines may contain other users.
-    if self::users(text.as_str()) != users {
+    if self::users(text.as_str()) != Some(users) {
         return Err(text.problem(by_hand));
     }
     text.write()?;
     Ok(id)
 }
 
-/// The users in a text; none if it is not valid.
-fn users(text: &str) -> Vec<UserBlock> {
-    toml::from_str::<UserFile>(text).map_or_else(|_| Vec::new(), |file| file.users)
+/// The users in a text; `None` if it is not valid.
+fn users(text: &str) -> Option<Vec<UserBlock>> {
+    let file = toml::from_str::<UserFile>(text).ok()?;
+    Some(file.users)
 }
 
 /// Finds the account with this index.

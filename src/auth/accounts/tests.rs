@@ -258,3 +258,22 @@ fn users_in_a_list_on_one_line_are_not_removed_together() {
     let listed = list(&path).unwrap();
     assert_eq!(listed[1], ("2".to_owned(), "2@example.com".to_owned()));
 }
+
+#[test]
+fn the_only_user_of_a_list_is_not_removed_from_within_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users.toml");
+    let hash = hash_password("password", cheap());
+    let user = format!("{{ id = 1, email = \"1@example.com\", hash = \"{hash}\" }}");
+    for text in [
+        format!("users = [\n  {user} ]\n"),
+        format!("users = [{user}\n]\n"),
+        format!("users = [\n  {user},\n]\n"),
+    ] {
+        std::fs::write(&path, &text).unwrap();
+        let removed = remove(&path, "1@example.com");
+        let left = std::fs::read_to_string(&path).unwrap();
+        let is_valid = list(&path).is_ok_and(|users| users.is_empty() == removed.is_ok());
+        assert!(is_valid, "{removed:?} {left}");
+    }
+}
