@@ -8,6 +8,8 @@ use std::os::unix::fs::{
 };
 use std::path::Path;
 
+use rustix::fs::OFlags;
+
 use crate::auth::api_key;
 use crate::config::DevSecrets;
 
@@ -45,11 +47,21 @@ pub(super) fn kept_in(directory: &Path) -> io::Result<DevSecrets> {
         return Err(io::Error::other("is not a directory of this user"));
     }
     fs::set_permissions(directory, Permissions::from_mode(DIRECTORY_MODE))?;
-    fs::write(directory.join(".gitignore"), "*\n")?;
+    ignore(&directory.join(".gitignore"))?;
     Ok(DevSecrets {
         auth_secret: kept(&directory.join(JWT_SECRET))?,
         api_key: kept(&directory.join(API_KEY))?,
     })
+}
+
+/// Keeps the directory out of repositories.
+fn ignore(path: &Path) -> io::Result<()> {
+    // A link that is there already is not followed.
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(mut file) => file.write_all(b"*\n"),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The secret in a file. If there is none, a new one is written.
@@ -60,7 +72,16 @@ fn kept(path: &Path) -> io::Result<String> {
         .create(true)
         .truncate(false)
         .mode(FILE_MODE)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)?;
+    // A repository can contain such a directory. Then its author knows the secrets; git gives others read access.
+    let found = file.metadata()?;
+    if !found.is_file() || found.mode() & 0o077 != 0 {
+        let name = path.file_name().unwrap_or_default().display();
+        return Err(io::Error::other(format!(
+            "{name} is not a file that only this user can read; remove it"
+        )));
+    }
     // Of two servers that start at once, one writes the secret and the other reads it.
     file.lock()?;
     let mut text = String::new();
@@ -113,6 +134,31 @@ mod tests {
             keys.collect::<std::collections::BTreeSet<_>>()
         });
         assert_eq!(keys.len(), 1, "{keys:?}");
+    }
+
+    #[test]
+    fn secrets_that_others_know_are_not_used() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join(DIRECTORY);
+        let first = kept_in(&directory).unwrap();
+        // As git checks it out.
+        let key = directory.join(API_KEY);
+        fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+        assert!(kept_in(&directory).is_err());
+        fs::remove_file(&key).unwrap();
+        let secret = parent.path().join("another-secret");
+        fs::write(&secret, "known").unwrap();
+        fs::set_permissions(&secret, Permissions::from_mode(FILE_MODE)).unwrap();
+        std::os::unix::fs::symlink(&secret, &key).unwrap();
+        assert!(kept_in(&directory).is_err());
+        fs::remove_file(&key).unwrap();
+        let profile = parent.path().join("profile");
+        fs::write(&profile, "text").unwrap();
+        let ignored = directory.join(".gitignore");
+        fs::remove_file(&ignored).unwrap();
+        std::os::unix::fs::symlink(&profile, &ignored).unwrap();
+        assert_ne!(kept_in(&directory).unwrap().api_key, first.api_key);
+        assert_eq!(fs::read_to_string(&profile).unwrap(), "text");
     }
 
     #[test]
