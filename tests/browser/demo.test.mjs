@@ -62,6 +62,28 @@ describe("the demo page", { timeout: 120_000 }, () => {
     assert.deepEqual(page.complaints, []);
   });
 
+  it("does not evict the connection that evicted it", async () => {
+    const env = { IDLEWILD_ON_LIMIT: "evict_oldest", IDLEWILD_MAX_CONNECTIONS_PER_USER: "1" };
+    const small = await startDevServer({ env });
+    const evicted = await openPage(browser);
+    await evicted.goto(`${small.public}/`);
+    for (const transport of [DEFAULT_TRANSPORT, "WebSocket"]) {
+      if (transport === DEFAULT_TRANSPORT) await logIn(evicted);
+      else await choose(evicted, transport);
+      const token = await evicted.evaluate(() => sessionStorage.getItem("idlewild.demo.token"));
+      const newer = await small.stream(`token=${token}`);
+      await line(evicted, "evicted", "a newer connection").first().waitFor();
+      await evicted.locator("#state").getByText("disconnected").waitFor();
+      assert.equal(await evicted.getByRole("button", { name: "Reconnect" }).count(), 1);
+      newer.close();
+      await evicted.getByRole("button", { name: "Clear" }).click();
+      await evicted.getByRole("button", { name: "Reconnect" }).click();
+      await evicted.locator("#state").getByText("connected", { exact: true }).waitFor();
+    }
+    await evicted.context().close();
+    await small.stop();
+  });
+
   it("shows an event with markup as text", async () => {
     await logIn(page);
     await publish("<img src=x onerror=alert(1)>");

@@ -87,6 +87,8 @@ function connect() {
 function disconnect() {
   stream.close();
   stream = null;
+  mark($("state"), "", "disconnected");
+  say($("cut"), "Reconnect");
 }
 
 function receive(name, data, id) {
@@ -106,6 +108,8 @@ function receive(name, data, id) {
       break;
     case "evicted":
       note("bad", name, "a newer connection has replaced this one");
+      // Another attempt would replace the newer one.
+      disconnect();
       break;
     case "token_expired":
       note("bad", name, "the token has expired");
@@ -191,8 +195,6 @@ $("cut").addEventListener("click", () => {
     return;
   }
   disconnect();
-  mark($("state"), "", "disconnected");
-  say($("cut"), "Reconnect");
   note("quiet", "disconnected", "the server keeps new events until you reconnect");
 });
 $("transport").addEventListener("change", ({ target }) => {
