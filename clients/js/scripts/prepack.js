@@ -17,10 +17,13 @@ for (const project of new Set([root('clients/js/client'), process.cwd()])) {
 }
 for (const licence of ['LICENSE-APACHE', 'LICENSE-MIT']) copyFileSync(root(licence), licence);
 
-// There is a copy already if npm was interrupted the last time.
-if (!existsSync('.README.md')) copyFileSync('README.md', '.README.md');
 const { homepage, repository } = JSON.parse(readFileSync('package.json', 'utf8'));
 const directory = `${homepage}/blob/main/${repository.directory}/`;
-const absolute = readFileSync('.README.md', 'utf8')
-  .replace(/\]\((?!#|https?:)([^)]+)\)/g, (_, link) => `](${new URL(link, directory).href})`);
-writeFileSync('README.md', absolute);
+const withAbsoluteLinks = (text) =>
+  text.replace(/\]\((?!#|https?:)([^)]+)\)/g, (_, link) => `](${new URL(link, directory).href})`);
+
+// If npm was interrupted the last time, the copy is the original, unless somebody has edited the README since.
+const readme = readFileSync('README.md', 'utf8');
+const wasInterrupted = existsSync('.README.md') && withAbsoluteLinks(readFileSync('.README.md', 'utf8')) === readme;
+if (!wasInterrupted) copyFileSync('README.md', '.README.md');
+writeFileSync('README.md', withAbsoluteLinks(readFileSync('.README.md', 'utf8')));
