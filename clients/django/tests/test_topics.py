@@ -82,6 +82,14 @@ def failing(user):
     raise LookupError(user.username)
 
 
+def test_a_failing_function_leaves_the_session(hook, user, client, settings):
+    given = log_in(client)
+    settings.IDLEWILD |= {"TOPICS": failing}
+    with pytest.raises(LookupError, match="ann"):
+        log_in(client)
+    assert client.get("/me/", headers=bearer(given["access"])).status_code == 200
+
+
 @pytest.mark.parametrize("urls", ["tests.urls", "tests.routed.of_topics"])
 def test_a_failing_function_leaves_the_refresh_token(
     idlewild_outbox, user, client, settings, monkeypatch, urls

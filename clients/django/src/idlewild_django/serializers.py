@@ -52,13 +52,13 @@ class TopicsTokenRefreshSerializer(TokenRefreshSerializer):
     """Asks the function `TOPICS` again, because a user's topics may have changed."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if config().topics is None:
-            data: dict[str, Any] = super().validate(attrs)
+        has_function = config().topics is not None
+        # First, because SimpleJWT may blacklist the refresh token, and the client would have lost
+        # it if the function failed after that.
+        topics = self._topics(attrs) if has_function else None
+        data: dict[str, Any] = super().validate(attrs)
+        if not has_function:
             return data
-        # SimpleJWT may blacklist the refresh token, and the client would have lost it if the
-        # function failed after that.
-        topics = self._topics(attrs)
-        data = super().validate(attrs)
         access = self.token_class.access_token_class(data["access"])
         access.payload.pop(CLAIM, None)
         if topics is not None:
@@ -91,12 +91,13 @@ class SingleDeviceTokenObtainPairSerializer(TopicsTokenObtainPairSerializer):
 
     @classmethod
     def get_token(cls, user: Any) -> Token:
+        # Before the session, which ends the others: the function `TOPICS` may fail.
+        token = super().get_token(user)
         try:
             session_id = start_session(user)
         except IdlewildError as error:
             logger.exception("login of user %s refused", user.pk)
             raise SessionNotRegistered from error
-        token = super().get_token(user)
         token[config().session_claim] = session_id
         return token
 
