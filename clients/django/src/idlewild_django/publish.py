@@ -271,6 +271,8 @@ def _guard(fail_silently: bool | None) -> Iterator[None]:
 def _now_or_on_commit(action: Callable[[], T], on_commit: bool, using: str | None) -> T | None:
     if not (on_commit and transaction.get_connection(using).in_atomic_block):
         return action()
+    # A wrong setting, such as a missing API key, is an error here and not only in the log.
+    backend()
     transaction.on_commit(lambda: _log_failure(action), using=using, robust=True)
     return None
 
