@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from hub_support.admin import Answer
 
@@ -46,6 +47,15 @@ def test_later_changes_of_the_data_do_not_change_the_event(admin):
         send_to_user(1, data)
         data["state"] = "changed"
     assert admin.asked[0].json["data"] == {"state": "paid"}
+
+
+@pytest.mark.parametrize(
+    "call", [lambda: send_to_user(1, "x"), lambda: send_to_users([1], "x"), lambda: force_logout(1)]
+)
+def test_a_missing_key_is_an_error_before_the_commit(settings, call):
+    settings.IDLEWILD = {}
+    with transaction.atomic(), pytest.raises(ImproperlyConfigured, match="API_KEY"):
+        call()
 
 
 def test_a_failure_after_the_commit_is_logged_and_breaks_nothing(away, caplog):

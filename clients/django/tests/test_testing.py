@@ -83,10 +83,27 @@ def test_a_login_works_without_idlewild(idlewild_outbox, user, client):
 def test_an_event_waits_for_the_commit(idlewild_outbox):
     with transaction.atomic():
         send_to_user(1, "x")
-        assert_not_sent()
-        with pytest.raises(AssertionError, match=r"1 functions wait for the commit.*execute=True"):
+        assert idlewild_outbox == []
+        with pytest.raises(AssertionError, match=r"for the commit.*: 1; .*execute=True"):
             assert_sent(user=1)
     assert_sent(user=1)
+
+
+def test_what_is_not_an_event_of_the_package_may_wait(idlewild_outbox):
+    with transaction.atomic():
+        force_logout(1)
+        transaction.on_commit(lambda: None)
+        assert_not_sent()
+        with pytest.raises(AssertionError, match=r"user 1 was not logged out.*\n.*commit.*: 1; "):
+            assert_logged_out(1)
+
+
+def test_a_rolled_back_event_is_not_sent(idlewild_outbox):
+    with transaction.atomic():
+        with transaction.atomic():
+            send_to_user(1, "x")
+            transaction.set_rollback(True)
+        assert_not_sent()
 
 
 def test_an_id_is_published_once_for_each_target(idlewild_outbox):
@@ -223,3 +240,10 @@ class TestInATransaction(OutboxMixin, TestCase):
         with self.captureOnCommitCallbacks(execute=True):
             send_to_user(1, "x")
         assert_sent(user=1, count=1)
+        assert_not_sent(user=2)
+
+    def test_an_event_that_waits_is_not_taken_for_none(self):
+        send_to_user(1, "x")
+        for given in ({}, {"user": 1}, {"user": 2}):
+            with pytest.raises(AssertionError, match=r"may still be sent\n.*\n.*execute=True"):
+                assert_not_sent(**given)

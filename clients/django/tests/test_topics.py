@@ -6,7 +6,8 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from hub_support.streams import StreamClient
 from rest_framework_simplejwt.serializers import TokenObtainPairSerializer
-from rest_framework_simplejwt.tokens import AccessToken
+from rest_framework_simplejwt.settings import api_settings
+from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
 from idlewild_django import send_to_topic
 from idlewild_django.serializers import (
@@ -75,6 +76,42 @@ def test_a_user_who_has_no_topics_any_more_loses_the_claim(hook, user, client, s
     settings.IDLEWILD |= {"TOPICS": lambda user: None}
     answer = client.post("/api/v1/auth/refresh/", {"refresh": given["refresh"]})
     assert topics(answer.json()["access"]) == "none"
+
+
+def failing(user):
+    raise LookupError(user.username)
+
+
+def test_a_failing_function_leaves_the_session(hook, user, client, settings):
+    given = log_in(client)
+    settings.IDLEWILD |= {"TOPICS": failing}
+    with pytest.raises(LookupError, match="ann"):
+        log_in(client)
+    assert client.get("/me/", headers=bearer(given["access"])).status_code == 200
+
+
+@pytest.mark.parametrize("urls", ["tests.urls", "tests.routed.of_topics"])
+def test_a_failing_function_leaves_the_refresh_token(
+    idlewild_outbox, user, client, settings, monkeypatch, urls
+):
+    settings.ROOT_URLCONF = urls
+    path = "/api/v1/auth/refresh/" if urls == "tests.urls" else "/api/token/refresh/"
+    refresh = str(SingleDeviceTokenObtainPairSerializer.get_token(user))
+    blacklisted = []
+    # As with the app `token_blacklist`, without its tables.
+    monkeypatch.setattr(
+        RefreshToken, "blacklist", lambda token: blacklisted.append(str(token)), raising=False
+    )
+    monkeypatch.setattr(api_settings, "ROTATE_REFRESH_TOKENS", True)
+    monkeypatch.setattr(api_settings, "BLACKLIST_AFTER_ROTATION", True)
+    settings.IDLEWILD |= {"TOPICS": failing}
+    with pytest.raises(LookupError, match="ann"):
+        client.post(path, {"refresh": refresh})
+    assert blacklisted == []
+    settings.IDLEWILD |= {"TOPICS": of_user}
+    answer = client.post(path, {"refresh": refresh})
+    assert topics(answer.json()["access"]) == ["orders/ann"]
+    assert blacklisted == [refresh]
 
 
 def test_without_the_function_tokens_are_those_of_simplejwt(idlewild_outbox, user):

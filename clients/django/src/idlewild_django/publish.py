@@ -13,6 +13,7 @@ from idlewild import IdlewildError, Presence
 from idlewild.operations import AskPresence, Disconnect, Publish, SetSession
 
 from . import events
+from .after_commit import after_commit
 from .backends import backend
 from .conf import config
 from .users import UserOrId, user_id
@@ -168,7 +169,7 @@ def force_logout(
     shown = config().message(reason) if message is None else str(message)
     tell = end_session(user_id(user), shown, reason, using)
     with _guard(fail_silently):
-        return _now_or_on_commit(tell, on_commit, using)
+        return _now_or_on_commit(tell, on_commit, using, sends_event=False)
     return None
 
 
@@ -177,7 +178,7 @@ def log_out_on_commit(user: UserOrId, reason: str, using: str) -> None:
     from .sessions import end_session
 
     tell = end_session(user_id(user), config().message(reason), reason, using)
-    transaction.on_commit(lambda: _log_failure(tell), using=using, robust=True)
+    after_commit(tell, using, sends_event=False)
 
 
 async def aforce_logout(
@@ -268,15 +269,12 @@ def _guard(fail_silently: bool | None) -> Iterator[None]:
         logger.exception("not sent")
 
 
-def _now_or_on_commit(action: Callable[[], T], on_commit: bool, using: str | None) -> T | None:
+def _now_or_on_commit(
+    action: Callable[[], T], on_commit: bool, using: str | None, *, sends_event: bool = True
+) -> T | None:
     if not (on_commit and transaction.get_connection(using).in_atomic_block):
         return action()
-    transaction.on_commit(lambda: _log_failure(action), using=using, robust=True)
+    # A wrong setting, such as a missing API key, is an error here and not only in the log.
+    backend()
+    after_commit(action, using, sends_event=sends_event)
     return None
-
-
-def _log_failure(action: Callable[[], object]) -> None:
-    try:
-        action()
-    except IdlewildError:
-        logger.exception("not sent after the commit")

@@ -52,17 +52,27 @@ class TopicsTokenRefreshSerializer(TokenRefreshSerializer):
     """Asks the function `TOPICS` again, because a user's topics may have changed."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        has_function = config().topics is not None
+        # First, because SimpleJWT may blacklist the refresh token, and the client would have lost
+        # it if the function failed after that.
+        topics = self._topics(attrs) if has_function else None
         data: dict[str, Any] = super().validate(attrs)
-        if config().topics is not None:
-            access = self.token_class.access_token_class(data["access"])
-            user_id = access[api_settings.USER_ID_CLAIM]
-            users = get_user_model()._default_manager
-            topics = topics_of(users.get(**{api_settings.USER_ID_FIELD: user_id}))
-            access.payload.pop(CLAIM, None)
-            if topics is not None:
-                access[CLAIM] = topics
-            data["access"] = str(access)
+        if not has_function:
+            return data
+        access = self.token_class.access_token_class(data["access"])
+        access.payload.pop(CLAIM, None)
+        if topics is not None:
+            access[CLAIM] = topics
+        data["access"] = str(access)
         return data
+
+    def _topics(self, attrs: dict[str, Any]) -> list[str] | None:
+        user_id = self.token_class(attrs["refresh"]).get(api_settings.USER_ID_CLAIM)
+        users = get_user_model()._default_manager
+        user = users.filter(**{api_settings.USER_ID_FIELD: user_id}).first()
+        # SimpleJWT then refuses an unknown or inactive user.
+        is_refused = user is None or not api_settings.USER_AUTHENTICATION_RULE(user)
+        return None if is_refused else topics_of(user)
 
 
 class SingleDeviceTokenObtainPairSerializer(TopicsTokenObtainPairSerializer):
@@ -81,12 +91,13 @@ class SingleDeviceTokenObtainPairSerializer(TopicsTokenObtainPairSerializer):
 
     @classmethod
     def get_token(cls, user: Any) -> Token:
+        # Before the session, which ends the others: the function `TOPICS` may fail.
+        token = super().get_token(user)
         try:
             session_id = start_session(user)
         except IdlewildError as error:
             logger.exception("login of user %s refused", user.pk)
             raise SessionNotRegistered from error
-        token = super().get_token(user)
         token[config().session_claim] = session_id
         return token
 

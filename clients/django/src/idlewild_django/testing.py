@@ -14,6 +14,7 @@ from django.db import connections
 from django.test import override_settings
 from idlewild.operations import LogOut
 
+from .after_commit import AfterCommit
 from .conf import SETTING
 from .memory import Outbox, Sent, outbox
 from .users import UserOrId, user_id
@@ -72,7 +73,7 @@ def assert_sent(
 ) -> Sent:
     """Fails unless an event was sent that fits everything given. Returns the last one.
 
-    `user` is one of the event's users. With `count`, exactly so many have to fit.
+    `user` is one of the event's users. With `count`, exactly that many events must fit.
     """
     found = _matching(user, topic, all, event, data)
     wanted = _shown(user, topic, all, event, data)
@@ -91,7 +92,12 @@ def assert_not_sent(
     event: str | None = None,
     data: Any = ANY,
 ) -> None:
-    """Fails if an event was sent that fits everything given; without arguments, if any was."""
+    """Fails if an event was sent that fits everything given; without arguments, if any was.
+
+    Also fails if an event waits for a commit, because nobody knows yet whether it will be sent.
+    """
+    if any(each.sends_event for each in _after_commit()):
+        raise AssertionError(f"an event may still be sent\n{_state()}")
     found = _matching(user, topic, all, event, data)
     if found:
         wanted = _shown(user, topic, all, event, data)
@@ -143,11 +149,20 @@ def _state() -> str:
 
 def _waiting() -> str:
     """A hint for the usual mistake in a test within a transaction."""
-    waiting = sum(len(each.run_on_commit) for each in connections.all(initialized_only=True))
+    waiting = len(_after_commit())
     if not waiting:
         return ""
     return (
-        f"\n{waiting} functions wait for the commit of a transaction; run the code in "
+        f"\nwaiting for the commit of a transaction: {waiting}; run the code in "
         "captureOnCommitCallbacks(execute=True), with pytest in "
         "django_capture_on_commit_callbacks(execute=True)"
     )
+
+
+def _after_commit() -> list[AfterCommit]:
+    return [
+        waiting
+        for connection in connections.all(initialized_only=True)
+        for _, waiting, *_ in connection.run_on_commit
+        if isinstance(waiting, AfterCommit) and waiting.is_waiting
+    ]
