@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
+from django.db import connection
 from django.urls import reverse
 
 from idlewild_django.models import DeviceSession
@@ -66,7 +67,7 @@ def test_the_action_reports_that_idlewild_is_down(staff, user, client, idlewild_
     start_session(user)
     with idlewild_outbox.failing():
         page = log_out(client, user)
-    assert "1 session ended, but Idlewild could not be told" in page.text
+    assert "1 session ended, but Idlewild could not be reached" in page.text
     assert "idlewild_register_sessions" in page.text
     row = DeviceSession.objects.get(user=user)
     assert (row.session_id, row.registered) == ("", False)
@@ -80,6 +81,39 @@ def test_a_deleted_session_is_logged_out(staff, user, client):
     start_session(user)
     chosen = {"action": "delete_selected", "_selected_action": [user.pk], "post": "yes"}
     client.post(LIST, chosen)
+    assert not DeviceSession.objects.exists()
+
+
+def test_with_atomic_requests_the_action_reports_that_idlewild_is_down(
+    staff, user, client, idlewild_outbox, monkeypatch
+):
+    start_session(user)
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    with idlewild_outbox.failing():
+        page = log_out(client, user)
+    assert "1 session ended, but Idlewild could not be reached" in page.text
+    assert "was logged out." not in page.text
+
+
+def test_one_user_without_an_id_does_not_stop_the_others(staff, user, client, settings):
+    nobody = get_user_model().objects.create_user("bob", "")
+    for each in (nobody, user):
+        start_session(each)
+    settings.IDLEWILD |= {"USER_ID_FIELD": "email"}
+    page = log_out(client, nobody, user)
+    assert "has no id (email)" in page.text
+    assert "1 user was logged out." in page.text
+    assert_logged_out(user.email)
+
+
+@pytest.mark.parametrize("in_list", [True, False])
+def test_a_deletion_reports_that_idlewild_is_down(staff, user, client, idlewild_outbox, in_list):
+    start_session(user)
+    path = LIST if in_list else f"{LIST}{user.pk}/delete/"
+    chosen = {"action": "delete_selected", "_selected_action": [user.pk]} if in_list else {}
+    with idlewild_outbox.failing():
+        page = client.post(path, chosen | {"post": "yes"}, follow=True)
+    assert "1 session was deleted, but Idlewild could not be reached" in page.text
     assert not DeviceSession.objects.exists()
 
 

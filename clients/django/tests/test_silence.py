@@ -12,6 +12,7 @@ from django.core.management.base import CommandError
 import idlewild_django
 from idlewild_django import (
     Rejected,
+    Unauthorized,
     Unavailable,
     broadcast,
     force_logout,
@@ -65,11 +66,27 @@ def test_a_forced_log_out_ends_the_session_in_any_case(idlewild_outbox, user):
     assert (row.session_id, row.registered) == ("", False)
 
 
-def test_too_much_data_is_silenced_too(idlewild_outbox, settings):
-    settings.IDLEWILD |= {"MAX_DATA_BYTES": 1}
+REJECTED = [
+    lambda: send_to_user(1, "x" * 4, fail_silently=True),
+    lambda: send_to_users([1], "x" * 4, fail_silently=True),
+    lambda: send_to_user(1, "x", "heartbeat", fail_silently=True),
+    lambda: send_to_topic("a/*", "x", fail_silently=True),
+    lambda: asyncio.run(idlewild_django.asend_to_topic("a/*", "x", fail_silently=True)),
+]
+
+
+@pytest.mark.parametrize("call", REJECTED)
+def test_a_rejected_call_is_an_error_in_any_case(idlewild_outbox, settings, call):
+    settings.IDLEWILD |= {"MAX_DATA_BYTES": 3, "FAIL_SILENTLY": True}
     with pytest.raises(Rejected):
-        send_to_user(1, "xx")
-    assert send_to_user(1, "xx", fail_silently=True) is None
+        call()
+
+
+def test_an_unknown_key_is_silenced(idlewild_outbox):
+    with idlewild_outbox.failing(Unauthorized("unauthorized", "x")):
+        with pytest.raises(Unauthorized):
+            send_to_user(1, "x")
+        assert send_to_user(1, "x", fail_silently=True) is None
 
 
 def test_a_wrong_call_is_an_error_in_any_case(idlewild_outbox):

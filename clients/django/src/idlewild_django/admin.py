@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -44,26 +45,20 @@ class DeviceSessionAdmin(ModelAdmin):
 
     @admin.action(description=_("Log out the selected users"), permissions=["change"])
     def log_out(self, request: HttpRequest, selected: QuerySet[DeviceSession]) -> None:
-        told, failed = 0, []
-        for session in selected.exclude(session_id="").select_related("user"):
-            try:
-                force_logout(session.user, fail_silently=False)
-            except IdlewildError as error:
-                failed.append(str(error))
-            else:
-                told += 1
-        if told:
-            text = ngettext("%d user was logged out.", "%d users were logged out.", told)
-            self.message_user(request, text % told, messages.SUCCESS)
-        if failed:
+        sessions = selected.exclude(session_id="").select_related("user")
+        logged_out, failures = self._log_out(request, (session.user for session in sessions))
+        if logged_out:
+            text = ngettext("%d user was logged out.", "%d users were logged out.", logged_out)
+            self.message_user(request, text % logged_out, messages.SUCCESS)
+        if failures:
             text = ngettext(
-                "%(count)d session ended, but Idlewild could not be told, so its streams stay open "
-                "until `manage.py idlewild_register_sessions` tells it: %(error)s",
-                "%(count)d sessions ended, but Idlewild could not be told, so their streams stay "
-                "open until `manage.py idlewild_register_sessions` tells it: %(error)s",
-                len(failed),
+                "%(count)d session ended, but Idlewild could not be reached; its streams stay open "
+                "until you run `manage.py idlewild_register_sessions`: %(error)s",
+                "%(count)d sessions ended, but Idlewild could not be reached; their streams stay "
+                "open until you run `manage.py idlewild_register_sessions`: %(error)s",
+                len(failures),
             )
-            values = {"count": len(failed), "error": failed[0]}
+            values = {"count": len(failures), "error": failures[0]}
             self.message_user(request, text % values, messages.WARNING)
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
@@ -78,10 +73,41 @@ class DeviceSessionAdmin(ModelAdmin):
     def delete_model(self, request: HttpRequest, obj: DeviceSession) -> None:
         user = obj.user
         super().delete_model(request, obj)
-        force_logout(user, fail_silently=True)
+        self._log_out_deleted(request, [user])
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[DeviceSession]) -> None:
         users = [session.user for session in queryset.select_related("user")]
         super().delete_queryset(request, queryset)
+        self._log_out_deleted(request, users)
+
+    def _log_out_deleted(self, request: HttpRequest, users: Iterable[Model]) -> None:
+        failures = self._log_out(request, users)[1]
+        if failures:
+            # The command does not find a session without its row.
+            text = ngettext(
+                "%(count)d session was deleted, but Idlewild could not be reached; its streams "
+                "stay open: %(error)s",
+                "%(count)d sessions were deleted, but Idlewild could not be reached; their streams "
+                "stay open: %(error)s",
+                len(failures),
+            )
+            values = {"count": len(failures), "error": failures[0]}
+            self.message_user(request, text % values, messages.WARNING)
+
+    def _log_out(self, request: HttpRequest, users: Iterable[Model]) -> tuple[int, list[str]]:
+        """Logs users out. Returns how many, and why Idlewild could not be reached for the others.
+
+        Does not wait for a commit, because the page has to report the result.
+        """
+        logged_out, failures = 0, []
         for user in users:
-            force_logout(user, fail_silently=True)
+            try:
+                force_logout(user, on_commit=False, fail_silently=False)
+            except IdlewildError as error:
+                failures.append(str(error))
+            except ValueError as error:
+                # One user with an empty `USER_ID_FIELD` must not stop the rest.
+                self.message_user(request, str(error), messages.ERROR)
+            else:
+                logged_out += 1
+        return logged_out, failures

@@ -1,6 +1,6 @@
 """Checks for `manage.py check`: settings that would fail later or be less safe than they look.
 
-None of them stops a command: `migrate` and `collectstatic` need no API key.
+A missing API key stops no command: `migrate` and `collectstatic` need none.
 """
 
 from __future__ import annotations

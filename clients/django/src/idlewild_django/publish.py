@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
-from idlewild import IdlewildError, Presence
+from idlewild import IdlewildError, Presence, Rejected, Unauthorized
 from idlewild.operations import AskPresence, Disconnect, Publish, SetSession
 
 from . import events
@@ -39,8 +39,8 @@ def send_to_user(
     Returns the event's id. Inside an atomic block, the event is sent after the commit and the
     result is None. A failure is then only logged, because the commit cannot be undone.
 
-    With `fail_silently`, any other failure is logged, too, and the result is None. The setting
-    `FAIL_SILENTLY` is its default.
+    With `fail_silently`, other failures are logged, too, and the result is None. A wrong call, such
+    as one with too much data, still raises. The setting `FAIL_SILENTLY` is its default.
     """
     to = {"user": user_id(user)}
     return _send(to, data, event, id, persist, on_commit, using, fail_silently)
@@ -259,12 +259,15 @@ async def _asend(
 def _guard(fail_silently: bool | None) -> Iterator[None]:
     """Logs errors instead of raising them, if the caller or the setting asks for it.
 
-    A call that is wrong, such as data without a JSON form, raises in any case.
+    A call that is wrong, such as one with too much data, raises in any case.
     """
     try:
         yield
-    except IdlewildError:
-        if not (config().fail_silently if fail_silently is None else fail_silently):
+    except IdlewildError as error:
+        is_wrong_call = isinstance(error, Rejected) and not isinstance(error, Unauthorized)
+        if is_wrong_call or not (
+            config().fail_silently if fail_silently is None else fail_silently
+        ):
             raise
         logger.exception("not sent")
 

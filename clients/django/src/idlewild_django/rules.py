@@ -16,7 +16,7 @@ def check(event: Event) -> None:
     name = event.name
     if not _is_line(name, MAX_NAME_BYTES):
         raise _rejected(
-            f"event: {name!r} has not 1 to {MAX_NAME_BYTES} bytes without control characters"
+            f"event: {name!r} must be 1 to {MAX_NAME_BYTES} bytes long, without control characters"
         )
     if name in RESERVED_NAMES:
         raise _rejected(f"event: {name!r} is a name of Idlewild's own events")
@@ -26,8 +26,8 @@ def check(event: Event) -> None:
     segments = topic.split("/")
     if not _is_line(topic, MAX_TOPIC_BYTES) or "" in segments:
         raise _rejected(
-            f"to.topic: {topic!r} has not 1 to {MAX_TOPIC_BYTES} bytes without control "
-            "characters and empty segments"
+            f"to.topic: {topic!r} must be 1 to {MAX_TOPIC_BYTES} bytes long, without control "
+            "characters or empty segments"
         )
     if "*" in segments or "**" in segments:
         raise _rejected(f"to.topic: {topic!r} has a wildcard; only a token's patterns have them")

@@ -53,7 +53,7 @@ def _of_token(token: str) -> Identity | None:
         # As with Idlewild, the response gives no reason, and the log does.
         logger.info("stream refused: %s", _reason(error))
         return None
-    # As Idlewild, which knows no users, so that one without a row here has a stream, too.
+    # The id comes from the token: a stateless class has no row to read it from.
     user = str(claims[jwt_settings.USER_ID_CLAIM])
     return Identity(user, claims.get(config().session_claim), _texts(claims.get(CLAIM)))
 
