@@ -1,17 +1,25 @@
 // The real server on free ports, and the requests that tests send outside of the browser.
 
 import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 
 import { BASE, binary, logOf } from "./support.mjs";
 
-/** Starts `idlewild serve --dev` with additional options and variables, and waits until it serves. */
+/**
+ * Starts `idlewild serve --dev` with additional options and variables, and waits until it serves. It keeps its secrets
+ * in a directory of its own, so each server has another API key.
+ */
 export async function startDevServer({ options = [], admin = "127.0.0.1:0", env = {} } = {}) {
-  const child = spawn(binary(), [
+  const cwd = mkdtempSync(join(tmpdir(), "idlewild-"));
+  const child = spawn(resolve(binary()), [
     "serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", admin, ...options,
-  ], { stdio: ["ignore", "ignore", "pipe"], env });
+  ], { stdio: ["ignore", "ignore", "pipe"], env, cwd });
   const log = logOf(child);
   const told = async (pattern) => (await log.says(pattern))[1];
-  return new Server(child, log.ended, {
+  const ended = log.ended.finally(() => rmSync(cwd, { recursive: true }));
+  return new Server(child, ended, {
     public: `http://${await told(/public listener.* endpoint=(\S+)\s/)}`,
     admin: `http://${await told(/admin listener.* endpoint=(\S+)\s/)}`,
     key: await told(/development API key: (\S+)\s/),
