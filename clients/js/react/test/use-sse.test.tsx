@@ -206,7 +206,7 @@ describe('useSSE', () => {
 
   it.each([
     ['by default', {}, 1],
-    ['not if it is told so', { share: false }, 2],
+    ['not with share: false', { share: false }, 2],
     ['not where only a cookie says who the user is', { auth: 'cookie' }, 2],
     ['not without a credential', { auth: 'none' }, 2],
   ] as const)('shares one stream with the other tabs of the user: %s', async (_, options, streams) => {
