@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`memory`] | events are in the log and nowhere else |
 //! | [`durable`] | events are also in a directory that outlives the process |
+//! | [`record`] | the stored form of entries |
 //! | [`tail`] | the end of the log, which engines append to |
 //! | [`sequencer`] | a single node's ids, and whether an event is new |
 //! | [`local_register`] | a single node's places, tickets and login failures |
@@ -13,6 +14,7 @@
 mod durable;
 mod local_register;
 mod memory;
+mod record;
 mod sequencer;
 mod sources;
 mod tail;

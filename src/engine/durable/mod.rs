@@ -15,7 +15,7 @@
 //! | [`session_log`] | session changes, written before the database has them |
 //! | [`mark`] | how far the history went |
 //! | [`recovery`] | assesses files that do not agree |
-//! | [`record`], [`checksum`] | the stored form of entries; whether they are whole |
+//! | [`checksum`] | whether stored entries are whole |
 //! | [`sync`], [`watch`], [`health`], [`bounds`] | flushes; files that disappear; whether events are accepted; the size of the write-ahead log |
 //! | [`believed`] | a time that a wrong clock cannot move far |
 
@@ -26,7 +26,6 @@ mod disk;
 mod engine;
 mod health;
 mod mark;
-mod record;
 mod recovery;
 mod restore;
 mod session_log;

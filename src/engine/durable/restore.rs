@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::disk::Disk;
-use super::record::Stored;
 use super::store::StoreError;
 use crate::clock::Clock;
+use crate::engine::record::Stored;
 use crate::engine::sources::{SOURCE_ID_MS, SourceKey, Sources};
 use crate::engine::tail::Tail;
 use crate::event::{EventId, SessionChange, UserId};

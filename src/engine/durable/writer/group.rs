@@ -4,9 +4,9 @@ use tracing::Span;
 
 use super::request::Request;
 use crate::clock::Clock;
-use crate::engine::durable::record::Stored;
 use crate::engine::durable::session_log::{Change, ChangeKind};
 use crate::engine::durable::store::Row;
+use crate::engine::record::Stored;
 use crate::engine::sources::SourceKey;
 use crate::event::{Draft, EventId, SessionChange};
 use crate::hub::engine::MAX_DRAFTS;

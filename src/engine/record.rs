@@ -1,5 +1,6 @@
-//! Stored entries of the log. They are JSON, so that operators can read them with any tool, and a later
-//! version can add to an event without changing what is there.
+//! The stored form of the log's entries, the same in a history on disk and in Redis. It is JSON, so that operators
+//! can read it with any tool. Unknown fields are ignored: a later version, which may run on another node, can add
+//! to an entry.
 
 use std::borrow::Cow;
 
@@ -11,7 +12,7 @@ use crate::topic::{Topic, TopicError};
 
 /// One stored entry.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Stored<'a> {
     /// The beginning of a history. Its id is the position of clients that came before the first event.
     Origin {},
@@ -21,6 +22,9 @@ pub(super) enum Stored<'a> {
         event: Cow<'a, str>,
         #[serde(borrow)]
         data: Cow<'a, str>,
+        /// False for an event that is delivered now or never.
+        #[serde(default = "kept", skip_serializing_if = "is_kept")]
+        persist: bool,
     },
     Session {
         #[serde(borrow)]
@@ -33,7 +37,7 @@ pub(super) enum Stored<'a> {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum To<'a> {
     #[serde(borrow)]
     User(Cow<'a, str>),
@@ -41,6 +45,15 @@ pub(super) enum To<'a> {
     #[serde(borrow)]
     Topic(Cow<'a, str>),
     All,
+}
+
+fn kept() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_kept(persist: &bool) -> bool {
+    *persist
 }
 
 /// The reason why a stored entry cannot be read: another program wrote it, or the disk altered it.
@@ -70,6 +83,7 @@ impl<'a> Stored<'a> {
             to,
             event: name.as_str().into(),
             data: data.into(),
+            persist: true,
         }
     }
 
@@ -94,7 +108,12 @@ impl<'a> Stored<'a> {
     pub(super) fn record(&self) -> Result<Option<Record>, Unreadable> {
         Ok(Some(match self {
             Self::Origin {} => return Ok(None),
-            Self::Event { to, event, data } => {
+            Self::Event {
+                to,
+                event,
+                data,
+                persist,
+            } => {
                 let to = match to {
                     To::User(user) => Target::User(UserId::new(user)?),
                     To::Users(users) => {
@@ -108,7 +127,7 @@ impl<'a> Stored<'a> {
                     to,
                     name: EventName::new(event)?,
                     data: data.as_ref().into(),
-                    is_kept: true,
+                    is_kept: *persist,
                 }
             }
             Self::Session {
@@ -167,6 +186,17 @@ mod tests {
     }
 
     #[test]
+    fn a_field_of_a_later_version_is_ignored() {
+        for json in [
+            r#"{"event":{"to":"all","event":"message","data":"x","more":1}}"#,
+            r#"{"session":{"user":"1","keep":null,"at_unix_ms":1,"data":"x","more":{}}}"#,
+        ] {
+            let read = Stored::from_json(json).unwrap();
+            assert!(read.record().unwrap().is_some(), "{json}");
+        }
+    }
+
+    #[test]
     fn what_is_no_entry_is_an_error() {
         for json in [
             "",
@@ -174,7 +204,6 @@ mod tests {
             r#"{"event":{"to":"all","event":"a\nb","data":"x"}}"#,
             r#"{"event":{"to":{"user":""},"event":"message","data":"x"}}"#,
             r#"{"event":{"to":{"topic":"a//b"},"event":"message","data":"x"}}"#,
-            r#"{"event":{"to":"all","event":"message","data":"x","more":1}}"#,
             r#"{"session":{"user":"1","keep":"","at_unix_ms":1,"data":"x"}}"#,
         ] {
             let read = Stored::from_json(json).and_then(|stored| stored.record());
