@@ -1,3 +1,4 @@
+mod engine;
 mod lines;
 mod rules;
 mod secrets;
