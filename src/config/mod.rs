@@ -50,6 +50,8 @@ pub(crate) use cors::Cors;
 pub(crate) use descriptors::MAX_LEAVING;
 pub(crate) use descriptors::{SPARE_ADMIN_CONNECTIONS, check_descriptors, own_descriptors};
 pub use endpoint::Endpoint;
+pub use engine::EngineKind;
+pub(crate) use engine_url::Servers;
 pub(crate) use error::{ConfigError, ConfigErrors};
 pub(crate) use history::{Fsync, History, OnDamage};
 pub use input_file::InputFile;
