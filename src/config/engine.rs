@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
 use super::checks::{at_least, at_most};
 use super::choice::choice;
 use super::engine_url::EngineUrl;
@@ -32,7 +35,7 @@ section! {
         /// A file with the password, instead of one in the URL.
         pub password_file: Option<SecretFile> = None;
         /// PEM file of the authorities that sign the server's certificate; "" = the system's.
-        pub ca: Option<InputFile> = None;
+        pub ca: Option<InputFile> = None, check certificates;
         /// Prefix of all keys in Redis.
         pub prefix: String = "idlewild:".to_owned(), check prefix;
         /// This node's name, unique among the nodes; "" = the host name and a random part.
@@ -64,6 +67,22 @@ choice! {
         /// A Redis stream.
         Redis = "redis",
     }
+}
+
+/// Rejects a file without a certificate, with which no server could be trusted.
+#[allow(clippy::ref_option)] // as all checks get their value
+fn certificates(ca: &Option<InputFile>) -> Result<(), String> {
+    let Some(file) = ca else {
+        return Ok(());
+    };
+    let mut certificates = CertificateDer::pem_slice_iter(file.content()).peekable();
+    let has_one = certificates.peek().is_some();
+    if has_one && certificates.all(|certificate| certificate.is_ok()) {
+        return Ok(());
+    }
+    Err(format!(
+        "`{file}` has no certificate in PEM, or a damaged one"
+    ))
 }
 
 /// Braces would change the slot that Redis Cluster assigns to a key. Spaces would split a key in

@@ -211,6 +211,14 @@ fn engine(config: &Config, findings: &mut Findings) {
         let problem = format!("`{file}` beside a password in engine.url, keep one of the two");
         findings.reject("engine.password_file", problem);
     }
+    // Without a password, the user would not be sent, and the server would see its default user.
+    if engine.url.user().is_some()
+        && engine.password().is_none()
+        && findings.are_sound(&["engine.password_file"])
+    {
+        let problem = "names a user without a password (write it into engine.password_file)";
+        findings.reject("engine.url", problem);
+    }
 }
 
 fn in_words(one: Duration, other: Duration) -> (String, String) {

@@ -68,34 +68,34 @@ fn a_password_file_without_a_password_is_rejected() {
 
 #[test]
 fn the_certificate_authority_is_read() {
-    let toml = "engine.url = \"rediss://cache\"\nengine.ca = \"{dir}/idlewild.toml\"";
+    let toml = "engine.url = \"rediss://cache\"\nengine.ca = \"{dir}/ca.pem\"";
     let ca = checked(&format!("{REDIS}\n{toml}")).unwrap().engine.ca;
     assert!(
         ca.as_ref()
             .map(InputFile::content)
-            .is_some_and(|it| it.starts_with(b"engine.kind"))
+            .is_some_and(|it| it.starts_with(b"-----BEGIN"))
     );
 }
 
 /// Each with the key that the error names, and a part of it.
-const CONTRADICTIONS: [(&str, &str, &str); 5] = [
+const CONTRADICTIONS: [(&str, &str, &str); 6] = [
     (
         "history.path = \"{dir}/history\"",
         "history.path",
         "stores the events in Redis",
     ),
     (
-        "engine.ca = \"{dir}/idlewild.toml\"",
+        "engine.ca = \"{dir}/ca.pem\"",
         "engine.ca",
         "write rediss://",
     ),
     (
-        "engine.url = \"unix:///r.sock\"\nengine.ca = \"{dir}/idlewild.toml\"",
+        "engine.url = \"unix:///r.sock\"\nengine.ca = \"{dir}/ca.pem\"",
         "engine.ca",
         "write rediss://",
     ),
     (
-        "engine.url = \"redis+sentinel://h/m\"\nengine.ca = \"{dir}/idlewild.toml\"",
+        "engine.url = \"redis+sentinel://h/m\"\nengine.ca = \"{dir}/ca.pem\"",
         "engine.ca",
         "write rediss://",
     ),
@@ -103,6 +103,11 @@ const CONTRADICTIONS: [(&str, &str, &str); 5] = [
         "engine.url = \"redis://me:hunter2@cache\"\nengine.password_file = \"{dir}/idlewild.toml\"",
         "engine.password_file",
         "keep one of the two",
+    ),
+    (
+        "engine.url = \"redis://me@cache\"",
+        "engine.url",
+        "names a user without a password",
     ),
 ];
 
@@ -131,10 +136,14 @@ fn the_memory_engine_ignores_the_keys_of_redis() {
 fn consequences_of_another_error_are_not_reported() {
     for (toml, key) in [
         (
-            "engine.url = \"redis://c:x\"\nengine.ca = \"{dir}/idlewild.toml\"",
+            "engine.url = \"redis://c:x\"\nengine.ca = \"{dir}/ca.pem\"",
             "engine.url",
         ),
         ("engine.ca = \"/nonexistent\"", "engine.ca"),
+        (
+            "engine.url = \"redis://me@cache\"\nengine.password_file = \"/nonexistent\"",
+            "engine.password_file",
+        ),
         ("history.path = \"/nowhere/history\"", "history.path"),
     ] {
         let lines = checked(&format!("{REDIS}\n{toml}")).unwrap_err();

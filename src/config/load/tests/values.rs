@@ -225,6 +225,11 @@ fn every_error_names_its_key_and_a_remedy() {
             "engine.ca",
             "`/nonexistent.pem` cannot be read",
         ),
+        (
+            "engine.ca = \"{dir}/idlewild.toml\"",
+            "engine.ca",
+            "/idlewild.toml` has no certificate",
+        ),
         ("engine.prefix = \"\"", "engine.prefix", "is empty (idlewild:)"),
         (
             "engine.prefix = \"{a}:\"",
