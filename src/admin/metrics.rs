@@ -16,6 +16,7 @@ use super::api::response::{ApiError, ApiResponse, bytes};
 use super::process::{self, Process};
 use super::service::Admin;
 use crate::hub::Hub;
+use crate::hub::engine::{EngineFigures, Verdict};
 use crate::metrics::{
     DELIVERY_BOUNDS_MS, DisconnectReason, PublishedTo, RefusedReason, ReloadOutcome, ShardMetrics,
     Transport,
@@ -29,6 +30,7 @@ pub(super) fn response(admin: &Admin, headers: &HeaderMap) -> Result<ApiResponse
     registry.register_collector(Box::new(Scrape {
         hub: Arc::clone(&admin.hub),
         engine_up: admin.hub.engine().health().is_well(),
+        engine: admin.hub.engine().figures(),
         is_ready: admin.not_ready().is_none(),
         is_draining: admin.shutdown.is_draining(),
         admin_requests: admin.requests.all(),
@@ -79,6 +81,7 @@ fn plain(page: &str) -> String {
 struct Scrape {
     hub: Arc<Hub>,
     engine_up: bool,
+    engine: Option<EngineFigures>,
     is_ready: bool,
     is_draining: bool,
     /// Route, status and number of answers.
@@ -267,7 +270,52 @@ impl Scrape {
             "Whether events can be stored",
             u64::from(self.engine_up),
         )?;
+        self.engine(writer)?;
         writer.delivery(&metrics.delivery)
+    }
+
+    /// A node whose log nobody shares is the only one, and is never behind.
+    fn engine(&self, writer: &mut FamilyWriter<'_>) -> Result<(), Error> {
+        let figures = self.engine.unwrap_or(EngineFigures {
+            nodes: 1,
+            ..EngineFigures::default()
+        });
+        writer.seconds(
+            "idlewild_engine_lag_seconds",
+            "How far this node is behind the newest entry of the shared log",
+            figures.lag.as_secs_f64(),
+        )?;
+        writer.seconds(
+            "idlewild_engine_beat_age_seconds",
+            "Time since the shared store was last heard of",
+            figures.beat_age.as_secs_f64(),
+        )?;
+        writer.counters(
+            "idlewild_engine_resyncs",
+            "Connections to the shared store, by what the log there had in common with this node's",
+            "verdict",
+            Verdict::ALL
+                .iter()
+                .map(|verdict| (verdict.label(), figures.attached[*verdict as usize])),
+        )?;
+        writer.counter(
+            "idlewild_engine_unknown",
+            "Requests whose outcome was not known in time",
+            figures.unknown,
+        )?;
+        writer.gauge(
+            "idlewild_nodes",
+            "Nodes that share the log, this one included",
+            figures.nodes,
+        )?;
+        #[allow(clippy::cast_precision_loss)]
+        // milliseconds of a clock that is wrong by less than ages
+        let offset_s = figures.clock_offset_ms as f64 / 1_000.0;
+        writer.seconds(
+            "idlewild_clock_offset_seconds",
+            "How far the shared store's clock is ahead of this machine's",
+            offset_s,
+        )
     }
 
     fn process(&self, writer: &mut FamilyWriter<'_>) -> Result<(), Error> {
@@ -352,6 +400,12 @@ impl FamilyWriter<'_> {
     }
 
     /// Writes a family of counters or gauges, each with its labels.
+    fn seconds(&mut self, name: &str, help: &str, seconds: f64) -> Result<(), Error> {
+        self.0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?
+            .encode_gauge(&seconds)
+    }
+
     fn labelled<'v, const COUNT: usize>(
         &mut self,
         kind: MetricType,

@@ -11,7 +11,7 @@ use tracing::{Instrument, Span};
 use super::access::check_key;
 use super::api::body::Body;
 use super::api::response::{ApiError, ApiResponse};
-use super::api::{events, openapi, users};
+use super::api::{events, nodes, openapi, users};
 use super::connection::AdminConnection;
 use super::dashboard::{live, page, recent_refusals, stats};
 use super::service::Admin;
@@ -27,6 +27,7 @@ enum Route {
     Ready,
     Metrics,
     OpenApi,
+    Nodes,
     Stats,
     LiveStats,
     Refusals,
@@ -150,6 +151,7 @@ async fn dispatch(
         Route::Ready => Ok(health::ready(admin)),
         Route::Metrics => metrics::response(admin, request.headers()),
         Route::OpenApi => Ok(openapi::response()),
+        Route::Nodes => nodes::response(admin).await,
         Route::Stats => Ok(stats::response(admin)),
         Route::LiveStats => live::response(admin, request.headers(), connection),
         Route::Refusals => Ok(recent_refusals::response(admin)),
@@ -171,6 +173,7 @@ impl Route {
             Self::Ready => "/readyz",
             Self::Metrics => "/metrics",
             Self::OpenApi => "/openapi.json",
+            Self::Nodes => "/v1/nodes",
             Self::Stats => "/v1/stats",
             Self::LiveStats => "/v1/stats/live",
             Self::Refusals => "/v1/refusals",
@@ -195,6 +198,7 @@ fn find(path: &str) -> Option<Route> {
         ("readyz", None) => Route::Ready,
         ("metrics", None) => Route::Metrics,
         ("openapi.json", None) => Route::OpenApi,
+        ("v1", Some("nodes")) => Route::Nodes,
         ("v1", Some("stats")) => match segments.next() {
             None => Route::Stats,
             Some("live") => Route::LiveStats,
@@ -227,9 +231,12 @@ fn methods(route: &Route) -> &'static [Method] {
         Route::Dashboard | Route::Health | Route::Ready | Route::Metrics => {
             &[Method::GET, Method::HEAD]
         }
-        Route::OpenApi | Route::Stats | Route::LiveStats | Route::Refusals | Route::User(_) => {
-            &[Method::GET]
-        }
+        Route::OpenApi
+        | Route::Nodes
+        | Route::Stats
+        | Route::LiveStats
+        | Route::Refusals
+        | Route::User(_) => &[Method::GET],
         Route::Events | Route::Batch | Route::Logout(_) => &[Method::POST],
         Route::Session(_) => &[Method::PUT],
         Route::Connections(_) => &[Method::DELETE],

@@ -66,6 +66,15 @@ impl Hub {
         }
     }
 
+    /// Waits until this node has read the last event of a client that comes from another node. Otherwise that event
+    /// would be unknown here, and the client would be told of a gap.
+    pub(crate) fn read_up_to(&self, last_event_id: Option<&str>) -> Promise<'_, ()> {
+        match last_event_id.and_then(|id| id.parse().ok()) {
+            Some(id) if self.engine.is_shared() => self.engine.read_up_to(id),
+            _ => Promise::Now(()),
+        }
+    }
+
     /// Returns whether [`Hub::reserve`] would reserve a place now. Reserves nothing.
     pub(crate) fn has_place(&self, identity: &Identity) -> Promise<'_, bool> {
         let limit = self.limits().per_user;

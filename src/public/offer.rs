@@ -27,6 +27,8 @@ pub(super) async fn offer(
 ) -> Refused {
     let hub = &connection.public.hub;
     let offer = async |admission: Admission| {
+        let read = hub.read_up_to(admission.last_event_id.as_deref());
+        connection.answer_of(read).await;
         if let Some(identity) = &admission.identity
             && let Err(reason) = connection.answer_of(hub.reserve(identity)).await
         {

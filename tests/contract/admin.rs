@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::support::description::Description;
-use crate::support::{API_KEY, NOTIFICATIONS, TestServer, request};
+use crate::support::{API_KEY, NOTIFICATIONS, TestServer, eventually, is_redis, request};
 
 /// Every route of the contract that needs a key, with its method.
-const ROUTES: [(&str, &str); 10] = [
+const ROUTES: [(&str, &str); 11] = [
     ("POST", "/v1/events"),
     ("POST", "/v1/events/batch"),
+    ("GET", "/v1/nodes"),
     ("GET", "/v1/users/42"),
     ("PUT", "/v1/users/42/session"),
     ("POST", "/v1/users/42/logout"),
@@ -312,6 +313,7 @@ fn stats_have_all_numbers() {
     assert_eq!(server.get(NOTIFICATIONS).status, 401);
     server.advance(std::time::Duration::from_secs(5));
     let stats = server.admin("GET", "/v1/stats", "").json();
+    let kind = if is_redis() { "redis" } else { "memory" };
     let mut by_transport = json!({"sse": 0, "test": 0, "ws": 0});
     by_transport[server.public.transport()] = json!(1);
     for (number, value) in [
@@ -320,7 +322,9 @@ fn stats_have_all_numbers() {
         ("/uptime_s", json!(5)),
         ("/ready", json!(true)),
         ("/reason", Value::Null),
-        ("/engine", json!({"kind": "memory", "up": true})),
+        ("/engine/kind", json!(kind)),
+        ("/engine/up", json!(true)),
+        ("/engine/nodes", json!(1)),
         ("/limits/max_connections", json!(4_000)),
         ("/limits/max_connections_per_user", json!(5)),
         ("/limits/max_history_age_s", json!(600)),
@@ -386,4 +390,23 @@ fn health_is_plain_text_and_readiness_is_json() {
     assert_eq!(request(server.admin, "HEAD", "/healthz", &[], "").body, "");
     assert_eq!(server.get("/healthz").body.trim(), "ok");
     assert_eq!(server.admin("GET", "/readyz", "").json()["ready"], true);
+}
+
+#[test]
+fn a_node_lists_itself_with_its_streams() {
+    let server = TestServer::start();
+    let _stream = server.stream("42");
+    // With a shared store, nodes tell their numbers every second.
+    eventually("the stream is counted", || {
+        let nodes = server.admin("GET", "/v1/nodes", "").json();
+        nodes["nodes"][0]["connections"] == 1
+    });
+    let nodes = server.admin("GET", "/v1/nodes", "").json();
+    assert_eq!(nodes["nodes"].as_array().unwrap().len(), 1);
+    let node = &nodes["nodes"][0];
+    assert_eq!(node["this"], true);
+    assert_eq!(node["version"], env!("CARGO_PKG_VERSION"));
+    assert!(!node["node"].as_str().unwrap().is_empty());
+    assert!(node["age_s"].as_f64().unwrap() >= 0.0);
+    assert_eq!(node["lag_s"], 0.0);
 }

@@ -47,6 +47,12 @@ fn the_page_has_every_metric_of_the_contract_from_the_start() {
         "outcome",
         &["applied", "refused"],
     ));
+    let verdicts = ["start", "resume", "trimmed", "forked", "new-log"];
+    series.extend(labelled(
+        "idlewild_engine_resyncs_total",
+        "verdict",
+        &verdicts,
+    ));
     let targets = ["user", "users", "topic", "all"];
     series.extend(labelled("idlewild_published_total", "to", &targets));
     series.extend(
@@ -67,6 +73,11 @@ fn the_page_has_every_metric_of_the_contract_from_the_start() {
             "idlewild_history_bytes",
             "idlewild_history_events",
             "idlewild_engine_up",
+            "idlewild_engine_lag_seconds",
+            "idlewild_engine_beat_age_seconds",
+            "idlewild_engine_unknown_total",
+            "idlewild_nodes",
+            "idlewild_clock_offset_seconds",
             "process_cpu_seconds_total",
             "process_resident_memory_bytes",
             "process_virtual_memory_bytes",

@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::Signal;
 
 use crate::support::process::{Process, config, idlewild, own_address, token_signed_with};
-use crate::support::{API_KEY, BASE, Client, NOTIFICATIONS, SECRET, eventually, request};
+use crate::support::{API_KEY, BASE, Client, NOTIFICATIONS, SECRET, eventually, is_redis, request};
 
 fn token(user: &str) -> String {
     token_signed_with(SECRET, user)
@@ -681,12 +681,18 @@ fn check_warns_of_what_serve_warns_of() {
 fn the_first_line_of_the_log_says_what_started() {
     let process = Process::serve("max_connections = 1234\nshards = 3");
     let log = process.log();
-    let started = log.lines().next().unwrap();
+    let mut lines = log.lines();
+    let started = if is_redis() {
+        lines.find(|line| line.contains(" started ")).unwrap()
+    } else {
+        lines.next().unwrap()
+    };
+    let kind = if is_redis() { "redis" } else { "memory" };
     let pid = format!("pid={}", process.pid().as_raw_pid());
     for part in [
         &format!("version=\"{}", env!("CARGO_PKG_VERSION")),
         &pid,
-        "engine=\"memory\"",
+        &format!("engine=\"{kind}\""),
         "shards=3",
         "max_connections=1234",
         "max_connections_per_user=5",

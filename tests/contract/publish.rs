@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{API_KEY, Answer, Client, Stream, TestServer};
+use crate::support::{API_KEY, Answer, Client, Stream, TestServer, is_redis};
 
 fn post(server: &TestServer, event: &Value) -> Answer {
     server.admin("POST", "/v1/events", &event.to_string())
@@ -168,6 +168,10 @@ fn an_event_with_the_same_source_id_is_delivered_once_in_ten_minutes() {
     let other = json!({"to": {"user": "42"}, "data": "other", "id": "order-2"});
     assert_ne!(server.publish(&other), first);
     server.advance(Duration::from_secs(2));
+    if is_redis() {
+        // Redis forgets the id, by its own clock; src/engine/redis/tests.rs checks when.
+        return;
+    }
     let again = server.publish(&event(4));
     assert_ne!(again, first);
     let events: Vec<String> = std::iter::from_fn(|| stream.next())

@@ -3,12 +3,14 @@
 //! | module | one purpose |
 //! |---|---|
 //! | [`events`] | publishes one event, or a batch |
+//! | [`nodes`] | the nodes that share the log |
 //! | [`users`] | presence, session changes, and ending connections |
 //! | [`openapi`] | the description of all routes |
 //! | [`body`], [`response`] | request bodies and responses |
 
 pub(super) mod body;
 pub(super) mod events;
+pub(super) mod nodes;
 pub(super) mod openapi;
 pub(super) mod response;
 pub(super) mod users;

@@ -26,6 +26,7 @@ pub(crate) fn now(admin: &Admin) -> Value {
     let (history_bytes, history_events) = admin.hub.log().retained();
     let process = process::read();
     let not_ready = admin.not_ready();
+    let engine = admin.hub.engine().figures();
     let sum = |of: fn(&ShardMetrics) -> u64| metrics.sum(of);
     json!({
         "version": version::VERSION,
@@ -36,6 +37,9 @@ pub(crate) fn now(admin: &Admin) -> Value {
         "engine": {
             "kind": admin.hub.engine().kind(),
             "up": admin.hub.engine().health().is_well(),
+            "lag_ms": engine.map(|figures| millis(figures.lag)),
+            "beat_age_ms": engine.map(|figures| millis(figures.beat_age)),
+            "nodes": engine.map_or(1, |figures| figures.nodes),
         },
         "limits": {
             "max_connections": limits.connections,

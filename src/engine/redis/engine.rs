@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use super::core::Core;
 use super::request::{Fate, NewEntry, Request};
@@ -28,11 +29,17 @@ use crate::hub::engine::{
     OpenError, Promise, Register,
 };
 use crate::hub::log::{Control, Log};
+use crate::spans;
 
 /// How long a start waits for the store. Without it the node starts, too, but is not ready.
 const START_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a session change waits until all nodes have applied it.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a client waits until this node has read its last event: as long as an unnoticed loss of the connection
+/// to the store takes.
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
+/// How far the nodes' idea of the store's time may differ.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 /// How long an end waits for the store.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -122,7 +129,8 @@ impl Engine for RedisEngine {
                 source: SourceKey::of(draft),
                 json: Stored::draft(draft).to_json(),
             });
-            match self.append(entries.collect(), kib).await {
+            let appended = self.append(entries.collect(), kib);
+            match appended.instrument(spans::append(count)).await {
                 Ok(ids) => ids.into_iter().map(Ok).collect(),
                 Err(error) => vec![Err(error); count],
             }
@@ -138,7 +146,8 @@ impl Engine for RedisEngine {
         Box::pin(async move {
             let deadline_ms = self.core.real.now_ms() + millis(PUBLISH_TIMEOUT);
             let _share = self.waiting.share(kib(&data), &self.core.real).await?;
-            sessions::change(&self.core, change, data, deadline_ms).await
+            let changed = sessions::change(&self.core, change, data, deadline_ms);
+            changed.instrument(spans::append(1)).await
         })
     }
 
@@ -175,6 +184,20 @@ impl Engine for RedisEngine {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn read_up_to(&self, id: EventId) -> Promise<'_, ()> {
+        let (log, newest) = (self.core.tail.log(), self.core.state.seen());
+        // No node can have read what is from the future.
+        if id <= newest || id.ms > self.core.unix_ms() + millis(CLOCK_TOLERANCE) {
+            return Promise::Now(());
+        }
+        Promise::Later(Box::pin(async move {
+            self.core
+                .real
+                .within(READ_TIMEOUT, log.read_up_to(id))
+                .await;
+        }))
     }
 
     fn applied(&self, id: EventId) -> Promise<'_, Applied> {

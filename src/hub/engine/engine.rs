@@ -55,6 +55,13 @@ pub(crate) trait Engine: Send + Sync {
         false
     }
 
+    /// Waits until this node's log has the entry of this id, for at most a second or two: a client may come from a
+    /// node that is a moment ahead of this one. Returns at once if no other node can be ahead.
+    fn read_up_to(&self, id: EventId) -> Promise<'_, ()> {
+        let _ = id;
+        Promise::Now(())
+    }
+
     /// Waits until every node has applied the session change that is stored under `id`, for at most a few seconds.
     /// This node has applied it.
     fn applied(&self, id: EventId) -> Promise<'_, Applied> {

@@ -311,6 +311,12 @@ impl Log {
         .await;
     }
 
+    /// Waits until the log has reached this id, whether the entry is still retained or not.
+    pub(crate) async fn read_up_to(&self, id: EventId) {
+        self.progress_until(|| (self.state.lock().last_id >= id).then_some(()))
+            .await;
+    }
+
     /// The present generation.
     pub(crate) fn generation(&self) -> Generation {
         self.state.lock().ring.generation()

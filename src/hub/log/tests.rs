@@ -1,3 +1,5 @@
+#[path = "tests/cut_model.rs"]
+mod cut_model;
 #[path = "tests/model.rs"]
 mod model;
 #[path = "tests/shared_store.rs"]

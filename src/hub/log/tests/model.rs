@@ -40,13 +40,13 @@ enum Step {
     Pass(u64),
 }
 
-const TOPICS: [&str; 3] = ["a", "b/c", "b/d"];
+pub(super) const TOPICS: [&str; 3] = ["a", "b/c", "b/d"];
 
-fn topic(n: usize) -> Topic {
+pub(super) fn topic(n: usize) -> Topic {
     Topic::parse(TOPICS[n]).unwrap()
 }
 
-fn target() -> impl Strategy<Value = Target> {
+pub(super) fn target() -> impl Strategy<Value = Target> {
     let id = || (0usize..4).prop_map(|n| user(&n.to_string()));
     prop_oneof![
         3 => id().prop_map(Target::User),
@@ -73,7 +73,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn is_for(to: &Target, who: usize, topics: &[Topic]) -> bool {
+pub(super) fn is_for(to: &Target, who: usize, topics: &[Topic]) -> bool {
     let who = who.to_string();
     match to {
         Target::All => true,
