@@ -100,6 +100,8 @@ labels! {
         Evicted = "evicted",
         /// The client of a WebSocket violated the protocol, or sent too much.
         Protocol = "protocol",
+        /// The node was away from the shared store for longer than the history reaches back.
+        Resync = "resync",
         /// The socket or TLS failed, or the client of an event stream sent too much.
         Error = "error",
     }

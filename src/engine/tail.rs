@@ -90,6 +90,19 @@ impl Tail {
         self.log.append(id, accepted_ms.min(now_ms), record)
     }
 
+    /// Ends all streams, because their clients have missed entries that this node does not know. Returns when the
+    /// shards have been told, so that nothing that is appended from now on reaches one of these streams.
+    pub(super) async fn end_streams(&self) {
+        let last = self.log.newest_id();
+        let id = last.next(last.ms);
+        if self
+            .append_at(id, self.clock.now_ms(), Record::Resync)
+            .is_ok()
+        {
+            self.log.dispatched(id, self.log.generation()).await;
+        }
+    }
+
     /// Removes the entries after `id`, which the store lost; see [`Log::truncate_after`]. A mark should follow:
     /// until the next entry, heartbeats have the position of an entry that was removed.
     pub(super) fn truncate_after(&self, id: EventId) -> Vec<Arc<Entry>> {

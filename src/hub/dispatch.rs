@@ -57,6 +57,12 @@ impl Hub {
                 self.to_connections(entry, &ended, commands, end);
             }
             Record::Mark => {}
+            // In its place among the deliveries, so that no stream gets an event after those that it has missed.
+            Record::Resync => {
+                for commands in commands {
+                    commands.push(Command::EndAll { from: 0 });
+                }
+            }
             Record::Control { control, receipt } => {
                 let Control::Disconnect { user } = control;
                 let ended = self.directory.disconnect_user(user.as_str());

@@ -28,6 +28,11 @@ pub(crate) enum Command {
         connections: Vec<ConnectionId>,
         end: Ending,
     },
+    /// End the streams of all users, so that their clients come back.
+    EndAll {
+        /// The slot to begin with.
+        from: u32,
+    },
     /// Describe the connections.
     Describe {
         connections: Vec<ConnectionId>,
@@ -54,7 +59,8 @@ impl Command {
     /// Returns true if the command carries an entry of the log.
     pub(crate) fn has_entry(&self) -> bool {
         match self {
-            Self::Deliver { .. } => true,
+            // Until all streams have ended, no heartbeat may carry a position of what they have missed.
+            Self::Deliver { .. } | Self::EndAll { .. } => true,
             Self::End { end, .. } => matches!(end, Ending::LoggedOut(_)),
             Self::Describe { .. }
             | Self::Look { .. }

@@ -28,7 +28,10 @@ pub(super) fn answer(question: Command, connections: &mut Connections) {
             let _ = reply.send(());
         }
         Command::PingOthers { reply } => ping_others(connections, reply),
-        Command::Deliver { .. } | Command::End { .. } | Command::Look { .. } => {}
+        Command::Deliver { .. }
+        | Command::End { .. }
+        | Command::EndAll { .. }
+        | Command::Look { .. } => {}
     }
 }
 

@@ -18,6 +18,7 @@ use super::reader::{self, Input};
 use super::slot::{Carrier, Slot, Stream};
 use super::wheel::Tick;
 use crate::hub::ConnectionId;
+use crate::hub::directory::UserHandle;
 use crate::hub::log::Entry;
 use crate::metrics::{DisconnectReason, ShardMetrics};
 use crate::tls::Alert;
@@ -449,6 +450,16 @@ impl<'a> Connection<'a> {
         Err(Gone)
     }
 
+    /// Ends a stream whose client has missed entries that this node does not know.
+    pub(super) fn end_resync(self) {
+        if self.slot().stream.user() == UserHandle::NONE {
+            // A test stream misses nothing.
+            return;
+        }
+        let retry_ms = self.all.draw_retry_ms();
+        self.end(End::Resync { retry_ms }, None);
+    }
+
     /// Lets a client that is catching up receive everything before the change that ended its session, and
     /// then its end. Returns the connection if the client is not catching up.
     pub(super) fn end_caught_up(mut self, change: &Arc<Entry>) -> Option<Self> {
@@ -538,5 +549,6 @@ fn reason_for(end: End) -> DisconnectReason {
         End::Expired => DisconnectReason::Expired,
         End::Evicted | End::Disconnected => DisconnectReason::Evicted,
         End::GoingAway { .. } => DisconnectReason::Drained,
+        End::Resync { .. } => DisconnectReason::Resync,
     }
 }

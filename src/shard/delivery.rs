@@ -72,6 +72,12 @@ impl Deliveries {
                 return false;
             };
             budget -= 1;
+            if let Command::EndAll { from } = command {
+                if let Some(from) = end_all_users(connections, from, &mut budget) {
+                    self.queue.push_front(Command::EndAll { from });
+                }
+                continue;
+            }
             self.obey(command, connections, served);
         }
     }
@@ -196,6 +202,23 @@ fn end_all(
     if let Some(outgoing) = outgoing {
         finish(outgoing, connections, served);
     }
+}
+
+/// Ends the streams of users, beginning with the slot `from`. Returns where to continue. Streams that are admitted
+/// meanwhile may end, too; their clients come back.
+fn end_all_users(connections: &mut Connections, from: u32, budget: &mut usize) -> Option<u32> {
+    let mut next = from;
+    while next < connections.table.end() {
+        if *budget == 0 {
+            return Some(next);
+        }
+        if let Some(connection) = connections.get(next) {
+            *budget -= 1;
+            connection.end_resync();
+        }
+        next += 1;
+    }
+    None
 }
 
 /// Records that this shard is done with an entry. The last shard records how long the delivery took.

@@ -56,6 +56,11 @@ pub enum End {
     Evicted,
     /// An operator has ended it. The client may come back.
     Disconnected,
+    /// The client has missed events that this node does not know. It is to come back, and is then told of a gap.
+    Resync {
+        /// The delay before the client comes back.
+        retry_ms: u64,
+    },
     /// The server shuts down, or the TLS keys have reached their limit. The client is to come back.
     GoingAway {
         /// The delay before the client comes back.

@@ -98,7 +98,7 @@ pub(super) fn push_text(signal: &Signal<'_>, out: &mut Vec<u8>) {
         Signal::TestLine(line) => push_data(line, out),
         Signal::End(End::Expired) => push_message("token_expired", "{}", out),
         Signal::End(End::Evicted) => push_message("evicted", "{}", out),
-        Signal::End(End::GoingAway { retry_ms }) => {
+        Signal::End(End::GoingAway { retry_ms } | End::Resync { retry_ms }) => {
             push_retry(retry_ms, out);
             out.push(b'\n');
         }
@@ -293,6 +293,7 @@ mod tests {
             (End::Expired, "event: token_expired\ndata: {}\n\n"),
             (End::Evicted, "event: evicted\ndata: {}\n\n"),
             (End::GoingAway { retry_ms: 7 }, "retry: 7\n\n"),
+            (End::Resync { retry_ms: 8 }, "retry: 8\n\n"),
         ];
         for (end, said) in ends {
             let signal = Signal::End(end);

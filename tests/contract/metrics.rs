@@ -32,6 +32,7 @@ fn the_page_has_every_metric_of_the_contract_from_the_start() {
         "logged_out",
         "evicted",
         "protocol",
+        "resync",
         "error",
     ];
     series.extend(labelled("idlewild_disconnects_total", "reason", &reasons));

@@ -155,13 +155,13 @@ async fn bring_together(
         }
         Verdict::Resume => Ok(Placing::default()),
         Verdict::Trimmed => {
-            core.tail.reset(found.first.before());
-            refill(core, attached, found).await?;
-            let placing = load(core, attached).await?;
             // What the streams have missed is not known any more. Their clients come back, and are told of a gap
             // where there is one.
-            // TODO resync
-            Ok(placing)
+            core.tail.end_streams().await;
+            let before = found.first.before();
+            core.tail.reset(before);
+            core.state.set_seen(before);
+            load(core, attached).await
         }
         Verdict::Forked => {
             let common = newest_common(core, attached).await?;

@@ -60,6 +60,9 @@ pub enum Record {
     /// A position that clients can resume from, such as the beginning of a shared history. No client receives it,
     /// but it is kept, so that its id is known.
     Mark,
+    /// This node was away for longer than the store's log reaches back, so its clients have missed entries that it
+    /// does not know. All streams end here. It is in no store, and is dropped after dispatch.
+    Resync,
     /// A request to every node. No client receives it, and it is dropped after dispatch.
     Control {
         /// The request.
@@ -73,7 +76,7 @@ impl Record {
     /// Returns true if it ends a client of this session.
     pub(super) fn ends(&self, session: Option<&str>) -> bool {
         match self {
-            Self::Event { .. } | Self::Mark | Self::Control { .. } => false,
+            Self::Event { .. } | Self::Mark | Self::Resync | Self::Control { .. } => false,
             Self::Session { change, .. } => {
                 change.keep.is_none() || change.keep.as_deref() != session
             }
@@ -86,7 +89,7 @@ impl Record {
         match self {
             Self::Event { data, .. } | Self::Session { data, .. } => data,
             // No client receives one.
-            Self::Mark | Self::Control { .. } => "",
+            Self::Mark | Self::Resync | Self::Control { .. } => "",
         }
     }
 
@@ -95,7 +98,7 @@ impl Record {
         match self {
             Self::Event { is_kept, .. } => *is_kept,
             Self::Session { .. } | Self::Mark => true,
-            Self::Control { .. } => false,
+            Self::Resync | Self::Control { .. } => false,
         }
     }
 }
@@ -154,7 +157,7 @@ impl Entry {
         let said = match &self.record {
             Record::Event { name, data, .. } => name.as_str().len() + data.len(),
             Record::Session { data, .. } => data.len(),
-            Record::Mark | Record::Control { .. } => 0,
+            Record::Mark | Record::Resync | Record::Control { .. } => 0,
         };
         FIELDS + said
     }
@@ -168,7 +171,7 @@ impl Entry {
                 to.heap_bytes() + name.heap_bytes() + data.len()
             }
             Record::Session { change, data } => change.heap_bytes() + data.len(),
-            Record::Mark => 0,
+            Record::Mark | Record::Resync => 0,
             Record::Control { control, .. } => control.heap_bytes(),
         }
     }

@@ -457,7 +457,7 @@ pub(super) fn chains_of(record: &Record) -> impl Iterator<Item = Chain<'_>> {
             Target::Topic(topic) => (Some(Chain::Topic(topic.as_str())), None),
             Target::Users(users) => (None, Some(users)),
         },
-        Record::Mark | Record::Control { .. } => (None, None),
+        Record::Mark | Record::Resync | Record::Control { .. } => (None, None),
     };
     let many = many.into_iter().flat_map(Users::as_slice);
     one.into_iter()

@@ -98,7 +98,9 @@ impl<'a> Frames<'a> {
             End::Evicted => (said("evicted"), CloseCode::Evicted),
             End::Disconnected => (None, CloseCode::Disconnected),
             // The first message already has a delay, which was chosen in the same way.
-            End::GoingAway { retry_ms: _ } => (None, CloseCode::GoingAway),
+            End::GoingAway { retry_ms: _ } | End::Resync { retry_ms: _ } => {
+                (None, CloseCode::GoingAway)
+            }
         };
         Self {
             has_ping: false,

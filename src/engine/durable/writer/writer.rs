@@ -237,7 +237,7 @@ impl Writer {
             let is_accepted = match record {
                 Record::Session { .. } => are_logged,
                 Record::Control { .. } => true,
-                Record::Event { .. } | Record::Mark => false,
+                Record::Event { .. } | Record::Mark | Record::Resync => false,
             };
             if is_accepted {
                 self.tail.append(id, record);

@@ -78,7 +78,7 @@ fn a_mark_is_a_position_that_no_client_receives() {
         }
     );
     assert_eq!(missed_after(&log, "1", 1), [2]);
-    assert_eq!(missed_after(&log, "1", 3), []);
+    assert!(missed_after(&log, "1", 3).is_empty());
     assert!(!has_gap(&log, 1) && !has_gap(&log, 3));
     // Its eviction is no gap for a client that has everything else.
     broadcasts(&log, [4]);
@@ -183,8 +183,8 @@ fn the_chains_go_on_where_they_were_cut() {
     assert_eq!(all_of("0", news), [2]);
     assert_eq!(all_of("1", &[]), [1]);
     assert_eq!(all_of("2", news), [1, 2, 3]);
-    assert_eq!(all_of("3", &[]), []);
-    assert_eq!(all_of("9", &[]), []);
+    assert!(all_of("3", &[]).is_empty());
+    assert!(all_of("9", &[]).is_empty());
     append_all(
         &log,
         [
@@ -219,7 +219,7 @@ fn a_cut_leaves_a_chain_whose_earlier_entries_are_evicted() {
     log.truncate_after(id(3));
     assert_eq!(missed_after(&log, "1", 2), [3]);
     log.truncate_after(id(2));
-    assert_eq!(missed_after(&log, "1", 2), []);
+    assert!(missed_after(&log, "1", 2).is_empty());
     broadcasts(&log, [5]);
     append_all(&log, [(6, event(Target::User(user("1")), "x", true))]);
     assert_eq!(missed_after(&log, "1", 2), [5, 6]);
