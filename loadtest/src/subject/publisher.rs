@@ -9,20 +9,24 @@ use super::admin::Admin;
 use super::peer::{Peer, Publish};
 use crate::template::{Template, Variable};
 
-/// A connection to a server's publishing side.
+/// The only publisher of a run. It has a connection to each node that it publishes on, and takes them in turn. An
+/// event is published after the one before it was accepted, so all nodes have the events in this order.
 #[derive(Debug)]
 pub(super) struct Publisher {
-    admin: Admin,
+    admins: Vec<Admin>,
+    /// Index of the node that takes the next event.
+    turn: usize,
     broadcast: Option<Publish>,
     unicast: Option<Publish>,
     key: Option<String>,
 }
 
 impl Publisher {
-    /// A publisher that is not connected yet.
-    pub(super) fn new(peer: &Peer, address: SocketAddr, key: Option<String>) -> Self {
+    /// A publisher that is not connected yet, for the nodes with these admin listeners.
+    pub(super) fn new(peer: &Peer, admins: Vec<SocketAddr>, key: Option<String>) -> Self {
         Self {
-            admin: Admin::new(address),
+            admins: admins.into_iter().map(Admin::new).collect(),
+            turn: 0,
             broadcast: peer.broadcast.clone(),
             unicast: peer.unicast.clone(),
             key,
@@ -63,9 +67,10 @@ impl Publisher {
             headers.extend([name, ": ", &render(value), "\r\n"]);
         }
         ensure!(!keyless, "publishing needs --api-key-file");
-        let (status, answer) = self
-            .admin
-            .request(&publish.method, &path, &headers, Some(&body))?;
+        let turn = self.turn;
+        self.turn = (turn + 1) % self.admins.len();
+        let (status, answer) =
+            self.admins[turn].request(&publish.method, &path, &headers, Some(&body))?;
         ensure!(publish.status.contains(&status), "{status} {answer}");
         Ok(())
     }
