@@ -146,6 +146,10 @@ pub(crate) struct Common {
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(..=500_000), help_heading = "The events")]
     payload_bytes: Option<u32>,
 
+    /// Events that are published in one request, if as many are due
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "The events")]
+    batch: u32,
+
     /// Write the figures as JSON
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) json: Option<PathBuf>,
@@ -165,6 +169,11 @@ impl Common {
     /// The minimal size of an event's data, in bytes.
     pub(crate) fn payload_bytes(&self) -> usize {
         self.payload_bytes.unwrap_or(0) as usize
+    }
+
+    /// The most events in one publish request.
+    pub(crate) fn batch(&self) -> usize {
+        self.batch as usize
     }
 
     /// The limits of the client engine.

@@ -27,7 +27,7 @@ use crate::transport::Transport;
 use endpoint::Endpoint;
 use peer::{Peer, Way};
 pub(crate) use processes::Processes;
-use publisher::Publisher;
+use publisher::{Event, Publisher};
 use spawn::Spawned;
 
 /// Lifetime of tokens: longer than any run.
@@ -40,6 +40,16 @@ pub(crate) struct Subject {
     name: String,
     target: Target,
     payload_bytes: usize,
+    /// The most events in one publish request.
+    batch: usize,
+}
+
+/// An event of the run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Numbered {
+    pub(crate) n: u32,
+    pub(crate) scheduled_ns: u64,
+    pub(crate) to: Audience,
 }
 
 #[derive(Debug)]
@@ -86,11 +96,17 @@ impl Subject {
         }
         let peer = peer(common)?;
         let way = peer.way(common.transport)?;
+        ensure!(
+            common.batch() == 1 || peer.batch.is_some(),
+            "--batch: the template of {} has no [batch]",
+            peer.name
+        );
         let subject = |kind, target| Self {
             kind,
             name: peer.name.clone(),
             target,
             payload_bytes: common.payload_bytes(),
+            batch: common.batch(),
         };
         if common.spawn {
             ensure!(
@@ -165,6 +181,7 @@ impl Subject {
             name: "floor".to_owned(),
             target,
             payload_bytes: common.payload_bytes(),
+            batch: common.batch(),
         })
     }
 
@@ -219,15 +236,15 @@ impl Subject {
         }
     }
 
-    /// Publishes event `n`.
-    pub(crate) fn publish(&mut self, n: u32, scheduled_ns: u64, to: Audience) -> Result<()> {
-        let user = match to {
-            Audience::All => None,
-            Audience::User(number) => Some(self.target.user(number).with_context(|| {
-                format!("the token file does not name the user of connection {number}")
-            })?),
-        };
+    /// The most events in one call of [`Self::publish`].
+    pub(crate) fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Publishes events, in one request.
+    pub(crate) fn publish(&mut self, events: &[Numbered]) -> Result<()> {
         let transport = self.transport();
+        let bytes = self.payload_bytes;
         let publisher = match &mut self.kind {
             Kind::Spawned(_, publisher)
             | Kind::Running {
@@ -238,17 +255,32 @@ impl Subject {
                 publisher: None, ..
             } => bail!("publishing needs --admin-url"),
             Kind::Floor(floor) => {
-                let data = payload(n, scheduled_ns, None, self.payload_bytes);
-                let frame = frames::event(transport, &data);
-                return match to {
-                    Audience::All => floor.broadcast(&frame),
-                    Audience::User(number) => floor.unicast(number, &frame),
-                };
+                return events.iter().try_for_each(|event| {
+                    let data = payload(event.n, event.scheduled_ns, None, bytes);
+                    let frame = frames::event(transport, &data);
+                    match event.to {
+                        Audience::All => floor.broadcast(&frame),
+                        Audience::User(number) => floor.unicast(number, &frame),
+                    }
+                });
             }
         };
-        let data = payload(n, scheduled_ns, user.as_deref(), self.payload_bytes);
-        let published = publisher.publish(&data, user.as_deref());
-        published.with_context(|| format!("publishing event {n}"))
+        let target = &self.target;
+        let texts = events.iter().map(|event| {
+            let user = match event.to {
+                Audience::All => None,
+                Audience::User(number) => Some(target.user(number).with_context(|| {
+                    format!("the token file does not name the user of connection {number}")
+                })?),
+            };
+            let data = payload(event.n, event.scheduled_ns, user.as_deref(), bytes);
+            Ok(Event { data, user })
+        });
+        let published = publisher.publish(&texts.collect::<Result<Vec<Event>>>()?);
+        published.with_context(|| {
+            let first = events.first().map_or(0, |event| event.n);
+            format!("publishing event {first}")
+        })
     }
 
     /// For the floor: sends a heartbeat to each connection per `period_ms`.

@@ -150,6 +150,10 @@ fn a_command_line_that_cannot_run_is_an_error_of_one_line() {
         ),
         ("hold -n 10 --plateau 10 --floor", "must be below"),
         (
+            "peer nchan idle -n 10 --batch 2 --url http://127.0.0.1:1",
+            "template of nchan has no [batch]",
+        ),
+        (
             "idle -n 10 --url http://127.0.0.1:1 --url http://127.0.0.1:1",
             "given twice",
         ),

@@ -89,7 +89,7 @@ fn a_single_server_has_no_figures_of_nodes() {
 #[test]
 fn deliveries_and_memory_are_counted_for_each_of_two_servers() {
     let (one, two) = (Server::start("one"), Server::start("two"));
-    let secret = Server::secret_file();
+    let secret = Server::secret_file("nodes");
     let nodes = format!(
         "--url {} --url {} --secret-file {} --api-key {API_KEY}",
         one.public_url(),

@@ -81,8 +81,8 @@ impl Server {
     }
 
     /// A file with the secret of the clients' tokens.
-    pub(crate) fn secret_file() -> PathBuf {
-        let path = temp_file("secret");
+    pub(crate) fn secret_file(name: &str) -> PathBuf {
+        let path = temp_file(&format!("{name}.secret"));
         std::fs::write(&path, SECRET).unwrap();
         path
     }
