@@ -41,7 +41,7 @@ fn append(shared: &Shared, user: &str) -> EventId {
         data: r#"{"type":"order_paid"}"#.into(),
         is_kept: true,
     };
-    log.append(id, 0, event);
+    log.append(id, 0, event).expect("ids rise");
     id
 }
 

@@ -61,6 +61,17 @@ impl Clock {
         }
     }
 
+    /// How far a manual clock is ahead of the machine's, in milliseconds; 0 for the machine's own.
+    pub(crate) fn shift_ms(&self) -> i64 {
+        match &self.0 {
+            TimeSource::System(_) => 0,
+            TimeSource::Manual(_) => {
+                let machine = Self::system().unix_ms();
+                self.unix_ms().cast_signed() - machine.cast_signed()
+            }
+        }
+    }
+
     /// Waits until [`Clock::now_ms`] has reached `at_ms`.
     pub async fn sleep_until(&self, at_ms: u64) {
         match &self.0 {

@@ -84,7 +84,8 @@ fn log_bytes() -> (usize, usize) {
                 data: data.into(),
                 is_kept: n % 10 > 0,
             };
-            log.append(log.newest_id().next(1_000 + n), n, record);
+            log.append(log.newest_id().next(1_000 + n), n, record)
+                .unwrap();
             if n % 100 == 99 {
                 dispatch(&log);
             }

@@ -99,6 +99,7 @@ impl Admin {
         match self.hub.engine().health() {
             EngineHealth::Well => (self.public_not_ready)(),
             EngineHealth::Failing(error) => Some(error.to_string()),
+            EngineHealth::Away(reason) => Some(reason.as_ref().to_owned()),
         }
     }
 

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use super::setting::text_setting;
 
 /// Longest path of a unix socket: `sun_path` has 108 bytes, including the final zero (unix(7)).
-const UNIX_PATH_MAX_BYTES: usize = 107;
+pub(super) const UNIX_PATH_MAX_BYTES: usize = 107;
 
 /// The address of a listener: `127.0.0.1:8000` or `unix:/run/idlewild/public.sock`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

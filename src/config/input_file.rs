@@ -55,7 +55,8 @@ pub(super) fn is_readable(path: &Path) -> Result<(), String> {
     }
 }
 
-fn not_read(path: &Path, error: &std::io::Error) -> String {
+/// The error about a file that cannot be read, with its path.
+pub(super) fn not_read(path: &Path, error: &std::io::Error) -> String {
     let path = path.display();
     format!("`{path}` cannot be read: {error} (name a readable file)")
 }

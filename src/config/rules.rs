@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::auth::Auth;
 use super::endpoint::Endpoint;
+use super::engine::EngineKind;
+use super::engine_url::Servers;
 use super::findings::Findings;
 use super::origin::AllowedOrigin;
 use super::root::Config;
@@ -24,6 +26,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
     cors(config, findings);
     api_keys(config, findings);
     login(config, findings);
+    engine(config, findings);
 }
 
 fn listeners(config: &Config, findings: &mut Findings) {
@@ -176,6 +179,46 @@ fn login(config: &Config, findings: &mut Findings) {
     let problem = "is set, but the login signs with a shared secret";
     let problem = format!("{problem} ({way_out}, or leave the login to your application)");
     findings.reject("login.users_file", problem);
+}
+
+/// The keys of an engine that is not used are ignored.
+fn engine(config: &Config, findings: &mut Findings) {
+    let engine = &config.engine;
+    if !findings.are_sound(&["engine.kind"]) || engine.kind != EngineKind::Redis {
+        return;
+    }
+    if findings.are_sound(&["history.path"])
+        && let Some(path) = &config.history.path
+    {
+        let problem = format!(
+            "`{}` beside engine.kind = \"redis\", which stores the events in Redis; remove one of the two",
+            path.display()
+        );
+        findings.reject("history.path", problem);
+    }
+    if !findings.are_sound(&["engine.url"]) {
+        return;
+    }
+    let is_encrypted = matches!(engine.url.servers(), Servers::Tcp { tls: true, .. });
+    if engine.ca.is_some() && !is_encrypted && findings.are_sound(&["engine.ca"]) {
+        let problem =
+            "is set, but engine.url is not encrypted; write rediss:// there or remove engine.ca";
+        findings.reject("engine.ca", problem);
+    }
+    if let Some(file) = &engine.password_file
+        && engine.url.password().is_some()
+    {
+        let problem = format!("`{file}` beside a password in engine.url, keep one of the two");
+        findings.reject("engine.password_file", problem);
+    }
+    // Without a password, the user would not be sent, and the server would see its default user.
+    if engine.url.user().is_some()
+        && engine.password().is_none()
+        && findings.are_sound(&["engine.password_file"])
+    {
+        let problem = "names a user without a password (write it into engine.password_file)";
+        findings.reject("engine.url", problem);
+    }
 }
 
 fn in_words(one: Duration, other: Duration) -> (String, String) {

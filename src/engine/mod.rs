@@ -6,6 +6,8 @@
 //! | [`memory`] | events are in the log and nowhere else |
 //! | [`durable`] | events are also in a directory that outlives the process |
 //! | [`record`] | the stored form of entries |
+//! | [`redis`] | events are in Redis, which several nodes share |
+//! | [`waiting`] | a bound on requests that wait for a store |
 //! | [`tail`] | the end of the log, which engines append to |
 //! | [`sequencer`] | a single node's ids, and whether an event is new |
 //! | [`local_register`] | a single node's places, tickets and login failures |
@@ -15,9 +17,12 @@ mod durable;
 mod local_register;
 mod memory;
 mod record;
+mod redis;
 mod sequencer;
 mod sources;
 mod tail;
+mod waiting;
 
 pub(crate) use durable::DurableEngine;
 pub(crate) use memory::MemoryEngine;
+pub(crate) use redis::RedisEngine;

@@ -6,7 +6,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{EventName, InvalidEvent, SessionChange, Target, UserId, Users, check_session};
+use crate::event::{
+    Draft, EventName, InvalidEvent, SessionChange, Target, UserId, Users, check_session,
+};
 use crate::hub::log::Record;
 use crate::topic::{Topic, TopicError};
 
@@ -33,6 +35,16 @@ pub(super) enum Stored<'a> {
         at_unix_ms: u64,
         #[serde(borrow)]
         data: Cow<'a, str>,
+    },
+    /// A request to every node. It is never kept, so only a store that nodes share has one.
+    Control {
+        /// The user whose connections end.
+        #[serde(borrow)]
+        disconnect: Cow<'a, str>,
+        /// The node that waits for the answers, and its number for the request.
+        #[serde(borrow)]
+        by: Cow<'a, str>,
+        number: u64,
     },
 }
 
@@ -69,6 +81,7 @@ pub(super) enum Unreadable {
 }
 
 impl<'a> Stored<'a> {
+    /// An event that is kept.
     pub(super) fn event(to: &'a Target, name: &'a EventName, data: &'a str) -> Self {
         let to = match to {
             Target::User(user) => To::User(user.as_str().into()),
@@ -85,6 +98,15 @@ impl<'a> Stored<'a> {
             data: data.into(),
             persist: true,
         }
+    }
+
+    /// A publisher's event.
+    pub(super) fn draft(draft: &'a Draft) -> Self {
+        let mut stored = Self::event(&draft.to, &draft.name, &draft.data);
+        if let Self::Event { persist, .. } = &mut stored {
+            *persist = draft.is_kept;
+        }
+        stored
     }
 
     pub(super) fn session(change: &'a SessionChange, data: &'a str) -> Self {
@@ -104,10 +126,10 @@ impl<'a> Stored<'a> {
         Ok(serde_json::from_str(json)?)
     }
 
-    /// The entry's record for the log; `None` for an origin.
+    /// The entry's record for the log; `None` for an origin and for a control entry.
     pub(super) fn record(&self) -> Result<Option<Record>, Unreadable> {
         Ok(Some(match self {
-            Self::Origin {} => return Ok(None),
+            Self::Origin {} | Self::Control { .. } => return Ok(None),
             Self::Event {
                 to,
                 event,

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::event::EventId;
 use crate::hub::engine::EngineError;
-use crate::hub::log::{Control, Log, Receipt, Record};
+use crate::hub::log::{Control, Entry, Log, NotRising, Receipt, Record};
 
 /// Longest wait for room in the log. Then the publisher gets an error, and has to try again.
 pub(super) const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
@@ -69,9 +69,36 @@ impl Tail {
         }
     }
 
-    /// Appends an entry that is accepted now. Its id must be higher than all before it.
+    /// Appends an entry that is accepted now. Its id must be higher than all before it, as a single node's ids are.
     pub(super) fn append(&self, id: EventId, record: Record) {
-        self.log.append(id, self.clock.now_ms(), record);
+        let appended = self.log.append(id, self.clock.now_ms(), record);
+        appended.expect("a single node's ids rise");
+    }
+
+    /// Appends an entry of a shared store. `accepted_ms` is the time of its acceptance, on the monotonic clock; if
+    /// the nodes' clocks differ, it can be later than now, and then counts as now.
+    ///
+    /// # Errors
+    /// [`NotRising`]; the log is unchanged then.
+    pub(super) fn append_at(
+        &self,
+        id: EventId,
+        accepted_ms: u64,
+        record: Record,
+    ) -> Result<(), NotRising> {
+        let now_ms = self.clock.now_ms();
+        self.log.append(id, accepted_ms.min(now_ms), record)
+    }
+
+    /// Removes the entries after `id`, which the store lost; see [`Log::truncate_after`]. A mark should follow:
+    /// until the next entry, heartbeats have the position of an entry that was removed.
+    pub(super) fn truncate_after(&self, id: EventId) -> Vec<Arc<Entry>> {
+        self.log.truncate_after(id)
+    }
+
+    /// Forgets everything and begins after `floor`; see [`Log::reset`].
+    pub(super) fn reset(&self, floor: EventId) {
+        self.log.reset(floor);
     }
 
     /// Puts back what an earlier process stored; see [`Log::restore`].

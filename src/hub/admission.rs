@@ -100,6 +100,9 @@ impl Hub {
         newcomer: Newcomer<'_>,
         connection: ConnectionId,
     ) -> Result<Placed, Rejection> {
+        if !self.engine.is_current() {
+            return Err(Rejection::Stale);
+        }
         let limits = self.limits();
         let stream = self.streams.acquire(limits.connections);
         let stream = stream.ok_or(Rejection::Full)?;
@@ -166,6 +169,7 @@ impl Hub {
             return Err(Rejection::Full);
         }
         match identity {
+            Some(_) if !self.engine.is_current() => Err(Rejection::Stale),
             Some(identity) => self.directory.would_admit(identity, limits.per_user),
             None if self.test_streams.used() >= limits.test_streams as u64 => Err(Rejection::Full),
             None => Ok(()),

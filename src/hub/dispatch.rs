@@ -56,6 +56,7 @@ impl Hub {
                 };
                 self.to_connections(entry, &ended, commands, end);
             }
+            Record::Mark => {}
             Record::Control { control, receipt } => {
                 let Control::Disconnect { user } = control;
                 let ended = self.directory.disconnect_user(user.as_str());

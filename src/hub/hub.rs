@@ -44,6 +44,8 @@ pub(crate) struct Parts {
     pub(crate) engine: Arc<dyn Engine>,
     /// The limits on streams.
     pub(crate) limits: Limits,
+    /// The quota of streams over all shards.
+    pub(crate) streams: Arc<Quota>,
 }
 
 impl Hub {
@@ -56,6 +58,7 @@ impl Hub {
             directory,
             engine,
             limits,
+            streams,
         } = parts;
         let inboxes = metrics.shards.iter().map(|_| Inbox::default()).collect();
         Arc::new(Self {
@@ -65,7 +68,7 @@ impl Hub {
             directory,
             engine,
             limits: ArcSwap::from_pointee(limits),
-            streams: Arc::default(),
+            streams,
             test_streams: Arc::default(),
             in_flight: InFlight::default(),
             inboxes,

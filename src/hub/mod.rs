@@ -44,7 +44,7 @@ pub(crate) use inbox::{Command, Description, Ending, Inbox, Look, Recipients, Se
 pub use limits::Limit;
 pub(crate) use limits::Limits;
 pub(crate) use outgoing::Outgoing;
-pub(crate) use publishing::LogOut;
+pub(crate) use publishing::{Changed, LogOut};
 pub(crate) use quota::Permits;
 pub use quota::Quota;
 pub use rejection::Rejection;

@@ -104,7 +104,8 @@ mod tests {
                 data: "d".repeat(BYTES).into(),
                 is_kept: true,
             },
-        );
+        )
+        .unwrap();
         let entry = &log.next_batch(1).await[0];
         let in_flight = InFlight::default();
         let outgoing: Vec<_> = (0..MAX_IN_FLIGHT_BYTES.div_ceil(3 * BYTES))

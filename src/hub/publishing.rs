@@ -1,13 +1,27 @@
 //! Publishing: events and session changes are stored by the engine. A session change is confirmed when it is in
 //! force.
 
+use std::time::Duration;
+
 use tracing::Instrument as _;
 
-use super::engine::{EngineError, Notice};
+use super::engine::{Applied, EngineError, Notice};
 use super::hub::Hub;
 use crate::event::{Draft, EventId, SessionDraft, Target, UserId};
 use crate::metrics::PublishedTo;
 use crate::spans;
+
+/// How long a change that is stored may take to be in force here.
+const IN_FORCE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A session change that is in force here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Changed {
+    /// The id of its entry in the log.
+    pub(crate) id: EventId,
+    /// Where else it is in force.
+    pub(crate) applied: Applied,
+}
 
 /// The message of a log-out to the clients whose connections it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,19 +59,24 @@ impl Hub {
     }
 
     /// Makes a session the user's only one. When this returns, the credentials of other sessions are rejected, and
-    /// their streams are about to end, with `message` if there is one.
+    /// their streams are about to end, with `message` if there is one. [`Changed::applied`] tells on which other
+    /// nodes.
     ///
     /// # Errors
-    /// [`EngineError`]; nothing has changed then.
+    /// [`EngineError`]. Nothing has changed then, except perhaps with [`EngineError::Unknown`].
     pub(crate) async fn change_session(
         &self,
         user: UserId,
         session: &str,
         message: Option<String>,
-    ) -> Result<EventId, EngineError> {
-        if self.directory.is_current(user.as_str(), session) {
+    ) -> Result<Changed, EngineError> {
+        // Another node may have changed it, unknown to this one yet. Then the engine decides.
+        if !self.engine.is_shared() && self.directory.is_current(user.as_str(), session) {
             // No session ends, so no client gets a FORCE_LOGOUT.
-            return Ok(self.log.newest_id());
+            return Ok(Changed {
+                id: self.log.newest_id(),
+                applied: Applied::default(),
+            });
         }
         let message =
             message.unwrap_or_else(|| "You have been logged in from another device.".to_owned());
@@ -75,12 +94,12 @@ impl Hub {
     /// Ends all sessions of a user, in the way that [`Hub::change_session`] ends all but one.
     ///
     /// # Errors
-    /// [`EngineError`]; nothing has changed then.
+    /// [`EngineError`]. Nothing has changed then, except perhaps with [`EngineError::Unknown`].
     pub(crate) async fn log_out(
         &self,
         user: UserId,
         words: LogOut,
-    ) -> Result<EventId, EngineError> {
+    ) -> Result<Changed, EngineError> {
         let notice = Notice {
             message: words.message,
             reason: words.reason,
@@ -94,7 +113,8 @@ impl Hub {
         change: SessionDraft,
         notice: Notice,
         span: tracing::Span,
-    ) -> Result<EventId, EngineError> {
+    ) -> Result<Changed, EngineError> {
+        let generation = self.log.generation();
         let changed = self
             .engine
             .change_session(change, notice)
@@ -102,9 +122,15 @@ impl Hub {
             .await;
         let id = changed.inspect_err(|error| spans::fail(&span, error))?;
         drop(span);
-        let dispatched = self.log.dispatched(id);
-        dispatched.instrument(spans::dispatch()).await;
-        Ok(id)
+        let dispatched = self.log.dispatched(id, generation);
+        let dispatched = dispatched.instrument(spans::dispatch());
+        // False if the store lost its newest entries, and this one may be among them. Nothing arrives while the
+        // store cannot be reached.
+        if self.clock.within(IN_FORCE_TIMEOUT, dispatched).await != Some(true) {
+            return Err(EngineError::Unknown);
+        }
+        let applied = self.engine.applied(id).get().await;
+        Ok(Changed { id, applied })
     }
 }
 

@@ -7,6 +7,8 @@ pub enum Rejection {
     Draining,
     /// The server has reached its limit.
     Full,
+    /// This node has had no contact with the store of all nodes for too long, so it does not know who is allowed.
+    Stale,
     /// The session is not the current one, or the token is from before the last change.
     Revoked,
     /// The user has reached their limit.

@@ -142,6 +142,7 @@ impl From<Rejection> for Refusal {
             Rejection::Full => Self::ServerFull,
             Rejection::Revoked => Self::Unauthenticated,
             Rejection::Limit => Self::TooManyConnections,
+            Rejection::Stale => Self::AuthUnavailable,
         }
     }
 }

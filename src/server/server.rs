@@ -12,13 +12,13 @@ use super::prepared::Prepared;
 use super::{listeners, prepared};
 use crate::admin::{self, Admin};
 use crate::clock::{Clock, millis};
-use crate::config::{Config, ConfigError, Endpoint, FdTables, own_descriptors};
-use crate::engine::{DurableEngine, MemoryEngine};
+use crate::config::{Config, ConfigError, Endpoint, EngineKind, FdTables, own_descriptors};
+use crate::engine::{DurableEngine, MemoryEngine, RedisEngine};
 use crate::event::EventId;
 use crate::hub::directory::{Directory, Rules};
 use crate::hub::engine::Engine;
 use crate::hub::log::Log;
-use crate::hub::{Hub, Limits, Parts};
+use crate::hub::{Hub, Limits, Parts, Quota};
 use crate::metrics::{Metrics, ReloadOutcome};
 use crate::net::{Listener, SocketOptions};
 use crate::public::{Demo, Extras, Login, Public, ReloadableError};
@@ -72,7 +72,7 @@ impl Server {
         dev: Option<Dev>,
         passed: PassedSockets,
         clock: Clock,
-        engine: impl FnOnce(&Config, &Arc<Log>, &Arc<Directory>, &Clock) -> Arc<dyn Engine>,
+        engine: impl FnOnce(&Config, EngineParts) -> Arc<dyn Engine>,
     ) -> Result<Self, ServerError> {
         let Prepared {
             nofile,
@@ -268,21 +268,33 @@ fn not_ready(public: &Arc<Public>) -> admin::NotReady {
     Box::new(move || public.not_ready())
 }
 
+/// What an engine is made of, besides the configuration.
+struct EngineParts {
+    log: Arc<Log>,
+    directory: Arc<Directory>,
+    streams: Arc<Quota>,
+    clock: Clock,
+}
+
 /// The configured engine, which is not open yet.
-fn engine(
-    config: &Config,
-    log: &Arc<Log>,
-    directory: &Arc<Directory>,
-    clock: &Clock,
-) -> Arc<dyn Engine> {
-    match &config.history.path {
-        None => Arc::new(MemoryEngine::new(Arc::clone(log), clock.clone())),
-        Some(path) => Arc::new(DurableEngine::new(
+fn engine(config: &Config, parts: EngineParts) -> Arc<dyn Engine> {
+    let EngineParts {
+        log,
+        directory,
+        streams,
+        clock,
+    } = parts;
+    match (config.engine.kind, &config.history.path) {
+        (EngineKind::Redis, _) => {
+            Arc::new(RedisEngine::new(config, log, directory, streams, clock))
+        }
+        (EngineKind::Memory, None) => Arc::new(MemoryEngine::new(log, clock)),
+        (EngineKind::Memory, Some(path)) => Arc::new(DurableEngine::new(
             path.clone(),
             config.history.clone(),
-            Arc::clone(log),
-            Arc::clone(directory),
-            clock.clone(),
+            log,
+            directory,
+            clock,
         )),
     }
 }
@@ -292,13 +304,20 @@ fn hub(
     config: &Config,
     shard_count: usize,
     clock: Clock,
-    engine: impl FnOnce(&Config, &Arc<Log>, &Arc<Directory>, &Clock) -> Arc<dyn Engine>,
+    engine: impl FnOnce(&Config, EngineParts) -> Arc<dyn Engine>,
 ) -> Arc<Hub> {
     let history = &config.history;
     let origin = EventId::origin(clock.unix_ms());
     let log = Arc::new(Log::new(history.max_bytes, history.max_age, origin));
     let directory = Arc::new(Directory::new(Rules::of(&config.auth)));
-    let engine = engine(config, &log, &directory, &clock);
+    let streams = Arc::default();
+    let parts = EngineParts {
+        log: Arc::clone(&log),
+        directory: Arc::clone(&directory),
+        streams: Arc::clone(&streams),
+        clock: clock.clone(),
+    };
+    let engine = engine(config, parts);
     Hub::new(Parts {
         clock,
         metrics: Arc::new(Metrics::new(shard_count)),
@@ -306,6 +325,7 @@ fn hub(
         directory,
         engine,
         limits: Limits::of(config),
+        streams,
     })
 }
 

@@ -250,8 +250,8 @@ impl World {
             Some(dev),
             PassedSockets::default(),
             clock,
-            |_, log, _, clock| {
-                let inner = MemoryEngine::new(Arc::clone(log), clock.clone());
+            |_, EngineParts { log, clock, .. }| {
+                let inner = MemoryEngine::new(log, clock);
                 let made = Arc::new(LaterEngine::new(inner));
                 engine = Some(Arc::clone(&made));
                 made

@@ -231,7 +231,7 @@ impl World {
         let clock = &self.shared.clock;
         let log = self.shared.hub.log();
         let id = log.newest_id().next(clock.unix_ms());
-        log.append(id, clock.now_ms(), record);
+        log.append(id, clock.now_ms(), record).unwrap();
         self.happened.push(Happened { id, what });
     }
 

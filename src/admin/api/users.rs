@@ -2,14 +2,15 @@
 
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::body::Body;
 use super::response::{ApiError, ApiResponse, json, parse_body};
 use crate::admin::service::Admin;
 use crate::admin::timestamp;
 use crate::event::{UserId, check_session};
-use crate::hub::{Description, LogOut};
+use crate::hub::engine::Applied;
+use crate::hub::{Changed, Description, LogOut};
 
 /// The body of a session change: an id and two sentences.
 const MAX_BODY_BYTES: usize = 8 * 1024;
@@ -69,9 +70,9 @@ pub(crate) async fn change_session(
     } = parse_body(&body.whole(MAX_BODY_BYTES).await?)?;
     check_session(&session_id).map_err(|error| ApiError::invalid(error.to_string()))?;
     let changed = admin.hub.change_session(user.clone(), &session_id, message);
-    let id = changed.await?.to_string();
-    let body = json!({"user": user.as_str(), "session_id": session_id, "id": id});
-    Ok(json(StatusCode::OK, &body))
+    let changed = changed.await?;
+    let body = json!({"user": user.as_str(), "session_id": session_id});
+    Ok(json(StatusCode::OK, &with_change(body, &changed)))
 }
 
 /// `POST /v1/users/{id}/logout`
@@ -86,11 +87,19 @@ pub(crate) async fn log_out(
         message: message.unwrap_or(texts.message),
         reason: reason.unwrap_or(texts.reason),
     };
-    let id = admin.hub.log_out(user.clone(), texts).await?.to_string();
-    Ok(json(
-        StatusCode::OK,
-        &json!({"user": user.as_str(), "id": id}),
-    ))
+    let changed = admin.hub.log_out(user.clone(), texts).await?;
+    let body = json!({"user": user.as_str()});
+    Ok(json(StatusCode::OK, &with_change(body, &changed)))
+}
+
+/// Adds the id of a session change to a response, and with several nodes, where the change is in force.
+fn with_change(mut body: Value, changed: &Changed) -> Value {
+    body["id"] = json!(changed.id.to_string());
+    let Applied { of, missing } = &changed.applied;
+    if *of > 0 {
+        body["nodes"] = json!({"of": of, "applied": of - missing.len(), "missing": missing});
+    }
+    body
 }
 
 /// `DELETE /v1/users/{id}/connections`

@@ -1,3 +1,4 @@
+mod engine;
 mod lines;
 mod rules;
 mod secrets;
@@ -49,10 +50,13 @@ fn refused(toml: &str, env: Pairs<'_>, flags: Pairs<'_>) -> String {
     error
 }
 
-/// A valid configuration overlaid with `toml`, in which `{dir}` means a temporary directory.
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+
+/// A valid configuration overlaid with `toml`, in which `{dir}` means a temporary directory with a `ca.pem`.
 fn checked(toml: &str) -> Result<Config, String> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("idlewild.toml");
+    fs::write(dir.path().join("ca.pem"), CERTIFICATE).unwrap();
     fs::write(&file, toml.replace("{dir}", dir.path().to_str().unwrap())).unwrap();
     let mut env = Vec::new();
     if !toml.contains("secret") {

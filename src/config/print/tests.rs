@@ -77,7 +77,14 @@ on_damage = "reject_sessions"
 [engine]
 kind = "memory"
 url = "redis://127.0.0.1:6379/0"
+password_file = ""
+ca = ""
 prefix = "idlewild:"
+node = ""
+replicas = 0
+linger = "2ms"
+max_stale = "30s"
+max_bytes = "256MiB"
 
 [admin]
 api_keys = []

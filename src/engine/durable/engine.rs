@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::Span;
 
 use super::bounds::Bounds;
@@ -15,16 +15,13 @@ use super::writer::{Request, Work, Writer};
 use crate::clock::Clock;
 use crate::config::History;
 use crate::engine::local_register::LocalRegister;
-use crate::engine::tail::{MAX_COMMANDS, ROOM_TIMEOUT, Tail};
+use crate::engine::tail::{MAX_COMMANDS, Tail};
+use crate::engine::waiting::{MAX_WAITING_KIB, Waiting, kib};
 use crate::event::{Draft, EventId, SessionDraft};
 use crate::hub::directory::Directory;
 use crate::hub::engine::{Answer, Engine, EngineError, EngineHealth, Notice, OpenError, Register};
 use crate::hub::log::{Control, Log};
 
-/// Kibibytes of events that wait for the writer or are being written. Each event counts as at least one, so
-/// there are at most as many events as the log accepts at once. A request without a share waits, as for room
-/// in the log.
-const MAX_WAITING_KIB: u32 = 16_384;
 /// Highest number of requests with such a share, and of control entries.
 const MAX_REQUESTS: usize = MAX_WAITING_KIB as usize + MAX_COMMANDS;
 
@@ -38,7 +35,7 @@ pub(crate) struct DurableEngine {
     clock: Clock,
     register: LocalRegister,
     pub(super) health: Arc<SharedState>,
-    waiting: Arc<Semaphore>,
+    waiting: Waiting,
     writer: Mutex<Option<Handle>>,
 }
 
@@ -74,7 +71,7 @@ impl DurableEngine {
             register: LocalRegister::new(clock.clone()),
             clock,
             health: Arc::default(),
-            waiting: Arc::new(Semaphore::new(MAX_WAITING_KIB as usize)),
+            waiting: Waiting::default(),
             writer: Mutex::default(),
         }
     }
@@ -91,13 +88,7 @@ impl DurableEngine {
         kib: u32,
         request: impl FnOnce(oneshot::Sender<Result<T, EngineError>>, OwnedSemaphorePermit) -> Request,
     ) -> Result<T, EngineError> {
-        let share = tokio::select! {
-            biased;
-            share = Arc::clone(&self.waiting).acquire_many_owned(kib.min(MAX_WAITING_KIB)) => {
-                share.map_err(|_| EngineError::NotOpen)?
-            }
-            () = self.clock.sleep(ROOM_TIMEOUT) => return Err(EngineError::Behind),
-        };
+        let share = self.waiting.share(kib, &self.clock).await?;
         self.tail.room().await?;
         let (reply, answer) = oneshot::channel();
         self.send(Work::Store(request(reply, share)))?;
@@ -220,11 +211,6 @@ impl Engine for DurableEngine {
             }
         })
     }
-}
-
-/// The share of [`MAX_WAITING_KIB`] that an event takes.
-fn kib(data: &str) -> u32 {
-    u32::try_from(data.len() / 1_024 + 1).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

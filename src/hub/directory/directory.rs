@@ -291,6 +291,14 @@ impl Directory {
         }
     }
 
+    /// Calls `each` for every user with a known session change. It runs while a part of the directory is locked, so
+    /// it must not wait.
+    pub(crate) fn standings(&self, mut each: impl FnMut(&dyn Display, &Standing)) {
+        for stripe in &self.stripes {
+            stripe.lock().standings.each(&mut each);
+        }
+    }
+
     /// Sets the time from which standings continue to age after a restart.
     pub(crate) fn begin_at(&self, time: SteadyTime) {
         *self.begun.lock() = Some(time);

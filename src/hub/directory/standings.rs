@@ -2,6 +2,8 @@
 //!
 //! Nothing points into this table, so it can shrink when users are forgotten. A table of connected users cannot.
 
+use std::fmt::Display;
+
 use hashbrown::HashTable;
 
 use super::name::Name;
@@ -105,6 +107,13 @@ impl Standings {
             user.standing.log_out(at_ms, rules);
         }
         from
+    }
+
+    /// Calls `each` for every user.
+    pub(super) fn each(&self, each: &mut impl FnMut(&dyn Display, &Standing)) {
+        for user in &self.users {
+            each(&user.name, &user.standing);
+        }
     }
 
     #[cfg(test)]

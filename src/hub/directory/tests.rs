@@ -354,7 +354,7 @@ proptest! {
                         }
                         Err(Rejection::Revoked) => prop_assert!(!allowed),
                         Err(Rejection::Limit) => prop_assert!(allowed && held == 3 && !evict),
-                        Err(Rejection::Full | Rejection::Draining) => prop_assert!(false),
+                        Err(Rejection::Full | Rejection::Draining | Rejection::Stale) => prop_assert!(false),
                     }
                 }
                 Step::Remove { nth } => {

@@ -1,9 +1,12 @@
 //! A store of events and session changes.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::error::{EngineError, OpenError};
-use super::promise::Answer;
+use super::promise::{Answer, Promise};
 use super::register::Register;
 use crate::event::{Draft, EventId, SessionDraft};
 use crate::hub::log::Control;
@@ -41,6 +44,34 @@ pub(crate) trait Engine: Send + Sync {
     /// Returns whether events can be stored now.
     fn health(&self) -> EngineHealth;
 
+    /// Returns true if this node knows what happened lately, so that it may admit clients. A node that has lost
+    /// its store for long may not know who was logged out.
+    fn is_current(&self) -> bool {
+        true
+    }
+
+    /// Returns true if several nodes append to the same log. Then this node's memory may be behind it.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Waits until every node has applied the session change that is stored under `id`, for at most a few seconds.
+    /// This node has applied it.
+    fn applied(&self, id: EventId) -> Promise<'_, Applied> {
+        let _ = id;
+        Promise::Now(Applied::default())
+    }
+
+    /// The nodes that share the log. Empty if there is only this one.
+    fn nodes(&self) -> Promise<'_, Result<Vec<NodeStatus>, EngineError>> {
+        Promise::Now(Ok(Vec::new()))
+    }
+
+    /// What the engine measures about its store; `None` if the store is this process.
+    fn figures(&self) -> Option<EngineFigures> {
+        None
+    }
+
     /// The time that session changes are dated with, in Unix milliseconds. All nodes share it.
     fn unix_ms(&self) -> u64;
 
@@ -52,19 +83,102 @@ pub(crate) trait Engine: Send + Sync {
 }
 
 /// The health of an engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum EngineHealth {
     /// It stores events.
     Well,
     /// It does not store events; publishers get this reason.
     Failing(EngineError),
+    /// The store of all nodes cannot be used, for this reason. Publishers wait for it to return, and then get
+    /// [`EngineError::Away`].
+    Away(Arc<str>),
 }
 
 impl EngineHealth {
     /// Returns true if events are stored.
-    pub(crate) fn is_well(self) -> bool {
-        self == Self::Well
+    pub(crate) fn is_well(&self) -> bool {
+        *self == Self::Well
     }
+}
+
+/// Where a session change is in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Applied {
+    /// The number of live nodes, this one included; 0 if the engine has only this one.
+    pub(crate) of: usize,
+    /// The names of live nodes that have not confirmed it in time.
+    pub(crate) missing: Vec<String>,
+}
+
+/// One of the nodes that share the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeStatus {
+    /// Its name, `engine.node`.
+    pub(crate) name: String,
+    /// True for the node that answers.
+    pub(crate) is_self: bool,
+    /// How long it has been running.
+    pub(crate) age: Duration,
+    /// How far it is behind the newest entry of the log. Zero if it has read everything.
+    pub(crate) lag: Duration,
+    /// The number of its streams.
+    pub(crate) connections: u64,
+    /// Its version of the server.
+    pub(crate) version: String,
+}
+
+/// The outcome of a connection to the store, as compared with what this node knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The node has just started.
+    Start,
+    /// The log goes on where the node was.
+    Resume,
+    /// The node was away for longer than the log reaches back.
+    Trimmed,
+    /// The store has lost entries that the node knows.
+    Forked,
+    /// It is another log, for example because the store came back empty.
+    NewLog,
+}
+
+impl Verdict {
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Start,
+        Self::Resume,
+        Self::Trimmed,
+        Self::Forked,
+        Self::NewLog,
+    ];
+
+    /// The name in metrics and logs.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Resume => "resume",
+            Self::Trimmed => "trimmed",
+            Self::Forked => "forked",
+            Self::NewLog => "new-log",
+        }
+    }
+}
+
+/// What an engine measures about the store of several nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct EngineFigures {
+    /// How far this node is behind the log's newest entry.
+    pub(crate) lag: Duration,
+    /// How long ago the store was last heard of.
+    pub(crate) beat_age: Duration,
+    /// Connections to the store, by [`Verdict`].
+    pub(crate) attached: [u64; Verdict::ALL.len()],
+    /// Requests whose outcome was not known in time.
+    pub(crate) unknown: u64,
+    /// Live nodes, this one included.
+    pub(crate) nodes: u64,
+    /// How far the store's clock is ahead of this machine's, in milliseconds.
+    pub(crate) clock_offset_ms: i64,
 }
 
 /// The words of a `FORCE_LOGOUT` event.

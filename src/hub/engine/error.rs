@@ -22,9 +22,18 @@ impl OpenError {
 pub(crate) enum EngineError {
     /// It was not confirmed in time. It may have been done, or may still be.
     #[error(
-        "not confirmed within 2 s, because the history or delivery is behind; it may have been done, so check before you try again"
+        "not confirmed within 2 s; it may have been done, so send it again (an event with the same id is stored once)"
     )]
     Unknown,
+    /// The store of all nodes cannot be reached.
+    #[error("Redis cannot be reached; send it again in a second (/readyz says why)")]
+    Away,
+    /// The store's memory is used up.
+    #[error("Redis is out of memory; raise its maxmemory, or lower engine.max_bytes")]
+    StoreFull,
+    /// The store refuses to write.
+    #[error("Redis refused it; the server's log says why")]
+    StoreRefused,
     /// Delivery is so far behind that accepting more would only grow memory.
     #[error("delivery is behind; publish again in a second")]
     Behind,

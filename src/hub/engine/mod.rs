@@ -14,7 +14,9 @@ mod error;
 mod promise;
 mod register;
 
-pub(crate) use engine::{Engine, EngineHealth, MAX_DRAFTS, Notice};
+pub(crate) use engine::{
+    Applied, Engine, EngineFigures, EngineHealth, MAX_DRAFTS, NodeStatus, Notice, Verdict,
+};
 pub(crate) use error::{EngineError, OpenError};
 pub(crate) use promise::{Answer, Promise};
 pub(crate) use register::Register;

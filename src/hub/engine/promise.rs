@@ -13,13 +13,6 @@ pub(crate) enum Promise<'a, T> {
     Now(T),
     /// The answer will be known later. The future does nothing before it is polled. If it is dropped, it gives
     /// back what it has taken.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "one node knows all answers; several nodes, and tests, have to wait"
-        )
-    )]
     Later(Answer<'a, T>),
 }
 

@@ -5,7 +5,8 @@ use crate::event::{Draft, EventId, EventName, Position, SessionChange, Target};
 use crate::wire::{Event, Signal};
 
 /// The number of an entry among those that are kept, from 1. Events that are not kept have a [`Position`] but no
-/// rank, so that the ring has no holes.
+/// rank, so that the ring has no holes. The ranks of removed entries are given again, in another
+/// [`Generation`](super::Generation) of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank(pub(super) u64);
 
@@ -27,7 +28,7 @@ pub struct Entry {
     pub(crate) rank: Option<Rank>,
     /// Its id, the same on every node.
     pub(crate) id: EventId,
-    /// The event, session change or control entry.
+    /// The event, session change, mark or control entry.
     pub(crate) record: Record,
     /// When the publisher's request was accepted, on the monotonic clock.
     pub(crate) accepted_ms: u64,
@@ -56,6 +57,9 @@ pub enum Record {
         /// The payload of the `FORCE_LOGOUT` event.
         data: Box<str>,
     },
+    /// A position that clients can resume from, such as the beginning of a shared history. No client receives it,
+    /// but it is kept, so that its id is known.
+    Mark,
     /// A request to every node. No client receives it, and it is dropped after dispatch.
     Control {
         /// The request.
@@ -69,7 +73,7 @@ impl Record {
     /// Returns true if it ends a client of this session.
     pub(super) fn ends(&self, session: Option<&str>) -> bool {
         match self {
-            Self::Event { .. } | Self::Control { .. } => false,
+            Self::Event { .. } | Self::Mark | Self::Control { .. } => false,
             Self::Session { change, .. } => {
                 change.keep.is_none() || change.keep.as_deref() != session
             }
@@ -82,7 +86,7 @@ impl Record {
         match self {
             Self::Event { data, .. } | Self::Session { data, .. } => data,
             // No client receives one.
-            Self::Control { .. } => "",
+            Self::Mark | Self::Control { .. } => "",
         }
     }
 
@@ -90,7 +94,7 @@ impl Record {
     pub(super) fn is_kept(&self) -> bool {
         match self {
             Self::Event { is_kept, .. } => *is_kept,
-            Self::Session { .. } => true,
+            Self::Session { .. } | Self::Mark => true,
             Self::Control { .. } => false,
         }
     }
@@ -150,7 +154,7 @@ impl Entry {
         let said = match &self.record {
             Record::Event { name, data, .. } => name.as_str().len() + data.len(),
             Record::Session { data, .. } => data.len(),
-            Record::Control { .. } => 0,
+            Record::Mark | Record::Control { .. } => 0,
         };
         FIELDS + said
     }
@@ -164,6 +168,7 @@ impl Entry {
                 to.heap_bytes() + name.heap_bytes() + data.len()
             }
             Record::Session { change, data } => change.heap_bytes() + data.len(),
+            Record::Mark => 0,
             Record::Control { control, .. } => control.heap_bytes(),
         }
     }

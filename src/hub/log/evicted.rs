@@ -68,7 +68,7 @@ impl Evicted {
     pub(super) fn note(&mut self, id: EventId, record: &Record) {
         let before = std::mem::replace(&mut self.floor, id);
         let is_for_everybody = match record {
-            Record::Session { .. } | Record::Control { .. } => false,
+            Record::Session { .. } | Record::Mark | Record::Control { .. } => false,
             Record::Event { to, .. } => match to {
                 Target::All => true,
                 Target::Users(users) => users.as_slice().len() > MAX_LISTED,

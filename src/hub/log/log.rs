@@ -1,4 +1,4 @@
-//! The log itself: appending, dispatch, retention and joining.
+//! The log itself: appending, dispatch, retention and joining, and the removal of entries that its store lost.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::entry::{Entry, Record};
 use super::evicted::Evicted;
 use super::replay::{JoinRequest, PieceLimit, Progress, Replay, chains};
-use super::ring::Ring;
+use super::ring::{Generation, Ring};
 use crate::clock::millis;
 use crate::event::{EventId, Position};
 
@@ -78,6 +78,14 @@ pub struct Joined {
     pub replay: Option<Replay>,
 }
 
+/// An entry was not appended, because its id is not after the newest one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the id {id} is not after the log's newest id, {newest}")]
+pub struct NotRising {
+    id: EventId,
+    newest: EventId,
+}
+
 /// The log does not know the client's last id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gap {
@@ -109,11 +117,60 @@ impl Log {
         }
     }
 
-    /// Appends an entry that was accepted at `now_ms`, on the monotonic clock. Ids must rise.
-    pub fn append(&self, id: EventId, now_ms: u64, record: Record) {
+    /// Appends an entry that was accepted at `accepted_ms`, on the monotonic clock.
+    ///
+    /// # Errors
+    /// [`NotRising`]; the log is unchanged then. Entries are found by their ids, so these must rise.
+    pub fn append(&self, id: EventId, accepted_ms: u64, record: Record) -> Result<(), NotRising> {
         let state = self.state.lock();
-        debug_assert!(state.last_id < id, "ids rise");
-        self.push(state, id, now_ms, record);
+        let newest = state.last_id;
+        if id <= newest {
+            return Err(NotRising { id, newest });
+        }
+        self.push(state, id, accepted_ms, record);
+        Ok(())
+    }
+
+    /// Removes all entries after `id`, because the store lost them. Returns those that were kept, oldest first. Some
+    /// may have reached clients, which cannot be undone; a client that returns with one of their ids gets a gap.
+    ///
+    /// Positions are not given again, but ranks are. So a new generation begins, and replays of earlier ones are
+    /// lost. If `id` is before everything that is retained, nothing is in common with the store, and the engine uses
+    /// [`Log::reset`]; here, the log would be empty at its old floor.
+    pub(crate) fn truncate_after(&self, id: EventId) -> Vec<Arc<Entry>> {
+        let mut state = self.state.lock();
+        let removed = state.ring.truncate_after(id);
+        let keeps = state.pending.partition_point(|entry| entry.id <= id);
+        let dropped = state.pending.split_off(keeps);
+        let fleeting = dropped.iter().filter(|entry| entry.is_fleeting());
+        state.fleeting_bytes -= fleeting.map(|entry| entry.heap_bytes()).sum::<usize>();
+        let floor = state.evicted.floor();
+        state.last_id = state.last_id.min(id).max(floor);
+        state.dispatched_id = state.dispatched_id.min(state.last_id);
+        if state.dispatched_kept_id > state.last_id {
+            // All that is left was dispatched.
+            state.dispatched_kept_id = state.ring.newest_id().unwrap_or(floor);
+        }
+        self.settle_dispatched(&state);
+        drop(state);
+        self.progressed.notify_waiters();
+        removed
+    }
+
+    /// Forgets everything, and begins again after `floor`, as [`Log::begin_at`] does at a start. What is to be known
+    /// can be restored then. Positions go on rising, and a new generation begins.
+    pub(crate) fn reset(&self, floor: EventId) {
+        let mut state = self.state.lock();
+        // The entries are freed after the log is unlocked.
+        let removed = state.ring.truncate_after(EventId::default());
+        let dropped = std::mem::take(&mut state.pending);
+        state.fleeting_bytes = 0;
+        state.lost_before = EventId::default();
+        state.begin_at(floor);
+        self.settle_dispatched(&state);
+        drop(state);
+        self.progressed.notify_waiters();
+        drop((removed, dropped));
     }
 
     /// Continues from an id that an earlier process has reached. Everything before it is gone. Called before
@@ -121,13 +178,12 @@ impl Log {
     pub(crate) fn begin_at(&self, id: EventId) {
         let mut state = self.state.lock();
         debug_assert!(self.head() == Position(0), "nothing was appended");
-        state.evicted.begin_at(id);
-        (state.last_id, state.dispatched_id) = (id, id);
-        state.dispatched_kept_id = id;
+        state.begin_at(id);
     }
 
     /// Restores an entry that an earlier process stored. It counts as dispatched, and is retained for `max_age`
-    /// minus `age`. Called with the oldest entry first, before anything is appended.
+    /// minus `age`. Called with the oldest entry first, before anything is appended, at a start or after
+    /// [`Log::reset`].
     pub(crate) fn restore(&self, id: EventId, age: Duration, now_ms: u64, record: Record) {
         let mut state = self.state.lock();
         debug_assert!(state.pending.is_empty() && state.last_id < id);
@@ -237,21 +293,45 @@ impl Log {
         self.state.lock().last_id
     }
 
+    /// The ids of all retained entries, in order.
+    pub(crate) fn retained_ids(&self) -> Vec<EventId> {
+        self.state.lock().ring.ids().collect()
+    }
+
     /// Waits until there is room for another entry: fewer than [`MAX_UNDISPATCHED`] entries wait for dispatch,
     /// and the log is within its size. There is always room if nothing waits.
     pub(crate) async fn room(&self) {
         self.progress_until(|| {
             let state = self.state.lock();
             let waiting = state.pending.len() as u64;
-            waiting == 0 || (waiting < MAX_UNDISPATCHED && state.bytes() <= self.max_bytes)
+            let has_room =
+                waiting == 0 || (waiting < MAX_UNDISPATCHED && state.bytes() <= self.max_bytes);
+            has_room.then_some(())
         })
         .await;
     }
 
-    /// Waits until the entry with this id has been handed to the shards.
-    pub(crate) async fn dispatched(&self, id: EventId) {
-        self.progress_until(|| self.state.lock().dispatched_id >= id)
-            .await;
+    /// The present generation.
+    pub(crate) fn generation(&self) -> Generation {
+        self.state.lock().ring.generation()
+    }
+
+    /// Waits until the entry with this id has been handed to the shards. `since` is the generation in which the
+    /// entry was requested. Returns false if the log was truncated or reset since then and does not have the entry:
+    /// it was removed, or may never come.
+    pub(crate) async fn dispatched(&self, id: EventId, since: Generation) -> bool {
+        self.progress_until(|| {
+            let state = self.state.lock();
+            if state.ring.generation() == since {
+                return (state.dispatched_id >= id).then_some(true);
+            }
+            let Some(rank) = state.ring.find(id) else {
+                return Some(false);
+            };
+            let is_dispatched = state.ring.entry(rank).position <= self.dispatched_position();
+            is_dispatched.then_some(true)
+        })
+        .await
     }
 
     /// Waits for entries after the last dispatched one, and returns up to `max`. Only the dispatcher calls this.
@@ -266,22 +346,22 @@ impl Log {
         }
     }
 
-    /// Notes that all entries up to `entry` are in the shards' inboxes.
+    /// Notes that all entries up to `entry` are in the shards' inboxes. The entry may have been removed meanwhile.
     pub fn mark_dispatched(&self, entry: &Entry, now_ms: u64) {
         let mut state = self.state.lock();
-        self.dispatched.store(entry.position.0, Ordering::Release);
-        state.dispatched_id = entry.id;
         while let Some(first) = state.pending.front()
             && first.position <= entry.position
         {
-            let (bytes, id) = (first.heap_bytes(), first.id);
-            if first.is_fleeting() {
+            let (bytes, id, is_fleeting) = (first.heap_bytes(), first.id, first.is_fleeting());
+            state.dispatched_id = id;
+            if is_fleeting {
                 state.fleeting_bytes -= bytes;
             } else {
                 state.dispatched_kept_id = id;
             }
             state.pending.pop_front();
         }
+        self.settle_dispatched(&state);
         self.evict(&mut state, now_ms);
         drop(state);
         self.progressed.notify_waiters();
@@ -304,22 +384,22 @@ impl Log {
         &self,
         mut state: parking_lot::MutexGuard<'_, State>,
         id: EventId,
-        now_ms: u64,
+        accepted_ms: u64,
         record: Record,
     ) {
         let position = Position(self.head.load(Ordering::Relaxed) + 1);
         let rank = record.is_kept().then(|| state.ring.next_rank());
-        let entry = Arc::new(Entry::new(position, rank, id, record, now_ms));
+        let entry = Arc::new(Entry::new(position, rank, id, record, accepted_ms));
         state.last_id = id;
         if rank.is_some() {
-            let expires_ms = now_ms.saturating_add(self.max_age_ms);
+            let expires_ms = accepted_ms.saturating_add(self.max_age_ms);
             state.ring.push(&entry, expires_ms);
         } else {
             state.fleeting_bytes += entry.heap_bytes();
         }
         state.pending.push_back(entry);
         self.head.store(position.0, Ordering::Release);
-        self.evict(&mut state, now_ms);
+        self.evict(&mut state, accepted_ms);
         drop(state);
         self.appended.notify_one();
     }
@@ -340,14 +420,22 @@ impl Log {
             .collect()
     }
 
-    async fn progress_until(&self, done: impl Fn() -> bool) {
+    /// Updates the position of the newest dispatched entry. No entry has a position between it and that of the next
+    /// one to be dispatched: those were removed.
+    fn settle_dispatched(&self, state: &State) {
+        let next = state.pending.front().map(|next| next.position.0);
+        let dispatched = next.map_or_else(|| self.head().0, |next| next - 1);
+        self.dispatched.store(dispatched, Ordering::Release);
+    }
+
+    async fn progress_until<T>(&self, done: impl Fn() -> Option<T>) -> T {
         loop {
             let progressed = self.progressed.notified();
             tokio::pin!(progressed);
             // Registered before the check, so that progress in between is not missed.
             progressed.as_mut().enable();
-            if done() {
-                return;
+            if let Some(done) = done() {
+                return done;
             }
             progressed.await;
         }
@@ -377,6 +465,12 @@ impl Log {
 }
 
 impl State {
+    fn begin_at(&mut self, floor: EventId) {
+        self.evicted.begin_at(floor);
+        (self.last_id, self.dispatched_id) = (floor, floor);
+        self.dispatched_kept_id = floor;
+    }
+
     /// The id of a client that gets everything that is retained. If entries were lost, it is an id that no
     /// event had, so that only clients which got the gap resume from it.
     fn floor(&self) -> EventId {

@@ -5,10 +5,12 @@
 //! it is too old or the log too large; otherwise it is dropped. An entry that is not yet dispatched is never
 //! evicted. Publishing waits instead ([`Log::room`]).
 //!
+//! A shared store can lose its newest entries. Then they are removed from the log, too ([`Log::truncate_after`]).
+//!
 //! | module | one purpose |
 //! |---|---|
 //! | [`log`] | the log itself |
-//! | [`entry`] | one entry: an event, a session change or a control entry |
+//! | [`entry`] | one entry: an event, a session change, a mark or a control entry |
 //! | [`control`] | requests to every node |
 //! | [`ring`] | the retained entries, and the chains through them |
 //! | [`evicted`] | traces of entries that are no longer retained |
@@ -27,5 +29,6 @@ pub use entry::{Entry, Record};
 #[cfg(test)]
 pub(crate) use log::MAX_UNDISPATCHED;
 pub(crate) use log::{Cursor, Gap};
-pub use log::{Joined, Log};
+pub use log::{Joined, Log, NotRising};
 pub use replay::{JoinRequest, PieceLimit, Progress, Replay};
+pub(crate) use ring::Generation;

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use super::entry::{Entry, Rank, Record};
-use super::ring::{Chain, Ring};
+use super::ring::{Chain, Generation, Ring};
 use crate::event::Position;
 use crate::topic::Topic;
 
@@ -39,7 +39,7 @@ pub enum Progress {
     CaughtUp(Position),
     /// The client's session ended with this entry. The client gets nothing after it.
     Ended(Arc<Entry>),
-    /// The next entry was evicted before it was taken.
+    /// The next entry was evicted before it was taken, or the log was truncated or reset meanwhile.
     Lost,
 }
 
@@ -65,6 +65,8 @@ pub struct Replay {
     user: Box<str>,
     session: Option<Box<str>>,
     topics: Box<[Topic]>,
+    /// The generation of its ranks.
+    generation: Generation,
     /// Session changes up to here were in force when the client was admitted.
     settled: Position,
     /// All entries for the client up to this rank were taken.
@@ -104,6 +106,7 @@ impl Replay {
             user: client.user.into(),
             session: client.session.map(Into::into),
             topics: client.topics.into(),
+            generation: ring.generation(),
             settled: client.settled,
             after,
             from_oldest,
@@ -141,6 +144,9 @@ impl Replay {
         limit: PieceLimit,
         piece: &mut Vec<Arc<Entry>>,
     ) -> Progress {
+        if self.generation != ring.generation() {
+            return Progress::Lost;
+        }
         if self.has_moved && self.end.is_none() {
             return Progress::Moved;
         }

@@ -3,6 +3,8 @@
 //! Each user, each topic and the broadcasts have a *chain*: the entries for them, linked in both directions. A
 //! chain costs two words per entry, and one place in a table while any of its entries is retained. Ranks are
 //! dense, so a link is followed by indexing. A link to before the front means "evicted".
+//!
+//! If the newest entries are removed, their ranks are given again. So a rank is valid in one *generation* only.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,11 +25,16 @@ pub(super) enum Chain<'a> {
     Topic(&'a str),
 }
 
+/// The time between two removals of newest entries. Within it, each rank belongs to one entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Generation(u64);
+
 /// The retained entries, and the chains of each user, each topic and the broadcasts.
 #[derive(Debug, Default)]
 pub(super) struct Ring {
+    generation: Generation,
     retained: VecDeque<Retained>,
-    /// The rank of the newest entry ever retained.
+    /// The rank of the newest entry retained in this generation or before.
     newest: Rank,
     broadcasts: Option<Ends>,
     /// The ends of the chains of users and topics that have an entry.
@@ -69,7 +76,12 @@ pub(super) struct Ends {
 }
 
 impl Ring {
-    /// The rank of the newest entry ever retained.
+    /// The generation of the ranks.
+    pub(super) fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The rank of the newest entry, retained or evicted.
     pub(super) fn newest(&self) -> Rank {
         self.newest
     }
@@ -77,6 +89,11 @@ impl Ring {
     /// Returns true if the entry of this rank was retained once and is no longer.
     pub(super) fn is_evicted(&self, rank: Rank) -> bool {
         rank < self.oldest()
+    }
+
+    /// The ids of all entries, in order.
+    pub(super) fn ids(&self) -> impl Iterator<Item = EventId> {
+        self.retained.iter().map(|retained| retained.entry.id)
     }
 
     /// The id of the oldest entry.
@@ -179,10 +196,44 @@ impl Ring {
         }
         let front = self.retained.pop_front()?;
         self.entry_bytes -= entry.heap_bytes() + front.links.heap_bytes();
+        self.free_if_empty();
+        Some(entry)
+    }
+
+    fn free_if_empty(&mut self) {
         if self.retained.is_empty() {
             self.retained = VecDeque::new();
             self.ends = HashTable::new();
         }
+    }
+
+    /// Removes the entries after `id`, begins a new generation, and returns them, oldest first. Their ranks are
+    /// given again.
+    pub(super) fn truncate_after(&mut self, id: EventId) -> Vec<Arc<Entry>> {
+        let keeps = self
+            .retained
+            .partition_point(|retained| retained.entry.id <= id);
+        let mut removed = Vec::with_capacity(self.retained.len() - keeps);
+        while self.retained.len() > keeps
+            && let Some(entry) = self.pop_newest()
+        {
+            removed.push(entry);
+        }
+        removed.reverse();
+        self.generation.0 += 1;
+        removed
+    }
+
+    /// Removes the newest entry.
+    fn pop_newest(&mut self) -> Option<Arc<Entry>> {
+        let entry = Arc::clone(&self.retained.back()?.entry);
+        for (place, chain) in (0..).zip(chains_of(&entry.record)) {
+            self.cut(chain, place);
+        }
+        let back = self.retained.pop_back()?;
+        self.newest.0 -= 1;
+        self.entry_bytes -= entry.heap_bytes() + back.links.heap_bytes();
+        self.free_if_empty();
         Some(entry)
     }
 
@@ -273,6 +324,40 @@ impl Ring {
         }
     }
 
+    /// Removes the ring's newest entry from a chain. It is also the chain's newest.
+    fn cut(&mut self, chain: Chain<'_>, place: u32) {
+        let rank = self.newest;
+        let previous = self.links(rank).at(place as usize).previous;
+        // An evicted entry is on no chain any more.
+        let previous = (previous >= self.oldest()).then(|| (previous, self.place(previous, chain)));
+        let (oldest, retained, hasher) = (self.oldest(), &self.retained, &self.hasher);
+        let shorter = if chain == Chain::All {
+            match (previous, &mut self.broadcasts) {
+                (Some(previous), Some(ends)) => Some(ends.end_at(previous)),
+                _ => {
+                    self.broadcasts = None;
+                    None
+                }
+            }
+        } else {
+            let hash = hasher.hash_one(Some(chain));
+            let known = self
+                .ends
+                .find_entry(hash, |ends| ends.chain(retained, oldest) == Some(chain));
+            match (previous, known) {
+                (Some(previous), Ok(mut known)) => Some(known.get_mut().end_at(previous)),
+                (None, Ok(known)) => {
+                    known.remove();
+                    None
+                }
+                (_, Err(_)) => None,
+            }
+        };
+        if let Some(ends) = shorter {
+            self.set_next(ends, Rank::NONE);
+        }
+    }
+
     fn set_next(&mut self, of: Ends, next: Rank) {
         let index = index_from(self.oldest(), of.newest);
         match &mut self.retained[index].links {
@@ -296,7 +381,13 @@ impl Ring {
 
     #[inline]
     fn link(&self, rank: Rank, chain: Chain<'_>) -> Link {
-        let place = match (&self.entry(rank).record, chain) {
+        self.links(rank).at(self.place(rank, chain))
+    }
+
+    /// The index of a chain among those of a retained entry.
+    #[inline]
+    fn place(&self, rank: Rank, chain: Chain<'_>) -> usize {
+        match (&self.entry(rank).record, chain) {
             (
                 Record::Event {
                     to: Target::Users(users),
@@ -305,8 +396,7 @@ impl Ring {
                 Chain::User(user),
             ) => users.place_of(user).unwrap_or_default(),
             _ => 0,
-        };
-        self.links(rank).at(place)
+        }
     }
 }
 
@@ -328,6 +418,14 @@ impl Links {
 }
 
 impl Ends {
+    /// Makes the entry of this rank, whose chain has this place, the chain's last.
+    fn end_at(&mut self, (newest, place): (Rank, usize)) -> Self {
+        self.newest = newest;
+        // A list of users has fewer than 2^32.
+        self.place = u32::try_from(place).unwrap_or(u32::MAX);
+        *self
+    }
+
     /// The chain that these are the ends of. It takes the ring's parts, so that the table can be changed
     /// meanwhile.
     fn chain(self, retained: &VecDeque<Retained>, oldest: Rank) -> Option<Chain<'_>> {
@@ -359,7 +457,7 @@ pub(super) fn chains_of(record: &Record) -> impl Iterator<Item = Chain<'_>> {
             Target::Topic(topic) => (Some(Chain::Topic(topic.as_str())), None),
             Target::Users(users) => (None, Some(users)),
         },
-        Record::Control { .. } => (None, None),
+        Record::Mark | Record::Control { .. } => (None, None),
     };
     let many = many.into_iter().flat_map(Users::as_slice);
     one.into_iter()

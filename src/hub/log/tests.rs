@@ -1,5 +1,7 @@
 #[path = "tests/model.rs"]
 mod model;
+#[path = "tests/shared_store.rs"]
+mod shared_store;
 
 use super::*;
 use crate::event::{EventName, Position, SessionChange, Target, UserId, Users};
@@ -42,7 +44,7 @@ fn change(id: &str, keep: &str) -> Record {
 /// Appends a record with the next id.
 fn append(log: &Log, unix_ms: u64, now_ms: u64, record: Record) -> EventId {
     let id = log.newest_id().next(unix_ms);
-    log.append(id, now_ms, record);
+    log.append(id, now_ms, record).unwrap();
     id
 }
 

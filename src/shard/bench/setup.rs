@@ -76,6 +76,7 @@ impl Setup {
                     on_limit: OnLimit::Reject,
                 },
             },
+            streams: Arc::default(),
         });
         let settings = Settings {
             heartbeat: self.heartbeat,

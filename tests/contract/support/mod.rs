@@ -11,6 +11,7 @@ pub mod log;
 pub mod page;
 mod probe;
 pub mod process;
+mod store;
 pub mod transport;
 
 use std::net::SocketAddr;
@@ -89,6 +90,7 @@ impl TestServer {
             transport::add_listener(&mut config, certificates.path());
         }
         change(&mut config);
+        store::choose(&mut config);
         let clock = Clock::manual(unix_ms);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

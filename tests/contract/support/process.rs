@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::store;
 use super::transport::{self, Address};
 use super::{API_KEY, PATIENCE, SECRET, Stream, eventually};
 
@@ -74,6 +75,7 @@ pub fn token_signed_with(secret: &str, user: &str) -> String {
 pub fn directory(config: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let config = transport::with_listener(config, directory.path());
+    let config = store::with_store(&config);
     fs::write(directory.path().join("idlewild.toml"), config).unwrap();
     directory
 }

@@ -6,6 +6,8 @@
 //! | plain TCP | unset | `ws` |
 //! | TLS | `tls` | `wss` |
 //!
+//! `redis` is plain TCP and SSE, with the store of [`super::store`].
+//!
 //! Unix sockets and sockets that a supervisor passes never use TLS (supervisor.rs explains why). A test of SSE or HTTP
 //! itself calls `over_sse`, and then uses SSE in every variant. The same applies to requests that a test writes by hand.
 
@@ -23,25 +25,28 @@ const VARIABLE: &str = "IDLEWILD_CONTRACT";
 
 static VARIANT: LazyLock<Variant> = LazyLock::new(|| {
     let value = std::env::var_os(VARIABLE);
-    let (is_tls, is_websocket) = match value.as_ref().map(|value| value.to_str()) {
-        None => (false, false),
-        Some(Some("tls")) => (true, false),
-        Some(Some("ws")) => (false, true),
-        Some(Some("wss")) => (true, true),
+    let (is_tls, is_websocket, is_redis) = match value.as_ref().map(|value| value.to_str()) {
+        None => (false, false, false),
+        Some(Some("tls")) => (true, false, false),
+        Some(Some("ws")) => (false, true, false),
+        Some(Some("wss")) => (true, true, false),
+        Some(Some("redis")) => (false, false, true),
         Some(_) => panic!(
-            "{VARIABLE}: `{}` is not a transport (use `tls`, `ws`, `wss`, or unset it)",
+            "{VARIABLE}: `{}` is not a variant (use `tls`, `ws`, `wss`, `redis`, or unset it)",
             value.unwrap_or_default().display()
         ),
     };
     Variant {
         is_tls,
         is_websocket,
+        is_redis,
     }
 });
 
 struct Variant {
     is_tls: bool,
     is_websocket: bool,
+    is_redis: bool,
 }
 
 /// The certificate of every server for which a test sets no other.
@@ -59,6 +64,11 @@ pub struct Address {
 
 pub fn is_tls() -> bool {
     VARIANT.is_tls
+}
+
+/// Returns true if the servers' log is in Redis.
+pub fn is_redis() -> bool {
+    VARIANT.is_redis
 }
 
 pub fn certificate() -> &'static Certificate {

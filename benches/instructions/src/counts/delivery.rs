@@ -51,7 +51,8 @@ fn append(shared: &Shared, to: Target) {
         is_kept: true,
     };
     let log = shared.hub.log();
-    log.append(log.newest_id().next(fixture::NOW_MS), 0, record);
+    log.append(log.newest_id().next(fixture::NOW_MS), 0, record)
+        .expect("ids rise");
 }
 
 /// Moves the log's entries into the inbox.

@@ -20,6 +20,9 @@ fn an_error_never_contains_a_secret() {
         "[auth]\nsecret = x987654321",
         "auth.secrets = x987654321",
         "engine.url = redis://:987654321@a",
+        "engine.url = [\"redis://:987654321@a\"]",
+        "engine.url = \"redis://:987654321\"",
+        "engine.url = \"redis+cluster://:987654321@a\"",
         "admin.api_key = x987654321",
     ] {
         let error = refused(toml, &[], &[]);

@@ -205,7 +205,57 @@ fn every_error_names_its_key_and_a_remedy() {
             "tls.certificates[0].cert",
             "cannot be read",
         ),
-        ("engine.kind = \"redis\"", "engine.kind", "memory"),
+        (
+            "engine.kind = \"kafka\"",
+            "engine.kind",
+            "expected `memory` or `redis`",
+        ),
+        (
+            "engine.url = \"redis://cache:x\"",
+            "engine.url",
+            "redis://[user:password@]host:6379/0",
+        ),
+        (
+            "engine.password_file = \"/nonexistent\"",
+            "engine.password_file",
+            "`/nonexistent` cannot be read",
+        ),
+        (
+            "engine.ca = \"/nonexistent.pem\"",
+            "engine.ca",
+            "`/nonexistent.pem` cannot be read",
+        ),
+        (
+            "engine.ca = \"{dir}/idlewild.toml\"",
+            "engine.ca",
+            "/idlewild.toml` has no certificate",
+        ),
+        ("engine.prefix = \"\"", "engine.prefix", "is empty (idlewild:)"),
+        (
+            "engine.prefix = \"{a}:\"",
+            "engine.prefix",
+            "`{a}:` has a space, a control character or a brace",
+        ),
+        ("engine.prefix = \"a b\"", "engine.prefix", "`a b`"),
+        ("engine.prefix = \"a\\u0000\"", "engine.prefix", "control"),
+        ("engine.node = \"a/b\"", "engine.node", "`a/b`"),
+        ("engine.node = \"n\u{f6}de\"", "engine.node", "A-Z a-z 0-9"),
+        ("engine.replicas = 17", "engine.replicas", "17, write at most 16"),
+        (
+            "engine.linger = \"1001ms\"",
+            "engine.linger",
+            "1001ms, write at most 1s",
+        ),
+        (
+            "engine.max_stale = \"999ms\"",
+            "engine.max_stale",
+            "999ms, write at least 1s, or 0s",
+        ),
+        (
+            "engine.max_bytes = \"1023KiB\"",
+            "engine.max_bytes",
+            "at least 1048576",
+        ),
         (
             "cors.credentials = true",
             "cors.credentials",
@@ -241,6 +291,16 @@ fn every_error_names_its_key_and_a_remedy() {
     .map(|(toml, key, part)| (toml.to_owned(), key, part))
     .into_iter()
     .chain([
+        (
+            format!("engine.prefix = \"{}\"", "p".repeat(65)),
+            "engine.prefix",
+            "65 bytes long, write at most 64",
+        ),
+        (
+            format!("engine.node = \"{}\"", "n".repeat(65)),
+            "engine.node",
+            "65 bytes long, write at most 64",
+        ),
         (
             format!("admin.api_keys = [{}]", key("a", "sha256:00")),
             "admin.api_keys[0].hash",

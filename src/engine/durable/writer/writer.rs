@@ -237,7 +237,7 @@ impl Writer {
             let is_accepted = match record {
                 Record::Session { .. } => are_logged,
                 Record::Control { .. } => true,
-                Record::Event { .. } => false,
+                Record::Event { .. } | Record::Mark => false,
             };
             if is_accepted {
                 self.tail.append(id, record);

@@ -47,7 +47,7 @@ impl Standing {
     }
 
     /// Returns true if `session` is the current one.
-    pub(in crate::hub::directory) fn names(&self, session: &str) -> bool {
+    pub(crate) fn names(&self, session: &str) -> bool {
         self.current
             .is_some_and(|current| current.session == Digest::of(session))
     }

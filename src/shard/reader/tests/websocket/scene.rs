@@ -208,7 +208,7 @@ impl Scene {
             is_kept: true,
         };
         let id = log.newest_id().next(shared.clock.unix_ms());
-        log.append(id, shared.clock.now_ms(), event);
+        log.append(id, shared.clock.now_ms(), event).unwrap();
         let dispatch = pin!(shared.hub.dispatch());
         let mut context = Context::from_waker(Waker::noop());
         assert!(dispatch.poll(&mut context).is_pending());

@@ -1,0 +1,311 @@
+//! Compares this node's log with the store's after each connection, and brings both together.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use redis::RedisError;
+
+use super::core::{Attached, Core};
+use super::entries::{StreamEntry, entries};
+use super::link::{Address, Link, Purpose};
+use super::loss::Loss;
+use super::placing::{Placing, past_record};
+use super::{scripts, sessions};
+use crate::clock::Clock;
+use crate::engine::record::Stored;
+use crate::event::{EventId, SessionChange};
+use crate::hub::engine::Verdict;
+use crate::hub::log::{Entry, Record};
+
+/// The format of the entries. A change that older versions cannot ignore gets another number.
+const FORMAT: &str = "1";
+/// Entries that are read at once when the log is filled.
+const ENTRIES: usize = 1_000;
+
+/// What a node knows of the store, from one connection to the next.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    epoch: Option<Box<str>>,
+    run: Box<str>,
+}
+
+/// The connections, and where to read on.
+pub(super) struct Ready {
+    pub(super) attached: Arc<Attached>,
+    pub(super) read: Link,
+    pub(super) placing: Placing,
+    /// The server is another process than before, so other nodes may still be attached to the old one.
+    pub(super) is_new_server: bool,
+}
+
+/// What the store has.
+struct Found {
+    verdict: Verdict,
+    first: EventId,
+    newest: EventId,
+}
+
+/// Connects to `address` and brings this node's log and the store's together.
+pub(super) async fn attach(
+    core: &Core,
+    address: &Address,
+    known: &mut Known,
+) -> Result<Ready, Loss> {
+    let open = |purpose| Link::open(address, purpose, &core.settings);
+    let (mut ask, mut write, mut read) = tokio::try_join!(
+        open(Purpose::Ask),
+        open(Purpose::Write),
+        open(Purpose::Read)
+    )?;
+    let (found, epoch, run) = compare(core, &mut ask, known).await?;
+    for link in [&mut write, &mut read] {
+        // Behind one address there can be several servers.
+        if !run.is_empty() && run_of(link).await? != run {
+            return Err(Loss::TwoServers);
+        }
+    }
+    let attached = Attached {
+        epoch,
+        run,
+        write,
+        ask,
+    };
+    let placing = bring_together(core, &attached, &found).await?;
+    let is_new_server = known.epoch.is_some() && known.run != attached.run;
+    *known = Known {
+        epoch: Some(attached.epoch.clone()),
+        run: attached.run.clone(),
+    };
+    tracing::info!(
+        server = %address,
+        verdict = found.verdict.label(),
+        newest = %found.newest,
+        "attached to the log in Redis"
+    );
+    core.state.attached(found.verdict);
+    Ok(Ready {
+        attached: Arc::new(attached),
+        read,
+        placing,
+        is_new_server,
+    })
+}
+
+async fn compare(
+    core: &Core,
+    ask: &mut Link,
+    known: &Known,
+) -> Result<(Found, Box<str>, Box<str>), Loss> {
+    let seen = core.state.seen();
+    let mut call = scripts::ATTACH.prepare_invoke();
+    call.key(&core.keys.log).key(&core.keys.meta);
+    let fresh = format!("{:016x}", fastrand::u64(..));
+    call.arg(FORMAT)
+        .arg(fresh)
+        .arg(known.epoch.as_deref().unwrap_or_default())
+        .arg(seen.ms)
+        .arg(seen.seq)
+        .arg(core.clock.shift_ms())
+        .arg(EventId::origin(1).seq);
+    let real: &Clock = &core.real;
+    let asked_ms = real.unix_ms();
+    let answer: Vec<String> = call.invoke_async(ask.connection()).await?;
+    let [verdict, epoch, run, first, newest, now, policy] = &*answer else {
+        return Err(unexpected("of its length").into());
+    };
+    let verdict = Verdict::ALL.into_iter().find(|it| it.label() == verdict);
+    let now_ms: u64 = now.parse().map_err(|_| unexpected("of its time"))?;
+    let store_ms = now_ms.saturating_add_signed(-core.clock.shift_ms());
+    core.state.set_time(store_ms, asked_ms);
+    if policy.starts_with("allkeys-") {
+        tracing::warn!(
+            policy = &**policy,
+            "Redis may evict the whole log when its memory is used up; set maxmemory-policy to noeviction"
+        );
+    }
+    let found = Found {
+        verdict: verdict.ok_or_else(|| unexpected("of its verdict"))?,
+        first: first.parse().map_err(|_| unexpected("of its first id"))?,
+        newest: newest.parse().map_err(|_| unexpected("of its newest id"))?,
+    };
+    Ok((found, epoch.as_str().into(), run.as_str().into()))
+}
+
+/// The server's process; empty if it does not tell.
+async fn run_of(link: &mut Link) -> Result<Box<str>, RedisError> {
+    let info = link.call::<String>(redis::cmd("INFO").arg("server")).await;
+    let info = match info {
+        Err(error) if super::link::is_refusal(&error) => String::new(),
+        info => info?,
+    };
+    let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+    Ok(run.unwrap_or_default().trim().into())
+}
+
+/// Acts on the verdict. Afterwards this node's log is the store's, up to the newest entry that was seen.
+async fn bring_together(
+    core: &Core,
+    attached: &Attached,
+    found: &Found,
+) -> Result<Placing, RedisError> {
+    match found.verdict {
+        Verdict::Start => {
+            refill(core, attached, found).await?;
+            load(core, attached).await
+        }
+        Verdict::Resume => Ok(Placing::default()),
+        Verdict::Trimmed => {
+            core.tail.reset(found.first.before());
+            refill(core, attached, found).await?;
+            let placing = load(core, attached).await?;
+            // What the streams have missed is not known any more. Their clients come back, and are told of a gap
+            // where there is one.
+            // TODO resync
+            Ok(placing)
+        }
+        Verdict::Forked => {
+            let common = newest_common(core, attached).await?;
+            let lost = match common {
+                Some(common) => {
+                    core.state.set_seen(common);
+                    core.tail.truncate_after(common)
+                }
+                None => forget(core, found),
+            };
+            write_back(core, attached, found, &lost).await?;
+            Ok(Placing::default())
+        }
+        Verdict::NewLog => {
+            let lost = forget(core, found);
+            write_back(core, attached, found, &lost).await?;
+            Ok(Placing::default())
+        }
+    }
+}
+
+/// Drops this node's log: the store's has nothing in common with it. All of that is new to the streams.
+fn forget(core: &Core, found: &Found) -> Vec<Arc<Entry>> {
+    let lost = core.tail.truncate_after(EventId::default());
+    let before = found.first.before();
+    core.tail.reset(before);
+    core.state.set_seen(before);
+    lost
+}
+
+async fn write_back(
+    core: &Core,
+    attached: &Attached,
+    found: &Found,
+    lost: &[Arc<Entry>],
+) -> Result<(), RedisError> {
+    let changes: Vec<(SessionChange, Box<str>)> = lost
+        .iter()
+        .filter_map(|entry| match &entry.record {
+            Record::Session { change, data } => Some((change.clone(), data.clone())),
+            _ => None,
+        })
+        .collect();
+    tracing::warn!(
+        verdict = found.verdict.label(),
+        lost = lost.len(),
+        "the log in Redis lacks entries that this node has; clients that have them are told of a gap"
+    );
+    sessions::write_back(core, attached, found.newest, &changes).await
+}
+
+/// Loads the standings. They may include changes that are still to be read.
+async fn load(core: &Core, attached: &Attached) -> Result<Placing, RedisError> {
+    let included: HashMap<String, EventId> =
+        sessions::load(core, attached, core.state.seen()).await?;
+    Ok(Placing::new(included))
+}
+
+/// Fills this node's log with the store's, up to the newest entry that was there when the node attached. They count
+/// as dispatched.
+async fn refill(core: &Core, attached: &Attached, found: &Found) -> Result<(), RedisError> {
+    let mut link = attached.ask.clone();
+    let mut from = "-".to_owned();
+    let mut is_first = true;
+    loop {
+        let some = range(core, &mut link, &from, "+", ENTRIES).await?;
+        let Some(last) = some.last().map(|entry| entry.id) else {
+            return Ok(());
+        };
+        for entry in some {
+            if is_first {
+                // An origin is the position of clients that came before the first event. Otherwise something was
+                // before the first entry, and is gone.
+                core.tail.begin_at(match is_origin(&entry) {
+                    true => entry.id,
+                    false => entry.id.before(),
+                });
+                core.state.set_seen(entry.id.before());
+            }
+            if entry.id > found.newest {
+                return Ok(());
+            }
+            if !(is_first && is_origin(&entry))
+                && let Some(record) = past_record(&entry)
+            {
+                let age_ms = core.unix_ms().saturating_sub(entry.id.ms);
+                let age = std::time::Duration::from_millis(age_ms);
+                core.tail.restore(entry.id, age, record);
+            }
+            is_first = false;
+            core.state.set_seen(entry.id);
+        }
+        from = format!("({last}");
+    }
+}
+
+/// The newest entry that is retained here and is in the store's log, too.
+async fn newest_common(core: &Core, attached: &Attached) -> Result<Option<EventId>, RedisError> {
+    let ids = core.tail.log().retained_ids();
+    let mut link = attached.ask.clone();
+    // Everything up to the newest common entry is common, unless the store has trimmed it. What it has trimmed is
+    // not common, but comes first.
+    let (mut low, mut high) = (0, ids.len());
+    let mut common = None;
+    // The first entry that is not older than the store's first.
+    if let Some(first) = range(core, &mut link, "-", "+", 1).await?.first() {
+        low = ids.partition_point(|id| *id < first.id);
+    }
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        let id = ids[middle].to_string();
+        if range(core, &mut link, &id, &id, 1).await?.is_empty() {
+            high = middle;
+        } else {
+            common = Some(ids[middle]);
+            low = middle + 1;
+        }
+    }
+    Ok(common)
+}
+
+async fn range(
+    core: &Core,
+    link: &mut Link,
+    from: &str,
+    to: &str,
+    count: usize,
+) -> Result<Vec<StreamEntry>, RedisError> {
+    let mut command = redis::cmd("XRANGE");
+    command.arg(&core.keys.log).arg(from).arg(to);
+    command.arg("COUNT").arg(count);
+    entries(link.call(&command).await?)
+}
+
+fn is_origin(entry: &StreamEntry) -> bool {
+    let json = std::str::from_utf8(&entry.value).unwrap_or_default();
+    matches!(Stored::from_json(json), Ok(Stored::Origin {}))
+}
+
+fn unexpected(of: &'static str) -> RedisError {
+    (
+        redis::ErrorKind::UnexpectedReturnType,
+        "the script's answer is not as expected",
+        of.to_owned(),
+    )
+        .into()
+}

@@ -1,0 +1,128 @@
+//! This node's signs of life: each renews the node's lease and keeps the readers of all nodes alert. Between them,
+//! the node tells at once when it has applied a session change.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use redis::RedisError;
+
+use super::core::{Attached, Core};
+use super::loss::Loss;
+use super::{nodes, scripts};
+use crate::clock::millis;
+use crate::event::EventId;
+
+/// Time between beats.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// A beat of another node counts, if it is this young.
+const ENOUGH: Duration = Duration::from_millis(900);
+/// A node without beats counts as dead after this time. Until then, session changes wait for it.
+const LEASE: Duration = Duration::from_secs(10);
+/// Reports that are due within this time are one.
+const COALESCE: Duration = Duration::from_millis(5);
+
+/// Sends beats over one connection until it fails.
+pub(super) async fn run(core: &Core, attached: &Attached) -> Result<Infallible, Loss> {
+    loop {
+        beat(core, attached).await?;
+        core.real.sleep(INTERVAL).await;
+    }
+}
+
+/// Tells the other nodes of each session change that has been applied here, until the connection fails.
+pub(super) async fn report_changes(core: &Core, attached: &Attached) -> Result<Infallible, Loss> {
+    let mut changed = core.changed.subscribe();
+    loop {
+        // The sender lives in `core`.
+        let _ = changed.changed().await;
+        let id = *changed.borrow_and_update();
+        let log = core.tail.log();
+        log.dispatched(id, log.generation()).await;
+        core.real.sleep(COALESCE).await;
+        report(core, attached).await?;
+    }
+}
+
+/// One beat. Fails if the store is not the one that the node knows.
+pub(super) async fn beat(core: &Core, attached: &Attached) -> Result<(), RedisError> {
+    let seen = core.state.seen();
+    let (keys, settings) = (&core.keys, &core.settings);
+    let mut call = scripts::BEAT.prepare_invoke();
+    call.key(&keys.log)
+        .key(&keys.meta)
+        .key(&keys.beat)
+        .key(&keys.nodes)
+        .key(&keys.said);
+    call.arg(&*attached.epoch)
+        .arg(&settings.node)
+        .arg(nodes::said(core, attached).to_json())
+        .arg(millis(LEASE))
+        .arg(seen.ms)
+        .arg(seen.seq)
+        .arg(settings.max_bytes)
+        .arg(millis(ENOUGH));
+    let asked_ms = core.real.unix_ms();
+    let mut link = attached.ask.clone();
+    let (store_ms, newest, live): (u64, String, u64) = call.invoke_async(link.connection()).await?;
+    core.state.set_time(store_ms, asked_ms);
+    core.state
+        .set_store(newest.parse().unwrap_or_default(), live);
+    Ok(())
+}
+
+/// Tells the other nodes how far this one is.
+async fn report(core: &Core, attached: &Attached) -> Result<(), RedisError> {
+    let said = nodes::said(core, attached).to_json();
+    let mut command = redis::cmd("HSET");
+    command
+        .arg(&core.keys.said)
+        .arg(&core.settings.node)
+        .arg(said);
+    attached.ask.clone().call(&command).await
+}
+
+/// Waits until every live node has applied the change of this id, or until `deadline_ms`. Returns the number of live
+/// nodes, and the names of those that have not.
+pub(super) async fn wait_for_all(
+    core: &Core,
+    id: EventId,
+    deadline_ms: u64,
+) -> (usize, Vec<String>) {
+    /// Time between questions.
+    const PAUSE: Duration = Duration::from_millis(10);
+    let own = &core.settings.node;
+    let mut last = (1, Vec::new());
+    loop {
+        let Some(attached) = core.attached_by(deadline_ms).await else {
+            return last;
+        };
+        if let Ok(live) = nodes::live(core, &attached).await {
+            let others = live.iter().filter(|node| node.name != *own);
+            let missing: Vec<String> = others
+                .clone()
+                .filter(|node| !node.has_applied(id))
+                .map(|node| node.name.clone())
+                .collect();
+            last = (others.count() + 1, missing);
+            if last.1.is_empty() {
+                return last;
+            }
+        }
+        if core.real.now_ms() >= deadline_ms {
+            return last;
+        }
+        core.real.sleep(PAUSE).await;
+    }
+}
+
+/// Gives the lease up, so that the other nodes do not wait for this one.
+pub(super) async fn leave(core: &Core, attached: &Attached) -> Result<(), RedisError> {
+    let mut link = attached.ask.clone();
+    let node = &core.settings.node;
+    let mut leave = redis::cmd("ZREM");
+    leave.arg(&core.keys.nodes).arg(node);
+    link.call::<()>(&leave).await?;
+    let mut forget = redis::cmd("HDEL");
+    forget.arg(&core.keys.said).arg(node);
+    link.call(&forget).await
+}

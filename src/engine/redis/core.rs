@@ -1,0 +1,101 @@
+//! What the engine's tasks share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{Notify, watch};
+
+use super::keys::Keys;
+use super::link::Link;
+use super::settings::Settings;
+use super::state::State;
+use crate::clock::Clock;
+use crate::engine::tail::Tail;
+use crate::event::EventId;
+use crate::hub::Quota;
+use crate::hub::directory::Directory;
+
+/// What the engine's tasks share.
+pub(super) struct Core {
+    pub(super) settings: Settings,
+    pub(super) keys: Keys,
+    pub(super) tail: Tail,
+    pub(super) directory: Arc<Directory>,
+    /// The server's clock. Tests move it.
+    pub(super) clock: Clock,
+    /// The machine's clock, for waiting for the store.
+    pub(super) real: Clock,
+    pub(super) state: State,
+    /// The quota of streams, whose use this node tells the others.
+    pub(super) streams: Arc<Quota>,
+    /// This process's name as a writer. A node that is started again numbers its groups anew.
+    pub(super) writer: String,
+    /// When this process began, by the machine's clock.
+    pub(super) started_unix_ms: u64,
+    /// The connections in use; `None` while there are none.
+    pub(super) attached: watch::Sender<Option<Arc<Attached>>>,
+    /// The newest session change that this node has appended to its log, and others may wait for.
+    pub(super) changed: watch::Sender<EventId>,
+    /// Notified when the engine was closed and all requests are answered.
+    pub(super) drained: Notify,
+    numbers: AtomicU64,
+}
+
+/// Connections to a server whose log has been compared with this node's.
+pub(super) struct Attached {
+    /// Names the log. A store that came back empty has another one.
+    pub(super) epoch: Box<str>,
+    /// Names the server's process; empty if it does not tell.
+    pub(super) run: Box<str>,
+    pub(super) write: Link,
+    pub(super) ask: Link,
+}
+
+impl Core {
+    pub(super) fn new(
+        settings: Settings,
+        tail: Tail,
+        directory: Arc<Directory>,
+        streams: Arc<Quota>,
+        clock: Clock,
+    ) -> Self {
+        let real = Clock::system();
+        Self {
+            keys: Keys::new(&settings.prefix),
+            state: State::new(real.clone()),
+            writer: format!("{}-{:08x}", settings.node, fastrand::u32(..)),
+            started_unix_ms: real.unix_ms(),
+            attached: watch::Sender::new(None),
+            changed: watch::Sender::new(EventId::default()),
+            drained: Notify::new(),
+            numbers: AtomicU64::new(0),
+            settings,
+            tail,
+            directory,
+            clock,
+            real,
+            streams,
+        }
+    }
+
+    /// A number that this process has not used for a group or a request.
+    pub(super) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Waits until the node is attached, but not beyond `deadline_ms` on the machine's clock.
+    pub(super) async fn attached_by(&self, deadline_ms: u64) -> Option<Arc<Attached>> {
+        let mut attached = self.attached.subscribe();
+        tokio::select! {
+            biased;
+            found = attached.wait_for(Option::is_some) => found.ok().and_then(|it| it.clone()),
+            () = self.real.sleep_until(deadline_ms) => None,
+        }
+    }
+
+    /// The time that all nodes share, in Unix milliseconds.
+    pub(super) fn unix_ms(&self) -> u64 {
+        let ms = self.clock.unix_ms();
+        ms.saturating_add_signed(self.state.offset_ms())
+    }
+}

@@ -1,0 +1,240 @@
+//! The engine of several nodes: it hands requests to the writer, bounds how many may wait, and answers when they are
+//! stored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::core::Core;
+use super::request::{Fate, NewEntry, Request};
+use super::settings::Settings;
+use super::writer::{PUBLISH_TIMEOUT, Queue};
+use super::{beat, ended, nodes, run, sessions};
+use crate::clock::{Clock, millis};
+use crate::config::Config;
+use crate::engine::local_register::LocalRegister;
+use crate::engine::record::Stored;
+use crate::engine::sources::SourceKey;
+use crate::engine::tail::Tail;
+use crate::engine::waiting::{Waiting, kib};
+use crate::event::{Draft, EventId, SessionDraft};
+use crate::hub::Quota;
+use crate::hub::directory::Directory;
+use crate::hub::engine::{
+    Answer, Applied, Engine, EngineError, EngineFigures, EngineHealth, NodeStatus, Notice,
+    OpenError, Promise, Register,
+};
+use crate::hub::log::{Control, Log};
+
+/// How long a start waits for the store. Without it the node starts, too, but is not ready.
+const START_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a session change waits until all nodes have applied it.
+const APPLY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an end waits for the store.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// An engine whose log is in Redis, so that several nodes share it.
+pub(crate) struct RedisEngine {
+    core: Arc<Core>,
+    register: LocalRegister,
+    waiting: Waiting,
+    commands: Arc<Semaphore>,
+    requests: Mutex<Option<mpsc::UnboundedSender<Request>>>,
+    running: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl RedisEngine {
+    /// An engine that appends to `log`. `streams` counts the streams of this node.
+    pub(crate) fn new(
+        config: &Config,
+        log: Arc<Log>,
+        directory: Arc<Directory>,
+        streams: Arc<Quota>,
+        clock: Clock,
+    ) -> Self {
+        let tail = Tail::new(log, clock.clone());
+        let settings = Settings::of(config);
+        let register = LocalRegister::new(clock.clone());
+        Self {
+            core: Arc::new(Core::new(settings, tail, directory, streams, clock)),
+            register,
+            waiting: Waiting::default(),
+            commands: ended::shares(),
+            requests: Mutex::default(),
+            running: Mutex::default(),
+        }
+    }
+
+    /// Appends entries in order, and returns their ids.
+    async fn append(&self, entries: Vec<NewEntry>, kib: u32) -> Result<Vec<EventId>, EngineError> {
+        let deadline_ms = self.core.real.now_ms() + millis(PUBLISH_TIMEOUT);
+        let share = self.waiting.share(kib, &self.core.real).await?;
+        let (reply, mut answer) = oneshot::channel();
+        let fate = Fate::default();
+        let request = Request {
+            entries,
+            reply,
+            fate: fate.clone(),
+            _share: share,
+        };
+        let requests = self.requests.lock().clone();
+        let requests = requests.ok_or(EngineError::NotOpen)?;
+        requests.send(request).map_err(|_| EngineError::NotOpen)?;
+        tokio::select! {
+            biased;
+            answer = &mut answer => answer.unwrap_or(Err(EngineError::NotOpen)),
+            () = self.core.real.sleep_until(deadline_ms) => {
+                if fate.give_up() {
+                    return Err(EngineError::Away);
+                }
+                self.core.state.count_unknown();
+                Err(EngineError::Unknown)
+            }
+        }
+    }
+}
+
+impl Engine for RedisEngine {
+    fn kind(&self) -> &'static str {
+        "redis"
+    }
+
+    fn open(&self) -> Answer<'_, Result<(), OpenError>> {
+        Box::pin(async move {
+            let (requests, waiting) = mpsc::unbounded_channel();
+            *self.requests.lock() = Some(requests);
+            let (tried, is_tried) = oneshot::channel();
+            let core = Arc::clone(&self.core);
+            *self.running.lock() = Some(tokio::spawn(run::run(core, Queue::new(waiting), tried)));
+            self.core.real.within(START_TIMEOUT, is_tried).await;
+            Ok(())
+        })
+    }
+
+    fn publish(&self, drafts: Vec<Draft>) -> Answer<'_, Vec<Result<EventId, EngineError>>> {
+        Box::pin(async move {
+            let count = drafts.len();
+            let kib = drafts.iter().map(|draft| kib(&draft.data)).sum();
+            let entries = drafts.iter().map(|draft| NewEntry {
+                source: SourceKey::of(draft),
+                json: Stored::draft(draft).to_json(),
+            });
+            match self.append(entries.collect(), kib).await {
+                Ok(ids) => ids.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error); count],
+            }
+        })
+    }
+
+    fn change_session(
+        &self,
+        change: SessionDraft,
+        notice: Notice,
+    ) -> Answer<'_, Result<EventId, EngineError>> {
+        let data = notice.force_logout();
+        Box::pin(async move {
+            let deadline_ms = self.core.real.now_ms() + millis(PUBLISH_TIMEOUT);
+            let _share = self.waiting.share(kib(&data), &self.core.real).await?;
+            sessions::change(&self.core, change, data, deadline_ms).await
+        })
+    }
+
+    fn command(&self, control: Control) -> Answer<'_, Result<u64, EngineError>> {
+        Box::pin(async move {
+            let _share = self
+                .commands
+                .try_acquire()
+                .map_err(|_| EngineError::Behind)?;
+            let deadline_ms = self.core.real.now_ms() + millis(PUBLISH_TIMEOUT);
+            let number = self.core.number();
+            let Control::Disconnect { user } = control;
+            let stored = Stored::Control {
+                disconnect: user.as_str().into(),
+                by: self.core.writer.as_str().into(),
+                number,
+            };
+            let entry = NewEntry {
+                source: None,
+                json: stored.to_json(),
+            };
+            self.append(vec![entry], 1).await?;
+            ended::total(&self.core, number, deadline_ms).await
+        })
+    }
+
+    fn health(&self) -> EngineHealth {
+        self.core.state.health()
+    }
+
+    fn is_current(&self) -> bool {
+        self.core.state.is_current(self.core.settings.max_stale)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn applied(&self, id: EventId) -> Promise<'_, Applied> {
+        Promise::Later(Box::pin(async move {
+            let deadline_ms = self.core.real.now_ms() + millis(APPLY_TIMEOUT);
+            let (of, missing) = beat::wait_for_all(&self.core, id, deadline_ms).await;
+            Applied { of, missing }
+        }))
+    }
+
+    fn nodes(&self) -> Promise<'_, Result<Vec<NodeStatus>, EngineError>> {
+        Promise::Later(Box::pin(async move {
+            let deadline_ms = self.core.real.now_ms() + millis(PUBLISH_TIMEOUT);
+            let attached = self.core.attached_by(deadline_ms).await;
+            let attached = attached.ok_or(EngineError::Away)?;
+            let live = nodes::live(&self.core, &attached).await;
+            let now_ms = self.core.real.unix_ms();
+            let now_ms = now_ms.saturating_add_signed(self.core.state.offset_ms());
+            let status = |node: nodes::Live| NodeStatus {
+                is_self: node.name == self.core.settings.node,
+                name: node.name,
+                age: Duration::from_millis(now_ms.saturating_sub(node.said.started_ms)),
+                lag: Duration::from_millis(node.said.lag_ms),
+                connections: node.said.connections,
+                version: node.said.version,
+            };
+            let live = live.map_err(|_| EngineError::Away)?;
+            Ok(live.into_iter().map(status).collect())
+        }))
+    }
+
+    fn figures(&self) -> Option<EngineFigures> {
+        Some(self.core.state.figures())
+    }
+
+    fn unix_ms(&self) -> u64 {
+        self.core.unix_ms()
+    }
+
+    fn register(&self) -> &dyn Register {
+        &self.register
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            // Requests that wait are answered first.
+            drop(self.requests.lock().take());
+            let running = self.running.lock().take();
+            let attached = self.core.attached.borrow().clone();
+            if let Some(attached) = attached {
+                let end = async {
+                    self.core.drained.notified().await;
+                    // A lease that is not given up ends by itself.
+                    let _ = beat::leave(&self.core, &attached).await;
+                };
+                self.core.real.within(CLOSE_TIMEOUT, end).await;
+            }
+            if let Some(running) = running {
+                running.abort();
+            }
+        })
+    }
+}

@@ -1,0 +1,74 @@
+//! The names of the keys. All that belong to the log have the same hash tag, so a cluster keeps them in one slot.
+
+use crate::engine::sources::SourceKey;
+
+/// The names of the keys under one prefix.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    /// The log: a stream with one field per entry.
+    pub(super) log: String,
+    /// The log's epoch and format.
+    pub(super) meta: String,
+    /// A stream of one entry, the newest beat. It is read together with the log.
+    pub(super) beat: String,
+    /// The nodes, by the end of their lease.
+    pub(super) nodes: String,
+    /// What each node says of itself.
+    pub(super) said: String,
+    /// The users' standings.
+    pub(super) standings: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        let key = |name: &str| format!("{prefix}{{log}}{name}");
+        Self {
+            log: key(""),
+            meta: key(":meta"),
+            beat: key(":beat"),
+            nodes: key(":nodes"),
+            said: key(":said"),
+            standings: key(":standings"),
+        }
+    }
+
+    /// The last group of a writer.
+    pub(super) fn writer(&self, writer: &str) -> String {
+        format!("{}:writer:{writer}", self.log)
+    }
+
+    /// The id of the event that was published under a publisher's own id.
+    pub(super) fn source(&self, source: SourceKey) -> String {
+        format!("{}:src:{}", self.log, source.to_text())
+    }
+
+    /// How many connections each node has ended for a control entry.
+    pub(super) fn ended(&self, asked_by: &str, number: u64) -> String {
+        format!("{}:ended:{asked_by}:{number}", self.log)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_keys_of_the_log_have_its_hash_tag() {
+        let keys = Keys::new("app:");
+        assert_eq!(keys.log, "app:{log}");
+        let source = SourceKey::from_text("AAAAAAAAAAAAAAAAAAAAAA").unwrap();
+        let made = [
+            keys.writer("a"),
+            keys.source(source),
+            keys.ended("a", 1),
+            keys.meta,
+            keys.beat,
+            keys.nodes,
+            keys.said,
+            keys.standings,
+        ];
+        for key in made {
+            assert!(key.starts_with("app:{log}:"), "{key}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! One connection to the store. It never reconnects by itself: a new connection may reach another server, and
+//! nothing may be read from it or written to it before the node knows what that server has.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue,
+    IntoConnectionInfo, RedisConnectionInfo, RedisError, TlsCertificates,
+};
+
+use super::settings::Settings;
+use crate::config::Servers;
+
+/// Longest time for a connection to be made, with TLS and authentication.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest wait for the response to a command that does not block.
+const RESPONSE_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Longest time that a read of the log blocks.
+pub(super) const BLOCK: Duration = Duration::from_secs(1);
+
+/// What a connection is for. It is in the connection's name, for operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Reading the log. The server blocks it.
+    Read,
+    /// Appending. The server blocks it while replicas are waited for.
+    Write,
+    /// Everything else.
+    Ask,
+}
+
+impl Purpose {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Ask => "ask",
+        }
+    }
+
+    fn response_timeout(self) -> Duration {
+        match self {
+            Self::Read => BLOCK + RESPONSE_TIMEOUT,
+            Self::Write | Self::Ask => RESPONSE_TIMEOUT,
+        }
+    }
+}
+
+/// The address of a server that takes writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Address {
+    Tcp {
+        host: String,
+        port: u16,
+        is_tls: bool,
+    },
+    Unix(std::path::PathBuf),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp { host, port, .. } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// A connection, and what it is for. Clones share it.
+#[derive(Clone)]
+pub(super) struct Link {
+    connection: MultiplexedConnection,
+}
+
+impl Link {
+    /// Connects, authenticates, and names the connection.
+    pub(super) async fn open(
+        address: &Address,
+        purpose: Purpose,
+        settings: &Settings,
+    ) -> Result<Self, RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(purpose.response_timeout()));
+        let client = client(address, settings)?;
+        let connection = client.get_multiplexed_async_connection_with_config(&config);
+        let mut link = Self {
+            connection: connection.await?,
+        };
+        let name = format!("idlewild:{}:{}", settings.node, purpose.label());
+        // For operators only, so a server that does not allow it may refuse.
+        let mut set_name = redis::cmd("CLIENT");
+        set_name.arg("SETNAME").arg(name);
+        if let Err(error) = link.call::<()>(&set_name).await
+            && !is_refusal(&error)
+        {
+            return Err(error);
+        }
+        Ok(link)
+    }
+
+    /// Sends a command and waits for its response.
+    pub(super) async fn call<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
+        command.query_async(&mut self.connection).await
+    }
+
+    /// The connection, for a script.
+    pub(super) fn connection(&mut self) -> &mut MultiplexedConnection {
+        &mut self.connection
+    }
+}
+
+/// Returns true if the server answered, but with an error.
+pub(super) fn is_refusal(error: &RedisError) -> bool {
+    error.code().is_some()
+}
+
+fn client(address: &Address, settings: &Settings) -> Result<Client, RedisError> {
+    let is_tls = matches!(address, Address::Tcp { is_tls: true, .. });
+    let server = match address {
+        Address::Tcp {
+            host,
+            port,
+            is_tls: false,
+        } => ConnectionAddr::Tcp(host.clone(), *port),
+        Address::Tcp { host, port, .. } => ConnectionAddr::TcpTls {
+            host: host.clone(),
+            port: *port,
+            insecure: false,
+            tls_params: None,
+        },
+        Address::Unix(path) => ConnectionAddr::Unix(path.clone()),
+    };
+    let mut login = RedisConnectionInfo::default().set_db(i64::from(settings.database));
+    if let Some(user) = &settings.user {
+        login = login.set_username(user);
+    }
+    if let Some(password) = &settings.password {
+        login = login.set_password(password.expose());
+    }
+    let info: ConnectionInfo = server.into_connection_info()?.set_redis_settings(login);
+    if is_tls {
+        let certificates = TlsCertificates {
+            client_tls: None,
+            root_cert: settings.ca.clone(),
+        };
+        return Client::build_with_tls(info, certificates);
+    }
+    Client::open(info)
+}
+
+/// The address of a single server; `None` if Sentinels know it.
+pub(super) fn fixed(servers: &Servers) -> Option<Address> {
+    match servers {
+        Servers::Tcp { host, port, tls } => Some(Address::Tcp {
+            host: host.to_string(),
+            port: *port,
+            is_tls: *tls,
+        }),
+        Servers::Unix(path) => Some(Address::Unix(path.clone())),
+        Servers::Sentinel { .. } => None,
+    }
+}

@@ -1,0 +1,22 @@
+//! Why a node gives its connections up.
+
+use redis::RedisError;
+
+use crate::hub::log::NotRising;
+
+/// Why a node gives its connections up. It then compares its log with the store's again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Loss {
+    #[error("{0}")]
+    Redis(#[from] RedisError),
+    #[error("no sign of life from Redis for {0} s")]
+    Silent(u64),
+    #[error("the Sentinels have chosen another master")]
+    Switched,
+    #[error("the Sentinels know no master named `{0}`")]
+    NoMaster(Box<str>),
+    #[error("connections to the same address reached different servers")]
+    TwoServers,
+    #[error("the log in Redis is out of order: {0}")]
+    OutOfOrder(#[from] NotRising),
+}

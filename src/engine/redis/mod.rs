@@ -1,0 +1,42 @@
+//! An engine whose log is a stream in Redis or Valkey, so that several nodes share it.
+//!
+//! Each node reads the whole stream and appends it to its own log; publishing only writes to the stream. So an event
+//! takes the same path on every node, the one that published it included. A node uses no connection before it has
+//! compared its own log with what the server has: the server may be another one, may have lost its end, or may have
+//! come back empty.
+//!
+//! | module | one purpose |
+//! |---|---|
+//! | [`engine`] | hands requests to the writer, and answers |
+//! | [`run`] | keeps the node attached: connects, serves until a connection fails, begins again |
+//! | [`attach`] | compares this node's log with the store's, and brings both together |
+//! | [`reader`], [`placing`] | the store's log on its way into this node's |
+//! | [`writer`], [`request`] | numbered groups of entries on their way into the store |
+//! | [`sessions`] | the users' standings in the store |
+//! | [`beat`], [`nodes`], [`ended`] | what nodes tell each other |
+//! | [`sentinel`], [`link`], [`loss`] | the server's address; one connection; why it is given up |
+//! | [`state`], [`core`] | what the node knows about the store; what the tasks share |
+//! | [`scripts`], [`keys`], [`entries`], [`settings`] | what runs in the store; names; responses; configuration |
+
+mod attach;
+mod beat;
+mod core;
+mod ended;
+mod engine;
+mod entries;
+mod keys;
+mod link;
+mod loss;
+mod nodes;
+mod placing;
+mod reader;
+mod request;
+mod run;
+mod scripts;
+mod sentinel;
+mod sessions;
+mod settings;
+mod state;
+mod writer;
+
+pub(crate) use engine::RedisEngine;

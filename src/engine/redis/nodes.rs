@@ -1,0 +1,76 @@
+//! What nodes tell each other: that they live, how far they have read, and what they hold.
+
+use redis::{FromRedisValue as _, RedisError};
+use serde::{Deserialize, Serialize};
+
+use super::core::{Attached, Core};
+use super::scripts;
+use crate::event::EventId;
+
+/// What a node says of itself. A later version may say more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Said {
+    /// When its process began, in the store's Unix milliseconds.
+    pub(super) started_ms: u64,
+    /// The newest entry that its clients get; everything before it is in force.
+    pub(super) applied: String,
+    pub(super) lag_ms: u64,
+    pub(super) connections: u64,
+    pub(super) version: String,
+    /// The server's process that the node is attached to.
+    pub(super) run: String,
+}
+
+/// A node whose lease has not ended.
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    pub(super) name: String,
+    pub(super) said: Said,
+}
+
+impl Live {
+    /// Returns true if the node has applied the entry of this id.
+    pub(super) fn has_applied(&self, id: EventId) -> bool {
+        let applied = self.said.applied.parse();
+        applied.is_ok_and(|applied: EventId| applied >= id)
+    }
+}
+
+/// What this node says of itself.
+pub(super) fn said(core: &Core, attached: &Attached) -> Said {
+    Said {
+        started_ms: core
+            .started_unix_ms
+            .saturating_add_signed(core.state.offset_ms()),
+        applied: core.tail.log().dispatched_cursor().id.to_string(),
+        lag_ms: u64::try_from(core.state.lag().as_millis()).unwrap_or(u64::MAX),
+        connections: core.streams.used(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        run: attached.run.to_string(),
+    }
+}
+
+impl Said {
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("texts and numbers serialise")
+    }
+}
+
+/// The live nodes, by name.
+pub(super) async fn live(core: &Core, attached: &Attached) -> Result<Vec<Live>, RedisError> {
+    let mut link = attached.ask.clone();
+    let mut call = scripts::NODES.prepare_invoke();
+    call.key(&core.keys.nodes).key(&core.keys.said);
+    let texts: Vec<String> = Vec::from_redis_value(call.invoke_async(link.connection()).await?)
+        .map_err(RedisError::from)?;
+    let mut live: Vec<Live> = texts
+        .chunks_exact(2)
+        .map(|pair| Live {
+            name: pair[0].clone(),
+            said: serde_json::from_str(&pair[1]).unwrap_or_default(),
+        })
+        .collect();
+    live.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(live)
+}

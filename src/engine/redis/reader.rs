@@ -1,0 +1,119 @@
+//! Reads the store's log and appends it to this node's. The store is the queue: what does not fit here yet waits
+//! there.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{RedisError, Value};
+
+use super::core::{Attached, Core};
+use super::entries::{StreamEntry, streams};
+use super::link::{BLOCK, Link};
+use super::loss::Loss;
+use super::placing::Placing;
+use crate::clock::millis;
+use crate::event::EventId;
+
+/// Longest silence of the store. Some node's beat passes every second, so a store without beats is stuck, or
+/// takes no writes.
+const MAX_SILENCE: Duration = Duration::from_secs(3);
+
+/// Bytes that one read should return: enough to catch up quickly, and little enough that neither side holds much.
+const READ_BYTES: usize = 1 << 20;
+/// Fewest and most entries of one read.
+const MIN_COUNT: usize = 16;
+const MAX_COUNT: usize = 1_000;
+
+/// Reads on from `placing`'s last entry, over one connection, until it fails.
+pub(super) async fn run(
+    core: &Arc<Core>,
+    attached: &Attached,
+    mut link: Link,
+    mut placing: Placing,
+) -> Result<Infallible, Loss> {
+    let mut beat = EventId::default();
+    let mut heard_ms = core.real.now_ms();
+    let mut count = MIN_COUNT;
+    loop {
+        // Time for which this node is behind is not silence of the store.
+        let waited_ms = core.real.now_ms();
+        core.tail.log().room().await;
+        heard_ms += core.real.now_ms() - waited_ms;
+
+        let last = core.state.seen();
+        let response = read(core, &mut link, last, beat, count).await?;
+        let read_ms = core.real.now_ms();
+        let mut has_entries = false;
+        for (stream, entries) in streams(response)? {
+            if stream == core.keys.beat.as_bytes() {
+                if let Some(newest) = entries.last() {
+                    beat = newest.id;
+                    heard_ms = read_ms;
+                    core.state.contact();
+                }
+                continue;
+            }
+            has_entries |= !entries.is_empty();
+            count = next_count(&entries);
+            for entry in entries {
+                placing.place(core, attached, entry)?;
+            }
+        }
+        let silent_ms = core.real.now_ms().saturating_sub(heard_ms);
+        if silent_ms > millis(MAX_SILENCE) {
+            return Err(Loss::Silent(MAX_SILENCE.as_secs()));
+        }
+        // Each read wakes the store and this node, so entries that follow closely are read together.
+        if has_entries && !core.settings.linger.is_zero() {
+            core.real.sleep(core.settings.linger).await;
+        }
+    }
+}
+
+async fn read(
+    core: &Core,
+    link: &mut Link,
+    last: EventId,
+    beat: EventId,
+    count: usize,
+) -> Result<Value, RedisError> {
+    let mut command = redis::cmd("XREAD");
+    command.arg("COUNT").arg(count);
+    command.arg("BLOCK").arg(millis(BLOCK));
+    command
+        .arg("STREAMS")
+        .arg(&core.keys.log)
+        .arg(&core.keys.beat);
+    command.arg(last.to_string()).arg(beat.to_string());
+    link.call(&command).await
+}
+
+/// As many entries as make up [`READ_BYTES`], if they are as large as the last ones.
+fn next_count(entries: &[StreamEntry]) -> usize {
+    let bytes: usize = entries.iter().map(|entry| entry.value.len()).sum();
+    let mean = bytes / entries.len().max(1);
+    (READ_BYTES / mean.max(1)).clamp(MIN_COUNT, MAX_COUNT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_size(bytes: usize, count: usize) -> Vec<StreamEntry> {
+        (0..count)
+            .map(|_| StreamEntry {
+                id: EventId::default(),
+                value: vec![b'x'; bytes],
+            })
+            .collect()
+    }
+
+    #[test]
+    fn large_entries_are_read_in_small_numbers() {
+        assert_eq!(next_count(&of_size(300, 10)), MAX_COUNT);
+        assert_eq!(next_count(&of_size(4 * 1_024, 10)), 256);
+        assert_eq!(next_count(&of_size(1 << 20, 2)), MIN_COUNT);
+        assert_eq!(next_count(&[]), MAX_COUNT);
+    }
+}

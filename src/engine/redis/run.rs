@@ -1,0 +1,106 @@
+//! Keeps the node attached to the store: connects, compares, serves until a connection fails, and begins again.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::attach::{Known, Ready, attach};
+use super::core::{Attached, Core};
+use super::loss::Loss;
+use super::writer::Queue;
+use super::{beat, nodes, reader, sentinel, writer};
+use crate::clock::millis;
+
+/// First and longest pause before the next attempt. The longest is short, so that service resumes soon after the
+/// store returns.
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// How long the first group after a change of servers waits for the other nodes to attach, so that ids which they
+/// have seen are not given out again.
+const OTHERS_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time between questions whether they have.
+const OTHERS_PAUSE: Duration = Duration::from_millis(20);
+
+/// Keeps the node attached for ever. `tried` is told when the first attempt is over.
+pub(super) async fn run(core: Arc<Core>, mut queue: Queue, tried: oneshot::Sender<()>) {
+    let mut known = Known::default();
+    let mut tried = Some(tried);
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let ready = match sentinel::resolve(&core.settings).await {
+            Ok(address) => attach(&core, &address, &mut known).await,
+            Err(loss) => Err(loss),
+        };
+        let loss = match ready {
+            Ok(ready) => {
+                pause = FIRST_PAUSE;
+                let attached = Arc::clone(&ready.attached);
+                core.attached.send_replace(Some(attached));
+                first_try_is_over(&mut tried);
+                let Err(loss) = serve(&core, ready, &mut queue).await;
+                core.attached.send_replace(None);
+                loss
+            }
+            Err(loss) => loss,
+        };
+        first_try_is_over(&mut tried);
+        let reason = format!("Redis cannot be used: {loss}");
+        if core.state.away(&reason) {
+            tracing::warn!(error = %loss, "Redis cannot be used; trying again");
+        }
+        core.real.sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn first_try_is_over(tried: &mut Option<oneshot::Sender<()>>) {
+    if let Some(tried) = tried.take() {
+        // Nobody may be waiting any more.
+        let _ = tried.send(());
+    }
+}
+
+/// Reads, writes and beats until one of them fails. Then all connections are given up.
+async fn serve(core: &Arc<Core>, ready: Ready, queue: &mut Queue) -> Result<Infallible, Loss> {
+    let Ready {
+        attached,
+        read,
+        placing,
+        is_new_server,
+    } = ready;
+    tokio::select! {
+        loss = reader::run(core, &attached, read, placing) => loss,
+        loss = beat::run(core, &attached) => loss,
+        loss = beat::report_changes(core, &attached) => loss,
+        loss = sentinel::follow(&core.settings, &core.real) => loss,
+        loss = write(core, &attached, queue, is_new_server) => loss,
+    }
+}
+
+async fn write(
+    core: &Core,
+    attached: &Attached,
+    queue: &mut Queue,
+    is_new_server: bool,
+) -> Result<Infallible, Loss> {
+    if is_new_server {
+        wait_for_others(core, attached).await?;
+    }
+    writer::run(core, attached, queue).await
+}
+
+/// Waits until all live nodes are attached to the same server, but not for long.
+async fn wait_for_others(core: &Core, attached: &Attached) -> Result<(), Loss> {
+    let until_ms = core.real.now_ms() + millis(OTHERS_TIMEOUT);
+    loop {
+        let live = nodes::live(core, attached).await?;
+        let others = live.iter().filter(|node| node.name != core.settings.node);
+        let mut here = others.map(|node| *node.said.run == *attached.run);
+        if here.all(|is_here| is_here) || core.real.now_ms() >= until_ms {
+            return Ok(());
+        }
+        core.real.sleep(OTHERS_PAUSE).await;
+    }
+}

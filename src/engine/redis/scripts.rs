@@ -1,0 +1,30 @@
+//! The scripts that run in the store. Each is one atomic step.
+
+use std::sync::LazyLock;
+
+use redis::Script;
+
+macro_rules! script {
+    ($(#[doc = $doc:literal] $name:ident = $file:literal;)*) => {
+        $(
+            #[doc = $doc]
+            pub(super) static $name: LazyLock<Script> =
+                LazyLock::new(|| Script::new(include_str!(concat!("scripts/", $file))));
+        )*
+    };
+}
+
+script! {
+    /// Compares what a node knows with what the store has.
+    ATTACH = "attach.lua";
+    /// Appends a numbered group of entries.
+    PUBLISH = "publish.lua";
+    /// Stores a session change.
+    SESSION = "session.lua";
+    /// Writes back standings that the store has lost.
+    ADOPT = "adopt.lua";
+    /// A node's sign of life.
+    BEAT = "beat.lua";
+    /// What the live nodes say of themselves.
+    NODES = "nodes.lua";
+}

@@ -1,0 +1,169 @@
+//! The address of the server that takes writes. Sentinels are asked for it, and followed when they choose another
+//! one: waiting for an error would go on with the old master as long as it answers.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, PushInfo,
+    PushKind, RedisConnectionInfo, RedisError, Value,
+};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::link::{self, Address};
+use super::loss::Loss;
+use super::settings::Settings;
+use crate::clock::Clock;
+use crate::config::Servers;
+
+/// Longest time for a Sentinel to answer.
+const TIMEOUT: Duration = Duration::from_millis(500);
+/// Time until a lost subscription is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// The event of a new master.
+const SWITCH: &str = "+switch-master";
+
+/// A Sentinel's answer: the address, and how many times a master was chosen.
+type Master = (u64, Address);
+
+/// The address of the server that takes writes, at this moment.
+pub(super) async fn resolve(settings: &Settings) -> Result<Address, Loss> {
+    let Servers::Sentinel { sentinels, master } = &settings.servers else {
+        return link::fixed(&settings.servers).ok_or_else(|| Loss::NoMaster(Box::default()));
+    };
+    let mut asked = JoinSet::new();
+    for (host, port) in sentinels {
+        let (host, port) = (host.to_string(), *port);
+        let name = master.clone();
+        asked.spawn(async move { master_of(&host, port, &name).await });
+    }
+    let mut answers: Vec<Master> = Vec::new();
+    let mut failed = None;
+    while let Some(answer) = asked.join_next().await {
+        match answer {
+            Ok(Ok(Some(master))) => answers.push(master),
+            Ok(Ok(None)) | Err(_) => {}
+            Ok(Err(error)) => failed = Some(error),
+        }
+    }
+    // A Sentinel that was cut off may still name the old master. The one that knows of the latest choice is right.
+    let newest = answers.into_iter().max_by_key(|(epoch, _)| *epoch);
+    newest
+        .map(|(_, address)| address)
+        .ok_or_else(|| failed.map_or_else(|| Loss::NoMaster(master.clone()), Loss::Redis))
+}
+
+async fn master_of(host: &str, port: u16, name: &str) -> Result<Option<Master>, RedisError> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(TIMEOUT))
+        .set_response_timeout(Some(TIMEOUT));
+    let client = client(host, port, ProtocolVersion::RESP2)?;
+    let mut sentinel = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await?;
+    let asked = redis::cmd("SENTINEL")
+        .arg("MASTER")
+        .arg(name)
+        .query_async::<Vec<String>>(&mut sentinel)
+        .await;
+    let fields = match asked {
+        // It does not watch a master of this name.
+        Err(error) if link::is_refusal(&error) => return Ok(None),
+        fields => fields?,
+    };
+    let field = |name: &str| {
+        let pair = fields.chunks_exact(2).find(|pair| pair[0] == name)?;
+        Some(pair[1].clone())
+    };
+    let address = (|| {
+        Some(Address::Tcp {
+            host: field("ip")?,
+            port: field("port")?.parse().ok()?,
+            is_tls: false,
+        })
+    })();
+    let epoch = field("config-epoch").and_then(|epoch| epoch.parse().ok());
+    Ok(address.map(|address| (epoch.unwrap_or(0), address)))
+}
+
+/// Ends when the Sentinels have chosen another master. Without Sentinels, it never ends.
+pub(super) async fn follow(settings: &Settings, real: &Clock) -> Result<Infallible, Loss> {
+    let Servers::Sentinel { sentinels, master } = &settings.servers else {
+        return std::future::pending().await;
+    };
+    let mut followed = JoinSet::new();
+    for (host, port) in sentinels {
+        let (host, port) = (host.to_string(), *port);
+        let (name, real) = (master.clone(), real.clone());
+        followed.spawn(async move {
+            loop {
+                if let Ok(()) = switch(&host, port, &name).await {
+                    return;
+                }
+                real.sleep(RETRY).await;
+            }
+        });
+    }
+    // The first to tell is enough.
+    followed.join_next().await;
+    Err(Loss::Switched)
+}
+
+/// Waits for one Sentinel's message that `name` has another master. An error is a lost subscription.
+async fn switch(host: &str, port: u16, name: &str) -> Result<(), RedisError> {
+    let (pushed, mut messages) = mpsc::unbounded_channel::<PushInfo>();
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(TIMEOUT))
+        .set_response_timeout(Some(TIMEOUT))
+        .set_push_sender(pushed);
+    let client = client(host, port, ProtocolVersion::RESP3)?;
+    let mut sentinel = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await?;
+    sentinel.subscribe(SWITCH).await?;
+    while let Some(PushInfo { kind, data }) = messages.recv().await {
+        match kind {
+            PushKind::Message if is_about(&data, name) => return Ok(()),
+            PushKind::Disconnection => break,
+            _ => {}
+        }
+    }
+    Err((redis::ErrorKind::Io, "the subscription ended").into())
+}
+
+/// The text of a message is `<name> <old address> <old port> <new address> <new port>`.
+fn is_about(data: &[Value], name: &str) -> bool {
+    let Some(Value::BulkString(text)) = data.last() else {
+        return false;
+    };
+    let text = String::from_utf8_lossy(text);
+    text.split(' ').next() == Some(name)
+}
+
+/// Sentinels have no databases, and their users are not the servers'.
+fn client(host: &str, port: u16, protocol: ProtocolVersion) -> Result<Client, RedisError> {
+    let login = RedisConnectionInfo::default().set_protocol(protocol);
+    let info = ConnectionAddr::Tcp(host.to_owned(), port)
+        .into_connection_info()?
+        .set_redis_settings(login);
+    Client::open(info)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_messages_about_the_own_master_count() {
+        let message = |text: &str| {
+            vec![
+                Value::BulkString(SWITCH.into()),
+                Value::BulkString(text.into()),
+            ]
+        };
+        assert!(is_about(&message("main 127.0.0.1 1 127.0.0.1 2"), "main"));
+        assert!(!is_about(&message("main2 127.0.0.1 1 127.0.0.1 2"), "main"));
+        assert!(!is_about(&[Value::Nil], "main"));
+    }
+}

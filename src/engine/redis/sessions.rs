@@ -1,0 +1,277 @@
+//! Session changes. A user's standing in the store changes only together with the entry in the log, and only if it
+//! is still the one that the change was computed from.
+
+use std::collections::HashMap;
+
+use redis::RedisError;
+
+use super::core::{Attached, Core};
+use super::scripts;
+use super::writer::{refused, wait_for_replicas};
+use crate::engine::record::Stored;
+use crate::event::{EventId, SessionChange, SessionDraft};
+use crate::hub::directory::Standing;
+use crate::hub::engine::EngineError;
+
+/// Rows that are read or written at once.
+const ROWS: usize = 1_000;
+
+/// A user's standing in the store.
+#[derive(Debug)]
+struct Row {
+    /// The id of the last change's entry.
+    id: EventId,
+    /// Who made the change, and their number for it.
+    tag: String,
+    standing: Standing,
+    /// As it is stored.
+    text: String,
+}
+
+impl Row {
+    /// `None` for a row that this version cannot read.
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, ' ');
+        Some(Self {
+            id: parts.next()?.parse().ok()?,
+            tag: parts.next()?.to_owned(),
+            standing: serde_json::from_str(parts.next()?).ok()?,
+            text: text.to_owned(),
+        })
+    }
+}
+
+/// The outcome of one attempt.
+enum Attempt {
+    Stored(EventId),
+    /// Another change came first.
+    Overtaken,
+}
+
+/// Stores a change, dated with the store's time.
+///
+/// # Errors
+/// [`EngineError`] after `deadline_ms`, or if the store refuses.
+pub(super) async fn change(
+    core: &Core,
+    draft: SessionDraft,
+    data: String,
+    deadline_ms: u64,
+) -> Result<EventId, EngineError> {
+    let tag = format!("{}:{}", core.writer, core.number());
+    // Only an attempt that was sent can have an unknown outcome.
+    let mut was_sent = false;
+    while core.real.now_ms() < deadline_ms {
+        let Some(attached) = core.attached_by(deadline_ms).await else {
+            break;
+        };
+        let attempt = attempt(core, &attached, &draft, &data, &tag, &mut was_sent);
+        match attempt.await {
+            Ok(Attempt::Stored(id)) => {
+                return match wait_for_replicas(core, &attached, deadline_ms).await {
+                    Ok(true) => Ok(id),
+                    Ok(false) => break,
+                    // The row is found by its tag on the next connection.
+                    Err(_) => continue,
+                };
+            }
+            Ok(Attempt::Overtaken) => {}
+            Err(error) => {
+                if let Some(refused) = refused(&error) {
+                    return Err(refused);
+                }
+                // These connections are given up; the next ones are waited for.
+                core.real.sleep(super::run::FIRST_PAUSE).await;
+            }
+        }
+    }
+    if was_sent {
+        core.state.count_unknown();
+        return Err(EngineError::Unknown);
+    }
+    Err(EngineError::Away)
+}
+
+async fn attempt(
+    core: &Core,
+    attached: &Attached,
+    draft: &SessionDraft,
+    data: &str,
+    tag: &str,
+    was_sent: &mut bool,
+) -> Result<Attempt, RedisError> {
+    let user = draft.user.as_str();
+    let mut link = attached.write.clone();
+    let mut ask = redis::pipe();
+    ask.hget(&core.keys.standings, user);
+    ask.cmd("TIME");
+    ask.cmd("XREVRANGE")
+        .arg(&core.keys.log)
+        .arg(&["+", "-", "COUNT", "1"]);
+    let (row, (seconds, micros), newest): (Option<String>, (u64, u64), redis::Value) =
+        ask.query_async(link.connection()).await?;
+    let text = row.unwrap_or_default();
+    let before = Row::parse(&text);
+    if let Some(row) = &before {
+        let names_it = draft
+            .keep
+            .as_deref()
+            .is_some_and(|session| row.standing.names(session));
+        if row.tag == tag || names_it {
+            return Ok(Attempt::Stored(row.id));
+        }
+    }
+    let now_ms = seconds * 1_000 + micros / 1_000;
+    let at_unix_ms = now_ms.saturating_add_signed(core.clock.shift_ms());
+    let newest = super::entries::entries(newest)?;
+    let log_ms = newest.first().map_or(0, |entry| entry.id.ms);
+    let change = SessionChange {
+        user: draft.user.clone(),
+        keep: draft.keep.clone(),
+        at_unix_ms,
+    };
+    let rules = core.directory.rules();
+    let standing = before.map(|row| row.standing);
+    let standing = Standing::after(&change, log_ms, standing.as_ref(), rules);
+    let entry = Stored::session(&change, data).to_json();
+    *was_sent = true;
+    store(core, attached, user, &text, tag, &standing, &entry).await
+}
+
+async fn store(
+    core: &Core,
+    attached: &Attached,
+    user: &str,
+    before: &str,
+    tag: &str,
+    standing: &Standing,
+    entry: &str,
+) -> Result<Attempt, RedisError> {
+    let mut call = scripts::SESSION.prepare_invoke();
+    call.key(&core.keys.log)
+        .key(&core.keys.meta)
+        .key(&core.keys.standings);
+    call.arg(&*attached.epoch)
+        .arg(core.clock.shift_ms())
+        .arg(user)
+        .arg(before)
+        .arg(tag)
+        .arg(to_json(standing))
+        .arg(entry);
+    let mut link = attached.write.clone();
+    let answer: (u8, Option<String>) = match call.invoke_async(link.connection()).await? {
+        redis::Value::Array(mut parts) if parts.len() == 2 => {
+            let id = redis::from_redis_value(parts.remove(1))?;
+            (1, Some(id))
+        }
+        _ => (0, None),
+    };
+    Ok(match answer {
+        (_, Some(id)) => Attempt::Stored(id.parse().map_err(|_| not_an_id())?),
+        _ => Attempt::Overtaken,
+    })
+}
+
+/// Loads all standings into the directory. Returns those that include changes after `read`, with the id of the last
+/// one.
+pub(super) async fn load(
+    core: &Core,
+    attached: &Attached,
+    read: EventId,
+) -> Result<HashMap<String, EventId>, RedisError> {
+    let mut included = HashMap::new();
+    let mut link = attached.ask.clone();
+    let mut cursor: u64 = 0;
+    loop {
+        let mut scan = redis::cmd("HSCAN");
+        scan.arg(&core.keys.standings)
+            .arg(cursor)
+            .arg("COUNT")
+            .arg(ROWS);
+        let (next, rows): (u64, Vec<(String, String)>) = link.call(&scan).await?;
+        for (user, text) in rows {
+            let Some(row) = Row::parse(&text) else {
+                tracing::warn!(
+                    user,
+                    "a user's standing in Redis cannot be read, and is skipped"
+                );
+                continue;
+            };
+            if row.id > read {
+                included.insert(user.clone(), row.id);
+            }
+            let settled = core.tail.log().head();
+            core.directory
+                .restore(&user, row.standing, core.unix_ms(), settled);
+        }
+        cursor = next;
+        if cursor == 0 {
+            return Ok(included);
+        }
+    }
+}
+
+/// Writes back what this node remembers, into a store that may have lost it: first all standings, then the changes
+/// that the store lost, so that nodes which have not seen them apply them.
+pub(super) async fn write_back(
+    core: &Core,
+    attached: &Attached,
+    at: EventId,
+    lost: &[(SessionChange, Box<str>)],
+) -> Result<(), RedisError> {
+    let mut known: Vec<(String, String)> = Vec::new();
+    core.directory.standings(|user, standing| {
+        known.push((user.to_string(), to_json(standing)));
+    });
+    let mut link = attached.write.clone();
+    for some in known.chunks(ROWS) {
+        let mut call = scripts::ADOPT.prepare_invoke();
+        call.key(&core.keys.meta).key(&core.keys.standings);
+        call.arg(&*attached.epoch)
+            .arg(at.to_string())
+            .arg(&core.writer);
+        for (user, standing) in some {
+            call.arg(user).arg(standing);
+        }
+        call.invoke_async::<u64>(link.connection()).await?;
+    }
+    for (change, data) in lost {
+        repeat(core, attached, change, data).await?;
+    }
+    Ok(())
+}
+
+/// Appends a change again that the store has lost. It keeps its date.
+async fn repeat(
+    core: &Core,
+    attached: &Attached,
+    change: &SessionChange,
+    data: &str,
+) -> Result<(), RedisError> {
+    let user = change.user.as_str();
+    let mut link = attached.write.clone();
+    let mut get = redis::cmd("HGET");
+    get.arg(&core.keys.standings).arg(user);
+    // Written back right before, or newer.
+    let row: Option<String> = link.call(&get).await?;
+    let text = row.unwrap_or_default();
+    let Some(row) = Row::parse(&text) else {
+        return Ok(());
+    };
+    if row.tag != core.writer {
+        // Another node has changed or written it since.
+        return Ok(());
+    }
+    let tag = format!("{}:{}", core.writer, core.number());
+    let entry = Stored::session(change, data).to_json();
+    store(core, attached, user, &row.text, &tag, &row.standing, &entry).await?;
+    Ok(())
+}
+
+fn to_json(standing: &Standing) -> String {
+    serde_json::to_string(standing).expect("texts and numbers serialise")
+}
+
+fn not_an_id() -> RedisError {
+    (redis::ErrorKind::Parse, "not an id").into()
+}
