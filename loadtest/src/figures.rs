@@ -1,9 +1,13 @@
 //! The figures of a run, by their JSON keys, and how those of several rounds are combined.
 
+mod node;
+
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
+
+pub(crate) use node::{OfNode, OnNode};
 
 use crate::engine::Limits;
 use crate::tls;
@@ -57,6 +61,9 @@ pub(crate) struct Figures {
     /// TLS handshakes of the clients, including the warm-up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<tls::TlsCounts>,
+    /// Of each node, if there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) nodes: Vec<OfNode>,
     /// The timeline of the first round.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) timeline: Vec<Sample>,
@@ -74,6 +81,15 @@ pub(crate) struct Plateaus {
     pub(crate) full: f64,
     /// After all connections were closed, and a rest.
     pub(crate) after: f64,
+}
+
+/// CPU used in a measurement.
+#[derive(Clone, Debug)]
+pub(crate) struct Used {
+    /// CPU seconds of each process of the subject; empty if they are not known.
+    pub(crate) cpu_s: Vec<f64>,
+    /// Seconds of the measurement.
+    pub(crate) measured_s: f64,
 }
 
 /// The deliveries of published events.
@@ -187,10 +203,14 @@ impl Figures {
             one.slow_clients += other.slow_clients;
             one.slow_dropped += other.slow_dropped;
         }
+        for (one, other) in self.nodes.iter_mut().zip(&round.nodes) {
+            one.merge(other);
+        }
         self.add_failures(round);
     }
 
-    /// Adds the failed and lost connections of another round with their reasons, its pings and its handshakes.
+    /// Adds the failed and lost connections of another round with their reasons, its pings and its handshakes, and
+    /// the deliveries of each node.
     pub(crate) fn add_failures(&mut self, round: Self) {
         self.failed += round.failed;
         self.lost += round.lost;
@@ -198,8 +218,20 @@ impl Figures {
         if let Some((one, other)) = self.tls.as_mut().zip(round.tls) {
             one.merge(other);
         }
+        for (one, other) in self.nodes.iter_mut().zip(&round.nodes) {
+            one.add_counts(other);
+        }
         for (reason, count) in round.failures {
             *self.failures.entry(reason).or_default() += count;
+        }
+    }
+
+    /// Sets the CPU time of the subject and of each node, and the time measured.
+    pub(crate) fn used(&mut self, used: &Used) {
+        self.server_cpu_s = total(&used.cpu_s);
+        self.measured_s = Some(used.measured_s);
+        for (node, &cpu_s) in self.nodes.iter_mut().zip(&used.cpu_s) {
+            node.server_cpu_s = Some(cpu_s);
         }
     }
 
@@ -229,6 +261,11 @@ impl Figures {
         );
         problems
     }
+}
+
+/// The sum over all nodes; `None` if it is not known for them.
+pub(crate) fn total<T: Copy + std::iter::Sum>(of_nodes: &[T]) -> Option<T> {
+    (!of_nodes.is_empty()).then(|| of_nodes.iter().copied().sum())
 }
 
 impl Percentiles {
@@ -277,5 +314,46 @@ mod tests {
         let mut sum = round(Some(2));
         sum.merge(round(Some(3)));
         assert_eq!(sum.pings, Some(5));
+    }
+
+    #[test]
+    fn the_rounds_of_a_node_are_added_and_its_fewest_connections_stay() {
+        let round = |connected, received, cpu_s: [f64; 2]| {
+            let node = OfNode {
+                connected,
+                lost: 1,
+                delivery: Some(OnNode {
+                    received,
+                    replay_gaps: 1,
+                }),
+                ..OfNode::default()
+            };
+            let mut figures = Figures {
+                nodes: vec![node, OfNode::default()],
+                ..Figures::default()
+            };
+            figures.used(&Used {
+                cpu_s: cpu_s.into(),
+                measured_s: 2.0,
+            });
+            figures
+        };
+        let mut sum = round(5, 40, [0.25, 0.5]);
+        sum.merge(round(4, 30, [0.5, 0.5]));
+        let node = &sum.nodes[0];
+        assert_eq!((node.connected, node.lost), (4, 2));
+        let (received, replay_gaps) = (70, 2);
+        assert_eq!(
+            node.delivery,
+            Some(OnNode {
+                received,
+                replay_gaps
+            })
+        );
+        assert_eq!(
+            (node.server_cpu_s, sum.server_cpu_s),
+            (Some(0.75), Some(1.75))
+        );
+        assert_eq!(sum.measured_s, Some(4.0));
     }
 }

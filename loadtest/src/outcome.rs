@@ -111,6 +111,9 @@ impl Outcome {
             "{}: {}, {} connections{by}\n",
             self.subject, self.scenario, self.connections
         );
+        for (index, node) in (1..).zip(&self.figures.nodes) {
+            table += &row(&format!("nodes.{index} is {}", node.address), "", "", "");
+        }
         let headings = if self.floor.is_some() {
             ["", "floor", "ratio"]
         } else {
@@ -156,7 +159,7 @@ fn ratios(figures: &Figures, floor: &Figures) -> BTreeMap<String, f64> {
     rows.collect()
 }
 
-/// The figures as `(dotted key, number)`, sorted by key, without the reasons for failures.
+/// The figures as `(dotted key, number)`, sorted by key, without the reasons for failures. Nodes are numbered from 1.
 fn flat(figures: &Figures) -> Vec<(String, f64)> {
     fn walk(prefix: &str, value: &Value, into: &mut Vec<(String, f64)>) {
         match value {
@@ -168,6 +171,11 @@ fn flat(figures: &Figures) -> Vec<(String, f64)> {
                         format!("{prefix}.{key}")
                     };
                     walk(&key, value, into);
+                }
+            }
+            Value::Array(nodes) => {
+                for (index, node) in (1..).zip(nodes) {
+                    walk(&format!("{prefix}.{index}"), node, into);
                 }
             }
             _ => into.extend(value.as_f64().map(|number| (prefix.to_owned(), number))),

@@ -172,7 +172,7 @@ fn texts(keys: &Map<String, Value>, key: &str) -> Result<Vec<String>> {
     texts.with_context(|| format!("`{key}` is not an array of strings"))
 }
 
-/// All numbers in `value`, by dotted key.
+/// All numbers in `value`, by dotted key; elements of arrays are numbered from 1.
 fn numbers(value: &Value) -> BTreeMap<String, f64> {
     let mut into = BTreeMap::new();
     walk("", value, &mut into);
@@ -185,6 +185,11 @@ fn walk(prefix: &str, value: &Value, into: &mut BTreeMap<String, f64>) {
             for (key, value) in fields {
                 let dot = if prefix.is_empty() { "" } else { "." };
                 walk(&format!("{prefix}{dot}{key}"), value, into);
+            }
+        }
+        Value::Array(elements) => {
+            for (index, value) in (1..).zip(elements) {
+                walk(&format!("{prefix}.{index}"), value, into);
             }
         }
         _ => into.extend(value.as_f64().map(|number| (prefix.to_owned(), number))),
@@ -204,6 +209,7 @@ mod tests {
     #[test]
     fn figures_have_dotted_keys_and_other_values_their_own_fields() {
         let run = json!({"scenario": "hold", "connections": 9, "connected": 8, "new": {"a": {"b": 1.5}},
+            "nodes": [{"address": "x", "lost": 2}, {"lost": 3}],
             "failures": {"status 503": 1}, "problems": ["1 connections failed"], "ratio": {"latency_ms.p50": 1.1},
             "timeline": [{"at_s": 0.5, "connected": 3, "pss_mib": 7.0}, {"connected": 4}],
             "floor": {"connected": 9}});
@@ -212,7 +218,12 @@ mod tests {
             (run.subject.as_str(), run.connections),
             ("server", Some(9.0))
         );
-        let figures = [("connected", 8.0), ("new.a.b", 1.5)];
+        let figures = [
+            ("connected", 8.0),
+            ("new.a.b", 1.5),
+            ("nodes.1.lost", 2.0),
+            ("nodes.2.lost", 3.0),
+        ];
         assert_eq!(
             run.measured.figures,
             figures.map(|(key, value)| (key.to_owned(), value)).into()

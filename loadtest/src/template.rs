@@ -17,6 +17,8 @@ pub(crate) enum Variable {
     SseJson,
     /// The payload percent-encoded, for a form or a query.
     DataForm,
+    /// The bodies of a batch's events, one per line.
+    Lines,
     /// The API key.
     Key,
 }
@@ -38,6 +40,9 @@ pub(crate) const OF_UNICAST: &[Variable] = &[
     Variable::Key,
     Variable::User,
 ];
+
+/// The variables in a publish of several events.
+pub(crate) const OF_BATCH: &[Variable] = &[Variable::Lines, Variable::Key];
 
 /// A parsed text.
 #[derive(Clone, Debug, Default)]
@@ -112,6 +117,7 @@ impl Variable {
             Self::Data => "data",
             Self::SseJson => "sse_json",
             Self::DataForm => "data_form",
+            Self::Lines => "lines",
             Self::Key => "key",
         }
     }

@@ -26,18 +26,19 @@ pub(crate) struct Common {
     #[arg(long, short = 'n', value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     connections: u32,
 
-    /// Start the server for the run and end it afterwards
+    /// Start the server, a single node, for the run and end it afterwards
     #[arg(long, conflicts_with_all = ["url", "floor"], help_heading = "What is measured")]
     pub(crate) spawn: bool,
     /// Measure the built-in floor instead of a server
     #[arg(long, conflicts_with = "url", help_heading = "What is measured")]
     pub(crate) floor: bool,
-    /// A running server's public listener, http://host:port or https://host:port
+    /// A running server's public listener, http://host:port or https://host:port. Repeat it for several nodes that
+    /// share their events: clients are spread evenly, and a client that reconnects goes to another node
     #[arg(long, help_heading = "What is measured")]
-    pub(crate) url: Option<String>,
-    /// Its admin listener
+    pub(crate) url: Vec<String>,
+    /// Its admin listener. Repeat it to publish on several nodes in turn, one event after the other
     #[arg(long, requires = "url", help_heading = "What is measured")]
-    pub(crate) admin_url: Option<String>,
+    pub(crate) admin_url: Vec<String>,
     /// The admin API key; a file keeps it out of the process list
     #[arg(
         long,
@@ -68,14 +69,15 @@ pub(crate) struct Common {
         help_heading = "What is measured"
     )]
     tokens_file: Option<PathBuf>,
-    /// Its process, for memory and CPU; its child processes are counted with it
+    /// Its process, for memory and CPU; its child processes are counted with it. With several nodes, repeat it for
+    /// each, in the order of --url
     #[arg(
         long,
         requires = "url",
         value_name = "PID",
         help_heading = "What is measured"
     )]
-    pub(crate) server_pid: Option<u32>,
+    pub(crate) server_pid: Vec<u32>,
     /// The server's program [default: `idlewild` beside this one]
     #[arg(
         long,
@@ -144,6 +146,10 @@ pub(crate) struct Common {
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(..=500_000), help_heading = "The events")]
     payload_bytes: Option<u32>,
 
+    /// Events that are published in one request, if as many are due
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "The events")]
+    batch: u32,
+
     /// Write the figures as JSON
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) json: Option<PathBuf>,
@@ -163,6 +169,11 @@ impl Common {
     /// The minimal size of an event's data, in bytes.
     pub(crate) fn payload_bytes(&self) -> usize {
         self.payload_bytes.unwrap_or(0) as usize
+    }
+
+    /// The most events in one publish request.
+    pub(crate) fn batch(&self) -> usize {
+        self.batch as usize
     }
 
     /// The limits of the client engine.

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use serde::Deserialize;
 
 use super::Target;
+use super::nodes::Nodes;
 use super::tally::Tally;
 use crate::parse::messages::Dialect;
 use crate::parse::sse::{Block, Event};
@@ -22,6 +23,8 @@ pub(crate) struct Conn {
     pub(crate) number: u32,
     /// Index of its source address.
     pub(crate) source: u16,
+    /// Index of its node.
+    pub(crate) node: u8,
     pub(crate) phase: Phase,
     decoder: Decoder,
     seen: Sequence,
@@ -74,14 +77,17 @@ struct Stamp<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity {
     pub(crate) number: u32,
+    /// Index of the node that it connects to.
+    pub(crate) node: u8,
     pub(crate) seen: Sequence,
 }
 
 impl Identity {
     /// A client that has seen no event.
-    pub(crate) fn new(number: u32) -> Self {
+    pub(crate) fn new(number: u32, nodes: &Nodes) -> Self {
         Self {
             number,
+            node: nodes.first(number),
             seen: Sequence::default(),
         }
     }
@@ -95,16 +101,18 @@ impl Conn {
             opened_ms,
             number: identity.number,
             source,
+            node: identity.node,
             phase: Phase::Connecting,
             decoder: Decoder::new(),
             seen: identity.seen,
         }
     }
 
-    /// Its state for a reconnect.
-    pub(crate) fn identity(&self) -> Identity {
+    /// Its state for a reconnect, to another node if there are several.
+    pub(crate) fn identity(&self, nodes: &Nodes) -> Identity {
         Identity {
             number: self.number,
+            node: nodes.next(self.node, self.number),
             seen: self.seen,
         }
     }
@@ -135,11 +143,12 @@ impl Conn {
         replies: &mut Replies,
         tally: &mut Tally,
     ) -> Result<Reached, Malformed> {
-        let (seen, number) = (&mut self.seen, self.number);
+        let (seen, number, node) = (&mut self.seen, self.number, self.node);
         let fed = self.decoder.feed(input, scratch, replies, &mut |event| {
             note(
                 event,
                 now_ns,
+                node,
                 seen,
                 &|user| target.is_user(number, user),
                 tally,
@@ -153,6 +162,7 @@ impl Conn {
 fn note(
     event: Event<'_>,
     now_ns: u64,
+    node: u8,
     seen: &mut Sequence,
     is_mine: &dyn Fn(&str) -> bool,
     tally: &mut Tally,
@@ -162,6 +172,9 @@ fn note(
     if event.name == b"heartbeat" {
         tally.heartbeats += u64::from(!event.has_retry);
         return;
+    }
+    if event.name == b"replay_gap" {
+        tally.on(node).replay_gaps += 1;
     }
     let stamp = match serde_json::from_slice::<Stamp<'_>>(event.data) {
         Ok(stamp) if event.name == b"message" => stamp,
@@ -184,6 +197,7 @@ fn note(
         Arrival::Duplicate => return tally.duplicates += 1,
     }
     tally.arrived(offset, stamp.scheduled_ns, now_ns);
+    tally.on(node).received += 1;
     if let Some(id) = event.id {
         tally.named(offset, id);
     }
@@ -242,6 +256,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::tally::NodeCounts;
 
     #[test]
     fn a_gap_is_not_counted_and_an_event_that_fills_it_is_out_of_order() {
@@ -271,6 +286,29 @@ mod tests {
                 prop_assert_eq!(seen.take(offset), expected);
             }
         }
+    }
+
+    #[test]
+    fn events_and_gaps_are_counted_for_the_clients_node() {
+        let mut tally = Tally::new(Window { first: 0, count: 3 }, 2);
+        let mut seen = Sequence::default();
+        let mut take = |name: &[u8], data: &[u8], node| {
+            let event = Event {
+                name,
+                data,
+                id: None,
+                has_retry: false,
+            };
+            note(event, 5, node, &mut seen, &|_| true, &mut tally);
+        };
+        take(b"message", br#"{"n":0,"scheduled_ns":1}"#, 0);
+        take(b"replay_gap", b"{}", 1);
+        take(b"message", br#"{"n":1,"scheduled_ns":1}"#, 1);
+        take(b"message", br#"{"n":1,"scheduled_ns":1}"#, 1);
+        let counts = |node: &NodeCounts| (node.received, node.replay_gaps);
+        let counts: Vec<_> = tally.nodes.iter().map(counts).collect();
+        assert_eq!(counts, [(1, 0), (1, 1)]);
+        assert_eq!((tally.duplicates, tally.foreign), (1, 1));
     }
 
     #[test]

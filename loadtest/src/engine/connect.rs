@@ -72,11 +72,12 @@ pub(super) fn connect(
     Ok(socket.into())
 }
 
-/// Writes the request of connection `number`; `last_id` resumes its stream. With a `key` the request asks for
+/// Writes the request of connection `number` to the node at `to`; `last_id` resumes its stream. With a `key` the request asks for
 /// a WebSocket.
 pub(super) fn write_request(
     request: &mut String,
     target: &Target,
+    to: SocketAddr,
     number: u32,
     last_id: Option<&str>,
     key: Option<&Key>,
@@ -106,7 +107,7 @@ pub(super) fn write_request(
         request.push_str("last_event_id=");
         request.extend(utf8_percent_encode(id, NON_ALPHANUMERIC));
     }
-    request.extend([" HTTP/1.1\r\nHost: ", &target.host, "\r\n"]);
+    request.extend([" HTTP/1.1\r\nHost: ", &to.to_string(), "\r\n"]);
     match key {
         None => request.push_str("Accept: text/event-stream\r\n"),
         Some(key) => request.extend([
@@ -145,7 +146,7 @@ pub(super) fn proxy_header(to: SocketAddr, number: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Origin;
+    use crate::engine::{Nodes, Origin};
     use crate::template::{OF_CLIENT, Template};
     use crate::token::{Minter, Tokens};
 
@@ -160,8 +161,7 @@ mod tests {
         last_id: Option<&str>,
     ) -> String {
         let target = Target {
-            address: ([127, 0, 0, 1], 1).into(),
-            host: "localhost".to_owned(),
+            nodes: Nodes::single(([127, 0, 0, 1], 1).into(), None),
             path: Template::parse(path, OF_CLIENT).unwrap(),
             messages: None,
             headers: vec![(
@@ -170,7 +170,6 @@ mod tests {
             )],
             auth,
             proxy_protocol: false,
-            tls: None,
             tokens: Some(Tokens::Minted(Minter::new(
                 b"secret",
                 10,
@@ -180,7 +179,8 @@ mod tests {
             origin: Origin::Loopback,
         };
         let mut request = String::new();
-        write_request(&mut request, &target, 11, last_id, key);
+        let to = ([127, 0, 0, 1], 1).into();
+        write_request(&mut request, &target, to, 11, last_id, key);
         request
     }
 
@@ -200,7 +200,7 @@ mod tests {
         );
         let none = request(AuthStyle::None, "/s/${user}/${number}", None);
         assert!(
-            none.starts_with("GET /s/1/11 HTTP/1.1\r\nHost: localhost\r\n")
+            none.starts_with("GET /s/1/11 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n")
                 && none.contains("\r\nX-User: u1\r\n"),
             "{none}"
         );

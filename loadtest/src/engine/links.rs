@@ -7,7 +7,8 @@ use crate::tls::{Client, Fault, Input, Link, Sealer, Stopped, TlsCounts};
 /// The TLS state of a worker's connections.
 #[derive(Debug)]
 pub(super) struct Links {
-    client: Client,
+    /// By node.
+    clients: Vec<Client>,
     by_key: Vec<Option<Link>>,
     /// The keys of the clients' own records; only for WebSocket, whose clients answer pings.
     sealers: Option<Vec<Option<Sealer>>>,
@@ -21,13 +22,13 @@ impl Links {
     /// request. `unfinished` is the reason for losing a stream whose connection was closed with
     /// `close_notify`.
     pub(super) fn new(
-        client: Client,
+        clients: Vec<Client>,
         connections: usize,
         answer: bool,
         unfinished: &'static str,
     ) -> Self {
         Self {
-            client,
+            clients,
             by_key: Vec::with_capacity(connections),
             sealers: answer.then(|| Vec::with_capacity(connections)),
             unfinished,
@@ -35,15 +36,16 @@ impl Links {
         }
     }
 
-    /// Begins the handshake of a connection, after which the request is sent. Appends the bytes to send to
+    /// Begins the handshake of a connection to `node`, after which the request is sent. Appends the bytes to send to
     /// `outgoing`.
     pub(super) fn start(
         &mut self,
         key: usize,
+        node: u8,
         request: &[u8],
         outgoing: &mut Vec<u8>,
     ) -> Result<(), String> {
-        let link = Link::start(&self.client, request, outgoing);
+        let link = Link::start(&self.clients[usize::from(node)], request, outgoing);
         let link = link.map_err(|fault| self.faulty(&fault))?;
         if self.by_key.len() <= key {
             self.by_key.resize_with(key + 1, || None);

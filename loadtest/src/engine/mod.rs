@@ -8,6 +8,7 @@ mod churn;
 mod conn;
 mod connect;
 mod links;
+mod nodes;
 mod queue;
 mod source;
 mod tally;
@@ -26,6 +27,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{EventfdFlags, eventfd};
 
 pub(crate) use conn::Window;
+pub(crate) use nodes::{Node, Nodes};
 pub(crate) use source::Origin;
 pub(crate) use tally::Tally;
 pub(crate) use target::{AuthStyle, Limits, Target};

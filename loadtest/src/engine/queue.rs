@@ -1,6 +1,7 @@
 //! The order in which clients connect.
 
 use super::conn::Identity;
+use super::nodes::Nodes;
 
 /// Connects still to be made: new clients by number, then reconnects.
 #[derive(Debug, Default)]
@@ -20,8 +21,8 @@ impl Queue {
     }
 
     /// One new client with this number.
-    pub(super) fn add_newcomer(&mut self, number: u32) {
-        self.returning.push(Identity::new(number));
+    pub(super) fn add_newcomer(&mut self, number: u32, nodes: &Nodes) {
+        self.returning.push(Identity::new(number, nodes));
     }
 
     /// Clients that were disconnected, with their state.
@@ -34,13 +35,13 @@ impl Queue {
     }
 
     /// The next client to connect.
-    pub(super) fn pop(&mut self) -> Option<Identity> {
+    pub(super) fn pop(&mut self, nodes: &Nodes) -> Option<Identity> {
         if self.left == 0 {
             return self.returning.pop();
         }
         let number = self.next;
         self.next += self.stride;
         self.left -= 1;
-        Some(Identity::new(number))
+        Some(Identity::new(number, nodes))
     }
 }

@@ -22,10 +22,11 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    /// The source addresses for a target: the listed ones, of its address family, or by its location.
-    pub(crate) fn new(target: IpAddr, listed: &[IpAddr]) -> Result<Self> {
+    /// The source addresses for the nodes: the listed ones, of the nodes' address family, or by their location.
+    pub(crate) fn new(mut nodes: impl Iterator<Item = IpAddr>, listed: &[IpAddr]) -> Result<Self> {
         if !listed.is_empty() {
-            for source in listed {
+            let pairs = nodes.flat_map(|node| listed.iter().map(move |source| (node, source)));
+            for (target, source) in pairs {
                 ensure!(
                     source.is_ipv4() == target.is_ipv4(),
                     "--source {source} cannot reach {target}: one is IPv4, the other IPv6"
@@ -33,7 +34,7 @@ impl Origin {
             }
             return Ok(Self::Listed(listed.to_vec()));
         }
-        Ok(if target.is_ipv4() && target.is_loopback() {
+        Ok(if nodes.all(|node| node.is_ipv4() && node.is_loopback()) {
             Self::Loopback
         } else {
             Self::Kernel
@@ -159,12 +160,20 @@ mod tests {
         let listed: Vec<IpAddr> = ["127.9.0.1", "127.9.0.2"]
             .map(|text| text.parse().unwrap())
             .into();
-        let origin = Origin::new([127, 0, 0, 1].into(), &listed).unwrap();
+        let origin = Origin::new(std::iter::once([127, 0, 0, 1].into()), &listed).unwrap();
         let mut sources = Sources::new(&origin, 1, 2, 10);
         let places = std::iter::from_fn(|| sources.take()).count();
         assert_eq!(places, 9_500);
         assert!(origin.check(18_998, 2).is_ok());
         assert!(origin.check(18_999, 2).is_err());
-        assert!(Origin::new("::1".parse().unwrap(), &listed).is_err());
+        let v6 = std::iter::once("::1".parse().unwrap());
+        assert!(Origin::new(v6, &listed).is_err());
+    }
+
+    #[test]
+    fn addresses_of_this_machine_reach_only_nodes_on_it() {
+        let origin = |node| Origin::new([[127, 0, 0, 1], node].map(IpAddr::from).into_iter(), &[]);
+        assert!(matches!(origin([127, 0, 0, 2]).unwrap(), Origin::Loopback));
+        assert!(matches!(origin([192, 0, 2, 1]).unwrap(), Origin::Kernel));
     }
 }

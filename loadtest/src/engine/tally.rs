@@ -31,10 +31,27 @@ pub(crate) struct Tally {
     pub(crate) foreign: u64,
     /// Events for one user that another user received.
     pub(crate) misdirected: u64,
+    /// The counts of each node.
+    pub(crate) nodes: Vec<NodeCounts>,
     /// TLS handshakes and faults.
     pub(crate) tls: tls::TlsCounts,
     /// Why connections failed or ended, with the number of each.
     pub(crate) failures: BTreeMap<String, u64>,
+}
+
+/// The counts of one node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NodeCounts {
+    /// Streams at present.
+    pub(crate) open: u64,
+    /// Connections that never became a stream.
+    pub(crate) failed: u64,
+    /// Streams that the node ended or that broke.
+    pub(crate) lost: u64,
+    /// Distinct (event, client) pairs.
+    pub(crate) received: u64,
+    /// Clients that were told of events that they cannot have.
+    pub(crate) replay_gaps: u64,
 }
 
 /// The delivery of one event.
@@ -48,8 +65,8 @@ pub(crate) struct Spread {
 }
 
 impl Tally {
-    /// An empty tally for the events of `window`.
-    pub(crate) fn new(window: Window) -> Self {
+    /// An empty tally for the events of `window`, from this number of nodes.
+    pub(crate) fn new(window: Window, nodes: usize) -> Self {
         Self {
             window,
             latency_ns: Histogram::new_with_bounds(1_000, MAX_LATENCY_NS, 3)
@@ -61,6 +78,7 @@ impl Tally {
             out_of_order: 0,
             foreign: 0,
             misdirected: 0,
+            nodes: vec![NodeCounts::default(); nodes],
             tls: tls::TlsCounts::default(),
             failures: BTreeMap::new(),
         }
@@ -93,6 +111,11 @@ impl Tally {
         self.events.get(offset as usize)?.id.as_deref()
     }
 
+    /// The counts of the node with this index.
+    pub(crate) fn on(&mut self, node: u8) -> &mut NodeCounts {
+        &mut self.nodes[usize::from(node)]
+    }
+
     /// Counts a connection that ended, by reason.
     pub(crate) fn failed(&mut self, reason: String) {
         *self.failures.entry(reason).or_default() += 1;
@@ -117,6 +140,9 @@ impl Tally {
         self.out_of_order += other.out_of_order;
         self.foreign += other.foreign;
         self.misdirected += other.misdirected;
+        for (mine, theirs) in self.nodes.iter_mut().zip(&other.nodes) {
+            mine.add(*theirs);
+        }
         self.tls.merge(other.tls);
         for (reason, count) in &other.failures {
             *self.failures.entry(reason.clone()).or_default() += count;
@@ -129,6 +155,16 @@ impl Tally {
             .iter()
             .map(|event| u64::from(event.clients))
             .sum()
+    }
+}
+
+impl NodeCounts {
+    fn add(&mut self, other: Self) {
+        self.open += other.open;
+        self.failed += other.failed;
+        self.lost += other.lost;
+        self.received += other.received;
+        self.replay_gaps += other.replay_gaps;
     }
 }
 
@@ -147,16 +183,25 @@ mod tests {
     #[test]
     fn the_last_client_is_the_last_of_all_workers() {
         let window = Window { first: 0, count: 2 };
-        let (mut one, mut two) = (Tally::new(window), Tally::new(window));
+        let (mut one, mut two) = (Tally::new(window, 2), Tally::new(window, 2));
         one.arrived(0, 1_000, 5_000);
         two.arrived(0, 1_000, 9_000);
         two.arrived(1, 2_000, 9_000);
         two.failed("status 503".to_owned());
+        one.on(0).open += 1;
+        two.on(0).open += 1;
+        two.on(1).received += 2;
         one.merge(&two);
         assert_eq!(one.received(), 3);
         assert_eq!(one.events[0].time_to_last_ns(2), Some(8_000));
         assert_eq!(one.events[1].time_to_last_ns(2), None, "one of two");
         assert_eq!(one.failures["status 503"], 1);
         assert_eq!(one.latency_ns.len(), 3);
+        let counts: Vec<_> = one
+            .nodes
+            .iter()
+            .map(|node| (node.open, node.received))
+            .collect();
+        assert_eq!(counts, [(2, 0), (0, 2)]);
     }
 }

@@ -1,22 +1,19 @@
 //! The target of a run's clients, and the limits of the run.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::ValueEnum;
 
+use super::nodes::Nodes;
 use super::source::Origin;
 use crate::parse::messages::Dialect;
 use crate::template::Template;
-use crate::tls;
 use crate::token::Tokens;
 
 /// The target and the request of the clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    pub(crate) address: SocketAddr,
-    /// The `Host` header.
-    pub(crate) host: String,
+    pub(crate) nodes: Nodes,
     /// The path of the stream, which may have a query.
     pub(crate) path: Template,
     /// How messages carry the events, if the clients use WebSocket. `None`: they ask for an event stream.
@@ -26,8 +23,6 @@ pub(crate) struct Target {
     pub(crate) auth: AuthStyle,
     /// True if a PROXY header comes first, before any TLS.
     pub(crate) proxy_protocol: bool,
-    /// The TLS settings, if they use TLS.
-    pub(crate) tls: Option<tls::Client>,
     pub(crate) tokens: Option<Tokens>,
     /// Users of the connections, in rotation.
     pub(crate) users: u32,

@@ -124,11 +124,13 @@ impl Worker {
             .map(|rate| Duration::from_secs_f64(f64::from(limits.threads) / rate));
         Ok(Self {
             sources: Sources::new(&target.origin, index, limits.threads, connections),
-            links: target.tls.clone().map(|client| {
+            links: target.nodes.secure().then(|| {
                 let (answer, unfinished) = (target.messages.is_some(), target.unfinished());
-                Links::new(client, connections as usize, answer, unfinished)
+                let clients = target.nodes.iter().filter_map(|node| node.tls.clone());
+                Links::new(clients.collect(), connections as usize, answer, unfinished)
             }),
             unsent: HashMap::new(),
+            tally: Tally::new(window, target.nodes.count()),
             target,
             epoll,
             inbox,
@@ -147,7 +149,6 @@ impl Worker {
             pace: Pace::new(interval.unwrap_or_default(), TURN),
             limits,
             start_ns: clock::now_ns(),
-            tally: Tally::new(window),
             totals: Totals::default(),
             scratch: Block::default(),
             replies: Replies::default(),
@@ -204,7 +205,8 @@ impl Worker {
             }
             Command::CutAll(done) => {
                 let streaming = self.conns.iter().filter(|(_, conn)| conn.phase.streams());
-                let cut: Vec<Identity> = streaming.map(|(_, conn)| conn.identity()).collect();
+                let nodes = &self.target.nodes;
+                let cut: Vec<Identity> = streaming.map(|(_, conn)| conn.identity(nodes)).collect();
                 self.close_all();
                 self.publish();
                 let _ = done.send(cut.len()); // as above
@@ -244,11 +246,12 @@ impl Worker {
             {
                 return;
             }
-            let Some(identity) = self.queue.pop() else {
+            let Some(identity) = self.queue.pop(&self.target.nodes) else {
                 return;
             };
             if let Err(error) = self.open(identity) {
                 self.totals.failed += 1;
+                self.tally.on(identity.node).failed += 1;
                 self.tally.failed(format!("connect: {error}"));
             }
         }
@@ -262,7 +265,7 @@ impl Worker {
             };
             let number = self.conns[key].number;
             self.gone(key, Gone::Cut);
-            self.queue.add_newcomer(number);
+            self.queue.add_newcomer(number, &self.target.nodes);
         }
     }
 
@@ -273,8 +276,12 @@ impl Worker {
             .ok_or_else(|| anyhow!("no source address has a free port left"))?;
         let deaf = self.limits.is_deaf(identity.number);
         let receive_buffer = deaf.then_some(DEAF_BUFFER_BYTES);
-        let socket = connect(self.target.address, from, receive_buffer)
-            .inspect_err(|_| self.sources.give_back(source))?;
+        let socket = connect(
+            self.target.nodes.get(identity.node).address,
+            from,
+            receive_buffer,
+        )
+        .inspect_err(|_| self.sources.give_back(source))?;
         let opened_ms = self.now_ms();
         let slot = self.conns.vacant_entry();
         let key = u32::try_from(slot.key()).expect("fewer connections than descriptors");
@@ -300,8 +307,10 @@ impl Worker {
         self.unsent.remove(&key);
         self.sources.give_back(conn.source);
         let streamed = conn.phase.streams();
+        let node = self.tally.on(conn.node);
         if streamed {
             self.totals.open -= 1;
+            node.open -= 1;
         } else {
             self.in_flight -= 1;
         }
@@ -309,11 +318,13 @@ impl Worker {
             Gone::Cut => {}
             Gone::Dropped => self.totals.dropped += 1,
             Gone::Because(reason) => {
-                *(if streamed {
-                    &mut self.totals.lost
+                let (total, of_node) = if streamed {
+                    (&mut self.totals.lost, &mut node.lost)
                 } else {
-                    &mut self.totals.failed
-                }) += 1;
+                    (&mut self.totals.failed, &mut node.failed)
+                };
+                *total += 1;
+                *of_node += 1;
                 self.tally.failed(reason);
             }
         }

@@ -42,18 +42,18 @@ pub(super) fn measure(
     let mut crowd = Crowd::start(subject, limits, window)?;
     let ramp_s = crowd.ramp(connections, "ramp")?;
     crowd.settle(connections);
-    let open = crowd.engine.counts().open;
-    let recipients = table.recipients(subject, limits.reading(u32::try_from(open)?));
+    let connected = crowd.open()?;
+    let open = u32::try_from(connected.iter().sum::<u64>())?;
+    let recipients = table.recipients(subject, limits.reading(open));
     let meter = crowd.meter()?;
     let late_ns = crowd.publish(table, subject, window)?;
     crowd.wait_for(recipients.iter().copied().map(u64::from).sum());
-    let (cpu_s, measured_s) = meter.read(&crowd)?;
+    let used = meter.read(&crowd)?;
     let tally = crowd.tally()?;
     let dropped = crowd.dropped(limits, connections)?;
-    let mut figures = crowd.end(open)?;
+    let mut figures = crowd.end(&connected)?;
     figures.connects_per_s = Some(f64::from(connections) / ramp_s);
-    figures.server_cpu_s = cpu_s;
-    figures.measured_s = Some(measured_s);
+    figures.used(&used);
     figures.slow_clients(limits, connections, dropped);
     rest_after_cut(connections);
     Ok(Round {

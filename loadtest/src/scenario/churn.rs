@@ -10,8 +10,8 @@ use super::crowd::{Crowd, rest_after_cut};
 use super::rounds::{self, Order, Round};
 use crate::cli::Churn;
 use crate::engine::Window;
-use crate::figures::{Soak, mib};
-use crate::subject::{Subject, proc};
+use crate::figures::{Soak, mib, total};
+use crate::subject::Subject;
 
 /// Runs the scenario; returns true if it passed.
 pub(super) fn run(churn: &Churn) -> Result<bool> {
@@ -41,18 +41,18 @@ fn measure(subject: &mut Subject, churn: &Churn) -> Result<Round> {
     let late = pss_mib(subject)?;
     crowd.engine.settle()?;
 
-    let (cpu_s, measured_s) = meter.read(&crowd)?;
+    let used = meter.read(&crowd)?;
     let after = crowd.engine.counts();
     let churned = after.opened - before.opened;
-    let mut figures = crowd.end(after.open)?;
+    let connected = crowd.open()?;
+    let mut figures = crowd.end(&connected)?;
     #[expect(
         clippy::cast_precision_loss,
         reason = "connects of a run, far below 2^53"
     )]
-    let per_s = churned as f64 / measured_s;
+    let per_s = churned as f64 / used.measured_s;
     figures.connects_per_s = Some(per_s);
-    figures.server_cpu_s = cpu_s;
-    figures.measured_s = Some(measured_s);
+    figures.used(&used);
     figures.heartbeats = Some(after.heartbeats - before.heartbeats);
     figures.soak = Some(Soak {
         churned,
@@ -66,6 +66,5 @@ fn measure(subject: &mut Subject, churn: &Churn) -> Result<Round> {
 }
 
 fn pss_mib(subject: &Subject) -> Result<Option<f64>> {
-    let bytes = subject.pid().map(proc::pss_bytes).transpose()?;
-    Ok(bytes.map(mib))
+    Ok(total(&subject.processes().pss_bytes()?).map(mib))
 }

@@ -1,5 +1,6 @@
 //! The clients of a round: the engine, with the steps that scenarios share.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -8,9 +9,9 @@ use super::timeline::Timeline;
 use super::timetable::Timetable;
 use crate::clock::{self, Deadline};
 use crate::engine::{Counts, Engine, Limits, Tally, Window};
-use crate::figures::Figures;
+use crate::figures::{Figures, OfNode, OnNode, Used};
 use crate::progress::{self, Stage};
-use crate::subject::{Subject, proc};
+use crate::subject::{Processes, Subject};
 use crate::transport::Transport;
 
 /// Rest after a ramp or a cut, so that the server can finish; longer for more clients.
@@ -27,7 +28,9 @@ const AFTERWATCH: Duration = Duration::from_millis(300);
 pub(super) struct Crowd {
     pub(super) engine: Engine,
     pub(super) timeline: Timeline,
-    pid: Option<u32>,
+    processes: Processes,
+    /// The nodes' addresses.
+    addresses: Vec<SocketAddr>,
     by_tls: bool,
     by_websocket: bool,
 }
@@ -35,11 +38,13 @@ pub(super) struct Crowd {
 impl Crowd {
     /// The clients' threads, without connections.
     pub(super) fn start(subject: &Subject, limits: &Limits, window: Window) -> Result<Self> {
+        let nodes = &subject.target().nodes;
         Ok(Self {
             engine: Engine::start(subject.target(), limits, window)?,
             timeline: Timeline::start(subject),
-            pid: subject.pid(),
-            by_tls: subject.target().tls.is_some(),
+            processes: subject.processes(),
+            addresses: nodes.iter().map(|node| node.address).collect(),
+            by_tls: nodes.secure(),
             by_websocket: subject.transport() == Transport::Ws,
         })
     }
@@ -113,26 +118,28 @@ impl Crowd {
         Ok(self.engine.counts().dropped)
     }
 
-    /// CPU seconds of the subject so far, if its process is known.
-    pub(super) fn cpu_s(&self) -> Result<Option<f64>> {
-        self.pid.map(proc::cpu_s).transpose()
+    /// The streams at present, by node.
+    pub(super) fn open(&self) -> Result<Vec<u64>> {
+        let tally = self.engine.collect()?;
+        Ok(tally.nodes.iter().map(|node| node.open).collect())
     }
 
     /// Starts a measurement of CPU and time.
     pub(super) fn meter(&self) -> Result<Meter> {
         Ok(Meter {
-            cpu_s: self.cpu_s()?,
+            cpu_s: self.processes.cpu_s()?,
             start_ns: clock::now_ns(),
         })
     }
 
-    /// The counts of connections and failures; `connected` is the number during the measurement. Then closes
-    /// all connections and ends the threads.
-    pub(super) fn end(self, connected: u64) -> Result<Figures> {
+    /// The counts of connections and failures; `connected` is the number during the measurement, by node. Then
+    /// closes all connections and ends the threads.
+    pub(super) fn end(self, connected: &[u64]) -> Result<Figures> {
         let counts = self.engine.counts();
         let tally = self.engine.collect()?;
         Ok(Figures {
-            connected,
+            connected: connected.iter().sum(),
+            nodes: of_nodes(&self.addresses, connected, &tally),
             failed: counts.failed,
             lost: counts.lost,
             pings: self.by_websocket.then_some(tally.pings),
@@ -142,6 +149,27 @@ impl Crowd {
             ..Figures::default()
         })
     }
+}
+
+/// The figures of each node; none for a single server, whose figures are those of the run.
+fn of_nodes(addresses: &[SocketAddr], connected: &[u64], tally: &Tally) -> Vec<OfNode> {
+    if addresses.len() == 1 {
+        return Vec::new();
+    }
+    let publishes = tally.window.count > 0;
+    let nodes = addresses.iter().zip(connected).zip(&tally.nodes);
+    let figures = nodes.map(|((address, &connected), node)| OfNode {
+        address: address.to_string(),
+        connected,
+        failed: node.failed,
+        lost: node.lost,
+        delivery: publishes.then_some(OnNode {
+            received: node.received,
+            replay_gaps: node.replay_gaps,
+        }),
+        ..OfNode::default()
+    });
+    figures.collect()
 }
 
 /// Waits until the subject has seen all clients leave, before the next connect.
@@ -156,18 +184,22 @@ fn settle_time(connections: u32) -> Duration {
 /// CPU and time since its start.
 #[derive(Debug)]
 pub(super) struct Meter {
-    cpu_s: Option<f64>,
+    cpu_s: Vec<f64>,
     start_ns: u64,
 }
 
 impl Meter {
-    /// The measurement: CPU seconds, if the process is known, and seconds.
-    pub(super) fn read(&self, crowd: &Crowd) -> Result<(Option<f64>, f64)> {
-        let now_s = crowd.cpu_s()?;
-        let cpu_s = self.cpu_s.zip(now_s).map(|(before, now)| now - before);
-        Ok((
-            cpu_s,
-            clock::seconds_between(self.start_ns, clock::now_ns()),
-        ))
+    /// The measurement.
+    pub(super) fn read(&self, crowd: &Crowd) -> Result<Used> {
+        let now_s = crowd.processes.cpu_s()?;
+        let used = self
+            .cpu_s
+            .iter()
+            .zip(now_s)
+            .map(|(before, now)| now - before);
+        Ok(Used {
+            cpu_s: used.collect(),
+            measured_s: clock::seconds_between(self.start_ns, clock::now_ns()),
+        })
     }
 }

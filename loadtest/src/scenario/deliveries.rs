@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_surplus_event_for_one_client_does_not_hide_a_missing_one_for_another() {
-        let mut tally = Tally::new(Window { first: 0, count: 2 });
+        let mut tally = Tally::new(Window { first: 0, count: 2 }, 1);
         for _ in 0..3 {
             tally.arrived(0, 1_000, 5_000);
         }
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_time_to_the_last_client_is_that_of_broadcasts_if_there_are_any() {
-        let mut tally = Tally::new(Window { first: 0, count: 2 });
+        let mut tally = Tally::new(Window { first: 0, count: 2 }, 1);
         tally.arrived(0, 0, 90_000_000);
         tally.arrived(1, 0, 10_000_000);
         tally.arrived(1, 0, 20_000_000);

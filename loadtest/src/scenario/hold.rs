@@ -10,7 +10,7 @@ use super::crowd::Crowd;
 use super::rounds::{self, Order, Round};
 use crate::cli::Hold;
 use crate::engine::Window;
-use crate::figures::{Plateaus, mib};
+use crate::figures::{Plateaus, mib, total};
 use crate::subject::Subject;
 use crate::subject::proc::{self, Slab};
 
@@ -27,11 +27,12 @@ pub(super) fn run(hold: &Hold) -> Result<bool> {
     })
 }
 
-/// The subject's memory and the machine's slab at one time.
+/// The subject's streams and memory, by node, and the machine's slab at one time.
 #[derive(Debug)]
 struct Reading {
-    open: u64,
-    pss_bytes: Option<u64>,
+    open: Vec<u64>,
+    /// Empty if the processes are not known.
+    pss_bytes: Vec<u64>,
     slab: Option<Slab>,
 }
 
@@ -50,7 +51,7 @@ fn measure(subject: &Subject, hold: &Hold, plateau: u32) -> Result<Round> {
     let second_s = crowd.ramp(connections, "ramp")?;
     let (meter, before) = (crowd.meter()?, crowd.engine.counts());
     crowd.rest("rest at the top", hold.rest);
-    let (cpu_s, measured_s) = meter.read(&crowd)?;
+    let used = meter.read(&crowd)?;
     let heartbeats = crowd.engine.counts().heartbeats - before.heartbeats;
     let high = read(subject, &crowd)?;
 
@@ -58,21 +59,24 @@ fn measure(subject: &Subject, hold: &Hold, plateau: u32) -> Result<Round> {
     crowd.rest("rest, all cut", hold.rest);
     let after = read(subject, &crowd)?;
 
-    let mut figures = crowd.end(high.open)?;
+    let mut figures = crowd.end(&high.open)?;
     figures.connects_per_s = Some(f64::from(connections) / (first_s + second_s));
-    figures.server_cpu_s = cpu_s;
-    figures.measured_s = Some(measured_s);
+    figures.used(&used);
     figures.heartbeats = Some(heartbeats);
-    figures.pss_mib = plateaus([&warm, &low, &high, &after]);
-    let more = f64::from(u32::try_from(high.open.saturating_sub(low.open))?);
-    if more > 0.0 {
-        figures.user_bytes_per_connection = figures
-            .pss_mib
-            .map(|pss| (pss.full - pss.plateau) * 1_048_576.0 / more);
-        if let (Some(low), Some(high)) = (&low.slab, &high.slab) {
-            figures.kernel_bytes_by_object = slopes(low, high, more);
-            figures.kernel_bytes_both_ends = Some(figures.kernel_bytes_by_object.values().sum());
-        }
+    let readings = [&warm, &low, &high, &after];
+    figures.pss_mib = plateaus(readings.map(|reading| total(&reading.pss_bytes)));
+    for (index, node) in figures.nodes.iter_mut().enumerate() {
+        node.pss_mib = plateaus(readings.map(|reading| reading.pss_bytes.get(index).copied()));
+        let more = more(low.open[index], high.open[index])?;
+        node.user_bytes_per_connection = user_bytes(node.pss_mib, more);
+    }
+    let more = more(low.open.iter().sum(), high.open.iter().sum())?;
+    figures.user_bytes_per_connection = user_bytes(figures.pss_mib, more);
+    if more > 0.0
+        && let (Some(low), Some(high)) = (&low.slab, &high.slab)
+    {
+        figures.kernel_bytes_by_object = slopes(low, high, more);
+        figures.kernel_bytes_both_ends = Some(figures.kernel_bytes_by_object.values().sum());
     }
     Ok(Round {
         figures,
@@ -81,16 +85,26 @@ fn measure(subject: &Subject, hold: &Hold, plateau: u32) -> Result<Round> {
 }
 
 fn read(subject: &Subject, crowd: &Crowd) -> Result<Reading> {
-    let pss_bytes = subject.pid().map(proc::pss_bytes).transpose()?;
     Ok(Reading {
-        open: crowd.engine.counts().open,
-        pss_bytes,
+        open: crowd.open()?,
+        pss_bytes: subject.processes().pss_bytes()?,
         slab: proc::slab(),
     })
 }
 
-fn plateaus(readings: [&Reading; 4]) -> Option<Plateaus> {
-    let [warm, plateau, full, after] = readings.map(|reading| reading.pss_bytes.map(mib));
+/// The connections between two plateaus.
+fn more(low: u64, high: u64) -> Result<f64> {
+    Ok(f64::from(u32::try_from(high.saturating_sub(low))?))
+}
+
+/// The PSS slope of a process, or of all, over this many connections.
+fn user_bytes(pss: Option<Plateaus>, more: f64) -> Option<f64> {
+    let grown = |pss: Plateaus| (pss.full - pss.plateau) * 1_048_576.0;
+    pss.filter(|_| more > 0.0).map(|pss| grown(pss) / more)
+}
+
+fn plateaus(pss_bytes: [Option<u64>; 4]) -> Option<Plateaus> {
+    let [warm, plateau, full, after] = pss_bytes.map(|bytes| bytes.map(mib));
     Some(Plateaus {
         warm: warm?,
         plateau: plateau?,

@@ -40,11 +40,11 @@ fn measure(subject: &Subject, idle: &Idle) -> Result<Round> {
     crowd.settle(connections);
     let (meter, before) = (crowd.meter()?, crowd.engine.counts());
     crowd.rest("measuring", Duration::from_secs(idle.seconds.into()));
-    let (cpu_s, measured_s) = meter.read(&crowd)?;
+    let used = meter.read(&crowd)?;
     let after = crowd.engine.counts();
-    let mut figures = crowd.end(after.open)?;
-    figures.server_cpu_s = cpu_s;
-    figures.measured_s = Some(measured_s);
+    let connected = crowd.open()?;
+    let mut figures = crowd.end(&connected)?;
+    figures.used(&used);
     figures.heartbeats = Some(after.heartbeats - before.heartbeats);
     rest_after_cut(connections);
     Ok(Round {

@@ -1,5 +1,6 @@
 //! `storm`: all streams are cut at once, as if a node or a network failed. All clients reconnect as fast as
-//! the limits of the load allow, with the ids of their last events.
+//! the limits of the load allow, with the ids of their last events. Of several nodes, each client returns to another
+//! one than it left.
 //!
 //! Events are published before the cut, while clients are disconnected, and when all are back. With
 //! `--no-replay`, and against the floor, none is published while clients are away: there is no history.
@@ -76,7 +77,8 @@ fn measure(subject: &mut Subject, storm: &Storm, round: u32) -> Result<Round> {
     }
     published?;
     let back_s = clock::seconds_between(cut_ns, clock::now_ns());
-    let back = crowd.engine.counts().open;
+    let connected = crowd.open()?;
+    let back = connected.iter().sum::<u64>();
     while let Some(due_ns) = away_events.due_ns() {
         clock::sleep_until_ns(due_ns);
         away_events.publish_due(subject)?;
@@ -87,15 +89,14 @@ fn measure(subject: &mut Subject, storm: &Storm, round: u32) -> Result<Round> {
     let late_after_ns = crowd.publish(&part, subject, take(&part))?;
     expected += back * u64::from(part.len());
     crowd.wait_for(expected);
-    let (cpu_s, measured_s) = meter.read(&crowd)?;
+    let used = meter.read(&crowd)?;
 
     let tally = crowd.tally()?;
     let late_ns = late_before_ns.max(away_events.late_ns).max(late_after_ns);
     let recipients = recipients([(&part, open), (&away, cut), (&part, back)])?;
-    let mut figures = crowd.end(back)?;
+    let mut figures = crowd.end(&connected)?;
     figures.connects_per_s = Some(f64::from(connections) / ramp_s);
-    figures.server_cpu_s = cpu_s;
-    figures.measured_s = Some(measured_s);
+    figures.used(&used);
     figures.storm = Some(figures::Recovery { back, back_s });
     rest_after_cut(connections);
     Ok(Round {

@@ -1,10 +1,8 @@
 //! The timeline of a round: connections, memory and CPU of the server, about twice a second.
 
-use anyhow::Result;
-
 use crate::clock;
-use crate::figures::{Sample, mib};
-use crate::subject::{Subject, proc};
+use crate::figures::{Sample, mib, total};
+use crate::subject::{Processes, Subject};
 
 const FIRST_INTERVAL_NS: u64 = 500_000_000;
 /// At this number of samples, every second one is dropped and the interval doubles: soaks of days stay
@@ -14,7 +12,7 @@ const MAX_SAMPLES: usize = 2_000;
 /// Takes the samples of a round.
 #[derive(Debug)]
 pub(super) struct Timeline {
-    pid: Option<u32>,
+    processes: Processes,
     start_ns: u64,
     next_ns: u64,
     interval_ns: u64,
@@ -26,7 +24,7 @@ impl Timeline {
     pub(super) fn start(subject: &Subject) -> Self {
         let now_ns = clock::now_ns();
         Self {
-            pid: subject.pid(),
+            processes: subject.processes(),
             start_ns: now_ns,
             next_ns: now_ns,
             interval_ns: FIRST_INTERVAL_NS,
@@ -45,12 +43,13 @@ impl Timeline {
 
     fn take(&mut self, connected: u64, now_ns: u64) {
         // If the server is gone, the counts show it; a missing sample does not end the run.
-        let read = |reading: fn(u32) -> Result<f64>| self.pid.and_then(|pid| reading(pid).ok());
+        let pss_bytes = self.processes.pss_bytes().unwrap_or_default();
+        let cpu_s = self.processes.cpu_s().unwrap_or_default();
         let sample = Sample {
             at_s: clock::seconds_between(self.start_ns, now_ns),
             connected,
-            pss_mib: read(|pid| proc::pss_bytes(pid).map(mib)),
-            server_cpu_s: read(proc::cpu_s),
+            pss_mib: total(&pss_bytes).map(mib),
+            server_cpu_s: total(&cpu_s),
         };
         if self.samples.len() >= MAX_SAMPLES {
             let mut index = 0;

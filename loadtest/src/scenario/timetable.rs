@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::clock;
 use crate::engine::Window;
 use crate::progress::Stage;
-use crate::subject::{Audience, Subject};
+use crate::subject::{Audience, Numbered, Subject};
 
 /// Time from the start of the timetable to the first event.
 const LEAD_NS: u64 = 100_000_000;
@@ -124,11 +124,23 @@ impl Publishing<'_> {
                 return Ok(());
             }
             self.late_ns = self.late_ns.max(now_ns - due_ns);
-            let to = self.entries[self.next as usize].to;
-            subject.publish(self.window.first + self.next, due_ns, to)?;
-            self.next += 1;
+            let events = self.due(now_ns, subject.batch());
+            subject.publish(&events)?;
+            self.next += u32::try_from(events.len()).expect("a batch of at most 10,000");
         }
         Ok(())
+    }
+
+    /// The next events that are due at `now_ns`, at most this many.
+    fn due(&self, now_ns: u64, most: usize) -> Vec<Numbered> {
+        let left = (self.window.first + self.next..).zip(&self.entries[self.next as usize..]);
+        let events = left.map(|(n, entry)| Numbered {
+            n,
+            scheduled_ns: self.start_ns + entry.after_ns,
+            to: entry.to,
+        });
+        let due = events.take_while(|event| event.scheduled_ns <= now_ns);
+        due.take(most).collect()
     }
 }
 
@@ -177,6 +189,26 @@ mod tests {
             (last.after_ns, last.to),
             (2_400_000_000, Audience::User(scattered(24, 7)))
         );
+    }
+
+    #[test]
+    fn a_batch_has_the_events_that_are_due_in_order_up_to_its_size() {
+        let table = Timetable::broadcasts(10, 1_000.0);
+        let window = Window {
+            first: 70,
+            count: 10,
+        };
+        let mut publishing = table.begin(window);
+        publishing.start_ns = 0;
+        let numbers = |publishing: &Publishing<'_>, now_ms: u64, most| {
+            let due = publishing.due(now_ms * 1_000_000, most);
+            due.iter().map(|event| event.n).collect::<Vec<u32>>()
+        };
+        assert_eq!(numbers(&publishing, 3, 100), [70, 71, 72, 73]);
+        assert_eq!(numbers(&publishing, 3, 2), [70, 71]);
+        publishing.next = 8;
+        assert_eq!(numbers(&publishing, 50, 100), [78, 79]);
+        assert_eq!(publishing.due(50_000_000, 1)[0].scheduled_ns, 8_000_000);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod admin;
 mod endpoint;
 mod peer;
 pub(crate) mod proc;
+mod processes;
 mod publisher;
 mod spawn;
 
@@ -17,27 +18,38 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::cli::Common;
-use crate::engine::{Origin, Target};
+use crate::engine::{Node, Nodes, Origin, Target};
 use crate::floor::{Floor, frames};
 use crate::template::{OF_CLIENT, Template};
-use crate::tls::{self, Trust};
+use crate::tls::Trust;
 use crate::token::{Minter, Tokens};
 use crate::transport::Transport;
 use endpoint::Endpoint;
 use peer::{Peer, Way};
-use publisher::Publisher;
+pub(crate) use processes::Processes;
+use publisher::{Event, Publisher};
 use spawn::Spawned;
 
 /// Lifetime of tokens: longer than any run.
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 
-/// The process under test.
+/// The server under test, or its nodes.
 #[derive(Debug)]
 pub(crate) struct Subject {
     kind: Kind,
     name: String,
     target: Target,
     payload_bytes: usize,
+    /// The most events in one publish request.
+    batch: usize,
+}
+
+/// An event of the run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Numbered {
+    pub(crate) n: u32,
+    pub(crate) scheduled_ns: u64,
+    pub(crate) to: Audience,
 }
 
 #[derive(Debug)]
@@ -45,7 +57,7 @@ enum Kind {
     Spawned(Box<Spawned>, Publisher),
     Running {
         publisher: Option<Publisher>,
-        pid: Option<u32>,
+        processes: Processes,
     },
     Floor(Floor),
 }
@@ -70,7 +82,7 @@ impl Subject {
     /// The subject that the command line asks for.
     pub(crate) fn open(common: &Common) -> Result<Self> {
         let secure = |url: &String| url.starts_with("https://");
-        let by_tls = common.tls.asked_for() || common.url.as_ref().is_some_and(secure);
+        let by_tls = common.tls.asked_for() || common.url.iter().any(secure);
         if !by_tls {
             common.tls.check_unused()?;
         }
@@ -84,11 +96,17 @@ impl Subject {
         }
         let peer = peer(common)?;
         let way = peer.way(common.transport)?;
+        ensure!(
+            common.batch() == 1 || peer.batch.is_some(),
+            "--batch: the template of {} has no [batch]",
+            peer.name
+        );
         let subject = |kind, target| Self {
             kind,
             name: peer.name.clone(),
             target,
             payload_bytes: common.payload_bytes(),
+            batch: common.batch(),
         };
         if common.spawn {
             ensure!(
@@ -98,7 +116,7 @@ impl Subject {
             );
             let spawned = Spawned::start(common)?;
             let key = Some(spawned.api_key().to_owned());
-            let publisher = Publisher::new(&peer, spawned.admin(), key);
+            let publisher = Publisher::new(&peer, vec![spawned.admin()], key);
             let tokens = Some(minted(common, spawned.secret()));
             let tls = match spawned.certificate() {
                 Some(certificate) => {
@@ -107,38 +125,36 @@ impl Subject {
                 }
                 None => None,
             };
-            let target = target(common, way, spawned.public(), tokens, tls)?;
+            let nodes = Nodes::single(spawned.public(), tls);
+            let target = target(common, way, nodes, tokens)?;
             return Ok(subject(Kind::Spawned(Box::new(spawned), publisher), target));
         }
-        let Some(url) = &common.url else {
-            bail!("nothing to measure: use one of --spawn, --floor, --url")
-        };
-        let endpoint = Endpoint::resolve(url, common.allow_remote)?;
         ensure!(
-            endpoint.secure || !common.tls.asked_for(),
-            "--tls --url {url}: use https:// for a TLS listener"
+            !common.url.is_empty(),
+            "nothing to measure: use one of --spawn, --floor, --url"
         );
-        let tls = if endpoint.secure {
-            Some(common.tls_client(&endpoint.host, common.tls.trust()?)?)
-        } else {
+        let nodes = common.url.iter().map(|url| node(common, url));
+        let nodes = Nodes::new(nodes.collect::<Result<_>>()?)?;
+        let admins = common.admin_url.iter();
+        let admins = admins.map(|url| Endpoint::resolve_plain(url, common.allow_remote));
+        let admins: Vec<SocketAddr> = admins.collect::<Result<_>>()?;
+        let publisher = if admins.is_empty() {
             None
+        } else {
+            Some(Publisher::new(&peer, admins, common.api_key()?))
         };
-        let publisher = match &common.admin_url {
-            Some(url) => Some(Publisher::new(
-                &peer,
-                Endpoint::resolve_plain(url, common.allow_remote)?,
-                common.api_key()?,
-            )),
-            None => None,
-        };
+        let processes = Processes::of_nodes(&common.server_pid, nodes.count())?;
         let tokens = match (common.tokens()?, common.secret()?) {
             (Some(list), _) => Some(Tokens::Listed(Arc::new(list))),
             (None, Some(secret)) => Some(minted(common, &secret)),
             (None, None) => None,
         };
-        let target = target(common, way, endpoint.address, tokens, tls)?;
-        let pid = common.server_pid;
-        Ok(subject(Kind::Running { publisher, pid }, target))
+        let target = target(common, way, nodes, tokens)?;
+        let kind = Kind::Running {
+            publisher,
+            processes,
+        };
+        Ok(subject(kind, target))
     }
 
     /// A floor with as many threads as the server has shards.
@@ -158,12 +174,14 @@ impl Subject {
         };
         // The floor checks no token, but its requests have the same length.
         let tokens = Some(minted(common, b"a secret that is not checked"));
-        let target = target(common, way, floor.address(), tokens, tls)?;
+        let nodes = Nodes::single(floor.address(), tls);
+        let target = target(common, way, nodes, tokens)?;
         Ok(Self {
             kind: Kind::Floor(floor),
             name: "floor".to_owned(),
             target,
             payload_bytes: common.payload_bytes(),
+            batch: common.batch(),
         })
     }
 
@@ -174,12 +192,12 @@ impl Subject {
 
     /// Remarks about the figures of a run.
     pub(crate) fn notes(&self, common: &Common) -> Vec<String> {
-        let by_tls = self.target.tls.is_some();
+        let by_tls = self.target.nodes.secure();
         let mut notes = Vec::new();
         if by_tls && self.is_floor() {
             notes.push("this floor keeps a whole rustls connection per client".to_owned());
         }
-        if by_tls && common.url.is_some() && !common.tls.verifies() {
+        if by_tls && !common.url.is_empty() && !common.tls.verifies() {
             notes.push(
                 "the server's certificate was not verified (--tls-ca sets the trusted certificates)"
                     .to_owned(),
@@ -209,24 +227,24 @@ impl Subject {
         &self.target
     }
 
-    /// The process whose memory and CPU are measured, if known.
-    pub(crate) fn pid(&self) -> Option<u32> {
+    /// The processes whose memory and CPU are measured.
+    pub(crate) fn processes(&self) -> Processes {
         match &self.kind {
-            Kind::Spawned(server, _) => Some(server.pid()),
-            Kind::Running { pid, .. } => *pid,
-            Kind::Floor(floor) => Some(floor.pid()),
+            Kind::Spawned(server, _) => Processes::single(server.pid()),
+            Kind::Running { processes, .. } => processes.clone(),
+            Kind::Floor(floor) => Processes::single(floor.pid()),
         }
     }
 
-    /// Publishes event `n`.
-    pub(crate) fn publish(&mut self, n: u32, scheduled_ns: u64, to: Audience) -> Result<()> {
-        let user = match to {
-            Audience::All => None,
-            Audience::User(number) => Some(self.target.user(number).with_context(|| {
-                format!("the token file does not name the user of connection {number}")
-            })?),
-        };
+    /// The most events in one call of [`Self::publish`].
+    pub(crate) fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Publishes events, in one request.
+    pub(crate) fn publish(&mut self, events: &[Numbered]) -> Result<()> {
         let transport = self.transport();
+        let bytes = self.payload_bytes;
         let publisher = match &mut self.kind {
             Kind::Spawned(_, publisher)
             | Kind::Running {
@@ -237,17 +255,32 @@ impl Subject {
                 publisher: None, ..
             } => bail!("publishing needs --admin-url"),
             Kind::Floor(floor) => {
-                let data = payload(n, scheduled_ns, None, self.payload_bytes);
-                let frame = frames::event(transport, &data);
-                return match to {
-                    Audience::All => floor.broadcast(&frame),
-                    Audience::User(number) => floor.unicast(number, &frame),
-                };
+                return events.iter().try_for_each(|event| {
+                    let data = payload(event.n, event.scheduled_ns, None, bytes);
+                    let frame = frames::event(transport, &data);
+                    match event.to {
+                        Audience::All => floor.broadcast(&frame),
+                        Audience::User(number) => floor.unicast(number, &frame),
+                    }
+                });
             }
         };
-        let data = payload(n, scheduled_ns, user.as_deref(), self.payload_bytes);
-        let published = publisher.publish(&data, user.as_deref());
-        published.with_context(|| format!("publishing event {n}"))
+        let target = &self.target;
+        let texts = events.iter().map(|event| {
+            let user = match event.to {
+                Audience::All => None,
+                Audience::User(number) => Some(target.user(number).with_context(|| {
+                    format!("the token file does not name the user of connection {number}")
+                })?),
+            };
+            let data = payload(event.n, event.scheduled_ns, user.as_deref(), bytes);
+            Ok(Event { data, user })
+        });
+        let published = publisher.publish(&texts.collect::<Result<Vec<Event>>>()?);
+        published.with_context(|| {
+            let first = events.first().map_or(0, |event| event.n);
+            format!("publishing event {first}")
+        })
     }
 
     /// For the floor: sends a heartbeat to each connection per `period_ms`.
@@ -289,36 +322,46 @@ fn peer(common: &Common) -> Result<Peer> {
     }
 }
 
+/// The node with this URL.
+fn node(common: &Common, url: &str) -> Result<Node> {
+    let endpoint = Endpoint::resolve(url, common.allow_remote)?;
+    ensure!(
+        endpoint.secure || !common.tls.asked_for(),
+        "--tls --url {url}: use https:// for a TLS listener"
+    );
+    let tls = if endpoint.secure {
+        Some(common.tls_client(&endpoint.host, common.tls.trust()?)?)
+    } else {
+        None
+    };
+    Ok(Node {
+        address: endpoint.address,
+        tls,
+    })
+}
+
 fn minted(common: &Common, secret: &[u8]) -> Tokens {
     Tokens::Minted(Minter::new(secret, common.users(), TOKEN_TTL))
 }
 
-fn target(
-    common: &Common,
-    way: &Way,
-    address: SocketAddr,
-    tokens: Option<Tokens>,
-    tls: Option<tls::Client>,
-) -> Result<Target> {
+fn target(common: &Common, way: &Way, nodes: Nodes, tokens: Option<Tokens>) -> Result<Target> {
     let path = match &common.path {
         Some(path) => Template::parse(path, OF_CLIENT).context("--path")?,
         None => way.path.clone(),
     };
     Ok(Target {
-        address,
-        host: address.to_string(),
+        origin: Origin::new(nodes.iter().map(|node| node.address.ip()), &common.source)?,
+        nodes,
         path,
         messages: way.messages,
         headers: way.headers.clone(),
         auth: common.auth,
         proxy_protocol: common.proxy_protocol,
-        tls,
         users: match &tokens {
             Some(Tokens::Listed(list)) => list.len().min(common.connections()),
             _ => common.users(),
         },
         tokens,
-        origin: Origin::new(address.ip(), &common.source)?,
     })
 }
 

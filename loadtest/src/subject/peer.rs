@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::parse::messages::Dialect;
-use crate::template::{OF_CLIENT, OF_EVENT, OF_UNICAST, Template, Variable};
+use crate::template::{OF_BATCH, OF_CLIENT, OF_EVENT, OF_UNICAST, Template, Variable};
 use crate::transport::Transport;
 
 /// The templates that come with the program, by name.
@@ -31,6 +31,8 @@ pub(crate) struct Peer {
     pub(crate) broadcast: Option<Publish>,
     /// Publishes to one user.
     pub(crate) unicast: Option<Publish>,
+    /// Publishes several events in one request.
+    pub(crate) batch: Option<Publish>,
 }
 
 /// Path, headers and transport of the clients' requests.
@@ -70,6 +72,7 @@ struct PeerText {
     websocket: Option<WebSocketText>,
     publish: Option<PublishText>,
     unicast: Option<PublishText>,
+    batch: Option<PublishText>,
 }
 
 #[derive(Deserialize)]
@@ -164,6 +167,7 @@ impl Peer {
                 .unicast
                 .map(|text| publish(text, OF_UNICAST))
                 .transpose()?,
+            batch: text.batch.map(|text| publish(text, OF_BATCH)).transpose()?,
         })
     }
 }

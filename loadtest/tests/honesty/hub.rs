@@ -1,4 +1,5 @@
-//! A small hub with optional faults. One thread owns its clients and its history.
+//! A small hub with optional faults, of one node or several. One thread owns its clients and its history, which all
+//! nodes share.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
@@ -23,13 +24,18 @@ pub(crate) struct Faults {
 pub(crate) struct Request {
     pub(crate) head: String,
     pub(crate) from: IpAddr,
+    /// Index of the node that received it.
+    pub(crate) node: usize,
 }
 
 /// A running hub; its threads end with the test's process.
 #[derive(Debug)]
 pub(crate) struct Hub {
+    /// The first node's.
     pub(crate) public_url: String,
     pub(crate) admin_url: String,
+    /// Those of all nodes, in order.
+    pub(crate) public_urls: Vec<String>,
     pub(crate) requests: Receiver<Request>,
 }
 
@@ -57,19 +63,28 @@ enum Client {
 
 impl Hub {
     pub(crate) fn start(faults: Faults) -> Self {
-        let (public, admin) = (listener(), listener());
+        Self::start_nodes(1, faults)
+    }
+
+    /// Starts this number of nodes, and one admin listener.
+    pub(crate) fn start_nodes(nodes: usize, faults: Faults) -> Self {
+        let admin = listener();
+        let publics: Vec<TcpListener> = (0..nodes).map(|_| listener()).collect();
         let url = |listener: &TcpListener| format!("http://{}", listener.local_addr().unwrap());
-        let (public_url, admin_url) = (url(&public), url(&admin));
+        let (public_urls, admin_url): (Vec<String>, _) =
+            (publics.iter().map(url).collect(), url(&admin));
         let (messages, inbox) = channel();
         let (seen, requests) = channel();
         std::thread::spawn(move || run(&inbox, faults));
-        let joins = messages.clone();
-        std::thread::spawn(move || {
-            for stream in public.incoming().flatten() {
-                let (joins, seen) = (joins.clone(), seen.clone());
-                std::thread::spawn(move || join(stream, &joins, &seen));
-            }
-        });
+        for (node, public) in publics.into_iter().enumerate() {
+            let (joins, seen) = (messages.clone(), seen.clone());
+            std::thread::spawn(move || {
+                for stream in public.incoming().flatten() {
+                    let (joins, seen) = (joins.clone(), seen.clone());
+                    std::thread::spawn(move || join(node, stream, &joins, &seen));
+                }
+            });
+        }
         std::thread::spawn(move || {
             for stream in admin.incoming().flatten() {
                 let messages = messages.clone();
@@ -77,7 +92,8 @@ impl Hub {
             }
         });
         Self {
-            public_url,
+            public_url: public_urls[0].clone(),
+            public_urls,
             admin_url,
             requests,
         }
@@ -146,7 +162,7 @@ impl Client {
 }
 
 /// The user is the last part of the path.
-fn join(mut stream: TcpStream, hub: &Sender<Message>, seen: &Sender<Request>) {
+fn join(node: usize, mut stream: TcpStream, hub: &Sender<Message>, seen: &Sender<Request>) {
     let head = read_head(&mut stream);
     let from = stream.peer_addr().unwrap().ip();
     let target = head.split(' ').nth(1).unwrap();
@@ -158,7 +174,7 @@ fn join(mut stream: TcpStream, hub: &Sender<Message>, seen: &Sender<Request>) {
     let last_id = last_id.map(|id| id.parse().unwrap());
     let reader = stream.try_clone().unwrap();
     let client = Client::answer(stream, &head);
-    let _ = seen.send(Request { head, from }); // fails if the test ignores requests
+    let _ = seen.send(Request { head, from, node }); // fails if the test ignores requests
     hub.send(Message::Join {
         client,
         user,

@@ -4,8 +4,10 @@
 
 mod hub;
 mod late;
+mod nodes;
 mod scenarios;
 mod secure;
+mod server;
 mod socket;
 mod terminator;
 mod websocket;
@@ -147,6 +149,22 @@ fn a_command_line_that_cannot_run_is_an_error_of_one_line() {
             "contains no certificate",
         ),
         ("hold -n 10 --plateau 10 --floor", "must be below"),
+        (
+            "peer nchan idle -n 10 --batch 2 --url http://127.0.0.1:1",
+            "template of nchan has no [batch]",
+        ),
+        (
+            "idle -n 10 --url http://127.0.0.1:1 --url http://127.0.0.1:1",
+            "given twice",
+        ),
+        (
+            "idle -n 10 --url http://127.0.0.1:1 --url https://127.0.0.1:2",
+            "use the same for all",
+        ),
+        (
+            "idle -n 10 --url http://127.0.0.1:1 --url http://127.0.0.1:2 --server-pid 1",
+            "process of each --url",
+        ),
         (
             "idle -n 10 --spawn --server-bin /nonexistent",
             "--server-bin",

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::Value;
 
 use crate::hub::{Faults, Hub, Request, header};
+use crate::server::{API_KEY, Server};
 use crate::{Transport, load, temp_file};
 
 /// Runs a command line with `--json`. Returns the exit code, the report, and stdout and stderr.
@@ -121,6 +122,25 @@ fn an_event_for_another_user_fails_the_run() {
             (&40.into(), &0.into())
         );
     });
+}
+
+#[test]
+fn events_that_are_due_share_a_request_and_keep_their_order() {
+    let (server, secret) = (Server::start("batch"), Server::secret_file("batch"));
+    let line = format!(
+        "mixed -n 5 --seconds 1 --broadcast-rate 500 --unicast-rate 500 --batch 50 --url {} --admin-url {} \
+         --secret-file {} --api-key {API_KEY}",
+        server.public_url(),
+        server.admin_url(),
+        secret.display()
+    );
+    let (code, report, _) = run(&line);
+    std::fs::remove_file(&secret).unwrap();
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["received"], 500 * 5 + 500);
+    assert_eq!(server.counter("idlewild_published_total"), 1_000);
+    // The two kinds are due at the same times, so there is always a pair.
+    assert!(server.counter("idlewild_admin_requests_total") <= 510);
 }
 
 #[test]

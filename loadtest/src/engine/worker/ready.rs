@@ -77,20 +77,22 @@ impl Worker {
             conn.expect_websocket(accept(websocket_key.as_str()), dialect);
             websocket_key
         });
+        let address = self.target.nodes.get(conn.node).address;
         write_request(
             &mut self.request,
             &self.target,
+            address,
             conn.number,
             last_id,
             websocket_key.as_ref(),
         );
         if self.target.proxy_protocol {
-            let header = proxy_header(self.target.address, conn.number);
+            let header = proxy_header(address, conn.number);
             self.outgoing.extend_from_slice(header.as_bytes());
         }
         let request = self.request.as_bytes();
         match &mut self.links {
-            Some(links) => links.start(key, request, &mut self.outgoing)?,
+            Some(links) => links.start(key, conn.node, request, &mut self.outgoing)?,
             None => self.outgoing.extend_from_slice(request),
         }
         send_whole(&conn.fd, &self.outgoing)?;
@@ -191,7 +193,9 @@ impl Worker {
         self.in_flight -= 1;
         self.totals.open += 1;
         self.totals.opened += 1;
-        self.conns[key].phase = Phase::Open;
+        let conn = &mut self.conns[key];
+        conn.phase = Phase::Open;
+        self.tally.on(conn.node).open += 1;
     }
 
     /// Drops the TLS state of a connection.
