@@ -1,5 +1,8 @@
 //! The commands from a shell's view: exit codes, one line on stderr, and the bytes that they send.
 
+#[path = "cli/engine.rs"]
+mod engine;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -148,7 +148,7 @@ _idlewild() {
             return 0
             ;;
         idlewild__subcmd__check)
-            opts="-h --config --dev --help"
+            opts="-h --config --dev --engine --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

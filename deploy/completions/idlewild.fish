@@ -50,6 +50,7 @@ complete -c idlewild -n "__fish_idlewild_using_subcommand serve" -l dev-anywhere
 complete -c idlewild -n "__fish_idlewild_using_subcommand serve" -s h -l help -d 'Print help'
 complete -c idlewild -n "__fish_idlewild_using_subcommand check" -l config -d 'TOML file; every key can also be an IDLEWILD_… variable' -r -F
 complete -c idlewild -n "__fish_idlewild_using_subcommand check" -l dev -d 'Make up missing secrets, as `serve --dev` does'
+complete -c idlewild -n "__fish_idlewild_using_subcommand check" -l engine -d 'Also try the engine: connect to Redis as `serve` would, and check rights, version and settings'
 complete -c idlewild -n "__fish_idlewild_using_subcommand check" -s h -l help -d 'Print help'
 complete -c idlewild -n "__fish_idlewild_using_subcommand token; and not __fish_seen_subcommand_from api-key help" -l config -d 'TOML file; every key can also be an IDLEWILD_… variable' -r -F
 complete -c idlewild -n "__fish_idlewild_using_subcommand token; and not __fish_seen_subcommand_from api-key help" -l user -d 'The user that the token is for' -r

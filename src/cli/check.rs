@@ -1,4 +1,5 @@
-//! `idlewild check`: checks a configuration as `serve` would, without serving.
+//! `idlewild check`: checks a configuration as `serve` would, without serving. With `--engine`, it also tries the
+//! engine.
 
 use clap::Args;
 
@@ -6,7 +7,8 @@ use super::config_args::ConfigArgs;
 use super::dev_secrets;
 use super::output::print;
 use crate::clock::Clock;
-use crate::config::{self, load, warnings};
+use crate::config::{self, Config, load, warnings};
+use crate::engine::{self, Finding};
 use crate::server::Prepared;
 
 #[derive(Args, Debug)]
@@ -16,6 +18,9 @@ pub(super) struct CheckCommand {
     /// Make up missing secrets, as `serve --dev` does.
     #[arg(long)]
     dev: bool,
+    /// Also try the engine: connect to Redis as `serve` would, and check rights, version and settings.
+    #[arg(long)]
+    engine: bool,
 }
 
 impl CheckCommand {
@@ -28,6 +33,26 @@ impl CheckCommand {
         for line in warnings(&sources, &config) {
             eprintln!("idlewild: {line}");
         }
-        print(format_args!("# ok\n{}", config::print(&config)))
+        print(format_args!("# ok\n{}", config::print(&config)))?;
+        if self.engine {
+            try_engine(&config)?;
+        }
+        Ok(())
     }
+}
+
+/// Prints what is good as comments, so that the output stays TOML.
+fn try_engine(config: &Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut findings = Vec::new();
+    let result = runtime.block_on(engine::check(config, &mut findings));
+    for finding in findings {
+        match finding {
+            Finding::Good(line) => print(format_args!("# engine: {line}"))?,
+            Finding::Doubt(line) => eprintln!("idlewild: engine: {line}"),
+        }
+    }
+    Ok(result?)
 }

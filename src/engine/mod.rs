@@ -7,13 +7,16 @@
 //! | [`durable`] | events are also in a directory that outlives the process |
 //! | [`record`] | the stored form of entries |
 //! | [`redis`] | events are in Redis, which several nodes share |
+//! | [`check`], [`finding`] | tries the configured engine without serving |
 //! | [`waiting`] | a bound on requests that wait for a store |
 //! | [`tail`] | the end of the log, which engines append to |
 //! | [`sequencer`] | a single node's ids, and whether an event is new |
 //! | [`local_register`] | a single node's places, tickets and login failures |
 //! | [`sources`] | publishers' own ids, so that a retry publishes nothing |
 
+mod check;
 mod durable;
+mod finding;
 mod local_register;
 mod memory;
 mod record;
@@ -23,6 +26,8 @@ mod sources;
 mod tail;
 mod waiting;
 
+pub(crate) use check::check;
 pub(crate) use durable::DurableEngine;
+pub(crate) use finding::Finding;
 pub(crate) use memory::MemoryEngine;
 pub(crate) use redis::RedisEngine;

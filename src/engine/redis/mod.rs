@@ -16,10 +16,12 @@
 //! | [`beat`], [`nodes`], [`ended`] | what nodes tell each other |
 //! | [`sentinel`], [`link`], [`loss`] | the server's address; one connection; why it is given up |
 //! | [`state`], [`core`] | what the node knows about the store; what the tasks share |
+//! | [`check`] | tries the configured server, for `idlewild check --engine` |
 //! | [`scripts`], [`keys`], [`entries`], [`settings`] | what runs in the store; names; responses; configuration |
 
 mod attach;
 mod beat;
+mod check;
 mod core;
 mod ended;
 mod engine;
@@ -39,4 +41,5 @@ mod settings;
 mod state;
 mod writer;
 
+pub(crate) use check::{Unfit, check};
 pub(crate) use engine::RedisEngine;

@@ -1,0 +1,9 @@
+//! Tries the configured server, for `idlewild check --engine`. It connects as the engine does, and changes nothing.
+
+mod commands;
+mod facts;
+mod run;
+mod unfit;
+
+pub(crate) use run::check;
+pub(crate) use unfit::Unfit;
