@@ -116,6 +116,29 @@ fn a_value_without_quotes_does_not_hide_the_other_errors() {
 }
 
 #[test]
+fn a_list_without_quotes_does_not_hide_the_other_errors() {
+    for (list, suggested) in [
+        ("[127.0.0.1:80]", "[\"127.0.0.1:80\"]"),
+        (
+            "[\"127.0.0.1:80\", unix:/run/idlewild.sock]",
+            "[\"127.0.0.1:80\", \"unix:/run/idlewild.sock\"]",
+        ),
+    ] {
+        let errors = errors(&format!(
+            "listen = {list}\nheartbeat = 30\n[auth]\naudience = 7\n"
+        ));
+        let expected = [
+            "heartbeat: `30` is of type integer (write \"30s\") [from idlewild.toml, line 2]",
+            "auth.audience: `7` is of type integer (write \"7\") [from idlewild.toml, line 4]",
+            &format!(
+                "listen: `{list}` has no quotes (write {suggested}) [from idlewild.toml, line 1]"
+            ),
+        ];
+        assert_eq!(errors, expected);
+    }
+}
+
+#[test]
 fn all_syntax_errors_are_reported_one_per_line() {
     let errors = checked("listen 1\nshards: 2\nheartbeat = 30s\n[auth\n").unwrap_err();
     let lines: Vec<_> = errors
