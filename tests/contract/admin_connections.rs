@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::process::{Process, command, config, directory, idlewild};
-use crate::support::{API_KEY, Client, NOTIFICATIONS, PATIENCE, TestServer, eventually, request};
+use crate::support::process::{Process, idlewild};
+use crate::support::{API_KEY, Client, PATIENCE, TestServer, eventually, request};
 
 const LIMIT: usize = 16;
 

@@ -124,17 +124,15 @@ fn a_list_without_quotes_does_not_hide_the_other_errors() {
             "[\"127.0.0.1:80\", \"unix:/run/idlewild.sock\"]",
         ),
     ] {
-        let errors = errors(&format!(
-            "listen = {list}\nheartbeat = 30\n[auth]\naudience = 7\n"
-        ));
+        let file = format!("listen = {list}\nshards = \"two\"\n[auth]\naudience = 7\n");
         let expected = [
-            "heartbeat: `30` is of type integer (write \"30s\") [from idlewild.toml, line 2]",
-            "auth.audience: `7` is of type integer (write \"7\") [from idlewild.toml, line 4]",
             &format!(
                 "listen: `{list}` has no quotes (write {suggested}) [from idlewild.toml, line 1]"
             ),
+            "shards: `two` is not a whole number [from idlewild.toml, line 2]",
+            "auth.audience: `7` is of type integer (write \"7\") [from idlewild.toml, line 4]",
         ];
-        assert_eq!(errors, expected);
+        assert_eq!(errors(&file), expected);
     }
 }
 
