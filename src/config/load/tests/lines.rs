@@ -129,7 +129,7 @@ fn a_list_without_quotes_does_not_hide_the_other_errors() {
             &format!(
                 "listen: `{list}` has no quotes (write {suggested}) [from idlewild.toml, line 1]"
             ),
-            "shards: `two` is not a whole number [from idlewild.toml, line 2]",
+            "shards: `\"two\"` is of type string, write a whole number [from idlewild.toml, line 2]",
             "auth.audience: `7` is of type integer (write \"7\") [from idlewild.toml, line 4]",
         ];
         assert_eq!(errors(&file), expected);
