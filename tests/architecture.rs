@@ -1,6 +1,6 @@
 //! Checks the structure of the source. No module imports one of a higher layer, and there are no import cycles among
 //! modules or among the files of a module. All modules have the same layout, `src/lib.rs` lists the public names, and a
-//! type name is defined only once.
+//! type name is defined only once. Contract tests are skipped by the names of their modules.
 //!
 //! Imports are read from paths: `use` declarations, and paths in code that begin with `crate`, `self` or `super`. Code
 //! for tests is ignored.
@@ -565,5 +565,32 @@ fn the_table_in_lib_rs_names_every_module() {
             .lines()
             .find(|line| line.starts_with("//! | ") && line.contains(&format!("`{module}`")));
         assert!(row.is_some(), "{module}");
+    }
+}
+
+/// `scripts/check` skips a listed module by its name, wherever it is in a test's path.
+#[test]
+fn contract_tests_that_run_over_one_transport_are_modules_that_no_other_name_ends_with() {
+    let mut names = Vec::new();
+    files_in(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/contract"),
+        &mut names,
+    );
+    let listed = include_str!("contract/once").lines();
+    for module in listed.filter(|line| !line.starts_with('#')) {
+        let affected: Vec<_> = names.iter().filter(|name| name.ends_with(module)).collect();
+        assert_eq!(affected, [module], "tests/contract/once: {module}");
+    }
+}
+
+/// The names of the Rust files in a directory.
+fn files_in(directory: &Path, names: &mut Vec<String>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_in(&path, names);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            names.push(path.file_stem().unwrap().to_str().unwrap().to_owned());
+        }
     }
 }

@@ -41,7 +41,7 @@ class Server:
     def start(self, port=None, options=(), variables={}):
         self.process = subprocess.Popen(
             [self.binary, "serve", "--config", self.config, "--listen", f"127.0.0.1:{port or self.public}", *options],
-            env=environment() | {"IDLEWILD_ADMIN__API_KEY": API_KEY, **variables}, stderr=open(self.log, "a"))
+            env=environment() | {"IDLEWILD_ADMIN__API_KEY": API_KEY, **variables}, cwd=self.work, stderr=open(self.log, "a"))
         wait("the server is ready", lambda: self.process.poll() is not None or self.is_ready())
         check(self.process.poll() is None, "the server did not start")
 

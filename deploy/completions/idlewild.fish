@@ -45,7 +45,7 @@ complete -c idlewild -n "__fish_idlewild_using_subcommand serve" -l heartbeat -d
 complete -c idlewild -n "__fish_idlewild_using_subcommand serve" -l fd-tables -d 'Descriptor tables of the shards: "shared", or "per-shard": nofile then limits each shard' -r
 complete -c idlewild -n "__fish_idlewild_using_subcommand serve" -l log-level -d 'error, warn, info, debug, trace' -r
 complete -c idlewild -n "__fish_idlewild_using_subcommand serve" -l log-format -d '"text" or "json"' -r
-complete -c idlewild -n "__fish_idlewild_using_subcommand serve" -l dev -d 'For development: makes up the secrets that are not configured, keeps them in .idlewild-dev, and serves a demo page at / of the public listener. Prints the addresses, the API key and a call that publishes. Unless a secret is configured, user@example.com can log in with the password `password`'
+complete -c idlewild -n "__fish_idlewild_using_subcommand serve" -l dev -d 'For development: generates the secrets that are not configured, keeps them in .idlewild-dev, and serves a demo page at / of the public listener. Prints the addresses, the API key and a call that publishes. Unless a secret is configured, user@example.com can log in with the password `password`'
 complete -c idlewild -n "__fish_idlewild_using_subcommand serve" -l dev-anywhere -d 'Allow --dev to listen on addresses that other machines can reach'
 complete -c idlewild -n "__fish_idlewild_using_subcommand serve" -s h -l help -d 'Print help'
 complete -c idlewild -n "__fish_idlewild_using_subcommand check" -l config -d 'TOML file; every key can also be an IDLEWILD_… variable' -r -F

@@ -15,7 +15,7 @@ use crate::server::{self, Dev};
 pub(super) struct ServeCommand {
     #[command(flatten)]
     config: ConfigArgs,
-    /// For development: makes up the secrets that are not configured, keeps them in .idlewild-dev, and
+    /// For development: generates the secrets that are not configured, keeps them in .idlewild-dev, and
     /// serves a demo page at / of the public listener. Prints the addresses, the API key and a call that
     /// publishes. Unless a secret is configured, user@example.com can log in with the password
     /// `password`.

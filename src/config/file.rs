@@ -188,15 +188,37 @@ fn line_of(text: &str, at: usize) -> usize {
     1 + memchr::memchr_iter(b'\n', before).count()
 }
 
-/// The value in a line such as `heartbeat = 30s`, which needs quotes.
+/// The value in a line such as `heartbeat = 30s` or `listen = [127.0.0.1:80]`, which needs quotes.
 fn unquoted(line: &str) -> Option<&str> {
     let (name, value) = line.split_once('=')?;
     let is_of_name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     let name = name.trim();
     let is_name = !name.is_empty() && name.chars().all(is_of_name);
     let value = value.split('#').next().unwrap_or_default().trim();
-    let is_bare = !value.is_empty() && !value.contains(['"', '\'', '[', ']', '{', '}', ',']);
+    let is_bare = match items(value) {
+        Some(items) => {
+            items.clone().any(is_bare) && items.clone().all(|item| is_bare(item) || is_quoted(item))
+        }
+        None => is_bare(value),
+    };
     (is_name && is_bare).then_some(value)
+}
+
+/// The items of a list that is written on one line.
+fn items(value: &str) -> Option<impl Iterator<Item = &str> + Clone> {
+    let inner = value.strip_prefix('[')?.strip_suffix(']')?;
+    Some(inner.split(',').map(str::trim))
+}
+
+fn is_bare(value: &str) -> bool {
+    !value.is_empty() && !value.contains(['"', '\'', '[', ']', '{', '}', ','])
+}
+
+fn is_quoted(item: &str) -> bool {
+    let inner = item
+        .strip_prefix('"')
+        .and_then(|item| item.strip_suffix('"'));
+    inner.is_some_and(|inner| !inner.contains(['"', '\\']))
 }
 
 /// Says how a value without quotes is written.
@@ -206,7 +228,15 @@ fn expected(key: &ConfigKey, value: &str) -> String {
             .interpret(value)
             .err()
             .unwrap_or_else(|| format!("`{value}` is not written as TOML requires")),
-        Form::List if key.is_shown => format!("`{value}` is not a list (write [\"{value}\"])"),
+        Form::List if key.is_shown => match items(value) {
+            Some(items) => {
+                let quoted: Vec<_> = items
+                    .map(|item| format!("\"{}\"", item.trim_matches('"')))
+                    .collect();
+                format!("`{value}` has no quotes (write [{}])", quoted.join(", "))
+            }
+            None => format!("`{value}` is not a list (write [\"{value}\"])"),
+        },
         Form::Text if key.is_shown => format!("`{value}` has no quotes (write \"{value}\")"),
         Form::List | Form::Text => "has no quotes (its value is not shown; write \"…\")".to_owned(),
     }
@@ -222,6 +252,11 @@ mod tests {
             ("heartbeat = 30s", "30s"),
             ("  auth.secret=abc # a comment", "abc"),
             ("listen = 127.0.0.1:8000", "127.0.0.1:8000"),
+            ("listen = [127.0.0.1:80]", "[127.0.0.1:80]"),
+            (
+                "listen = [\"unix:a\", 127.0.0.1:80] # both",
+                "[\"unix:a\", 127.0.0.1:80]",
+            ),
         ] {
             assert_eq!(unquoted(line), Some(value), "{line}");
         }
@@ -231,6 +266,10 @@ mod tests {
             "[auth",
             "secret = \"abc",
             "listen = [\"a\"",
+            "listen = [127.0.0.1:80",
+            "listen = [\"a\" \"b\", c]",
+            "listen = [[a], b]",
+            "listen = [a, , b]",
             "a b = c",
         ] {
             assert_eq!(unquoted(line), None, "{line}");

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::process::{Process, command, config, directory, idlewild};
-use crate::support::{API_KEY, Client, NOTIFICATIONS, PATIENCE, TestServer, eventually, request};
+use crate::support::process::{Process, idlewild};
+use crate::support::{API_KEY, Client, PATIENCE, TestServer, eventually, request};
 
 const LIMIT: usize = 16;
 
@@ -379,84 +379,4 @@ fn head_of_health_readiness_and_metrics_has_no_body() {
     let head = request(server.public, "HEAD", "/healthz", &[], "");
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     assert_eq!(head.header("content-length"), Some("3"));
-}
-
-/// Starts with exactly as many descriptors as the configuration check requires, and fills every
-/// place.
-#[test]
-fn the_required_descriptors_suffice_when_every_place_is_taken() {
-    let file =
-        config("shards = 2\nmax_connections = 20\nmax_handshakes = 10\nadmin_max_connections = 24")
-            .replace(
-                "admin_listen = [\"127.0.0.1:0\"]",
-                "admin_listen = [\"127.0.0.1:0\", \"127.0.0.1:0\", \"127.0.0.1:0\"]",
-            );
-    let directory = directory(&file);
-    let path = directory.path().join("idlewild.toml");
-    let serve = |descriptors: &str| {
-        let idlewild = command();
-        let mut shell = std::process::Command::new("sh");
-        shell
-            .arg("-c")
-            .arg("ulimit -n \"$1\" && exec \"$0\" serve --config \"$2\"")
-            .arg(idlewild.get_program())
-            .arg(descriptors)
-            .arg(&path);
-        for (name, value) in idlewild.get_envs() {
-            match value {
-                Some(value) => shell.env(name, value),
-                None => shell.env_remove(name),
-            };
-        }
-        shell
-    };
-    let refused = serve("50").output().unwrap();
-    assert_eq!(refused.status.code(), Some(2));
-    let said = String::from_utf8(refused.stderr).unwrap();
-    let needed = said.split("ulimit -n ").nth(1).unwrap();
-    let needed: String = needed.chars().take_while(char::is_ascii_digit).collect();
-    let enough = serve(&needed);
-    let process = Process::start(enough, directory);
-    let log = process.log();
-    let admin: Vec<SocketAddr> = log
-        .lines()
-        .filter(|line| line.contains("admin listener"))
-        .map(|line| {
-            line.split("endpoint=")
-                .nth(1)
-                .unwrap()
-                .trim()
-                .parse()
-                .unwrap()
-        })
-        .collect();
-    assert_eq!(admin.len(), 3, "{log}");
-    let streams: Vec<_> = (0..20)
-        .map(|user| {
-            let token = crate::support::process::token_signed_with(
-                crate::support::SECRET,
-                &user.to_string(),
-            );
-            let path = format!("{NOTIFICATIONS}?token={token}");
-            let stream = Client::connect(process.public()).open(&path);
-            assert_eq!(stream.status, 200);
-            stream
-        })
-        .collect();
-    let handshakes: Vec<_> = (0..30).map(|_| Client::connect(process.public())).collect();
-    let flood: Vec<_> = (0..400).map(|number| connect(admin[number % 3])).collect();
-    for address in &admin {
-        assert_eq!(request(*address, "GET", "/readyz", &[], "").status, 200);
-    }
-    process.signal(rustix::process::Signal::HUP);
-    eventually("it reloads", || process.log().contains("reloaded"));
-    let log = process.log();
-    assert!(!log.contains("not reloaded"), "{log}");
-    assert!(!log.contains("cannot accept"), "{log}");
-    let page = request(admin[0], "GET", "/metrics", &[], "").body;
-    assert!(
-        page.contains("\nidlewild_accept_errors_total 0\n"),
-        "{page}"
-    );
-    drop((streams, handshakes, flood));
 }

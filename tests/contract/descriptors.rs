@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 
-use rustix::process::{Resource, Rlimit, prlimit};
+use rustix::process::{Resource, Rlimit, Signal, prlimit};
 
-use crate::support::process::{Process, idlewild};
+use crate::support::process::{Process, command, config, directory, idlewild};
 use crate::support::{API_KEY, Client, NOTIFICATIONS, SECRET, Stream, eventually, request};
 
 const CLIENTS: usize = 160;
@@ -144,4 +145,75 @@ fn metric(admin: &mut Stream, name: &str) -> u64 {
     page.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
         .unwrap()
+}
+
+/// Starts with exactly as many descriptors as the configuration check requires, and fills every
+/// place.
+#[test]
+fn the_required_descriptors_suffice_when_every_place_is_taken() {
+    let file =
+        config("shards = 2\nmax_connections = 20\nmax_handshakes = 10\nadmin_max_connections = 24")
+            .replace(
+                "admin_listen = [\"127.0.0.1:0\"]",
+                "admin_listen = [\"127.0.0.1:0\", \"127.0.0.1:0\", \"127.0.0.1:0\"]",
+            );
+    let directory = directory(&file);
+    let path = directory.path().join("idlewild.toml");
+    let serve = |descriptors: &str| {
+        let idlewild = command();
+        let mut shell = std::process::Command::new("sh");
+        shell
+            .arg("-c")
+            .arg("ulimit -n \"$1\" && exec \"$0\" serve --config \"$2\"")
+            .arg(idlewild.get_program())
+            .arg(descriptors)
+            .arg(&path);
+        for (name, value) in idlewild.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        shell
+    };
+    let refused = serve("50").output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    let needed = said.split("ulimit -n ").nth(1).unwrap();
+    let needed: String = needed.chars().take_while(char::is_ascii_digit).collect();
+    let enough = serve(&needed);
+    let process = Process::start(enough, directory);
+    let log = process.log();
+    let admin: Vec<SocketAddr> = log
+        .lines()
+        .filter(|line| line.contains("admin listener"))
+        .map(|line| {
+            line.split("endpoint=")
+                .nth(1)
+                .unwrap()
+                .trim()
+                .parse()
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(admin.len(), 3, "{log}");
+    let streams: Vec<_> = (0..20).map(|user| stream(&process, user)).collect();
+    let handshakes: Vec<_> = (0..30).map(|_| Client::connect(process.public())).collect();
+    let flood: Vec<_> = (0..400)
+        .map(|number| TcpStream::connect(admin[number % 3]).unwrap())
+        .collect();
+    for address in &admin {
+        assert_eq!(request(*address, "GET", "/readyz", &[], "").status, 200);
+    }
+    process.signal(Signal::HUP);
+    eventually("it reloads", || process.log().contains("reloaded"));
+    let log = process.log();
+    assert!(!log.contains("not reloaded"), "{log}");
+    assert!(!log.contains("cannot accept"), "{log}");
+    let page = request(admin[0], "GET", "/metrics", &[], "").body;
+    assert!(
+        page.contains("\nidlewild_accept_errors_total 0\n"),
+        "{page}"
+    );
+    drop((streams, handshakes, flood));
 }

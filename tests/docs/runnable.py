@@ -6,8 +6,9 @@ earlier ones. A block ```text output behind it is what the session then prints: 
 it, every run of digits stands for any digits, and … for any text.
 
 What a page takes for granted is there: `idlewild` in the PATH, `idlewild serve --dev` (whatever page says
-localhost:8000 and localhost:8001 gets the ports that it really has), and its API key in $KEY. `curl -N` follows a
-stream, for which a reader opens another terminal; it runs in the background.
+localhost:8000 and localhost:8001 gets the ports that it really has) with its secrets in the current directory, and its
+API key in $KEY. `curl -N` follows a stream, for which a reader opens another terminal; it runs in the background, and
+what it prints is kept apart.
 """
 
 import os
@@ -58,36 +59,45 @@ def pattern(output):
 
 
 class Session:
-    """A shell, and what it and its background jobs print."""
+    """A shell, and what it and its streams print."""
 
     def __init__(self, server):
+        read, write = os.pipe()
         self.shell = subprocess.Popen(
-            ["bash", "-euo", "pipefail"], cwd=server.directory, env=server.environment, start_new_session=True,
+            ["bash", "-euo", "pipefail"], cwd=server.directory, env=server.environment | {"STREAMS": str(write)},
+            start_new_session=True, pass_fds=[write],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        os.set_blocking(self.shell.stdout.fileno(), False)
+        os.close(write)
+        self.streams = os.fdopen(read, "rb", buffering=0)
         self.selector = selectors.DefaultSelector()
-        self.selector.register(self.shell.stdout, selectors.EVENT_READ)
-        self.printed = ""
+        for output in (self.shell.stdout, self.streams):
+            os.set_blocking(output.fileno(), False)
+            self.selector.register(output, selectors.EVENT_READ)
+        self.printed = {}
 
     def run(self, commands):
         """Runs a block to its end."""
-        commands = re.sub(r"^(curl -N (?:.*\\\n)*.*)$", r"\1 2>/dev/null &", commands, flags=re.M)
-        self.printed = ""
+        commands = re.sub(r"^(curl -N (?:.*\\\n)*.*)$", r"\1 2>/dev/null >&$STREAMS &", commands, flags=re.M)
+        self.printed = {self.shell.stdout: "", self.streams: ""}
         self.shell.stdin.write(f"{commands}\necho; echo '{DONE}'\n".encode())
         self.shell.stdin.flush()
         self.wait(re.compile(f"^{DONE}$", re.M), "the end of the block")
 
     def wait(self, wanted, what):
         end = time.monotonic() + TIMEOUT_S
-        while not wanted.search(self.printed):
-            left = end - time.monotonic()
-            if left <= 0 or not self.selector.select(left):
-                raise Failed(f"{what} did not come; printed:\n{self.printed}")
-            more = self.shell.stdout.read()
-            if more == b"":
-                raise Failed(f"a command failed; printed:\n{self.printed}")
-            # Heads of responses end their lines with CRLF.
-            self.printed += (more or b"").decode(errors="replace").replace("\r", "")
+        while not any(map(wanted.search, self.printed.values())):
+            ready = self.selector.select(max(0, end - time.monotonic()))
+            if not ready:
+                raise Failed(f"{what} did not come; printed:\n{self.all()}")
+            for key, _ in ready:
+                more = key.fileobj.read()
+                if more == b"":
+                    raise Failed(f"a command failed; printed:\n{self.all()}")
+                # Heads of responses end their lines with CRLF.
+                self.printed[key.fileobj] += (more or b"").decode(errors="replace").replace("\r", "")
+
+    def all(self):
+        return "--- its streams:\n".join(self.printed.values())
 
     def end(self):
         """Ends the shell and its background jobs, which are a process group of their own."""
@@ -95,6 +105,7 @@ class Session:
         self.shell.wait()
         self.selector.close()
         self.shell.stdout.close()
+        self.streams.close()
 
 
 def check(page, binary):

@@ -24,12 +24,17 @@ class Server:
         self.environment = {
             "PATH": f"{directory / 'bin'}:{os.environ['PATH']}", "HOME": str(directory), "LANG": "C.UTF-8", "KEY": KEY}
         self.directory = directory
+        # The server keeps its key there, and uses one that it finds.
+        kept = directory / ".idlewild-dev"
+        kept.mkdir(mode=0o700)
+        (kept / "api-key").write_text(KEY)
+        (kept / "api-key").chmod(0o600)
         self.log = directory / "log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 ["idlewild", "serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"],
                 executable=binary, cwd=directory, stderr=log, stdout=log,
-                env=self.environment | {"IDLEWILD_ADMIN__API_KEY": KEY})
+                env=self.environment)
         self.ports = {"localhost:8000": self.endpoint("public"), "localhost:8001": self.endpoint("admin")}
 
     def endpoint(self, listener):

@@ -65,7 +65,13 @@ def test_an_event_carries_the_key_and_returns_its_id(admin):
 
 
 @pytest.mark.parametrize(
-    "failure", [Answer(502), Answer(503), Answer(504), Answer(is_dropped=True)], ids=str
+    "failure",
+    [
+        *(Answer(status) for status in (408, 429, 502, 503, 504)),
+        error(408, "timeout", "the body took too long"),
+        Answer(is_dropped=True),
+    ],
+    ids=str,
 )
 def test_a_retry_is_the_same_event(admin, failure):
     for attempt in both_ways(admin, [failure, failure]):
@@ -97,7 +103,7 @@ def test_a_refused_connection_is_unavailable():
         hub.send_to_user(1, "x")
 
 
-@pytest.mark.parametrize("status", [400, 404, 409, 413, 429])
+@pytest.mark.parametrize("status", [400, 404, 409, 413])
 def test_a_refusal_is_not_retried_and_has_the_reason(admin, status):
     for attempt in both_ways(admin, [error(status, "invalid", "to: expected one")]):
         with pytest.raises(Rejected, match="to: expected one") as raised:
@@ -109,6 +115,14 @@ def test_a_wrong_key_has_its_own_exception(admin):
     for attempt in both_ways(admin, [error(401, "unauthorized", "no such key")]):
         with pytest.raises(Unauthorized, match="no such key"):
             attempt()
+
+
+def test_a_throttled_wrong_key_is_a_wrong_key_and_is_not_retried(admin):
+    throttled = error(429, "too_many_requests", "too many wrong keys from this address")
+    for attempt in both_ways(admin, [throttled]):
+        with pytest.raises(Unauthorized, match="too many wrong keys"):
+            attempt()
+        assert len(admin.asked) == 1
 
 
 def test_a_response_that_is_not_from_idlewild_is_reported(admin):

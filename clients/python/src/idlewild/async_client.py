@@ -9,8 +9,8 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from .attempts import RETRIED_STATUSES, Attempts
-from .base import Base, arguments, read
+from .attempts import Attempts
+from .base import Base, arguments, may_succeed_later, read
 from .events import for_users
 from .operations import AskPresence, Disconnect, LogOut, Operation, Presence, Publish, SetSession
 
@@ -117,7 +117,7 @@ class AsyncClient(Base):
             except httpx.TransportError as error:
                 pause = attempts.pause_after_error(error)
             else:
-                if response.status_code not in RETRIED_STATUSES:
+                if not may_succeed_later(response):
                     return operation.result(read(response))
                 pause = attempts.pause_after_answer(response)
             await asyncio.sleep(pause)

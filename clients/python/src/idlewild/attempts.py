@@ -18,7 +18,8 @@ from .settings import Settings
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 
-RETRIED_STATUSES = frozenset({502, 503, 504})
+# 408: the request was too slow on its way. 429: a proxy limits the rate (`base.may_succeed_later`).
+RETRIED_STATUSES = frozenset({408, 429, 502, 503, 504})
 # Every other transport error is retried. These two are our own mistakes, so a retry cannot help.
 NOT_RETRIED = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from .attempts import Attempts
+from .attempts import RETRIED_STATUSES, Attempts
 from .errors import Rejected, Unauthorized, Unavailable
 from .events import Event, Format
 from .operations import Publish, Request
@@ -93,22 +93,42 @@ def arguments(request: Request, attempts: Attempts) -> dict[str, Any]:
     }
 
 
+# Idlewild's only reason for 429: too many wrong keys. A retry with the same key cannot succeed.
+THROTTLED = "too_many_requests"
+
+
+def may_succeed_later(response: httpx.Response) -> bool:
+    """Whether to send the same request again."""
+    code, _ = _error(_json(response)) or ("", "")
+    return response.status_code in RETRIED_STATUSES and code != THROTTLED
+
+
 def read(response: httpx.Response) -> dict[str, Any]:
     """The JSON of a successful response. Raises the error of any other."""
-    try:
-        answer = response.json()
-    except ValueError:
-        answer = None
+    answer = _json(response)
     if response.is_success and isinstance(answer, dict):
         return answer
-    error = answer.get("error") if isinstance(answer, dict) else None
-    code, message = (
-        (str(error.get("code", "unknown")), str(error.get("message", "")))
-        if isinstance(error, dict)
-        else ("unknown", f"status {response.status_code} from {response.url}, not Idlewild's JSON")
+    code, message = _error(answer) or (
+        "unknown",
+        f"status {response.status_code} from {response.url}, not Idlewild's JSON",
     )
-    if response.status_code in (401, 403):
+    if response.status_code in (401, 403) or code == THROTTLED:
         raise Unauthorized(code, message)
     if response.is_client_error:
         raise Rejected(code, message)
     raise Unavailable(f"status {response.status_code}: {message}")
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def _error(answer: Any) -> tuple[str, str] | None:
+    """The code and the message of Idlewild's JSON for an error."""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(error, dict):
+        return None
+    return str(error.get("code", "unknown")), str(error.get("message", ""))

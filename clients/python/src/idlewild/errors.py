@@ -25,4 +25,7 @@ class Rejected(IdlewildError):
 
 
 class Unauthorized(Rejected):
-    """Idlewild does not accept the API key."""
+    """Idlewild does not accept the API key.
+
+    After many wrong keys, the code is `too_many_requests` and not `unauthorized`.
+    """

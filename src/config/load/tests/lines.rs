@@ -116,6 +116,27 @@ fn a_value_without_quotes_does_not_hide_the_other_errors() {
 }
 
 #[test]
+fn a_list_without_quotes_does_not_hide_the_other_errors() {
+    for (list, suggested) in [
+        ("[127.0.0.1:80]", "[\"127.0.0.1:80\"]"),
+        (
+            "[\"127.0.0.1:80\", unix:/run/idlewild.sock]",
+            "[\"127.0.0.1:80\", \"unix:/run/idlewild.sock\"]",
+        ),
+    ] {
+        let file = format!("listen = {list}\nshards = \"two\"\n[auth]\naudience = 7\n");
+        let expected = [
+            &format!(
+                "listen: `{list}` has no quotes (write {suggested}) [from idlewild.toml, line 1]"
+            ),
+            "shards: `\"two\"` is of type string, write a whole number [from idlewild.toml, line 2]",
+            "auth.audience: `7` is of type integer (write \"7\") [from idlewild.toml, line 4]",
+        ];
+        assert_eq!(errors(&file), expected);
+    }
+}
+
+#[test]
 fn all_syntax_errors_are_reported_one_per_line() {
     let errors = checked("listen 1\nshards: 2\nheartbeat = 30s\n[auth\n").unwrap_err();
     let lines: Vec<_> = errors

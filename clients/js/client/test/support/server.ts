@@ -5,11 +5,13 @@ import { createHmac } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 
-const BINARY = process.env.IDLEWILD_BIN ?? fileURLToPath(new URL('../../../../../target/release/idlewild', import.meta.url));
+const BINARY = resolve(
+  process.env.IDLEWILD_BIN ?? fileURLToPath(new URL('../../../../../target/release/idlewild', import.meta.url)),
+);
 /** The server reads every `IDLEWILD_...` variable as a setting. */
 const ENVIRONMENT = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('IDLEWILD_')));
 /** Far longer than it takes. */
@@ -64,7 +66,12 @@ export class Server {
   async up(elsewhere = false): Promise<void> {
     const listen = elsewhere ? '127.0.0.1:0' : this.#public;
     const args = ['serve', '--dev', '--config', this.#config, '--listen', listen, '--admin-listen', this.#admin];
-    const started = spawn(BINARY, args, { env: ENVIRONMENT, stdio: ['ignore', 'ignore', 'pipe'] });
+    // In its own directory, because it keeps its API key in the current one.
+    const started = spawn(BINARY, args, {
+      cwd: this.#directory,
+      env: ENVIRONMENT,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     this.#process = started;
     let log = '';
     await new Promise<void>((resolve, reject) => {
