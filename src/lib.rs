@@ -42,8 +42,8 @@ pub mod cli;
 // For tests/ and benches/: Believed, Clock, SteadyTime
 pub mod clock;
 
-// For tests/ and benches/: Algorithm, ApiKey, Auth, Certificate, Config, ConfigSources, Endpoint, InputFile,
-// KeyHash, OnExpiry, OnLimit, Secret, load
+// For tests/ and benches/: Algorithm, ApiKey, Auth, Certificate, Config, ConfigSources, Endpoint, EngineKind,
+// InputFile, KeyHash, OnExpiry, OnLimit, Secret, load
 pub mod config;
 
 // For tests/ and benches/: Draft, EventId, EventName, InvalidEvent, Position, SessionChange, SessionDraft, Target,
@@ -51,7 +51,7 @@ pub mod config;
 pub mod event;
 
 // For tests/ and benches/: ConnectionId, Hub, Limit, Quota, Rejection, directory::Admitted, directory::Directory,
-// directory::UserHandle, log::Control, log::Entry, log::JoinRequest, log::Joined, log::Log, log::PieceLimit,
+// directory::UserHandle, log::Control, log::Entry, log::JoinRequest, log::Joined, log::Log, log::NotRising, log::PieceLimit,
 // log::Progress, log::Receipt, log::Record, log::Replay
 pub mod hub;
 

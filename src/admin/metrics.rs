@@ -296,7 +296,8 @@ impl Scrape {
             "verdict",
             Verdict::ALL
                 .iter()
-                .map(|verdict| (verdict.label(), figures.attached[*verdict as usize])),
+                .zip(figures.attached)
+                .map(|(verdict, count)| (verdict.label(), count)),
         )?;
         writer.counter(
             "idlewild_engine_unknown",

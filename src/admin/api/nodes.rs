@@ -17,7 +17,8 @@ struct Nodes {
 
 #[derive(Serialize)]
 struct Node {
-    node: String,
+    #[serde(rename = "node")]
+    name: String,
     /// True for the node that answers.
     this: bool,
     age_s: f64,
@@ -55,7 +56,7 @@ fn only(admin: &Admin) -> NodeStatus {
 impl From<NodeStatus> for Node {
     fn from(status: NodeStatus) -> Self {
         Self {
-            node: status.name,
+            name: status.name,
             this: status.is_self,
             age_s: status.age.as_secs_f64(),
             lag_s: status.lag.as_secs_f64(),

@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::body::Body;
 use super::response::{ApiError, ApiResponse, json, parse_body};
@@ -71,7 +71,11 @@ pub(crate) async fn change_session(
     check_session(&session_id).map_err(|error| ApiError::invalid(error.to_string()))?;
     let changed = admin.hub.change_session(user.clone(), &session_id, message);
     let changed = changed.await?;
-    let body = json!({"user": user.as_str(), "session_id": session_id});
+    let body = [
+        ("user".to_owned(), json!(user.as_str())),
+        ("session_id".to_owned(), json!(session_id)),
+    ];
+    let body = Map::from_iter(body);
     Ok(json(StatusCode::OK, &with_change(body, &changed)))
 }
 
@@ -88,18 +92,19 @@ pub(crate) async fn log_out(
         reason: reason.unwrap_or(texts.reason),
     };
     let changed = admin.hub.log_out(user.clone(), texts).await?;
-    let body = json!({"user": user.as_str()});
+    let body = Map::from_iter([("user".to_owned(), json!(user.as_str()))]);
     Ok(json(StatusCode::OK, &with_change(body, &changed)))
 }
 
 /// Adds the id of a session change to a response, and with several nodes, where the change is in force.
-fn with_change(mut body: Value, changed: &Changed) -> Value {
-    body["id"] = json!(changed.id.to_string());
+fn with_change(mut body: Map<String, Value>, changed: &Changed) -> Value {
+    body.insert("id".to_owned(), json!(changed.id.to_string()));
     let Applied { of, missing } = &changed.applied;
     if *of > 0 {
-        body["nodes"] = json!({"of": of, "applied": of - missing.len(), "missing": missing});
+        let nodes = json!({"of": of, "applied": of - missing.len(), "missing": missing});
+        body.insert("nodes".to_owned(), nodes);
     }
-    body
+    Value::Object(body)
 }
 
 /// `DELETE /v1/users/{id}/connections`

@@ -7,7 +7,7 @@ use redis::RedisError;
 
 use super::core::{Attached, Core};
 use super::entries::{StreamEntry, entries};
-use super::link::{Address, Link, Purpose};
+use super::link::{Link, Purpose, ServerAddress};
 use super::loss::Loss;
 use super::placing::{Placing, past_record};
 use super::{scripts, sessions};
@@ -48,7 +48,7 @@ struct Found {
 /// Connects to `address` and brings this node's log and the store's together.
 pub(super) async fn attach(
     core: &Core,
-    address: &Address,
+    address: &ServerAddress,
     known: &mut Known,
 ) -> Result<Ready, Loss> {
     let open = |purpose| Link::open(address, purpose, &core.settings);
@@ -235,9 +235,10 @@ async fn refill(core: &Core, attached: &Attached, found: &Found) -> Result<(), R
             if is_first {
                 // An origin is the position of clients that came before the first event. Otherwise something was
                 // before the first entry, and is gone.
-                core.tail.begin_at(match is_origin(&entry) {
-                    true => entry.id,
-                    false => entry.id.before(),
+                core.tail.begin_at(if is_origin(&entry) {
+                    entry.id
+                } else {
+                    entry.id.before()
                 });
                 core.state.set_seen(entry.id.before());
             }

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, watch};
 
 use super::keys::Keys;
 use super::link::Link;
-use super::settings::Settings;
+use super::settings::RedisSettings;
 use super::state::State;
 use crate::clock::Clock;
 use crate::engine::tail::Tail;
@@ -17,7 +17,7 @@ use crate::hub::directory::Directory;
 
 /// What the engine's tasks share.
 pub(super) struct Core {
-    pub(super) settings: Settings,
+    pub(super) settings: RedisSettings,
     pub(super) keys: Keys,
     pub(super) tail: Tail,
     pub(super) directory: Arc<Directory>,
@@ -53,7 +53,7 @@ pub(super) struct Attached {
 
 impl Core {
     pub(super) fn new(
-        settings: Settings,
+        settings: RedisSettings,
         tail: Tail,
         directory: Arc<Directory>,
         streams: Arc<Quota>,

@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use super::core::Core;
-use super::request::{Fate, NewEntry, Request};
-use super::settings::Settings;
+use super::request::{AppendRequest, Fate, NewEntry};
+use super::settings::RedisSettings;
 use super::writer::{PUBLISH_TIMEOUT, Queue};
 use super::{beat, ended, nodes, run, sessions};
 use crate::clock::{Clock, millis};
@@ -49,7 +49,7 @@ pub(crate) struct RedisEngine {
     register: LocalRegister,
     waiting: Waiting,
     commands: Arc<Semaphore>,
-    requests: Mutex<Option<mpsc::UnboundedSender<Request>>>,
+    requests: Mutex<Option<mpsc::UnboundedSender<AppendRequest>>>,
     running: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -63,7 +63,7 @@ impl RedisEngine {
         clock: Clock,
     ) -> Self {
         let tail = Tail::new(log, clock.clone());
-        let settings = Settings::of(config);
+        let settings = RedisSettings::of(config);
         let register = LocalRegister::new(clock.clone());
         Self {
             core: Arc::new(Core::new(settings, tail, directory, streams, clock)),
@@ -81,7 +81,7 @@ impl RedisEngine {
         let share = self.waiting.share(kib, &self.core.real).await?;
         let (reply, mut answer) = oneshot::channel();
         let fate = Fate::default();
-        let request = Request {
+        let request = AppendRequest {
             entries,
             reply,
             fate: fate.clone(),

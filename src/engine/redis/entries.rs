@@ -22,8 +22,11 @@ pub(super) fn entries(value: Value) -> Result<Vec<StreamEntry>, RedisError> {
     items.into_iter().map(entry).collect()
 }
 
-/// The names of the streams and their entries, of a response to `XREAD`. Streams without new entries are left out.
-pub(super) fn streams(value: Value) -> Result<Vec<(Vec<u8>, Vec<StreamEntry>)>, RedisError> {
+/// A stream's name and its entries.
+type StreamEntries = (Vec<u8>, Vec<StreamEntry>);
+
+/// The streams of a response to `XREAD`. Streams without new entries are left out.
+pub(super) fn streams(value: Value) -> Result<Vec<StreamEntries>, RedisError> {
     let items = match value {
         Value::Array(items) => items,
         Value::Nil => Vec::new(),

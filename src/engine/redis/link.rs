@@ -9,7 +9,7 @@ use redis::{
     IntoConnectionInfo, RedisConnectionInfo, RedisError, TlsCertificates,
 };
 
-use super::settings::Settings;
+use super::settings::RedisSettings;
 use crate::config::Servers;
 
 /// Longest time for a connection to be made, with TLS and authentication.
@@ -49,7 +49,7 @@ impl Purpose {
 
 /// The address of a server that takes writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Address {
+pub(super) enum ServerAddress {
     Tcp {
         host: String,
         port: u16,
@@ -58,7 +58,7 @@ pub(super) enum Address {
     Unix(std::path::PathBuf),
 }
 
-impl std::fmt::Display for Address {
+impl std::fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Tcp { host, port, .. } => write!(f, "{host}:{port}"),
@@ -76,9 +76,9 @@ pub(super) struct Link {
 impl Link {
     /// Connects, authenticates, and names the connection.
     pub(super) async fn open(
-        address: &Address,
+        address: &ServerAddress,
         purpose: Purpose,
-        settings: &Settings,
+        settings: &RedisSettings,
     ) -> Result<Self, RedisError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
@@ -116,21 +116,21 @@ pub(super) fn is_refusal(error: &RedisError) -> bool {
     error.code().is_some()
 }
 
-fn client(address: &Address, settings: &Settings) -> Result<Client, RedisError> {
-    let is_tls = matches!(address, Address::Tcp { is_tls: true, .. });
+fn client(address: &ServerAddress, settings: &RedisSettings) -> Result<Client, RedisError> {
+    let is_tls = matches!(address, ServerAddress::Tcp { is_tls: true, .. });
     let server = match address {
-        Address::Tcp {
+        ServerAddress::Tcp {
             host,
             port,
             is_tls: false,
         } => ConnectionAddr::Tcp(host.clone(), *port),
-        Address::Tcp { host, port, .. } => ConnectionAddr::TcpTls {
+        ServerAddress::Tcp { host, port, .. } => ConnectionAddr::TcpTls {
             host: host.clone(),
             port: *port,
             insecure: false,
             tls_params: None,
         },
-        Address::Unix(path) => ConnectionAddr::Unix(path.clone()),
+        ServerAddress::Unix(path) => ConnectionAddr::Unix(path.clone()),
     };
     let mut login = RedisConnectionInfo::default().set_db(i64::from(settings.database));
     if let Some(user) = &settings.user {
@@ -151,14 +151,14 @@ fn client(address: &Address, settings: &Settings) -> Result<Client, RedisError> 
 }
 
 /// The address of a single server; `None` if Sentinels know it.
-pub(super) fn fixed(servers: &Servers) -> Option<Address> {
+pub(super) fn fixed(servers: &Servers) -> Option<ServerAddress> {
     match servers {
-        Servers::Tcp { host, port, tls } => Some(Address::Tcp {
+        Servers::Tcp { host, port, tls } => Some(ServerAddress::Tcp {
             host: host.to_string(),
             port: *port,
             is_tls: *tls,
         }),
-        Servers::Unix(path) => Some(Address::Unix(path.clone())),
+        Servers::Unix(path) => Some(ServerAddress::Unix(path.clone())),
         Servers::Sentinel { .. } => None,
     }
 }

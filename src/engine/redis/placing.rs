@@ -30,10 +30,10 @@ impl Placing {
         &mut self,
         core: &Arc<Core>,
         attached: &Attached,
-        entry: StreamEntry,
+        entry: &StreamEntry,
     ) -> Result<(), Loss> {
         let id = entry.id;
-        let record = match stored(&entry) {
+        let record = match stored(entry) {
             Some(Stored::Control {
                 disconnect,
                 by,

@@ -57,7 +57,7 @@ pub(super) async fn run(
             has_entries |= !entries.is_empty();
             count = next_count(&entries);
             for entry in entries {
-                placing.place(core, attached, entry)?;
+                placing.place(core, attached, &entry)?;
             }
         }
         let silent_ms = core.real.now_ms().saturating_sub(heard_ms);

@@ -20,7 +20,7 @@ pub(super) struct NewEntry {
 
 /// A request to append entries, in order.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct AppendRequest {
     pub(super) entries: Vec<NewEntry>,
     pub(super) reply: oneshot::Sender<Result<Vec<EventId>, EngineError>>,
     pub(super) fate: Fate,
@@ -54,7 +54,7 @@ impl Fate {
     }
 }
 
-impl Request {
+impl AppendRequest {
     /// Bytes of its entries.
     pub(super) fn bytes(&self) -> usize {
         self.entries.iter().map(|entry| entry.json.len()).sum()

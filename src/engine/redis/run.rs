@@ -15,7 +15,7 @@ use crate::clock::millis;
 
 /// First and longest pause before the next attempt. The longest is short, so that service resumes soon after the
 /// store returns.
-pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// How long the first group after a change of servers waits for the other nodes to attach, so that ids which they
 /// have seen are not given out again.

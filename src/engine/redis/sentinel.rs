@@ -11,9 +11,9 @@ use redis::{
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::link::{self, Address};
+use super::link::{self, ServerAddress};
 use super::loss::Loss;
-use super::settings::Settings;
+use super::settings::RedisSettings;
 use crate::clock::Clock;
 use crate::config::Servers;
 
@@ -25,10 +25,10 @@ const RETRY: Duration = Duration::from_secs(1);
 const SWITCH: &str = "+switch-master";
 
 /// A Sentinel's answer: the address, and how many times a master was chosen.
-type Master = (u64, Address);
+type Master = (u64, ServerAddress);
 
 /// The address of the server that takes writes, at this moment.
-pub(super) async fn resolve(settings: &Settings) -> Result<Address, Loss> {
+pub(super) async fn resolve(settings: &RedisSettings) -> Result<ServerAddress, Loss> {
     let Servers::Sentinel { sentinels, master } = &settings.servers else {
         return link::fixed(&settings.servers).ok_or_else(|| Loss::NoMaster(Box::default()));
     };
@@ -77,7 +77,7 @@ async fn master_of(host: &str, port: u16, name: &str) -> Result<Option<Master>, 
         Some(pair[1].clone())
     };
     let address = (|| {
-        Some(Address::Tcp {
+        Some(ServerAddress::Tcp {
             host: field("ip")?,
             port: field("port")?.parse().ok()?,
             is_tls: false,
@@ -88,7 +88,7 @@ async fn master_of(host: &str, port: u16, name: &str) -> Result<Option<Master>, 
 }
 
 /// Ends when the Sentinels have chosen another master. Without Sentinels, it never ends.
-pub(super) async fn follow(settings: &Settings, real: &Clock) -> Result<Infallible, Loss> {
+pub(super) async fn follow(settings: &RedisSettings, real: &Clock) -> Result<Infallible, Loss> {
     let Servers::Sentinel { sentinels, master } = &settings.servers else {
         return std::future::pending().await;
     };

@@ -2,6 +2,7 @@
 //! is still the one that the change was computed from.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use redis::RedisError;
 
@@ -13,6 +14,8 @@ use crate::event::{EventId, SessionChange, SessionDraft};
 use crate::hub::directory::Standing;
 use crate::hub::engine::EngineError;
 
+/// Time until a change whose connection was lost is tried on the next one.
+const RETRY: Duration = Duration::from_millis(20);
 /// Rows that are read or written at once.
 const ROWS: usize = 1_000;
 
@@ -81,7 +84,7 @@ pub(super) async fn change(
                     return Err(refused);
                 }
                 // These connections are given up; the next ones are waited for.
-                core.real.sleep(super::run::FIRST_PAUSE).await;
+                core.real.sleep(RETRY).await;
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::config::{Config, Secret, Servers};
 
 /// The settings of one node.
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
+pub(super) struct RedisSettings {
     pub(super) servers: Servers,
     pub(super) user: Option<String>,
     pub(super) password: Option<Secret>,
@@ -31,7 +31,7 @@ pub(super) struct Settings {
 /// Added to `history.max_age` for the store, because the clocks of nodes differ.
 const KEEP_LONGER: Duration = Duration::from_secs(60);
 
-impl Settings {
+impl RedisSettings {
     pub(super) fn of(config: &Config) -> Self {
         let engine = &config.engine;
         let url = &engine.url;

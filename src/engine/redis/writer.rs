@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::core::{Attached, Core};
 use super::loss::Loss;
-use super::request::Request;
+use super::request::AppendRequest;
 use super::scripts;
 use crate::clock::millis;
 use crate::engine::sources::SOURCE_ID_MS;
@@ -29,22 +29,22 @@ const WAIT_SLICE: Duration = Duration::from_millis(500);
 
 /// The requests that wait, and the group that was sent but not answered. It outlives connections.
 pub(super) struct Queue {
-    requests: mpsc::UnboundedReceiver<Request>,
+    requests: mpsc::UnboundedReceiver<AppendRequest>,
     /// A request that did not fit into the group before.
-    next: Option<Request>,
+    next: Option<AppendRequest>,
     group: Option<Group>,
 }
 
 struct Group {
     number: u64,
-    requests: Vec<Request>,
+    requests: Vec<AppendRequest>,
     /// When its publishers have all got an answer, on the machine's clock.
     expires_ms: u64,
 }
 
 impl Queue {
     /// What the sender's side hands over is bounded by the shares of the requests.
-    pub(super) fn new(requests: mpsc::UnboundedReceiver<Request>) -> Self {
+    pub(super) fn new(requests: mpsc::UnboundedReceiver<AppendRequest>) -> Self {
         Self {
             requests,
             next: None,

@@ -332,12 +332,11 @@ impl Ring {
         let previous = (previous >= self.oldest()).then(|| (previous, self.place(previous, chain)));
         let (oldest, retained, hasher) = (self.oldest(), &self.retained, &self.hasher);
         let shorter = if chain == Chain::All {
-            match (previous, &mut self.broadcasts) {
-                (Some(previous), Some(ends)) => Some(ends.end_at(previous)),
-                _ => {
-                    self.broadcasts = None;
-                    None
-                }
+            if let (Some(previous), Some(ends)) = (previous, &mut self.broadcasts) {
+                Some(ends.end_at(previous))
+            } else {
+                self.broadcasts = None;
+                None
             }
         } else {
             let hash = hasher.hash_one(Some(chain));

@@ -8,16 +8,16 @@ use super::unfit::Unfit;
 use crate::config::Config;
 use crate::engine::finding::Finding;
 use crate::engine::redis::keys::Keys;
-use crate::engine::redis::link::{Address, Link, Purpose, is_refusal};
+use crate::engine::redis::link::{Link, Purpose, ServerAddress, is_refusal};
 use crate::engine::redis::sentinel;
-use crate::engine::redis::settings::Settings;
+use crate::engine::redis::settings::RedisSettings;
 
 /// Tries the configured server. Each result is added to `findings`.
 ///
 /// # Errors
 /// The first thing that keeps the engine from working.
 pub(crate) async fn check(config: &Config, findings: &mut Vec<Finding>) -> Result<(), Unfit> {
-    let settings = Settings::of(config);
+    let settings = RedisSettings::of(config);
     let resolved = sentinel::resolve(&settings).await;
     let address = resolved.map_err(Unfit::unresolved)?;
     let link = Link::open(&address, Purpose::Ask, &settings).await;
@@ -60,7 +60,7 @@ pub(crate) async fn check(config: &Config, findings: &mut Vec<Finding>) -> Resul
 struct Server<'a> {
     user: &'a str,
     prefix: &'a str,
-    address: &'a Address,
+    address: &'a ServerAddress,
     link: Link,
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use redis::{ErrorKind, RedisError};
 use rustls::CertificateError;
 
-use crate::engine::redis::link::Address;
+use crate::engine::redis::link::ServerAddress;
 use crate::engine::redis::loss::Loss;
 
 /// Why the server cannot be used as it is configured: the key, the problem and what to do. The text shows no secret.
@@ -75,8 +75,8 @@ impl Unfit {
     }
 
     /// The reason for which no connection was made, or the next command failed.
-    pub(super) fn of(error: &RedisError, address: &Address) -> Self {
-        let is_tls = matches!(address, Address::Tcp { is_tls: true, .. });
+    pub(super) fn of(error: &RedisError, address: &ServerAddress) -> Self {
+        let is_tls = matches!(address, ServerAddress::Tcp { is_tls: true, .. });
         let address = address.to_string();
         if let Some(error) = io_error(error) {
             return match error.kind() {
