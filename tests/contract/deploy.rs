@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use idlewild::config::{Config, ConfigSources, load};
+use idlewild::config::{Config, ConfigSources, EngineKind, load};
 
 use crate::support::process::{Process, config, token_signed_with};
 use crate::support::{Client, NOTIFICATIONS, SECRET, TestServer, eventually, request};
@@ -106,6 +106,16 @@ fn shipped_configuration_files_are_accepted() {
     let config = accepted(&unindented.join("\n"), &[]);
     assert_eq!(config.listen[0].to_string(), "0.0.0.0:8000");
 
+    let map = read("deploy/k8s/nodes/configmap.yaml");
+    let (_, indented) = map.split_once("idlewild.toml: |\n").unwrap();
+    let unindented: Vec<&str> = indented.lines().map(str::trim_start).collect();
+    let config = accepted(
+        &unindented.join("\n"),
+        &[("IDLEWILD_ENGINE__NODE", "pod-1")],
+    );
+    assert_eq!(config.engine.kind, EngineKind::Redis);
+    assert_eq!(config.engine.replicas, 1);
+
     // The image sets no variables, because they would override a mounted file.
     let image = read("deploy/Dockerfile");
     assert!(!image.contains("IDLEWILD_"));
@@ -121,15 +131,35 @@ fn shipped_configuration_files_are_accepted() {
             "0.0.0.0:8001"
         ]
     );
-    let compose = read("deploy/compose.yaml");
-    let compose = compose.lines().filter_map(|line| {
-        let line = line.trim();
-        line.starts_with("IDLEWILD_")
-            .then(|| line.split_once(": "))?
-    });
-    let variables: Vec<(&str, &str)> = compose.collect();
-    assert!(variables.len() > 3, "{variables:?}");
-    accepted("", &variables);
+    for (file, kind) in [
+        ("deploy/compose.yaml", EngineKind::Memory),
+        ("deploy/compose-nodes.yaml", EngineKind::Redis),
+    ] {
+        let compose = read(file);
+        let compose = compose.lines().filter_map(|line| {
+            let line = line.trim();
+            line.starts_with("IDLEWILD_")
+                .then(|| line.split_once(": "))?
+        });
+        let variables: Vec<(&str, &str)> = compose.collect();
+        assert!(variables.len() > 3, "{file}: {variables:?}");
+        assert_eq!(accepted("", &variables).engine.kind, kind, "{file}");
+    }
+}
+
+/// The page tells operators which rights are enough, and the script gives them.
+#[test]
+fn the_rights_of_the_redis_user_are_the_same_in_the_guide_and_in_the_script() {
+    let rights = |file: &str| {
+        let text = read(file);
+        let line = text.lines().find(|line| line.contains("-@all +"));
+        let line = line.unwrap_or_else(|| panic!("{file}: no rights"));
+        let words = line.split(' ').filter(|word| word.starts_with('+'));
+        words.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let guide = rights("docs/cluster.md");
+    assert!(guide.len() > 20, "{guide:?}");
+    assert_eq!(guide, rights("deploy/redis/start.sh"));
 }
 
 /// Kubernetes sets variables for every Service of the namespace, unless the pod declines them. Ours begin
@@ -162,12 +192,13 @@ fn the_server_starts_with_the_variables_that_kubernetes_sets_for_the_shipped_ser
     let log = process.log();
     assert_eq!(log.matches("unknown variable").count(), 1, "{log}");
 
-    assert_eq!(
-        values(&read("deploy/k8s/deployment.yaml"), "enableServiceLinks:")
-            .next()
-            .as_deref(),
-        Some("false")
-    );
+    for file in [
+        "deploy/k8s/deployment.yaml",
+        "deploy/k8s/nodes/deployment.yaml",
+    ] {
+        let declines = values(&read(file), "enableServiceLinks:").next();
+        assert_eq!(declines.as_deref(), Some("false"), "{file}");
+    }
 }
 
 #[test]
@@ -183,6 +214,11 @@ fn every_stop_timeout_is_long_enough_for_the_drain() {
     for (file, key) in [
         ("deploy/systemd/idlewild.service", "TimeoutStopSec="),
         ("deploy/compose.yaml", "stop_grace_period:"),
+        ("deploy/compose-nodes.yaml", "stop_grace_period:"),
+        (
+            "deploy/k8s/nodes/deployment.yaml",
+            "terminationGracePeriodSeconds:",
+        ),
         (
             "deploy/k8s/deployment.yaml",
             "terminationGracePeriodSeconds:",
@@ -218,7 +254,7 @@ fn every_file_of_the_package_exists() {
     assert!(root().join(scripts).join("postinst").is_file());
 }
 
-/// Loads a configuration as the server does. Creates the file of a secret if one is named.
+/// Loads a configuration as the server does. Creates the files of secrets.
 fn accepted(file: &str, variables: &[(&str, &str)]) -> Config {
     let directory = tempfile::tempdir().unwrap();
     let secret = directory.path().join("secret");
@@ -228,12 +264,19 @@ fn accepted(file: &str, variables: &[(&str, &str)]) -> Config {
     let mut env: Vec<(String, String)> = variables
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .filter(|(name, _)| name != "IDLEWILD_AUTH__SECRET_FILE")
+        .filter(|(name, _)| !name.ends_with("_FILE"))
         .collect();
-    env.push((
-        "IDLEWILD_AUTH__SECRET_FILE".to_owned(),
-        secret.to_str().unwrap().to_owned(),
-    ));
+    let is_redis = file.contains("password_file")
+        || variables
+            .iter()
+            .any(|(name, _)| *name == "IDLEWILD_ENGINE__PASSWORD_FILE");
+    let mut files = vec!["IDLEWILD_AUTH__SECRET_FILE"];
+    if is_redis {
+        files.push("IDLEWILD_ENGINE__PASSWORD_FILE");
+    }
+    for variable in files {
+        env.push((variable.to_owned(), secret.to_str().unwrap().to_owned()));
+    }
     load(&ConfigSources {
         file: Some(path),
         env,
