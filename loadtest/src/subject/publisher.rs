@@ -54,18 +54,17 @@ impl Publisher {
                 .as_ref()
                 .context("the server's template does not say how to publish this")
         };
-        let (publish, values) = match events {
-            [event] => (how(event)?, Values::of(event, key)),
-            _ => {
-                let batch = self.batch.as_ref();
-                let batch = batch.context("the server's template has no [batch]")?;
-                let mut lines = String::new();
-                for event in events {
-                    lines += &Values::of(event, key).render(&how(event)?.body)?;
-                    lines.push('\n');
-                }
-                (batch, Values::of_batch(lines, key))
+        let (publish, values) = if let [event] = events {
+            (how(event)?, Values::of(event, key))
+        } else {
+            let batch = self.batch.as_ref();
+            let batch = batch.context("the server's template has no [batch]")?;
+            let mut lines = String::new();
+            for event in events {
+                lines += &Values::of(event, key).render(&how(event)?.body)?;
+                lines.push('\n');
             }
+            (batch, Values::of_batch(lines, key))
         };
         let (path, body) = (values.render(&publish.path)?, values.render(&publish.body)?);
         let mut headers = String::new();
