@@ -1,5 +1,6 @@
 //! A real server: the program `idlewild` beside the load generator.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -29,7 +30,10 @@ impl Server {
         let program = Path::new(env!("CARGO_BIN_EXE_idlewild-load")).with_file_name("idlewild");
         let config = temp_file(&format!("{name}.toml"));
         let digest = Sha256::digest(API_KEY);
-        let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut hash = String::new();
+        for byte in digest {
+            write!(hash, "{byte:02x}").unwrap();
+        }
         let text = format!(
             "listen = [\"127.0.0.1:0\"]\nadmin_listen = [\"127.0.0.1:0\"]\nshards = 1\n\
              auth.secret = \"{SECRET}\"\n\

@@ -94,7 +94,7 @@ const LOSSES: u64 = 1_000;
 impl World {
     fn new() -> Self {
         Self {
-            log: Log::new(6_000, Duration::from_millis(1_000), ORIGIN),
+            log: Log::new(6_000, Duration::from_secs(1), ORIGIN),
             entries: Vec::new(),
             clients: Vec::new(),
             held: Vec::new(),
@@ -330,10 +330,9 @@ impl World {
             Step::Return(nth) if !self.clients.is_empty() => {
                 self.come_back(nth % self.clients.len())?;
             }
-            Step::Return(_) => {}
             Step::Take(most) => self.take(most)?,
             Step::Hold(most) if self.held.is_empty() => self.held = self.log.undispatched(most),
-            Step::Hold(_) => {}
+            Step::Return(_) | Step::Hold(_) => {}
             Step::Deliver => self.deliver(),
             Step::Beat => self.beat(),
             Step::Pass(ms) => {
