@@ -1,22 +1,20 @@
 //! One client, which behaves like EventSource. When its connection ends, it waits for the `retry:` delay
 //! and reconnects with the id of the last complete event.
 
-mod connection;
-mod journal;
-
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockFilter;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use self::connection::Connection;
-use self::journal::Journal;
+use super::common::admin::CLIENT_ADDRESSES;
+use super::common::connection::{Connection, Dialing};
+use super::common::journal::{Journal, Meaning};
+use super::common::real_time::sleep;
+use super::common::stream::{Frame, Item};
 use super::plan::{Person, SPEED, Trouble};
-use super::stream::{Frame, Item};
-use super::world::{World, count, sleep};
-
-pub use self::journal::parse_id;
+use super::world::{World, count};
 
 /// A filter of one instruction: drop every packet.
 const DROP_ALL: [SockFilter; 1] = [SockFilter::new(6, 0, 0, 0)];
@@ -26,8 +24,16 @@ const SILENCE: Duration = Duration::from_secs(4);
 /// The longest step of a stall.
 const PIECE: Duration = Duration::from_secs(1);
 
+/// One connection of the client.
+struct Open {
+    connection: Connection,
+    /// The number of the server.
+    server: u32,
+    has_stalled: bool,
+}
+
 pub struct Client {
-    pub number: usize,
+    number: usize,
     world: Rc<World>,
     token: String,
     retry: Duration,
@@ -36,7 +42,8 @@ pub struct Client {
 
 impl Client {
     pub fn new(number: usize, world: Rc<World>, token: String) -> Self {
-        let journal = Journal::new(number, Rc::clone(&world));
+        let subscriber = world.plan.clients[number].subscriber.clone();
+        let journal = Journal::new(Arc::clone(&world.plan.book), subscriber);
         Self {
             number,
             world,
@@ -63,24 +70,40 @@ impl Client {
         }
     }
 
-    pub fn person(&self) -> &Person {
+    fn person(&self) -> &Person {
         &self.world.plan.clients[self.number]
     }
 
+    fn dialing(&self) -> Dialing<'_> {
+        let person = self.person();
+        Dialing {
+            server: self.world.public,
+            from: CLIENT_ADDRESSES[self.number % CLIENT_ADDRESSES.len()],
+            token: &self.token,
+            last: self.journal.last,
+            is_narrow: person.is_narrow,
+            uses_query: person.uses_query,
+        }
+    }
+
     /// Reads and reconnects, forever. May be dropped at any `await` and called again.
-    async fn listen(&mut self, connection: &mut Option<Connection>) {
+    async fn listen(&mut self, connection: &mut Option<Open>) {
         loop {
             match connection {
                 None => {
                     sleep(self.retry).await;
-                    let last = self.journal.last;
-                    match Connection::open(&self.world, self.number, &self.token, last).await {
+                    let server = self.world.servers.current();
+                    match Connection::open(&self.dialing()).await {
                         Ok(opened) => {
                             count(&self.world.counts.connects);
-                            let from = opened.address();
+                            let (from, last) = (opened.address(), self.journal.last);
                             self.journal
                                 .note(&format!("connected from {from} after {last:?}"));
-                            *connection = Some(opened);
+                            *connection = Some(Open {
+                                connection: opened,
+                                server,
+                                has_stalled: false,
+                            });
                         }
                         // The server is down.
                         Err(error) => self.journal.note(&error.to_string()),
@@ -97,7 +120,7 @@ impl Client {
         }
     }
 
-    async fn suffer(&mut self, trouble: Trouble, connection: &mut Option<Connection>) {
+    async fn suffer(&mut self, trouble: Trouble, connection: &mut Option<Open>) {
         let counts = &self.world.counts;
         let Some(mut open) = connection.take() else {
             count(&counts.missed);
@@ -108,7 +131,7 @@ impl Client {
                 count(&counts.cuts);
                 self.count_torn(&open);
                 if matches!(trouble, Trouble::Reset) {
-                    open.reset_on_close();
+                    open.connection.reset_on_close();
                 }
             }
             Trouble::Stall(virtual_ms) => {
@@ -123,7 +146,7 @@ impl Client {
                 }
             }
             // The server has not counted a client whose request was refused.
-            Trouble::HalfOpen if !open.has_begun => {
+            Trouble::HalfOpen if !open.connection.has_begun => {
                 count(&counts.missed);
                 *connection = Some(open);
                 return;
@@ -132,14 +155,15 @@ impl Client {
                 count(&counts.half_open);
                 self.count_torn(&open);
                 let server = open.server;
-                self.world.forget(server, open.deafen(&DROP_ALL));
+                self.world.forget(server, open.connection.deafen(&DROP_ALL));
             }
         }
         self.journal.note(&format!("{trouble:?}"));
     }
 
     /// Reads once and processes complete frames; an error is the end of the connection.
-    async fn read(&mut self, connection: &mut Connection) -> Result<(), String> {
+    async fn read(&mut self, open: &mut Open) -> Result<(), String> {
+        let connection = &mut open.connection;
         let reading = connection.read(self.person().read_bytes);
         match tokio::time::timeout(SILENCE, reading).await {
             Ok(read) => read?,
@@ -153,9 +177,9 @@ impl Client {
             Err(_) => self.journal.note("silence"),
         }
         loop {
-            match connection.incoming.next() {
+            match open.connection.incoming.next() {
                 Ok(None) => return Ok(()),
-                Ok(Some(Item::Frame(frame))) => self.take(&frame, connection),
+                Ok(Some(Item::Frame(frame))) => self.take(&frame, open),
                 Ok(Some(Item::Status(200))) => {}
                 // Too many handshakes at once, or the server has not fully started.
                 Ok(Some(Item::Status(503))) => return Err("refused: 503".to_owned()),
@@ -176,47 +200,36 @@ impl Client {
         }
     }
 
-    fn take(&mut self, frame: &Frame, connection: &mut Connection) {
-        let is_first = !std::mem::replace(&mut connection.has_begun, true);
-        let Frame {
-            id,
-            event,
-            data,
-            retry_ms,
-        } = frame;
-        let fields = (id, event.as_deref(), data.as_deref(), *retry_ms);
-        match (is_first, fields) {
-            (true, (id, Some("heartbeat"), Some("{}"), Some(retry_ms @ 100..=300))) => {
-                self.retry = Duration::from_millis(retry_ms);
-                count(&self.world.counts.begun);
-                self.journal.position(id.as_deref());
+    fn take(&mut self, frame: &Frame, open: &mut Open) {
+        let is_first = !std::mem::replace(&mut open.connection.has_begun, true);
+        let counts = &self.world.counts;
+        match self.journal.take(frame, is_first) {
+            Meaning::First(retry) => {
+                self.retry = retry;
+                count(&counts.begun);
             }
-            (false, (id, Some("heartbeat"), Some("{}"), None)) => {
-                self.journal.position(id.as_deref());
+            Meaning::Event(number) => {
+                count(&counts.received);
+                if number == 0 {
+                    count(&counts.have_first);
+                } else if number == self.world.plan.last() {
+                    count(&counts.have_last);
+                }
             }
-            (false, (Some(id), Some("replay_gap"), Some(data), None)) => {
-                self.journal.gap(id, data);
-            }
-            (false, (id, Some("message"), Some(data), None)) => {
-                self.journal.event(id.as_deref(), data);
-            }
-            _ => {
-                let what = format!("{frame:?}, the stream's first: {is_first}");
-                self.journal.fault(&what);
-            }
+            Meaning::Other => {}
         }
     }
 
     /// The other side ended the connection.
-    fn count_end(&self, connection: &Connection) {
-        if connection.has_stalled && self.world.servers.is_well(connection.server) {
+    fn count_end(&self, open: &Open) {
+        if open.has_stalled && self.world.servers.is_well(open.server) {
             count(&self.world.counts.stalls_ended);
         }
-        self.count_torn(connection);
+        self.count_torn(open);
     }
 
-    fn count_torn(&self, connection: &Connection) {
-        if connection.incoming.is_inside_an_event() {
+    fn count_torn(&self, open: &Open) {
+        if open.connection.incoming.is_inside_an_event() {
             count(&self.world.counts.torn);
         }
     }

@@ -7,27 +7,27 @@
 //! |---|---|
 //! | [`plan`] | what happens when and to which client, derived from the seed |
 //! | [`storm`] | carries out the plan |
-//! | [`client`], [`stream`] | a client like EventSource, and the parser of its stream |
-//! | [`publisher`], [`http`] | an application that repeats each event until it is accepted |
+//! | [`client`] | a client like EventSource |
 //! | [`server`] | the real binary, killed and restarted |
 //! | [`world`] | state and counters that the clients share |
-//! | [`check`] | compares what the clients received with the plan |
+//! | [`common`] | what the tests with many clients share: events, publishers, the check |
 
 #![allow(missing_docs, unreachable_pub)] // nobody but this test sees it
 
-mod check;
+#[path = "../common/mod.rs"]
+#[allow(dead_code)] // tests/cluster uses the rest
+mod common;
+
 mod client;
-mod http;
 mod plan;
-mod publisher;
 mod server;
 mod storm;
-mod stream;
 mod world;
 
 use std::io::Write;
 use std::sync::Arc;
 
+use common::check::{Rules, check};
 use plan::Plan;
 use server::Server;
 use storm::Aftermath;
@@ -46,7 +46,9 @@ fn every_client_has_each_of_its_events_once_and_in_order_whatever_happens() {
     let summary = summary(&aftermath);
     say(&summary);
 
-    let failures = check::failures(&aftermath.world, &aftermath.clients, &aftermath.published);
+    let journals: Vec<_> = aftermath.clients.iter().map(|one| &one.journal).collect();
+    let rules = Rules::default();
+    let failures = check(&plan.book, &journals, &aftermath.published, &rules).failures;
     if !failures.is_empty() {
         let directory = server.keep_directory();
         panic!(
@@ -81,7 +83,7 @@ fn every_client_has_each_of_its_events_once_and_in_order_whatever_happens() {
 fn summary(aftermath: &Aftermath) -> String {
     let counts = &aftermath.world.counts;
     let counted = &aftermath.counted;
-    let sent = aftermath.world.plan.events.len();
+    let sent = aftermath.world.plan.book.len();
     let retries: usize = aftermath.published.iter().map(|one| one.retries).sum();
     format!(
         "chaos seed {}: events sent {sent}, received {}, cuts {}, stalls {}, half-open {}, \

@@ -2,8 +2,12 @@
 //! so a failure can be repeated as far as real sockets and two schedulers allow.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use fastrand::Rng;
+
+use super::common::book::{Book, Event, To};
+use super::common::subscriber::Subscriber;
 
 pub const CLIENTS: usize = 2_000;
 /// The length of the virtual schedule.
@@ -37,36 +41,22 @@ const BURST_BEFORE_A_KILL_MS: u32 = 1_200;
 pub struct Plan {
     pub seed: u64,
     pub clients: Vec<Person>,
-    /// All events by number. The first reaches every client before the schedule begins, so every client
-    /// has an id to reconnect with. The last ends the run.
-    pub events: Vec<Event>,
+    /// All events. The first reaches every client before the schedule begins, so every client has an id to
+    /// reconnect with. The last ends the run.
+    pub book: Arc<Book>,
     /// All steps, by virtual millisecond.
     pub steps: Vec<(u32, Step)>,
 }
 
 /// The properties of one client.
 pub struct Person {
-    pub user: u16,
-    pub topics: Vec<u8>,
+    pub subscriber: Subscriber,
     /// Its kernel accepts only a few kilobytes, so the server soon notices when it stops reading.
     pub is_narrow: bool,
     /// Bytes per read: with small reads, a cut often hits an incomplete event.
     pub read_bytes: usize,
     /// Sends credential and last id in the query instead of the header.
     pub uses_query: bool,
-}
-
-pub struct Event {
-    pub to: To,
-    pub data: String,
-    pub persist: bool,
-}
-
-pub enum To {
-    User(u16),
-    Users(Vec<u16>),
-    Topic(u8),
-    All,
 }
 
 pub enum Step {
@@ -119,62 +109,42 @@ impl Plan {
         }
         drafts.sort_by_key(|(at, _)| *at);
 
-        let mut events = vec![to_all(&mut random)];
+        let book = Book::new(&format!("chaos-{seed}"));
+        book.add(vec![to_all(&mut random)]);
         let mut steps = Vec::with_capacity(drafts.len());
         for (at, draft) in drafts {
             let step = match draft {
-                Draft::Publish(drafted) => {
-                    let first = events.len();
-                    events.extend(drafted);
-                    Step::Publish {
-                        publisher: random.usize(0..PUBLISHERS),
-                        events: first..events.len(),
-                    }
-                }
+                Draft::Publish(events) => Step::Publish {
+                    publisher: random.usize(0..PUBLISHERS),
+                    events: book.add(events),
+                },
                 Draft::Trouble(client, trouble) => Step::Trouble { client, trouble },
                 Draft::Kill => Step::Kill,
             };
             steps.push((at, step));
         }
-        events.push(to_all(&mut random));
-        for (number, event) in events.iter_mut().enumerate() {
-            event.data.insert_str(0, &format!("{number} "));
-        }
+        book.add(vec![to_all(&mut random)]);
         Self {
             seed,
             clients,
-            events,
+            book: Arc::new(book),
             steps,
         }
     }
 
     /// The number of the event that ends the run.
     pub fn last(&self) -> usize {
-        self.events.len() - 1
-    }
-
-    /// The source id of an event.
-    pub fn source_id(&self, number: usize) -> String {
-        format!("chaos-{}-{number}", self.seed)
-    }
-}
-
-impl Person {
-    pub fn wants(&self, event: &Event) -> bool {
-        match &event.to {
-            To::User(user) => *user == self.user,
-            To::Users(users) => users.contains(&self.user),
-            To::Topic(topic) => self.topics.contains(topic),
-            To::All => true,
-        }
+        self.book.len() - 1
     }
 }
 
 fn person(random: &mut Rng) -> Person {
     let topics = random.usize(0..=3);
     Person {
-        user: random.u16(0..USERS),
-        topics: random.choose_multiple(0..TOPICS, topics),
+        subscriber: Subscriber {
+            user: random.u16(0..USERS),
+            topics: random.choose_multiple(0..TOPICS, topics),
+        },
         is_narrow: random.u8(0..4) == 0,
         read_bytes: [700, 4 * 1024, 16 * 1024][random.usize(0..3)],
         uses_query: random.bool(),

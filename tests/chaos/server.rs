@@ -9,10 +9,11 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::http::{API_KEY, Admin};
+use super::common::admin::Admin;
 use super::plan::CLIENTS;
 
 pub const SECRET: &str = "a secret of more than thirty-two bytes";
+pub const API_KEY: &str = "a key for the chaos test only";
 
 /// Longest time until the server is ready, including recovery and a port that is briefly in use.
 const START_PATIENCE: Duration = Duration::from_secs(20);
@@ -128,7 +129,7 @@ impl Server {
     }
 
     fn metrics(&self) -> String {
-        let answer = Admin::new(self.admin).request("GET", "/metrics", "");
+        let answer = Admin::new(self.admin, API_KEY).request("GET", "/metrics", "");
         answer.unwrap().body
     }
 

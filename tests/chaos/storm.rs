@@ -7,19 +7,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{Scope, ScopedJoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use idlewild::auth::mint::{Claims, mint};
-use idlewild::config::{Auth, Secret};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, LocalSet};
 
 use super::client::Client;
-use super::http::Admin;
-use super::plan::{PUBLISHERS, Person, Plan, SPEED, Step, Trouble};
-use super::publisher::{Published, Publisher, topic_name, user_name};
-use super::server::{Counted, SECRET, Server};
-use super::world::{Servers, World, now, sleep};
+use super::common::admin::Admin;
+use super::common::publisher::{Published, Publisher};
+use super::common::real_time::{now, sleep};
+use super::plan::{PUBLISHERS, Plan, SPEED, Step, Trouble};
+use super::server::{API_KEY, Counted, SECRET, Server};
+use super::world::{Servers, World};
 
 /// Longest wait for something that should happen soon.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -108,7 +107,7 @@ pub fn run(plan: &Arc<Plan>, server: &mut Server) -> Aftermath {
     });
     Aftermath {
         kills: servers.current(),
-        gaps: clients.iter().map(|client| client.journal.gaps).sum(),
+        gaps: clients.iter().map(|client| client.journal.gaps()).sum(),
         deaf_since_restart: world.deaf_to(servers.current()),
         connections,
         counted,
@@ -131,7 +130,7 @@ impl<'scope> Crew<'scope> {
         let (publishers, publishing) = (0..PUBLISHERS)
             .map(|_| {
                 let (requests, queue) = mpsc::channel();
-                let publisher = Publisher::new(Arc::clone(plan), Admin::new(admin));
+                let publisher = publisher(plan, admin);
                 (requests, scope.spawn(move || publisher.run(&queue)))
             })
             .unzip();
@@ -186,7 +185,7 @@ fn call_everybody(world: &Rc<World>) -> Everybody {
     (0..world.plan.clients.len())
         .map(|number| {
             let (trouble, troubles) = unbounded_channel();
-            let token = token(&world.plan.clients[number]);
+            let token = world.plan.clients[number].subscriber.token(SECRET);
             let client = Client::new(number, Rc::clone(world), token);
             (trouble, tokio::task::spawn_local(client.live(troubles)))
         })
@@ -195,25 +194,11 @@ fn call_everybody(world: &Rc<World>) -> Everybody {
 
 /// Publishes an event before or after all others.
 fn publish_alone(plan: &Arc<Plan>, admin: SocketAddr, number: usize) {
-    Publisher::new(Arc::clone(plan), Admin::new(admin)).publish(number..number + 1);
+    publisher(plan, admin).publish(number..number + 1);
 }
 
-fn token(person: &Person) -> String {
-    let auth = Auth {
-        secret: Secret::new(SECRET),
-        ..Auth::default()
-    };
-    #[allow(clippy::disallowed_methods)] // a real process in real time
-    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let topics: Vec<String> = person.topics.iter().copied().map(topic_name).collect();
-    let claims = Claims {
-        user: &user_name(person.user),
-        session: None,
-        topics: &topics,
-        ttl: Duration::from_secs(3_600),
-        now_unix_ms: u64::try_from(unix.unwrap().as_millis()).unwrap(),
-    };
-    mint(&auth, &claims).unwrap()
+fn publisher(plan: &Plan, admin: SocketAddr) -> Publisher {
+    Publisher::new(Arc::clone(&plan.book), vec![Admin::new(admin, API_KEY)])
 }
 
 async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {

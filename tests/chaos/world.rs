@@ -5,14 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
-
-use tokio::time::Instant;
 
 use super::plan::Plan;
-
-/// An event's id: milliseconds and a sequence number.
-pub type Id = (u64, u64);
 
 /// Counts the servers. From `begin_kill` to `end_kill`, one of them is being killed.
 #[derive(Default)]
@@ -27,12 +21,9 @@ pub struct World {
     pub public: SocketAddr,
     pub servers: Arc<Servers>,
     pub counts: Counts,
-    /// The id that each event was received with.
-    ids: RefCell<Vec<Option<Id>>>,
     /// Sockets that receive nothing, each with the number of its server. They stay open, so that the
     /// server gets no sign of their end.
     deaf: RefCell<Vec<(u32, TcpStream)>>,
-    began: Instant,
 }
 
 #[derive(Default)]
@@ -80,29 +71,13 @@ impl Servers {
 
 impl World {
     pub fn new(plan: Arc<Plan>, public: SocketAddr, servers: Arc<Servers>) -> Self {
-        let ids = RefCell::new(vec![None; plan.events.len()]);
         Self {
             plan,
             public,
             servers,
             counts: Counts::default(),
-            ids,
             deaf: RefCell::default(),
-            began: now(),
         }
-    }
-
-    pub fn now_ms(&self) -> u128 {
-        now().duration_since(self.began).as_millis()
-    }
-
-    /// Records the id of an event; false if another client received it with a different id.
-    pub fn identify(&self, number: usize, id: Id) -> bool {
-        *self.ids.borrow_mut()[number].get_or_insert(id) == id
-    }
-
-    pub fn id(&self, number: usize) -> Option<Id> {
-        self.ids.borrow()[number]
     }
 
     /// Keeps a socket that receives nothing.
@@ -119,14 +94,4 @@ impl World {
 
 pub fn count(cell: &Cell<usize>) {
     cell.set(cell.get() + 1);
-}
-
-pub fn now() -> Instant {
-    #[allow(clippy::disallowed_methods)] // a real process in real time
-    Instant::now()
-}
-
-pub async fn sleep(duration: Duration) {
-    #[allow(clippy::disallowed_methods)] // a real process in real time
-    tokio::time::sleep(duration).await;
 }

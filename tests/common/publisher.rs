@@ -1,17 +1,16 @@
-//! Publishes like a careful application: every event has an id of its own and is sent again until the
+//! Publishes like a careful application: every event has an id of its own and is sent again until a
 //! server accepts it. So each event exists exactly once, whatever is killed in the meantime.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::client::parse_id;
-use super::http::{Admin, Answer};
-use super::plan::{Plan, To};
-use super::world::Id;
+use super::admin::{Admin, Answer};
+use super::book::{Book, Id, parse_id};
 
 /// Tries of one request: half a minute, including pauses.
 const MAX_TRIES: usize = 1_500;
@@ -20,26 +19,34 @@ const PAUSE: Duration = Duration::from_millis(20);
 const ASK_AGAIN: usize = 16;
 
 pub struct Publisher {
-    plan: Arc<Plan>,
-    admin: Admin,
+    book: Arc<Book>,
+    /// The admin listeners of all nodes.
+    nodes: Vec<Admin>,
+    /// The node for the next request.
+    node: usize,
     published: Published,
 }
 
+/// What one publisher did.
 #[derive(Default)]
 pub struct Published {
-    /// The ids that the server returned.
-    pub ids: Vec<(usize, Id)>,
+    /// The numbers of the events that were accepted one by one.
+    singles: Vec<usize>,
     /// The numbers of the events in the order of sending.
     pub order: Vec<usize>,
     /// Requests that had to be repeated.
     pub retries: usize,
+    /// The number of refusals with each error code.
+    pub refusals: BTreeMap<String, usize>,
 }
 
 impl Publisher {
-    pub fn new(plan: Arc<Plan>, admin: Admin) -> Self {
+    /// A publisher that sends each request to the node after the last one.
+    pub fn new(book: Arc<Book>, nodes: Vec<Admin>) -> Self {
         Self {
-            plan,
-            admin,
+            book,
+            nodes,
+            node: 0,
             published: Published::default(),
         }
     }
@@ -52,60 +59,76 @@ impl Publisher {
         self.published
     }
 
+    /// Publishes these events, several of them as a batch.
     pub fn publish(&mut self, events: Range<usize>) {
-        let plan = Arc::clone(&self.plan);
+        let book = Arc::clone(&self.book);
+        events.clone().for_each(|number| book.send(number));
         if events.len() > 1 {
             let lines: Vec<String> = events
                 .clone()
-                .map(|number| self.body(number).to_string())
+                .map(|number| book.body(number).to_string())
                 .collect();
             self.insist("/v1/events/batch", &lines.join("\n"), |answer| {
                 let answer: Value = serde_json::from_str(&answer.body).unwrap();
                 let refused = answer["errors"].as_array().unwrap();
                 for error in refused {
                     let message = error["message"].as_str().unwrap();
-                    assert!(message.contains("publish again"), "{answer}");
+                    assert!(message.contains("again"), "{answer}");
                 }
                 refused.is_empty().then_some(())
             });
+            for number in events.clone() {
+                book.accept(number, None);
+            }
             self.published.order.extend(events);
             return;
         }
         let number = events.start;
-        let body = self.body(number).to_string();
-        if !plan.events[number].persist {
+        let body = book.body(number).to_string();
+        if !book.event(number).persist {
             // Repeating it might deliver it twice.
-            let _ = self.admin.request("POST", "/v1/events", &body);
+            let _ = self.next_node().request("POST", "/v1/events", &body);
             return;
         }
-        let id = self.insist("/v1/events", &body, |answer| Some(accepted_id(&answer)));
-        self.published.ids.push((number, id));
+        self.publish_one(number);
+        self.published.singles.push(number);
         self.published.order.push(number);
         if number.is_multiple_of(ASK_AGAIN) {
             self.ask_again();
         }
     }
 
+    pub fn finish(self) -> Published {
+        self.published
+    }
+
     /// Publishes an event again that was accepted some time ago, perhaps by a server that was killed
-    /// since. An application that has lost its position does the same.
+    /// since. An application that has lost its position does the same. The check compares the ids.
     fn ask_again(&mut self) {
-        let ids = &self.published.ids;
-        let (number, id) = ids[ids.len() / 2];
-        let body = self.body(number).to_string();
-        let again = self.insist("/v1/events", &body, |answer| Some(accepted_id(&answer)));
-        assert_eq!(again, id, "event {number} was published twice");
+        let numbers = &self.published.singles;
+        self.publish_one(numbers[numbers.len() / 2]);
+    }
+
+    fn publish_one(&mut self, number: usize) {
+        let body = self.book.body(number).to_string();
+        let id = self.insist("/v1/events", &body, |answer| Some(accepted_id(&answer)));
+        self.book.accept(number, Some(id));
     }
 
     /// Sends a request until it is accepted.
     fn insist<T>(&mut self, path: &str, body: &str, accepted: impl Fn(Answer) -> Option<T>) -> T {
         for _ in 0..MAX_TRIES {
-            match self.admin.request("POST", path, body) {
+            match self.next_node().request("POST", path, body) {
                 Ok(answer) if answer.status == 202 => {
                     if let Some(accepted) = accepted(answer) {
                         return accepted;
                     }
                 }
-                Ok(answer) => assert_eq!(answer.status, 503, "{}", answer.body),
+                Ok(answer) => {
+                    assert_eq!(answer.status, 503, "{}", answer.body);
+                    let code = error_code(&answer);
+                    *self.published.refusals.entry(code).or_default() += 1;
+                }
                 // The server was killed, before or after it stored the event.
                 Err(_) => {}
             }
@@ -115,35 +138,19 @@ impl Publisher {
         panic!("never accepted: {body}");
     }
 
-    fn body(&self, number: usize) -> Value {
-        let event = &self.plan.events[number];
-        let to = match &event.to {
-            To::User(user) => json!({"user": user_name(*user)}),
-            To::Users(users) => {
-                let users: Vec<String> = users.iter().copied().map(user_name).collect();
-                json!({"users": users})
-            }
-            To::Topic(topic) => json!({"topic": topic_name(*topic)}),
-            To::All => json!({"all": true}),
-        };
-        let mut body = json!({"to": to, "data": event.data, "id": self.plan.source_id(number)});
-        if !event.persist {
-            body["persist"] = false.into();
-        }
-        body
+    fn next_node(&mut self) -> &mut Admin {
+        self.node = (self.node + 1) % self.nodes.len();
+        &mut self.nodes[self.node]
     }
-}
-
-pub fn user_name(user: u16) -> String {
-    format!("user-{user}")
-}
-
-pub fn topic_name(topic: u8) -> String {
-    format!("topics/{topic}")
 }
 
 fn accepted_id(answer: &Answer) -> Id {
     let body: Value = serde_json::from_str(&answer.body).unwrap();
     let id = body["id"].as_str().unwrap();
     parse_id(id).unwrap_or_else(|| panic!("the id {id:?}"))
+}
+
+fn error_code(answer: &Answer) -> String {
+    let body: Value = serde_json::from_str(&answer.body).unwrap();
+    body["error"]["code"].as_str().unwrap().to_owned()
 }

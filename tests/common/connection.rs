@@ -2,69 +2,66 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, SocketAddrV4, TcpStream as StdStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream as StdStream};
 use std::time::Duration;
 
 use socket2::{SockFilter, SockRef};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::http::CLIENT_ADDRESSES;
-use crate::stream::Incoming;
-use crate::world::{Id, World};
+use super::book::Id;
+use super::stream::Incoming;
 
 /// The receive buffer of a client whose kernel accepts little.
 const NARROW_BYTES: u32 = 4 * 1024;
 /// Largest read.
 const BUFFER: usize = 16 * 1024;
 
-pub(super) struct Connection {
+/// How a client connects.
+pub struct Dialing<'a> {
+    pub server: SocketAddr,
+    pub from: Ipv4Addr,
+    pub token: &'a str,
+    pub last: Option<Id>,
+    /// Its kernel accepts only a few kilobytes, so the server soon notices when it stops reading.
+    pub is_narrow: bool,
+    /// Sends credential and last id in the query instead of the header.
+    pub uses_query: bool,
+}
+
+pub struct Connection {
     socket: TcpStream,
-    pub(super) incoming: Incoming,
-    /// The number of the server.
-    pub(super) server: u32,
+    pub incoming: Incoming,
     /// True once the first frame has arrived.
-    pub(super) has_begun: bool,
-    pub(super) has_stalled: bool,
+    pub has_begun: bool,
 }
 
 impl Connection {
     /// Connects and requests the stream.
-    pub(super) async fn open(
-        world: &World,
-        client: usize,
-        token: &str,
-        last: Option<Id>,
-    ) -> std::io::Result<Self> {
-        let person = &world.plan.clients[client];
-        let server = world.servers.current();
+    pub async fn open(dialing: &Dialing<'_>) -> std::io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
-        if person.is_narrow {
+        if dialing.is_narrow {
             // Set before connecting, so that the window is small from the start.
             socket.set_recv_buffer_size(NARROW_BYTES)?;
         }
-        let address = CLIENT_ADDRESSES[client % CLIENT_ADDRESSES.len()];
-        socket.bind(SocketAddr::from((address, 0)))?;
-        let mut socket = socket.connect(world.public).await?;
-        let request = request(person.uses_query, token, last);
-        socket.write_all(request.as_bytes()).await?;
+        socket.bind(SocketAddr::from((dialing.from, 0)))?;
+        let mut socket = socket.connect(dialing.server).await?;
+        socket.write_all(dialing.request().as_bytes()).await?;
         Ok(Self {
             socket,
             incoming: Incoming::default(),
-            server,
             has_begun: false,
-            has_stalled: false,
         })
     }
 
     /// The client's address.
-    pub(super) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.socket.local_addr().unwrap()
     }
 
     /// Reads once, at most `max` bytes. An error is the end of the connection. Dropping the future loses
     /// no bytes.
-    pub(super) async fn read(&mut self, max: usize) -> Result<(), String> {
+    pub async fn read(&mut self, max: usize) -> Result<(), String> {
         loop {
             self.socket.readable().await.map_err(|e| e.to_string())?;
             match self.try_read(max) {
@@ -85,7 +82,7 @@ impl Connection {
     }
 
     /// Returns true if the kernel still has the server's end of the connection.
-    pub(super) fn is_known_to(&self, server: SocketAddr) -> bool {
+    pub fn is_known_to(&self, server: SocketAddr) -> bool {
         let SocketAddr::V4(client) = self.address() else {
             return false;
         };
@@ -97,14 +94,14 @@ impl Connection {
     }
 
     /// Makes the close a reset.
-    pub(super) fn reset_on_close(&self) {
+    pub fn reset_on_close(&self) {
         SockRef::from(&self.socket)
             .set_linger(Some(Duration::ZERO))
             .unwrap();
     }
 
     /// The open socket, with a filter that drops all packets.
-    pub(super) fn deafen(self, filter: &[SockFilter]) -> StdStream {
+    pub fn deafen(self, filter: &[SockFilter]) -> StdStream {
         SockRef::from(&self.socket).attach_filter(filter).unwrap();
         self.socket.into_std().unwrap()
     }
@@ -116,14 +113,19 @@ fn in_hexadecimal(address: SocketAddrV4) -> String {
     format!("{ip:08X}:{:04X}", address.port())
 }
 
-fn request(uses_query: bool, token: &str, last: Option<Id>) -> String {
-    const PATH: &str = "/api/v1/auth/sse/notifications/";
-    let last = last.map(|(ms, sequence)| format!("{ms}-{sequence}"));
-    if uses_query {
-        let last = last.map_or_else(String::new, |last| format!("&last_event_id={last}"));
-        format!("GET {PATH}?token={token}{last} HTTP/1.1\r\nHost: chaos\r\n\r\n")
-    } else {
-        let last = last.map_or_else(String::new, |last| format!("Last-Event-ID: {last}\r\n"));
-        format!("GET {PATH} HTTP/1.1\r\nHost: chaos\r\nAuthorization: Bearer {token}\r\n{last}\r\n")
+impl Dialing<'_> {
+    fn request(&self) -> String {
+        const PATH: &str = "/api/v1/auth/sse/notifications/";
+        let token = self.token;
+        let last = self.last.map(|(ms, sequence)| format!("{ms}-{sequence}"));
+        if self.uses_query {
+            let last = last.map_or_else(String::new, |last| format!("&last_event_id={last}"));
+            format!("GET {PATH}?token={token}{last} HTTP/1.1\r\nHost: test\r\n\r\n")
+        } else {
+            let last = last.map_or_else(String::new, |last| format!("Last-Event-ID: {last}\r\n"));
+            format!(
+                "GET {PATH} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\n{last}\r\n"
+            )
+        }
     }
 }

@@ -1,5 +1,4 @@
-//! The publisher's connection to the admin listener. It is kept open, and opened again when it
-//! breaks.
+//! A connection to the admin listener. It is kept open, and opened again when it breaks.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -7,7 +6,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
-/// The machine's other loopback addresses belong to the clients. From the server's own address, a
+/// Some of the machine's other loopback addresses belong to the clients. From the server's own address, a
 /// connect to a port without a listener may get that port as its own and connect to itself. The server
 /// could then not bind it again.
 pub const CLIENT_ADDRESSES: [Ipv4Addr; 4] = [
@@ -20,10 +19,10 @@ pub const CLIENT_ADDRESSES: [Ipv4Addr; 4] = [
 /// Longest wait for a response. If the server was killed, the error arrives at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub const API_KEY: &str = "a key for the chaos test only";
-
 pub struct Admin {
     address: SocketAddr,
+    api_key: &'static str,
+    patience: Duration,
     connection: Option<TcpStream>,
 }
 
@@ -33,22 +32,30 @@ pub struct Answer {
 }
 
 impl Admin {
-    pub fn new(address: SocketAddr) -> Self {
+    pub fn new(address: SocketAddr, api_key: &'static str) -> Self {
         Self {
             address,
+            api_key,
+            patience: PATIENCE,
             connection: None,
         }
+    }
+
+    /// Waits at most this long for a response.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Sends one request. After an error, the server may or may not have processed it.
     pub fn request(&mut self, method: &str, path: &str, body: &str) -> io::Result<Answer> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => connect(self.address)?,
+            None => self.connect()?,
         };
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: chaos\r\nAuthorization: Bearer {API_KEY}\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {}\r\n\
              Content-Length: {}\r\n\r\n",
+            self.api_key,
             body.len()
         );
         connection.write_all(format!("{head}{body}").as_bytes())?;
@@ -56,15 +63,15 @@ impl Admin {
         self.connection = Some(connection);
         Ok(answer)
     }
-}
 
-fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&SocketAddr::from((CLIENT_ADDRESSES[0], 0)).into())?;
-    socket.connect_timeout(&address.into(), PATIENCE)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.set_tcp_nodelay(true)?;
-    Ok(socket.into())
+    fn connect(&self) -> io::Result<TcpStream> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((CLIENT_ADDRESSES[0], 0)).into())?;
+        socket.connect_timeout(&self.address.into(), self.patience)?;
+        socket.set_read_timeout(Some(self.patience))?;
+        socket.set_tcp_nodelay(true)?;
+        Ok(socket.into())
+    }
 }
 
 fn read_answer(connection: &mut TcpStream) -> io::Result<Answer> {

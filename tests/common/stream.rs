@@ -97,7 +97,7 @@ impl Incoming {
 
     fn take_chunk(&mut self, left: usize) -> Result<(), String> {
         let taken = left.min(self.bytes.len());
-        // Any offset is a valid boundary, because the plan's events are ASCII.
+        // Any offset is a valid boundary, because all events are ASCII.
         let text = std::str::from_utf8(&self.bytes[..taken])
             .map_err(|error| format!("in a chunk: {error}"))?;
         self.text.push_str(text);
