@@ -1,0 +1,196 @@
+//! A node: the real binary with one shard, on the same two addresses at every start.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::process::{Process, command, own_address};
+use crate::support::{API_KEY, Answer, SECRET, eventually, request};
+
+/// How a node is configured.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    top: String,
+    engine: String,
+}
+
+pub struct Node {
+    /// `None` while it does not run.
+    process: Option<Process>,
+    directory: TempDir,
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+impl Settings {
+    /// A node that keeps its events itself.
+    pub fn memory() -> Self {
+        Self::default()
+    }
+
+    /// A node on Redis.
+    pub fn redis(url: &str) -> Self {
+        Self::default()
+            .engine("kind = \"redis\"")
+            .engine(&format!("url = \"{url}\""))
+    }
+
+    /// A line of the table `[engine]`.
+    pub fn engine(mut self, line: &str) -> Self {
+        self.engine += line;
+        self.engine.push('\n');
+        self
+    }
+
+    /// A line before all tables.
+    pub fn top(mut self, line: &str) -> Self {
+        self.top += line;
+        self.top.push('\n');
+        self
+    }
+
+    /// Short times and enough places, so that clients hop without being refused.
+    fn config(&self, public: SocketAddr, admin: SocketAddr) -> String {
+        let Self { top, engine } = self;
+        format!(
+            r#"
+listen = ["{public}"]
+admin_listen = ["{admin}"]
+shards = 1
+max_connections_per_user = 100
+heartbeat = "1s"
+retry_min = "100ms"
+retry_max = "300ms"
+{top}
+[auth]
+secret = "{SECRET}"
+
+[admin]
+api_key = "{API_KEY}"
+
+[engine]
+{engine}
+"#
+        )
+    }
+}
+
+impl Node {
+    /// Starts a node and waits until it listens. It may not be ready.
+    pub fn start(settings: &Settings) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (public, admin) = (own_address(), own_address());
+        let mut node = Self {
+            process: None,
+            directory,
+            public,
+            admin,
+        };
+        node.configure(settings);
+        node.start_again();
+        node.public = node.process().plain().tcp;
+        node.admin = node.process().admin();
+        node.configure(settings);
+        node
+    }
+
+    /// Starts several nodes with the same settings, and waits until all are ready.
+    pub fn start_ready(number: usize, settings: &Settings) -> Vec<Self> {
+        let nodes: Vec<Self> = (0..number).map(|_| Self::start(settings)).collect();
+        nodes.iter().for_each(Self::wait_until_ready);
+        nodes
+    }
+
+    /// Changes the configuration, for its next start.
+    pub fn configure(&self, settings: &Settings) {
+        let config = settings.config(self.public, self.admin);
+        fs::write(self.directory.path().join("idlewild.toml"), config).unwrap();
+    }
+
+    /// Ends the process as a crash does.
+    pub fn kill(&mut self) {
+        self.end(Signal::KILL);
+    }
+
+    /// Drains the node and ends the process.
+    pub fn stop(&mut self) {
+        let status = self.end(Signal::TERM);
+        assert!(status.success(), "{status}");
+    }
+
+    /// Stops the process without ending it. The kernel still accepts connections for it.
+    pub fn pause(&self) {
+        self.process().signal(Signal::STOP);
+    }
+
+    pub fn resume(&self) {
+        self.process().signal(Signal::CONT);
+    }
+
+    /// Starts it again on the same addresses, after it has ended.
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it still runs");
+        let mut command = command();
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(self.directory.path().join("idlewild.toml"));
+        // The log of each run is in a directory of its own.
+        let log = tempfile::tempdir().unwrap();
+        let process = Process::start_in(command, self.directory.path(), log);
+        self.process = Some(process);
+    }
+
+    pub fn wait_until_ready(&self) {
+        eventually("the node is ready", || self.not_ready().is_none());
+    }
+
+    pub fn wait_until_not_ready(&self) {
+        eventually("the node is not ready", || self.not_ready().is_some());
+    }
+
+    /// The reason in `/readyz`; `None` if it is ready.
+    pub fn not_ready(&self) -> Option<String> {
+        let answer = request(self.admin, "GET", "/readyz", &[], "");
+        let reason = answer.json()["reason"].as_str().map(ToOwned::to_owned);
+        (answer.status != 200).then(|| reason.expect("a reason"))
+    }
+
+    /// The value of a metric, `name{labels}` as written on the page; `None` if it is missing.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let page = request(self.admin, "GET", "/metrics", &[], "").body;
+        page.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    /// The answer of `GET /v1/nodes`.
+    pub fn nodes(&self) -> Value {
+        let answer = self.request("GET", "/v1/nodes", "");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()
+    }
+
+    /// Sends one request with the API key to the admin listener, on a new connection.
+    pub fn request(&self, method: &str, path: &str, body: &str) -> Answer {
+        let key = format!("Bearer {API_KEY}");
+        request(self.admin, method, path, &[("Authorization", &key)], body)
+    }
+
+    /// The log of this run.
+    pub fn log(&self) -> String {
+        self.process().log()
+    }
+
+    fn end(&mut self, signal: Signal) -> std::process::ExitStatus {
+        let mut process = self.process.take().expect("it runs");
+        process.signal(signal);
+        process.wait()
+    }
+
+    fn process(&self) -> &Process {
+        self.process.as_ref().expect("it runs")
+    }
+}

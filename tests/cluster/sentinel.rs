@@ -1,0 +1,128 @@
+//! Three real Sentinels that watch one master.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use ::redis::{Client, Cmd, FromRedisValue, RedisResult};
+
+use crate::daemon::Daemon;
+use crate::support::eventually;
+
+/// The name of the master.
+pub const NAME: &str = "idlewild";
+const SENTINELS: usize = 3;
+/// Sentinels that have to agree that the master is down.
+const QUORUM: usize = 2;
+/// Time without an answer after which a Sentinel takes a server for dead.
+const DOWN_AFTER_MS: u32 = 500;
+/// A failover that takes longer is tried again.
+const FAILOVER_TIMEOUT_MS: u32 = 3_000;
+/// Longest wait for the answer to a command.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Shorter than in operation, so that Sentinels find each other and the replicas at once. A busy machine must not
+/// make them suspend their work ("TILT"), which they do for 30 s.
+const PERIODS: [&str; 12] = [
+    "info-period",
+    "200",
+    "publish-period",
+    "200",
+    "ping-period",
+    "100",
+    "ask-period",
+    "100",
+    "tilt-trigger",
+    "60000",
+    "tilt-period",
+    "100",
+];
+
+pub struct Sentinels {
+    daemons: Vec<Daemon>,
+}
+
+impl Sentinels {
+    /// Starts them, and waits until they know each other and all replicas.
+    pub fn start(master: SocketAddr, replicas: usize, password: Option<&str>) -> Self {
+        let config = |address: SocketAddr, _: &Path| config(address, master, password);
+        let answers = |address, _: &Path| {
+            let pong: RedisResult<String> = query(address, &["PING"]);
+            pong.is_ok()
+        };
+        let daemons = (0..SENTINELS).map(|_| Daemon::start("redis-sentinel", config, answers));
+        let sentinels = Self {
+            daemons: daemons.collect(),
+        };
+        for daemon in &sentinels.daemons {
+            let words = [&["SENTINEL", "DEBUG"][..], &PERIODS[..]].concat();
+            query::<()>(daemon.address, &words).unwrap();
+        }
+        for daemon in &sentinels.daemons {
+            eventually("a Sentinel knows all servers", || {
+                knows_all(daemon.address, replicas).unwrap_or(false)
+            });
+        }
+        sentinels
+    }
+
+    /// The URL for nodes.
+    pub fn url(&self) -> String {
+        let addresses: Vec<String> = self
+            .daemons
+            .iter()
+            .map(|daemon| daemon.address.to_string())
+            .collect();
+        format!("redis+sentinel://{}/{NAME}/0", addresses.join(","))
+    }
+
+    /// The address of the current master, according to the first Sentinel.
+    pub fn master(&self) -> SocketAddr {
+        let words = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME];
+        let (ip, port): (String, u16) = query(self.daemons[0].address, &words).unwrap();
+        SocketAddr::new(ip.parse().unwrap(), port)
+    }
+
+    /// Asks for a failover, until a Sentinel begins one.
+    pub fn failover(&self) {
+        eventually("a failover begins", || {
+            query::<()>(self.daemons[0].address, &["SENTINEL", "FAILOVER", NAME]).is_ok()
+        });
+    }
+}
+
+fn config(address: SocketAddr, master: SocketAddr, password: Option<&str>) -> String {
+    let (ip, port) = (address.ip(), address.port());
+    let (master_ip, master_port) = (master.ip(), master.port());
+    let password = password.map_or_else(String::new, |password| {
+        format!("sentinel auth-pass {NAME} {password}\n")
+    });
+    format!(
+        "bind {ip}\nport {port}\nprotected-mode no\n\
+         sentinel announce-ip {ip}\nsentinel announce-port {port}\n\
+         sentinel monitor {NAME} {master_ip} {master_port} {QUORUM}\n\
+         sentinel down-after-milliseconds {NAME} {DOWN_AFTER_MS}\n\
+         sentinel failover-timeout {NAME} {FAILOVER_TIMEOUT_MS}\n\
+         sentinel parallel-syncs {NAME} 2\n{password}"
+    )
+}
+
+/// Returns true if a Sentinel knows the others, and every replica is connected to the master.
+fn knows_all(sentinel: SocketAddr, replicas: usize) -> RedisResult<bool> {
+    let master: HashMap<String, String> = query(sentinel, &["SENTINEL", "MASTER", NAME])?;
+    let others = (SENTINELS - 1).to_string();
+    let known: Vec<HashMap<String, String>> = query(sentinel, &["SENTINEL", "REPLICAS", NAME])?;
+    let is_well = |replica: &HashMap<String, String>| {
+        replica["flags"] == "slave" && replica["master-link-status"] == "ok"
+    };
+    Ok(master["num-other-sentinels"] == others
+        && known.len() == replicas
+        && known.iter().all(is_well))
+}
+
+fn query<T: FromRedisValue>(address: SocketAddr, words: &[&str]) -> RedisResult<T> {
+    let client = Client::open(format!("redis://{address}"))?;
+    let mut connection = client.get_connection_with_timeout(PATIENCE)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    Cmd::new().arg(words).query(&mut connection)
+}
