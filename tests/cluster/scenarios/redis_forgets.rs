@@ -1,0 +1,85 @@
+//! Redis comes back without its newest data, or without any.
+
+use crate::load::{LOG_KEY, Load, Outcome, Size};
+use crate::node::{Node, Settings};
+use crate::redis::{Options, Redis};
+use crate::support::NOTIFICATIONS;
+use crate::support::{Client, eventually};
+
+#[test]
+fn an_empty_redis_is_noticed_and_whoever_holds_a_lost_id_is_told_of_a_gap() {
+    let mut redis = Redis::start(Options::in_memory());
+    let nodes = Node::start_ready(3, &Settings::redis(&redis.url()));
+    let load = Load::start(&nodes, Size::default());
+    load.wait_for_events(300);
+    quiet(&load);
+    let token = revoke(&load, &nodes[0]);
+    redis.kill();
+    redis.start_empty();
+    come_back(&load, &nodes);
+    for node in &nodes {
+        let status = Client::connect(node.public)
+            .open(&format!("{NOTIFICATIONS}?token={token}"))
+            .status;
+        assert_eq!(status, 401, "a revoked token");
+    }
+    let outcome = go_on(load);
+    let lost = outcome.lost(&redis.ids(LOG_KEY));
+    let report = outcome.check(&lost);
+    assert!(report.gaps >= outcome.journals.len(), "{report:?}");
+}
+
+#[test]
+fn an_older_snapshot_is_noticed_and_whoever_holds_a_lost_id_is_told_of_a_gap() {
+    let mut redis = Redis::start(Options::in_memory());
+    let nodes = Node::start_ready(3, &Settings::redis(&redis.url()));
+    let load = Load::start(&nodes, Size::default());
+    load.wait_for_events(200);
+    let snapshot = redis.snapshot("older.rdb");
+    load.wait_for_events(200);
+    quiet(&load);
+    redis.kill();
+    redis.start_from(&snapshot);
+    come_back(&load, &nodes);
+    let outcome = go_on(load);
+    let lost = outcome.lost(&redis.ids(LOG_KEY));
+    assert!(!lost.lost.is_empty(), "nothing was lost");
+    let report = outcome.check(&lost);
+    assert!(report.gaps > 0, "{report:?}");
+}
+
+/// Stops publishing and hopping; every client has received everything.
+fn quiet(load: &Load) {
+    load.pause();
+    load.reach_everybody();
+}
+
+/// Revokes a user's tokens and returns one of them.
+fn revoke(load: &Load, node: &Node) -> String {
+    let other = crate::common::subscriber::Subscriber {
+        user: u16::MAX,
+        topics: Vec::new(),
+    };
+    let token = other.token(crate::support::SECRET);
+    let user = crate::common::subscriber::user_name(other.user);
+    let answer = node.request("POST", &format!("/v1/users/{user}/logout"), "{}");
+    assert!(answer.status < 300, "{}: {}", answer.status, answer.body);
+    assert_eq!(load.clients.experience().ends, 0);
+    token
+}
+
+/// Waits for the nodes, and lets every client come back with the id that it has.
+fn come_back(load: &Load, nodes: &[Node]) {
+    nodes.iter().for_each(Node::wait_until_ready);
+    let begun = load.clients.begun();
+    load.clients.cut_all();
+    eventually("every client is back", || {
+        load.clients.begun() >= begun + load.clients.len()
+    });
+}
+
+fn go_on(load: Load) -> Outcome {
+    load.go();
+    load.wait_for_events(200);
+    load.finish()
+}

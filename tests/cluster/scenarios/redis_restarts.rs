@@ -1,0 +1,26 @@
+//! Redis is killed and started again, with its append-only file.
+
+use crate::load::{Load, Size};
+use crate::node::{Node, Settings};
+use crate::redis::{Options, Redis};
+
+#[test]
+fn three_kills_of_a_redis_with_an_append_only_file_lose_and_repeat_nothing() {
+    let mut redis = Redis::start(Options::append_only());
+    let nodes = Node::start_ready(3, &Settings::redis(&redis.url()));
+    let load = Load::start(&nodes, Size::default());
+    for _ in 0..3 {
+        load.wait_for_events(200);
+        redis.kill();
+        nodes.iter().for_each(Node::wait_until_not_ready);
+        redis.start_again();
+        nodes.iter().for_each(Node::wait_until_ready);
+    }
+    load.wait_for_events(200);
+    let outcome = load.finish();
+    outcome.check_without_gaps();
+    // Streams go on without Redis.
+    assert_eq!(outcome.experience.ends, 0, "{:?}", outcome.experience);
+    // The publishers were told.
+    assert!(!outcome.refusals().is_empty());
+}
