@@ -108,19 +108,13 @@ impl Load {
     /// Waits until this many more events have been accepted.
     #[track_caller]
     pub fn wait_for_events(&self, more: usize) {
-        let enough = self.book.accepted() + more;
-        eventually(&format!("{more} more events are accepted"), || {
-            self.book.accepted() >= enough
-        });
+        wait_for("events are accepted", more, || self.book.accepted());
     }
 
     /// Waits until clients have hopped this many more times.
     #[track_caller]
     pub fn wait_for_hops(&self, more: usize) {
-        let enough = self.clients.experience().hops + more;
-        eventually(&format!("{more} more hops"), || {
-            self.clients.experience().hops >= enough
-        });
+        wait_for("hops", more, || self.clients.experience().hops);
     }
 
     /// Publishes an event for everybody and waits until every client has it, for as long as a test waits.
@@ -157,6 +151,19 @@ impl Load {
     }
 }
 
+/// Waits until a count has risen by `more`; fails if it stands still.
+#[track_caller]
+fn wait_for(what: &str, more: usize, count: impl Fn() -> usize) {
+    const STEP: usize = 50;
+    let (start, mut waited) = (count(), 0);
+    while waited < more {
+        waited = (waited + STEP).min(more);
+        eventually(&format!("{waited} of {more} more {what}"), || {
+            count() >= start + waited
+        });
+    }
+}
+
 impl Outcome {
     /// Fails unless every client has each accepted event once and in order, or was told of a gap.
     #[track_caller]
@@ -177,7 +184,14 @@ impl Outcome {
     #[track_caller]
     pub fn check_without_gaps(&self) {
         let report = self.check(&Rules::default());
-        assert_eq!(report.gaps, 0, "{:?}", self.experience);
+        let told = self.journals.iter().find(|journal| journal.gaps() > 0);
+        assert_eq!(
+            report.gaps,
+            0,
+            "{:?}; one of the clients:\n{}",
+            self.experience,
+            told.map_or("", Journal::story)
+        );
     }
 
     /// The rules for a store that has only these entries left.

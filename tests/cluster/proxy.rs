@@ -254,7 +254,7 @@ fn carry(shared: &Shared, link: &Arc<Link>, direction: Direction) {
     std::thread::scope(|scope| {
         let (queue, chunks) = sync_channel(MAX_WAITING);
         scope.spawn(move || write(link, direction, &chunks));
-        read(shared, link, direction, &queue);
+        read(shared, link, direction, queue);
     });
     if !link.is_deaf.load(Ordering::SeqCst) {
         link.cut();
@@ -267,7 +267,8 @@ fn carry(shared: &Shared, link: &Arc<Link>, direction: Direction) {
 type Chunk = (Instant, Vec<u8>);
 
 /// Reads until the connection ends or has to be cut.
-fn read(shared: &Shared, link: &Link, direction: Direction, queue: &SyncSender<Chunk>) {
+#[allow(clippy::needless_pass_by_value)] // the end of the queue ends the writer
+fn read(shared: &Shared, link: &Link, direction: Direction, queue: SyncSender<Chunk>) {
     let (mut from, _) = link.ends(direction);
     let mut buffer = [0; BUFFER];
     let mut carried = 0;

@@ -180,6 +180,12 @@ impl State {
 }
 
 impl Fate {
+    /// The id that the event had first. It differs from [`Self::id`] if the store lost the event, and a publisher sent it
+    /// again.
+    pub fn first_id(&self) -> Option<Id> {
+        self.accepted.first().or(self.received.first()).copied()
+    }
+
     /// The id under which the event is kept. An earlier one was lost by the store.
     pub fn id(&self) -> Option<Id> {
         self.accepted.last().or(self.received.last()).copied()

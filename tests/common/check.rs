@@ -166,7 +166,7 @@ fn two_ids(fates: &[Fate]) -> Option<String> {
 fn disorder(fates: &[Fate], published: &Published) -> Option<String> {
     let mut last = None;
     for number in &published.order {
-        let id = fates[*number].id();
+        let id = fates[*number].first_id();
         if id.is_some() && id <= last {
             return Some(format!("event {number} is {id:?}, after {last:?}"));
         }
