@@ -235,7 +235,8 @@ async fn refill(core: &Core, attached: &Attached, found: &Found) -> Result<(), R
             if is_first {
                 // An origin is the position of clients that came before the first event. Otherwise something was
                 // before the first entry, and is gone.
-                core.tail.begin_at(if is_origin(&entry) {
+                // An earlier attempt may have filled a part.
+                core.tail.reset(if is_origin(&entry) {
                     entry.id
                 } else {
                     entry.id.before()

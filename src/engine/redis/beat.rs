@@ -8,7 +8,7 @@ use redis::RedisError;
 
 use super::core::{Attached, Core};
 use super::loss::Loss;
-use super::{nodes, scripts};
+use super::{nodes, scripts, sessions};
 use crate::clock::millis;
 use crate::event::EventId;
 
@@ -23,8 +23,13 @@ const COALESCE: Duration = Duration::from_millis(5);
 
 /// Sends beats over one connection until it fails.
 pub(super) async fn run(core: &Core, attached: &Attached) -> Result<Infallible, Loss> {
+    let mut cursor = 0;
     loop {
         beat(core, attached).await?;
+        // Redis closes connections that are idle for longer than its `timeout`.
+        let time = redis::cmd("TIME");
+        attached.write.clone().call::<redis::Value>(&time).await?;
+        cursor = prune(core, attached, cursor).await?;
         core.real.sleep(INTERVAL).await;
     }
 }
@@ -68,6 +73,30 @@ pub(super) async fn beat(core: &Core, attached: &Attached) -> Result<(), RedisEr
     core.state
         .set_store(newest.parse().unwrap_or_default(), live);
     Ok(())
+}
+
+/// Looks at some of the standings in the store, and removes those that no token can depend on any more. Returns where
+/// to continue.
+async fn prune(core: &Core, attached: &Attached, cursor: u64) -> Result<u64, RedisError> {
+    /// Rows per beat. A node looks at a million in three hours, and a standing lasts for weeks.
+    const ROWS: usize = 100;
+    let (next, rows) = sessions::scan(core, attached, cursor, ROWS).await?;
+    let (now_ms, rules) = (core.unix_ms(), core.directory.rules());
+    let over = rows
+        .iter()
+        .filter(|row| row.standing.is_over(now_ms, rules));
+    let mut call = scripts::PRUNE.prepare_invoke();
+    call.key(&core.keys.standings);
+    let mut count = 0;
+    for row in over {
+        call.arg(&row.user).arg(&row.text);
+        count += 1;
+    }
+    if count > 0 {
+        call.invoke_async::<u64>(attached.ask.clone().connection())
+            .await?;
+    }
+    Ok(next)
 }
 
 /// Tells the other nodes how far this one is.

@@ -23,6 +23,8 @@ script! {
     SESSION = "session.lua";
     /// Writes back standings that the store has lost.
     ADOPT = "adopt.lua";
+    /// Removes standings that are over.
+    PRUNE = "prune.lua";
     /// A node's sign of life.
     BEAT = "beat.lua";
     /// What the live nodes say of themselves.

@@ -21,25 +21,27 @@ const ROWS: usize = 1_000;
 
 /// A user's standing in the store.
 #[derive(Debug)]
-struct Row {
+pub(super) struct Row {
+    pub(super) user: String,
     /// The id of the last change's entry.
     id: EventId,
     /// Who made the change, and their number for it.
     tag: String,
-    standing: Standing,
+    pub(super) standing: Standing,
     /// As it is stored.
-    text: String,
+    pub(super) text: String,
 }
 
 impl Row {
     /// `None` for a row that this version cannot read.
-    fn parse(text: &str) -> Option<Self> {
+    fn parse(user: String, text: String) -> Option<Self> {
         let mut parts = text.splitn(3, ' ');
         Some(Self {
+            user,
             id: parts.next()?.parse().ok()?,
             tag: parts.next()?.to_owned(),
             standing: serde_json::from_str(parts.next()?).ok()?,
-            text: text.to_owned(),
+            text,
         })
     }
 }
@@ -114,7 +116,7 @@ async fn attempt(
     let (row, (seconds, micros), newest): (Option<String>, (u64, u64), redis::Value) =
         ask.query_async(link.connection()).await?;
     let text = row.unwrap_or_default();
-    let before = Row::parse(&text);
+    let before = Row::parse(user.to_owned(), text.clone());
     if let Some(row) = &before {
         let names_it = draft
             .keep
@@ -175,6 +177,30 @@ async fn store(
     })
 }
 
+/// Some of the standings in the store: about `count` from `cursor` on. Returns where to continue, which is 0 at the
+/// end.
+pub(super) async fn scan(
+    core: &Core,
+    attached: &Attached,
+    cursor: u64,
+    count: usize,
+) -> Result<(u64, Vec<Row>), RedisError> {
+    let mut scan = redis::cmd("HSCAN");
+    scan.arg(&core.keys.standings)
+        .arg(cursor)
+        .arg("COUNT")
+        .arg(count);
+    let (next, rows): (u64, Vec<(String, String)>) = attached.ask.clone().call(&scan).await?;
+    let read = |(user, text): (String, String)| {
+        let row = Row::parse(user, text);
+        if row.is_none() {
+            tracing::warn!("a user's standing in Redis cannot be read, and is skipped");
+        }
+        row
+    };
+    Ok((next, rows.into_iter().filter_map(read).collect()))
+}
+
 /// Loads all standings into the directory. Returns those that include changes after `read`, with the id of the last
 /// one.
 pub(super) async fn load(
@@ -183,29 +209,16 @@ pub(super) async fn load(
     read: EventId,
 ) -> Result<HashMap<String, EventId>, RedisError> {
     let mut included = HashMap::new();
-    let mut link = attached.ask.clone();
     let mut cursor: u64 = 0;
     loop {
-        let mut scan = redis::cmd("HSCAN");
-        scan.arg(&core.keys.standings)
-            .arg(cursor)
-            .arg("COUNT")
-            .arg(ROWS);
-        let (next, rows): (u64, Vec<(String, String)>) = link.call(&scan).await?;
-        for (user, text) in rows {
-            let Some(row) = Row::parse(&text) else {
-                tracing::warn!(
-                    user,
-                    "a user's standing in Redis cannot be read, and is skipped"
-                );
-                continue;
-            };
-            if row.id > read {
-                included.insert(user.clone(), row.id);
-            }
+        let (next, rows) = scan(core, attached, cursor, ROWS).await?;
+        for row in rows {
             let settled = core.tail.log().head();
             core.directory
-                .restore(&user, row.standing, core.unix_ms(), settled);
+                .restore(&row.user, row.standing, core.unix_ms(), settled);
+            if row.id > read {
+                included.insert(row.user, row.id);
+            }
         }
         cursor = next;
         if cursor == 0 {
@@ -258,7 +271,7 @@ async fn repeat(
     // Written back right before, or newer.
     let row: Option<String> = link.call(&get).await?;
     let text = row.unwrap_or_default();
-    let Some(row) = Row::parse(&text) else {
+    let Some(row) = Row::parse(user.to_owned(), text) else {
         return Ok(());
     };
     if row.tag != core.writer {
