@@ -100,6 +100,8 @@ impl Journal {
             (false, (id, Some("message"), Some(data), None)) => self
                 .event(id.as_deref(), data)
                 .map_or(Meaning::Other, Meaning::Event),
+            // The server is about to end the stream.
+            (false, (None, None, None, Some(100..=300))) => Meaning::Other,
             _ => {
                 self.fault(&format!("{frame:?}, the stream's first: {is_first}"));
                 Meaning::Other

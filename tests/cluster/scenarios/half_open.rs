@@ -1,5 +1,6 @@
 //! Bytes between one node and Redis disappear in both directions, and no connection is closed.
 
+use crate::common::check::Rules;
 use crate::load::{Load, Size};
 use crate::node::{Node, Settings};
 use crate::proxy::Proxy;
@@ -23,12 +24,14 @@ fn a_node_notices_a_half_open_connection_and_resumes_without_loss() {
         load.clients.experience().refusals > 0
     });
     load.clients.open_node(2, false);
-    load.wait_for_events(200);
+    // A publisher that comes to this node waits for two seconds, and goes to the next one.
+    load.wait_for_events(40);
     proxy.pass();
     nodes[2].wait_until_ready();
     load.clients.open_node(2, true);
     load.wait_for_events(200);
     let outcome = load.finish();
-    outcome.check_without_gaps();
+    // A client that came from another node may have been ahead of this one. Then it was told of a gap.
+    outcome.check(&Rules::default());
     assert_eq!(outcome.experience.ends, 0, "{:?}", outcome.experience);
 }

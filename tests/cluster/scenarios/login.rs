@@ -1,0 +1,29 @@
+//! Redis over TLS, with a user that has only the rights that a node needs.
+
+use crate::load::{Load, Size};
+use crate::node::{Node, Settings};
+use crate::redis::{Options, Redis};
+
+/// The rights in docs/cluster.md.
+const RIGHTS: &str = "resetkeys ~idlewild:* resetchannels -@all +evalsha +script|load +xadd +xread +xrange \
+    +xrevrange +xtrim +xinfo|stream +get +set +hget +hgetall +hset +hdel +hscan +zadd +zrem +zrangebyscore \
+    +exists +pexpire +memory|usage +time +wait +info +client|setname";
+
+#[test]
+fn nodes_work_over_tls_and_with_the_fewest_rights() {
+    let rules = format!("node on >a-password {RIGHTS}");
+    let options = Options::in_memory()
+        .password("of-the-tests")
+        .user(&rules)
+        .tls();
+    let redis = Redis::start(options);
+    let url = redis.url();
+    let (_, place) = url.split_once("://").unwrap();
+    let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
+    let settings = Settings::redis(&format!("rediss://node:a-password@{place}"))
+        .engine(&format!("ca = \"{}\"", redis.ca_file().display()));
+    let nodes = Node::start_ready(2, &settings);
+    let load = Load::start(&nodes, Size::default());
+    load.wait_for_events(300);
+    load.finish().check_without_gaps();
+}

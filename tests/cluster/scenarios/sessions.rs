@@ -1,0 +1,81 @@
+//! A session change on one node holds on all of them.
+
+use serde_json::Value;
+
+use crate::node::{Node, Settings};
+use crate::redis::{Options, Redis};
+use crate::support::{Client, NOTIFICATIONS, eventually, process};
+
+const USER: &str = "42";
+
+#[test]
+fn a_log_out_is_in_force_on_all_nodes_when_it_is_answered() {
+    let redis = Redis::start(Options::in_memory());
+    let nodes = Node::start_ready(3, &Settings::redis(&redis.url()));
+    let token = process::token_signed_with(crate::support::SECRET, USER);
+    for _ in 0..20 {
+        let body = log_out(&nodes[0]);
+        assert_eq!(body["nodes"]["applied"], 3, "{body}");
+        for node in &nodes {
+            assert_eq!(status(node, &token), 401);
+        }
+    }
+    // A node that starts later knows it, too.
+    let later = Node::start_ready(1, &Settings::redis(&redis.url()));
+    assert_eq!(status(&later[0], &token), 401);
+}
+
+#[test]
+fn the_answer_names_a_node_that_does_not_confirm_a_log_out() {
+    let redis = Redis::start(Options::in_memory());
+    let url = redis.url();
+    let mut nodes = Node::start_ready(1, &Settings::redis(&url));
+    let named = Settings::redis(&url).engine("node = \"slow\"");
+    nodes.extend(Node::start_ready(1, &named));
+    eventually("both live", || {
+        nodes[0].nodes()["nodes"].as_array().unwrap().len() == 2
+    });
+    nodes[1].pause();
+    let body = log_out(&nodes[0]);
+    assert_eq!(body["nodes"]["of"], 2, "{body}");
+    assert_eq!(body["nodes"]["missing"][0], "slow", "{body}");
+    nodes[1].resume();
+    let token = process::token_signed_with(crate::support::SECRET, USER);
+    eventually("the node has applied it", || {
+        log_out(&nodes[0])["nodes"]["applied"] == 2
+    });
+    assert_eq!(status(&nodes[1], &token), 401);
+}
+
+#[test]
+fn connections_end_on_all_nodes_and_are_counted_together() {
+    let redis = Redis::start(Options::in_memory());
+    let nodes = Node::start_ready(3, &Settings::redis(&redis.url()));
+    let token = process::token_signed_with(crate::support::SECRET, USER);
+    let mut streams: Vec<_> = nodes
+        .iter()
+        .map(|node| {
+            let path = format!("{NOTIFICATIONS}?token={token}");
+            let mut stream = Client::connect(node.public).open(&path);
+            stream.begin();
+            stream
+        })
+        .collect();
+    let path = format!("/v1/users/{USER}/connections");
+    let answer = nodes[1].request("DELETE", &path, "");
+    assert_eq!(answer.json()["ended"], 3, "{}", answer.body);
+    for stream in &mut streams {
+        assert_eq!(stream.next(), None);
+    }
+}
+
+fn log_out(node: &Node) -> Value {
+    let answer = node.request("POST", &format!("/v1/users/{USER}/logout"), "");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.json()
+}
+
+fn status(node: &Node, token: &str) -> u16 {
+    let path = format!("{NOTIFICATIONS}?token={token}");
+    Client::connect(node.public).open(&path).status
+}
