@@ -4,7 +4,7 @@ const latency = new Histogram("latency");
 
 function showStats(stats) {
   const { limits, rates, memory, process, totals } = stats;
-  say($("version"), `${stats.version} · up ${duration(stats.uptime_s)} · ${stats.engine.kind} engine`);
+  say($("version"), `${stats.version} · up ${duration(stats.uptime_s)} · ${engineText(stats.engine)}`);
   say($("connections"), count(stats.connections));
   const load = stats.connections / limits.max_connections;
   Object.assign($("load"), { low: 0.8, high: 0.95, optimum: 0, value: load });
@@ -32,6 +32,13 @@ function showStats(stats) {
   showShards(stats.shards);
   showReasons($("refused"), stats.refused, REFUSED);
   showReasons($("ended"), stats.disconnects, ENDED);
+}
+
+/** The engine, and with several nodes, how many there are and whether this one follows the log. */
+function engineText({ kind, nodes, lag_ms: lagMs, beat_age_ms: beatAgeMs }) {
+  if (lagMs === null) return `${kind} engine`;
+  const heard = beatAgeMs > 3000 ? `nothing heard for ${milliseconds(beatAgeMs)}` : `${milliseconds(lagMs)} behind`;
+  return `${kind} engine · ${plural(nodes, "node", "nodes")}, this one ${heard}`;
 }
 
 function showShards(shards) {

@@ -17,6 +17,7 @@ const ENDED = {
   logged_out: "Logged out",
   evicted: "Evicted or disconnected",
   protocol: "Protocol error",
+  resync: "Node was away from Redis",
   error: "Connection error",
 };
 
