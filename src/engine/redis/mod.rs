@@ -43,3 +43,6 @@ mod writer;
 
 pub(crate) use check::{Unfit, check};
 pub(crate) use engine::RedisEngine;
+
+#[cfg(test)]
+mod tests;

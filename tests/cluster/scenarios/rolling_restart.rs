@@ -16,12 +16,12 @@ fn a_rolling_restart_loses_and_repeats_nothing_and_a_later_version_may_add_to_en
     for entry in [later, unknown] {
         let _: String = redis.command(&["XADD", LOG_KEY, "*", "e", entry]);
     }
-    for number in 0..nodes.len() {
+    for (number, node) in nodes.iter_mut().enumerate() {
         load.clients.open_node(number, false);
-        nodes[number].stop();
+        node.stop();
         load.wait_for_events(50);
-        nodes[number].start_again();
-        nodes[number].wait_until_ready();
+        node.start_again();
+        node.wait_until_ready();
         load.clients.open_node(number, true);
     }
     load.wait_for_events(200);
