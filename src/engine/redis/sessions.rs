@@ -21,7 +21,7 @@ const ROWS: usize = 1_000;
 
 /// A user's standing in the store.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(super) struct UserRow {
     pub(super) user: String,
     /// The id of the last change's entry.
     id: EventId,
@@ -32,7 +32,7 @@ pub(super) struct Row {
     pub(super) text: String,
 }
 
-impl Row {
+impl UserRow {
     /// `None` for a row that this version cannot read.
     fn parse(user: String, text: String) -> Option<Self> {
         let mut parts = text.splitn(3, ' ');
@@ -116,7 +116,7 @@ async fn attempt(
     let (row, (seconds, micros), newest): (Option<String>, (u64, u64), redis::Value) =
         ask.query_async(link.connection()).await?;
     let text = row.unwrap_or_default();
-    let before = Row::parse(user.to_owned(), text.clone());
+    let before = UserRow::parse(user.to_owned(), text.clone());
     if let Some(row) = &before {
         let names_it = draft
             .keep
@@ -184,7 +184,7 @@ pub(super) async fn scan(
     attached: &Attached,
     cursor: u64,
     count: usize,
-) -> Result<(u64, Vec<Row>), RedisError> {
+) -> Result<(u64, Vec<UserRow>), RedisError> {
     let mut scan = redis::cmd("HSCAN");
     scan.arg(&core.keys.standings)
         .arg(cursor)
@@ -192,7 +192,7 @@ pub(super) async fn scan(
         .arg(count);
     let (next, rows): (u64, Vec<(String, String)>) = attached.ask.clone().call(&scan).await?;
     let read = |(user, text): (String, String)| {
-        let row = Row::parse(user, text);
+        let row = UserRow::parse(user, text);
         if row.is_none() {
             tracing::warn!("a user's standing in Redis cannot be read, and is skipped");
         }
@@ -271,7 +271,7 @@ async fn repeat(
     // Written back right before, or newer.
     let row: Option<String> = link.call(&get).await?;
     let text = row.unwrap_or_default();
-    let Some(row) = Row::parse(user.to_owned(), text) else {
+    let Some(row) = UserRow::parse(user.to_owned(), text) else {
         return Ok(());
     };
     if row.tag != core.writer {
