@@ -90,7 +90,7 @@ impl RedisEngine {
         let requests = self.requests.lock().clone();
         let requests = requests.ok_or(EngineError::NotOpen)?;
         requests.send(request).map_err(|_| EngineError::NotOpen)?;
-        tokio::select! {
+        let answer = tokio::select! {
             biased;
             answer = &mut answer => answer.unwrap_or(Err(EngineError::NotOpen)),
             () = self.core.real.sleep_until(deadline_ms) => {
@@ -100,7 +100,18 @@ impl RedisEngine {
                 self.core.state.count_unknown();
                 Err(EngineError::Unknown)
             }
+        };
+        if let Ok(ids) = &answer
+            && let Some(newest) = ids.iter().max()
+        {
+            // A client that comes to this node from now on finds the entries in its log. They are stored, so if
+            // reading them takes long, the answer does not wait for it.
+            let read = self.core.tail.log().read_up_to(*newest);
+            let left_ms = deadline_ms.saturating_sub(self.core.real.now_ms());
+            let left = Duration::from_millis(left_ms);
+            self.core.real.within(left, read).await;
         }
+        answer
     }
 }
 

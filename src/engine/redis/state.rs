@@ -70,9 +70,17 @@ impl State {
 
     /// Notes the store's time, which it told between `asked_ms` and now, both on the machine's clock.
     pub(super) fn set_time(&self, store_unix_ms: u64, asked_unix_ms: u64) {
+        let now_ms = self.real.unix_ms();
         // The store read its clock somewhere in between.
-        let here = u64::midpoint(asked_unix_ms, self.real.unix_ms());
-        self.inner.lock().offset_ms = store_unix_ms.cast_signed() - here.cast_signed();
+        let here = u64::midpoint(asked_unix_ms, now_ms);
+        let offset_ms = store_unix_ms.cast_signed() - here.cast_signed();
+        let error_ms = now_ms.saturating_sub(asked_unix_ms) / 2 + 1;
+        // A difference that the measurement cannot show counts as none, so the time of clocks that agree is exact.
+        self.inner.lock().offset_ms = if offset_ms.unsigned_abs() <= error_ms {
+            0
+        } else {
+            offset_ms
+        };
     }
 
     /// How far the store's clock is ahead of the machine's.
@@ -171,6 +179,11 @@ mod tests {
         assert_eq!(state.offset_ms(), 500);
         state.set_time(999_010, 1_000_020);
         assert_eq!(state.offset_ms(), -1_010);
+        // Within half of the round trip.
+        state.set_time(1_000_021, 1_000_000);
+        assert_eq!(state.offset_ms(), 0);
+        state.set_time(1_000_022, 1_000_000);
+        assert_eq!(state.offset_ms(), 12);
     }
 
     #[test]
