@@ -11,7 +11,6 @@ use super::link::{Link, Purpose, ServerAddress};
 use super::loss::Loss;
 use super::placing::{Placing, past_record};
 use super::{scripts, sessions};
-use crate::clock::Clock;
 use crate::engine::record::Stored;
 use crate::event::{EventId, SessionChange};
 use crate::hub::engine::Verdict;
@@ -107,8 +106,7 @@ async fn compare(
         .arg(seen.seq)
         .arg(core.clock.shift_ms())
         .arg(EventId::origin(1).seq);
-    let real: &Clock = &core.real;
-    let asked_ms = real.unix_ms();
+    let asked_ms = core.real.unix_ms();
     let answer: Vec<String> = call.invoke_async(ask.connection()).await?;
     let [verdict, epoch, run, first, newest, now, policy] = &*answer else {
         return Err(unexpected("of its length").into());
@@ -208,7 +206,7 @@ async fn write_back(
     tracing::warn!(
         verdict = found.verdict.label(),
         lost = lost.len(),
-        "the log in Redis lacks entries that this node has; clients that have them are told of a gap"
+        "the log in Redis lacks entries that this node has; clients that have them get replay_gap"
     );
     sessions::write_back(core, attached, found.newest, &changes).await
 }
@@ -233,9 +231,8 @@ async fn refill(core: &Core, attached: &Attached, found: &Found) -> Result<(), R
         };
         for entry in some {
             if is_first {
-                // An origin is the position of clients that came before the first event. Otherwise something was
-                // before the first entry, and is gone.
-                // An earlier attempt may have filled a part.
+                // An earlier attempt may have filled a part. An origin is the position of clients that came before
+                // the first event. Any other first entry had something before it, which is gone.
                 core.tail.reset(if is_origin(&entry) {
                     entry.id
                 } else {

@@ -1,11 +1,12 @@
 //! What nodes tell each other: that they live, how far they have read, and what they hold.
 
-use redis::{FromRedisValue as _, RedisError};
+use redis::RedisError;
 use serde::{Deserialize, Serialize};
 
 use super::core::{Attached, Core};
 use super::scripts;
 use crate::event::EventId;
+use crate::version::VERSION;
 
 /// What a node says of itself. A later version may say more.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +47,7 @@ pub(super) fn said(core: &Core, attached: &Attached) -> Said {
         applied: core.tail.log().dispatched_cursor().id.to_string(),
         lag_ms: u64::try_from(core.state.lag().as_millis()).unwrap_or(u64::MAX),
         connections: core.streams.used(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: VERSION.to_owned(),
         run: attached.run.to_string(),
     }
 }
@@ -62,8 +63,7 @@ pub(super) async fn live(core: &Core, attached: &Attached) -> Result<Vec<Live>, 
     let mut link = attached.ask.clone();
     let mut call = scripts::NODES.prepare_invoke();
     call.key(&core.keys.nodes).key(&core.keys.said);
-    let texts: Vec<String> = Vec::from_redis_value(call.invoke_async(link.connection()).await?)
-        .map_err(RedisError::from)?;
+    let texts: Vec<String> = call.invoke_async(link.connection()).await?;
     let mut live: Vec<Live> = texts
         .chunks_exact(2)
         .map(|pair| Live {

@@ -164,16 +164,11 @@ async fn store(
         .arg(to_json(standing))
         .arg(entry);
     let mut link = attached.write.clone();
-    let answer: (u8, Option<String>) = match call.invoke_async(link.connection()).await? {
-        redis::Value::Array(mut parts) if parts.len() == 2 => {
-            let id = redis::from_redis_value(parts.remove(1))?;
-            (1, Some(id))
-        }
-        _ => (0, None),
-    };
-    Ok(match answer {
-        (_, Some(id)) => Attempt::Stored(id.parse().map_err(|_| not_an_id())?),
-        _ => Attempt::Overtaken,
+    // 1 and the id, or 0 alone.
+    let answer: Vec<String> = call.invoke_async(link.connection()).await?;
+    Ok(match answer.get(1) {
+        Some(id) => Attempt::Stored(id.parse().map_err(|_| not_an_id())?),
+        None => Attempt::Overtaken,
     })
 }
 

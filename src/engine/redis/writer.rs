@@ -164,7 +164,7 @@ async fn append(
         }
     }
     let ids: String = call.invoke_async(link.connection()).await?;
-    if is_late || !replicated(core, attached, group).await? {
+    if is_late || !wait_for_replicas(core, attached, group.expires_ms).await? {
         return Ok(None);
     }
     let ids: Option<Vec<EventId>> = ids.split(' ').map(|id| id.parse().ok()).collect();
@@ -172,11 +172,6 @@ async fn append(
     ids.filter(|ids| ids.len() == expected.sum::<usize>())
         .map(Some)
         .ok_or_else(|| (redis::ErrorKind::Parse, "no ids of the group").into())
-}
-
-/// Waits until enough replicas have what this connection wrote. Returns false if that takes too long.
-async fn replicated(core: &Core, attached: &Attached, group: &Group) -> Result<bool, RedisError> {
-    wait_for_replicas(core, attached, group.expires_ms).await
 }
 
 /// Waits until `engine.replicas` replicas have what the connection wrote. Returns false at `expires_ms`.
