@@ -10,6 +10,7 @@ use super::entries::{StreamEntry, entries};
 use super::link::{Link, Purpose, ServerAddress};
 use super::loss::Loss;
 use super::placing::{Placing, past_record};
+use super::spread::Spread;
 use super::{scripts, sessions};
 use crate::engine::record::Stored;
 use crate::event::{EventId, SessionChange};
@@ -51,10 +52,11 @@ pub(super) async fn attach(
     known: &mut Known,
 ) -> Result<Ready, Loss> {
     let open = |purpose| Link::open(address, purpose, &core.settings);
-    let (mut ask, mut write, mut read) = tokio::try_join!(
+    let (mut ask, mut write, mut read, spread) = tokio::try_join!(
         open(Purpose::Ask),
         open(Purpose::Write),
-        open(Purpose::Read)
+        open(Purpose::Read),
+        Spread::open(address, &core.settings)
     )?;
     let (found, epoch, run) = compare(core, &mut ask, known).await?;
     for link in [&mut write, &mut read] {
@@ -68,6 +70,7 @@ pub(super) async fn attach(
         run,
         write,
         ask,
+        spread,
     };
     let placing = bring_together(core, &attached, &found).await?;
     let is_new_server = known.epoch.is_some() && known.run != attached.run;

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use super::keys::Keys;
 use super::link::Link;
 use super::settings::RedisSettings;
+use super::spread::Spread;
 use super::state::State;
 use crate::clock::Clock;
 use crate::engine::tail::Tail;
@@ -49,6 +50,7 @@ pub(super) struct Attached {
     pub(super) run: Box<str>,
     pub(super) write: Link,
     pub(super) ask: Link,
+    pub(super) spread: Spread,
 }
 
 impl Core {

@@ -10,13 +10,13 @@ use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use super::core::Core;
+use super::register::RedisRegister;
 use super::request::{AppendRequest, Fate, NewEntry};
 use super::settings::RedisSettings;
 use super::writer::{PUBLISH_TIMEOUT, Queue};
 use super::{beat, ended, nodes, run, sessions};
 use crate::clock::{Clock, millis};
 use crate::config::Config;
-use crate::engine::local_register::LocalRegister;
 use crate::engine::record::Stored;
 use crate::engine::sources::SourceKey;
 use crate::engine::tail::Tail;
@@ -46,7 +46,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// An engine whose log is in Redis, so that several nodes share it.
 pub(crate) struct RedisEngine {
     core: Arc<Core>,
-    register: LocalRegister,
+    register: RedisRegister,
     waiting: Waiting,
     commands: Arc<Semaphore>,
     requests: Mutex<Option<mpsc::UnboundedSender<AppendRequest>>>,
@@ -64,10 +64,10 @@ impl RedisEngine {
     ) -> Self {
         let tail = Tail::new(log, clock.clone());
         let settings = RedisSettings::of(config);
-        let register = LocalRegister::new(clock.clone());
+        let core = Arc::new(Core::new(settings, tail, directory, streams, clock));
         Self {
-            core: Arc::new(Core::new(settings, tail, directory, streams, clock)),
-            register,
+            register: RedisRegister::new(&core),
+            core,
             waiting: Waiting::default(),
             commands: ended::shares(),
             requests: Mutex::default(),

@@ -28,6 +28,8 @@ pub(super) enum Purpose {
     Write,
     /// Everything else.
     Ask,
+    /// Keys that do not belong to the log.
+    Spread,
 }
 
 impl Purpose {
@@ -36,13 +38,14 @@ impl Purpose {
             Self::Read => "read",
             Self::Write => "write",
             Self::Ask => "ask",
+            Self::Spread => "spread",
         }
     }
 
     fn response_timeout(self) -> Duration {
         match self {
             Self::Read => BLOCK + RESPONSE_TIMEOUT,
-            Self::Write | Self::Ask => RESPONSE_TIMEOUT,
+            Self::Write | Self::Ask | Self::Spread => RESPONSE_TIMEOUT,
         }
     }
 }

@@ -14,7 +14,8 @@
 //! | [`writer`], [`request`] | numbered groups of entries on their way into the store |
 //! | [`sessions`] | the users' standings in the store |
 //! | [`beat`], [`nodes`], [`ended`] | what nodes tell each other |
-//! | [`sentinel`], [`link`], [`loss`] | the server's address; one connection; why it is given up |
+//! | [`register`] | places of users, tickets and login failures |
+//! | [`sentinel`], [`link`], [`spread`], [`loss`] | the server's address; one connection; one for keys of a cluster; why it is given up |
 //! | [`state`], [`core`] | what the node knows about the store; what the tasks share |
 //! | [`check`] | tries the configured server, for `idlewild check --engine` |
 //! | [`scripts`], [`keys`], [`entries`], [`settings`] | what runs in the store; names; responses; configuration |
@@ -32,12 +33,14 @@ mod loss;
 mod nodes;
 mod placing;
 mod reader;
+mod register;
 mod request;
 mod run;
 mod scripts;
 mod sentinel;
 mod sessions;
 mod settings;
+mod spread;
 mod state;
 mod writer;
 

@@ -1,0 +1,73 @@
+//! The register of several nodes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::Identity;
+use crate::auth::failures::FailureKey;
+use crate::engine::local_register::LocalRegister;
+use crate::engine::redis::core::Core;
+use crate::event::UserId;
+use crate::hub::engine::{EngineError, Promise, Register};
+use crate::hub::{Description, Limit, Rejection};
+
+/// The register of several nodes.
+pub(in crate::engine::redis) struct RedisRegister {
+    local: LocalRegister,
+}
+
+impl RedisRegister {
+    /// A register without places.
+    pub(in crate::engine::redis) fn new(core: &Arc<Core>) -> Self {
+        Self {
+            local: LocalRegister::new(core.clock.clone()),
+        }
+    }
+}
+
+impl Register for RedisRegister {
+    fn reserve(&self, user: &str, limit: Limit) -> Promise<'_, Result<(), Rejection>> {
+        self.local.reserve(user, limit)
+    }
+
+    fn has_place(&self, user: &str, limit: Limit) -> Promise<'_, bool> {
+        self.local.has_place(user, limit)
+    }
+
+    fn release(&self, user: &dyn fmt::Display, places: usize) {
+        self.local.release(user, places);
+    }
+
+    fn issue_ticket(
+        &self,
+        identity: Identity,
+        ttl: Duration,
+    ) -> Promise<'_, Result<String, EngineError>> {
+        self.local.issue_ticket(identity, ttl)
+    }
+
+    fn redeem_ticket(&self, ticket: &str) -> Promise<'_, Result<Option<Identity>, EngineError>> {
+        self.local.redeem_ticket(ticket)
+    }
+
+    fn look_at_ticket(&self, ticket: &str) -> Promise<'_, Result<Option<Identity>, EngineError>> {
+        self.local.look_at_ticket(ticket)
+    }
+
+    fn begin_login(&self, keys: &[FailureKey]) -> Promise<'_, Result<bool, EngineError>> {
+        self.local.begin_login(keys)
+    }
+
+    fn forgive_login(&self, keys: &[FailureKey]) -> Promise<'_, ()> {
+        self.local.forgive_login(keys)
+    }
+
+    fn elsewhere(&self, user: &UserId) -> Promise<'_, Vec<Description>> {
+        self.local.elsewhere(user)
+    }
+
+    fn sweep(&self) {
+        self.local.sweep();
+    }
+}
