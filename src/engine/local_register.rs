@@ -37,6 +37,10 @@ impl Register for LocalRegister {
         Promise::Now(true)
     }
 
+    fn admitted(&self, _: &str) {}
+
+    fn cancel(&self, _: &str) {}
+
     fn release(&self, _: &dyn fmt::Display, _: usize) {}
 
     fn issue_ticket(

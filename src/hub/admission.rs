@@ -55,7 +55,7 @@ pub(crate) struct StreamPermits {
 
 impl Hub {
     /// Reserves a place for a client under the limit of all nodes, before the client is admitted. If it is not
-    /// admitted, the caller [releases](Hub::release) the place. Otherwise the place is held until the connection
+    /// admitted, the caller [cancels](Hub::cancel) the reservation. Otherwise the place is held until the connection
     /// [leaves](Hub::leave) or is ended.
     pub(crate) fn reserve(&self, identity: &Identity) -> Promise<'_, Result<(), Rejection>> {
         let limit = self.limits().per_user;
@@ -82,8 +82,8 @@ impl Hub {
     }
 
     /// Gives back a place that was reserved for a client.
-    pub(crate) fn release(&self, user: &str) {
-        self.release_places(user, 1);
+    pub(crate) fn cancel(&self, user: &str) {
+        self.register().cancel(user);
     }
 
     /// Gives back the places of connections that have left the directory.
@@ -121,6 +121,7 @@ impl Hub {
             last_event_id,
         } = newcomer;
         let join = |settled| {
+            self.register().admitted(&identity.user);
             self.log.join(&JoinRequest {
                 user: &identity.user,
                 session: identity.session.as_deref(),

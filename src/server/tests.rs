@@ -105,6 +105,12 @@ impl Register for LaterEngine {
         self.later(move |_| Promise::Now(self.places(&user) < limit.connections))
     }
 
+    fn admitted(&self, _: &str) {}
+
+    fn cancel(&self, user: &str) {
+        self.release(&user, 1);
+    }
+
     fn release(&self, user: &dyn Display, places: usize) {
         let mut held = self.places.lock();
         let held = held.get_mut(&user.to_string()).expect("it was reserved");

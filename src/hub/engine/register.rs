@@ -15,16 +15,24 @@ use crate::hub::rejection::Rejection;
 
 /// The state that all nodes share. An implementation copies the arguments that it needs later.
 pub(crate) trait Register: Send + Sync {
-    /// Reserves a place for one more connection of a user, under the limit of all nodes. The place is held until
-    /// [`Register::release`]. The directory counts this node's connections against the same limit, so the register
-    /// of a single node has nothing to do here.
+    /// Reserves a place for one more connection of a user, under the limit of all nodes. It is held until
+    /// [`Register::admitted`] or [`Register::cancel`]. The directory counts this node's connections against the same
+    /// limit, so the register of a single node has nothing to do here.
     fn reserve(&self, user: &str, limit: Limit) -> Promise<'_, Result<(), Rejection>>;
 
     /// Returns whether [`Register::reserve`] would reserve a place now. Reserves nothing.
     fn has_place(&self, user: &str, limit: Limit) -> Promise<'_, bool>;
 
-    /// Gives places of a user back. Called on a shard's thread and under a lock of the directory, so it must not
-    /// wait. The name is not a `str`, because the directory would have to allocate one for each call.
+    /// A reserved place has become a connection in the directory, which counts it from now on. Called under the lock
+    /// of the directory that protects the user's connections, so whoever reads their number under the same lock
+    /// counts each place once.
+    fn admitted(&self, user: &str);
+
+    /// Gives back a place that was reserved for a client who was not admitted.
+    fn cancel(&self, user: &str);
+
+    /// Connections of a user have left the directory. Called on a shard's thread and under a lock of the directory, so
+    /// it must not wait. The name is not a `str`, because the directory would have to allocate one for each call.
     fn release(&self, user: &dyn fmt::Display, places: usize);
 
     /// Issues a ticket that can be used once within `ttl`, in place of a token of `identity`.

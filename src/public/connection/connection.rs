@@ -47,7 +47,7 @@ impl Drop for HttpConnection {
     fn drop(&mut self) {
         let offer = self.handoff.take();
         if let Some(who) = offer.and_then(|offer| offer.admission.identity) {
-            self.public.hub.release(&who.user);
+            self.public.hub.cancel(&who.user);
         }
     }
 }

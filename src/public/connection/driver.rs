@@ -193,7 +193,7 @@ where
             Ok(seat) => return Poll::Ready(Outcome::Seated(Box::new(seat), head)),
             Err(declined) => {
                 if let Some(user) = &declined.user {
-                    connection.public.hub.release(user);
+                    connection.public.hub.cancel(user);
                 }
                 connection.handoff.refuse(declined);
             }

@@ -1,0 +1,264 @@
+//! The places of users on this node, for the limit of all nodes: who waits for one, and who has got one but is not in
+//! the directory yet.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use crate::clock::{Clock, millis};
+use crate::hub::Limit;
+
+/// How old a request may become. If the store takes longer, this node's own limit decides: a storm of clients must
+/// not wait for a store that does not keep up.
+pub(super) const PATIENCE: Duration = Duration::from_millis(250);
+/// Names that this node has counted under before, and whose counts it removes when it meets them.
+const FORMER_NAMES: usize = 4;
+
+/// The places of users on this node.
+pub(in crate::engine::redis) struct Places {
+    /// This process's name, from which the names are made under which it counts.
+    writer: String,
+    real: Clock,
+    inner: Mutex<Inner>,
+    /// Notified when a user is pending.
+    filled: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    is_served: bool,
+    /// The number of the name under which this node counts.
+    number: u64,
+    /// Users whose count in the store is out of date, each with those who ask for a place.
+    pending: HashMap<Box<str>, Vec<PlaceRequest>>,
+    /// Since when requests are under way.
+    sent_ms: Option<u64>,
+    /// Places that are not in the directory yet.
+    reserved: HashMap<Box<str>, usize>,
+    decided_here: u64,
+}
+
+/// A client that asks for a place.
+pub(super) struct PlaceRequest {
+    pub(super) limit: Limit,
+    reply: oneshot::Sender<PlaceAnswer>,
+}
+
+/// The answer to a request.
+pub(super) enum PlaceAnswer {
+    Granted(Granted),
+    /// The user has reached the limit.
+    Full,
+}
+
+/// A place that was granted. It is given back when dropped, unless it was taken.
+pub(super) struct Granted {
+    places: Arc<Places>,
+    /// `None` once it was taken.
+    user: Option<Box<str>>,
+}
+
+impl Granted {
+    pub(super) fn take(mut self) {
+        self.user = None;
+    }
+}
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        if let Some(user) = self.user.take() {
+            self.places.cancel(&user);
+        }
+    }
+}
+
+/// The users of one batch, each with those who ask for a place.
+pub(super) type Batch = Vec<(Box<str>, Vec<PlaceRequest>)>;
+
+/// The places are stated in the store as long as this exists.
+pub(super) struct Service<'a>(&'a Places);
+
+impl Drop for Service<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.0.inner.lock();
+        inner.is_served = false;
+        inner.sent_ms = None;
+        // Who waits for a place learns of it, because the senders are dropped.
+        inner.pending = HashMap::new();
+    }
+}
+
+impl Places {
+    /// No places, of the process that is named `writer`.
+    pub(in crate::engine::redis) fn new(writer: &str, real: Clock) -> Self {
+        Self {
+            writer: writer.to_owned(),
+            real,
+            inner: Mutex::default(),
+            filled: Notify::new(),
+        }
+    }
+
+    /// The name under which this node counts now. Each service has its own, so that what an earlier one left in the
+    /// store does not count any more.
+    pub(in crate::engine::redis) fn name(&self) -> String {
+        self.numbered(self.inner.lock().number)
+    }
+
+    /// The names before this one.
+    pub(super) fn former_names(&self) -> Vec<String> {
+        let number = self.inner.lock().number;
+        let before = (1..number).rev().take(FORMER_NAMES);
+        before.map(|number| self.numbered(number)).collect()
+    }
+
+    fn numbered(&self, number: u64) -> String {
+        format!("{}.{number}", self.writer)
+    }
+
+    /// The next name is used from now on.
+    pub(super) fn rename(&self) {
+        self.inner.lock().number += 1;
+    }
+
+    /// From now on, changes are collected for the store, and requests wait for it.
+    pub(super) fn serve(&self) -> Service<'_> {
+        let mut inner = self.inner.lock();
+        inner.is_served = true;
+        // They may enter the directory when its users have been read already.
+        let reserved: Vec<Box<str>> = inner.reserved.keys().cloned().collect();
+        for user in reserved {
+            inner.pending.entry(user).or_default();
+        }
+        Service(self)
+    }
+
+    /// Asks for a place. `None` if this node's own limit decides; then a place counts as reserved.
+    pub(super) fn ask(&self, user: &str, limit: Limit) -> Option<oneshot::Receiver<PlaceAnswer>> {
+        let mut inner = self.inner.lock();
+        let is_slow = inner.sent_ms.is_some_and(|sent_ms| {
+            self.real.now_ms().saturating_sub(sent_ms) > millis(PATIENCE)
+        });
+        if !inner.is_served || is_slow {
+            inner.decide_here(user);
+            return None;
+        }
+        let (reply, answer) = oneshot::channel();
+        let request = PlaceRequest { limit, reply };
+        let pending = inner.pending.entry(user.into()).or_default();
+        pending.push(request);
+        drop(inner);
+        self.filled.notify_one();
+        Some(answer)
+    }
+
+    /// This node's own limit decides about a request that is not answered in time.
+    pub(super) fn decide_here(&self, user: &str) {
+        self.inner.lock().decide_here(user);
+        self.filled.notify_one();
+    }
+
+    /// How often this node's own limit has decided.
+    pub(in crate::engine::redis) fn decided_here(&self) -> u64 {
+        self.inner.lock().decided_here
+    }
+
+    /// A reserved place is in the directory now.
+    pub(super) fn admitted(&self, user: &str) {
+        self.inner.lock().remove_reserved(user);
+    }
+
+    /// A reserved place is not needed.
+    pub(super) fn cancel(&self, user: &str) {
+        let mut inner = self.inner.lock();
+        inner.remove_reserved(user);
+        inner.change(user.into());
+        drop(inner);
+        self.filled.notify_one();
+    }
+
+    /// Connections of the user have left the directory.
+    pub(super) fn change(&self, user: &dyn Display) {
+        let user = user.to_string().into_boxed_str();
+        self.inner.lock().change(user);
+        self.filled.notify_one();
+    }
+
+    /// The user's places that are not in the directory yet. Called under the directory's lock.
+    pub(super) fn reserved(&self, user: &str) -> usize {
+        let inner = self.inner.lock();
+        inner.reserved.get(user).copied().unwrap_or(0)
+    }
+
+    /// Takes up to `most` users whose count is out of date. Requests of clients that have left are dropped.
+    pub(super) fn take(&self, most: usize) -> Batch {
+        let mut inner = self.inner.lock();
+        let mut batch: Batch = inner.pending.extract_if(|_, _| true).take(most).collect();
+        for (_, requests) in &mut batch {
+            requests.retain(|request| !request.reply.is_closed());
+        }
+        inner.sent_ms = (!batch.is_empty()).then(|| self.real.now_ms());
+        batch
+    }
+
+    /// Nothing is under way any more.
+    pub(super) fn settle(&self) {
+        self.inner.lock().sent_ms = None;
+    }
+
+    /// Answers requests: the first `granted` of them get a place.
+    pub(super) fn answer(self: &Arc<Self>, user: &str, requests: Vec<PlaceRequest>, granted: usize) {
+        if granted > 0 {
+            let mut inner = self.inner.lock();
+            *inner.reserved.entry(user.into()).or_default() += granted;
+        }
+        for (number, request) in requests.into_iter().enumerate() {
+            let answer = if number < granted {
+                PlaceAnswer::Granted(Granted {
+                    places: Arc::clone(self),
+                    user: Some(user.into()),
+                })
+            } else {
+                PlaceAnswer::Full
+            };
+            // If the client has left, the place is given back with the answer.
+            let _ = request.reply.send(answer);
+        }
+    }
+
+    /// Waits until there may be pending users.
+    pub(super) async fn filled(&self) {
+        self.filled.notified().await;
+    }
+}
+
+impl Inner {
+    fn change(&mut self, user: Box<str>) {
+        if self.is_served {
+            self.pending.entry(user).or_default();
+        }
+    }
+
+    fn decide_here(&mut self, user: &str) {
+        self.decided_here += 1;
+        *self.reserved.entry(user.into()).or_default() += 1;
+        self.change(user.into());
+    }
+
+    fn remove_reserved(&mut self, user: &str) {
+        if let Some(reserved) = self.reserved.get_mut(user) {
+            *reserved -= 1;
+            if *reserved == 0 {
+                self.reserved.remove(user);
+                if self.reserved.is_empty() {
+                    // Frees the memory that a storm used.
+                    self.reserved = HashMap::new();
+                }
+            }
+        }
+    }
+}
