@@ -70,6 +70,11 @@ impl<T> Interner<T> {
         self.values.get_mut(number)
     }
 
+    /// All values.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.values.iter().map(|(_, value)| value)
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.values.len()

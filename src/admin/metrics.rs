@@ -304,6 +304,11 @@ impl Scrape {
             "Requests whose outcome was not known in time",
             figures.unknown,
         )?;
+        writer.counter(
+            "idlewild_limit_local",
+            "Streams for which this node's own limit per user was decisive, because the shared store was away or slow",
+            figures.limited_here,
+        )?;
         writer.gauge(
             "idlewild_nodes",
             "Nodes that share the log, this one included",

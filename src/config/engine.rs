@@ -46,6 +46,8 @@ section! {
         pub linger: Duration = Duration::from_millis(2), check at_most(MAX_LINGER);
         /// Time without contact to Redis after which new streams are rejected; "0s" = never.
         pub max_stale: Duration = Duration::from_secs(30), check max_stale;
+        /// "cluster": the limit per user counts the connections to all nodes; or "node": each node counts its own.
+        pub limit_scope: LimitScope = LimitScope::Cluster;
         /// Largest size of the log in Redis.
         pub max_bytes: usize as Size = 256 * 1024 * 1024, check at_least(MIN_MAX_BYTES);
     }
@@ -66,6 +68,16 @@ choice! {
         Memory = "memory",
         /// A Redis stream.
         Redis = "redis",
+    }
+}
+
+choice! {
+    /// Which connections count against the limit per user.
+    pub enum LimitScope {
+        /// Those to all nodes.
+        Cluster = "cluster",
+        /// Those to the same node.
+        Node = "node",
     }
 }
 

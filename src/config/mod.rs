@@ -50,7 +50,7 @@ pub(crate) use cors::Cors;
 pub(crate) use descriptors::MAX_LEAVING;
 pub(crate) use descriptors::{SPARE_ADMIN_CONNECTIONS, check_descriptors, own_descriptors};
 pub use endpoint::Endpoint;
-pub use engine::EngineKind;
+pub use engine::{EngineKind, LimitScope};
 pub(crate) use engine_url::Servers;
 pub(crate) use error::{ConfigError, ConfigErrors};
 pub(crate) use history::{Fsync, History, OnDamage};

@@ -60,28 +60,28 @@ impl Hub {
     /// Returns whether [`Hub::make_room`] would make room. Closes only connections that the kernel knows to be
     /// closed.
     pub(crate) async fn would_make_room(&self, user: &str) -> bool {
-        let has_room = || self.count(user) < self.user_limit();
         self.look(user, Look::Only).await;
-        if has_room() {
+        if self.has_room(user).await {
             return true;
         }
         let now_ms = self.clock.now_ms();
         match self.directory.questions().turn(user, now_ms) {
             Turn::Ask(question) => {
                 let silent = self.silent(user).await.unwrap_or_default();
-                let has_room = self.count(user) < self.user_limit() + silent.len();
+                let is_enough = self.count(user) < self.user_limit() + silent.len();
+                let has_room = !silent.is_empty() || self.has_room(user).await;
                 question.send_replace(silent.into());
-                has_room
+                is_enough && has_room
             }
-            Turn::Wait(outcome) => !outcome_of(outcome).await.is_empty() || has_room(),
+            Turn::Wait(outcome) => {
+                !outcome_of(outcome).await.is_empty() || self.has_room(user).await
+            }
             Turn::Asked => false,
         }
     }
 
     fn count(&self, user: &str) -> usize {
-        let mut held = 0;
-        self.directory.connections(user, |_| held += 1);
-        held
+        self.directory.held(user, |connections| connections)
     }
 
     /// Closes the connections that do not answer a heartbeat. Returns true if there is room then.
@@ -139,9 +139,7 @@ impl Hub {
 
     async fn look(&self, user: &str, look: Look) -> Looked {
         let mut connections = Vec::new();
-        let mut held = 0;
         self.directory.connections(user, |connection| {
-            held += 1;
             if connections.len() < MAX_LOOKED_AT {
                 connections.push(connection);
             }
@@ -155,9 +153,15 @@ impl Hub {
             .await;
         Looked {
             // The shard may have noticed the end of a connection itself, after the newcomer was rejected.
-            has_room: held < self.user_limit() || seen.len() < connections.len(),
+            has_room: seen.len() < connections.len() || self.has_room(user).await,
             seen,
         }
+    }
+
+    /// Returns true if the user is below the limit, here and over all nodes.
+    async fn has_room(&self, user: &str) -> bool {
+        let limit = self.limits().per_user;
+        self.count(user) < limit.connections && self.register().has_place(user, limit).get().await
     }
 
     /// Sends a command to each shard that owns some of the connections, and collects the answers.

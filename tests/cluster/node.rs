@@ -11,10 +11,12 @@ use crate::support::process::{Process, command, own_address};
 use crate::support::{API_KEY, Answer, SECRET, eventually, request};
 
 /// How a node is configured.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     top: String,
     engine: String,
+    /// The limit on streams per user.
+    limit: usize,
 }
 
 pub struct Node {
@@ -28,12 +30,17 @@ pub struct Node {
 impl Settings {
     /// A node that keeps its events itself.
     pub fn memory() -> Self {
-        Self::default()
+        Self {
+            top: String::new(),
+            engine: String::new(),
+            // Enough that clients hop without being refused.
+            limit: 100,
+        }
     }
 
     /// A node on Redis.
     pub fn redis(url: &str) -> Self {
-        Self::default()
+        Self::memory()
             .engine("kind = \"redis\"")
             .engine(&format!("url = \"{url}\""))
     }
@@ -52,15 +59,21 @@ impl Settings {
         self
     }
 
-    /// Short times and enough places, so that clients hop without being refused.
+    /// The limit on streams per user.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Short times, so that clients hop quickly.
     fn config(&self, public: SocketAddr, admin: SocketAddr) -> String {
-        let Self { top, engine } = self;
+        let Self { top, engine, limit } = self;
         format!(
             r#"
 listen = ["{public}"]
 admin_listen = ["{admin}"]
 shards = 1
-max_connections_per_user = 100
+max_connections_per_user = {limit}
 heartbeat = "1s"
 retry_min = "100ms"
 retry_max = "300ms"

@@ -77,6 +77,7 @@ fn the_page_has_every_metric_of_the_contract_from_the_start() {
             "idlewild_engine_lag_seconds",
             "idlewild_engine_beat_age_seconds",
             "idlewild_engine_unknown_total",
+            "idlewild_limit_local_total",
             "idlewild_nodes",
             "idlewild_clock_offset_seconds",
             "process_cpu_seconds_total",

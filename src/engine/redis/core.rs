@@ -7,6 +7,7 @@ use tokio::sync::{Notify, watch};
 
 use super::keys::Keys;
 use super::link::Link;
+use super::register::Places;
 use super::settings::RedisSettings;
 use super::spread::Spread;
 use super::state::State;
@@ -39,6 +40,8 @@ pub(super) struct Core {
     pub(super) changed: watch::Sender<EventId>,
     /// Notified when the engine was closed and all requests are answered.
     pub(super) drained: Notify,
+    /// The places of users on this node.
+    pub(super) places: Arc<Places>,
     numbers: AtomicU64,
 }
 
@@ -62,10 +65,12 @@ impl Core {
         clock: Clock,
     ) -> Self {
         let real = Clock::system();
+        let writer = format!("{}-{:08x}", settings.node, fastrand::u32(..));
         Self {
+            places: Arc::new(Places::new(&writer, real.clone())),
             keys: Keys::new(&settings.prefix),
             state: State::new(real.clone()),
-            writer: format!("{}-{:08x}", settings.node, fastrand::u32(..)),
+            writer,
             started_unix_ms: real.unix_ms(),
             attached: watch::Sender::new(None),
             changed: watch::Sender::new(EventId::default()),

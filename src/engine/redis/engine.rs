@@ -241,7 +241,10 @@ impl Engine for RedisEngine {
     }
 
     fn figures(&self) -> Option<EngineFigures> {
-        Some(self.core.state.figures())
+        Some(EngineFigures {
+            limited_here: self.core.places.decided_here(),
+            ..self.core.state.figures()
+        })
     }
 
     fn unix_ms(&self) -> u64 {

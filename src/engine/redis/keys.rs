@@ -5,6 +5,7 @@ use crate::engine::sources::SourceKey;
 /// The names of the keys under one prefix.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
+    prefix: Box<str>,
     /// The log: a stream with one field per entry.
     pub(super) log: String,
     /// The log's epoch and format.
@@ -23,6 +24,7 @@ impl Keys {
     pub(super) fn new(prefix: &str) -> Self {
         let key = |name: &str| format!("{prefix}{{log}}{name}");
         Self {
+            prefix: prefix.into(),
             log: key(""),
             meta: key(":meta"),
             beat: key(":beat"),
@@ -40,6 +42,11 @@ impl Keys {
     /// The id of the event that was published under a publisher's own id.
     pub(super) fn source(&self, source: SourceKey) -> String {
         format!("{}:src:{}", self.log, source.to_text())
+    }
+
+    /// The user's connections by node.
+    pub(super) fn user(&self, user: &str) -> String {
+        format!("{}user:{{{user}}}", self.prefix)
     }
 
     /// How many connections each node has ended for a control entry.

@@ -10,7 +10,7 @@ use super::attach::{Known, Ready, attach};
 use super::core::{Attached, Core};
 use super::loss::Loss;
 use super::writer::Queue;
-use super::{beat, nodes, reader, sentinel, writer};
+use super::{beat, nodes, reader, register, sentinel, writer};
 use crate::clock::millis;
 
 /// First and longest pause before the next attempt. The longest is short, so that service resumes soon after the
@@ -75,6 +75,7 @@ async fn serve(core: &Arc<Core>, ready: Ready, queue: &mut Queue) -> Result<Infa
         loss = beat::run(core, &attached) => loss,
         loss = beat::report_changes(core, &attached) => loss,
         loss = sentinel::follow(&core.settings, &core.real) => loss,
+        loss = register::count(core, &attached) => loss,
         loss = write(core, &attached, queue, is_new_server) => loss,
     }
 }

@@ -27,6 +27,8 @@ script! {
     PRUNE = "prune.lua";
     /// A node's sign of life.
     BEAT = "beat.lua";
+    /// States a user's connections to one node, and grants places.
+    PLACES = "places.lua";
     /// What the live nodes say of themselves.
     NODES = "nodes.lua";
 }

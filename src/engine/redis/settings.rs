@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Config, Secret, Servers};
+use crate::config::{Config, LimitScope, Secret, Servers};
 
 /// The settings of one node.
 #[derive(Clone, Debug)]
@@ -21,6 +21,7 @@ pub(super) struct RedisSettings {
     pub(super) linger: Duration,
     /// How long streams are admitted without contact; zero means for ever.
     pub(super) max_stale: Duration,
+    pub(super) limit_scope: LimitScope,
     /// Most bytes of the log in the store.
     pub(super) max_bytes: usize,
     /// How long entries are kept in the store: a minute longer than a node keeps them, so that a node that starts
@@ -49,6 +50,7 @@ impl RedisSettings {
             replicas: engine.replicas,
             linger: engine.linger,
             max_stale: engine.max_stale,
+            limit_scope: engine.limit_scope,
             max_bytes: engine.max_bytes,
             keep: config.history.max_age.saturating_add(KEEP_LONGER),
         }

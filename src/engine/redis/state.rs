@@ -142,6 +142,7 @@ impl State {
             unknown: inner.unknown,
             nodes: inner.live,
             clock_offset_ms: inner.offset_ms,
+            ..EngineFigures::default()
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::hub::rejection::Rejection;
 use crate::interner::Interner;
 
 /// Locks of the directory. So many that two shards which admit at the same time rarely need the same one.
-const STRIPES: usize = 256;
+pub(crate) const STRIPES: usize = 256;
 /// Most standings that one sweep looks at. It takes a millisecond or two, and covers a million users in a minute.
 const MAX_SWEPT: usize = 16_384;
 /// Most standings that are looked at while a stripe is locked, for about 20 µs.
@@ -233,6 +233,24 @@ impl Directory {
         if let Some(index) = stripe.find(hash, user) {
             stripe.users[index].connections().for_each(each);
         }
+    }
+
+    /// Calls `read` with the number of the user's connections, while no connection of the user can be added or removed.
+    pub(crate) fn held<R>(&self, user: &str, read: impl FnOnce(usize) -> R) -> R {
+        let (stripe, hash) = self.place(user);
+        let stripe = self.stripes[stripe].lock();
+        let user = stripe.find(hash, user).map(|index| &stripe.users[index]);
+        read(user.map_or(0, |user| user.connections().count()))
+    }
+
+    /// The users with connections in one of the [`STRIPES`].
+    pub(crate) fn users(&self, stripe: usize) -> Vec<Box<str>> {
+        let Some(stripe) = self.stripes.get(stripe) else {
+            return Vec::new();
+        };
+        let stripe = stripe.lock();
+        let users = stripe.users.values().filter(|user| !user.is_offline());
+        users.map(|user| user.name().to_string().into()).collect()
     }
 
     /// Applies a session change to admissions from now on. Removes and returns the connections that it ends:

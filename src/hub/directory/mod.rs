@@ -25,6 +25,7 @@ mod standing;
 mod standings;
 mod user;
 
+pub(crate) use directory::STRIPES;
 pub use directory::{Admitted, Directory, UserHandle};
 pub(crate) use questions::{Silent, Turn};
 pub(crate) use standing::{Rules, Standing};

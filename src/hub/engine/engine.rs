@@ -184,6 +184,8 @@ pub(crate) struct EngineFigures {
     pub(crate) unknown: u64,
     /// Live nodes, this one included.
     pub(crate) nodes: u64,
+    /// Places that this node's own limit per user has decided about, because the store was away or slow.
+    pub(crate) limited_here: u64,
     /// How far the store's clock is ahead of this machine's, in milliseconds.
     pub(crate) clock_offset_ms: i64,
 }

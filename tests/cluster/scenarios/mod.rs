@@ -5,10 +5,10 @@ mod failover;
 mod full_redis;
 mod half_open;
 mod hopping;
+mod limit;
 mod login;
 mod lost_replies;
 mod one_node;
-
 mod redis_forgets;
 mod redis_restarts;
 mod rolling_restart;

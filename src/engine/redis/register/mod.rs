@@ -1,10 +1,18 @@
-//! What must be one for all nodes: places, tickets, login failures.
+//! What must be one for all nodes: places of users, tickets, login failures.
 //!
 //! | module | one purpose |
 //! |---|---|
 //! | [`register`] | implements the hub's register |
+//! | [`reserving`] | reserves places under the limit of all nodes |
+//! | [`places`] | who waits for a place, and who has got one |
+//! | [`counts`] | states each user's connections in the store, and asks there for places |
 
-#[allow(clippy::module_inception)]
+mod counts;
+mod places;
+#[allow(clippy::module_inception)] // what the folder is about
 mod register;
+mod reserving;
 
+pub(super) use counts::run as count;
+pub(super) use places::Places;
 pub(super) use register::RedisRegister;

@@ -11,12 +11,16 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::clock::{Clock, millis};
 use crate::hub::Limit;
+use crate::quiet::Quiet;
 
 /// How old a request may become. If the store takes longer, this node's own limit decides: a storm of clients must
 /// not wait for a store that does not keep up.
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 /// Names that this node has counted under before, and whose counts it removes when it meets them.
 const FORMER_NAMES: usize = 4;
+
+/// Time between lines about a store that refuses to count.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// The places of users on this node.
 pub(in crate::engine::redis) struct Places {
@@ -26,6 +30,8 @@ pub(in crate::engine::redis) struct Places {
     inner: Mutex<Inner>,
     /// Notified when a user is pending.
     filled: Notify,
+    /// For the line about a store that refuses to count.
+    quiet: Quiet,
 }
 
 #[derive(Default)]
@@ -100,6 +106,7 @@ impl Places {
             real,
             inner: Mutex::default(),
             filled: Notify::new(),
+            quiet: Quiet::new(QUIET),
         }
     }
 
@@ -140,9 +147,9 @@ impl Places {
     /// Asks for a place. `None` if this node's own limit decides; then a place counts as reserved.
     pub(super) fn ask(&self, user: &str, limit: Limit) -> Option<oneshot::Receiver<PlaceAnswer>> {
         let mut inner = self.inner.lock();
-        let is_slow = inner.sent_ms.is_some_and(|sent_ms| {
-            self.real.now_ms().saturating_sub(sent_ms) > millis(PATIENCE)
-        });
+        let is_slow = inner
+            .sent_ms
+            .is_some_and(|sent_ms| self.real.now_ms().saturating_sub(sent_ms) > millis(PATIENCE));
         if !inner.is_served || is_slow {
             inner.decide_here(user);
             return None;
@@ -211,7 +218,12 @@ impl Places {
     }
 
     /// Answers requests: the first `granted` of them get a place.
-    pub(super) fn answer(self: &Arc<Self>, user: &str, requests: Vec<PlaceRequest>, granted: usize) {
+    pub(super) fn answer(
+        self: &Arc<Self>,
+        user: &str,
+        requests: Vec<PlaceRequest>,
+        granted: usize,
+    ) {
         if granted > 0 {
             let mut inner = self.inner.lock();
             *inner.reserved.entry(user.into()).or_default() += granted;
@@ -228,6 +240,11 @@ impl Places {
             // If the client has left, the place is given back with the answer.
             let _ = request.reply.send(answer);
         }
+    }
+
+    /// Limits the line about a store that refuses to count.
+    pub(super) fn quiet(&self) -> &Quiet {
+        &self.quiet
     }
 
     /// Waits until there may be pending users.

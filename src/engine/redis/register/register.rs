@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::reserving;
 use crate::auth::Identity;
 use crate::auth::failures::FailureKey;
+use crate::config::LimitScope;
 use crate::engine::local_register::LocalRegister;
 use crate::engine::redis::core::Core;
 use crate::event::UserId;
@@ -14,6 +16,7 @@ use crate::hub::{Description, Limit, Rejection};
 
 /// The register of several nodes.
 pub(in crate::engine::redis) struct RedisRegister {
+    core: Arc<Core>,
     local: LocalRegister,
 }
 
@@ -21,22 +24,53 @@ impl RedisRegister {
     /// A register without places.
     pub(in crate::engine::redis) fn new(core: &Arc<Core>) -> Self {
         Self {
+            core: Arc::clone(core),
             local: LocalRegister::new(core.clock.clone()),
         }
+    }
+
+    fn is_limit_per_node(&self) -> bool {
+        self.core.settings.limit_scope == LimitScope::Node
     }
 }
 
 impl Register for RedisRegister {
     fn reserve(&self, user: &str, limit: Limit) -> Promise<'_, Result<(), Rejection>> {
-        self.local.reserve(user, limit)
+        if self.is_limit_per_node() {
+            return self.local.reserve(user, limit);
+        }
+        let user = user.to_owned();
+        Promise::Later(Box::pin(async move {
+            reserving::reserve(&self.core, &user, limit).await
+        }))
     }
 
     fn has_place(&self, user: &str, limit: Limit) -> Promise<'_, bool> {
-        self.local.has_place(user, limit)
+        if self.is_limit_per_node() {
+            return self.local.has_place(user, limit);
+        }
+        let user = user.to_owned();
+        Promise::Later(Box::pin(async move {
+            reserving::has_place(&self.core, &user, limit).await
+        }))
     }
 
-    fn release(&self, user: &dyn fmt::Display, places: usize) {
-        self.local.release(user, places);
+    fn admitted(&self, user: &str) {
+        if !self.is_limit_per_node() {
+            self.core.places.admitted(user);
+        }
+    }
+
+    fn cancel(&self, user: &str) {
+        if !self.is_limit_per_node() {
+            self.core.places.cancel(user);
+        }
+    }
+
+    fn release(&self, user: &dyn fmt::Display, _: usize) {
+        if !self.is_limit_per_node() {
+            self.core.places.change(user);
+        }
     }
 
     fn issue_ticket(

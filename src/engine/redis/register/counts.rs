@@ -1,0 +1,209 @@
+//! States in the store how many connections each user has on this node, and asks there for places. A number is always
+//! the whole number, not a difference, so what is lost or sent twice is mended by the next one.
+
+use std::collections::{BTreeSet, HashSet};
+use std::convert::Infallible;
+use std::time::Duration;
+
+use redis::{RedisError, ScriptInvocation};
+
+use super::places::{Batch, PlaceRequest};
+use crate::clock::millis;
+use crate::config::OnLimit;
+use crate::engine::redis::core::{Attached, Core};
+use crate::engine::redis::link::is_refusal;
+use crate::engine::redis::loss::Loss;
+use crate::engine::redis::{beat, nodes, scripts};
+use crate::hub::directory::STRIPES;
+
+/// Most users of one batch. The store takes some milliseconds for that many.
+const MAX_BATCH: usize = 1_024;
+/// Shortest time between the starts of two batches: each costs the store a wake-up, so requests that follow closely
+/// share one.
+const INTERVAL: Duration = Duration::from_millis(1);
+/// How long the store keeps the numbers of a user; twice as long as [`RENEWAL`] takes for all users, and more.
+const KEPT: Duration = Duration::from_secs(600);
+/// Time between renewals of one part of the directory. All parts take four minutes.
+const RENEWAL: Duration = Duration::from_secs(1);
+
+/// One user's line in a batch.
+struct Line {
+    user: Box<str>,
+    held: usize,
+    requests: Vec<PlaceRequest>,
+}
+
+/// What the store says: how many places it has granted, then names and numbers of the other nodes if it was not all.
+type Said = Vec<String>;
+
+/// States the numbers over one connection until it fails. All users come first: the store may have lost them.
+pub(in crate::engine::redis) async fn run(
+    core: &Core,
+    attached: &Attached,
+) -> Result<Infallible, Loss> {
+    let places = &core.places;
+    places.rename();
+    // Numbers of a node that the others do not know would be taken for those of a dead one.
+    beat::beat(core, attached).await?;
+    let _service = places.serve();
+    let mut all = 0..STRIPES;
+    let mut next_renewal_ms = core.real.now_ms();
+    let mut renewed = 0;
+    let mut names: Vec<Box<str>> = Vec::new();
+    loop {
+        let begun_ms = core.real.now_ms();
+        if names.is_empty() {
+            if let Some(stripe) = all.next() {
+                names = core.directory.users(stripe);
+            } else if begun_ms >= next_renewal_ms {
+                next_renewal_ms = begun_ms + millis(RENEWAL);
+                names = core.directory.users(renewed);
+                renewed = (renewed + 1) % STRIPES;
+            }
+        }
+        let mut batch = places.take(MAX_BATCH);
+        let room = MAX_BATCH.saturating_sub(batch.len()).min(names.len());
+        batch.extend(names.drain(..room).map(|user| (user, Vec::new())));
+        if batch.is_empty() {
+            if all.is_empty() {
+                tokio::select! {
+                    () = places.filled() => {}
+                    () = core.real.sleep_until(next_renewal_ms) => {}
+                }
+            }
+            continue;
+        }
+        state(core, attached, batch).await?;
+        places.settle();
+        core.real.sleep_until(begun_ms + millis(INTERVAL)).await;
+    }
+}
+
+/// States the numbers of a batch, and answers its requests.
+async fn state(core: &Core, attached: &Attached, batch: Batch) -> Result<(), Loss> {
+    let former = core.places.former_names();
+    let lines = with_numbers(core, batch);
+    let answers = send(core, attached, &lines, &former).await;
+    let mut full = Vec::new();
+    for (line, answer) in lines.into_iter().zip(answers) {
+        match granted(core, answer)? {
+            Some((granted, others)) if granted < line.requests.len() => {
+                full.push((line, granted, others));
+            }
+            Some(_) => answer_line(core, line, None),
+            None => {}
+        }
+    }
+    if full.is_empty() {
+        return Ok(());
+    }
+    // Nodes that are gone keep their numbers until somebody meets them.
+    let live: HashSet<String> = nodes::live(core, attached)
+        .await?
+        .into_iter()
+        .map(|node| node.said.places)
+        .collect();
+    let (mut again, mut gone) = (Vec::new(), BTreeSet::new());
+    for (mut line, granted, others) in full {
+        let dead: Vec<String> = others
+            .into_iter()
+            .filter(|name| !live.contains(name))
+            .collect();
+        if dead.is_empty() {
+            answer_line(core, line, Some(granted));
+        } else {
+            let rest = line.requests.split_off(granted);
+            let user = line.user.clone();
+            core.places.answer(&user, line.requests, granted);
+            gone.extend(dead);
+            again.push((user, rest));
+        }
+    }
+    if again.is_empty() {
+        return Ok(());
+    }
+    let gone: Vec<String> = gone.into_iter().collect();
+    let lines = with_numbers(core, again);
+    let answers = send(core, attached, &lines, &gone).await;
+    for (line, answer) in lines.into_iter().zip(answers) {
+        if let Some((granted, _)) = self::granted(core, answer)? {
+            answer_line(core, line, Some(granted));
+        }
+    }
+    Ok(())
+}
+
+/// Reads each user's number at this moment. What changes from now on is pending again.
+fn with_numbers(core: &Core, batch: Batch) -> Vec<Line> {
+    let lines = batch.into_iter().map(|(user, requests)| {
+        let held = core.directory.held(&user, |connections| {
+            connections + core.places.reserved(&user)
+        });
+        Line {
+            user,
+            held,
+            requests,
+        }
+    });
+    lines.collect()
+}
+
+async fn send(
+    core: &Core,
+    attached: &Attached,
+    lines: &[Line],
+    without: &[String],
+) -> Vec<Result<Said, RedisError>> {
+    let name = core.places.name();
+    let calls: Vec<ScriptInvocation<'_>> = lines
+        .iter()
+        .map(|line| {
+            let limit = line.requests.last().map(|request| request.limit);
+            let evicts = limit.is_some_and(|limit| limit.on_limit == OnLimit::EvictOldest);
+            let mut call = scripts::PLACES.prepare_invoke();
+            call.key(core.keys.user(&line.user));
+            call.arg(&name)
+                .arg(line.held)
+                .arg(line.requests.len())
+                .arg(limit.map_or(0, |limit| limit.connections))
+                .arg(u8::from(evicts))
+                .arg(millis(KEPT))
+                .arg(without);
+            call
+        })
+        .collect();
+    attached.spread.run_all(&scripts::PLACES, &calls).await
+}
+
+/// How many places the store has granted, and the names of the other nodes. `None` if it could not: then the answer is
+/// left to this node.
+fn granted(
+    core: &Core,
+    answer: Result<Said, RedisError>,
+) -> Result<Option<(usize, Vec<String>)>, Loss> {
+    match answer {
+        Ok(said) => {
+            let granted = said.first().and_then(|granted| granted.parse().ok());
+            let others = said.iter().skip(1).step_by(2).cloned().collect();
+            Ok(Some((granted.unwrap_or(0), others)))
+        }
+        // The requests are dropped with the line, and whoever asked decides.
+        Err(error) if is_refusal(&error) => {
+            if let Some(suppressed) = core.places.quiet().suppressed(core.real.now_ms()) {
+                tracing::warn!(
+                    %error,
+                    suppressed,
+                    "Redis does not count connections; each node applies the limit per user by itself"
+                );
+            }
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Answers the requests of a line: `granted` of them, or all.
+fn answer_line(core: &Core, line: Line, granted: Option<usize>) {
+    let granted = granted.unwrap_or(line.requests.len());
+    core.places.answer(&line.user, line.requests, granted);
+}

@@ -1,0 +1,67 @@
+//! Reserves places under the limit of all nodes.
+
+use std::collections::HashSet;
+
+use super::places::{PATIENCE, PlaceAnswer};
+use crate::config::OnLimit;
+use crate::engine::redis::core::Core;
+use crate::engine::redis::nodes;
+use crate::hub::{Limit, Rejection};
+
+/// Reserves a place for one more connection of `user`. If the store is away or slow, this node's own limit decides,
+/// which the directory checks.
+///
+/// # Errors
+/// [`Rejection::Limit`]
+pub(super) async fn reserve(core: &Core, user: &str, limit: Limit) -> Result<(), Rejection> {
+    let Some(answer) = core.places.ask(user, limit) else {
+        return Ok(());
+    };
+    tokio::select! {
+        biased;
+        answer = answer => match answer {
+            Ok(PlaceAnswer::Granted(place)) => {
+                place.take();
+                Ok(())
+            }
+            Ok(PlaceAnswer::Full) => Err(Rejection::Limit),
+            // The store is away or refuses.
+            Err(_) => {
+                core.places.decide_here(user);
+                Ok(())
+            }
+        },
+        () = core.real.sleep(PATIENCE) => {
+            core.places.decide_here(user);
+            Ok(())
+        }
+    }
+}
+
+/// Returns whether [`reserve`] would reserve a place now.
+pub(super) async fn has_place(core: &Core, user: &str, limit: Limit) -> bool {
+    if limit.on_limit == OnLimit::EvictOldest {
+        return true;
+    }
+    let here = core
+        .directory
+        .held(user, |connections| connections + core.places.reserved(user));
+    let elsewhere = elsewhere(core, user);
+    let elsewhere = core.real.within(PATIENCE, elsewhere).await.flatten();
+    here + elsewhere.unwrap_or(0) < limit.connections
+}
+
+/// The user's connections to other live nodes; `None` if the store does not tell.
+async fn elsewhere(core: &Core, user: &str) -> Option<usize> {
+    let attached = core.attached.borrow().clone()?;
+    let mut ask = redis::cmd("HGETALL");
+    ask.arg(core.keys.user(user));
+    let counts: Vec<(String, usize)> = attached.spread.call(&ask).await.ok()?;
+    let own = core.places.name();
+    let live = nodes::live(core, &attached).await.ok()?;
+    let live: HashSet<String> = live.into_iter().map(|node| node.said.places).collect();
+    let others = counts
+        .iter()
+        .filter(|(name, _)| *name != own && live.contains(name));
+    Some(others.map(|(_, count)| count).sum())
+}
